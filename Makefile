@@ -1,0 +1,104 @@
+# LongQLoRA as Unix tools. `make help` lists what can be made.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+VERSION := 0.1
+FLAVOUR ?= release
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+
+# ---- what is built ----
+
+TOOLS := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.c))))
+BUILD := build/$(FLAVOUR)
+BIN := $(if $(filter release,$(FLAVOUR)),bin,$(BUILD)/bin)
+
+WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
+	-Wwrite-strings -Wundef -Wvla
+CPPFLAGS += -D_GNU_SOURCE -DLONGQLORA_VERSION='"$(VERSION)"'
+CFLAGS_release := -O2 -g
+CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_tsan := -O1 -g -fsanitize=thread
+CFLAGS_coverage := -O0 -g --coverage
+OWN := -std=gnu11 $(WARNINGS) $(CFLAGS_$(FLAVOUR)) -MMD -MP -pthread
+LINK := $(CFLAGS_$(FLAVOUR)) -pthread
+LIBS := -ldnnl -lgomp -lzstd -lmsgpackc -ljansson -lyaml -lxxhash -ldl -lm
+
+COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/common/*.c))
+LLAMA := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/llama/*.c))
+
+# The CPU kernels are compiled once for each level of the instruction set, linked into one
+# object a level, and only the level's table stays visible.
+KERNEL_SOURCES := $(wildcard kernels/cpu/*.c)
+ARCH := $(shell uname -m)
+LEVELS := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)
+MARCH_v3 := -march=x86-64-v3
+MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
+OPTIMIZE := $(if $(filter coverage,$(FLAVOUR)),,-O3) -fopenmp-simd -fno-math-errno -fno-trapping-math
+# Bits that are part of a format or of a promise across levels: no fused multiply-add.
+EXACT := nf4 adamw
+KERNELS := $(BUILD)/kernels/kernels.o $(foreach l,$(LEVELS),$(BUILD)/kernels/cpu-$(l).o)
+
+LIBRARY := $(COMMON) $(LLAMA) $(KERNELS)
+
+all: $(addprefix $(BIN)/,$(TOOLS))
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(OWN) -ffp-contract=off $(CFLAGS) -c $< -o $@
+
+define level
+$(BUILD)/kernels/$(1)/%.o: kernels/cpu/%.c Makefile
+	@mkdir -p $$(@D)
+	$$(CC) $$(CPPFLAGS) $$(OWN) $$(OPTIMIZE) $$(MARCH_$(1)) \
+		-ffp-contract=$$(if $$(filter $$*,$$(EXACT)),off,fast) \
+		-DKERNELS_CPU=kernels_cpu_$(1) $$(CFLAGS) -c $$< -o $$@
+$(BUILD)/kernels/cpu-$(1).o: $(patsubst kernels/cpu/%.c,$(BUILD)/kernels/$(1)/%.o,$(KERNEL_SOURCES))
+	ld -r -o $$@ $$^
+	objcopy --keep-global-symbol=kernels_cpu_$(1) $$@
+endef
+$(foreach l,$(LEVELS),$(eval $(call level,$(l))))
+
+define tool
+$(BIN)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)/*.c)) $(LIBRARY)
+	@mkdir -p $$(@D)
+	$$(CC) $$(LINK) $$^ $$(LIBS) -o $$@
+endef
+$(foreach t,$(TOOLS),$(eval $(call tool,$(t))))
+
+include tests/tests.mk
+include recipes/reproduce.mk
+
+# ---- the machine ----
+
+PACKAGES := $(shell sed 's/#.*//' deps.txt)
+
+deps: ; @tests/install-deps
+
+info:
+	@echo "longqlora $(VERSION), flavour $(FLAVOUR), tools: $(TOOLS)"
+	@$(CC) --version | head -n 1
+	@echo "levels of the CPU kernels: $(LEVELS); this CPU: $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+	@for p in $(PACKAGES); do dpkg-query -W -f '$${Package} $${Version}\n' $$p 2>/dev/null || echo "$$p: not installed"; done
+	@echo "CUDA: $$(command -v nvcc >/dev/null && nvcc --version | sed -n 's/.*release \([0-9.]*\).*/nvcc \1/p' || echo 'no nvcc')"
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	for t in $(TOOLS); do install -m 755 bin/$$t $(DESTDIR)$(PREFIX)/bin/longqlora-$$t && \
+		install -m 644 tools/$$t/$$t.1 $(DESTDIR)$(PREFIX)/share/man/man1/longqlora-$$t.1; done
+
+clean:
+	rm -rf build bin
+
+help:
+	@echo "all deps test lint format coverage bench demo reproduce info man golden install clean"
+
+.PHONY: all deps info install clean help
+
+-include $(shell find build -name '*.d' 2>/dev/null)

@@ -1,0 +1,72 @@
+/* The optimiser's passes. Compiled without contraction to fused multiply-add, so
+ * that every level and backend gives the same bits. */
+#include "cpu.h"
+
+#include <math.h>
+
+enum { SUM_PIECES = 1024 };
+
+struct update {
+    float *p, *m, *v, *g;
+    int64_t count;
+    float beta1, beta2, eps, gscale, step_size, shrink, root2;
+};
+
+static void update_piece(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct update *u = arg;
+    int64_t first = task * FLAT_TILE, count = least(FLAT_TILE, u->count - first);
+    float *restrict p = u->p + first, *restrict m = u->m + first, *restrict v = u->v + first;
+    float *restrict g = u->g + first;
+    for (int64_t i = 0; i < count; i++) {
+        float d = g[i] * u->gscale;
+        float mi = u->beta1 * m[i] + (1 - u->beta1) * d;
+        float vi = u->beta2 * v[i] + (1 - u->beta2) * d * d;
+        m[i] = mi;
+        v[i] = vi;
+        p[i] = p[i] * u->shrink - u->step_size * mi / (sqrtf(vi) / u->root2 + u->eps);
+        g[i] = 0;
+    }
+}
+
+void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t count, float lr,
+           float beta1, float beta2, float eps, float decay, int64_t step, float gscale)
+{
+    must(step > 0);
+    double correction1 = 1 - pow((double)beta1, (double)step);
+    double correction2 = 1 - pow((double)beta2, (double)step);
+    struct update u = { .p = p, .m = m, .v = v, .g = g, .count = count, .beta1 = beta1,
+                        .beta2 = beta2, .eps = eps, .gscale = gscale,
+                        .step_size = (float)((double)lr / correction1),
+                        .shrink = 1 - lr * decay, .root2 = (float)sqrt(correction2) };
+    pool_run(dev->pool, pieces(count, FLAT_TILE), update_piece, &u);
+}
+
+struct squares {
+    const float *g;
+    int64_t count, size;
+    double sum[SUM_PIECES];
+};
+
+static void square_piece(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    struct squares *s = arg;
+    int64_t first = task * s->size, end = least(first + s->size, s->count);
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = first; i < end; i++)
+        sum += (double)s->g[i] * (double)s->g[i];
+    s->sum[task] = sum;
+}
+
+void sum_squares(struct device *dev, double *sum, const float *g, int64_t count)
+{
+    struct squares s = { .g = g, .count = count, .size = pieces(count, SUM_PIECES) };
+    int64_t tasks = s.size ? pieces(count, s.size) : 0;
+    pool_run(dev->pool, tasks, square_piece, &s);
+    *sum = 0;
+    for (int64_t i = 0; i < tasks; i++)
+        *sum += s.sum[i];
+}

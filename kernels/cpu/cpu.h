@@ -1,0 +1,147 @@
+/* cpu.h - what the CPU kernels share: the device, tiles, products, vector maths.
+ *
+ * Work is cut into tiles whose size depends on the shape alone; each tile is one
+ * task of the pool and its products run on one thread. So bits do not depend on
+ * the number of threads. Every file here is compiled once for each level of the
+ * instruction set; only the table leaves the object (see the Makefile).
+ */
+#ifndef LONGQLORA_CPU_H
+#define LONGQLORA_CPU_H
+
+#include "../../lib/common/bf16.h"
+#include "../../lib/common/pool.h"
+#include "../kernels.h"
+
+#include <stddef.h>
+
+enum {
+    ROW_TILE = 128,     /* rows a task of a row-wise product takes */
+    OUT_TILE = 64,      /* rows of a weight gradient a task takes */
+    LIGHT_TILE = 32,    /* rows a task of an elementwise operation takes */
+    QUERY_TILE = 64,    /* queries of one head that attention handles at once */
+    LOGIT_BYTES = 4 << 20, /* of logits alive at once: they stay in the cache */
+    FLAT_TILE = 1 << 15,   /* elements a task of a flat operation takes */
+};
+
+struct device {
+    struct pool *pool;
+    int threads;
+    struct shape shape;
+    char *scratch; /* one block, carved by reserve */
+    size_t scratch_bytes;
+    float *slot[LINEAR_SLOTS];
+    size_t slot_floats;
+    float *worker; /* [threads][worker_floats] */
+    size_t worker_floats;
+    float *dropped; /* [chunk, widest input] drop(x) */
+    float *logits;
+    size_t logits_floats;
+    int32_t *ranges; /* [rows + 1] */
+    struct fail failed;
+    bool has_failed;
+};
+
+static inline float *floats(struct mat m) { return (float *)m.at; }
+static inline float *row_of(struct mat m, int64_t row) { return (float *)m.at + row * m.stride; }
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+static inline float *worker_scratch(struct device *dev, int worker)
+{
+    return dev->worker + (size_t)worker * dev->worker_floats;
+}
+
+/* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on this thread. */
+void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
+             const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+             int64_t ldc);
+
+/* f32 weights of the linear: its own, or the slot's copy. */
+const float *linear_weight(const struct device *dev, const struct group *g, int index);
+
+/* e^x to 1.5 units in the last place; 0 below -87.3, the largest f32 above 88.7; NaN
+ * stays. Written so that loops over it become vector code. */
+static inline float fast_exp(float x)
+{
+    float clamped = x < -87.3f ? -87.3f : x > 88.7f ? 88.7f : x;
+    float shifted = clamped * 1.44269504f + 12582912.0f; /* 1.5 · 2^23: rounds to an integer */
+    float n = shifted - 12582912.0f;
+    float r = clamped - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    /* Two factors, since 2^128 has no f32. */
+    int32_t e = (int32_t)(float_bits(shifted) - 0x4b400000u), half = e >> 1;
+    float low = bits_float((uint32_t)(half + 127) << 23);
+    float high = bits_float((uint32_t)(e - half + 127) << 23);
+    return x < -87.3f ? 0.0f : p * low * high;
+}
+
+/* Every entry of the table. */
+int cpu_open(struct device **dev, int threads, struct fail *why);
+void cpu_close(struct device *dev);
+size_t cpu_plan(const struct shape *shape, int threads);
+int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why);
+int cpu_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why);
+void cpu_release(struct device *dev, void *mem, size_t bytes);
+void cpu_upload(struct device *dev, void *to, const void *from, size_t bytes);
+void cpu_download(struct device *dev, void *to, const void *from, size_t bytes);
+void cpu_zero(struct device *dev, void *mem, size_t bytes);
+int cpu_sync(struct device *dev, struct fail *why);
+void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols);
+void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
+void embedding_fwd(struct device *dev, struct mat x, const void *table, enum weight_type type,
+                   const int32_t *id, int64_t rows, int64_t dim);
+void embedding_bwd(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
+                   int64_t rows, int64_t dim);
+void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, const float *gain,
+                 int64_t rows, int64_t dim, float eps);
+void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
+                 struct mat x, const float *rstd, const float *gain, int64_t rows, int64_t dim);
+void rope_apply(struct device *dev, struct mat x, const float *cos, const float *sin,
+                const int32_t *position, int64_t rows, int64_t heads, int64_t head_dim,
+                int direction);
+void linear_prepare(struct device *dev, const struct group *g);
+void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
+                  struct dropout drop);
+void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                struct mat residual, int64_t rows, struct dropout drop);
+void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
+                      const struct group *g, int64_t rows, struct dropout drop);
+void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
+                       struct mat du, struct mat x, int64_t rows, struct dropout drop);
+void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows, int64_t dim,
+                  struct dropout drop);
+/* out [rows, dim] densely = keep ? x / (1 − p) : 0, for rows from first on, on this
+ * thread; out may be x where its rows are dense. */
+void dropout_rows(float *out, const float *x, int64_t stride, uint32_t site, int64_t first,
+                  int64_t rows, int64_t dim, struct dropout drop);
+void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
+                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
+                   int64_t head_dim, float scale);
+void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv,
+                   struct mat dout, struct mat o, const float *lse, struct mat q, struct mat k,
+                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
+                   int64_t head_dim, float scale);
+void swiglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up, int64_t rows,
+                int64_t cols);
+void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat up, int64_t rows,
+                int64_t cols);
+void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
+               const struct linear *head, const int32_t *target, int64_t rows, float dscale);
+void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
+                 int64_t rows);
+void sum_squares(struct device *dev, double *sum, const float *g, int64_t count);
+void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t count, float lr,
+           float beta1, float beta2, float eps, float decay, int64_t step, float gscale);
+void finite_check(struct device *dev, const char *name, struct mat x, int64_t rows, int64_t cols);
+void nf4_quantize(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested,
+                  float *offset, float *scratch, const float *x, int64_t count);
+void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
+                    const float *nested, float offset, int64_t count);
+
+#endif

@@ -1,0 +1,166 @@
+/* The CPU as a device: threads, memory, and one block of scratch planned by shape. */
+#include "cpu.h"
+
+#include <math.h>
+#include <sys/mman.h>
+
+static size_t rounded(size_t floats) { return (floats + 15) / 16 * 16; }
+
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Floats of each part of the scratch, in order. */
+struct parts {
+    size_t slot, worker, dropped, logits, ranges;
+};
+
+static struct parts parts_of(const struct shape *s)
+{
+    struct parts p = { 0 };
+    int64_t width = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
+    int64_t widest = most(s->ffn, most(s->dim, width));
+    if (s->has_packed_weights)
+        p.slot = rounded((size_t)most(s->dim * most(width + 2 * kv, 2 * s->ffn),
+                                      most(s->ffn, width) * s->dim));
+    /* Attention: scores and their gradient of one query tile; dk and dv of one head. */
+    size_t scores = rounded((size_t)s->rows + 16) * QUERY_TILE;
+    size_t attention = scores * (s->has_backward ? 2 : 1) +
+                       (s->has_backward ? 2 * rounded((size_t)(s->rows * s->head_dim)) : 0) +
+                       rounded(QUERY_TILE);
+    size_t linear = s->rank ? rounded((size_t)(ROW_TILE * most(widest, 8))) : 0;
+    p.worker = attention > linear ? attention : linear;
+    if (s->dropout > 0 && s->rank && s->has_backward)
+        p.dropped = rounded((size_t)(s->chunk * widest));
+    int64_t rows = most(64, LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64);
+    p.logits = rounded((size_t)(least(rows, pieces(s->chunk, 64) * 64) * s->vocab));
+    p.ranges = rounded((size_t)s->rows + 1);
+    return p;
+}
+
+size_t cpu_plan(const struct shape *s, int threads)
+{
+    struct parts p = parts_of(s);
+    return sizeof(float) * (p.slot * LINEAR_SLOTS + p.worker * (size_t)threads + p.dropped +
+                            p.logits + p.ranges);
+}
+
+int cpu_open(struct device **out, int threads, struct fail *why)
+{
+    *out = NULL;
+    struct device *dev = calloc(1, sizeof *dev);
+    if (!dev) return fail(why, "device cpu: out of memory");
+    if (pool_open(&dev->pool, threads, why)) {
+        free(dev);
+        return -1;
+    }
+    dev->threads = pool_threads(dev->pool);
+    *out = dev;
+    return 0;
+}
+
+void cpu_close(struct device *dev)
+{
+    if (!dev) return;
+    cpu_release(dev, dev->scratch, dev->scratch_bytes);
+    pool_close(dev->pool);
+    free(dev);
+}
+
+int cpu_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
+{
+    (void)dev;
+    *mem = NULL;
+    if (!bytes) return 0;
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) return fail(why, "device cpu: out of memory: %zu bytes asked", bytes);
+#ifdef MADV_HUGEPAGE
+    madvise(at, bytes, MADV_HUGEPAGE);
+#endif
+    *mem = at;
+    return 0;
+}
+
+void cpu_release(struct device *dev, void *mem, size_t bytes)
+{
+    (void)dev;
+    if (mem) munmap(mem, bytes);
+}
+
+int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
+{
+    struct parts p = parts_of(shape);
+    cpu_release(dev, dev->scratch, dev->scratch_bytes);
+    dev->scratch = NULL;
+    dev->scratch_bytes = cpu_plan(shape, dev->threads);
+    void *mem;
+    if (cpu_alloc(dev, &mem, dev->scratch_bytes, why)) return -1;
+    dev->scratch = mem;
+    dev->shape = *shape;
+    float *at = mem;
+    for (int i = 0; i < LINEAR_SLOTS; i++, at += p.slot)
+        dev->slot[i] = at;
+    dev->slot_floats = p.slot;
+    dev->worker = at;
+    dev->worker_floats = p.worker;
+    at += p.worker * (size_t)dev->threads;
+    dev->dropped = at;
+    at += p.dropped;
+    dev->logits = at;
+    dev->logits_floats = p.logits;
+    at += p.logits;
+    dev->ranges = (int32_t *)at;
+    return 0;
+}
+
+void cpu_upload(struct device *dev, void *to, const void *from, size_t bytes)
+{
+    (void)dev;
+    memcpy(to, from, bytes);
+}
+
+void cpu_download(struct device *dev, void *to, const void *from, size_t bytes)
+{
+    (void)dev;
+    memcpy(to, from, bytes);
+}
+
+void cpu_zero(struct device *dev, void *mem, size_t bytes)
+{
+    (void)dev;
+    memset(mem, 0, bytes);
+}
+
+int cpu_sync(struct device *dev, struct fail *why)
+{
+    if (!dev->has_failed) return 0;
+    *why = dev->failed;
+    dev->has_failed = false;
+    return -1;
+}
+
+void finite_check(struct device *dev, const char *name, struct mat x, int64_t rows, int64_t cols)
+{
+    for (int64_t r = 0; r < rows && !dev->has_failed; r++) {
+        const float *row = row_of(x, r);
+        for (int64_t i = 0; i < cols; i++) {
+            if (isfinite(row[i])) continue;
+            fail(&dev->failed, "%s: row %lld, column %lld is %f", name, (long long)r, (long long)i,
+                 (double)row[i]);
+            dev->has_failed = true;
+            break;
+        }
+    }
+}
+
+void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols)
+{
+    (void)dev;
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(row_of(out, r), in + r * cols, (size_t)cols * sizeof(float));
+}
+
+void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols)
+{
+    (void)dev;
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(out + r * cols, row_of(in, r), (size_t)cols * sizeof(float));
+}

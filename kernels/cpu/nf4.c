@@ -1,0 +1,125 @@
+/* NF4 with double quantization, as bitsandbytes has it. Compiled without
+ * contraction: the two roundings of absmax are part of the format. */
+#include "../nf4.h"
+#include "cpu.h"
+
+#include <math.h>
+
+struct quantizer {
+    uint8_t *codes, *absmax;
+    float *nested, *scratch, offset;
+    const float *x;
+    int64_t count, blocks;
+};
+
+/* The number of thresholds below x: a tie takes the lower code. */
+static uint8_t nf4_code(float x)
+{
+    uint8_t code = 0;
+    for (int i = 0; i < 15; i++)
+        code = (uint8_t)(code + (x > nf4_threshold[i]));
+    return code;
+}
+
+/* The nearest of the map's values. A tie goes to the even index, as it does in the
+ * reference's search by halving, whose last pivot is always even. */
+static uint8_t absmax_code(float x)
+{
+    int low = 0, high = 255;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        float border = (nf4_absmax_value[middle] + nf4_absmax_value[middle + 1]) * 0.5f;
+        if (middle % 2 ? x >= border : x > border) low = middle + 1;
+        else high = middle;
+    }
+    return (uint8_t)low;
+}
+
+static void code_block(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct quantizer *q = arg;
+    for (int64_t b = task * 64; b < least((task + 1) * 64, q->blocks); b++) {
+        int64_t first = b * NF4_BLOCK, n = least(NF4_BLOCK, q->count - first);
+        uint8_t code[NF4_BLOCK + 1];
+        float top = 0;
+        for (int64_t i = 0; i < n; i++)
+            top = fabsf(q->x[first + i]) > top ? fabsf(q->x[first + i]) : top;
+        q->scratch[b] = top;
+        float inverse = 1 / (top > 1e-38f ? top : 1e-38f);
+        for (int64_t i = 0; i < n; i++)
+            code[i] = nf4_code(q->x[first + i] * inverse);
+        if (n % 2) code[n] = 7; /* the padding's zero */
+        for (int64_t i = 0; i < n; i += 2)
+            q->codes[(first + i) / 2] = (uint8_t)(code[i] << 4 | code[i + 1]);
+    }
+}
+
+static void nest_block(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct quantizer *q = arg;
+    int64_t first = task * NF4_NESTED_BLOCK, end = least(first + NF4_NESTED_BLOCK, q->blocks);
+    float top = 0;
+    for (int64_t i = first; i < end; i++) {
+        float distance = fabsf(q->scratch[i] - q->offset);
+        top = distance > top ? distance : top;
+    }
+    q->nested[task] = top;
+    float inverse = 1 / top;
+    for (int64_t i = first; i < end; i++)
+        q->absmax[i] = top > 0 ? absmax_code((q->scratch[i] - q->offset) * inverse) : 0;
+}
+
+void nf4_quantize(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested,
+                  float *offset, float *scratch, const float *x, int64_t count)
+{
+    struct quantizer q = { .codes = codes, .absmax = absmax, .nested = nested,
+                           .scratch = scratch, .x = x, .count = count,
+                           .blocks = pieces(count, NF4_BLOCK) };
+    pool_run(dev->pool, pieces(q.blocks, 64), code_block, &q);
+    double sum = 0;
+    for (int64_t i = 0; i < q.blocks; i++)
+        sum += (double)scratch[i];
+    *offset = q.offset = q.blocks ? (float)(sum / (double)q.blocks) : 0;
+    pool_run(dev->pool, pieces(q.blocks, NF4_NESTED_BLOCK), nest_block, &q);
+}
+
+struct dequantizer {
+    float *x;
+    const uint8_t *codes, *absmax;
+    const float *nested;
+    float offset;
+    int64_t count;
+    float pair[256][2]; /* both values of a byte of codes */
+};
+
+static void decode_piece(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct dequantizer *d = arg;
+    int64_t first = task * NF4_NESTED, end = least(first + NF4_NESTED, d->count);
+    for (int64_t i = first; i < end; i += NF4_BLOCK) {
+        float absmax = nf4_absmax_value[d->absmax[i / NF4_BLOCK]] * d->nested[task] + d->offset;
+        const uint8_t *codes = d->codes + i / 2;
+        float *x = d->x + i;
+        int64_t n = least(NF4_BLOCK, end - i);
+        for (int64_t j = 0; j + 1 < n; j += 2) {
+            x[j] = d->pair[codes[j / 2]][0] * absmax;
+            x[j + 1] = d->pair[codes[j / 2]][1] * absmax;
+        }
+        if (n % 2) x[n - 1] = d->pair[codes[n / 2]][0] * absmax;
+    }
+}
+
+void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
+                    const float *nested, float offset, int64_t count)
+{
+    struct dequantizer d = { .x = x, .codes = codes, .absmax = absmax, .nested = nested,
+                             .offset = offset, .count = count };
+    for (int i = 0; i < 256; i++) {
+        d.pair[i][0] = nf4_value[i >> 4];
+        d.pair[i][1] = nf4_value[i & 15];
+    }
+    pool_run(dev->pool, pieces(count, NF4_NESTED), decode_piece, &d);
+}

@@ -1,0 +1,84 @@
+#include "cpu.h"
+
+#include <math.h>
+
+enum { COLUMN_TILE = 32 };
+
+struct norm {
+    struct mat y, x, dx, dy;
+    float *rstd, *dgain;
+    const float *gain;
+    int64_t rows, dim;
+    float eps;
+};
+
+static void fwd_rows(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct norm *n = arg;
+    int64_t dim = n->dim;
+    const float *restrict gain = n->gain;
+    for (int64_t t = task * LIGHT_TILE; t < least((task + 1) * LIGHT_TILE, n->rows); t++) {
+        const float *restrict x = row_of(n->x, t);
+        float *restrict y = row_of(n->y, t), sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < dim; i++)
+            sum += x[i] * x[i];
+        float rstd = 1 / sqrtf(sum / (float)dim + n->eps);
+        n->rstd[t] = rstd;
+        for (int64_t i = 0; i < dim; i++)
+            y[i] = x[i] * rstd * gain[i];
+    }
+}
+
+void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, const float *gain,
+                 int64_t rows, int64_t dim, float eps)
+{
+    must(y.at != x.at);
+    struct norm n = { .y = y, .x = x, .rstd = rstd, .gain = gain, .rows = rows, .dim = dim,
+                      .eps = eps };
+    pool_run(dev->pool, pieces(rows, LIGHT_TILE), fwd_rows, &n);
+}
+
+static void bwd_rows(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct norm *n = arg;
+    int64_t dim = n->dim;
+    const float *restrict gain = n->gain;
+    for (int64_t t = task * LIGHT_TILE; t < least((task + 1) * LIGHT_TILE, n->rows); t++) {
+        const float *restrict x = row_of(n->x, t), *restrict dy = row_of(n->dy, t);
+        float *restrict dx = row_of(n->dx, t), rstd = n->rstd[t], dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (int64_t i = 0; i < dim; i++)
+            dot += gain[i] * dy[i] * x[i];
+        float mean = dot * rstd / (float)dim;
+        for (int64_t i = 0; i < dim; i++)
+            dx[i] += rstd * (gain[i] * dy[i] - x[i] * rstd * mean);
+    }
+}
+
+static void bwd_gain(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct norm *n = arg;
+    int64_t first = task * COLUMN_TILE, count = least(COLUMN_TILE, n->dim - first);
+    float sum[COLUMN_TILE] = { 0 };
+    for (int64_t t = 0; t < n->rows; t++) {
+        const float *x = row_of(n->x, t) + first, *dy = row_of(n->dy, t) + first;
+        float rstd = n->rstd[t];
+        for (int64_t i = 0; i < count; i++)
+            sum[i] += dy[i] * x[i] * rstd;
+    }
+    for (int64_t i = 0; i < count; i++)
+        n->dgain[first + i] += sum[i];
+}
+
+void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
+                 struct mat x, const float *rstd, const float *gain, int64_t rows, int64_t dim)
+{
+    struct norm n = { .dx = dx_acc, .dgain = dgain_acc, .dy = dy, .x = x,
+                      .rstd = (float *)rstd, .gain = gain, .rows = rows, .dim = dim };
+    pool_run(dev->pool, pieces(rows, LIGHT_TILE), bwd_rows, &n);
+    if (dgain_acc) pool_run(dev->pool, pieces(dim, COLUMN_TILE), bwd_gain, &n);
+}

@@ -1,0 +1,38 @@
+#include "cpu.h"
+
+struct turn {
+    struct mat x;
+    const float *cos, *sin;
+    const int32_t *position;
+    int64_t rows, heads, head_dim;
+    float sign;
+};
+
+static void turn_rows(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct turn *r = arg;
+    int64_t half = r->head_dim / 2;
+    for (int64_t t = task * LIGHT_TILE; t < least((task + 1) * LIGHT_TILE, r->rows); t++) {
+        const float *restrict cos = r->cos + r->position[t] * half;
+        const float *restrict sin = r->sin + r->position[t] * half;
+        for (int64_t h = 0; h < r->heads; h++) {
+            float *restrict low = row_of(r->x, t) + h * r->head_dim, *restrict high = low + half;
+            for (int64_t i = 0; i < half; i++) {
+                float a = low[i], b = high[i], s = r->sign * sin[i];
+                low[i] = a * cos[i] - b * s;
+                high[i] = b * cos[i] + a * s;
+            }
+        }
+    }
+}
+
+void rope_apply(struct device *dev, struct mat x, const float *cos, const float *sin,
+                const int32_t *position, int64_t rows, int64_t heads, int64_t head_dim,
+                int direction)
+{
+    must(direction == 1 || direction == -1);
+    must(head_dim % 2 == 0);
+    struct turn r = { x, cos, sin, position, rows, heads, head_dim, (float)direction };
+    pool_run(dev->pool, pieces(rows, LIGHT_TILE), turn_rows, &r);
+}

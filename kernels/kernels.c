@@ -1,0 +1,61 @@
+/* Chooses a backend; for the CPU, the best instruction set that it has. */
+#include "kernels.h"
+
+#include <dlfcn.h>
+#include <unistd.h>
+
+extern const struct kernels kernels_cpu_baseline;
+#if defined(__x86_64__)
+extern const struct kernels kernels_cpu_v3, kernels_cpu_v4;
+#endif
+
+static const struct kernels *best_cpu(void)
+{
+#if defined(__x86_64__)
+    /* LONGQLORA_CPU=baseline|v3 lowers the level: to test every level on one machine. */
+    const char *limit = getenv("LONGQLORA_CPU");
+    if (limit && !strcmp(limit, "baseline")) return &kernels_cpu_baseline;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512cd") && !(limit && !strcmp(limit, "v3")))
+        return &kernels_cpu_v4;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi2"))
+        return &kernels_cpu_v3;
+#endif
+    return &kernels_cpu_baseline;
+}
+
+/* The plug-in beside the program, or in the library folder of the installation. */
+static int load_cuda(const struct kernels **table, struct fail *why)
+{
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
+    if (n < 0) return fail(why, "device cuda: cannot tell where this program lies");
+    path[n] = 0;
+    char *slash = strrchr(path, '/');
+    memcpy(slash + 1, "kernels-cuda.so", sizeof "kernels-cuda.so");
+    void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!plugin) {
+        memcpy(slash + 1, "../lib/longqlora/kernels-cuda.so",
+               sizeof "../lib/longqlora/kernels-cuda.so");
+        plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    }
+    if (!plugin) return fail(why, "device cuda: no usable kernels-cuda.so: %s", dlerror());
+    const struct kernels *found = dlsym(plugin, "kernels_cuda");
+    if (!found) return fail(why, "device cuda: %s has no table of kernels", path);
+    if (found->version != KERNELS_VERSION || found->size != sizeof *found)
+        return fail(why, "device cuda: %s is of version %d, this program needs %d", path,
+                    found->version, KERNELS_VERSION);
+    *table = found;
+    return 0;
+}
+
+int kernels_open(const struct kernels **table, const char *name, struct fail *why)
+{
+    struct fail none;
+    if (!strncmp(name, "cuda", 4)) return load_cuda(table, why);
+    if (!strcmp(name, "auto") && !load_cuda(table, &none)) return 0;
+    *table = best_cpu();
+    return 0;
+}

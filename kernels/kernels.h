@@ -1,0 +1,219 @@
+/* kernels.h - the arithmetic of training and evaluation.
+ *
+ * A backend is one constant table of functions; kernels_open picks it and no other
+ * code asks which it is. Pointers in operations are memory of that backend,
+ * row-major. Operations are queued in order and return nothing; the device keeps
+ * the first failure for sync. Sizes are preconditions: a wrong one aborts by name.
+ * Outputs come first; one whose name ends in _acc is added into, all others are
+ * overwritten. Same inputs, same device: same bits, for any number of threads.
+ *
+ * Activations have the backend's own type `a` (f32 on the CPU). What decides
+ * accuracy is f32 everywhere: adapters, gradient sums, moments, norm statistics,
+ * softmax, loss. Shapes: T rows (tokens of one or more samples, one after the
+ * other), d width, f feed-forward width, H query heads, K key/value heads, c head
+ * dimension, V vocabulary, r rank, R the ranks of a group added up.
+ */
+#ifndef LONGQLORA_KERNELS_H
+#define LONGQLORA_KERNELS_H
+
+#include "../lib/common/fail.h"
+
+#include <stdint.h>
+
+enum { KERNELS_VERSION = 1 };
+
+struct device;
+struct act; /* an activation, of the backend's type */
+
+/* Rows of activations, `stride` elements apart. */
+struct mat {
+    struct act *at;
+    int64_t stride;
+};
+
+enum weight_type { WEIGHT_F32, WEIGHT_BF16, WEIGHT_F16, WEIGHT_NF4 };
+
+/* y = x Wᵀ + scale · drop(x) Aᵀ Bᵀ   (LoRA: Hu et al. 2021, equation 3) */
+struct linear {
+    enum weight_type type;
+    const void *weight;    /* [out, in]; NF4: two codes a byte, first in the high nibble */
+    const uint8_t *absmax; /* NF4: one for 64 elements, counted flat */
+    const float *nested;   /* NF4: one for 16384 elements */
+    float offset;          /* NF4: absmax = map[code] · nested + offset */
+    int64_t out, in;
+    int64_t rank;                                 /* 0: no adapter */
+    float scale;                                  /* alpha / rank */
+    uint32_t site;                                /* which dropout mask */
+    const float *a, *b;                           /* [rank, in], [out, rank] */
+    float *da_acc, *db_acc;                       /* NULL: frozen */
+    float *dweight_acc;                           /* NULL: frozen */
+};
+
+/* Linears that share x; their outputs lie side by side, and so do their u. */
+struct group {
+    const struct linear *at;
+    int count, slot;
+};
+
+/* first_row: number of this call's first row in the step, so that the way a step is
+ * cut into calls does not change a mask. p 0: no dropout. */
+struct dropout {
+    uint64_t key;
+    float p;
+    int64_t first_row;
+};
+
+/* Which keys a row may see: list[t] <= j <= t. Non-decreasing. Heads below split use
+ * the first list, the others the second. */
+struct spans {
+    const int32_t *first, *second;
+    int64_t split;
+};
+
+/* The largest sizes that operations will be called with. */
+struct shape {
+    int64_t rows, chunk; /* T of attention; rows of every other operation's call */
+    int64_t dim, ffn, heads, kv_heads, head_dim, vocab, rank;
+    bool has_packed_weights; /* some weight is not f32 */
+    bool has_backward;
+    float dropout;
+};
+
+enum { LINEAR_SLOTS = 4 };
+
+struct kernels {
+    int version;
+    size_t size; /* of this table */
+    const char *name, *act_name;
+    int64_t act_bytes;
+    bool is_host; /* its memory is host memory: weights may be used where they lie */
+
+    /* ---- device and memory ---- */
+    int (*open)(struct device **dev, int threads, struct fail *why);
+    void (*close)(struct device *dev);
+    size_t (*plan)(const struct shape *shape, int threads); /* what reserve will take */
+    int (*reserve)(struct device *dev, const struct shape *shape, struct fail *why);
+    int (*alloc)(struct device *dev, void **mem, size_t bytes, struct fail *why); /* zeroed */
+    void (*release)(struct device *dev, void *mem, size_t bytes);
+    void (*upload)(struct device *dev, void *to, const void *from_host, size_t bytes);
+    void (*download)(struct device *dev, void *to_host, const void *from, size_t bytes);
+    void (*zero)(struct device *dev, void *mem, size_t bytes);
+    int (*sync)(struct device *dev, struct fail *why); /* waits; the first failure since the last */
+
+    /* ---- element types ---- */
+    /* out = (a) in; out = (float) in [rows, cols] */
+    void (*cast_in)(struct device *dev, struct mat out, const float *in, int64_t rows,
+                    int64_t cols);
+    void (*cast_out)(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
+
+    /* ---- embedding: table f32 or 16 bits [V, d], id [T] ---- */
+    /* x[t] = table[id[t]] */
+    void (*embedding_fwd)(struct device *dev, struct mat x, const void *table,
+                          enum weight_type type, const int32_t *id, int64_t rows, int64_t dim);
+    /* dtable_acc[id[t]] += dx[t], in the order of rows */
+    void (*embedding_bwd)(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
+                          int64_t rows, int64_t dim);
+
+    /* ---- RMSNorm (Zhang, Sennrich 2019): gain [d], rstd [T] f32 ---- */
+    /* rstd = 1/√(mean x² + eps); y = x · rstd · gain; y is not x */
+    void (*rmsnorm_fwd)(struct device *dev, struct mat y, float *rstd, struct mat x,
+                        const float *gain, int64_t rows, int64_t dim, float eps);
+    /* x̂ = x · rstd; dx_acc += rstd · (gain⊙dy − x̂ · mean(gain⊙dy⊙x̂));
+     * dgain_acc += Σ_t dy⊙x̂, unless NULL */
+    void (*rmsnorm_bwd)(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
+                        struct mat x, const float *rstd, const float *gain, int64_t rows,
+                        int64_t dim);
+
+    /* ---- rotary positions (Su et al. 2021), halves (i, i + c/2), in place ----
+     * cos, sin [positions, c/2] f32; direction −1 turns back: the backward */
+    void (*rope_apply)(struct device *dev, struct mat x, const float *cos, const float *sin,
+                       const int32_t *position, int64_t rows, int64_t heads, int64_t head_dim,
+                       int direction);
+
+    /* ---- linear groups: x [T, in], u [T, R] in the columns right of x ---- */
+    /* readies the group's weights in its slot, until that slot is prepared again */
+    void (*linear_prepare)(struct device *dev, const struct group *g);
+    /* u = drop(x) Aᵀ, stored right of x */
+    void (*linear_inner)(struct device *dev, struct mat x, const struct group *g, int64_t rows,
+                         struct dropout drop);
+    /* inner, then y = residual + x Wᵀ + scale · u Bᵀ; residual.at NULL: none; may be y */
+    void (*linear_fwd)(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                       struct mat residual, int64_t rows, struct dropout drop);
+    /* dy: one mat for each linear; du = scale · dy B; dx = dy W + mask⊙(du A)/(1−p) */
+    void (*linear_bwd_input)(struct device *dev, struct mat dx, struct mat du,
+                             const struct mat *dy, const struct group *g, int64_t rows,
+                             struct dropout drop);
+    /* da_acc += duᵀ drop(x); db_acc += scale · dyᵀ u; dweight_acc += dyᵀ x */
+    void (*linear_bwd_weight)(struct device *dev, const struct group *g, const struct mat *dy,
+                              struct mat du, struct mat x, int64_t rows, struct dropout drop);
+    /* keep[t, i] = 1 if element e = (first_row + t) · dim + i stays: lane e % 8 (16 bits)
+     * of Philox4x32-10(key; e / 8, site) >= p · 65536 */
+    void (*dropout_mask)(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows,
+                         int64_t dim, struct dropout drop);
+
+    /* ---- attention, causal over segments: q, o [T, H·c], k, v [T, K·c], lse [H, T] ---- */
+    /* o[t] = Σ_j softmax_j(scale · q[t]·k[j]) v[j] over the span of t;
+     * lse = ln Σ_j exp(scale · q·k); head h reads key/value head h·K/H */
+    void (*attention_fwd)(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
+                          struct mat v, struct spans spans, int64_t rows, int64_t heads,
+                          int64_t kv_heads, int64_t head_dim, float scale);
+    /* dq may be o; dk may be k; dv may be v */
+    void (*attention_bwd)(struct device *dev, struct mat dq, struct mat dk, struct mat dv,
+                          struct mat dout, struct mat o, const float *lse, struct mat q,
+                          struct mat k, struct mat v, struct spans spans, int64_t rows,
+                          int64_t heads, int64_t kv_heads, int64_t head_dim, float scale);
+
+    /* ---- SwiGLU (Shazeer 2020): s = gate · σ(gate) · up, all [T, f] ---- */
+    void (*swiglu_fwd)(struct device *dev, struct mat s, struct mat gate, struct mat up,
+                       int64_t rows, int64_t cols); /* s may be gate */
+    /* in place: ds becomes s, gate becomes dgate, up becomes dup */
+    void (*swiglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,
+                       int64_t rows, int64_t cols);
+
+    /* ---- head and loss: logits = x Wᵀ in chunks, never whole ---- */
+    /* nll[t] = ln Σ exp(logits) − logits[target], 0 where target < 0; unless dx.at is NULL,
+     * dx = dscale · (softmax − onehot) W, dweight_acc [V, d] likewise unless NULL */
+    void (*head_loss)(struct device *dev, float *nll, struct mat dx, float *dweight_acc,
+                      struct mat x, const struct linear *head, const int32_t *target, int64_t rows,
+                      float dscale);
+    /* logits [rows, V] f32 */
+    void (*head_logits)(struct device *dev, float *logits, struct mat x, const struct linear *head,
+                        int64_t rows);
+
+    /* ---- optimiser, over flat f32 ranges ---- */
+    /* *sum = Σ g², in double; not finite if any g is not */
+    void (*sum_squares)(struct device *dev, double *sum, const float *g, int64_t count);
+    /* AdamW (Loshchilov, Hutter 2019): g is multiplied by gscale first and zeroed last */
+    void (*adamw)(struct device *dev, float *p, float *m, float *v, float *g, int64_t count,
+                  float lr, float beta1, float beta2, float eps, float decay, int64_t step,
+                  float gscale);
+    /* sync reports the first value that is not finite, with this name */
+    void (*finite_check)(struct device *dev, const char *name, struct mat x, int64_t rows,
+                         int64_t cols);
+
+    /* ---- NF4 with double quantization, bit for bit bitsandbytes' (see nf4.h) ---- */
+    /* codes [⌈n/2⌉], absmax [⌈n/64⌉], nested [⌈n/16384⌉], offset [1] (mean absmax, summed in
+     * double in the order of blocks), scratch f32 [⌈n/64⌉] */
+    void (*nf4_quantize)(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested,
+                         float *offset, float *scratch, const float *x, int64_t count);
+    void (*nf4_dequantize)(struct device *dev, float *x, const uint8_t *codes,
+                           const uint8_t *absmax, const float *nested, float offset,
+                           int64_t count);
+};
+
+/* The backend of that name: "cpu", "cuda" (a plug-in, kernels-cuda.so) or "auto". Fails
+ * with the reason if it is not to be had. */
+int kernels_open(const struct kernels **table, const char *name, struct fail *why) MUST_USE;
+
+/* Columns from `column` on of the same rows. */
+static inline struct mat mat_columns(const struct kernels *k, struct mat m, int64_t column)
+{
+    return (struct mat){ (struct act *)((char *)m.at + column * k->act_bytes), m.stride };
+}
+
+static inline struct mat mat_rows(const struct kernels *k, struct mat m, int64_t row)
+{
+    return (struct mat){ (struct act *)((char *)m.at + row * m.stride * k->act_bytes), m.stride };
+}
+
+#endif

@@ -1,0 +1,91 @@
+#include "die.h"
+
+#include "output.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+static const char *tool_name = "longqlora";
+static bool is_quiet;
+
+static void end_by_signal(int signal_number)
+{
+    output_remove_pending();
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+void die_init(const char *tool, bool quiet)
+{
+    tool_name = tool;
+    is_quiet = quiet;
+    struct sigaction action = { .sa_handler = end_by_signal };
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
+static void say(const char *format, va_list args)
+{
+    char line[1024];
+    int used = snprintf(line, sizeof line, "%s: ", tool_name);
+    int more = vsnprintf(line + used, sizeof line - (size_t)used - 1, format, args);
+    size_t length = (size_t)used + (more > 0 ? (size_t)more : 0);
+    if (length > sizeof line - 2) length = sizeof line - 2;
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)line[i] < 32 || line[i] == 127) line[i] = '?';
+    line[length++] = '\n';
+    if (write(2, line, length) < 0) return; /* nobody to tell */
+}
+
+void die(enum status status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+    output_remove_pending();
+    exit(status);
+}
+
+void die_fail(const struct fail *why) { die(why->status, "%s", why->text); }
+
+void die_usage(const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    die(STATUS_USAGE, "%s (see %s --help)", text, tool_name);
+}
+
+int or_die(int status, const struct fail *why)
+{
+    if (status < 0) die_fail(why);
+    return status;
+}
+
+void warn(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+}
+
+void note(const char *format, ...)
+{
+    if (is_quiet) return;
+    va_list args;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+}
+
+void die_if_terminal(const char *output)
+{
+    if (!strcmp(output, "-") && isatty(STDOUT_FILENO))
+        die_usage("standard output is a terminal: name a file with -o, or pipe");
+}

@@ -1,0 +1,30 @@
+/* die.h - how a program speaks and gives up. Included by tools only.
+ *
+ * Every message is one line, one write, on standard error: "tool: where: what".
+ * Control characters are replaced.
+ */
+#ifndef LONGQLORA_DIE_H
+#define LONGQLORA_DIE_H
+
+#include "fail.h"
+
+#include <stdbool.h>
+
+/* Names the program and makes SIGINT and SIGTERM remove unfinished outputs. */
+void die_init(const char *tool, bool quiet);
+
+void die(enum status status, const char *format, ...) PRINTF_LIKE(2, 3) NORETURN;
+void die_fail(const struct fail *why) NORETURN;
+void die_usage(const char *format, ...) PRINTF_LIKE(1, 2) NORETURN;
+
+/* Dies of *why if status is negative; else returns it. */
+int or_die(int status, const struct fail *why);
+
+void warn(const char *format, ...) PRINTF_LIKE(1, 2);
+/* Silent with --quiet. */
+void note(const char *format, ...) PRINTF_LIKE(1, 2);
+
+/* Refuses to put binary data on a terminal. */
+void die_if_terminal(const char *output);
+
+#endif

@@ -1,0 +1,41 @@
+/* fail.h - why a call failed, in words fit to print.
+ *
+ * Library functions return 0 (or more) on success and -1 (or NULL) on failure;
+ * on failure the text names the input, the place in it and what was wrong.
+ * Nothing below tools/ prints or exits.
+ */
+#ifndef LONGQLORA_FAIL_H
+#define LONGQLORA_FAIL_H
+
+#include "compiler.h"
+
+/* Exit statuses of every program. */
+enum status {
+    STATUS_DONE = 0,
+    STATUS_FAILED = 1,
+    STATUS_USAGE = 2,
+    STATUS_INPUT = 3, /* an input is damaged or does not fit */
+};
+
+struct fail {
+    char text[480];
+    enum status status; /* what a tool that gives up exits with */
+};
+
+/* Writes the text and returns -1, so that a check fits on one line:
+ *     if (id >= vocab) return fail_input(why, "token %u, vocabulary %u", id, vocab);
+ * fail is for the world (status 1), fail_input for damaged or unfit data (3),
+ * fail_usage for a wrong command or recipe (2).
+ */
+int fail(struct fail *why, const char *format, ...) PRINTF_LIKE(2, 3);
+int fail_input(struct fail *why, const char *format, ...) PRINTF_LIKE(2, 3);
+int fail_usage(struct fail *why, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* Puts "prefix: " before the text that is there; returns -1. */
+int fail_in(struct fail *why, const char *prefix);
+
+/* Our own mistake: prints expression and place, aborts; stays on in release. */
+#define must(condition) ((condition) ? (void)0 : must_failed(#condition, __FILE__, __LINE__))
+void must_failed(const char *expression, const char *file, int line) NORETURN;
+
+#endif

@@ -1,0 +1,27 @@
+/* json.h - JSON files by jansson, strictly: no duplicate keys, a size limit, and
+ * getters that fail by name.
+ */
+#ifndef LONGQLORA_JSON_H
+#define LONGQLORA_JSON_H
+
+#include "fail.h"
+
+#include <jansson.h>
+#include <stdint.h>
+
+enum { JSON_FILE_MAX = 64 << 20 };
+
+/* The caller decrefs what it gets; NULL on failure. name stands in messages. */
+json_t *json_read_file(const char *path, struct fail *why);
+json_t *json_read_text(const char *text, size_t bytes, const char *name, struct fail *why);
+
+/* Writes with two-space indentation, keys in insertion order, whole or not at all. */
+int json_write_file(const json_t *value, const char *path, struct fail *why) MUST_USE;
+
+/* Absent keys leave *value as it is; a wrong type or a value out of range fails. */
+int json_get_count(const json_t *object, const char *key, int64_t most, int64_t *value,
+                   struct fail *why) MUST_USE;
+int json_get_real(const json_t *object, const char *key, double *value, struct fail *why) MUST_USE;
+int json_get_flag(const json_t *object, const char *key, bool *value, struct fail *why) MUST_USE;
+
+#endif

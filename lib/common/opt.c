@@ -1,0 +1,254 @@
+#include "opt.h"
+
+#include "die.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+
+#ifndef LONGQLORA_VERSION
+#define LONGQLORA_VERSION "0.1"
+#endif
+
+struct opt_standard opt_standard = { .progress = "auto" };
+
+static int distance(const char *a, const char *b)
+{
+    enum { LONGEST = 63 };
+    size_t n = strlen(a), m = strlen(b);
+    if (n > LONGEST || m > LONGEST) return LONGEST;
+    int row[LONGEST + 1];
+    for (size_t j = 0; j <= m; j++)
+        row[j] = (int)j;
+    for (size_t i = 1; i <= n; i++) {
+        int diagonal = row[0];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= m; j++) {
+            int change = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            int shorter = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+            row[j] = change < shorter ? change : shorter;
+        }
+    }
+    return row[m];
+}
+
+const char *opt_nearest(const char *typed, const char *const *names, int count)
+{
+    const char *best = NULL;
+    int least = (int)strlen(typed) / 3 + 2;
+    for (int i = 0; i < count; i++) {
+        int d = distance(typed, names[i]);
+        if (d < least) {
+            least = d;
+            best = names[i];
+        }
+    }
+    return best;
+}
+
+static int table_size(const struct opt *table)
+{
+    int n = 0;
+    while (table[n].name)
+        n++;
+    return n;
+}
+
+static struct opt *find(struct opt *table, const char *name, size_t length)
+{
+    for (struct opt *o = table; o->name; o++)
+        if (strlen(o->name) == length && !memcmp(o->name, name, length)) return o;
+    return NULL;
+}
+
+static bool word_in(const char *words, const char *value)
+{
+    size_t length = strlen(value);
+    for (const char *at = words;; at++) {
+        size_t n = strcspn(at, "|");
+        if (n == length && !memcmp(at, value, n)) return true;
+        at += n;
+        if (!*at) return false;
+    }
+}
+
+static void set_value(struct opt *o, const char *value)
+{
+    char *end = NULL;
+    errno = 0;
+    switch (o->kind) {
+    case OPT_COUNT: {
+        long long n = strtoll(value, &end, 10);
+        if (!isdigit((unsigned char)*value) || *end || errno)
+            die_usage("--%s: '%s' is not a count", o->name, value);
+        *(int64_t *)o->value = n;
+        break;
+    }
+    case OPT_REAL: {
+        double x = strtod(value, &end);
+        if (!*value || *end || errno || !isfinite(x))
+            die_usage("--%s: '%s' is not a number", o->name, value);
+        *(double *)o->value = x;
+        break;
+    }
+    case OPT_WORD:
+        if (!word_in(o->words, value))
+            die_usage("--%s: '%s' is not one of %s", o->name, value, o->words);
+        *(const char **)o->value = value;
+        break;
+    case OPT_LIST: {
+        struct opt_list *list = o->value;
+        list->at = realloc(list->at, (size_t)(list->count + 1) * sizeof *list->at);
+        if (!list->at) die(STATUS_FAILED, "out of memory");
+        list->at[list->count++] = value;
+        break;
+    }
+    default:
+        *(const char **)o->value = value;
+        break;
+    }
+}
+
+static void print_default(const struct opt *o)
+{
+    switch (o->kind) {
+    case OPT_COUNT:
+        if (*(int64_t *)o->value) printf(" (%lld)", (long long)*(int64_t *)o->value);
+        break;
+    case OPT_REAL:
+        if (*(double *)o->value != 0) printf(" (%g)", *(double *)o->value);
+        break;
+    case OPT_TEXT:
+    case OPT_WORD:
+        if (*(const char **)o->value) printf(" (%s)", *(const char **)o->value);
+        break;
+    default:
+        break;
+    }
+}
+
+static void help(const struct opt_program *program)
+{
+    printf("%s - %s\n\nExample:\n  %s\n\nUsage: %s\n\nOptions:\n", program->name,
+           program->summary, program->example, program->usage);
+    for (const struct opt *o = program->table; o->name; o++) {
+        char left[80];
+        char letter[8] = "    ";
+        if (o->letter) snprintf(letter, sizeof letter, "-%c, ", o->letter);
+        snprintf(left, sizeof left, "  %s--%s%s%s", letter, o->name, o->argument ? " " : "",
+                 o->argument ? o->argument : "");
+        printf("%-30s %s", left, o->help);
+        if (o->words) printf(": %s", o->words);
+        print_default(o);
+        putchar('\n');
+    }
+    printf("      --help                   print this\n"
+           "      --version                print the version\n");
+    if (program->details) printf("\n%s", program->details);
+}
+
+/* The OPTIONS section of the manual page, in mdoc. */
+static void help_man(const struct opt_program *program)
+{
+    printf(".Bl -tag -width Ds\n");
+    for (const struct opt *o = program->table; o->name; o++) {
+        printf(".It ");
+        if (o->letter) printf("Fl %c , ", o->letter);
+        printf("Fl \\-%s", o->name);
+        if (o->argument) printf(" Ar %s", o->argument);
+        printf("\n%c%s", toupper((unsigned char)o->help[0]), o->help + 1);
+        if (o->words) printf(": %s", o->words);
+        print_default(o);
+        printf(".\n");
+    }
+    printf(".It Fl \\-help , Fl \\-version\nPrint a summary, or the version, and exit.\n.El\n");
+}
+
+static void unknown(const struct opt_program *program, const char *typed)
+{
+    const char *names[64];
+    int count = table_size(program->table);
+    for (int i = 0; i < count && i < 64; i++)
+        names[i] = program->table[i].name;
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(typed, "="), typed);
+    const char *near = opt_nearest(name, names, count < 64 ? count : 64);
+    if (near) die_usage("unknown option --%s: did you mean --%s?", name, near);
+    die_usage("unknown option --%s", name);
+}
+
+static void parse_long(const struct opt_program *program, char **argv, int argc, int *at)
+{
+    const char *name = argv[*at] + 2;
+    size_t length = strcspn(name, "=");
+    if (!strcmp(name, "help")) {
+        help(program);
+        exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
+    }
+    if (!strcmp(name, "help-man")) {
+        help_man(program);
+        exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
+    }
+    if (!strcmp(name, "version")) {
+        printf("%s (longqlora) %s\n", program->name, LONGQLORA_VERSION);
+        exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
+    }
+    struct opt *o = find(program->table, name, length);
+    if (!o) unknown(program, name);
+    o->given = true;
+    if (o->kind == OPT_FLAG) {
+        if (name[length]) die_usage("--%s takes no value", o->name);
+        *(bool *)o->value = true;
+        return;
+    }
+    if (!name[length] && *at + 1 >= argc) die_usage("--%s needs a value: %s", o->name, o->argument);
+    set_value(o, name[length] ? name + length + 1 : argv[++*at]);
+}
+
+static void parse_short(const struct opt_program *program, char **argv, int argc, int *at)
+{
+    char letter = argv[*at][1];
+    for (struct opt *o = program->table; o->name; o++) {
+        if (o->letter != letter) continue;
+        o->given = true;
+        if (o->kind == OPT_FLAG) {
+            if (argv[*at][2]) die_usage("-%c takes no value", letter);
+            *(bool *)o->value = true;
+            return;
+        }
+        if (!argv[*at][2] && *at + 1 >= argc) die_usage("-%c needs a value: %s", letter, o->argument);
+        set_value(o, argv[*at][2] ? argv[*at] + 2 : argv[++*at]);
+        return;
+    }
+    if (letter == 'h') {
+        help(program);
+        exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
+    }
+    die_usage("unknown option -%c", letter);
+}
+
+const char **opt_parse(int argc, char **argv, const struct opt_program *program)
+{
+    die_init(program->name, false);
+    const char **operands = calloc((size_t)argc + 1, sizeof *operands);
+    if (!operands) die(STATUS_FAILED, "out of memory");
+    int count = 0;
+    bool ended = false;
+    for (int at = 1; at < argc; at++) {
+        if (ended || argv[at][0] != '-' || !argv[at][1]) operands[count++] = argv[at];
+        else if (!strcmp(argv[at], "--")) ended = true;
+        else if (argv[at][1] == '-') parse_long(program, argv, argc, &at);
+        else parse_short(program, argv, argc, &at);
+    }
+    if (program->no_operands && count) die_usage("unexpected operand '%s'", operands[0]);
+    die_init(program->name, opt_standard.quiet);
+    return operands;
+}
+
+bool opt_given(const struct opt *table, const char *name)
+{
+    for (const struct opt *o = table; o->name; o++)
+        if (!strcmp(o->name, name)) return o->given;
+    return false;
+}

@@ -1,0 +1,71 @@
+/* opt.h - one table gives parsing, --help and the OPTIONS of the manual page.
+ *
+ * Long names are the interface: --name VALUE or --name=VALUE, in any order, "--"
+ * ends them. Unknown options, missing or odd values are usage errors (exit 2).
+ */
+#ifndef LONGQLORA_OPT_H
+#define LONGQLORA_OPT_H
+
+#include "compiler.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum opt_kind {
+    OPT_END,
+    OPT_COUNT, /* int64_t, >= 0 */
+    OPT_REAL,  /* double */
+    OPT_FLAG,  /* bool: the option makes it true */
+    OPT_TEXT,  /* const char *: a path or any text */
+    OPT_WORD,  /* const char *: one of .words, "a|b|c" */
+    OPT_LIST,  /* struct opt_list: may be given many times */
+};
+
+struct opt_list {
+    const char **at;
+    int count;
+};
+
+struct opt {
+    const char *name;
+    char letter;
+    enum opt_kind kind;
+    void *value; /* holds the default on entry */
+    const char *argument, *help, *words;
+    bool given; /* set by opt_parse */
+};
+
+struct opt_program {
+    const char *name, *summary;  /* "pack", "cut documents into training samples" */
+    const char *usage, *example; /* printed first by --help */
+    const char *details;         /* printed last by --help; may be NULL */
+    bool no_operands;
+    struct opt *table; /* ends with a zeroed entry */
+};
+
+/* Parses, handles --help, --help-man and --version, and returns the operands
+ * (borrowed from argv, NULL at the end). Exits on a usage error. */
+const char **opt_parse(int argc, char **argv, const struct opt_program *program);
+
+bool opt_given(const struct opt *table, const char *name);
+
+/* The option of the table, or the word of the list, nearest to what was typed;
+ * NULL if none is near. */
+const char *opt_nearest(const char *typed, const char *const *names, int count);
+
+/* The options every tool has; bound to the global below. */
+struct opt_standard {
+    int64_t threads;
+    bool quiet;
+    const char *progress;
+};
+extern struct opt_standard opt_standard;
+#define OPT_STANDARD                                                                               \
+    { "threads", 0, OPT_COUNT, &opt_standard.threads, "N", "threads; 0: one a CPU", 0, 0 },        \
+        { "quiet", 0, OPT_FLAG, &opt_standard.quiet, 0, "say only what went wrong", 0, 0 },        \
+        { "progress", 0,                                                                           \
+          OPT_WORD,  &opt_standard.progress,                                                       \
+          "HOW",     "bar on a terminal, a line now and then elsewhere, or none",                  \
+          "auto|bar|line|none", 0 }
+
+#endif

@@ -1,0 +1,214 @@
+#include "output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { BUFFER_BYTES = 1 << 18, PENDING_MAX = 16 };
+
+static char *pending[PENDING_MAX];
+
+static void pending_add(char *temporary)
+{
+    for (int i = 0; i < PENDING_MAX; i++)
+        if (!pending[i]) {
+            pending[i] = temporary;
+            return;
+        }
+}
+
+static void pending_drop(const char *temporary)
+{
+    for (int i = 0; i < PENDING_MAX; i++)
+        if (pending[i] == temporary) pending[i] = NULL;
+}
+
+void output_remove_pending(void)
+{
+    for (int i = 0; i < PENDING_MAX; i++)
+        if (pending[i]) unlink(pending[i]);
+}
+
+static void release(struct output *out)
+{
+    if (out->temporary) pending_drop(out->temporary);
+    free(out->temporary);
+    free(out->path);
+    free(out->buffer);
+    *out = (struct output){ .fd = -1 };
+}
+
+int output_open(struct output *out, const char *path, struct fail *why)
+{
+    *out = (struct output){ .fd = -1 };
+    out->path = strdup(path);
+    out->buffer = malloc(BUFFER_BYTES);
+    if (!out->path || !out->buffer) {
+        release(out);
+        return fail(why, "%s: out of memory", path);
+    }
+    if (!strcmp(path, "-")) {
+        out->fd = STDOUT_FILENO;
+        return 0;
+    }
+    size_t size = strlen(path) + 32;
+    out->temporary = malloc(size);
+    if (!out->temporary) {
+        release(out);
+        return fail(why, "%s: out of memory", path);
+    }
+    snprintf(out->temporary, size, "%s.tmp.%ld", path, (long)getpid());
+    out->fd = open(out->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (out->fd < 0) {
+        fail(why, "%s: cannot create: %s", path, strerror(errno));
+        release(out);
+        return -1;
+    }
+    pending_add(out->temporary);
+    return 0;
+}
+
+static int write_all(struct output *out, const char *data, size_t bytes, struct fail *why)
+{
+    while (bytes && !out->error) {
+        ssize_t n = write(out->fd, data, bytes);
+        if (n > 0) {
+            data += n;
+            bytes -= (size_t)n;
+        } else if (n == 0 || errno != EINTR) {
+            out->error = n == 0 ? EIO : errno;
+        }
+    }
+    if (out->error) return fail(why, "%s: cannot write: %s", out->path, strerror(out->error));
+    return 0;
+}
+
+static int flush(struct output *out, struct fail *why)
+{
+    size_t used = out->used;
+    out->used = 0;
+    return write_all(out, out->buffer, used, why);
+}
+
+int output_write(struct output *out, const void *data, size_t bytes, struct fail *why)
+{
+    out->written += bytes;
+    if (bytes > BUFFER_BYTES - out->used) {
+        if (flush(out, why)) return -1;
+        if (bytes >= BUFFER_BYTES) return write_all(out, data, bytes, why);
+    }
+    memcpy(out->buffer + out->used, data, bytes);
+    out->used += bytes;
+    return 0;
+}
+
+int output_print(struct output *out, struct fail *why, const char *format, ...)
+{
+    char line[4096];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    must(length >= 0 && (size_t)length < sizeof line);
+    return output_write(out, line, (size_t)length, why);
+}
+
+bool output_seekable(const struct output *out)
+{
+    struct stat st;
+    return !fstat(out->fd, &st) && S_ISREG(st.st_mode);
+}
+
+int output_close(struct output *out, struct fail *why)
+{
+    if (out->fd < 0) return 0;
+    int status = flush(out, why);
+    if (!out->temporary) {
+        release(out);
+        return status;
+    }
+    if (!status && fsync(out->fd))
+        status = fail(why, "%s: cannot write: %s", out->path, strerror(errno));
+    if (close(out->fd) && !status)
+        status = fail(why, "%s: cannot write: %s", out->path, strerror(errno));
+    if (!status && rename(out->temporary, out->path))
+        status = fail(why, "%s: cannot rename into place: %s", out->path, strerror(errno));
+    if (status) unlink(out->temporary);
+    release(out);
+    return status;
+}
+
+void output_abandon(struct output *out)
+{
+    if (out->temporary) {
+        close(out->fd);
+        unlink(out->temporary);
+    }
+    release(out);
+}
+
+int output_text(const char *path, const char *text, struct fail *why)
+{
+    struct output out;
+    if (output_open(&out, path, why)) return -1;
+    if (output_write(&out, text, strlen(text), why)) {
+        output_abandon(&out);
+        return -1;
+    }
+    return output_close(&out, why);
+}
+
+int output_copy(const char *from, const char *to, struct fail *why)
+{
+    static const size_t piece = 1 << 20;
+    struct output out = { .fd = -1 };
+    char *buffer = malloc(piece);
+    int fd = open(from, O_RDONLY | O_CLOEXEC), status = -1;
+    if (!buffer) fail(why, "%s: out of memory", from);
+    else if (fd < 0) fail(why, "%s: %s", from, strerror(errno));
+    else status = output_open(&out, to, why);
+    while (!status) {
+        ssize_t n = read(fd, buffer, piece);
+        if (n == 0) break;
+        if (n < 0) status = fail(why, "%s: cannot read: %s", from, strerror(errno));
+        else status = output_write(&out, buffer, (size_t)n, why);
+    }
+    if (fd >= 0) close(fd);
+    free(buffer);
+    if (!status) return output_close(&out, why);
+    output_abandon(&out);
+    return -1;
+}
+
+int output_directory(const char *path, struct fail *why)
+{
+    char *copy = strdup(path);
+    if (!copy) return fail(why, "%s: out of memory", path);
+    int status = 0;
+    for (char *at = copy + 1; !status; at++) {
+        if (*at != '/' && *at) continue;
+        char kept = *at;
+        *at = 0;
+        if (mkdir(copy, 0777) && errno != EEXIST)
+            status = fail(why, "%s: cannot create directory: %s", copy, strerror(errno));
+        *at = kept;
+        if (!kept) break;
+    }
+    struct stat st;
+    if (!status && (stat(path, &st) || !S_ISDIR(st.st_mode)))
+        status = fail(why, "%s: not a directory", path);
+    free(copy);
+    return status;
+}
+
+int output_sync_directory(const char *path, struct fail *why)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return fail(why, "%s: %s", path, strerror(errno));
+    int status = fsync(fd);
+    if (status) fail(why, "%s: cannot sync: %s", path, strerror(errno));
+    close(fd);
+    return status ? -1 : 0;
+}

@@ -1,0 +1,47 @@
+/* output.h - a file that is whole or absent.
+ *
+ * Bytes go to a temporary name beside the target; output_close flushes them to the
+ * disk and renames. Whatever is given up, or pending when a signal ends the
+ * program, is removed. "-" is standard output, written as it comes.
+ */
+#ifndef LONGQLORA_OUTPUT_H
+#define LONGQLORA_OUTPUT_H
+
+#include "fail.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct output {
+    int fd;
+    char *path;      /* the target; "-" for standard output */
+    char *temporary; /* NULL for standard output */
+    char *buffer;
+    size_t used;
+    uint64_t written; /* bytes accepted so far */
+    int error;        /* errno of the first failed write; repeated by close */
+};
+
+int output_open(struct output *out, const char *path, struct fail *why) MUST_USE;
+int output_write(struct output *out, const void *data, size_t bytes, struct fail *why) MUST_USE;
+int output_print(struct output *out, struct fail *why, const char *format, ...) PRINTF_LIKE(3, 4);
+/* True if the target is a regular file, so that a seek table makes sense. */
+bool output_seekable(const struct output *out);
+/* Completes the file, or removes it and says why. Releases *out either way. */
+int output_close(struct output *out, struct fail *why) MUST_USE;
+/* Removes what was written; also right for a zeroed struct. */
+void output_abandon(struct output *out);
+
+/* Unlinks every temporary file of the process; safe in a signal handler. */
+void output_remove_pending(void);
+
+/* Writes a small file whole. */
+int output_text(const char *path, const char *text, struct fail *why) MUST_USE;
+/* Copies a file whole. */
+int output_copy(const char *from, const char *to, struct fail *why) MUST_USE;
+/* mkdir -p. */
+int output_directory(const char *path, struct fail *why) MUST_USE;
+/* fsync of a directory, so that renames in it last. */
+int output_sync_directory(const char *path, struct fail *why) MUST_USE;
+
+#endif

@@ -1,0 +1,167 @@
+#include "pool.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+/* Kernels follow each other within microseconds, so a worker looks this many
+ * times for the next job before it sleeps. */
+enum { SPINS = 4000 };
+
+struct pool {
+    int threads;
+    pthread_t *thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    int asleep;
+    atomic_uint_fast64_t job; /* counts jobs; the low bit is never special */
+    atomic_int_fast64_t busy;
+    struct share *share; /* [threads] */
+    atomic_bool leaving;
+    void (*run)(void *, int64_t, int);
+    void *arg;
+};
+
+/* A worker's own run of tasks, on a cache line of its own. It takes these first, so that
+ * what it wrote in one job is in its cache in the next; then it helps the others. */
+struct share {
+    _Alignas(64) atomic_int_fast64_t next;
+    int64_t end;
+};
+
+struct start {
+    struct pool *pool;
+    int worker;
+};
+
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#else
+    sched_yield();
+#endif
+}
+
+static void work(struct pool *pool, int worker)
+{
+    for (int i = 0; i < pool->threads; i++) {
+        struct share *share = &pool->share[(worker + i) % pool->threads];
+        for (;;) {
+            int64_t task = atomic_fetch_add(&share->next, 1);
+            if (task >= share->end) break;
+            pool->run(pool->arg, task, worker);
+        }
+    }
+}
+
+static void wait_for_job(struct pool *pool, uint_fast64_t seen)
+{
+    for (int spin = 0; spin < SPINS; spin++) {
+        if (atomic_load(&pool->job) != seen) return;
+        relax();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    pool->asleep++;
+    while (atomic_load(&pool->job) == seen)
+        pthread_cond_wait(&pool->wake, &pool->mutex);
+    pool->asleep--;
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void *worker_main(void *arg)
+{
+    struct start start = *(struct start *)arg;
+    free(arg);
+    struct pool *pool = start.pool;
+    uint_fast64_t seen = 0;
+    for (;;) {
+        wait_for_job(pool, seen);
+        seen = atomic_load(&pool->job);
+        if (atomic_load(&pool->leaving)) return NULL;
+        work(pool, start.worker);
+        atomic_fetch_sub(&pool->busy, 1);
+    }
+}
+
+static void announce(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->mutex);
+    atomic_fetch_add(&pool->job, 1);
+    if (pool->asleep) pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static int allowed_cpus(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set)) return 1;
+    return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
+}
+
+int pool_open(struct pool **out, int threads, struct fail *why)
+{
+    *out = NULL;
+    if (threads <= 0) threads = allowed_cpus();
+    struct pool *pool = calloc(1, sizeof *pool);
+    if (!pool) return fail(why, "thread pool: out of memory");
+    pool->thread = calloc((size_t)threads, sizeof *pool->thread);
+    pool->share = aligned_alloc(64, (size_t)threads * sizeof *pool->share);
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    pool->threads = 1;
+    for (int worker = 1; pool->thread && pool->share && worker < threads; worker++) {
+        struct start *start = malloc(sizeof *start);
+        if (!start) break;
+        *start = (struct start){ pool, worker };
+        if (pthread_create(&pool->thread[worker], NULL, worker_main, start)) {
+            free(start);
+            break;
+        }
+        pool->threads++;
+    }
+    if (pool->threads < threads || !pool->share) {
+        int started = pool->threads;
+        pool_close(pool);
+        return fail(why, "thread pool: only %d of %d threads could be started", started, threads);
+    }
+    *out = pool;
+    return 0;
+}
+
+void pool_close(struct pool *pool)
+{
+    if (!pool) return;
+    atomic_store(&pool->leaving, true);
+    announce(pool);
+    for (int worker = 1; worker < pool->threads; worker++)
+        pthread_join(pool->thread[worker], NULL);
+    pthread_cond_destroy(&pool->wake);
+    pthread_mutex_destroy(&pool->mutex);
+    free(pool->thread);
+    free(pool->share);
+    free(pool);
+}
+
+int pool_threads(const struct pool *pool) { return pool->threads; }
+
+void pool_run(struct pool *pool, int64_t tasks, void (*run)(void *, int64_t, int), void *arg)
+{
+    if (tasks <= 1 || pool->threads == 1) {
+        for (int64_t task = 0; task < tasks; task++)
+            run(arg, task, 0);
+        return;
+    }
+    for (int i = 0; i < pool->threads; i++) {
+        atomic_store(&pool->share[i].next, tasks * i / pool->threads);
+        pool->share[i].end = tasks * (i + 1) / pool->threads;
+    }
+    pool->run = run;
+    pool->arg = arg;
+    atomic_store(&pool->busy, pool->threads - 1);
+    announce(pool);
+    work(pool, 0);
+    while (atomic_load(&pool->busy))
+        relax();
+}

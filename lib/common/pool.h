@@ -1,0 +1,26 @@
+/* pool.h - a fixed set of threads that share out numbered tasks.
+ *
+ * What a task computes depends on its number alone, never on the worker or on the
+ * number of threads: that is what makes results equal for any --threads.
+ */
+#ifndef LONGQLORA_POOL_H
+#define LONGQLORA_POOL_H
+
+#include "fail.h"
+
+#include <stdint.h>
+
+struct pool;
+
+/* threads counts the caller, which works too; 0 means one for each CPU that the
+ * process may use. */
+int pool_open(struct pool **pool, int threads, struct fail *why) MUST_USE;
+void pool_close(struct pool *pool);
+int pool_threads(const struct pool *pool);
+
+/* Calls run(arg, task, worker) for each task in [0, tasks), worker in
+ * [0, pool_threads); returns when all have returned. Not reentrant. */
+void pool_run(struct pool *pool, int64_t tasks, void (*run)(void *arg, int64_t task, int worker),
+              void *arg);
+
+#endif

@@ -1,0 +1,229 @@
+#include "stream_frames.h"
+
+#include "stream.h"
+#include "stream_format.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { INPUT_BYTES = 1 << 18, FRAME_HEAD_MAX = 18 };
+
+static uint64_t get_le(const void *at, int bytes)
+{
+    uint64_t value = 0;
+    for (int i = bytes; i-- > 0;)
+        value = value << 8 | ((const unsigned char *)at)[i];
+    return value;
+}
+
+int frames_open(struct frames *f, const char *path, const char *name, struct fail *why)
+{
+    *f = (struct frames){ .fd = -1, .name = name };
+    f->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : dup(STDIN_FILENO);
+    if (f->fd < 0) return fail(why, "%s: %s", name, strerror(errno));
+    f->zstd = ZSTD_createDCtx();
+    f->input = malloc(INPUT_BYTES);
+    if (!f->zstd || !f->input) return fail(why, "%s: out of memory", name);
+    ZSTD_DCtx_setParameter(f->zstd, ZSTD_d_windowLogMax, 28);
+    return 0;
+}
+
+void frames_close(struct frames *f)
+{
+    if (f->fd >= 0) close(f->fd);
+    ZSTD_freeDCtx(f->zstd);
+    free(f->input);
+    free(f->content);
+    *f = (struct frames){ .fd = -1 };
+}
+
+/* Makes at least `wanted` bytes available if the input has them. */
+static int refill(struct frames *f, size_t wanted, struct fail *why)
+{
+    size_t have = f->input_size - f->input_at;
+    if (have >= wanted) return 0;
+    memmove(f->input, f->input + f->input_at, have);
+    f->input_at = 0;
+    f->input_size = have;
+    while (f->input_size < wanted) {
+        ssize_t n = read(f->fd, f->input + f->input_size, INPUT_BYTES - f->input_size);
+        if (n == 0) break;
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return fail(why, "%s: cannot read: %s", f->name, strerror(errno));
+        f->input_size += (size_t)n;
+    }
+    return 0;
+}
+
+static void use(struct frames *f, size_t bytes)
+{
+    f->input_at += bytes;
+    f->consumed += bytes;
+}
+
+static int at_byte(struct frames *f, struct fail *why, const char *what)
+{
+    return fail_input(why, "%s: byte %llu: %s", f->name, (unsigned long long)f->consumed, what);
+}
+
+static int skip_frame(struct frames *f, struct fail *why)
+{
+    uint64_t left = SKIPPABLE_HEAD + get_le(f->input + f->input_at + 4, 4);
+    while (left) {
+        if (refill(f, 1, why)) return -1;
+        size_t have = f->input_size - f->input_at;
+        if (!have) return at_byte(f, why, "stream ends inside its seek table");
+        size_t n = left < have ? (size_t)left : have;
+        use(f, n);
+        left -= n;
+    }
+    return 0;
+}
+
+static int room_for(struct frames *f, size_t bytes, struct fail *why)
+{
+    if (bytes <= f->content_room) return 0;
+    char *grown = realloc(f->content, bytes);
+    if (!grown) return fail(why, "%s: out of memory: a frame of %zu bytes", f->name, bytes);
+    f->content = grown;
+    f->content_room = bytes;
+    return 0;
+}
+
+/* The frame's declared size, or what to start with if it has none (a foreign
+ * writer that compressed a pipe). */
+static int declared_size(struct frames *f, size_t *bytes, struct fail *why)
+{
+    const unsigned char *head = (const unsigned char *)f->input + f->input_at;
+    unsigned long long size = ZSTD_getFrameContentSize(head, f->input_size - f->input_at);
+    if (size == ZSTD_CONTENTSIZE_ERROR) return at_byte(f, why, "not a zstd frame");
+    if (!(head[4] & 1 << 2)) return at_byte(f, why, "zstd frame without a checksum");
+    if (size == ZSTD_CONTENTSIZE_UNKNOWN) size = STREAM_FRAME_BYTES;
+    if (size > STREAM_FRAME_MAX)
+        return fail_input(why, "%s: byte %llu: frame of %llu bytes, at most %d", f->name,
+                          (unsigned long long)f->consumed, size, STREAM_FRAME_MAX);
+    *bytes = (size_t)size;
+    return 0;
+}
+
+static int decompress(struct frames *f, struct fail *why)
+{
+    ZSTD_DCtx_reset(f->zstd, ZSTD_reset_session_only);
+    ZSTD_outBuffer out = { f->content, f->content_room, 0 };
+    for (;;) {
+        if (refill(f, 1, why)) return -1;
+        ZSTD_inBuffer in = { f->input + f->input_at, f->input_size - f->input_at, 0 };
+        bool is_dry = in.size == 0;
+        size_t before = out.pos, left = ZSTD_decompressStream(f->zstd, &out, &in);
+        if (ZSTD_isError(left)) return at_byte(f, why, ZSTD_getErrorName(left));
+        use(f, in.pos);
+        f->content_size = out.pos;
+        if (left == 0) return 0;
+        if (is_dry && out.pos == before && out.pos < out.size)
+            return at_byte(f, why,
+                           "stream ends inside a frame, without its end record (did the writer die?)");
+        if (out.pos < out.size) continue;
+        if (out.size >= STREAM_FRAME_MAX) return at_byte(f, why, "frame is longer than 256 MiB");
+        /* Only a frame of undeclared size gets here with more to come; an extra byte
+         * lets a frame of declared size end. */
+        size_t more = out.size < STREAM_FRAME_BYTES ? out.size + 1 : 2 * out.size;
+        if (room_for(f, more, why)) return -1;
+        out.dst = f->content;
+        out.size = f->content_room;
+    }
+}
+
+static int load(struct frames *f, struct fail *why)
+{
+    size_t size = 0;
+    f->offset = f->consumed;
+    if (declared_size(f, &size, why) || room_for(f, size ? size : 1, why)) return -1;
+    return decompress(f, why);
+}
+
+int frames_next(struct frames *f, struct fail *why)
+{
+    for (;;) {
+        f->content_size = 0;
+        if (refill(f, FRAME_HEAD_MAX, why)) return -1;
+        size_t have = f->input_size - f->input_at;
+        if (!have) return 0;
+        if (have < SKIPPABLE_HEAD)
+            return at_byte(f, why, "stream ends inside a frame, without its end record (did the "
+                                   "writer die?)");
+        uint32_t magic = (uint32_t)get_le(f->input + f->input_at, 4);
+        if ((magic & 0xfffffff0u) == ZSTD_MAGIC_SKIPPABLE_START) {
+            if (skip_frame(f, why)) return -1;
+            continue;
+        }
+        if (magic != ZSTD_MAGICNUMBER) return at_byte(f, why, "not a zstd frame: not our stream");
+        return load(f, why) ? -1 : 1;
+    }
+}
+
+bool frames_seekable(const struct frames *f)
+{
+    struct stat st;
+    return !fstat(f->fd, &st) && S_ISREG(st.st_mode);
+}
+
+static int seek(struct frames *f, uint64_t offset, struct fail *why)
+{
+    if (lseek(f->fd, (off_t)offset, SEEK_SET) < 0)
+        return fail(why, "%s: cannot seek: %s", f->name, strerror(errno));
+    f->input_at = f->input_size = 0;
+    f->consumed = offset;
+    return 0;
+}
+
+int frames_rewind(struct frames *f, struct fail *why)
+{
+    f->content_size = 0;
+    return seek(f, 0, why);
+}
+
+int frames_at(struct frames *f, uint64_t offset, struct fail *why)
+{
+    if (seek(f, offset, why)) return -1;
+    int got = frames_next(f, why);
+    if (got < 0) return -1;
+    if (!got || f->offset != offset) return at_byte(f, why, "no frame where the seek table has one");
+    return 0;
+}
+
+int frames_table(struct frames *f, uint64_t **offsets, size_t *count, struct fail *why)
+{
+    struct stat st;
+    unsigned char foot[SEEK_FOOT], head[SKIPPABLE_HEAD];
+    if (fstat(f->fd, &st) || st.st_size < SKIPPABLE_HEAD + SEEK_FOOT) return 0;
+    uint64_t size = (uint64_t)st.st_size;
+    if (pread(f->fd, foot, SEEK_FOOT, (off_t)(size - SEEK_FOOT)) != SEEK_FOOT) return 0;
+    uint64_t n = get_le(foot, 4), table = SKIPPABLE_HEAD + SEEK_ENTRY * n + SEEK_FOOT;
+    if (get_le(foot + 5, 4) != SEEK_FOOTER_MAGIC || foot[4] != 0 || table > size || !n) return 0;
+    if (pread(f->fd, head, sizeof head, (off_t)(size - table)) != (ssize_t)sizeof head) return 0;
+    if (get_le(head, 4) != SEEK_SKIPPABLE_MAGIC || get_le(head + 4, 4) != table - SKIPPABLE_HEAD)
+        return 0;
+    unsigned char *entries = malloc(n * SEEK_ENTRY);
+    *offsets = malloc(n * sizeof **offsets);
+    if (!entries || !*offsets) {
+        free(entries);
+        free(*offsets);
+        return fail(why, "%s: out of memory", f->name);
+    }
+    uint64_t offset = 0;
+    ssize_t bytes = (ssize_t)(n * SEEK_ENTRY);
+    bool ok = pread(f->fd, entries, (size_t)bytes, (off_t)(size - table + SKIPPABLE_HEAD)) == bytes;
+    for (uint64_t i = 0; ok && i < n; i++) {
+        (*offsets)[i] = offset;
+        offset += get_le(entries + SEEK_ENTRY * i, 4);
+    }
+    free(entries);
+    if (ok && offset == size - table) {
+        *count = n;
+        return 1;
+    }
+    free(*offsets);
+    return 0;
+}

@@ -1,0 +1,34 @@
+/* stream_frames.h - zstd frames of a file or pipe, one at a time, decompressed. */
+#ifndef LONGQLORA_STREAM_FRAMES_H
+#define LONGQLORA_STREAM_FRAMES_H
+
+#include "fail.h"
+
+#include <stdint.h>
+#include <zstd.h>
+
+struct frames {
+    int fd;
+    const char *name; /* borrowed, for messages */
+    ZSTD_DCtx *zstd;
+    char *input; /* compressed bytes [input_at, input_size) not yet used */
+    size_t input_at, input_size;
+    uint64_t consumed; /* bytes of the file before input_at */
+    uint64_t offset;   /* where the current frame begins */
+    char *content;     /* the current frame, decompressed */
+    size_t content_size, content_room;
+};
+
+int frames_open(struct frames *f, const char *path, const char *name, struct fail *why) MUST_USE;
+void frames_close(struct frames *f);
+/* Loads the next frame, skipping skippable ones. 1, 0 at the end, -1 damaged. */
+int frames_next(struct frames *f, struct fail *why) MUST_USE;
+bool frames_seekable(const struct frames *f);
+int frames_rewind(struct frames *f, struct fail *why) MUST_USE;
+/* Loads the frame that begins at that byte. */
+int frames_at(struct frames *f, uint64_t offset, struct fail *why) MUST_USE;
+/* The offsets of all frames by the seek table, if its sizes add up to the file's: 1,
+ * *offsets given to the caller; 0 there is no such table. */
+int frames_table(struct frames *f, uint64_t **offsets, size_t *count, struct fail *why) MUST_USE;
+
+#endif

@@ -1,0 +1,47 @@
+/* tokenizer.h - SentencePiece BPE, id for id as the reference library encodes.
+ *
+ * What a model asks for and is not done here (other algorithms, normalisation by
+ * table, user-defined pieces) is refused by name when it is loaded, never encoded
+ * differently. Special tokens in text are text.
+ */
+#ifndef LONGQLORA_TOKENIZER_H
+#define LONGQLORA_TOKENIZER_H
+
+#include "fail.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TOKENIZER_MODEL_MAX = 256 << 20, TOKENIZER_PIECE_MAX = 512 };
+
+struct tokenizer;
+
+int tokenizer_open(struct tokenizer **t, const char *path, struct fail *why) MUST_USE;
+/* The same from bytes in memory; name stands in messages. */
+int tokenizer_parse(struct tokenizer **t, const void *model, size_t bytes, const char *name,
+                    struct fail *why) MUST_USE;
+void tokenizer_close(struct tokenizer *t);
+
+uint32_t tokenizer_vocab(const struct tokenizer *t);
+uint32_t tokenizer_bos(const struct tokenizer *t); /* UINT32_MAX if the model has none */
+uint32_t tokenizer_eos(const struct tokenizer *t);
+const char *tokenizer_digest(const struct tokenizer *t); /* XXH3-128 of the model file, hex */
+
+/* One thread's working memory. Zero it, use it again and again, release it. */
+struct token_buffer {
+    uint32_t *ids;
+    size_t count, room;
+    struct token_work *work;
+};
+void token_buffer_release(struct token_buffer *b);
+
+/* Appends the ids of valid UTF-8 text to b; no BOS, no EOS. Time n log n at worst. */
+int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                     size_t bytes, struct fail *why) MUST_USE;
+
+/* The text of ids, as the reference decodes; the caller frees. Control pieces are
+ * nothing. NULL on failure. */
+char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t count,
+                       size_t *bytes, struct fail *why);
+
+#endif

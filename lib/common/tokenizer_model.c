@@ -1,0 +1,291 @@
+/* Reads tokenizer.model: protocol buffers of sentencepiece_model.proto, of which only
+ * the fields named here matter. */
+#include "tokenizer_model.h"
+
+#include <errno.h>
+#include <math.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+struct bytes {
+    const unsigned char *at, *end;
+};
+
+/* One field of a message: varint or fixed32 in value, length-delimited in part. */
+struct field {
+    uint32_t number, wire;
+    uint64_t value;
+    struct bytes part;
+};
+
+static bool varint(struct bytes *b, uint64_t *value)
+{
+    *value = 0;
+    for (int shift = 0; shift < 64 && b->at < b->end; shift += 7) {
+        unsigned char byte = *b->at++;
+        *value |= (uint64_t)(byte & 0x7f) << shift;
+        if (!(byte & 0x80)) return true;
+    }
+    return false;
+}
+
+/* 1 a field, 0 the end, -1 broken. */
+static int next_field(struct bytes *b, struct field *f)
+{
+    uint64_t key;
+    if (b->at == b->end) return 0;
+    if (!varint(b, &key)) return -1;
+    f->number = (uint32_t)(key >> 3);
+    f->wire = key & 7;
+    size_t left;
+    switch (f->wire) {
+    case 0:
+        return varint(b, &f->value) ? 1 : -1;
+    case 1:
+    case 5:
+        left = f->wire == 1 ? 8 : 4;
+        if ((size_t)(b->end - b->at) < left) return -1;
+        f->value = 0;
+        memcpy(&f->value, b->at, left);
+        b->at += left;
+        return 1;
+    case 2:
+        if (!varint(b, &key) || key > (uint64_t)(b->end - b->at)) return -1;
+        f->part = (struct bytes){ b->at, b->at + key };
+        b->at += key;
+        return 1;
+    default:
+        return -1;
+    }
+}
+
+static int broken(struct fail *why) { return fail_input(why, "not a SentencePiece model"); }
+
+static int read_piece(struct tokenizer *t, struct bytes b, struct fail *why)
+{
+    struct piece *p = &t->pieces[t->count];
+    struct field f;
+    int got;
+    *p = (struct piece){ .text = "", .type = PIECE_NORMAL };
+    while ((got = next_field(&b, &f)) > 0) {
+        if (f.number == 1 && f.wire == 2) {
+            p->text = (const char *)f.part.at;
+            p->length = (uint32_t)(f.part.end - f.part.at);
+            if (f.part.end - f.part.at > TOKENIZER_PIECE_MAX)
+                return fail_input(why, "piece %u is longer than %d bytes", t->count,
+                                  TOKENIZER_PIECE_MAX);
+        } else if (f.number == 2 && f.wire == 5) {
+            uint32_t bits = (uint32_t)f.value;
+            memcpy(&p->score, &bits, 4);
+        } else if (f.number == 3 && f.wire == 0) {
+            if (f.value < 1 || f.value > PIECE_BYTE)
+                return fail_input(why, "piece %u has an unknown type", t->count);
+            p->type = (enum piece_type)f.value;
+        }
+    }
+    if (got < 0) return broken(why);
+    if (p->type == PIECE_USER || p->type == PIECE_UNUSED)
+        return fail_input(why, "piece %u '%.*s' is %s: such models are not encoded here", t->count,
+                          (int)p->length, p->text,
+                          p->type == PIECE_USER ? "user-defined" : "unused");
+    if (!isfinite(p->score)) return fail_input(why, "piece %u has no finite score", t->count);
+    t->count++;
+    return 0;
+}
+
+static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
+{
+    struct field f;
+    uint64_t algorithm = 1;
+    int got;
+    while ((got = next_field(&b, &f)) > 0) {
+        if (f.wire != 0) continue;
+        if (f.number == 3) algorithm = f.value;
+        else if (f.number == 24 && f.value)
+            return fail_input(why, "treat_whitespace_as_suffix is not encoded here");
+        else if (f.number == 35) t->has_bytes = f.value != 0;
+        else if (f.number == 40) t->unknown = (uint32_t)f.value;
+        else if (f.number == 41) t->bos = (uint32_t)f.value;
+        else if (f.number == 42) t->eos = (uint32_t)f.value;
+    }
+    if (got < 0) return broken(why);
+    static const char *const names[] = { "?", "unigram", "BPE", "word", "char" };
+    if (algorithm != 2)
+        return fail_input(why, "a %s model: only BPE is encoded here",
+                          algorithm < 5 ? names[algorithm] : "?");
+    return 0;
+}
+
+static int read_normalizer(struct tokenizer *t, struct bytes b, struct fail *why)
+{
+    struct field f;
+    int got;
+    bool strips = true, escapes = true;
+    t->adds_prefix = true;
+    while ((got = next_field(&b, &f)) > 0) {
+        if (f.number == 2 && f.wire == 2 && f.part.at != f.part.end)
+            return fail_input(why, "normalisation by a table (NFKC?) is not done here: train with "
+                                   "--normalization_rule_name=identity");
+        if (f.wire != 0) continue;
+        if (f.number == 3) t->adds_prefix = f.value != 0;
+        if (f.number == 4) strips = f.value != 0;
+        if (f.number == 5) escapes = f.value != 0;
+    }
+    if (got < 0) return broken(why);
+    if (strips) return fail_input(why, "remove_extra_whitespaces is not done here");
+    if (!escapes) return fail_input(why, "escape_whitespaces false is not done here");
+    return 0;
+}
+
+uint32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t length)
+{
+    uint32_t at = (uint32_t)XXH3_64bits(text, length) & t->table_mask;
+    for (; t->table[at]; at = (at + 1) & t->table_mask) {
+        const struct piece *p = &t->pieces[t->table[at] - 1];
+        if (p->length == length && !memcmp(p->text, text, length)) return t->table[at] - 1;
+    }
+    return UINT32_MAX;
+}
+
+static bool has_inner_space(const struct piece *p)
+{
+    bool other = false;
+    for (uint32_t i = 0; i < p->length;) {
+        bool is_mark = p->length - i >= SPACE_MARK_BYTES &&
+                       !memcmp(p->text + i, SPACE_MARK, SPACE_MARK_BYTES);
+        if (is_mark && other) return true;
+        if (!is_mark) other = true;
+        i += is_mark ? SPACE_MARK_BYTES : 1;
+    }
+    return false;
+}
+
+static int index_pieces(struct tokenizer *t, struct fail *why)
+{
+    uint32_t size = 16;
+    while (size < 2 * t->count)
+        size *= 2;
+    t->table = calloc(size, sizeof *t->table);
+    if (!t->table) return fail(why, "out of memory");
+    t->table_mask = size - 1;
+    t->splits_at_spaces = true;
+    memset(t->byte_piece, 0xff, sizeof t->byte_piece);
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct piece *p = &t->pieces[i];
+        if (p->type == PIECE_BYTE) {
+            char text[8] = "";
+            memcpy(text, p->text, p->length < 7 ? p->length : 7);
+            unsigned value;
+            if (p->length != 6 || sscanf(text, "<0x%02X>", &value) != 1)
+                return fail_input(why, "byte piece %u is not spelled <0xNN>", i);
+            t->byte_piece[value & 0xff] = i;
+        }
+        if (p->type != PIECE_NORMAL) continue;
+        if (!p->length) return fail_input(why, "piece %u is empty", i);
+        if (tokenizer_find(t, p->text, p->length) != UINT32_MAX)
+            return fail_input(why, "piece %u stands twice", i);
+        uint32_t at = (uint32_t)XXH3_64bits(p->text, p->length) & t->table_mask;
+        while (t->table[at])
+            at = (at + 1) & t->table_mask;
+        t->table[at] = i + 1;
+        if (has_inner_space(p)) t->splits_at_spaces = false;
+    }
+    for (int i = 0; i < 256 && t->has_bytes; i++)
+        if (t->byte_piece[i] == UINT32_MAX)
+            return fail_input(why, "byte_fallback, but no piece <0x%02X>", (unsigned)i);
+    if (t->unknown >= t->count) return fail_input(why, "no unknown piece");
+    if (t->bos >= t->count) t->bos = UINT32_MAX;
+    if (t->eos >= t->count) t->eos = UINT32_MAX;
+    return 0;
+}
+
+static int parse(struct tokenizer *t, size_t bytes, struct fail *why)
+{
+    struct bytes all = { (unsigned char *)t->model, (unsigned char *)t->model + bytes }, b = all;
+    struct field f;
+    size_t pieces = 0;
+    bool has_trainer = false, has_normalizer = false;
+    int got;
+    while ((got = next_field(&b, &f)) > 0)
+        pieces += f.number == 1 && f.wire == 2;
+    if (got < 0 || !pieces) return broken(why);
+    if (pieces > 1 << 24) return fail_input(why, "%zu pieces, at most 2^24", pieces);
+    t->pieces = calloc(pieces, sizeof *t->pieces);
+    if (!t->pieces) return fail(why, "out of memory");
+    t->unknown = 0;
+    t->bos = 1;
+    t->eos = 2;
+    for (b = all; next_field(&b, &f) > 0;) {
+        if (f.wire != 2) continue;
+        if (f.number == 1 && read_piece(t, f.part, why)) return -1;
+        if (f.number == 2 && read_trainer(t, f.part, why)) return -1;
+        if (f.number == 3 && read_normalizer(t, f.part, why)) return -1;
+        has_trainer |= f.number == 2;
+        has_normalizer |= f.number == 3;
+    }
+    if (!has_trainer || !has_normalizer) return broken(why);
+    return index_pieces(t, why);
+}
+
+int tokenizer_parse(struct tokenizer **out, const void *model, size_t bytes, const char *name,
+                    struct fail *why)
+{
+    *out = NULL;
+    struct tokenizer *t = calloc(1, sizeof *t);
+    if (t) t->model = malloc(bytes + 1);
+    if (!t || !t->model) {
+        free(t);
+        return fail(why, "%s: out of memory", name);
+    }
+    memcpy(t->model, model, bytes);
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(model, bytes));
+    for (int i = 0; i < 16; i++)
+        snprintf(t->digest + 2 * i, 3, "%02x", canonical.digest[i]);
+    if (parse(t, bytes, why)) {
+        tokenizer_close(t);
+        return fail_in(why, name);
+    }
+    *out = t;
+    return 0;
+}
+
+int tokenizer_open(struct tokenizer **t, const char *path, struct fail *why)
+{
+    *t = NULL;
+    struct stat st;
+    FILE *file = fopen(path, "re");
+    if (!file || fstat(fileno(file), &st)) {
+        fail(why, "%s: %s", path, strerror(errno));
+        if (file) fclose(file);
+        return -1;
+    }
+    int status = -1;
+    if (st.st_size > TOKENIZER_MODEL_MAX) {
+        fail_input(why, "%s: %lld bytes, at most %d", path, (long long)st.st_size,
+                   TOKENIZER_MODEL_MAX);
+    } else {
+        char *model = malloc((size_t)st.st_size + 1);
+        size_t got = model ? fread(model, 1, (size_t)st.st_size, file) : 0;
+        if (!model) fail(why, "%s: out of memory", path);
+        else if (ferror(file)) fail(why, "%s: cannot read: %s", path, strerror(errno));
+        else status = tokenizer_parse(t, model, got, path, why);
+        free(model);
+    }
+    fclose(file);
+    return status;
+}
+
+void tokenizer_close(struct tokenizer *t)
+{
+    if (!t) return;
+    free(t->model);
+    free(t->pieces);
+    free(t->table);
+    free(t);
+}
+
+uint32_t tokenizer_vocab(const struct tokenizer *t) { return t->count; }
+uint32_t tokenizer_bos(const struct tokenizer *t) { return t->bos; }
+uint32_t tokenizer_eos(const struct tokenizer *t) { return t->eos; }
+const char *tokenizer_digest(const struct tokenizer *t) { return t->digest; }

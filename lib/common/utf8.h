@@ -1,0 +1,45 @@
+/* utf8.h - the least of Unicode that is needed: lengths, validity, encoding. */
+#ifndef LONGQLORA_UTF8_H
+#define LONGQLORA_UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes of the character that begins with this byte; 1 for what cannot begin one. */
+static inline size_t utf8_length(unsigned char first)
+{
+    return first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
+/* Bytes of a valid character (no surrogate, not overlong) at the start; 0 if none. */
+static inline size_t utf8_valid(const unsigned char *s, size_t n)
+{
+    if (!n) return 0;
+    if (s[0] < 0x80) return 1;
+    size_t length = utf8_length(s[0]);
+    if (length == 1 || length > n || s[0] > 0xf4) return 0;
+    uint32_t c = s[0] & (0x7fu >> length);
+    for (size_t i = 1; i < length; i++) {
+        if ((s[i] & 0xc0) != 0x80) return 0;
+        c = c << 6 | (s[i] & 0x3f);
+    }
+    static const uint32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 };
+    if (c < least[length] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) return 0;
+    return length;
+}
+
+/* Writes at most 4 bytes. */
+static inline size_t utf8_encode(uint32_t c, char *to)
+{
+    if (c < 0x80) {
+        to[0] = (char)c;
+        return 1;
+    }
+    size_t length = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (size_t i = length; i-- > 1; c >>= 6)
+        to[i] = (char)(0x80 | (c & 0x3f));
+    to[0] = (char)((0xf00u >> length) | c);
+    return length;
+}
+
+#endif

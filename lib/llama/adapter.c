@@ -1,0 +1,346 @@
+#include "adapter.h"
+
+#include "../common/bf16.h"
+#include "../common/output.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* ---- names ---- */
+
+void adapter_tensor_name(const struct tensor *t, enum trained kind, char *name, size_t size)
+{
+    size_t stem = strlen(t->name) - strlen(".weight");
+    if (kind == TRAINED_WEIGHT) snprintf(name, size, "base_model.model.%s", t->name);
+    else
+        snprintf(name, size, "base_model.model.%.*s.lora_%c.weight", (int)stem, t->name,
+                 kind == TRAINED_LORA_A ? 'A' : 'B');
+}
+
+/* ---- reading ---- */
+
+static int read_targets(struct adapter *a, const json_t *config, struct fail *why)
+{
+    const json_t *list = json_object_get(config, "target_modules");
+    size_t i;
+    json_t *item;
+    if (!json_is_array(list) || !json_array_size(list))
+        return fail_input(why, "target_modules is not a list of names");
+    json_array_foreach(list, i, item)
+    {
+        const char *name = json_string_value(item);
+        int part = name ? part_by_module(name) : -1;
+        if (part < 0)
+            return fail_input(why, "target module '%.60s' is not a linear of a LLaMA layer",
+                              name ? name : "?");
+        a->targets |= 1u << part;
+    }
+    list = json_object_get(config, "modules_to_save");
+    json_array_foreach(list, i, item)
+    {
+        const char *name = json_string_value(item);
+        if (name && !strcmp(name, "embed_tokens")) a->has_embedding = true;
+        else if (name && strstr(name, "norm")) a->has_norm = true;
+        else return fail_input(why, "modules_to_save: '%.60s' is not read here", name ? name : "?");
+    }
+    return 0;
+}
+
+static int read_config(struct adapter *a, const json_t *config, struct fail *why)
+{
+    const char *type = json_string_value(json_object_get(config, "peft_type"));
+    const char *bias = json_string_value(json_object_get(config, "bias"));
+    bool rslora = false, dora = false, transposed = false;
+    if (!type || strcmp(type, "LORA") != 0)
+        return fail_input(why, "peft_type is '%.20s', not LORA", type ? type : "missing");
+    if (bias && strcmp(bias, "none") != 0) return fail_input(why, "bias '%.20s' is not read", bias);
+    if (json_get_count(config, "r", 1 << 16, &a->rank, why) ||
+        json_get_real(config, "lora_alpha", &a->alpha, why) ||
+        json_get_real(config, "lora_dropout", &a->dropout, why) ||
+        json_get_flag(config, "use_rslora", &rslora, why) ||
+        json_get_flag(config, "use_dora", &dora, why) ||
+        json_get_flag(config, "fan_in_fan_out", &transposed, why))
+        return -1;
+    if (rslora || dora || transposed)
+        return fail_input(why, "use_rslora, use_dora and fan_in_fan_out are not computed here");
+    if (!a->rank) return fail_input(why, "rank r is missing or 0");
+    return read_targets(a, config, why);
+}
+
+static int read_text(const json_t *object, const char *key, char text[STREAM_DIGEST_TEXT],
+                     struct fail *why)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    if (!value || strlen(value) >= STREAM_DIGEST_TEXT) return fail_input(why, "no '%s'", key);
+    memcpy(text, value, strlen(value) + 1);
+    return 0;
+}
+
+static int read_origin(struct adapter *a, const json_t *origin, struct fail *why)
+{
+    if (read_text(origin, "base", a->base, why) || read_text(origin, "tokenizer", a->tokenizer, why))
+        return -1;
+    a->knows_base = true;
+    const json_t *rope = json_object_get(origin, "rope");
+    const char *type = json_string_value(json_object_get(rope, "type"));
+    a->factor = 1;
+    if (!type || (strcmp(type, "linear") != 0 && strcmp(type, "default") != 0))
+        return fail_input(why, "rope has no type that is computed here");
+    a->rope = !strcmp(type, "linear") ? ROPE_LINEAR : ROPE_DEFAULT;
+    if (json_get_real(rope, "factor", &a->factor, why) ||
+        json_get_count(rope, "original_max_position_embeddings", 1 << 28, &a->original_position,
+                       why))
+        return -1;
+    if (!(a->factor >= 1) || !a->original_position) return fail_input(why, "rope is not whole");
+    a->has_rope = true;
+    return 0;
+}
+
+static int read_json(struct adapter *a, const char *directory, const char *name,
+                     int (*read)(struct adapter *, const json_t *, struct fail *),
+                     struct fail *why)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    json_t *json = json_read_file(path, why);
+    if (!json) return -1;
+    int status = json_is_object(json) ? read(a, json, why) : fail_input(why, "not an object");
+    json_decref(json);
+    return status ? fail_in(why, path) : 0;
+}
+
+int adapter_open(struct adapter *a, const char *directory, struct fail *why)
+{
+    *a = (struct adapter){ .factor = 1 };
+    char path[4096];
+    snprintf(path, sizeof path, "%s/longqlora.json", directory);
+    bool is_ours = !access(path, F_OK);
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", directory);
+    if (read_json(a, directory, "adapter_config.json", read_config, why) ||
+        (is_ours && read_json(a, directory, "longqlora.json", read_origin, why)) ||
+        digest_file(path, a->digest, why) || safetensors_open(&a->file, path, why)) {
+        adapter_close(a);
+        return -1;
+    }
+    return 0;
+}
+
+void adapter_close(struct adapter *a) { safetensors_close(&a->file); }
+
+void adapter_set_up(const struct adapter *a, struct model_setup *setup)
+{
+    setup->rank = a->rank;
+    setup->alpha = a->alpha;
+    setup->targets = a->targets;
+    setup->train_embedding = a->has_embedding;
+    setup->train_norm = a->has_norm;
+}
+
+int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why)
+{
+    if (!a->has_rope) return 0;
+    if (a->original_position != c->original_position)
+        return fail_input(why, "adapter was trained from a context of %lld, the base has %lld",
+                          (long long)a->original_position, (long long)c->original_position);
+    c->rope = a->rope;
+    c->factor = a->factor;
+    return 0;
+}
+
+int adapter_check_base(const struct adapter *a, const struct weights *w, struct fail *why)
+{
+    if (!a->knows_base) return 0;
+    if (strcmp(a->base, w->base) != 0)
+        return fail_input(why, "adapter was trained on base %s, this base is %s", a->base, w->base);
+    if (a->tokenizer[0] && w->tokenizer[0] && strcmp(a->tokenizer, w->tokenizer) != 0)
+        return fail_input(why, "adapter was trained with tokenizer %s, the base has %s",
+                          a->tokenizer, w->tokenizer);
+    return 0;
+}
+
+float *adapter_values(const struct adapter *a, const struct tensor *t, enum trained kind,
+                      int64_t rows, int64_t cols, struct fail *why)
+{
+    char name[160];
+    adapter_tensor_name(t, kind, name, sizeof name);
+    const struct stored_tensor *s = safetensors_find(&a->file, name);
+    size_t count = (size_t)(rows * cols);
+    if (!s) {
+        fail_input(why, "adapter has no tensor %s", name);
+        return NULL;
+    }
+    int64_t stored_cols = s->dims == 2 ? s->shape[1] : 1;
+    if (s->dims < 1 || s->dims > 2 || s->shape[0] != rows || stored_cols != cols ||
+        s->dtype == DTYPE_U8) {
+        fail_input(why, "adapter's %s has not the shape [%lld, %lld]", name, (long long)rows,
+                   (long long)cols);
+        return NULL;
+    }
+    float *values = malloc(count * sizeof *values + 1);
+    if (!values) {
+        fail(why, "out of memory");
+        return NULL;
+    }
+    if (s->dtype == DTYPE_F32) {
+        memcpy(values, s->data, count * sizeof *values);
+        return values;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint16_t half;
+        memcpy(&half, (const char *)s->data + 2 * i, 2);
+        values[i] = s->dtype == DTYPE_BF16 ? bf16_to_float(half) : f16_to_float(half);
+    }
+    return values;
+}
+
+static bool wants(const struct adapter *a, const struct tensor *t, enum trained kind)
+{
+    if (kind == TRAINED_WEIGHT)
+        return (t->role == ROLE_EMBEDDING && a->has_embedding) ||
+               (t->role == ROLE_NORM && a->has_norm);
+    return t->role == ROLE_LINEAR && (a->targets >> t->part & 1);
+}
+
+int adapter_check_tensors(const struct adapter *a, const struct config *c, struct fail *why)
+{
+    struct tensor *table;
+    int64_t count = tensors_list(c, &table, why), expected = 0;
+    if (count < 0) return -1;
+    int status = 0;
+    for (int64_t i = 0; i < count && !status; i++)
+        for (int kind = TRAINED_WEIGHT; kind <= TRAINED_LORA_B && !status; kind++) {
+            if (!wants(a, &table[i], (enum trained)kind)) continue;
+            char name[160];
+            adapter_tensor_name(&table[i], (enum trained)kind, name, sizeof name);
+            expected++;
+            if (!safetensors_find(&a->file, name))
+                status = fail_input(why, "adapter has no tensor %s", name);
+        }
+    free(table);
+    if (!status && (size_t)expected != a->file.count)
+        status = fail_input(why, "adapter has %zu tensors, %lld belong to this base",
+                            a->file.count, (long long)expected);
+    return status;
+}
+
+int adapter_load(const struct adapter *a, struct model *m, struct fail *why)
+{
+    const struct parameters *p = model_parameters(m);
+    if (adapter_check_tensors(a, model_config(m), why)) return -1;
+    for (int64_t i = 0; i < p->at_count; i++) {
+        const struct trainable *t = &p->at[i];
+        float *values = adapter_values(a, t->tensor, t->kind, t->rows, t->cols, why);
+        if (!values) return -1;
+        model_kernels(m)->upload(model_device(m), p->value + t->offset, values,
+                                 (size_t)(t->rows * t->cols) * 4);
+        free(values);
+    }
+    return 0;
+}
+
+/* ---- writing ---- */
+
+static json_t *module_names(const struct parameters *p, bool adapters)
+{
+    json_t *list = json_array();
+    for (int part = 0; part < PART_COUNT; part++)
+        for (int64_t i = 0; i < p->at_count; i++) {
+            const struct trainable *t = &p->at[i];
+            if ((int)t->tensor->part != part || (t->kind != TRAINED_WEIGHT) != adapters) continue;
+            /* The module is the name's last word before ".weight". */
+            char name[64];
+            snprintf(name, sizeof name, "%.*s", (int)(strlen(t->tensor->name) - 7),
+                     t->tensor->name);
+            const char *dot = strrchr(name, '.');
+            json_array_append_new(list, json_string(dot ? dot + 1 : name));
+            break;
+        }
+    return list;
+}
+
+static int write_config(const struct model *m, const struct model_setup *setup,
+                        const struct adapter_origin *origin, const char *directory,
+                        struct fail *why)
+{
+    char path[4096];
+    const struct parameters *p = model_parameters(m);
+    json_t *saved = module_names(p, false);
+    json_t *config = json_pack(
+        "{s:s,s:s,s:s,s:I,s:f,s:f,s:s,s:b,s:b,s:b,s:o,s:o}", "peft_type", "LORA", "task_type",
+        "CAUSAL_LM", "base_model_name_or_path", origin->base_name, "r", (json_int_t)setup->rank,
+        "lora_alpha", setup->alpha, "lora_dropout", setup->dropout, "bias", "none",
+        "fan_in_fan_out", 0, "inference_mode", 1, "init_lora_weights", 1, "target_modules",
+        module_names(p, true), "modules_to_save",
+        json_array_size(saved) ? json_incref(saved) : json_null());
+    json_decref(saved);
+    /* PEFT keeps alpha as an integer where it is one. */
+    if (setup->alpha == (double)(int64_t)setup->alpha)
+        json_object_set_new(config, "lora_alpha", json_integer((json_int_t)setup->alpha));
+    snprintf(path, sizeof path, "%s/adapter_config.json", directory);
+    int status = config ? json_write_file(config, path, why) : fail(why, "out of memory");
+    json_decref(config);
+    return status;
+}
+
+static int write_origin(const struct model *m, const struct adapter_origin *origin,
+                        const char *directory, struct fail *why)
+{
+    char path[4096];
+    const struct config *c = model_config(m);
+    json_t *rope = json_pack("{s:s,s:f,s:I}", "type",
+                             c->rope == ROPE_LINEAR ? "linear" : "default", "factor", c->factor,
+                             "original_max_position_embeddings",
+                             (json_int_t)c->original_position);
+    json_t *json = json_pack("{s:i,s:s,s:s,s:s,s:o}", "longqlora", 1, "base", origin->base,
+                             "tokenizer", origin->tokenizer, "base_quantization",
+                             origin->quantization, "rope", rope);
+    if (origin->attention)
+        json_object_set_new(json, "attention", json_deep_copy(origin->attention));
+    if (origin->recipe) json_object_set_new(json, "recipe", json_deep_copy(origin->recipe));
+    snprintf(path, sizeof path, "%s/longqlora.json", directory);
+    int status = json ? json_write_file(json, path, why) : fail(why, "out of memory");
+    json_decref(json);
+    return status;
+}
+
+static int write_tensors(const struct model *m, const char *directory, struct fail *why)
+{
+    const struct parameters *p = model_parameters(m);
+    char path[4096], (*names)[160] = calloc((size_t)p->at_count, sizeof *names);
+    struct tensor_header *headers = calloc((size_t)p->at_count, sizeof *headers);
+    struct safetensors_writer *w = NULL;
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", directory);
+    int status = names && headers ? 0 : fail(why, "out of memory");
+    for (int64_t i = 0; i < p->at_count && !status; i++) {
+        const struct trainable *t = &p->at[i];
+        adapter_tensor_name(t->tensor, t->kind, names[i], sizeof names[i]);
+        headers[i] = (struct tensor_header){ names[i], DTYPE_F32, t->tensor->role == ROLE_NORM ? 1 : 2,
+                                             { t->rows, t->cols } };
+    }
+    if (!status) status = safetensors_create(&w, path, headers, (size_t)p->at_count, why);
+    for (int64_t i = 0; i < p->at_count && !status; i++) {
+        size_t bytes = (size_t)(p->at[i].rows * p->at[i].cols) * 4;
+        float *host = malloc(bytes + 1);
+        if (!host) status = fail(why, "out of memory");
+        else {
+            model_kernels(m)->download(model_device(m), host, p->value + p->at[i].offset, bytes);
+            status = safetensors_put(w, host, bytes, why);
+        }
+        free(host);
+    }
+    if (!status) status = safetensors_finish(w, why);
+    else safetensors_abandon(w);
+    free(names);
+    free(headers);
+    return status;
+}
+
+int adapter_save(const struct model *m, const struct adapter_origin *origin, const char *directory,
+                 struct fail *why)
+{
+    /* longqlora.json comes last: where it stands, the adapter is whole. */
+    if (write_tensors(m, directory, why) ||
+        write_config(m, model_setup_of(m), origin, directory, why))
+        return -1;
+    return write_origin(m, origin, directory, why);
+}

@@ -1,0 +1,219 @@
+#include "checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <unistd.h>
+
+static const char *const header_keys[] = { "longqlora", "kind",    "step",   "tokens",  "loss_sum",
+                                           "loss_steps", "recipe", "data",   "base",    "parameters",
+                                           "tool",      "version", "options", NULL };
+static const char *const record_keys[] = { "name", "first", "data", NULL };
+
+/* The three arrays of a state, in the order of the records. */
+enum { ARRAYS = 3 };
+static const char *const array_names[ARRAYS] = { "value", "moment1", "moment2" };
+static float *array_of(const struct parameters *p, int i)
+{
+    return i == 0 ? p->value : i == 1 ? p->moment1 : p->moment2;
+}
+
+static const int64_t piece = 4 << 20; /* elements of a record: 16 MiB */
+
+static int write_arrays(struct writer *w, const struct model *m, struct fail *why)
+{
+    const struct parameters *p = model_parameters(m);
+    float *host = malloc((size_t)(p->count < piece ? p->count : piece) * 4 + 1);
+    int status = host ? 0 : fail(why, "out of memory");
+    for (int i = 0; i < ARRAYS && !status; i++)
+        for (int64_t first = 0; first < p->count && !status; first += piece) {
+            int64_t n = p->count - first < piece ? p->count - first : piece;
+            struct fields record;
+            fields_init(&record);
+            model_kernels(m)->download(model_device(m), host, array_of(p, i) + first,
+                                       (size_t)n * 4);
+            fields_text(&record, "name", array_names[i]);
+            fields_count(&record, "first", (uint64_t)first);
+            fields_bin(&record, "data", host, (size_t)n * 4);
+            status = writer_add(w, &record, why);
+        }
+    free(host);
+    return status;
+}
+
+int checkpoint_save_state(const char *path, const struct model *m, const struct run_state *s,
+                          struct fail *why)
+{
+    struct fields own, none;
+    struct writer *w;
+    fields_init(&own);
+    fields_init(&none);
+    fields_count(&own, "step", (uint64_t)s->step);
+    fields_count(&own, "tokens", s->tokens);
+    fields_real(&own, "loss_sum", s->loss_sum);
+    fields_count(&own, "loss_steps", (uint64_t)s->loss_steps);
+    fields_text(&own, "recipe", s->recipe);
+    fields_text(&own, "data", s->data);
+    fields_text(&own, "base", s->base);
+    fields_count(&own, "parameters", (uint64_t)model_parameters(m)->count);
+    int status = writer_open(&w, path, STREAM_STATE, "train", &own, &none, why);
+    fields_release(&own);
+    if (status) return -1;
+    if (write_arrays(w, m, why)) {
+        writer_abandon(w);
+        return -1;
+    }
+    return writer_close(w, why);
+}
+
+static int get_header(struct reader *r, struct run_state *s, uint64_t *parameters,
+                      struct fail *why)
+{
+    const msgpack_object *h = reader_header(r);
+    uint64_t step, loss_steps;
+    if (fields_check(h, header_keys, why) || field_count(h, "step", INT64_MAX, &step, why) ||
+        field_count(h, "tokens", UINT64_MAX, &s->tokens, why) ||
+        field_real(h, "loss_sum", &s->loss_sum, why) ||
+        field_count(h, "loss_steps", INT64_MAX, &loss_steps, why) ||
+        field_text(h, "recipe", s->recipe, sizeof s->recipe, why) ||
+        field_text(h, "data", s->data, sizeof s->data, why) ||
+        field_text(h, "base", s->base, sizeof s->base, why) ||
+        field_count(h, "parameters", INT64_MAX, parameters, why))
+        return fail_in(why, reader_name(r));
+    s->step = (int64_t)step;
+    s->loss_steps = (int64_t)loss_steps;
+    return 0;
+}
+
+int checkpoint_peek(const char *path, struct run_state *state, struct fail *why)
+{
+    struct reader *r;
+    uint64_t parameters;
+    msgpack_object record;
+    *state = (struct run_state){ 0 };
+    if (reader_open(&r, path, STREAM_STATE, why)) return -1;
+    int status = get_header(r, state, &parameters, why), got = 1;
+    while (!status && (got = reader_next(r, &record, why)) > 0)
+        ;
+    reader_close(r);
+    return status || got ? -1 : 0;
+}
+
+static int take(struct reader *r, const msgpack_object *record, struct model *m, int64_t *at,
+                struct fail *why)
+{
+    const struct parameters *p = model_parameters(m);
+    char name[16];
+    uint64_t first;
+    const void *data;
+    size_t bytes;
+    int i = (int)(*at / p->count);
+    if (fields_check(record, record_keys, why) ||
+        field_text(record, "name", name, sizeof name, why) ||
+        field_count(record, "first", INT64_MAX, &first, why) ||
+        field_bin(record, "data", &data, &bytes, why))
+        return reader_blame(r, why);
+    if (i >= ARRAYS || strcmp(name, array_names[i]) != 0 || (int64_t)first != *at % p->count ||
+        bytes % 4 || (int64_t)(bytes / 4) > p->count - (int64_t)first || !bytes) {
+        fail_input(why, "a piece of '%s' that was not due", name);
+        return reader_blame(r, why);
+    }
+    model_kernels(m)->upload(model_device(m), array_of(p, i) + first, data, bytes);
+    *at += (int64_t)(bytes / 4);
+    return 0;
+}
+
+int checkpoint_load_state(const char *path, struct model *m, struct run_state *state,
+                          struct fail *why)
+{
+    struct reader *r;
+    uint64_t parameters;
+    msgpack_object record;
+    int64_t at = 0, count = model_parameters(m)->count;
+    *state = (struct run_state){ 0 };
+    if (reader_open(&r, path, STREAM_STATE, why)) return -1;
+    int status = get_header(r, state, &parameters, why);
+    if (!status && (int64_t)parameters != count)
+        status = fail_input(why, "%s: %llu parameters, this recipe has %lld", path,
+                            (unsigned long long)parameters, (long long)count);
+    while (!status) {
+        int got = reader_next(r, &record, why);
+        if (got < 0) status = -1;
+        if (got <= 0) break;
+        status = take(r, &record, m, &at, why);
+    }
+    if (!status && at != ARRAYS * count)
+        status = fail_input(why, "%s: %lld values, %lld needed", path, (long long)at,
+                            (long long)(ARRAYS * count));
+    reader_close(r);
+    return status;
+}
+
+/* The number in "checkpoint-N"; -1 for other names. */
+static int64_t number_of(const char *name)
+{
+    static const char prefix[] = "checkpoint-";
+    char *end;
+    if (strncmp(name, prefix, sizeof prefix - 1)) return -1;
+    const char *digits = name + sizeof prefix - 1;
+    if (*digits < '0' || *digits > '9') return -1;
+    long long n = strtoll(digits, &end, 10);
+    return *end ? -1 : n;
+}
+
+int64_t checkpoint_newest(const char *directory, int64_t below)
+{
+    DIR *dir = opendir(directory);
+    int64_t newest = -1;
+    if (!dir) return -1;
+    for (struct dirent *e; (e = readdir(dir));) {
+        int64_t n = number_of(e->d_name);
+        if (n > newest && n < below) newest = n;
+    }
+    closedir(dir);
+    return newest;
+}
+
+int checkpoint_remove(const char *directory, struct fail *why)
+{
+    DIR *dir = opendir(directory);
+    if (!dir) return fail(why, "%s: %s", directory, strerror(errno));
+    for (struct dirent *e; (e = readdir(dir));) {
+        char path[4096];
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+        snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
+        unlink(path);
+    }
+    closedir(dir);
+    if (rmdir(directory)) return fail(why, "%s: cannot remove: %s", directory, strerror(errno));
+    return 0;
+}
+
+static int remove_unfinished(const char *directory, struct fail *why)
+{
+    DIR *dir = opendir(directory);
+    int status = 0;
+    if (!dir) return 0;
+    for (struct dirent *e; !status && (e = readdir(dir));) {
+        char path[4096];
+        if (strncmp(e->d_name, "tmp-checkpoint-", 15) != 0) continue;
+        snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
+        status = checkpoint_remove(path, why);
+    }
+    closedir(dir);
+    return status;
+}
+
+int checkpoint_prune(const char *directory, int64_t keep, struct fail *why)
+{
+    int64_t below = INT64_MAX;
+    for (int64_t kept = 0; keep > 0; kept++) {
+        int64_t n = checkpoint_newest(directory, below);
+        if (n < 0) break;
+        below = n;
+        if (kept < keep) continue;
+        char path[4096];
+        snprintf(path, sizeof path, "%s/checkpoint-%lld", directory, (long long)n);
+        if (checkpoint_remove(path, why)) return -1;
+    }
+    return remove_unfinished(directory, why);
+}

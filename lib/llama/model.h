@@ -1,0 +1,106 @@
+/* model.h - a LLaMA: forward, loss, backward, for every backend and kind of training.
+ *
+ * Everything is planned and allocated by model_open; nothing afterwards. Rows are
+ * the tokens of one or more samples, one after the other. What is row-wise runs in
+ * chunks of rows; only attention sees all of them.
+ */
+#ifndef LONGQLORA_MODEL_H
+#define LONGQLORA_MODEL_H
+
+#include "weights.h"
+
+enum method { METHOD_FROZEN, METHOD_LORA, METHOD_FULL };
+
+struct model_setup {
+    enum method method; /* FROZEN with rank > 0: an adapter is applied, not trained */
+    bool is_training;   /* gradients and moments are there */
+    int64_t rank;
+    double alpha, dropout;
+    uint32_t targets;   /* bit for each enum part that carries an adapter */
+    bool train_embedding, train_norm;
+    bool keeps_activations; /* else each layer is recomputed in the backward */
+    int64_t positions;      /* longest sample */
+    int64_t rows, chunk;    /* most rows of a batch; rows of a chunk */
+    const char *device;
+    int threads;
+};
+
+enum trained { TRAINED_WEIGHT, TRAINED_LORA_A, TRAINED_LORA_B };
+
+/* One trained matrix: a range of the flat parameters. */
+struct trainable {
+    const struct tensor *tensor;
+    enum trained kind;
+    int64_t offset, rows, cols;
+};
+
+/* What memory is used for. */
+enum memory {
+    MEMORY_WEIGHTS,
+    MEMORY_PARAMETERS,
+    MEMORY_GRADIENTS,
+    MEMORY_MOMENTS,
+    MEMORY_CHECKPOINTS,
+    MEMORY_ACTIVATIONS,
+    MEMORY_CHUNK,
+    MEMORY_INPUTS,
+    MEMORY_SCRATCH,
+    MEMORY_COUNT
+};
+
+struct memory_plan {
+    size_t bytes[MEMORY_COUNT];
+};
+const char *memory_name(enum memory memory);
+size_t memory_total(const struct memory_plan *plan);
+
+struct batch {
+    int64_t rows;
+    int32_t *id, *target; /* target < 0: not scored */
+    int32_t *position;    /* in its sample or document */
+    int32_t *first, *second; /* spans of the two halves of the heads */
+};
+
+struct model;
+
+/* weights: source of frozen weights and of initial values; must outlive the model. NULL
+ * with METHOD_FULL: random ones by `seed`. config: NULL takes the weights'; else its
+ * rope overrides theirs. */
+int model_open(struct model **m, const struct model_setup *setup, const struct config *config,
+               const struct weights *weights, uint64_t seed, struct fail *why) MUST_USE;
+void model_close(struct model *m);
+
+/* The bytes that model_open would take, without taking them. */
+int model_plan(struct memory_plan *plan, const struct model_setup *setup,
+               const struct config *config, const struct weights *weights,
+               struct fail *why) MUST_USE;
+
+const struct config *model_config(const struct model *m);
+const struct model_setup *model_setup_of(const struct model *m);
+const struct kernels *model_kernels(const struct model *m);
+struct device *model_device(const struct model *m);
+
+/* The flat f32 parameters and what lies where in them; gradients and moments alike,
+ * NULL unless training. Memory of the backend. */
+struct parameters {
+    float *value, *gradient, *moment1, *moment2;
+    int64_t count;
+    struct trainable *at;
+    int64_t at_count;
+};
+const struct parameters *model_parameters(const struct model *m);
+
+/* One batch. drop.first_row is the number of the batch's first row in its step. */
+void model_forward(struct model *m, const struct batch *batch, struct dropout drop);
+/* nll [rows] on the host. With dscale > 0 also prepares the backward: gradients of
+ * dscale · Σ nll. */
+int model_loss(struct model *m, float *nll, float dscale, struct fail *why) MUST_USE;
+void model_backward(struct model *m);
+/* logits [rows, V] on the host, of the last forward: for tests and for generation. */
+int model_logits(struct model *m, float *logits, struct fail *why) MUST_USE;
+/* Runs the batch again with every activation looked at; names the first tensor that is
+ * not finite. Returns -1 with the reason, 0 if all are finite. */
+int model_find_fault(struct model *m, const struct batch *batch, struct dropout drop,
+                     struct fail *why) MUST_USE;
+
+#endif

@@ -1,0 +1,65 @@
+/* model_inside.h - the model's parts, shared by model.c and layers.c only. */
+#ifndef LONGQLORA_MODEL_INSIDE_H
+#define LONGQLORA_MODEL_INSIDE_H
+
+#include "model.h"
+
+enum { SLOT_QKV, SLOT_O, SLOT_UP_GATE, SLOT_DOWN };
+
+struct layer {
+    struct linear qkv[3], o[1], up_gate[2], down[1];
+    const float *attn_gain, *mlp_gain;
+    float *dattn_gain, *dmlp_gain; /* NULL: frozen */
+};
+
+/* What the backward of a layer needs beside its input. One for each layer if
+ * activations are kept, else one for all; then h and m hold one chunk. */
+struct saved {
+    struct mat qkv; /* [T, q | k | v] */
+    struct mat o;   /* [T, attention's output | u of o_proj] */
+    struct mat h;   /* [T, d] input of the MLP's half */
+    struct mat m;   /* [T, up | gate] */
+    float *lse;     /* [H, T] */
+};
+
+struct model {
+    const struct kernels *k;
+    struct device *dev;
+    struct config config;
+    struct model_setup setup;
+    const struct weights *weights;
+    struct tensor *table;
+    int64_t tensor_count;
+
+    struct layer *layers;
+    struct linear head;
+    const float *embedding, *final_gain;
+    float *dembedding, *dfinal_gain;
+    struct parameters params;
+
+    /* memory: one block, laid out twice: to count, then to assign */
+    char *block;
+    size_t used, block_bytes;
+    struct memory_plan plan;
+    float *cos, *sin; /* [positions, c/2] */
+    int32_t *id, *target, *position, *first, *second;
+    float *nll, *rstd_chunk;
+    struct mat *x;       /* [layers + 1] inputs of layers; two take turns in evaluation */
+    struct saved *saved; /* [layers] */
+    struct mat n, s, dn, du, grad, dout;
+
+    int64_t rows; /* of the current batch */
+    struct dropout drop;
+    bool checks; /* model_find_fault is at work */
+};
+
+int64_t group_rank_of(const struct linear *at, int count);
+struct group group_of(const struct linear *at, int count, int slot);
+
+void layer_forward(struct model *m, int64_t index);
+/* m->grad: in, the gradient of the layer's output; out, of its input. */
+void layer_backward(struct model *m, int64_t index);
+
+static inline bool layer_is_kept(const struct model *m) { return m->setup.keeps_activations; }
+
+#endif

@@ -1,0 +1,29 @@
+/* optimiser.h - learning-rate schedules as transformers counts them, and one AdamW
+ * step with clipping over all of a model's parameters.
+ */
+#ifndef LONGQLORA_OPTIMISER_H
+#define LONGQLORA_OPTIMISER_H
+
+#include "model.h"
+
+enum schedule { SCHEDULE_CONSTANT, SCHEDULE_CONSTANT_WITH_WARMUP, SCHEDULE_LINEAR, SCHEDULE_COSINE };
+
+/* -1 if the name is not one of transformers' that are computed here. */
+int schedule_parse(const char *name, enum schedule *schedule);
+
+struct optimiser {
+    enum schedule schedule;
+    double learning_rate, beta1, beta2, eps, decay, max_norm; /* max_norm 0: not clipped */
+    int64_t warmup, steps;
+};
+
+/* Of update number `done` + 1. In the warm-up done/warmup, so the first update has rate 0,
+ * as transformers' schedulers have it. */
+double optimiser_rate(const struct optimiser *o, int64_t done);
+
+/* Clips the gradient to max_norm (its L2 norm over everything; torch's clip_grad_norm_),
+ * updates, zeroes it. *norm: before clipping. Fails if it is not finite. */
+int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, double *norm,
+                   struct fail *why) MUST_USE;
+
+#endif

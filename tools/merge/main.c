@@ -1,0 +1,101 @@
+/* merge - an adapter into its base: a model directory that others load unedited. */
+#include "../../lib/common/die.h"
+#include "../../lib/common/opt.h"
+#include "merger.h"
+
+#include <math.h>
+
+struct options {
+    const char *base, *adapter, *output, *dtype, *config_style;
+    int64_t max_shard_mb, original_context;
+    bool force_base;
+};
+
+static struct fail why;
+
+static enum dtype dtype_of(const struct options *o, const struct weight *w)
+{
+    if (!strcmp(o->dtype, "f32")) return DTYPE_F32;
+    if (!strcmp(o->dtype, "f16")) return DTYPE_F16;
+    if (!strcmp(o->dtype, "bf16")) return DTYPE_BF16;
+    return w->type == WEIGHT_F16 ? DTYPE_F16 : w->type == WEIGHT_BF16 ? DTYPE_BF16 : DTYPE_F32;
+}
+
+static void merge_all(const struct options *o, const struct weights *w, const struct adapter *a,
+                      const struct config *c)
+{
+    struct merger m = { .base = w, .adapter = a };
+    int64_t most = 1;
+    enum dtype *dtypes = calloc((size_t)w->count, sizeof *dtypes);
+    for (int64_t i = 0; i < w->count; i++)
+        if (w->table[i].rows * w->table[i].cols > most) most = w->table[i].rows * w->table[i].cols;
+    m.wide = malloc((size_t)most * sizeof *m.wide);
+    if (!dtypes || !m.wide) die(STATUS_FAILED, "out of memory");
+    for (int64_t i = 0; i < w->count; i++)
+        dtypes[i] = dtype_of(o, &w->at[i]);
+    m.dtypes = dtypes;
+    or_die(kernels_open(&m.k, "cpu", &why), &why);
+    or_die(m.k->open(&m.dev, (int)opt_standard.threads, &why), &why);
+    struct directory_job job = { .config = c, .table = w->table, .count = w->count,
+                                 .dtypes = dtypes, .produce = merger_produce, .arg = &m,
+                                 .copy_from = w->stream[0] ? NULL : o->base,
+                                 .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
+                                 .new_style_rope = !strcmp(o->config_style, "new") };
+    or_die(directory_write(o->output, &job, &why), &why);
+    if (!(m.change_squares > 0) && m.merged)
+        warn("%s: every change is zero: an untrained adapter?", o->adapter);
+    note("%lld linears merged, %lld tensors replaced, |change| / |weight| = %.4g",
+         (long long)m.merged, (long long)m.replaced,
+         m.squares > 0 ? sqrt(m.change_squares / m.squares) : 0);
+    m.k->close(m.dev);
+    free(dtypes);
+    free(m.wide);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = { .dtype = "base", .config_style = "old", .max_shard_mb = 5000 };
+    struct opt table[] = {
+        { "base", 'b', OPT_TEXT, &o.base, "MODEL", "model directory or weights stream that the adapter was trained on", 0, 0 },
+        { "adapter", 'a', OPT_TEXT, &o.adapter, "DIR", "PEFT adapter directory", 0, 0 },
+        { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory to make", 0, 0 },
+        { "dtype", 0, OPT_WORD, &o.dtype, "TYPE", "of the result; base: each tensor as it was", "base|f32|f16|bf16", 0 },
+        { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB", "begin another file beyond that", 0, 0 },
+        { "config-style", 0, OPT_WORD, &o.config_style, "HOW", "new: rope_scaling has rope_type too (transformers 4.43 and later)", "old|new", 0 },
+        { "original-context", 0, OPT_COUNT, &o.original_context, "N", "the base's context before interpolation; 0: as its config says", 0, 0 },
+        { "force-base", 0, OPT_FLAG, &o.force_base, 0, "merge into another base than the adapter was trained on", 0, 0 },
+        OPT_STANDARD,
+        { 0 },
+    };
+    const struct opt_program program = {
+        .name = "merge",
+        .summary = "merge a LoRA adapter into its base",
+        .usage = "merge --base MODEL --adapter DIR -o OUT_DIR [options]",
+        .example = "merge --base Llama-2-7b-hf --adapter run/ -o Llama-2-7b-8k",
+        .table = table,
+        .no_operands = true,
+    };
+    const char **operands = opt_parse(argc, argv, &program);
+    struct weights w;
+    struct adapter a;
+    struct config c;
+    char rope[160];
+    if (!o.base || !o.adapter || !o.output) die_usage("--base, --adapter and -o are needed");
+    if (!o.max_shard_mb) die_usage("--max-shard-size: at least 1");
+    or_die(adapter_open(&a, o.adapter, &why), &why);
+    or_die(weights_open(&w, o.base, a.knows_base && !o.force_base, &why), &why);
+    if (!o.force_base) or_die(adapter_check_base(&a, &w, &why), &why);
+    if (!a.knows_base) warn("%s: no longqlora.json: its base and rope are not known", o.adapter);
+    or_die(config_copy(&c, &w.config, &why), &why);
+    if (o.original_context) c.original_position = o.original_context;
+    or_die(adapter_set_rope(&a, &c, &why), &why);
+    or_die(adapter_check_tensors(&a, &c, &why), &why);
+    config_describe_rope(&c, rope, sizeof rope);
+    note("rope: %s; base: %s", rope, w.is_quantized ? "nf4" : "unquantized");
+    merge_all(&o, &w, &a, &c);
+    config_release(&c);
+    adapter_close(&a);
+    weights_close(&w);
+    free(operands);
+    return 0;
+}

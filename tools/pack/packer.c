@@ -1,0 +1,102 @@
+#include "packer.h"
+
+static int grow(uint32_t **at, size_t *room, size_t wanted, struct fail *why)
+{
+    if (wanted <= *room && *at) return 0;
+    size_t more = 2 * wanted + 16;
+    uint32_t *grown = realloc(*at, more * sizeof *grown);
+    if (!grown) return fail(why, "out of memory");
+    *at = grown;
+    *room = more;
+    return 0;
+}
+
+/* Appends tokens [from, to) of a document, with the targets among them. */
+static int append(struct packer *p, const struct tokens *t, size_t from, size_t to,
+                  struct fail *why)
+{
+    struct sample *s = &p->sample;
+    size_t ranges = s->target_count + (t->has_targets ? t->target_count : 1);
+    if (grow(&s->ids, &s->room, s->count + (to - from), why) ||
+        grow(&s->documents, &p->document_room, s->document_count + 1, why) ||
+        grow(&s->targets, &p->target_room, 2 * ranges, why))
+        return -1;
+    const uint32_t whole[2] = { 0, (uint32_t)t->count };
+    const uint32_t *range = t->has_targets ? t->targets : whole;
+    for (size_t i = 0; i < (t->has_targets ? t->target_count : 1); i++) {
+        size_t start = range[2 * i] > from ? range[2 * i] : from;
+        size_t end = range[2 * i + 1] < to ? range[2 * i + 1] : to;
+        if (start >= end) continue;
+        s->targets[2 * s->target_count] = (uint32_t)(start - from + s->count);
+        s->targets[2 * s->target_count + 1] = (uint32_t)(end - from + s->count);
+        s->target_count++;
+    }
+    if (!s->document_count) memcpy(s->source, t->source, sizeof s->source);
+    else if (strcmp(s->source, t->source) != 0) snprintf(s->source, sizeof s->source, "mixed");
+    s->has_targets |= t->has_targets;
+    s->documents[s->document_count++] = (uint32_t)(to - from);
+    memcpy(s->ids + s->count, t->ids + from, (to - from) * sizeof *s->ids);
+    s->count += to - from;
+    return 0;
+}
+
+static void clear(struct sample *s)
+{
+    s->count = s->document_count = s->target_count = 0;
+    s->has_targets = false;
+}
+
+static int emit(struct packer *p, struct fail *why)
+{
+    struct sample *s = &p->sample;
+    int status = 0;
+    if (s->has_targets && !s->target_count) {
+        p->without_target++;
+        p->cut += s->count;
+    } else {
+        p->samples++;
+        p->kept += s->count;
+        status = p->take(p->arg, s, why);
+    }
+    clear(s);
+    return status;
+}
+
+static int add_piece(struct packer *p, const struct tokens *t, size_t from, size_t to,
+                     struct fail *why)
+{
+    return append(p, t, from, to, why) || emit(p, why) ? -1 : 0;
+}
+
+int packer_add(struct packer *p, const struct tokens *t, struct fail *why)
+{
+    size_t context = (size_t)p->context, at = 0;
+    if (!t->count) return 0;
+    if (p->strategy == STRATEGY_TRUNCATE || (p->strategy == STRATEGY_SPLIT && t->count < context)) {
+        size_t end = t->count < context ? t->count : context;
+        p->cut += t->count - end;
+        return add_piece(p, t, 0, end, why);
+    }
+    if (p->strategy == STRATEGY_SPLIT) {
+        for (; t->count - at >= context; at += context)
+            if (add_piece(p, t, at, at + context, why)) return -1;
+        p->cut += t->count - at;
+        return 0;
+    }
+    while (at < t->count) {
+        size_t room = context - p->sample.count, left = t->count - at;
+        size_t n = left < room ? left : room;
+        if (append(p, t, at, at + n, why)) return -1;
+        at += n;
+        if (p->sample.count == context && emit(p, why)) return -1;
+    }
+    return 0;
+}
+
+void packer_end(struct packer *p)
+{
+    p->cut += p->sample.count;
+    clear(&p->sample);
+}
+
+void packer_release(struct packer *p) { sample_release(&p->sample); }

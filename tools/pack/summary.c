@@ -1,0 +1,76 @@
+#include "summary.h"
+
+#include "../../lib/common/die.h"
+#include "../../lib/common/json.h"
+
+struct source_summary *summary_source(struct summary *s, const char *name)
+{
+    for (int i = 0; i < s->sources; i++)
+        if (!strcmp(s->source[i].name, name)) return &s->source[i];
+    if (s->sources == SUMMARY_SOURCES) {
+        struct source_summary *rest = &s->source[SUMMARY_SOURCES];
+        snprintf(rest->name, sizeof rest->name, "(others)");
+        return rest;
+    }
+    struct source_summary *made = &s->source[s->sources++];
+    snprintf(made->name, sizeof made->name, "%s", name);
+    return made;
+}
+
+void summary_document(struct summary *s, const char *source, uint64_t tokens)
+{
+    struct source_summary *e = summary_source(s, source);
+    int bin = 0;
+    while (tokens >> (bin + 1) && bin < SUMMARY_BINS - 1)
+        bin++;
+    e->documents++;
+    e->tokens += tokens;
+    e->bin[bin]++;
+}
+
+static int entries(const struct summary *s)
+{
+    return s->sources + (s->source[SUMMARY_SOURCES].documents > 0);
+}
+
+void summary_print(const struct summary *s)
+{
+    uint64_t documents = 0, tokens = 0;
+    for (int i = 0; i < entries(s); i++) {
+        const struct source_summary *e = &s->source[i < s->sources ? i : SUMMARY_SOURCES];
+        documents += e->documents;
+        tokens += e->tokens;
+        note("%s: %llu documents, %llu tokens; drawn %llu, %llu", e->name,
+             (unsigned long long)e->documents, (unsigned long long)e->tokens,
+             (unsigned long long)e->drawn_documents, (unsigned long long)e->drawn_tokens);
+    }
+    note("%llu documents, %llu tokens in: %llu kept in %llu samples, %llu cut, %llu left out; %llu "
+         "samples without a target dropped",
+         (unsigned long long)documents, (unsigned long long)tokens, (unsigned long long)s->kept,
+         (unsigned long long)s->samples, (unsigned long long)s->cut,
+         (unsigned long long)s->left_out, (unsigned long long)s->without_target);
+}
+
+int summary_write(const struct summary *s, const char *path, struct fail *why)
+{
+    json_t *sources = json_object();
+    for (int i = 0; i < entries(s); i++) {
+        const struct source_summary *e = &s->source[i < s->sources ? i : SUMMARY_SOURCES];
+        json_t *bins = json_array();
+        for (int b = 0; b < SUMMARY_BINS; b++)
+            json_array_append_new(bins, json_integer((json_int_t)e->bin[b]));
+        json_object_set_new(sources, e->name,
+                            json_pack("{s:I,s:I,s:I,s:I,s:o}", "documents",
+                                      (json_int_t)e->documents, "tokens", (json_int_t)e->tokens,
+                                      "drawn_documents", (json_int_t)e->drawn_documents,
+                                      "drawn_tokens", (json_int_t)e->drawn_tokens,
+                                      "lengths_log2", bins));
+    }
+    json_t *all = json_pack("{s:I,s:I,s:I,s:I,s:I,s:o}", "samples", (json_int_t)s->samples,
+                            "tokens_kept", (json_int_t)s->kept, "tokens_cut", (json_int_t)s->cut,
+                            "tokens_left_out", (json_int_t)s->left_out, "samples_without_target",
+                            (json_int_t)s->without_target, "sources", sources);
+    int status = all ? json_write_file(all, path, why) : fail(why, "out of memory");
+    json_decref(all);
+    return status;
+}

@@ -1,0 +1,206 @@
+/* ppl - perplexity by context length, full attention, by a stated protocol. */
+#include "../../lib/common/die.h"
+#include "../../lib/common/opt.h"
+#include "../../lib/common/progress.h"
+#include "../../lib/llama/adapter.h"
+#include "report.h"
+
+#include <unistd.h>
+
+enum { CONTEXTS_MAX = 64 };
+
+struct options {
+    const char *model, *adapter, *rope, *data, *contexts, *protocol, *source, *to, *output, *device;
+    int64_t stride, max_windows, original_context;
+    bool force_base;
+};
+
+static struct fail why;
+
+static int parse_contexts(const char *text, int64_t contexts[CONTEXTS_MAX])
+{
+    int n = 0;
+    for (const char *at = text;; at++) {
+        char *end;
+        long long value = strtoll(at, &end, 10);
+        if (end == at || value < 2 || value > 1 << 24 || (*end && *end != ','))
+            die_usage("--context: '%s' is not a list of lengths of at least 2", text);
+        if (n == CONTEXTS_MAX) die_usage("--context: at most %d lengths", CONTEXTS_MAX);
+        contexts[n++] = value;
+        at = end;
+        if (!*at) return n;
+    }
+}
+
+/* All documents (of one source) as one long row of tokens, as the report's data is. */
+static uint32_t *read_tokens(const struct options *o, const struct weights *w, uint32_t *bos,
+                             int64_t *count, char digest[STREAM_DIGEST_TEXT])
+{
+    struct reader *r;
+    struct token_info info;
+    struct tokens t = { 0 };
+    uint32_t *all = NULL;
+    size_t used = 0, room = 0;
+    or_die(tokens_reader(&r, o->data, &info, &why), &why);
+    if ((int64_t)info.vocab_size != w->config.vocab)
+        die(STATUS_INPUT, "%s: vocabulary %llu, the model has %lld", reader_name(r),
+            (unsigned long long)info.vocab_size, (long long)w->config.vocab);
+    if (info.tokenizer[0] && w->tokenizer[0] && strcmp(info.tokenizer, w->tokenizer) != 0)
+        die(STATUS_INPUT, "%s: tokenizer %s, the model has %s", reader_name(r), info.tokenizer,
+            w->tokenizer);
+    while (or_die(tokens_read(r, &info, &t, &why), &why) > 0) {
+        if (o->source && strcmp(o->source, t.source) != 0) continue;
+        if (used + t.count > room) {
+            room = 2 * (used + t.count);
+            all = realloc(all, room * sizeof *all);
+            if (!all) die(STATUS_FAILED, "out of memory");
+        }
+        memcpy(all + used, t.ids, t.count * sizeof *all);
+        used += t.count;
+    }
+    memcpy(digest, reader_digest(r), STREAM_DIGEST_TEXT);
+    *bos = (uint32_t)info.bos;
+    *count = (int64_t)used;
+    tokens_release(&t);
+    reader_close(r);
+    return all;
+}
+
+static struct model *open_model(const struct options *o, const struct weights *w,
+                                const struct adapter *a, const struct config *c,
+                                const int64_t *contexts, int n)
+{
+    struct model *m;
+    struct model_setup setup = { .method = METHOD_FROZEN, .device = o->device,
+                                 .threads = (int)opt_standard.threads };
+    for (int i = 0; i < n; i++) {
+        if (contexts[i] > setup.positions) setup.positions = contexts[i];
+        if (protocol_rows(contexts[i]) > setup.rows) setup.rows = protocol_rows(contexts[i]);
+    }
+    setup.chunk = setup.rows < 1024 ? setup.rows : 1024;
+    if (a) adapter_set_up(a, &setup);
+    or_die(model_open(&m, &setup, c, w, 0, &why), &why);
+    if (a) or_die(adapter_load(a, m, &why), &why);
+    return m;
+}
+
+static void show(void *arg, int64_t window, int64_t windows)
+{
+    (void)windows;
+    progress_show(arg, (uint64_t)window, NULL);
+}
+
+static void set_rope(const struct options *o, const struct adapter *a, struct config *c)
+{
+    if (o->original_context) c->original_position = o->original_context;
+    if (a) or_die(adapter_set_rope(a, c, &why), &why);
+    if (!o->rope) return;
+    struct config asked = *c;
+    or_die(config_set_rope(&asked, o->rope, &why), &why);
+    if (a && a->has_rope && (asked.rope != c->rope || asked.factor != c->factor))
+        die(STATUS_USAGE, "--rope %s: the adapter was trained with factor %g", o->rope, c->factor);
+    *c = asked;
+}
+
+static void write_report(const struct options *o, const struct report *r)
+{
+    const char *to = o->to;
+    if (!strcmp(to, "auto"))
+        to = !strcmp(o->output, "-") && isatty(STDOUT_FILENO) ? "table" : "scores";
+    if (!strcmp(to, "table")) or_die(report_table(r, o->output, &why), &why);
+    else if (!strcmp(to, "json")) or_die(report_json(r, o->output, &why), &why);
+    else or_die(report_stream(r, o->output, &why), &why);
+}
+
+static void measure(const struct options *o, const struct weights *w, const struct adapter *a,
+                    const struct config *c)
+{
+    static const char *const definitions[] = {
+        "longqlora: windows of L at range(0, N-L, L) less its last; all L-1 predictions; mean of window means",
+        "longlora: windows of L at range(0, N-L, 256) less its last; all L-1 predictions; mean of window means",
+        "sliding: windows of L every stride; predictions not scored before; mean over tokens",
+        "llamacpp: windows of L side by side, BOS first; second half; mean over tokens",
+    };
+    int64_t contexts[CONTEXTS_MAX], count;
+    struct score scores[CONTEXTS_MAX];
+    char rope[160], digest[STREAM_DIGEST_TEXT];
+    int n = parse_contexts(o->contexts, contexts);
+    struct protocol p = { .name = o->protocol, .stride = o->stride, .max_windows = o->max_windows };
+    uint32_t *ids = read_tokens(o, w, &p.bos, &count, digest);
+    struct model *m = open_model(o, w, a, c, contexts, n);
+    config_describe_rope(c, rope, sizeof rope);
+    note("rope: %s; attention: full; base: %s; device: %s, %s", rope,
+         w->is_quantized ? "nf4" : "unquantized", model_kernels(m)->name,
+         model_kernels(m)->act_name);
+    for (int i = 0; i < n; i++) {
+        struct progress bar;
+        if (contexts[i] > config_context(c))
+            note("context %lld is beyond the %lld that the positions are made for",
+                 (long long)contexts[i], (long long)config_context(c));
+        progress_start(&bar, "ppl", "windows", 0, opt_standard.progress, opt_standard.quiet);
+        or_die(protocol_run(&p, m, ids, count, contexts[i], &scores[i], show, &bar, &why), &why);
+        progress_end(&bar);
+    }
+    const char *definition = definitions[0];
+    for (int i = 0; i < 4; i++)
+        if (!strncmp(definitions[i], o->protocol, strlen(o->protocol))) definition = definitions[i];
+    struct report r = { .model = w->stream[0] ? w->stream : w->base, .base = w->base,
+                        .adapter = a ? a->digest : "", .rope = rope, .tokenizer = w->tokenizer,
+                        .protocol = o->protocol, .definition = definition,
+                        .dtype = model_kernels(m)->act_name,
+                        .quantization = w->is_quantized ? "nf4" : "none",
+                        .source = o->source ? o->source : "", .data = digest,
+                        .stride = o->stride, .scores = scores, .count = n };
+    write_report(o, &r);
+    model_close(m);
+    free(ids);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = { .contexts = "1024,2048,4096,8192", .protocol = "longqlora", .to = "auto",
+                         .output = "-", .device = "auto", .data = "-" };
+    struct opt table[] = {
+        { "model", 'm', OPT_TEXT, &o.model, "MODEL", "model directory, or weights stream; - is standard input", 0, 0 },
+        { "adapter", 'a', OPT_TEXT, &o.adapter, "DIR", "PEFT adapter directory", 0, 0 },
+        { "data", 'd', OPT_TEXT, &o.data, "FILE", "stream of tokens", 0, 0 },
+        { "context", 'c', OPT_TEXT, &o.contexts, "LENGTHS", "context lengths to measure at", 0, 0 },
+        { "protocol", 0, OPT_WORD, &o.protocol, "NAME", "windows, scored positions, average", "longqlora|longlora|sliding|llamacpp", 0 },
+        { "stride", 0, OPT_COUNT, &o.stride, "N", "between windows; 0: as the protocol says", 0, 0 },
+        { "max-windows", 0, OPT_COUNT, &o.max_windows, "N", "stop after so many; 0: all", 0, 0 },
+        { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0, 0 },
+        { "rope", 0, OPT_TEXT, &o.rope, "HOW", "linear:FACTOR or none, instead of what model and adapter say", 0, 0 },
+        { "original-context", 0, OPT_COUNT, &o.original_context, "N", "the base's context before interpolation; 0: as its config says", 0, 0 },
+        { "force-base", 0, OPT_FLAG, &o.force_base, 0, "take an adapter of another base", 0, 0 },
+        { "to", 0, OPT_WORD, &o.to, "HOW", "auto: a table on a terminal, else a stream of scores", "auto|table|scores|json", 0 },
+        { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the scores go; - is standard output", 0, 0 },
+        { "device", 0, OPT_TEXT, &o.device, "NAME", "auto, cpu or cuda", 0, 0 },
+        OPT_STANDARD,
+        { 0 },
+    };
+    const struct opt_program program = {
+        .name = "ppl",
+        .summary = "measure perplexity by context length",
+        .usage = "ppl --model MODEL --data TOKENS [options]",
+        .example = "ppl --model Llama-2-7b-hf --adapter run/ --data pg19.tok --context 4096,8192",
+        .table = table,
+        .no_operands = true,
+    };
+    const char **operands = opt_parse(argc, argv, &program);
+    struct weights w;
+    struct adapter a = { 0 };
+    struct config c;
+    if (!o.model) die_usage("--model is needed");
+    if (!strcmp(o.model, "-") && !strcmp(o.data, "-")) die_usage("--data is needed: standard input is the model");
+    if (o.adapter) or_die(adapter_open(&a, o.adapter, &why), &why);
+    or_die(weights_open(&w, o.model, true, &why), &why);
+    if (o.adapter && !o.force_base) or_die(adapter_check_base(&a, &w, &why), &why);
+    or_die(config_copy(&c, &w.config, &why), &why);
+    set_rope(&o, o.adapter ? &a : NULL, &c);
+    measure(&o, &w, o.adapter ? &a : NULL, &c);
+    config_release(&c);
+    adapter_close(&a);
+    weights_close(&w);
+    free(operands);
+    return 0;
+}

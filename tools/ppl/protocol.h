@@ -1,0 +1,37 @@
+/* protocol.h - how perplexity is measured: windows, what is scored, how it is averaged.
+ *
+ * longqlora  windows of L at range(0, N−L, L) less its last, all L−1 predictions, mean of
+ *            the windows' means (the report's table)
+ * longlora   the same with a stride of 256
+ * sliding    windows at multiples of the stride, each scores what the one before has not
+ *            seen, mean over tokens
+ * llamacpp   whole windows side by side, the first token replaced by BOS, the second half
+ *            scored, mean over tokens
+ */
+#ifndef LONGQLORA_PROTOCOL_H
+#define LONGQLORA_PROTOCOL_H
+
+#include "../../lib/llama/batch.h"
+
+struct protocol {
+    const char *name;
+    int64_t stride;       /* 0: what the protocol says */
+    uint32_t bos;         /* for llamacpp */
+    int64_t max_windows;  /* 0: all */
+};
+
+struct score {
+    int64_t context, windows, scored;
+    double nll, perplexity, stderr_; /* mean loss a token; e^nll; of nll, over windows */
+};
+
+/* Rows of one batch of windows: a function of the context alone, so that digits are. */
+int64_t protocol_rows(int64_t context);
+
+/* Fails if the tokens are too few for one window. shown: called now and then. */
+int protocol_run(const struct protocol *p, struct model *m, const uint32_t *ids, int64_t count,
+                 int64_t context, struct score *score,
+                 void (*shown)(void *arg, int64_t window, int64_t windows), void *arg,
+                 struct fail *why) MUST_USE;
+
+#endif

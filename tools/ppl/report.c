@@ -1,0 +1,92 @@
+#include "report.h"
+
+#include "../../lib/common/json.h"
+#include "../../lib/common/output.h"
+
+int report_table(const struct report *r, const char *path, struct fail *why)
+{
+    struct output out;
+    if (output_open(&out, path, why)) return -1;
+    int status = output_print(&out, why, "%10s %10s %12s %10s %12s %10s\n", "context", "windows",
+                              "scored", "loss", "perplexity", "stderr");
+    for (int i = 0; i < r->count && !status; i++) {
+        const struct score *s = &r->scores[i];
+        status = output_print(&out, why, "%10lld %10lld %12lld %10.5f %12.4f %10.5f\n",
+                              (long long)s->context, (long long)s->windows, (long long)s->scored,
+                              s->nll, s->perplexity, s->stderr_);
+    }
+    if (!status) return output_close(&out, why);
+    output_abandon(&out);
+    return -1;
+}
+
+/* The texts of a report by name: one list for JSON and stream. */
+struct named {
+    const char *name, *text;
+};
+enum { NAMED = 11 };
+static void name_texts(const struct report *r, struct named to[NAMED])
+{
+    const struct named list[NAMED] = {
+        { "model", r->model },           { "base", r->base },
+        { "adapter", r->adapter },       { "rope", r->rope },
+        { "tokenizer", r->tokenizer },   { "protocol", r->protocol },
+        { "definition", r->definition }, { "dtype", r->dtype },
+        { "quantization", r->quantization }, { "source", r->source },
+        { "data", r->data },
+    };
+    memcpy(to, list, sizeof list);
+}
+
+int report_json(const struct report *r, const char *path, struct fail *why)
+{
+    struct named texts[NAMED];
+    json_t *all = json_object(), *scores = json_array();
+    name_texts(r, texts);
+    for (int i = 0; i < NAMED; i++)
+        json_object_set_new(all, texts[i].name, json_string(texts[i].text));
+    json_object_set_new(all, "stride", json_integer((json_int_t)r->stride));
+    for (int i = 0; i < r->count; i++) {
+        const struct score *s = &r->scores[i];
+        json_array_append_new(scores, json_pack("{s:I,s:I,s:I,s:f,s:f,s:f}", "context",
+                                                (json_int_t)s->context, "windows",
+                                                (json_int_t)s->windows, "scored",
+                                                (json_int_t)s->scored, "nll", s->nll,
+                                                "perplexity", s->perplexity, "stderr", s->stderr_));
+    }
+    json_object_set_new(all, "scores", scores);
+    int status = json_write_file(all, path, why);
+    json_decref(all);
+    return status;
+}
+
+int report_stream(const struct report *r, const char *path, struct fail *why)
+{
+    struct named texts[NAMED];
+    struct fields own, none;
+    struct writer *w;
+    fields_init(&own);
+    fields_init(&none);
+    name_texts(r, texts);
+    for (int i = 0; i < NAMED; i++)
+        fields_text(&own, texts[i].name, texts[i].text);
+    fields_count(&own, "stride", (uint64_t)r->stride);
+    int status = writer_open(&w, path, STREAM_SCORES, "ppl", &own, &none, why);
+    fields_release(&own);
+    if (status) return -1;
+    for (int i = 0; i < r->count && !status; i++) {
+        const struct score *s = &r->scores[i];
+        struct fields record;
+        fields_init(&record);
+        fields_count(&record, "context", (uint64_t)s->context);
+        fields_count(&record, "windows", (uint64_t)s->windows);
+        fields_count(&record, "scored", (uint64_t)s->scored);
+        fields_real(&record, "nll", s->nll);
+        fields_real(&record, "perplexity", s->perplexity);
+        fields_real(&record, "stderr", s->stderr_);
+        status = writer_add(w, &record, why);
+    }
+    if (!status) return writer_close(w, why);
+    writer_abandon(w);
+    return -1;
+}

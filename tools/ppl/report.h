@@ -1,0 +1,20 @@
+/* report.h - scores as a table, as JSON, as a stream of kind "scores". */
+#ifndef LONGQLORA_REPORT_H
+#define LONGQLORA_REPORT_H
+
+#include "protocol.h"
+
+/* What was measured, beside the numbers; all texts borrowed. */
+struct report {
+    const char *model, *base, *adapter, *rope, *tokenizer, *protocol, *definition, *dtype,
+        *quantization, *source, *data;
+    int64_t stride;
+    const struct score *scores;
+    int count;
+};
+
+int report_table(const struct report *r, const char *path, struct fail *why) MUST_USE;
+int report_json(const struct report *r, const char *path, struct fail *why) MUST_USE;
+int report_stream(const struct report *r, const char *path, struct fail *why) MUST_USE;
+
+#endif

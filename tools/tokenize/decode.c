@@ -1,0 +1,51 @@
+#include "decode.h"
+
+#include "../../lib/common/record_tokens.h"
+
+#include <jansson.h>
+
+static int put_document(const struct tokenizer *t, const struct tokens *d, bool as_text,
+                        struct output *out, struct fail *why)
+{
+    size_t bytes;
+    char *text = tokenizer_decode(t, d->ids, d->count, &bytes, why);
+    if (!text) return -1;
+    if (as_text) {
+        int status = output_write(out, text, bytes, why);
+        free(text);
+        return status;
+    }
+    json_t *line = json_object();
+    json_t *value = json_stringn(text, bytes);
+    free(text);
+    if (!value) {
+        json_decref(line);
+        return fail_input(why, "%s: decodes to invalid UTF-8: use --format text", d->id);
+    }
+    json_object_set_new(line, "text", value);
+    json_object_set_new(line, "source", json_string(d->source));
+    char *dumped = json_dumps(line, JSON_COMPACT);
+    json_decref(line);
+    if (!dumped) return fail(why, "out of memory");
+    int status = output_write(out, dumped, strlen(dumped), why);
+    free(dumped);
+    return status ? status : output_write(out, "\n", 1, why);
+}
+
+int decode_stream(const struct tokenizer *t, const char *path, bool as_text, struct output *out,
+                  struct fail *why)
+{
+    struct reader *r;
+    struct token_info info;
+    struct tokens d = { 0 };
+    if (tokens_reader(&r, path, &info, why)) return -1;
+    int status = 0, got = 0;
+    if (info.tokenizer[0] && strcmp(info.tokenizer, tokenizer_digest(t)) != 0)
+        status = fail_input(why, "%s: made with tokenizer %s, the model given is %s",
+                            reader_name(r), info.tokenizer, tokenizer_digest(t));
+    while (!status && (got = tokens_read(r, &info, &d, why)) > 0)
+        status = put_document(t, &d, as_text, out, why);
+    tokens_release(&d);
+    reader_close(r);
+    return got < 0 ? -1 : status;
+}

@@ -1,0 +1,34 @@
+/* encode.h - documents of text files, encoded a batch at a time on all threads, in the
+ * order of the input.
+ */
+#ifndef LONGQLORA_ENCODE_H
+#define LONGQLORA_ENCODE_H
+
+#include "../../lib/common/input.h"
+#include "../../lib/common/pool.h"
+#include "../../lib/common/record_tokens.h"
+#include "../../lib/common/tokenizer.h"
+
+enum on_error { ON_ERROR_STOP, ON_ERROR_SKIP, ON_ERROR_REPLACE };
+
+struct encoder {
+    const struct tokenizer *tokenizer;
+    struct pool *pool;
+    bool is_jsonl; /* else a file is one document */
+    const char *text_key, *source_key, *source;
+    bool add_bos, add_eos;
+    enum on_error on_error;
+    /* counted */
+    uint64_t documents, skipped, tokens, text_bytes;
+    struct encoder_batch *batch;
+};
+
+int encoder_open(struct encoder *e, struct fail *why) MUST_USE;
+void encoder_close(struct encoder *e);
+
+/* Gives every document of the input to `take`, in order. */
+int encoder_run(struct encoder *e, struct input *in,
+                int (*take)(void *arg, const struct tokens *t, struct fail *why), void *arg,
+                struct fail *why) MUST_USE;
+
+#endif

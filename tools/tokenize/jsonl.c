@@ -1,0 +1,244 @@
+#include "jsonl.h"
+
+#include "../../lib/common/utf8.h"
+
+struct parser {
+    const unsigned char *start, *at, *end;
+    bool replaces;
+    int depth;
+    struct fail *why;
+    struct jsonl_text *text, *source;
+    const char *text_key, *source_key;
+    struct jsonl_text key; /* the last key read */
+};
+
+static int bad(struct parser *p, const char *what) { return fail_input(p->why, "%s", what); }
+
+static void skip_space(struct parser *p)
+{
+    while (p->at < p->end && (*p->at == ' ' || *p->at == '\t' || *p->at == '\r' || *p->at == '\n'))
+        p->at++;
+}
+
+static int room(struct parser *p, struct jsonl_text *t, size_t bytes)
+{
+    if (t->bytes + bytes <= t->room) return 0;
+    size_t more = 2 * (t->bytes + bytes) + 64;
+    char *grown = realloc(t->at, more);
+    if (!grown) return fail(p->why, "out of memory");
+    t->at = grown;
+    t->room = more;
+    return 0;
+}
+
+static int hex4(struct parser *p, uint32_t *value)
+{
+    if (p->end - p->at < 4) return bad(p, "\\u is cut");
+    *value = 0;
+    for (int i = 0; i < 4; i++) {
+        unsigned char c = *p->at++;
+        uint32_t digit = c >= '0' && c <= '9'   ? (uint32_t)c - '0'
+                         : c >= 'a' && c <= 'f' ? (uint32_t)c - 'a' + 10
+                         : c >= 'A' && c <= 'F' ? (uint32_t)c - 'A' + 10
+                                                : 16;
+        if (digit > 15) return bad(p, "\\u needs four hexadecimal digits");
+        *value = *value << 4 | digit;
+    }
+    return 0;
+}
+
+static int unicode_escape(struct parser *p, struct jsonl_text *to)
+{
+    uint32_t c, low;
+    if (hex4(p, &c)) return -1;
+    if (c >= 0xd800 && c < 0xdc00 && p->end - p->at >= 2 && p->at[0] == '\\' && p->at[1] == 'u') {
+        const unsigned char *back = p->at;
+        p->at += 2;
+        if (hex4(p, &low)) return -1;
+        if (low >= 0xdc00 && low < 0xe000) c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+        else p->at = back;
+    }
+    if (c >= 0xd800 && c < 0xe000) {
+        if (!p->replaces) return bad(p, "lone surrogate in an escape");
+        c = 0xfffd;
+    }
+    to->bytes += utf8_encode(c, to->at + to->bytes);
+    return 0;
+}
+
+static int escape(struct parser *p, struct jsonl_text *to)
+{
+    static const char from[] = "\"\\/bfnrt", into[] = "\"\\/\b\f\n\r\t";
+    if (p->at == p->end) return bad(p, "string is cut");
+    unsigned char c = *p->at++;
+    if (c == 'u') return unicode_escape(p, to);
+    const char *found = c ? strchr(from, c) : NULL;
+    if (!found) return bad(p, "unknown escape");
+    to->at[to->bytes++] = into[found - from];
+    return 0;
+}
+
+/* After the opening quote. to NULL: only checked. */
+static int string(struct parser *p, struct jsonl_text *to)
+{
+    struct jsonl_text none = { 0 };
+    char small[16];
+    if (!to) {
+        none.at = small;
+        none.room = sizeof small;
+        to = &none;
+    }
+    to->bytes = 0;
+    for (;;) {
+        if (to == &none) none.bytes = 0;
+        const unsigned char *plain = p->at;
+        while (p->at < p->end && *p->at != '"' && *p->at != '\\' && *p->at >= 32 && *p->at < 128)
+            p->at++;
+        size_t n = (size_t)(p->at - plain);
+        if (to != &none) {
+            if (room(p, to, n + 8)) return -1;
+            memcpy(to->at + to->bytes, plain, n);
+            to->bytes += n;
+        }
+        if (p->at == p->end) return bad(p, "string is cut");
+        unsigned char c = *p->at;
+        if (c == '"') {
+            p->at++;
+            return 0;
+        }
+        if (c == '\\') {
+            p->at++;
+            if (escape(p, to)) return -1;
+            continue;
+        }
+        if (c < 32) return bad(p, "control character in a string");
+        size_t length = utf8_valid(p->at, (size_t)(p->end - p->at));
+        if (!length && !p->replaces) return bad(p, "invalid UTF-8");
+        if (length) memcpy(to->at + to->bytes, p->at, length);
+        else memcpy(to->at + to->bytes, "\xef\xbf\xbd", 3);
+        to->bytes += length ? length : 3;
+        p->at += length ? length : 1;
+    }
+}
+
+/* Where the value stands on a path: what is left of each path, NULL if off it. */
+struct paths {
+    const char *text, *source;
+};
+
+static const char *follow(const struct parser *p, const char *path)
+{
+    if (!path) return NULL;
+    size_t n = strcspn(path, ".");
+    if (n != p->key.bytes || memcmp(path, p->key.at, n) != 0) return NULL;
+    return path[n] ? path + n + 1 : path + n;
+}
+
+static int value(struct parser *p, struct paths paths);
+
+static int members(struct parser *p, struct paths paths)
+{
+    skip_space(p);
+    if (p->at < p->end && *p->at == '}') {
+        p->at++;
+        return 0;
+    }
+    for (;;) {
+        skip_space(p);
+        if (p->at == p->end || *p->at != '"') return bad(p, "a key is missing");
+        p->at++;
+        if (string(p, &p->key)) return -1;
+        struct paths below = { follow(p, paths.text), follow(p, paths.source) };
+        skip_space(p);
+        if (p->at == p->end || *p->at++ != ':') return bad(p, "':' is missing");
+        if (value(p, below)) return -1;
+        skip_space(p);
+        if (p->at == p->end) return bad(p, "object is cut");
+        unsigned char c = *p->at++;
+        if (c == '}') return 0;
+        if (c != ',') return bad(p, "',' or '}' is missing");
+    }
+}
+
+static int elements(struct parser *p)
+{
+    struct paths off = { NULL, NULL };
+    skip_space(p);
+    if (p->at < p->end && *p->at == ']') {
+        p->at++;
+        return 0;
+    }
+    for (;;) {
+        if (value(p, off)) return -1;
+        skip_space(p);
+        if (p->at == p->end) return bad(p, "array is cut");
+        unsigned char c = *p->at++;
+        if (c == ']') return 0;
+        if (c != ',') return bad(p, "',' or ']' is missing");
+    }
+}
+
+/* A number or one of true, false, null. */
+static int word(struct parser *p)
+{
+    static const char *const words[] = { "true", "false", "null" };
+    for (size_t i = 0; i < 3; i++) {
+        size_t n = strlen(words[i]);
+        if ((size_t)(p->end - p->at) >= n && !memcmp(p->at, words[i], n)) {
+            p->at += n;
+            return 0;
+        }
+    }
+    const unsigned char *first = p->at;
+    while (p->at < p->end && *p->at && strchr("+-.0123456789eE", *p->at))
+        p->at++;
+    return p->at > first ? 0 : bad(p, "not a JSON value");
+}
+
+static int value(struct parser *p, struct paths paths)
+{
+    skip_space(p);
+    if (p->at == p->end) return bad(p, "a value is missing (truncated line?)");
+    unsigned char c = *p->at;
+    bool is_text = paths.text && !*paths.text, is_source = paths.source && !*paths.source;
+    if (c == '"') {
+        struct jsonl_text *to = is_text ? p->text : is_source ? p->source : NULL;
+        p->at++;
+        if (string(p, to)) return -1;
+        if (to) to->found = true;
+        if (is_text && is_source && !p->source->found) {
+            if (room(p, p->source, p->text->bytes)) return -1;
+            memcpy(p->source->at, p->text->at, p->text->bytes);
+            p->source->bytes = p->text->bytes;
+            p->source->found = true;
+        }
+        return 0;
+    }
+    if (c != '{' && c != '[') return word(p);
+    if (++p->depth > JSONL_DEPTH_MAX) return bad(p, "nested deeper than 512");
+    p->at++;
+    int status = c == '{' ? members(p, paths) : elements(p);
+    p->depth--;
+    return status;
+}
+
+int jsonl_parse(const char *line, size_t bytes, const char *text_key, const char *source_key,
+                bool replaces, struct jsonl_text *text, struct jsonl_text *source, size_t *byte,
+                struct fail *why)
+{
+    struct parser p = { .replaces = replaces, .why = why, .text = text, .source = source };
+    p.start = p.at = (const unsigned char *)line;
+    p.end = p.at + bytes;
+    text->found = source->found = false;
+    text->bytes = source->bytes = 0;
+    skip_space(&p);
+    int status = 0;
+    if (p.at == p.end || *p.at != '{') status = bad(&p, "not a JSON object");
+    if (!status) status = value(&p, (struct paths){ text_key, source_key });
+    skip_space(&p);
+    if (!status && p.at != p.end) status = bad(&p, "something follows the object");
+    if (!status && !text->found) status = fail_input(why, "no string '%s'", text_key);
+    *byte = (size_t)(p.at - p.start) + 1;
+    free(p.key.at);
+    return status;
+}

@@ -1,0 +1,133 @@
+/* tokenize - text files to a stream of token numbers, as SentencePiece encodes them. */
+#include "../../lib/common/die.h"
+#include "../../lib/common/opt.h"
+#include "../../lib/common/progress.h"
+#include "decode.h"
+#include "encode.h"
+
+struct options {
+    const char *model, *output, *format, *text_key, *source_key, *source, *on_error, *raw;
+    bool no_bos, eos, decode;
+};
+
+struct sink {
+    struct writer *stream;
+    struct output raw;
+    const char *width; /* "none", "u16" or "u32" */
+    struct token_info info;
+};
+
+static int take(void *arg, const struct tokens *t, struct fail *why)
+{
+    struct sink *s = arg;
+    if (s->stream) return tokens_write(s->stream, &s->info, t, why);
+    if (!strcmp(s->width, "u32")) return output_write(&s->raw, t->ids, 4 * t->count, why);
+    for (size_t i = 0; i < t->count; i++) {
+        uint16_t id = (uint16_t)t->ids[i];
+        if (output_write(&s->raw, &id, 2, why)) return -1;
+    }
+    return 0;
+}
+
+static void open_sink(struct sink *s, const struct options *o, const struct tokenizer *t)
+{
+    struct fail why;
+    struct fields made;
+    s->width = o->raw;
+    s->info = (struct token_info){ .vocab_size = tokenizer_vocab(t), .add_bos = !o->no_bos,
+                                   .add_eos = o->eos };
+    s->info.bos = tokenizer_bos(t);
+    s->info.eos = tokenizer_eos(t);
+    memcpy(s->info.tokenizer, tokenizer_digest(t), sizeof s->info.tokenizer);
+    if ((s->info.add_bos && s->info.bos == UINT32_MAX) ||
+        (s->info.add_eos && s->info.eos == UINT32_MAX))
+        die(STATUS_INPUT, "%s: has no BOS or EOS piece: use --no-bos", o->model);
+    if (strcmp(o->raw, "none") != 0) {
+        if (!strcmp(o->raw, "u16") && s->info.vocab_size > 1 << 16)
+            die_usage("--raw u16: the vocabulary of %llu does not fit",
+                      (unsigned long long)s->info.vocab_size);
+        or_die(output_open(&s->raw, o->output, &why), &why);
+        return;
+    }
+    fields_init(&made);
+    fields_text(&made, "format", o->format);
+    fields_text(&made, "on_error", o->on_error);
+    or_die(tokens_writer(&s->stream, o->output, "tokenize", &s->info, &made, &why), &why);
+    fields_release(&made);
+}
+
+static void encode_all(const struct options *o, const char **files, const struct tokenizer *t)
+{
+    struct fail why;
+    struct sink sink = { 0 };
+    struct encoder e = { .tokenizer = t, .is_jsonl = !strcmp(o->format, "jsonl"),
+                         .text_key = o->text_key, .source_key = o->source_key,
+                         .source = o->source, .add_bos = !o->no_bos, .add_eos = o->eos,
+                         .on_error = !strcmp(o->on_error, "stop")   ? ON_ERROR_STOP
+                                     : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP
+                                                                    : ON_ERROR_REPLACE };
+    static const char *standard_input[] = { "-", NULL };
+    double start = progress_clock();
+    open_sink(&sink, o, t);
+    or_die(pool_open(&e.pool, (int)opt_standard.threads, &why), &why);
+    or_die(encoder_open(&e, &why), &why);
+    for (const char **file = *files ? files : standard_input; *file; file++) {
+        struct input *in;
+        or_die(input_open(&in, *file, &why), &why);
+        or_die(encoder_run(&e, in, take, &sink, &why), &why);
+        input_close(in);
+    }
+    or_die(sink.stream ? writer_close(sink.stream, &why) : output_close(&sink.raw, &why), &why);
+    double seconds = progress_clock() - start;
+    note("%llu documents, %llu skipped, %llu bytes of text, %llu tokens, %.1f MB/s",
+         (unsigned long long)e.documents, (unsigned long long)e.skipped,
+         (unsigned long long)e.text_bytes, (unsigned long long)e.tokens,
+         (double)e.text_bytes / seconds / 1e6);
+    encoder_close(&e);
+    pool_close(e.pool);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = { .output = "-", .format = "jsonl", .text_key = "text",
+                         .source_key = "source", .on_error = "stop", .raw = "none" };
+    struct opt table[] = {
+        { "model", 'm', OPT_TEXT, &o.model, "FILE", "SentencePiece tokenizer.model", 0, 0 },
+        { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the stream goes; - is standard output", 0, 0 },
+        { "format", 0, OPT_WORD, &o.format, "HOW", "a document is a JSON line, or a whole file", "jsonl|text", 0 },
+        { "text-key", 0, OPT_TEXT, &o.text_key, "KEY", "path of the text in a line", 0, 0 },
+        { "source-key", 0, OPT_TEXT, &o.source_key, "KEY", "path of the subset's name; else the file's name is taken", 0, 0 },
+        { "source", 0, OPT_TEXT, &o.source, "NAME", "the subset's name for every document", 0, 0 },
+        { "no-bos", 0, OPT_FLAG, &o.no_bos, 0, "do not begin documents with BOS", 0, 0 },
+        { "eos", 0, OPT_FLAG, &o.eos, 0, "end documents with EOS", 0, 0 },
+        { "on-error", 0, OPT_WORD, &o.on_error, "HOW", "with a bad document: give up, leave it out, or mend its text", "stop|skip|replace", 0 },
+        { "raw", 0, OPT_WORD, &o.raw, "WIDTH", "write bare little-endian numbers instead of a stream", "none|u16|u32", 0 },
+        { "decode", 0, OPT_FLAG, &o.decode, 0, "read a stream, write its text (--format jsonl or text)", 0, 0 },
+        OPT_STANDARD,
+        { 0 },
+    };
+    const struct opt_program program = {
+        .name = "tokenize",
+        .summary = "encode text into token numbers, as SentencePiece does",
+        .usage = "tokenize --model tokenizer.model [options] [FILE...] > tokens",
+        .example = "tokenize --model tokenizer.model arxiv.jsonl book.jsonl.zst -o train.tok",
+        .table = table,
+    };
+    const char **files = opt_parse(argc, argv, &program);
+    struct tokenizer *t;
+    struct fail why;
+    if (!o.model) die_usage("--model is needed");
+    or_die(tokenizer_open(&t, o.model, &why), &why);
+    if (o.decode) {
+        struct output out;
+        or_die(output_open(&out, o.output, &why), &why);
+        or_die(decode_stream(t, *files ? *files : "-", !strcmp(o.format, "text"), &out, &why), &why);
+        or_die(output_close(&out, &why), &why);
+    } else {
+        die_if_terminal(o.output);
+        encode_all(&o, files, t);
+    }
+    tokenizer_close(t);
+    free(files);
+    return 0;
+}

@@ -1,0 +1,115 @@
+/* train - adapters, or a whole model, by a recipe. */
+#include "../../lib/common/die.h"
+#include "../../lib/common/opt.h"
+#include "log.h"
+
+#include <signal.h>
+
+static struct fail why;
+static volatile sig_atomic_t stop_signal;
+
+static void ask_to_stop(int number)
+{
+    if (stop_signal) _Exit(128 + number); /* the second time: at once */
+    stop_signal = number;
+}
+
+static void ignored_key(const char *key) { note("recipe: %s has no meaning here: ignored", key); }
+static void say(const char *text) { note("%s", text); }
+
+static void read_recipe(struct recipe *r, const char **operands)
+{
+    recipe_defaults(r);
+    if (!operands[0]) die_usage("a recipe is needed");
+    for (const char **at = operands; *at; at++)
+        if (strchr(*at, '=') && at != operands)
+            or_die(recipe_override(r, *at, ignored_key, &why), &why);
+        else if (at == operands) or_die(recipe_read(r, *at, ignored_key, &why), &why);
+        else die_usage("'%s' is not KEY=VALUE", *at);
+    or_die(recipe_check(r, &why), &why);
+}
+
+static void print_plan(struct trainer *t)
+{
+    struct memory_plan plan;
+    const struct weights *w = t->recipe->from_scratch ? NULL : &t->weights;
+    or_die(model_plan(&plan, &t->setup, &t->config, w, &why), &why);
+    for (int i = 0; i < MEMORY_COUNT; i++)
+        printf("%-20s %16zu bytes\n", memory_name((enum memory)i), plan.bytes[i]);
+    printf("%-20s %16zu bytes\n", "total", memory_total(&plan));
+}
+
+static void run(struct trainer *t)
+{
+    struct log log;
+    struct step_result r;
+    char line[256];
+    int64_t every = strcmp(t->recipe->save_strategy, "no") ? t->recipe->save_steps : 0;
+    or_die(log_open(&log, t->recipe->output_dir, t->state.step, &why), &why);
+    signal(SIGINT, ask_to_stop);
+    signal(SIGTERM, ask_to_stop);
+    while (!trainer_is_done(t)) {
+        if (or_die(trainer_step(t, &stop_signal, &r, &why), &why)) break;
+        log.tokens += (uint64_t)r.tokens;
+        if (t->state.step % t->recipe->logging_steps == 0 || trainer_is_done(t)) {
+            or_die(log_line(&log, t, &r, line, sizeof line, &why), &why);
+            note("%s", line);
+        }
+        if (every && t->state.step % every == 0 && !trainer_is_done(t))
+            or_die(trainer_checkpoint(t, &why), &why);
+    }
+    or_die(log_close(&log, &why), &why);
+    if (!stop_signal) return;
+    if (t->state.step) or_die(trainer_checkpoint(t, &why), &why);
+    die((enum status)(128 + stop_signal), "stopped by signal %d after step %lld: saved, resume with "
+        "resume_from_checkpoint=auto", (int)stop_signal, (long long)t->state.step);
+}
+
+int main(int argc, char **argv)
+{
+    const char *device = "auto";
+    bool dry_run = false, print_config = false, list_keys = false;
+    struct opt table[] = {
+        { "dry-run", 0, OPT_FLAG, &dry_run, 0, "print the memory plan and stop", 0, 0 },
+        { "print-config", 0, OPT_FLAG, &print_config, 0, "print every effective value of the recipe and stop", 0, 0 },
+        { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0, 0 },
+        { "device", 0, OPT_TEXT, &device, "NAME", "auto, cpu or cuda", 0, 0 },
+        OPT_STANDARD,
+        { 0 },
+    };
+    const struct opt_program program = {
+        .name = "train",
+        .summary = "train adapters, or a whole model, by a recipe",
+        .usage = "train RECIPE.yaml [KEY=VALUE...] [options]",
+        .example = "train recipes/llama2-7b-longqlora.yaml train_file=train.smp "
+                   "model_name_or_path=llama-2-7b.nf4",
+        .table = table,
+    };
+    const char **operands = opt_parse(argc, argv, &program);
+    struct recipe recipe;
+    struct trainer trainer;
+    char described[512];
+    if (list_keys) {
+        recipe_list_keys(stdout);
+        return 0;
+    }
+    read_recipe(&recipe, operands);
+    if (print_config) {
+        recipe_print(&recipe, stdout);
+        return 0;
+    }
+    or_die(trainer_open(&trainer, &recipe, device, (int)opt_standard.threads, &why), &why);
+    if (dry_run) {
+        print_plan(&trainer);
+    } else {
+        or_die(trainer_start(&trainer, say, &why), &why);
+        trainer_describe(&trainer, described, sizeof described);
+        note("%s", described);
+        run(&trainer);
+        or_die(trainer_finish(&trainer, &why), &why);
+    }
+    trainer_close(&trainer);
+    recipe_release(&recipe);
+    free(operands);
+    return 0;
+}

@@ -1,0 +1,393 @@
+#include "recipe.h"
+
+#include "../../lib/common/opt.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stddef.h>
+#include <yaml.h>
+
+enum kind { TEXT, COUNT, REAL, FLAG, WORD, NAMES, IGNORED };
+
+/* decides: the value decides the result, so a run cannot be resumed with another. */
+struct key {
+    const char *name;
+    enum kind kind;
+    size_t at;
+    bool decides, is_ours;
+    const char *meaning, *words;
+};
+
+#define AT(field) offsetof(struct recipe, field)
+/* clang-format off */
+static const struct key keys[] = {
+    { "output_dir", TEXT, AT(output_dir), false, false, "where checkpoints and the result go", 0 },
+    { "model_name_or_path", TEXT, AT(model), false, false, "model directory, weights stream, or (from_scratch) config.json", 0 },
+    { "train_file", TEXT, AT(train_file), false, false, "stream of samples; - is standard input, spooled to output_dir", 0 },
+    { "tokenizer", TEXT, AT(tokenizer), false, true, "directory whose tokenizer files go with a new model", 0 },
+    { "resume_from_checkpoint", TEXT, AT(resume), false, false, "auto: the newest that is whole; none; or a checkpoint-N", 0 },
+    { "num_train_epochs", REAL, AT(epochs), true, false, "passes over the samples, if max_steps is 0", 0 },
+    { "max_steps", COUNT, AT(max_steps), true, false, "updates; 0: as the epochs give", 0 },
+    { "per_device_train_batch_size", COUNT, AT(batch_size), true, false, "samples computed at once", 0 },
+    { "gradient_accumulation_steps", COUNT, AT(accumulation), true, false, "batches of one update", 0 },
+    { "max_seq_length", COUNT, AT(context), true, false, "tokens of a sample; 0: as the samples say", 0 },
+    { "model_max_length", COUNT, AT(context), true, false, "the same, as the original's second name", 0 },
+    { "seed", COUNT, AT(seed), true, false, "of order, initial values and dropout", 0 },
+    { "logging_steps", COUNT, AT(logging_steps), false, false, "updates between log lines", 0 },
+    { "save_steps", COUNT, AT(save_steps), false, false, "updates between checkpoints; 0: none but the result", 0 },
+    { "save_total_limit", COUNT, AT(save_total_limit), false, false, "checkpoints kept; 0: all", 0 },
+    { "save_strategy", WORD, AT(save_strategy), false, false, "when to save", "steps|no" },
+    { "learning_rate", REAL, AT(learning_rate), true, false, "highest rate", 0 },
+    { "lr_scheduler_type", WORD, AT(scheduler), true, false, "course of the rate", "constant|constant_with_warmup|linear|cosine" },
+    { "warmup_steps", COUNT, AT(warmup_steps), true, false, "updates until the highest rate", 0 },
+    { "warmup_ratio", REAL, AT(warmup_ratio), true, false, "the same as a share of all updates, if warmup_steps is 0", 0 },
+    { "optim", WORD, AT(optim), false, false, "all of them are AdamW with f32 moments here", "paged_adamw_32bit|adamw_torch|adamw_hf|adamw_bnb_32bit|adamw_torch_fused" },
+    { "weight_decay", REAL, AT(weight_decay), true, false, "AdamW's, not on norms", 0 },
+    { "adam_beta1", REAL, AT(beta1), true, false, "AdamW's first moment", 0 },
+    { "adam_beta2", REAL, AT(beta2), true, false, "AdamW's second moment", 0 },
+    { "adam_epsilon", REAL, AT(epsilon), true, false, "AdamW's epsilon", 0 },
+    { "max_grad_norm", REAL, AT(max_grad_norm), true, false, "gradients are clipped to this norm; 0: not", 0 },
+    { "method", WORD, AT(method), true, true, "adapters, or every weight", "lora|full" },
+    { "from_scratch", FLAG, AT(from_scratch), true, true, "begin with random weights of model_name_or_path's config", 0 },
+    { "quantization", WORD, AT(quantization), true, true, "what the base must be", "any|nf4|none" },
+    { "lora_rank", COUNT, AT(lora_rank), true, false, "rank of the adapters", 0 },
+    { "lora_alpha", REAL, AT(lora_alpha), true, false, "their scale is alpha / rank", 0 },
+    { "lora_dropout", REAL, AT(lora_dropout), true, false, "share of the adapters' input left out", 0 },
+    { "target_modules", NAMES, AT(target_modules), true, true, "linears with an adapter: all, or a list", 0 },
+    { "train_embedding", FLAG, AT(train_embedding), true, false, "train the embedding too", 0 },
+    { "train_norm", FLAG, AT(train_norm), true, false, "train the norms too", 0 },
+    { "attention", WORD, AT(attention), true, true, "shifted short attention, or full", "s2|full" },
+    { "group", COUNT, AT(group), true, true, "tokens of an s2 group; 0: max_seq_length / 4", 0 },
+    { "document_mask", WORD, AT(document_mask), true, true, "keep documents of a sample apart; auto: for best-fit samples", "auto|yes|no" },
+    { "rope", TEXT, AT(rope), true, true, "auto: interpolate to max_seq_length; none; linear:FACTOR", 0 },
+    { "original_context", COUNT, AT(original_context), true, true, "the base's context before interpolation; 0: as its config says", 0 },
+    { "gradient_checkpointing", FLAG, AT(checkpointing), true, false, "compute layers again in the backward instead of keeping them", 0 },
+    { "bf16", FLAG, AT(bf16), true, false, "on a GPU; the CPU computes in f32", 0 },
+    { "fp16", FLAG, AT(fp16), true, false, "on a GPU; the CPU computes in f32", 0 },
+    { "deepspeed", IGNORED, 0, false, false, "one device needs none", 0 },
+    { "dataloader_num_workers", IGNORED, 0, false, false, "samples are read where they are needed", 0 },
+    { "dataloader_pin_memory", IGNORED, 0, false, false, "as above", 0 },
+    { "disable_tqdm", IGNORED, 0, false, false, "see --progress", 0 },
+    { "remove_unused_columns", IGNORED, 0, false, false, "samples have no columns", 0 },
+    { "report_to", IGNORED, 0, false, false, "the log is trainer_log.jsonl", 0 },
+    { "logging_strategy", IGNORED, 0, false, false, "see logging_steps", 0 },
+    { "overwrite_output_dir", IGNORED, 0, false, false, "see resume_from_checkpoint", 0 },
+    { "use_flash_attn", IGNORED, 0, false, false, "there is one attention kernel", 0 },
+    { "sft", IGNORED, 0, false, false, "samples say which tokens are targets", 0 },
+};
+/* clang-format on */
+enum { KEYS = sizeof keys / sizeof *keys };
+
+void recipe_defaults(struct recipe *r)
+{
+    *r = (struct recipe){
+        .resume = "none", .epochs = 1, .batch_size = 1, .accumulation = 1, .seed = 42,
+        .logging_steps = 10, .save_total_limit = 3, .save_strategy = "steps",
+        .learning_rate = 2e-4, .scheduler = "constant_with_warmup", .optim = "adamw_torch",
+        .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .max_grad_norm = 1, .method = "lora",
+        .quantization = "any", .lora_rank = 64, .lora_alpha = 16, .lora_dropout = 0.05,
+        .target_modules = "all", .attention = "s2", .document_mask = "auto", .rope = "auto",
+    };
+}
+
+void recipe_release(struct recipe *r)
+{
+    for (int i = 0; i < r->text_count; i++)
+        free((char *)r->texts[i]);
+    free(r->texts);
+    *r = (struct recipe){ 0 };
+}
+
+static const char *keep_text(struct recipe *r, const char *text)
+{
+    const char **grown = realloc(r->texts, (size_t)(r->text_count + 1) * sizeof *grown);
+    if (grown) r->texts = grown;
+    char *copy = grown ? strdup(text) : NULL;
+    if (copy) r->texts[r->text_count++] = copy;
+    return copy;
+}
+
+static const struct key *find_key(const char *name)
+{
+    for (int i = 0; i < KEYS; i++)
+        if (!strcmp(keys[i].name, name)) return &keys[i];
+    return NULL;
+}
+
+static int unknown_key(const char *name, struct fail *why)
+{
+    const char *names[KEYS];
+    for (int i = 0; i < KEYS; i++)
+        names[i] = keys[i].name;
+    const char *near = opt_nearest(name, names, KEYS);
+    return near ? fail_usage(why, "unknown key '%.60s': did you mean %s?", name, near)
+                : fail_usage(why, "unknown key '%.60s'", name);
+}
+
+static bool is_word_of(const char *words, const char *value)
+{
+    size_t length = strlen(value);
+    for (const char *at = words;; at++) {
+        size_t n = strcspn(at, "|");
+        if (n == length && !memcmp(at, value, n)) return true;
+        at += n;
+        if (!*at) return false;
+    }
+}
+
+static int parse_flag(const char *text, bool *value)
+{
+    static const char *const yes[] = { "true", "True", "yes", "on" };
+    static const char *const no[] = { "false", "False", "no", "off" };
+    for (int i = 0; i < 4; i++) {
+        if (!strcmp(text, yes[i])) *value = true;
+        else if (!strcmp(text, no[i])) *value = false;
+        else continue;
+        return 0;
+    }
+    return -1;
+}
+
+static int set_value(struct recipe *r, const struct key *k, const char *text,
+                     void (*ignored)(const char *), struct fail *why)
+{
+    void *at = (char *)r + k->at;
+    char *end;
+    errno = 0;
+    switch (k->kind) {
+    case IGNORED:
+        ignored(k->name);
+        return 0;
+    case COUNT: {
+        long long n = strtoll(text, &end, 10);
+        if (end == text || *end || errno || n < 0)
+            return fail_usage(why, "%s: '%.60s' is not a count", k->name, text);
+        *(int64_t *)at = n;
+        return 0;
+    }
+    case REAL: {
+        double x = strtod(text, &end);
+        if (end == text || *end || !isfinite(x) || x < 0)
+            return fail_usage(why, "%s: '%.60s' is not a number of at least 0", k->name, text);
+        *(double *)at = x;
+        return 0;
+    }
+    case FLAG:
+        if (parse_flag(text, at))
+            return fail_usage(why, "%s: '%.60s' is not true or false", k->name, text);
+        return 0;
+    case WORD:
+        if (!is_word_of(k->words, text))
+            return fail_usage(why, "%s: '%.60s' is not one of %s", k->name, text, k->words);
+        /* fall through */
+    default:
+        *(const char **)at = keep_text(r, text);
+        return *(const char **)at ? 0 : fail(why, "out of memory");
+    }
+}
+
+/* ---- YAML: one flat mapping ---- */
+
+struct place {
+    const char *path;
+    size_t line, column;
+};
+
+static int blame(const struct place *p, struct fail *why)
+{
+    char text[300];
+    snprintf(text, sizeof text, "%.240s:%zu:%zu", p->path, p->line, p->column);
+    return fail_in(why, text);
+}
+
+static struct place place_of(const char *path, yaml_mark_t mark)
+{
+    return (struct place){ path, mark.line + 1, mark.column + 1 };
+}
+
+/* A list of plain words as one text, "a,b,c". */
+static int join_list(yaml_document_t *doc, yaml_node_t *node, char *text, size_t size,
+                     struct fail *why)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (yaml_node_item_t *i = node->data.sequence.items.start; i < node->data.sequence.items.top;
+         i++) {
+        yaml_node_t *item = yaml_document_get_node(doc, *i);
+        if (!item || item->type != YAML_SCALAR_NODE)
+            return fail_usage(why, "a list of plain words is needed");
+        int n = snprintf(text + used, size - used, "%s%s", used ? "," : "",
+                         (const char *)item->data.scalar.value);
+        if (n < 0 || (size_t)n >= size - used) return fail_usage(why, "the list is too long");
+        used += (size_t)n;
+    }
+    return 0;
+}
+
+static int take_pair(struct recipe *r, yaml_document_t *doc, yaml_node_pair_t *pair, bool *seen,
+                     const char *path, void (*ignored)(const char *), struct fail *why)
+{
+    yaml_node_t *name = yaml_document_get_node(doc, pair->key);
+    yaml_node_t *value = yaml_document_get_node(doc, pair->value);
+    struct place here = place_of(path, name->start_mark);
+    char list[1024];
+    if (name->type != YAML_SCALAR_NODE) {
+        fail_usage(why, "a key is not a word");
+        return blame(&here, why);
+    }
+    const struct key *k = find_key((const char *)name->data.scalar.value);
+    if (!k) {
+        unknown_key((const char *)name->data.scalar.value, why);
+        return blame(&here, why);
+    }
+    if (seen[k - keys]) {
+        fail_usage(why, "key '%s' stands twice", k->name);
+        return blame(&here, why);
+    }
+    seen[k - keys] = true;
+    if (k->kind == IGNORED) return set_value(r, k, "", ignored, why);
+    const char *text = NULL;
+    here = place_of(path, value->start_mark);
+    if (value->type == YAML_SCALAR_NODE) text = (const char *)value->data.scalar.value;
+    else if (value->type == YAML_SEQUENCE_NODE && k->kind == NAMES) {
+        if (join_list(doc, value, list, sizeof list, why)) return blame(&here, why);
+        text = list;
+    } else fail_usage(why, "%s: one plain value is needed", k->name);
+    if (!text || set_value(r, k, text, ignored, why)) return blame(&here, why);
+    return 0;
+}
+
+static int take_document(struct recipe *r, yaml_document_t *doc, const char *path,
+                         void (*ignored)(const char *), struct fail *why)
+{
+    bool seen[KEYS] = { false };
+    yaml_node_t *root = yaml_document_get_root_node(doc);
+    if (!root) return 0;
+    if (root->type != YAML_MAPPING_NODE)
+        return fail_usage(why, "%s: not a list of 'key: value' lines", path);
+    for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top; p++)
+        if (take_pair(r, doc, p, seen, path, ignored, why)) return -1;
+    return 0;
+}
+
+int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *), struct fail *why)
+{
+    yaml_parser_t parser;
+    yaml_document_t doc;
+    FILE *file = fopen(path, "re");
+    if (!file) return fail(why, "%s: %s", path, strerror(errno));
+    if (!yaml_parser_initialize(&parser)) {
+        fclose(file);
+        return fail(why, "%s: out of memory", path);
+    }
+    yaml_parser_set_input_file(&parser, file);
+    int status;
+    if (!yaml_parser_load(&parser, &doc)) {
+        status = fail_usage(why, "%s:%zu:%zu: %s", path, parser.problem_mark.line + 1,
+                            parser.problem_mark.column + 1,
+                            parser.problem ? parser.problem : "not YAML");
+    } else {
+        status = take_document(r, &doc, path, ignored, why);
+        yaml_document_delete(&doc);
+    }
+    yaml_parser_delete(&parser);
+    fclose(file);
+    return status;
+}
+
+int recipe_override(struct recipe *r, const char *assignment, void (*ignored)(const char *),
+                    struct fail *why)
+{
+    const char *equals = strchr(assignment, '=');
+    char name[64];
+    if (!equals || equals == assignment || (size_t)(equals - assignment) >= sizeof name)
+        return fail_usage(why, "'%.60s' is not KEY=VALUE", assignment);
+    snprintf(name, sizeof name, "%.*s", (int)(equals - assignment), assignment);
+    const struct key *k = find_key(name);
+    return k ? set_value(r, k, equals + 1, ignored, why) : unknown_key(name, why);
+}
+
+int recipe_check(struct recipe *r, struct fail *why)
+{
+    if (!r->output_dir) return fail_usage(why, "output_dir is missing");
+    if (!r->model) return fail_usage(why, "model_name_or_path is missing");
+    if (!r->train_file) return fail_usage(why, "train_file is missing");
+    if (!r->batch_size || !r->accumulation || !r->logging_steps)
+        return fail_usage(why, "per_device_train_batch_size, gradient_accumulation_steps and "
+                               "logging_steps must be at least 1");
+    if (r->lora_dropout >= 1) return fail_usage(why, "lora_dropout must be below 1");
+    if (!strcmp(r->method, "lora") && !r->lora_rank)
+        return fail_usage(why, "lora_rank must be at least 1");
+    if (r->from_scratch && strcmp(r->method, "full") != 0)
+        return fail_usage(why, "from_scratch: true needs method: full");
+    if (r->beta1 >= 1 || r->beta2 >= 1) return fail_usage(why, "adam_beta1 and 2 must be below 1");
+    return 0;
+}
+
+/* ---- out ---- */
+
+static void print_value(const struct recipe *r, const struct key *k, char *text, size_t size)
+{
+    const void *at = (const char *)r + k->at;
+    switch (k->kind) {
+    case COUNT:
+        snprintf(text, size, "%lld", (long long)*(const int64_t *)at);
+        break;
+    case REAL:
+        snprintf(text, size, "%.12g", *(const double *)at);
+        break;
+    case FLAG:
+        snprintf(text, size, "%s", *(const bool *)at ? "true" : "false");
+        break;
+    default:
+        snprintf(text, size, "%s", *(const char *const *)at ? *(const char *const *)at : "");
+        break;
+    }
+}
+
+void recipe_print(const struct recipe *r, FILE *to)
+{
+    for (int i = 0; i < KEYS; i++) {
+        char text[4096];
+        if (keys[i].kind == IGNORED) continue;
+        print_value(r, &keys[i], text, sizeof text);
+        fprintf(to, "%s: %s\n", keys[i].name, text);
+    }
+}
+
+void recipe_list_keys(FILE *to)
+{
+    struct recipe r;
+    recipe_defaults(&r);
+    fprintf(to, "| key | default | meaning |\n|---|---|---|\n");
+    for (int i = 0; i < KEYS; i++) {
+        char text[4096] = "";
+        if (keys[i].kind != IGNORED) print_value(&r, &keys[i], text, sizeof text);
+        fprintf(to, "| `%s`%s | %s | %s", keys[i].name, keys[i].is_ours ? " *" : "",
+                keys[i].kind == IGNORED ? "(ignored)" : text, keys[i].meaning);
+        for (const char *c = keys[i].words ? keys[i].words : ""; *c; c++) {
+            if (c == keys[i].words) fputs(": ", to);
+            if (*c == '|') fputs(", ", to);
+            else fputc(*c, to);
+        }
+        fprintf(to, " |\n");
+    }
+}
+
+json_t *recipe_to_json(const struct recipe *r)
+{
+    json_t *all = json_object();
+    for (int i = 0; i < KEYS; i++) {
+        const void *at = (const char *)r + keys[i].at;
+        char text[4096];
+        json_t *value;
+        if (!keys[i].decides) continue;
+        print_value(r, &keys[i], text, sizeof text);
+        if (keys[i].kind == COUNT) value = json_integer(*(const int64_t *)at);
+        else if (keys[i].kind == REAL) value = json_real(*(const double *)at);
+        else if (keys[i].kind == FLAG) value = json_boolean(*(const bool *)at);
+        else value = json_string(text);
+        json_object_set_new(all, keys[i].name, value);
+    }
+    return all;
+}

@@ -1,0 +1,58 @@
+/* recipe.h - what a training run is: one table of keys, read from YAML and from
+ * KEY=VALUE words of the command line.
+ *
+ * Keys are those of the original LongQLoRA recipes (Hugging Face's TrainingArguments);
+ * those that only exist here are marked in the table of docs/recipe.md, which
+ * `train --list-keys` prints.
+ */
+#ifndef LONGQLORA_RECIPE_H
+#define LONGQLORA_RECIPE_H
+
+#include "../../lib/llama/batch.h"
+#include "../../lib/llama/optimiser.h"
+
+struct recipe {
+    /* where things are */
+    const char *output_dir, *model, *train_file, *tokenizer, *resume;
+    /* the run */
+    double epochs;
+    int64_t max_steps, batch_size, accumulation, context, seed;
+    int64_t logging_steps, save_steps, save_total_limit;
+    const char *save_strategy;
+    /* the optimiser */
+    double learning_rate, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, epsilon;
+    int64_t warmup_steps;
+    const char *scheduler, *optim;
+    /* what is trained */
+    int64_t lora_rank;
+    double lora_alpha, lora_dropout;
+    const char *target_modules; /* comma-separated; "all" */
+    bool train_embedding, train_norm, from_scratch;
+    const char *method, *quantization;
+    /* how */
+    const char *attention, *document_mask, *rope;
+    int64_t group, original_context;
+    bool checkpointing, bf16, fp16;
+    const char **texts; /* owns what the pointers above point to */
+    int text_count;
+};
+
+void recipe_defaults(struct recipe *r);
+void recipe_release(struct recipe *r);
+/* Unknown, duplicate or mistyped keys fail with line and column and the nearest known
+ * key. ignored: called for keys that are accepted but cannot apply here. */
+int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *key),
+                struct fail *why) MUST_USE;
+int recipe_override(struct recipe *r, const char *assignment, void (*ignored)(const char *key),
+                    struct fail *why) MUST_USE;
+/* Are the values possible, alone and together? Fills what follows from others. */
+int recipe_check(struct recipe *r, struct fail *why) MUST_USE;
+
+/* Every effective value as "key: value" lines, for --print-config. */
+void recipe_print(const struct recipe *r, FILE *to);
+/* The keys as a Markdown table. */
+void recipe_list_keys(FILE *to);
+/* The effective values that decide the result, for longqlora.json and the digest. */
+json_t *recipe_to_json(const struct recipe *r);
+
+#endif

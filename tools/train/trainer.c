@@ -1,0 +1,422 @@
+#include "trainer.h"
+
+#include "../../lib/common/output.h"
+#include "../../lib/common/rng.h"
+#include "../../lib/llama/directory.h"
+
+#include <math.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+static bool is_lora(const struct trainer *t) { return !strcmp(t->recipe->method, "lora"); }
+
+/* ---- opening ---- */
+
+/* Standard input goes to a file first, so that the run can be resumed. */
+static int open_samples(struct trainer *t, struct fail *why)
+{
+    const char *path = t->recipe->train_file;
+    char spooled[4096];
+    if (!strcmp(path, "-")) {
+        snprintf(spooled, sizeof spooled, "%s/train.samples", t->recipe->output_dir);
+        if (output_directory(t->recipe->output_dir, why) ||
+            output_copy("/dev/stdin", spooled, why))
+            return -1;
+        path = spooled;
+    }
+    if (samples_reader(&t->samples, path, &t->info, why) || reader_index(t->samples, why))
+        return -1;
+    if (!reader_records(t->samples)) return fail_input(why, "%s: holds no sample", path);
+    memcpy(t->state.data, reader_digest(t->samples), sizeof t->state.data);
+    return 0;
+}
+
+static int open_base(struct trainer *t, struct fail *why)
+{
+    const struct recipe *r = t->recipe;
+    if (r->from_scratch) {
+        if (config_read(&t->config, r->model, why)) return -1;
+        snprintf(t->state.base, sizeof t->state.base, "none");
+    } else {
+        if (weights_open(&t->weights, r->model, true, why)) return -1;
+        if (config_copy(&t->config, &t->weights.config, why)) return -1;
+        memcpy(t->state.base, t->weights.base, sizeof t->state.base);
+    }
+    bool is_nf4 = t->weights.is_quantized;
+    if (!strcmp(r->quantization, "nf4") && !is_nf4)
+        return fail_usage(why, "%s is not quantized: run quantize %s -o base.nf4 and name that, or "
+                               "set quantization: none", r->model, r->model);
+    if (!strcmp(r->quantization, "none") && is_nf4)
+        return fail_usage(why, "%s is quantized, the recipe says quantization: none", r->model);
+    if (is_nf4 && !is_lora(t))
+        return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
+    if ((int64_t)t->info.text.vocab_size != t->config.vocab)
+        return fail_input(why, "%s: vocabulary %llu, the model has %lld", reader_name(t->samples),
+                          (unsigned long long)t->info.text.vocab_size, (long long)t->config.vocab);
+    if (t->info.text.tokenizer[0] && t->weights.tokenizer[0] &&
+        strcmp(t->info.text.tokenizer, t->weights.tokenizer) != 0)
+        return fail_input(why, "%s: tokenizer %s, the model has %s", reader_name(t->samples),
+                          t->info.text.tokenizer, t->weights.tokenizer);
+    return 0;
+}
+
+static int plan_positions(struct trainer *t, struct fail *why)
+{
+    const struct recipe *r = t->recipe;
+    int64_t context = r->context ? r->context : (int64_t)t->info.context;
+    if ((int64_t)t->info.context > context)
+        return fail_input(why, "%s: samples of up to %llu tokens, max_seq_length is %lld",
+                          reader_name(t->samples), (unsigned long long)t->info.context,
+                          (long long)context);
+    if (r->original_context) t->config.original_position = r->original_context;
+    if (!strcmp(r->rope, "auto")) {
+        if (!r->from_scratch) config_extend(&t->config, context);
+    } else if (config_set_rope(&t->config, r->rope, why)) {
+        return -1;
+    }
+    if (context > config_context(&t->config))
+        return fail_usage(why, "max_seq_length %lld, but the positions reach %lld: set rope",
+                          (long long)context, (long long)config_context(&t->config));
+    bool is_s2 = !strcmp(r->attention, "s2");
+    t->attention.group = !is_s2 ? 0 : r->group ? r->group : context / 4;
+    t->attention.masks_documents =
+        !strcmp(r->document_mask, "yes") ||
+        (!strcmp(r->document_mask, "auto") && !strcmp(t->info.strategy, "best-fit"));
+    t->setup.positions = context;
+    t->setup.rows = r->batch_size * context;
+    int64_t CH=getenv("CH")?strtol(getenv("CH"),0,10):1024; t->setup.chunk = t->setup.rows < CH ? t->setup.rows : CH;
+    return is_s2 ? attention_check(&t->attention, &t->config, why) : 0;
+}
+
+static int plan_targets(struct trainer *t, struct fail *why)
+{
+    const char *list = t->recipe->target_modules;
+    bool is_all = !strcmp(list, "all");
+    for (int part = 0; part < PART_COUNT; part++)
+        if (is_all && part_module((enum part)part)) t->setup.targets |= 1u << part;
+    while (!is_all && *list) {
+        char name[32];
+        size_t n = strcspn(list, ",");
+        snprintf(name, sizeof name, "%.*s", (int)n, list);
+        int part = part_by_module(name);
+        if (part < 0) return fail_usage(why, "target_modules: '%s' is not a linear of a layer", name);
+        t->setup.targets |= 1u << part;
+        list += n + (list[n] == ',');
+    }
+    return t->setup.targets ? 0 : fail_usage(why, "target_modules: the list is empty");
+}
+
+static int plan_run(struct trainer *t, struct fail *why)
+{
+    const struct recipe *r = t->recipe;
+    struct optimiser *o = &t->optimiser;
+    double each = (double)(r->batch_size * r->accumulation);
+    *o = (struct optimiser){ .learning_rate = r->learning_rate, .beta1 = r->beta1,
+                             .beta2 = r->beta2, .eps = r->epsilon, .decay = r->weight_decay,
+                             .max_norm = r->max_grad_norm, .warmup = r->warmup_steps };
+    o->steps = r->max_steps ? r->max_steps
+                            : (int64_t)ceil((double)reader_records(t->samples) * r->epochs / each);
+    if (!o->warmup) o->warmup = (int64_t)ceil(r->warmup_ratio * (double)o->steps);
+    if (schedule_parse(r->scheduler, &o->schedule)) return fail_usage(why, "lr_scheduler_type");
+    t->setup.is_training = true;
+    t->setup.method = is_lora(t) ? METHOD_LORA : METHOD_FULL;
+    t->setup.keeps_activations = !r->checkpointing;
+    if (!is_lora(t)) return 0;
+    t->setup.rank = r->lora_rank;
+    t->setup.alpha = r->lora_alpha;
+    t->setup.dropout = r->lora_dropout;
+    t->setup.train_embedding = r->train_embedding;
+    t->setup.train_norm = r->train_norm;
+    return plan_targets(t, why);
+}
+
+int trainer_open(struct trainer *t, const struct recipe *recipe, const char *device, int threads,
+                 struct fail *why)
+{
+    *t = (struct trainer){ .recipe = recipe, .order_epoch = -1 };
+    t->setup.device = device;
+    t->setup.threads = threads;
+    if (open_samples(t, why) || open_base(t, why) || plan_positions(t, why) || plan_run(t, why))
+        return -1;
+    t->recipe_json = recipe_to_json(recipe);
+    char *text = t->recipe_json ? json_dumps(t->recipe_json, JSON_COMPACT) : NULL;
+    if (!text) return fail(why, "out of memory");
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(text, strlen(text)));
+    for (int i = 0; i < 16; i++)
+        snprintf(t->state.recipe + 2 * i, 3, "%02x", canonical.digest[i]);
+    free(text);
+    return 0;
+}
+
+static int compare(const char *what, const char *then, const char *now, struct fail *why)
+{
+    if (!strcmp(then, now)) return 0;
+    return fail_input(why, "%s changed since: %s then, %s now", what, then, now);
+}
+
+static int resume_from(struct trainer *t, const char *directory, struct fail *why)
+{
+    char path[4096];
+    struct run_state s;
+    snprintf(path, sizeof path, "%s/training_state", directory);
+    if (checkpoint_peek(path, &s, why)) return -1;
+    if (compare("the recipe", s.recipe, t->state.recipe, why) ||
+        compare("the samples", s.data, t->state.data, why) ||
+        compare("the base", s.base, t->state.base, why))
+        return fail_in(why, directory);
+    return checkpoint_load_state(path, t->model, &t->state, why);
+}
+
+static int resume(struct trainer *t, void (*say)(const char *), struct fail *why)
+{
+    const char *from = t->recipe->resume;
+    char path[4096], text[4200];
+    if (!strcmp(from, "none") || !strcmp(from, "false")) return 0;
+    if (strcmp(from, "auto") != 0 && strcmp(from, "true") != 0) {
+        if (resume_from(t, from, why)) return -1;
+        snprintf(path, sizeof path, "%s", from);
+    } else {
+        int64_t n = INT64_MAX;
+        for (;;) {
+            n = checkpoint_newest(t->recipe->output_dir, n);
+            if (n < 0) {
+                say("no checkpoint to resume from: starting at step 0");
+                return 0;
+            }
+            snprintf(path, sizeof path, "%s/checkpoint-%lld", t->recipe->output_dir, (long long)n);
+            char state[4200];
+            struct run_state peeked;
+            snprintf(state, sizeof state, "%s/training_state", path);
+            if (!checkpoint_peek(state, &peeked, why)) break;
+            snprintf(text, sizeof text, "skipped: %s", why->text);
+            say(text);
+        }
+        if (resume_from(t, path, why)) return -1;
+    }
+    snprintf(text, sizeof text, "resumed from %s: going on with step %lld", path,
+             (long long)t->state.step + 1);
+    say(text);
+    return 0;
+}
+
+int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why)
+{
+    int64_t samples = t->recipe->batch_size * t->recipe->accumulation;
+    t->step = calloc((size_t)samples, sizeof *t->step);
+    t->nll = malloc((size_t)t->setup.rows * sizeof *t->nll);
+    t->order = malloc(reader_records(t->samples) * sizeof *t->order);
+    if (!t->step || !t->nll || !t->order) return fail(why, "out of memory");
+    if (batch_init(&t->batch, t->setup.rows, why)) return -1;
+    if (model_open(&t->model, &t->setup, &t->config,
+                   t->recipe->from_scratch ? NULL : &t->weights, (uint64_t)t->recipe->seed, why))
+        return -1;
+    if (output_directory(t->recipe->output_dir, why)) return -1;
+    return resume(t, say, why);
+}
+
+void trainer_close(struct trainer *t)
+{
+    int64_t samples = t->recipe ? t->recipe->batch_size * t->recipe->accumulation : 0;
+    for (int64_t i = 0; t->step && i < samples; i++)
+        sample_release(&t->step[i]);
+    model_close(t->model);
+    batch_release(&t->batch);
+    reader_close(t->samples);
+    weights_close(&t->weights);
+    config_release(&t->config);
+    json_decref(t->recipe_json);
+    free(t->step);
+    free(t->nll);
+    free(t->order);
+}
+
+bool trainer_is_done(const struct trainer *t) { return t->state.step >= t->optimiser.steps; }
+
+/* ---- a step ---- */
+
+uint64_t trainer_sample_at(struct trainer *t, uint64_t position)
+{
+    uint64_t count = reader_records(t->samples), epoch = position / count;
+    if ((int64_t)epoch != t->order_epoch) {
+        char purpose[48];
+        snprintf(purpose, sizeof purpose, "order of epoch %llu", (unsigned long long)epoch);
+        rng_permutation(rng_key((uint64_t)t->recipe->seed, purpose), t->order, count);
+        t->order_epoch = (int64_t)epoch;
+    }
+    return t->order[position % count];
+}
+
+/* Reads the step's samples; their number of targets. */
+static int64_t read_step(struct trainer *t, int64_t samples, struct fail *why)
+{
+    int64_t targets = 0;
+    for (int64_t i = 0; i < samples; i++) {
+        uint64_t number = trainer_sample_at(t, (uint64_t)(t->state.step * samples + i));
+        if (samples_read_at(t->samples, &t->info, number, &t->step[i], why)) return -1;
+        targets += sample_targets(&t->step[i], &t->attention);
+    }
+    if (!targets)
+        return fail_input(why, "%s: step %lld: its samples have no target tokens",
+                          reader_name(t->samples), (long long)t->state.step + 1);
+    return targets;
+}
+
+static struct dropout dropout_of(const struct trainer *t, int64_t first_row)
+{
+    char purpose[48];
+    snprintf(purpose, sizeof purpose, "dropout of step %lld", (long long)t->state.step);
+    return (struct dropout){ .key = rng_key((uint64_t)t->recipe->seed, purpose),
+                             .p = (float)t->setup.dropout,
+                             .first_row = first_row };
+}
+
+/* Names step, samples and tensor of a loss that is not finite. */
+static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples,
+                        struct dropout drop, struct fail *why)
+{
+    struct fail fault;
+    uint64_t position = (uint64_t)(t->state.step * samples + first_sample);
+    if (!model_find_fault(t->model, &t->batch, drop, &fault)) fail(&fault, "logits or loss");
+    return fail(why, "step %lld: sample %llu: the loss is not finite; first: %s",
+                (long long)t->state.step + 1,
+                (unsigned long long)trainer_sample_at(t, position) + 1, fault.text);
+}
+
+int trainer_step(struct trainer *t, const volatile int *stop, struct step_result *result,
+                 struct fail *why)
+{
+    int64_t samples = t->recipe->batch_size * t->recipe->accumulation, row = 0;
+    int64_t targets = read_step(t, samples, why);
+    double loss = 0;
+    if (targets < 0) return -1;
+    for (int64_t first = 0; first < samples; first += t->recipe->batch_size) {
+        if (*stop) return 1;
+        struct dropout drop = dropout_of(t, row);
+        t->batch.rows = 0;
+        for (int64_t i = first; i < first + t->recipe->batch_size; i++)
+            batch_add(&t->batch, &t->step[i], &t->attention);
+        model_forward(t->model, &t->batch, drop);
+        if (model_loss(t->model, t->nll, 1.0f / (float)targets, why)) return -1;
+        double sum = 0;
+        for (int64_t i = 0; i < t->batch.rows; i++)
+            sum += (double)t->nll[i];
+        if (!isfinite(sum)) return report_fault(t, first, samples, drop, why);
+        loss += sum;
+        model_backward(t->model);
+        row += t->batch.rows;
+    }
+    result->learning_rate = optimiser_rate(&t->optimiser, t->state.step);
+    if (optimiser_step(&t->optimiser, t->model, t->state.step, &result->grad_norm, why)) {
+        char place[48];
+        snprintf(place, sizeof place, "step %lld", (long long)t->state.step + 1);
+        return fail_in(why, place);
+    }
+    result->loss = loss / (double)targets;
+    result->targets = targets;
+    result->tokens = row;
+    t->state.step++;
+    t->state.tokens += (uint64_t)targets;
+    t->state.loss_sum += result->loss;
+    t->state.loss_steps++;
+    return 0;
+}
+
+/* ---- saving ---- */
+
+static int produce_parameter(void *arg, int64_t index, struct safetensors_writer *w,
+                             struct fail *why)
+{
+    const struct model *m = arg;
+    const struct trainable *p = &model_parameters(m)->at[index];
+    size_t bytes = (size_t)(p->rows * p->cols) * 4;
+    float *host = malloc(bytes + 1);
+    if (!host) return fail(why, "out of memory");
+    model_kernels(m)->download(model_device(m), host, model_parameters(m)->value + p->offset, bytes);
+    int status = safetensors_put(w, host, bytes, why);
+    free(host);
+    return status;
+}
+
+static int save_model(struct trainer *t, const char *directory, struct fail *why)
+{
+    const struct parameters *p = model_parameters(t->model);
+    enum dtype *dtypes = calloc((size_t)p->at_count, sizeof *dtypes);
+    struct tensor *table;
+    if (!dtypes) return fail(why, "out of memory");
+    int64_t count = tensors_list(&t->config, &table, why);
+    must(count < 0 || count == p->at_count); /* method full: all, in the table's order */
+    const char *files = t->recipe->tokenizer      ? t->recipe->tokenizer
+                        : !t->recipe->from_scratch ? t->recipe->model
+                                                   : NULL;
+    struct directory_job job = { .config = &t->config, .table = table, .count = count,
+                                 .dtypes = dtypes, .produce = produce_parameter,
+                                 .arg = t->model, .copy_from = files,
+                                 .max_shard_bytes = (uint64_t)5 << 30 };
+    int status = count < 0 ? -1 : directory_write(directory, &job, why);
+    free(table);
+    free(dtypes);
+    return status;
+}
+
+static int save_adapter(struct trainer *t, const char *directory, struct fail *why)
+{
+    json_t *attention = json_pack("{s:s,s:I,s:b}", "type", t->recipe->attention, "group",
+                                  (json_int_t)t->attention.group, "document_mask",
+                                  (int)t->attention.masks_documents);
+    struct adapter_origin origin = { .base_name = t->recipe->model, .base = t->weights.base,
+                                     .tokenizer = t->weights.tokenizer,
+                                     .quantization = t->weights.is_quantized ? "nf4" : "none",
+                                     .attention = attention, .recipe = t->recipe_json };
+    int status = adapter_save(t->model, &origin, directory, why);
+    json_decref(attention);
+    return status;
+}
+
+static int save_result(struct trainer *t, const char *directory, struct fail *why)
+{
+    return is_lora(t) ? save_adapter(t, directory, why) : save_model(t, directory, why);
+}
+
+int trainer_checkpoint(struct trainer *t, struct fail *why)
+{
+    const char *root = t->recipe->output_dir;
+    char temporary[4096], final[4096], state[4200];
+    struct fail ignored;
+    snprintf(temporary, sizeof temporary, "%s/tmp-checkpoint-%lld", root, (long long)t->state.step);
+    snprintf(final, sizeof final, "%s/checkpoint-%lld", root, (long long)t->state.step);
+    snprintf(state, sizeof state, "%s/training_state", temporary);
+    if (!access(final, F_OK)) return 0; /* resumed from it */
+    if (!access(temporary, F_OK) && checkpoint_remove(temporary, why)) return -1;
+    if (output_directory(temporary, why)) return -1;
+    if (save_result(t, temporary, why) || checkpoint_save_state(state, t->model, &t->state, why) ||
+        output_sync_directory(temporary, why)) {
+        if (checkpoint_remove(temporary, &ignored)) return -1;
+        return -1;
+    }
+    if (rename(temporary, final)) return fail(why, "%s: cannot rename into place", final);
+    if (output_sync_directory(root, why)) return -1;
+    return checkpoint_prune(root, t->recipe->save_total_limit, why);
+}
+
+int trainer_finish(struct trainer *t, struct fail *why)
+{
+    return save_result(t, t->recipe->output_dir, why);
+}
+
+void trainer_describe(const struct trainer *t, char *text, size_t size)
+{
+    char rope[160], attention[120] = "full";
+    config_describe_rope(&t->config, rope, sizeof rope);
+    if (t->attention.group)
+        snprintf(attention, sizeof attention, "s2 group %lld, heads %lld-%lld shifted",
+                 (long long)t->attention.group, (long long)t->config.heads / 2,
+                 (long long)t->config.heads - 1);
+    const struct kernels *k = t->model ? model_kernels(t->model) : NULL;
+    snprintf(text, size, "rope: %s; attention: %s%s; base: %s; device: %s, %s", rope, attention,
+             t->attention.masks_documents ? ", documents apart" : "",
+             t->recipe->from_scratch  ? "random"
+             : t->weights.is_quantized ? "nf4"
+                                       : "unquantized",
+             k ? k->name : t->setup.device, k ? k->act_name : "");
+}

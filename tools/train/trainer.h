@@ -1,0 +1,57 @@
+/* trainer.h - one run: samples in their order, steps, checkpoints, the log. */
+#ifndef LONGQLORA_TRAINER_H
+#define LONGQLORA_TRAINER_H
+
+#include "../../lib/llama/adapter.h"
+#include "../../lib/llama/checkpoint.h"
+#include "recipe.h"
+
+struct step_result {
+    double loss, grad_norm, learning_rate;
+    int64_t targets, tokens;
+};
+
+struct trainer {
+    const struct recipe *recipe;
+    struct weights weights; /* zeroed when from scratch */
+    struct config config;
+    struct reader *samples;
+    struct sample_info info;
+    struct attention_plan attention;
+    struct optimiser optimiser;
+    struct model_setup setup;
+    struct model *model;
+    struct run_state state;
+    json_t *recipe_json;
+    /* the step's samples and the batch being computed */
+    struct sample *step;
+    struct batch batch;
+    float *nll;
+    uint64_t *order; /* of the epoch */
+    int64_t order_epoch;
+};
+
+/* Opens everything but the model: data, weights, config, plan. */
+int trainer_open(struct trainer *t, const struct recipe *recipe, const char *device, int threads,
+                 struct fail *why) MUST_USE;
+/* Allocates all memory, and goes on from a checkpoint if the recipe says so. */
+int trainer_start(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
+void trainer_close(struct trainer *t);
+
+bool trainer_is_done(const struct trainer *t);
+/* One update. stop: looked at between batches; once true the step is dropped and 1 is
+ * returned. */
+int trainer_step(struct trainer *t, const volatile int *stop, struct step_result *result,
+                 struct fail *why) MUST_USE;
+/* checkpoint-N in output_dir, whole or absent. */
+int trainer_checkpoint(struct trainer *t, struct fail *why) MUST_USE;
+/* The result itself: adapter or model in output_dir. */
+int trainer_finish(struct trainer *t, struct fail *why) MUST_USE;
+
+/* The sample that is number `position` of the whole run. */
+uint64_t trainer_sample_at(struct trainer *t, uint64_t position);
+
+/* "rope: …; attention: …; base: …; device: …" */
+void trainer_describe(const struct trainer *t, char *text, size_t size);
+
+#endif
