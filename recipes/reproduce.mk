@@ -1,0 +1,121 @@
+# The reproduction: one dependency graph, at the scale that recipes/$(SCALE).mk describes.
+# What is up to date is not made again; a killed training goes on from its checkpoint.
+
+SCALE ?= miniature
+SEED ?= 0
+include recipes/$(SCALE).mk
+
+R := run/$(SCALE)-seed$(SEED)
+STAGE := @recipes/stage $(R)
+EXTENDED := $(foreach f,$(FACTORS),full-$(f) lora-$(f) longqlora-$(f) longqlora-plus-$(f) \
+	merged-$(f) scratch-$(f) interpolated-$(f))
+ROWS := base base-nf4 control $(EXTENDED)
+SCORES := $(foreach row,$(ROWS),$(foreach s,$(SOURCES),$(R)/scores/$(row).$(s).json))
+
+demo:
+	@$(MAKE) --no-print-directory reproduce SCALE=miniature
+
+reproduce: all $(R)/table.md
+	@cat $(R)/table.txt
+
+$(R)/train.jsonl $(R)/heldout.jsonl: $(R)/%.jsonl: recipes/corpus.pl
+	$(STAGE) "corpus: $*" bash -o pipefail -c 'recipes/corpus.pl $* > $@.tmp && mv $@.tmp $@'
+
+# LLaMA's options: BPE with byte fallback, no normalisation, digits apart.
+$(R)/tokenizer/tokenizer.model: $(R)/train.jsonl recipes/text.pl
+	@mkdir -p $(@D)
+	@recipes/text.pl < $< > $(R)/train.txt
+	$(STAGE) vocabulary spm_train --input=$(R)/train.txt --model_prefix=$(R)/spm --model_type=bpe \
+		--vocab_size=$(VOCABULARY) --byte_fallback=true --character_coverage=0.99995 \
+		--split_digits=true --normalization_rule_name=identity --add_dummy_prefix=true \
+		--remove_extra_whitespaces=false --allow_whitespace_only_pieces=true \
+		--max_sentence_length=20000 --num_threads=2 --minloglevel=1
+	@mv $(R)/spm.model $@
+	@rm -f $(R)/train.txt $(R)/spm.vocab
+
+$(R)/%.tok: $(R)/%.jsonl $(R)/tokenizer/tokenizer.model | bin/tokenize
+	$(STAGE) "tokenize: $*" bin/tokenize --model $(R)/tokenizer/tokenizer.model $< -o $@
+
+# Samples of BASE_CONTEXT times 1 (for the base), 2, 4, …
+$(R)/samples-%.smp: $(R)/train.tok | bin/pack
+	$(STAGE) "pack: $*x" bin/pack --context $$(( $* * $(BASE_CONTEXT) )) --strategy split $< -o $@
+
+$(R)/config-%.json:
+	@mkdir -p $(@D)
+	@echo '$(CONFIG)' | sed "s/CONTEXT/$$(( $* * $(BASE_CONTEXT) ))/" > $@
+
+# $(call train,NAME,RECIPE,TIMES BASE_CONTEXT,TOKENS A STEP,STEPS,MORE KEYS)
+train = $(STAGE) "train: $(1)" bin/train recipes/$(2).yaml output_dir=$(R)/$(1) seed=$(SEED) \
+	train_file=$(R)/samples-$(3).smp max_steps=$(5) save_steps=$(SAVE_STEPS) \
+	per_device_train_batch_size=$$(( $(4) / $(3) / $(BASE_CONTEXT) )) $(6)
+
+$(R)/base/config.json: $(R)/config-1.json $(R)/samples-1.smp recipes/scratch.yaml | bin/train
+	$(call train,base,scratch,1,$(SCRATCH_TOKENS),$(SCRATCH_STEPS),model_name_or_path=$< tokenizer=$(R)/tokenizer)
+
+$(R)/scratch-%/config.json: $(R)/config-%.json $(R)/samples-%.smp recipes/scratch.yaml | bin/train
+	$(call train,scratch-$*,scratch,$*,$(SCRATCH_TOKENS),$(SCRATCH_STEPS),model_name_or_path=$< tokenizer=$(R)/tokenizer)
+
+$(R)/base.nf4: $(R)/base/config.json | bin/quantize
+	$(STAGE) quantize bin/quantize $(R)/base -o $@ --quiet
+
+# The control: as many more steps at the short context, full attention.
+$(R)/control/config.json: $(R)/base/config.json recipes/miniature-full.yaml | bin/train
+	$(call train,control,miniature-full,1,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base attention=full)
+
+$(R)/full-%/config.json: $(R)/base/config.json $(R)/samples-%.smp recipes/miniature-full.yaml | bin/train
+	$(call train,full-$*,miniature-full,$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base)
+
+$(R)/lora-%/longqlora.json: $(R)/base/config.json $(R)/samples-%.smp recipes/miniature-lora.yaml | bin/train
+	$(call train,lora-$*,miniature-lora,$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base quantization=none)
+
+$(R)/longqlora-plus-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/miniature-lora.yaml | bin/train
+	$(call train,longqlora-plus-$*,miniature-lora,$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4 train_embedding=true train_norm=true)
+
+$(R)/longqlora-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/miniature-lora.yaml | bin/train
+	$(call train,longqlora-$*,miniature-lora,$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4)
+
+$(R)/merged-%/config.json: $(R)/longqlora-%/longqlora.json | bin/merge
+	$(STAGE) "merge: $*x" bin/merge --base $(R)/base --adapter $(R)/longqlora-$* -o $(R)/merged-$*
+
+# ---- scores: $(call score,TARGET'S STEM,OPTIONS) for each source ----
+
+score = $(STAGE) "ppl: $(1)" bin/ppl $(2) --data $(R)/heldout.tok --source $* \
+	--context $(CONTEXTS) --max-tokens $(EVAL_TOKENS) --to json -o $@ --quiet
+
+define factor_scores
+$(R)/scores/interpolated-$(1).%.json: $(R)/base/config.json $(R)/heldout.tok | bin/ppl $(R)/scores
+	$$(call score,interpolated-$(1) $$*,--model $(R)/base --rope linear:$(1))
+$(R)/scores/full-$(1).%.json: $(R)/full-$(1)/config.json $(R)/heldout.tok | bin/ppl $(R)/scores
+	$$(call score,full-$(1) $$*,--model $(R)/full-$(1))
+$(R)/scores/merged-$(1).%.json: $(R)/merged-$(1)/config.json $(R)/heldout.tok | bin/ppl $(R)/scores
+	$$(call score,merged-$(1) $$*,--model $(R)/merged-$(1))
+$(R)/scores/scratch-$(1).%.json: $(R)/scratch-$(1)/config.json $(R)/heldout.tok | bin/ppl $(R)/scores
+	$$(call score,scratch-$(1) $$*,--model $(R)/scratch-$(1))
+$(R)/scores/lora-$(1).%.json: $(R)/lora-$(1)/longqlora.json $(R)/heldout.tok | bin/ppl $(R)/scores
+	$$(call score,lora-$(1) $$*,--model $(R)/base --adapter $(R)/lora-$(1))
+$(R)/scores/longqlora-$(1).%.json: $(R)/longqlora-$(1)/longqlora.json $(R)/heldout.tok | bin/ppl $(R)/scores
+	$$(call score,longqlora-$(1) $$*,--model $(R)/base.nf4 --adapter $(R)/longqlora-$(1))
+$(R)/scores/longqlora-plus-$(1).%.json: $(R)/longqlora-plus-$(1)/longqlora.json $(R)/heldout.tok | bin/ppl $(R)/scores
+	$$(call score,longqlora-plus-$(1) $$*,--model $(R)/base.nf4 --adapter $(R)/longqlora-plus-$(1))
+endef
+$(foreach f,$(FACTORS),$(eval $(call factor_scores,$(f))))
+
+$(R)/scores/base.%.json: $(R)/base/config.json $(R)/heldout.tok | bin/ppl $(R)/scores
+	$(call score,base $*,--model $(R)/base)
+$(R)/scores/base-nf4.%.json: $(R)/base.nf4 $(R)/heldout.tok | bin/ppl $(R)/scores
+	$(call score,base-nf4 $*,--model $(R)/base.nf4)
+$(R)/scores/control.%.json: $(R)/control/config.json $(R)/heldout.tok | bin/ppl $(R)/scores
+	$(call score,control $*,--model $(R)/control)
+
+$(R)/scores:
+	@mkdir -p $@
+
+# ---- the report: table.txt, table.md, table.json, figure.svg, figure.png ----
+
+$(R)/table.md: $(SCORES) recipes/report.pl
+	$(STAGE) report recipes/report.pl $(R) "$(FACTORS)" "$(SOURCES)"
+
+.PRECIOUS: $(R)/%.tok $(R)/samples-%.smp $(R)/config-%.json $(R)/scratch-%/config.json \
+	$(R)/full-%/config.json $(R)/lora-%/longqlora.json $(R)/longqlora-%/longqlora.json \
+	$(R)/longqlora-plus-%/longqlora.json $(R)/merged-%/config.json
+.PHONY: demo reproduce

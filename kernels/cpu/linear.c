@@ -104,29 +104,46 @@ static void inner_tile(const struct group_call *c, int64_t first, int64_t rows, 
     }
 }
 
+/* Linears from `first` on whose weights lie one after the other are one matrix: x is
+ * read once for all of them. Returns the index after the last, and their rows. */
+static int run_of(const struct group_call *c, int first, int64_t *out)
+{
+    const float *end = linear_weight(c->dev, c->g, first) + c->g->at[first].out * c->in;
+    int i = first + 1;
+    *out = c->g->at[first].out;
+    while (i < c->g->count && linear_weight(c->dev, c->g, i) == end) {
+        *out += c->g->at[i].out;
+        end += c->g->at[i++].out * c->in;
+    }
+    return i;
+}
+
 static void fwd_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
-    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first);
+    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first), out;
     if (c->rank) inner_tile(c, first, rows, worker);
     if (!c->wants_output) return;
     const float *x = row_of(c->x, first), *u = x + c->in;
     float *y = row_of(c->y, first);
-    for (int i = 0; i < c->g->count; i++) {
-        const struct linear *l = &c->g->at[i];
+    for (int i = 0; i < c->g->count;) {
+        const float *weight = linear_weight(c->dev, c->g, i);
+        int end = run_of(c, i, &out);
         if (c->residual.at && c->residual.at != c->y.at)
             for (int64_t t = 0; t < rows; t++)
                 memcpy(y + t * c->y.stride,
                        row_of(c->residual, first + t) + (y - row_of(c->y, first)),
-                       (size_t)l->out * sizeof *y);
-        product(false, true, rows, l->out, c->in, 1, x, c->x.stride,
-                linear_weight(c->dev, c->g, i), c->in, c->residual.at ? 1 : 0, y, c->y.stride);
-        if (l->rank) {
-            product(false, true, rows, l->out, l->rank, l->scale, u, c->x.stride, l->b, l->rank, 1,
-                    y, c->y.stride);
+                       (size_t)out * sizeof *y);
+        product(false, true, rows, out, c->in, 1, x, c->x.stride, weight, c->in,
+                c->residual.at ? 1 : 0, y, c->y.stride);
+        for (; i < end; i++) {
+            const struct linear *l = &c->g->at[i];
+            if (l->rank)
+                product(false, true, rows, l->out, l->rank, l->scale, u, c->x.stride, l->b,
+                        l->rank, 1, y, c->y.stride);
             u += l->rank;
+            y += l->out;
         }
-        y += l->out;
     }
 }
 
@@ -164,25 +181,38 @@ static void masked_add(const struct group_call *c, const struct linear *l, float
             dx[r * c->dx.stride + i] += t[r * c->in + i];
 }
 
+/* Gradients side by side whose weights are one matrix: one product for all. */
+static int run_of_gradients(const struct group_call *c, int first, int64_t *out)
+{
+    int end = run_of(c, first, out), i = first + 1;
+    *out = c->g->at[first].out;
+    while (i < end && c->dy[i].stride == c->dy[first].stride &&
+           floats(c->dy[i]) == floats(c->dy[first]) + *out)
+        *out += c->g->at[i++].out;
+    return i;
+}
+
 static void bwd_input_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
-    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first);
+    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first), out;
     float *dx = row_of(c->dx, first), *du = c->rank ? row_of(c->du, first) : NULL;
-    for (int i = 0; i < c->g->count; i++) {
-        const struct linear *l = &c->g->at[i];
-        const float *dy = row_of(c->dy[i], first);
-        product(false, false, rows, c->in, l->out, 1, dy, c->dy[i].stride,
-                linear_weight(c->dev, c->g, i), c->in, i ? 1 : 0, dx, c->dx.stride);
-        if (!l->rank) continue;
-        product(false, false, rows, l->rank, l->out, l->scale, dy, c->dy[i].stride, l->b, l->rank,
-                0, du, c->du.stride);
-        if (c->drop.p > 0)
-            masked_add(c, l, dx, du, first, rows, worker);
-        else
-            product(false, false, rows, c->in, l->rank, 1, du, c->du.stride, l->a, c->in, 1, dx,
-                    c->dx.stride);
-        du += l->rank;
+    for (int i = 0; i < c->g->count;) {
+        int start = i, end = run_of_gradients(c, i, &out);
+        product(false, false, rows, c->in, out, 1, row_of(c->dy[i], first), c->dy[i].stride,
+                linear_weight(c->dev, c->g, i), c->in, start ? 1 : 0, dx, c->dx.stride);
+        for (; i < end; i++) {
+            const struct linear *l = &c->g->at[i];
+            if (!l->rank) continue;
+            product(false, false, rows, l->rank, l->out, l->scale, row_of(c->dy[i], first),
+                    c->dy[i].stride, l->b, l->rank, 0, du, c->du.stride);
+            if (c->drop.p > 0)
+                masked_add(c, l, dx, du, first, rows, worker);
+            else
+                product(false, false, rows, c->in, l->rank, 1, du, c->du.stride, l->a, c->in, 1,
+                        dx, c->dx.stride);
+            du += l->rank;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 /* One transformer layer, forward and backward, in chunks of rows.
  *
  *     n = rmsnorm(x)   q,k,v = n·Wᵀ   rope(q), rope(k)   o = attention
- *     h = x + o·Woᵀ    n = rmsnorm(h)  up,gate = n·Wᵀ    y = h + swiglu(gate, up)·Wdᵀ
+ *     h = x + o·Woᵀ    n = rmsnorm(h)  gate,up = n·Wᵀ    y = h + swiglu(gate, up)·Wdᵀ
  *
  * The backward takes what was kept, or first makes it again from x. The MLP's half
  * is made again chunk by chunk, so that its wide activations never lie whole.
@@ -112,7 +112,7 @@ static void attention_half(struct model *m, int64_t index)
     look(m, "attention's output", index, s->o, m->rows, c->heads * c->head_dim);
 }
 
-/* h, n and up|gate of one chunk. */
+/* h, n and gate|up of one chunk. */
 static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t rows)
 {
     const struct kernels *k = m->k;
@@ -120,12 +120,12 @@ static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t row
     struct layer *l = &m->layers[index];
     struct saved *s = &m->saved[index];
     struct group o = group_of(l->o, 1, SLOT_O);
-    struct group up_gate = group_of(l->up_gate, 2, SLOT_UP_GATE);
+    struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct mat none = { NULL, 0 }, h = chunk_rows(m, s->h, first);
     k->linear_fwd(m->dev, h, at_rows(m, s->o, first), &o, at_rows(m, m->x[index], first), rows,
                   chunk_drop(m, first));
     k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim, (float)c->norm_eps);
-    k->linear_fwd(m->dev, chunk_rows(m, s->m, first), m->n, &up_gate, none, rows,
+    k->linear_fwd(m->dev, chunk_rows(m, s->m, first), m->n, &gate_up, none, rows,
                   chunk_drop(m, first));
     look(m, "attention's half", index, h, rows, c->dim);
 }
@@ -137,15 +137,15 @@ void layer_forward(struct model *m, int64_t index)
     struct layer *l = &m->layers[index];
     struct saved *s = &m->saved[index];
     struct group o = group_of(l->o, 1, SLOT_O), down = group_of(l->down, 1, SLOT_DOWN);
-    struct group up_gate = group_of(l->up_gate, 2, SLOT_UP_GATE);
+    struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     attention_half(m, index);
     k->linear_prepare(m->dev, &o);
-    k->linear_prepare(m->dev, &up_gate);
+    k->linear_prepare(m->dev, &gate_up);
     k->linear_prepare(m->dev, &down);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         mlp_input(m, index, first, rows);
-        struct mat up = chunk_rows(m, s->m, first), gate = mat_columns(k, up, c->ffn);
+        struct mat gate = chunk_rows(m, s->m, first), up = mat_columns(k, gate, c->ffn);
         k->swiglu_fwd(m->dev, m->s, gate, up, rows, c->ffn);
         look(m, "MLP", index, m->s, rows, c->ffn);
         struct mat y = at_rows(m, m->x[index + 1], first);
@@ -163,24 +163,24 @@ static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t 
     struct layer *l = &m->layers[index];
     struct saved *s = &m->saved[index];
     struct group o = group_of(l->o, 1, SLOT_O), down = group_of(l->down, 1, SLOT_DOWN);
-    struct group up_gate = group_of(l->up_gate, 2, SLOT_UP_GATE);
+    struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct dropout drop = chunk_drop(m, first);
     struct mat grad = at_rows(m, m->grad, first), h = chunk_rows(m, s->h, first);
     if (layer_is_kept(m)) {
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim,
                        (float)c->norm_eps);
-        k->linear_inner(m->dev, m->n, &up_gate, rows, drop);
+        k->linear_inner(m->dev, m->n, &gate_up, rows, drop);
     } else {
         mlp_input(m, index, first, rows);
     }
-    struct mat up = chunk_rows(m, s->m, first), gate = mat_columns(k, up, c->ffn);
+    struct mat gate = chunk_rows(m, s->m, first), up = mat_columns(k, gate, c->ffn);
     k->linear_bwd_input(m->dev, m->s, m->du, &grad, &down, rows, drop);
     k->swiglu_bwd(m->dev, m->s, gate, up, rows, c->ffn);
     k->linear_inner(m->dev, m->s, &down, rows, drop);
     k->linear_bwd_weight(m->dev, &down, &grad, m->du, m->s, rows, drop);
-    struct mat dy[2] = { up, gate };
-    k->linear_bwd_input(m->dev, m->dn, m->du, dy, &up_gate, rows, drop);
-    k->linear_bwd_weight(m->dev, &up_gate, dy, m->du, m->n, rows, drop);
+    struct mat dy[2] = { gate, up };
+    k->linear_bwd_input(m->dev, m->dn, m->du, dy, &gate_up, rows, drop);
+    k->linear_bwd_weight(m->dev, &gate_up, dy, m->du, m->n, rows, drop);
     k->rmsnorm_bwd(m->dev, grad, l->dmlp_gain, m->dn, h, m->rstd_chunk, l->mlp_gain, rows, c->dim);
     k->linear_bwd_input(m->dev, at_rows(m, m->dout, first), m->du, &grad, &o, rows, drop);
     k->linear_bwd_weight(m->dev, &o, &grad, m->du, at_rows(m, s->o, first), rows, drop);
@@ -193,12 +193,12 @@ void layer_backward(struct model *m, int64_t index)
     struct layer *l = &m->layers[index];
     struct saved *s = &m->saved[index];
     struct group qkv = group_of(l->qkv, 3, SLOT_QKV), o = group_of(l->o, 1, SLOT_O);
-    struct group up_gate = group_of(l->up_gate, 2, SLOT_UP_GATE);
+    struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct group down = group_of(l->down, 1, SLOT_DOWN);
     if (!layer_is_kept(m)) attention_half(m, index);
     else k->linear_prepare(m->dev, &qkv);
     k->linear_prepare(m->dev, &o);
-    k->linear_prepare(m->dev, &up_gate);
+    k->linear_prepare(m->dev, &gate_up);
     k->linear_prepare(m->dev, &down);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk)
         mlp_backward(m, index, first, chunk_size(m, first));

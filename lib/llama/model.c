@@ -166,10 +166,10 @@ static void place_weights(struct model *m)
             l->o[0] = make_linear(m, t, w);
             break;
         case PART_UP:
-            l->up_gate[0] = make_linear(m, t, w);
+            l->gate_up[1] = make_linear(m, t, w);
             break;
         case PART_GATE:
-            l->up_gate[1] = make_linear(m, t, w);
+            l->gate_up[0] = make_linear(m, t, w);
             break;
         default:
             l->down[0] = make_linear(m, t, w);
@@ -188,9 +188,9 @@ static void place_weights(struct model *m)
 static int64_t widest_rank(const struct model *m)
 {
     const struct layer *l = &m->layers[0];
-    int64_t qkv = group_rank_of(l->qkv, 3), up_gate = group_rank_of(l->up_gate, 2);
+    int64_t qkv = group_rank_of(l->qkv, 3), gate_up = group_rank_of(l->gate_up, 2);
     int64_t o = group_rank_of(l->o, 1), down = group_rank_of(l->down, 1);
-    int64_t widest = qkv > up_gate ? qkv : up_gate;
+    int64_t widest = qkv > gate_up ? qkv : gate_up;
     widest = o > widest ? o : widest;
     return down > widest ? down : widest;
 }

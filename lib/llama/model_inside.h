@@ -4,10 +4,10 @@
 
 #include "model.h"
 
-enum { SLOT_QKV, SLOT_O, SLOT_UP_GATE, SLOT_DOWN };
+enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN };
 
 struct layer {
-    struct linear qkv[3], o[1], up_gate[2], down[1];
+    struct linear qkv[3], o[1], gate_up[2], down[1];
     const float *attn_gain, *mlp_gain;
     float *dattn_gain, *dmlp_gain; /* NULL: frozen */
 };
@@ -18,7 +18,7 @@ struct saved {
     struct mat qkv; /* [T, q | k | v] */
     struct mat o;   /* [T, attention's output | u of o_proj] */
     struct mat h;   /* [T, d] input of the MLP's half */
-    struct mat m;   /* [T, up | gate] */
+    struct mat m;   /* [T, gate | up] */
     float *lse;     /* [H, T] */
 };
 

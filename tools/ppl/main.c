@@ -11,7 +11,7 @@ enum { CONTEXTS_MAX = 64 };
 
 struct options {
     const char *model, *adapter, *rope, *data, *contexts, *protocol, *source, *to, *output, *device;
-    int64_t stride, max_windows, original_context;
+    int64_t stride, max_tokens, original_context;
     bool force_base;
 };
 
@@ -125,7 +125,7 @@ static void measure(const struct options *o, const struct weights *w, const stru
     struct score scores[CONTEXTS_MAX];
     char rope[160], digest[STREAM_DIGEST_TEXT];
     int n = parse_contexts(o->contexts, contexts);
-    struct protocol p = { .name = o->protocol, .stride = o->stride, .max_windows = o->max_windows };
+    struct protocol p = { .name = o->protocol, .stride = o->stride, .max_tokens = o->max_tokens };
     uint32_t *ids = read_tokens(o, w, &p.bos, &count, digest);
     struct model *m = open_model(o, w, a, c, contexts, n);
     config_describe_rope(c, rope, sizeof rope);
@@ -167,7 +167,7 @@ int main(int argc, char **argv)
         { "context", 'c', OPT_TEXT, &o.contexts, "LENGTHS", "context lengths to measure at", 0, 0 },
         { "protocol", 0, OPT_WORD, &o.protocol, "NAME", "windows, scored positions, average", "longqlora|longlora|sliding|llamacpp", 0 },
         { "stride", 0, OPT_COUNT, &o.stride, "N", "between windows; 0: as the protocol says", 0, 0 },
-        { "max-windows", 0, OPT_COUNT, &o.max_windows, "N", "stop after so many; 0: all", 0, 0 },
+        { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N", "measure only on the first so many; 0: all", 0, 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0, 0 },
         { "rope", 0, OPT_TEXT, &o.rope, "HOW", "linear:FACTOR or none, instead of what model and adapter say", 0, 0 },
         { "original-context", 0, OPT_COUNT, &o.original_context, "N", "the base's context before interpolation; 0: as its config says", 0, 0 },

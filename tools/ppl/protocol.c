@@ -19,6 +19,7 @@ int64_t protocol_rows(int64_t context)
 static int plan(const struct protocol *p, int64_t count, int64_t context, struct windows *w,
                 struct fail *why)
 {
+    if (p->max_tokens && count > p->max_tokens) count = p->max_tokens;
     *w = (struct windows){ .stride = p->stride ? p->stride : context };
     if (!strcmp(p->name, "longlora")) w->stride = p->stride ? p->stride : 256;
     if (!strcmp(p->name, "sliding")) {
@@ -40,7 +41,6 @@ static int plan(const struct protocol *p, int64_t count, int64_t context, struct
         int64_t starts = count > context ? (count - context + w->stride - 1) / w->stride : 0;
         w->count = starts - 1;
     }
-    if (p->max_windows && w->count > p->max_windows) w->count = p->max_windows;
     if (w->count < 1)
         return fail_input(why, "%lld tokens are too few for a window of %lld", (long long)count,
                           (long long)context);

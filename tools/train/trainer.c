@@ -8,6 +8,9 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+/* Rows of a chunk: on a CPU its activations should stay in the second-level cache. */
+enum { CHUNK_ROWS = 512 };
+
 static bool is_lora(const struct trainer *t) { return !strcmp(t->recipe->method, "lora"); }
 
 /* ---- opening ---- */
@@ -84,7 +87,7 @@ static int plan_positions(struct trainer *t, struct fail *why)
         (!strcmp(r->document_mask, "auto") && !strcmp(t->info.strategy, "best-fit"));
     t->setup.positions = context;
     t->setup.rows = r->batch_size * context;
-    int64_t CH=getenv("CH")?strtol(getenv("CH"),0,10):1024; t->setup.chunk = t->setup.rows < CH ? t->setup.rows : CH;
+    t->setup.chunk = t->setup.rows < CHUNK_ROWS ? t->setup.rows : CHUNK_ROWS;
     return is_s2 ? attention_check(&t->attention, &t->config, why) : 0;
 }
 
