@@ -1,0 +1,55 @@
+# Tests: unit and kernel tests with cmocka, command lines with bats, all as TAP; tests/summary
+# adds the totals up. FLAVOUR=asan runs the same with sanitizers.
+
+TEST_UNITS := $(wildcard tests/unit/test_*.c)
+TEST_KERNELS := $(wildcard tests/kernels/test_*.c)
+TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_UNITS) $(TEST_KERNELS))
+TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
+PACKER := $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/tokenize/jsonl.o \
+	$(BUILD)/tools/train/recipe.o
+
+$(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIBRARY) $(PACKER) $(LIBRARY)
+	$(CC) $(LINK) $^ $(LIBS) -lcmocka -o $@
+
+# The oracle of the tokenizer: SentencePiece itself.
+$(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
+	@mkdir -p $(@D)
+	g++ -O2 -w $< -lsentencepiece -o $@
+
+test: all $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle
+	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
+
+test-long: all $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle
+	@LONG=1 BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
+
+coverage:
+	@rm -rf build/coverage
+	@$(MAKE) --no-print-directory test FLAVOUR=coverage
+	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' -s 2>/dev/null | tail -n 60
+
+bench: all
+	@tests/bench/run
+
+golden:
+	@echo "Golden files are made by hand: see tests/golden/README.md"
+
+SOURCES_C := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+
+format:
+	clang-format -i $(SOURCES_C)
+
+check-format:
+	clang-format --dry-run -Werror $(SOURCES_C)
+
+# Warnings as errors on both compilers, then clang-tidy and cppcheck.
+lint: check-format
+	@$(MAKE) --no-print-directory FLAVOUR=lint-gcc CC=gcc CFLAGS='-O1 -Werror' all $(patsubst build/$(FLAVOUR)/%,build/lint-gcc/%,$(TEST_PROGRAMS))
+	@$(MAKE) --no-print-directory FLAVOUR=lint-clang CC=clang CFLAGS='-O1 -Werror' all $(patsubst build/$(FLAVOUR)/%,build/lint-clang/%,$(TEST_PROGRAMS))
+	clang-tidy --quiet $(filter %.c,$(filter-out tests/%,$(SOURCES_C))) -- -std=gnu11 $(CPPFLAGS) -DKERNELS_CPU=kernels_cpu_baseline
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
+		--suppress=missingInclude -D__x86_64__ -DKERNELS_CPU=kernels_cpu_baseline lib kernels tools
+
+man: all
+	@for t in $(TOOLS); do tests/man-options $$t; done
+
+.PHONY: test test-long coverage bench golden format check-format lint man

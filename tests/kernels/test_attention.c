@@ -1,0 +1,169 @@
+/* Attention over segments: full, S2, documents, grouped queries; against an O(n²) loop in
+ * double and its finite differences. */
+#include "../lib/backend.h"
+
+#include <math.h>
+
+struct attention_case {
+    int64_t rows, heads, kv_heads, dim;
+    const int32_t *first, *second;
+    int64_t split;
+    double scale;
+    const double *dout;
+};
+
+/* v: q [rows, heads·dim], then k, v [rows, kv_heads·dim]. */
+static void ref_attention(const struct attention_case *c, const double *v, double *o, double *lse)
+{
+    int64_t wide = c->heads * c->dim, narrow = c->kv_heads * c->dim;
+    const double *keys = v + c->rows * wide, *values = keys + c->rows * narrow;
+    double *p = malloc((size_t)c->rows * sizeof *p);
+    for (int64_t h = 0; h < c->heads; h++) {
+        int64_t kv = h * c->kv_heads / c->heads;
+        const int32_t *list = h < c->split ? c->first : c->second;
+        for (int64_t t = 0; t < c->rows; t++) {
+            double top = -INFINITY, sum = 0;
+            for (int64_t j = list[t]; j <= t; j++) {
+                p[j] = 0;
+                for (int64_t i = 0; i < c->dim; i++)
+                    p[j] += c->scale * v[t * wide + h * c->dim + i] *
+                            keys[j * narrow + kv * c->dim + i];
+                if (p[j] > top) top = p[j];
+            }
+            for (int64_t j = list[t]; j <= t; j++)
+                sum += p[j] = exp(p[j] - top);
+            for (int64_t i = 0; i < c->dim; i++) {
+                double out = 0;
+                for (int64_t j = list[t]; j <= t; j++)
+                    out += p[j] / sum * values[j * narrow + kv * c->dim + i];
+                o[t * wide + h * c->dim + i] = out;
+            }
+            if (lse) lse[h * c->rows + t] = top + log(sum);
+        }
+    }
+    free(p);
+}
+
+static double attention_loss(void *arg, const double *v)
+{
+    const struct attention_case *c = arg;
+    size_t n = (size_t)(c->rows * c->heads * c->dim);
+    double *o = malloc(n * sizeof *o), sum = 0;
+    ref_attention(c, v, o, NULL);
+    for (size_t i = 0; i < n; i++)
+        sum += o[i] * c->dout[i];
+    free(o);
+    return sum;
+}
+
+/* Starts of a row's span when samples of length `sample` are cut in groups, shifted. */
+static int32_t *make_list(int64_t rows, int64_t sample, int64_t group, int64_t shift)
+{
+    int32_t *list = (int32_t *)check_buffer((size_t)rows);
+    for (int64_t t = 0; t < rows; t++) {
+        int64_t base = t / sample * sample, at = t - base, start = 0;
+        if (group) start = at < shift ? 0 : (at - shift) / group * group + shift;
+        list[t] = (int32_t)(base + start);
+    }
+    return list;
+}
+
+static void one_case(int64_t rows, int64_t heads, int64_t kv_heads, int64_t dim, int64_t sample,
+                     int64_t group, bool gradients)
+{
+    int64_t wide = heads * dim, narrow = kv_heads * dim, stride = wide + 2 * narrow;
+    size_t n = (size_t)(rows * wide), m = (size_t)(rows * narrow);
+    float *qkv = check_random_buffer((size_t)(rows * stride)), *o = check_buffer(n);
+    float *lse = check_buffer((size_t)(rows * heads)), *dout = check_random_buffer(n);
+    struct attention_case c = { rows, heads, kv_heads, dim,
+                                make_list(rows, sample, group, 0),
+                                make_list(rows, sample, group, group / 2), heads / 2,
+                                1 / sqrt((double)dim), check_doubles(dout, n) };
+    double *v = check_doubles(NULL, n + 2 * m), *exact = check_doubles(NULL, n);
+    double *exact_lse = check_doubles(NULL, (size_t)(rows * heads));
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t i = 0; i < stride; i++) {
+            double x = (double)(qkv[t * stride + i] *= 2);
+            if (i < wide) v[t * wide + i] = x;
+            else if (i < wide + narrow) v[n + (size_t)(t * narrow + i - wide)] = x;
+            else v[n + m + (size_t)(t * narrow + i - wide - narrow)] = x;
+        }
+    backend_reserve((struct shape){ .rows = rows, .chunk = rows, .dim = wide, .ffn = 8,
+                                    .heads = heads, .kv_heads = kv_heads, .head_dim = dim,
+                                    .vocab = 8, .has_backward = true });
+    struct spans spans = { c.first, c.second, c.split };
+    struct mat q = mat_of(qkv, stride), key = mat_of(qkv + wide, stride);
+    struct mat value = mat_of(qkv + wide + narrow, stride);
+    k->attention_fwd(dev, mat_of(o, wide), lse, q, key, value, spans, rows, heads, kv_heads, dim,
+                     (float)c.scale);
+    ref_attention(&c, v, exact, exact_lse);
+    check_close("attention_fwd o", o, exact, n, 2e-6);
+    check_close("attention_fwd lse", lse, exact_lse, (size_t)(rows * heads), 1e-6);
+    if (gradients) {
+        double *gradient = check_doubles(NULL, n + 2 * m);
+        float *dk = check_buffer(m), *dv = check_buffer(m);
+        check_gradient(attention_loss, &c, v, n + 2 * m, gradient);
+        /* In place, as the model calls it: dq over o, dk over k, dv over v. */
+        k->attention_bwd(dev, mat_of(o, wide), key, value, mat_of(dout, wide), mat_of(o, wide), lse,
+                         q, key, value, spans, rows, heads, kv_heads, dim, (float)c.scale);
+        for (int64_t t = 0; t < rows; t++) {
+            memcpy(dk + t * narrow, qkv + t * stride + wide, (size_t)narrow * 4);
+            memcpy(dv + t * narrow, qkv + t * stride + wide + narrow, (size_t)narrow * 4);
+        }
+        check_close("attention_bwd dq", o, gradient, n, 5e-6);
+        check_close("attention_bwd dk", dk, gradient + n, m, 5e-6);
+        check_close("attention_bwd dv", dv, gradient + n + m, m, 5e-6);
+    }
+    check_free_all();
+}
+
+static void test_full(void **state)
+{
+    (void)state;
+    one_case(1, 1, 1, 2, 1, 0, true);
+    one_case(17, 2, 2, 4, 17, 0, true);
+    one_case(63, 1, 1, 8, 63, 0, false);
+    one_case(64, 1, 1, 8, 64, 0, false);
+    one_case(200, 3, 1, 32, 200, 0, false);
+}
+
+static void test_several_samples(void **state)
+{
+    (void)state;
+    one_case(24, 2, 1, 4, 8, 0, true);
+    one_case(150, 2, 2, 8, 50, 0, false);
+}
+
+static void test_shifted_short_attention(void **state)
+{
+    (void)state;
+    one_case(22, 4, 2, 4, 22, 8, true); /* the last group is ragged */
+    one_case(24, 2, 2, 4, 24, 6, true);
+    one_case(300, 4, 4, 16, 150, 38, false);
+}
+
+static void test_grouped_queries(void **state)
+{
+    (void)state;
+    one_case(20, 4, 1, 2, 20, 0, true);
+    one_case(70, 8, 2, 4, 70, 0, false);
+}
+
+/* Spans across a tile's end whose gradients meet: more rows than one tile. */
+static void test_gradients_beyond_one_tile(void **state)
+{
+    (void)state;
+    one_case(80, 2, 1, 2, 80, 40, true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(test_full, buffers_close),
+        cmocka_unit_test_teardown(test_several_samples, buffers_close),
+        cmocka_unit_test_teardown(test_shifted_short_attention, buffers_close),
+        cmocka_unit_test_teardown(test_grouped_queries, buffers_close),
+        cmocka_unit_test_teardown(test_gradients_beyond_one_tile, buffers_close),
+    };
+    return cmocka_run_group_tests(tests, backend_open, backend_close);
+}

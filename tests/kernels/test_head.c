@@ -1,0 +1,220 @@
+/* Head with loss, AdamW, sums, checks of finiteness. */
+#include "../lib/backend.h"
+
+#include <math.h>
+
+struct head_case {
+    int64_t rows, vocab, dim;
+    const int32_t *target;
+    double dscale;
+};
+
+/* v: x [rows, dim], then W [vocab, dim]. */
+static double head_loss_ref(void *arg, const double *v)
+{
+    const struct head_case *c = arg;
+    const double *w = v + c->rows * c->dim;
+    double *z = malloc((size_t)c->vocab * sizeof *z), loss = 0;
+    for (int64_t t = 0; t < c->rows; t++) {
+        double top = -INFINITY, sum = 0;
+        if (c->target[t] < 0) continue;
+        for (int64_t o = 0; o < c->vocab; o++) {
+            z[o] = 0;
+            for (int64_t i = 0; i < c->dim; i++)
+                z[o] += v[t * c->dim + i] * w[o * c->dim + i];
+            if (z[o] > top) top = z[o];
+        }
+        for (int64_t o = 0; o < c->vocab; o++)
+            sum += exp(z[o] - top);
+        loss += top + log(sum) - z[c->target[t]];
+    }
+    free(z);
+    return c->dscale * loss;
+}
+
+static void one_head(int64_t rows, int64_t vocab, int64_t dim)
+{
+    size_t n = (size_t)(rows * dim), m = (size_t)(vocab * dim);
+    float *x = check_random_buffer(n), *w = check_random_buffer(m), *dx = check_buffer(n);
+    float *dw = check_random_buffer(m), *nll = check_buffer((size_t)rows);
+    float *logits = check_buffer((size_t)(rows * vocab));
+    int32_t *target = (int32_t *)check_buffer((size_t)rows);
+    double *v = check_doubles(NULL, n + m), *gradient = check_doubles(NULL, n + m);
+    double *dw0 = check_doubles(dw, m), *exact = check_doubles(NULL, (size_t)rows);
+    for (int64_t t = 0; t < rows; t++)
+        target[t] = t % 5 == 3 ? -1 : (int32_t)check_below(vocab);
+    for (size_t i = 0; i < n + m; i++)
+        v[i] = (double)(i < n ? x[i] : w[i - n]);
+    backend_reserve((struct shape){ .rows = rows, .chunk = rows, .dim = dim, .ffn = 8, .heads = 1,
+                                    .kv_heads = 1, .head_dim = 8, .vocab = vocab,
+                                    .has_backward = true });
+    struct linear head = { .type = WEIGHT_F32, .weight = w, .out = vocab, .in = dim };
+    struct head_case c = { rows, vocab, dim, target, 0.25 };
+    k->head_loss(dev, nll, mat_of(dx, dim), dw, mat_of(x, dim), &head, target, rows, 0.25f);
+    check_gradient(head_loss_ref, &c, v, n + m, gradient);
+    check_close("head_loss dx", dx, gradient, n, 3e-6);
+    for (size_t i = 0; i < m; i++)
+        gradient[n + i] += dw0[i];
+    check_close("head_loss dweight", dw, gradient + n, m, 3e-6);
+    for (int64_t t = 0; t < rows; t++) {
+        struct head_case one = { 1, vocab, dim, target + t, 1 };
+        double *alone = malloc(((size_t)dim + m) * sizeof *alone);
+        memcpy(alone, v + t * dim, (size_t)dim * sizeof *alone);
+        memcpy(alone + dim, v + n, m * sizeof *alone);
+        exact[t] = head_loss_ref(&one, alone);
+        free(alone);
+    }
+    check_close("head_loss nll", nll, exact, (size_t)rows, 1e-6);
+    /* Evaluation gives the same losses. */
+    float *again = check_buffer((size_t)rows);
+    k->head_loss(dev, again, mat_of(NULL, 0), NULL, mat_of(x, dim), &head, target, rows, 0);
+    assert_memory_equal(again, nll, (size_t)rows * sizeof *nll);
+    k->head_logits(dev, logits, mat_of(x, dim), &head, rows);
+    double *z = check_doubles(NULL, (size_t)(rows * vocab));
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t o = 0; o < vocab; o++)
+            for (int64_t i = 0; i < dim; i++)
+                z[t * vocab + o] += v[t * dim + i] * v[n + (size_t)(o * dim + i)];
+    check_close("head_logits", logits, z, (size_t)(rows * vocab), 1e-6);
+    check_free_all();
+}
+
+static void test_head(void **state)
+{
+    (void)state;
+    one_head(1, 3, 8);
+    one_head(70, 11, 8);
+    one_head(5, 130, 16);
+}
+
+/* More rows than one chunk of logits holds. */
+static void test_head_in_chunks(void **state)
+{
+    (void)state;
+    enum { ROWS = 200, VOCAB = 20000, DIM = 8 };
+    float *x = check_random_buffer(ROWS * DIM), *w = check_random_buffer(VOCAB * DIM);
+    float *nll = check_buffer(ROWS), *one = check_buffer(1);
+    int32_t *target = (int32_t *)check_buffer(ROWS);
+    for (int i = 0; i < ROWS; i++)
+        target[i] = (int32_t)check_below(VOCAB);
+    struct linear head = { .type = WEIGHT_F32, .weight = w, .out = VOCAB, .in = DIM };
+    backend_reserve((struct shape){ .rows = ROWS, .chunk = ROWS, .dim = DIM, .ffn = 8, .heads = 1,
+                                    .kv_heads = 1, .head_dim = 8, .vocab = VOCAB });
+    k->head_loss(dev, nll, mat_of(NULL, 0), NULL, mat_of(x, DIM), &head, target, ROWS, 0);
+    for (int i = 0; i < ROWS; i += 67) {
+        struct head_case c = { 1, VOCAB, DIM, target + i, 1 };
+        double *v = check_doubles(NULL, DIM + VOCAB * DIM);
+        for (int j = 0; j < DIM + VOCAB * DIM; j++)
+            v[j] = (double)(j < DIM ? x[i * DIM + j] : w[j - DIM]);
+        double exact = head_loss_ref(&c, v);
+        one[0] = nll[i];
+        check_close("nll", one, &exact, 1, 1e-6);
+    }
+}
+
+static void test_adamw(void **state)
+{
+    (void)state;
+    enum { N = 40000 };
+    float *p = check_random_buffer(N), *m = check_buffer(N), *v = check_buffer(N);
+    double *rp = check_doubles(p, N), *rm = check_doubles(NULL, N), *rv = check_doubles(NULL, N);
+    for (int step = 1; step <= 5; step++) {
+        float *g = check_random_buffer(N);
+        double *rg = check_doubles(g, N);
+        k->adamw(dev, p, m, v, g, N, 0.01f, 0.9f, 0.99f, 1e-8f, 0.1f, step, 0.5f);
+        for (int i = 0; i < N; i++) {
+            double d = rg[i] * 0.5;
+            rm[i] = 0.9 * rm[i] + 0.1 * d;
+            rv[i] = 0.99 * rv[i] + 0.01 * d * d;
+            double mean = rm[i] / (1 - pow(0.9, step)), square = rv[i] / (1 - pow(0.99, step));
+            rp[i] = rp[i] * (1 - 0.01 * 0.1) - 0.01 * mean / (sqrt(square) + 1e-8);
+            assert_true(g[i] == 0);
+        }
+    }
+    check_close("adamw p", p, rp, N, 1e-6);
+    check_close("adamw m", m, rm, N, 1e-6);
+    check_close("adamw v", v, rv, N, 1e-5);
+}
+
+static void test_sum_squares(void **state)
+{
+    (void)state;
+    static const int64_t counts[] = { 0, 1, 1023, 1024, 1025, 70000 };
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        float *g = check_random_buffer((size_t)counts[c] + 1);
+        double exact = 0, sum = -1;
+        for (int64_t i = 0; i < counts[c]; i++)
+            exact += (double)g[i] * (double)g[i];
+        k->sum_squares(dev, &sum, g, counts[c]);
+        assert_true(fabs(sum - exact) <= 1e-12 * (exact + 1));
+        g[0] = NAN;
+        k->sum_squares(dev, &sum, g, counts[c]);
+        assert_true(counts[c] ? isnan(sum) : sum == 0);
+    }
+}
+
+static void test_finite_check_names_the_first(void **state)
+{
+    (void)state;
+    struct fail why;
+    float x[6] = { 1, 2, 3, 4, 5, 6 };
+    k->finite_check(dev, "h", mat_of(x, 3), 2, 3);
+    assert_int_equal(k->sync(dev, &why), 0);
+    x[4] = INFINITY;
+    k->finite_check(dev, "h", mat_of(x, 3), 2, 3);
+    x[0] = NAN;
+    k->finite_check(dev, "later", mat_of(x, 3), 2, 3);
+    assert_int_equal(k->sync(dev, &why), -1);
+    assert_string_equal(why.text, "h: row 1, column 1 is inf");
+    assert_int_equal(k->sync(dev, &why), 0);
+}
+
+/* Every operation exists; a backend that lacks one is no backend. */
+static void test_table_has_no_holes(void **state)
+{
+    (void)state;
+    const void *const *entry = (const void *const *)(const void *)&k->open;
+    const void *const *end = (const void *const *)(const void *)(k + 1);
+    for (; entry < end; entry++)
+        assert_non_null(*entry);
+    assert_int_equal(k->version, KERNELS_VERSION);
+    assert_int_equal(k->size, sizeof *k);
+    struct fail why;
+    const struct kernels *other;
+    if (kernels_open(&other, "cuda", &why)) assert_non_null(strstr(why.text, "kernels-cuda.so"));
+}
+
+/* What plan says is what reserve takes. */
+static void test_casts_and_memory(void **state)
+{
+    (void)state;
+    struct fail why;
+    void *mem;
+    float host[4] = { 1, 2, 3, 4 }, back[4];
+    assert_int_equal(k->alloc(dev, &mem, 64, &why), 0);
+    k->cast_in(dev, mat_of(mem, 3), host, 2, 2);
+    k->cast_out(dev, back, mat_of(mem, 3), 2, 2);
+    assert_memory_equal(host, back, sizeof host);
+    k->upload(dev, mem, host, sizeof host);
+    k->zero(dev, mem, 8);
+    k->download(dev, back, mem, sizeof back);
+    assert_true(back[0] == 0 && back[1] == 0 && back[2] == 3 && back[3] == 4);
+    k->release(dev, mem, 64);
+    assert_int_equal(k->alloc(dev, &mem, (size_t)1 << 60, &why), -1);
+    assert_non_null(strstr(why.text, "out of memory"));
+    k->release(dev, NULL, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(test_head, buffers_close),
+        cmocka_unit_test_teardown(test_head_in_chunks, buffers_close),
+        cmocka_unit_test_teardown(test_adamw, buffers_close),
+        cmocka_unit_test_teardown(test_sum_squares, buffers_close),
+        cmocka_unit_test(test_finite_check_names_the_first),
+        cmocka_unit_test(test_table_has_no_holes),
+        cmocka_unit_test(test_casts_and_memory),
+    };
+    return cmocka_run_group_tests(tests, backend_open, backend_close);
+}

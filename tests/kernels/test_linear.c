@@ -1,0 +1,250 @@
+/* Linear groups with adapters, dropout, every weight type: against double precision and
+ * finite differences. */
+#include "../../lib/common/bf16.h"
+#include "../lib/backend.h"
+
+#include <math.h>
+
+enum { LINEARS = 3 };
+
+struct linear_case {
+    int64_t rows, in, out[LINEARS], rank[LINEARS], outs, ranks;
+    double scale, p;
+    /* in double: x, W, A, B one after the other are the variables; keep: masks */
+    double *v, *dy, *residual;
+    uint8_t *keep[LINEARS];
+    size_t count, w_at[LINEARS], a_at[LINEARS], b_at[LINEARS];
+};
+
+static void ref_group(const struct linear_case *c, const double *v, double *y)
+{
+    int64_t column = 0;
+    for (int l = 0; l < LINEARS; l++) {
+        for (int64_t t = 0; t < c->rows; t++) {
+            const double *x = v + t * c->in;
+            double u[16] = { 0 };
+            for (int64_t r = 0; r < c->rank[l]; r++)
+                for (int64_t i = 0; i < c->in; i++)
+                    u[r] += (c->keep[l][t * c->in + i] ? x[i] / (1 - c->p) : 0) *
+                            v[c->a_at[l] + (size_t)(r * c->in + i)];
+            for (int64_t o = 0; o < c->out[l]; o++) {
+                double sum = c->residual ? c->residual[t * c->outs + column + o] : 0;
+                for (int64_t i = 0; i < c->in; i++)
+                    sum += x[i] * v[c->w_at[l] + (size_t)(o * c->in + i)];
+                for (int64_t r = 0; r < c->rank[l]; r++)
+                    sum += c->scale * u[r] * v[c->b_at[l] + (size_t)(o * c->rank[l] + r)];
+                y[t * c->outs + column + o] = sum;
+            }
+        }
+        column += c->out[l];
+    }
+}
+
+static double group_loss(void *arg, const double *v)
+{
+    const struct linear_case *c = arg;
+    double *y = malloc((size_t)(c->rows * c->outs) * sizeof *y), sum = 0;
+    ref_group(c, v, y);
+    for (int64_t i = 0; i < c->rows * c->outs; i++)
+        sum += y[i] * c->dy[i];
+    free(y);
+    return sum;
+}
+
+/* apart: each linear's weights somewhere else, so that no two are one matrix. */
+static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool has_residual,
+                      bool apart)
+{
+    struct linear_case c = { .rows = rows, .in = in, .scale = 0.75, .p = (double)p };
+    struct linear l[LINEARS];
+    size_t n = (size_t)(rows * in);
+    for (int i = 0; i < LINEARS; i++) {
+        c.out[i] = 1 + check_below(9);
+        c.rank[i] = has_adapter ? 1 + check_below(5) : 0;
+        c.outs += c.out[i];
+        c.ranks += c.rank[i];
+    }
+    int64_t stride = in + c.ranks + 2;
+    float *x = check_random_buffer((size_t)(rows * stride)), *all, *da[LINEARS], *db[LINEARS];
+    float *dw[LINEARS];
+    all = check_random_buffer((size_t)(c.outs * in));
+    c.count = n;
+    float *at = all;
+    struct dropout drop = { .key = 99, .p = p, .first_row = 5 };
+    for (int i = 0; i < LINEARS; i++) {
+        float *w = apart ? check_random_buffer((size_t)(c.out[i] * in)) : at;
+        at += c.out[i] * in;
+        dw[i] = check_buffer((size_t)(c.out[i] * in));
+        da[i] = check_buffer((size_t)(c.rank[i] * in));
+        db[i] = check_buffer((size_t)(c.rank[i] * c.out[i]));
+        l[i] = (struct linear){ .type = WEIGHT_F32, .weight = w, .out = c.out[i], .in = in,
+                                .rank = c.rank[i], .scale = 0.75f, .site = (uint32_t)(40 + i),
+                                .a = check_random_buffer((size_t)(c.rank[i] * in)),
+                                .b = check_random_buffer((size_t)(c.rank[i] * c.out[i])),
+                                .dweight_acc = dw[i] };
+        if (has_adapter) {
+            l[i].da_acc = da[i];
+            l[i].db_acc = db[i];
+        }
+        c.w_at[i] = c.count;
+        c.a_at[i] = c.w_at[i] + (size_t)(c.out[i] * in);
+        c.b_at[i] = c.a_at[i] + (size_t)(c.rank[i] * in);
+        c.count = c.b_at[i] + (size_t)(c.rank[i] * c.out[i]);
+        c.keep[i] = malloc(n);
+        k->dropout_mask(dev, c.keep[i], l[i].site, rows, in, drop);
+    }
+    c.v = check_doubles(NULL, c.count);
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t i = 0; i < in; i++)
+            c.v[t * in + i] = (double)x[t * stride + i];
+    for (int i = 0; i < LINEARS; i++) {
+        for (int64_t j = 0; j < c.out[i] * in; j++)
+            c.v[c.w_at[i] + (size_t)j] = (double)((const float *)l[i].weight)[j];
+        for (int64_t j = 0; j < c.rank[i] * in; j++)
+            c.v[c.a_at[i] + (size_t)j] = (double)l[i].a[j];
+        for (int64_t j = 0; j < c.rank[i] * c.out[i]; j++)
+            c.v[c.b_at[i] + (size_t)j] = (double)l[i].b[j];
+    }
+    size_t outs = (size_t)(rows * c.outs);
+    float *y = check_buffer(outs), *dy = check_random_buffer(outs), *dx = check_buffer(n);
+    float *residual = check_random_buffer(outs), *du = check_buffer((size_t)(rows * (c.ranks + 1)));
+    c.dy = check_doubles(dy, outs);
+    if (has_residual) c.residual = check_doubles(residual, outs);
+    double *exact = check_doubles(NULL, outs), *gradient = check_doubles(NULL, c.count);
+    struct group g = { l, LINEARS, 0 };
+    backend_reserve((struct shape){ .rows = rows, .chunk = rows, .dim = in, .ffn = in, .heads = 1,
+                                    .kv_heads = 1, .head_dim = 8, .vocab = 8, .rank = 5,
+                                    .has_backward = true, .dropout = p });
+    k->linear_prepare(dev, &g);
+    k->linear_fwd(dev, mat_of(y, c.outs), mat_of(x, stride), &g,
+                  has_residual ? mat_of(residual, c.outs) : mat_of(NULL, 0), rows, drop);
+    ref_group(&c, c.v, exact);
+    check_close("linear_fwd", y, exact, outs, 2e-6);
+    struct mat dys[LINEARS];
+    float *column = dy;
+    for (int i = 0; i < LINEARS; i++) {
+        dys[i] = mat_of(column, c.outs);
+        column += c.out[i];
+    }
+    check_gradient(group_loss, &c, c.v, c.count, gradient);
+    k->linear_bwd_input(dev, mat_of(dx, in), mat_of(du, c.ranks + 1), dys, &g, rows, drop);
+    k->linear_bwd_weight(dev, &g, dys, mat_of(du, c.ranks + 1), mat_of(x, stride), rows, drop);
+    check_close("linear_bwd_input dx", dx, gradient, n, 3e-6);
+    for (int i = 0; i < LINEARS; i++) {
+        check_close("linear_bwd_weight dweight", dw[i], gradient + c.w_at[i],
+                    (size_t)(c.out[i] * in), 3e-6);
+        check_close("linear_bwd_weight da", da[i], gradient + c.a_at[i],
+                    (size_t)(c.rank[i] * in), 3e-6);
+        check_close("linear_bwd_weight db", db[i], gradient + c.b_at[i],
+                    (size_t)(c.rank[i] * c.out[i]), 3e-6);
+        free(c.keep[i]);
+    }
+    check_free_all();
+}
+
+static void test_plain(void **state)
+{
+    (void)state;
+    one_group(1, 8, false, 0, false, false);
+    one_group(33, 24, false, 0, true, true);
+}
+
+static void test_adapters(void **state)
+{
+    (void)state;
+    one_group(1, 8, true, 0, false, false);
+    one_group(20, 16, true, 0, true, false);
+    one_group(129, 8, true, 0, false, true);
+}
+
+static void test_dropout(void **state)
+{
+    (void)state;
+    one_group(20, 16, true, 0.25f, true, false);
+    one_group(130, 8, true, 0.5f, false, true);
+}
+
+static void test_residual_in_place(void **state)
+{
+    (void)state;
+    float *x = check_random_buffer(40 * 8), *w = check_random_buffer(8 * 8);
+    float *y = check_random_buffer(40 * 8), *z = check_buffer(40 * 8), *r = check_buffer(40 * 8);
+    memcpy(r, y, 40 * 8 * sizeof *r);
+    struct linear l = { .type = WEIGHT_F32, .weight = w, .out = 8, .in = 8 };
+    struct group g = { &l, 1, 0 };
+    struct dropout none = { 0 };
+    k->linear_fwd(dev, mat_of(y, 8), mat_of(x, 8), &g, mat_of(y, 8), 40, none);
+    k->linear_fwd(dev, mat_of(z, 8), mat_of(x, 8), &g, mat_of(r, 8), 40, none);
+    assert_memory_equal(y, z, 40 * 8 * sizeof *y);
+}
+
+/* A packed weight gives the bits of its f32 copy. */
+static void test_packed_weights(void **state)
+{
+    (void)state;
+    enum { OUT = 24, IN = 40, ROWS = 9 };
+    size_t n = OUT * IN;
+    float *x = check_random_buffer(ROWS * IN), *w = check_buffer(n), *y = check_buffer(ROWS * OUT);
+    float *z = check_buffer(ROWS * OUT), *source = check_random_buffer(n), *scratch = check_buffer(n);
+    uint8_t *codes = (uint8_t *)check_buffer(n), *absmax = (uint8_t *)check_buffer(n);
+    uint16_t *half = (uint16_t *)check_buffer(n);
+    float *nested = check_buffer(4), offset;
+    struct linear packed = { .out = OUT, .in = IN };
+    struct linear plain = { .type = WEIGHT_F32, .weight = w, .out = OUT, .in = IN };
+    struct group pg = { &packed, 1, 2 }, fg = { &plain, 1, 0 };
+    struct mat none = { 0 };
+    struct dropout drop = { 0 };
+    backend_reserve((struct shape){ .rows = ROWS, .chunk = ROWS, .dim = IN, .ffn = IN, .heads = 1,
+                                    .kv_heads = 1, .head_dim = 8, .vocab = 8,
+                                    .has_packed_weights = true });
+    k->nf4_quantize(dev, codes, absmax, nested, &offset, scratch, source, (int64_t)n);
+    for (int type = WEIGHT_BF16; type <= WEIGHT_NF4; type++) {
+        packed.type = (enum weight_type)type;
+        for (size_t i = 0; i < n; i++) {
+            half[i] = type == WEIGHT_BF16 ? bf16_from_float(source[i]) : f16_from_float(source[i]);
+            w[i] = type == WEIGHT_BF16 ? bf16_to_float(half[i]) : f16_to_float(half[i]);
+        }
+        packed.weight = half;
+        if (type == WEIGHT_NF4) {
+            k->nf4_dequantize(dev, w, codes, absmax, nested, offset, (int64_t)n);
+            packed.weight = codes;
+            packed.absmax = absmax;
+            packed.nested = nested;
+            packed.offset = offset;
+        }
+        k->linear_prepare(dev, &pg);
+        k->linear_fwd(dev, mat_of(y, OUT), mat_of(x, IN), &pg, none, ROWS, drop);
+        k->linear_fwd(dev, mat_of(z, OUT), mat_of(x, IN), &fg, none, ROWS, drop);
+        assert_memory_equal(y, z, ROWS * OUT * sizeof *y);
+    }
+}
+
+/* A mask is a function of the element's place in the step alone. */
+static void test_masks_do_not_depend_on_the_cut(void **state)
+{
+    (void)state;
+    enum { ROWS = 40, DIM = 16 };
+    uint8_t whole[ROWS * DIM], part[ROWS * DIM];
+    struct dropout drop = { .key = 7, .p = 0.3f, .first_row = 0 };
+    k->dropout_mask(dev, whole, 3, ROWS, DIM, drop);
+    drop.first_row = 11;
+    k->dropout_mask(dev, part, 3, ROWS - 11, DIM, drop);
+    assert_memory_equal(part, whole + 11 * DIM, (ROWS - 11) * DIM);
+    int kept = 0;
+    for (int i = 0; i < ROWS * DIM; i++)
+        kept += whole[i];
+    assert_in_range(kept, ROWS * DIM * 6 / 10, ROWS * DIM * 8 / 10);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(test_plain, buffers_close),
+        cmocka_unit_test_teardown(test_adapters, buffers_close),
+        cmocka_unit_test_teardown(test_dropout, buffers_close),
+        cmocka_unit_test_teardown(test_residual_in_place, buffers_close),
+        cmocka_unit_test_teardown(test_packed_weights, buffers_close),
+        cmocka_unit_test_teardown(test_masks_do_not_depend_on_the_cut, buffers_close),
+    };
+    return cmocka_run_group_tests(tests, backend_open, backend_close);
+}

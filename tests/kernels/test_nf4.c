@@ -1,0 +1,106 @@
+/* NF4: the codes and scales are those of the definition, searched one by one. */
+#include "../../kernels/nf4.h"
+#include "../lib/backend.h"
+
+#include <math.h>
+
+enum { N = 64 * 256 * 2 + 64 * 3 + 17 };
+
+/* The nearest value, a tie to the lower code: written the slow way. */
+static int slow_code(float x)
+{
+    int best = 0;
+    for (int i = 0; i < 15; i++)
+        if (x > nf4_threshold[i]) best = i + 1;
+    return best;
+}
+
+static int code_at(const uint8_t *codes, int i)
+{
+    return i % 2 ? codes[i / 2] & 15 : codes[i / 2] >> 4;
+}
+
+static void test_tables(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 15; i++) {
+        assert_true(nf4_value[i] < nf4_value[i + 1]);
+        assert_true(nf4_threshold[i] == (float)(((double)nf4_value[i] + (double)nf4_value[i + 1]) / 2));
+    }
+    assert_true(nf4_value[0] == -1 && nf4_value[7] == 0 && nf4_value[15] == 1);
+    for (int i = 0; i < 255; i++)
+        assert_true(nf4_absmax_value[i] < nf4_absmax_value[i + 1]);
+    assert_true(nf4_absmax_value[255] == 1 && nf4_absmax_value[127] == 0);
+}
+
+static void test_quantize(void **state)
+{
+    (void)state;
+    float *x = check_random_buffer(N), *back = check_buffer(N), *scratch = check_buffer(N / 64 + 1);
+    uint8_t *codes = (uint8_t *)check_buffer(N / 8 + 1), *absmax = (uint8_t *)check_buffer(N / 256 + 1);
+    float *nested = check_buffer(3), offset;
+    for (int i = 0; i < N; i++)
+        x[i] *= i / 64 % 7 ? 0.02f : 3;
+    memset(x + 128, 0, 64 * sizeof *x); /* a block of zeros */
+    k->nf4_quantize(dev, codes, absmax, nested, &offset, scratch, x, N);
+    int blocks = (N + 63) / 64;
+    double sum = 0;
+    for (int b = 0; b < blocks; b++) {
+        float top = 0;
+        for (int i = b * 64; i < (b + 1) * 64 && i < N; i++)
+            top = fmaxf(top, fabsf(x[i]));
+        assert_true(scratch[b] == top);
+        sum += (double)top;
+        float inverse = 1 / (top > 1e-38f ? top : 1e-38f);
+        for (int i = b * 64; i < (b + 1) * 64 && i < N; i++)
+            assert_int_equal(code_at(codes, i), slow_code(x[i] * inverse));
+    }
+    assert_true(offset == (float)(sum / blocks));
+    assert_int_equal(code_at(codes, N), 7);
+    for (int b = 0; b < blocks; b++) {
+        /* No other value of the map is nearer. */
+        float scaled = (scratch[b] - offset) * (1 / nested[b / 256]);
+        float got = fabsf(scaled - nf4_absmax_value[absmax[b]]);
+        for (int i = 0; i < 256; i++)
+            assert_true(got <= fabsf(scaled - nf4_absmax_value[i]) * 1.00001f);
+    }
+    k->nf4_dequantize(dev, back, codes, absmax, nested, offset, N);
+    for (int i = 0; i < N; i++) {
+        volatile float product = nf4_absmax_value[absmax[i / 64]] * nested[i / 16384];
+        volatile float scale = product + offset;
+        assert_true(back[i] == nf4_value[code_at(codes, i)] * scale);
+    }
+    for (int i = 128; i < 192; i++)
+        assert_true(back[i] == 0);
+}
+
+static void test_ties_take_the_lower_code(void **state)
+{
+    (void)state;
+    float x[64] = { 1 }, scratch[1], nested[1], offset;
+    uint8_t codes[32], absmax[1];
+    for (int i = 0; i < 15; i++)
+        x[1 + i] = nf4_threshold[i];
+    for (int i = 0; i < 15; i++)
+        x[16 + i] = nextafterf(nf4_threshold[i], 2);
+    k->nf4_quantize(dev, codes, absmax, nested, &offset, scratch, x, 64);
+    for (int i = 0; i < 15; i++) {
+        assert_int_equal(code_at(codes, 1 + i), i);
+        assert_int_equal(code_at(codes, 16 + i), i + 1);
+    }
+    /* One block: its absmax is the mean itself, and comes back exactly. */
+    assert_true(offset == 1 && nested[0] == 0);
+    float back[64];
+    k->nf4_dequantize(dev, back, codes, absmax, nested, offset, 64);
+    assert_true(back[0] == 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test_teardown(test_quantize, buffers_close),
+        cmocka_unit_test(test_ties_take_the_lower_code),
+    };
+    return cmocka_run_group_tests(tests, backend_open, backend_close);
+}

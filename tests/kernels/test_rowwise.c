@@ -1,0 +1,226 @@
+/* RMSNorm, rope, SwiGLU, embedding: against double precision and finite differences. */
+#include "../lib/backend.h"
+
+#include <math.h>
+
+static const int64_t row_counts[] = { 1, 31, 32, 33, 70 };
+
+/* ---- RMSNorm ---- */
+
+struct norm_case {
+    int64_t rows, dim;
+    const double *gain, *dy;
+    const double *x;
+    bool over_gain; /* differentiate by the gain instead of x */
+};
+
+static void ref_norm(double *y, const double *x, const double *gain, int64_t rows, int64_t dim)
+{
+    for (int64_t t = 0; t < rows; t++) {
+        double sum = 0;
+        for (int64_t i = 0; i < dim; i++)
+            sum += x[t * dim + i] * x[t * dim + i];
+        double rstd = 1 / sqrt(sum / (double)dim + 1e-5);
+        for (int64_t i = 0; i < dim; i++)
+            y[t * dim + i] = x[t * dim + i] * rstd * gain[i];
+    }
+}
+
+static double norm_loss(void *arg, const double *v)
+{
+    const struct norm_case *c = arg;
+    double *y = malloc((size_t)(c->rows * c->dim) * sizeof *y), sum = 0;
+    ref_norm(y, c->over_gain ? c->x : v, c->over_gain ? v : c->gain, c->rows, c->dim);
+    for (int64_t i = 0; i < c->rows * c->dim; i++)
+        sum += y[i] * c->dy[i];
+    free(y);
+    return sum;
+}
+
+static void one_norm(int64_t rows, int64_t dim)
+{
+    size_t n = (size_t)(rows * dim);
+    float *x = check_random_buffer(n), *gain = check_random_buffer((size_t)dim);
+    float *dy = check_random_buffer(n), *y = check_buffer(n), *rstd = check_buffer((size_t)rows);
+    float *dx = check_random_buffer(n), *dgain = check_random_buffer((size_t)dim);
+    double *exact = check_doubles(NULL, n), *dx0 = check_doubles(dx, n);
+    double *dgain0 = check_doubles(dgain, (size_t)dim), *gradient = check_doubles(NULL, n + (size_t)dim);
+    struct norm_case c = { rows, dim, check_doubles(gain, (size_t)dim), check_doubles(dy, n),
+                           check_doubles(x, n), false };
+    k->rmsnorm_fwd(dev, mat_of(y, dim), rstd, mat_of(x, dim), gain, rows, dim, 1e-5f);
+    ref_norm(exact, c.x, c.gain, rows, dim);
+    check_close("rmsnorm_fwd", y, exact, n, 1e-6);
+    k->rmsnorm_bwd(dev, mat_of(dx, dim), dgain, mat_of(dy, dim), mat_of(x, dim), rstd, gain, rows,
+                   dim);
+    check_gradient(norm_loss, &c, c.x, n, gradient);
+    for (size_t i = 0; i < n; i++)
+        gradient[i] += dx0[i];
+    check_close("rmsnorm_bwd dx", dx, gradient, n, 3e-6);
+    c.over_gain = true;
+    check_gradient(norm_loss, &c, c.gain, (size_t)dim, gradient);
+    for (int64_t i = 0; i < dim; i++)
+        gradient[i] += dgain0[i];
+    check_close("rmsnorm_bwd dgain", dgain, gradient, (size_t)dim, 3e-6);
+    check_free_all();
+}
+
+static void test_rmsnorm(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof row_counts / sizeof *row_counts; i++)
+        one_norm(row_counts[i], 1 + check_below(40));
+    one_norm(3, 257);
+}
+
+static void test_rmsnorm_of_zeros_is_zero(void **state)
+{
+    (void)state;
+    float *x = check_buffer(64), *gain = check_random_buffer(64), *y = check_random_buffer(64);
+    float rstd;
+    k->rmsnorm_fwd(dev, mat_of(y, 64), &rstd, mat_of(x, 64), gain, 1, 64, 1e-5f);
+    for (int i = 0; i < 64; i++)
+        assert_true(y[i] == 0);
+}
+
+/* ---- rope ---- */
+
+static void test_rope(void **state)
+{
+    (void)state;
+    for (size_t c = 0; c < sizeof row_counts / sizeof *row_counts; c++) {
+        int64_t rows = row_counts[c], heads = 1 + check_below(3), dim = 2 * (1 + check_below(9));
+        int64_t half = dim / 2, stride = heads * dim + 3;
+        size_t n = (size_t)(rows * stride);
+        float *x = check_random_buffer(n), *cos = check_random_buffer((size_t)(50 * half));
+        float *sin = check_random_buffer((size_t)(50 * half));
+        int32_t *position = (int32_t *)check_buffer((size_t)rows);
+        double *exact = check_doubles(x, n), *before = check_doubles(x, n);
+        for (int64_t t = 0; t < rows; t++) {
+            position[t] = (int32_t)check_below(50);
+            for (int64_t h = 0; h < heads; h++)
+                for (int64_t i = 0; i < half; i++) {
+                    double *low = exact + t * stride + h * dim + i, a = low[0], b = low[half];
+                    double co = (double)cos[position[t] * half + i];
+                    double si = (double)sin[position[t] * half + i];
+                    low[0] = a * co - b * si;
+                    low[half] = b * co + a * si;
+                }
+        }
+        k->rope_apply(dev, mat_of(x, stride), cos, sin, position, rows, heads, dim, 1);
+        check_close("rope_apply", x, exact, n, 2e-7);
+        /* On a circle, turning back gives the input: the backward is the transpose. */
+        for (int64_t i = 0; i < 50 * half; i++) {
+            double angle = check_random() * 3;
+            cos[i] = cosf((float)angle);
+            sin[i] = sinf((float)angle);
+        }
+        for (size_t i = 0; i < n; i++)
+            x[i] = (float)before[i];
+        k->rope_apply(dev, mat_of(x, stride), cos, sin, position, rows, heads, dim, 1);
+        k->rope_apply(dev, mat_of(x, stride), cos, sin, position, rows, heads, dim, -1);
+        check_close("rope_apply back", x, before, n, 5e-7);
+        check_free_all();
+    }
+}
+
+/* ---- SwiGLU ---- */
+
+static double silu(double x) { return x / (1 + exp(-x)); }
+
+struct gate_case {
+    const double *ds;
+    size_t n;
+};
+
+static double gate_loss(void *arg, const double *v)
+{
+    const struct gate_case *c = arg;
+    double sum = 0;
+    for (size_t i = 0; i < c->n; i++)
+        sum += c->ds[i] * silu(v[i]) * v[c->n + i];
+    return sum;
+}
+
+static void test_swiglu(void **state)
+{
+    (void)state;
+    for (size_t r = 0; r < sizeof row_counts / sizeof *row_counts; r++) {
+        int64_t rows = row_counts[r], cols = 1 + check_below(40);
+        size_t n = (size_t)(rows * cols);
+        float *gate = check_buffer(n), *up = check_random_buffer(n), *s = check_buffer(n);
+        float *ds = check_random_buffer(n);
+        for (size_t i = 0; i < n; i++)
+            gate[i] = (float)(8 * check_random());
+        double *v = check_doubles(NULL, 2 * n), *gradient = check_doubles(NULL, 2 * n);
+        double *exact = check_doubles(NULL, n);
+        for (size_t i = 0; i < n; i++) {
+            v[i] = (double)gate[i];
+            v[n + i] = (double)up[i];
+            exact[i] = silu(v[i]) * v[n + i];
+        }
+        k->swiglu_fwd(dev, mat_of(s, cols), mat_of(gate, cols), mat_of(up, cols), rows, cols);
+        check_close("swiglu_fwd", s, exact, n, 5e-7);
+        struct gate_case c = { check_doubles(ds, n), n };
+        check_gradient(gate_loss, &c, v, 2 * n, gradient);
+        k->swiglu_bwd(dev, mat_of(ds, cols), mat_of(gate, cols), mat_of(up, cols), rows, cols);
+        check_close("swiglu_bwd s", ds, exact, n, 5e-7);
+        check_close("swiglu_bwd dgate", gate, gradient, n, 1e-6);
+        check_close("swiglu_bwd dup", up, gradient + n, n, 1e-6);
+        check_free_all();
+    }
+}
+
+static void test_swiglu_of_extremes(void **state)
+{
+    (void)state;
+    float gate[4] = { -1e30f, 1e30f, -200, 0 }, up[4] = { 1, 1, 1, 1 }, s[4];
+    k->swiglu_fwd(dev, mat_of(s, 4), mat_of(gate, 4), mat_of(up, 4), 1, 4);
+    assert_true(fabsf(s[0]) < 1e-6f && s[1] == 1e30f && fabsf(s[2]) < 1e-30f && s[3] == 0);
+    gate[0] = NAN;
+    k->swiglu_fwd(dev, mat_of(s, 4), mat_of(gate, 4), mat_of(up, 4), 1, 4);
+    assert_true(isnan(s[0]));
+}
+
+/* ---- embedding ---- */
+
+static void test_embedding(void **state)
+{
+    (void)state;
+    int64_t rows = 70, dim = 130, vocab = 11;
+    float *table = check_random_buffer((size_t)(vocab * dim)), *x = check_buffer((size_t)(rows * dim));
+    float *d = check_random_buffer((size_t)(vocab * dim));
+    int32_t *id = (int32_t *)check_buffer((size_t)rows);
+    double *sum = check_doubles(d, (size_t)(vocab * dim));
+    for (int64_t t = 0; t < rows; t++)
+        id[t] = (int32_t)check_below(vocab);
+    k->embedding_fwd(dev, mat_of(x, dim), table, WEIGHT_F32, id, rows, dim);
+    for (int64_t t = 0; t < rows; t++)
+        assert_memory_equal(x + t * dim, table + id[t] * dim, (size_t)dim * 4);
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t i = 0; i < dim; i++)
+            sum[id[t] * dim + i] += (double)x[t * dim + i];
+    k->embedding_bwd(dev, d, mat_of(x, dim), id, rows, dim);
+    check_close("embedding_bwd", d, sum, (size_t)(vocab * dim), 1e-6);
+    uint16_t *half = (uint16_t *)check_buffer(2);
+    int32_t first = 0;
+    half[0] = 0x3f80; /* bf16 1 */
+    half[1] = 0xc000; /* bf16 -2 */
+    k->embedding_fwd(dev, mat_of(x, 2), half, WEIGHT_BF16, &first, 1, 2);
+    assert_true(x[0] == 1 && x[1] == -2);
+    half[0] = 0x3c00; /* f16 1 */
+    k->embedding_fwd(dev, mat_of(x, 2), half, WEIGHT_F16, &first, 1, 1);
+    assert_true(x[0] == 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(test_rmsnorm, buffers_close),
+        cmocka_unit_test_teardown(test_rmsnorm_of_zeros_is_zero, buffers_close),
+        cmocka_unit_test_teardown(test_rope, buffers_close),
+        cmocka_unit_test_teardown(test_swiglu, buffers_close),
+        cmocka_unit_test_teardown(test_swiglu_of_extremes, buffers_close),
+        cmocka_unit_test_teardown(test_embedding, buffers_close),
+    };
+    return cmocka_run_group_tests(tests, backend_open, backend_close);
+}

@@ -1,0 +1,22 @@
+/* backend.h - the backend under test, opened with two threads (THREADS in the environment). */
+#ifndef LONGQLORA_BACKEND_H
+#define LONGQLORA_BACKEND_H
+
+#include "../../kernels/kernels.h"
+#include "check.h"
+
+extern const struct kernels *k;
+extern struct device *dev;
+
+int backend_open(void **state);
+int backend_close(void **state);
+int buffers_close(void **state); /* a test's teardown */
+/* Scratch for these sizes. */
+void backend_reserve(struct shape shape);
+
+static inline struct mat mat_of(float *at, int64_t stride)
+{
+    return (struct mat){ (struct act *)at, stride };
+}
+
+#endif

@@ -1,0 +1,269 @@
+/* The model against PyTorch's golden logits and gradients: MHA and GQA, full and S2, with and
+ * without adapters, activations kept or made again, chunks of any size. */
+#include "../../lib/llama/batch.h"
+#include "../lib/check.h"
+
+#include <math.h>
+#include <unistd.h>
+
+enum { ROWS = 41, FIRST = 24, SECOND = 17, RANK = 4 };
+static const double alpha = 6;
+static const double bound = 1e-5; /* of the tensor's largest value */
+
+static struct fail why;
+
+static void golden_path(char *path, size_t size, const char *kind, const char *file)
+{
+    snprintf(path, size, "tests/golden/llama-%s%s%s", kind, *file ? "/" : "", file);
+}
+
+static const struct stored_tensor *golden(const struct safetensors *cases, const char *format, ...)
+{
+    char name[200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    const struct stored_tensor *t = safetensors_find(cases, name);
+    if (!t) print_error("no golden tensor %s\n", name);
+    assert_non_null(t);
+    return t;
+}
+
+static void compare(const char *what, const float *got, const struct stored_tensor *t)
+{
+    size_t n = t->bytes / 4;
+    check_close(what, got, check_doubles(t->data, n), n, bound);
+}
+
+static void build_batch(struct batch *b, const struct safetensors *cases, bool s2)
+{
+    const float *ids = golden(cases, "ids")->data;
+    uint32_t tokens[ROWS], length;
+    struct attention_plan plan = { .group = s2 ? 8 : 0 };
+    for (int i = 0; i < ROWS; i++)
+        tokens[i] = (uint32_t)ids[i];
+    assert_int_equal(batch_init(b, ROWS, &why), 0);
+    for (int at = 0; at < ROWS; at += FIRST) {
+        length = at ? SECOND : FIRST;
+        struct sample s = { .ids = tokens + at, .count = length, .documents = &length,
+                            .document_count = 1 };
+        assert_int_equal(batch_add(b, &s, &plan), length - 1);
+    }
+}
+
+static void fill_adapters(struct model *m, const struct safetensors *cases)
+{
+    const struct parameters *p = model_parameters(m);
+    for (int64_t i = 0; i < p->at_count; i++) {
+        const struct trainable *t = &p->at[i];
+        const struct stored_tensor *s =
+            golden(cases, "lora_%c.%s", t->kind == TRAINED_LORA_A ? 'A' : 'B', t->tensor->name);
+        model_kernels(m)->upload(model_device(m), p->value + t->offset, s->data, s->bytes);
+    }
+}
+
+static void one_case(const char *kind, bool s2, bool lora, bool keeps, int64_t chunk)
+{
+    char path[256], prefix[32];
+    struct weights w;
+    struct safetensors cases;
+    struct model *m;
+    struct batch b;
+    golden_path(path, sizeof path, kind, "");
+    assert_int_equal(weights_open(&w, path, false, &why), 0);
+    golden_path(path, sizeof path, kind, "cases.safetensors");
+    assert_int_equal(safetensors_open(&cases, path, &why), 0);
+    snprintf(prefix, sizeof prefix, "%s.%s.", s2 ? "s2" : "full", lora ? "lora" : "plain");
+    struct model_setup setup = { .method = lora ? METHOD_LORA : METHOD_FULL, .is_training = true,
+                                 .rank = lora ? RANK : 0, .alpha = alpha, .targets = ~0u,
+                                 .keeps_activations = keeps, .positions = 32, .rows = ROWS,
+                                 .chunk = chunk, .device = "cpu", .threads = 2 };
+    assert_int_equal(model_open(&m, &setup, NULL, &w, 1, &why), 0);
+    if (lora) fill_adapters(m, &cases);
+    build_batch(&b, &cases, s2);
+    float *logits = check_buffer(ROWS * 40), *nll = check_buffer(ROWS), loss = 0;
+    float scale = 1.0f / (FIRST + SECOND - 2);
+    model_forward(m, &b, (struct dropout){ 0 });
+    assert_int_equal(model_logits(m, logits, &why), 0);
+    compare("logits", logits, golden(&cases, "%slogits", prefix));
+    assert_int_equal(model_loss(m, nll, scale, &why), 0);
+    model_backward(m);
+    for (int i = 0; i < ROWS; i++)
+        loss += nll[i] * scale;
+    compare("loss", &loss, golden(&cases, "%sloss", prefix));
+    const struct parameters *p = model_parameters(m);
+    for (int64_t i = 0; i < p->at_count; i++) {
+        const struct trainable *t = &p->at[i];
+        static const char *const kinds[] = { "", "lora_A.", "lora_B." };
+        compare(t->tensor->name, p->gradient + t->offset,
+                golden(&cases, "%sgrad.%s%s", prefix, kinds[t->kind], t->tensor->name));
+    }
+    batch_release(&b);
+    model_close(m);
+    safetensors_close(&cases);
+    weights_close(&w);
+    check_free_all();
+}
+
+static void test_against_pytorch(void **state)
+{
+    static const int64_t chunks[] = { 41, 7, 16 };
+    (void)state;
+    for (int lora = 0; lora < 2; lora++)
+        for (int s2 = 0; s2 < 2; s2++)
+            for (int keeps = 0; keeps < 2; keeps++)
+                for (int i = 0; i < 3; i++) {
+                    one_case("mha", s2, lora, keeps, chunks[i]);
+                    one_case("gqa", s2, lora, keeps, chunks[i]);
+                }
+}
+
+/* ---- laws ---- */
+
+struct opened {
+    struct weights w;
+    struct model *m;
+    struct batch b;
+};
+
+static void open_tiny(struct opened *o, bool keeps, double dropout, int threads, int64_t chunk)
+{
+    struct safetensors cases;
+    assert_int_equal(weights_open(&o->w, "tests/golden/llama-gqa", true, &why), 0);
+    assert_int_equal(safetensors_open(&cases, "tests/golden/llama-gqa/cases.safetensors", &why), 0);
+    struct model_setup setup = { .method = METHOD_LORA, .is_training = true, .rank = RANK,
+                                 .alpha = alpha, .targets = ~0u, .dropout = dropout,
+                                 .train_embedding = true, .train_norm = true,
+                                 .keeps_activations = keeps, .positions = 32, .rows = ROWS,
+                                 .chunk = chunk, .device = "cpu", .threads = threads };
+    assert_int_equal(model_open(&o->m, &setup, NULL, &o->w, 5, &why), 0);
+    const struct parameters *p = model_parameters(o->m);
+    for (int64_t i = 0; i < p->at_count; i++)
+        if (p->at[i].kind == TRAINED_LORA_B)
+            for (int64_t j = 0; j < p->at[i].rows * p->at[i].cols; j++)
+                p->value[p->at[i].offset + j] = (float)((j * 7 + i) % 5) * 0.02f;
+    build_batch(&o->b, &cases, true);
+    safetensors_close(&cases);
+}
+
+static void close_tiny(struct opened *o)
+{
+    batch_release(&o->b);
+    model_close(o->m);
+    weights_close(&o->w);
+}
+
+static void run_tiny(struct opened *o, float *nll)
+{
+    struct dropout drop = { .key = 3, .p = (float)model_setup_of(o->m)->dropout, .first_row = 100 };
+    model_forward(o->m, &o->b, drop);
+    assert_int_equal(model_loss(o->m, nll, 0.01f, &why), 0);
+    model_backward(o->m);
+}
+
+/* Threads and what is kept change no bit; neither does making masks again. */
+static void test_same_bits(void **state)
+{
+    (void)state;
+    struct opened a, b;
+    float nll[2][ROWS];
+    open_tiny(&a, true, 0.3, 1, 16);
+    open_tiny(&b, false, 0.3, 2, 16);
+    run_tiny(&a, nll[0]);
+    run_tiny(&b, nll[1]);
+    assert_memory_equal(nll[0], nll[1], sizeof nll[0]);
+    assert_memory_equal(model_parameters(a.m)->gradient, model_parameters(b.m)->gradient,
+                        (size_t)model_parameters(a.m)->count * 4);
+    close_tiny(&a);
+    close_tiny(&b);
+}
+
+static double loss_of(struct opened *o)
+{
+    float nll[ROWS];
+    double sum = 0;
+    struct dropout drop = { .key = 3, .p = (float)model_setup_of(o->m)->dropout, .first_row = 100 };
+    model_forward(o->m, &o->b, drop);
+    assert_int_equal(model_loss(o->m, nll, 0, &why), 0);
+    for (int i = 0; i < ROWS; i++)
+        sum += (double)nll[i];
+    return sum * 0.01;
+}
+
+/* With dropout, embeddings and norms: the gradient is the loss's slope along itself. */
+static void test_gradient_with_dropout_is_the_slope(void **state)
+{
+    (void)state;
+    struct opened o;
+    float nll[ROWS];
+    open_tiny(&o, false, 0.25, 2, 16);
+    run_tiny(&o, nll);
+    const struct parameters *p = model_parameters(o.m);
+    for (int64_t i = 0; i < p->at_count; i++) {
+        const struct trainable *t = &p->at[i];
+        int64_t n = t->rows * t->cols;
+        float *value = p->value + t->offset, *g = p->gradient + t->offset;
+        double norm = 0, slope;
+        float *kept = malloc((size_t)n * sizeof *kept);
+        memcpy(kept, value, (size_t)n * sizeof *kept);
+        for (int64_t j = 0; j < n; j++)
+            norm += (double)g[j] * (double)g[j];
+        norm = sqrt(norm);
+        assert_true(norm > 0);
+        double step = 2e-3, loss[2];
+        for (int side = 0; side < 2; side++) {
+            for (int64_t j = 0; j < n; j++)
+                value[j] = kept[j] + (float)((side ? step : -step) * (double)g[j] / norm);
+            loss[side] = loss_of(&o);
+        }
+        memcpy(value, kept, (size_t)n * sizeof *kept);
+        free(kept);
+        slope = (loss[1] - loss[0]) / (2 * step);
+        if (!(fabs(slope - norm) <= 0.01 * norm + 1e-4))
+            print_error("%s: slope %g, gradient %g\n", t->tensor->name, slope, norm);
+        assert_true(fabs(slope - norm) <= 0.01 * norm + 1e-4);
+    }
+    close_tiny(&o);
+}
+
+static void test_plan_is_what_is_taken(void **state)
+{
+    (void)state;
+    struct opened o;
+    struct memory_plan plan;
+    open_tiny(&o, true, 0, 1, 16);
+    assert_int_equal(model_plan(&plan, model_setup_of(o.m), NULL, &o.w, &why), 0);
+    assert_true(plan.bytes[MEMORY_MOMENTS] == 2 * plan.bytes[MEMORY_GRADIENTS]);
+    assert_true(plan.bytes[MEMORY_PARAMETERS] >= (size_t)model_parameters(o.m)->count * 4);
+    assert_true(plan.bytes[MEMORY_WEIGHTS] > 0 && memory_total(&plan) > 0);
+    for (int i = 0; i < MEMORY_COUNT; i++)
+        assert_non_null(memory_name((enum memory)i));
+    close_tiny(&o);
+}
+
+static void test_fault_is_named(void **state)
+{
+    (void)state;
+    struct opened o;
+    open_tiny(&o, true, 0, 1, 16);
+    assert_int_equal(model_find_fault(o.m, &o.b, (struct dropout){ 0 }, &why), 0);
+    model_parameters(o.m)->value[model_parameters(o.m)->at[0].offset] = NAN;
+    for (int i = 0; i < ROWS; i++)
+        o.b.id[i] = 0;
+    assert_int_equal(model_find_fault(o.m, &o.b, (struct dropout){ 0 }, &why), -1);
+    assert_string_equal(why.text, "embedding: row 0, column 0 is nan");
+    close_tiny(&o);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(test_against_pytorch, NULL),
+        cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_gradient_with_dropout_is_the_slope),
+        cmocka_unit_test(test_plan_is_what_is_taken),
+        cmocka_unit_test(test_fault_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
