@@ -1,0 +1,176 @@
+/* Numbers, threads, memory: bf16 and f16, Philox, permutations, the pool, the arena, JSON. */
+#include "../../lib/common/arena.h"
+#include "../../lib/common/bf16.h"
+#include "../../lib/common/json.h"
+#include "../../lib/common/philox.h"
+#include "../../lib/common/pool.h"
+#include "../../lib/common/rng.h"
+#include "../../lib/common/utf8.h"
+#include "../lib/check.h"
+
+#include <math.h>
+#include <stdatomic.h>
+
+static struct fail why;
+
+/* Every 16-bit value survives the way to f32 and back. */
+static void test_half_precision_round_trip(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 65536; i++) {
+        float b = bf16_to_float((bf16)i), h = f16_to_float((uint16_t)i);
+        if (!isnan(b)) assert_int_equal(bf16_from_float(b), i);
+        else assert_true(isnan(bf16_to_float(bf16_from_float(b))));
+        if (!isnan(h)) assert_int_equal(f16_from_float(h), i);
+        else assert_true(isnan(f16_to_float(f16_from_float(h))));
+    }
+}
+
+/* Rounding is to nearest even: no neighbour is nearer, and ties are even. */
+static void test_half_precision_rounding(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20000; i++) {
+        float x = ldexpf((float)check_random(), (int)check_below(40) - 26);
+        uint16_t h = f16_from_float(x);
+        double error = fabs((double)f16_to_float(h) - (double)x);
+        if ((h & 0x7fff) < 0x7bff)
+            assert_true(error <= fabs((double)f16_to_float((uint16_t)(h + 1)) - (double)x));
+        if (h & 0x7fff)
+            assert_true(error <= fabs((double)f16_to_float((uint16_t)(h - 1)) - (double)x));
+    }
+    assert_int_equal(f16_from_float(2049.0f), f16_from_float(2048.0f));
+    assert_int_equal(f16_from_float(2051.0f), f16_from_float(2052.0f));
+    assert_int_equal(f16_from_float(65520.0f), 0x7c00);
+    assert_int_equal(f16_from_float(65519.0f), 0x7bff);
+    assert_int_equal(bf16_from_float(bits_float(0x3f808000)), 0x3f80);
+    assert_int_equal(bf16_from_float(bits_float(0x3f818000)), 0x3f82);
+}
+
+/* The known answers of Random123's test vectors (philox4x32_10). */
+static void test_philox_known_answers(void **state)
+{
+    (void)state;
+    struct philox zero = philox(0, 0, 0), ones = philox(~0ull, ~0ull, ~0ull);
+    static const uint32_t expected_zero[4] = { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 };
+    static const uint32_t expected_ones[4] = { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd };
+    assert_memory_equal(zero.word, expected_zero, sizeof expected_zero);
+    assert_memory_equal(ones.word, expected_ones, sizeof expected_ones);
+}
+
+static void test_draws(void **state)
+{
+    (void)state;
+    double sum = 0, squares = 0, mean = 0;
+    enum { N = 20000 };
+    for (int i = 0; i < N; i++) {
+        double u = (double)rng_uniform(1, 2, (uint64_t)i), z = (double)rng_normal(1, 3, (uint64_t)i);
+        assert_true(u >= 0 && u < 1);
+        mean += u / N;
+        sum += z / N;
+        squares += z * z / N;
+    }
+    assert_true(fabs(mean - 0.5) < 0.01 && fabs(sum) < 0.03 && fabs(squares - 1) < 0.04);
+    assert_true(rng_key(1, "a") != rng_key(1, "b") && rng_key(1, "a") != rng_key(2, "a"));
+    uint64_t order[1000], again[1000];
+    bool seen[1000] = { false };
+    rng_permutation(7, order, 1000);
+    rng_permutation(7, again, 1000);
+    assert_memory_equal(order, again, sizeof order);
+    for (int i = 0; i < 1000; i++) {
+        assert_false(seen[order[i]]);
+        seen[order[i]] = true;
+    }
+}
+
+static atomic_int runs[1000];
+static void count_task(void *arg, int64_t task, int worker)
+{
+    assert_true(worker >= 0 && worker < *(int *)arg);
+    atomic_fetch_add(&runs[task], 1);
+}
+
+static void test_pool_runs_each_task_once(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 4; threads++) {
+        struct pool *pool;
+        assert_int_equal(pool_open(&pool, threads, &why), 0);
+        assert_int_equal(pool_threads(pool), threads);
+        for (int tasks = 0; tasks < 200; tasks++) {
+            memset(runs, 0, sizeof runs);
+            pool_run(pool, tasks, count_task, &threads);
+            for (int i = 0; i < 1000; i++)
+                assert_int_equal(atomic_load(&runs[i]), i < tasks);
+        }
+        pool_close(pool);
+    }
+    pool_close(NULL);
+}
+
+static void test_arena(void **state)
+{
+    (void)state;
+    struct arena a;
+    assert_int_equal(arena_reserve(&a, arena_rounded(10) + arena_rounded(100), &why), 0);
+    char *x = arena_take(&a, 10), *y = arena_take(&a, 100);
+    assert_true(((uintptr_t)x | (uintptr_t)y) % 64 == 0 && y - x == 64 && y[99] == 0);
+    arena_release(&a);
+    assert_int_equal(arena_reserve(&a, (size_t)1 << 62, &why), -1);
+    assert_non_null(strstr(why.text, "out of memory"));
+}
+
+static void test_json_is_strict(void **state)
+{
+    (void)state;
+    static const char *const bad[] = { "{\"a\":1,\"a\":2}", "{\"a\":}", "[1,2", "", "{\"a\":\"\xff\"}" };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_null(json_read_text(bad[i], strlen(bad[i]), "x.json", &why));
+        assert_int_equal(why.status, STATUS_INPUT);
+        assert_memory_equal(why.text, "x.json: line ", 13);
+    }
+    json_t *j = json_read_text("{\"n\":3,\"r\":0.5,\"f\":true,\"z\":null}", 33, "x", &why);
+    int64_t n = 9;
+    double r = 9;
+    bool f = false;
+    assert_int_equal(json_get_count(j, "n", 3, &n, &why), 0);
+    assert_int_equal(json_get_count(j, "n", 2, &n, &why), -1);
+    assert_int_equal(json_get_count(j, "r", 2, &n, &why), -1);
+    assert_int_equal(json_get_real(j, "r", &r, &why) | json_get_real(j, "z", &r, &why), 0);
+    assert_int_equal(json_get_real(j, "f", &r, &why), -1);
+    assert_int_equal(json_get_flag(j, "f", &f, &why) | json_get_flag(j, "absent", &f, &why), 0);
+    assert_int_equal(json_get_flag(j, "n", &f, &why), -1);
+    assert_true(n == 3 && r == 0.5 && f);
+    json_decref(j);
+    assert_null(json_read_file("/nonexistent/x.json", &why));
+}
+
+static void test_utf8(void **state)
+{
+    (void)state;
+    char text[4];
+    for (uint32_t c = 1; c < 0x110000; c += 1 + c / 50) {
+        size_t n = utf8_encode(c, text);
+        bool is_surrogate = c >= 0xd800 && c < 0xe000;
+        assert_int_equal(utf8_valid((unsigned char *)text, n), is_surrogate ? 0 : n);
+        assert_int_equal(utf8_valid((unsigned char *)text, n - 1), 0);
+    }
+    static const char *const bad[] = { "\xc0\x80", "\xe0\x80\x80", "\xf8\x88\x80\x80", "\x80", "\xf4\x90\x80\x80" };
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(utf8_valid((const unsigned char *)bad[i], strlen(bad[i])), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_half_precision_round_trip),
+        cmocka_unit_test(test_half_precision_rounding),
+        cmocka_unit_test(test_philox_known_answers),
+        cmocka_unit_test(test_draws),
+        cmocka_unit_test(test_pool_runs_each_task_once),
+        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_json_is_strict),
+        cmocka_unit_test(test_utf8),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

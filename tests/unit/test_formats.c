@@ -1,0 +1,342 @@
+/* Foreign formats: safetensors (hostile ones too), config.json and its rope, model
+ * directories, adapters. */
+#include "../../lib/common/output.h"
+#include "../../lib/llama/adapter.h"
+#include "../../lib/llama/checkpoint.h"
+#include "../../lib/llama/directory.h"
+#include "../lib/check.h"
+
+#include <math.h>
+#include <unistd.h>
+
+static struct fail why;
+static char directory[] = "/tmp/longqlora-test-XXXXXX";
+static char path[64];
+
+static int open_directory(void **state)
+{
+    (void)state;
+    snprintf(path, sizeof path, "%s/file", mkdtemp(directory) ? directory : "/nonexistent");
+    return 0;
+}
+
+static int close_directory(void **state)
+{
+    (void)state;
+    return checkpoint_remove(directory, &why);
+}
+
+static void store(const char *header, size_t length, size_t data)
+{
+    FILE *f = fopen(path, "wb");
+    for (int i = 0; i < 8; i++)
+        fputc((int)(length >> (8 * i) & 255), f);
+    fputs(header, f);
+    for (size_t i = 0; i < data; i++)
+        fputc(0, f);
+    fclose(f);
+}
+
+static void refused(const char *header, size_t data, const char *reason)
+{
+    struct safetensors s;
+    store(header, strlen(header), data);
+    assert_int_equal(safetensors_open(&s, path, &why), -1);
+    if (!strstr(why.text, reason)) print_error("'%s' lacks '%s'\n", why.text, reason);
+    assert_non_null(strstr(why.text, reason));
+    assert_int_equal(why.status, STATUS_INPUT);
+}
+
+static void test_hostile_safetensors(void **state)
+{
+    (void)state;
+    struct safetensors s;
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 4, "truncated");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "need 8");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "leaves a gap");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 8, "belong to no tensor");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\","
+            "\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "overlaps");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[4194305,4194305,211106198978564],"
+            "\"data_offsets\":[0,4]}}", 4, "overflows");
+    refused("{\"a\":{\"dtype\":\"F4\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype F4");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "not a count");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "data at 4 to 0");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "data_offsets");
+    refused("{\"a\":1,\"a\":2}", 4, "duplicate");
+    refused("[1]", 0, "not an object");
+    refused("{\"a\":", 0, "header: line 1");
+    store("{}", (size_t)-1, 0);
+    assert_int_equal(safetensors_open(&s, path, &why), -1);
+    assert_non_null(strstr(why.text, "at most 104857600"));
+    store("{}", 1000, 0);
+    assert_int_equal(safetensors_open(&s, path, &why), -1);
+    assert_non_null(strstr(why.text, "header promises 1000 bytes, the file has 2"));
+    FILE *f = fopen(path, "wb");
+    fclose(f);
+    assert_int_equal(safetensors_open(&s, path, &why), -1);
+    assert_int_equal(safetensors_open(&s, "/nonexistent/x", &why), -1);
+    assert_int_equal(why.status, STATUS_FAILED);
+}
+
+static void test_safetensors_round_trip(void **state)
+{
+    (void)state;
+    const struct tensor_header headers[] = { { "x", DTYPE_F32, 2, { 2, 3 } },
+                                             { "y", DTYPE_BF16, 1, { 5 } },
+                                             { "z", DTYPE_U8, 1, { 3 } } };
+    unsigned char data[24 + 10 + 3];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (unsigned char)i;
+    struct safetensors_writer *w;
+    struct safetensors s;
+    assert_int_equal(safetensors_create(&w, path, headers, 3, &why), 0);
+    assert_int_equal(safetensors_put(w, data, 30, &why), 0);
+    assert_int_equal(safetensors_put(w, data + 30, 7, &why), 0);
+    assert_int_equal(safetensors_finish(w, &why), 0);
+    assert_int_equal(safetensors_open(&s, path, &why), 0);
+    assert_int_equal(s.count, 3);
+    const struct stored_tensor *y = safetensors_find(&s, "y");
+    assert_true(y && y->dtype == DTYPE_BF16 && y->dims == 1 && y->shape[0] == 5 && y->bytes == 10);
+    assert_memory_equal(y->data, data + 24, 10);
+    assert_true(((uintptr_t)s.at[0].data & 7) == 0);
+    assert_null(safetensors_find(&s, "nothing"));
+    safetensors_close(&s);
+}
+
+/* ---- config.json ---- */
+
+#define SIZES                                                                                      \
+    "\"vocab_size\":32000,\"hidden_size\":4096,\"intermediate_size\":11008,"                       \
+    "\"num_hidden_layers\":32,\"num_attention_heads\":32,\"max_position_embeddings\":4096"
+
+static void config_refused(const char *more, const char *reason)
+{
+    struct config c;
+    char text[1024];
+    snprintf(text, sizeof text, "{" SIZES "%s}", more);
+    assert_int_equal(config_parse(&c, text, "c", &why), -1);
+    if (!strstr(why.text, reason)) print_error("'%s' lacks '%s'\n", why.text, reason);
+    assert_non_null(strstr(why.text, reason));
+}
+
+static void test_config(void **state)
+{
+    (void)state;
+    struct config c, copy;
+    char text[200];
+    assert_int_equal(config_parse(&c, "{" SIZES "}", "c", &why), 0);
+    assert_true(c.kv_heads == 32 && c.head_dim == 128 && c.theta == 10000 && !c.is_tied);
+    assert_true(tensors_parameters(&c) == 6738415616);
+    assert_int_equal(config_context(&c), 4096);
+    config_extend(&c, 8192);
+    assert_true(c.rope == ROPE_LINEAR && c.factor == 2 && config_context(&c) == 8192);
+    config_describe_rope(&c, text, sizeof text);
+    assert_string_equal(text, "linear 2 (4096 → 8192), theta 10000");
+    config_extend(&c, 6000);
+    assert_true(c.factor == 2);
+    /* 4k → 8k → 16k is 4k → 16k, also by way of the file; 12 000 takes the next whole. */
+    json_t *json = config_to_json(&c, false);
+    char *dumped = json_dumps(json, 0);
+    assert_int_equal(config_parse(&copy, dumped, "c", &why), 0);
+    assert_true(copy.factor == 2 && copy.original_position == 4096 && copy.max_position == 4096);
+    const json_t *scaling = json_object_get(json, "rope_scaling");
+    assert_int_equal(json_object_size(scaling), 2);
+    config_extend(&copy, 16384);
+    assert_true(copy.factor == 4);
+    config_extend(&copy, 12000);
+    assert_true(copy.factor == 4);
+    config_release(&copy);
+    free(dumped);
+    json_decref(json);
+    json = config_to_json(&c, true);
+    assert_int_equal(json_object_size(json_object_get(json, "rope_scaling")), 3);
+    json_decref(json);
+    assert_int_equal(config_set_rope(&c, "linear:2.5", &why), 0);
+    assert_true(c.factor == 2.5);
+    assert_int_equal(config_set_rope(&c, "none", &why), 0);
+    assert_true(c.rope == ROPE_DEFAULT);
+    static const char *const bad[] = { "linear:0.5", "linear:x", "linear:2x", "yarn:2", "linear:nan" };
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(config_set_rope(&c, bad[i], &why), -1);
+    config_release(&c);
+}
+
+static void test_what_is_not_computed_is_refused(void **state)
+{
+    (void)state;
+    config_refused(",\"attention_bias\":true", "attention_bias");
+    config_refused(",\"mlp_bias\":true", "mlp_bias");
+    config_refused(",\"hidden_act\":\"gelu\"", "hidden_act 'gelu'");
+    config_refused(",\"sliding_window\":1024", "sliding_window 1024");
+    config_refused(",\"model_type\":\"gpt2\"", "model_type 'gpt2'");
+    config_refused(",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}", "type 'yarn'");
+    config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}", "factor 0.5");
+    config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"rope_type\":\"dynamic\"}", "differ");
+    config_refused(",\"rope_scaling\":{\"factor\":2}", "no type");
+    config_refused(",\"num_key_value_heads\":5", "32 attention heads for 5");
+    config_refused(",\"head_dim\":127", "not even");
+    config_refused(",\"num_key_value_heads\":-1", "is -1");
+    struct config c;
+    assert_int_equal(config_parse(&c, "{}", "c", &why), -1);
+    assert_int_equal(config_read(&c, "/nonexistent", &why), -1);
+}
+
+/* Angles: f32 frequencies, the position divided by the factor. */
+static void test_rope_tables(void **state)
+{
+    (void)state;
+    struct config c;
+    float cos_got[5 * 64], sin_got[5 * 64];
+    assert_int_equal(config_parse(&c, "{" SIZES "}", "c", &why), 0);
+    assert_int_equal(config_set_rope(&c, "linear:4", &why), 0);
+    config_rope_tables(&c, 5, cos_got, sin_got);
+    for (int t = 0; t < 5; t++)
+        for (int i = 0; i < 64; i++) {
+            double angle = t / 4.0 * pow(10000, -2.0 * i / 128);
+            assert_true(fabs((double)cos_got[t * 64 + i] - cos(angle)) < 1e-6);
+            assert_true(fabs((double)sin_got[t * 64 + i] - sin(angle)) < 1e-6);
+        }
+    config_release(&c);
+}
+
+/* ---- directories ---- */
+
+static int produce_stored(void *arg, int64_t index, struct safetensors_writer *w, struct fail *f)
+{
+    struct weights *from = arg;
+    return safetensors_put(w, from->at[index].data,
+                           (size_t)(from->table[index].rows * from->table[index].cols) * 4, f);
+}
+
+static void test_directory_in_shards(void **state)
+{
+    (void)state;
+    struct weights w, back;
+    char sub[80], file[120];
+    enum dtype dtypes[64] = { DTYPE_F32 };
+    assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
+    snprintf(sub, sizeof sub, "%s/shards", directory);
+    struct directory_job job = { .config = &w.config, .table = w.table, .count = w.count,
+                                 .dtypes = dtypes, .produce = produce_stored, .arg = &w,
+                                 .copy_from = "tests/golden/llama-gqa", .max_shard_bytes = 5000 };
+    assert_int_equal(directory_write(sub, &job, &why), 0);
+    assert_int_equal(weights_open(&back, sub, true, &why), 0);
+    assert_true(back.file_count > 3);
+    assert_string_equal(back.base, w.base);
+    weights_close(&back);
+    /* A missing shard, and an index that points outside. */
+    snprintf(file, sizeof file, "%s/model-00002-of-%05zu.safetensors", sub, (size_t)5);
+    snprintf(file, sizeof file, "%s/model.safetensors.index.json", sub);
+    assert_int_equal(output_text(file, "{\"weight_map\":{\"a\":\"../evil\"}}", &why), 0);
+    assert_int_equal(weights_open(&back, sub, true, &why), -1);
+    assert_non_null(strstr(why.text, "not the name of a shard"));
+    assert_int_equal(output_text(file, "{\"weight_map\":{\"a\":\"gone.safetensors\"}}", &why), 0);
+    assert_int_equal(weights_open(&back, sub, true, &why), -1);
+    assert_non_null(strstr(why.text, "gone.safetensors: No such file"));
+    unlink(file);
+    assert_int_equal(weights_open(&back, sub, true, &why), -1);
+    assert_non_null(strstr(why.text, "neither model.safetensors nor"));
+    weights_close(&w);
+    assert_int_equal(checkpoint_remove(sub, &why), 0);
+}
+
+static void test_tensor_table(void **state)
+{
+    (void)state;
+    struct config c;
+    struct tensor *list;
+    assert_int_equal(config_read(&c, "tests/golden/llama-gqa", &why), 0);
+    int64_t n = tensors_list(&c, &list, &why), sum = 0;
+    assert_int_equal(n, 2 * 9 + 3);
+    for (int64_t i = 0; i < n; i++)
+        sum += list[i].rows * list[i].cols;
+    assert_int_equal(sum, tensors_parameters(&c));
+    assert_string_equal(list[2].name, "model.layers.0.self_attn.q_proj.weight");
+    assert_string_equal(part_module(PART_DOWN), "down_proj");
+    assert_null(part_module(PART_HEAD));
+    assert_int_equal(part_by_module("up_proj"), PART_UP);
+    assert_int_equal(part_by_module("lm_head"), -1);
+    free(list);
+    config_release(&c);
+}
+
+/* ---- adapters ---- */
+
+static void test_adapter_round_trip(void **state)
+{
+    (void)state;
+    struct weights w;
+    struct model *m, *n;
+    struct adapter a;
+    char sub[80], file[120];
+    assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
+    snprintf(sub, sizeof sub, "%s/adapter", directory);
+    assert_int_equal(output_directory(sub, &why), 0);
+    struct model_setup setup = { .method = METHOD_LORA, .is_training = true, .rank = 3, .alpha = 6,
+                                 .dropout = 0.1, .targets = 1u << PART_Q | 1u << PART_DOWN,
+                                 .train_embedding = true, .train_norm = true, .positions = 8,
+                                 .rows = 8, .chunk = 8, .device = "cpu", .threads = 1 };
+    assert_int_equal(model_open(&m, &setup, NULL, &w, 3, &why), 0);
+    struct adapter_origin origin = { .base_name = "x", .base = w.base, .tokenizer = "",
+                                     .quantization = "none" };
+    assert_int_equal(adapter_save(m, &origin, sub, &why), 0);
+    assert_int_equal(adapter_open(&a, sub, &why), 0);
+    assert_true(a.rank == 3 && a.alpha == 6 && a.dropout == 0.1 && a.has_embedding && a.has_norm);
+    assert_true(a.targets == setup.targets && a.knows_base && a.has_rope && a.factor == 2);
+    assert_int_equal(adapter_check_base(&a, &w, &why), 0);
+    setup.method = METHOD_FROZEN;
+    setup.is_training = false;
+    setup.rank = 0;
+    setup.targets = 0;
+    adapter_set_up(&a, &setup);
+    assert_int_equal(model_open(&n, &setup, NULL, &w, 4, &why), 0);
+    assert_int_equal(adapter_load(&a, n, &why), 0);
+    assert_int_equal(model_parameters(m)->count, model_parameters(n)->count);
+    assert_memory_equal(model_parameters(m)->value, model_parameters(n)->value,
+                        (size_t)model_parameters(m)->count * 4);
+    /* Another base, another original context, a missing tensor. */
+    w.base[0] ^= 1;
+    assert_int_equal(adapter_check_base(&a, &w, &why), -1);
+    assert_non_null(strstr(why.text, "adapter was trained on base"));
+    struct config c = w.config;
+    c.original_position = 99;
+    assert_int_equal(adapter_set_rope(&a, &c, &why), -1);
+    a.targets |= 1u << PART_UP;
+    assert_int_equal(adapter_check_tensors(&a, &w.config, &why), -1);
+    assert_non_null(strstr(why.text, "no tensor base_model.model.model.layers.0.mlp.up_proj.lora_A"));
+    a.targets = 1u << PART_Q;
+    assert_int_equal(adapter_check_tensors(&a, &w.config, &why), -1);
+    adapter_close(&a);
+    snprintf(file, sizeof file, "%s/adapter_config.json", sub);
+    static const char *const bad[] = {
+        "{\"peft_type\":\"IA3\"}", "{\"peft_type\":\"LORA\",\"target_modules\":[\"q_proj\"]}",
+        "{\"peft_type\":\"LORA\",\"r\":4,\"target_modules\":[\"lm_head\"]}",
+        "{\"peft_type\":\"LORA\",\"r\":4,\"target_modules\":[]}",
+        "{\"peft_type\":\"LORA\",\"r\":4,\"use_dora\":true,\"target_modules\":[\"q_proj\"]}",
+        "{\"peft_type\":\"LORA\",\"r\":4,\"bias\":\"all\",\"target_modules\":[\"q_proj\"]}", "[]" };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(output_text(file, bad[i], &why), 0);
+        assert_int_equal(adapter_open(&a, sub, &why), -1);
+        assert_non_null(strstr(why.text, "adapter_config.json: "));
+    }
+    model_close(m);
+    model_close(n);
+    weights_close(&w);
+    assert_int_equal(checkpoint_remove(sub, &why), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hostile_safetensors),
+        cmocka_unit_test(test_safetensors_round_trip),
+        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_what_is_not_computed_is_refused),
+        cmocka_unit_test(test_rope_tables),
+        cmocka_unit_test(test_directory_in_shards),
+        cmocka_unit_test(test_tensor_table),
+        cmocka_unit_test(test_adapter_round_trip),
+    };
+    return cmocka_run_group_tests(tests, open_directory, close_directory);
+}

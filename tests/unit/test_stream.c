@@ -1,0 +1,521 @@
+/* The container: round trips, cuts, changed bytes, hostile lengths, concatenation, indexes. */
+#include "../../lib/common/output.h"
+#include "../../lib/common/record_tokens.h"
+#include "../../lib/common/stream_check.h"
+#include "../../lib/llama/checkpoint.h"
+#include "../lib/check.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <zstd.h>
+
+static struct fail why;
+static char directory[] = "/tmp/longqlora-test-XXXXXX";
+static char path[64], other[64];
+
+static int open_directory(void **state)
+{
+    (void)state;
+    if (!mkdtemp(directory)) return -1;
+    snprintf(path, sizeof path, "%s/a", directory);
+    snprintf(other, sizeof other, "%s/b", directory);
+    return 0;
+}
+
+static int close_directory(void **state)
+{
+    (void)state;
+    return checkpoint_remove(directory, &why);
+}
+
+/* ---- small streams of each kind ---- */
+
+struct bytes {
+    unsigned char *at;
+    size_t count;
+};
+
+static struct bytes load(const char *name)
+{
+    struct bytes b = { 0 };
+    FILE *f = fopen(name, "rb");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    b.count = (size_t)ftell(f);
+    rewind(f);
+    b.at = malloc(b.count + 1);
+    assert_int_equal(fread(b.at, 1, b.count, f), b.count);
+    fclose(f);
+    return b;
+}
+
+static void store(const char *name, const unsigned char *at, size_t count)
+{
+    FILE *f = fopen(name, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(at, 1, count, f), count);
+    assert_int_equal(fclose(f), 0);
+}
+
+static const char filler[] = "the records of this stream are long enough to fill more than one frame";
+
+/* records of about `size` bytes each, of any kind */
+static void write_stream(const char *name, enum stream_kind kind, int records, size_t size)
+{
+    struct writer *w;
+    struct fields own, none;
+    char *data = malloc(size + 1);
+    fields_init(&own);
+    fields_init(&none);
+    fields_text(&own, "x-field", "same");
+    assert_int_equal(writer_open(&w, name, kind, "test", &own, &none, &why), 0);
+    for (int i = 0; i < records; i++) {
+        struct fields r;
+        fields_init(&r);
+        for (size_t j = 0; j < size; j++)
+            data[j] = filler[(j * 7 + (size_t)i) % sizeof filler];
+        fields_count(&r, "number", (uint64_t)i);
+        fields_bin(&r, "data", data, size);
+        assert_int_equal(writer_add(w, &r, &why), 0);
+    }
+    writer_parent(w, "test", "0123");
+    assert_int_equal(writer_close(w, &why), 0);
+    fields_release(&own);
+    free(data);
+}
+
+/* Reads all of it: the number of records, or -1. sum: over all bytes of all records. */
+static int read_stream(const char *name, enum stream_kind kind, uint64_t *sum)
+{
+    struct reader *r;
+    msgpack_object o;
+    int records = 0, got;
+    *sum = 0;
+    if (reader_open(&r, name, kind, &why)) return -1;
+    while ((got = reader_next(r, &o, &why)) > 0) {
+        const void *data;
+        size_t bytes;
+        uint64_t number;
+        if (field_bin(&o, "data", &data, &bytes, &why) ||
+            field_count(&o, "number", UINT64_MAX, &number, &why)) {
+            got = -1;
+            break;
+        }
+        for (size_t i = 0; i < bytes; i++)
+            *sum = *sum * 31 + ((const unsigned char *)data)[i];
+        *sum = *sum * 31 + number;
+        records++;
+    }
+    reader_close(r);
+    return got < 0 ? -1 : records;
+}
+
+/* The same through a pipe, whose writer dies after `count` bytes. */
+static int read_pipe(const unsigned char *at, size_t count, enum stream_kind kind, uint64_t *sum)
+{
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (!child) {
+        signal(SIGPIPE, SIG_IGN);
+        close(ends[0]);
+        for (size_t done = 0; done < count;) {
+            ssize_t n = write(ends[1], at + done, count - done);
+            if (n <= 0) break;
+            done += (size_t)n;
+        }
+        _exit(0);
+    }
+    close(ends[1]);
+    int kept = dup(0);
+    dup2(ends[0], 0);
+    close(ends[0]);
+    int records = read_stream("-", kind, sum);
+    dup2(kept, 0);
+    close(kept);
+    waitpid(child, NULL, 0);
+    return records;
+}
+
+/* ---- tests ---- */
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    uint64_t sum, again;
+    for (int kind = STREAM_TOKENS; kind <= STREAM_STATE; kind++) {
+        write_stream(path, (enum stream_kind)kind, 40, 100000);
+        assert_int_equal(read_stream(path, (enum stream_kind)kind, &sum), 40);
+        struct bytes b = load(path);
+        assert_int_equal(read_pipe(b.at, b.count, (enum stream_kind)kind, &again), 40);
+        assert_int_equal(sum, again);
+        free(b.at);
+    }
+    write_stream(path, STREAM_TOKENS, 0, 0);
+    assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), 0);
+}
+
+static size_t table_bytes(const struct bytes *b)
+{
+    const unsigned char *foot = b->at + b->count - 9;
+    return 8 + 8 * (size_t)(foot[0] | foot[1] << 8) + 9;
+}
+
+static void test_cut_anywhere_is_refused(void **state)
+{
+    (void)state;
+    uint64_t sum;
+    for (int kind = STREAM_TOKENS; kind <= STREAM_STATE; kind++) {
+        write_stream(path, (enum stream_kind)kind, 5, 700);
+        struct bytes b = load(path);
+        size_t whole = b.count - table_bytes(&b);
+        for (size_t cut = 0; cut < b.count; cut += 97) {
+            if (cut == whole) continue; /* all but the table, which may be absent */
+            store(other, b.at, cut);
+            assert_int_equal(read_stream(other, (enum stream_kind)kind, &sum), -1);
+            assert_int_equal(why.status, STATUS_INPUT);
+            assert_non_null(strstr(why.text, other));
+            assert_int_equal(read_pipe(b.at, cut, (enum stream_kind)kind, &sum), -1);
+            assert_int_equal(why.status, STATUS_INPUT);
+        }
+        assert_int_equal(read_pipe(b.at, whole, (enum stream_kind)kind, &sum), 5);
+        free(b.at);
+    }
+}
+
+static void test_changed_byte_is_refused_or_harmless(void **state)
+{
+    (void)state;
+    uint64_t sum, got;
+    int harmless = 0;
+    for (int kind = STREAM_TOKENS; kind <= STREAM_STATE; kind++) {
+        write_stream(path, (enum stream_kind)kind, 5, 300);
+        assert_int_equal(read_stream(path, (enum stream_kind)kind, &sum), 5);
+        struct bytes b = load(path);
+        for (size_t at = 0; at < b.count; at += kind == STREAM_TOKENS ? 1 : 97) {
+            unsigned char before = b.at[at];
+            b.at[at] ^= (unsigned char)(1 + check_below(255));
+            store(other, b.at, b.count);
+            int records = read_stream(other, (enum stream_kind)kind, &got);
+            if (records >= 0) {
+                assert_int_equal(records, 5);
+                assert_int_equal(got, sum);
+                harmless++;
+            }
+            b.at[at] = before;
+        }
+        free(b.at);
+    }
+    printf("# %d changed bytes carried no meaning\n", harmless);
+}
+
+static void test_wrong_kind_and_version(void **state)
+{
+    (void)state;
+    uint64_t sum;
+    write_stream(path, STREAM_TOKENS, 1, 10);
+    assert_int_equal(read_stream(path, STREAM_SAMPLES, &sum), -1);
+    assert_non_null(strstr(why.text, "a stream of tokens, samples are needed here"));
+    assert_int_equal(why.status, STATUS_INPUT);
+    store(other, (const unsigned char *)"hello, this is no stream", 24);
+    assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), -1);
+    assert_non_null(strstr(why.text, "not a zstd frame"));
+    store(other, (const unsigned char *)"", 0);
+    assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), -1);
+    assert_non_null(strstr(why.text, "empty"));
+    assert_int_equal(read_stream("/nonexistent/x", STREAM_TOKENS, &sum), -1);
+    assert_int_equal(why.status, STATUS_FAILED);
+}
+
+/* A stream made of given msgpack bytes, in one frame. */
+static void store_objects(const char *name, const void *objects, size_t bytes)
+{
+    size_t room = ZSTD_compressBound(bytes);
+    unsigned char *packed = malloc(room);
+    ZSTD_CCtx *c = ZSTD_createCCtx();
+    ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
+    size_t n = ZSTD_compress2(c, packed, room, objects, bytes);
+    assert_false(ZSTD_isError(n));
+    ZSTD_freeCCtx(c);
+    store(name, packed, n);
+    free(packed);
+}
+
+static void test_versions_and_roles(void **state)
+{
+    (void)state;
+    uint64_t sum;
+    static const char version2[] = "\x82\xa9longqlora\x02\xa4kind\xa6tokens";
+    store_objects(path, version2, sizeof version2 - 1);
+    assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
+    assert_non_null(strstr(why.text, "format version 2, this program reads 1"));
+    static const char no_header[] = "\x81\xa6number\x01";
+    store_objects(path, no_header, sizeof no_header - 1);
+    assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
+    assert_non_null(strstr(why.text, "does not begin with a stream's header"));
+    static const char no_end[] = "\x82\xa9longqlora\x01\xa4kind\xa6tokens";
+    store_objects(path, no_end, sizeof no_end - 1);
+    assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
+    assert_non_null(strstr(why.text, "without its end record"));
+    /* An array that claims 2^32 − 1 elements, a text of 4 GiB, nesting beyond the limit. */
+    static const char huge_array[] = "\x82\xa9longqlora\x01\xa4kind\xdd\xff\xff\xff\xff";
+    store_objects(path, huge_array, sizeof huge_array - 1);
+    assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
+    assert_non_null(strstr(why.text, "not a msgpack object"));
+    static const char huge_text[] = "\x81\xdb\xff\xff\xff\xff" "abc";
+    store_objects(path, huge_text, sizeof huge_text - 1);
+    assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
+    unsigned char deep[64];
+    memset(deep, 0x91, sizeof deep);
+    store_objects(path, deep, sizeof deep);
+    assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
+    assert_int_equal(stream_object_length((const unsigned char *)"\xc1", 1, 4), 0);
+}
+
+/* A frame that declares more than the limit is refused before memory is asked for. */
+static void test_oversize_frame(void **state)
+{
+    (void)state;
+    uint64_t sum;
+    unsigned char head[32] = { 0x28, 0xb5, 0x2f, 0xfd, 0xe4 };
+    head[5 + 5] = 1; /* 2^40 bytes */
+    store(path, head, sizeof head);
+    assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
+    assert_non_null(strstr(why.text, "frame of 1099511627776 bytes, at most 268435456"));
+    head[4] = 0xe0; /* no checksum */
+    store(path, head, sizeof head);
+    assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
+    assert_non_null(strstr(why.text, "without a checksum"));
+}
+
+static void concatenate(const struct bytes *a, const struct bytes *b)
+{
+    unsigned char *both = malloc(a->count + b->count);
+    memcpy(both, a->at, a->count);
+    memcpy(both + a->count, b->at, b->count);
+    store(other, both, a->count + b->count);
+    free(both);
+}
+
+static void test_concatenated(void **state)
+{
+    (void)state;
+    uint64_t sum;
+    write_stream(path, STREAM_TOKENS, 30, 100000);
+    struct bytes a = load(path);
+    write_stream(path, STREAM_TOKENS, 7, 10);
+    struct bytes b = load(path);
+    concatenate(&a, &b);
+    assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), 37);
+    /* Its index cannot use the second one's table, and needs none. */
+    struct reader *r;
+    msgpack_object o;
+    assert_int_equal(reader_open(&r, other, STREAM_TOKENS, &why), 0);
+    assert_int_equal(reader_index(r, &why), 0);
+    assert_int_equal(reader_records(r), 37);
+    for (int i = 36; i >= 0; i--) {
+        uint64_t number;
+        assert_int_equal(reader_at(r, (uint64_t)i, &o, &why), 0);
+        assert_int_equal(field_count(&o, "number", UINT64_MAX, &number, &why), 0);
+        assert_int_equal(number, i < 30 ? i : i - 30);
+    }
+    reader_close(r);
+    /* Cut inside the second, or of another kind, it is refused. */
+    b.count -= 100;
+    concatenate(&a, &b);
+    assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), -1);
+    free(b.at);
+    write_stream(path, STREAM_SAMPLES, 7, 10);
+    b = load(path);
+    concatenate(&a, &b);
+    assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), -1);
+    free(a.at);
+    free(b.at);
+}
+
+static void test_index(void **state)
+{
+    (void)state;
+    static const int counts[] = { 0, 1, 40 };
+    for (size_t c = 0; c < 3; c++)
+        for (int with_table = 0; with_table < 2; with_table++) {
+            write_stream(path, STREAM_SAMPLES, counts[c], 100000);
+            struct bytes b = load(path);
+            store(other, b.at, with_table ? b.count : b.count - table_bytes(&b));
+            free(b.at);
+            struct reader *r;
+            msgpack_object o;
+            assert_int_equal(reader_open(&r, other, STREAM_SAMPLES, &why), 0);
+            assert_int_equal(reader_index(r, &why), 0);
+            assert_int_equal(reader_records(r), counts[c]);
+            assert_int_equal(strlen(reader_digest(r)), 32);
+            for (int i = 0; i < 60 && counts[c]; i++) {
+                uint64_t number, wanted = (uint64_t)check_below(counts[c]);
+                assert_int_equal(reader_at(r, wanted, &o, &why), 0);
+                assert_int_equal(field_count(&o, "number", UINT64_MAX, &number, &why), 0);
+                assert_int_equal(number, wanted);
+            }
+            reader_close(r);
+        }
+}
+
+static void test_index_of_a_pipe_is_refused(void **state)
+{
+    (void)state;
+    struct reader *r;
+    write_stream(path, STREAM_SAMPLES, 3, 10);
+    char command[128];
+    snprintf(command, sizeof command, "cat %s", path);
+    FILE *f = popen(command, "r");
+    int kept = dup(0);
+    dup2(fileno(f), 0);
+    assert_int_equal(reader_open(&r, "-", STREAM_SAMPLES, &why), 0);
+    assert_int_equal(reader_index(r, &why), -1);
+    assert_non_null(strstr(why.text, "not a regular file"));
+    reader_close(r);
+    dup2(kept, 0);
+    close(kept);
+    pclose(f);
+}
+
+/* ---- tokens and samples ---- */
+
+static void test_tokens(void **state)
+{
+    (void)state;
+    for (uint64_t vocab = 1000; vocab <= 100000; vocab *= 100) {
+        struct token_info info = { .vocab_size = vocab, .bos = 1, .eos = 2, .add_bos = true }, got;
+        uint32_t ids[5] = { 1, 999, 0, 7, (uint32_t)vocab - 1 }, targets[4] = { 1, 2, 3, 5 };
+        struct tokens t = { .id = "file:1", .source = "books", .ids = ids, .count = 5,
+                            .targets = targets, .target_count = 2, .has_targets = true };
+        struct writer *w;
+        struct reader *r;
+        assert_int_equal(tokens_writer(&w, path, "test", &info, NULL, &why), 0);
+        assert_int_equal(tokens_write(w, &info, &t, &why), 0);
+        t.count = 0;
+        t.has_targets = false;
+        t.target_count = 0;
+        assert_int_equal(tokens_write(w, &info, &t, &why), 0);
+        assert_int_equal(writer_close(w, &why), 0);
+        struct tokens back = { 0 };
+        assert_int_equal(tokens_reader(&r, path, &got, &why), 0);
+        assert_memory_equal(&got.vocab_size, &info.vocab_size, 3 * sizeof(uint64_t));
+        assert_int_equal(tokens_read(r, &got, &back, &why), 1);
+        assert_int_equal(back.count, 5);
+        assert_memory_equal(back.ids, ids, sizeof ids);
+        assert_memory_equal(back.targets, targets, sizeof targets);
+        assert_string_equal(back.source, "books");
+        assert_int_equal(tokens_read(r, &got, &back, &why), 1);
+        assert_int_equal(back.count, 0);
+        assert_false(back.has_targets);
+        assert_int_equal(tokens_read(r, &got, &back, &why), 0);
+        tokens_release(&back);
+        reader_close(r);
+    }
+}
+
+/* Writes one sample and reads it back: 1, or -1 with why. */
+static int through(struct sample *s, uint64_t context)
+{
+    struct sample_info info = { .text = { .vocab_size = 10 }, .context = context, .strategy = "split" };
+    struct writer *w;
+    struct reader *r;
+    struct sample back = { 0 };
+    assert_int_equal(samples_writer(&w, path, "test", &info, NULL, &why), 0);
+    assert_int_equal(samples_write(w, &info, s, &why), 0);
+    assert_int_equal(writer_close(w, &why), 0);
+    assert_int_equal(samples_reader(&r, path, &info, &why), 0);
+    int got = samples_read(r, &info, &back, &why);
+    sample_release(&back);
+    reader_close(r);
+    return got;
+}
+
+static void test_impossible_samples_are_refused(void **state)
+{
+    (void)state;
+    uint32_t ids[4] = { 1, 2, 3, 4 }, documents[2] = { 1, 3 }, targets[2] = { 1, 4 };
+    struct sample s = { .source = "a", .ids = ids, .count = 4, .documents = documents,
+                        .document_count = 2, .targets = targets, .target_count = 1,
+                        .has_targets = true };
+    assert_int_equal(through(&s, 4), 1);
+    assert_int_equal(through(&s, 3), -1);
+    assert_non_null(strstr(why.text, "record 1: 4 tokens, the context is 3"));
+    assert_int_equal(why.status, STATUS_INPUT);
+    documents[1] = 2;
+    assert_int_equal(through(&s, 4), -1);
+    assert_non_null(strstr(why.text, "'documents' add up to 3 tokens, the sample has 4"));
+    documents[1] = 3;
+    targets[1] = 5;
+    assert_int_equal(through(&s, 4), -1);
+    assert_non_null(strstr(why.text, "'targets' [1, 5)"));
+    targets[1] = 4;
+    ids[2] = 10;
+    assert_int_equal(through(&s, 4), -1);
+    assert_non_null(strstr(why.text, "token 10, vocabulary 10"));
+}
+
+static void test_unknown_and_double_keys(void **state)
+{
+    (void)state;
+    static const char *const known[] = { "a", "b", NULL };
+    static const char good[] = "\x82\xa1" "a\x01\xa3x-z\x02", bad[] = "\x81\xa1" "c\x01";
+    static const char twice[] = "\x82\xa1" "a\x01\xa1" "a\x02";
+    msgpack_unpacked u;
+    msgpack_unpacked_init(&u);
+    size_t off = 0;
+    msgpack_unpack_next(&u, good, sizeof good - 1, &off);
+    assert_int_equal(fields_check(&u.data, known, &why), 0);
+    off = 0;
+    msgpack_unpack_next(&u, bad, sizeof bad - 1, &off);
+    assert_int_equal(fields_check(&u.data, known, &why), -1);
+    assert_string_equal(why.text, "unknown key 'c'");
+    off = 0;
+    msgpack_unpack_next(&u, twice, sizeof twice - 1, &off);
+    assert_int_equal(fields_check(&u.data, known, &why), -1);
+    assert_string_equal(why.text, "key 'a' stands twice");
+    msgpack_unpacked_destroy(&u);
+}
+
+/* ---- outputs ---- */
+
+static void test_output_is_whole_or_absent(void **state)
+{
+    (void)state;
+    struct output out;
+    assert_int_equal(output_open(&out, path, &why), 0);
+    unlink(path);
+    assert_int_equal(output_write(&out, "x", 1, &why), 0);
+    assert_int_equal(access(path, F_OK), -1);
+    output_abandon(&out);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(output_text(path, "text\n", &why), 0);
+    assert_int_equal(output_copy(path, other, &why), 0);
+    struct bytes b = load(other);
+    assert_int_equal(b.count, 5);
+    free(b.at);
+    assert_int_equal(output_open(&out, "/nonexistent/x", &why), -1);
+    assert_int_equal(output_open(&out, "/dev/full/x", &why), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_cut_anywhere_is_refused),
+        cmocka_unit_test(test_changed_byte_is_refused_or_harmless),
+        cmocka_unit_test(test_wrong_kind_and_version),
+        cmocka_unit_test(test_versions_and_roles),
+        cmocka_unit_test(test_oversize_frame),
+        cmocka_unit_test(test_concatenated),
+        cmocka_unit_test(test_index),
+        cmocka_unit_test(test_index_of_a_pipe_is_refused),
+        cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_impossible_samples_are_refused),
+        cmocka_unit_test(test_unknown_and_double_keys),
+        cmocka_unit_test(test_output_is_whole_or_absent),
+    };
+    return cmocka_run_group_tests(tests, open_directory, close_directory);
+}

@@ -1,0 +1,311 @@
+/* What the programs are made of: packing, drawing, JSON lines, recipes, schedules. */
+#include "../../lib/llama/optimiser.h"
+#include "../../tools/pack/packer.h"
+#include "../../tools/pack/reservoir.h"
+#include "../../tools/tokenize/jsonl.h"
+#include "../../tools/train/recipe.h"
+#include "../lib/check.h"
+
+#include <math.h>
+#include <unistd.h>
+
+static struct fail why;
+
+/* ---- pack: every token is kept in order, or counted as cut ---- */
+
+struct packed {
+    uint32_t ids[20000], targets;
+    size_t count, samples;
+    uint64_t context;
+};
+
+static int take_sample(void *arg, const struct sample *s, struct fail *f)
+{
+    struct packed *p = arg;
+    size_t sum = 0;
+    (void)f;
+    assert_in_range(s->count, 1, p->context);
+    for (size_t i = 0; i < s->document_count; i++)
+        sum += s->documents[i];
+    assert_int_equal(sum, s->count);
+    for (size_t i = 0; s->has_targets && i < s->target_count; i++)
+        for (uint32_t t = s->targets[2 * i]; t < s->targets[2 * i + 1]; t++) {
+            assert_true(s->ids[t] % 2); /* odd tokens are targets */
+            p->targets++;
+        }
+    memcpy(p->ids + p->count, s->ids, s->count * sizeof *s->ids);
+    p->count += s->count;
+    p->samples++;
+    return 0;
+}
+
+static void pack_property(enum strategy strategy, bool has_targets)
+{
+    static struct packed got;
+    uint32_t next = 0, in[20000], targets[2000], expected_targets = 0;
+    size_t fed = 0;
+    memset(&got, 0, sizeof got);
+    got.context = (uint64_t)(2 + check_below(50));
+    struct packer p = { .strategy = strategy, .context = got.context, .take = take_sample, .arg = &got };
+    for (int d = 0; d < 60; d++) {
+        struct tokens t = { .source = "s", .has_targets = has_targets };
+        t.ids = in + fed;
+        t.count = (size_t)check_below(120);
+        t.targets = targets;
+        for (size_t i = 0; i < t.count; i++) {
+            t.ids[i] = next++;
+            if (t.ids[i] % 2 && has_targets) {
+                targets[2 * t.target_count] = (uint32_t)i;
+                targets[2 * t.target_count++ + 1] = (uint32_t)i + 1;
+            }
+        }
+        fed += t.count;
+        assert_int_equal(packer_add(&p, &t, &why), 0);
+    }
+    packer_end(&p);
+    assert_int_equal(p.kept + p.cut, fed);
+    assert_int_equal(p.kept, got.count);
+    assert_int_equal(p.samples, got.samples);
+    for (size_t i = 1; i < got.count; i++)
+        assert_true(got.ids[i] > got.ids[i - 1]);
+    for (size_t i = 0; i < got.count; i++)
+        expected_targets += got.ids[i] % 2;
+    if (has_targets) assert_int_equal(got.targets, expected_targets);
+    if (strategy == STRATEGY_CONCAT && !has_targets) {
+        assert_true(p.cut < got.context);
+        for (size_t i = 0; i < got.count; i++)
+            assert_int_equal(got.ids[i], i);
+    }
+    packer_release(&p);
+}
+
+static void test_packing(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 50; i++)
+        for (int s = STRATEGY_TRUNCATE; s <= STRATEGY_CONCAT; s++) {
+            pack_property((enum strategy)s, false);
+            pack_property((enum strategy)s, true);
+        }
+}
+
+/* ---- the draw: the smallest ranks, found by sorting ---- */
+
+struct drawn {
+    uint32_t first[500];
+    size_t count;
+    uint64_t dropped;
+};
+
+static int take_document(void *arg, const struct tokens *t, struct fail *f)
+{
+    struct drawn *d = arg;
+    (void)f;
+    d->first[d->count++] = t->ids[0];
+    return 0;
+}
+
+static void drop_document(void *arg, const char *source, uint64_t tokens)
+{
+    (void)source;
+    ((struct drawn *)arg)->dropped += tokens;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void test_draw(void **state)
+{
+    (void)state;
+    enum { N = 400, MOST = 57 };
+    uint64_t ranks[N], sorted[N];
+    struct quota all = { "", MOST };
+    struct reservoir *r;
+    struct drawn got = { .count = 0 };
+    assert_int_equal(reservoir_open(&r, 42, &all, 1, &why), 0);
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t ids[3] = { i, 1, 2 };
+        struct tokens t = { .ids = ids, .count = 3 };
+        snprintf(t.source, sizeof t.source, "source%u", i % 3);
+        ranks[i] = sorted[i] = reservoir_rank(42, t.source, i);
+        assert_int_equal(reservoir_offer(r, &t, i, drop_document, &got, &why), 0);
+    }
+    assert_int_equal(reservoir_drain(r, take_document, &got, &why), 0);
+    reservoir_close(r);
+    qsort(sorted, N, sizeof *sorted, by_value);
+    assert_int_equal(got.count, MOST);
+    assert_int_equal(got.dropped, 3 * (N - MOST));
+    for (size_t i = 0; i < got.count; i++) {
+        assert_true(ranks[got.first[i]] <= sorted[MOST - 1]);
+        if (i) assert_true(got.first[i] > got.first[i - 1]);
+    }
+}
+
+static void test_quotas(void **state)
+{
+    (void)state;
+    struct quota quotas[2] = { { "source0", 5 }, { "source2", 1000 } };
+    struct reservoir *r;
+    struct drawn got = { .count = 0 };
+    int of[3] = { 0 };
+    assert_int_equal(reservoir_open(&r, 1, quotas, 2, &why), 0);
+    for (uint32_t i = 0; i < 60; i++) {
+        struct tokens t = { .ids = &i, .count = 1 };
+        snprintf(t.source, sizeof t.source, "source%u", i % 3);
+        assert_int_equal(reservoir_offer(r, &t, i, drop_document, &got, &why), 0);
+    }
+    assert_int_equal(reservoir_drain(r, take_document, &got, &why), 0);
+    reservoir_close(r);
+    for (size_t i = 0; i < got.count; i++)
+        of[got.first[i] % 3]++;
+    assert_true(of[0] == 5 && of[1] == 0 && of[2] == 20);
+}
+
+/* ---- JSON lines ---- */
+
+static struct jsonl_text text, source;
+
+static int parse_line(const char *line, bool replaces, size_t *byte)
+{
+    return jsonl_parse(line, strlen(line), "text", "meta.set", replaces, &text, &source, byte, &why);
+}
+
+static void text_is(const char *line, const char *expected)
+{
+    size_t byte;
+    if (parse_line(line, false, &byte)) print_error("%s: %s\n", line, why.text);
+    assert_int_equal(parse_line(line, false, &byte), 0);
+    assert_int_equal(text.bytes, strlen(expected));
+    assert_memory_equal(text.at, expected, text.bytes);
+}
+
+static void test_json_lines(void **state)
+{
+    (void)state;
+    size_t byte;
+    text_is("{\"text\":\"abc\"}", "abc");
+    text_is(" { \"x\" : [1, -2.5e3, {\"text\": \"no\"}], \"text\" : \"a\\n\\u00e9\\ud83d\\ude00\\/\" } ",
+            "a\n\xc3\xa9\xf0\x9f\x98\x80/");
+    text_is("{\"meta\":{\"set\":\"books\",\"text\":\"no\"},\"n\":99999999999999999999999,\"text\":\"\"}", "");
+    assert_true(source.found);
+    assert_memory_equal(source.at, "books", 5);
+    text_is("{\"text\":\"x\",\"meta\":null}", "x");
+    assert_false(source.found);
+    static const struct {
+        const char *line;
+        size_t byte;
+    } bad[] = {
+        { "{\"text\":\"abc", 13 }, { "[1]", 1 }, { "{\"text\":1}", 11 }, { "{\"text\":\"\\ud800\"}", 16 },
+        { "{\"text\":\"\xff\"}", 10 }, { "{\"text\":\"a\"} x", 14 }, { "{\"text\":\"a\",}", 13 },
+        { "{\"text\":\"\\q\"}", 12 }, { "{\"text\" \"a\"}", 10 }, { "nul", 1 }, { "{\"a\":tru}", 6 },
+        { "{\"text\":\"\\u12g4\"}", 15 }, { "{\"text\":\"a\001b\"}", 11 },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(parse_line(bad[i].line, false, &byte), -1);
+        assert_int_equal(byte, bad[i].byte);
+    }
+    assert_int_equal(parse_line("{\"text\":\"\xff\\ud800\"}", true, &byte), 0);
+    assert_memory_equal(text.at, "\xef\xbf\xbd\xef\xbf\xbd", 6);
+    char deep[2000] = "{\"text\":\"a\",\"d\":";
+    memset(deep + 16, '[', 1000);
+    assert_int_equal(parse_line(deep, false, &byte), -1);
+    assert_string_equal(why.text, "nested deeper than 512");
+    free(text.at);
+    free(source.at);
+}
+
+/* ---- recipes ---- */
+
+static int ignored_count;
+static void count_ignored(const char *key)
+{
+    (void)key;
+    ignored_count++;
+}
+
+static int read_recipe(struct recipe *r, const char *yaml)
+{
+    char path[] = "/tmp/longqlora-recipe-XXXXXX";
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, yaml, strlen(yaml)), strlen(yaml));
+    close(fd);
+    recipe_defaults(r);
+    int status = recipe_read(r, path, count_ignored, &why);
+    unlink(path);
+    return status;
+}
+
+static void recipe_refused(const char *yaml, const char *reason)
+{
+    struct recipe r;
+    assert_int_equal(read_recipe(&r, yaml), -1);
+    if (!strstr(why.text, reason)) print_error("'%s' lacks '%s'\n", why.text, reason);
+    assert_non_null(strstr(why.text, reason));
+    assert_int_equal(why.status, STATUS_USAGE);
+    recipe_release(&r);
+}
+
+static void test_recipe(void **state)
+{
+    (void)state;
+    struct recipe r;
+    ignored_count = 0;
+    assert_int_equal(read_recipe(&r, "# the report's\nlearning_rate: 2e-4\nmax_steps: 1000\nfp16: true\n"
+                                     "deepspeed: ds.json\nlr_scheduler_type: cosine\n"
+                                     "target_modules: [q_proj, v_proj]\noutput_dir: out\n"), 0);
+    assert_true(r.learning_rate == 2e-4 && r.max_steps == 1000 && r.fp16 && ignored_count == 1);
+    assert_string_equal(r.target_modules, "q_proj,v_proj");
+    assert_int_equal(recipe_check(&r, &why), -1);
+    assert_non_null(strstr(why.text, "model_name_or_path is missing"));
+    assert_int_equal(recipe_override(&r, "model_name_or_path=m", count_ignored, &why), 0);
+    assert_int_equal(recipe_override(&r, "train_file=t=1", count_ignored, &why), 0);
+    assert_string_equal(r.train_file, "t=1");
+    assert_int_equal(recipe_check(&r, &why), 0);
+    assert_int_equal(recipe_override(&r, "max_step=3", count_ignored, &why), -1);
+    assert_string_equal(why.text, "unknown key 'max_step': did you mean max_steps?");
+    assert_int_equal(recipe_override(&r, "seed", count_ignored, &why), -1);
+    assert_int_equal(recipe_override(&r, "lora_rank=0", count_ignored, &why), 0);
+    assert_int_equal(recipe_check(&r, &why), -1);
+    json_t *json = recipe_to_json(&r);
+    assert_null(json_object_get(json, "output_dir"));
+    assert_true(json_real_value(json_object_get(json, "learning_rate")) == 2e-4);
+    json_decref(json);
+    recipe_release(&r);
+    recipe_refused("learning_rat: 1\n", "unknown key 'learning_rat': did you mean learning_rate?");
+    recipe_refused("seed: 1\nseed: 2\n", ":2:1: key 'seed' stands twice");
+    recipe_refused("max_steps: 12k\n", ":1:12: max_steps: '12k' is not a count");
+    recipe_refused("learning_rate: -1\n", "not a number of at least 0");
+    recipe_refused("fp16: maybe\n", "not true or false");
+    recipe_refused("attention: flash\n", "not one of s2|full");
+    recipe_refused("- a\n- b\n", "not a list of 'key: value' lines");
+    recipe_refused("seed: [1]\n", "one plain value is needed");
+    recipe_refused("a: b: c\n", ":1:5:");
+}
+
+static void test_schedules(void **state)
+{
+    (void)state;
+    struct optimiser o = { .learning_rate = 1, .warmup = 10, .steps = 110 };
+    assert_int_equal(schedule_parse("constant_with_warmup", &o.schedule), 0);
+    assert_true(optimiser_rate(&o, 0) == 0 && optimiser_rate(&o, 5) == 0.5 && optimiser_rate(&o, 90) == 1);
+    assert_int_equal(schedule_parse("linear", &o.schedule), 0);
+    assert_true(fabs(optimiser_rate(&o, 60) - 0.5) < 1e-12 && optimiser_rate(&o, 110) == 0);
+    assert_int_equal(schedule_parse("cosine", &o.schedule), 0);
+    assert_true(fabs(optimiser_rate(&o, 60) - 0.5) < 1e-12 && optimiser_rate(&o, 10) == 1);
+    assert_int_equal(schedule_parse("constant", &o.schedule), 0);
+    assert_true(optimiser_rate(&o, 0) == 1);
+    assert_int_equal(schedule_parse("polynomial", &o.schedule), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_packing),   cmocka_unit_test(test_draw),
+        cmocka_unit_test(test_quotas),    cmocka_unit_test(test_json_lines),
+        cmocka_unit_test(test_recipe),    cmocka_unit_test(test_schedules),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
