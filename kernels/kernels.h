@@ -41,12 +41,12 @@ struct linear {
     const float *nested;   /* NF4: one for 16384 elements */
     float offset;          /* NF4: absmax = map[code] · nested + offset */
     int64_t out, in;
-    int64_t rank;                                 /* 0: no adapter */
-    float scale;                                  /* alpha / rank */
-    uint32_t site;                                /* which dropout mask */
-    const float *a, *b;                           /* [rank, in], [out, rank] */
-    float *da_acc, *db_acc;                       /* NULL: frozen */
-    float *dweight_acc;                           /* NULL: frozen */
+    int64_t rank;           /* 0: no adapter */
+    float scale;            /* alpha / rank */
+    uint32_t site;          /* which dropout mask */
+    const float *a, *b;     /* [rank, in], [out, rank] */
+    float *da_acc, *db_acc; /* NULL: frozen */
+    float *dweight_acc;     /* NULL: frozen */
 };
 
 /* Linears that share x; their outputs lie side by side, and so do their u. */
@@ -140,9 +140,8 @@ struct kernels {
     void (*linear_fwd)(struct device *dev, struct mat y, struct mat x, const struct group *g,
                        struct mat residual, int64_t rows, struct dropout drop);
     /* dy: one mat for each linear; du = scale · dy B; dx = dy W + mask⊙(du A)/(1−p) */
-    void (*linear_bwd_input)(struct device *dev, struct mat dx, struct mat du,
-                             const struct mat *dy, const struct group *g, int64_t rows,
-                             struct dropout drop);
+    void (*linear_bwd_input)(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
+                             const struct group *g, int64_t rows, struct dropout drop);
     /* da_acc += duᵀ drop(x); db_acc += scale · dyᵀ u; dweight_acc += dyᵀ x */
     void (*linear_bwd_weight)(struct device *dev, const struct group *g, const struct mat *dy,
                               struct mat du, struct mat x, int64_t rows, struct dropout drop);
@@ -197,8 +196,7 @@ struct kernels {
     void (*nf4_quantize)(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested,
                          float *offset, float *scratch, const float *x, int64_t count);
     void (*nf4_dequantize)(struct device *dev, float *x, const uint8_t *codes,
-                           const uint8_t *absmax, const float *nested, float offset,
-                           int64_t count);
+                           const uint8_t *absmax, const float *nested, float offset, int64_t count);
 };
 
 /* The backend of that name: "cpu", "cuda" (a plug-in, kernels-cuda.so) or "auto". Fails

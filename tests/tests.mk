@@ -16,6 +16,8 @@ $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 	@mkdir -p $(@D)
 	g++ -O2 -w $< -lsentencepiece -o $@
 
+test-programs: all $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle
+
 test: all $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle
 	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
 
@@ -52,4 +54,4 @@ lint: check-format
 man: all
 	@for t in $(TOOLS); do tests/man-options $$t; done
 
-.PHONY: test test-long coverage bench golden format check-format lint man
+.PHONY: test test-programs test-long coverage bench golden format check-format lint man

@@ -36,10 +36,18 @@ void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t c
     must(step > 0);
     double correction1 = 1 - pow((double)beta1, (double)step);
     double correction2 = 1 - pow((double)beta2, (double)step);
-    struct update u = { .p = p, .m = m, .v = v, .g = g, .count = count, .beta1 = beta1,
-                        .beta2 = beta2, .eps = eps, .gscale = gscale,
+    struct update u = { .p = p,
+                        .m = m,
+                        .v = v,
+                        .g = g,
+                        .count = count,
+                        .beta1 = beta1,
+                        .beta2 = beta2,
+                        .eps = eps,
+                        .gscale = gscale,
                         .step_size = (float)((double)lr / correction1),
-                        .shrink = 1 - lr * decay, .root2 = (float)sqrt(correction2) };
+                        .shrink = 1 - lr * decay,
+                        .root2 = (float)sqrt(correction2) };
     pool_run(dev->pool, pieces(count, FLAT_TILE), update_piece, &u);
 }
 

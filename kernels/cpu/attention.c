@@ -87,9 +87,18 @@ void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, s
                    int64_t head_dim, float scale)
 {
     must(rows <= dev->shape.rows && heads % kv_heads == 0);
-    struct attention a = { .dev = dev, .o = o, .q = q, .k = k, .v = v, .lse = lse,
-                           .spans = spans, .rows = rows, .heads = heads, .kv_heads = kv_heads,
-                           .head_dim = head_dim, .scale = scale,
+    struct attention a = { .dev = dev,
+                           .o = o,
+                           .q = q,
+                           .k = k,
+                           .v = v,
+                           .lse = lse,
+                           .spans = spans,
+                           .rows = rows,
+                           .heads = heads,
+                           .kv_heads = kv_heads,
+                           .head_dim = head_dim,
+                           .scale = scale,
                            .tiles = pieces(rows, QUERY_TILE) };
     pool_run(dev->pool, heads * a.tiles, fwd_tile, &a);
 }
@@ -155,8 +164,13 @@ static void bwd_range(void *arg, int64_t task, int worker)
     for (int64_t head = kv * share; head < (kv + 1) * share; head++)
         for (int64_t first = base; first < end; first += QUERY_TILE) {
             int64_t low = list_of(a, head)[first];
-            struct tile t = { .head = head, .kv = kv, .first = first, .low = low, .p = p,
-                              .dp = dp, .rows = least(QUERY_TILE, end - first) };
+            struct tile t = { .head = head,
+                              .kv = kv,
+                              .first = first,
+                              .low = low,
+                              .p = p,
+                              .dp = dp,
+                              .rows = least(QUERY_TILE, end - first) };
             t.keys = first + t.rows - low;
             t.ld = (t.keys + 15) / 16 * 16;
             bwd_tile(a, &t, dk, dv, base);
@@ -179,17 +193,29 @@ static int64_t find_ranges(int32_t *ranges, struct spans spans, int64_t rows)
     return n;
 }
 
-void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv,
-                   struct mat dout, struct mat o, const float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
+void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv, struct mat dout,
+                   struct mat o, const float *lse, struct mat q, struct mat k, struct mat v,
+                   struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
                    int64_t head_dim, float scale)
 {
     must(rows <= dev->shape.rows && heads % kv_heads == 0 && dev->shape.has_backward);
     must(dq.at != q.at);
-    struct attention a = { .dev = dev, .o = o, .q = q, .k = k, .v = v, .dq = dq, .dk = dk,
-                           .dv = dv, .dout = dout, .lse = (float *)lse, .spans = spans,
-                           .rows = rows, .heads = heads, .kv_heads = kv_heads,
-                           .head_dim = head_dim, .scale = scale };
+    struct attention a = { .dev = dev,
+                           .o = o,
+                           .q = q,
+                           .k = k,
+                           .v = v,
+                           .dq = dq,
+                           .dk = dk,
+                           .dv = dv,
+                           .dout = dout,
+                           .lse = (float *)lse,
+                           .spans = spans,
+                           .rows = rows,
+                           .heads = heads,
+                           .kv_heads = kv_heads,
+                           .head_dim = head_dim,
+                           .scale = scale };
     a.ranges = find_ranges(dev->ranges, spans, rows);
     pool_run(dev->pool, kv_heads * a.ranges, bwd_range, &a);
 }

@@ -15,10 +15,10 @@
 #include <stddef.h>
 
 enum {
-    ROW_TILE = 128,     /* rows a task of a row-wise product takes */
-    OUT_TILE = 64,      /* rows of a weight gradient a task takes */
-    LIGHT_TILE = 32,    /* rows a task of an elementwise operation takes */
-    QUERY_TILE = 64,    /* queries of one head that attention handles at once */
+    ROW_TILE = 128,        /* rows a task of a row-wise product takes */
+    OUT_TILE = 64,         /* rows of a weight gradient a task takes */
+    LIGHT_TILE = 32,       /* rows a task of an elementwise operation takes */
+    QUERY_TILE = 64,       /* queries of one head that attention handles at once */
     LOGIT_BYTES = 4 << 20, /* of logits alive at once: they stay in the cache */
     FLAT_TILE = 1 << 15,   /* elements a task of a flat operation takes */
 };
@@ -123,9 +123,9 @@ void dropout_rows(float *out, const float *x, int64_t stride, uint32_t site, int
 void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
                    struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
                    int64_t head_dim, float scale);
-void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv,
-                   struct mat dout, struct mat o, const float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
+void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv, struct mat dout,
+                   struct mat o, const float *lse, struct mat q, struct mat k, struct mat v,
+                   struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
                    int64_t head_dim, float scale);
 void swiglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up, int64_t rows,
                 int64_t cols);
@@ -139,8 +139,8 @@ void sum_squares(struct device *dev, double *sum, const float *g, int64_t count)
 void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t count, float lr,
            float beta1, float beta2, float eps, float decay, int64_t step, float gscale);
 void finite_check(struct device *dev, const char *name, struct mat x, int64_t rows, int64_t cols);
-void nf4_quantize(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested,
-                  float *offset, float *scratch, const float *x, int64_t count);
+void nf4_quantize(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested, float *offset,
+                  float *scratch, const float *x, int64_t count);
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
                     const float *nested, float offset, int64_t count);
 

@@ -19,8 +19,8 @@ static struct parts parts_of(const struct shape *s)
     int64_t width = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
     int64_t widest = most(s->ffn, most(s->dim, width));
     if (s->has_packed_weights)
-        p.slot = rounded((size_t)most(s->dim * most(width + 2 * kv, 2 * s->ffn),
-                                      most(s->ffn, width) * s->dim));
+        p.slot = rounded(
+            (size_t)most(s->dim * most(width + 2 * kv, 2 * s->ffn), most(s->ffn, width) * s->dim));
     /* Attention: scores and their gradient of one query tile; dk and dv of one head. */
     size_t scores = rounded((size_t)s->rows + 16) * QUERY_TILE;
     size_t attention = scores * (s->has_backward ? 2 : 1) +
@@ -39,8 +39,8 @@ static struct parts parts_of(const struct shape *s)
 size_t cpu_plan(const struct shape *s, int threads)
 {
     struct parts p = parts_of(s);
-    return sizeof(float) * (p.slot * LINEAR_SLOTS + p.worker * (size_t)threads + p.dropped +
-                            p.logits + p.ranges);
+    return sizeof(float) *
+           (p.slot * LINEAR_SLOTS + p.worker * (size_t)threads + p.dropped + p.logits + p.ranges);
 }
 
 int cpu_open(struct device **out, int threads, struct fail *why)

@@ -72,9 +72,16 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
 {
     must(head->type == WEIGHT_F32 && !head->rank);
     must(!dweight_acc || dx.at);
-    struct head_call c = { .dev = dev, .x = x, .dx = dx, .weight = head->weight,
-                           .target = target, .nll = nll, .logits = dev->logits,
-                           .dweight = dweight_acc, .vocab = head->out, .dim = head->in,
+    struct head_call c = { .dev = dev,
+                           .x = x,
+                           .dx = dx,
+                           .weight = head->weight,
+                           .target = target,
+                           .nll = nll,
+                           .logits = dev->logits,
+                           .dweight = dweight_acc,
+                           .vocab = head->out,
+                           .dim = head->in,
                            .dscale = dscale };
     int64_t chunk = (int64_t)dev->logits_floats / c.vocab / HEAD_TILE * HEAD_TILE;
     must(chunk > 0);
@@ -98,7 +105,12 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
                  int64_t rows)
 {
     must(head->type == WEIGHT_F32 && !head->rank);
-    struct head_call c = { .dev = dev, .x = x, .weight = head->weight, .logits = logits,
-                           .rows = rows, .vocab = head->out, .dim = head->in };
+    struct head_call c = { .dev = dev,
+                           .x = x,
+                           .weight = head->weight,
+                           .logits = logits,
+                           .rows = rows,
+                           .vocab = head->out,
+                           .dim = head->in };
     pool_run(dev->pool, pieces(rows, HEAD_TILE), logits_tile, &c);
 }

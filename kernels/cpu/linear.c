@@ -139,8 +139,8 @@ static void fwd_tile(void *arg, int64_t task, int worker)
         for (; i < end; i++) {
             const struct linear *l = &c->g->at[i];
             if (l->rank)
-                product(false, true, rows, l->out, l->rank, l->scale, u, c->x.stride, l->b,
-                        l->rank, 1, y, c->y.stride);
+                product(false, true, rows, l->out, l->rank, l->scale, u, c->x.stride, l->b, l->rank,
+                        1, y, c->y.stride);
             u += l->rank;
             y += l->out;
         }
@@ -150,9 +150,16 @@ static void fwd_tile(void *arg, int64_t task, int worker)
 void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
                 struct mat residual, int64_t rows, struct dropout drop)
 {
-    struct group_call c = { .dev = dev, .g = g, .y = y, .x = x, .residual = residual,
-                            .rows = rows, .in = g->at[0].in, .rank = group_rank(g),
-                            .drop = drop, .wants_output = true };
+    struct group_call c = { .dev = dev,
+                            .g = g,
+                            .y = y,
+                            .x = x,
+                            .residual = residual,
+                            .rows = rows,
+                            .in = g->at[0].in,
+                            .rank = group_rank(g),
+                            .drop = drop,
+                            .wants_output = true };
     must(x.stride >= c.in + c.rank);
     pool_run(dev->pool, pieces(rows, ROW_TILE), fwd_tile, &c);
 }
@@ -160,8 +167,13 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
 void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                   struct dropout drop)
 {
-    struct group_call c = { .dev = dev, .g = g, .x = x, .rows = rows, .in = g->at[0].in,
-                            .rank = group_rank(g), .drop = drop };
+    struct group_call c = { .dev = dev,
+                            .g = g,
+                            .x = x,
+                            .rows = rows,
+                            .in = g->at[0].in,
+                            .rank = group_rank(g),
+                            .drop = drop };
     if (!c.rank) return;
     must(x.stride >= c.in + c.rank);
     pool_run(dev->pool, pieces(rows, ROW_TILE), fwd_tile, &c);
@@ -209,8 +221,8 @@ static void bwd_input_tile(void *arg, int64_t task, int worker)
             if (c->drop.p > 0)
                 masked_add(c, l, dx, du, first, rows, worker);
             else
-                product(false, false, rows, c->in, l->rank, 1, du, c->du.stride, l->a, c->in, 1,
-                        dx, c->dx.stride);
+                product(false, false, rows, c->in, l->rank, 1, du, c->du.stride, l->a, c->in, 1, dx,
+                        c->dx.stride);
             du += l->rank;
         }
     }
@@ -219,8 +231,15 @@ static void bwd_input_tile(void *arg, int64_t task, int worker)
 void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
                       const struct group *g, int64_t rows, struct dropout drop)
 {
-    struct group_call c = { .dev = dev, .g = g, .dx = dx, .du = du, .dy = dy, .rows = rows,
-                            .in = g->at[0].in, .rank = group_rank(g), .drop = drop };
+    struct group_call c = { .dev = dev,
+                            .g = g,
+                            .dx = dx,
+                            .du = du,
+                            .dy = dy,
+                            .rows = rows,
+                            .in = g->at[0].in,
+                            .rank = group_rank(g),
+                            .drop = drop };
     must(!c.rank || du.stride >= c.rank);
     pool_run(dev->pool, pieces(rows, ROW_TILE), bwd_input_tile, &c);
 }
@@ -269,13 +288,18 @@ static void drop_tile(void *arg, int64_t task, int worker)
 void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
                        struct mat du, struct mat x, int64_t rows, struct dropout drop)
 {
-    struct group_call c = { .dev = dev, .g = g, .du = du, .x = x, .rows = rows,
-                            .in = g->at[0].in, .drop = drop };
+    struct group_call c = {
+        .dev = dev, .g = g, .du = du, .x = x, .rows = rows, .in = g->at[0].in, .drop = drop
+    };
     int64_t column = 0;
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
-        struct weight_call w = { .c = &c, .l = l, .dy = floats(dy[i]), .dy_stride = dy[i].stride,
-                                 .u = floats(x) + c.in + column, .x = floats(x),
+        struct weight_call w = { .c = &c,
+                                 .l = l,
+                                 .dy = floats(dy[i]),
+                                 .dy_stride = dy[i].stride,
+                                 .u = floats(x) + c.in + column,
+                                 .x = floats(x),
                                  .x_stride = x.stride };
         w.out_tasks = l->dweight_acc || l->db_acc ? pieces(l->out, OUT_TILE) : 0;
         w.in_tasks = l->da_acc ? pieces(c.in, OUT_TILE) : 0;

@@ -29,8 +29,10 @@ static uint8_t absmax_code(float x)
     while (low < high) {
         int middle = (low + high) / 2;
         float border = (nf4_absmax_value[middle] + nf4_absmax_value[middle + 1]) * 0.5f;
-        if (middle % 2 ? x >= border : x > border) low = middle + 1;
-        else high = middle;
+        if (middle % 2 ? x >= border : x > border)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return (uint8_t)low;
 }
@@ -71,11 +73,15 @@ static void nest_block(void *arg, int64_t task, int worker)
         q->absmax[i] = top > 0 ? absmax_code((q->scratch[i] - q->offset) * inverse) : 0;
 }
 
-void nf4_quantize(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested,
-                  float *offset, float *scratch, const float *x, int64_t count)
+void nf4_quantize(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested, float *offset,
+                  float *scratch, const float *x, int64_t count)
 {
-    struct quantizer q = { .codes = codes, .absmax = absmax, .nested = nested,
-                           .scratch = scratch, .x = x, .count = count,
+    struct quantizer q = { .codes = codes,
+                           .absmax = absmax,
+                           .nested = nested,
+                           .scratch = scratch,
+                           .x = x,
+                           .count = count,
                            .blocks = pieces(count, NF4_BLOCK) };
     pool_run(dev->pool, pieces(q.blocks, 64), code_block, &q);
     double sum = 0;
@@ -115,8 +121,9 @@ static void decode_piece(void *arg, int64_t task, int worker)
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
                     const float *nested, float offset, int64_t count)
 {
-    struct dequantizer d = { .x = x, .codes = codes, .absmax = absmax, .nested = nested,
-                             .offset = offset, .count = count };
+    struct dequantizer d = {
+        .x = x, .codes = codes, .absmax = absmax, .nested = nested, .offset = offset, .count = count
+    };
     for (int i = 0; i < 256; i++) {
         d.pair[i][0] = nf4_value[i >> 4];
         d.pair[i][1] = nf4_value[i & 15];

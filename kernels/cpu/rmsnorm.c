@@ -35,8 +35,9 @@ void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, co
                  int64_t rows, int64_t dim, float eps)
 {
     must(y.at != x.at);
-    struct norm n = { .y = y, .x = x, .rstd = rstd, .gain = gain, .rows = rows, .dim = dim,
-                      .eps = eps };
+    struct norm n = {
+        .y = y, .x = x, .rstd = rstd, .gain = gain, .rows = rows, .dim = dim, .eps = eps
+    };
     pool_run(dev->pool, pieces(rows, LIGHT_TILE), fwd_rows, &n);
 }
 
@@ -77,8 +78,14 @@ static void bwd_gain(void *arg, int64_t task, int worker)
 void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
                  struct mat x, const float *rstd, const float *gain, int64_t rows, int64_t dim)
 {
-    struct norm n = { .dx = dx_acc, .dgain = dgain_acc, .dy = dy, .x = x,
-                      .rstd = (float *)rstd, .gain = gain, .rows = rows, .dim = dim };
+    struct norm n = { .dx = dx_acc,
+                      .dgain = dgain_acc,
+                      .dy = dy,
+                      .x = x,
+                      .rstd = (float *)rstd,
+                      .gain = gain,
+                      .rows = rows,
+                      .dim = dim };
     pool_run(dev->pool, pieces(rows, LIGHT_TILE), bwd_rows, &n);
     if (dgain_acc) pool_run(dev->pool, pieces(dim, COLUMN_TILE), bwd_gain, &n);
 }

@@ -50,7 +50,8 @@ int fail_in(struct fail *why, const char *prefix)
 void must_failed(const char *expression, const char *file, int line)
 {
     char text[512];
-    int length = snprintf(text, sizeof text, "%s:%d: broken invariant: %s\n", file, line, expression);
+    int length =
+        snprintf(text, sizeof text, "%s:%d: broken invariant: %s\n", file, line, expression);
     if (length > 0 && write(2, text, (size_t)length) < 0) abort();
     abort();
 }

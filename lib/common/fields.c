@@ -48,8 +48,10 @@ void fields_real(struct fields *f, const char *key, double value)
 void fields_flag(struct fields *f, const char *key, bool value)
 {
     msgpack_packer pk = begin(f, key);
-    if (value) msgpack_pack_true(&pk);
-    else msgpack_pack_false(&pk);
+    if (value)
+        msgpack_pack_true(&pk);
+    else
+        msgpack_pack_false(&pk);
 }
 
 void fields_bin(struct fields *f, const char *key, const void *data, size_t bytes)

@@ -40,8 +40,10 @@ int input_open(struct input **out, const char *path, struct fail *why)
     in->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : dup(STDIN_FILENO);
     in->name = strdup(strcmp(path, "-") ? path : "standard input");
     in->raw = malloc(PIECE);
-    if (in->fd < 0) fail(why, "%s: %s", path, strerror(errno));
-    else if (!in->name || !in->raw) fail(why, "%s: out of memory", path);
+    if (in->fd < 0)
+        fail(why, "%s: %s", path, strerror(errno));
+    else if (!in->name || !in->raw)
+        fail(why, "%s: out of memory", path);
     else {
         /* Four bytes tell; a pipe may give them one by one. */
         int got = 1;
@@ -113,8 +115,7 @@ static int more_text(struct input *in, struct fail *why)
     if (in->raw_at == in->raw_size) {
         int got = read_raw(in, why);
         if (got < 0) return -1;
-        if (!got && in->in_frame)
-            return fail_input(why, "%s: zstd frame is truncated", in->name);
+        if (!got && in->in_frame) return fail_input(why, "%s: zstd frame is truncated", in->name);
         if (!got) {
             in->at_end = true;
             return 0;

@@ -30,9 +30,12 @@ json_t *json_read_file(const char *path, struct fail *why)
     } else {
         char *text = malloc((size_t)st.st_size + 1);
         size_t got = text ? fread(text, 1, (size_t)st.st_size, file) : 0;
-        if (!text) fail(why, "%s: out of memory", path);
-        else if (ferror(file)) fail(why, "%s: cannot read: %s", path, strerror(errno));
-        else value = json_read_text(text, got, path, why);
+        if (!text)
+            fail(why, "%s: out of memory", path);
+        else if (ferror(file))
+            fail(why, "%s: cannot read: %s", path, strerror(errno));
+        else
+            value = json_read_text(text, got, path, why);
         free(text);
     }
     fclose(file);

@@ -130,8 +130,8 @@ static void print_default(const struct opt *o)
 
 static void help(const struct opt_program *program)
 {
-    printf("%s - %s\n\nExample:\n  %s\n\nUsage: %s\n\nOptions:\n", program->name,
-           program->summary, program->example, program->usage);
+    printf("%s - %s\n\nExample:\n  %s\n\nUsage: %s\n\nOptions:\n", program->name, program->summary,
+           program->example, program->usage);
     for (const struct opt *o = program->table; o->name; o++) {
         char left[80];
         char letter[8] = "    ";
@@ -217,7 +217,8 @@ static void parse_short(const struct opt_program *program, char **argv, int argc
             *(bool *)o->value = true;
             return;
         }
-        if (!argv[*at][2] && *at + 1 >= argc) die_usage("-%c needs a value: %s", letter, o->argument);
+        if (!argv[*at][2] && *at + 1 >= argc)
+            die_usage("-%c needs a value: %s", letter, o->argument);
         set_value(o, argv[*at][2] ? argv[*at] + 2 : argv[++*at]);
         return;
     }
@@ -236,10 +237,14 @@ const char **opt_parse(int argc, char **argv, const struct opt_program *program)
     int count = 0;
     bool ended = false;
     for (int at = 1; at < argc; at++) {
-        if (ended || argv[at][0] != '-' || !argv[at][1]) operands[count++] = argv[at];
-        else if (!strcmp(argv[at], "--")) ended = true;
-        else if (argv[at][1] == '-') parse_long(program, argv, argc, &at);
-        else parse_short(program, argv, argc, &at);
+        if (ended || argv[at][0] != '-' || !argv[at][1])
+            operands[count++] = argv[at];
+        else if (!strcmp(argv[at], "--"))
+            ended = true;
+        else if (argv[at][1] == '-')
+            parse_long(program, argv, argc, &at);
+        else
+            parse_short(program, argv, argc, &at);
     }
     if (program->no_operands && count) die_usage("unexpected operand '%s'", operands[0]);
     die_init(program->name, opt_standard.quiet);

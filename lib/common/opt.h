@@ -63,9 +63,9 @@ extern struct opt_standard opt_standard;
 #define OPT_STANDARD                                                                               \
     { "threads", 0, OPT_COUNT, &opt_standard.threads, "N", "threads; 0: one a CPU", 0, 0 },        \
         { "quiet", 0, OPT_FLAG, &opt_standard.quiet, 0, "say only what went wrong", 0, 0 },        \
-        { "progress", 0,                                                                           \
-          OPT_WORD,  &opt_standard.progress,                                                       \
-          "HOW",     "bar on a terminal, a line now and then elsewhere, or none",                  \
-          "auto|bar|line|none", 0 }
+    {                                                                                              \
+        "progress", 0, OPT_WORD, &opt_standard.progress, "HOW",                                    \
+            "bar on a terminal, a line now and then elsewhere, or none", "auto|bar|line|none", 0   \
+    }
 
 #endif

@@ -166,14 +166,19 @@ int output_copy(const char *from, const char *to, struct fail *why)
     struct output out = { .fd = -1 };
     char *buffer = malloc(piece);
     int fd = open(from, O_RDONLY | O_CLOEXEC), status = -1;
-    if (!buffer) fail(why, "%s: out of memory", from);
-    else if (fd < 0) fail(why, "%s: %s", from, strerror(errno));
-    else status = output_open(&out, to, why);
+    if (!buffer)
+        fail(why, "%s: out of memory", from);
+    else if (fd < 0)
+        fail(why, "%s: %s", from, strerror(errno));
+    else
+        status = output_open(&out, to, why);
     while (!status) {
         ssize_t n = read(fd, buffer, piece);
         if (n == 0) break;
-        if (n < 0) status = fail(why, "%s: cannot read: %s", from, strerror(errno));
-        else status = output_write(&out, buffer, (size_t)n, why);
+        if (n < 0)
+            status = fail(why, "%s: cannot read: %s", from, strerror(errno));
+        else
+            status = output_write(&out, buffer, (size_t)n, why);
     }
     if (fd >= 0) close(fd);
     free(buffer);

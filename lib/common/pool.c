@@ -15,19 +15,20 @@ struct pool {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     int asleep;
-    atomic_uint_fast64_t job; /* counts jobs; the low bit is never special */
-    atomic_int_fast64_t busy;
-    struct share *share; /* [threads] */
+    atomic_uint_fast64_t job; /* counts jobs */
+    atomic_int_fast64_t done; /* tasks of the current one */
+    struct share *share;      /* [threads] */
     atomic_bool leaving;
     void (*run)(void *, int64_t, int);
     void *arg;
 };
 
 /* A worker's own run of tasks, on a cache line of its own. It takes these first, so that
- * what it wrote in one job is in its cache in the next; then it helps the others. */
+ * what it wrote in one job is in its cache in the next; then it helps the others. One
+ * word holds the next task and the end, so that a worker that wakes late finds either
+ * nothing left or tasks that are still to be done. */
 struct share {
-    _Alignas(64) atomic_int_fast64_t next;
-    int64_t end;
+    _Alignas(64) atomic_uint_fast64_t word; /* next << 32 | end */
 };
 
 struct start {
@@ -48,10 +49,13 @@ static void work(struct pool *pool, int worker)
 {
     for (int i = 0; i < pool->threads; i++) {
         struct share *share = &pool->share[(worker + i) % pool->threads];
-        for (;;) {
-            int64_t task = atomic_fetch_add(&share->next, 1);
-            if (task >= share->end) break;
-            pool->run(pool->arg, task, worker);
+        uint64_t word = atomic_load(&share->word);
+        while (word >> 32 < (uint32_t)word) {
+            if (!atomic_compare_exchange_weak(&share->word, &word, word + ((uint64_t)1 << 32)))
+                continue;
+            pool->run(pool->arg, (int64_t)(word >> 32), worker);
+            atomic_fetch_add(&pool->done, 1);
+            word = atomic_load(&share->word);
         }
     }
 }
@@ -81,7 +85,6 @@ static void *worker_main(void *arg)
         seen = atomic_load(&pool->job);
         if (atomic_load(&pool->leaving)) return NULL;
         work(pool, start.worker);
-        atomic_fetch_sub(&pool->busy, 1);
     }
 }
 
@@ -108,6 +111,7 @@ int pool_open(struct pool **out, int threads, struct fail *why)
     if (!pool) return fail(why, "thread pool: out of memory");
     pool->thread = calloc((size_t)threads, sizeof *pool->thread);
     pool->share = aligned_alloc(64, (size_t)threads * sizeof *pool->share);
+    if (pool->share) memset(pool->share, 0, (size_t)threads * sizeof *pool->share);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pool->threads = 1;
@@ -153,15 +157,17 @@ void pool_run(struct pool *pool, int64_t tasks, void (*run)(void *, int64_t, int
             run(arg, task, 0);
         return;
     }
-    for (int i = 0; i < pool->threads; i++) {
-        atomic_store(&pool->share[i].next, tasks * i / pool->threads);
-        pool->share[i].end = tasks * (i + 1) / pool->threads;
-    }
+    must(tasks <= UINT32_MAX);
     pool->run = run;
     pool->arg = arg;
-    atomic_store(&pool->busy, pool->threads - 1);
+    atomic_store(&pool->done, 0);
+    for (int i = 0; i < pool->threads; i++) {
+        uint64_t first = (uint64_t)(tasks * i / pool->threads);
+        uint64_t end = (uint64_t)(tasks * (i + 1) / pool->threads);
+        atomic_store(&pool->share[i].word, first << 32 | end);
+    }
     announce(pool);
     work(pool, 0);
-    while (atomic_load(&pool->busy))
+    while (atomic_load(&pool->done) < tasks)
         relax();
 }

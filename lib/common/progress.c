@@ -21,10 +21,14 @@ void progress_start(struct progress *p, const char *tool, const char *unit, uint
 {
     *p = (struct progress){ .tool = tool, .unit = unit, .total = total };
     p->started = p->shown = progress_clock();
-    if (quiet || !strcmp(how, "none")) p->how = 0;
-    else if (!strcmp(how, "bar")) p->how = 2;
-    else if (!strcmp(how, "line")) p->how = 1;
-    else p->how = terminal_can_redraw() ? 2 : 1;
+    if (quiet || !strcmp(how, "none"))
+        p->how = 0;
+    else if (!strcmp(how, "bar"))
+        p->how = 2;
+    else if (!strcmp(how, "line"))
+        p->how = 1;
+    else
+        p->how = terminal_can_redraw() ? 2 : 1;
 }
 
 void progress_show(struct progress *p, uint64_t done, const char *extra)
@@ -38,8 +42,8 @@ void progress_show(struct progress *p, uint64_t done, const char *extra)
         snprintf(left, sizeof left, " of %llu, %.0f s left", (unsigned long long)p->total,
                  (double)(p->total - (done < p->total ? done : p->total)) / rate);
     int n = snprintf(line, sizeof line, "%s%s: %llu%s %s, %.4g a second%s%s%s",
-                     p->how == 2 ? "\r" : "", p->tool, (unsigned long long)done, left, p->unit, rate,
-                     extra ? ", " : "", extra ? extra : "", p->how == 2 ? "\033[K" : "\n");
+                     p->how == 2 ? "\r" : "", p->tool, (unsigned long long)done, left, p->unit,
+                     rate, extra ? ", " : "", extra ? extra : "", p->how == 2 ? "\033[K" : "\n");
     if (n > 0 && write(2, line, (size_t)n) < 0) p->how = 0;
 }
 

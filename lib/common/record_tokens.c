@@ -43,9 +43,8 @@ static void put_info(struct fields *own, const struct token_info *info)
     fields_flag(own, "add_eos", info->add_eos);
 }
 
-static int open_writer(struct writer **w, const char *path, enum stream_kind kind,
-                       const char *tool, struct fields *own, const struct fields *options,
-                       struct fail *why)
+static int open_writer(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
+                       struct fields *own, const struct fields *options, struct fail *why)
 {
     struct fields none;
     fields_init(&none);
@@ -237,8 +236,7 @@ static int parse_tokens(const msgpack_object *record, const struct token_info *i
     return get_targets(record, t->count, &t->targets, &t->target_count, &t->has_targets, why);
 }
 
-int tokens_read(struct reader *r, const struct token_info *info, struct tokens *t,
-                struct fail *why)
+int tokens_read(struct reader *r, const struct token_info *info, struct tokens *t, struct fail *why)
 {
     msgpack_object record;
     int got = reader_next(r, &record, why);

@@ -1,8 +1,7 @@
 #include "record_weights.h"
 
-static const char *const header_keys[] = { "longqlora", "kind",    "config",  "quantization",
-                                           "base",      "tokenizer", "tool",  "version",
-                                           "options",   NULL };
+static const char *const header_keys[] = { "longqlora", "kind", "config",  "quantization", "base",
+                                           "tokenizer", "tool", "version", "options",      NULL };
 static const char *const keys[] = { "name",   "dtype",  "shape",  "rows", "data",
                                     "absmax", "nested", "offset", NULL };
 enum { BLOCK = 64, NESTED = 16384 };
@@ -55,14 +54,14 @@ int weights_write(struct writer *w, const struct weights_record *r, struct fail 
     return writer_add(w, &f, why);
 }
 
-int weights_reader(struct reader **r, const char *path, struct weights_info *info,
-                   struct fail *why)
+int weights_reader(struct reader **r, const char *path, struct weights_info *info, struct fail *why)
 {
     *info = (struct weights_info){ 0 };
     if (reader_open(r, path, STREAM_WEIGHTS, why)) return -1;
     const msgpack_object *header = reader_header(*r);
     info->config = malloc(WEIGHTS_CONFIG_MAX);
-    if (!info->config) fail(why, "out of memory");
+    if (!info->config)
+        fail(why, "out of memory");
     else if (!fields_check(header, header_keys, why) &&
              !field_text(header, "config", info->config, WEIGHTS_CONFIG_MAX, why) &&
              !field_text(header, "quantization", info->quantization, sizeof info->quantization,
@@ -115,7 +114,8 @@ static int parse_nf4(const msgpack_object *record, struct weights_record *r, siz
 
 static int parse(const msgpack_object *record, struct weights_record *r, struct fail *why)
 {
-    if (fields_check(record, keys, why) || field_text(record, "name", r->name, sizeof r->name, why) ||
+    if (fields_check(record, keys, why) ||
+        field_text(record, "name", r->name, sizeof r->name, why) ||
         field_text(record, "dtype", r->dtype, sizeof r->dtype, why) ||
         get_pair(record, "shape", &r->rows, &r->cols, why) ||
         get_pair(record, "rows", &r->first_row, &r->end_row, why) ||
@@ -126,9 +126,9 @@ static int parse(const msgpack_object *record, struct weights_record *r, struct 
                           (long long)r->end_row, (long long)r->rows);
     size_t elements = (size_t)((r->end_row - r->first_row) * r->cols);
     if (!strcmp(r->dtype, "nf4")) return parse_nf4(record, r, elements, why);
-    size_t each = !strcmp(r->dtype, "f32")                                  ? 4
+    size_t each = !strcmp(r->dtype, "f32")                                ? 4
                   : !strcmp(r->dtype, "f16") || !strcmp(r->dtype, "bf16") ? 2
-                                                                            : 0;
+                                                                          : 0;
     if (!each) return fail_input(why, "%s: dtype '%s' is not known", r->name, r->dtype);
     if (r->data_bytes != each * elements)
         return fail_input(why, "%s: %zu bytes of data, the rows need %zu", r->name, r->data_bytes,

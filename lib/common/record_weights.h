@@ -11,9 +11,9 @@ enum { WEIGHTS_RECORD_MAX = 16 << 20, WEIGHTS_CONFIG_MAX = 1 << 20 };
 
 struct weights_info {
     char *config; /* config.json's text; given by the reader, freed by weights_info_release */
-    char quantization[16];               /* "nf4" or "none" */
-    char base[STREAM_DIGEST_TEXT];       /* of the source tensors */
-    char tokenizer[STREAM_DIGEST_TEXT];  /* of tokenizer.model; empty if unknown */
+    char quantization[16];              /* "nf4" or "none" */
+    char base[STREAM_DIGEST_TEXT];      /* of the source tensors */
+    char tokenizer[STREAM_DIGEST_TEXT]; /* of tokenizer.model; empty if unknown */
 };
 
 /* Rows [first_row, end_row) of a tensor [rows, cols]. NF4: data holds the codes, absmax

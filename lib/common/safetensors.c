@@ -13,8 +13,10 @@ static const struct {
     const char *name;
     size_t size;
 } dtypes[] = {
-    [DTYPE_F32] = { "F32", 4 }, [DTYPE_F16] = { "F16", 2 },
-    [DTYPE_BF16] = { "BF16", 2 }, [DTYPE_U8] = { "U8", 1 },
+    [DTYPE_F32] = { "F32", 4 },
+    [DTYPE_F16] = { "F16", 2 },
+    [DTYPE_BF16] = { "BF16", 2 },
+    [DTYPE_U8] = { "U8", 1 },
 };
 
 size_t dtype_size(enum dtype dtype) { return dtypes[dtype].size; }
@@ -30,8 +32,7 @@ int dtype_parse(const char *name, enum dtype *dtype)
     return -1;
 }
 
-static int read_shape(struct stored_tensor *t, const json_t *shape, size_t *bytes,
-                      struct fail *why)
+static int read_shape(struct stored_tensor *t, const json_t *shape, size_t *bytes, struct fail *why)
 {
     if (!json_is_array(shape) || json_array_size(shape) > SAFETENSORS_DIMS_MAX)
         return fail_input(why, "%s: no shape of at most %d dimensions", t->name,
@@ -52,7 +53,8 @@ static int read_shape(struct stored_tensor *t, const json_t *shape, size_t *byte
 static int read_entry(struct stored_tensor *t, const char *name, const json_t *entry,
                       const char *data, size_t data_bytes, struct fail *why)
 {
-    if (strlen(name) > SAFETENSORS_NAME_MAX) return fail_input(why, "a name of %zu bytes", strlen(name));
+    if (strlen(name) > SAFETENSORS_NAME_MAX)
+        return fail_input(why, "a name of %zu bytes", strlen(name));
     t->name = strdup(name);
     if (!t->name) return fail(why, "out of memory");
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
@@ -66,7 +68,8 @@ static int read_entry(struct stored_tensor *t, const char *name, const json_t *e
         return fail_input(why, "%s: no pair of data_offsets", name);
     int64_t begin = json_integer_value(b), end = json_integer_value(e);
     if (begin < 0 || end < begin || (uint64_t)end > data_bytes)
-        return fail_input(why, "%s: data at %lld to %lld, the file has %zu bytes of data (truncated?)",
+        return fail_input(why,
+                          "%s: data at %lld to %lld, the file has %zu bytes of data (truncated?)",
                           name, (long long)begin, (long long)end, data_bytes);
     if ((uint64_t)(end - begin) != t->bytes)
         return fail_input(why, "%s: %lld bytes of data, dtype and shape need %zu", name,
@@ -92,7 +95,8 @@ static int check_cover(struct safetensors *file, const char *data, size_t bytes,
         at += file->at[i].bytes;
     }
     if ((size_t)(at - data) != bytes)
-        return fail_input(why, "%zu bytes of data belong to no tensor", bytes - (size_t)(at - data));
+        return fail_input(why, "%zu bytes of data belong to no tensor",
+                          bytes - (size_t)(at - data));
     return 0;
 }
 
@@ -146,8 +150,10 @@ int safetensors_open(struct safetensors *file, const char *path, struct fail *wh
     file->map_bytes = (size_t)st.st_size;
     if (st.st_size) {
         void *map = mmap(NULL, file->map_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED) fail(why, "%s: cannot map: %s", path, strerror(errno));
-        else file->map = map;
+        if (map == MAP_FAILED)
+            fail(why, "%s: cannot map: %s", path, strerror(errno));
+        else
+            file->map = map;
     } else {
         fail_input(why, "%s: empty", path);
     }
@@ -193,9 +199,9 @@ static char *header_text(const struct tensor_header *tensors, size_t count, uint
             json_array_append_new(shape, json_integer(tensors[i].shape[d]));
             bytes *= (uint64_t)tensors[i].shape[d];
         }
-        json_t *entry = json_pack("{s:s,s:o,s:[I,I]}", "dtype", dtype_name(tensors[i].dtype),
-                                  "shape", shape, "data_offsets", (json_int_t)at,
-                                  (json_int_t)(at + bytes));
+        json_t *entry =
+            json_pack("{s:s,s:o,s:[I,I]}", "dtype", dtype_name(tensors[i].dtype), "shape", shape,
+                      "data_offsets", (json_int_t)at, (json_int_t)(at + bytes));
         json_object_set_new(header, tensors[i].name, entry);
         at += bytes;
     }
@@ -228,8 +234,10 @@ int safetensors_create(struct safetensors_writer **out, const char *path,
     if (!status) status = output_write(&w->out, text, length, why);
     if (!status) status = output_write(&w->out, "       ", padded - length, why);
     free(text);
-    if (status) safetensors_abandon(w);
-    else *out = w;
+    if (status)
+        safetensors_abandon(w);
+    else
+        *out = w;
     return status;
 }
 

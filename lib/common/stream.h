@@ -14,11 +14,11 @@ enum stream_kind { STREAM_TOKENS, STREAM_SAMPLES, STREAM_WEIGHTS, STREAM_SCORES,
 
 enum {
     STREAM_VERSION = 1,
-    STREAM_FRAME_BYTES = 1 << 20,  /* a frame is cut when it holds so many */
-    STREAM_FRAME_MAX = 1 << 28,    /* a longer one is refused */
-    STREAM_HEADER_MAX = 1 << 20,   /* so is a longer header */
-    STREAM_DEPTH_MAX = 8,          /* and deeper nesting */
-    STREAM_DIGEST_TEXT = 33,       /* XXH3-128 in hex, with its zero */
+    STREAM_FRAME_BYTES = 1 << 20, /* a frame is cut when it holds so many */
+    STREAM_FRAME_MAX = 1 << 28,   /* a longer one is refused */
+    STREAM_HEADER_MAX = 1 << 20,  /* so is a longer header */
+    STREAM_DEPTH_MAX = 8,         /* and deeper nesting */
+    STREAM_DIGEST_TEXT = 33,      /* XXH3-128 in hex, with its zero */
 };
 
 const char *stream_kind_name(enum stream_kind kind);
@@ -64,7 +64,6 @@ const char *reader_digest(const struct reader *r);
  * reading all once. Regular files only; to be called before reader_next. */
 int reader_index(struct reader *r, struct fail *why) MUST_USE;
 uint64_t reader_records(const struct reader *r); /* after reader_index */
-int reader_at(struct reader *r, uint64_t number, msgpack_object *record,
-              struct fail *why) MUST_USE;
+int reader_at(struct reader *r, uint64_t number, msgpack_object *record, struct fail *why) MUST_USE;
 
 #endif

@@ -122,8 +122,8 @@ static int decompress(struct frames *f, struct fail *why)
         f->content_size = out.pos;
         if (left == 0) return 0;
         if (is_dry && out.pos == before && out.pos < out.size)
-            return at_byte(f, why,
-                           "stream ends inside a frame, without its end record (did the writer die?)");
+            return at_byte(
+                f, why, "stream ends inside a frame, without its end record (did the writer die?)");
         if (out.pos < out.size) continue;
         if (out.size >= STREAM_FRAME_MAX) return at_byte(f, why, "frame is longer than 256 MiB");
         /* Only a frame of undeclared size gets here with more to come; an extra byte
@@ -151,8 +151,9 @@ int frames_next(struct frames *f, struct fail *why)
         size_t have = f->input_size - f->input_at;
         if (!have) return 0;
         if (have < SKIPPABLE_HEAD)
-            return at_byte(f, why, "stream ends inside a frame, without its end record (did the "
-                                   "writer die?)");
+            return at_byte(f, why,
+                           "stream ends inside a frame, without its end record (did the "
+                           "writer die?)");
         uint32_t magic = (uint32_t)get_le(f->input + f->input_at, 4);
         if ((magic & 0xfffffff0u) == ZSTD_MAGIC_SKIPPABLE_START) {
             if (skip_frame(f, why)) return -1;
@@ -189,7 +190,8 @@ int frames_at(struct frames *f, uint64_t offset, struct fail *why)
     if (seek(f, offset, why)) return -1;
     int got = frames_next(f, why);
     if (got < 0) return -1;
-    if (!got || f->offset != offset) return at_byte(f, why, "no frame where the seek table has one");
+    if (!got || f->offset != offset)
+        return at_byte(f, why, "no frame where the seek table has one");
     return 0;
 }
 

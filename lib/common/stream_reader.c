@@ -40,7 +40,8 @@ enum object_role { ROLE_RECORD, ROLE_HEADER, ROLE_END };
 
 static int damaged(struct reader *r, struct fail *why, const char *what)
 {
-    return fail_input(why, "%s: record %llu: %s", r->name, (unsigned long long)r->records + 1, what);
+    return fail_input(why, "%s: record %llu: %s", r->name, (unsigned long long)r->records + 1,
+                      what);
 }
 
 static enum object_role role_of(const msgpack_object *o)
@@ -241,14 +242,15 @@ static int next_object(struct reader *r, struct fail *why)
     if (got < 0) return -1;
     if (!got && r->has_ended) return 0;
     if (!got)
-        return fail_input(why,
-                          "%s: record %llu: stream ends without its end record (did the writer die?)",
-                          r->name, (unsigned long long)r->records + 1);
+        return fail_input(
+            why, "%s: record %llu: stream ends without its end record (did the writer die?)",
+            r->name, (unsigned long long)r->records + 1);
     if (take_object(r, &start, &length, why)) return -1;
     enum object_role role = role_of(&r->object.data);
     if (r->has_ended != (role == ROLE_HEADER))
-        return damaged(r, why, r->has_ended ? "something follows the end record"
-                                            : "a header in the middle of a stream");
+        return damaged(r, why,
+                       r->has_ended ? "something follows the end record"
+                                    : "a header in the middle of a stream");
     if (role == ROLE_END) {
         if (check_end(r, &r->object.data, why)) return -1;
         r->has_ended = true;
@@ -315,8 +317,7 @@ static int index_by_table(struct reader *r, struct fail *why)
         r->at = 0;
         const msgpack_object *first = NULL;
         uint64_t records = 0;
-        if (!take_object(r, &start, &length, why) &&
-            role_of(&r->object.data) == ROLE_END) {
+        if (!take_object(r, &start, &length, why) && role_of(&r->object.data) == ROLE_END) {
             first = field_find(&r->object.data, "frames");
             if (field_count(&r->object.data, "records", UINT64_MAX, &records, why) ||
                 field_text(&r->object.data, "digest", r->digest, sizeof r->digest, why))
@@ -329,8 +330,10 @@ static int index_by_table(struct reader *r, struct fail *why)
                 const msgpack_object *o = &first->via.array.ptr[i];
                 bool ok = o->type == MSGPACK_OBJECT_POSITIVE_INTEGER && o->via.u64 >= last &&
                           o->via.u64 < records && (i > 0 || o->via.u64 == 0);
-                if (!ok) status = 0;
-                else if (add_frame(r, offsets[i + 1], last = o->via.u64, why)) status = -1;
+                if (!ok)
+                    status = 0;
+                else if (add_frame(r, offsets[i + 1], last = o->via.u64, why))
+                    status = -1;
             }
             if (status > 0 && !r->frame_count && add_frame(r, offsets[count - 1], 0, why))
                 status = -1;
@@ -439,8 +442,10 @@ int reader_at(struct reader *r, uint64_t number, msgpack_object *record, struct 
     size_t low = 0, high = r->frame_count, length;
     while (high - low > 1) {
         size_t middle = (low + high) / 2;
-        if (r->frame_first[middle] <= number) low = middle;
-        else high = middle;
+        if (r->frame_first[middle] <= number)
+            low = middle;
+        else
+            high = middle;
     }
     r->records = number;
     if (load_frame(r, low, why)) return -1;

@@ -147,7 +147,8 @@ int writer_open(struct writer **out, const char *path, enum stream_kind kind, co
     w->is_raw = kind == STREAM_WEIGHTS || kind == STREAM_STATE;
     w->zstd = ZSTD_createCCtx();
     w->hash = XXH3_createState();
-    if (!w->zstd || !w->hash) fail(why, "%s: out of memory", path);
+    if (!w->zstd || !w->hash)
+        fail(why, "%s: out of memory", path);
     else if (!output_open(&w->out, path, why)) {
         ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_compressionLevel, 1);
         ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_checksumFlag, 1);
@@ -258,8 +259,10 @@ int writer_close(struct writer *w, struct fail *why)
         status = flush_frame(w, why);
     }
     if (!status && output_seekable(&w->out)) status = write_seek_table(w, why);
-    if (!status) status = output_close(&w->out, why);
-    else output_abandon(&w->out);
+    if (!status)
+        status = output_close(&w->out, why);
+    else
+        output_abandon(&w->out);
     release(w);
     return status;
 }

@@ -243,7 +243,8 @@ int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const ch
     size_t length;
     bool after_unknown = false;
     if (!bytes) return 0;
-    if (bytes > LONGEST) return fail_input(why, "a document of %zu bytes, at most %d", bytes, LONGEST);
+    if (bytes > LONGEST)
+        return fail_input(why, "a document of %zu bytes, at most %d", bytes, LONGEST);
     if (prepare(t, b, why) || normalise(t, b->work, text, bytes, &length, why) ||
         room((void **)&b->ids, &b->room, b->count + length, sizeof *b->ids, why))
         return -1;
@@ -286,8 +287,10 @@ char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t co
         } else {
             for (uint32_t j = 0; j < p->length;) {
                 bool mark = is_mark(p->text + j, p->length - j);
-                if (!mark) text[(*bytes)++] = p->text[j];
-                else if (!(at_start && j == 0)) text[(*bytes)++] = ' ';
+                if (!mark)
+                    text[(*bytes)++] = p->text[j];
+                else if (!(at_start && j == 0))
+                    text[(*bytes)++] = ' ';
                 j += mark ? SPACE_MARK_BYTES : 1;
             }
         }

@@ -41,7 +41,7 @@ int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const ch
 
 /* The text of ids, as the reference decodes; the caller frees. Control pieces are
  * nothing. NULL on failure. */
-char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t count,
-                       size_t *bytes, struct fail *why);
+char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t count, size_t *bytes,
+                       struct fail *why);
 
 #endif

@@ -100,13 +100,18 @@ static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
     int got;
     while ((got = next_field(&b, &f)) > 0) {
         if (f.wire != 0) continue;
-        if (f.number == 3) algorithm = f.value;
+        if (f.number == 3)
+            algorithm = f.value;
         else if (f.number == 24 && f.value)
             return fail_input(why, "treat_whitespace_as_suffix is not encoded here");
-        else if (f.number == 35) t->has_bytes = f.value != 0;
-        else if (f.number == 40) t->unknown = (uint32_t)f.value;
-        else if (f.number == 41) t->bos = (uint32_t)f.value;
-        else if (f.number == 42) t->eos = (uint32_t)f.value;
+        else if (f.number == 35)
+            t->has_bytes = f.value != 0;
+        else if (f.number == 40)
+            t->unknown = (uint32_t)f.value;
+        else if (f.number == 41)
+            t->bos = (uint32_t)f.value;
+        else if (f.number == 42)
+            t->eos = (uint32_t)f.value;
     }
     if (got < 0) return broken(why);
     static const char *const names[] = { "?", "unigram", "BPE", "word", "char" };
@@ -151,8 +156,8 @@ static bool has_inner_space(const struct piece *p)
 {
     bool other = false;
     for (uint32_t i = 0; i < p->length;) {
-        bool is_mark = p->length - i >= SPACE_MARK_BYTES &&
-                       !memcmp(p->text + i, SPACE_MARK, SPACE_MARK_BYTES);
+        bool is_mark =
+            p->length - i >= SPACE_MARK_BYTES && !memcmp(p->text + i, SPACE_MARK, SPACE_MARK_BYTES);
         if (is_mark && other) return true;
         if (!is_mark) other = true;
         i += is_mark ? SPACE_MARK_BYTES : 1;
@@ -267,9 +272,12 @@ int tokenizer_open(struct tokenizer **t, const char *path, struct fail *why)
     } else {
         char *model = malloc((size_t)st.st_size + 1);
         size_t got = model ? fread(model, 1, (size_t)st.st_size, file) : 0;
-        if (!model) fail(why, "%s: out of memory", path);
-        else if (ferror(file)) fail(why, "%s: cannot read: %s", path, strerror(errno));
-        else status = tokenizer_parse(t, model, got, path, why);
+        if (!model)
+            fail(why, "%s: out of memory", path);
+        else if (ferror(file))
+            fail(why, "%s: cannot read: %s", path, strerror(errno));
+        else
+            status = tokenizer_parse(t, model, got, path, why);
         free(model);
     }
     fclose(file);

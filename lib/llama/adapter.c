@@ -11,7 +11,8 @@
 void adapter_tensor_name(const struct tensor *t, enum trained kind, char *name, size_t size)
 {
     size_t stem = strlen(t->name) - strlen(".weight");
-    if (kind == TRAINED_WEIGHT) snprintf(name, size, "base_model.model.%s", t->name);
+    if (kind == TRAINED_WEIGHT)
+        snprintf(name, size, "base_model.model.%s", t->name);
     else
         snprintf(name, size, "base_model.model.%.*s.lora_%c.weight", (int)stem, t->name,
                  kind == TRAINED_LORA_A ? 'A' : 'B');
@@ -39,9 +40,12 @@ static int read_targets(struct adapter *a, const json_t *config, struct fail *wh
     json_array_foreach(list, i, item)
     {
         const char *name = json_string_value(item);
-        if (name && !strcmp(name, "embed_tokens")) a->has_embedding = true;
-        else if (name && strstr(name, "norm")) a->has_norm = true;
-        else return fail_input(why, "modules_to_save: '%.60s' is not read here", name ? name : "?");
+        if (name && !strcmp(name, "embed_tokens"))
+            a->has_embedding = true;
+        else if (name && strstr(name, "norm"))
+            a->has_norm = true;
+        else
+            return fail_input(why, "modules_to_save: '%.60s' is not read here", name ? name : "?");
     }
     return 0;
 }
@@ -78,7 +82,8 @@ static int read_text(const json_t *object, const char *key, char text[STREAM_DIG
 
 static int read_origin(struct adapter *a, const json_t *origin, struct fail *why)
 {
-    if (read_text(origin, "base", a->base, why) || read_text(origin, "tokenizer", a->tokenizer, why))
+    if (read_text(origin, "base", a->base, why) ||
+        read_text(origin, "tokenizer", a->tokenizer, why))
         return -1;
     a->knows_base = true;
     const json_t *rope = json_object_get(origin, "rope");
@@ -97,8 +102,7 @@ static int read_origin(struct adapter *a, const json_t *origin, struct fail *why
 }
 
 static int read_json(struct adapter *a, const char *directory, const char *name,
-                     int (*read)(struct adapter *, const json_t *, struct fail *),
-                     struct fail *why)
+                     int (*read)(struct adapter *, const json_t *, struct fail *), struct fail *why)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", directory, name);
@@ -218,8 +222,8 @@ int adapter_check_tensors(const struct adapter *a, const struct config *c, struc
         }
     free(table);
     if (!status && (size_t)expected != a->file.count)
-        status = fail_input(why, "adapter has %zu tensors, %lld belong to this base",
-                            a->file.count, (long long)expected);
+        status = fail_input(why, "adapter has %zu tensors, %lld belong to this base", a->file.count,
+                            (long long)expected);
     return status;
 }
 
@@ -265,13 +269,13 @@ static int write_config(const struct model *m, const struct model_setup *setup,
     char path[4096];
     const struct parameters *p = model_parameters(m);
     json_t *saved = module_names(p, false);
-    json_t *config = json_pack(
-        "{s:s,s:s,s:s,s:I,s:f,s:f,s:s,s:b,s:b,s:b,s:o,s:o}", "peft_type", "LORA", "task_type",
-        "CAUSAL_LM", "base_model_name_or_path", origin->base_name, "r", (json_int_t)setup->rank,
-        "lora_alpha", setup->alpha, "lora_dropout", setup->dropout, "bias", "none",
-        "fan_in_fan_out", 0, "inference_mode", 1, "init_lora_weights", 1, "target_modules",
-        module_names(p, true), "modules_to_save",
-        json_array_size(saved) ? json_incref(saved) : json_null());
+    json_t *config =
+        json_pack("{s:s,s:s,s:s,s:I,s:f,s:f,s:s,s:b,s:b,s:b,s:o,s:o}", "peft_type", "LORA",
+                  "task_type", "CAUSAL_LM", "base_model_name_or_path", origin->base_name, "r",
+                  (json_int_t)setup->rank, "lora_alpha", setup->alpha, "lora_dropout",
+                  setup->dropout, "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1,
+                  "init_lora_weights", 1, "target_modules", module_names(p, true),
+                  "modules_to_save", json_array_size(saved) ? json_incref(saved) : json_null());
     json_decref(saved);
     /* PEFT keeps alpha as an integer where it is one. */
     if (setup->alpha == (double)(int64_t)setup->alpha)
@@ -287,13 +291,12 @@ static int write_origin(const struct model *m, const struct adapter_origin *orig
 {
     char path[4096];
     const struct config *c = model_config(m);
-    json_t *rope = json_pack("{s:s,s:f,s:I}", "type",
-                             c->rope == ROPE_LINEAR ? "linear" : "default", "factor", c->factor,
-                             "original_max_position_embeddings",
-                             (json_int_t)c->original_position);
-    json_t *json = json_pack("{s:i,s:s,s:s,s:s,s:o}", "longqlora", 1, "base", origin->base,
-                             "tokenizer", origin->tokenizer, "base_quantization",
-                             origin->quantization, "rope", rope);
+    json_t *rope =
+        json_pack("{s:s,s:f,s:I}", "type", c->rope == ROPE_LINEAR ? "linear" : "default", "factor",
+                  c->factor, "original_max_position_embeddings", (json_int_t)c->original_position);
+    json_t *json =
+        json_pack("{s:i,s:s,s:s,s:s,s:o}", "longqlora", 1, "base", origin->base, "tokenizer",
+                  origin->tokenizer, "base_quantization", origin->quantization, "rope", rope);
     if (origin->attention)
         json_object_set_new(json, "attention", json_deep_copy(origin->attention));
     if (origin->recipe) json_object_set_new(json, "recipe", json_deep_copy(origin->recipe));
@@ -314,22 +317,26 @@ static int write_tensors(const struct model *m, const char *directory, struct fa
     for (int64_t i = 0; i < p->at_count && !status; i++) {
         const struct trainable *t = &p->at[i];
         adapter_tensor_name(t->tensor, t->kind, names[i], sizeof names[i]);
-        headers[i] = (struct tensor_header){ names[i], DTYPE_F32, t->tensor->role == ROLE_NORM ? 1 : 2,
-                                             { t->rows, t->cols } };
+        headers[i] = (struct tensor_header){
+            names[i], DTYPE_F32, t->tensor->role == ROLE_NORM ? 1 : 2, { t->rows, t->cols }
+        };
     }
     if (!status) status = safetensors_create(&w, path, headers, (size_t)p->at_count, why);
     for (int64_t i = 0; i < p->at_count && !status; i++) {
         size_t bytes = (size_t)(p->at[i].rows * p->at[i].cols) * 4;
         float *host = malloc(bytes + 1);
-        if (!host) status = fail(why, "out of memory");
+        if (!host)
+            status = fail(why, "out of memory");
         else {
             model_kernels(m)->download(model_device(m), host, p->value + p->at[i].offset, bytes);
             status = safetensors_put(w, host, bytes, why);
         }
         free(host);
     }
-    if (!status) status = safetensors_finish(w, why);
-    else safetensors_abandon(w);
+    if (!status)
+        status = safetensors_finish(w, why);
+    else
+        safetensors_abandon(w);
     free(names);
     free(headers);
     return status;

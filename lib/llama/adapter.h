@@ -12,14 +12,14 @@
 struct adapter {
     int64_t rank;
     double alpha, dropout;
-    uint32_t targets;                 /* bits of enum part */
-    bool has_embedding, has_norm;     /* modules_to_save */
-    bool knows_base, has_rope;        /* longqlora.json was there, and what it had */
+    uint32_t targets;             /* bits of enum part */
+    bool has_embedding, has_norm; /* modules_to_save */
+    bool knows_base, has_rope;    /* longqlora.json was there, and what it had */
     char base[STREAM_DIGEST_TEXT], tokenizer[STREAM_DIGEST_TEXT];
     enum rope_type rope;
     double factor;
     int64_t original_position;
-    char digest[STREAM_DIGEST_TEXT];  /* of adapter_model.safetensors */
+    char digest[STREAM_DIGEST_TEXT]; /* of adapter_model.safetensors */
     struct safetensors file;
 };
 
@@ -33,8 +33,7 @@ void adapter_set_up(const struct adapter *a, struct model_setup *setup);
 int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why) MUST_USE;
 
 /* Fails if the adapter was trained on another base or tokenizer, naming both. */
-int adapter_check_base(const struct adapter *a, const struct weights *w,
-                       struct fail *why) MUST_USE;
+int adapter_check_base(const struct adapter *a, const struct weights *w, struct fail *why) MUST_USE;
 
 /* Fails unless the file has exactly the tensors that config and adapter need. */
 int adapter_check_tensors(const struct adapter *a, const struct config *c,
@@ -57,7 +56,7 @@ struct adapter_origin {
     const json_t *attention, *recipe;         /* borrowed */
 };
 
-int adapter_save(const struct model *m, const struct adapter_origin *origin,
-                 const char *directory, struct fail *why) MUST_USE;
+int adapter_save(const struct model *m, const struct adapter_origin *origin, const char *directory,
+                 struct fail *why) MUST_USE;
 
 #endif

@@ -4,9 +4,10 @@
 #include <errno.h>
 #include <unistd.h>
 
-static const char *const header_keys[] = { "longqlora", "kind",    "step",   "tokens",  "loss_sum",
-                                           "loss_steps", "recipe", "data",   "base",    "parameters",
-                                           "tool",      "version", "options", NULL };
+static const char *const header_keys[] = { "longqlora", "kind",       "step",   "tokens",
+                                           "loss_sum",  "loss_steps", "recipe", "data",
+                                           "base",      "parameters", "tool",   "version",
+                                           "options",   NULL };
 static const char *const record_keys[] = { "name", "first", "data", NULL };
 
 /* The three arrays of a state, in the order of the records. */
@@ -65,8 +66,7 @@ int checkpoint_save_state(const char *path, const struct model *m, const struct 
     return writer_close(w, why);
 }
 
-static int get_header(struct reader *r, struct run_state *s, uint64_t *parameters,
-                      struct fail *why)
+static int get_header(struct reader *r, struct run_state *s, uint64_t *parameters, struct fail *why)
 {
     const msgpack_object *h = reader_header(r);
     uint64_t step, loss_steps;

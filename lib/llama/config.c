@@ -22,7 +22,8 @@ static int parse_rope(struct config *c, const json_t *scaling, struct fail *why)
     const char *old = json_string_value(json_object_get(scaling, "type"));
     const char *type = json_string_value(json_object_get(scaling, "rope_type"));
     if (old && type && strcmp(old, type) != 0)
-        return fail_input(why, "rope_scaling: type '%.20s' and rope_type '%.20s' differ", old, type);
+        return fail_input(why, "rope_scaling: type '%.20s' and rope_type '%.20s' differ", old,
+                          type);
     if (!type) type = old;
     if (!type) return fail_input(why, "rope_scaling has no type");
     if (!strcmp(type, "default")) return 0;
@@ -57,8 +58,8 @@ static int parse_sizes(struct config *c, struct fail *why)
         json_get_count(j, "head_dim", 1 << 16, &c->head_dim, why))
         return -1;
     if (c->heads % c->kv_heads)
-        return fail_input(why, "%lld attention heads for %lld key/value heads",
-                          (long long)c->heads, (long long)c->kv_heads);
+        return fail_input(why, "%lld attention heads for %lld key/value heads", (long long)c->heads,
+                          (long long)c->kv_heads);
     if (c->head_dim % 2 || !c->head_dim)
         return fail_input(why, "head dimension %lld is not even", (long long)c->head_dim);
     if (c->dim % 8 || c->ffn % 8 || c->heads * c->head_dim % 8)

@@ -4,11 +4,16 @@
 
 #include <unistd.h>
 
-static const char *const copied[] = { "tokenizer.model",         "tokenizer.json",
-                                      "tokenizer_config.json",   "special_tokens_map.json",
-                                      "added_tokens.json",       "generation_config.json",
-                                      "LICENSE",                 "LICENSE.txt",
-                                      "USE_POLICY.md",           "NOTICE" };
+static const char *const copied[] = { "tokenizer.model",
+                                      "tokenizer.json",
+                                      "tokenizer_config.json",
+                                      "special_tokens_map.json",
+                                      "added_tokens.json",
+                                      "generation_config.json",
+                                      "LICENSE",
+                                      "LICENSE.txt",
+                                      "USE_POLICY.md",
+                                      "NOTICE" };
 
 int directory_copy_files(const char *from, const char *to, struct fail *why)
 {
@@ -42,7 +47,8 @@ static int write_shard(const char *path, const struct directory_job *job, int64_
     struct tensor_header *headers = calloc((size_t)(end - first), sizeof *headers);
     if (!headers) return fail(why, "out of memory");
     for (int64_t i = first; i < end; i++)
-        headers[i - first] = (struct tensor_header){ job->table[i].name, job->dtypes[i],
+        headers[i - first] = (struct tensor_header){ job->table[i].name,
+                                                     job->dtypes[i],
                                                      job->table[i].role == ROLE_NORM ? 1 : 2,
                                                      { job->table[i].rows, job->table[i].cols } };
     struct safetensors_writer *w;
@@ -81,8 +87,8 @@ static int write_shards(const char *directory, const struct directory_job *job, 
             total += tensor_bytes(job, i);
         }
     }
-    json_t *index = json_pack("{s:{s:I},s:o}", "metadata", "total_size", (json_int_t)total,
-                              "weight_map", map);
+    json_t *index =
+        json_pack("{s:{s:I},s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
     snprintf(path, sizeof path, "%s/model.safetensors.index.json", directory);
     if (!status) status = json_write_file(index, path, why);
     json_decref(index);

@@ -17,7 +17,7 @@ struct directory_job {
     const enum dtype *dtypes; /* [count] */
     directory_produce *produce;
     void *arg;
-    const char *copy_from;  /* tokenizer and licence files come from here; may be NULL */
+    const char *copy_from; /* tokenizer and licence files come from here; may be NULL */
     uint64_t max_shard_bytes;
     bool new_style_rope;
 };

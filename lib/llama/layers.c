@@ -61,8 +61,8 @@ static void turn(struct model *m, struct mat q, struct mat k, int64_t first, int
     const struct config *c = &m->config;
     m->k->rope_apply(m->dev, q, m->cos, m->sin, m->position + first, rows, c->heads, c->head_dim,
                      direction);
-    m->k->rope_apply(m->dev, k, m->cos, m->sin, m->position + first, rows, c->kv_heads,
-                     c->head_dim, direction);
+    m->k->rope_apply(m->dev, k, m->cos, m->sin, m->position + first, rows, c->kv_heads, c->head_dim,
+                     direction);
 }
 
 struct heads {
@@ -73,14 +73,10 @@ static struct heads split_heads(const struct model *m, struct mat qkv)
 {
     const struct config *c = &m->config;
     int64_t width = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    return (struct heads){ qkv, mat_columns(m->k, qkv, width),
-                           mat_columns(m->k, qkv, width + kv) };
+    return (struct heads){ qkv, mat_columns(m->k, qkv, width), mat_columns(m->k, qkv, width + kv) };
 }
 
-static float attention_scale(const struct model *m)
-{
-    return 1 / sqrtf((float)m->config.head_dim);
-}
+static float attention_scale(const struct model *m) { return 1 / sqrtf((float)m->config.head_dim); }
 
 static struct spans spans_of(const struct model *m)
 {
@@ -195,8 +191,10 @@ void layer_backward(struct model *m, int64_t index)
     struct group qkv = group_of(l->qkv, 3, SLOT_QKV), o = group_of(l->o, 1, SLOT_O);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct group down = group_of(l->down, 1, SLOT_DOWN);
-    if (!layer_is_kept(m)) attention_half(m, index);
-    else k->linear_prepare(m->dev, &qkv);
+    if (!layer_is_kept(m))
+        attention_half(m, index);
+    else
+        k->linear_prepare(m->dev, &qkv);
     k->linear_prepare(m->dev, &o);
     k->linear_prepare(m->dev, &gate_up);
     k->linear_prepare(m->dev, &down);

@@ -1,4 +1,4 @@
-/* The model's memory, parameters and passes; layers.c has what a layer computes. */
+/* The model's memory and parameters; passes.c and layers.c have what it computes. */
 #include "model_inside.h"
 
 #include "../common/bf16.h"
@@ -7,7 +7,7 @@
 #include <math.h>
 
 static const char *const memory_names[MEMORY_COUNT] = {
-    "frozen weights", "parameters (f32)",  "gradients (f32)",    "moments (f32)", "layer inputs",
+    "frozen weights", "parameters (f32)",  "gradients (f32)",   "moments (f32)",    "layer inputs",
     "activations",    "chunk activations", "inputs and tables", "kernels' scratch",
 };
 
@@ -96,7 +96,8 @@ static float *gradient_of(const struct model *m, const struct trainable *t)
 static struct linear make_linear(const struct model *m, const struct tensor *t,
                                  const struct weight *w)
 {
-    struct linear l = { .out = t->rows, .in = t->cols,
+    struct linear l = { .out = t->rows,
+                        .in = t->cols,
                         .site = (uint32_t)(t->layer * PART_COUNT + (int)t->part) };
     const struct trainable *own = find_parameter(m, t, TRAINED_WEIGHT);
     if (own) {
@@ -213,10 +214,12 @@ static void place_activations(struct model *m)
     int64_t rows = m->setup.rows, chunk = m->setup.chunk, rank = widest_rank(m);
     for (int64_t l = 0; l <= c->layers; l++)
         m->x[l] = m->setup.is_training || l < 2 ? take_mat(m, MEMORY_CHECKPOINTS, rows, c->dim)
-                                                 : m->x[l - 2];
+                                                : m->x[l - 2];
     for (int64_t l = 0; l < c->layers; l++)
-        if (!l || layer_is_kept(m)) place_saved(m, &m->saved[l]);
-        else m->saved[l] = m->saved[0];
+        if (!l || layer_is_kept(m))
+            place_saved(m, &m->saved[l]);
+        else
+            m->saved[l] = m->saved[0];
     m->n = take_mat(m, MEMORY_CHUNK, chunk, c->dim + rank);
     m->s = take_mat(m, MEMORY_CHUNK, chunk, c->ffn + rank);
     m->rstd_chunk = take(m, MEMORY_CHUNK, (size_t)chunk * 4);
@@ -254,9 +257,15 @@ static void lay_out(struct model *m)
 static struct shape shape_of(const struct model *m)
 {
     const struct config *c = &m->config;
-    struct shape s = { .rows = m->setup.rows, .chunk = m->setup.chunk, .dim = c->dim,
-                       .ffn = c->ffn, .heads = c->heads, .kv_heads = c->kv_heads,
-                       .head_dim = c->head_dim, .vocab = c->vocab, .rank = m->setup.rank,
+    struct shape s = { .rows = m->setup.rows,
+                       .chunk = m->setup.chunk,
+                       .dim = c->dim,
+                       .ffn = c->ffn,
+                       .heads = c->heads,
+                       .kv_heads = c->kv_heads,
+                       .head_dim = c->head_dim,
+                       .vocab = c->vocab,
+                       .rank = m->setup.rank,
                        .has_backward = m->setup.is_training,
                        .dropout = (float)m->setup.dropout };
     for (int64_t i = 0; m->weights && i < m->tensor_count; i++)
@@ -280,7 +289,8 @@ static void put_f32(struct model *m, float *to, const struct weight *w, int64_t 
     for (int64_t i = 0; i < count; i += PIECE) {
         int64_t n = count - i < PIECE ? count - i : PIECE;
         for (int64_t j = 0; j < n; j++)
-            wide[j] = w->type == WEIGHT_BF16 ? bf16_to_float(half[i + j]) : f16_to_float(half[i + j]);
+            wide[j] =
+                w->type == WEIGHT_BF16 ? bf16_to_float(half[i + j]) : f16_to_float(half[i + j]);
         m->k->upload(m->dev, to + i, wide, (size_t)n * 4);
     }
 }
@@ -299,9 +309,12 @@ static int put_random(struct model *m, const struct trainable *t, int64_t index,
     for (size_t i = 0; i < count; i++) {
         if (t->kind == TRAINED_LORA_A)
             value[i] = (2 * rng_uniform(key, (uint64_t)index, i) - 1) * bound;
-        else if (t->kind == TRAINED_LORA_B) value[i] = 0;
-        else if (t->tensor->role == ROLE_NORM) value[i] = 1;
-        else value[i] = (float)deviation * rng_normal(key, (uint64_t)index, i);
+        else if (t->kind == TRAINED_LORA_B)
+            value[i] = 0;
+        else if (t->tensor->role == ROLE_NORM)
+            value[i] = 1;
+        else
+            value[i] = (float)deviation * rng_normal(key, (uint64_t)index, i);
     }
     m->k->upload(m->dev, m->params.value + t->offset, value, count * sizeof *value);
     free(value);
@@ -381,7 +394,8 @@ static void add_scratch(struct model *m, int threads)
     for (int64_t i = 0; i < m->tensor_count; i++)
         if (!is_trained(m, &m->table[i])) {
             size_t elements = (size_t)(m->table[i].rows * m->table[i].cols);
-            m->plan.bytes[MEMORY_WEIGHTS] += elements * weight_type_bits(m->weights->at[i].type) / 8;
+            m->plan.bytes[MEMORY_WEIGHTS] +=
+                elements * weight_type_bits(m->weights->at[i].type) / 8;
             if (m->weights->at[i].type == WEIGHT_NF4)
                 m->plan.bytes[MEMORY_WEIGHTS] += elements / 64 + elements / 16384 * 4;
         }
@@ -426,8 +440,10 @@ int model_open(struct model **out, const struct model_setup *setup, const struct
         status = put_values(m, seed, why);
     }
     if (!status) status = put_tables(m, why);
-    if (status) model_close(m);
-    else *out = m;
+    if (status)
+        model_close(m);
+    else
+        *out = m;
     return status;
 }
 
@@ -452,84 +468,3 @@ const struct model_setup *model_setup_of(const struct model *m) { return &m->set
 const struct kernels *model_kernels(const struct model *m) { return m->k; }
 struct device *model_device(const struct model *m) { return m->dev; }
 const struct parameters *model_parameters(const struct model *m) { return &m->params; }
-
-/* ---- passes ---- */
-
-void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
-{
-    const struct kernels *k = m->k;
-    size_t bytes = (size_t)batch->rows * 4;
-    must(batch->rows > 0 && batch->rows <= m->setup.rows);
-    m->rows = batch->rows;
-    m->drop = drop;
-    k->upload(m->dev, m->id, batch->id, bytes);
-    k->upload(m->dev, m->target, batch->target, bytes);
-    k->upload(m->dev, m->position, batch->position, bytes);
-    k->upload(m->dev, m->first, batch->first, bytes);
-    k->upload(m->dev, m->second, batch->second, bytes);
-    k->embedding_fwd(m->dev, m->x[0], m->embedding, WEIGHT_F32, m->id, m->rows, m->config.dim);
-    if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
-    for (int64_t l = 0; l < m->config.layers; l++)
-        layer_forward(m, l);
-}
-
-int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
-{
-    const struct kernels *k = m->k;
-    const struct config *c = &m->config;
-    struct mat none = { NULL, 0 }, last = m->x[c->layers];
-    bool backward = dscale > 0;
-    must(!backward || m->setup.is_training);
-    if (backward)
-        k->zero(m->dev, m->grad.at, (size_t)(m->rows * m->grad.stride * k->act_bytes));
-    for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
-        int64_t rows = m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
-        struct mat x = mat_rows(k, last, first);
-        k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, m->final_gain, rows, c->dim,
-                       (float)c->norm_eps);
-        k->head_loss(m->dev, m->nll + first, backward ? m->dn : none,
-                     backward ? m->head.dweight_acc : NULL, m->n, &m->head, m->target + first,
-                     rows, dscale);
-        if (backward)
-            k->rmsnorm_bwd(m->dev, mat_rows(k, m->grad, first), m->dfinal_gain, m->dn, x,
-                           m->rstd_chunk, m->final_gain, rows, c->dim);
-    }
-    if (k->sync(m->dev, why)) return -1;
-    k->download(m->dev, nll, m->nll, (size_t)m->rows * 4);
-    return 0;
-}
-
-void model_backward(struct model *m)
-{
-    for (int64_t l = m->config.layers; l-- > 0;)
-        layer_backward(m, l);
-    if (m->dembedding)
-        m->k->embedding_bwd(m->dev, m->dembedding, m->grad, m->id, m->rows, m->config.dim);
-}
-
-int model_logits(struct model *m, float *logits, struct fail *why)
-{
-    const struct kernels *k = m->k;
-    const struct config *c = &m->config;
-    size_t bytes = (size_t)(m->setup.chunk * c->vocab) * 4;
-    void *mem;
-    if (k->alloc(m->dev, &mem, bytes, why)) return -1;
-    for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
-        int64_t rows = m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
-        k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, mat_rows(k, m->x[c->layers], first),
-                       m->final_gain, rows, c->dim, (float)c->norm_eps);
-        k->head_logits(m->dev, mem, m->n, &m->head, rows);
-        k->download(m->dev, logits + first * c->vocab, mem, (size_t)(rows * c->vocab) * 4);
-    }
-    k->release(m->dev, mem, bytes);
-    return k->sync(m->dev, why);
-}
-
-int model_find_fault(struct model *m, const struct batch *batch, struct dropout drop,
-                     struct fail *why)
-{
-    m->checks = true;
-    model_forward(m, batch, drop);
-    m->checks = false;
-    return m->k->sync(m->dev, why);
-}

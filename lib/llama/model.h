@@ -16,7 +16,7 @@ struct model_setup {
     bool is_training;   /* gradients and moments are there */
     int64_t rank;
     double alpha, dropout;
-    uint32_t targets;   /* bit for each enum part that carries an adapter */
+    uint32_t targets; /* bit for each enum part that carries an adapter */
     bool train_embedding, train_norm;
     bool keeps_activations; /* else each layer is recomputed in the backward */
     int64_t positions;      /* longest sample */
@@ -56,8 +56,8 @@ size_t memory_total(const struct memory_plan *plan);
 
 struct batch {
     int64_t rows;
-    int32_t *id, *target; /* target < 0: not scored */
-    int32_t *position;    /* in its sample or document */
+    int32_t *id, *target;    /* target < 0: not scored */
+    int32_t *position;       /* in its sample or document */
     int32_t *first, *second; /* spans of the two halves of the heads */
 };
 

@@ -1,4 +1,4 @@
-/* model_inside.h - the model's parts, shared by model.c and layers.c only. */
+/* model_inside.h - the model's parts, shared by model.c, passes.c and layers.c only. */
 #ifndef LONGQLORA_MODEL_INSIDE_H
 #define LONGQLORA_MODEL_INSIDE_H
 

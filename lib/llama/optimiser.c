@@ -54,10 +54,9 @@ int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, dou
                (o->decay == 0 || (p->at[next].tensor->role != ROLE_NORM) == decays))
             next++;
         int64_t end = next < p->at_count ? p->at[next].offset : p->count;
-        k->adamw(dev, p->value + first, p->moment1 + first, p->moment2 + first,
-                 p->gradient + first, end - first, (float)optimiser_rate(o, done),
-                 (float)o->beta1, (float)o->beta2, (float)o->eps, decays ? (float)o->decay : 0,
-                 done + 1, (float)scale);
+        k->adamw(dev, p->value + first, p->moment1 + first, p->moment2 + first, p->gradient + first,
+                 end - first, (float)optimiser_rate(o, done), (float)o->beta1, (float)o->beta2,
+                 (float)o->eps, decays ? (float)o->decay : 0, done + 1, (float)scale);
         i = next;
     }
     return k->sync(dev, why);

@@ -6,7 +6,12 @@
 
 #include "model.h"
 
-enum schedule { SCHEDULE_CONSTANT, SCHEDULE_CONSTANT_WITH_WARMUP, SCHEDULE_LINEAR, SCHEDULE_COSINE };
+enum schedule {
+    SCHEDULE_CONSTANT,
+    SCHEDULE_CONSTANT_WITH_WARMUP,
+    SCHEDULE_LINEAR,
+    SCHEDULE_COSINE
+};
 
 /* -1 if the name is not one of transformers' that are computed here. */
 int schedule_parse(const char *name, enum schedule *schedule);

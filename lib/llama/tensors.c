@@ -46,9 +46,13 @@ static int64_t size_of(const struct config *c, enum size size)
 
 static struct tensor make(const struct config *c, const struct tensor_plan *p, int64_t layer)
 {
-    struct tensor t = { .part = p->part, .role = p->role, .layer = layer,
-                        .rows = size_of(c, p->rows), .cols = size_of(c, p->cols) };
-    if (layer < 0) snprintf(t.name, sizeof t.name, "%s%s.weight", p->prefix, p->module);
+    struct tensor t = { .part = p->part,
+                        .role = p->role,
+                        .layer = layer,
+                        .rows = size_of(c, p->rows),
+                        .cols = size_of(c, p->cols) };
+    if (layer < 0)
+        snprintf(t.name, sizeof t.name, "%s%s.weight", p->prefix, p->module);
     else
         snprintf(t.name, sizeof t.name, "model.layers.%lld.%s%s.weight", (long long)layer,
                  p->prefix, p->module);

@@ -57,16 +57,16 @@ static int open_shards(struct weights *w, const char *directory, const char *ind
     json_t *map = json_object_get(index, "weight_map"), *shards = json_object();
     const char *tensor, *name;
     json_t *file;
-    int status = json_is_object(map) && shards
-                     ? 0
-                     : fail_input(why, "%s: no weight_map", index_path);
+    int status =
+        json_is_object(map) && shards ? 0 : fail_input(why, "%s: no weight_map", index_path);
     json_object_foreach(map, tensor, file)
     {
         const char *shard = json_string_value(file);
         if (status) break;
         if (!shard || strchr(shard, '/') || !strcmp(shard, "..") || !*shard)
             status = fail_input(why, "%s: %s: not the name of a shard", index_path, tensor);
-        else json_object_set_new(shards, shard, json_true());
+        else
+            json_object_set_new(shards, shard, json_true());
     }
     w->files = calloc(json_object_size(shards) + 1, sizeof *w->files);
     if (!w->files && !status) status = fail(why, "%s: out of memory", directory);
@@ -114,8 +114,9 @@ static int take_stored(struct weights *w, int64_t i, const char *directory, stru
         return fail_input(why, "%s: %s is [%lld, %lld], config.json needs [%lld, %lld]", directory,
                           t->name, (long long)(s->dims ? s->shape[0] : 0), (long long)cols,
                           (long long)t->rows, (long long)t->cols);
-    static const enum weight_type type_of[] = { [DTYPE_F32] = WEIGHT_F32, [DTYPE_F16] = WEIGHT_F16,
-                                                [DTYPE_BF16] = WEIGHT_BF16 };
+    static const enum weight_type type_of[] = {
+        [DTYPE_F32] = WEIGHT_F32, [DTYPE_F16] = WEIGHT_F16, [DTYPE_BF16] = WEIGHT_BF16
+    };
     if (s->dtype == DTYPE_U8)
         return fail_input(why, "%s: %s has dtype U8 (quantized by another program?)", directory,
                           t->name);

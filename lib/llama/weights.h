@@ -40,7 +40,7 @@ struct weights {
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why) MUST_USE;
 void weights_close(struct weights *w);
 
-size_t weight_type_bits(enum weight_type type); /* an element; 4 for NF4's codes */
+size_t weight_type_bits(enum weight_type type);      /* an element; 4 for NF4's codes */
 const char *weight_type_name(enum weight_type type); /* as streams spell it */
 
 /* XXH3-128 of a file's bytes, in hex. */

@@ -75,22 +75,36 @@ static void one_case(int64_t rows, int64_t heads, int64_t kv_heads, int64_t dim,
     size_t n = (size_t)(rows * wide), m = (size_t)(rows * narrow);
     float *qkv = check_random_buffer((size_t)(rows * stride)), *o = check_buffer(n);
     float *lse = check_buffer((size_t)(rows * heads)), *dout = check_random_buffer(n);
-    struct attention_case c = { rows, heads, kv_heads, dim,
+    struct attention_case c = { rows,
+                                heads,
+                                kv_heads,
+                                dim,
                                 make_list(rows, sample, group, 0),
-                                make_list(rows, sample, group, group / 2), heads / 2,
-                                1 / sqrt((double)dim), check_doubles(dout, n) };
+                                make_list(rows, sample, group, group / 2),
+                                heads / 2,
+                                1 / sqrt((double)dim),
+                                check_doubles(dout, n) };
     double *v = check_doubles(NULL, n + 2 * m), *exact = check_doubles(NULL, n);
     double *exact_lse = check_doubles(NULL, (size_t)(rows * heads));
     for (int64_t t = 0; t < rows; t++)
         for (int64_t i = 0; i < stride; i++) {
             double x = (double)(qkv[t * stride + i] *= 2);
-            if (i < wide) v[t * wide + i] = x;
-            else if (i < wide + narrow) v[n + (size_t)(t * narrow + i - wide)] = x;
-            else v[n + m + (size_t)(t * narrow + i - wide - narrow)] = x;
+            if (i < wide)
+                v[t * wide + i] = x;
+            else if (i < wide + narrow)
+                v[n + (size_t)(t * narrow + i - wide)] = x;
+            else
+                v[n + m + (size_t)(t * narrow + i - wide - narrow)] = x;
         }
-    backend_reserve((struct shape){ .rows = rows, .chunk = rows, .dim = wide, .ffn = 8,
-                                    .heads = heads, .kv_heads = kv_heads, .head_dim = dim,
-                                    .vocab = 8, .has_backward = true });
+    backend_reserve((struct shape){ .rows = rows,
+                                    .chunk = rows,
+                                    .dim = wide,
+                                    .ffn = 8,
+                                    .heads = heads,
+                                    .kv_heads = kv_heads,
+                                    .head_dim = dim,
+                                    .vocab = 8,
+                                    .has_backward = true });
     struct spans spans = { c.first, c.second, c.split };
     struct mat q = mat_of(qkv, stride), key = mat_of(qkv + wide, stride);
     struct mat value = mat_of(qkv + wide + narrow, stride);

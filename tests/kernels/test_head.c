@@ -45,8 +45,14 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim)
         target[t] = t % 5 == 3 ? -1 : (int32_t)check_below(vocab);
     for (size_t i = 0; i < n + m; i++)
         v[i] = (double)(i < n ? x[i] : w[i - n]);
-    backend_reserve((struct shape){ .rows = rows, .chunk = rows, .dim = dim, .ffn = 8, .heads = 1,
-                                    .kv_heads = 1, .head_dim = 8, .vocab = vocab,
+    backend_reserve((struct shape){ .rows = rows,
+                                    .chunk = rows,
+                                    .dim = dim,
+                                    .ffn = 8,
+                                    .heads = 1,
+                                    .kv_heads = 1,
+                                    .head_dim = 8,
+                                    .vocab = vocab,
                                     .has_backward = true });
     struct linear head = { .type = WEIGHT_F32, .weight = w, .out = vocab, .in = dim };
     struct head_case c = { rows, vocab, dim, target, 0.25 };
@@ -98,8 +104,14 @@ static void test_head_in_chunks(void **state)
     for (int i = 0; i < ROWS; i++)
         target[i] = (int32_t)check_below(VOCAB);
     struct linear head = { .type = WEIGHT_F32, .weight = w, .out = VOCAB, .in = DIM };
-    backend_reserve((struct shape){ .rows = ROWS, .chunk = ROWS, .dim = DIM, .ffn = 8, .heads = 1,
-                                    .kv_heads = 1, .head_dim = 8, .vocab = VOCAB });
+    backend_reserve((struct shape){ .rows = ROWS,
+                                    .chunk = ROWS,
+                                    .dim = DIM,
+                                    .ffn = 8,
+                                    .heads = 1,
+                                    .kv_heads = 1,
+                                    .head_dim = 8,
+                                    .vocab = VOCAB });
     k->head_loss(dev, nll, mat_of(NULL, 0), NULL, mat_of(x, DIM), &head, target, ROWS, 0);
     for (int i = 0; i < ROWS; i += 67) {
         struct head_case c = { 1, VOCAB, DIM, target + i, 1 };

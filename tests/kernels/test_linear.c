@@ -77,8 +77,13 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
         dw[i] = check_buffer((size_t)(c.out[i] * in));
         da[i] = check_buffer((size_t)(c.rank[i] * in));
         db[i] = check_buffer((size_t)(c.rank[i] * c.out[i]));
-        l[i] = (struct linear){ .type = WEIGHT_F32, .weight = w, .out = c.out[i], .in = in,
-                                .rank = c.rank[i], .scale = 0.75f, .site = (uint32_t)(40 + i),
+        l[i] = (struct linear){ .type = WEIGHT_F32,
+                                .weight = w,
+                                .out = c.out[i],
+                                .in = in,
+                                .rank = c.rank[i],
+                                .scale = 0.75f,
+                                .site = (uint32_t)(40 + i),
                                 .a = check_random_buffer((size_t)(c.rank[i] * in)),
                                 .b = check_random_buffer((size_t)(c.rank[i] * c.out[i])),
                                 .dweight_acc = dw[i] };
@@ -112,9 +117,17 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
     if (has_residual) c.residual = check_doubles(residual, outs);
     double *exact = check_doubles(NULL, outs), *gradient = check_doubles(NULL, c.count);
     struct group g = { l, LINEARS, 0 };
-    backend_reserve((struct shape){ .rows = rows, .chunk = rows, .dim = in, .ffn = in, .heads = 1,
-                                    .kv_heads = 1, .head_dim = 8, .vocab = 8, .rank = 5,
-                                    .has_backward = true, .dropout = p });
+    backend_reserve((struct shape){ .rows = rows,
+                                    .chunk = rows,
+                                    .dim = in,
+                                    .ffn = in,
+                                    .heads = 1,
+                                    .kv_heads = 1,
+                                    .head_dim = 8,
+                                    .vocab = 8,
+                                    .rank = 5,
+                                    .has_backward = true,
+                                    .dropout = p });
     k->linear_prepare(dev, &g);
     k->linear_fwd(dev, mat_of(y, c.outs), mat_of(x, stride), &g,
                   has_residual ? mat_of(residual, c.outs) : mat_of(NULL, 0), rows, drop);
@@ -133,8 +146,8 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
     for (int i = 0; i < LINEARS; i++) {
         check_close("linear_bwd_weight dweight", dw[i], gradient + c.w_at[i],
                     (size_t)(c.out[i] * in), 3e-6);
-        check_close("linear_bwd_weight da", da[i], gradient + c.a_at[i],
-                    (size_t)(c.rank[i] * in), 3e-6);
+        check_close("linear_bwd_weight da", da[i], gradient + c.a_at[i], (size_t)(c.rank[i] * in),
+                    3e-6);
         check_close("linear_bwd_weight db", db[i], gradient + c.b_at[i],
                     (size_t)(c.rank[i] * c.out[i]), 3e-6);
         free(c.keep[i]);
@@ -185,7 +198,8 @@ static void test_packed_weights(void **state)
     enum { OUT = 24, IN = 40, ROWS = 9 };
     size_t n = OUT * IN;
     float *x = check_random_buffer(ROWS * IN), *w = check_buffer(n), *y = check_buffer(ROWS * OUT);
-    float *z = check_buffer(ROWS * OUT), *source = check_random_buffer(n), *scratch = check_buffer(n);
+    float *z = check_buffer(ROWS * OUT), *source = check_random_buffer(n),
+          *scratch = check_buffer(n);
     uint8_t *codes = (uint8_t *)check_buffer(n), *absmax = (uint8_t *)check_buffer(n);
     uint16_t *half = (uint16_t *)check_buffer(n);
     float *nested = check_buffer(4), offset;
@@ -194,8 +208,14 @@ static void test_packed_weights(void **state)
     struct group pg = { &packed, 1, 2 }, fg = { &plain, 1, 0 };
     struct mat none = { 0 };
     struct dropout drop = { 0 };
-    backend_reserve((struct shape){ .rows = ROWS, .chunk = ROWS, .dim = IN, .ffn = IN, .heads = 1,
-                                    .kv_heads = 1, .head_dim = 8, .vocab = 8,
+    backend_reserve((struct shape){ .rows = ROWS,
+                                    .chunk = ROWS,
+                                    .dim = IN,
+                                    .ffn = IN,
+                                    .heads = 1,
+                                    .kv_heads = 1,
+                                    .head_dim = 8,
+                                    .vocab = 8,
                                     .has_packed_weights = true });
     k->nf4_quantize(dev, codes, absmax, nested, &offset, scratch, source, (int64_t)n);
     for (int type = WEIGHT_BF16; type <= WEIGHT_NF4; type++) {

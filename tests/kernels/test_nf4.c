@@ -25,7 +25,8 @@ static void test_tables(void **state)
     (void)state;
     for (int i = 0; i < 15; i++) {
         assert_true(nf4_value[i] < nf4_value[i + 1]);
-        assert_true(nf4_threshold[i] == (float)(((double)nf4_value[i] + (double)nf4_value[i + 1]) / 2));
+        assert_true(nf4_threshold[i] ==
+                    (float)(((double)nf4_value[i] + (double)nf4_value[i + 1]) / 2));
     }
     assert_true(nf4_value[0] == -1 && nf4_value[7] == 0 && nf4_value[15] == 1);
     for (int i = 0; i < 255; i++)
@@ -37,7 +38,8 @@ static void test_quantize(void **state)
 {
     (void)state;
     float *x = check_random_buffer(N), *back = check_buffer(N), *scratch = check_buffer(N / 64 + 1);
-    uint8_t *codes = (uint8_t *)check_buffer(N / 8 + 1), *absmax = (uint8_t *)check_buffer(N / 256 + 1);
+    uint8_t *codes = (uint8_t *)check_buffer(N / 8 + 1),
+            *absmax = (uint8_t *)check_buffer(N / 256 + 1);
     float *nested = check_buffer(3), offset;
     for (int i = 0; i < N; i++)
         x[i] *= i / 64 % 7 ? 0.02f : 3;

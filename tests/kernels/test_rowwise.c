@@ -44,9 +44,12 @@ static void one_norm(int64_t rows, int64_t dim)
     float *dy = check_random_buffer(n), *y = check_buffer(n), *rstd = check_buffer((size_t)rows);
     float *dx = check_random_buffer(n), *dgain = check_random_buffer((size_t)dim);
     double *exact = check_doubles(NULL, n), *dx0 = check_doubles(dx, n);
-    double *dgain0 = check_doubles(dgain, (size_t)dim), *gradient = check_doubles(NULL, n + (size_t)dim);
-    struct norm_case c = { rows, dim, check_doubles(gain, (size_t)dim), check_doubles(dy, n),
-                           check_doubles(x, n), false };
+    double *dgain0 = check_doubles(dgain, (size_t)dim),
+           *gradient = check_doubles(NULL, n + (size_t)dim);
+    struct norm_case c = {
+        rows, dim, check_doubles(gain, (size_t)dim), check_doubles(dy, n), check_doubles(x, n),
+        false
+    };
     k->rmsnorm_fwd(dev, mat_of(y, dim), rstd, mat_of(x, dim), gain, rows, dim, 1e-5f);
     ref_norm(exact, c.x, c.gain, rows, dim);
     check_close("rmsnorm_fwd", y, exact, n, 1e-6);
@@ -187,7 +190,8 @@ static void test_embedding(void **state)
 {
     (void)state;
     int64_t rows = 70, dim = 130, vocab = 11;
-    float *table = check_random_buffer((size_t)(vocab * dim)), *x = check_buffer((size_t)(rows * dim));
+    float *table = check_random_buffer((size_t)(vocab * dim)),
+          *x = check_buffer((size_t)(rows * dim));
     float *d = check_random_buffer((size_t)(vocab * dim));
     int32_t *id = (int32_t *)check_buffer((size_t)rows);
     double *sum = check_doubles(d, (size_t)(vocab * dim));

@@ -71,7 +71,7 @@ sub close {
 # All objects of a stream: header, records, end record.
 sub read_all {
     my ($path) = @_;
-    open my $zstd, '-|', 'zstd', '-dcq', $path or die "zstd: $!\n";
+    open my $zstd, '-|', 'zstd', '-dcqf', $path or die "zstd: $!\n";
     binmode $zstd;
     local $/;
     my $unpacker = Data::MessagePack::Unpacker->new;

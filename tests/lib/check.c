@@ -97,8 +97,8 @@ void check_close(const char *what, const float *got, const double *exact, size_t
         at = i;
     }
     if (worst <= bound * largest) return;
-    printf("# %s: element %zu of %zu is %.9g, exactly %.9g; %.3g of the largest, %.3g allowed\n", what,
-           at, count, (double)got[at], exact[at], worst / largest, bound);
+    printf("# %s: element %zu of %zu is %.9g, exactly %.9g; %.3g of the largest, %.3g allowed\n",
+           what, at, count, (double)got[at], exact[at], worst / largest, bound);
     fail();
 }
 

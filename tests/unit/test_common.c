@@ -19,10 +19,14 @@ static void test_half_precision_round_trip(void **state)
     (void)state;
     for (uint32_t i = 0; i < 65536; i++) {
         float b = bf16_to_float((bf16)i), h = f16_to_float((uint16_t)i);
-        if (!isnan(b)) assert_int_equal(bf16_from_float(b), i);
-        else assert_true(isnan(bf16_to_float(bf16_from_float(b))));
-        if (!isnan(h)) assert_int_equal(f16_from_float(h), i);
-        else assert_true(isnan(f16_to_float(f16_from_float(h))));
+        if (!isnan(b))
+            assert_int_equal(bf16_from_float(b), i);
+        else
+            assert_true(isnan(bf16_to_float(bf16_from_float(b))));
+        if (!isnan(h))
+            assert_int_equal(f16_from_float(h), i);
+        else
+            assert_true(isnan(f16_to_float(f16_from_float(h))));
     }
 }
 
@@ -64,7 +68,8 @@ static void test_draws(void **state)
     double sum = 0, squares = 0, mean = 0;
     enum { N = 20000 };
     for (int i = 0; i < N; i++) {
-        double u = (double)rng_uniform(1, 2, (uint64_t)i), z = (double)rng_normal(1, 3, (uint64_t)i);
+        double u = (double)rng_uniform(1, 2, (uint64_t)i),
+               z = (double)rng_normal(1, 3, (uint64_t)i);
         assert_true(u >= 0 && u < 1);
         mean += u / N;
         sum += z / N;
@@ -123,7 +128,8 @@ static void test_arena(void **state)
 static void test_json_is_strict(void **state)
 {
     (void)state;
-    static const char *const bad[] = { "{\"a\":1,\"a\":2}", "{\"a\":}", "[1,2", "", "{\"a\":\"\xff\"}" };
+    static const char *const bad[] = { "{\"a\":1,\"a\":2}", "{\"a\":}", "[1,2", "",
+                                       "{\"a\":\"\xff\"}" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_null(json_read_text(bad[i], strlen(bad[i]), "x.json", &why));
         assert_int_equal(why.status, STATUS_INPUT);
@@ -155,7 +161,8 @@ static void test_utf8(void **state)
         assert_int_equal(utf8_valid((unsigned char *)text, n), is_surrogate ? 0 : n);
         assert_int_equal(utf8_valid((unsigned char *)text, n - 1), 0);
     }
-    static const char *const bad[] = { "\xc0\x80", "\xe0\x80\x80", "\xf8\x88\x80\x80", "\x80", "\xf4\x90\x80\x80" };
+    static const char *const bad[] = { "\xc0\x80", "\xe0\x80\x80", "\xf8\x88\x80\x80", "\x80",
+                                       "\xf4\x90\x80\x80" };
     for (size_t i = 0; i < 5; i++)
         assert_int_equal(utf8_valid((const unsigned char *)bad[i], strlen(bad[i])), 0);
 }

@@ -54,14 +54,19 @@ static void test_hostile_safetensors(void **state)
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 4, "truncated");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "need 8");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "leaves a gap");
-    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 8, "belong to no tensor");
-    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\","
-            "\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "overlaps");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 8,
+            "belong to no tensor");
+    refused(
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\","
+        "\"shape\":[1],\"data_offsets\":[0,4]}}",
+        4, "overlaps");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[4194305,4194305,211106198978564],"
-            "\"data_offsets\":[0,4]}}", 4, "overflows");
+            "\"data_offsets\":[0,4]}}",
+            4, "overflows");
     refused("{\"a\":{\"dtype\":\"F4\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype F4");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "not a count");
-    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "data at 4 to 0");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4,
+            "data at 4 to 0");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "data_offsets");
     refused("{\"a\":1,\"a\":2}", 4, "duplicate");
     refused("[1]", 0, "not an object");
@@ -156,7 +161,8 @@ static void test_config(void **state)
     assert_true(c.factor == 2.5);
     assert_int_equal(config_set_rope(&c, "none", &why), 0);
     assert_true(c.rope == ROPE_DEFAULT);
-    static const char *const bad[] = { "linear:0.5", "linear:x", "linear:2x", "yarn:2", "linear:nan" };
+    static const char *const bad[] = { "linear:0.5", "linear:x", "linear:2x", "yarn:2",
+                                       "linear:nan" };
     for (size_t i = 0; i < 5; i++)
         assert_int_equal(config_set_rope(&c, bad[i], &why), -1);
     config_release(&c);
@@ -217,9 +223,14 @@ static void test_directory_in_shards(void **state)
     enum dtype dtypes[64] = { DTYPE_F32 };
     assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
     snprintf(sub, sizeof sub, "%s/shards", directory);
-    struct directory_job job = { .config = &w.config, .table = w.table, .count = w.count,
-                                 .dtypes = dtypes, .produce = produce_stored, .arg = &w,
-                                 .copy_from = "tests/golden/llama-gqa", .max_shard_bytes = 5000 };
+    struct directory_job job = { .config = &w.config,
+                                 .table = w.table,
+                                 .count = w.count,
+                                 .dtypes = dtypes,
+                                 .produce = produce_stored,
+                                 .arg = &w,
+                                 .copy_from = "tests/golden/llama-gqa",
+                                 .max_shard_bytes = 5000 };
     assert_int_equal(directory_write(sub, &job, &why), 0);
     assert_int_equal(weights_open(&back, sub, true, &why), 0);
     assert_true(back.file_count > 3);
@@ -273,13 +284,23 @@ static void test_adapter_round_trip(void **state)
     assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
     snprintf(sub, sizeof sub, "%s/adapter", directory);
     assert_int_equal(output_directory(sub, &why), 0);
-    struct model_setup setup = { .method = METHOD_LORA, .is_training = true, .rank = 3, .alpha = 6,
-                                 .dropout = 0.1, .targets = 1u << PART_Q | 1u << PART_DOWN,
-                                 .train_embedding = true, .train_norm = true, .positions = 8,
-                                 .rows = 8, .chunk = 8, .device = "cpu", .threads = 1 };
+    struct model_setup setup = { .method = METHOD_LORA,
+                                 .is_training = true,
+                                 .rank = 3,
+                                 .alpha = 6,
+                                 .dropout = 0.1,
+                                 .targets = 1u << PART_Q | 1u << PART_DOWN,
+                                 .train_embedding = true,
+                                 .train_norm = true,
+                                 .positions = 8,
+                                 .rows = 8,
+                                 .chunk = 8,
+                                 .device = "cpu",
+                                 .threads = 1 };
     assert_int_equal(model_open(&m, &setup, NULL, &w, 3, &why), 0);
-    struct adapter_origin origin = { .base_name = "x", .base = w.base, .tokenizer = "",
-                                     .quantization = "none" };
+    struct adapter_origin origin = {
+        .base_name = "x", .base = w.base, .tokenizer = "", .quantization = "none"
+    };
     assert_int_equal(adapter_save(m, &origin, sub, &why), 0);
     assert_int_equal(adapter_open(&a, sub, &why), 0);
     assert_true(a.rank == 3 && a.alpha == 6 && a.dropout == 0.1 && a.has_embedding && a.has_norm);
@@ -304,17 +325,21 @@ static void test_adapter_round_trip(void **state)
     assert_int_equal(adapter_set_rope(&a, &c, &why), -1);
     a.targets |= 1u << PART_UP;
     assert_int_equal(adapter_check_tensors(&a, &w.config, &why), -1);
-    assert_non_null(strstr(why.text, "no tensor base_model.model.model.layers.0.mlp.up_proj.lora_A"));
+    assert_non_null(
+        strstr(why.text, "no tensor base_model.model.model.layers.0.mlp.up_proj.lora_A"));
     a.targets = 1u << PART_Q;
     assert_int_equal(adapter_check_tensors(&a, &w.config, &why), -1);
     adapter_close(&a);
     snprintf(file, sizeof file, "%s/adapter_config.json", sub);
     static const char *const bad[] = {
-        "{\"peft_type\":\"IA3\"}", "{\"peft_type\":\"LORA\",\"target_modules\":[\"q_proj\"]}",
+        "{\"peft_type\":\"IA3\"}",
+        "{\"peft_type\":\"LORA\",\"target_modules\":[\"q_proj\"]}",
         "{\"peft_type\":\"LORA\",\"r\":4,\"target_modules\":[\"lm_head\"]}",
         "{\"peft_type\":\"LORA\",\"r\":4,\"target_modules\":[]}",
         "{\"peft_type\":\"LORA\",\"r\":4,\"use_dora\":true,\"target_modules\":[\"q_proj\"]}",
-        "{\"peft_type\":\"LORA\",\"r\":4,\"bias\":\"all\",\"target_modules\":[\"q_proj\"]}", "[]" };
+        "{\"peft_type\":\"LORA\",\"r\":4,\"bias\":\"all\",\"target_modules\":[\"q_proj\"]}",
+        "[]"
+    };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(output_text(file, bad[i], &why), 0);
         assert_int_equal(adapter_open(&a, sub, &why), -1);

@@ -46,8 +46,9 @@ static void build_batch(struct batch *b, const struct safetensors *cases, bool s
     assert_int_equal(batch_init(b, ROWS, &why), 0);
     for (int at = 0; at < ROWS; at += FIRST) {
         length = at ? SECOND : FIRST;
-        struct sample s = { .ids = tokens + at, .count = length, .documents = &length,
-                            .document_count = 1 };
+        struct sample s = {
+            .ids = tokens + at, .count = length, .documents = &length, .document_count = 1
+        };
         assert_int_equal(batch_add(b, &s, &plan), length - 1);
     }
 }
@@ -75,10 +76,17 @@ static void one_case(const char *kind, bool s2, bool lora, bool keeps, int64_t c
     golden_path(path, sizeof path, kind, "cases.safetensors");
     assert_int_equal(safetensors_open(&cases, path, &why), 0);
     snprintf(prefix, sizeof prefix, "%s.%s.", s2 ? "s2" : "full", lora ? "lora" : "plain");
-    struct model_setup setup = { .method = lora ? METHOD_LORA : METHOD_FULL, .is_training = true,
-                                 .rank = lora ? RANK : 0, .alpha = alpha, .targets = ~0u,
-                                 .keeps_activations = keeps, .positions = 32, .rows = ROWS,
-                                 .chunk = chunk, .device = "cpu", .threads = 2 };
+    struct model_setup setup = { .method = lora ? METHOD_LORA : METHOD_FULL,
+                                 .is_training = true,
+                                 .rank = lora ? RANK : 0,
+                                 .alpha = alpha,
+                                 .targets = ~0u,
+                                 .keeps_activations = keeps,
+                                 .positions = 32,
+                                 .rows = ROWS,
+                                 .chunk = chunk,
+                                 .device = "cpu",
+                                 .threads = 2 };
     assert_int_equal(model_open(&m, &setup, NULL, &w, 1, &why), 0);
     if (lora) fill_adapters(m, &cases);
     build_batch(&b, &cases, s2);
@@ -132,11 +140,20 @@ static void open_tiny(struct opened *o, bool keeps, double dropout, int threads,
     struct safetensors cases;
     assert_int_equal(weights_open(&o->w, "tests/golden/llama-gqa", true, &why), 0);
     assert_int_equal(safetensors_open(&cases, "tests/golden/llama-gqa/cases.safetensors", &why), 0);
-    struct model_setup setup = { .method = METHOD_LORA, .is_training = true, .rank = RANK,
-                                 .alpha = alpha, .targets = ~0u, .dropout = dropout,
-                                 .train_embedding = true, .train_norm = true,
-                                 .keeps_activations = keeps, .positions = 32, .rows = ROWS,
-                                 .chunk = chunk, .device = "cpu", .threads = threads };
+    struct model_setup setup = { .method = METHOD_LORA,
+                                 .is_training = true,
+                                 .rank = RANK,
+                                 .alpha = alpha,
+                                 .targets = ~0u,
+                                 .dropout = dropout,
+                                 .train_embedding = true,
+                                 .train_norm = true,
+                                 .keeps_activations = keeps,
+                                 .positions = 32,
+                                 .rows = ROWS,
+                                 .chunk = chunk,
+                                 .device = "cpu",
+                                 .threads = threads };
     assert_int_equal(model_open(&o->m, &setup, NULL, &o->w, 5, &why), 0);
     const struct parameters *p = model_parameters(o->m);
     for (int64_t i = 0; i < p->at_count; i++)

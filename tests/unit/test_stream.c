@@ -59,7 +59,8 @@ static void store(const char *name, const unsigned char *at, size_t count)
     assert_int_equal(fclose(f), 0);
 }
 
-static const char filler[] = "the records of this stream are long enough to fill more than one frame";
+static const char filler[] =
+    "the records of this stream are long enough to fill more than one frame";
 
 /* records of about `size` bytes each, of any kind */
 static void write_stream(const char *name, enum stream_kind kind, int records, size_t size)
@@ -264,7 +265,8 @@ static void test_versions_and_roles(void **state)
     store_objects(path, huge_array, sizeof huge_array - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     assert_non_null(strstr(why.text, "not a msgpack object"));
-    static const char huge_text[] = "\x81\xdb\xff\xff\xff\xff" "abc";
+    static const char huge_text[] = "\x81\xdb\xff\xff\xff\xff"
+                                    "abc";
     store_objects(path, huge_text, sizeof huge_text - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     unsigned char deep[64];
@@ -388,8 +390,13 @@ static void test_tokens(void **state)
     for (uint64_t vocab = 1000; vocab <= 100000; vocab *= 100) {
         struct token_info info = { .vocab_size = vocab, .bos = 1, .eos = 2, .add_bos = true }, got;
         uint32_t ids[5] = { 1, 999, 0, 7, (uint32_t)vocab - 1 }, targets[4] = { 1, 2, 3, 5 };
-        struct tokens t = { .id = "file:1", .source = "books", .ids = ids, .count = 5,
-                            .targets = targets, .target_count = 2, .has_targets = true };
+        struct tokens t = { .id = "file:1",
+                            .source = "books",
+                            .ids = ids,
+                            .count = 5,
+                            .targets = targets,
+                            .target_count = 2,
+                            .has_targets = true };
         struct writer *w;
         struct reader *r;
         assert_int_equal(tokens_writer(&w, path, "test", &info, NULL, &why), 0);
@@ -419,7 +426,9 @@ static void test_tokens(void **state)
 /* Writes one sample and reads it back: 1, or -1 with why. */
 static int through(struct sample *s, uint64_t context)
 {
-    struct sample_info info = { .text = { .vocab_size = 10 }, .context = context, .strategy = "split" };
+    struct sample_info info = { .text = { .vocab_size = 10 },
+                                .context = context,
+                                .strategy = "split" };
     struct writer *w;
     struct reader *r;
     struct sample back = { 0 };
@@ -437,8 +446,13 @@ static void test_impossible_samples_are_refused(void **state)
 {
     (void)state;
     uint32_t ids[4] = { 1, 2, 3, 4 }, documents[2] = { 1, 3 }, targets[2] = { 1, 4 };
-    struct sample s = { .source = "a", .ids = ids, .count = 4, .documents = documents,
-                        .document_count = 2, .targets = targets, .target_count = 1,
+    struct sample s = { .source = "a",
+                        .ids = ids,
+                        .count = 4,
+                        .documents = documents,
+                        .document_count = 2,
+                        .targets = targets,
+                        .target_count = 1,
                         .has_targets = true };
     assert_int_equal(through(&s, 4), 1);
     assert_int_equal(through(&s, 3), -1);
@@ -461,8 +475,13 @@ static void test_unknown_and_double_keys(void **state)
 {
     (void)state;
     static const char *const known[] = { "a", "b", NULL };
-    static const char good[] = "\x82\xa1" "a\x01\xa3x-z\x02", bad[] = "\x81\xa1" "c\x01";
-    static const char twice[] = "\x82\xa1" "a\x01\xa1" "a\x02";
+    static const char good[] = "\x82\xa1"
+                               "a\x01\xa3x-z\x02",
+                      bad[] = "\x81\xa1"
+                              "c\x01";
+    static const char twice[] = "\x82\xa1"
+                                "a\x01\xa1"
+                                "a\x02";
     msgpack_unpacked u;
     msgpack_unpacked_init(&u);
     size_t off = 0;

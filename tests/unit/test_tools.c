@@ -46,7 +46,9 @@ static void pack_property(enum strategy strategy, bool has_targets)
     size_t fed = 0;
     memset(&got, 0, sizeof got);
     got.context = (uint64_t)(2 + check_below(50));
-    struct packer p = { .strategy = strategy, .context = got.context, .take = take_sample, .arg = &got };
+    struct packer p = {
+        .strategy = strategy, .context = got.context, .take = take_sample, .arg = &got
+    };
     for (int d = 0; d < 60; d++) {
         struct tokens t = { .source = "s", .has_targets = has_targets };
         t.ids = in + fed;
@@ -170,7 +172,8 @@ static struct jsonl_text text, source;
 
 static int parse_line(const char *line, bool replaces, size_t *byte)
 {
-    return jsonl_parse(line, strlen(line), "text", "meta.set", replaces, &text, &source, byte, &why);
+    return jsonl_parse(line, strlen(line), "text", "meta.set", replaces, &text, &source, byte,
+                       &why);
 }
 
 static void text_is(const char *line, const char *expected)
@@ -187,9 +190,12 @@ static void test_json_lines(void **state)
     (void)state;
     size_t byte;
     text_is("{\"text\":\"abc\"}", "abc");
-    text_is(" { \"x\" : [1, -2.5e3, {\"text\": \"no\"}], \"text\" : \"a\\n\\u00e9\\ud83d\\ude00\\/\" } ",
+    text_is(" { \"x\" : [1, -2.5e3, {\"text\": \"no\"}], \"text\" : "
+            "\"a\\n\\u00e9\\ud83d\\ude00\\/\" } ",
             "a\n\xc3\xa9\xf0\x9f\x98\x80/");
-    text_is("{\"meta\":{\"set\":\"books\",\"text\":\"no\"},\"n\":99999999999999999999999,\"text\":\"\"}", "");
+    text_is("{\"meta\":{\"set\":\"books\",\"text\":\"no\"},\"n\":99999999999999999999999,\"text\":"
+            "\"\"}",
+            "");
     assert_true(source.found);
     assert_memory_equal(source.at, "books", 5);
     text_is("{\"text\":\"x\",\"meta\":null}", "x");
@@ -198,10 +204,19 @@ static void test_json_lines(void **state)
         const char *line;
         size_t byte;
     } bad[] = {
-        { "{\"text\":\"abc", 13 }, { "[1]", 1 }, { "{\"text\":1}", 11 }, { "{\"text\":\"\\ud800\"}", 16 },
-        { "{\"text\":\"\xff\"}", 10 }, { "{\"text\":\"a\"} x", 14 }, { "{\"text\":\"a\",}", 13 },
-        { "{\"text\":\"\\q\"}", 12 }, { "{\"text\" \"a\"}", 10 }, { "nul", 1 }, { "{\"a\":tru}", 6 },
-        { "{\"text\":\"\\u12g4\"}", 15 }, { "{\"text\":\"a\001b\"}", 11 },
+        { "{\"text\":\"abc", 13 },
+        { "[1]", 1 },
+        { "{\"text\":1}", 11 },
+        { "{\"text\":\"\\ud800\"}", 16 },
+        { "{\"text\":\"\xff\"}", 10 },
+        { "{\"text\":\"a\"} x", 14 },
+        { "{\"text\":\"a\",}", 13 },
+        { "{\"text\":\"\\q\"}", 12 },
+        { "{\"text\" \"a\"}", 10 },
+        { "nul", 1 },
+        { "{\"a\":tru}", 6 },
+        { "{\"text\":\"\\u12g4\"}", 15 },
+        { "{\"text\":\"a\001b\"}", 11 },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(parse_line(bad[i].line, false, &byte), -1);
@@ -253,9 +268,11 @@ static void test_recipe(void **state)
     (void)state;
     struct recipe r;
     ignored_count = 0;
-    assert_int_equal(read_recipe(&r, "# the report's\nlearning_rate: 2e-4\nmax_steps: 1000\nfp16: true\n"
-                                     "deepspeed: ds.json\nlr_scheduler_type: cosine\n"
-                                     "target_modules: [q_proj, v_proj]\noutput_dir: out\n"), 0);
+    assert_int_equal(
+        read_recipe(&r, "# the report's\nlearning_rate: 2e-4\nmax_steps: 1000\nfp16: true\n"
+                        "deepspeed: ds.json\nlr_scheduler_type: cosine\n"
+                        "target_modules: [q_proj, v_proj]\noutput_dir: out\n"),
+        0);
     assert_true(r.learning_rate == 2e-4 && r.max_steps == 1000 && r.fp16 && ignored_count == 1);
     assert_string_equal(r.target_modules, "q_proj,v_proj");
     assert_int_equal(recipe_check(&r, &why), -1);
@@ -290,7 +307,8 @@ static void test_schedules(void **state)
     (void)state;
     struct optimiser o = { .learning_rate = 1, .warmup = 10, .steps = 110 };
     assert_int_equal(schedule_parse("constant_with_warmup", &o.schedule), 0);
-    assert_true(optimiser_rate(&o, 0) == 0 && optimiser_rate(&o, 5) == 0.5 && optimiser_rate(&o, 90) == 1);
+    assert_true(optimiser_rate(&o, 0) == 0 && optimiser_rate(&o, 5) == 0.5 &&
+                optimiser_rate(&o, 90) == 1);
     assert_int_equal(schedule_parse("linear", &o.schedule), 0);
     assert_true(fabs(optimiser_rate(&o, 60) - 0.5) < 1e-12 && optimiser_rate(&o, 110) == 0);
     assert_int_equal(schedule_parse("cosine", &o.schedule), 0);
@@ -303,9 +321,9 @@ static void test_schedules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packing),   cmocka_unit_test(test_draw),
-        cmocka_unit_test(test_quotas),    cmocka_unit_test(test_json_lines),
-        cmocka_unit_test(test_recipe),    cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_packing), cmocka_unit_test(test_draw),
+        cmocka_unit_test(test_quotas),  cmocka_unit_test(test_json_lines),
+        cmocka_unit_test(test_recipe),  cmocka_unit_test(test_schedules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

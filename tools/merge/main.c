@@ -36,8 +36,12 @@ static void merge_all(const struct options *o, const struct weights *w, const st
     m.dtypes = dtypes;
     or_die(kernels_open(&m.k, "cpu", &why), &why);
     or_die(m.k->open(&m.dev, (int)opt_standard.threads, &why), &why);
-    struct directory_job job = { .config = c, .table = w->table, .count = w->count,
-                                 .dtypes = dtypes, .produce = merger_produce, .arg = &m,
+    struct directory_job job = { .config = c,
+                                 .table = w->table,
+                                 .count = w->count,
+                                 .dtypes = dtypes,
+                                 .produce = merger_produce,
+                                 .arg = &m,
                                  .copy_from = w->stream[0] ? NULL : o->base,
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
                                  .new_style_rope = !strcmp(o->config_style, "new") };
@@ -56,14 +60,20 @@ int main(int argc, char **argv)
 {
     struct options o = { .dtype = "base", .config_style = "old", .max_shard_mb = 5000 };
     struct opt table[] = {
-        { "base", 'b', OPT_TEXT, &o.base, "MODEL", "model directory or weights stream that the adapter was trained on", 0, 0 },
+        { "base", 'b', OPT_TEXT, &o.base, "MODEL",
+          "model directory or weights stream that the adapter was trained on", 0, 0 },
         { "adapter", 'a', OPT_TEXT, &o.adapter, "DIR", "PEFT adapter directory", 0, 0 },
         { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory to make", 0, 0 },
-        { "dtype", 0, OPT_WORD, &o.dtype, "TYPE", "of the result; base: each tensor as it was", "base|f32|f16|bf16", 0 },
-        { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB", "begin another file beyond that", 0, 0 },
-        { "config-style", 0, OPT_WORD, &o.config_style, "HOW", "new: rope_scaling has rope_type too (transformers 4.43 and later)", "old|new", 0 },
-        { "original-context", 0, OPT_COUNT, &o.original_context, "N", "the base's context before interpolation; 0: as its config says", 0, 0 },
-        { "force-base", 0, OPT_FLAG, &o.force_base, 0, "merge into another base than the adapter was trained on", 0, 0 },
+        { "dtype", 0, OPT_WORD, &o.dtype, "TYPE", "of the result; base: each tensor as it was",
+          "base|f32|f16|bf16", 0 },
+        { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB", "begin another file beyond that",
+          0, 0 },
+        { "config-style", 0, OPT_WORD, &o.config_style, "HOW",
+          "new: rope_scaling has rope_type too (transformers 4.43 and later)", "old|new", 0 },
+        { "original-context", 0, OPT_COUNT, &o.original_context, "N",
+          "the base's context before interpolation; 0: as its config says", 0, 0 },
+        { "force-base", 0, OPT_FLAG, &o.force_base, 0,
+          "merge into another base than the adapter was trained on", 0, 0 },
         OPT_STANDARD,
         { 0 },
     };

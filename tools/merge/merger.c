@@ -91,8 +91,8 @@ int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struc
     const struct adapter *a = m->adapter;
     widen(m, &m->base->at[index], t->rows * t->cols);
     bool is_adapted = t->role == ROLE_LINEAR && (a->targets >> t->part & 1);
-    bool is_replaced = (t->role == ROLE_EMBEDDING && a->has_embedding) ||
-                       (t->role == ROLE_NORM && a->has_norm);
+    bool is_replaced =
+        (t->role == ROLE_EMBEDDING && a->has_embedding) || (t->role == ROLE_NORM && a->has_norm);
     if (is_adapted && add_product(m, t, why)) return -1;
     if (is_replaced && replace(m, t, why)) return -1;
     for (int64_t i = 0; i < t->rows * t->cols; i++)

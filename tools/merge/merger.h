@@ -11,7 +11,7 @@ struct merger {
     const struct kernels *k;
     struct device *dev;
     const enum dtype *dtypes;
-    float *wide;   /* the tensor, [rows, cols] */
+    float *wide;                    /* the tensor, [rows, cols] */
     double squares, change_squares; /* ‖W‖² and ‖ΔW‖² of the adapted tensors */
     int64_t merged, replaced;
 };

@@ -96,7 +96,8 @@ static void pack_all(struct run *run, const struct options *o, struct reader *in
             leave_out(run, t.source, t.count);
         else if (drawn)
             or_die(reservoir_offer(drawn, &t, reader_position(in), leave_out, run, &why), &why);
-        else or_die(pack_document(run, &t, &why), &why);
+        else
+            or_die(pack_document(run, &t, &why), &why);
     }
     if (drawn) or_die(reservoir_drain(drawn, pack_document, run, &why), &why);
     packer_end(&run->packer);
@@ -109,14 +110,19 @@ int main(int argc, char **argv)
     struct options o = { .context = 8192, .seed = 42, .output = "-", .strategy = "truncate" };
     struct opt table[] = {
         { "context", 'c', OPT_COUNT, &o.context, "TOKENS", "tokens in a sample, at most", 0, 0 },
-        { "strategy", 0, OPT_WORD, &o.strategy, "HOW", "one document a sample, cut; a document into many; or documents joined", "truncate|split|concat", 0 },
+        { "strategy", 0, OPT_WORD, &o.strategy, "HOW",
+          "one document a sample, cut; a document into many; or documents joined",
+          "truncate|split|concat", 0 },
         { "min-tokens", 0, OPT_COUNT, &o.min_tokens, "N", "leave shorter documents out", 0, 0 },
-        { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N", "leave longer documents out; 0: none", 0, 0 },
+        { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N", "leave longer documents out; 0: none", 0,
+          0 },
         { "samples", 0, OPT_COUNT, &o.samples, "N", "draw N documents uniformly; 0: all", 0, 0 },
-        { "quota", 0, OPT_LIST, &o.quotas, "SOURCE=N", "draw N documents of that source; may be repeated", 0, 0 },
+        { "quota", 0, OPT_LIST, &o.quotas, "SOURCE=N",
+          "draw N documents of that source; may be repeated", 0, 0 },
         { "seed", 0, OPT_COUNT, &o.seed, "N", "of the draw", 0, 0 },
         { "summary", 0, OPT_TEXT, &o.summary, "FILE", "write the counts as JSON", 0, 0 },
-        { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the stream goes; - is standard output", 0, 0 },
+        { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the stream goes; - is standard output",
+          0, 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -124,8 +130,9 @@ int main(int argc, char **argv)
         .name = "pack",
         .summary = "cut documents into training samples of one context",
         .usage = "pack [options] [TOKENS] > samples",
-        .example = "pack --context 8192 --min-tokens 4096 --max-tokens 32768 --samples 54212 train.tok "
-                   "-o train.smp",
+        .example =
+            "pack --context 8192 --min-tokens 4096 --max-tokens 32768 --samples 54212 train.tok "
+            "-o train.smp",
         .table = table,
     };
     const char **files = opt_parse(argc, argv, &program);

@@ -31,8 +31,10 @@ static int append(struct packer *p, const struct tokens *t, size_t from, size_t 
         s->targets[2 * s->target_count + 1] = (uint32_t)(end - from + s->count);
         s->target_count++;
     }
-    if (!s->document_count) memcpy(s->source, t->source, sizeof s->source);
-    else if (strcmp(s->source, t->source) != 0) snprintf(s->source, sizeof s->source, "mixed");
+    if (!s->document_count)
+        memcpy(s->source, t->source, sizeof s->source);
+    else if (strcmp(s->source, t->source) != 0)
+        snprintf(s->source, sizeof s->source, "mixed");
     s->has_targets |= t->has_targets;
     s->documents[s->document_count++] = (uint32_t)(to - from);
     memcpy(s->ids + s->count, t->ids + from, (to - from) * sizeof *s->ids);

@@ -41,7 +41,8 @@ int reservoir_open(struct reservoir **out, uint64_t seed, const struct quota *qu
     r->heaps = calloc(count, sizeof *r->heaps);
     const char *directory = getenv("TMPDIR");
     char path[4096];
-    snprintf(path, sizeof path, "%s/longqlora-pack-XXXXXX", directory && *directory ? directory : "/tmp");
+    snprintf(path, sizeof path, "%s/longqlora-pack-XXXXXX",
+             directory && *directory ? directory : "/tmp");
     int fd = mkstemp(path);
     if (fd >= 0) {
         unlink(path);
@@ -110,7 +111,8 @@ struct spilled {
 
 static int spill(struct reservoir *r, const struct tokens *t, struct fail *why)
 {
-    struct spilled head = { .count = t->count, .target_count = t->target_count,
+    struct spilled head = { .count = t->count,
+                            .target_count = t->target_count,
                             .has_targets = t->has_targets };
     memcpy(head.source, t->source, sizeof head.source);
     if (fwrite(&head, sizeof head, 1, r->spill) != 1 ||
@@ -141,8 +143,7 @@ int reservoir_offer(struct reservoir *r, const struct tokens *t, uint64_t number
     /* A single quota may hold many sources: the one pushed out is read back by its head. */
     struct spilled head;
     if (fseeko(r->spill, (off_t)h->at[0].offset, SEEK_SET) ||
-        fread(&head, sizeof head, 1, r->spill) != 1 ||
-        fseeko(r->spill, (off_t)r->end, SEEK_SET))
+        fread(&head, sizeof head, 1, r->spill) != 1 || fseeko(r->spill, (off_t)r->end, SEEK_SET))
         return fail(why, "temporary file: cannot read: %s", strerror(errno));
     dropped(arg, head.source, h->at[0].tokens);
     sift_down(h, k);
@@ -185,8 +186,7 @@ int reservoir_drain(struct reservoir *r, int (*take)(void *, const struct tokens
     if (!all) return fail(why, "out of memory");
     count = 0;
     for (size_t q = 0; q < r->quota_count; q++) {
-        if (r->heaps[q].count)
-            memcpy(all + count, r->heaps[q].at, r->heaps[q].count * sizeof *all);
+        if (r->heaps[q].count) memcpy(all + count, r->heaps[q].at, r->heaps[q].count * sizeof *all);
         count += r->heaps[q].count;
     }
     qsort(all, count, sizeof *all, by_number);

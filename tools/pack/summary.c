@@ -59,12 +59,11 @@ int summary_write(const struct summary *s, const char *path, struct fail *why)
         json_t *bins = json_array();
         for (int b = 0; b < SUMMARY_BINS; b++)
             json_array_append_new(bins, json_integer((json_int_t)e->bin[b]));
-        json_object_set_new(sources, e->name,
-                            json_pack("{s:I,s:I,s:I,s:I,s:o}", "documents",
-                                      (json_int_t)e->documents, "tokens", (json_int_t)e->tokens,
-                                      "drawn_documents", (json_int_t)e->drawn_documents,
-                                      "drawn_tokens", (json_int_t)e->drawn_tokens,
-                                      "lengths_log2", bins));
+        json_object_set_new(
+            sources, e->name,
+            json_pack("{s:I,s:I,s:I,s:I,s:o}", "documents", (json_int_t)e->documents, "tokens",
+                      (json_int_t)e->tokens, "drawn_documents", (json_int_t)e->drawn_documents,
+                      "drawn_tokens", (json_int_t)e->drawn_tokens, "lengths_log2", bins));
     }
     json_t *all = json_pack("{s:I,s:I,s:I,s:I,s:I,s:o}", "samples", (json_int_t)s->samples,
                             "tokens_kept", (json_int_t)s->kept, "tokens_cut", (json_int_t)s->cut,

@@ -71,7 +71,8 @@ static struct model *open_model(const struct options *o, const struct weights *w
                                 const int64_t *contexts, int n)
 {
     struct model *m;
-    struct model_setup setup = { .method = METHOD_FROZEN, .device = o->device,
+    struct model_setup setup = { .method = METHOD_FROZEN,
+                                 .device = o->device,
                                  .threads = (int)opt_standard.threads };
     for (int i = 0; i < n; i++) {
         if (contexts[i] > setup.positions) setup.positions = contexts[i];
@@ -107,17 +108,22 @@ static void write_report(const struct options *o, const struct report *r)
     const char *to = o->to;
     if (!strcmp(to, "auto"))
         to = !strcmp(o->output, "-") && isatty(STDOUT_FILENO) ? "table" : "scores";
-    if (!strcmp(to, "table")) or_die(report_table(r, o->output, &why), &why);
-    else if (!strcmp(to, "json")) or_die(report_json(r, o->output, &why), &why);
-    else or_die(report_stream(r, o->output, &why), &why);
+    if (!strcmp(to, "table"))
+        or_die(report_table(r, o->output, &why), &why);
+    else if (!strcmp(to, "json"))
+        or_die(report_json(r, o->output, &why), &why);
+    else
+        or_die(report_stream(r, o->output, &why), &why);
 }
 
 static void measure(const struct options *o, const struct weights *w, const struct adapter *a,
                     const struct config *c)
 {
     static const char *const definitions[] = {
-        "longqlora: windows of L at range(0, N-L, L) less its last; all L-1 predictions; mean of window means",
-        "longlora: windows of L at range(0, N-L, 256) less its last; all L-1 predictions; mean of window means",
+        "longqlora: windows of L at range(0, N-L, L) less its last; all L-1 predictions; mean of "
+        "window means",
+        "longlora: windows of L at range(0, N-L, 256) less its last; all L-1 predictions; mean of "
+        "window means",
         "sliding: windows of L every stride; predictions not scored before; mean over tokens",
         "llamacpp: windows of L side by side, BOS first; second half; mean over tokens",
     };
@@ -144,13 +150,20 @@ static void measure(const struct options *o, const struct weights *w, const stru
     const char *definition = definitions[0];
     for (int i = 0; i < 4; i++)
         if (!strncmp(definitions[i], o->protocol, strlen(o->protocol))) definition = definitions[i];
-    struct report r = { .model = w->stream[0] ? w->stream : w->base, .base = w->base,
-                        .adapter = a ? a->digest : "", .rope = rope, .tokenizer = w->tokenizer,
-                        .protocol = o->protocol, .definition = definition,
+    struct report r = { .model = w->stream[0] ? w->stream : w->base,
+                        .base = w->base,
+                        .adapter = a ? a->digest : "",
+                        .rope = rope,
+                        .tokenizer = w->tokenizer,
+                        .protocol = o->protocol,
+                        .definition = definition,
                         .dtype = model_kernels(m)->act_name,
                         .quantization = w->is_quantized ? "nf4" : "none",
-                        .source = o->source ? o->source : "", .data = digest,
-                        .stride = o->stride, .scores = scores, .count = n };
+                        .source = o->source ? o->source : "",
+                        .data = digest,
+                        .stride = o->stride,
+                        .scores = scores,
+                        .count = n };
     write_report(o, &r);
     model_close(m);
     free(ids);
@@ -158,22 +171,34 @@ static void measure(const struct options *o, const struct weights *w, const stru
 
 int main(int argc, char **argv)
 {
-    struct options o = { .contexts = "1024,2048,4096,8192", .protocol = "longqlora", .to = "auto",
-                         .output = "-", .device = "auto", .data = "-" };
+    struct options o = { .contexts = "1024,2048,4096,8192",
+                         .protocol = "longqlora",
+                         .to = "auto",
+                         .output = "-",
+                         .device = "auto",
+                         .data = "-" };
     struct opt table[] = {
-        { "model", 'm', OPT_TEXT, &o.model, "MODEL", "model directory, or weights stream; - is standard input", 0, 0 },
+        { "model", 'm', OPT_TEXT, &o.model, "MODEL",
+          "model directory, or weights stream; - is standard input", 0, 0 },
         { "adapter", 'a', OPT_TEXT, &o.adapter, "DIR", "PEFT adapter directory", 0, 0 },
         { "data", 'd', OPT_TEXT, &o.data, "FILE", "stream of tokens", 0, 0 },
         { "context", 'c', OPT_TEXT, &o.contexts, "LENGTHS", "context lengths to measure at", 0, 0 },
-        { "protocol", 0, OPT_WORD, &o.protocol, "NAME", "windows, scored positions, average", "longqlora|longlora|sliding|llamacpp", 0 },
-        { "stride", 0, OPT_COUNT, &o.stride, "N", "between windows; 0: as the protocol says", 0, 0 },
-        { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N", "measure only on the first so many; 0: all", 0, 0 },
+        { "protocol", 0, OPT_WORD, &o.protocol, "NAME", "windows, scored positions, average",
+          "longqlora|longlora|sliding|llamacpp", 0 },
+        { "stride", 0, OPT_COUNT, &o.stride, "N", "between windows; 0: as the protocol says", 0,
+          0 },
+        { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N",
+          "measure only on the first so many; 0: all", 0, 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0, 0 },
-        { "rope", 0, OPT_TEXT, &o.rope, "HOW", "linear:FACTOR or none, instead of what model and adapter say", 0, 0 },
-        { "original-context", 0, OPT_COUNT, &o.original_context, "N", "the base's context before interpolation; 0: as its config says", 0, 0 },
+        { "rope", 0, OPT_TEXT, &o.rope, "HOW",
+          "linear:FACTOR or none, instead of what model and adapter say", 0, 0 },
+        { "original-context", 0, OPT_COUNT, &o.original_context, "N",
+          "the base's context before interpolation; 0: as its config says", 0, 0 },
         { "force-base", 0, OPT_FLAG, &o.force_base, 0, "take an adapter of another base", 0, 0 },
-        { "to", 0, OPT_WORD, &o.to, "HOW", "auto: a table on a terminal, else a stream of scores", "auto|table|scores|json", 0 },
-        { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the scores go; - is standard output", 0, 0 },
+        { "to", 0, OPT_WORD, &o.to, "HOW", "auto: a table on a terminal, else a stream of scores",
+          "auto|table|scores|json", 0 },
+        { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the scores go; - is standard output",
+          0, 0 },
         { "device", 0, OPT_TEXT, &o.device, "NAME", "auto, cpu or cuda", 0, 0 },
         OPT_STANDARD,
         { 0 },
@@ -191,7 +216,8 @@ int main(int argc, char **argv)
     struct adapter a = { 0 };
     struct config c;
     if (!o.model) die_usage("--model is needed");
-    if (!strcmp(o.model, "-") && !strcmp(o.data, "-")) die_usage("--data is needed: standard input is the model");
+    if (!strcmp(o.model, "-") && !strcmp(o.data, "-"))
+        die_usage("--data is needed: standard input is the model");
     if (o.adapter) or_die(adapter_open(&a, o.adapter, &why), &why);
     or_die(weights_open(&w, o.model, true, &why), &why);
     if (o.adapter && !o.force_base) or_die(adapter_check_base(&a, &w, &why), &why);

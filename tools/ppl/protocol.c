@@ -80,8 +80,8 @@ static void finish(const struct windows *w, const struct sums *s, struct score *
 }
 
 int protocol_run(const struct protocol *p, struct model *m, const uint32_t *ids, int64_t count,
-                 int64_t context, struct score *score,
-                 void (*shown)(void *, int64_t, int64_t), void *arg, struct fail *why)
+                 int64_t context, struct score *score, void (*shown)(void *, int64_t, int64_t),
+                 void *arg, struct fail *why)
 {
     struct windows w;
     struct sums sums = { 0 };

@@ -15,9 +15,9 @@
 
 struct protocol {
     const char *name;
-    int64_t stride;       /* 0: what the protocol says */
-    uint32_t bos;         /* for llamacpp */
-    int64_t max_tokens;   /* windows begin in the first so many; 0: all */
+    int64_t stride;     /* 0: what the protocol says */
+    uint32_t bos;       /* for llamacpp */
+    int64_t max_tokens; /* windows begin in the first so many; 0: all */
 };
 
 struct score {

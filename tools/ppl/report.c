@@ -28,11 +28,16 @@ enum { NAMED = 11 };
 static void name_texts(const struct report *r, struct named to[NAMED])
 {
     const struct named list[NAMED] = {
-        { "model", r->model },           { "base", r->base },
-        { "adapter", r->adapter },       { "rope", r->rope },
-        { "tokenizer", r->tokenizer },   { "protocol", r->protocol },
-        { "definition", r->definition }, { "dtype", r->dtype },
-        { "quantization", r->quantization }, { "source", r->source },
+        { "model", r->model },
+        { "base", r->base },
+        { "adapter", r->adapter },
+        { "rope", r->rope },
+        { "tokenizer", r->tokenizer },
+        { "protocol", r->protocol },
+        { "definition", r->definition },
+        { "dtype", r->dtype },
+        { "quantization", r->quantization },
+        { "source", r->source },
         { "data", r->data },
     };
     memcpy(to, list, sizeof list);
@@ -48,11 +53,10 @@ int report_json(const struct report *r, const char *path, struct fail *why)
     json_object_set_new(all, "stride", json_integer((json_int_t)r->stride));
     for (int i = 0; i < r->count; i++) {
         const struct score *s = &r->scores[i];
-        json_array_append_new(scores, json_pack("{s:I,s:I,s:I,s:f,s:f,s:f}", "context",
-                                                (json_int_t)s->context, "windows",
-                                                (json_int_t)s->windows, "scored",
-                                                (json_int_t)s->scored, "nll", s->nll,
-                                                "perplexity", s->perplexity, "stderr", s->stderr_));
+        json_array_append_new(
+            scores, json_pack("{s:I,s:I,s:I,s:f,s:f,s:f}", "context", (json_int_t)s->context,
+                              "windows", (json_int_t)s->windows, "scored", (json_int_t)s->scored,
+                              "nll", s->nll, "perplexity", s->perplexity, "stderr", s->stderr_));
     }
     json_object_set_new(all, "scores", scores);
     int status = json_write_file(all, path, why);

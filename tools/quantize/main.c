@@ -59,8 +59,8 @@ static void close_work(struct work *q)
     free(q->absmax);
 }
 
-/* To f32; refuses what has no NF4. */
-static void widen(struct work *q, const struct tensor *t, const struct weight *w, const char *path)
+/* To f32, if there is room given; refuses what is not finite. */
+static void widen(float *to, const struct tensor *t, const struct weight *w, const char *path)
 {
     const uint16_t *half = w->data;
     for (int64_t i = 0; i < t->rows * t->cols; i++) {
@@ -70,7 +70,7 @@ static void widen(struct work *q, const struct tensor *t, const struct weight *w
         if (!isfinite(x))
             die(STATUS_INPUT, "%s: %s: element [%lld, %lld] is %f", path, t->name,
                 (long long)(i / t->cols), (long long)(i % t->cols), (double)x);
-        q->wide[i] = x;
+        if (to) to[i] = x;
     }
 }
 
@@ -80,8 +80,9 @@ static void write_plain(struct writer *out, const struct tensor *t, const struct
     int64_t each = weights_rows_each(t->rows, t->cols, bits);
     for (int64_t first = 0; first < t->rows; first += each) {
         int64_t end = first + each < t->rows ? first + each : t->rows;
-        struct weights_record r = { .rows = t->rows, .cols = t->cols, .first_row = first,
-                                    .end_row = end };
+        struct weights_record r = {
+            .rows = t->rows, .cols = t->cols, .first_row = first, .end_row = end
+        };
         snprintf(r.name, sizeof r.name, "%s", t->name);
         snprintf(r.dtype, sizeof r.dtype, "%s", weight_type_name(w->type));
         r.data = (const char *)w->data + (size_t)(first * t->cols) * bits / 8;
@@ -96,11 +97,18 @@ static void write_nf4(const struct work *q, struct writer *out, const struct ten
     for (int64_t first = 0; first < t->rows; first += each) {
         int64_t end = first + each < t->rows ? first + each : t->rows;
         size_t at = (size_t)(first * t->cols), n = (size_t)((end - first) * t->cols);
-        struct weights_record r = { .dtype = "nf4", .rows = t->rows, .cols = t->cols,
-                                    .first_row = first, .end_row = end, .data = q->codes + at / 2,
-                                    .data_bytes = (n + 1) / 2, .absmax = q->absmax + at / 64,
-                                    .absmax_bytes = (n + 63) / 64, .nested = q->nested + at / 16384,
-                                    .nested_bytes = (n + 16383) / 16384 * 4, .offset = q->offset };
+        struct weights_record r = { .dtype = "nf4",
+                                    .rows = t->rows,
+                                    .cols = t->cols,
+                                    .first_row = first,
+                                    .end_row = end,
+                                    .data = q->codes + at / 2,
+                                    .data_bytes = (n + 1) / 2,
+                                    .absmax = q->absmax + at / 64,
+                                    .absmax_bytes = (n + 63) / 64,
+                                    .nested = q->nested + at / 16384,
+                                    .nested_bytes = (n + 16383) / 16384 * 4,
+                                    .offset = q->offset };
         snprintf(r.name, sizeof r.name, "%s", t->name);
         or_die(weights_write(out, &r, &why), &why);
     }
@@ -128,12 +136,12 @@ static void quantize_all(const struct weights *w, struct writer *out, const char
     double squares = 0, wrong = 0;
     for (int64_t i = 0; i < w->count; i++) {
         const struct tensor *t = &w->table[i];
+        widen(t->role == ROLE_LINEAR ? q.wide : NULL, t, &w->at[i], path);
         if (t->role != ROLE_LINEAR) {
             write_plain(out, t, &w->at[i]);
             continue;
         }
         int64_t n = t->rows * t->cols;
-        widen(&q, t, &w->at[i], path);
         q.k->nf4_quantize(q.dev, q.codes, q.absmax, q.nested, &q.offset, q.scratch, q.wide, n);
         q.k->nf4_dequantize(q.dev, q.back, q.codes, q.absmax, q.nested, q.offset, n);
         report_error(&q, t, &squares, &wrong);
@@ -147,7 +155,8 @@ int main(int argc, char **argv)
 {
     const char *output = "-";
     struct opt table[] = {
-        { "output", 'o', OPT_TEXT, &output, "FILE", "where the stream goes; - is standard output", 0, 0 },
+        { "output", 'o', OPT_TEXT, &output, "FILE", "where the stream goes; - is standard output",
+          0, 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -176,8 +185,9 @@ int main(int argc, char **argv)
     quantize_all(&w, out, operands[0]);
     or_die(writer_close(out, &why), &why);
     double seconds = progress_clock() - start;
-    note("%lld parameters in %.1f s, %.1f million a second", (long long)tensors_parameters(&w.config),
-         seconds, (double)tensors_parameters(&w.config) / seconds / 1e6);
+    note("%lld parameters in %.1f s, %.1f million a second",
+         (long long)tensors_parameters(&w.config), seconds,
+         (double)tensors_parameters(&w.config) / seconds / 1e6);
     weights_info_release(&info);
     weights_close(&w);
     free(operands);

@@ -87,22 +87,23 @@ static void name_document(const struct encoder *e, struct slot *s, const struct 
 {
     struct tokens *t = &s->tokens;
     snprintf(t->id, sizeof t->id, "%.4000s:%llu", input, (unsigned long long)s->number);
-    if (e->source) snprintf(t->source, sizeof t->source, "%s", e->source);
+    if (e->source)
+        snprintf(t->source, sizeof t->source, "%s", e->source);
     else if (source->found)
-        snprintf(t->source, sizeof t->source, "%.*s", (int)(source->bytes < 255 ? source->bytes : 255),
-                 source->at);
-    else snprintf(t->source, sizeof t->source, "%.255s", base_name(input));
+        snprintf(t->source, sizeof t->source, "%.*s",
+                 (int)(source->bytes < 255 ? source->bytes : 255), source->at);
+    else
+        snprintf(t->source, sizeof t->source, "%.255s", base_name(input));
 }
 
 static int encode_slot(struct encoder_batch *b, struct slot *s, struct worker *w)
 {
     const struct encoder *e = b->e;
     w->source.found = false;
-    int status = e->is_jsonl
-                     ? jsonl_parse(s->line, s->bytes, e->text_key, e->source_key,
-                                   e->on_error == ON_ERROR_REPLACE, &w->text, &w->source, &s->byte,
-                                   &s->why)
-                     : plain_text(e, s, &w->text, &s->byte, &s->why);
+    int status = e->is_jsonl ? jsonl_parse(s->line, s->bytes, e->text_key, e->source_key,
+                                           e->on_error == ON_ERROR_REPLACE, &w->text, &w->source,
+                                           &s->byte, &s->why)
+                             : plain_text(e, s, &w->text, &s->byte, &s->why);
     if (status) return -1;
     w->buffer.count = 0;
     s->byte = 1;
@@ -132,8 +133,9 @@ static void encode_task(void *arg, int64_t task, int worker)
     s->status = encode_slot(b, s, &b->workers[worker]);
 }
 
-static int finish_batch(struct encoder *e, int (*take)(void *, const struct tokens *, struct fail *),
-                        void *arg, struct fail *why)
+static int finish_batch(struct encoder *e,
+                        int (*take)(void *, const struct tokens *, struct fail *), void *arg,
+                        struct fail *why)
 {
     struct encoder_batch *b = e->batch;
     pool_run(e->pool, b->count, encode_task, b);
@@ -145,7 +147,8 @@ static int finish_batch(struct encoder *e, int (*take)(void *, const struct toke
             if (e->is_jsonl)
                 snprintf(place, sizeof place, "%.240s:%llu: byte %zu", b->name,
                          (unsigned long long)s->number, s->byte);
-            else snprintf(place, sizeof place, "%.240s: byte %zu", b->name, s->byte);
+            else
+                snprintf(place, sizeof place, "%.240s: byte %zu", b->name, s->byte);
             return fail_in(why, place);
         }
         if (s->status) {

@@ -55,8 +55,10 @@ static int unicode_escape(struct parser *p, struct jsonl_text *to)
         const unsigned char *back = p->at;
         p->at += 2;
         if (hex4(p, &low)) return -1;
-        if (low >= 0xdc00 && low < 0xe000) c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
-        else p->at = back;
+        if (low >= 0xdc00 && low < 0xe000)
+            c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+        else
+            p->at = back;
     }
     if (c >= 0xd800 && c < 0xe000) {
         if (!p->replaces) return bad(p, "lone surrogate in an escape");
@@ -114,8 +116,10 @@ static int string(struct parser *p, struct jsonl_text *to)
         if (c < 32) return bad(p, "control character in a string");
         size_t length = utf8_valid(p->at, (size_t)(p->end - p->at));
         if (!length && !p->replaces) return bad(p, "invalid UTF-8");
-        if (length) memcpy(to->at + to->bytes, p->at, length);
-        else memcpy(to->at + to->bytes, "\xef\xbf\xbd", 3);
+        if (length)
+            memcpy(to->at + to->bytes, p->at, length);
+        else
+            memcpy(to->at + to->bytes, "\xef\xbf\xbd", 3);
         to->bytes += length ? length : 3;
         p->at += length ? length : 1;
     }

@@ -34,7 +34,8 @@ static void open_sink(struct sink *s, const struct options *o, const struct toke
     struct fail why;
     struct fields made;
     s->width = o->raw;
-    s->info = (struct token_info){ .vocab_size = tokenizer_vocab(t), .add_bos = !o->no_bos,
+    s->info = (struct token_info){ .vocab_size = tokenizer_vocab(t),
+                                   .add_bos = !o->no_bos,
                                    .add_eos = o->eos };
     s->info.bos = tokenizer_bos(t);
     s->info.eos = tokenizer_eos(t);
@@ -60,9 +61,13 @@ static void encode_all(const struct options *o, const char **files, const struct
 {
     struct fail why;
     struct sink sink = { 0 };
-    struct encoder e = { .tokenizer = t, .is_jsonl = !strcmp(o->format, "jsonl"),
-                         .text_key = o->text_key, .source_key = o->source_key,
-                         .source = o->source, .add_bos = !o->no_bos, .add_eos = o->eos,
+    struct encoder e = { .tokenizer = t,
+                         .is_jsonl = !strcmp(o->format, "jsonl"),
+                         .text_key = o->text_key,
+                         .source_key = o->source_key,
+                         .source = o->source,
+                         .add_bos = !o->no_bos,
+                         .add_eos = o->eos,
                          .on_error = !strcmp(o->on_error, "stop")   ? ON_ERROR_STOP
                                      : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP
                                                                     : ON_ERROR_REPLACE };
@@ -89,20 +94,30 @@ static void encode_all(const struct options *o, const char **files, const struct
 
 int main(int argc, char **argv)
 {
-    struct options o = { .output = "-", .format = "jsonl", .text_key = "text",
-                         .source_key = "source", .on_error = "stop", .raw = "none" };
+    struct options o = { .output = "-",
+                         .format = "jsonl",
+                         .text_key = "text",
+                         .source_key = "source",
+                         .on_error = "stop",
+                         .raw = "none" };
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.model, "FILE", "SentencePiece tokenizer.model", 0, 0 },
-        { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the stream goes; - is standard output", 0, 0 },
-        { "format", 0, OPT_WORD, &o.format, "HOW", "a document is a JSON line, or a whole file", "jsonl|text", 0 },
+        { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the stream goes; - is standard output",
+          0, 0 },
+        { "format", 0, OPT_WORD, &o.format, "HOW", "a document is a JSON line, or a whole file",
+          "jsonl|text", 0 },
         { "text-key", 0, OPT_TEXT, &o.text_key, "KEY", "path of the text in a line", 0, 0 },
-        { "source-key", 0, OPT_TEXT, &o.source_key, "KEY", "path of the subset's name; else the file's name is taken", 0, 0 },
+        { "source-key", 0, OPT_TEXT, &o.source_key, "KEY",
+          "path of the subset's name; else the file's name is taken", 0, 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "the subset's name for every document", 0, 0 },
         { "no-bos", 0, OPT_FLAG, &o.no_bos, 0, "do not begin documents with BOS", 0, 0 },
         { "eos", 0, OPT_FLAG, &o.eos, 0, "end documents with EOS", 0, 0 },
-        { "on-error", 0, OPT_WORD, &o.on_error, "HOW", "with a bad document: give up, leave it out, or mend its text", "stop|skip|replace", 0 },
-        { "raw", 0, OPT_WORD, &o.raw, "WIDTH", "write bare little-endian numbers instead of a stream", "none|u16|u32", 0 },
-        { "decode", 0, OPT_FLAG, &o.decode, 0, "read a stream, write its text (--format jsonl or text)", 0, 0 },
+        { "on-error", 0, OPT_WORD, &o.on_error, "HOW",
+          "with a bad document: give up, leave it out, or mend its text", "stop|skip|replace", 0 },
+        { "raw", 0, OPT_WORD, &o.raw, "WIDTH",
+          "write bare little-endian numbers instead of a stream", "none|u16|u32", 0 },
+        { "decode", 0, OPT_FLAG, &o.decode, 0,
+          "read a stream, write its text (--format jsonl or text)", 0, 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -121,7 +136,8 @@ int main(int argc, char **argv)
     if (o.decode) {
         struct output out;
         or_die(output_open(&out, o.output, &why), &why);
-        or_die(decode_stream(t, *files ? *files : "-", !strcmp(o.format, "text"), &out, &why), &why);
+        or_die(decode_stream(t, *files ? *files : "-", !strcmp(o.format, "text"), &out, &why),
+               &why);
         or_die(output_close(&out, &why), &why);
     } else {
         die_if_terminal(o.output);

@@ -57,17 +57,17 @@ int log_line(struct log *log, struct trainer *t, const struct step_result *r, ch
     double eta = elapsed / (double)done * (double)(t->optimiser.steps - t->state.step);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    json_t *line = json_pack("{s:I,s:f,s:f,s:f,s:f,s:I,s:f,s:I,s:f,s:f}", "step",
-                             (json_int_t)t->state.step, "epoch",
-                             samples / (double)reader_records(t->samples), "loss", loss,
-                             "grad_norm", r->grad_norm, "learning_rate", r->learning_rate,
-                             "tokens", (json_int_t)t->state.tokens, "tokens_per_second", rate,
-                             "max_rss_bytes", (json_int_t)usage.ru_maxrss * 1024, "elapsed", elapsed,
-                             "eta", eta);
+    json_t *line =
+        json_pack("{s:I,s:f,s:f,s:f,s:f,s:I,s:f,s:I,s:f,s:f}", "step", (json_int_t)t->state.step,
+                  "epoch", samples / (double)reader_records(t->samples), "loss", loss, "grad_norm",
+                  r->grad_norm, "learning_rate", r->learning_rate, "tokens",
+                  (json_int_t)t->state.tokens, "tokens_per_second", rate, "max_rss_bytes",
+                  (json_int_t)usage.ru_maxrss * 1024, "elapsed", elapsed, "eta", eta);
     char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(line);
     if (!text) return fail(why, "out of memory");
-    snprintf(shown, size, "step %lld of %lld, loss %.4f, norm %.3f, rate %.3g, %.0f tokens/s, %.0f s left",
+    snprintf(shown, size,
+             "step %lld of %lld, loss %.4f, norm %.3f, rate %.3g, %.0f tokens/s, %.0f s left",
              (long long)t->state.step, (long long)t->optimiser.steps, loss, r->grad_norm,
              r->learning_rate, rate, eta);
     t->state.loss_sum = 0;

@@ -24,8 +24,10 @@ static void read_recipe(struct recipe *r, const char **operands)
     for (const char **at = operands; *at; at++)
         if (strchr(*at, '=') && at != operands)
             or_die(recipe_override(r, *at, ignored_key, &why), &why);
-        else if (at == operands) or_die(recipe_read(r, *at, ignored_key, &why), &why);
-        else die_usage("'%s' is not KEY=VALUE", *at);
+        else if (at == operands)
+            or_die(recipe_read(r, *at, ignored_key, &why), &why);
+        else
+            die_usage("'%s' is not KEY=VALUE", *at);
     or_die(recipe_check(r, &why), &why);
 }
 
@@ -61,8 +63,10 @@ static void run(struct trainer *t)
     or_die(log_close(&log, &why), &why);
     if (!stop_signal) return;
     if (t->state.step) or_die(trainer_checkpoint(t, &why), &why);
-    die((enum status)(128 + stop_signal), "stopped by signal %d after step %lld: saved, resume with "
-        "resume_from_checkpoint=auto", (int)stop_signal, (long long)t->state.step);
+    die((enum status)(128 + stop_signal),
+        "stopped by signal %d after step %lld: saved, resume with "
+        "resume_from_checkpoint=auto",
+        (int)stop_signal, (long long)t->state.step);
 }
 
 int main(int argc, char **argv)
@@ -71,7 +75,8 @@ int main(int argc, char **argv)
     bool dry_run = false, print_config = false, list_keys = false;
     struct opt table[] = {
         { "dry-run", 0, OPT_FLAG, &dry_run, 0, "print the memory plan and stop", 0, 0 },
-        { "print-config", 0, OPT_FLAG, &print_config, 0, "print every effective value of the recipe and stop", 0, 0 },
+        { "print-config", 0, OPT_FLAG, &print_config, 0,
+          "print every effective value of the recipe and stop", 0, 0 },
         { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0, 0 },
         { "device", 0, OPT_TEXT, &device, "NAME", "auto, cpu or cuda", 0, 0 },
         OPT_STANDARD,

@@ -81,12 +81,30 @@ enum { KEYS = sizeof keys / sizeof *keys };
 void recipe_defaults(struct recipe *r)
 {
     *r = (struct recipe){
-        .resume = "none", .epochs = 1, .batch_size = 1, .accumulation = 1, .seed = 42,
-        .logging_steps = 10, .save_total_limit = 3, .save_strategy = "steps",
-        .learning_rate = 2e-4, .scheduler = "constant_with_warmup", .optim = "adamw_torch",
-        .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .max_grad_norm = 1, .method = "lora",
-        .quantization = "any", .lora_rank = 64, .lora_alpha = 16, .lora_dropout = 0.05,
-        .target_modules = "all", .attention = "s2", .document_mask = "auto", .rope = "auto",
+        .resume = "none",
+        .epochs = 1,
+        .batch_size = 1,
+        .accumulation = 1,
+        .seed = 42,
+        .logging_steps = 10,
+        .save_total_limit = 3,
+        .save_strategy = "steps",
+        .learning_rate = 2e-4,
+        .scheduler = "constant_with_warmup",
+        .optim = "adamw_torch",
+        .beta1 = 0.9,
+        .beta2 = 0.999,
+        .epsilon = 1e-8,
+        .max_grad_norm = 1,
+        .method = "lora",
+        .quantization = "any",
+        .lora_rank = 64,
+        .lora_alpha = 16,
+        .lora_dropout = 0.05,
+        .target_modules = "all",
+        .attention = "s2",
+        .document_mask = "auto",
+        .rope = "auto",
     };
 }
 
@@ -140,9 +158,12 @@ static int parse_flag(const char *text, bool *value)
     static const char *const yes[] = { "true", "True", "yes", "on" };
     static const char *const no[] = { "false", "False", "no", "off" };
     for (int i = 0; i < 4; i++) {
-        if (!strcmp(text, yes[i])) *value = true;
-        else if (!strcmp(text, no[i])) *value = false;
-        else continue;
+        if (!strcmp(text, yes[i]))
+            *value = true;
+        else if (!strcmp(text, no[i]))
+            *value = false;
+        else
+            continue;
         return 0;
     }
     return -1;
@@ -248,11 +269,13 @@ static int take_pair(struct recipe *r, yaml_document_t *doc, yaml_node_pair_t *p
     if (k->kind == IGNORED) return set_value(r, k, "", ignored, why);
     const char *text = NULL;
     here = place_of(path, value->start_mark);
-    if (value->type == YAML_SCALAR_NODE) text = (const char *)value->data.scalar.value;
+    if (value->type == YAML_SCALAR_NODE)
+        text = (const char *)value->data.scalar.value;
     else if (value->type == YAML_SEQUENCE_NODE && k->kind == NAMES) {
         if (join_list(doc, value, list, sizeof list, why)) return blame(&here, why);
         text = list;
-    } else fail_usage(why, "%s: one plain value is needed", k->name);
+    } else
+        fail_usage(why, "%s: one plain value is needed", k->name);
     if (!text || set_value(r, k, text, ignored, why)) return blame(&here, why);
     return 0;
 }
@@ -265,7 +288,8 @@ static int take_document(struct recipe *r, yaml_document_t *doc, const char *pat
     if (!root) return 0;
     if (root->type != YAML_MAPPING_NODE)
         return fail_usage(why, "%s: not a list of 'key: value' lines", path);
-    for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top; p++)
+    for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top;
+         p++)
         if (take_pair(r, doc, p, seen, path, ignored, why)) return -1;
     return 0;
 }
@@ -367,8 +391,10 @@ void recipe_list_keys(FILE *to)
                 keys[i].kind == IGNORED ? "(ignored)" : text, keys[i].meaning);
         for (const char *c = keys[i].words ? keys[i].words : ""; *c; c++) {
             if (c == keys[i].words) fputs(": ", to);
-            if (*c == '|') fputs(", ", to);
-            else fputc(*c, to);
+            if (*c == '|')
+                fputs(", ", to);
+            else
+                fputc(*c, to);
         }
         fprintf(to, " |\n");
     }
@@ -383,10 +409,14 @@ json_t *recipe_to_json(const struct recipe *r)
         json_t *value;
         if (!keys[i].decides) continue;
         print_value(r, &keys[i], text, sizeof text);
-        if (keys[i].kind == COUNT) value = json_integer(*(const int64_t *)at);
-        else if (keys[i].kind == REAL) value = json_real(*(const double *)at);
-        else if (keys[i].kind == FLAG) value = json_boolean(*(const bool *)at);
-        else value = json_string(text);
+        if (keys[i].kind == COUNT)
+            value = json_integer(*(const int64_t *)at);
+        else if (keys[i].kind == REAL)
+            value = json_real(*(const double *)at);
+        else if (keys[i].kind == FLAG)
+            value = json_boolean(*(const bool *)at);
+        else
+            value = json_string(text);
         json_object_set_new(all, keys[i].name, value);
     }
     return all;

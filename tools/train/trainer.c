@@ -22,8 +22,7 @@ static int open_samples(struct trainer *t, struct fail *why)
     char spooled[4096];
     if (!strcmp(path, "-")) {
         snprintf(spooled, sizeof spooled, "%s/train.samples", t->recipe->output_dir);
-        if (output_directory(t->recipe->output_dir, why) ||
-            output_copy("/dev/stdin", spooled, why))
+        if (output_directory(t->recipe->output_dir, why) || output_copy("/dev/stdin", spooled, why))
             return -1;
         path = spooled;
     }
@@ -47,8 +46,10 @@ static int open_base(struct trainer *t, struct fail *why)
     }
     bool is_nf4 = t->weights.is_quantized;
     if (!strcmp(r->quantization, "nf4") && !is_nf4)
-        return fail_usage(why, "%s is not quantized: run quantize %s -o base.nf4 and name that, or "
-                               "set quantization: none", r->model, r->model);
+        return fail_usage(why,
+                          "%s is not quantized: run quantize %s -o base.nf4 and name that, or "
+                          "set quantization: none",
+                          r->model, r->model);
     if (!strcmp(r->quantization, "none") && is_nf4)
         return fail_usage(why, "%s is quantized, the recipe says quantization: none", r->model);
     if (is_nf4 && !is_lora(t))
@@ -102,7 +103,8 @@ static int plan_targets(struct trainer *t, struct fail *why)
         size_t n = strcspn(list, ",");
         snprintf(name, sizeof name, "%.*s", (int)n, list);
         int part = part_by_module(name);
-        if (part < 0) return fail_usage(why, "target_modules: '%s' is not a linear of a layer", name);
+        if (part < 0)
+            return fail_usage(why, "target_modules: '%s' is not a linear of a layer", name);
         t->setup.targets |= 1u << part;
         list += n + (list[n] == ',');
     }
@@ -114,9 +116,13 @@ static int plan_run(struct trainer *t, struct fail *why)
     const struct recipe *r = t->recipe;
     struct optimiser *o = &t->optimiser;
     double each = (double)(r->batch_size * r->accumulation);
-    *o = (struct optimiser){ .learning_rate = r->learning_rate, .beta1 = r->beta1,
-                             .beta2 = r->beta2, .eps = r->epsilon, .decay = r->weight_decay,
-                             .max_norm = r->max_grad_norm, .warmup = r->warmup_steps };
+    *o = (struct optimiser){ .learning_rate = r->learning_rate,
+                             .beta1 = r->beta1,
+                             .beta2 = r->beta2,
+                             .eps = r->epsilon,
+                             .decay = r->weight_decay,
+                             .max_norm = r->max_grad_norm,
+                             .warmup = r->warmup_steps };
     o->steps = r->max_steps ? r->max_steps
                             : (int64_t)ceil((double)reader_records(t->samples) * r->epochs / each);
     if (!o->warmup) o->warmup = (int64_t)ceil(r->warmup_ratio * (double)o->steps);
@@ -211,8 +217,8 @@ int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why
     t->order = malloc(reader_records(t->samples) * sizeof *t->order);
     if (!t->step || !t->nll || !t->order) return fail(why, "out of memory");
     if (batch_init(&t->batch, t->setup.rows, why)) return -1;
-    if (model_open(&t->model, &t->setup, &t->config,
-                   t->recipe->from_scratch ? NULL : &t->weights, (uint64_t)t->recipe->seed, why))
+    if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
+                   (uint64_t)t->recipe->seed, why))
         return -1;
     if (output_directory(t->recipe->output_dir, why)) return -1;
     return resume(t, say, why);
@@ -335,7 +341,8 @@ static int produce_parameter(void *arg, int64_t index, struct safetensors_writer
     size_t bytes = (size_t)(p->rows * p->cols) * 4;
     float *host = malloc(bytes + 1);
     if (!host) return fail(why, "out of memory");
-    model_kernels(m)->download(model_device(m), host, model_parameters(m)->value + p->offset, bytes);
+    model_kernels(m)->download(model_device(m), host, model_parameters(m)->value + p->offset,
+                               bytes);
     int status = safetensors_put(w, host, bytes, why);
     free(host);
     return status;
@@ -349,12 +356,16 @@ static int save_model(struct trainer *t, const char *directory, struct fail *why
     if (!dtypes) return fail(why, "out of memory");
     int64_t count = tensors_list(&t->config, &table, why);
     must(count < 0 || count == p->at_count); /* method full: all, in the table's order */
-    const char *files = t->recipe->tokenizer      ? t->recipe->tokenizer
+    const char *files = t->recipe->tokenizer       ? t->recipe->tokenizer
                         : !t->recipe->from_scratch ? t->recipe->model
                                                    : NULL;
-    struct directory_job job = { .config = &t->config, .table = table, .count = count,
-                                 .dtypes = dtypes, .produce = produce_parameter,
-                                 .arg = t->model, .copy_from = files,
+    struct directory_job job = { .config = &t->config,
+                                 .table = table,
+                                 .count = count,
+                                 .dtypes = dtypes,
+                                 .produce = produce_parameter,
+                                 .arg = t->model,
+                                 .copy_from = files,
                                  .max_shard_bytes = (uint64_t)5 << 30 };
     int status = count < 0 ? -1 : directory_write(directory, &job, why);
     free(table);
@@ -367,10 +378,12 @@ static int save_adapter(struct trainer *t, const char *directory, struct fail *w
     json_t *attention = json_pack("{s:s,s:I,s:b}", "type", t->recipe->attention, "group",
                                   (json_int_t)t->attention.group, "document_mask",
                                   (int)t->attention.masks_documents);
-    struct adapter_origin origin = { .base_name = t->recipe->model, .base = t->weights.base,
+    struct adapter_origin origin = { .base_name = t->recipe->model,
+                                     .base = t->weights.base,
                                      .tokenizer = t->weights.tokenizer,
                                      .quantization = t->weights.is_quantized ? "nf4" : "none",
-                                     .attention = attention, .recipe = t->recipe_json };
+                                     .attention = attention,
+                                     .recipe = t->recipe_json };
     int status = adapter_save(t->model, &origin, directory, why);
     json_decref(attention);
     return status;
@@ -418,7 +431,7 @@ void trainer_describe(const struct trainer *t, char *text, size_t size)
     const struct kernels *k = t->model ? model_kernels(t->model) : NULL;
     snprintf(text, size, "rope: %s; attention: %s%s; base: %s; device: %s, %s", rope, attention,
              t->attention.masks_documents ? ", documents apart" : "",
-             t->recipe->from_scratch  ? "random"
+             t->recipe->from_scratch   ? "random"
              : t->weights.is_quantized ? "nf4"
                                        : "unquantized",
              k ? k->name : t->setup.device, k ? k->act_name : "");

@@ -1,0 +1,80 @@
+/* The model's passes over one batch: forward, loss, backward. */
+#include "model_inside.h"
+
+void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
+{
+    const struct kernels *k = m->k;
+    size_t bytes = (size_t)batch->rows * 4;
+    must(batch->rows > 0 && batch->rows <= m->setup.rows);
+    m->rows = batch->rows;
+    m->drop = drop;
+    k->upload(m->dev, m->id, batch->id, bytes);
+    k->upload(m->dev, m->target, batch->target, bytes);
+    k->upload(m->dev, m->position, batch->position, bytes);
+    k->upload(m->dev, m->first, batch->first, bytes);
+    k->upload(m->dev, m->second, batch->second, bytes);
+    k->embedding_fwd(m->dev, m->x[0], m->embedding, WEIGHT_F32, m->id, m->rows, m->config.dim);
+    if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
+    for (int64_t l = 0; l < m->config.layers; l++)
+        layer_forward(m, l);
+}
+
+int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
+{
+    const struct kernels *k = m->k;
+    const struct config *c = &m->config;
+    struct mat none = { NULL, 0 }, last = m->x[c->layers];
+    bool backward = dscale > 0;
+    must(!backward || m->setup.is_training);
+    if (backward) k->zero(m->dev, m->grad.at, (size_t)(m->rows * m->grad.stride * k->act_bytes));
+    for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
+        int64_t rows = m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
+        struct mat x = mat_rows(k, last, first);
+        k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, m->final_gain, rows, c->dim,
+                       (float)c->norm_eps);
+        k->head_loss(m->dev, m->nll + first, backward ? m->dn : none,
+                     backward ? m->head.dweight_acc : NULL, m->n, &m->head, m->target + first, rows,
+                     dscale);
+        if (backward)
+            k->rmsnorm_bwd(m->dev, mat_rows(k, m->grad, first), m->dfinal_gain, m->dn, x,
+                           m->rstd_chunk, m->final_gain, rows, c->dim);
+    }
+    if (k->sync(m->dev, why)) return -1;
+    k->download(m->dev, nll, m->nll, (size_t)m->rows * 4);
+    return 0;
+}
+
+void model_backward(struct model *m)
+{
+    for (int64_t l = m->config.layers; l-- > 0;)
+        layer_backward(m, l);
+    if (m->dembedding)
+        m->k->embedding_bwd(m->dev, m->dembedding, m->grad, m->id, m->rows, m->config.dim);
+}
+
+int model_logits(struct model *m, float *logits, struct fail *why)
+{
+    const struct kernels *k = m->k;
+    const struct config *c = &m->config;
+    size_t bytes = (size_t)(m->setup.chunk * c->vocab) * 4;
+    void *mem;
+    if (k->alloc(m->dev, &mem, bytes, why)) return -1;
+    for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
+        int64_t rows = m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
+        k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, mat_rows(k, m->x[c->layers], first),
+                       m->final_gain, rows, c->dim, (float)c->norm_eps);
+        k->head_logits(m->dev, mem, m->n, &m->head, rows);
+        k->download(m->dev, logits + first * c->vocab, mem, (size_t)(rows * c->vocab) * 4);
+    }
+    k->release(m->dev, mem, bytes);
+    return k->sync(m->dev, why);
+}
+
+int model_find_fault(struct model *m, const struct batch *batch, struct dropout drop,
+                     struct fail *why)
+{
+    m->checks = true;
+    model_forward(m, batch, drop);
+    m->checks = false;
+    return m->k->sync(m->dev, why);
+}

@@ -1,0 +1,72 @@
+# Shared by the command-line tests: scratch directory, paths, tiny inputs.
+bats_require_minimum_version 1.5.0
+root=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+BIN=${BIN:-$root/bin}
+BUILD=${BUILD:-$root/build/release}
+golden=$root/tests/golden
+PATH=$BIN:$PATH
+export PERL5LIB=$root/tests/lib
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+}
+
+# A vocabulary like LLaMA's, trained once a file of tests.
+make_tokenizer() {
+    [ -f "$BATS_FILE_TMPDIR/tok/tokenizer.model" ] && return
+    mkdir -p "$BATS_FILE_TMPDIR/tok"
+    perl -e 'srand 3; my @w = map { join "", map { ("a".."z")[rand 26] } 1..2 + rand 6 } 1..300;
+        print join(" ", map { $w[rand(@w) ** 2 / @w] } 1..12), ".\n" for 1..2000' > "$BATS_FILE_TMPDIR/text"
+    spm_train --input="$BATS_FILE_TMPDIR/text" --model_prefix="$BATS_FILE_TMPDIR/spm" --model_type=bpe \
+        --vocab_size=400 --byte_fallback=true --character_coverage=0.9999 --split_digits=true \
+        --normalization_rule_name=identity --remove_extra_whitespaces=false \
+        --allow_whitespace_only_pieces=true --minloglevel=2 > /dev/null 2>&1
+    mv "$BATS_FILE_TMPDIR/spm.model" "$BATS_FILE_TMPDIR/tok/tokenizer.model"
+}
+
+# Ten documents of two sources, docs.jsonl.
+make_documents() {
+    perl -e 'use strict; my @l = map { chomp; $_ } <STDIN>;
+        for my $d (0..9) { my $t = join "\\n", @l[$d * 40 .. $d * 40 + 5 + 3 * $d];
+            print qq({"text":"$t","meta":{"set":"m$d"},"source":"), $d % 2 ? "odd" : "even", qq("}\n) }' \
+        < "$BATS_FILE_TMPDIR/text" > docs.jsonl
+}
+
+config() {
+    cat > "${1:-config.json}" <<JSON
+{"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":${2:-400},"hidden_size":32,
+"intermediate_size":48,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,
+"rms_norm_eps":1e-5,"rope_theta":500,"hidden_act":"silu","tie_word_embeddings":${3:-false},
+"initializer_range":0.1,"max_position_embeddings":16,"bos_token_id":1,"eos_token_id":2}
+JSON
+}
+
+# tokens, samples of 16 and 32, and a model trained for a few steps: base/, made once a file.
+make_base() {
+    make_tokenizer
+    if [ ! -f "$BATS_FILE_TMPDIR/base/config.json" ]; then
+        (
+            cd "$BATS_FILE_TMPDIR"
+            make_documents
+            tokenize --quiet -m tok/tokenizer.model docs.jsonl -o docs.tok
+            pack --quiet --context 16 --strategy split docs.tok -o 16.smp
+            pack --quiet --context 32 --strategy split docs.tok -o 32.smp
+            config
+            echo 'method: full' > scratch.yaml
+            train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
+                tokenizer=tok train_file=16.smp output_dir=base max_steps=20 learning_rate=0.01 \
+                per_device_train_batch_size=4 --quiet
+            quantize --quiet base -o base.nf4
+        )
+    fi
+    ln -sf "$BATS_FILE_TMPDIR"/{tok,base,base.nf4,docs.jsonl,docs.tok,16.smp,32.smp,scratch.yaml} .
+    cp "$BATS_FILE_TMPDIR/config.json" .
+}
+
+lora() { # OUT KEY=VALUE...
+    local out=$1
+    shift
+    echo 'method: lora' > lora.yaml
+    train lora.yaml output_dir="$out" model_name_or_path=base.nf4 train_file=32.smp max_steps=6 \
+        lora_rank=4 learning_rate=0.01 per_device_train_batch_size=2 logging_steps=2 "$@"
+}

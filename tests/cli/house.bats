@@ -1,0 +1,60 @@
+load helper
+
+@test "house: arrows point down only" {
+    cd "$root"
+    ! grep -nE '#include "[^"]*(llama|tools|kernels)/' lib/common/*.[ch]
+    ! grep -nE '#include "[^"]*tools/' lib/llama/*.[ch]
+    ! grep -nE '#include "[^"]*(llama|tools)/' kernels/*.[ch] kernels/cpu/*.[ch]
+    ! grep -nE '#include "[^"]*lib/common/' kernels/*.[ch] kernels/cpu/*.[ch] | grep -vE 'common/(fail|bf16|pool|philox)\.h'
+    ! grep -nE '#include "[^"]*(die|opt|progress)\.h"' lib/llama/*.[ch] kernels/*.[ch] kernels/cpu/*.[ch]
+    ! grep -lE '#include "[^"]*cpu/' lib tools -r
+}
+
+@test "house: only programs print and exit" {
+    cd "$root"
+    ! grep -nE '\b(exit|abort|printf|puts|fprintf)\(|\bstderr\b' lib/llama/*.c kernels/*.c kernels/cpu/*.c
+    ! grep -nE '\b(exit|printf|puts|fprintf)\(|\bstderr\b' $(ls lib/common/*.c | grep -vE '/(die|opt|progress)\.c')
+    ! grep -nE '\b(strcpy|strcat|sprintf|strtok|atoi|atof|gets|rand)\(' lib kernels tools tests -r --include='*.[ch]'
+}
+
+@test "house: every header compiles alone" {
+    cd "$root"
+    for header in lib/*/*.h kernels/*.h tools/*/*.h; do
+        echo "#include \"$header\"" | gcc -std=gnu11 -D_GNU_SOURCE -I. -Wall -Werror -Wno-unused -fsyntax-only -x c -
+    done
+}
+
+@test "house: manual pages have the options that the programs print, and no lint" {
+    cd "$root"
+    for tool in tokenize pack quantize train merge ppl; do
+        "$BIN/$tool" --help-man > "$BATS_TEST_TMPDIR/printed"
+        sed -n '/^\.Sh OPTIONS/,/^\.Sh STREAMS/p' tools/$tool/$tool.1 | sed '1d;$d' | diff - "$BATS_TEST_TMPDIR/printed"
+        [ -z "$(mandoc -T lint -W warning tools/$tool/$tool.1)" ]
+        [ "$("$BIN/$tool" --help | sed -n 3p)" = Example: ]
+    done
+}
+
+@test "house: the manual pages' examples run" {
+    make_base
+    lora run --quiet
+    for tool in tokenize pack quantize train merge ppl; do
+        sed -n '/^\.Sh EXAMPLES/,/^\.Ed/p' "$root/tools/$tool/$tool.1" | grep -v '^\.' > example.sh
+        [ -s example.sh ]
+        mkdir "in-$tool"
+        (cd "in-$tool" && cp -r ../run . && rm -f run/trainer_log.jsonl && for f in base docs.jsonl docs.tok tokenizer.model docs.smp; do
+            case $f in tokenizer.model) ln -s ../tok/tokenizer.model . ;; docs.smp) ln -s ../32.smp docs.smp ;; *) ln -s ../$f . ;; esac; done
+            cp ../lora.yaml . ; [ $tool = quantize ] || ln -s ../base.nf4 .
+            [ $tool != tokenize ] || rm docs.tok
+            [ $tool != pack ] || rm docs.smp
+            [ $tool != merge ] || { rm -r run; (cd .. && lora run-base --quiet model_name_or_path=base); cp -r ../run-base run; }
+            bash -euo pipefail ../example.sh > /dev/null)
+    done
+}
+
+@test "house: no file is left behind, none is too long" {
+    cd "$root"
+    for f in lib/*/*.c kernels/*.c kernels/cpu/*.c tools/*/*.c; do
+        [ "$(wc -l < "$f")" -le 520 ] || { echo "$f"; false; }
+    done
+    for f in tools/*/main.c; do [ "$(wc -l < "$f")" -le 250 ] || { echo "$f"; false; }; done
+}

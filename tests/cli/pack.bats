@@ -1,0 +1,64 @@
+load helper
+
+@test "pack: strategies count every token" {
+    make_base
+    for strategy in truncate split concat; do
+        run --separate-stderr -0 pack --context 20 --strategy $strategy docs.tok -o out.$strategy
+        [[ "$stderr" =~ ([0-9]+)\ tokens\ in:\ ([0-9]+)\ kept\ in\ ([0-9]+)\ samples,\ ([0-9]+)\ cut,\ ([0-9]+)\ left\ out ]]
+        ((BASH_REMATCH[1] == BASH_REMATCH[2] + BASH_REMATCH[4] + BASH_REMATCH[5]))
+    done
+    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("out.concat"); my %l; $l{length($_->{tokens}) / 2}++ for @o[1..$#o-1]; print join ",", keys %l'
+    [ "$output" = 20 ]
+}
+
+@test "pack: filters, draws and summaries" {
+    make_base
+    run --separate-stderr -0 pack --context 64 --min-tokens 100 --max-tokens 4000 --samples 3 --seed 7 docs.tok -o a --summary s.json
+    pack --quiet --context 64 --min-tokens 100 --max-tokens 4000 --samples 3 --seed 7 --threads 2 docs.tok -o b
+    cmp a b
+    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("a"); print scalar(@o) - 2'
+    [ "$output" = 3 ]
+    run perl -MJSON::PP -e 'local $/; my $s = decode_json(<STDIN>); print "$s->{samples} ", $s->{sources}{odd}{documents}' < s.json
+    [ "$output" = "3 5" ]
+    pack --quiet --context 64 --quota odd=2 --quota even=1 docs.tok -o q
+    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("q"); print join " ", sort map { $_->{source} } @o[1..$#o-1]'
+    [ "$output" = "even odd odd" ]
+    run --separate-stderr -3 pack --min-tokens 100000 docs.tok -o none
+    [[ "$stderr" == *"no sample comes out"* ]]
+    [ ! -e none ]
+}
+
+@test "pack: a stream cut short is refused, and says where; nothing is left" {
+    make_base
+    head -c 300 docs.tok > cut.tok
+    run --separate-stderr -3 pack --context 16 cut.tok -o out
+    [[ "$stderr" == "pack: cut.tok: "*"end record (did the writer die?)" ]]
+    [ ! -e out ]
+    run --separate-stderr -3 bash -o pipefail -c 'head -c 300 docs.tok | pack --context 16 > out2'
+    run --separate-stderr -3 pack --context 16 16.smp -o out
+    [ "$stderr" = "pack: 16.smp: a stream of samples, tokens are needed here" ]
+    run --separate-stderr -2 pack --context 1 docs.tok
+    run --separate-stderr -2 pack --quota odd docs.tok
+    run --separate-stderr -2 pack docs.tok docs.tok
+}
+
+@test "pack: a foreign program writes tokens that pack and train accept, and reads ours" {
+    make_base
+    perl -MForeignStream -e '
+        my $s = ForeignStream->new(kind => "tokens", tokenizer => { digest => "", vocab_size => 400, bos => 1, eos => 2 },
+            dtype => "u16", add_bos => ForeignStream::yes(), add_eos => ForeignStream::no());
+        $s->add(id => "perl:$_", source => "foreign", tokens => ForeignStream::u16(1, map { 3 + ($_ * 7) % 397 } 1 .. 50)) for 1 .. 20;
+        $s->close' > foreign.tok
+    run --separate-stderr -0 bash -o pipefail -c 'pack --context 16 --strategy split < foreign.tok > foreign.smp'
+    [[ "$stderr" == *"20 documents, 1020 tokens in: 960 kept in 60 samples"* ]]
+    run -0 train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json train_file=foreign.smp output_dir=f max_steps=2
+    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("foreign.smp"); print "$o[0]{context} $o[1]{source} ", join ",", (unpack "v*", $o[1]{tokens})[0..2]'
+    [ "$output" = "16 foreign 1,10,17" ]
+}
+
+@test "pack: full disks and closed pipes are noticed" {
+    make_base
+    run --separate-stderr -1 bash -c 'pack --quiet --context 16 docs.tok > /dev/full'
+    [ "$stderr" = "pack: -: cannot write: No space left on device" ]
+    run -141 bash -o pipefail -c 'cat docs.tok docs.tok | tokenize -m tok/tokenizer.model --decode --format text | head -c 1 > /dev/null; exit ${PIPESTATUS[1]}' || true
+}

@@ -1,0 +1,152 @@
+load helper
+
+nll() { perl -MJSON::PP -e 'local $/; print join " ", map { sprintf "%.7f", $_->{nll} } @{ decode_json(<STDIN>)->{scores} }'; }
+same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die unless @a && @a == @b; for (0..$#a) { die "@a / @b" if abs($a[$_] - $b[$_]) > 1e-5 }' "$1" "$2"; }
+
+@test "pipeline: tokenize | pack | train - , spooled and resumable" {
+    make_base
+    bash -o pipefail -c 'tokenize --quiet -m tok/tokenizer.model docs.jsonl | pack --quiet --context 32 --strategy split |
+        train lora.yaml method=lora train_file=- model_name_or_path=base.nf4 output_dir=piped max_steps=4 save_steps=2 lora_rank=4 --quiet' 2> err || {
+        echo 'method: lora' > lora.yaml
+        bash -o pipefail -c 'tokenize --quiet -m tok/tokenizer.model docs.jsonl | pack --quiet --context 32 --strategy split |
+            train lora.yaml train_file=- model_name_or_path=base.nf4 output_dir=piped max_steps=4 save_steps=2 lora_rank=4 --quiet'
+    }
+    [ -f piped/longqlora.json ]
+    [ -f piped/train.samples ]
+    echo 'method: lora' > lora.yaml
+    train lora.yaml train_file=32.smp model_name_or_path=base.nf4 output_dir=filed max_steps=4 lora_rank=4 --quiet
+    cmp piped/adapter_model.safetensors filed/adapter_model.safetensors
+    # Half of the pipe missing: refused, no run begins.
+    run --separate-stderr -3 bash -o pipefail -c 'head -c 200 32.smp | train lora.yaml train_file=- model_name_or_path=base.nf4 output_dir=half max_steps=4 lora_rank=4'
+}
+
+@test "pipeline: quantize DIR | ppl --model - --data <(tokenize ...)" {
+    make_base
+    bash -o pipefail -c 'quantize --quiet base | ppl --model - --data <(tokenize --quiet -m tok/tokenizer.model docs.jsonl) --context 8,16 --to json --quiet' > a.json
+    ppl --quiet --model base.nf4 --data docs.tok --context 8,16 --to json > b.json
+    [ "$(nll < a.json)" = "$(nll < b.json)" ]
+    [ "$(nll < a.json | wc -w)" -eq 2 ]
+}
+
+@test "merge: the merged model's loss is base + adapter's" {
+    make_base
+    lora ad --quiet model_name_or_path=base train_embedding=true train_norm=true
+    run --separate-stderr -0 merge --base base --adapter ad -o merged
+    [[ "$stderr" == *"14 linears merged, 6 tensors replaced, |change| / |weight| = "* ]]
+    a=$(ppl --quiet --model base --adapter ad --data docs.tok --context 16,32 --to json | nll)
+    b=$(ppl --quiet --model merged --data docs.tok --context 16,32 --to json | nll)
+    same_loss "$a" "$b"
+    grep -q '"type": "linear"' merged/config.json
+    grep -q '"factor": 2' merged/config.json
+    grep -q '"max_position_embeddings": 16' merged/config.json
+    cmp merged/tokenizer.model tok/tokenizer.model
+    # An adapter of NF4 fits the unquantized base it was made from, and NF4 itself.
+    lora q --quiet
+    merge --quiet --base base --adapter q -o merged-q
+    merge --quiet --base base.nf4 --adapter q -o merged-nf4
+    a=$(ppl --quiet --model base.nf4 --adapter q --data docs.tok --context 16,32 --to json | nll)
+    b=$(ppl --quiet --model merged-nf4 --data docs.tok --context 16,32 --to json | nll)
+    same_loss "$a" "$b"
+}
+
+@test "merge: 16 bits, shards, and a zero adapter changes nothing" {
+    make_base
+    lora zero --quiet max_steps=1 lr_scheduler_type=constant_with_warmup warmup_steps=5 model_name_or_path=base
+    run --separate-stderr -0 merge --base base --adapter zero -o same
+    [[ "$stderr" == *"every change is zero: an untrained adapter?"* ]]
+    perl -e 'for (@ARGV) { open my $f, "<", $_; binmode $f; read $f, my $n, 8; seek $f, 8 + unpack("Q<", $n), 0; local $/; print length(my $d = <$f>), " "; require Digest::MD5; print Digest::MD5::md5_hex($d), "\n" }' \
+        base/model.safetensors same/model.safetensors > sums
+    [ "$(sort -u sums | wc -l)" -eq 1 ]
+    merge --quiet --base base --adapter zero --dtype bf16 --max-shard-size 1 -o half
+    ppl --quiet --model half --data docs.tok --context 16 --to json > /dev/null
+    grep -q bfloat16 half/config.json
+}
+
+@test "merge, ppl: an adapter meets only the base it was trained on" {
+    make_base
+    lora ad --quiet
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json tokenizer=tok train_file=16.smp output_dir=otherbase max_steps=1 seed=9 --quiet
+    run --separate-stderr -3 merge --base otherbase --adapter ad -o x
+    [[ "$stderr" =~ "merge: adapter was trained on base "[0-9a-f]{32}", this base is "[0-9a-f]{32} ]]
+    [ ! -e x ]
+    run --separate-stderr -3 ppl --model otherbase --adapter ad --data docs.tok --context 16
+    run --separate-stderr -0 ppl --model otherbase --adapter ad --data docs.tok --context 16 --force-base --to table
+    run --separate-stderr -2 ppl --model base.nf4 --adapter ad --rope linear:4 --data docs.tok --context 16
+    [[ "$stderr" == *"--rope linear:4: the adapter was trained with factor 2"* ]]
+    rm -f ad/adapter_model.safetensors
+    run --separate-stderr -1 merge --base base --adapter ad -o x
+    run --separate-stderr -2 merge --base base
+    run --separate-stderr -1 merge --base nowhere --adapter nowhere -o x
+}
+
+@test "ppl: the protocol by hand, the same digits for any threads, table and stream" {
+    make_base
+    ppl --quiet --model base --data docs.tok --context 8,16 --to json --threads 1 > a.json
+    ppl --quiet --model base --data docs.tok --context 8,16 --to json --threads 3 > b.json
+    cmp a.json b.json
+    # Windows at range(0, N-L, L) less the last, all L-1 predictions.
+    n=$(perl -MForeignStream -e 'my @o = ForeignStream::read_all("docs.tok"); my $n; $n += length($_->{tokens}) / 2 for @o[1..$#o-1]; print $n')
+    run perl -MJSON::PP -e 'my $n = shift; local $/; for my $s (@{ decode_json(<STDIN>)->{scores} }) { my $L = $s->{context};
+        my $w = int(($n - $L + $L - 1) / $L) - 1; die "$s->{windows} $w" unless $s->{windows} == $w && $s->{scored} == $w * ($L - 1);
+        die unless abs(exp($s->{nll}) - $s->{perplexity}) < 1e-6 * $s->{perplexity} }' "$n" < a.json
+    [ "$status" -eq 0 ]
+    run --separate-stderr -0 ppl --model base --data docs.tok --context 16 --to table
+    [[ "${lines[0]}" == *context*windows*scored*loss*perplexity*stderr ]]
+    ppl --quiet --model base --data docs.tok --context 16 > s.scores
+    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("s.scores"); print "$o[0]{kind} $o[0]{protocol} $o[1]{context}"'
+    [ "$output" = "scores longqlora 16" ]
+    for p in longlora sliding llamacpp; do
+        run --separate-stderr -0 ppl --model base --data docs.tok --context 16 --stride 4 --protocol $p --to json
+    done
+    odd=$(ppl --quiet --model base --data docs.tok --source odd --context 16 --to json | nll)
+    [ "$odd" != "$(nll < a.json | cut -d' ' -f2)" ]
+}
+
+@test "ppl: interpolation, and lengths beyond it, are said" {
+    make_base
+    run --separate-stderr -0 ppl --model base --rope linear:2 --data docs.tok --context 64 --to table
+    [[ "$stderr" == *"rope: linear 2 (16 → 32), theta 500; attention: full; base: unquantized; device: cpu, f32"* ]]
+    [[ "$stderr" == *"context 64 is beyond the 32 that the positions are made for"* ]]
+    run --separate-stderr -3 ppl --model base --data docs.tok --context 100000 --to table
+    [[ "$stderr" == *"tokens are too few for a window of 100000" ]]
+    run --separate-stderr -2 ppl --model base --data docs.tok --context 1
+    run --separate-stderr -2 ppl --model base --data docs.tok --context 16,x
+    run --separate-stderr -2 ppl --model base --data docs.tok --rope yarn:2 --context 16
+    run --separate-stderr -2 ppl --data docs.tok
+    run --separate-stderr -2 ppl --model -
+}
+
+@test "quantize: the stream has the model; damage and wrong inputs are refused" {
+    make_base
+    run --separate-stderr -0 quantize base -o q.nf4
+    cmp q.nf4 base.nf4
+    [[ "$stderr" == *"all linears: relative error 0.0"* ]]
+    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("q.nf4"); my %d; $d{$_->{dtype}}++ for @o[1..$#o-1]; print "$o[0]{quantization} $d{nf4} $d{f32}"'
+    [ "$output" = "nf4 14 7" ]
+    head -c 20000 q.nf4 > cut.nf4
+    run --separate-stderr -3 ppl --model cut.nf4 --data docs.tok --context 16
+    run --separate-stderr -1 quantize nowhere -o x
+    run --separate-stderr -2 quantize
+    head -c 20000 "$(readlink -f base)/model.safetensors" > cut.safetensors
+    mkdir cutdir && cp base/config.json cutdir && mv cut.safetensors cutdir/model.safetensors
+    run --separate-stderr -3 quantize cutdir -o x
+    [[ "$stderr" == *"cutdir/model.safetensors: "*"(truncated?)" ]]
+    [ ! -e x ]
+}
+
+@test "pipeline: S2 with one group and no shift is full attention; group is max_seq_length" {
+    make_base
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json train_file=16.smp output_dir=a max_steps=3 --quiet
+    train scratch.yaml from_scratch=true attention=s2 group=64 model_name_or_path=config.json train_file=16.smp output_dir=b max_steps=3 --quiet
+    cmp a/model.safetensors b/model.safetensors
+}
+
+@test "pipeline: tied embeddings" {
+    make_base
+    config tied.json 400 true
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=tied.json train_file=16.smp output_dir=tied max_steps=5 learning_rate=0.01 --quiet
+    quantize --quiet tied -o tied.nf4
+    lora tl --quiet model_name_or_path=tied.nf4
+    merge --quiet --base tied --adapter tl -o tied-merged
+    ppl --quiet --model tied-merged --data docs.tok --context 32 --to json > /dev/null
+}

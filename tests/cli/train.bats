@@ -1,0 +1,157 @@
+load helper
+
+losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/trainer_log.jsonl"; }
+
+@test "train: four kinds of training by one program, each with S2 and with full attention" {
+    make_base
+    for attention in s2 full; do
+        common="train_file=32.smp max_steps=3 attention=$attention per_device_train_batch_size=2 learning_rate=0.005 logging_steps=1 --quiet"
+        train scratch.yaml from_scratch=true model_name_or_path=config.json rope=linear:2 output_dir=a-$attention $common
+        train scratch.yaml model_name_or_path=base output_dir=b-$attention $common
+        lora c-$attention $common model_name_or_path=base quantization=none
+        lora d-$attention $common quantization=nf4
+        [ -f a-$attention/model.safetensors ] && [ -f b-$attention/config.json ]
+        [ -f c-$attention/adapter_model.safetensors ] && [ -f d-$attention/longqlora.json ]
+    done
+    [ "$(losses b-s2)" != "$(losses b-full)" ]
+    grep -q '"factor": 2' b-s2/config.json
+    grep -q '"base_quantization": "nf4"' d-s2/longqlora.json
+    cmp tok/tokenizer.model b-s2/tokenizer.model
+}
+
+@test "train: the loss falls, the log has every field, the start says what it does" {
+    make_base
+    run --separate-stderr -0 lora out train_embedding=true train_norm=true max_steps=8 logging_steps=2
+    [[ "$stderr" == *"rope: linear 2 (16 → 32), theta 500; attention: s2 group 8, heads 2-3 shifted; base: nf4; device: cpu, f32"* ]]
+    perl -MJSON::PP -e 'my @l = map { decode_json($_) } <STDIN>; die unless @l == 4 && $l[3]{loss} < $l[0]{loss};
+        for my $k (qw(step epoch loss grad_norm learning_rate tokens tokens_per_second max_rss_bytes elapsed eta)) { die $k unless exists $l[0]{$k} }' < out/trainer_log.jsonl
+    grep -q embed_tokens out/adapter_config.json
+    grep -q input_layernorm out/adapter_config.json
+}
+
+@test "train: same bits for any number of threads, kept or recomputed activations" {
+    make_base
+    lora a --quiet --threads 1
+    lora b --quiet --threads 3
+    lora c --quiet gradient_checkpointing=true
+    cmp a/adapter_model.safetensors b/adapter_model.safetensors
+    cmp a/adapter_model.safetensors c/adapter_model.safetensors
+}
+
+@test "train: 1 x 4 is 4 x 1" {
+    make_base
+    lora a --quiet per_device_train_batch_size=4 gradient_accumulation_steps=1 logging_steps=1
+    lora b --quiet per_device_train_batch_size=1 gradient_accumulation_steps=4 logging_steps=1
+    perl -e 'my @a = split " ", shift; my @b = split " ", shift; die unless @a == @b && @a;
+        for (0 .. $#a) { die "$a[$_] $b[$_]" if abs($a[$_] - $b[$_]) > 1e-5 * $a[$_] }' "$(losses a)" "$(losses b)"
+}
+
+@test "train: samples are read in an order keyed by seed and epoch" {
+    make_base
+    lora a --quiet seed=1 logging_steps=1
+    lora b --quiet seed=2 logging_steps=1
+    lora c --quiet seed=1 logging_steps=1
+    [ "$(losses a)" = "$(losses c)" ]
+    [ "$(losses a)" != "$(losses b)" ]
+}
+
+@test "train: killed and resumed, the adapter's bytes are those of the unbroken run" {
+    make_base
+    lora whole --quiet max_steps=30 save_steps=4
+    for try in 1 2 3 4 5 6; do
+        lora broken --quiet max_steps=30 save_steps=4 resume_from_checkpoint=auto &
+        sleep 0.$((RANDOM % 25 + 5))
+        kill -9 $! 2>/dev/null || true
+        wait $! 2>/dev/null || true
+    done
+    run --separate-stderr -0 lora broken max_steps=30 save_steps=4 resume_from_checkpoint=auto
+    cmp whole/adapter_model.safetensors broken/adapter_model.safetensors
+    [ "$(ls -d broken/checkpoint-* | wc -l)" -le 3 ]
+    ! ls broken | grep -q tmp-
+}
+
+@test "train: a damaged checkpoint is skipped, and said so; another recipe is refused" {
+    make_base
+    lora out --quiet max_steps=12 save_steps=4
+    cp out/adapter_model.safetensors first
+    head -c 5000 out/checkpoint-8/training_state > cut && mv cut out/checkpoint-8/training_state
+    run --separate-stderr -0 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto
+    [[ "$stderr" == *"skipped: out/checkpoint-8/training_state: "* ]]
+    [[ "$stderr" == *"resumed from out/checkpoint-4: going on with step 5"* ]]
+    cmp first out/adapter_model.safetensors
+    run --separate-stderr -3 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto lora_rank=8
+    [[ "$stderr" == *"the recipe changed since"* ]]
+    pack --quiet --context 32 --strategy concat docs.tok -o other.smp
+    run --separate-stderr -3 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto train_file=other.smp
+    [[ "$stderr" == *"the samples changed since"* ]]
+}
+
+@test "train: the first signal saves and leaves with 128+n" {
+    make_base
+    run --separate-stderr bash -c 'echo "method: lora" > l.yaml
+        train l.yaml output_dir=sig model_name_or_path=base.nf4 train_file=32.smp max_steps=100000 lora_rank=4 save_steps=100000 & p=$!
+        sleep 1; kill -TERM $p; wait $p'
+    [ "$status" -eq 143 ]
+    [[ "$stderr" == *"stopped by signal 15 after step "* ]]
+    [ -f sig/checkpoint-*/training_state ]
+}
+
+@test "train: what does not fit is refused before the work" {
+    make_base
+    run --separate-stderr -2 lora x model_name_or_path=base quantization=nf4
+    [[ "$stderr" == *"base is not quantized: run quantize base -o base.nf4 and name that"* ]]
+    run --separate-stderr -2 train scratch.yaml model_name_or_path=base.nf4 train_file=16.smp output_dir=x
+    [[ "$stderr" == *"needs an unquantized base"* ]]
+    run --separate-stderr -2 lora x group=3
+    [[ "$stderr" == *"even group"* ]]
+    run --separate-stderr -3 lora x max_seq_length=16
+    [[ "$stderr" == *"samples of up to 32 tokens, max_seq_length is 16"* ]]
+    run --separate-stderr -2 lora x rope=none
+    [[ "$stderr" == *"the positions reach 16: set rope"* ]]
+    config c401.json 408
+    run --separate-stderr -3 train scratch.yaml from_scratch=true model_name_or_path=c401.json train_file=16.smp output_dir=x attention=full
+    [[ "$stderr" == *"vocabulary 400, the model has 408"* ]]
+    run --separate-stderr -2 lora x lora_rnk=3
+    [ "$stderr" = "train: unknown key 'lora_rnk': did you mean lora_rank?" ]
+    run --separate-stderr -2 train
+    run --separate-stderr -1 train nothing.yaml
+    run --separate-stderr -3 lora x train_file=docs.tok
+    [[ "$stderr" == *"a stream of tokens, samples are needed here" ]]
+    run --separate-stderr -1 lora x --device cuda
+    [[ "$stderr" == *"device cuda: no usable kernels-cuda.so"* ]]
+    [ ! -e x ]
+}
+
+@test "train: a NaN in the base stops the run and is named" {
+    make_base
+    cp -rL base nan
+    perl -e 'open my $f, "+<", "nan/model.safetensors"; binmode $f; read $f, my $n, 8; seek $f, 8 + unpack("Q<", $n), 0; print $f pack("V", 0x7fc00000) x 12800'
+    run --separate-stderr -1 train scratch.yaml model_name_or_path=nan train_file=16.smp output_dir=x attention=full max_steps=2
+    [[ "$stderr" == *"step 1: sample "*": the loss is not finite; first: embedding: row 0, column 0 is nan"* ]]
+    run --separate-stderr -3 quantize nan -o x.nf4
+    [ "$stderr" = "quantize: nan: lm_head.weight: element [0, 0] is nan" ] || [[ "$stderr" == "quantize: nan: model.embed_tokens.weight: element [0, 0] is nan" ]]
+    [ ! -e x.nf4 ]
+}
+
+@test "train: dry run, effective values and the table of keys" {
+    make_base
+    run --separate-stderr -0 lora dry --dry-run
+    [[ "$output" == *"total "*" bytes" ]]
+    [ ! -e dry ]
+    run --separate-stderr -0 lora dry --print-config
+    [[ "$output" == *"lora_rank: 4"*"attention: s2"* ]]
+    train --list-keys > keys
+    awk '/^\| key/,0' "$root/docs/recipe.md" | diff keys -
+}
+
+@test "train: targets in samples are the only tokens that count" {
+    make_base
+    perl -MForeignStream -e '
+        my $s = ForeignStream->new(kind => "samples", tokenizer => { digest => "", vocab_size => 400, bos => 1, eos => 2 }, dtype => "u16",
+            add_bos => ForeignStream::no(), add_eos => ForeignStream::no(), context => 16, strategy => "split", seed => 0);
+        for my $n (1 .. 8) { $s->add(tokens => ForeignStream::u16(map { 3 + ($n * 31 + $_ * 7) % 397 } 1 .. 16), documents => ForeignStream::u32(16),
+            targets => ForeignStream::u32(8, 12), source => "chat") }
+        $s->close' > chat.smp
+    run --separate-stderr -0 train scratch.yaml model_name_or_path=base train_file=chat.smp output_dir=chat attention=full max_steps=100 learning_rate=0.005 per_device_train_batch_size=8 logging_steps=20
+    perl -MJSON::PP -e 'my @l = map { decode_json($_) } <STDIN>; die "$l[0]{tokens}" unless $l[0]{tokens} == 20 * 8 * 4; die "$l[-1]{loss}" unless $l[-1]{loss} < 0.3' < chat/trainer_log.jsonl
+}
