@@ -47,28 +47,34 @@ KERNELS := $(BUILD)/kernels/kernels.o $(foreach l,$(LEVELS),$(BUILD)/kernels/cpu
 
 LIBRARY := $(COMMON) $(LLAMA) $(KERNELS)
 
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+
 all: $(addprefix $(BIN)/,$(TOOLS))
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(OWN) -ffp-contract=off $(CFLAGS) -c $< -o $@
+	@echo "CC $@"
+	$(Q)$(CC) $(CPPFLAGS) $(OWN) -ffp-contract=off $(CFLAGS) -c $< -o $@
 
 define level
 $(BUILD)/kernels/$(1)/%.o: kernels/cpu/%.c Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(CPPFLAGS) $$(OWN) $$(OPTIMIZE) $$(MARCH_$(1)) \
+	@echo "CC $$@"
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(OWN) $$(OPTIMIZE) $$(MARCH_$(1)) \
 		-ffp-contract=$$(if $$(filter $$*,$$(EXACT)),off,fast) \
 		-DKERNELS_CPU=kernels_cpu_$(1) $$(CFLAGS) -c $$< -o $$@
 $(BUILD)/kernels/cpu-$(1).o: $(patsubst kernels/cpu/%.c,$(BUILD)/kernels/$(1)/%.o,$(KERNEL_SOURCES))
-	ld -r -o $$@ $$^
-	objcopy --keep-global-symbol=kernels_cpu_$(1) $$@
+	$$(Q)ld -r -o $$@ $$^
+	$$(Q)objcopy --keep-global-symbol=kernels_cpu_$(1) $$@
 endef
 $(foreach l,$(LEVELS),$(eval $(call level,$(l))))
 
 define tool
 $(BIN)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)/*.c)) $(LIBRARY)
 	@mkdir -p $$(@D)
-	$$(CC) $$(LINK) $$^ $$(LIBS) -o $$@
+	@echo "LD $$@"
+	$$(Q)$$(CC) $$(LINK) $$^ $$(LIBS) -o $$@
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool,$(t))))
 

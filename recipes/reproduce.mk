@@ -15,7 +15,10 @@ SCORES := $(foreach row,$(ROWS),$(foreach s,$(SOURCES),$(R)/scores/$(row).$(s).j
 demo:
 	@$(MAKE) --no-print-directory reproduce SCALE=miniature
 
-reproduce: all $(R)/table.md
+# Programs are built in parallel, stages run one after the other: each uses all cores.
+reproduce:
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(MAKE) --no-print-directory -j1 $(R)/table.md
 	@cat $(R)/table.txt
 
 $(R)/train.jsonl $(R)/heldout.jsonl: $(R)/%.jsonl: recipes/corpus.pl

@@ -9,19 +9,23 @@ PACKER := $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/
 	$(BUILD)/tools/train/recipe.o
 
 $(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIBRARY) $(PACKER) $(LIBRARY)
-	$(CC) $(LINK) $^ $(LIBS) -lcmocka -o $@
+	@echo "LD $@"
+	$(Q)$(CC) $(LINK) $^ $(LIBS) -lcmocka -o $@
 
 # The oracle of the tokenizer: SentencePiece itself.
 $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 	@mkdir -p $(@D)
-	g++ -O2 -w $< -lsentencepiece -o $@
+	@echo "CXX $@"
+	$(Q)g++ -O2 -w $< -lsentencepiece -o $@
 
 test-programs: all $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle
 
-test: all $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle
+test:
+	@$(MAKE) --no-print-directory -j$(JOBS) test-programs
 	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
 
-test-long: all $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle
+test-long:
+	@$(MAKE) --no-print-directory -j$(JOBS) test-programs
 	@LONG=1 BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
 
 coverage:

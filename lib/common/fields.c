@@ -66,12 +66,6 @@ void fields_map(struct fields *f, const char *key, const struct fields *value)
     fields_pack(value, &pk);
 }
 
-void fields_object(struct fields *f, const char *key, const msgpack_object *value)
-{
-    msgpack_packer pk = begin(f, key);
-    msgpack_pack_object(&pk, *value);
-}
-
 void fields_pack(const struct fields *f, msgpack_packer *to)
 {
     msgpack_pack_map(to, f->count);

@@ -23,8 +23,6 @@ void fields_real(struct fields *f, const char *key, double value);
 void fields_flag(struct fields *f, const char *key, bool value);
 void fields_bin(struct fields *f, const char *key, const void *data, size_t bytes);
 void fields_map(struct fields *f, const char *key, const struct fields *value);
-/* value: a msgpack object as read. */
-void fields_object(struct fields *f, const char *key, const msgpack_object *value);
 /* Appends the pairs as one map. */
 void fields_pack(const struct fields *f, msgpack_packer *to);
 

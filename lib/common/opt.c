@@ -196,7 +196,6 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
     }
     struct opt *o = find(program->table, name, length);
     if (!o) unknown(program, name);
-    o->given = true;
     if (o->kind == OPT_FLAG) {
         if (name[length]) die_usage("--%s takes no value", o->name);
         *(bool *)o->value = true;
@@ -211,7 +210,6 @@ static void parse_short(const struct opt_program *program, char **argv, int argc
     char letter = argv[*at][1];
     for (struct opt *o = program->table; o->name; o++) {
         if (o->letter != letter) continue;
-        o->given = true;
         if (o->kind == OPT_FLAG) {
             if (argv[*at][2]) die_usage("-%c takes no value", letter);
             *(bool *)o->value = true;
@@ -232,7 +230,8 @@ static void parse_short(const struct opt_program *program, char **argv, int argc
 const char **opt_parse(int argc, char **argv, const struct opt_program *program)
 {
     die_init(program->name, false);
-    const char **operands = calloc((size_t)argc + 1, sizeof *operands);
+    static const char **operands; /* what exits early leaves to the system */
+    operands = calloc((size_t)argc + 1, sizeof *operands);
     if (!operands) die(STATUS_FAILED, "out of memory");
     int count = 0;
     bool ended = false;
@@ -249,11 +248,4 @@ const char **opt_parse(int argc, char **argv, const struct opt_program *program)
     if (program->no_operands && count) die_usage("unexpected operand '%s'", operands[0]);
     die_init(program->name, opt_standard.quiet);
     return operands;
-}
-
-bool opt_given(const struct opt *table, const char *name)
-{
-    for (const struct opt *o = table; o->name; o++)
-        if (!strcmp(o->name, name)) return o->given;
-    return false;
 }

@@ -32,7 +32,6 @@ struct opt {
     enum opt_kind kind;
     void *value; /* holds the default on entry */
     const char *argument, *help, *words;
-    bool given; /* set by opt_parse */
 };
 
 struct opt_program {
@@ -47,8 +46,6 @@ struct opt_program {
  * (borrowed from argv, NULL at the end). Exits on a usage error. */
 const char **opt_parse(int argc, char **argv, const struct opt_program *program);
 
-bool opt_given(const struct opt *table, const char *name);
-
 /* The option of the table, or the word of the list, nearest to what was typed;
  * NULL if none is near. */
 const char *opt_nearest(const char *typed, const char *const *names, int count);
@@ -61,11 +58,11 @@ struct opt_standard {
 };
 extern struct opt_standard opt_standard;
 #define OPT_STANDARD                                                                               \
-    { "threads", 0, OPT_COUNT, &opt_standard.threads, "N", "threads; 0: one a CPU", 0, 0 },        \
-        { "quiet", 0, OPT_FLAG, &opt_standard.quiet, 0, "say only what went wrong", 0, 0 },        \
+    { "threads", 0, OPT_COUNT, &opt_standard.threads, "N", "threads; 0: one a CPU", 0 },           \
+        { "quiet", 0, OPT_FLAG, &opt_standard.quiet, 0, "say only what went wrong", 0 },           \
     {                                                                                              \
         "progress", 0, OPT_WORD, &opt_standard.progress, "HOW",                                    \
-            "bar on a terminal, a line now and then elsewhere, or none", "auto|bar|line|none", 0   \
+            "bar on a terminal, a line now and then elsewhere, or none", "auto|bar|line|none"      \
     }
 
 #endif

@@ -1,5 +1,4 @@
-/* Numbers, threads, memory: bf16 and f16, Philox, permutations, the pool, the arena, JSON. */
-#include "../../lib/common/arena.h"
+/* Numbers and threads: bf16 and f16, Philox, permutations, the pool, JSON. */
 #include "../../lib/common/bf16.h"
 #include "../../lib/common/json.h"
 #include "../../lib/common/philox.h"
@@ -113,18 +112,6 @@ static void test_pool_runs_each_task_once(void **state)
     pool_close(NULL);
 }
 
-static void test_arena(void **state)
-{
-    (void)state;
-    struct arena a;
-    assert_int_equal(arena_reserve(&a, arena_rounded(10) + arena_rounded(100), &why), 0);
-    char *x = arena_take(&a, 10), *y = arena_take(&a, 100);
-    assert_true(((uintptr_t)x | (uintptr_t)y) % 64 == 0 && y - x == 64 && y[99] == 0);
-    arena_release(&a);
-    assert_int_equal(arena_reserve(&a, (size_t)1 << 62, &why), -1);
-    assert_non_null(strstr(why.text, "out of memory"));
-}
-
 static void test_json_is_strict(void **state)
 {
     (void)state;
@@ -175,7 +162,6 @@ int main(void)
         cmocka_unit_test(test_philox_known_answers),
         cmocka_unit_test(test_draws),
         cmocka_unit_test(test_pool_runs_each_task_once),
-        cmocka_unit_test(test_arena),
         cmocka_unit_test(test_json_is_strict),
         cmocka_unit_test(test_utf8),
     };

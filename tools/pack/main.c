@@ -109,20 +109,20 @@ int main(int argc, char **argv)
 {
     struct options o = { .context = 8192, .seed = 42, .output = "-", .strategy = "truncate" };
     struct opt table[] = {
-        { "context", 'c', OPT_COUNT, &o.context, "TOKENS", "tokens in a sample, at most", 0, 0 },
+        { "context", 'c', OPT_COUNT, &o.context, "TOKENS", "tokens in a sample, at most", 0 },
         { "strategy", 0, OPT_WORD, &o.strategy, "HOW",
           "one document a sample, cut; a document into many; or documents joined",
-          "truncate|split|concat", 0 },
-        { "min-tokens", 0, OPT_COUNT, &o.min_tokens, "N", "leave shorter documents out", 0, 0 },
-        { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N", "leave longer documents out; 0: none", 0,
+          "truncate|split|concat" },
+        { "min-tokens", 0, OPT_COUNT, &o.min_tokens, "N", "leave shorter documents out", 0 },
+        { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N", "leave longer documents out; 0: none",
           0 },
-        { "samples", 0, OPT_COUNT, &o.samples, "N", "draw N documents uniformly; 0: all", 0, 0 },
+        { "samples", 0, OPT_COUNT, &o.samples, "N", "draw N documents uniformly; 0: all", 0 },
         { "quota", 0, OPT_LIST, &o.quotas, "SOURCE=N",
-          "draw N documents of that source; may be repeated", 0, 0 },
-        { "seed", 0, OPT_COUNT, &o.seed, "N", "of the draw", 0, 0 },
-        { "summary", 0, OPT_TEXT, &o.summary, "FILE", "write the counts as JSON", 0, 0 },
+          "draw N documents of that source; may be repeated", 0 },
+        { "seed", 0, OPT_COUNT, &o.seed, "N", "of the draw", 0 },
+        { "summary", 0, OPT_TEXT, &o.summary, "FILE", "write the counts as JSON", 0 },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the stream goes; - is standard output",
-          0, 0 },
+          0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -157,6 +157,7 @@ int main(int argc, char **argv)
     if (o.summary) or_die(summary_write(&run.summary, o.summary, &why), &why);
     packer_release(&run.packer);
     reader_close(in);
+    free(o.quotas.at);
     free(files);
     return 0;
 }

@@ -116,8 +116,8 @@ static int spill(struct reservoir *r, const struct tokens *t, struct fail *why)
                             .has_targets = t->has_targets };
     memcpy(head.source, t->source, sizeof head.source);
     if (fwrite(&head, sizeof head, 1, r->spill) != 1 ||
-        fwrite(t->ids, 4, t->count, r->spill) != t->count ||
-        fwrite(t->targets, 8, t->target_count, r->spill) != t->target_count)
+        (t->count && fwrite(t->ids, 4, t->count, r->spill) != t->count) ||
+        (t->target_count && fwrite(t->targets, 8, t->target_count, r->spill) != t->target_count))
         return fail(why, "temporary file: cannot write: %s", strerror(errno));
     r->end += sizeof head + 4 * t->count + 8 * t->target_count;
     return 0;

@@ -156,7 +156,7 @@ int main(int argc, char **argv)
     const char *output = "-";
     struct opt table[] = {
         { "output", 'o', OPT_TEXT, &output, "FILE", "where the stream goes; - is standard output",
-          0, 0 },
+          0 },
         OPT_STANDARD,
         { 0 },
     };

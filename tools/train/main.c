@@ -74,11 +74,11 @@ int main(int argc, char **argv)
     const char *device = "auto";
     bool dry_run = false, print_config = false, list_keys = false;
     struct opt table[] = {
-        { "dry-run", 0, OPT_FLAG, &dry_run, 0, "print the memory plan and stop", 0, 0 },
+        { "dry-run", 0, OPT_FLAG, &dry_run, 0, "print the memory plan and stop", 0 },
         { "print-config", 0, OPT_FLAG, &print_config, 0,
-          "print every effective value of the recipe and stop", 0, 0 },
-        { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0, 0 },
-        { "device", 0, OPT_TEXT, &device, "NAME", "auto, cpu or cuda", 0, 0 },
+          "print every effective value of the recipe and stop", 0 },
+        { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0 },
+        { "device", 0, OPT_TEXT, &device, "NAME", "auto, cpu or cuda", 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -91,8 +91,8 @@ int main(int argc, char **argv)
         .table = table,
     };
     const char **operands = opt_parse(argc, argv, &program);
-    struct recipe recipe;
-    struct trainer trainer;
+    static struct recipe recipe;
+    static struct trainer trainer;
     char described[512];
     if (list_keys) {
         recipe_list_keys(stdout);

@@ -1,0 +1,35 @@
+load helper
+
+@test "docs: the README's pipeline runs, at the test model's size" {
+    make_base
+    cp "$root/recipes/llama2-7b-longqlora.yaml" .
+    mkdir recipes && mv llama2-7b-longqlora.yaml recipes
+    sed -n '/^## A pipeline by hand/,/^Every program/p' "$root/README.md" | sed -n 's/^    //p' \
+        | sed -e 's/bin\///g' -e 's/tokenizer.model arxiv.jsonl book.jsonl.zst/tok\/tokenizer.model docs.jsonl/' \
+            -e 's/--context 8192 --min-tokens 4096 --max-tokens 32768 --samples 54212/--context 32 --strategy split/' \
+            -e 's/Llama-2-7b-hf/base/g' -e 's/output_dir=run/output_dir=run max_steps=2 max_seq_length=32 lora_rank=4/' \
+            -e 's/pg19.tok --context 1024,2048,4096,8192/docs.tok --context 16,32/' > pipeline.sh
+    bash -euo pipefail pipeline.sh > /dev/null
+    [ -f Llama-2-7b-8k/config.json ]
+}
+
+@test "docs: recipes are read, and name no unknown key" {
+    cd "$root"
+    for recipe in recipes/*.yaml; do
+        "$BIN/train" "$recipe" output_dir=x train_file=x model_name_or_path=x --print-config > /dev/null
+    done
+}
+
+@test "docs: formats name every kind and field that the programs write" {
+    make_base
+    lora run --quiet save_steps=2
+    ppl --quiet --model base --data docs.tok --context 16 > s.scores
+    for pair in tokens:docs.tok samples:16.smp weights:base.nf4 scores:s.scores state:run/checkpoint-4/training_state; do
+        kind=${pair%%:*}
+        perl -MForeignStream -e 'my ($file, $doc) = @ARGV; open my $f, "<", $doc or die; local $/; my $text = <$f>;
+            my @o = ForeignStream::read_all($file); my %k;
+            $k{$_} = 1 for map { keys %$_ } @o[0 .. $#o - 1];
+            delete @k{qw(longqlora kind tool version options)};
+            for (sort keys %k) { die "$doc lacks $_\n" unless $text =~ /`$_`/ }' "${pair#*:}" <(cat "$root/docs/formats/$kind.md" "$root/docs/formats/tokens.md")
+    done
+}
