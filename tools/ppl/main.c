@@ -3,6 +3,7 @@
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/llama/adapter.h"
+#include "corpus.h"
 #include "report.h"
 
 #include <unistd.h>
@@ -30,40 +31,6 @@ static int parse_contexts(const char *text, int64_t contexts[CONTEXTS_MAX])
         at = end;
         if (!*at) return n;
     }
-}
-
-/* All documents (of one source) as one long row of tokens, as the report's data is. */
-static uint32_t *read_tokens(const struct options *o, const struct weights *w, uint32_t *bos,
-                             int64_t *count, char digest[STREAM_DIGEST_TEXT])
-{
-    struct reader *r;
-    struct token_info info;
-    struct tokens t = { 0 };
-    uint32_t *all = NULL;
-    size_t used = 0, room = 0;
-    or_die(tokens_reader(&r, o->data, &info, &why), &why);
-    if ((int64_t)info.vocab_size != w->config.vocab)
-        die(STATUS_INPUT, "%s: vocabulary %llu, the model has %lld", reader_name(r),
-            (unsigned long long)info.vocab_size, (long long)w->config.vocab);
-    if (info.tokenizer[0] && w->tokenizer[0] && strcmp(info.tokenizer, w->tokenizer) != 0)
-        die(STATUS_INPUT, "%s: tokenizer %s, the model has %s", reader_name(r), info.tokenizer,
-            w->tokenizer);
-    while (or_die(tokens_read(r, &info, &t, &why), &why) > 0) {
-        if (o->source && strcmp(o->source, t.source) != 0) continue;
-        if (used + t.count > room) {
-            room = 2 * (used + t.count);
-            all = realloc(all, room * sizeof *all);
-            if (!all) die(STATUS_FAILED, "out of memory");
-        }
-        memcpy(all + used, t.ids, t.count * sizeof *all);
-        used += t.count;
-    }
-    memcpy(digest, reader_digest(r), STREAM_DIGEST_TEXT);
-    *bos = (uint32_t)info.bos;
-    *count = (int64_t)used;
-    tokens_release(&t);
-    reader_close(r);
-    return all;
 }
 
 static struct model *open_model(const struct options *o, const struct weights *w,
@@ -127,12 +94,13 @@ static void measure(const struct options *o, const struct weights *w, const stru
         "sliding: windows of L every stride; predictions not scored before; mean over tokens",
         "llamacpp: windows of L side by side, BOS first; second half; mean over tokens",
     };
-    int64_t contexts[CONTEXTS_MAX], count;
+    int64_t contexts[CONTEXTS_MAX];
     struct score scores[CONTEXTS_MAX];
-    char rope[160], digest[STREAM_DIGEST_TEXT];
+    char rope[160];
     int n = parse_contexts(o->contexts, contexts);
     struct protocol p = { .name = o->protocol, .stride = o->stride, .max_tokens = o->max_tokens };
-    uint32_t *ids = read_tokens(o, w, &p.bos, &count, digest);
+    struct corpus corpus = corpus_read(o->data, o->source, w);
+    p.bos = corpus.bos;
     struct model *m = open_model(o, w, a, c, contexts, n);
     config_describe_rope(c, rope, sizeof rope);
     note("rope: %s; attention: full; base: %s; device: %s, %s", rope,
@@ -144,7 +112,9 @@ static void measure(const struct options *o, const struct weights *w, const stru
             note("context %lld is beyond the %lld that the positions are made for",
                  (long long)contexts[i], (long long)config_context(c));
         progress_start(&bar, "ppl", "windows", 0, opt_standard.progress, opt_standard.quiet);
-        or_die(protocol_run(&p, m, ids, count, contexts[i], &scores[i], show, &bar, &why), &why);
+        or_die(protocol_run(&p, m, corpus.ids, corpus.count, contexts[i], &scores[i], show, &bar,
+                            &why),
+               &why);
         progress_end(&bar);
     }
     const char *definition = definitions[0];
@@ -160,13 +130,13 @@ static void measure(const struct options *o, const struct weights *w, const stru
                         .dtype = model_kernels(m)->act_name,
                         .quantization = w->is_quantized ? "nf4" : "none",
                         .source = o->source ? o->source : "",
-                        .data = digest,
+                        .data = corpus.digest,
                         .stride = o->stride,
                         .scores = scores,
                         .count = n };
     write_report(o, &r);
     model_close(m);
-    free(ids);
+    free(corpus.ids);
 }
 
 int main(int argc, char **argv)

@@ -1,0 +1,42 @@
+#include "corpus.h"
+
+#include "../../lib/common/die.h"
+
+static void check_fits(const struct reader *r, const struct token_info *info,
+                       const struct weights *w)
+{
+    if ((int64_t)info->vocab_size != w->config.vocab)
+        die(STATUS_INPUT, "%s: vocabulary %llu, the model has %lld", reader_name(r),
+            (unsigned long long)info->vocab_size, (long long)w->config.vocab);
+    if (info->tokenizer[0] && w->tokenizer[0] && strcmp(info->tokenizer, w->tokenizer) != 0)
+        die(STATUS_INPUT, "%s: tokenizer %s, the model has %s", reader_name(r), info->tokenizer,
+            w->tokenizer);
+}
+
+struct corpus corpus_read(const char *path, const char *source, const struct weights *model)
+{
+    struct fail why;
+    struct reader *r;
+    struct token_info info;
+    struct tokens t = { 0 };
+    struct corpus c = { 0 };
+    size_t room = 0;
+    or_die(tokens_reader(&r, path, &info, &why), &why);
+    check_fits(r, &info, model);
+    while (or_die(tokens_read(r, &info, &t, &why), &why) > 0) {
+        if (source && strcmp(source, t.source) != 0) continue;
+        size_t wanted = (size_t)c.count + t.count;
+        if (wanted > room) {
+            room = 2 * wanted;
+            c.ids = realloc(c.ids, room * sizeof *c.ids);
+            if (!c.ids) die(STATUS_FAILED, "out of memory");
+        }
+        memcpy(c.ids + c.count, t.ids, t.count * sizeof *c.ids);
+        c.count += (int64_t)t.count;
+    }
+    memcpy(c.digest, reader_digest(r), sizeof c.digest);
+    c.bos = (uint32_t)info.bos;
+    tokens_release(&t);
+    reader_close(r);
+    return c;
+}
