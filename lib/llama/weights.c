@@ -102,6 +102,22 @@ static int open_files(struct weights *w, const char *directory, struct fail *why
     return open_shards(w, directory, path, why);
 }
 
+/* Old files do not pad their header: such data is copied to where it can be used. */
+static int align(struct weights *w, const struct stored_tensor *s, const void **data,
+                 struct fail *why)
+{
+    *data = s->data;
+    if ((uintptr_t)s->data % dtype_size(s->dtype) == 0) return 0;
+    void **grown = realloc(w->copies, (w->copy_count + 1) * sizeof *grown);
+    if (grown) w->copies = grown;
+    void *copy = grown ? malloc(s->bytes + 1) : NULL;
+    if (!copy) return fail(why, "%s: out of memory", s->name);
+    memcpy(copy, s->data, s->bytes);
+    w->copies[w->copy_count++] = copy;
+    *data = copy;
+    return 0;
+}
+
 static int take_stored(struct weights *w, int64_t i, const char *directory, struct fail *why)
 {
     const struct tensor *t = &w->table[i];
@@ -120,8 +136,8 @@ static int take_stored(struct weights *w, int64_t i, const char *directory, stru
     if (s->dtype == DTYPE_U8)
         return fail_input(why, "%s: %s has dtype U8 (quantized by another program?)", directory,
                           t->name);
-    w->at[i] = (struct weight){ .type = type_of[s->dtype], .data = s->data };
-    return 0;
+    w->at[i] = (struct weight){ .type = type_of[s->dtype] };
+    return align(w, s, &w->at[i].data, why);
 }
 
 static void digest_base(struct weights *w)
@@ -303,6 +319,9 @@ void weights_close(struct weights *w)
 {
     for (size_t i = 0; i < w->file_count; i++)
         safetensors_close(&w->files[i]);
+    for (size_t i = 0; i < w->copy_count; i++)
+        free(w->copies[i]);
+    free(w->copies);
     free(w->files);
     free(w->memory);
     free(w->table);

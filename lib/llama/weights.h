@@ -31,6 +31,8 @@ struct weights {
     char stream[STREAM_DIGEST_TEXT];    /* of the weights stream; empty for a directory */
     struct safetensors *files;
     size_t file_count;
+    void **copies; /* of tensors that lie unaligned in their file */
+    size_t copy_count;
     char *memory; /* of a stream's tensors */
     size_t memory_bytes;
 };
