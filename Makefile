@@ -40,7 +40,8 @@ ARCH := $(shell uname -m)
 LEVELS := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)
 MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
-OPTIMIZE := $(if $(filter coverage,$(FLAVOUR)),,-O3) -fopenmp-simd -fno-math-errno -fno-trapping-math
+# Clang warns of each loop marked simd that it cannot vectorise: a hint, not a fault.
+OPTIMIZE := $(if $(filter coverage,$(FLAVOUR)),,-O3) -fopenmp-simd -fno-math-errno -fno-trapping-math -Wno-pass-failed
 # Bits that are part of a format or of a promise across levels: no fused multiply-add.
 EXACT := nf4 adamw
 KERNELS := $(BUILD)/kernels/kernels.o $(foreach l,$(LEVELS),$(BUILD)/kernels/cpu-$(l).o)
