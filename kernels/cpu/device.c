@@ -107,7 +107,7 @@ int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
     dev->logits = at;
     dev->logits_floats = p.logits;
     at += p.logits;
-    dev->ranges = (int32_t *)at;
+    dev->ranges = (int32_t *)(void *)at;
     return 0;
 }
 

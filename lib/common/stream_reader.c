@@ -431,7 +431,9 @@ static int load_frame(struct reader *r, size_t frame, struct fail *why)
         return -1;
     }
     memcpy(content, r->in.content, r->in.content_size);
-    *l = (struct loaded){ content, r->in.content_size, object_at, 0 };
+    l->content = content;
+    l->object_at = object_at;
+    l->bytes = r->in.content_size;
     r->loaded_bytes += l->bytes;
     return 0;
 }
