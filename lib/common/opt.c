@@ -62,7 +62,7 @@ static struct opt *find(struct opt *table, const char *name, size_t length)
     return NULL;
 }
 
-static bool word_in(const char *words, const char *value)
+bool opt_word_in(const char *words, const char *value)
 {
     size_t length = strlen(value);
     for (const char *at = words;; at++) {
@@ -93,7 +93,7 @@ static void set_value(struct opt *o, const char *value)
         break;
     }
     case OPT_WORD:
-        if (!word_in(o->words, value))
+        if (!opt_word_in(o->words, value))
             die_usage("--%s: '%s' is not one of %s", o->name, value, o->words);
         *(const char **)o->value = value;
         break;

@@ -46,6 +46,9 @@ struct opt_program {
  * (borrowed from argv, NULL at the end). Exits on a usage error. */
 const char **opt_parse(int argc, char **argv, const struct opt_program *program);
 
+/* Is the value one of words, "a|b|c"? */
+bool opt_word_in(const char *words, const char *value);
+
 /* The option of the table, or the word of the list, nearest to what was typed;
  * NULL if none is near. */
 const char *opt_nearest(const char *typed, const char *const *names, int count);

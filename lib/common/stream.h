@@ -8,6 +8,7 @@
 #ifndef LONGQLORA_STREAM_H
 #define LONGQLORA_STREAM_H
 
+#include "digest.h"
 #include "fields.h"
 
 enum stream_kind { STREAM_TOKENS, STREAM_SAMPLES, STREAM_WEIGHTS, STREAM_SCORES, STREAM_STATE };
@@ -18,7 +19,7 @@ enum {
     STREAM_FRAME_MAX = 1 << 28,   /* a longer one is refused */
     STREAM_HEADER_MAX = 1 << 20,  /* so is a longer header */
     STREAM_DEPTH_MAX = 8,         /* and deeper nesting */
-    STREAM_DIGEST_TEXT = 33,      /* XXH3-128 in hex, with its zero */
+    STREAM_DIGEST_TEXT = DIGEST_TEXT,
 };
 
 const char *stream_kind_name(enum stream_kind kind);

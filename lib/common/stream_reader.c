@@ -186,10 +186,7 @@ static int check_end(struct reader *r, const msgpack_object *end, struct fail *w
     static const char *const known[] = { "end", "records", "digest", "frames", "parents", NULL };
     uint64_t records;
     char digest[STREAM_DIGEST_TEXT], computed[STREAM_DIGEST_TEXT];
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(r->hash));
-    for (int i = 0; i < 16; i++)
-        snprintf(computed + 2 * i, 3, "%02x", canonical.digest[i]);
+    digest_of_state(r->hash, computed);
     if (fields_check(end, known, why) || field_count(end, "records", UINT64_MAX, &records, why) ||
         field_text(end, "digest", digest, sizeof digest, why)) {
         fail_in(why, "end record");

@@ -192,18 +192,10 @@ void writer_parent(struct writer *w, const char *kind, const char *digest)
     fields_text(p, "digest", digest);
 }
 
-static void digest_text(XXH3_state_t *hash, char text[STREAM_DIGEST_TEXT])
-{
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(hash));
-    for (int i = 0; i < 16; i++)
-        snprintf(text + 2 * i, 3, "%02x", canonical.digest[i]);
-}
-
 static void pack_end(struct writer *w, size_t data_frames)
 {
     char digest[STREAM_DIGEST_TEXT];
-    digest_text(w->hash, digest);
+    digest_of_state(w->hash, digest);
     msgpack_packer pk;
     msgpack_packer_init(&pk, &w->frame, msgpack_sbuffer_write);
     msgpack_pack_map(&pk, w->parent_count ? 5 : 4);

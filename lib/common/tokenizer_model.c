@@ -243,10 +243,7 @@ int tokenizer_parse(struct tokenizer **out, const void *model, size_t bytes, con
         return fail(why, "%s: out of memory", name);
     }
     memcpy(t->model, model, bytes);
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits(model, bytes));
-    for (int i = 0; i < 16; i++)
-        snprintf(t->digest + 2 * i, 3, "%02x", canonical.digest[i]);
+    digest_of_bytes(model, bytes, t->digest);
     if (parse(t, bytes, why)) {
         tokenizer_close(t);
         return fail_in(why, name);

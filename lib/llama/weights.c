@@ -17,14 +17,6 @@ static const struct {
 size_t weight_type_bits(enum weight_type type) { return types[type].bits; }
 const char *weight_type_name(enum weight_type type) { return types[type].name; }
 
-static void hex(XXH3_state_t *state, char digest[STREAM_DIGEST_TEXT])
-{
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
-    for (int i = 0; i < 16; i++)
-        snprintf(digest + 2 * i, 3, "%02x", canonical.digest[i]);
-}
-
 int digest_file(const char *path, char digest[STREAM_DIGEST_TEXT], struct fail *why)
 {
     static const size_t piece = 1 << 18;
@@ -39,7 +31,7 @@ int digest_file(const char *path, char digest[STREAM_DIGEST_TEXT], struct fail *
         while ((n = fread(buffer, 1, piece, file)) > 0)
             XXH3_128bits_update(state, buffer, n);
         if (ferror(file)) status = fail(why, "%s: cannot read: %s", path, strerror(errno));
-        hex(state, digest);
+        digest_of_state(state, digest);
     }
     free(buffer);
     XXH3_freeState(state);
@@ -155,7 +147,7 @@ static void digest_base(struct weights *w)
         XXH3_128bits_update(state, w->at[i].data,
                             (size_t)(t->rows * t->cols) * weight_type_bits(w->at[i].type) / 8);
     }
-    hex(state, w->base);
+    digest_of_state(state, w->base);
     XXH3_freeState(state);
 }
 

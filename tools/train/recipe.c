@@ -142,17 +142,6 @@ static int unknown_key(const char *name, struct fail *why)
                 : fail_usage(why, "unknown key '%.60s'", name);
 }
 
-static bool is_word_of(const char *words, const char *value)
-{
-    size_t length = strlen(value);
-    for (const char *at = words;; at++) {
-        size_t n = strcspn(at, "|");
-        if (n == length && !memcmp(at, value, n)) return true;
-        at += n;
-        if (!*at) return false;
-    }
-}
-
 static int parse_flag(const char *text, bool *value)
 {
     static const char *const yes[] = { "true", "True", "yes", "on" };
@@ -198,7 +187,7 @@ static int set_value(struct recipe *r, const struct key *k, const char *text,
             return fail_usage(why, "%s: '%.60s' is not true or false", k->name, text);
         return 0;
     case WORD:
-        if (!is_word_of(k->words, text))
+        if (!opt_word_in(k->words, text))
             return fail_usage(why, "%s: '%.60s' is not one of %s", k->name, text, k->words);
         /* fall through */
     default:

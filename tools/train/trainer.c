@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 /* Rows of a chunk: on a CPU its activations should stay in the second-level cache. */
 enum { CHUNK_ROWS = 512 };
@@ -150,10 +149,7 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const char *dev
     t->recipe_json = recipe_to_json(recipe);
     char *text = t->recipe_json ? json_dumps(t->recipe_json, JSON_COMPACT) : NULL;
     if (!text) return fail(why, "out of memory");
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits(text, strlen(text)));
-    for (int i = 0; i < 16; i++)
-        snprintf(t->state.recipe + 2 * i, 3, "%02x", canonical.digest[i]);
+    digest_of_bytes(text, strlen(text), t->state.recipe);
     free(text);
     return 0;
 }
