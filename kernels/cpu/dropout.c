@@ -44,14 +44,14 @@ static void lanes_of(uint16_t lane[BATCH * LANES], uint64_t key, uint64_t block,
     for (int round = 0; round < 10; round++) {
 #pragma omp simd
         for (int i = 0; i < BATCH; i++) {
-            uint64_t p0 = 0xD2511F53u * c0[i], p1 = 0xCD9E8D57u * c2[i];
+            uint64_t p0 = PHILOX_M0 * c0[i], p1 = PHILOX_M1 * c2[i];
             c0[i] = p1 >> 32 ^ c1[i] ^ k0;
             c2[i] = p0 >> 32 ^ c3[i] ^ k1;
             c1[i] = p1 & 0xffffffff;
             c3[i] = p0 & 0xffffffff;
         }
-        k0 = (uint32_t)(k0 + 0x9E3779B9u);
-        k1 = (uint32_t)(k1 + 0xBB67AE85u);
+        k0 = (uint32_t)(k0 + PHILOX_W0);
+        k1 = (uint32_t)(k1 + PHILOX_W1);
     }
     for (int i = 0; i < BATCH; i++) {
         word[i][0] = (uint32_t)c0[i];

@@ -41,11 +41,6 @@ static struct dropout chunk_drop(const struct model *m, int64_t first)
     return drop;
 }
 
-static int64_t chunk_size(const struct model *m, int64_t first)
-{
-    return m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
-}
-
 static void look(struct model *m, const char *what, int64_t layer, struct mat x, int64_t rows,
                  int64_t cols)
 {

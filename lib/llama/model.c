@@ -386,6 +386,17 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     return 0;
 }
 
+/* What begin made. */
+static void end(struct model *m)
+{
+    config_release(&m->config);
+    free(m->params.at);
+    free(m->layers);
+    free(m->saved);
+    free(m->x);
+    free(m->table);
+}
+
 static void add_scratch(struct model *m, int threads)
 {
     struct shape shape = shape_of(m);
@@ -410,12 +421,7 @@ int model_plan(struct memory_plan *plan, const struct model_setup *setup,
         add_scratch(&m, setup->threads > 0 ? setup->threads : 1);
         *plan = m.plan;
     }
-    config_release(&m.config);
-    free(m.params.at);
-    free(m.layers);
-    free(m.saved);
-    free(m.x);
-    free(m.table);
+    end(&m);
     return status;
 }
 
@@ -454,12 +460,7 @@ void model_close(struct model *m)
         m->k->release(m->dev, m->block, m->block_bytes);
         m->k->close(m->dev);
     }
-    config_release(&m->config);
-    free(m->params.at);
-    free(m->layers);
-    free(m->saved);
-    free(m->x);
-    free(m->table);
+    end(m);
     free(m);
 }
 

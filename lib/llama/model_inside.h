@@ -60,6 +60,12 @@ void layer_forward(struct model *m, int64_t index);
 /* m->grad: in, the gradient of the layer's output; out, of its input. */
 void layer_backward(struct model *m, int64_t index);
 
+/* Rows of the chunk that begins at `first`. */
+static inline int64_t chunk_size(const struct model *m, int64_t first)
+{
+    return m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
+}
+
 static inline bool layer_is_kept(const struct model *m) { return m->setup.keeps_activations; }
 
 #endif

@@ -28,7 +28,7 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
     must(!backward || m->setup.is_training);
     if (backward) k->zero(m->dev, m->grad.at, (size_t)(m->rows * m->grad.stride * k->act_bytes));
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
-        int64_t rows = m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
+        int64_t rows = chunk_size(m, first);
         struct mat x = mat_rows(k, last, first);
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, m->final_gain, rows, c->dim,
                        (float)c->norm_eps);
@@ -60,7 +60,7 @@ int model_logits(struct model *m, float *logits, struct fail *why)
     void *mem;
     if (k->alloc(m->dev, &mem, bytes, why)) return -1;
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
-        int64_t rows = m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
+        int64_t rows = chunk_size(m, first);
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, mat_rows(k, m->x[c->layers], first),
                        m->final_gain, rows, c->dim, (float)c->norm_eps);
         k->head_logits(m->dev, mem, m->n, &m->head, rows);

@@ -86,14 +86,6 @@ static void write_report(const struct options *o, const struct report *r)
 static void measure(const struct options *o, const struct weights *w, const struct adapter *a,
                     const struct config *c)
 {
-    static const char *const definitions[] = {
-        "longqlora: windows of L at range(0, N-L, L) less its last; all L-1 predictions; mean of "
-        "window means",
-        "longlora: windows of L at range(0, N-L, 256) less its last; all L-1 predictions; mean of "
-        "window means",
-        "sliding: windows of L every stride; predictions not scored before; mean over tokens",
-        "llamacpp: windows of L side by side, BOS first; second half; mean over tokens",
-    };
     int64_t contexts[CONTEXTS_MAX];
     struct score scores[CONTEXTS_MAX];
     char rope[160];
@@ -117,16 +109,13 @@ static void measure(const struct options *o, const struct weights *w, const stru
                &why);
         progress_end(&bar);
     }
-    const char *definition = definitions[0];
-    for (int i = 0; i < 4; i++)
-        if (!strncmp(definitions[i], o->protocol, strlen(o->protocol))) definition = definitions[i];
     struct report r = { .model = w->stream[0] ? w->stream : w->base,
                         .base = w->base,
                         .adapter = a ? a->digest : "",
                         .rope = rope,
                         .tokenizer = w->tokenizer,
                         .protocol = o->protocol,
-                        .definition = definition,
+                        .definition = protocol_definition(o->protocol),
                         .dtype = model_kernels(m)->act_name,
                         .quantization = w->is_quantized ? "nf4" : "none",
                         .source = o->source ? o->source : "",

@@ -10,6 +10,24 @@ struct windows {
     bool over_tokens, new_only, puts_bos;
 };
 
+const char *protocol_definition(const char *name)
+{
+    static const char *const definitions[] = {
+        "longqlora: windows of L at range(0, N-L, L) less its last; all L-1 predictions; mean of "
+        "window means",
+        "longlora: windows of L at range(0, N-L, 256) less its last; all L-1 predictions; mean of "
+        "window means",
+        "sliding: windows of L every stride; predictions not scored before; mean over tokens",
+        "llamacpp: windows of L side by side, BOS first; second half; mean over tokens",
+    };
+    size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof definitions / sizeof *definitions; i++)
+        if (!strncmp(definitions[i], name, length) && definitions[i][length] == ':')
+            return definitions[i];
+    must(!"a known protocol");
+    return NULL;
+}
+
 int64_t protocol_rows(int64_t context)
 {
     int64_t rows = BATCH_ROWS / context * context;

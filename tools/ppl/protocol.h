@@ -25,6 +25,9 @@ struct score {
     double nll, perplexity, stderr_; /* mean loss a token; e^nll; of nll, over windows */
 };
 
+/* What goes with the result, in words. */
+const char *protocol_definition(const char *name);
+
 /* Rows of one batch of windows: a function of the context alone, so that digits are. */
 int64_t protocol_rows(int64_t context);
 
