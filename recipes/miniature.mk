@@ -12,9 +12,9 @@ VOCABULARY := 2048
 # CONTEXT becomes the context that a model is trained for
 CONFIG := {"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":2048,"hidden_size":128,"intermediate_size":352,"num_hidden_layers":4,"num_attention_heads":4,"num_key_value_heads":4,"rms_norm_eps":1e-5,"rope_theta":10000,"hidden_act":"silu","tie_word_embeddings":false,"initializer_range":0.06,"bos_token_id":1,"eos_token_id":2,"max_position_embeddings":CONTEXT}
 
-# Steps of 1024 tokens from scratch; steps of 4096 tokens of extension.
-SCRATCH_STEPS := 800
-SCRATCH_TOKENS := 1024
+# Steps of 512 tokens from scratch; steps of 4096 tokens of extension.
+SCRATCH_STEPS := 2000
+SCRATCH_TOKENS := 512
 EXTEND_STEPS := 32
 EXTEND_TOKENS := 4096
-SAVE_STEPS := 200
+SAVE_STEPS := 500

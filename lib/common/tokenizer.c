@@ -1,227 +1,274 @@
-/* Byte-pair encoding with SentencePiece's order of merges: the pair whose piece has
- * the highest score first, the leftmost of equals.
+/* Encoding: text is cut into units, and units that were seen before are looked up.
  *
- * Where no piece has a space mark inside, merges never cross the start of a word, so
- * words are encoded one by one and short ones remembered. */
+ * A unit ends wherever no piece of the vocabulary has the two characters side by side:
+ * no merge crosses such a place, so units are encoded alone (tokenizer_merge.c). */
 #include "tokenizer.h"
 
 #include "tokenizer_model.h"
 #include "utf8.h"
 
+#include <sys/mman.h>
 #include <xxhash.h>
 
 enum {
-    CACHE_SLOTS = 1 << 14, /* direct-mapped: a word's hash names its slot */
-    CACHE_WORD = 40,       /* longest word remembered, in bytes */
-    CACHE_IDS = 12,
+    SHORT_LOG = 16, /* sets of two short units: one cache line */
+    SHORT_BYTES = 15,
+    SHORT_IDS = 3,
+    LONG_SLOTS = 1 << 14,
+    LONG_BYTES = 40,
+    LONG_IDS = 12,
+    HUGE_PAGE = 2 << 20,
 };
 
-struct symbol {
-    uint32_t start, length; /* length 0: merged into its left neighbour */
-    int32_t left, right;    /* -1: none */
+struct short_unit {
+    uint64_t text[2]; /* and the length, in the last byte */
+    uint32_t ids[SHORT_IDS], count;
 };
 
-struct pair {
-    float score;
-    int32_t left, right;
-    uint32_t length; /* of both: a pair whose parts have changed since is stale */
-};
-
-struct cached {
+struct long_unit {
     uint8_t length, count;
-    char text[CACHE_WORD];
-    uint32_t ids[CACHE_IDS];
+    char text[LONG_BYTES];
+    uint32_t ids[LONG_IDS];
 };
 
 struct token_work {
-    char *text; /* with space marks */
+    char *text; /* whose space marks have become spaces */
     size_t text_room;
-    struct symbol *symbols;
-    size_t symbol_room;
-    struct pair *heap;
-    size_t heap_count, heap_room;
-    struct cached *cache;
-    const struct tokenizer *owner; /* of the cache */
+    struct merger merger;
+    uint64_t *units; /* a bit for each byte: does a unit begin there? */
+    size_t unit_room;
+    struct short_unit (*shorts)[2];
+    struct long_unit *longs;
+    const struct tokenizer *owner; /* of what is remembered */
 };
 
 void token_buffer_release(struct token_buffer *b)
 {
     if (b->work) {
         free(b->work->text);
-        free(b->work->symbols);
-        free(b->work->heap);
-        free(b->work->cache);
+        merger_release(&b->work->merger);
+        free(b->work->units);
+        free(b->work->shorts);
+        free(b->work->longs);
     }
     free(b->work);
     free(b->ids);
     *b = (struct token_buffer){ 0 };
 }
 
-static int room(void **at, size_t *have, size_t wanted, size_t each, struct fail *why)
-{
-    if (wanted <= *have) return 0;
-    size_t more = wanted > 2 * *have ? wanted : 2 * *have;
-    void *grown = realloc(*at, more * each);
-    if (!grown) return fail(why, "out of memory: %zu bytes for one document", more * each);
-    *at = grown;
-    *have = more;
-    return 0;
-}
+/* ---- units that were seen before ---- */
 
-static bool before(const struct pair *a, const struct pair *b)
+static int remember_long(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                         size_t bytes, struct fail *why)
 {
-    return a->score > b->score || (a->score == b->score && a->left < b->left);
-}
-
-static void sift_up(struct pair *heap, size_t i)
-{
-    struct pair p = heap[i];
-    for (; i && before(&p, &heap[(i - 1) / 2]); i = (i - 1) / 2)
-        heap[i] = heap[(i - 1) / 2];
-    heap[i] = p;
-}
-
-static struct pair pop(struct token_work *w)
-{
-    struct pair top = w->heap[0], last = w->heap[--w->heap_count];
-    size_t i = 0, child;
-    while ((child = 2 * i + 1) < w->heap_count) {
-        if (child + 1 < w->heap_count && before(&w->heap[child + 1], &w->heap[child])) child++;
-        if (!before(&w->heap[child], &last)) break;
-        w->heap[i] = w->heap[child];
-        i = child;
-    }
-    w->heap[i] = last;
-    return top;
-}
-
-/* The heap never holds more than two pairs for each symbol: room is made beforehand. */
-static void offer(const struct tokenizer *t, struct token_work *w, const char *text, int32_t left,
-                  int32_t right)
-{
-    if (left < 0 || right < 0) return;
-    uint32_t length = w->symbols[left].length + w->symbols[right].length;
-    if (length > TOKENIZER_PIECE_MAX) return;
-    uint32_t piece = tokenizer_find(t, text + w->symbols[left].start, length);
-    if (piece == UINT32_MAX) return;
-    w->heap[w->heap_count] = (struct pair){ t->pieces[piece].score, left, right, length };
-    sift_up(w->heap, w->heap_count++);
-}
-
-static void merge_all(const struct tokenizer *t, struct token_work *w, const char *text)
-{
-    while (w->heap_count) {
-        struct pair p = pop(w);
-        struct symbol *l = &w->symbols[p.left], *r = &w->symbols[p.right];
-        if (!l->length || !r->length || l->length + r->length != p.length) continue;
-        l->length = p.length;
-        r->length = 0;
-        l->right = r->right;
-        if (r->right >= 0) w->symbols[r->right].left = p.left;
-        offer(t, w, text, l->left, p.left);
-        offer(t, w, text, p.left, l->right);
-    }
-}
-
-/* Appends the id of a symbol; unknown ones byte by byte, or as one unknown for a run. */
-static void emit(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                 uint32_t length, bool *after_unknown)
-{
-    uint32_t id = tokenizer_find(t, text, length);
-    if (id != UINT32_MAX) {
-        b->ids[b->count++] = id;
-        *after_unknown = false;
-    } else if (t->has_bytes) {
-        for (uint32_t i = 0; i < length; i++)
-            b->ids[b->count++] = t->byte_piece[(unsigned char)text[i]];
-    } else {
-        if (!*after_unknown) b->ids[b->count++] = t->unknown;
-        *after_unknown = true;
-    }
-}
-
-static int encode_piecewise(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                            size_t bytes, bool *after_unknown, struct fail *why)
-{
-    struct token_work *w = b->work;
-    if (room((void **)&w->symbols, &w->symbol_room, bytes, sizeof *w->symbols, why) ||
-        room((void **)&w->heap, &w->heap_room, 3 * bytes, sizeof *w->heap, why))
-        return -1;
-    int32_t n = 0;
-    for (size_t at = 0; at < bytes; n++) {
-        size_t length = utf8_length((unsigned char)text[at]);
-        if (length > bytes - at) length = bytes - at;
-        w->symbols[n] = (struct symbol){ (uint32_t)at, (uint32_t)length, n - 1, n + 1 };
-        at += length;
-    }
-    w->symbols[n - 1].right = -1;
-    w->heap_count = 0;
-    for (int32_t i = 0; i + 1 < n; i++)
-        offer(t, w, text, i, i + 1);
-    merge_all(t, w, text);
-    for (int32_t i = 0; i >= 0; i = w->symbols[i].right)
-        emit(t, b, text + w->symbols[i].start, w->symbols[i].length, after_unknown);
-    return 0;
-}
-
-static int encode_word(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                       size_t bytes, bool *after_unknown, struct fail *why)
-{
-    if (bytes > CACHE_WORD || !t->has_bytes)
-        return encode_piecewise(t, b, text, bytes, after_unknown, why);
-    struct cached *c = &b->work->cache[XXH3_64bits(text, bytes) % CACHE_SLOTS];
-    if (c->length == bytes && !memcmp(c->text, text, bytes)) {
-        memcpy(b->ids + b->count, c->ids, c->count * sizeof *c->ids);
-        b->count += c->count;
+    bool after_unknown = false;
+    if (bytes > LONG_BYTES)
+        return merge_unit(t, &b->work->merger, b, text, bytes, &after_unknown, why);
+    struct long_unit *u = &b->work->longs[XXH3_64bits(text, bytes) % LONG_SLOTS];
+    if (u->length == bytes && !memcmp(u->text, text, bytes)) {
+        memcpy(b->ids + b->count, u->ids, u->count * sizeof *u->ids);
+        b->count += u->count;
         return 0;
     }
     size_t first = b->count;
-    if (encode_piecewise(t, b, text, bytes, after_unknown, why)) return -1;
+    if (merge_unit(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
     size_t count = b->count - first;
-    if (count <= CACHE_IDS) {
-        c->length = (uint8_t)bytes;
-        c->count = (uint8_t)count;
-        memcpy(c->text, text, bytes);
-        memcpy(c->ids, b->ids + first, count * sizeof *c->ids);
+    if (count <= LONG_IDS) {
+        u->length = (uint8_t)bytes;
+        u->count = (uint8_t)count;
+        memcpy(u->text, text, bytes);
+        memcpy(u->ids, b->ids + first, count * sizeof *u->ids);
     }
     return 0;
 }
 
-static bool is_mark(const char *text, size_t left)
+/* The unit's bytes padded with zeros, and its length: nothing else has this key. */
+static inline void make_key(uint64_t key[2], const char *text, size_t bytes)
 {
-    return left >= SPACE_MARK_BYTES && !memcmp(text, SPACE_MARK, SPACE_MARK_BYTES);
+    static const uint64_t low[8] = { 0,          0xff,         0xffff,         0xffffff,
+                                     0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff };
+    memcpy(key, text, 16);
+    key[0] &= bytes < 8 ? low[bytes] : ~UINT64_C(0);
+    key[1] &= bytes < 8 ? 0 : low[bytes & 7];
+    key[1] |= (uint64_t)bytes << 56;
 }
 
-/* A word: space marks, then everything up to the next one. */
-static size_t word_length(const char *text, size_t bytes)
+/* A unit that its set does not hold. */
+static int remember_short(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                          size_t bytes, const uint64_t key[2], struct short_unit *set,
+                          struct fail *why)
 {
-    size_t n = 0;
-    while (is_mark(text + n, bytes - n))
-        n += SPACE_MARK_BYTES;
-    while (n < bytes && !is_mark(text + n, bytes - n))
-        n++;
-    return n;
+    size_t first = b->count;
+    if (remember_long(t, b, text, bytes, why)) return -1;
+    size_t count = b->count - first;
+    if (count > SHORT_IDS) return 0;
+    set[1] = set[0];
+    set[0] = (struct short_unit){ .text = { key[0], key[1] }, .count = (uint32_t)count };
+    memcpy(set[0].ids, b->ids + first, count * sizeof *b->ids);
+    return 0;
 }
 
-/* Spaces become marks; a mark is put in front. */
-static int normalise(const struct tokenizer *t, struct token_work *w, const char *text,
-                     size_t bytes, size_t *length, struct fail *why)
+/* A unit on its way: its key is made and its set asked for before it is looked up. */
+struct waiting {
+    uint64_t key[2];
+    const char *text;
+    size_t bytes;
+    struct short_unit *set; /* NULL: a long one */
+};
+
+/* At least 16 bytes may be read from text on, whatever the unit's length. */
+static inline void await(const struct token_work *w, struct waiting *u, const char *text,
+                         size_t bytes)
 {
-    if (room((void **)&w->text, &w->text_room, 3 * (bytes + 1), 1, why)) return -1;
-    char *to = w->text;
-    if (t->adds_prefix) {
-        memcpy(to, SPACE_MARK, SPACE_MARK_BYTES);
-        to += SPACE_MARK_BYTES;
+    u->text = text;
+    u->bytes = bytes;
+    u->set = NULL;
+    if (bytes > SHORT_BYTES) return;
+    make_key(u->key, text, bytes);
+    uint64_t hash = (u->key[0] ^ u->key[1] * 0xff51afd7ed558ccdu) * 0x9e3779b97f4a7c15u;
+    u->set = w->shorts[hash >> (64 - SHORT_LOG)];
+    __builtin_prefetch(u->set);
+}
+
+static inline int look_up(const struct tokenizer *t, struct token_buffer *b,
+                          const struct waiting *u, struct fail *why)
+{
+    const struct short_unit *set = u->set;
+    if (!set) return remember_long(t, b, u->text, u->bytes, why);
+    uint64_t differs0 = (set[0].text[0] ^ u->key[0]) | (set[0].text[1] ^ u->key[1]);
+    uint64_t differs1 = (set[1].text[0] ^ u->key[0]) | (set[1].text[1] ^ u->key[1]);
+    if (differs0 && differs1) return remember_short(t, b, u->text, u->bytes, u->key, u->set, why);
+    set += differs0 != 0;
+    memcpy(b->ids + b->count, set->ids, sizeof set->ids);
+    b->count += set->count;
+    return 0;
+}
+
+/* ---- cutting text into units ---- */
+
+static inline bool is_ascii(const char *text)
+{
+    uint64_t word, all = 0;
+    for (int i = 0; i < 64; i += 8) {
+        memcpy(&word, text + i, 8);
+        all |= word;
     }
-    for (size_t i = 0; i < bytes; i++) {
-        if (text[i] != ' ') {
-            *to++ = text[i];
+    return !(all & 0x8080808080808080u);
+}
+
+/* Sets the bits of `starts` where a unit begins. last: the character before the text. False if
+ * there is a space mark in it. */
+static bool find_units(const struct tokenizer *t, uint64_t *starts, const char *text, size_t bytes,
+                       uint32_t last)
+{
+    memset(starts, 0, (bytes / 64 + 1) * sizeof *starts);
+    for (size_t at = 0, n; at < bytes; at += n) {
+        if (at % 64 == 0 && bytes - at >= 64 && last < 128 && is_ascii(text + at)) {
+            const unsigned char *p = (const unsigned char *)text + at;
+            uint64_t bits = !t->joins_ascii[last << 7 | p[0]];
+            for (int i = 1; i < 64; i++)
+                bits |= (uint64_t)!t->joins_ascii[p[i - 1] << 7 | p[i]] << i;
+            starts[at / 64] = bits;
+            last = p[63];
+            n = 64;
             continue;
         }
-        memcpy(to, SPACE_MARK, SPACE_MARK_BYTES);
-        to += SPACE_MARK_BYTES;
+        uint32_t c = utf8_decode(text + at, &n);
+        if (c == SPACE_MARK_CODE) return false;
+        if (!joins(t, last, c)) starts[at / 64] |= UINT64_C(1) << (at % 64);
+        last = c;
     }
-    *length = (size_t)(to - w->text);
+    return true;
+}
+
+/* The first unit, which a space mark stands before. */
+static int encode_first(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                        size_t bytes, bool *after_unknown, struct fail *why)
+{
+    char *unit = malloc(bytes + 1);
+    if (!unit) return fail(why, "out of memory");
+    unit[0] = ' ';
+    memcpy(unit + 1, text, bytes);
+    int status = merge_unit(t, &b->work->merger, b, unit, bytes + 1, after_unknown, why);
+    free(unit);
+    return status;
+}
+
+/* Without byte pieces a run of unknown characters is one unknown, across units: nothing is
+ * remembered then. */
+static int encode_unknowing(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                            const uint32_t *end, size_t count, size_t start, bool *after_unknown,
+                            struct fail *why)
+{
+    for (size_t i = 0; i < count; start = end[i++])
+        if (merge_unit(t, &b->work->merger, b, text + start, end[i] - start, after_unknown, why))
+            return -1;
+    return 0;
+}
+
+static int encode_known(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                        size_t bytes, const uint32_t *end, size_t count, size_t start,
+                        struct fail *why)
+{
+    struct waiting units[64];
+    char last[2 * SHORT_BYTES + 2] = ""; /* where 16 bytes may be read */
+    must(count <= 64);
+    for (size_t i = 0; i < count; start = end[i++]) {
+        if (bytes - start >= 16) {
+            await(b->work, &units[i], text + start, end[i] - start);
+            continue;
+        }
+        char *copy = last + (16 - (bytes - start));
+        memcpy(copy, text + start, bytes - start);
+        await(b->work, &units[i], copy, end[i] - start);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (look_up(t, b, &units[i], why)) return -1;
+    return 0;
+}
+
+/* The units that end where a bit is set, 64 bytes at a time. */
+static int encode_units(const struct tokenizer *t, struct token_buffer *b, const uint64_t *starts,
+                        const char *text, size_t bytes, struct fail *why)
+{
+    bool after_unknown = false, is_first = t->adds_prefix;
+    size_t start = 0;
+    for (size_t word = 0; word <= bytes / 64; word++) {
+        uint32_t end[64];
+        size_t count = 0, from = start;
+        for (uint64_t bits = starts[word]; bits; bits &= bits - 1) {
+            size_t at = word * 64 + (size_t)__builtin_ctzll(bits);
+            if (is_first) {
+                if (encode_first(t, b, text, at, &after_unknown, why)) return -1;
+                is_first = false;
+                from = at;
+            } else if (at) {
+                end[count++] = (uint32_t)at;
+            }
+            start = at;
+        }
+        if (t->has_bytes ? encode_known(t, b, text, bytes, end, count, from, why)
+                         : encode_unknowing(t, b, text, end, count, from, &after_unknown, why))
+            return -1;
+    }
+    return 0;
+}
+
+/* A space mark in the text is the same symbol as a space. */
+static int replace_marks(struct token_work *w, const char **text, size_t *bytes, struct fail *why)
+{
+    const char *from = *text, *end = from + *bytes, *mark;
+    if (tokenizer_room((void **)&w->text, &w->text_room, *bytes, 1, why)) return -1;
+    char *to = w->text;
+    while ((mark = memmem(from, (size_t)(end - from), SPACE_MARK, SPACE_MARK_BYTES))) {
+        memcpy(to, from, (size_t)(mark - from));
+        to += mark - from;
+        *to++ = ' ';
+        from = mark + SPACE_MARK_BYTES;
+    }
+    memcpy(to, from, (size_t)(end - from));
+    *bytes = (size_t)(to - w->text) + (size_t)(end - from);
+    *text = w->text;
     return 0;
 }
 
@@ -229,10 +276,18 @@ static int prepare(const struct tokenizer *t, struct token_buffer *b, struct fai
 {
     if (!b->work) b->work = calloc(1, sizeof *b->work);
     if (!b->work) return fail(why, "out of memory");
-    if (!b->work->cache) b->work->cache = calloc(CACHE_SLOTS, sizeof *b->work->cache);
-    if (!b->work->cache) return fail(why, "out of memory");
-    if (b->work->owner != t) memset(b->work->cache, 0, CACHE_SLOTS * sizeof *b->work->cache);
-    b->work->owner = t;
+    struct token_work *w = b->work;
+    if (w->owner == t) return 0;
+    free(w->shorts);
+    free(w->longs);
+    w->shorts = aligned_alloc(HUGE_PAGE, sizeof *w->shorts << SHORT_LOG);
+    w->longs = calloc(LONG_SLOTS, sizeof *w->longs);
+    if (!w->shorts || !w->longs) return fail(why, "out of memory");
+#ifdef MADV_HUGEPAGE
+    madvise(w->shorts, sizeof *w->shorts << SHORT_LOG, MADV_HUGEPAGE);
+#endif
+    memset(w->shorts, 0, sizeof *w->shorts << SHORT_LOG);
+    w->owner = t;
     return 0;
 }
 
@@ -240,22 +295,29 @@ int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const ch
                      size_t bytes, struct fail *why)
 {
     enum { LONGEST = 1 << 29 }; /* symbols are counted in 31 bits */
-    size_t length;
-    bool after_unknown = false;
     if (!bytes) return 0;
     if (bytes > LONGEST)
         return fail_input(why, "a document of %zu bytes, at most %d", bytes, LONGEST);
-    if (prepare(t, b, why) || normalise(t, b->work, text, bytes, &length, why) ||
-        room((void **)&b->ids, &b->room, b->count + length, sizeof *b->ids, why))
+    /* A space may become the three bytes of its mark. */
+    if (prepare(t, b, why) ||
+        tokenizer_room((void **)&b->ids, &b->room, b->count + 3 * (bytes + 1) + SHORT_IDS,
+                       sizeof *b->ids, why) ||
+        tokenizer_room((void **)&b->work->units, &b->work->unit_room, bytes / 64 + 1,
+                       sizeof *b->work->units, why))
         return -1;
-    const char *at = b->work->text, *end = at + length;
-    if (!t->splits_at_spaces) return encode_piecewise(t, b, at, length, &after_unknown, why);
-    while (at < end) {
-        size_t n = word_length(at, (size_t)(end - at));
-        if (encode_word(t, b, at, n, &after_unknown, why)) return -1;
-        at += n;
+    uint64_t *starts = b->work->units;
+    uint32_t before_text = t->adds_prefix ? ' ' : 0;
+    if (!find_units(t, starts, text, bytes, before_text)) {
+        if (replace_marks(b->work, &text, &bytes, why)) return -1;
+        find_units(t, starts, text, bytes, before_text);
     }
-    return 0;
+    starts[bytes / 64] |= UINT64_C(1) << (bytes % 64);
+    return encode_units(t, b, starts, text, bytes, why);
+}
+
+static bool is_mark(const char *text, size_t left)
+{
+    return left >= SPACE_MARK_BYTES && !memcmp(text, SPACE_MARK, SPACE_MARK_BYTES);
 }
 
 char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t count, size_t *bytes,
@@ -264,7 +326,7 @@ char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t co
     size_t have = 0;
     char *text = NULL;
     *bytes = 0;
-    if (room((void **)&text, &have, 1, 1, why)) return NULL;
+    if (tokenizer_room((void **)&text, &have, 1, 1, why)) return NULL;
     bool at_start = t->adds_prefix;
     for (size_t i = 0; i < count; i++) {
         if (ids[i] >= t->count) {
@@ -273,7 +335,7 @@ char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t co
             return NULL;
         }
         const struct piece *p = &t->pieces[ids[i]];
-        if (room((void **)&text, &have, *bytes + p->length + 8, 1, why)) {
+        if (tokenizer_room((void **)&text, &have, *bytes + p->length + 8, 1, why)) {
             free(text);
             return NULL;
         }

@@ -2,6 +2,8 @@
  * the fields named here matter. */
 #include "tokenizer_model.h"
 
+#include "utf8.h"
+
 #include <errno.h>
 #include <math.h>
 #include <sys/stat.h>
@@ -149,31 +151,36 @@ uint32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t leng
         const struct piece *p = &t->pieces[t->table[at] - 1];
         if (p->length == length && !memcmp(p->text, text, length)) return t->table[at] - 1;
     }
-    return UINT32_MAX;
+    return SYMBOL_NONE;
 }
 
-static bool has_inner_space(const struct piece *p)
+static void enter(struct tokenizer *t, uint32_t symbol)
 {
-    bool other = false;
-    for (uint32_t i = 0; i < p->length;) {
-        bool is_mark =
-            p->length - i >= SPACE_MARK_BYTES && !memcmp(p->text + i, SPACE_MARK, SPACE_MARK_BYTES);
-        if (is_mark && other) return true;
-        if (!is_mark) other = true;
-        i += is_mark ? SPACE_MARK_BYTES : 1;
-    }
-    return false;
+    const struct piece *p = &t->pieces[symbol];
+    uint32_t at = (uint32_t)XXH3_64bits(p->text, p->length) & t->table_mask;
+    while (t->table[at])
+        at = (at + 1) & t->table_mask;
+    t->table[at] = symbol + 1;
+}
+
+static uint32_t power_of_two(uint64_t least)
+{
+    uint32_t size = 16;
+    while (size < least)
+        size *= 2;
+    return size;
 }
 
 static int index_pieces(struct tokenizer *t, struct fail *why)
 {
-    uint32_t size = 16;
-    while (size < 2 * t->count)
-        size *= 2;
+    uint64_t characters = 0;
+    for (uint32_t i = 0; i < t->count; i++)
+        characters += t->pieces[i].length;
+    /* Room for each character to be a symbol of its own. */
+    uint32_t size = power_of_two(2 * (t->count + characters));
     t->table = calloc(size, sizeof *t->table);
     if (!t->table) return fail(why, "out of memory");
     t->table_mask = size - 1;
-    t->splits_at_spaces = true;
     memset(t->byte_piece, 0xff, sizeof t->byte_piece);
     for (uint32_t i = 0; i < t->count; i++) {
         const struct piece *p = &t->pieces[i];
@@ -187,13 +194,13 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
         }
         if (p->type != PIECE_NORMAL) continue;
         if (!p->length) return fail_input(why, "piece %u is empty", i);
-        if (tokenizer_find(t, p->text, p->length) != UINT32_MAX)
+        for (size_t at = 0, n; at < p->length; at += n) {
+            n = utf8_valid((const unsigned char *)p->text + at, p->length - at);
+            if (!n) return fail_input(why, "piece %u is not UTF-8", i);
+        }
+        if (tokenizer_find(t, p->text, p->length) != SYMBOL_NONE)
             return fail_input(why, "piece %u stands twice", i);
-        uint32_t at = (uint32_t)XXH3_64bits(p->text, p->length) & t->table_mask;
-        while (t->table[at])
-            at = (at + 1) & t->table_mask;
-        t->table[at] = i + 1;
-        if (has_inner_space(p)) t->splits_at_spaces = false;
+        enter(t, i);
     }
     for (int i = 0; i < 256 && t->has_bytes; i++)
         if (t->byte_piece[i] == UINT32_MAX)
@@ -201,6 +208,89 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
     if (t->unknown >= t->count) return fail_input(why, "no unknown piece");
     if (t->bos >= t->count) t->bos = UINT32_MAX;
     if (t->eos >= t->count) t->eos = UINT32_MAX;
+    return 0;
+}
+
+/* Characters of pieces that are no pieces themselves become symbols too, and all
+ * characters that stand side by side are noted. */
+static int index_characters(struct tokenizer *t, struct fail *why)
+{
+    size_t room = t->count;
+    t->symbols = t->count;
+    for (uint32_t i = 0; i < t->count; i++) {
+        struct piece p = t->pieces[i];
+        uint32_t last = 0;
+        if (p.type != PIECE_NORMAL) continue;
+        for (size_t at = 0, n; at < p.length; at += n) {
+            uint32_t c = utf8_decode(p.text + at, &n);
+            if (tokenizer_find(t, p.text + at, n) == SYMBOL_NONE) {
+                if (t->symbols == room) {
+                    struct piece *grown = realloc(t->pieces, 2 * room * sizeof *grown);
+                    if (!grown) return fail(why, "out of memory");
+                    t->pieces = grown;
+                    room *= 2;
+                }
+                t->pieces[t->symbols] =
+                    (struct piece){ p.text + at, (uint32_t)n, 0, PIECE_CONTROL };
+                enter(t, t->symbols++);
+            }
+            if (c == SPACE_MARK_CODE) c = ' ';
+            if (at && (last | c) < 128) t->joins_ascii[last << 7 | c] = true;
+            uint32_t h = join_hash(last, c);
+            if (at) t->joins_other[h / 64] |= UINT64_C(1) << (h % 64);
+            last = c;
+        }
+    }
+    for (uint32_t c = 0; c < 128; c++) {
+        char text = (char)c;
+        t->ascii_symbol[c] = c == ' ' ? tokenizer_find(t, SPACE_MARK, SPACE_MARK_BYTES)
+                                      : tokenizer_find(t, &text, 1);
+    }
+    return 0;
+}
+
+static void add_merge(struct tokenizer *t, struct merge m)
+{
+    uint64_t key = ((uint64_t)m.left << 32 | m.right) * 0x9e3779b97f4a7c15u;
+    uint32_t at = (uint32_t)(key >> t->merge_shift);
+    while (t->merges[at].left != SYMBOL_NONE)
+        at = (at + 1) & t->merge_mask;
+    t->merges[at] = m;
+}
+
+/* Each way to cut a piece into two symbols is a merge. */
+static uint64_t cut_pieces(struct tokenizer *t, bool adds)
+{
+    uint64_t cuts = 0;
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct piece *p = &t->pieces[i];
+        if (p->type != PIECE_NORMAL) continue;
+        for (uint32_t at = utf8_length((unsigned char)p->text[0]); at < p->length;
+             at += (uint32_t)utf8_length((unsigned char)p->text[at])) {
+            uint32_t left = tokenizer_find(t, p->text, at);
+            if (left == SYMBOL_NONE) continue;
+            uint32_t right = tokenizer_find(t, p->text + at, p->length - at);
+            if (right == SYMBOL_NONE) continue;
+            if (adds) add_merge(t, (struct merge){ left, right, i, p->score });
+            cuts++;
+        }
+    }
+    return cuts;
+}
+
+static int index_merges(struct tokenizer *t, struct fail *why)
+{
+    uint64_t cuts = cut_pieces(t, false);
+    if (cuts > 1 << 28) return fail_input(why, "pieces too long");
+    uint32_t size = power_of_two(cuts + cuts / 2);
+    t->merges = malloc(size * sizeof *t->merges);
+    if (!t->merges) return fail(why, "out of memory");
+    memset(t->merges, 0xff, size * sizeof *t->merges);
+    t->merge_mask = size - 1;
+    t->merge_shift = 64;
+    for (uint32_t n = size; n > 1; n /= 2)
+        t->merge_shift--;
+    cut_pieces(t, true);
     return 0;
 }
 
@@ -229,7 +319,8 @@ static int parse(struct tokenizer *t, size_t bytes, struct fail *why)
         has_normalizer |= f.number == 3;
     }
     if (!has_trainer || !has_normalizer) return broken(why);
-    return index_pieces(t, why);
+    if (index_pieces(t, why) || index_characters(t, why)) return -1;
+    return index_merges(t, why);
 }
 
 int tokenizer_parse(struct tokenizer **out, const void *model, size_t bytes, const char *name,
@@ -287,6 +378,7 @@ void tokenizer_close(struct tokenizer *t)
     free(t->model);
     free(t->pieces);
     free(t->table);
+    free(t->merges);
     free(t);
 }
 

@@ -5,6 +5,10 @@
 #include "stream.h"
 #include "tokenizer.h"
 
+#define SPACE_MARK "\xe2\x96\x81" /* U+2581 */
+#define SYMBOL_NONE UINT32_MAX
+enum { SPACE_MARK_BYTES = 3, SPACE_MARK_CODE = 0x2581, JOIN_LOG = 17, JOIN_BITS = 1 << JOIN_LOG };
+
 enum piece_type {
     PIECE_NORMAL = 1,
     PIECE_UNKNOWN,
@@ -21,23 +25,72 @@ struct piece {
     enum piece_type type;
 };
 
+/* Two symbols side by side and the piece they make. */
+struct merge {
+    uint32_t left, right, piece;
+    float score;
+};
+
 struct tokenizer {
-    char *model; /* the file */
-    struct piece *pieces;
-    uint32_t count, bos, eos, unknown;
+    char *model;          /* the file */
+    struct piece *pieces; /* then characters that only longer pieces have */
+    uint32_t count, symbols, bos, eos, unknown;
     uint32_t byte_piece[256];
     bool adds_prefix, has_bytes;
-    /* No piece has a space mark after another character, so words are independent. */
-    bool splits_at_spaces;
-    uint32_t *table; /* open addressing: piece number + 1 */
+    uint32_t *table; /* open addressing: number + 1 */
     uint32_t table_mask;
+    struct merge *merges; /* open addressing; left SYMBOL_NONE: empty */
+    uint32_t merge_mask, merge_shift;
+    uint32_t ascii_symbol[128]; /* ' ' is the space mark */
+    /* Does some piece have these two characters side by side? If not, no merge crosses the
+     * place between them, and what lies left and right is encoded alone. */
+    bool joins_ascii[128 * 128];
+    uint64_t joins_other[JOIN_BITS / 64]; /* by hash: may say yes for no */
     char digest[STREAM_DIGEST_TEXT];
 };
 
-#define SPACE_MARK "\xe2\x96\x81" /* U+2581 */
-enum { SPACE_MARK_BYTES = 3 };
-
-/* The normal piece with that text; UINT32_MAX if there is none. */
+/* The symbol with that text (space marks in it); SYMBOL_NONE if there is none. */
 uint32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t length);
+
+static inline uint32_t join_hash(uint32_t a, uint32_t b)
+{
+    return (a * 0x9e3779b1u ^ b * 0x85ebca77u) >> (32 - JOIN_LOG);
+}
+
+static inline bool joins(const struct tokenizer *t, uint32_t a, uint32_t b)
+{
+    if ((a | b) < 128) return t->joins_ascii[a << 7 | b];
+    uint32_t h = join_hash(a, b);
+    return t->joins_other[h / 64] >> (h % 64) & 1;
+}
+
+/* What two symbols become; NULL if they do not merge. */
+static inline const struct merge *find_merge(const struct tokenizer *t, uint32_t left,
+                                             uint32_t right)
+{
+    uint64_t key = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
+    for (uint32_t at = (uint32_t)(key >> t->merge_shift);; at = (at + 1) & t->merge_mask) {
+        const struct merge *m = &t->merges[at];
+        if (m->left == SYMBOL_NONE) return NULL;
+        if (m->left == left && m->right == right) return m;
+    }
+}
+
+/* Working memory of merge_unit; zero it, release it. */
+struct merger {
+    struct symbol *symbols;
+    uint32_t *starts;
+    size_t symbol_room, start_room;
+    struct pair *heap;
+    size_t heap_count, heap_room;
+};
+void merger_release(struct merger *w);
+
+/* Appends the ids of a unit to b, which has room for three a byte. after_unknown: was the
+ * last symbol an unknown one? A model without byte pieces makes a run of them one. */
+int merge_unit(const struct tokenizer *t, struct merger *w, struct token_buffer *b,
+               const char *text, size_t bytes, bool *after_unknown, struct fail *why);
+
+int tokenizer_room(void **at, size_t *have, size_t wanted, size_t each, struct fail *why);
 
 #endif

@@ -28,6 +28,18 @@ static inline size_t utf8_valid(const unsigned char *s, size_t n)
     return length;
 }
 
+/* The character at the start of valid UTF-8, and its bytes. */
+static inline uint32_t utf8_decode(const char *text, size_t *bytes)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    *bytes = utf8_length(s[0]);
+    if (*bytes == 1) return s[0];
+    uint32_t c = s[0] & (0x7fu >> *bytes);
+    for (size_t i = 1; i < *bytes; i++)
+        c = c << 6 | (s[i] & 0x3fu);
+    return c;
+}
+
 /* Writes at most 4 bytes. */
 static inline size_t utf8_encode(uint32_t c, char *to)
 {

@@ -21,39 +21,59 @@ struct worker {
     struct jsonl_text text, source;
 };
 
-struct encoder_batch {
+/* Documents that are encoded together. */
+struct batch {
     struct slot slots[BATCH_DOCUMENTS];
     int count;
     size_t bytes;
+};
+
+/* Three batches are under way at once: one is read, one encoded, one written; each of these is
+ * a task of the pool. */
+enum { READING, ENCODING, WRITING, STAGES };
+
+struct encoder_work {
+    struct batch batches[STAGES];
+    struct batch *stage[STAGES];
     struct worker *workers;
+    struct input *in;
     const char *name; /* of the input */
-    const struct encoder *e;
+    struct encoder *e;
+    int (*take)(void *arg, const struct tokens *t, struct fail *why);
+    void *arg;
+    bool at_end;
+    int read_status, write_status;
+    struct fail read_why, write_why;
 };
 
 int encoder_open(struct encoder *e, struct fail *why)
 {
-    e->batch = calloc(1, sizeof *e->batch);
-    if (!e->batch) return fail(why, "out of memory");
-    e->batch->e = e;
-    e->batch->workers = calloc((size_t)pool_threads(e->pool), sizeof *e->batch->workers);
-    return e->batch->workers ? 0 : fail(why, "out of memory");
+    struct encoder_work *w = e->work = calloc(1, sizeof *e->work);
+    if (!w) return fail(why, "out of memory");
+    w->e = e;
+    for (int i = 0; i < STAGES; i++)
+        w->stage[i] = &w->batches[i];
+    w->workers = calloc((size_t)pool_threads(e->pool), sizeof *w->workers);
+    return w->workers ? 0 : fail(why, "out of memory");
 }
 
 void encoder_close(struct encoder *e)
 {
-    struct encoder_batch *b = e->batch;
-    if (!b) return;
-    for (int i = 0; i < BATCH_DOCUMENTS; i++) {
-        free(b->slots[i].line);
-        tokens_release(&b->slots[i].tokens);
+    struct encoder_work *w = e->work;
+    if (!w) return;
+    for (int b = 0; b < STAGES; b++)
+        for (int i = 0; i < BATCH_DOCUMENTS; i++) {
+            free(w->batches[b].slots[i].line);
+            tokens_release(&w->batches[b].slots[i].tokens);
+        }
+    for (int i = 0; w->workers && i < pool_threads(e->pool); i++) {
+        token_buffer_release(&w->workers[i].buffer);
+        free(w->workers[i].text.at);
+        free(w->workers[i].source.at);
     }
-    for (int i = 0; b->workers && i < pool_threads(e->pool); i++) {
-        token_buffer_release(&b->workers[i].buffer);
-        free(b->workers[i].text.at);
-        free(b->workers[i].source.at);
-    }
-    free(b->workers);
-    free(b);
+    free(w->workers);
+    free(w);
+    e->work = NULL;
 }
 
 static const char *base_name(const char *path)
@@ -96,9 +116,8 @@ static void name_document(const struct encoder *e, struct slot *s, const struct 
         snprintf(t->source, sizeof t->source, "%.255s", base_name(input));
 }
 
-static int encode_slot(struct encoder_batch *b, struct slot *s, struct worker *w)
+static int encode_slot(const struct encoder *e, const char *input, struct slot *s, struct worker *w)
 {
-    const struct encoder *e = b->e;
     w->source.found = false;
     int status = e->is_jsonl ? jsonl_parse(s->line, s->bytes, e->text_key, e->source_key,
                                            e->on_error == ON_ERROR_REPLACE, &w->text, &w->source,
@@ -122,56 +141,24 @@ static int encode_slot(struct encoder_batch *b, struct slot *s, struct worker *w
     t->count += w->buffer.count;
     if (e->add_eos) t->ids[t->count++] = tokenizer_eos(e->tokenizer);
     s->text_bytes = w->text.bytes;
-    name_document(e, s, &w->source, b->name);
+    name_document(e, s, &w->source, input);
     return 0;
 }
 
-static void encode_task(void *arg, int64_t task, int worker)
+static bool is_blank(const char *line, size_t bytes)
 {
-    struct encoder_batch *b = arg;
-    struct slot *s = &b->slots[task];
-    s->status = encode_slot(b, s, &b->workers[worker]);
+    for (size_t i = 0; i < bytes; i++)
+        if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r') return false;
+    return true;
 }
 
-static int finish_batch(struct encoder *e,
-                        int (*take)(void *, const struct tokens *, struct fail *), void *arg,
-                        struct fail *why)
-{
-    struct encoder_batch *b = e->batch;
-    pool_run(e->pool, b->count, encode_task, b);
-    for (int i = 0; i < b->count; i++) {
-        struct slot *s = &b->slots[i];
-        if (s->status && e->on_error == ON_ERROR_STOP) {
-            *why = s->why;
-            char place[320];
-            if (e->is_jsonl)
-                snprintf(place, sizeof place, "%.240s:%llu: byte %zu", b->name,
-                         (unsigned long long)s->number, s->byte);
-            else
-                snprintf(place, sizeof place, "%.240s: byte %zu", b->name, s->byte);
-            return fail_in(why, place);
-        }
-        if (s->status) {
-            e->skipped++;
-            continue;
-        }
-        e->documents++;
-        e->tokens += s->tokens.count;
-        e->text_bytes += s->text_bytes;
-        if (take(arg, &s->tokens, why)) return -1;
-    }
-    b->count = 0;
-    b->bytes = 0;
-    return 0;
-}
-
-static int add_slot(struct encoder_batch *b, const char *line, size_t bytes, uint64_t number,
+static int add_slot(struct batch *b, const char *line, size_t bytes, uint64_t number,
                     struct fail *why)
 {
     struct slot *s = &b->slots[b->count];
     if (bytes > s->room || !s->line) {
         char *grown = realloc(s->line, bytes + 1);
-        if (!grown) return fail(why, "%s: out of memory", b->name);
+        if (!grown) return fail(why, "out of memory");
         s->line = grown;
         s->room = bytes;
     }
@@ -183,32 +170,97 @@ static int add_slot(struct encoder_batch *b, const char *line, size_t bytes, uin
     return 0;
 }
 
-static bool is_blank(const char *line, size_t bytes)
+/* Fills the batch, which is empty; what was read before a failure stays in it. */
+static int read_batch(struct encoder_work *w, struct batch *b, struct fail *why)
 {
-    for (size_t i = 0; i < bytes; i++)
-        if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r') return false;
-    return true;
+    char *line;
+    size_t bytes;
+    int got = 0;
+    b->count = 0;
+    b->bytes = 0;
+    if (!w->e->is_jsonl) {
+        w->at_end = true;
+        if (input_rest(w->in, &line, &bytes, why)) return -1;
+        return add_slot(b, line, bytes, 1, why);
+    }
+    while (b->count < BATCH_DOCUMENTS && b->bytes < BATCH_BYTES &&
+           (got = input_line(w->in, &line, &bytes, why)) > 0)
+        if (!is_blank(line, bytes) && add_slot(b, line, bytes, input_line_number(w->in), why))
+            return -1;
+    if (b->count < BATCH_DOCUMENTS && b->bytes < BATCH_BYTES) w->at_end = true;
+    return got < 0 ? -1 : 0;
+}
+
+static int write_batch(struct encoder_work *w, struct batch *b, struct fail *why)
+{
+    struct encoder *e = w->e;
+    for (int i = 0; i < b->count; i++) {
+        struct slot *s = &b->slots[i];
+        if (s->status && e->on_error == ON_ERROR_STOP) {
+            *why = s->why;
+            char place[320];
+            if (e->is_jsonl)
+                snprintf(place, sizeof place, "%.240s:%llu: byte %zu", w->name,
+                         (unsigned long long)s->number, s->byte);
+            else
+                snprintf(place, sizeof place, "%.240s: byte %zu", w->name, s->byte);
+            return fail_in(why, place);
+        }
+        if (s->status) {
+            e->skipped++;
+            continue;
+        }
+        e->documents++;
+        e->tokens += s->tokens.count;
+        e->text_bytes += s->text_bytes;
+        if (w->take(w->arg, &s->tokens, why)) return -1;
+    }
+    b->count = 0;
+    return 0;
+}
+
+/* Task 0 writes the batch before, task 1 reads the one after, the others encode. */
+static void step_task(void *arg, int64_t task, int worker)
+{
+    struct encoder_work *w = arg;
+    if (task == 0) {
+        w->write_status = write_batch(w, w->stage[WRITING], &w->write_why);
+    } else if (task == 1) {
+        if (!w->at_end) w->read_status = read_batch(w, w->stage[READING], &w->read_why);
+        if (w->read_status) w->at_end = true;
+    } else {
+        struct slot *s = &w->stage[ENCODING]->slots[task - 2];
+        s->status = encode_slot(w->e, w->name, s, &w->workers[worker]);
+    }
+}
+
+static void advance(struct encoder_work *w)
+{
+    struct batch *written = w->stage[WRITING];
+    w->stage[WRITING] = w->stage[ENCODING];
+    w->stage[ENCODING] = w->stage[READING];
+    w->stage[READING] = written;
 }
 
 int encoder_run(struct encoder *e, struct input *in,
                 int (*take)(void *, const struct tokens *, struct fail *), void *arg,
                 struct fail *why)
 {
-    struct encoder_batch *b = e->batch;
-    char *line;
-    size_t bytes;
-    int got;
-    b->name = input_name(in);
-    if (!e->is_jsonl) {
-        if (input_rest(in, &line, &bytes, why) || add_slot(b, line, bytes, 1, why)) return -1;
-        return finish_batch(e, take, arg, why);
-    }
-    while ((got = input_line(in, &line, &bytes, why)) > 0) {
-        if (is_blank(line, bytes)) continue;
-        if (add_slot(b, line, bytes, input_line_number(in), why)) return -1;
-        if ((b->count == BATCH_DOCUMENTS || b->bytes >= BATCH_BYTES) &&
-            finish_batch(e, take, arg, why))
+    struct encoder_work *w = e->work;
+    w->in = in;
+    w->name = input_name(in);
+    w->take = take;
+    w->arg = arg;
+    w->at_end = false;
+    w->read_status = w->write_status = 0;
+    do {
+        pool_run(e->pool, 2 + w->stage[ENCODING]->count, step_task, w);
+        if (w->write_status) {
+            *why = w->write_why;
             return -1;
-    }
-    return got < 0 ? -1 : finish_batch(e, take, arg, why);
+        }
+        advance(w);
+    } while (!w->at_end || w->stage[ENCODING]->count || w->stage[WRITING]->count);
+    if (w->read_status) *why = w->read_why;
+    return w->read_status;
 }

@@ -1,5 +1,4 @@
-/* encode.h - documents of text files, encoded a batch at a time on all threads, in the
- * order of the input.
+/* encode.h - documents of text files, encoded on all threads, in the order of the input.
  */
 #ifndef LONGQLORA_ENCODE_H
 #define LONGQLORA_ENCODE_H
@@ -20,7 +19,7 @@ struct encoder {
     enum on_error on_error;
     /* counted */
     uint64_t documents, skipped, tokens, text_bytes;
-    struct encoder_batch *batch;
+    struct encoder_work *work;
 };
 
 int encoder_open(struct encoder *e, struct fail *why) MUST_USE;

@@ -70,14 +70,43 @@ static int unicode_escape(struct parser *p, struct jsonl_text *to)
 
 static int escape(struct parser *p, struct jsonl_text *to)
 {
-    static const char from[] = "\"\\/bfnrt", into[] = "\"\\/\b\f\n\r\t";
+    static const char into[128] = { ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+                                    ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t' };
     if (p->at == p->end) return bad(p, "string is cut");
     unsigned char c = *p->at++;
     if (c == 'u') return unicode_escape(p, to);
-    const char *found = c ? strchr(from, c) : NULL;
-    if (!found) return bad(p, "unknown escape");
-    to->at[to->bytes++] = into[found - from];
+    if (c > 127 || !into[c]) return bad(p, "unknown escape");
+    to->at[to->bytes++] = into[c];
     return 0;
+}
+
+/* Moves over ASCII that stands for itself, eight bytes at a time (little-endian). */
+static const unsigned char *skip_plain(const unsigned char *at, const unsigned char *end)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    for (uint64_t x; end - at >= 8; at += 8) {
+        memcpy(&x, at, 8);
+        uint64_t quote = x ^ '"' * ones, slash = x ^ '\\' * ones;
+        uint64_t found =
+            (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((x - 32 * ones) & ~x) | x) &
+            tops;
+        if (found) return at + __builtin_ctzll(found) / 8;
+    }
+    while (at < end && *at != '"' && *at != '\\' && *at >= 32 && *at < 128)
+        at++;
+    return at;
+}
+
+/* Moves over what stands for itself: one run of bytes to copy. */
+static void skip_run(struct parser *p)
+{
+    for (;;) {
+        p->at = skip_plain(p->at, p->end);
+        if (p->at == p->end || *p->at < 128) return;
+        size_t n = utf8_valid(p->at, (size_t)(p->end - p->at));
+        if (!n) return;
+        p->at += n;
+    }
 }
 
 /* After the opening quote. to NULL: only checked. */
@@ -94,8 +123,7 @@ static int string(struct parser *p, struct jsonl_text *to)
     for (;;) {
         if (to == &none) none.bytes = 0;
         const unsigned char *plain = p->at;
-        while (p->at < p->end && *p->at != '"' && *p->at != '\\' && *p->at >= 32 && *p->at < 128)
-            p->at++;
+        skip_run(p);
         size_t n = (size_t)(p->at - plain);
         if (to != &none) {
             if (room(p, to, n + 8)) return -1;
@@ -114,14 +142,10 @@ static int string(struct parser *p, struct jsonl_text *to)
             continue;
         }
         if (c < 32) return bad(p, "control character in a string");
-        size_t length = utf8_valid(p->at, (size_t)(p->end - p->at));
-        if (!length && !p->replaces) return bad(p, "invalid UTF-8");
-        if (length)
-            memcpy(to->at + to->bytes, p->at, length);
-        else
-            memcpy(to->at + to->bytes, "\xef\xbf\xbd", 3);
-        to->bytes += length ? length : 3;
-        p->at += length ? length : 1;
+        if (!p->replaces) return bad(p, "invalid UTF-8");
+        memcpy(to->at + to->bytes, "\xef\xbf\xbd", 3);
+        to->bytes += 3;
+        p->at++;
     }
 }
 
