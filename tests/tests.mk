@@ -5,7 +5,7 @@ TEST_UNITS := $(wildcard tests/unit/test_*.c)
 TEST_KERNELS := $(wildcard tests/kernels/test_*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_UNITS) $(TEST_KERNELS))
 TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
-PACKER := $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/tokenize/jsonl.o \
+PACKER := $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
 	$(BUILD)/tools/train/recipe.o
 
 $(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIBRARY) $(PACKER) $(LIBRARY)

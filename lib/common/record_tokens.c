@@ -43,27 +43,40 @@ static void put_info(struct fields *own, const struct token_info *info)
     fields_flag(own, "add_eos", info->add_eos);
 }
 
-static int open_writer(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
-                       struct fields *own, const struct fields *options, struct fail *why)
+enum view view_of(const char *word)
+{
+    static const char *const words[] = { "stream", "jsonl", "u16", "u32" };
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(word, words[i])) return (enum view)i;
+    must(!"a view");
+    return VIEW_STREAM;
+}
+
+static int open_writer(struct writer **w, const char *path, enum stream_kind kind, enum view view,
+                       const char *tool, struct fields *own, const struct fields *options,
+                       struct fail *why)
 {
     struct fields none;
     fields_init(&none);
-    int status = writer_open(w, path, kind, tool, own, options ? options : &none, why);
+    must(view == VIEW_STREAM || view == VIEW_JSONL);
+    int status = view == VIEW_JSONL
+                     ? writer_open_json(w, path, kind, tool, own, options ? options : &none, why)
+                     : writer_open(w, path, kind, tool, own, options ? options : &none, why);
     fields_release(&none);
     fields_release(own);
     return status;
 }
 
-int tokens_writer(struct writer **w, const char *path, const char *tool,
+int tokens_writer(struct writer **w, const char *path, enum view view, const char *tool,
                   const struct token_info *info, const struct fields *options, struct fail *why)
 {
     struct fields own;
     fields_init(&own);
     put_info(&own, info);
-    return open_writer(w, path, STREAM_TOKENS, tool, &own, options, why);
+    return open_writer(w, path, STREAM_TOKENS, view, tool, &own, options, why);
 }
 
-int samples_writer(struct writer **w, const char *path, const char *tool,
+int samples_writer(struct writer **w, const char *path, enum view view, const char *tool,
                    const struct sample_info *info, const struct fields *options, struct fail *why)
 {
     struct fields own;
@@ -72,7 +85,7 @@ int samples_writer(struct writer **w, const char *path, const char *tool,
     fields_count(&own, "context", info->context);
     fields_text(&own, "strategy", info->strategy);
     fields_count(&own, "seed", info->seed);
-    return open_writer(w, path, STREAM_SAMPLES, tool, &own, options, why);
+    return open_writer(w, path, STREAM_SAMPLES, view, tool, &own, options, why);
 }
 
 static int put_ids(struct fields *record, const struct token_info *info, const uint32_t *ids,
@@ -135,9 +148,18 @@ static int get_info(const msgpack_object *header, struct token_info *info, struc
     return 0;
 }
 
-int tokens_reader(struct reader **r, const char *path, struct token_info *info, struct fail *why)
+static int open_reader(struct reader **r, const char *path, enum view view, enum stream_kind kind,
+                       struct fail *why)
 {
-    if (reader_open(r, path, STREAM_TOKENS, why)) return -1;
+    must(view == VIEW_STREAM || view == VIEW_JSONL);
+    return view == VIEW_JSONL ? reader_open_json(r, path, kind, why)
+                              : reader_open(r, path, kind, why);
+}
+
+int tokens_reader(struct reader **r, const char *path, enum view view, struct token_info *info,
+                  struct fail *why)
+{
+    if (open_reader(r, path, view, STREAM_TOKENS, why)) return -1;
     const msgpack_object *header = reader_header(*r);
     if (!fields_check(header, token_header_keys, why) && !get_info(header, info, why)) return 0;
     fail_in(why, reader_name(*r));
@@ -146,9 +168,10 @@ int tokens_reader(struct reader **r, const char *path, struct token_info *info, 
     return -1;
 }
 
-int samples_reader(struct reader **r, const char *path, struct sample_info *info, struct fail *why)
+int samples_reader(struct reader **r, const char *path, enum view view, struct sample_info *info,
+                   struct fail *why)
 {
-    if (reader_open(r, path, STREAM_SAMPLES, why)) return -1;
+    if (open_reader(r, path, view, STREAM_SAMPLES, why)) return -1;
     const msgpack_object *header = reader_header(*r);
     if (!fields_check(header, sample_header_keys, why) && !get_info(header, &info->text, why) &&
         !field_count(header, "context", 1u << 30, &info->context, why) &&
@@ -161,6 +184,21 @@ int samples_reader(struct reader **r, const char *path, struct sample_info *info
     reader_close(*r);
     *r = NULL;
     return -1;
+}
+
+/* 16 to 32 bits; returns the largest. */
+static uint32_t widen(uint32_t *restrict to, const void *restrict from, size_t count)
+{
+    uint16_t block[256], largest = 0;
+    for (size_t at = 0; at < count; at += 256) {
+        size_t n = count - at < 256 ? count - at : 256;
+        memcpy(block, (const char *)from + 2 * at, 2 * n);
+        for (size_t i = 0; i < n; i++) {
+            to[at + i] = block[i];
+            largest = block[i] > largest ? block[i] : largest;
+        }
+    }
+    return largest;
 }
 
 static int get_ids(const msgpack_object *record, const struct token_info *info, uint32_t **ids,
@@ -177,17 +215,17 @@ static int get_ids(const msgpack_object *record, const struct token_info *info, 
         *ids = grown;
         *room = *count;
     }
-    if (each == 4) memcpy(*ids, data, bytes);
-    for (size_t i = 0; i < *count; i++) {
-        if (each == 2) {
-            uint16_t id;
-            memcpy(&id, (const char *)data + 2 * i, 2);
-            (*ids)[i] = id;
-        }
-        if ((*ids)[i] >= info->vocab_size)
-            return fail_input(why, "token %u, vocabulary %llu", (*ids)[i],
-                              (unsigned long long)info->vocab_size);
+    uint32_t largest = 0;
+    if (each == 4) {
+        memcpy(*ids, data, bytes);
+        for (size_t i = 0; i < *count; i++)
+            largest = (*ids)[i] > largest ? (*ids)[i] : largest;
+    } else {
+        largest = widen(*ids, data, *count);
     }
+    if (largest >= info->vocab_size)
+        return fail_input(why, "token %u, vocabulary %llu", largest,
+                          (unsigned long long)info->vocab_size);
     return 0;
 }
 

@@ -48,24 +48,34 @@ struct sample_info {
 void tokens_release(struct tokens *t);
 void sample_release(struct sample *s);
 
-/* Options may be NULL. */
-int tokens_writer(struct writer **w, const char *path, const char *tool,
+/* How records stand in a file: in our streams, as JSON lines, or (tokens only) as bare
+ * little-endian numbers, all of them one document. */
+enum view { VIEW_STREAM, VIEW_JSONL, VIEW_U16, VIEW_U32 };
+#define VIEW_WORDS "stream|jsonl|u16|u32"
+enum view view_of(const char *word);
+
+/* Not for bare numbers. Options may be NULL. */
+int tokens_writer(struct writer **w, const char *path, enum view view, const char *tool,
                   const struct token_info *info, const struct fields *options,
                   struct fail *why) MUST_USE;
 int tokens_write(struct writer *w, const struct token_info *info, const struct tokens *t,
                  struct fail *why) MUST_USE;
-int tokens_reader(struct reader **r, const char *path, struct token_info *info,
+int tokens_reader(struct reader **r, const char *path, enum view view, struct token_info *info,
                   struct fail *why) MUST_USE;
 /* 1 a document, 0 the end, -1 damaged. *t is reused from call to call. */
 int tokens_read(struct reader *r, const struct token_info *info, struct tokens *t,
                 struct fail *why) MUST_USE;
 
-int samples_writer(struct writer **w, const char *path, const char *tool,
+/* A file of bare numbers as one document whose source is the file's name. */
+int tokens_read_bare(const char *path, enum view view, uint64_t vocab, struct tokens *t,
+                     char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
+
+int samples_writer(struct writer **w, const char *path, enum view view, const char *tool,
                    const struct sample_info *info, const struct fields *options,
                    struct fail *why) MUST_USE;
 int samples_write(struct writer *w, const struct sample_info *info, const struct sample *s,
                   struct fail *why) MUST_USE;
-int samples_reader(struct reader **r, const char *path, struct sample_info *info,
+int samples_reader(struct reader **r, const char *path, enum view view, struct sample_info *info,
                    struct fail *why) MUST_USE;
 int samples_read(struct reader *r, const struct sample_info *info, struct sample *s,
                  struct fail *why) MUST_USE;

@@ -31,6 +31,10 @@ struct writer;
 /* own: the kind's own fields; options: what changes the records. Both are copied. */
 int writer_open(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
                 const struct fields *own, const struct fields *options, struct fail *why) MUST_USE;
+/* The same as JSON lines (stream_json.h); for tokens and samples. */
+int writer_open_json(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
+                     const struct fields *own, const struct fields *options,
+                     struct fail *why) MUST_USE;
 /* Appends a record; *record is emptied. */
 int writer_add(struct writer *w, struct fields *record, struct fail *why) MUST_USE;
 /* Names what the stream was made from; may be called until the close. */
@@ -46,6 +50,8 @@ struct reader;
 /* "-" is standard input. Reads and checks the header. */
 int reader_open(struct reader **r, const char *path, enum stream_kind kind,
                 struct fail *why) MUST_USE;
+int reader_open_json(struct reader **r, const char *path, enum stream_kind kind,
+                     struct fail *why) MUST_USE;
 void reader_close(struct reader *r);
 
 /* The path, for messages; and the header's map. */

@@ -2,6 +2,7 @@
 
 #include "stream.h"
 #include "stream_format.h"
+#include "stream_json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,12 +31,23 @@ int frames_open(struct frames *f, const char *path, const char *name, struct fai
     return 0;
 }
 
+int frames_open_json(struct frames *f, const char *path, const char *name, struct fail *why)
+{
+    *f = (struct frames){ .fd = -1, .name = name };
+    msgpack_sbuffer_init(&f->object);
+    return input_open(&f->lines, path, why);
+}
+
 void frames_close(struct frames *f)
 {
     if (f->fd >= 0) close(f->fd);
     ZSTD_freeDCtx(f->zstd);
     free(f->input);
-    free(f->content);
+    if (f->lines)
+        msgpack_sbuffer_destroy(&f->object);
+    else
+        free(f->content);
+    input_close(f->lines);
     *f = (struct frames){ .fd = -1 };
 }
 
@@ -143,8 +155,28 @@ static int load(struct frames *f, struct fail *why)
     return decompress(f, why);
 }
 
+static int next_line(struct frames *f, struct fail *why)
+{
+    char *line;
+    size_t bytes;
+    int got = input_line(f->lines, &line, &bytes, why);
+    f->content_size = 0;
+    if (got <= 0) return got;
+    f->object.size = 0;
+    if (stream_json_parse(&f->object, line, bytes, &f->token_width, why)) {
+        char place[300];
+        snprintf(place, sizeof place, "%.240s:%llu", f->name,
+                 (unsigned long long)input_line_number(f->lines));
+        return fail_in(why, place);
+    }
+    f->content = f->object.data;
+    f->content_size = f->object.size;
+    return 1;
+}
+
 int frames_next(struct frames *f, struct fail *why)
 {
+    if (f->lines) return next_line(f, why);
     for (;;) {
         f->content_size = 0;
         if (refill(f, FRAME_HEAD_MAX, why)) return -1;
@@ -159,7 +191,10 @@ int frames_next(struct frames *f, struct fail *why)
             if (skip_frame(f, why)) return -1;
             continue;
         }
-        if (magic != ZSTD_MAGICNUMBER) return at_byte(f, why, "not a zstd frame: not our stream");
+        if (magic != ZSTD_MAGICNUMBER)
+            return at_byte(f, why,
+                           (magic & 0xff) == '{' ? "not a zstd frame: JSON lines? (see --from)"
+                                                 : "not a zstd frame: not our stream");
         return load(f, why) ? -1 : 1;
     }
 }
@@ -167,7 +202,7 @@ int frames_next(struct frames *f, struct fail *why)
 bool frames_seekable(const struct frames *f)
 {
     struct stat st;
-    return !fstat(f->fd, &st) && S_ISREG(st.st_mode);
+    return !f->lines && !fstat(f->fd, &st) && S_ISREG(st.st_mode);
 }
 
 static int seek(struct frames *f, uint64_t offset, struct fail *why)

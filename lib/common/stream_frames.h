@@ -1,9 +1,11 @@
-/* stream_frames.h - zstd frames of a file or pipe, one at a time, decompressed. */
+/* stream_frames.h - zstd frames of a file or pipe, one at a time, decompressed; or JSON
+ * lines as if each were a frame. */
 #ifndef LONGQLORA_STREAM_FRAMES_H
 #define LONGQLORA_STREAM_FRAMES_H
 
-#include "fail.h"
+#include "input.h"
 
+#include <msgpack.h>
 #include <stdint.h>
 #include <zstd.h>
 
@@ -17,9 +19,14 @@ struct frames {
     uint64_t offset;   /* where the current frame begins */
     char *content;     /* the current frame, decompressed */
     size_t content_size, content_room;
+    struct input *lines; /* NULL: frames */
+    msgpack_sbuffer object;
+    int token_width;
 };
 
 int frames_open(struct frames *f, const char *path, const char *name, struct fail *why) MUST_USE;
+int frames_open_json(struct frames *f, const char *path, const char *name,
+                     struct fail *why) MUST_USE;
 void frames_close(struct frames *f);
 /* Loads the next frame, skipping skippable ones. 1, 0 at the end, -1 damaged. */
 int frames_next(struct frames *f, struct fail *why) MUST_USE;

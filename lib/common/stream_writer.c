@@ -2,6 +2,7 @@
 #include "output.h"
 #include "stream.h"
 #include "stream_format.h"
+#include "stream_json.h"
 
 #include <xxhash.h>
 #include <zstd.h>
@@ -18,6 +19,8 @@ struct frame {
 struct writer {
     struct output out;
     bool is_raw; /* weights: codes gain 2.5 % at most, so frames store them */
+    bool as_json;
+    int token_width; /* as JSON */
     msgpack_sbuffer frame;
     ZSTD_CCtx *zstd;
     char *compressed;
@@ -86,6 +89,11 @@ static int flush_frame(struct writer *w, struct fail *why)
     if (content > STREAM_FRAME_MAX)
         return fail(why, "%s: record %llu: %zu bytes, a frame holds at most %d", w->out.path,
                     (unsigned long long)w->records, content, STREAM_FRAME_MAX);
+    if (w->as_json) {
+        int status = stream_json_print(&w->out, w->frame.data, w->frame.size, &w->token_width, why);
+        w->frame.size = 0;
+        return status ? status : remember_frame(w, 0, 0, why);
+    }
     size_t room = ZSTD_compressBound(content) + 3 * (content >> 17) + 64;
     if (room > w->compressed_size) {
         char *grown = realloc(w->compressed, room);
@@ -136,14 +144,16 @@ static void release(struct writer *w)
     free(w);
 }
 
-int writer_open(struct writer **out, const char *path, enum stream_kind kind, const char *tool,
-                const struct fields *own, const struct fields *options, struct fail *why)
+static int open_writer(struct writer **out, const char *path, enum stream_kind kind, bool as_json,
+                       const char *tool, const struct fields *own, const struct fields *options,
+                       struct fail *why)
 {
     *out = NULL;
     struct writer *w = calloc(1, sizeof *w);
     if (!w) return fail(why, "%s: out of memory", path);
     w->out.fd = -1;
     msgpack_sbuffer_init(&w->frame);
+    w->as_json = as_json;
     w->is_raw = kind == STREAM_WEIGHTS || kind == STREAM_STATE;
     w->zstd = ZSTD_createCCtx();
     w->hash = XXH3_createState();
@@ -165,6 +175,18 @@ int writer_open(struct writer **out, const char *path, enum stream_kind kind, co
     }
     writer_abandon(w);
     return -1;
+}
+
+int writer_open(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
+                const struct fields *own, const struct fields *options, struct fail *why)
+{
+    return open_writer(w, path, kind, false, tool, own, options, why);
+}
+
+int writer_open_json(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
+                     const struct fields *own, const struct fields *options, struct fail *why)
+{
+    return open_writer(w, path, kind, true, tool, own, options, why);
 }
 
 int writer_add(struct writer *w, struct fields *record, struct fail *why)
@@ -250,7 +272,7 @@ int writer_close(struct writer *w, struct fail *why)
         pack_end(w, w->frame_count - 1);
         status = flush_frame(w, why);
     }
-    if (!status && output_seekable(&w->out)) status = write_seek_table(w, why);
+    if (!status && !w->as_json && output_seekable(&w->out)) status = write_seek_table(w, why);
     if (!status)
         status = output_close(&w->out, why);
     else

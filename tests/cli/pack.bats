@@ -62,3 +62,43 @@ load helper
     [ "$stderr" = "pack: -: cannot write: No space left on device" ]
     run -141 bash -o pipefail -c 'cat docs.tok docs.tok | tokenize -m tok/tokenizer.model --decode --format text | head -c 1 > /dev/null; exit ${PIPESTATUS[1]}' || true
 }
+
+@test "pack: best-fit splits no document that fits and keeps the boundaries" {
+    make_base
+    pack --quiet --context 128 --strategy best-fit docs.tok -o bf.smp --summary s.json
+    perl -MForeignStream -e '
+        my @d = ForeignStream::read_all("docs.tok"); my @s = ForeignStream::read_all("bf.smp"); my (%whole, $tokens, $in);
+        for (@s[1 .. $#s - 1]) { my @ids = unpack "v*", $_->{tokens}; $tokens += @ids; die "too long" if @ids > 128;
+            for my $n (unpack "V*", $_->{documents}) { $whole{join ",", splice @ids, 0, $n}++ } }
+        for (@d[1 .. $#d - 1]) { my @ids = unpack "v*", $_->{tokens}; $in += @ids;
+            while (@ids) { my $piece = join ",", splice @ids, 0, 128; $whole{$piece}-- or die "a piece is missing" } }
+        die "$tokens of $in" unless $tokens == $in; print "ok"' > said
+    [ "$(cat said)" = ok ]
+}
+
+@test "pack: bare numbers, and samples as JSON lines" {
+    make_base
+    tokenize --quiet --raw u16 -m tok/tokenizer.model docs.jsonl -o docs.bin
+    pack --quiet --from u16 --tokenizer tok/tokenizer.model --context 16 --strategy split docs.bin -o bare.smp
+    perl -MForeignStream -e 'my @o = ForeignStream::read_all("bare.smp"); print map { $_->{tokens} } @o[1 .. $#o - 1]' | cmp -n 1000 - docs.bin
+    run --separate-stderr -2 pack --from u16 docs.bin
+    printf '\x01' > odd.bin
+    run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model odd.bin -o none
+    [ "$stderr" = "pack: odd.bin: 1 bytes, 2 a token" ]
+    ppl --model base --from u16 --data docs.bin --context 16 --max-tokens 512 --to json --quiet -o bare.json
+    ppl --model base --data docs.tok --context 16 --max-tokens 512 --to json --quiet -o tok.json
+    diff <(grep nll bare.json) <(grep nll tok.json)
+    pack --quiet --from samples --to jsonl 16.smp -o 16.jsonl
+    pack --quiet --from samples-jsonl 16.jsonl -o again.smp
+    for f in 16 again; do perl -MForeignStream -e 'my @o = ForeignStream::read_all(shift); print unpack("H*", $_->{tokens} . $_->{documents}), "\n" for @o[1 .. $#o - 1]' $f.smp > $f.hex; done
+    cmp 16.hex again.hex
+}
+
+@test "pack: long documents are drawn more readily, sources keep their shares" {
+    make_base
+    run --separate-stderr -0 pack --context 64 --samples 4 --upsample 200=50 docs.tok -o up.smp
+    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("up.smp"); print join " ", sort map { $_->{source} } @o[1..$#o-1]'
+    [ "$output" = "even even odd odd" ]
+    run --separate-stderr -2 pack --upsample 200=50 docs.tok
+    run --separate-stderr -2 pack --samples 4 --upsample 200 docs.tok
+}

@@ -112,3 +112,73 @@ load helper
     [ "${lines[2]}" = "  tokenize --model tokenizer.model arxiv.jsonl book.jsonl.zst -o train.tok" ]
     run -0 tokenize --version
 }
+
+@test "tokenize: conversations in the original's wording, trained on the answers and their EOS" {
+    make_tokenizer
+    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    printf '%s\n' '{"input":" Hi there ","output":"Hello.\n"}' \
+        '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b"},{"role":"user","content":"c?"},{"role":"assistant","content":"d"}],"source":"s"}' > c.jsonl
+    tokenize --quiet --format chat -m "$m" c.jsonl -o c.tok
+    # Each prompt and each answer as SentencePiece encodes it alone, then EOS.
+    printf '%s\001' "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions. USER: Hi there ASSISTANT: " \
+        "Hello." "Be brief. USER: a? ASSISTANT: " "b" "USER: c? ASSISTANT: " "d" \
+        | perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' \
+        | "$BUILD/tests/spm_oracle" "$m" > ids
+    perl -e 'my @l = map { [split] } <STDIN>; my $n = 0; my (@ids, @t);
+        for my $r ([0, 1], [2 .. 5]) { my (@i, @g);
+            for my $k (@$r) { my $start = @i; push @i, @{$l[$k]}; if ($k % 2) { push @i, 2; push @g, "$start-" . @i } }
+            print "@i | @g\n" }' < ids > expected
+    perl -MForeignStream -e 'my @o = ForeignStream::read_all("c.tok");
+        for (@o[1 .. $#o - 1]) { my @t = unpack "V*", $_->{targets}; my @g; push @g, shift(@t) . "-" . shift @t while @t;
+            print join(" ", unpack "v*", $_->{tokens}), " | @g\n" }' > got
+    diff got expected
+    echo '{"system": "S. ", "turn": "<{}>", "bos": true}' > own.json
+    echo '{"input":"x","output":"y"}' | tokenize --quiet --format chat --template own.json -m "$m" | tokenize --decode --format text -m "$m" > text
+    [ "$(cat text)" = "S. <x> y" ]
+    for bad in '{"input":"x"}' '{"messages":[{"role":"user","content":"x"}]}' '{"messages":[{"role":"assistant","content":"x"}]}' '[]' '{"input":1,"output":"a"}'; do
+        run --separate-stderr -3 tokenize --format chat -m "$m" -o none <<< "$bad"
+        [[ "$stderr" == "tokenize: standard input:1: "* ]]
+    done
+    echo '{"turn": "no hole"}' > bad.json
+    run --separate-stderr -3 tokenize --format chat --template bad.json -m "$m" c.jsonl
+    [ "$stderr" = "tokenize: bad.json: 'turn' needs one {}" ]
+    run --separate-stderr -2 tokenize --format chat --on-error replace -m "$m" c.jsonl
+}
+
+@test "tokenize: JSON lines are another view of the same tokens" {
+    make_tokenizer
+    make_documents
+    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    tokenize --quiet -m "$m" docs.jsonl -o a.tok
+    tokenize --quiet -m "$m" docs.jsonl --to jsonl -o a.jsonl
+    perl -MJSON::PP -ne 'decode_json($_)' a.jsonl
+    tokenize --from jsonl a.jsonl -o b.tok
+    for f in a b; do perl -MForeignStream -e 'my @o = ForeignStream::read_all(shift); print "$_->{id} $_->{source} ", unpack("H*", $_->{tokens}), "\n" for @o[1 .. $#o - 1]' $f.tok > $f; done
+    cmp a b
+    tokenize --from stream --to jsonl a.tok | tail -n +2 | grep -v '"end"' > c
+    tail -n +2 a.jsonl | grep -v '"end"' | cmp - c
+    # A stage replaced by a line of another language: every document's first eight tokens.
+    perl -MJSON::PP -ne 'my $r = decode_json($_); $r->{tokens} = [@{$r->{tokens}}[0 .. 7]] if $r->{tokens}; delete $r->{digest}; print encode_json($r), "\n"' a.jsonl \
+        | pack --from jsonl --context 8 -o short.smp 2> said
+    grep -q "80 kept in 10 samples" said
+    head -n 4 a.jsonl > cut.jsonl
+    run --separate-stderr -3 pack --from jsonl --context 8 cut.jsonl -o none
+    [[ "$stderr" == "pack: cut.jsonl: record 4: stream ends without its end record"* ]]
+    run --separate-stderr -3 pack --context 8 a.jsonl -o none
+    [[ "$stderr" == *"JSON lines? (see --from)" ]]
+    sed '2s/"tokens":\[/"tokens":[70000,/' a.jsonl > wide.jsonl
+    run --separate-stderr -3 pack --from jsonl --context 8 wide.jsonl -o none
+    [[ "$stderr" == "pack: wide.jsonl:2: tokens: a list holds something that is no number below 2^16" ]]
+}
+
+@test "tokenize: one document of many megabytes and of one repeated character, in proportion" {
+    make_tokenizer
+    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    perl -e 'print "{\"text\":\"", "a" x (4 << 20), "\"}\n"' > long.jsonl
+    tokenize --quiet --no-bos -m "$m" long.jsonl | tokenize --decode --format text -m "$m" > back
+    [ "$(wc -c < back)" -eq $((4 << 20)) ]
+    perl -e 'print "a" x 20000, "\n"' | tr -d '\n' > text
+    (wc -c < text; cat text) | "$BUILD/tests/spm_oracle" "$m" | sed 's/ $//' > expected
+    tokenize --quiet --no-bos --format text -m "$m" text | perl -MForeignStream -e 'my @o = ForeignStream::read_all("/dev/stdin"); print join(" ", unpack "v*", $o[1]{tokens}), "\n"' > got
+    cmp got expected
+}

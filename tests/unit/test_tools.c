@@ -1,5 +1,6 @@
 /* What the programs are made of: packing, drawing, JSON lines, recipes, schedules. */
 #include "../../lib/llama/optimiser.h"
+#include "../../tools/pack/best_fit.h"
 #include "../../tools/pack/packer.h"
 #include "../../tools/pack/reservoir.h"
 #include "../../tools/tokenize/jsonl.h"
@@ -39,6 +40,12 @@ static int take_sample(void *arg, const struct sample *s, struct fail *f)
     return 0;
 }
 
+static int by_id(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
 static void pack_property(enum strategy strategy, bool has_targets)
 {
     static struct packed got;
@@ -64,10 +71,14 @@ static void pack_property(enum strategy strategy, bool has_targets)
         fed += t.count;
         assert_int_equal(packer_add(&p, &t, &why), 0);
     }
-    packer_end(&p);
+    assert_int_equal(packer_end(&p, &why), 0);
     assert_int_equal(p.kept + p.cut, fed);
     assert_int_equal(p.kept, got.count);
     assert_int_equal(p.samples, got.samples);
+    if (strategy == STRATEGY_BEST_FIT) {
+        assert_int_equal(p.cut, p.without_target ? p.cut : 0);
+        qsort(got.ids, got.count, sizeof *got.ids, by_id);
+    }
     for (size_t i = 1; i < got.count; i++)
         assert_true(got.ids[i] > got.ids[i - 1]);
     for (size_t i = 0; i < got.count; i++)
@@ -85,7 +96,7 @@ static void test_packing(void **state)
 {
     (void)state;
     for (int i = 0; i < 50; i++)
-        for (int s = STRATEGY_TRUNCATE; s <= STRATEGY_CONCAT; s++) {
+        for (int s = STRATEGY_TRUNCATE; s <= STRATEGY_BEST_FIT; s++) {
             pack_property((enum strategy)s, false);
             pack_property((enum strategy)s, true);
         }
@@ -94,7 +105,7 @@ static void test_packing(void **state)
 /* ---- the draw: the smallest ranks, found by sorting ---- */
 
 struct drawn {
-    uint32_t first[500];
+    uint32_t first[2000];
     size_t count;
     uint64_t dropped;
 };
@@ -124,18 +135,18 @@ static void test_draw(void **state)
     (void)state;
     enum { N = 400, MOST = 57 };
     uint64_t ranks[N], sorted[N];
-    struct quota all = { "", MOST };
+    struct draw draw = { .seed = 42, .samples = MOST };
     struct reservoir *r;
     struct drawn got = { .count = 0 };
-    assert_int_equal(reservoir_open(&r, 42, &all, 1, &why), 0);
+    assert_int_equal(reservoir_open(&r, &draw, &why), 0);
     for (uint32_t i = 0; i < N; i++) {
         uint32_t ids[3] = { i, 1, 2 };
         struct tokens t = { .ids = ids, .count = 3 };
         snprintf(t.source, sizeof t.source, "source%u", i % 3);
-        ranks[i] = sorted[i] = reservoir_rank(42, t.source, i);
+        ranks[i] = sorted[i] = reservoir_rank(&draw, t.source, i, 3);
         assert_int_equal(reservoir_offer(r, &t, i, drop_document, &got, &why), 0);
     }
-    assert_int_equal(reservoir_drain(r, take_document, &got, &why), 0);
+    assert_int_equal(reservoir_drain(r, take_document, drop_document, &got, &why), 0);
     reservoir_close(r);
     qsort(sorted, N, sizeof *sorted, by_value);
     assert_int_equal(got.count, MOST);
@@ -150,20 +161,107 @@ static void test_quotas(void **state)
 {
     (void)state;
     struct quota quotas[2] = { { "source0", 5 }, { "source2", 1000 } };
+    struct draw draw = { .seed = 1, .quotas = quotas, .quota_count = 2 };
     struct reservoir *r;
     struct drawn got = { .count = 0 };
     int of[3] = { 0 };
-    assert_int_equal(reservoir_open(&r, 1, quotas, 2, &why), 0);
+    assert_int_equal(reservoir_open(&r, &draw, &why), 0);
     for (uint32_t i = 0; i < 60; i++) {
         struct tokens t = { .ids = &i, .count = 1 };
         snprintf(t.source, sizeof t.source, "source%u", i % 3);
         assert_int_equal(reservoir_offer(r, &t, i, drop_document, &got, &why), 0);
     }
-    assert_int_equal(reservoir_drain(r, take_document, &got, &why), 0);
+    assert_int_equal(reservoir_drain(r, take_document, drop_document, &got, &why), 0);
     reservoir_close(r);
     for (size_t i = 0; i < got.count; i++)
         of[got.first[i] % 3]++;
     assert_true(of[0] == 5 && of[1] == 0 && of[2] == 20);
+}
+
+/* Sources keep their shares of the documents; long ones win `tickets` times as often. */
+static void test_upsampling(void **state)
+{
+    (void)state;
+    enum { N = 6000, DRAWN = 1200 };
+    struct draw draw = { .seed = 3, .samples = DRAWN, .long_tokens = 8, .tickets = 4 };
+    struct reservoir *r;
+    static struct drawn got;
+    got.count = 0;
+    int of[3] = { 0 }, long_ones = 0;
+    assert_int_equal(reservoir_open(&r, &draw, &why), 0);
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t ids[9] = { i }, source = i % 6 < 3 ? 0 : i % 6 < 5 ? 1 : 2;
+        /* A tenth of every source is long. */
+        struct tokens t = { .ids = ids, .count = i / 6 % 10 ? 3 : 9 };
+        snprintf(t.source, sizeof t.source, "source%u", source);
+        assert_int_equal(reservoir_offer(r, &t, i, drop_document, &got, &why), 0);
+    }
+    assert_int_equal(reservoir_drain(r, take_document, drop_document, &got, &why), 0);
+    reservoir_close(r);
+    for (size_t i = 0; i < got.count; i++) {
+        uint32_t n = got.first[i];
+        of[n % 6 < 3 ? 0 : n % 6 < 5 ? 1 : 2]++;
+        long_ones += n / 6 % 10 == 0;
+    }
+    assert_true(of[0] == DRAWN / 2 && of[1] == DRAWN / 3 && of[2] == DRAWN / 6);
+    /* Of 600 long and 5400 short ones with lots 4 to 1, draws until a fifth is gone take
+     * 1 − e^(−4h) of the long and 1 − e^(−h) of the short, h = 0.18 solving the sum: 308. */
+    assert_true(long_ones > 258 && long_ones < 358);
+}
+
+/* The same by looking at every bin for every piece. */
+static void test_best_fit(void **state)
+{
+    (void)state;
+    enum { N = 700 };
+    for (int round = 0; round < 20; round++) {
+        uint32_t room = 1 + check_below(round < 10 ? 100 : 5000), lengths[N], bin[N], left[N];
+        for (int i = 0; i < N; i++)
+            lengths[i] = 1 + check_below(room);
+        int64_t bins = best_fit(lengths, N, room, bin, &why), opened = 0;
+        bool is_done[N] = { false };
+        for (int k = 0; k < N; k++) {
+            int longest = -1;
+            for (int i = 0; i < N; i++)
+                if (!is_done[i] && (longest < 0 || lengths[i] > lengths[longest])) longest = i;
+            is_done[longest] = true;
+            uint32_t least = UINT32_MAX;
+            for (int64_t b = 0; b < opened; b++)
+                if (left[b] >= lengths[longest] && left[b] < least) least = left[b];
+            if (least == UINT32_MAX) {
+                assert_int_equal(bin[longest], opened);
+                left[opened++] = room - lengths[longest];
+            } else {
+                assert_true(bin[longest] < opened && left[bin[longest]] == least);
+                left[bin[longest]] -= lengths[longest];
+            }
+        }
+        assert_int_equal(bins, opened);
+    }
+}
+
+/* Lengths as in web text: log-normal, a few thousand tokens, a long tail. Less than 1 % of
+ * the room stays empty. */
+static void test_best_fit_fills(void **state)
+{
+    (void)state;
+    enum { N = 200000, ROOM = 8192 };
+    uint32_t *lengths = malloc(N * sizeof *lengths), *bin = malloc(N * sizeof *bin);
+    uint64_t sum = 0;
+    assert_non_null(lengths);
+    assert_non_null(bin);
+    for (int i = 0; i < N; i++) {
+        double normal = 0;
+        for (int k = 0; k < 12; k++)
+            normal += check_below(1000000) / 1e6;
+        double tokens = exp(6.5 + 1.2 * (normal - 6));
+        lengths[i] = (uint32_t)fmax(1, fmod(tokens, ROOM));
+        sum += lengths[i];
+    }
+    int64_t bins = best_fit(lengths, N, ROOM, bin, &why);
+    assert_true((double)sum / ((double)bins * ROOM) > 0.99);
+    free(lengths);
+    free(bin);
 }
 
 /* ---- JSON lines ---- */
@@ -321,9 +419,11 @@ static void test_schedules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packing), cmocka_unit_test(test_draw),
-        cmocka_unit_test(test_quotas),  cmocka_unit_test(test_json_lines),
-        cmocka_unit_test(test_recipe),  cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_packing),    cmocka_unit_test(test_draw),
+        cmocka_unit_test(test_quotas),     cmocka_unit_test(test_upsampling),
+        cmocka_unit_test(test_best_fit),   cmocka_unit_test(test_best_fit_fills),
+        cmocka_unit_test(test_json_lines), cmocka_unit_test(test_recipe),
+        cmocka_unit_test(test_schedules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,7 @@
 #include "packer.h"
 
+#include "best_fit.h"
+
 static int grow(uint32_t **at, size_t *room, size_t wanted, struct fail *why)
 {
     if (wanted <= *room && *at) return 0;
@@ -70,6 +72,74 @@ static int add_piece(struct packer *p, const struct tokens *t, size_t from, size
     return append(p, t, from, to, why) || emit(p, why) ? -1 : 0;
 }
 
+/* ---- best-fit ---- */
+
+static int wait(struct packer *p, const struct tokens *t, size_t from, struct fail *why)
+{
+    struct pieces *w = &p->pieces;
+    if (!w->spill && spill_open(&w->spill, why)) return -1;
+    if (w->count == w->room) {
+        size_t room = 2 * w->room + 1024;
+        uint64_t *offset = realloc(w->offset, room * sizeof *offset);
+        if (offset) w->offset = offset;
+        uint32_t *length = realloc(w->length, room * sizeof *length);
+        if (length) w->length = length;
+        if (!offset || !length) return fail(why, "out of memory");
+        w->room = room;
+    }
+    w->offset[w->count] = spill_end(w->spill);
+    w->length[w->count++] = (uint32_t)(t->count - from);
+    return spill_put(w->spill, t, from, t->count, why);
+}
+
+/* The pieces of each bin one after the other: first [bins + 1], piece [count]. */
+static void group(const uint32_t *bin, size_t count, size_t *first, size_t bins, uint32_t *piece)
+{
+    for (size_t i = 0; i < count; i++)
+        first[bin[i] + 1]++;
+    for (size_t b = 0; b < bins; b++)
+        first[b + 1] += first[b];
+    for (size_t i = count; i-- > 0;)
+        piece[--first[bin[i] + 1]] = (uint32_t)i;
+}
+
+static int emit_bins(struct packer *p, const size_t *first, size_t bins, const uint32_t *piece,
+                     struct fail *why)
+{
+    struct tokens t = { 0 };
+    int status = 0;
+    for (size_t b = 0; b < bins && !status; b++) {
+        size_t end = b + 1 < bins ? first[b + 2] : p->pieces.count;
+        for (size_t i = first[b + 1]; i < end && !status; i++) {
+            status = spill_get(p->pieces.spill, p->pieces.offset[piece[i]], &t, why);
+            if (!status) status = append(p, &t, 0, t.count, why);
+        }
+        if (!status) status = emit(p, why);
+    }
+    tokens_release(&t);
+    return status;
+}
+
+static int fit_pieces(struct packer *p, struct fail *why)
+{
+    struct pieces *w = &p->pieces;
+    uint32_t *bin = malloc((w->count + 1) * sizeof *bin);
+    uint32_t *piece = malloc((w->count + 1) * sizeof *piece);
+    size_t *first = NULL;
+    int64_t bins = bin && piece ? best_fit(w->length, w->count, (uint32_t)p->context, bin, why)
+                                : fail(why, "out of memory");
+    if (bins >= 0) first = calloc((size_t)bins + 2, sizeof *first);
+    int status = first ? 0 : bins < 0 ? -1 : fail(why, "out of memory");
+    if (!status) {
+        group(bin, w->count, first, (size_t)bins, piece);
+        status = emit_bins(p, first, (size_t)bins, piece, why);
+    }
+    free(bin);
+    free(piece);
+    free(first);
+    return status;
+}
+
 int packer_add(struct packer *p, const struct tokens *t, struct fail *why)
 {
     size_t context = (size_t)p->context, at = 0;
@@ -85,6 +155,11 @@ int packer_add(struct packer *p, const struct tokens *t, struct fail *why)
         p->cut += t->count - at;
         return 0;
     }
+    if (p->strategy == STRATEGY_BEST_FIT) {
+        for (; t->count - at >= context; at += context)
+            if (add_piece(p, t, at, at + context, why)) return -1;
+        return at < t->count ? wait(p, t, at, why) : 0;
+    }
     while (at < t->count) {
         size_t room = context - p->sample.count, left = t->count - at;
         size_t n = left < room ? left : room;
@@ -95,10 +170,18 @@ int packer_add(struct packer *p, const struct tokens *t, struct fail *why)
     return 0;
 }
 
-void packer_end(struct packer *p)
+int packer_end(struct packer *p, struct fail *why)
 {
+    if (p->pieces.count) return fit_pieces(p, why);
     p->cut += p->sample.count;
     clear(&p->sample);
+    return 0;
 }
 
-void packer_release(struct packer *p) { sample_release(&p->sample); }
+void packer_release(struct packer *p)
+{
+    sample_release(&p->sample);
+    spill_close(p->pieces.spill);
+    free(p->pieces.offset);
+    free(p->pieces.length);
+}

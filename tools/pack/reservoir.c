@@ -1,14 +1,12 @@
 #include "reservoir.h"
 
 #include "../../lib/common/rng.h"
+#include "spill.h"
 
-#include <errno.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 struct kept {
     uint64_t rank, number, offset, tokens;
-    uint32_t quota;
 };
 
 struct heap { /* largest rank on top */
@@ -17,55 +15,75 @@ struct heap { /* largest rank on top */
 };
 
 struct reservoir {
-    uint64_t seed, end; /* of the spilled bytes */
+    struct draw draw;
     struct quota *quotas;
     struct heap *heaps;
-    size_t quota_count;
-    FILE *spill;
+    uint64_t *offered; /* documents, for each quota */
+    size_t quota_count, quota_room;
+    struct spill *spill;
 };
 
-uint64_t reservoir_rank(uint64_t seed, const char *source, uint64_t number)
+uint64_t reservoir_rank(const struct draw *d, const char *source, uint64_t number, uint64_t tokens)
 {
-    return rng_bits(rng_key(seed, "pack"), XXH3_64bits(source, strlen(source)), number);
+    uint64_t key = rng_key(d->seed, "pack"), name = XXH3_64bits(source, strlen(source));
+    uint64_t least = rng_bits(key, name, number);
+    if (!d->long_tokens || tokens < d->long_tokens) return least;
+    for (uint64_t ticket = 1; ticket < d->tickets; ticket++) {
+        uint64_t rank = rng_bits(rng_key(d->seed + ticket, "pack: ticket"), name, number);
+        if (rank < least) least = rank;
+    }
+    return least;
 }
 
-int reservoir_open(struct reservoir **out, uint64_t seed, const struct quota *quotas, size_t count,
-                   struct fail *why)
+static int add_quota(struct reservoir *r, const char *source, uint64_t most, struct fail *why)
+{
+    if (r->quota_count == r->quota_room) {
+        size_t room = 2 * r->quota_room + 8;
+        struct quota *quotas = realloc(r->quotas, room * sizeof *quotas);
+        if (quotas) r->quotas = quotas;
+        struct heap *heaps = realloc(r->heaps, room * sizeof *heaps);
+        if (heaps) r->heaps = heaps;
+        uint64_t *offered = realloc(r->offered, room * sizeof *offered);
+        if (offered) r->offered = offered;
+        if (!quotas || !heaps || !offered) return fail(why, "out of memory");
+        r->quota_room = room;
+    }
+    size_t q = r->quota_count++;
+    snprintf(r->quotas[q].source, sizeof r->quotas[q].source, "%s", source);
+    r->quotas[q].most = most;
+    r->heaps[q] = (struct heap){ 0 };
+    r->offered[q] = 0;
+    return 0;
+}
+
+int reservoir_open(struct reservoir **out, const struct draw *draw, struct fail *why)
 {
     *out = NULL;
     struct reservoir *r = calloc(1, sizeof *r);
     if (!r) return fail(why, "out of memory");
-    r->seed = seed;
-    r->quota_count = count;
-    r->quotas = malloc(count * sizeof *quotas);
-    r->heaps = calloc(count, sizeof *r->heaps);
-    const char *directory = getenv("TMPDIR");
-    char path[4096];
-    snprintf(path, sizeof path, "%s/longqlora-pack-XXXXXX",
-             directory && *directory ? directory : "/tmp");
-    int fd = mkstemp(path);
-    if (fd >= 0) {
-        unlink(path);
-        r->spill = fdopen(fd, "w+");
-    }
-    if (!r->spill || !r->quotas || !r->heaps) {
-        fail(why, "%s: cannot create: %s", path, strerror(errno));
+    r->draw = *draw;
+    int status = spill_open(&r->spill, why);
+    for (size_t i = 0; i < draw->quota_count && !status; i++)
+        status = add_quota(r, draw->quotas[i].source, draw->quotas[i].most, why);
+    /* One heap for all, unless the sources' shares must be kept. */
+    if (!status && !draw->quota_count && !draw->long_tokens)
+        status = add_quota(r, "", draw->samples, why);
+    if (status)
         reservoir_close(r);
-        return -1;
-    }
-    memcpy(r->quotas, quotas, count * sizeof *quotas);
-    *out = r;
-    return 0;
+    else
+        *out = r;
+    return status;
 }
 
 void reservoir_close(struct reservoir *r)
 {
     if (!r) return;
-    for (size_t i = 0; r->heaps && i < r->quota_count; i++)
+    for (size_t i = 0; i < r->quota_count; i++)
         free(r->heaps[i].at);
-    if (r->spill) fclose(r->spill);
+    spill_close(r->spill);
     free(r->heaps);
     free(r->quotas);
+    free(r->offered);
     free(r);
 }
 
@@ -102,24 +120,21 @@ static int push(struct heap *h, struct kept k, struct fail *why)
     return 0;
 }
 
-/* What a spilled document begins with; ids and targets follow. */
-struct spilled {
-    uint64_t count, target_count;
-    bool has_targets;
-    char source[SOURCE_MAX];
-};
-
-static int spill(struct reservoir *r, const struct tokens *t, struct fail *why)
+/* A quota may hold many sources: what is pushed out is asked for its own. */
+static int push_out(struct reservoir *r, const struct kept *k,
+                    void (*dropped)(void *, const char *, uint64_t), void *arg, struct fail *why)
 {
-    struct spilled head = { .count = t->count,
-                            .target_count = t->target_count,
-                            .has_targets = t->has_targets };
-    memcpy(head.source, t->source, sizeof head.source);
-    if (fwrite(&head, sizeof head, 1, r->spill) != 1 ||
-        (t->count && fwrite(t->ids, 4, t->count, r->spill) != t->count) ||
-        (t->target_count && fwrite(t->targets, 8, t->target_count, r->spill) != t->target_count))
-        return fail(why, "temporary file: cannot write: %s", strerror(errno));
-    r->end += sizeof head + 4 * t->count + 8 * t->target_count;
+    char source[SOURCE_MAX];
+    if (spill_source(r->spill, k->offset, source, why)) return -1;
+    dropped(arg, source, k->tokens);
+    return 0;
+}
+
+static int replace_top(struct reservoir *r, struct heap *h, struct kept k,
+                       void (*dropped)(void *, const char *, uint64_t), void *arg, struct fail *why)
+{
+    if (push_out(r, &h->at[0], dropped, arg, why)) return -1;
+    sift_down(h, k);
     return 0;
 }
 
@@ -130,24 +145,21 @@ int reservoir_offer(struct reservoir *r, const struct tokens *t, uint64_t number
     while (q < r->quota_count && r->quotas[q].source[0] &&
            strcmp(r->quotas[q].source, t->source) != 0)
         q++;
-    struct kept k = { reservoir_rank(r->seed, t->source, number), number, r->end, t->count,
-                      (uint32_t)q };
+    bool keeps_shares = !r->draw.quota_count && r->draw.long_tokens;
+    if (q == r->quota_count && keeps_shares && add_quota(r, t->source, r->draw.samples, why))
+        return -1;
+    struct kept k = { reservoir_rank(&r->draw, t->source, number, t->count), number,
+                      spill_end(r->spill), t->count };
+    if (q < r->quota_count) r->offered[q]++;
     struct heap *h = q < r->quota_count ? &r->heaps[q] : NULL;
     bool is_full = !h || h->count >= r->quotas[q].most;
     if (is_full && (!h || !h->count || !above(&h->at[0], &k))) {
         dropped(arg, t->source, t->count);
         return 0;
     }
-    if (spill(r, t, why)) return -1;
+    if (spill_put(r->spill, t, 0, t->count, why)) return -1;
     if (!is_full) return push(h, k, why);
-    /* A single quota may hold many sources: the one pushed out is read back by its head. */
-    struct spilled head;
-    if (fseeko(r->spill, (off_t)h->at[0].offset, SEEK_SET) ||
-        fread(&head, sizeof head, 1, r->spill) != 1 || fseeko(r->spill, (off_t)r->end, SEEK_SET))
-        return fail(why, "temporary file: cannot read: %s", strerror(errno));
-    dropped(arg, head.source, h->at[0].tokens);
-    sift_down(h, k);
-    return 0;
+    return replace_top(r, h, k, dropped, arg, why);
 }
 
 static int by_number(const void *a, const void *b)
@@ -156,29 +168,44 @@ static int by_number(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-static int unspill(struct reservoir *r, uint64_t offset, struct tokens *t, struct fail *why)
+/* Cuts each source's heap to its share of the samples: by largest remainders, the first
+ * source of equals. */
+static int keep_shares(struct reservoir *r, void (*dropped)(void *, const char *, uint64_t),
+                       void *arg, struct fail *why)
 {
-    struct spilled head;
-    if (fseeko(r->spill, (off_t)offset, SEEK_SET) || fread(&head, sizeof head, 1, r->spill) != 1)
-        return fail(why, "temporary file: cannot read: %s", strerror(errno));
-    uint32_t *ids = realloc(t->ids, 4 * head.count + 1);
-    if (ids) t->ids = ids;
-    uint32_t *targets = realloc(t->targets, 8 * head.target_count + 1);
-    if (targets) t->targets = targets;
-    if (!ids || !targets) return fail(why, "out of memory");
-    t->count = head.count;
-    t->target_count = head.target_count;
-    t->has_targets = head.has_targets;
-    memcpy(t->source, head.source, sizeof t->source);
-    if (fread(ids, 4, head.count, r->spill) != head.count ||
-        fread(targets, 8, head.target_count, r->spill) != head.target_count)
-        return fail(why, "temporary file: cannot read: %s", strerror(errno));
+    uint64_t all = 0, given = 0, samples = r->draw.samples;
+    for (size_t q = 0; q < r->quota_count; q++)
+        all += r->offered[q];
+    if (samples >= all) return 0;
+    uint64_t *remainder = calloc(r->quota_count + 1, sizeof *remainder);
+    if (!remainder) return fail(why, "out of memory");
+    for (size_t q = 0; q < r->quota_count; q++) {
+        unsigned __int128 product = (unsigned __int128)samples * r->offered[q];
+        r->quotas[q].most = (uint64_t)(product / all);
+        remainder[q] = (uint64_t)(product % all) + 1;
+        given += r->quotas[q].most;
+    }
+    for (; given < samples; given++) {
+        size_t best = 0;
+        for (size_t q = 1; q < r->quota_count; q++)
+            if (remainder[q] > remainder[best]) best = q;
+        r->quotas[best].most++;
+        remainder[best] = 0;
+    }
+    free(remainder);
+    for (size_t q = 0; q < r->quota_count; q++)
+        for (struct heap *h = &r->heaps[q]; h->count > r->quotas[q].most;) {
+            if (push_out(r, &h->at[0], dropped, arg, why)) return -1;
+            struct kept last = h->at[--h->count];
+            if (h->count) sift_down(h, last);
+        }
     return 0;
 }
 
 int reservoir_drain(struct reservoir *r, int (*take)(void *, const struct tokens *, struct fail *),
-                    void *arg, struct fail *why)
+                    void (*dropped)(void *, const char *, uint64_t), void *arg, struct fail *why)
 {
+    if (!r->draw.quota_count && r->draw.long_tokens && keep_shares(r, dropped, arg, why)) return -1;
     size_t count = 0;
     for (size_t q = 0; q < r->quota_count; q++)
         count += r->heaps[q].count;
@@ -191,9 +218,9 @@ int reservoir_drain(struct reservoir *r, int (*take)(void *, const struct tokens
     }
     qsort(all, count, sizeof *all, by_number);
     struct tokens t = { 0 };
-    int status = fflush(r->spill) ? fail(why, "temporary file: %s", strerror(errno)) : 0;
+    int status = 0;
     for (size_t i = 0; i < count && !status; i++) {
-        status = unspill(r, all[i].offset, &t, why);
+        status = spill_get(r->spill, all[i].offset, &t, why);
         if (!status) status = take(arg, &t, why);
     }
     tokens_release(&t);

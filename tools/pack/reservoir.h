@@ -14,15 +14,26 @@ struct quota {
     uint64_t most;
 };
 
+/* What is drawn: so many samples of all, or of each source that has a quota.
+ *
+ * Length upsampling (Fu et al. 2024, arXiv 2402.10171): within its source, a document of at
+ * least long_tokens is drawn as if it held `tickets` lots; its rank is its best lot's. With
+ * `samples`, each source keeps the share of documents that it has. */
+struct draw {
+    uint64_t seed, samples;
+    const struct quota *quotas;
+    size_t quota_count;
+    uint64_t long_tokens, tickets; /* 0: no upsampling */
+};
+
 struct reservoir;
 
-/* One quota with an empty source stands for all documents together. */
-int reservoir_open(struct reservoir **r, uint64_t seed, const struct quota *quotas, size_t count,
-                   struct fail *why) MUST_USE;
+int reservoir_open(struct reservoir **r, const struct draw *draw, struct fail *why) MUST_USE;
 void reservoir_close(struct reservoir *r);
 
-/* The hash that decides. */
-uint64_t reservoir_rank(uint64_t seed, const char *source, uint64_t number);
+/* The hash that decides: the smallest win. */
+uint64_t reservoir_rank(const struct draw *draw, const char *source, uint64_t number,
+                        uint64_t tokens);
 
 /* Offers document `number`. dropped: called for what it pushes out, or for itself. */
 int reservoir_offer(struct reservoir *r, const struct tokens *t, uint64_t number,
@@ -30,7 +41,8 @@ int reservoir_offer(struct reservoir *r, const struct tokens *t, uint64_t number
                     struct fail *why) MUST_USE;
 /* Gives the survivors back in the order they came. */
 int reservoir_drain(struct reservoir *r,
-                    int (*take)(void *arg, const struct tokens *t, struct fail *why), void *arg,
+                    int (*take)(void *arg, const struct tokens *t, struct fail *why),
+                    void (*dropped)(void *arg, const char *source, uint64_t tokens), void *arg,
                     struct fail *why) MUST_USE;
 
 #endif

@@ -13,7 +13,24 @@ static void check_fits(const struct reader *r, const struct token_info *info,
             w->tokenizer);
 }
 
-struct corpus corpus_read(const char *path, const char *source, const struct weights *model)
+static struct corpus read_bare(const char *path, enum view view, const struct weights *model)
+{
+    struct fail why;
+    struct tokens t = { 0 };
+    struct corpus c = { 0 };
+    int64_t bos = 1;
+    or_die(json_get_count(model->config.json, "bos_token_id", model->config.vocab - 1, &bos, &why),
+           &why);
+    c.bos = (uint32_t)bos;
+    or_die(tokens_read_bare(path, view, (uint64_t)model->config.vocab, &t, c.digest, &why), &why);
+    c.ids = t.ids;
+    c.count = (int64_t)t.count;
+    free(t.targets);
+    return c;
+}
+
+struct corpus corpus_read(const char *path, enum view view, const char *source,
+                          const struct weights *model)
 {
     struct fail why;
     struct reader *r;
@@ -21,7 +38,8 @@ struct corpus corpus_read(const char *path, const char *source, const struct wei
     struct tokens t = { 0 };
     struct corpus c = { 0 };
     size_t room = 0;
-    or_die(tokens_reader(&r, path, &info, &why), &why);
+    if (view == VIEW_U16 || view == VIEW_U32) return read_bare(path, view, model);
+    or_die(tokens_reader(&r, path, view, &info, &why), &why);
     check_fits(r, &info, model);
     while (or_die(tokens_read(r, &info, &t, &why), &why) > 0) {
         if (source && strcmp(source, t.source) != 0) continue;

@@ -13,6 +13,7 @@ struct corpus {
 };
 
 /* source NULL: every document. Dies of a stream that does not fit the model. */
-struct corpus corpus_read(const char *path, const char *source, const struct weights *model);
+struct corpus corpus_read(const char *path, enum view view, const char *source,
+                          const struct weights *model);
 
 #endif

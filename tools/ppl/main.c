@@ -11,7 +11,8 @@
 enum { CONTEXTS_MAX = 64 };
 
 struct options {
-    const char *model, *adapter, *rope, *data, *contexts, *protocol, *source, *to, *output, *device;
+    const char *model, *adapter, *rope, *data, *contexts, *protocol, *source, *to, *output, *device,
+        *from;
     int64_t stride, max_tokens, original_context;
     bool force_base;
 };
@@ -91,7 +92,7 @@ static void measure(const struct options *o, const struct weights *w, const stru
     char rope[160];
     int n = parse_contexts(o->contexts, contexts);
     struct protocol p = { .name = o->protocol, .stride = o->stride, .max_tokens = o->max_tokens };
-    struct corpus corpus = corpus_read(o->data, o->source, w);
+    struct corpus corpus = corpus_read(o->data, view_of(o->from), o->source, w);
     p.bos = corpus.bos;
     struct model *m = open_model(o, w, a, c, contexts, n);
     config_describe_rope(c, rope, sizeof rope);
@@ -135,12 +136,15 @@ int main(int argc, char **argv)
                          .to = "auto",
                          .output = "-",
                          .device = "auto",
-                         .data = "-" };
+                         .data = "-",
+                         .from = "stream" };
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.model, "MODEL",
           "model directory, or weights stream; - is standard input", 0 },
         { "adapter", 'a', OPT_TEXT, &o.adapter, "DIR", "PEFT adapter directory", 0 },
         { "data", 'd', OPT_TEXT, &o.data, "FILE", "stream of tokens", 0 },
+        { "from", 0, OPT_WORD, &o.from, "HOW",
+          "what the data is: our stream, JSON lines, or bare little-endian numbers", VIEW_WORDS },
         { "context", 'c', OPT_TEXT, &o.contexts, "LENGTHS", "context lengths to measure at", 0 },
         { "protocol", 0, OPT_WORD, &o.protocol, "NAME", "windows, scored positions, average",
           "longqlora|longlora|sliding|llamacpp" },

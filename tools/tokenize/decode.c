@@ -1,7 +1,5 @@
 #include "decode.h"
 
-#include "../../lib/common/record_tokens.h"
-
 #include <jansson.h>
 
 static int put_document(const struct tokenizer *t, const struct tokens *d, bool as_text,
@@ -32,13 +30,37 @@ static int put_document(const struct tokenizer *t, const struct tokens *d, bool 
     return status ? status : output_write(out, "\n", 1, why);
 }
 
-int decode_stream(const struct tokenizer *t, const char *path, bool as_text, struct output *out,
-                  struct fail *why)
+int convert_tokens(const char *path, enum view from, enum view to, const char *output,
+                   struct fail *why)
+{
+    struct reader *r;
+    struct writer *w;
+    struct token_info info;
+    struct tokens d = { 0 };
+    int got = 0;
+    if (tokens_reader(&r, path, from, &info, why)) return -1;
+    int status = tokens_writer(&w, output, to, "tokenize", &info, NULL, why);
+    while (!status && (got = tokens_read(r, &info, &d, why)) > 0)
+        status = tokens_write(w, &info, &d, why);
+    if (got < 0) status = -1;
+    if (!status) {
+        writer_parent(w, "tokens", reader_digest(r));
+        status = writer_close(w, why);
+    } else {
+        writer_abandon(w);
+    }
+    tokens_release(&d);
+    reader_close(r);
+    return status;
+}
+
+int decode_stream(const struct tokenizer *t, const char *path, enum view from, bool as_text,
+                  struct output *out, struct fail *why)
 {
     struct reader *r;
     struct token_info info;
     struct tokens d = { 0 };
-    if (tokens_reader(&r, path, &info, why)) return -1;
+    if (tokens_reader(&r, path, from, &info, why)) return -1;
     int status = 0, got = 0;
     if (info.tokenizer[0] && strcmp(info.tokenizer, tokenizer_digest(t)) != 0)
         status = fail_input(why, "%s: made with tokenizer %s, the model given is %s",

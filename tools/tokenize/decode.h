@@ -3,11 +3,16 @@
 #define LONGQLORA_DECODE_H
 
 #include "../../lib/common/output.h"
+#include "../../lib/common/record_tokens.h"
 #include "../../lib/common/tokenizer.h"
+
+/* Writes the documents of a stream or of JSON lines again, in the other view. */
+int convert_tokens(const char *path, enum view from, enum view to, const char *output,
+                   struct fail *why) MUST_USE;
 
 /* Each document as a JSON line {"text", "source"}, or (as_text) its bare text. Fails if the
  * stream was made with another tokenizer. */
-int decode_stream(const struct tokenizer *t, const char *path, bool as_text, struct output *out,
-                  struct fail *why) MUST_USE;
+int decode_stream(const struct tokenizer *t, const char *path, enum view from, bool as_text,
+                  struct output *out, struct fail *why) MUST_USE;
 
 #endif

@@ -116,29 +116,88 @@ static void name_document(const struct encoder *e, struct slot *s, const struct 
         snprintf(t->source, sizeof t->source, "%.255s", base_name(input));
 }
 
+/* Makes room for `more` ids beside those. */
+static int append_ids(struct tokens *t, const uint32_t *ids, size_t count, size_t more,
+                      struct fail *why)
+{
+    if (t->count + count + more > t->room || !t->ids) {
+        size_t room = t->count + count + more;
+        uint32_t *grown = realloc(t->ids, (room + 1) * sizeof *grown);
+        if (!grown) return fail(why, "out of memory");
+        t->ids = grown;
+        t->room = room;
+    }
+    if (count) memcpy(t->ids + t->count, ids, count * sizeof *ids);
+    t->count += count;
+    return 0;
+}
+
+static int append_text(const struct encoder *e, struct slot *s, struct worker *w, const char *text)
+{
+    w->buffer.count = 0;
+    s->text_bytes += strlen(text);
+    if (tokenizer_encode(e->tokenizer, &w->buffer, text, strlen(text), &s->why)) return -1;
+    return append_ids(&s->tokens, w->buffer.ids, w->buffer.count, 2, &s->why);
+}
+
+/* Prompt and answer encoded each for itself; trained on are the answers and their EOS. */
+static int encode_turn(const struct encoder *e, struct slot *s, struct worker *w,
+                       const struct chat *c, size_t i)
+{
+    struct tokens *t = &s->tokens;
+    char *prompt = chat_prompt(e->chat, c->system, c->turns[i].prompt, i == 0);
+    int status = prompt ? append_text(e, s, w, prompt) : fail(&s->why, "out of memory");
+    free(prompt);
+    if (status) return -1;
+    t->targets[2 * t->target_count] = (uint32_t)t->count;
+    if (append_text(e, s, w, c->turns[i].answer)) return -1;
+    t->ids[t->count++] = tokenizer_eos(e->tokenizer);
+    t->targets[2 * t->target_count++ + 1] = (uint32_t)t->count;
+    return 0;
+}
+
+static int encode_chat(const struct encoder *e, const char *input, struct slot *s, struct worker *w)
+{
+    struct chat c;
+    struct tokens *t = &s->tokens;
+    if (chat_parse(&c, s->line, s->bytes, e->source_key, &s->why)) return -1;
+    uint32_t *targets = realloc(t->targets, (2 * c.count + 1) * sizeof *targets), bos;
+    int status = targets ? 0 : fail(&s->why, "out of memory");
+    if (targets) t->targets = targets;
+    t->count = t->target_count = 0;
+    t->has_targets = true;
+    s->text_bytes = 0;
+    bos = tokenizer_bos(e->tokenizer);
+    if (!status && e->chat->adds_bos) status = append_ids(t, &bos, 1, 0, &s->why);
+    for (size_t i = 0; i < c.count && !status; i++)
+        status = encode_turn(e, s, w, &c, i);
+    struct jsonl_text source = { .at = c.source, .found = c.source != NULL };
+    if (c.source) source.bytes = strlen(c.source);
+    name_document(e, s, &source, input);
+    chat_release(&c);
+    return status;
+}
+
 static int encode_slot(const struct encoder *e, const char *input, struct slot *s, struct worker *w)
 {
     w->source.found = false;
-    int status = e->is_jsonl ? jsonl_parse(s->line, s->bytes, e->text_key, e->source_key,
-                                           e->on_error == ON_ERROR_REPLACE, &w->text, &w->source,
-                                           &s->byte, &s->why)
-                             : plain_text(e, s, &w->text, &s->byte, &s->why);
+    if (e->format == FORMAT_CHAT) return encode_chat(e, input, s, w);
+    int status =
+        e->format == FORMAT_JSONL
+            ? jsonl_parse(s->line, s->bytes, e->text_key, e->source_key,
+                          e->on_error == ON_ERROR_REPLACE, &w->text, &w->source, &s->byte, &s->why)
+            : plain_text(e, s, &w->text, &s->byte, &s->why);
     if (status) return -1;
     w->buffer.count = 0;
     s->byte = 1;
     if (tokenizer_encode(e->tokenizer, &w->buffer, w->text.at, w->text.bytes, &s->why)) return -1;
     struct tokens *t = &s->tokens;
-    size_t count = w->buffer.count + e->add_bos + e->add_eos;
-    if (count > t->room || !t->ids) {
-        uint32_t *grown = realloc(t->ids, (count + 1) * sizeof *grown);
-        if (!grown) return fail(&s->why, "out of memory");
-        t->ids = grown;
-        t->room = count;
-    }
     t->count = 0;
-    if (e->add_bos) t->ids[t->count++] = tokenizer_bos(e->tokenizer);
-    if (w->buffer.count) memcpy(t->ids + t->count, w->buffer.ids, w->buffer.count * sizeof *t->ids);
-    t->count += w->buffer.count;
+    if (append_ids(t, w->buffer.ids, w->buffer.count, e->add_bos + e->add_eos, &s->why)) return -1;
+    if (e->add_bos) {
+        memmove(t->ids + 1, t->ids, t->count++ * sizeof *t->ids);
+        t->ids[0] = tokenizer_bos(e->tokenizer);
+    }
     if (e->add_eos) t->ids[t->count++] = tokenizer_eos(e->tokenizer);
     s->text_bytes = w->text.bytes;
     name_document(e, s, &w->source, input);
@@ -178,7 +237,7 @@ static int read_batch(struct encoder_work *w, struct batch *b, struct fail *why)
     int got = 0;
     b->count = 0;
     b->bytes = 0;
-    if (!w->e->is_jsonl) {
+    if (w->e->format == FORMAT_TEXT) {
         w->at_end = true;
         if (input_rest(w->in, &line, &bytes, why)) return -1;
         return add_slot(b, line, bytes, 1, why);
@@ -199,7 +258,10 @@ static int write_batch(struct encoder_work *w, struct batch *b, struct fail *why
         if (s->status && e->on_error == ON_ERROR_STOP) {
             *why = s->why;
             char place[320];
-            if (e->is_jsonl)
+            if (e->format == FORMAT_CHAT)
+                snprintf(place, sizeof place, "%.240s:%llu", w->name,
+                         (unsigned long long)s->number);
+            else if (e->format == FORMAT_JSONL)
                 snprintf(place, sizeof place, "%.240s:%llu: byte %zu", w->name,
                          (unsigned long long)s->number, s->byte);
             else

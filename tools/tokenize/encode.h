@@ -3,17 +3,21 @@
 #ifndef LONGQLORA_ENCODE_H
 #define LONGQLORA_ENCODE_H
 
+#include "../../lib/common/chat.h"
 #include "../../lib/common/input.h"
 #include "../../lib/common/pool.h"
 #include "../../lib/common/record_tokens.h"
 #include "../../lib/common/tokenizer.h"
 
+/* A document is a line's text, a whole file, or a line's conversation. */
+enum format { FORMAT_JSONL, FORMAT_TEXT, FORMAT_CHAT };
 enum on_error { ON_ERROR_STOP, ON_ERROR_SKIP, ON_ERROR_REPLACE };
 
 struct encoder {
     const struct tokenizer *tokenizer;
     struct pool *pool;
-    bool is_jsonl; /* else a file is one document */
+    enum format format;
+    const struct chat_template *chat;
     const char *text_key, *source_key, *source;
     bool add_bos, add_eos;
     enum on_error on_error;

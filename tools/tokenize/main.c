@@ -6,7 +6,8 @@
 #include "encode.h"
 
 struct options {
-    const char *model, *output, *format, *text_key, *source_key, *source, *on_error, *raw;
+    const char *model, *output, *format, *text_key, *source_key, *source, *on_error, *raw, *from,
+        *to, *template;
     bool no_bos, eos, decode;
 };
 
@@ -29,14 +30,22 @@ static int take(void *arg, const struct tokens *t, struct fail *why)
     return 0;
 }
 
-static void open_sink(struct sink *s, const struct options *o, const struct tokenizer *t)
+/* A template's name, not its path. */
+static const char *chat_name(const char *template)
+{
+    const char *slash = strrchr(template, '/');
+    return slash ? slash + 1 : template;
+}
+
+static void open_sink(struct sink *s, const struct options *o, const struct tokenizer *t,
+                      bool add_bos, bool add_eos)
 {
     struct fail why;
     struct fields made;
     s->width = o->raw;
     s->info = (struct token_info){ .vocab_size = tokenizer_vocab(t),
-                                   .add_bos = !o->no_bos,
-                                   .add_eos = o->eos };
+                                   .add_bos = add_bos,
+                                   .add_eos = add_eos };
     s->info.bos = tokenizer_bos(t);
     s->info.eos = tokenizer_eos(t);
     memcpy(s->info.tokenizer, tokenizer_digest(t), sizeof s->info.tokenizer);
@@ -53,7 +62,9 @@ static void open_sink(struct sink *s, const struct options *o, const struct toke
     fields_init(&made);
     fields_text(&made, "format", o->format);
     fields_text(&made, "on_error", o->on_error);
-    or_die(tokens_writer(&s->stream, o->output, "tokenize", &s->info, &made, &why), &why);
+    if (!strcmp(o->format, "chat")) fields_text(&made, "template", chat_name(o->template));
+    or_die(tokens_writer(&s->stream, o->output, view_of(o->to), "tokenize", &s->info, &made, &why),
+           &why);
     fields_release(&made);
 }
 
@@ -61,19 +72,25 @@ static void encode_all(const struct options *o, const char **files, const struct
 {
     struct fail why;
     struct sink sink = { 0 };
+    struct chat_template chat = { 0 };
+    bool is_chat = !strcmp(o->format, "chat");
+    if (is_chat) or_die(chat_template_open(&chat, o->template, &why), &why);
     struct encoder e = { .tokenizer = t,
-                         .is_jsonl = !strcmp(o->format, "jsonl"),
+                         .format = !strcmp(o->format, "jsonl")  ? FORMAT_JSONL
+                                   : !strcmp(o->format, "text") ? FORMAT_TEXT
+                                                                : FORMAT_CHAT,
+                         .chat = &chat,
                          .text_key = o->text_key,
                          .source_key = o->source_key,
                          .source = o->source,
-                         .add_bos = !o->no_bos,
+                         .add_bos = !o->no_bos && !is_chat,
                          .add_eos = o->eos,
                          .on_error = !strcmp(o->on_error, "stop")   ? ON_ERROR_STOP
                                      : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP
                                                                     : ON_ERROR_REPLACE };
     static const char *standard_input[] = { "-", NULL };
     double start = progress_clock();
-    open_sink(&sink, o, t);
+    open_sink(&sink, o, t, is_chat ? chat.adds_bos : !o->no_bos, is_chat || o->eos);
     or_die(pool_open(&e.pool, (int)opt_standard.threads, &why), &why);
     or_die(encoder_open(&e, &why), &why);
     for (const char **file = *files ? files : standard_input; *file; file++) {
@@ -89,7 +106,30 @@ static void encode_all(const struct options *o, const char **files, const struct
          (unsigned long long)e.text_bytes, (unsigned long long)e.tokens,
          (double)e.text_bytes / seconds / 1e6);
     encoder_close(&e);
+    chat_template_close(&chat);
     pool_close(e.pool);
+}
+
+static void decode_all(const struct options *o, const char *file, enum view from,
+                       const struct tokenizer *t)
+{
+    struct fail why;
+    struct output out;
+    or_die(output_open(&out, o->output, &why), &why);
+    or_die(decode_stream(t, file, from, !strcmp(o->format, "text"), &out, &why), &why);
+    or_die(output_close(&out, &why), &why);
+}
+
+static void check(const struct options *o)
+{
+    bool is_chat = !strcmp(o->format, "chat");
+    if (!o->model) die_usage("--model is needed");
+    if (is_chat && !strcmp(o->on_error, "replace"))
+        die_usage("--on-error replace: conversations are not mended: stop or skip");
+    if (is_chat && strcmp(o->raw, "none") != 0)
+        die_usage("--raw: bare numbers cannot say what is trained on");
+    if (strcmp(o->raw, "none") != 0 && strcmp(o->to, "stream") != 0)
+        die_usage("--raw and --to exclude each other");
 }
 
 int main(int argc, char **argv)
@@ -99,13 +139,23 @@ int main(int argc, char **argv)
                          .text_key = "text",
                          .source_key = "source",
                          .on_error = "stop",
-                         .raw = "none" };
+                         .raw = "none",
+                         .from = "text",
+                         .to = "stream",
+                         .template = "vicuna" };
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.model, "FILE", "SentencePiece tokenizer.model", 0 },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the stream goes; - is standard output",
           0 },
-        { "format", 0, OPT_WORD, &o.format, "HOW", "a document is a JSON line, or a whole file",
-          "jsonl|text" },
+        { "format", 0, OPT_WORD, &o.format, "HOW",
+          "a document is a JSON line's text, a whole file, or a JSON line's conversation",
+          "jsonl|text|chat" },
+        { "template", 0, OPT_TEXT, &o.template, "NAME",
+          "how conversations are worded: vicuna, or a file", 0 },
+        { "from", 0, OPT_WORD, &o.from, "HOW",
+          "read text; or tokens, in our stream or as JSON lines, to write them again",
+          "text|stream|jsonl" },
+        { "to", 0, OPT_WORD, &o.to, "HOW", "write our stream, or JSON lines", "stream|jsonl" },
         { "text-key", 0, OPT_TEXT, &o.text_key, "KEY", "path of the text in a line", 0 },
         { "source-key", 0, OPT_TEXT, &o.source_key, "KEY",
           "path of the subset's name; else the file's name is taken", 0 },
@@ -129,20 +179,22 @@ int main(int argc, char **argv)
         .table = table,
     };
     const char **files = opt_parse(argc, argv, &program);
-    struct tokenizer *t;
     struct fail why;
-    if (!o.model) die_usage("--model is needed");
-    or_die(tokenizer_open(&t, o.model, &why), &why);
-    if (o.decode) {
-        struct output out;
-        or_die(output_open(&out, o.output, &why), &why);
-        or_die(decode_stream(t, *files ? *files : "-", !strcmp(o.format, "text"), &out, &why),
-               &why);
-        or_die(output_close(&out, &why), &why);
-    } else {
-        die_if_terminal(o.output);
-        encode_all(&o, files, t);
+    bool is_text = !strcmp(o.from, "text");
+    enum view from = is_text ? VIEW_STREAM : view_of(o.from);
+    if (!o.decode && strcmp(o.to, "jsonl") != 0) die_if_terminal(o.output);
+    if (!is_text && !o.decode) {
+        or_die(convert_tokens(*files ? *files : "-", from, view_of(o.to), o.output, &why), &why);
+        free(files);
+        return 0;
     }
+    struct tokenizer *t;
+    check(&o);
+    or_die(tokenizer_open(&t, o.model, &why), &why);
+    if (o.decode)
+        decode_all(&o, *files ? *files : "-", from, t);
+    else
+        encode_all(&o, files, t);
     tokenizer_close(t);
     free(files);
     return 0;

@@ -1,0 +1,124 @@
+#include "best_fit.h"
+
+enum { LEVELS = 6, NONE = 0xffffffff }; /* 64^6 rooms: every 32-bit length */
+
+/* Bins by the room left in them: for each room a list of bins, and a tree of bits that says
+ * which lists hold some. */
+struct rooms {
+    uint64_t *bits[LEVELS];
+    uint32_t *head; /* [room + 1], the last bin put there */
+    uint32_t *next; /* [bins] */
+};
+
+static void mark(struct rooms *r, uint32_t room)
+{
+    for (int l = 0; l < LEVELS; l++, room /= 64)
+        r->bits[l][room / 64] |= UINT64_C(1) << (room % 64);
+}
+
+static void unmark(struct rooms *r, uint32_t room)
+{
+    for (int l = 0; l < LEVELS; l++, room /= 64) {
+        r->bits[l][room / 64] &= ~(UINT64_C(1) << (room % 64));
+        if (r->bits[l][room / 64]) return;
+    }
+}
+
+/* The least room of at least `wanted` that some bin has. */
+static uint32_t find(const struct rooms *r, uint32_t wanted, uint32_t most)
+{
+    uint64_t at = wanted;
+    for (int l = 0; l < LEVELS; l++) {
+        if (at / 64 > (uint64_t)most >> (6 * (l + 1))) return NONE;
+        uint64_t word = r->bits[l][at / 64] >> (at % 64) << (at % 64);
+        if (word) {
+            at = at / 64 * 64 + (uint64_t)__builtin_ctzll(word);
+            while (l-- > 0)
+                at = at * 64 + (uint64_t)__builtin_ctzll(r->bits[l][at]);
+            return (uint32_t)at;
+        }
+        at = at / 64 + 1;
+    }
+    return NONE;
+}
+
+static int open_rooms(struct rooms *r, uint32_t room, size_t bins, struct fail *why)
+{
+    *r = (struct rooms){ 0 };
+    uint64_t words = (uint64_t)room / 64 + 1;
+    bool ok = true;
+    for (int l = 0; l < LEVELS; l++, words = words / 64 + 1)
+        ok &= (r->bits[l] = calloc(words + 1, sizeof **r->bits)) != NULL;
+    r->head = malloc(((size_t)room + 1) * sizeof *r->head);
+    r->next = malloc((bins + 1) * sizeof *r->next);
+    if (!ok || !r->head || !r->next) return fail(why, "out of memory");
+    memset(r->head, 0xff, ((size_t)room + 1) * sizeof *r->head);
+    return 0;
+}
+
+static void close_rooms(struct rooms *r)
+{
+    for (int l = 0; l < LEVELS; l++)
+        free(r->bits[l]);
+    free(r->head);
+    free(r->next);
+}
+
+static void put(struct rooms *r, uint32_t bin, uint32_t room)
+{
+    r->next[bin] = r->head[room];
+    r->head[room] = bin;
+    mark(r, room);
+}
+
+static uint32_t take(struct rooms *r, uint32_t room)
+{
+    uint32_t bin = r->head[room];
+    r->head[room] = r->next[bin];
+    if (r->head[room] == NONE) unmark(r, room);
+    return bin;
+}
+
+/* The pieces by decreasing length, equals in their order. */
+static uint32_t *sorted(const uint32_t *lengths, size_t n, uint32_t room)
+{
+    size_t *start = calloc((size_t)room + 2, sizeof *start);
+    uint32_t *order = malloc((n + 1) * sizeof *order);
+    if (start && order) {
+        for (size_t i = 0; i < n; i++)
+            start[room - lengths[i] + 1]++;
+        for (size_t l = 1; l <= room; l++)
+            start[l] += start[l - 1];
+        for (size_t i = 0; i < n; i++)
+            order[start[room - lengths[i]]++] = (uint32_t)i;
+    } else {
+        free(order);
+        order = NULL;
+    }
+    free(start);
+    return order;
+}
+
+int64_t best_fit(const uint32_t *lengths, size_t n, uint32_t room, uint32_t *bin, struct fail *why)
+{
+    struct rooms r;
+    if (n >= NONE) return fail(why, "%zu pieces, at most 2^32 - 2", n);
+    uint32_t *order = sorted(lengths, n, room), bins = 0;
+    if (open_rooms(&r, room, n, why) || !order) {
+        close_rooms(&r);
+        free(order);
+        return fail(why, "out of memory");
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint32_t piece = order[i], length = lengths[piece];
+        must(length && length <= room);
+        uint32_t found = find(&r, length, room);
+        uint32_t into = found == NONE ? bins++ : take(&r, found);
+        bin[piece] = into;
+        uint32_t left = (found == NONE ? room : found) - length;
+        if (left) put(&r, into, left);
+    }
+    close_rooms(&r);
+    free(order);
+    return bins;
+}

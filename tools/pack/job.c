@@ -1,0 +1,169 @@
+#include "job.h"
+
+#include "../../lib/common/tokenizer.h"
+
+static const char *const strategy_names[] = { "truncate", "split", "concat", "best-fit" };
+
+static int write_sample(void *arg, const struct sample *s, struct fail *why)
+{
+    struct job *j = arg;
+    return samples_write(j->out, &j->info, s, why);
+}
+
+static int pack_document(void *arg, const struct tokens *t, struct fail *why)
+{
+    struct job *j = arg;
+    struct source_summary *e = summary_source(&j->summary, t->source);
+    e->drawn_documents++;
+    e->drawn_tokens += t->count;
+    return packer_add(&j->packer, t, why);
+}
+
+static void leave_out(void *arg, const char *source, uint64_t tokens)
+{
+    (void)source;
+    ((struct job *)arg)->summary.left_out += tokens;
+}
+
+static bool draws(const struct job *j) { return j->draw.samples || j->draw.quota_count; }
+
+/* The options that change the samples. */
+static void put_options(const struct job *j, struct fields *made)
+{
+    fields_count(made, "min_tokens", j->min_tokens);
+    fields_count(made, "max_tokens", j->max_tokens);
+    fields_count(made, "samples", j->draw.samples);
+    if (j->draw.quota_count) {
+        struct fields quotas;
+        fields_init(&quotas);
+        for (size_t i = 0; i < j->draw.quota_count; i++)
+            fields_count(&quotas, j->draw.quotas[i].source, j->draw.quotas[i].most);
+        fields_map(made, "quota", &quotas);
+        fields_release(&quotas);
+    }
+    if (j->draw.long_tokens) {
+        fields_count(made, "upsample_from", j->draw.long_tokens);
+        fields_count(made, "upsample", j->draw.tickets);
+    }
+}
+
+static int open_output(struct job *j, struct fail *why)
+{
+    struct fields made;
+    j->info.context = j->context;
+    j->info.seed = j->draw.seed;
+    snprintf(j->info.strategy, sizeof j->info.strategy, "%s", strategy_names[j->strategy]);
+    j->packer = (struct packer){
+        .context = j->context, .strategy = j->strategy, .take = write_sample, .arg = j
+    };
+    fields_init(&made);
+    put_options(j, &made);
+    int status = samples_writer(&j->out, j->output, j->to, "pack", &j->info, &made, why);
+    fields_release(&made);
+    return status;
+}
+
+static int offer(struct job *j, struct reservoir *drawn, const struct tokens *t, uint64_t number,
+                 struct fail *why)
+{
+    summary_document(&j->summary, t->source, t->count);
+    if (t->count < j->min_tokens || (j->max_tokens && t->count > j->max_tokens))
+        leave_out(j, t->source, t->count);
+    else if (drawn)
+        return reservoir_offer(drawn, t, number, leave_out, j, why);
+    else
+        return pack_document(j, t, why);
+    return 0;
+}
+
+static int finish(struct job *j, struct reservoir *drawn, const char *input, const char *digest,
+                  struct fail *why)
+{
+    if (drawn && reservoir_drain(drawn, pack_document, leave_out, j, why)) return -1;
+    if (packer_end(&j->packer, why)) return -1;
+    j->summary.samples = j->packer.samples;
+    j->summary.kept = j->packer.kept;
+    j->summary.cut = j->packer.cut;
+    j->summary.without_target = j->packer.without_target;
+    if (!j->packer.samples)
+        return fail_input(why, "%s: no sample comes out (see --min-tokens, --quota)", input);
+    writer_parent(j->out, "tokens", digest);
+    struct writer *out = j->out;
+    j->out = NULL;
+    return writer_close(out, why);
+}
+
+/* A file of numbers has no header: the tokenizer's model says what they are. */
+static int pack_bare(struct job *j, const char *input, struct fail *why)
+{
+    struct tokenizer *t;
+    struct tokens all = { 0 };
+    struct reservoir *drawn = NULL;
+    char digest[STREAM_DIGEST_TEXT];
+    if (tokenizer_open(&t, j->tokenizer, why)) return -1;
+    j->info.text = (struct token_info){ .vocab_size = tokenizer_vocab(t),
+                                        .bos = tokenizer_bos(t),
+                                        .eos = tokenizer_eos(t) };
+    memcpy(j->info.text.tokenizer, tokenizer_digest(t), sizeof j->info.text.tokenizer);
+    int status = tokens_read_bare(input, j->from, j->info.text.vocab_size, &all, digest, why);
+    if (!status) status = open_output(j, why);
+    if (!status && draws(j)) status = reservoir_open(&drawn, &j->draw, why);
+    if (!status) status = offer(j, drawn, &all, 1, why);
+    if (!status) status = finish(j, drawn, input, digest, why);
+    reservoir_close(drawn);
+    tokens_release(&all);
+    tokenizer_close(t);
+    return status;
+}
+
+static int pack_records(struct job *j, struct reader *in, struct fail *why)
+{
+    struct tokens t = { 0 };
+    struct reservoir *drawn = NULL;
+    int got = 0, status = open_output(j, why);
+    if (!status && draws(j)) status = reservoir_open(&drawn, &j->draw, why);
+    while (!status && (got = tokens_read(in, &j->info.text, &t, why)) > 0)
+        status = offer(j, drawn, &t, reader_position(in), why);
+    if (got < 0) status = -1;
+    if (!status) status = finish(j, drawn, reader_name(in), reader_digest(in), why);
+    reservoir_close(drawn);
+    tokens_release(&t);
+    return status;
+}
+
+int job_pack(struct job *j, const char *input, struct fail *why)
+{
+    struct reader *in;
+    if (j->from == VIEW_U16 || j->from == VIEW_U32) return pack_bare(j, input, why);
+    if (tokens_reader(&in, input, j->from, &j->info.text, why)) return -1;
+    int status = pack_records(j, in, why);
+    reader_close(in);
+    return status;
+}
+
+int job_copy(struct job *j, const char *input, struct fail *why)
+{
+    struct reader *in;
+    struct sample s = { 0 };
+    int got = 0, status;
+    if (samples_reader(&in, input, j->from, &j->info, why)) return -1;
+    status = samples_writer(&j->out, j->output, j->to, "pack", &j->info, NULL, why);
+    while (!status && (got = samples_read(in, &j->info, &s, why)) > 0)
+        status = samples_write(j->out, &j->info, &s, why);
+    if (got < 0) status = -1;
+    if (!status) {
+        struct writer *out = j->out;
+        writer_parent(out, "samples", reader_digest(in));
+        j->out = NULL;
+        status = writer_close(out, why);
+    }
+    sample_release(&s);
+    reader_close(in);
+    return status;
+}
+
+void job_release(struct job *j)
+{
+    writer_abandon(j->out);
+    packer_release(&j->packer);
+}

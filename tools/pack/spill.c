@@ -1,0 +1,110 @@
+#include "spill.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+struct spill {
+    FILE *file;
+    uint64_t end;
+    bool is_reading;
+};
+
+/* What a document begins with; ids and targets follow. */
+struct head {
+    uint64_t count, target_count;
+    bool has_targets;
+    char source[SOURCE_MAX];
+};
+
+int spill_open(struct spill **out, struct fail *why)
+{
+    *out = NULL;
+    struct spill *s = calloc(1, sizeof *s);
+    if (!s) return fail(why, "out of memory");
+    const char *directory = getenv("TMPDIR");
+    char path[4096];
+    snprintf(path, sizeof path, "%s/longqlora-pack-XXXXXX",
+             directory && *directory ? directory : "/tmp");
+    int fd = mkstemp(path);
+    if (fd >= 0) {
+        unlink(path);
+        s->file = fdopen(fd, "w+");
+    }
+    if (!s->file) {
+        fail(why, "%s: cannot create: %s", path, strerror(errno));
+        free(s);
+        return -1;
+    }
+    *out = s;
+    return 0;
+}
+
+void spill_close(struct spill *s)
+{
+    if (!s) return;
+    fclose(s->file);
+    free(s);
+}
+
+uint64_t spill_end(const struct spill *s) { return s->end; }
+
+static int broken(struct fail *why, const char *what)
+{
+    return fail(why, "temporary file: cannot %s: %s", what, strerror(errno));
+}
+
+int spill_put(struct spill *s, const struct tokens *t, size_t from, size_t to, struct fail *why)
+{
+    struct head head = { .count = to - from, .has_targets = t->has_targets };
+    memcpy(head.source, t->source, sizeof head.source);
+    for (size_t i = 0; i < t->target_count; i++)
+        head.target_count += t->targets[2 * i] < to && t->targets[2 * i + 1] > from;
+    if (s->is_reading && fseeko(s->file, (off_t)s->end, SEEK_SET)) return broken(why, "seek");
+    s->is_reading = false;
+    if (fwrite(&head, sizeof head, 1, s->file) != 1 ||
+        (head.count && fwrite(t->ids + from, 4, head.count, s->file) != head.count))
+        return broken(why, "write");
+    for (size_t i = 0; i < t->target_count; i++) {
+        size_t start = t->targets[2 * i], end = t->targets[2 * i + 1];
+        if (start >= to || end <= from) continue;
+        uint32_t pair[2] = { (uint32_t)((start > from ? start : from) - from),
+                             (uint32_t)((end < to ? end : to) - from) };
+        if (fwrite(pair, sizeof pair, 1, s->file) != 1) return broken(why, "write");
+    }
+    s->end += sizeof head + 4 * head.count + 8 * head.target_count;
+    return 0;
+}
+
+static int get_head(struct spill *s, uint64_t offset, struct head *head, struct fail *why)
+{
+    s->is_reading = true;
+    if (fseeko(s->file, (off_t)offset, SEEK_SET)) return broken(why, "seek");
+    return fread(head, sizeof *head, 1, s->file) == 1 ? 0 : broken(why, "read");
+}
+
+int spill_source(struct spill *s, uint64_t offset, char *source, struct fail *why)
+{
+    struct head head;
+    if (get_head(s, offset, &head, why)) return -1;
+    memcpy(source, head.source, SOURCE_MAX);
+    return 0;
+}
+
+int spill_get(struct spill *s, uint64_t offset, struct tokens *t, struct fail *why)
+{
+    struct head head;
+    if (get_head(s, offset, &head, why)) return -1;
+    uint32_t *ids = realloc(t->ids, 4 * head.count + 1);
+    if (ids) t->ids = ids;
+    uint32_t *targets = realloc(t->targets, 8 * head.target_count + 1);
+    if (targets) t->targets = targets;
+    if (!ids || !targets) return fail(why, "out of memory");
+    t->count = head.count;
+    t->target_count = head.target_count;
+    t->has_targets = head.has_targets;
+    memcpy(t->source, head.source, sizeof t->source);
+    if (fread(ids, 4, head.count, s->file) != head.count ||
+        fread(targets, 8, head.target_count, s->file) != head.target_count)
+        return broken(why, "read");
+    return 0;
+}
