@@ -33,8 +33,9 @@ coverage:
 	@$(MAKE) --no-print-directory test FLAVOUR=coverage
 	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' -s 2>/dev/null | tail -n 60
 
-bench: all
+bench: all $(BUILD)/tests/spm_oracle
 	@tests/bench/run
+	@tests/bench/tokenize
 
 golden:
 	@echo "Golden files are made by hand: see tests/golden/README.md"

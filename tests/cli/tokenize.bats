@@ -182,3 +182,30 @@ load helper
     tokenize --quiet --no-bos --format text -m "$m" text | perl -MForeignStream -e 'my @o = ForeignStream::read_all("/dev/stdin"); print join(" ", unpack "v*", $o[1]{tokens}), "\n"' > got
     cmp got expected
 }
+
+# Ids of random texts, ours and the library's. LONG=1: 100 MB.
+differ() { # MODEL BYTES SEED
+    "$root/tests/lib/random_texts.pl" "$2" "$3" > texts
+    perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' < texts | "$BUILD/tests/spm_oracle" "$1" | sed 's/ $//' > expected
+    perl -MJSON::PP -e 'local $/ = "\x01"; my $j = JSON::PP->new->utf8(0)->ascii; binmode STDIN, ":utf8";
+        while (<STDIN>) { chomp; print $j->encode({ text => $_ }), "\n" }' < texts > texts.jsonl
+    tokenize --quiet --no-bos -m "$1" texts.jsonl -o t.tok
+    perl -MForeignStream -e 'my @o = ForeignStream::read_all("t.tok"); print join(" ", unpack($o[0]{dtype} eq "u16" ? "v*" : "V*", $_->{tokens})), "\n" for @o[1 .. $#o - 1]' > got
+    cmp got expected || { echo "model $1, seed $3"; return 1; }
+}
+
+@test "tokenize: random texts of every kind, with models of other options" {
+    make_tokenizer
+    "$root/tests/lib/random_texts.pl" 2000000 1 | tr "\001" "\n" | tr -d "\000-\010\013-\037" > corpus
+    for options in "" "--add_dummy_prefix=false" "--byte_fallback=false" "--split_digits=false --split_by_whitespace=false" \
+        "--split_by_unicode_script=false --allow_whitespace_only_pieces=true" "--max_sentencepiece_length=4"; do
+        spm_train --input=corpus --model_prefix=other --model_type=bpe --vocab_size=5000 --byte_fallback=true --input_sentence_size=3000 --character_coverage=0.98 \
+            --normalization_rule_name=identity --remove_extra_whitespaces=false --hard_vocab_limit=false --minloglevel=2 $options > /dev/null 2>&1
+        differ other.model 300000 7
+    done
+    if [ -f "$root/../shared/data/llama-tokenizer.model" ]; then
+        for seed in $(seq 1 ${LONG:+50}); do
+            differ "$root/../shared/data/llama-tokenizer.model" "${LONG:+2}000000" "$seed"
+        done
+    fi
+}

@@ -1,7 +1,10 @@
 // spm_oracle MODEL - encodes with SentencePiece itself: reads length-prefixed texts (decimal,
-// newline, bytes) and writes a line of ids for each. The only C++ here: a test's oracle.
+// newline, bytes) and writes a line of ids for each. SPM_TIME=1: encodes them all, writes no ids but
+// how many bytes and seconds it took. The only C++ here: a test's oracle, and a bench's peer.
 #include <sentencepiece_processor.h>
 
+#include <chrono>
+#include <cstdlib>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -11,11 +14,20 @@ int main(int argc, char **argv)
     sentencepiece::SentencePieceProcessor spm;
     if (argc != 2 || !spm.Load(argv[1]).ok()) return 1;
     std::string line;
+    double seconds = 0;
+    size_t bytes = 0;
+    bool times = std::getenv("SPM_TIME");
     while (std::getline(std::cin, line)) {
         std::string text(std::stoul(line), 0);
         std::cin.read(&text[0], text.size());
-        for (int id : spm.EncodeAsIds(text))
+        auto start = std::chrono::steady_clock::now();
+        std::vector<int> ids = spm.EncodeAsIds(text);
+        seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        bytes += text.size();
+        if (times) continue;
+        for (int id : ids)
             std::cout << id << ' ';
         std::cout << '\n';
     }
+    if (times) std::cout << bytes << ' ' << seconds << '\n';
 }
