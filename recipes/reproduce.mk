@@ -7,9 +7,15 @@ include recipes/$(SCALE).mk
 
 R := run/$(SCALE)-seed$(SEED)
 STAGE := @recipes/stage $(R)
-EXTENDED := $(foreach f,$(FACTORS),full-$(f) lora-$(f) longqlora-$(f) longqlora-plus-$(f) \
-	merged-$(f) scratch-$(f) interpolated-$(f))
-ROWS := base base-nf4 control $(EXTENDED)
+# Rows of the table: these once, and these for each factor. A scale may leave some out.
+SINGLE_ROWS ?= base base-nf4 control
+FACTOR_ROWS ?= full lora longqlora longqlora-plus merged scratch interpolated
+ROWS := $(SINGLE_ROWS) $(foreach f,$(FACTORS),$(FACTOR_ROWS:%=%-$(f)))
+# How documents become samples, which recipes train, how a step's tokens are held at once.
+PACK_OPTIONS ?= --strategy split
+FULL_RECIPE ?= miniature-full
+LORA_RECIPE ?= miniature-lora
+STEP_SAMPLES ?= per_device_train_batch_size
 SCORES := $(foreach row,$(ROWS),$(foreach s,$(SOURCES),$(R)/scores/$(row).$(s).json))
 
 demo:
@@ -21,6 +27,23 @@ reproduce:
 	@$(MAKE) --no-print-directory -j1 $(R)/table.md
 	@cat $(R)/table.txt
 
+# A scale that names a MODEL starts there, with TEXT to train on and HELDOUT to measure with;
+# else text, vocabulary and base are made here.
+ifdef MODEL
+$(R)/tokenizer/tokenizer.model: $(MODEL)/tokenizer.model
+	@mkdir -p $(@D)
+	@ln -sfn $(abspath $<) $@
+
+$(R)/base/config.json: $(MODEL)/config.json
+	@mkdir -p $(R)
+	@ln -sfn $(abspath $(MODEL)) $(R)/base
+
+$(R)/train.tok: $(TEXT) $(R)/tokenizer/tokenizer.model | bin/tokenize
+	$(STAGE) "tokenize: train" bin/tokenize --model $(R)/tokenizer/tokenizer.model $(TEXT_OPTIONS) $(TEXT) -o $@
+
+$(R)/heldout.tok: $(HELDOUT) $(R)/tokenizer/tokenizer.model | bin/tokenize
+	$(STAGE) "tokenize: heldout" bin/tokenize --model $(R)/tokenizer/tokenizer.model --source $(SOURCES) $(HELDOUT) -o $@
+else
 $(R)/train.jsonl $(R)/heldout.jsonl: $(R)/%.jsonl: recipes/corpus.pl
 	$(STAGE) "corpus: $*" bash -o pipefail -c 'recipes/corpus.pl $* > $@.tmp && mv $@.tmp $@'
 
@@ -38,10 +61,12 @@ $(R)/tokenizer/tokenizer.model: $(R)/train.jsonl recipes/text.pl
 
 $(R)/%.tok: $(R)/%.jsonl $(R)/tokenizer/tokenizer.model | bin/tokenize
 	$(STAGE) "tokenize: $*" bin/tokenize --model $(R)/tokenizer/tokenizer.model $< -o $@
+endif
 
 # Samples of BASE_CONTEXT times 1 (for the base), 2, 4, …
 $(R)/samples-%.smp: $(R)/train.tok | bin/pack
-	$(STAGE) "pack: $*x" bin/pack --context $$(( $* * $(BASE_CONTEXT) )) --strategy split $< -o $@
+	$(STAGE) "pack: $*x" bin/pack --context $$(( $* * $(BASE_CONTEXT) )) $(PACK_OPTIONS) --seed 42 --summary $(@:.smp=.json) $< -o $@
+	@recipes/lengths.pl $(@:.smp=.json) $(@:.smp=.svg)
 
 $(R)/config-%.json:
 	@mkdir -p $(@D)
@@ -50,10 +75,12 @@ $(R)/config-%.json:
 # $(call train,NAME,RECIPE,TIMES BASE_CONTEXT,TOKENS A STEP,STEPS,MORE KEYS)
 train = $(STAGE) "train: $(1)" bin/train recipes/$(2).yaml output_dir=$(R)/$(1) seed=$(SEED) \
 	train_file=$(R)/samples-$(3).smp max_steps=$(5) save_steps=$(SAVE_STEPS) \
-	per_device_train_batch_size=$$(( $(4) / $(3) / $(BASE_CONTEXT) )) $(6)
+	$(STEP_SAMPLES)=$$(( $(4) / $(3) / $(BASE_CONTEXT) )) $(6)
 
+ifndef MODEL
 $(R)/base/config.json: $(R)/config-1.json $(R)/samples-1.smp recipes/scratch.yaml | bin/train
 	$(call train,base,scratch,1,$(SCRATCH_TOKENS),$(SCRATCH_STEPS),model_name_or_path=$< tokenizer=$(R)/tokenizer)
+endif
 
 $(R)/scratch-%/config.json: $(R)/config-%.json $(R)/samples-%.smp recipes/scratch.yaml | bin/train
 	$(call train,scratch-$*,scratch,$*,$(SCRATCH_TOKENS),$(SCRATCH_STEPS),model_name_or_path=$< tokenizer=$(R)/tokenizer)
@@ -62,20 +89,20 @@ $(R)/base.nf4: $(R)/base/config.json | bin/quantize
 	$(STAGE) quantize bin/quantize $(R)/base -o $@ --quiet
 
 # The control: as many more steps at the short context, full attention.
-$(R)/control/config.json: $(R)/base/config.json recipes/miniature-full.yaml | bin/train
-	$(call train,control,miniature-full,1,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base attention=full)
+$(R)/control/config.json: $(R)/base/config.json recipes/$(FULL_RECIPE).yaml | bin/train
+	$(call train,control,$(FULL_RECIPE),1,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base attention=full)
 
-$(R)/full-%/config.json: $(R)/base/config.json $(R)/samples-%.smp recipes/miniature-full.yaml | bin/train
-	$(call train,full-$*,miniature-full,$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base)
+$(R)/full-%/config.json: $(R)/base/config.json $(R)/samples-%.smp recipes/$(FULL_RECIPE).yaml | bin/train
+	$(call train,full-$*,$(FULL_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base)
 
-$(R)/lora-%/longqlora.json: $(R)/base/config.json $(R)/samples-%.smp recipes/miniature-lora.yaml | bin/train
-	$(call train,lora-$*,miniature-lora,$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base quantization=none)
+$(R)/lora-%/longqlora.json: $(R)/base/config.json $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml | bin/train
+	$(call train,lora-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base quantization=none)
 
-$(R)/longqlora-plus-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/miniature-lora.yaml | bin/train
-	$(call train,longqlora-plus-$*,miniature-lora,$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4 train_embedding=true train_norm=true)
+$(R)/longqlora-plus-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml | bin/train
+	$(call train,longqlora-plus-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4 train_embedding=true train_norm=true)
 
-$(R)/longqlora-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/miniature-lora.yaml | bin/train
-	$(call train,longqlora-$*,miniature-lora,$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4)
+$(R)/longqlora-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml | bin/train
+	$(call train,longqlora-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4)
 
 $(R)/merged-%/config.json: $(R)/longqlora-%/longqlora.json | bin/merge
 	$(STAGE) "merge: $*x" bin/merge --base $(R)/base --adapter $(R)/longqlora-$* -o $(R)/merged-$*

@@ -33,3 +33,20 @@ load helper
             for (sort keys %k) { die "$doc lacks $_\n" unless $text =~ /`$_`/ }' "${pair#*:}" <(cat "$root/docs/formats/$kind.md" "$root/docs/formats/tokens.md")
     done
 }
+
+@test "docs: the report's scales resolve down to the user's own files" {
+    mkdir -p rp model
+    touch rp/arxiv.jsonl rp/book.jsonl.zst model/config.json model/tokenizer.model pg19.jsonl chat.jsonl
+    here=$PWD
+    cd "$root"
+    for scale in llama2-7b vicuna-13b; do
+        text="$here/rp/arxiv.jsonl $here/rp/book.jsonl.zst"
+        [ $scale = llama2-7b ] || text=$here/chat.jsonl
+        make -n reproduce SCALE=$scale MODEL="$here/model" TEXT="$text" HELDOUT="$here/pg19.jsonl" > "$here/plan" 2>&1
+        for stage in "tokenize: train" "pack: 2x" quantize "train: longqlora-2" "merge: 2x" report; do
+            grep -q "$stage" "$here/plan" || { echo "$scale: no $stage"; return 1; }
+        done
+        run ! make -n reproduce SCALE=$scale MODEL="$here/none" TEXT="$text" HELDOUT="$here/pg19.jsonl"
+        bin/train recipes/$scale-longqlora.yaml model_name_or_path=x train_file=y output_dir=z --print-config > /dev/null
+    done
+}

@@ -102,3 +102,27 @@ load helper
     run --separate-stderr -2 pack --upsample 200=50 docs.tok
     run --separate-stderr -2 pack --samples 4 --upsample 200 docs.tok
 }
+
+@test "pack: the end of a killed writer is noticed, and a small disk that is full" {
+    make_base
+    m=tok/tokenizer.model
+    mkfifo slow
+    (cat docs.jsonl; sleep 20) > slow &
+    feeder=$!
+    tokenize --quiet -m "$m" slow > pipe.tok &
+    writer=$!
+    sleep 0.5
+    kill -9 $writer
+    kill $feeder 2> /dev/null || true
+    run --separate-stderr -3 pack --context 16 pipe.tok -o out.smp
+    [ ! -e out.smp ]
+    mkdir small
+    mount -t tmpfs -o size=8k none small 2> /dev/null || skip "no file system may be mounted here"
+    run --separate-stderr pack --quiet --context 16 --strategy split <(cat docs.tok docs.tok docs.tok docs.tok docs.tok docs.tok docs.tok docs.tok) -o small/out.smp
+    umount_status=0
+    left=$(ls -A small)
+    umount small || umount_status=$?
+    [ "$status" -eq 1 ]
+    [[ "$stderr" == *"No space left on device" ]]
+    [ -z "$left" ]
+}

@@ -33,8 +33,25 @@ static int entries(const struct summary *s)
     return s->sources + (s->source[SUMMARY_SOURCES].documents > 0);
 }
 
+/* Documents by length: below 1024 tokens, from there in doublings, 32768 and more. */
+static void print_lengths(const struct summary *s)
+{
+    enum { FIRST = 10, LAST = 15 };
+    note("%-24s %9s %9s %9s %9s %9s %9s %9s", "documents by tokens", "< 1024", "1024", "2048",
+         "4096", "8192", "16384", "32768");
+    for (int i = 0; i < entries(s); i++) {
+        const struct source_summary *e = &s->source[i < s->sources ? i : SUMMARY_SOURCES];
+        unsigned long long n[LAST - FIRST + 2] = { 0 };
+        for (int b = 0; b < SUMMARY_BINS; b++)
+            n[b < FIRST ? 0 : b > LAST ? LAST - FIRST + 1 : b - FIRST + 1] += e->bin[b];
+        note("%-24.24s %9llu %9llu %9llu %9llu %9llu %9llu %9llu", e->name, n[0], n[1], n[2], n[3],
+             n[4], n[5], n[6]);
+    }
+}
+
 void summary_print(const struct summary *s)
 {
+    print_lengths(s);
     uint64_t documents = 0, tokens = 0;
     for (int i = 0; i < entries(s); i++) {
         const struct source_summary *e = &s->source[i < s->sources ? i : SUMMARY_SOURCES];

@@ -1,0 +1,25 @@
+# The report's chat scale: Vicuna-13B on conversations, at 8192 tokens.
+#
+#     make reproduce SCALE=vicuna-13b MODEL=vicuna-13b-v1.5 TEXT=chat.jsonl HELDOUT=pg19.jsonl
+
+MODEL ?= vicuna-13b-v1.5
+TEXT ?= chat.jsonl
+TEXT_OPTIONS := --format chat --template vicuna
+HELDOUT ?= pg19.jsonl
+
+HEADLINE := extension by two
+FACTORS := 2
+SOURCES := pg19
+BASE_CONTEXT := 4096
+CONTEXTS := 1024,2048,4096,8192
+EVAL_TOKENS := 0
+SINGLE_ROWS := base base-nf4
+FACTOR_ROWS := longqlora merged interpolated
+PACK_OPTIONS := --strategy truncate
+
+# 1700 steps of 16 conversations, one at a time.
+LORA_RECIPE := vicuna-13b-longqlora
+STEP_SAMPLES := per_device_train_batch_size=1 gradient_accumulation_steps
+EXTEND_STEPS := 1700
+EXTEND_TOKENS := 131072
+SAVE_STEPS := 100
