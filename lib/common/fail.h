@@ -27,12 +27,17 @@ struct fail {
  * fail is for the world (status 1), fail_input for damaged or unfit data (3),
  * fail_usage for a wrong command or recipe (2).
  */
-int fail(struct fail *why, const char *format, ...) PRINTF_LIKE(2, 3);
-int fail_input(struct fail *why, const char *format, ...) PRINTF_LIKE(2, 3);
-int fail_usage(struct fail *why, const char *format, ...) PRINTF_LIKE(2, 3);
+#define fail(why, ...) (fail_with((why), STATUS_FAILED, __VA_ARGS__), fail_status())
+#define fail_input(why, ...) (fail_with((why), STATUS_INPUT, __VA_ARGS__), fail_status())
+#define fail_usage(why, ...) (fail_with((why), STATUS_USAGE, __VA_ARGS__), fail_status())
 
 /* Puts "prefix: " before the text that is there; returns -1. */
-int fail_in(struct fail *why, const char *prefix);
+#define fail_in(why, prefix) (fail_prefix((why), (prefix)), fail_status())
+
+void fail_with(struct fail *why, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
+void fail_prefix(struct fail *why, const char *prefix);
+/* In sight, so that compilers and analysers know what a failure returns. */
+static inline int fail_status(void) { return -1; }
 
 /* Our own mistake: prints expression and place, aborts; stays on in release. */
 #define must(condition) ((condition) ? (void)0 : must_failed(#condition, __FILE__, __LINE__))

@@ -165,7 +165,7 @@ static void help_man(const struct opt_program *program)
     printf(".It Fl \\-help , Fl \\-version\nPrint a summary, or the version, and exit.\n.El\n");
 }
 
-static void unknown(const struct opt_program *program, const char *typed)
+NORETURN static void unknown(const struct opt_program *program, const char *typed)
 {
     const char *names[64];
     int count = table_size(program->table);

@@ -398,8 +398,9 @@ static void make_room(struct reader *r, size_t bytes)
                 oldest = &r->loaded[i];
         if (!oldest) return;
         r->loaded_bytes -= oldest->bytes;
+        /* The analyser loses sight of entries that are zeroed when they are freed. */
         free(oldest->content);
-        free(oldest->object_at);
+        free(oldest->object_at); /* NOLINT(clang-analyzer-unix.Malloc) */
         *oldest = (struct loaded){ 0 };
     }
 }
@@ -462,6 +463,7 @@ int reader_at(struct reader *r, uint64_t number, msgpack_object *record, struct 
     if (load_frame(r, low, why)) return -1;
     struct loaded *l = &r->loaded[low];
     l->used = ++r->clock;
+    /* As above. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
     size_t at = l->object_at[number - r->frame_first[low]];
     if (parse_object(r, l->content + at, l->bytes - at, &length, why)) return -1;
     r->records = number + 1;

@@ -157,9 +157,9 @@ int config_set_rope(struct config *c, const char *text, struct fail *why)
         c->factor = 1;
         return 0;
     }
-    char *end;
+    char *end = NULL;
     double factor = strncmp(text, "linear:", 7) ? 0 : strtod(text + 7, &end);
-    if (!(factor >= 1) || *end || factor > 1e6)
+    if (!end || !(factor >= 1) || *end || factor > 1e6)
         return fail_usage(why, "rope '%s' is neither none nor linear:FACTOR", text);
     c->rope = factor > 1 ? ROPE_LINEAR : ROPE_DEFAULT;
     c->factor = factor;

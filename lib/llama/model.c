@@ -100,6 +100,7 @@ static struct linear make_linear(const struct model *m, const struct tensor *t,
                         .in = t->cols,
                         .site = (uint32_t)(t->layer * PART_COUNT + (int)t->part) };
     const struct trainable *own = find_parameter(m, t, TRAINED_WEIGHT);
+    must(own || w);
     if (own) {
         l.type = WEIGHT_F32;
         l.weight = value_of(m, own);
@@ -131,9 +132,16 @@ static const float *place_f32(struct model *m, int64_t i, float **gradient)
     const struct trainable *own = find_parameter(m, t, TRAINED_WEIGHT);
     *gradient = gradient_of(m, own);
     if (own) return value_of(m, own);
+    must(m->weights);
     const struct weight *w = &m->weights->at[i];
     if (w->type == WEIGHT_F32 && m->k->is_host) return w->data;
     return take(m, MEMORY_WEIGHTS, (size_t)(t->rows * t->cols) * 4);
+}
+
+/* The tensor's layer; for one that is in none, the first. */
+static struct layer *layer_of(const struct model *m, const struct tensor *t)
+{
+    return &m->layers[t->layer >= 0 ? t->layer : 0];
 }
 
 static void place_weights(struct model *m)
@@ -141,7 +149,7 @@ static void place_weights(struct model *m)
     for (int64_t i = 0; i < m->tensor_count; i++) {
         const struct tensor *t = &m->table[i];
         const struct weight *w = m->weights ? &m->weights->at[i] : NULL;
-        struct layer *l = t->layer >= 0 ? &m->layers[t->layer] : NULL;
+        struct layer *l = layer_of(m, t);
         switch (t->part) {
         case PART_EMBEDDING:
             m->embedding = place_f32(m, i, &m->dembedding);
@@ -338,7 +346,7 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
     for (int64_t i = 0; i < m->tensor_count; i++) {
         const struct tensor *t = &m->table[i];
         if (t->role == ROLE_LINEAR || is_trained(m, t)) continue;
-        const struct layer *l = t->layer >= 0 ? &m->layers[t->layer] : NULL;
+        const struct layer *l = layer_of(m, t);
         const float *to = t->part == PART_EMBEDDING    ? m->embedding
                           : t->part == PART_FINAL_NORM ? m->final_gain
                           : t->part == PART_HEAD       ? m->head.weight

@@ -83,7 +83,7 @@ static uint32_t take(struct rooms *r, uint32_t room)
 static uint32_t *sorted(const uint32_t *lengths, size_t n, uint32_t room)
 {
     size_t *start = calloc((size_t)room + 2, sizeof *start);
-    uint32_t *order = malloc((n + 1) * sizeof *order);
+    uint32_t *order = calloc(n + 1, sizeof *order);
     if (start && order) {
         for (size_t i = 0; i < n; i++)
             start[room - lengths[i] + 1]++;

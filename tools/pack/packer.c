@@ -124,7 +124,7 @@ static int fit_pieces(struct packer *p, struct fail *why)
 {
     struct pieces *w = &p->pieces;
     uint32_t *bin = malloc((w->count + 1) * sizeof *bin);
-    uint32_t *piece = malloc((w->count + 1) * sizeof *piece);
+    uint32_t *piece = calloc(w->count + 1, sizeof *piece);
     size_t *first = NULL;
     int64_t bins = bin && piece ? best_fit(w->length, w->count, (uint32_t)p->context, bin, why)
                                 : fail(why, "out of memory");

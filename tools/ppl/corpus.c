@@ -49,7 +49,7 @@ struct corpus corpus_read(const char *path, enum view view, const char *source,
             c.ids = realloc(c.ids, room * sizeof *c.ids);
             if (!c.ids) die(STATUS_FAILED, "out of memory");
         }
-        memcpy(c.ids + c.count, t.ids, t.count * sizeof *c.ids);
+        if (t.count) memcpy(c.ids + c.count, t.ids, t.count * sizeof *c.ids);
         c.count += (int64_t)t.count;
     }
     memcpy(c.digest, reader_digest(r), sizeof c.digest);

@@ -127,6 +127,7 @@ static int string(struct parser *p, struct jsonl_text *to)
         size_t n = (size_t)(p->at - plain);
         if (to != &none) {
             if (room(p, to, n + 8)) return -1;
+            must(to->at);
             memcpy(to->at + to->bytes, plain, n);
             to->bytes += n;
         }

@@ -25,7 +25,8 @@ static int open_samples(struct trainer *t, struct fail *why)
             return -1;
         path = spooled;
     }
-    if (samples_reader(&t->samples, path, VIEW_STREAM, &t->info, why) || reader_index(t->samples, why))
+    if (samples_reader(&t->samples, path, VIEW_STREAM, &t->info, why) ||
+        reader_index(t->samples, why))
         return -1;
     if (!reader_records(t->samples)) return fail_input(why, "%s: holds no sample", path);
     memcpy(t->state.data, reader_digest(t->samples), sizeof t->state.data);
