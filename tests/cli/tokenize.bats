@@ -209,3 +209,35 @@ differ() { # MODEL BYTES SEED
         done
     fi
 }
+
+@test "tokenize: decoding any text gives it back" {
+    make_tokenizer
+    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    "$root/tests/lib/random_texts.pl" 300000 11 | perl -CSD -pe 's/\x{2581}/_/g' > texts
+    perl -MJSON::PP -e 'local $/ = "\x01"; my $j = JSON::PP->new->utf8(0)->ascii; binmode STDIN, ":utf8";
+        while (<STDIN>) { chomp; print $j->encode({ text => $_ }), "\n" }' < texts > texts.jsonl
+    tokenize --quiet -m "$m" texts.jsonl | tokenize --decode -m "$m" > back.jsonl
+    perl -MJSON::PP -e 'print map { decode_json($_)->{text}, "\x01" } <STDIN>' < texts.jsonl > a 2> /dev/null
+    perl -MJSON::PP -e 'print map { decode_json($_)->{text}, "\x01" } <STDIN>' < back.jsonl > b 2> /dev/null
+    cmp a b
+}
+
+@test "tokenize: a vocabulary that 16 bits do not hold" {
+    # A model of 70,000 pieces, written by hand: protocol buffers of sentencepiece_model.proto.
+    perl -e 'sub varint { my $n = shift; my $s = ""; while ($n > 127) { $s .= chr($n & 127 | 128); $n >>= 7 } $s . chr $n }
+        sub part { my ($f, $b) = @_; varint($f << 3 | 2) . varint(length $b) . $b } binmode STDOUT;
+        my $i = 0; sub piece { my ($t, $type) = @_; print part(1, part(1, $t) . "\x15" . pack("f<", -$i++) . "\x18" . chr $type) }
+        piece("<unk>", 2); piece("<s>", 3); piece("</s>", 3); piece(sprintf("<0x%02X>", $_), 6) for 0 .. 255;
+        piece("\xe2\x96\x81", 1); piece("a", 1); piece("\xe2\x96\x81" . "a", 1);
+        for my $n (1 .. 69800) { my $c = 0x4e00 + $n % 20000; my $t = chr($c) . chr(0xac00 + int($n / 20000)); utf8::encode($t); piece($t, 1) }
+        print part(2, "\x18\x02" . varint(35 << 3) . "\x01"), part(3, "\x18\x01\x20\x00\x28\x01")' > wide.model
+    echo '{"text":"a \u4e01\uac00"}' > t.jsonl
+    tokenize --quiet -m wide.model t.jsonl --to jsonl > t
+    grep -q '"dtype":"u32"' t
+    (printf ' \xe4\xb8\x81\xea\xb0\x80' | wc -c; printf 'a \xe4\xb8\x81\xea\xb0\x80') | sed '1s/.*/8/' | "$BUILD/tests/spm_oracle" wide.model | sed 's/ $//; s/ /,/g' > expected
+    grep -q "\"tokens\":\[1,$(cat expected)\]" t
+    run --separate-stderr -2 tokenize --raw u16 -m wide.model t.jsonl -o none
+    [ "$stderr" = "tokenize: --raw u16: the vocabulary of 70062 does not fit (see tokenize --help)" ]
+    tokenize --quiet --raw u32 -m wide.model t.jsonl -o raw
+    [ "$(od -An -tu4 -N4 raw | tr -d ' ')" = 1 ]
+}
