@@ -155,3 +155,37 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     run --separate-stderr -0 train scratch.yaml model_name_or_path=base train_file=chat.smp output_dir=chat attention=full max_steps=100 learning_rate=0.005 per_device_train_batch_size=8 logging_steps=20
     perl -MJSON::PP -e 'my @l = map { decode_json($_) } <STDIN>; die "$l[0]{tokens}" unless $l[0]{tokens} == 20 * 8 * 4; die "$l[-1]{loss}" unless $l[-1]{loss} < 0.3' < chat/trainer_log.jsonl
 }
+
+@test "train: text instead of samples is refused with the pipeline that makes them; so are many processes" {
+    make_base
+    run --separate-stderr -2 train scratch.yaml from_scratch=true model_name_or_path=config.json train_file=docs.jsonl output_dir=none
+    [[ "$stderr" == "train: docs.jsonl: JSON lines, samples are needed: tokenize --model tokenizer.model docs.jsonl | pack --context "*" > train.smp"* ]]
+    run --separate-stderr -2 env WORLD_SIZE=2 train scratch.yaml
+    [[ "$stderr" == "train: WORLD_SIZE=2: one program trains on one device"* ]]
+}
+
+# What a model loses on the samples' targets: the first step's loss, nothing learned.
+loss_on() { # MODEL SAMPLES
+    train lora.yaml model_name_or_path="$1" train_file="$2" output_dir=measure quantization=none max_steps=1 learning_rate=0 \
+        per_device_train_batch_size=4 lora_rank=2 attention=full rope=none overwrite_output_dir=true logging_steps=1 2>&1 | sed -n 's/.*step 1 of 1, loss \([0-9.]*\).*/\1/p'
+    rm -rf measure
+}
+
+@test "train: conversations, tokenize to merge: the answers are learned, the prompts are not" {
+    make_base
+    echo '{"turn": "{}:"}' > own.json
+    perl -e 'srand 9; my $w = sub { join "", map { ("a".."z")[rand 26] } 1 .. 5 };
+        printf qq({"input":"%s","output":"%s"}\n), $w->(), $w->() for 1 .. 4' > chat.jsonl
+    tokenize --quiet --format chat --template own.json -m tok/tokenizer.model chat.jsonl -o chat.tok
+    pack --quiet --context 16 chat.tok -o chat.smp
+    # The same tokens, trained on everywhere.
+    tokenize --from stream --to jsonl chat.tok | perl -MJSON::PP -ne 'my $r = decode_json($_); delete $r->{$_} for "targets", "digest"; print encode_json($r), "\n"' \
+        | pack --quiet --from jsonl --context 16 -o all.smp
+    echo 'method: lora' > lora.yaml
+    train lora.yaml model_name_or_path=base.nf4 train_file=chat.smp output_dir=sft max_steps=600 learning_rate=0.02 lr_scheduler_type=cosine per_device_train_batch_size=4 \
+        lora_rank=16 lora_alpha=32 lora_dropout=0 train_embedding=true train_norm=true attention=full rope=none logging_steps=100
+    merge --quiet --base base --adapter sft -o chat-model
+    answers=$(loss_on chat-model chat.smp) all=$(loss_on chat-model all.smp) before=$(loss_on base chat.smp)
+    echo "answers $answers, everything $all, answers before $before"
+    awk -v a="$answers" -v e="$all" -v b="$before" 'BEGIN { exit !(a < 0.2 && e > 1 && b > 2) }'
+}

@@ -91,6 +91,11 @@ int main(int argc, char **argv)
         .table = table,
     };
     const char **operands = opt_parse(argc, argv, &program);
+    const char *world = getenv("WORLD_SIZE");
+    if (world && *world && strcmp(world, "1") != 0)
+        die_usage("WORLD_SIZE=%s: one program trains on one device: start it without torchrun or "
+                  "deepspeed",
+                  world);
     static struct recipe recipe;
     static struct trainer trainer;
     char described[512];

@@ -14,6 +14,20 @@ static bool is_lora(const struct trainer *t) { return !strcmp(t->recipe->method,
 
 /* ---- opening ---- */
 
+/* Text where samples belong: says what makes samples of it. */
+static int refuse_text(const struct recipe *r, const char *path, struct fail *why)
+{
+    FILE *file = fopen(path, "re");
+    int first = file ? getc(file) : EOF;
+    if (file) fclose(file);
+    if (first != '{') return 0;
+    return fail_usage(
+        why,
+        "%s: JSON lines, samples are needed: tokenize --model tokenizer.model %s | pack "
+        "--context %lld > train.smp",
+        r->train_file, r->train_file, (long long)(r->context ? r->context : 8192));
+}
+
 /* Standard input goes to a file first, so that the run can be resumed. */
 static int open_samples(struct trainer *t, struct fail *why)
 {
@@ -25,6 +39,7 @@ static int open_samples(struct trainer *t, struct fail *why)
             return -1;
         path = spooled;
     }
+    if (refuse_text(t->recipe, path, why)) return -1;
     if (samples_reader(&t->samples, path, VIEW_STREAM, &t->info, why) ||
         reader_index(t->samples, why))
         return -1;
