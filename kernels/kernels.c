@@ -53,7 +53,7 @@ static int load_cuda(const struct kernels **table, struct fail *why)
 
 int kernels_open(const struct kernels **table, const char *name, struct fail *why)
 {
-    struct fail none;
+    struct fail none = { .status = STATUS_FAILED };
     if (!strncmp(name, "cuda", 4)) return load_cuda(table, why);
     if (!strcmp(name, "auto") && !load_cuda(table, &none)) return 0;
     *table = best_cpu();

@@ -410,7 +410,7 @@ int trainer_checkpoint(struct trainer *t, struct fail *why)
 {
     const char *root = t->recipe->output_dir;
     char temporary[4096], final[4096], state[4200];
-    struct fail ignored;
+    struct fail ignored = { .status = STATUS_FAILED };
     snprintf(temporary, sizeof temporary, "%s/tmp-checkpoint-%lld", root, (long long)t->state.step);
     snprintf(final, sizeof final, "%s/checkpoint-%lld", root, (long long)t->state.step);
     snprintf(state, sizeof state, "%s/training_state", temporary);
