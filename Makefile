@@ -103,9 +103,13 @@ install: all
 clean:
 	rm -rf build bin
 
-help:
-	@echo "all deps test lint format coverage bench demo reproduce info man golden install clean"
+# The loss curve of a training: RUN/loss.svg.
+plot:
+	@recipes/loss.pl $(or $(RUN),$(error plot: say RUN=output_dir))
 
-.PHONY: all deps info install clean help
+help:
+	@echo "all deps test lint format coverage bench demo reproduce plot info man golden install clean"
+
+.PHONY: all deps info install clean help plot
 
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -34,6 +34,17 @@ load helper
     done
 }
 
+@test "docs: the loss of a training and the lengths of documents are drawn" {
+    mkdir run
+    printf '{"step":1,"loss":5.0}\n{"step":2,"loss":4.0}\n' > run/trainer_log.jsonl
+    make -s -C "$root" plot RUN="$PWD/run"
+    grep -q '<svg' run/loss.svg
+    run ! "$root/recipes/loss.pl" none
+    echo '{"sources":{"a":{"documents":3,"lengths_log2":[0,1,2]},"b_c":{"documents":1,"lengths_log2":[0,0,0,1]}}}' > s.json
+    "$root/recipes/lengths.pl" s.json l.svg
+    grep -q '<svg' l.svg
+}
+
 @test "docs: the report's scales resolve down to the user's own files" {
     mkdir -p rp model
     touch rp/arxiv.jsonl rp/book.jsonl.zst model/config.json model/tokenizer.model pg19.jsonl chat.jsonl
