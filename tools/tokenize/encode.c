@@ -3,7 +3,7 @@
 #include "../../lib/common/utf8.h"
 #include "jsonl.h"
 
-enum { BATCH_DOCUMENTS = 256, BATCH_BYTES = 4 << 20 };
+enum { BATCH_DOCUMENTS = 256, BATCH_BYTES = 4 << 20, SLOT_BYTES = 64 << 10 };
 
 /* One document on its way: its line, then its tokens or why it has none. */
 struct slot {
@@ -250,6 +250,21 @@ static int read_batch(struct encoder_work *w, struct batch *b, struct fail *why)
     return got < 0 ? -1 : 0;
 }
 
+/* Gives back what a long document took, or every slot would grow to the longest one. */
+static void trim(struct slot *s)
+{
+    if (s->room > SLOT_BYTES) {
+        free(s->line);
+        s->line = NULL;
+        s->room = 0;
+    }
+    if (s->tokens.room > SLOT_BYTES / 4) {
+        free(s->tokens.ids);
+        s->tokens.ids = NULL;
+        s->tokens.room = 0;
+    }
+}
+
 static int write_batch(struct encoder_work *w, struct batch *b, struct fail *why)
 {
     struct encoder *e = w->e;
@@ -276,6 +291,7 @@ static int write_batch(struct encoder_work *w, struct batch *b, struct fail *why
         e->tokens += s->tokens.count;
         e->text_bytes += s->text_bytes;
         if (w->take(w->arg, &s->tokens, why)) return -1;
+        trim(s);
     }
     b->count = 0;
     return 0;
