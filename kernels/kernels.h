@@ -20,7 +20,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 1 };
+enum { KERNELS_VERSION = 2 };
 
 struct device;
 struct act; /* an activation, of the backend's type */
@@ -73,6 +73,7 @@ struct spans {
 /* The largest sizes that operations will be called with. */
 struct shape {
     int64_t rows, chunk; /* T of attention; rows of every other operation's call */
+    int64_t keys;        /* of attention with a past; 0: as many as rows */
     int64_t dim, ffn, heads, kv_heads, head_dim, vocab, rank;
     bool has_packed_weights; /* some weight is not f32 */
     bool has_backward;
@@ -105,6 +106,9 @@ struct kernels {
     void (*cast_in)(struct device *dev, struct mat out, const float *in, int64_t rows,
                     int64_t cols);
     void (*cast_out)(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
+    /* out = in */
+    void (*copy_rows)(struct device *dev, struct mat out, struct mat in, int64_t rows,
+                      int64_t cols);
 
     /* ---- embedding: table f32 or 16 bits [V, d], id [T] ---- */
     /* x[t] = table[id[t]] */
@@ -152,10 +156,11 @@ struct kernels {
 
     /* ---- attention, causal over segments: q, o [T, H·c], k, v [T, K·c], lse [H, T] ---- */
     /* o[t] = Σ_j softmax_j(scale · q[t]·k[j]) v[j] over the span of t;
-     * lse = ln Σ_j exp(scale · q·k); head h reads key/value head h·K/H */
+     * lse = ln Σ_j exp(scale · q·k); head h reads key/value head h·K/H. With a past, k and v
+     * are a cache: that many rows more, and row t sees list[t] <= j <= past + t */
     void (*attention_fwd)(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                          struct mat v, struct spans spans, int64_t rows, int64_t heads,
-                          int64_t kv_heads, int64_t head_dim, float scale);
+                          struct mat v, struct spans spans, int64_t past, int64_t rows,
+                          int64_t heads, int64_t kv_heads, int64_t head_dim, float scale);
     /* dq may be o; dk may be k; dv may be v */
     void (*attention_bwd)(struct device *dev, struct mat dq, struct mat dk, struct mat dv,
                           struct mat dout, struct mat o, const float *lse, struct mat q,
@@ -170,12 +175,13 @@ struct kernels {
                        int64_t rows, int64_t cols);
 
     /* ---- head and loss: logits = x Wᵀ in chunks, never whole ---- */
-    /* nll[t] = ln Σ exp(logits) − logits[target], 0 where target < 0; unless dx.at is NULL,
+    /* nll[t] = ln Σ exp(logits) − logits[target], 0 where target < 0; the head's weights are
+     * f32; unless dx.at is NULL,
      * dx = dscale · (softmax − onehot) W, dweight_acc [V, d] likewise unless NULL */
     void (*head_loss)(struct device *dev, float *nll, struct mat dx, float *dweight_acc,
                       struct mat x, const struct linear *head, const int32_t *target, int64_t rows,
                       float dscale);
-    /* logits [rows, V] f32 */
+    /* logits [rows, V] f32; the head's weights of any type */
     void (*head_logits)(struct device *dev, float *logits, struct mat x, const struct linear *head,
                         int64_t rows);
 

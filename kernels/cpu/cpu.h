@@ -21,6 +21,7 @@ enum {
     QUERY_TILE = 64,       /* queries of one head that attention handles at once */
     LOGIT_BYTES = 4 << 20, /* of logits alive at once: they stay in the cache */
     FLAT_TILE = 1 << 15,   /* elements a task of a flat operation takes */
+    FEW_ROWS = 16,         /* up to so many, weights are used as they are stored */
 };
 
 struct device {
@@ -31,9 +32,11 @@ struct device {
     size_t scratch_bytes;
     float *slot[LINEAR_SLOTS];
     size_t slot_floats;
-    float *worker; /* [threads][worker_floats] */
+    bool slot_is_due[LINEAR_SLOTS]; /* its group is prepared when it is first needed */
+    float *worker;                  /* [threads][worker_floats] */
     size_t worker_floats;
     float *dropped; /* [chunk, widest input] drop(x) */
+    float *split;   /* [FEW_ROWS, widest input] x as linear_few wants it */
     float *logits;
     size_t logits_floats;
     int32_t *ranges; /* [rows + 1] */
@@ -58,6 +61,13 @@ void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t
 
 /* f32 weights of the linear: its own, or the slot's copy. */
 const float *linear_weight(const struct device *dev, const struct group *g, int index);
+
+/* y = residual + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored: bound
+ * by reading them. u lands right of x, as in linear_inner. */
+void linear_few(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                struct mat residual, int64_t rows);
+/* The absmax of `count` blocks from block `first` on. */
+void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count);
 
 /* e^x to 1.5 units in the last place; 0 below -87.3, the largest f32 above 88.7; NaN
  * stays. Written so that loops over it become vector code. */
@@ -94,6 +104,7 @@ void cpu_zero(struct device *dev, void *mem, size_t bytes);
 int cpu_sync(struct device *dev, struct fail *why);
 void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols);
 void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
+void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols);
 void embedding_fwd(struct device *dev, struct mat x, const void *table, enum weight_type type,
                    const int32_t *id, int64_t rows, int64_t dim);
 void embedding_bwd(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
@@ -121,8 +132,8 @@ void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows
 void dropout_rows(float *out, const float *x, int64_t stride, uint32_t site, int64_t first,
                   int64_t rows, int64_t dim, struct dropout drop);
 void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
-                   int64_t head_dim, float scale);
+                   struct mat v, struct spans spans, int64_t past, int64_t rows, int64_t heads,
+                   int64_t kv_heads, int64_t head_dim, float scale);
 void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv, struct mat dout,
                    struct mat o, const float *lse, struct mat q, struct mat k, struct mat v,
                    struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,

@@ -10,7 +10,7 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Floats of each part of the scratch, in order. */
 struct parts {
-    size_t slot, worker, dropped, logits, ranges;
+    size_t slot, worker, dropped, split, logits, ranges;
 };
 
 static struct parts parts_of(const struct shape *s)
@@ -22,12 +22,18 @@ static struct parts parts_of(const struct shape *s)
         p.slot = rounded(
             (size_t)most(s->dim * most(width + 2 * kv, 2 * s->ffn), most(s->ffn, width) * s->dim));
     /* Attention: scores and their gradient of one query tile; dk and dv of one head. */
-    size_t scores = rounded((size_t)s->rows + 16) * QUERY_TILE;
+    int64_t queries = s->has_backward ? QUERY_TILE : least(QUERY_TILE, s->rows);
+    size_t scores = rounded((size_t)most(s->rows, s->keys) + 16) * (size_t)queries;
     size_t attention = scores * (s->has_backward ? 2 : 1) +
                        (s->has_backward ? 2 * rounded((size_t)(s->rows * s->head_dim)) : 0) +
                        rounded(QUERY_TILE);
     size_t linear = s->rank ? rounded((size_t)(ROW_TILE * most(widest, 8))) : 0;
     p.worker = attention > linear ? attention : linear;
+    /* linear_few: one row of weights. */
+    if (!s->has_backward) {
+        p.worker = p.worker > rounded((size_t)widest) ? p.worker : rounded((size_t)widest);
+        p.split = rounded((size_t)(FEW_ROWS * widest));
+    }
     if (s->dropout > 0 && s->rank && s->has_backward)
         p.dropped = rounded((size_t)(s->chunk * widest));
     int64_t rows = most(64, LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64);
@@ -39,8 +45,8 @@ static struct parts parts_of(const struct shape *s)
 size_t cpu_plan(const struct shape *s, int threads)
 {
     struct parts p = parts_of(s);
-    return sizeof(float) *
-           (p.slot * LINEAR_SLOTS + p.worker * (size_t)threads + p.dropped + p.logits + p.ranges);
+    return sizeof(float) * (p.slot * LINEAR_SLOTS + p.worker * (size_t)threads + p.dropped +
+                            p.split + p.logits + p.ranges);
 }
 
 int cpu_open(struct device **out, int threads, struct fail *why)
@@ -104,6 +110,8 @@ int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
     at += p.worker * (size_t)dev->threads;
     dev->dropped = at;
     at += p.dropped;
+    dev->split = at;
+    at += p.split;
     dev->logits = at;
     dev->logits_floats = p.logits;
     at += p.logits;
@@ -156,6 +164,13 @@ void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, 
     (void)dev;
     for (int64_t r = 0; r < rows; r++)
         memcpy(row_of(out, r), in + r * cols, (size_t)cols * sizeof(float));
+}
+
+void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols)
+{
+    (void)dev;
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(row_of(out, r), row_of(in, r), (size_t)cols * sizeof(float));
 }
 
 void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols)

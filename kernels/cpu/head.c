@@ -104,7 +104,17 @@ static void logits_tile(void *arg, int64_t task, int worker)
 void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
                  int64_t rows)
 {
-    must(head->type == WEIGHT_F32 && !head->rank);
+    must(!head->rank);
+    if (head->type != WEIGHT_F32) {
+        struct group g = { head, 1, 0 };
+        struct mat none = { NULL, 0 };
+        for (int64_t t = 0; t < rows; t += FEW_ROWS) {
+            struct mat z = { (struct act *)(logits + t * head->out), head->out };
+            struct mat few = { (struct act *)row_of(x, t), x.stride };
+            linear_few(dev, z, few, &g, none, least(FEW_ROWS, rows - t));
+        }
+        return;
+    }
     struct head_call c = { .dev = dev,
                            .x = x,
                            .weight = head->weight,

@@ -63,9 +63,8 @@ static void widen_piece(void *arg, int64_t task, int worker)
             w->to[i] = f16_to_float(w->from[i]);
 }
 
-void linear_prepare(struct device *dev, const struct group *g)
+static void fill_slot(struct device *dev, const struct group *g)
 {
-    must(g->slot >= 0 && g->slot < LINEAR_SLOTS);
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
         if (!is_packed(l)) continue;
@@ -79,6 +78,20 @@ void linear_prepare(struct device *dev, const struct group *g)
         struct widening w = { to, l->weight, count, l->type == WEIGHT_BF16 };
         pool_run(dev->pool, pieces(count, FLAT_TILE), widen_piece, &w);
     }
+}
+
+/* Without a backward, a group may meet few rows only, which need no slot. */
+void linear_prepare(struct device *dev, const struct group *g)
+{
+    must(g->slot >= 0 && g->slot < LINEAR_SLOTS);
+    dev->slot_is_due[g->slot] = !dev->shape.has_backward;
+    if (dev->shape.has_backward) fill_slot(dev, g);
+}
+
+static void need_slot(struct device *dev, const struct group *g)
+{
+    if (dev->slot_is_due[g->slot]) fill_slot(dev, g);
+    dev->slot_is_due[g->slot] = false;
 }
 
 /* ---- forward ---- */
@@ -161,6 +174,12 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
                             .drop = drop,
                             .wants_output = true };
     must(x.stride >= c.in + c.rank);
+    if (rows <= FEW_ROWS && !dev->shape.has_backward) {
+        must(drop.p <= 0);
+        linear_few(dev, y, x, g, residual, rows);
+        return;
+    }
+    need_slot(dev, g);
     pool_run(dev->pool, pieces(rows, ROW_TILE), fwd_tile, &c);
 }
 

@@ -118,6 +118,14 @@ static void decode_piece(void *arg, int64_t task, int worker)
     }
 }
 
+void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        scales[i] =
+            nf4_absmax_value[l->absmax[first + i]] * l->nested[(first + i) / NF4_NESTED_BLOCK] +
+            l->offset;
+}
+
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
                     const float *nested, float offset, int64_t count)
 {

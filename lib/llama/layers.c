@@ -98,7 +98,13 @@ static void attention_half(struct model *m, int64_t index)
         look(m, "q, k, v", index, to, rows, (c->heads + 2 * c->kv_heads) * c->head_dim);
     }
     struct heads h = split_heads(m, s->qkv);
-    k->attention_fwd(m->dev, s->o, s->lse, h.q, h.k, h.v, spans_of(m), m->rows, c->heads,
+    if (m->setup.context) {
+        int64_t kv = c->kv_heads * c->head_dim;
+        k->copy_rows(m->dev, at_rows(m, m->cache[index], m->cached), h.k, m->rows, 2 * kv);
+        h.k = m->cache[index];
+        h.v = mat_columns(k, h.k, kv);
+    }
+    k->attention_fwd(m->dev, s->o, s->lse, h.q, h.k, h.v, spans_of(m), m->cached, m->rows, c->heads,
                      c->kv_heads, c->head_dim, attention_scale(m));
     look(m, "attention's output", index, s->o, m->rows, c->heads * c->head_dim);
 }

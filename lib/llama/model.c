@@ -7,8 +7,9 @@
 #include <math.h>
 
 static const char *const memory_names[MEMORY_COUNT] = {
-    "frozen weights", "parameters (f32)",  "gradients (f32)",   "moments (f32)",    "layer inputs",
-    "activations",    "chunk activations", "inputs and tables", "kernels' scratch",
+    "frozen weights",    "parameters (f32)", "gradients (f32)", "moments (f32)",
+    "keys and values",   "layer inputs",     "activations",     "chunk activations",
+    "inputs and tables", "kernels' scratch",
 };
 
 const char *memory_name(enum memory memory) { return memory_names[memory]; }
@@ -138,6 +139,19 @@ static const float *place_f32(struct model *m, int64_t i, float **gradient)
     return take(m, MEMORY_WEIGHTS, (size_t)(t->rows * t->cols) * 4);
 }
 
+/* Embedding or head: where it lies and as it is stored, if nothing needs it in f32 (the
+ * loss does). */
+static const void *place_table(struct model *m, int64_t i, enum weight_type *type, float **gradient)
+{
+    const struct tensor *t = &m->table[i];
+    bool feeds_loss = !m->setup.context && (t->part == PART_HEAD || m->config.is_tied);
+    *type = WEIGHT_F32;
+    if (!m->k->is_host || is_trained(m, t) || feeds_loss) return place_f32(m, i, gradient);
+    *gradient = NULL;
+    *type = m->weights->at[i].type;
+    return m->weights->at[i].data;
+}
+
 /* The tensor's layer; for one that is in none, the first. */
 static struct layer *layer_of(const struct model *m, const struct tensor *t)
 {
@@ -152,7 +166,7 @@ static void place_weights(struct model *m)
         struct layer *l = layer_of(m, t);
         switch (t->part) {
         case PART_EMBEDDING:
-            m->embedding = place_f32(m, i, &m->dembedding);
+            m->embedding = place_table(m, i, &m->embedding_type, &m->dembedding);
             break;
         case PART_ATTN_NORM:
             l->attn_gain = place_f32(m, i, &l->dattn_gain);
@@ -164,7 +178,7 @@ static void place_weights(struct model *m)
             m->final_gain = place_f32(m, i, &m->dfinal_gain);
             break;
         case PART_HEAD:
-            m->head.weight = place_f32(m, i, &m->head.dweight_acc);
+            m->head.weight = place_table(m, i, &m->head.type, &m->head.dweight_acc);
             break;
         case PART_Q:
         case PART_K:
@@ -186,10 +200,10 @@ static void place_weights(struct model *m)
         }
     }
     if (m->config.is_tied) {
+        m->head.type = m->embedding_type;
         m->head.weight = m->embedding;
         m->head.dweight_acc = m->dembedding;
     }
-    m->head.type = WEIGHT_F32;
     m->head.out = m->config.vocab;
     m->head.in = m->config.dim;
 }
@@ -260,6 +274,10 @@ static void lay_out(struct model *m)
     m->first = take(m, MEMORY_INPUTS, rows);
     m->second = take(m, MEMORY_INPUTS, rows);
     m->nll = take(m, MEMORY_INPUTS, rows);
+    m->logits = take(m, MEMORY_INPUTS, (size_t)(LOGIT_ROWS * m->config.vocab) * 4);
+    for (int64_t l = 0; m->setup.context && l < m->config.layers; l++)
+        m->cache[l] = take_mat(m, MEMORY_CACHE, m->setup.context,
+                               2 * m->config.kv_heads * m->config.head_dim);
 }
 
 static struct shape shape_of(const struct model *m)
@@ -267,6 +285,7 @@ static struct shape shape_of(const struct model *m)
     const struct config *c = &m->config;
     struct shape s = { .rows = m->setup.rows,
                        .chunk = m->setup.chunk,
+                       .keys = m->setup.context,
                        .dim = c->dim,
                        .ffn = c->ffn,
                        .heads = c->heads,
@@ -347,11 +366,11 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
         const struct tensor *t = &m->table[i];
         if (t->role == ROLE_LINEAR || is_trained(m, t)) continue;
         const struct layer *l = layer_of(m, t);
-        const float *to = t->part == PART_EMBEDDING    ? m->embedding
-                          : t->part == PART_FINAL_NORM ? m->final_gain
-                          : t->part == PART_HEAD       ? m->head.weight
-                          : t->part == PART_ATTN_NORM  ? l->attn_gain
-                                                       : l->mlp_gain;
+        const void *to = t->part == PART_EMBEDDING    ? m->embedding
+                         : t->part == PART_FINAL_NORM ? m->final_gain
+                         : t->part == PART_HEAD       ? m->head.weight
+                         : t->part == PART_ATTN_NORM  ? (const void *)l->attn_gain
+                                                      : l->mlp_gain;
         if ((const char *)to >= m->block && (const char *)to < m->block + m->block_bytes)
             put_f32(m, (float *)to, &m->weights->at[i], t->rows * t->cols);
     }
@@ -379,6 +398,7 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
                  const struct weights *weights, struct fail *why)
 {
     must(config || weights);
+    must(!setup->context || !setup->is_training);
     must(weights || setup->method == METHOD_FULL);
     m->setup = *setup;
     m->weights = weights;
@@ -388,7 +408,8 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     m->layers = calloc((size_t)m->config.layers, sizeof *m->layers);
     m->saved = calloc((size_t)m->config.layers, sizeof *m->saved);
     m->x = calloc((size_t)m->config.layers + 1, sizeof *m->x);
-    if (!m->layers || !m->saved || !m->x) return fail(why, "out of memory");
+    m->cache = calloc((size_t)m->config.layers, sizeof *m->cache);
+    if (!m->layers || !m->saved || !m->x || !m->cache) return fail(why, "out of memory");
     if (list_parameters(m, why) || kernels_open(&m->k, setup->device, why)) return -1;
     lay_out(m);
     return 0;
@@ -402,6 +423,7 @@ static void end(struct model *m)
     free(m->layers);
     free(m->saved);
     free(m->x);
+    free(m->cache);
     free(m->table);
 }
 

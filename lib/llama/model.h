@@ -21,6 +21,7 @@ struct model_setup {
     bool keeps_activations; /* else each layer is recomputed in the backward */
     int64_t positions;      /* longest sample */
     int64_t rows, chunk;    /* most rows of a batch; rows of a chunk */
+    int64_t context;        /* > 0: batches go on one after the other; rows kept in a cache */
     const char *device;
     int threads;
 };
@@ -40,6 +41,7 @@ enum memory {
     MEMORY_PARAMETERS,
     MEMORY_GRADIENTS,
     MEMORY_MOMENTS,
+    MEMORY_CACHE,
     MEMORY_CHECKPOINTS,
     MEMORY_ACTIVATIONS,
     MEMORY_CHUNK,
@@ -90,14 +92,18 @@ struct parameters {
 };
 const struct parameters *model_parameters(const struct model *m);
 
-/* One batch. drop.first_row is the number of the batch's first row in its step. */
+/* One batch. drop.first_row is the number of the batch's first row in its step. With a
+ * context its rows come after the cached ones: positions and spans count from the first. */
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop);
 /* nll [rows] on the host. With dscale > 0 also prepares the backward: gradients of
  * dscale · Σ nll. */
 int model_loss(struct model *m, float *nll, float dscale, struct fail *why) MUST_USE;
 void model_backward(struct model *m);
-/* logits [rows, V] on the host, of the last forward: for tests and for generation. */
-int model_logits(struct model *m, float *logits, struct fail *why) MUST_USE;
+/* logits on the host, of the last `rows` rows of the last forward, [rows, V]. */
+int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why) MUST_USE;
+/* With a context: rows in the cache, and forgetting those from `rows` on. */
+int64_t model_cached(const struct model *m);
+void model_rewind(struct model *m, int64_t rows);
 /* Runs the batch again with every activation looked at; names the first tensor that is
  * not finite. Returns -1 with the reason, 0 if all are finite. */
 int model_find_fault(struct model *m, const struct batch *batch, struct dropout drop,

@@ -4,6 +4,7 @@
 
 #include "model.h"
 
+enum { LOGIT_ROWS = 8 }; /* whose logits lie in memory at once */
 enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN };
 
 struct layer {
@@ -33,7 +34,9 @@ struct model {
 
     struct layer *layers;
     struct linear head;
-    const float *embedding, *final_gain;
+    const void *embedding;
+    enum weight_type embedding_type;
+    const float *final_gain;
     float *dembedding, *dfinal_gain;
     struct parameters params;
 
@@ -43,9 +46,11 @@ struct model {
     struct memory_plan plan;
     float *cos, *sin; /* [positions, c/2] */
     int32_t *id, *target, *position, *first, *second;
-    float *nll, *rstd_chunk;
+    float *nll, *rstd_chunk, *logits;
     struct mat *x;       /* [layers + 1] inputs of layers; two take turns in evaluation */
     struct saved *saved; /* [layers] */
+    struct mat *cache;   /* [layers] keys and values of the rows so far, [context, k | v] */
+    int64_t cached;      /* rows in it */
     struct mat n, s, dn, du, grad, dout;
 
     int64_t rows; /* of the current batch */

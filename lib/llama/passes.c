@@ -13,10 +13,21 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
     k->upload(m->dev, m->position, batch->position, bytes);
     k->upload(m->dev, m->first, batch->first, bytes);
     k->upload(m->dev, m->second, batch->second, bytes);
-    k->embedding_fwd(m->dev, m->x[0], m->embedding, WEIGHT_F32, m->id, m->rows, m->config.dim);
+    k->embedding_fwd(m->dev, m->x[0], m->embedding, m->embedding_type, m->id, m->rows,
+                     m->config.dim);
     if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
+    must(!m->setup.context || m->cached + m->rows <= m->setup.context);
     for (int64_t l = 0; l < m->config.layers; l++)
         layer_forward(m, l);
+    if (m->setup.context) m->cached += m->rows;
+}
+
+int64_t model_cached(const struct model *m) { return m->cached; }
+
+void model_rewind(struct model *m, int64_t rows)
+{
+    must(rows >= 0 && rows <= m->cached);
+    m->cached = rows;
 }
 
 int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
@@ -52,21 +63,20 @@ void model_backward(struct model *m)
         m->k->embedding_bwd(m->dev, m->dembedding, m->grad, m->id, m->rows, m->config.dim);
 }
 
-int model_logits(struct model *m, float *logits, struct fail *why)
+int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why)
 {
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
-    size_t bytes = (size_t)(m->setup.chunk * c->vocab) * 4;
-    void *mem;
-    if (k->alloc(m->dev, &mem, bytes, why)) return -1;
-    for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
-        int64_t rows = chunk_size(m, first);
+    int64_t most = m->setup.chunk < LOGIT_ROWS ? m->setup.chunk : LOGIT_ROWS;
+    must(rows > 0 && rows <= m->rows);
+    for (int64_t first = m->rows - rows, n; first < m->rows; first += n) {
+        n = m->rows - first < most ? m->rows - first : most;
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, mat_rows(k, m->x[c->layers], first),
-                       m->final_gain, rows, c->dim, (float)c->norm_eps);
-        k->head_logits(m->dev, mem, m->n, &m->head, rows);
-        k->download(m->dev, logits + first * c->vocab, mem, (size_t)(rows * c->vocab) * 4);
+                       m->final_gain, n, c->dim, (float)c->norm_eps);
+        k->head_logits(m->dev, m->logits, m->n, &m->head, n);
+        k->download(m->dev, logits, m->logits, (size_t)(n * c->vocab) * 4);
+        logits += n * c->vocab;
     }
-    k->release(m->dev, mem, bytes);
     return k->sync(m->dev, why);
 }
 

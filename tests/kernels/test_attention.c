@@ -108,7 +108,7 @@ static void one_case(int64_t rows, int64_t heads, int64_t kv_heads, int64_t dim,
     struct spans spans = { c.first, c.second, c.split };
     struct mat q = mat_of(qkv, stride), key = mat_of(qkv + wide, stride);
     struct mat value = mat_of(qkv + wide + narrow, stride);
-    k->attention_fwd(dev, mat_of(o, wide), lse, q, key, value, spans, rows, heads, kv_heads, dim,
+    k->attention_fwd(dev, mat_of(o, wide), lse, q, key, value, spans, 0, rows, heads, kv_heads, dim,
                      (float)c.scale);
     ref_attention(&c, v, exact, exact_lse);
     check_close("attention_fwd o", o, exact, n, 2e-6);
@@ -163,6 +163,38 @@ static void test_grouped_queries(void **state)
     one_case(70, 8, 2, 4, 70, 0, false);
 }
 
+/* The rows given in pieces against a cache: what one call over all of them gives. */
+static void test_with_a_past(void **state)
+{
+    (void)state;
+    enum { ROWS = 150, HEADS = 4, KV = 2, DIM = 8, WIDE = HEADS * DIM, NARROW = KV * DIM };
+    static const int cuts[] = { 0, 70, 71, 72, 137, ROWS };
+    float *q = check_random_buffer(ROWS * WIDE), *kv = check_random_buffer(ROWS * 2 * NARROW);
+    float *whole = check_buffer(ROWS * WIDE), *o = check_buffer(ROWS * WIDE);
+    float *lse = check_buffer(ROWS * HEADS);
+    int32_t *list = make_list(ROWS, ROWS, 0, 0);
+    struct spans spans = { list, list, HEADS / 2 };
+    struct mat key = mat_of(kv, 2 * NARROW), value = mat_of(kv + NARROW, 2 * NARROW);
+    backend_reserve((struct shape){ .rows = ROWS,
+                                    .chunk = ROWS,
+                                    .keys = ROWS,
+                                    .dim = WIDE,
+                                    .ffn = 8,
+                                    .heads = HEADS,
+                                    .kv_heads = KV,
+                                    .head_dim = DIM,
+                                    .vocab = 8 });
+    k->attention_fwd(dev, mat_of(whole, WIDE), lse, mat_of(q, WIDE), key, value, spans, 0, ROWS,
+                     HEADS, KV, DIM, 0.3f);
+    for (int i = 0; cuts[i] < ROWS; i++)
+        k->attention_fwd(dev, mat_of(o + cuts[i] * WIDE, WIDE), lse,
+                         mat_of(q + cuts[i] * WIDE, WIDE), key, value, spans, cuts[i],
+                         cuts[i + 1] - cuts[i], HEADS, KV, DIM, 0.3f);
+    check_close("attention_fwd with a past", o, check_doubles(whole, ROWS * WIDE), ROWS * WIDE,
+                2e-6);
+    check_free_all();
+}
+
 /* Spans across a tile's end whose gradients meet: more rows than one tile. */
 static void test_gradients_beyond_one_tile(void **state)
 {
@@ -177,6 +209,7 @@ int main(void)
         cmocka_unit_test_teardown(test_several_samples, buffers_close),
         cmocka_unit_test_teardown(test_shifted_short_attention, buffers_close),
         cmocka_unit_test_teardown(test_grouped_queries, buffers_close),
+        cmocka_unit_test_teardown(test_with_a_past, buffers_close),
         cmocka_unit_test_teardown(test_gradients_beyond_one_tile, buffers_close),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);

@@ -1,4 +1,5 @@
 /* Head with loss, AdamW, sums, checks of finiteness. */
+#include "../../lib/common/bf16.h"
 #include "../lib/backend.h"
 
 #include <math.h>
@@ -82,6 +83,24 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim)
             for (int64_t i = 0; i < dim; i++)
                 z[t * vocab + o] += v[t * dim + i] * v[n + (size_t)(o * dim + i)];
     check_close("head_logits", logits, z, (size_t)(rows * vocab), 1e-6);
+    /* As it is stored in 16 bits: what the rounded weights give. */
+    uint16_t *half = (uint16_t *)check_buffer(m);
+    for (size_t i = 0; i < m; i++)
+        w[i] = bf16_to_float(half[i] = bf16_from_float(w[i]));
+    struct linear stored = { .type = WEIGHT_BF16, .weight = half, .out = vocab, .in = dim };
+    backend_reserve((struct shape){ .rows = rows,
+                                    .chunk = rows,
+                                    .dim = dim,
+                                    .ffn = 8,
+                                    .heads = 1,
+                                    .kv_heads = 1,
+                                    .head_dim = 8,
+                                    .vocab = vocab });
+    k->head_logits(dev, logits, mat_of(x, dim), &head, rows);
+    float *from_stored = check_buffer((size_t)(rows * vocab));
+    k->head_logits(dev, from_stored, mat_of(x, dim), &stored, rows);
+    check_close("head_logits, bf16", from_stored, check_doubles(logits, (size_t)(rows * vocab)),
+                (size_t)(rows * vocab), 2e-6);
     check_free_all();
 }
 

@@ -191,31 +191,40 @@ static void test_residual_in_place(void **state)
     assert_memory_equal(y, z, 40 * 8 * sizeof *y);
 }
 
-/* A packed weight gives the bits of its f32 copy. */
-static void test_packed_weights(void **state)
+/* Every type of weight, with few rows (used as stored) and many (through a copy in f32): the
+ * exact product of the values it stands for; through the copy, the same bits as f32 has. */
+static void one_packed(int64_t rows, int64_t in, bool has_backward)
 {
-    (void)state;
-    enum { OUT = 24, IN = 40, ROWS = 9 };
-    size_t n = OUT * IN;
-    float *x = check_random_buffer(ROWS * IN), *w = check_buffer(n), *y = check_buffer(ROWS * OUT);
-    float *z = check_buffer(ROWS * OUT), *source = check_random_buffer(n),
-          *scratch = check_buffer(n);
+    enum { OUT = 40, RANK = 3 };
+    int64_t stride = in + RANK;
+    size_t n = (size_t)(OUT * in), outs = (size_t)(rows * OUT);
+    float *x = check_random_buffer((size_t)(rows * stride)), *w = check_buffer(n);
+    float *y = check_buffer(outs), *z = check_buffer(outs), *residual = check_random_buffer(outs);
+    float *source = check_random_buffer(n), *scratch = check_buffer(n);
     uint8_t *codes = (uint8_t *)check_buffer(n), *absmax = (uint8_t *)check_buffer(n);
     uint16_t *half = (uint16_t *)check_buffer(n);
     float *nested = check_buffer(4), offset;
-    struct linear packed = { .out = OUT, .in = IN };
-    struct linear plain = { .type = WEIGHT_F32, .weight = w, .out = OUT, .in = IN };
+    struct linear packed = { .out = OUT,
+                             .in = in,
+                             .rank = RANK,
+                             .scale = 0.5f,
+                             .a = check_random_buffer((size_t)(RANK * in)),
+                             .b = check_random_buffer(OUT * RANK) };
+    struct linear plain = packed;
     struct group pg = { &packed, 1, 2 }, fg = { &plain, 1, 0 };
-    struct mat none = { 0 };
+    double *exact = check_doubles(NULL, outs);
     struct dropout drop = { 0 };
-    backend_reserve((struct shape){ .rows = ROWS,
-                                    .chunk = ROWS,
-                                    .dim = IN,
-                                    .ffn = IN,
+    plain.weight = w;
+    backend_reserve((struct shape){ .rows = rows,
+                                    .chunk = rows,
+                                    .dim = in,
+                                    .ffn = in,
                                     .heads = 1,
                                     .kv_heads = 1,
                                     .head_dim = 8,
                                     .vocab = 8,
+                                    .rank = RANK,
+                                    .has_backward = has_backward,
                                     .has_packed_weights = true });
     k->nf4_quantize(dev, codes, absmax, nested, &offset, scratch, source, (int64_t)n);
     for (int type = WEIGHT_BF16; type <= WEIGHT_NF4; type++) {
@@ -233,10 +242,39 @@ static void test_packed_weights(void **state)
             packed.offset = offset;
         }
         k->linear_prepare(dev, &pg);
-        k->linear_fwd(dev, mat_of(y, OUT), mat_of(x, IN), &pg, none, ROWS, drop);
-        k->linear_fwd(dev, mat_of(z, OUT), mat_of(x, IN), &fg, none, ROWS, drop);
-        assert_memory_equal(y, z, ROWS * OUT * sizeof *y);
+        k->linear_fwd(dev, mat_of(y, OUT), mat_of(x, stride), &pg, mat_of(residual, OUT), rows,
+                      drop);
+        k->linear_prepare(dev, &fg);
+        k->linear_fwd(dev, mat_of(z, OUT), mat_of(x, stride), &fg, mat_of(residual, OUT), rows,
+                      drop);
+        if (has_backward) assert_memory_equal(y, z, outs * sizeof *y);
+        for (int64_t t = 0; t < rows; t++)
+            for (int64_t o = 0; o < OUT; o++) {
+                double sum = (double)residual[t * OUT + o];
+                for (int64_t i = 0; i < in; i++)
+                    sum += (double)x[t * stride + i] * (double)w[o * in + i];
+                for (int64_t r = 0; r < RANK; r++)
+                    for (int64_t i = 0; i < in; i++)
+                        sum += 0.5 * (double)x[t * stride + i] * (double)plain.a[r * in + i] *
+                               (double)plain.b[o * RANK + r];
+                exact[t * OUT + o] = sum;
+            }
+        check_close("linear_fwd of packed weights", y, exact, outs, 2e-6);
     }
+    check_free_all();
+}
+
+static void test_packed_weights(void **state)
+{
+    (void)state;
+    for (int64_t rows = 1; rows <= 6; rows++) {
+        one_packed(rows, 40, false);
+        one_packed(rows, 128, false);
+    }
+    one_packed(16, 192, false);
+    one_packed(17, 64, false);
+    one_packed(9, 40, true);
+    one_packed(5, 52, false);
 }
 
 /* A mask is a function of the element's place in the step alone. */

@@ -93,7 +93,7 @@ static void one_case(const char *kind, bool s2, bool lora, bool keeps, int64_t c
     float *logits = check_buffer(ROWS * 40), *nll = check_buffer(ROWS), loss = 0;
     float scale = 1.0f / (FIRST + SECOND - 2);
     model_forward(m, &b, (struct dropout){ 0 });
-    assert_int_equal(model_logits(m, logits, &why), 0);
+    assert_int_equal(model_logits(m, ROWS, logits, &why), 0);
     compare("logits", logits, golden(&cases, "%slogits", prefix));
     assert_int_equal(model_loss(m, nll, scale, &why), 0);
     model_backward(m);
