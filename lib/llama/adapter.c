@@ -89,9 +89,10 @@ static int read_origin(struct adapter *a, const json_t *origin, struct fail *why
     const json_t *rope = json_object_get(origin, "rope");
     const char *type = json_string_value(json_object_get(rope, "type"));
     a->factor = 1;
-    if (!type || (strcmp(type, "linear") != 0 && strcmp(type, "default") != 0))
+    while (type && a->rope < ROPE_TYPES && strcmp(type, rope_type_name(a->rope)) != 0)
+        a->rope++;
+    if (!type || a->rope == ROPE_TYPES)
         return fail_input(why, "rope has no type that is computed here");
-    a->rope = !strcmp(type, "linear") ? ROPE_LINEAR : ROPE_DEFAULT;
     if (json_get_real(rope, "factor", &a->factor, why) ||
         json_get_count(rope, "original_max_position_embeddings", 1 << 28, &a->original_position,
                        why))
@@ -146,8 +147,12 @@ int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why
     if (a->original_position != c->original_position)
         return fail_input(why, "adapter was trained from a context of %lld, the base has %lld",
                           (long long)a->original_position, (long long)c->original_position);
-    c->rope = a->rope;
-    c->factor = a->factor;
+    if (a->rope == ROPE_DEFAULT || a->rope == ROPE_LINEAR)
+        c->rope = (struct rope){ .type = a->rope, .factor = a->factor, .attention = 1 };
+    else if (c->rope.type != a->rope || c->rope.factor != a->factor)
+        return fail_input(
+            why, "adapter was trained with %s positions, factor %g; the base has %s, %g",
+            rope_type_name(a->rope), a->factor, rope_type_name(c->rope.type), c->rope.factor);
     return 0;
 }
 
@@ -292,8 +297,8 @@ static int write_origin(const struct model *m, const struct adapter_origin *orig
     char path[4096];
     const struct config *c = model_config(m);
     json_t *rope =
-        json_pack("{s:s,s:f,s:I}", "type", c->rope == ROPE_LINEAR ? "linear" : "default", "factor",
-                  c->factor, "original_max_position_embeddings", (json_int_t)c->original_position);
+        json_pack("{s:s,s:f,s:I}", "type", rope_type_name(c->rope.type), "factor", c->rope.factor,
+                  "original_max_position_embeddings", (json_int_t)c->original_position);
     json_t *json =
         json_pack("{s:i,s:s,s:s,s:s,s:o}", "longqlora", 1, "base", origin->base, "tokenizer",
                   origin->tokenizer, "base_quantization", origin->quantization, "rope", rope);

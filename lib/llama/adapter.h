@@ -17,7 +17,7 @@ struct adapter {
     bool knows_base, has_rope;    /* longqlora.json was there, and what it had */
     char base[STREAM_DIGEST_TEXT], tokenizer[STREAM_DIGEST_TEXT];
     enum rope_type rope;
-    double factor;
+    double factor; /* of the rope */
     int64_t original_position;
     char digest[STREAM_DIGEST_TEXT]; /* of adapter_model.safetensors */
     struct safetensors file;

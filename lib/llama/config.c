@@ -13,29 +13,6 @@ static int refuse_flag(const json_t *json, const char *key, struct fail *why)
     return 0;
 }
 
-static int parse_rope(struct config *c, const json_t *scaling, struct fail *why)
-{
-    c->rope = ROPE_DEFAULT;
-    c->factor = 1;
-    if (!scaling || json_is_null(scaling)) return 0;
-    if (!json_is_object(scaling)) return fail_input(why, "rope_scaling is not an object");
-    const char *old = json_string_value(json_object_get(scaling, "type"));
-    const char *type = json_string_value(json_object_get(scaling, "rope_type"));
-    if (old && type && strcmp(old, type) != 0)
-        return fail_input(why, "rope_scaling: type '%.20s' and rope_type '%.20s' differ", old,
-                          type);
-    if (!type) type = old;
-    if (!type) return fail_input(why, "rope_scaling has no type");
-    if (!strcmp(type, "default")) return 0;
-    if (strcmp(type, "linear") != 0)
-        return fail_input(why, "rope_scaling: type '%.30s' is not computed here", type);
-    if (json_get_real(scaling, "factor", &c->factor, why)) return -1;
-    if (!(c->factor >= 1) || c->factor > 1e6)
-        return fail_input(why, "rope_scaling: factor %g", c->factor);
-    c->rope = ROPE_LINEAR;
-    return 0;
-}
-
 static int parse_sizes(struct config *c, struct fail *why)
 {
     json_t *j = c->json;
@@ -87,7 +64,7 @@ static int parse(struct config *c, struct fail *why)
         json_get_real(j, "rope_theta", &c->theta, why) ||
         json_get_flag(j, "tie_word_embeddings", &c->is_tied, why) ||
         json_get_count(j, "original_max_position_embeddings", POSITION_MAX, &original, why) ||
-        parse_rope(c, json_object_get(j, "rope_scaling"), why))
+        rope_parse(&c->rope, json_object_get(j, "rope_scaling"), &original, why))
         return -1;
     if (!json_is_null(json_object_get(j, "sliding_window")) &&
         json_get_count(j, "sliding_window", INT64_MAX, &window, why))
@@ -137,53 +114,49 @@ void config_release(struct config *c)
     *c = (struct config){ 0 };
 }
 
+/* A stretch whose factor and original context tell how far it reaches. */
+static bool is_interpolated(const struct config *c)
+{
+    return c->rope.type == ROPE_DEFAULT || c->rope.type == ROPE_LINEAR;
+}
+
 int64_t config_context(const struct config *c)
 {
-    return (int64_t)((double)c->original_position * c->factor);
+    if (!is_interpolated(c)) return c->max_position;
+    return (int64_t)((double)c->original_position * c->rope.factor);
 }
 
-void config_extend(struct config *c, int64_t context)
+int config_extend(struct config *c, int64_t context, struct fail *why)
 {
+    if (context <= config_context(c)) return 0;
+    if (!is_interpolated(c))
+        return fail_usage(
+            why, "a context of %lld: %s positions reach %lld and are not interpolated",
+            (long long)context, rope_type_name(c->rope.type), (long long)config_context(c));
     double factor = ceil((double)context / (double)c->original_position);
-    if (factor <= c->factor) return;
-    c->rope = ROPE_LINEAR;
-    c->factor = factor;
-}
-
-int config_set_rope(struct config *c, const char *text, struct fail *why)
-{
-    if (!strcmp(text, "none")) {
-        c->rope = ROPE_DEFAULT;
-        c->factor = 1;
-        return 0;
-    }
-    char *end = NULL;
-    double factor = strncmp(text, "linear:", 7) ? 0 : strtod(text + 7, &end);
-    if (!end || !(factor >= 1) || *end || factor > 1e6)
-        return fail_usage(why, "rope '%s' is neither none nor linear:FACTOR", text);
-    c->rope = factor > 1 ? ROPE_LINEAR : ROPE_DEFAULT;
-    c->factor = factor;
+    c->rope = (struct rope){ .type = ROPE_LINEAR, .factor = factor, .attention = 1 };
     return 0;
 }
 
 void config_describe_rope(const struct config *c, char *text, size_t size)
 {
-    if (c->rope == ROPE_DEFAULT)
+    if (c->rope.type == ROPE_DEFAULT)
         snprintf(text, size, "none (%lld), theta %g", (long long)c->original_position, c->theta);
     else
-        snprintf(text, size, "linear %g (%lld → %lld), theta %g", c->factor,
-                 (long long)c->original_position, (long long)config_context(c), c->theta);
+        snprintf(text, size, "%s %g (%lld → %lld), theta %g", rope_type_name(c->rope.type),
+                 c->rope.factor, (long long)c->original_position, (long long)config_context(c),
+                 c->theta);
 }
 
 json_t *config_to_json(const struct config *c, bool new_style)
 {
     json_t *j = json_deep_copy(c->json);
-    if (!j) return NULL;
-    if (c->rope == ROPE_DEFAULT) {
+    if (!j || !is_interpolated(c)) return j;
+    if (c->rope.type == ROPE_DEFAULT) {
         json_object_set_new(j, "rope_scaling", json_null());
         return j;
     }
-    json_t *scaling = json_pack("{s:s,s:f}", "type", "linear", "factor", c->factor);
+    json_t *scaling = json_pack("{s:s,s:f}", "type", "linear", "factor", c->rope.factor);
     if (new_style) json_object_set_new(scaling, "rope_type", json_string("linear"));
     json_object_set_new(j, "rope_scaling", scaling);
     json_object_set_new(j, "original_max_position_embeddings", json_integer(c->original_position));
@@ -192,14 +165,5 @@ json_t *config_to_json(const struct config *c, bool new_style)
 
 void config_rope_tables(const struct config *c, int64_t positions, float *cos_out, float *sin_out)
 {
-    int64_t half = c->head_dim / 2;
-    for (int64_t i = 0; i < half; i++) {
-        float exponent = (float)(2 * i) / (float)c->head_dim;
-        float frequency = 1.0f / powf((float)c->theta, exponent);
-        for (int64_t t = 0; t < positions; t++) {
-            float angle = (float)t / (float)c->factor * frequency;
-            cos_out[t * half + i] = (float)cos((double)angle);
-            sin_out[t * half + i] = (float)sin((double)angle);
-        }
-    }
+    rope_tables(&c->rope, c->theta, c->head_dim, c->original_position, positions, cos_out, sin_out);
 }

@@ -4,21 +4,16 @@
 #ifndef LONGQLORA_CONFIG_H
 #define LONGQLORA_CONFIG_H
 
-#include "../common/json.h"
-
-#include <stdint.h>
-
-enum rope_type { ROPE_DEFAULT, ROPE_LINEAR };
+#include "rope.h"
 
 struct config {
     int64_t vocab, dim, ffn, layers, heads, kv_heads, head_dim;
     int64_t max_position;      /* as config.json has it */
     int64_t original_position; /* the context before any interpolation */
     double norm_eps, theta;
-    enum rope_type rope;
-    double factor; /* 1 without interpolation */
-    bool is_tied;  /* the head is the embedding */
-    json_t *json;  /* the file, kept whole to be written again; owned */
+    struct rope rope;
+    bool is_tied; /* the head is the embedding */
+    json_t *json; /* the file, kept whole to be written again; owned */
 };
 
 /* Refuses by name what is not computed here. path: config.json or its directory. */
@@ -27,23 +22,21 @@ int config_parse(struct config *c, const char *text, const char *name, struct fa
 int config_copy(struct config *to, const struct config *from, struct fail *why) MUST_USE;
 void config_release(struct config *c);
 
-/* Longest context that the positions are made for: original · factor. */
+/* Longest context that the positions are made for. */
 int64_t config_context(const struct config *c);
 
 /* Position interpolation (Chen et al. 2023): the smallest whole factor that reaches
- * `context` from the original one, as the report's recipe takes it. Never lowers it. */
-void config_extend(struct config *c, int64_t context);
+ * `context` from the original one, as the report's recipe takes it. Never lowers it;
+ * fails where positions are stretched in another way and do not reach. */
+int config_extend(struct config *c, int64_t context, struct fail *why) MUST_USE;
 
-/* "linear:2", "linear:1.5" or "none". */
-int config_set_rope(struct config *c, const char *text, struct fail *why) MUST_USE;
 /* "linear 2 (4096 → 8192), theta 10000" */
 void config_describe_rope(const struct config *c, char *text, size_t size);
 
 /* config.json with this rope in it; the caller decrefs. new_style adds rope_type. */
 json_t *config_to_json(const struct config *c, bool new_style);
 
-/* cos, sin [positions, head_dim/2] in f32, as transformers computes them: f32 inverse
- * frequencies, position divided by the factor. */
+/* cos, sin [positions, head_dim/2] in f32. */
 void config_rope_tables(const struct config *c, int64_t positions, float *cos_out, float *sin_out);
 
 #endif

@@ -134,37 +134,38 @@ static void test_config(void **state)
     assert_true(c.kv_heads == 32 && c.head_dim == 128 && c.theta == 10000 && !c.is_tied);
     assert_true(tensors_parameters(&c) == 6738415616);
     assert_int_equal(config_context(&c), 4096);
-    config_extend(&c, 8192);
-    assert_true(c.rope == ROPE_LINEAR && c.factor == 2 && config_context(&c) == 8192);
+    assert_int_equal(config_extend(&c, 8192, &why), 0);
+    assert_true(c.rope.type == ROPE_LINEAR && c.rope.factor == 2 && config_context(&c) == 8192);
     config_describe_rope(&c, text, sizeof text);
     assert_string_equal(text, "linear 2 (4096 → 8192), theta 10000");
-    config_extend(&c, 6000);
-    assert_true(c.factor == 2);
+    assert_int_equal(config_extend(&c, 6000, &why), 0);
+    assert_true(c.rope.factor == 2);
     /* 4k → 8k → 16k is 4k → 16k, also by way of the file; 12 000 takes the next whole. */
     json_t *json = config_to_json(&c, false);
     char *dumped = json_dumps(json, 0);
     assert_int_equal(config_parse(&copy, dumped, "c", &why), 0);
-    assert_true(copy.factor == 2 && copy.original_position == 4096 && copy.max_position == 4096);
+    assert_true(copy.rope.factor == 2 && copy.original_position == 4096 &&
+                copy.max_position == 4096);
     const json_t *scaling = json_object_get(json, "rope_scaling");
     assert_int_equal(json_object_size(scaling), 2);
-    config_extend(&copy, 16384);
-    assert_true(copy.factor == 4);
-    config_extend(&copy, 12000);
-    assert_true(copy.factor == 4);
+    assert_int_equal(config_extend(&copy, 16384, &why), 0);
+    assert_true(copy.rope.factor == 4);
+    assert_int_equal(config_extend(&copy, 12000, &why), 0);
+    assert_true(copy.rope.factor == 4);
     config_release(&copy);
     free(dumped);
     json_decref(json);
     json = config_to_json(&c, true);
     assert_int_equal(json_object_size(json_object_get(json, "rope_scaling")), 3);
     json_decref(json);
-    assert_int_equal(config_set_rope(&c, "linear:2.5", &why), 0);
-    assert_true(c.factor == 2.5);
-    assert_int_equal(config_set_rope(&c, "none", &why), 0);
-    assert_true(c.rope == ROPE_DEFAULT);
+    assert_int_equal(rope_set(&c.rope, "linear:2.5", &why), 0);
+    assert_true(c.rope.factor == 2.5);
+    assert_int_equal(rope_set(&c.rope, "none", &why), 0);
+    assert_true(c.rope.type == ROPE_DEFAULT);
     static const char *const bad[] = { "linear:0.5", "linear:x", "linear:2x", "yarn:2",
                                        "linear:nan" };
     for (size_t i = 0; i < 5; i++)
-        assert_int_equal(config_set_rope(&c, bad[i], &why), -1);
+        assert_int_equal(rope_set(&c.rope, bad[i], &why), -1);
     config_release(&c);
 }
 
@@ -176,7 +177,7 @@ static void test_what_is_not_computed_is_refused(void **state)
     config_refused(",\"hidden_act\":\"gelu\"", "hidden_act 'gelu'");
     config_refused(",\"sliding_window\":1024", "sliding_window 1024");
     config_refused(",\"model_type\":\"gpt2\"", "model_type 'gpt2'");
-    config_refused(",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}", "type 'yarn'");
+    config_refused(",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}", "type 'dynamic'");
     config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}", "factor 0.5");
     config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"rope_type\":\"dynamic\"}", "differ");
     config_refused(",\"rope_scaling\":{\"factor\":2}", "no type");
@@ -195,7 +196,7 @@ static void test_rope_tables(void **state)
     struct config c;
     float cos_got[5 * 64], sin_got[5 * 64];
     assert_int_equal(config_parse(&c, "{" SIZES "}", "c", &why), 0);
-    assert_int_equal(config_set_rope(&c, "linear:4", &why), 0);
+    assert_int_equal(rope_set(&c.rope, "linear:4", &why), 0);
     config_rope_tables(&c, 5, cos_got, sin_got);
     for (int t = 0; t < 5; t++)
         for (int i = 0; i < 64; i++) {

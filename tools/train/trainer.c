@@ -89,8 +89,8 @@ static int plan_positions(struct trainer *t, struct fail *why)
                           (long long)context);
     if (r->original_context) t->config.original_position = r->original_context;
     if (!strcmp(r->rope, "auto")) {
-        if (!r->from_scratch) config_extend(&t->config, context);
-    } else if (config_set_rope(&t->config, r->rope, why)) {
+        if (!r->from_scratch && config_extend(&t->config, context, why)) return -1;
+    } else if (rope_set(&t->config.rope, r->rope, why)) {
         return -1;
     }
     if (context > config_context(&t->config))
