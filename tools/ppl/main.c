@@ -2,7 +2,7 @@
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
-#include "../../lib/llama/adapter.h"
+#include "../../lib/llama/loaded.h"
 #include "corpus.h"
 #include "report.h"
 
@@ -11,10 +11,9 @@
 enum { CONTEXTS_MAX = 64 };
 
 struct options {
-    const char *model, *adapter, *rope, *data, *contexts, *protocol, *source, *to, *output, *device,
-        *from;
-    int64_t stride, max_tokens, original_context;
-    bool force_base;
+    struct loaded_options loaded;
+    const char *data, *contexts, *protocol, *source, *to, *output, *device, *from;
+    int64_t stride, max_tokens;
 };
 
 static struct fail why;
@@ -34,8 +33,7 @@ static int parse_contexts(const char *text, int64_t contexts[CONTEXTS_MAX])
     }
 }
 
-static struct model *open_model(const struct options *o, const struct weights *w,
-                                const struct adapter *a, const struct config *c,
+static struct model *open_model(const struct options *o, const struct loaded *l,
                                 const int64_t *contexts, int n)
 {
     struct model *m;
@@ -47,9 +45,7 @@ static struct model *open_model(const struct options *o, const struct weights *w
         if (protocol_rows(contexts[i]) > setup.rows) setup.rows = protocol_rows(contexts[i]);
     }
     setup.chunk = setup.rows < 1024 ? setup.rows : 1024;
-    if (a) adapter_set_up(a, &setup);
-    or_die(model_open(&m, &setup, c, w, 0, &why), &why);
-    if (a) or_die(adapter_load(a, m, &why), &why);
+    or_die(loaded_model(l, &setup, &m, &why), &why);
     return m;
 }
 
@@ -57,18 +53,6 @@ static void show(void *arg, int64_t window, int64_t windows)
 {
     (void)windows;
     progress_show(arg, (uint64_t)window, NULL);
-}
-
-static void set_rope(const struct options *o, const struct adapter *a, struct config *c)
-{
-    if (o->original_context) c->original_position = o->original_context;
-    if (a) or_die(adapter_set_rope(a, c, &why), &why);
-    if (!o->rope) return;
-    struct config asked = *c;
-    or_die(config_set_rope(&asked, o->rope, &why), &why);
-    if (a && a->has_rope && (asked.rope != c->rope || asked.factor != c->factor))
-        die(STATUS_USAGE, "--rope %s: the adapter was trained with factor %g", o->rope, c->factor);
-    *c = asked;
 }
 
 static void write_report(const struct options *o, const struct report *r)
@@ -84,9 +68,10 @@ static void write_report(const struct options *o, const struct report *r)
         or_die(report_stream(r, o->output, &why), &why);
 }
 
-static void measure(const struct options *o, const struct weights *w, const struct adapter *a,
-                    const struct config *c)
+static void measure(const struct options *o, const struct loaded *l)
 {
+    const struct weights *w = &l->weights;
+    const struct config *c = &l->config;
     int64_t contexts[CONTEXTS_MAX];
     struct score scores[CONTEXTS_MAX];
     char rope[160];
@@ -94,7 +79,7 @@ static void measure(const struct options *o, const struct weights *w, const stru
     struct protocol p = { .name = o->protocol, .stride = o->stride, .max_tokens = o->max_tokens };
     struct corpus corpus = corpus_read(o->data, view_of(o->from), o->source, w);
     p.bos = corpus.bos;
-    struct model *m = open_model(o, w, a, c, contexts, n);
+    struct model *m = open_model(o, l, contexts, n);
     config_describe_rope(c, rope, sizeof rope);
     note("rope: %s; attention: full; base: %s; device: %s, %s", rope,
          w->is_quantized ? "nf4" : "unquantized", model_kernels(m)->name,
@@ -112,7 +97,7 @@ static void measure(const struct options *o, const struct weights *w, const stru
     }
     struct report r = { .model = w->stream[0] ? w->stream : w->base,
                         .base = w->base,
-                        .adapter = a ? a->digest : "",
+                        .adapter = l->has_adapter ? l->adapter.digest : "",
                         .rope = rope,
                         .tokenizer = w->tokenizer,
                         .protocol = o->protocol,
@@ -137,11 +122,12 @@ int main(int argc, char **argv)
                          .output = "-",
                          .device = "auto",
                          .data = "-",
-                         .from = "stream" };
+                         .from = "stream",
+                         .loaded = { .with_base = true } };
     struct opt table[] = {
-        { "model", 'm', OPT_TEXT, &o.model, "MODEL",
+        { "model", 'm', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory, or weights stream; - is standard input", 0 },
-        { "adapter", 'a', OPT_TEXT, &o.adapter, "DIR", "PEFT adapter directory", 0 },
+        { "adapter", 'a', OPT_TEXT, &o.loaded.adapter, "DIR", "PEFT adapter directory", 0 },
         { "data", 'd', OPT_TEXT, &o.data, "FILE", "stream of tokens", 0 },
         { "from", 0, OPT_WORD, &o.from, "HOW",
           "what the data is: our stream, JSON lines, or bare little-endian numbers", VIEW_WORDS },
@@ -152,11 +138,12 @@ int main(int argc, char **argv)
         { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N",
           "measure only on the first so many; 0: all", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0 },
-        { "rope", 0, OPT_TEXT, &o.rope, "HOW",
+        { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
           "linear:FACTOR or none, instead of what model and adapter say", 0 },
-        { "original-context", 0, OPT_COUNT, &o.original_context, "N",
+        { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",
           "the base's context before interpolation; 0: as its config says", 0 },
-        { "force-base", 0, OPT_FLAG, &o.force_base, 0, "take an adapter of another base", 0 },
+        { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0, "take an adapter of another base",
+          0 },
         { "to", 0, OPT_WORD, &o.to, "HOW", "auto: a table on a terminal, else a stream of scores",
           "auto|table|scores|json" },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the scores go; - is standard output",
@@ -174,21 +161,13 @@ int main(int argc, char **argv)
         .no_operands = true,
     };
     const char **operands = opt_parse(argc, argv, &program);
-    struct weights w;
-    struct adapter a = { 0 };
-    struct config c;
-    if (!o.model) die_usage("--model is needed");
-    if (!strcmp(o.model, "-") && !strcmp(o.data, "-"))
+    struct loaded l;
+    if (!o.loaded.model) die_usage("--model is needed");
+    if (!strcmp(o.loaded.model, "-") && !strcmp(o.data, "-"))
         die_usage("--data is needed: standard input is the model");
-    if (o.adapter) or_die(adapter_open(&a, o.adapter, &why), &why);
-    or_die(weights_open(&w, o.model, true, &why), &why);
-    if (o.adapter && !o.force_base) or_die(adapter_check_base(&a, &w, &why), &why);
-    or_die(config_copy(&c, &w.config, &why), &why);
-    set_rope(&o, o.adapter ? &a : NULL, &c);
-    measure(&o, &w, o.adapter ? &a : NULL, &c);
-    config_release(&c);
-    adapter_close(&a);
-    weights_close(&w);
+    or_die(loaded_open(&l, &o.loaded, &why), &why);
+    measure(&o, &l);
+    loaded_close(&l);
     free(operands);
     return 0;
 }

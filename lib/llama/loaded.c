@@ -1,0 +1,49 @@
+#include "loaded.h"
+
+static int set_rope(struct loaded *l, const struct loaded_options *o, struct fail *why)
+{
+    struct config *c = &l->config;
+    if (o->original_context) c->original_position = o->original_context;
+    if (l->has_adapter && adapter_set_rope(&l->adapter, c, why)) return -1;
+    if (!o->rope) return 0;
+    struct rope asked;
+    if (rope_set(&asked, o->rope, why)) return -1;
+    if (l->has_adapter && l->adapter.has_rope && !rope_equal(&asked, &c->rope))
+        return fail_usage(why, "--rope %s: the adapter was trained with factor %g", o->rope,
+                          c->rope.factor);
+    c->rope = asked;
+    return 0;
+}
+
+int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why)
+{
+    *l = (struct loaded){ 0 };
+    if (o->adapter && adapter_open(&l->adapter, o->adapter, why)) return -1;
+    l->has_adapter = o->adapter != NULL;
+    bool checks = l->has_adapter && l->adapter.knows_base && !o->force_base;
+    if (weights_open(&l->weights, o->model, o->with_base || checks, why) ||
+        (checks && adapter_check_base(&l->adapter, &l->weights, why)) ||
+        config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why)) {
+        loaded_close(l);
+        return -1;
+    }
+    return 0;
+}
+
+void loaded_close(struct loaded *l)
+{
+    config_release(&l->config);
+    adapter_close(&l->adapter);
+    weights_close(&l->weights);
+    *l = (struct loaded){ 0 };
+}
+
+int loaded_model(const struct loaded *l, struct model_setup *setup, struct model **m,
+                 struct fail *why)
+{
+    if (l->has_adapter) adapter_set_up(&l->adapter, setup);
+    if (model_open(m, setup, &l->config, &l->weights, 0, why)) return -1;
+    if (!l->has_adapter || !adapter_load(&l->adapter, *m, why)) return 0;
+    model_close(*m);
+    return -1;
+}

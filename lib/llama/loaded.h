@@ -1,0 +1,32 @@
+/* loaded.h - a model as a program is told to use it: its weights, perhaps an adapter,
+ * and the positions that the two and the user agree on.
+ */
+#ifndef LONGQLORA_LOADED_H
+#define LONGQLORA_LOADED_H
+
+#include "adapter.h"
+
+struct loaded_options {
+    const char *model, *adapter; /* directory or stream; PEFT directory or NULL */
+    const char *rope;            /* instead of what model and adapter say, or NULL */
+    int64_t original_context;    /* 0: as the model says */
+    bool force_base;             /* take an adapter of another base */
+    bool with_base;              /* the model's digest is wanted, which reads all of it */
+};
+
+struct loaded {
+    struct weights weights;
+    struct adapter adapter;
+    bool has_adapter;
+    struct config config; /* with the rope that is used */
+};
+
+int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why) MUST_USE;
+void loaded_close(struct loaded *l);
+
+/* The model, with the adapter's matrices in it; what of the setup the adapter decides
+ * is overwritten. */
+int loaded_model(const struct loaded *l, struct model_setup *setup, struct model **m,
+                 struct fail *why) MUST_USE;
+
+#endif
