@@ -29,6 +29,10 @@ CFLAGS_coverage := -O0 -g --coverage
 OWN := -std=gnu11 $(WARNINGS) $(CFLAGS_$(FLAVOUR)) -MMD -MP -pthread
 LINK := $(CFLAGS_$(FLAVOUR)) -pthread
 LIBS := -ldnnl -lgomp -lzstd -lmsgpackc -ljansson -lyaml -lxxhash -ldl -lm
+# Line editing for generate --chat, where it is to be had.
+EDIT := $(shell pkg-config --libs libedit 2>/dev/null)
+CPPFLAGS += $(if $(EDIT),-DHAVE_LIBEDIT)
+LIBS += $(EDIT)
 
 COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/common/*.c))
 LLAMA := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/llama/*.c))

@@ -5,10 +5,10 @@ TEST_UNITS := $(wildcard tests/unit/test_*.c)
 TEST_KERNELS := $(wildcard tests/kernels/test_*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_UNITS) $(TEST_KERNELS))
 TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
-PACKER := $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
-	$(BUILD)/tools/train/recipe.o
+TOOL_PARTS := $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
+	$(BUILD)/tools/train/recipe.o $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech)
 
-$(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIBRARY) $(PACKER) $(LIBRARY)
+$(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIBRARY) $(TOOL_PARTS) $(LIBRARY)
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) $^ $(LIBS) -lcmocka -o $@
 
@@ -17,6 +17,12 @@ $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 	@mkdir -p $(@D)
 	@echo "CXX $@"
 	$(Q)g++ -O2 -w $< -lsentencepiece -o $@
+
+BENCH_PROGRAMS := $(BUILD)/tests/bench/random_model $(BUILD)/tests/bench/bandwidth
+
+$(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
+	@echo "LD $@"
+	$(Q)$(CC) $(LINK) $^ $(LIBS) -o $@
 
 test-programs: all $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle
 
@@ -33,9 +39,10 @@ coverage:
 	@$(MAKE) --no-print-directory test FLAVOUR=coverage
 	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' -s 2>/dev/null | tail -n 60
 
-bench: all $(BUILD)/tests/spm_oracle
+bench: all $(BUILD)/tests/spm_oracle $(BENCH_PROGRAMS)
 	@tests/bench/run
 	@tests/bench/tokenize
+	@tests/bench/generate
 
 golden:
 	@echo "Golden files are made by hand: see tests/golden/README.md"

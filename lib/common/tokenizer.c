@@ -291,6 +291,15 @@ static int prepare(const struct tokenizer *t, struct token_buffer *b, struct fai
     return 0;
 }
 
+int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count, struct fail *why)
+{
+    if (tokenizer_room((void **)&b->ids, &b->room, b->count + count, sizeof *b->ids, why))
+        return -1;
+    if (count) memcpy(b->ids + b->count, ids, count * sizeof *ids);
+    b->count += count;
+    return 0;
+}
+
 int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const char *text,
                      size_t bytes, struct fail *why)
 {

@@ -34,6 +34,8 @@ struct token_buffer {
     struct token_work *work;
 };
 void token_buffer_release(struct token_buffer *b);
+int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count,
+                     struct fail *why) MUST_USE;
 
 /* Appends the ids of valid UTF-8 text to b; no BOS, no EOS. Time n log n at worst. */
 int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const char *text,

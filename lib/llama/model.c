@@ -22,6 +22,13 @@ size_t memory_total(const struct memory_plan *plan)
     return sum;
 }
 
+void memory_print(const struct memory_plan *plan, FILE *out)
+{
+    for (int i = 0; i < MEMORY_COUNT; i++)
+        fprintf(out, "%-20s %16zu bytes\n", memory_names[i], plan->bytes[i]);
+    fprintf(out, "%-20s %16zu bytes\n", "total", memory_total(plan));
+}
+
 /* ---- layout: run with block NULL it counts, with the block it assigns ---- */
 
 static void *take(struct model *m, enum memory memory, size_t bytes)

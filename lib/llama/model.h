@@ -9,6 +9,8 @@
 
 #include "weights.h"
 
+#include <stdio.h>
+
 enum method { METHOD_FROZEN, METHOD_LORA, METHOD_FULL };
 
 struct model_setup {
@@ -55,6 +57,8 @@ struct memory_plan {
 };
 const char *memory_name(enum memory memory);
 size_t memory_total(const struct memory_plan *plan);
+/* A line for each use and the total, in bytes. */
+void memory_print(const struct memory_plan *plan, FILE *out);
 
 struct batch {
     int64_t rows;

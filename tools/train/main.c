@@ -36,9 +36,7 @@ static void print_plan(struct trainer *t)
     struct memory_plan plan;
     const struct weights *w = t->recipe->from_scratch ? NULL : &t->weights;
     or_die(model_plan(&plan, &t->setup, &t->config, w, &why), &why);
-    for (int i = 0; i < MEMORY_COUNT; i++)
-        printf("%-20s %16zu bytes\n", memory_name((enum memory)i), plan.bytes[i]);
-    printf("%-20s %16zu bytes\n", "total", memory_total(&plan));
+    memory_print(&plan, stdout);
 }
 
 static void run(struct trainer *t)

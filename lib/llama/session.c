@@ -1,0 +1,83 @@
+#include "session.h"
+
+#include <math.h>
+
+struct model_setup session_setup(int64_t context, const char *device, int threads)
+{
+    int64_t chunk = context < SESSION_CHUNK ? context : SESSION_CHUNK;
+    return (struct model_setup){ .method = METHOD_FROZEN,
+                                 .positions = context,
+                                 .rows = chunk,
+                                 .chunk = chunk,
+                                 .context = context,
+                                 .device = device,
+                                 .threads = threads };
+}
+
+int session_open(struct session *s, const struct loaded *l, int64_t context, const char *device,
+                 int threads, struct fail *why)
+{
+    struct model_setup setup = session_setup(context, device, threads);
+    *s = (struct session){ .context = context };
+    s->ids = malloc((size_t)context * sizeof *s->ids);
+    s->logits = malloc((size_t)l->config.vocab * sizeof *s->logits);
+    if (!s->ids || !s->logits) {
+        session_close(s);
+        return fail(why, "out of memory");
+    }
+    if (batch_init(&s->batch, setup.rows, why) || loaded_model(l, &setup, &s->model, why)) {
+        session_close(s);
+        return -1;
+    }
+    return 0;
+}
+
+void session_close(struct session *s)
+{
+    model_close(s->model);
+    batch_release(&s->batch);
+    free(s->ids);
+    free(s->logits);
+    *s = (struct session){ 0 };
+}
+
+static void read_piece(struct session *s, const uint32_t *ids, int64_t count)
+{
+    struct batch *b = &s->batch;
+    for (int64_t t = 0; t < count; t++) {
+        b->id[t] = (int32_t)(s->ids[s->count + t] = ids[t]);
+        b->target[t] = -1;
+        b->position[t] = (int32_t)(s->count + t);
+        b->first[t] = b->second[t] = 0;
+    }
+    b->rows = count;
+    model_forward(s->model, b, (struct dropout){ 0 });
+    s->count += count;
+}
+
+int session_read(struct session *s, const uint32_t *ids, int64_t count, struct fail *why)
+{
+    must(count > 0 && count <= s->context);
+    /* The last token is read in any case: its logits are wanted. */
+    int64_t shared = 0, most = s->count < count ? s->count : count - 1;
+    while (shared < most && s->ids[shared] == ids[shared])
+        shared++;
+    model_rewind(s->model, shared);
+    s->count = shared;
+    while (s->count < count)
+        read_piece(s, ids + s->count,
+                   count - s->count < SESSION_CHUNK ? count - s->count : SESSION_CHUNK);
+    if (model_logits(s->model, 1, s->logits, why)) return -1;
+    int64_t vocab = model_config(s->model)->vocab;
+    for (int64_t i = 0; i < vocab; i++)
+        if (!isfinite(s->logits[i]))
+            return fail(why, "logits of token %lld are not finite", (long long)s->count);
+    return 0;
+}
+
+int session_append(struct session *s, uint32_t id, struct fail *why)
+{
+    must(s->count < s->context);
+    s->ids[s->count] = id;
+    return session_read(s, s->ids, s->count + 1, why);
+}

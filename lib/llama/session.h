@@ -1,0 +1,37 @@
+/* session.h - one text in the making: a model, the tokens it has read, and the logits
+ * of the next.
+ *
+ * Keys and values of what was read stay in a cache; going on costs only what is new.
+ * Long texts are read in pieces of SESSION_CHUNK tokens.
+ */
+#ifndef LONGQLORA_SESSION_H
+#define LONGQLORA_SESSION_H
+
+#include "batch.h"
+#include "loaded.h"
+
+enum { SESSION_CHUNK = 512 };
+
+struct session {
+    struct model *model;
+    struct batch batch;
+    uint32_t *ids; /* [context] what was read */
+    int64_t count, context;
+    float *logits; /* [vocab] of the token after the last */
+};
+
+/* What model_open is told for a session of that many tokens. */
+struct model_setup session_setup(int64_t context, const char *device, int threads);
+
+/* Takes all memory for a context of so many tokens. The loaded model must outlive it. */
+int session_open(struct session *s, const struct loaded *l, int64_t context, const char *device,
+                 int threads, struct fail *why) MUST_USE;
+void session_close(struct session *s);
+
+/* Makes the text ids[0..count), count >= 1: what it shares with the text that was read is
+ * kept. The caller has seen that it fits the context and that ids are in the vocabulary. */
+int session_read(struct session *s, const uint32_t *ids, int64_t count, struct fail *why) MUST_USE;
+/* Reads one token more. */
+int session_append(struct session *s, uint32_t id, struct fail *why) MUST_USE;
+
+#endif

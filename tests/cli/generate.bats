@@ -1,0 +1,191 @@
+load helper
+
+# The tiny base with its vocabulary; its positions reach 16.
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    make_base
+}
+
+@test "generate: a prompt by option, file or standard input is continued alike, threads or not" {
+    run --separate-stderr -0 generate -m base -p 'abc' -n 8
+    first=$output
+    [ -n "$first" ]
+    [[ "$stderr" == *"rope: none (16), theta 500; context: "*"; base: unquantized"* ]]
+    [[ "$stderr" == *" 8 tokens in "*" tokens/s, ended by length"* ]]
+    echo abc > prompt
+    [ "$(generate --quiet -m base -f prompt -n 8 --threads 1)" = "$first" ]
+    [ "$(generate --quiet -m base -n 8 < prompt)" = "$first" ]
+    zstd -q prompt
+    [ "$(generate --quiet -m base -f prompt.zst -n 8)" = "$first" ]
+    run --separate-stderr -0 generate --quiet -m base -p abc -n 8
+    [ -z "$stderr" ]
+}
+
+@test "generate: what a weights stream and an adapter give is what they are merged to" {
+    generate --quiet --tokenizer tok/tokenizer.model -m base.nf4 -p abc -n 6 > nf4
+    generate --quiet --tokenizer tok -m - -p abc -n 6 < base.nf4 | cmp - nf4
+    printf 'method: lora\n' > lora.yaml
+    train --quiet lora.yaml model_name_or_path=base train_file="$BATS_FILE_TMPDIR/32.smp" output_dir=ad \
+        max_steps=30 learning_rate=0.02 per_device_train_batch_size=4 lora_rank=4 attention=full quantization=none
+    merge --quiet --base base --adapter ad -o merged --dtype f32
+    run --separate-stderr -0 generate -m base -a ad -p abc -n 24
+    [[ "$stderr" == *"rope: linear 2 (16 → 32)"*"unquantized + adapter"* ]]
+    [ "$output" = "$(generate --quiet -m merged -p abc -n 24)" ]
+    [ "$output" != "$(generate --quiet -m base --rope linear:2 -p abc -n 24)" ]
+    run --separate-stderr -2 generate -m base -a ad --rope none -p abc
+    [[ "$stderr" == *"the adapter was trained with factor 2"* ]]
+}
+
+@test "generate: draws repeat for a seed and differ between seeds" {
+    args=(--quiet -m base -p abc -n 12 --temperature 1.5)
+    a=$(generate "${args[@]}" --seed 3 | xxhsum)
+    [ "$a" = "$(generate "${args[@]}" --seed 3 --threads 1 | xxhsum)" ]
+    [ "$a" != "$(generate "${args[@]}" --seed 4 | xxhsum)" ]
+    # One candidate is the greedy one.
+    [ "$(generate "${args[@]}" --top-k 1)" = "$(generate --quiet -m base -p abc -n 12)" ]
+}
+
+@test "generate: a stop text ends the answer and is not said" {
+    draw=(-m base -p abc -n 12 --temperature 2 --top-k 300)
+    whole=$(generate --quiet "${draw[@]}")
+    stop=${whole:4:2}
+    run --separate-stderr -0 generate "${draw[@]}" --stop zzzz --stop "$stop"
+    [ "$output" = "${whole%%"$stop"*}" ]
+    [[ "$stderr" == *"ended by stop"* ]]
+}
+
+@test "generate: EOS ends an answer, by generation_config.json before config.json" {
+    generate --quiet -m base -p abc -n 3 -v 2>&1 > /dev/null | head -n 1
+    third=$(generate --quiet -m base -n 3 --format jsonl <<< '{"prompt":"abc"}' | sed 's/.*"completion":"\([^"]*\)".*/\1/')
+    cp -rL base eos
+    ids=$(tokenize --quiet -m tok/tokenizer.model --no-bos --format text --to jsonl <(printf '%s' "$third") | sed -n 's/.*"tokens":\[\([0-9]*\).*/\1/p')
+    # The first token that the model says, taken from what it reads next.
+    for id in $(seq 3 399); do
+        echo "{\"eos_token_id\": [399, $id]}" > eos/generation_config.json
+        if generate -m eos -p abc -n 1 2>&1 > /dev/null | grep -q 'ended by eos'; then break; fi
+    done
+    run --separate-stderr -0 generate -m eos -p abc -n 5
+    [ -z "$output" ]
+    [[ "$stderr" == *"0 tokens in"*"ended by eos"* ]]
+    echo '{"eos_token_id": "x"}' > eos/generation_config.json
+    run --separate-stderr -3 generate -m eos -p abc
+    [ "$stderr" = "generate: eos/generation_config.json: eos_token_id is not a token number" ]
+}
+
+@test "generate: JSON lines in, JSON lines out, each line for itself" {
+    printf '%s\n' '{"id":1,"prompt":"abc"}' '{"prompt":"","id":2}' '{"prompt":"de f","extra":[1]}' > in
+    run --separate-stderr -0 generate --quiet -m base --format jsonl -f in -n 4 --temperature 1
+    [ "${#lines[@]}" -eq 3 ]
+    [[ "${lines[0]}" == '{"id":1,"prompt":"abc","completion":"'*'","tokens":4,"stop":"length"}' ]]
+    [[ "${lines[2]}" == *'"extra":[1]'* ]]
+    third=${lines[2]}
+    # The third line again, after two others: the same draws.
+    printf '%s\n' '{"prompt":"x y"}' '{"prompt":"z"}' '{"prompt":"de f","extra":[1]}' > other
+    [ "$(generate --quiet -m base --format jsonl -n 4 --temperature 1 < other | tail -n 1)" = "$third" ]
+    run --separate-stderr -3 generate --quiet -m base --format jsonl <<< $'{"prompt":"a"}\n{"text":"a"}'
+    [ "$stderr" = "generate: standard input: line 2: no string 'prompt'" ]
+    run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":'
+    [[ "$stderr" == "generate: standard input: line 1: "* ]]
+    run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":"a b c d e f g h i j k l m n o p q r s t"}'
+    [[ "$stderr" == "generate: standard input: line 1: a prompt of "*" tokens, the context holds 16" ]]
+}
+
+@test "generate --chat: one encoding of the whole prompt, no BOS, as tokenize has it" {
+    # What tokenize --format chat makes of the same prompt, up to the answer.
+    echo '{"input":" what is it? ","output":"no"}' > chat.jsonl
+    tokenize --quiet -m tok/tokenizer.model --format chat chat.jsonl --to jsonl > chat.tok
+    start=$(sed -n 's/.*"targets":\[\[*\([0-9]*\).*/\1/p' chat.tok)
+    want=$(sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p' chat.tok | tr , '\n' | head -n "$start" | tr '\n' ' ')
+    run --separate-stderr -0 generate -m base --chat vicuna -p 'what is it?' -n 2 -c 400 -v
+    got=$(grep '^ids: ' <<< "$stderr" | cut -d' ' -f2-)
+    [ -n "$want" ] && [ "$got " = "$want" ]
+    # One shot from standard input; the template from a file, with BOS.
+    echo '{"system":"","turn":"<{}>","bos":true}' > plain.json
+    echo 'it' > prompt
+    run --separate-stderr -0 generate -m base --chat plain.json -n 2 -v < prompt
+    [[ "$stderr" == *"ids: 1 "* ]]
+    run --separate-stderr -0 generate --quiet -m base --chat plain.json --format jsonl -n 2 <<< '{"prompt":"it","system":"be brief "}'
+    [[ "$output" == *'"system":"be brief ","completion":'* ]]
+}
+
+# chat LINES…: types them on a terminal. Everything that was seen goes to `seen`.
+chat() {
+    local type="sleep 0.5"
+    for line; do type+="; printf '%s\\n' '$line'; sleep 0.5"; done
+    (eval "$type"; printf '\004'; sleep 0.5) |
+        timeout 60 script -qec "generate -m base --chat turn.json -n 4 -c ${context:-200} -v --threads 1" /dev/null > seen 2>&1
+}
+
+@test "generate --chat: on a terminal the history is read again, and forgotten when it is full" {
+    echo '{"system":"","turn":"<{}>","bos":false}' > turn.json
+    chat 'ab' 'cd'
+    [ "$(grep -c 'ids:' seen)" -eq 2 ]
+    first=$(grep -o 'ids:[0-9 ]*' seen | head -n 1) second=$(grep -o 'ids:[0-9 ]*' seen | tail -n 1)
+    [[ "$second" == "$first"* ]]
+    [ "$(wc -w <<< "$second")" -ge $(( $(wc -w <<< "$first") + 5 )) ]
+    context=16 chat 'ab' 'cd' 'a prompt that is so long that it alone does not fit any more' 'ef'
+    grep -q 'the oldest 1 turns are forgotten' seen
+    grep -q 'a prompt of .* tokens, the context holds 16' seen
+    [ "$(grep -c 'ids:' seen)" -eq 3 ]
+}
+
+@test "generate --chat: ^C stops the answer and not the chat, at the prompt it leaves" {
+    echo '{"system":"","turn":"<{}>","bos":false}' > turn.json
+    cp -rL base long
+    sed -i 's/"max_position_embeddings": *16/"max_position_embeddings": 1000000/; s/"eos_token_id": *2/"eos_token_id": 399/' long/config.json
+    (sleep 0.5; printf 'ab\n'; sleep 1.5; printf '\003'; sleep 1; printf 'cd\n'; sleep 1; printf '\003'; sleep 1; printf '\003'; sleep 1; printf 'ef\n'; sleep 1) |
+        timeout 60 script -qec "generate -m long --chat turn.json -n 900000 -c 60000 -v --threads 1" /dev/null > seen 2>&1 || status=$?
+    [ "$(grep -c 'ids:' seen)" -eq 2 ]
+    [ "${status:-0}" -eq 130 ]
+}
+
+@test "generate: a dry run says what memory it would take" {
+    run --separate-stderr -0 generate -m base --dry-run --context 64
+    [[ "$output" =~ context\ +64\ tokens ]]
+    # 2 layers, 64 rows of 2 · 2 heads of 8, f32
+    [[ "$output" =~ keys\ and\ values\ +16384\ bytes ]]
+    run --separate-stderr -0 generate -m base --dry-run -p abc -n 5
+    [[ "$output" =~ context\ +[0-9]+\ tokens ]]
+}
+
+@test "generate: beyond the positions it warns, a prompt that does not fit is refused" {
+    run --separate-stderr -0 generate -m base --context 40 -p abc -n 20
+    [[ "$stderr" == *"is beyond the 16 that the positions are made for"* ]]
+    run --separate-stderr -3 generate -m base -p 'a b c d e f g h i j k l m n o p q r s t'
+    [[ "$stderr" == "generate: a prompt of "*" tokens, the context holds 16" ]]
+}
+
+@test "generate: a broken pipe ends it quietly; a full disk is an error" {
+    (generate -m base --context 4000 -p abc -n 3900 2> err || echo $? > status) | head -c 5 > /dev/null
+    [ "$(cat status)" -eq 141 ]
+    ! grep -q 'standard output' err
+    run --separate-stderr -1 bash -c 'generate --quiet -m base -p abc -n 4 > /dev/full'
+    [[ "$stderr" == "generate: standard output: No space left on device" ]]
+    run --separate-stderr -1 bash -c "generate --quiet -m base --format jsonl -n 4 <<< '{\"prompt\":\"a\"}' > /dev/full"
+    [[ "$stderr" == "generate: standard output: "* ]]
+}
+
+@test "generate: mistakes are one line each" {
+    check() {
+        local want=$1 status=$2
+        shift 2
+        run --separate-stderr "-$status" generate "$@"
+        [[ "$stderr" == *"$want"* ]] || { echo "$stderr"; return 1; }
+        [ "$(wc -l <<< "$stderr")" -eq 1 ]
+    }
+    check '--model is needed' 2 -p x
+    check 'did you mean --top-p' 2 -m base --topp 1
+    check '--top-p: 0 is not in (0, 1]' 2 -m base -p x --top-p 0
+    check '--temperature: -1 is negative' 2 -m base -p x --temperature -1
+    check '--prompt is needed: standard input is the model' 2 -m -
+    check 'one too many' 2 -m base -p x -f y
+    check '--stop: an empty text' 2 -m base -p x --stop ''
+    check '--system is for --chat' 2 -m base -p x --system y
+    check 'no tokenizer.model beside the model' 2 -m base.nf4 -p x
+    check 'nowhere' 1 -m nowhere -p x
+    check 'nowhere.json' 1 -m base -p x --chat nowhere.json
+    cp -rL base other
+    sed -i 's/"vocab_size": *400/"vocab_size": 399/' other/config.json
+    check '' 3 -m other -p x
+    check 'not a SentencePiece model' 3 -m base -p x --tokenizer "$golden/../cli/helper.bash"
+}

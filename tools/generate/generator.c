@@ -1,0 +1,121 @@
+#include "generator.h"
+
+#include "../../lib/common/progress.h"
+
+#include <unistd.h>
+
+const char *ending_name(enum ending e)
+{
+    static const char *const names[] = { "eos", "stop", "length", "context", "interrupted" };
+    return names[e];
+}
+
+static int take_eos(struct generator *g, const json_t *value, struct fail *why)
+{
+    size_t n = json_is_array(value) ? json_array_size(value) : 1;
+    if (!value || json_is_null(value)) return 0;
+    if (n > EOS_MAX) return fail_input(why, "more than %d eos_token_id", EOS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *id = json_is_array(value) ? json_array_get(value, i) : value;
+        json_int_t number = json_integer_value(id);
+        if (!json_is_integer(id) || number < 0 || number > UINT32_MAX)
+            return fail_input(why, "eos_token_id is not a token number");
+        g->eos[g->eos_count++] = (uint32_t)number;
+    }
+    return 0;
+}
+
+int generator_find_eos(struct generator *g, const char *model, const struct config *c,
+                       struct fail *why)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/generation_config.json", model);
+    g->eos_count = 0;
+    if (!access(path, F_OK)) {
+        json_t *file = json_read_file(path, why);
+        if (!file) return -1;
+        int status = take_eos(g, json_object_get(file, "eos_token_id"), why);
+        json_decref(file);
+        if (status) return fail_in(why, path);
+    }
+    if (!g->eos_count && take_eos(g, json_object_get(c->json, "eos_token_id"), why)) return -1;
+    uint32_t own = tokenizer_eos(g->tokenizer);
+    if (!g->eos_count && own != UINT32_MAX) g->eos[g->eos_count++] = own;
+    return 0;
+}
+
+int generator_encode(const struct generator *g, const char *text, size_t bytes, bool adds_bos,
+                     struct token_buffer *ids, struct fail *why)
+{
+    uint32_t bos = tokenizer_bos(g->tokenizer);
+    ids->count = 0;
+    if (adds_bos && bos != UINT32_MAX && token_buffer_add(ids, &bos, 1, why)) return -1;
+    if (tokenizer_encode(g->tokenizer, ids, text, bytes, why)) return -1;
+    return ids->count ? 0
+                      : fail_input(why, "the prompt is empty, and there is no BOS to begin with");
+}
+
+static bool is_eos(const struct generator *g, uint32_t id)
+{
+    for (int i = 0; i < g->eos_count; i++)
+        if (g->eos[i] == id) return true;
+    return false;
+}
+
+static int write_answer(struct generator *g, struct answer *a, struct fail *why)
+{
+    struct session *s = &g->session;
+    for (;;) {
+        if (g->stops_now && *g->stops_now) {
+            a->ending = END_INTERRUPTED;
+            return 0;
+        }
+        if (a->count == g->max_tokens || s->count == s->context) {
+            a->ending = a->count == g->max_tokens ? END_LENGTH : END_CONTEXT;
+            return 0;
+        }
+        uint32_t id = sampler_draw(g->sampler, s->logits, s->ids, s->count);
+        if (is_eos(g, id)) {
+            a->ending = END_EOS;
+            return 0;
+        }
+        a->ids[a->count++] = id;
+        int said = speech_token(&g->speech, id, why);
+        if (said) {
+            a->ending = END_STOP;
+            return said < 0 ? -1 : 0;
+        }
+        bool is_last = a->count == g->max_tokens;
+        if (!is_last && session_append(s, id, why)) return -1;
+    }
+}
+
+int prompt_fits(int64_t count, int64_t context, struct fail *why)
+{
+    if (count < context) return 0;
+    return fail_input(why, "a prompt of %lld tokens, the context holds %lld", (long long)count,
+                      (long long)context);
+}
+
+int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,
+                     struct fail *why)
+{
+    struct session *s = &g->session;
+    double start = progress_clock();
+    a->count = 0;
+    if (prompt_fits(count, s->context, why) || session_read(s, prompt, count, why)) return -1;
+    double middle = progress_clock();
+    speech_begin(&g->speech, prompt[count - 1]);
+    if (write_answer(g, a, why) || speech_end(&g->speech, why)) return -1;
+    a->read_seconds = middle - start;
+    a->write_seconds = progress_clock() - middle;
+    return 0;
+}
+
+void ids_note(const char *what, const uint32_t *ids, int64_t count)
+{
+    fprintf(stderr, "%s:", what);
+    for (int64_t i = 0; i < count; i++)
+        fprintf(stderr, " %u", ids[i]);
+    fputc('\n', stderr);
+}

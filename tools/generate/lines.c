@@ -1,0 +1,94 @@
+#include "lines.h"
+
+#include "../../lib/common/input.h"
+
+struct text {
+    char *at;
+    size_t bytes, room;
+};
+
+static int append(void *arg, const char *bytes, size_t count, struct fail *why)
+{
+    struct text *t = arg;
+    if (t->bytes + count > t->room) {
+        size_t room = 2 * (t->bytes + count) + 64;
+        char *grown = realloc(t->at, room);
+        if (!grown) return fail(why, "out of memory");
+        t->at = grown;
+        t->room = room;
+    }
+    memcpy(t->at + t->bytes, bytes, count);
+    t->bytes += count;
+    return 0;
+}
+
+static int answer_object(struct generator *g, struct talk *t, bool adds_bos, json_t *line,
+                         struct answer *a, struct token_buffer *own, struct fail *why)
+{
+    const json_t *prompt = json_object_get(line, "prompt");
+    const char *text = json_string_value(prompt);
+    if (!text) return fail_input(why, "no string 'prompt'");
+    if (!t) {
+        if (generator_encode(g, text, json_string_length(prompt), adds_bos, own, why)) return -1;
+        return generator_answer(g, own->ids, (int64_t)own->count, a, why);
+    }
+    size_t dropped;
+    const char *system = t->system, *says = json_string_value(json_object_get(line, "system"));
+    if (strlen(text) != json_string_length(prompt))
+        return fail_input(why, "'prompt' holds a NUL character");
+    talk_forget(t);
+    if (says) t->system = says;
+    int status = talk_ask(t, text, 0, &dropped, why);
+    t->system = system;
+    return status ? -1 : generator_answer(g, t->ids.ids, (int64_t)t->ids.count, a, why);
+}
+
+static int write_line(json_t *line, const struct text *text, const struct answer *a,
+                      struct fail *why)
+{
+    json_object_set_new(line, "completion", json_stringn(text->at ? text->at : "", text->bytes));
+    json_object_set_new(line, "tokens", json_integer(a->count));
+    json_object_set_new(line, "stop", json_string(ending_name(a->ending)));
+    char *dumped = json_dumps(line, JSON_COMPACT);
+    int status = dumped && printf("%s\n", dumped) > 0 && !fflush(stdout)
+                     ? 0
+                     : fail(why, "standard output: cannot be written");
+    free(dumped);
+    return status;
+}
+
+int lines_answer(struct generator *g, struct talk *t, bool adds_bos, const char *path,
+                 struct answer *a, struct fail *why)
+{
+    struct input *in;
+    struct text text = { 0 };
+    struct token_buffer own = { 0 };
+    char *at;
+    size_t bytes;
+    int got = 0, status = 0;
+    if (input_open(&in, path, why)) return -1;
+    g->speech.say = append;
+    g->speech.arg = &text;
+    while (!status && (got = input_line(in, &at, &bytes, why)) > 0) {
+        json_error_t error;
+        json_t *line = json_loadb(at, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+        text.bytes = 0;
+        sampler_restart(g->sampler, input_line_number(in));
+        status = !json_is_object(line)
+                     ? fail_input(why, "%s", line ? "not a JSON object" : error.text)
+                     : answer_object(g, t, adds_bos, line, a, &own, why);
+        if (!status) {
+            status = write_line(line, &text, a, why);
+        } else {
+            char place[4200];
+            snprintf(place, sizeof place, "%s: line %llu", input_name(in),
+                     (unsigned long long)input_line_number(in));
+            fail_prefix(why, place);
+        }
+        json_decref(line);
+    }
+    free(text.at);
+    token_buffer_release(&own);
+    input_close(in);
+    return got < 0 ? -1 : status;
+}

@@ -1,0 +1,103 @@
+/* generate - continue a text, or talk, with a model, its adapter applied as it is. */
+#include "../../lib/common/die.h"
+#include "run.h"
+
+static struct fail why;
+
+static void check(const struct options *o)
+{
+    const struct sampling *s = &o->sampling;
+    if (!o->loaded.model) die_usage("--model is needed");
+    if (o->prompt && o->prompt_file) die_usage("--prompt and --prompt-file are one too many");
+    if (!strcmp(o->loaded.model, "-") && !o->prompt && !o->prompt_file)
+        die_usage("--prompt is needed: standard input is the model");
+    if (!strcmp(o->format, "jsonl") && o->prompt) die_usage("--format jsonl reads a file");
+    if (o->system && !o->chat) die_usage("--system is for --chat");
+    if (s->temperature < 0) die_usage("--temperature: %g is negative", s->temperature);
+    if (!(s->top_p > 0) || s->top_p > 1) die_usage("--top-p: %g is not in (0, 1]", s->top_p);
+    if (s->min_p < 0 || s->min_p > 1) die_usage("--min-p: %g is not in [0, 1]", s->min_p);
+    if (!(s->repetition > 0)) die_usage("--repetition-penalty: %g is not positive", s->repetition);
+    if (!o->max_tokens) die_usage("--max-new-tokens: 0");
+    for (int i = 0; i < o->stops.count; i++)
+        if (!*o->stops.at[i]) die_usage("--stop: an empty text");
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = { .sampling = { .top_p = 1, .repetition = 1 },
+                         .format = "text",
+                         .device = "auto",
+                         .max_tokens = 256 };
+    struct opt table[] = {
+        { "model", 'm', OPT_TEXT, &o.loaded.model, "MODEL",
+          "model directory, or weights stream; - is standard input", 0 },
+        { "adapter", 'a', OPT_TEXT, &o.loaded.adapter, "DIR", "PEFT adapter directory", 0 },
+        { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "FILE",
+          "tokenizer.model, or a directory with it; else the model's or the adapter's", 0 },
+        { "prompt", 'p', OPT_TEXT, &o.prompt, "TEXT", "continue this text", 0 },
+        { "prompt-file", 'f', OPT_TEXT, &o.prompt_file, "FILE",
+          "continue the text of a file; else of standard input", 0 },
+        { "format", 0, OPT_WORD, &o.format, "HOW",
+          "the file is one prompt, or JSON lines of prompts, answered as JSON lines",
+          "text|jsonl" },
+        { "chat", 0, OPT_TEXT, &o.chat, "TEMPLATE",
+          "talk: on a terminal turn by turn, else one answer; vicuna, or a file", 0 },
+        { "system", 0, OPT_TEXT, &o.system, "TEXT", "the conversation's system sentence", 0 },
+        { "max-new-tokens", 'n', OPT_COUNT, &o.max_tokens, "N", "tokens of an answer at most", 0 },
+        { "context", 'c', OPT_COUNT, &o.context, "N",
+          "tokens of prompt and answer at most; 0: as the positions allow", 0 },
+        { "temperature", 't', OPT_REAL, &o.sampling.temperature, "T",
+          "0: always the likeliest token", 0 },
+        { "top-k", 0, OPT_COUNT, &o.sampling.top_k, "K", "draw from the K likeliest; 0: from all",
+          0 },
+        { "top-p", 0, OPT_REAL, &o.sampling.top_p, "P",
+          "draw from the fewest whose probability reaches P", 0 },
+        { "min-p", 0, OPT_REAL, &o.sampling.min_p, "P",
+          "draw from those at least P times as likely as the likeliest", 0 },
+        { "repetition-penalty", 0, OPT_REAL, &o.sampling.repetition, "R",
+          "make what stands there less likely; 1: no", 0 },
+        { "seed", 's', OPT_COUNT, &o.sampling.seed, "N", "of the draws", 0 },
+        { "stop", 0, OPT_LIST, &o.stops, "TEXT", "end before this text; may be given many times",
+          0 },
+        { "no-bos", 0, OPT_FLAG, &o.no_bos, 0, "do not begin a text with BOS", 0 },
+        { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
+          "linear:FACTOR or none, instead of what model and adapter say", 0 },
+        { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",
+          "the base's context before interpolation; 0: as its config says", 0 },
+        { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0, "take an adapter of another base",
+          0 },
+        { "dry-run", 0, OPT_FLAG, &o.dry_run, 0, "print what memory would be taken, and leave", 0 },
+        { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "print the ids that the model reads", 0 },
+        { "device", 0, OPT_TEXT, &o.device, "NAME", "auto, cpu or cuda", 0 },
+        OPT_STANDARD,
+        { 0 },
+    };
+    const struct opt_program program = {
+        .name = "generate",
+        .summary = "continue a text, or talk, with a model",
+        .usage = "generate --model MODEL [--adapter DIR] [--chat vicuna] [options] < prompt",
+        .example = "generate --model Llama-2-7b-8k --prompt 'In the beginning' --temperature 0.7",
+        .table = table,
+        .no_operands = true,
+    };
+    const char **operands = opt_parse(argc, argv, &program);
+    struct loaded l;
+    check(&o);
+    or_die(loaded_open(&l, &o.loaded, &why), &why);
+    struct tokenizer *t = run_tokenizer(&o, &l);
+    struct generator g = { .tokenizer = t, .max_tokens = o.max_tokens };
+    g.speech = (struct speech){
+        .tokenizer = t, .stops = &o.stops, .say = run_say, .strips = o.chat != NULL
+    };
+    or_die(generator_find_eos(&g, o.loaded.model, &l.config, &why), &why);
+    or_die(sampler_open(&g.sampler, &o.sampling, tokenizer_vocab(t), &why), &why);
+    run(&g, &o, &l);
+    session_close(&g.session);
+    speech_release(&g.speech);
+    sampler_close(g.sampler);
+    tokenizer_close(t);
+    loaded_close(&l);
+    free(o.stops.at);
+    free(operands);
+    return 0;
+}

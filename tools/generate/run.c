@@ -1,0 +1,151 @@
+#include "run.h"
+
+#include "../../lib/common/die.h"
+#include "../../lib/common/input.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct fail why;
+
+struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
+{
+    const char *places[] = { o->tokenizer, o->loaded.model, o->loaded.adapter };
+    struct tokenizer *t;
+    char path[4096];
+    struct stat st;
+    for (int i = o->tokenizer ? 0 : 1; i < 3; i++) {
+        if (!places[i]) continue;
+        bool is_directory = !stat(places[i], &st) && S_ISDIR(st.st_mode);
+        if (!is_directory && i) continue;
+        snprintf(path, sizeof path, "%s%s", places[i], is_directory ? "/tokenizer.model" : "");
+        if (i && access(path, F_OK)) continue;
+        or_die(tokenizer_open(&t, path, &why), &why);
+        if (l->weights.tokenizer[0] && strcmp(l->weights.tokenizer, tokenizer_digest(t)) != 0)
+            die(STATUS_INPUT, "%s: tokenizer %s, the model has %s", path, tokenizer_digest(t),
+                l->weights.tokenizer);
+        if (tokenizer_vocab(t) > l->config.vocab)
+            die(STATUS_INPUT, "%s: vocabulary %u, the model has %lld", path, tokenizer_vocab(t),
+                (long long)l->config.vocab);
+        if (tokenizer_vocab(t) < l->config.vocab)
+            warn("%s: vocabulary %u, the model has %lld: the rest is never taken", path,
+                 tokenizer_vocab(t), (long long)l->config.vocab);
+        return t;
+    }
+    die_usage("no tokenizer.model beside the model: say --tokenizer FILE");
+}
+
+/* The prompt that is one text, without the newline that ends a file; NULL if there is none. */
+static char *read_prompt(const struct options *o)
+{
+    struct input *in;
+    char *text, *copy;
+    size_t bytes;
+    if (o->prompt) return strdup(o->prompt);
+    or_die(input_open(&in, o->prompt_file ? o->prompt_file : "-", &why), &why);
+    or_die(input_rest(in, &text, &bytes, &why), &why);
+    if (memchr(text, 0, bytes))
+        die(STATUS_INPUT, "%s: a NUL character in the prompt", input_name(in));
+    if (bytes && text[bytes - 1] == '\n') bytes--;
+    copy = strndup(text, bytes);
+    input_close(in);
+    return copy;
+}
+
+int run_say(void *arg, const char *text, size_t bytes, struct fail *f)
+{
+    (void)arg;
+    for (ssize_t n; bytes; text += n, bytes -= (size_t)n) {
+        n = write(STDOUT_FILENO, text, bytes);
+        if (n < 0) return fail(f, "standard output: %m");
+    }
+    return 0;
+}
+
+static void report(const struct answer *a, int64_t prompt)
+{
+    note("prompt of %lld tokens in %.2f s, %lld tokens in %.2f s: %.1f tokens/s, ended by %s",
+         (long long)prompt, a->read_seconds, (long long)a->count, a->write_seconds,
+         (double)a->count / (a->write_seconds > 0 ? a->write_seconds : 1e-9),
+         ending_name(a->ending));
+}
+
+static void print_plan(const struct loaded *l, int64_t context, const struct options *o)
+{
+    struct memory_plan plan;
+    struct model_setup setup = session_setup(context, o->device, (int)opt_standard.threads);
+    if (l->has_adapter) adapter_set_up(&l->adapter, &setup);
+    or_die(model_plan(&plan, &setup, &l->config, &l->weights, &why), &why);
+    printf("context              %16lld tokens\n", (long long)context);
+    memory_print(&plan, stdout);
+}
+
+static void open_session(struct generator *g, const struct options *o, const struct loaded *l,
+                         int64_t context, struct answer *a)
+{
+    char rope[160];
+    config_describe_rope(&l->config, rope, sizeof rope);
+    note("rope: %s; context: %lld; base: %s%s", rope, (long long)context,
+         l->weights.is_quantized ? "nf4" : "unquantized", l->has_adapter ? " + adapter" : "");
+    if (context > config_context(&l->config))
+        warn("a context of %lld is beyond the %lld that the positions are made for",
+             (long long)context, (long long)config_context(&l->config));
+    or_die(session_open(&g->session, l, context, o->device, (int)opt_standard.threads, &why), &why);
+    a->ids = malloc((size_t)context * sizeof *a->ids);
+    if (!a->ids) die(STATUS_FAILED, "out of memory");
+}
+
+/* One text is read and answered; no more memory is taken than the two need. */
+static void answer_one(struct generator *g, struct talk *t, const struct options *o,
+                       const struct loaded *l, int64_t most, struct answer *a)
+{
+    struct token_buffer own = { 0 }, *ids = t ? &t->ids : &own;
+    size_t dropped;
+    char *prompt = read_prompt(o);
+    if (!prompt) die(STATUS_FAILED, "out of memory");
+    if (t)
+        or_die(talk_ask(t, prompt, 0, &dropped, &why), &why);
+    else
+        or_die(generator_encode(g, prompt, strlen(prompt), !o->no_bos, ids, &why), &why);
+    free(prompt);
+    int64_t count = (int64_t)ids->count, context = count + o->max_tokens;
+    or_die(prompt_fits(count, most, &why), &why);
+    if (context > most) context = most;
+    if (o->verbose) ids_note("ids", ids->ids, count);
+    if (o->dry_run) {
+        print_plan(l, context, o);
+    } else {
+        open_session(g, o, l, context, a);
+        or_die(generator_answer(g, ids->ids, count, a, &why), &why);
+        or_die(run_say(NULL, "\n", 1, &why), &why);
+        report(a, count);
+    }
+    token_buffer_release(&own);
+}
+
+void run(struct generator *g, const struct options *o, const struct loaded *l)
+{
+    int64_t context = o->context ? o->context : config_context(&l->config);
+    struct chat_template template = { 0 };
+    struct talk talk = { .g = g, .template = &template, .system = o->system, .context = context };
+    struct talk *chat = o->chat ? &talk : NULL;
+    struct answer a = { 0 };
+    const char *file = o->prompt_file ? o->prompt_file : "-";
+    bool is_given = o->prompt || o->prompt_file, is_lines = !strcmp(o->format, "jsonl");
+    bool is_one = !is_lines && (is_given || !(chat && isatty(STDIN_FILENO)));
+    if (chat) or_die(chat_template_open(&template, o->chat, &why), &why);
+    if (o->dry_run && !is_given) {
+        print_plan(l, context, o);
+    } else if (is_one) {
+        answer_one(g, chat, o, l, context, &a);
+    } else {
+        open_session(g, o, l, context, &a);
+        if (is_lines)
+            or_die(lines_answer(g, chat, !o->no_bos, file, &a, &why), &why);
+        else
+            or_die(talk_on_terminal(chat, &a, o->verbose, &why), &why);
+    }
+    talk_release(&talk);
+    chat_template_close(&template);
+    free(a.ids);
+}

@@ -1,0 +1,27 @@
+/* run.h - what the command line asks for, and doing it. Used by main.c only.
+ */
+#ifndef LONGQLORA_RUN_H
+#define LONGQLORA_RUN_H
+
+#include "lines.h"
+
+struct options {
+    struct loaded_options loaded;
+    struct sampling sampling;
+    const char *tokenizer, *prompt, *prompt_file, *format, *chat, *system, *device;
+    int64_t max_tokens, context;
+    struct opt_list stops;
+    bool no_bos, verbose, dry_run;
+};
+
+/* The given file or directory's, else the model's, else the adapter's; dies if it does not
+ * fit the model. */
+struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l);
+
+/* One prompt, JSON lines, or a conversation; dies of what goes wrong. */
+void run(struct generator *g, const struct options *o, const struct loaded *l);
+
+/* Writes to standard output, at once. */
+int run_say(void *arg, const char *text, size_t bytes, struct fail *why) MUST_USE;
+
+#endif

@@ -1,0 +1,159 @@
+#include "talk.h"
+
+#include "../../lib/common/die.h"
+
+#include <unistd.h>
+#if defined(HAVE_LIBEDIT)
+#include <editline/readline.h>
+#endif
+
+/* ---- the conversation as tokens ---- */
+
+/* Each prompt is encoded whole and for itself, each answer stands as it was made. */
+static int lay_out(struct talk *t, size_t first, struct fail *why)
+{
+    const struct tokenizer *tokenizer = t->g->tokenizer;
+    uint32_t bos = tokenizer_bos(tokenizer);
+    t->ids.count = 0;
+    if (t->template->adds_bos && token_buffer_add(&t->ids, &bos, 1, why)) return -1;
+    for (size_t i = first; i < t->count; i++) {
+        const struct turn *turn = &t->turns[i];
+        char *text = chat_prompt(t->template, t->system, turn->prompt, i == first);
+        if (!text) return fail(why, "out of memory");
+        int status = tokenizer_encode(tokenizer, &t->ids, text, strlen(text), why);
+        free(text);
+        if (status || token_buffer_add(&t->ids, turn->answer, (size_t)turn->count, why)) return -1;
+    }
+    return 0;
+}
+
+static void drop_turns(struct talk *t, size_t from, size_t count)
+{
+    for (size_t i = from; i < from + count; i++) {
+        free(t->turns[i].prompt);
+        free(t->turns[i].answer);
+    }
+    t->count -= count;
+    memmove(t->turns + from, t->turns + from + count, (t->count - from) * sizeof *t->turns);
+}
+
+int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *dropped, struct fail *why)
+{
+    *dropped = 0;
+    if (t->count == t->room) {
+        size_t room = 2 * t->room + 8;
+        struct turn *grown = realloc(t->turns, room * sizeof *grown);
+        if (!grown) return fail(why, "out of memory");
+        t->turns = grown;
+        t->room = room;
+    }
+    char *copy = strdup(prompt);
+    if (!copy) return fail(why, "out of memory");
+    t->turns[t->count++] = (struct turn){ .prompt = copy };
+    int status = lay_out(t, 0, why);
+    while (!status && (int64_t)t->ids.count + reserve > t->context && *dropped + 1 < t->count)
+        status = lay_out(t, ++*dropped, why);
+    if (!status) status = prompt_fits((int64_t)t->ids.count, t->context, why);
+    if (status) {
+        *dropped = 0;
+        drop_turns(t, t->count - 1, 1);
+        return -1;
+    }
+    drop_turns(t, 0, *dropped);
+    return 0;
+}
+
+int talk_answered(struct talk *t, const struct answer *a, struct fail *why)
+{
+    struct turn *turn = &t->turns[t->count - 1];
+    uint32_t eos = t->g->eos_count ? t->g->eos[0] : UINT32_MAX;
+    turn->answer = malloc((size_t)(a->count + 1) * sizeof *turn->answer);
+    if (!turn->answer) return fail(why, "out of memory");
+    memcpy(turn->answer, a->ids, (size_t)a->count * sizeof *a->ids);
+    turn->count = a->count;
+    if (eos != UINT32_MAX) turn->answer[turn->count++] = eos;
+    return 0;
+}
+
+void talk_forget(struct talk *t) { drop_turns(t, 0, t->count); }
+
+void talk_release(struct talk *t)
+{
+    talk_forget(t);
+    free(t->turns);
+    token_buffer_release(&t->ids);
+    *t = (struct talk){ 0 };
+}
+
+/* ---- the terminal ---- */
+
+static volatile sig_atomic_t is_answering, was_interrupted;
+
+static void interrupt(int number)
+{
+    if (is_answering && !was_interrupted) {
+        was_interrupted = 1;
+        return;
+    }
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* The next line, owned by the caller; NULL at the end. */
+static char *ask_user(void)
+{
+#if defined(HAVE_LIBEDIT)
+    char *line = readline("> ");
+    if (line && *line) add_history(line);
+    return line;
+#else
+    char *line = NULL;
+    size_t room = 0;
+    fputs("> ", stderr);
+    ssize_t n = getline(&line, &room, stdin);
+    if (n < 0) {
+        free(line);
+        return NULL;
+    }
+    if (n && line[n - 1] == '\n') line[n - 1] = 0;
+    return line;
+#endif
+}
+
+static bool is_blank(const char *text) { return !text[strspn(text, " \t\r\n")]; }
+
+static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool shows_ids,
+                    struct fail *why)
+{
+    size_t dropped;
+    int64_t most = t->g->max_tokens, quarter = t->context / 4;
+    if (talk_ask(t, prompt, most < quarter ? most : quarter, &dropped, why)) {
+        if (why->status != STATUS_INPUT) return -1;
+        warn("%s", why->text);
+        return 0;
+    }
+    if (dropped) note("the context is full: the oldest %zu turns are forgotten", dropped);
+    if (shows_ids) ids_note("ids", t->ids.ids, (int64_t)t->ids.count);
+    is_answering = 1;
+    was_interrupted = 0;
+    int status = generator_answer(t->g, t->ids.ids, (int64_t)t->ids.count, a, why);
+    is_answering = 0;
+    if (status) return -1;
+    if (write(1, "\n", 1) != 1) return fail(why, "standard output: %m");
+    if (a->ending == END_CONTEXT) note("the context of %lld tokens is full", (long long)t->context);
+    return talk_answered(t, a, why);
+}
+
+int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fail *why)
+{
+    struct sigaction action = { .sa_handler = interrupt };
+    sigaction(SIGINT, &action, NULL);
+    t->g->stops_now = &was_interrupted;
+    int status = 0;
+    for (char *line; !status && (line = ask_user());) {
+        if (!is_blank(line)) status = one_turn(t, line, a, shows_ids, why);
+        free(line);
+    }
+    if (!status && write(2, "\n", 1) < 0) return 0;
+    return status;
+}
