@@ -18,3 +18,4 @@ SCRATCH_TOKENS := 512
 EXTEND_STEPS := 32
 EXTEND_TOKENS := 4096
 SAVE_STEPS := 500
+EXAMPLE_PROMPTS := "And the LORD spake unto Moses, saying," "The following example shows how"

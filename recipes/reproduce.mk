@@ -16,6 +16,9 @@ PACK_OPTIONS ?= --strategy split
 FULL_RECIPE ?= miniature-full
 LORA_RECIPE ?= miniature-lora
 STEP_SAMPLES ?= per_device_train_batch_size
+# What the model is asked at the end.
+EXAMPLE_TOKENS ?= 180
+EXAMPLE_PROMPTS ?= "In the beginning"
 SCORES := $(foreach row,$(ROWS),$(foreach s,$(SOURCES),$(R)/scores/$(row).$(s).json))
 
 demo:
@@ -24,8 +27,8 @@ demo:
 # Programs are built in parallel, stages run one after the other: each uses all cores.
 reproduce:
 	@$(MAKE) --no-print-directory -j$(JOBS) all
-	@$(MAKE) --no-print-directory -j1 $(R)/table.md
-	@cat $(R)/table.txt
+	@$(MAKE) --no-print-directory -j1 $(R)/table.md $(R)/examples.txt
+	@cat $(R)/examples.txt $(R)/table.txt
 
 # A scale that names a MODEL starts there, with TEXT to train on and HELDOUT to measure with;
 # else text, vocabulary and base are made here.
@@ -144,6 +147,11 @@ $(R)/scores:
 
 $(R)/table.md: $(SCORES) recipes/report.pl
 	$(STAGE) report recipes/report.pl $(R) "$(FACTORS)" "$(SOURCES)"
+
+# ---- what the model says, before and after ----
+
+$(R)/examples.txt: $(R)/longqlora-2/longqlora.json $(R)/base.nf4 recipes/examples | bin/generate
+	$(STAGE) examples recipes/examples $(R) $(EXAMPLE_TOKENS) $(EXAMPLE_PROMPTS)
 
 .PRECIOUS: $(R)/%.tok $(R)/samples-%.smp $(R)/config-%.json $(R)/scratch-%/config.json \
 	$(R)/full-%/config.json $(R)/lora-%/longqlora.json $(R)/longqlora-%/longqlora.json \

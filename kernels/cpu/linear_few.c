@@ -122,16 +122,19 @@ static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_
 {
     vec sum[ROWS_AT_ONCE] = { 0 };
     for (int64_t b = 0; b < in / NF4_BLOCK; b++) {
-        vec block[ROWS_AT_ONCE] = { 0 };
-        for (int64_t i = b * NF4_BLOCK; i < (b + 1) * NF4_BLOCK; i += 2 * LANES) {
+        vec even[ROWS_AT_ONCE] = { 0 }, odd[ROWS_AT_ONCE] = { 0 };
+#pragma GCC unroll 8
+        for (int64_t i = 0; i < NF4_BLOCK; i += 2 * LANES) {
             vec high, low;
-            load_nf4(codes + i / 2, &high, &low);
-            for (int r = 0; r < rows; r++)
-                block[r] +=
-                    high * load_f32(x, r * stride + i) + low * load_f32(x, r * stride + i + LANES);
+            const float *at = x + b * NF4_BLOCK + i;
+            load_nf4(codes + (b * NF4_BLOCK + i) / 2, &high, &low);
+            for (int r = 0; r < rows; r++) {
+                even[r] += high * load_f32(at, r * stride);
+                odd[r] += low * load_f32(at, r * stride + LANES);
+            }
         }
         for (int r = 0; r < rows; r++)
-            sum[r] += block[r] * scales[b];
+            sum[r] += (even[r] + odd[r]) * scales[b];
     }
     for (int r = 0; r < rows; r++)
         y[r] = sum_of(sum[r]);

@@ -4,6 +4,9 @@
 #include "cpu.h"
 
 #include <math.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 struct quantizer {
     uint8_t *codes, *absmax;
@@ -120,10 +123,22 @@ static void decode_piece(void *arg, int64_t task, int worker)
 
 void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count)
 {
-    for (int64_t i = 0; i < count; i++)
-        scales[i] =
-            nf4_absmax_value[l->absmax[first + i]] * l->nested[(first + i) / NF4_NESTED_BLOCK] +
-            l->offset;
+    const uint8_t *code = l->absmax + first;
+    for (int64_t i = 0; i < count;) {
+        /* Up to the end of the nested block. */
+        int64_t end = least(count, i + NF4_NESTED_BLOCK - (first + i) % NF4_NESTED_BLOCK);
+        float nested = l->nested[(first + i) / NF4_NESTED_BLOCK];
+#if defined(__AVX512F__)
+        for (; i + 16 <= end; i += 16) {
+            __m512i index = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(code + i)));
+            __m512 map = _mm512_i32gather_ps(index, nf4_absmax_value, 4);
+            __m512 product = _mm512_mul_ps(map, _mm512_set1_ps(nested));
+            _mm512_storeu_ps(scales + i, _mm512_add_ps(product, _mm512_set1_ps(l->offset)));
+        }
+#endif
+        for (; i < end; i++)
+            scales[i] = nf4_absmax_value[code[i]] * nested + l->offset;
+    }
 }
 
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,

@@ -26,7 +26,7 @@ load helper
 
 @test "house: manual pages have the options that the programs print, and no lint" {
     cd "$root"
-    for tool in tokenize pack quantize train merge ppl; do
+    for tool in tokenize pack quantize train merge ppl generate; do
         "$BIN/$tool" --help-man > "$BATS_TEST_TMPDIR/printed"
         sed -n '/^\.Sh OPTIONS/,/^\.Sh STREAMS/p' tools/$tool/$tool.1 | sed '1d;$d' | diff - "$BATS_TEST_TMPDIR/printed"
         [ -z "$(mandoc -T lint -W warning tools/$tool/$tool.1)" ]
@@ -37,7 +37,7 @@ load helper
 @test "house: the manual pages' examples run" {
     make_base
     lora run --quiet
-    for tool in tokenize pack quantize train merge ppl; do
+    for tool in tokenize pack quantize train merge ppl generate; do
         sed -n '/^\.Sh EXAMPLES/,/^\.Ed/p' "$root/tools/$tool/$tool.1" | grep -v '^\.' > example.sh
         [ -s example.sh ]
         mkdir "in-$tool"
