@@ -4,13 +4,26 @@ load helper
     make_base
     cp "$root/recipes/llama2-7b-longqlora.yaml" .
     mkdir recipes && mv llama2-7b-longqlora.yaml recipes
-    sed -n '/^## A pipeline by hand/,/^Every program/p' "$root/README.md" | sed -n 's/^    //p' \
+    sed -n '/^## A pipeline by hand/,/^Chat data/p' "$root/README.md" | sed -n 's/^    //p' \
         | sed -e 's/bin\///g' -e 's/tokenizer.model arxiv.jsonl book.jsonl.zst/tok\/tokenizer.model docs.jsonl/' \
             -e 's/--context 8192 --min-tokens 4096 --max-tokens 32768 --samples 54212/--context 32 --strategy split/' \
             -e 's/Llama-2-7b-hf/base/g' -e 's/output_dir=run/output_dir=run max_steps=2 max_seq_length=32 lora_rank=4/' \
             -e 's/pg19.tok --context 1024,2048,4096,8192/docs.tok --context 16,32/' > pipeline.sh
     bash -euo pipefail pipeline.sh > /dev/null
     [ -f Llama-2-7b-8k/config.json ]
+}
+
+@test "docs: the README's talking commands run, at the test model's size" {
+    make_base
+    lora run --quiet
+    echo '{"prompt":"abc"}' > prompts.jsonl
+    sed -n '/^## Talking to it/,/^The answer/p' "$root/README.md" | sed -n 's/^    //p' | sed -e 's/bin\///g' \
+        -e 's/--model [a-zL][^ ]*.nf4/--model base.nf4/' -e 's/--model Llama-2-7b-8k/--model base/' \
+        -e 's/run-chat/run/' -e 's/--tokenizer [^ ]*/--tokenizer base/' -e 's/generate/generate --context 300 --max-new-tokens 3/' \
+        -e 's/vicuna$/vicuna <<< "abc"/' > talk.sh
+    [ "$(grep -c generate talk.sh)" -eq 4 ]
+    bash -euo pipefail talk.sh > /dev/null
+    grep -q completion answers.jsonl
 }
 
 @test "docs: recipes are read, and name no unknown key" {

@@ -34,6 +34,7 @@ static int hold(struct speech *s, const char *text, size_t bytes, struct fail *w
 static int say(struct speech *s, size_t bytes, struct fail *why)
 {
     size_t at = 0, from = 0;
+    if (!bytes) return 0;
     if (s->strips && !s->has_begun)
         while (at < bytes && strchr(" \t\r\n", s->held[at]))
             from = ++at;

@@ -29,6 +29,7 @@ static int lay_out(struct talk *t, size_t first, struct fail *why)
 
 static void drop_turns(struct talk *t, size_t from, size_t count)
 {
+    if (!count) return;
     for (size_t i = from; i < from + count; i++) {
         free(t->turns[i].prompt);
         free(t->turns[i].answer);
