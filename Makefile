@@ -55,7 +55,38 @@ LIBRARY := $(COMMON) $(LLAMA) $(KERNELS)
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-all: $(addprefix $(BIN)/,$(TOOLS))
+# The CUDA plug-in, beside the programs, where there is nvcc. What ptxas says of each kernel (registers,
+# spills) is kept; make cuda-report sums it up.
+NVCC := $(shell command -v nvcc 2>/dev/null)
+CUDA_ARCHS ?= 80 86 89 90
+CUDA_SOURCES := $(wildcard kernels/cuda/*.cu)
+CUDA_HEADERS := $(wildcard kernels/cuda/*.cuh) kernels/kernels.h kernels/nf4.h
+CUDA_NEWEST := $(lastword $(CUDA_ARCHS))
+CUDA_CODE := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+	-gencode arch=compute_$(CUDA_NEWEST),code=compute_$(CUDA_NEWEST)
+PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so))
+
+all: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
+
+# AdamW has the CPU's bits: no fused multiply-add.
+$(BUILD)/cuda/optimiser.o: NVCC_FLAGS := -fmad=false
+$(BUILD)/cuda/%.o: kernels/cuda/%.cu $(CUDA_HEADERS) Makefile
+	@mkdir -p $(@D)
+	@echo "NVCC $@"
+	$(Q)$(NVCC) -std=c++20 -O3 $(NVCC_FLAGS) $(CUDA_CODE) -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra \
+		-Werror all-warnings --ptxas-options=-v -c $< -o $@ > $(@:.o=.log) 2>&1 || { cat $(@:.o=.log); false; }
+
+$(BUILD)/cuda/fail.o: lib/common/fail.c Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(OWN) -fPIC -c $< -o $@
+
+$(BIN)/kernels-cuda.so: $(CUDA_SOURCES:kernels/cuda/%.cu=$(BUILD)/cuda/%.o) $(BUILD)/cuda/fail.o
+	@mkdir -p $(@D)
+	@echo "LD $@"
+	$(Q)$(NVCC) -shared -cudart static $^ -lcublasLt -o $@
+
+cuda-report:
+	@tests/ptxas-report $(BUILD)/cuda
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -100,6 +131,7 @@ info:
 	@echo "CUDA: $$(command -v nvcc >/dev/null && nvcc --version | sed -n 's/.*release \([0-9.]*\).*/nvcc \1/p' || echo 'no nvcc')"
 
 install: all
+	$(if $(PLUGIN),install -D -m 755 $(PLUGIN) $(DESTDIR)$(PREFIX)/lib/longqlora/kernels-cuda.so)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	for t in $(TOOLS); do install -m 755 bin/$$t $(DESTDIR)$(PREFIX)/bin/longqlora-$$t && \
 		install -m 644 tools/$$t/$$t.1 $(DESTDIR)$(PREFIX)/share/man/man1/longqlora-$$t.1; done
@@ -114,6 +146,6 @@ plot:
 help:
 	@echo "all deps test lint format coverage bench demo reproduce plot info man golden install clean"
 
-.PHONY: all deps info install clean help plot
+.PHONY: all cuda-report deps info install clean help plot
 
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -30,13 +30,15 @@ static const struct kernels *best_cpu(void)
 static int load_cuda(const struct kernels **table, struct fail *why)
 {
     char path[4096];
+    const char *other = getenv("LONGQLORA_CUDA"); /* another plug-in: to test one */
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
     if (n < 0) return fail(why, "device cuda: cannot tell where this program lies");
     path[n] = 0;
     char *slash = strrchr(path, '/');
     memcpy(slash + 1, "kernels-cuda.so", sizeof "kernels-cuda.so");
+    if (other) snprintf(path, sizeof path, "%s", other);
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!plugin) {
+    if (!plugin && !other) {
         memcpy(slash + 1, "../lib/longqlora/kernels-cuda.so",
                sizeof "../lib/longqlora/kernels-cuda.so");
         plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -54,8 +56,10 @@ static int load_cuda(const struct kernels **table, struct fail *why)
 int kernels_open(const struct kernels **table, const char *name, struct fail *why)
 {
     struct fail none = { .status = STATUS_FAILED };
-    if (!strncmp(name, "cuda", 4)) return load_cuda(table, why);
-    if (!strcmp(name, "auto") && !load_cuda(table, &none)) return 0;
+    if (!strcmp(name, "cuda")) return load_cuda(table, why);
+    if (!strcmp(name, "auto") && !load_cuda(table, &none) && !(*table)->probe(&none)) return 0;
+    if (strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0)
+        return fail_usage(why, "device '%s' is not one of auto, cpu, cuda", name);
     *table = best_cpu();
     return 0;
 }

@@ -90,6 +90,7 @@ struct kernels {
     bool is_host; /* its memory is host memory: weights may be used where they lie */
 
     /* ---- device and memory ---- */
+    int (*probe)(struct fail *why); /* is such a device there? */
     int (*open)(struct device **dev, int threads, struct fail *why);
     void (*close)(struct device *dev);
     size_t (*plan)(const struct shape *shape, int threads); /* what reserve will take */
@@ -205,8 +206,9 @@ struct kernels {
                            const uint8_t *absmax, const float *nested, float offset, int64_t count);
 };
 
-/* The backend of that name: "cpu", "cuda" (a plug-in, kernels-cuda.so) or "auto". Fails
- * with the reason if it is not to be had. */
+/* The backend of that name: "cpu", "cuda" (a plug-in, kernels-cuda.so), or "auto": cuda where
+ * the plug-in and a GPU are, else cpu. Fails with the reason if it is not to be had; that there
+ * is no GPU is found out by open, so that plans can be made without one. */
 int kernels_open(const struct kernels **table, const char *name, struct fail *why) MUST_USE;
 
 /* Columns from `column` on of the same rows. */

@@ -14,8 +14,13 @@ enum {
     NF4_NESTED = NF4_BLOCK * NF4_NESTED_BLOCK,
 };
 
+/* Where the tables lie: a GPU's are its own. */
+#ifndef NF4_TABLE
+#define NF4_TABLE static const
+#endif
+
 /* clang-format off */
-static const float nf4_value[16] = {
+NF4_TABLE float nf4_value[16] = {
     -0x1p+0f, -0x1.647362p-1f, -0x1.0cd66p-1f, -0x1.94654p-2f,
     -0x1.23449ap-2f, -0x1.7a6a7ep-3f, -0x1.74f0e2p-4f, 0x0p+0f,
     0x1.45f5fep-4f, 0x1.4995c6p-3f, 0x1.f809bap-3f, 0x1.5a0674p-2f,
@@ -23,7 +28,7 @@ static const float nf4_value[16] = {
 };
 
 /* A weight above nf4_threshold[i] takes a code above i; a tie stays. */
-static const float nf4_threshold[15] = {
+NF4_TABLE float nf4_threshold[15] = {
     -0x1.b239bp-1f, -0x1.38a4ep-1f, -0x1.d709p-2f,
     -0x1.5bd4ecp-2f, -0x1.e079d8p-3f, -0x1.1a7178p-3f,
     -0x1.74f0e2p-5f, 0x1.45f5fep-5f, 0x1.ec90c4p-4f,
@@ -31,7 +36,7 @@ static const float nf4_threshold[15] = {
     0x1.00da08p-1f, 0x1.491b5ep-1f, 0x1.b913b4p-1f,
 };
 
-static const float nf4_absmax_value[256] = {
+NF4_TABLE float nf4_absmax_value[256] = {
     -0x1.fc6666p-1f, -0x1.f53334p-1f, -0x1.eep-1f, -0x1.e6ccccp-1f,
     -0x1.df999ap-1f, -0x1.d86666p-1f, -0x1.d13334p-1f, -0x1.cap-1f,
     -0x1.c2ccccp-1f, -0x1.bb999ap-1f, -0x1.b46666p-1f, -0x1.ad3334p-1f,

@@ -3,7 +3,8 @@
 
 TEST_UNITS := $(wildcard tests/unit/test_*.c)
 TEST_KERNELS := $(wildcard tests/kernels/test_*.c)
-TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_UNITS) $(TEST_KERNELS))
+TEST_CUDA := $(wildcard tests/cuda/test_*.c)
+TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_UNITS) $(TEST_KERNELS) $(TEST_CUDA))
 TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
 TOOL_PARTS := $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
 	$(BUILD)/tools/train/recipe.o $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech)
@@ -18,13 +19,35 @@ $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 	@echo "CXX $@"
 	$(Q)g++ -O2 -w $< -lsentencepiece -o $@
 
+# The CUDA sources as host C++ (tests/cuda-emulation), once with f32 elements, to be held to the bounds of f32,
+# and once with their own.
+EMULATED := $(if $(filter x86_64,$(ARCH)),$(if $(filter release,$(FLAVOUR)),$(foreach e,f32 bf16,$(BUILD)/emulation/$(e)/kernels-cuda.so)))
+EMULATED_CXX := g++ -std=c++20 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -D_GNU_SOURCE
+define emulated
+$(BUILD)/emulation/$(1)/%.o: kernels/cuda/%.cu $(CUDA_HEADERS) tests/cuda-emulation/emulation.h Makefile
+	@mkdir -p $$(@D)
+	@echo "EMULATE $$@"
+	$$(Q)$(EMULATED_CXX) -x c++ -DEMULATE $(2) -O1 -fsanitize=thread -ffp-contract=off -c $$< -o $$@
+$(BUILD)/emulation/$(1)/%.o: tests/cuda-emulation/%.cpp $(CUDA_HEADERS) tests/cuda-emulation/emulation.h Makefile
+	@mkdir -p $$(@D)
+	$$(Q)$(EMULATED_CXX) -DEMULATE $(2) -O2 -c $$< -o $$@
+$(BUILD)/emulation/$(1)/fail.o: lib/common/fail.c
+	@mkdir -p $$(@D)
+	$$(Q)$(CC) $(CPPFLAGS) -std=gnu11 -fPIC -c $$< -o $$@
+$(BUILD)/emulation/$(1)/kernels-cuda.so: $(patsubst kernels/cuda/%.cu,$(BUILD)/emulation/$(1)/%.o,$(filter-out %/product.cu,$(CUDA_SOURCES))) \
+		$(BUILD)/emulation/$(1)/emulation.o $(BUILD)/emulation/$(1)/loops.o $(BUILD)/emulation/$(1)/fail.o
+	$$(Q)g++ -shared $$^ -o $$@
+endef
+$(eval $(call emulated,f32,-DELEM_F32))
+$(eval $(call emulated,bf16,))
+
 BENCH_PROGRAMS := $(BUILD)/tests/bench/random_model $(BUILD)/tests/bench/bandwidth
 
 $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) $^ $(LIBS) -o $@
 
-test-programs: all $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle
+test-programs: all $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle $(EMULATED)
 
 test:
 	@$(MAKE) --no-print-directory -j$(JOBS) test-programs

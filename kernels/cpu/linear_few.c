@@ -49,7 +49,7 @@ static inline vec load_f16(const void *p, int64_t i)
 #elif defined(__AVX2__)
     return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const void *)at));
 #else
-    vec v;
+    vec v = { 0 };
     for (int lane = 0; lane < LANES; lane++)
         v[lane] = f16_to_float(at[lane]);
     return v;
@@ -125,7 +125,7 @@ static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_
         vec even[ROWS_AT_ONCE] = { 0 }, odd[ROWS_AT_ONCE] = { 0 };
 #pragma GCC unroll 8
         for (int64_t i = 0; i < NF4_BLOCK; i += 2 * LANES) {
-            vec high, low;
+            vec high = { 0 }, low = { 0 };
             const float *at = x + b * NF4_BLOCK + i;
             load_nf4(codes + (b * NF4_BLOCK + i) / 2, &high, &low);
             for (int r = 0; r < rows; r++) {

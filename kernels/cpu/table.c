@@ -8,6 +8,7 @@ const struct kernels KERNELS_CPU = {
     .act_name = "f32",
     .act_bytes = 4,
     .is_host = true,
+    .probe = cpu_probe,
     .open = cpu_open,
     .close = cpu_close,
     .plan = cpu_plan,

@@ -6,29 +6,6 @@
 
 #include <math.h>
 
-static const char *const memory_names[MEMORY_COUNT] = {
-    "frozen weights",    "parameters (f32)", "gradients (f32)", "moments (f32)",
-    "keys and values",   "layer inputs",     "activations",     "chunk activations",
-    "inputs and tables", "kernels' scratch",
-};
-
-const char *memory_name(enum memory memory) { return memory_names[memory]; }
-
-size_t memory_total(const struct memory_plan *plan)
-{
-    size_t sum = 0;
-    for (int i = 0; i < MEMORY_COUNT; i++)
-        sum += plan->bytes[i];
-    return sum;
-}
-
-void memory_print(const struct memory_plan *plan, FILE *out)
-{
-    for (int i = 0; i < MEMORY_COUNT; i++)
-        fprintf(out, "%-20s %16zu bytes\n", memory_names[i], plan->bytes[i]);
-    fprintf(out, "%-20s %16zu bytes\n", "total", memory_total(plan));
-}
-
 /* ---- layout: run with block NULL it counts, with the block it assigns ---- */
 
 static void *take(struct model *m, enum memory memory, size_t bytes)
@@ -101,8 +78,21 @@ static float *gradient_of(const struct model *m, const struct trainable *t)
     return t && m->params.gradient ? m->params.gradient + t->offset : NULL;
 }
 
-static struct linear make_linear(const struct model *m, const struct tensor *t,
-                                 const struct weight *w)
+/* Frozen bytes: where the source has them, or a copy of the device's. */
+static const void *place_bytes(struct model *m, const void *from, size_t bytes)
+{
+    if (m->k->is_host || !from) return from;
+    void *to = take(m, MEMORY_WEIGHTS, bytes);
+    m->copied[m->copied_count++] = (struct copied){ to, from, bytes };
+    return to;
+}
+
+static size_t weight_bytes(const struct weight *w, const struct tensor *t)
+{
+    return ((size_t)(t->rows * t->cols) * weight_type_bits(w->type) + 7) / 8;
+}
+
+static struct linear make_linear(struct model *m, const struct tensor *t, const struct weight *w)
 {
     struct linear l = { .out = t->rows,
                         .in = t->cols,
@@ -114,10 +104,11 @@ static struct linear make_linear(const struct model *m, const struct tensor *t,
         l.weight = value_of(m, own);
         l.dweight_acc = gradient_of(m, own);
     } else {
+        size_t elements = (size_t)(t->rows * t->cols);
         l.type = w->type;
-        l.weight = w->data;
-        l.absmax = w->absmax;
-        l.nested = w->nested;
+        l.weight = place_bytes(m, w->data, weight_bytes(w, t));
+        l.absmax = place_bytes(m, w->absmax, (elements + 63) / 64);
+        l.nested = place_bytes(m, w->nested, (elements + 16383) / 16384 * sizeof *w->nested);
         l.offset = w->offset;
     }
     const struct trainable *a = find_parameter(m, t, TRAINED_LORA_A);
@@ -146,17 +137,18 @@ static const float *place_f32(struct model *m, int64_t i, float **gradient)
     return take(m, MEMORY_WEIGHTS, (size_t)(t->rows * t->cols) * 4);
 }
 
-/* Embedding or head: where it lies and as it is stored, if nothing needs it in f32 (the
- * loss does). */
+/* Embedding or head: as it is stored, if nothing needs it in f32 (on the CPU the loss does). */
 static const void *place_table(struct model *m, int64_t i, enum weight_type *type, float **gradient)
 {
     const struct tensor *t = &m->table[i];
-    bool feeds_loss = !m->setup.context && (t->part == PART_HEAD || m->config.is_tied);
+    bool feeds_loss =
+        m->k->is_host && !m->setup.context && (t->part == PART_HEAD || m->config.is_tied);
     *type = WEIGHT_F32;
-    if (!m->k->is_host || is_trained(m, t) || feeds_loss) return place_f32(m, i, gradient);
+    if (is_trained(m, t) || feeds_loss) return place_f32(m, i, gradient);
+    must(m->weights);
     *gradient = NULL;
     *type = m->weights->at[i].type;
-    return m->weights->at[i].data;
+    return place_bytes(m, m->weights->at[i].data, weight_bytes(&m->weights->at[i], t));
 }
 
 /* The tensor's layer; for one that is in none, the first. */
@@ -264,6 +256,7 @@ static void lay_out(struct model *m)
     size_t floats = (size_t)m->params.count * 4, rows = (size_t)m->setup.rows * 4;
     size_t table = (size_t)(m->setup.positions * m->config.head_dim / 2) * 4;
     m->used = 0;
+    m->copied_count = 0;
     m->plan = (struct memory_plan){ 0 };
     m->params.value = take(m, MEMORY_PARAMETERS, floats);
     if (m->setup.is_training) {
@@ -368,6 +361,8 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
             return fail_usage(why, "full fine-tuning needs an unquantized base");
         put_f32(m, m->params.value + t->offset, w, t->rows * t->cols);
     }
+    for (int64_t i = 0; i < m->copied_count; i++)
+        m->k->upload(m->dev, m->copied[i].to, m->copied[i].from, m->copied[i].bytes);
     /* Copies for what is frozen but not usable where it lies. */
     for (int64_t i = 0; i < m->tensor_count; i++) {
         const struct tensor *t = &m->table[i];
@@ -378,7 +373,10 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
                          : t->part == PART_HEAD       ? m->head.weight
                          : t->part == PART_ATTN_NORM  ? (const void *)l->attn_gain
                                                       : l->mlp_gain;
-        if ((const char *)to >= m->block && (const char *)to < m->block + m->block_bytes)
+        bool is_stored = (t->part == PART_EMBEDDING && m->embedding_type != WEIGHT_F32) ||
+                         (t->part == PART_HEAD && m->head.type != WEIGHT_F32);
+        if (!is_stored && (const char *)to >= m->block &&
+            (const char *)to < m->block + m->block_bytes)
             put_f32(m, (float *)to, &m->weights->at[i], t->rows * t->cols);
     }
     return 0;
@@ -416,7 +414,9 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     m->saved = calloc((size_t)m->config.layers, sizeof *m->saved);
     m->x = calloc((size_t)m->config.layers + 1, sizeof *m->x);
     m->cache = calloc((size_t)m->config.layers, sizeof *m->cache);
-    if (!m->layers || !m->saved || !m->x || !m->cache) return fail(why, "out of memory");
+    m->copied = calloc((size_t)m->tensor_count * 3, sizeof *m->copied);
+    if (!m->layers || !m->saved || !m->x || !m->cache || !m->copied)
+        return fail(why, "out of memory");
     if (list_parameters(m, why) || kernels_open(&m->k, setup->device, why)) return -1;
     lay_out(m);
     return 0;
@@ -431,6 +431,7 @@ static void end(struct model *m)
     free(m->saved);
     free(m->x);
     free(m->cache);
+    free(m->copied);
     free(m->table);
 }
 
@@ -438,7 +439,8 @@ static void add_scratch(struct model *m, int threads)
 {
     struct shape shape = shape_of(m);
     m->plan.bytes[MEMORY_SCRATCH] = m->k->plan(&shape, threads);
-    if (!m->weights) return;
+    /* On the host the source's own memory counts. */
+    if (!m->weights || !m->k->is_host) return;
     for (int64_t i = 0; i < m->tensor_count; i++)
         if (!is_trained(m, &m->table[i])) {
             size_t elements = (size_t)(m->table[i].rows * m->table[i].cols);

@@ -23,6 +23,13 @@ struct saved {
     float *lse;     /* [H, T] */
 };
 
+/* Bytes of the source that a device wants a copy of. */
+struct copied {
+    void *to;
+    const void *from;
+    size_t bytes;
+};
+
 struct model {
     const struct kernels *k;
     struct device *dev;
@@ -41,6 +48,8 @@ struct model {
     struct parameters params;
 
     /* memory: one block, laid out twice: to count, then to assign */
+    struct copied *copied; /* [copied_count], at most three a tensor */
+    int64_t copied_count;
     char *block;
     size_t used, block_bytes;
     struct memory_plan plan;

@@ -118,7 +118,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     run --separate-stderr -3 lora x train_file=docs.tok
     [[ "$stderr" == *"a stream of tokens, samples are needed here" ]]
     run --separate-stderr -1 lora x --device cuda
-    [[ "$stderr" == *"device cuda: no usable kernels-cuda.so"* ]]
+    [[ "$stderr" == *"device cuda: "* ]]
     [ ! -e x ]
 }
 

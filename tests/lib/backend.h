@@ -1,4 +1,5 @@
-/* backend.h - the backend under test, opened with two threads (THREADS in the environment). */
+/* backend.h - the backend under test: BACKEND in the environment, else cpu, with two threads
+ * (THREADS). With BACKEND=cuda and LONGQLORA_CUDA naming the emulation, buffers are its memory. */
 #ifndef LONGQLORA_BACKEND_H
 #define LONGQLORA_BACKEND_H
 

@@ -16,6 +16,12 @@ static double *doubles[BUFFERS];
 static int double_count;
 static uint64_t drawn;
 
+const char *check_device(void)
+{
+    const char *name = getenv("BACKEND");
+    return name ? name : "cpu";
+}
+
 uint64_t check_seed(void)
 {
     static uint64_t seed;
@@ -40,9 +46,12 @@ int64_t check_below(int64_t n)
     return (int64_t)(((uint64_t)p.word[0] * (uint64_t)n) >> 32);
 }
 
+void *(*check_memory)(size_t bytes);
+
 float *check_buffer(size_t count)
 {
-    float *at = aligned_alloc(64, (count + 2 * GUARD + 16) / 16 * 64);
+    size_t bytes = (count + 2 * GUARD + 16) / 16 * 64;
+    float *at = check_memory ? check_memory(bytes) : aligned_alloc(64, bytes);
     assert_non_null(at);
     assert_true(buffer_count < BUFFERS);
     for (size_t i = 0; i < count + 2 * GUARD; i++)
@@ -76,7 +85,7 @@ void check_free_all(void)
 {
     for (int i = 0; i < buffer_count; i++) {
         check_guards(buffers[i].at + GUARD);
-        free(buffers[i].at);
+        if (!check_memory) free(buffers[i].at);
     }
     for (int i = 0; i < double_count; i++)
         free(doubles[i]);

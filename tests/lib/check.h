@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+/* BACKEND in the environment, else cpu. */
+const char *check_device(void);
 /* SEED=… in the environment, else a fixed one; printed once. */
 uint64_t check_seed(void);
 /* Uniform in [-1, 1). */
@@ -23,6 +25,8 @@ double check_random(void);
 int64_t check_below(int64_t n);
 
 /* Floats with guard values before and after; check_guards fails if one was written to. */
+/* Memory of buffers comes from here, and stays; NULL: from the heap. */
+extern void *(*check_memory)(size_t bytes);
 float *check_buffer(size_t count);
 float *check_random_buffer(size_t count);
 void check_guards(const float *buffer);

@@ -60,7 +60,7 @@ static void test_greedy_equals_transformers(void **state)
         open_case(&l, c);
         int64_t count = ids_of(c, "prompt", prompt), n = ids_of(c, "tokens", tokens);
         assert_int_equal(n, 256);
-        assert_int_equal(session_open(&s, &l, CONTEXT, "cpu", 2, &why), 0);
+        assert_int_equal(session_open(&s, &l, CONTEXT, check_device(), 2, &why), 0);
         assert_int_equal(sampler_open(&sampler, &greedy, VOCAB, &why), 0);
         assert_int_equal(session_read(&s, prompt, count, &why), 0);
         for (int64_t i = 0; i < n; i++) {
@@ -102,7 +102,7 @@ static void test_cache_changes_nothing(void **state)
                                      .positions = LONG,
                                      .rows = LONG,
                                      .chunk = LONG,
-                                     .device = "cpu",
+                                     .device = check_device(),
                                      .threads = 2 };
         assert_int_equal(loaded_model(&l, &setup, &m, &why), 0);
         assert_int_equal(batch_init(&b, LONG, &why), 0);
@@ -115,7 +115,7 @@ static void test_cache_changes_nothing(void **state)
         batch_release(&b);
         model_close(m);
 
-        assert_int_equal(session_open(&s, &l, LONG, "cpu", 1, &why), 0);
+        assert_int_equal(session_open(&s, &l, LONG, check_device(), 1, &why), 0);
         assert_int_equal(session_read(&s, other, LONG, &why), 0);
         assert_int_equal(session_read(&s, ids, LONG, &why), 0);
         check_close("read after another text", s.logits, exact, VOCAB, 1e-5);

@@ -85,7 +85,7 @@ static void one_case(const char *kind, bool s2, bool lora, bool keeps, int64_t c
                                  .positions = 32,
                                  .rows = ROWS,
                                  .chunk = chunk,
-                                 .device = "cpu",
+                                 .device = check_device(),
                                  .threads = 2 };
     assert_int_equal(model_open(&m, &setup, NULL, &w, 1, &why), 0);
     if (lora) fill_adapters(m, &cases);
@@ -152,7 +152,7 @@ static void open_tiny(struct opened *o, bool keeps, double dropout, int threads,
                                  .positions = 32,
                                  .rows = ROWS,
                                  .chunk = chunk,
-                                 .device = "cpu",
+                                 .device = check_device(),
                                  .threads = threads };
     assert_int_equal(model_open(&o->m, &setup, NULL, &o->w, 5, &why), 0);
     const struct parameters *p = model_parameters(o->m);
@@ -269,7 +269,7 @@ static void test_fault_is_named(void **state)
     for (int i = 0; i < ROWS; i++)
         o.b.id[i] = 0;
     assert_int_equal(model_find_fault(o.m, &o.b, (struct dropout){ 0 }, &why), -1);
-    assert_string_equal(why.text, "embedding: row 0, column 0 is nan");
+    assert_ptr_equal(strstr(why.text, "embedding: row 0, column 0 is "), why.text);
     close_tiny(&o);
 }
 

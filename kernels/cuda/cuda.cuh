@@ -1,0 +1,162 @@
+/* cuda.cuh - what the CUDA kernels share: the device, its scratch, products, launches.
+ *
+ * Operations are queued on one stream. Sums have one order: no float atomics, pieces cut
+ * by index and never by the number of processors. Matrix products are cuBLASLt's, in
+ * elem with f32 sums.
+ */
+#ifndef LONGQLORA_CUDA_CUH
+#define LONGQLORA_CUDA_CUH
+
+#include "device.cuh"
+
+enum {
+    THREADS = 256,     /* of a row's block */
+    SUM_PIECES = 1024, /* of a flat sum */
+    GAIN_PIECES = 64,  /* of rows, in a sum over rows */
+    CHECKS = 1024,     /* finite_checks between two syncs */
+    LOGIT_BYTES = 64 << 20,
+    WORKSPACE = 32 << 20, /* cuBLASLt's */
+};
+
+/* A group's weights, ready for products: [outputs, in + ranks] of elem, scale · B right of W,
+ * zeros where a row meets another linear's rank; below it A, [ranks, in]. */
+struct slot {
+    elem *weight, *a;
+};
+
+struct device {
+    cudaStream_t stream;
+    void *lt;         /* cublasLtHandle_t */
+    int shared_bytes; /* that a block may have */
+    struct shape shape;
+    char *scratch;
+    size_t scratch_bytes;
+    struct slot slot[LINEAR_SLOTS];
+    size_t slot_elems;
+    elem *dropped;          /* [chunk, widest] drop(x), or a product on its way to be masked */
+    elem *head;             /* [vocab, dim] */
+    const void *head_is_of; /* the weights that it was made of */
+    float *logits;          /* [logit_rows, vocab] */
+    elem *dlogits;
+    int64_t logit_rows;
+    float *partial;  /* GAIN_PIECES sums over rows, [.., widest] */
+    double *squares; /* [SUM_PIECES] */
+    float *delta;    /* [heads, rows] */
+    void *workspace;
+    unsigned long long *fault; /* [CHECKS] first element that is not finite */
+    const char *checked[CHECKS];
+    char names[CHECKS][64];
+    int64_t check_cols[CHECKS];
+    int checks;
+    struct fail failed;
+    bool has_failed;
+};
+
+static inline elem *elems(struct mat m) { return (elem *)m.at; }
+static inline int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Keeps the first failure, with the operation's name; sync tells it. */
+void cuda_check(struct device *dev, cudaError_t error, const char *operation);
+static inline void launched(struct device *dev, const char *operation)
+{
+    cuda_check(dev, cudaPeekAtLastError(), operation);
+}
+
+/* May rows of this matrix be read and written eight elements at a time? */
+static inline bool is_wide(const void *at, int64_t stride, int64_t cols, size_t element)
+{
+    return (uintptr_t)at % 16 == 0 && stride * (int64_t)element % 16 == 0 && cols % 8 == 0;
+}
+static inline bool mat_is_wide(struct mat m, int64_t cols)
+{
+    return !m.at || is_wide(m.at, m.stride, cols, sizeof(elem));
+}
+
+/* D = alpha · op(A) op(B) + beta · C, row-major, D [m, n]; elem in, elem or f32 out; C may be D. */
+struct product {
+    bool a_transposed, b_transposed, is_f32; /* D and C are f32 */
+    int64_t m, n, k;
+    float alpha, beta;
+    const elem *a, *b;
+    int64_t lda, ldb;
+    const void *c;
+    void *d;
+    int64_t ldc, ldd;
+};
+void product(struct device *dev, const struct product *p);
+int product_open(struct device *dev, struct fail *why);
+void product_close(struct device *dev);
+
+/* W, f32 or packed, to elem rows `stride` apart. */
+void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct linear *l);
+/* out [rows, dim] densely = mask ⊙ x / (1 − p). */
+void drop_rows(struct device *dev, elem *out, struct mat x, uint32_t site, int64_t rows,
+               int64_t dim, struct dropout drop);
+/* dx += mask ⊙ t / (1 − p); t [rows, dim] densely. */
+void add_masked(struct device *dev, struct mat dx, const elem *t, uint32_t site, int64_t rows,
+                int64_t dim, struct dropout drop);
+
+/* The table's entries; each file defines its own. */
+int cuda_probe(struct fail *why);
+int cuda_open(struct device **dev, int threads, struct fail *why);
+void cuda_close(struct device *dev);
+size_t cuda_plan(const struct shape *shape, int threads);
+int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why);
+int cuda_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why);
+void cuda_release(struct device *dev, void *mem, size_t bytes);
+void cuda_upload(struct device *dev, void *to, const void *from, size_t bytes);
+void cuda_download(struct device *dev, void *to, const void *from, size_t bytes);
+void cuda_zero(struct device *dev, void *mem, size_t bytes);
+int cuda_sync(struct device *dev, struct fail *why);
+void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols);
+void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
+void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols);
+void embedding_fwd(struct device *dev, struct mat x, const void *table, enum weight_type type,
+                   const int32_t *id, int64_t rows, int64_t dim);
+void embedding_bwd(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
+                   int64_t rows, int64_t dim);
+void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, const float *gain,
+                 int64_t rows, int64_t dim, float eps);
+void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
+                 struct mat x, const float *rstd, const float *gain, int64_t rows, int64_t dim);
+void rope_apply(struct device *dev, struct mat x, const float *cos, const float *sin,
+                const int32_t *position, int64_t rows, int64_t heads, int64_t head_dim,
+                int direction);
+void linear_prepare(struct device *dev, const struct group *g);
+void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
+                  struct dropout drop);
+void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                struct mat residual, int64_t rows, struct dropout drop);
+void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
+                      const struct group *g, int64_t rows, struct dropout drop);
+void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
+                       struct mat du, struct mat x, int64_t rows, struct dropout drop);
+void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows, int64_t dim,
+                  struct dropout drop);
+void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
+                   struct mat v, struct spans spans, int64_t past, int64_t rows, int64_t heads,
+                   int64_t kv_heads, int64_t head_dim, float scale);
+void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv, struct mat dout,
+                   struct mat o, const float *lse, struct mat q, struct mat k, struct mat v,
+                   struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
+                   int64_t head_dim, float scale);
+void swiglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up, int64_t rows,
+                int64_t cols);
+void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat up, int64_t rows,
+                int64_t cols);
+void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
+               const struct linear *head, const int32_t *target, int64_t rows, float dscale);
+void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
+                 int64_t rows);
+void sum_squares(struct device *dev, double *sum, const float *g, int64_t count);
+void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t count, float lr,
+           float beta1, float beta2, float eps, float decay, int64_t step, float gscale);
+void finite_check(struct device *dev, const char *name, struct mat x, int64_t rows, int64_t cols);
+void nf4_quantize(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested, float *offset,
+                  float *scratch, const float *x, int64_t count);
+void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
+                    const float *nested, float offset, int64_t count);
+
+#endif

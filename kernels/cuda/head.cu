@@ -1,0 +1,103 @@
+/* The output head with cross-entropy, in chunks of rows; logits in f32. */
+#include "cuda.cuh"
+
+/* Row blockIdx.x: nll, and d = dscale · (softmax − onehot) if wanted; zeros if not scored. */
+KERNEL(THREADS, 1)
+loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int64_t vocab,
+            float dscale)
+{
+    SHARED_DYNAMIC(memory);
+    int64_t row = blockIdx.x;
+    const float *z = logits + row * vocab;
+    int32_t at = target[row];
+    float top = -INFINITY, sum = 0;
+    for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
+        top = fmaxf(top, z[i]);
+    for (int mask = 16; mask; mask /= 2)
+        top = fmaxf(top, shuffle_xor(top, mask));
+    float *tops = (float *)memory + 32;
+    if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top;
+    block_sync();
+    for (int w = 0; w < THREADS / 32; w++)
+        top = fmaxf(top, tops[w]);
+    for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
+        sum += expf(z[i] - top);
+    sum = block_sum(sum, (float *)memory);
+    if (threadIdx.x == 0) nll[row] = at < 0 ? 0 : top + logf(sum) - z[at];
+    if (!d) return;
+    float factor = at < 0 ? 0 : dscale / sum;
+    for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
+        d[row * vocab + i] = narrow(expf(z[i] - top) * factor - (i == at ? dscale : 0));
+}
+
+/* The head in elem; a frozen model's is made once. */
+static const elem *prepare_head(struct device *dev, const struct linear *head)
+{
+    must(!head->rank && head->type != WEIGHT_NF4);
+    if (dev->shape.has_backward || dev->head_is_of != head->weight)
+        weight_to_elems(dev, dev->head, head->in, head);
+    dev->head_is_of = head->weight;
+    return dev->head;
+}
+
+static void product_of_head(struct device *dev, float *logits, struct mat x, int64_t first,
+                            int64_t rows, const elem *weight, const struct linear *head)
+{
+    struct product p = {};
+    p.b_transposed = p.is_f32 = true;
+    p.m = rows;
+    p.n = head->out;
+    p.k = head->in;
+    p.alpha = 1;
+    p.a = elems(x) + first * x.stride;
+    p.lda = x.stride;
+    p.b = weight;
+    p.ldb = head->in;
+    p.c = p.d = logits;
+    p.ldc = p.ldd = head->out;
+    product(dev, &p);
+}
+
+void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
+               const struct linear *head, const int32_t *target, int64_t rows, float dscale)
+{
+    must(!dweight_acc || dx.at);
+    const elem *weight = prepare_head(dev, head);
+    int64_t vocab = head->out, dim = head->in;
+    for (int64_t first = 0; first < rows; first += dev->logit_rows) {
+        int64_t n = least(dev->logit_rows, rows - first);
+        product_of_head(dev, dev->logits, x, first, n, weight, head);
+        LAUNCH(loss_kernel, dim3((unsigned)n), dim3(THREADS), 64 * 4, dev->stream, nll + first,
+               dx.at ? dev->dlogits : (elem *)NULL, dev->logits, target + first, vocab, dscale);
+        launched(dev, __func__);
+        if (!dx.at) continue;
+        struct product p = {};
+        p.m = n;
+        p.n = dim;
+        p.k = vocab;
+        p.alpha = 1;
+        p.a = dev->dlogits;
+        p.lda = vocab;
+        p.b = weight;
+        p.ldb = dim;
+        p.c = p.d = elems(dx) + first * dx.stride;
+        p.ldc = p.ldd = dx.stride;
+        product(dev, &p);
+        if (!dweight_acc) continue;
+        p.a_transposed = p.is_f32 = true;
+        p.m = vocab;
+        p.k = n;
+        p.beta = 1;
+        p.b = elems(x) + first * x.stride;
+        p.ldb = x.stride;
+        p.c = p.d = dweight_acc;
+        p.ldc = p.ldd = dim;
+        product(dev, &p);
+    }
+}
+
+void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
+                 int64_t rows)
+{
+    product_of_head(dev, logits, x, 0, rows, prepare_head(dev, head), head);
+}

@@ -1,0 +1,198 @@
+/* NF4 with double quantization, and every other weight, to elements; bound by memory. The two
+ * roundings of absmax are part of the format: no fused multiply-add. */
+#include "cuda.cuh"
+
+#define NF4_TABLE static __device__ const
+#include "../nf4.h"
+
+/* ---- to elements or f32 ---- */
+
+struct packed {
+    const uint8_t *codes, *absmax;
+    const float *nested;
+    float offset;
+};
+
+enum { TABLE_BYTES = (16 + 256) * 4 };
+
+/* Row r of out: elements r·cols … of the tensor, at most `count` in all. */
+template <class T, int N>
+KERNEL(THREADS, 1)
+nf4_kernel(T *out, int64_t stride, const packed w, int64_t cols, int64_t count)
+{
+    SHARED_DYNAMIC(memory);
+    float *value = (float *)memory, *map = value + 16;
+    if (threadIdx.x < 16) value[threadIdx.x] = nf4_value[threadIdx.x];
+    map[threadIdx.x] = nf4_absmax_value[threadIdx.x];
+    block_sync();
+    int64_t row = blockIdx.x;
+    for (int64_t i = threadIdx.x * N; i < cols; i += THREADS * N) {
+        int64_t e = row * cols + i;
+        if (e >= count) break;
+        float absmax =
+            add_rn(mul_rn(map[w.absmax[e / NF4_BLOCK]], w.nested[e / NF4_NESTED]), w.offset);
+        pack<N> p;
+        if (N == 8) {
+            uint32_t codes = *(const uint32_t *)(w.codes + e / 2);
+            for (int b = 0; b < 4; b++) {
+                p.v[2 * b % N] = mul_rn(value[codes >> (8 * b + 4) & 15], absmax);
+                p.v[(2 * b + 1) % N] = mul_rn(value[codes >> 8 * b & 15], absmax);
+            }
+        } else {
+            uint8_t codes = w.codes[e / 2];
+            p.v[0] = mul_rn(value[e % 2 ? codes & 15 : codes >> 4], absmax);
+        }
+        store(out + row * stride + i, p);
+    }
+}
+
+template <class T>
+static void decode(struct device *dev, T *out, int64_t stride, const packed &w, int64_t rows,
+                   int64_t cols, int64_t count)
+{
+    bool is_aligned =
+        is_wide(out, stride, cols, sizeof *out) && count % 8 == 0 && (uintptr_t)w.codes % 4 == 0;
+    if (!rows) return;
+    if (is_aligned)
+        LAUNCH((nf4_kernel<T, 8>), dim3((unsigned)rows), dim3(THREADS), TABLE_BYTES, dev->stream,
+               out, stride, w, cols, count);
+    else
+        LAUNCH((nf4_kernel<T, 1>), dim3((unsigned)rows), dim3(THREADS), TABLE_BYTES, dev->stream,
+               out, stride, w, cols, count);
+    launched(dev, "nf4_dequantize");
+}
+
+void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
+                    const float *nested, float offset, int64_t count)
+{
+    decode(dev, x, NF4_NESTED, { codes, absmax, nested, offset }, pieces(count, NF4_NESTED),
+           NF4_NESTED, count);
+}
+
+template <int N>
+KERNEL(THREADS, 1)
+float_rows_kernel(elem *to, int64_t stride, const float *from, int64_t cols)
+{
+    int64_t row = blockIdx.x;
+    for (int64_t i = threadIdx.x * N; i < cols; i += THREADS * N) {
+        pack<N> p;
+        load(p, from + row * cols + i);
+        store(to + row * stride + i, p);
+    }
+}
+
+KERNEL(THREADS, 1)
+half_rows_kernel(elem *to, int64_t stride, const uint16_t *from, bool is_bf16, int64_t cols)
+{
+    int64_t row = blockIdx.x;
+    for (int64_t i = threadIdx.x; i < cols; i += THREADS) {
+        uint16_t half = from[row * cols + i];
+        to[row * stride + i] =
+            narrow(is_bf16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half));
+    }
+}
+
+void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct linear *l)
+{
+    dim3 rows((unsigned)l->out), threads(THREADS);
+    if (l->type == WEIGHT_NF4) {
+        decode(dev, to, stride, { (const uint8_t *)l->weight, l->absmax, l->nested, l->offset },
+               l->out, l->in, l->out * l->in);
+    } else if (l->type == WEIGHT_F32) {
+        const float *from = (const float *)l->weight;
+        if (is_wide(to, stride, l->in, sizeof *to) && is_wide(from, l->in, l->in, 4))
+            LAUNCH(float_rows_kernel<8>, rows, threads, 0, dev->stream, to, stride, from, l->in);
+        else
+            LAUNCH(float_rows_kernel<1>, rows, threads, 0, dev->stream, to, stride, from, l->in);
+    } else {
+        LAUNCH(half_rows_kernel, rows, threads, 0, dev->stream, to, stride,
+               (const uint16_t *)l->weight, l->type == WEIGHT_BF16, l->in);
+    }
+    launched(dev, "linear_prepare");
+}
+
+/* ---- from f32 ---- */
+
+/* The number of thresholds below x: a tie takes the lower code. */
+DEVICE uint8_t code_of(float x)
+{
+    uint8_t code = 0;
+    for (int i = 0; i < 15; i++)
+        code = (uint8_t)(code + (x > nf4_threshold[i]));
+    return code;
+}
+
+/* The nearest of the map's values, a tie to the even index (kernels/cpu/nf4.c). */
+DEVICE uint8_t absmax_code(float x)
+{
+    int low = 0, high = 255;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        float border = mul_rn(add_rn(nf4_absmax_value[middle], nf4_absmax_value[middle + 1]), 0.5f);
+        if (middle % 2 ? x >= border : x > border)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return (uint8_t)low;
+}
+
+/* A warp a block of 64: a lane has two neighbours, which are one byte. */
+KERNEL(THREADS, 1)
+code_kernel(uint8_t *codes, float *scratch, const float *x, int64_t count)
+{
+    int64_t block = ((int64_t)blockIdx.x * THREADS + threadIdx.x) / 32, lane = threadIdx.x % 32;
+    int64_t e = block * NF4_BLOCK + 2 * lane;
+    float a = e < count ? x[e] : 0, b = e + 1 < count ? x[e + 1] : 0;
+    float top = fmaxf(fabsf(a), fabsf(b));
+    for (int mask = 16; mask; mask /= 2)
+        top = fmaxf(top, shuffle_xor(top, mask));
+    if (e >= count) return;
+    if (lane == 0) scratch[block] = top;
+    float inverse = 1 / (top > 1e-38f ? top : 1e-38f);
+    uint8_t first = code_of(mul_rn(a, inverse));
+    uint8_t second = e + 1 < count ? code_of(mul_rn(b, inverse)) : 7; /* the padding's zero */
+    codes[e / 2] = (uint8_t)(first << 4 | second);
+}
+
+/* The mean in double, in the order of blocks: one thread. */
+KERNEL(1, 1) offset_kernel(float *offset, const float *scratch, int64_t blocks)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < blocks; i++)
+        sum += (double)scratch[i];
+    *offset = blocks ? (float)(sum / (double)blocks) : 0;
+}
+
+KERNEL(NF4_NESTED_BLOCK, 1)
+nest_kernel(uint8_t *absmax, float *nested, const float *offset, const float *scratch,
+            int64_t blocks)
+{
+    SHARED_DYNAMIC(memory);
+    float *tops = (float *)memory;
+    int64_t i = (int64_t)blockIdx.x * NF4_NESTED_BLOCK + threadIdx.x;
+    float distance = i < blocks ? scratch[i] - *offset : 0, top = fabsf(distance);
+    for (int mask = 16; mask; mask /= 2)
+        top = fmaxf(top, shuffle_xor(top, mask));
+    if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top;
+    block_sync();
+    for (int w = 0; w < NF4_NESTED_BLOCK / 32; w++)
+        top = fmaxf(top, tops[w]);
+    if (threadIdx.x == 0) nested[blockIdx.x] = top;
+    float inverse = 1 / top;
+    if (i < blocks) absmax[i] = top > 0 ? absmax_code(mul_rn(distance, inverse)) : 0;
+}
+
+void nf4_quantize(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested, float *offset,
+                  float *scratch, const float *x, int64_t count)
+{
+    int64_t blocks = pieces(count, NF4_BLOCK);
+    if (blocks)
+        LAUNCH(code_kernel, dim3((unsigned)pieces(blocks * 32, THREADS)), dim3(THREADS), 0,
+               dev->stream, codes, scratch, x, count);
+    LAUNCH(offset_kernel, dim3(1), dim3(1), 0, dev->stream, offset, scratch, blocks);
+    if (blocks)
+        LAUNCH(nest_kernel, dim3((unsigned)pieces(blocks, NF4_NESTED_BLOCK)),
+               dim3(NF4_NESTED_BLOCK), 8 * 4, dev->stream, absmax, nested, offset, scratch, blocks);
+    launched(dev, __func__);
+}

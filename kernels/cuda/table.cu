@@ -1,0 +1,52 @@
+#include "cuda.cuh"
+
+#ifdef ELEM_F32
+#define ACT_NAME "f32"
+#else
+#define ACT_NAME "bf16"
+#endif
+
+extern "C" __attribute__((visibility("default"))) const struct kernels kernels_cuda = {
+    .version = KERNELS_VERSION,
+    .size = sizeof(struct kernels),
+    .name = "cuda",
+    .act_name = ACT_NAME,
+    .act_bytes = sizeof(elem),
+    .is_host = false,
+    .probe = cuda_probe,
+    .open = cuda_open,
+    .close = cuda_close,
+    .plan = cuda_plan,
+    .reserve = cuda_reserve,
+    .alloc = cuda_alloc,
+    .release = cuda_release,
+    .upload = cuda_upload,
+    .download = cuda_download,
+    .zero = cuda_zero,
+    .sync = cuda_sync,
+    .cast_in = cast_in,
+    .cast_out = cast_out,
+    .copy_rows = copy_rows,
+    .embedding_fwd = embedding_fwd,
+    .embedding_bwd = embedding_bwd,
+    .rmsnorm_fwd = rmsnorm_fwd,
+    .rmsnorm_bwd = rmsnorm_bwd,
+    .rope_apply = rope_apply,
+    .linear_prepare = linear_prepare,
+    .linear_inner = linear_inner,
+    .linear_fwd = linear_fwd,
+    .linear_bwd_input = linear_bwd_input,
+    .linear_bwd_weight = linear_bwd_weight,
+    .dropout_mask = dropout_mask,
+    .attention_fwd = attention_fwd,
+    .attention_bwd = attention_bwd,
+    .swiglu_fwd = swiglu_fwd,
+    .swiglu_bwd = swiglu_bwd,
+    .head_loss = head_loss,
+    .head_logits = head_logits,
+    .sum_squares = sum_squares,
+    .adamw = adamw,
+    .finite_check = finite_check,
+    .nf4_quantize = nf4_quantize,
+    .nf4_dequantize = nf4_dequantize,
+};

@@ -1,0 +1,591 @@
+/* The emulation's run time: fibers, meeting points, shadow memory. Compiled without
+ * -fsanitize=thread. EMULATION_ORDER=descending|random changes the order in which the
+ * threads of a block, and blocks, are run: results must not change. */
+#include "emulation.h"
+
+#include <sys/mman.h>
+#include <vector>
+
+enum state { RUNS, AT_BLOCK, AT_WARP, ENDED };
+enum operation { NONE, LDMATRIX, LDMATRIX_TRANS, MMA, SHUFFLE };
+enum { STACK = 64 << 10, MOST_THREADS = 1024, SHARED_MOST = 227 << 10, REPORTS = 8 };
+static const size_t arena_bytes = (size_t)1 << 33, gap = 4096;
+
+struct copy {
+    void *to;
+    const void *from;
+    bool valid;
+};
+
+struct fiber : emulated_thread {
+    void *stack_pointer;
+    char *stack;
+    state s;
+    int id, site;
+    operation op;
+    /* what it brings to a meeting point */
+    const void *in;
+    void *out;
+    uint32_t b[2];
+    int mask;
+    std::vector<copy> open;
+    std::vector<std::vector<copy>> groups;
+};
+
+emulated_thread *emulated_self;
+dim3 emulated_grid, emulated_block;
+unsigned char *emulated_shared;
+
+static fiber *fibers;
+static int thread_count, order[MOST_THREADS];
+static void *main_stack;
+static std::function<void()> *body;
+static const char *kernel;
+static size_t shared_bytes;
+static uint32_t interval, launch; /* between two barriers of the block; number of launches */
+static long reports;
+static uint64_t random_state = 88172645463325252u;
+
+/* Saves the callee's registers on this stack and goes on with the other one. */
+extern "C" void emulated_switch(void **save, void *to);
+asm(R"(
+.globl emulated_switch
+emulated_switch:
+    push %rbp
+    push %rbx
+    push %r12
+    push %r13
+    push %r14
+    push %r15
+    mov %rsp, (%rdi)
+    mov %rsi, %rsp
+    pop %r15
+    pop %r14
+    pop %r13
+    pop %r12
+    pop %rbx
+    pop %rbp
+    ret
+)");
+
+static fiber *self() { return static_cast<fiber *>(emulated_self); }
+
+static void pause_self() { emulated_switch(&self()->stack_pointer, main_stack); }
+
+static void fiber_main()
+{
+    (*body)();
+    self()->s = ENDED;
+    pause_self();
+    abort();
+}
+
+static void report(const char *what, const void *at, int size)
+{
+    if (reports++ < REPORTS)
+        fprintf(stderr, "emulation: %s: block %u,%u thread %d: %s (%d bytes at %p)\n", kernel,
+                self()->block_at.x, self()->block_at.y, self()->id, what, size, at);
+}
+
+static void write_digest();
+
+/* Ends the test program with a failure if anything was reported. */
+static struct at_exit {
+    ~at_exit()
+    {
+        write_digest();
+        if (!reports) return;
+        fprintf(stderr, "emulation: %ld reports\n", reports);
+        _Exit(3);
+    }
+} closing;
+
+/* ---- shadow memory ---- */
+
+/* Of a byte of shared memory: who touched it last, and in which interval. */
+struct shared_cell {
+    uint32_t written, read;
+    uint16_t writer, reader;
+    bool is_set, has_readers;
+};
+static shared_cell *shared_shadow;
+
+enum byte_state : uint8_t { OUTSIDE, ALLOCATED, WRITTEN };
+struct word_cell {
+    uint32_t write_launch, read_launch, write_block, read_block;
+};
+static unsigned char *arena, *arena_end;
+static byte_state *bytes_shadow;
+static word_cell *words_shadow;
+
+static void *reserve(size_t bytes)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) abort();
+    return at;
+}
+
+cudaError_t cudaMalloc(void **mem, size_t bytes)
+{
+    if (!arena) {
+        arena = arena_end = (unsigned char *)reserve(arena_bytes);
+        bytes_shadow = (byte_state *)reserve(arena_bytes);
+        words_shadow = (word_cell *)reserve(arena_bytes / 4 * sizeof *words_shadow);
+    }
+    if (bytes + gap > (size_t)(arena + arena_bytes - arena_end)) return cudaErrorMemoryAllocation;
+    *mem = arena_end;
+    memset(*mem, 0xff, bytes); /* NaN */
+    memset((void *)(bytes_shadow + (arena_end - arena)), ALLOCATED, bytes);
+    arena_end += (bytes + gap + 255) / 256 * 256;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *) { return cudaSuccess; } /* what is used after it stays visible */
+
+static void host_wrote(void *mem, size_t bytes)
+{
+    if ((unsigned char *)mem >= arena && (unsigned char *)mem < arena_end)
+        memset((void *)(bytes_shadow + ((unsigned char *)mem - arena)), WRITTEN, bytes);
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t)
+{
+    memcpy(to, from, bytes);
+    if (kind == cudaMemcpyHostToDevice) host_wrote(to, bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *mem, int value, size_t bytes, cudaStream_t)
+{
+    memset(mem, value, bytes);
+    host_wrote(mem, bytes);
+    return cudaSuccess;
+}
+
+/* EMULATION_DIGESTS: a file that gets a line with the digest (FNV-1a) of all memory of the
+ * device as it is at the end. */
+static void write_digest()
+{
+    const char *path = getenv("EMULATION_DIGESTS");
+    FILE *out = path ? fopen(path, "a") : NULL;
+    uint64_t digest = 0xcbf29ce484222325u;
+    if (!out) return;
+    for (const uint64_t *w = (const uint64_t *)arena; w < (const uint64_t *)arena_end; w++)
+        digest = (digest ^ *w) * 0x100000001b3u;
+    fprintf(out, "%016llx\n", (unsigned long long)digest);
+    fclose(out);
+}
+
+static void touch_shared(unsigned char *p, int size, bool writes)
+{
+    uint16_t id = (uint16_t)self()->id;
+    if (p + size > emulated_shared + shared_bytes) {
+        report("shared memory past its end", p, size);
+        return;
+    }
+    for (shared_cell *c = shared_shadow + (p - emulated_shared), *end = c + size; c < end; c++) {
+        if (!writes && !c->is_set) {
+            report("shared memory that nobody wrote is read", p, size);
+            c->is_set = true;
+        }
+        if (c->written == interval && c->writer != id) {
+            report("race: another thread wrote this since the last barrier", p, size);
+            return;
+        }
+        if (writes && c->read == interval && (c->has_readers || c->reader != id)) {
+            report("race: another thread read this since the last barrier", p, size);
+            return;
+        }
+        if (writes) {
+            c->written = interval;
+            c->writer = id;
+            c->is_set = true;
+        } else {
+            c->has_readers = c->read == interval && (c->has_readers || c->reader != id);
+            c->read = interval;
+            c->reader = id;
+        }
+    }
+}
+
+static void touch_global(unsigned char *p, int size, bool writes)
+{
+    byte_state *b = bytes_shadow + (p - arena);
+    for (int i = 0; i < size; i++) {
+        if (b[i] == OUTSIDE) {
+            report(writes ? "write outside of every allocation"
+                          : "read outside of every allocation",
+                   p, size);
+            return;
+        }
+        if (!writes && b[i] == ALLOCATED) {
+            report("global memory that nobody wrote is read", p, size);
+            b[i] = WRITTEN;
+        }
+        if (writes) b[i] = WRITTEN;
+    }
+    const dim3 &at = self()->block_at;
+    uint32_t block = 1 + at.x + emulated_grid.x * (at.y + emulated_grid.y * at.z);
+    for (word_cell *w = words_shadow + (p - arena) / 4, *end = w + (size + 3) / 4; w < end; w++) {
+        if (w->write_launch == launch && w->write_block != block) {
+            report("race: another block of this launch wrote this word", p, size);
+            return;
+        }
+        if (writes && w->read_launch == launch && w->read_block != block) {
+            report("race: another block of this launch read this word", p, size);
+            return;
+        }
+        if (writes) {
+            w->write_launch = launch;
+            w->write_block = block;
+        } else {
+            w->read_launch = launch;
+            w->read_block = block;
+        }
+    }
+}
+
+static void touch(const void *at, int size, bool writes)
+{
+    unsigned char *p = (unsigned char *)at;
+    if (!emulated_self) return;
+    if (p >= emulated_shared && p < emulated_shared + SHARED_MOST + gap)
+        touch_shared(p, size, writes);
+    else if (p >= arena && p < arena + arena_bytes)
+        touch_global(p, size, writes);
+}
+
+void atomic_min(unsigned long long *at, unsigned long long value)
+{
+    *at = value < *at ? value : *at;
+}
+
+static int shared_limit()
+{
+    const char *kib = getenv("EMULATION_SHARED");
+    return kib ? (int)strtol(kib, NULL, 10) << 10 : SHARED_MOST;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int)
+{
+    *value = which == cudaDevAttrComputeCapabilityMajor ? 8 : shared_limit();
+    return cudaSuccess;
+}
+
+cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int value)
+{
+    return value <= shared_limit() ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+/* ---- meeting points ---- */
+
+static void meet(operation op, int site)
+{
+    self()->op = op;
+    self()->site = site;
+    self()->s = AT_WARP;
+    pause_self();
+}
+
+void emulated_block_sync(int site)
+{
+    self()->site = site;
+    self()->s = AT_BLOCK;
+    pause_self();
+}
+
+double emulated_shuffle(double x, int mask, int site)
+{
+    double y;
+    self()->in = &x;
+    self()->out = &y;
+    self()->mask = mask;
+    meet(SHUFFLE, site);
+    return y;
+}
+
+void emulated_ldmatrix(uint32_t *r, const void *row, bool transposed, int site)
+{
+    if ((uintptr_t)row % 16) report("a row of ldmatrix is not on 16 bytes", row, 16);
+    touch(row, 16, false);
+    self()->in = row;
+    self()->out = r;
+    meet(transposed ? LDMATRIX_TRANS : LDMATRIX, site);
+}
+
+void emulated_mma(float *c, const uint32_t *a, uint32_t b0, uint32_t b1, int site)
+{
+    self()->in = a;
+    self()->b[0] = b0;
+    self()->b[1] = b1;
+    self()->out = c;
+    meet(MMA, site);
+}
+
+/* Bytes in flight are NaN until the wait that covers them. */
+void emulated_copy(void *to, const void *from, bool valid)
+{
+    if (((uintptr_t)to | (uintptr_t)from) % 16) report("a copy is not on 16 bytes", to, 16);
+    if (valid) touch(from, 16, false);
+    touch(to, 16, true);
+    memset(to, 0xff, 16);
+    self()->open.push_back({ to, from, valid });
+}
+
+void emulated_commit()
+{
+    self()->groups.push_back(std::move(self()->open));
+    self()->open.clear();
+}
+
+void emulated_wait(int pending)
+{
+    auto &groups = self()->groups;
+    while ((int)groups.size() > pending) {
+        for (const copy &c : groups.front()) {
+            touch(c.to, 16, true);
+            if (c.valid)
+                memcpy(c.to, c.from, 16);
+            else
+                memset(c.to, 0, 16);
+        }
+        groups.erase(groups.begin());
+    }
+}
+
+static float half(uint32_t word, int which)
+{
+    return bits_as_float(which ? word & 0xffff0000 : word << 16);
+}
+
+static void do_mma(fiber *warp)
+{
+    float a[16][16], b[8][16];
+    for (int lane = 0; lane < 32; lane++) {
+        int g = lane / 4, t = lane % 4;
+        const uint32_t *from = (const uint32_t *)warp[lane].in;
+        for (int i = 0; i < 4; i++)
+            for (int h = 0; h < 2; h++)
+                a[g + i % 2 * 8][2 * t + h + i / 2 * 8] = half(from[i], h);
+        for (int i = 0; i < 2; i++)
+            for (int h = 0; h < 2; h++)
+                b[g][2 * t + h + i * 8] = half(warp[lane].b[i], h);
+    }
+    for (int lane = 0; lane < 32; lane++)
+        for (int e = 0; e < 4; e++) {
+            float *c = (float *)warp[lane].out + e;
+            double sum = 0;
+            for (int k = 0; k < 16; k++)
+                sum += (double)a[lane / 4 + e / 2 * 8][k] * (double)b[lane % 4 * 2 + e % 2][k];
+            *c = (float)(sum + (double)*c);
+        }
+}
+
+static void do_ldmatrix(fiber *warp, bool transposed)
+{
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < 4; i++) {
+            uint32_t word = 0;
+            for (int h = 0; h < 2; h++) {
+                int row = transposed ? lane % 4 * 2 + h : lane / 4;
+                int column = transposed ? lane / 4 : lane % 4 * 2 + h;
+                word |= (uint32_t)((const uint16_t *)warp[8 * i + row].in)[column] << 16 * h;
+            }
+            ((uint32_t *)warp[lane].out)[i] = word;
+        }
+}
+
+static void do_shuffle(fiber *warp, int lanes)
+{
+    double x[32];
+    for (int lane = 0; lane < lanes; lane++)
+        x[lane] = *(const double *)warp[lane].in;
+    for (int lane = 0; lane < lanes; lane++)
+        *(double *)warp[lane].out = x[lane ^ warp[lane].mask];
+}
+
+static void do_together(fiber *warp, int lanes)
+{
+    switch (warp->op) {
+    case MMA:
+        do_mma(warp);
+        break;
+    case SHUFFLE:
+        do_shuffle(warp, lanes);
+        break;
+    default:
+        do_ldmatrix(warp, warp->op == LDMATRIX_TRANS);
+        break;
+    }
+}
+
+/* ---- launches ---- */
+
+static uint64_t next_random()
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    return random_state ^= random_state << 17;
+}
+
+/* A permutation of 0 … n−1 as EMULATION_ORDER asks. */
+static void put_in_order(int *to, int n)
+{
+    static const char *how = getenv("EMULATION_ORDER");
+    for (int i = 0; i < n; i++)
+        to[i] = how && *how == 'd' ? n - 1 - i : i;
+    if (!how || *how != 'r') return;
+    for (int i = n - 1; i > 0; i--)
+        std::swap(to[i], to[next_random() % (uint64_t)(i + 1)]);
+}
+
+static void start_fiber(fiber *f, int id, dim3 block_at)
+{
+    f->id = id;
+    f->s = RUNS;
+    f->block_at = block_at;
+    f->at = dim3((unsigned)id % emulated_block.x, (unsigned)id / emulated_block.x);
+    f->open.clear();
+    f->groups.clear();
+    void **top = (void **)(f->stack + STACK - 64);
+    *--top = NULL;
+    *--top = (void *)fiber_main;
+    for (int i = 0; i < 6; i++)
+        *--top = NULL;
+    f->stack_pointer = top;
+}
+
+static bool run_warp(int first, int *left)
+{
+    int lanes = min(32, thread_count - first), waiting = 0, ended = 0, lane[32];
+    bool moved = false;
+    put_in_order(lane, lanes);
+    for (int i = 0; i < lanes; i++) {
+        fiber *f = fibers + first + lane[i];
+        if (f->s == RUNS) {
+            emulated_self = f;
+            emulated_switch(&main_stack, f->stack_pointer);
+            emulated_self = NULL;
+            moved = true;
+            if (f->s == ENDED) --*left;
+        }
+        waiting += f->s == AT_WARP;
+        ended += f->s == ENDED;
+    }
+    if (!waiting) return moved;
+    fiber *warp = fibers + first;
+    bool agree = waiting == lanes;
+    for (int i = 1; i < lanes && agree; i++)
+        agree = warp[i].op == warp->op && warp[i].site == warp->site;
+    if (!agree) {
+        emulated_self = warp;
+        report("the lanes of a warp do not meet at one operation", NULL, warp->site);
+        _Exit(3);
+    }
+    do_together(warp, lanes);
+    for (int i = 0; i < lanes; i++)
+        warp[i].s = RUNS;
+    return true;
+}
+
+static void pass_barrier(int left)
+{
+    int site = -1;
+    if (left < thread_count) {
+        emulated_self = fibers;
+        report("a barrier that some threads have ended before", NULL, fibers->site);
+    }
+    for (int i = 0; i < thread_count; i++) {
+        if (fibers[i].s != AT_BLOCK) continue;
+        if (site >= 0 && fibers[i].site != site) {
+            emulated_self = fibers + i;
+            report("threads meet at different barriers", NULL, fibers[i].site);
+        }
+        site = fibers[i].site;
+        fibers[i].s = RUNS;
+    }
+    emulated_self = NULL;
+    interval++;
+}
+
+static void run_block(dim3 at)
+{
+    memset(emulated_shared, 0xff, shared_bytes);
+    for (size_t i = 0; i < shared_bytes; i++)
+        shared_shadow[i].is_set = shared_shadow[i].has_readers = false;
+    interval++;
+    for (int i = 0; i < thread_count; i++)
+        start_fiber(fibers + i, i, at);
+    int warps = (thread_count + 31) / 32;
+    put_in_order(order, warps);
+    for (int left = thread_count; left;) {
+        bool moved = false;
+        int at_barrier = 0;
+        for (int w = 0; w < warps; w++)
+            while (run_warp(order[w] * 32, &left))
+                moved = true;
+        for (int i = 0; i < thread_count; i++)
+            at_barrier += fibers[i].s == AT_BLOCK;
+        if (left && at_barrier == left) {
+            pass_barrier(left);
+            moved = true;
+        }
+        if (moved) continue;
+        fprintf(stderr, "emulation: %s: deadlock\n", kernel);
+        _Exit(3);
+    }
+}
+
+void emulated_launch(const char *name, dim3 grid, dim3 block, size_t shared,
+                     std::function<void()> f)
+{
+    static int have;
+    kernel = name;
+    emulated_grid = grid;
+    emulated_block = block;
+    body = &f;
+    thread_count = (int)(block.x * block.y * block.z);
+    shared_bytes = shared;
+    launch++;
+    if (!fibers) {
+        fibers = new fiber[MOST_THREADS];
+        emulated_shared = (unsigned char *)aligned_alloc(1024, (size_t)256 << 10);
+        shared_shadow = (shared_cell *)calloc((size_t)256 << 10, sizeof *shared_shadow);
+    }
+    if (thread_count > MOST_THREADS || shared > (size_t)shared_limit() || !grid.x ||
+        grid.y > 65535 || grid.z > 65535) {
+        fprintf(stderr,
+                "emulation: %s: no device launches %u,%u,%u blocks of %d threads, %zu bytes\n",
+                kernel, grid.x, grid.y, grid.z, thread_count, shared);
+        _Exit(3);
+    }
+    for (; have < thread_count; have++)
+        fibers[have].stack = (char *)reserve(STACK);
+    std::vector<int> blocks((size_t)grid.x * grid.y * grid.z);
+    put_in_order(blocks.data(), (int)blocks.size());
+    for (int b : blocks)
+        run_block(dim3((unsigned)b % grid.x, (unsigned)b / grid.x % grid.y,
+                       (unsigned)b / grid.x / grid.y));
+}
+
+/* ---- what the compiler calls at every load and store ---- */
+
+#define ACCESS(n)                                                                                  \
+    extern "C" void __tsan_read##n(void *p) { touch(p, n, false); }                                \
+    extern "C" void __tsan_write##n(void *p) { touch(p, n, true); }                                \
+    extern "C" void __tsan_unaligned_read##n(void *p) { touch(p, n, false); }                      \
+    extern "C" void __tsan_unaligned_write##n(void *p) { touch(p, n, true); }
+ACCESS(1)
+ACCESS(2)
+ACCESS(4)
+ACCESS(8)
+ACCESS(16)
+extern "C" void __tsan_read_range(void *p, long n) { touch(p, (int)n, false); }
+extern "C" void __tsan_write_range(void *p, long n) { touch(p, (int)n, true); }
+extern "C" void __tsan_init() {}
+extern "C" void __tsan_func_entry(void *) {}
+extern "C" void __tsan_func_exit() {}
+extern "C" void __tsan_vptr_update(void **, void *) {}
+extern "C" void __tsan_vptr_read(void **) {}

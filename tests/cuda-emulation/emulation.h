@@ -1,0 +1,157 @@
+/* emulation.h - CUDA C++ as host C++, for tests: a block at a time, its threads as fibers.
+ *
+ * Barriers, shuffles and tensor-core operations are meeting points. The kernels' files are
+ * compiled with -fsanitize=thread, and the run time (emulation.cpp, without it) has its own
+ * bodies of the calls that the compiler puts at every load and store: it sees accesses out
+ * of bounds, reads of what nobody wrote, and two threads or blocks that meet at an address
+ * with no barrier between. x86-64, gcc.
+ */
+#ifndef LONGQLORA_EMULATION_H
+#define LONGQLORA_EMULATION_H
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+
+using std::max;
+using std::min;
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+struct alignas(16) uint4 {
+    uint32_t x, y, z, w;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+static inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w)
+{
+    return { x, y, z, w };
+}
+static inline float4 make_float4(float x, float y, float z, float w) { return { x, y, z, w }; }
+
+/* ---- the run time's side of kernels ---- */
+
+struct emulated_thread {
+    dim3 at, block_at;
+};
+extern emulated_thread *emulated_self;
+extern dim3 emulated_grid, emulated_block;
+extern unsigned char *emulated_shared;
+
+void emulated_launch(const char *kernel, dim3 grid, dim3 block, size_t shared,
+                     std::function<void()> body);
+void emulated_block_sync(int site);
+double emulated_shuffle(double x, int mask, int site);
+void emulated_ldmatrix(uint32_t *r, const void *row, bool transposed, int site);
+void emulated_mma(float *c, const uint32_t *a, uint32_t b0, uint32_t b1, int site);
+void emulated_copy(void *to, const void *from, bool valid);
+void emulated_commit();
+void emulated_wait(int pending);
+
+#define __device__
+#define __align__(n) __attribute__((aligned(n)))
+#define threadIdx (emulated_self->at)
+#define blockIdx (emulated_self->block_at)
+#define gridDim emulated_grid
+#define blockDim emulated_block
+#define DEVICE static inline
+#define KERNEL(threads, blocks) static void
+#define SHARED_DYNAMIC(name) unsigned char *name = emulated_shared
+#define LAUNCH(kernel, grid, block, shared, stream, ...)                                           \
+    emulated_launch(#kernel, grid, block, shared, [=] { kernel(__VA_ARGS__); })
+#define block_sync() emulated_block_sync(__LINE__)
+
+DEVICE float shuffle_xor(float x, int mask, int site = __builtin_LINE())
+{
+    return (float)emulated_shuffle((double)x, mask, site);
+}
+DEVICE double shuffle_xor(double x, int mask, int site = __builtin_LINE())
+{
+    return emulated_shuffle(x, mask, site);
+}
+DEVICE float exp2_fast(float x) { return exp2f(x); }
+DEVICE float mul_rn(float a, float b) { return a * b; }
+DEVICE float add_rn(float a, float b) { return a + b; }
+DEVICE uint32_t mul_high(uint32_t a, uint32_t b) { return (uint32_t)((uint64_t)a * b >> 32); }
+void atomic_min(unsigned long long *at, unsigned long long value); /* no race */
+DEVICE uint32_t float_as_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+DEVICE float bits_as_float(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+DEVICE uint32_t rounded_bf16(float x)
+{
+    uint32_t bits = float_as_bits(x);
+    if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fff;
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+DEVICE uint32_t pack2(float first, float second)
+{
+    return rounded_bf16(first) | rounded_bf16(second) << 16;
+}
+DEVICE void ldmatrix4(uint32_t *r, const void *row, int site = __builtin_LINE())
+{
+    emulated_ldmatrix(r, row, false, site);
+}
+DEVICE void ldmatrix4_trans(uint32_t *r, const void *row, int site = __builtin_LINE())
+{
+    emulated_ldmatrix(r, row, true, site);
+}
+DEVICE void mma_bf16(float *c, const uint32_t *a, uint32_t b0, uint32_t b1,
+                     int site = __builtin_LINE())
+{
+    emulated_mma(c, a, b0, b1, site);
+}
+DEVICE void copy16_async(void *to, const void *from, bool valid) { emulated_copy(to, from, valid); }
+DEVICE void copy_commit() { emulated_commit(); }
+template <int N> DEVICE void copy_wait() { emulated_wait(N); }
+
+/* ---- the run time's side of the host ---- */
+
+typedef int cudaStream_t;
+enum cudaError_t {
+    cudaSuccess,
+    cudaErrorMemoryAllocation = 2,
+    cudaErrorInsufficientDriver = 35,
+    cudaErrorNoDevice = 100
+};
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor, cudaDevAttrMaxSharedMemoryPerBlockOptin };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum { cudaStreamNonBlocking = 1 };
+
+cudaError_t cudaMalloc(void **mem, size_t bytes);
+cudaError_t cudaFree(void *mem);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void *mem, int value, size_t bytes, cudaStream_t stream);
+static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *, int) { return cudaSuccess; }
+static inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+static inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
+static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+static inline const char *cudaGetErrorString(cudaError_t) { return "an emulated error"; }
+static inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
+/* EMULATION_SHARED: KiB of shared memory that a block may have, 227 as on sm_90, or less. */
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int device);
+cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, int value);
+static inline cudaError_t cudaMemGetInfo(size_t *room, size_t *total)
+{
+    return *room = *total = (size_t)1 << 32, cudaSuccess;
+}
+
+#endif

@@ -1,0 +1,443 @@
+/* The CUDA backend in bf16, on a GPU or emulated, against double precision on the same rounded
+ * inputs and against the CPU's kernels. All data goes through upload and download. */
+#include "../../lib/common/bf16.h"
+#include "../../lib/llama/batch.h"
+#include "../lib/backend.h"
+
+#include <math.h>
+#include <unistd.h>
+
+static struct fail why;
+static const struct kernels *cpu;
+static struct device *cpu_dev;
+
+/* ---- values on the device ---- */
+
+enum { ROOM = 512 };
+static struct {
+    void *at;
+    size_t bytes;
+} taken[ROOM];
+static int taken_count;
+
+static void *device_bytes(const void *from, size_t bytes)
+{
+    void *at;
+    assert_true(taken_count < ROOM);
+    assert_int_equal(k->alloc(dev, &at, bytes, &why), 0);
+    if (from) k->upload(dev, at, from, bytes);
+    taken[taken_count].at = at;
+    taken[taken_count++].bytes = bytes;
+    return at;
+}
+
+static void give_all_back(void)
+{
+    assert_int_equal(k->sync(dev, &why), 0);
+    while (taken_count)
+        k->release(dev, taken[taken_count - 1].at, taken[taken_count - 1].bytes), taken_count--;
+}
+
+/* Values that bf16 holds, in ±scale. */
+static double *draw(size_t count, double scale)
+{
+    double *x = check_doubles(NULL, count);
+    for (size_t i = 0; i < count; i++)
+        x[i] = (double)bf16_to_float(bf16_from_float((float)(scale * check_random())));
+    return x;
+}
+
+static float *floats_of(const double *x, size_t count)
+{
+    float *f = malloc((count + 1) * sizeof *f);
+    for (size_t i = 0; i < count; i++)
+        f[i] = (float)x[i];
+    return f;
+}
+
+static struct mat put(const double *x, int64_t rows, int64_t cols, int64_t stride)
+{
+    float *host = floats_of(x, (size_t)(rows * cols));
+    struct mat m = { device_bytes(NULL, (size_t)(rows * stride * k->act_bytes)), stride };
+    k->cast_in(dev, m, device_bytes(host, (size_t)(rows * cols) * 4), rows, cols);
+    assert_int_equal(k->sync(dev, &why), 0);
+    free(host);
+    return m;
+}
+
+static float *put_floats(const double *x, size_t count)
+{
+    float *host = floats_of(x, count), *at = device_bytes(host, count * 4);
+    assert_int_equal(k->sync(dev, &why), 0);
+    free(host);
+    return at;
+}
+
+static void close_to(const char *what, struct mat got, const double *exact, int64_t rows,
+                     int64_t cols, double bound)
+{
+    size_t count = (size_t)(rows * cols);
+    float *at = device_bytes(NULL, count * 4), *host = malloc(count * 4);
+    k->cast_out(dev, at, got, rows, cols);
+    k->download(dev, host, at, count * 4);
+    check_close(what, host, exact, count, bound);
+    free(host);
+}
+
+static void floats_close_to(const char *what, const float *got, const double *exact, size_t count,
+                            double bound)
+{
+    float *host = malloc(count * 4);
+    k->download(dev, host, got, count * 4);
+    check_close(what, host, exact, count, bound);
+    free(host);
+}
+
+/* ---- attention ---- */
+
+struct attention_case {
+    int64_t rows, heads, kv_heads, dim, past;
+    const int32_t *first, *second;
+    const double *q, *k, *v, *dout;
+    double *o, *lse, *dq, *dk, *dv;
+};
+
+static void exact_head(const struct attention_case *c, int64_t h)
+{
+    int64_t wide = c->heads * c->dim, narrow = c->kv_heads * c->dim;
+    int64_t kv = h * c->kv_heads / c->heads;
+    double *p = malloc((size_t)(c->past + c->rows) * sizeof *p), scale = 1 / sqrt((double)c->dim);
+    const int32_t *list = h < c->heads / 2 ? c->first : c->second;
+    for (int64_t t = 0; t < c->rows; t++) {
+        const double *q = c->q + t * wide + h * c->dim, *d = c->dout + t * wide + h * c->dim;
+        double *o = c->o + t * wide + h * c->dim, top = -INFINITY, sum = 0, delta = 0;
+        for (int64_t j = list[t]; j <= c->past + t; j++) {
+            p[j] = 0;
+            for (int64_t i = 0; i < c->dim; i++)
+                p[j] += scale * q[i] * c->k[j * narrow + kv * c->dim + i];
+            top = p[j] > top ? p[j] : top;
+        }
+        for (int64_t j = list[t]; j <= c->past + t; j++)
+            sum += p[j] = exp(p[j] - top);
+        c->lse[h * c->rows + t] = top + log(sum);
+        for (int64_t j = list[t]; j <= c->past + t; j++)
+            for (int64_t i = 0; i < c->dim; i++)
+                o[i] += p[j] / sum * c->v[j * narrow + kv * c->dim + i];
+        if (!c->dq) continue;
+        for (int64_t i = 0; i < c->dim; i++)
+            delta += o[i] * d[i];
+        for (int64_t j = list[t]; j <= t; j++) {
+            double dp = 0, weight = p[j] / sum;
+            for (int64_t i = 0; i < c->dim; i++)
+                dp += d[i] * c->v[j * narrow + kv * c->dim + i];
+            double ds = weight * (dp - delta) * scale;
+            for (int64_t i = 0; i < c->dim; i++) {
+                c->dq[t * wide + h * c->dim + i] += ds * c->k[j * narrow + kv * c->dim + i];
+                c->dk[j * narrow + kv * c->dim + i] += ds * q[i];
+                c->dv[j * narrow + kv * c->dim + i] += weight * d[i];
+            }
+        }
+    }
+    free(p);
+}
+
+static int32_t *put_list(int32_t *list, int64_t rows, int64_t sample, int64_t group, int64_t shift)
+{
+    for (int64_t t = 0; t < rows; t++) {
+        int64_t base = t / sample * sample, at = t - base, start = 0;
+        if (group) start = at < shift ? 0 : (at - shift) / group * group + shift;
+        list[t] = (int32_t)(base + start);
+    }
+    return device_bytes(list, (size_t)rows * sizeof *list);
+}
+
+static void one_attention(int64_t rows, int64_t heads, int64_t kv_heads, int64_t dim,
+                          int64_t sample, int64_t group, int64_t past)
+{
+    int64_t wide = heads * dim, narrow = kv_heads * dim, all = past + rows;
+    size_t n = (size_t)(rows * wide), m = (size_t)(all * narrow);
+    int32_t first[1024], second[1024];
+    struct attention_case c = { rows,
+                                heads,
+                                kv_heads,
+                                dim,
+                                past,
+                                first,
+                                second,
+                                draw(n, 2),
+                                draw(m, 2),
+                                draw(m, 1),
+                                draw(n, 1),
+                                check_doubles(NULL, n),
+                                check_doubles(NULL, (size_t)(rows * heads)),
+                                past ? NULL : check_doubles(NULL, n),
+                                check_doubles(NULL, m),
+                                check_doubles(NULL, m) };
+    backend_reserve((struct shape){ .rows = all,
+                                    .chunk = all,
+                                    .keys = all,
+                                    .dim = wide,
+                                    .ffn = 8,
+                                    .heads = heads,
+                                    .kv_heads = kv_heads,
+                                    .head_dim = dim,
+                                    .vocab = 8,
+                                    .has_backward = !past });
+    struct spans spans = { put_list(first, rows, sample, group, 0),
+                           put_list(second, rows, sample, group, group / 2), heads / 2 };
+    for (int64_t h = 0; h < heads; h++)
+        exact_head(&c, h);
+    struct mat q = put(c.q, rows, wide, wide + 8), key = put(c.k, all, narrow, narrow + 16);
+    struct mat v = put(c.v, all, narrow, narrow), d = put(c.dout, rows, wide, wide);
+    struct mat o = put(c.q, rows, wide, wide);
+    float *lse = put_floats(c.lse, (size_t)(rows * heads));
+    float scale = (float)(1 / sqrt((double)dim));
+    k->zero(dev, lse, (size_t)(rows * heads) * 4);
+    k->attention_fwd(dev, o, lse, q, key, v, spans, past, rows, heads, kv_heads, dim, scale);
+    close_to("attention_fwd o", o, c.o, rows, wide, 6e-3);
+    floats_close_to("attention_fwd lse", lse, c.lse, (size_t)(rows * heads), 1e-5);
+    if (!past && rows > 1) { /* of one row the softmax has no gradient */
+        /* In place, as the model calls it. */
+        k->attention_bwd(dev, o, key, v, d, o, lse, q, key, v, spans, rows, heads, kv_heads, dim,
+                         scale);
+        close_to("attention_bwd dq", o, c.dq, rows, wide, 1.2e-2);
+        close_to("attention_bwd dk", key, c.dk, rows, narrow, 1.2e-2);
+        close_to("attention_bwd dv", v, c.dv, rows, narrow, 1.2e-2);
+    }
+    give_all_back();
+    check_free_all();
+}
+
+/* Every variant of a tile, heads of one or several queries a key, ragged ends, segments,
+ * samples, a cache. */
+static void test_attention(void **state)
+{
+    (void)state;
+    static const int64_t dims[] = { 32, 64, 128 };
+    for (int i = 0; i < 3; i++) {
+        one_attention(1, 2, 2, dims[i], 1, 0, 0);
+        one_attention(150, 2, 1, dims[i], 150, 0, 0);
+        one_attention(133, 4, 2, dims[i], 70, 24, 0);
+        one_attention(70, 2, 2, dims[i], 70, 0, 61);
+    }
+    one_attention(64, 2, 2, 48, 64, 0, 0); /* the plain kernels */
+}
+
+/* ---- rows ---- */
+
+static void test_rows(void **state)
+{
+    (void)state;
+    enum { ROWS = 5, DIM = 520 };
+    size_t n = ROWS * DIM;
+    double *x = draw(n, 2), *gain = draw(DIM, 1), *dy = draw(n, 1), *dx0 = draw(n, 1);
+    double *y = check_doubles(NULL, n), *dx = check_doubles(NULL, n);
+    for (int t = 0; t < ROWS; t++) {
+        double square = 0, mean = 0;
+        for (int i = 0; i < DIM; i++)
+            square += x[t * DIM + i] * x[t * DIM + i] / DIM;
+        double r = 1 / sqrt(square + 1e-5);
+        for (int i = 0; i < DIM; i++)
+            mean += gain[i] * dy[t * DIM + i] * x[t * DIM + i] * r / DIM;
+        for (int i = 0; i < DIM; i++) {
+            y[t * DIM + i] = x[t * DIM + i] * r * gain[i];
+            dx[t * DIM + i] =
+                dx0[t * DIM + i] + r * (gain[i] * dy[t * DIM + i] - x[t * DIM + i] * r * mean);
+        }
+    }
+    struct mat mx = put(x, ROWS, DIM, DIM + 8), my = put(x, ROWS, DIM, DIM);
+    struct mat mdy = put(dy, ROWS, DIM, DIM), mdx = put(dx0, ROWS, DIM, DIM);
+    float *g = put_floats(gain, DIM), *rstd = put_floats(gain, ROWS);
+    k->rmsnorm_fwd(dev, my, rstd, mx, g, ROWS, DIM, 1e-5f);
+    close_to("rmsnorm_fwd", my, y, ROWS, DIM, 0x1.02p-8);
+    k->rmsnorm_bwd(dev, mdx, NULL, mdy, mx, rstd, g, ROWS, DIM);
+    close_to("rmsnorm_bwd", mdx, dx, ROWS, DIM, 0x1.02p-8);
+    /* SwiGLU: gate x, up dy, gradient dx0. */
+    double *s = check_doubles(NULL, n), *dgate = check_doubles(NULL, n),
+           *dup = check_doubles(NULL, n);
+    for (size_t i = 0; i < n; i++) {
+        double sigma = 1 / (1 + exp(-x[i]));
+        s[i] = x[i] * sigma * dy[i];
+        dgate[i] = dx0[i] * dy[i] * sigma * (1 + x[i] * (1 - sigma));
+        dup[i] = dx0[i] * x[i] * sigma;
+    }
+    struct mat gate = put(x, ROWS, DIM, DIM), up = put(dy, ROWS, DIM, DIM);
+    struct mat ds = put(dx0, ROWS, DIM, DIM);
+    k->swiglu_fwd(dev, my, gate, up, ROWS, DIM);
+    close_to("swiglu_fwd", my, s, ROWS, DIM, 0x1.02p-8);
+    k->swiglu_bwd(dev, ds, gate, up, ROWS, DIM);
+    close_to("swiglu_bwd s", ds, s, ROWS, DIM, 0x1.02p-8);
+    close_to("swiglu_bwd dgate", gate, dgate, ROWS, DIM, 0x1.02p-8);
+    close_to("swiglu_bwd dup", up, dup, ROWS, DIM, 0x1.02p-8);
+    give_all_back();
+    check_free_all();
+}
+
+/* ---- what must have the CPU's bits ---- */
+
+static void same_bytes(const void *got, const void *exact, size_t bytes)
+{
+    void *host = malloc(bytes);
+    k->download(dev, host, got, bytes);
+    assert_memory_equal(host, exact, bytes);
+    free(host);
+}
+
+static void test_bits_of_the_cpu(void **state)
+{
+    (void)state;
+    enum { N = 40000, STEPS = 3 };
+    float *x = check_random_buffer(N), *m = check_buffer(N), *v = check_buffer(N);
+    float *p = check_random_buffer(N), *scratch = check_buffer(N), *y = check_buffer(N);
+    uint8_t *codes = (uint8_t *)check_buffer(N), *absmax = (uint8_t *)check_buffer(N);
+    uint8_t *keep = (uint8_t *)check_buffer(N);
+    float *nested = check_buffer(8), offset, theirs;
+    struct dropout drop = { .key = 77, .p = 0.2f, .first_row = 3 };
+    float *dx = device_bytes(x, N * 4), *dm = device_bytes(m, N * 4), *dv = device_bytes(v, N * 4);
+    float *dp = device_bytes(p, N * 4), *dnested = device_bytes(NULL, 32);
+    float *doffset = device_bytes(NULL, 4), *dscratch = device_bytes(NULL, N * 4);
+    uint8_t *dcodes = device_bytes(NULL, N), *dabsmax = device_bytes(NULL, N);
+    uint8_t *dkeep = device_bytes(NULL, N);
+    cpu->nf4_quantize(cpu_dev, codes, absmax, nested, &offset, scratch, x, N);
+    k->nf4_quantize(dev, dcodes, dabsmax, dnested, doffset, dscratch, dx, N);
+    same_bytes(dcodes, codes, N / 2);
+    same_bytes(dabsmax, absmax, N / 64);
+    same_bytes(dnested, nested, 3 * 4);
+    k->download(dev, &theirs, doffset, 4);
+    assert_true(theirs == offset);
+    cpu->nf4_dequantize(cpu_dev, y, codes, absmax, nested, offset, N);
+    k->nf4_dequantize(dev, dscratch, dcodes, dabsmax, dnested, offset, N);
+    same_bytes(dscratch, y, N * 4);
+    cpu->dropout_mask(cpu_dev, keep, 9, N / 40, 40, drop);
+    k->dropout_mask(dev, dkeep, 9, N / 40, 40, drop);
+    same_bytes(dkeep, keep, N);
+    for (int step = 1; step <= STEPS; step++) {
+        float *g = check_random_buffer(N), *dg = device_bytes(g, N * 4);
+        double square, exact;
+        cpu->sum_squares(cpu_dev, &exact, g, N);
+        k->sum_squares(dev, &square, dg, N);
+        assert_true(fabs(square - exact) < 1e-12 * exact);
+        cpu->adamw(cpu_dev, p, m, v, g, N, 0.01f, 0.9f, 0.99f, 1e-8f, 0.1f, step, 0.5f);
+        k->adamw(dev, dp, dm, dv, dg, N, 0.01f, 0.9f, 0.99f, 1e-8f, 0.1f, step, 0.5f);
+        same_bytes(dp, p, N * 4);
+        same_bytes(dg, g, N * 4);
+    }
+    give_all_back();
+    check_free_all();
+}
+
+/* ---- a model ---- */
+
+enum { SAMPLE = 48, MODEL_ROWS = 2 * SAMPLE };
+
+static const char shape[] =
+    "{\"model_type\":\"llama\",\"vocab_size\":96,\"hidden_size\":64,\"intermediate_size\":112,"
+    "\"num_hidden_layers\":2,\"num_attention_heads\":2,\"num_key_value_heads\":1,"
+    "\"rms_norm_eps\":1e-5,\"rope_theta\":10000,\"initializer_range\":0.1,"
+    "\"max_position_embeddings\":64,\"tie_word_embeddings\":false}";
+
+struct one_step {
+    float loss, *gradient;
+    const struct parameters *p;
+    struct model *m;
+};
+
+static void step_on(struct one_step *r, const char *device, enum method method, bool keeps)
+{
+    struct config c;
+    struct batch b;
+    uint32_t ids[SAMPLE], length = SAMPLE;
+    struct attention_plan plan = { .group = 16 };
+    assert_int_equal(config_parse(&c, shape, "shape", &why), 0);
+    struct model_setup setup = { .method = method,
+                                 .is_training = true,
+                                 .keeps_activations = keeps,
+                                 .positions = 64,
+                                 .rows = MODEL_ROWS,
+                                 .chunk = 40,
+                                 .device = device,
+                                 .threads = 2 };
+    assert_int_equal(model_open(&r->m, &setup, &c, NULL, 5, &why), 0);
+    assert_int_equal(batch_init(&b, MODEL_ROWS, &why), 0);
+    for (int s = 0; s < 2; s++) {
+        for (int i = 0; i < SAMPLE; i++)
+            ids[i] = (uint32_t)((7 * i * i + 31 * s + i) % 96);
+        struct sample one = {
+            .ids = ids, .count = SAMPLE, .documents = &length, .document_count = 1
+        };
+        batch_add(&b, &one, &plan);
+    }
+    float nll[MODEL_ROWS], scale = 1.0f / (MODEL_ROWS - 2);
+    model_forward(r->m, &b, (struct dropout){ 0 });
+    if (model_loss(r->m, nll, scale, &why)) fail_msg("%s", why.text);
+    model_backward(r->m);
+    r->loss = 0;
+    for (int i = 0; i < MODEL_ROWS; i++)
+        r->loss += nll[i] * scale;
+    r->p = model_parameters(r->m);
+    r->gradient = malloc((size_t)r->p->count * 4);
+    model_kernels(r->m)->download(model_device(r->m), r->gradient, r->p->gradient,
+                                  (size_t)r->p->count * 4);
+    batch_release(&b);
+    config_release(&c);
+}
+
+static void end_step(struct one_step *r)
+{
+    free(r->gradient);
+    model_close(r->m);
+}
+
+/* One step of a whole model: the CPU's loss, and every matrix's gradient in direction and size;
+ * and the same bits a second time and when activations are made again. */
+static void test_model(void **state)
+{
+    (void)state;
+    struct one_step exact, got, again;
+    step_on(&exact, "cpu", METHOD_FULL, true);
+    step_on(&got, "cuda", METHOD_FULL, true);
+    step_on(&again, "cuda", METHOD_FULL, false);
+    assert_true(fabsf(got.loss - exact.loss) < 2e-3f * exact.loss);
+    for (int64_t i = 0; i < exact.p->at_count; i++) {
+        const struct trainable *t = &exact.p->at[i];
+        double distance = 0, size = 0;
+        for (int64_t j = t->offset; j < t->offset + t->rows * t->cols; j++) {
+            double d = (double)got.gradient[j] - (double)exact.gradient[j];
+            distance += d * d;
+            size += (double)exact.gradient[j] * (double)exact.gradient[j];
+        }
+        if (!(sqrt(distance) <= 2e-2 * sqrt(size)))
+            print_error("%s: %g of %g\n", t->tensor->name, sqrt(distance), sqrt(size));
+        assert_true(sqrt(distance) <= 2e-2 * sqrt(size));
+    }
+    assert_memory_equal(again.gradient, got.gradient, (size_t)got.p->count * 4);
+    assert_true(again.loss == got.loss);
+    end_step(&exact);
+    end_step(&got);
+    end_step(&again);
+}
+
+static int open_both(void **state)
+{
+    if (kernels_open(&cpu, "cpu", &why) || cpu->open(&cpu_dev, 2, &why)) return -1;
+    int status = backend_open(state);
+    check_memory = NULL; /* buffers are the host's */
+    return status;
+}
+
+static int close_both(void **state)
+{
+    cpu->close(cpu_dev);
+    return backend_close(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_bits_of_the_cpu),
+        cmocka_unit_test(test_model),
+    };
+    return cmocka_run_group_tests(tests, open_both, close_both);
+}
