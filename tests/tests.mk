@@ -47,7 +47,14 @@ $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) $^ $(LIBS) -o $@
 
-test-programs: all $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle $(EMULATED)
+# Faults of system calls and allocations; sanitizers bring their own malloc.
+FAULT := $(if $(filter release,$(FLAVOUR)),$(BUILD)/tests/fault.so)
+$(BUILD)/tests/fault.so: tests/fault/fault.c
+	@mkdir -p $(@D)
+	@echo "CC $@"
+	$(Q)$(CC) -O1 -Wall -Wextra -fPIC -shared $< -o $@ -ldl
+
+test-programs: all $(FAULT) $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle $(EMULATED)
 
 test:
 	@$(MAKE) --no-print-directory -j$(JOBS) test-programs

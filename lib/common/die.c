@@ -1,5 +1,6 @@
 #include "die.h"
 
+#include "json.h"
 #include "output.h"
 
 #include <signal.h>
@@ -16,10 +17,19 @@ static void end_by_signal(int signal_number)
     raise(signal_number);
 }
 
+/* jansson's: an object that lost a value for want of a few bytes is never written. */
+static void *memory_or_die(size_t bytes)
+{
+    void *memory = malloc(bytes);
+    if (!memory) die(STATUS_FAILED, "out of memory");
+    return memory;
+}
+
 void die_init(const char *tool, bool quiet)
 {
     tool_name = tool;
     is_quiet = quiet;
+    json_set_alloc_funcs(memory_or_die, free);
     struct sigaction action = { .sa_handler = end_by_signal };
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

@@ -10,7 +10,8 @@
 
 #include <stdbool.h>
 
-/* Names the program and makes SIGINT and SIGTERM remove unfinished outputs. */
+/* Names the program and makes SIGINT and SIGTERM remove unfinished outputs. From here on JSON
+ * that lacks memory ends the program. */
 void die_init(const char *tool, bool quiet);
 
 void die(enum status status, const char *format, ...) PRINTF_LIKE(2, 3) NORETURN;

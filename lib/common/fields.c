@@ -1,9 +1,24 @@
 #include "fields.h"
 
+/* A lost buffer: no memory, and a size that none can have. */
+static const size_t lost_size = SIZE_MAX;
+
+bool packed_is_lost(const msgpack_sbuffer *buffer) { return buffer->size == lost_size; }
+
+int packed_write(void *sbuffer, const char *data, size_t bytes)
+{
+    msgpack_sbuffer *buffer = sbuffer;
+    if (packed_is_lost(buffer)) return -1;
+    if (!bytes || !msgpack_sbuffer_write(buffer, data, bytes)) return 0;
+    free(buffer->data);
+    *buffer = (msgpack_sbuffer){ .size = lost_size };
+    return -1;
+}
+
 static msgpack_packer begin(struct fields *f, const char *key)
 {
     msgpack_packer pk;
-    msgpack_packer_init(&pk, &f->bytes, msgpack_sbuffer_write);
+    msgpack_packer_init(&pk, &f->bytes, packed_write);
     msgpack_pack_str_with_body(&pk, key, strlen(key));
     f->count++;
     return pk;
@@ -66,10 +81,27 @@ void fields_map(struct fields *f, const char *key, const struct fields *value)
     fields_pack(value, &pk);
 }
 
+/* Loses the other one too if there is nothing to append. */
+static void append_packed(const msgpack_sbuffer *from, msgpack_sbuffer *to)
+{
+    if (!packed_is_lost(from)) {
+        packed_write(to, from->data, from->size);
+    } else {
+        free(to->data);
+        *to = (msgpack_sbuffer){ .size = lost_size };
+    }
+}
+
+void fields_join(struct fields *f, const struct fields *more)
+{
+    append_packed(&more->bytes, &f->bytes);
+    f->count += more->count;
+}
+
 void fields_pack(const struct fields *f, msgpack_packer *to)
 {
     msgpack_pack_map(to, f->count);
-    to->callback(to->data, f->bytes.data, f->bytes.size);
+    append_packed(&f->bytes, to->data);
 }
 
 static bool key_is(const msgpack_object *key, const char *text)

@@ -14,6 +14,11 @@ struct fields {
     uint32_t count;
 };
 
+/* msgpack's callback for an sbuffer that does not forget a failed allocation: the buffer is
+ * lost from then on, and what it is packed into as well. */
+int packed_write(void *sbuffer, const char *data, size_t bytes);
+bool packed_is_lost(const msgpack_sbuffer *buffer);
+
 void fields_init(struct fields *f);
 void fields_release(struct fields *f);
 void fields_text(struct fields *f, const char *key, const char *value);
@@ -23,7 +28,9 @@ void fields_real(struct fields *f, const char *key, double value);
 void fields_flag(struct fields *f, const char *key, bool value);
 void fields_bin(struct fields *f, const char *key, const void *data, size_t bytes);
 void fields_map(struct fields *f, const char *key, const struct fields *value);
-/* Appends the pairs as one map. */
+/* The other one's pairs come after those that are there. */
+void fields_join(struct fields *f, const struct fields *more);
+/* Appends the pairs as one map; the packer writes to an sbuffer. */
 void fields_pack(const struct fields *f, msgpack_packer *to);
 
 /* The value of a key of a map; NULL if it has none. */

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { BUFFER_BYTES = 1 << 18, PENDING_MAX = 16 };
@@ -207,6 +208,16 @@ int output_directory(const char *path, struct fail *why)
         status = fail(why, "%s: not a directory", path);
     free(copy);
     return status;
+}
+
+int output_room(const char *directory, uint64_t bytes, struct fail *why)
+{
+    struct statvfs fs;
+    if (statvfs(directory, &fs)) return fail(why, "%s: %s", directory, strerror(errno));
+    uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (free_bytes >= bytes) return 0;
+    return fail(why, "%s: needs %.2f GB, %.2f GB are free", directory, (double)bytes / 1e9,
+                (double)free_bytes / 1e9);
 }
 
 int output_sync_directory(const char *path, struct fail *why)

@@ -41,6 +41,8 @@ int output_text(const char *path, const char *text, struct fail *why) MUST_USE;
 int output_copy(const char *from, const char *to, struct fail *why) MUST_USE;
 /* mkdir -p. */
 int output_directory(const char *path, struct fail *why) MUST_USE;
+/* Fails if the file system of `directory` has not that many bytes free, naming both. */
+int output_room(const char *directory, uint64_t bytes, struct fail *why) MUST_USE;
 /* fsync of a directory, so that renames in it last. */
 int output_sync_directory(const char *path, struct fail *why) MUST_USE;
 

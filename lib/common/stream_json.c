@@ -139,7 +139,8 @@ static int gather(msgpack_sbuffer *numbers, const json_t *list, int width, struc
             return fail_input(why, "a list holds something that is no number below 2^%d",
                               8 * width);
         uint32_t number = (uint32_t)n;
-        msgpack_sbuffer_write(numbers, (const char *)&number, (size_t)width);
+        if (packed_write(numbers, (const char *)&number, (size_t)width))
+            return fail(why, "out of memory");
     }
     return 0;
 }
@@ -160,7 +161,8 @@ static int pack_object(msgpack_packer *pk, const json_t *object, int width, stru
             msgpack_sbuffer numbers;
             msgpack_sbuffer_init(&numbers);
             status = gather(&numbers, value, each, why);
-            msgpack_pack_bin_with_body(pk, numbers.data ? numbers.data : "", numbers.size);
+            if (!status)
+                msgpack_pack_bin_with_body(pk, numbers.data ? numbers.data : "", numbers.size);
             msgpack_sbuffer_destroy(&numbers);
         } else {
             status = pack_value(pk, value, why);
@@ -210,9 +212,10 @@ int stream_json_parse(msgpack_sbuffer *to, const char *line, size_t bytes, int *
     if (!object) return fail_input(why, "not JSON: %s", error.text);
     const char *dtype = json_string_value(json_object_get(object, "dtype"));
     if (dtype) *width = width_in_dtype(dtype, strlen(dtype));
-    msgpack_packer_init(&pk, to, msgpack_sbuffer_write);
+    msgpack_packer_init(&pk, to, packed_write);
     int status = json_is_object(object) ? pack_object(&pk, object, *width, why)
                                         : fail_input(why, "not a JSON object");
     json_decref(object);
+    if (!status && packed_is_lost(to)) status = fail(why, "out of memory");
     return status;
 }

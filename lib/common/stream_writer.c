@@ -86,6 +86,7 @@ static int flush_frame(struct writer *w, struct fail *why)
 {
     size_t content = w->frame.size;
     if (!content) return 0;
+    if (packed_is_lost(&w->frame)) return fail(why, "%s: out of memory", w->out.path);
     if (content > STREAM_FRAME_MAX)
         return fail(why, "%s: record %llu: %zu bytes, a frame holds at most %d", w->out.path,
                     (unsigned long long)w->records, content, STREAM_FRAME_MAX);
@@ -121,13 +122,12 @@ static void pack_header(struct writer *w, enum stream_kind kind, const char *too
     fields_init(&header);
     fields_count(&header, "longqlora", STREAM_VERSION);
     fields_text(&header, "kind", stream_kind_name(kind));
-    msgpack_sbuffer_write(&header.bytes, own->bytes.data ? own->bytes.data : "", own->bytes.size);
-    header.count += own->count;
+    fields_join(&header, own);
     fields_text(&header, "tool", tool);
     fields_text(&header, "version", LONGQLORA_VERSION);
     fields_map(&header, "options", options);
     msgpack_packer pk;
-    msgpack_packer_init(&pk, &w->frame, msgpack_sbuffer_write);
+    msgpack_packer_init(&pk, &w->frame, packed_write);
     fields_pack(&header, &pk);
     fields_release(&header);
 }
@@ -164,6 +164,11 @@ static int open_writer(struct writer **out, const char *path, enum stream_kind k
         ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_checksumFlag, 1);
         XXH3_128bits_reset(w->hash);
         pack_header(w, kind, tool, own, options);
+        if (packed_is_lost(&w->frame)) {
+            fail(why, "%s: out of memory", path);
+            writer_abandon(w);
+            return -1;
+        }
         XXH3_128bits_update(w->hash, w->frame.data, w->frame.size);
         if (w->frame.size > STREAM_HEADER_MAX)
             fail(why, "%s: header of %zu bytes, at most %d", path, w->frame.size,
@@ -193,13 +198,16 @@ int writer_add(struct writer *w, struct fields *record, struct fail *why)
 {
     size_t before = w->frame.size;
     msgpack_packer pk;
-    msgpack_packer_init(&pk, &w->frame, msgpack_sbuffer_write);
+    msgpack_packer_init(&pk, &w->frame, packed_write);
     fields_pack(record, &pk);
     fields_release(record);
-    XXH3_128bits_update(w->hash, w->frame.data + before, w->frame.size - before);
-    w->records++;
-    if (w->frame.size < STREAM_FRAME_BYTES) return 0;
-    if (!flush_frame(w, why)) return 0;
+    if (!packed_is_lost(&w->frame)) {
+        XXH3_128bits_update(w->hash, w->frame.data + before, w->frame.size - before);
+        w->records++;
+        if (w->frame.size < STREAM_FRAME_BYTES || !flush_frame(w, why)) return 0;
+    } else if (!w->has_failed) {
+        fail(why, "%s: out of memory", w->out.path);
+    }
     if (!w->has_failed) w->failed = *why;
     w->has_failed = true;
     return -1;
@@ -219,7 +227,7 @@ static void pack_end(struct writer *w, size_t data_frames)
     char digest[STREAM_DIGEST_TEXT];
     digest_of_state(w->hash, digest);
     msgpack_packer pk;
-    msgpack_packer_init(&pk, &w->frame, msgpack_sbuffer_write);
+    msgpack_packer_init(&pk, &w->frame, packed_write);
     msgpack_pack_map(&pk, w->parent_count ? 5 : 4);
     msgpack_pack_str_with_body(&pk, "end", 3);
     msgpack_pack_true(&pk);

@@ -4,10 +4,11 @@
 #include <errno.h>
 #include <unistd.h>
 
-static const char *const header_keys[] = { "longqlora", "kind",       "step",   "tokens",
-                                           "loss_sum",  "loss_steps", "recipe", "data",
-                                           "base",      "parameters", "tool",   "version",
-                                           "options",   NULL };
+static const char *const header_keys[] = { "longqlora",   "kind",       "step",       "tokens",
+                                           "loss_sum",    "loss_steps", "parameters", "loss_scale",
+                                           "scale_steps", "recipe",     "data",       "tokenizer",
+                                           "base",        "rope",       "device",     "chunk",
+                                           "tool",        "version",    "options",    NULL };
 static const char *const record_keys[] = { "name", "first", "data", NULL };
 
 /* The three arrays of a state, in the order of the records. */
@@ -52,9 +53,15 @@ int checkpoint_save_state(const char *path, const struct model *m, const struct 
     fields_count(&own, "tokens", s->tokens);
     fields_real(&own, "loss_sum", s->loss_sum);
     fields_count(&own, "loss_steps", (uint64_t)s->loss_steps);
+    fields_real(&own, "loss_scale", s->loss_scale);
+    fields_count(&own, "scale_steps", (uint64_t)s->scale_steps);
     fields_text(&own, "recipe", s->recipe);
     fields_text(&own, "data", s->data);
+    fields_text(&own, "tokenizer", s->tokenizer);
     fields_text(&own, "base", s->base);
+    fields_text(&own, "rope", s->rope);
+    fields_text(&own, "device", s->device);
+    fields_count(&own, "chunk", (uint64_t)s->chunk);
     fields_count(&own, "parameters", (uint64_t)model_parameters(m)->count);
     int status = writer_open(&w, path, STREAM_STATE, "train", &own, &none, why);
     fields_release(&own);
@@ -69,18 +76,26 @@ int checkpoint_save_state(const char *path, const struct model *m, const struct 
 static int get_header(struct reader *r, struct run_state *s, uint64_t *parameters, struct fail *why)
 {
     const msgpack_object *h = reader_header(r);
-    uint64_t step, loss_steps;
+    uint64_t step, loss_steps, scale_steps, chunk;
     if (fields_check(h, header_keys, why) || field_count(h, "step", INT64_MAX, &step, why) ||
         field_count(h, "tokens", UINT64_MAX, &s->tokens, why) ||
         field_real(h, "loss_sum", &s->loss_sum, why) ||
         field_count(h, "loss_steps", INT64_MAX, &loss_steps, why) ||
+        field_real(h, "loss_scale", &s->loss_scale, why) ||
+        field_count(h, "scale_steps", INT64_MAX, &scale_steps, why) ||
         field_text(h, "recipe", s->recipe, sizeof s->recipe, why) ||
         field_text(h, "data", s->data, sizeof s->data, why) ||
+        field_text(h, "tokenizer", s->tokenizer, sizeof s->tokenizer, why) ||
         field_text(h, "base", s->base, sizeof s->base, why) ||
+        field_text(h, "rope", s->rope, sizeof s->rope, why) ||
+        field_text(h, "device", s->device, sizeof s->device, why) ||
+        field_count(h, "chunk", INT64_MAX, &chunk, why) ||
         field_count(h, "parameters", INT64_MAX, parameters, why))
         return fail_in(why, reader_name(r));
     s->step = (int64_t)step;
     s->loss_steps = (int64_t)loss_steps;
+    s->scale_steps = (int64_t)scale_steps;
+    s->chunk = (int64_t)chunk;
     return 0;
 }
 
@@ -88,14 +103,11 @@ int checkpoint_peek(const char *path, struct run_state *state, struct fail *why)
 {
     struct reader *r;
     uint64_t parameters;
-    msgpack_object record;
     *state = (struct run_state){ 0 };
     if (reader_open(&r, path, STREAM_STATE, why)) return -1;
-    int status = get_header(r, state, &parameters, why), got = 1;
-    while (!status && (got = reader_next(r, &record, why)) > 0)
-        ;
+    int status = get_header(r, state, &parameters, why);
     reader_close(r);
-    return status || got ? -1 : 0;
+    return status;
 }
 
 static int take(struct reader *r, const msgpack_object *record, struct model *m, int64_t *at,
@@ -188,16 +200,25 @@ int checkpoint_remove(const char *directory, struct fail *why)
     return 0;
 }
 
-static int remove_unfinished(const char *directory, struct fail *why)
+/* Is it the temporary name of an output (output.h)? */
+static bool is_temporary(const char *name)
+{
+    const char *tail = strstr(name, ".tmp.");
+    return tail && tail[5] && strspn(tail + 5, "0123456789") == strlen(tail + 5);
+}
+
+int checkpoint_remove_unfinished(const char *directory, struct fail *why)
 {
     DIR *dir = opendir(directory);
     int status = 0;
     if (!dir) return 0;
     for (struct dirent *e; !status && (e = readdir(dir));) {
         char path[4096];
-        if (strncmp(e->d_name, "tmp-checkpoint-", 15) != 0) continue;
         snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
-        status = checkpoint_remove(path, why);
+        if (!strncmp(e->d_name, "tmp-checkpoint-", 15))
+            status = checkpoint_remove(path, why);
+        else if (is_temporary(e->d_name) && unlink(path))
+            status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
     }
     closedir(dir);
     return status;
@@ -215,5 +236,5 @@ int checkpoint_prune(const char *directory, int64_t keep, struct fail *why)
         snprintf(path, sizeof path, "%s/checkpoint-%lld", directory, (long long)n);
         if (checkpoint_remove(path, why)) return -1;
     }
-    return remove_unfinished(directory, why);
+    return 0;
 }

@@ -1,36 +1,52 @@
 /* checkpoint.h - the state that a run needs to go on bit for bit: one stream of kind
  * "state" in checkpoint-N/ beside the adapter or model.
  *
- * A checkpoint is made under a temporary name, synced, renamed: it is whole or
- * absent. Random numbers and the order of samples are functions of seed and step, so
- * that nothing else has to be kept.
+ * A checkpoint is made under a temporary name, each file synced, manifest.json (every
+ * file's size and digest) last, then renamed: it is whole or absent. Random numbers,
+ * rate and the order of samples are functions of recipe and step, so that nothing
+ * else has to be kept.
  */
 #ifndef LONGQLORA_CHECKPOINT_H
 #define LONGQLORA_CHECKPOINT_H
 
 #include "model.h"
 
+enum { RECIPE_TEXT = 8192 };
+
 struct run_state {
     int64_t step;    /* updates done */
     uint64_t tokens; /* targets trained on so far */
     double loss_sum; /* since the last log line */
     int64_t loss_steps;
+    double loss_scale;   /* in use; 1: none */
+    int64_t scale_steps; /* updates since it last changed */
     /* A run goes on only with the same ones of these. */
-    char recipe[STREAM_DIGEST_TEXT], data[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT];
+    char recipe[RECIPE_TEXT]; /* the values that decide the result, as JSON */
+    char data[STREAM_DIGEST_TEXT], tokenizer[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT];
+    char rope[160], device[80]; /* in words */
+    int64_t chunk;              /* rows of a chunk: they decide the order of sums */
 };
 
 int checkpoint_save_state(const char *path, const struct model *m, const struct run_state *state,
                           struct fail *why) MUST_USE;
-/* Reads only what stands in the header; checks that the stream is whole. */
+/* Reads only what stands in the header. */
 int checkpoint_peek(const char *path, struct run_state *state, struct fail *why) MUST_USE;
 int checkpoint_load_state(const char *path, struct model *m, struct run_state *state,
                           struct fail *why) MUST_USE;
+
+/* Writes manifest.json for the files of a directory; fails naming the first file that
+ * differs from it. */
+int checkpoint_seal(const char *directory, struct fail *why) MUST_USE;
+int checkpoint_verify(const char *directory, struct fail *why) MUST_USE;
 
 /* Number of the newest checkpoint-N in the directory that is below `below`; -1 if there is
  * none. */
 int64_t checkpoint_newest(const char *directory, int64_t below);
 
-/* Removes all but the newest `keep`, and what was left unfinished. */
+/* Removes what a process that was killed left unfinished. */
+int checkpoint_remove_unfinished(const char *directory, struct fail *why) MUST_USE;
+
+/* Removes all but the newest `keep`. */
 int checkpoint_prune(const char *directory, int64_t keep, struct fail *why) MUST_USE;
 
 /* Removes a flat directory and its files. */

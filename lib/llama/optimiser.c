@@ -27,8 +27,8 @@ double optimiser_rate(const struct optimiser *o, int64_t done)
     return o->learning_rate * 0.5 * (1 + cos(M_PI * progress));
 }
 
-int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, double *norm,
-                   struct fail *why)
+int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, double loss_scale,
+                   double *norm, struct fail *why)
 {
     const struct kernels *k = model_kernels(m);
     struct device *dev = model_device(m);
@@ -42,10 +42,14 @@ int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, dou
     k->download(dev, &sum, squares, sizeof sum);
     k->release(dev, mem, sizeof *squares);
     if (status) return -1;
-    *norm = sqrt(sum);
-    if (!isfinite(*norm)) return fail(why, "gradient norm is %f", *norm);
+    *norm = sqrt(sum) / loss_scale;
+    if (!isfinite(*norm)) {
+        k->zero(dev, p->gradient, (size_t)p->count * 4);
+        return 1;
+    }
     double scale = o->max_norm > 0 ? o->max_norm / (*norm + 1e-6) : 1;
     if (scale > 1) scale = 1;
+    scale /= loss_scale;
     for (int64_t i = 0; i < p->at_count;) {
         /* Norms' gains do not decay; neighbours that agree are one range. */
         bool decays = p->at[i].tensor->role != ROLE_NORM;

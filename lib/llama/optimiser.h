@@ -27,8 +27,9 @@ struct optimiser {
 double optimiser_rate(const struct optimiser *o, int64_t done);
 
 /* Clips the gradient to max_norm (its L2 norm over everything; torch's clip_grad_norm_),
- * updates, zeroes it. *norm: before clipping. Fails if it is not finite. */
-int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, double *norm,
-                   struct fail *why) MUST_USE;
+ * updates, zeroes it. The gradient is that of loss_scale times the loss. *norm: before
+ * clipping, of the unscaled one; if it is not finite, nothing is updated and 1 returned. */
+int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, double loss_scale,
+                   double *norm, struct fail *why) MUST_USE;
 
 #endif

@@ -189,3 +189,101 @@ loss_on() { # MODEL SAMPLES
     echo "answers $answers, everything $all, answers before $before"
     awk -v a="$answers" -v e="$all" -v b="$before" 'BEGIN { exit !(a < 0.2 && e > 1 && b > 2) }'
 }
+
+@test "train: --print-config says where each value comes from" {
+    make_base
+    printf '# comment\nmethod: lora\nlearning_rate: 0.5\n' > own.yaml
+    run --separate-stderr -0 train own.yaml output_dir=x model_name_or_path=m train_file=f learning_rate=0.25 --print-config
+    [[ "$output" == *"method: lora # own.yaml:2"* ]]
+    [[ "$output" == *"learning_rate: 0.25 # command line"* ]]
+    [[ "$output" == *"seed: 42 # default"* ]]
+    # What it prints is a recipe.
+    echo "$output" > printed.yaml
+    [ "$(train printed.yaml --print-config | sed 's/ *#.*//')" = "$(sed 's/ *#.*//' printed.yaml)" ]
+}
+
+@test "train: the keys of the original's recipe, two of them overridden" {
+    make_base
+    cat > original.yaml <<'Y'
+output_dir: output/longqlora
+model_name_or_path: nowhere
+train_file: ./data/train.jsonl
+deepspeed: ./train_args/deepspeed/deepspeed_config_s2.json
+sft: false
+use_flash_attn: false
+max_steps: 4
+per_device_train_batch_size: 1
+gradient_accumulation_steps: 2
+learning_rate: 2.0e-4
+max_seq_length: 32
+model_max_length: 32
+logging_steps: 1
+save_steps: 2
+save_total_limit: 3
+lr_scheduler_type: constant_with_warmup
+warmup_steps: 2
+lora_rank: 4
+lora_alpha: 16
+lora_dropout: 0.05
+gradient_checkpointing: true
+disable_tqdm: false
+optim: paged_adamw_32bit
+seed: 42
+fp16: true
+report_to: tensorboard
+dataloader_num_workers: 0
+save_strategy: steps
+weight_decay: 0
+max_grad_norm: 0.3
+remove_unused_columns: false
+Y
+    run --separate-stderr -2 train original.yaml model_name_or_path=base.nf4 train_file=docs.jsonl
+    [[ "$stderr" == *"docs.jsonl: JSON lines, samples are needed"* ]]
+    run --separate-stderr -0 train original.yaml model_name_or_path=base.nf4 train_file=32.smp
+    [[ "$stderr" == *"recipe: deepspeed has no meaning here: ignored"* ]]
+    [ -f output/longqlora/adapter_model.safetensors ]
+    ls output/longqlora/runs/events.out.tfevents.*
+}
+
+@test "train: an evaluation set, the log's numbers as TensorBoard events" {
+    make_base
+    lora out --quiet eval_file=32.smp eval_steps=4 max_steps=6 report_to=tensorboard
+    perl -MJSON::PP -e 'my @e = grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>; die scalar @e unless @e == 2;
+        die unless $e[0]{step} == 4 && $e[1]{step} == 6 && $e[1]{eval_loss} < $e[0]{eval_loss};
+        die unless abs(exp($e[0]{eval_loss}) / $e[0]{eval_perplexity} - 1) < 1e-6' < out/trainer_log.jsonl
+    # Every record's checksums; then step, tag and value of each scalar against the log.
+    perl -MTfEvents -MJSON::PP -e '
+        my ($events) = glob "out/runs/events.out.tfevents.*";
+        my %seen = map { ("$_->[0] $_->[1]" => $_->[2]) } TfEvents::scalars($events);
+        open my $f, "<", "out/trainer_log.jsonl"; my $n = 0;
+        for my $l (map { decode_json($_) } <$f>) {
+            my %tag = exists $l->{eval_loss} ? ("eval/loss" => "eval_loss", "eval/perplexity" => "eval_perplexity")
+                : map { ("train/$_" => $_) } qw(loss grad_norm learning_rate epoch);
+            for (keys %tag) { my $got = $seen{"$l->{step} $_"}; die "$l->{step} $_" unless defined $got && abs($got - $l->{$tag{$_}}) <= 1e-6 * abs $got; $n++ }
+        }
+        die $n unless $n == 3 * 4 + 2 * 2'
+    run --separate-stderr -3 lora bad eval_file=docs.tok
+    [[ "$stderr" == *"docs.tok: a stream of tokens, samples are needed here" ]]
+    run --separate-stderr -2 lora bad eval_file=docs.jsonl
+    [[ "$stderr" == *"docs.jsonl: JSON lines, samples are needed"* ]]
+}
+
+@test "train: a loss scale changes no bit; where gradients overflow it is halved and the step computed again" {
+    make_base
+    lora plain --quiet lora_dropout=0.1 max_grad_norm=0.1
+    lora scaled --quiet lora_dropout=0.1 max_grad_norm=0.1 loss_scale=1048576
+    cmp plain/adapter_model.safetensors scaled/adapter_model.safetensors
+    # 2^132 times them overflows f32 itself.
+    run --separate-stderr -0 lora over lora_dropout=0.1 max_grad_norm=0 loss_scale=5444517870735015415413993718908291383296
+    [[ "$stderr" == *"step 1: gradients overflowed: loss scale "* ]]
+    lora plain0 --quiet lora_dropout=0.1 max_grad_norm=0
+    cmp plain0/adapter_model.safetensors over/adapter_model.safetensors
+    run --separate-stderr -2 lora x loss_scale=3
+    [[ "$stderr" == *"loss_scale must be a power of two"* ]]
+    # It is part of what a run goes on with.
+    lora broken --quiet max_steps=4 save_steps=2 loss_scale=5444517870735015415413993718908291383296
+    lora whole --quiet max_steps=4 loss_scale=5444517870735015415413993718908291383296
+    run --separate-stderr -0 lora broken max_steps=4 save_steps=2 loss_scale=5444517870735015415413993718908291383296 resume_from_checkpoint=auto
+    [[ "$stderr" != *"overflowed"* ]]
+    cmp whole/adapter_model.safetensors broken/adapter_model.safetensors
+}

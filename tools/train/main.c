@@ -1,6 +1,7 @@
 /* train - adapters, or a whole model, by a recipe. */
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
+#include "../../lib/common/progress.h"
 #include "log.h"
 
 #include <signal.h>
@@ -39,25 +40,52 @@ static void print_plan(struct trainer *t)
     memory_print(&plan, stdout);
 }
 
+static void evaluate(struct trainer *t, struct log *log)
+{
+    struct evaluation e;
+    char line[256];
+    double started = progress_clock();
+    if (!t->evaluation || or_die(trainer_evaluate(t, &stop_signal, &e, &why), &why)) return;
+    or_die(log_evaluation(log, t, &e, progress_clock() - started, line, sizeof line, &why), &why);
+    note("%s", line);
+}
+
+static bool is_due(int64_t step, int64_t every) { return every && step % every == 0; }
+
 static void run(struct trainer *t)
 {
     struct log log;
     struct step_result r;
+    struct progress bar;
+    const struct recipe *recipe = t->recipe;
     char line[256];
-    int64_t every = strcmp(t->recipe->save_strategy, "no") ? t->recipe->save_steps : 0;
-    or_die(log_open(&log, t->recipe->output_dir, t->state.step, &why), &why);
+    int64_t save = strcmp(recipe->save_strategy, "no") ? recipe->save_steps : 0;
+    or_die(log_open(&log, recipe, t->state.step, &why), &why);
     signal(SIGINT, ask_to_stop);
     signal(SIGTERM, ask_to_stop);
+    progress_start(&bar, "train", "steps", (uint64_t)t->optimiser.steps, opt_standard.progress,
+                   opt_standard.quiet);
     while (!trainer_is_done(t)) {
         if (or_die(trainer_step(t, &stop_signal, &r, &why), &why)) break;
+        int64_t step = t->state.step;
+        bool is_last = trainer_is_done(t);
         log.tokens += (uint64_t)r.tokens;
-        if (t->state.step % t->recipe->logging_steps == 0 || trainer_is_done(t)) {
+        if (bar.how == 2) progress_show(&bar, (uint64_t)step, NULL);
+        if (r.overflows) {
+            progress_end(&bar);
+            note("step %lld: gradients overflowed: loss scale %g from now on", (long long)step,
+                 t->state.loss_scale);
+        }
+        if (is_due(step, recipe->logging_steps) || is_last) {
             or_die(log_line(&log, t, &r, line, sizeof line, &why), &why);
+            progress_end(&bar);
             note("%s", line);
         }
-        if (every && t->state.step % every == 0 && !trainer_is_done(t))
+        if (is_due(step, recipe->eval_steps) || is_last) evaluate(t, &log);
+        if (is_due(step, save) && !is_last && !stop_signal)
             or_die(trainer_checkpoint(t, &why), &why);
     }
+    progress_end(&bar);
     or_die(log_close(&log, &why), &why);
     if (!stop_signal) return;
     if (t->state.step) or_die(trainer_checkpoint(t, &why), &why);

@@ -37,6 +37,8 @@ static const struct key keys[] = {
     { "save_steps", COUNT, AT(save_steps), false, false, "updates between checkpoints; 0: none but the result", 0 },
     { "save_total_limit", COUNT, AT(save_total_limit), false, false, "checkpoints kept; 0: all", 0 },
     { "save_strategy", WORD, AT(save_strategy), false, false, "when to save", "steps|no" },
+    { "eval_file", TEXT, AT(eval_file), false, false, "stream of samples to measure the model on, without dropout", 0 },
+    { "eval_steps", COUNT, AT(eval_steps), false, false, "updates between evaluations; 0: after the last one only", 0 },
     { "learning_rate", REAL, AT(learning_rate), true, false, "highest rate", 0 },
     { "lr_scheduler_type", WORD, AT(scheduler), true, false, "course of the rate", "constant|constant_with_warmup|linear|cosine" },
     { "warmup_steps", COUNT, AT(warmup_steps), true, false, "updates until the highest rate", 0 },
@@ -61,6 +63,7 @@ static const struct key keys[] = {
     { "document_mask", WORD, AT(document_mask), true, true, "keep documents of a sample apart; auto: for best-fit samples", "auto|yes|no" },
     { "rope", TEXT, AT(rope), true, true, "auto: interpolate to max_seq_length; none; linear:FACTOR", 0 },
     { "original_context", COUNT, AT(original_context), true, true, "the base's context before interpolation; 0: as its config says", 0 },
+    { "loss_scale", REAL, AT(loss_scale), true, true, "first factor of the loss, halved when gradients overflow, doubled after 2000 good updates; 0: 65536 in f16, none else", 0 },
     { "gradient_checkpointing", FLAG, AT(checkpointing), true, false, "compute layers again in the backward instead of keeping them", 0 },
     { "bf16", FLAG, AT(bf16), true, false, "on a GPU; the CPU computes in f32", 0 },
     { "fp16", FLAG, AT(fp16), true, false, "on a GPU; the CPU computes in f32", 0 },
@@ -69,14 +72,16 @@ static const struct key keys[] = {
     { "dataloader_pin_memory", IGNORED, 0, false, false, "as above", 0 },
     { "disable_tqdm", IGNORED, 0, false, false, "see --progress", 0 },
     { "remove_unused_columns", IGNORED, 0, false, false, "samples have no columns", 0 },
-    { "report_to", IGNORED, 0, false, false, "the log is trainer_log.jsonl", 0 },
+    { "report_to", WORD, AT(report_to), false, false, "tensorboard: event files in logging_dir beside trainer_log.jsonl", "none|tensorboard" },
+    { "logging_dir", TEXT, AT(logging_dir), false, false, "where event files go; output_dir/runs if not given", 0 },
     { "logging_strategy", IGNORED, 0, false, false, "see logging_steps", 0 },
-    { "overwrite_output_dir", IGNORED, 0, false, false, "see resume_from_checkpoint", 0 },
+    { "overwrite_output_dir", FLAG, AT(overwrite), false, false, "remove the checkpoints of another run that stand in output_dir", 0 },
     { "use_flash_attn", IGNORED, 0, false, false, "there is one attention kernel", 0 },
     { "sft", IGNORED, 0, false, false, "samples say which tokens are targets", 0 },
 };
 /* clang-format on */
 enum { KEYS = sizeof keys / sizeof *keys };
+_Static_assert((int)KEYS <= (int)RECIPE_KEYS_MAX, "room for the origins");
 
 void recipe_defaults(struct recipe *r)
 {
@@ -89,6 +94,7 @@ void recipe_defaults(struct recipe *r)
         .logging_steps = 10,
         .save_total_limit = 3,
         .save_strategy = "steps",
+        .report_to = "none",
         .learning_rate = 2e-4,
         .scheduler = "constant_with_warmup",
         .optim = "adamw_torch",
@@ -158,12 +164,14 @@ static int parse_flag(const char *text, bool *value)
     return -1;
 }
 
-static int set_value(struct recipe *r, const struct key *k, const char *text,
+/* origin: where the value comes from, for recipe_print. */
+static int set_value(struct recipe *r, const struct key *k, const char *text, const char *origin,
                      void (*ignored)(const char *), struct fail *why)
 {
     void *at = (char *)r + k->at;
     char *end;
     errno = 0;
+    if (!(r->origins[k - keys] = keep_text(r, origin))) return fail(why, "out of memory");
     switch (k->kind) {
     case IGNORED:
         ignored(k->name);
@@ -255,9 +263,11 @@ static int take_pair(struct recipe *r, yaml_document_t *doc, yaml_node_pair_t *p
         return blame(&here, why);
     }
     seen[k - keys] = true;
-    if (k->kind == IGNORED) return set_value(r, k, "", ignored, why);
     const char *text = NULL;
+    char origin[300];
     here = place_of(path, value->start_mark);
+    snprintf(origin, sizeof origin, "%.240s:%zu", path, here.line);
+    if (k->kind == IGNORED) return set_value(r, k, "", origin, ignored, why);
     if (value->type == YAML_SCALAR_NODE)
         text = (const char *)value->data.scalar.value;
     else if (value->type == YAML_SEQUENCE_NODE && k->kind == NAMES) {
@@ -265,7 +275,7 @@ static int take_pair(struct recipe *r, yaml_document_t *doc, yaml_node_pair_t *p
         text = list;
     } else
         fail_usage(why, "%s: one plain value is needed", k->name);
-    if (!text || set_value(r, k, text, ignored, why)) return blame(&here, why);
+    if (!text || set_value(r, k, text, origin, ignored, why)) return blame(&here, why);
     return 0;
 }
 
@@ -317,7 +327,7 @@ int recipe_override(struct recipe *r, const char *assignment, void (*ignored)(co
         return fail_usage(why, "'%.60s' is not KEY=VALUE", assignment);
     snprintf(name, sizeof name, "%.*s", (int)(equals - assignment), assignment);
     const struct key *k = find_key(name);
-    return k ? set_value(r, k, equals + 1, ignored, why) : unknown_key(name, why);
+    return k ? set_value(r, k, equals + 1, "command line", ignored, why) : unknown_key(name, why);
 }
 
 int recipe_check(struct recipe *r, struct fail *why)
@@ -333,6 +343,8 @@ int recipe_check(struct recipe *r, struct fail *why)
         return fail_usage(why, "lora_rank must be at least 1");
     if (r->from_scratch && strcmp(r->method, "full") != 0)
         return fail_usage(why, "from_scratch: true needs method: full");
+    if (r->loss_scale && log2(r->loss_scale) != floor(log2(r->loss_scale)))
+        return fail_usage(why, "loss_scale must be a power of two, so that it rounds nothing");
     if (r->beta1 >= 1 || r->beta2 >= 1) return fail_usage(why, "adam_beta1 and 2 must be below 1");
     return 0;
 }
@@ -364,7 +376,8 @@ void recipe_print(const struct recipe *r, FILE *to)
         char text[4096];
         if (keys[i].kind == IGNORED) continue;
         print_value(r, &keys[i], text, sizeof text);
-        fprintf(to, "%s: %s\n", keys[i].name, text);
+        fprintf(to, "%s: %s%s# %s\n", keys[i].name, text, *text ? " " : "",
+                r->origins[i] ? r->origins[i] : "default");
     }
 }
 

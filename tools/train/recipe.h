@@ -11,14 +11,17 @@
 #include "../../lib/llama/batch.h"
 #include "../../lib/llama/optimiser.h"
 
+enum { RECIPE_KEYS_MAX = 64 };
+
 struct recipe {
     /* where things are */
-    const char *output_dir, *model, *train_file, *tokenizer, *resume;
+    const char *output_dir, *model, *train_file, *eval_file, *tokenizer, *resume, *logging_dir;
+    bool overwrite;
     /* the run */
     double epochs;
     int64_t max_steps, batch_size, accumulation, context, seed;
-    int64_t logging_steps, save_steps, save_total_limit;
-    const char *save_strategy;
+    int64_t logging_steps, save_steps, save_total_limit, eval_steps;
+    const char *save_strategy, *report_to;
     /* the optimiser */
     double learning_rate, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, epsilon;
     int64_t warmup_steps;
@@ -33,7 +36,9 @@ struct recipe {
     const char *attention, *document_mask, *rope;
     int64_t group, original_context;
     bool checkpointing, bf16, fp16;
-    const char **texts; /* owns what the pointers above point to */
+    double loss_scale;
+    const char *origins[RECIPE_KEYS_MAX]; /* of the values: "FILE:LINE", "command line", NULL */
+    const char **texts;                   /* owns what the pointers above point to */
     int text_count;
 };
 
@@ -48,7 +53,7 @@ int recipe_override(struct recipe *r, const char *assignment, void (*ignored)(co
 /* Are the values possible, alone and together? Fills what follows from others. */
 int recipe_check(struct recipe *r, struct fail *why) MUST_USE;
 
-/* Every effective value as "key: value" lines, for --print-config. */
+/* Every effective value as "key: value # where it comes from", for --print-config. */
 void recipe_print(const struct recipe *r, FILE *to);
 /* The keys as a Markdown table. */
 void recipe_list_keys(FILE *to);

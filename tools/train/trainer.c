@@ -2,7 +2,6 @@
 
 #include "../../lib/common/output.h"
 #include "../../lib/common/rng.h"
-#include "../../lib/llama/directory.h"
 
 #include <math.h>
 #include <unistd.h>
@@ -10,7 +9,7 @@
 /* Rows of a chunk: on a CPU its activations should stay in the second-level cache. */
 enum { CHUNK_ROWS = 512 };
 
-static bool is_lora(const struct trainer *t) { return !strcmp(t->recipe->method, "lora"); }
+bool trainer_is_lora(const struct trainer *t) { return !strcmp(t->recipe->method, "lora"); }
 
 /* ---- opening ---- */
 
@@ -25,7 +24,7 @@ static int refuse_text(const struct recipe *r, const char *path, struct fail *wh
         why,
         "%s: JSON lines, samples are needed: tokenize --model tokenizer.model %s | pack "
         "--context %lld > train.smp",
-        r->train_file, r->train_file, (long long)(r->context ? r->context : 8192));
+        path, path, (long long)(r->context ? r->context : 8192));
 }
 
 /* Standard input goes to a file first, so that the run can be resumed. */
@@ -67,7 +66,7 @@ static int open_base(struct trainer *t, struct fail *why)
                           r->model, r->model);
     if (!strcmp(r->quantization, "none") && is_nf4)
         return fail_usage(why, "%s is quantized, the recipe says quantization: none", r->model);
-    if (is_nf4 && !is_lora(t))
+    if (is_nf4 && !trainer_is_lora(t))
         return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
     if ((int64_t)t->info.text.vocab_size != t->config.vocab)
         return fail_input(why, "%s: vocabulary %llu, the model has %lld", reader_name(t->samples),
@@ -143,9 +142,9 @@ static int plan_run(struct trainer *t, struct fail *why)
     if (!o->warmup) o->warmup = (int64_t)ceil(r->warmup_ratio * (double)o->steps);
     if (schedule_parse(r->scheduler, &o->schedule)) return fail_usage(why, "lr_scheduler_type");
     t->setup.is_training = true;
-    t->setup.method = is_lora(t) ? METHOD_LORA : METHOD_FULL;
+    t->setup.method = trainer_is_lora(t) ? METHOD_LORA : METHOD_FULL;
     t->setup.keeps_activations = !r->checkpointing;
-    if (!is_lora(t)) return 0;
+    if (!trainer_is_lora(t)) return 0;
     t->setup.rank = r->lora_rank;
     t->setup.alpha = r->lora_alpha;
     t->setup.dropout = r->lora_dropout;
@@ -154,71 +153,41 @@ static int plan_run(struct trainer *t, struct fail *why)
     return plan_targets(t, why);
 }
 
+/* What a run that goes on must agree in. */
+static int describe_run(struct trainer *t, struct fail *why)
+{
+    struct run_state *s = &t->state;
+    const struct kernels *k;
+    t->recipe_json = recipe_to_json(t->recipe);
+    char *text = t->recipe_json ? json_dumps(t->recipe_json, JSON_COMPACT) : NULL;
+    if (!text) return fail(why, "out of memory");
+    snprintf(s->recipe, sizeof s->recipe, "%s", text);
+    must(strlen(text) < sizeof s->recipe);
+    free(text);
+    snprintf(s->tokenizer, sizeof s->tokenizer, "%s", t->info.text.tokenizer);
+    config_describe_rope(&t->config, s->rope, sizeof s->rope);
+    if (kernels_open(&k, t->setup.device, why)) return -1;
+    snprintf(s->device, sizeof s->device, "%s, %s", k->name, k->act_name);
+    s->chunk = t->setup.chunk;
+    s->loss_scale = t->recipe->loss_scale         ? t->recipe->loss_scale
+                    : !strcmp(k->act_name, "f16") ? 65536
+                                                  : 1;
+    t->scales_loss = s->loss_scale > 1;
+    return 0;
+}
+
+static int open_evaluation(struct trainer *t, struct fail *why);
+
 int trainer_open(struct trainer *t, const struct recipe *recipe, const char *device, int threads,
                  struct fail *why)
 {
     *t = (struct trainer){ .recipe = recipe, .order_epoch = -1 };
     t->setup.device = device;
     t->setup.threads = threads;
-    if (open_samples(t, why) || open_base(t, why) || plan_positions(t, why) || plan_run(t, why))
+    if (open_samples(t, why) || open_base(t, why) || plan_positions(t, why) || plan_run(t, why) ||
+        open_evaluation(t, why))
         return -1;
-    t->recipe_json = recipe_to_json(recipe);
-    char *text = t->recipe_json ? json_dumps(t->recipe_json, JSON_COMPACT) : NULL;
-    if (!text) return fail(why, "out of memory");
-    digest_of_bytes(text, strlen(text), t->state.recipe);
-    free(text);
-    return 0;
-}
-
-static int compare(const char *what, const char *then, const char *now, struct fail *why)
-{
-    if (!strcmp(then, now)) return 0;
-    return fail_input(why, "%s changed since: %s then, %s now", what, then, now);
-}
-
-static int resume_from(struct trainer *t, const char *directory, struct fail *why)
-{
-    char path[4096];
-    struct run_state s;
-    snprintf(path, sizeof path, "%s/training_state", directory);
-    if (checkpoint_peek(path, &s, why)) return -1;
-    if (compare("the recipe", s.recipe, t->state.recipe, why) ||
-        compare("the samples", s.data, t->state.data, why) ||
-        compare("the base", s.base, t->state.base, why))
-        return fail_in(why, directory);
-    return checkpoint_load_state(path, t->model, &t->state, why);
-}
-
-static int resume(struct trainer *t, void (*say)(const char *), struct fail *why)
-{
-    const char *from = t->recipe->resume;
-    char path[4096], text[4200];
-    if (!strcmp(from, "none") || !strcmp(from, "false")) return 0;
-    if (strcmp(from, "auto") != 0 && strcmp(from, "true") != 0) {
-        if (resume_from(t, from, why)) return -1;
-        snprintf(path, sizeof path, "%s", from);
-    } else {
-        int64_t n = INT64_MAX;
-        for (;;) {
-            n = checkpoint_newest(t->recipe->output_dir, n);
-            if (n < 0) {
-                say("no checkpoint to resume from: starting at step 0");
-                return 0;
-            }
-            snprintf(path, sizeof path, "%s/checkpoint-%lld", t->recipe->output_dir, (long long)n);
-            char state[4200];
-            struct run_state peeked;
-            snprintf(state, sizeof state, "%s/training_state", path);
-            if (!checkpoint_peek(state, &peeked, why)) break;
-            snprintf(text, sizeof text, "skipped: %s", why->text);
-            say(text);
-        }
-        if (resume_from(t, path, why)) return -1;
-    }
-    snprintf(text, sizeof text, "resumed from %s: going on with step %lld", path,
-             (long long)t->state.step + 1);
-    say(text);
-    return 0;
+    return describe_run(t, why);
 }
 
 int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why)
@@ -232,8 +201,7 @@ int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;
-    if (output_directory(t->recipe->output_dir, why)) return -1;
-    return resume(t, say, why);
+    return trainer_resume(t, say, why);
 }
 
 void trainer_close(struct trainer *t)
@@ -244,6 +212,7 @@ void trainer_close(struct trainer *t)
     model_close(t->model);
     batch_release(&t->batch);
     reader_close(t->samples);
+    reader_close(t->evaluation);
     weights_close(&t->weights);
     config_release(&t->config);
     json_decref(t->recipe_json);
@@ -304,13 +273,13 @@ static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples
                 (unsigned long long)trainer_sample_at(t, position) + 1, fault.text);
 }
 
-int trainer_step(struct trainer *t, const volatile int *stop, struct step_result *result,
-                 struct fail *why)
+/* The gradient of the step's mean loss, times the loss scale. 1: stopped. */
+static int add_gradients(struct trainer *t, const volatile int *stop, int64_t targets,
+                         struct step_result *result, struct fail *why)
 {
     int64_t samples = t->recipe->batch_size * t->recipe->accumulation, row = 0;
-    int64_t targets = read_step(t, samples, why);
+    float dscale = (float)(t->state.loss_scale / (double)targets);
     double loss = 0;
-    if (targets < 0) return -1;
     for (int64_t first = 0; first < samples; first += t->recipe->batch_size) {
         if (*stop) return 1;
         struct dropout drop = dropout_of(t, row);
@@ -318,7 +287,7 @@ int trainer_step(struct trainer *t, const volatile int *stop, struct step_result
         for (int64_t i = first; i < first + t->recipe->batch_size; i++)
             batch_add(&t->batch, &t->step[i], &t->attention);
         model_forward(t->model, &t->batch, drop);
-        if (model_loss(t->model, t->nll, 1.0f / (float)targets, why)) return -1;
+        if (model_loss(t->model, t->nll, dscale, why)) return -1;
         double sum = 0;
         for (int64_t i = 0; i < t->batch.rows; i++)
             sum += (double)t->nll[i];
@@ -327,15 +296,46 @@ int trainer_step(struct trainer *t, const volatile int *stop, struct step_result
         model_backward(t->model);
         row += t->batch.rows;
     }
+    result->loss = loss / (double)targets;
+    result->targets = targets;
+    result->tokens = row;
+    return 0;
+}
+
+/* Growth and shrinking of the loss scale as torch's GradScaler has them, but that a step
+ * whose gradient overflowed is not left out: it is computed again. */
+enum { SCALE_GROWS_AFTER = 2000 };
+
+int trainer_step(struct trainer *t, const volatile int *stop, struct step_result *result,
+                 struct fail *why)
+{
+    int64_t samples = t->recipe->batch_size * t->recipe->accumulation;
+    int64_t targets = read_step(t, samples, why);
+    if (targets < 0) return -1;
+    result->overflows = 0;
     result->learning_rate = optimiser_rate(&t->optimiser, t->state.step);
-    if (optimiser_step(&t->optimiser, t->model, t->state.step, &result->grad_norm, why)) {
+    for (;;) {
+        int status = add_gradients(t, stop, targets, result, why);
+        if (status) return status;
+        status = optimiser_step(&t->optimiser, t->model, t->state.step, t->state.loss_scale,
+                                &result->grad_norm, why);
+        if (!status) break;
+        if (status > 0 && t->state.loss_scale > 1) {
+            t->state.loss_scale /= 2;
+            t->state.scale_steps = 0;
+            result->overflows++;
+            continue;
+        }
+        if (status > 0)
+            fail(why, "the gradient's norm is %f, the loss is %f", result->grad_norm, result->loss);
         char place[48];
         snprintf(place, sizeof place, "step %lld", (long long)t->state.step + 1);
         return fail_in(why, place);
     }
-    result->loss = loss / (double)targets;
-    result->targets = targets;
-    result->tokens = row;
+    if (t->scales_loss && ++t->state.scale_steps == SCALE_GROWS_AFTER) {
+        t->state.loss_scale *= 2;
+        t->state.scale_steps = 0;
+    }
     t->state.step++;
     t->state.tokens += (uint64_t)targets;
     t->state.loss_sum += result->loss;
@@ -343,93 +343,52 @@ int trainer_step(struct trainer *t, const volatile int *stop, struct step_result
     return 0;
 }
 
-/* ---- saving ---- */
+/* ---- evaluation ---- */
 
-static int produce_parameter(void *arg, int64_t index, struct safetensors_writer *w,
-                             struct fail *why)
+static int open_evaluation(struct trainer *t, struct fail *why)
 {
-    const struct model *m = arg;
-    const struct trainable *p = &model_parameters(m)->at[index];
-    size_t bytes = (size_t)(p->rows * p->cols) * 4;
-    float *host = malloc(bytes + 1);
-    if (!host) return fail(why, "out of memory");
-    model_kernels(m)->download(model_device(m), host, model_parameters(m)->value + p->offset,
-                               bytes);
-    int status = safetensors_put(w, host, bytes, why);
-    free(host);
-    return status;
-}
-
-static int save_model(struct trainer *t, const char *directory, struct fail *why)
-{
-    const struct parameters *p = model_parameters(t->model);
-    enum dtype *dtypes = calloc((size_t)p->at_count, sizeof *dtypes);
-    struct tensor *table;
-    if (!dtypes) return fail(why, "out of memory");
-    int64_t count = tensors_list(&t->config, &table, why);
-    must(count < 0 || count == p->at_count); /* method full: all, in the table's order */
-    const char *files = t->recipe->tokenizer       ? t->recipe->tokenizer
-                        : !t->recipe->from_scratch ? t->recipe->model
-                                                   : NULL;
-    struct directory_job job = { .config = &t->config,
-                                 .table = table,
-                                 .count = count,
-                                 .dtypes = dtypes,
-                                 .produce = produce_parameter,
-                                 .arg = t->model,
-                                 .copy_from = files,
-                                 .max_shard_bytes = (uint64_t)5 << 30 };
-    int status = count < 0 ? -1 : directory_write(directory, &job, why);
-    free(table);
-    free(dtypes);
-    return status;
-}
-
-static int save_adapter(struct trainer *t, const char *directory, struct fail *why)
-{
-    json_t *attention = json_pack("{s:s,s:I,s:b}", "type", t->recipe->attention, "group",
-                                  (json_int_t)t->attention.group, "document_mask",
-                                  (int)t->attention.masks_documents);
-    struct adapter_origin origin = { .base_name = t->recipe->model,
-                                     .base = t->weights.base,
-                                     .tokenizer = t->weights.tokenizer,
-                                     .quantization = t->weights.is_quantized ? "nf4" : "none",
-                                     .attention = attention,
-                                     .recipe = t->recipe_json };
-    int status = adapter_save(t->model, &origin, directory, why);
-    json_decref(attention);
-    return status;
-}
-
-static int save_result(struct trainer *t, const char *directory, struct fail *why)
-{
-    return is_lora(t) ? save_adapter(t, directory, why) : save_model(t, directory, why);
-}
-
-int trainer_checkpoint(struct trainer *t, struct fail *why)
-{
-    const char *root = t->recipe->output_dir;
-    char temporary[4096], final[4096], state[4200];
-    struct fail ignored = { .status = STATUS_FAILED };
-    snprintf(temporary, sizeof temporary, "%s/tmp-checkpoint-%lld", root, (long long)t->state.step);
-    snprintf(final, sizeof final, "%s/checkpoint-%lld", root, (long long)t->state.step);
-    snprintf(state, sizeof state, "%s/training_state", temporary);
-    if (!access(final, F_OK)) return 0; /* resumed from it */
-    if (!access(temporary, F_OK) && checkpoint_remove(temporary, why)) return -1;
-    if (output_directory(temporary, why)) return -1;
-    if (save_result(t, temporary, why) || checkpoint_save_state(state, t->model, &t->state, why) ||
-        output_sync_directory(temporary, why)) {
-        if (checkpoint_remove(temporary, &ignored)) return -1;
+    const char *path = t->recipe->eval_file;
+    if (!path) return 0;
+    if (refuse_text(t->recipe, path, why)) return -1;
+    if (samples_reader(&t->evaluation, path, VIEW_STREAM, &t->eval_info, why) ||
+        reader_index(t->evaluation, why))
         return -1;
-    }
-    if (rename(temporary, final)) return fail(why, "%s: cannot rename into place", final);
-    if (output_sync_directory(root, why)) return -1;
-    return checkpoint_prune(root, t->recipe->save_total_limit, why);
+    if (!reader_records(t->evaluation)) return fail_input(why, "%s: holds no sample", path);
+    if (strcmp(t->eval_info.text.tokenizer, t->info.text.tokenizer) != 0)
+        return fail_input(why, "%s: tokenizer %s, the training samples have %s", path,
+                          t->eval_info.text.tokenizer, t->info.text.tokenizer);
+    if ((int64_t)t->eval_info.context > t->setup.positions)
+        return fail_input(why, "%s: samples of up to %llu tokens, max_seq_length is %lld", path,
+                          (unsigned long long)t->eval_info.context, (long long)t->setup.positions);
+    return 0;
 }
 
-int trainer_finish(struct trainer *t, struct fail *why)
+int trainer_evaluate(struct trainer *t, const volatile int *stop, struct evaluation *e,
+                     struct fail *why)
 {
-    return save_result(t, t->recipe->output_dir, why);
+    struct attention_plan full = { .masks_documents = t->attention.masks_documents };
+    struct sample sample = { 0 };
+    double sum = 0;
+    int status = 0;
+    *e = (struct evaluation){ 0 };
+    for (uint64_t i = 0; i < reader_records(t->evaluation) && !status; i++) {
+        if (*stop) status = 1;
+        if (!status) status = samples_read_at(t->evaluation, &t->eval_info, i, &sample, why);
+        if (status) break;
+        e->targets += sample_targets(&sample, &full);
+        t->batch.rows = 0;
+        batch_add(&t->batch, &sample, &full);
+        model_forward(t->model, &t->batch, (struct dropout){ 0 });
+        status = model_loss(t->model, t->nll, 0, why);
+        for (int64_t row = 0; row < t->batch.rows; row++)
+            sum += (double)t->nll[row];
+    }
+    sample_release(&sample);
+    if (status) return status;
+    if (!e->targets)
+        return fail_input(why, "%s: its samples have no target tokens", t->recipe->eval_file);
+    e->loss = sum / (double)e->targets;
+    return 0;
 }
 
 void trainer_describe(const struct trainer *t, char *text, size_t size)

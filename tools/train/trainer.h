@@ -9,19 +9,27 @@
 struct step_result {
     double loss, grad_norm, learning_rate;
     int64_t targets, tokens;
+    int overflows; /* times that the loss scale was halved and the step computed again */
+};
+
+struct evaluation {
+    double loss; /* mean over the targets, in nats */
+    int64_t targets;
 };
 
 struct trainer {
     const struct recipe *recipe;
     struct weights weights; /* zeroed when from scratch */
     struct config config;
-    struct reader *samples;
-    struct sample_info info;
+    struct reader *samples, *evaluation; /* evaluation: NULL without eval_file */
+    struct sample_info info, eval_info;
     struct attention_plan attention;
     struct optimiser optimiser;
     struct model_setup setup;
     struct model *model;
     struct run_state state;
+    int64_t resumed; /* the step that it went on from; 0 if from none */
+    bool scales_loss;
     json_t *recipe_json;
     /* the step's samples and the batch being computed */
     struct sample *step;
@@ -38,11 +46,19 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const char *dev
 int trainer_start(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);
 
+/* Goes on as the recipe says: from a checkpoint, or at step 0 in a directory that holds no
+ * other run. */
+int trainer_resume(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
+
+bool trainer_is_lora(const struct trainer *t);
 bool trainer_is_done(const struct trainer *t);
 /* One update. stop: looked at between batches; once true the step is dropped and 1 is
  * returned. */
 int trainer_step(struct trainer *t, const volatile int *stop, struct step_result *result,
                  struct fail *why) MUST_USE;
+/* The samples of eval_file with full attention and no dropout. 1: stopped. */
+int trainer_evaluate(struct trainer *t, const volatile int *stop, struct evaluation *e,
+                     struct fail *why) MUST_USE;
 /* checkpoint-N in output_dir, whole or absent. */
 int trainer_checkpoint(struct trainer *t, struct fail *why) MUST_USE;
 /* The result itself: adapter or model in output_dir. */

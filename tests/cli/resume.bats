@@ -1,0 +1,117 @@
+load helper
+
+# What `train` promises about checkpoints: whole or absent, and a run that goes on ends with the same bits.
+
+run_args="max_steps=6 save_steps=2 save_total_limit=1 resume_from_checkpoint=auto"
+
+# fault OF AT: the run with one call failing after the second checkpoint was begun; 1 if there was no such call.
+fault() {
+    local status=0 output
+    rm -rf broken mark
+    output=$(FAULT_OF=$1 FAULT_AT=$2 FAULT_BEGIN=/tmp-checkpoint-4 FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so \
+        train lora.yaml output_dir=broken $run_args 2>&1) || status=$?
+    [ -e mark ] || return 1
+    if [ "$status" = 0 ] && ! cmp -s whole/adapter_model.safetensors broken/adapter_model.safetensors; then
+        echo "$1 $2: exit status 0 and another result: $output" >&2 && exit 1
+    fi
+    if [ "$status" != 0 ] && [ "$1" != kill ] && [ "$(grep -c '^train: ' <<< "$output")" = 0 ]; then
+        echo "$1 $2: status $status and no word" >&2 && exit 1
+    fi
+    # What remains: the last good checkpoint or the new one; the run goes on from it.
+    output=$(train lora.yaml output_dir=broken $run_args 2>&1) || { echo "$1 $2: does not go on: $output" >&2 && exit 1; }
+    [[ "$output" == *"resumed from broken/checkpoint-"[24]": "* ]] || { echo "$1 $2: lost: $output" >&2 && exit 1; }
+    [[ "$output" != *"skipped"* ]] || { echo "$1 $2: a damaged checkpoint: $output" >&2 && exit 1; }
+    cmp whole/adapter_model.safetensors broken/adapter_model.safetensors || { echo "$1 $2: other bytes" >&2 && exit 1; }
+    ! ls broken | grep -q tmp || { echo "$1 $2: left something" >&2 && exit 1; }
+}
+
+every() { # OF STRIDE
+    local at=$((RANDOM % $2 + 1)) count=0
+    while fault "$1" "$at"; do
+        at=$((at + $2)) count=$((count + 1))
+    done
+    echo "$1: $count faults, each ${2}th"
+    [ $count -gt 2 ]
+}
+
+make_run() {
+    make_base
+    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' 'lora_rank: 4' 'logging_steps: 2' > lora.yaml
+    train lora.yaml output_dir=whole $run_args --quiet
+}
+
+@test "resume: every write, sync and rename of a checkpoint fails once: no bad checkpoint, the last good one stays" {
+    [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
+    make_run
+    every write 1
+    every fsync 1
+    every rename 1
+}
+
+@test "resume: allocations of a checkpoint fail: the same" {
+    [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
+    make_run
+    every malloc "${LONG:+1}${LONG:-29}"
+}
+
+@test "resume: killed inside checkpoint writing and at random moments, the bytes are the unbroken run's" {
+    make_run
+    seed=${SEED:-$RANDOM}
+    echo "SEED=$seed"
+    RANDOM=$seed
+    tries=$((LONG ? 100 : 10))
+    if [ -e "$BUILD/tests/fault.so" ]; then
+        for try in $(seq $tries); do
+            fault kill $((RANDOM % 24 + 1))
+        done
+    fi
+    long="max_steps=40 save_steps=1 save_total_limit=2 resume_from_checkpoint=auto"
+    train lora.yaml output_dir=long $long --quiet
+    kills=0
+    while [ $kills -lt $tries ]; do
+        train lora.yaml output_dir=random $long --quiet &
+        sleep 0.$((RANDOM % 300 + 100))
+        kill -9 $! 2> /dev/null && kills=$((kills + 1))
+        wait $! 2> /dev/null || true
+        [ ! -e random/longqlora.json ] || rm -rf random
+    done
+    train lora.yaml output_dir=random $long --quiet
+    cmp long/adapter_model.safetensors random/adapter_model.safetensors
+}
+
+@test "resume: a full disk ends the run with a word, before the first step if it is seen then; nothing good is lost" {
+    make_run
+    mkdir small
+    mount -t tmpfs -o size=700k none small 2> /dev/null || skip "no file system may be mounted here"
+    run --separate-stderr -1 train lora.yaml output_dir=small/out $run_args
+    umount small
+    [[ "$stderr" == *"small/out: needs 0.00 GB, 0.00 GB are free"* ]] || [[ "$stderr" == *"are free"* ]]
+}
+
+@test "resume: what changed since is named" {
+    make_run
+    refused() { # WORDS... OVERRIDES
+        local words=$1
+        shift
+        run --separate-stderr -3 train lora.yaml output_dir=whole $run_args "$@"
+        [[ "$stderr" == *"$words"* ]] || { echo "$stderr" && false; }
+    }
+    refused "whole/checkpoint-4: the recipe changed since: lora_rank was 4, is 8" lora_rank=8
+    refused "the recipe changed since: learning_rate was 0.0002, is 0.5" learning_rate=0.5
+    refused "the recipe changed since: rope was \"auto\", is \"linear:4\"" rope=linear:4
+    pack --quiet --context 32 --strategy concat docs.tok -o other.smp
+    refused "the samples changed since: " train_file=other.smp
+    cp -rL base other && perl -pi -e 's/"rope_theta": 500/"rope_theta": 501/' other/config.json && quantize --quiet other -o other.nf4
+    refused "changed since: " model_name_or_path=other.nf4
+}
+
+@test "resume: a run does not write over another one" {
+    make_run
+    run --separate-stderr -2 train lora.yaml output_dir=whole max_steps=6
+    [[ "$stderr" == *"whole holds checkpoint-4: resume_from_checkpoint=auto goes on with it, overwrite_output_dir=true removes it"* ]]
+    train lora.yaml output_dir=plain max_steps=1 --quiet
+    run --separate-stderr -2 train lora.yaml output_dir=plain max_steps=1
+    [[ "$stderr" == *"plain holds the result of a run"* ]]
+    train lora.yaml output_dir=whole max_steps=3 overwrite_output_dir=true --quiet
+    [ ! -e whole/checkpoint-4 ]
+}

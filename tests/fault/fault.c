@@ -1,0 +1,97 @@
+/* fault.so - with LD_PRELOAD: one call that a checkpoint makes fails, or the process is killed there.
+ *
+ * FAULT_OF     write, fsync, rename, malloc, or kill (at any of the first three)
+ * FAULT_AT     which of those calls, from 1 on
+ * FAULT_BEGIN  counting begins when a directory is made whose path ends with this text
+ * FAULT_TRACE  set: says where
+ * FAULT_MARK   a file that is made when the fault strikes
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t count, size_t bytes);
+void *__libc_realloc(void *old, size_t bytes);
+
+static atomic_int counting;
+static atomic_long calls;
+
+static int is_named(const char *kind)
+{
+    const char *of = getenv("FAULT_OF");
+    return of && (!strcmp(of, kind) || (!strcmp(of, "kill") && strcmp(kind, "malloc") != 0));
+}
+
+/* Is this the call that fails? */
+static int strikes(const char *kind)
+{
+    if (!atomic_load(&counting) || !is_named(kind)) return 0;
+    if (atomic_fetch_add(&calls, 1) + 1 != atol(getenv("FAULT_AT"))) return 0;
+    int fd = open(getenv("FAULT_MARK"), O_WRONLY | O_CREAT, 0666);
+    if (fd >= 0) close(fd);
+    if (getenv("FAULT_TRACE")) {
+        void *frames[32];
+        atomic_store(&counting, 0);
+        backtrace_symbols_fd(frames, backtrace(frames, 32), 2);
+    }
+    if (!strcmp(getenv("FAULT_OF"), "kill")) raise(SIGKILL);
+    return 1;
+}
+
+#define NEXT(type, name) ((type)dlsym(RTLD_NEXT, name))
+
+int mkdir(const char *path, mode_t mode)
+{
+    const char *begin = getenv("FAULT_BEGIN");
+    size_t length = strlen(path), tail = begin ? strlen(begin) : 0;
+    int status = NEXT(int (*)(const char *, mode_t), "mkdir")(path, mode);
+    if (tail && length >= tail && !strcmp(path + length - tail, begin)) atomic_store(&counting, 1);
+    return status;
+}
+
+ssize_t write(int fd, const void *data, size_t bytes)
+{
+    if (fd > 2 && strikes("write")) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return NEXT(ssize_t (*)(int, const void *, size_t), "write")(fd, data, bytes);
+}
+
+int fsync(int fd)
+{
+    if (strikes("fsync")) {
+        errno = EIO;
+        return -1;
+    }
+    return NEXT(int (*)(int), "fsync")(fd);
+}
+
+int rename(const char *from, const char *to)
+{
+    if (strikes("rename")) {
+        errno = EIO;
+        return -1;
+    }
+    return NEXT(int (*)(const char *, const char *), "rename")(from, to);
+}
+
+void *malloc(size_t bytes) { return strikes("malloc") ? NULL : __libc_malloc(bytes); }
+void *calloc(size_t count, size_t bytes)
+{
+    return strikes("malloc") ? NULL : __libc_calloc(count, bytes);
+}
+void *realloc(void *old, size_t bytes)
+{
+    return strikes("malloc") ? NULL : __libc_realloc(old, bytes);
+}

@@ -1,0 +1,151 @@
+#include "events.h"
+
+#include "../../lib/common/output.h"
+
+#include <errno.h>
+#include <time.h>
+#include <unistd.h>
+
+struct events {
+    FILE *file;
+    char path[4096];
+};
+
+/* A protocol buffer under construction. */
+struct message {
+    uint8_t data[2048];
+    size_t used;
+};
+
+enum wire { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
+
+static void put_bytes(struct message *m, const void *data, size_t bytes)
+{
+    must(bytes <= sizeof m->data - m->used);
+    memcpy(m->data + m->used, data, bytes);
+    m->used += bytes;
+}
+
+static void put_varint(struct message *m, uint64_t value)
+{
+    do {
+        uint8_t byte = (uint8_t)(value & 127) | (value > 127 ? 128 : 0);
+        put_bytes(m, &byte, 1);
+        value >>= 7;
+    } while (value);
+}
+
+static void put_key(struct message *m, unsigned field, enum wire wire)
+{
+    put_varint(m, field << 3 | wire);
+}
+
+static void put_block(struct message *m, unsigned field, const void *data, size_t bytes)
+{
+    put_key(m, field, WIRE_BYTES);
+    put_varint(m, bytes);
+    put_bytes(m, data, bytes);
+}
+
+/* Event: wall_time = 1 (double), step = 2 (int64). */
+static void begin_event(struct message *m, int64_t step)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    double wall_time = (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    m->used = 0;
+    put_key(m, 1, WIRE_FIXED64);
+    put_bytes(m, &wall_time, sizeof wall_time);
+    put_key(m, 2, WIRE_VARINT);
+    put_varint(m, (uint64_t)step);
+}
+
+/* CRC-32C (Castagnoli, reflected 0x82f63b78), masked as TFRecords have it. */
+static uint32_t masked_crc(const void *data, size_t bytes)
+{
+    const uint8_t *at = data;
+    uint32_t crc = ~0u;
+    for (size_t i = 0; i < bytes; i++) {
+        crc ^= at[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
+    }
+    crc = ~crc;
+    return (crc >> 15 | crc << 17) + 0xa282ead8;
+}
+
+static int write_event(struct events *e, const struct message *m, struct fail *why)
+{
+    uint64_t length = m->used;
+    uint32_t length_crc = masked_crc(&length, sizeof length), crc = masked_crc(m->data, m->used);
+    if (fwrite(&length, sizeof length, 1, e->file) != 1 ||
+        fwrite(&length_crc, sizeof length_crc, 1, e->file) != 1 ||
+        fwrite(m->data, 1, m->used, e->file) != m->used ||
+        fwrite(&crc, sizeof crc, 1, e->file) != 1 || fflush(e->file))
+        return fail(why, "%s: cannot write: %s", e->path, strerror(errno));
+    return 0;
+}
+
+/* Event: file_version = 3; session_log = 7 { status = 1 (START = 1) }. */
+static int write_start(struct events *e, int64_t step, struct fail *why)
+{
+    static const char version[] = "brain.Event:2";
+    static const uint8_t start[] = { 1 << 3 | WIRE_VARINT, 1 };
+    struct message m;
+    begin_event(&m, 0);
+    put_block(&m, 3, version, sizeof version - 1);
+    if (write_event(e, &m, why)) return -1;
+    begin_event(&m, step + 1);
+    put_block(&m, 7, start, sizeof start);
+    return write_event(e, &m, why);
+}
+
+int events_open(struct events **out, const char *directory, int64_t step, struct fail *why)
+{
+    char host[256] = "localhost";
+    *out = NULL;
+    if (output_directory(directory, why)) return -1;
+    struct events *e = calloc(1, sizeof *e);
+    if (!e) return fail(why, "out of memory");
+    if (gethostname(host, sizeof host - 1)) snprintf(host, sizeof host, "localhost");
+    snprintf(e->path, sizeof e->path, "%s/events.out.tfevents.%lld.%s.%ld", directory,
+             (long long)time(NULL), host, (long)getpid());
+    e->file = fopen(e->path, "we");
+    int status = e->file ? write_start(e, step, why)
+                         : fail(why, "%s: cannot create: %s", e->path, strerror(errno));
+    if (status) {
+        if (e->file) fclose(e->file);
+        free(e);
+        return -1;
+    }
+    *out = e;
+    return 0;
+}
+
+/* Event: summary = 5 { value = 1 { tag = 1, simple_value = 2 (float) } }. */
+int events_add(struct events *e, int64_t step, const struct event_value *values, int count,
+               struct fail *why)
+{
+    struct message m, summary = { .used = 0 };
+    if (!e) return 0;
+    for (int i = 0; i < count; i++) {
+        struct message value = { .used = 0 };
+        float narrow = (float)values[i].value;
+        put_block(&value, 1, values[i].tag, strlen(values[i].tag));
+        put_key(&value, 2, WIRE_FIXED32);
+        put_bytes(&value, &narrow, sizeof narrow);
+        put_block(&summary, 1, value.data, value.used);
+    }
+    begin_event(&m, step);
+    put_block(&m, 5, summary.data, summary.used);
+    return write_event(e, &m, why);
+}
+
+int events_close(struct events *e, struct fail *why)
+{
+    if (!e) return 0;
+    int status = 0;
+    if (fclose(e->file)) status = fail(why, "%s: cannot write: %s", e->path, strerror(errno));
+    free(e);
+    return status;
+}
