@@ -53,11 +53,21 @@ static int load_cuda(const struct kernels **table, struct fail *why)
     return 0;
 }
 
+/* Without a driver there is no GPU, and the plug-in with its libraries need not be loaded. */
+static bool has_driver(void)
+{
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+    if (driver) dlclose(driver);
+    return driver;
+}
+
 int kernels_open(const struct kernels **table, const char *name, struct fail *why)
 {
     struct fail none = { .status = STATUS_FAILED };
     if (!strcmp(name, "cuda")) return load_cuda(table, why);
-    if (!strcmp(name, "auto") && !load_cuda(table, &none) && !(*table)->probe(&none)) return 0;
+    if (!strcmp(name, "auto") && has_driver() && !load_cuda(table, &none) &&
+        !(*table)->probe(&none))
+        return 0;
     if (strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0)
         return fail_usage(why, "device '%s' is not one of auto, cpu, cuda", name);
     *table = best_cpu();

@@ -20,7 +20,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 2 };
+enum { KERNELS_VERSION = 3 };
 
 struct device;
 struct act; /* an activation, of the backend's type */
@@ -91,6 +91,7 @@ struct kernels {
 
     /* ---- device and memory ---- */
     int (*probe)(struct fail *why); /* is such a device there? */
+    uint64_t (*available)(void);    /* bytes of its memory that are free; 0: not known */
     int (*open)(struct device **dev, int threads, struct fail *why);
     void (*close)(struct device *dev);
     size_t (*plan)(const struct shape *shape, int threads); /* what reserve will take */

@@ -93,6 +93,7 @@ static inline float fast_exp(float x)
 
 /* Every entry of the table. */
 int cpu_probe(struct fail *why);
+uint64_t cpu_available(void);
 int cpu_open(struct device **dev, int threads, struct fail *why);
 void cpu_close(struct device *dev);
 size_t cpu_plan(const struct shape *shape, int threads);

@@ -55,6 +55,17 @@ int cpu_probe(struct fail *why)
     return 0;
 }
 
+uint64_t cpu_available(void)
+{
+    FILE *file = fopen("/proc/meminfo", "re");
+    unsigned long long kib = 0;
+    char line[128];
+    while (file && fgets(line, sizeof line, file))
+        if (!strncmp(line, "MemAvailable:", 13)) kib = strtoull(line + 13, NULL, 10);
+    if (file) fclose(file);
+    return (uint64_t)kib << 10;
+}
+
 int cpu_open(struct device **out, int threads, struct fail *why)
 {
     *out = NULL;

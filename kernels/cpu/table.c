@@ -9,6 +9,7 @@ const struct kernels KERNELS_CPU = {
     .act_bytes = 4,
     .is_host = true,
     .probe = cpu_probe,
+    .available = cpu_available,
     .open = cpu_open,
     .close = cpu_close,
     .plan = cpu_plan,

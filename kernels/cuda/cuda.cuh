@@ -100,6 +100,7 @@ void add_masked(struct device *dev, struct mat dx, const elem *t, uint32_t site,
 
 /* The table's entries; each file defines its own. */
 int cuda_probe(struct fail *why);
+uint64_t cuda_available(void);
 int cuda_open(struct device **dev, int threads, struct fail *why);
 void cuda_close(struct device *dev);
 size_t cuda_plan(const struct shape *shape, int threads);

@@ -74,6 +74,12 @@ int cuda_probe(struct fail *why)
     return fail(why, "device cuda: bf16 needs compute capability 8.0, this GPU has %d", major);
 }
 
+uint64_t cuda_available(void)
+{
+    size_t available = 0, all = 0;
+    return cudaMemGetInfo(&available, &all) == cudaSuccess ? available : 0;
+}
+
 int cuda_open(struct device **out, int threads, struct fail *why)
 {
     (void)threads;

@@ -14,6 +14,7 @@ extern "C" __attribute__((visibility("default"))) const struct kernels kernels_c
     .act_bytes = sizeof(elem),
     .is_host = false,
     .probe = cuda_probe,
+    .available = cuda_available,
     .open = cuda_open,
     .close = cuda_close,
     .plan = cuda_plan,

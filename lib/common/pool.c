@@ -96,7 +96,7 @@ static void announce(struct pool *pool)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static int allowed_cpus(void)
+int pool_usable_cpus(void)
 {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set)) return 1;
@@ -106,7 +106,7 @@ static int allowed_cpus(void)
 int pool_open(struct pool **out, int threads, struct fail *why)
 {
     *out = NULL;
-    if (threads <= 0) threads = allowed_cpus();
+    if (threads <= 0) threads = pool_usable_cpus();
     struct pool *pool = calloc(1, sizeof *pool);
     if (!pool) return fail(why, "thread pool: out of memory");
     pool->thread = calloc((size_t)threads, sizeof *pool->thread);

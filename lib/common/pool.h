@@ -15,6 +15,8 @@ struct pool;
 /* threads counts the caller, which works too; 0 means one for each CPU that the
  * process may use. */
 int pool_open(struct pool **pool, int threads, struct fail *why) MUST_USE;
+/* CPUs that the process may use. */
+int pool_usable_cpus(void);
 void pool_close(struct pool *pool);
 int pool_threads(const struct pool *pool);
 

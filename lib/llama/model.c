@@ -2,6 +2,7 @@
 #include "model_inside.h"
 
 #include "../common/bf16.h"
+#include "../common/pool.h"
 #include "../common/rng.h"
 
 #include <math.h>
@@ -457,7 +458,7 @@ int model_plan(struct memory_plan *plan, const struct model_setup *setup,
     struct model m = { 0 };
     int status = begin(&m, setup, config, weights, why);
     if (!status) {
-        add_scratch(&m, setup->threads > 0 ? setup->threads : 1);
+        add_scratch(&m, setup->threads > 0 ? setup->threads : pool_usable_cpus());
         *plan = m.plan;
     }
     end(&m);

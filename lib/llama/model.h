@@ -77,6 +77,7 @@ int model_open(struct model **m, const struct model_setup *setup, const struct c
 void model_close(struct model *m);
 
 /* The bytes that model_open would take, without taking them. */
+/* The weights may be an outline. */
 int model_plan(struct memory_plan *plan, const struct model_setup *setup,
                const struct config *config, const struct weights *weights,
                struct fail *why) MUST_USE;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 static const struct {
@@ -305,6 +306,72 @@ int weights_open(struct weights *w, const char *path, bool with_base, struct fai
     int status = is_directory ? open_directory(w, path, with_base, why) : open_stream(w, path, why);
     if (status) weights_close(w);
     return status;
+}
+
+/* ---- shapes alone ---- */
+
+/* Type of what no file says: as config.json's torch_dtype. */
+static enum weight_type stored_type(const struct config *c)
+{
+    const char *name = json_string_value(json_object_get(c->json, "torch_dtype"));
+    if (name && !strcmp(name, "float32")) return WEIGHT_F32;
+    return name && !strcmp(name, "bfloat16") ? WEIGHT_BF16 : WEIGHT_F16;
+}
+
+static int outline_config(struct weights *w, struct fail *why)
+{
+    if (list_tensors(w, why)) return -1;
+    for (int64_t i = 0; i < w->count; i++)
+        w->at[i].type = stored_type(&w->config);
+    return 0;
+}
+
+static int outline_stream(struct weights *w, const char *path, struct fail *why)
+{
+    struct reader *r;
+    struct weights_info info;
+    if (weights_reader(&r, path, &info, why)) return -1;
+    int status = config_parse(&w->config, info.config, reader_name(r), why);
+    memcpy(w->tokenizer, info.tokenizer, sizeof w->tokenizer);
+    weights_info_release(&info);
+    reader_close(r);
+    return status ? -1 : outline_config(w, why);
+}
+
+int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fail *why)
+{
+    static const char not_there;
+    char one[4096], index[4096];
+    struct stat st;
+    *w = (struct weights){ 0 };
+    snprintf(one, sizeof one, "%s/model.safetensors", path);
+    snprintf(index, sizeof index, "%s/model.safetensors.index.json", path);
+    size_t length = strlen(path);
+    bool is_directory = !stat(path, &st) && S_ISDIR(st.st_mode);
+    bool is_config = length > 5 && !strcmp(path + length - 5, ".json");
+    int status;
+    if (is_directory && (!access(one, F_OK) || !access(index, F_OK))) {
+        status = open_directory(w, path, false, why);
+    } else if (is_directory || is_config) {
+        status = config_read(&w->config, path, why) || outline_config(w, why) ? -1 : 0;
+    } else {
+        status = outline_stream(w, path, why);
+        as_nf4 = true;
+    }
+    if (status) {
+        weights_close(w);
+        return -1;
+    }
+    for (int64_t i = 0; i < w->count; i++) {
+        bool is_nf4 = as_nf4 && w->table[i].role == ROLE_LINEAR;
+        w->at[i] =
+            (struct weight){ .type = is_nf4 ? WEIGHT_NF4 : w->at[i].type,
+                             .data = &not_there,
+                             .absmax = is_nf4 ? (const uint8_t *)&not_there : NULL,
+                             .nested = is_nf4 ? (const float *)(const void *)&not_there : NULL };
+    }
+    w->is_quantized = as_nf4;
+    return 0;
 }
 
 void weights_close(struct weights *w)

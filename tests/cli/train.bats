@@ -136,7 +136,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
 @test "train: dry run, effective values and the table of keys" {
     make_base
     run --separate-stderr -0 lora dry --dry-run
-    [[ "$output" == *"total "*" bytes" ]]
+    [[ "$output" == *"total "*" bytes"*"longest that fits "*" tokens"* ]]
     [ ! -e dry ]
     run --separate-stderr -0 lora dry --print-config
     [[ "$output" == *"lora_rank: 4"*"attention: s2"* ]]

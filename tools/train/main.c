@@ -3,6 +3,7 @@
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
 #include "log.h"
+#include "plan.h"
 
 #include <signal.h>
 
@@ -18,7 +19,7 @@ static void ask_to_stop(int number)
 static void ignored_key(const char *key) { note("recipe: %s has no meaning here: ignored", key); }
 static void say(const char *text) { note("%s", text); }
 
-static void read_recipe(struct recipe *r, const char **operands)
+static void read_recipe(struct recipe *r, const char **operands, bool plan_only)
 {
     recipe_defaults(r);
     if (!operands[0]) die_usage("a recipe is needed");
@@ -29,15 +30,7 @@ static void read_recipe(struct recipe *r, const char **operands)
             or_die(recipe_read(r, *at, ignored_key, &why), &why);
         else
             die_usage("'%s' is not KEY=VALUE", *at);
-    or_die(recipe_check(r, &why), &why);
-}
-
-static void print_plan(struct trainer *t)
-{
-    struct memory_plan plan;
-    const struct weights *w = t->recipe->from_scratch ? NULL : &t->weights;
-    or_die(model_plan(&plan, &t->setup, &t->config, w, &why), &why);
-    memory_print(&plan, stdout);
+    or_die(recipe_check(r, plan_only, &why), &why);
 }
 
 static void evaluate(struct trainer *t, struct log *log)
@@ -129,14 +122,14 @@ int main(int argc, char **argv)
         recipe_list_keys(stdout);
         return 0;
     }
-    read_recipe(&recipe, operands);
+    read_recipe(&recipe, operands, dry_run);
     if (print_config) {
         recipe_print(&recipe, stdout);
         return 0;
     }
-    or_die(trainer_open(&trainer, &recipe, device, (int)opt_standard.threads, &why), &why);
+    or_die(trainer_open(&trainer, &recipe, device, (int)opt_standard.threads, dry_run, &why), &why);
     if (dry_run) {
-        print_plan(&trainer);
+        or_die(plan_print(&trainer, stdout, &why), &why);
     } else {
         or_die(trainer_start(&trainer, say, &why), &why);
         trainer_describe(&trainer, described, sizeof described);

@@ -330,11 +330,13 @@ int recipe_override(struct recipe *r, const char *assignment, void (*ignored)(co
     return k ? set_value(r, k, equals + 1, "command line", ignored, why) : unknown_key(name, why);
 }
 
-int recipe_check(struct recipe *r, struct fail *why)
+int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
 {
-    if (!r->output_dir) return fail_usage(why, "output_dir is missing");
+    if (!r->output_dir && !plan_only) return fail_usage(why, "output_dir is missing");
     if (!r->model) return fail_usage(why, "model_name_or_path is missing");
-    if (!r->train_file) return fail_usage(why, "train_file is missing");
+    if (!r->train_file && !(plan_only && r->context))
+        return fail_usage(why, plan_only ? "a plan needs train_file or max_seq_length"
+                                         : "train_file is missing");
     if (!r->batch_size || !r->accumulation || !r->logging_steps)
         return fail_usage(why, "per_device_train_batch_size, gradient_accumulation_steps and "
                                "logging_steps must be at least 1");

@@ -50,8 +50,8 @@ int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *
                 struct fail *why) MUST_USE;
 int recipe_override(struct recipe *r, const char *assignment, void (*ignored)(const char *key),
                     struct fail *why) MUST_USE;
-/* Are the values possible, alone and together? Fills what follows from others. */
-int recipe_check(struct recipe *r, struct fail *why) MUST_USE;
+/* Are the values possible, alone and together? plan_only: no samples and no output needed. */
+int recipe_check(const struct recipe *r, bool plan_only, struct fail *why) MUST_USE;
 
 /* Every effective value as "key: value # where it comes from", for --print-config. */
 void recipe_print(const struct recipe *r, FILE *to);

@@ -1,5 +1,7 @@
 #include "trainer.h"
 
+#include "plan.h"
+
 #include "../../lib/common/output.h"
 #include "../../lib/common/rng.h"
 
@@ -32,6 +34,7 @@ static int open_samples(struct trainer *t, struct fail *why)
 {
     const char *path = t->recipe->train_file;
     char spooled[4096];
+    if (!path) return 0;
     if (!strcmp(path, "-")) {
         snprintf(spooled, sizeof spooled, "%s/train.samples", t->recipe->output_dir);
         if (output_directory(t->recipe->output_dir, why) || output_copy("/dev/stdin", spooled, why))
@@ -50,7 +53,12 @@ static int open_samples(struct trainer *t, struct fail *why)
 static int open_base(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
-    if (r->from_scratch) {
+    bool wants_nf4 = !strcmp(r->quantization, "nf4");
+    if (t->plan_only && !r->from_scratch) {
+        if (weights_outline(&t->weights, r->model, wants_nf4, why) ||
+            config_copy(&t->config, &t->weights.config, why))
+            return -1;
+    } else if (r->from_scratch) {
         if (config_read(&t->config, r->model, why)) return -1;
         snprintf(t->state.base, sizeof t->state.base, "none");
     } else {
@@ -59,7 +67,7 @@ static int open_base(struct trainer *t, struct fail *why)
         memcpy(t->state.base, t->weights.base, sizeof t->state.base);
     }
     bool is_nf4 = t->weights.is_quantized;
-    if (!strcmp(r->quantization, "nf4") && !is_nf4)
+    if (wants_nf4 && !is_nf4)
         return fail_usage(why,
                           "%s is not quantized: run quantize %s -o base.nf4 and name that, or "
                           "set quantization: none",
@@ -68,6 +76,7 @@ static int open_base(struct trainer *t, struct fail *why)
         return fail_usage(why, "%s is quantized, the recipe says quantization: none", r->model);
     if (is_nf4 && !trainer_is_lora(t))
         return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
+    if (!t->samples) return 0;
     if ((int64_t)t->info.text.vocab_size != t->config.vocab)
         return fail_input(why, "%s: vocabulary %llu, the model has %lld", reader_name(t->samples),
                           (unsigned long long)t->info.text.vocab_size, (long long)t->config.vocab);
@@ -137,8 +146,9 @@ static int plan_run(struct trainer *t, struct fail *why)
                              .decay = r->weight_decay,
                              .max_norm = r->max_grad_norm,
                              .warmup = r->warmup_steps };
-    o->steps = r->max_steps ? r->max_steps
-                            : (int64_t)ceil((double)reader_records(t->samples) * r->epochs / each);
+    o->steps = r->max_steps || !t->samples
+                   ? r->max_steps
+                   : (int64_t)ceil((double)reader_records(t->samples) * r->epochs / each);
     if (!o->warmup) o->warmup = (int64_t)ceil(r->warmup_ratio * (double)o->steps);
     if (schedule_parse(r->scheduler, &o->schedule)) return fail_usage(why, "lr_scheduler_type");
     t->setup.is_training = true;
@@ -179,9 +189,9 @@ static int describe_run(struct trainer *t, struct fail *why)
 static int open_evaluation(struct trainer *t, struct fail *why);
 
 int trainer_open(struct trainer *t, const struct recipe *recipe, const char *device, int threads,
-                 struct fail *why)
+                 bool plan_only, struct fail *why)
 {
-    *t = (struct trainer){ .recipe = recipe, .order_epoch = -1 };
+    *t = (struct trainer){ .recipe = recipe, .order_epoch = -1, .plan_only = plan_only };
     t->setup.device = device;
     t->setup.threads = threads;
     if (open_samples(t, why) || open_base(t, why) || plan_positions(t, why) || plan_run(t, why) ||
@@ -198,6 +208,7 @@ int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why
     t->order = malloc(reader_records(t->samples) * sizeof *t->order);
     if (!t->step || !t->nll || !t->order) return fail(why, "out of memory");
     if (batch_init(&t->batch, t->setup.rows, why)) return -1;
+    if (plan_check(t, why)) return -1;
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;

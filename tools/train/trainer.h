@@ -29,7 +29,7 @@ struct trainer {
     struct model *model;
     struct run_state state;
     int64_t resumed; /* the step that it went on from; 0 if from none */
-    bool scales_loss;
+    bool scales_loss, plan_only;
     json_t *recipe_json;
     /* the step's samples and the batch being computed */
     struct sample *step;
@@ -39,9 +39,10 @@ struct trainer {
     int64_t order_epoch;
 };
 
-/* Opens everything but the model: data, weights, config, plan. */
+/* Opens everything but the model: data, weights, config, plan. plan_only: of the weights only
+ * their shapes, and no samples are needed. */
 int trainer_open(struct trainer *t, const struct recipe *recipe, const char *device, int threads,
-                 struct fail *why) MUST_USE;
+                 bool plan_only, struct fail *why) MUST_USE;
 /* Allocates all memory, and goes on from a checkpoint if the recipe says so. */
 int trainer_start(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);

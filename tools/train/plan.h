@@ -1,0 +1,14 @@
+/* plan.h - the memory of a run, known before its first step. */
+#ifndef LONGQLORA_PLAN_H
+#define LONGQLORA_PLAN_H
+
+#include "trainer.h"
+
+/* Every use in bytes, on the run's device and, where the plug-in is, on a GPU; what is free;
+ * the longest context that fits. */
+int plan_print(const struct trainer *t, FILE *to, struct fail *why) MUST_USE;
+
+/* Fails if the run needs more memory than is free, naming both and what would fit. */
+int plan_check(const struct trainer *t, struct fail *why) MUST_USE;
+
+#endif
