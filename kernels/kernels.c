@@ -6,7 +6,7 @@
 
 extern const struct kernels kernels_cpu_baseline;
 #if defined(__x86_64__)
-extern const struct kernels kernels_cpu_v3, kernels_cpu_v4;
+extern const struct kernels kernels_cpu_v3, kernels_cpu_v4, kernels_cpu_bf16;
 #endif
 
 static const struct kernels *best_cpu(void)
@@ -53,6 +53,18 @@ static int load_cuda(const struct kernels **table, struct fail *why)
     return 0;
 }
 
+static int open_cpu_bf16(const struct kernels **table, struct fail *why)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512bf16") && best_cpu() == &kernels_cpu_v4) {
+        *table = &kernels_cpu_bf16;
+        return 0;
+    }
+#endif
+    *table = NULL;
+    return fail(why, "device cpu-bf16: this CPU has no bf16 products (AVX512_BF16)");
+}
+
 /* Without a driver there is no GPU, and the plug-in with its libraries need not be loaded. */
 static bool has_driver(void)
 {
@@ -65,11 +77,12 @@ int kernels_open(const struct kernels **table, const char *name, struct fail *wh
 {
     struct fail none = { .status = STATUS_FAILED };
     if (!strcmp(name, "cuda")) return load_cuda(table, why);
+    if (!strcmp(name, "cpu-bf16")) return open_cpu_bf16(table, why);
     if (!strcmp(name, "auto") && has_driver() && !load_cuda(table, &none) &&
         !(*table)->probe(&none))
         return 0;
     if (strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0)
-        return fail_usage(why, "device '%s' is not one of auto, cpu, cuda", name);
+        return fail_usage(why, "device '%s' is not one of auto, cpu, cpu-bf16, cuda", name);
     *table = best_cpu();
     return 0;
 }

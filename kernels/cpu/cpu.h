@@ -54,10 +54,21 @@ static inline float *worker_scratch(struct device *dev, int worker)
     return dev->worker + (size_t)worker * dev->worker_floats;
 }
 
-/* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on this thread. */
+/* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on this thread. Compiled with
+ * PRODUCTS_BF16 the operands are rounded to bf16 and the sums are f32. */
 void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
              const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
              int64_t ldc);
+
+/* Bytes that product keeps for each thread. */
+size_t product_scratch(void);
+
+/* The same on AMX's tiles, where they are; bytes that it keeps for each thread. */
+bool amx_usable(void);
+size_t amx_scratch(void);
+void product_amx(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
+                 const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+                 int64_t ldc);
 
 /* f32 weights of the linear: its own, or the slot's copy. */
 const float *linear_weight(const struct device *dev, const struct group *g, int index);

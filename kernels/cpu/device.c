@@ -42,11 +42,15 @@ static struct parts parts_of(const struct shape *s)
     return p;
 }
 
-size_t cpu_plan(const struct shape *s, int threads)
+static size_t block_bytes(struct parts p, int threads)
 {
-    struct parts p = parts_of(s);
     return sizeof(float) * (p.slot * LINEAR_SLOTS + p.worker * (size_t)threads + p.dropped +
                             p.split + p.logits + p.ranges);
+}
+
+size_t cpu_plan(const struct shape *s, int threads)
+{
+    return block_bytes(parts_of(s), threads) + product_scratch() * (size_t)threads;
 }
 
 int cpu_probe(struct fail *why)
@@ -113,7 +117,7 @@ int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
     struct parts p = parts_of(shape);
     cpu_release(dev, dev->scratch, dev->scratch_bytes);
     dev->scratch = NULL;
-    dev->scratch_bytes = cpu_plan(shape, dev->threads);
+    dev->scratch_bytes = block_bytes(p, dev->threads);
     void *mem;
     if (cpu_alloc(dev, &mem, dev->scratch_bytes, why)) return -1;
     dev->scratch = mem;

@@ -1,4 +1,4 @@
-/* Matrix products by oneDNN's sgemm, which generates code for the CPU at hand. The
+/* Matrix products by oneDNN's gemm, which generates code for the CPU at hand. The
  * caller has cut the work into tasks, so each product runs on its own thread. */
 #include "cpu.h"
 
@@ -6,16 +6,107 @@
 
 extern void omp_set_num_threads(int threads); /* of libgomp, which oneDNN uses */
 
-void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
-             const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
-             int64_t ldc)
+static void use_one_thread(void)
 {
     static __thread bool is_single;
-    if (!is_single) {
-        omp_set_num_threads(1); /* a setting of this thread only */
-        is_single = true;
-    }
+    if (is_single) return;
+    omp_set_num_threads(1); /* a setting of this thread only */
+    is_single = true;
+}
+
+static void product_f32(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+                        float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                        float beta, float *c, int64_t ldc)
+{
     dnnl_status_t status = dnnl_sgemm(a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', m, n, k,
                                       alpha, a, lda, b, ldb, beta, c, ldc);
     must(status == dnnl_success);
 }
+
+#if defined(PRODUCTS_BF16)
+
+/* Exported by oneDNN since 1.0 with the arguments of dnnl_sgemm, but in none of its headers. */
+dnnl_status_t dnnl_gemm_bf16bf16f32(char transa, char transb, dnnl_dim_t m, dnnl_dim_t n,
+                                    dnnl_dim_t k, float alpha, const bf16 *a, dnnl_dim_t lda,
+                                    const bf16 *b, dnnl_dim_t ldb, float beta, float *c,
+                                    dnnl_dim_t ldc);
+
+/* Operands are rounded in blocks that stay in the second-level cache. */
+enum { BLOCK_M = 256, BLOCK_N = 512, BLOCK_K = 512, LEAST_K = 8 };
+
+struct blocks {
+    _Alignas(64) bf16 a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];
+};
+
+size_t product_scratch(void) { return amx_usable() ? amx_scratch() : sizeof(struct blocks); }
+
+static void round_rows(bf16 *restrict to, const float *restrict from, int64_t stride, int64_t rows,
+                       int64_t cols)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < cols; i++)
+            to[r * cols + i] = bf16_from_float(from[r * stride + i]);
+}
+
+/* The block [rows, cols] of op(X) from (row, col) on; its rows are `cols`, or transposed `rows`,
+ * elements apart. */
+static void round_block(bf16 *to, const float *x, int64_t ld, bool transposed, int64_t row,
+                        int64_t col, int64_t rows, int64_t cols)
+{
+    if (transposed)
+        round_rows(to, x + col * ld + row, ld, cols, rows);
+    else
+        round_rows(to, x + row * ld + col, ld, rows, cols);
+}
+
+/* For a CPU with bf16 dot products and no tiles. */
+static void product_dots(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+                         float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                         float beta, float *c, int64_t ldc)
+{
+    static __thread struct blocks blocks;
+    for (int64_t j = 0; j < n; j += BLOCK_N)
+        for (int64_t l = 0; l < k; l += BLOCK_K) {
+            int64_t cols = least(BLOCK_N, n - j), depth = least(BLOCK_K, k - l);
+            round_block(blocks.b, b, ldb, b_transposed, l, j, depth, cols);
+            for (int64_t i = 0; i < m; i += BLOCK_M) {
+                int64_t rows = least(BLOCK_M, m - i);
+                round_block(blocks.a, a, lda, a_transposed, i, l, rows, depth);
+                dnnl_status_t status = dnnl_gemm_bf16bf16f32(
+                    a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', rows, cols, depth, alpha,
+                    blocks.a, a_transposed ? rows : depth, blocks.b, b_transposed ? depth : cols,
+                    l ? 1 : beta, c + i * ldc + j, ldc);
+                must(status == dnnl_success);
+            }
+        }
+}
+
+void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
+             const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+             int64_t ldc)
+{
+    /* Of few terms a sum costs less than rounding them. */
+    if (k >= LEAST_K && amx_usable()) {
+        product_amx(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        return;
+    }
+    use_one_thread();
+    if (k >= LEAST_K)
+        product_dots(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    else
+        product_f32(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+#else
+
+size_t product_scratch(void) { return 0; }
+
+void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
+             const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+             int64_t ldc)
+{
+    use_one_thread();
+    product_f32(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+#endif

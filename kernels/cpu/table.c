@@ -5,7 +5,11 @@ const struct kernels KERNELS_CPU = {
     .version = KERNELS_VERSION,
     .size = sizeof(struct kernels),
     .name = "cpu",
+#if defined(PRODUCTS_BF16)
+    .act_name = "f32, products in bf16",
+#else
     .act_name = "f32",
+#endif
     .act_bytes = 4,
     .is_host = true,
     .probe = cpu_probe,

@@ -287,3 +287,22 @@ Y
     [[ "$stderr" != *"overflowed"* ]]
     cmp whole/adapter_model.safetensors broken/adapter_model.safetensors
 }
+
+@test "train: bf16 on a CPU that has it: the loss stays within what rounding explains, same bits for any threads" {
+    make_base
+    common="lora_dropout=0 max_steps=12 logging_steps=1 --quiet --device cpu"
+    if ! grep -q avx512_bf16 /proc/cpuinfo; then
+        run --separate-stderr -0 lora x bf16=true max_steps=1
+        [[ "$stderr" == *"bf16: true: device cpu-bf16: this CPU has no bf16 products"* ]]
+        skip "this CPU has no bf16 products"
+    fi
+    lora f32 $common
+    lora one $common bf16=true --threads 1
+    lora two $common bf16=true --threads 3
+    cmp one/adapter_model.safetensors two/adapter_model.safetensors
+    ! cmp -s f32/adapter_model.safetensors one/adapter_model.safetensors
+    perl -e 'my @a = split " ", shift; my @b = split " ", shift; die unless @a == 12 && @b == 12;
+        for (0 .. 11) { die "$a[$_] $b[$_]" if abs($a[$_] - $b[$_]) > 2 ** -9 * $a[$_] }' "$(losses f32)" "$(losses one)"
+    run --separate-stderr -0 lora named bf16=true max_steps=1 --device cpu
+    [[ "$stderr" == *"device: cpu, f32, products in bf16"* ]]
+}

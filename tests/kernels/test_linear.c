@@ -277,6 +277,77 @@ static void test_packed_weights(void **state)
     one_packed(5, 52, false);
 }
 
+static float *small_integers(size_t count)
+{
+    float *x = check_buffer(count);
+    for (size_t i = 0; i < count; i++)
+        x[i] = (float)(check_below(9) - 4);
+    return x;
+}
+
+/* bf16 and f32 hold small integers and their sums exactly, so every element must be right
+ * whatever the products are computed in; shapes cross tiles and blocks. */
+static void exact_products(int64_t rows, int64_t in, int64_t out)
+{
+    float *x = small_integers((size_t)(rows * in)), *w = small_integers((size_t)(out * in));
+    float *dy = small_integers((size_t)(rows * out)), *dw = small_integers((size_t)(out * in));
+    float *y = small_integers((size_t)(rows * out)), *dx = check_buffer((size_t)(rows * in));
+    float *first = check_buffer((size_t)(out * in));
+    memcpy(first, dw, (size_t)(out * in) * sizeof *dw);
+    struct linear l = { .type = WEIGHT_F32, .weight = w, .out = out, .in = in, .dweight_acc = dw };
+    struct group g = { &l, 1, 0 };
+    struct mat none = mat_of(NULL, 0), dys = mat_of(dy, out);
+    struct dropout drop = { 0 };
+    backend_reserve((struct shape){ .rows = rows,
+                                    .chunk = rows,
+                                    .dim = in,
+                                    .ffn = out,
+                                    .heads = 1,
+                                    .kv_heads = 1,
+                                    .head_dim = 8,
+                                    .vocab = 8,
+                                    .has_backward = true });
+    k->linear_prepare(dev, &g);
+    k->linear_fwd(dev, mat_of(y, out), mat_of(x, in), &g, none, rows, drop);
+    k->linear_bwd_input(dev, mat_of(dx, in), none, &dys, &g, rows, drop);
+    k->linear_bwd_weight(dev, &g, &dys, none, mat_of(x, in), rows, drop);
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t o = 0; o < out; o++) {
+            double sum = 0;
+            for (int64_t i = 0; i < in; i++)
+                sum += (double)x[t * in + i] * (double)w[o * in + i];
+            assert_true((double)y[t * out + o] == sum);
+        }
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t i = 0; i < in; i++) {
+            double sum = 0;
+            for (int64_t o = 0; o < out; o++)
+                sum += (double)dy[t * out + o] * (double)w[o * in + i];
+            assert_true((double)dx[t * in + i] == sum);
+        }
+    for (int64_t o = 0; o < out; o++)
+        for (int64_t i = 0; i < in; i++) {
+            double sum = (double)first[o * in + i];
+            for (int64_t t = 0; t < rows; t++)
+                sum += (double)dy[t * out + o] * (double)x[t * in + i];
+            assert_true((double)dw[o * in + i] == sum);
+        }
+    check_free_all();
+}
+
+static void test_products_of_integers_are_exact(void **state)
+{
+    (void)state;
+    exact_products(1, 1, 1);
+    exact_products(3, 7, 8);
+    exact_products(16, 32, 16);
+    exact_products(17, 33, 47);
+    exact_products(130, 65, 31);
+    if (!k->is_host) return; /* the emulation takes minutes for these */
+    exact_products(129, 530, 521);
+    exact_products(300, 96, 1030);
+}
+
 /* A mask is a function of the element's place in the step alone. */
 static void test_masks_do_not_depend_on_the_cut(void **state)
 {
@@ -302,6 +373,7 @@ int main(void)
         cmocka_unit_test_teardown(test_dropout, buffers_close),
         cmocka_unit_test_teardown(test_residual_in_place, buffers_close),
         cmocka_unit_test_teardown(test_packed_weights, buffers_close),
+        cmocka_unit_test_teardown(test_products_of_integers_are_exact, buffers_close),
         cmocka_unit_test_teardown(test_masks_do_not_depend_on_the_cut, buffers_close),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);

@@ -92,9 +92,17 @@ void check_free_all(void)
     buffer_count = double_count = 0;
 }
 
+/* Bounds are those of f32. Where products round their operands to bf16 the step is 2^16 times as
+ * wide; a quarter of that suffices, since the rest stays f32. */
+static double widened(double bound)
+{
+    return strcmp(check_device(), "cpu-bf16") != 0 ? bound : 0x1p14 * bound;
+}
+
 void check_close(const char *what, const float *got, const double *exact, size_t count,
                  double bound)
 {
+    bound = widened(bound);
     double largest = 1e-30, worst = 0;
     size_t at = 0;
     for (size_t i = 0; i < count; i++)

@@ -33,6 +33,17 @@ static void read_recipe(struct recipe *r, const char **operands, bool plan_only)
     or_die(recipe_check(r, plan_only, &why), &why);
 }
 
+/* bf16: true on a CPU: its products, where it has them. */
+static const char *choose_device(const struct recipe *r, const char *device)
+{
+    const struct kernels *k, *bf16;
+    or_die(kernels_open(&k, device, &why), &why);
+    if (!r->bf16 || !k->is_host || !strcmp(device, "cpu-bf16")) return device;
+    if (!kernels_open(&bf16, "cpu-bf16", &why)) return "cpu-bf16";
+    note("bf16: true: %s: f32", why.text);
+    return device;
+}
+
 static void evaluate(struct trainer *t, struct log *log)
 {
     struct evaluation e;
@@ -97,7 +108,7 @@ int main(int argc, char **argv)
         { "print-config", 0, OPT_FLAG, &print_config, 0,
           "print every effective value of the recipe and stop", 0 },
         { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0 },
-        { "device", 0, OPT_TEXT, &device, "NAME", "auto, cpu or cuda", 0 },
+        { "device", 0, OPT_TEXT, &device, "NAME", "auto, cpu, cpu-bf16 or cuda", 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -127,7 +138,9 @@ int main(int argc, char **argv)
         recipe_print(&recipe, stdout);
         return 0;
     }
-    or_die(trainer_open(&trainer, &recipe, device, (int)opt_standard.threads, dry_run, &why), &why);
+    or_die(trainer_open(&trainer, &recipe, choose_device(&recipe, device),
+                        (int)opt_standard.threads, dry_run, &why),
+           &why);
     if (dry_run) {
         or_die(plan_print(&trainer, stdout, &why), &why);
     } else {

@@ -1,0 +1,218 @@
+/* Products in bf16 on the tile registers of AMX (Intel 64 and IA-32 Architectures Software
+ * Developer's Manual, volume 1, chapter 18).
+ *
+ * A tile of A is 16 rows of 32 consecutive k; one of B is 16 pairs of k for 16 columns. Blocks
+ * of both operands are rounded and laid out as tiles, which stay in the second-level cache; then
+ * two by two tiles of C are summed in registers. Rounding and layout cost one load, half a
+ * conversion and half a store for 16 elements, and 4 shuffles more where rows and k change places.
+ */
+#include "cpu.h"
+
+#if defined(PRODUCTS_BF16)
+
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+    STRIP = 16, /* rows of A, or columns of B, in a tile */
+    DEPTH = 32, /* k in a tile */
+    TILE = STRIP * DEPTH,
+    BLOCK_M = 256,
+    BLOCK_N = 512,
+    BLOCK_K = 512,
+};
+
+struct blocks {
+    _Alignas(64) bf16 a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];
+};
+
+size_t amx_scratch(void) { return sizeof(struct blocks); }
+
+static bool ask_for_tiles(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    unsigned a, b, c, d;
+    bool has_amx = __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 22 & 1 && d >> 24 & 1;
+    const char *limit = getenv("LONGQLORA_CPU"); /* dots: to test what is done without tiles */
+    if (limit && !strcmp(limit, "dots")) return false;
+    return has_amx && !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA);
+}
+
+bool amx_usable(void)
+{
+    static int known; /* 1: no, 2: yes; threads that ask at once find the same */
+    int now = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (!now) {
+        now = ask_for_tiles() ? 2 : 1;
+        __atomic_store_n(&known, now, __ATOMIC_RELAXED);
+    }
+    return now == 2;
+}
+
+/* All eight tiles have 16 rows of 64 bytes; a setting of the thread. */
+static void configure(void)
+{
+    static __thread bool is_configured;
+    if (is_configured) return;
+    struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t bytes_per_row[16];
+        uint8_t rows[16];
+    } config = { .palette = 1 };
+    for (int i = 0; i < 8; i++) {
+        config.bytes_per_row[i] = DEPTH * sizeof(bf16);
+        config.rows[i] = STRIP;
+    }
+    _tile_loadconfig(&config);
+    is_configured = true;
+}
+
+/* 16 x 16 elements of 32 bits, rows to columns. */
+static inline void transpose(__m512i r[16])
+{
+    __m512i t[16];
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) {
+            r[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + 2 + j]);
+            r[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + 2 + j]);
+        }
+    /* r[4g + c] holds column c of each quarter's rows 4g to 4g + 3. */
+    for (int c = 0; c < 4; c++)
+        for (int h = 0; h < 2; h++) {
+            t[8 * h + c] = _mm512_shuffle_i32x4(r[8 * h + c], r[8 * h + 4 + c], 0x88);
+            t[8 * h + 4 + c] = _mm512_shuffle_i32x4(r[8 * h + c], r[8 * h + 4 + c], 0xdd);
+        }
+    for (int c = 0; c < 4; c++) {
+        r[c] = _mm512_shuffle_i32x4(t[c], t[8 + c], 0x88);
+        r[4 + c] = _mm512_shuffle_i32x4(t[4 + c], t[12 + c], 0x88);
+        r[8 + c] = _mm512_shuffle_i32x4(t[c], t[8 + c], 0xdd);
+        r[12 + c] = _mm512_shuffle_i32x4(t[4 + c], t[12 + c], 0xdd);
+    }
+}
+
+static inline __mmask16 first_of(int64_t n)
+{
+    return (__mmask16)(n >= 16 ? 0xffff : n > 0 ? (1u << n) - 1 : 0);
+}
+
+/* Rows of the strip, 32 k each, from memory where k are neighbours. */
+static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t strip,
+                             int64_t depth)
+{
+    for (int64_t i = 0; i < STRIP; i++) {
+        __mmask16 there = i < strip ? 0xffff : 0;
+        __m512 low = _mm512_maskz_loadu_ps(there & first_of(depth), x + i * ld);
+        __m512 high = _mm512_maskz_loadu_ps(there & first_of(depth - 16), x + i * ld + 16);
+        r[i] = (__m512i)_mm512_cvtne2ps_pbh(high, low);
+    }
+}
+
+/* Pairs of k, 16 of the strip each, from memory where the strip's are neighbours. */
+static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t strip,
+                              int64_t depth)
+{
+    static const uint16_t order[32] = { 0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                        21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                        11, 27, 12, 28, 13, 29, 14, 30, 15, 31 };
+    const __m512i interleave = _mm512_loadu_si512(order);
+    __mmask16 mask = first_of(strip);
+    for (int64_t p = 0; p < DEPTH / 2; p++) {
+        const float *row = x + 2 * p * ld;
+        __m512 even = _mm512_maskz_loadu_ps(2 * p < depth ? mask : 0, row);
+        __m512 odd = _mm512_maskz_loadu_ps(2 * p + 1 < depth ? mask : 0, row + ld);
+        r[p] = _mm512_permutexvar_epi16(interleave, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
+    }
+}
+
+/* One operand's block as tiles, strip by strip. x is at the block's corner; k_apart: its k are
+ * ld elements apart, else its strip's. wants_pairs: as B's tiles. */
+static void lay_out(bf16 *to, const float *x, int64_t ld, bool k_apart, bool wants_pairs,
+                    int64_t strips, int64_t depth)
+{
+    for (int64_t s = 0; s < strips; s += STRIP)
+        for (int64_t l = 0; l < depth; l += DEPTH, to += TILE) {
+            __m512i r[16];
+            if (k_apart)
+                load_pairs(r, x + l * ld + s, ld, strips - s, depth - l);
+            else
+                load_rows(r, x + s * ld + l, ld, strips - s, depth - l);
+            if (k_apart != wants_pairs) transpose(r);
+            for (int i = 0; i < 16; i++)
+                _mm512_store_si512(to + i * DEPTH, r[i]);
+        }
+}
+
+/* sums [32][32] of two strips of A and two of B, each of `tiles` tiles. */
+static void multiply(float *sums, const bf16 *a, const bf16 *b, int64_t tiles, bool second_a,
+                     bool second_b)
+{
+    enum { ROW = 2 * STRIP * sizeof(float), BYTES = DEPTH * sizeof(bf16) };
+    const bf16 *a1 = second_a ? a + tiles * TILE : a, *b1 = second_b ? b + tiles * TILE : b;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t t = 0; t < tiles; t++) {
+        _tile_loadd(4, a + t * TILE, BYTES);
+        _tile_loadd(6, b + t * TILE, BYTES);
+        _tile_loadd(5, a1 + t * TILE, BYTES);
+        _tile_loadd(7, b1 + t * TILE, BYTES);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, sums, ROW);
+    _tile_stored(1, sums + STRIP, ROW);
+    _tile_stored(2, sums + STRIP * 2 * STRIP, ROW);
+    _tile_stored(3, sums + STRIP * 2 * STRIP + STRIP, ROW);
+}
+
+static void store(float *restrict c, int64_t ldc, const float *restrict sums, int64_t rows,
+                  int64_t cols, float alpha, float beta)
+{
+    for (int64_t r = 0; r < rows; r++, c += ldc, sums += 2 * STRIP) {
+        if (beta == 0)
+            for (int64_t i = 0; i < cols; i++)
+                c[i] = alpha * sums[i];
+        else
+            for (int64_t i = 0; i < cols; i++)
+                c[i] = beta * c[i] + alpha * sums[i];
+    }
+}
+
+void product_amx(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
+                 const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+                 int64_t ldc)
+{
+    static __thread struct blocks blocks;
+    _Alignas(64) float sums[4 * STRIP * STRIP];
+    configure();
+    for (int64_t j = 0; j < n; j += BLOCK_N)
+        for (int64_t l = 0; l < k; l += BLOCK_K) {
+            int64_t cols = least(BLOCK_N, n - j), depth = least(BLOCK_K, k - l);
+            int64_t tiles = pieces(depth, DEPTH);
+            lay_out(blocks.b, b_transposed ? b + j * ldb + l : b + l * ldb + j, ldb, !b_transposed,
+                    true, cols, depth);
+            for (int64_t i = 0; i < m; i += BLOCK_M) {
+                int64_t rows = least(BLOCK_M, m - i);
+                lay_out(blocks.a, a_transposed ? a + l * lda + i : a + i * lda + l, lda,
+                        a_transposed, false, rows, depth);
+                for (int64_t v = 0; v < cols; v += 2 * STRIP)
+                    for (int64_t u = 0; u < rows; u += 2 * STRIP) {
+                        multiply(sums, blocks.a + u * tiles * DEPTH, blocks.b + v * tiles * DEPTH,
+                                 tiles, u + STRIP < rows, v + STRIP < cols);
+                        store(c + (i + u) * ldc + j + v, ldc, sums, least(2 * STRIP, rows - u),
+                              least(2 * STRIP, cols - v), alpha, l ? 1 : beta);
+                    }
+            }
+        }
+}
+
+#endif
