@@ -1,4 +1,5 @@
-/* fault.so - with LD_PRELOAD: one call that a checkpoint makes fails, or the process is killed there.
+/* fault.so - with LD_PRELOAD: one call that a checkpoint makes fails, or the process is killed
+ * there.
  *
  * FAULT_OF     write, fsync, rename, malloc, or kill (at any of the first three)
  * FAULT_AT     which of those calls, from 1 on
@@ -65,7 +66,7 @@ ssize_t write(int fd, const void *data, size_t bytes)
         errno = ENOSPC;
         return -1;
     }
-    return NEXT(ssize_t (*)(int, const void *, size_t), "write")(fd, data, bytes);
+    return NEXT(ssize_t(*)(int, const void *, size_t), "write")(fd, data, bytes);
 }
 
 int fsync(int fd)
