@@ -47,7 +47,7 @@ load helper
             [ $tool != tokenize ] || rm docs.tok
             [ $tool != pack ] || rm docs.smp
             [ $tool != train ] || rm -r run
-            [ $tool != merge ] || { rm -r run; (cd .. && lora run-base --quiet model_name_or_path=base); cp -r ../run-base run; }
+            [ $tool != merge ] || { rm -r run; (cd .. && lora run-base --quiet model_name_or_path=base quantization=none); cp -r ../run-base run; }
             bash -euo pipefail ../example.sh > /dev/null)
     done
 }

@@ -38,12 +38,29 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     cmp a/adapter_model.safetensors c/adapter_model.safetensors
 }
 
-@test "train: 1 x 4 is 4 x 1" {
+@test "train: 1 x 16 is 16 x 1" {
     make_base
-    lora a --quiet per_device_train_batch_size=4 gradient_accumulation_steps=1 logging_steps=1
-    lora b --quiet per_device_train_batch_size=1 gradient_accumulation_steps=4 logging_steps=1
+    lora a --quiet per_device_train_batch_size=16 gradient_accumulation_steps=1 logging_steps=1
+    lora b --quiet per_device_train_batch_size=1 gradient_accumulation_steps=16 logging_steps=1
     perl -e 'my @a = split " ", shift; my @b = split " ", shift; die unless @a == @b && @a;
-        for (0 .. $#a) { die "$a[$_] $b[$_]" if abs($a[$_] - $b[$_]) > 1e-5 * $a[$_] }' "$(losses a)" "$(losses b)"
+        for (0 .. $#a) { die "$a[$_] $b[$_]" if abs($a[$_] - $b[$_]) > 1e-6 * $a[$_] }' "$(losses a)" "$(losses b)"
+}
+
+@test "train: nothing to learn, and a loss that overflows, stop the run by name" {
+    make_base
+    perl -MForeignStream -e '
+        my $s = ForeignStream->new(kind => "samples", tokenizer => { digest => "", vocab_size => 400, bos => 1, eos => 2 }, dtype => "u16",
+            add_bos => ForeignStream::no(), add_eos => ForeignStream::no(), context => 16, strategy => "split", seed => 0);
+        $s->add(tokens => ForeignStream::u16(3 .. 18), documents => ForeignStream::u32(16), targets => ForeignStream::u32(0, 1), source => "chat");
+        $s->close' > none.smp
+    run --separate-stderr -3 train scratch.yaml model_name_or_path=base train_file=none.smp output_dir=x attention=full max_steps=2
+    [[ "$stderr" == *"none.smp: step 1: its samples have no target tokens"* ]]
+    cp -rL base huge
+    perl -e 'open my $f, "+<", "huge/model.safetensors"; binmode $f; read $f, my $n, 8; $n = unpack "Q<", $n; read $f, my $head, $n;
+        $head =~ /"lm_head.weight":\{[^}]*"data_offsets":\[(\d+),(\d+)\]/ or die; seek $f, 8 + $n + $1, 0; print $f pack("f<*", (3e38) x (($2 - $1) / 4))' 
+    run --separate-stderr -1 train scratch.yaml model_name_or_path=huge train_file=16.smp output_dir=y attention=full max_steps=2
+    [[ "$stderr" == *"step 1: sample "*": the loss is not finite; first: "* ]]
+    [ ! -e x/model.safetensors ] && [ ! -e y/model.safetensors ]
 }
 
 @test "train: samples are read in an order keyed by seed and epoch" {
@@ -94,10 +111,19 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     [ "$status" -eq 143 ]
     [[ "$stderr" == *"stopped by signal 15 after step "* ]]
     [ -f sig/checkpoint-*/training_state ]
+    # A step of some seconds, and no time for it.
+    run --separate-stderr bash -c 'train l.yaml output_dir=sig2 model_name_or_path=base.nf4 train_file=32.smp max_steps=9 lora_rank=4 \
+            per_device_train_batch_size=4096 & p=$!
+        sleep 0.7; kill -INT $p; sleep 0.1; start=$(date +%s%N); kill -INT $p; wait $p; s=$?; echo $((($(date +%s%N) - start) / 1000000)); exit $s'
+    [ "$status" -eq 130 ]
+    [ "$output" -lt 400 ]
+    [ ! -e sig2/checkpoint-1 ]
 }
 
 @test "train: what does not fit is refused before the work" {
     make_base
+    run --separate-stderr -2 lora x model_name_or_path=base
+    [[ "$stderr" == *"base is not quantized: run quantize base -o base.nf4 and name that, or set quantization: none"* ]]
     run --separate-stderr -2 lora x model_name_or_path=base quantization=nf4
     [[ "$stderr" == *"base is not quantized: run quantize base -o base.nf4 and name that"* ]]
     run --separate-stderr -2 train scratch.yaml model_name_or_path=base.nf4 train_file=16.smp output_dir=x

@@ -6,7 +6,7 @@
 #include "../../lib/common/rng.h"
 
 #include <math.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 /* Rows of a chunk: on a CPU its activations should stay in the second-level cache. */
 enum { CHUNK_ROWS = 512 };
@@ -50,10 +50,26 @@ static int open_samples(struct trainer *t, struct fail *why)
     return 0;
 }
 
+static int refuse_unquantized(const char *model, struct fail *why)
+{
+    return fail_usage(why,
+                      "%s is not quantized: run quantize %s -o base.nf4 and name that, or set "
+                      "quantization: none",
+                      model, model);
+}
+
+/* A model directory, which is never NF4; it is not worth reading to find that out. */
+static bool is_directory(const char *path)
+{
+    struct stat st;
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
 static int open_base(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
-    bool wants_nf4 = !strcmp(r->quantization, "nf4");
+    bool is_auto = !strcmp(r->quantization, "auto");
+    bool wants_nf4 = is_auto ? trainer_is_lora(t) : !strcmp(r->quantization, "nf4");
     if (t->plan_only && !r->from_scratch) {
         if (weights_outline(&t->weights, r->model, wants_nf4, why) ||
             config_copy(&t->config, &t->weights.config, why))
@@ -62,16 +78,13 @@ static int open_base(struct trainer *t, struct fail *why)
         if (config_read(&t->config, r->model, why)) return -1;
         snprintf(t->state.base, sizeof t->state.base, "none");
     } else {
+        if (wants_nf4 && is_directory(r->model)) return refuse_unquantized(r->model, why);
         if (weights_open(&t->weights, r->model, true, why)) return -1;
         if (config_copy(&t->config, &t->weights.config, why)) return -1;
         memcpy(t->state.base, t->weights.base, sizeof t->state.base);
     }
     bool is_nf4 = t->weights.is_quantized;
-    if (wants_nf4 && !is_nf4)
-        return fail_usage(why,
-                          "%s is not quantized: run quantize %s -o base.nf4 and name that, or "
-                          "set quantization: none",
-                          r->model, r->model);
+    if (wants_nf4 && !is_nf4) return refuse_unquantized(r->model, why);
     if (!strcmp(r->quantization, "none") && is_nf4)
         return fail_usage(why, "%s is quantized, the recipe says quantization: none", r->model);
     if (is_nf4 && !trainer_is_lora(t))
