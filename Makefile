@@ -146,7 +146,7 @@ plot:
 	@recipes/loss.pl $(or $(RUN),$(error plot: say RUN=output_dir))
 
 help:
-	@echo "all deps test lint format coverage bench demo reproduce plot info man golden install clean"
+	@echo "all deps test lint format coverage bench gpu-check demo reproduce plot info man golden install clean"
 
 .PHONY: all cuda-report deps info install clean help plot
 

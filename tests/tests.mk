@@ -41,7 +41,7 @@ endef
 $(eval $(call emulated,f32,-DELEM_F32))
 $(eval $(call emulated,bf16,))
 
-BENCH_PROGRAMS := $(BUILD)/tests/bench/random_model $(BUILD)/tests/bench/bandwidth
+BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model bandwidth kernels)
 
 $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
 	@echo "LD $@"
@@ -68,6 +68,12 @@ coverage:
 	@rm -rf build/coverage
 	@$(MAKE) --no-print-directory test FLAVOUR=coverage
 	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' -s 2>/dev/null | tail -n 60
+
+# What a machine with a GPU needs, and where one is here, the checks themselves.
+gpu-check: all $(BENCH_PROGRAMS) $(BUILD)/tests/cuda/test_bf16
+	@BUILD=$(BUILD) tests/gpu/prepare build/gpu-check
+	@if nvidia-smi -L > /dev/null 2>&1; then build/gpu-check/run build/gpu-check/out; \
+	else echo "gpu-check: no GPU here: take build/gpu-check to one"; fi
 
 bench: all $(BUILD)/tests/spm_oracle $(BENCH_PROGRAMS)
 	@tests/bench/run
@@ -97,4 +103,4 @@ lint: check-format
 man: all
 	@for t in $(TOOLS); do tests/man-options $$t; done
 
-.PHONY: test test-programs test-long coverage bench golden format check-format lint man
+.PHONY: test test-programs test-long coverage bench gpu-check golden format check-format lint man

@@ -1,0 +1,191 @@
+/* kernels DEVICE [SCALE] - speed of single operations of a backend, as JSON lines: the device's own
+ * copy and the preparation of NF4 weights in GB/s, products and attention in TFLOP/s. SCALE 1
+ * (default) is LLaMA-2-7B's width and up to 16384 tokens; 8 is an eighth of both, for a CPU. */
+#include "../../kernels/kernels.h"
+#include "../../lib/common/die.h"
+#include "../../lib/common/progress.h"
+
+#include <math.h>
+
+static struct fail why;
+static const struct kernels *k;
+static struct device *dev;
+static int64_t scale = 1;
+
+static void *take(size_t bytes)
+{
+    void *at;
+    or_die(k->alloc(dev, &at, bytes, &why), &why);
+    return at;
+}
+
+/* Activations of small random values. */
+static struct mat random_mat(int64_t rows, int64_t cols)
+{
+    static uint32_t state = 1;
+    struct mat m = { take((size_t)(rows * cols * k->act_bytes)), cols };
+    float *host = malloc((size_t)(rows * cols) * sizeof *host);
+    float *there = take((size_t)(rows * cols) * sizeof *host);
+    if (!host) die(STATUS_FAILED, "out of memory");
+    for (int64_t i = 0; i < rows * cols; i++) {
+        state = state * 1664525 + 1013904223;
+        host[i] = (float)(state >> 8) * 0x1p-24f - 0.5f;
+    }
+    k->upload(dev, there, host, (size_t)(rows * cols) * sizeof *host);
+    k->cast_in(dev, m, there, rows, cols);
+    or_die(k->sync(dev, &why), &why);
+    k->release(dev, there, (size_t)(rows * cols) * sizeof *host);
+    free(host);
+    return m;
+}
+
+static void reserve(int64_t rows, int64_t dim, int64_t ffn, int64_t heads)
+{
+    struct shape shape = { .rows = rows,
+                           .chunk = rows,
+                           .dim = dim,
+                           .ffn = ffn,
+                           .heads = heads,
+                           .kv_heads = heads,
+                           .head_dim = 128,
+                           .vocab = 1024,
+                           .has_packed_weights = true,
+                           .has_backward = true };
+    or_die(k->reserve(dev, &shape, &why), &why);
+}
+
+/* Seconds of one call: warmed up, then as many as take a third of a second. */
+static double seconds(void (*call)(void *), void *arg)
+{
+    call(arg);
+    or_die(k->sync(dev, &why), &why);
+    for (int64_t times = 1;; times *= 2) {
+        double start = progress_clock();
+        for (int64_t i = 0; i < times; i++)
+            call(arg);
+        or_die(k->sync(dev, &why), &why);
+        double all = progress_clock() - start;
+        if (all > 0.3) return all / (double)times;
+    }
+}
+
+struct copying {
+    struct mat from, to;
+    int64_t rows, cols;
+};
+
+static void copy(void *arg)
+{
+    const struct copying *c = arg;
+    k->copy_rows(dev, c->to, c->from, c->rows, c->cols);
+}
+
+struct multiplying {
+    struct group g;
+    struct mat x, y;
+    int64_t rows;
+};
+
+static void prepare(void *arg) { k->linear_prepare(dev, &((struct multiplying *)arg)->g); }
+
+static void multiply(void *arg)
+{
+    const struct multiplying *c = arg;
+    struct mat none = { NULL, 0 };
+    k->linear_fwd(dev, c->y, c->x, &c->g, none, c->rows, (struct dropout){ 0 });
+}
+
+struct attending {
+    struct mat q, key, v, o, dout, dq, dk, dv;
+    float *lse;
+    struct spans spans;
+    int64_t rows, heads;
+};
+
+static void attend(void *arg)
+{
+    const struct attending *a = arg;
+    k->attention_fwd(dev, a->o, a->lse, a->q, a->key, a->v, a->spans, 0, a->rows, a->heads,
+                     a->heads, 128, 1 / sqrtf(128));
+}
+
+static void attend_back(void *arg)
+{
+    const struct attending *a = arg;
+    k->attention_bwd(dev, a->dq, a->dk, a->dv, a->dout, a->o, a->lse, a->q, a->key, a->v, a->spans,
+                     a->rows, a->heads, a->heads, 128, 1 / sqrtf(128));
+}
+
+static void measure_linear(void)
+{
+    int64_t rows = 8192 / scale, in = 4096 / scale, out = 11008 / scale;
+    size_t count = (size_t)(in * out);
+    reserve(rows, in, out, in / 128);
+    struct copying c = { random_mat(rows, out), random_mat(rows, out), rows, out };
+    double bytes = 2.0 * (double)(rows * out * k->act_bytes);
+    printf("{\"operation\":\"copy\",\"GB_per_second\":%.1f}\n", bytes / seconds(copy, &c) / 1e9);
+    struct linear l = { .type = WEIGHT_NF4,
+                        .weight = take((count + 1) / 2),
+                        .absmax = take((count + 63) / 64),
+                        .nested = take((count + 16383) / 16384 * sizeof(float)),
+                        .offset = 0.02f,
+                        .out = out,
+                        .in = in };
+    struct multiplying m = { { &l, 1, 0 }, random_mat(rows, in), c.to, rows };
+    bytes = (double)count * (0.5 + 1.0 / 64 + 4.0 / 16384 + (double)k->act_bytes);
+    printf("{\"operation\":\"NF4 weights prepared\",\"GB_per_second\":%.1f}\n",
+           bytes / seconds(prepare, &m) / 1e9);
+    printf("{\"operation\":\"linear %lld x %lld x %lld\",\"TFLOP_per_second\":%.2f}\n",
+           (long long)rows, (long long)in, (long long)out,
+           2.0 * (double)rows * (double)count / seconds(multiply, &m) / 1e12);
+}
+
+static void measure_attention(int64_t rows)
+{
+    int64_t heads = 32 / scale > 0 ? 32 / scale : 1, width = heads * 128;
+    reserve(rows, width, width, heads);
+    int32_t *first = calloc((size_t)rows, sizeof *first), *spans;
+    if (!first) die(STATUS_FAILED, "out of memory");
+    spans = take((size_t)rows * sizeof *spans);
+    k->upload(dev, spans, first, (size_t)rows * sizeof *spans);
+    free(first);
+    struct attending a = { .q = random_mat(rows, width),
+                           .key = random_mat(rows, width),
+                           .v = random_mat(rows, width),
+                           .o = random_mat(rows, width),
+                           .dout = random_mat(rows, width),
+                           .dq = random_mat(rows, width),
+                           .dk = random_mat(rows, width),
+                           .dv = random_mat(rows, width),
+                           .lse = take((size_t)(rows * heads) * sizeof(float)),
+                           .spans = { spans, spans, heads },
+                           .rows = rows,
+                           .heads = heads };
+    /* Two products of the scores' lower triangle forward, five backward. */
+    double work = 2.0 * (double)rows * (double)rows * (double)width / 2;
+    double forward = seconds(attend, &a), backward = seconds(attend_back, &a);
+    printf("{\"operation\":\"attention\",\"tokens\":%lld,\"forward_TFLOP_per_second\":%.2f,"
+           "\"backward_TFLOP_per_second\":%.2f}\n",
+           (long long)rows, 2 * work / forward / 1e12, 5 * work / backward / 1e12);
+    struct mat *all[] = { &a.q, &a.key, &a.v, &a.o, &a.dout, &a.dq, &a.dk, &a.dv };
+    for (int i = 0; i < 8; i++)
+        k->release(dev, all[i]->at, (size_t)(rows * width * k->act_bytes));
+    k->release(dev, a.lse, (size_t)(rows * heads) * sizeof(float));
+    k->release(dev, spans, (size_t)rows * sizeof *spans);
+}
+
+int main(int argc, char **argv)
+{
+    die_init("kernels", false);
+    if (argc > 2) scale = strtoll(argv[2], NULL, 10);
+    if (argc < 2 || scale < 1 || scale > 32) die_usage("kernels DEVICE [SCALE]");
+    or_die(kernels_open(&k, argv[1], &why), &why);
+    or_die(k->open(&dev, 0, &why), &why);
+    printf("{\"operation\":\"device\",\"name\":\"%s\",\"elements\":\"%s\"}\n", k->name,
+           k->act_name);
+    measure_linear();
+    for (int64_t rows = 2048; rows <= 16384; rows *= 2)
+        measure_attention(rows / scale);
+    k->close(dev);
+    return 0;
+}
