@@ -30,7 +30,7 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
 
 @test "merge: the merged model's loss is base + adapter's" {
     make_base
-    lora ad --quiet model_name_or_path=base train_embedding=true train_norm=true
+    lora ad --quiet model_name_or_path=base quantization=none train_embedding=true train_norm=true
     run --separate-stderr -0 merge --base base --adapter ad -o merged
     [[ "$stderr" == *"14 linears merged, 6 tensors replaced, |change| / |weight| = "* ]]
     a=$(ppl --quiet --model base --adapter ad --data docs.tok --context 16,32 --to json | nll)
@@ -51,7 +51,7 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
 
 @test "merge: 16 bits, shards, and a zero adapter changes nothing" {
     make_base
-    lora zero --quiet max_steps=1 lr_scheduler_type=constant_with_warmup warmup_steps=5 model_name_or_path=base
+    lora zero --quiet max_steps=1 lr_scheduler_type=constant_with_warmup warmup_steps=5 model_name_or_path=base quantization=none
     run --separate-stderr -0 merge --base base --adapter zero -o same
     [[ "$stderr" == *"every change is zero: an untrained adapter?"* ]]
     perl -e 'for (@ARGV) { open my $f, "<", $_; binmode $f; read $f, my $n, 8; seek $f, 8 + unpack("Q<", $n), 0; local $/; print length(my $d = <$f>), " "; require Digest::MD5; print Digest::MD5::md5_hex($d), "\n" }' \
