@@ -63,12 +63,14 @@ void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t
 /* Bytes that product keeps for each thread. */
 size_t product_scratch(void);
 
-/* The same on AMX's tiles, where they are; bytes that it keeps for each thread. */
+/* AMX's tiles, where they are. A block of one operand, rounded, as tiles: x is at the block's
+ * corner; k_apart: its k are ld elements apart, else its strips' are; wants_pairs: as B's. */
 bool amx_usable(void);
-size_t amx_scratch(void);
-void product_amx(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
-                 const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
-                 int64_t ldc);
+void amx_lay_out(bf16 *to, const float *x, int64_t ld, bool k_apart, bool wants_pairs,
+                 int64_t strips, int64_t depth);
+/* C[rows, cols] = alpha · A B + beta · C of two such blocks. */
+void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t rows, int64_t cols,
+                  int64_t depth, float alpha, float beta);
 
 /* f32 weights of the linear: its own, or the slot's copy. */
 const float *linear_weight(const struct device *dev, const struct group *g, int index);

@@ -18,6 +18,7 @@ static void product_f32(bool a_transposed, bool b_transposed, int64_t m, int64_t
                         float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
                         float beta, float *c, int64_t ldc)
 {
+    use_one_thread();
     dnnl_status_t status = dnnl_sgemm(a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', m, n, k,
                                       alpha, a, lda, b, ldb, beta, c, ldc);
     must(status == dnnl_success);
@@ -31,15 +32,16 @@ dnnl_status_t dnnl_gemm_bf16bf16f32(char transa, char transb, dnnl_dim_t m, dnnl
                                     const bf16 *b, dnnl_dim_t ldb, float beta, float *c,
                                     dnnl_dim_t ldc);
 
-/* Operands are rounded in blocks that stay in the second-level cache. */
+/* Operands are rounded in blocks that stay in the second-level cache; multiples of a tile. */
 enum { BLOCK_M = 256, BLOCK_N = 512, BLOCK_K = 512, LEAST_K = 8 };
 
 struct blocks {
     _Alignas(64) bf16 a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];
 };
 
-size_t product_scratch(void) { return amx_usable() ? amx_scratch() : sizeof(struct blocks); }
+size_t product_scratch(void) { return sizeof(struct blocks); }
 
+/* Rows as they lie, without the gaps between them. */
 static void round_rows(bf16 *restrict to, const float *restrict from, int64_t stride, int64_t rows,
                        int64_t cols)
 {
@@ -48,19 +50,35 @@ static void round_rows(bf16 *restrict to, const float *restrict from, int64_t st
             to[r * cols + i] = bf16_from_float(from[r * stride + i]);
 }
 
-/* The block [rows, cols] of op(X) from (row, col) on; its rows are `cols`, or transposed `rows`,
- * elements apart. */
-static void round_block(bf16 *to, const float *x, int64_t ld, bool transposed, int64_t row,
-                        int64_t col, int64_t rows, int64_t cols)
+/* The block at x of A [strips, depth] or B [depth, strips]; k_apart: k are ld elements apart. As
+ * tiles, or for CPUs with bf16 dot products alone as it lies, for oneDNN. */
+static void round_block(bf16 *to, const float *x, int64_t ld, bool k_apart, bool is_b,
+                        int64_t strips, int64_t depth)
 {
-    if (transposed)
-        round_rows(to, x + col * ld + row, ld, cols, rows);
+    if (amx_usable())
+        amx_lay_out(to, x, ld, k_apart, is_b, strips, depth);
+    else if (k_apart)
+        round_rows(to, x, ld, depth, strips);
     else
-        round_rows(to, x + row * ld + col, ld, rows, cols);
+        round_rows(to, x, ld, strips, depth);
 }
 
-/* For a CPU with bf16 dot products and no tiles. */
-static void product_dots(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+static void multiply_blocks(float *c, int64_t ldc, const struct blocks *blocks, bool a_transposed,
+                            bool b_transposed, int64_t rows, int64_t cols, int64_t depth,
+                            float alpha, float beta)
+{
+    if (amx_usable()) {
+        amx_multiply(c, ldc, blocks->a, blocks->b, rows, cols, depth, alpha, beta);
+        return;
+    }
+    use_one_thread();
+    dnnl_status_t status = dnnl_gemm_bf16bf16f32(
+        a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', rows, cols, depth, alpha, blocks->a,
+        a_transposed ? rows : depth, blocks->b, b_transposed ? depth : cols, beta, c, ldc);
+    must(status == dnnl_success);
+}
+
+static void product_bf16(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
                          float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
                          float beta, float *c, int64_t ldc)
 {
@@ -68,15 +86,14 @@ static void product_dots(bool a_transposed, bool b_transposed, int64_t m, int64_
     for (int64_t j = 0; j < n; j += BLOCK_N)
         for (int64_t l = 0; l < k; l += BLOCK_K) {
             int64_t cols = least(BLOCK_N, n - j), depth = least(BLOCK_K, k - l);
-            round_block(blocks.b, b, ldb, b_transposed, l, j, depth, cols);
+            round_block(blocks.b, b_transposed ? b + j * ldb + l : b + l * ldb + j, ldb,
+                        !b_transposed, true, cols, depth);
             for (int64_t i = 0; i < m; i += BLOCK_M) {
                 int64_t rows = least(BLOCK_M, m - i);
-                round_block(blocks.a, a, lda, a_transposed, i, l, rows, depth);
-                dnnl_status_t status = dnnl_gemm_bf16bf16f32(
-                    a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', rows, cols, depth, alpha,
-                    blocks.a, a_transposed ? rows : depth, blocks.b, b_transposed ? depth : cols,
-                    l ? 1 : beta, c + i * ldc + j, ldc);
-                must(status == dnnl_success);
+                round_block(blocks.a, a_transposed ? a + l * lda + i : a + i * lda + l, lda,
+                            a_transposed, false, rows, depth);
+                multiply_blocks(c + i * ldc + j, ldc, &blocks, a_transposed, b_transposed, rows,
+                                cols, depth, alpha, l ? 1 : beta);
             }
         }
 }
@@ -86,13 +103,8 @@ void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t
              int64_t ldc)
 {
     /* Of few terms a sum costs less than rounding them. */
-    if (k >= LEAST_K && amx_usable()) {
-        product_amx(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-        return;
-    }
-    use_one_thread();
     if (k >= LEAST_K)
-        product_dots(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        product_bf16(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     else
         product_f32(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
@@ -105,7 +117,6 @@ void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t
              const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
              int64_t ldc)
 {
-    use_one_thread();
     product_f32(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 

@@ -19,16 +19,7 @@ enum {
     STRIP = 16, /* rows of A, or columns of B, in a tile */
     DEPTH = 32, /* k in a tile */
     TILE = STRIP * DEPTH,
-    BLOCK_M = 256,
-    BLOCK_N = 512,
-    BLOCK_K = 512,
 };
-
-struct blocks {
-    _Alignas(64) bf16 a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];
-};
-
-size_t amx_scratch(void) { return sizeof(struct blocks); }
 
 static bool ask_for_tiles(void)
 {
@@ -130,10 +121,8 @@ static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t
     }
 }
 
-/* One operand's block as tiles, strip by strip. x is at the block's corner; k_apart: its k are
- * ld elements apart, else its strip's. wants_pairs: as B's tiles. */
-static void lay_out(bf16 *to, const float *x, int64_t ld, bool k_apart, bool wants_pairs,
-                    int64_t strips, int64_t depth)
+void amx_lay_out(bf16 *to, const float *x, int64_t ld, bool k_apart, bool wants_pairs,
+                 int64_t strips, int64_t depth)
 {
     for (int64_t s = 0; s < strips; s += STRIP)
         for (int64_t l = 0; l < depth; l += DEPTH, to += TILE) {
@@ -187,31 +176,18 @@ static void store(float *restrict c, int64_t ldc, const float *restrict sums, in
     }
 }
 
-void product_amx(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
-                 const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
-                 int64_t ldc)
+void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t rows, int64_t cols,
+                  int64_t depth, float alpha, float beta)
 {
-    static __thread struct blocks blocks;
     _Alignas(64) float sums[4 * STRIP * STRIP];
+    int64_t tiles = pieces(depth, DEPTH);
     configure();
-    for (int64_t j = 0; j < n; j += BLOCK_N)
-        for (int64_t l = 0; l < k; l += BLOCK_K) {
-            int64_t cols = least(BLOCK_N, n - j), depth = least(BLOCK_K, k - l);
-            int64_t tiles = pieces(depth, DEPTH);
-            lay_out(blocks.b, b_transposed ? b + j * ldb + l : b + l * ldb + j, ldb, !b_transposed,
-                    true, cols, depth);
-            for (int64_t i = 0; i < m; i += BLOCK_M) {
-                int64_t rows = least(BLOCK_M, m - i);
-                lay_out(blocks.a, a_transposed ? a + l * lda + i : a + i * lda + l, lda,
-                        a_transposed, false, rows, depth);
-                for (int64_t v = 0; v < cols; v += 2 * STRIP)
-                    for (int64_t u = 0; u < rows; u += 2 * STRIP) {
-                        multiply(sums, blocks.a + u * tiles * DEPTH, blocks.b + v * tiles * DEPTH,
-                                 tiles, u + STRIP < rows, v + STRIP < cols);
-                        store(c + (i + u) * ldc + j + v, ldc, sums, least(2 * STRIP, rows - u),
-                              least(2 * STRIP, cols - v), alpha, l ? 1 : beta);
-                    }
-            }
+    for (int64_t v = 0; v < cols; v += 2 * STRIP)
+        for (int64_t u = 0; u < rows; u += 2 * STRIP) {
+            multiply(sums, a + u * tiles * DEPTH, b + v * tiles * DEPTH, tiles, u + STRIP < rows,
+                     v + STRIP < cols);
+            store(c + u * ldc + v, ldc, sums, least(2 * STRIP, rows - u),
+                  least(2 * STRIP, cols - v), alpha, beta);
         }
 }
 

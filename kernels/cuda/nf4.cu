@@ -69,18 +69,6 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
            NF4_NESTED, count);
 }
 
-template <int N>
-KERNEL(THREADS, 1)
-float_rows_kernel(elem *to, int64_t stride, const float *from, int64_t cols)
-{
-    int64_t row = blockIdx.x;
-    for (int64_t i = threadIdx.x * N; i < cols; i += THREADS * N) {
-        pack<N> p;
-        load(p, from + row * cols + i);
-        store(to + row * stride + i, p);
-    }
-}
-
 KERNEL(THREADS, 1)
 half_rows_kernel(elem *to, int64_t stride, const uint16_t *from, bool is_bf16, int64_t cols)
 {
@@ -99,11 +87,7 @@ void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct 
         decode(dev, to, stride, { (const uint8_t *)l->weight, l->absmax, l->nested, l->offset },
                l->out, l->in, l->out * l->in);
     } else if (l->type == WEIGHT_F32) {
-        const float *from = (const float *)l->weight;
-        if (is_wide(to, stride, l->in, sizeof *to) && is_wide(from, l->in, l->in, 4))
-            LAUNCH(float_rows_kernel<8>, rows, threads, 0, dev->stream, to, stride, from, l->in);
-        else
-            LAUNCH(float_rows_kernel<1>, rows, threads, 0, dev->stream, to, stride, from, l->in);
+        cast_in(dev, { (struct act *)to, stride }, (const float *)l->weight, l->out, l->in);
     } else {
         LAUNCH(half_rows_kernel, rows, threads, 0, dev->stream, to, stride,
                (const uint16_t *)l->weight, l->type == WEIGHT_BF16, l->in);
