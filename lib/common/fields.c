@@ -5,13 +5,18 @@ static const size_t lost_size = SIZE_MAX;
 
 bool packed_is_lost(const msgpack_sbuffer *buffer) { return buffer->size == lost_size; }
 
+static void lose(msgpack_sbuffer *buffer)
+{
+    free(buffer->data);
+    *buffer = (msgpack_sbuffer){ .size = lost_size };
+}
+
 int packed_write(void *sbuffer, const char *data, size_t bytes)
 {
     msgpack_sbuffer *buffer = sbuffer;
     if (packed_is_lost(buffer)) return -1;
     if (!bytes || !msgpack_sbuffer_write(buffer, data, bytes)) return 0;
-    free(buffer->data);
-    *buffer = (msgpack_sbuffer){ .size = lost_size };
+    lose(buffer);
     return -1;
 }
 
@@ -84,12 +89,10 @@ void fields_map(struct fields *f, const char *key, const struct fields *value)
 /* Loses the other one too if there is nothing to append. */
 static void append_packed(const msgpack_sbuffer *from, msgpack_sbuffer *to)
 {
-    if (!packed_is_lost(from)) {
+    if (packed_is_lost(from))
+        lose(to);
+    else
         packed_write(to, from->data, from->size);
-    } else {
-        free(to->data);
-        *to = (msgpack_sbuffer){ .size = lost_size };
-    }
 }
 
 void fields_join(struct fields *f, const struct fields *more)

@@ -166,16 +166,15 @@ static int open_writer(struct writer **out, const char *path, enum stream_kind k
         pack_header(w, kind, tool, own, options);
         if (packed_is_lost(&w->frame)) {
             fail(why, "%s: out of memory", path);
-            writer_abandon(w);
-            return -1;
-        }
-        XXH3_128bits_update(w->hash, w->frame.data, w->frame.size);
-        if (w->frame.size > STREAM_HEADER_MAX)
+        } else if (w->frame.size > STREAM_HEADER_MAX) {
             fail(why, "%s: header of %zu bytes, at most %d", path, w->frame.size,
                  STREAM_HEADER_MAX);
-        else if (!flush_frame(w, why)) {
-            *out = w;
-            return 0;
+        } else {
+            XXH3_128bits_update(w->hash, w->frame.data, w->frame.size);
+            if (!flush_frame(w, why)) {
+                *out = w;
+                return 0;
+            }
         }
     }
     writer_abandon(w);

@@ -3,41 +3,22 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 static const char manifest_name[] = "manifest.json";
 
-static int digest_of_file(const char *path, int64_t *bytes, char text[DIGEST_TEXT],
-                          struct fail *why)
+static int measure(const char *path, int64_t *bytes, char digest[STREAM_DIGEST_TEXT],
+                   struct fail *why)
 {
-    static const size_t piece = 1 << 20;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return fail(why, "%s: %s", path, strerror(errno));
-    XXH3_state_t *state = XXH3_createState();
-    char *buffer = malloc(piece);
-    ssize_t n = -1;
-    *bytes = 0;
-    if (state && buffer) {
-        XXH3_128bits_reset(state);
-        while ((n = read(fd, buffer, piece)) > 0) {
-            XXH3_128bits_update(state, buffer, (size_t)n);
-            *bytes += n;
-        }
-        if (n < 0) fail(why, "%s: cannot read: %s", path, strerror(errno));
-        digest_of_state(state, text);
-    } else {
-        fail(why, "%s: out of memory", path);
-    }
-    free(buffer);
-    XXH3_freeState(state);
-    close(fd);
-    return n < 0 ? -1 : 0;
+    struct stat st;
+    if (stat(path, &st)) return fail(why, "%s: %s", path, strerror(errno));
+    *bytes = st.st_size;
+    return digest_file(path, digest, why);
 }
 
 int checkpoint_seal(const char *directory, struct fail *why)
 {
-    char path[4096], digest[DIGEST_TEXT];
+    char path[4096], digest[STREAM_DIGEST_TEXT];
     int64_t bytes;
     DIR *dir = opendir(directory);
     if (!dir) return fail(why, "%s: %s", directory, strerror(errno));
@@ -46,7 +27,7 @@ int checkpoint_seal(const char *directory, struct fail *why)
     for (struct dirent *e; !status && (e = readdir(dir));) {
         if (e->d_name[0] == '.') continue;
         snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
-        status = digest_of_file(path, &bytes, digest, why);
+        status = measure(path, &bytes, digest, why);
         if (!status && json_object_set_new(
                            files, e->d_name,
                            json_pack("{s:I,s:s}", "bytes", (json_int_t)bytes, "digest", digest)))
@@ -64,7 +45,7 @@ int checkpoint_seal(const char *directory, struct fail *why)
 
 int checkpoint_verify(const char *directory, struct fail *why)
 {
-    char path[4096], digest[DIGEST_TEXT];
+    char path[4096], digest[STREAM_DIGEST_TEXT];
     int64_t bytes;
     const char *name;
     json_t *entry;
@@ -84,7 +65,7 @@ int checkpoint_verify(const char *directory, struct fail *why)
             break;
         }
         snprintf(path, sizeof path, "%s/%s", directory, name);
-        status = digest_of_file(path, &bytes, digest, why);
+        status = measure(path, &bytes, digest, why);
         if (status) break;
         if (!then || bytes != json_integer_value(json_object_get(entry, "bytes")) ||
             strcmp(then, digest) != 0)
