@@ -298,12 +298,17 @@ static int open_stream(struct weights *w, const char *path, struct fail *why)
     return status;
 }
 
+bool weights_are_directory(const char *path)
+{
+    struct stat st;
+    return strcmp(path, "-") != 0 && !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why)
 {
     *w = (struct weights){ 0 };
-    struct stat st;
-    bool is_directory = strcmp(path, "-") != 0 && !stat(path, &st) && S_ISDIR(st.st_mode);
-    int status = is_directory ? open_directory(w, path, with_base, why) : open_stream(w, path, why);
+    int status = weights_are_directory(path) ? open_directory(w, path, with_base, why)
+                                             : open_stream(w, path, why);
     if (status) weights_close(w);
     return status;
 }
@@ -342,12 +347,11 @@ int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fai
 {
     static const char not_there;
     char one[4096], index[4096];
-    struct stat st;
     *w = (struct weights){ 0 };
     snprintf(one, sizeof one, "%s/model.safetensors", path);
     snprintf(index, sizeof index, "%s/model.safetensors.index.json", path);
     size_t length = strlen(path);
-    bool is_directory = !stat(path, &st) && S_ISDIR(st.st_mode);
+    bool is_directory = weights_are_directory(path);
     bool is_config = length > 5 && !strcmp(path + length - 5, ".json");
     int status;
     if (is_directory && (!access(one, F_OK) || !access(index, F_OK))) {

@@ -40,6 +40,8 @@ struct weights {
 /* path: a directory, a stream's file, or "-". with_base: compute the digest of a
  * directory, which reads all of it. */
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why) MUST_USE;
+/* Is it a directory, not a stream? */
+bool weights_are_directory(const char *path);
 /* Shapes and types only, for model_plan: the same, or a config.json, or its directory without
  * weights. as_nf4: linears as quantize would store them. Data are not there. */
 int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fail *why) MUST_USE;

@@ -6,7 +6,6 @@
 #include "../../lib/common/rng.h"
 
 #include <math.h>
-#include <sys/stat.h>
 
 /* Rows of a chunk: on a CPU its activations should stay in the second-level cache. */
 enum { CHUNK_ROWS = 512 };
@@ -29,6 +28,17 @@ static int refuse_text(const struct recipe *r, const char *path, struct fail *wh
         path, path, (long long)(r->context ? r->context : 8192));
 }
 
+/* Samples that are read in any order. */
+static int index_samples(const struct trainer *t, const char *path, struct reader **samples,
+                         struct sample_info *info, struct fail *why)
+{
+    if (refuse_text(t->recipe, path, why) ||
+        samples_reader(samples, path, VIEW_STREAM, info, why) || reader_index(*samples, why))
+        return -1;
+    if (!reader_records(*samples)) return fail_input(why, "%s: holds no sample", path);
+    return 0;
+}
+
 /* Standard input goes to a file first, so that the run can be resumed. */
 static int open_samples(struct trainer *t, struct fail *why)
 {
@@ -41,11 +51,7 @@ static int open_samples(struct trainer *t, struct fail *why)
             return -1;
         path = spooled;
     }
-    if (refuse_text(t->recipe, path, why)) return -1;
-    if (samples_reader(&t->samples, path, VIEW_STREAM, &t->info, why) ||
-        reader_index(t->samples, why))
-        return -1;
-    if (!reader_records(t->samples)) return fail_input(why, "%s: holds no sample", path);
+    if (index_samples(t, path, &t->samples, &t->info, why)) return -1;
     memcpy(t->state.data, reader_digest(t->samples), sizeof t->state.data);
     return 0;
 }
@@ -56,13 +62,6 @@ static int refuse_unquantized(const char *model, struct fail *why)
                       "%s is not quantized: run quantize %s -o base.nf4 and name that, or set "
                       "quantization: none",
                       model, model);
-}
-
-/* A model directory, which is never NF4; it is not worth reading to find that out. */
-static bool is_directory(const char *path)
-{
-    struct stat st;
-    return !stat(path, &st) && S_ISDIR(st.st_mode);
 }
 
 static int open_base(struct trainer *t, struct fail *why)
@@ -78,7 +77,8 @@ static int open_base(struct trainer *t, struct fail *why)
         if (config_read(&t->config, r->model, why)) return -1;
         snprintf(t->state.base, sizeof t->state.base, "none");
     } else {
-        if (wants_nf4 && is_directory(r->model)) return refuse_unquantized(r->model, why);
+        /* A directory is never NF4, and not worth reading to find that out. */
+        if (wants_nf4 && weights_are_directory(r->model)) return refuse_unquantized(r->model, why);
         if (weights_open(&t->weights, r->model, true, why)) return -1;
         if (config_copy(&t->config, &t->weights.config, why)) return -1;
         memcpy(t->state.base, t->weights.base, sizeof t->state.base);
@@ -176,6 +176,20 @@ static int plan_run(struct trainer *t, struct fail *why)
     return plan_targets(t, why);
 }
 
+static int open_evaluation(struct trainer *t, struct fail *why)
+{
+    const char *path = t->recipe->eval_file;
+    if (!path) return 0;
+    if (index_samples(t, path, &t->evaluation, &t->eval_info, why)) return -1;
+    if (strcmp(t->eval_info.text.tokenizer, t->info.text.tokenizer) != 0)
+        return fail_input(why, "%s: tokenizer %s, the training samples have %s", path,
+                          t->eval_info.text.tokenizer, t->info.text.tokenizer);
+    if ((int64_t)t->eval_info.context > t->setup.positions)
+        return fail_input(why, "%s: samples of up to %llu tokens, max_seq_length is %lld", path,
+                          (unsigned long long)t->eval_info.context, (long long)t->setup.positions);
+    return 0;
+}
+
 /* What a run that goes on must agree in. */
 static int describe_run(struct trainer *t, struct fail *why)
 {
@@ -198,8 +212,6 @@ static int describe_run(struct trainer *t, struct fail *why)
     t->scales_loss = s->loss_scale > 1;
     return 0;
 }
-
-static int open_evaluation(struct trainer *t, struct fail *why);
 
 int trainer_open(struct trainer *t, const struct recipe *recipe, const char *device, int threads,
                  bool plan_only, struct fail *why)
@@ -369,24 +381,6 @@ int trainer_step(struct trainer *t, const volatile int *stop, struct step_result
 
 /* ---- evaluation ---- */
 
-static int open_evaluation(struct trainer *t, struct fail *why)
-{
-    const char *path = t->recipe->eval_file;
-    if (!path) return 0;
-    if (refuse_text(t->recipe, path, why)) return -1;
-    if (samples_reader(&t->evaluation, path, VIEW_STREAM, &t->eval_info, why) ||
-        reader_index(t->evaluation, why))
-        return -1;
-    if (!reader_records(t->evaluation)) return fail_input(why, "%s: holds no sample", path);
-    if (strcmp(t->eval_info.text.tokenizer, t->info.text.tokenizer) != 0)
-        return fail_input(why, "%s: tokenizer %s, the training samples have %s", path,
-                          t->eval_info.text.tokenizer, t->info.text.tokenizer);
-    if ((int64_t)t->eval_info.context > t->setup.positions)
-        return fail_input(why, "%s: samples of up to %llu tokens, max_seq_length is %lld", path,
-                          (unsigned long long)t->eval_info.context, (long long)t->setup.positions);
-    return 0;
-}
-
 int trainer_evaluate(struct trainer *t, const volatile int *stop, struct evaluation *e,
                      struct fail *why)
 {
@@ -417,17 +411,15 @@ int trainer_evaluate(struct trainer *t, const volatile int *stop, struct evaluat
 
 void trainer_describe(const struct trainer *t, char *text, size_t size)
 {
-    char rope[160], attention[120] = "full";
-    config_describe_rope(&t->config, rope, sizeof rope);
+    char attention[120] = "full";
     if (t->attention.group)
         snprintf(attention, sizeof attention, "s2 group %lld, heads %lld-%lld shifted",
                  (long long)t->attention.group, (long long)t->config.heads / 2,
                  (long long)t->config.heads - 1);
-    const struct kernels *k = t->model ? model_kernels(t->model) : NULL;
-    snprintf(text, size, "rope: %s; attention: %s%s; base: %s; device: %s, %s", rope, attention,
-             t->attention.masks_documents ? ", documents apart" : "",
+    snprintf(text, size, "rope: %s; attention: %s%s; base: %s; device: %s", t->state.rope,
+             attention, t->attention.masks_documents ? ", documents apart" : "",
              t->recipe->from_scratch   ? "random"
              : t->weights.is_quantized ? "nf4"
                                        : "unquantized",
-             k ? k->name : t->setup.device, k ? k->act_name : "");
+             t->state.device);
 }
