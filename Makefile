@@ -49,7 +49,7 @@ MARCH_bf16 := $(MARCH_v4) -mavx512bf16 -mamx-tile -mamx-bf16 -DPRODUCTS_BF16
 # Clang warns of each loop marked simd that it cannot vectorise: a hint, not a fault.
 OPTIMIZE := $(if $(filter coverage,$(FLAVOUR)),,-O3) -fopenmp-simd -fno-math-errno -fno-trapping-math -Wno-pass-failed
 # Bits that are part of a format or of a promise across levels: no fused multiply-add.
-EXACT := nf4 adamw
+EXACT := nf4 adamw convert
 KERNELS := $(BUILD)/kernels/kernels.o $(foreach l,$(LEVELS),$(BUILD)/kernels/cpu-$(l).o)
 
 LIBRARY := $(COMMON) $(LLAMA) $(KERNELS)

@@ -20,7 +20,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 3 };
+enum { KERNELS_VERSION = 4 };
 
 struct device;
 struct act; /* an activation, of the backend's type */
@@ -78,6 +78,12 @@ struct shape {
     bool has_packed_weights; /* some weight is not f32 */
     bool has_backward;
     float dropout;
+};
+
+/* How far apart a and b are: Σ a², Σ (a − b)², the largest |a − b|; in double. Squares are
+ * not finite if any a is not. */
+struct difference {
+    double squares, wrong, most;
 };
 
 enum { LINEAR_SLOTS = 4 };
@@ -198,11 +204,27 @@ struct kernels {
     void (*finite_check)(struct device *dev, const char *name, struct mat x, int64_t rows,
                          int64_t cols);
 
-    /* ---- NF4 with double quantization, bit for bit bitsandbytes' (see nf4.h) ---- */
-    /* codes [⌈n/2⌉], absmax [⌈n/64⌉], nested [⌈n/16384⌉], offset [1] (mean absmax, summed in
-     * double in the order of blocks), scratch f32 [⌈n/64⌉] */
-    void (*nf4_quantize)(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested,
-                         float *offset, float *scratch, const float *x, int64_t count);
+    /* ---- flat ranges of weights, of any type but NF4 ---- */
+    /* out = (float) in */
+    void (*widen)(struct device *dev, float *out, const void *in, enum weight_type type,
+                  int64_t count);
+    /* out = (type) (a + scale · b); product, sum and type are each rounded; b NULL: a alone */
+    void (*narrow_sum)(struct device *dev, void *out, enum weight_type type, const float *a,
+                       float scale, const float *b, int64_t count);
+    /* *d is on the host */
+    void (*difference)(struct device *dev, struct difference *d, const float *a, const float *b,
+                       int64_t count);
+
+    /* ---- NF4 with double quantization, bit for bit bitsandbytes' (see nf4.h) ----
+     * codes [⌈n/2⌉], absmax [⌈n/64⌉], nested [⌈n/16384⌉] */
+    /* absmax = max |x| of a block, not finite if any x is not; codes of x / absmax */
+    void (*nf4_codes)(struct device *dev, uint8_t *codes, float *absmax, const float *x,
+                      int64_t count);
+    /* *offset, on the host, is the mean, summed in double in the order of blocks */
+    void (*nf4_offset)(struct device *dev, float *offset, const float *absmax, int64_t blocks);
+    /* nested = max |absmax − offset| of 256; 8-bit codes of (absmax − offset) / nested */
+    void (*nf4_nest)(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
+                     float offset, int64_t blocks);
     void (*nf4_dequantize)(struct device *dev, float *x, const uint8_t *codes,
                            const uint8_t *absmax, const float *nested, float offset, int64_t count);
 };

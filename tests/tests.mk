@@ -6,7 +6,7 @@ TEST_KERNELS := $(wildcard tests/kernels/test_*.c)
 TEST_CUDA := $(wildcard tests/cuda/test_*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_UNITS) $(TEST_KERNELS) $(TEST_CUDA))
 TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
-TOOL_PARTS := $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
+TOOL_PARTS := $(BUILD)/tools/merge/merger.o $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
 	$(BUILD)/tools/train/recipe.o $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech)
 
 $(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIBRARY) $(TOOL_PARTS) $(LIBRARY)

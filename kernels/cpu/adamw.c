@@ -4,8 +4,6 @@
 
 #include <math.h>
 
-enum { SUM_PIECES = 1024 };
-
 struct update {
     float *p, *m, *v, *g;
     int64_t count;

@@ -20,6 +20,7 @@ enum {
     LIGHT_TILE = 32,       /* rows a task of an elementwise operation takes */
     QUERY_TILE = 64,       /* queries of one head that attention handles at once */
     LOGIT_BYTES = 4 << 20, /* of logits alive at once: they stay in the cache */
+    SUM_PIECES = 1024,     /* of a flat sum */
     FLAT_TILE = 1 << 15,   /* elements a task of a flat operation takes */
     FEW_ROWS = 16,         /* up to so many, weights are used as they are stored */
 };
@@ -165,8 +166,15 @@ void sum_squares(struct device *dev, double *sum, const float *g, int64_t count)
 void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t count, float lr,
            float beta1, float beta2, float eps, float decay, int64_t step, float gscale);
 void finite_check(struct device *dev, const char *name, struct mat x, int64_t rows, int64_t cols);
-void nf4_quantize(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested, float *offset,
-                  float *scratch, const float *x, int64_t count);
+void widen(struct device *dev, float *out, const void *in, enum weight_type type, int64_t count);
+void narrow_sum(struct device *dev, void *out, enum weight_type type, const float *a, float scale,
+                const float *b, int64_t count);
+void difference(struct device *dev, struct difference *d, const float *a, const float *b,
+                int64_t count);
+void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const float *x, int64_t count);
+void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t blocks);
+void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
+              float offset, int64_t blocks);
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
                     const float *nested, float offset, int64_t count);
 

@@ -43,26 +43,6 @@ const float *linear_weight(const struct device *dev, const struct group *g, int 
     return dev->slot[g->slot] + slot_offset(g, index);
 }
 
-struct widening {
-    float *to;
-    const uint16_t *from;
-    int64_t count;
-    bool is_bf16;
-};
-
-static void widen_piece(void *arg, int64_t task, int worker)
-{
-    (void)worker;
-    const struct widening *w = arg;
-    int64_t first = task * FLAT_TILE, end = least(first + FLAT_TILE, w->count);
-    if (w->is_bf16)
-        for (int64_t i = first; i < end; i++)
-            w->to[i] = bf16_to_float(w->from[i]);
-    else
-        for (int64_t i = first; i < end; i++)
-            w->to[i] = f16_to_float(w->from[i]);
-}
-
 static void fill_slot(struct device *dev, const struct group *g)
 {
     for (int i = 0; i < g->count; i++) {
@@ -75,8 +55,7 @@ static void fill_slot(struct device *dev, const struct group *g)
             nf4_dequantize(dev, to, l->weight, l->absmax, l->nested, l->offset, count);
             continue;
         }
-        struct widening w = { to, l->weight, count, l->type == WEIGHT_BF16 };
-        pool_run(dev->pool, pieces(count, FLAT_TILE), widen_piece, &w);
+        widen(dev, to, l->weight, l->type, count);
     }
 }
 

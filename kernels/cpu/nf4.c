@@ -9,10 +9,17 @@
 #endif
 
 struct quantizer {
-    uint8_t *codes, *absmax;
-    float *nested, *scratch, offset;
+    uint8_t *codes;
+    float *absmax;
     const float *x;
     int64_t count, blocks;
+};
+
+struct nesting {
+    uint8_t *codes;
+    float *nested, offset;
+    const float *absmax;
+    int64_t blocks;
 };
 
 /* The number of thresholds below x: a tie takes the lower code. */
@@ -40,58 +47,92 @@ static uint8_t absmax_code(float x)
     return (uint8_t)low;
 }
 
-static void code_block(void *arg, int64_t task, int worker)
+/* The largest magnitude by its bits, so that infinity and NaN stay on top. */
+static float largest(const float *x, int64_t count)
+{
+    uint32_t top = 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits = float_bits(x[i]) & 0x7fffffff;
+        top = bits > top ? bits : top;
+    }
+    return bits_float(top);
+}
+
+/* Two codes a byte, the first in the high nibble; count is even, or the padding is there. */
+static void code_pairs(uint8_t *to, const float *x, float inverse, int64_t count)
+{
+    int64_t i = 0;
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+    /* The thresholds are a search tree: four steps down find how many are below x. */
+    const __m512 tree = _mm512_maskz_loadu_ps(0x7fff, nf4_threshold);
+    const __m512 scale = _mm512_set1_ps(inverse), root = _mm512_set1_ps(nf4_threshold[7]);
+    for (; i + 16 <= count; i += 16) {
+        __m512 v = _mm512_mul_ps(_mm512_loadu_ps(x + i), scale);
+        __m512i code = _mm512_maskz_set1_epi32(_mm512_cmp_ps_mask(v, root, _CMP_GT_OQ), 8);
+        for (int step = 4; step; step /= 2) {
+            __m512i at = _mm512_add_epi32(code, _mm512_set1_epi32(step - 1));
+            __mmask16 above = _mm512_cmp_ps_mask(v, _mm512_permutexvar_ps(at, tree), _CMP_GT_OQ);
+            code = _mm512_mask_add_epi32(code, above, code, _mm512_set1_epi32(step));
+        }
+        __m128i bytes = _mm512_cvtepi32_epi8(code);
+        __m128i pairs = _mm_or_si128(_mm_slli_epi16(bytes, 4), _mm_srli_epi16(bytes, 8));
+        _mm_storel_epi64((void *)(to + i / 2), _mm_cvtepi16_epi8(pairs));
+    }
+#endif
+    for (; i < count; i += 2)
+        to[i / 2] = (uint8_t)(nf4_code(x[i] * inverse) << 4 | nf4_code(x[i + 1] * inverse));
+}
+
+static void code_blocks(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct quantizer *q = arg;
     for (int64_t b = task * 64; b < least((task + 1) * 64, q->blocks); b++) {
         int64_t first = b * NF4_BLOCK, n = least(NF4_BLOCK, q->count - first);
-        uint8_t code[NF4_BLOCK + 1];
-        float top = 0;
-        for (int64_t i = 0; i < n; i++)
-            top = fabsf(q->x[first + i]) > top ? fabsf(q->x[first + i]) : top;
-        q->scratch[b] = top;
-        float inverse = 1 / (top > 1e-38f ? top : 1e-38f);
-        for (int64_t i = 0; i < n; i++)
-            code[i] = nf4_code(q->x[first + i] * inverse);
-        if (n % 2) code[n] = 7; /* the padding's zero */
-        for (int64_t i = 0; i < n; i += 2)
-            q->codes[(first + i) / 2] = (uint8_t)(code[i] << 4 | code[i + 1]);
+        float padded[NF4_BLOCK] = { 0 }; /* a zero is code 7 */
+        const float *x = q->x + first;
+        if (n % 2) x = memcpy(padded, x, (size_t)n * sizeof *x);
+        float top = q->absmax[b] = largest(x, n);
+        code_pairs(q->codes + first / 2, x, 1 / (top > 1e-38f ? top : 1e-38f), n);
     }
+}
+
+void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const float *x, int64_t count)
+{
+    struct quantizer q = { codes, absmax, x, count, pieces(count, NF4_BLOCK) };
+    pool_run(dev->pool, pieces(q.blocks, 64), code_blocks, &q);
+}
+
+void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t blocks)
+{
+    (void)dev;
+    double sum = 0;
+    for (int64_t i = 0; i < blocks; i++)
+        sum += (double)absmax[i];
+    *offset = blocks ? (float)(sum / (double)blocks) : 0;
 }
 
 static void nest_block(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const struct quantizer *q = arg;
+    const struct nesting *q = arg;
     int64_t first = task * NF4_NESTED_BLOCK, end = least(first + NF4_NESTED_BLOCK, q->blocks);
     float top = 0;
     for (int64_t i = first; i < end; i++) {
-        float distance = fabsf(q->scratch[i] - q->offset);
+        float distance = fabsf(q->absmax[i] - q->offset);
         top = distance > top ? distance : top;
     }
     q->nested[task] = top;
     float inverse = 1 / top;
     for (int64_t i = first; i < end; i++)
-        q->absmax[i] = top > 0 ? absmax_code((q->scratch[i] - q->offset) * inverse) : 0;
+        q->codes[i] = top > 0 ? absmax_code((q->absmax[i] - q->offset) * inverse) : 0;
 }
 
-void nf4_quantize(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested, float *offset,
-                  float *scratch, const float *x, int64_t count)
+void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
+              float offset, int64_t blocks)
 {
-    struct quantizer q = { .codes = codes,
-                           .absmax = absmax,
-                           .nested = nested,
-                           .scratch = scratch,
-                           .x = x,
-                           .count = count,
-                           .blocks = pieces(count, NF4_BLOCK) };
-    pool_run(dev->pool, pieces(q.blocks, 64), code_block, &q);
-    double sum = 0;
-    for (int64_t i = 0; i < q.blocks; i++)
-        sum += (double)scratch[i];
-    *offset = q.offset = q.blocks ? (float)(sum / (double)q.blocks) : 0;
-    pool_run(dev->pool, pieces(q.blocks, NF4_NESTED_BLOCK), nest_block, &q);
+    struct nesting q = { absmax_codes, nested, offset, absmax, blocks };
+    pool_run(dev->pool, pieces(blocks, NF4_NESTED_BLOCK), nest_block, &q);
 }
 
 struct dequantizer {

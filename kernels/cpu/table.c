@@ -47,6 +47,11 @@ const struct kernels KERNELS_CPU = {
     .sum_squares = sum_squares,
     .adamw = adamw,
     .finite_check = finite_check,
-    .nf4_quantize = nf4_quantize,
+    .widen = widen,
+    .narrow_sum = narrow_sum,
+    .difference = difference,
+    .nf4_codes = nf4_codes,
+    .nf4_offset = nf4_offset,
+    .nf4_nest = nf4_nest,
     .nf4_dequantize = nf4_dequantize,
 };

@@ -33,7 +33,7 @@ static struct parts parts_of(const struct shape *s)
         p.partial = rounded(4 * (size_t)(GAIN_PIECES * widest));
         p.delta = rounded(4 * (size_t)(s->heads * s->rows));
     }
-    p.squares = rounded(8 * SUM_PIECES);
+    p.squares = rounded(3 * 8 * SUM_PIECES);
     p.workspace = WORKSPACE;
     p.fault = rounded(8 * CHECKS);
     return p;

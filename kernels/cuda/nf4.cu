@@ -121,41 +121,63 @@ DEVICE uint8_t absmax_code(float x)
     return (uint8_t)low;
 }
 
+/* A magnitude by its bits, so that infinity and NaN stay on top. */
+DEVICE uint32_t magnitude(float x) { return float_as_bits(x) & 0x7fffffff; }
+DEVICE uint32_t above(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
 /* A warp a block of 64: a lane has two neighbours, which are one byte. */
 KERNEL(THREADS, 1)
-code_kernel(uint8_t *codes, float *scratch, const float *x, int64_t count)
+code_kernel(uint8_t *codes, float *absmax, const float *x, int64_t count)
 {
     int64_t block = ((int64_t)blockIdx.x * THREADS + threadIdx.x) / 32, lane = threadIdx.x % 32;
     int64_t e = block * NF4_BLOCK + 2 * lane;
     float a = e < count ? x[e] : 0, b = e + 1 < count ? x[e + 1] : 0;
-    float top = fmaxf(fabsf(a), fabsf(b));
+    uint32_t bits = above(magnitude(a), magnitude(b));
     for (int mask = 16; mask; mask /= 2)
-        top = fmaxf(top, shuffle_xor(top, mask));
+        bits = above(bits, float_as_bits(shuffle_xor(bits_as_float(bits), mask)));
     if (e >= count) return;
-    if (lane == 0) scratch[block] = top;
+    float top = bits_as_float(bits);
+    if (lane == 0) absmax[block] = top;
     float inverse = 1 / (top > 1e-38f ? top : 1e-38f);
     uint8_t first = code_of(mul_rn(a, inverse));
     uint8_t second = e + 1 < count ? code_of(mul_rn(b, inverse)) : 7; /* the padding's zero */
     codes[e / 2] = (uint8_t)(first << 4 | second);
 }
 
+void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const float *x, int64_t count)
+{
+    int64_t blocks = pieces(count, NF4_BLOCK);
+    if (!blocks) return;
+    LAUNCH(code_kernel, dim3((unsigned)pieces(blocks * 32, THREADS)), dim3(THREADS), 0, dev->stream,
+           codes, absmax, x, count);
+    launched(dev, __func__);
+}
+
 /* The mean in double, in the order of blocks: one thread. */
-KERNEL(1, 1) offset_kernel(float *offset, const float *scratch, int64_t blocks)
+KERNEL(1, 1) offset_kernel(double *offset, const float *absmax, int64_t blocks)
 {
     double sum = 0;
     for (int64_t i = 0; i < blocks; i++)
-        sum += (double)scratch[i];
-    *offset = blocks ? (float)(sum / (double)blocks) : 0;
+        sum += (double)absmax[i];
+    *offset = blocks ? sum / (double)blocks : 0;
+}
+
+void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t blocks)
+{
+    double mean;
+    LAUNCH(offset_kernel, dim3(1), dim3(1), 0, dev->stream, dev->squares, absmax, blocks);
+    launched(dev, __func__);
+    cuda_download(dev, &mean, dev->squares, sizeof mean);
+    *offset = (float)mean;
 }
 
 KERNEL(NF4_NESTED_BLOCK, 1)
-nest_kernel(uint8_t *absmax, float *nested, const float *offset, const float *scratch,
-            int64_t blocks)
+nest_kernel(uint8_t *codes, float *nested, const float *absmax, float offset, int64_t blocks)
 {
     SHARED_DYNAMIC(memory);
     float *tops = (float *)memory;
     int64_t i = (int64_t)blockIdx.x * NF4_NESTED_BLOCK + threadIdx.x;
-    float distance = i < blocks ? scratch[i] - *offset : 0, top = fabsf(distance);
+    float distance = i < blocks ? absmax[i] - offset : 0, top = fabsf(distance);
     for (int mask = 16; mask; mask /= 2)
         top = fmaxf(top, shuffle_xor(top, mask));
     if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top;
@@ -164,19 +186,14 @@ nest_kernel(uint8_t *absmax, float *nested, const float *offset, const float *sc
         top = fmaxf(top, tops[w]);
     if (threadIdx.x == 0) nested[blockIdx.x] = top;
     float inverse = 1 / top;
-    if (i < blocks) absmax[i] = top > 0 ? absmax_code(mul_rn(distance, inverse)) : 0;
+    if (i < blocks) codes[i] = top > 0 ? absmax_code(mul_rn(distance, inverse)) : 0;
 }
 
-void nf4_quantize(struct device *dev, uint8_t *codes, uint8_t *absmax, float *nested, float *offset,
-                  float *scratch, const float *x, int64_t count)
+void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
+              float offset, int64_t blocks)
 {
-    int64_t blocks = pieces(count, NF4_BLOCK);
-    if (blocks)
-        LAUNCH(code_kernel, dim3((unsigned)pieces(blocks * 32, THREADS)), dim3(THREADS), 0,
-               dev->stream, codes, scratch, x, count);
-    LAUNCH(offset_kernel, dim3(1), dim3(1), 0, dev->stream, offset, scratch, blocks);
-    if (blocks)
-        LAUNCH(nest_kernel, dim3((unsigned)pieces(blocks, NF4_NESTED_BLOCK)),
-               dim3(NF4_NESTED_BLOCK), 8 * 4, dev->stream, absmax, nested, offset, scratch, blocks);
+    if (!blocks) return;
+    LAUNCH(nest_kernel, dim3((unsigned)pieces(blocks, NF4_NESTED_BLOCK)), dim3(NF4_NESTED_BLOCK),
+           8 * 4, dev->stream, absmax_codes, nested, absmax, offset, blocks);
     launched(dev, __func__);
 }

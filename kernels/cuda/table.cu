@@ -48,6 +48,11 @@ extern "C" __attribute__((visibility("default"))) const struct kernels kernels_c
     .sum_squares = sum_squares,
     .adamw = adamw,
     .finite_check = finite_check,
-    .nf4_quantize = nf4_quantize,
+    .widen = widen,
+    .narrow_sum = narrow_sum,
+    .difference = difference,
+    .nf4_codes = nf4_codes,
+    .nf4_offset = nf4_offset,
+    .nf4_nest = nf4_nest,
     .nf4_dequantize = nf4_dequantize,
 };

@@ -1,5 +1,6 @@
 #include "die.h"
 
+#include "folder.h"
 #include "json.h"
 #include "output.h"
 
@@ -13,6 +14,7 @@ static bool is_quiet;
 static void end_by_signal(int signal_number)
 {
     output_remove_pending();
+    folder_remove_pending();
     signal(signal_number, SIG_DFL);
     raise(signal_number);
 }
@@ -56,6 +58,7 @@ void die(enum status status, const char *format, ...)
     say(format, args);
     va_end(args);
     output_remove_pending();
+    folder_remove_pending();
     exit(status);
 }
 

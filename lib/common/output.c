@@ -220,6 +220,17 @@ int output_room(const char *directory, uint64_t bytes, struct fail *why)
                 (double)free_bytes / 1e9);
 }
 
+int output_room_for(const char *path, uint64_t bytes, struct fail *why)
+{
+    struct stat st;
+    char directory[4096];
+    if (!stat(path, &st) && !S_ISREG(st.st_mode)) return 0;
+    const char *slash = strrchr(path, '/');
+    snprintf(directory, sizeof directory, "%.*s", slash ? (int)(slash - path) + 1 : 1,
+             slash ? path : ".");
+    return output_room(directory, bytes, why);
+}
+
 int output_sync_directory(const char *path, struct fail *why)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

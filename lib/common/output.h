@@ -43,6 +43,8 @@ int output_copy(const char *from, const char *to, struct fail *why) MUST_USE;
 int output_directory(const char *path, struct fail *why) MUST_USE;
 /* Fails if the file system of `directory` has not that many bytes free, naming both. */
 int output_room(const char *directory, uint64_t bytes, struct fail *why) MUST_USE;
+/* The same for the directory that a file is to stand in; a device has room. */
+int output_room_for(const char *path, uint64_t bytes, struct fail *why) MUST_USE;
 /* fsync of a directory, so that renames in it last. */
 int output_sync_directory(const char *path, struct fail *why) MUST_USE;
 

@@ -145,17 +145,22 @@ int weights_read(struct reader *r, struct weights_record *record, struct fail *w
     return parse(&object, record, why) ? reader_blame(r, why) : 1;
 }
 
-int64_t weights_rows_each(int64_t rows, int64_t cols, size_t bits_each)
+int64_t weights_rows_unit(int64_t cols)
 {
-    must(rows > 0 && cols > 0 && bits_each > 0);
     int64_t a = NESTED, b = cols;
+    must(cols > 0);
     while (b) {
         int64_t rest = a % b;
         a = b;
         b = rest;
     }
-    must(a > 0);
-    int64_t unit = NESTED / a; /* fewest rows that begin a nested scale */
+    return NESTED / a;
+}
+
+int64_t weights_rows_each(int64_t rows, int64_t cols, size_t bits_each)
+{
+    must(rows > 0 && cols > 0 && bits_each > 0);
+    int64_t unit = weights_rows_unit(cols);
     int64_t fit = (int64_t)WEIGHTS_RECORD_MAX * 8 / (cols * (int64_t)bits_each) / unit * unit;
     if (fit < unit) fit = unit;
     return fit < rows ? fit : rows;

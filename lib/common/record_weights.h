@@ -19,7 +19,7 @@ struct weights_info {
 /* Rows [first_row, end_row) of a tensor [rows, cols]. NF4: data holds the codes, absmax
  * and nested those of the range, which begins at a multiple of 16384 elements. */
 struct weights_record {
-    char name[SAFETENSORS_NAME_MAX + 1];
+    char name[TENSOR_NAME_MAX + 1];
     char dtype[8]; /* f32 f16 bf16 nf4 */
     int64_t rows, cols, first_row, end_row;
     const void *data, *absmax, *nested; /* borrowed from the reader */
@@ -37,6 +37,8 @@ int weights_reader(struct reader **r, const char *path, struct weights_info *inf
 /* 1, 0, -1. Sizes are checked against the shape. */
 int weights_read(struct reader *r, struct weights_record *record, struct fail *why) MUST_USE;
 
+/* The fewest rows of so many columns whose end begins a nested scale of NF4. */
+int64_t weights_rows_unit(int64_t cols);
 /* Rows of a tensor with so many columns that one record may hold. */
 int64_t weights_rows_each(int64_t rows, int64_t cols, size_t bits_each);
 

@@ -1,42 +1,11 @@
 #include "safetensors.h"
 
-#include "json.h"
 #include "output.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-static const struct {
-    const char *name;
-    size_t size;
-} dtypes[] = {
-    [DTYPE_F32] = { "F32", 4 },
-    [DTYPE_F16] = { "F16", 2 },
-    [DTYPE_BF16] = { "BF16", 2 },
-    [DTYPE_U8] = { "U8", 1 },
-};
-
-size_t dtype_size(enum dtype dtype) { return dtypes[dtype].size; }
-const char *dtype_name(enum dtype dtype) { return dtypes[dtype].name; }
-
-int dtype_parse(const char *name, enum dtype *dtype)
-{
-    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
-        if (!strcmp(name, dtypes[i].name)) {
-            *dtype = (enum dtype)i;
-            return 0;
-        }
-    return -1;
-}
 
 static int read_shape(struct stored_tensor *t, const json_t *shape, size_t *bytes, struct fail *why)
 {
-    if (!json_is_array(shape) || json_array_size(shape) > SAFETENSORS_DIMS_MAX)
-        return fail_input(why, "%s: no shape of at most %d dimensions", t->name,
-                          SAFETENSORS_DIMS_MAX);
+    if (!json_is_array(shape) || json_array_size(shape) > TENSOR_DIMS_MAX)
+        return fail_input(why, "%s: no shape of at most %d dimensions", t->name, TENSOR_DIMS_MAX);
     t->dims = (int)json_array_size(shape);
     *bytes = dtype_size(t->dtype);
     for (int i = 0; i < t->dims; i++) {
@@ -53,14 +22,12 @@ static int read_shape(struct stored_tensor *t, const json_t *shape, size_t *byte
 static int read_entry(struct stored_tensor *t, const char *name, const json_t *entry,
                       const char *data, size_t data_bytes, struct fail *why)
 {
-    if (strlen(name) > SAFETENSORS_NAME_MAX)
-        return fail_input(why, "a name of %zu bytes", strlen(name));
+    if (strlen(name) > TENSOR_NAME_MAX) return fail_input(why, "a name of %zu bytes", strlen(name));
     t->name = strdup(name);
     if (!t->name) return fail(why, "out of memory");
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     if (!dtype || dtype_parse(dtype, &t->dtype))
-        return fail_input(why, "%s: dtype %.20s is not one of F32, F16, BF16, U8", name,
-                          dtype ? dtype : "missing");
+        return fail_input(why, "%s: dtype %.20s is not known", name, dtype ? dtype : "missing");
     if (read_shape(t, json_object_get(entry, "shape"), &t->bytes, why)) return -1;
     const json_t *offsets = json_object_get(entry, "data_offsets");
     const json_t *b = json_array_get(offsets, 0), *e = json_array_get(offsets, 1);
@@ -85,7 +52,7 @@ static int by_data(const void *a, const void *b)
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-static int check_cover(struct safetensors *file, const char *data, size_t bytes, struct fail *why)
+static int check_cover(struct tensor_file *file, const char *data, size_t bytes, struct fail *why)
 {
     qsort(file->at, file->count, sizeof *file->at, by_data);
     const char *at = data;
@@ -100,23 +67,29 @@ static int check_cover(struct safetensors *file, const char *data, size_t bytes,
     return 0;
 }
 
-static int read_header(struct safetensors *file, const json_t *header, const char *data,
+static int read_header(struct tensor_file *file, const json_t *header, const char *data,
                        size_t data_bytes, struct fail *why)
 {
     if (!json_is_object(header)) return fail_input(why, "header is not an object");
+    if (json_object_size(header) > TENSOR_COUNT_MAX)
+        return fail_input(why, "%zu tensors, at most %d", json_object_size(header),
+                          TENSOR_COUNT_MAX);
     file->at = calloc(json_object_size(header) + 1, sizeof *file->at);
     if (!file->at) return fail(why, "out of memory");
     const char *name;
     json_t *entry;
     json_object_foreach((json_t *)header, name, entry)
     {
-        if (!strcmp(name, "__metadata__")) continue;
+        if (!strcmp(name, "__metadata__")) {
+            file->metadata = json_incref(entry);
+            continue;
+        }
         if (read_entry(&file->at[file->count++], name, entry, data, data_bytes, why)) return -1;
     }
-    return check_cover(file, data, data_bytes, why);
+    return check_cover(file, data, data_bytes, why) || tensor_file_sort(file, why) ? -1 : 0;
 }
 
-static int parse(struct safetensors *file, struct fail *why)
+static int parse(struct tensor_file *file, struct fail *why)
 {
     const unsigned char *bytes = file->map;
     uint64_t length = 0;
@@ -137,49 +110,12 @@ static int parse(struct safetensors *file, struct fail *why)
     return status;
 }
 
-int safetensors_open(struct safetensors *file, const char *path, struct fail *why)
+int safetensors_open(struct tensor_file *file, const char *path, struct fail *why)
 {
-    *file = (struct safetensors){ 0 };
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st)) {
-        fail(why, "%s: %s", path, strerror(errno));
-        if (fd >= 0) close(fd);
-        return -1;
-    }
-    file->map_bytes = (size_t)st.st_size;
-    if (st.st_size) {
-        void *map = mmap(NULL, file->map_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED)
-            fail(why, "%s: cannot map: %s", path, strerror(errno));
-        else
-            file->map = map;
-    } else {
-        fail_input(why, "%s: empty", path);
-    }
-    close(fd);
-    if (!file->map) return -1;
-    if (parse(file, why)) {
-        safetensors_close(file);
-        return fail_in(why, path);
-    }
-    return 0;
-}
-
-void safetensors_close(struct safetensors *file)
-{
-    for (size_t i = 0; i < file->count; i++)
-        free(file->at[i].name);
-    free(file->at);
-    if (file->map) munmap(file->map, file->map_bytes);
-    *file = (struct safetensors){ 0 };
-}
-
-const struct stored_tensor *safetensors_find(const struct safetensors *file, const char *name)
-{
-    for (size_t i = 0; i < file->count; i++)
-        if (!strcmp(file->at[i].name, name)) return &file->at[i];
-    return NULL;
+    if (tensor_file_map(file, path, why)) return -1;
+    if (!parse(file, why)) return 0;
+    tensor_file_close(file);
+    return fail_in(why, path);
 }
 
 struct safetensors_writer {
@@ -187,10 +123,12 @@ struct safetensors_writer {
     uint64_t end; /* what out.written must be at the end */
 };
 
-static char *header_text(const struct tensor_header *tensors, size_t count, uint64_t *data_bytes)
+static char *header_text(const struct tensor_header *tensors, size_t count, const json_t *metadata,
+                         uint64_t *data_bytes)
 {
-    json_t *header = json_object();
-    json_object_set_new(header, "__metadata__", json_pack("{s:s}", "format", "pt"));
+    json_t *header = json_object(), *about = json_pack("{s:s}", "format", "pt");
+    if (metadata) json_object_update(about, (json_t *)metadata);
+    json_object_set_new(header, "__metadata__", about);
     uint64_t at = 0;
     for (size_t i = 0; i < count; i++) {
         json_t *shape = json_array();
@@ -212,12 +150,13 @@ static char *header_text(const struct tensor_header *tensors, size_t count, uint
 }
 
 int safetensors_create(struct safetensors_writer **out, const char *path,
-                       const struct tensor_header *tensors, size_t count, struct fail *why)
+                       const struct tensor_header *tensors, size_t count, const json_t *metadata,
+                       struct fail *why)
 {
     *out = NULL;
     uint64_t data_bytes;
     struct safetensors_writer *w = calloc(1, sizeof *w);
-    char *text = header_text(tensors, count, &data_bytes);
+    char *text = header_text(tensors, count, metadata, &data_bytes);
     if (!w || !text) {
         free(w);
         free(text);

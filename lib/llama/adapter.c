@@ -2,8 +2,10 @@
 
 #include "../common/bf16.h"
 #include "../common/output.h"
+#include "../common/torch_file.h"
 
 #include <errno.h>
+#include <math.h>
 #include <unistd.h>
 
 /* ---- names ---- */
@@ -23,14 +25,17 @@ void adapter_tensor_name(const struct tensor *t, enum trained kind, char *name, 
 static int read_targets(struct adapter *a, const json_t *config, struct fail *why)
 {
     const json_t *list = json_object_get(config, "target_modules");
+    const char *word = json_string_value(list);
     size_t i;
     json_t *item;
-    if (!json_is_array(list) || !json_array_size(list))
+    if (word && !strcmp(word, "all-linear"))
+        a->targets = parts_of_role(ROLE_LINEAR);
+    else if (!json_is_array(list) || !json_array_size(list))
         return fail_input(why, "target_modules is not a list of names");
     json_array_foreach(list, i, item)
     {
-        const char *name = json_string_value(item);
-        int part = name ? part_by_module(name) : -1;
+        const char *name = json_string_value(item), *dot = name ? strrchr(name, '.') : NULL;
+        int part = name ? part_by_module(dot ? dot + 1 : name) : -1;
         if (part < 0)
             return fail_input(why, "target module '%.60s' is not a linear of a LLaMA layer",
                               name ? name : "?");
@@ -40,12 +45,40 @@ static int read_targets(struct adapter *a, const json_t *config, struct fail *wh
     json_array_foreach(list, i, item)
     {
         const char *name = json_string_value(item);
-        if (name && !strcmp(name, "embed_tokens"))
-            a->has_embedding = true;
-        else if (name && strstr(name, "norm"))
-            a->has_norm = true;
-        else
+        uint32_t parts = name ? parts_by_suffix(name) : 0;
+        if (!parts || parts & parts_of_role(ROLE_LINEAR))
             return fail_input(why, "modules_to_save: '%.60s' is not read here", name ? name : "?");
+        a->whole |= parts;
+    }
+    return 0;
+}
+
+/* What changes the meaning of the matrices and is not computed here. */
+static int refuse_variants(const json_t *config, struct fail *why)
+{
+    static const char *const flags[] = { "use_dora", "fan_in_fan_out", "lora_bias", "use_bdlora",
+                                         "use_qalora" };
+    static const char *const filled[] = { "rank_pattern",
+                                          "alpha_pattern",
+                                          "layers_to_transform",
+                                          "target_parameters",
+                                          "layer_replication",
+                                          "trainable_token_indices",
+                                          "alora_invocation_tokens",
+                                          "kasa_config",
+                                          "velora_config",
+                                          "monteclora_config",
+                                          "arrow_config" };
+    const char *bias = json_string_value(json_object_get(config, "bias"));
+    if (bias && strcmp(bias, "none") != 0) return fail_input(why, "bias '%.20s' is not read", bias);
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (json_is_true(json_object_get(config, flags[i])))
+            return fail_input(why, "%s is not computed here", flags[i]);
+    for (size_t i = 0; i < sizeof filled / sizeof *filled; i++) {
+        const json_t *value = json_object_get(config, filled[i]);
+        if (json_object_size(value) || json_array_size(value) || json_is_integer(value) ||
+            json_is_true(value) || json_is_string(value))
+            return fail_input(why, "%s is not computed here", filled[i]);
     }
     return 0;
 }
@@ -53,21 +86,17 @@ static int read_targets(struct adapter *a, const json_t *config, struct fail *wh
 static int read_config(struct adapter *a, const json_t *config, struct fail *why)
 {
     const char *type = json_string_value(json_object_get(config, "peft_type"));
-    const char *bias = json_string_value(json_object_get(config, "bias"));
-    bool rslora = false, dora = false, transposed = false;
+    bool is_rank_stabilized = false;
     if (!type || strcmp(type, "LORA") != 0)
         return fail_input(why, "peft_type is '%.20s', not LORA", type ? type : "missing");
-    if (bias && strcmp(bias, "none") != 0) return fail_input(why, "bias '%.20s' is not read", bias);
-    if (json_get_count(config, "r", 1 << 16, &a->rank, why) ||
+    if (refuse_variants(config, why) || json_get_count(config, "r", 1 << 16, &a->rank, why) ||
         json_get_real(config, "lora_alpha", &a->alpha, why) ||
         json_get_real(config, "lora_dropout", &a->dropout, why) ||
-        json_get_flag(config, "use_rslora", &rslora, why) ||
-        json_get_flag(config, "use_dora", &dora, why) ||
-        json_get_flag(config, "fan_in_fan_out", &transposed, why))
+        json_get_flag(config, "use_rslora", &is_rank_stabilized, why))
         return -1;
-    if (rslora || dora || transposed)
-        return fail_input(why, "use_rslora, use_dora and fan_in_fan_out are not computed here");
     if (!a->rank) return fail_input(why, "rank r is missing or 0");
+    /* Kalajdzievski 2023: the scale is alpha / sqrt(r). */
+    if (is_rank_stabilized) a->alpha *= sqrt((double)a->rank);
     return read_targets(a, config, why);
 }
 
@@ -88,11 +117,10 @@ static int read_origin(struct adapter *a, const json_t *origin, struct fail *why
     a->knows_base = true;
     const json_t *rope = json_object_get(origin, "rope");
     const char *type = json_string_value(json_object_get(rope, "type"));
+    int found = type ? rope_type_by_name(type) : -1;
+    if (found < 0) return fail_input(why, "rope has no type that is computed here");
+    a->rope = (enum rope_type)found;
     a->factor = 1;
-    while (type && a->rope < ROPE_TYPES && strcmp(type, rope_type_name(a->rope)) != 0)
-        a->rope++;
-    if (!type || a->rope == ROPE_TYPES)
-        return fail_input(why, "rope has no type that is computed here");
     if (json_get_real(rope, "factor", &a->factor, why) ||
         json_get_count(rope, "original_max_position_embeddings", 1 << 28, &a->original_position,
                        why))
@@ -114,31 +142,45 @@ static int read_json(struct adapter *a, const char *directory, const char *name,
     return status ? fail_in(why, path) : 0;
 }
 
+/* adapter_model.safetensors, or what PEFT wrote before it. */
+static int open_matrices(struct adapter *a, const char *directory, struct fail *why)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/adapter_model.bin", directory);
+    bool is_torch = !access(path, F_OK);
+    if (is_torch) {
+        char preferred[4096];
+        snprintf(preferred, sizeof preferred, "%s/adapter_model.safetensors", directory);
+        is_torch = access(preferred, F_OK) != 0;
+    }
+    if (!is_torch) snprintf(path, sizeof path, "%s/adapter_model.safetensors", directory);
+    if (digest_file(path, a->digest, why)) return -1;
+    return is_torch ? torch_open(&a->file, path, why) : safetensors_open(&a->file, path, why);
+}
+
 int adapter_open(struct adapter *a, const char *directory, struct fail *why)
 {
     *a = (struct adapter){ .factor = 1 };
     char path[4096];
     snprintf(path, sizeof path, "%s/longqlora.json", directory);
     bool is_ours = !access(path, F_OK);
-    snprintf(path, sizeof path, "%s/adapter_model.safetensors", directory);
     if (read_json(a, directory, "adapter_config.json", read_config, why) ||
         (is_ours && read_json(a, directory, "longqlora.json", read_origin, why)) ||
-        digest_file(path, a->digest, why) || safetensors_open(&a->file, path, why)) {
+        open_matrices(a, directory, why)) {
         adapter_close(a);
         return -1;
     }
     return 0;
 }
 
-void adapter_close(struct adapter *a) { safetensors_close(&a->file); }
+void adapter_close(struct adapter *a) { tensor_file_close(&a->file); }
 
 void adapter_set_up(const struct adapter *a, struct model_setup *setup)
 {
     setup->rank = a->rank;
     setup->alpha = a->alpha;
     setup->targets = a->targets;
-    setup->train_embedding = a->has_embedding;
-    setup->train_norm = a->has_norm;
+    setup->whole = a->whole;
 }
 
 int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why)
@@ -147,13 +189,13 @@ int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why
     if (a->original_position != c->original_position)
         return fail_input(why, "adapter was trained from a context of %lld, the base has %lld",
                           (long long)a->original_position, (long long)c->original_position);
-    if (a->rope == ROPE_DEFAULT || a->rope == ROPE_LINEAR)
-        c->rope = (struct rope){ .type = a->rope, .factor = a->factor, .attention = 1 };
-    else if (c->rope.type != a->rope || c->rope.factor != a->factor)
+    /* The base's own stretch may have more to it than type and factor. */
+    if (c->rope.type == a->rope && c->rope.factor == a->factor) return 0;
+    if (a->rope == ROPE_LLAMA3)
         return fail_input(
-            why, "adapter was trained with %s positions, factor %g; the base has %s, %g",
-            rope_type_name(a->rope), a->factor, rope_type_name(c->rope.type), c->rope.factor);
-    return 0;
+            why, "adapter was trained with llama3 positions, factor %g; the base has %s, %g",
+            a->factor, rope_type_name(c->rope.type), c->rope.factor);
+    return rope_make(&c->rope, a->rope, a->factor, why);
 }
 
 int adapter_check_base(const struct adapter *a, const struct weights *w, struct fail *why)
@@ -172,7 +214,7 @@ float *adapter_values(const struct adapter *a, const struct tensor *t, enum trai
 {
     char name[160];
     adapter_tensor_name(t, kind, name, sizeof name);
-    const struct stored_tensor *s = safetensors_find(&a->file, name);
+    const struct stored_tensor *s = tensor_file_find(&a->file, name);
     size_t count = (size_t)(rows * cols);
     if (!s) {
         fail_input(why, "adapter has no tensor %s", name);
@@ -180,7 +222,7 @@ float *adapter_values(const struct adapter *a, const struct tensor *t, enum trai
     }
     int64_t stored_cols = s->dims == 2 ? s->shape[1] : 1;
     if (s->dims < 1 || s->dims > 2 || s->shape[0] != rows || stored_cols != cols ||
-        s->dtype == DTYPE_U8) {
+        s->dtype > DTYPE_BF16) {
         fail_input(why, "adapter's %s has not the shape [%lld, %lld]", name, (long long)rows,
                    (long long)cols);
         return NULL;
@@ -204,9 +246,7 @@ float *adapter_values(const struct adapter *a, const struct tensor *t, enum trai
 
 static bool wants(const struct adapter *a, const struct tensor *t, enum trained kind)
 {
-    if (kind == TRAINED_WEIGHT)
-        return (t->role == ROLE_EMBEDDING && a->has_embedding) ||
-               (t->role == ROLE_NORM && a->has_norm);
+    if (kind == TRAINED_WEIGHT) return a->whole >> t->part & 1;
     return t->role == ROLE_LINEAR && (a->targets >> t->part & 1);
 }
 
@@ -222,7 +262,7 @@ int adapter_check_tensors(const struct adapter *a, const struct config *c, struc
             char name[160];
             adapter_tensor_name(&table[i], (enum trained)kind, name, sizeof name);
             expected++;
-            if (!safetensors_find(&a->file, name))
+            if (!tensor_file_find(&a->file, name))
                 status = fail_input(why, "adapter has no tensor %s", name);
         }
     free(table);
@@ -326,7 +366,7 @@ static int write_tensors(const struct model *m, const char *directory, struct fa
             names[i], DTYPE_F32, t->tensor->role == ROLE_NORM ? 1 : 2, { t->rows, t->cols }
         };
     }
-    if (!status) status = safetensors_create(&w, path, headers, (size_t)p->at_count, why);
+    if (!status) status = safetensors_create(&w, path, headers, (size_t)p->at_count, NULL, why);
     for (int64_t i = 0; i < p->at_count && !status; i++) {
         size_t bytes = (size_t)(p->at[i].rows * p->at[i].cols) * 4;
         float *host = malloc(bytes + 1);

@@ -12,15 +12,15 @@
 struct adapter {
     int64_t rank;
     double alpha, dropout;
-    uint32_t targets;             /* bits of enum part */
-    bool has_embedding, has_norm; /* modules_to_save */
-    bool knows_base, has_rope;    /* longqlora.json was there, and what it had */
+    uint32_t targets;          /* bits of enum part */
+    uint32_t whole;            /* the same: modules_to_save */
+    bool knows_base, has_rope; /* longqlora.json was there, and what it had */
     char base[STREAM_DIGEST_TEXT], tokenizer[STREAM_DIGEST_TEXT];
     enum rope_type rope;
     double factor; /* of the rope */
     int64_t original_position;
-    char digest[STREAM_DIGEST_TEXT]; /* of adapter_model.safetensors */
-    struct safetensors file;
+    char digest[STREAM_DIGEST_TEXT]; /* of adapter_model */
+    struct tensor_file file;
 };
 
 int adapter_open(struct adapter *a, const char *directory, struct fail *why) MUST_USE;

@@ -1,5 +1,7 @@
 #include "checkpoint.h"
 
+#include "../common/folder.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <unistd.h>
@@ -185,21 +187,6 @@ int64_t checkpoint_newest(const char *directory, int64_t below)
     return newest;
 }
 
-int checkpoint_remove(const char *directory, struct fail *why)
-{
-    DIR *dir = opendir(directory);
-    if (!dir) return fail(why, "%s: %s", directory, strerror(errno));
-    for (struct dirent *e; (e = readdir(dir));) {
-        char path[4096];
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
-        snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
-        unlink(path);
-    }
-    closedir(dir);
-    if (rmdir(directory)) return fail(why, "%s: cannot remove: %s", directory, strerror(errno));
-    return 0;
-}
-
 /* Is it the temporary name of an output (output.h)? */
 static bool is_temporary(const char *name)
 {
@@ -216,7 +203,7 @@ int checkpoint_remove_unfinished(const char *directory, struct fail *why)
         char path[4096];
         snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
         if (!strncmp(e->d_name, "tmp-checkpoint-", 15))
-            status = checkpoint_remove(path, why);
+            status = folder_remove(path, why);
         else if (is_temporary(e->d_name) && unlink(path))
             status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
     }
@@ -234,7 +221,7 @@ int checkpoint_prune(const char *directory, int64_t keep, struct fail *why)
         if (kept < keep) continue;
         char path[4096];
         snprintf(path, sizeof path, "%s/checkpoint-%lld", directory, (long long)n);
-        if (checkpoint_remove(path, why)) return -1;
+        if (folder_remove(path, why)) return -1;
     }
     return 0;
 }

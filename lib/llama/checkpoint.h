@@ -49,7 +49,4 @@ int checkpoint_remove_unfinished(const char *directory, struct fail *why) MUST_U
 /* Removes all but the newest `keep`. */
 int checkpoint_prune(const char *directory, int64_t keep, struct fail *why) MUST_USE;
 
-/* Removes a flat directory and its files. */
-int checkpoint_remove(const char *directory, struct fail *why) MUST_USE;
-
 #endif

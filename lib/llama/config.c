@@ -3,6 +3,8 @@
 #include <math.h>
 #include <sys/stat.h>
 
+static const char ntk_key[] = "ntk_rope";
+
 enum { DIM_MAX = 1 << 20, LAYERS_MAX = 4096, POSITION_MAX = 1 << 28 };
 
 static int refuse_flag(const json_t *json, const char *key, struct fail *why)
@@ -44,37 +46,83 @@ static int parse_sizes(struct config *c, struct fail *why)
     return 0;
 }
 
+/* Keys that other models of the family have, where their values change what is computed. */
+static int refuse_others(const json_t *j, struct fail *why)
+{
+    const char *kind = json_string_value(json_object_get(j, "model_type"));
+    const char *act = json_string_value(json_object_get(j, "hidden_act"));
+    double rotary = 1;
+    if (kind && strcmp(kind, "llama") != 0 && strcmp(kind, "mistral") != 0)
+        return fail_input(why, "model_type '%.40s' is not of the LLaMA family", kind);
+    if (act && strcmp(act, "silu") != 0)
+        return fail_input(why, "hidden_act '%.40s' is not computed here", act);
+    if (refuse_flag(j, "attention_bias", why) || refuse_flag(j, "mlp_bias", why) ||
+        json_get_real(j, "partial_rotary_factor", &rotary, why))
+        return -1;
+    return rotary == 1 ? 0 : fail_input(why, "partial_rotary_factor is not computed here");
+}
+
+/* merge's own key for NTK-aware positions, whose theta is stretched already: see
+ * config_to_json. */
+static int parse_ntk(struct config *c, const json_t *ntk, struct fail *why)
+{
+    double factor = 1, theta = 0;
+    if (!ntk) return 0;
+    if (json_get_real(ntk, "factor", &factor, why) || json_get_real(ntk, "rope_theta", &theta, why))
+        return -1;
+    if (!(factor >= 1) || fabs(rope_ntk_theta(theta, factor, c->head_dim) / c->theta - 1) > 1e-6 ||
+        c->rope.type != ROPE_DEFAULT)
+        return fail_input(why, "%s does not fit rope_theta and rope_scaling", ntk_key);
+    c->theta = theta;
+    return rope_make(&c->rope, ROPE_NTK, factor, why);
+}
+
+/* transformers 4 has rope_theta and rope_scaling, 5 has both in rope_parameters. */
+static int parse_rope(struct config *c, struct fail *why)
+{
+    const json_t *j = c->json, *parameters = json_object_get(j, "rope_parameters");
+    const json_t *scaling = json_object_get(j, "rope_scaling");
+    int64_t top = c->max_position, original;
+    if (json_is_null(parameters)) parameters = NULL;
+    if (parameters && scaling && !json_is_null(scaling))
+        return fail_input(why, "rope_scaling and rope_parameters: which one?");
+    c->theta = 10000;
+    if (json_get_real(j, "rope_theta", &c->theta, why) ||
+        json_get_real(parameters, "rope_theta", &c->theta, why) ||
+        json_get_count(j, "original_max_position_embeddings", POSITION_MAX, &top, why))
+        return -1;
+    original = top;
+    if (rope_parse(&c->rope, parameters ? parameters : scaling, &original, why)) return -1;
+    if (original != top && json_object_get(j, "original_max_position_embeddings"))
+        return fail_input(why, "original_max_position_embeddings is %lld and, for rope, %lld",
+                          (long long)top, (long long)original);
+    /* transformers measures these by max_position_embeddings whatever else stands there. */
+    if (c->rope.type == ROPE_DYNAMIC && original != c->max_position)
+        return fail_input(why, "dynamic positions whose original context is not "
+                               "max_position_embeddings");
+    if (!(c->theta > 0) || !original)
+        return fail_input(why, "rope_theta or the original context is not positive");
+    c->original_position = original;
+    if (parse_ntk(c, json_object_get(j, ntk_key), why)) return -1;
+    c->stored_rope = c->rope;
+    return 0;
+}
+
 static int parse(struct config *c, struct fail *why)
 {
     json_t *j = c->json;
     if (!json_is_object(j)) return fail_input(why, "not an object");
-    const char *kind = json_string_value(json_object_get(j, "model_type"));
-    if (kind && strcmp(kind, "llama") != 0 && strcmp(kind, "mistral") != 0)
-        return fail_input(why, "model_type '%.40s' is not of the LLaMA family", kind);
-    const char *act = json_string_value(json_object_get(j, "hidden_act"));
-    if (act && strcmp(act, "silu") != 0)
-        return fail_input(why, "hidden_act '%.40s' is not computed here", act);
-    if (parse_sizes(c, why) || refuse_flag(j, "attention_bias", why) ||
-        refuse_flag(j, "mlp_bias", why))
-        return -1;
     c->norm_eps = 1e-6;
-    c->theta = 10000;
-    int64_t original = c->max_position, window = INT64_MAX;
-    if (json_get_real(j, "rms_norm_eps", &c->norm_eps, why) ||
-        json_get_real(j, "rope_theta", &c->theta, why) ||
-        json_get_flag(j, "tie_word_embeddings", &c->is_tied, why) ||
-        json_get_count(j, "original_max_position_embeddings", POSITION_MAX, &original, why) ||
-        rope_parse(&c->rope, json_object_get(j, "rope_scaling"), &original, why))
+    c->window = INT64_MAX;
+    if (refuse_others(j, why) || parse_sizes(c, why) || parse_rope(c, why) ||
+        json_get_real(j, "rms_norm_eps", &c->norm_eps, why) ||
+        json_get_flag(j, "tie_word_embeddings", &c->is_tied, why))
         return -1;
     if (!json_is_null(json_object_get(j, "sliding_window")) &&
-        json_get_count(j, "sliding_window", INT64_MAX, &window, why))
+        json_get_count(j, "sliding_window", INT64_MAX, &c->window, why))
         return -1;
-    if (window < c->max_position)
-        return fail_input(why, "sliding_window %lld is shorter than the context %lld",
-                          (long long)window, (long long)c->max_position);
-    if (!(c->theta > 0) || !(c->norm_eps > 0) || !original)
-        return fail_input(why, "rope_theta, rms_norm_eps or the original context is not positive");
-    c->original_position = original;
+    if (!(c->norm_eps > 0) || !c->window)
+        return fail_input(why, "rms_norm_eps or sliding_window is not positive");
     return 0;
 }
 
@@ -114,7 +162,7 @@ void config_release(struct config *c)
     *c = (struct config){ 0 };
 }
 
-/* A stretch whose factor and original context tell how far it reaches. */
+/* A stretch that another factor of interpolation may replace. */
 static bool is_interpolated(const struct config *c)
 {
     return c->rope.type == ROPE_DEFAULT || c->rope.type == ROPE_LINEAR;
@@ -122,8 +170,16 @@ static bool is_interpolated(const struct config *c)
 
 int64_t config_context(const struct config *c)
 {
-    if (!is_interpolated(c)) return c->max_position;
-    return (int64_t)((double)c->original_position * c->rope.factor);
+    double reach = (double)c->original_position * c->rope.factor;
+    int64_t context = c->rope.type == ROPE_LLAMA3 ? c->max_position : (int64_t)reach;
+    return context < c->window ? context : c->window;
+}
+
+int config_check_context(const struct config *c, int64_t context, struct fail *why)
+{
+    if (context <= c->window) return 0;
+    return fail_input(why, "sliding_window %lld is shorter than a context of %lld",
+                      (long long)c->window, (long long)context);
 }
 
 int config_extend(struct config *c, int64_t context, struct fail *why)
@@ -133,6 +189,7 @@ int config_extend(struct config *c, int64_t context, struct fail *why)
         return fail_usage(
             why, "a context of %lld: %s positions reach %lld and are not interpolated",
             (long long)context, rope_type_name(c->rope.type), (long long)config_context(c));
+    if (context > c->window) return config_check_context(c, context, why);
     double factor = ceil((double)context / (double)c->original_position);
     c->rope = (struct rope){ .type = ROPE_LINEAR, .factor = factor, .attention = 1 };
     return 0;
@@ -148,22 +205,65 @@ void config_describe_rope(const struct config *c, char *text, size_t size)
                  c->theta);
 }
 
+/* The one spelling that every version reads. */
+static void use_old_names(const struct config *c, json_t *j)
+{
+    if (json_object_get(j, "dtype")) {
+        json_object_set(j, "torch_dtype", json_object_get(j, "dtype"));
+        json_object_del(j, "dtype");
+    }
+    if (json_object_get(j, "rope_parameters") || json_object_get(j, ntk_key))
+        json_object_set_new(j, "rope_theta", json_real(c->theta));
+    json_object_del(j, "quantization_config");
+    json_object_del(j, ntk_key);
+}
+
+/* rope_scaling as the file had it, with all that makes it this one. */
+static void keep_scaling(json_t *j)
+{
+    json_t *parameters = json_object_get(j, "rope_parameters");
+    if (!parameters) return;
+    json_object_del(parameters, "rope_theta");
+    json_object_set(j, "rope_scaling", parameters);
+}
+
+static void put_scaling(const struct config *c, json_t *j, bool new_style)
+{
+    json_t *scaling = rope_to_json(&c->rope, c->original_position, new_style);
+    json_object_set_new(j, "rope_scaling", scaling ? scaling : json_null());
+    if (c->rope.type != ROPE_DEFAULT && c->rope.type != ROPE_DYNAMIC)
+        json_object_set_new(j, "original_max_position_embeddings",
+                            json_integer(c->original_position));
+}
+
+/* NTK-aware positions are plain ones with a larger theta: that is what others get; ntk_key
+ * tells our own programs where it came from. */
+static void put_ntk(const struct config *c, json_t *j)
+{
+    double theta = rope_ntk_theta(c->theta, c->rope.factor, c->head_dim);
+    json_object_set_new(j, "rope_theta", json_real(theta));
+    json_object_set_new(j, ntk_key,
+                        json_pack("{s:f,s:f}", "factor", c->rope.factor, "rope_theta", c->theta));
+    json_object_set_new(j, "max_position_embeddings", json_integer(config_context(c)));
+}
+
 json_t *config_to_json(const struct config *c, bool new_style)
 {
     json_t *j = json_deep_copy(c->json);
-    if (!j || !is_interpolated(c)) return j;
-    if (c->rope.type == ROPE_DEFAULT) {
-        json_object_set_new(j, "rope_scaling", json_null());
-        return j;
-    }
-    json_t *scaling = json_pack("{s:s,s:f}", "type", "linear", "factor", c->rope.factor);
-    if (new_style) json_object_set_new(scaling, "rope_type", json_string("linear"));
-    json_object_set_new(j, "rope_scaling", scaling);
-    json_object_set_new(j, "original_max_position_embeddings", json_integer(c->original_position));
+    if (!j) return NULL;
+    use_old_names(c, j);
+    if (!is_interpolated(c) && c->rope.type != ROPE_NTK && rope_equal(&c->rope, &c->stored_rope))
+        keep_scaling(j);
+    else
+        put_scaling(c, j, new_style);
+    json_object_del(j, "rope_parameters");
+    if (c->rope.type == ROPE_NTK) put_ntk(c, j);
     return j;
 }
 
-void config_rope_tables(const struct config *c, int64_t positions, float *cos_out, float *sin_out)
+void config_rope_tables(const struct config *c, int64_t length, int64_t first, int64_t count,
+                        float *cos_out, float *sin_out)
 {
-    rope_tables(&c->rope, c->theta, c->head_dim, c->original_position, positions, cos_out, sin_out);
+    struct rope_scale s = { &c->rope, c->theta, c->head_dim, c->original_position };
+    rope_tables(&s, length, first, count, cos_out, sin_out);
 }

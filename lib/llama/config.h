@@ -8,12 +8,13 @@
 
 struct config {
     int64_t vocab, dim, ffn, layers, heads, kv_heads, head_dim;
-    int64_t max_position;      /* as config.json has it */
-    int64_t original_position; /* the context before any interpolation */
-    double norm_eps, theta;
-    struct rope rope;
-    bool is_tied; /* the head is the embedding */
-    json_t *json; /* the file, kept whole to be written again; owned */
+    int64_t max_position;          /* as config.json has it */
+    int64_t original_position;     /* the context before any interpolation */
+    int64_t window;                /* sliding_window; INT64_MAX without one */
+    double norm_eps, theta;        /* theta before any stretching */
+    struct rope rope, stored_rope; /* the one to use; the one in the file */
+    bool is_tied;                  /* the head is the embedding */
+    json_t *json;                  /* the file, kept whole to be written again; owned */
 };
 
 /* Refuses by name what is not computed here. path: config.json or its directory. */
@@ -22,7 +23,7 @@ int config_parse(struct config *c, const char *text, const char *name, struct fa
 int config_copy(struct config *to, const struct config *from, struct fail *why) MUST_USE;
 void config_release(struct config *c);
 
-/* Longest context that the positions are made for. */
+/* Longest context that the positions are made for, and attention sees whole. */
 int64_t config_context(const struct config *c);
 
 /* Position interpolation (Chen et al. 2023): the smallest whole factor that reaches
@@ -30,13 +31,18 @@ int64_t config_context(const struct config *c);
  * fails where positions are stretched in another way and do not reach. */
 int config_extend(struct config *c, int64_t context, struct fail *why) MUST_USE;
 
+/* Fails if attention over so many positions is not what the model computes. */
+int config_check_context(const struct config *c, int64_t context, struct fail *why) MUST_USE;
+
 /* "linear 2 (4096 → 8192), theta 10000" */
 void config_describe_rope(const struct config *c, char *text, size_t size);
 
-/* config.json with this rope in it; the caller decrefs. new_style adds rope_type. */
+/* config.json for an unquantized model with this rope, as every version of transformers
+ * since 4.31 reads it; the caller decrefs. new_style adds rope_type. */
 json_t *config_to_json(const struct config *c, bool new_style);
 
-/* cos, sin [positions, head_dim/2] in f32. */
-void config_rope_tables(const struct config *c, int64_t positions, float *cos_out, float *sin_out);
+/* cos, sin [count, head_dim/2]: see rope_tables. */
+void config_rope_tables(const struct config *c, int64_t length, int64_t first, int64_t count,
+                        float *cos_out, float *sin_out);
 
 #endif

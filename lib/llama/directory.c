@@ -1,5 +1,6 @@
 #include "directory.h"
 
+#include "../common/folder.h"
 #include "../common/output.h"
 
 #include <unistd.h>
@@ -15,7 +16,7 @@ static const char *const copied[] = { "tokenizer.model",
                                       "USE_POLICY.md",
                                       "NOTICE" };
 
-int directory_copy_files(const char *from, const char *to, struct fail *why)
+static int copy_files(const char *from, const char *to, struct fail *why)
 {
     for (size_t i = 0; i < sizeof copied / sizeof *copied; i++) {
         char source[4096], target[4096];
@@ -26,9 +27,32 @@ int directory_copy_files(const char *from, const char *to, struct fail *why)
     return 0;
 }
 
-static uint64_t tensor_bytes(const struct directory_job *job, int64_t i)
+struct tensor_header *directory_headers(const struct tensor *table, int64_t count,
+                                        const enum dtype *dtypes)
 {
-    return (uint64_t)(job->table[i].rows * job->table[i].cols) * dtype_size(job->dtypes[i]);
+    struct tensor_header *headers = calloc((size_t)count + 1, sizeof *headers);
+    for (int64_t i = 0; headers && i < count; i++)
+        headers[i] = (struct tensor_header){ table[i].name,
+                                             dtypes ? dtypes[i] : DTYPE_F32,
+                                             table[i].role == ROLE_NORM ? 1 : 2,
+                                             { table[i].rows, table[i].cols } };
+    return headers;
+}
+
+static uint64_t tensor_bytes(const struct tensor_header *h)
+{
+    uint64_t bytes = dtype_size(h->dtype);
+    for (int i = 0; i < h->dims; i++)
+        bytes *= (uint64_t)h->shape[i];
+    return bytes;
+}
+
+uint64_t directory_bytes(const struct directory_job *job)
+{
+    uint64_t sum = 0;
+    for (int64_t i = 0; i < job->count; i++)
+        sum += tensor_bytes(&job->headers[i]);
+    return sum;
 }
 
 /* The end of the shard that begins at `first`. */
@@ -36,25 +60,19 @@ static int64_t shard_end(const struct directory_job *job, int64_t first)
 {
     uint64_t bytes = 0;
     int64_t i = first;
-    while (i < job->count && (i == first || bytes + tensor_bytes(job, i) <= job->max_shard_bytes))
-        bytes += tensor_bytes(job, i++);
+    while (i < job->count &&
+           (i == first || bytes + tensor_bytes(&job->headers[i]) <= job->max_shard_bytes))
+        bytes += tensor_bytes(&job->headers[i++]);
     return i;
 }
 
 static int write_shard(const char *path, const struct directory_job *job, int64_t first,
                        int64_t end, struct fail *why)
 {
-    struct tensor_header *headers = calloc((size_t)(end - first), sizeof *headers);
-    if (!headers) return fail(why, "out of memory");
-    for (int64_t i = first; i < end; i++)
-        headers[i - first] = (struct tensor_header){ job->table[i].name,
-                                                     job->dtypes[i],
-                                                     job->table[i].role == ROLE_NORM ? 1 : 2,
-                                                     { job->table[i].rows, job->table[i].cols } };
     struct safetensors_writer *w;
-    int status = safetensors_create(&w, path, headers, (size_t)(end - first), why);
-    free(headers);
-    if (status) return -1;
+    if (safetensors_create(&w, path, job->headers + first, (size_t)(end - first), job->metadata,
+                           why))
+        return -1;
     for (int64_t i = first; i < end; i++)
         if (job->produce(job->arg, i, w, why)) {
             safetensors_abandon(w);
@@ -83,8 +101,8 @@ static int write_shards(const char *directory, const struct directory_job *job, 
         snprintf(path, sizeof path, "%s/%s", directory, name);
         status = write_shard(path, job, i, end, why);
         for (; i < end; i++) {
-            json_object_set_new(map, job->table[i].name, json_string(name));
-            total += tensor_bytes(job, i);
+            json_object_set_new(map, job->headers[i].name, json_string(name));
+            total += tensor_bytes(&job->headers[i]);
         }
     }
     json_t *index =
@@ -95,8 +113,7 @@ static int write_shards(const char *directory, const struct directory_job *job, 
     return status;
 }
 
-/* transformers reads the dtype to load in from config.json. */
-static const char *torch_dtype(enum dtype dtype)
+const char *dtype_torch_name(enum dtype dtype)
 {
     return dtype == DTYPE_F16 ? "float16" : dtype == DTYPE_BF16 ? "bfloat16" : "float32";
 }
@@ -105,12 +122,27 @@ int directory_write(const char *path, const struct directory_job *job, struct fa
 {
     char file[4096];
     if (output_directory(path, why) || write_shards(path, job, why)) return -1;
-    if (job->copy_from && directory_copy_files(job->copy_from, path, why)) return -1;
+    if (job->copy_from && copy_files(job->copy_from, path, why)) return -1;
     json_t *config = config_to_json(job->config, job->new_style_rope);
     if (!config) return fail(why, "%s: out of memory", path);
-    json_object_set_new(config, "torch_dtype", json_string(torch_dtype(job->dtypes[0])));
+    json_object_set_new(config, "torch_dtype", json_string(dtype_torch_name(job->dtype)));
+    if (job->quantization)
+        json_object_set(config, "quantization_config", (json_t *)job->quantization);
     snprintf(file, sizeof file, "%s/config.json", path);
     int status = json_write_file(config, file, why);
     json_decref(config);
     return status;
+}
+
+int directory_make(const char *path, const struct directory_job *job, struct fail *why)
+{
+    enum { SMALL_FILES = 16 << 20 };
+    struct folder f;
+    if (folder_open(&f, path, "config.json", why)) return -1;
+    if (output_room(f.temporary, directory_bytes(job) + SMALL_FILES, why) ||
+        directory_write(f.temporary, job, why)) {
+        folder_abandon(&f);
+        return -1;
+    }
+    return folder_close(&f, why);
 }

@@ -12,21 +12,33 @@ typedef int directory_produce(void *arg, int64_t index, struct safetensors_write
 
 struct directory_job {
     const struct config *config;
-    const struct tensor *table;
+    const struct tensor_header *headers;
     int64_t count;
-    const enum dtype *dtypes; /* [count] */
     directory_produce *produce;
     void *arg;
-    const char *copy_from; /* tokenizer and licence files come from here; may be NULL */
-    uint64_t max_shard_bytes;
-    bool new_style_rope;
+    enum dtype dtype;           /* config.json's torch_dtype */
+    const char *copy_from;      /* tokenizer and licence files come from here; may be NULL */
+    uint64_t max_shard_bytes;   /* of tensors; a larger one is alone in its shard */
+    bool new_style_rope;        /* see config_to_json */
+    const json_t *metadata;     /* of the tensor files, see safetensors_create; may be NULL */
+    const json_t *quantization; /* config.json's quantization_config; may be NULL */
 };
 
-/* Creates the directory, writes shards (model.safetensors alone, or numbered ones and
- * their index), the other files, and config.json last: where it stands, all is there. */
-int directory_write(const char *path, const struct directory_job *job, struct fail *why) MUST_USE;
+/* Headers of a model's tensors; dtypes NULL: all f32. The caller frees; NULL out of memory.
+ * Names are the table's. */
+struct tensor_header *directory_headers(const struct tensor *table, int64_t count,
+                                        const enum dtype *dtypes);
+/* Bytes of all tensors. */
+uint64_t directory_bytes(const struct directory_job *job);
 
-/* Copies tokenizer.model and the like. */
-int directory_copy_files(const char *from, const char *to, struct fail *why) MUST_USE;
+/* Writes into a directory that is there: shards (model.safetensors alone, or numbered
+ * ones and their index), the other files, and config.json last: where it stands, all is
+ * there. */
+int directory_write(const char *path, const struct directory_job *job, struct fail *why) MUST_USE;
+/* Makes a directory of nothing else, whole or not at all; replaces another model's. Fails
+ * before anything is written if the disk has not the room. */
+int directory_make(const char *path, const struct directory_job *job, struct fail *why) MUST_USE;
+
+const char *dtype_torch_name(enum dtype dtype); /* float32 and so on */
 
 #endif

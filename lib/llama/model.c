@@ -27,10 +27,7 @@ static struct mat take_mat(struct model *m, enum memory memory, int64_t rows, in
 
 static bool is_trained(const struct model *m, const struct tensor *t)
 {
-    const struct model_setup *s = &m->setup;
-    if (s->method == METHOD_FULL) return true;
-    return (t->role == ROLE_EMBEDDING && s->train_embedding) ||
-           (t->role == ROLE_NORM && s->train_norm);
+    return m->setup.method == METHOD_FULL || (m->setup.whole >> t->part & 1);
 }
 
 static bool has_adapter(const struct model *m, const struct tensor *t)
@@ -255,7 +252,8 @@ static void place_activations(struct model *m)
 static void lay_out(struct model *m)
 {
     size_t floats = (size_t)m->params.count * 4, rows = (size_t)m->setup.rows * 4;
-    size_t table = (size_t)(m->setup.positions * m->config.head_dim / 2) * 4;
+    m->rope_rows = m->config.rope.type == ROPE_DYNAMIC ? m->setup.rows : m->setup.positions;
+    size_t table = (size_t)(m->rope_rows * m->config.head_dim / 2) * 4;
     m->used = 0;
     m->copied_count = 0;
     m->plan = (struct memory_plan){ 0 };
@@ -385,17 +383,21 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
 
 static int put_tables(struct model *m, struct fail *why)
 {
-    size_t bytes = (size_t)(m->setup.positions * m->config.head_dim / 2) * 4;
-    float *cos = malloc(bytes + 1), *sin = malloc(bytes + 1);
-    int status = cos && sin ? 0 : fail(why, "out of memory");
-    if (!status) {
-        config_rope_tables(&m->config, m->setup.positions, cos, sin);
-        m->k->upload(m->dev, m->cos, cos, bytes);
-        m->k->upload(m->dev, m->sin, sin, bytes);
-    }
-    free(cos);
-    free(sin);
-    return status;
+    bool is_dynamic = m->config.rope.type == ROPE_DYNAMIC;
+    int64_t count = m->rope_rows * m->config.head_dim / 2;
+    size_t bytes = (size_t)count * sizeof(float);
+    m->host_cos = malloc(2 * bytes + 1);
+    if (is_dynamic) m->host_row = malloc((size_t)m->rope_rows * sizeof *m->host_row);
+    if (!m->host_cos || (is_dynamic && !m->host_row)) return fail(why, "out of memory");
+    for (int64_t i = 0; is_dynamic && i < m->rope_rows; i++)
+        m->host_row[i] = (int32_t)i;
+    if (is_dynamic) return 0;
+    config_rope_tables(&m->config, 0, 0, m->rope_rows, m->host_cos, m->host_cos + count);
+    m->k->upload(m->dev, m->cos, m->host_cos, bytes);
+    m->k->upload(m->dev, m->sin, m->host_cos + count, bytes);
+    free(m->host_cos);
+    m->host_cos = NULL;
+    return 0;
 }
 
 /* ---- life ---- */
@@ -408,7 +410,9 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     must(weights || setup->method == METHOD_FULL);
     m->setup = *setup;
     m->weights = weights;
-    if (config_copy(&m->config, config ? config : &weights->config, why)) return -1;
+    if (config_copy(&m->config, config ? config : &weights->config, why) ||
+        config_check_context(&m->config, setup->positions, why))
+        return -1;
     m->tensor_count = tensors_list(&m->config, &m->table, why);
     if (m->tensor_count < 0) return -1;
     m->layers = calloc((size_t)m->config.layers, sizeof *m->layers);
@@ -434,6 +438,8 @@ static void end(struct model *m)
     free(m->cache);
     free(m->copied);
     free(m->table);
+    free(m->host_cos);
+    free(m->host_row);
 }
 
 static void add_scratch(struct model *m, int threads)

@@ -18,8 +18,8 @@ struct model_setup {
     bool is_training;   /* gradients and moments are there */
     int64_t rank;
     double alpha, dropout;
-    uint32_t targets; /* bit for each enum part that carries an adapter */
-    bool train_embedding, train_norm;
+    uint32_t targets;       /* bit for each enum part that carries an adapter */
+    uint32_t whole;         /* and for each that beside adapters is trained, or replaced, whole */
     bool keeps_activations; /* else each layer is recomputed in the backward */
     int64_t positions;      /* longest sample */
     int64_t rows, chunk;    /* most rows of a batch; rows of a chunk */
@@ -62,6 +62,8 @@ void memory_print(const struct memory_plan *plan, FILE *out);
 
 struct batch {
     int64_t rows;
+    int64_t length;          /* of the sequence, with what follows; 0: as its rows are. Only dynamic
+                              * positions ask */
     int32_t *id, *target;    /* target < 0: not scored */
     int32_t *position;       /* in its sample or document */
     int32_t *first, *second; /* spans of the two halves of the heads */

@@ -53,7 +53,10 @@ struct model {
     char *block;
     size_t used, block_bytes;
     struct memory_plan plan;
-    float *cos, *sin; /* [positions, c/2] */
+    float *cos, *sin; /* [positions, c/2]; of dynamic positions [rows, c/2], made anew each batch */
+    int64_t rope_rows;
+    float *host_cos; /* dynamic: [2, rows, c/2] and the rows' own numbers */
+    int32_t *host_row;
     int32_t *id, *target, *position, *first, *second;
     float *nll, *rstd_chunk, *logits;
     struct mat *x;       /* [layers + 1] inputs of layers; two take turns in evaluation */

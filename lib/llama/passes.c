@@ -1,6 +1,24 @@
 /* The model's passes over one batch: forward, loss, backward. */
 #include "model_inside.h"
 
+/* Dynamic positions turn by the length of their sequence: tables with a row for each of the
+ * batch's. A sequence ends where positions do not go on. */
+static void put_dynamic_positions(struct model *m, const struct batch *b)
+{
+    int64_t half = m->config.head_dim / 2, count = b->rows * half;
+    float *cos = m->host_cos, *sin = cos + count;
+    for (int64_t first = 0, end; first < b->rows; first = end) {
+        end = first + 1;
+        while (end < b->rows && b->position[end] == b->position[end - 1] + 1)
+            end++;
+        config_rope_tables(&m->config, b->length ? b->length : b->position[end - 1] + 1,
+                           b->position[first], end - first, cos + first * half, sin + first * half);
+    }
+    m->k->upload(m->dev, m->cos, cos, (size_t)count * sizeof *cos);
+    m->k->upload(m->dev, m->sin, sin, (size_t)count * sizeof *sin);
+    m->k->upload(m->dev, m->position, m->host_row, (size_t)b->rows * sizeof *m->host_row);
+}
+
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
 {
     const struct kernels *k = m->k;
@@ -10,7 +28,10 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
     m->drop = drop;
     k->upload(m->dev, m->id, batch->id, bytes);
     k->upload(m->dev, m->target, batch->target, bytes);
-    k->upload(m->dev, m->position, batch->position, bytes);
+    if (m->config.rope.type == ROPE_DYNAMIC)
+        put_dynamic_positions(m, batch);
+    else
+        k->upload(m->dev, m->position, batch->position, bytes);
     k->upload(m->dev, m->first, batch->first, bytes);
     k->upload(m->dev, m->second, batch->second, bytes);
     k->embedding_fwd(m->dev, m->x[0], m->embedding, m->embedding_type, m->id, m->rows,

@@ -2,10 +2,24 @@
 
 #include <math.h>
 
-static const char *const names[ROPE_TYPES] = { "default", "linear", "llama3", "yarn" };
+static const char *const names[ROPE_TYPES] = { "default", "linear",  "llama3",
+                                               "yarn",    "dynamic", "ntk" };
+enum { FACTOR_MAX = 1000000, YARN_SLOW = 1, YARN_FAST = 32 };
 static const struct rope plain = { .type = ROPE_DEFAULT, .factor = 1, .attention = 1 };
 
 const char *rope_type_name(enum rope_type type) { return names[type]; }
+
+int rope_type_by_name(const char *name)
+{
+    for (int i = 0; i < ROPE_TYPES; i++)
+        if (!strcmp(name, names[i])) return i;
+    return -1;
+}
+
+static double yarn_attention(double factor, double mscale)
+{
+    return factor > 1 ? 0.1 * mscale * log(factor) + 1 : 1;
+}
 
 static int parse_llama3(struct rope *r, const json_t *scaling, struct fail *why)
 {
@@ -20,13 +34,17 @@ static int parse_llama3(struct rope *r, const json_t *scaling, struct fail *why)
 
 static int parse_yarn(struct rope *r, const json_t *scaling, struct fail *why)
 {
-    static const char *const other[] = { "mscale", "mscale_all_dim", "truncate" };
-    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
-        if (json_object_get(scaling, other[i]))
-            return fail_input(why, "rope_scaling: '%s' is not computed here", other[i]);
-    r->low = 1;
-    r->high = 32;
-    r->attention = r->factor > 1 ? 0.1 * log(r->factor) + 1 : 1;
+    double mscale = 0, mscale_all_dim = 0;
+    bool is_rounded = true;
+    if (json_get_real(scaling, "mscale", &mscale, why) ||
+        json_get_real(scaling, "mscale_all_dim", &mscale_all_dim, why) ||
+        json_get_flag(scaling, "truncate", &is_rounded, why))
+        return -1;
+    r->attention = yarn_attention(r->factor, 1);
+    if (mscale != 0 && mscale_all_dim != 0)
+        r->attention =
+            yarn_attention(r->factor, mscale) / yarn_attention(r->factor, mscale_all_dim);
+    r->is_exact = !is_rounded;
     if (json_get_real(scaling, "beta_slow", &r->low, why) ||
         json_get_real(scaling, "beta_fast", &r->high, why) ||
         json_get_real(scaling, "attention_factor", &r->attention, why))
@@ -49,39 +67,71 @@ int rope_parse(struct rope *r, const json_t *scaling, int64_t *original, struct 
                           type);
     if (!type) type = old;
     if (!type) return fail_input(why, "rope_scaling has no type");
-    int found = 0;
-    while (found < ROPE_TYPES && strcmp(type, names[found]) != 0)
-        found++;
-    if (found == ROPE_TYPES)
+    int found = rope_type_by_name(type);
+    if (found < 0 || found == ROPE_NTK)
         return fail_input(why, "rope_scaling: type '%.30s' is not computed here", type);
-    r->type = (enum rope_type)found;
-    if (r->type == ROPE_DEFAULT) return 0;
-    if (json_get_real(scaling, "factor", &r->factor, why) ||
+    if (found == ROPE_DEFAULT) return 0;
+    double factor = 1;
+    if (json_get_real(scaling, "factor", &factor, why) ||
         json_get_count(scaling, "original_max_position_embeddings", INT32_MAX, original, why))
         return -1;
-    if (!(r->factor >= 1) || r->factor > 1e6)
-        return fail_input(why, "rope_scaling: factor %g", r->factor);
+    if (!(factor >= 1) || factor > FACTOR_MAX)
+        return fail_input(why, "rope_scaling: factor %g", factor);
+    *r = (struct rope){ .type = (enum rope_type)found, .factor = factor, .attention = 1 };
     if (r->type == ROPE_LLAMA3) return parse_llama3(r, scaling, why);
-    return r->type == ROPE_YARN ? parse_yarn(r, scaling, why) : 0;
+    if (r->type != ROPE_YARN) return 0;
+    r->low = YARN_SLOW;
+    r->high = YARN_FAST;
+    return parse_yarn(r, scaling, why);
+}
+
+int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *why)
+{
+    if (type == ROPE_LLAMA3 || !(factor >= 1) || factor > FACTOR_MAX)
+        return fail_usage(why, "%s positions by a factor of %g alone", names[type], factor);
+    *r = plain;
+    if (factor == 1) return 0;
+    r->type = type;
+    r->factor = factor;
+    if (type != ROPE_YARN) return 0;
+    r->low = YARN_SLOW;
+    r->high = YARN_FAST;
+    r->attention = yarn_attention(factor, 1);
+    return 0;
 }
 
 int rope_set(struct rope *r, const char *text, struct fail *why)
 {
-    char *end = NULL;
+    char *end = NULL, name[16] = "";
     *r = plain;
     if (!strcmp(text, "none")) return 0;
-    double factor = strncmp(text, "linear:", 7) ? 0 : strtod(text + 7, &end);
-    if (!end || !(factor >= 1) || *end || factor > 1e6)
-        return fail_usage(why, "rope '%s' is neither none nor linear:FACTOR", text);
-    r->type = factor > 1 ? ROPE_LINEAR : ROPE_DEFAULT;
-    r->factor = factor;
-    return 0;
+    size_t length = strcspn(text, ":");
+    if (length < sizeof name) snprintf(name, sizeof name, "%.*s", (int)length, text);
+    int type = rope_type_by_name(name);
+    double factor = text[length] ? strtod(text + length + 1, &end) : 0;
+    if (type <= ROPE_DEFAULT || type == ROPE_LLAMA3 || !end || *end || !(factor >= 1) ||
+        factor > FACTOR_MAX)
+        return fail_usage(why, "rope '%s' is neither none nor linear, ntk, dynamic or yarn:FACTOR",
+                          text);
+    return rope_make(r, (enum rope_type)type, factor, why);
+}
+
+json_t *rope_to_json(const struct rope *r, int64_t original, bool new_style)
+{
+    if (r->type == ROPE_DEFAULT || r->type == ROPE_NTK) return NULL;
+    json_t *j = json_pack("{s:s,s:f}", "type", names[r->type], "factor", r->factor);
+    /* Versions of transformers that know YaRN know the new spelling. */
+    if (new_style || r->type == ROPE_YARN)
+        json_object_set_new(j, "rope_type", json_string(names[r->type]));
+    if (r->type == ROPE_YARN)
+        json_object_set_new(j, "original_max_position_embeddings", json_integer(original));
+    return j;
 }
 
 bool rope_equal(const struct rope *a, const struct rope *b)
 {
     return a->type == b->type && a->factor == b->factor && a->low == b->low && a->high == b->high &&
-           a->attention == b->attention;
+           a->attention == b->attention && a->is_exact == b->is_exact;
 }
 
 static float llama3_frequency(const struct rope *r, float frequency, double original)
@@ -102,8 +152,12 @@ static double yarn_dimension(double turns, double theta, int64_t head_dim, doubl
 static float yarn_frequency(const struct rope *r, int64_t i, double theta, int64_t head_dim,
                             double original)
 {
-    double low = floor(yarn_dimension(r->high, theta, head_dim, original));
-    double high = ceil(yarn_dimension(r->low, theta, head_dim, original));
+    double low = yarn_dimension(r->high, theta, head_dim, original);
+    double high = yarn_dimension(r->low, theta, head_dim, original);
+    if (!r->is_exact) {
+        low = floor(low);
+        high = ceil(high);
+    }
     low = low < 0 ? 0 : low;
     high = high > (double)(head_dim - 1) ? (double)(head_dim - 1) : high;
     if (low == high) high += 0.001;
@@ -113,18 +167,33 @@ static float yarn_frequency(const struct rope *r, int64_t i, double theta, int64
     return 1 / ((float)r->factor * length) * (1 - kept) + 1 / length * kept;
 }
 
-void rope_tables(const struct rope *r, double theta, int64_t head_dim, int64_t original,
-                 int64_t positions, float *cos_out, float *sin_out)
+double rope_ntk_theta(double theta, double factor, int64_t head_dim)
 {
-    int64_t half = head_dim / 2;
+    return theta * pow(factor, (double)head_dim / (double)(head_dim - 2));
+}
+
+static double theta_for(const struct rope_scale *s, int64_t length)
+{
+    double factor = s->rope->factor, original = (double)s->original;
+    if (s->rope->type == ROPE_NTK) return rope_ntk_theta(s->theta, factor, s->head_dim);
+    if (s->rope->type != ROPE_DYNAMIC || length <= s->original) return s->theta;
+    return rope_ntk_theta(s->theta, factor * (double)length / original - (factor - 1), s->head_dim);
+}
+
+void rope_tables(const struct rope_scale *s, int64_t length, int64_t first, int64_t count,
+                 float *cos_out, float *sin_out)
+{
+    const struct rope *r = s->rope;
+    int64_t half = s->head_dim / 2;
+    double theta = theta_for(s, length);
     for (int64_t i = 0; i < half; i++) {
-        float frequency = 1 / powf((float)theta, (float)(2 * i) / (float)head_dim);
-        if (r->type == ROPE_LLAMA3) frequency = llama3_frequency(r, frequency, (double)original);
+        float frequency = 1 / powf((float)theta, (float)(2 * i) / (float)s->head_dim);
+        if (r->type == ROPE_LLAMA3) frequency = llama3_frequency(r, frequency, (double)s->original);
         if (r->type == ROPE_YARN)
-            frequency = yarn_frequency(r, i, theta, head_dim, (double)original);
+            frequency = yarn_frequency(r, i, theta, s->head_dim, (double)s->original);
         float factor = r->type == ROPE_LINEAR ? (float)r->factor : 1;
-        for (int64_t t = 0; t < positions; t++) {
-            float angle = (float)t / factor * frequency;
+        for (int64_t t = 0; t < count; t++) {
+            float angle = (float)(first + t) / factor * frequency;
             cos_out[t * half + i] = (float)cos((double)angle) * (float)r->attention;
             sin_out[t * half + i] = (float)sin((double)angle) * (float)r->attention;
         }

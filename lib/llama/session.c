@@ -41,7 +41,8 @@ void session_close(struct session *s)
     *s = (struct session){ 0 };
 }
 
-static void read_piece(struct session *s, const uint32_t *ids, int64_t count)
+/* length: of all that is being read. */
+static void read_piece(struct session *s, const uint32_t *ids, int64_t count, int64_t length)
 {
     struct batch *b = &s->batch;
     for (int64_t t = 0; t < count; t++) {
@@ -51,6 +52,7 @@ static void read_piece(struct session *s, const uint32_t *ids, int64_t count)
         b->first[t] = b->second[t] = 0;
     }
     b->rows = count;
+    b->length = length;
     model_forward(s->model, b, (struct dropout){ 0 });
     s->count += count;
 }
@@ -62,11 +64,16 @@ int session_read(struct session *s, const uint32_t *ids, int64_t count, struct f
     int64_t shared = 0, most = s->count < count ? s->count : count - 1;
     while (shared < most && s->ids[shared] == ids[shared])
         shared++;
+    /* Beyond the original context dynamic keys are turned by the length they were read at: only
+     * what is appended goes on from them, as in transformers. */
+    const struct config *c = model_config(s->model);
+    if (c->rope.type == ROPE_DYNAMIC && count > c->original_position && shared < s->count)
+        shared = 0;
     model_rewind(s->model, shared);
     s->count = shared;
     while (s->count < count)
         read_piece(s, ids + s->count,
-                   count - s->count < SESSION_CHUNK ? count - s->count : SESSION_CHUNK);
+                   count - s->count < SESSION_CHUNK ? count - s->count : SESSION_CHUNK, count);
     if (model_logits(s->model, 1, s->logits, why)) return -1;
     int64_t vocab = model_config(s->model)->vocab;
     for (int64_t i = 0; i < vocab; i++)

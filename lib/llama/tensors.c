@@ -85,6 +85,28 @@ int part_by_module(const char *module)
     return -1;
 }
 
+uint32_t parts_by_suffix(const char *suffix)
+{
+    uint32_t parts = 0;
+    size_t length = strlen(suffix);
+    for (int p = 0; p < PART_COUNT; p++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s%s%s", plans[p].in_layer ? "model.layers.0." : "",
+                 plans[p].prefix, plans[p].module);
+        size_t whole = strlen(name);
+        if (length && length <= whole && !strcmp(name + whole - length, suffix)) parts |= 1u << p;
+    }
+    return parts;
+}
+
+uint32_t parts_of_role(enum role role)
+{
+    uint32_t parts = 0;
+    for (int p = 0; p < PART_COUNT; p++)
+        if (plans[p].role == role) parts |= 1u << p;
+    return parts;
+}
+
 int64_t tensors_parameters(const struct config *c)
 {
     int64_t sum = 0;

@@ -40,6 +40,10 @@ int64_t tensors_list(const struct config *c, struct tensor **list, struct fail *
 /* "q_proj" and so on; NULL for parts that are no linear of a layer. */
 const char *part_module(enum part part);
 int part_by_module(const char *module);
+/* Bits of the parts whose module's full name ends in that text, as PEFT takes modules_to_save. */
+uint32_t parts_by_suffix(const char *suffix);
+/* Bits of the parts of a role. */
+uint32_t parts_of_role(enum role role);
 
 /* Weights that cost memory: all, and those of linears. */
 int64_t tensors_parameters(const struct config *c);

@@ -1,5 +1,7 @@
 #include "weights.h"
 
+#include "../common/progress.h"
+
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -42,95 +44,82 @@ int digest_file(const char *path, char digest[STREAM_DIGEST_TEXT], struct fail *
 
 /* ---- a directory ---- */
 
-static int open_shards(struct weights *w, const char *directory, const char *index_path,
-                       struct fail *why)
-{
-    json_t *index = json_read_file(index_path, why);
-    if (!index) return -1;
-    json_t *map = json_object_get(index, "weight_map"), *shards = json_object();
-    const char *tensor, *name;
-    json_t *file;
-    int status =
-        json_is_object(map) && shards ? 0 : fail_input(why, "%s: no weight_map", index_path);
-    json_object_foreach(map, tensor, file)
-    {
-        const char *shard = json_string_value(file);
-        if (status) break;
-        if (!shard || strchr(shard, '/') || !strcmp(shard, "..") || !*shard)
-            status = fail_input(why, "%s: %s: not the name of a shard", index_path, tensor);
-        else
-            json_object_set_new(shards, shard, json_true());
-    }
-    w->files = calloc(json_object_size(shards) + 1, sizeof *w->files);
-    if (!w->files && !status) status = fail(why, "%s: out of memory", directory);
-    json_object_foreach(shards, name, file)
-    {
-        char path[4096];
-        if (status) break;
-        snprintf(path, sizeof path, "%s/%s", directory, name);
-        status = safetensors_open(&w->files[w->file_count], path, why);
-        if (!status) w->file_count++;
-    }
-    json_decref(shards);
-    json_decref(index);
-    return status;
-}
-
-static int open_files(struct weights *w, const char *directory, struct fail *why)
-{
-    char path[4096];
-    struct stat st;
-    snprintf(path, sizeof path, "%s/model.safetensors", directory);
-    if (!stat(path, &st)) {
-        w->files = calloc(1, sizeof *w->files);
-        if (!w->files) return fail(why, "%s: out of memory", directory);
-        if (safetensors_open(&w->files[0], path, why)) return -1;
-        w->file_count = 1;
-        return 0;
-    }
-    snprintf(path, sizeof path, "%s/model.safetensors.index.json", directory);
-    if (stat(path, &st))
-        return fail(why, "%s: neither model.safetensors nor model.safetensors.index.json",
-                    directory);
-    return open_shards(w, directory, path, why);
-}
-
 /* Old files do not pad their header: such data is copied to where it can be used. */
-static int align(struct weights *w, const struct stored_tensor *s, const void **data,
-                 struct fail *why)
+static int align(struct weights *w, const void **data, size_t bytes, size_t unit, struct fail *why)
 {
-    *data = s->data;
-    if ((uintptr_t)s->data % dtype_size(s->dtype) == 0) return 0;
+    if ((uintptr_t)*data % unit == 0) return 0;
     void **grown = realloc(w->copies, (w->copy_count + 1) * sizeof *grown);
     if (grown) w->copies = grown;
-    void *copy = grown ? malloc(s->bytes + 1) : NULL;
-    if (!copy) return fail(why, "%s: out of memory", s->name);
-    memcpy(copy, s->data, s->bytes);
+    void *copy = grown ? malloc(bytes + 1) : NULL;
+    if (!copy) return fail(why, "out of memory");
+    memcpy(copy, *data, bytes);
     w->copies[w->copy_count++] = copy;
     *data = copy;
     return 0;
 }
 
-static int take_stored(struct weights *w, int64_t i, const char *directory, struct fail *why)
+static int take_packed(struct weights *w, int64_t i, struct fail *why)
 {
     const struct tensor *t = &w->table[i];
-    const struct stored_tensor *s = NULL;
-    for (size_t f = 0; f < w->file_count && !s; f++)
-        s = safetensors_find(&w->files[f], t->name);
-    if (!s) return fail_input(why, "%s: tensor %s is missing", directory, t->name);
-    int64_t cols = s->dims == 2 ? s->shape[1] : 1;
-    if (s->dims < 1 || s->dims > 2 || s->shape[0] != t->rows || cols != t->cols)
-        return fail_input(why, "%s: %s is [%lld, %lld], config.json needs [%lld, %lld]", directory,
-                          t->name, (long long)(s->dims ? s->shape[0] : 0), (long long)cols,
-                          (long long)t->rows, (long long)t->cols);
+    size_t nested = (size_t)(t->rows * t->cols + 16383) / 16384 * sizeof(float);
+    if (t->role != ROLE_LINEAR) return fail_input(why, "%s is NF4, only linears may be", t->name);
+    if (bnb_take(&w->files, t, &w->at[i], why)) return -1;
+    const void *scales = w->at[i].nested;
+    if (align(w, &scales, nested, sizeof(float), why)) return -1;
+    w->at[i].nested = scales;
+    w->is_quantized = true;
+    return 0;
+}
+
+static int take_stored(struct weights *w, int64_t i, struct fail *why)
+{
+    const struct tensor *t = &w->table[i];
+    const struct stored_tensor *s = model_files_find(&w->files, t->name);
+    if (!s) return fail_input(why, "tensor %s is missing", t->name);
+    if (bnb_is_packed(&w->files, t->name)) return take_packed(w, i, why);
     static const enum weight_type type_of[] = {
         [DTYPE_F32] = WEIGHT_F32, [DTYPE_F16] = WEIGHT_F16, [DTYPE_BF16] = WEIGHT_BF16
     };
-    if (s->dtype == DTYPE_U8)
-        return fail_input(why, "%s: %s has dtype U8 (quantized by another program?)", directory,
-                          t->name);
-    w->at[i] = (struct weight){ .type = type_of[s->dtype] };
-    return align(w, s, &w->at[i].data, why);
+    int64_t cols = s->dims == 2 ? s->shape[1] : 1;
+    if (s->dims < 1 || s->dims > 2 || s->shape[0] != t->rows || cols != t->cols ||
+        s->dtype > DTYPE_BF16) {
+        char shape[128];
+        stored_tensor_describe(s, shape, sizeof shape);
+        return fail_input(why, "%s is %s, F32, F16 or BF16 [%lld, %lld] is needed", t->name, shape,
+                          (long long)t->rows, (long long)t->cols);
+    }
+    w->at[i] = (struct weight){ .type = type_of[s->dtype], .data = s->data };
+    return align(w, &w->at[i].data, s->bytes, dtype_size(s->dtype), why);
+}
+
+static int64_t find_tensor(const struct weights *w, const char *name)
+{
+    for (int64_t i = 0; i < w->count; i++)
+        if (!strcmp(w->table[i].name, name)) return i;
+    return -1;
+}
+
+/* Tensors that mean nothing here: tables that old versions of transformers kept, and the
+ * head's own name where it is the embedding. */
+static bool is_harmless(const struct weights *w, const char *name)
+{
+    static const char table[] = ".rotary_emb.inv_freq";
+    size_t length = strlen(name), suffix = sizeof table - 1;
+    if (length > suffix && !strcmp(name + length - suffix, table)) return true;
+    return w->config.is_tied && !strcmp(name, "lm_head.weight");
+}
+
+/* A tensor that nobody asks for is a model that is not what its config says. */
+static int check_all_used(const struct weights *w, struct fail *why)
+{
+    for (size_t f = 0; f < w->files.count; f++)
+        for (size_t i = 0; i < w->files.at[f].count; i++) {
+            const char *name = w->files.at[f].at[i].name;
+            if (is_harmless(w, name) || (w->is_quantized && bnb_is_part(name))) continue;
+            if (find_tensor(w, name) < 0)
+                return fail_input(why, "tensor %.100s is not one of this model", name);
+        }
+    return 0;
 }
 
 static void digest_base(struct weights *w)
@@ -145,8 +134,12 @@ static void digest_base(struct weights *w)
         XXH3_128bits_update(state, t->name, strlen(t->name) + 1);
         XXH3_128bits_update(state, type, strlen(type) + 1);
         XXH3_128bits_update(state, shape, sizeof shape);
-        XXH3_128bits_update(state, w->at[i].data,
-                            (size_t)(t->rows * t->cols) * weight_type_bits(w->at[i].type) / 8);
+        size_t n = (size_t)(t->rows * t->cols);
+        XXH3_128bits_update(state, w->at[i].data, (n * weight_type_bits(w->at[i].type) + 7) / 8);
+        if (w->at[i].type != WEIGHT_NF4) continue;
+        XXH3_128bits_update(state, w->at[i].absmax, (n + 63) / 64);
+        XXH3_128bits_update(state, w->at[i].nested, (n + 16383) / 16384 * sizeof(float));
+        XXH3_128bits_update(state, &w->at[i].offset, sizeof(float));
     }
     digest_of_state(state, w->base);
     XXH3_freeState(state);
@@ -160,15 +153,36 @@ static int list_tensors(struct weights *w, struct fail *why)
     return w->at ? 0 : fail(why, "out of memory");
 }
 
+/* What quantize says of the tensors that it made a directory's of. */
+static const char *source_of(const struct weights *w)
+{
+    const json_t *metadata = w->files.count ? w->files.at[0].metadata : NULL;
+    const char *base = json_string_value(json_object_get(metadata, BNB_BASE_KEY));
+    return base && strlen(base) == STREAM_DIGEST_TEXT - 1 ? base : NULL;
+}
+
+static int take_all(struct weights *w, struct fail *why)
+{
+    for (int64_t i = 0; i < w->count; i++)
+        if (take_stored(w, i, why)) return -1;
+    return check_all_used(w, why);
+}
+
 static int open_directory(struct weights *w, const char *path, bool with_base, struct fail *why)
 {
     char tokenizer[4096];
     struct stat st;
-    if (config_read(&w->config, path, why) || list_tensors(w, why) || open_files(w, path, why))
+    if (config_read(&w->config, path, why) || list_tensors(w, why) ||
+        model_files_open(&w->files, path, why))
         return -1;
-    for (int64_t i = 0; i < w->count; i++)
-        if (take_stored(w, i, path, why)) return -1;
-    if (with_base) digest_base(w);
+    if (bnb_check_config(w->config.json, why) < 0 || take_all(w, why)) return fail_in(why, path);
+    w->bytes = model_files_bytes(&w->files);
+    const char *source = w->is_quantized ? source_of(w) : NULL;
+    if (source)
+        memcpy(w->base, source, sizeof w->base);
+    else if (with_base)
+        digest_base(w);
+    w->was_read = with_base && !source;
     snprintf(tokenizer, sizeof tokenizer, "%s/tokenizer.model", path);
     if (!stat(tokenizer, &st)) return digest_file(tokenizer, w->tokenizer, why);
     return 0;
@@ -183,13 +197,6 @@ struct arriving {
 };
 
 static size_t padded(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
-static int64_t find_tensor(const struct weights *w, const char *name)
-{
-    for (int64_t i = 0; i < w->count; i++)
-        if (!strcmp(w->table[i].name, name)) return i;
-    return -1;
-}
 
 static int grow_memory(struct weights *w, size_t bytes, size_t *room, struct fail *why)
 {
@@ -293,6 +300,8 @@ static int open_stream(struct weights *w, const char *path, struct fail *why)
     if (!status) status = list_tensors(w, why);
     if (!status) status = read_records(w, r, why);
     if (!status) memcpy(w->stream, reader_digest(r), sizeof w->stream);
+    w->bytes = w->memory_bytes;
+    w->was_read = true;
     weights_info_release(&info);
     reader_close(r);
     return status;
@@ -304,21 +313,32 @@ bool weights_are_directory(const char *path)
     return strcmp(path, "-") != 0 && !stat(path, &st) && S_ISDIR(st.st_mode);
 }
 
+int weights_directory_is_nf4(const char *path, struct fail *why)
+{
+    struct config c;
+    if (config_read(&c, path, why)) return -1;
+    int found = bnb_check_config(c.json, why);
+    config_release(&c);
+    return found < 0 ? fail_in(why, path) : found;
+}
+
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why)
 {
     *w = (struct weights){ 0 };
+    double start = progress_clock();
     int status = weights_are_directory(path) ? open_directory(w, path, with_base, why)
                                              : open_stream(w, path, why);
+    w->seconds = progress_clock() - start;
     if (status) weights_close(w);
     return status;
 }
 
 /* ---- shapes alone ---- */
 
-/* Type of what no file says: as config.json's torch_dtype. */
-static enum weight_type stored_type(const struct config *c)
+enum weight_type weights_config_type(const struct config *c)
 {
     const char *name = json_string_value(json_object_get(c->json, "torch_dtype"));
+    if (!name) name = json_string_value(json_object_get(c->json, "dtype"));
     if (name && !strcmp(name, "float32")) return WEIGHT_F32;
     return name && !strcmp(name, "bfloat16") ? WEIGHT_BF16 : WEIGHT_F16;
 }
@@ -327,7 +347,7 @@ static int outline_config(struct weights *w, struct fail *why)
 {
     if (list_tensors(w, why)) return -1;
     for (int64_t i = 0; i < w->count; i++)
-        w->at[i].type = stored_type(&w->config);
+        w->at[i].type = weights_config_type(&w->config);
     return 0;
 }
 
@@ -346,15 +366,12 @@ static int outline_stream(struct weights *w, const char *path, struct fail *why)
 int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fail *why)
 {
     static const char not_there;
-    char one[4096], index[4096];
     *w = (struct weights){ 0 };
-    snprintf(one, sizeof one, "%s/model.safetensors", path);
-    snprintf(index, sizeof index, "%s/model.safetensors.index.json", path);
     size_t length = strlen(path);
     bool is_directory = weights_are_directory(path);
     bool is_config = length > 5 && !strcmp(path + length - 5, ".json");
     int status;
-    if (is_directory && (!access(one, F_OK) || !access(index, F_OK))) {
+    if (is_directory && model_files_exist(path)) {
         status = open_directory(w, path, false, why);
     } else if (is_directory || is_config) {
         status = config_read(&w->config, path, why) || outline_config(w, why) ? -1 : 0;
@@ -380,15 +397,25 @@ int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fai
 
 void weights_close(struct weights *w)
 {
-    for (size_t i = 0; i < w->file_count; i++)
-        safetensors_close(&w->files[i]);
+    model_files_close(&w->files);
     for (size_t i = 0; i < w->copy_count; i++)
         free(w->copies[i]);
     free(w->copies);
-    free(w->files);
     free(w->memory);
     free(w->table);
     free(w->at);
     config_release(&w->config);
     *w = (struct weights){ 0 };
+}
+
+void weights_describe(const struct weights *w, char *text, size_t size)
+{
+    bool is_small = w->bytes < 100000000;
+    double size_of = (double)w->bytes / (is_small ? 1e6 : 1e9);
+    const char *unit = is_small ? "MB" : "GB";
+    if (!w->was_read)
+        snprintf(text, size, "%.2f %s mapped", size_of, unit);
+    else
+        snprintf(text, size, "%.2f %s in %.2f s, %.2f GB/s", size_of, unit, w->seconds,
+                 (double)w->bytes / 1e9 / w->seconds);
 }

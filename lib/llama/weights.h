@@ -1,24 +1,15 @@
 /* weights.h - one loader for every source of a model's weights.
  *
- * A Hugging Face directory (safetensors, one file or shards with an index) is
- * mapped; a weights stream (our NF4) is read into memory. Either is checked against
- * the table of tensors before anything is computed.
+ * A Hugging Face directory (safetensors or pytorch_model.bin, bitsandbytes' 4-bit
+ * linears too) is mapped; a weights stream (our NF4) is read into memory. Either is
+ * checked against the table of tensors before anything is computed.
  */
 #ifndef LONGQLORA_WEIGHTS_H
 #define LONGQLORA_WEIGHTS_H
 
-#include "../../kernels/kernels.h"
 #include "../common/record_weights.h"
-#include "../common/safetensors.h"
-#include "tensors.h"
-
-struct weight {
-    enum weight_type type;
-    const void *data;
-    const uint8_t *absmax; /* NF4 */
-    const float *nested;
-    float offset;
-};
+#include "bnb.h"
+#include "model_files.h"
 
 struct weights {
     struct config config;
@@ -29,8 +20,10 @@ struct weights {
     char base[STREAM_DIGEST_TEXT];      /* over names, dtypes, shapes, data of the source */
     char tokenizer[STREAM_DIGEST_TEXT]; /* of tokenizer.model; empty if there is none */
     char stream[STREAM_DIGEST_TEXT];    /* of the weights stream; empty for a directory */
-    struct safetensors *files;
-    size_t file_count;
+    uint64_t bytes;                     /* of the files or the stream */
+    double seconds;                     /* that opening them took */
+    bool was_read;  /* all of it; else only mapped */
+    struct model_files files;
     void **copies; /* of tensors that lie unaligned in their file */
     size_t copy_count;
     char *memory; /* of a stream's tensors */
@@ -42,10 +35,18 @@ struct weights {
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why) MUST_USE;
 /* Is it a directory, not a stream? */
 bool weights_are_directory(const char *path);
+/* By its config.json: 1 bitsandbytes' NF4, 0 not quantized, -1 see why. */
+int weights_directory_is_nf4(const char *path, struct fail *why) MUST_USE;
 /* Shapes and types only, for model_plan: the same, or a config.json, or its directory without
  * weights. as_nf4: linears as quantize would store them. Data are not there. */
 int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fail *why) MUST_USE;
 void weights_close(struct weights *w);
+
+/* "3.87 GB in 2.1 s, 1.84 GB/s", or "3.87 GB mapped" where it will be read in use. */
+void weights_describe(const struct weights *w, char *text, size_t size);
+
+/* What 16- or 32-bit type the model is meant to be in, as config.json says. */
+enum weight_type weights_config_type(const struct config *c);
 
 size_t weight_type_bits(enum weight_type type);      /* an element; 4 for NF4's codes */
 const char *weight_type_name(enum weight_type type); /* as streams spell it */

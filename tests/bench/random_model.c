@@ -71,14 +71,15 @@ int main(int argc, char **argv)
     s.table = table;
     s.dtypes = dtypes;
     struct directory_job job = { .config = &c,
-                                 .table = table,
+                                 .headers = directory_headers(table, count, dtypes),
                                  .count = count,
-                                 .dtypes = dtypes,
+                                 .dtype = dtype,
                                  .produce = produce,
                                  .arg = &s,
                                  .copy_from = argv[4],
                                  .max_shard_bytes = (uint64_t)4 << 30 };
-    or_die(directory_write(argv[2], &job, &why), &why);
+    or_die(directory_make(argv[2], &job, &why), &why);
+    free((void *)job.headers);
     free(dtypes);
     free(table);
     config_release(&c);

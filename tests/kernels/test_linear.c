@@ -226,7 +226,9 @@ static void one_packed(int64_t rows, int64_t in, bool has_backward)
                                     .rank = RANK,
                                     .has_backward = has_backward,
                                     .has_packed_weights = true });
-    k->nf4_quantize(dev, codes, absmax, nested, &offset, scratch, source, (int64_t)n);
+    k->nf4_codes(dev, codes, scratch, source, (int64_t)n);
+    k->nf4_offset(dev, &offset, scratch, (int64_t)(n + 63) / 64);
+    k->nf4_nest(dev, absmax, nested, scratch, offset, (int64_t)(n + 63) / 64);
     for (int type = WEIGHT_BF16; type <= WEIGHT_NF4; type++) {
         packed.type = (enum weight_type)type;
         for (size_t i = 0; i < n; i++) {

@@ -20,6 +20,16 @@ static int code_at(const uint8_t *codes, int i)
     return i % 2 ? codes[i / 2] & 15 : codes[i / 2] >> 4;
 }
 
+/* All three steps. */
+static void quantize(uint8_t *codes, uint8_t *absmax_codes, float *nested, float *offset,
+                     float *absmax, const float *x, int64_t count)
+{
+    int64_t blocks = (count + 63) / 64;
+    k->nf4_codes(dev, codes, absmax, x, count);
+    k->nf4_offset(dev, offset, absmax, blocks);
+    k->nf4_nest(dev, absmax_codes, nested, absmax, *offset, blocks);
+}
+
 static void test_tables(void **state)
 {
     (void)state;
@@ -44,7 +54,7 @@ static void test_quantize(void **state)
     for (int i = 0; i < N; i++)
         x[i] *= i / 64 % 7 ? 0.02f : 3;
     memset(x + 128, 0, 64 * sizeof *x); /* a block of zeros */
-    k->nf4_quantize(dev, codes, absmax, nested, &offset, scratch, x, N);
+    quantize(codes, absmax, nested, &offset, scratch, x, N);
     int blocks = (N + 63) / 64;
     double sum = 0;
     for (int b = 0; b < blocks; b++) {
@@ -79,22 +89,58 @@ static void test_quantize(void **state)
 static void test_ties_take_the_lower_code(void **state)
 {
     (void)state;
-    float x[64] = { 1 }, scratch[1], nested[1], offset;
-    uint8_t codes[32], absmax[1];
+    float *x = check_buffer(64), *scratch = check_buffer(1), *nested = check_buffer(1), offset;
+    uint8_t *codes = (uint8_t *)check_buffer(8), *absmax = (uint8_t *)check_buffer(1);
+    memset(x, 0, 64 * sizeof *x);
+    x[0] = 1;
     for (int i = 0; i < 15; i++)
         x[1 + i] = nf4_threshold[i];
     for (int i = 0; i < 15; i++)
         x[16 + i] = nextafterf(nf4_threshold[i], 2);
-    k->nf4_quantize(dev, codes, absmax, nested, &offset, scratch, x, 64);
+    quantize(codes, absmax, nested, &offset, scratch, x, 64);
     for (int i = 0; i < 15; i++) {
         assert_int_equal(code_at(codes, 1 + i), i);
         assert_int_equal(code_at(codes, 16 + i), i + 1);
     }
     /* One block: its absmax is the mean itself, and comes back exactly. */
     assert_true(offset == 1 && nested[0] == 0);
-    float back[64];
+    float *back = check_buffer(64);
     k->nf4_dequantize(dev, back, codes, absmax, nested, offset, 64);
     assert_true(back[0] == 1);
+}
+
+/* Every code's neighbourhood, with every way to cut a range into vectors. */
+static void test_codes_near_thresholds(void **state)
+{
+    (void)state;
+    enum { COUNT = 64 * 15 + 31 };
+    float *x = check_buffer(COUNT), *absmax = check_buffer(COUNT / 64 + 1);
+    uint8_t *codes = (uint8_t *)check_buffer(COUNT / 8 + 1);
+    for (int i = 0; i < COUNT; i++) {
+        x[i] = nf4_threshold[i / 64 % 15];
+        for (int step = 0; step < i % 4; step++)
+            x[i] = nextafterf(x[i], i % 8 < 4 ? 2 : -2);
+        if (i % 64 == 0 || i == COUNT - 1) x[i] = -1;
+    }
+    for (int count = 1; count <= COUNT; count += count < 70 ? 1 : 97) {
+        k->nf4_codes(dev, codes, absmax, x, count);
+        for (int i = 0; i < count; i++) {
+            float top = absmax[i / 64];
+            assert_int_equal(code_at(codes, i), slow_code(x[i] * (1 / top)));
+        }
+    }
+}
+
+static void test_not_finite_shows(void **state)
+{
+    (void)state;
+    float *x = check_random_buffer(192), *absmax = check_buffer(3), offset;
+    uint8_t *codes = (uint8_t *)check_buffer(24);
+    x[70] = -INFINITY;
+    x[130] = NAN;
+    k->nf4_codes(dev, codes, absmax, x, 192);
+    k->nf4_offset(dev, &offset, absmax, 3);
+    assert_true(absmax[0] < 1 && absmax[1] == INFINITY && isnan(absmax[2]) && isnan(offset));
 }
 
 int main(void)
@@ -102,7 +148,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tables),
         cmocka_unit_test_teardown(test_quantize, buffers_close),
-        cmocka_unit_test(test_ties_take_the_lower_code),
+        cmocka_unit_test_teardown(test_ties_take_the_lower_code, buffers_close),
+        cmocka_unit_test_teardown(test_codes_near_thresholds, buffers_close),
+        cmocka_unit_test_teardown(test_not_finite_shows, buffers_close),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);
 }

@@ -1,5 +1,6 @@
 /* Foreign formats: safetensors (hostile ones too), config.json and its rope, model
  * directories, adapters. */
+#include "../../lib/common/folder.h"
 #include "../../lib/common/output.h"
 #include "../../lib/llama/adapter.h"
 #include "../../lib/llama/checkpoint.h"
@@ -23,7 +24,7 @@ static int open_directory(void **state)
 static int close_directory(void **state)
 {
     (void)state;
-    return checkpoint_remove(directory, &why);
+    return folder_remove(directory, &why);
 }
 
 static void store(const char *header, size_t length, size_t data)
@@ -39,7 +40,7 @@ static void store(const char *header, size_t length, size_t data)
 
 static void refused(const char *header, size_t data, const char *reason)
 {
-    struct safetensors s;
+    struct tensor_file s;
     store(header, strlen(header), data);
     assert_int_equal(safetensors_open(&s, path, &why), -1);
     if (!strstr(why.text, reason)) print_error("'%s' lacks '%s'\n", why.text, reason);
@@ -50,7 +51,7 @@ static void refused(const char *header, size_t data, const char *reason)
 static void test_hostile_safetensors(void **state)
 {
     (void)state;
-    struct safetensors s;
+    struct tensor_file s;
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 4, "truncated");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "need 8");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "leaves a gap");
@@ -94,19 +95,19 @@ static void test_safetensors_round_trip(void **state)
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (unsigned char)i;
     struct safetensors_writer *w;
-    struct safetensors s;
-    assert_int_equal(safetensors_create(&w, path, headers, 3, &why), 0);
+    struct tensor_file s;
+    assert_int_equal(safetensors_create(&w, path, headers, 3, NULL, &why), 0);
     assert_int_equal(safetensors_put(w, data, 30, &why), 0);
     assert_int_equal(safetensors_put(w, data + 30, 7, &why), 0);
     assert_int_equal(safetensors_finish(w, &why), 0);
     assert_int_equal(safetensors_open(&s, path, &why), 0);
     assert_int_equal(s.count, 3);
-    const struct stored_tensor *y = safetensors_find(&s, "y");
+    const struct stored_tensor *y = tensor_file_find(&s, "y");
     assert_true(y && y->dtype == DTYPE_BF16 && y->dims == 1 && y->shape[0] == 5 && y->bytes == 10);
     assert_memory_equal(y->data, data + 24, 10);
     assert_true(((uintptr_t)s.at[0].data & 7) == 0);
-    assert_null(safetensors_find(&s, "nothing"));
-    safetensors_close(&s);
+    assert_null(tensor_file_find(&s, "nothing"));
+    tensor_file_close(&s);
 }
 
 /* ---- config.json ---- */
@@ -162,9 +163,10 @@ static void test_config(void **state)
     assert_true(c.rope.factor == 2.5);
     assert_int_equal(rope_set(&c.rope, "none", &why), 0);
     assert_true(c.rope.type == ROPE_DEFAULT);
-    static const char *const bad[] = { "linear:0.5", "linear:x", "linear:2x", "yarn:2",
-                                       "linear:nan" };
-    for (size_t i = 0; i < 5; i++)
+    static const char *const bad[] = { "linear:0.5", "linear:x",   "linear:2x", "llama3:2",
+                                       "default:2",  "linear:nan", "linear",    "yarn:",
+                                       ":2",         "none:1" };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(rope_set(&c.rope, bad[i], &why), -1);
     config_release(&c);
 }
@@ -175,9 +177,23 @@ static void test_what_is_not_computed_is_refused(void **state)
     config_refused(",\"attention_bias\":true", "attention_bias");
     config_refused(",\"mlp_bias\":true", "mlp_bias");
     config_refused(",\"hidden_act\":\"gelu\"", "hidden_act 'gelu'");
-    config_refused(",\"sliding_window\":1024", "sliding_window 1024");
+    config_refused(",\"sliding_window\":0", "sliding_window is not positive");
+    config_refused(",\"partial_rotary_factor\":0.5", "partial_rotary_factor");
+    config_refused(",\"ntk_rope\":{\"factor\":2,\"rope_theta\":10000}", "ntk_rope does not fit");
+    config_refused(",\"rope_parameters\":{\"rope_type\":\"default\"},\"rope_scaling\":{\"type\":"
+                   "\"linear\",\"factor\":2}",
+                   "which one?");
+    config_refused(
+        ",\"original_max_position_embeddings\":1024,\"rope_scaling\":{\"type\":\"dynamic\","
+        "\"factor\":2}",
+        "dynamic positions whose original context");
+    config_refused(
+        ",\"original_max_position_embeddings\":1024,\"rope_scaling\":{\"rope_type\":\"yarn\","
+        "\"factor\":2,\"original_max_position_embeddings\":2048}",
+        "is 1024 and, for rope, 2048");
     config_refused(",\"model_type\":\"gpt2\"", "model_type 'gpt2'");
-    config_refused(",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}", "type 'dynamic'");
+    config_refused(",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":2}", "type 'longrope'");
+    config_refused(",\"rope_scaling\":{\"type\":\"ntk\",\"factor\":2}", "type 'ntk'");
     config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}", "factor 0.5");
     config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"rope_type\":\"dynamic\"}", "differ");
     config_refused(",\"rope_scaling\":{\"factor\":2}", "no type");
@@ -189,6 +205,97 @@ static void test_what_is_not_computed_is_refused(void **state)
     assert_int_equal(config_read(&c, "/nonexistent", &why), -1);
 }
 
+static void parsed(struct config *c, const char *more)
+{
+    char text[1024];
+    snprintf(text, sizeof text, "{" SIZES "%s}", more);
+    if (config_parse(c, text, "c", &why)) print_error("%s\n", why.text);
+    assert_non_null(c->json);
+}
+
+/* Writes c's config as merge does and reads it again. */
+static void reread(struct config *c)
+{
+    json_t *json = config_to_json(c, false);
+    char *text = json_dumps(json, 0);
+    json_decref(json);
+    config_release(c);
+    assert_int_equal(config_parse(c, text, "c", &why), 0);
+    free(text);
+}
+
+/* The names of transformers 5, which its own config.json uses. */
+static void test_new_names(void **state)
+{
+    (void)state;
+    struct config c;
+    parsed(&c,
+           ",\"dtype\":\"bfloat16\",\"rope_parameters\":{\"rope_type\":\"llama3\",\"factor\":8.0,"
+           "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"rope_theta\":500000.0,"
+           "\"original_max_position_embeddings\":2048}");
+    assert_true(c.theta == 500000 && c.rope.type == ROPE_LLAMA3 && c.original_position == 2048);
+    assert_int_equal(weights_config_type(&c), WEIGHT_BF16);
+    reread(&c);
+    assert_true(c.theta == 500000 && c.rope.type == ROPE_LLAMA3 && c.rope.high == 4);
+    assert_null(json_object_get(c.json, "rope_parameters"));
+    assert_null(json_object_get(c.json, "dtype"));
+    assert_string_equal(json_string_value(json_object_get(c.json, "torch_dtype")), "bfloat16");
+    config_release(&c);
+    parsed(&c, ",\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":20000.0}");
+    assert_true(c.theta == 20000 && c.rope.type == ROPE_DEFAULT);
+    assert_int_equal(config_extend(&c, 8192, &why), 0);
+    reread(&c);
+    assert_true(c.theta == 20000 && c.rope.type == ROPE_LINEAR && c.rope.factor == 2);
+    config_release(&c);
+}
+
+/* What a merged config says of NTK-aware positions others read as a larger theta. */
+static void test_ntk_and_yarn_through_a_config(void **state)
+{
+    (void)state;
+    struct config c;
+    parsed(&c, "");
+    assert_int_equal(rope_set(&c.rope, "ntk:2", &why), 0);
+    assert_int_equal(config_context(&c), 8192);
+    reread(&c);
+    double theta = json_number_value(json_object_get(c.json, "rope_theta"));
+    assert_true(fabs(theta - 10000 * pow(2, 128.0 / 126)) < 1e-6 * theta);
+    assert_true(json_is_null(json_object_get(c.json, "rope_scaling")));
+    assert_int_equal(json_integer_value(json_object_get(c.json, "max_position_embeddings")), 8192);
+    assert_true(c.rope.type == ROPE_NTK && c.rope.factor == 2 && c.theta == 10000 &&
+                c.original_position == 4096 && config_context(&c) == 8192);
+    reread(&c);
+    assert_true(c.rope.type == ROPE_NTK && c.theta == 10000);
+    config_release(&c);
+    /* A base's own YaRN is kept to the last key. */
+    parsed(&c, ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"beta_fast\":16,"
+               "\"original_max_position_embeddings\":4096}");
+    reread(&c);
+    assert_true(c.rope.high == 16 && c.rope.type == ROPE_YARN);
+    assert_int_equal(config_context(&c), 8192);
+    assert_int_equal(rope_set(&c.rope, "yarn:4", &why), 0);
+    reread(&c);
+    assert_true(c.rope.factor == 4 && c.rope.high == 32 && c.original_position == 4096);
+    config_release(&c);
+}
+
+/* Mistral's window: attention is computed whole, so it must not be seen. */
+static void test_sliding_window(void **state)
+{
+    (void)state;
+    struct config c;
+    parsed(&c, ",\"model_type\":\"mistral\",\"sliding_window\":1024");
+    assert_int_equal(config_context(&c), 1024);
+    assert_int_equal(config_check_context(&c, 1024, &why), 0);
+    assert_int_equal(config_check_context(&c, 1025, &why), -1);
+    assert_non_null(strstr(why.text, "sliding_window 1024 is shorter than a context of 1025"));
+    assert_int_equal(config_extend(&c, 8192, &why), -1);
+    config_release(&c);
+    parsed(&c, ",\"sliding_window\":null");
+    assert_int_equal(config_context(&c), 4096);
+    config_release(&c);
+}
+
 /* Angles: f32 frequencies, the position divided by the factor. */
 static void test_rope_tables(void **state)
 {
@@ -197,7 +304,7 @@ static void test_rope_tables(void **state)
     float cos_got[5 * 64], sin_got[5 * 64];
     assert_int_equal(config_parse(&c, "{" SIZES "}", "c", &why), 0);
     assert_int_equal(rope_set(&c.rope, "linear:4", &why), 0);
-    config_rope_tables(&c, 5, cos_got, sin_got);
+    config_rope_tables(&c, 5, 0, 5, cos_got, sin_got);
     for (int t = 0; t < 5; t++)
         for (int i = 0; i < 64; i++) {
             double angle = t / 4.0 * pow(10000, -2.0 * i / 128);
@@ -221,20 +328,19 @@ static void test_directory_in_shards(void **state)
     (void)state;
     struct weights w, back;
     char sub[80], file[120];
-    enum dtype dtypes[64] = { DTYPE_F32 };
     assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
     snprintf(sub, sizeof sub, "%s/shards", directory);
     struct directory_job job = { .config = &w.config,
-                                 .table = w.table,
+                                 .headers = directory_headers(w.table, w.count, NULL),
                                  .count = w.count,
-                                 .dtypes = dtypes,
                                  .produce = produce_stored,
                                  .arg = &w,
                                  .copy_from = "tests/golden/llama-gqa",
                                  .max_shard_bytes = 5000 };
     assert_int_equal(directory_write(sub, &job, &why), 0);
+    free((void *)job.headers);
     assert_int_equal(weights_open(&back, sub, true, &why), 0);
-    assert_true(back.file_count > 3);
+    assert_true(back.files.count > 3);
     assert_string_equal(back.base, w.base);
     weights_close(&back);
     /* A missing shard, and an index that points outside. */
@@ -248,9 +354,9 @@ static void test_directory_in_shards(void **state)
     assert_non_null(strstr(why.text, "gone.safetensors: No such file"));
     unlink(file);
     assert_int_equal(weights_open(&back, sub, true, &why), -1);
-    assert_non_null(strstr(why.text, "neither model.safetensors nor"));
+    assert_non_null(strstr(why.text, "no model.safetensors, no pytorch_model.bin"));
     weights_close(&w);
-    assert_int_equal(checkpoint_remove(sub, &why), 0);
+    assert_int_equal(folder_remove(sub, &why), 0);
 }
 
 /* A header that is not padded leaves f32 data at odd addresses: copied, not misread. */
@@ -283,7 +389,7 @@ static void test_unaligned_file(void **state)
         assert_true((uintptr_t)back.at[i].data % 4 == 0);
     weights_close(&back);
     weights_close(&w);
-    assert_int_equal(checkpoint_remove(sub, &why), 0);
+    assert_int_equal(folder_remove(sub, &why), 0);
 }
 
 static void test_tensor_table(void **state)
@@ -324,8 +430,7 @@ static void test_adapter_round_trip(void **state)
                                  .alpha = 6,
                                  .dropout = 0.1,
                                  .targets = 1u << PART_Q | 1u << PART_DOWN,
-                                 .train_embedding = true,
-                                 .train_norm = true,
+                                 .whole = parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM),
                                  .positions = 8,
                                  .rows = 8,
                                  .chunk = 8,
@@ -337,7 +442,8 @@ static void test_adapter_round_trip(void **state)
     };
     assert_int_equal(adapter_save(m, &origin, sub, &why), 0);
     assert_int_equal(adapter_open(&a, sub, &why), 0);
-    assert_true(a.rank == 3 && a.alpha == 6 && a.dropout == 0.1 && a.has_embedding && a.has_norm);
+    assert_true(a.rank == 3 && a.alpha == 6 && a.dropout == 0.1 &&
+                a.whole == (parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM)));
     assert_true(a.targets == setup.targets && a.knows_base && a.has_rope && a.factor == 2);
     assert_int_equal(adapter_check_base(&a, &w, &why), 0);
     setup.method = METHOD_FROZEN;
@@ -382,7 +488,7 @@ static void test_adapter_round_trip(void **state)
     model_close(m);
     model_close(n);
     weights_close(&w);
-    assert_int_equal(checkpoint_remove(sub, &why), 0);
+    assert_int_equal(folder_remove(sub, &why), 0);
 }
 
 int main(void)
@@ -392,6 +498,9 @@ int main(void)
         cmocka_unit_test(test_safetensors_round_trip),
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_what_is_not_computed_is_refused),
+        cmocka_unit_test(test_new_names),
+        cmocka_unit_test(test_ntk_and_yarn_through_a_config),
+        cmocka_unit_test(test_sliding_window),
         cmocka_unit_test(test_rope_tables),
         cmocka_unit_test(test_directory_in_shards),
         cmocka_unit_test(test_unaligned_file),

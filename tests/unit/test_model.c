@@ -17,14 +17,14 @@ static void golden_path(char *path, size_t size, const char *kind, const char *f
     snprintf(path, size, "tests/golden/llama-%s%s%s", kind, *file ? "/" : "", file);
 }
 
-static const struct stored_tensor *golden(const struct safetensors *cases, const char *format, ...)
+static const struct stored_tensor *golden(const struct tensor_file *cases, const char *format, ...)
 {
     char name[200];
     va_list args;
     va_start(args, format);
     vsnprintf(name, sizeof name, format, args);
     va_end(args);
-    const struct stored_tensor *t = safetensors_find(cases, name);
+    const struct stored_tensor *t = tensor_file_find(cases, name);
     if (!t) print_error("no golden tensor %s\n", name);
     assert_non_null(t);
     return t;
@@ -36,7 +36,7 @@ static void compare(const char *what, const float *got, const struct stored_tens
     check_close(what, got, check_doubles(t->data, n), n, bound);
 }
 
-static void build_batch(struct batch *b, const struct safetensors *cases, bool s2)
+static void build_batch(struct batch *b, const struct tensor_file *cases, bool s2)
 {
     const float *ids = golden(cases, "ids")->data;
     uint32_t tokens[ROWS], length;
@@ -53,7 +53,7 @@ static void build_batch(struct batch *b, const struct safetensors *cases, bool s
     }
 }
 
-static void fill_adapters(struct model *m, const struct safetensors *cases)
+static void fill_adapters(struct model *m, const struct tensor_file *cases)
 {
     const struct parameters *p = model_parameters(m);
     for (int64_t i = 0; i < p->at_count; i++) {
@@ -68,7 +68,7 @@ static void one_case(const char *kind, bool s2, bool lora, bool keeps, int64_t c
 {
     char path[256], prefix[32];
     struct weights w;
-    struct safetensors cases;
+    struct tensor_file cases;
     struct model *m;
     struct batch b;
     golden_path(path, sizeof path, kind, "");
@@ -109,7 +109,7 @@ static void one_case(const char *kind, bool s2, bool lora, bool keeps, int64_t c
     }
     batch_release(&b);
     model_close(m);
-    safetensors_close(&cases);
+    tensor_file_close(&cases);
     weights_close(&w);
     check_free_all();
 }
@@ -137,7 +137,7 @@ struct opened {
 
 static void open_tiny(struct opened *o, bool keeps, double dropout, int threads, int64_t chunk)
 {
-    struct safetensors cases;
+    struct tensor_file cases;
     assert_int_equal(weights_open(&o->w, "tests/golden/llama-gqa", true, &why), 0);
     assert_int_equal(safetensors_open(&cases, "tests/golden/llama-gqa/cases.safetensors", &why), 0);
     struct model_setup setup = { .method = METHOD_LORA,
@@ -146,8 +146,7 @@ static void open_tiny(struct opened *o, bool keeps, double dropout, int threads,
                                  .alpha = alpha,
                                  .targets = ~0u,
                                  .dropout = dropout,
-                                 .train_embedding = true,
-                                 .train_norm = true,
+                                 .whole = parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM),
                                  .keeps_activations = keeps,
                                  .positions = 32,
                                  .rows = ROWS,
@@ -161,7 +160,7 @@ static void open_tiny(struct opened *o, bool keeps, double dropout, int threads,
             for (int64_t j = 0; j < p->at[i].rows * p->at[i].cols; j++)
                 p->value[p->at[i].offset + j] = (float)((j * 7 + i) % 5) * 0.02f;
     build_batch(&o->b, &cases, true);
-    safetensors_close(&cases);
+    tensor_file_close(&cases);
 }
 
 static void close_tiny(struct opened *o)

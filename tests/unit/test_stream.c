@@ -1,4 +1,5 @@
 /* The container: round trips, cuts, changed bytes, hostile lengths, concatenation, indexes. */
+#include "../../lib/common/folder.h"
 #include "../../lib/common/output.h"
 #include "../../lib/common/record_tokens.h"
 #include "../../lib/common/stream_check.h"
@@ -27,7 +28,7 @@ static int open_directory(void **state)
 static int close_directory(void **state)
 {
     (void)state;
-    return checkpoint_remove(directory, &why);
+    return folder_remove(directory, &why);
 }
 
 /* ---- small streams of each kind ---- */

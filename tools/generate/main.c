@@ -61,7 +61,9 @@ int main(int argc, char **argv)
           0 },
         { "no-bos", 0, OPT_FLAG, &o.no_bos, 0, "do not begin a text with BOS", 0 },
         { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
-          "linear:FACTOR or none, instead of what model and adapter say", 0 },
+          "none, or linear, ntk, dynamic or yarn with :FACTOR, instead of what model and adapter "
+          "say",
+          0 },
         { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",
           "the base's context before interpolation; 0: as its config says", 0 },
         { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0, "take an adapter of another base",

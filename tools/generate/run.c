@@ -83,10 +83,12 @@ static void print_plan(const struct loaded *l, int64_t context, const struct opt
 static void open_session(struct generator *g, const struct options *o, const struct loaded *l,
                          int64_t context, struct answer *a)
 {
-    char rope[160];
+    char rope[160], loaded[120];
     config_describe_rope(&l->config, rope, sizeof rope);
-    note("rope: %s; context: %lld; base: %s%s", rope, (long long)context,
-         l->weights.is_quantized ? "nf4" : "unquantized", l->has_adapter ? " + adapter" : "");
+    weights_describe(&l->weights, loaded, sizeof loaded);
+    note("rope: %s; context: %lld; base: %s%s, %s", rope, (long long)context,
+         l->weights.is_quantized ? "nf4" : "unquantized", l->has_adapter ? " + adapter" : "",
+         loaded);
     if (context > config_context(&l->config))
         warn("a context of %lld is beyond the %lld that the positions are made for",
              (long long)context, (long long)config_context(&l->config));

@@ -1,6 +1,7 @@
 /* merge - an adapter into its base: a model directory that others load unedited. */
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
+#include "../../lib/common/progress.h"
 #include "merger.h"
 
 #include <math.h>
@@ -13,47 +14,45 @@ struct options {
 
 static struct fail why;
 
-static enum dtype dtype_of(const struct options *o, const struct weight *w)
+/* What was NF4 becomes what the model was in before. */
+static enum dtype dtype_of(const struct options *o, const struct config *c, const struct weight *w)
 {
+    static const enum dtype as_stored[] = { DTYPE_F32, DTYPE_BF16, DTYPE_F16 };
     if (!strcmp(o->dtype, "f32")) return DTYPE_F32;
     if (!strcmp(o->dtype, "f16")) return DTYPE_F16;
     if (!strcmp(o->dtype, "bf16")) return DTYPE_BF16;
-    return w->type == WEIGHT_F16 ? DTYPE_F16 : w->type == WEIGHT_BF16 ? DTYPE_BF16 : DTYPE_F32;
+    return as_stored[w->type == WEIGHT_NF4 ? weights_config_type(c) : w->type];
 }
 
 static void merge_all(const struct options *o, const struct weights *w, const struct adapter *a,
                       const struct config *c)
 {
-    struct merger m = { .base = w, .adapter = a };
-    int64_t most = 1;
+    struct merger m;
     enum dtype *dtypes = calloc((size_t)w->count, sizeof *dtypes);
+    if (!dtypes) die(STATUS_FAILED, "out of memory");
     for (int64_t i = 0; i < w->count; i++)
-        if (w->table[i].rows * w->table[i].cols > most) most = w->table[i].rows * w->table[i].cols;
-    m.wide = malloc((size_t)most * sizeof *m.wide);
-    if (!dtypes || !m.wide) die(STATUS_FAILED, "out of memory");
-    for (int64_t i = 0; i < w->count; i++)
-        dtypes[i] = dtype_of(o, &w->at[i]);
-    m.dtypes = dtypes;
-    or_die(kernels_open(&m.k, "cpu", &why), &why);
-    or_die(m.k->open(&m.dev, (int)opt_standard.threads, &why), &why);
+        dtypes[i] = dtype_of(o, c, &w->at[i]);
+    struct tensor_header *headers = directory_headers(w->table, w->count, dtypes);
+    if (!headers) die(STATUS_FAILED, "out of memory");
+    or_die(merger_open(&m, w, a, dtypes, (int)opt_standard.threads, &why), &why);
     struct directory_job job = { .config = c,
-                                 .table = w->table,
+                                 .headers = headers,
                                  .count = w->count,
-                                 .dtypes = dtypes,
+                                 .dtype = dtypes[0],
                                  .produce = merger_produce,
                                  .arg = &m,
                                  .copy_from = w->stream[0] ? NULL : o->base,
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
                                  .new_style_rope = !strcmp(o->config_style, "new") };
-    or_die(directory_write(o->output, &job, &why), &why);
+    or_die(directory_make(o->output, &job, &why), &why);
     if (!(m.change_squares > 0) && m.merged)
         warn("%s: every change is zero: an untrained adapter?", o->adapter);
     note("%lld linears merged, %lld tensors replaced, |change| / |weight| = %.4g",
          (long long)m.merged, (long long)m.replaced,
          m.squares > 0 ? sqrt(m.change_squares / m.squares) : 0);
-    m.k->close(m.dev);
+    merger_close(&m);
+    free(headers);
     free(dtypes);
-    free(m.wide);
 }
 
 int main(int argc, char **argv)
@@ -89,7 +88,8 @@ int main(int argc, char **argv)
     struct weights w;
     struct adapter a;
     struct config c;
-    char rope[160];
+    char rope[160], loaded[120];
+    double start = progress_clock();
     if (!o.base || !o.adapter || !o.output) die_usage("--base, --adapter and -o are needed");
     if (!o.max_shard_mb) die_usage("--max-shard-size: at least 1");
     or_die(adapter_open(&a, o.adapter, &why), &why);
@@ -101,8 +101,11 @@ int main(int argc, char **argv)
     or_die(adapter_set_rope(&a, &c, &why), &why);
     or_die(adapter_check_tensors(&a, &c, &why), &why);
     config_describe_rope(&c, rope, sizeof rope);
-    note("rope: %s; base: %s", rope, w.is_quantized ? "nf4" : "unquantized");
+    weights_describe(&w, loaded, sizeof loaded);
+    note("rope: %s; base: %s, %s", rope, w.is_quantized ? "nf4" : "unquantized", loaded);
     merge_all(&o, &w, &a, &c);
+    double seconds = progress_clock() - start;
+    note("%.1f s, %.2f GB/s of the base", seconds, (double)w.bytes / seconds / 1e9);
     config_release(&c);
     adapter_close(&a);
     weights_close(&w);

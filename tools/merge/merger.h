@@ -1,4 +1,4 @@
-/* merger.h - W + s·B·A in f32, rounded once, tensor by tensor. */
+/* merger.h - W + s·B·A in f32, rounded once, in pieces of rows that stay in the cache. */
 #ifndef LONGQLORA_MERGER_H
 #define LONGQLORA_MERGER_H
 
@@ -10,11 +10,18 @@ struct merger {
     const struct adapter *adapter;
     const struct kernels *k;
     struct device *dev;
-    const enum dtype *dtypes;
-    float *wide;                    /* the tensor, [rows, cols] */
+    const enum dtype *dtypes;       /* of the results, [base->count] */
+    float *wide, *change;           /* rows of the tensor, and what is added to them */
+    void *narrow;                   /* the result */
+    int64_t room;                   /* elements of each */
     double squares, change_squares; /* ‖W‖² and ‖ΔW‖² of the adapted tensors */
     int64_t merged, replaced;
 };
+
+/* Room for any tensor's pieces. */
+int merger_open(struct merger *m, const struct weights *base, const struct adapter *adapter,
+                const enum dtype *dtypes, int threads, struct fail *why) MUST_USE;
+void merger_close(struct merger *m);
 
 /* arg is a struct merger: one tensor of the output. (directory_produce) */
 int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why);

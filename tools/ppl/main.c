@@ -74,15 +74,16 @@ static void measure(const struct options *o, const struct loaded *l)
     const struct config *c = &l->config;
     int64_t contexts[CONTEXTS_MAX];
     struct score scores[CONTEXTS_MAX];
-    char rope[160];
+    char rope[160], loaded[120];
     int n = parse_contexts(o->contexts, contexts);
     struct protocol p = { .name = o->protocol, .stride = o->stride, .max_tokens = o->max_tokens };
     struct corpus corpus = corpus_read(o->data, view_of(o->from), o->source, w);
     p.bos = corpus.bos;
     struct model *m = open_model(o, l, contexts, n);
     config_describe_rope(c, rope, sizeof rope);
-    note("rope: %s; attention: full; base: %s; device: %s, %s", rope,
-         w->is_quantized ? "nf4" : "unquantized", model_kernels(m)->name,
+    weights_describe(w, loaded, sizeof loaded);
+    note("rope: %s; attention: full; base: %s, %s; device: %s, %s", rope,
+         w->is_quantized ? "nf4" : "unquantized", loaded, model_kernels(m)->name,
          model_kernels(m)->act_name);
     for (int i = 0; i < n; i++) {
         struct progress bar;
@@ -139,7 +140,9 @@ int main(int argc, char **argv)
           "measure only on the first so many; 0: all", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0 },
         { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
-          "linear:FACTOR or none, instead of what model and adapter say", 0 },
+          "none, or linear, ntk, dynamic or yarn with :FACTOR, instead of what model and adapter "
+          "say",
+          0 },
         { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",
           "the base's context before interpolation; 0: as its config says", 0 },
         { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0, "take an adapter of another base",

@@ -1,15 +1,52 @@
-/* quantize - a model's linears to NF4 with double quantization, as a weights stream. */
+/* quantize - a model's linears to NF4 with double quantization, as a weights stream or as
+ * bitsandbytes' directory. */
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
-#include "quantizer.h"
+#include "sinks.h"
+
+#include <math.h>
+
+struct options {
+    const char *output, *to;
+    int64_t max_shard_mb;
+};
+
+static struct fail why;
+
+static void check_usage(const struct options *o, const char **operands)
+{
+    if (!operands[0] || operands[1]) die_usage("one model directory is needed");
+    if (!o->max_shard_mb) die_usage("--max-shard-size: at least 1");
+    if (strcmp(o->to, "bnb") != 0)
+        die_if_terminal(o->output);
+    else if (!strcmp(o->output, "-"))
+        die_usage("--to bnb makes a directory: -o DIR is needed");
+}
+
+static void quantize(const struct options *o, const char *path, const struct weights *w)
+{
+    struct quantizer q;
+    or_die(quantizer_open(&q, w, path, &why), &why);
+    if (!strcmp(o->to, "bnb"))
+        or_die(quantize_to_bnb(&q, o->output, (uint64_t)o->max_shard_mb << 20, &why), &why);
+    else
+        or_die(quantize_to_stream(&q, o->output, &why), &why);
+    note("all linears: relative error %.4f",
+         q.errors.squares > 0 ? sqrt(q.errors.wrong / q.errors.squares) : 0);
+    quantizer_close(&q);
+}
 
 int main(int argc, char **argv)
 {
-    const char *output = "-";
+    struct options o = { .output = "-", .to = "weights", .max_shard_mb = 5000 };
     struct opt table[] = {
-        { "output", 'o', OPT_TEXT, &output, "FILE", "where the stream goes; - is standard output",
-          0 },
+        { "output", 'o', OPT_TEXT, &o.output, "FILE",
+          "where the stream goes, or the directory to make; - is standard output", 0 },
+        { "to", 0, OPT_WORD, &o.to, "HOW",
+          "our stream, or a directory that transformers loads with bitsandbytes", "weights|bnb" },
+        { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB",
+          "of a directory: begin another file beyond that", 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -21,28 +58,20 @@ int main(int argc, char **argv)
         .table = table,
     };
     const char **operands = opt_parse(argc, argv, &program);
-    struct fail why;
     struct weights w;
-    struct writer *out;
-    struct fields none;
-    if (!operands[0] || operands[1]) die_usage("one model directory is needed");
-    die_if_terminal(output);
+    char loaded[120];
+    check_usage(&o, operands);
     double start = progress_clock();
     or_die(weights_open(&w, operands[0], true, &why), &why);
-    if (w.is_quantized || w.stream[0]) die(STATUS_INPUT, "%s: not a model directory", operands[0]);
-    struct weights_info info = { .quantization = "nf4" };
-    info.config = json_dumps(w.config.json, JSON_COMPACT);
-    memcpy(info.base, w.base, sizeof info.base);
-    memcpy(info.tokenizer, w.tokenizer, sizeof info.tokenizer);
-    fields_init(&none);
-    or_die(weights_writer(&out, output, "quantize", &info, &none, &why), &why);
-    quantize_all(&w, out, operands[0]);
-    or_die(writer_close(out, &why), &why);
+    if (w.stream[0]) die(STATUS_INPUT, "%s: not a model directory", operands[0]);
+    if (w.is_quantized) die(STATUS_INPUT, "%s: its linears are NF4 already", operands[0]);
+    weights_describe(&w, loaded, sizeof loaded);
+    note("%s: %s", operands[0], loaded);
+    quantize(&o, operands[0], &w);
     double seconds = progress_clock() - start;
-    note("%lld parameters in %.1f s, %.1f million a second",
+    note("%lld parameters in %.1f s, %.1f million a second, %.2f GB/s of the model",
          (long long)tensors_parameters(&w.config), seconds,
-         (double)tensors_parameters(&w.config) / seconds / 1e6);
-    weights_info_release(&info);
+         (double)tensors_parameters(&w.config) / seconds / 1e6, (double)w.bytes / seconds / 1e9);
     weights_close(&w);
     free(operands);
     return 0;

@@ -1,151 +1,128 @@
 #include "quantizer.h"
 
-#include "../../lib/common/bf16.h"
+#include "../../kernels/nf4.h"
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
 
 #include <math.h>
 
-static struct fail why;
+/* Elements of a piece: f32 twice is 8 MiB, two threads' share of the caches. */
+enum { PIECE = 1 << 20 };
 
-/* One tensor in f32, its codes and scales, and what comes back from them. */
-struct work {
-    const struct kernels *k;
-    struct device *dev;
-    float *wide, *back, *scratch, *nested, offset;
-    uint8_t *codes, *absmax;
-};
-
-static void *room(size_t bytes)
-{
-    void *at = malloc(bytes + 64);
-    if (!at) die(STATUS_FAILED, "out of memory: %zu bytes", bytes);
-    return at;
-}
+static int64_t elements(const struct tensor *t) { return t->rows * t->cols; }
+static int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 static int64_t largest_linear(const struct weights *w)
 {
     int64_t most = 1;
     for (int64_t i = 0; i < w->count; i++)
-        if (w->table[i].role == ROLE_LINEAR && w->table[i].rows * w->table[i].cols > most)
-            most = w->table[i].rows * w->table[i].cols;
+        if (w->table[i].role == ROLE_LINEAR && elements(&w->table[i]) > most)
+            most = elements(&w->table[i]);
     return most;
 }
 
-static struct work open_work(const struct weights *w)
+int quantizer_open(struct quantizer *q, const struct weights *w, const char *path, struct fail *why)
 {
-    struct work q = { 0 };
-    size_t n = (size_t)largest_linear(w);
-    or_die(kernels_open(&q.k, "cpu", &why), &why);
-    or_die(q.k->open(&q.dev, (int)opt_standard.threads, &why), &why);
-    q.wide = room(n * 4);
-    q.back = room(n * 4);
-    q.scratch = room((n + 63) / 64 * 4);
-    q.nested = room((n + 16383) / 16384 * 4);
-    q.codes = room((n + 1) / 2);
-    q.absmax = room((n + 63) / 64);
-    return q;
+    *q = (struct quantizer){ .weights = w, .path = path };
+    int64_t n = largest_linear(w), blocks = pieces(n, NF4_BLOCK);
+    q->wide = malloc(PIECE * sizeof *q->wide);
+    q->back = malloc(PIECE * sizeof *q->back);
+    q->tops = malloc((size_t)blocks * sizeof *q->tops);
+    q->codes = malloc((size_t)(n + 1) / 2);
+    q->absmax = malloc((size_t)blocks);
+    q->nested = malloc((size_t)pieces(n, NF4_NESTED) * sizeof *q->nested);
+    int status = 0;
+    if (!q->wide || !q->back || !q->tops || !q->codes || !q->absmax || !q->nested)
+        status = fail(why, "out of memory");
+    if (!status) status = kernels_open(&q->k, "cpu", why);
+    if (!status) status = q->k->open(&q->dev, (int)opt_standard.threads, why);
+    if (status) quantizer_close(q);
+    return status;
 }
 
-static void close_work(struct work *q)
+void quantizer_close(struct quantizer *q)
 {
-    q->k->close(q->dev);
+    if (q->dev) q->k->close(q->dev);
     free(q->wide);
     free(q->back);
-    free(q->scratch);
-    free(q->nested);
+    free(q->tops);
     free(q->codes);
     free(q->absmax);
+    free(q->nested);
+    *q = (struct quantizer){ 0 };
 }
 
-/* To f32, if there is room given; refuses what is not finite. */
-static void widen(float *to, const struct tensor *t, const struct weight *w, const char *path)
+/* Elements first … of tensor i in f32; returns how many. */
+static int64_t widen_piece(struct quantizer *q, int64_t i, int64_t first)
 {
-    const uint16_t *half = w->data;
-    for (int64_t i = 0; i < t->rows * t->cols; i++) {
-        float x = w->type == WEIGHT_F32    ? ((const float *)w->data)[i]
-                  : w->type == WEIGHT_BF16 ? bf16_to_float(half[i])
-                                           : f16_to_float(half[i]);
-        if (!isfinite(x))
-            die(STATUS_INPUT, "%s: %s: element [%lld, %lld] is %f", path, t->name,
-                (long long)(i / t->cols), (long long)(i % t->cols), (double)x);
-        if (to) to[i] = x;
-    }
+    const struct weight *w = &q->weights->at[i];
+    int64_t left = elements(&q->weights->table[i]) - first, n = left < PIECE ? left : PIECE;
+    size_t each = weight_type_bits(w->type) / 8;
+    q->k->widen(q->dev, q->wide, (const char *)w->data + (size_t)first * each, w->type, n);
+    return n;
 }
 
-static void write_plain(struct writer *out, const struct tensor *t, const struct weight *w)
+static int name_fault(struct quantizer *q, int64_t i, struct fail *why)
 {
-    size_t bits = weight_type_bits(w->type);
-    int64_t each = weights_rows_each(t->rows, t->cols, bits);
-    for (int64_t first = 0; first < t->rows; first += each) {
-        int64_t end = first + each < t->rows ? first + each : t->rows;
-        struct weights_record r = {
-            .rows = t->rows, .cols = t->cols, .first_row = first, .end_row = end
-        };
-        snprintf(r.name, sizeof r.name, "%s", t->name);
-        snprintf(r.dtype, sizeof r.dtype, "%s", weight_type_name(w->type));
-        r.data = (const char *)w->data + (size_t)(first * t->cols) * bits / 8;
-        r.data_bytes = (size_t)((end - first) * t->cols) * bits / 8;
-        or_die(weights_write(out, &r, &why), &why);
+    const struct tensor *t = &q->weights->table[i];
+    for (int64_t first = 0, n; first < elements(t); first += n) {
+        n = widen_piece(q, i, first);
+        for (int64_t j = 0; j < n; j++)
+            if (!isfinite(q->wide[j]))
+                return fail_input(why, "%s: %s: element [%lld, %lld] is %f", q->path, t->name,
+                                  (long long)((first + j) / t->cols),
+                                  (long long)((first + j) % t->cols), (double)q->wide[j]);
     }
+    return fail_input(why, "%s: %s: values too large to add up", q->path, t->name);
 }
 
-static void write_nf4(const struct work *q, struct writer *out, const struct tensor *t)
+static void measure(struct quantizer *q, int64_t i)
 {
-    int64_t each = weights_rows_each(t->rows, t->cols, 4);
-    for (int64_t first = 0; first < t->rows; first += each) {
-        int64_t end = first + each < t->rows ? first + each : t->rows;
-        size_t at = (size_t)(first * t->cols), n = (size_t)((end - first) * t->cols);
-        struct weights_record r = { .dtype = "nf4",
-                                    .rows = t->rows,
-                                    .cols = t->cols,
-                                    .first_row = first,
-                                    .end_row = end,
-                                    .data = q->codes + at / 2,
-                                    .data_bytes = (n + 1) / 2,
-                                    .absmax = q->absmax + at / 64,
-                                    .absmax_bytes = (n + 63) / 64,
-                                    .nested = q->nested + at / 16384,
-                                    .nested_bytes = (n + 16383) / 16384 * 4,
-                                    .offset = q->offset };
-        snprintf(r.name, sizeof r.name, "%s", t->name);
-        or_die(weights_write(out, &r, &why), &why);
+    int64_t count = elements(&q->weights->table[i]);
+    q->error = (struct difference){ 0 };
+    for (int64_t first = 0, n; first < count; first += n) {
+        struct difference d;
+        n = widen_piece(q, i, first);
+        q->k->nf4_dequantize(q->dev, q->back, q->codes + first / 2, q->absmax + first / NF4_BLOCK,
+                             q->nested + first / NF4_NESTED, q->offset, n);
+        q->k->difference(q->dev, &d, q->wide, q->back, n);
+        q->error.squares += d.squares;
+        q->error.wrong += d.wrong;
+        if (d.most > q->error.most) q->error.most = d.most;
     }
+    q->errors.squares += q->error.squares;
+    q->errors.wrong += q->error.wrong;
+    if (q->error.most > q->errors.most) q->errors.most = q->error.most;
 }
 
-/* ‖W − Q‖ / ‖W‖ and the largest single difference. */
-static void report_error(const struct work *q, const struct tensor *t, double *squares,
-                         double *wrong_squares)
+int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why)
 {
-    double sum = 0, wrong = 0, most = 0;
-    for (int64_t i = 0; i < t->rows * t->cols; i++) {
-        double x = (double)q->wide[i], d = fabs(x - (double)q->back[i]);
-        sum += x * x;
-        wrong += d * d;
-        if (d > most) most = d;
+    int64_t count = elements(&q->weights->table[i]), blocks = pieces(count, NF4_BLOCK);
+    for (int64_t first = 0, n; first < count; first += n) {
+        n = widen_piece(q, i, first);
+        q->k->nf4_codes(q->dev, q->codes + first / 2, q->tops + first / NF4_BLOCK, q->wide, n);
     }
-    *squares += sum;
-    *wrong_squares += wrong;
-    note("%s: relative error %.4f, largest %.3g", t->name, sum > 0 ? sqrt(wrong / sum) : 0, most);
+    q->k->nf4_offset(q->dev, &q->offset, q->tops, blocks);
+    if (!isfinite(q->offset)) return name_fault(q, i, why);
+    q->k->nf4_nest(q->dev, q->absmax, q->nested, q->tops, q->offset, blocks);
+    measure(q, i);
+    return 0;
 }
 
-void quantize_all(const struct weights *w, struct writer *out, const char *path)
+int quantizer_check(struct quantizer *q, int64_t i, struct fail *why)
 {
-    struct work q = open_work(w);
-    double squares = 0, wrong = 0;
-    for (int64_t i = 0; i < w->count; i++) {
-        const struct tensor *t = &w->table[i];
-        widen(t->role == ROLE_LINEAR ? q.wide : NULL, t, &w->at[i], path);
-        if (t->role != ROLE_LINEAR) {
-            write_plain(out, t, &w->at[i]);
-            continue;
-        }
-        int64_t n = t->rows * t->cols;
-        q.k->nf4_quantize(q.dev, q.codes, q.absmax, q.nested, &q.offset, q.scratch, q.wide, n);
-        q.k->nf4_dequantize(q.dev, q.back, q.codes, q.absmax, q.nested, q.offset, n);
-        report_error(&q, t, &squares, &wrong);
-        write_nf4(&q, out, t);
+    for (int64_t first = 0, n; first < elements(&q->weights->table[i]); first += n) {
+        double squares;
+        n = widen_piece(q, i, first);
+        q->k->sum_squares(q->dev, &squares, q->wide, n);
+        if (!isfinite(squares)) return name_fault(q, i, why);
     }
-    note("all linears: relative error %.4f", squares > 0 ? sqrt(wrong / squares) : 0);
-    close_work(&q);
+    return 0;
+}
+
+void quantizer_say(const struct quantizer *q, const struct tensor *t)
+{
+    const struct difference *e = &q->error;
+    note("%s: relative error %.4f, largest %.3g", t->name,
+         e->squares > 0 ? sqrt(e->wrong / e->squares) : 0, e->most);
 }

@@ -1,11 +1,33 @@
-/* quantizer.h - a model's tensors, one after the other, into a weights stream. */
+/* quantizer.h - one linear after the other to NF4, in pieces that stay in the cache. */
 #ifndef LONGQLORA_QUANTIZER_H
 #define LONGQLORA_QUANTIZER_H
 
 #include "../../lib/llama/weights.h"
 
-/* Linears of layers in NF4, everything else as it is; says the error of each. Dies of a
- * value that is not finite, naming tensor and place; path stands in messages. */
-void quantize_all(const struct weights *w, struct writer *out, const char *path);
+struct quantizer {
+    const struct weights *weights;
+    const char *path; /* of the model, for messages */
+    const struct kernels *k;
+    struct device *dev;
+    float *wide, *back; /* a piece, and what comes back of it */
+    float *tops;        /* absmax of the tensor's blocks */
+    /* the last linear */
+    uint8_t *codes, *absmax;
+    float *nested, offset;
+    struct difference error, errors; /* its own, and of all so far */
+};
+
+int quantizer_open(struct quantizer *q, const struct weights *w, const char *path,
+                   struct fail *why) MUST_USE;
+void quantizer_close(struct quantizer *q);
+
+/* Quantizes linear i of the table and finds its error. Fails on a value that is not
+ * finite, naming tensor and place. */
+int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why) MUST_USE;
+/* The same check for a tensor that is kept as it is. */
+int quantizer_check(struct quantizer *q, int64_t i, struct fail *why) MUST_USE;
+
+/* Says the error of the linear just quantized. */
+void quantizer_say(const struct quantizer *q, const struct tensor *t);
 
 #endif

@@ -61,7 +61,7 @@ static const struct key keys[] = {
     { "attention", WORD, AT(attention), true, true, "shifted short attention, or full", "s2|full" },
     { "group", COUNT, AT(group), true, true, "tokens of an s2 group; 0: max_seq_length / 4", 0 },
     { "document_mask", WORD, AT(document_mask), true, true, "keep documents of a sample apart; auto: for best-fit samples", "auto|yes|no" },
-    { "rope", TEXT, AT(rope), true, true, "auto: interpolate to max_seq_length; none; linear:FACTOR", 0 },
+    { "rope", TEXT, AT(rope), true, true, "auto: interpolate to max_seq_length; none; linear, ntk, dynamic or yarn with :FACTOR", 0 },
     { "original_context", COUNT, AT(original_context), true, true, "the base's context before interpolation; 0: as its config says", 0 },
     { "loss_scale", REAL, AT(loss_scale), true, true, "first factor of the loss, halved when gradients overflow, doubled after 2000 good updates; 0: 65536 in f16, none else", 0 },
     { "gradient_checkpointing", FLAG, AT(checkpointing), true, false, "compute layers again in the backward instead of keeping them", 0 },

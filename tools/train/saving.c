@@ -1,4 +1,5 @@
 /* Checkpoints, the result, and going on from a checkpoint. */
+#include "../../lib/common/folder.h"
 #include "../../lib/common/output.h"
 #include "../../lib/llama/directory.h"
 #include "trainer.h"
@@ -24,25 +25,26 @@ static int produce_parameter(void *arg, int64_t index, struct safetensors_writer
 static int save_model(struct trainer *t, const char *directory, struct fail *why)
 {
     const struct parameters *p = model_parameters(t->model);
-    enum dtype *dtypes = calloc((size_t)p->at_count, sizeof *dtypes);
     struct tensor *table;
-    if (!dtypes) return fail(why, "out of memory");
     int64_t count = tensors_list(&t->config, &table, why);
     must(count < 0 || count == p->at_count); /* method full: all, in the table's order */
     const char *files = t->recipe->tokenizer       ? t->recipe->tokenizer
                         : !t->recipe->from_scratch ? t->recipe->model
                                                    : NULL;
+    struct tensor_header *headers = count < 0 ? NULL : directory_headers(table, count, NULL);
     struct directory_job job = { .config = &t->config,
-                                 .table = table,
+                                 .headers = headers,
                                  .count = count,
-                                 .dtypes = dtypes,
+                                 .dtype = DTYPE_F32,
                                  .produce = produce_parameter,
                                  .arg = t->model,
                                  .copy_from = files,
                                  .max_shard_bytes = (uint64_t)5 << 30 };
-    int status = count < 0 ? -1 : directory_write(directory, &job, why);
+    int status = count < 0  ? -1
+                 : !headers ? fail(why, "out of memory")
+                            : directory_write(directory, &job, why);
     free(table);
-    free(dtypes);
+    free(headers);
     return status;
 }
 
@@ -92,14 +94,14 @@ int trainer_checkpoint(struct trainer *t, struct fail *why)
     if (t->resumed && t->resumed == t->state.step) return 0;
     snprintf(temporary, sizeof temporary, "%s/tmp-checkpoint-%lld", root, (long long)t->state.step);
     snprintf(final, sizeof final, "%s/checkpoint-%lld", root, (long long)t->state.step);
-    if (!access(temporary, F_OK) && checkpoint_remove(temporary, why)) return -1;
+    if (!access(temporary, F_OK) && folder_remove(temporary, why)) return -1;
     if (output_room(root, checkpoint_bytes(t), why) || output_directory(temporary, why)) return -1;
     if (fill_checkpoint(t, temporary, why)) {
-        if (checkpoint_remove(temporary, &ignored)) return -1;
+        if (folder_remove(temporary, &ignored)) return -1;
         return -1;
     }
     /* One of the same step was skipped as damaged, or is made again. */
-    if (!access(final, F_OK) && checkpoint_remove(final, why)) return -1;
+    if (!access(final, F_OK) && folder_remove(final, why)) return -1;
     if (rename(temporary, final))
         return fail(why, "%s: cannot rename into place: %s", final, strerror(errno));
     if (output_sync_directory(root, why)) return -1;
@@ -210,7 +212,7 @@ static int clear_directory(struct trainer *t, struct fail *why)
     }
     for (; n >= 0; n = checkpoint_newest(root, n)) {
         snprintf(path, sizeof path, "%s/checkpoint-%lld", root, (long long)n);
-        if (checkpoint_remove(path, why)) return -1;
+        if (folder_remove(path, why)) return -1;
     }
     return 0;
 }

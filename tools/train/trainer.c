@@ -77,8 +77,11 @@ static int open_base(struct trainer *t, struct fail *why)
         if (config_read(&t->config, r->model, why)) return -1;
         snprintf(t->state.base, sizeof t->state.base, "none");
     } else {
-        /* A directory is never NF4, and not worth reading to find that out. */
-        if (wants_nf4 && weights_are_directory(r->model)) return refuse_unquantized(r->model, why);
+        /* An unquantized directory is not worth reading to find that out. */
+        if (wants_nf4 && weights_are_directory(r->model)) {
+            int quantized = weights_directory_is_nf4(r->model, why);
+            if (quantized <= 0) return quantized ? -1 : refuse_unquantized(r->model, why);
+        }
         if (weights_open(&t->weights, r->model, true, why)) return -1;
         if (config_copy(&t->config, &t->weights.config, why)) return -1;
         memcpy(t->state.base, t->weights.base, sizeof t->state.base);
@@ -114,6 +117,7 @@ static int plan_positions(struct trainer *t, struct fail *why)
     } else if (rope_set(&t->config.rope, r->rope, why)) {
         return -1;
     }
+    if (config_check_context(&t->config, context, why)) return -1;
     if (context > config_context(&t->config))
         return fail_usage(why, "max_seq_length %lld, but the positions reach %lld: set rope",
                           (long long)context, (long long)config_context(&t->config));
@@ -171,8 +175,8 @@ static int plan_run(struct trainer *t, struct fail *why)
     t->setup.rank = r->lora_rank;
     t->setup.alpha = r->lora_alpha;
     t->setup.dropout = r->lora_dropout;
-    t->setup.train_embedding = r->train_embedding;
-    t->setup.train_norm = r->train_norm;
+    if (r->train_embedding) t->setup.whole |= parts_of_role(ROLE_EMBEDDING);
+    if (r->train_norm) t->setup.whole |= parts_of_role(ROLE_NORM);
     return plan_targets(t, why);
 }
 
@@ -411,15 +415,17 @@ int trainer_evaluate(struct trainer *t, const volatile int *stop, struct evaluat
 
 void trainer_describe(const struct trainer *t, char *text, size_t size)
 {
-    char attention[120] = "full";
+    char attention[120] = "full", loaded[120];
+    weights_describe(&t->weights, loaded, sizeof loaded);
     if (t->attention.group)
         snprintf(attention, sizeof attention, "s2 group %lld, heads %lld-%lld shifted",
                  (long long)t->attention.group, (long long)t->config.heads / 2,
                  (long long)t->config.heads - 1);
-    snprintf(text, size, "rope: %s; attention: %s%s; base: %s; device: %s", t->state.rope,
+    bool is_random = t->recipe->from_scratch;
+    snprintf(text, size, "rope: %s; attention: %s%s; base: %s%s%s; device: %s", t->state.rope,
              attention, t->attention.masks_documents ? ", documents apart" : "",
-             t->recipe->from_scratch   ? "random"
+             is_random                 ? "random"
              : t->weights.is_quantized ? "nf4"
                                        : "unquantized",
-             t->state.device);
+             is_random ? "" : ", ", is_random ? "" : loaded, t->state.device);
 }

@@ -1,0 +1,113 @@
+/* Flat ranges between f32 and the types that weights are stored in; bound by memory. */
+#include "cuda.cuh"
+
+KERNEL(THREADS, 1)
+widen_kernel(float *out, const void *in, enum weight_type type, int64_t count)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= count) return;
+    if (type == WEIGHT_F32)
+        out[i] = ((const float *)in)[i];
+    else if (type == WEIGHT_BF16)
+        out[i] = bits_as_float((uint32_t)((const uint16_t *)in)[i] << 16);
+    else
+        out[i] = half_as_float(((const uint16_t *)in)[i]);
+}
+
+void widen(struct device *dev, float *out, const void *in, enum weight_type type, int64_t count)
+{
+    must(type != WEIGHT_NF4);
+    if (!count) return;
+    LAUNCH(widen_kernel, dim3((unsigned)pieces(count, THREADS)), dim3(THREADS), 0, dev->stream, out,
+           in, type, count);
+    launched(dev, __func__);
+}
+
+/* To nearest, ties to even; NaN stays NaN (lib/common/bf16.h). */
+DEVICE uint16_t bf16_bits(float x)
+{
+    uint32_t bits = float_as_bits(x), rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? bits >> 16 | 0x40 : rounded);
+}
+
+DEVICE uint16_t half_bits(float x)
+{
+    uint32_t bits = float_as_bits(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00);
+    if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00);
+    /* Subnormal: adding 0.5 rounds at f16's last place, 2^-24. */
+    if (magnitude < 0x38800000)
+        return (uint16_t)(sign | (float_as_bits(add_rn(bits_as_float(magnitude), 0.5f)) -
+                                  0x3f000000));
+    return (uint16_t)(sign | (magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13);
+}
+
+KERNEL(THREADS, 1)
+narrow_sum_kernel(void *out, enum weight_type type, const float *a, float scale, const float *b,
+                  int64_t count)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= count) return;
+    float sum = b ? add_rn(a[i], mul_rn(scale, b[i])) : a[i];
+    if (type == WEIGHT_F32)
+        ((float *)out)[i] = sum;
+    else
+        ((uint16_t *)out)[i] = type == WEIGHT_BF16 ? bf16_bits(sum) : half_bits(sum);
+}
+
+void narrow_sum(struct device *dev, void *out, enum weight_type type, const float *a, float scale,
+                const float *b, int64_t count)
+{
+    must(type != WEIGHT_NF4);
+    if (!count) return;
+    LAUNCH(narrow_sum_kernel, dim3((unsigned)pieces(count, THREADS)), dim3(THREADS), 0, dev->stream,
+           out, type, a, scale, b, count);
+    launched(dev, __func__);
+}
+
+KERNEL(THREADS, 1)
+difference_kernel(double *parts, const float *a, const float *b, int64_t count, int64_t size)
+{
+    SHARED_DYNAMIC(memory);
+    double *scratch = (double *)memory, squares = 0, wrong = 0, most = 0;
+    int64_t first = blockIdx.x * size, end = first + size < count ? first + size : count;
+    for (int64_t i = first + threadIdx.x; i < end; i += THREADS) {
+        double d = (double)fabsf(a[i] - b[i]);
+        squares += (double)a[i] * (double)a[i];
+        wrong += d * d;
+        most = d > most ? d : most;
+    }
+    squares = block_sum(squares, scratch);
+    wrong = block_sum(wrong, scratch);
+    for (int mask = 16; mask; mask /= 2) {
+        double other = shuffle_xor(most, mask);
+        most = other > most ? other : most;
+    }
+    block_sync();
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = most;
+    block_sync();
+    if (threadIdx.x) return;
+    for (int w = 0; w < THREADS / 32; w++)
+        most = scratch[w] > most ? scratch[w] : most;
+    parts[3 * blockIdx.x] = squares;
+    parts[3 * blockIdx.x + 1] = wrong;
+    parts[3 * blockIdx.x + 2] = most;
+}
+
+void difference(struct device *dev, struct difference *d, const float *a, const float *b,
+                int64_t count)
+{
+    struct difference parts[SUM_PIECES];
+    int64_t size = pieces(count, SUM_PIECES), tasks = size ? pieces(count, size) : 0;
+    *d = (struct difference){ 0, 0, 0 };
+    if (!tasks) return;
+    LAUNCH(difference_kernel, dim3((unsigned)tasks), dim3(THREADS), 32 * sizeof(double),
+           dev->stream, dev->squares, a, b, count, size);
+    launched(dev, __func__);
+    cuda_download(dev, parts, dev->squares, (size_t)tasks * sizeof *parts);
+    for (int64_t i = 0; i < tasks; i++) {
+        d->squares += parts[i].squares;
+        d->wrong += parts[i].wrong;
+        d->most = parts[i].most > d->most ? parts[i].most : d->most;
+    }
+}

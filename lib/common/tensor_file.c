@@ -1,0 +1,103 @@
+#include "tensor_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct {
+    const char *name;
+    size_t size;
+} dtypes[] = {
+    [DTYPE_F32] = { "F32", 4 },   [DTYPE_F16] = { "F16", 2 }, [DTYPE_BF16] = { "BF16", 2 },
+    [DTYPE_U8] = { "U8", 1 },     [DTYPE_F64] = { "F64", 8 }, [DTYPE_I8] = { "I8", 1 },
+    [DTYPE_I16] = { "I16", 2 },   [DTYPE_I32] = { "I32", 4 }, [DTYPE_I64] = { "I64", 8 },
+    [DTYPE_BOOL] = { "BOOL", 1 },
+};
+
+size_t dtype_size(enum dtype dtype) { return dtypes[dtype].size; }
+const char *dtype_name(enum dtype dtype) { return dtypes[dtype].name; }
+
+int dtype_parse(const char *name, enum dtype *dtype)
+{
+    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
+        if (!strcmp(name, dtypes[i].name)) {
+            *dtype = (enum dtype)i;
+            return 0;
+        }
+    return -1;
+}
+
+int tensor_file_map(struct tensor_file *file, const char *path, struct fail *why)
+{
+    *file = (struct tensor_file){ 0 };
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC), status = 0;
+    if (fd < 0 || fstat(fd, &st))
+        status = fail(why, "%s: %s", path, strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        status = fail(why, "%s: not a regular file", path);
+    else if (!st.st_size)
+        status = fail_input(why, "%s: empty", path);
+    if (!status) {
+        void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (map == MAP_FAILED) {
+            status = fail(why, "%s: cannot map: %s", path, strerror(errno));
+        } else {
+            file->map = map;
+            file->map_bytes = (size_t)st.st_size;
+        }
+    }
+    if (fd >= 0) close(fd);
+    return status;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct stored_tensor *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+int tensor_file_sort(struct tensor_file *file, struct fail *why)
+{
+    qsort(file->at, file->count, sizeof *file->at, by_name);
+    for (size_t i = 1; i < file->count; i++)
+        if (!strcmp(file->at[i - 1].name, file->at[i].name))
+            return fail_input(why, "%s stands there twice", file->at[i].name);
+    return 0;
+}
+
+const struct stored_tensor *tensor_file_find(const struct tensor_file *file, const char *name)
+{
+    size_t low = 0, high = file->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(name, file->at[middle].name);
+        if (!order) return &file->at[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+void tensor_file_close(struct tensor_file *file)
+{
+    for (size_t i = 0; i < file->count; i++)
+        free(file->at[i].name);
+    free(file->at);
+    json_decref(file->metadata);
+    if (file->map) munmap(file->map, file->map_bytes);
+    *file = (struct tensor_file){ 0 };
+}
+
+void stored_tensor_describe(const struct stored_tensor *t, char *text, size_t size)
+{
+    size_t used = (size_t)snprintf(text, size, "%s [", dtype_name(t->dtype));
+    for (int i = 0; i < t->dims && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, i ? ", %lld" : "%lld",
+                                 (long long)t->shape[i]);
+    if (used < size) snprintf(text + used, size - used, "]");
+}

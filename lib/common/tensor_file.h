@@ -1,0 +1,59 @@
+/* tensor_file.h - named tensors in a mapped file: what safetensors.h and torch_file.h
+ * make of theirs.
+ *
+ * Nothing in such a file is trusted: every range lies in the file and matches dtype
+ * and shape. Data are not copied, and may lie at any address.
+ */
+#ifndef LONGQLORA_TENSOR_FILE_H
+#define LONGQLORA_TENSOR_FILE_H
+
+#include "json.h"
+
+/* The first four are what weights may be; the others only stand in files. */
+enum dtype {
+    DTYPE_F32,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_U8,
+    DTYPE_F64,
+    DTYPE_I8,
+    DTYPE_I16,
+    DTYPE_I32,
+    DTYPE_I64,
+    DTYPE_BOOL,
+};
+
+enum { TENSOR_DIMS_MAX = 8, TENSOR_NAME_MAX = 255, TENSOR_COUNT_MAX = 1 << 20 };
+
+size_t dtype_size(enum dtype dtype);
+const char *dtype_name(enum dtype dtype); /* as safetensors spells it */
+int dtype_parse(const char *name, enum dtype *dtype);
+
+struct stored_tensor {
+    char *name;
+    enum dtype dtype;
+    int dims;
+    int64_t shape[TENSOR_DIMS_MAX];
+    const void *data; /* in the mapping */
+    size_t bytes;
+};
+
+struct tensor_file {
+    struct stored_tensor *at; /* in the order of names */
+    size_t count;
+    json_t *metadata; /* safetensors' __metadata__, or NULL */
+    void *map;
+    size_t map_bytes;
+};
+
+/* Maps a file that is not empty. */
+int tensor_file_map(struct tensor_file *file, const char *path, struct fail *why) MUST_USE;
+/* Sorts at by name; fails if two are the same. */
+int tensor_file_sort(struct tensor_file *file, struct fail *why) MUST_USE;
+const struct stored_tensor *tensor_file_find(const struct tensor_file *file, const char *name);
+void tensor_file_close(struct tensor_file *file);
+
+/* "F32 [2, 3]", for messages. */
+void stored_tensor_describe(const struct stored_tensor *t, char *text, size_t size);
+
+#endif

@@ -1,0 +1,70 @@
+/* bnb.h - NF4 weights as bitsandbytes serializes them in safetensors (its QuantState.as_dict,
+ * packed): a linear NAME.weight is
+ *
+ *   NAME.weight                               U8 [⌈n/2⌉, 1]       codes
+ *   NAME.weight.absmax                        U8 [⌈n/64⌉]         8-bit absmax
+ *   NAME.weight.nested_absmax                 F32 [⌈n/16384⌉]     their scales
+ *   NAME.weight.nested_quant_map              F32 [256]           their map
+ *   NAME.weight.quant_map                     F32 [16]            NF4's values
+ *   NAME.weight.quant_state.bitsandbytes__nf4 U8                  JSON: shape, offset, dtype …
+ *
+ * Read and written for blocks of 64 with double quantization in blocks of 256.
+ */
+#ifndef LONGQLORA_BNB_H
+#define LONGQLORA_BNB_H
+
+#include "../../kernels/kernels.h"
+#include "../common/safetensors.h"
+#include "model_files.h"
+#include "tensors.h"
+
+struct weight {
+    enum weight_type type;
+    const void *data;
+    const uint8_t *absmax; /* NF4 */
+    const float *nested;
+    float offset;
+};
+
+/* What a config.json says of quantization: 0 nothing, 1 bitsandbytes' NF4; anything else
+ * is refused by name. */
+int bnb_check_config(const json_t *config, struct fail *why) MUST_USE;
+
+/* Is it a linear's packed codes? */
+bool bnb_is_packed(const struct model_files *files, const char *name);
+/* The tensors of a linear into *w, which points into the files. */
+int bnb_take(const struct model_files *files, const struct tensor *t, struct weight *w,
+             struct fail *why) MUST_USE;
+/* Does the name belong to a packed linear: NAME.weight.absmax and so on? */
+bool bnb_is_part(const char *name);
+
+/* Key of safetensors' metadata where quantize says whose tensors it made these of. */
+#define BNB_BASE_KEY "longqlora_base"
+
+enum bnb_part {
+    BNB_CODES,
+    BNB_ABSMAX,
+    BNB_NESTED_ABSMAX,
+    BNB_NESTED_MAP,
+    BNB_MAP,
+    BNB_STATE,
+    BNB_PARTS
+};
+
+/* The JSON is padded with spaces to one length, which headers have to know beforehand. */
+enum { BNB_STATE_BYTES = 256 };
+
+/* The name of a part, its dtype and shape. */
+struct tensor_header bnb_header(const struct tensor *t, enum bnb_part part, char *name,
+                                size_t name_size);
+/* dtype: of the unquantized tensor, as PyTorch calls it. */
+void bnb_state(const struct tensor *t, const char *dtype, float offset,
+               char text[BNB_STATE_BYTES + 1]);
+/* quantization_config for config.json; the caller decrefs. */
+json_t *bnb_config(const char *compute_dtype);
+
+/* bitsandbytes' tables, once: [16] and [256]. */
+const float *bnb_map(void);
+const float *bnb_nested_map(void);
+
+#endif

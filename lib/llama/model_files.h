@@ -1,0 +1,23 @@
+/* model_files.h - the files of a Hugging Face model directory that hold its tensors.
+ *
+ * model.safetensors, or the shards of its index; else pytorch_model.bin, or the shards
+ * of its index. All shards are opened and checked before anything is read of them.
+ */
+#ifndef LONGQLORA_MODEL_FILES_H
+#define LONGQLORA_MODEL_FILES_H
+
+#include "../common/tensor_file.h"
+
+struct model_files {
+    struct tensor_file *at;
+    size_t count;
+};
+
+int model_files_open(struct model_files *m, const char *directory, struct fail *why) MUST_USE;
+void model_files_close(struct model_files *m);
+/* Does the directory hold such files? */
+bool model_files_exist(const char *directory);
+const struct stored_tensor *model_files_find(const struct model_files *m, const char *name);
+uint64_t model_files_bytes(const struct model_files *m);
+
+#endif

@@ -1,0 +1,120 @@
+/* NF4 against bitsandbytes' own code (tests/golden/bnb.py): codes, scales, a directory that
+ * transformers wrote and its logits, and the directory that we write. */
+#include "../../kernels/nf4.h"
+#include "../../lib/common/safetensors.h"
+#include "../../lib/llama/batch.h"
+#include "../lib/check.h"
+#include "../lib/made_model.h"
+
+#include <math.h>
+
+static struct fail why;
+static const char golden[] = "tests/golden/bnb/";
+
+static const void *vector(const struct tensor_file *f, int kind, const char *name, size_t *count)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%d.%s", kind, name);
+    const struct stored_tensor *s = tensor_file_find(f, full);
+    assert_non_null(s);
+    if (count) *count = (size_t)s->shape[0];
+    return s->data;
+}
+
+/* The numbers of bnb.py's kinds. */
+static float *numbers(const struct tensor_file *f, int kind, size_t blocks)
+{
+    float *x = malloc(blocks * 64 * sizeof *x);
+    assert_non_null(x);
+    if (kind == 2) {
+        memcpy(x, vector(f, 2, "x", NULL), blocks * 64 * sizeof *x);
+        return x;
+    }
+    for (size_t i = 0; i < blocks * 64; i++) {
+        double u = made_number(5000 + (uint64_t)kind, i);
+        x[i] = (float)(kind == 1 ? ldexp(u, (int)(i / 64 % 23) - 12) : u);
+    }
+    return x;
+}
+
+static void test_codes(void **state)
+{
+    (void)state;
+    struct tensor_file f;
+    const struct kernels *k;
+    struct device *dev;
+    assert_int_equal(kernels_open(&k, check_device(), &why), 0);
+    assert_int_equal(k->open(&dev, 2, &why), 0);
+    assert_int_equal(safetensors_open(&f, "tests/golden/bnb/vectors.safetensors", &why), 0);
+    for (int kind = 0; kind < 4; kind++) {
+        size_t blocks;
+        const float *absmax = vector(&f, kind, "absmax", &blocks);
+        float offset, *x = numbers(&f, kind, blocks), *tops = malloc(blocks * sizeof *tops);
+        float *nested = malloc((blocks / 256 + 1) * sizeof *nested);
+        uint8_t *codes = malloc(blocks * 32), *absmax_codes = malloc(blocks);
+        k->nf4_codes(dev, codes, tops, x, (int64_t)blocks * 64);
+        assert_memory_equal(codes, vector(&f, kind, "codes", NULL), blocks * 32);
+        assert_memory_equal(tops, absmax, blocks * sizeof *tops);
+        float theirs = *(const float *)vector(&f, kind, "offset", NULL);
+        k->nf4_offset(dev, &offset, tops, (int64_t)blocks);
+        assert_true(fabsf(offset - theirs) <= 1e-6f * fabsf(theirs));
+        /* Given their offset, all the rest is theirs. */
+        k->nf4_nest(dev, absmax_codes, nested, tops, theirs, (int64_t)blocks);
+        assert_memory_equal(nested, vector(&f, kind, "nested", NULL),
+                            (blocks + 255) / 256 * sizeof *nested);
+        const uint8_t *exact = vector(&f, kind, "absmax_codes", NULL);
+        const uint8_t *native = vector(&f, kind, "cpu_absmax_codes", NULL);
+        for (size_t i = 0; i < blocks; i++) /* of zeros their CPU kernel has code 0, as ours */
+            assert_int_equal(absmax_codes[i], nested[i / 256] > 0 ? exact[i] : native[i]);
+        free(x);
+        free(tops);
+        free(nested);
+        free(codes);
+        free(absmax_codes);
+    }
+    tensor_file_close(&f);
+    k->close(dev);
+}
+
+static void test_their_directory(void **state)
+{
+    (void)state;
+    struct weights w;
+    struct model *m;
+    struct batch b;
+    struct tensor_file f;
+    enum { TOKENS = 40, VOCAB = 48 };
+    uint32_t ids[TOKENS];
+    float logits[TOKENS * VOCAB];
+    char path[80];
+    snprintf(path, sizeof path, "%smodel", golden);
+    if (weights_open(&w, path, true, &why)) print_error("%s\n", why.text);
+    assert_true(w.is_quantized && w.at[1].type == WEIGHT_F32 && w.at[2].type == WEIGHT_NF4);
+    /* Codes of the made weights, in f16 as the script had them, are the same as ours. */
+    struct model_setup setup = {
+        .positions = TOKENS, .rows = TOKENS, .chunk = TOKENS, .device = check_device()
+    };
+    assert_int_equal(model_open(&m, &setup, NULL, &w, 0, &why), 0);
+    assert_int_equal(batch_init(&b, TOKENS, &why), 0);
+    for (int t = 0; t < TOKENS; t++)
+        ids[t] = made_token(t, VOCAB);
+    batch_add_window(&b, ids, TOKENS);
+    model_forward(m, &b, (struct dropout){ 0 });
+    assert_int_equal(model_logits(m, TOKENS, logits, &why), 0);
+    assert_int_equal(safetensors_open(&f, "tests/golden/bnb/logits.safetensors", &why), 0);
+    double *exact = check_doubles(f.at[0].data, TOKENS * VOCAB);
+    check_close("logits", logits, exact, TOKENS * VOCAB, 2e-5);
+    tensor_file_close(&f);
+    batch_release(&b);
+    model_close(m);
+    weights_close(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_codes),
+        cmocka_unit_test(test_their_directory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,248 @@
+/* Gradients and merges against PEFT (tests/golden/peft_cases.py). */
+#include "../../lib/common/bf16.h"
+#include "../../lib/common/folder.h"
+#include "../../lib/common/safetensors.h"
+#include "../../lib/llama/adapter.h"
+#include "../../lib/llama/batch.h"
+#include "../../tools/merge/merger.h"
+#include "../lib/check.h"
+#include "../lib/made_model.h"
+
+#include <math.h>
+
+enum { TOKENS = 24, VOCAB = 48 };
+
+static struct fail why;
+static char directory[] = "/tmp/longqlora-peft-XXXXXX";
+static char *config_text;
+
+static int open_directory(void **state)
+{
+    (void)state;
+    json_t *config = json_read_file("tests/golden/peft/config.json", &why);
+    config_text = json_dumps(config, 0);
+    json_decref(config);
+    return mkdtemp(directory) && config_text ? 0 : -1;
+}
+
+static int close_directory(void **state)
+{
+    (void)state;
+    free(config_text);
+    return folder_remove(directory, &why);
+}
+
+static void open_adapter(struct adapter *a, const char *path)
+{
+    if (adapter_open(a, path, &why)) print_error("%s\n", why.text);
+    assert_true(a->rank == 4 && a->alpha == 6);
+    assert_int_equal(a->whole, parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM) |
+                                   parts_of_role(ROLE_HEAD));
+}
+
+static void test_gradients(void **state)
+{
+    (void)state;
+    struct weights w;
+    struct adapter a;
+    struct model *m;
+    struct batch b;
+    struct tensor_file exact;
+    uint32_t ids[TOKENS];
+    float nll[TOKENS];
+    made_model(directory, config_text, "f32");
+    assert_int_equal(weights_open(&w, directory, false, &why), 0);
+    open_adapter(&a, "tests/golden/peft/adapter-bin");
+    assert_int_equal(adapter_check_tensors(&a, &w.config, &why), 0);
+    struct model_setup setup = { .method = METHOD_LORA,
+                                 .is_training = true,
+                                 .positions = TOKENS,
+                                 .rows = TOKENS,
+                                 .chunk = TOKENS,
+                                 .device = check_device() };
+    adapter_set_up(&a, &setup);
+    assert_int_equal(model_open(&m, &setup, NULL, &w, 0, &why), 0);
+    assert_int_equal(adapter_load(&a, m, &why), 0);
+    assert_int_equal(batch_init(&b, TOKENS, &why), 0);
+    for (int t = 0; t < TOKENS; t++)
+        ids[t] = made_token(t, VOCAB);
+    batch_add_window(&b, ids, TOKENS);
+    model_forward(m, &b, (struct dropout){ 0 });
+    assert_int_equal(model_loss(m, nll, 1.0f / (TOKENS - 1), &why), 0);
+    model_backward(m);
+    double mean = 0;
+    for (int t = 0; t + 1 < TOKENS; t++)
+        mean += (double)nll[t] / (TOKENS - 1);
+    assert_int_equal(safetensors_open(&exact, "tests/golden/peft/gradients.safetensors", &why), 0);
+    double loss = (double)*(const float *)tensor_file_find(&exact, "loss")->data;
+    assert_true(fabs(mean - loss) < 1e-6 * loss);
+    const struct parameters *p = model_parameters(m);
+    assert_int_equal(p->at_count + 1, exact.count);
+    for (int64_t i = 0; i < p->at_count; i++) {
+        const struct trainable *t = &p->at[i];
+        size_t count = (size_t)(t->rows * t->cols);
+        char name[160];
+        adapter_tensor_name(t->tensor, t->kind, name, sizeof name);
+        const struct stored_tensor *s = tensor_file_find(&exact, name);
+        assert_non_null(s);
+        assert_int_equal(s->bytes, count * sizeof(float));
+        check_close(name, p->gradient + t->offset, check_doubles(s->data, count), count, 1e-5);
+        check_free_all();
+    }
+    tensor_file_close(&exact);
+    batch_release(&b);
+    model_close(m);
+    adapter_close(&a);
+    weights_close(&w);
+}
+
+/* The last place of the type at that magnitude. */
+static double last_place(enum dtype dtype, double magnitude)
+{
+    int bits = dtype == DTYPE_F32 ? 24 : dtype == DTYPE_F16 ? 11 : 8, exponent;
+    if (magnitude <= 0) return 0;
+    frexp(magnitude, &exponent);
+    if (dtype == DTYPE_F16 && exponent < -13) exponent = -13;
+    return ldexp(1, exponent - bits);
+}
+
+static double element(const struct stored_tensor *s, size_t i)
+{
+    if (s->dtype == DTYPE_F32) return (double)((const float *)s->data)[i];
+    uint16_t half = ((const uint16_t *)s->data)[i];
+    return (double)(s->dtype == DTYPE_F16 ? f16_to_float(half) : bf16_to_float(half));
+}
+
+static double stored_value(const struct weight *w, size_t i)
+{
+    if (w->type == WEIGHT_F32) return (double)((const float *)w->data)[i];
+    uint16_t half = ((const uint16_t *)w->data)[i];
+    return (double)(w->type == WEIGHT_F16 ? f16_to_float(half) : bf16_to_float(half));
+}
+
+/* s·B·A at an element, in double. */
+static double change_at(const float *a, const float *b, const struct tensor *t, size_t i)
+{
+    size_t row = i / (size_t)t->cols, col = i % (size_t)t->cols;
+    double sum = 0;
+    for (size_t r = 0; r < 4; r++)
+        sum += (double)b[row * 4 + r] * (double)a[r * (size_t)t->cols + col];
+    return 1.5 * sum;
+}
+
+static void compare_merged(const struct weights *w, const struct adapter *a,
+                           const struct model_files *ours, const struct tensor_file *theirs)
+{
+    assert_int_equal(theirs->count, w->count);
+    for (int64_t i = 0; i < w->count; i++) {
+        const struct tensor *t = &w->table[i];
+        const struct stored_tensor *got = model_files_find(ours, t->name);
+        const struct stored_tensor *exact = tensor_file_find(theirs, t->name);
+        assert_true(got && exact && got->dtype == exact->dtype && got->bytes == exact->bytes);
+        if (t->role != ROLE_LINEAR) {
+            assert_memory_equal(got->data, exact->data, got->bytes);
+            continue;
+        }
+        float *lora_a = adapter_values(a, t, TRAINED_LORA_A, 4, t->cols, &why);
+        float *lora_b = adapter_values(a, t, TRAINED_LORA_B, t->rows, 4, &why);
+        for (size_t j = 0; j < (size_t)(t->rows * t->cols); j++) {
+            double largest =
+                fmax(fabs(stored_value(&w->at[i], j)), fabs(change_at(lora_a, lora_b, t, j)));
+            double apart = fabs(element(got, j) - element(exact, j));
+            if (apart > last_place(got->dtype, largest))
+                print_error("%s[%zu]: %.9g, PEFT has %.9g\n", t->name, j, element(got, j),
+                            element(exact, j));
+            assert_true(apart <= last_place(got->dtype, largest));
+        }
+        free(lora_a);
+        free(lora_b);
+    }
+}
+
+static void merge_and_compare(const char *name, enum dtype dtype)
+{
+    struct weights w;
+    struct adapter a;
+    struct merger m;
+    struct tensor_file theirs;
+    struct model_files ours;
+    enum dtype dtypes[32];
+    char path[120];
+    made_model(directory, config_text, name);
+    assert_int_equal(weights_open(&w, directory, false, &why), 0);
+    open_adapter(&a, "tests/golden/peft/adapter");
+    for (int64_t i = 0; i < w.count; i++)
+        dtypes[i] = dtype;
+    assert_int_equal(merger_open(&m, &w, &a, dtypes, 2, &why), 0);
+    struct directory_job job = { .config = &w.config,
+                                 .headers = directory_headers(w.table, w.count, dtypes),
+                                 .count = w.count,
+                                 .produce = merger_produce,
+                                 .arg = &m,
+                                 .dtype = dtype,
+                                 .max_shard_bytes = 4000 };
+    snprintf(path, sizeof path, "%s-merged", directory);
+    if (directory_make(path, &job, &why)) print_error("%s\n", why.text);
+    assert_true(m.merged == 7 && m.replaced == 5);
+    assert_int_equal(model_files_open(&ours, path, &why), 0);
+    assert_true(ours.count > 3);
+    char golden[80];
+    snprintf(golden, sizeof golden, "tests/golden/peft/merged-%s.safetensors", name);
+    assert_int_equal(safetensors_open(&theirs, golden, &why), 0);
+    compare_merged(&w, &a, &ours, &theirs);
+    tensor_file_close(&theirs);
+    model_files_close(&ours);
+    assert_int_equal(folder_remove(path, &why), 0);
+    free((void *)job.headers);
+    merger_close(&m);
+    adapter_close(&a);
+    weights_close(&w);
+}
+
+static void test_merges(void **state)
+{
+    (void)state;
+    merge_and_compare("f32", DTYPE_F32);
+    merge_and_compare("f16", DTYPE_F16);
+    merge_and_compare("bf16", DTYPE_BF16);
+}
+
+static void test_what_is_not_merged_is_refused(void **state)
+{
+    (void)state;
+    static const char *const variants[][2] = {
+        { "\"use_dora\":true", "use_dora" },
+        { "\"rank_pattern\":{\"q_proj\":8}", "rank_pattern" },
+        { "\"layers_to_transform\":[1]", "layers_to_transform" },
+        { "\"bias\":\"all\"", "bias 'all'" },
+        { "\"modules_to_save\":[\"up_proj\"]", "modules_to_save: 'up_proj'" },
+        { "\"modules_to_save\":[\"score\"]", "modules_to_save: 'score'" },
+        { "\"target_modules\":[\"c_attn\"]", "target module 'c_attn'" },
+    };
+    struct adapter a;
+    char path[120], text[400];
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+        const char *targets =
+            strstr(variants[i][0], "target_modules") ? "" : "\"target_modules\":[\"q_proj\"],";
+        snprintf(path, sizeof path, "%s/adapter_config.json", directory);
+        snprintf(text, sizeof text, "{\"peft_type\":\"LORA\",\"r\":4,%s%s}", targets,
+                 variants[i][0]);
+        FILE *f = fopen(path, "w");
+        fputs(text, f);
+        fclose(f);
+        assert_int_equal(adapter_open(&a, directory, &why), -1);
+        if (!strstr(why.text, variants[i][1]))
+            print_error("'%s' lacks '%s'\n", why.text, variants[i][1]);
+        assert_non_null(strstr(why.text, variants[i][1]));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_merges),
+        cmocka_unit_test(test_what_is_not_merged_is_refused),
+    };
+    return cmocka_run_group_tests(tests, open_directory, close_directory);
+}

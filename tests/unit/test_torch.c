@@ -1,0 +1,207 @@
+/* pytorch_model.bin: what torch.save wrote, and what an enemy might have. */
+#include "../../lib/common/bf16.h"
+#include "../../lib/common/folder.h"
+#include "../../lib/common/output.h"
+#include "../../lib/common/pickle.h"
+#include "../../lib/common/torch_file.h"
+#include "../../lib/llama/weights.h"
+#include "../lib/check.h"
+#include "../lib/made_model.h"
+
+static struct fail why;
+static char directory[] = "/tmp/longqlora-torch-XXXXXX";
+static char path[64];
+
+static int open_directory(void **state)
+{
+    (void)state;
+    snprintf(path, sizeof path, "%s/file", mkdtemp(directory) ? directory : "/nonexistent");
+    return 0;
+}
+
+static int close_directory(void **state)
+{
+    (void)state;
+    return folder_remove(directory, &why);
+}
+
+static void same_as_made(const char *model, enum weight_type type)
+{
+    struct weights w;
+    if (weights_open(&w, model, true, &why)) print_error("%s\n", why.text);
+    assert_true(w.count > 0);
+    for (int64_t i = 0; i < w.count; i++) {
+        const struct tensor *t = &w.table[i];
+        float *exact = made_values(t, i);
+        const uint16_t *got = w.at[i].data;
+        assert_int_equal(w.at[i].type, type);
+        for (int64_t j = 0; j < t->rows * t->cols; j++)
+            assert_int_equal(got[j], type == WEIGHT_F16 ? f16_from_float(exact[j])
+                                                        : bf16_from_float(exact[j]));
+        free(exact);
+    }
+    weights_close(&w);
+}
+
+static void test_models(void **state)
+{
+    (void)state;
+    same_as_made("tests/golden/torch-files/one", WEIGHT_BF16);
+    same_as_made("tests/golden/torch-files/shards", WEIGHT_F16);
+}
+
+static char *read_whole(const char *from, size_t *size)
+{
+    FILE *f = fopen(from, "rb");
+    assert_non_null(f);
+    char *bytes = malloc(1 << 20);
+    *size = fread(bytes, 1, 1 << 20, f);
+    fclose(f);
+    return bytes;
+}
+
+static void write_whole(const char *bytes, size_t size)
+{
+    FILE *f = fopen(path, "wb");
+    assert_int_equal(fwrite(bytes, 1, size, f), size);
+    fclose(f);
+}
+
+/* Cut anywhere, or with any one byte changed: refused, or the same tensors as before. */
+static void test_damage(void **state)
+{
+    (void)state;
+    size_t size;
+    char *bytes = read_whole("tests/golden/torch-files/one/pytorch_model.bin", &size);
+    struct tensor_file file;
+    for (size_t cut = 0; cut < size; cut += 97) {
+        write_whole(bytes, cut);
+        assert_int_equal(torch_open(&file, path, &why), -1);
+        assert_int_equal(why.status, STATUS_INPUT);
+    }
+    for (size_t at = 0; at < size; at += 13) {
+        bytes[at] ^= 0x55;
+        write_whole(bytes, size);
+        if (!torch_open(&file, path, &why)) tensor_file_close(&file);
+        bytes[at] ^= 0x55;
+    }
+    free(bytes);
+}
+
+static void refused(const char *pickle, size_t size, const char *reason)
+{
+    struct pickled_tensor *list;
+    size_t count;
+    assert_int_equal(pickle_tensors(pickle, size, &list, &count, &why), -1);
+    if (!strstr(why.text, reason)) print_error("'%s' lacks '%s'\n", why.text, reason);
+    assert_non_null(strstr(why.text, reason));
+    assert_true(!list && !count);
+}
+#define REFUSED(pickle, reason) refused(pickle, sizeof(pickle) - 1, reason)
+
+static void test_evil_pickles(void **state)
+{
+    (void)state;
+    /* What runs a command where pickles are executed. */
+    REFUSED("\x80\x02"
+            "cposix\nsystem\n(X\x02\0\0\0idtR.",
+            "names posix.system");
+    REFUSED("\x80\x04\x8c\x08"
+            "builtins\x8c\x04"
+            "eval\x93.",
+            "names builtins.eval");
+    REFUSED("\x80\x02"
+            "ctorch\nload\n.",
+            "names torch.load");
+    REFUSED("\x80\x02(iposix\nsystem\n.", "opcode 0x69");
+    REFUSED("\x80\x02}"
+            "ctorch._utils\n_rebuild_tensor_v2\n(tR.",
+            "a tensor without storage");
+    REFUSED("\x80\x02"
+            "ctorch\nFloatStorage\n)R.",
+            "a storage is no function");
+    REFUSED("\x80\x02}})R.", "a call of no known name");
+    REFUSED("\x80\x02"
+            "ccollections\nOrderedDict\nK\x01\x85R.",
+            "an OrderedDict with arguments");
+    REFUSED("\x80\x02"
+            "ctorch._utils\n_rebuild_parameter\nN\x85R.",
+            "a parameter that is no tensor");
+    /* Stacks, marks and memos that are not there. */
+    REFUSED(".", "the stack is empty");
+    REFUSED("", "ends inside a value");
+    REFUSED("}u.", "no mark");
+    REFUSED("}(K\x01u.", "a key without a value");
+    REFUSED("(})u.", "the stack is empty");
+    REFUSED("}(}}R.", "a call of no known name");
+    REFUSED("}(\x85.", "the stack is empty");
+    REFUSED("h\x07.", "a memo that is empty");
+    REFUSED("Nr\xff\xff\xff\xff.", "a memo of that number");
+    REFUSED("q\x01.", "the stack is empty");
+    REFUSED("X\xff\xff\xff\xff"
+            "a",
+            "ends inside a value");
+    REFUSED("\x8a\x09"
+            "123456789.",
+            "more than 64 bits");
+    REFUSED("NQ.", "a persistent value that is no storage");
+    REFUSED("N.", "a value of another kind");
+    REFUSED("cposix", "ends inside a name");
+    REFUSED("}X\x01\0\0\0aNs.", "a is no tensor");
+    REFUSED("}K\x01Ns.", "a key that is no tensor's name");
+    REFUSED("}X\x01\0\0\0\0Ns.", "a key that is no tensor's name");
+    /* A dict that holds itself is only a dict that is no tensor. */
+    REFUSED("}q\x01X\x01\0\0\0ah\x01s.", "a is no tensor");
+}
+
+/* Values without end are refused before they fill the memory. */
+static void test_pickle_bomb(void **state)
+{
+    (void)state;
+    size_t size = (size_t)PICKLE_VALUES_MAX * 2;
+    char *bytes = malloc(size);
+    memset(bytes, 'N', size);
+    refused(bytes, size, "more values than a model has");
+    memset(bytes, '(', size);
+    refused(bytes, size, "more values than a model has");
+    free(bytes);
+}
+
+static void store(const char *bytes, size_t size, const char *reason)
+{
+    struct tensor_file file;
+    write_whole(bytes, size);
+    assert_int_equal(torch_open(&file, path, &why), -1);
+    if (!strstr(why.text, reason)) print_error("'%s' lacks '%s'\n", why.text, reason);
+    assert_non_null(strstr(why.text, reason));
+}
+
+static void test_other_files(void **state)
+{
+    (void)state;
+    store("", 0, "empty");
+    store("\x80\x02\x8a\nl\xfc\x9c"
+          "F\xf9 j\xa8P\x19.",
+          16, "saved by a PyTorch before 1.6");
+    store("PK\3\4", 4, "no zip directory at its end");
+    char none[22] = "PK\5\6";
+    char archive[4 + 22];
+    memcpy(archive, "PK\3\4", 4);
+    memcpy(archive + 4, none, 22);
+    store(archive, sizeof archive, "a zip without a data.pkl");
+    archive[4 + 10] = 9; /* entries that are not there */
+    store(archive, sizeof archive, "zip of 9 entries");
+    archive[4 + 10] = 0;
+    archive[4 + 16] = 127; /* a directory beyond the end */
+    store(archive, sizeof archive, "zip directory is not in the file");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_models),       cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_evil_pickles), cmocka_unit_test(test_pickle_bomb),
+        cmocka_unit_test(test_other_files),
+    };
+    return cmocka_run_group_tests(tests, open_directory, close_directory);
+}

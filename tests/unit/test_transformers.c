@@ -1,0 +1,161 @@
+/* Made models against transformers: every kind of positions, multi-head and grouped-query
+ * attention, 1 to 4096 tokens (tests/golden/transformers_logits.py). */
+#include "../../lib/common/folder.h"
+#include "../../lib/common/safetensors.h"
+#include "../../lib/llama/batch.h"
+#include "../../lib/llama/checkpoint.h"
+#include "../../lib/llama/session.h"
+#include "../lib/check.h"
+#include "../lib/made_model.h"
+
+static struct fail why;
+static char directory[] = "/tmp/longqlora-transformers-XXXXXX";
+static const double bound = 2e-5; /* of the largest logit */
+
+static int open_directory(void **state)
+{
+    (void)state;
+    return mkdtemp(directory) ? 0 : -1;
+}
+
+static int close_directory(void **state)
+{
+    (void)state;
+    return folder_remove(directory, &why);
+}
+
+static void open_case(const json_t *item, struct weights *w, struct config *c)
+{
+    char *text = json_dumps(json_object_get(item, "config"), 0);
+    const char *rope = json_string_value(json_object_get(item, "rope"));
+    made_model(directory, text, "f32");
+    free(text);
+    assert_int_equal(weights_open(w, directory, false, &why), 0);
+    assert_int_equal(config_copy(c, &w->config, &why), 0);
+    if (rope) assert_int_equal(rope_set(&c->rope, rope, &why), 0);
+}
+
+/* All rows in one batch; the wanted ones' logits are compared. */
+static void compare_batch(const json_t *item, const struct stored_tensor *exact)
+{
+    struct weights w;
+    struct config c;
+    struct model *m;
+    struct batch b;
+    open_case(item, &w, &c);
+    int64_t count = json_integer_value(json_object_get(item, "tokens")), vocab = c.vocab;
+    const json_t *rows = json_object_get(item, "rows");
+    struct model_setup setup = { .positions = count,
+                                 .rows = count,
+                                 .chunk = count < 512 ? count : 512,
+                                 .device = check_device() };
+    assert_int_equal(model_open(&m, &setup, &c, &w, 0, &why), 0);
+    assert_int_equal(batch_init(&b, count, &why), 0);
+    uint32_t *ids = malloc((size_t)count * sizeof *ids);
+    float *logits = malloc((size_t)(count * vocab) * sizeof *logits);
+    float *got = malloc(exact->bytes);
+    double *wanted = check_doubles(exact->data, exact->bytes / 4);
+    assert_true(ids && logits && got);
+    for (int64_t t = 0; t < count; t++)
+        ids[t] = made_token(t, vocab);
+    batch_add_window(&b, ids, count);
+    model_forward(m, &b, (struct dropout){ 0 });
+    assert_int_equal(model_logits(m, count, logits, &why), 0);
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        memcpy(got + (int64_t)i * vocab,
+               logits + json_integer_value(json_array_get(rows, i)) * vocab, (size_t)vocab * 4);
+    check_close(json_string_value(json_object_get(item, "name")), got, wanted, exact->bytes / 4,
+                bound);
+    free(ids);
+    free(logits);
+    free(got);
+    batch_release(&b);
+    model_close(m);
+    config_release(&c);
+    weights_close(&w);
+}
+
+/* The last row again, by way of a session's cache of keys and values. */
+static void compare_session(const json_t *item, const struct stored_tensor *exact)
+{
+    struct loaded l = { 0 };
+    struct session s;
+    open_case(item, &l.weights, &l.config);
+    int64_t count = json_integer_value(json_object_get(item, "tokens")), vocab = l.config.vocab;
+    uint32_t *ids = malloc((size_t)count * sizeof *ids);
+    double *wanted = check_doubles(exact->data, exact->bytes / 4);
+    assert_non_null(ids);
+    for (int64_t t = 0; t < count; t++)
+        ids[t] = made_token(t, vocab);
+    assert_int_equal(session_open(&s, &l, count, check_device(), 0, &why), 0);
+    assert_int_equal(session_read(&s, ids, count, &why), 0);
+    check_close(json_string_value(json_object_get(item, "name")), s.logits,
+                wanted + (int64_t)(exact->bytes / 4) - vocab, (size_t)vocab, bound);
+    free(ids);
+    session_close(&s);
+    loaded_close(&l);
+}
+
+static void test_logits(void **state)
+{
+    (void)state;
+    struct tensor_file file;
+    size_t i;
+    json_t *item, *cases = json_read_file("tests/golden/transformers/cases.json", &why);
+    assert_non_null(cases);
+    assert_int_equal(safetensors_open(&file, "tests/golden/transformers/logits.safetensors", &why),
+                     0);
+    assert_true(json_array_size(cases) == file.count && file.count > 80);
+    json_array_foreach(cases, i, item)
+    {
+        const struct stored_tensor *exact =
+            tensor_file_find(&file, json_string_value(json_object_get(item, "name")));
+        assert_non_null(exact);
+        compare_batch(item, exact);
+        if (json_integer_value(json_object_get(item, "tokens")) == 300)
+            compare_session(item, exact);
+        check_free_all();
+    }
+    tensor_file_close(&file);
+    json_decref(cases);
+}
+
+/* A session of dynamic positions tells what a fresh one does, whatever it read before. */
+static void test_dynamic_session_after_another_text(void **state)
+{
+    (void)state;
+    struct loaded l = { 0 };
+    struct session a, b;
+    uint32_t ids[400], other[400];
+    made_model(directory,
+               "{\"model_type\":\"llama\",\"vocab_size\":48,\"num_hidden_layers\":1,"
+               "\"hidden_size\":64,\"intermediate_size\":64,\"num_attention_heads\":2,"
+               "\"max_position_embeddings\":128,\"rope_scaling\":{\"type\":\"dynamic\","
+               "\"factor\":4.0}}",
+               "f32");
+    assert_int_equal(weights_open(&l.weights, directory, false, &why), 0);
+    assert_int_equal(config_copy(&l.config, &l.weights.config, &why), 0);
+    assert_int_equal(config_context(&l.config), 512);
+    for (int t = 0; t < 400; t++) {
+        ids[t] = made_token(t, 48);
+        other[t] = t < 200 ? ids[t] : made_token(t + 1, 48);
+    }
+    assert_int_equal(session_open(&a, &l, 400, check_device(), 1, &why), 0);
+    assert_int_equal(session_open(&b, &l, 400, check_device(), 1, &why), 0);
+    assert_int_equal(session_read(&a, other, 400, &why), 0);
+    assert_int_equal(session_read(&a, ids, 300, &why), 0);
+    assert_int_equal(session_read(&b, ids, 300, &why), 0);
+    assert_memory_equal(a.logits, b.logits, 48 * sizeof(float));
+    session_close(&a);
+    session_close(&b);
+    loaded_close(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_dynamic_session_after_another_text),
+    };
+    return cmocka_run_group_tests(tests, open_directory, close_directory);
+}

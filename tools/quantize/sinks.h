@@ -1,0 +1,14 @@
+/* sinks.h - where quantize's results go. Both say each linear's error. */
+#ifndef LONGQLORA_SINKS_H
+#define LONGQLORA_SINKS_H
+
+#include "quantizer.h"
+
+/* A stream of kind weights: docs/formats/weights.md. path "-" is standard output. */
+int quantize_to_stream(struct quantizer *q, const char *path, struct fail *why) MUST_USE;
+/* A directory that transformers loads with bitsandbytes: lib/llama/bnb.h. Tokenizer and
+ * licence files come from the model's. */
+int quantize_to_bnb(struct quantizer *q, const char *path, uint64_t max_shard_bytes,
+                    struct fail *why) MUST_USE;
+
+#endif

@@ -1,0 +1,115 @@
+/* bitsandbytes' directory: six tensors for each linear, everything else as it was. */
+#include "../../lib/llama/directory.h"
+#include "sinks.h"
+
+/* What a tensor of the output is. */
+struct piece {
+    int64_t tensor;     /* in the table */
+    enum bnb_part part; /* of a linear */
+    char name[TENSOR_NAME_MAX + 1];
+};
+
+struct output_tensors {
+    struct quantizer *q;
+    struct piece *parts;
+    struct tensor_header *headers;
+    int64_t count;
+};
+
+static const enum dtype dtype_of[] = {
+    [WEIGHT_F32] = DTYPE_F32, [WEIGHT_BF16] = DTYPE_BF16, [WEIGHT_F16] = DTYPE_F16
+};
+
+static int list_parts(struct output_tensors *o, struct fail *why)
+{
+    const struct weights *w = o->q->weights;
+    o->parts = calloc((size_t)w->count * BNB_PARTS, sizeof *o->parts);
+    o->headers = calloc((size_t)w->count * BNB_PARTS, sizeof *o->headers);
+    if (!o->parts || !o->headers) return fail(why, "out of memory");
+    for (int64_t i = 0; i < w->count; i++) {
+        const struct tensor *t = &w->table[i];
+        int parts = t->role == ROLE_LINEAR ? BNB_PARTS : 1;
+        for (int p = 0; p < parts; p++) {
+            struct piece *part = &o->parts[o->count];
+            part->tensor = i;
+            part->part = (enum bnb_part)p;
+            if (t->role == ROLE_LINEAR)
+                o->headers[o->count++] = bnb_header(t, part->part, part->name, sizeof part->name);
+            else
+                o->headers[o->count++] = (struct tensor_header){ t->name,
+                                                                 dtype_of[w->at[i].type],
+                                                                 t->role == ROLE_NORM ? 1 : 2,
+                                                                 { t->rows, t->cols } };
+        }
+    }
+    return 0;
+}
+
+static int put_plain(struct quantizer *q, int64_t i, struct safetensors_writer *w, struct fail *why)
+{
+    const struct tensor *t = &q->weights->table[i];
+    const struct weight *from = &q->weights->at[i];
+    if (quantizer_check(q, i, why)) return -1;
+    size_t bytes = (size_t)(t->rows * t->cols) * weight_type_bits(from->type) / 8;
+    return safetensors_put(w, from->data, bytes, why);
+}
+
+static int put_part(struct quantizer *q, const struct piece *p, struct safetensors_writer *w,
+                    struct fail *why)
+{
+    const struct tensor *t = &q->weights->table[p->tensor];
+    size_t n = (size_t)(t->rows * t->cols);
+    char state[BNB_STATE_BYTES + 1];
+    switch (p->part) {
+    case BNB_CODES: /* the first of the six */
+        if (quantizer_linear(q, p->tensor, why)) return -1;
+        quantizer_say(q, t);
+        return safetensors_put(w, q->codes, (n + 1) / 2, why);
+    case BNB_ABSMAX:
+        return safetensors_put(w, q->absmax, (n + 63) / 64, why);
+    case BNB_NESTED_ABSMAX:
+        return safetensors_put(w, q->nested, (n + 16383) / 16384 * sizeof *q->nested, why);
+    case BNB_NESTED_MAP:
+        return safetensors_put(w, bnb_nested_map(), 256 * sizeof(float), why);
+    case BNB_MAP:
+        return safetensors_put(w, bnb_map(), 16 * sizeof(float), why);
+    default:
+        bnb_state(t, dtype_torch_name(dtype_of[q->weights->at[p->tensor].type]), q->offset, state);
+        return safetensors_put(w, state, BNB_STATE_BYTES, why);
+    }
+}
+
+static int produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why)
+{
+    const struct output_tensors *o = arg;
+    const struct piece *p = &o->parts[index];
+    bool is_linear = o->q->weights->table[p->tensor].role == ROLE_LINEAR;
+    return is_linear ? put_part(o->q, p, w, why) : put_plain(o->q, p->tensor, w, why);
+}
+
+int quantize_to_bnb(struct quantizer *q, const char *path, uint64_t max_shard_bytes,
+                    struct fail *why)
+{
+    const struct weights *w = q->weights;
+    struct output_tensors o = { .q = q };
+    enum dtype dtype = dtype_of[w->at[0].type];
+    json_t *metadata = json_pack("{s:s}", BNB_BASE_KEY, w->base);
+    json_t *quantization = bnb_config(dtype_torch_name(dtype));
+    int status = list_parts(&o, why);
+    struct directory_job job = { .config = &w->config,
+                                 .headers = o.headers,
+                                 .count = o.count,
+                                 .produce = produce,
+                                 .arg = &o,
+                                 .dtype = dtype,
+                                 .copy_from = q->path,
+                                 .max_shard_bytes = max_shard_bytes,
+                                 .metadata = metadata,
+                                 .quantization = quantization };
+    if (!status) status = directory_make(path, &job, why);
+    json_decref(metadata);
+    json_decref(quantization);
+    free(o.parts);
+    free(o.headers);
+    return status;
+}

@@ -1,0 +1,89 @@
+/* Records of a weights stream: rows of one tensor after the other. */
+#include "../../lib/common/output.h"
+#include "sinks.h"
+
+static struct weights_record rows_of(const struct tensor *t, const char *dtype, int64_t first,
+                                     int64_t each)
+{
+    struct weights_record r = { .rows = t->rows, .cols = t->cols, .first_row = first };
+    r.end_row = first + each < t->rows ? first + each : t->rows;
+    snprintf(r.name, sizeof r.name, "%s", t->name);
+    snprintf(r.dtype, sizeof r.dtype, "%s", dtype);
+    return r;
+}
+
+static int write_plain(struct writer *out, const struct tensor *t, const struct weight *w,
+                       struct fail *why)
+{
+    size_t bytes = weight_type_bits(w->type) / 8;
+    int64_t each = weights_rows_each(t->rows, t->cols, bytes * 8);
+    for (int64_t first = 0; first < t->rows; first += each) {
+        struct weights_record r = rows_of(t, weight_type_name(w->type), first, each);
+        r.data = (const char *)w->data + (size_t)(first * t->cols) * bytes;
+        r.data_bytes = (size_t)((r.end_row - first) * t->cols) * bytes;
+        if (weights_write(out, &r, why)) return -1;
+    }
+    return 0;
+}
+
+static int write_nf4(const struct quantizer *q, struct writer *out, const struct tensor *t,
+                     struct fail *why)
+{
+    int64_t each = weights_rows_each(t->rows, t->cols, 4);
+    for (int64_t first = 0; first < t->rows; first += each) {
+        struct weights_record r = rows_of(t, "nf4", first, each);
+        size_t at = (size_t)(first * t->cols), n = (size_t)((r.end_row - first) * t->cols);
+        r.data = q->codes + at / 2;
+        r.data_bytes = (n + 1) / 2;
+        r.absmax = q->absmax + at / 64;
+        r.absmax_bytes = (n + 63) / 64;
+        r.nested = q->nested + at / 16384;
+        r.nested_bytes = (n + 16383) / 16384 * 4;
+        r.offset = q->offset;
+        if (weights_write(out, &r, why)) return -1;
+    }
+    return 0;
+}
+
+static int write_tensor(struct quantizer *q, struct writer *out, int64_t i, struct fail *why)
+{
+    const struct tensor *t = &q->weights->table[i];
+    if (t->role != ROLE_LINEAR)
+        return quantizer_check(q, i, why) || write_plain(out, t, &q->weights->at[i], why) ? -1 : 0;
+    if (quantizer_linear(q, i, why)) return -1;
+    quantizer_say(q, t);
+    return write_nf4(q, out, t, why);
+}
+
+/* Compression takes off a little of it. */
+static uint64_t stream_bytes(const struct weights *w)
+{
+    uint64_t sum = 1 << 20;
+    for (int64_t i = 0; i < w->count; i++) {
+        uint64_t n = (uint64_t)(w->table[i].rows * w->table[i].cols);
+        sum += w->table[i].role == ROLE_LINEAR ? n / 2 + n / 64 + n / 4096
+                                               : n * weight_type_bits(w->at[i].type) / 8;
+    }
+    return sum;
+}
+
+int quantize_to_stream(struct quantizer *q, const char *path, struct fail *why)
+{
+    const struct weights *w = q->weights;
+    if (strcmp(path, "-") != 0 && output_room_for(path, stream_bytes(w), why)) return -1;
+    struct writer *out;
+    struct fields none;
+    struct weights_info info = { .quantization = "nf4" };
+    info.config = json_dumps(w->config.json, JSON_COMPACT);
+    memcpy(info.base, w->base, sizeof info.base);
+    memcpy(info.tokenizer, w->tokenizer, sizeof info.tokenizer);
+    fields_init(&none);
+    int status = weights_writer(&out, path, "quantize", &info, &none, why);
+    weights_info_release(&info);
+    if (status) return -1;
+    for (int64_t i = 0; i < w->count && !status; i++)
+        status = write_tensor(q, out, i, why);
+    if (!status) return writer_close(out, why);
+    writer_abandon(out);
+    return -1;
+}
