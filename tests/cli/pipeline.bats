@@ -91,7 +91,7 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
         die unless abs(exp($s->{nll}) - $s->{perplexity}) < 1e-6 * $s->{perplexity} }' "$n" < a.json
     [ "$status" -eq 0 ]
     run --separate-stderr -0 ppl --model base --data docs.tok --context 16 --to table
-    [[ "${lines[0]}" == *context*windows*scored*loss*perplexity*stderr ]]
+    [[ "${lines[0]}" == *context*windows*scored*loss*perplexity*stderr*bits/byte ]]
     ppl --quiet --model base --data docs.tok --context 16 > s.scores
     run perl -MForeignStream -e 'my @o = ForeignStream::read_all("s.scores"); print "$o[0]{kind} $o[0]{protocol} $o[1]{context}"'
     [ "$output" = "scores longqlora 16" ]

@@ -13,7 +13,20 @@ static void check_fits(const struct reader *r, const struct token_info *info,
             w->tokenizer);
 }
 
-static struct corpus read_bare(const char *path, enum view view, const struct weights *model)
+/* Bytes of the text that these tokens are. */
+static uint64_t text_bytes(const struct tokenizer *tokenizer, const uint32_t *ids, size_t count)
+{
+    struct fail why;
+    size_t bytes;
+    if (!tokenizer) return 0;
+    char *text = tokenizer_decode(tokenizer, ids, count, &bytes, &why);
+    if (!text) die_fail(&why);
+    free(text);
+    return bytes;
+}
+
+static struct corpus read_bare(const char *path, enum view view, const struct weights *model,
+                               const struct tokenizer *tokenizer)
 {
     struct fail why;
     struct tokens t = { 0 };
@@ -25,12 +38,13 @@ static struct corpus read_bare(const char *path, enum view view, const struct we
     or_die(tokens_read_bare(path, view, (uint64_t)model->config.vocab, &t, c.digest, &why), &why);
     c.ids = t.ids;
     c.count = (int64_t)t.count;
+    c.bytes = text_bytes(tokenizer, t.ids, t.count);
     free(t.targets);
     return c;
 }
 
 struct corpus corpus_read(const char *path, enum view view, const char *source,
-                          const struct weights *model)
+                          const struct weights *model, const struct tokenizer *tokenizer)
 {
     struct fail why;
     struct reader *r;
@@ -38,9 +52,12 @@ struct corpus corpus_read(const char *path, enum view view, const char *source,
     struct tokens t = { 0 };
     struct corpus c = { 0 };
     size_t room = 0;
-    if (view == VIEW_U16 || view == VIEW_U32) return read_bare(path, view, model);
+    if (view == VIEW_U16 || view == VIEW_U32) return read_bare(path, view, model, tokenizer);
     or_die(tokens_reader(&r, path, view, &info, &why), &why);
     check_fits(r, &info, model);
+    if (tokenizer && info.tokenizer[0] && strcmp(info.tokenizer, tokenizer_digest(tokenizer)) != 0)
+        die(STATUS_INPUT, "%s: tokenizer %s, the one to count bytes with is %s", reader_name(r),
+            info.tokenizer, tokenizer_digest(tokenizer));
     while (or_die(tokens_read(r, &info, &t, &why), &why) > 0) {
         if (source && strcmp(source, t.source) != 0) continue;
         size_t wanted = (size_t)c.count + t.count;
@@ -51,6 +68,7 @@ struct corpus corpus_read(const char *path, enum view view, const char *source,
         }
         if (t.count) memcpy(c.ids + c.count, t.ids, t.count * sizeof *c.ids);
         c.count += (int64_t)t.count;
+        c.bytes += text_bytes(tokenizer, t.ids, t.count);
     }
     memcpy(c.digest, reader_digest(r), sizeof c.digest);
     c.bos = (uint32_t)info.bos;

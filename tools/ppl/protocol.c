@@ -4,10 +4,14 @@
 
 enum { BATCH_ROWS = 4096 };
 
+/* What a prediction of longppl has to gain from the long context, and to end below. */
+static const float least_gain = 2, most_loss = 2;
+
 /* Windows of one context: start of each, and the first row whose prediction counts. */
 struct windows {
     int64_t count, stride, score_from;
-    bool over_tokens, new_only, puts_bos;
+    int64_t short_context, short_stride; /* 0: every prediction counts */
+    bool new_only, puts_bos;
 };
 
 const char *protocol_definition(const char *name)
@@ -19,6 +23,9 @@ const char *protocol_definition(const char *name)
         "window means",
         "sliding: windows of L every stride; predictions not scored before; mean over tokens",
         "llamacpp: windows of L side by side, BOS first; second half; mean over tokens",
+        "longppl: windows of L side by side; predictions whose loss is below 2 and more than 2 "
+        "lower than with the short context (windows of it every stride, by default a quarter of "
+        "it, each for what the one before has not seen); mean over tokens",
     };
     size_t length = strlen(name);
     for (size_t i = 0; i < sizeof definitions / sizeof *definitions; i++)
@@ -42,16 +49,29 @@ static int plan(const struct protocol *p, int64_t count, int64_t context, struct
     if (!strcmp(p->name, "longlora")) w->stride = p->stride ? p->stride : 256;
     if (!strcmp(p->name, "sliding")) {
         w->stride = p->stride ? p->stride : (context + 1) / 2;
-        w->over_tokens = w->new_only = true;
+        w->new_only = true;
         if (w->stride > context)
             return fail_usage(why, "a stride of %lld leaves gaps between windows of %lld",
                               (long long)w->stride, (long long)context);
     }
+    if (!strcmp(p->name, "longppl")) {
+        if (context <= p->short_context)
+            return fail_usage(why, "a context of %lld is no longer than the short one of %lld",
+                              (long long)context, (long long)p->short_context);
+        w->short_context = p->short_context;
+        w->short_stride = p->stride ? p->stride : (p->short_context + 3) / 4;
+        if (w->short_stride >= w->short_context)
+            return fail_usage(why, "a stride of %lld leaves gaps between windows of %lld",
+                              (long long)w->short_stride, (long long)w->short_context);
+    }
     bool is_llamacpp = !strcmp(p->name, "llamacpp");
     if (is_llamacpp) {
         w->stride = context;
-        w->over_tokens = w->puts_bos = true;
+        w->puts_bos = true;
         w->score_from = context / 2;
+        w->count = count / context;
+    } else if (w->short_context) {
+        w->stride = context;
         w->count = count / context;
     } else if (w->new_only) {
         w->count = count < context ? 0 : (count - context) / w->stride + 1;
@@ -65,36 +85,133 @@ static int plan(const struct protocol *p, int64_t count, int64_t context, struct
     return 0;
 }
 
+/* Over windows: of their sums and of the numbers of predictions in them. */
 struct sums {
-    double mean, mean_squares, nll;
-    int64_t scored;
+    double nll, squares, products, counts;
+    int64_t scored, windows;
 };
 
-static void add_window(const struct windows *w, int64_t index, const float *nll, int64_t context,
-                       struct sums *s)
+static void add_window(const struct windows *w, int64_t index, const float *nll, const bool *counts,
+                       int64_t context, struct sums *s)
 {
-    int64_t from = w->score_from;
+    int64_t from = w->score_from, scored = 0;
     if (w->new_only && index) from = context - w->stride - 1;
     double sum = 0;
-    for (int64_t t = from; t + 1 < context; t++)
+    for (int64_t t = from; t + 1 < context; t++) {
+        if (counts && !counts[t]) continue;
         sum += (double)nll[t];
-    int64_t scored = context - 1 - from;
-    double mean = sum / (double)scored;
+        scored++;
+    }
+    double n = (double)scored;
     s->nll += sum;
+    s->squares += sum * sum;
+    s->products += sum * n;
+    s->counts += n * n;
     s->scored += scored;
-    s->mean += mean;
-    s->mean_squares += mean * mean;
+    s->windows += scored > 0;
 }
 
+/* The mean of all predictions; its standard error by the windows' residuals, sum − mean · count,
+ * which for equal counts is that of the windows' means. Of windows that share no prediction twice:
+ * mean of means. */
 static void finish(const struct windows *w, const struct sums *s, struct score *score)
 {
-    double n = (double)w->count, mean = s->mean / n;
-    double variance = w->count > 1 ? (s->mean_squares - n * mean * mean) / (n - 1) : 0;
+    double scored = (double)s->scored, windows = (double)s->windows, mean = s->nll / scored;
+    double residuals = s->squares - 2 * mean * s->products + mean * mean * s->counts;
+    double variance = windows > 1 ? residuals * windows / (windows - 1) / (scored * scored) : 0;
     score->windows = w->count;
     score->scored = s->scored;
-    score->nll = w->over_tokens ? s->nll / (double)s->scored : mean;
-    score->perplexity = exp(score->nll);
-    score->stderr_ = sqrt(variance > 0 ? variance / n : 0);
+    score->nll = mean;
+    score->perplexity = exp(mean);
+    score->stderr_ = sqrt(variance > 0 ? variance : 0);
+}
+
+/* A run over one context: the model, its batch, and losses by row. */
+struct run {
+    const struct protocol *p;
+    const struct windows *w;
+    struct model *m;
+    struct batch b;
+    int64_t context, rows;
+    float *nll;
+    float *full;  /* longppl: [L] of a window */
+    bool *counts; /* longppl: [L] */
+    struct sums sums;
+};
+
+static int run_open(struct run *r, struct fail *why)
+{
+    if (batch_init(&r->b, r->rows, why)) return -1;
+    r->nll = malloc((size_t)r->rows * sizeof *r->nll);
+    r->full = malloc((size_t)r->context * sizeof *r->full);
+    r->counts = malloc((size_t)r->context * sizeof *r->counts);
+    return r->nll && r->full && r->counts ? 0 : fail(why, "out of memory");
+}
+
+static void run_close(struct run *r)
+{
+    batch_release(&r->b);
+    free(r->nll);
+    free(r->full);
+    free(r->counts);
+}
+
+static int losses(struct run *r, struct fail *why)
+{
+    model_forward(r->m, &r->b, (struct dropout){ 0 });
+    return model_loss(r->m, r->nll, 0, why);
+}
+
+/* The next short window that scores predictions from `from` on: it ends where the window does, or a
+ * stride further. Its start; *end: of its rows. */
+static int64_t short_window(const struct run *r, int64_t from, int64_t *end)
+{
+    *end = from + 1 + r->w->short_stride < r->context ? from + 1 + r->w->short_stride : r->context;
+    return *end - r->w->short_context;
+}
+
+/* Which predictions of a window, whose losses are r->full, need what lies before the short context.
+ * Row t predicts token t + 1; the first short context is the long one. */
+static int judge(struct run *r, const uint32_t *ids, struct fail *why)
+{
+    int64_t each = r->rows / r->w->short_context, end = 0;
+    memset(r->counts, 0, (size_t)r->context * sizeof *r->counts);
+    for (int64_t from = r->w->short_context - 1; from + 1 < r->context;) {
+        int64_t first = from, windows = 0;
+        r->b.rows = 0;
+        for (; windows < each && from + 1 < r->context; windows++, from = end - 1)
+            batch_add_window(&r->b, ids + short_window(r, from, &end), r->w->short_context);
+        if (losses(r, why)) return -1;
+        for (int64_t i = 0; i < windows; i++) {
+            int64_t start = short_window(r, first, &end);
+            const float *nll = r->nll + i * r->w->short_context - start;
+            for (int64_t t = first; t + 1 < end; t++)
+                r->counts[t] = r->full[t] < most_loss && nll[t] - r->full[t] > least_gain;
+            first = end - 1;
+        }
+    }
+    return 0;
+}
+
+/* n windows from number `first` on, in one batch. */
+static int run_windows(struct run *r, const uint32_t *ids, int64_t first, int64_t n,
+                       struct fail *why)
+{
+    r->b.rows = 0;
+    for (int64_t i = 0; i < n; i++) {
+        batch_add_window(&r->b, ids + (first + i) * r->w->stride, r->context);
+        if (r->w->puts_bos) r->b.id[r->b.rows - r->context] = (int32_t)r->p->bos;
+    }
+    if (losses(r, why)) return -1;
+    if (!r->w->short_context) {
+        for (int64_t i = 0; i < n; i++)
+            add_window(r->w, first + i, r->nll + i * r->context, NULL, r->context, &r->sums);
+        return 0;
+    }
+    memcpy(r->full, r->nll, (size_t)r->context * sizeof *r->full);
+    if (judge(r, ids + first * r->w->stride, why)) return -1;
+    add_window(r->w, first, r->full, r->counts, r->context, &r->sums);
+    return 0;
 }
 
 int protocol_run(const struct protocol *p, struct model *m, const uint32_t *ids, int64_t count,
@@ -102,30 +219,23 @@ int protocol_run(const struct protocol *p, struct model *m, const uint32_t *ids,
                  void *arg, struct fail *why)
 {
     struct windows w;
-    struct sums sums = { 0 };
-    struct batch b;
-    int64_t rows = protocol_rows(context), each = rows / context;
+    struct run r = { .p = p, .w = &w, .m = m, .context = context, .rows = protocol_rows(context) };
     *score = (struct score){ .context = context };
-    if (plan(p, count, context, &w, why) || batch_init(&b, rows, why)) return -1;
-    float *nll = malloc((size_t)rows * sizeof *nll);
-    int status = nll ? 0 : fail(why, "out of memory");
+    if (plan(p, count, context, &w, why)) return -1;
+    /* A window of longppl is followed by its short ones in the same batch's room. */
+    int64_t each = w.short_context ? 1 : r.rows / context;
+    int status = run_open(&r, why);
     for (int64_t first = 0; first < w.count && !status; first += each) {
         int64_t n = w.count - first < each ? w.count - first : each;
-        b.rows = 0;
-        for (int64_t i = 0; i < n; i++) {
-            batch_add_window(&b, ids + (first + i) * w.stride, context);
-            if (w.puts_bos) b.id[b.rows - context] = (int32_t)p->bos;
-        }
-        model_forward(m, &b, (struct dropout){ 0 });
-        status = model_loss(m, nll, 0, why);
-        for (int64_t i = 0; i < n && !status; i++)
-            add_window(&w, first + i, nll + i * context, context, &sums);
+        status = run_windows(&r, ids, first, n, why);
         if (!status) shown(arg, first + n, w.count);
     }
-    if (!status) finish(&w, &sums, score);
+    if (!status && !r.sums.scored)
+        status = fail_input(why, "context %lld: no prediction gains from it what longppl asks for",
+                            (long long)context);
+    if (!status) finish(&w, &r.sums, score);
     if (!status && !isfinite(score->nll))
         status = fail(why, "context %lld: mean loss is %f", (long long)context, score->nll);
-    free(nll);
-    batch_release(&b);
+    run_close(&r);
     return status;
 }

@@ -7,6 +7,9 @@
  *            seen, mean over tokens
  * llamacpp   whole windows side by side, the first token replaced by BOS, the second half
  *            scored, mean over tokens
+ * longppl    whole windows side by side; scored are the predictions whose loss is below 2,
+ *            and more than 2 lower than with a short context alone; mean over tokens
+ *            (Fang et al. 2024, arXiv 2410.23771, with the model as its own judge)
  */
 #ifndef LONGQLORA_PROTOCOL_H
 #define LONGQLORA_PROTOCOL_H
@@ -15,14 +18,15 @@
 
 struct protocol {
     const char *name;
-    int64_t stride;     /* 0: what the protocol says */
-    uint32_t bos;       /* for llamacpp */
-    int64_t max_tokens; /* windows begin in the first so many; 0: all */
+    int64_t stride;        /* 0: what the protocol says */
+    int64_t short_context; /* of longppl */
+    uint32_t bos;          /* for llamacpp */
+    int64_t max_tokens;    /* windows begin in the first so many; 0: all */
 };
 
 struct score {
     int64_t context, windows, scored;
-    double nll, perplexity, stderr_; /* mean loss a token; e^nll; of nll, over windows */
+    double nll, perplexity, stderr_; /* mean loss a token; e^nll; of nll, windows as clusters */
 };
 
 /* What goes with the result, in words. */

@@ -3,17 +3,27 @@
 #include "../../lib/common/json.h"
 #include "../../lib/common/output.h"
 
+#include <math.h>
+
+double report_bits_per_byte(const struct report *r, const struct score *s)
+{
+    return r->bytes ? s->nll / M_LN2 * (double)r->tokens / (double)r->bytes : NAN;
+}
+
 int report_table(const struct report *r, const char *path, struct fail *why)
 {
     struct output out;
     if (output_open(&out, path, why)) return -1;
-    int status = output_print(&out, why, "%10s %10s %12s %10s %12s %10s\n", "context", "windows",
-                              "scored", "loss", "perplexity", "stderr");
+    int status =
+        output_print(&out, why, "%10s %10s %12s %10s %12s %10s%s\n", "context", "windows", "scored",
+                     "loss", "perplexity", "stderr", r->bytes ? "  bits/byte" : "");
     for (int i = 0; i < r->count && !status; i++) {
         const struct score *s = &r->scores[i];
-        status = output_print(&out, why, "%10lld %10lld %12lld %10.5f %12.4f %10.5f\n",
+        char bits[16] = "";
+        if (r->bytes) snprintf(bits, sizeof bits, " %10.5f", report_bits_per_byte(r, s));
+        status = output_print(&out, why, "%10lld %10lld %12lld %10.5f %12.4f %10.5f%s\n",
                               (long long)s->context, (long long)s->windows, (long long)s->scored,
-                              s->nll, s->perplexity, s->stderr_);
+                              s->nll, s->perplexity, s->stderr_, bits);
     }
     if (!status) return output_close(&out, why);
     output_abandon(&out);
@@ -43,20 +53,43 @@ static void name_texts(const struct report *r, struct named to[NAMED])
     memcpy(to, list, sizeof list);
 }
 
+/* And its whole numbers. */
+struct counted {
+    const char *name;
+    uint64_t value;
+};
+enum { COUNTED = 4 };
+static void name_counts(const struct report *r, struct counted to[COUNTED])
+{
+    const struct counted list[COUNTED] = {
+        { "stride", (uint64_t)r->stride },
+        { "short_context", (uint64_t)r->short_context },
+        { "tokens", r->tokens },
+        { "bytes", r->bytes },
+    };
+    memcpy(to, list, sizeof list);
+}
+
 int report_json(const struct report *r, const char *path, struct fail *why)
 {
     struct named texts[NAMED];
+    struct counted counts[COUNTED];
     json_t *all = json_object(), *scores = json_array();
     name_texts(r, texts);
+    name_counts(r, counts);
     for (int i = 0; i < NAMED; i++)
         json_object_set_new(all, texts[i].name, json_string(texts[i].text));
-    json_object_set_new(all, "stride", json_integer((json_int_t)r->stride));
+    for (int i = 0; i < COUNTED; i++)
+        json_object_set_new(all, counts[i].name, json_integer((json_int_t)counts[i].value));
     for (int i = 0; i < r->count; i++) {
         const struct score *s = &r->scores[i];
-        json_array_append_new(
-            scores, json_pack("{s:I,s:I,s:I,s:f,s:f,s:f}", "context", (json_int_t)s->context,
-                              "windows", (json_int_t)s->windows, "scored", (json_int_t)s->scored,
-                              "nll", s->nll, "perplexity", s->perplexity, "stderr", s->stderr_));
+        json_t *score =
+            json_pack("{s:I,s:I,s:I,s:f,s:f,s:f}", "context", (json_int_t)s->context, "windows",
+                      (json_int_t)s->windows, "scored", (json_int_t)s->scored, "nll", s->nll,
+                      "perplexity", s->perplexity, "stderr", s->stderr_);
+        if (r->bytes)
+            json_object_set_new(score, "bits_per_byte", json_real(report_bits_per_byte(r, s)));
+        json_array_append_new(scores, score);
     }
     json_object_set_new(all, "scores", scores);
     int status = json_write_file(all, path, why);
@@ -67,14 +100,17 @@ int report_json(const struct report *r, const char *path, struct fail *why)
 int report_stream(const struct report *r, const char *path, struct fail *why)
 {
     struct named texts[NAMED];
+    struct counted counts[COUNTED];
     struct fields own, none;
     struct writer *w;
     fields_init(&own);
     fields_init(&none);
     name_texts(r, texts);
+    name_counts(r, counts);
     for (int i = 0; i < NAMED; i++)
         fields_text(&own, texts[i].name, texts[i].text);
-    fields_count(&own, "stride", (uint64_t)r->stride);
+    for (int i = 0; i < COUNTED; i++)
+        fields_count(&own, counts[i].name, counts[i].value);
     int status = writer_open(&w, path, STREAM_SCORES, "ppl", &own, &none, why);
     fields_release(&own);
     if (status) return -1;
@@ -88,6 +124,7 @@ int report_stream(const struct report *r, const char *path, struct fail *why)
         fields_real(&record, "nll", s->nll);
         fields_real(&record, "perplexity", s->perplexity);
         fields_real(&record, "stderr", s->stderr_);
+        if (r->bytes) fields_real(&record, "bits_per_byte", report_bits_per_byte(r, s));
         status = writer_add(w, &record, why);
     }
     if (!status) return writer_close(w, why);

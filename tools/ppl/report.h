@@ -8,10 +8,14 @@
 struct report {
     const char *model, *base, *adapter, *rope, *tokenizer, *protocol, *definition, *dtype,
         *quantization, *source, *data;
-    int64_t stride;
+    int64_t stride, short_context; /* 0: as the protocol says; of longppl */
+    uint64_t tokens, bytes;        /* of the data; bytes 0: not known */
     const struct score *scores;
     int count;
 };
+
+/* Bits that a byte of the text costs: nll/ln 2 · tokens/bytes. NaN if the bytes are not known. */
+double report_bits_per_byte(const struct report *r, const struct score *s);
 
 int report_table(const struct report *r, const char *path, struct fail *why) MUST_USE;
 int report_json(const struct report *r, const char *path, struct fail *why) MUST_USE;

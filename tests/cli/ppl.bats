@@ -1,0 +1,60 @@
+load helper
+
+data=$golden/ppl/tokens.bin
+
+@test "ppl: every protocol gives what its definition gives in transformers, to 1e-5" {
+    # One line a case: protocol, context, options, loss, its standard error, predictions.
+    perl -MJSON::PP -e 'local $/; for (@{ decode_json(<STDIN>) }) { my %o = %{ $_->{options} };
+        print join(" ", $_->{protocol}, $_->{context}, map({ (my $k = $_) =~ s/_/-/; "--$k=$o{$_}" } sort keys %o), @$_{qw(nll stderr scored)}), "\n" }' \
+        < "$golden/ppl/losses.json" > cases
+    [ "$(wc -l < cases)" -eq 10 ]
+    while read -r protocol context rest; do
+        set -- $rest
+        local options=()
+        while [[ $1 == --* ]]; do options+=("$1"); shift; done
+        ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol "$protocol" -c "$context" "${options[@]}" --to json > got
+        perl -MJSON::PP -e 'my ($nll, $stderr, $scored) = @ARGV; local $/; my $s = decode_json(<STDIN>)->{scores}[0];
+            die "$s->{nll} $nll" if abs($s->{nll} - $nll) > 1e-5; die "$s->{stderr} $stderr" if abs($s->{stderr} - $stderr) > 1e-5;
+            die "$s->{scored} $scored" if $s->{scored} != $scored' "$1" "$2" "$3" < got
+    done < cases
+}
+
+@test "ppl: bits per byte by the model's tokenizer, another's, or the number said" {
+    make_base
+    run --separate-stderr -0 ppl --quiet -m base -d docs.tok -c 16 --to json
+    perl -MJSON::PP -MForeignStream -e 'local $/; my $r = decode_json(<STDIN>); my $bytes = 0;
+        open my $f, "<", "docs.jsonl"; $bytes += length(decode_json($_)->{text}) for split /\n/, <$f>;
+        my @o = ForeignStream::read_all("docs.tok"); my $tokens = 0; $tokens += length($_->{tokens}) / 2 for @o[1 .. $#o - 1];
+        die "$r->{bytes} $bytes" if $r->{bytes} != $bytes; die "$r->{tokens}" if $r->{tokens} != $tokens;
+        my $s = $r->{scores}[0]; my $bits = $s->{nll} / log(2) * $tokens / $bytes;
+        die "$s->{bits_per_byte} $bits" if abs($s->{bits_per_byte} - $bits) > 1e-9' <<< "$output"
+    ppl --quiet -m base.nf4 -d docs.tok -c 16 --to json > without
+    ! grep -q bits_per_byte without
+    ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer tok --to table > with
+    grep -q 'stderr  bits/byte$' with
+    ppl --quiet -m base.nf4 -d docs.tok -c 16 --bytes 1000 --to json > said
+    grep -q '"bytes": 1000' said
+    ppl --quiet -m base -d docs.tok -c 16 > s.scores
+    perl -MForeignStream -e 'my @o = ForeignStream::read_all("s.scores"); die unless $o[0]{bytes} && $o[1]{bits_per_byte} > 0'
+    # Another tokenizer than the data's.
+    spm_train --input="$BATS_FILE_TMPDIR/text" --model_prefix=other --model_type=bpe --vocab_size=300 --byte_fallback=true \
+        --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > /dev/null 2>&1
+    run --separate-stderr -3 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer other.model
+    [[ "$stderr" == *"the one to count bytes with is "* ]]
+    run --separate-stderr -1 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer nowhere
+}
+
+@test "ppl: longppl's options, and what has nothing to show" {
+    run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64
+    [[ "$stderr" == *"a context of 64 is no longer than the short one of 4096" ]]
+    run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 --short-context 16 --stride 16
+    run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 --short-context 1
+    head -c 140 "$data" > few.bin
+    run --separate-stderr -3 ppl --quiet -m "$golden/bnb/model" -d few.bin --from u16 --protocol longppl -c 64 --short-context 60
+    [[ "$stderr" == *"no prediction gains from it what longppl asks for" ]]
+    ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 --short-context 16 --to json --threads 1 > a
+    ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 --short-context 16 --to json --threads 3 > b
+    cmp a b
+    grep -q '"short_context": 16' a
+    grep -q '"definition": "longppl: windows of L side by side; predictions whose loss is below 2 and more than 2 lower' a
+}
