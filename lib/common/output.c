@@ -54,6 +54,14 @@ int output_open(struct output *out, const char *path, struct fail *why)
         out->fd = STDOUT_FILENO;
         return 0;
     }
+    struct stat st;
+    if (!stat(path, &st) && !S_ISREG(st.st_mode)) {
+        out->fd = open(path, O_WRONLY | O_CLOEXEC);
+        if (out->fd >= 0) return 0;
+        fail(why, "%s: cannot open: %s", path, strerror(errno));
+        release(out);
+        return -1;
+    }
     size_t size = strlen(path) + 32;
     out->temporary = malloc(size);
     if (!out->temporary) {
@@ -128,6 +136,8 @@ int output_close(struct output *out, struct fail *why)
     if (out->fd < 0) return 0;
     int status = flush(out, why);
     if (!out->temporary) {
+        if (out->path && out->fd != STDOUT_FILENO && close(out->fd) && !status)
+            status = fail(why, "%s: cannot write: %s", out->path, strerror(errno));
         release(out);
         return status;
     }
@@ -144,10 +154,8 @@ int output_close(struct output *out, struct fail *why)
 
 void output_abandon(struct output *out)
 {
-    if (out->temporary) {
-        close(out->fd);
-        unlink(out->temporary);
-    }
+    if (out->path && out->fd >= 0 && out->fd != STDOUT_FILENO) close(out->fd);
+    if (out->temporary) unlink(out->temporary);
     release(out);
 }
 

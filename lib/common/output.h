@@ -2,7 +2,8 @@
  *
  * Bytes go to a temporary name beside the target; output_close flushes them to the
  * disk and renames. Whatever is given up, or pending when a signal ends the
- * program, is removed. "-" is standard output, written as it comes.
+ * program, is removed. "-" is standard output, written as it comes; so is a target that
+ * is there and no regular file: a device, a named pipe.
  */
 #ifndef LONGQLORA_OUTPUT_H
 #define LONGQLORA_OUTPUT_H
@@ -15,7 +16,7 @@
 struct output {
     int fd;
     char *path;      /* the target; "-" for standard output */
-    char *temporary; /* NULL for standard output */
+    char *temporary; /* NULL for what is written as it comes */
     char *buffer;
     size_t used;
     uint64_t written; /* bytes accepted so far */

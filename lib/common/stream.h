@@ -60,6 +60,9 @@ const msgpack_object *reader_header(const struct reader *r);
 
 /* The next record, valid until the next call. 1 a record, 0 the end, -1 see why. */
 int reader_next(struct reader *r, msgpack_object *record, struct fail *why) MUST_USE;
+/* Lets another thread read and decompress what comes next, where that is a regular file.
+ * For reading from the beginning to the end. */
+int reader_read_ahead(struct reader *r, struct fail *why) MUST_USE;
 /* Number of records that were read; what a message about the last one calls it. */
 uint64_t reader_position(const struct reader *r);
 /* Reports damage in the record just read: "name: record 18: what". Returns -1. */

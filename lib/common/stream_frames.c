@@ -1,6 +1,7 @@
 #include "stream_frames.h"
 
 #include "stream.h"
+#include "stream_ahead.h"
 #include "stream_format.h"
 #include "stream_json.h"
 
@@ -40,6 +41,7 @@ int frames_open_json(struct frames *f, const char *path, const char *name, struc
 
 void frames_close(struct frames *f)
 {
+    frames_ahead_close(f);
     if (f->fd >= 0) close(f->fd);
     ZSTD_freeDCtx(f->zstd);
     free(f->input);
@@ -120,10 +122,11 @@ static int declared_size(struct frames *f, size_t *bytes, struct fail *why)
     return 0;
 }
 
-static int decompress(struct frames *f, struct fail *why)
+/* Into room for `size` bytes at first, whatever room is left from other frames. */
+static int decompress(struct frames *f, size_t size, struct fail *why)
 {
     ZSTD_DCtx_reset(f->zstd, ZSTD_reset_session_only);
-    ZSTD_outBuffer out = { f->content, f->content_room, 0 };
+    ZSTD_outBuffer out = { f->content, size, 0 };
     for (;;) {
         if (refill(f, 1, why)) return -1;
         ZSTD_inBuffer in = { f->input + f->input_at, f->input_size - f->input_at, 0 };
@@ -143,7 +146,7 @@ static int decompress(struct frames *f, struct fail *why)
         size_t more = out.size < STREAM_FRAME_BYTES ? out.size + 1 : 2 * out.size;
         if (room_for(f, more, why)) return -1;
         out.dst = f->content;
-        out.size = f->content_room;
+        out.size = more;
     }
 }
 
@@ -152,7 +155,7 @@ static int load(struct frames *f, struct fail *why)
     size_t size = 0;
     f->offset = f->consumed;
     if (declared_size(f, &size, why) || room_for(f, size ? size : 1, why)) return -1;
-    return decompress(f, why);
+    return decompress(f, size ? size : 1, why);
 }
 
 static int next_line(struct frames *f, struct fail *why)
@@ -174,9 +177,8 @@ static int next_line(struct frames *f, struct fail *why)
     return 1;
 }
 
-int frames_next(struct frames *f, struct fail *why)
+int frames_load_next(struct frames *f, struct fail *why)
 {
-    if (f->lines) return next_line(f, why);
     for (;;) {
         f->content_size = 0;
         if (refill(f, FRAME_HEAD_MAX, why)) return -1;
@@ -197,6 +199,12 @@ int frames_next(struct frames *f, struct fail *why)
                                                  : "not a zstd frame: not our stream");
         return load(f, why) ? -1 : 1;
     }
+}
+
+int frames_next(struct frames *f, struct fail *why)
+{
+    if (f->lines) return next_line(f, why);
+    return f->ahead ? frames_ahead_next(f, why) : frames_load_next(f, why);
 }
 
 bool frames_seekable(const struct frames *f)

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <zstd.h>
 
+struct frames_ahead;
+
 struct frames {
     int fd;
     const char *name; /* borrowed, for messages */
@@ -22,6 +24,7 @@ struct frames {
     struct input *lines; /* NULL: frames */
     msgpack_sbuffer object;
     int token_width;
+    struct frames_ahead *ahead; /* NULL: frames are loaded when they are asked for */
 };
 
 int frames_open(struct frames *f, const char *path, const char *name, struct fail *why) MUST_USE;
@@ -30,6 +33,8 @@ int frames_open_json(struct frames *f, const char *path, const char *name,
 void frames_close(struct frames *f);
 /* Loads the next frame, skipping skippable ones. 1, 0 at the end, -1 damaged. */
 int frames_next(struct frames *f, struct fail *why) MUST_USE;
+/* From now on a thread loads the next few frames; only frames_next and frames_close may follow. */
+int frames_read_ahead(struct frames *f, struct fail *why) MUST_USE;
 bool frames_seekable(const struct frames *f);
 int frames_rewind(struct frames *f, struct fail *why) MUST_USE;
 /* Loads the frame that begins at that byte. */

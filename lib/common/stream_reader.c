@@ -179,6 +179,11 @@ void reader_close(struct reader *r)
     free(r);
 }
 
+int reader_read_ahead(struct reader *r, struct fail *why)
+{
+    return frames_seekable(&r->in) ? frames_read_ahead(&r->in, why) : 0;
+}
+
 const char *reader_name(const struct reader *r) { return r->name; }
 const msgpack_object *reader_header(const struct reader *r) { return &r->header.data; }
 uint64_t reader_position(const struct reader *r) { return r->records; }

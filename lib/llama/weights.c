@@ -3,6 +3,7 @@
 #include "../common/progress.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -122,6 +123,24 @@ static int check_all_used(const struct weights *w, struct fail *why)
     return 0;
 }
 
+/* Asks for mapped bytes before they are needed, so that the disk works while they are hashed. */
+static void ask_for(const char *at, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)at & ~(uintptr_t)4095;
+    madvise((char *)page, bytes + ((uintptr_t)at - page), MADV_WILLNEED);
+}
+
+static void digest_mapped(XXH3_state_t *state, const char *at, size_t bytes)
+{
+    enum { AHEAD = 8 << 20 };
+    ask_for(at, bytes < AHEAD ? bytes : AHEAD);
+    for (size_t n; bytes; at += n, bytes -= n) {
+        n = bytes < AHEAD ? bytes : AHEAD;
+        if (bytes > n) ask_for(at + n, bytes - n < AHEAD ? bytes - n : AHEAD);
+        XXH3_128bits_update(state, at, n);
+    }
+}
+
 static void digest_base(struct weights *w)
 {
     XXH3_state_t *state = XXH3_createState();
@@ -135,7 +154,7 @@ static void digest_base(struct weights *w)
         XXH3_128bits_update(state, type, strlen(type) + 1);
         XXH3_128bits_update(state, shape, sizeof shape);
         size_t n = (size_t)(t->rows * t->cols);
-        XXH3_128bits_update(state, w->at[i].data, (n * weight_type_bits(w->at[i].type) + 7) / 8);
+        digest_mapped(state, w->at[i].data, (n * weight_type_bits(w->at[i].type) + 7) / 8);
         if (w->at[i].type != WEIGHT_NF4) continue;
         XXH3_128bits_update(state, w->at[i].absmax, (n + 63) / 64);
         XXH3_128bits_update(state, w->at[i].nested, (n + 16383) / 16384 * sizeof(float));
@@ -190,102 +209,99 @@ static int open_directory(struct weights *w, const char *path, bool with_base, s
 
 /* ---- a stream ---- */
 
-/* Where a tensor lies in memory, and how much of it has come. */
-struct arriving {
-    size_t data, absmax, nested; /* offsets */
-    int64_t rows_read;
-};
-
 static size_t padded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-static int grow_memory(struct weights *w, size_t bytes, size_t *room, struct fail *why)
+/* Memory that lives as long as the weights; in huge pages where it is large, since most of
+ * the time of reading is the kernel's, clearing pages one by one. */
+static char *take_memory(struct weights *w, size_t bytes, struct fail *why)
 {
-    if (w->memory_bytes + bytes > *room) {
-        size_t more = *room ? 2 * *room : 1 << 20;
-        while (more < w->memory_bytes + bytes)
-            more *= 2;
-        char *grown = realloc(w->memory, more);
-        if (!grown) return fail(why, "out of memory: %zu bytes of weights", more);
-        w->memory = grown;
-        *room = more;
+    enum { HUGE_PAGE = 2 << 20 };
+    bool is_large = bytes >= 2 * HUGE_PAGE;
+    void **grown = realloc(w->copies, (w->copy_count + 1) * sizeof *grown);
+    if (grown) w->copies = grown;
+    char *memory = grown ? aligned_alloc(is_large ? HUGE_PAGE : 64,
+                                         is_large ? (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE
+                                                  : padded(bytes))
+                         : NULL;
+    if (!memory) {
+        (void)fail(why, "out of memory: %zu bytes of weights", bytes);
+        return NULL;
     }
-    w->memory_bytes += bytes;
-    return 0;
+    if (is_large) madvise(memory, bytes, MADV_HUGEPAGE);
+    w->copies[w->copy_count++] = memory;
+    return memory;
 }
 
-static int begin_tensor(struct weights *w, struct arriving *a, struct weight *at,
-                        const struct tensor *t, const struct weights_record *r, size_t *room,
+static int begin_tensor(struct weights *w, int64_t i, const struct weights_record *r,
                         struct fail *why)
 {
+    const struct tensor *t = &w->table[i];
+    struct weight *at = &w->at[i];
     if (r->rows != t->rows || r->cols != t->cols)
         return fail_input(why, "%s is [%lld, %lld], the config needs [%lld, %lld]", t->name,
                           (long long)r->rows, (long long)r->cols, (long long)t->rows,
                           (long long)t->cols);
     size_t elements = (size_t)(t->rows * t->cols);
-    for (int i = WEIGHT_F32; i <= WEIGHT_NF4; i++)
-        if (!strcmp(r->dtype, types[i].name)) at->type = (enum weight_type)i;
-    if (at->type == WEIGHT_NF4 && t->role != ROLE_LINEAR)
+    for (int type = WEIGHT_F32; type <= WEIGHT_NF4; type++)
+        if (!strcmp(r->dtype, types[type].name)) at->type = (enum weight_type)type;
+    bool is_nf4 = at->type == WEIGHT_NF4;
+    if (is_nf4 && t->role != ROLE_LINEAR)
         return fail_input(why, "%s is NF4, only linears may be", t->name);
-    a->data = w->memory_bytes;
-    a->absmax = a->data + padded((elements * types[at->type].bits + 7) / 8);
-    a->nested = a->absmax + padded(at->type == WEIGHT_NF4 ? (elements + 63) / 64 : 0);
-    size_t end = a->nested + padded(at->type == WEIGHT_NF4 ? (elements + 16383) / 16384 * 4 : 0);
-    at->offset = r->offset;
-    return grow_memory(w, end - a->data, room, why);
+    size_t absmax = padded((elements * types[at->type].bits + 7) / 8);
+    size_t nested = absmax + padded(is_nf4 ? (elements + 63) / 64 : 0);
+    size_t bytes = nested + (is_nf4 ? (elements + 16383) / 16384 * sizeof(float) : 0);
+    char *memory = take_memory(w, bytes, why);
+    if (!memory) return -1;
+    *at = (struct weight){ .type = at->type, .data = memory, .offset = r->offset };
+    at->absmax = is_nf4 ? (uint8_t *)memory + absmax : NULL;
+    at->nested = is_nf4 ? (float *)(void *)(memory + nested) : NULL;
+    w->bytes += bytes;
+    return 0;
 }
 
-static int take_record(struct weights *w, struct arriving *arriving, const struct weights_record *r,
-                       size_t *room, struct fail *why)
+/* rows_read: of each tensor, so far. */
+static int take_record(struct weights *w, int64_t *rows_read, const struct weights_record *r,
+                       struct fail *why)
 {
     int64_t i = find_tensor(w, r->name);
     if (i < 0) return fail_input(why, "tensor %s is not one of this model", r->name);
     const struct tensor *t = &w->table[i];
-    struct arriving *a = &arriving[i];
-    if (r->first_row != a->rows_read)
+    if (r->first_row != rows_read[i])
         return fail_input(why, "%s: row %lld comes, row %lld was due", r->name,
-                          (long long)r->first_row, (long long)a->rows_read);
-    if (!a->rows_read && begin_tensor(w, a, &w->at[i], t, r, room, why)) return -1;
-    if (strcmp(r->dtype, types[w->at[i].type].name) != 0 || r->offset != w->at[i].offset ||
+                          (long long)r->first_row, (long long)rows_read[i]);
+    if (!rows_read[i] && begin_tensor(w, i, r, why)) return -1;
+    const struct weight *at = &w->at[i];
+    if (strcmp(r->dtype, types[at->type].name) != 0 || r->offset != at->offset ||
         r->rows != t->rows || r->cols != t->cols)
         return fail_input(why, "%s: ranges of rows that do not belong together", r->name);
     size_t first = (size_t)(r->first_row * r->cols);
-    memcpy(w->memory + a->data + first * types[w->at[i].type].bits / 8, r->data, r->data_bytes);
-    if (w->at[i].type == WEIGHT_NF4) {
-        memcpy(w->memory + a->absmax + first / 64, r->absmax, r->absmax_bytes);
-        memcpy(w->memory + a->nested + first / 16384 * 4, r->nested, r->nested_bytes);
+    memcpy((char *)at->data + first * types[at->type].bits / 8, r->data, r->data_bytes);
+    if (at->type == WEIGHT_NF4) {
+        memcpy((uint8_t *)at->absmax + first / 64, r->absmax, r->absmax_bytes);
+        memcpy((float *)at->nested + first / 16384, r->nested, r->nested_bytes);
         w->is_quantized = true;
     }
-    a->rows_read = r->end_row;
-    return 0;
-}
-
-static int place_tensors(struct weights *w, const struct arriving *arriving, struct fail *why)
-{
-    for (int64_t i = 0; i < w->count; i++) {
-        const struct arriving *a = &arriving[i];
-        if (a->rows_read != w->table[i].rows)
-            return fail_input(why, "tensor %s is missing or cut", w->table[i].name);
-        w->at[i].data = w->memory + a->data;
-        w->at[i].absmax = (const uint8_t *)w->memory + a->absmax;
-        w->at[i].nested = (const float *)(void *)(w->memory + a->nested);
-    }
+    rows_read[i] = r->end_row;
     return 0;
 }
 
 static int read_records(struct weights *w, struct reader *r, struct fail *why)
 {
     struct weights_record record;
-    size_t room = 0;
-    struct arriving *arriving = calloc((size_t)w->count, sizeof *arriving);
-    if (!arriving) return fail(why, "%s: out of memory", reader_name(r));
+    int64_t *rows_read = calloc((size_t)w->count, sizeof *rows_read);
+    if (!rows_read) return fail(why, "%s: out of memory", reader_name(r));
     int got;
     while ((got = weights_read(r, &record, why)) > 0)
-        if (take_record(w, arriving, &record, &room, why)) {
+        if (take_record(w, rows_read, &record, why)) {
             got = reader_blame(r, why);
             break;
         }
-    if (!got && place_tensors(w, arriving, why)) got = fail_in(why, reader_name(r));
-    free(arriving);
+    for (int64_t i = 0; i < w->count && !got; i++)
+        if (rows_read[i] != w->table[i].rows) {
+            (void)fail_input(why, "tensor %s is missing or cut", w->table[i].name);
+            got = fail_in(why, reader_name(r));
+        }
+    free(rows_read);
     return got;
 }
 
@@ -298,9 +314,9 @@ static int open_stream(struct weights *w, const char *path, struct fail *why)
     memcpy(w->tokenizer, info.tokenizer, sizeof w->tokenizer);
     int status = config_parse(&w->config, info.config, reader_name(r), why);
     if (!status) status = list_tensors(w, why);
+    if (!status) status = reader_read_ahead(r, why);
     if (!status) status = read_records(w, r, why);
     if (!status) memcpy(w->stream, reader_digest(r), sizeof w->stream);
-    w->bytes = w->memory_bytes;
     w->was_read = true;
     weights_info_release(&info);
     reader_close(r);
@@ -401,7 +417,6 @@ void weights_close(struct weights *w)
     for (size_t i = 0; i < w->copy_count; i++)
         free(w->copies[i]);
     free(w->copies);
-    free(w->memory);
     free(w->table);
     free(w->at);
     config_release(&w->config);

@@ -22,12 +22,10 @@ struct weights {
     char stream[STREAM_DIGEST_TEXT];    /* of the weights stream; empty for a directory */
     uint64_t bytes;                     /* of the files or the stream */
     double seconds;                     /* that opening them took */
-    bool was_read;  /* all of it; else only mapped */
+    bool was_read;                      /* all of it; else only mapped */
     struct model_files files;
-    void **copies; /* of tensors that lie unaligned in their file */
+    void **copies; /* memory: of a stream's tensors, and of what lies unaligned in its file */
     size_t copy_count;
-    char *memory; /* of a stream's tensors */
-    size_t memory_bytes;
 };
 
 /* path: a directory, a stream's file, or "-". with_base: compute the digest of a

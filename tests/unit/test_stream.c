@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -89,13 +90,14 @@ static void write_stream(const char *name, enum stream_kind kind, int records, s
 }
 
 /* Reads all of it: the number of records, or -1. sum: over all bytes of all records. */
-static int read_stream(const char *name, enum stream_kind kind, uint64_t *sum)
+static int read_once(const char *name, enum stream_kind kind, bool ahead, uint64_t *sum)
 {
     struct reader *r;
     msgpack_object o;
     int records = 0, got;
     *sum = 0;
     if (reader_open(&r, name, kind, &why)) return -1;
+    if (ahead) assert_int_equal(reader_read_ahead(r, &why), 0);
     while ((got = reader_next(r, &o, &why)) > 0) {
         const void *data;
         size_t bytes;
@@ -112,6 +114,23 @@ static int read_stream(const char *name, enum stream_kind kind, uint64_t *sum)
     }
     reader_close(r);
     return got < 0 ? -1 : records;
+}
+
+/* A file is read a second time with a thread reading ahead: all must be the same. */
+static int read_stream(const char *name, enum stream_kind kind, uint64_t *sum)
+{
+    int records = read_once(name, kind, false, sum);
+    if (!strcmp(name, "-")) return records;
+    struct fail first = why;
+    uint64_t again;
+    assert_int_equal(read_once(name, kind, true, &again), records);
+    if (records < 0) {
+        assert_string_equal(why.text, first.text);
+        assert_int_equal(why.status, first.status);
+    } else {
+        assert_int_equal(again, *sum);
+    }
+    return records;
 }
 
 /* The same through a pipe, whose writer dies after `count` bytes. */
@@ -526,6 +545,82 @@ static void test_output_is_whole_or_absent(void **state)
     assert_int_equal(output_open(&out, "/dev/full/x", &why), -1);
 }
 
+/* A named pipe stays one: what is no regular file is not replaced by one. */
+static void test_output_to_a_pipe(void **state)
+{
+    (void)state;
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    pid_t child = fork();
+    if (!child) {
+        char got[6] = "";
+        int fd = open(path, O_RDONLY);
+        _exit(fd >= 0 && read(fd, got, 5) == 5 && !strcmp(got, "text\n") ? 0 : 1);
+    }
+    assert_int_equal(output_text(path, "text\n", &why), 0);
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+    unlink(path);
+    assert_int_equal(output_text("/dev/full", "text\n", &why), -1);
+    assert_non_null(strstr(why.text, "/dev/full: cannot write: No space left on device"));
+    assert_int_equal(stat("/dev/full", &st), 0);
+    assert_true(S_ISCHR(st.st_mode));
+}
+
+static void put(const char *folder, const char *name)
+{
+    char file[4200];
+    snprintf(file, sizeof file, "%s/%s", folder, name);
+    assert_int_equal(output_text(file, "text\n", &why), 0);
+}
+
+static void test_folder_is_whole_or_absent(void **state)
+{
+    (void)state;
+    struct folder f;
+    char target[80], file[120];
+    snprintf(target, sizeof target, "%s/model", directory);
+    assert_int_equal(folder_open(&f, target, "mark", &why), 0);
+    put(f.temporary, "one");
+    put(f.temporary, "mark");
+    assert_int_equal(access(target, F_OK), -1);
+    assert_int_equal(folder_close(&f, &why), 0);
+    snprintf(file, sizeof file, "%s/one", target);
+    assert_int_equal(access(file, F_OK), 0);
+    assert_int_equal(access(f.temporary, F_OK), -1);
+    /* Given up: what stood there stays. */
+    assert_int_equal(folder_open(&f, target, "mark", &why), 0);
+    put(f.temporary, "two");
+    folder_abandon(&f);
+    assert_int_equal(access(file, F_OK), 0);
+    assert_int_equal(access(f.temporary, F_OK), -1);
+    /* Another takes its place as a whole; a slash at the end is no other name. */
+    char slashed[90];
+    snprintf(slashed, sizeof slashed, "%s//", target);
+    assert_int_equal(folder_open(&f, slashed, "mark", &why), 0);
+    put(f.temporary, "three");
+    assert_int_equal(folder_close(&f, &why), 0);
+    assert_int_equal(access(file, F_OK), -1);
+    snprintf(file, sizeof file, "%s/three", target);
+    assert_int_equal(access(file, F_OK), 0);
+    /* It has no mark now: it might be anybody's. */
+    assert_int_equal(folder_open(&f, target, "mark", &why), -1);
+    assert_non_null(strstr(why.text, "exists and holds other things"));
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(folder_open(&f, target, "mark", &why), 0); /* an empty one is no loss */
+    folder_remove_pending();
+    assert_int_equal(access(f.temporary, F_OK), -1);
+    folder_abandon(&f);
+    assert_int_equal(output_text(path, "x", &why), 0);
+    assert_int_equal(folder_open(&f, path, "mark", &why), -1);
+    assert_non_null(strstr(why.text, "not a directory"));
+    assert_int_equal(folder_remove(target, &why), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -542,6 +637,8 @@ int main(void)
         cmocka_unit_test(test_impossible_samples_are_refused),
         cmocka_unit_test(test_unknown_and_double_keys),
         cmocka_unit_test(test_output_is_whole_or_absent),
+        cmocka_unit_test(test_output_to_a_pipe),
+        cmocka_unit_test(test_folder_is_whole_or_absent),
     };
     return cmocka_run_group_tests(tests, open_directory, close_directory);
 }
