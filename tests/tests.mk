@@ -41,6 +41,28 @@ endef
 $(eval $(call emulated,f32,-DELEM_F32))
 $(eval $(call emulated,bf16,))
 
+# A fuzz target for each parser. `make test` runs it over its corpus; `make fuzz` (and test-long) lets
+# libFuzzer at it with sanitizers, for SECONDS each.
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZED := $(COMMON) $(patsubst %,$(BUILD)/lib/llama/%.o,config rope model_files tensors) $(BUILD)/tools/train/recipe.o $(BUILD)/tools/tokenize/jsonl.o
+CORPUS_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/corpus_%)
+FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/libfuzzer_%)
+SECONDS ?= 600
+
+$(CORPUS_PROGRAMS): $(BUILD)/tests/fuzz/corpus_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/run_corpus.o $(FUZZED)
+	@echo "LD $@"
+	$(Q)$(CC) $(LINK) $^ $(LIBS) -o $@
+
+$(FUZZ_PROGRAMS): $(BUILD)/tests/fuzz/libfuzzer_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/fuzz.o $(FUZZED)
+	@echo "LD $@"
+	$(Q)$(CC) $(LINK) -fsanitize=fuzzer $^ $(LIBS) -o $@
+
+fuzz:
+	@$(MAKE) --no-print-directory -j$(JOBS) FLAVOUR=fuzz CC=clang fuzz-programs
+	@SECONDS_EACH=$(SECONDS) tests/fuzz/run build/fuzz/tests/fuzz
+
+fuzz-programs: $(FUZZ_PROGRAMS)
+
 BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model bandwidth kernels)
 
 $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
@@ -54,7 +76,7 @@ $(BUILD)/tests/fault.so: tests/fault/fault.c
 	@echo "CC $@"
 	$(Q)$(CC) -O1 -Wall -Wextra -fPIC -shared $< -o $@ -ldl
 
-test-programs: all $(FAULT) $(TEST_PROGRAMS) $(BUILD)/tests/spm_oracle $(EMULATED)
+test-programs: all $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/tests/spm_oracle $(EMULATED)
 
 test:
 	@$(MAKE) --no-print-directory -j$(JOBS) test-programs
@@ -63,6 +85,7 @@ test:
 test-long:
 	@$(MAKE) --no-print-directory -j$(JOBS) test-programs
 	@LONG=1 BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
+	@$(MAKE) --no-print-directory fuzz
 
 coverage:
 	@rm -rf build/coverage
@@ -103,4 +126,4 @@ lint: check-format
 man: all
 	@for t in $(TOOLS); do tests/man-options $$t; done
 
-.PHONY: test test-programs test-long coverage bench gpu-check golden format check-format lint man
+.PHONY: fuzz fuzz-programs test test-programs test-long coverage bench gpu-check golden format check-format lint man

@@ -1,0 +1,32 @@
+/* config.json: what is accepted is written so that it reads the same. */
+#include "../../lib/llama/config.h"
+#include "fuzz.h"
+
+#include <math.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct fail why;
+    struct config c, again;
+    if (config_read(&c, fuzz_file(0, data, size), &why)) {
+        fuzz_check_failure(&why);
+        return 0;
+    }
+    must(c.heads % c.kv_heads == 0 && c.head_dim % 2 == 0 && c.rope.factor >= 1);
+    for (int style = 0; style < 2; style++) {
+        json_t *json = config_to_json(&c, style);
+        char *text = json_dumps(json, JSON_REAL_PRECISION(17));
+        must(text && !config_parse(&again, text, "again", &why));
+        must(rope_equal(&again.rope, &c.rope) && again.original_position == c.original_position);
+        must(fabs(again.theta - c.theta) <= 1e-9 * c.theta && again.heads == c.heads);
+        config_release(&again);
+        json_decref(json);
+        free(text);
+    }
+    if (c.head_dim <= 256) {
+        float cos[3 * 128], sin[3 * 128];
+        config_rope_tables(&c, 1 << 20, 5, 3, cos, sin);
+    }
+    config_release(&c);
+    return 0;
+}

@@ -1,0 +1,18 @@
+/* Pickles of state dicts, bare. */
+#include "../../lib/common/pickle.h"
+#include "fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct fail why;
+    struct pickled_tensor *list;
+    size_t count;
+    if (pickle_tensors(data, size, &list, &count, &why)) {
+        fuzz_check_failure(&why);
+        return 0;
+    }
+    for (size_t i = 0; i < count; i++)
+        must(list[i].name && list[i].storage && list[i].dims <= TENSOR_DIMS_MAX);
+    pickle_release(list, count);
+    return 0;
+}

@@ -1,0 +1,19 @@
+/* torch.save's zip files: what is accepted lies in the file. */
+#include "../../lib/common/torch_file.h"
+#include "fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct fail why;
+    struct tensor_file file;
+    if (torch_open(&file, fuzz_file(0, data, size), &why)) {
+        fuzz_check_failure(&why);
+        return 0;
+    }
+    for (size_t i = 0; i < file.count; i++) {
+        const char *begin = file.map, *at = file.at[i].data;
+        must(at >= begin && file.at[i].bytes <= (size_t)(begin + file.map_bytes - at));
+    }
+    tensor_file_close(&file);
+    return 0;
+}
