@@ -63,9 +63,9 @@ fuzz:
 
 fuzz-programs: $(FUZZ_PROGRAMS)
 
-BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model bandwidth kernels)
+BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model bandwidth kernels logits)
 
-$(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
+$(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/lib/made_model.o $(LIBRARY)
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) $^ $(LIBS) -o $@
 

@@ -70,3 +70,6 @@ lora() { # OUT KEY=VALUE...
     train lora.yaml output_dir="$out" model_name_or_path=base.nf4 train_file=32.smp max_steps=6 \
         lora_rank=4 learning_rate=0.01 per_device_train_batch_size=2 logging_steps=2 "$@"
 }
+
+# Does each merged directory have what llama.cpp's converter demands?
+converts() { "$root/tests/lib/check_llamacpp.pl" "$golden/llamacpp-list.json" "$@"; }

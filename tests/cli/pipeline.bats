@@ -36,6 +36,7 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
     a=$(ppl --quiet --model base --adapter ad --data docs.tok --context 16,32 --to json | nll)
     b=$(ppl --quiet --model merged --data docs.tok --context 16,32 --to json | nll)
     same_loss "$a" "$b"
+    converts merged
     grep -q '"type": "linear"' merged/config.json
     grep -q '"factor": 2' merged/config.json
     grep -q '"max_position_embeddings": 16' merged/config.json
@@ -43,7 +44,11 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
     # An adapter of NF4 fits the unquantized base it was made from, and NF4 itself.
     lora q --quiet
     merge --quiet --base base --adapter q -o merged-q
-    merge --quiet --base base.nf4 --adapter q -o merged-nf4
+    run --separate-stderr -0 merge --base base.nf4 --adapter q -o merged-nf4
+    [[ "$stderr" == *"merged-nf4: no tokenizer in it: other programs will want one (--tokenizer DIR)"* ]]
+    merge --quiet --base base.nf4 --adapter q --tokenizer tok -o merged-nf4
+    converts merged-nf4
+    converts merged-q
     a=$(ppl --quiet --model base.nf4 --adapter q --data docs.tok --context 16,32 --to json | nll)
     b=$(ppl --quiet --model merged-nf4 --data docs.tok --context 16,32 --to json | nll)
     same_loss "$a" "$b"
@@ -58,6 +63,7 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
         base/model.safetensors same/model.safetensors > sums
     [ "$(sort -u sums | wc -l)" -eq 1 ]
     merge --quiet --base base --adapter zero --dtype bf16 --max-shard-size 1 -o half
+    converts same half
     ppl --quiet --model half --data docs.tok --context 16 --to json > /dev/null
     grep -q bfloat16 half/config.json
 }
@@ -147,6 +153,7 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
     train scratch.yaml from_scratch=true attention=full model_name_or_path=tied.json train_file=16.smp output_dir=tied max_steps=5 learning_rate=0.01 --quiet
     quantize --quiet tied -o tied.nf4
     lora tl --quiet model_name_or_path=tied.nf4
-    merge --quiet --base tied --adapter tl -o tied-merged
+    merge --quiet --base tied --adapter tl --tokenizer tok -o tied-merged
+    converts tied-merged
     ppl --quiet --model tied-merged --data docs.tok --context 32 --to json > /dev/null
 }

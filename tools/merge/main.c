@@ -7,7 +7,7 @@
 #include <math.h>
 
 struct options {
-    const char *base, *adapter, *output, *dtype, *config_style;
+    const char *base, *adapter, *output, *tokenizer, *dtype, *config_style;
     int64_t max_shard_mb, original_context;
     bool force_base;
 };
@@ -35,16 +35,19 @@ static void merge_all(const struct options *o, const struct weights *w, const st
     struct tensor_header *headers = directory_headers(w->table, w->count, dtypes);
     if (!headers) die(STATUS_FAILED, "out of memory");
     or_die(merger_open(&m, w, a, dtypes, (int)opt_standard.threads, &why), &why);
+    const char *files = o->tokenizer ? o->tokenizer : w->stream[0] ? NULL : o->base;
     struct directory_job job = { .config = c,
                                  .headers = headers,
                                  .count = w->count,
                                  .dtype = dtypes[0],
                                  .produce = merger_produce,
                                  .arg = &m,
-                                 .copy_from = w->stream[0] ? NULL : o->base,
+                                 .copy_from = files,
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
                                  .new_style_rope = !strcmp(o->config_style, "new") };
     or_die(directory_make(o->output, &job, &why), &why);
+    if (!directory_has_tokenizer(o->output))
+        warn("%s: no tokenizer in it: other programs will want one (--tokenizer DIR)", o->output);
     if (!(m.change_squares > 0) && m.merged)
         warn("%s: every change is zero: an untrained adapter?", o->adapter);
     note("%lld linears merged, %lld tensors replaced, |change| / |weight| = %.4g",
@@ -63,6 +66,9 @@ int main(int argc, char **argv)
           "model directory or weights stream that the adapter was trained on", 0 },
         { "adapter", 'a', OPT_TEXT, &o.adapter, "DIR", "PEFT adapter directory", 0 },
         { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory to make", 0 },
+        { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "DIR",
+          "where tokenizer and licence files are copied from; else the base, if it is a directory",
+          0 },
         { "dtype", 0, OPT_WORD, &o.dtype, "TYPE", "of the result; base: each tensor as it was",
           "base|f32|f16|bf16" },
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB", "begin another file beyond that",

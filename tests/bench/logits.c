@@ -1,0 +1,41 @@
+/* logits MODEL TOKENS [ADAPTER] - logits of a text of made tokens (tests/lib/made_model.h), as bare f32 on
+ * standard output: to compare with other programs (tests/golden/check_foreign.py). */
+#include "../../lib/common/die.h"
+#include "../../lib/llama/batch.h"
+#include "../../lib/llama/loaded.h"
+#include "../lib/made_model.h"
+
+int main(int argc, char **argv)
+{
+    struct fail why;
+    struct loaded l;
+    struct model *m;
+    struct batch b;
+    die_init("logits", false);
+    if (argc < 3) die_usage("logits MODEL TOKENS [ADAPTER]");
+    int64_t count = strtoll(argv[2], NULL, 10);
+    struct loaded_options o = { .model = argv[1], .adapter = argv[3], .force_base = true };
+    or_die(loaded_open(&l, &o, &why), &why);
+    struct model_setup setup = {
+        .positions = count, .rows = count, .chunk = count, .device = "cpu"
+    };
+    or_die(loaded_model(&l, &setup, &m, &why), &why);
+    or_die(batch_init(&b, count, &why), &why);
+    uint32_t *ids = malloc((size_t)count * sizeof *ids);
+    float *logits = malloc((size_t)(count * l.config.vocab) * sizeof *logits);
+    if (!ids || !logits) die(STATUS_FAILED, "out of memory");
+    for (int64_t t = 0; t < count; t++)
+        ids[t] = made_token(t, l.config.vocab);
+    batch_add_window(&b, ids, count);
+    model_forward(m, &b, (struct dropout){ 0 });
+    or_die(model_logits(m, count, logits, &why), &why);
+    size_t numbers = (size_t)(count * l.config.vocab);
+    if (fwrite(logits, sizeof *logits, numbers, stdout) != numbers || fflush(stdout))
+        die(STATUS_FAILED, "cannot write");
+    free(ids);
+    free(logits);
+    batch_release(&b);
+    model_close(m);
+    loaded_close(&l);
+    return 0;
+}

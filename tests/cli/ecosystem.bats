@@ -1,0 +1,127 @@
+load helper
+
+nll() { perl -MJSON::PP -e 'local $/; print join " ", map { sprintf "%.7f", $_->{nll} } @{ decode_json(<STDIN>)->{scores} }'; }
+# The tensors of a safetensors file: name, dtype, shape, a line each.
+tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, my $n, 8; read $f, my $h, unpack "Q<", $n; $h = decode_json($h);
+    print "$_ $h->{$_}{dtype} @{ $h->{$_}{shape} }\n" for sort grep { $_ ne "__metadata__" } keys %$h' "$1"; }
+
+@test "quantize --to bnb: the directory has bitsandbytes' tensors and computes what the stream does" {
+    make_base
+    run --separate-stderr -0 quantize base --to bnb -o bnb
+    [[ "$stderr" == *"all linears: relative error 0.0"*"GB/s of the model" ]]
+    tensors bnb/model.safetensors > got
+    {
+        for l in 0 1; do
+            for m in self_attn.q_proj:32:32 self_attn.k_proj:16:32 self_attn.v_proj:16:32 self_attn.o_proj:32:32 mlp.gate_proj:48:32 mlp.up_proj:48:32 mlp.down_proj:32:48; do
+                IFS=: read -r name rows cols <<< "$m"
+                w=model.layers.$l.$name.weight n=$((rows * cols))
+                printf '%s\n' "$w U8 $(((n + 1) / 2)) 1" "$w.absmax U8 $(((n + 63) / 64))" "$w.nested_absmax F32 $(((n + 16383) / 16384))" \
+                    "$w.nested_quant_map F32 256" "$w.quant_map F32 16" "$w.quant_state.bitsandbytes__nf4 U8 256"
+            done
+            printf '%s\n' "model.layers.$l.input_layernorm.weight F32 32" "model.layers.$l.post_attention_layernorm.weight F32 32"
+        done
+        printf '%s\n' "model.embed_tokens.weight F32 400 32" "model.norm.weight F32 32" "lm_head.weight F32 400 32"
+    } | LC_ALL=C sort > expected
+    LC_ALL=C sort got | diff - expected
+    perl -MJSON::PP -e 'local $/; my $q = decode_json(<STDIN>)->{quantization_config}; die unless $q->{load_in_4bit} && $q->{quant_method} eq "bitsandbytes"
+        && $q->{bnb_4bit_quant_type} eq "nf4" && $q->{bnb_4bit_use_double_quant}' < bnb/config.json
+    cmp bnb/tokenizer.model tok/tokenizer.model
+    a=$(ppl --quiet --model base.nf4 --data docs.tok --context 8,16 --to json | nll)
+    b=$(ppl --quiet --model bnb --data docs.tok --context 8,16 --to json | nll)
+    [ "$a" = "$b" ]
+    # In shards, the same; and it is NF4 already.
+    quantize --quiet base --to bnb -o shards --max-shard-size 1
+    run --separate-stderr -3 quantize bnb -o again.nf4
+    [[ "$stderr" == *"bnb: its linears are NF4 already" ]]
+    run --separate-stderr -2 quantize base --to bnb
+    run --separate-stderr -2 quantize base --to bnb -o x --max-shard-size 0
+}
+
+@test "bitsandbytes' directory in the pipeline: trained on, merged into, of the same base as the stream" {
+    make_base
+    quantize --quiet base --to bnb -o bnb
+    lora by-stream --quiet
+    lora by-bnb --quiet model_name_or_path=bnb
+    cmp by-stream/adapter_model.safetensors by-bnb/adapter_model.safetensors
+    grep -q '"base_quantization": "nf4"' by-bnb/longqlora.json
+    merge --quiet --base bnb --adapter by-stream -o from-bnb
+    converts from-bnb
+    ! grep -q quantization_config from-bnb/config.json
+    merge --quiet --base base.nf4 --adapter by-bnb --tokenizer tok -o from-stream
+    cmp from-bnb/model.safetensors from-stream/model.safetensors
+    # An unquantized directory is still not what a recipe for NF4 means.
+    run --separate-stderr -2 lora x model_name_or_path=base
+    [[ "$stderr" == *"base"*"quantize"* ]]
+}
+
+@test "directories that are not what they say are refused by name" {
+    make_base
+    cp -rL base bad
+    perl -pi -e 's/"vocab_size"/"quantization_config": {"quant_method": "gptq", "bits": 4}, "vocab_size"/' bad/config.json
+    run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
+    [[ "$stderr" == *"bad: quantization_config: quant_method 'gptq' is not read here, only bitsandbytes" ]]
+    # A tensor too many: a bias that the config does not tell of.
+    rm -rf bad
+    cp -rL base bad
+    perl -MJSON::PP -e 'open my $f, "<:raw", "bad/model.safetensors"; local $/; my $b = <$f>; my $n = unpack "Q<", $b; my $h = decode_json(substr $b, 8, $n);
+        my $end = length($b) - 8 - $n; $h->{"model.layers.0.self_attn.q_proj.bias"} = { dtype => "F32", shape => [1], data_offsets => [$end, $end + 4] };
+        my $t = encode_json($h); $t .= " " while length($t) % 8; open my $o, ">:raw", "bad/model.safetensors"; print $o pack("Q<", length $t), $t, substr($b, 8 + $n), "\0" x 4'
+    run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
+    [[ "$stderr" == *"bad: tensor model.layers.0.self_attn.q_proj.bias is not one of this model" ]]
+    # NF4 without double quantization, another block, another map.
+    for change in 's/"nested_offset"/"nested_other_"/' \
+        's/"blocksize": 64/"blocksize": 32/' 's/"quant_type": "nf4"/"quant_type": "fp4"/' 's/"shape": \[32, 32\]/"shape": [16, 64]/'; do
+        rm -rf bad
+        quantize --quiet base --to bnb -o bad
+        perl -0777 -pi -e "$change" bad/model.safetensors
+        run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
+        [[ "$stderr" == *"bad: model.layers.0."*"_proj.weight: "* ]]
+    done
+}
+
+@test "merge: wrong, empty and incomplete adapters are refused before anything is written" {
+    make_base
+    lora ad --quiet
+    cp -r ad empty
+    printf '\x08\0\0\0\0\0\0\0{}      ' > empty/adapter_model.safetensors
+    run --separate-stderr -3 merge --base base --adapter empty -o x
+    [[ "$stderr" == *"adapter has no tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" ]]
+    # One tensor under another name.
+    cp -r ad odd
+    perl -0777 -pi -e 's/layers\.1\.mlp\.up_proj\.lora_B/layers.7.mlp.up_proj.lora_B/' odd/adapter_model.safetensors
+    run --separate-stderr -3 merge --base base --adapter odd -o x
+    [[ "$stderr" == *"adapter has no tensor base_model.model.model.layers.1.mlp.up_proj.lora_B.weight" ]]
+    [ ! -e x ]
+    [ -z "$(find . -maxdepth 1 -name 'x*')" ]
+    # What stands there and is no model is nobody's to replace; a model is replaced as a whole.
+    mkdir precious && touch precious/thesis
+    run --separate-stderr -1 merge --base base --adapter ad -o precious
+    [[ "$stderr" == *"precious: exists and holds other things: remove it first" ]]
+    [ -e precious/thesis ]
+    merge --quiet --base base --adapter ad -o out
+    touch out/old
+    merge --quiet --base base --adapter ad -o out/
+    [ ! -e out/old ]
+    converts out
+}
+
+@test "quantize, merge: a disk that is too small is said before anything is written; a signal leaves nothing" {
+    make_base
+    lora ad --quiet
+    mkdir small
+    mount -t tmpfs -o size=60k none small 2> /dev/null || skip "no tmpfs here"
+    run --separate-stderr -1 quantize base -o small/q.nf4
+    [[ "$stderr" == *"small/: needs "*" GB, "*" GB are free" ]]
+    run --separate-stderr -1 quantize base --to bnb -o small/bnb
+    run --separate-stderr -1 merge --base base --adapter ad -o small/merged
+    [[ "$stderr" == *"needs "*" GB, "*" GB are free" ]]
+    [ -z "$(ls small)" ]
+    umount small
+    # Stopped in the middle: the whole directory is gone.
+    for signal in INT TERM HUP; do
+        (exec merge --quiet --base base --adapter ad -o stopped --max-shard-size 1 2> /dev/null) &
+        kill -$signal $! 2> /dev/null || true
+        wait $! || true
+        [ -z "$(find . -maxdepth 1 -name 'stopped.tmp*')" ]
+    done
+}

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Do others load what our programs write, and compute the same? By hand, in each environment of README.md.
+
+usage: check_foreign.py make DIR BIN_DIR BUILD_DIR       (once, where made.py runs)
+       check_foreign.py load DIR                         (transformers 4.31; current with bitsandbytes, peft)
+
+make writes made models with our merge (into f16, f32, by interpolation) and quantize --to bnb, and our logits
+of each; load loads every directory unedited and compares.
+"""
+import json
+import os
+import subprocess
+import sys
+
+import made
+import numpy as np
+
+TOKENS = 48
+CONFIG = dict(architectures=["LlamaForCausalLM"], model_type="llama", vocab_size=48, hidden_size=32,
+              intermediate_size=48, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
+              hidden_act="silu", max_position_embeddings=24, rms_norm_eps=1e-5, tie_word_embeddings=False,
+              bos_token_id=1, eos_token_id=2)
+WIDE = dict(CONFIG, hidden_size=64, intermediate_size=128, num_hidden_layers=2)
+here = os.path.dirname(os.path.abspath(__file__))
+
+
+def make(directory, bin_dir, build):
+    from safetensors.numpy import save_file
+
+    def base(path, config, dtype):
+        os.makedirs(path, exist_ok=True)
+        json.dump(config, open(f"{path}/config.json", "w"))
+        save_file({n: a.astype(dtype) for n, a in made.weights(config).items()}, f"{path}/model.safetensors",
+                  {"format": "pt"})
+
+    def run(*words):
+        subprocess.run(words, check=True)
+
+    def logits(name, *adapter):
+        with open(f"{directory}/{name}.logits", "wb") as out:
+            subprocess.run([f"{build}/tests/bench/logits", f"{directory}/{name}", str(TOKENS), *adapter], stdout=out, check=True)
+
+    base(f"{directory}/base-f32", CONFIG, np.float32)
+    base(f"{directory}/base-f16", CONFIG, np.float16)
+    base(f"{directory}/wide", WIDE, np.float16)
+    adapter = f"{directory}/adapter"
+    os.makedirs(adapter, exist_ok=True)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        open(f"{adapter}/{name}", "wb").write(open(f"{here}/peft/adapter/{name}", "rb").read())
+    for rope in (dict(type="linear", factor=2.0), dict(type="ntk", factor=2.0)):
+        rope["original_max_position_embeddings"] = 24
+        json.dump(dict(longqlora=1, base="0" * 32, tokenizer="", rope=rope), open(f"{adapter}/longqlora.json", "w"))
+        for style in ("old", "new"):
+            for dtype in ("f32", "f16"):
+                name = f"merged-{rope['type']}-{style}-{dtype}"
+                run(f"{bin_dir}/merge", "--quiet", "--force-base", "--base", f"{directory}/base-{dtype}", "--adapter", adapter,
+                    "-o", f"{directory}/{name}", "--config-style", style, "--max-shard-size", "1")
+                logits(name)
+    run(f"{bin_dir}/quantize", "--quiet", f"{directory}/wide", "--to", "bnb", "-o", f"{directory}/bnb")
+    logits("bnb")
+
+
+def load(directory):
+    import torch
+    import transformers
+    from transformers import AutoModelForCausalLM
+    new = int(transformers.__version__.split(".")[0]) >= 5
+    worst = 0.0
+    for name in sorted(os.listdir(directory)):
+        if not os.path.exists(f"{directory}/{name}.logits"):
+            continue
+        # 4.31 knows neither bitsandbytes' files, nor the new spelling, nor rope_theta.
+        if not new and (name == "bnb" or "-new-" in name or "-ntk-" in name):
+            continue
+        how = dict(device_map="cpu") if name == "bnb" else {}
+        model = AutoModelForCausalLM.from_pretrained(f"{directory}/{name}", **{"dtype" if new else "torch_dtype": torch.float32}, **how)
+        # Everything in f32: transformers leaves a quantized model's other weights in f16, and
+        # bitsandbytes dequantizes to f16, as the file says; its CPU kernel for inference rounds to bf16.
+        for p in model.parameters():
+            p.data = p.data.float() if p.dtype == torch.float16 else p.data
+        model.train()
+        for module in model.modules():
+            if type(module).__name__ == "Linear4bit":
+                module.compute_dtype = torch.float32
+                module.weight.quant_state.dtype = torch.float32
+        ours = np.fromfile(f"{directory}/{name}.logits", np.float32).reshape(TOKENS, -1)
+        with torch.no_grad():
+            theirs = model(torch.from_numpy(made.tokens(TOKENS, 48))[None]).logits[0].float().numpy()
+        apart = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+        worst = max(worst, apart)
+        print(f"{name}: {apart:.2g} of the largest logit")
+    print(f"transformers {transformers.__version__}: all within {worst:.2g}")
+    assert 0 < worst < 2e-5
+
+
+if sys.argv[1] == "make":
+    make(*sys.argv[2:])
+elif sys.argv[1] == "load":
+    load(sys.argv[2])
