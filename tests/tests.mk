@@ -63,7 +63,7 @@ fuzz:
 
 fuzz-programs: $(FUZZ_PROGRAMS)
 
-BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model bandwidth kernels logits)
+BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model random_adapter bandwidth kernels logits)
 
 $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/lib/made_model.o $(LIBRARY)
 	@echo "LD $@"
@@ -102,6 +102,7 @@ bench: all $(BUILD)/tests/spm_oracle $(BENCH_PROGRAMS)
 	@tests/bench/run
 	@tests/bench/tokenize
 	@tests/bench/generate
+	@tests/bench/quantize
 
 golden:
 	@echo "Golden files are made by hand: see tests/golden/README.md"

@@ -145,7 +145,7 @@ int input_line(struct input *in, char **line, size_t *bytes, struct fail *why)
     size_t scanned = 0;
     for (;;) {
         char *start = in->text ? in->text + in->at : NULL; /* nothing was read yet */
-        char *end = in->size - in->at > scanned
+        char *end = start && in->size - in->at > scanned
                         ? memchr(start + scanned, '\n', in->size - in->at - scanned)
                         : NULL;
         if (end) {

@@ -338,7 +338,7 @@ static int put_or_get(struct machine *m, int bytes, int (*act)(struct machine *,
 
 static int take_marked(struct machine *m, enum kind kind)
 {
-    uint32_t first, count;
+    uint32_t first = 0, count = 0;
     if (unmark(m, &first, &count)) return -1;
     return kind == TUPLE ? make_tuple(m, first, count) : set_items(m, first, count);
 }

@@ -141,10 +141,10 @@ static int by_name(const void *a, const void *b)
     return compare_names(x->name, x->name_bytes, y->name, y->name_bytes);
 }
 
-int zip_open(struct zip *z, const void *bytes, size_t size, struct fail *why)
+int zip_open(struct zip *z, const void *archive, size_t bytes, struct fail *why)
 {
     *z = (struct zip){ 0 };
-    struct archive a = { .bytes = bytes, .size = size };
+    struct archive a = { .bytes = archive, .size = bytes };
     if (find_directory(&a, why)) return -1;
     z->at = calloc((size_t)a.entries + 1, sizeof *z->at);
     if (!z->at) return fail(why, "out of memory");

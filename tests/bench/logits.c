@@ -1,5 +1,5 @@
-/* logits MODEL TOKENS [ADAPTER] - logits of a text of made tokens (tests/lib/made_model.h), as bare f32 on
- * standard output: to compare with other programs (tests/golden/check_foreign.py). */
+/* logits MODEL TOKENS [ADAPTER] - logits of a text of made tokens (tests/lib/made_model.h), as bare
+ * f32 on standard output: to compare with other programs (tests/golden/check_foreign.py). */
 #include "../../lib/common/die.h"
 #include "../../lib/llama/batch.h"
 #include "../../lib/llama/loaded.h"

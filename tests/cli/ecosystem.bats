@@ -54,6 +54,26 @@ tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, m
     [[ "$stderr" == *"base"*"quantize"* ]]
 }
 
+@test "NTK-aware and YaRN positions: trained with, kept by the adapter, merged so that others read them" {
+    make_base
+    for rope in ntk yarn dynamic; do
+        run --separate-stderr -0 lora $rope model_name_or_path=base quantization=none rope=$rope:2
+        [[ "$stderr" == *"rope: $rope 2 (16 → 32), theta 500"* ]]
+        grep -q "\"type\": \"$rope\"" $rope/longqlora.json
+        merge --quiet --base base --adapter $rope -o merged-$rope
+        converts merged-$rope
+        a=$(ppl --quiet --model base --adapter $rope --data docs.tok --context 16,32 --to json | nll)
+        b=$(ppl --quiet --model merged-$rope --data docs.tok --context 16,32 --to json | nll)
+        perl -e 'my @a = split " ", shift; my @b = split " ", shift; die "@a / @b" if grep { abs($a[$_] - $b[$_]) > 1e-5 } 0, 1' "$a" "$b"
+        # Another stretch than it was trained with.
+        run --separate-stderr -2 ppl --quiet --model base --adapter $rope --rope linear:2 --data docs.tok --context 16
+    done
+    # 500 · 2^(8/6) and no scaling: any program's own positions.
+    perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>); die if abs($c->{rope_theta} - 500 * 2 ** (8 / 6)) > 1e-9 || defined $c->{rope_scaling} || $c->{max_position_embeddings} != 32' < merged-ntk/config.json
+    run --separate-stderr -2 lora x model_name_or_path=base quantization=none rope=ntk:1.5
+    [[ "$stderr" == *"max_seq_length 32, but the positions reach 24: set rope" ]]
+}
+
 @test "directories that are not what they say are refused by name" {
     make_base
     cp -rL base bad

@@ -58,12 +58,23 @@ def make(directory, bin_dir, build):
                 logits(name)
     run(f"{bin_dir}/quantize", "--quiet", f"{directory}/wide", "--to", "bnb", "-o", f"{directory}/bnb")
     logits("bnb")
+    # An adapter that train made, for PEFT to load over the base with the positions it was trained with.
+    head = dict(longqlora=1, kind="tokens", tokenizer=dict(digest="", vocab_size=48, bos=1, eos=2), dtype="u16", add_bos=False, add_eos=False)
+    documents = [dict(id=f"d:{i}", source="", tokens=made.tokens(2000, 48)[i * 48:i * 48 + 48].tolist()) for i in range(40)]
+    lines = "\n".join(json.dumps(o) for o in [head, *documents, dict(end=True, records=len(documents))]) + "\n"
+    subprocess.run([f"{bin_dir}/pack", "--quiet", "--from", "jsonl", "--context", "48", "-o", f"{directory}/48.smp"], input=lines, text=True, check=True)
+    open(f"{directory}/lora.yaml", "w").write("method: lora\nquantization: none\nlearning_rate: 0.01\nlora_rank: 4\nmax_steps: 5\n"
+                                              "train_embedding: true\ntrain_norm: true\n")
+    run(f"{bin_dir}/train", f"{directory}/lora.yaml", "--quiet", f"model_name_or_path={directory}/base-f32",
+        f"train_file={directory}/48.smp", f"output_dir={directory}/trained")
+    with open(f"{directory}/trained.logits", "wb") as out:
+        subprocess.run([f"{build}/tests/bench/logits", f"{directory}/base-f32", str(TOKENS), f"{directory}/trained"], stdout=out, check=True)
 
 
 def load(directory):
     import torch
     import transformers
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, LlamaConfig
     new = int(transformers.__version__.split(".")[0]) >= 5
     worst = 0.0
     for name in sorted(os.listdir(directory)):
@@ -73,12 +84,19 @@ def load(directory):
         if not new and (name == "bnb" or "-new-" in name or "-ntk-" in name):
             continue
         how = dict(device_map="cpu") if name == "bnb" else {}
-        model = AutoModelForCausalLM.from_pretrained(f"{directory}/{name}", **{"dtype" if new else "torch_dtype": torch.float32}, **how)
+        if name == "trained":
+            from peft import PeftModel
+            config = json.load(open(f"{directory}/base-f32/config.json"))
+            base = AutoModelForCausalLM.from_pretrained(f"{directory}/base-f32", config=LlamaConfig(
+                **config, rope_scaling={"type": "linear", "factor": 2.0}))
+            model = PeftModel.from_pretrained(base, f"{directory}/trained")
+        else:
+            model = AutoModelForCausalLM.from_pretrained(f"{directory}/{name}", **{"dtype" if new else "torch_dtype": torch.float32}, **how)
         # Everything in f32: transformers leaves a quantized model's other weights in f16, and
         # bitsandbytes dequantizes to f16, as the file says; its CPU kernel for inference rounds to bf16.
         for p in model.parameters():
             p.data = p.data.float() if p.dtype == torch.float16 else p.data
-        model.train()
+        model.train(name == "bnb")
         for module in model.modules():
             if type(module).__name__ == "Linear4bit":
                 module.compute_dtype = torch.float32

@@ -156,6 +156,19 @@ static void test_shifted_short_attention(void **state)
     one_case(300, 4, 4, 16, 150, 38, false);
 }
 
+/* Lengths from 1 to four groups, alone and several in a batch, the last one cut: whatever the
+ * group, all of it is what the definition gives. (A row that sees only itself has no gradient of
+ * q to be relative to.) */
+static void test_ragged_lengths(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 24; i++) {
+        int64_t group = 2 + 2 * check_below(4), sample = 1 + check_below(4 * group);
+        int64_t rows = sample + check_below(2 * sample);
+        one_case(rows, 4, 1 + check_below(2), 2, sample, group, rows < 30 && sample > 2);
+    }
+}
+
 static void test_grouped_queries(void **state)
 {
     (void)state;
@@ -208,6 +221,7 @@ int main(void)
         cmocka_unit_test_teardown(test_full, buffers_close),
         cmocka_unit_test_teardown(test_several_samples, buffers_close),
         cmocka_unit_test_teardown(test_shifted_short_attention, buffers_close),
+        cmocka_unit_test_teardown(test_ragged_lengths, buffers_close),
         cmocka_unit_test_teardown(test_grouped_queries, buffers_close),
         cmocka_unit_test_teardown(test_with_a_past, buffers_close),
         cmocka_unit_test_teardown(test_gradients_beyond_one_tile, buffers_close),

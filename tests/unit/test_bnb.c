@@ -1,6 +1,7 @@
 /* NF4 against bitsandbytes' own code (tests/golden/bnb.py): codes, scales, a directory that
  * transformers wrote and its logits, and the directory that we write. */
 #include "../../kernels/nf4.h"
+#include "../../lib/common/bf16.h"
 #include "../../lib/common/safetensors.h"
 #include "../../lib/llama/batch.h"
 #include "../lib/check.h"
@@ -76,6 +77,31 @@ static void test_codes(void **state)
     k->close(dev);
 }
 
+/* A linear of their directory has the codes and scales that we make of the made weights in f16. */
+static void same_codes(const struct tensor *t, int64_t index, const struct weight *theirs)
+{
+    const struct kernels *k;
+    struct device *dev;
+    int64_t n = t->rows * t->cols, blocks = (n + 63) / 64;
+    float *x = made_values(t, index), *tops = malloc((size_t)blocks * sizeof *tops), nested[8];
+    uint8_t *codes = malloc((size_t)n / 2), *absmax = malloc((size_t)blocks);
+    assert_true(tops && codes && absmax && n <= 8 * NF4_NESTED);
+    assert_int_equal(kernels_open(&k, check_device(), &why), 0);
+    assert_int_equal(k->open(&dev, 1, &why), 0);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = f16_to_float(f16_from_float(x[i]));
+    k->nf4_codes(dev, codes, tops, x, n);
+    k->nf4_nest(dev, absmax, nested, tops, theirs->offset, blocks);
+    assert_memory_equal(codes, theirs->data, (size_t)n / 2);
+    assert_memory_equal(absmax, theirs->absmax, (size_t)blocks);
+    assert_memory_equal(nested, theirs->nested, (size_t)(n + NF4_NESTED - 1) / NF4_NESTED * 4);
+    k->close(dev);
+    free(x);
+    free(tops);
+    free(codes);
+    free(absmax);
+}
+
 static void test_their_directory(void **state)
 {
     (void)state;
@@ -90,7 +116,8 @@ static void test_their_directory(void **state)
     snprintf(path, sizeof path, "%smodel", golden);
     if (weights_open(&w, path, true, &why)) print_error("%s\n", why.text);
     assert_true(w.is_quantized && w.at[1].type == WEIGHT_F32 && w.at[2].type == WEIGHT_NF4);
-    /* Codes of the made weights, in f16 as the script had them, are the same as ours. */
+    for (int64_t i = 0; i < w.count; i++)
+        if (w.at[i].type == WEIGHT_NF4) same_codes(&w.table[i], i, &w.at[i]);
     struct model_setup setup = {
         .positions = TOKENS, .rows = TOKENS, .chunk = TOKENS, .device = check_device()
     };

@@ -296,6 +296,90 @@ static void test_sliding_window(void **state)
     config_release(&c);
 }
 
+/* The config.json of the models that people have, as they are published, less what has no
+ * meaning here; and how many parameters each is known to have. */
+static void test_known_models(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *text;
+        int64_t parameters, context;
+    } models[] = {
+        { "LLaMA 7B",
+          "{\"architectures\":[\"LLaMAForCausalLM\"],\"bos_token_id\":0,\"eos_token_id\":1,"
+          "\"hidden_act\":\"silu\",\"hidden_size\":4096,\"intermediate_size\":11008,"
+          "\"initializer_range\":0.02,\"max_sequence_length\":2048,\"model_type\":\"llama\","
+          "\"num_attention_heads\":32,\"num_hidden_layers\":32,\"pad_token_id\":-1,"
+          "\"rms_norm_eps\":1e-06,\"torch_dtype\":\"float16\",\"use_cache\":true,"
+          "\"vocab_size\":32000}",
+          6738415616, 2048 },
+        { "LLaMA 2 70B",
+          "{\"hidden_act\":\"silu\",\"hidden_size\":8192,\"intermediate_size\":28672,"
+          "\"max_position_embeddings\":4096,\"model_type\":\"llama\",\"num_attention_heads\":64,"
+          "\"num_hidden_layers\":80,\"num_key_value_heads\":8,\"pretraining_tp\":1,"
+          "\"rms_norm_eps\":1e-05,\"rope_scaling\":null,\"tie_word_embeddings\":false,"
+          "\"vocab_size\":32000}",
+          68976648192, 4096 },
+        { "Vicuna 13B v1.5 16k",
+          "{\"hidden_act\":\"silu\",\"hidden_size\":5120,\"intermediate_size\":13824,"
+          "\"max_position_embeddings\":4096,\"max_sequence_length\":16384,\"model_type\":\"llama\","
+          "\"num_attention_heads\":40,\"num_hidden_layers\":40,\"num_key_value_heads\":40,"
+          "\"pad_token_id\":0,\"rms_norm_eps\":1e-05,\"rope_scaling\":{\"factor\":4.0,"
+          "\"type\":\"linear\"},\"tie_word_embeddings\":false,\"vocab_size\":32000}",
+          13015864320, 16384 },
+        { "CodeLlama 7B",
+          "{\"hidden_act\":\"silu\",\"hidden_size\":4096,\"intermediate_size\":11008,"
+          "\"max_position_embeddings\":16384,\"model_type\":\"llama\",\"num_attention_heads\":32,"
+          "\"num_hidden_layers\":32,\"num_key_value_heads\":32,\"rms_norm_eps\":1e-05,"
+          "\"rope_scaling\":null,\"rope_theta\":1000000,\"tie_word_embeddings\":false,"
+          "\"torch_dtype\":\"bfloat16\",\"vocab_size\":32016}",
+          6738546688, 16384 },
+        { "TinyLlama 1.1B",
+          "{\"attention_bias\":false,\"hidden_act\":\"silu\",\"hidden_size\":2048,"
+          "\"intermediate_size\":5632,\"max_position_embeddings\":2048,\"model_type\":\"llama\","
+          "\"num_attention_heads\":32,\"num_hidden_layers\":22,\"num_key_value_heads\":4,"
+          "\"rms_norm_eps\":1e-05,\"rope_theta\":10000.0,\"tie_word_embeddings\":false,"
+          "\"vocab_size\":32000}",
+          1100048384, 2048 },
+        { "Mistral 7B v0.1",
+          "{\"architectures\":[\"MistralForCausalLM\"],\"hidden_act\":\"silu\",\"hidden_size\":"
+          "4096,"
+          "\"intermediate_size\":14336,\"max_position_embeddings\":32768,"
+          "\"model_type\":\"mistral\",\"num_attention_heads\":32,\"num_hidden_layers\":32,"
+          "\"num_key_value_heads\":8,\"rms_norm_eps\":1e-05,\"rope_theta\":10000.0,"
+          "\"sliding_window\":4096,\"tie_word_embeddings\":false,\"vocab_size\":32000}",
+          7241732096, 4096 },
+        { "Llama 3.1 8B",
+          "{\"attention_bias\":false,\"bos_token_id\":128000,\"eos_token_id\":[128001,128008,"
+          "128009],"
+          "\"hidden_act\":\"silu\",\"hidden_size\":4096,\"intermediate_size\":14336,"
+          "\"max_position_embeddings\":131072,\"mlp_bias\":false,\"model_type\":\"llama\","
+          "\"num_attention_heads\":32,\"num_hidden_layers\":32,\"num_key_value_heads\":8,"
+          "\"rms_norm_eps\":1e-05,\"rope_scaling\":{\"factor\":8.0,\"low_freq_factor\":1.0,"
+          "\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192,"
+          "\"rope_type\":\"llama3\"},\"rope_theta\":500000.0,\"tie_word_embeddings\":false,"
+          "\"vocab_size\":128256}",
+          8030261248, 131072 },
+        { "Llama 3.2 1B",
+          "{\"head_dim\":64,\"hidden_act\":\"silu\",\"hidden_size\":2048,\"intermediate_size\":"
+          "8192,"
+          "\"max_position_embeddings\":131072,\"model_type\":\"llama\",\"num_attention_heads\":32,"
+          "\"num_hidden_layers\":16,\"num_key_value_heads\":8,\"rms_norm_eps\":1e-05,"
+          "\"rope_scaling\":{\"factor\":32.0,\"high_freq_factor\":4.0,\"low_freq_factor\":1.0,"
+          "\"original_max_position_embeddings\":8192,\"rope_type\":\"llama3\"},"
+          "\"rope_theta\":500000.0,\"tie_word_embeddings\":true,\"vocab_size\":128256}",
+          1235814400, 131072 },
+    };
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        struct config c;
+        if (config_parse(&c, models[i].text, models[i].name, &why)) print_error("%s\n", why.text);
+        assert_non_null(c.json);
+        assert_int_equal(tensors_parameters(&c), models[i].parameters);
+        assert_int_equal(config_context(&c), models[i].context);
+        config_release(&c);
+    }
+}
+
 /* Angles: f32 frequencies, the position divided by the factor. */
 static void test_rope_tables(void **state)
 {
@@ -501,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_new_names),
         cmocka_unit_test(test_ntk_and_yarn_through_a_config),
         cmocka_unit_test(test_sliding_window),
+        cmocka_unit_test(test_known_models),
         cmocka_unit_test(test_rope_tables),
         cmocka_unit_test(test_directory_in_shards),
         cmocka_unit_test(test_unaligned_file),
