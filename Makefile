@@ -58,38 +58,44 @@ LIBRARY := $(COMMON) $(LLAMA) $(KERNELS)
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-# The CUDA plug-in, beside the programs, where there is nvcc. What ptxas says of each kernel (registers,
-# spills) is kept; make cuda-report sums it up.
+# The CUDA plug-ins, beside the programs, where there is nvcc: one for GPUs with bf16, one that computes in f16
+# for older ones. What ptxas says of each kernel (registers, spills) is kept; make cuda-report sums it up.
 NVCC := $(shell command -v nvcc 2>/dev/null)
 CUDA_ARCHS ?= 80 86 89 90
+# CUDA 13 has no Volta any more.
+CUDA_ARCHS_f16 ?= $(if $(NVCC),$(shell $(NVCC) --list-gpu-arch | sed -n 's/^compute_70$$/70/p')) 75 $(CUDA_ARCHS)
 CUDA_SOURCES := $(wildcard kernels/cuda/*.cu)
 CUDA_HEADERS := $(wildcard kernels/cuda/*.cuh) kernels/kernels.h kernels/nf4.h
-CUDA_NEWEST := $(lastword $(CUDA_ARCHS))
-CUDA_CODE := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
-	-gencode arch=compute_$(CUDA_NEWEST),code=compute_$(CUDA_NEWEST)
-PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so))
+# For each architecture, and PTX of the newest for those to come.
+cuda_code = $(foreach a,$(1),-gencode arch=compute_$(a),code=sm_$(a)) \
+	-gencode arch=compute_$(lastword $(1)),code=compute_$(lastword $(1))
+PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so $(BIN)/kernels-cuda-f16.so))
 
 all: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
 
-# AdamW has the CPU's bits: no fused multiply-add.
-$(BUILD)/cuda/optimiser.o: NVCC_FLAGS := -fmad=false
-$(BUILD)/cuda/%.o: kernels/cuda/%.cu $(CUDA_HEADERS) Makefile
-	@mkdir -p $(@D)
-	@echo "NVCC $@"
-	$(Q)$(NVCC) -std=c++20 -O3 $(NVCC_FLAGS) $(CUDA_CODE) -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra \
-		-Werror all-warnings --ptxas-options=-v -c $< -o $@ > $(@:.o=.log) 2>&1 || { cat $(@:.o=.log); false; }
+# Files whose bits are the CPU's: no fused multiply-add.
+CUDA_EXACT := optimiser
 
-$(BUILD)/cuda/fail.o: lib/common/fail.c Makefile
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(OWN) -fPIC -c $< -o $@
-
-$(BIN)/kernels-cuda.so: $(CUDA_SOURCES:kernels/cuda/%.cu=$(BUILD)/cuda/%.o) $(BUILD)/cuda/fail.o
-	@mkdir -p $(@D)
-	@echo "LD $@"
-	$(Q)$(NVCC) -shared -cudart static $^ -lcublasLt -o $@
+define plugin
+$(BUILD)/$(1)/%.o: kernels/cuda/%.cu $(CUDA_HEADERS) Makefile
+	@mkdir -p $$(@D)
+	@echo "NVCC $$@"
+	$(Q)$(NVCC) -std=c++20 -O3 $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) -DLEAST_CAPABILITY=$(firstword $(3)) $(2) $(call cuda_code,$(3)) \
+		-Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings --ptxas-options=-v -c $$< -o $$@ \
+		> $$(@:.o=.log) 2>&1 || { cat $$(@:.o=.log); false; }
+$(BUILD)/$(1)/fail.o: lib/common/fail.c Makefile
+	@mkdir -p $$(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(OWN) -fPIC -c $$< -o $$@
+$(BIN)/kernels-$(1).so: $(CUDA_SOURCES:kernels/cuda/%.cu=$(BUILD)/$(1)/%.o) $(BUILD)/$(1)/fail.o
+	@mkdir -p $$(@D)
+	@echo "LD $$@"
+	$(Q)$(NVCC) -shared -cudart static $$^ -lcublasLt -o $$@
+endef
+$(eval $(call plugin,cuda,,$(CUDA_ARCHS)))
+$(eval $(call plugin,cuda-f16,-DELEM_F16,$(CUDA_ARCHS_f16)))
 
 cuda-report:
-	@tests/ptxas-report $(BUILD)/cuda
+	@for p in cuda cuda-f16; do echo "$$p:"; tests/ptxas-report $(BUILD)/$$p; done
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -134,7 +140,7 @@ info:
 	@echo "CUDA: $$(command -v nvcc >/dev/null && nvcc --version | sed -n 's/.*release \([0-9.]*\).*/nvcc \1/p' || echo 'no nvcc')"
 
 install: all
-	$(if $(PLUGIN),install -D -m 755 $(PLUGIN) $(DESTDIR)$(PREFIX)/lib/longqlora/kernels-cuda.so)
+	$(if $(PLUGIN),install -d $(DESTDIR)$(PREFIX)/lib/longqlora && install -m 755 $(PLUGIN) $(DESTDIR)$(PREFIX)/lib/longqlora)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	for t in $(TOOLS); do install -m 755 bin/$$t $(DESTDIR)$(PREFIX)/bin/longqlora-$$t && \
 		install -m 644 tools/$$t/$$t.1 $(DESTDIR)$(PREFIX)/share/man/man1/longqlora-$$t.1; done

@@ -26,30 +26,42 @@ static const struct kernels *best_cpu(void)
     return &kernels_cpu_baseline;
 }
 
-/* The plug-in beside the program, or in the library folder of the installation. */
-static int load_cuda(const struct kernels **table, struct fail *why)
+/* A plug-in beside the program, or in the library folder of the installation. */
+static int load_plugin(const struct kernels **table, const char *name, struct fail *why)
 {
     char path[4096];
     const char *other = getenv("LONGQLORA_CUDA"); /* another plug-in: to test one */
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
     if (n < 0) return fail(why, "device cuda: cannot tell where this program lies");
     path[n] = 0;
-    char *slash = strrchr(path, '/');
-    memcpy(slash + 1, "kernels-cuda.so", sizeof "kernels-cuda.so");
+    char *file = strrchr(path, '/') + 1;
+    size_t room = sizeof path - (size_t)(file - path);
+    snprintf(file, room, "%s", name);
     if (other) snprintf(path, sizeof path, "%s", other);
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!plugin && !other) {
-        memcpy(slash + 1, "../lib/longqlora/kernels-cuda.so",
-               sizeof "../lib/longqlora/kernels-cuda.so");
+        snprintf(file, room, "../lib/longqlora/%s", name);
         plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     }
-    if (!plugin) return fail(why, "device cuda: no usable kernels-cuda.so: %s", dlerror());
+    if (!plugin) return fail(why, "device cuda: no usable %s: %s", name, dlerror());
     const struct kernels *found = dlsym(plugin, "kernels_cuda");
     if (!found) return fail(why, "device cuda: %s has no table of kernels", path);
     if (found->version != KERNELS_VERSION || found->size != sizeof *found)
         return fail(why, "device cuda: %s is of version %d, this program needs %d", path,
                     found->version, KERNELS_VERSION);
     *table = found;
+    return 0;
+}
+
+/* In bf16 where the GPU has it, else in f16. Where there is no GPU either will do for a plan. */
+static int load_cuda(const struct kernels **table, struct fail *why)
+{
+    struct fail none = { .status = STATUS_FAILED };
+    const struct kernels *f16;
+    if (load_plugin(table, "kernels-cuda.so", why)) return -1;
+    if ((*table)->probe(&none) && !load_plugin(&f16, "kernels-cuda-f16.so", &none) &&
+        !f16->probe(&none))
+        *table = f16;
     return 0;
 }
 
@@ -77,12 +89,15 @@ int kernels_open(const struct kernels **table, const char *name, struct fail *wh
 {
     struct fail none = { .status = STATUS_FAILED };
     if (!strcmp(name, "cuda")) return load_cuda(table, why);
+    if (!strcmp(name, "cuda-bf16")) return load_plugin(table, "kernels-cuda.so", why);
+    if (!strcmp(name, "cuda-f16")) return load_plugin(table, "kernels-cuda-f16.so", why);
     if (!strcmp(name, "cpu-bf16")) return open_cpu_bf16(table, why);
     if (!strcmp(name, "auto") && has_driver() && !load_cuda(table, &none) &&
         !(*table)->probe(&none))
         return 0;
     if (strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0)
-        return fail_usage(why, "device '%s' is not one of auto, cpu, cpu-bf16, cuda", name);
+        return fail_usage(
+            why, "device '%s' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16", name);
     *table = best_cpu();
     return 0;
 }

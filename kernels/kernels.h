@@ -229,10 +229,11 @@ struct kernels {
                            const uint8_t *absmax, const float *nested, float offset, int64_t count);
 };
 
-/* The backend of that name: "cpu", "cpu-bf16" (products round their operands to bf16 and sum in
- * f32, the rest is f32; where the CPU has AVX512_BF16), "cuda" (a plug-in, kernels-cuda.so), or
- * "auto": cuda where the plug-in and a GPU are, else cpu. Fails with the reason if it is not to be
- * had; that there is no GPU is found out by open, so that plans can be made without one. */
+/* The backend of that name: "cpu"; "cpu-bf16" (products round their operands to bf16 and sum in
+ * f32, the rest is f32; where the CPU has AVX512_BF16); "cuda" (a plug-in: kernels-cuda.so in bf16,
+ * or kernels-cuda-f16.so where the GPU has no bf16), "cuda-bf16" and "cuda-f16", which are one of
+ * these; "auto": cuda where a plug-in and a GPU are, else cpu. Fails with the reason if it is not
+ * to be had; that there is no GPU is found out by open, so that plans can be made without one. */
 int kernels_open(const struct kernels **table, const char *name, struct fail *why) MUST_USE;
 
 /* Columns from `column` on of the same rows. */

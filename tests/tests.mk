@@ -20,8 +20,8 @@ $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 	$(Q)g++ -O2 -w $< -lsentencepiece -o $@
 
 # The CUDA sources as host C++ (tests/cuda-emulation), once with f32 elements, to be held to the bounds of f32,
-# and once with their own.
-EMULATED := $(if $(filter x86_64,$(ARCH)),$(if $(filter release,$(FLAVOUR)),$(foreach e,f32 bf16,$(BUILD)/emulation/$(e)/kernels-cuda.so)))
+# and once with each of their own.
+EMULATED := $(if $(filter x86_64,$(ARCH)),$(if $(filter release,$(FLAVOUR)),$(foreach e,f32 bf16 f16,$(BUILD)/emulation/$(e)/kernels-cuda.so)))
 EMULATED_CXX := g++ -std=c++20 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -D_GNU_SOURCE
 define emulated
 $(BUILD)/emulation/$(1)/%.o: kernels/cuda/%.cu $(CUDA_HEADERS) tests/cuda-emulation/emulation.h Makefile
@@ -40,6 +40,7 @@ $(BUILD)/emulation/$(1)/kernels-cuda.so: $(patsubst kernels/cuda/%.cu,$(BUILD)/e
 endef
 $(eval $(call emulated,f32,-DELEM_F32))
 $(eval $(call emulated,bf16,))
+$(eval $(call emulated,f16,-DELEM_F16))
 
 # A fuzz target for each parser. `make test` runs it over its corpus; `make fuzz` (and test-long) lets
 # libFuzzer at it with sanitizers, for SECONDS each.

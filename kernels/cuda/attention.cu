@@ -1,6 +1,6 @@
 /* Causal attention over segments, forward and backward.
  *
- * Tensor cores where elements are bf16 and a head has 32, 64 or 128 columns: FlashAttention-2
+ * Tensor cores where elements have 16 bits and a head has 32, 64 or 128 columns: FlashAttention-2
  * (Dao 2023) with spans for a mask. A warp owns 16 rows of scores; softmax and all sums are
  * f32. The backward is two passes, one for dQ and one for dK and dV, so that nothing is added
  * atomically. Any other shape takes the plain kernels, a warp a row.
@@ -151,7 +151,7 @@ plain_dkdv_kernel(const attention a)
 
 #ifndef ELEM_F32
 /* ---- tensor cores ----
- * A tile is rows of C bf16 in shared memory; chunks of 16 bytes are exchanged with the row's
+ * A tile is rows of C elements in shared memory; chunks of 16 bytes are exchanged with the row's
  * number, so that ldmatrix meets every bank once. Lane 4g + t of a warp holds of a 16 × 8
  * block of scores the rows g and g + 8, columns 2t and 2t + 1. */
 
@@ -184,13 +184,13 @@ template <int C, int N> DEVICE void times_rows(float (*s)[4], elem *a, int row, 
 #pragma unroll
         for (int n = 0; n < N; n += 2) {
             ldmatrix4(y, tile_at<C>(b, n * 8 + lane % 8 + lane / 16 * 8, k + lane / 8 % 2 * 8));
-            mma_bf16(s[n], x, y[0], y[1]);
-            mma_bf16(s[n + 1], x, y[2], y[3]);
+            mma(s[n], x, y[0], y[1]);
+            mma(s[n + 1], x, y[2], y[3]);
         }
     }
 }
 
-/* sum[16, C] += p[16, 8 · N], rounded to bf16, times B [8 · N, C]. */
+/* sum[16, C] += p[16, 8 · N], rounded to elements, times B [8 · N, C]. */
 template <int C, int N> DEVICE void times_columns(float (*sum)[4], const float (*p)[4], elem *b)
 {
     int lane = threadIdx.x % 32;
@@ -202,8 +202,8 @@ template <int C, int N> DEVICE void times_columns(float (*sum)[4], const float (
         for (int c = 0; c < C / 8; c += 2) {
             uint32_t y[4];
             ldmatrix4_trans(y, tile_at<C>(b, n * 8 + lane % 16, c * 8 + lane / 16 * 8));
-            mma_bf16(sum[c], x, y[0], y[1]);
-            mma_bf16(sum[c + 1], x, y[2], y[3]);
+            mma(sum[c], x, y[0], y[1]);
+            mma(sum[c + 1], x, y[2], y[3]);
         }
     }
 }
@@ -496,11 +496,11 @@ static void launch_dkdv(struct device *dev, const attention &a)
     LAUNCH((dkdv_kernel<C, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
-/* Heads of 128 fit the large tiles where a block may have 160 KiB (sm_80, sm_90), not where
- * it may have 99 (sm_86, sm_89). */
+/* Heads of 128 fit the large tiles where a block may have 160 KiB (sm_80, sm_90), smaller ones
+ * where it may have 99 (sm_86, sm_89) or 64 (sm_75). */
 static void launch_bwd(struct device *dev, const attention &a)
 {
-    bool is_large = dev->shared_bytes >= 160 << 10;
+    bool is_large = dev->shared_bytes >= 160 << 10, is_small = dev->shared_bytes < 97 << 10;
     if (a.head_dim == 32) {
         launch_dq<32, 4, 2>(dev, a);
         launch_dkdv<32, 64, 4>(dev, a);
@@ -510,14 +510,19 @@ static void launch_bwd(struct device *dev, const attention &a)
     } else if (is_large) {
         launch_dq<128, 8, 2>(dev, a);
         launch_dkdv<128, 64, 8>(dev, a);
+    } else if (is_small) {
+        launch_dq<128, 4, 1>(dev, a);
+        launch_dkdv<128, 16, 4>(dev, a);
     } else {
         launch_dq<128, 8, 1>(dev, a);
         launch_dkdv<128, 32, 8>(dev, a);
     }
 }
 
-static bool takes_tensor_cores(const attention &a)
+/* sm_70 loads and multiplies other tiles than all after it. */
+static bool takes_tensor_cores(const struct device *dev, const attention &a)
 {
+    if (dev->capability < 75) return false;
     return a.head_dim == 32 || a.head_dim == 64 || a.head_dim == 128;
 }
 static bool mats_are_wide(const struct mat *m, int count)
@@ -550,7 +555,7 @@ void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, s
     a.scale = scale;
 #ifndef ELEM_F32
     struct mat mats[] = { q, k, v, o };
-    if (takes_tensor_cores(a) && mats_are_wide(mats, 4)) {
+    if (takes_tensor_cores(dev, a) && mats_are_wide(mats, 4)) {
         if (head_dim == 32)
             launch_fwd<32>(dev, a);
         else if (head_dim == 64)
@@ -592,7 +597,7 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
            dev->delta);
 #ifndef ELEM_F32
     struct mat mats[] = { q, k, v, dout, dq, dk, dv };
-    if (takes_tensor_cores(a) && mats_are_wide(mats, 7)) {
+    if (takes_tensor_cores(dev, a) && mats_are_wide(mats, 7)) {
         launch_bwd(dev, a);
         launched(dev, __func__);
         return;

@@ -28,6 +28,7 @@ struct device {
     cudaStream_t stream;
     void *lt;         /* cublasLtHandle_t */
     int shared_bytes; /* that a block may have */
+    int capability;   /* times ten */
     struct shape shape;
     char *scratch;
     size_t scratch_bytes;
@@ -99,6 +100,7 @@ void add_masked(struct device *dev, struct mat dx, const elem *t, uint32_t site,
                 int64_t dim, struct dropout drop);
 
 /* The table's entries; each file defines its own. */
+extern "C" const struct kernels kernels_cuda;
 int cuda_probe(struct fail *why);
 uint64_t cuda_available(void);
 int cuda_open(struct device **dev, int threads, struct fail *why);

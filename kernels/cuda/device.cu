@@ -62,16 +62,32 @@ static int failure(cudaError_t error, const char *what, struct fail *why)
     return fail(why, "device cuda: %s: %s", what, cudaGetErrorString(error));
 }
 
+/* Of the architectures that this plug-in is compiled for, times ten. */
+#ifndef LEAST_CAPABILITY
+#define LEAST_CAPABILITY 70
+#endif
+
+static cudaError_t capability(int *tenfold)
+{
+    int major = 0, minor = 0;
+    cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+    *tenfold = 10 * major + minor;
+    return error;
+}
+
 int cuda_probe(struct fail *why)
 {
-    int count = 0, major = 0;
+    int count = 0, has = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
     if (error == cudaSuccess && !count) error = cudaErrorNoDevice;
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    if (error == cudaSuccess) error = capability(&has);
     if (error != cudaSuccess) return failure(error, "looking for a GPU", why);
-    if (major >= 8) return 0;
-    return fail(why, "device cuda: bf16 needs compute capability 8.0, this GPU has %d", major);
+    if (has >= LEAST_CAPABILITY) return 0;
+    return fail(why, "device cuda: %s needs compute capability %d.%d, this GPU has %d.%d",
+                kernels_cuda.act_name, LEAST_CAPABILITY / 10, LEAST_CAPABILITY % 10, has / 10,
+                has % 10);
 }
 
 uint64_t cuda_available(void)
@@ -89,6 +105,7 @@ int cuda_open(struct device **out, int threads, struct fail *why)
     if (!dev) return fail(why, "device cuda: out of memory");
     cudaError_t error =
         cudaDeviceGetAttribute(&dev->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
+    if (error == cudaSuccess) error = capability(&dev->capability);
     if (error == cudaSuccess)
         error = cudaStreamCreateWithFlags(&dev->stream, cudaStreamNonBlocking);
     if (error != cudaSuccess) {

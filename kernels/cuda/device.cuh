@@ -2,8 +2,10 @@
  * launches, shared memory, warps, tensor cores, copies in flight, rounding. Kernels use
  * nothing else of either.
  *
- * elem is the type of an activation: bf16. With -DELEM_F32 (tests only) it is f32, so that
- * everything but the tensor-core kernels can be held to the bounds of f32.
+ * elem is the type of an activation: bf16; with -DELEM_F16 f16, for GPUs without bf16 (compute
+ * capability 7.0 and 7.5); with -DELEM_F32 (tests only) f32, so that everything but the tensor-core
+ * kernels can be held to the bounds of f32. What an architecture has no instruction for is
+ * spelled out for it.
  */
 #ifndef LONGQLORA_DEVICE_CUH
 #define LONGQLORA_DEVICE_CUH
@@ -36,6 +38,17 @@ DEVICE void atomic_min(unsigned long long *at, unsigned long long value) { atomi
 DEVICE uint32_t float_as_bits(float x) { return __float_as_uint(x); }
 DEVICE float bits_as_float(uint32_t x) { return __uint_as_float(x); }
 
+#ifdef ELEM_F16
+/* Two f16 in a word, the first in the low half; to nearest, ties to even. */
+DEVICE uint32_t pack2(float first, float second)
+{
+    uint32_t word;
+    asm("{.reg .b16 a, b; cvt.rn.f16.f32 a, %1; cvt.rn.f16.f32 b, %2; mov.b32 %0, {a, b};}"
+        : "=r"(word)
+        : "f"(first), "f"(second));
+    return word;
+}
+#else
 /* Two bf16 in a word, the first in the low half; to nearest, ties to even. */
 DEVICE uint32_t pack2(float first, float second)
 {
@@ -50,32 +63,55 @@ DEVICE uint32_t pack2(float first, float second)
 #endif
     return word;
 }
+#endif
+DEVICE float half_as_float(uint16_t half)
+{
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(half));
+    return x;
+}
 
 DEVICE uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
 
 /* Four 8 × 8 matrices of 16 bits, whose rows the lanes name eight by eight. */
 DEVICE void ldmatrix4(uint32_t r[4], const void *row)
 {
+#if __CUDA_ARCH__ >= 750
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(shared_address(row))
                  : "memory");
+#endif
 }
 DEVICE void ldmatrix4_trans(uint32_t r[4], const void *row)
 {
+#if __CUDA_ARCH__ >= 750
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(shared_address(row))
                  : "memory");
+#endif
 }
-/* c += a b: 16 × 16 by 16 × 8, bf16 in, f32 sums. */
-DEVICE void mma_bf16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+/* c += a b: 16 × 16 by 16 × 8, elements in, f32 sums. */
+#ifdef ELEM_F16
+#define MMA_TYPES "f32.f16.f16.f32"
+#else
+#define MMA_TYPES "f32.bf16.bf16.f32"
+#endif
+DEVICE void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
 {
 #if __CUDA_ARCH__ >= 800
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-                 "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+    asm volatile("mma.sync.aligned.m16n8k16.row.col." MMA_TYPES
+                 " {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#elif defined(ELEM_F16) && __CUDA_ARCH__ >= 750
+    /* Its halves of eight terms, one after the other. */
+    for (int half = 0; half < 2; half++)
+        asm volatile("mma.sync.aligned.m16n8k8.row.col." MMA_TYPES
+                     " {%0,%1,%2,%3},{%4,%5},{%6},{%0,%1,%2,%3};"
+                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                     : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(half ? b1 : b0));
 #endif
 }
 /* 16 bytes from global to shared memory, zeros if not valid; they are there after a wait. */
@@ -85,6 +121,8 @@ DEVICE void copy16_async(void *to, const void *from, bool valid)
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
                  "l"(from), "r"(valid ? 16 : 0)
                  : "memory");
+#else
+    *(uint4 *)to = valid ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
 #endif
 }
 DEVICE void copy_commit()
@@ -112,18 +150,13 @@ DEVICE float widen(elem x) { return x; }
 DEVICE elem narrow(float x) { return x; }
 #else
 typedef uint16_t elem;
+#ifdef ELEM_F16
+DEVICE float widen(elem x) { return half_as_float(x); }
+#else
 DEVICE float widen(elem x) { return bits_as_float((uint32_t)x << 16); }
+#endif
 DEVICE elem narrow(float x) { return (elem)pack2(x, 0); }
 #endif
-
-DEVICE float half_as_float(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7fffu;
-    if (magnitude >= 0x7c00) return bits_as_float(sign | 0x7f800000 | (magnitude & 0x3ff) << 13);
-    /* 2^112 moves the exponent from f16's bias to f32's, subnormals included. */
-    float value = bits_as_float(magnitude << 13) * 0x1p112f;
-    return bits_as_float(sign | float_as_bits(value));
-}
 
 /* N neighbours: 8, by accesses of 16 bytes, where width, stride and address allow; else 1. */
 template <int N> struct pack {
@@ -144,25 +177,24 @@ DEVICE void store(float *to, const pack<8> &p)
     for (int i = 0; i < 2; i++)
         ((float4 *)to)[i] = make_float4(p.v[4 * i], p.v[4 * i + 1], p.v[4 * i + 2], p.v[4 * i + 3]);
 }
-DEVICE void load(pack<1> &p, const uint16_t *from)
-{
-    p.v[0] = bits_as_float((uint32_t)*from << 16);
-}
-DEVICE void store(uint16_t *to, const pack<1> &p) { *to = (uint16_t)pack2(p.v[0], 0); }
-DEVICE void load(pack<8> &p, const uint16_t *from)
+#ifndef ELEM_F32
+DEVICE void load(pack<1> &p, const elem *from) { p.v[0] = widen(*from); }
+DEVICE void store(elem *to, const pack<1> &p) { *to = narrow(p.v[0]); }
+DEVICE void load(pack<8> &p, const elem *from)
 {
     uint4 u = *(const uint4 *)from;
     uint32_t word[4] = { u.x, u.y, u.z, u.w };
     for (int i = 0; i < 4; i++) {
-        p.v[2 * i] = bits_as_float(word[i] << 16);
-        p.v[2 * i + 1] = bits_as_float(word[i] & 0xffff0000);
+        p.v[2 * i] = widen((elem)word[i]);
+        p.v[2 * i + 1] = widen((elem)(word[i] >> 16));
     }
 }
-DEVICE void store(uint16_t *to, const pack<8> &p)
+DEVICE void store(elem *to, const pack<8> &p)
 {
     *(uint4 *)to = make_uint4(pack2(p.v[0], p.v[1]), pack2(p.v[2], p.v[3]), pack2(p.v[4], p.v[5]),
                               pack2(p.v[6], p.v[7]));
 }
+#endif
 
 /* The sum over a block of at most 1024 threads, in one order; all threads call it and get
  * it. scratch: 32 values of shared memory. */

@@ -5,6 +5,12 @@
 
 #include <cublasLt.h>
 
+#ifdef ELEM_F16
+static const cudaDataType_t element = CUDA_R_16F;
+#else
+static const cudaDataType_t element = CUDA_R_16BF;
+#endif
+
 static void check(struct device *dev, cublasStatus_t status, const struct product *p)
 {
     if (status == CUBLAS_STATUS_SUCCESS || dev->has_failed) return;
@@ -36,7 +42,7 @@ static cublasStatus_t describe(struct asked *q, const struct product *p)
 {
     cublasOperation_t a_op = p->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasOperation_t b_op = p->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cudaDataType_t out = p->is_f32 ? CUDA_R_32F : CUDA_R_16BF;
+    cudaDataType_t out = p->is_f32 ? CUDA_R_32F : element;
     uint64_t workspace = WORKSPACE;
     /* Partial sums only in f32, and there in the workspace, in one order. */
     uint32_t schemes =
@@ -47,9 +53,9 @@ static cublasStatus_t describe(struct asked *q, const struct product *p)
                                             sizeof b_op)) ||
         (s = cublasLtMatmulDescSetAttribute(q->operation, CUBLASLT_MATMUL_DESC_TRANSB, &a_op,
                                             sizeof a_op)) ||
-        (s = cublasLtMatrixLayoutCreate(&q->a, CUDA_R_16BF, p->b_transposed ? p->k : p->n,
+        (s = cublasLtMatrixLayoutCreate(&q->a, element, p->b_transposed ? p->k : p->n,
                                         p->b_transposed ? p->n : p->k, p->ldb)) ||
-        (s = cublasLtMatrixLayoutCreate(&q->b, CUDA_R_16BF, p->a_transposed ? p->m : p->k,
+        (s = cublasLtMatrixLayoutCreate(&q->b, element, p->a_transposed ? p->m : p->k,
                                         p->a_transposed ? p->k : p->m, p->lda)) ||
         (s = cublasLtMatrixLayoutCreate(&q->c, out, p->n, p->m, p->ldc)) ||
         (s = cublasLtMatrixLayoutCreate(&q->d, out, p->n, p->m, p->ldd)) ||

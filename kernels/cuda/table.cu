@@ -2,6 +2,8 @@
 
 #ifdef ELEM_F32
 #define ACT_NAME "f32"
+#elif defined(ELEM_F16)
+#define ACT_NAME "f16"
 #else
 #define ACT_NAME "bf16"
 #endif

@@ -51,10 +51,11 @@ static int produce(void *arg, int64_t index, struct safetensors_writer *w, struc
 
 int main(int argc, char **argv)
 {
-    static struct source s = { .state = 88172645463325252u };
+    static struct source s; /* zeros: megabytes that need not stand in the program */
     struct config c;
     struct tensor *table;
     die_init("random_model", false);
+    s.state = 88172645463325252u;
     if (argc < 4) die_usage("random_model CONFIG OUT_DIR bf16|f16|f32 [TOKENIZER_DIR]");
     enum dtype dtype = !strcmp(argv[3], "f32")   ? DTYPE_F32
                        : !strcmp(argv[3], "f16") ? DTYPE_F16

@@ -332,3 +332,18 @@ Y
     run --separate-stderr -0 lora named bf16=true max_steps=1 --device cpu
     [[ "$stderr" == *"device: cpu, f32, products in bf16"* ]]
 }
+
+@test "train: fp16 is the f16 plug-in with a loss scale; bf16 is refused where a device has none" {
+    plugin=$BUILD/emulation/f16/kernels-cuda.so
+    [ -e "$plugin" ] || skip "no emulation here"
+    make_base
+    lora cpu --quiet max_steps=3 logging_steps=1
+    LONGQLORA_CUDA=$plugin run --separate-stderr -0 lora f16 --device cuda fp16=true max_steps=3 logging_steps=1
+    [[ "$stderr" == *"device: cuda, f16"* ]]
+    perl -MJSON::PP -e 'my @l = map { my $f = $_; open my $in, "<", "$f/trainer_log.jsonl" or die; [ map { decode_json($_) } <$in> ] } "cpu", "f16";
+        die "no scale" unless $l[1][0]{loss_scale} > 1;
+        for my $i (0 .. 2) { my ($a, $b) = ($l[0][$i]{loss}, $l[1][$i]{loss}); die "$a $b" if abs($a - $b) > 2e-3 * $a }'
+    LONGQLORA_CUDA=$plugin run --separate-stderr -2 lora x --device cuda bf16=true
+    [[ "$stderr" == *"bf16: true, but device cuda computes in f16: fp16: true"* ]]
+    [ ! -e x ]
+}

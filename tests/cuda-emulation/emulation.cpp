@@ -270,7 +270,11 @@ static int shared_limit()
 
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int)
 {
-    *value = which == cudaDevAttrComputeCapabilityMajor ? 8 : shared_limit();
+    const char *capability = getenv("EMULATION_CAPABILITY");
+    int tenfold = capability ? (int)strtol(capability, NULL, 10) : 90;
+    *value = which == cudaDevAttrComputeCapabilityMajor   ? tenfold / 10
+             : which == cudaDevAttrComputeCapabilityMinor ? tenfold % 10
+                                                          : shared_limit();
     return cudaSuccess;
 }
 
@@ -357,7 +361,11 @@ void emulated_wait(int pending)
 
 static float half(uint32_t word, int which)
 {
+#ifdef ELEM_F16
+    return half_as_float((uint16_t)(which ? word >> 16 : word));
+#else
     return bits_as_float(which ? word & 0xffff0000 : word << 16);
+#endif
 }
 
 static void do_mma(fiber *warp)

@@ -93,16 +93,31 @@ DEVICE float bits_as_float(uint32_t bits)
     memcpy(&x, &bits, sizeof x);
     return x;
 }
-DEVICE uint32_t rounded_bf16(float x)
+DEVICE float half_as_float(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7fffu;
+    if (magnitude >= 0x7c00) return bits_as_float(sign | 0x7f800000 | (magnitude & 0x3ff) << 13);
+    /* 2^112 moves the exponent from f16's bias to f32's, subnormals included. */
+    return bits_as_float(sign | float_as_bits(bits_as_float(magnitude << 13) * 0x1p112f));
+}
+#ifdef ELEM_F16
+DEVICE uint32_t element_bits(float x)
+{
+    uint32_t bits = float_as_bits(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) return 0x7fff;
+    if (magnitude >= 0x477ff000) return sign | 0x7c00;
+    if (magnitude < 0x38800000) return sign | (float_as_bits(bits_as_float(magnitude) + 0.5f) - 0x3f000000);
+    return sign | (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13;
+}
+#else
+DEVICE uint32_t element_bits(float x)
 {
     uint32_t bits = float_as_bits(x);
     if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fff;
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
-DEVICE uint32_t pack2(float first, float second)
-{
-    return rounded_bf16(first) | rounded_bf16(second) << 16;
-}
+#endif
+DEVICE uint32_t pack2(float first, float second) { return element_bits(first) | element_bits(second) << 16; }
 DEVICE void ldmatrix4(uint32_t *r, const void *row, int site = __builtin_LINE())
 {
     emulated_ldmatrix(r, row, false, site);
@@ -111,7 +126,7 @@ DEVICE void ldmatrix4_trans(uint32_t *r, const void *row, int site = __builtin_L
 {
     emulated_ldmatrix(r, row, true, site);
 }
-DEVICE void mma_bf16(float *c, const uint32_t *a, uint32_t b0, uint32_t b1,
+DEVICE void mma(float *c, const uint32_t *a, uint32_t b0, uint32_t b1,
                      int site = __builtin_LINE())
 {
     emulated_mma(c, a, b0, b1, site);
@@ -130,7 +145,11 @@ enum cudaError_t {
     cudaErrorNoDevice = 100
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
-enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor, cudaDevAttrMaxSharedMemoryPerBlockOptin };
+enum cudaDeviceAttr {
+    cudaDevAttrComputeCapabilityMajor,
+    cudaDevAttrComputeCapabilityMinor,
+    cudaDevAttrMaxSharedMemoryPerBlockOptin
+};
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum { cudaStreamNonBlocking = 1 };
 
@@ -146,7 +165,8 @@ static inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
 static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 static inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
-/* EMULATION_SHARED: KiB of shared memory that a block may have, 227 as on sm_90, or less. */
+/* EMULATION_SHARED: KiB of shared memory that a block may have, 227 as on sm_90, or less.
+ * EMULATION_CAPABILITY: times ten, 90 or less. */
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int device);
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, int value);
 static inline cudaError_t cudaMemGetInfo(size_t *room, size_t *total)

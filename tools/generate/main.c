@@ -70,7 +70,8 @@ int main(int argc, char **argv)
           0 },
         { "dry-run", 0, OPT_FLAG, &o.dry_run, 0, "print what memory would be taken, and leave", 0 },
         { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "print the ids that the model reads", 0 },
-        { "device", 0, OPT_TEXT, &o.device, "NAME", "auto, cpu, cpu-bf16 or cuda", 0 },
+        { "device", 0, OPT_TEXT, &o.device, "NAME",
+          "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16", 0 },
         OPT_STANDARD,
         { 0 },
     };

@@ -47,7 +47,8 @@ int main(int argc, char **argv)
           "auto|table|scores|json" },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the scores go; - is standard output",
           0 },
-        { "device", 0, OPT_TEXT, &o.device, "NAME", "auto, cpu, cpu-bf16 or cuda", 0 },
+        { "device", 0, OPT_TEXT, &o.device, "NAME",
+          "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16", 0 },
         OPT_STANDARD,
         { 0 },
     };

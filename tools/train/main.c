@@ -33,11 +33,14 @@ static void read_recipe(struct recipe *r, const char **operands, bool plan_only)
     or_die(recipe_check(r, plan_only, &why), &why);
 }
 
-/* bf16: true on a CPU: its products, where it has them. */
+/* What the recipe's bf16 and fp16 mean on that device. A CPU has bf16 products or none. */
 static const char *choose_device(const struct recipe *r, const char *device)
 {
     const struct kernels *k, *bf16;
     or_die(kernels_open(&k, device, &why), &why);
+    if (!k->is_host && r->fp16 && strcmp(device, "cuda-bf16") != 0) return "cuda-f16";
+    if (!k->is_host && r->bf16 && !strcmp(k->act_name, "f16"))
+        die_usage("bf16: true, but device %s computes in f16: fp16: true", device);
     if (!r->bf16 || !k->is_host || !strcmp(device, "cpu-bf16")) return device;
     if (!kernels_open(&bf16, "cpu-bf16", &why)) return "cpu-bf16";
     note("bf16: true: %s: f32", why.text);
@@ -108,7 +111,8 @@ int main(int argc, char **argv)
         { "print-config", 0, OPT_FLAG, &print_config, 0,
           "print every effective value of the recipe and stop", 0 },
         { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0 },
-        { "device", 0, OPT_TEXT, &device, "NAME", "auto, cpu, cpu-bf16 or cuda", 0 },
+        { "device", 0, OPT_TEXT, &device, "NAME",
+          "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16", 0 },
         OPT_STANDARD,
         { 0 },
     };

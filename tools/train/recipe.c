@@ -66,7 +66,7 @@ static const struct key keys[] = {
     { "loss_scale", REAL, AT(loss_scale), true, true, "first factor of the loss, halved when gradients overflow, doubled after 2000 good updates; 0: 65536 in f16, none else", 0 },
     { "gradient_checkpointing", FLAG, AT(checkpointing), true, false, "compute layers again in the backward instead of keeping them", 0 },
     { "bf16", FLAG, AT(bf16), true, false, "compute in bf16: on a GPU, and the products on a CPU that has them (--device cpu-bf16)", 0 },
-    { "fp16", FLAG, AT(fp16), true, false, "on a GPU without bf16; the CPU computes in f32", 0 },
+    { "fp16", FLAG, AT(fp16), true, false, "compute in f16 on a GPU, with a loss scale (--device cuda-f16); the CPU computes in f32", 0 },
     { "deepspeed", IGNORED, 0, false, false, "one device needs none", 0 },
     { "dataloader_num_workers", IGNORED, 0, false, false, "samples are read where they are needed", 0 },
     { "dataloader_pin_memory", IGNORED, 0, false, false, "as above", 0 },
