@@ -400,14 +400,16 @@ int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fai
         return -1;
     }
     for (int64_t i = 0; i < w->count; i++) {
-        bool is_nf4 = as_nf4 && w->table[i].role == ROLE_LINEAR;
+        enum weight_type type = w->at[i].type;
+        if (as_nf4 && w->table[i].role == ROLE_LINEAR) type = WEIGHT_NF4;
+        bool is_nf4 = type == WEIGHT_NF4;
         w->at[i] =
-            (struct weight){ .type = is_nf4 ? WEIGHT_NF4 : w->at[i].type,
+            (struct weight){ .type = type,
                              .data = &not_there,
                              .absmax = is_nf4 ? (const uint8_t *)&not_there : NULL,
                              .nested = is_nf4 ? (const float *)(const void *)&not_there : NULL };
     }
-    w->is_quantized = as_nf4;
+    w->is_quantized = w->is_quantized || as_nf4;
     return 0;
 }
 
