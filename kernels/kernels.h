@@ -37,8 +37,8 @@ enum weight_type { WEIGHT_F32, WEIGHT_BF16, WEIGHT_F16, WEIGHT_NF4 };
 struct linear {
     enum weight_type type;
     const void *weight;    /* [out, in]; NF4: two codes a byte, first in the high nibble */
-    const uint8_t *absmax; /* NF4: one for 64 elements, counted flat */
-    const float *nested;   /* NF4: one for 16384 elements */
+    const uint8_t *absmax; /* NF4: codes of absmax, one for 64 elements, counted flat */
+    const float *nested;   /* NF4: one for 16384 elements; absmax NULL: absmax itself, one for 64 */
     float offset;          /* NF4: absmax = map[code] · nested + offset */
     int64_t out, in;
     int64_t rank;           /* 0: no adapter */
@@ -225,6 +225,7 @@ struct kernels {
     /* nested = max |absmax − offset| of 256; 8-bit codes of (absmax − offset) / nested */
     void (*nf4_nest)(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
                      float offset, int64_t blocks);
+    /* absmax NULL: nested [⌈n/64⌉] is absmax itself */
     void (*nf4_dequantize)(struct device *dev, float *x, const uint8_t *codes,
                            const uint8_t *absmax, const float *nested, float offset, int64_t count);
 };

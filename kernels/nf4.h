@@ -14,6 +14,12 @@ enum {
     NF4_NESTED = NF4_BLOCK * NF4_NESTED_BLOCK,
 };
 
+/* Scales of so many elements: nested ones, or without double quantization (has_codes false)
+ * absmax itself. */
+#define NF4_SCALES(elements, has_codes)                                                            \
+    (((elements) + ((has_codes) ? NF4_NESTED : NF4_BLOCK) - 1) /                                   \
+     ((has_codes) ? NF4_NESTED : NF4_BLOCK))
+
 /* Where the tables lie: a GPU's are its own. */
 #ifndef NF4_TABLE
 #define NF4_TABLE static const

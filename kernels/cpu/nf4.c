@@ -150,7 +150,9 @@ static void decode_piece(void *arg, int64_t task, int worker)
     const struct dequantizer *d = arg;
     int64_t first = task * NF4_NESTED, end = least(first + NF4_NESTED, d->count);
     for (int64_t i = first; i < end; i += NF4_BLOCK) {
-        float absmax = nf4_absmax_value[d->absmax[i / NF4_BLOCK]] * d->nested[task] + d->offset;
+        float absmax =
+            d->absmax ? nf4_absmax_value[d->absmax[i / NF4_BLOCK]] * d->nested[task] + d->offset
+                      : d->nested[i / NF4_BLOCK];
         const uint8_t *codes = d->codes + i / 2;
         float *x = d->x + i;
         int64_t n = least(NF4_BLOCK, end - i);
@@ -164,6 +166,10 @@ static void decode_piece(void *arg, int64_t task, int worker)
 
 void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count)
 {
+    if (!l->absmax) {
+        memcpy(scales, l->nested + first, (size_t)count * sizeof *scales);
+        return;
+    }
     const uint8_t *code = l->absmax + first;
     for (int64_t i = 0; i < count;) {
         /* Up to the end of the nested block. */

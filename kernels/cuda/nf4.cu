@@ -30,7 +30,9 @@ nf4_kernel(T *out, int64_t stride, const packed w, int64_t cols, int64_t count)
         int64_t e = row * cols + i;
         if (e >= count) break;
         float absmax =
-            add_rn(mul_rn(map[w.absmax[e / NF4_BLOCK]], w.nested[e / NF4_NESTED]), w.offset);
+            w.absmax
+                ? add_rn(mul_rn(map[w.absmax[e / NF4_BLOCK]], w.nested[e / NF4_NESTED]), w.offset)
+                : w.nested[e / NF4_BLOCK];
         pack<N> p;
         if (N == 8) {
             uint32_t codes = *(const uint32_t *)(w.codes + e / 2);

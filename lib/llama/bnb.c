@@ -93,9 +93,11 @@ static int take_part(const struct model_files *files, const struct tensor *t, en
                       (long long)count, dtype_name(dtype));
 }
 
-static int check_state(const json_t *state, const struct tensor *t, float *offset, struct fail *why)
+/* *is_nested: with double quantization. */
+static int check_state(const json_t *state, const struct tensor *t, bool *is_nested, float *offset,
+                       struct fail *why)
 {
-    int64_t block = 0, nested_block = 0;
+    int64_t block = 0, nested_block = NF4_NESTED_BLOCK;
     double mean = 0;
     const char *type = json_string_value(json_object_get(state, "quant_type"));
     const json_t *shape = json_object_get(state, "shape");
@@ -105,9 +107,6 @@ static int check_state(const json_t *state, const struct tensor *t, float *offse
         return -1;
     if (!type || strcmp(type, "nf4") != 0)
         return fail_input(why, "quant_type '%.20s', only nf4 is read here", type ? type : "?");
-    if (!json_object_get(state, "nested_offset"))
-        return fail_input(why, "without double quantization (bnb_4bit_use_double_quant): not "
-                               "read here");
     if (block != NF4_BLOCK || nested_block != NF4_NESTED_BLOCK)
         return fail_input(why, "blocks of %lld in %lld, only %d in %d are read here",
                           (long long)block, (long long)nested_block, NF4_BLOCK, NF4_NESTED_BLOCK);
@@ -115,43 +114,61 @@ static int check_state(const json_t *state, const struct tensor *t, float *offse
         json_integer_value(json_array_get(shape, 1)) != t->cols)
         return fail_input(why, "its shape is not [%lld, %lld], as config.json needs",
                           (long long)t->rows, (long long)t->cols);
+    *is_nested = json_object_get(state, "nested_offset");
     *offset = (float)mean;
     return 0;
 }
 
-static int read_state(const struct model_files *files, const struct tensor *t, float *offset,
-                      struct fail *why)
+static int read_state(const struct model_files *files, const struct tensor *t, bool *is_nested,
+                      float *offset, struct fail *why)
 {
     const struct stored_tensor *s = find_part(files, t->name, BNB_STATE);
     if (!s || s->dtype != DTYPE_U8)
         return fail_input(why, "%s%s is missing (another 4-bit type?)", t->name,
                           suffixes[BNB_STATE]);
     json_t *state = json_read_text(s->data, s->bytes, "quant_state", why);
-    int status = state ? check_state(state, t, offset, why) : -1;
+    int status = state ? check_state(state, t, is_nested, offset, why) : -1;
     json_decref(state);
     return status ? fail_in(why, t->name) : 0;
+}
+
+static int check_map(const void *map, const float *wanted, size_t bytes, const struct tensor *t,
+                     const char *name, struct fail *why)
+{
+    if (!memcmp(map, wanted, bytes)) return 0;
+    return fail_input(why, "%s.%s has not bitsandbytes' values", t->name, name);
+}
+
+/* The 8-bit codes of absmax, and what they mean. */
+static int take_nested(const struct model_files *files, const struct tensor *t, struct weight *w,
+                       struct fail *why)
+{
+    int64_t n = t->rows * t->cols;
+    const void *absmax, *nested, *map;
+    if (take_part(files, t, BNB_ABSMAX, DTYPE_U8, (n + NF4_BLOCK - 1) / NF4_BLOCK, &absmax, why) ||
+        take_part(files, t, BNB_NESTED_ABSMAX, DTYPE_F32, NF4_SCALES(n, true), &nested, why) ||
+        take_part(files, t, BNB_NESTED_MAP, DTYPE_F32, 256, &map, why))
+        return -1;
+    w->absmax = absmax;
+    w->nested = nested;
+    return check_map(map, nf4_absmax_value, sizeof nf4_absmax_value, t, "nested_quant_map", why);
 }
 
 int bnb_take(const struct model_files *files, const struct tensor *t, struct weight *w,
              struct fail *why)
 {
     int64_t n = t->rows * t->cols;
-    const void *absmax, *nested, *map, *nested_map;
+    const void *map, *absmax;
+    bool is_nested = false;
     *w = (struct weight){ .type = WEIGHT_NF4 };
-    if (read_state(files, t, &w->offset, why) ||
+    if (read_state(files, t, &is_nested, &w->offset, why) ||
         take_part(files, t, BNB_CODES, DTYPE_U8, (n + 1) / 2, &w->data, why) ||
-        take_part(files, t, BNB_ABSMAX, DTYPE_U8, (n + NF4_BLOCK - 1) / NF4_BLOCK, &absmax, why) ||
-        take_part(files, t, BNB_NESTED_ABSMAX, DTYPE_F32, (n + NF4_NESTED - 1) / NF4_NESTED,
-                  &nested, why) ||
         take_part(files, t, BNB_MAP, DTYPE_F32, 16, &map, why) ||
-        take_part(files, t, BNB_NESTED_MAP, DTYPE_F32, 256, &nested_map, why))
+        check_map(map, nf4_value, sizeof nf4_value, t, "quant_map", why))
         return -1;
-    if (memcmp(map, nf4_value, sizeof nf4_value) != 0)
-        return fail_input(why, "%s.quant_map has not NF4's values", t->name);
-    if (memcmp(nested_map, nf4_absmax_value, sizeof nf4_absmax_value) != 0)
-        return fail_input(why, "%s.nested_quant_map has not bitsandbytes' dynamic map", t->name);
-    w->absmax = absmax;
-    w->nested = nested;
+    if (is_nested) return take_nested(files, t, w, why);
+    if (take_part(files, t, BNB_ABSMAX, DTYPE_F32, NF4_SCALES(n, false), &absmax, why)) return -1;
+    w->nested = absmax;
     return 0;
 }
 

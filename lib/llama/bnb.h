@@ -8,7 +8,8 @@
  *   NAME.weight.quant_map                     F32 [16]            NF4's values
  *   NAME.weight.quant_state.bitsandbytes__nf4 U8                  JSON: shape, offset, dtype …
  *
- * Read and written for blocks of 64 with double quantization in blocks of 256.
+ * Without double quantization absmax is F32 [⌈n/64⌉] and nothing is nested. Read in blocks of 64,
+ * written with double quantization in blocks of 256.
  */
 #ifndef LONGQLORA_BNB_H
 #define LONGQLORA_BNB_H
@@ -21,7 +22,7 @@
 struct weight {
     enum weight_type type;
     const void *data;
-    const uint8_t *absmax; /* NF4 */
+    const uint8_t *absmax; /* NF4, as in struct linear: codes of absmax, or NULL */
     const float *nested;
     float offset;
 };

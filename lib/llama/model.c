@@ -1,6 +1,7 @@
 /* The model's memory and parameters; passes.c and layers.c have what it computes. */
 #include "model_inside.h"
 
+#include "../../kernels/nf4.h"
 #include "../common/bf16.h"
 #include "../common/pool.h"
 #include "../common/rng.h"
@@ -106,7 +107,7 @@ static struct linear make_linear(struct model *m, const struct tensor *t, const 
         l.type = w->type;
         l.weight = place_bytes(m, w->data, weight_bytes(w, t));
         l.absmax = place_bytes(m, w->absmax, (elements + 63) / 64);
-        l.nested = place_bytes(m, w->nested, (elements + 16383) / 16384 * sizeof *w->nested);
+        l.nested = place_bytes(m, w->nested, NF4_SCALES(elements, w->absmax) * sizeof *w->nested);
         l.offset = w->offset;
     }
     const struct trainable *a = find_parameter(m, t, TRAINED_LORA_A);
@@ -454,7 +455,8 @@ static void add_scratch(struct model *m, int threads)
             m->plan.bytes[MEMORY_WEIGHTS] +=
                 elements * weight_type_bits(m->weights->at[i].type) / 8;
             if (m->weights->at[i].type == WEIGHT_NF4)
-                m->plan.bytes[MEMORY_WEIGHTS] += elements / 64 + elements / 16384 * 4;
+                m->plan.bytes[MEMORY_WEIGHTS] +=
+                    m->weights->at[i].absmax ? elements / 64 + elements / 16384 * 4 : elements / 16;
         }
 }
 

@@ -1,5 +1,6 @@
 #include "weights.h"
 
+#include "../../kernels/nf4.h"
 #include "../common/progress.h"
 
 #include <errno.h>
@@ -62,11 +63,11 @@ static int align(struct weights *w, const void **data, size_t bytes, size_t unit
 static int take_packed(struct weights *w, int64_t i, struct fail *why)
 {
     const struct tensor *t = &w->table[i];
-    size_t nested = (size_t)(t->rows * t->cols + 16383) / 16384 * sizeof(float);
     if (t->role != ROLE_LINEAR) return fail_input(why, "%s is NF4, only linears may be", t->name);
     if (bnb_take(&w->files, t, &w->at[i], why)) return -1;
     const void *scales = w->at[i].nested;
-    if (align(w, &scales, nested, sizeof(float), why)) return -1;
+    size_t count = (size_t)NF4_SCALES(t->rows * t->cols, w->at[i].absmax);
+    if (align(w, &scales, count * sizeof(float), sizeof(float), why)) return -1;
     w->at[i].nested = scales;
     w->is_quantized = true;
     return 0;
@@ -156,8 +157,8 @@ static void digest_base(struct weights *w)
         size_t n = (size_t)(t->rows * t->cols);
         digest_mapped(state, w->at[i].data, (n * weight_type_bits(w->at[i].type) + 7) / 8);
         if (w->at[i].type != WEIGHT_NF4) continue;
-        XXH3_128bits_update(state, w->at[i].absmax, (n + 63) / 64);
-        XXH3_128bits_update(state, w->at[i].nested, (n + 16383) / 16384 * sizeof(float));
+        if (w->at[i].absmax) XXH3_128bits_update(state, w->at[i].absmax, (n + 63) / 64);
+        XXH3_128bits_update(state, w->at[i].nested, NF4_SCALES(n, w->at[i].absmax) * sizeof(float));
         XXH3_128bits_update(state, &w->at[i].offset, sizeof(float));
     }
     digest_of_state(state, w->base);

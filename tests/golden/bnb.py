@@ -4,8 +4,9 @@
 usage: bnb.py OUT_DIR        (environment: see README.md)
 
 OUT_DIR/vectors.safetensors: numbers of made.py, what quantize_4bit with double quantization makes of them,
-and what the CPU's own kernel for 8-bit codes makes of the same absmax. OUT_DIR/model: a model saved by
-transformers in 4 bits, and OUT_DIR/logits.safetensors, its logits in f32.
+and what the CPU's own kernel for 8-bit codes makes of the same absmax. OUT_DIR/model and OUT_DIR/model-single: a
+model saved by transformers in 4 bits, with and without double quantization, and OUT_DIR/logits.safetensors, their
+logits in f32.
 """
 import json
 import os
@@ -70,10 +71,19 @@ with tempfile.TemporaryDirectory() as plain:
         quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
                                                bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32))
     model.save_pretrained(f"{out}/model")
+    single = AutoModelForCausalLM.from_pretrained(
+        plain, device_map="cpu", dtype=torch.float32, attn_implementation="eager",
+        quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
+                                               bnb_4bit_use_double_quant=False, bnb_4bit_compute_dtype=torch.float32))
+    single.save_pretrained(f"{out}/model-single")
 os.remove(f"{out}/model/generation_config.json")
+os.remove(f"{out}/model-single/generation_config.json")
 # In training the weights are dequantized and multiplied in f32; else the CPU's kernel rounds to bf16.
 model.train()
 with torch.no_grad():
     logits = model(torch.from_numpy(made.tokens(40, 48))[None]).logits[0].float()
-save_file({"logits": logits.contiguous()}, f"{out}/logits.safetensors")
+single.train()
+with torch.no_grad():
+    single_logits = single(torch.from_numpy(made.tokens(40, 48))[None]).logits[0].float()
+save_file({"model": logits.contiguous(), "model-single": single_logits.contiguous()}, f"{out}/logits.safetensors")
 print(float(logits.abs().max()))

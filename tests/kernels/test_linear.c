@@ -229,19 +229,23 @@ static void one_packed(int64_t rows, int64_t in, bool has_backward)
     k->nf4_codes(dev, codes, scratch, source, (int64_t)n);
     k->nf4_offset(dev, &offset, scratch, (int64_t)(n + 63) / 64);
     k->nf4_nest(dev, absmax, nested, scratch, offset, (int64_t)(n + 63) / 64);
-    for (int type = WEIGHT_BF16; type <= WEIGHT_NF4; type++) {
-        packed.type = (enum weight_type)type;
+    /* The last is NF4 without double quantization. */
+    for (int kind = WEIGHT_BF16; kind <= WEIGHT_NF4 + 1; kind++) {
+        enum weight_type type = kind > WEIGHT_NF4 ? WEIGHT_NF4 : (enum weight_type)kind;
+        packed.type = type;
         for (size_t i = 0; i < n; i++) {
             half[i] = type == WEIGHT_BF16 ? bf16_from_float(source[i]) : f16_from_float(source[i]);
             w[i] = type == WEIGHT_BF16 ? bf16_to_float(half[i]) : f16_to_float(half[i]);
         }
         packed.weight = half;
         if (type == WEIGHT_NF4) {
-            k->nf4_dequantize(dev, w, codes, absmax, nested, offset, (int64_t)n);
+            bool is_nested = kind == WEIGHT_NF4;
             packed.weight = codes;
-            packed.absmax = absmax;
-            packed.nested = nested;
-            packed.offset = offset;
+            packed.absmax = is_nested ? absmax : NULL;
+            packed.nested = is_nested ? nested : scratch;
+            packed.offset = is_nested ? offset : 0;
+            k->nf4_dequantize(dev, w, codes, packed.absmax, packed.nested, packed.offset,
+                              (int64_t)n);
         }
         k->linear_prepare(dev, &pg);
         k->linear_fwd(dev, mat_of(y, OUT), mat_of(x, stride), &pg, mat_of(residual, OUT), rows,

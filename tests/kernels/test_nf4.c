@@ -84,6 +84,10 @@ static void test_quantize(void **state)
     }
     for (int i = 128; i < 192; i++)
         assert_true(back[i] == 0);
+    /* Without double quantization. */
+    k->nf4_dequantize(dev, back, codes, NULL, scratch, 0, N);
+    for (int i = 0; i < N; i++)
+        assert_true(back[i] == nf4_value[code_at(codes, i)] * scratch[i / 64]);
 }
 
 static void test_ties_take_the_lower_code(void **state)

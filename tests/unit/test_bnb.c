@@ -102,9 +102,8 @@ static void same_codes(const struct tensor *t, int64_t index, const struct weigh
     free(absmax);
 }
 
-static void test_their_directory(void **state)
+static void same_logits(const char *name)
 {
-    (void)state;
     struct weights w;
     struct model *m;
     struct batch b;
@@ -113,11 +112,11 @@ static void test_their_directory(void **state)
     uint32_t ids[TOKENS];
     float logits[TOKENS * VOCAB];
     char path[80];
-    snprintf(path, sizeof path, "%smodel", golden);
+    snprintf(path, sizeof path, "%s%s", golden, name);
     if (weights_open(&w, path, true, &why)) print_error("%s\n", why.text);
     assert_true(w.is_quantized && w.at[1].type == WEIGHT_F32 && w.at[2].type == WEIGHT_NF4);
     for (int64_t i = 0; i < w.count; i++)
-        if (w.at[i].type == WEIGHT_NF4) same_codes(&w.table[i], i, &w.at[i]);
+        if (w.at[i].absmax) same_codes(&w.table[i], i, &w.at[i]);
     struct model_setup setup = {
         .positions = TOKENS, .rows = TOKENS, .chunk = TOKENS, .device = check_device()
     };
@@ -129,7 +128,7 @@ static void test_their_directory(void **state)
     model_forward(m, &b, (struct dropout){ 0 });
     assert_int_equal(model_logits(m, TOKENS, logits, &why), 0);
     assert_int_equal(safetensors_open(&f, "tests/golden/bnb/logits.safetensors", &why), 0);
-    double *exact = check_doubles(f.at[0].data, TOKENS * VOCAB);
+    double *exact = check_doubles(tensor_file_find(&f, name)->data, TOKENS * VOCAB);
     check_close("logits", logits, exact, TOKENS * VOCAB, 2e-5);
     tensor_file_close(&f);
     batch_release(&b);
@@ -137,11 +136,18 @@ static void test_their_directory(void **state)
     weights_close(&w);
 }
 
+static void test_their_directories(void **state)
+{
+    (void)state;
+    same_logits("model");
+    same_logits("model-single");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_codes),
-        cmocka_unit_test(test_their_directory),
+        cmocka_unit_test(test_their_directories),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

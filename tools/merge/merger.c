@@ -94,7 +94,8 @@ static void widen_rows(struct merger *m, const struct weight *w, int64_t first, 
     size_t at = (size_t)first;
     if (w->type == WEIGHT_NF4)
         m->k->nf4_dequantize(m->dev, m->wide, (const uint8_t *)w->data + at / 2,
-                             w->absmax + at / 64, w->nested + at / 16384, w->offset, count);
+                             w->absmax ? w->absmax + at / 64 : NULL,
+                             w->nested + at / (w->absmax ? 16384 : 64), w->offset, count);
     else
         m->k->widen(m->dev, m->wide, (const char *)w->data + at * weight_type_bits(w->type) / 8,
                     w->type, count);
