@@ -112,6 +112,12 @@ tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, m
     [[ "$stderr" == *"adapter has no tensor base_model.model.model.layers.1.mlp.up_proj.lora_B.weight" ]]
     [ ! -e x ]
     [ -z "$(find . -maxdepth 1 -name 'x*')" ]
+    # Too large for the type that it is to be.
+    cp -r ad huge
+    perl -pi -e 's/"lora_alpha": \d+/"lora_alpha": 100000000/' huge/adapter_config.json
+    run --separate-stderr -3 merge --base base --adapter huge --dtype f16 -o x
+    [[ "$stderr" =~ "model.layers.0.self_attn."[qkvo]"_proj.weight: rows 0 to "[0-9]+" are not finite after merging to F16"$ ]]
+    [ -z "$(find . -maxdepth 1 -name 'x*')" ]
     # What stands there and is no model is nobody's to replace; a model is replaced as a whole.
     mkdir precious && touch precious/thesis
     run --separate-stderr -1 merge --base base --adapter ad -o precious
