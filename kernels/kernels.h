@@ -80,9 +80,8 @@ struct shape {
     float dropout;
 };
 
-/* How far apart a and b are: Σ a², Σ (a − b)², the largest |a − b|; in double. Squares are
- * not finite if any a is not. */
-struct difference {
+/* What quantizing x to q costs: Σ x², Σ (x − q)², the largest |x − q|. */
+struct nf4_error {
     double squares, wrong, most;
 };
 
@@ -211,20 +210,21 @@ struct kernels {
     /* out = (type) (a + scale · b); product, sum and type are each rounded; b NULL: a alone */
     void (*narrow_sum)(struct device *dev, void *out, enum weight_type type, const float *a,
                        float scale, const float *b, int64_t count);
-    /* *d is on the host */
-    void (*difference)(struct device *dev, struct difference *d, const float *a, const float *b,
-                       int64_t count);
-
     /* ---- NF4 with double quantization, bit for bit bitsandbytes' (see nf4.h) ----
      * codes [⌈n/2⌉], absmax [⌈n/64⌉], nested [⌈n/16384⌉] */
-    /* absmax = max |x| of a block, not finite if any x is not; codes of x / absmax */
-    void (*nf4_codes)(struct device *dev, uint8_t *codes, float *absmax, const float *x,
-                      int64_t count);
+    /* absmax = max |x| of a block, not finite if any x is not; codes of x / absmax; x [n] of any
+     * type but NF4 */
+    void (*nf4_codes)(struct device *dev, uint8_t *codes, float *absmax, const void *x,
+                      enum weight_type type, int64_t count);
     /* *offset, on the host, is the mean, summed in double in the order of blocks */
     void (*nf4_offset)(struct device *dev, float *offset, const float *absmax, int64_t blocks);
     /* nested = max |absmax − offset| of 256; 8-bit codes of (absmax − offset) / nested */
     void (*nf4_nest)(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
                      float offset, int64_t blocks);
+    /* *error is on the host; sums of up to 1024 squares in f32, those in double */
+    void (*nf4_error)(struct device *dev, struct nf4_error *error, const void *x,
+                      enum weight_type type, const uint8_t *codes, const uint8_t *absmax_codes,
+                      const float *nested, float offset, int64_t count);
     /* absmax NULL: nested [⌈n/64⌉] is absmax itself */
     void (*nf4_dequantize)(struct device *dev, float *x, const uint8_t *codes,
                            const uint8_t *absmax, const float *nested, float offset, int64_t count);

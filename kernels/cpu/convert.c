@@ -2,7 +2,6 @@
  * without contraction: the roundings of a merge are part of a promise. */
 #include "cpu.h"
 
-#include <math.h>
 #if defined(__F16C__)
 #include <immintrin.h>
 #endif
@@ -30,22 +29,26 @@ static void widen_f16(float *to, const uint16_t *from, int64_t count)
         to[i] = f16_to_float(from[i]);
 }
 
+void widen_range(float *to, const void *from, enum weight_type type, int64_t first, int64_t count)
+{
+    if (type == WEIGHT_F32) {
+        memcpy(to, (const float *)from + first, (size_t)count * sizeof *to);
+        return;
+    }
+    const uint16_t *half = (const uint16_t *)from + first;
+    if (type == WEIGHT_F16)
+        widen_f16(to, half, count);
+    else
+        for (int64_t i = 0; i < count; i++)
+            to[i] = bf16_to_float(half[i]);
+}
+
 static void widen_piece(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct conversion *c = arg;
-    int64_t first = task * FLAT_TILE, n = least(FLAT_TILE, c->count - first);
-    float *to = (float *)c->out + first;
-    if (c->type == WEIGHT_F32) {
-        memcpy(to, (const float *)c->in + first, (size_t)n * sizeof *to);
-        return;
-    }
-    const uint16_t *from = (const uint16_t *)c->in + first;
-    if (c->type == WEIGHT_F16)
-        widen_f16(to, from, n);
-    else
-        for (int64_t i = 0; i < n; i++)
-            to[i] = bf16_to_float(from[i]);
+    int64_t first = task * FLAT_TILE;
+    widen_range((float *)c->out + first, c->in, c->type, first, least(FLAT_TILE, c->count - first));
 }
 
 void widen(struct device *dev, float *out, const void *in, enum weight_type type, int64_t count)
@@ -99,43 +102,4 @@ void narrow_sum(struct device *dev, void *out, enum weight_type type, const floa
         .out = out, .in = a, .added = b, .scale = scale, .type = type, .count = count
     };
     pool_run(dev->pool, pieces(count, FLAT_TILE), narrow_piece, &c);
-}
-
-/* ---- how far apart ---- */
-
-struct comparison {
-    const float *a, *b;
-    int64_t count, size;
-    struct difference part[SUM_PIECES];
-};
-
-static void compare_piece(void *arg, int64_t task, int worker)
-{
-    (void)worker;
-    struct comparison *c = arg;
-    int64_t first = task * c->size, end = least(first + c->size, c->count);
-    double squares = 0, wrong = 0;
-    float most = 0;
-#pragma omp simd reduction(+ : squares, wrong) reduction(max : most)
-    for (int64_t i = first; i < end; i++) {
-        float d = fabsf(c->a[i] - c->b[i]);
-        squares += (double)c->a[i] * (double)c->a[i];
-        wrong += (double)d * (double)d;
-        most = d > most ? d : most;
-    }
-    c->part[task] = (struct difference){ squares, wrong, (double)most };
-}
-
-void difference(struct device *dev, struct difference *d, const float *a, const float *b,
-                int64_t count)
-{
-    struct comparison c = { .a = a, .b = b, .count = count, .size = pieces(count, SUM_PIECES) };
-    int64_t tasks = c.size ? pieces(count, c.size) : 0;
-    *d = (struct difference){ 0 };
-    pool_run(dev->pool, tasks, compare_piece, &c);
-    for (int64_t i = 0; i < tasks; i++) {
-        d->squares += c.part[i].squares;
-        d->wrong += c.part[i].wrong;
-        d->most = c.part[i].most > d->most ? c.part[i].most : d->most;
-    }
 }

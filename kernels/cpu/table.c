@@ -49,9 +49,9 @@ const struct kernels KERNELS_CPU = {
     .finite_check = finite_check,
     .widen = widen,
     .narrow_sum = narrow_sum,
-    .difference = difference,
     .nf4_codes = nf4_codes,
     .nf4_offset = nf4_offset,
     .nf4_nest = nf4_nest,
+    .nf4_error = nf4_error,
     .nf4_dequantize = nf4_dequantize,
 };

@@ -160,9 +160,11 @@ void finite_check(struct device *dev, const char *name, struct mat x, int64_t ro
 void widen(struct device *dev, float *out, const void *in, enum weight_type type, int64_t count);
 void narrow_sum(struct device *dev, void *out, enum weight_type type, const float *a, float scale,
                 const float *b, int64_t count);
-void difference(struct device *dev, struct difference *d, const float *a, const float *b,
-                int64_t count);
-void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const float *x, int64_t count);
+void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
+               enum weight_type type, int64_t count);
+void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum weight_type type,
+               const uint8_t *codes, const uint8_t *absmax_codes, const float *nested,
+               float offset, int64_t count);
 void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t blocks);
 void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
               float offset, int64_t blocks);

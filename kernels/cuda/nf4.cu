@@ -127,13 +127,21 @@ DEVICE uint8_t absmax_code(float x)
 DEVICE uint32_t magnitude(float x) { return float_as_bits(x) & 0x7fffffff; }
 DEVICE uint32_t above(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
+DEVICE float weight_at(const void *x, enum weight_type type, int64_t i)
+{
+    if (type == WEIGHT_F32) return ((const float *)x)[i];
+    uint16_t half = ((const uint16_t *)x)[i];
+    return type == WEIGHT_BF16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half);
+}
+
 /* A warp a block of 64: a lane has two neighbours, which are one byte. */
 KERNEL(THREADS, 1)
-code_kernel(uint8_t *codes, float *absmax, const float *x, int64_t count)
+code_kernel(uint8_t *codes, float *absmax, const void *x, enum weight_type type, int64_t count)
 {
     int64_t block = ((int64_t)blockIdx.x * THREADS + threadIdx.x) / 32, lane = threadIdx.x % 32;
     int64_t e = block * NF4_BLOCK + 2 * lane;
-    float a = e < count ? x[e] : 0, b = e + 1 < count ? x[e + 1] : 0;
+    float a = e < count ? weight_at(x, type, e) : 0;
+    float b = e + 1 < count ? weight_at(x, type, e + 1) : 0;
     uint32_t bits = above(magnitude(a), magnitude(b));
     for (int mask = 16; mask; mask /= 2)
         bits = above(bits, float_as_bits(shuffle_xor(bits_as_float(bits), mask)));
@@ -146,12 +154,14 @@ code_kernel(uint8_t *codes, float *absmax, const float *x, int64_t count)
     codes[e / 2] = (uint8_t)(first << 4 | second);
 }
 
-void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const float *x, int64_t count)
+void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
+               enum weight_type type, int64_t count)
 {
+    must(type != WEIGHT_NF4);
     int64_t blocks = pieces(count, NF4_BLOCK);
     if (!blocks) return;
     LAUNCH(code_kernel, dim3((unsigned)pieces(blocks * 32, THREADS)), dim3(THREADS), 0, dev->stream,
-           codes, absmax, x, count);
+           codes, absmax, x, type, count);
     launched(dev, __func__);
 }
 
@@ -198,4 +208,64 @@ void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const fl
     LAUNCH(nest_kernel, dim3((unsigned)pieces(blocks, NF4_NESTED_BLOCK)), dim3(NF4_NESTED_BLOCK),
            8 * 4, dev->stream, absmax_codes, nested, absmax, offset, blocks);
     launched(dev, __func__);
+}
+
+/* ---- what it costs ---- */
+
+KERNEL(THREADS, 1)
+error_kernel(double *parts, const void *x, enum weight_type type, const packed w, int64_t count,
+             int64_t size)
+{
+    SHARED_DYNAMIC(memory);
+    double *scratch = (double *)memory, squares = 0, wrong = 0, most = 0;
+    int64_t first = blockIdx.x * size, end = first + size < count ? first + size : count;
+    for (int64_t e = first + threadIdx.x; e < end; e += THREADS) {
+        float absmax = w.absmax ? add_rn(mul_rn(nf4_absmax_value[w.absmax[e / NF4_BLOCK]],
+                                                w.nested[e / NF4_NESTED]),
+                                         w.offset)
+                                : w.nested[e / NF4_BLOCK];
+        uint8_t codes = w.codes[e / 2];
+        float value = weight_at(x, type, e);
+        double d = (double)fabsf(
+            value - mul_rn(nf4_value[e % 2 ? codes & 15 : codes >> 4], absmax));
+        squares += (double)value * (double)value;
+        wrong += d * d;
+        most = d > most ? d : most;
+    }
+    squares = block_sum(squares, scratch);
+    wrong = block_sum(wrong, scratch);
+    for (int mask = 16; mask; mask /= 2) {
+        double other = shuffle_xor(most, mask);
+        most = other > most ? other : most;
+    }
+    block_sync();
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = most;
+    block_sync();
+    if (threadIdx.x) return;
+    for (int i = 0; i < THREADS / 32; i++)
+        most = scratch[i] > most ? scratch[i] : most;
+    parts[3 * blockIdx.x] = squares;
+    parts[3 * blockIdx.x + 1] = wrong;
+    parts[3 * blockIdx.x + 2] = most;
+}
+
+void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum weight_type type,
+               const uint8_t *codes, const uint8_t *absmax_codes, const float *nested,
+               float offset, int64_t count)
+{
+    struct nf4_error parts[SUM_PIECES];
+    int64_t size = pieces(count, SUM_PIECES), tasks = size ? pieces(count, size) : 0;
+    must(type != WEIGHT_NF4);
+    *error = { 0, 0, 0 };
+    if (!tasks) return;
+    const packed w = { codes, absmax_codes, nested, offset };
+    LAUNCH(error_kernel, dim3((unsigned)tasks), dim3(THREADS), 32 * sizeof(double), dev->stream,
+           dev->squares, x, type, w, count, size);
+    launched(dev, __func__);
+    cuda_download(dev, parts, dev->squares, (size_t)tasks * sizeof *parts);
+    for (int64_t i = 0; i < tasks; i++) {
+        error->squares += parts[i].squares;
+        error->wrong += parts[i].wrong;
+        error->most = parts[i].most > error->most ? parts[i].most : error->most;
+    }
 }

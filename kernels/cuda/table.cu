@@ -52,9 +52,9 @@ extern "C" __attribute__((visibility("default"))) const struct kernels kernels_c
     .finite_check = finite_check,
     .widen = widen,
     .narrow_sum = narrow_sum,
-    .difference = difference,
     .nf4_codes = nf4_codes,
     .nf4_offset = nf4_offset,
     .nf4_nest = nf4_nest,
+    .nf4_error = nf4_error,
     .nf4_dequantize = nf4_dequantize,
 };

@@ -1,5 +1,7 @@
 #include "output.h"
 
+#include "output_behind.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -7,7 +9,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 1 << 18, PENDING_MAX = 16 };
+enum { BUFFER_BYTES = 1 << 18, BEHIND_BYTES = 2 << 20, PENDING_MAX = 16 };
 
 static char *pending[PENDING_MAX];
 
@@ -102,9 +104,53 @@ static int flush(struct output *out, struct fail *why)
     return write_all(out, out->buffer, used, why); /* NOLINT(clang-analyzer-unix.Malloc) */
 }
 
+void output_write_behind(struct output *out)
+{
+    struct fail ignored;
+    char *buffer = malloc(BEHIND_BYTES);
+    if (!buffer || flush(out, &ignored)) { /* a failure is told by the next write */
+        free(buffer);
+        return;
+    }
+    out->behind = behind_open(out->fd, BEHIND_BYTES);
+    if (out->behind) {
+        free(out->buffer);
+        out->buffer = buffer;
+    } else {
+        free(buffer);
+    }
+}
+
+static int write_behind(struct output *out, const char *data, size_t bytes, struct fail *why)
+{
+    while (bytes) {
+        size_t n = BEHIND_BYTES - out->used < bytes ? BEHIND_BYTES - out->used : bytes;
+        memcpy(out->buffer + out->used, data, n);
+        out->used += n;
+        data += n;
+        bytes -= n;
+        if (out->used < BEHIND_BYTES) return 0;
+        out->buffer = behind_give(out->behind, out->buffer, out->used);
+        out->used = 0;
+    }
+    out->error = behind_error(out->behind);
+    if (!out->error) return 0;
+    return fail(why, "%s: cannot write: %s", out->path, strerror(out->error));
+}
+
+/* Ends the thread; what is left in the buffer stays there. */
+static void end_behind(struct output *out, bool is_given_up)
+{
+    if (!out->behind) return;
+    int error = behind_close(out->behind, is_given_up);
+    if (!out->error) out->error = error;
+    out->behind = NULL;
+}
+
 int output_write(struct output *out, const void *data, size_t bytes, struct fail *why)
 {
     out->written += bytes;
+    if (out->behind) return write_behind(out, data, bytes, why);
     if (bytes > BUFFER_BYTES - out->used) {
         if (flush(out, why)) return -1;
         if (bytes >= BUFFER_BYTES) return write_all(out, data, bytes, why);
@@ -134,6 +180,7 @@ bool output_seekable(const struct output *out)
 int output_close(struct output *out, struct fail *why)
 {
     if (out->fd < 0) return 0;
+    end_behind(out, false);
     int status = flush(out, why);
     if (!out->temporary) {
         if (out->path && out->fd != STDOUT_FILENO && close(out->fd) && !status)
@@ -154,6 +201,7 @@ int output_close(struct output *out, struct fail *why)
 
 void output_abandon(struct output *out)
 {
+    end_behind(out, true);
     if (out->path && out->fd >= 0 && out->fd != STDOUT_FILENO) close(out->fd);
     if (out->temporary) unlink(out->temporary);
     release(out);

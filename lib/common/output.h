@@ -13,19 +13,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct behind;
+
 struct output {
     int fd;
     char *path;      /* the target; "-" for standard output */
     char *temporary; /* NULL for what is written as it comes */
     char *buffer;
     size_t used;
-    uint64_t written; /* bytes accepted so far */
-    int error;        /* errno of the first failed write; repeated by close */
+    uint64_t written;      /* bytes accepted so far */
+    int error;             /* errno of the first failed write; repeated by close */
+    struct behind *behind; /* the thread that writes; NULL: the caller's does */
 };
 
 int output_open(struct output *out, const char *path, struct fail *why) MUST_USE;
 int output_write(struct output *out, const void *data, size_t bytes, struct fail *why) MUST_USE;
 int output_print(struct output *out, struct fail *why, const char *format, ...) PRINTF_LIKE(3, 4);
+/* From now on another thread writes, and the disk begins with what is written at once: for much
+ * data. Does nothing where no thread can be had. */
+void output_write_behind(struct output *out);
 /* True if the target is a regular file, so that a seek table makes sense. */
 bool output_seekable(const struct output *out);
 /* Completes the file, or removes it and says why. Releases *out either way. */

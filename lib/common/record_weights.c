@@ -161,7 +161,7 @@ int64_t weights_rows_each(int64_t rows, int64_t cols, size_t bits_each)
 {
     must(rows > 0 && cols > 0 && bits_each > 0);
     int64_t unit = weights_rows_unit(cols);
-    int64_t fit = (int64_t)WEIGHTS_RECORD_MAX * 8 / (cols * (int64_t)bits_each) / unit * unit;
+    int64_t fit = (int64_t)WEIGHTS_RECORD_BYTES * 8 / (cols * (int64_t)bits_each) / unit * unit;
     if (fit < unit) fit = unit;
     return fit < rows ? fit : rows;
 }

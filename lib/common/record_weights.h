@@ -7,7 +7,10 @@
 #include "safetensors.h"
 #include "stream.h"
 
-enum { WEIGHTS_RECORD_MAX = 16 << 20, WEIGHTS_CONFIG_MAX = 1 << 20 };
+enum {
+    WEIGHTS_RECORD_BYTES = 2 << 20, /* as they are written: what is copied stays in the cache */
+    WEIGHTS_CONFIG_MAX = 1 << 20,
+};
 
 struct weights_info {
     char *config; /* config.json's text; given by the reader, freed by weights_info_release */
@@ -39,7 +42,7 @@ int weights_read(struct reader *r, struct weights_record *record, struct fail *w
 
 /* The fewest rows of so many columns whose end begins a nested scale of NF4. */
 int64_t weights_rows_unit(int64_t cols);
-/* Rows of a tensor with so many columns that one record may hold. */
+/* Rows of a tensor with so many columns that one record holds. */
 int64_t weights_rows_each(int64_t rows, int64_t cols, size_t bits_each);
 
 #endif

@@ -193,6 +193,8 @@ int writer_open_json(struct writer **w, const char *path, enum stream_kind kind,
     return open_writer(w, path, kind, true, tool, own, options, why);
 }
 
+void writer_write_behind(struct writer *w) { output_write_behind(&w->out); }
+
 int writer_add(struct writer *w, struct fields *record, struct fail *why)
 {
     size_t before = w->frame.size;

@@ -5,16 +5,11 @@
 
 #include <unistd.h>
 
-static const char *const copied[] = { "tokenizer.model",
-                                      "tokenizer.json",
-                                      "tokenizer_config.json",
-                                      "special_tokens_map.json",
-                                      "added_tokens.json",
-                                      "generation_config.json",
-                                      "LICENSE",
-                                      "LICENSE.txt",
-                                      "USE_POLICY.md",
-                                      "NOTICE" };
+static const char *const copied[] = {
+    "tokenizer.model",   "tokenizer.json",      "tokenizer_config.json",  "special_tokens_map.json",
+    "added_tokens.json", "chat_template.jinja", "generation_config.json", "LICENSE",
+    "LICENSE.txt",       "LICENSE.md",          "USE_POLICY.md",          "NOTICE"
+};
 
 static int copy_files(const char *from, const char *to, struct fail *why)
 {

@@ -106,7 +106,8 @@ DEVICE uint32_t element_bits(float x)
     uint32_t bits = float_as_bits(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) return 0x7fff;
     if (magnitude >= 0x477ff000) return sign | 0x7c00;
-    if (magnitude < 0x38800000) return sign | (float_as_bits(bits_as_float(magnitude) + 0.5f) - 0x3f000000);
+    if (magnitude < 0x38800000)
+        return sign | (float_as_bits(bits_as_float(magnitude) + 0.5f) - 0x3f000000);
     return sign | (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13;
 }
 #else
@@ -117,7 +118,10 @@ DEVICE uint32_t element_bits(float x)
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 #endif
-DEVICE uint32_t pack2(float first, float second) { return element_bits(first) | element_bits(second) << 16; }
+DEVICE uint32_t pack2(float first, float second)
+{
+    return element_bits(first) | element_bits(second) << 16;
+}
 DEVICE void ldmatrix4(uint32_t *r, const void *row, int site = __builtin_LINE())
 {
     emulated_ldmatrix(r, row, false, site);
@@ -126,8 +130,7 @@ DEVICE void ldmatrix4_trans(uint32_t *r, const void *row, int site = __builtin_L
 {
     emulated_ldmatrix(r, row, true, site);
 }
-DEVICE void mma(float *c, const uint32_t *a, uint32_t b0, uint32_t b1,
-                     int site = __builtin_LINE())
+DEVICE void mma(float *c, const uint32_t *a, uint32_t b0, uint32_t b1, int site = __builtin_LINE())
 {
     emulated_mma(c, a, b0, b1, site);
 }

@@ -298,10 +298,10 @@ static void test_bits_of_the_cpu(void **state)
     float *dscratch = device_bytes(NULL, N * 4);
     uint8_t *dcodes = device_bytes(NULL, N), *dabsmax = device_bytes(NULL, N);
     uint8_t *dkeep = device_bytes(NULL, N);
-    cpu->nf4_codes(cpu_dev, codes, scratch, x, N);
+    cpu->nf4_codes(cpu_dev, codes, scratch, x, WEIGHT_F32, N);
     cpu->nf4_offset(cpu_dev, &offset, scratch, N / 64);
     cpu->nf4_nest(cpu_dev, absmax, nested, scratch, offset, N / 64);
-    k->nf4_codes(dev, dcodes, dscratch, dx, N);
+    k->nf4_codes(dev, dcodes, dscratch, dx, WEIGHT_F32, N);
     k->nf4_offset(dev, &theirs, dscratch, N / 64);
     k->nf4_nest(dev, dabsmax, dnested, dscratch, theirs, N / 64);
     same_bytes(dcodes, codes, N / 2);

@@ -226,7 +226,7 @@ static void one_packed(int64_t rows, int64_t in, bool has_backward)
                                     .rank = RANK,
                                     .has_backward = has_backward,
                                     .has_packed_weights = true });
-    k->nf4_codes(dev, codes, scratch, source, (int64_t)n);
+    k->nf4_codes(dev, codes, scratch, source, WEIGHT_F32, (int64_t)n);
     k->nf4_offset(dev, &offset, scratch, (int64_t)(n + 63) / 64);
     k->nf4_nest(dev, absmax, nested, scratch, offset, (int64_t)(n + 63) / 64);
     /* The last is NF4 without double quantization. */

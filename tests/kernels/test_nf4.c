@@ -1,5 +1,6 @@
 /* NF4: the codes and scales are those of the definition, searched one by one. */
 #include "../../kernels/nf4.h"
+#include "../../lib/common/bf16.h"
 #include "../lib/backend.h"
 
 #include <math.h>
@@ -25,7 +26,7 @@ static void quantize(uint8_t *codes, uint8_t *absmax_codes, float *nested, float
                      float *absmax, const float *x, int64_t count)
 {
     int64_t blocks = (count + 63) / 64;
-    k->nf4_codes(dev, codes, absmax, x, count);
+    k->nf4_codes(dev, codes, absmax, x, WEIGHT_F32, count);
     k->nf4_offset(dev, offset, absmax, blocks);
     k->nf4_nest(dev, absmax_codes, nested, absmax, *offset, blocks);
 }
@@ -127,7 +128,7 @@ static void test_codes_near_thresholds(void **state)
         if (i % 64 == 0 || i == COUNT - 1) x[i] = -1;
     }
     for (int count = 1; count <= COUNT; count += count < 70 ? 1 : 97) {
-        k->nf4_codes(dev, codes, absmax, x, count);
+        k->nf4_codes(dev, codes, absmax, x, WEIGHT_F32, count);
         for (int i = 0; i < count; i++) {
             float top = absmax[i / 64];
             assert_int_equal(code_at(codes, i), slow_code(x[i] * (1 / top)));
@@ -142,9 +143,49 @@ static void test_not_finite_shows(void **state)
     uint8_t *codes = (uint8_t *)check_buffer(24);
     x[70] = -INFINITY;
     x[130] = NAN;
-    k->nf4_codes(dev, codes, absmax, x, 192);
+    k->nf4_codes(dev, codes, absmax, x, WEIGHT_F32, 192);
     k->nf4_offset(dev, &offset, absmax, 3);
     assert_true(absmax[0] < 1 && absmax[1] == INFINITY && isnan(absmax[2]) && isnan(offset));
+}
+
+/* From 16 bits the codes are those of the same values in f32; and the error is what it is. */
+static void test_types_and_error(void **state)
+{
+    (void)state;
+    static const int counts[] = { 1, 63, 64, 1023, 1025, 16384 * 2 + 1000 };
+    for (int c = 0; c < 6; c++)
+        for (int type = WEIGHT_F32; type <= WEIGHT_F16; type++) {
+            int n = counts[c];
+            size_t room = (size_t)n + 64;
+            float *x = check_random_buffer(room), *scratch = check_buffer(room / 64 + 1);
+            float *nested = check_buffer(4), *back = check_buffer(room), offset;
+            uint16_t *half = (uint16_t *)(void *)check_buffer(room);
+            uint8_t *codes = (uint8_t *)check_buffer(room), *same = (uint8_t *)check_buffer(room);
+            uint8_t *absmax = (uint8_t *)check_buffer(room);
+            for (int i = 0; i < n; i++) {
+                x[i] *= 0.02f * (float)(1 + i / 64 % 5);
+                half[i] = type == WEIGHT_F16 ? f16_from_float(x[i]) : bf16_from_float(x[i]);
+                if (type == WEIGHT_F16) x[i] = f16_to_float(half[i]);
+                if (type == WEIGHT_BF16) x[i] = bf16_to_float(half[i]);
+            }
+            const void *stored = type == WEIGHT_F32 ? (const void *)x : half;
+            quantize(codes, absmax, nested, &offset, scratch, x, n);
+            k->nf4_codes(dev, same, scratch, stored, (enum weight_type)type, n);
+            assert_memory_equal(codes, same, (size_t)(n + 1) / 2);
+            k->nf4_dequantize(dev, back, codes, absmax, nested, offset, n);
+            struct nf4_error e;
+            double squares = 0, wrong = 0, most = 0;
+            k->nf4_error(dev, &e, stored, (enum weight_type)type, codes, absmax, nested, offset, n);
+            for (int i = 0; i < n; i++) {
+                double d = fabs((double)(x[i] - back[i]));
+                squares += (double)x[i] * (double)x[i];
+                wrong += d * d;
+                most = fmax(most, d);
+            }
+            assert_true(fabs(e.squares - squares) <= 2e-6 * squares);
+            assert_true(fabs(e.wrong - wrong) <= 2e-6 * wrong && e.most == most);
+            check_free_all();
+        }
 }
 
 int main(void)
@@ -155,6 +196,7 @@ int main(void)
         cmocka_unit_test_teardown(test_ties_take_the_lower_code, buffers_close),
         cmocka_unit_test_teardown(test_codes_near_thresholds, buffers_close),
         cmocka_unit_test_teardown(test_not_finite_shows, buffers_close),
+        cmocka_unit_test_teardown(test_types_and_error, buffers_close),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);
 }

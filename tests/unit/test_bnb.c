@@ -53,7 +53,7 @@ static void test_codes(void **state)
         float offset, *x = numbers(&f, kind, blocks), *tops = malloc(blocks * sizeof *tops);
         float *nested = malloc((blocks / 256 + 1) * sizeof *nested);
         uint8_t *codes = malloc(blocks * 32), *absmax_codes = malloc(blocks);
-        k->nf4_codes(dev, codes, tops, x, (int64_t)blocks * 64);
+        k->nf4_codes(dev, codes, tops, x, WEIGHT_F32, (int64_t)blocks * 64);
         assert_memory_equal(codes, vector(&f, kind, "codes", NULL), blocks * 32);
         assert_memory_equal(tops, absmax, blocks * sizeof *tops);
         float theirs = *(const float *)vector(&f, kind, "offset", NULL);
@@ -90,7 +90,7 @@ static void same_codes(const struct tensor *t, int64_t index, const struct weigh
     assert_int_equal(k->open(&dev, 1, &why), 0);
     for (int64_t i = 0; i < n; i++)
         x[i] = f16_to_float(f16_from_float(x[i]));
-    k->nf4_codes(dev, codes, tops, x, n);
+    k->nf4_codes(dev, codes, tops, x, WEIGHT_F32, n);
     k->nf4_nest(dev, absmax, nested, tops, theirs->offset, blocks);
     assert_memory_equal(codes, theirs->data, (size_t)n / 2);
     assert_memory_equal(absmax, theirs->absmax, (size_t)blocks);

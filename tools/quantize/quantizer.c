@@ -6,8 +6,7 @@
 
 #include <math.h>
 
-/* Elements of a piece: f32 twice is 8 MiB, two threads' share of the caches. */
-enum { PIECE = 1 << 20 };
+enum { PIECE = 1 << 18 }; /* elements that are looked at at once in a search for a fault */
 
 static int64_t elements(const struct tensor *t) { return t->rows * t->cols; }
 static int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
@@ -26,13 +25,12 @@ int quantizer_open(struct quantizer *q, const struct weights *w, const char *pat
     *q = (struct quantizer){ .weights = w, .path = path };
     int64_t n = largest_linear(w), blocks = pieces(n, NF4_BLOCK);
     q->wide = malloc(PIECE * sizeof *q->wide);
-    q->back = malloc(PIECE * sizeof *q->back);
     q->tops = malloc((size_t)blocks * sizeof *q->tops);
     q->codes = malloc((size_t)(n + 1) / 2);
     q->absmax = malloc((size_t)blocks);
     q->nested = malloc((size_t)pieces(n, NF4_NESTED) * sizeof *q->nested);
     int status = 0;
-    if (!q->wide || !q->back || !q->tops || !q->codes || !q->absmax || !q->nested)
+    if (!q->wide || !q->tops || !q->codes || !q->absmax || !q->nested)
         status = fail(why, "out of memory");
     if (!status) status = kernels_open(&q->k, "cpu", why);
     if (!status) status = q->k->open(&q->dev, (int)opt_standard.threads, why);
@@ -44,7 +42,6 @@ void quantizer_close(struct quantizer *q)
 {
     if (q->dev) q->k->close(q->dev);
     free(q->wide);
-    free(q->back);
     free(q->tops);
     free(q->codes);
     free(q->absmax);
@@ -76,36 +73,18 @@ static int name_fault(struct quantizer *q, int64_t i, struct fail *why)
     return fail_input(why, "%s: %s: values too large to add up", q->path, t->name);
 }
 
-static void measure(struct quantizer *q, int64_t i)
-{
-    int64_t count = elements(&q->weights->table[i]);
-    q->error = (struct difference){ 0 };
-    for (int64_t first = 0, n; first < count; first += n) {
-        struct difference d;
-        n = widen_piece(q, i, first);
-        q->k->nf4_dequantize(q->dev, q->back, q->codes + first / 2, q->absmax + first / NF4_BLOCK,
-                             q->nested + first / NF4_NESTED, q->offset, n);
-        q->k->difference(q->dev, &d, q->wide, q->back, n);
-        q->error.squares += d.squares;
-        q->error.wrong += d.wrong;
-        if (d.most > q->error.most) q->error.most = d.most;
-    }
-    q->errors.squares += q->error.squares;
-    q->errors.wrong += q->error.wrong;
-    if (q->error.most > q->errors.most) q->errors.most = q->error.most;
-}
-
 int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why)
 {
+    const struct weight *w = &q->weights->at[i];
     int64_t count = elements(&q->weights->table[i]), blocks = pieces(count, NF4_BLOCK);
-    for (int64_t first = 0, n; first < count; first += n) {
-        n = widen_piece(q, i, first);
-        q->k->nf4_codes(q->dev, q->codes + first / 2, q->tops + first / NF4_BLOCK, q->wide, n);
-    }
+    q->k->nf4_codes(q->dev, q->codes, q->tops, w->data, w->type, count);
     q->k->nf4_offset(q->dev, &q->offset, q->tops, blocks);
     if (!isfinite(q->offset)) return name_fault(q, i, why);
     q->k->nf4_nest(q->dev, q->absmax, q->nested, q->tops, q->offset, blocks);
-    measure(q, i);
+    q->k->nf4_error(q->dev, &q->error, w->data, w->type, q->codes, q->absmax, q->nested, q->offset,
+                    count);
+    q->errors.squares += q->error.squares;
+    q->errors.wrong += q->error.wrong;
     return 0;
 }
 
@@ -122,7 +101,7 @@ int quantizer_check(struct quantizer *q, int64_t i, struct fail *why)
 
 void quantizer_say(const struct quantizer *q, const struct tensor *t)
 {
-    const struct difference *e = &q->error;
+    const struct nf4_error *e = &q->error;
     note("%s: relative error %.4f, largest %.3g", t->name,
          e->squares > 0 ? sqrt(e->wrong / e->squares) : 0, e->most);
 }

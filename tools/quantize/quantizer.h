@@ -1,4 +1,4 @@
-/* quantizer.h - one linear after the other to NF4, in pieces that stay in the cache. */
+/* quantizer.h - one linear after the other to NF4. */
 #ifndef LONGQLORA_QUANTIZER_H
 #define LONGQLORA_QUANTIZER_H
 
@@ -9,12 +9,12 @@ struct quantizer {
     const char *path; /* of the model, for messages */
     const struct kernels *k;
     struct device *dev;
-    float *wide, *back; /* a piece, and what comes back of it */
-    float *tops;        /* absmax of the tensor's blocks */
+    float *wide; /* a piece in f32 */
+    float *tops; /* absmax of the tensor's blocks */
     /* the last linear */
     uint8_t *codes, *absmax;
     float *nested, offset;
-    struct difference error, errors; /* its own, and of all so far */
+    struct nf4_error error, errors; /* its own, and of all so far */
 };
 
 int quantizer_open(struct quantizer *q, const struct weights *w, const char *path,
