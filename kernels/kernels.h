@@ -221,7 +221,7 @@ struct kernels {
     /* nested = max |absmax − offset| of 256; 8-bit codes of (absmax − offset) / nested */
     void (*nf4_nest)(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
                      float offset, int64_t blocks);
-    /* *error is on the host; sums of up to 1024 squares in f32, those in double */
+    /* *error is on the host; squares are taken and summed in double */
     void (*nf4_error)(struct device *dev, struct nf4_error *error, const void *x,
                       enum weight_type type, const uint8_t *codes, const uint8_t *absmax_codes,
                       const float *nested, float offset, int64_t count);

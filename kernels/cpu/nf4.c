@@ -10,7 +10,7 @@
 
 enum {
     CODED_BLOCKS = 64, /* that a task codes at once */
-    SUMMED = 1024,     /* elements whose squares are summed in f32 */
+    JUDGED = 1024,     /* elements of a task decoded at once, to be judged */
 };
 
 struct quantizer {
@@ -271,20 +271,21 @@ static void judge_piece(void *arg, int64_t task, int worker)
     struct judgement *j = arg;
     struct nf4_error e = { 0 };
     int64_t end = least((task + 1) * j->size, j->d.count);
-    for (int64_t first = task * j->size; first < end; first += SUMMED) {
-        float x[SUMMED], back[SUMMED], squares = 0, wrong = 0, most = 0;
-        int64_t n = least(SUMMED, end - first);
+    for (int64_t first = task * j->size; first < end; first += JUDGED) {
+        float x[JUDGED] = { 0 }, back[JUDGED] = { 0 }, most = 0;
+        double squares = 0, wrong = 0;
+        int64_t n = least(JUDGED, end - first);
         widen_range(x, j->x, j->type, first, n);
         decode_range(back, &j->d, first, n);
 #pragma omp simd reduction(+ : squares, wrong) reduction(max : most)
         for (int64_t i = 0; i < n; i++) {
             float d = fabsf(x[i] - back[i]);
-            squares += x[i] * x[i];
-            wrong += d * d;
+            squares += (double)x[i] * (double)x[i];
+            wrong += (double)d * (double)d;
             most = d > most ? d : most;
         }
-        e.squares += (double)squares;
-        e.wrong += (double)wrong;
+        e.squares += squares;
+        e.wrong += wrong;
         e.most = (double)most > e.most ? (double)most : e.most;
     }
     j->part[task] = e;
@@ -298,7 +299,7 @@ void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum 
     struct judgement j = { .d = { NULL, codes, absmax_codes, nested, offset, count },
                            .x = x,
                            .type = type,
-                           .size = pieces(pieces(count, SUMMED), SUM_PIECES) * SUMMED };
+                           .size = pieces(pieces(count, JUDGED), SUM_PIECES) * JUDGED };
     int64_t tasks = count ? pieces(count, j.size) : 0;
     *error = (struct nf4_error){ 0 };
     pool_run(dev->pool, tasks, judge_piece, &j);
