@@ -135,6 +135,7 @@ chat() {
     sed -i 's/"max_position_embeddings": *16/"max_position_embeddings": 1000000/; s/"eos_token_id": *2/"eos_token_id": 399/' long/config.json
     (sleep 0.5; printf 'ab\n'; sleep 1.5; printf '\003'; sleep 1; printf 'cd\n'; sleep 1; printf '\003'; sleep 1; printf '\003'; sleep 1; printf 'ef\n'; sleep 1) |
         timeout 60 script -qec "generate -m long --chat turn.json -n 900000 -c 60000 -v --threads 1" /dev/null > seen 2>&1 || status=$?
+    echo "status ${status:-0}, the end of what was seen: $(tail -c 200 seen)"
     [ "$(grep -c 'ids:' seen)" -eq 2 ]
     [ "${status:-0}" -eq 130 ]
 }

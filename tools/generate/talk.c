@@ -147,7 +147,8 @@ static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool s
 
 int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fail *why)
 {
-    struct sigaction action = { .sa_handler = interrupt };
+    /* Restarting: what is being written to a slow terminal is finished, not lost. */
+    struct sigaction action = { .sa_handler = interrupt, .sa_flags = SA_RESTART };
     sigaction(SIGINT, &action, NULL);
     t->g->stops_now = &was_interrupted;
     int status = 0;
