@@ -6,30 +6,16 @@
 #include "../../lib/llama/checkpoint.h"
 #include "../../lib/llama/directory.h"
 #include "../lib/check.h"
+#include "../lib/scratch.h"
 
 #include <math.h>
 #include <unistd.h>
 
 static struct fail why;
-static char directory[] = "/tmp/longqlora-test-XXXXXX";
-static char path[64];
-
-static int open_directory(void **state)
-{
-    (void)state;
-    snprintf(path, sizeof path, "%s/file", mkdtemp(directory) ? directory : "/nonexistent");
-    return 0;
-}
-
-static int close_directory(void **state)
-{
-    (void)state;
-    return folder_remove(directory, &why);
-}
 
 static void store(const char *header, size_t length, size_t data)
 {
-    FILE *f = fopen(path, "wb");
+    FILE *f = fopen(scratch_file, "wb");
     for (int i = 0; i < 8; i++)
         fputc((int)(length >> (8 * i) & 255), f);
     fputs(header, f);
@@ -42,7 +28,7 @@ static void refused(const char *header, size_t data, const char *reason)
 {
     struct tensor_file s;
     store(header, strlen(header), data);
-    assert_int_equal(safetensors_open(&s, path, &why), -1);
+    assert_int_equal(safetensors_open(&s, scratch_file, &why), -1);
     if (!strstr(why.text, reason)) print_error("'%s' lacks '%s'\n", why.text, reason);
     assert_non_null(strstr(why.text, reason));
     assert_int_equal(why.status, STATUS_INPUT);
@@ -73,14 +59,14 @@ static void test_hostile_safetensors(void **state)
     refused("[1]", 0, "not an object");
     refused("{\"a\":", 0, "header: line 1");
     store("{}", (size_t)-1, 0);
-    assert_int_equal(safetensors_open(&s, path, &why), -1);
+    assert_int_equal(safetensors_open(&s, scratch_file, &why), -1);
     assert_non_null(strstr(why.text, "at most 104857600"));
     store("{}", 1000, 0);
-    assert_int_equal(safetensors_open(&s, path, &why), -1);
+    assert_int_equal(safetensors_open(&s, scratch_file, &why), -1);
     assert_non_null(strstr(why.text, "header promises 1000 bytes, the file has 2"));
-    FILE *f = fopen(path, "wb");
+    FILE *f = fopen(scratch_file, "wb");
     fclose(f);
-    assert_int_equal(safetensors_open(&s, path, &why), -1);
+    assert_int_equal(safetensors_open(&s, scratch_file, &why), -1);
     assert_int_equal(safetensors_open(&s, "/nonexistent/x", &why), -1);
     assert_int_equal(why.status, STATUS_FAILED);
 }
@@ -96,11 +82,11 @@ static void test_safetensors_round_trip(void **state)
         data[i] = (unsigned char)i;
     struct safetensors_writer *w;
     struct tensor_file s;
-    assert_int_equal(safetensors_create(&w, path, headers, 3, NULL, &why), 0);
+    assert_int_equal(safetensors_create(&w, scratch_file, headers, 3, NULL, &why), 0);
     assert_int_equal(safetensors_put(w, data, 30, &why), 0);
     assert_int_equal(safetensors_put(w, data + 30, 7, &why), 0);
     assert_int_equal(safetensors_finish(w, &why), 0);
-    assert_int_equal(safetensors_open(&s, path, &why), 0);
+    assert_int_equal(safetensors_open(&s, scratch_file, &why), 0);
     assert_int_equal(s.count, 3);
     const struct stored_tensor *y = tensor_file_find(&s, "y");
     assert_true(y && y->dtype == DTYPE_BF16 && y->dims == 1 && y->shape[0] == 5 && y->bytes == 10);
@@ -413,7 +399,7 @@ static void test_directory_in_shards(void **state)
     struct weights w, back;
     char sub[80], file[120];
     assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
-    snprintf(sub, sizeof sub, "%s/shards", directory);
+    snprintf(sub, sizeof sub, "%s/shards", scratch_directory);
     struct directory_job job = { .config = &w.config,
                                  .headers = directory_headers(w.table, w.count, NULL),
                                  .count = w.count,
@@ -450,7 +436,7 @@ static void test_unaligned_file(void **state)
     struct weights w, back;
     char sub[80], file[120];
     assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
-    snprintf(sub, sizeof sub, "%s/odd", directory);
+    snprintf(sub, sizeof sub, "%s/odd", scratch_directory);
     snprintf(file, sizeof file, "%s/model.safetensors", sub);
     assert_int_equal(output_directory(sub, &why), 0);
     FILE *in = fopen("tests/golden/llama-gqa/model.safetensors", "rb"), *out = fopen(file, "wb");
@@ -506,7 +492,7 @@ static void test_adapter_round_trip(void **state)
     struct adapter a;
     char sub[80], file[120];
     assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
-    snprintf(sub, sizeof sub, "%s/adapter", directory);
+    snprintf(sub, sizeof sub, "%s/adapter", scratch_directory);
     assert_int_equal(output_directory(sub, &why), 0);
     struct model_setup setup = { .method = METHOD_LORA,
                                  .is_training = true,
@@ -592,5 +578,5 @@ int main(void)
         cmocka_unit_test(test_tensor_table),
         cmocka_unit_test(test_adapter_round_trip),
     };
-    return cmocka_run_group_tests(tests, open_directory, close_directory);
+    return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

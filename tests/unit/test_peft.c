@@ -7,29 +7,27 @@
 #include "../../tools/merge/merger.h"
 #include "../lib/check.h"
 #include "../lib/made_model.h"
+#include "../lib/scratch.h"
 
 #include <math.h>
 
 enum { TOKENS = 24, VOCAB = 48 };
 
 static struct fail why;
-static char directory[] = "/tmp/longqlora-peft-XXXXXX";
 static char *config_text;
 
 static int open_directory(void **state)
 {
-    (void)state;
     json_t *config = json_read_file("tests/golden/peft/config.json", &why);
     config_text = json_dumps(config, 0);
     json_decref(config);
-    return mkdtemp(directory) && config_text ? 0 : -1;
+    return config_text ? scratch_open(state) : -1;
 }
 
 static int close_directory(void **state)
 {
-    (void)state;
     free(config_text);
-    return folder_remove(directory, &why);
+    return scratch_close(state);
 }
 
 static void open_adapter(struct adapter *a, const char *path)
@@ -50,8 +48,8 @@ static void test_gradients(void **state)
     struct tensor_file exact;
     uint32_t ids[TOKENS];
     float nll[TOKENS];
-    made_model(directory, config_text, "f32");
-    assert_int_equal(weights_open(&w, directory, false, &why), 0);
+    made_model(scratch_directory, config_text, "f32");
+    assert_int_equal(weights_open(&w, scratch_directory, false, &why), 0);
     open_adapter(&a, "tests/golden/peft/adapter-bin");
     assert_int_equal(adapter_check_tensors(&a, &w.config, &why), 0);
     struct model_setup setup = { .method = METHOD_LORA,
@@ -168,8 +166,8 @@ static void merge_and_compare(const char *name, enum dtype dtype)
     struct model_files ours;
     enum dtype dtypes[32];
     char path[120];
-    made_model(directory, config_text, name);
-    assert_int_equal(weights_open(&w, directory, false, &why), 0);
+    made_model(scratch_directory, config_text, name);
+    assert_int_equal(weights_open(&w, scratch_directory, false, &why), 0);
     open_adapter(&a, "tests/golden/peft/adapter");
     for (int64_t i = 0; i < w.count; i++)
         dtypes[i] = dtype;
@@ -181,7 +179,7 @@ static void merge_and_compare(const char *name, enum dtype dtype)
                                  .arg = &m,
                                  .dtype = dtype,
                                  .max_shard_bytes = 4000 };
-    snprintf(path, sizeof path, "%s-merged", directory);
+    snprintf(path, sizeof path, "%s/merged", scratch_directory);
     if (directory_make(path, &job, &why)) print_error("%s\n", why.text);
     assert_true(m.merged == 7 && m.replaced == 5);
     assert_int_equal(model_files_open(&ours, path, &why), 0);
@@ -224,13 +222,13 @@ static void test_what_is_not_merged_is_refused(void **state)
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
         const char *targets =
             strstr(variants[i][0], "target_modules") ? "" : "\"target_modules\":[\"q_proj\"],";
-        snprintf(path, sizeof path, "%s/adapter_config.json", directory);
+        snprintf(path, sizeof path, "%s/adapter_config.json", scratch_directory);
         snprintf(text, sizeof text, "{\"peft_type\":\"LORA\",\"r\":4,%s%s}", targets,
                  variants[i][0]);
         FILE *f = fopen(path, "w");
         fputs(text, f);
         fclose(f);
-        assert_int_equal(adapter_open(&a, directory, &why), -1);
+        assert_int_equal(adapter_open(&a, scratch_directory, &why), -1);
         if (!strstr(why.text, variants[i][1]))
             print_error("'%s' lacks '%s'\n", why.text, variants[i][1]);
         assert_non_null(strstr(why.text, variants[i][1]));

@@ -5,6 +5,7 @@
 #include "../../lib/common/stream_check.h"
 #include "../../lib/llama/checkpoint.h"
 #include "../lib/check.h"
+#include "../lib/scratch.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -14,22 +15,14 @@
 #include <zstd.h>
 
 static struct fail why;
-static char directory[] = "/tmp/longqlora-test-XXXXXX";
 static char path[64], other[64];
 
 static int open_directory(void **state)
 {
-    (void)state;
-    if (!mkdtemp(directory)) return -1;
-    snprintf(path, sizeof path, "%s/a", directory);
-    snprintf(other, sizeof other, "%s/b", directory);
+    if (scratch_open(state)) return -1;
+    snprintf(path, sizeof path, "%s/a", scratch_directory);
+    snprintf(other, sizeof other, "%s/b", scratch_directory);
     return 0;
-}
-
-static int close_directory(void **state)
-{
-    (void)state;
-    return folder_remove(directory, &why);
 }
 
 /* ---- small streams of each kind ---- */
@@ -583,7 +576,7 @@ static void test_folder_is_whole_or_absent(void **state)
     (void)state;
     struct folder f;
     char target[80], file[120];
-    snprintf(target, sizeof target, "%s/model", directory);
+    snprintf(target, sizeof target, "%s/model", scratch_directory);
     assert_int_equal(folder_open(&f, target, "mark", &why), 0);
     put(f.temporary, "one");
     put(f.temporary, "mark");
@@ -640,5 +633,5 @@ int main(void)
         cmocka_unit_test(test_output_to_a_pipe),
         cmocka_unit_test(test_folder_is_whole_or_absent),
     };
-    return cmocka_run_group_tests(tests, open_directory, close_directory);
+    return cmocka_run_group_tests(tests, open_directory, scratch_close);
 }

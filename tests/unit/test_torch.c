@@ -1,29 +1,14 @@
 /* pytorch_model.bin: what torch.save wrote, and what an enemy might have. */
 #include "../../lib/common/bf16.h"
-#include "../../lib/common/folder.h"
 #include "../../lib/common/output.h"
 #include "../../lib/common/pickle.h"
 #include "../../lib/common/torch_file.h"
 #include "../../lib/llama/weights.h"
 #include "../lib/check.h"
 #include "../lib/made_model.h"
+#include "../lib/scratch.h"
 
 static struct fail why;
-static char directory[] = "/tmp/longqlora-torch-XXXXXX";
-static char path[64];
-
-static int open_directory(void **state)
-{
-    (void)state;
-    snprintf(path, sizeof path, "%s/file", mkdtemp(directory) ? directory : "/nonexistent");
-    return 0;
-}
-
-static int close_directory(void **state)
-{
-    (void)state;
-    return folder_remove(directory, &why);
-}
 
 static void same_as_made(const char *model, enum weight_type type)
 {
@@ -62,7 +47,7 @@ static char *read_whole(const char *from, size_t *size)
 
 static void write_whole(const char *bytes, size_t size)
 {
-    FILE *f = fopen(path, "wb");
+    FILE *f = fopen(scratch_file, "wb");
     assert_int_equal(fwrite(bytes, 1, size, f), size);
     fclose(f);
 }
@@ -76,13 +61,13 @@ static void test_damage(void **state)
     struct tensor_file file;
     for (size_t cut = 0; cut < size; cut += 97) {
         write_whole(bytes, cut);
-        assert_int_equal(torch_open(&file, path, &why), -1);
+        assert_int_equal(torch_open(&file, scratch_file, &why), -1);
         assert_int_equal(why.status, STATUS_INPUT);
     }
     for (size_t at = 0; at < size; at += 13) {
         bytes[at] ^= 0x55;
         write_whole(bytes, size);
-        if (!torch_open(&file, path, &why)) tensor_file_close(&file);
+        if (!torch_open(&file, scratch_file, &why)) tensor_file_close(&file);
         bytes[at] ^= 0x55;
     }
     free(bytes);
@@ -171,7 +156,7 @@ static void store(const char *bytes, size_t size, const char *reason)
 {
     struct tensor_file file;
     write_whole(bytes, size);
-    assert_int_equal(torch_open(&file, path, &why), -1);
+    assert_int_equal(torch_open(&file, scratch_file, &why), -1);
     if (!strstr(why.text, reason)) print_error("'%s' lacks '%s'\n", why.text, reason);
     assert_non_null(strstr(why.text, reason));
 }
@@ -203,5 +188,5 @@ int main(void)
         cmocka_unit_test(test_evil_pickles), cmocka_unit_test(test_pickle_bomb),
         cmocka_unit_test(test_other_files),
     };
-    return cmocka_run_group_tests(tests, open_directory, close_directory);
+    return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -1,36 +1,23 @@
 /* Made models against transformers: every kind of positions, multi-head and grouped-query
  * attention, 1 to 4096 tokens (tests/golden/transformers_logits.py). */
-#include "../../lib/common/folder.h"
 #include "../../lib/common/safetensors.h"
 #include "../../lib/llama/batch.h"
 #include "../../lib/llama/checkpoint.h"
 #include "../../lib/llama/session.h"
 #include "../lib/check.h"
 #include "../lib/made_model.h"
+#include "../lib/scratch.h"
 
 static struct fail why;
-static char directory[] = "/tmp/longqlora-transformers-XXXXXX";
 static const double bound = 2e-5; /* of the largest logit */
-
-static int open_directory(void **state)
-{
-    (void)state;
-    return mkdtemp(directory) ? 0 : -1;
-}
-
-static int close_directory(void **state)
-{
-    (void)state;
-    return folder_remove(directory, &why);
-}
 
 static void open_case(const json_t *item, struct weights *w, struct config *c)
 {
     char *text = json_dumps(json_object_get(item, "config"), 0);
     const char *rope = json_string_value(json_object_get(item, "rope"));
-    made_model(directory, text, "f32");
+    made_model(scratch_directory, text, "f32");
     free(text);
-    assert_int_equal(weights_open(w, directory, false, &why), 0);
+    assert_int_equal(weights_open(w, scratch_directory, false, &why), 0);
     assert_int_equal(config_copy(c, &w->config, &why), 0);
     if (rope) assert_int_equal(rope_set(&c->rope, rope, &why), 0);
 }
@@ -127,13 +114,13 @@ static void test_dynamic_session_after_another_text(void **state)
     struct loaded l = { 0 };
     struct session a, b;
     uint32_t ids[400], other[400];
-    made_model(directory,
+    made_model(scratch_directory,
                "{\"model_type\":\"llama\",\"vocab_size\":48,\"num_hidden_layers\":1,"
                "\"hidden_size\":64,\"intermediate_size\":64,\"num_attention_heads\":2,"
                "\"max_position_embeddings\":128,\"rope_scaling\":{\"type\":\"dynamic\","
                "\"factor\":4.0}}",
                "f32");
-    assert_int_equal(weights_open(&l.weights, directory, false, &why), 0);
+    assert_int_equal(weights_open(&l.weights, scratch_directory, false, &why), 0);
     assert_int_equal(config_copy(&l.config, &l.weights.config, &why), 0);
     assert_int_equal(config_context(&l.config), 512);
     for (int t = 0; t < 400; t++) {
@@ -157,5 +144,5 @@ int main(void)
         cmocka_unit_test(test_logits),
         cmocka_unit_test(test_dynamic_session_after_another_text),
     };
-    return cmocka_run_group_tests(tests, open_directory, close_directory);
+    return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
