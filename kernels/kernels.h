@@ -230,6 +230,8 @@ struct kernels {
                            const uint8_t *absmax, const float *nested, float offset, int64_t count);
 };
 
+/* The names of backends, in a help text. */
+#define KERNELS_DEVICES "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16"
 /* The backend of that name: "cpu"; "cpu-bf16" (products round their operands to bf16 and sum in
  * f32, the rest is f32; where the CPU has AVX512_BF16); "cuda" (a plug-in: kernels-cuda.so in bf16,
  * or kernels-cuda-f16.so where the GPU has no bf16), "cuda-bf16" and "cuda-f16", which are one of

@@ -44,7 +44,8 @@ int rope_parse(struct rope *r, const json_t *scaling, int64_t *original, struct 
 
 /* A type and its factor, all else as transformers' defaults; llama3 has none. */
 int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *why) MUST_USE;
-/* "none", "linear:2", "ntk:1.5", "dynamic:2" or "yarn:4". */
+/* "none", "linear:2", "ntk:1.5", "dynamic:2" or "yarn:4"; ROPE_WORDS in a help text. */
+#define ROPE_WORDS "none, or linear, ntk, dynamic or yarn with :FACTOR"
 int rope_set(struct rope *r, const char *text, struct fail *why) MUST_USE;
 
 /* rope_scaling's object for config.json; NULL where none is needed. The caller decrefs.

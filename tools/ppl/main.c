@@ -36,9 +36,7 @@ int main(int argc, char **argv)
           "measure only on the first so many; 0: all", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0 },
         { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
-          "none, or linear, ntk, dynamic or yarn with :FACTOR, instead of what model and adapter "
-          "say",
-          0 },
+          ROPE_WORDS ", instead of what model and adapter say", 0 },
         { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",
           "the base's context before interpolation; 0: as its config says", 0 },
         { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0, "take an adapter of another base",
@@ -47,8 +45,7 @@ int main(int argc, char **argv)
           "auto|table|scores|json" },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the scores go; - is standard output",
           0 },
-        { "device", 0, OPT_TEXT, &o.device, "NAME",
-          "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16", 0 },
+        { "device", 0, OPT_TEXT, &o.device, "NAME", KERNELS_DEVICES, 0 },
         OPT_STANDARD,
         { 0 },
     };

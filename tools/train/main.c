@@ -111,8 +111,7 @@ int main(int argc, char **argv)
         { "print-config", 0, OPT_FLAG, &print_config, 0,
           "print every effective value of the recipe and stop", 0 },
         { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0 },
-        { "device", 0, OPT_TEXT, &device, "NAME",
-          "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16", 0 },
+        { "device", 0, OPT_TEXT, &device, "NAME", KERNELS_DEVICES, 0 },
         OPT_STANDARD,
         { 0 },
     };
