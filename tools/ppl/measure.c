@@ -6,7 +6,6 @@
 #include "corpus.h"
 #include "report.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CONTEXTS_MAX = 64 };
@@ -68,10 +67,9 @@ static void write_report(const struct measure_options *o, const struct report *r
 static struct tokenizer *open_tokenizer(const struct measure_options *o, const struct loaded *l)
 {
     struct tokenizer *t;
-    struct stat st;
     char path[4096];
     const char *place = o->tokenizer ? o->tokenizer : o->loaded.model;
-    bool is_directory = strcmp(place, "-") != 0 && !stat(place, &st) && S_ISDIR(st.st_mode);
+    bool is_directory = weights_are_directory(place);
     snprintf(path, sizeof path, "%s%s", place, is_directory ? "/tokenizer.model" : "");
     if (o->bytes || (!o->tokenizer && (!is_directory || access(path, F_OK)))) return NULL;
     or_die(tokenizer_open(&t, path, &why), &why);
