@@ -23,3 +23,16 @@ void fuzz_check_failure(const struct fail *why)
     must(why->status == STATUS_INPUT || why->status == STATUS_USAGE ||
          why->status == STATUS_FAILED);
 }
+
+void fuzz_check_tensors(const struct tensor_file *file)
+{
+    for (size_t i = 0; i < file->count; i++) {
+        const struct stored_tensor *t = &file->at[i];
+        const char *begin = file->map, *at = t->data;
+        size_t bytes = dtype_size(t->dtype);
+        for (int d = 0; d < t->dims; d++)
+            bytes *= (size_t)t->shape[d];
+        must(at >= begin && t->bytes <= (size_t)(begin + file->map_bytes - at));
+        must(bytes == t->bytes && tensor_file_find(file, t->name) == t);
+    }
+}

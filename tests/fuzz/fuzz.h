@@ -4,7 +4,7 @@
 #ifndef LONGQLORA_FUZZ_H
 #define LONGQLORA_FUZZ_H
 
-#include "../../lib/common/fail.h"
+#include "../../lib/common/tensor_file.h"
 
 #include <stdint.h>
 
@@ -14,5 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 const char *fuzz_file(int number, const void *data, size_t size);
 /* A failure must say why, in one of the ways that programs exit with. */
 void fuzz_check_failure(const struct fail *why);
+/* Tensors lie in the file, have as many bytes as their shapes say, and are found by name. */
+void fuzz_check_tensors(const struct tensor_file *file);
 
 #endif

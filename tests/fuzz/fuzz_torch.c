@@ -10,10 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_check_failure(&why);
         return 0;
     }
-    for (size_t i = 0; i < file.count; i++) {
-        const char *begin = file.map, *at = file.at[i].data;
-        must(at >= begin && file.at[i].bytes <= (size_t)(begin + file.map_bytes - at));
-    }
+    fuzz_check_tensors(&file);
     tensor_file_close(&file);
     return 0;
 }
