@@ -104,8 +104,10 @@ static int flush(struct output *out, struct fail *why)
     return write_all(out, out->buffer, used, why); /* NOLINT(clang-analyzer-unix.Malloc) */
 }
 
-void output_write_behind(struct output *out)
+void output_write_behind(struct output *out, uint64_t bytes)
 {
+    enum { MUCH = 64 << 20 };
+    if (bytes < MUCH) return;
     struct fail ignored;
     char *buffer = malloc(BEHIND_BYTES);
     if (!buffer || flush(out, &ignored)) { /* a failure is told by the next write */

@@ -29,9 +29,9 @@ struct output {
 int output_open(struct output *out, const char *path, struct fail *why) MUST_USE;
 int output_write(struct output *out, const void *data, size_t bytes, struct fail *why) MUST_USE;
 int output_print(struct output *out, struct fail *why, const char *format, ...) PRINTF_LIKE(3, 4);
-/* From now on another thread writes, and the disk begins with what is written at once: for much
- * data. Does nothing where no thread can be had. */
-void output_write_behind(struct output *out);
+/* From now on another thread writes, and the disk begins with what is written at once. Does nothing
+ * where the bytes that are to come are too few for that, or where no thread can be had. */
+void output_write_behind(struct output *out, uint64_t bytes);
 /* True if the target is a regular file, so that a seek table makes sense. */
 bool output_seekable(const struct output *out);
 /* Completes the file, or removes it and says why. Releases *out either way. */

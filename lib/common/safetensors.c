@@ -118,8 +118,6 @@ int safetensors_open(struct tensor_file *file, const char *path, struct fail *wh
     return fail_in(why, path);
 }
 
-enum { MUCH = 64 << 20 }; /* that another thread should write it */
-
 struct safetensors_writer {
     struct output out;
     uint64_t end; /* what out.written must be at the end */
@@ -171,7 +169,7 @@ int safetensors_create(struct safetensors_writer **out, const char *path,
         prefix[i] = (unsigned char)(padded >> (8 * i));
     w->end = 8 + padded + data_bytes;
     int status = output_open(&w->out, path, why);
-    if (!status && data_bytes >= MUCH) output_write_behind(&w->out);
+    if (!status) output_write_behind(&w->out, data_bytes);
     if (!status) status = output_write(&w->out, prefix, 8, why);
     if (!status) status = output_write(&w->out, text, length, why);
     if (!status) status = output_write(&w->out, "       ", padded - length, why);

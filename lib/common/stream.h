@@ -35,8 +35,8 @@ int writer_open(struct writer **w, const char *path, enum stream_kind kind, cons
 int writer_open_json(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
                      const struct fields *own, const struct fields *options,
                      struct fail *why) MUST_USE;
-/* Lets another thread write what comes: see output_write_behind. */
-void writer_write_behind(struct writer *w);
+/* Lets another thread write so many bytes to come: see output_write_behind. */
+void writer_write_behind(struct writer *w, uint64_t bytes);
 /* Appends a record; *record is emptied. */
 int writer_add(struct writer *w, struct fields *record, struct fail *why) MUST_USE;
 /* Names what the stream was made from; may be called until the close. */

@@ -193,7 +193,7 @@ int writer_open_json(struct writer **w, const char *path, enum stream_kind kind,
     return open_writer(w, path, kind, true, tool, own, options, why);
 }
 
-void writer_write_behind(struct writer *w) { output_write_behind(&w->out); }
+void writer_write_behind(struct writer *w, uint64_t bytes) { output_write_behind(&w->out, bytes); }
 
 int writer_add(struct writer *w, struct fields *record, struct fail *why)
 {

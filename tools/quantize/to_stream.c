@@ -2,8 +2,6 @@
 #include "../../lib/common/output.h"
 #include "sinks.h"
 
-enum { MUCH = 64 << 20 }; /* that another thread should write it */
-
 static struct weights_record rows_of(const struct tensor *t, const char *dtype, int64_t first,
                                      int64_t each)
 {
@@ -83,7 +81,7 @@ int quantize_to_stream(struct quantizer *q, const char *path, struct fail *why)
     int status = weights_writer(&out, path, "quantize", &info, &none, why);
     weights_info_release(&info);
     if (status) return -1;
-    if (stream_bytes(w) >= MUCH) writer_write_behind(out);
+    writer_write_behind(out, stream_bytes(w));
     for (int64_t i = 0; i < w->count && !status; i++)
         status = write_tensor(q, out, i, why);
     if (!status) return writer_close(out, why);
