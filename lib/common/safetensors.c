@@ -123,6 +123,14 @@ struct safetensors_writer {
     uint64_t end; /* what out.written must be at the end */
 };
 
+uint64_t tensor_header_bytes(const struct tensor_header *t)
+{
+    uint64_t bytes = dtype_size(t->dtype);
+    for (int i = 0; i < t->dims; i++)
+        bytes *= (uint64_t)t->shape[i];
+    return bytes;
+}
+
 static char *header_text(const struct tensor_header *tensors, size_t count, const json_t *metadata,
                          uint64_t *data_bytes)
 {
@@ -132,11 +140,9 @@ static char *header_text(const struct tensor_header *tensors, size_t count, cons
     uint64_t at = 0;
     for (size_t i = 0; i < count; i++) {
         json_t *shape = json_array();
-        uint64_t bytes = dtype_size(tensors[i].dtype);
-        for (int d = 0; d < tensors[i].dims; d++) {
+        uint64_t bytes = tensor_header_bytes(&tensors[i]);
+        for (int d = 0; d < tensors[i].dims; d++)
             json_array_append_new(shape, json_integer(tensors[i].shape[d]));
-            bytes *= (uint64_t)tensors[i].shape[d];
-        }
         json_t *entry =
             json_pack("{s:s,s:o,s:[I,I]}", "dtype", dtype_name(tensors[i].dtype), "shape", shape,
                       "data_offsets", (json_int_t)at, (json_int_t)(at + bytes));

@@ -21,6 +21,8 @@ struct tensor_header {
     int64_t shape[TENSOR_DIMS_MAX];
 };
 
+uint64_t tensor_header_bytes(const struct tensor_header *t); /* of its data */
+
 struct safetensors_writer;
 
 /* Tensors are then to be written in the order of the headers. metadata: texts by name to

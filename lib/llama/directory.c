@@ -22,31 +22,28 @@ static int copy_files(const char *from, const char *to, struct fail *why)
     return 0;
 }
 
+struct tensor_header directory_header(const struct tensor *t, enum dtype dtype)
+{
+    return (struct tensor_header){ .name = t->name,
+                                   .dtype = dtype,
+                                   .dims = t->role == ROLE_NORM ? 1 : 2,
+                                   .shape = { t->rows, t->cols } };
+}
+
 struct tensor_header *directory_headers(const struct tensor *table, int64_t count,
                                         const enum dtype *dtypes)
 {
     struct tensor_header *headers = calloc((size_t)count + 1, sizeof *headers);
     for (int64_t i = 0; headers && i < count; i++)
-        headers[i] = (struct tensor_header){ table[i].name,
-                                             dtypes ? dtypes[i] : DTYPE_F32,
-                                             table[i].role == ROLE_NORM ? 1 : 2,
-                                             { table[i].rows, table[i].cols } };
+        headers[i] = directory_header(&table[i], dtypes ? dtypes[i] : DTYPE_F32);
     return headers;
-}
-
-static uint64_t tensor_bytes(const struct tensor_header *h)
-{
-    uint64_t bytes = dtype_size(h->dtype);
-    for (int i = 0; i < h->dims; i++)
-        bytes *= (uint64_t)h->shape[i];
-    return bytes;
 }
 
 uint64_t directory_bytes(const struct directory_job *job)
 {
     uint64_t sum = 0;
     for (int64_t i = 0; i < job->count; i++)
-        sum += tensor_bytes(&job->headers[i]);
+        sum += tensor_header_bytes(&job->headers[i]);
     return sum;
 }
 
@@ -56,8 +53,8 @@ static int64_t shard_end(const struct directory_job *job, int64_t first)
     uint64_t bytes = 0;
     int64_t i = first;
     while (i < job->count &&
-           (i == first || bytes + tensor_bytes(&job->headers[i]) <= job->max_shard_bytes))
-        bytes += tensor_bytes(&job->headers[i++]);
+           (i == first || bytes + tensor_header_bytes(&job->headers[i]) <= job->max_shard_bytes))
+        bytes += tensor_header_bytes(&job->headers[i++]);
     return i;
 }
 
@@ -97,7 +94,7 @@ static int write_shards(const char *directory, const struct directory_job *job, 
         status = write_shard(path, job, i, end, why);
         for (; i < end; i++) {
             json_object_set_new(map, job->headers[i].name, json_string(name));
-            total += tensor_bytes(&job->headers[i]);
+            total += tensor_header_bytes(&job->headers[i]);
         }
     }
     json_t *index =

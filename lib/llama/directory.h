@@ -24,6 +24,8 @@ struct directory_job {
     const json_t *quantization; /* config.json's quantization_config; may be NULL */
 };
 
+/* The header of a model's tensor, whose name it is. */
+struct tensor_header directory_header(const struct tensor *t, enum dtype dtype);
 /* Headers of a model's tensors; dtypes NULL: all f32. The caller frees; NULL out of memory.
  * Names are the table's. */
 struct tensor_header *directory_headers(const struct tensor *table, int64_t count,

@@ -12,15 +12,26 @@
 static const struct {
     const char *name;
     size_t bits;
+    enum dtype dtype;
 } types[] = {
-    [WEIGHT_F32] = { "f32", 32 },
-    [WEIGHT_BF16] = { "bf16", 16 },
-    [WEIGHT_F16] = { "f16", 16 },
-    [WEIGHT_NF4] = { "nf4", 4 },
+    [WEIGHT_F32] = { "f32", 32, DTYPE_F32 },
+    [WEIGHT_BF16] = { "bf16", 16, DTYPE_BF16 },
+    [WEIGHT_F16] = { "f16", 16, DTYPE_F16 },
+    [WEIGHT_NF4] = { "nf4", 4, DTYPE_U8 },
 };
 
 size_t weight_type_bits(enum weight_type type) { return types[type].bits; }
 const char *weight_type_name(enum weight_type type) { return types[type].name; }
+enum dtype weight_type_dtype(enum weight_type type) { return types[type].dtype; }
+
+enum weight_type weight_type_of_dtype(enum dtype dtype)
+{
+    int type = WEIGHT_F32;
+    while (type < WEIGHT_NF4 && types[type].dtype != dtype)
+        type++;
+    must(type < WEIGHT_NF4);
+    return (enum weight_type)type;
+}
 
 int digest_file(const char *path, char digest[STREAM_DIGEST_TEXT], struct fail *why)
 {
@@ -79,9 +90,6 @@ static int take_stored(struct weights *w, int64_t i, struct fail *why)
     const struct stored_tensor *s = model_files_find(&w->files, t->name);
     if (!s) return fail_input(why, "tensor %s is missing", t->name);
     if (bnb_is_packed(&w->files, t->name)) return take_packed(w, i, why);
-    static const enum weight_type type_of[] = {
-        [DTYPE_F32] = WEIGHT_F32, [DTYPE_F16] = WEIGHT_F16, [DTYPE_BF16] = WEIGHT_BF16
-    };
     int64_t cols = s->dims == 2 ? s->shape[1] : 1;
     if (s->dims < 1 || s->dims > 2 || s->shape[0] != t->rows || cols != t->cols ||
         s->dtype > DTYPE_BF16) {
@@ -90,7 +98,7 @@ static int take_stored(struct weights *w, int64_t i, struct fail *why)
         return fail_input(why, "%s is %s, F32, F16 or BF16 [%lld, %lld] is needed", t->name, shape,
                           (long long)t->rows, (long long)t->cols);
     }
-    w->at[i] = (struct weight){ .type = type_of[s->dtype], .data = s->data };
+    w->at[i] = (struct weight){ .type = weight_type_of_dtype(s->dtype), .data = s->data };
     return align(w, &w->at[i].data, s->bytes, dtype_size(s->dtype), why);
 }
 

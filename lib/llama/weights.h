@@ -48,6 +48,9 @@ enum weight_type weights_config_type(const struct config *c);
 
 size_t weight_type_bits(enum weight_type type);      /* an element; 4 for NF4's codes */
 const char *weight_type_name(enum weight_type type); /* as streams spell it */
+/* As files of tensors store it; NF4's codes are U8. */
+enum dtype weight_type_dtype(enum weight_type type);
+enum weight_type weight_type_of_dtype(enum dtype dtype); /* of F32, F16 or BF16 */
 
 /* XXH3-128 of a file's bytes, in hex. */
 int digest_file(const char *path, char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;

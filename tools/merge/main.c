@@ -17,11 +17,10 @@ static struct fail why;
 /* What was NF4 becomes what the model was in before. */
 static enum dtype dtype_of(const struct options *o, const struct config *c, const struct weight *w)
 {
-    static const enum dtype as_stored[] = { DTYPE_F32, DTYPE_BF16, DTYPE_F16 };
     if (!strcmp(o->dtype, "f32")) return DTYPE_F32;
     if (!strcmp(o->dtype, "f16")) return DTYPE_F16;
     if (!strcmp(o->dtype, "bf16")) return DTYPE_BF16;
-    return as_stored[w->type == WEIGHT_NF4 ? weights_config_type(c) : w->type];
+    return weight_type_dtype(w->type == WEIGHT_NF4 ? weights_config_type(c) : w->type);
 }
 
 static void merge_all(const struct options *o, const struct weights *w, const struct adapter *a,

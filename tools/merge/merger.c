@@ -5,10 +5,6 @@
 /* Elements of a piece: f32 twice and the result are 10 MiB, two threads' share of the caches. */
 enum { PIECE = 1 << 20 };
 
-static const enum weight_type type_of[] = {
-    [DTYPE_F32] = WEIGHT_F32, [DTYPE_F16] = WEIGHT_F16, [DTYPE_BF16] = WEIGHT_BF16
-};
-
 /* Rows of a piece: at least so many that one of NF4 begins a nested scale. */
 static int64_t rows_of_piece(const struct tensor *t)
 {
@@ -125,6 +121,7 @@ static int produce_rows(struct merger *m, int64_t index, const struct update *u,
 {
     const struct tensor *t = &m->base->table[index];
     enum dtype dtype = m->dtypes[index];
+    enum weight_type type = weight_type_of_dtype(dtype);
     float scale = (float)(m->adapter->alpha / (double)m->adapter->rank);
     int64_t first = first_row * t->cols, count = rows * t->cols;
     const float *from = u->own ? u->own + first : m->wide;
@@ -134,10 +131,9 @@ static int produce_rows(struct merger *m, int64_t index, const struct update *u,
         m->squares += sum_of_squares(m, m->wide, count);
         m->change_squares += (double)scale * (double)scale * sum_of_squares(m, m->change, count);
     }
-    m->k->narrow_sum(m->dev, m->narrow, type_of[dtype], from, scale, u->b ? m->change : NULL,
-                     count);
+    m->k->narrow_sum(m->dev, m->narrow, type, from, scale, u->b ? m->change : NULL, count);
     /* Infinite in the result's type counts too. */
-    m->k->widen(m->dev, m->change, m->narrow, type_of[dtype], count);
+    m->k->widen(m->dev, m->change, m->narrow, type, count);
     if (!isfinite(sum_of_squares(m, m->change, count)))
         return fail_input(why, "%s: rows %lld to %lld are not finite after merging to %s", t->name,
                           (long long)first_row, (long long)(first_row + rows - 1),

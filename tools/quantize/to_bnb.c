@@ -16,10 +16,6 @@ struct output_tensors {
     int64_t count;
 };
 
-static const enum dtype dtype_of[] = {
-    [WEIGHT_F32] = DTYPE_F32, [WEIGHT_BF16] = DTYPE_BF16, [WEIGHT_F16] = DTYPE_F16
-};
-
 static int list_parts(struct output_tensors *o, struct fail *why)
 {
     const struct weights *w = o->q->weights;
@@ -36,10 +32,7 @@ static int list_parts(struct output_tensors *o, struct fail *why)
             if (t->role == ROLE_LINEAR)
                 o->headers[o->count++] = bnb_header(t, part->part, part->name, sizeof part->name);
             else
-                o->headers[o->count++] = (struct tensor_header){ t->name,
-                                                                 dtype_of[w->at[i].type],
-                                                                 t->role == ROLE_NORM ? 1 : 2,
-                                                                 { t->rows, t->cols } };
+                o->headers[o->count++] = directory_header(t, weight_type_dtype(w->at[i].type));
         }
     }
     return 0;
@@ -74,7 +67,8 @@ static int put_part(struct quantizer *q, const struct piece *p, struct safetenso
     case BNB_MAP:
         return safetensors_put(w, bnb_map(), 16 * sizeof(float), why);
     default:
-        bnb_state(t, dtype_torch_name(dtype_of[q->weights->at[p->tensor].type]), q->offset, state);
+        bnb_state(t, dtype_torch_name(weight_type_dtype(q->weights->at[p->tensor].type)), q->offset,
+                  state);
         return safetensors_put(w, state, BNB_STATE_BYTES, why);
     }
 }
@@ -92,7 +86,7 @@ int quantize_to_bnb(struct quantizer *q, const char *path, uint64_t max_shard_by
 {
     const struct weights *w = q->weights;
     struct output_tensors o = { .q = q };
-    enum dtype dtype = dtype_of[w->at[0].type];
+    enum dtype dtype = weight_type_dtype(w->at[0].type);
     json_t *metadata = json_pack("{s:s}", BNB_BASE_KEY, w->base);
     json_t *quantization = bnb_config(dtype_torch_name(dtype));
     int status = list_parts(&o, why);
