@@ -20,7 +20,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 4 };
+enum { KERNELS_VERSION = 5 };
 
 struct device;
 struct act; /* an activation, of the backend's type */
@@ -50,9 +50,14 @@ struct linear {
 };
 
 /* Linears that share x; their outputs lie side by side, and so do their u. */
+enum { LINEAR_SLOTS = 4 };
 struct group {
     const struct linear *at;
     int count, slot;
+};
+/* The largest group that a slot will be prepared for; out and rank are sums. */
+struct slot_shape {
+    int64_t out, in, rank;
 };
 
 /* first_row: number of this call's first row in the step, so that the way a step is
@@ -74,25 +79,36 @@ struct spans {
 struct shape {
     int64_t rows, chunk; /* T of attention; rows of every other operation's call */
     int64_t keys;        /* of attention with a past; 0: as many as rows */
-    int64_t dim, ffn, heads, kv_heads, head_dim, vocab, rank;
-    bool has_packed_weights; /* some weight is not f32 */
+    int64_t dim, ffn, heads, kv_heads, head_dim, vocab;
+    struct slot_shape slot[LINEAR_SLOTS];
+    bool has_packed_weights;    /* some weight is not f32 */
+    enum weight_type head_type; /* of head_loss and head_logits */
     bool has_backward;
     float dropout;
 };
+
+static inline bool shape_has_adapters(const struct shape *s)
+{
+    for (int i = 0; i < LINEAR_SLOTS; i++)
+        if (s->slot[i].rank) return true;
+    return false;
+}
 
 /* What quantizing x to q costs: Σ x², Σ (x − q)², the largest |x − q|. */
 struct nf4_error {
     double squares, wrong, most;
 };
 
-enum { LINEAR_SLOTS = 4 };
+enum { COPY_TICKETS = 4 };
 
 struct kernels {
     int version;
     size_t size; /* of this table */
     const char *name, *act_name;
+    enum weight_type act_type; /* a */
     int64_t act_bytes;
-    bool is_host; /* its memory is host memory: weights may be used where they lie */
+    bool is_host;       /* its memory is host memory: weights may be used where they lie */
+    int64_t chunk_rows; /* that row-wise operations are fast with in training */
 
     /* ---- device and memory ---- */
     int (*probe)(struct fail *why); /* is such a device there? */
@@ -107,6 +123,21 @@ struct kernels {
     void (*download)(struct device *dev, void *to_host, const void *from, size_t bytes);
     void (*zero)(struct device *dev, void *mem, size_t bytes);
     int (*sync)(struct device *dev, struct fail *why); /* waits; the first failure since the last */
+
+    /* ---- memory of the host, for what the device has no room for ---- */
+    /* zeroed, never paged to a disk; operations may use it as their own, at the bus's speed */
+    int (*alloc_host)(struct device *dev, void **mem, size_t bytes, struct fail *why);
+    void (*release_host)(struct device *dev, void *mem, size_t bytes);
+    /* Copies beside the operations, one after the other, each begun when what was queued before
+     * it is done. Only after copy_wait of its ticket may operations touch what it reads or writes,
+     * but for reading what copy_out reads. */
+    void (*copy_out)(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket);
+    void (*copy_in)(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket);
+    void (*copy_wait)(struct device *dev, int ticket); /* nothing, if it was never used */
+
+    /* A named range of the time line that a profiler shows (NVTX); they nest. */
+    void (*range_begin)(const char *name);
+    void (*range_end)(void);
 
     /* ---- element types ---- */
     /* out = (a) in; out = (float) in [rows, cols] */
@@ -193,7 +224,7 @@ struct kernels {
                         int64_t rows);
 
     /* ---- optimiser, over flat f32 ranges ---- */
-    /* *sum = Σ g², in double; not finite if any g is not */
+    /* *sum, on the host, is Σ g², in double; not finite if any g is not */
     void (*sum_squares)(struct device *dev, double *sum, const float *g, int64_t count);
     /* AdamW (Loshchilov, Hutter 2019): g is multiplied by gscale first and zeroed last */
     void (*adamw)(struct device *dev, float *p, float *m, float *v, float *g, int64_t count,

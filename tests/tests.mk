@@ -34,7 +34,7 @@ $(BUILD)/emulation/$(1)/%.o: tests/cuda-emulation/%.cpp $(CUDA_HEADERS) tests/cu
 $(BUILD)/emulation/$(1)/fail.o: lib/common/fail.c
 	@mkdir -p $$(@D)
 	$$(Q)$(CC) $(CPPFLAGS) -std=gnu11 -fPIC -c $$< -o $$@
-$(BUILD)/emulation/$(1)/kernels-cuda.so: $(patsubst kernels/cuda/%.cu,$(BUILD)/emulation/$(1)/%.o,$(filter-out %/product.cu,$(CUDA_SOURCES))) \
+$(BUILD)/emulation/$(1)/kernels-cuda.so: $(patsubst kernels/cuda/%.cu,$(BUILD)/emulation/$(1)/%.o,$(filter-out %/product.cu %/ranges.cu,$(CUDA_SOURCES))) \
 		$(BUILD)/emulation/$(1)/emulation.o $(BUILD)/emulation/$(1)/loops.o $(BUILD)/emulation/$(1)/fail.o
 	$$(Q)g++ -shared $$^ -o $$@
 endef

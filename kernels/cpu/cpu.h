@@ -32,7 +32,7 @@ struct device {
     char *scratch; /* one block, carved by reserve */
     size_t scratch_bytes;
     float *slot[LINEAR_SLOTS];
-    size_t slot_floats;
+    size_t slot_floats[LINEAR_SLOTS];
     bool slot_is_due[LINEAR_SLOTS]; /* its group is prepared when it is first needed */
     float *worker;                  /* [threads][worker_floats] */
     size_t worker_floats;
@@ -121,6 +121,10 @@ void cpu_upload(struct device *dev, void *to, const void *from, size_t bytes);
 void cpu_download(struct device *dev, void *to, const void *from, size_t bytes);
 void cpu_zero(struct device *dev, void *mem, size_t bytes);
 int cpu_sync(struct device *dev, struct fail *why);
+void cpu_copy(struct device *dev, void *to, const void *from, size_t bytes, int ticket);
+void cpu_copy_wait(struct device *dev, int ticket);
+void cpu_range_begin(const char *name);
+void cpu_range_end(void);
 void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols);
 void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
 void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols);

@@ -10,31 +10,30 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Floats of each part of the scratch, in order. */
 struct parts {
-    size_t slot, worker, dropped, split, logits, ranges;
+    size_t slot[LINEAR_SLOTS], worker, dropped, split, logits, ranges;
 };
 
 static struct parts parts_of(const struct shape *s)
 {
     struct parts p = { 0 };
-    int64_t width = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-    int64_t widest = most(s->ffn, most(s->dim, width));
-    if (s->has_packed_weights)
-        p.slot = rounded(
-            (size_t)most(s->dim * most(width + 2 * kv, 2 * s->ffn), most(s->ffn, width) * s->dim));
+    int64_t widest = most(s->ffn, most(s->dim, s->heads * s->head_dim));
+    for (int i = 0; i < LINEAR_SLOTS && s->has_packed_weights; i++)
+        p.slot[i] = rounded((size_t)(s->slot[i].out * s->slot[i].in));
     /* Attention: scores and their gradient of one query tile; dk and dv of one head. */
     int64_t queries = s->has_backward ? QUERY_TILE : least(QUERY_TILE, s->rows);
     size_t scores = rounded((size_t)most(s->rows, s->keys) + 16) * (size_t)queries;
     size_t attention = scores * (s->has_backward ? 2 : 1) +
                        (s->has_backward ? 2 * rounded((size_t)(s->rows * s->head_dim)) : 0) +
                        rounded(QUERY_TILE);
-    size_t linear = s->rank ? rounded((size_t)(ROW_TILE * most(widest, 8))) : 0;
+    bool has_adapters = shape_has_adapters(s);
+    size_t linear = has_adapters ? rounded((size_t)(ROW_TILE * most(widest, 8))) : 0;
     p.worker = attention > linear ? attention : linear;
     /* linear_few: one row of weights. */
     if (!s->has_backward) {
         p.worker = p.worker > rounded((size_t)widest) ? p.worker : rounded((size_t)widest);
         p.split = rounded((size_t)(FEW_ROWS * widest));
     }
-    if (s->dropout > 0 && s->rank && s->has_backward)
+    if (s->dropout > 0 && has_adapters && s->has_backward)
         p.dropped = rounded((size_t)(s->chunk * widest));
     int64_t rows = most(64, LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64);
     p.logits = rounded((size_t)(least(rows, pieces(s->chunk, 64) * 64) * s->vocab));
@@ -44,8 +43,10 @@ static struct parts parts_of(const struct shape *s)
 
 static size_t block_bytes(struct parts p, int threads)
 {
-    return sizeof(float) * (p.slot * LINEAR_SLOTS + p.worker * (size_t)threads + p.dropped +
-                            p.split + p.logits + p.ranges);
+    size_t floats = p.worker * (size_t)threads + p.dropped + p.split + p.logits + p.ranges;
+    for (int i = 0; i < LINEAR_SLOTS; i++)
+        floats += p.slot[i];
+    return sizeof(float) * floats;
 }
 
 size_t cpu_plan(const struct shape *s, int threads)
@@ -123,9 +124,11 @@ int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
     dev->scratch = mem;
     dev->shape = *shape;
     float *at = mem;
-    for (int i = 0; i < LINEAR_SLOTS; i++, at += p.slot)
+    for (int i = 0; i < LINEAR_SLOTS; i++) {
         dev->slot[i] = at;
-    dev->slot_floats = p.slot;
+        dev->slot_floats[i] = p.slot[i];
+        at += p.slot[i];
+    }
     dev->worker = at;
     dev->worker_floats = p.worker;
     at += p.worker * (size_t)dev->threads;
@@ -157,6 +160,23 @@ void cpu_zero(struct device *dev, void *mem, size_t bytes)
     (void)dev;
     memset(mem, 0, bytes);
 }
+
+void cpu_copy(struct device *dev, void *to, const void *from, size_t bytes, int ticket)
+{
+    (void)dev;
+    must(ticket >= 0 && ticket < COPY_TICKETS);
+    memcpy(to, from, bytes);
+}
+
+void cpu_copy_wait(struct device *dev, int ticket)
+{
+    (void)dev;
+    must(ticket >= 0 && ticket < COPY_TICKETS);
+}
+
+/* Profilers of the CPU show functions. */
+void cpu_range_begin(const char *name) { (void)name; }
+void cpu_range_end(void) {}
 
 int cpu_sync(struct device *dev, struct fail *why)
 {

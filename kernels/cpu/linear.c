@@ -49,7 +49,7 @@ static void fill_slot(struct device *dev, const struct group *g)
         const struct linear *l = &g->at[i];
         if (!is_packed(l)) continue;
         int64_t offset = slot_offset(g, i), count = l->out * l->in;
-        must((size_t)(offset + count) <= dev->slot_floats);
+        must((size_t)(offset + count) <= dev->slot_floats[g->slot]);
         float *to = dev->slot[g->slot] + offset;
         if (l->type == WEIGHT_NF4) {
             nf4_dequantize(dev, to, l->weight, l->absmax, l->nested, l->offset, count);

@@ -10,8 +10,10 @@ const struct kernels KERNELS_CPU = {
 #else
     .act_name = "f32",
 #endif
+    .act_type = WEIGHT_F32,
     .act_bytes = 4,
     .is_host = true,
+    .chunk_rows = 512, /* of a thread's share the wide activations stay in the second-level cache */
     .probe = cpu_probe,
     .available = cpu_available,
     .open = cpu_open,
@@ -24,6 +26,13 @@ const struct kernels KERNELS_CPU = {
     .download = cpu_download,
     .zero = cpu_zero,
     .sync = cpu_sync,
+    .alloc_host = cpu_alloc,
+    .release_host = cpu_release,
+    .copy_out = cpu_copy,
+    .copy_in = cpu_copy,
+    .copy_wait = cpu_copy_wait,
+    .range_begin = cpu_range_begin,
+    .range_end = cpu_range_end,
     .cast_in = cast_in,
     .cast_out = cast_out,
     .copy_rows = copy_rows,

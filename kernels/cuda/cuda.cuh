@@ -22,20 +22,23 @@ enum {
  * zeros where a row meets another linear's rank; below it A, [ranks, in]. */
 struct slot {
     elem *weight, *a;
+    size_t elements; /* that it has room for */
 };
+/* Elements of a row of it: products want rows of 16 bytes. */
+static inline int64_t slot_width(int64_t in, int64_t rank) { return (in + rank + 7) / 8 * 8; }
 
 struct device {
-    cudaStream_t stream;
-    void *lt;         /* cublasLtHandle_t */
+    cudaStream_t stream, copies;              /* operations; copies beside them */
+    cudaEvent_t ready, copied[COPY_TICKETS]; /* what a copy waits for; its end */
+    struct products *products;
     int shared_bytes; /* that a block may have */
     int capability;   /* times ten */
     struct shape shape;
     char *scratch;
     size_t scratch_bytes;
     struct slot slot[LINEAR_SLOTS];
-    size_t slot_elems;
     elem *dropped;          /* [chunk, widest] drop(x), or a product on its way to be masked */
-    elem *head;             /* [vocab, dim] */
+    elem *head;             /* [vocab, dim], unless its weights are elem as they are */
     const void *head_is_of; /* the weights that it was made of */
     float *logits;          /* [logit_rows, vocab] */
     elem *dlogits;
@@ -45,7 +48,6 @@ struct device {
     float *delta;    /* [heads, rows] */
     void *workspace;
     unsigned long long *fault; /* [CHECKS] first element that is not finite */
-    const char *checked[CHECKS];
     char names[CHECKS][64];
     int64_t check_cols[CHECKS];
     int checks;
@@ -113,6 +115,13 @@ void cuda_upload(struct device *dev, void *to, const void *from, size_t bytes);
 void cuda_download(struct device *dev, void *to, const void *from, size_t bytes);
 void cuda_zero(struct device *dev, void *mem, size_t bytes);
 int cuda_sync(struct device *dev, struct fail *why);
+int cuda_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail *why);
+void cuda_release_host(struct device *dev, void *mem, size_t bytes);
+void cuda_copy_out(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket);
+void cuda_copy_in(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket);
+void cuda_copy_wait(struct device *dev, int ticket);
+void cuda_range_begin(const char *name);
+void cuda_range_end(void);
 void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols);
 void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
 void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols);

@@ -5,7 +5,8 @@ static size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 /* Bytes of each part of the scratch, in order. */
 struct parts {
-    size_t slot, dropped, head, logits, dlogits, partial, squares, delta, workspace, fault;
+    size_t slot[LINEAR_SLOTS], dropped, head, logits, dlogits, partial, squares, delta, workspace;
+    size_t fault;
 };
 
 static int64_t logit_rows(const struct shape *s)
@@ -17,16 +18,16 @@ static int64_t logit_rows(const struct shape *s)
 static struct parts parts_of(const struct shape *s)
 {
     struct parts p = {};
-    int64_t width = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-    int64_t widest = most(s->ffn, most(s->dim, width));
-    /* The widest group: three, two or one linears share an input. */
-    int64_t qkv = (width + 2 * kv + 3 * s->rank) * (s->dim + 3 * s->rank);
-    int64_t gate_up = (2 * s->ffn + 2 * s->rank) * (s->dim + 2 * s->rank);
-    int64_t one = most((s->dim + s->rank) * (most(s->ffn, width) + s->rank), 0);
-    /* Tests have groups of three of any width. */
-    p.slot = rounded(sizeof(elem) * (size_t)most(qkv, most(gate_up, one)));
-    if (s->rank && s->dropout > 0) p.dropped = rounded(sizeof(elem) * (size_t)(s->chunk * widest));
-    p.head = rounded(sizeof(elem) * (size_t)(s->vocab * s->dim));
+    int64_t widest = most(s->ffn, most(s->dim, s->heads * s->head_dim));
+    for (int i = 0; i < LINEAR_SLOTS; i++) {
+        const struct slot_shape *l = &s->slot[i];
+        p.slot[i] =
+            rounded(sizeof(elem) * (size_t)(l->out * slot_width(l->in, l->rank) + l->rank * l->in));
+    }
+    if (shape_has_adapters(s) && s->dropout > 0)
+        p.dropped = rounded(sizeof(elem) * (size_t)(s->chunk * widest));
+    if (s->head_type != kernels_cuda.act_type)
+        p.head = rounded(sizeof(elem) * (size_t)(s->vocab * s->dim));
     p.logits = rounded(4 * (size_t)(logit_rows(s) * s->vocab));
     if (s->has_backward) {
         p.dlogits = rounded(sizeof(elem) * (size_t)(logit_rows(s) * s->vocab));
@@ -43,8 +44,11 @@ size_t cuda_plan(const struct shape *s, int threads)
 {
     (void)threads;
     struct parts p = parts_of(s);
-    return p.slot * LINEAR_SLOTS + p.dropped + p.head + p.logits + p.dlogits + p.partial +
-           p.squares + p.delta + p.workspace + p.fault;
+    size_t bytes = p.dropped + p.head + p.logits + p.dlogits + p.partial + p.squares + p.delta +
+                   p.workspace + p.fault;
+    for (int i = 0; i < LINEAR_SLOTS; i++)
+        bytes += p.slot[i];
+    return bytes;
 }
 
 void cuda_check(struct device *dev, cudaError_t error, const char *operation)
@@ -96,6 +100,26 @@ uint64_t cuda_available(void)
     return cudaMemGetInfo(&available, &all) == cudaSuccess ? available : 0;
 }
 
+static cudaError_t open_streams(struct device *dev)
+{
+    cudaError_t error = cudaStreamCreateWithFlags(&dev->stream, cudaStreamNonBlocking);
+    if (error == cudaSuccess)
+        error = cudaStreamCreateWithFlags(&dev->copies, cudaStreamNonBlocking);
+    if (error == cudaSuccess) error = cudaEventCreateWithFlags(&dev->ready, cudaEventDisableTiming);
+    for (int i = 0; i < COPY_TICKETS && error == cudaSuccess; i++)
+        error = cudaEventCreateWithFlags(&dev->copied[i], cudaEventDisableTiming);
+    return error;
+}
+
+static void close_streams(struct device *dev)
+{
+    for (int i = 0; i < COPY_TICKETS; i++)
+        if (dev->copied[i]) cudaEventDestroy(dev->copied[i]);
+    if (dev->ready) cudaEventDestroy(dev->ready);
+    if (dev->copies) cudaStreamDestroy(dev->copies);
+    if (dev->stream) cudaStreamDestroy(dev->stream);
+}
+
 int cuda_open(struct device **out, int threads, struct fail *why)
 {
     (void)threads;
@@ -106,19 +130,13 @@ int cuda_open(struct device **out, int threads, struct fail *why)
     cudaError_t error =
         cudaDeviceGetAttribute(&dev->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
     if (error == cudaSuccess) error = capability(&dev->capability);
-    if (error == cudaSuccess)
-        error = cudaStreamCreateWithFlags(&dev->stream, cudaStreamNonBlocking);
-    if (error != cudaSuccess) {
-        free(dev);
-        return failure(error, "making a stream", why);
-    }
-    if (product_open(dev, why)) {
-        cudaStreamDestroy(dev->stream);
-        free(dev);
-        return -1;
-    }
-    *out = dev;
-    return 0;
+    if (error == cudaSuccess) error = open_streams(dev);
+    int status = error == cudaSuccess ? product_open(dev, why) : failure(error, "opening", why);
+    if (status)
+        cuda_close(dev);
+    else
+        *out = dev;
+    return status;
 }
 
 void cuda_close(struct device *dev)
@@ -126,7 +144,7 @@ void cuda_close(struct device *dev)
     if (!dev) return;
     cuda_release(dev, dev->scratch, dev->scratch_bytes);
     product_close(dev);
-    cudaStreamDestroy(dev->stream);
+    close_streams(dev);
     free(dev);
 }
 
@@ -152,12 +170,41 @@ int cuda_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
     return cuda_sync(dev, why);
 }
 
+static void wait_for_all(struct device *dev, const char *operation)
+{
+    cuda_check(dev, cudaStreamSynchronize(dev->stream), operation);
+    cuda_check(dev, cudaStreamSynchronize(dev->copies), operation);
+}
+
 void cuda_release(struct device *dev, void *mem, size_t bytes)
 {
     (void)bytes;
     if (!mem) return;
-    cuda_check(dev, cudaStreamSynchronize(dev->stream), "release");
+    wait_for_all(dev, "release");
     cudaFree(mem);
+}
+
+int cuda_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail *why)
+{
+    (void)dev;
+    *mem = NULL;
+    if (!bytes) return 0;
+    cudaError_t error = cudaHostAlloc(mem, bytes, cudaHostAllocDefault);
+    if (error != cudaSuccess) {
+        (void)cudaGetLastError();
+        return fail(why, "device cuda: out of host memory: %zu bytes asked (%s)", bytes,
+                    cudaGetErrorString(error));
+    }
+    memset(*mem, 0, bytes);
+    return 0;
+}
+
+void cuda_release_host(struct device *dev, void *mem, size_t bytes)
+{
+    (void)bytes;
+    if (!mem) return;
+    wait_for_all(dev, "release");
+    cudaFreeHost(mem);
 }
 
 int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why)
@@ -171,9 +218,11 @@ int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why
     if (take(&mem, dev->scratch_bytes, why)) return -1;
     char *at = dev->scratch = (char *)mem;
     dev->shape = *shape;
-    for (int i = 0; i < LINEAR_SLOTS; i++, at += p.slot)
+    for (int i = 0; i < LINEAR_SLOTS; i++) {
         dev->slot[i].weight = (elem *)at;
-    dev->slot_elems = p.slot / sizeof(elem);
+        dev->slot[i].elements = p.slot[i] / sizeof(elem);
+        at += p.slot[i];
+    }
     dev->dropped = (elem *)at;
     dev->head = (elem *)(at += p.dropped);
     dev->logits = (float *)(at += p.head);
@@ -192,20 +241,46 @@ int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why
 void cuda_upload(struct device *dev, void *to, const void *from, size_t bytes)
 {
     /* Pageable memory: the call returns when the bytes have been taken. */
-    cuda_check(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, dev->stream),
-               "upload");
+    cuda_check(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->stream), "upload");
 }
 
 void cuda_download(struct device *dev, void *to, const void *from, size_t bytes)
 {
-    cuda_check(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, dev->stream),
-               "download");
+    cuda_check(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->stream), "download");
     cuda_check(dev, cudaStreamSynchronize(dev->stream), "download");
 }
 
 void cuda_zero(struct device *dev, void *mem, size_t bytes)
 {
     cuda_check(dev, cudaMemsetAsync(mem, 0, bytes, dev->stream), "zero");
+}
+
+/* ---- copies beside the operations, on a stream of their own ---- */
+
+static void copy_beside(struct device *dev, void *to, const void *from, size_t bytes, int ticket,
+                        const char *operation)
+{
+    must(ticket >= 0 && ticket < COPY_TICKETS);
+    cuda_check(dev, cudaEventRecord(dev->ready, dev->stream), operation);
+    cuda_check(dev, cudaStreamWaitEvent(dev->copies, dev->ready, 0), operation);
+    cuda_check(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->copies), operation);
+    cuda_check(dev, cudaEventRecord(dev->copied[ticket], dev->copies), operation);
+}
+
+void cuda_copy_out(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket)
+{
+    copy_beside(dev, to_host, from, bytes, ticket, "copy_out");
+}
+
+void cuda_copy_in(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket)
+{
+    copy_beside(dev, to, from_host, bytes, ticket, "copy_in");
+}
+
+void cuda_copy_wait(struct device *dev, int ticket)
+{
+    must(ticket >= 0 && ticket < COPY_TICKETS);
+    cuda_check(dev, cudaStreamWaitEvent(dev->stream, dev->copied[ticket], 0), "copy_wait");
 }
 
 /* ---- checks ---- */

@@ -15,7 +15,7 @@ static int64_t group_rank(const struct group *g)
 }
 
 /* Of the prepared matrix. */
-static int64_t width_of(const struct group *g) { return (g->at[0].in + group_rank(g) + 7) / 8 * 8; }
+static int64_t width_of(const struct group *g) { return slot_width(g->at[0].in, group_rank(g)); }
 
 /* Columns in … width of one linear's rows: scale · B at its own ranks, 0 elsewhere. */
 KERNEL(THREADS, 1)
@@ -35,7 +35,7 @@ void linear_prepare(struct device *dev, const struct group *g)
     int64_t in = g->at[0].in, width = width_of(g), outs = 0, column = 0, cols = width - in;
     for (int i = 0; i < g->count; i++)
         outs += g->at[i].out;
-    must((size_t)(outs * width + group_rank(g) * in) <= dev->slot_elems);
+    must((size_t)(outs * width + group_rank(g) * in) <= s->elements);
     s->a = s->weight + outs * width;
     elem *weight = s->weight, *a = s->a;
     for (int i = 0; i < g->count; i++) {

@@ -1,15 +1,40 @@
-/* Matrix products by cuBLASLt: elements in, f32 sums, one workspace of our own, so that the
- * same shapes give the same bits. Row-major products are the column-major ones of the
- * transposed matrices: D^T = op(B)^T op(A)^T. */
+/* Matrix products by cuBLASLt: elements in, f32 sums, one workspace of our own. How a shape is
+ * computed is the heuristic's first answer, asked once and kept: the same shapes give the same
+ * bits, and a product costs the host two microseconds instead of fifty. Row-major products are
+ * the column-major ones of the transposed matrices: D^T = op(B)^T op(A)^T. */
 #include "cuda.cuh"
 
 #include <cublasLt.h>
+#include <new>
 
 #ifdef ELEM_F16
 static const cudaDataType_t element = CUDA_R_16F;
 #else
 static const cudaDataType_t element = CUDA_R_16BF;
 #endif
+
+/* What decides how a product is computed. */
+struct question {
+    int64_t m, n, k, lda, ldb, ldc, ldd;
+    uint32_t a_align, b_align, c_align, d_align; /* bytes, powers of two up to 256 */
+    bool a_transposed, b_transposed, is_f32, adds;
+    bool operator==(const question &) const = default;
+};
+
+struct answer {
+    cublasLtMatmulDesc_t operation;
+    cublasLtMatrixLayout_t a, b, c, d;
+    cublasLtMatmulAlgo_t algorithm;
+};
+
+enum { ANSWERS = 128 }; /* training asks some thirty, a prompt twelve for each of its lengths */
+
+struct products {
+    cublasLtHandle_t lt;
+    question asked[ANSWERS];
+    answer found[ANSWERS];
+    int count, oldest;
+};
 
 static void check(struct device *dev, cublasStatus_t status, const struct product *p)
 {
@@ -21,79 +46,143 @@ static void check(struct device *dev, cublasStatus_t status, const struct produc
 
 int product_open(struct device *dev, struct fail *why)
 {
-    cublasLtHandle_t lt;
-    cublasStatus_t status = cublasLtCreate(&lt);
+    dev->products = new (std::nothrow) products();
+    if (!dev->products) return fail(why, "device cuda: out of memory");
+    cublasStatus_t status = cublasLtCreate(&dev->products->lt);
     if (status != CUBLAS_STATUS_SUCCESS)
         return fail(why, "device cuda: cuBLASLt cannot start: %d", (int)status);
-    dev->lt = lt;
     return 0;
 }
 
-void product_close(struct device *dev) { cublasLtDestroy((cublasLtHandle_t)dev->lt); }
-
-/* What one product asks of cuBLASLt. */
-struct asked {
-    cublasLtMatmulDesc_t operation;
-    cublasLtMatrixLayout_t a, b, c, d;
-    cublasLtMatmulPreference_t preference;
-};
-
-static cublasStatus_t describe(struct asked *q, const struct product *p)
+static void forget(answer *a)
 {
-    cublasOperation_t a_op = p->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasOperation_t b_op = p->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cudaDataType_t out = p->is_f32 ? CUDA_R_32F : element;
-    uint64_t workspace = WORKSPACE;
-    /* Partial sums only in f32, and there in the workspace, in one order. */
-    uint32_t schemes =
-        p->is_f32 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : CUBLASLT_REDUCTION_SCHEME_NONE;
+    if (a->d) cublasLtMatrixLayoutDestroy(a->d);
+    if (a->c) cublasLtMatrixLayoutDestroy(a->c);
+    if (a->b) cublasLtMatrixLayoutDestroy(a->b);
+    if (a->a) cublasLtMatrixLayoutDestroy(a->a);
+    if (a->operation) cublasLtMatmulDescDestroy(a->operation);
+    *a = {};
+}
+
+void product_close(struct device *dev)
+{
+    if (!dev->products) return;
+    for (int i = 0; i < dev->products->count; i++)
+        forget(&dev->products->found[i]);
+    if (dev->products->lt) cublasLtDestroy(dev->products->lt);
+    delete dev->products;
+}
+
+static cublasStatus_t describe(answer *a, const question &q)
+{
+    cublasOperation_t a_op = q.a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+    cublasOperation_t b_op = q.b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+    cudaDataType_t out = q.is_f32 ? CUDA_R_32F : element;
     cublasStatus_t s;
-    if ((s = cublasLtMatmulDescCreate(&q->operation, CUBLAS_COMPUTE_32F, CUDA_R_32F)) ||
-        (s = cublasLtMatmulDescSetAttribute(q->operation, CUBLASLT_MATMUL_DESC_TRANSA, &b_op,
+    if ((s = cublasLtMatmulDescCreate(&a->operation, CUBLAS_COMPUTE_32F, CUDA_R_32F)) ||
+        (s = cublasLtMatmulDescSetAttribute(a->operation, CUBLASLT_MATMUL_DESC_TRANSA, &b_op,
                                             sizeof b_op)) ||
-        (s = cublasLtMatmulDescSetAttribute(q->operation, CUBLASLT_MATMUL_DESC_TRANSB, &a_op,
+        (s = cublasLtMatmulDescSetAttribute(a->operation, CUBLASLT_MATMUL_DESC_TRANSB, &a_op,
                                             sizeof a_op)) ||
-        (s = cublasLtMatrixLayoutCreate(&q->a, element, p->b_transposed ? p->k : p->n,
-                                        p->b_transposed ? p->n : p->k, p->ldb)) ||
-        (s = cublasLtMatrixLayoutCreate(&q->b, element, p->a_transposed ? p->m : p->k,
-                                        p->a_transposed ? p->k : p->m, p->lda)) ||
-        (s = cublasLtMatrixLayoutCreate(&q->c, out, p->n, p->m, p->ldc)) ||
-        (s = cublasLtMatrixLayoutCreate(&q->d, out, p->n, p->m, p->ldd)) ||
-        (s = cublasLtMatmulPreferenceCreate(&q->preference)) ||
-        (s = cublasLtMatmulPreferenceSetAttribute(q->preference,
-                                                  CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                  &workspace, sizeof workspace)) ||
-        (s = cublasLtMatmulPreferenceSetAttribute(
-             q->preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes)))
+        (s = cublasLtMatrixLayoutCreate(&a->a, element, q.b_transposed ? q.k : q.n,
+                                        q.b_transposed ? q.n : q.k, q.ldb)) ||
+        (s = cublasLtMatrixLayoutCreate(&a->b, element, q.a_transposed ? q.m : q.k,
+                                        q.a_transposed ? q.k : q.m, q.lda)) ||
+        (s = cublasLtMatrixLayoutCreate(&a->c, out, q.n, q.m, q.ldc)) ||
+        (s = cublasLtMatrixLayoutCreate(&a->d, out, q.n, q.m, q.ldd)))
         return s;
     return CUBLAS_STATUS_SUCCESS;
 }
 
-static void forget(struct asked *q)
+static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const question &q)
 {
-    if (q->preference) cublasLtMatmulPreferenceDestroy(q->preference);
-    if (q->d) cublasLtMatrixLayoutDestroy(q->d);
-    if (q->c) cublasLtMatrixLayoutDestroy(q->c);
-    if (q->b) cublasLtMatrixLayoutDestroy(q->b);
-    if (q->a) cublasLtMatrixLayoutDestroy(q->a);
-    if (q->operation) cublasLtMatmulDescDestroy(q->operation);
+    const uint64_t workspace = WORKSPACE;
+    /* Partial sums only in f32, and there in the workspace, in one order. */
+    const uint32_t schemes =
+        q.is_f32 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : CUBLASLT_REDUCTION_SCHEME_NONE;
+    const struct {
+        cublasLtMatmulPreferenceAttributes_t name;
+        const void *value;
+        size_t size;
+    } attributes[] = {
+        { CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace },
+        { CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes },
+        { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &q.b_align, sizeof q.b_align },
+        { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &q.a_align, sizeof q.a_align },
+        { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &q.c_align, sizeof q.c_align },
+        { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &q.d_align, sizeof q.d_align },
+    };
+    for (const auto &a : attributes) {
+        cublasStatus_t s =
+            cublasLtMatmulPreferenceSetAttribute(preference, a.name, a.value, a.size);
+        if (s) return s;
+    }
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t ask(cublasLtHandle_t lt, answer *a, const question &q)
+{
+    cublasLtMatmulPreference_t preference = NULL;
+    cublasLtMatmulHeuristicResult_t best;
+    int count = 0;
+    cublasStatus_t status = describe(a, q);
+    if (!status) status = cublasLtMatmulPreferenceCreate(&preference);
+    if (!status) status = prefer(preference, q);
+    if (!status)
+        status = cublasLtMatmulAlgoGetHeuristic(lt, a->operation, a->a, a->b, a->c, a->d,
+                                                preference, 1, &best, &count);
+    if (preference) cublasLtMatmulPreferenceDestroy(preference);
+    if (!status && !count) status = CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!status) a->algorithm = best.algo;
+    return status;
+}
+
+static uint32_t alignment(const void *at)
+{
+    uintptr_t lowest = (uintptr_t)at & -(uintptr_t)at;
+    return lowest && lowest < 256 ? (uint32_t)lowest : 256;
+}
+
+/* The oldest answer makes room for a new one. */
+static cublasStatus_t answer_to(struct products *all, const question &q, const answer **to)
+{
+    for (int i = 0; i < all->count; i++)
+        if (all->asked[i] == q) {
+            *to = &all->found[i];
+            return CUBLAS_STATUS_SUCCESS;
+        }
+    int i = all->count < ANSWERS ? all->count : all->oldest++ % ANSWERS;
+    forget(&all->found[i]);
+    cublasStatus_t status = ask(all->lt, &all->found[i], q);
+    all->asked[i] = status ? question{} : q;
+    if (i == all->count) all->count++;
+    *to = &all->found[i];
+    return status;
 }
 
 void product(struct device *dev, const struct product *p)
 {
-    struct asked q = {};
-    cublasLtMatmulHeuristicResult_t best;
-    int found = 0;
+    const answer *a;
     if (dev->has_failed || !p->m || !p->n) return;
-    cublasLtHandle_t lt = (cublasLtHandle_t)dev->lt;
-    cublasStatus_t status = describe(&q, p);
+    question q = { p->m,
+                   p->n,
+                   p->k,
+                   p->lda,
+                   p->ldb,
+                   p->ldc,
+                   p->ldd,
+                   alignment(p->a),
+                   alignment(p->b),
+                   alignment(p->c),
+                   alignment(p->d),
+                   p->a_transposed,
+                   p->b_transposed,
+                   p->is_f32,
+                   p->beta != 0 };
+    cublasStatus_t status = answer_to(dev->products, q, &a);
     if (!status)
-        status = cublasLtMatmulAlgoGetHeuristic(lt, q.operation, q.a, q.b, q.c, q.d, q.preference,
-                                                1, &best, &found);
-    if (!status && !found) status = CUBLAS_STATUS_NOT_SUPPORTED;
-    if (!status)
-        status = cublasLtMatmul(lt, q.operation, &p->alpha, p->b, q.a, p->a, q.b, &p->beta, p->c,
-                                q.c, p->d, q.d, &best.algo, dev->workspace, WORKSPACE, dev->stream);
+        status = cublasLtMatmul(dev->products->lt, a->operation, &p->alpha, p->b, a->a, p->a, a->b,
+                                &p->beta, p->c, a->c, p->d, a->d, &a->algorithm, dev->workspace,
+                                WORKSPACE, dev->stream);
     check(dev, status, p);
-    forget(&q);
 }

@@ -2,10 +2,13 @@
 
 #ifdef ELEM_F32
 #define ACT_NAME "f32"
+#define ACT_TYPE WEIGHT_F32
 #elif defined(ELEM_F16)
 #define ACT_NAME "f16"
+#define ACT_TYPE WEIGHT_F16
 #else
 #define ACT_NAME "bf16"
+#define ACT_TYPE WEIGHT_BF16
 #endif
 
 extern "C" __attribute__((visibility("default"))) const struct kernels kernels_cuda = {
@@ -13,8 +16,10 @@ extern "C" __attribute__((visibility("default"))) const struct kernels kernels_c
     .size = sizeof(struct kernels),
     .name = "cuda",
     .act_name = ACT_NAME,
+    .act_type = ACT_TYPE,
     .act_bytes = sizeof(elem),
     .is_host = false,
+    .chunk_rows = 2048, /* tiles of a 7B's products fill the waves of a large GPU, as 4096 do */
     .probe = cuda_probe,
     .available = cuda_available,
     .open = cuda_open,
@@ -27,6 +32,13 @@ extern "C" __attribute__((visibility("default"))) const struct kernels kernels_c
     .download = cuda_download,
     .zero = cuda_zero,
     .sync = cuda_sync,
+    .alloc_host = cuda_alloc_host,
+    .release_host = cuda_release_host,
+    .copy_out = cuda_copy_out,
+    .copy_in = cuda_copy_in,
+    .copy_wait = cuda_copy_wait,
+    .range_begin = cuda_range_begin,
+    .range_end = cuda_range_end,
     .cast_in = cast_in,
     .cast_out = cast_out,
     .copy_rows = copy_rows,

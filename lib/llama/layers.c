@@ -29,9 +29,9 @@ static struct mat at_rows(const struct model *m, struct mat whole, int64_t first
     return mat_rows(m->k, whole, first);
 }
 
-static struct mat chunk_rows(const struct model *m, struct mat buffer, int64_t first)
+static struct mat chunk_rows(const struct model *m, int64_t index, struct mat buffer, int64_t first)
 {
-    return layer_is_kept(m) ? mat_rows(m->k, buffer, first) : buffer;
+    return layer_is_kept(m, index) ? mat_rows(m->k, buffer, first) : buffer;
 }
 
 static struct dropout chunk_drop(const struct model *m, int64_t first)
@@ -118,11 +118,11 @@ static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t row
     struct saved *s = &m->saved[index];
     struct group o = group_of(l->o, 1, SLOT_O);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
-    struct mat none = { NULL, 0 }, h = chunk_rows(m, s->h, first);
+    struct mat none = { NULL, 0 }, h = chunk_rows(m, index, s->h, first);
     k->linear_fwd(m->dev, h, at_rows(m, s->o, first), &o, at_rows(m, m->x[index], first), rows,
                   chunk_drop(m, first));
     k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim, (float)c->norm_eps);
-    k->linear_fwd(m->dev, chunk_rows(m, s->m, first), m->n, &gate_up, none, rows,
+    k->linear_fwd(m->dev, chunk_rows(m, index, s->m, first), m->n, &gate_up, none, rows,
                   chunk_drop(m, first));
     look(m, "attention's half", index, h, rows, c->dim);
 }
@@ -142,11 +142,11 @@ void layer_forward(struct model *m, int64_t index)
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         mlp_input(m, index, first, rows);
-        struct mat gate = chunk_rows(m, s->m, first), up = mat_columns(k, gate, c->ffn);
+        struct mat gate = chunk_rows(m, index, s->m, first), up = mat_columns(k, gate, c->ffn);
         k->swiglu_fwd(m->dev, m->s, gate, up, rows, c->ffn);
         look(m, "MLP", index, m->s, rows, c->ffn);
         struct mat y = at_rows(m, m->x[index + 1], first);
-        k->linear_fwd(m->dev, y, m->s, &down, chunk_rows(m, s->h, first), rows,
+        k->linear_fwd(m->dev, y, m->s, &down, chunk_rows(m, index, s->h, first), rows,
                       chunk_drop(m, first));
         look(m, "output", index, y, rows, c->dim);
     }
@@ -162,15 +162,15 @@ static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t 
     struct group o = group_of(l->o, 1, SLOT_O), down = group_of(l->down, 1, SLOT_DOWN);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct dropout drop = chunk_drop(m, first);
-    struct mat grad = at_rows(m, m->grad, first), h = chunk_rows(m, s->h, first);
-    if (layer_is_kept(m)) {
+    struct mat grad = at_rows(m, m->grad, first), h = chunk_rows(m, index, s->h, first);
+    if (layer_is_kept(m, index)) {
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim,
                        (float)c->norm_eps);
         k->linear_inner(m->dev, m->n, &gate_up, rows, drop);
     } else {
         mlp_input(m, index, first, rows);
     }
-    struct mat gate = chunk_rows(m, s->m, first), up = mat_columns(k, gate, c->ffn);
+    struct mat gate = chunk_rows(m, index, s->m, first), up = mat_columns(k, gate, c->ffn);
     k->linear_bwd_input(m->dev, m->s, m->du, &grad, &down, rows, drop);
     k->swiglu_bwd(m->dev, m->s, gate, up, rows, c->ffn);
     k->linear_inner(m->dev, m->s, &down, rows, drop);
@@ -192,7 +192,7 @@ void layer_backward(struct model *m, int64_t index)
     struct group qkv = group_of(l->qkv, 3, SLOT_QKV), o = group_of(l->o, 1, SLOT_O);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct group down = group_of(l->down, 1, SLOT_DOWN);
-    if (!layer_is_kept(m))
+    if (!layer_is_kept(m, index))
         attention_half(m, index);
     else
         k->linear_prepare(m->dev, &qkv);

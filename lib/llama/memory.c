@@ -9,17 +9,25 @@ static const char *const memory_names[MEMORY_COUNT] = {
 
 const char *memory_name(enum memory memory) { return memory_names[memory]; }
 
-size_t memory_total(const struct memory_plan *plan)
+static size_t sum(const size_t *bytes)
 {
-    size_t sum = 0;
+    size_t total = 0;
     for (int i = 0; i < MEMORY_COUNT; i++)
-        sum += plan->bytes[i];
-    return sum;
+        total += bytes[i];
+    return total;
 }
+
+size_t memory_total(const struct memory_plan *plan) { return sum(plan->bytes); }
+size_t memory_host_total(const struct memory_plan *plan) { return sum(plan->host); }
 
 void memory_print(const struct memory_plan *plan, FILE *out)
 {
-    for (int i = 0; i < MEMORY_COUNT; i++)
-        fprintf(out, "%-20s %16zu bytes\n", memory_names[i], plan->bytes[i]);
+    for (int i = 0; i < MEMORY_COUNT; i++) {
+        fprintf(out, "%-20s %16zu bytes", memory_names[i], plan->bytes[i]);
+        if (plan->host[i]) fprintf(out, " and %zu of the host's", plan->host[i]);
+        fprintf(out, "\n");
+    }
     fprintf(out, "%-20s %16zu bytes\n", "total", memory_total(plan));
+    if (memory_host_total(plan))
+        fprintf(out, "%-20s %16zu bytes\n", "total on the host", memory_host_total(plan));
 }

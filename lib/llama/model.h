@@ -11,6 +11,8 @@
 
 #include <stdio.h>
 
+#define KEEPS_ALL INT64_MAX
+
 enum method { METHOD_FROZEN, METHOD_LORA, METHOD_FULL };
 
 struct model_setup {
@@ -18,12 +20,16 @@ struct model_setup {
     bool is_training;   /* gradients and moments are there */
     int64_t rank;
     double alpha, dropout;
-    uint32_t targets;       /* bit for each enum part that carries an adapter */
-    uint32_t whole;         /* and for each that beside adapters is trained, or replaced, whole */
-    bool keeps_activations; /* else each layer is recomputed in the backward */
-    int64_t positions;      /* longest sample */
-    int64_t rows, chunk;    /* most rows of a batch; rows of a chunk */
-    int64_t context;        /* > 0: batches go on one after the other; rows kept in a cache */
+    uint32_t targets;    /* bit for each enum part that carries an adapter */
+    uint32_t whole;      /* and for each that beside adapters is trained, or replaced, whole */
+    int64_t kept_layers; /* whose activations are kept, the last ones; the others are recomputed in
+                          * the backward. KEEPS_ALL is as many as there are */
+    int64_t positions;   /* longest sample */
+    int64_t rows, chunk; /* most rows of a batch; rows of a chunk, 0: as many as the device likes */
+    int64_t context;     /* > 0: batches go on one after the other; rows kept in a cache */
+    bool inputs_on_host; /* layers' inputs wait for the backward in the host's memory */
+    bool moments_on_host; /* AdamW's, too */
+    bool names_ranges;    /* for a profiler */
     const char *device;
     int threads;
 };
@@ -53,11 +59,13 @@ enum memory {
 };
 
 struct memory_plan {
-    size_t bytes[MEMORY_COUNT];
+    size_t bytes[MEMORY_COUNT]; /* of the device */
+    size_t host[MEMORY_COUNT];  /* of the host, that the device reaches */
 };
 const char *memory_name(enum memory memory);
 size_t memory_total(const struct memory_plan *plan);
-/* A line for each use and the total, in bytes. */
+size_t memory_host_total(const struct memory_plan *plan);
+/* A line for each use and the totals, in bytes. */
 void memory_print(const struct memory_plan *plan, FILE *out);
 
 struct batch {
@@ -88,9 +96,13 @@ const struct config *model_config(const struct model *m);
 const struct model_setup *model_setup_of(const struct model *m);
 const struct kernels *model_kernels(const struct model *m);
 struct device *model_device(const struct model *m);
+/* Ranges of a profiler's time line, if the setup asks for them. */
+void model_range_begin(const struct model *m, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void model_range_end(const struct model *m);
 
 /* The flat f32 parameters and what lies where in them; gradients and moments alike,
- * NULL unless training. Memory of the backend. */
+ * NULL unless training. Memory of the backend; moments may be the host's that it reaches. */
 struct parameters {
     float *value, *gradient, *moment1, *moment2;
     int64_t count;

@@ -1,4 +1,4 @@
-/* model_inside.h - the model's parts, shared by model.c, passes.c and layers.c only. */
+/* model_inside.h - the model's parts, shared by model.c, layout.c, passes.c and layers.c only. */
 #ifndef LONGQLORA_MODEL_INSIDE_H
 #define LONGQLORA_MODEL_INSIDE_H
 
@@ -23,12 +23,16 @@ struct saved {
     float *lse;     /* [H, T] */
 };
 
-/* Bytes of the source that a device wants a copy of. */
+/* Weights of the source that a device wants a copy of, perhaps in another type. */
 struct copied {
     void *to;
     const void *from;
-    size_t bytes;
+    size_t bytes; /* of the source */
+    enum weight_type to_type, from_type;
 };
+
+/* Layers' inputs that wait on the host: so many take turns in the device's memory. */
+enum { INPUT_SLOTS = 3 };
 
 struct model {
     const struct kernels *k;
@@ -47,11 +51,14 @@ struct model {
     float *dembedding, *dfinal_gain;
     struct parameters params;
 
-    /* memory: one block, laid out twice: to count, then to assign */
+    /* memory: a block of the device's and one of the host's, laid out twice: to count, then to
+     * assign */
     struct copied *copied; /* [copied_count], at most three a tensor */
     int64_t copied_count;
-    char *block;
-    size_t used, block_bytes;
+    struct block {
+        char *at;
+        size_t used, bytes;
+    } block, host_block;
     struct memory_plan plan;
     float *cos, *sin; /* [positions, c/2]; of dynamic positions [rows, c/2], made anew each batch */
     int64_t rope_rows;
@@ -60,6 +67,7 @@ struct model {
     int32_t *id, *target, *position, *first, *second;
     float *nll, *rstd_chunk, *logits;
     struct mat *x;       /* [layers + 1] inputs of layers; two take turns in evaluation */
+    void **host_x;       /* [layers] where they wait on the host; NULL: they stay */
     struct saved *saved; /* [layers] */
     struct mat *cache;   /* [layers] keys and values of the rows so far, [context, k | v] */
     int64_t cached;      /* rows in it */
@@ -69,6 +77,12 @@ struct model {
     struct dropout drop;
     bool checks; /* model_find_fault is at work */
 };
+
+int list_parameters(struct model *m, struct fail *why);
+void lay_out(struct model *m);
+struct shape shape_of(const struct model *m);
+bool is_trained(const struct model *m, const struct tensor *t);
+size_t weight_bytes(const struct weight *w, const struct tensor *t);
 
 int64_t group_rank_of(const struct linear *at, int count);
 struct group group_of(const struct linear *at, int count, int slot);
@@ -83,6 +97,9 @@ static inline int64_t chunk_size(const struct model *m, int64_t first)
     return m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
 }
 
-static inline bool layer_is_kept(const struct model *m) { return m->setup.keeps_activations; }
+static inline bool layer_is_kept(const struct model *m, int64_t index)
+{
+    return index >= m->config.layers - m->setup.kept_layers;
+}
 
 #endif

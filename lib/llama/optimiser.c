@@ -33,18 +33,14 @@ int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, dou
     const struct kernels *k = model_kernels(m);
     struct device *dev = model_device(m);
     const struct parameters *p = model_parameters(m);
-    double *squares, sum;
-    void *mem;
-    if (k->alloc(dev, &mem, sizeof *squares, why)) return -1;
-    squares = mem;
-    k->sum_squares(dev, squares, p->gradient, p->count);
-    int status = k->sync(dev, why);
-    k->download(dev, &sum, squares, sizeof sum);
-    k->release(dev, mem, sizeof *squares);
-    if (status) return -1;
+    double sum;
+    model_range_begin(m, "optimiser");
+    k->sum_squares(dev, &sum, p->gradient, p->count);
+    if (k->sync(dev, why)) return -1;
     *norm = sqrt(sum) / loss_scale;
     if (!isfinite(*norm)) {
         k->zero(dev, p->gradient, (size_t)p->count * 4);
+        model_range_end(m);
         return 1;
     }
     double scale = o->max_norm > 0 ? o->max_norm / (*norm + 1e-6) : 1;
@@ -63,5 +59,6 @@ int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, dou
                  (float)o->eps, decays ? (float)o->decay : 0, done + 1, (float)scale);
         i = next;
     }
+    model_range_end(m);
     return k->sync(dev, why);
 }

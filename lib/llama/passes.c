@@ -19,10 +19,40 @@ static void put_dynamic_positions(struct model *m, const struct batch *b)
     m->k->upload(m->dev, m->position, m->host_row, (size_t)b->rows * sizeof *m->host_row);
 }
 
+/* ---- inputs of layers that wait on the host ----
+ * x[l] lies in slot l mod INPUT_SLOTS. It is copied out while layers l and l + 1 are computed,
+ * since layer l + 2 writes its slot; in the backward it is copied in while two layers are. */
+
+static int input_ticket(int64_t index) { return (int)(index % INPUT_SLOTS); }
+
+static size_t input_bytes(const struct model *m)
+{
+    return (size_t)(m->rows * m->x[0].stride * m->k->act_bytes);
+}
+
+/* Layer `index` is about to read its input and to write the next one's. */
+static void put_away(struct model *m, int64_t index)
+{
+    int64_t replaced = index + 1 - INPUT_SLOTS;
+    if (replaced >= 0 && m->host_x[replaced]) m->k->copy_wait(m->dev, input_ticket(replaced));
+    if (m->host_x[index])
+        m->k->copy_out(m->dev, m->host_x[index], m->x[index].at, input_bytes(m),
+                       input_ticket(index));
+}
+
+/* x[index] is no longer needed: its slot is for the one INPUT_SLOTS before it. */
+static void fetch_in_place_of(struct model *m, int64_t index)
+{
+    int64_t next = index - INPUT_SLOTS;
+    if (next >= 0 && m->host_x[next])
+        m->k->copy_in(m->dev, m->x[next].at, m->host_x[next], input_bytes(m), input_ticket(next));
+}
+
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
 {
     const struct kernels *k = m->k;
     size_t bytes = (size_t)batch->rows * 4;
+    model_range_begin(m, "forward");
     must(batch->rows > 0 && batch->rows <= m->setup.rows);
     m->rows = batch->rows;
     m->drop = drop;
@@ -38,8 +68,13 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
                      m->config.dim);
     if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
     must(!m->setup.context || m->cached + m->rows <= m->setup.context);
-    for (int64_t l = 0; l < m->config.layers; l++)
+    for (int64_t l = 0; l < m->config.layers; l++) {
+        put_away(m, l);
+        model_range_begin(m, "forward, layer %lld", (long long)l);
         layer_forward(m, l);
+        model_range_end(m);
+    }
+    model_range_end(m);
     if (m->setup.context) m->cached += m->rows;
 }
 
@@ -58,6 +93,7 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
     struct mat none = { NULL, 0 }, last = m->x[c->layers];
     bool backward = dscale > 0;
     must(!backward || m->setup.is_training);
+    model_range_begin(m, "loss");
     if (backward) k->zero(m->dev, m->grad.at, (size_t)(m->rows * m->grad.stride * k->act_bytes));
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
@@ -71,6 +107,7 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
             k->rmsnorm_bwd(m->dev, mat_rows(k, m->grad, first), m->dfinal_gain, m->dn, x,
                            m->rstd_chunk, m->final_gain, rows, c->dim);
     }
+    model_range_end(m);
     if (k->sync(m->dev, why)) return -1;
     k->download(m->dev, nll, m->nll, (size_t)m->rows * 4);
     return 0;
@@ -78,10 +115,18 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
 
 void model_backward(struct model *m)
 {
-    for (int64_t l = m->config.layers; l-- > 0;)
+    model_range_begin(m, "backward");
+    fetch_in_place_of(m, m->config.layers);
+    for (int64_t l = m->config.layers; l-- > 0;) {
+        if (m->host_x[l]) m->k->copy_wait(m->dev, input_ticket(l));
+        model_range_begin(m, "backward, layer %lld", (long long)l);
         layer_backward(m, l);
+        model_range_end(m);
+        fetch_in_place_of(m, l);
+    }
     if (m->dembedding)
         m->k->embedding_bwd(m->dev, m->dembedding, m->grad, m->id, m->rows, m->config.dim);
+    model_range_end(m);
 }
 
 int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why)

@@ -49,6 +49,7 @@ static void reserve(int64_t rows, int64_t dim, int64_t ffn, int64_t heads)
                            .kv_heads = heads,
                            .head_dim = 128,
                            .vocab = 1024,
+                           .slot = { { ffn, dim, 0 } },
                            .has_packed_weights = true,
                            .has_backward = true };
     or_die(k->reserve(dev, &shape, &why), &why);

@@ -1,9 +1,12 @@
 /* The emulation's run time: fibers, meeting points, shadow memory. Compiled without
  * -fsanitize=thread. EMULATION_ORDER=descending|random changes the order in which the
- * threads of a block, and blocks, are run: results must not change. */
+ * threads of a block, and blocks, are run: results must not change. EMULATION_PROTECT=1: the
+ * host cannot reach memory of the device, as with a real one. */
 #include "emulation.h"
 
+#include <csignal>
 #include <sys/mman.h>
+#include <unistd.h>
 #include <vector>
 
 enum state { RUNS, AT_BLOCK, AT_WARP, ENDED };
@@ -114,7 +117,8 @@ enum byte_state : uint8_t { OUTSIDE, ALLOCATED, WRITTEN };
 struct word_cell {
     uint32_t write_launch, read_launch, write_block, read_block;
 };
-static unsigned char *arena, *arena_end;
+/* The device's memory grows from the arena's start, the host's that it reaches from the middle. */
+static unsigned char *arena, *arena_end, *host_arena_end;
 static byte_state *bytes_shadow;
 static word_cell *words_shadow;
 
@@ -126,41 +130,175 @@ static void *reserve(size_t bytes)
     return at;
 }
 
+/* ---- what the host may reach ---- */
+
+static void protect(int access)
+{
+    static const bool is_asked = getenv("EMULATION_PROTECT") != NULL;
+    size_t bytes = (size_t)(arena_end - arena + 4095) / 4096 * 4096;
+    if (is_asked && bytes && mprotect(arena, bytes, access)) abort();
+}
+
+static int accesses;
+emulated_access::emulated_access()
+{
+    if (!accesses++) protect(PROT_READ | PROT_WRITE);
+}
+emulated_access::~emulated_access()
+{
+    if (!--accesses) protect(PROT_NONE);
+}
+
+static void on_fault(int, siginfo_t *info, void *)
+{
+    unsigned char *at = (unsigned char *)info->si_addr;
+    static const char text[] = "emulation: the host touches memory of the device\n";
+    if (at >= arena && at < arena_end && write(2, text, sizeof text - 1) > 0) _exit(3);
+    signal(SIGSEGV, SIG_DFL);
+}
+
+static void make_arena()
+{
+    if (arena) return;
+    arena = arena_end = (unsigned char *)reserve(arena_bytes);
+    host_arena_end = arena + arena_bytes / 2;
+    bytes_shadow = (byte_state *)reserve(arena_bytes);
+    words_shadow = (word_cell *)reserve(arena_bytes / 4 * sizeof *words_shadow);
+    struct sigaction action = {};
+    action.sa_sigaction = on_fault;
+    action.sa_flags = SA_SIGINFO;
+    if (getenv("EMULATION_PROTECT")) sigaction(SIGSEGV, &action, NULL);
+}
+
+static cudaError_t take(unsigned char **end, unsigned char *most, void **mem, size_t bytes,
+                        byte_state state)
+{
+    if (bytes + gap > (size_t)(most - *end)) return cudaErrorMemoryAllocation;
+    *mem = *end;
+    *end += (bytes + gap + 255) / 256 * 256;
+    emulated_access whole;
+    memset(*mem, 0xff, bytes); /* NaN */
+    memset((void *)(bytes_shadow + ((unsigned char *)*mem - arena)), state, bytes);
+    return cudaSuccess;
+}
+
 cudaError_t cudaMalloc(void **mem, size_t bytes)
 {
-    if (!arena) {
-        arena = arena_end = (unsigned char *)reserve(arena_bytes);
-        bytes_shadow = (byte_state *)reserve(arena_bytes);
-        words_shadow = (word_cell *)reserve(arena_bytes / 4 * sizeof *words_shadow);
-    }
-    if (bytes + gap > (size_t)(arena + arena_bytes - arena_end)) return cudaErrorMemoryAllocation;
-    *mem = arena_end;
-    memset(*mem, 0xff, bytes); /* NaN */
-    memset((void *)(bytes_shadow + (arena_end - arena)), ALLOCATED, bytes);
-    arena_end += (bytes + gap + 255) / 256 * 256;
-    return cudaSuccess;
+    make_arena();
+    return take(&arena_end, arena + arena_bytes / 2, mem, bytes, ALLOCATED);
+}
+
+cudaError_t cudaHostAlloc(void **mem, size_t bytes, unsigned)
+{
+    make_arena();
+    return take(&host_arena_end, arena + arena_bytes, mem, bytes, WRITTEN); /* by whom is not seen */
 }
 
 cudaError_t cudaFree(void *) { return cudaSuccess; } /* what is used after it stays visible */
 
+static bool is_in_arena(const void *mem)
+{
+    return (const unsigned char *)mem >= arena && (const unsigned char *)mem < arena + arena_bytes;
+}
+
 static void host_wrote(void *mem, size_t bytes)
 {
-    if ((unsigned char *)mem >= arena && (unsigned char *)mem < arena_end)
+    if (is_in_arena(mem))
         memset((void *)(bytes_shadow + ((unsigned char *)mem - arena)), WRITTEN, bytes);
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t)
+/* ---- streams: of operations, where all is done at once, and of copies, done at the latest ---- */
+
+struct late_copy {
+    void *to;
+    const void *from;
+    size_t bytes;
+};
+static std::vector<late_copy> late;         /* of all copies so far */
+static size_t late_done;                     /* that have been made */
+static uint64_t operations, operations_seen; /* queued; that the stream of copies waits for */
+struct event {
+    size_t copies;
+    uint64_t operations;
+};
+static std::vector<event> events;
+static int streams; /* a device makes one for operations, then one for copies */
+static bool is_of_copies(cudaStream_t stream) { return stream % 2; }
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, int)
 {
+    *stream = streams++;
+    return cudaSuccess;
+}
+
+static void make_copies(size_t count)
+{
+    emulated_access access;
+    for (; late_done < count; late_done++) {
+        const late_copy &c = late[late_done];
+        memcpy(c.to, c.from, c.bytes);
+        host_wrote(c.to, c.bytes);
+    }
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+    if (is_of_copies(stream)) make_copies(late.size());
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
+{
+    *event = (int)events.size() + 1;
+    events.push_back({ 0, 0 });
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t stream)
+{
+    events[(size_t)e - 1] = is_of_copies(stream) ? event{ late.size(), 0 } : event{ 0, operations };
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t e, unsigned)
+{
+    if (is_of_copies(stream))
+        operations_seen = max(operations_seen, events[(size_t)e - 1].operations);
+    else
+        make_copies(events[(size_t)e - 1].copies);
+    return cudaSuccess;
+}
+
+static void forget_bytes(void *mem, size_t bytes)
+{
+    if (is_in_arena(mem))
+        memset((void *)(bytes_shadow + ((unsigned char *)mem - arena)), ALLOCATED, bytes);
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
+                            cudaStream_t stream)
+{
+    emulated_access access;
+    if (is_of_copies(stream)) {
+        if (operations_seen < operations && reports++ < REPORTS)
+            fprintf(stderr, "emulation: a copy does not wait for the operations before it\n");
+        memset(to, 0xff, bytes);
+        forget_bytes(to, bytes); /* a read before the copy is waited for is reported */
+        late.push_back({ to, from, bytes });
+        return cudaSuccess;
+    }
     memcpy(to, from, bytes);
-    if (kind == cudaMemcpyHostToDevice) host_wrote(to, bytes);
+    host_wrote(to, bytes);
+    operations++;
     return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void *mem, int value, size_t bytes, cudaStream_t)
 {
+    emulated_access access;
     memset(mem, value, bytes);
     host_wrote(mem, bytes);
+    operations++;
     return cudaSuccess;
 }
 
@@ -172,6 +310,7 @@ static void write_digest()
     FILE *out = path ? fopen(path, "a") : NULL;
     uint64_t digest = 0xcbf29ce484222325u;
     if (!out) return;
+    emulated_access access;
     for (const uint64_t *w = (const uint64_t *)arena; w < (const uint64_t *)arena_end; w++)
         digest = (digest ^ *w) * 0x100000001b3u;
     fprintf(out, "%016llx\n", (unsigned long long)digest);
@@ -275,6 +414,13 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int)
     *value = which == cudaDevAttrComputeCapabilityMajor   ? tenfold / 10
              : which == cudaDevAttrComputeCapabilityMinor ? tenfold % 10
                                                           : shared_limit();
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t *room, size_t *total)
+{
+    const char *bytes = getenv("EMULATION_MEMORY");
+    *room = *total = bytes ? strtoull(bytes, NULL, 10) : (size_t)1 << 32;
     return cudaSuccess;
 }
 
@@ -549,6 +695,8 @@ static void run_block(dim3 at)
 void emulated_launch(const char *name, dim3 grid, dim3 block, size_t shared,
                      std::function<void()> f)
 {
+    emulated_access access;
+    operations++;
     static int have;
     kernel = name;
     emulated_grid = grid;

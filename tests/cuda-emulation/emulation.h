@@ -140,30 +140,45 @@ template <int N> DEVICE void copy_wait() { emulated_wait(N); }
 
 /* ---- the run time's side of the host ---- */
 
+/* While there is one, memory of the device may be touched. */
+struct emulated_access {
+    emulated_access();
+    ~emulated_access();
+};
+
 typedef int cudaStream_t;
+typedef int cudaEvent_t;
 enum cudaError_t {
     cudaSuccess,
     cudaErrorMemoryAllocation = 2,
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100
 };
-enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+enum cudaMemcpyKind { cudaMemcpyDefault };
 enum cudaDeviceAttr {
     cudaDevAttrComputeCapabilityMajor,
     cudaDevAttrComputeCapabilityMinor,
     cudaDevAttrMaxSharedMemoryPerBlockOptin
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
-enum { cudaStreamNonBlocking = 1 };
+enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0 };
 
 cudaError_t cudaMalloc(void **mem, size_t bytes);
 cudaError_t cudaFree(void *mem);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *mem, int value, size_t bytes, cudaStream_t stream);
-static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *, int) { return cudaSuccess; }
+/* Of the two streams of a device the first is for operations; copies on the second are done as
+ * late as the events that are waited for allow. */
+cudaError_t cudaHostAlloc(void **mem, size_t bytes, unsigned flags);
+static inline cudaError_t cudaFreeHost(void *) { return cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, int);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned);
 static inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+static inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 static inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
 static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t) { return "an emulated error"; }
@@ -172,9 +187,7 @@ static inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSucces
  * EMULATION_CAPABILITY: times ten, 90 or less. */
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int device);
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, int value);
-static inline cudaError_t cudaMemGetInfo(size_t *room, size_t *total)
-{
-    return *room = *total = (size_t)1 << 32, cudaSuccess;
-}
+/* EMULATION_MEMORY: bytes that are free, 4 GiB if it is not set. */
+cudaError_t cudaMemGetInfo(size_t *room, size_t *total);
 
 #endif

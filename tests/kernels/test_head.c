@@ -98,6 +98,15 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim)
                                     .vocab = vocab });
     k->head_logits(dev, logits, mat_of(x, dim), &head, rows);
     float *from_stored = check_buffer((size_t)(rows * vocab));
+    backend_reserve((struct shape){ .rows = rows,
+                                    .chunk = rows,
+                                    .dim = dim,
+                                    .ffn = 8,
+                                    .heads = 1,
+                                    .kv_heads = 1,
+                                    .head_dim = 8,
+                                    .vocab = vocab,
+                                    .head_type = WEIGHT_BF16 });
     k->head_logits(dev, from_stored, mat_of(x, dim), &stored, rows);
     check_close("head_logits, bf16", from_stored, check_doubles(logits, (size_t)(rows * vocab)),
                 (size_t)(rows * vocab), 2e-6);

@@ -125,7 +125,7 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
                                     .kv_heads = 1,
                                     .head_dim = 8,
                                     .vocab = 8,
-                                    .rank = 5,
+                                    .slot = { { c.outs, in, c.ranks } },
                                     .has_backward = true,
                                     .dropout = p });
     k->linear_prepare(dev, &g);
@@ -223,7 +223,7 @@ static void one_packed(int64_t rows, int64_t in, bool has_backward)
                                     .kv_heads = 1,
                                     .head_dim = 8,
                                     .vocab = 8,
-                                    .rank = RANK,
+                                    .slot = { [0] = { OUT, in, RANK }, [2] = { OUT, in, RANK } },
                                     .has_backward = has_backward,
                                     .has_packed_weights = true });
     k->nf4_codes(dev, codes, scratch, source, WEIGHT_F32, (int64_t)n);
@@ -312,6 +312,7 @@ static void exact_products(int64_t rows, int64_t in, int64_t out)
                                     .kv_heads = 1,
                                     .head_dim = 8,
                                     .vocab = 8,
+                                    .slot = { { out, in, 0 } },
                                     .has_backward = true });
     k->linear_prepare(dev, &g);
     k->linear_fwd(dev, mat_of(y, out), mat_of(x, in), &g, none, rows, drop);

@@ -1,6 +1,7 @@
 /* The model against PyTorch's golden logits and gradients: MHA and GQA, full and S2, with and
- * without adapters, activations kept or made again, chunks of any size. */
+ * without adapters, activations kept, of some layers or none, chunks of any size. */
 #include "../../lib/llama/batch.h"
+#include "../../lib/llama/optimiser.h"
 #include "../lib/check.h"
 
 #include <math.h>
@@ -64,7 +65,7 @@ static void fill_adapters(struct model *m, const struct tensor_file *cases)
     }
 }
 
-static void one_case(const char *kind, bool s2, bool lora, bool keeps, int64_t chunk)
+static void one_case(const char *kind, bool s2, bool lora, int64_t kept, int64_t chunk)
 {
     char path[256], prefix[32];
     struct weights w;
@@ -81,7 +82,7 @@ static void one_case(const char *kind, bool s2, bool lora, bool keeps, int64_t c
                                  .rank = lora ? RANK : 0,
                                  .alpha = alpha,
                                  .targets = ~0u,
-                                 .keeps_activations = keeps,
+                                 .kept_layers = kept,
                                  .positions = 32,
                                  .rows = ROWS,
                                  .chunk = chunk,
@@ -120,10 +121,10 @@ static void test_against_pytorch(void **state)
     (void)state;
     for (int lora = 0; lora < 2; lora++)
         for (int s2 = 0; s2 < 2; s2++)
-            for (int keeps = 0; keeps < 2; keeps++)
+            for (int kept = 0; kept <= 2; kept++)
                 for (int i = 0; i < 3; i++) {
-                    one_case("mha", s2, lora, keeps, chunks[i]);
-                    one_case("gqa", s2, lora, keeps, chunks[i]);
+                    one_case("mha", s2, lora, kept, chunks[i]);
+                    one_case("gqa", s2, lora, kept, chunks[i]);
                 }
 }
 
@@ -135,7 +136,7 @@ struct opened {
     struct batch b;
 };
 
-static void open_tiny(struct opened *o, bool keeps, double dropout, int threads, int64_t chunk)
+static void open_tiny(struct opened *o, int64_t kept, double dropout, int threads, int64_t chunk)
 {
     struct tensor_file cases;
     assert_int_equal(weights_open(&o->w, "tests/golden/llama-gqa", true, &why), 0);
@@ -147,7 +148,7 @@ static void open_tiny(struct opened *o, bool keeps, double dropout, int threads,
                                  .targets = ~0u,
                                  .dropout = dropout,
                                  .whole = parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM),
-                                 .keeps_activations = keeps,
+                                 .kept_layers = kept,
                                  .positions = 32,
                                  .rows = ROWS,
                                  .chunk = chunk,
@@ -184,8 +185,8 @@ static void test_same_bits(void **state)
     (void)state;
     struct opened a, b;
     float nll[2][ROWS];
-    open_tiny(&a, true, 0.3, 1, 16);
-    open_tiny(&b, false, 0.3, 2, 16);
+    open_tiny(&a, KEEPS_ALL, 0.3, 1, 16);
+    open_tiny(&b, 0, 0.3, 2, 16);
     run_tiny(&a, nll[0]);
     run_tiny(&b, nll[1]);
     assert_memory_equal(nll[0], nll[1], sizeof nll[0]);
@@ -193,6 +194,102 @@ static void test_same_bits(void **state)
                         (size_t)model_parameters(a.m)->count * 4);
     close_tiny(&a);
     close_tiny(&b);
+}
+
+/* ---- where memory is ---- */
+
+static const char seven[] =
+    "{\"model_type\":\"llama\",\"vocab_size\":40,\"hidden_size\":16,\"intermediate_size\":24,"
+    "\"num_hidden_layers\":7,\"num_attention_heads\":2,\"num_key_value_heads\":1,"
+    "\"rms_norm_eps\":1e-5,\"rope_theta\":10000,\"initializer_range\":0.1,"
+    "\"max_position_embeddings\":32,\"tie_word_embeddings\":false}";
+
+static void fill_batch(struct batch *b, int rows)
+{
+    b->rows = rows;
+    for (int t = 0; t < rows; t++) {
+        b->id[t] = (7 * t * t + rows) % 40;
+        b->target[t] = (7 * (t + 1) * (t + 1) + rows) % 40;
+        b->position[t] = t;
+        b->first[t] = t / 8 * 8;
+        b->second[t] = 0;
+    }
+}
+
+/* Three updates, an evaluation between two of them, of batches of several lengths; the parameters.
+ */
+static float *train_seven(struct model_setup setup, int64_t *count, struct memory_plan *plan)
+{
+    struct config c;
+    struct batch b;
+    struct model *m;
+    float nll[32];
+    double norm;
+    static const struct optimiser o = {
+        .learning_rate = 0.01, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .max_norm = 1
+    };
+    setup.method = METHOD_FULL;
+    setup.is_training = setup.names_ranges = true;
+    setup.positions = setup.rows = 32;
+    setup.chunk = 12;
+    setup.device = check_device();
+    setup.threads = 2;
+    assert_int_equal(config_parse(&c, seven, "seven", &why), 0);
+    assert_int_equal(model_open(&m, &setup, &c, NULL, 5, &why), 0);
+    assert_int_equal(model_plan(plan, &setup, &c, NULL, &why), 0);
+    assert_int_equal(batch_init(&b, 32, &why), 0);
+    for (int step = 0; step < 3; step++) {
+        fill_batch(&b, 32 - 9 * step);
+        model_forward(m, &b, (struct dropout){ 0 });
+        assert_int_equal(model_loss(m, nll, 0.05f, &why), 0);
+        model_backward(m);
+        assert_int_equal(optimiser_step(&o, m, step, 1, &norm, &why), 0);
+        fill_batch(&b, 32);
+        model_forward(m, &b, (struct dropout){ 0 });
+        assert_int_equal(model_loss(m, nll, 0, &why), 0);
+    }
+    *count = model_parameters(m)->count;
+    float *value = malloc((size_t)*count * sizeof *value);
+    model_kernels(m)->download(model_device(m), value, model_parameters(m)->value,
+                               (size_t)*count * sizeof *value);
+    batch_release(&b);
+    model_close(m);
+    config_release(&c);
+    return value;
+}
+
+/* Layers kept or made again, their inputs and the moments on the device or on the host: the same
+ * bits, and the plan says where. */
+static void test_memory_changes_no_bit(void **state)
+{
+    (void)state;
+    static const struct model_setup setups[] = {
+        { .kept_layers = 0 },
+        { .kept_layers = 3 },
+        { .inputs_on_host = true },
+        { .moments_on_host = true },
+        { .kept_layers = 2, .inputs_on_host = true, .moments_on_host = true }
+    };
+    struct memory_plan all, plan;
+    int64_t count, same;
+    float *exact = train_seven((struct model_setup){ .kept_layers = KEEPS_ALL }, &count, &all);
+    assert_int_equal(memory_host_total(&all), 0);
+    for (size_t i = 0; i < sizeof setups / sizeof *setups; i++) {
+        float *value = train_seven(setups[i], &same, &plan);
+        assert_int_equal(same, count);
+        assert_memory_equal(value, exact, (size_t)count * sizeof *value);
+        free(value);
+        assert_true(plan.bytes[MEMORY_ACTIVATIONS] < all.bytes[MEMORY_ACTIVATIONS] ||
+                    setups[i].kept_layers == KEEPS_ALL);
+        /* Of eight inputs three take turns and the last three need no place on the host. */
+        bool inputs = setups[i].inputs_on_host, moments = setups[i].moments_on_host;
+        size_t each = all.bytes[MEMORY_CHECKPOINTS] / 8;
+        assert_int_equal(plan.bytes[MEMORY_CHECKPOINTS], each * (inputs ? 3 : 8));
+        assert_int_equal(plan.host[MEMORY_CHECKPOINTS], inputs ? each * 5 : 0);
+        assert_int_equal(plan.bytes[MEMORY_MOMENTS], moments ? 0 : all.bytes[MEMORY_MOMENTS]);
+        assert_int_equal(plan.host[MEMORY_MOMENTS], moments ? all.bytes[MEMORY_MOMENTS] : 0);
+    }
+    free(exact);
 }
 
 static double loss_of(struct opened *o)
@@ -213,7 +310,7 @@ static void test_gradient_with_dropout_is_the_slope(void **state)
     (void)state;
     struct opened o;
     float nll[ROWS];
-    open_tiny(&o, false, 0.25, 2, 16);
+    open_tiny(&o, 0, 0.25, 2, 16);
     run_tiny(&o, nll);
     const struct parameters *p = model_parameters(o.m);
     for (int64_t i = 0; i < p->at_count; i++) {
@@ -248,7 +345,7 @@ static void test_plan_is_what_is_taken(void **state)
     (void)state;
     struct opened o;
     struct memory_plan plan;
-    open_tiny(&o, true, 0, 1, 16);
+    open_tiny(&o, KEEPS_ALL, 0, 1, 16);
     assert_int_equal(model_plan(&plan, model_setup_of(o.m), NULL, &o.w, &why), 0);
     assert_true(plan.bytes[MEMORY_MOMENTS] == 2 * plan.bytes[MEMORY_GRADIENTS]);
     assert_true(plan.bytes[MEMORY_PARAMETERS] >= (size_t)model_parameters(o.m)->count * 4);
@@ -262,7 +359,7 @@ static void test_fault_is_named(void **state)
 {
     (void)state;
     struct opened o;
-    open_tiny(&o, true, 0, 1, 16);
+    open_tiny(&o, KEEPS_ALL, 0, 1, 16);
     assert_int_equal(model_find_fault(o.m, &o.b, (struct dropout){ 0 }, &why), 0);
     model_parameters(o.m)->value[model_parameters(o.m)->at[0].offset] = NAN;
     for (int i = 0; i < ROWS; i++)
@@ -277,6 +374,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_against_pytorch, NULL),
         cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_memory_changes_no_bit),
         cmocka_unit_test(test_gradient_with_dropout_is_the_slope),
         cmocka_unit_test(test_plan_is_what_is_taken),
         cmocka_unit_test(test_fault_is_named),

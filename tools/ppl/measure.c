@@ -38,7 +38,6 @@ static struct model *open_model(const struct measure_options *o, const struct lo
         if (contexts[i] > setup.positions) setup.positions = contexts[i];
         if (protocol_rows(contexts[i]) > setup.rows) setup.rows = protocol_rows(contexts[i]);
     }
-    setup.chunk = setup.rows < 1024 ? setup.rows : 1024;
     or_die(loaded_model(l, &setup, &m, &why), &why);
     return m;
 }

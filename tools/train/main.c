@@ -105,13 +105,15 @@ static void run(struct trainer *t)
 int main(int argc, char **argv)
 {
     const char *device = "auto";
-    bool dry_run = false, print_config = false, list_keys = false;
+    bool dry_run = false, print_config = false, list_keys = false, nvtx = false;
     struct opt table[] = {
         { "dry-run", 0, OPT_FLAG, &dry_run, 0, "print the memory plan and stop", 0 },
         { "print-config", 0, OPT_FLAG, &print_config, 0,
           "print every effective value of the recipe and stop", 0 },
         { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0 },
         { "device", 0, OPT_TEXT, &device, "NAME", KERNELS_DEVICES, 0 },
+        { "nvtx", 0, OPT_FLAG, &nvtx, 0, "name steps, passes and layers for a profiler of the GPU",
+          0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -144,6 +146,7 @@ int main(int argc, char **argv)
     or_die(trainer_open(&trainer, &recipe, choose_device(&recipe, device),
                         (int)opt_standard.threads, dry_run, &why),
            &why);
+    trainer.setup.names_ranges = nvtx;
     if (dry_run) {
         or_die(plan_print(&trainer, stdout, &why), &why);
     } else {

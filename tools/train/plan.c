@@ -1,33 +1,130 @@
 #include "plan.h"
 
-/* The run's plan for a device at a context; S2's groups and the rows grow with it. */
-static int plan_at(const struct trainer *t, const char *device, int64_t context,
+/* What a plan is held against; 0: not known. */
+struct room {
+    uint64_t device, host;
+};
+
+static struct room room_of(const struct kernels *k)
+{
+    const struct kernels *cpu;
+    struct fail none;
+    bool has_cpu = !kernels_open(&cpu, "cpu", &none);
+    return (struct room){ k->available(), has_cpu ? cpu->available() : 0 };
+}
+
+/* What auto leaves free for others. */
+static struct room less_a_tenth(struct room r)
+{
+    return (struct room){ r.device - r.device / 10, r.host - r.host / 10 };
+}
+
+static bool is_within(uint64_t bytes, uint64_t room) { return !room || bytes <= room; }
+
+static bool fits(const struct kernels *k, const struct memory_plan *plan, struct room room)
+{
+    uint64_t own = memory_total(plan), host = memory_host_total(plan);
+    if (k->is_host) return is_within(own + host, room.device);
+    return is_within(own, room.device) && is_within(host, room.host);
+}
+
+static int plan_of(const struct trainer *t, const struct model_setup *setup,
                    struct memory_plan *plan, struct fail *why)
+{
+    return model_plan(plan, setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights, why);
+}
+
+/* The run's setup at another context on another device; S2's groups and the rows grow with it. */
+static struct model_setup setup_at(const struct trainer *t, const char *device, int64_t context)
 {
     struct model_setup setup = t->setup;
     setup.device = device;
     setup.positions = context;
     setup.rows = t->recipe->batch_size * context;
-    if (setup.rows < setup.chunk) setup.chunk = setup.rows;
-    return model_plan(plan, &setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights, why);
+    return setup;
 }
 
-/* In steps of 256 tokens; 0 if not even one fits. */
-static int longest_context(const struct trainer *t, const char *device, uint64_t bytes,
-                           int64_t *longest, struct fail *why)
+/* The first place for moments and inputs that the recipe allows and there is room for: moments
+ * cost a copy a step, inputs one a layer and sample, beside the layers. */
+static int settle_places(const struct trainer *t, const struct kernels *k, struct room room,
+                         bool may_offload, struct model_setup *setup, bool *does_fit,
+                         struct fail *why)
+{
+    static const struct {
+        bool moments, inputs;
+    } places[] = { { false, false }, { true, false }, { false, true }, { true, true } };
+    enum toggle moments = t->recipe->offload_optimizer, inputs = t->recipe->offload_activations;
+    struct memory_plan plan;
+    *does_fit = false;
+    for (int i = 0; i < 4 && !*does_fit; i++) {
+        bool is_asked = places[i].moments == (moments == TOGGLE_YES) &&
+                        places[i].inputs == (inputs == TOGGLE_YES);
+        bool is_open = (moments == TOGGLE_AUTO || places[i].moments == (moments == TOGGLE_YES)) &&
+                       (inputs == TOGGLE_AUTO || places[i].inputs == (inputs == TOGGLE_YES));
+        /* To the host's memory there is nothing to move from a device whose memory it is. */
+        if (k->is_host || !room.device || !may_offload ? !is_asked : !is_open) continue;
+        setup->moments_on_host = places[i].moments;
+        setup->inputs_on_host = places[i].inputs;
+        if (plan_of(t, setup, &plan, why)) return -1;
+        *does_fit = fits(k, &plan, room);
+    }
+    return 0;
+}
+
+static int settle(const struct trainer *t, struct room room, bool may_offload,
+                  struct model_setup *setup, bool *does_fit, struct fail *why)
+{
+    const struct kernels *k;
+    enum toggle recompute = t->recipe->checkpointing;
+    struct memory_plan plan;
+    if (kernels_open(&k, setup->device, why)) return -1;
+    setup->kept_layers = recompute == TOGGLE_NO ? KEEPS_ALL : 0;
+    if (settle_places(t, k, room, may_offload, setup, does_fit, why)) return -1;
+    if (recompute != TOGGLE_AUTO || !room.device || !*does_fit) return 0;
+    int64_t most = t->config.layers + 1;
+    struct room spare = less_a_tenth(room);
+    while (most - setup->kept_layers > 1) {
+        struct model_setup more = *setup;
+        more.kept_layers = setup->kept_layers + (most - setup->kept_layers) / 2;
+        if (plan_of(t, &more, &plan, why)) return -1;
+        if (fits(k, &plan, spare))
+            setup->kept_layers = more.kept_layers;
+        else
+            most = more.kept_layers;
+    }
+    return 0;
+}
+
+int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail *why)
+{
+    const struct kernels *k;
+    bool does_fit;
+    if (kernels_open(&k, setup->device, why)) return -1;
+    return settle(t, room_of(k), true, setup, &does_fit, why);
+}
+
+/* In steps of 256 tokens; 0 if not even one fits. host: bytes that the run then takes there. */
+static int longest_context(const struct trainer *t, const char *device, struct room room,
+                           bool may_offload, int64_t *longest, uint64_t *host, struct fail *why)
 {
     enum { STEP = 256 };
     struct memory_plan plan;
-    int64_t fits = 0, too_long = (1 << 24) / STEP;
-    while (too_long - fits > 1) {
-        int64_t middle = fits + (too_long - fits) / 2;
-        if (plan_at(t, device, middle * STEP, &plan, why)) return -1;
-        if (memory_total(&plan) <= bytes)
-            fits = middle;
-        else
+    int64_t least = 0, too_long = (1 << 24) / STEP;
+    *host = 0;
+    while (too_long - least > 1) {
+        int64_t middle = least + (too_long - least) / 2;
+        struct model_setup setup = setup_at(t, device, middle * STEP);
+        bool does_fit;
+        if (settle(t, room, may_offload, &setup, &does_fit, why)) return -1;
+        if (!does_fit) {
             too_long = middle;
+            continue;
+        }
+        least = middle;
+        if (plan_of(t, &setup, &plan, why)) return -1;
+        *host = memory_host_total(&plan);
     }
-    *longest = fits * STEP;
+    *longest = least * STEP;
     return 0;
 }
 
@@ -37,27 +134,44 @@ enum { CARDS = sizeof card_gib / sizeof *card_gib };
 /* What the driver, the libraries' handles and the screen keep of a card. */
 static const uint64_t card_overhead = (uint64_t)600 << 20;
 
+static int print_longest(const struct trainer *t, const char *device, const char *what,
+                         struct room room, FILE *to, struct fail *why)
+{
+    int64_t alone, longest;
+    uint64_t host, most_host;
+    if (longest_context(t, device, room, false, &alone, &host, why) ||
+        longest_context(t, device, room, true, &longest, &most_host, why))
+        return -1;
+    fprintf(to, "%-20s %16lld tokens", what, (long long)alone);
+    if (longest > alone)
+        fprintf(to, ", %lld with %.2f GB of the host's", (long long)longest,
+                (double)most_host / 1e9);
+    fprintf(to, "\n");
+    return 0;
+}
+
 static int print_device(const struct trainer *t, const char *device, FILE *to, struct fail *why)
 {
     struct memory_plan plan;
     const struct kernels *k;
-    int64_t context = t->setup.positions, longest;
-    if (kernels_open(&k, device, why) || plan_at(t, device, context, &plan, why)) return -1;
-    fprintf(to, "%s, %s, %lld tokens\n", k->name, k->act_name, (long long)context);
+    struct model_setup setup = setup_at(t, device, t->setup.positions);
+    if (kernels_open(&k, device, why) || plan_settle(t, &setup, why) ||
+        plan_of(t, &setup, &plan, why))
+        return -1;
+    struct room room = room_of(k);
+    int64_t kept = setup.kept_layers < t->config.layers ? setup.kept_layers : t->config.layers;
+    fprintf(to, "%s, %s, %lld tokens, activations of %lld of %lld layers kept\n", k->name,
+            k->act_name, (long long)setup.positions, (long long)kept, (long long)t->config.layers);
     memory_print(&plan, to);
-    uint64_t available = k->available();
-    if (available) {
-        if (longest_context(t, device, available, &longest, why)) return -1;
-        fprintf(to, "%-20s %16llu bytes\n", "free now", (unsigned long long)available);
-        fprintf(to, "%-20s %16lld tokens\n", "longest that fits", (long long)longest);
-        return 0;
+    if (room.device) {
+        fprintf(to, "%-20s %16llu bytes\n", "free now", (unsigned long long)room.device);
+        return print_longest(t, device, "longest that fits", room, to, why);
     }
     for (int i = 0; i < CARDS; i++) {
         char name[32];
-        if (longest_context(t, device, (card_gib[i] << 30) - card_overhead, &longest, why))
-            return -1;
         snprintf(name, sizeof name, "longest in %llu GiB", (unsigned long long)card_gib[i]);
-        fprintf(to, "%-20s %16lld tokens\n", name, (long long)longest);
+        room = (struct room){ (card_gib[i] << 30) - card_overhead, 0 };
+        if (print_longest(t, device, name, room, to, why)) return -1;
     }
     return 0;
 }
@@ -78,14 +192,20 @@ int plan_check(const struct trainer *t, struct fail *why)
     struct memory_plan plan;
     const struct kernels *k;
     int64_t longest;
-    if (kernels_open(&k, t->setup.device, why) ||
-        plan_at(t, t->setup.device, t->setup.positions, &plan, why))
-        return -1;
-    uint64_t available = k->available(), needed = memory_total(&plan);
-    if (!available || needed <= available) return 0;
-    if (longest_context(t, t->setup.device, available, &longest, why)) return -1;
+    uint64_t host;
+    if (kernels_open(&k, t->setup.device, why) || plan_of(t, &t->setup, &plan, why)) return -1;
+    struct room room = room_of(k);
+    if (fits(k, &plan, room)) return 0;
+    if (longest_context(t, t->setup.device, room, true, &longest, &host, why)) return -1;
+    if (!k->is_host && is_within(memory_total(&plan), room.device))
+        return fail(why,
+                    "the run needs %.2f GB of the host's memory, %.2f GB are free; the longest "
+                    "context that fits is %lld (see --dry-run)",
+                    (double)memory_host_total(&plan) / 1e9, (double)room.host / 1e9,
+                    (long long)longest);
+    uint64_t needed = memory_total(&plan) + (k->is_host ? memory_host_total(&plan) : 0);
     return fail(why,
                 "the run needs %.2f GB of memory, %.2f GB are free; the longest context that "
                 "fits is %lld (see --dry-run)",
-                (double)needed / 1e9, (double)available / 1e9, (long long)longest);
+                (double)needed / 1e9, (double)room.device / 1e9, (long long)longest);
 }

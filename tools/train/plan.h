@@ -4,6 +4,11 @@
 
 #include "trainer.h"
 
+/* Settles what the recipe leaves to the memory that is free on the device and the host: where
+ * layers' inputs and moments wait, then of how many layers activations are kept. None of it changes
+ * a bit. What fits nowhere stays as small as it can be. */
+int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail *why) MUST_USE;
+
 /* Every use in bytes, on the run's device and, where the plug-in is, on a GPU; what is free;
  * the longest context that fits. */
 int plan_print(const struct trainer *t, FILE *to, struct fail *why) MUST_USE;

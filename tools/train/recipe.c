@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <yaml.h>
 
-enum kind { TEXT, COUNT, REAL, FLAG, WORD, NAMES, IGNORED };
+enum kind { TEXT, COUNT, REAL, FLAG, AUTO_FLAG, WORD, NAMES, IGNORED };
 
 /* decides: the value decides the result, so a run cannot be resumed with another. */
 struct key {
@@ -43,7 +43,7 @@ static const struct key keys[] = {
     { "lr_scheduler_type", WORD, AT(scheduler), true, false, "course of the rate", "constant|constant_with_warmup|linear|cosine" },
     { "warmup_steps", COUNT, AT(warmup_steps), true, false, "updates until the highest rate", 0 },
     { "warmup_ratio", REAL, AT(warmup_ratio), true, false, "the same as a share of all updates, if warmup_steps is 0", 0 },
-    { "optim", WORD, AT(optim), false, false, "all of them are AdamW with f32 moments here", "paged_adamw_32bit|adamw_torch|adamw_hf|adamw_bnb_32bit|adamw_torch_fused" },
+    { "optim", WORD, AT(optim), false, false, "all of them are AdamW with f32 moments here; paged: see offload_optimizer", "paged_adamw_32bit|adamw_torch|adamw_hf|adamw_bnb_32bit|adamw_torch_fused" },
     { "weight_decay", REAL, AT(weight_decay), true, false, "AdamW's, not on norms", 0 },
     { "adam_beta1", REAL, AT(beta1), true, false, "AdamW's first moment", 0 },
     { "adam_beta2", REAL, AT(beta2), true, false, "AdamW's second moment", 0 },
@@ -64,7 +64,10 @@ static const struct key keys[] = {
     { "rope", TEXT, AT(rope), true, true, "auto: interpolate to max_seq_length; none; linear, ntk, dynamic or yarn with :FACTOR", 0 },
     { "original_context", COUNT, AT(original_context), true, true, "the base's context before interpolation; 0: as its config says", 0 },
     { "loss_scale", REAL, AT(loss_scale), true, true, "first factor of the loss, halved when gradients overflow, doubled after 2000 good updates; 0: 65536 in f16, none else", 0 },
-    { "gradient_checkpointing", FLAG, AT(checkpointing), true, false, "compute layers again in the backward instead of keeping them", 0 },
+    { "gradient_checkpointing", AUTO_FLAG, AT(checkpointing), false, false, "compute layers again in the backward instead of keeping their activations; auto: those that the memory has no room for", 0 },
+    { "offload_activations", AUTO_FLAG, AT(offload_activations), false, true, "on a GPU layers' inputs wait for the backward in the host's memory; auto: if the run fits no other way", 0 },
+    { "offload_optimizer", AUTO_FLAG, AT(offload_optimizer), false, true, "the same for AdamW's moments", 0 },
+    { "chunk_rows", COUNT, AT(chunk_rows), true, true, "rows that pass through a layer at once, but for attention; 0: 2048 on a GPU, 512 on a CPU", 0 },
     { "bf16", FLAG, AT(bf16), true, false, "compute in bf16: on a GPU, and the products on a CPU that has them (--device cpu-bf16)", 0 },
     { "fp16", FLAG, AT(fp16), true, false, "compute in f16 on a GPU, with a loss scale (--device cuda-f16); the CPU computes in f32", 0 },
     { "deepspeed", IGNORED, 0, false, false, "one device needs none", 0 },
@@ -194,6 +197,14 @@ static int set_value(struct recipe *r, const struct key *k, const char *text, co
         if (parse_flag(text, at))
             return fail_usage(why, "%s: '%.60s' is not true or false", k->name, text);
         return 0;
+    case AUTO_FLAG: {
+        bool is_yes = false;
+        bool is_auto = !strcmp(text, "auto");
+        if (!is_auto && parse_flag(text, &is_yes))
+            return fail_usage(why, "%s: '%.60s' is not auto, true or false", k->name, text);
+        *(enum toggle *)at = is_auto ? TOGGLE_AUTO : is_yes ? TOGGLE_YES : TOGGLE_NO;
+        return 0;
+    }
     case WORD:
         if (!opt_word_in(k->words, text))
             return fail_usage(why, "%s: '%.60s' is not one of %s", k->name, text, k->words);
@@ -366,6 +377,11 @@ static void print_value(const struct recipe *r, const struct key *k, char *text,
     case FLAG:
         snprintf(text, size, "%s", *(const bool *)at ? "true" : "false");
         break;
+    case AUTO_FLAG: {
+        static const char *const names[] = { "auto", "false", "true" };
+        snprintf(text, size, "%s", names[*(const enum toggle *)at]);
+        break;
+    }
     default:
         snprintf(text, size, "%s", *(const char *const *)at ? *(const char *const *)at : "");
         break;

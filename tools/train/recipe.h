@@ -13,6 +13,8 @@
 
 enum { RECIPE_KEYS_MAX = 64 };
 
+enum toggle { TOGGLE_AUTO, TOGGLE_NO, TOGGLE_YES };
+
 struct recipe {
     /* where things are */
     const char *output_dir, *model, *train_file, *eval_file, *tokenizer, *resume, *logging_dir;
@@ -34,8 +36,9 @@ struct recipe {
     const char *method, *quantization;
     /* how */
     const char *attention, *document_mask, *rope;
-    int64_t group, original_context;
-    bool checkpointing, bf16, fp16;
+    int64_t group, original_context, chunk_rows;
+    enum toggle checkpointing, offload_activations, offload_optimizer;
+    bool bf16, fp16;
     double loss_scale;
     const char *origins[RECIPE_KEYS_MAX]; /* of the values: "FILE:LINE", "command line", NULL */
     const char **texts;                   /* owns what the pointers above point to */

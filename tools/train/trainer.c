@@ -7,9 +7,6 @@
 
 #include <math.h>
 
-/* Rows of a chunk: on a CPU its activations should stay in the second-level cache. */
-enum { CHUNK_ROWS = 512 };
-
 bool trainer_is_lora(const struct trainer *t) { return !strcmp(t->recipe->method, "lora"); }
 
 /* ---- opening ---- */
@@ -128,7 +125,7 @@ static int plan_positions(struct trainer *t, struct fail *why)
         (!strcmp(r->document_mask, "auto") && !strcmp(t->info.strategy, "best-fit"));
     t->setup.positions = context;
     t->setup.rows = r->batch_size * context;
-    t->setup.chunk = t->setup.rows < CHUNK_ROWS ? t->setup.rows : CHUNK_ROWS;
+    t->setup.chunk = r->chunk_rows;
     return is_s2 ? attention_check(&t->attention, &t->config, why) : 0;
 }
 
@@ -170,7 +167,6 @@ static int plan_run(struct trainer *t, struct fail *why)
     if (schedule_parse(r->scheduler, &o->schedule)) return fail_usage(why, "lr_scheduler_type");
     t->setup.is_training = true;
     t->setup.method = trainer_is_lora(t) ? METHOD_LORA : METHOD_FULL;
-    t->setup.keeps_activations = !r->checkpointing;
     if (!trainer_is_lora(t)) return 0;
     t->setup.rank = r->lora_rank;
     t->setup.alpha = r->lora_alpha;
@@ -209,7 +205,8 @@ static int describe_run(struct trainer *t, struct fail *why)
     config_describe_rope(&t->config, s->rope, sizeof s->rope);
     if (kernels_open(&k, t->setup.device, why)) return -1;
     snprintf(s->device, sizeof s->device, "%s, %s", k->name, k->act_name);
-    s->chunk = t->setup.chunk;
+    s->chunk = t->setup.chunk ? t->setup.chunk : k->chunk_rows;
+    if (s->chunk > t->setup.rows) s->chunk = t->setup.rows;
     s->loss_scale = t->recipe->loss_scale         ? t->recipe->loss_scale
                     : !strcmp(k->act_name, "f16") ? 65536
                                                   : 1;
@@ -237,7 +234,7 @@ int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why
     t->order = malloc(reader_records(t->samples) * sizeof *t->order);
     if (!t->step || !t->nll || !t->order) return fail(why, "out of memory");
     if (batch_init(&t->batch, t->setup.rows, why)) return -1;
-    if (plan_check(t, why)) return -1;
+    if (plan_settle(t, &t->setup, why) || plan_check(t, why)) return -1;
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;
@@ -346,20 +343,16 @@ static int add_gradients(struct trainer *t, const volatile int *stop, int64_t ta
  * whose gradient overflowed is not left out: it is computed again. */
 enum { SCALE_GROWS_AFTER = 2000 };
 
-int trainer_step(struct trainer *t, const volatile int *stop, struct step_result *result,
-                 struct fail *why)
+/* Gradients and AdamW, again with half the loss scale while they overflow. 1: stopped. */
+static int update(struct trainer *t, const volatile int *stop, int64_t targets,
+                  struct step_result *result, struct fail *why)
 {
-    int64_t samples = t->recipe->batch_size * t->recipe->accumulation;
-    int64_t targets = read_step(t, samples, why);
-    if (targets < 0) return -1;
-    result->overflows = 0;
-    result->learning_rate = optimiser_rate(&t->optimiser, t->state.step);
     for (;;) {
         int status = add_gradients(t, stop, targets, result, why);
         if (status) return status;
         status = optimiser_step(&t->optimiser, t->model, t->state.step, t->state.loss_scale,
                                 &result->grad_norm, why);
-        if (!status) break;
+        if (!status) return 0;
         if (status > 0 && t->state.loss_scale > 1) {
             t->state.loss_scale /= 2;
             t->state.scale_steps = 0;
@@ -372,6 +365,20 @@ int trainer_step(struct trainer *t, const volatile int *stop, struct step_result
         snprintf(place, sizeof place, "step %lld", (long long)t->state.step + 1);
         return fail_in(why, place);
     }
+}
+
+int trainer_step(struct trainer *t, const volatile int *stop, struct step_result *result,
+                 struct fail *why)
+{
+    int64_t samples = t->recipe->batch_size * t->recipe->accumulation;
+    int64_t targets = read_step(t, samples, why);
+    if (targets < 0) return -1;
+    result->overflows = 0;
+    result->learning_rate = optimiser_rate(&t->optimiser, t->state.step);
+    model_range_begin(t->model, "step %lld", (long long)t->state.step + 1);
+    int status = update(t, stop, targets, result, why);
+    model_range_end(t->model);
+    if (status) return status;
     if (t->scales_loss && ++t->state.scale_steps == SCALE_GROWS_AFTER) {
         t->state.loss_scale *= 2;
         t->state.scale_steps = 0;

@@ -1,0 +1,85 @@
+load helper
+
+# Every program with --device cuda: the plug-in is the CUDA sources as host code (tests/cuda-emulation), and the
+# host cannot reach the device's memory.
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    [ -e "$BUILD/emulation/bf16/kernels-cuda.so" ] || skip "no emulation here"
+    export EMULATION_PROTECT=1
+    on bf16
+}
+on() { export LONGQLORA_CUDA=$BUILD/emulation/$1/kernels-cuda.so; }
+
+losses() { perl -MJSON::PP -ne 'print decode_json($_)->{loss}, " "' "$1/trainer_log.jsonl"; }
+near() { # BOUND LOSSES LOSSES
+    perl -e 'my ($bound, @l) = @ARGV; my @a = split " ", $l[0]; my @b = split " ", $l[1]; die unless @a && @a == @b;
+        for (0 .. $#a) { die "$a[$_] $b[$_]" if abs($a[$_] - $b[$_]) > $bound * $a[$_] }' "$@"
+}
+
+@test "cuda: train from scratch, LoRA on NF4, evaluation, checkpoint and resume" {
+    make_base
+    full="scratch.yaml from_scratch=true attention=full model_name_or_path=config.json train_file=16.smp max_steps=3 logging_steps=1 --quiet"
+    train $full output_dir=full --device cuda
+    train $full output_dir=full-cpu --device cpu
+    near 0.01 "$(losses full-cpu)" "$(losses full)"
+    lora whole --quiet --device cuda logging_steps=1 eval_file=32.smp
+    lora cpu --quiet --device cpu logging_steps=1 eval_file=32.smp
+    near 0.01 "$(losses cpu)" "$(losses whole)"
+    lora broken --quiet --device cuda save_steps=2
+    rm broken/adapter_model.safetensors
+    lora broken --quiet --device cuda save_steps=2 resume_from_checkpoint=broken/checkpoint-2
+    cmp whole/adapter_model.safetensors broken/adapter_model.safetensors
+}
+
+@test "cuda: what is kept, what waits on the host and names of ranges change no bit" {
+    make_base
+    lora whole --quiet --device cuda gradient_checkpointing=false
+    lora spare --quiet --device cuda --nvtx gradient_checkpointing=true offload_activations=true offload_optimizer=true
+    cmp whole/adapter_model.safetensors spare/adapter_model.safetensors
+}
+
+@test "cuda: perplexity is the CPU's to bf16's rounding; text is written" {
+    make_base
+    lora adapter --quiet --device cpu
+    for model in base base.nf4; do
+        ppl -m $model --data docs.tok --context 16 --to json --device cpu --quiet -o cpu.json
+        ppl -m $model --data docs.tok --context 16 --to json --device cuda --quiet -o cuda.json
+        near 0.005 "$(sed -n 's/.*"nll": *\([0-9.]*\).*/\1/p' cpu.json)" "$(sed -n 's/.*"nll": *\([0-9.]*\).*/\1/p' cuda.json)"
+    done
+    run --separate-stderr -0 generate -m base.nf4 --adapter adapter --tokenizer tok --device cuda -p abc -n 12
+    [ -n "$output" ]
+    [[ "$stderr" == *"12 tokens in "* ]]
+}
+
+total() { sed -n "s/^$1 *\([0-9]*\) bytes\$/\1/p" | head -n 1; }
+
+@test "cuda: free memory decides what is kept and what waits on the host, and changes no bit" {
+    make_base
+    lora whole --quiet --device cuda
+    run -0 lora x --device cuda --dry-run
+    [[ "$output" == *"activations of 2 of 2 layers kept"* ]]
+    least=$(lora x --device cuda --dry-run gradient_checkpointing=true | total total)
+    moved=$(lora x --device cuda --dry-run gradient_checkpointing=true offload_optimizer=true | total total)
+    ((moved < least))
+    export EMULATION_MEMORY=$least
+    run -0 lora x --device cuda --dry-run
+    [[ "$output" == *"activations of 0 of 2 layers kept"* && "$output" != *"of the host's"* ]]
+    EMULATION_MEMORY=$((least - 1))
+    run -0 lora x --device cuda --dry-run
+    [[ "$output" =~ "moments (f32) "\ +"0 bytes and "[0-9]+" of the host's" ]]
+    lora moved --quiet --device cuda
+    cmp whole/adapter_model.safetensors moved/adapter_model.safetensors
+    run --separate-stderr -1 lora x --quiet --device cuda offload_optimizer=false offload_activations=false
+    [[ "$stderr" == "train: the run needs "*" GB of memory, "*" GB are free; the longest context that fits is 0 (see --dry-run)" ]]
+    EMULATION_MEMORY=$((moved - 1))
+    run --separate-stderr -1 lora x --quiet --device cuda
+    [[ "$stderr" == "train: the run needs "* ]]
+    [ ! -e x/checkpoint-1 ]
+}
+
+@test "cuda: a run that does not fit is refused" {
+    make_base
+    run --separate-stderr -1 lora x --device cuda max_seq_length=4194304 per_device_train_batch_size=64
+    [[ "$stderr" == *"the run needs "*" GB of memory, "*" GB are free; the longest context that fits is "* ]]
+}
