@@ -24,18 +24,18 @@ $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 EMULATED := $(if $(filter x86_64,$(ARCH)),$(if $(filter release,$(FLAVOUR)),$(foreach e,f32 bf16 f16,$(BUILD)/emulation/$(e)/kernels-cuda.so)))
 EMULATED_CXX := g++ -std=c++20 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -D_GNU_SOURCE
 define emulated
-$(BUILD)/emulation/$(1)/%.o: kernels/cuda/%.cu $(CUDA_HEADERS) tests/cuda-emulation/emulation.h Makefile
+$(BUILD)/emulation/$(1)/%.o: kernels/cuda/%.cu $(CUDA_HEADERS) $(wildcard tests/cuda-emulation/*.h) Makefile
 	@mkdir -p $$(@D)
 	@echo "EMULATE $$@"
-	$$(Q)$(EMULATED_CXX) -x c++ -DEMULATE $(2) -O1 -fsanitize=thread -ffp-contract=off -c $$< -o $$@
-$(BUILD)/emulation/$(1)/%.o: tests/cuda-emulation/%.cpp $(CUDA_HEADERS) tests/cuda-emulation/emulation.h Makefile
+	$$(Q)$(EMULATED_CXX) -x c++ -DEMULATE -Itests/cuda-emulation $(2) -O1 -fsanitize=thread -ffp-contract=off -c $$< -o $$@
+$(BUILD)/emulation/$(1)/%.o: tests/cuda-emulation/%.cpp $(CUDA_HEADERS) $(wildcard tests/cuda-emulation/*.h) Makefile
 	@mkdir -p $$(@D)
 	$$(Q)$(EMULATED_CXX) -DEMULATE $(2) -O2 -c $$< -o $$@
 $(BUILD)/emulation/$(1)/fail.o: lib/common/fail.c
 	@mkdir -p $$(@D)
 	$$(Q)$(CC) $(CPPFLAGS) -std=gnu11 -fPIC -c $$< -o $$@
-$(BUILD)/emulation/$(1)/kernels-cuda.so: $(patsubst kernels/cuda/%.cu,$(BUILD)/emulation/$(1)/%.o,$(filter-out %/product.cu %/ranges.cu,$(CUDA_SOURCES))) \
-		$(BUILD)/emulation/$(1)/emulation.o $(BUILD)/emulation/$(1)/loops.o $(BUILD)/emulation/$(1)/fail.o
+$(BUILD)/emulation/$(1)/kernels-cuda.so: $(patsubst kernels/cuda/%.cu,$(BUILD)/emulation/$(1)/%.o,$(filter-out %/ranges.cu,$(CUDA_SOURCES))) \
+		$(BUILD)/emulation/$(1)/emulation.o $(BUILD)/emulation/$(1)/cublaslt.o $(BUILD)/emulation/$(1)/nvtx.o $(BUILD)/emulation/$(1)/fail.o
 	$$(Q)g++ -shared $$^ -o $$@
 endef
 $(eval $(call emulated,f32,-DELEM_F32))

@@ -37,8 +37,8 @@ DEVICE uint16_t half_bits(float x)
     if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00);
     /* Subnormal: adding 0.5 rounds at f16's last place, 2^-24. */
     if (magnitude < 0x38800000)
-        return (uint16_t)(sign | (float_as_bits(add_rn(bits_as_float(magnitude), 0.5f)) -
-                                  0x3f000000));
+        return (uint16_t)(sign |
+                          (float_as_bits(add_rn(bits_as_float(magnitude), 0.5f)) - 0x3f000000));
     return (uint16_t)(sign | (magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13);
 }
 

@@ -28,7 +28,7 @@ struct slot {
 static inline int64_t slot_width(int64_t in, int64_t rank) { return (in + rank + 7) / 8 * 8; }
 
 struct device {
-    cudaStream_t stream, copies;              /* operations; copies beside them */
+    cudaStream_t stream, copies;             /* operations; copies beside them */
     cudaEvent_t ready, copied[COPY_TICKETS]; /* what a copy waits for; its end */
     struct products *products;
     int shared_bytes; /* that a block may have */
@@ -172,8 +172,8 @@ void narrow_sum(struct device *dev, void *out, enum weight_type type, const floa
 void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
                enum weight_type type, int64_t count);
 void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum weight_type type,
-               const uint8_t *codes, const uint8_t *absmax_codes, const float *nested,
-               float offset, int64_t count);
+               const uint8_t *codes, const uint8_t *absmax_codes, const float *nested, float offset,
+               int64_t count);
 void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t blocks);
 void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
               float offset, int64_t blocks);

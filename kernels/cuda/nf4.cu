@@ -226,8 +226,8 @@ error_kernel(double *parts, const void *x, enum weight_type type, const packed w
                                 : w.nested[e / NF4_BLOCK];
         uint8_t codes = w.codes[e / 2];
         float value = weight_at(x, type, e);
-        double d = (double)fabsf(
-            value - mul_rn(nf4_value[e % 2 ? codes & 15 : codes >> 4], absmax));
+        double d =
+            (double)fabsf(value - mul_rn(nf4_value[e % 2 ? codes & 15 : codes >> 4], absmax));
         squares += (double)value * (double)value;
         wrong += d * d;
         most = d > most ? d : most;
@@ -250,8 +250,8 @@ error_kernel(double *parts, const void *x, enum weight_type type, const packed w
 }
 
 void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum weight_type type,
-               const uint8_t *codes, const uint8_t *absmax_codes, const float *nested,
-               float offset, int64_t count)
+               const uint8_t *codes, const uint8_t *absmax_codes, const float *nested, float offset,
+               int64_t count)
 {
     struct nf4_error parts[SUM_PIECES];
     int64_t size = pieces(count, SUM_PIECES), tasks = size ? pieces(count, size) : 0;

@@ -7,7 +7,9 @@
 #include <cublasLt.h>
 #include <new>
 
-#ifdef ELEM_F16
+#ifdef ELEM_F32
+static const cudaDataType_t element = CUDA_R_32F;
+#elif defined(ELEM_F16)
 static const cudaDataType_t element = CUDA_R_16F;
 #else
 static const cudaDataType_t element = CUDA_R_16BF;

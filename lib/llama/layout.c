@@ -153,8 +153,8 @@ static const float *place_f32(struct model *m, int64_t i, float **gradient)
     return own ? value_of(m, own) : place_as(m, i, WEIGHT_F32);
 }
 
-/* Embedding or head: on the CPU as it is stored, if nothing needs it in f32 (the loss does), elsewhere
- * in the type of activations. */
+/* Embedding or head: on the CPU as it is stored, if nothing needs it in f32 (the loss does),
+ * elsewhere in the type of activations. */
 static const void *place_table(struct model *m, int64_t i, enum weight_type *type, float **gradient)
 {
     const struct tensor *t = &m->table[i];
@@ -249,16 +249,14 @@ static void place_saved(struct model *m, struct saved *s, bool is_kept)
 static void place_inputs(struct model *m)
 {
     int64_t rows = m->setup.rows, layers = m->config.layers;
-    int64_t slots = !m->setup.is_training      ? 2
-                    : !m->setup.inputs_on_host ? layers + 1
-                                               : INPUT_SLOTS;
+    int64_t slots = !m->setup.is_training ? 2 : !m->setup.inputs_on_host ? layers + 1 : INPUT_SLOTS;
     for (int64_t l = 0; l <= layers; l++) {
-        m->x[l] = l < slots ? take_mat(m, MEMORY_CHECKPOINTS, rows, m->config.dim)
-                            : m->x[l - slots];
+        m->x[l] =
+            l < slots ? take_mat(m, MEMORY_CHECKPOINTS, rows, m->config.dim) : m->x[l - slots];
         /* The last ones are still there when the backward begins. */
         if (m->setup.is_training && m->setup.inputs_on_host && l + INPUT_SLOTS <= layers)
-            m->host_x[l] = take_host(m, MEMORY_CHECKPOINTS,
-                                     (size_t)(rows * m->x[l].stride * m->k->act_bytes));
+            m->host_x[l] =
+                take_host(m, MEMORY_CHECKPOINTS, (size_t)(rows * m->x[l].stride * m->k->act_bytes));
     }
 }
 

@@ -191,7 +191,8 @@ cudaError_t cudaMalloc(void **mem, size_t bytes)
 cudaError_t cudaHostAlloc(void **mem, size_t bytes, unsigned)
 {
     make_arena();
-    return take(&host_arena_end, arena + arena_bytes, mem, bytes, WRITTEN); /* by whom is not seen */
+    return take(&host_arena_end, arena + arena_bytes, mem, bytes,
+                WRITTEN); /* by whom is not seen */
 }
 
 cudaError_t cudaFree(void *) { return cudaSuccess; } /* what is used after it stays visible */
@@ -214,7 +215,7 @@ struct late_copy {
     const void *from;
     size_t bytes;
 };
-static std::vector<late_copy> late;         /* of all copies so far */
+static std::vector<late_copy> late;          /* of all copies so far */
 static size_t late_done;                     /* that have been made */
 static uint64_t operations, operations_seen; /* queued; that the stream of copies waits for */
 struct event {

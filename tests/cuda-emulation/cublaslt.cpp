@@ -1,0 +1,186 @@
+/* cuBLASLt's place in the emulation: products by plain loops, in double, rounded once. What an
+ * algorithm was asked for must be what it is used for: layouts, types, alignments, workspace. */
+#include "cublasLt.h"
+
+#include "../../kernels/cuda/cuda.cuh"
+
+#include <map>
+
+struct cublasLtContext {
+    int open;
+};
+struct cublasLtMatmulDescOpaque {
+    cublasOperation_t a, b;
+};
+struct cublasLtMatrixLayoutOpaque {
+    cudaDataType_t type;
+    uint64_t rows, cols;
+    int64_t ld;
+};
+struct cublasLtMatmulPreferenceOpaque {
+    std::map<int, uint64_t> value;
+};
+
+/* Descriptions that are made must be given back. */
+static struct made {
+    long count;
+    ~made()
+    {
+        if (!count) return;
+        fprintf(stderr, "emulation: %ld of cuBLASLt's objects are left\n", count);
+        _Exit(3);
+    }
+} made;
+
+template <class T> static cublasStatus_t keep(T **to, T value)
+{
+    *to = new T(value);
+    made.count++;
+    return CUBLAS_STATUS_SUCCESS;
+}
+template <class T> static cublasStatus_t give_back(T *object)
+{
+    made.count--;
+    delete object;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t *lt) { return keep(lt, { 1 }); }
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t lt) { return give_back(lt); }
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t,
+                                        cudaDataType_t scale)
+{
+    if (scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
+    return keep(d, { CUBLAS_OP_N, CUBLAS_OP_N });
+}
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) { return give_back(d); }
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d,
+                                              cublasLtMatmulDescAttributes_t name,
+                                              const void *value, size_t size)
+{
+    if (size != sizeof(cublasOperation_t)) return CUBLAS_STATUS_INVALID_VALUE;
+    (name == CUBLASLT_MATMUL_DESC_TRANSA ? d->a : d->b) = *(const cublasOperation_t *)value;
+    return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType_t type,
+                                          uint64_t rows, uint64_t cols, int64_t ld)
+{
+    return keep(l, { type, rows, cols, ld });
+}
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) { return give_back(l); }
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) { return keep(p, {}); }
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p)
+{
+    return give_back(p);
+}
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
+                                                    cublasLtMatmulPreferenceAttributes_t name,
+                                                    const void *value, size_t size)
+{
+    if (size != (name == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? 8 : 4))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    p->value[name] = size == 8 ? *(const uint64_t *)value : *(const uint32_t *)value;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static uint64_t digest_of(cublasLtMatmulDesc_t d, const cublasLtMatrixLayout_t *layouts)
+{
+    uint64_t digest = 0xcbf29ce484222325u;
+    auto add = [&](uint64_t x) { digest = (digest ^ x) * 0x100000001b3u; };
+    add(d->a), add(d->b);
+    for (int i = 0; i < 4; i++)
+        add(layouts[i]->type), add(layouts[i]->rows), add(layouts[i]->cols),
+            add((uint64_t)layouts[i]->ld);
+    return digest;
+}
+
+static uint64_t height(cublasLtMatrixLayout_t l, cublasOperation_t op)
+{
+    return op == CUBLAS_OP_T ? l->cols : l->rows;
+}
+static uint64_t width(cublasLtMatrixLayout_t l, cublasOperation_t op)
+{
+    return op == CUBLAS_OP_T ? l->rows : l->cols;
+}
+
+static bool is_possible(cublasLtMatmulDesc_t d, const cublasLtMatrixLayout_t *l)
+{
+    for (int i = 0; i < 4; i++)
+        if (l[i]->ld < (int64_t)l[i]->rows) return false;
+    bool is_plain = l[0]->type != CUDA_R_32F || sizeof(elem) == 4;
+    return is_plain && l[0]->type == l[1]->type && l[2]->type == l[3]->type &&
+           l[2]->rows == l[3]->rows && l[2]->cols == l[3]->cols &&
+           height(l[0], d->a) == l[3]->rows && width(l[1], d->b) == l[3]->cols &&
+           width(l[0], d->a) == height(l[1], d->b);
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t d,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t out,
+                                              cublasLtMatmulPreference_t p, int asked,
+                                              cublasLtMatmulHeuristicResult_t *results, int *found)
+{
+    cublasLtMatrixLayout_t layouts[] = { a, b, c, out };
+    *found = 0;
+    if (asked < 1 || !is_possible(d, layouts)) return CUBLAS_STATUS_INVALID_VALUE;
+    cublasLtMatmulAlgo_t *algo = &results->algo;
+    algo->made_for = digest_of(d, layouts);
+    algo->workspace = p->value[CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES];
+    /* As the library: what is not said is 256. */
+    for (int i = 0; i < 4; i++) {
+        auto at = p->value.find(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES + i);
+        algo->alignment[i] = at == p->value.end() ? 256 : (uint32_t)at->second;
+    }
+    /* Sums in parts only in f32, where the order is kept. */
+    uint64_t schemes = p->value[CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK];
+    bool is_f32 = out->type == CUDA_R_32F;
+    if (schemes & ~(uint64_t)(is_f32 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : 0))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    *found = 1;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static double value_at(const void *mem, cublasLtMatrixLayout_t l, uint64_t row, uint64_t col)
+{
+    size_t i = (size_t)row + (size_t)col * (size_t)l->ld;
+    return l->type == CUDA_R_32F ? (double)((const float *)mem)[i]
+                                 : (double)widen(((const elem *)mem)[i]);
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const void *alpha,
+                              const void *a, cublasLtMatrixLayout_t a_layout, const void *b,
+                              cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
+                              cublasLtMatrixLayout_t c_layout, void *out,
+                              cublasLtMatrixLayout_t out_layout, const cublasLtMatmulAlgo_t *algo,
+                              void *workspace, size_t workspace_bytes, int stream)
+{
+    cublasLtMatrixLayout_t layouts[] = { a_layout, b_layout, c_layout, out_layout };
+    const void *mats[] = { a, b, c, out };
+    if (algo->made_for != digest_of(d, layouts)) return CUBLAS_STATUS_INVALID_VALUE;
+    for (int i = 0; i < 4; i++)
+        if ((uintptr_t)mats[i] % algo->alignment[i]) return CUBLAS_STATUS_INVALID_VALUE;
+    if (workspace_bytes < algo->workspace || (uintptr_t)workspace % 256)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    emulated_access access;
+    double times = (double)*(const float *)alpha, plus = (double)*(const float *)beta;
+    for (uint64_t col = 0; col < out_layout->cols; col++)
+        for (uint64_t row = 0; row < out_layout->rows; row++) {
+            double sum = 0;
+            for (uint64_t k = 0, n = width(a_layout, d->a); k < n; k++)
+                sum += (d->a == CUBLAS_OP_T ? value_at(a, a_layout, k, row)
+                                            : value_at(a, a_layout, row, k)) *
+                       (d->b == CUBLAS_OP_T ? value_at(b, b_layout, col, k)
+                                            : value_at(b, b_layout, k, col));
+            sum *= times;
+            if (plus != 0) sum += plus * value_at(c, c_layout, row, col);
+            size_t i = (size_t)row + (size_t)col * (size_t)out_layout->ld;
+            float wide = (float)sum;
+            elem rounded = narrow(wide);
+            if (out_layout->type == CUDA_R_32F)
+                cudaMemcpyAsync((float *)out + i, &wide, sizeof wide, cudaMemcpyDefault, stream);
+            else
+                cudaMemcpyAsync((elem *)out + i, &rounded, sizeof rounded, cudaMemcpyDefault,
+                                stream);
+        }
+    return CUBLAS_STATUS_SUCCESS;
+}
