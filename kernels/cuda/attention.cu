@@ -543,6 +543,9 @@ void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, s
                    int64_t kv_heads, int64_t head_dim, float scale)
 {
     must(rows > 0 && heads % kv_heads == 0 && head_dim <= 32 * PLAIN_COLUMNS);
+    if (rows == 1 && past > 0 &&
+        attention_one(dev, o, lse, q, k, v, spans, past, heads, kv_heads, head_dim, scale))
+        return;
     attention a = {};
     a.q = elems(q), a.q_stride = q.stride;
     a.k = elems(k), a.k_stride = k.stride;

@@ -15,7 +15,9 @@ enum {
     GAIN_PIECES = 64,  /* of rows, in a sum over rows */
     CHECKS = 1024,     /* finite_checks between two syncs */
     LOGIT_BYTES = 64 << 20,
-    WORKSPACE = 32 << 20, /* cuBLASLt's */
+    WORKSPACE = 32 << 20,  /* cuBLASLt's */
+    FEW_ROWS = 8,          /* that are multiplied by weights as they are stored */
+    LINEAR_GROUP_MOST = 3, /* linears of a group that is */
 };
 
 /* A group's weights, ready for products: [outputs, in + ranks] of elem, scale · B right of W,
@@ -23,6 +25,7 @@ enum {
 struct slot {
     elem *weight, *a;
     size_t elements; /* that it has room for */
+    bool is_due;     /* its group is prepared when it is first needed */
 };
 /* Elements of a row of it: products want rows of 16 bytes. */
 static inline int64_t slot_width(int64_t in, int64_t rank) { return (in + rank + 7) / 8 * 8; }
@@ -46,6 +49,7 @@ struct device {
     float *partial;  /* GAIN_PIECES sums over rows, [.., widest] */
     double *squares; /* [3, SUM_PIECES] */
     float *delta;    /* [heads, rows] */
+    float *splits;   /* attention_one's */
     void *workspace;
     unsigned long long *fault; /* [CHECKS] first element that is not finite */
     char names[CHECKS][64];
@@ -100,6 +104,19 @@ void drop_rows(struct device *dev, elem *out, struct mat x, uint32_t site, int64
 /* dx += mask ⊙ t / (1 − p); t [rows, dim] densely. */
 void add_masked(struct device *dev, struct mat dx, const elem *t, uint32_t site, int64_t rows,
                 int64_t dim, struct dropout drop);
+
+/* attention_one.cu: one row with a past; false, and nothing done, where shapes do not suit it. */
+bool attention_one(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
+                   struct mat v, struct spans spans, int64_t past, int64_t heads, int64_t kv_heads,
+                   int64_t head_dim, float scale);
+size_t attention_one_bytes(const struct shape *s);
+
+/* linear_few.cu: without a backward, few rows by weights as they are stored. */
+bool takes_few(const struct device *dev, const struct group *g, struct mat x, int64_t rows);
+void linear_few(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                struct mat residual, int64_t rows);
+void head_few(struct device *dev, float *logits, struct mat x, const struct linear *head,
+              int64_t rows);
 
 /* The table's entries; each file defines its own. */
 extern "C" const struct kernels kernels_cuda;

@@ -5,8 +5,8 @@ static size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 /* Bytes of each part of the scratch, in order. */
 struct parts {
-    size_t slot[LINEAR_SLOTS], dropped, head, logits, dlogits, partial, squares, delta, workspace;
-    size_t fault;
+    size_t slot[LINEAR_SLOTS], dropped, head, logits, dlogits, partial, squares, delta, splits;
+    size_t workspace, fault;
 };
 
 static int64_t logit_rows(const struct shape *s)
@@ -35,6 +35,7 @@ static struct parts parts_of(const struct shape *s)
         p.delta = rounded(4 * (size_t)(s->heads * s->rows));
     }
     p.squares = rounded(3 * 8 * SUM_PIECES);
+    p.splits = rounded(attention_one_bytes(s));
     p.workspace = WORKSPACE;
     p.fault = rounded(8 * CHECKS);
     return p;
@@ -45,7 +46,7 @@ size_t cuda_plan(const struct shape *s, int threads)
     (void)threads;
     struct parts p = parts_of(s);
     size_t bytes = p.dropped + p.head + p.logits + p.dlogits + p.partial + p.squares + p.delta +
-                   p.workspace + p.fault;
+                   p.splits + p.workspace + p.fault;
     for (int i = 0; i < LINEAR_SLOTS; i++)
         bytes += p.slot[i];
     return bytes;
@@ -230,7 +231,8 @@ int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why
     dev->partial = (float *)(at += p.dlogits);
     dev->squares = (double *)(at += p.partial);
     dev->delta = (float *)(at += p.squares);
-    dev->workspace = at += p.delta;
+    dev->splits = (float *)(at += p.delta);
+    dev->workspace = at += p.splits;
     dev->fault = (unsigned long long *)(at += p.workspace);
     dev->logit_rows = logit_rows(shape);
     dev->head_is_of = NULL;

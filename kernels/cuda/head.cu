@@ -101,5 +101,9 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
 void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
                  int64_t rows)
 {
-    product_of_head(dev, logits, x, 0, rows, prepare_head(dev, head), head);
+    const struct group g = { head, 1, 0 };
+    if (takes_few(dev, &g, x, rows))
+        head_few(dev, logits, x, head, rows);
+    else
+        product_of_head(dev, logits, x, 0, rows, prepare_head(dev, head), head);
 }

@@ -28,9 +28,8 @@ adapter_kernel(elem *right, int64_t width, const float *b, int64_t rank, int64_t
     right[row * width + n % cols] = narrow(c >= 0 && c < rank ? scale * b[row * rank + c] : 0);
 }
 
-void linear_prepare(struct device *dev, const struct group *g)
+static void fill_slot(struct device *dev, const struct group *g)
 {
-    must(g->slot >= 0 && g->slot < LINEAR_SLOTS);
     struct slot *s = &dev->slot[g->slot];
     int64_t in = g->at[0].in, width = width_of(g), outs = 0, column = 0, cols = width - in;
     for (int i = 0; i < g->count; i++)
@@ -50,15 +49,31 @@ void linear_prepare(struct device *dev, const struct group *g)
         a += l->rank * in;
         column += l->rank;
     }
-    launched(dev, __func__);
+    launched(dev, "linear_prepare");
+}
+
+/* Without a backward, a group may meet few rows only, which need no slot. */
+void linear_prepare(struct device *dev, const struct group *g)
+{
+    must(g->slot >= 0 && g->slot < LINEAR_SLOTS);
+    dev->slot[g->slot].is_due = !dev->shape.has_backward;
+    if (dev->shape.has_backward) fill_slot(dev, g);
+}
+
+static const struct slot *slot_of(struct device *dev, const struct group *g)
+{
+    struct slot *s = &dev->slot[g->slot];
+    if (s->is_due) fill_slot(dev, g);
+    s->is_due = false;
+    return s;
 }
 
 void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                   struct dropout drop)
 {
     int64_t in = g->at[0].in, rank = group_rank(g);
-    const elem *a = dev->slot[g->slot].a;
     if (!rank) return;
+    const elem *a = slot_of(dev, g)->a;
     must(x.stride >= in + rank);
     struct product p = {};
     p.b_transposed = true;
@@ -96,6 +111,11 @@ void linear_inner(struct device *dev, struct mat x, const struct group *g, int64
 void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
                 struct mat residual, int64_t rows, struct dropout drop)
 {
+    if (takes_few(dev, g, x, rows)) {
+        must(drop.p <= 0);
+        linear_few(dev, y, x, g, residual, rows);
+        return;
+    }
     linear_inner(dev, x, g, rows, drop);
     struct product p = {};
     p.b_transposed = true;
@@ -107,7 +127,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
     p.beta = residual.at ? 1 : 0;
     p.a = elems(x);
     p.lda = x.stride;
-    p.b = dev->slot[g->slot].weight;
+    p.b = slot_of(dev, g)->weight;
     p.ldb = width_of(g);
     p.c = residual.at ? residual.at : y.at;
     p.ldc = residual.at ? residual.stride : y.stride;

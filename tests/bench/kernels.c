@@ -100,13 +100,13 @@ struct attending {
     struct mat q, key, v, o, dout, dq, dk, dv;
     float *lse;
     struct spans spans;
-    int64_t rows, heads;
+    int64_t past, rows, heads;
 };
 
 static void attend(void *arg)
 {
     const struct attending *a = arg;
-    k->attention_fwd(dev, a->o, a->lse, a->q, a->key, a->v, a->spans, 0, a->rows, a->heads,
+    k->attention_fwd(dev, a->o, a->lse, a->q, a->key, a->v, a->spans, a->past, a->rows, a->heads,
                      a->heads, 128, 1 / sqrtf(128));
 }
 
@@ -175,6 +175,52 @@ static void measure_attention(int64_t rows)
     k->release(dev, spans, (size_t)rows * sizeof *spans);
 }
 
+/* One row: the weights' bytes, and those of a cache of 8192 keys and values. */
+static void measure_decoding(void)
+{
+    int64_t in = 4096 / scale, out = 11008 / scale, keys = 8192 / scale, heads = in / 128;
+    size_t count = (size_t)(in * out);
+    if (!heads) return;
+    struct shape shape = { .rows = 8,
+                           .chunk = 8,
+                           .keys = keys,
+                           .dim = in,
+                           .ffn = out,
+                           .heads = heads,
+                           .kv_heads = heads,
+                           .head_dim = 128,
+                           .vocab = 1024,
+                           .slot = { { out, in, 0 } },
+                           .has_packed_weights = true };
+    or_die(k->reserve(dev, &shape, &why), &why);
+    struct linear l = { .type = WEIGHT_NF4,
+                        .weight = take((count + 1) / 2),
+                        .absmax = take((count + 63) / 64),
+                        .nested = take((count + 16383) / 16384 * sizeof(float)),
+                        .offset = 0.02f,
+                        .out = out,
+                        .in = in };
+    struct multiplying m = { { &l, 1, 0 }, random_mat(1, in), random_mat(1, out), 1 };
+    prepare(&m);
+    double bytes = (double)count * (0.5 + 1.0 / 64 + 4.0 / 16384);
+    printf("{\"operation\":\"one row by NF4 weights\",\"GB_per_second\":%.1f}\n",
+           bytes / seconds(multiply, &m) / 1e9);
+    int32_t *span = take(sizeof *span);
+    k->zero(dev, span, sizeof *span);
+    struct attending a = { .q = random_mat(1, in),
+                           .key = random_mat(keys, in),
+                           .v = random_mat(keys, in),
+                           .o = random_mat(1, in),
+                           .lse = take((size_t)heads * sizeof(float)),
+                           .spans = { span, span, heads },
+                           .past = keys - 1,
+                           .rows = 1,
+                           .heads = heads };
+    bytes = 2.0 * (double)(keys * in * k->act_bytes);
+    printf("{\"operation\":\"one row of attention, %lld keys\",\"GB_per_second\":%.1f}\n",
+           (long long)keys, bytes / seconds(attend, &a) / 1e9);
+}
+
 int main(int argc, char **argv)
 {
     die_init("kernels", false);
@@ -187,6 +233,7 @@ int main(int argc, char **argv)
     measure_linear();
     for (int64_t rows = 2048; rows <= 16384; rows *= 2)
         measure_attention(rows / scale);
+    measure_decoding();
     k->close(dev);
     return 0;
 }

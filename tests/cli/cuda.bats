@@ -50,6 +50,14 @@ near() { # BOUND LOSSES LOSSES
     run --separate-stderr -0 generate -m base.nf4 --adapter adapter --tokenizer tok --device cuda -p abc -n 12
     [ -n "$output" ]
     [[ "$stderr" == *"12 tokens in "* ]]
+    # In f32 it is the CPU's.
+    on f32
+    for model in base base.nf4; do
+        for device in cpu cuda; do
+            generate -m $model --adapter adapter --force-base --tokenizer tok --device $device --quiet -p abc -n 12 > $device.text
+        done
+        cmp cpu.text cuda.text
+    done
 }
 
 total() { sed -n "s/^$1 *\([0-9]*\) bytes\$/\1/p" | head -n 1; }

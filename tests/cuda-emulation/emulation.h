@@ -62,6 +62,7 @@ void emulated_wait(int pending);
 #define gridDim emulated_grid
 #define blockDim emulated_block
 #define DEVICE static inline
+#define DEVICE_MEMBER inline
 #define KERNEL(threads, blocks) static void
 #define SHARED_DYNAMIC(name) unsigned char *name = emulated_shared
 #define LAUNCH(kernel, grid, block, shared, stream, ...)                                           \

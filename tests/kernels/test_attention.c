@@ -180,13 +180,15 @@ static void test_grouped_queries(void **state)
 static void test_with_a_past(void **state)
 {
     (void)state;
-    enum { ROWS = 150, HEADS = 4, KV = 2, DIM = 8, WIDE = HEADS * DIM, NARROW = KV * DIM };
-    static const int cuts[] = { 0, 70, 71, 72, 137, ROWS };
+    enum { ROWS = 600, HEADS = 10, KV = 2, DIM = 24, WIDE = HEADS * DIM, NARROW = KV * DIM };
+    static const int cuts[] = { 0, 70, 71, 72, 137, 255, 256, 257, 511, 512, 513, 599, ROWS };
     float *q = check_random_buffer(ROWS * WIDE), *kv = check_random_buffer(ROWS * 2 * NARROW);
     float *whole = check_buffer(ROWS * WIDE), *o = check_buffer(ROWS * WIDE);
     float *lse = check_buffer(ROWS * HEADS);
-    int32_t *list = make_list(ROWS, ROWS, 0, 0);
-    struct spans spans = { list, list, HEADS / 2 };
+    int32_t *first = make_list(ROWS, ROWS, 0, 0), *second = make_list(ROWS, ROWS, 0, 0);
+    for (int t = 71; t < ROWS; t++)
+        second[t] = t < 512 ? 20 : 300;
+    struct spans spans = { first, second, 3 }; /* not between two key/value heads */
     struct mat key = mat_of(kv, 2 * NARROW), value = mat_of(kv + NARROW, 2 * NARROW);
     backend_reserve((struct shape){ .rows = ROWS,
                                     .chunk = ROWS,
@@ -199,10 +201,12 @@ static void test_with_a_past(void **state)
                                     .vocab = 8 });
     k->attention_fwd(dev, mat_of(whole, WIDE), lse, mat_of(q, WIDE), key, value, spans, 0, ROWS,
                      HEADS, KV, DIM, 0.3f);
-    for (int i = 0; cuts[i] < ROWS; i++)
+    for (int i = 0; cuts[i] < ROWS; i++) {
+        struct spans here = { first + cuts[i], second + cuts[i], 3 };
         k->attention_fwd(dev, mat_of(o + cuts[i] * WIDE, WIDE), lse,
-                         mat_of(q + cuts[i] * WIDE, WIDE), key, value, spans, cuts[i],
+                         mat_of(q + cuts[i] * WIDE, WIDE), key, value, here, cuts[i],
                          cuts[i + 1] - cuts[i], HEADS, KV, DIM, 0.3f);
+    }
     check_close("attention_fwd with a past", o, check_doubles(whole, ROWS * WIDE), ROWS * WIDE,
                 2e-6);
     check_free_all();

@@ -196,7 +196,7 @@ static void test_residual_in_place(void **state)
 static void one_packed(int64_t rows, int64_t in, bool has_backward)
 {
     enum { OUT = 40, RANK = 3 };
-    int64_t stride = in + RANK;
+    int64_t stride = (in + RANK + 7) / 8 * 8;
     size_t n = (size_t)(OUT * in), outs = (size_t)(rows * OUT);
     float *x = check_random_buffer((size_t)(rows * stride)), *w = check_buffer(n);
     float *y = check_buffer(outs), *z = check_buffer(outs), *residual = check_random_buffer(outs);
@@ -276,7 +276,9 @@ static void test_packed_weights(void **state)
     for (int64_t rows = 1; rows <= 6; rows++) {
         one_packed(rows, 40, false);
         one_packed(rows, 128, false);
+        one_packed(rows, 1056, false);
     }
+    one_packed(8, 96, false);
     one_packed(16, 192, false);
     one_packed(17, 64, false);
     one_packed(9, 40, true);

@@ -1,0 +1,178 @@
+/* One row against a cache of keys and values: decoding, where memory decides (Flash-Decoding, Dao
+ * et al. 2023). A block has SPLIT keys of a key/value head and leaves for each of its queries the
+ * highest score, the sum of weights and the weighted values; a second kernel puts the splits
+ * together in their order. The cut depends on positions only, so the bits do not depend on the GPU.
+ */
+#include "cuda.cuh"
+
+#include <cmath>
+
+enum { SPLIT = 256, LANES = 8 /* of a key */, BLOCK = 128 };
+
+struct attention_row {
+    const elem *q, *k, *v;
+    elem *o;
+    int64_t k_stride, v_stride;
+    float *lse, *partial; /* [heads, splits, head_dim + 2] */
+    const int32_t *first, *second;
+    int split, past, heads, kv_heads, head_dim, splits;
+    float scale;
+};
+
+size_t attention_one_bytes(const struct shape *s)
+{
+    return sizeof(float) * (size_t)(s->heads * pieces(s->keys, SPLIT) * (s->head_dim + 2));
+}
+
+DEVICE int start_of(const attention_row &a, int head)
+{
+    return (head < a.split ? a.first : a.second)[0];
+}
+
+/* score[g][key of the split] for heads head … head + N − 1, −infinity where the row sees no key. */
+template <int N>
+DEVICE void put_scores(float *score, const attention_row &a, const float *q, int head, int count,
+                       int kv, int begin)
+{
+    int lane = threadIdx.x % LANES;
+    for (int j = threadIdx.x / LANES; j < SPLIT; j += BLOCK / LANES) {
+        int key = begin + j;
+        const elem *row = a.k + (int64_t)min(key, a.past) * a.k_stride + kv * a.head_dim;
+        float sum[N] = {};
+        for (int c = lane * 8; c < a.head_dim; c += LANES * 8) {
+            pack<8> p;
+            load(p, row + c);
+#pragma unroll
+            for (int g = 0; g < N; g++)
+#pragma unroll
+                for (int e = 0; e < 8; e++)
+                    sum[g] += p.v[e] * q[min(g, count - 1) * a.head_dim + c + e];
+        }
+#pragma unroll
+        for (int g = 0; g < N; g++) {
+            for (int mask = LANES / 2; mask; mask /= 2)
+                sum[g] += shuffle_xor(sum[g], mask);
+            bool is_seen = key <= a.past && key >= start_of(a, head + min(g, count - 1));
+            if (lane == 0) score[g * SPLIT + j] = is_seen ? sum[g] * a.scale : -INFINITY;
+        }
+    }
+}
+
+/* Scores become weights relative to the highest; a warp a head. */
+DEVICE void weigh(float *score, float *top, float *total)
+{
+    float highest = -INFINITY, sum = 0;
+    for (int j = threadIdx.x % 32; j < SPLIT; j += 32)
+        highest = fmaxf(highest, score[j]);
+    for (int mask = 16; mask; mask /= 2)
+        highest = fmaxf(highest, shuffle_xor(highest, mask));
+    for (int j = threadIdx.x % 32; j < SPLIT; j += 32) {
+        score[j] = highest == -INFINITY ? 0 : expf(score[j] - highest);
+        sum += score[j];
+    }
+    for (int mask = 16; mask; mask /= 2)
+        sum += shuffle_xor(sum, mask);
+    *top = highest;
+    *total = sum;
+}
+
+/* N heads that share keys and values at a time; shared memory: q [N, head_dim], weights [N, SPLIT],
+ * values of each part of the keys [parts, N, head_dim]. */
+template <int N> KERNEL(BLOCK, 1) split_kernel(const attention_row a)
+{
+    SHARED_DYNAMIC(memory);
+    int c = a.head_dim, columns = c / 8, parts = BLOCK / columns;
+    float *q = (float *)memory, *score = q + N * c, *values = score + N * SPLIT;
+    int kv = blockIdx.y, share = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
+    for (int head = kv * share; head < (kv + 1) * share; head += N) {
+        int count = min(N, (kv + 1) * share - head);
+        for (int i = threadIdx.x; i < count * c; i += BLOCK)
+            q[i] = widen(a.q[head * c + i]);
+        block_sync();
+        put_scores<N>(score, a, q, head, count, kv, begin);
+        block_sync();
+        for (int g = threadIdx.x / 32; g < count; g += BLOCK / 32) {
+            float top, total;
+            weigh(score + g * SPLIT, &top, &total);
+            float *to = a.partial + ((int64_t)(head + g) * a.splits + blockIdx.x) * (c + 2) + c;
+            if (threadIdx.x % 32 == 0) to[0] = top, to[1] = total;
+        }
+        block_sync();
+        int part = threadIdx.x / columns, column = threadIdx.x % columns * 8;
+        if (part < parts) {
+            float sum[N][8] = {};
+            for (int j = part; j < SPLIT && begin + j <= a.past; j += parts) {
+                pack<8> p;
+                load(p, a.v + (int64_t)(begin + j) * a.v_stride + kv * c + column);
+#pragma unroll
+                for (int g = 0; g < N; g++)
+#pragma unroll
+                    for (int e = 0; e < 8; e++)
+                        sum[g][e] += score[min(g, count - 1) * SPLIT + j] * p.v[e];
+            }
+#pragma unroll
+            for (int g = 0; g < N; g++)
+#pragma unroll
+                for (int e = 0; e < 8; e++)
+                    values[(part * N + g) * c + column + e] = sum[g][e];
+        }
+        block_sync();
+        for (int i = threadIdx.x; i < count * c; i += BLOCK) {
+            float sum = 0;
+            for (int p = 0; p < parts; p++)
+                sum += values[(p * N + i / c) * c + i % c];
+            a.partial[((int64_t)(head + i / c) * a.splits + blockIdx.x) * (c + 2) + i % c] = sum;
+        }
+    }
+}
+
+KERNEL(BLOCK, 1) join_kernel(const attention_row a)
+{
+    int head = blockIdx.x, c = a.head_dim;
+    const float *part = a.partial + (int64_t)head * a.splits * (c + 2);
+    float top = -INFINITY, total = 0;
+    for (int s = 0; s < a.splits; s++)
+        top = fmaxf(top, part[s * (c + 2) + c]);
+    for (int s = 0; s < a.splits; s++)
+        total += part[s * (c + 2) + c + 1] * expf(part[s * (c + 2) + c] - top);
+    for (int i = threadIdx.x; i < c; i += BLOCK) {
+        float sum = 0;
+        for (int s = 0; s < a.splits; s++)
+            sum += part[s * (c + 2) + i] * expf(part[s * (c + 2) + c] - top);
+        a.o[head * c + i] = narrow(sum / total);
+    }
+    if (threadIdx.x == 0) a.lse[head] = top + logf(total);
+}
+
+template <int N> static void launch_split(struct device *dev, const attention_row &a)
+{
+    int parts = BLOCK / (a.head_dim / 8);
+    size_t bytes = sizeof(float) * (size_t)(N * (a.head_dim + SPLIT + parts * a.head_dim));
+    dim3 grid((unsigned)a.splits, (unsigned)a.kv_heads);
+    LAUNCH(split_kernel<N>, grid, dim3(BLOCK), bytes, dev->stream, a);
+    launched(dev, "attention_fwd");
+}
+
+bool attention_one(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
+                   struct mat v, struct spans spans, int64_t past, int64_t heads, int64_t kv_heads,
+                   int64_t head_dim, float scale)
+{
+    if (head_dim % 8 || head_dim > 256 || past >= dev->shape.keys || heads > dev->shape.heads ||
+        !mat_is_wide(k, 8) || !mat_is_wide(v, 8))
+        return false;
+    attention_row a = {};
+    a.q = elems(q), a.k = elems(k), a.v = elems(v), a.o = elems(o);
+    a.k_stride = k.stride, a.v_stride = v.stride;
+    a.lse = lse, a.partial = dev->splits;
+    a.first = spans.first, a.second = spans.second, a.split = (int)spans.split;
+    a.past = (int)past, a.heads = (int)heads, a.kv_heads = (int)kv_heads;
+    a.head_dim = (int)head_dim, a.splits = (int)pieces(past + 1, SPLIT);
+    a.scale = scale;
+    if (heads == kv_heads)
+        launch_split<1>(dev, a);
+    else
+        launch_split<4>(dev, a);
+    LAUNCH(join_kernel, dim3((unsigned)heads), dim3(BLOCK), 0, dev->stream, a);
+    launched(dev, "attention_fwd");
+    return true;
+}

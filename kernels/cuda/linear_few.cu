@@ -1,0 +1,271 @@
+/* Few rows times weights as they are stored: decoding, where memory decides.
+ *
+ * A warp has OUTS rows of a linear's weights and goes over their columns; a lane takes 16 bytes of
+ * each at a time, so that enough is in flight. Values of NF4 are looked up in shared memory (16
+ * words, no two in one bank), summed in f32 over the lane's half block, then multiplied by its
+ * absmax. */
+#include "cuda.cuh"
+
+#define NF4_TABLE static __device__ const
+#include "../nf4.h"
+
+enum { WARPS = 4, TABLES = (16 + 256) * 4 };
+
+struct few_linear {
+    const void *weight;
+    const uint8_t *absmax;
+    const float *nested, *b;
+    float offset, scale;
+    int64_t out, rank, y_column, u_column;
+};
+
+struct few {
+    few_linear at[LINEAR_GROUP_MOST];
+    const elem *x, *residual;
+    elem *y;
+    float *y32; /* instead of y */
+    int64_t x_stride, residual_stride, y_stride, in;
+    int rows;
+};
+
+/* What a lane loads of a row of weights at once, COUNT elements from `at`. */
+template <enum weight_type TYPE> struct piece;
+
+template <> struct piece<WEIGHT_NF4> {
+    static constexpr int COUNT = 32;
+    uint4 codes;
+    float absmax;
+    DEVICE_MEMBER void load(const few_linear &l, int64_t at, const float *map)
+    {
+        codes = ((const uint4 *)l.weight)[at / COUNT];
+        absmax = l.absmax ? add_rn(mul_rn(map[l.absmax[at / NF4_BLOCK]], l.nested[at / NF4_NESTED]),
+                                   l.offset)
+                          : l.nested[at / NF4_BLOCK];
+    }
+    DEVICE_MEMBER void widen8(float *w, int part, const float *value) const
+    {
+        uint32_t word = part == 0 ? codes.x : part == 1 ? codes.y : part == 2 ? codes.z : codes.w;
+#pragma unroll
+        for (int b = 0; b < 4; b++) {
+            w[2 * b] = value[word >> (8 * b + 4) & 15];
+            w[2 * b + 1] = value[word >> 8 * b & 15];
+        }
+    }
+    DEVICE_MEMBER float scale() const { return absmax; }
+};
+
+template <> struct piece<WEIGHT_F32> {
+    static constexpr int COUNT = 8;
+    pack<8> p;
+    DEVICE_MEMBER void load(const few_linear &l, int64_t at, const float *)
+    {
+        ::load(p, (const float *)l.weight + at);
+    }
+    DEVICE_MEMBER void widen8(float *w, int, const float *) const
+    {
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            w[i] = p.v[i];
+    }
+    DEVICE_MEMBER float scale() const { return 1; }
+};
+
+template <enum weight_type TYPE> struct piece {
+    static constexpr int COUNT = 8;
+    uint4 half;
+    DEVICE_MEMBER void load(const few_linear &l, int64_t at, const float *)
+    {
+        half = ((const uint4 *)l.weight)[at / COUNT];
+    }
+    DEVICE_MEMBER void widen8(float *w, int, const float *) const
+    {
+        const uint32_t word[4] = { half.x, half.y, half.z, half.w };
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            bool is_bf16 = TYPE == WEIGHT_BF16;
+            w[2 * i] = is_bf16 ? bits_as_float(word[i] << 16) : half_as_float((uint16_t)word[i]);
+            w[2 * i + 1] = is_bf16 ? bits_as_float(word[i] & 0xffff0000)
+                                   : half_as_float((uint16_t)(word[i] >> 16));
+        }
+    }
+    DEVICE_MEMBER float scale() const { return 1; }
+};
+
+/* sum[t][o] += x[t] · row first + o of W, this lane's share; rows beyond the last repeat it. */
+template <enum weight_type TYPE, int ROWS, int OUTS>
+DEVICE void add_products(float (*sum)[OUTS], const few &a, const few_linear &l, int64_t first,
+                         const float *value, const float *map)
+{
+    constexpr int COUNT = piece<TYPE>::COUNT;
+    for (int64_t i = threadIdx.x % 32 * COUNT; i < a.in; i += 32 * COUNT) {
+        piece<TYPE> w[OUTS];
+        float part[ROWS][OUTS] = {};
+#pragma unroll
+        for (int o = 0; o < OUTS; o++)
+            w[o].load(l, min(first + o, l.out - 1) * a.in + i, map);
+#pragma unroll
+        for (int s = 0; s < COUNT / 8; s++) {
+            float wide[OUTS][8];
+#pragma unroll
+            for (int o = 0; o < OUTS; o++)
+                w[o].widen8(wide[o], s, value);
+#pragma unroll
+            for (int t = 0; t < ROWS; t++) {
+                pack<8> x;
+                load(x, a.x + min(t, a.rows - 1) * a.x_stride + i + 8 * s);
+#pragma unroll
+                for (int o = 0; o < OUTS; o++)
+#pragma unroll
+                    for (int e = 0; e < 8; e++)
+                        part[t][o] += wide[o][e] * x.v[e];
+            }
+        }
+#pragma unroll
+        for (int t = 0; t < ROWS; t++)
+#pragma unroll
+            for (int o = 0; o < OUTS; o++)
+                sum[t][o] += part[t][o] * w[o].scale();
+    }
+}
+
+/* blockIdx.y: which linear. */
+template <enum weight_type TYPE, int ROWS, int OUTS> KERNEL(WARPS * 32, 1) few_kernel(const few a)
+{
+    SHARED_DYNAMIC(memory);
+    float *value = (float *)memory, *map = value + 16;
+    const few_linear &l = a.at[blockIdx.y];
+    if (TYPE == WEIGHT_NF4) {
+        if (threadIdx.x < 16) value[threadIdx.x] = nf4_value[threadIdx.x];
+        for (int i = threadIdx.x; i < 256; i += WARPS * 32)
+            map[i] = nf4_absmax_value[i];
+        block_sync();
+    }
+    int lane = threadIdx.x % 32;
+    int64_t first = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * OUTS;
+    if (first >= l.out) return;
+    float sum[ROWS][OUTS] = {};
+    add_products<TYPE, ROWS, OUTS>(sum, a, l, first, value, map);
+    for (int64_t r = lane; r < l.rank; r += 32)
+#pragma unroll
+        for (int o = 0; o < OUTS; o++) {
+            float b = l.scale * l.b[min(first + o, l.out - 1) * l.rank + r];
+#pragma unroll
+            for (int t = 0; t < ROWS; t++)
+                sum[t][o] += b * widen(a.x[min(t, a.rows - 1) * a.x_stride + l.u_column + r]);
+        }
+#pragma unroll
+    for (int t = 0; t < ROWS; t++)
+#pragma unroll
+        for (int o = 0; o < OUTS; o++) {
+            float whole = sum[t][o];
+            for (int mask = 16; mask; mask /= 2)
+                whole += shuffle_xor(whole, mask);
+            int64_t row = first + o, column = l.y_column + row;
+            if (lane || t >= a.rows || row >= l.out) continue;
+            if (a.y32) {
+                a.y32[t * a.y_stride + column] = whole;
+                continue;
+            }
+            if (a.residual) whole += widen(a.residual[t * a.residual_stride + column]);
+            a.y[t * a.y_stride + column] = narrow(whole);
+        }
+}
+
+template <enum weight_type TYPE, int ROWS, int OUTS>
+static void launch(struct device *dev, const few &a, int count, int64_t most_out)
+{
+    dim3 grid((unsigned)pieces(most_out, WARPS * OUTS), (unsigned)count);
+    LAUNCH((few_kernel<TYPE, ROWS, OUTS>), grid, dim3(WARPS * 32), TABLES, dev->stream, a);
+    launched(dev, "linear_few");
+}
+
+template <enum weight_type TYPE>
+static void launch_type(struct device *dev, const few &a, int count)
+{
+    int64_t most_out = 0;
+    for (int i = 0; i < count; i++)
+        most_out = most(most_out, a.at[i].out);
+    if (a.rows == 1)
+        launch<TYPE, 1, 4>(dev, a, count, most_out);
+    else if (a.rows == 2)
+        launch<TYPE, 2, 4>(dev, a, count, most_out);
+    else if (a.rows <= 4)
+        launch<TYPE, 4, 2>(dev, a, count, most_out);
+    else
+        launch<TYPE, 8, 2>(dev, a, count, most_out);
+}
+
+static void launch_few(struct device *dev, const few &a, enum weight_type type, int count)
+{
+    if (type == WEIGHT_NF4)
+        launch_type<WEIGHT_NF4>(dev, a, count);
+    else if (type == WEIGHT_BF16)
+        launch_type<WEIGHT_BF16>(dev, a, count);
+    else if (type == WEIGHT_F16)
+        launch_type<WEIGHT_F16>(dev, a, count);
+    else
+        launch_type<WEIGHT_F32>(dev, a, count);
+}
+
+static bool is_in_place_usable(const struct linear *l)
+{
+    int64_t unit = l->type == WEIGHT_NF4 ? 32 : 8;
+    return l->in % unit == 0 && (uintptr_t)l->weight % 16 == 0;
+}
+
+bool takes_few(const struct device *dev, const struct group *g, struct mat x, int64_t rows)
+{
+    if (dev->shape.has_backward || rows > FEW_ROWS || g->count > LINEAR_GROUP_MOST ||
+        !mat_is_wide(x, g->at[0].in))
+        return false;
+    for (int i = 0; i < g->count; i++)
+        if (!is_in_place_usable(&g->at[i]) || g->at[i].type != g->at[0].type) return false;
+    return true;
+}
+
+/* u = x A^T. */
+static void inner_few(struct device *dev, struct mat x, const struct group *g, int64_t rows)
+{
+    few a = {};
+    int count = 0;
+    a.x = elems(x), a.x_stride = x.stride, a.y = elems(x), a.y_stride = x.stride;
+    a.in = g->at[0].in, a.rows = (int)rows;
+    for (int64_t i = 0, column = a.in; i < g->count; column += g->at[i++].rank) {
+        if (!g->at[i].rank) continue;
+        few_linear *l = &a.at[count++];
+        l->weight = g->at[i].a;
+        l->out = g->at[i].rank;
+        l->y_column = column;
+    }
+    if (count) launch_few(dev, a, WEIGHT_F32, count);
+}
+
+void linear_few(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                struct mat residual, int64_t rows)
+{
+    few a = {};
+    inner_few(dev, x, g, rows);
+    a.x = elems(x), a.x_stride = x.stride, a.y = elems(y), a.y_stride = y.stride;
+    a.residual = elems(residual), a.residual_stride = residual.stride;
+    a.in = g->at[0].in, a.rows = (int)rows;
+    int64_t y_column = 0, u_column = a.in;
+    for (int i = 0; i < g->count; i++) {
+        const struct linear *from = &g->at[i];
+        a.at[i] = { from->weight, from->absmax, from->nested, from->b,  from->offset,
+                    from->scale,  from->out,    from->rank,   y_column, u_column };
+        y_column += from->out;
+        u_column += from->rank;
+    }
+    launch_few(dev, a, g->at[0].type, g->count);
+}
+
+void head_few(struct device *dev, float *logits, struct mat x, const struct linear *head,
+              int64_t rows)
+{
+    few a = {};
+    a.x = elems(x), a.x_stride = x.stride, a.y32 = logits, a.y_stride = head->out;
+    a.in = head->in, a.rows = (int)rows;
+    a.at[0].weight = head->weight;
+    a.at[0].out = head->out;
+    launch_few(dev, a, head->type, 1);
+}
