@@ -29,7 +29,7 @@ CFLAGS_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-
 CFLAGS_coverage := -O0 -g --coverage
 OWN := -std=gnu11 $(WARNINGS) $(CFLAGS_$(FLAVOUR)) -MMD -MP -pthread
 LINK := $(CFLAGS_$(FLAVOUR)) -pthread
-LIBS := -ldnnl -lgomp -lzstd -lmsgpackc -ljansson -lyaml -lxxhash -ldl -lm
+LIBS := -ldnnl -lgomp -lzstd -lmsgpackc -ljansson -lyaml -lxxhash -lpcre2-8 -ldl -lm
 # Line editing for generate --chat, where it is to be had.
 EDIT := $(shell pkg-config --libs libedit 2>/dev/null)
 CPPFLAGS += $(if $(EDIT),-DHAVE_LIBEDIT)

@@ -10,7 +10,7 @@ enum { TOKENS_ID_MAX = 4096, TOKENS_VOCAB_MAX = 1 << 24, SOURCE_MAX = 256 };
 
 /* The fields that tokens and samples share: how the text became numbers. */
 struct token_info {
-    char tokenizer[STREAM_DIGEST_TEXT]; /* digest of tokenizer.model; may be empty */
+    char tokenizer[STREAM_DIGEST_TEXT]; /* digest of the tokenizer's file; may be empty */
     uint64_t vocab_size, bos, eos;
     bool add_bos, add_eos;
 };

@@ -16,7 +16,7 @@ struct weights_info {
     char *config; /* config.json's text; given by the reader, freed by weights_info_release */
     char quantization[16];              /* "nf4" or "none" */
     char base[STREAM_DIGEST_TEXT];      /* of the source tensors */
-    char tokenizer[STREAM_DIGEST_TEXT]; /* of tokenizer.model; empty if unknown */
+    char tokenizer[STREAM_DIGEST_TEXT]; /* of its file; empty if unknown */
 };
 
 /* Rows [first_row, end_row) of a tensor [rows, cols]. NF4: data holds the codes, absmax

@@ -1,7 +1,8 @@
 /* Encoding: text is cut into units, and units that were seen before are looked up.
  *
  * A unit ends wherever no piece of the vocabulary has the two characters side by side:
- * no merge crosses such a place, so units are encoded alone (tokenizer_merge.c). */
+ * no merge crosses such a place, so units are encoded alone (tokenizer_merge.c). A
+ * byte-level model says itself where units end, by a pattern (tokenizer_split.c). */
 #include "tokenizer.h"
 
 #include "tokenizer_model.h"
@@ -35,6 +36,7 @@ struct token_work {
     char *text; /* whose space marks have become spaces */
     size_t text_room;
     struct merger merger;
+    struct split_work *split;
     uint64_t *units; /* a bit for each byte: does a unit begin there? */
     size_t unit_room;
     struct short_unit (*shorts)[2];
@@ -47,6 +49,7 @@ void token_buffer_release(struct token_buffer *b)
     if (b->work) {
         free(b->work->text);
         merger_release(&b->work->merger);
+        split_work_release(b->work->split);
         free(b->work->units);
         free(b->work->shorts);
         free(b->work->longs);
@@ -316,7 +319,9 @@ int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const ch
         return -1;
     uint64_t *starts = b->work->units;
     uint32_t before_text = t->adds_prefix ? ' ' : 0;
-    if (!find_units(t, starts, text, bytes, before_text)) {
+    if (t->is_byte_level) {
+        if (splitter_cut(t->splitter, &b->work->split, starts, text, bytes, why)) return -1;
+    } else if (!find_units(t, starts, text, bytes, before_text)) {
         if (replace_marks(b->work, &text, &bytes, why)) return -1;
         find_units(t, starts, text, bytes, before_text);
     }
@@ -349,7 +354,10 @@ char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t co
             return NULL;
         }
         if (p->type == PIECE_CONTROL) continue;
-        if (p->type == PIECE_UNKNOWN) {
+        if (t->is_byte_level) {
+            if (p->length) memcpy(text + *bytes, p->text, p->length);
+            *bytes += p->length;
+        } else if (p->type == PIECE_UNKNOWN) {
             memcpy(text + *bytes, " \xe2\x81\x87 ", 5);
             *bytes += 5;
         } else if (p->type == PIECE_BYTE) {

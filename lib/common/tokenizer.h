@@ -1,7 +1,9 @@
-/* tokenizer.h - SentencePiece BPE, id for id as the reference library encodes.
+/* tokenizer.h - BPE, id for id as the reference libraries encode: SentencePiece's
+ * tokenizer.model (LLaMA-1, LLaMA-2), and tokenizer.json of Hugging Face's tokenizers with
+ * a byte-level BPE (LLaMA-3).
  *
- * What a model asks for and is not done here (other algorithms, normalisation by
- * table, user-defined pieces) is refused by name when it is loaded, never encoded
+ * What a model asks for and is not done here (other algorithms, normalisation,
+ * user-defined pieces) is refused by name when it is loaded, never encoded
  * differently. Special tokens in text are text.
  */
 #ifndef LONGQLORA_TOKENIZER_H
@@ -16,6 +18,9 @@ enum { TOKENIZER_MODEL_MAX = 256 << 20, TOKENIZER_PIECE_MAX = 512 };
 
 struct tokenizer;
 
+/* The file that a file or directory stands for: itself, or the tokenizer.model in it, or else the
+ * tokenizer.json. False if there is none; path is then the last one looked for. */
+bool tokenizer_locate(const char *place, char *path, size_t size);
 int tokenizer_open(struct tokenizer **t, const char *path, struct fail *why) MUST_USE;
 /* The same from bytes in memory; name stands in messages. */
 int tokenizer_parse(struct tokenizer **t, const void *model, size_t bytes, const char *name,

@@ -40,6 +40,10 @@ int tokenizer_room(void **at, size_t *have, size_t wanted, size_t each, struct f
 static uint32_t symbol_at(const struct tokenizer *t, const char *text, size_t *bytes)
 {
     unsigned char c = (unsigned char)*text;
+    if (t->is_byte_level) {
+        *bytes = 1;
+        return t->byte_piece[c];
+    }
     *bytes = utf8_length(c);
     return c < 128 ? t->ascii_symbol[c] : tokenizer_find(t, text, *bytes);
 }
@@ -186,6 +190,13 @@ static int encode_many(const struct tokenizer *t, struct merger *w, struct token
 int merge_unit(const struct tokenizer *t, struct merger *w, struct token_buffer *b,
                const char *text, size_t bytes, bool *after_unknown, struct fail *why)
 {
+    if (t->ignores_merges) {
+        uint32_t whole = tokenizer_find(t, text, bytes);
+        if (whole != SYMBOL_NONE) {
+            b->ids[b->count++] = whole;
+            return 0;
+        }
+    }
     if (bytes > FEW) return encode_many(t, w, b, text, bytes, after_unknown, why);
     merge_few(t, b, text, bytes, after_unknown);
     return 0;

@@ -154,7 +154,7 @@ uint32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t leng
     return SYMBOL_NONE;
 }
 
-static void enter(struct tokenizer *t, uint32_t symbol)
+void tokenizer_enter(struct tokenizer *t, uint32_t symbol)
 {
     const struct piece *p = &t->pieces[symbol];
     uint32_t at = (uint32_t)XXH3_64bits(p->text, p->length) & t->table_mask;
@@ -171,16 +171,22 @@ static uint32_t power_of_two(uint64_t least)
     return size;
 }
 
+int tokenizer_make_table(struct tokenizer *t, uint64_t pieces, struct fail *why)
+{
+    uint32_t size = power_of_two(pieces);
+    t->table = calloc(size, sizeof *t->table);
+    if (!t->table) return fail(why, "out of memory");
+    t->table_mask = size - 1;
+    return 0;
+}
+
 static int index_pieces(struct tokenizer *t, struct fail *why)
 {
     uint64_t characters = 0;
     for (uint32_t i = 0; i < t->count; i++)
         characters += t->pieces[i].length;
     /* Room for each character to be a symbol of its own. */
-    uint32_t size = power_of_two(2 * (t->count + characters));
-    t->table = calloc(size, sizeof *t->table);
-    if (!t->table) return fail(why, "out of memory");
-    t->table_mask = size - 1;
+    if (tokenizer_make_table(t, 2 * (t->count + characters), why)) return -1;
     memset(t->byte_piece, 0xff, sizeof t->byte_piece);
     for (uint32_t i = 0; i < t->count; i++) {
         const struct piece *p = &t->pieces[i];
@@ -200,7 +206,7 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
         }
         if (tokenizer_find(t, p->text, p->length) != SYMBOL_NONE)
             return fail_input(why, "piece %u stands twice", i);
-        enter(t, i);
+        tokenizer_enter(t, i);
     }
     for (int i = 0; i < 256 && t->has_bytes; i++)
         if (t->byte_piece[i] == UINT32_MAX)
@@ -232,7 +238,7 @@ static int index_characters(struct tokenizer *t, struct fail *why)
                 }
                 t->pieces[t->symbols] =
                     (struct piece){ p.text + at, (uint32_t)n, 0, PIECE_CONTROL };
-                enter(t, t->symbols++);
+                tokenizer_enter(t, t->symbols++);
             }
             if (c == SPACE_MARK_CODE) c = ' ';
             if (at && (last | c) < 128) t->joins_ascii[last << 7 | c] = true;
@@ -249,7 +255,7 @@ static int index_characters(struct tokenizer *t, struct fail *why)
     return 0;
 }
 
-static void add_merge(struct tokenizer *t, struct merge m)
+void tokenizer_add_merge(struct tokenizer *t, struct merge m)
 {
     uint64_t key = ((uint64_t)m.left << 32 | m.right) * 0x9e3779b97f4a7c15u;
     uint32_t at = (uint32_t)(key >> t->merge_shift);
@@ -271,18 +277,16 @@ static uint64_t cut_pieces(struct tokenizer *t, bool adds)
             if (left == SYMBOL_NONE) continue;
             uint32_t right = tokenizer_find(t, p->text + at, p->length - at);
             if (right == SYMBOL_NONE) continue;
-            if (adds) add_merge(t, (struct merge){ left, right, i, p->score });
+            if (adds) tokenizer_add_merge(t, (struct merge){ left, right, i, p->score });
             cuts++;
         }
     }
     return cuts;
 }
 
-static int index_merges(struct tokenizer *t, struct fail *why)
+int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why)
 {
-    uint64_t cuts = cut_pieces(t, false);
-    if (cuts > 1 << 28) return fail_input(why, "pieces too long");
-    uint32_t size = power_of_two(cuts + cuts / 2);
+    uint32_t size = power_of_two(merges + merges / 2);
     t->merges = malloc(size * sizeof *t->merges);
     if (!t->merges) return fail(why, "out of memory");
     memset(t->merges, 0xff, size * sizeof *t->merges);
@@ -290,6 +294,14 @@ static int index_merges(struct tokenizer *t, struct fail *why)
     t->merge_shift = 64;
     for (uint32_t n = size; n > 1; n /= 2)
         t->merge_shift--;
+    return 0;
+}
+
+static int index_merges(struct tokenizer *t, struct fail *why)
+{
+    uint64_t cuts = cut_pieces(t, false);
+    if (cuts > 1 << 28) return fail_input(why, "pieces too long");
+    if (tokenizer_make_merges(t, cuts, why)) return -1;
     cut_pieces(t, true);
     return 0;
 }
@@ -335,7 +347,8 @@ int tokenizer_parse(struct tokenizer **out, const void *model, size_t bytes, con
     }
     memcpy(t->model, model, bytes);
     digest_of_bytes(model, bytes, t->digest);
-    if (parse(t, bytes, why)) {
+    bool is_json = bytes && t->model[0] == '{';
+    if (is_json ? tokenizer_take_json(t, model, bytes, why) : parse(t, bytes, why)) {
         tokenizer_close(t);
         return fail_in(why, name);
     }
@@ -366,6 +379,11 @@ int tokenizer_open(struct tokenizer **t, const char *path, struct fail *why)
             fail(why, "%s: cannot read: %s", path, strerror(errno));
         else
             status = tokenizer_parse(t, model, got, path, why);
+        if (!status && (*t)->is_byte_level && tokenizer_read_specials(*t, path, why)) {
+            tokenizer_close(*t);
+            *t = NULL;
+            status = -1;
+        }
         free(model);
     }
     fclose(file);
@@ -379,7 +397,22 @@ void tokenizer_close(struct tokenizer *t)
     free(t->pieces);
     free(t->table);
     free(t->merges);
+    splitter_close(t->splitter);
     free(t);
+}
+
+bool tokenizer_locate(const char *place, char *path, size_t size)
+{
+    static const char *const names[] = { "tokenizer.model", "tokenizer.json" };
+    struct stat st;
+    bool is_there = !stat(place, &st);
+    snprintf(path, size, "%s", place);
+    if (!is_there || !S_ISDIR(st.st_mode)) return is_there;
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, size, "%s/%s", place, names[i]);
+        if (!stat(path, &st)) return true;
+    }
+    return false;
 }
 
 uint32_t tokenizer_vocab(const struct tokenizer *t) { return t->count; }

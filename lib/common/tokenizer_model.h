@@ -1,4 +1,4 @@
-/* tokenizer_model.h - tokenizer.model, parsed; for tokenizer*.c only. */
+/* tokenizer_model.h - a tokenizer, parsed; for tokenizer*.c only. */
 #ifndef LONGQLORA_TOKENIZER_MODEL_H
 #define LONGQLORA_TOKENIZER_MODEL_H
 
@@ -37,6 +37,9 @@ struct tokenizer {
     uint32_t count, symbols, bos, eos, unknown;
     uint32_t byte_piece[256];
     bool adds_prefix, has_bytes;
+    /* of tokenizer.json: symbols are bytes, a pattern cuts units */
+    bool is_byte_level, ignores_merges; /* a unit that is a piece is one, whatever merges */
+    struct splitter *splitter;
     uint32_t *table; /* open addressing: number + 1 */
     uint32_t table_mask;
     struct merge *merges; /* open addressing; left SYMBOL_NONE: empty */
@@ -48,6 +51,26 @@ struct tokenizer {
     uint64_t joins_other[JOIN_BITS / 64]; /* by hash: may say yes for no */
     char digest[STREAM_DIGEST_TEXT];
 };
+
+/* Tables that are filled while a model is read. */
+int tokenizer_make_table(struct tokenizer *t, uint64_t pieces, struct fail *why);
+void tokenizer_enter(struct tokenizer *t, uint32_t symbol);
+int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why);
+void tokenizer_add_merge(struct tokenizer *t, struct merge m);
+
+/* tokenizer.json, into a zeroed tokenizer whose model has room for its bytes. */
+int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why);
+/* BOS and EOS, by the tokenizer_config.json beside it. */
+int tokenizer_read_specials(struct tokenizer *t, const char *path, struct fail *why);
+
+/* Where units begin by a pattern: a bit for each byte. A thread's work is made when NULL. */
+struct splitter;
+struct split_work;
+int splitter_open(struct splitter **s, const char *pattern, struct fail *why);
+void splitter_close(struct splitter *s);
+int splitter_cut(const struct splitter *s, struct split_work **work, uint64_t *starts,
+                 const char *text, size_t bytes, struct fail *why);
+void split_work_release(struct split_work *w);
 
 /* The symbol with that text (space marks in it); SYMBOL_NONE if there is none. */
 uint32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t length);

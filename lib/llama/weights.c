@@ -2,6 +2,7 @@
 
 #include "../../kernels/nf4.h"
 #include "../common/progress.h"
+#include "../common/tokenizer.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -199,7 +200,6 @@ static int take_all(struct weights *w, struct fail *why)
 static int open_directory(struct weights *w, const char *path, bool with_base, struct fail *why)
 {
     char tokenizer[4096];
-    struct stat st;
     if (config_read(&w->config, path, why) || list_tensors(w, why) ||
         model_files_open(&w->files, path, why))
         return -1;
@@ -211,9 +211,8 @@ static int open_directory(struct weights *w, const char *path, bool with_base, s
     else if (with_base)
         digest_base(w);
     w->was_read = with_base && !source;
-    snprintf(tokenizer, sizeof tokenizer, "%s/tokenizer.model", path);
-    if (!stat(tokenizer, &st)) return digest_file(tokenizer, w->tokenizer, why);
-    return 0;
+    if (!tokenizer_locate(path, tokenizer, sizeof tokenizer)) return 0;
+    return digest_file(tokenizer, w->tokenizer, why);
 }
 
 /* ---- a stream ---- */

@@ -18,7 +18,7 @@ struct weights {
     int64_t count;
     bool is_quantized;
     char base[STREAM_DIGEST_TEXT];      /* over names, dtypes, shapes, data of the source */
-    char tokenizer[STREAM_DIGEST_TEXT]; /* of tokenizer.model; empty if there is none */
+    char tokenizer[STREAM_DIGEST_TEXT]; /* of its file; empty if there is none */
     char stream[STREAM_DIGEST_TEXT];    /* of the weights stream; empty for a directory */
     uint64_t bytes;                     /* of the files or the stream */
     double seconds;                     /* that opening them took */

@@ -182,7 +182,7 @@ chat() {
     check 'one too many' 2 -m base -p x -f y
     check '--stop: an empty text' 2 -m base -p x --stop ''
     check '--system is for --chat' 2 -m base -p x --system y
-    check 'no tokenizer.model beside the model' 2 -m base.nf4 -p x
+    check 'no tokenizer.model or tokenizer.json beside the model' 2 -m base.nf4 -p x
     check 'nowhere' 1 -m nowhere -p x
     check 'nowhere.json' 1 -m base -p x --chat nowhere.json
     cp -rL base other

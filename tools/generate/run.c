@@ -3,7 +3,6 @@
 #include "../../lib/common/die.h"
 #include "../../lib/common/input.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 static struct fail why;
@@ -13,13 +12,10 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
     const char *places[] = { o->tokenizer, o->loaded.model, o->loaded.adapter };
     struct tokenizer *t;
     char path[4096];
-    struct stat st;
     for (int i = o->tokenizer ? 0 : 1; i < 3; i++) {
         if (!places[i]) continue;
-        bool is_directory = !stat(places[i], &st) && S_ISDIR(st.st_mode);
-        if (!is_directory && i) continue;
-        snprintf(path, sizeof path, "%s%s", places[i], is_directory ? "/tokenizer.model" : "");
-        if (i && access(path, F_OK)) continue;
+        bool is_there = tokenizer_locate(places[i], path, sizeof path);
+        if (i && (!is_there || !weights_are_directory(places[i]))) continue;
         or_die(tokenizer_open(&t, path, &why), &why);
         if (l->weights.tokenizer[0] && strcmp(l->weights.tokenizer, tokenizer_digest(t)) != 0)
             die(STATUS_INPUT, "%s: tokenizer %s, the model has %s", path, tokenizer_digest(t),
@@ -32,7 +28,7 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
                  tokenizer_vocab(t), (long long)l->config.vocab);
         return t;
     }
-    die_usage("no tokenizer.model beside the model: say --tokenizer FILE");
+    die_usage("no tokenizer.model or tokenizer.json beside the model: say --tokenizer FILE");
 }
 
 /* The prompt that is one text, without the newline that ends a file; NULL if there is none. */

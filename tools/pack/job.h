@@ -13,7 +13,7 @@ struct job {
     struct draw draw;
     const char *output;
     enum view from, to;
-    const char *tokenizer; /* tokenizer.model, for bare numbers */
+    const char *tokenizer; /* for bare numbers */
     /* what becomes of it */
     struct sample_info info;
     struct summary summary;

@@ -91,7 +91,7 @@ int main(int argc, char **argv)
           "samples, which are written as they are",
           VIEW_WORDS "|samples|samples-jsonl" },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "FILE",
-          "tokenizer.model that bare numbers were made with", 0 },
+          "tokenizer.model or .json that bare numbers were made with", 0 },
         { "to", 0, OPT_WORD, &o.to, "HOW", "write our stream, or JSON lines", "stream|jsonl" },
         { "summary", 0, OPT_TEXT, &o.summary, "FILE", "write the counts as JSON", 0 },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the samples go; - is standard output",

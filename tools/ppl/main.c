@@ -31,7 +31,7 @@ int main(int argc, char **argv)
         { "bytes", 0, OPT_COUNT, &o.bytes, "N",
           "of the text that the data is, for bits per byte; 0: as the tokenizer tells", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "PATH",
-          "tokenizer.model, or its directory, that tells them; else the model's", 0 },
+          "tokenizer.model or .json, or its directory, that tells them; else the model's", 0 },
         { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N",
           "measure only on the first so many; 0: all", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0 },

@@ -68,9 +68,8 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
     struct tokenizer *t;
     char path[4096];
     const char *place = o->tokenizer ? o->tokenizer : o->loaded.model;
-    bool is_directory = weights_are_directory(place);
-    snprintf(path, sizeof path, "%s%s", place, is_directory ? "/tokenizer.model" : "");
-    if (o->bytes || (!o->tokenizer && (!is_directory || access(path, F_OK)))) return NULL;
+    bool is_there = tokenizer_locate(place, path, sizeof path);
+    if (o->bytes || (!o->tokenizer && (!is_there || !weights_are_directory(place)))) return NULL;
     or_die(tokenizer_open(&t, path, &why), &why);
     if (tokenizer_vocab(t) > l->config.vocab)
         die(STATUS_INPUT, "%s: vocabulary %u, the model has %lld", path, tokenizer_vocab(t),

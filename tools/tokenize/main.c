@@ -144,7 +144,8 @@ int main(int argc, char **argv)
                          .to = "stream",
                          .template = "vicuna" };
     struct opt table[] = {
-        { "model", 'm', OPT_TEXT, &o.model, "FILE", "SentencePiece tokenizer.model", 0 },
+        { "model", 'm', OPT_TEXT, &o.model, "FILE",
+          "tokenizer.model, tokenizer.json, or a directory with one", 0 },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the stream goes; - is standard output",
           0 },
         { "format", 0, OPT_WORD, &o.format, "HOW",
@@ -173,7 +174,7 @@ int main(int argc, char **argv)
     };
     const struct opt_program program = {
         .name = "tokenize",
-        .summary = "encode text into token numbers, as SentencePiece does",
+        .summary = "encode text into token numbers, as the model's own tokenizer does",
         .usage = "tokenize --model tokenizer.model [options] [FILE...] > tokens",
         .example = "tokenize --model tokenizer.model arxiv.jsonl book.jsonl.zst -o train.tok",
         .table = table,
@@ -190,7 +191,9 @@ int main(int argc, char **argv)
     }
     struct tokenizer *t;
     check(&o);
-    or_die(tokenizer_open(&t, o.model, &why), &why);
+    char path[4096];
+    (void)tokenizer_locate(o.model, path, sizeof path);
+    or_die(tokenizer_open(&t, path, &why), &why);
     if (o.decode)
         decode_all(&o, *files ? *files : "-", from, t);
     else

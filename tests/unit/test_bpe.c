@@ -1,0 +1,150 @@
+/* tokenizer.json: ids of Hugging Face's tokenizers, and what is refused. */
+#include "../../lib/common/json.h"
+#include "../../lib/common/tokenizer.h"
+#include "../lib/check.h"
+
+static struct fail why;
+
+static char *read_whole(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    char *text = NULL;
+    size_t room = 0;
+    assert_true(getdelim(&text, &room, '\0', file) >= 0);
+    fclose(file);
+    return text;
+}
+
+static void compare(const char *kind)
+{
+    char place[100], path[200], *line = NULL, *numbers = NULL;
+    size_t room = 0, number_room = 0, texts = 0;
+    struct tokenizer *t;
+    struct token_buffer b = { 0 };
+    snprintf(place, sizeof place, "tests/golden/bpe/%s", kind);
+    assert_true(tokenizer_locate(place, path, sizeof path));
+    if (tokenizer_open(&t, path, &why)) fail_msg("%s", why.text);
+    assert_int_equal(tokenizer_bos(t), 700);
+    assert_int_equal(tokenizer_eos(t), 701);
+    snprintf(path, sizeof path, "tests/golden/bpe/%s/ids", kind);
+    FILE *ids = fopen(path, "re"), *in = fopen("tests/golden/bpe/texts", "re");
+    assert_true(ids && in);
+    while (getline(&line, &room, in) > 0) {
+        assert_true(getline(&numbers, &number_room, ids) > 0);
+        json_t *text = json_loads(line, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+        size_t bytes = json_string_length(text), count = 0, back;
+        b.count = 0;
+        if (tokenizer_encode(t, &b, json_string_value(text), bytes, &why)) fail_msg("%s", why.text);
+        for (char *at = numbers, *end; *at && *at != '\n'; at = *end == ' ' ? end + 1 : end) {
+            unsigned long id = strtoul(at, &end, 10);
+            if (count >= b.count || b.ids[count] != id)
+                fail_msg("%s: text %zu, id %zu: %s", kind, texts + 1, count, line);
+            count++;
+        }
+        if (count != b.count) fail_msg("%s: text %zu: %zu ids more", kind, texts + 1, b.count);
+        char *decoded = tokenizer_decode(t, b.ids, b.count, &back, &why);
+        assert_int_equal(back, bytes);
+        assert_memory_equal(decoded, json_string_value(text), bytes);
+        free(decoded);
+        json_decref(text);
+        texts++;
+    }
+    assert_true(texts > 200);
+    assert_true(getline(&numbers, &number_room, ids) < 0);
+    fclose(ids);
+    fclose(in);
+    free(line);
+    free(numbers);
+    token_buffer_release(&b);
+    tokenizer_close(t);
+}
+
+static void test_ids_are_hugging_faces(void **state)
+{
+    (void)state;
+    compare("llama3");
+    compare("gpt2");
+}
+
+/* Special tokens are no text, neither way. */
+static void test_special_tokens(void **state)
+{
+    (void)state;
+    struct tokenizer *t;
+    struct token_buffer b = { 0 };
+    size_t bytes;
+    assert_int_equal(tokenizer_open(&t, "tests/golden/bpe/llama3/tokenizer.json", &why), 0);
+    assert_int_equal(tokenizer_vocab(t), 703);
+    assert_int_equal(tokenizer_encode(t, &b, "<|end_of_text|>", 15, &why), 0);
+    for (size_t i = 0; i < b.count; i++)
+        assert_true(b.ids[i] < 700);
+    const uint32_t ids[] = { 700, b.ids[0], 701 };
+    char *text = tokenizer_decode(t, ids, 3, &bytes, &why);
+    assert_int_equal(bytes, 2);
+    assert_memory_equal(text, "<|", 2);
+    free(text);
+    token_buffer_release(&b);
+    tokenizer_close(t);
+}
+
+/* The model with one place changed. */
+static void refused(const char *model, const char *from, const char *to, const char *message)
+{
+    struct tokenizer *t;
+    const char *at = strstr(model, from);
+    if (!at) fail_msg("no %s", from);
+    size_t before = (size_t)(at - model), size = strlen(model) + strlen(to) + 1;
+    char *changed = malloc(size);
+    int bytes = snprintf(changed, size, "%.*s%s%s", (int)before, model, to, at + strlen(from));
+    assert_int_equal(tokenizer_parse(&t, changed, (size_t)bytes, "it", &why), -1);
+    assert_int_equal(why.status, STATUS_INPUT);
+    if (!strstr(why.text, message)) fail_msg("'%s' is not in: %s", message, why.text);
+    free(changed);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    char *l = read_whole("tests/golden/bpe/llama3/tokenizer.json");
+    char *g = read_whole("tests/golden/bpe/gpt2/tokenizer.json");
+    refused(l, "\"type\": \"BPE\"", "\"type\": \"Unigram\"", "model Unigram");
+    refused(l, "\"byte_fallback\": false", "\"byte_fallback\": true", "tokenizer.model");
+    refused(l, "\"dropout\": null", "\"dropout\": 0.1", "dropout");
+    refused(l, "\"unk_token\": null", "\"unk_token\": \"<unk>\"", "unk_token");
+    refused(l, "\"normalizer\": null", "\"normalizer\": {\"type\":\"NFC\"}", "normalizer NFC");
+    refused(l, "\"type\": \"ByteLevel\"", "\"type\": \"Metaspace\"", "Metaspace");
+    refused(l, "\"add_prefix_space\": false", "\"add_prefix_space\": true", "add_prefix_space");
+    refused(l, "Isolated", "Removed", "Isolated");
+    refused(l, "(?i:", "(?i", "pattern");
+    refused(l, "[^\\\\s", "[^\\\\S", "\\S in brackets");
+    refused(l, "\"special\": true", "\"special\": false", "not special");
+    refused(l, "\"!\": 0", "\"!\": 1", "stands twice");
+    refused(l, "\"!\": 0", "\"!\": -1", "the id of '!'");
+    refused(l, "\"!\": 0", "\"!\": 99999999", "the id of '!'");
+    refused(l, "\"!\": 0, ", "", "no piece for byte 33");
+    refused(l, "[[\"", "[[\"no such piece", "merge 0");
+    refused(l, "\"merges\": [", "\"merges\": [7,", "merge 0");
+    refused(g, "\"merges\": [", "\"merges\": [\"aa\",", "merge 0");
+    refused(g, "\"merges\":", "\"mergers\":", "no merges");
+    refused(g, "{\"version\"", "{\"version\": 1, \"version\"", "");
+    refused(g, "\"use_regex\": true", "\"use_regex\": false", "without a pattern");
+    /* Cut anywhere. */
+    for (size_t bytes = 1; bytes < strlen(g) - 2; bytes += 97) {
+        struct tokenizer *t;
+        assert_int_equal(tokenizer_parse(&t, g, bytes, "it", &why), -1);
+        assert_int_equal(why.status, STATUS_INPUT);
+    }
+    free(l);
+    free(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ids_are_hugging_faces),
+        cmocka_unit_test(test_special_tokens),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
