@@ -5,6 +5,8 @@
  * f32. The backward is two passes, one for dQ and one for dK and dV, so that nothing is added
  * atomically. Any other shape takes the plain kernels, a warp a row.
  */
+#include "tile.cuh"
+
 #include "cuda.cuh"
 
 #include <cmath>
@@ -151,27 +153,8 @@ plain_dkdv_kernel(const attention a)
 
 #ifndef ELEM_F32
 /* ---- tensor cores ----
- * A tile is rows of C elements in shared memory; chunks of 16 bytes are exchanged with the row's
- * number, so that ldmatrix meets every bank once. Lane 4g + t of a warp holds of a 16 × 8
- * block of scores the rows g and g + 8, columns 2t and 2t + 1. */
-
-template <int C> DEVICE elem *tile_at(elem *tile, int row, int column)
-{
-    int exchange = C >= 64 ? row & 7 : row >> 1 & 3;
-    return tile + row * C + (((column >> 3) ^ exchange) << 3 | (column & 7));
-}
-
-/* Rows first … first + ROWS of a head, zeros beyond the last; arrives asynchronously. */
-template <int C, int ROWS, int THREADS_>
-DEVICE void fetch(elem *tile, const elem *from, int64_t stride, int first, int rows)
-{
-    for (int i = threadIdx.x; i < ROWS * C / 8; i += THREADS_) {
-        int row = i / (C / 8), column = i % (C / 8) * 8;
-        bool is_there = first + row < rows;
-        copy16_async(tile_at<C>(tile, row, column),
-                     from + (is_there ? first + row : 0) * stride + column, is_there);
-    }
-}
+ * Lane 4g + t of a warp holds of a 16 × 8 block of scores the rows g and g + 8, columns 2t and
+ * 2t + 1. */
 
 /* s[16, 8 · N] += rows row … row + 15 of A times the rows of B. */
 template <int C, int N> DEVICE void times_rows(float (*s)[4], elem *a, int row, elem *b)

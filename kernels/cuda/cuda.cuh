@@ -50,6 +50,7 @@ struct device {
     double *squares; /* [3, SUM_PIECES] */
     float *delta;    /* [heads, rows] */
     float *splits;   /* attention_one's */
+    float *thin;     /* linear_thin's: sums of pieces, [pieces, rows, ranks] */
     void *workspace;
     unsigned long long *fault; /* [CHECKS] first element that is not finite */
     char names[CHECKS][64];
@@ -104,6 +105,16 @@ void drop_rows(struct device *dev, elem *out, struct mat x, uint32_t site, int64
 /* dx += mask ⊙ t / (1 − p); t [rows, dim] densely. */
 void add_masked(struct device *dev, struct mat dx, const elem *t, uint32_t site, int64_t rows,
                 int64_t dim, struct dropout drop);
+
+/* linear_thin.cu: what adapters under dropout add to a group's products. */
+bool takes_thin(const struct device *dev, const struct group *g, struct mat wide);
+void thin_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
+                struct dropout drop);
+void thin_spread(struct device *dev, struct mat dx, struct mat du, const struct group *g,
+                 int64_t rows, struct dropout drop);
+void thin_outer(struct device *dev, const struct group *g, struct mat du, struct mat x,
+                int64_t rows, struct dropout drop);
+size_t thin_bytes(const struct shape *s);
 
 /* attention_one.cu: one row with a past; false, and nothing done, where shapes do not suit it. */
 bool attention_one(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,

@@ -6,7 +6,7 @@ static size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
 /* Bytes of each part of the scratch, in order. */
 struct parts {
     size_t slot[LINEAR_SLOTS], dropped, head, logits, dlogits, partial, squares, delta, splits;
-    size_t workspace, fault;
+    size_t thin, workspace, fault;
 };
 
 static int64_t logit_rows(const struct shape *s)
@@ -26,6 +26,7 @@ static struct parts parts_of(const struct shape *s)
     }
     if (shape_has_adapters(s) && s->dropout > 0)
         p.dropped = rounded(sizeof(elem) * (size_t)(s->chunk * widest));
+    if (p.dropped) p.thin = rounded(thin_bytes(s));
     if (s->head_type != kernels_cuda.act_type)
         p.head = rounded(sizeof(elem) * (size_t)(s->vocab * s->dim));
     p.logits = rounded(4 * (size_t)(logit_rows(s) * s->vocab));
@@ -46,7 +47,7 @@ size_t cuda_plan(const struct shape *s, int threads)
     (void)threads;
     struct parts p = parts_of(s);
     size_t bytes = p.dropped + p.head + p.logits + p.dlogits + p.partial + p.squares + p.delta +
-                   p.splits + p.workspace + p.fault;
+                   p.splits + p.thin + p.workspace + p.fault;
     for (int i = 0; i < LINEAR_SLOTS; i++)
         bytes += p.slot[i];
     return bytes;
@@ -232,7 +233,8 @@ int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why
     dev->squares = (double *)(at += p.partial);
     dev->delta = (float *)(at += p.squares);
     dev->splits = (float *)(at += p.delta);
-    dev->workspace = at += p.splits;
+    dev->thin = (float *)(at += p.splits);
+    dev->workspace = at += p.thin;
     dev->fault = (unsigned long long *)(at += p.workspace);
     dev->logit_rows = logit_rows(shape);
     dev->head_is_of = NULL;

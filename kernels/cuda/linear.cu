@@ -93,6 +93,10 @@ void linear_inner(struct device *dev, struct mat x, const struct group *g, int64
         return;
     }
     must(rows <= dev->shape.chunk);
+    if (takes_thin(dev, g, x)) {
+        thin_inner(dev, x, g, rows, drop);
+        return;
+    }
     for (int64_t i = 0, column = in; i < g->count; i++) {
         const struct linear *l = &g->at[i];
         if (!l->rank) continue;
@@ -195,6 +199,10 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
         product(dev, &p);
         return;
     }
+    if (takes_thin(dev, g, dx) && mat_is_wide(du, 8)) {
+        thin_spread(dev, dx, du, g, rows, drop);
+        return;
+    }
     p.c = p.d = dev->dropped;
     p.ldc = p.ldd = in;
     for (int i = 0; i < g->count; i++) {
@@ -231,6 +239,8 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
                        struct mat du, struct mat x, int64_t rows, struct dropout drop)
 {
     int64_t in = g->at[0].in, column = 0;
+    bool is_thin = drop.p > 0 && group_rank(g) && takes_thin(dev, g, x) && mat_is_wide(du, 8);
+    if (is_thin) thin_outer(dev, g, du, x, rows, drop);
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
         if (l->dweight_acc)
@@ -239,7 +249,7 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
         if (l->db_acc)
             add_outer(dev, l->db_acc, elems(dy[i]), dy[i].stride, l->out, elems(x) + in + column,
                       x.stride, l->rank, rows, l->scale);
-        if (l->da_acc) {
+        if (l->da_acc && !is_thin) {
             const elem *input = elems(x);
             int64_t stride = x.stride;
             if (drop.p > 0) {

@@ -1,4 +1,6 @@
 /* What is done row by row: bound by memory, a block a row, 16 bytes an access. */
+#include "mask.cuh"
+
 #include "cuda.cuh"
 
 /* Launches kernel<8> where every matrix allows it, else kernel<1>; a block a row. */
@@ -339,40 +341,15 @@ void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat u
          up.stride, cols);
 }
 
-/* ---- dropout: the masks of the CPU, bit for bit (Philox4x32-10, 16 bits an element) ---- */
-
-struct lanes {
-    uint16_t v[8];
-};
-
-DEVICE lanes lanes_of(uint64_t key, uint64_t block, uint32_t site)
-{
-    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-    uint32_t c0 = (uint32_t)block, c1 = (uint32_t)(block >> 32), c2 = site, c3 = 0;
-    for (int round = 0; round < 10; round++) {
-        uint32_t h0 = mul_high(0xD2511F53u, c0), l0 = 0xD2511F53u * c0;
-        uint32_t h1 = mul_high(0xCD9E8D57u, c2), l1 = 0xCD9E8D57u * c2;
-        c0 = h1 ^ c1 ^ k0, c1 = l1, c2 = h0 ^ c3 ^ k1, c3 = l0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    uint32_t word[4] = { c0, c1, c2, c3 };
-    lanes l;
-    for (int i = 0; i < 8; i++)
-        l.v[i] = (uint16_t)(word[i / 2] >> (i % 2 * 16));
-    return l;
-}
-
-static uint32_t threshold(float p) { return (uint32_t)(p * 65536); }
+/* ---- dropout ---- */
 
 KERNEL(THREADS, 1)
-dropout_mask_kernel(uint8_t *keep, uint64_t key, uint32_t site, uint64_t first, int64_t count,
-                    uint32_t least_kept)
+dropout_mask_kernel(uint8_t *keep, const mask m, uint32_t site, int64_t dim, int64_t count)
 {
     int64_t n = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (n >= count) return;
-    uint64_t e = first + (uint64_t)n;
-    keep[n] = lanes_of(key, e / 8, site).v[e % 8] >= least_kept;
+    uint64_t e = m.first_row * (uint64_t)dim + (uint64_t)n;
+    keep[n] = lanes_of(m.key, e / 8, site).v[e % 8] >= m.least_kept;
 }
 
 void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows, int64_t dim,
@@ -381,28 +358,23 @@ void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows
     int64_t count = rows * dim;
     if (!count) return;
     LAUNCH(dropout_mask_kernel, dim3((unsigned)pieces(count, THREADS)), dim3(THREADS), 0,
-           dev->stream, keep, drop.key, site, (uint64_t)(drop.first_row * dim), count,
-           threshold(drop.p));
+           dev->stream, keep, mask_of(drop), site, dim, count);
     launched(dev, __func__);
 }
 
 /* out = mask ⊙ x · scale, or out += it. Rows of out and x are `…_stride` apart; N divides 8. */
 template <int N, bool ADDS>
 DEVICE void masked_row(elem *out, int64_t out_stride, const elem *x, int64_t x_stride, int64_t dim,
-                       uint64_t key, uint32_t site, int64_t first_row, uint32_t least_kept,
-                       float scale)
+                       const mask &m, uint32_t site)
 {
     int64_t row = blockIdx.x;
     for (int64_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
-        uint64_t e = (uint64_t)((first_row + row) * dim + i);
-        lanes l = lanes_of(key, e / 8, site);
         pack<N> p, sum;
         load(p, x + row * x_stride + i);
         if (ADDS) load(sum, out + row * out_stride + i);
-        for (int j = 0; j < N; j++) {
-            p.v[j] = l.v[e % 8 + j] >= least_kept ? p.v[j] * scale : 0;
-            if (ADDS) p.v[j] += sum.v[j];
-        }
+        apply_mask(p, m, site, (m.first_row + (uint64_t)row) * (uint64_t)dim + (uint64_t)i);
+        for (int j = 0; j < N && ADDS; j++)
+            p.v[j] += sum.v[j];
         store(out + row * out_stride + i, p);
     }
 }
@@ -410,32 +382,29 @@ DEVICE void masked_row(elem *out, int64_t out_stride, const elem *x, int64_t x_s
 template <int N>
 KERNEL(THREADS, 1)
 drop_kernel(elem *out, int64_t out_stride, const elem *x, int64_t x_stride, int64_t dim,
-            uint64_t key, uint32_t site, int64_t first_row, uint32_t least_kept, float scale)
+            const mask m, uint32_t site)
 {
-    masked_row<N, false>(out, out_stride, x, x_stride, dim, key, site, first_row, least_kept,
-                         scale);
+    masked_row<N, false>(out, out_stride, x, x_stride, dim, m, site);
 }
 
 template <int N>
 KERNEL(THREADS, 1)
 add_masked_kernel(elem *out, int64_t out_stride, const elem *x, int64_t x_stride, int64_t dim,
-                  uint64_t key, uint32_t site, int64_t first_row, uint32_t least_kept, float scale)
+                  const mask m, uint32_t site)
 {
-    masked_row<N, true>(out, out_stride, x, x_stride, dim, key, site, first_row, least_kept, scale);
+    masked_row<N, true>(out, out_stride, x, x_stride, dim, m, site);
 }
 
 void drop_rows(struct device *dev, elem *out, struct mat x, uint32_t site, int64_t rows,
                int64_t dim, struct dropout drop)
 {
     ROWS(mat_is_wide(x, dim) && is_wide(out, dim, dim, sizeof(elem)), drop_kernel, rows, out, dim,
-         elems(x), x.stride, dim, drop.key, site, drop.first_row, threshold(drop.p),
-         1 / (1 - drop.p));
+         elems(x), x.stride, dim, mask_of(drop), site);
 }
 
 void add_masked(struct device *dev, struct mat dx, const elem *t, uint32_t site, int64_t rows,
                 int64_t dim, struct dropout drop)
 {
     ROWS(mat_is_wide(dx, dim) && is_wide(t, dim, dim, sizeof(elem)), add_masked_kernel, rows,
-         elems(dx), dx.stride, t, dim, dim, drop.key, site, drop.first_row, threshold(drop.p),
-         1 / (1 - drop.p));
+         elems(dx), dx.stride, t, dim, dim, mask_of(drop), site);
 }

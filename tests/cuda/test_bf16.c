@@ -275,6 +275,115 @@ static void test_rows(void **state)
     check_free_all();
 }
 
+/* ---- linears with adapters under dropout ---- */
+
+enum { LINEARS = 3 };
+
+/* u, dx, dA and dB of a group, whose masks are the CPU's. */
+static void one_group(int64_t rows, int64_t in, int count, const int64_t *ranks, float p)
+{
+    int64_t outs = 0, all = 0, out[LINEARS] = { 24, 16, 40 };
+    struct linear l[LINEARS];
+    struct dropout drop = { .key = 5, .p = p, .first_row = 7 };
+    uint8_t *keep = malloc((size_t)(rows * in));
+    for (int i = 0; i < count; i++)
+        outs += out[i], all += ranks[i];
+    int64_t stride = (in + all + 7) / 8 * 8 + 8, du_stride = (all + 8) / 8 * 8;
+    double *x = draw((size_t)(rows * in), 2), *dy = draw((size_t)(rows * outs), 1);
+    double *u = check_doubles(NULL, (size_t)(rows * all));
+    double *du = check_doubles(NULL, (size_t)(rows * all));
+    double *dx = check_doubles(NULL, (size_t)(rows * in));
+    double *da[LINEARS], *db[LINEARS];
+    const double scale = 0.5;
+    for (int64_t i = 0, y_at = 0, u_at = 0; i < count; y_at += out[i], u_at += ranks[i++]) {
+        int64_t r = ranks[i];
+        double *w = draw((size_t)(out[i] * in), 1), *a = draw((size_t)(r * in), 1);
+        double *b = draw((size_t)(out[i] * r), 1);
+        da[i] = draw((size_t)(r * in), 1);
+        db[i] = draw((size_t)(out[i] * r), 1);
+        l[i] = (struct linear){ .type = WEIGHT_F32,
+                                .weight = put_floats(w, (size_t)(out[i] * in)),
+                                .out = out[i],
+                                .in = in,
+                                .rank = r,
+                                .scale = (float)scale,
+                                .site = (uint32_t)(3 + i),
+                                .a = put_floats(a, (size_t)(r * in)),
+                                .b = put_floats(b, (size_t)(out[i] * r)),
+                                .da_acc = put_floats(da[i], (size_t)(r * in)),
+                                .db_acc = put_floats(db[i], (size_t)(out[i] * r)) };
+        cpu->dropout_mask(cpu_dev, keep, l[i].site, rows, in, drop);
+        for (int64_t t = 0; t < rows; t++) {
+            const double *row = x + t * in, *d = dy + t * outs + y_at;
+            for (int64_t o = 0; o < out[i]; o++)
+                for (int64_t j = 0; j < in; j++)
+                    dx[t * in + j] += d[o] * w[o * in + j];
+            for (int64_t c = 0; c < r; c++) {
+                double *uc = &u[t * all + u_at + c], *duc = &du[t * all + u_at + c];
+                for (int64_t j = 0; j < in; j++)
+                    if (keep[t * in + j]) *uc += row[j] / (1 - (double)p) * a[c * in + j];
+                for (int64_t o = 0; o < out[i]; o++) {
+                    *duc += scale * d[o] * b[o * r + c];
+                    db[i][o * r + c] += scale * d[o] * *uc;
+                }
+                for (int64_t j = 0; j < in; j++) {
+                    if (!keep[t * in + j]) continue;
+                    dx[t * in + j] += *duc * a[c * in + j] / (1 - (double)p);
+                    da[i][c * in + j] += *duc * row[j] / (1 - (double)p);
+                }
+            }
+        }
+    }
+    struct group g = { l, count, 1 };
+    backend_reserve((struct shape){ .rows = rows,
+                                    .chunk = rows,
+                                    .dim = in,
+                                    .ffn = in,
+                                    .heads = 1,
+                                    .kv_heads = 1,
+                                    .head_dim = 8,
+                                    .vocab = 8,
+                                    .slot = { [1] = { outs, in, all } },
+                                    .has_backward = true,
+                                    .dropout = p });
+    struct mat mx = put(x, rows, in, stride), mdy = put(dy, rows, outs, outs), dys[LINEARS];
+    struct mat mdx = put(x, rows, in, in), mdu = put(u, rows, all, du_stride);
+    for (int64_t i = 0, at = 0; i < count; at += out[i++])
+        dys[i] = mat_columns(k, mdy, at);
+    k->linear_prepare(dev, &g);
+    k->linear_inner(dev, mx, &g, rows, drop);
+    close_to("u", mat_columns(k, mx, in), u, rows, all, 8e-3);
+    close_to("x is as it was", mx, x, rows, in, 1e-9);
+    k->linear_bwd_input(dev, mdx, mdu, dys, &g, rows, drop);
+    close_to("du", mdu, du, rows, all, 8e-3);
+    close_to("dx", mdx, dx, rows, in, 1.2e-2);
+    k->linear_bwd_weight(dev, &g, dys, mdu, mx, rows, drop);
+    for (int i = 0; i < count; i++) {
+        floats_close_to("dA", l[i].da_acc, da[i], (size_t)(ranks[i] * in), 1.2e-2);
+        floats_close_to("dB", l[i].db_acc, db[i], (size_t)(out[i] * ranks[i]), 1.2e-2);
+    }
+    free(keep);
+    give_all_back();
+    check_free_all();
+}
+
+/* Groups of one to three, ranks that fill tiles and that do not, none; more columns than a piece;
+ * no dropout, and shapes that only products take. */
+static void test_linears(void **state)
+{
+    (void)state;
+    static const int64_t wide[] = { 64, 64, 64 }, mixed[] = { 16, 8, 40 }, gap[] = { 8, 0, 64 };
+    static const int64_t odd[] = { 4, 5, 6 };
+    one_group(70, 128, 3, wide, 0.1f);
+    one_group(33, 1088, 1, wide, 0.1f);
+    one_group(64, 192, 2, wide, 0.05f);
+    one_group(130, 64, 3, mixed, 0.3f);
+    one_group(9, 64, 3, gap, 0.1f);
+    one_group(20, 64, 3, odd, 0.1f);
+    one_group(20, 72, 2, mixed, 0.1f);
+    one_group(20, 128, 3, wide, 0);
+}
+
 /* ---- what must have the CPU's bits ---- */
 
 static void same_bytes(const void *got, const void *exact, size_t bytes)
@@ -441,9 +550,8 @@ static int close_both(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_bits_of_the_cpu),
+        cmocka_unit_test(test_attention), cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_linears),   cmocka_unit_test(test_bits_of_the_cpu),
         cmocka_unit_test(test_model),
     };
     return cmocka_run_group_tests(tests, open_both, close_both);

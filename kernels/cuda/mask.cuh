@@ -1,0 +1,52 @@
+/* mask.cuh - dropout masks of the CPU, bit for bit: Philox4x32-10 (lib/common/philox.h), 16 bits an
+ * element, eight neighbours a call. */
+#ifndef LONGQLORA_MASK_CUH
+#define LONGQLORA_MASK_CUH
+
+#include "device.cuh"
+
+/* A dropout as kernels want it. */
+struct mask {
+    uint64_t key, first_row;
+    uint32_t least_kept;
+    float scale; /* 1 / (1 − p) */
+};
+static inline mask mask_of(struct dropout drop)
+{
+    return { drop.key, (uint64_t)drop.first_row, (uint32_t)(drop.p * 65536), 1 / (1 - drop.p) };
+}
+
+struct lanes {
+    uint16_t v[8];
+};
+
+DEVICE lanes lanes_of(uint64_t key, uint64_t block, uint32_t site)
+{
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+    uint32_t c0 = (uint32_t)block, c1 = (uint32_t)(block >> 32), c2 = site, c3 = 0;
+#pragma unroll
+    for (int round = 0; round < 10; round++) {
+        uint32_t h0 = mul_high(0xD2511F53u, c0), l0 = 0xD2511F53u * c0;
+        uint32_t h1 = mul_high(0xCD9E8D57u, c2), l1 = 0xCD9E8D57u * c2;
+        c0 = h1 ^ c1 ^ k0, c1 = l1, c2 = h0 ^ c3 ^ k1, c3 = l0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    uint32_t word[4] = { c0, c1, c2, c3 };
+    lanes l;
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        l.v[i] = (uint16_t)(word[i / 2] >> (i % 2 * 16));
+    return l;
+}
+
+/* p ⊙ mask of elements e … e + N − 1, which lie in one call's eight. */
+template <int N> DEVICE void apply_mask(pack<N> &p, const mask &m, uint32_t site, uint64_t e)
+{
+    lanes l = lanes_of(m.key, e / 8, site);
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        p.v[j] = l.v[(N == 8 ? 0 : e % 8) + j] >= m.least_kept ? p.v[j] * m.scale : 0;
+}
+
+#endif
