@@ -78,7 +78,8 @@ static struct spans spans_of(const struct model *m)
     return (struct spans){ m->first, m->second, m->config.heads / 2 };
 }
 
-static void attention_half(struct model *m, int64_t index)
+/* q, k and v of the layer's input, turned to their positions. */
+static void make_heads(struct model *m, int64_t index)
 {
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
@@ -97,6 +98,13 @@ static void attention_half(struct model *m, int64_t index)
         turn(m, h.q, h.k, first, rows, 1);
         look(m, "q, k, v", index, to, rows, (c->heads + 2 * c->kv_heads) * c->head_dim);
     }
+}
+
+static void attend(struct model *m, int64_t index)
+{
+    const struct kernels *k = m->k;
+    const struct config *c = &m->config;
+    struct saved *s = &m->saved[index];
     struct heads h = split_heads(m, s->qkv);
     if (m->setup.context) {
         int64_t kv = c->kv_heads * c->head_dim;
@@ -135,7 +143,8 @@ void layer_forward(struct model *m, int64_t index)
     struct saved *s = &m->saved[index];
     struct group o = group_of(l->o, 1, SLOT_O), down = group_of(l->down, 1, SLOT_DOWN);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
-    attention_half(m, index);
+    make_heads(m, index);
+    attend(m, index);
     k->linear_prepare(m->dev, &o);
     k->linear_prepare(m->dev, &gate_up);
     k->linear_prepare(m->dev, &down);
@@ -192,10 +201,11 @@ void layer_backward(struct model *m, int64_t index)
     struct group qkv = group_of(l->qkv, 3, SLOT_QKV), o = group_of(l->o, 1, SLOT_O);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct group down = group_of(l->down, 1, SLOT_DOWN);
-    if (!layer_is_kept(m, index))
-        attention_half(m, index);
-    else
+    if (layer_is_kept(m, index))
         k->linear_prepare(m->dev, &qkv);
+    else
+        make_heads(m, index);
+    if (!output_is_kept(m, index)) attend(m, index);
     k->linear_prepare(m->dev, &o);
     k->linear_prepare(m->dev, &gate_up);
     k->linear_prepare(m->dev, &down);

@@ -234,16 +234,31 @@ static int64_t widest_rank(const struct model *m)
     return down > widest ? down : widest;
 }
 
-static void place_saved(struct model *m, struct saved *s, bool is_kept)
+static void place_saved(struct model *m)
 {
     const struct config *c = &m->config;
     int64_t width = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, rows = m->setup.rows;
-    int64_t mlp_rows = is_kept ? rows : m->setup.chunk;
-    s->qkv = take_mat(m, MEMORY_ACTIVATIONS, rows, width + 2 * kv);
-    s->o = take_mat(m, MEMORY_ACTIVATIONS, rows, width + group_rank_of(m->layers[0].o, 1));
-    s->h = take_mat(m, MEMORY_ACTIVATIONS, mlp_rows, c->dim);
-    s->m = take_mat(m, MEMORY_ACTIVATIONS, mlp_rows, 2 * c->ffn);
-    s->lse = take(m, MEMORY_ACTIVATIONS, (size_t)(c->heads * rows) * 4);
+    const struct saved *shared = NULL, *output = NULL; /* by layers that keep nothing */
+    for (int64_t l = 0; l < c->layers; l++) {
+        struct saved *s = &m->saved[l];
+        bool is_kept = layer_is_kept(m, l), keeps_output = output_is_kept(m, l);
+        int64_t mlp_rows = is_kept ? rows : m->setup.chunk;
+        if (!is_kept && shared) *s = *shared;
+        if (is_kept || !shared) {
+            s->qkv = take_mat(m, MEMORY_ACTIVATIONS, rows, width + 2 * kv);
+            s->h = take_mat(m, MEMORY_ACTIVATIONS, mlp_rows, c->dim);
+            s->m = take_mat(m, MEMORY_ACTIVATIONS, mlp_rows, 2 * c->ffn);
+        }
+        if (!keeps_output && output) {
+            s->o = output->o;
+            s->lse = output->lse;
+        } else {
+            s->o = take_mat(m, MEMORY_ACTIVATIONS, rows, width + group_rank_of(m->layers[0].o, 1));
+            s->lse = take(m, MEMORY_ACTIVATIONS, (size_t)(c->heads * rows) * 4);
+        }
+        if (!is_kept) shared = s;
+        if (!keeps_output) output = s;
+    }
 }
 
 static void place_inputs(struct model *m)
@@ -265,11 +280,7 @@ static void place_activations(struct model *m)
     const struct config *c = &m->config;
     int64_t rows = m->setup.rows, chunk = m->setup.chunk, rank = widest_rank(m);
     place_inputs(m);
-    for (int64_t l = 0; l < c->layers; l++)
-        if (!l || layer_is_kept(m, l))
-            place_saved(m, &m->saved[l], layer_is_kept(m, l));
-        else
-            m->saved[l] = m->saved[0];
+    place_saved(m);
     m->n = take_mat(m, MEMORY_CHUNK, chunk, c->dim + rank);
     m->s = take_mat(m, MEMORY_CHUNK, chunk, c->ffn + rank);
     m->rstd_chunk = take(m, MEMORY_CHUNK, (size_t)chunk * 4);

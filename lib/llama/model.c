@@ -134,7 +134,10 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     if (list_parameters(m, why) || kernels_open(&m->k, setup->device, why)) return -1;
     int64_t most = setup->chunk ? setup->chunk : m->k->chunk_rows;
     m->setup.chunk = most < setup->rows ? most : setup->rows;
-    if (m->setup.kept_layers > m->config.layers) m->setup.kept_layers = m->config.layers;
+    int64_t layers = m->config.layers,
+            kept = m->setup.kept_layers < layers ? m->setup.kept_layers : layers;
+    m->setup.kept_layers = kept;
+    if (m->setup.kept_outputs > layers - kept) m->setup.kept_outputs = layers - kept;
     lay_out(m);
     return 0;
 }

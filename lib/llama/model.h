@@ -20,11 +20,12 @@ struct model_setup {
     bool is_training;   /* gradients and moments are there */
     int64_t rank;
     double alpha, dropout;
-    uint32_t targets;    /* bit for each enum part that carries an adapter */
-    uint32_t whole;      /* and for each that beside adapters is trained, or replaced, whole */
-    int64_t kept_layers; /* whose activations are kept, the last ones; the others are recomputed in
-                          * the backward. KEEPS_ALL is as many as there are */
-    int64_t positions;   /* longest sample */
+    uint32_t targets;     /* bit for each enum part that carries an adapter */
+    uint32_t whole;       /* and for each that beside adapters is trained, or replaced, whole */
+    int64_t kept_layers;  /* whose activations are kept, the last ones; the others are recomputed in
+                           * the backward. KEEPS_ALL is as many as there are */
+    int64_t kept_outputs; /* of the layers before those, of which attention's output is kept */
+    int64_t positions;    /* longest sample */
     int64_t rows, chunk; /* most rows of a batch; rows of a chunk, 0: as many as the device likes */
     int64_t context;     /* > 0: batches go on one after the other; rows kept in a cache */
     bool inputs_on_host; /* layers' inputs wait for the backward in the host's memory */

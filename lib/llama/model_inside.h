@@ -13,8 +13,8 @@ struct layer {
     float *dattn_gain, *dmlp_gain; /* NULL: frozen */
 };
 
-/* What the backward of a layer needs beside its input. One for each layer if
- * activations are kept, else one for all; then h and m hold one chunk. */
+/* What the backward of a layer needs beside its input. Layers that are recomputed share one, whose
+ * h and m hold one chunk; o and lse may be kept all the same. */
 struct saved {
     struct mat qkv; /* [T, q | k | v] */
     struct mat o;   /* [T, attention's output | u of o_proj] */
@@ -100,6 +100,11 @@ static inline int64_t chunk_size(const struct model *m, int64_t first)
 static inline bool layer_is_kept(const struct model *m, int64_t index)
 {
     return index >= m->config.layers - m->setup.kept_layers;
+}
+
+static inline bool output_is_kept(const struct model *m, int64_t index)
+{
+    return index >= m->config.layers - m->setup.kept_layers - m->setup.kept_outputs;
 }
 
 #endif

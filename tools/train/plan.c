@@ -71,28 +71,40 @@ static int settle_places(const struct trainer *t, const struct kernels *k, struc
     return 0;
 }
 
+/* *kept, a part of the setup, becomes the largest number of layers that there is room for. */
+static int keep_most(const struct trainer *t, const struct kernels *k, struct room room,
+                     struct model_setup *setup, int64_t *kept, struct fail *why)
+{
+    struct memory_plan plan;
+    int64_t least = 0, too_many = t->config.layers + 1;
+    while (too_many - least > 1) {
+        *kept = least + (too_many - least) / 2;
+        if (plan_of(t, setup, &plan, why)) return -1;
+        if (fits(k, &plan, room))
+            least = *kept;
+        else
+            too_many = *kept;
+    }
+    *kept = least;
+    return 0;
+}
+
 static int settle(const struct trainer *t, struct room room, bool may_offload,
                   struct model_setup *setup, bool *does_fit, struct fail *why)
 {
     const struct kernels *k;
     enum toggle recompute = t->recipe->checkpointing;
-    struct memory_plan plan;
     if (kernels_open(&k, setup->device, why)) return -1;
     setup->kept_layers = recompute == TOGGLE_NO ? KEEPS_ALL : 0;
+    setup->kept_outputs = 0;
     if (settle_places(t, k, room, may_offload, setup, does_fit, why)) return -1;
     if (recompute != TOGGLE_AUTO || !room.device || !*does_fit) return 0;
-    int64_t most = t->config.layers + 1;
-    struct room spare = less_a_tenth(room);
-    while (most - setup->kept_layers > 1) {
-        struct model_setup more = *setup;
-        more.kept_layers = setup->kept_layers + (most - setup->kept_layers) / 2;
-        if (plan_of(t, &more, &plan, why)) return -1;
-        if (fits(k, &plan, spare))
-            setup->kept_layers = more.kept_layers;
-        else
-            most = more.kept_layers;
-    }
-    return 0;
+    room = less_a_tenth(room);
+    /* A gigabyte of attention's outputs saves more than one of whole layers. */
+    if (keep_most(t, k, room, setup, &setup->kept_outputs, why)) return -1;
+    return setup->kept_outputs < t->config.layers
+               ? 0
+               : keep_most(t, k, room, setup, &setup->kept_layers, why);
 }
 
 int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail *why)
@@ -159,9 +171,13 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
         plan_of(t, &setup, &plan, why))
         return -1;
     struct room room = room_of(k);
-    int64_t kept = setup.kept_layers < t->config.layers ? setup.kept_layers : t->config.layers;
-    fprintf(to, "%s, %s, %lld tokens, activations of %lld of %lld layers kept\n", k->name,
-            k->act_name, (long long)setup.positions, (long long)kept, (long long)t->config.layers);
+    int64_t layers = t->config.layers;
+    int64_t kept = setup.kept_layers < layers ? setup.kept_layers : layers;
+    int64_t outputs = setup.kept_outputs < layers - kept ? setup.kept_outputs : layers - kept;
+    fprintf(to, "%s, %s, %lld tokens, activations of %lld of %lld layers kept", k->name,
+            k->act_name, (long long)setup.positions, (long long)kept, (long long)layers);
+    if (outputs) fprintf(to, ", attention's output of %lld more", (long long)outputs);
+    fprintf(to, "\n");
     memory_print(&plan, to);
     if (room.device) {
         fprintf(to, "%-20s %16llu bytes\n", "free now", (unsigned long long)room.device);
