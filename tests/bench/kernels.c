@@ -39,21 +39,21 @@ static struct mat random_mat(int64_t rows, int64_t cols)
     return m;
 }
 
-static void reserve(int64_t rows, int64_t dim, int64_t ffn, int64_t heads)
+static struct shape shape_of(int64_t rows, int64_t dim, int64_t ffn)
 {
-    struct shape shape = { .rows = rows,
+    return (struct shape){ .rows = rows,
                            .chunk = rows,
                            .dim = dim,
                            .ffn = ffn,
-                           .heads = heads,
-                           .kv_heads = heads,
+                           .heads = dim / 128,
+                           .kv_heads = dim / 128,
                            .head_dim = 128,
                            .vocab = 1024,
                            .slot = { { ffn, dim, 0 } },
-                           .has_packed_weights = true,
-                           .has_backward = true };
-    or_die(k->reserve(dev, &shape, &why), &why);
+                           .has_packed_weights = true };
 }
+
+static void reserve(struct shape shape) { or_die(k->reserve(dev, &shape, &why), &why); }
 
 /* Seconds of one call: warmed up, then as many as take a third of a second. */
 static double seconds(void (*call)(void *), void *arg)
@@ -121,7 +121,9 @@ static void measure_linear(void)
 {
     int64_t rows = 8192 / scale, in = 4096 / scale, out = 11008 / scale;
     size_t count = (size_t)(in * out);
-    reserve(rows, in, out, in / 128);
+    struct shape shape = shape_of(rows, in, out);
+    shape.has_backward = true;
+    reserve(shape);
     struct copying c = { random_mat(rows, out), random_mat(rows, out), rows, out };
     double bytes = 2.0 * (double)(rows * out * k->act_bytes);
     printf("{\"operation\":\"copy\",\"GB_per_second\":%.1f}\n", bytes / seconds(copy, &c) / 1e9);
@@ -144,7 +146,9 @@ static void measure_linear(void)
 static void measure_attention(int64_t rows)
 {
     int64_t heads = 32 / scale > 0 ? 32 / scale : 1, width = heads * 128;
-    reserve(rows, width, width, heads);
+    struct shape shape = shape_of(rows, width, width);
+    shape.has_backward = true;
+    reserve(shape);
     int32_t *first = calloc((size_t)rows, sizeof *first), *spans;
     if (!first) die(STATUS_FAILED, "out of memory");
     spans = take((size_t)rows * sizeof *spans);
@@ -181,18 +185,9 @@ static void measure_decoding(void)
     int64_t in = 4096 / scale, out = 11008 / scale, keys = 8192 / scale, heads = in / 128;
     size_t count = (size_t)(in * out);
     if (!heads) return;
-    struct shape shape = { .rows = 8,
-                           .chunk = 8,
-                           .keys = keys,
-                           .dim = in,
-                           .ffn = out,
-                           .heads = heads,
-                           .kv_heads = heads,
-                           .head_dim = 128,
-                           .vocab = 1024,
-                           .slot = { { out, in, 0 } },
-                           .has_packed_weights = true };
-    or_die(k->reserve(dev, &shape, &why), &why);
+    struct shape shape = shape_of(8, in, out);
+    shape.keys = keys;
+    reserve(shape);
     struct linear l = { .type = WEIGHT_NF4,
                         .weight = take((count + 1) / 2),
                         .absmax = take((count + 63) / 64),

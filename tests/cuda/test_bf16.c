@@ -335,17 +335,11 @@ static void one_group(int64_t rows, int64_t in, int count, const int64_t *ranks,
         }
     }
     struct group g = { l, count, 1 };
-    backend_reserve((struct shape){ .rows = rows,
-                                    .chunk = rows,
-                                    .dim = in,
-                                    .ffn = in,
-                                    .heads = 1,
-                                    .kv_heads = 1,
-                                    .head_dim = 8,
-                                    .vocab = 8,
-                                    .slot = { [1] = { outs, in, all } },
-                                    .has_backward = true,
-                                    .dropout = p });
+    struct shape shape = small_shape(rows, in);
+    shape.slot[1] = (struct slot_shape){ outs, in, all };
+    shape.has_backward = true;
+    shape.dropout = p;
+    backend_reserve(shape);
     struct mat mx = put(x, rows, in, stride), mdy = put(dy, rows, outs, outs), dys[LINEARS];
     struct mat mdx = put(x, rows, in, in), mdu = put(u, rows, all, du_stride);
     for (int64_t i = 0, at = 0; i < count; at += out[i++])

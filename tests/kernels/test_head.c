@@ -46,15 +46,10 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim)
         target[t] = t % 5 == 3 ? -1 : (int32_t)check_below(vocab);
     for (size_t i = 0; i < n + m; i++)
         v[i] = (double)(i < n ? x[i] : w[i - n]);
-    backend_reserve((struct shape){ .rows = rows,
-                                    .chunk = rows,
-                                    .dim = dim,
-                                    .ffn = 8,
-                                    .heads = 1,
-                                    .kv_heads = 1,
-                                    .head_dim = 8,
-                                    .vocab = vocab,
-                                    .has_backward = true });
+    struct shape shape = small_shape(rows, dim);
+    shape.vocab = vocab;
+    shape.has_backward = true;
+    backend_reserve(shape);
     struct linear head = { .type = WEIGHT_F32, .weight = w, .out = vocab, .in = dim };
     struct head_case c = { rows, vocab, dim, target, 0.25 };
     k->head_loss(dev, nll, mat_of(dx, dim), dw, mat_of(x, dim), &head, target, rows, 0.25f);
@@ -88,25 +83,12 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim)
     for (size_t i = 0; i < m; i++)
         w[i] = bf16_to_float(half[i] = bf16_from_float(w[i]));
     struct linear stored = { .type = WEIGHT_BF16, .weight = half, .out = vocab, .in = dim };
-    backend_reserve((struct shape){ .rows = rows,
-                                    .chunk = rows,
-                                    .dim = dim,
-                                    .ffn = 8,
-                                    .heads = 1,
-                                    .kv_heads = 1,
-                                    .head_dim = 8,
-                                    .vocab = vocab });
+    shape.has_backward = false;
+    backend_reserve(shape);
     k->head_logits(dev, logits, mat_of(x, dim), &head, rows);
     float *from_stored = check_buffer((size_t)(rows * vocab));
-    backend_reserve((struct shape){ .rows = rows,
-                                    .chunk = rows,
-                                    .dim = dim,
-                                    .ffn = 8,
-                                    .heads = 1,
-                                    .kv_heads = 1,
-                                    .head_dim = 8,
-                                    .vocab = vocab,
-                                    .head_type = WEIGHT_BF16 });
+    shape.head_type = WEIGHT_BF16;
+    backend_reserve(shape);
     k->head_logits(dev, from_stored, mat_of(x, dim), &stored, rows);
     check_close("head_logits, bf16", from_stored, check_doubles(logits, (size_t)(rows * vocab)),
                 (size_t)(rows * vocab), 2e-6);
@@ -132,14 +114,9 @@ static void test_head_in_chunks(void **state)
     for (int i = 0; i < ROWS; i++)
         target[i] = (int32_t)check_below(VOCAB);
     struct linear head = { .type = WEIGHT_F32, .weight = w, .out = VOCAB, .in = DIM };
-    backend_reserve((struct shape){ .rows = ROWS,
-                                    .chunk = ROWS,
-                                    .dim = DIM,
-                                    .ffn = 8,
-                                    .heads = 1,
-                                    .kv_heads = 1,
-                                    .head_dim = 8,
-                                    .vocab = VOCAB });
+    struct shape shape = small_shape(ROWS, DIM);
+    shape.vocab = VOCAB;
+    backend_reserve(shape);
     k->head_loss(dev, nll, mat_of(NULL, 0), NULL, mat_of(x, DIM), &head, target, ROWS, 0);
     for (int i = 0; i < ROWS; i += 67) {
         struct head_case c = { 1, VOCAB, DIM, target + i, 1 };

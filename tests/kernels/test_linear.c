@@ -117,17 +117,11 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
     if (has_residual) c.residual = check_doubles(residual, outs);
     double *exact = check_doubles(NULL, outs), *gradient = check_doubles(NULL, c.count);
     struct group g = { l, LINEARS, 0 };
-    backend_reserve((struct shape){ .rows = rows,
-                                    .chunk = rows,
-                                    .dim = in,
-                                    .ffn = in,
-                                    .heads = 1,
-                                    .kv_heads = 1,
-                                    .head_dim = 8,
-                                    .vocab = 8,
-                                    .slot = { { c.outs, in, c.ranks } },
-                                    .has_backward = true,
-                                    .dropout = p });
+    struct shape shape = small_shape(rows, in);
+    shape.slot[0] = (struct slot_shape){ c.outs, in, c.ranks };
+    shape.has_backward = true;
+    shape.dropout = p;
+    backend_reserve(shape);
     k->linear_prepare(dev, &g);
     k->linear_fwd(dev, mat_of(y, c.outs), mat_of(x, stride), &g,
                   has_residual ? mat_of(residual, c.outs) : mat_of(NULL, 0), rows, drop);
@@ -215,17 +209,11 @@ static void one_packed(int64_t rows, int64_t in, bool has_backward)
     double *exact = check_doubles(NULL, outs);
     struct dropout drop = { 0 };
     plain.weight = w;
-    backend_reserve((struct shape){ .rows = rows,
-                                    .chunk = rows,
-                                    .dim = in,
-                                    .ffn = in,
-                                    .heads = 1,
-                                    .kv_heads = 1,
-                                    .head_dim = 8,
-                                    .vocab = 8,
-                                    .slot = { [0] = { OUT, in, RANK }, [2] = { OUT, in, RANK } },
-                                    .has_backward = has_backward,
-                                    .has_packed_weights = true });
+    struct shape shape = small_shape(rows, in);
+    shape.slot[0] = shape.slot[2] = (struct slot_shape){ OUT, in, RANK };
+    shape.has_backward = has_backward;
+    shape.has_packed_weights = true;
+    backend_reserve(shape);
     k->nf4_codes(dev, codes, scratch, source, WEIGHT_F32, (int64_t)n);
     k->nf4_offset(dev, &offset, scratch, (int64_t)(n + 63) / 64);
     k->nf4_nest(dev, absmax, nested, scratch, offset, (int64_t)(n + 63) / 64);
@@ -306,16 +294,11 @@ static void exact_products(int64_t rows, int64_t in, int64_t out)
     struct group g = { &l, 1, 0 };
     struct mat none = mat_of(NULL, 0), dys = mat_of(dy, out);
     struct dropout drop = { 0 };
-    backend_reserve((struct shape){ .rows = rows,
-                                    .chunk = rows,
-                                    .dim = in,
-                                    .ffn = out,
-                                    .heads = 1,
-                                    .kv_heads = 1,
-                                    .head_dim = 8,
-                                    .vocab = 8,
-                                    .slot = { { out, in, 0 } },
-                                    .has_backward = true });
+    struct shape shape = small_shape(rows, in);
+    shape.ffn = out;
+    shape.slot[0] = (struct slot_shape){ out, in, 0 };
+    shape.has_backward = true;
+    backend_reserve(shape);
     k->linear_prepare(dev, &g);
     k->linear_fwd(dev, mat_of(y, out), mat_of(x, in), &g, none, rows, drop);
     k->linear_bwd_input(dev, mat_of(dx, in), none, &dys, &g, rows, drop);
