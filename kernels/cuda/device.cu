@@ -12,7 +12,8 @@ struct parts {
 static int64_t logit_rows(const struct shape *s)
 {
     int64_t rows = LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64;
-    return least(most(64, rows), pieces(s->chunk, 64) * 64);
+    /* Fewer would read a large vocabulary's weights for longer than they are multiplied. */
+    return least(most(256, rows), pieces(s->chunk, 64) * 64);
 }
 
 static struct parts parts_of(const struct shape *s)

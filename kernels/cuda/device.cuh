@@ -197,6 +197,25 @@ DEVICE void store(elem *to, const pack<8> &p)
 }
 #endif
 
+/* bf16 or f16, whatever elem is. */
+DEVICE float widen_half(uint16_t half, bool is_bf16)
+{
+    return is_bf16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half);
+}
+DEVICE void load_halves(pack<1> &p, const uint16_t *from, bool is_bf16)
+{
+    p.v[0] = widen_half(*from, is_bf16);
+}
+DEVICE void load_halves(pack<8> &p, const uint16_t *from, bool is_bf16)
+{
+    uint4 u = *(const uint4 *)from;
+    uint32_t word[4] = { u.x, u.y, u.z, u.w };
+    for (int i = 0; i < 4; i++) {
+        p.v[2 * i] = widen_half((uint16_t)word[i], is_bf16);
+        p.v[2 * i + 1] = widen_half((uint16_t)(word[i] >> 16), is_bf16);
+    }
+}
+
 /* The sum over a block of at most 1024 threads, in one order; all threads call it and get
  * it. scratch: 32 values of shared memory. */
 template <class T> DEVICE T block_sum(T x, T *scratch)

@@ -79,14 +79,11 @@ template <enum weight_type TYPE> struct piece {
     }
     DEVICE_MEMBER void widen8(float *w, int, const float *) const
     {
-        const uint32_t word[4] = { half.x, half.y, half.z, half.w };
+        pack<8> p;
+        load_halves(p, (const uint16_t *)&half, TYPE == WEIGHT_BF16);
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            bool is_bf16 = TYPE == WEIGHT_BF16;
-            w[2 * i] = is_bf16 ? bits_as_float(word[i] << 16) : half_as_float((uint16_t)word[i]);
-            w[2 * i + 1] = is_bf16 ? bits_as_float(word[i] & 0xffff0000)
-                                   : half_as_float((uint16_t)(word[i] >> 16));
-        }
+        for (int i = 0; i < 8; i++)
+            w[i] = p.v[i];
     }
     DEVICE_MEMBER float scale() const { return 1; }
 };

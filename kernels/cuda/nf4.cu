@@ -15,6 +15,15 @@ struct packed {
 
 enum { TABLE_BYTES = (16 + 256) * 4 };
 
+enum { DECODED_ROWS = 4 }; /* of a block: so many loads are in flight for each thread */
+
+DEVICE float absmax_of(const packed &w, const float *map, int64_t e)
+{
+    return w.absmax
+               ? add_rn(mul_rn(map[w.absmax[e / NF4_BLOCK]], w.nested[e / NF4_NESTED]), w.offset)
+               : w.nested[e / NF4_BLOCK];
+}
+
 /* Row r of out: elements r·cols … of the tensor, at most `count` in all. */
 template <class T, int N>
 KERNEL(THREADS, 1)
@@ -25,26 +34,31 @@ nf4_kernel(T *out, int64_t stride, const packed w, int64_t cols, int64_t count)
     if (threadIdx.x < 16) value[threadIdx.x] = nf4_value[threadIdx.x];
     map[threadIdx.x] = nf4_absmax_value[threadIdx.x];
     block_sync();
-    int64_t row = blockIdx.x;
+    int64_t first = (int64_t)blockIdx.x * DECODED_ROWS;
     for (int64_t i = threadIdx.x * N; i < cols; i += THREADS * N) {
-        int64_t e = row * cols + i;
-        if (e >= count) break;
-        float absmax =
-            w.absmax
-                ? add_rn(mul_rn(map[w.absmax[e / NF4_BLOCK]], w.nested[e / NF4_NESTED]), w.offset)
-                : w.nested[e / NF4_BLOCK];
-        pack<N> p;
-        if (N == 8) {
-            uint32_t codes = *(const uint32_t *)(w.codes + e / 2);
-            for (int b = 0; b < 4; b++) {
-                p.v[2 * b % N] = mul_rn(value[codes >> (8 * b + 4) & 15], absmax);
-                p.v[(2 * b + 1) % N] = mul_rn(value[codes >> 8 * b & 15], absmax);
-            }
-        } else {
-            uint8_t codes = w.codes[e / 2];
-            p.v[0] = mul_rn(value[e % 2 ? codes & 15 : codes >> 4], absmax);
+        uint32_t codes[DECODED_ROWS];
+        float absmax[DECODED_ROWS];
+#pragma unroll
+        for (int r = 0; r < DECODED_ROWS; r++) {
+            int64_t e = (first + r) * cols + i;
+            if (e >= count) break;
+            codes[r] = N == 8 ? *(const uint32_t *)(w.codes + e / 2) : w.codes[e / 2];
+            absmax[r] = absmax_of(w, map, e);
         }
-        store(out + row * stride + i, p);
+#pragma unroll
+        for (int r = 0; r < DECODED_ROWS; r++) {
+            int64_t row = first + r, e = row * cols + i;
+            if (e >= count) break;
+            pack<N> p;
+            if (N == 8)
+                for (int b = 0; b < 4; b++) {
+                    p.v[2 * b % N] = mul_rn(value[codes[r] >> (8 * b + 4) & 15], absmax[r]);
+                    p.v[(2 * b + 1) % N] = mul_rn(value[codes[r] >> 8 * b & 15], absmax[r]);
+                }
+            else
+                p.v[0] = mul_rn(value[e % 2 ? codes[r] & 15 : codes[r] >> 4], absmax[r]);
+            store(out + row * stride + i, p);
+        }
     }
 }
 
@@ -54,13 +68,14 @@ static void decode(struct device *dev, T *out, int64_t stride, const packed &w, 
 {
     bool is_aligned =
         is_wide(out, stride, cols, sizeof *out) && count % 8 == 0 && (uintptr_t)w.codes % 4 == 0;
+    dim3 grid((unsigned)pieces(rows, DECODED_ROWS)), threads(THREADS);
     if (!rows) return;
     if (is_aligned)
-        LAUNCH((nf4_kernel<T, 8>), dim3((unsigned)rows), dim3(THREADS), TABLE_BYTES, dev->stream,
-               out, stride, w, cols, count);
+        LAUNCH((nf4_kernel<T, 8>), grid, threads, TABLE_BYTES, dev->stream, out, stride, w, cols,
+               count);
     else
-        LAUNCH((nf4_kernel<T, 1>), dim3((unsigned)rows), dim3(THREADS), TABLE_BYTES, dev->stream,
-               out, stride, w, cols, count);
+        LAUNCH((nf4_kernel<T, 1>), grid, threads, TABLE_BYTES, dev->stream, out, stride, w, cols,
+               count);
     launched(dev, "nf4_dequantize");
 }
 
@@ -71,14 +86,15 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
            NF4_NESTED, count);
 }
 
+template <int N>
 KERNEL(THREADS, 1)
 half_rows_kernel(elem *to, int64_t stride, const uint16_t *from, bool is_bf16, int64_t cols)
 {
     int64_t row = blockIdx.x;
-    for (int64_t i = threadIdx.x; i < cols; i += THREADS) {
-        uint16_t half = from[row * cols + i];
-        to[row * stride + i] =
-            narrow(is_bf16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half));
+    for (int64_t i = threadIdx.x * N; i < cols; i += THREADS * N) {
+        pack<N> p;
+        load_halves(p, from + row * cols + i, is_bf16);
+        store(to + row * stride + i, p);
     }
 }
 
@@ -91,8 +107,14 @@ void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct 
     } else if (l->type == WEIGHT_F32) {
         cast_in(dev, { (struct act *)to, stride }, (const float *)l->weight, l->out, l->in);
     } else {
-        LAUNCH(half_rows_kernel, rows, threads, 0, dev->stream, to, stride,
-               (const uint16_t *)l->weight, l->type == WEIGHT_BF16, l->in);
+        const uint16_t *from = (const uint16_t *)l->weight;
+        bool is_bf16 = l->type == WEIGHT_BF16;
+        if (is_wide(to, stride, l->in, sizeof *to) && is_wide(from, l->in, l->in, sizeof *from))
+            LAUNCH(half_rows_kernel<8>, rows, threads, 0, dev->stream, to, stride, from, is_bf16,
+                   l->in);
+        else
+            LAUNCH(half_rows_kernel<1>, rows, threads, 0, dev->stream, to, stride, from, is_bf16,
+                   l->in);
     }
     launched(dev, "linear_prepare");
 }

@@ -85,15 +85,16 @@ embedding_fwd_kernel(elem *x, int64_t stride, const float *table, const int32_t 
     }
 }
 
+template <int N>
 KERNEL(THREADS, 1)
 embedding_half_kernel(elem *x, int64_t stride, const uint16_t *table, bool is_bf16,
                       const int32_t *id, int64_t dim)
 {
     int64_t row = blockIdx.x;
-    for (int64_t i = threadIdx.x; i < dim; i += THREADS) {
-        uint16_t half = table[id[row] * dim + i];
-        x[row * stride + i] =
-            narrow(is_bf16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half));
+    for (int64_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
+        pack<N> p;
+        load_halves(p, table + id[row] * dim + i, is_bf16);
+        store(x + row * stride + i, p);
     }
 }
 
@@ -106,9 +107,8 @@ void embedding_fwd(struct device *dev, struct mat x, const void *table, enum wei
         return;
     }
     must(type == WEIGHT_BF16 || type == WEIGHT_F16);
-    LAUNCH(embedding_half_kernel, dim3((unsigned)rows), dim3(THREADS), 0, dev->stream, elems(x),
-           x.stride, (const uint16_t *)table, type == WEIGHT_BF16, id, dim);
-    launched(dev, __func__);
+    ROWS(mat_is_wide(x, dim) && is_wide(table, dim, dim, 2), embedding_half_kernel, rows, elems(x),
+         x.stride, (const uint16_t *)table, type == WEIGHT_BF16, id, dim);
 }
 
 /* A thread a column, rows in order: what two rows add to one id has one order. */
