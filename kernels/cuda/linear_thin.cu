@@ -2,8 +2,9 @@
  * all linears of a group and applies their masks on the way, where products by cuBLASLt would want
  * a masked copy for each.
  *
- *     u_l = drop_l(x) A_l^T        dx += Σ_l mask_l ⊙ (du_l A_l) / (1 − p)        dA_l += du_l^T
- * drop_l(x)
+ *     inner:  u_l = drop_l(x) A_l^T
+ *     spread: dx += Σ_l mask_l ⊙ (du_l A_l) / (1 − p)
+ *     outer:  dA_l += du_l^T drop_l(x)
  *
  * Ranks of up to 64; sums in f32, in an order that depends on shapes only. */
 #include "mask.cuh"

@@ -378,6 +378,101 @@ static void test_linears(void **state)
     one_group(20, 128, 3, wide, 0);
 }
 
+/* ---- decoding: few rows by weights as they are stored ---- */
+
+enum { FEW_IN = 1088, FEW_OUT = 38 };
+
+/* y = residual + x W^T + scale · u B^T for one kind of weights, whose values are w. */
+static void few_of(struct linear l, const double *w, int64_t rows)
+{
+    enum { RANK = 8 };
+    double *x = draw((size_t)(rows * FEW_IN), 1), *residual = draw((size_t)(rows * FEW_OUT), 1);
+    double *a = draw(RANK * FEW_IN, 0.2), *b = draw(FEW_OUT * RANK, 1);
+    double *y = check_doubles(NULL, (size_t)(rows * FEW_OUT));
+    double *plain = check_doubles(NULL, (size_t)(rows * FEW_OUT));
+    for (int64_t t = 0; t < rows; t++) {
+        double u[RANK] = { 0 };
+        for (int r = 0; r < RANK; r++)
+            for (int i = 0; i < FEW_IN; i++)
+                u[r] += x[t * FEW_IN + i] * a[r * FEW_IN + i];
+        for (int o = 0; o < FEW_OUT; o++) {
+            double sum = 0;
+            for (int i = 0; i < FEW_IN; i++)
+                sum += x[t * FEW_IN + i] * w[o * FEW_IN + i];
+            plain[t * FEW_OUT + o] = sum;
+            for (int r = 0; r < RANK; r++)
+                sum += 0.5 * u[r] * b[o * RANK + r];
+            y[t * FEW_OUT + o] = sum + residual[t * FEW_OUT + o];
+        }
+    }
+    l.out = FEW_OUT, l.in = FEW_IN, l.rank = RANK, l.scale = 0.5f;
+    l.a = put_floats(a, RANK * FEW_IN);
+    l.b = put_floats(b, FEW_OUT * RANK);
+    struct linear bare = l;
+    bare.rank = 0;
+    struct group g = { &l, 1, 0 };
+    struct shape s = small_shape(rows, FEW_IN);
+    s.slot[0] = (struct slot_shape){ FEW_OUT, FEW_IN, RANK };
+    s.vocab = FEW_OUT;
+    s.has_packed_weights = true;
+    s.head_type = l.type == WEIGHT_NF4 ? WEIGHT_F32 : l.type;
+    backend_reserve(s);
+    struct mat mx = put(x, rows, FEW_IN, FEW_IN + RANK + 8);
+    struct mat my = put(residual, rows, FEW_OUT, FEW_OUT + 2);
+    k->linear_prepare(dev, &g);
+    k->linear_fwd(dev, my, mx, &g, my, rows, (struct dropout){ 0 });
+    close_to("few rows", my, y, rows, FEW_OUT, 8e-3);
+    if (l.type != WEIGHT_NF4) {
+        float *logits = device_bytes(NULL, (size_t)(rows * FEW_OUT) * 4);
+        k->head_logits(dev, logits, mx, &bare, rows);
+        floats_close_to("few logits", logits, plain, (size_t)(rows * FEW_OUT), 4e-3);
+    }
+    give_all_back();
+}
+
+static void test_few_rows(void **state)
+{
+    (void)state;
+    enum { N = FEW_OUT * FEW_IN, BLOCKS = (N + 63) / 64 };
+    static const int64_t rows[] = { 1, 2, 3, 8, 9 };
+    for (int i = 0; i < 5; i++) {
+        double *w = draw(N, 1), *rounded = check_doubles(NULL, N);
+        float *f = floats_of(w, N), *absmax = check_buffer(BLOCKS), *y = check_buffer(N);
+        uint16_t *half = (uint16_t *)check_buffer(N);
+        few_of((struct linear){ .type = WEIGHT_F32, .weight = put_floats(w, N) }, w, rows[i]);
+        for (int kind = WEIGHT_BF16; kind <= WEIGHT_F16; kind++) {
+            for (int j = 0; j < N; j++) {
+                half[j] = kind == WEIGHT_BF16 ? bf16_from_float(f[j]) : f16_from_float(f[j]);
+                rounded[j] =
+                    (double)(kind == WEIGHT_BF16 ? bf16_to_float(half[j]) : f16_to_float(half[j]));
+            }
+            few_of((struct linear){ .type = (enum weight_type)kind,
+                                    .weight = device_bytes(half, N * 2) },
+                   rounded, rows[i]);
+        }
+        uint8_t *codes = (uint8_t *)check_buffer(N), *nest = (uint8_t *)check_buffer(BLOCKS);
+        float *nested = check_buffer(8), offset = 0;
+        cpu->nf4_codes(cpu_dev, codes, absmax, f, WEIGHT_F32, N);
+        for (int is_nested = 0; is_nested < 2; is_nested++) {
+            if (is_nested) {
+                cpu->nf4_offset(cpu_dev, &offset, absmax, BLOCKS);
+                cpu->nf4_nest(cpu_dev, nest, nested, absmax, offset, BLOCKS);
+            }
+            cpu->nf4_dequantize(cpu_dev, y, codes, is_nested ? nest : NULL,
+                                is_nested ? nested : absmax, offset, N);
+            struct linear l = { .type = WEIGHT_NF4,
+                                .weight = device_bytes(codes, N / 2),
+                                .absmax = is_nested ? device_bytes(nest, BLOCKS) : NULL,
+                                .nested = is_nested ? device_bytes(nested, 32)
+                                                    : device_bytes(absmax, BLOCKS * 4),
+                                .offset = is_nested ? offset : 0 };
+            few_of(l, check_doubles(y, N), rows[i]);
+        }
+        free(f);
+        check_free_all();
+    }
+}
+
 /* ---- what must have the CPU's bits ---- */
 
 static void same_bytes(const void *got, const void *exact, size_t bytes)
@@ -544,9 +639,9 @@ static int close_both(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attention), cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_linears),   cmocka_unit_test(test_bits_of_the_cpu),
-        cmocka_unit_test(test_model),
+        cmocka_unit_test(test_attention),       cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_linears),         cmocka_unit_test(test_few_rows),
+        cmocka_unit_test(test_bits_of_the_cpu), cmocka_unit_test(test_model),
     };
     return cmocka_run_group_tests(tests, open_both, close_both);
 }
