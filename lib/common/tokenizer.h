@@ -21,7 +21,8 @@ struct tokenizer;
 /* The file that a file or directory stands for: itself, or the tokenizer.model in it, or else the
  * tokenizer.json. False if there is none; path is then the last one looked for. */
 bool tokenizer_locate(const char *place, char *path, size_t size);
-int tokenizer_open(struct tokenizer **t, const char *path, struct fail *why) MUST_USE;
+/* Of a file, or of a directory that has one. */
+int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why) MUST_USE;
 /* The same from bytes in memory; name stands in messages. */
 int tokenizer_parse(struct tokenizer **t, const void *model, size_t bytes, const char *name,
                     struct fail *why) MUST_USE;

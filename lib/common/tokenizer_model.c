@@ -356,9 +356,25 @@ int tokenizer_parse(struct tokenizer **out, const void *model, size_t bytes, con
     return 0;
 }
 
-int tokenizer_open(struct tokenizer **t, const char *path, struct fail *why)
+bool tokenizer_locate(const char *place, char *path, size_t size)
 {
+    static const char *const names[] = { "tokenizer.model", "tokenizer.json" };
+    struct stat st;
+    bool is_there = !stat(place, &st);
+    snprintf(path, size, "%s", place);
+    if (!is_there || !S_ISDIR(st.st_mode)) return is_there;
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, size, "%s/%s", place, names[i]);
+        if (!stat(path, &st)) return true;
+    }
+    return false;
+}
+
+int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
+{
+    char path[4096];
     *t = NULL;
+    (void)tokenizer_locate(place, path, sizeof path); /* else opening tells that it is not there */
     struct stat st;
     FILE *file = fopen(path, "re");
     if (!file || fstat(fileno(file), &st)) {
@@ -399,20 +415,6 @@ void tokenizer_close(struct tokenizer *t)
     free(t->merges);
     splitter_close(t->splitter);
     free(t);
-}
-
-bool tokenizer_locate(const char *place, char *path, size_t size)
-{
-    static const char *const names[] = { "tokenizer.model", "tokenizer.json" };
-    struct stat st;
-    bool is_there = !stat(place, &st);
-    snprintf(path, size, "%s", place);
-    if (!is_there || !S_ISDIR(st.st_mode)) return is_there;
-    for (int i = 0; i < 2; i++) {
-        snprintf(path, size, "%s/%s", place, names[i]);
-        if (!stat(path, &st)) return true;
-    }
-    return false;
 }
 
 uint32_t tokenizer_vocab(const struct tokenizer *t) { return t->count; }

@@ -60,12 +60,10 @@ int splitter_open(struct splitter **out, const char *pattern, struct fail *why)
 {
     int error;
     PCRE2_SIZE place;
+    struct splitter *s = *out = calloc(1, sizeof *s);
+    if (!s) return fail(why, "out of memory");
     char *spelled = spell_spaces(pattern, why);
-    struct splitter *s = *out = spelled ? calloc(1, sizeof *s) : NULL;
-    if (!s) {
-        free(spelled);
-        return spelled ? fail(why, "out of memory") : -1;
-    }
+    if (!spelled) return -1;
     s->code = pcre2_compile((PCRE2_SPTR)spelled, PCRE2_ZERO_TERMINATED,
                             PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &place, NULL);
     free(spelled);

@@ -105,14 +105,6 @@ static int write_shards(const char *directory, const struct directory_job *job, 
     return status;
 }
 
-bool directory_has_tokenizer(const char *path)
-{
-    char model[4096], json[4096];
-    snprintf(model, sizeof model, "%s/tokenizer.model", path);
-    snprintf(json, sizeof json, "%s/tokenizer.json", path);
-    return !access(model, F_OK) || !access(json, F_OK);
-}
-
 const char *dtype_torch_name(enum dtype dtype)
 {
     return dtype == DTYPE_F16 ? "float16" : dtype == DTYPE_BF16 ? "bfloat16" : "float32";

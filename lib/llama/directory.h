@@ -41,9 +41,6 @@ int directory_write(const char *path, const struct directory_job *job, struct fa
  * before anything is written if the disk has not the room. */
 int directory_make(const char *path, const struct directory_job *job, struct fail *why) MUST_USE;
 
-/* Is there a tokenizer.model or a tokenizer.json? */
-bool directory_has_tokenizer(const char *path);
-
 const char *dtype_torch_name(enum dtype dtype); /* float32 and so on */
 
 #endif

@@ -2,6 +2,7 @@
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
+#include "../../lib/common/tokenizer.h"
 #include "merger.h"
 
 #include <math.h>
@@ -45,7 +46,8 @@ static void merge_all(const struct options *o, const struct weights *w, const st
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
                                  .new_style_rope = !strcmp(o->config_style, "new") };
     or_die(directory_make(o->output, &job, &why), &why);
-    if (!directory_has_tokenizer(o->output))
+    char tokenizer[4096];
+    if (!tokenizer_locate(o->output, tokenizer, sizeof tokenizer))
         warn("%s: no tokenizer in it: other programs will want one (--tokenizer DIR)", o->output);
     if (!(m.change_squares > 0) && m.merged)
         warn("%s: every change is zero: an untrained adapter?", o->adapter);

@@ -100,9 +100,7 @@ static int pack_bare(struct job *j, const char *input, struct fail *why)
     struct tokens all = { 0 };
     struct reservoir *drawn = NULL;
     char digest[STREAM_DIGEST_TEXT];
-    char path[4096];
-    (void)tokenizer_locate(j->tokenizer, path, sizeof path);
-    if (tokenizer_open(&t, path, why)) return -1;
+    if (tokenizer_open(&t, j->tokenizer, why)) return -1;
     j->info.text = (struct token_info){ .vocab_size = tokenizer_vocab(t),
                                         .bos = tokenizer_bos(t),
                                         .eos = tokenizer_eos(t) };

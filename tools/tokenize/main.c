@@ -191,9 +191,7 @@ int main(int argc, char **argv)
     }
     struct tokenizer *t;
     check(&o);
-    char path[4096];
-    (void)tokenizer_locate(o.model, path, sizeof path);
-    or_die(tokenizer_open(&t, path, &why), &why);
+    or_die(tokenizer_open(&t, o.model, &why), &why);
     if (o.decode)
         decode_all(&o, *files ? *files : "-", from, t);
     else
