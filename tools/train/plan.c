@@ -89,16 +89,24 @@ static int keep_most(const struct trainer *t, const struct kernels *k, struct ro
     return 0;
 }
 
-static int settle(const struct trainer *t, struct room room, bool may_offload,
-                  struct model_setup *setup, bool *does_fit, struct fail *why)
+/* The least that the run can take: what the recipe lets be recomputed is. */
+static int settle_least(const struct trainer *t, const struct kernels *k, struct room room,
+                        bool may_offload, struct model_setup *setup, bool *does_fit,
+                        struct fail *why)
+{
+    setup->kept_layers = t->recipe->checkpointing == TOGGLE_NO ? KEEPS_ALL : 0;
+    setup->kept_outputs = 0;
+    return settle_places(t, k, room, may_offload, setup, does_fit, why);
+}
+
+int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail *why)
 {
     const struct kernels *k;
-    enum toggle recompute = t->recipe->checkpointing;
+    bool does_fit;
     if (kernels_open(&k, setup->device, why)) return -1;
-    setup->kept_layers = recompute == TOGGLE_NO ? KEEPS_ALL : 0;
-    setup->kept_outputs = 0;
-    if (settle_places(t, k, room, may_offload, setup, does_fit, why)) return -1;
-    if (recompute != TOGGLE_AUTO || !room.device || !*does_fit) return 0;
+    struct room room = room_of(k);
+    if (settle_least(t, k, room, true, setup, &does_fit, why)) return -1;
+    if (t->recipe->checkpointing != TOGGLE_AUTO || !room.device || !does_fit) return 0;
     room = less_a_tenth(room);
     /* A gigabyte of attention's outputs saves more than one of whole layers. */
     if (keep_most(t, k, room, setup, &setup->kept_outputs, why)) return -1;
@@ -107,27 +115,21 @@ static int settle(const struct trainer *t, struct room room, bool may_offload,
                : keep_most(t, k, room, setup, &setup->kept_layers, why);
 }
 
-int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail *why)
-{
-    const struct kernels *k;
-    bool does_fit;
-    if (kernels_open(&k, setup->device, why)) return -1;
-    return settle(t, room_of(k), true, setup, &does_fit, why);
-}
-
 /* In steps of 256 tokens; 0 if not even one fits. host: bytes that the run then takes there. */
 static int longest_context(const struct trainer *t, const char *device, struct room room,
                            bool may_offload, int64_t *longest, uint64_t *host, struct fail *why)
 {
     enum { STEP = 256 };
+    const struct kernels *k;
     struct memory_plan plan;
     int64_t least = 0, too_long = (1 << 24) / STEP;
     *host = 0;
+    if (kernels_open(&k, device, why)) return -1;
     while (too_long - least > 1) {
         int64_t middle = least + (too_long - least) / 2;
         struct model_setup setup = setup_at(t, device, middle * STEP);
         bool does_fit;
-        if (settle(t, room, may_offload, &setup, &does_fit, why)) return -1;
+        if (settle_least(t, k, room, may_offload, &setup, &does_fit, why)) return -1;
         if (!does_fit) {
             too_long = middle;
             continue;
