@@ -444,19 +444,12 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
 
 /* ---- launches ---- */
 
-static void allow(struct device *dev, const void *kernel, size_t bytes)
-{
-    cuda_check(
-        dev, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
-        "attention");
-}
-
 template <int C> static void launch_fwd(struct device *dev, const attention &a)
 {
     constexpr int KEYS = 64, WARPS = 4;
     constexpr size_t bytes = (WARPS * 16 + 2 * KEYS) * C * sizeof(elem);
     dim3 grid((unsigned)pieces(a.rows, WARPS * 16), (unsigned)a.heads);
-    allow(dev, (const void *)&fwd_kernel<C, KEYS, WARPS>, bytes);
+    allow_shared(dev, (const void *)&fwd_kernel<C, KEYS, WARPS>, bytes, "attention");
     LAUNCH((fwd_kernel<C, KEYS, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
@@ -466,7 +459,7 @@ static void launch_dq(struct device *dev, const attention &a)
     constexpr int KEYS = 64;
     constexpr size_t bytes = (2 * WARPS * 16 + 2 * STAGES * KEYS) * C * sizeof(elem);
     dim3 grid((unsigned)pieces(a.rows, WARPS * 16), (unsigned)a.heads);
-    allow(dev, (const void *)&dq_kernel<C, KEYS, WARPS, STAGES>, bytes);
+    allow_shared(dev, (const void *)&dq_kernel<C, KEYS, WARPS, STAGES>, bytes, "attention");
     LAUNCH((dq_kernel<C, KEYS, WARPS, STAGES>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
@@ -475,7 +468,7 @@ static void launch_dkdv(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = (2 * WARPS * 16 + 4 * QUERIES) * C * sizeof(elem) + QUERIES * 12;
     dim3 grid((unsigned)pieces(a.rows, WARPS * 16), (unsigned)a.kv_heads);
-    allow(dev, (const void *)&dkdv_kernel<C, QUERIES, WARPS>, bytes);
+    allow_shared(dev, (const void *)&dkdv_kernel<C, QUERIES, WARPS>, bytes, "attention");
     LAUNCH((dkdv_kernel<C, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 

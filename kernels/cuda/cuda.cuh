@@ -72,6 +72,15 @@ static inline void launched(struct device *dev, const char *operation)
     cuda_check(dev, cudaPeekAtLastError(), operation);
 }
 
+/* Before a launch whose blocks have more than 48 KiB of shared memory. */
+static inline void allow_shared(struct device *dev, const void *kernel, size_t bytes,
+                                const char *operation)
+{
+    cuda_check(
+        dev, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
+        operation);
+}
+
 /* May rows of this matrix be read and written eight elements at a time? */
 static inline bool is_wide(const void *at, int64_t stride, int64_t cols, size_t element)
 {

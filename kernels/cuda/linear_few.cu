@@ -4,18 +4,17 @@
  * each at a time, so that enough is in flight. Values of NF4 are looked up in shared memory (16
  * words, no two in one bank), summed in f32 over the lane's half block, then multiplied by its
  * absmax. */
+#include "nf4.cuh"
+
 #include "cuda.cuh"
 
-#define NF4_TABLE static __device__ const
-#include "../nf4.h"
-
-enum { WARPS = 4, TABLES = (16 + 256) * 4 };
+enum { WARPS = 4 };
 
 struct few_linear {
-    const void *weight;
-    const uint8_t *absmax;
-    const float *nested, *b;
-    float offset, scale;
+    const void *weight; /* NF4's are in nf4 */
+    packed nf4;
+    const float *b;
+    float scale;
     int64_t out, rank, y_column, u_column;
 };
 
@@ -37,19 +36,13 @@ template <> struct piece<WEIGHT_NF4> {
     float absmax;
     DEVICE_MEMBER void load(const few_linear &l, int64_t at, const float *map)
     {
-        codes = ((const uint4 *)l.weight)[at / COUNT];
-        absmax = l.absmax ? add_rn(mul_rn(map[l.absmax[at / NF4_BLOCK]], l.nested[at / NF4_NESTED]),
-                                   l.offset)
-                          : l.nested[at / NF4_BLOCK];
+        codes = ((const uint4 *)l.nf4.codes)[at / COUNT];
+        absmax = absmax_of(l.nf4, map, at);
     }
     DEVICE_MEMBER void widen8(float *w, int part, const float *value) const
     {
         uint32_t word = part == 0 ? codes.x : part == 1 ? codes.y : part == 2 ? codes.z : codes.w;
-#pragma unroll
-        for (int b = 0; b < 4; b++) {
-            w[2 * b] = value[word >> (8 * b + 4) & 15];
-            w[2 * b + 1] = value[word >> 8 * b & 15];
-        }
+        look_up(w, word, value);
     }
     DEVICE_MEMBER float scale() const { return absmax; }
 };
@@ -129,19 +122,14 @@ DEVICE void add_products(float (*sum)[OUTS], const few &a, const few_linear &l, 
 template <enum weight_type TYPE, int ROWS, int OUTS> KERNEL(WARPS * 32, 1) few_kernel(const few a)
 {
     SHARED_DYNAMIC(memory);
-    float *value = (float *)memory, *map = value + 16;
+    nf4_tables *tables = (nf4_tables *)memory;
     const few_linear &l = a.at[blockIdx.y];
-    if (TYPE == WEIGHT_NF4) {
-        if (threadIdx.x < 16) value[threadIdx.x] = nf4_value[threadIdx.x];
-        for (int i = threadIdx.x; i < 256; i += WARPS * 32)
-            map[i] = nf4_absmax_value[i];
-        block_sync();
-    }
+    if (TYPE == WEIGHT_NF4) fill_tables<WARPS * 32>(tables);
     int lane = threadIdx.x % 32;
     int64_t first = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * OUTS;
     if (first >= l.out) return;
     float sum[ROWS][OUTS] = {};
-    add_products<TYPE, ROWS, OUTS>(sum, a, l, first, value, map);
+    add_products<TYPE, ROWS, OUTS>(sum, a, l, first, tables->value, tables->map);
     for (int64_t r = lane; r < l.rank; r += 32)
 #pragma unroll
         for (int o = 0; o < OUTS; o++) {
@@ -172,7 +160,8 @@ template <enum weight_type TYPE, int ROWS, int OUTS>
 static void launch(struct device *dev, const few &a, int count, int64_t most_out)
 {
     dim3 grid((unsigned)pieces(most_out, WARPS * OUTS), (unsigned)count);
-    LAUNCH((few_kernel<TYPE, ROWS, OUTS>), grid, dim3(WARPS * 32), TABLES, dev->stream, a);
+    LAUNCH((few_kernel<TYPE, ROWS, OUTS>), grid, dim3(WARPS * 32), sizeof(nf4_tables), dev->stream,
+           a);
     launched(dev, "linear_few");
 }
 
@@ -248,8 +237,15 @@ void linear_few(struct device *dev, struct mat y, struct mat x, const struct gro
     int64_t y_column = 0, u_column = a.in;
     for (int i = 0; i < g->count; i++) {
         const struct linear *from = &g->at[i];
-        a.at[i] = { from->weight, from->absmax, from->nested, from->b,  from->offset,
-                    from->scale,  from->out,    from->rank,   y_column, u_column };
+        a.at[i] = { .weight = from->weight,
+                    .nf4 = { (const uint8_t *)from->weight, from->absmax, from->nested,
+                             from->offset },
+                    .b = from->b,
+                    .scale = from->scale,
+                    .out = from->out,
+                    .rank = from->rank,
+                    .y_column = y_column,
+                    .u_column = u_column };
         y_column += from->out;
         u_column += from->rank;
     }

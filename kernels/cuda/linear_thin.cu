@@ -298,6 +298,8 @@ template <int COUNT> KERNEL(BLOCK, 1) outer_kernel(const thin t)
 
 /* ---- launches ---- */
 
+static_assert(LINEAR_GROUP_MOST == 3); /* kernels for groups of one to three */
+
 static thin thin_of(struct device *dev, const struct group *g, int64_t rows, struct dropout drop)
 {
     thin t = {};
@@ -326,18 +328,11 @@ bool takes_thin(const struct device *dev, const struct group *g, struct mat wide
     return true;
 }
 
-static void allow(struct device *dev, const void *kernel, size_t bytes)
-{
-    cuda_check(
-        dev, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
-        "linear_thin");
-}
-
 template <int COUNT> static void launch_inner(struct device *dev, const thin &t)
 {
     constexpr size_t bytes = 2 * COUNT * (U_ROWS + RANK) * INNER * sizeof(elem);
     dim3 grid((unsigned)pieces(t.rows, U_ROWS), (unsigned)pieces(t.in, PIECE));
-    allow(dev, (const void *)&inner_kernel<COUNT>, bytes);
+    allow_shared(dev, (const void *)&inner_kernel<COUNT>, bytes, "linear_thin");
     LAUNCH(inner_kernel<COUNT>, grid, dim3(BLOCK), bytes, dev->stream, t);
 }
 
@@ -346,12 +341,9 @@ void thin_inner(struct device *dev, struct mat x, const struct group *g, int64_t
 {
     thin t = thin_of(dev, g, rows, drop);
     t.x = elems(x), t.x_stride = x.stride;
-    if (g->count == 1)
-        launch_inner<1>(dev, t);
-    else if (g->count == 2)
-        launch_inner<2>(dev, t);
-    else
-        launch_inner<3>(dev, t);
+    static void (*const launch[])(
+        struct device *, const thin &) = { launch_inner<1>, launch_inner<2>, launch_inner<3> };
+    launch[g->count - 1](dev, t);
     LAUNCH(inner_sum_kernel, dim3((unsigned)pieces(rows * t.ranks, BLOCK)), dim3(BLOCK), 0,
            dev->stream, elems(x) + t.in, x.stride, t, (int)pieces(t.in, PIECE));
     launched(dev, "linear_inner");
@@ -372,7 +364,7 @@ void thin_spread(struct device *dev, struct mat dx, struct mat du, const struct 
 template <int COUNT> static void launch_outer(struct device *dev, const thin &t)
 {
     constexpr size_t bytes = 2 * COUNT * DA_ROWS * (DA_COLUMNS + RANK) * sizeof(elem);
-    allow(dev, (const void *)&outer_kernel<COUNT>, bytes);
+    allow_shared(dev, (const void *)&outer_kernel<COUNT>, bytes, "linear_thin");
     LAUNCH(outer_kernel<COUNT>, dim3((unsigned)(t.in / DA_COLUMNS)), dim3(BLOCK), bytes,
            dev->stream, t);
 }
@@ -383,12 +375,9 @@ void thin_outer(struct device *dev, const struct group *g, struct mat du, struct
     thin t = thin_of(dev, g, rows, drop);
     t.x = elems(x), t.x_stride = x.stride;
     t.du = elems(du), t.du_stride = du.stride;
-    if (g->count == 1)
-        launch_outer<1>(dev, t);
-    else if (g->count == 2)
-        launch_outer<2>(dev, t);
-    else
-        launch_outer<3>(dev, t);
+    static void (*const launch[])(
+        struct device *, const thin &) = { launch_outer<1>, launch_outer<2>, launch_outer<3> };
+    launch[g->count - 1](dev, t);
     launched(dev, "linear_bwd_weight");
 }
 #endif

@@ -1,28 +1,11 @@
-/* NF4 with double quantization, and every other weight, to elements; bound by memory. The two
- * roundings of absmax are part of the format: no fused multiply-add. */
-#include "cuda.cuh"
+/* NF4 with double quantization, and every other weight, to elements; bound by memory. */
+#include "nf4.cuh"
 
-#define NF4_TABLE static __device__ const
-#include "../nf4.h"
+#include "cuda.cuh"
 
 /* ---- to elements or f32 ---- */
 
-struct packed {
-    const uint8_t *codes, *absmax;
-    const float *nested;
-    float offset;
-};
-
-enum { TABLE_BYTES = (16 + 256) * 4 };
-
 enum { DECODED_ROWS = 4 }; /* of a block: so many loads are in flight for each thread */
-
-DEVICE float absmax_of(const packed &w, const float *map, int64_t e)
-{
-    return w.absmax
-               ? add_rn(mul_rn(map[w.absmax[e / NF4_BLOCK]], w.nested[e / NF4_NESTED]), w.offset)
-               : w.nested[e / NF4_BLOCK];
-}
 
 /* Row r of out: elements r·cols … of the tensor, at most `count` in all. */
 template <class T, int N>
@@ -30,10 +13,8 @@ KERNEL(THREADS, 1)
 nf4_kernel(T *out, int64_t stride, const packed w, int64_t cols, int64_t count)
 {
     SHARED_DYNAMIC(memory);
-    float *value = (float *)memory, *map = value + 16;
-    if (threadIdx.x < 16) value[threadIdx.x] = nf4_value[threadIdx.x];
-    map[threadIdx.x] = nf4_absmax_value[threadIdx.x];
-    block_sync();
+    nf4_tables *tables = (nf4_tables *)memory;
+    fill_tables<THREADS>(tables);
     int64_t first = (int64_t)blockIdx.x * DECODED_ROWS;
     for (int64_t i = threadIdx.x * N; i < cols; i += THREADS * N) {
         uint32_t codes[DECODED_ROWS];
@@ -43,20 +24,17 @@ nf4_kernel(T *out, int64_t stride, const packed w, int64_t cols, int64_t count)
             int64_t e = (first + r) * cols + i;
             if (e >= count) break;
             codes[r] = N == 8 ? *(const uint32_t *)(w.codes + e / 2) : w.codes[e / 2];
-            absmax[r] = absmax_of(w, map, e);
+            absmax[r] = absmax_of(w, tables->map, e);
         }
 #pragma unroll
         for (int r = 0; r < DECODED_ROWS; r++) {
             int64_t row = first + r, e = row * cols + i;
             if (e >= count) break;
             pack<N> p;
-            if (N == 8)
-                for (int b = 0; b < 4; b++) {
-                    p.v[2 * b % N] = mul_rn(value[codes[r] >> (8 * b + 4) & 15], absmax[r]);
-                    p.v[(2 * b + 1) % N] = mul_rn(value[codes[r] >> 8 * b & 15], absmax[r]);
-                }
-            else
-                p.v[0] = mul_rn(value[e % 2 ? codes[r] & 15 : codes[r] >> 4], absmax[r]);
+            float v[8];
+            look_up(v, codes[r], tables->value);
+            for (int j = 0; j < N; j++) /* alone, a value is one of the first byte's two */
+                p.v[j] = mul_rn(v[N == 8 ? j : e % 2], absmax[r]);
             store(out + row * stride + i, p);
         }
     }
@@ -71,11 +49,11 @@ static void decode(struct device *dev, T *out, int64_t stride, const packed &w, 
     dim3 grid((unsigned)pieces(rows, DECODED_ROWS)), threads(THREADS);
     if (!rows) return;
     if (is_aligned)
-        LAUNCH((nf4_kernel<T, 8>), grid, threads, TABLE_BYTES, dev->stream, out, stride, w, cols,
-               count);
+        LAUNCH((nf4_kernel<T, 8>), grid, threads, sizeof(nf4_tables), dev->stream, out, stride, w,
+               cols, count);
     else
-        LAUNCH((nf4_kernel<T, 1>), grid, threads, TABLE_BYTES, dev->stream, out, stride, w, cols,
-               count);
+        LAUNCH((nf4_kernel<T, 1>), grid, threads, sizeof(nf4_tables), dev->stream, out, stride, w,
+               cols, count);
     launched(dev, "nf4_dequantize");
 }
 
@@ -242,10 +220,7 @@ error_kernel(double *parts, const void *x, enum weight_type type, const packed w
     double *scratch = (double *)memory, squares = 0, wrong = 0, most = 0;
     int64_t first = blockIdx.x * size, end = first + size < count ? first + size : count;
     for (int64_t e = first + threadIdx.x; e < end; e += THREADS) {
-        float absmax = w.absmax ? add_rn(mul_rn(nf4_absmax_value[w.absmax[e / NF4_BLOCK]],
-                                                w.nested[e / NF4_NESTED]),
-                                         w.offset)
-                                : w.nested[e / NF4_BLOCK];
+        float absmax = absmax_of(w, nf4_absmax_value, e);
         uint8_t codes = w.codes[e / 2];
         float value = weight_at(x, type, e);
         double d =

@@ -1,0 +1,48 @@
+/* nf4.cuh - NF4 as kernels decode it. The two roundings of absmax are part of the format: no fused
+ * multiply-add. */
+#ifndef LONGQLORA_NF4_CUH
+#define LONGQLORA_NF4_CUH
+
+#include "device.cuh"
+
+#define NF4_TABLE static __device__ const
+#include "../nf4.h"
+
+struct packed {
+    const uint8_t *codes, *absmax;
+    const float *nested;
+    float offset;
+};
+
+/* Both tables in shared memory: a block's threads meet in no bank. */
+struct nf4_tables {
+    float value[16], map[256];
+};
+
+template <int THREADS_> DEVICE void fill_tables(nf4_tables *t)
+{
+    if (threadIdx.x < 16) t->value[threadIdx.x] = nf4_value[threadIdx.x];
+    for (int i = threadIdx.x; i < 256; i += THREADS_)
+        t->map[i] = nf4_absmax_value[i];
+    block_sync();
+}
+
+/* absmax of element e's block. */
+DEVICE float absmax_of(const packed &w, const float *map, int64_t e)
+{
+    return w.absmax
+               ? add_rn(mul_rn(map[w.absmax[e / NF4_BLOCK]], w.nested[e / NF4_NESTED]), w.offset)
+               : w.nested[e / NF4_BLOCK];
+}
+
+/* Eight values, the first code in the high nibble of the first byte. */
+DEVICE void look_up(float *v, uint32_t codes, const float *value)
+{
+#pragma unroll
+    for (int b = 0; b < 4; b++) {
+        v[2 * b] = value[codes >> (8 * b + 4) & 15];
+        v[2 * b + 1] = value[codes >> 8 * b & 15];
+    }
+}
+
+#endif
