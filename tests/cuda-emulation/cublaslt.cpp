@@ -22,25 +22,17 @@ struct cublasLtMatmulPreferenceOpaque {
 };
 
 /* Descriptions that are made must be given back. */
-static struct made {
-    long count;
-    ~made()
-    {
-        if (!count) return;
-        fprintf(stderr, "emulation: %ld of cuBLASLt's objects are left\n", count);
-        _Exit(3);
-    }
-} made;
+static emulated_balance made = { "of cuBLASLt's objects", 0 };
 
 template <class T> static cublasStatus_t keep(T **to, T value)
 {
     *to = new T(value);
-    made.count++;
+    made.open++;
     return CUBLAS_STATUS_SUCCESS;
 }
 template <class T> static cublasStatus_t give_back(T *object)
 {
-    made.count--;
+    made.open--;
     delete object;
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -103,6 +103,13 @@ static struct at_exit {
     }
 } closing;
 
+emulated_balance::~emulated_balance()
+{
+    if (!open) return;
+    fprintf(stderr, "emulation: %ld %s are left\n", open, what);
+    _Exit(3);
+}
+
 /* ---- shadow memory ---- */
 
 /* Of a byte of shared memory: who touched it last, and in which interval. */
@@ -170,6 +177,17 @@ static void make_arena()
     if (getenv("EMULATION_PROTECT")) sigaction(SIGSEGV, &action, NULL);
 }
 
+static bool is_in_arena(const void *mem)
+{
+    return (const unsigned char *)mem >= arena && (const unsigned char *)mem < arena + arena_bytes;
+}
+
+static void mark(void *mem, size_t bytes, byte_state state)
+{
+    if (is_in_arena(mem))
+        memset((void *)(bytes_shadow + ((unsigned char *)mem - arena)), state, bytes);
+}
+
 static cudaError_t take(unsigned char **end, unsigned char *most, void **mem, size_t bytes,
                         byte_state state)
 {
@@ -178,7 +196,7 @@ static cudaError_t take(unsigned char **end, unsigned char *most, void **mem, si
     *end += (bytes + gap + 255) / 256 * 256;
     emulated_access whole;
     memset(*mem, 0xff, bytes); /* NaN */
-    memset((void *)(bytes_shadow + ((unsigned char *)*mem - arena)), state, bytes);
+    mark(*mem, bytes, state);
     return cudaSuccess;
 }
 
@@ -197,16 +215,7 @@ cudaError_t cudaHostAlloc(void **mem, size_t bytes, unsigned)
 
 cudaError_t cudaFree(void *) { return cudaSuccess; } /* what is used after it stays visible */
 
-static bool is_in_arena(const void *mem)
-{
-    return (const unsigned char *)mem >= arena && (const unsigned char *)mem < arena + arena_bytes;
-}
-
-static void host_wrote(void *mem, size_t bytes)
-{
-    if (is_in_arena(mem))
-        memset((void *)(bytes_shadow + ((unsigned char *)mem - arena)), WRITTEN, bytes);
-}
+static void host_wrote(void *mem, size_t bytes) { mark(mem, bytes, WRITTEN); }
 
 /* ---- streams: of operations, where all is done at once, and of copies, done at the latest ---- */
 
@@ -270,12 +279,6 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t e, unsigned)
     return cudaSuccess;
 }
 
-static void forget_bytes(void *mem, size_t bytes)
-{
-    if (is_in_arena(mem))
-        memset((void *)(bytes_shadow + ((unsigned char *)mem - arena)), ALLOCATED, bytes);
-}
-
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream)
 {
@@ -284,7 +287,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
         if (operations_seen < operations && reports++ < REPORTS)
             fprintf(stderr, "emulation: a copy does not wait for the operations before it\n");
         memset(to, 0xff, bytes);
-        forget_bytes(to, bytes); /* a read before the copy is waited for is reported */
+        mark(to, bytes, ALLOCATED); /* a read before the copy is waited for is reported */
         late.push_back({ to, from, bytes });
         return cudaSuccess;
     }

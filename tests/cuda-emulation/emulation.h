@@ -141,6 +141,13 @@ template <int N> DEVICE void copy_wait() { emulated_wait(N); }
 
 /* ---- the run time's side of the host ---- */
 
+/* What is begun must be ended: else the test program fails at its end. */
+struct emulated_balance {
+    const char *what;
+    long open;
+    ~emulated_balance();
+};
+
 /* While there is one, memory of the device may be touched. */
 struct emulated_access {
     emulated_access();
