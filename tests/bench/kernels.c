@@ -117,6 +117,18 @@ static void attend_back(void *arg)
                      a->rows, a->heads, a->heads, 128, 1 / sqrtf(128));
 }
 
+static struct linear nf4_linear(int64_t in, int64_t out)
+{
+    size_t count = (size_t)(in * out);
+    return (struct linear){ .type = WEIGHT_NF4,
+                            .weight = take((count + 1) / 2),
+                            .absmax = take((count + 63) / 64),
+                            .nested = take((count + 16383) / 16384 * sizeof(float)),
+                            .offset = 0.02f,
+                            .out = out,
+                            .in = in };
+}
+
 static void measure_linear(void)
 {
     int64_t rows = 8192 / scale, in = 4096 / scale, out = 11008 / scale;
@@ -127,13 +139,7 @@ static void measure_linear(void)
     struct copying c = { random_mat(rows, out), random_mat(rows, out), rows, out };
     double bytes = 2.0 * (double)(rows * out * k->act_bytes);
     printf("{\"operation\":\"copy\",\"GB_per_second\":%.1f}\n", bytes / seconds(copy, &c) / 1e9);
-    struct linear l = { .type = WEIGHT_NF4,
-                        .weight = take((count + 1) / 2),
-                        .absmax = take((count + 63) / 64),
-                        .nested = take((count + 16383) / 16384 * sizeof(float)),
-                        .offset = 0.02f,
-                        .out = out,
-                        .in = in };
+    struct linear l = nf4_linear(in, out);
     struct multiplying m = { { &l, 1, 0 }, random_mat(rows, in), c.to, rows };
     bytes = (double)count * (0.5 + 1.0 / 64 + 4.0 / 16384 + (double)k->act_bytes);
     printf("{\"operation\":\"NF4 weights prepared\",\"GB_per_second\":%.1f}\n",
@@ -188,13 +194,7 @@ static void measure_decoding(void)
     struct shape shape = shape_of(8, in, out);
     shape.keys = keys;
     reserve(shape);
-    struct linear l = { .type = WEIGHT_NF4,
-                        .weight = take((count + 1) / 2),
-                        .absmax = take((count + 63) / 64),
-                        .nested = take((count + 16383) / 16384 * sizeof(float)),
-                        .offset = 0.02f,
-                        .out = out,
-                        .in = in };
+    struct linear l = nf4_linear(in, out);
     struct multiplying m = { { &l, 1, 0 }, random_mat(1, in), random_mat(1, out), 1 };
     prepare(&m);
     double bytes = (double)count * (0.5 + 1.0 / 64 + 4.0 / 16384);
