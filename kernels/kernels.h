@@ -20,7 +20,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 5 };
+enum { KERNELS_VERSION = 6 };
 
 struct device;
 struct act; /* an activation, of the backend's type */
@@ -75,10 +75,26 @@ struct spans {
     int64_t split;
 };
 
+/* Keys and values of up to `capacity` rows: the order of elements is the backend's own, the type
+ * the activations' or the table's cache_type. */
+struct cache {
+    void *at; /* cache_elements of the type, zeroed */
+    enum weight_type type;
+    int64_t capacity, kv_heads, head_dim;
+};
+static inline int64_t cache_stride(const struct cache *c)
+{
+    return (2 * c->kv_heads * c->head_dim + 7) / 8 * 8;
+}
+static inline int64_t cache_elements(const struct cache *c)
+{
+    return c->capacity * cache_stride(c);
+}
+
 /* The largest sizes that operations will be called with. */
 struct shape {
     int64_t rows, chunk; /* T of attention; rows of every other operation's call */
-    int64_t keys;        /* of attention with a past; 0: as many as rows */
+    int64_t keys;        /* of attention_cached; 0: it is not called */
     int64_t dim, ffn, heads, kv_heads, head_dim, vocab;
     struct slot_shape slot[LINEAR_SLOTS];
     bool has_packed_weights;    /* some weight is not f32 */
@@ -105,7 +121,8 @@ struct kernels {
     int version;
     size_t size; /* of this table */
     const char *name, *act_name;
-    enum weight_type act_type; /* a */
+    enum weight_type act_type;   /* a */
+    enum weight_type cache_type; /* 16 bits where a has more */
     int64_t act_bytes;
     bool is_host;       /* its memory is host memory: weights may be used where they lie */
     int64_t chunk_rows; /* that row-wise operations are fast with in training */
@@ -144,9 +161,6 @@ struct kernels {
     void (*cast_in)(struct device *dev, struct mat out, const float *in, int64_t rows,
                     int64_t cols);
     void (*cast_out)(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
-    /* out = in */
-    void (*copy_rows)(struct device *dev, struct mat out, struct mat in, int64_t rows,
-                      int64_t cols);
 
     /* ---- embedding: table f32 or 16 bits [V, d], id [T] ---- */
     /* x[t] = table[id[t]] */
@@ -194,16 +208,25 @@ struct kernels {
 
     /* ---- attention, causal over segments: q, o [T, H·c], k, v [T, K·c], lse [H, T] ---- */
     /* o[t] = Σ_j softmax_j(scale · q[t]·k[j]) v[j] over the span of t;
-     * lse = ln Σ_j exp(scale · q·k); head h reads key/value head h·K/H. With a past, k and v
-     * are a cache: that many rows more, and row t sees list[t] <= j <= past + t */
+     * lse = ln Σ_j exp(scale · q·k); head h reads key/value head h·K/H */
     void (*attention_fwd)(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                          struct mat v, struct spans spans, int64_t past, int64_t rows,
-                          int64_t heads, int64_t kv_heads, int64_t head_dim, float scale);
+                          struct mat v, struct spans spans, int64_t rows, int64_t heads,
+                          int64_t kv_heads, int64_t head_dim, float scale);
     /* dq may be o; dk may be k; dv may be v */
     void (*attention_bwd)(struct device *dev, struct mat dq, struct mat dk, struct mat dv,
                           struct mat dout, struct mat o, const float *lse, struct mat q,
                           struct mat k, struct mat v, struct spans spans, int64_t rows,
                           int64_t heads, int64_t kv_heads, int64_t head_dim, float scale);
+
+    /* ---- attention of a text in the making, kv [T, 2·K·c] ---- */
+    /* rows first … first + T − 1 of the cache = kv; in f16 rounded to nearest, at most ±65504 */
+    void (*cache_rows)(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
+                       int64_t rows);
+    /* as attention_fwd; rows 0 … past + T − 1 are in the cache, row t sees list[t] <= j <= past + t
+     */
+    void (*attention_cached)(struct device *dev, struct mat o, float *lse, struct mat q,
+                             const struct cache *cache, struct spans spans, int64_t past,
+                             int64_t rows, int64_t heads, float scale);
 
     /* ---- SwiGLU (Shazeer 2020): s = gate · σ(gate) · up, all [T, f] ---- */
     void (*swiglu_fwd)(struct device *dev, struct mat s, struct mat gate, struct mat up,

@@ -15,40 +15,13 @@ struct attention {
     struct mat o, q, k, v, dq, dk, dv, dout;
     float *lse;
     struct spans spans;
-    int64_t past, rows, heads, kv_heads, head_dim, tiles, ranges;
+    int64_t rows, heads, kv_heads, head_dim, tiles, ranges;
     float scale;
 };
 
 static const int32_t *list_of(const struct attention *a, int64_t head)
 {
     return head < a->spans.split ? a->spans.first : a->spans.second;
-}
-
-static float *head_at(struct mat m, int64_t row, int64_t head, int64_t head_dim)
-{
-    return row_of(m, row) + head * head_dim;
-}
-
-/* p[0..count) = exp(p - top); returns the sum. */
-static float exp_row(float *restrict p, int64_t count, float top)
-{
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < count; j++) {
-        float e = fast_exp(p[j] - top);
-        p[j] = e;
-        sum += e;
-    }
-    return sum;
-}
-
-static float max_row(const float *p, int64_t count)
-{
-    float top = p[0];
-#pragma omp simd reduction(max : top)
-    for (int64_t j = 0; j < count; j++)
-        top = p[j] > top ? p[j] : top;
-    return top;
 }
 
 static void fwd_tile(void *arg, int64_t task, int worker)
@@ -58,21 +31,14 @@ static void fwd_tile(void *arg, int64_t task, int worker)
     int64_t rows = least(QUERY_TILE, a->rows - first), c = a->head_dim;
     int64_t kv = head * a->kv_heads / a->heads;
     const int32_t *start = list_of(a, head);
-    int64_t low = start[first], keys = a->past + first + rows - low, ld = (keys + 15) / 16 * 16;
+    int64_t low = start[first], keys = first + rows - low, ld = (keys + 15) / 16 * 16;
     float *s = worker_scratch(a->dev, worker);
     product(false, true, rows, keys, c, a->scale, head_at(a->q, first, head, c), a->q.stride,
             head_at(a->k, low, kv, c), a->k.stride, 0, s, ld);
     float inverse[QUERY_TILE];
-    for (int64_t r = 0; r < rows; r++) {
-        float *row = s + r * ld;
-        int64_t from = start[first + r] - low, to = a->past + first + r - low + 1;
-        float top = max_row(row + from, to - from);
-        float sum = exp_row(row + from, to - from, top);
-        memset(row, 0, (size_t)from * sizeof *row);
-        memset(row + to, 0, (size_t)(keys - to) * sizeof *row);
-        inverse[r] = 1 / sum;
-        a->lse[head * a->rows + first + r] = top + logf(sum);
-    }
+    for (int64_t r = 0; r < rows; r++)
+        inverse[r] = softmax_row(s + r * ld, start[first + r] - low, first + r - low + 1, keys,
+                                 &a->lse[head * a->rows + first + r]);
     product(false, false, rows, c, keys, 1, s, ld, head_at(a->v, low, kv, c), a->v.stride, 0,
             head_at(a->o, first, head, c), a->o.stride);
     for (int64_t r = 0; r < rows; r++) {
@@ -83,11 +49,10 @@ static void fwd_tile(void *arg, int64_t task, int worker)
 }
 
 void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t past, int64_t rows, int64_t heads,
-                   int64_t kv_heads, int64_t head_dim, float scale)
+                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
+                   int64_t head_dim, float scale)
 {
-    must(rows <= dev->shape.rows && (!past || past + rows <= dev->shape.keys) &&
-         heads % kv_heads == 0);
+    must(rows <= dev->shape.rows && heads % kv_heads == 0);
     struct attention a = { .dev = dev,
                            .o = o,
                            .q = q,
@@ -95,7 +60,6 @@ void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, s
                            .v = v,
                            .lse = lse,
                            .spans = spans,
-                           .past = past,
                            .rows = rows,
                            .heads = heads,
                            .kv_heads = kv_heads,

@@ -70,6 +70,17 @@ static void narrow_f16(uint16_t *to, const float *from, int64_t count)
         to[i] = f16_from_float(from[i]);
 }
 
+void narrow_range(void *to, enum weight_type type, int64_t first, const float *from, int64_t count)
+{
+    if (type == WEIGHT_F32)
+        memcpy((float *)to + first, from, (size_t)count * sizeof *from);
+    else if (type == WEIGHT_F16)
+        narrow_f16((uint16_t *)to + first, from, count);
+    else
+        for (int64_t i = 0; i < count; i++)
+            ((bf16 *)to)[first + i] = bf16_from_float(from[i]);
+}
+
 static void narrow_piece(void *arg, int64_t task, int worker)
 {
     enum { RUN = 512 };
@@ -83,14 +94,7 @@ static void narrow_piece(void *arg, int64_t task, int worker)
         float scale = c->scale;
         for (int64_t i = 0; b && i < n; i++)
             sum[i] = a[i] + scale * b[i];
-        const float *from = b ? sum : a;
-        if (c->type == WEIGHT_F16)
-            narrow_f16((uint16_t *)c->out + first, from, n);
-        else if (c->type == WEIGHT_F32)
-            memcpy((float *)c->out + first, from, (size_t)n * sizeof *from);
-        else
-            for (int64_t i = 0; i < n; i++)
-                ((bf16 *)c->out)[first + i] = bf16_from_float(from[i]);
+        narrow_range(c->out, c->type, first, b ? sum : a, n);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "../../lib/common/pool.h"
 #include "../kernels.h"
 
+#include <math.h>
 #include <stddef.h>
 
 enum {
@@ -23,6 +24,9 @@ enum {
     SUM_PIECES = 1024,     /* of a flat sum */
     FLAT_TILE = 1 << 15,   /* elements a task of a flat operation takes */
     FEW_ROWS = 16,         /* up to so many, weights are used as they are stored */
+    FEW_QUERIES = 4, /* rows up to which attention reads a cache once for all heads that share it */
+    CACHE_SPLIT = 512, /* keys of it that a task then takes */
+    CACHE_PIECE = 256, /* keys of it that are widened at once */
 };
 
 struct device {
@@ -40,6 +44,7 @@ struct device {
     float *split;   /* [FEW_ROWS, widest input] x as linear_few wants it */
     float *logits;
     size_t logits_floats;
+    float *partial;  /* [heads, FEW_QUERIES, splits of the cache, head_dim + 2] */
     int32_t *ranges; /* [rows + 1] */
     struct fail failed;
     bool has_failed;
@@ -49,6 +54,11 @@ static inline float *floats(struct mat m) { return (float *)m.at; }
 static inline float *row_of(struct mat m, int64_t row) { return (float *)m.at + row * m.stride; }
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+static inline float *head_at(struct mat m, int64_t row, int64_t head, int64_t head_dim)
+{
+    return row_of(m, row) + head * head_dim;
+}
 
 static inline float *worker_scratch(struct device *dev, int worker)
 {
@@ -105,8 +115,41 @@ static inline float fast_exp(float x)
     return x < -87.3f ? 0.0f : p * low * high;
 }
 
-/* Elements first … of a weight of any type but NF4, in f32, on this thread. */
+/* p[0..count) = exp(p - top); returns the sum. */
+static inline float exp_row(float *restrict p, int64_t count, float top)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < count; j++) {
+        float e = fast_exp(p[j] - top);
+        p[j] = e;
+        sum += e;
+    }
+    return sum;
+}
+
+static inline float max_row(const float *p, int64_t count)
+{
+    float top = p[0];
+#pragma omp simd reduction(max : top)
+    for (int64_t j = 0; j < count; j++)
+        top = p[j] > top ? p[j] : top;
+    return top;
+}
+
+/* Scores become weights: exp(s − top) in [from, to), 0 elsewhere; returns 1 / their sum. */
+static inline float softmax_row(float *s, int64_t from, int64_t to, int64_t keys, float *lse)
+{
+    float top = max_row(s + from, to - from), sum = exp_row(s + from, to - from, top);
+    memset(s, 0, (size_t)from * sizeof *s);
+    memset(s + to, 0, (size_t)(keys - to) * sizeof *s);
+    *lse = top + logf(sum);
+    return 1 / sum;
+}
+
+/* Elements first … of a weight of any type but NF4, in f32, on this thread; and back. */
 void widen_range(float *to, const void *from, enum weight_type type, int64_t first, int64_t count);
+void narrow_range(void *to, enum weight_type type, int64_t first, const float *from, int64_t count);
 
 /* Every entry of the table. */
 int cpu_probe(struct fail *why);
@@ -127,7 +170,6 @@ void cpu_range_begin(const char *name);
 void cpu_range_end(void);
 void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols);
 void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
-void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols);
 void embedding_fwd(struct device *dev, struct mat x, const void *table, enum weight_type type,
                    const int32_t *id, int64_t rows, int64_t dim);
 void embedding_bwd(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
@@ -155,12 +197,17 @@ void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows
 void dropout_rows(float *out, const float *x, int64_t stride, uint32_t site, int64_t first,
                   int64_t rows, int64_t dim, struct dropout drop);
 void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t past, int64_t rows, int64_t heads,
-                   int64_t kv_heads, int64_t head_dim, float scale);
+                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
+                   int64_t head_dim, float scale);
 void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv, struct mat dout,
                    struct mat o, const float *lse, struct mat q, struct mat k, struct mat v,
                    struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
                    int64_t head_dim, float scale);
+void cache_rows(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
+                int64_t rows);
+void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q,
+                      const struct cache *cache, struct spans spans, int64_t past, int64_t rows,
+                      int64_t heads, float scale);
 void swiglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up, int64_t rows,
                 int64_t cols);
 void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat up, int64_t rows,

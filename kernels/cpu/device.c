@@ -10,8 +10,17 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Floats of each part of the scratch, in order. */
 struct parts {
-    size_t slot[LINEAR_SLOTS], worker, dropped, split, logits, ranges;
+    size_t slot[LINEAR_SLOTS], worker, dropped, split, logits, partial, ranges;
 };
+
+/* Of a thread: scores of one query tile, and keys in f32; or those of all heads that share keys. */
+static size_t cached_floats(const struct shape *s)
+{
+    int64_t queries = s->heads / s->kv_heads * FEW_QUERIES;
+    int64_t tile =
+        least(QUERY_TILE, s->rows) * pieces(s->keys, 16) * 16 + CACHE_PIECE * s->head_dim;
+    return rounded((size_t)most(tile, queries * (s->head_dim + CACHE_SPLIT)));
+}
 
 static struct parts parts_of(const struct shape *s)
 {
@@ -21,7 +30,7 @@ static struct parts parts_of(const struct shape *s)
         p.slot[i] = rounded((size_t)(s->slot[i].out * s->slot[i].in));
     /* Attention: scores and their gradient of one query tile; dk and dv of one head. */
     int64_t queries = s->has_backward ? QUERY_TILE : least(QUERY_TILE, s->rows);
-    size_t scores = rounded((size_t)most(s->rows, s->keys) + 16) * (size_t)queries;
+    size_t scores = rounded((size_t)s->rows + 16) * (size_t)queries;
     size_t attention = scores * (s->has_backward ? 2 : 1) +
                        (s->has_backward ? 2 * rounded((size_t)(s->rows * s->head_dim)) : 0) +
                        rounded(QUERY_TILE);
@@ -37,13 +46,19 @@ static struct parts parts_of(const struct shape *s)
         p.dropped = rounded((size_t)(s->chunk * widest));
     int64_t rows = most(64, LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64);
     p.logits = rounded((size_t)(least(rows, pieces(s->chunk, 64) * 64) * s->vocab));
+    if (s->keys) {
+        p.worker = (size_t)most((int64_t)p.worker, (int64_t)cached_floats(s));
+        p.partial = rounded(
+            (size_t)(s->heads * FEW_QUERIES * pieces(s->keys, CACHE_SPLIT) * (s->head_dim + 2)));
+    }
     p.ranges = rounded((size_t)s->rows + 1);
     return p;
 }
 
 static size_t block_bytes(struct parts p, int threads)
 {
-    size_t floats = p.worker * (size_t)threads + p.dropped + p.split + p.logits + p.ranges;
+    size_t floats =
+        p.worker * (size_t)threads + p.dropped + p.split + p.logits + p.partial + p.ranges;
     for (int i = 0; i < LINEAR_SLOTS; i++)
         floats += p.slot[i];
     return sizeof(float) * floats;
@@ -139,6 +154,8 @@ int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
     dev->logits = at;
     dev->logits_floats = p.logits;
     at += p.logits;
+    dev->partial = at;
+    at += p.partial;
     dev->ranges = (int32_t *)(void *)at;
     return 0;
 }
@@ -205,13 +222,6 @@ void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, 
     (void)dev;
     for (int64_t r = 0; r < rows; r++)
         memcpy(row_of(out, r), in + r * cols, (size_t)cols * sizeof(float));
-}
-
-void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols)
-{
-    (void)dev;
-    for (int64_t r = 0; r < rows; r++)
-        memcpy(row_of(out, r), row_of(in, r), (size_t)cols * sizeof(float));
 }
 
 void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols)

@@ -6,63 +6,9 @@
  * order whatever the threads.
  */
 #include "../nf4.h"
-#include "cpu.h"
+#include "vec.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-enum { WEIGHT_TILE = 32, RANK_TILE = 8, ROWS_AT_ONCE = 4, SUMS = 4 };
-
-/* ---- vectors of the level's width ---- */
-
-#if defined(__AVX512F__)
-enum { LANES = 16 };
-#elif defined(__AVX2__)
-enum { LANES = 8 };
-#else
-enum { LANES = 4 };
-#endif
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef uint32_t words __attribute__((vector_size(4 * LANES)));
-typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
-
-static inline vec load_f32(const void *p, int64_t i)
-{
-    vec v;
-    memcpy(&v, (const float *)p + i, sizeof v);
-    return v;
-}
-
-static inline vec load_bf16(const void *p, int64_t i)
-{
-    halves h;
-    memcpy(&h, (const uint16_t *)p + i, sizeof h);
-    return (vec)(__builtin_convertvector(h, words) << 16);
-}
-
-static inline vec load_f16(const void *p, int64_t i)
-{
-    const uint16_t *at = (const uint16_t *)p + i;
-#if defined(__AVX512F__)
-    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)at));
-#elif defined(__AVX2__)
-    return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const void *)at));
-#else
-    vec v = { 0 };
-    for (int lane = 0; lane < LANES; lane++)
-        v[lane] = f16_to_float(at[lane]);
-    return v;
-#endif
-}
-
-static inline float sum_of(vec v)
-{
-    float sum = 0;
-    for (int lane = 0; lane < LANES; lane++)
-        sum += v[lane];
-    return sum;
-}
+enum { WEIGHT_TILE = 32, RANK_TILE = 8 };
 
 /* The values of LANES bytes of codes: those of the high nibbles and of the low ones. */
 static inline void load_nf4(const uint8_t *codes, vec *high, vec *low)
@@ -91,29 +37,7 @@ static inline void load_nf4(const uint8_t *codes, vec *high, vec *low)
 #endif
 }
 
-/* ---- one row of W with up to four of x; the callers make `rows` and `load` constants ---- */
-
-static inline __attribute__((always_inline)) void dot_rows(float *y, const void *w,
-                                                           vec (*load)(const void *, int64_t),
-                                                           const float *x, int64_t stride,
-                                                           int64_t in, int rows)
-{
-    vec sum[ROWS_AT_ONCE][SUMS] = { 0 };
-    int64_t i = 0;
-    for (; i + SUMS * LANES <= in; i += SUMS * LANES)
-        for (int k = 0; k < SUMS; k++) {
-            vec value = load(w, i + k * LANES);
-            for (int r = 0; r < rows; r++)
-                sum[r][k] += value * load_f32(x, r * stride + i + k * LANES);
-        }
-    for (; i + LANES <= in; i += LANES) {
-        vec value = load(w, i);
-        for (int r = 0; r < rows; r++)
-            sum[r][0] += value * load_f32(x, r * stride + i);
-    }
-    for (int r = 0; r < rows; r++)
-        y[r] = sum_of((sum[r][0] + sum[r][1]) + (sum[r][2] + sum[r][3]));
-}
+/* ---- one row of W with up to four of x ---- */
 
 /* x: for each 2·LANES elements first the even ones, then the odd ones. */
 static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_t *codes,
@@ -138,63 +62,6 @@ static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_
     }
     for (int r = 0; r < rows; r++)
         y[r] = sum_of(sum[r]);
-}
-
-#define FOR_ROWS(rows, call)                                                                       \
-    switch (rows) {                                                                                \
-    case 1: {                                                                                      \
-        enum { N = 1 };                                                                            \
-        call;                                                                                      \
-    } break;                                                                                       \
-    case 2: {                                                                                      \
-        enum { N = 2 };                                                                            \
-        call;                                                                                      \
-    } break;                                                                                       \
-    case 3: {                                                                                      \
-        enum { N = 3 };                                                                            \
-        call;                                                                                      \
-    } break;                                                                                       \
-    default: {                                                                                     \
-        enum { N = 4 };                                                                            \
-        call;                                                                                      \
-    } break;                                                                                       \
-    }
-
-/* What is left of a row beyond the last whole vector. */
-static float tail_f32(const float *w, const float *x, int64_t in)
-{
-    float sum = 0;
-    for (int64_t i = in / LANES * LANES; i < in; i++)
-        sum += w[i] * x[i];
-    return sum;
-}
-
-static void dot_f32(float *y, const float *w, const float *x, int64_t stride, int64_t in, int rows)
-{
-    FOR_ROWS(rows, dot_rows(y, w, load_f32, x, stride, in, N))
-    if (in % LANES)
-        for (int r = 0; r < rows; r++)
-            y[r] += tail_f32(w, x + r * stride, in);
-}
-
-static float tail_16(const uint16_t *w, bool is_bf16, const float *x, int64_t in)
-{
-    float sum = 0;
-    for (int64_t i = in / LANES * LANES; i < in; i++)
-        sum += (is_bf16 ? bf16_to_float(w[i]) : f16_to_float(w[i])) * x[i];
-    return sum;
-}
-
-static void dot_16(float *y, const uint16_t *w, bool is_bf16, const float *x, int64_t stride,
-                   int64_t in, int rows)
-{
-    if (is_bf16)
-        FOR_ROWS(rows, dot_rows(y, w, load_bf16, x, stride, in, N))
-    else
-        FOR_ROWS(rows, dot_rows(y, w, load_f16, x, stride, in, N))
-    if (in % LANES)
-        for (int r = 0; r < rows; r++)
-            y[r] += tail_16(w, is_bf16, x + r * stride, in);
 }
 
 /* ---- tasks ---- */

@@ -3,20 +3,15 @@
  * highest score, the sum of weights and the weighted values; a second kernel puts the splits
  * together in their order. The cut depends on positions only, so the bits do not depend on the GPU.
  */
-#include "cuda.cuh"
+#include "attention.cuh"
 
 #include <cmath>
 
 enum { SPLIT = 256, LANES = 8 /* of a key */, BLOCK = 128 };
 
-struct attention_row {
-    const elem *q, *k, *v;
-    elem *o;
-    int64_t k_stride, v_stride;
-    float *lse, *partial; /* [heads, splits, head_dim + 2] */
-    const int32_t *first, *second;
-    int split, past, heads, kv_heads, head_dim, splits;
-    float scale;
+struct attention_row : attention {
+    float *partial; /* [heads, splits, head_dim + 2] */
+    int splits;
 };
 
 size_t attention_one_bytes(const struct shape *s)
@@ -24,10 +19,7 @@ size_t attention_one_bytes(const struct shape *s)
     return sizeof(float) * (size_t)(s->heads * pieces(s->keys, SPLIT) * (s->head_dim + 2));
 }
 
-DEVICE int start_of(const attention_row &a, int head)
-{
-    return (head < a.split ? a.first : a.second)[0];
-}
+DEVICE int start_of(const attention_row &a, int head) { return list_of(a, head)[0]; }
 
 /* score[g][key of the split] for heads head … head + N − 1, −infinity where the row sees no key. */
 template <int N>
@@ -150,29 +142,24 @@ template <int N> static void launch_split(struct device *dev, const attention_ro
     size_t bytes = sizeof(float) * (size_t)(N * (a.head_dim + SPLIT + parts * a.head_dim));
     dim3 grid((unsigned)a.splits, (unsigned)a.kv_heads);
     LAUNCH(split_kernel<N>, grid, dim3(BLOCK), bytes, dev->stream, a);
-    launched(dev, "attention_fwd");
+    launched(dev, "attention_cached");
 }
 
-bool attention_one(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t past, int64_t heads, int64_t kv_heads,
-                   int64_t head_dim, float scale)
+bool attention_one(struct device *dev, const attention &a)
 {
-    if (head_dim % 8 || head_dim > 256 || past >= dev->shape.keys || heads > dev->shape.heads ||
-        !mat_is_wide(k, 8) || !mat_is_wide(v, 8))
+    if (a.rows != 1 || a.head_dim % 8 || a.head_dim > 256 || a.past >= dev->shape.keys ||
+        a.heads > dev->shape.heads || !is_wide(a.k, a.k_stride, 8, sizeof *a.k) ||
+        !is_wide(a.v, a.v_stride, 8, sizeof *a.v))
         return false;
-    attention_row a = {};
-    a.q = elems(q), a.k = elems(k), a.v = elems(v), a.o = elems(o);
-    a.k_stride = k.stride, a.v_stride = v.stride;
-    a.lse = lse, a.partial = dev->splits;
-    a.first = spans.first, a.second = spans.second, a.split = (int)spans.split;
-    a.past = (int)past, a.heads = (int)heads, a.kv_heads = (int)kv_heads;
-    a.head_dim = (int)head_dim, a.splits = (int)pieces(past + 1, SPLIT);
-    a.scale = scale;
-    if (heads == kv_heads)
-        launch_split<1>(dev, a);
+    attention_row r = {};
+    (attention &)r = a;
+    r.partial = dev->splits;
+    r.splits = (int)pieces(a.past + 1, SPLIT);
+    if (a.heads == a.kv_heads)
+        launch_split<1>(dev, r);
     else
-        launch_split<4>(dev, a);
-    LAUNCH(join_kernel, dim3((unsigned)heads), dim3(BLOCK), 0, dev->stream, a);
-    launched(dev, "attention_fwd");
+        launch_split<4>(dev, r);
+    LAUNCH(join_kernel, dim3((unsigned)a.heads), dim3(BLOCK), 0, dev->stream, r);
+    launched(dev, "attention_cached");
     return true;
 }

@@ -125,10 +125,7 @@ void thin_outer(struct device *dev, const struct group *g, struct mat du, struct
                 int64_t rows, struct dropout drop);
 size_t thin_bytes(const struct shape *s);
 
-/* attention_one.cu: one row with a past; false, and nothing done, where shapes do not suit it. */
-bool attention_one(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t past, int64_t heads, int64_t kv_heads,
-                   int64_t head_dim, float scale);
+/* Of attention_one.cu's splits. */
 size_t attention_one_bytes(const struct shape *s);
 
 /* linear_few.cu: without a backward, few rows by weights as they are stored. */
@@ -161,7 +158,6 @@ void cuda_range_begin(const char *name);
 void cuda_range_end(void);
 void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols);
 void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
-void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols);
 void embedding_fwd(struct device *dev, struct mat x, const void *table, enum weight_type type,
                    const int32_t *id, int64_t rows, int64_t dim);
 void embedding_bwd(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
@@ -185,12 +181,17 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
 void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows, int64_t dim,
                   struct dropout drop);
 void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t past, int64_t rows, int64_t heads,
-                   int64_t kv_heads, int64_t head_dim, float scale);
+                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
+                   int64_t head_dim, float scale);
 void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv, struct mat dout,
                    struct mat o, const float *lse, struct mat q, struct mat k, struct mat v,
                    struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
                    int64_t head_dim, float scale);
+void cache_rows(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
+                int64_t rows);
+void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q,
+                      const struct cache *cache, struct spans spans, int64_t past, int64_t rows,
+                      int64_t heads, float scale);
 void swiglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up, int64_t rows,
                 int64_t cols);
 void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat up, int64_t rows,

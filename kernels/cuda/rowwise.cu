@@ -64,10 +64,14 @@ copy_kernel(elem *out, int64_t out_stride, const elem *in, int64_t in_stride, in
     }
 }
 
-void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols)
+void cache_rows(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
+                int64_t rows)
 {
-    ROWS(mat_is_wide(out, cols) && mat_is_wide(in, cols), copy_kernel, rows, elems(out), out.stride,
-         elems(in), in.stride, cols);
+    must(first >= 0 && first + rows <= cache->capacity && cache->type == kernels_cuda.act_type);
+    int64_t cols = 2 * cache->kv_heads * cache->head_dim, stride = cache_stride(cache);
+    elem *to = (elem *)cache->at + first * stride;
+    ROWS(is_wide(to, stride, cols, sizeof *to) && mat_is_wide(kv, cols), copy_kernel, rows, to,
+         stride, elems(kv), kv.stride, cols);
 }
 
 /* ---- embedding ---- */

@@ -107,13 +107,13 @@ static void attend(struct model *m, int64_t index)
     struct saved *s = &m->saved[index];
     struct heads h = split_heads(m, s->qkv);
     if (m->setup.context) {
-        int64_t kv = c->kv_heads * c->head_dim;
-        k->copy_rows(m->dev, at_rows(m, m->cache[index], m->cached), h.k, m->rows, 2 * kv);
-        h.k = m->cache[index];
-        h.v = mat_columns(k, h.k, kv);
+        k->cache_rows(m->dev, &m->cache[index], m->cached, h.k, m->rows);
+        k->attention_cached(m->dev, s->o, s->lse, h.q, &m->cache[index], spans_of(m), m->cached,
+                            m->rows, c->heads, attention_scale(m));
+    } else {
+        k->attention_fwd(m->dev, s->o, s->lse, h.q, h.k, h.v, spans_of(m), m->rows, c->heads,
+                         c->kv_heads, c->head_dim, attention_scale(m));
     }
-    k->attention_fwd(m->dev, s->o, s->lse, h.q, h.k, h.v, spans_of(m), m->cached, m->rows, c->heads,
-                     c->kv_heads, c->head_dim, attention_scale(m));
     look(m, "attention's output", index, s->o, m->rows, c->heads * c->head_dim);
 }
 

@@ -318,9 +318,14 @@ void lay_out(struct model *m)
     m->second = take(m, MEMORY_INPUTS, rows);
     m->nll = take(m, MEMORY_INPUTS, rows);
     m->logits = take(m, MEMORY_INPUTS, (size_t)(LOGIT_ROWS * m->config.vocab) * 4);
-    for (int64_t l = 0; m->setup.context && l < m->config.layers; l++)
-        m->cache[l] = take_mat(m, MEMORY_CACHE, m->setup.context,
-                               2 * m->config.kv_heads * m->config.head_dim);
+    for (int64_t l = 0; m->setup.context && l < m->config.layers; l++) {
+        struct cache *c = &m->cache[l];
+        *c = (struct cache){ .type = m->setup.exact_cache ? m->k->act_type : m->k->cache_type,
+                             .capacity = m->setup.context,
+                             .kv_heads = m->config.kv_heads,
+                             .head_dim = m->config.head_dim };
+        c->at = take(m, MEMORY_CACHE, (size_t)cache_elements(c) * weight_type_bits(c->type) / 8);
+    }
 }
 
 static struct slot_shape slot_shape_of(const struct linear *at, int count)

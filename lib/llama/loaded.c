@@ -38,11 +38,12 @@ void loaded_close(struct loaded *l)
     *l = (struct loaded){ 0 };
 }
 
-int loaded_model(const struct loaded *l, struct model_setup *setup, struct model **m,
+int loaded_model(const struct loaded *l, const struct model_setup *setup, struct model **m,
                  struct fail *why)
 {
-    if (l->has_adapter) adapter_set_up(&l->adapter, setup);
-    if (model_open(m, setup, &l->config, &l->weights, 0, why)) return -1;
+    struct model_setup own = *setup;
+    if (l->has_adapter) adapter_set_up(&l->adapter, &own);
+    if (model_open(m, &own, &l->config, &l->weights, 0, why)) return -1;
     if (!l->has_adapter || !adapter_load(&l->adapter, *m, why)) return 0;
     model_close(*m);
     return -1;

@@ -24,9 +24,9 @@ struct loaded {
 int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why) MUST_USE;
 void loaded_close(struct loaded *l);
 
-/* The model, with the adapter's matrices in it; what of the setup the adapter decides
- * is overwritten. */
-int loaded_model(const struct loaded *l, struct model_setup *setup, struct model **m,
+/* The model, with the adapter's matrices in it; the adapter decides what of the setup is its own.
+ */
+int loaded_model(const struct loaded *l, const struct model_setup *setup, struct model **m,
                  struct fail *why) MUST_USE;
 
 #endif

@@ -28,6 +28,7 @@ struct model_setup {
     int64_t positions;    /* longest sample */
     int64_t rows, chunk; /* most rows of a batch; rows of a chunk, 0: as many as the device likes */
     int64_t context;     /* > 0: batches go on one after the other; rows kept in a cache */
+    bool exact_cache;    /* of activations as they are, not in 16 bits */
     bool inputs_on_host; /* layers' inputs wait for the backward in the host's memory */
     bool moments_on_host; /* AdamW's, too */
     bool names_ranges;    /* for a profiler */

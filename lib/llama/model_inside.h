@@ -69,7 +69,7 @@ struct model {
     struct mat *x;       /* [layers + 1] inputs of layers; two take turns in evaluation */
     void **host_x;       /* [layers] where they wait on the host; NULL: they stay */
     struct saved *saved; /* [layers] */
-    struct mat *cache;   /* [layers] keys and values of the rows so far, [context, k | v] */
+    struct cache *cache; /* [layers] keys and values of the rows so far */
     int64_t cached;      /* rows in it */
     struct mat n, s, dn, du, grad, dout;
 

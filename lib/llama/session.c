@@ -14,18 +14,17 @@ struct model_setup session_setup(int64_t context, const char *device, int thread
                                  .threads = threads };
 }
 
-int session_open(struct session *s, const struct loaded *l, int64_t context, const char *device,
-                 int threads, struct fail *why)
+int session_open(struct session *s, const struct loaded *l, const struct model_setup *setup,
+                 struct fail *why)
 {
-    struct model_setup setup = session_setup(context, device, threads);
-    *s = (struct session){ .context = context };
-    s->ids = malloc((size_t)context * sizeof *s->ids);
+    *s = (struct session){ .context = setup->context };
+    s->ids = malloc((size_t)setup->context * sizeof *s->ids);
     s->logits = malloc((size_t)l->config.vocab * sizeof *s->logits);
     if (!s->ids || !s->logits) {
         session_close(s);
         return fail(why, "out of memory");
     }
-    if (batch_init(&s->batch, setup.rows, why) || loaded_model(l, &setup, &s->model, why)) {
+    if (batch_init(&s->batch, setup->rows, why) || loaded_model(l, setup, &s->model, why)) {
         session_close(s);
         return -1;
     }

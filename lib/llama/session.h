@@ -1,7 +1,8 @@
 /* session.h - one text in the making: a model, the tokens it has read, and the logits
  * of the next.
  *
- * Keys and values of what was read stay in a cache; going on costs only what is new.
+ * Keys and values of what was read stay in a cache, in 16 bits unless the setup's exact_cache
+ * says that they are kept as they were computed; going on costs only what is new.
  * Long texts are read in pieces of SESSION_CHUNK tokens.
  */
 #ifndef LONGQLORA_SESSION_H
@@ -20,12 +21,12 @@ struct session {
     float *logits; /* [vocab] of the token after the last */
 };
 
-/* What model_open is told for a session of that many tokens. */
+/* Of a session of that many tokens. */
 struct model_setup session_setup(int64_t context, const char *device, int threads);
 
-/* Takes all memory for a context of so many tokens. The loaded model must outlive it. */
-int session_open(struct session *s, const struct loaded *l, int64_t context, const char *device,
-                 int threads, struct fail *why) MUST_USE;
+/* Takes all memory for the setup's context. The loaded model must outlive it. */
+int session_open(struct session *s, const struct loaded *l, const struct model_setup *setup,
+                 struct fail *why) MUST_USE;
 void session_close(struct session *s);
 
 /* Makes the text ids[0..count), count >= 1: what it shares with the text that was read is

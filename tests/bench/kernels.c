@@ -71,14 +71,14 @@ static double seconds(void (*call)(void *), void *arg)
 }
 
 struct copying {
-    struct mat from, to;
-    int64_t rows, cols;
+    struct mat from;
+    struct cache to;
 };
 
 static void copy(void *arg)
 {
     const struct copying *c = arg;
-    k->copy_rows(dev, c->to, c->from, c->rows, c->cols);
+    k->cache_rows(dev, &c->to, 0, c->from, c->to.capacity);
 }
 
 struct multiplying {
@@ -100,14 +100,23 @@ struct attending {
     struct mat q, key, v, o, dout, dq, dk, dv;
     float *lse;
     struct spans spans;
-    int64_t past, rows, heads;
+    struct cache cache; /* of attend_cached */
+    int64_t rows, heads;
 };
 
 static void attend(void *arg)
 {
     const struct attending *a = arg;
-    k->attention_fwd(dev, a->o, a->lse, a->q, a->key, a->v, a->spans, a->past, a->rows, a->heads,
-                     a->heads, 128, 1 / sqrtf(128));
+    k->attention_fwd(dev, a->o, a->lse, a->q, a->key, a->v, a->spans, a->rows, a->heads, a->heads,
+                     128, 1 / sqrtf(128));
+}
+
+/* The last row of a full cache. */
+static void attend_cached(void *arg)
+{
+    const struct attending *a = arg;
+    k->attention_cached(dev, a->o, a->lse, a->q, &a->cache, a->spans, a->cache.capacity - 1, 1,
+                        a->heads, 1 / sqrtf(128));
 }
 
 static void attend_back(void *arg)
@@ -136,11 +145,12 @@ static void measure_linear(void)
     struct shape shape = shape_of(rows, in, out);
     shape.has_backward = true;
     reserve(shape);
-    struct copying c = { random_mat(rows, out), random_mat(rows, out), rows, out };
+    struct mat y = random_mat(rows, out);
+    struct copying c = { random_mat(rows, out), { y.at, k->act_type, rows, 1, out / 2 } };
     double bytes = 2.0 * (double)(rows * out * k->act_bytes);
     printf("{\"operation\":\"copy\",\"GB_per_second\":%.1f}\n", bytes / seconds(copy, &c) / 1e9);
     struct linear l = nf4_linear(in, out);
-    struct multiplying m = { { &l, 1, 0 }, random_mat(rows, in), c.to, rows };
+    struct multiplying m = { { &l, 1, 0 }, random_mat(rows, in), y, rows };
     bytes = (double)count * (0.5 + 1.0 / 64 + 4.0 / 16384 + (double)k->act_bytes);
     printf("{\"operation\":\"NF4 weights prepared\",\"GB_per_second\":%.1f}\n",
            bytes / seconds(prepare, &m) / 1e9);
@@ -202,18 +212,23 @@ static void measure_decoding(void)
            bytes / seconds(multiply, &m) / 1e9);
     int32_t *span = take(sizeof *span);
     k->zero(dev, span, sizeof *span);
-    struct attending a = { .q = random_mat(1, in),
-                           .key = random_mat(keys, in),
-                           .v = random_mat(keys, in),
-                           .o = random_mat(1, in),
-                           .lse = take((size_t)heads * sizeof(float)),
-                           .spans = { span, span, heads },
-                           .past = keys - 1,
-                           .rows = 1,
-                           .heads = heads };
-    bytes = 2.0 * (double)(keys * in * k->act_bytes);
-    printf("{\"operation\":\"one row of attention, %lld keys\",\"GB_per_second\":%.1f}\n",
-           (long long)keys, bytes / seconds(attend, &a) / 1e9);
+    struct mat kv = random_mat(64, 2 * in);
+    for (int64_t share = 1; share <= 4 && share <= heads; share *= 4) {
+        struct attending a = { .q = random_mat(1, in),
+                               .o = random_mat(1, in),
+                               .lse = take((size_t)heads * sizeof(float)),
+                               .spans = { span, span, heads },
+                               .cache = { NULL, k->cache_type, keys, heads / share, 128 },
+                               .rows = 1,
+                               .heads = heads };
+        size_t size = (size_t)cache_elements(&a.cache) * (k->cache_type == WEIGHT_F32 ? 4 : 2);
+        a.cache.at = take(size);
+        for (int64_t first = 0; first < keys; first += 64)
+            k->cache_rows(dev, &a.cache, first, kv, keys - first < 64 ? keys - first : 64);
+        printf("{\"operation\":\"one row of attention, %lld keys, %lld heads a key\","
+               "\"GB_per_second\":%.1f}\n",
+               (long long)keys, (long long)share, (double)size / seconds(attend_cached, &a) / 1e9);
+    }
 }
 
 int main(int argc, char **argv)

@@ -143,7 +143,9 @@ chat() {
 @test "generate: a dry run says what memory it would take" {
     run --separate-stderr -0 generate -m base --dry-run --context 64
     [[ "$output" =~ context\ +64\ tokens ]]
-    # 2 layers, 64 rows of 2 · 2 heads of 8, f32
+    # 2 layers, 64 rows of 2 · 2 heads of 8, f16
+    [[ "$output" =~ keys\ and\ values\ +8192\ bytes ]]
+    run --separate-stderr -0 generate -m base --dry-run --context 64 --exact-cache
     [[ "$output" =~ keys\ and\ values\ +16384\ bytes ]]
     run --separate-stderr -0 generate -m base --dry-run -p abc -n 5
     [[ "$output" =~ context\ +[0-9]+\ tokens ]]

@@ -55,13 +55,18 @@ static float *floats_of(const double *x, size_t count)
     return f;
 }
 
-static struct mat put(const double *x, int64_t rows, int64_t cols, int64_t stride)
+static void put_at(struct mat m, const double *x, int64_t rows, int64_t cols)
 {
     float *host = floats_of(x, (size_t)(rows * cols));
-    struct mat m = { device_bytes(NULL, (size_t)(rows * stride * k->act_bytes)), stride };
     k->cast_in(dev, m, device_bytes(host, (size_t)(rows * cols) * 4), rows, cols);
     assert_int_equal(k->sync(dev, &why), 0);
     free(host);
+}
+
+static struct mat put(const double *x, int64_t rows, int64_t cols, int64_t stride)
+{
+    struct mat m = { device_bytes(NULL, (size_t)(rows * stride * k->act_bytes)), stride };
+    put_at(m, x, rows, cols);
     return m;
 }
 
@@ -193,7 +198,17 @@ static void one_attention(int64_t rows, int64_t heads, int64_t kv_heads, int64_t
     float *lse = put_floats(c.lse, (size_t)(rows * heads));
     float scale = (float)(1 / sqrt((double)dim));
     k->zero(dev, lse, (size_t)(rows * heads) * 4);
-    k->attention_fwd(dev, o, lse, q, key, v, spans, past, rows, heads, kv_heads, dim, scale);
+    if (past) {
+        struct cache cache = { NULL, k->cache_type, all + 3, kv_heads, dim };
+        struct mat kv = put(c.k, all, narrow, 2 * narrow + 8); /* first the keys */
+        put_at(mat_columns(k, kv, narrow), c.v, all, narrow);
+        cache.at = device_bytes(NULL, (size_t)(cache_elements(&cache) * k->act_bytes));
+        k->cache_rows(dev, &cache, 0, kv, past);
+        k->cache_rows(dev, &cache, past, mat_rows(k, kv, past), rows);
+        k->attention_cached(dev, o, lse, q, &cache, spans, past, rows, heads, scale);
+    } else {
+        k->attention_fwd(dev, o, lse, q, key, v, spans, rows, heads, kv_heads, dim, scale);
+    }
     close_to("attention_fwd o", o, c.o, rows, wide, 6e-3);
     floats_close_to("attention_fwd lse", lse, c.lse, (size_t)(rows * heads), 1e-5);
     if (!past && rows > 1) { /* of one row the softmax has no gradient */

@@ -1,5 +1,6 @@
 /* Attention over segments: full, S2, documents, grouped queries; against an O(n²) loop in
  * double and its finite differences. */
+#include "../../lib/common/bf16.h"
 #include "../lib/backend.h"
 
 #include <math.h>
@@ -108,7 +109,7 @@ static void one_case(int64_t rows, int64_t heads, int64_t kv_heads, int64_t dim,
     struct spans spans = { c.first, c.second, c.split };
     struct mat q = mat_of(qkv, stride), key = mat_of(qkv + wide, stride);
     struct mat value = mat_of(qkv + wide + narrow, stride);
-    k->attention_fwd(dev, mat_of(o, wide), lse, q, key, value, spans, 0, rows, heads, kv_heads, dim,
+    k->attention_fwd(dev, mat_of(o, wide), lse, q, key, value, spans, rows, heads, kv_heads, dim,
                      (float)c.scale);
     ref_attention(&c, v, exact, exact_lse);
     check_close("attention_fwd o", o, exact, n, 2e-6);
@@ -176,39 +177,88 @@ static void test_grouped_queries(void **state)
     one_case(70, 8, 2, 4, 70, 0, false);
 }
 
-/* The rows given in pieces against a cache: what one call over all of them gives. */
-static void test_with_a_past(void **state)
+/* The rows given in pieces with a cache: what one call over all of them gives; in 16 bits, over
+ * keys and values rounded to them. */
+static void one_cache(enum weight_type type, int64_t heads, int64_t kv_heads, int64_t dim)
 {
-    (void)state;
-    enum { ROWS = 600, HEADS = 10, KV = 2, DIM = 24, WIDE = HEADS * DIM, NARROW = KV * DIM };
-    static const int cuts[] = { 0, 70, 71, 72, 137, 255, 256, 257, 511, 512, 513, 599, ROWS };
-    float *q = check_random_buffer(ROWS * WIDE), *kv = check_random_buffer(ROWS * 2 * NARROW);
-    float *whole = check_buffer(ROWS * WIDE), *o = check_buffer(ROWS * WIDE);
-    float *lse = check_buffer(ROWS * HEADS);
+    enum { ROWS = 560, CAPACITY = ROWS + 5 };
+    static const int cuts[] = { 0,   70,  71,  72,  74,  77,  140, 255, 256,
+                                257, 260, 300, 511, 512, 513, 516, 520, ROWS };
+    int64_t wide = heads * dim, narrow = kv_heads * dim;
+    size_t n = (size_t)(ROWS * wide), m = (size_t)(ROWS * narrow);
+    float *q = check_random_buffer(n), *kv = check_random_buffer(2 * m), *whole = check_buffer(n);
+    float *o = check_buffer(n), *lse = check_buffer((size_t)(ROWS * heads));
     int32_t *first = make_list(ROWS, ROWS, 0, 0), *second = make_list(ROWS, ROWS, 0, 0);
+    struct cache cache = { NULL, type, CAPACITY, kv_heads, dim };
+    int64_t stride = 2 * narrow;
     for (int t = 71; t < ROWS; t++)
-        second[t] = t < 512 ? 20 : 300;
-    struct spans spans = { first, second, 3 }; /* not between two key/value heads */
-    struct mat key = mat_of(kv, 2 * NARROW), value = mat_of(kv + NARROW, 2 * NARROW);
+        second[t] = t < 300 ? 20 : t < 515 ? 200 : 513;
+    for (size_t i = 0; i < 2 * m && type == WEIGHT_F16; i++)
+        kv[i] = f16_to_float(f16_from_float(kv[i]));
+    cache.at = check_buffer((size_t)cache_elements(&cache));
+    struct spans spans = { first, second, heads / 3 }; /* not between two key/value heads */
     backend_reserve((struct shape){ .rows = ROWS,
                                     .chunk = ROWS,
                                     .keys = ROWS,
-                                    .dim = WIDE,
+                                    .dim = wide,
                                     .ffn = 8,
-                                    .heads = HEADS,
-                                    .kv_heads = KV,
-                                    .head_dim = DIM,
+                                    .heads = heads,
+                                    .kv_heads = kv_heads,
+                                    .head_dim = dim,
                                     .vocab = 8 });
-    k->attention_fwd(dev, mat_of(whole, WIDE), lse, mat_of(q, WIDE), key, value, spans, 0, ROWS,
-                     HEADS, KV, DIM, 0.3f);
+    k->attention_fwd(dev, mat_of(whole, wide), lse, mat_of(q, wide), mat_of(kv, stride),
+                     mat_of(kv + narrow, stride), spans, ROWS, heads, kv_heads, dim, 0.3f);
+    double *exact = check_doubles(whole, n);
+    double *exact_lse = check_doubles(lse, (size_t)(ROWS * heads));
     for (int i = 0; cuts[i] < ROWS; i++) {
-        struct spans here = { first + cuts[i], second + cuts[i], 3 };
-        k->attention_fwd(dev, mat_of(o + cuts[i] * WIDE, WIDE), lse,
-                         mat_of(q + cuts[i] * WIDE, WIDE), key, value, here, cuts[i],
-                         cuts[i + 1] - cuts[i], HEADS, KV, DIM, 0.3f);
+        int64_t past = cuts[i], rows = cuts[i + 1] - past;
+        struct spans here = { first + past, second + past, spans.split };
+        k->cache_rows(dev, &cache, past, mat_of(kv + past * stride, stride), rows);
+        k->attention_cached(dev, mat_of(o + past * wide, wide), lse, mat_of(q + past * wide, wide),
+                            &cache, here, past, rows, heads, 0.3f);
+        for (int64_t h = 0; h < heads; h++)
+            check_close("attention_cached lse", lse + h * rows, exact_lse + h * ROWS + past,
+                        (size_t)rows, 2e-6);
     }
-    check_close("attention_fwd with a past", o, check_doubles(whole, ROWS * WIDE), ROWS * WIDE,
-                2e-6);
+    check_close("attention_cached", o, exact, n, 2e-6);
+    check_free_all();
+}
+
+static void test_cached(void **state)
+{
+    (void)state;
+    enum weight_type types[] = { k->act_type, k->cache_type };
+    for (int i = 0; i < (types[0] == types[1] ? 1 : 2); i++) {
+        one_cache(types[i], 6, 2, 24);
+        one_cache(types[i], 2, 2, 128);
+        one_cache(types[i], 7, 1, 37);
+    }
+}
+
+/* Keys beyond f16 become its largest number: they are not infinite. */
+static void test_cache_of_large_values(void **state)
+{
+    (void)state;
+    enum { DIM = 24 };
+    if (k->cache_type == k->act_type) return; /* nothing is rounded */
+    float *kv = check_buffer(2 * DIM), *q = check_buffer(DIM), *o = check_buffer(DIM);
+    float *lse = check_buffer(1);
+    int32_t *list = make_list(1, 1, 0, 0);
+    struct cache cache = { check_buffer(2 * DIM), WEIGHT_F16, 1, 1, DIM };
+    for (int i = 0; i < DIM; i++) {
+        q[i] = 0.01f;
+        kv[i] = i % 2 ? 1e6f : -3e5f;
+        kv[DIM + i] = i % 2 ? 70000.0f : 1;
+    }
+    struct shape shape = small_shape(1, DIM);
+    shape.keys = 1;
+    shape.head_dim = DIM;
+    backend_reserve(shape);
+    k->cache_rows(dev, &cache, 0, mat_of(kv, 2 * DIM), 1);
+    k->attention_cached(dev, mat_of(o, DIM), lse, mat_of(q, DIM), &cache,
+                        (struct spans){ list, list, 1 }, 0, 1, 1, 0.1f);
+    for (int i = 0; i < DIM; i++)
+        assert_true(o[i] == (i % 2 ? 65504.0f : 1.0f));
     check_free_all();
 }
 
@@ -227,7 +277,8 @@ int main(void)
         cmocka_unit_test_teardown(test_shifted_short_attention, buffers_close),
         cmocka_unit_test_teardown(test_ragged_lengths, buffers_close),
         cmocka_unit_test_teardown(test_grouped_queries, buffers_close),
-        cmocka_unit_test_teardown(test_with_a_past, buffers_close),
+        cmocka_unit_test_teardown(test_cached, buffers_close),
+        cmocka_unit_test_teardown(test_cache_of_large_values, buffers_close),
         cmocka_unit_test_teardown(test_gradients_beyond_one_tile, buffers_close),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);

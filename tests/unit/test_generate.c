@@ -60,7 +60,9 @@ static void test_greedy_equals_transformers(void **state)
         open_case(&l, c);
         int64_t count = ids_of(c, "prompt", prompt), n = ids_of(c, "tokens", tokens);
         assert_int_equal(n, 256);
-        assert_int_equal(session_open(&s, &l, CONTEXT, check_device(), 2, &why), 0);
+        struct model_setup setup = session_setup(CONTEXT, check_device(), 2);
+        setup.exact_cache = true;
+        assert_int_equal(session_open(&s, &l, &setup, &why), 0);
         assert_int_equal(sampler_open(&sampler, &greedy, VOCAB, &why), 0);
         assert_int_equal(session_read(&s, prompt, count, &why), 0);
         for (int64_t i = 0; i < n; i++) {
@@ -115,7 +117,9 @@ static void test_cache_changes_nothing(void **state)
         batch_release(&b);
         model_close(m);
 
-        assert_int_equal(session_open(&s, &l, LONG, check_device(), 1, &why), 0);
+        setup = session_setup(LONG, check_device(), 1);
+        setup.exact_cache = true;
+        assert_int_equal(session_open(&s, &l, &setup, &why), 0);
         assert_int_equal(session_read(&s, other, LONG, &why), 0);
         assert_int_equal(session_read(&s, ids, LONG, &why), 0);
         check_close("read after another text", s.logits, exact, VOCAB, 1e-5);

@@ -66,10 +66,17 @@ static void report(const struct answer *a, int64_t prompt)
          ending_name(a->ending));
 }
 
+static struct model_setup set_up(const struct options *o, int64_t context)
+{
+    struct model_setup setup = session_setup(context, o->device, (int)opt_standard.threads);
+    setup.exact_cache = o->exact_cache;
+    return setup;
+}
+
 static void print_plan(const struct loaded *l, int64_t context, const struct options *o)
 {
     struct memory_plan plan;
-    struct model_setup setup = session_setup(context, o->device, (int)opt_standard.threads);
+    struct model_setup setup = set_up(o, context);
     if (l->has_adapter) adapter_set_up(&l->adapter, &setup);
     or_die(model_plan(&plan, &setup, &l->config, &l->weights, &why), &why);
     printf("context              %16lld tokens\n", (long long)context);
@@ -80,6 +87,7 @@ static void open_session(struct generator *g, const struct options *o, const str
                          int64_t context, struct answer *a)
 {
     char rope[160], loaded[120];
+    struct model_setup setup = set_up(o, context);
     config_describe_rope(&l->config, rope, sizeof rope);
     weights_describe(&l->weights, loaded, sizeof loaded);
     note("rope: %s; context: %lld; base: %s%s, %s", rope, (long long)context,
@@ -88,7 +96,7 @@ static void open_session(struct generator *g, const struct options *o, const str
     if (context > config_context(&l->config))
         warn("a context of %lld is beyond the %lld that the positions are made for",
              (long long)context, (long long)config_context(&l->config));
-    or_die(session_open(&g->session, l, context, o->device, (int)opt_standard.threads, &why), &why);
+    or_die(session_open(&g->session, l, &setup, &why), &why);
     a->ids = malloc((size_t)context * sizeof *a->ids);
     if (!a->ids) die(STATUS_FAILED, "out of memory");
 }

@@ -11,7 +11,7 @@ struct options {
     const char *tokenizer, *prompt, *prompt_file, *format, *chat, *system, *device;
     int64_t max_tokens, context;
     struct opt_list stops;
-    bool no_bos, verbose, dry_run;
+    bool no_bos, exact_cache, verbose, dry_run;
 };
 
 /* The given file or directory's, else the model's, else the adapter's; dies if it does not

@@ -1,0 +1,276 @@
+/* Attention over a cache of keys and values: text in the making.
+ *
+ * The cache lies head by head: [2, K, capacity, c], keys first, so that what a task reads is one
+ * stretch. Decoding is bound by reading it: few rows take it in splits of 512 keys, each read
+ * once for all the heads that share it, and what splits leave (the highest score, the sum of
+ * weights, the weighted values) is put together in their order (Flash-Decoding, Dao et al. 2023).
+ * More rows are tiles of 64 queries of a head as in training, by products with widened pieces.
+ */
+#include "vec.h"
+
+static const float f16_most = 65504;
+
+struct cached {
+    struct device *dev;
+    struct mat o, q;
+    float *lse;
+    const struct cache *cache;
+    struct spans spans;
+    int64_t past, rows, heads, share, tiles, splits;
+    float scale;
+};
+
+/* Elements of the cache before key `row` of a head; heads of values come after those of keys. */
+static int64_t place_of(const struct cache *c, int64_t head, int64_t row)
+{
+    return (head * c->capacity + row) * c->head_dim;
+}
+
+static const void *element_at(const struct cache *c, int64_t place)
+{
+    return c->type == WEIGHT_F32 ? (const void *)((const float *)c->at + place)
+                                 : (const void *)((const uint16_t *)c->at + place);
+}
+
+static int64_t clamp(int64_t n, int64_t most) { return n < 0 ? 0 : least(n, most); }
+
+static const int32_t *list_of(const struct cached *a, int64_t head)
+{
+    return head < a->spans.split ? a->spans.first : a->spans.second;
+}
+
+/* ---- writing ---- */
+
+struct keeping {
+    const struct cache *cache;
+    struct mat kv;
+    int64_t first, rows;
+};
+
+static void keep_head(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct keeping *k = arg;
+    const struct cache *c = k->cache;
+    for (int64_t t = 0; t < k->rows; t++) {
+        const float *from = head_at(k->kv, t, task, c->head_dim);
+        int64_t place = place_of(c, task, k->first + t);
+        for (int64_t i = 0; i < c->head_dim; i += 64) {
+            float value[64];
+            int64_t n = least(64, c->head_dim - i);
+            for (int64_t j = 0; j < n; j++) {
+                float x = from[i + j];
+                bool is_limited = c->type == WEIGHT_F16;
+                value[j] = is_limited && x > f16_most    ? f16_most
+                           : is_limited && x < -f16_most ? -f16_most
+                                                         : x;
+            }
+            narrow_range(c->at, c->type, place + i, value, n);
+        }
+    }
+}
+
+void cache_rows(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
+                int64_t rows)
+{
+    must(first >= 0 && first + rows <= cache->capacity);
+    must(cache->type == WEIGHT_F32 || cache->type == WEIGHT_F16);
+    struct keeping k = { cache, kv, first, rows };
+    pool_run(dev->pool, 2 * cache->kv_heads, keep_head, &k);
+}
+
+/* ---- few rows ---- */
+
+/* score[n, CACHE_SPLIT] = q[n] · key, for `count` keys from `place` on. */
+static void score_split(const struct cache *c, int64_t place, int64_t count, float *score,
+                        const float *q, int64_t queries)
+{
+    int64_t dim = c->head_dim;
+    for (int64_t j = 0; j < count; j++) {
+        const void *key = element_at(c, place + j * dim);
+        for (int64_t n = 0; n < queries; n += ROWS_AT_ONCE) {
+            float y[ROWS_AT_ONCE];
+            int rows = (int)least(ROWS_AT_ONCE, queries - n);
+            if (c->type == WEIGHT_F32)
+                dot_f32(y, key, q + n * dim, dim, dim, rows);
+            else
+                dot_16(y, key, false, q + n * dim, dim, dim, rows);
+            for (int r = 0; r < rows; r++)
+                score[(n + r) * CACHE_SPLIT + j] = y[r];
+        }
+    }
+}
+
+/* to[r] = Σ_j weight[r, j] · value[j], `vecs` vectors of columns; the callers make `load`, `rows`
+ * and `vecs` constants. */
+static inline __attribute__((always_inline)) void
+weigh_columns(float *const *to, const float *weight, const void *value,
+              vec (*load)(const void *, int64_t), int64_t column, int64_t dim, int64_t count,
+              int rows, int vecs)
+{
+    vec sum[ROWS_AT_ONCE][SUMS] = { 0 };
+    for (int64_t j = 0; j < count; j++)
+        for (int k = 0; k < vecs; k++) {
+            vec v = load(value, j * dim + column + k * LANES);
+            for (int r = 0; r < rows; r++)
+                sum[r][k] += weight[r * CACHE_SPLIT + j] * v;
+        }
+    for (int r = 0; r < rows; r++)
+        for (int k = 0; k < vecs; k++)
+            memcpy(to[r] + column + k * LANES, &sum[r][k], sizeof sum[r][k]);
+}
+
+/* The same for all columns and up to four rows. */
+static void weigh_values(const struct cache *c, int64_t place, int64_t count, float *const *to,
+                         const float *weight, int rows)
+{
+    int64_t dim = c->head_dim, i = 0;
+    const void *value = element_at(c, place);
+    bool is_f32 = c->type == WEIGHT_F32;
+    for (; i + SUMS * LANES <= dim; i += SUMS * LANES)
+        if (is_f32)
+            FOR_ROWS(rows, weigh_columns(to, weight, value, load_f32, i, dim, count, N, SUMS))
+        else
+            FOR_ROWS(rows, weigh_columns(to, weight, value, load_f16, i, dim, count, N, SUMS))
+    for (; i + LANES <= dim; i += LANES)
+        if (is_f32)
+            FOR_ROWS(rows, weigh_columns(to, weight, value, load_f32, i, dim, count, N, 1))
+        else
+            FOR_ROWS(rows, weigh_columns(to, weight, value, load_f16, i, dim, count, N, 1))
+    for (; i < dim; i++)
+        for (int r = 0; r < rows; r++) {
+            float sum = 0, x;
+            for (int64_t j = 0; j < count; j++) {
+                widen_range(&x, c->at, c->type, place + j * dim + i, 1);
+                sum += weight[r * CACHE_SPLIT + j] * x;
+            }
+            to[r][i] = sum;
+        }
+}
+
+static float *part_of(const struct cached *a, int64_t head, int64_t row, int64_t split)
+{
+    return a->dev->partial +
+           ((head * a->rows + row) * a->splits + split) * (a->cache->head_dim + 2);
+}
+
+/* Query n of a key/value head is of row n / share and head n % share of those that share it. */
+static void split_task(void *arg, int64_t task, int worker)
+{
+    const struct cached *a = arg;
+    const struct cache *c = a->cache;
+    int64_t kv = task / a->splits, split = task % a->splits, dim = c->head_dim;
+    int64_t begin = split * CACHE_SPLIT, count = least(CACHE_SPLIT, a->past + a->rows - begin);
+    int64_t queries = a->rows * a->share;
+    float *q = worker_scratch(a->dev, worker), *score = q + queries * dim;
+    for (int64_t n = 0; n < queries; n++) {
+        const float *from = head_at(a->q, n / a->share, kv * a->share + n % a->share, dim);
+        for (int64_t i = 0; i < dim; i++)
+            q[n * dim + i] = from[i] * a->scale;
+    }
+    score_split(c, place_of(c, kv, begin), count, score, q, queries);
+    for (int64_t first = 0; first < queries; first += ROWS_AT_ONCE) {
+        int rows = (int)least(ROWS_AT_ONCE, queries - first);
+        float *to[ROWS_AT_ONCE] = { NULL };
+        for (int r = 0; r < rows; r++) {
+            int64_t row = (first + r) / a->share, head = kv * a->share + (first + r) % a->share;
+            int64_t end = clamp(a->past + row + 1 - begin, count);
+            int64_t from = clamp(list_of(a, head)[row] - begin, end);
+            float *weight = score + (first + r) * CACHE_SPLIT;
+            to[r] = part_of(a, head, row, split);
+            to[r][dim] = from < end ? max_row(weight + from, end - from) : -INFINITY;
+            to[r][dim + 1] = from < end ? exp_row(weight + from, end - from, to[r][dim]) : 0;
+            memset(weight, 0, (size_t)from * sizeof *weight);
+            memset(weight + end, 0, (size_t)(count - end) * sizeof *weight);
+        }
+        weigh_values(c, place_of(c, c->kv_heads + kv, begin), count, to,
+                     score + first * CACHE_SPLIT, rows);
+    }
+}
+
+static void join_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct cached *a = arg;
+    int64_t head = task / a->rows, row = task % a->rows, dim = a->cache->head_dim;
+    float *o = head_at(a->o, row, head, dim), top = -INFINITY, total = 0;
+    for (int64_t s = 0; s < a->splits; s++)
+        top = fmaxf(top, part_of(a, head, row, s)[dim]);
+    memset(o, 0, (size_t)dim * sizeof *o);
+    for (int64_t s = 0; s < a->splits; s++) {
+        const float *part = part_of(a, head, row, s);
+        float factor = expf(part[dim] - top);
+        total += factor * part[dim + 1];
+        for (int64_t i = 0; i < dim; i++)
+            o[i] += factor * part[i];
+    }
+    for (int64_t i = 0; i < dim; i++)
+        o[i] /= total;
+    a->lse[task] = top + logf(total);
+}
+
+/* ---- tiles ---- */
+
+/* Rows of a head from `place` on in f32: where they lie, or in `room`. */
+static const float *widened(const struct cache *c, int64_t place, int64_t count, float *room)
+{
+    if (c->type == WEIGHT_F32) return (const float *)c->at + place;
+    widen_range(room, c->at, c->type, place, count * c->head_dim);
+    return room;
+}
+
+static void tile_task(void *arg, int64_t task, int worker)
+{
+    const struct cached *a = arg;
+    const struct cache *c = a->cache;
+    int64_t head = task / a->tiles, first = (a->tiles - 1 - task % a->tiles) * QUERY_TILE;
+    int64_t rows = least(QUERY_TILE, a->rows - first), dim = c->head_dim, kv = head / a->share;
+    const int32_t *start = list_of(a, head);
+    int64_t low = start[first], keys = a->past + first + rows - low, ld = pieces(keys, 16) * 16;
+    float *room = worker_scratch(a->dev, worker), *s = room + CACHE_PIECE * dim;
+    float *o = head_at(a->o, first, head, dim), inverse[QUERY_TILE];
+    for (int64_t j = 0; j < keys; j += CACHE_PIECE) {
+        int64_t n = least(CACHE_PIECE, keys - j);
+        product(false, true, rows, n, dim, a->scale, head_at(a->q, first, head, dim), a->q.stride,
+                widened(c, place_of(c, kv, low + j), n, room), dim, 0, s + j, ld);
+    }
+    for (int64_t r = 0; r < rows; r++)
+        inverse[r] = softmax_row(s + r * ld, start[first + r] - low, a->past + first + r - low + 1,
+                                 keys, &a->lse[head * a->rows + first + r]);
+    for (int64_t j = 0; j < keys; j += CACHE_PIECE) {
+        int64_t n = least(CACHE_PIECE, keys - j);
+        product(false, false, rows, dim, n, 1, s + j, ld,
+                widened(c, place_of(c, c->kv_heads + kv, low + j), n, room), dim, j ? 1 : 0, o,
+                a->o.stride);
+    }
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < dim; i++)
+            o[r * a->o.stride + i] *= inverse[r];
+}
+
+void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q,
+                      const struct cache *cache, struct spans spans, int64_t past, int64_t rows,
+                      int64_t heads, float scale)
+{
+    must(rows > 0 && rows <= dev->shape.rows && heads % cache->kv_heads == 0);
+    must(past + rows <= dev->shape.keys && past + rows <= cache->capacity);
+    struct cached a = { .dev = dev,
+                        .o = o,
+                        .q = q,
+                        .lse = lse,
+                        .cache = cache,
+                        .spans = spans,
+                        .past = past,
+                        .rows = rows,
+                        .heads = heads,
+                        .share = heads / cache->kv_heads,
+                        .tiles = pieces(rows, QUERY_TILE),
+                        .splits = pieces(past + rows, CACHE_SPLIT),
+                        .scale = scale };
+    if (rows > FEW_QUERIES) {
+        pool_run(dev->pool, heads * a.tiles, tile_task, &a);
+        return;
+    }
+    pool_run(dev->pool, cache->kv_heads * a.splits, split_task, &a);
+    pool_run(dev->pool, heads * rows, join_task, &a);
+}

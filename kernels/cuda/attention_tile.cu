@@ -1,0 +1,395 @@
+/* Attention on tensor cores, where elements have 16 bits and a head has 32, 64 or 128 columns:
+ * FlashAttention-2 (Dao 2023) with spans for a mask. A warp owns 16 rows of scores; softmax and all
+ * sums are f32. The backward is two passes, one for dQ and one for dK and dV, so that nothing is
+ * added atomically.
+ */
+#include "tile.cuh"
+
+#include "attention.cuh"
+
+#include <cmath>
+
+#ifdef ELEM_F32
+bool tiles_fwd(struct device *, const attention &) { return false; }
+bool tiles_bwd(struct device *, const attention &) { return false; }
+#else
+
+static const float log2_e = 1.4426950408889634f;
+
+/* Lane 4g + t of a warp holds of a 16 × 8 block of scores the rows g and g + 8, columns 2t and
+ * 2t + 1. */
+
+/* s[16, 8 · N] += rows row … row + 15 of A times the rows of B. */
+template <int C, int N> DEVICE void times_rows(float (*s)[4], elem *a, int row, elem *b)
+{
+    int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int k = 0; k < C; k += 16) {
+        uint32_t x[4], y[4];
+        ldmatrix4(x, tile_at<C>(a, row + lane % 16, k + lane / 16 * 8));
+#pragma unroll
+        for (int n = 0; n < N; n += 2) {
+            ldmatrix4(y, tile_at<C>(b, n * 8 + lane % 8 + lane / 16 * 8, k + lane / 8 % 2 * 8));
+            mma(s[n], x, y[0], y[1]);
+            mma(s[n + 1], x, y[2], y[3]);
+        }
+    }
+}
+
+/* sum[16, C] += p[16, 8 · N], rounded to elements, times B [8 · N, C]. */
+template <int C, int N> DEVICE void times_columns(float (*sum)[4], const float (*p)[4], elem *b)
+{
+    int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int n = 0; n < N; n += 2) {
+        uint32_t x[4] = { pack2(p[n][0], p[n][1]), pack2(p[n][2], p[n][3]),
+                          pack2(p[n + 1][0], p[n + 1][1]), pack2(p[n + 1][2], p[n + 1][3]) };
+#pragma unroll
+        for (int c = 0; c < C / 8; c += 2) {
+            uint32_t y[4];
+            ldmatrix4_trans(y, tile_at<C>(b, n * 8 + lane % 16, c * 8 + lane / 16 * 8));
+            mma(sum[c], x, y[0], y[1]);
+            mma(sum[c + 1], x, y[2], y[3]);
+        }
+    }
+}
+
+/* Row g (half 0) or g + 8 (half 1) of a warp's sums to memory. */
+template <int C> DEVICE void put_row(elem *to, const float (*sum)[4], int half, float factor)
+{
+    int t = threadIdx.x % 4;
+#pragma unroll
+    for (int c = 0; c < C / 8; c++)
+        ((uint32_t *)to)[c * 4 + t] =
+            pack2(sum[c][2 * half] * factor, sum[c][2 * half + 1] * factor);
+}
+
+/* A block owns WARPS · 16 queries of a head and goes over the keys in tiles of KEYS. V comes
+ * while Q K^T is computed, the next K while P V is. Long rows are started first. */
+template <int C, int KEYS, int WARPS>
+KERNEL(WARPS * 32, C == 128 ? 2 : 1)
+fwd_kernel(const attention a)
+{
+    constexpr int QUERIES = WARPS * 16, N = KEYS / 8;
+    SHARED_DYNAMIC(memory);
+    elem *q = (elem *)memory, *k = q + QUERIES * C, *v = k + KEYS * C;
+    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    int head = blockIdx.y, kv = head / (a.heads / a.kv_heads);
+    const int32_t *start = list_of(a, head);
+    int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * QUERIES;
+    int last = min(first + QUERIES, a.rows) - 1, all = a.past + a.rows;
+    int tile = start[first] / KEYS, last_tile = (a.past + last) / KEYS;
+    int clear = start[last]; /* from here on keys are in every row's span, but for causality */
+    const elem *keys = a.k + kv * C, *values = a.v + kv * C;
+    int row[2], begin[2];
+    float top[2], total[2], sum[C / 8][4] = {};
+    for (int h = 0; h < 2; h++) {
+        row[h] = first + warp * 16 + h * 8 + g;
+        begin[h] = start[min(row[h], a.rows - 1)];
+        top[h] = -INFINITY;
+        total[h] = 0;
+    }
+    fetch<C, QUERIES, WARPS * 32>(q, a.q + head * C, a.q_stride, first, a.rows);
+    fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, all);
+    copy_commit();
+    float scale2 = a.scale * log2_e;
+    for (; tile <= last_tile; tile++) {
+        copy_wait<0>();
+        block_sync(); /* this K is there, and all are done with the last V */
+        fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, all);
+        copy_commit();
+        float s[N][4] = {};
+        times_rows<C, N>(s, q, warp * 16, k);
+        copy_wait<0>();
+        block_sync(); /* V is there, and all are done with this K */
+        if (tile < last_tile) {
+            fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS, all);
+            copy_commit();
+        }
+        if (tile * KEYS + KEYS - 1 > a.past + first || tile * KEYS < clear)
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    int key = tile * KEYS + n * 8 + t * 2 + e % 2;
+                    if (key > a.past + row[e / 2] || key < begin[e / 2]) s[n][e] = -INFINITY;
+                }
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            float higher = top[h], part = 0;
+#pragma unroll
+            for (int n = 0; n < N; n++)
+                higher = fmaxf(higher, fmaxf(s[n][2 * h], s[n][2 * h + 1]));
+            higher = fmaxf(higher, shuffle_xor(higher, 1));
+            higher = fmaxf(higher, shuffle_xor(higher, 2));
+            float base = higher == -INFINITY ? 0 : higher * scale2;
+            float shrink = exp2_fast(top[h] * scale2 - base);
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int e = 2 * h; e < 2 * h + 2; e++) {
+                    s[n][e] = exp2_fast(s[n][e] * scale2 - base);
+                    part += s[n][e];
+                }
+            top[h] = higher;
+            total[h] = total[h] * shrink + part;
+#pragma unroll
+            for (int c = 0; c < C / 8; c++) {
+                sum[c][2 * h] *= shrink;
+                sum[c][2 * h + 1] *= shrink;
+            }
+        }
+        times_columns<C, N>(sum, s, v);
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        total[h] += shuffle_xor(total[h], 1);
+        total[h] += shuffle_xor(total[h], 2);
+        if (row[h] >= a.rows) continue;
+        put_row<C>(a.o + row[h] * a.o_stride + head * C, sum, h, 1 / total[h]);
+        if (t == 0) a.lse[(int64_t)head * a.rows + row[h]] = top[h] * a.scale + logf(total[h]);
+    }
+}
+
+/* The forward's loop with P from lse: dP = dO V^T, dS = P ⊙ (dP − delta), dQ += dS K. */
+template <int C, int KEYS, int WARPS, int STAGES> KERNEL(WARPS * 32, 1) dq_kernel(const attention a)
+{
+    constexpr int QUERIES = WARPS * 16, N = KEYS / 8;
+    SHARED_DYNAMIC(memory);
+    elem *q = (elem *)memory, *d = q + QUERIES * C, *k = d + QUERIES * C;
+    elem *v = k + STAGES * KEYS * C;
+    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    int head = blockIdx.y, kv = head / (a.heads / a.kv_heads);
+    const int32_t *start = list_of(a, head);
+    int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * QUERIES;
+    int last = min(first + QUERIES, a.rows) - 1;
+    int tile = start[first] / KEYS, last_tile = last / KEYS, clear = start[last];
+    const elem *keys = a.k + kv * C, *values = a.v + kv * C;
+    int row[2], begin[2];
+    float lse[2], delta[2], sum[C / 8][4] = {};
+    for (int h = 0; h < 2; h++) {
+        row[h] = first + warp * 16 + h * 8 + g;
+        int there = min(row[h], a.rows - 1);
+        begin[h] = start[there];
+        lse[h] = a.lse[(int64_t)head * a.rows + there] * log2_e;
+        delta[h] = a.delta[(int64_t)head * a.rows + there];
+    }
+    fetch<C, QUERIES, WARPS * 32>(q, a.q + head * C, a.q_stride, first, a.rows);
+    fetch<C, QUERIES, WARPS * 32>(d, a.dout + head * C, a.dout_stride, first, a.rows);
+    fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, a.rows);
+    fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, a.rows);
+    copy_commit();
+    float scale2 = a.scale * log2_e;
+    for (int stage = 0; tile <= last_tile; tile++, stage = (stage + 1) % STAGES) {
+        elem *this_k = k + stage * KEYS * C, *this_v = v + stage * KEYS * C;
+        copy_wait<0>();
+        block_sync(); /* this tile is there, and with two stages all are done with the other */
+        if (STAGES == 2 && tile < last_tile) {
+            fetch<C, KEYS, WARPS * 32>(k + (1 - stage) * KEYS * C, keys, a.k_stride,
+                                       (tile + 1) * KEYS, a.rows);
+            fetch<C, KEYS, WARPS * 32>(v + (1 - stage) * KEYS * C, values, a.v_stride,
+                                       (tile + 1) * KEYS, a.rows);
+            copy_commit();
+        }
+        float s[N][4] = {}, ds[N][4] = {};
+        times_rows<C, N>(s, q, warp * 16, this_k);
+        times_rows<C, N>(ds, d, warp * 16, this_v);
+        bool is_masked = tile * KEYS + KEYS - 1 > first || tile * KEYS < clear;
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                int key = tile * KEYS + n * 8 + t * 2 + e % 2;
+                float p = exp2_fast(s[n][e] * scale2 - lse[e / 2]);
+                if (is_masked && (key > row[e / 2] || key < begin[e / 2])) p = 0;
+                ds[n][e] = p * (ds[n][e] - delta[e / 2]);
+            }
+        times_columns<C, N>(sum, ds, this_k);
+        if (STAGES == 1) {
+            block_sync(); /* all are done with this tile */
+            if (tile < last_tile) {
+                fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS, a.rows);
+                fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, (tile + 1) * KEYS, a.rows);
+                copy_commit();
+            }
+        }
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+        if (row[h] < a.rows) put_row<C>(a.dq + row[h] * a.dq_stride + head * C, sum, h, a.scale);
+}
+
+/* The last query that may see a key up to `key`: lists do not decrease. */
+DEVICE int last_query(const int32_t *start, int rows, int key)
+{
+    int low = 0, high = rows - 1;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (start[middle] <= key)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
+/* A block owns WARPS · 16 keys of a key/value head and goes over the heads that read it and
+ * their queries in tiles of QUERIES, on transposed scores, whose softmax is at once the left
+ * side of the next product: dV += P^T dO, dK += dS^T Q. */
+template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const attention a)
+{
+    constexpr int KEYS = WARPS * 16, N = QUERIES / 8;
+    SHARED_DYNAMIC(memory);
+    elem *k = (elem *)memory, *v = k + KEYS * C, *q = v + KEYS * C, *d = q + 2 * QUERIES * C;
+    float *lse = (float *)(d + 2 * QUERIES * C), *delta = lse + QUERIES;
+    int32_t *begin = (int32_t *)(delta + QUERIES);
+    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    int kv = blockIdx.y, share = a.heads / a.kv_heads;
+    int first = blockIdx.x * KEYS, last = min(first + KEYS, a.rows) - 1;
+    float dk[C / 8][4] = {}, dv[C / 8][4] = {}, scale2 = a.scale * log2_e;
+    fetch<C, KEYS, WARPS * 32>(k, a.k + kv * C, a.k_stride, first, a.rows);
+    fetch<C, KEYS, WARPS * 32>(v, a.v + kv * C, a.v_stride, first, a.rows);
+    copy_commit();
+    for (int head = kv * share; head < (kv + 1) * share; head++) {
+        const int32_t *start = list_of(a, head);
+        const elem *queries = a.q + head * C, *gradients = a.dout + head * C;
+        int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
+        fetch<C, QUERIES, WARPS * 32>(q, queries, a.q_stride, tile * QUERIES, a.rows);
+        fetch<C, QUERIES, WARPS * 32>(d, gradients, a.dout_stride, tile * QUERIES, a.rows);
+        copy_commit();
+        for (int stage = 0; tile <= last_tile; tile++, stage = 1 - stage) {
+            elem *this_q = q + stage * QUERIES * C, *this_d = d + stage * QUERIES * C;
+            copy_wait<0>();
+            block_sync(); /* this tile is there, and all are done with the other */
+            for (int i = threadIdx.x; i < QUERIES; i += WARPS * 32) {
+                int row = tile * QUERIES + i, there = min(row, a.rows - 1);
+                lse[i] = row < a.rows ? a.lse[(int64_t)head * a.rows + row] * log2_e : INFINITY;
+                delta[i] = a.delta[(int64_t)head * a.rows + there];
+                begin[i] = start[there];
+            }
+            if (tile < last_tile) {
+                fetch<C, QUERIES, WARPS * 32>(q + (1 - stage) * QUERIES * C, queries, a.q_stride,
+                                              (tile + 1) * QUERIES, a.rows);
+                fetch<C, QUERIES, WARPS * 32>(d + (1 - stage) * QUERIES * C, gradients,
+                                              a.dout_stride, (tile + 1) * QUERIES, a.rows);
+                copy_commit();
+            }
+            block_sync();
+            float s[N][4] = {}, ds[N][4] = {};
+            times_rows<C, N>(s, k, warp * 16, this_q);
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    int i = n * 8 + t * 2 + e % 2, key = first + warp * 16 + e / 2 * 8 + g;
+                    float p = exp2_fast(s[n][e] * scale2 - lse[i]);
+                    s[n][e] = key > tile * QUERIES + i || key < begin[i] ? 0 : p;
+                }
+            times_columns<C, N>(dv, s, this_d);
+            times_rows<C, N>(ds, v, warp * 16, this_d);
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    ds[n][e] = s[n][e] * (ds[n][e] - delta[n * 8 + t * 2 + e % 2]);
+            times_columns<C, N>(dk, ds, this_q);
+        }
+        block_sync(); /* the next head's tiles take the place of these */
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int key = first + warp * 16 + h * 8 + g;
+        if (key >= a.rows) continue;
+        put_row<C>(a.dk + key * a.dk_stride + kv * C, dk, h, a.scale);
+        put_row<C>(a.dv + key * a.dv_stride + kv * C, dv, h, 1);
+    }
+}
+
+/* ---- launches ---- */
+
+template <int C> static void launch_fwd(struct device *dev, const attention &a)
+{
+    constexpr int KEYS = 64, WARPS = 4;
+    constexpr size_t bytes = (WARPS * 16 + 2 * KEYS) * C * sizeof(elem);
+    dim3 grid((unsigned)pieces(a.rows, WARPS * 16), (unsigned)a.heads);
+    allow_shared(dev, (const void *)&fwd_kernel<C, KEYS, WARPS>, bytes, "attention");
+    LAUNCH((fwd_kernel<C, KEYS, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
+}
+
+template <int C, int WARPS, int STAGES>
+static void launch_dq(struct device *dev, const attention &a)
+{
+    constexpr int KEYS = 64;
+    constexpr size_t bytes = (2 * WARPS * 16 + 2 * STAGES * KEYS) * C * sizeof(elem);
+    dim3 grid((unsigned)pieces(a.rows, WARPS * 16), (unsigned)a.heads);
+    allow_shared(dev, (const void *)&dq_kernel<C, KEYS, WARPS, STAGES>, bytes, "attention");
+    LAUNCH((dq_kernel<C, KEYS, WARPS, STAGES>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
+}
+
+template <int C, int QUERIES, int WARPS>
+static void launch_dkdv(struct device *dev, const attention &a)
+{
+    constexpr size_t bytes = (2 * WARPS * 16 + 4 * QUERIES) * C * sizeof(elem) + QUERIES * 12;
+    dim3 grid((unsigned)pieces(a.rows, WARPS * 16), (unsigned)a.kv_heads);
+    allow_shared(dev, (const void *)&dkdv_kernel<C, QUERIES, WARPS>, bytes, "attention");
+    LAUNCH((dkdv_kernel<C, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
+}
+
+/* Heads of 128 fit the large tiles where a block may have 160 KiB (sm_80, sm_90), smaller ones
+ * where it may have 99 (sm_86, sm_89) or 64 (sm_75). */
+static void launch_bwd(struct device *dev, const attention &a)
+{
+    bool is_large = dev->shared_bytes >= 160 << 10, is_small = dev->shared_bytes < 97 << 10;
+    if (a.head_dim == 32) {
+        launch_dq<32, 4, 2>(dev, a);
+        launch_dkdv<32, 64, 4>(dev, a);
+    } else if (a.head_dim == 64) {
+        launch_dq<64, 8, 2>(dev, a);
+        launch_dkdv<64, 64, 4>(dev, a);
+    } else if (is_large) {
+        launch_dq<128, 8, 2>(dev, a);
+        launch_dkdv<128, 64, 8>(dev, a);
+    } else if (is_small) {
+        launch_dq<128, 4, 1>(dev, a);
+        launch_dkdv<128, 16, 4>(dev, a);
+    } else {
+        launch_dq<128, 8, 1>(dev, a);
+        launch_dkdv<128, 32, 8>(dev, a);
+    }
+}
+
+/* sm_70 loads and multiplies other tiles than all after it. A matrix that is not there suits. */
+static bool suits(const struct device *dev, const attention &a)
+{
+    const struct {
+        const elem *at;
+        int64_t stride;
+    } all[] = { { a.q, a.q_stride },       { a.k, a.k_stride },   { a.v, a.v_stride },
+                { a.o, a.o_stride },       { a.dq, a.dq_stride }, { a.dk, a.dk_stride },
+                { a.dout, a.dout_stride }, { a.dv, a.dv_stride } };
+    for (const auto &m : all)
+        if (!is_wide(m.at, m.stride, 8, sizeof *m.at)) return false;
+    return dev->capability >= 75 && (a.head_dim == 32 || a.head_dim == 64 || a.head_dim == 128);
+}
+
+bool tiles_fwd(struct device *dev, const attention &a)
+{
+    if (!suits(dev, a)) return false;
+    if (a.head_dim == 32)
+        launch_fwd<32>(dev, a);
+    else if (a.head_dim == 64)
+        launch_fwd<64>(dev, a);
+    else
+        launch_fwd<128>(dev, a);
+    launched(dev, "attention_fwd");
+    return true;
+}
+
+bool tiles_bwd(struct device *dev, const attention &a)
+{
+    if (!suits(dev, a)) return false;
+    launch_bwd(dev, a);
+    launched(dev, "attention_bwd");
+    return true;
+}
+#endif
