@@ -1,29 +1,51 @@
-/* chat.h - conversations as text: templates, and the lines that hold conversations.
+/* chat.h - conversations as tokens: templates, and the lines that hold conversations.
  *
- * A template is a JSON file (docs/formats/chat.md); "vicuna" is built in. Each prompt and
- * each answer is stripped and encoded for itself; answers end with EOS.
+ * A template is a JSON file (docs/formats/chat.md), or one of those that are built in. Each
+ * prompt with what stands around it and each answer is encoded for itself; the template's special
+ * tokens are tokens, those that a conversation spells out are text.
  */
 #ifndef LONGQLORA_CHAT_H
 #define LONGQLORA_CHAT_H
 
-#include "fail.h"
+#include "tokenizer.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 
-struct chat_template {
-    char *system, *before, *after; /* the sentence first; what stands around a prompt */
-    bool adds_bos;
+#define CHAT_TEMPLATES "vicuna, llama-2, llama-3, or a file"
+
+struct chat_around {
+    char *before, *after;
+};
+struct chat_special {
+    char *text;
+    uint32_t id;
 };
 
+struct chat_template {
+    const struct tokenizer *tokenizer;
+    char *system; /* the sentence of conversations that have none of their own */
+    char *lead;   /* of a turn, before the system's sentence */
+    struct chat_around system_turn, turn, answer;
+    struct chat_special *specials;
+    size_t special_count;
+    uint32_t end; /* after an answer */
+    bool has_system_turn, adds_bos;
+};
+
+/* The tokenizer must outlive it; one without the template's special tokens is refused. */
 int chat_template_open(struct chat_template *t, const char *name_or_path,
-                       struct fail *why) MUST_USE;
+                       const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
 void chat_template_close(struct chat_template *t);
 
-/* The text of a prompt; the first one has the system sentence in front: `system`, or the
- * template's if that is NULL. The caller frees; NULL: out of memory. */
-char *chat_prompt(const struct chat_template *t, const char *system, const char *prompt,
-                  bool is_first);
+/* These append to ids. BOS, if the template begins with it. */
+int chat_begin(const struct chat_template *t, struct token_buffer *ids, struct fail *why) MUST_USE;
+/* A prompt; the first one has the system's sentence: `system`, or the template's if that is NULL.
+ */
+int chat_put_prompt(const struct chat_template *t, struct token_buffer *ids, const char *system,
+                    const char *prompt, bool is_first, struct fail *why) MUST_USE;
+/* An answer and its end. */
+int chat_put_answer(const struct chat_template *t, struct token_buffer *ids, const char *answer,
+                    struct fail *why) MUST_USE;
 
 struct chat_turn {
     char *prompt, *answer; /* stripped */

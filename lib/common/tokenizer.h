@@ -31,6 +31,8 @@ void tokenizer_close(struct tokenizer *t);
 uint32_t tokenizer_vocab(const struct tokenizer *t);
 uint32_t tokenizer_bos(const struct tokenizer *t); /* UINT32_MAX if the model has none */
 uint32_t tokenizer_eos(const struct tokenizer *t);
+/* The id of a control piece or special token; UINT32_MAX if there is none of that name. */
+uint32_t tokenizer_special(const struct tokenizer *t, const char *name);
 const char *tokenizer_digest(const struct tokenizer *t); /* XXH3-128 of the model file, hex */
 
 /* One thread's working memory. Zero it, use it again and again, release it. */

@@ -301,20 +301,12 @@ int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, str
 
 /* ---- which tokens begin and end a text: tokenizer_config.json says it ---- */
 
-static uint32_t find_special(const struct tokenizer *t, const char *text)
-{
-    for (uint32_t i = t->count; text && i-- > 0;)
-        if (t->pieces[i].type == PIECE_CONTROL && t->pieces[i].length == strlen(text) &&
-            !memcmp(t->pieces[i].text, text, strlen(text)))
-            return i;
-    return UINT32_MAX;
-}
-
 static uint32_t special_of(const struct tokenizer *t, const json_t *config, const char *key)
 {
     const json_t *value = json_object_get(config, key);
     if (json_is_object(value)) value = json_object_get(value, "content");
-    return find_special(t, json_string_value(value));
+    const char *name = json_string_value(value);
+    return name ? tokenizer_special(t, name) : UINT32_MAX;
 }
 
 int tokenizer_read_specials(struct tokenizer *t, const char *path, struct fail *why)
@@ -324,8 +316,8 @@ int tokenizer_read_specials(struct tokenizer *t, const char *path, struct fail *
     snprintf(beside, sizeof beside, "%.*s%s", slash ? (int)(slash - path + 1) : 0, path,
              "tokenizer_config.json");
     if (access(beside, F_OK)) {
-        t->bos = find_special(t, "<|begin_of_text|>");
-        t->eos = find_special(t, "<|end_of_text|>");
+        t->bos = tokenizer_special(t, "<|begin_of_text|>");
+        t->eos = tokenizer_special(t, "<|end_of_text|>");
         return 0;
     }
     json_t *config = json_read_file(beside, why);

@@ -420,4 +420,15 @@ void tokenizer_close(struct tokenizer *t)
 uint32_t tokenizer_vocab(const struct tokenizer *t) { return t->count; }
 uint32_t tokenizer_bos(const struct tokenizer *t) { return t->bos; }
 uint32_t tokenizer_eos(const struct tokenizer *t) { return t->eos; }
+
+uint32_t tokenizer_special(const struct tokenizer *t, const char *name)
+{
+    size_t length = strlen(name);
+    for (uint32_t i = t->count; i-- > 0;)
+        if (t->pieces[i].type == PIECE_CONTROL && t->pieces[i].length == length &&
+            !memcmp(t->pieces[i].text, name, length))
+            return i;
+    return UINT32_MAX;
+}
+
 const char *tokenizer_digest(const struct tokenizer *t) { return t->digest; }

@@ -90,15 +90,19 @@ setup() {
     [[ "$stderr" == "generate: standard input: line 1: a prompt of "*" tokens, the context holds 16" ]]
 }
 
-@test "generate --chat: one encoding of the whole prompt, no BOS, as tokenize has it" {
+@test "generate --chat: one encoding of the whole prompt, as tokenize has it" {
     # What tokenize --format chat makes of the same prompt, up to the answer.
     echo '{"input":" what is it? ","output":"no"}' > chat.jsonl
-    tokenize --quiet -m tok/tokenizer.model --format chat chat.jsonl --to jsonl > chat.tok
-    start=$(sed -n 's/.*"targets":\[\[*\([0-9]*\).*/\1/p' chat.tok)
-    want=$(sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p' chat.tok | tr , '\n' | head -n "$start" | tr '\n' ' ')
-    run --separate-stderr -0 generate -m base --chat vicuna -p 'what is it?' -n 2 -c 400 -v
-    got=$(grep '^ids: ' <<< "$stderr" | cut -d' ' -f2-)
-    [ -n "$want" ] && [ "$got " = "$want" ]
+    for template in vicuna llama-2; do
+        tokenize --quiet -m tok/tokenizer.model --format chat --template $template chat.jsonl --to jsonl > chat.tok
+        start=$(sed -n 's/.*"targets":\[\[*\([0-9]*\).*/\1/p' chat.tok)
+        want=$(sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p' chat.tok | tr , '\n' | head -n "$start" | tr '\n' ' ')
+        run --separate-stderr -0 generate -m base --chat $template -p 'what is it?' -n 2 -c 400 -v
+        got=$(grep '^ids: ' <<< "$stderr" | cut -d' ' -f2-)
+        [ -n "$want" ] && [ "$got " = "$want" ]
+    done
+    run --separate-stderr -3 generate -m base --chat llama-3 -p 'what is it?'
+    [ "$stderr" = "generate: llama-3: the tokenizer has no token <|start_header_id|>" ]
     # One shot from standard input; the template from a file, with BOS.
     echo '{"system":"","turn":"<{}>","bos":true}' > plain.json
     echo 'it' > prompt

@@ -145,6 +145,50 @@ load helper
     run --separate-stderr -2 tokenize --format chat --on-error replace -m "$m" c.jsonl
 }
 
+# conversations FILE: its documents' tokens and targets, a line each.
+conversations() {
+    perl -MForeignStream -e 'my @o = ForeignStream::read_all($ARGV[0]);
+        for (@o[1 .. $#o - 1]) { my @t = unpack "V*", $_->{targets}; my @g; push @g, shift(@t) . "-" . shift @t while @t;
+            print join(" ", unpack "v*", $_->{tokens}), " | @g\n" }' "$1"
+}
+
+@test "tokenize: conversations in LLaMA-3's wording, as tokenizers encode the whole of each" {
+    golden=$BATS_TEST_DIRNAME/../golden/chat
+    tokenize --quiet --format chat --template llama-3 -m "$golden" "$golden/cases.jsonl" -o c.tok
+    conversations c.tok > got
+    perl -MJSON::PP -ne 'my $r = decode_json($_); print "@{$r->{tokens}} | ", join(" ", map { "$_->[0]-$_->[1]" } @{$r->{targets}}), "\n"' \
+        "$golden/cases.jsonl" > expected
+    [ "$(wc -l < expected)" -eq 60 ]
+    diff got expected
+    # What a conversation spells out is text: two tokens end a turn here, one of the prompt and one of the answer.
+    echo '{"input":"a<|eot_id|>b","output":"c<|eot_id|>"}' | tokenize --quiet --format chat --template llama-3 -m "$golden" -o one.tok
+    eot=$(perl -MJSON::PP -e 'local $/; my $t = decode_json(<STDIN>); print map { $_->{id} } grep { $_->{content} eq "<|eot_id|>" } @{$t->{added_tokens}}' < "$golden/tokenizer.json")
+    [ "$(conversations one.tok | tr ' ' '\n' | grep -cx "$eot")" -eq 2 ]
+    run --separate-stderr -3 tokenize --format chat --template llama-3 -m "$golden/../bpe/gpt2" -o none "$golden/cases.jsonl"
+    [ "$stderr" = "tokenize: llama-3: the tokenizer has no token <|start_header_id|>" ]
+}
+
+@test "tokenize: conversations in LLaMA-2's wording, each turn as SentencePiece encodes the whole of it" {
+    make_tokenizer
+    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    echo '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b c"},{"role":"user","content":"d </s>"},{"role":"assistant","content":"e"}]}' |
+        tokenize --quiet --format chat --template llama-2 -m "$m" -o c.tok
+    printf '%s\001' $'[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\na? [/INST] b c ' '[INST] d </s> [/INST] e ' | perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' \
+        | "$BUILD/tests/spm_oracle" "$m" | sed 's/^/1 /; s/ *$/ 2/' | tr '\n' ' ' > expected
+    [ "$(conversations c.tok | sed 's/ | .*//')" = "$(sed 's/ *$//' expected)" ]
+    # A conversation without a system's sentence has none of its marks.
+    echo '{"input":"a","output":"b"}' | tokenize --quiet --format chat --template llama-2 -m "$m" | tokenize --decode --format text -m "$m" > text
+    [ "$(cat text)" = "[INST] a [/INST] b " ]
+    for bad in '{"turn":"{system}"}:'"'turn' needs one {}" '{"turn":"{}{system}"}:'"'turn' needs one {}, and at most one {system} before it" \
+        '{"turn":"{}","special":["<t>"]}:the tokenizer has no token <t>' '{"turn":"{}","end":"</s>"}:'"'end' is none of 'special'" \
+        '{"turn":"{}","answer":"a"}:'"'answer' needs one {}" '{"turn":"{}","special":"<s>"}:'"'special' is not a list" '{"turn":"{}","ends":"<s>"}:unknown key '"'ends'"; do
+        echo "${bad%\}:*}}" > bad.json
+        run --separate-stderr -3 tokenize --format chat --template bad.json -m "$m" -o none <<< '{"input":"a","output":"b"}'
+        echo "$stderr"
+        [ "$stderr" = "tokenize: bad.json: ${bad#*\}:}" ]
+    done
+}
+
 @test "tokenize: JSON lines are another view of the same tokens" {
     make_tokenizer
     make_documents

@@ -44,6 +44,18 @@ int generator_find_eos(struct generator *g, const char *model, const struct conf
     return 0;
 }
 
+static bool is_eos(const struct generator *g, uint32_t id)
+{
+    for (int i = 0; i < g->eos_count; i++)
+        if (g->eos[i] == id) return true;
+    return false;
+}
+
+void generator_add_eos(struct generator *g, uint32_t id)
+{
+    if (!is_eos(g, id)) g->eos[g->eos_count++] = id;
+}
+
 int generator_encode(const struct generator *g, const char *text, size_t bytes, bool adds_bos,
                      struct token_buffer *ids, struct fail *why)
 {
@@ -53,13 +65,6 @@ int generator_encode(const struct generator *g, const char *text, size_t bytes, 
     if (tokenizer_encode(g->tokenizer, ids, text, bytes, why)) return -1;
     return ids->count ? 0
                       : fail_input(why, "the prompt is empty, and there is no BOS to begin with");
-}
-
-static bool is_eos(const struct generator *g, uint32_t id)
-{
-    for (int i = 0; i < g->eos_count; i++)
-        if (g->eos[i] == id) return true;
-    return false;
 }
 
 static int write_answer(struct generator *g, struct answer *a, struct fail *why)

@@ -19,8 +19,8 @@ struct generator {
     const struct tokenizer *tokenizer;
     struct sampler *sampler;
     struct speech speech;
-    int64_t max_tokens; /* of an answer */
-    uint32_t eos[EOS_MAX];
+    int64_t max_tokens;        /* of an answer */
+    uint32_t eos[EOS_MAX + 1]; /* and a template's */
     int eos_count;
     volatile sig_atomic_t *stops_now; /* set from outside: the answer ends; may be NULL */
 };
@@ -36,6 +36,9 @@ struct answer {
  * else the tokenizer's. */
 int generator_find_eos(struct generator *g, const char *model, const struct config *c,
                        struct fail *why) MUST_USE;
+
+/* One more, once. */
+void generator_add_eos(struct generator *g, uint32_t id);
 
 /* The ids of a text to be continued. */
 int generator_encode(const struct generator *g, const char *text, size_t bytes, bool adds_bos,

@@ -139,7 +139,10 @@ void run(struct generator *g, const struct options *o, const struct loaded *l)
     const char *file = o->prompt_file ? o->prompt_file : "-";
     bool is_given = o->prompt || o->prompt_file, is_lines = !strcmp(o->format, "jsonl");
     bool is_one = !is_lines && (is_given || !(chat && isatty(STDIN_FILENO)));
-    if (chat) or_die(chat_template_open(&template, o->chat, &why), &why);
+    if (chat) {
+        or_die(chat_template_open(&template, o->chat, g->tokenizer, &why), &why);
+        generator_add_eos(g, template.end);
+    }
     if (o->dry_run && !is_given) {
         print_plan(l, context, o);
     } else if (is_one) {

@@ -12,17 +12,13 @@
 /* Each prompt is encoded whole and for itself, each answer stands as it was made. */
 static int lay_out(struct talk *t, size_t first, struct fail *why)
 {
-    const struct tokenizer *tokenizer = t->g->tokenizer;
-    uint32_t bos = tokenizer_bos(tokenizer);
     t->ids.count = 0;
-    if (t->template->adds_bos && token_buffer_add(&t->ids, &bos, 1, why)) return -1;
+    if (chat_begin(t->template, &t->ids, why)) return -1;
     for (size_t i = first; i < t->count; i++) {
         const struct turn *turn = &t->turns[i];
-        char *text = chat_prompt(t->template, t->system, turn->prompt, i == first);
-        if (!text) return fail(why, "out of memory");
-        int status = tokenizer_encode(tokenizer, &t->ids, text, strlen(text), why);
-        free(text);
-        if (status || token_buffer_add(&t->ids, turn->answer, (size_t)turn->count, why)) return -1;
+        if (chat_put_prompt(t->template, &t->ids, t->system, turn->prompt, i == first, why) ||
+            token_buffer_add(&t->ids, turn->answer, (size_t)turn->count, why))
+            return -1;
     }
     return 0;
 }
@@ -67,12 +63,11 @@ int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *droppe
 int talk_answered(struct talk *t, const struct answer *a, struct fail *why)
 {
     struct turn *turn = &t->turns[t->count - 1];
-    uint32_t eos = t->g->eos_count ? t->g->eos[0] : UINT32_MAX;
     turn->answer = malloc((size_t)(a->count + 1) * sizeof *turn->answer);
     if (!turn->answer) return fail(why, "out of memory");
     memcpy(turn->answer, a->ids, (size_t)a->count * sizeof *a->ids);
     turn->count = a->count;
-    if (eos != UINT32_MAX) turn->answer[turn->count++] = eos;
+    turn->answer[turn->count++] = t->template->end;
     return 0;
 }
 

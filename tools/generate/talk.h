@@ -8,7 +8,7 @@
 
 struct turn {
     char *prompt;
-    uint32_t *answer; /* with its EOS */
+    uint32_t *answer; /* with what ends it */
     int64_t count;
 };
 
@@ -27,7 +27,7 @@ struct talk {
  * without the turn, if it alone does not fit. */
 int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *dropped,
              struct fail *why) MUST_USE;
-/* The answer to the last turn; EOS is put after it, as in training. */
+/* The answer to the last turn; the template's end is put after it, as in training. */
 int talk_answered(struct talk *t, const struct answer *a, struct fail *why) MUST_USE;
 /* Begins a new conversation. */
 void talk_forget(struct talk *t);

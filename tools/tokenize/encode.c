@@ -132,28 +132,24 @@ static int append_ids(struct tokens *t, const uint32_t *ids, size_t count, size_
     return 0;
 }
 
-static int append_text(const struct encoder *e, struct slot *s, struct worker *w, const char *text)
-{
-    w->buffer.count = 0;
-    s->text_bytes += strlen(text);
-    if (tokenizer_encode(e->tokenizer, &w->buffer, text, strlen(text), &s->why)) return -1;
-    return append_ids(&s->tokens, w->buffer.ids, w->buffer.count, 2, &s->why);
-}
-
-/* Prompt and answer encoded each for itself; trained on are the answers and their EOS. */
-static int encode_turn(const struct encoder *e, struct slot *s, struct worker *w,
-                       const struct chat *c, size_t i)
+/* Trained on are the answers and what ends them. */
+static int encode_turns(const struct encoder *e, struct slot *s, struct worker *w,
+                        const struct chat *c)
 {
     struct tokens *t = &s->tokens;
-    char *prompt = chat_prompt(e->chat, c->system, c->turns[i].prompt, i == 0);
-    int status = prompt ? append_text(e, s, w, prompt) : fail(&s->why, "out of memory");
-    free(prompt);
-    if (status) return -1;
-    t->targets[2 * t->target_count] = (uint32_t)t->count;
-    if (append_text(e, s, w, c->turns[i].answer)) return -1;
-    t->ids[t->count++] = tokenizer_eos(e->tokenizer);
-    t->targets[2 * t->target_count++ + 1] = (uint32_t)t->count;
-    return 0;
+    w->buffer.count = 0;
+    if (chat_begin(e->chat, &w->buffer, &s->why)) return -1;
+    for (size_t i = 0; i < c->count; i++) {
+        const struct chat_turn *turn = &c->turns[i];
+        s->text_bytes += strlen(turn->prompt) + strlen(turn->answer);
+        if (chat_put_prompt(e->chat, &w->buffer, c->system, turn->prompt, i == 0, &s->why))
+            return -1;
+        t->targets[2 * i] = (uint32_t)w->buffer.count;
+        if (chat_put_answer(e->chat, &w->buffer, turn->answer, &s->why)) return -1;
+        t->targets[2 * i + 1] = (uint32_t)w->buffer.count;
+    }
+    t->target_count = c->count;
+    return append_ids(t, w->buffer.ids, w->buffer.count, 0, &s->why);
 }
 
 static int encode_chat(const struct encoder *e, const char *input, struct slot *s, struct worker *w)
@@ -161,16 +157,12 @@ static int encode_chat(const struct encoder *e, const char *input, struct slot *
     struct chat c;
     struct tokens *t = &s->tokens;
     if (chat_parse(&c, s->line, s->bytes, e->source_key, &s->why)) return -1;
-    uint32_t *targets = realloc(t->targets, (2 * c.count + 1) * sizeof *targets), bos;
-    int status = targets ? 0 : fail(&s->why, "out of memory");
+    uint32_t *targets = realloc(t->targets, (2 * c.count + 1) * sizeof *targets);
     if (targets) t->targets = targets;
     t->count = t->target_count = 0;
     t->has_targets = true;
     s->text_bytes = 0;
-    bos = tokenizer_bos(e->tokenizer);
-    if (!status && e->chat->adds_bos) status = append_ids(t, &bos, 1, 0, &s->why);
-    for (size_t i = 0; i < c.count && !status; i++)
-        status = encode_turn(e, s, w, &c, i);
+    int status = targets ? encode_turns(e, s, w, &c) : fail(&s->why, "out of memory");
     struct jsonl_text source = { .at = c.source, .found = c.source != NULL };
     if (c.source) source.bytes = strlen(c.source);
     name_document(e, s, &source, input);

@@ -74,7 +74,7 @@ static void encode_all(const struct options *o, const char **files, const struct
     struct sink sink = { 0 };
     struct chat_template chat = { 0 };
     bool is_chat = !strcmp(o->format, "chat");
-    if (is_chat) or_die(chat_template_open(&chat, o->template, &why), &why);
+    if (is_chat) or_die(chat_template_open(&chat, o->template, t, &why), &why);
     struct encoder e = { .tokenizer = t,
                          .format = !strcmp(o->format, "jsonl")  ? FORMAT_JSONL
                                    : !strcmp(o->format, "text") ? FORMAT_TEXT
@@ -90,7 +90,8 @@ static void encode_all(const struct options *o, const char **files, const struct
                                                                     : ON_ERROR_REPLACE };
     static const char *standard_input[] = { "-", NULL };
     double start = progress_clock();
-    open_sink(&sink, o, t, is_chat ? chat.adds_bos : !o->no_bos, is_chat || o->eos);
+    open_sink(&sink, o, t, is_chat ? chat.adds_bos : !o->no_bos,
+              is_chat ? chat.end == tokenizer_eos(t) : o->eos);
     or_die(pool_open(&e.pool, (int)opt_standard.threads, &why), &why);
     or_die(encoder_open(&e, &why), &why);
     for (const char **file = *files ? files : standard_input; *file; file++) {
@@ -152,7 +153,7 @@ int main(int argc, char **argv)
           "a document is a JSON line's text, a whole file, or a JSON line's conversation",
           "jsonl|text|chat" },
         { "template", 0, OPT_TEXT, &o.template, "NAME",
-          "how conversations are worded: vicuna, or a file", 0 },
+          "how conversations are worded: " CHAT_TEMPLATES, 0 },
         { "from", 0, OPT_WORD, &o.from, "HOW",
           "read text; or tokens, in our stream or as JSON lines, to write them again",
           "text|stream|jsonl" },

@@ -1,0 +1,57 @@
+"""Conversations in LLaMA-3's wording, as Hugging Face's tokenizers encode the whole of each at once.
+
+    python chat.py tests/golden/chat tests/golden/bpe/llama3          (tokenizers 0.23.3)
+
+tokenizer.json: bpe/llama3's with LLaMA-3's special tokens of conversations; cases.jsonl: messages, tokens, and the ranges
+of tokens that are trained on, which are the answers with their <|eot_id|>.
+"""
+import json
+import os
+import random
+import shutil
+import sys
+
+from tokenizers import AddedToken, Tokenizer
+
+WORDS = ["the", "spirit", "of", "Größe", "слово", "世界", "2024", "don't", "x->y;", "!", "\n", "\n\n", "\t", "  ", "😀", "[INST]", "user"]
+
+
+def text(draw):
+    return "".join(draw.choice(WORDS) + draw.choice([" ", " ", ""]) for _ in range(draw.randrange(1, 25))).strip() or "yes"
+
+
+def wording(t, messages):
+    """The tokens of the whole text, and where the answers stand in it."""
+    whole, answers = "<|begin_of_text|>", []
+    for m in messages:
+        whole += f"<|start_header_id|>{m['role']}<|end_header_id|>\n\n"
+        start = len(whole)
+        whole += m["content"].strip() + "<|eot_id|>"
+        if m["role"] == "assistant":
+            answers.append((start, len(whole)))
+    e = t.encode(whole, add_special_tokens=False)
+    targets = []
+    for start, end in answers:
+        inside = [i for i, (a, b) in enumerate(e.offsets) if a >= start and b <= end]
+        targets.append([inside[0], inside[-1] + 1])
+    return e.ids, targets
+
+
+def main(directory, base):
+    os.makedirs(directory, exist_ok=True)
+    t = Tokenizer.from_file(f"{base}/tokenizer.json")
+    t.add_special_tokens([AddedToken(x, special=True) for x in ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")])
+    with open(f"{directory}/tokenizer.json", "w", encoding="utf-8") as f:
+        f.write(json.dumps(json.loads(t.to_str()), ensure_ascii=False) + "\n")
+    shutil.copy(f"{base}/tokenizer_config.json", directory)
+    draw = random.Random(11)
+    with open(f"{directory}/cases.jsonl", "w", encoding="utf-8") as f:
+        for i in range(60):
+            messages = [{"role": "system", "content": text(draw)}] if i % 3 == 0 else []
+            for _ in range(draw.randrange(1, 4)):
+                messages += [{"role": "user", "content": text(draw)}, {"role": "assistant", "content": text(draw)}]
+            tokens, targets = wording(t, messages)
+            f.write(json.dumps({"messages": messages, "tokens": tokens, "targets": targets}) + "\n")
+
+
+main(*sys.argv[1:])
