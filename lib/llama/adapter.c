@@ -8,19 +8,17 @@
 #include <math.h>
 #include <unistd.h>
 
-/* ---- names ---- */
+static const char peft_prefix[] = "base_model.model.";
 
 void adapter_tensor_name(const struct tensor *t, enum trained kind, char *name, size_t size)
 {
     size_t stem = strlen(t->name) - strlen(".weight");
     if (kind == TRAINED_WEIGHT)
-        snprintf(name, size, "base_model.model.%s", t->name);
+        snprintf(name, size, "%s%s", peft_prefix, t->name);
     else
-        snprintf(name, size, "base_model.model.%.*s.lora_%c.weight", (int)stem, t->name,
+        snprintf(name, size, "%s%.*s.lora_%c.weight", peft_prefix, (int)stem, t->name,
                  kind == TRAINED_LORA_A ? 'A' : 'B');
 }
-
-/* ---- reading ---- */
 
 static int read_targets(struct adapter *a, const json_t *config, struct fail *why)
 {
@@ -158,6 +156,38 @@ static int open_matrices(struct adapter *a, const char *directory, struct fail *
     return is_torch ? torch_open(&a->file, path, why) : safetensors_open(&a->file, path, why);
 }
 
+/* Which part a tensor of that name belongs to, as PEFT would name its module. */
+static uint32_t part_of_tensor(const char *name)
+{
+    char module[TENSOR_NAME_MAX + 1];
+    const char *dot, *end = strrchr(name, '.');
+    if (!end || strcmp(end, ".weight") != 0) return 0;
+    snprintf(module, sizeof module, "%.*s", (int)(end - name), name);
+    dot = strstr(module, ".layers.") ? strrchr(module, '.') : NULL;
+    return parts_by_suffix(dot ? dot + 1 : module);
+}
+
+/* LongLoRA's embedding and norms, by the names of the base, or of the base inside PEFT's. */
+static int open_beside(struct adapter *a, const char *directory, struct fail *why)
+{
+    char path[4096], both[2 * STREAM_DIGEST_TEXT], digest[STREAM_DIGEST_TEXT];
+    snprintf(path, sizeof path, "%s/trainable_params.bin", directory);
+    if (access(path, F_OK)) return 0;
+    if (digest_file(path, digest, why) || torch_open(&a->beside, path, why)) return -1;
+    a->has_beside = true;
+    int n = snprintf(both, sizeof both, "%s%s", a->digest, digest);
+    digest_of_bytes(both, (size_t)n, a->digest);
+    for (size_t i = 0; i < a->beside.count; i++) {
+        const char *name = a->beside.at[i].name;
+        size_t prefix = strncmp(name, peft_prefix, strlen(peft_prefix)) ? 0 : strlen(peft_prefix);
+        uint32_t part = part_of_tensor(name + prefix);
+        if (!part || part & parts_of_role(ROLE_LINEAR))
+            return fail_input(why, "%s: %s is not read here", path, name);
+        a->whole |= part;
+    }
+    return 0;
+}
+
 int adapter_open(struct adapter *a, const char *directory, struct fail *why)
 {
     *a = (struct adapter){ .factor = 1 };
@@ -166,14 +196,19 @@ int adapter_open(struct adapter *a, const char *directory, struct fail *why)
     bool is_ours = !access(path, F_OK);
     if (read_json(a, directory, "adapter_config.json", read_config, why) ||
         (is_ours && read_json(a, directory, "longqlora.json", read_origin, why)) ||
-        open_matrices(a, directory, why)) {
+        open_matrices(a, directory, why) || open_beside(a, directory, why)) {
         adapter_close(a);
         return -1;
     }
     return 0;
 }
 
-void adapter_close(struct adapter *a) { tensor_file_close(&a->file); }
+void adapter_close(struct adapter *a)
+{
+    tensor_file_close(&a->file);
+    if (a->has_beside) tensor_file_close(&a->beside);
+    a->has_beside = false;
+}
 
 void adapter_set_up(const struct adapter *a, struct model_setup *setup)
 {
@@ -209,19 +244,36 @@ int adapter_check_base(const struct adapter *a, const struct weights *w, struct 
     return 0;
 }
 
+static const struct stored_tensor *find(const struct adapter *a, const struct tensor *t,
+                                        enum trained kind, char name[160])
+{
+    adapter_tensor_name(t, kind, name, 160);
+    const struct stored_tensor *s = tensor_file_find(&a->file, name);
+    if (s || !a->has_beside || kind != TRAINED_WEIGHT) return s;
+    s = tensor_file_find(&a->beside, name);
+    return s ? s : tensor_file_find(&a->beside, t->name);
+}
+
+/* Rows beyond the vocabulary are of tokens that LongLoRA adds, to fill samples up. */
+static bool has_rows(const struct adapter *a, const struct tensor *t, const struct stored_tensor *s,
+                     int64_t rows)
+{
+    bool is_beside = a->has_beside && s >= a->beside.at && s < a->beside.at + a->beside.count;
+    return is_beside && t->part == PART_EMBEDDING ? s->shape[0] >= rows : s->shape[0] == rows;
+}
+
 float *adapter_values(const struct adapter *a, const struct tensor *t, enum trained kind,
                       int64_t rows, int64_t cols, struct fail *why)
 {
     char name[160];
-    adapter_tensor_name(t, kind, name, sizeof name);
-    const struct stored_tensor *s = tensor_file_find(&a->file, name);
+    const struct stored_tensor *s = find(a, t, kind, name);
     size_t count = (size_t)(rows * cols);
     if (!s) {
         fail_input(why, "adapter has no tensor %s", name);
         return NULL;
     }
     int64_t stored_cols = s->dims == 2 ? s->shape[1] : 1;
-    if (s->dims < 1 || s->dims > 2 || s->shape[0] != rows || stored_cols != cols ||
+    if (s->dims < 1 || s->dims > 2 || !has_rows(a, t, s, rows) || stored_cols != cols ||
         s->dtype > DTYPE_BF16) {
         fail_input(why, "adapter's %s has not the shape [%lld, %lld]", name, (long long)rows,
                    (long long)cols);
@@ -260,14 +312,14 @@ int adapter_check_tensors(const struct adapter *a, const struct config *c, struc
         for (int kind = TRAINED_WEIGHT; kind <= TRAINED_LORA_B && !status; kind++) {
             if (!wants(a, &table[i], (enum trained)kind)) continue;
             char name[160];
-            adapter_tensor_name(&table[i], (enum trained)kind, name, sizeof name);
             expected++;
-            if (!tensor_file_find(&a->file, name))
+            if (!find(a, &table[i], (enum trained)kind, name))
                 status = fail_input(why, "adapter has no tensor %s", name);
         }
     free(table);
-    if (!status && (size_t)expected != a->file.count)
-        status = fail_input(why, "adapter has %zu tensors, %lld belong to this base", a->file.count,
+    size_t stored = a->file.count + (a->has_beside ? a->beside.count : 0);
+    if (!status && (size_t)expected != stored)
+        status = fail_input(why, "adapter has %zu tensors, %lld belong to this base", stored,
                             (long long)expected);
     return status;
 }
@@ -285,114 +337,4 @@ int adapter_load(const struct adapter *a, struct model *m, struct fail *why)
         free(values);
     }
     return 0;
-}
-
-/* ---- writing ---- */
-
-static json_t *module_names(const struct parameters *p, bool adapters)
-{
-    json_t *list = json_array();
-    for (int part = 0; part < PART_COUNT; part++)
-        for (int64_t i = 0; i < p->at_count; i++) {
-            const struct trainable *t = &p->at[i];
-            if ((int)t->tensor->part != part || (t->kind != TRAINED_WEIGHT) != adapters) continue;
-            /* The module is the name's last word before ".weight". */
-            char name[64];
-            snprintf(name, sizeof name, "%.*s", (int)(strlen(t->tensor->name) - 7),
-                     t->tensor->name);
-            const char *dot = strrchr(name, '.');
-            json_array_append_new(list, json_string(dot ? dot + 1 : name));
-            break;
-        }
-    return list;
-}
-
-static int write_config(const struct model *m, const struct model_setup *setup,
-                        const struct adapter_origin *origin, const char *directory,
-                        struct fail *why)
-{
-    char path[4096];
-    const struct parameters *p = model_parameters(m);
-    json_t *saved = module_names(p, false);
-    json_t *config =
-        json_pack("{s:s,s:s,s:s,s:I,s:f,s:f,s:s,s:b,s:b,s:b,s:o,s:o}", "peft_type", "LORA",
-                  "task_type", "CAUSAL_LM", "base_model_name_or_path", origin->base_name, "r",
-                  (json_int_t)setup->rank, "lora_alpha", setup->alpha, "lora_dropout",
-                  setup->dropout, "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1,
-                  "init_lora_weights", 1, "target_modules", module_names(p, true),
-                  "modules_to_save", json_array_size(saved) ? json_incref(saved) : json_null());
-    json_decref(saved);
-    /* PEFT keeps alpha as an integer where it is one. */
-    if (setup->alpha == (double)(int64_t)setup->alpha)
-        json_object_set_new(config, "lora_alpha", json_integer((json_int_t)setup->alpha));
-    snprintf(path, sizeof path, "%s/adapter_config.json", directory);
-    int status = config ? json_write_file(config, path, why) : fail(why, "out of memory");
-    json_decref(config);
-    return status;
-}
-
-static int write_origin(const struct model *m, const struct adapter_origin *origin,
-                        const char *directory, struct fail *why)
-{
-    char path[4096];
-    const struct config *c = model_config(m);
-    json_t *rope =
-        json_pack("{s:s,s:f,s:I}", "type", rope_type_name(c->rope.type), "factor", c->rope.factor,
-                  "original_max_position_embeddings", (json_int_t)c->original_position);
-    json_t *json =
-        json_pack("{s:i,s:s,s:s,s:s,s:o}", "longqlora", 1, "base", origin->base, "tokenizer",
-                  origin->tokenizer, "base_quantization", origin->quantization, "rope", rope);
-    if (origin->attention)
-        json_object_set_new(json, "attention", json_deep_copy(origin->attention));
-    if (origin->recipe) json_object_set_new(json, "recipe", json_deep_copy(origin->recipe));
-    snprintf(path, sizeof path, "%s/longqlora.json", directory);
-    int status = json ? json_write_file(json, path, why) : fail(why, "out of memory");
-    json_decref(json);
-    return status;
-}
-
-static int write_tensors(const struct model *m, const char *directory, struct fail *why)
-{
-    const struct parameters *p = model_parameters(m);
-    char path[4096], (*names)[160] = calloc((size_t)p->at_count, sizeof *names);
-    struct tensor_header *headers = calloc((size_t)p->at_count, sizeof *headers);
-    struct safetensors_writer *w = NULL;
-    snprintf(path, sizeof path, "%s/adapter_model.safetensors", directory);
-    int status = names && headers ? 0 : fail(why, "out of memory");
-    for (int64_t i = 0; i < p->at_count && !status; i++) {
-        const struct trainable *t = &p->at[i];
-        adapter_tensor_name(t->tensor, t->kind, names[i], sizeof names[i]);
-        headers[i] = (struct tensor_header){
-            names[i], DTYPE_F32, t->tensor->role == ROLE_NORM ? 1 : 2, { t->rows, t->cols }
-        };
-    }
-    if (!status) status = safetensors_create(&w, path, headers, (size_t)p->at_count, NULL, why);
-    for (int64_t i = 0; i < p->at_count && !status; i++) {
-        size_t bytes = (size_t)(p->at[i].rows * p->at[i].cols) * 4;
-        float *host = malloc(bytes + 1);
-        if (!host)
-            status = fail(why, "out of memory");
-        else {
-            model_kernels(m)->download(model_device(m), host, p->value + p->at[i].offset, bytes);
-            status = safetensors_put(w, host, bytes, why);
-        }
-        free(host);
-    }
-    if (!status)
-        status = safetensors_finish(w, why);
-    else
-        safetensors_abandon(w);
-    free(names);
-    free(headers);
-    return status;
-}
-
-int adapter_save(const struct model *m, const struct adapter_origin *origin, const char *directory,
-                 struct fail *why)
-{
-    /* longqlora.json comes last: where it stands, the adapter is whole. */
-    if (write_tensors(m, directory, why) ||
-        write_config(m, model_setup_of(m), origin, directory, why))
-        return -1;
-    return write_origin(m, origin, directory, why);
 }

@@ -2,7 +2,8 @@
  *
  * adapter_config.json and adapter_model.safetensors are as PEFT has them;
  * longqlora.json beside them says what PEFT's files cannot: the base's digest, the
- * rope it was trained with, the recipe.
+ * rope it was trained with, the recipe. LongLoRA's directories have embedding and norms in
+ * trainable_params.bin, which is read as if modules_to_save named them.
  */
 #ifndef LONGQLORA_ADAPTER_H
 #define LONGQLORA_ADAPTER_H
@@ -19,8 +20,10 @@ struct adapter {
     enum rope_type rope;
     double factor; /* of the rope */
     int64_t original_position;
-    char digest[STREAM_DIGEST_TEXT]; /* of adapter_model */
+    char digest[STREAM_DIGEST_TEXT]; /* of adapter_model, and of what stands beside it */
     struct tensor_file file;
+    bool has_beside;
+    struct tensor_file beside; /* LongLoRA's trainable_params.bin */
 };
 
 int adapter_open(struct adapter *a, const char *directory, struct fail *why) MUST_USE;

@@ -79,6 +79,17 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
     run --separate-stderr -0 ppl --model otherbase --adapter ad --data docs.tok --context 16 --force-base --to table
     run --separate-stderr -2 ppl --model base.nf4 --adapter ad --rope linear:4 --data docs.tok --context 16
     [[ "$stderr" == *"--rope linear:4: the adapter was trained with factor 2"* ]]
+    # Positions come with the adapter; from elsewhere, by option.
+    run --separate-stderr -2 merge --base base --adapter ad --rope linear:4 -o x
+    [[ "$stderr" == *"--rope linear:4: the adapter was trained with factor 2"* ]]
+    merge --quiet --base base --adapter ad -o by-adapter
+    rm ad/longqlora.json
+    run --separate-stderr -0 merge --base base --adapter ad -o without
+    [[ "$stderr" == *"ad: no longqlora.json: its base and rope are not known (--rope)"* ]]
+    run --separate-stderr -0 merge --base base --adapter ad --rope linear:2 -o by-option
+    [[ "$stderr" != *longqlora.json* ]]
+    cmp by-adapter/config.json by-option/config.json
+    [ -z "$(grep factor without/config.json)" ]
     rm -f ad/adapter_model.safetensors
     run --separate-stderr -1 merge --base base --adapter ad -o x
     run --separate-stderr -2 merge --base base

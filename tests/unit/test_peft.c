@@ -10,6 +10,7 @@
 #include "../lib/scratch.h"
 
 #include <math.h>
+#include <unistd.h>
 
 enum { TOKENS = 24, VOCAB = 48 };
 
@@ -119,13 +120,14 @@ static double stored_value(const struct weight *w, size_t i)
 }
 
 /* s·B·A at an element, in double. */
-static double change_at(const float *a, const float *b, const struct tensor *t, size_t i)
+static double change_at(const float *a, const float *b, double scale, const struct tensor *t,
+                        size_t i)
 {
     size_t row = i / (size_t)t->cols, col = i % (size_t)t->cols;
     double sum = 0;
     for (size_t r = 0; r < 4; r++)
         sum += (double)b[row * 4 + r] * (double)a[r * (size_t)t->cols + col];
-    return 1.5 * sum;
+    return scale * sum;
 }
 
 static void compare_merged(const struct weights *w, const struct adapter *a,
@@ -137,7 +139,7 @@ static void compare_merged(const struct weights *w, const struct adapter *a,
         const struct stored_tensor *got = model_files_find(ours, t->name);
         const struct stored_tensor *exact = tensor_file_find(theirs, t->name);
         assert_true(got && exact && got->dtype == exact->dtype && got->bytes == exact->bytes);
-        if (t->role != ROLE_LINEAR) {
+        if (t->role != ROLE_LINEAR || !(a->targets >> t->part & 1)) {
             assert_memory_equal(got->data, exact->data, got->bytes);
             continue;
         }
@@ -145,7 +147,8 @@ static void compare_merged(const struct weights *w, const struct adapter *a,
         float *lora_b = adapter_values(a, t, TRAINED_LORA_B, t->rows, 4, &why);
         for (size_t j = 0; j < (size_t)(t->rows * t->cols); j++) {
             double largest =
-                fmax(fabs(stored_value(&w->at[i], j)), fabs(change_at(lora_a, lora_b, t, j)));
+                fmax(fabs(stored_value(&w->at[i], j)),
+                     fabs(change_at(lora_a, lora_b, a->alpha / (double)a->rank, t, j)));
             double apart = fabs(element(got, j) - element(exact, j));
             if (apart > last_place(got->dtype, largest))
                 print_error("%s[%zu]: %.9g, PEFT has %.9g\n", t->name, j, element(got, j),
@@ -157,10 +160,10 @@ static void compare_merged(const struct weights *w, const struct adapter *a,
     }
 }
 
-static void merge_and_compare(const char *name, enum dtype dtype)
+static void merge_and_compare(const char *name, enum dtype dtype, const struct adapter *a,
+                              const char *golden, int64_t merged, int64_t replaced)
 {
     struct weights w;
-    struct adapter a;
     struct merger m;
     struct tensor_file theirs;
     struct model_files ours;
@@ -168,10 +171,10 @@ static void merge_and_compare(const char *name, enum dtype dtype)
     char path[120];
     made_model(scratch_directory, config_text, name);
     assert_int_equal(weights_open(&w, scratch_directory, false, &why), 0);
-    open_adapter(&a, "tests/golden/peft/adapter");
+    assert_int_equal(adapter_check_tensors(a, &w.config, &why), 0);
     for (int64_t i = 0; i < w.count; i++)
         dtypes[i] = dtype;
-    assert_int_equal(merger_open(&m, &w, &a, dtypes, 2, &why), 0);
+    assert_int_equal(merger_open(&m, &w, a, dtypes, 2, &why), 0);
     struct directory_job job = { .config = &w.config,
                                  .headers = directory_headers(w.table, w.count, dtypes),
                                  .count = w.count,
@@ -181,28 +184,77 @@ static void merge_and_compare(const char *name, enum dtype dtype)
                                  .max_shard_bytes = 4000 };
     snprintf(path, sizeof path, "%s/merged", scratch_directory);
     if (directory_make(path, &job, &why)) print_error("%s\n", why.text);
-    assert_true(m.merged == 7 && m.replaced == 5);
+    assert_true(m.merged == merged && m.replaced == replaced);
     assert_int_equal(model_files_open(&ours, path, &why), 0);
     assert_true(ours.count > 3);
-    char golden[80];
-    snprintf(golden, sizeof golden, "tests/golden/peft/merged-%s.safetensors", name);
     assert_int_equal(safetensors_open(&theirs, golden, &why), 0);
-    compare_merged(&w, &a, &ours, &theirs);
+    compare_merged(&w, a, &ours, &theirs);
     tensor_file_close(&theirs);
     model_files_close(&ours);
     assert_int_equal(folder_remove(path, &why), 0);
     free((void *)job.headers);
     merger_close(&m);
-    adapter_close(&a);
     weights_close(&w);
 }
 
 static void test_merges(void **state)
 {
     (void)state;
-    merge_and_compare("f32", DTYPE_F32);
-    merge_and_compare("f16", DTYPE_F16);
-    merge_and_compare("bf16", DTYPE_BF16);
+    static const char *const names[] = { "f32", "f16", "bf16" };
+    struct adapter a;
+    open_adapter(&a, "tests/golden/peft/adapter");
+    for (int i = 0; i < 3; i++) {
+        char golden[80];
+        snprintf(golden, sizeof golden, "tests/golden/peft/merged-%s.safetensors", names[i]);
+        merge_and_compare(names[i], DTYPE_F32 + i, &a, golden, 7, 5);
+    }
+    adapter_close(&a);
+}
+
+static void scratch_copy(const char *from, const char *name)
+{
+    char path[120], bytes[1 << 16];
+    snprintf(path, sizeof path, "%s/%s", scratch_directory, name);
+    FILE *in = fopen(from, "rb"), *to = fopen(path, "wb");
+    assert_true(in && to);
+    size_t n = fread(bytes, 1, sizeof bytes, in);
+    assert_true(n < sizeof bytes && fwrite(bytes, 1, n, to) == n);
+    fclose(in);
+    assert_int_equal(fclose(to), 0);
+}
+
+/* Embedding and norms of trainable_params.bin, the embedding with a row more than the base has. */
+static void test_longlora(void **state)
+{
+    (void)state;
+    struct adapter a;
+    char path[120];
+    assert_int_equal(adapter_open(&a, "tests/golden/longlora", &why), 0);
+    assert_int_equal(a.whole, parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM));
+    merge_and_compare("f32", DTYPE_F32, &a, "tests/golden/longlora/merged.safetensors", 4, 4);
+    adapter_close(&a);
+    /* What is no part of a base, or no embedding or norm, is refused. */
+    snprintf(path, sizeof path, "%s/trainable_params.bin", scratch_directory);
+    scratch_copy("tests/golden/longlora/adapter_config.json", "adapter_config.json");
+    scratch_copy("tests/golden/longlora/adapter_model.bin", "adapter_model.bin");
+    scratch_copy("tests/golden/longlora/adapter_model.bin", "trainable_params.bin");
+    assert_int_equal(adapter_open(&a, scratch_directory, &why), -1);
+    assert_non_null(strstr(why.text, "trainable_params.bin: base_model.model.model.layers.0."));
+    assert_non_null(strstr(why.text, "is not read here"));
+    /* One of the adapter's files alone: its tensors are not all there. */
+    struct weights w;
+    scratch_copy("tests/golden/longlora/trainable_params.bin", "trainable_params.bin");
+    scratch_copy("tests/golden/longlora/trainable_params.bin", "adapter_model.bin");
+    made_model(scratch_directory, config_text, "f32");
+    assert_int_equal(weights_open(&w, scratch_directory, false, &why), 0);
+    assert_int_equal(adapter_open(&a, scratch_directory, &why), 0);
+    assert_int_equal(adapter_check_tensors(&a, &w.config, &why), -1);
+    assert_non_null(strstr(why.text, "adapter has no tensor"));
+    adapter_close(&a);
+    weights_close(&w);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/adapter_model.bin", scratch_directory);
+    unlink(path);
 }
 
 static void test_what_is_not_merged_is_refused(void **state)
@@ -240,6 +292,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_merges),
+        cmocka_unit_test(test_longlora),
         cmocka_unit_test(test_what_is_not_merged_is_refused),
     };
     return cmocka_run_group_tests(tests, open_directory, close_directory);

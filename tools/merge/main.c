@@ -3,14 +3,15 @@
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/tokenizer.h"
+#include "../../lib/llama/loaded.h"
 #include "merger.h"
 
 #include <math.h>
 
 struct options {
-    const char *base, *adapter, *output, *tokenizer, *dtype, *config_style;
-    int64_t max_shard_mb, original_context;
-    bool force_base;
+    struct loaded_options loaded;
+    const char *output, *tokenizer, *dtype, *config_style;
+    int64_t max_shard_mb;
 };
 
 static struct fail why;
@@ -24,9 +25,10 @@ static enum dtype dtype_of(const struct options *o, const struct config *c, cons
     return weight_type_dtype(w->type == WEIGHT_NF4 ? weights_config_type(c) : w->type);
 }
 
-static void merge_all(const struct options *o, const struct weights *w, const struct adapter *a,
-                      const struct config *c)
+static void merge_all(const struct options *o, const struct loaded *l)
 {
+    const struct weights *w = &l->weights;
+    const struct config *c = &l->config;
     struct merger m;
     enum dtype *dtypes = calloc((size_t)w->count, sizeof *dtypes);
     if (!dtypes) die(STATUS_FAILED, "out of memory");
@@ -34,8 +36,8 @@ static void merge_all(const struct options *o, const struct weights *w, const st
         dtypes[i] = dtype_of(o, c, &w->at[i]);
     struct tensor_header *headers = directory_headers(w->table, w->count, dtypes);
     if (!headers) die(STATUS_FAILED, "out of memory");
-    or_die(merger_open(&m, w, a, dtypes, (int)opt_standard.threads, &why), &why);
-    const char *files = o->tokenizer ? o->tokenizer : w->stream[0] ? NULL : o->base;
+    or_die(merger_open(&m, w, &l->adapter, dtypes, (int)opt_standard.threads, &why), &why);
+    const char *files = o->tokenizer ? o->tokenizer : w->stream[0] ? NULL : o->loaded.model;
     struct directory_job job = { .config = c,
                                  .headers = headers,
                                  .count = w->count,
@@ -50,7 +52,7 @@ static void merge_all(const struct options *o, const struct weights *w, const st
     if (!tokenizer_locate(o->output, tokenizer, sizeof tokenizer))
         warn("%s: no tokenizer in it: other programs will want one (--tokenizer DIR)", o->output);
     if (!(m.change_squares > 0) && m.merged)
-        warn("%s: every change is zero: an untrained adapter?", o->adapter);
+        warn("%s: every change is zero: an untrained adapter?", o->loaded.adapter);
     note("%lld linears merged, %lld tensors replaced, |change| / |weight| = %.4g",
          (long long)m.merged, (long long)m.replaced,
          m.squares > 0 ? sqrt(m.change_squares / m.squares) : 0);
@@ -63,9 +65,9 @@ int main(int argc, char **argv)
 {
     struct options o = { .dtype = "base", .config_style = "old", .max_shard_mb = 5000 };
     struct opt table[] = {
-        { "base", 'b', OPT_TEXT, &o.base, "MODEL",
+        { "base", 'b', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory or weights stream that the adapter was trained on", 0 },
-        { "adapter", 'a', OPT_TEXT, &o.adapter, "DIR", "PEFT adapter directory", 0 },
+        { "adapter", 'a', OPT_TEXT, &o.loaded.adapter, "DIR", "PEFT adapter directory", 0 },
         { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory to make", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "DIR",
           "where tokenizer and licence files are copied from; else the base, if it is a directory",
@@ -76,9 +78,11 @@ int main(int argc, char **argv)
           0 },
         { "config-style", 0, OPT_WORD, &o.config_style, "HOW",
           "new: rope_scaling has rope_type too (transformers 4.43 and later)", "old|new" },
-        { "original-context", 0, OPT_COUNT, &o.original_context, "N",
+        { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
+          ROPE_WORDS ", of an adapter that does not say what it was trained with", 0 },
+        { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",
           "the base's context before interpolation; 0: as its config says", 0 },
-        { "force-base", 0, OPT_FLAG, &o.force_base, 0,
+        { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0,
           "merge into another base than the adapter was trained on", 0 },
         OPT_STANDARD,
         { 0 },
@@ -92,30 +96,23 @@ int main(int argc, char **argv)
         .no_operands = true,
     };
     const char **operands = opt_parse(argc, argv, &program);
-    struct weights w;
-    struct adapter a;
-    struct config c;
-    char rope[160], loaded[120];
+    struct loaded l;
+    char rope[160], described[120];
     double start = progress_clock();
-    if (!o.base || !o.adapter || !o.output) die_usage("--base, --adapter and -o are needed");
+    if (!o.loaded.model || !o.loaded.adapter || !o.output)
+        die_usage("--base, --adapter and -o are needed");
     if (!o.max_shard_mb) die_usage("--max-shard-size: at least 1");
-    or_die(adapter_open(&a, o.adapter, &why), &why);
-    or_die(weights_open(&w, o.base, a.knows_base && !o.force_base, &why), &why);
-    if (!o.force_base) or_die(adapter_check_base(&a, &w, &why), &why);
-    if (!a.knows_base) warn("%s: no longqlora.json: its base and rope are not known", o.adapter);
-    or_die(config_copy(&c, &w.config, &why), &why);
-    if (o.original_context) c.original_position = o.original_context;
-    or_die(adapter_set_rope(&a, &c, &why), &why);
-    or_die(adapter_check_tensors(&a, &c, &why), &why);
-    config_describe_rope(&c, rope, sizeof rope);
-    weights_describe(&w, loaded, sizeof loaded);
-    note("rope: %s; base: %s, %s", rope, w.is_quantized ? "nf4" : "unquantized", loaded);
-    merge_all(&o, &w, &a, &c);
+    or_die(loaded_open(&l, &o.loaded, &why), &why);
+    if (!l.adapter.has_rope && !o.loaded.rope)
+        warn("%s: no longqlora.json: its base and rope are not known (--rope)", o.loaded.adapter);
+    or_die(adapter_check_tensors(&l.adapter, &l.config, &why), &why);
+    config_describe_rope(&l.config, rope, sizeof rope);
+    weights_describe(&l.weights, described, sizeof described);
+    note("rope: %s; base: %s, %s", rope, l.weights.is_quantized ? "nf4" : "unquantized", described);
+    merge_all(&o, &l);
     double seconds = progress_clock() - start;
-    note("%.1f s, %.2f GB/s of the base", seconds, (double)w.bytes / seconds / 1e9);
-    config_release(&c);
-    adapter_close(&a);
-    weights_close(&w);
+    note("%.1f s, %.2f GB/s of the base", seconds, (double)l.weights.bytes / seconds / 1e9);
+    loaded_close(&l);
     free(operands);
     return 0;
 }
