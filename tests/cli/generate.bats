@@ -112,11 +112,19 @@ setup() {
     [[ "$output" == *'"system":"be brief ","completion":'* ]]
 }
 
-# chat LINES…: types them on a terminal. Everything that was seen goes to `seen`.
+# await TEXT N: until the terminal has shown it so often; ten seconds at most.
+await() {
+    for _ in $(seq 200); do
+        [ "$(grep -o -e "$1" seen 2> /dev/null | wc -l)" -lt "$2" ] || return 0
+        sleep 0.05
+    done
+}
+
+# chat LINES…: types them on a terminal, each at its prompt. Everything that was seen goes to `seen`.
 chat() {
-    local type="sleep 0.5"
-    for line; do type+="; printf '%s\\n' '$line'; sleep 0.5"; done
-    (eval "$type"; printf '\004'; sleep 0.5) |
+    local prompts=0
+    rm -f seen
+    for line; do await '> ' $((++prompts)); printf '%s\n' "$line"; done | (cat; await '> ' $(($# + 1)); printf '\004'; sleep 0.5) |
         timeout 60 script -qec "generate -m base --chat turn.json -n 4 -c ${context:-200} -v --threads 1" /dev/null > seen 2>&1
 }
 
@@ -137,7 +145,9 @@ chat() {
     echo '{"system":"","turn":"<{}>","bos":false}' > turn.json
     cp -rL base long
     sed -i 's/"max_position_embeddings": *16/"max_position_embeddings": 1000000/; s/"eos_token_id": *2/"eos_token_id": 399/' long/config.json
-    (sleep 0.5; printf 'ab\n'; sleep 1.5; printf '\003'; sleep 1; printf 'cd\n'; sleep 1; printf '\003'; sleep 1; printf '\003'; sleep 1; printf 'ef\n'; sleep 1) |
+    rm -f seen
+    (await '> ' 1; printf 'ab\n'; await ids: 1; sleep 0.3; printf '\003'; await '> ' 2; printf 'cd\n'; await ids: 2; sleep 0.3; printf '\003'
+        await '> ' 3; printf '\003'; sleep 0.5; printf 'ef\n'; sleep 0.5) |
         timeout 60 script -qec "generate -m long --chat turn.json -n 900000 -c 60000 -v --threads 1" /dev/null > seen 2>&1 || status=$?
     echo "status ${status:-0}, the end of what was seen: $(tail -c 200 seen)"
     [ "$(grep -c 'ids:' seen)" -eq 2 ]
