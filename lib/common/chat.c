@@ -68,11 +68,13 @@ static int read_specials(struct chat_template *t, const json_t *list, struct fai
 
 static int read_end(struct chat_template *t, const json_t *end, struct fail *why)
 {
+    const char *name = json_string_value(end);
     t->end = end ? UINT32_MAX : tokenizer_eos(t->tokenizer);
     if (!end && t->end == UINT32_MAX) return fail_input(why, "the tokenizer has no EOS");
-    for (size_t i = 0; end && i < t->special_count; i++)
-        if (json_is_string(end) && !strcmp(t->specials[i].text, json_string_value(end)))
-            t->end = t->specials[i].id;
+    for (size_t i = 0; i < t->special_count; i++) {
+        const char *text = t->specials[i].text;
+        if (name && text && !strcmp(text, name)) t->end = t->specials[i].id;
+    }
     return t->end == UINT32_MAX ? fail_input(why, "'end' is none of 'special'") : 0;
 }
 

@@ -1,6 +1,7 @@
 /* Gradients and merges against PEFT (tests/golden/peft_cases.py). */
 #include "../../lib/common/bf16.h"
 #include "../../lib/common/folder.h"
+#include "../../lib/common/output.h"
 #include "../../lib/common/safetensors.h"
 #include "../../lib/llama/adapter.h"
 #include "../../lib/llama/batch.h"
@@ -211,16 +212,12 @@ static void test_merges(void **state)
     adapter_close(&a);
 }
 
-static void scratch_copy(const char *from, const char *name)
+static void scratch_copy(const char *name, const char *to)
 {
-    char path[120], bytes[1 << 16];
-    snprintf(path, sizeof path, "%s/%s", scratch_directory, name);
-    FILE *in = fopen(from, "rb"), *to = fopen(path, "wb");
-    assert_true(in && to);
-    size_t n = fread(bytes, 1, sizeof bytes, in);
-    assert_true(n < sizeof bytes && fwrite(bytes, 1, n, to) == n);
-    fclose(in);
-    assert_int_equal(fclose(to), 0);
+    char from[120], path[120];
+    snprintf(from, sizeof from, "tests/golden/longlora/%s", name);
+    snprintf(path, sizeof path, "%s/%s", scratch_directory, to);
+    assert_int_equal(output_copy(from, path, &why), 0);
 }
 
 /* Embedding and norms of trainable_params.bin, the embedding with a row more than the base has. */
@@ -235,16 +232,16 @@ static void test_longlora(void **state)
     adapter_close(&a);
     /* What is no part of a base, or no embedding or norm, is refused. */
     snprintf(path, sizeof path, "%s/trainable_params.bin", scratch_directory);
-    scratch_copy("tests/golden/longlora/adapter_config.json", "adapter_config.json");
-    scratch_copy("tests/golden/longlora/adapter_model.bin", "adapter_model.bin");
-    scratch_copy("tests/golden/longlora/adapter_model.bin", "trainable_params.bin");
+    scratch_copy("adapter_config.json", "adapter_config.json");
+    scratch_copy("adapter_model.bin", "adapter_model.bin");
+    scratch_copy("adapter_model.bin", "trainable_params.bin");
     assert_int_equal(adapter_open(&a, scratch_directory, &why), -1);
     assert_non_null(strstr(why.text, "trainable_params.bin: base_model.model.model.layers.0."));
     assert_non_null(strstr(why.text, "is not read here"));
     /* One of the adapter's files alone: its tensors are not all there. */
     struct weights w;
-    scratch_copy("tests/golden/longlora/trainable_params.bin", "trainable_params.bin");
-    scratch_copy("tests/golden/longlora/trainable_params.bin", "adapter_model.bin");
+    scratch_copy("trainable_params.bin", "trainable_params.bin");
+    scratch_copy("trainable_params.bin", "adapter_model.bin");
     made_model(scratch_directory, config_text, "f32");
     assert_int_equal(weights_open(&w, scratch_directory, false, &why), 0);
     assert_int_equal(adapter_open(&a, scratch_directory, &why), 0);
