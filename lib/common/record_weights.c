@@ -19,7 +19,7 @@ int weights_writer(struct writer **w, const char *path, const char *tool,
     fields_init(&own);
     fields_text(&own, "config", info->config);
     fields_text(&own, "quantization", info->quantization);
-    fields_text(&own, "base", info->base);
+    if (info->base[0]) fields_text(&own, "base", info->base);
     if (info->tokenizer[0]) fields_text(&own, "tokenizer", info->tokenizer);
     int status = writer_open(w, path, STREAM_WEIGHTS, tool, &own, options, why);
     fields_release(&own);
@@ -66,7 +66,8 @@ int weights_reader(struct reader **r, const char *path, struct weights_info *inf
              !field_text(header, "config", info->config, WEIGHTS_CONFIG_MAX, why) &&
              !field_text(header, "quantization", info->quantization, sizeof info->quantization,
                          why) &&
-             !field_text(header, "base", info->base, sizeof info->base, why) &&
+             !(field_find(header, "base") &&
+               field_text(header, "base", info->base, sizeof info->base, why)) &&
              !(field_find(header, "tokenizer") &&
                field_text(header, "tokenizer", info->tokenizer, sizeof info->tokenizer, why)))
         return 0;

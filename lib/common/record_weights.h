@@ -15,7 +15,7 @@ enum {
 struct weights_info {
     char *config; /* config.json's text; given by the reader, freed by weights_info_release */
     char quantization[16];              /* "nf4" or "none" */
-    char base[STREAM_DIGEST_TEXT];      /* of the source tensors */
+    char base[STREAM_DIGEST_TEXT];      /* of the source tensors; empty: a parent has it */
     char tokenizer[STREAM_DIGEST_TEXT]; /* of its file; empty if unknown */
 };
 
@@ -29,6 +29,9 @@ struct weights_record {
     size_t data_bytes, absmax_bytes, nested_bytes;
     float offset;
 };
+
+/* The kind of the parent that a stream has the source tensors' digest from. */
+#define WEIGHTS_BASE "base"
 
 void weights_info_release(struct weights_info *info);
 int weights_writer(struct writer **w, const char *path, const char *tool,

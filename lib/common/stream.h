@@ -19,6 +19,7 @@ enum {
     STREAM_FRAME_MAX = 1 << 28,   /* a longer one is refused */
     STREAM_HEADER_MAX = 1 << 20,  /* so is a longer header */
     STREAM_DEPTH_MAX = 8,         /* and deeper nesting */
+    STREAM_PARENTS_MAX = 8,
     STREAM_DIGEST_TEXT = DIGEST_TEXT,
 };
 
@@ -69,8 +70,10 @@ int reader_read_ahead(struct reader *r, struct fail *why) MUST_USE;
 uint64_t reader_position(const struct reader *r);
 /* Reports damage in the record just read: "name: record 18: what". Returns -1. */
 int reader_blame(const struct reader *r, struct fail *why);
-/* Of the whole stream, once reader_next has returned 0. */
+/* Once reader_next has returned 0: the digest of the whole stream, and that of what it was made
+ * from, of a kind; NULL if it does not say. */
 const char *reader_digest(const struct reader *r);
+const char *reader_parent(const struct reader *r, const char *kind);
 
 /* Makes any record reachable by number: by the seek table if it adds up, else by
  * reading all once. Regular files only; to be called before reader_next. */

@@ -29,7 +29,7 @@ struct writer {
     struct frame *frames;
     size_t frame_count, frame_room;
     uint64_t records, frame_first;
-    struct fields parents[8];
+    struct fields parents[STREAM_PARENTS_MAX];
     int parent_count;
     struct fail failed; /* the first failure; repeated by close */
     bool has_failed;
@@ -216,7 +216,7 @@ int writer_add(struct writer *w, struct fields *record, struct fail *why)
 
 void writer_parent(struct writer *w, const char *kind, const char *digest)
 {
-    must(w->parent_count < (int)(sizeof w->parents / sizeof *w->parents));
+    must(w->parent_count < STREAM_PARENTS_MAX);
     struct fields *p = &w->parents[w->parent_count++];
     fields_init(p);
     fields_text(p, "kind", kind);

@@ -1,4 +1,4 @@
-#include "weights.h"
+#include "base_digest.h"
 
 #include "../../kernels/nf4.h"
 #include "../common/progress.h"
@@ -133,47 +133,6 @@ static int check_all_used(const struct weights *w, struct fail *why)
     return 0;
 }
 
-/* Asks for mapped bytes before they are needed, so that the disk works while they are hashed. */
-static void ask_for(const char *at, size_t bytes)
-{
-    uintptr_t page = (uintptr_t)at & ~(uintptr_t)4095;
-    madvise((char *)page, bytes + ((uintptr_t)at - page), MADV_WILLNEED);
-}
-
-static void digest_mapped(XXH3_state_t *state, const char *at, size_t bytes)
-{
-    enum { AHEAD = 8 << 20 };
-    ask_for(at, bytes < AHEAD ? bytes : AHEAD);
-    for (size_t n; bytes; at += n, bytes -= n) {
-        n = bytes < AHEAD ? bytes : AHEAD;
-        if (bytes > n) ask_for(at + n, bytes - n < AHEAD ? bytes - n : AHEAD);
-        XXH3_128bits_update(state, at, n);
-    }
-}
-
-static void digest_base(struct weights *w)
-{
-    XXH3_state_t *state = XXH3_createState();
-    must(state);
-    XXH3_128bits_reset(state);
-    for (int64_t i = 0; i < w->count; i++) {
-        const struct tensor *t = &w->table[i];
-        const char *type = weight_type_name(w->at[i].type);
-        int64_t shape[2] = { t->rows, t->cols };
-        XXH3_128bits_update(state, t->name, strlen(t->name) + 1);
-        XXH3_128bits_update(state, type, strlen(type) + 1);
-        XXH3_128bits_update(state, shape, sizeof shape);
-        size_t n = (size_t)(t->rows * t->cols);
-        digest_mapped(state, w->at[i].data, (n * weight_type_bits(w->at[i].type) + 7) / 8);
-        if (w->at[i].type != WEIGHT_NF4) continue;
-        if (w->at[i].absmax) XXH3_128bits_update(state, w->at[i].absmax, (n + 63) / 64);
-        XXH3_128bits_update(state, w->at[i].nested, NF4_SCALES(n, w->at[i].absmax) * sizeof(float));
-        XXH3_128bits_update(state, &w->at[i].offset, sizeof(float));
-    }
-    digest_of_state(state, w->base);
-    XXH3_freeState(state);
-}
-
 static int list_tensors(struct weights *w, struct fail *why)
 {
     w->count = tensors_list(&w->config, &w->table, why);
@@ -209,7 +168,7 @@ static int open_directory(struct weights *w, const char *path, bool with_base, s
     if (source)
         memcpy(w->base, source, sizeof w->base);
     else if (with_base)
-        digest_base(w);
+        base_digest(w, w->base);
     w->was_read = with_base && !source;
     if (!tokenizer_locate(path, tokenizer, sizeof tokenizer)) return 0;
     return digest_file(tokenizer, w->tokenizer, why);
@@ -324,6 +283,11 @@ static int open_stream(struct weights *w, const char *path, struct fail *why)
     if (!status) status = list_tensors(w, why);
     if (!status) status = reader_read_ahead(r, why);
     if (!status) status = read_records(w, r, why);
+    const char *base = status ? NULL : reader_parent(r, WEIGHTS_BASE);
+    if (base) memcpy(w->base, base, sizeof w->base);
+    if (!status && !w->base[0])
+        status = fail_input(why, "%s: neither its header nor its end record has the base's digest",
+                            reader_name(r));
     if (!status) memcpy(w->stream, reader_digest(r), sizeof w->stream);
     w->was_read = true;
     weights_info_release(&info);

@@ -3,6 +3,7 @@
 #include "../../lib/common/folder.h"
 #include "../../lib/common/output.h"
 #include "../../lib/llama/adapter.h"
+#include "../../lib/llama/base_digest.h"
 #include "../../lib/llama/checkpoint.h"
 #include "../../lib/llama/directory.h"
 #include "../lib/check.h"
@@ -429,6 +430,67 @@ static void test_directory_in_shards(void **state)
     assert_int_equal(folder_remove(sub, &why), 0);
 }
 
+/* The base's digest while tensors are used, in their order, some left out, or ended early. */
+static void test_base_digest_on_the_way(void **state)
+{
+    (void)state;
+    struct weights w;
+    struct base_reading *r;
+    char digest[STREAM_DIGEST_TEXT];
+    assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
+    for (int64_t step = 1; step <= w.count; step++) {
+        assert_int_equal(base_reading_begin(&r, &w, &why), 0);
+        for (int64_t i = 0; i < w.count; i += step)
+            base_reading_reach(r, i);
+        base_reading_reach(r, w.count - 1);
+        base_reading_end(r, digest);
+        assert_string_equal(digest, w.base);
+        assert_int_equal(base_reading_begin(&r, &w, &why), 0);
+        base_reading_reach(r, step - 1);
+        base_reading_end(r, NULL);
+    }
+    weights_close(&w);
+}
+
+/* A stream has it in its header, or in its end record; without it no adapter would know its base.
+ */
+static void test_a_stream_has_a_base(void **state)
+{
+    (void)state;
+    struct weights w, back;
+    assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
+    for (int where = 0; where < 3; where++) {
+        struct weights_info info = { .quantization = "none" };
+        struct writer *out;
+        struct fields none;
+        fields_init(&none);
+        info.config = json_dumps(w.config.json, JSON_COMPACT);
+        if (where == 1) memcpy(info.base, w.base, sizeof info.base);
+        assert_int_equal(weights_writer(&out, scratch_file, "test", &info, &none, &why), 0);
+        for (int64_t i = 0; i < w.count; i++) {
+            const struct tensor *t = &w.table[i];
+            struct weights_record r = { .dtype = "f32",
+                                        .rows = t->rows,
+                                        .cols = t->cols,
+                                        .end_row = t->rows,
+                                        .data = w.at[i].data,
+                                        .data_bytes = (size_t)(t->rows * t->cols) * 4 };
+            snprintf(r.name, sizeof r.name, "%s", t->name);
+            assert_int_equal(weights_write(out, &r, &why), 0);
+        }
+        if (where == 2) writer_parent(out, WEIGHTS_BASE, w.base);
+        assert_int_equal(writer_close(out, &why), 0);
+        weights_info_release(&info);
+        assert_int_equal(weights_open(&back, scratch_file, false, &why), where ? 0 : -1);
+        if (where)
+            assert_string_equal(back.base, w.base);
+        else
+            assert_non_null(strstr(why.text, "has the base's digest"));
+        weights_close(&back);
+    }
+    weights_close(&w);
+}
+
 /* A header that is not padded leaves f32 data at odd addresses: copied, not misread. */
 static void test_unaligned_file(void **state)
 {
@@ -574,6 +636,8 @@ int main(void)
         cmocka_unit_test(test_known_models),
         cmocka_unit_test(test_rope_tables),
         cmocka_unit_test(test_directory_in_shards),
+        cmocka_unit_test(test_base_digest_on_the_way),
+        cmocka_unit_test(test_a_stream_has_a_base),
         cmocka_unit_test(test_unaligned_file),
         cmocka_unit_test(test_tensor_table),
         cmocka_unit_test(test_adapter_round_trip),

@@ -490,6 +490,44 @@ static void test_impossible_samples_are_refused(void **state)
     assert_non_null(strstr(why.text, "token 10, vocabulary 10"));
 }
 
+/* What a stream says that it was made from is known at its end; what is none is refused. */
+static void test_parents(void **state)
+{
+    (void)state;
+    struct reader *r;
+    msgpack_object o;
+    write_stream(path, STREAM_TOKENS, 3, 100);
+    assert_int_equal(reader_open(&r, path, STREAM_TOKENS, &why), 0);
+    while (reader_next(r, &o, &why) > 0)
+        assert_null(reader_parent(r, "test"));
+    assert_string_equal(reader_parent(r, "test"), "0123");
+    assert_null(reader_parent(r, "tests"));
+    reader_close(r);
+    static const char *const bad[][2] = {
+        { "1", "'parents' is not a list of at most 8" },
+        { "[1]", "a parent is not a map" },
+        { "[{\"kind\":\"a\"}]", "'digest' is not a text" },
+        { "[{\"kind\":1,\"digest\":\"a\"}]", "'kind'" },
+        { "[{\"kind\":\"a\",\"digest\":\"0123456789abcdef0123456789abcdef0\"}]", "'digest'" },
+        { "[{},{},{},{},{},{},{},{},{}]", "'parents' is not a list of at most 8" },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[400];
+        int n = snprintf(text, sizeof text,
+                         "{\"longqlora\":1,\"kind\":\"tokens\"}\n"
+                         "{\"end\":true,\"records\":0,\"parents\":%s}\n",
+                         bad[i][0]);
+        store(path, (const unsigned char *)text, (size_t)n);
+        assert_int_equal(reader_open_json(&r, path, STREAM_TOKENS, &why), 0);
+        assert_int_equal(reader_next(r, &o, &why), -1);
+        if (!strstr(why.text, "end record: ") || !strstr(why.text, bad[i][1]))
+            print_error("'%s' lacks '%s'\n", why.text, bad[i][1]);
+        assert_non_null(strstr(why.text, "end record: "));
+        assert_non_null(strstr(why.text, bad[i][1]));
+        reader_close(r);
+    }
+}
+
 static void test_unknown_and_double_keys(void **state)
 {
     (void)state;
@@ -628,6 +666,7 @@ int main(void)
         cmocka_unit_test(test_index_of_a_pipe_is_refused),
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_impossible_samples_are_refused),
+        cmocka_unit_test(test_parents),
         cmocka_unit_test(test_unknown_and_double_keys),
         cmocka_unit_test(test_output_is_whole_or_absent),
         cmocka_unit_test(test_output_to_a_pipe),

@@ -1,5 +1,6 @@
 /* Records of a weights stream: rows of one tensor after the other. */
 #include "../../lib/common/output.h"
+#include "../../lib/llama/base_digest.h"
 #include "sinks.h"
 
 static struct weights_record rows_of(const struct tensor *t, const char *dtype, int64_t first,
@@ -75,16 +76,24 @@ int quantize_to_stream(struct quantizer *q, const char *path, struct fail *why)
     struct fields none;
     struct weights_info info = { .quantization = "nf4" };
     info.config = json_dumps(w->config.json, JSON_COMPACT);
-    memcpy(info.base, w->base, sizeof info.base);
     memcpy(info.tokenizer, w->tokenizer, sizeof info.tokenizer);
     fields_init(&none);
     int status = weights_writer(&out, path, "quantize", &info, &none, why);
     weights_info_release(&info);
     if (status) return -1;
     writer_write_behind(out, stream_bytes(w));
-    for (int64_t i = 0; i < w->count && !status; i++)
+    struct base_reading *reading = NULL;
+    char base[STREAM_DIGEST_TEXT];
+    status = base_reading_begin(&reading, w, why);
+    for (int64_t i = 0; i < w->count && !status; i++) {
+        base_reading_reach(reading, i);
         status = write_tensor(q, out, i, why);
-    if (!status) return writer_close(out, why);
+    }
+    base_reading_end(reading, status ? NULL : base);
+    if (!status) {
+        writer_parent(out, WEIGHTS_BASE, base);
+        return writer_close(out, why);
+    }
     writer_abandon(out);
     return -1;
 }

@@ -1,0 +1,136 @@
+#include "base_digest.h"
+
+#include "../../kernels/nf4.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <xxhash.h>
+
+/* Asks for mapped bytes before they are needed, so that the disk works while they are hashed. */
+static void ask_for(const char *at, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)at & ~(uintptr_t)4095;
+    madvise((char *)page, bytes + ((uintptr_t)at - page), MADV_WILLNEED);
+}
+
+static void digest_mapped(XXH3_state_t *state, const char *at, size_t bytes)
+{
+    enum { AHEAD = 8 << 20 };
+    ask_for(at, bytes < AHEAD ? bytes : AHEAD);
+    for (size_t n; bytes; at += n, bytes -= n) {
+        n = bytes < AHEAD ? bytes : AHEAD;
+        if (bytes > n) ask_for(at + n, bytes - n < AHEAD ? bytes - n : AHEAD);
+        XXH3_128bits_update(state, at, n);
+    }
+}
+
+static size_t data_bytes(const struct weights *w, int64_t i)
+{
+    size_t n = (size_t)(w->table[i].rows * w->table[i].cols);
+    return (n * weight_type_bits(w->at[i].type) + 7) / 8;
+}
+
+static void digest_tensor(XXH3_state_t *state, const struct weights *w, int64_t i)
+{
+    const struct tensor *t = &w->table[i];
+    const struct weight *at = &w->at[i];
+    const char *type = weight_type_name(at->type);
+    int64_t shape[2] = { t->rows, t->cols };
+    XXH3_128bits_update(state, t->name, strlen(t->name) + 1);
+    XXH3_128bits_update(state, type, strlen(type) + 1);
+    XXH3_128bits_update(state, shape, sizeof shape);
+    digest_mapped(state, at->data, data_bytes(w, i));
+    if (at->type != WEIGHT_NF4) return;
+    size_t n = (size_t)(t->rows * t->cols);
+    if (at->absmax) XXH3_128bits_update(state, at->absmax, (n + 63) / 64);
+    XXH3_128bits_update(state, at->nested, NF4_SCALES(n, at->absmax) * sizeof(float));
+    XXH3_128bits_update(state, &at->offset, sizeof(float));
+}
+
+static XXH3_state_t *new_state(void)
+{
+    XXH3_state_t *state = XXH3_createState();
+    must(state);
+    XXH3_128bits_reset(state);
+    return state;
+}
+
+void base_digest(const struct weights *w, char digest[STREAM_DIGEST_TEXT])
+{
+    XXH3_state_t *state = new_state();
+    for (int64_t i = 0; i < w->count; i++)
+        digest_tensor(state, w, i);
+    digest_of_state(state, digest);
+    XXH3_freeState(state);
+}
+
+struct base_reading {
+    const struct weights *w;
+    XXH3_state_t *state;
+    int64_t read, reached; /* tensors that were read; the user's */
+    int64_t ahead;         /* bytes that were read, less those that are done with */
+    bool is_ending;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+};
+
+static void *read_tensors(void *arg)
+{
+    struct base_reading *r = arg;
+    pthread_mutex_lock(&r->lock);
+    while (r->read < r->w->count) {
+        while (r->ahead >= BASE_DIGEST_AHEAD && !r->is_ending)
+            pthread_cond_wait(&r->moved, &r->lock);
+        if (r->is_ending) break;
+        pthread_mutex_unlock(&r->lock);
+        digest_tensor(r->state, r->w, r->read);
+        pthread_mutex_lock(&r->lock);
+        r->ahead += (int64_t)data_bytes(r->w, r->read++);
+        pthread_cond_broadcast(&r->moved);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+int base_reading_begin(struct base_reading **out, const struct weights *w, struct fail *why)
+{
+    struct base_reading *r = *out = calloc(1, sizeof *r);
+    if (!r) return fail(why, "out of memory");
+    r->w = w;
+    r->state = new_state();
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->moved, NULL);
+    if (!pthread_create(&r->thread, NULL, read_tensors, r)) return 0;
+    XXH3_freeState(r->state);
+    free(r);
+    *out = NULL;
+    return fail(why, "no thread can be made");
+}
+
+void base_reading_reach(struct base_reading *r, int64_t i)
+{
+    pthread_mutex_lock(&r->lock);
+    while (r->reached < i)
+        r->ahead -= (int64_t)data_bytes(r->w, r->reached++);
+    pthread_cond_broadcast(&r->moved);
+    while (r->read <= i)
+        pthread_cond_wait(&r->moved, &r->lock);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void base_reading_end(struct base_reading *r, char digest[STREAM_DIGEST_TEXT])
+{
+    if (!r) return;
+    pthread_mutex_lock(&r->lock);
+    must(!digest || r->read == r->w->count);
+    r->is_ending = true;
+    pthread_cond_broadcast(&r->moved);
+    pthread_mutex_unlock(&r->lock);
+    pthread_join(r->thread, NULL);
+    if (digest) digest_of_state(r->state, digest);
+    XXH3_freeState(r->state);
+    pthread_cond_destroy(&r->moved);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
