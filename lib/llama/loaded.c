@@ -20,9 +20,10 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
     *l = (struct loaded){ 0 };
     if (o->adapter && adapter_open(&l->adapter, o->adapter, why)) return -1;
     l->has_adapter = o->adapter != NULL;
-    bool checks = l->has_adapter && l->adapter.knows_base && !o->force_base;
-    if (weights_open(&l->weights, o->model, o->with_base || checks, why) ||
-        (checks && adapter_check_base(&l->adapter, &l->weights, why)) ||
+    bool checks = l->has_adapter && l->adapter.knows_base && !o->force_base && !o->is_outline;
+    int status = o->is_outline ? weights_outline(&l->weights, o->model, false, why)
+                               : weights_open(&l->weights, o->model, o->with_base || checks, why);
+    if (status || (checks && adapter_check_base(&l->adapter, &l->weights, why)) ||
         config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why)) {
         loaded_close(l);
         return -1;

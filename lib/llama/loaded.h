@@ -12,6 +12,7 @@ struct loaded_options {
     int64_t original_context;    /* 0: as the model says */
     bool force_base;             /* take an adapter of another base */
     bool with_base;              /* the model's digest is wanted, which reads all of it */
+    bool is_outline;             /* shapes alone, for a plan: of a config.json too */
 };
 
 struct loaded {

@@ -161,6 +161,8 @@ chat() {
     [[ "$output" =~ keys\ and\ values\ +8192\ bytes ]]
     run --separate-stderr -0 generate -m base --dry-run --context 64 --exact-cache
     [[ "$output" =~ keys\ and\ values\ +16384\ bytes ]]
+    # Weights and tokenizer need not be there.
+    [ "$output" = "$(generate -m base/config.json --dry-run --context 64 --exact-cache)" ]
     run --separate-stderr -0 generate -m base --dry-run -p abc -n 5
     [[ "$output" =~ context\ +[0-9]+\ tokens ]]
 }

@@ -615,8 +615,8 @@ static void test_model(void **state)
     (void)state;
     struct one_step exact, got, again;
     step_on(&exact, "cpu", METHOD_FULL, true);
-    step_on(&got, "cuda", METHOD_FULL, true);
-    step_on(&again, "cuda", METHOD_FULL, false);
+    step_on(&got, check_device(), METHOD_FULL, true);
+    step_on(&again, check_device(), METHOD_FULL, false);
     assert_true(fabsf(got.loss - exact.loss) < 2e-3f * exact.loss);
     for (int64_t i = 0; i < exact.p->at_count; i++) {
         const struct trainable *t = &exact.p->at[i];

@@ -22,6 +22,22 @@ static void check(const struct options *o)
         if (!*o->stops.at[i]) die_usage("--stop: an empty text");
 }
 
+static void generate(const struct options *o, const struct loaded *l)
+{
+    struct tokenizer *t = run_tokenizer(o, l);
+    struct generator g = { .tokenizer = t, .max_tokens = o->max_tokens };
+    g.speech = (struct speech){
+        .tokenizer = t, .stops = &o->stops, .say = run_say, .strips = o->chat != NULL
+    };
+    or_die(generator_find_eos(&g, o->loaded.model, &l->config, &why), &why);
+    or_die(sampler_open(&g.sampler, &o->sampling, tokenizer_vocab(t), &why), &why);
+    run(&g, o, l);
+    session_close(&g.session);
+    speech_release(&g.speech);
+    sampler_close(g.sampler);
+    tokenizer_close(t);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = { .sampling = { .top_p = 1, .repetition = 1 },
@@ -69,7 +85,9 @@ int main(int argc, char **argv)
           "the base's context before interpolation; 0: as its config says", 0 },
         { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0, "take an adapter of another base",
           0 },
-        { "dry-run", 0, OPT_FLAG, &o.dry_run, 0, "print what memory would be taken, and leave", 0 },
+        { "dry-run", 0, OPT_FLAG, &o.dry_run, 0,
+          "print what memory would be taken, and leave; without a prompt a config.json will do",
+          0 },
         { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "print the ids that the model reads", 0 },
         { "device", 0, OPT_TEXT, &o.device, "NAME", KERNELS_DEVICES, 0 },
         OPT_STANDARD,
@@ -86,19 +104,13 @@ int main(int argc, char **argv)
     const char **operands = opt_parse(argc, argv, &program);
     struct loaded l;
     check(&o);
+    /* Without a prompt a plan needs no weights and no tokenizer. */
+    o.loaded.is_outline = o.dry_run && !o.prompt && !o.prompt_file;
     or_die(loaded_open(&l, &o.loaded, &why), &why);
-    struct tokenizer *t = run_tokenizer(&o, &l);
-    struct generator g = { .tokenizer = t, .max_tokens = o.max_tokens };
-    g.speech = (struct speech){
-        .tokenizer = t, .stops = &o.stops, .say = run_say, .strips = o.chat != NULL
-    };
-    or_die(generator_find_eos(&g, o.loaded.model, &l.config, &why), &why);
-    or_die(sampler_open(&g.sampler, &o.sampling, tokenizer_vocab(t), &why), &why);
-    run(&g, &o, &l);
-    session_close(&g.session);
-    speech_release(&g.speech);
-    sampler_close(g.sampler);
-    tokenizer_close(t);
+    if (o.loaded.is_outline)
+        run_plan(&o, &l);
+    else
+        generate(&o, &l);
     loaded_close(&l);
     free(o.stops.at);
     free(operands);

@@ -73,6 +73,11 @@ static struct model_setup set_up(const struct options *o, int64_t context)
     return setup;
 }
 
+static int64_t context_of(const struct options *o, const struct loaded *l)
+{
+    return o->context ? o->context : config_context(&l->config);
+}
+
 static void print_plan(const struct loaded *l, int64_t context, const struct options *o)
 {
     struct memory_plan plan;
@@ -129,9 +134,14 @@ static void answer_one(struct generator *g, struct talk *t, const struct options
     token_buffer_release(&own);
 }
 
+void run_plan(const struct options *o, const struct loaded *l)
+{
+    print_plan(l, context_of(o, l), o);
+}
+
 void run(struct generator *g, const struct options *o, const struct loaded *l)
 {
-    int64_t context = o->context ? o->context : config_context(&l->config);
+    int64_t context = context_of(o, l);
     struct chat_template template = { 0 };
     struct talk talk = { .g = g, .template = &template, .system = o->system, .context = context };
     struct talk *chat = o->chat ? &talk : NULL;
@@ -143,9 +153,7 @@ void run(struct generator *g, const struct options *o, const struct loaded *l)
         or_die(chat_template_open(&template, o->chat, g->tokenizer, &why), &why);
         generator_add_eos(g, template.end);
     }
-    if (o->dry_run && !is_given) {
-        print_plan(l, context, o);
-    } else if (is_one) {
+    if (is_one) {
         answer_one(g, chat, o, l, context, &a);
     } else {
         open_session(g, o, l, context, &a);

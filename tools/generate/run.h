@@ -18,6 +18,9 @@ struct options {
  * fit the model. */
 struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l);
 
+/* Prints what memory the whole context would take; the model may be an outline. */
+void run_plan(const struct options *o, const struct loaded *l);
+
 /* One prompt, JSON lines, or a conversation; dies of what goes wrong. */
 void run(struct generator *g, const struct options *o, const struct loaded *l);
 
