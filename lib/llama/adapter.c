@@ -233,15 +233,18 @@ int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why
     return rope_make(&c->rope, a->rope, a->factor, why);
 }
 
-int adapter_check_base(const struct adapter *a, const struct weights *w, struct fail *why)
+int adapter_check_base(const struct adapter *a, const char *base, struct fail *why)
 {
-    if (!a->knows_base) return 0;
-    if (strcmp(a->base, w->base) != 0)
-        return fail_input(why, "adapter was trained on base %s, this base is %s", a->base, w->base);
-    if (a->tokenizer[0] && w->tokenizer[0] && strcmp(a->tokenizer, w->tokenizer) != 0)
-        return fail_input(why, "adapter was trained with tokenizer %s, the base has %s",
-                          a->tokenizer, w->tokenizer);
-    return 0;
+    if (!a->knows_base || !strcmp(a->base, base)) return 0;
+    return fail_input(why, "adapter was trained on base %s, this base is %s", a->base, base);
+}
+
+int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, struct fail *why)
+{
+    if (!a->knows_base || !a->tokenizer[0] || !tokenizer[0] || !strcmp(a->tokenizer, tokenizer))
+        return 0;
+    return fail_input(why, "adapter was trained with tokenizer %s, the base has %s", a->tokenizer,
+                      tokenizer);
 }
 
 static const struct stored_tensor *find(const struct adapter *a, const struct tensor *t,

@@ -35,8 +35,10 @@ void adapter_set_up(const struct adapter *a, struct model_setup *setup);
 /* Puts the adapter's rope into the config; fails if the original contexts differ. */
 int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why) MUST_USE;
 
-/* Fails if the adapter was trained on another base or tokenizer, naming both. */
-int adapter_check_base(const struct adapter *a, const struct weights *w, struct fail *why) MUST_USE;
+/* Fail if the adapter was trained on another base, or with another tokenizer, naming both. */
+int adapter_check_base(const struct adapter *a, const char *base, struct fail *why) MUST_USE;
+int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer,
+                            struct fail *why) MUST_USE;
 
 /* Fails unless the file has exactly the tensors that config and adapter need. */
 int adapter_check_tensors(const struct adapter *a, const struct config *c,

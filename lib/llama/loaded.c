@@ -21,9 +21,13 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
     if (o->adapter && adapter_open(&l->adapter, o->adapter, why)) return -1;
     l->has_adapter = o->adapter != NULL;
     bool checks = l->has_adapter && l->adapter.knows_base && !o->force_base && !o->is_outline;
+    bool with_base = o->with_base || (checks && !o->is_checked_later);
     int status = o->is_outline ? weights_outline(&l->weights, o->model, false, why)
-                               : weights_open(&l->weights, o->model, o->with_base || checks, why);
-    if (status || (checks && adapter_check_base(&l->adapter, &l->weights, why)) ||
+                               : weights_open(&l->weights, o->model, with_base, why);
+    const struct weights *w = &l->weights;
+    l->base_is_due = checks && !status && !w->base[0];
+    if (status || (checks && adapter_check_tokenizer(&l->adapter, w->tokenizer, why)) ||
+        (checks && !l->base_is_due && adapter_check_base(&l->adapter, w->base, why)) ||
         config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why)) {
         loaded_close(l);
         return -1;

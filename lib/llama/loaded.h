@@ -12,6 +12,7 @@ struct loaded_options {
     int64_t original_context;    /* 0: as the model says */
     bool force_base;             /* take an adapter of another base */
     bool with_base;              /* the model's digest is wanted, which reads all of it */
+    bool is_checked_later;       /* do not read all of it to check the adapter's base */
     bool is_outline;             /* shapes alone, for a plan: of a config.json too */
 };
 
@@ -19,6 +20,7 @@ struct loaded {
     struct weights weights;
     struct adapter adapter;
     bool has_adapter;
+    bool base_is_due;     /* adapter_check_base is, with the base's digest */
     struct config config; /* with the rope that is used */
 };
 

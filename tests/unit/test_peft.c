@@ -175,7 +175,7 @@ static void merge_and_compare(const char *name, enum dtype dtype, const struct a
     assert_int_equal(adapter_check_tensors(a, &w.config, &why), 0);
     for (int64_t i = 0; i < w.count; i++)
         dtypes[i] = dtype;
-    assert_int_equal(merger_open(&m, &w, a, dtypes, 2, &why), 0);
+    assert_int_equal(merger_open(&m, &w, a, dtypes, false, 2, &why), 0);
     struct directory_job job = { .config = &w.config,
                                  .headers = directory_headers(w.table, w.count, dtypes),
                                  .count = w.count,

@@ -36,7 +36,8 @@ static void merge_all(const struct options *o, const struct loaded *l)
         dtypes[i] = dtype_of(o, c, &w->at[i]);
     struct tensor_header *headers = directory_headers(w->table, w->count, dtypes);
     if (!headers) die(STATUS_FAILED, "out of memory");
-    or_die(merger_open(&m, w, &l->adapter, dtypes, (int)opt_standard.threads, &why), &why);
+    or_die(merger_open(&m, w, &l->adapter, dtypes, l->base_is_due, (int)opt_standard.threads, &why),
+           &why);
     const char *files = o->tokenizer ? o->tokenizer : w->stream[0] ? NULL : o->loaded.model;
     struct directory_job job = { .config = c,
                                  .headers = headers,
@@ -102,6 +103,7 @@ int main(int argc, char **argv)
     if (!o.loaded.model || !o.loaded.adapter || !o.output)
         die_usage("--base, --adapter and -o are needed");
     if (!o.max_shard_mb) die_usage("--max-shard-size: at least 1");
+    o.loaded.is_checked_later = true;
     or_die(loaded_open(&l, &o.loaded, &why), &why);
     if (!l.adapter.has_rope && !o.loaded.rope)
         warn("%s: no longqlora.json: its base and rope are not known (--rope)", o.loaded.adapter);

@@ -14,7 +14,7 @@ static int64_t rows_of_piece(const struct tensor *t)
 }
 
 int merger_open(struct merger *m, const struct weights *base, const struct adapter *adapter,
-                const enum dtype *dtypes, int threads, struct fail *why)
+                const enum dtype *dtypes, bool checks_base, int threads, struct fail *why)
 {
     *m = (struct merger){ .base = base, .adapter = adapter, .dtypes = dtypes };
     for (int64_t i = 0; i < base->count; i++) {
@@ -27,12 +27,14 @@ int merger_open(struct merger *m, const struct weights *base, const struct adapt
     int status = m->wide && m->change && m->narrow ? 0 : fail(why, "out of memory");
     if (!status) status = kernels_open(&m->k, "cpu", why);
     if (!status) status = m->k->open(&m->dev, threads, why);
+    if (!status && checks_base) status = base_reading_begin(&m->reading, base, why);
     if (status) merger_close(m);
     return status;
 }
 
 void merger_close(struct merger *m)
 {
+    base_reading_end(m->reading, NULL);
     if (m->dev) m->k->close(m->dev);
     free(m->wide);
     free(m->change);
@@ -141,11 +143,24 @@ static int produce_rows(struct merger *m, int64_t index, const struct update *u,
     return safetensors_put(w, m->narrow, (size_t)count * dtype_size(dtype), why);
 }
 
+/* Once all of the base has been read. */
+static int check_base(struct merger *m, struct fail *why)
+{
+    char base[STREAM_DIGEST_TEXT];
+    base_reading_end(m->reading, base);
+    m->reading = NULL;
+    return adapter_check_base(m->adapter, base, why);
+}
+
 int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why)
 {
     struct merger *m = arg;
     const struct tensor *t = &m->base->table[index];
     struct update u;
+    if (m->reading) {
+        base_reading_reach(m->reading, index);
+        if (index == m->base->count - 1 && check_base(m, why)) return -1;
+    }
     int64_t each = rows_of_piece(t);
     int status = read_update(m, t, &u, why);
     for (int64_t row = 0; row < t->rows && !status; row += each)

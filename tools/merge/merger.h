@@ -3,6 +3,7 @@
 #define LONGQLORA_MERGER_H
 
 #include "../../lib/llama/adapter.h"
+#include "../../lib/llama/base_digest.h"
 #include "../../lib/llama/directory.h"
 
 struct merger {
@@ -16,11 +17,13 @@ struct merger {
     int64_t room;                   /* elements of each */
     double squares, change_squares; /* ‖W‖² and ‖ΔW‖² of the adapted tensors */
     int64_t merged, replaced;
+    struct base_reading *reading; /* the base's digest on the way, if it is to be checked */
 };
 
-/* Room for any tensor's pieces. */
+/* Room for any tensor's pieces. checks_base: the last tensor fails if the base is not the
+ * adapter's; the others are to be made before it, in their order. */
 int merger_open(struct merger *m, const struct weights *base, const struct adapter *adapter,
-                const enum dtype *dtypes, int threads, struct fail *why) MUST_USE;
+                const enum dtype *dtypes, bool checks_base, int threads, struct fail *why) MUST_USE;
 void merger_close(struct merger *m);
 
 /* arg is a struct merger: one tensor of the output. (directory_produce) */
