@@ -91,7 +91,9 @@ static int read_template(struct chat_template *t, const json_t *object, struct f
             is_known |= !strcmp(key, known[i]);
         if (!is_known) return fail_input(why, "unknown key '%s'", key);
     }
-    const char *system = json_string_value(json_object_get(object, "system"));
+    const json_t *sentence = json_object_get(object, "system");
+    const char *system = json_string_value(sentence);
+    if (sentence && !system) return fail_input(why, "'system' is not a text");
     const json_t *system_turn = json_object_get(object, "system_turn");
     const json_t *answer = json_object_get(object, "answer");
     t->has_system_turn = system_turn != NULL;

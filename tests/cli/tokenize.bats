@@ -181,7 +181,7 @@ conversations() {
     [ "$(cat text)" = "[INST] a [/INST] b " ]
     for bad in '{"turn":"{system}"}:'"'turn' needs one {}" '{"turn":"{}{system}"}:'"'turn' needs one {}, and at most one {system} before it" \
         '{"turn":"{}","special":["<t>"]}:the tokenizer has no token <t>' '{"turn":"{}","end":"</s>"}:'"'end' is none of 'special'" \
-        '{"turn":"{}","answer":"a"}:'"'answer' needs one {}" '{"turn":"{}","special":"<s>"}:'"'special' is not a list" '{"turn":"{}","ends":"<s>"}:unknown key '"'ends'"; do
+        '{"turn":"{}","system":1}:'"'system' is not a text" '{"turn":"{}","answer":"a"}:'"'answer' needs one {}" '{"turn":"{}","special":"<s>"}:'"'special' is not a list" '{"turn":"{}","ends":"<s>"}:unknown key '"'ends'"; do
         echo "${bad%\}:*}}" > bad.json
         run --separate-stderr -3 tokenize --format chat --template bad.json -m "$m" -o none <<< '{"input":"a","output":"b"}'
         echo "$stderr"
