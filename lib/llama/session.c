@@ -4,7 +4,11 @@
 
 struct model_setup session_setup(int64_t context, const char *device, int threads)
 {
-    int64_t chunk = context < SESSION_CHUNK ? context : SESSION_CHUNK;
+    const struct kernels *k;
+    struct fail none = { .status = STATUS_FAILED };
+    /* A device that is not there is model_open's to tell. */
+    int64_t most = kernels_open(&k, device, &none) ? 1 : k->chunk_rows;
+    int64_t chunk = context < most ? context : most;
     return (struct model_setup){ .method = METHOD_FROZEN,
                                  .positions = context,
                                  .rows = chunk,
@@ -17,7 +21,7 @@ struct model_setup session_setup(int64_t context, const char *device, int thread
 int session_open(struct session *s, const struct loaded *l, const struct model_setup *setup,
                  struct fail *why)
 {
-    *s = (struct session){ .context = setup->context };
+    *s = (struct session){ .context = setup->context, .chunk = setup->rows };
     s->ids = malloc((size_t)setup->context * sizeof *s->ids);
     s->logits = malloc((size_t)l->config.vocab * sizeof *s->logits);
     if (!s->ids || !s->logits) {
@@ -71,8 +75,8 @@ int session_read(struct session *s, const uint32_t *ids, int64_t count, struct f
     model_rewind(s->model, shared);
     s->count = shared;
     while (s->count < count)
-        read_piece(s, ids + s->count,
-                   count - s->count < SESSION_CHUNK ? count - s->count : SESSION_CHUNK, count);
+        read_piece(s, ids + s->count, count - s->count < s->chunk ? count - s->count : s->chunk,
+                   count);
     if (model_logits(s->model, 1, s->logits, why)) return -1;
     int64_t vocab = model_config(s->model)->vocab;
     for (int64_t i = 0; i < vocab; i++)

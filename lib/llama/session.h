@@ -3,7 +3,7 @@
  *
  * Keys and values of what was read stay in a cache, in 16 bits unless the setup's exact_cache
  * says that they are kept as they were computed; going on costs only what is new.
- * Long texts are read in pieces of SESSION_CHUNK tokens.
+ * Long texts are read in pieces of as many tokens as the device is fast with.
  */
 #ifndef LONGQLORA_SESSION_H
 #define LONGQLORA_SESSION_H
@@ -11,13 +11,11 @@
 #include "batch.h"
 #include "loaded.h"
 
-enum { SESSION_CHUNK = 512 };
-
 struct session {
     struct model *model;
     struct batch batch;
     uint32_t *ids; /* [context] what was read */
-    int64_t count, context;
+    int64_t count, context, chunk;
     float *logits; /* [vocab] of the token after the last */
 };
 
