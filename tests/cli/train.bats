@@ -197,9 +197,10 @@ loss_on() { # MODEL SAMPLES
     rm -rf measure
 }
 
-@test "train: conversations, tokenize to merge: the answers are learned, the prompts are not" {
+@test "train: conversations, tokenize to generate: the answers and their end are learned, the prompts are not" {
     make_base
-    echo '{"turn": "{}:"}' > own.json
+    # An end that is not EOS.
+    echo '{"turn": "{}:", "special": ["<s>"], "end": "<s>"}' > own.json
     perl -e 'srand 9; my $w = sub { join "", map { ("a".."z")[rand 26] } 1 .. 5 };
         printf qq({"input":"%s","output":"%s"}\n), $w->(), $w->() for 1 .. 4' > chat.jsonl
     tokenize --quiet --format chat --template own.json -m tok/tokenizer.model chat.jsonl -o chat.tok
@@ -214,6 +215,9 @@ loss_on() { # MODEL SAMPLES
     answers=$(loss_on chat-model chat.smp) all=$(loss_on chat-model all.smp) before=$(loss_on base chat.smp)
     echo "answers $answers, everything $all, answers before $before"
     awk -v a="$answers" -v e="$all" -v b="$before" 'BEGIN { exit !(a < 0.2 && e > 1 && b > 2) }'
+    perl -MJSON::PP -ne 'print encode_json({ prompt => decode_json($_)->{input} }), "\n"' chat.jsonl \
+        | generate --quiet -m chat-model --chat own.json --format jsonl -n 13 | perl -MJSON::PP -ne 'my $r = decode_json($_); print "$r->{completion} $r->{stop}\n"' > said
+    perl -MJSON::PP -ne 'print decode_json($_)->{output}, " eos\n"' chat.jsonl | diff - said
 }
 
 @test "train: --print-config says where each value comes from" {
