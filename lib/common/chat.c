@@ -3,6 +3,8 @@
 #include "json.h"
 #include "utf8.h"
 
+#include <unistd.h>
+
 /* The wording of the original chat recipe, and those of Meta's chat models. */
 static const struct {
     const char *name, *json;
@@ -119,6 +121,8 @@ int chat_template_open(struct chat_template *t, const char *name, const struct t
     *t = (struct chat_template){ .tokenizer = tokenizer };
     for (size_t i = 0; i < BUILT_IN; i++)
         if (!strcmp(name, built_in[i].name)) text = built_in[i].json;
+    if (!text && access(name, F_OK))
+        return fail(why, "%s: no template has that name, and no file: " CHAT_TEMPLATES, name);
     json_t *object =
         text ? json_read_text(text, strlen(text), name, why) : json_read_file(name, why);
     if (!object) return -1;

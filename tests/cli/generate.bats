@@ -202,7 +202,7 @@ chat() {
     check '--system is for --chat' 2 -m base -p x --system y
     check 'no tokenizer.model or tokenizer.json beside the model' 2 -m base.nf4 -p x
     check 'nowhere' 1 -m nowhere -p x
-    check 'nowhere.json' 1 -m base -p x --chat nowhere.json
+    check 'nowhere.json: no template has that name, and no file: vicuna, llama-2, llama-3, or a file' 1 -m base -p x --chat nowhere.json
     cp -rL base other
     sed -i 's/"vocab_size": *400/"vocab_size": 399/' other/config.json
     check '' 3 -m other -p x
