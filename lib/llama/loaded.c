@@ -51,5 +51,6 @@ int loaded_model(const struct loaded *l, const struct model_setup *setup, struct
     if (model_open(m, &own, &l->config, &l->weights, 0, why)) return -1;
     if (!l->has_adapter || !adapter_load(&l->adapter, *m, why)) return 0;
     model_close(*m);
+    *m = NULL;
     return -1;
 }

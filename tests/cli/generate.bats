@@ -31,6 +31,11 @@ setup() {
     run --separate-stderr -0 generate -m base -a ad -p abc -n 24
     [[ "$stderr" == *"rope: linear 2 (16 → 32)"*"unquantized + adapter"* ]]
     [ "$output" = "$(generate --quiet -m merged -p abc -n 24)" ]
+    # An adapter that does not fit is one line.
+    cp -r ad odd
+    sed -i 's/"r": *[0-9]*/"r": 5/' odd/adapter_config.json
+    run --separate-stderr -3 generate --quiet -m base --adapter odd -p abc -n 2
+    [[ "$stderr" == "generate: adapter's "*" has not the shape ["* ]]
     [ "$output" != "$(generate --quiet -m base --rope linear:2 -p abc -n 24)" ]
     run --separate-stderr -2 generate -m base -a ad --rope none -p abc
     [[ "$stderr" == *"the adapter was trained with factor 2"* ]]
