@@ -19,18 +19,13 @@ struct attention {
     float scale;
 };
 
-static const int32_t *list_of(const struct attention *a, int64_t head)
-{
-    return head < a->spans.split ? a->spans.first : a->spans.second;
-}
-
 static void fwd_tile(void *arg, int64_t task, int worker)
 {
     const struct attention *a = arg;
     int64_t head = task / a->tiles, first = (a->tiles - 1 - task % a->tiles) * QUERY_TILE;
     int64_t rows = least(QUERY_TILE, a->rows - first), c = a->head_dim;
     int64_t kv = head * a->kv_heads / a->heads;
-    const int32_t *start = list_of(a, head);
+    const int32_t *start = list_of(a->spans, head);
     int64_t low = start[first], keys = first + rows - low, ld = (keys + 15) / 16 * 16;
     float *s = worker_scratch(a->dev, worker);
     product(false, true, rows, keys, c, a->scale, head_at(a->q, first, head, c), a->q.stride,
@@ -77,7 +72,7 @@ struct tile {
 /* p becomes softmax, dp becomes dS = p⊙(dp − delta)·scale; 0 outside the spans. */
 static void softmax_bwd(const struct attention *a, const struct tile *t)
 {
-    const int32_t *start = list_of(a, t->head);
+    const int32_t *start = list_of(a->spans, t->head);
     int64_t c = a->head_dim;
     for (int64_t r = 0; r < t->rows; r++) {
         int64_t row = t->first + r, from = start[row] - t->low, to = row - t->low + 1;
@@ -129,7 +124,7 @@ static void bwd_range(void *arg, int64_t task, int worker)
     memset(dk, 0, (size_t)(2 * count * c) * sizeof *dk);
     for (int64_t head = kv * share; head < (kv + 1) * share; head++)
         for (int64_t first = base; first < end; first += QUERY_TILE) {
-            int64_t low = list_of(a, head)[first];
+            int64_t low = list_of(a->spans, head)[first];
             struct tile t = { .head = head,
                               .kv = kv,
                               .first = first,

@@ -8,8 +8,6 @@
  */
 #include "vec.h"
 
-static const float f16_most = 65504;
-
 struct cached {
     struct device *dev;
     struct mat o, q;
@@ -34,11 +32,6 @@ static const void *element_at(const struct cache *c, int64_t place)
 
 static int64_t clamp(int64_t n, int64_t most) { return n < 0 ? 0 : least(n, most); }
 
-static const int32_t *list_of(const struct cached *a, int64_t head)
-{
-    return head < a->spans.split ? a->spans.first : a->spans.second;
-}
-
 /* ---- writing ---- */
 
 struct keeping {
@@ -52,6 +45,7 @@ static void keep_head(void *arg, int64_t task, int worker)
     (void)worker;
     const struct keeping *k = arg;
     const struct cache *c = k->cache;
+    float most = c->type == WEIGHT_F16 ? 65504 : INFINITY;
     for (int64_t t = 0; t < k->rows; t++) {
         const float *from = head_at(k->kv, t, task, c->head_dim);
         int64_t place = place_of(c, task, k->first + t);
@@ -60,10 +54,7 @@ static void keep_head(void *arg, int64_t task, int worker)
             int64_t n = least(64, c->head_dim - i);
             for (int64_t j = 0; j < n; j++) {
                 float x = from[i + j];
-                bool is_limited = c->type == WEIGHT_F16;
-                value[j] = is_limited && x > f16_most    ? f16_most
-                           : is_limited && x < -f16_most ? -f16_most
-                                                         : x;
+                value[j] = x > most ? most : x < -most ? -most : x;
             }
             narrow_range(c->at, c->type, place + i, value, n);
         }
@@ -175,7 +166,7 @@ static void split_task(void *arg, int64_t task, int worker)
         for (int r = 0; r < rows; r++) {
             int64_t row = (first + r) / a->share, head = kv * a->share + (first + r) % a->share;
             int64_t end = clamp(a->past + row + 1 - begin, count);
-            int64_t from = clamp(list_of(a, head)[row] - begin, end);
+            int64_t from = clamp(list_of(a->spans, head)[row] - begin, end);
             float *weight = score + (first + r) * CACHE_SPLIT;
             to[r] = part_of(a, head, row, split);
             to[r][dim] = from < end ? max_row(weight + from, end - from) : -INFINITY;
@@ -225,7 +216,7 @@ static void tile_task(void *arg, int64_t task, int worker)
     const struct cache *c = a->cache;
     int64_t head = task / a->tiles, first = (a->tiles - 1 - task % a->tiles) * QUERY_TILE;
     int64_t rows = least(QUERY_TILE, a->rows - first), dim = c->head_dim, kv = head / a->share;
-    const int32_t *start = list_of(a, head);
+    const int32_t *start = list_of(a->spans, head);
     int64_t low = start[first], keys = a->past + first + rows - low, ld = pieces(keys, 16) * 16;
     float *room = worker_scratch(a->dev, worker), *s = room + CACHE_PIECE * dim;
     float *o = head_at(a->o, first, head, dim), inverse[QUERY_TILE];

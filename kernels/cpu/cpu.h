@@ -60,6 +60,11 @@ static inline float *head_at(struct mat m, int64_t row, int64_t head, int64_t he
     return row_of(m, row) + head * head_dim;
 }
 
+static inline const int32_t *list_of(struct spans spans, int64_t head)
+{
+    return head < spans.split ? spans.first : spans.second;
+}
+
 static inline float *worker_scratch(struct device *dev, int worker)
 {
     return dev->worker + (size_t)worker * dev->worker_floats;

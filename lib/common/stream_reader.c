@@ -3,6 +3,7 @@
 #include "stream.h"
 #include "stream_check.h"
 #include "stream_frames.h"
+#include "stream_parents.h"
 
 #include <xxhash.h>
 
@@ -20,10 +21,7 @@ struct reader {
     bool has_ended, has_failed;
     struct fail failed;
     char digest[STREAM_DIGEST_TEXT];
-    struct parent {
-        char kind[32], digest[STREAM_DIGEST_TEXT];
-    } parents[STREAM_PARENTS_MAX];
-    uint32_t parent_count;
+    struct parents parents;
     /* random access */
     uint64_t *frame_offset, *frame_first; /* [frame_count], [frame_count + 1] */
     size_t frame_count;
@@ -204,27 +202,7 @@ int reader_blame(const struct reader *r, struct fail *why)
 
 const char *reader_parent(const struct reader *r, const char *kind)
 {
-    for (uint32_t i = 0; i < r->parent_count; i++)
-        if (!strcmp(r->parents[i].kind, kind)) return r->parents[i].digest;
-    return NULL;
-}
-
-static int take_parents(struct reader *r, const msgpack_object *list, struct fail *why)
-{
-    r->parent_count = 0;
-    if (!list) return 0;
-    if (list->type != MSGPACK_OBJECT_ARRAY || list->via.array.size > STREAM_PARENTS_MAX)
-        return fail_input(why, "'parents' is not a list of at most %d", STREAM_PARENTS_MAX);
-    for (uint32_t i = 0; i < list->via.array.size; i++) {
-        const msgpack_object *o = &list->via.array.ptr[i];
-        struct parent *p = &r->parents[i];
-        if (o->type != MSGPACK_OBJECT_MAP) return fail_input(why, "a parent is not a map");
-        if (field_text(o, "kind", p->kind, sizeof p->kind, why) ||
-            field_text(o, "digest", p->digest, sizeof p->digest, why))
-            return -1;
-    }
-    r->parent_count = list->via.array.size;
-    return 0;
+    return parents_find(&r->parents, kind);
 }
 
 static int check_end(struct reader *r, const msgpack_object *end, struct fail *why)
@@ -235,7 +213,7 @@ static int check_end(struct reader *r, const msgpack_object *end, struct fail *w
     digest_of_state(r->hash, computed);
     if (fields_check(end, known, why) || field_count(end, "records", UINT64_MAX, &records, why) ||
         (!r->in.lines && field_text(end, "digest", digest, sizeof digest, why)) ||
-        take_parents(r, field_find(end, "parents"), why)) {
+        parents_read(&r->parents, field_find(end, "parents"), why)) {
         fail_in(why, "end record");
         return fail_in(why, r->name);
     }

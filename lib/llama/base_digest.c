@@ -24,12 +24,6 @@ static void digest_mapped(XXH3_state_t *state, const char *at, size_t bytes)
     }
 }
 
-static size_t data_bytes(const struct weights *w, int64_t i)
-{
-    size_t n = (size_t)(w->table[i].rows * w->table[i].cols);
-    return (n * weight_type_bits(w->at[i].type) + 7) / 8;
-}
-
 static void digest_tensor(XXH3_state_t *state, const struct weights *w, int64_t i)
 {
     const struct tensor *t = &w->table[i];
@@ -39,7 +33,7 @@ static void digest_tensor(XXH3_state_t *state, const struct weights *w, int64_t 
     XXH3_128bits_update(state, t->name, strlen(t->name) + 1);
     XXH3_128bits_update(state, type, strlen(type) + 1);
     XXH3_128bits_update(state, shape, sizeof shape);
-    digest_mapped(state, at->data, data_bytes(w, i));
+    digest_mapped(state, at->data, weight_bytes(at, t));
     if (at->type != WEIGHT_NF4) return;
     size_t n = (size_t)(t->rows * t->cols);
     if (at->absmax) XXH3_128bits_update(state, at->absmax, (n + 63) / 64);
@@ -75,6 +69,11 @@ struct base_reading {
     pthread_cond_t moved;
 };
 
+static int64_t bytes_of(const struct base_reading *r, int64_t i)
+{
+    return (int64_t)weight_bytes(&r->w->at[i], &r->w->table[i]);
+}
+
 static void *read_tensors(void *arg)
 {
     struct base_reading *r = arg;
@@ -86,11 +85,19 @@ static void *read_tensors(void *arg)
         pthread_mutex_unlock(&r->lock);
         digest_tensor(r->state, r->w, r->read);
         pthread_mutex_lock(&r->lock);
-        r->ahead += (int64_t)data_bytes(r->w, r->read++);
+        r->ahead += bytes_of(r, r->read++);
         pthread_cond_broadcast(&r->moved);
     }
     pthread_mutex_unlock(&r->lock);
     return NULL;
+}
+
+static void release(struct base_reading *r)
+{
+    XXH3_freeState(r->state);
+    pthread_cond_destroy(&r->moved);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
 }
 
 int base_reading_begin(struct base_reading **out, const struct weights *w, struct fail *why)
@@ -102,8 +109,7 @@ int base_reading_begin(struct base_reading **out, const struct weights *w, struc
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->moved, NULL);
     if (!pthread_create(&r->thread, NULL, read_tensors, r)) return 0;
-    XXH3_freeState(r->state);
-    free(r);
+    release(r);
     *out = NULL;
     return fail(why, "no thread can be made");
 }
@@ -112,7 +118,7 @@ void base_reading_reach(struct base_reading *r, int64_t i)
 {
     pthread_mutex_lock(&r->lock);
     while (r->reached < i)
-        r->ahead -= (int64_t)data_bytes(r->w, r->reached++);
+        r->ahead -= bytes_of(r, r->reached++);
     pthread_cond_broadcast(&r->moved);
     while (r->read <= i)
         pthread_cond_wait(&r->moved, &r->lock);
@@ -129,8 +135,5 @@ void base_reading_end(struct base_reading *r, char digest[STREAM_DIGEST_TEXT])
     pthread_mutex_unlock(&r->lock);
     pthread_join(r->thread, NULL);
     if (digest) digest_of_state(r->state, digest);
-    XXH3_freeState(r->state);
-    pthread_cond_destroy(&r->moved);
-    pthread_mutex_destroy(&r->lock);
-    free(r);
+    release(r);
 }

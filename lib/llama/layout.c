@@ -96,11 +96,6 @@ static const void *place_bytes(struct model *m, const void *from, size_t bytes)
     return to;
 }
 
-size_t weight_bytes(const struct weight *w, const struct tensor *t)
-{
-    return ((size_t)(t->rows * t->cols) * weight_type_bits(w->type) + 7) / 8;
-}
-
 static struct linear make_linear(struct model *m, const struct tensor *t, const struct weight *w)
 {
     struct linear l = { .out = t->rows,

@@ -133,7 +133,8 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
         return fail(why, "out of memory");
     if (list_parameters(m, why) || kernels_open(&m->k, setup->device, why)) return -1;
     int64_t most = setup->chunk ? setup->chunk : m->k->chunk_rows;
-    m->setup.chunk = most < setup->rows ? most : setup->rows;
+    if (!setup->rows) m->setup.rows = setup->positions < most ? setup->positions : most;
+    m->setup.chunk = most < m->setup.rows ? most : m->setup.rows;
     int64_t layers = m->config.layers,
             kept = m->setup.kept_layers < layers ? m->setup.kept_layers : layers;
     m->setup.kept_layers = kept;

@@ -26,10 +26,11 @@ struct model_setup {
                            * the backward. KEEPS_ALL is as many as there are */
     int64_t kept_outputs; /* of the layers before those, of which attention's output is kept */
     int64_t positions;    /* longest sample */
-    int64_t rows, chunk; /* most rows of a batch; rows of a chunk, 0: as many as the device likes */
-    int64_t context;     /* > 0: batches go on one after the other; rows kept in a cache */
-    bool exact_cache;    /* of activations as they are, not in 16 bits */
-    bool inputs_on_host; /* layers' inputs wait for the backward in the host's memory */
+    int64_t rows, chunk;  /* most rows of a batch, 0: one chunk; rows of a chunk, 0: as many as the
+                           * device likes */
+    int64_t context;      /* > 0: batches go on one after the other; rows kept in a cache */
+    bool exact_cache;     /* of activations as they are, not in 16 bits */
+    bool inputs_on_host;  /* layers' inputs wait for the backward in the host's memory */
     bool moments_on_host; /* AdamW's, too */
     bool names_ranges;    /* for a profiler */
     const char *device;

@@ -82,7 +82,6 @@ int list_parameters(struct model *m, struct fail *why);
 void lay_out(struct model *m);
 struct shape shape_of(const struct model *m);
 bool is_trained(const struct model *m, const struct tensor *t);
-size_t weight_bytes(const struct weight *w, const struct tensor *t);
 
 int64_t group_rank_of(const struct linear *at, int count);
 struct group group_of(const struct linear *at, int count, int slot);

@@ -4,15 +4,8 @@
 
 struct model_setup session_setup(int64_t context, const char *device, int threads)
 {
-    const struct kernels *k;
-    struct fail none = { .status = STATUS_FAILED };
-    /* A device that is not there is model_open's to tell. */
-    int64_t most = kernels_open(&k, device, &none) ? 1 : k->chunk_rows;
-    int64_t chunk = context < most ? context : most;
     return (struct model_setup){ .method = METHOD_FROZEN,
                                  .positions = context,
-                                 .rows = chunk,
-                                 .chunk = chunk,
                                  .context = context,
                                  .device = device,
                                  .threads = threads };
@@ -21,18 +14,20 @@ struct model_setup session_setup(int64_t context, const char *device, int thread
 int session_open(struct session *s, const struct loaded *l, const struct model_setup *setup,
                  struct fail *why)
 {
-    *s = (struct session){ .context = setup->context, .chunk = setup->rows };
+    *s = (struct session){ .context = setup->context };
     s->ids = malloc((size_t)setup->context * sizeof *s->ids);
     s->logits = malloc((size_t)l->config.vocab * sizeof *s->logits);
     if (!s->ids || !s->logits) {
         session_close(s);
         return fail(why, "out of memory");
     }
-    if (batch_init(&s->batch, setup->rows, why) || loaded_model(l, setup, &s->model, why)) {
-        session_close(s);
-        return -1;
+    int status = loaded_model(l, setup, &s->model, why);
+    if (!status) {
+        s->chunk = model_setup_of(s->model)->rows;
+        status = batch_init(&s->batch, s->chunk, why);
     }
-    return 0;
+    if (status) session_close(s);
+    return status;
 }
 
 void session_close(struct session *s)

@@ -22,6 +22,11 @@ static const struct {
 };
 
 size_t weight_type_bits(enum weight_type type) { return types[type].bits; }
+size_t weight_bytes(const struct weight *w, const struct tensor *t)
+{
+    return ((size_t)(t->rows * t->cols) * weight_type_bits(w->type) + 7) / 8;
+}
+
 const char *weight_type_name(enum weight_type type) { return types[type].name; }
 enum dtype weight_type_dtype(enum weight_type type) { return types[type].dtype; }
 
