@@ -1,7 +1,11 @@
 /* Attention on tensor cores, where elements have 16 bits and a head has 32, 64 or 128 columns:
- * FlashAttention-2 (Dao 2023) with spans for a mask. A warp owns 16 rows of scores; softmax and all
- * sums are f32. The backward is two passes, one for dQ and one for dK and dV, so that nothing is
- * added atomically.
+ * FlashAttention-2 (Dao 2023) with spans for a mask. A warp owns 16 or 32 rows of scores; softmax
+ * and all sums are f32. The backward is two passes, one for dQ and one for dK and dV, so that
+ * nothing is added atomically.
+ *
+ * What a warp multiplies it reads from shared memory, 128 bytes a clock of a multiprocessor: with
+ * 16 rows of 128 columns a product of 16 x 8 x 16 waits 2.25 clocks for its operands forward
+ * and 2.33 in dq, with 32 rows 1.25 and 1.67. The tensor cores want about 1.6 (sm_90) or 2 (sm_80).
  */
 #include "tile.cuh"
 
@@ -19,37 +23,50 @@ static const float log2_e = 1.4426950408889634f;
 /* Lane 4g + t of a warp holds of a 16 × 8 block of scores the rows g and g + 8, columns 2t and
  * 2t + 1. */
 
-/* s[16, 8 · N] += rows row … row + 15 of A times the rows of B. */
-template <int C, int N> DEVICE void times_rows(float (*s)[4], elem *a, int row, elem *b)
+/* s[16 · M, 8 · N] += rows row … row + 16 · M − 1 of A times the rows of B. */
+template <int C, int M, int N> DEVICE void times_rows(float (*s)[N][4], elem *a, int row, elem *b)
 {
     int lane = threadIdx.x % 32;
 #pragma unroll
     for (int k = 0; k < C; k += 16) {
-        uint32_t x[4], y[4];
-        ldmatrix4(x, tile_at<C>(a, row + lane % 16, k + lane / 16 * 8));
+        uint32_t x[M][4], y[4];
+#pragma unroll
+        for (int m = 0; m < M; m++)
+            ldmatrix4(x[m], tile_at<C>(a, row + m * 16 + lane % 16, k + lane / 16 * 8));
 #pragma unroll
         for (int n = 0; n < N; n += 2) {
             ldmatrix4(y, tile_at<C>(b, n * 8 + lane % 8 + lane / 16 * 8, k + lane / 8 % 2 * 8));
-            mma(s[n], x, y[0], y[1]);
-            mma(s[n + 1], x, y[2], y[3]);
+#pragma unroll
+            for (int m = 0; m < M; m++) {
+                mma(s[m][n], x[m], y[0], y[1]);
+                mma(s[m][n + 1], x[m], y[2], y[3]);
+            }
         }
     }
 }
 
-/* sum[16, C] += p[16, 8 · N], rounded to elements, times B [8 · N, C]. */
-template <int C, int N> DEVICE void times_columns(float (*sum)[4], const float (*p)[4], elem *b)
+/* sum[16 · M, C] += p[16 · M, 8 · N], rounded to elements, times B [8 · N, C]. */
+template <int C, int M, int N>
+DEVICE void times_columns(float (*sum)[C / 8][4], const float (*p)[N][4], elem *b)
 {
     int lane = threadIdx.x % 32;
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
-        uint32_t x[4] = { pack2(p[n][0], p[n][1]), pack2(p[n][2], p[n][3]),
-                          pack2(p[n + 1][0], p[n + 1][1]), pack2(p[n + 1][2], p[n + 1][3]) };
+        uint32_t x[M][4];
+#pragma unroll
+        for (int m = 0; m < M; m++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                x[m][i] = pack2(p[m][n + i / 2][i % 2 * 2], p[m][n + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
         for (int c = 0; c < C / 8; c += 2) {
             uint32_t y[4];
             ldmatrix4_trans(y, tile_at<C>(b, n * 8 + lane % 16, c * 8 + lane / 16 * 8));
-            mma(sum[c], x, y[0], y[1]);
-            mma(sum[c + 1], x, y[2], y[3]);
+#pragma unroll
+            for (int m = 0; m < M; m++) {
+                mma(sum[m][c], x[m], y[0], y[1]);
+                mma(sum[m][c + 1], x[m], y[2], y[3]);
+            }
         }
     }
 }
@@ -64,13 +81,13 @@ template <int C> DEVICE void put_row(elem *to, const float (*sum)[4], int half, 
             pack2(sum[c][2 * half] * factor, sum[c][2 * half + 1] * factor);
 }
 
-/* A block owns WARPS · 16 queries of a head and goes over the keys in tiles of KEYS. V comes
+/* A block owns WARPS · M · 16 queries of a head and goes over the keys in tiles of KEYS. V comes
  * while Q K^T is computed, the next K while P V is. Long rows are started first. */
-template <int C, int KEYS, int WARPS>
+template <int C, int KEYS, int WARPS, int M>
 KERNEL(WARPS * 32, C == 128 ? 2 : 1)
 fwd_kernel(const attention a)
 {
-    constexpr int QUERIES = WARPS * 16, N = KEYS / 8;
+    constexpr int QUERIES = WARPS * M * 16, N = KEYS / 8;
     SHARED_DYNAMIC(memory);
     elem *q = (elem *)memory, *k = q + QUERIES * C, *v = k + KEYS * C;
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -80,15 +97,14 @@ fwd_kernel(const attention a)
     int last = min(first + QUERIES, a.rows) - 1, all = a.past + a.rows;
     int tile = start[first] / KEYS, last_tile = (a.past + last) / KEYS;
     int clear = start[last]; /* from here on keys are in every row's span, but for causality */
+    int mine = first + warp * M * 16 + g; /* rows mine + 16 · m + 8 · h */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
-    int row[2], begin[2];
-    float top[2], total[2], sum[C / 8][4] = {};
-    for (int h = 0; h < 2; h++) {
-        row[h] = first + warp * 16 + h * 8 + g;
-        begin[h] = start[min(row[h], a.rows - 1)];
-        top[h] = -INFINITY;
-        total[h] = 0;
-    }
+    float top[M][2], total[M][2], sum[M][C / 8][4] = {};
+    for (int m = 0; m < M; m++)
+        for (int h = 0; h < 2; h++) {
+            top[m][h] = -INFINITY;
+            total[m][h] = 0;
+        }
     fetch<C, QUERIES, WARPS * 32>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, all);
     copy_commit();
@@ -98,8 +114,8 @@ fwd_kernel(const attention a)
         block_sync(); /* this K is there, and all are done with the last V */
         fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, all);
         copy_commit();
-        float s[N][4] = {};
-        times_rows<C, N>(s, q, warp * 16, k);
+        float s[M][N][4] = {};
+        times_rows<C, M, N>(s, q, warp * M * 16, k);
         copy_wait<0>();
         block_sync(); /* V is there, and all are done with this K */
         if (tile < last_tile) {
@@ -108,53 +124,67 @@ fwd_kernel(const attention a)
         }
         if (tile * KEYS + KEYS - 1 > a.past + first || tile * KEYS < clear)
 #pragma unroll
-            for (int n = 0; n < N; n++)
+            for (int m = 0; m < M; m++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    int key = tile * KEYS + n * 8 + t * 2 + e % 2;
-                    if (key > a.past + row[e / 2] || key < begin[e / 2]) s[n][e] = -INFINITY;
+                for (int h = 0; h < 2; h++) {
+                    int row = mine + m * 16 + h * 8, begin = start[min(row, a.rows - 1)];
+#pragma unroll
+                    for (int n = 0; n < N; n++)
+#pragma unroll
+                        for (int e = 0; e < 2; e++) {
+                            int key = tile * KEYS + n * 8 + t * 2 + e;
+                            if (key > a.past + row || key < begin) s[m][n][2 * h + e] = -INFINITY;
+                        }
                 }
+#pragma unroll
+        for (int m = 0; m < M; m++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                float higher = top[m][h], part = 0;
+#pragma unroll
+                for (int n = 0; n < N; n++)
+                    higher = fmaxf(higher, fmaxf(s[m][n][2 * h], s[m][n][2 * h + 1]));
+                higher = fmaxf(higher, shuffle_xor(higher, 1));
+                higher = fmaxf(higher, shuffle_xor(higher, 2));
+                float base = higher == -INFINITY ? 0 : higher * scale2;
+                float shrink = exp2_fast(top[m][h] * scale2 - base);
+#pragma unroll
+                for (int n = 0; n < N; n++)
+#pragma unroll
+                    for (int e = 2 * h; e < 2 * h + 2; e++) {
+                        s[m][n][e] = exp2_fast(s[m][n][e] * scale2 - base);
+                        part += s[m][n][e];
+                    }
+                top[m][h] = higher;
+                total[m][h] = total[m][h] * shrink + part;
+#pragma unroll
+                for (int c = 0; c < C / 8; c++) {
+                    sum[m][c][2 * h] *= shrink;
+                    sum[m][c][2 * h + 1] *= shrink;
+                }
+            }
+        times_columns<C, M, N>(sum, s, v);
+    }
+#pragma unroll
+    for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            float higher = top[h], part = 0;
-#pragma unroll
-            for (int n = 0; n < N; n++)
-                higher = fmaxf(higher, fmaxf(s[n][2 * h], s[n][2 * h + 1]));
-            higher = fmaxf(higher, shuffle_xor(higher, 1));
-            higher = fmaxf(higher, shuffle_xor(higher, 2));
-            float base = higher == -INFINITY ? 0 : higher * scale2;
-            float shrink = exp2_fast(top[h] * scale2 - base);
-#pragma unroll
-            for (int n = 0; n < N; n++)
-#pragma unroll
-                for (int e = 2 * h; e < 2 * h + 2; e++) {
-                    s[n][e] = exp2_fast(s[n][e] * scale2 - base);
-                    part += s[n][e];
-                }
-            top[h] = higher;
-            total[h] = total[h] * shrink + part;
-#pragma unroll
-            for (int c = 0; c < C / 8; c++) {
-                sum[c][2 * h] *= shrink;
-                sum[c][2 * h + 1] *= shrink;
-            }
+            int row = mine + m * 16 + h * 8;
+            float all_of_row = total[m][h] + shuffle_xor(total[m][h], 1);
+            all_of_row += shuffle_xor(all_of_row, 2);
+            if (row >= a.rows) continue;
+            put_row<C>(a.o + row * a.o_stride + head * C, sum[m], h, 1 / all_of_row);
+            if (t == 0)
+                a.lse[(int64_t)head * a.rows + row] = top[m][h] * a.scale + logf(all_of_row);
         }
-        times_columns<C, N>(sum, s, v);
-    }
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        total[h] += shuffle_xor(total[h], 1);
-        total[h] += shuffle_xor(total[h], 2);
-        if (row[h] >= a.rows) continue;
-        put_row<C>(a.o + row[h] * a.o_stride + head * C, sum, h, 1 / total[h]);
-        if (t == 0) a.lse[(int64_t)head * a.rows + row[h]] = top[h] * a.scale + logf(total[h]);
-    }
 }
 
 /* The forward's loop with P from lse: dP = dO V^T, dS = P ⊙ (dP − delta), dQ += dS K. */
-template <int C, int KEYS, int WARPS, int STAGES> KERNEL(WARPS * 32, 1) dq_kernel(const attention a)
+template <int C, int KEYS, int WARPS, int M, int STAGES>
+KERNEL(WARPS * 32, 1)
+dq_kernel(const attention a)
 {
-    constexpr int QUERIES = WARPS * 16, N = KEYS / 8;
+    constexpr int QUERIES = WARPS * M * 16, N = KEYS / 8;
     SHARED_DYNAMIC(memory);
     elem *q = (elem *)memory, *d = q + QUERIES * C, *k = d + QUERIES * C;
     elem *v = k + STAGES * KEYS * C;
@@ -164,16 +194,15 @@ template <int C, int KEYS, int WARPS, int STAGES> KERNEL(WARPS * 32, 1) dq_kerne
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * QUERIES;
     int last = min(first + QUERIES, a.rows) - 1;
     int tile = start[first] / KEYS, last_tile = last / KEYS, clear = start[last];
+    int mine = first + warp * M * 16 + g; /* rows mine + 16 · m + 8 · h */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
-    int row[2], begin[2];
-    float lse[2], delta[2], sum[C / 8][4] = {};
-    for (int h = 0; h < 2; h++) {
-        row[h] = first + warp * 16 + h * 8 + g;
-        int there = min(row[h], a.rows - 1);
-        begin[h] = start[there];
-        lse[h] = a.lse[(int64_t)head * a.rows + there] * log2_e;
-        delta[h] = a.delta[(int64_t)head * a.rows + there];
-    }
+    float lse[M][2], delta[M][2], sum[M][C / 8][4] = {};
+    for (int m = 0; m < M; m++)
+        for (int h = 0; h < 2; h++) {
+            int64_t there = (int64_t)head * a.rows + min(mine + m * 16 + h * 8, a.rows - 1);
+            lse[m][h] = a.lse[there] * log2_e;
+            delta[m][h] = a.delta[there];
+        }
     fetch<C, QUERIES, WARPS * 32>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch<C, QUERIES, WARPS * 32>(d, a.dout + head * C, a.dout_stride, first, a.rows);
     fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, a.rows);
@@ -191,20 +220,27 @@ template <int C, int KEYS, int WARPS, int STAGES> KERNEL(WARPS * 32, 1) dq_kerne
                                        (tile + 1) * KEYS, a.rows);
             copy_commit();
         }
-        float s[N][4] = {}, ds[N][4] = {};
-        times_rows<C, N>(s, q, warp * 16, this_k);
-        times_rows<C, N>(ds, d, warp * 16, this_v);
+        float s[M][N][4] = {}, ds[M][N][4] = {};
+        times_rows<C, M, N>(s, q, warp * M * 16, this_k);
+        times_rows<C, M, N>(ds, d, warp * M * 16, this_v);
         bool is_masked = tile * KEYS + KEYS - 1 > first || tile * KEYS < clear;
 #pragma unroll
-        for (int n = 0; n < N; n++)
+        for (int m = 0; m < M; m++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) {
-                int key = tile * KEYS + n * 8 + t * 2 + e % 2;
-                float p = exp2_fast(s[n][e] * scale2 - lse[e / 2]);
-                if (is_masked && (key > row[e / 2] || key < begin[e / 2])) p = 0;
-                ds[n][e] = p * (ds[n][e] - delta[e / 2]);
+            for (int h = 0; h < 2; h++) {
+                int row = mine + m * 16 + h * 8;
+                int begin = is_masked ? start[min(row, a.rows - 1)] : 0;
+#pragma unroll
+                for (int n = 0; n < N; n++)
+#pragma unroll
+                    for (int e = 2 * h; e < 2 * h + 2; e++) {
+                        int key = tile * KEYS + n * 8 + t * 2 + e % 2;
+                        float p = exp2_fast(s[m][n][e] * scale2 - lse[m][h]);
+                        if (is_masked && (key > row || key < begin)) p = 0;
+                        ds[m][n][e] = p * (ds[m][n][e] - delta[m][h]);
+                    }
             }
-        times_columns<C, N>(sum, ds, this_k);
+        times_columns<C, M, N>(sum, ds, this_k);
         if (STAGES == 1) {
             block_sync(); /* all are done with this tile */
             if (tile < last_tile) {
@@ -215,8 +251,12 @@ template <int C, int KEYS, int WARPS, int STAGES> KERNEL(WARPS * 32, 1) dq_kerne
         }
     }
 #pragma unroll
-    for (int h = 0; h < 2; h++)
-        if (row[h] < a.rows) put_row<C>(a.dq + row[h] * a.dq_stride + head * C, sum, h, a.scale);
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int row = mine + m * 16 + h * 8;
+            if (row < a.rows) put_row<C>(a.dq + row * a.dq_stride + head * C, sum[m], h, a.scale);
+        }
 }
 
 /* The last query that may see a key up to `key`: lists do not decrease. */
@@ -246,7 +286,7 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     int kv = blockIdx.y, share = a.heads / a.kv_heads;
     int first = blockIdx.x * KEYS, last = min(first + KEYS, a.rows) - 1;
-    float dk[C / 8][4] = {}, dv[C / 8][4] = {}, scale2 = a.scale * log2_e;
+    float dk[1][C / 8][4] = {}, dv[1][C / 8][4] = {}, scale2 = a.scale * log2_e;
     fetch<C, KEYS, WARPS * 32>(k, a.k + kv * C, a.k_stride, first, a.rows);
     fetch<C, KEYS, WARPS * 32>(v, a.v + kv * C, a.v_stride, first, a.rows);
     copy_commit();
@@ -275,24 +315,24 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
                 copy_commit();
             }
             block_sync();
-            float s[N][4] = {}, ds[N][4] = {};
-            times_rows<C, N>(s, k, warp * 16, this_q);
+            float s[1][N][4] = {}, ds[1][N][4] = {};
+            times_rows<C, 1, N>(s, k, warp * 16, this_q);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     int i = n * 8 + t * 2 + e % 2, key = first + warp * 16 + e / 2 * 8 + g;
-                    float p = exp2_fast(s[n][e] * scale2 - lse[i]);
-                    s[n][e] = key > tile * QUERIES + i || key < begin[i] ? 0 : p;
+                    float p = exp2_fast(s[0][n][e] * scale2 - lse[i]);
+                    s[0][n][e] = key > tile * QUERIES + i || key < begin[i] ? 0 : p;
                 }
-            times_columns<C, N>(dv, s, this_d);
-            times_rows<C, N>(ds, v, warp * 16, this_d);
+            times_columns<C, 1, N>(dv, s, this_d);
+            times_rows<C, 1, N>(ds, v, warp * 16, this_d);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++)
-                    ds[n][e] = s[n][e] * (ds[n][e] - delta[n * 8 + t * 2 + e % 2]);
-            times_columns<C, N>(dk, ds, this_q);
+                    ds[0][n][e] = s[0][n][e] * (ds[0][n][e] - delta[n * 8 + t * 2 + e % 2]);
+            times_columns<C, 1, N>(dk, ds, this_q);
         }
         block_sync(); /* the next head's tiles take the place of these */
     }
@@ -300,30 +340,29 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
     for (int h = 0; h < 2; h++) {
         int key = first + warp * 16 + h * 8 + g;
         if (key >= a.rows) continue;
-        put_row<C>(a.dk + key * a.dk_stride + kv * C, dk, h, a.scale);
-        put_row<C>(a.dv + key * a.dv_stride + kv * C, dv, h, 1);
+        put_row<C>(a.dk + key * a.dk_stride + kv * C, dk[0], h, a.scale);
+        put_row<C>(a.dv + key * a.dv_stride + kv * C, dv[0], h, 1);
     }
 }
 
 /* ---- launches ---- */
 
-template <int C> static void launch_fwd(struct device *dev, const attention &a)
+template <int C, int M> static void launch_fwd(struct device *dev, const attention &a)
 {
     constexpr int KEYS = 64, WARPS = 4;
-    constexpr size_t bytes = (WARPS * 16 + 2 * KEYS) * C * sizeof(elem);
-    dim3 grid((unsigned)pieces(a.rows, WARPS * 16), (unsigned)a.heads);
-    allow_shared(dev, (const void *)&fwd_kernel<C, KEYS, WARPS>, bytes, "attention");
-    LAUNCH((fwd_kernel<C, KEYS, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
+    constexpr size_t bytes = (WARPS * M * 16 + 2 * KEYS) * C * sizeof(elem);
+    dim3 grid((unsigned)pieces(a.rows, WARPS * M * 16), (unsigned)a.heads);
+    allow_shared(dev, (const void *)&fwd_kernel<C, KEYS, WARPS, M>, bytes, "attention");
+    LAUNCH((fwd_kernel<C, KEYS, WARPS, M>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
-template <int C, int WARPS, int STAGES>
+template <int C, int KEYS, int WARPS, int M, int STAGES>
 static void launch_dq(struct device *dev, const attention &a)
 {
-    constexpr int KEYS = 64;
-    constexpr size_t bytes = (2 * WARPS * 16 + 2 * STAGES * KEYS) * C * sizeof(elem);
-    dim3 grid((unsigned)pieces(a.rows, WARPS * 16), (unsigned)a.heads);
-    allow_shared(dev, (const void *)&dq_kernel<C, KEYS, WARPS, STAGES>, bytes, "attention");
-    LAUNCH((dq_kernel<C, KEYS, WARPS, STAGES>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
+    constexpr size_t bytes = (2 * WARPS * M * 16 + 2 * STAGES * KEYS) * C * sizeof(elem);
+    dim3 grid((unsigned)pieces(a.rows, WARPS * M * 16), (unsigned)a.heads);
+    allow_shared(dev, (const void *)&dq_kernel<C, KEYS, WARPS, M, STAGES>, bytes, "attention");
+    LAUNCH((dq_kernel<C, KEYS, WARPS, M, STAGES>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
 template <int C, int QUERIES, int WARPS>
@@ -335,26 +374,31 @@ static void launch_dkdv(struct device *dev, const attention &a)
     LAUNCH((dkdv_kernel<C, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
-/* Heads of 128 fit the large tiles where a block may have 160 KiB (sm_80, sm_90), smaller ones
- * where it may have 99 (sm_86, sm_89) or 64 (sm_75). */
+/* Heads of 128: 32 rows a warp where two such blocks fit a multiprocessor, which is where a block
+ * may have 160 KiB (sm_80) forward, and 192 (sm_90) for dq; smaller tiles where it may have 99
+ * (sm_86, sm_89) or 64 (sm_75). */
+enum { SM_90 = 192 << 10, SM_80 = 160 << 10, SM_86 = 97 << 10 };
+
 static void launch_bwd(struct device *dev, const attention &a)
 {
-    bool is_large = dev->shared_bytes >= 160 << 10, is_small = dev->shared_bytes < 97 << 10;
     if (a.head_dim == 32) {
-        launch_dq<32, 4, 2>(dev, a);
+        launch_dq<32, 64, 4, 1, 2>(dev, a);
         launch_dkdv<32, 64, 4>(dev, a);
     } else if (a.head_dim == 64) {
-        launch_dq<64, 8, 2>(dev, a);
+        launch_dq<64, 64, 8, 1, 2>(dev, a);
         launch_dkdv<64, 64, 4>(dev, a);
-    } else if (is_large) {
-        launch_dq<128, 8, 2>(dev, a);
+    } else if (dev->shared_bytes >= SM_80) {
+        if (dev->shared_bytes >= SM_90)
+            launch_dq<128, 32, 4, 2, 2>(dev, a);
+        else
+            launch_dq<128, 64, 8, 1, 2>(dev, a);
         launch_dkdv<128, 64, 8>(dev, a);
-    } else if (is_small) {
-        launch_dq<128, 4, 1>(dev, a);
-        launch_dkdv<128, 16, 4>(dev, a);
-    } else {
-        launch_dq<128, 8, 1>(dev, a);
+    } else if (dev->shared_bytes >= SM_86) {
+        launch_dq<128, 64, 8, 1, 1>(dev, a);
         launch_dkdv<128, 32, 8>(dev, a);
+    } else {
+        launch_dq<128, 64, 4, 1, 1>(dev, a);
+        launch_dkdv<128, 16, 4>(dev, a);
     }
 }
 
@@ -376,11 +420,13 @@ bool tiles_fwd(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
     if (a.head_dim == 32)
-        launch_fwd<32>(dev, a);
+        launch_fwd<32, 1>(dev, a);
     else if (a.head_dim == 64)
-        launch_fwd<64>(dev, a);
+        launch_fwd<64, 2>(dev, a);
+    else if (dev->shared_bytes >= SM_80)
+        launch_fwd<128, 2>(dev, a);
     else
-        launch_fwd<128>(dev, a);
+        launch_fwd<128, 1>(dev, a);
     launched(dev, "attention_fwd");
     return true;
 }
