@@ -136,6 +136,7 @@ struct kernels {
     int (*reserve)(struct device *dev, const struct shape *shape, struct fail *why);
     int (*alloc)(struct device *dev, void **mem, size_t bytes, struct fail *why); /* zeroed */
     void (*release)(struct device *dev, void *mem, size_t bytes);
+    /* the source may change when it returns */
     void (*upload)(struct device *dev, void *to, const void *from_host, size_t bytes);
     void (*download)(struct device *dev, void *to_host, const void *from, size_t bytes);
     void (*zero)(struct device *dev, void *mem, size_t bytes);

@@ -34,8 +34,9 @@ struct device {
     cudaStream_t stream, copies;             /* operations; copies beside them */
     cudaEvent_t ready, copied[COPY_TICKETS]; /* what a copy waits for; its end */
     struct products *products;
-    int shared_bytes; /* that a block may have */
-    int capability;   /* times ten */
+    int shared_bytes;   /* that a block may have */
+    int capability;     /* times ten */
+    int reads_pageable; /* memory of the host without staging: Grace, or HMM */
     struct shape shape;
     char *scratch;
     size_t scratch_bytes;

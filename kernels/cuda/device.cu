@@ -132,6 +132,8 @@ int cuda_open(struct device **out, int threads, struct fail *why)
     if (!dev) return fail(why, "device cuda: out of memory");
     cudaError_t error =
         cudaDeviceGetAttribute(&dev->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&dev->reads_pageable, cudaDevAttrPageableMemoryAccess, 0);
     if (error == cudaSuccess) error = capability(&dev->capability);
     if (error == cudaSuccess) error = open_streams(dev);
     int status = error == cudaSuccess ? product_open(dev, why) : failure(error, "opening", why);
@@ -245,8 +247,10 @@ int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why
 
 void cuda_upload(struct device *dev, void *to, const void *from, size_t bytes)
 {
-    /* Pageable memory: the call returns when the bytes have been taken. */
     cuda_check(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->stream), "upload");
+    /* Pageable memory is staged before the call returns, unless the device reads it where it lies.
+     */
+    if (dev->reads_pageable) cuda_check(dev, cudaStreamSynchronize(dev->stream), "upload");
 }
 
 void cuda_download(struct device *dev, void *to, const void *from, size_t bytes)

@@ -1,12 +1,12 @@
 load helper
 
 # Every program with --device cuda: the plug-in is the CUDA sources as host code (tests/cuda-emulation), and the
-# host cannot reach the device's memory.
+# host cannot reach the device's memory, but the device may read the host's late.
 
 setup() {
     cd "$BATS_TEST_TMPDIR"
     [ -e "$BUILD/emulation/bf16/kernels-cuda.so" ] || skip "no emulation here"
-    export EMULATION_PROTECT=1
+    export EMULATION_PROTECT=1 EMULATION_PAGEABLE=1
     on bf16
 }
 on() { export LONGQLORA_CUDA=$BUILD/emulation/$1/kernels-cuda.so; }

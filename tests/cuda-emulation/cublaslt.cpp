@@ -144,7 +144,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
                               cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
                               cublasLtMatrixLayout_t c_layout, void *out,
                               cublasLtMatrixLayout_t out_layout, const cublasLtMatmulAlgo_t *algo,
-                              void *workspace, size_t workspace_bytes, int stream)
+                              void *workspace, size_t workspace_bytes, int)
 {
     cublasLtMatrixLayout_t layouts[] = { a_layout, b_layout, c_layout, out_layout };
     const void *mats[] = { a, b, c, out };
@@ -154,6 +154,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
     if (workspace_bytes < algo->workspace || (uintptr_t)workspace % 256)
         return CUBLAS_STATUS_INVALID_VALUE;
     emulated_access access;
+    emulated_queue();
     double times = (double)*(const float *)alpha, plus = (double)*(const float *)beta;
     for (uint64_t col = 0; col < out_layout->cols; col++)
         for (uint64_t row = 0; row < out_layout->rows; row++) {
@@ -169,10 +170,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
             float wide = (float)sum;
             elem rounded = narrow(wide);
             if (out_layout->type == CUDA_R_32F)
-                cudaMemcpyAsync((float *)out + i, &wide, sizeof wide, cudaMemcpyDefault, stream);
+                emulated_write((float *)out + i, &wide, sizeof wide);
             else
-                cudaMemcpyAsync((elem *)out + i, &rounded, sizeof rounded, cudaMemcpyDefault,
-                                stream);
+                emulated_write((elem *)out + i, &rounded, sizeof rounded);
         }
     return CUBLAS_STATUS_SUCCESS;
 }

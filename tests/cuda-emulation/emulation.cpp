@@ -246,14 +246,44 @@ static void make_copies(size_t count)
     emulated_access access;
     for (; late_done < count; late_done++) {
         const late_copy &c = late[late_done];
-        memcpy(c.to, c.from, c.bytes);
-        host_wrote(c.to, c.bytes);
+        emulated_write(c.to, c.from, c.bytes);
     }
+}
+
+static bool reads_pageable()
+{
+    const char *asked = getenv("EMULATION_PAGEABLE");
+    return asked && *asked == '1';
+}
+
+static late_copy waiting; /* on the stream of operations, where the one before is done */
+
+static void finish_waiting()
+{
+    if (!waiting.bytes) return;
+    emulated_access access;
+    emulated_write(waiting.to, waiting.from, waiting.bytes);
+    waiting = {};
+}
+
+void emulated_queue()
+{
+    finish_waiting();
+    operations++;
+}
+
+void emulated_write(void *to, const void *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+    host_wrote(to, bytes);
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
-    if (is_of_copies(stream)) make_copies(late.size());
+    if (is_of_copies(stream))
+        make_copies(late.size());
+    else
+        finish_waiting();
     return cudaSuccess;
 }
 
@@ -291,18 +321,20 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
         late.push_back({ to, from, bytes });
         return cudaSuccess;
     }
-    memcpy(to, from, bytes);
-    host_wrote(to, bytes);
-    operations++;
+    emulated_queue();
+    if (reads_pageable())
+        waiting = { to, from, bytes };
+    else
+        emulated_write(to, from, bytes);
     return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void *mem, int value, size_t bytes, cudaStream_t)
 {
     emulated_access access;
+    emulated_queue();
     memset(mem, value, bytes);
     host_wrote(mem, bytes);
-    operations++;
     return cudaSuccess;
 }
 
@@ -417,6 +449,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int)
     int tenfold = capability ? (int)strtol(capability, NULL, 10) : 90;
     *value = which == cudaDevAttrComputeCapabilityMajor   ? tenfold / 10
              : which == cudaDevAttrComputeCapabilityMinor ? tenfold % 10
+             : which == cudaDevAttrPageableMemoryAccess   ? reads_pageable()
                                                           : shared_limit();
     return cudaSuccess;
 }
@@ -700,7 +733,7 @@ void emulated_launch(const char *name, dim3 grid, dim3 block, size_t shared,
                      std::function<void()> f)
 {
     emulated_access access;
-    operations++;
+    emulated_queue();
     static int have;
     kernel = name;
     emulated_grid = grid;

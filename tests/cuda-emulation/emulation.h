@@ -154,6 +154,10 @@ struct emulated_access {
     ~emulated_access();
 };
 
+/* Of cuBLASLt: a product is queued; one of its results. */
+void emulated_queue();
+void emulated_write(void *to, const void *from, size_t bytes);
+
 typedef int cudaStream_t;
 typedef int cudaEvent_t;
 enum cudaError_t {
@@ -166,7 +170,8 @@ enum cudaMemcpyKind { cudaMemcpyDefault };
 enum cudaDeviceAttr {
     cudaDevAttrComputeCapabilityMajor,
     cudaDevAttrComputeCapabilityMinor,
-    cudaDevAttrMaxSharedMemoryPerBlockOptin
+    cudaDevAttrMaxSharedMemoryPerBlockOptin,
+    cudaDevAttrPageableMemoryAccess
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0 };
@@ -192,7 +197,8 @@ static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 static inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
 /* EMULATION_SHARED: KiB of shared memory that a block may have, 227 as on sm_90, or less.
- * EMULATION_CAPABILITY: times ten, 90 or less. */
+ * EMULATION_CAPABILITY: times ten, 90 or less. EMULATION_PAGEABLE=1: memory of the host needs no
+ * staging, so that a copy from it is made as late as its stream allows. */
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int device);
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, int value);
 /* EMULATION_MEMORY: bytes that are free, 4 GiB if it is not set. */
