@@ -15,18 +15,23 @@ DEVICE float warp_sum(float x)
     return x;
 }
 
-/* delta[h, t] = o[t] · dout[t]; a warp each. */
-KERNEL(PLAIN_WARPS * 32, 1)
-delta_kernel(const attention a, float *delta)
+/* A warp each. */
+template <int N> KERNEL(PLAIN_WARPS * 32, 1) base_kernel(const attention a, row_base *base)
 {
     int row = blockIdx.x, head = blockIdx.y * PLAIN_WARPS + threadIdx.x / 32;
     if (head >= a.heads) return;
     float sum = 0;
-    for (int i = threadIdx.x % 32; i < a.head_dim; i += 32)
-        sum += widen(a.o[row * a.o_stride + head * a.head_dim + i]) *
-               widen(a.dout[row * a.dout_stride + head * a.head_dim + i]);
+    for (int i = threadIdx.x % 32 * N; i < a.head_dim; i += 32 * N) {
+        pack<N> o, d;
+        load(o, a.o + row * a.o_stride + head * a.head_dim + i);
+        load(d, a.dout + row * a.dout_stride + head * a.head_dim + i);
+#pragma unroll
+        for (int j = 0; j < N; j++)
+            sum += o.v[j] * d.v[j];
+    }
     sum = warp_sum(sum);
-    if (threadIdx.x % 32 == 0) delta[(int64_t)head * a.rows + row] = sum;
+    int64_t n = (int64_t)head * a.rows + row;
+    if (threadIdx.x % 32 == 0) base[n] = { a.lse[n] * log2_e, sum };
 }
 
 /* ---- plain kernels: a lane has the columns lane, lane + 32, … of its head ---- */
@@ -92,7 +97,7 @@ plain_dq_kernel(const attention a)
     columns q = load_columns(a.q + row * a.q_stride + head * c, c), dq = {};
     columns d = load_columns(a.dout + row * a.dout_stride + head * c, c);
     float lse = a.lse[(int64_t)head * a.rows + row];
-    float delta = a.delta[(int64_t)head * a.rows + row];
+    float delta = a.base[(int64_t)head * a.rows + row].delta;
     for (int j = list_of(a, head)[row]; j <= row; j++) {
         columns k = load_columns(a.k + j * a.k_stride + kv * c, c);
         columns v = load_columns(a.v + j * a.v_stride + kv * c, c);
@@ -118,7 +123,7 @@ plain_dkdv_kernel(const attention a)
             columns q = load_columns(a.q + t * a.q_stride + head * c, c);
             columns d = load_columns(a.dout + t * a.dout_stride + head * c, c);
             float weight = expf(dot(q, k) * a.scale - a.lse[(int64_t)head * a.rows + t]);
-            float ds = weight * (dot(d, v) - a.delta[(int64_t)head * a.rows + t]);
+            float ds = weight * (dot(d, v) - a.base[(int64_t)head * a.rows + t].delta);
             for (int e = 0; e < PLAIN_COLUMNS; e++) {
                 dv.v[e] += weight * d.v[e];
                 dk.v[e] += ds * q.v[e];
@@ -199,9 +204,13 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
     a.dq = elems(dq), a.dq_stride = dq.stride;
     a.dk = elems(dk), a.dk_stride = dk.stride;
     a.dv = elems(dv), a.dv_stride = dv.stride;
-    a.delta = dev->delta;
-    LAUNCH(delta_kernel, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream, a,
-           dev->delta);
+    a.base = dev->base;
+    if (mat_is_wide(o, head_dim) && mat_is_wide(dout, head_dim))
+        LAUNCH(base_kernel<8>, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream, a,
+               dev->base);
+    else
+        LAUNCH(base_kernel<1>, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream, a,
+               dev->base);
     if (tiles_bwd(dev, a)) return;
     /* dq first: it reads the keys, whose gradients may take their place. */
     LAUNCH(plain_dq_kernel, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream, a);

@@ -5,12 +5,19 @@
 
 #include "cuda.cuh"
 
+static const float log2_e = 1.4426950408889634f;
+
+/* What the backward wants of a row of a head's scores: lse · log2 e and o · dout. */
+struct alignas(8) row_base {
+    float lse2, delta;
+};
+
 struct attention {
     const elem *q, *k, *v, *dout;
     elem *o, *dq, *dk, *dv;
     int64_t q_stride, k_stride, v_stride, dout_stride, o_stride, dq_stride, dk_stride, dv_stride;
     float *lse;
-    const float *delta;
+    const row_base *base; /* [heads, rows] */
     const int32_t *first, *second;
     int split, past, rows, heads, kv_heads, head_dim;
     float scale;
@@ -22,7 +29,7 @@ DEVICE const int32_t *list_of(const attention &a, int head)
 }
 
 /* attention_tile.cu: false, and nothing done, where shapes or the GPU do not suit tensor cores. The
- * backward wants delta. */
+ * backward wants base. */
 bool tiles_fwd(struct device *dev, const struct attention &a);
 bool tiles_bwd(struct device *dev, const struct attention &a);
 /* attention_one.cu: one row of a text; false, and nothing done, where shapes do not suit it. */

@@ -18,8 +18,6 @@ bool tiles_fwd(struct device *, const attention &) { return false; }
 bool tiles_bwd(struct device *, const attention &) { return false; }
 #else
 
-static const float log2_e = 1.4426950408889634f;
-
 /* Lane 4g + t of a warp holds of a 16 × 8 block of scores the rows g and g + 8, columns 2t and
  * 2t + 1. */
 
@@ -81,6 +79,26 @@ template <int C> DEVICE void put_row(elem *to, const float (*sum)[4], int half, 
             pack2(sum[c][2 * half] * factor, sum[c][2 * half + 1] * factor);
 }
 
+/* −infinity where a row, mine + 16 · m + 8 · h, does not see a key: keys first, first + 1, … */
+template <int M, int N>
+DEVICE void hide(float (*s)[N][4], const int32_t *start, int mine, int first, const attention &a)
+{
+    int t = threadIdx.x % 4;
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int row = mine + m * 16 + h * 8, begin = start[min(row, a.rows - 1)];
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    int key = first + n * 8 + t * 2 + e;
+                    if (key > a.past + row || key < begin) s[m][n][2 * h + e] = -INFINITY;
+                }
+        }
+}
+
 /* A block owns WARPS · M · 16 queries of a head and goes over the keys in tiles of KEYS. V comes
  * while Q K^T is computed, the next K while P V is. Long rows are started first. */
 template <int C, int KEYS, int WARPS, int M>
@@ -123,19 +141,7 @@ fwd_kernel(const attention a)
             copy_commit();
         }
         if (tile * KEYS + KEYS - 1 > a.past + first || tile * KEYS < clear)
-#pragma unroll
-            for (int m = 0; m < M; m++)
-#pragma unroll
-                for (int h = 0; h < 2; h++) {
-                    int row = mine + m * 16 + h * 8, begin = start[min(row, a.rows - 1)];
-#pragma unroll
-                    for (int n = 0; n < N; n++)
-#pragma unroll
-                        for (int e = 0; e < 2; e++) {
-                            int key = tile * KEYS + n * 8 + t * 2 + e;
-                            if (key > a.past + row || key < begin) s[m][n][2 * h + e] = -INFINITY;
-                        }
-                }
+            hide<M, N>(s, start, mine, tile * KEYS, a);
 #pragma unroll
         for (int m = 0; m < M; m++)
 #pragma unroll
@@ -157,6 +163,7 @@ fwd_kernel(const attention a)
                     }
                 top[m][h] = higher;
                 total[m][h] = total[m][h] * shrink + part;
+                if (shrink == 1) continue; /* after the first tiles it mostly is */
 #pragma unroll
                 for (int c = 0; c < C / 8; c++) {
                     sum[m][c][2 * h] *= shrink;
@@ -188,7 +195,7 @@ dq_kernel(const attention a)
     SHARED_DYNAMIC(memory);
     elem *q = (elem *)memory, *d = q + QUERIES * C, *k = d + QUERIES * C;
     elem *v = k + STAGES * KEYS * C;
-    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
     int head = blockIdx.y, kv = head / (a.heads / a.kv_heads);
     const int32_t *start = list_of(a, head);
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * QUERIES;
@@ -196,13 +203,11 @@ dq_kernel(const attention a)
     int tile = start[first] / KEYS, last_tile = last / KEYS, clear = start[last];
     int mine = first + warp * M * 16 + g; /* rows mine + 16 · m + 8 · h */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
-    float lse[M][2], delta[M][2], sum[M][C / 8][4] = {};
+    row_base base[M][2];
+    float sum[M][C / 8][4] = {};
     for (int m = 0; m < M; m++)
-        for (int h = 0; h < 2; h++) {
-            int64_t there = (int64_t)head * a.rows + min(mine + m * 16 + h * 8, a.rows - 1);
-            lse[m][h] = a.lse[there] * log2_e;
-            delta[m][h] = a.delta[there];
-        }
+        for (int h = 0; h < 2; h++)
+            base[m][h] = a.base[(int64_t)head * a.rows + min(mine + m * 16 + h * 8, a.rows - 1)];
     fetch<C, QUERIES, WARPS * 32>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch<C, QUERIES, WARPS * 32>(d, a.dout + head * C, a.dout_stride, first, a.rows);
     fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, a.rows);
@@ -223,23 +228,17 @@ dq_kernel(const attention a)
         float s[M][N][4] = {}, ds[M][N][4] = {};
         times_rows<C, M, N>(s, q, warp * M * 16, this_k);
         times_rows<C, M, N>(ds, d, warp * M * 16, this_v);
-        bool is_masked = tile * KEYS + KEYS - 1 > first || tile * KEYS < clear;
+        if (tile * KEYS + KEYS - 1 > first || tile * KEYS < clear)
+            hide<M, N>(s, start, mine, tile * KEYS, a);
 #pragma unroll
         for (int m = 0; m < M; m++)
 #pragma unroll
-            for (int h = 0; h < 2; h++) {
-                int row = mine + m * 16 + h * 8;
-                int begin = is_masked ? start[min(row, a.rows - 1)] : 0;
+            for (int n = 0; n < N; n++)
 #pragma unroll
-                for (int n = 0; n < N; n++)
-#pragma unroll
-                    for (int e = 2 * h; e < 2 * h + 2; e++) {
-                        int key = tile * KEYS + n * 8 + t * 2 + e % 2;
-                        float p = exp2_fast(s[m][n][e] * scale2 - lse[m][h]);
-                        if (is_masked && (key > row || key < begin)) p = 0;
-                        ds[m][n][e] = p * (ds[m][n][e] - delta[m][h]);
-                    }
-            }
+                for (int e = 0; e < 4; e++) {
+                    float p = exp2_fast(s[m][n][e] * scale2 - base[m][e / 2].lse2);
+                    ds[m][n][e] = p * (ds[m][n][e] - base[m][e / 2].delta);
+                }
         times_columns<C, M, N>(sum, ds, this_k);
         if (STAGES == 1) {
             block_sync(); /* all are done with this tile */
@@ -273,72 +272,83 @@ DEVICE int last_query(const int32_t *start, int rows, int key)
     return low;
 }
 
+/* A tile of queries with their gradients and bases; beyond the last row zeros, which add nothing.
+ */
+template <int C, int QUERIES, int THREADS_>
+DEVICE void fetch_queries(elem *q, elem *d, row_base *base, const attention &a, int head, int first)
+{
+    fetch<C, QUERIES, THREADS_>(q, a.q + head * C, a.q_stride, first, a.rows);
+    fetch<C, QUERIES, THREADS_>(d, a.dout + head * C, a.dout_stride, first, a.rows);
+    int i = threadIdx.x;
+    if (i < QUERIES)
+        copy8_async(base + i, a.base + (int64_t)head * a.rows + first + i, first + i < a.rows);
+    copy_commit();
+}
+
 /* A block owns WARPS · 16 keys of a key/value head and goes over the heads that read it and
  * their queries in tiles of QUERIES, on transposed scores, whose softmax is at once the left
  * side of the next product: dV += P^T dO, dK += dS^T Q. */
 template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const attention a)
 {
-    constexpr int KEYS = WARPS * 16, N = QUERIES / 8;
+    constexpr int KEYS = WARPS * 16, N = QUERIES / 8, THREADS_ = WARPS * 32;
     SHARED_DYNAMIC(memory);
     elem *k = (elem *)memory, *v = k + KEYS * C, *q = v + KEYS * C, *d = q + 2 * QUERIES * C;
-    float *lse = (float *)(d + 2 * QUERIES * C), *delta = lse + QUERIES;
-    int32_t *begin = (int32_t *)(delta + QUERIES);
+    row_base *base = (row_base *)(d + 2 * QUERIES * C);
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     int kv = blockIdx.y, share = a.heads / a.kv_heads;
     int first = blockIdx.x * KEYS, last = min(first + KEYS, a.rows) - 1;
+    int mine = first + warp * 16 + g; /* keys mine and mine + 8 */
     float dk[1][C / 8][4] = {}, dv[1][C / 8][4] = {}, scale2 = a.scale * log2_e;
-    fetch<C, KEYS, WARPS * 32>(k, a.k + kv * C, a.k_stride, first, a.rows);
-    fetch<C, KEYS, WARPS * 32>(v, a.v + kv * C, a.v_stride, first, a.rows);
+    fetch<C, KEYS, THREADS_>(k, a.k + kv * C, a.k_stride, first, a.rows);
+    fetch<C, KEYS, THREADS_>(v, a.v + kv * C, a.v_stride, first, a.rows);
     copy_commit();
     for (int head = kv * share; head < (kv + 1) * share; head++) {
         const int32_t *start = list_of(a, head);
-        const elem *queries = a.q + head * C, *gradients = a.dout + head * C;
         int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
-        fetch<C, QUERIES, WARPS * 32>(q, queries, a.q_stride, tile * QUERIES, a.rows);
-        fetch<C, QUERIES, WARPS * 32>(d, gradients, a.dout_stride, tile * QUERIES, a.rows);
-        copy_commit();
+        int clear = last_query(start, a.rows, first); /* up to here every row's span has begun */
+        fetch_queries<C, QUERIES, THREADS_>(q, d, base, a, head, tile * QUERIES);
         for (int stage = 0; tile <= last_tile; tile++, stage = 1 - stage) {
             elem *this_q = q + stage * QUERIES * C, *this_d = d + stage * QUERIES * C;
+            const row_base *this_base = base + stage * QUERIES;
             copy_wait<0>();
             block_sync(); /* this tile is there, and all are done with the other */
-            for (int i = threadIdx.x; i < QUERIES; i += WARPS * 32) {
-                int row = tile * QUERIES + i, there = min(row, a.rows - 1);
-                lse[i] = row < a.rows ? a.lse[(int64_t)head * a.rows + row] * log2_e : INFINITY;
-                delta[i] = a.delta[(int64_t)head * a.rows + there];
-                begin[i] = start[there];
-            }
-            if (tile < last_tile) {
-                fetch<C, QUERIES, WARPS * 32>(q + (1 - stage) * QUERIES * C, queries, a.q_stride,
-                                              (tile + 1) * QUERIES, a.rows);
-                fetch<C, QUERIES, WARPS * 32>(d + (1 - stage) * QUERIES * C, gradients,
-                                              a.dout_stride, (tile + 1) * QUERIES, a.rows);
-                copy_commit();
-            }
-            block_sync();
+            if (tile < last_tile)
+                fetch_queries<C, QUERIES, THREADS_>(
+                    q + (1 - stage) * QUERIES * C, d + (1 - stage) * QUERIES * C,
+                    base + (1 - stage) * QUERIES, a, head, (tile + 1) * QUERIES);
             float s[1][N][4] = {}, ds[1][N][4] = {};
             times_rows<C, 1, N>(s, k, warp * 16, this_q);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    int i = n * 8 + t * 2 + e % 2, key = first + warp * 16 + e / 2 * 8 + g;
-                    float p = exp2_fast(s[0][n][e] * scale2 - lse[i]);
-                    s[0][n][e] = key > tile * QUERIES + i || key < begin[i] ? 0 : p;
-                }
+                for (int e = 0; e < 4; e++)
+                    s[0][n][e] =
+                        exp2_fast(s[0][n][e] * scale2 - this_base[n * 8 + t * 2 + e % 2].lse2);
+            if (tile * QUERIES < last || tile * QUERIES + QUERIES - 1 > clear)
+#pragma unroll
+                for (int n = 0; n < N; n++)
+#pragma unroll
+                    for (int i = 0; i < 2; i++) {
+                        int row = tile * QUERIES + n * 8 + t * 2 + i;
+                        int begin = start[min(row, a.rows - 1)];
+                        if (mine > row || mine < begin) s[0][n][i] = 0;
+                        if (mine + 8 > row || mine + 8 < begin) s[0][n][2 + i] = 0;
+                    }
             times_columns<C, 1, N>(dv, s, this_d);
             times_rows<C, 1, N>(ds, v, warp * 16, this_d);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++)
-                    ds[0][n][e] = s[0][n][e] * (ds[0][n][e] - delta[n * 8 + t * 2 + e % 2]);
+                    ds[0][n][e] =
+                        s[0][n][e] * (ds[0][n][e] - this_base[n * 8 + t * 2 + e % 2].delta);
             times_columns<C, 1, N>(dk, ds, this_q);
         }
         block_sync(); /* the next head's tiles take the place of these */
     }
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        int key = first + warp * 16 + h * 8 + g;
+        int key = mine + h * 8;
         if (key >= a.rows) continue;
         put_row<C>(a.dk + key * a.dk_stride + kv * C, dk[0], h, a.scale);
         put_row<C>(a.dv + key * a.dv_stride + kv * C, dv[0], h, 1);
@@ -368,7 +378,8 @@ static void launch_dq(struct device *dev, const attention &a)
 template <int C, int QUERIES, int WARPS>
 static void launch_dkdv(struct device *dev, const attention &a)
 {
-    constexpr size_t bytes = (2 * WARPS * 16 + 4 * QUERIES) * C * sizeof(elem) + QUERIES * 12;
+    constexpr size_t bytes =
+        (2 * WARPS * 16 + 4 * QUERIES) * C * sizeof(elem) + 2 * QUERIES * sizeof(row_base);
     dim3 grid((unsigned)pieces(a.rows, WARPS * 16), (unsigned)a.kv_heads);
     allow_shared(dev, (const void *)&dkdv_kernel<C, QUERIES, WARPS>, bytes, "attention");
     LAUNCH((dkdv_kernel<C, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);

@@ -47,11 +47,11 @@ struct device {
     float *logits;          /* [logit_rows, vocab] */
     elem *dlogits;
     int64_t logit_rows;
-    float *partial;  /* GAIN_PIECES sums over rows, [.., widest] */
-    double *squares; /* [3, SUM_PIECES] */
-    float *delta;    /* [heads, rows] */
-    float *splits;   /* attention_one's */
-    float *thin;     /* linear_thin's: sums of pieces, [pieces, rows, ranks] */
+    float *partial;        /* GAIN_PIECES sums over rows, [.., widest] */
+    double *squares;       /* [3, SUM_PIECES] */
+    struct row_base *base; /* attention's, [heads, rows] */
+    float *splits;         /* attention_one's */
+    float *thin;           /* linear_thin's: sums of pieces, [pieces, rows, ranks] */
     void *workspace;
     unsigned long long *fault; /* [CHECKS] first element that is not finite */
     char names[CHECKS][64];

@@ -5,7 +5,7 @@ static size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 /* Bytes of each part of the scratch, in order. */
 struct parts {
-    size_t slot[LINEAR_SLOTS], dropped, head, logits, dlogits, partial, squares, delta, splits;
+    size_t slot[LINEAR_SLOTS], dropped, head, logits, dlogits, partial, squares, base, splits;
     size_t thin, workspace, fault;
 };
 
@@ -34,7 +34,7 @@ static struct parts parts_of(const struct shape *s)
     if (s->has_backward) {
         p.dlogits = rounded(sizeof(elem) * (size_t)(logit_rows(s) * s->vocab));
         p.partial = rounded(4 * (size_t)(GAIN_PIECES * widest));
-        p.delta = rounded(4 * (size_t)(s->heads * s->rows));
+        p.base = rounded(8 * (size_t)(s->heads * s->rows));
     }
     p.squares = rounded(3 * 8 * SUM_PIECES);
     p.splits = rounded(attention_one_bytes(s));
@@ -47,7 +47,7 @@ size_t cuda_plan(const struct shape *s, int threads)
 {
     (void)threads;
     struct parts p = parts_of(s);
-    size_t bytes = p.dropped + p.head + p.logits + p.dlogits + p.partial + p.squares + p.delta +
+    size_t bytes = p.dropped + p.head + p.logits + p.dlogits + p.partial + p.squares + p.base +
                    p.splits + p.thin + p.workspace + p.fault;
     for (int i = 0; i < LINEAR_SLOTS; i++)
         bytes += p.slot[i];
@@ -234,8 +234,8 @@ int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why
     dev->dlogits = (elem *)(at += p.logits);
     dev->partial = (float *)(at += p.dlogits);
     dev->squares = (double *)(at += p.partial);
-    dev->delta = (float *)(at += p.squares);
-    dev->splits = (float *)(at += p.delta);
+    dev->base = (struct row_base *)(at += p.squares);
+    dev->splits = (float *)(at += p.base);
     dev->thin = (float *)(at += p.splits);
     dev->workspace = at += p.thin;
     dev->fault = (unsigned long long *)(at += p.workspace);

@@ -126,6 +126,17 @@ DEVICE void copy16_async(void *to, const void *from, bool valid)
     *(uint4 *)to = valid ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
 #endif
 }
+/* 8 bytes likewise. */
+DEVICE void copy8_async(void *to, const void *from, bool valid)
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(valid ? 8 : 0)
+                 : "memory");
+#else
+    *(uint2 *)to = valid ? *(const uint2 *)from : make_uint2(0, 0);
+#endif
+}
 DEVICE void copy_commit()
 {
 #if __CUDA_ARCH__ >= 800

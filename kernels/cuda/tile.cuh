@@ -12,16 +12,19 @@ template <int C> DEVICE elem *tile_at(elem *tile, int row, int column)
     return tile + row * C + (((column >> 3) ^ exchange) << 3 | (column & 7));
 }
 
-/* Rows first … first + ROWS of a matrix, zeros beyond the last; arrives asynchronously. */
+/* Rows first … first + ROWS − 1 of a matrix, zeros beyond the last; arrives asynchronously. A
+ * thread's rows are STEP apart, so that they have one place in their exchange. */
 template <int C, int ROWS, int THREADS_>
 DEVICE void fetch(elem *tile, const elem *from, int64_t stride, int first, int rows)
 {
-    for (int i = threadIdx.x; i < ROWS * C / 8; i += THREADS_) {
-        int row = i / (C / 8), column = i % (C / 8) * 8;
-        bool is_there = first + row < rows;
-        copy16_async(tile_at<C>(tile, row, column),
-                     from + (is_there ? first + row : 0) * stride + column, is_there);
-    }
+    constexpr int STEP = THREADS_ / (C / 8);
+    static_assert(STEP % 8 == 0 && ROWS % STEP == 0);
+    int row = threadIdx.x / (C / 8), column = threadIdx.x % (C / 8) * 8;
+    elem *to = tile_at<C>(tile, row, column);
+    const elem *at = from + (first + row) * stride + column;
+#pragma unroll
+    for (int i = 0; i < ROWS / STEP; i++)
+        copy16_async(to + i * STEP * C, at + i * STEP * stride, first + row + i * STEP < rows);
 }
 #endif
 

@@ -17,6 +17,7 @@ static const size_t arena_bytes = (size_t)1 << 33, gap = 4096;
 struct copy {
     void *to;
     const void *from;
+    size_t size;
     bool valid;
 };
 
@@ -512,13 +513,14 @@ void emulated_mma(float *c, const uint32_t *a, uint32_t b0, uint32_t b1, int sit
 }
 
 /* Bytes in flight are NaN until the wait that covers them. */
-void emulated_copy(void *to, const void *from, bool valid)
+void emulated_copy(void *to, const void *from, size_t size, bool valid)
 {
-    if (((uintptr_t)to | (uintptr_t)from) % 16) report("a copy is not on 16 bytes", to, 16);
-    if (valid) touch(from, 16, false);
-    touch(to, 16, true);
-    memset(to, 0xff, 16);
-    self()->open.push_back({ to, from, valid });
+    if (((uintptr_t)to | (uintptr_t)from) % size)
+        report("a copy is not on a multiple of its size", to, (int)size);
+    if (valid) touch(from, (int)size, false);
+    touch(to, (int)size, true);
+    memset(to, 0xff, size);
+    self()->open.push_back({ to, from, size, valid });
 }
 
 void emulated_commit()
@@ -532,11 +534,11 @@ void emulated_wait(int pending)
     auto &groups = self()->groups;
     while ((int)groups.size() > pending) {
         for (const copy &c : groups.front()) {
-            touch(c.to, 16, true);
+            touch(c.to, (int)c.size, true);
             if (c.valid)
-                memcpy(c.to, c.from, 16);
+                memcpy(c.to, c.from, c.size);
             else
-                memset(c.to, 0, 16);
+                memset(c.to, 0, c.size);
         }
         groups.erase(groups.begin());
     }

@@ -27,6 +27,9 @@ struct dim3 {
 struct alignas(16) uint4 {
     uint32_t x, y, z, w;
 };
+struct alignas(8) uint2 {
+    uint32_t x, y;
+};
 struct alignas(16) float4 {
     float x, y, z, w;
 };
@@ -51,7 +54,7 @@ void emulated_block_sync(int site);
 double emulated_shuffle(double x, int mask, int site);
 void emulated_ldmatrix(uint32_t *r, const void *row, bool transposed, int site);
 void emulated_mma(float *c, const uint32_t *a, uint32_t b0, uint32_t b1, int site);
-void emulated_copy(void *to, const void *from, bool valid);
+void emulated_copy(void *to, const void *from, size_t size, bool valid);
 void emulated_commit();
 void emulated_wait(int pending);
 
@@ -135,7 +138,14 @@ DEVICE void mma(float *c, const uint32_t *a, uint32_t b0, uint32_t b1, int site 
 {
     emulated_mma(c, a, b0, b1, site);
 }
-DEVICE void copy16_async(void *to, const void *from, bool valid) { emulated_copy(to, from, valid); }
+DEVICE void copy16_async(void *to, const void *from, bool valid)
+{
+    emulated_copy(to, from, 16, valid);
+}
+DEVICE void copy8_async(void *to, const void *from, bool valid)
+{
+    emulated_copy(to, from, 8, valid);
+}
 DEVICE void copy_commit() { emulated_commit(); }
 template <int N> DEVICE void copy_wait() { emulated_wait(N); }
 
