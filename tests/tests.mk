@@ -21,7 +21,7 @@ $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 
 # The CUDA sources as host C++ (tests/cuda-emulation), once with f32 elements, to be held to the bounds of f32,
 # and once with each of their own.
-EMULATED := $(if $(filter x86_64,$(ARCH)),$(if $(filter release,$(FLAVOUR)),$(foreach e,f32 bf16 f16,$(BUILD)/emulation/$(e)/kernels-cuda.so)))
+EMULATED := $(if $(filter x86_64,$(ARCH)),$(if $(filter release,$(FLAVOUR)),$(foreach e,f32 bf16 f16,$(BUILD)/emulation/$(e)/kernels-cuda.so) $(BUILD)/emulation/choices))
 EMULATED_CXX := g++ -std=c++20 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -D_GNU_SOURCE
 define emulated
 $(BUILD)/emulation/$(1)/%.o: kernels/cuda/%.cu $(CUDA_HEADERS) $(wildcard tests/cuda-emulation/*.h) Makefile
@@ -64,11 +64,21 @@ fuzz:
 
 fuzz-programs: $(FUZZ_PROGRAMS)
 
-BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model random_adapter bandwidth kernels logits)
+BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model random_adapter bandwidth kernels layer logits)
 
-$(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/lib/made_model.o $(LIBRARY)
+$(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench/measured.o $(BUILD)/tests/lib/made_model.o $(LIBRARY)
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) $^ $(LIBS) -o $@
+
+# The plug-in's choices, measured: with its own objects, where it is built; and emulated, to be tried without a GPU.
+CHOICES := $(if $(PLUGIN),$(BUILD)/tests/bench/choices)
+choices_parts = $(patsubst kernels/cuda/%.cu,$(1)/%.o,$(filter-out %/attention_tile.cu %/product.cu,$(CUDA_SOURCES)))
+$(BUILD)/tests/bench/choices: tests/bench/choices.cu tests/bench/measured.h $(call choices_parts,$(BUILD)/cuda) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(CUDA_HEADERS) kernels/cuda/attention_tile.cu kernels/cuda/product.cu
+	@echo "NVCC $@"
+	$(Q)$(NVCC) -std=c++20 -O3 $(call cuda_code,$(CUDA_ARCHS)) -Werror all-warnings -cudart static $< $(filter %.o,$^) $(LIBS) -lcublasLt -o $@
+$(BUILD)/emulation/choices: tests/bench/choices.cu tests/bench/measured.h $(call choices_parts,$(BUILD)/emulation/bf16) $(BUILD)/emulation/bf16/kernels-cuda.so $(BUILD)/tests/bench/measured.o $(LIBRARY)
+	$(Q)$(EMULATED_CXX) -x c++ -DEMULATE -Itests/cuda-emulation -O1 -fsanitize=thread -ffp-contract=off -c $< -o $@.o
+	$(Q)g++ $@.o $(filter-out %/ranges.o,$(call choices_parts,$(BUILD)/emulation/bf16)) $(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(LIBS) -o $@
 
 # Faults of system calls and allocations; sanitizers bring their own malloc.
 FAULT := $(if $(filter release,$(FLAVOUR)),$(BUILD)/tests/fault.so)
@@ -94,7 +104,7 @@ coverage:
 	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' -s 2>/dev/null | tail -n 60
 
 # What a machine with a GPU needs, and where one is here, the checks themselves.
-gpu-check: all $(BENCH_PROGRAMS) $(BUILD)/tests/cuda/test_bf16
+gpu-check: all $(BENCH_PROGRAMS) $(CHOICES) $(BUILD)/tests/cuda/test_bf16
 	@BUILD=$(BUILD) tests/gpu/prepare build/gpu-check
 	@if nvidia-smi -L > /dev/null 2>&1; then build/gpu-check/run build/gpu-check/out; \
 	else echo "gpu-check: no GPU here: take build/gpu-check to one"; fi

@@ -355,12 +355,26 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
     }
 }
 
-/* ---- launches ---- */
+/* ---- launches, and the shared memory of a block ---- */
 
-template <int C, int M> static void launch_fwd(struct device *dev, const attention &a)
+static constexpr size_t fwd_bytes(int c, int keys, int warps, int m)
 {
-    constexpr int KEYS = 64, WARPS = 4;
-    constexpr size_t bytes = (WARPS * M * 16 + 2 * KEYS) * C * sizeof(elem);
+    return (size_t)(warps * m * 16 + 2 * keys) * c * sizeof(elem);
+}
+static constexpr size_t dq_bytes(int c, int keys, int warps, int m, int stages)
+{
+    return (size_t)(2 * warps * m * 16 + 2 * stages * keys) * c * sizeof(elem);
+}
+static constexpr size_t dkdv_bytes(int c, int queries, int warps)
+{
+    return (size_t)(2 * warps * 16 + 4 * queries) * c * sizeof(elem) +
+           2 * queries * sizeof(row_base);
+}
+
+template <int C, int KEYS, int WARPS, int M>
+static void launch_fwd(struct device *dev, const attention &a)
+{
+    constexpr size_t bytes = fwd_bytes(C, KEYS, WARPS, M);
     dim3 grid((unsigned)pieces(a.rows, WARPS * M * 16), (unsigned)a.heads);
     allow_shared(dev, (const void *)&fwd_kernel<C, KEYS, WARPS, M>, bytes, "attention");
     LAUNCH((fwd_kernel<C, KEYS, WARPS, M>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
@@ -369,7 +383,7 @@ template <int C, int M> static void launch_fwd(struct device *dev, const attenti
 template <int C, int KEYS, int WARPS, int M, int STAGES>
 static void launch_dq(struct device *dev, const attention &a)
 {
-    constexpr size_t bytes = (2 * WARPS * M * 16 + 2 * STAGES * KEYS) * C * sizeof(elem);
+    constexpr size_t bytes = dq_bytes(C, KEYS, WARPS, M, STAGES);
     dim3 grid((unsigned)pieces(a.rows, WARPS * M * 16), (unsigned)a.heads);
     allow_shared(dev, (const void *)&dq_kernel<C, KEYS, WARPS, M, STAGES>, bytes, "attention");
     LAUNCH((dq_kernel<C, KEYS, WARPS, M, STAGES>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
@@ -378,8 +392,7 @@ static void launch_dq(struct device *dev, const attention &a)
 template <int C, int QUERIES, int WARPS>
 static void launch_dkdv(struct device *dev, const attention &a)
 {
-    constexpr size_t bytes =
-        (2 * WARPS * 16 + 4 * QUERIES) * C * sizeof(elem) + 2 * QUERIES * sizeof(row_base);
+    constexpr size_t bytes = dkdv_bytes(C, QUERIES, WARPS);
     dim3 grid((unsigned)pieces(a.rows, WARPS * 16), (unsigned)a.kv_heads);
     allow_shared(dev, (const void *)&dkdv_kernel<C, QUERIES, WARPS>, bytes, "attention");
     LAUNCH((dkdv_kernel<C, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
@@ -431,13 +444,13 @@ bool tiles_fwd(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
     if (a.head_dim == 32)
-        launch_fwd<32, 1>(dev, a);
+        launch_fwd<32, 64, 4, 1>(dev, a);
     else if (a.head_dim == 64)
-        launch_fwd<64, 2>(dev, a);
+        launch_fwd<64, 64, 4, 2>(dev, a);
     else if (dev->shared_bytes >= SM_80)
-        launch_fwd<128, 2>(dev, a);
+        launch_fwd<128, 64, 4, 2>(dev, a);
     else
-        launch_fwd<128, 1>(dev, a);
+        launch_fwd<128, 64, 4, 1>(dev, a);
     launched(dev, "attention_fwd");
     return true;
 }

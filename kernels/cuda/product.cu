@@ -122,20 +122,21 @@ static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const questi
     return CUBLAS_STATUS_SUCCESS;
 }
 
-static cublasStatus_t ask(cublasLtHandle_t lt, answer *a, const question &q)
+/* Up to `most` answers, of which the first is taken. */
+static cublasStatus_t ask(cublasLtHandle_t lt, answer *a, const question &q,
+                          cublasLtMatmulHeuristicResult_t *results, int most, int *count)
 {
     cublasLtMatmulPreference_t preference = NULL;
-    cublasLtMatmulHeuristicResult_t best;
-    int count = 0;
+    *count = 0;
     cublasStatus_t status = describe(a, q);
     if (!status) status = cublasLtMatmulPreferenceCreate(&preference);
     if (!status) status = prefer(preference, q);
     if (!status)
         status = cublasLtMatmulAlgoGetHeuristic(lt, a->operation, a->a, a->b, a->c, a->d,
-                                                preference, 1, &best, &count);
+                                                preference, most, results, count);
     if (preference) cublasLtMatmulPreferenceDestroy(preference);
-    if (!status && !count) status = CUBLAS_STATUS_NOT_SUPPORTED;
-    if (!status) a->algorithm = best.algo;
+    if (!status && !*count) status = CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!status) a->algorithm = results->algo;
     return status;
 }
 
@@ -153,38 +154,47 @@ static cublasStatus_t answer_to(struct products *all, const question &q, const a
             *to = &all->found[i];
             return CUBLAS_STATUS_SUCCESS;
         }
-    int i = all->count < ANSWERS ? all->count : all->oldest++ % ANSWERS;
+    cublasLtMatmulHeuristicResult_t first;
+    int count, i = all->count < ANSWERS ? all->count : all->oldest++ % ANSWERS;
     forget(&all->found[i]);
-    cublasStatus_t status = ask(all->lt, &all->found[i], q);
+    cublasStatus_t status = ask(all->lt, &all->found[i], q, &first, 1, &count);
     all->asked[i] = status ? question{} : q;
     if (i == all->count) all->count++;
     *to = &all->found[i];
     return status;
 }
 
+static question question_of(const struct product *p)
+{
+    return { p->m,
+             p->n,
+             p->k,
+             p->lda,
+             p->ldb,
+             p->ldc,
+             p->ldd,
+             alignment(p->a),
+             alignment(p->b),
+             alignment(p->c),
+             alignment(p->d),
+             p->a_transposed,
+             p->b_transposed,
+             p->is_f32,
+             p->beta != 0 };
+}
+
+static cublasStatus_t multiply(struct device *dev, const struct product *p, const answer *a)
+{
+    return cublasLtMatmul(dev->products->lt, a->operation, &p->alpha, p->b, a->a, p->a, a->b,
+                          &p->beta, p->c, a->c, p->d, a->d, &a->algorithm, dev->workspace,
+                          WORKSPACE, dev->stream);
+}
+
 void product(struct device *dev, const struct product *p)
 {
     const answer *a;
     if (dev->has_failed || !p->m || !p->n) return;
-    question q = { p->m,
-                   p->n,
-                   p->k,
-                   p->lda,
-                   p->ldb,
-                   p->ldc,
-                   p->ldd,
-                   alignment(p->a),
-                   alignment(p->b),
-                   alignment(p->c),
-                   alignment(p->d),
-                   p->a_transposed,
-                   p->b_transposed,
-                   p->is_f32,
-                   p->beta != 0 };
-    cublasStatus_t status = answer_to(dev->products, q, &a);
-    if (!status)
-        status = cublasLtMatmul(dev->products->lt, a->operation, &p->alpha, p->b, a->a, p->a, a->b,
-                                &p->beta, p->c, a->c, p->d, a->d, &a->algorithm, dev->workspace,
-                                WORKSPACE, dev->stream);
+    cublasStatus_t status = answer_to(dev->products, question_of(p), &a);
+    if (!status) status = multiply(dev, p, a);
     check(dev, status, p);
 }

@@ -1,43 +1,15 @@
 /* kernels DEVICE [SCALE] - speed of single operations of a backend, as JSON lines: the device's own
  * copy and the preparation of NF4 weights in GB/s, products and attention in TFLOP/s. SCALE 1
  * (default) is LLaMA-2-7B's width and up to 16384 tokens; 8 is an eighth of both, for a CPU. */
-#include "../../kernels/kernels.h"
+#include "measured.h"
+
 #include "../../lib/common/die.h"
-#include "../../lib/common/progress.h"
 
 #include <math.h>
 
-static struct fail why;
 static const struct kernels *k;
 static struct device *dev;
 static int64_t scale = 1;
-
-static void *take(size_t bytes)
-{
-    void *at;
-    or_die(k->alloc(dev, &at, bytes, &why), &why);
-    return at;
-}
-
-/* Activations of small random values. */
-static struct mat random_mat(int64_t rows, int64_t cols)
-{
-    static uint32_t state = 1;
-    struct mat m = { take((size_t)(rows * cols * k->act_bytes)), cols };
-    float *host = malloc((size_t)(rows * cols) * sizeof *host);
-    float *there = take((size_t)(rows * cols) * sizeof *host);
-    if (!host) die(STATUS_FAILED, "out of memory");
-    for (int64_t i = 0; i < rows * cols; i++) {
-        state = state * 1664525 + 1013904223;
-        host[i] = (float)(state >> 8) * 0x1p-24f - 0.5f;
-    }
-    k->upload(dev, there, host, (size_t)(rows * cols) * sizeof *host);
-    k->cast_in(dev, m, there, rows, cols);
-    or_die(k->sync(dev, &why), &why);
-    k->release(dev, there, (size_t)(rows * cols) * sizeof *host);
-    free(host);
-    return m;
-}
 
 static struct shape shape_of(int64_t rows, int64_t dim, int64_t ffn)
 {
@@ -53,22 +25,9 @@ static struct shape shape_of(int64_t rows, int64_t dim, int64_t ffn)
                            .has_packed_weights = true };
 }
 
-static void reserve(struct shape shape) { or_die(k->reserve(dev, &shape, &why), &why); }
+static struct mat random_mat(int64_t rows, int64_t cols) { return measured_mat(rows, cols, cols); }
 
-/* Seconds of one call: warmed up, then as many as take a third of a second. */
-static double seconds(void (*call)(void *), void *arg)
-{
-    call(arg);
-    or_die(k->sync(dev, &why), &why);
-    for (int64_t times = 1;; times *= 2) {
-        double start = progress_clock();
-        for (int64_t i = 0; i < times; i++)
-            call(arg);
-        or_die(k->sync(dev, &why), &why);
-        double all = progress_clock() - start;
-        if (all > 0.3) return all / (double)times;
-    }
-}
+static double seconds(void (*call)(void *), void *arg) { return measured_seconds(call, arg, 0.3); }
 
 struct copying {
     struct mat from;
@@ -126,30 +85,18 @@ static void attend_back(void *arg)
                      a->rows, a->heads, a->heads, 128, 1 / sqrtf(128));
 }
 
-static struct linear nf4_linear(int64_t in, int64_t out)
-{
-    size_t count = (size_t)(in * out);
-    return (struct linear){ .type = WEIGHT_NF4,
-                            .weight = take((count + 1) / 2),
-                            .absmax = take((count + 63) / 64),
-                            .nested = take((count + 16383) / 16384 * sizeof(float)),
-                            .offset = 0.02f,
-                            .out = out,
-                            .in = in };
-}
-
 static void measure_linear(void)
 {
     int64_t rows = 8192 / scale, in = 4096 / scale, out = 11008 / scale;
     size_t count = (size_t)(in * out);
     struct shape shape = shape_of(rows, in, out);
     shape.has_backward = true;
-    reserve(shape);
+    measured_reserve(shape);
     struct mat y = random_mat(rows, out);
     struct copying c = { random_mat(rows, out), { y.at, k->act_type, rows, 1, out / 2 } };
     double bytes = 2.0 * (double)(rows * out * k->act_bytes);
     printf("{\"operation\":\"copy\",\"GB_per_second\":%.1f}\n", bytes / seconds(copy, &c) / 1e9);
-    struct linear l = nf4_linear(in, out);
+    struct linear l = measured_nf4(in, out);
     struct multiplying m = { { &l, 1, 0 }, random_mat(rows, in), y, rows };
     bytes = (double)count * (0.5 + 1.0 / 64 + 4.0 / 16384 + (double)k->act_bytes);
     printf("{\"operation\":\"NF4 weights prepared\",\"GB_per_second\":%.1f}\n",
@@ -164,10 +111,10 @@ static void measure_attention(int64_t rows)
     int64_t heads = 32 / scale > 0 ? 32 / scale : 1, width = heads * 128;
     struct shape shape = shape_of(rows, width, width);
     shape.has_backward = true;
-    reserve(shape);
+    measured_reserve(shape);
     int32_t *first = calloc((size_t)rows, sizeof *first), *spans;
     if (!first) die(STATUS_FAILED, "out of memory");
-    spans = take((size_t)rows * sizeof *spans);
+    spans = measured_bytes((size_t)rows * sizeof *spans);
     k->upload(dev, spans, first, (size_t)rows * sizeof *spans);
     free(first);
     struct attending a = { .q = random_mat(rows, width),
@@ -178,7 +125,7 @@ static void measure_attention(int64_t rows)
                            .dq = random_mat(rows, width),
                            .dk = random_mat(rows, width),
                            .dv = random_mat(rows, width),
-                           .lse = take((size_t)(rows * heads) * sizeof(float)),
+                           .lse = measured_bytes((size_t)(rows * heads) * sizeof(float)),
                            .spans = { spans, spans, heads },
                            .rows = rows,
                            .heads = heads };
@@ -203,26 +150,26 @@ static void measure_decoding(void)
     if (!heads) return;
     struct shape shape = shape_of(8, in, out);
     shape.keys = keys;
-    reserve(shape);
-    struct linear l = nf4_linear(in, out);
+    measured_reserve(shape);
+    struct linear l = measured_nf4(in, out);
     struct multiplying m = { { &l, 1, 0 }, random_mat(1, in), random_mat(1, out), 1 };
     prepare(&m);
     double bytes = (double)count * (0.5 + 1.0 / 64 + 4.0 / 16384);
     printf("{\"operation\":\"one row by NF4 weights\",\"GB_per_second\":%.1f}\n",
            bytes / seconds(multiply, &m) / 1e9);
-    int32_t *span = take(sizeof *span);
+    int32_t *span = measured_bytes(sizeof *span);
     k->zero(dev, span, sizeof *span);
     struct mat kv = random_mat(64, 2 * in);
     for (int64_t share = 1; share <= 4 && share <= heads; share *= 4) {
         struct attending a = { .q = random_mat(1, in),
                                .o = random_mat(1, in),
-                               .lse = take((size_t)heads * sizeof(float)),
+                               .lse = measured_bytes((size_t)heads * sizeof(float)),
                                .spans = { span, span, heads },
                                .cache = { NULL, k->cache_type, keys, heads / share, 128 },
                                .rows = 1,
                                .heads = heads };
         size_t size = (size_t)cache_elements(&a.cache) * (k->cache_type == WEIGHT_F32 ? 4 : 2);
-        a.cache.at = take(size);
+        a.cache.at = measured_bytes(size);
         for (int64_t first = 0; first < keys; first += 64)
             k->cache_rows(dev, &a.cache, first, kv, keys - first < 64 ? keys - first : 64);
         printf("{\"operation\":\"one row of attention, %lld keys, %lld heads a key\","
@@ -233,13 +180,8 @@ static void measure_decoding(void)
 
 int main(int argc, char **argv)
 {
-    die_init("kernels", false);
-    if (argc > 2) scale = strtoll(argv[2], NULL, 10);
-    if (argc < 2 || scale < 1 || scale > 32) die_usage("kernels DEVICE [SCALE]");
-    or_die(kernels_open(&k, argv[1], &why), &why);
-    or_die(k->open(&dev, 0, &why), &why);
-    printf("{\"operation\":\"device\",\"name\":\"%s\",\"elements\":\"%s\"}\n", k->name,
-           k->act_name);
+    scale = measured_open("kernels", argc, argv);
+    k = measured, dev = measured_device;
     measure_linear();
     for (int64_t rows = 2048; rows <= 16384; rows *= 2)
         measure_attention(rows / scale);

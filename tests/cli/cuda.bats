@@ -39,6 +39,11 @@ near() { # BOUND LOSSES LOSSES
     cmp whole/adapter_model.safetensors spare/adapter_model.safetensors
 }
 
+@test "cuda: attention in other tiles is the same" {
+    run -0 "$BUILD/emulation/choices" 32
+    [ "$(grep -c '"of":"\(forward\|dq\|dk and dv\)"' <<< "$output")" = 32 ]
+}
+
 @test "cuda: perplexity is the CPU's to bf16's rounding; text is written" {
     make_base
     lora adapter --quiet --device cpu
