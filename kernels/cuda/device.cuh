@@ -35,6 +35,13 @@ DEVICE float exp2_fast(float x)
 DEVICE float mul_rn(float a, float b) { return __fmul_rn(a, b); }
 DEVICE float add_rn(float a, float b) { return __fadd_rn(a, b); }
 DEVICE uint32_t mul_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
+/* All ones in each half of a word whose highest bit is set, else zeros. */
+DEVICE uint32_t fill_halves(uint32_t x)
+{
+    uint32_t filled;
+    asm("prmt.b32 %0, %1, 0, 0xbb99;" : "=r"(filled) : "r"(x));
+    return filled;
+}
 DEVICE void atomic_min(unsigned long long *at, unsigned long long value) { atomicMin(at, value); }
 DEVICE uint32_t float_as_bits(float x) { return __float_as_uint(x); }
 DEVICE float bits_as_float(uint32_t x) { return __uint_as_float(x); }

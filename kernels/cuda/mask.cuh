@@ -16,8 +16,10 @@ static inline mask mask_of(struct dropout drop)
     return { drop.key, (uint64_t)drop.first_row, (uint32_t)(drop.p * 65536), 1 / (1 - drop.p) };
 }
 
+/* Eight lanes, two in a word, the first in the low half. */
 struct lanes {
-    uint16_t v[8];
+    uint32_t word[4];
+    DEVICE_MEMBER uint32_t of(uint32_t i) const { return word[i / 2] >> (i % 2 * 16) & 0xffff; }
 };
 
 DEVICE lanes lanes_of(uint64_t key, uint64_t block, uint32_t site)
@@ -32,12 +34,16 @@ DEVICE lanes lanes_of(uint64_t key, uint64_t block, uint32_t site)
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    uint32_t word[4] = { c0, c1, c2, c3 };
-    lanes l;
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-        l.v[i] = (uint16_t)(word[i / 2] >> (i % 2 * 16));
-    return l;
+    return { { c0, c1, c2, c3 } };
+}
+
+/* All ones in each half of a word of lanes that is kept: both halves are compared at once, without
+ * their highest bits first, so that none borrows from the other. */
+DEVICE uint32_t kept_halves(uint32_t word, uint32_t least_kept)
+{
+    uint32_t least = least_kept * 0x10001u, high = 0x80008000u;
+    uint32_t rest = (word | high) - (least & ~high);
+    return fill_halves((word & ~least) | (~(word ^ least) & rest));
 }
 
 /* p ⊙ mask of elements e … e + N − 1, which lie in one call's eight. */
@@ -46,7 +52,7 @@ template <int N> DEVICE void apply_mask(pack<N> &p, const mask &m, uint32_t site
     lanes l = lanes_of(m.key, e / 8, site);
 #pragma unroll
     for (int j = 0; j < N; j++)
-        p.v[j] = l.v[(N == 8 ? 0 : e % 8) + j] >= m.least_kept ? p.v[j] * m.scale : 0;
+        p.v[j] = l.of((N == 8 ? 0 : e % 8) + j) >= m.least_kept ? p.v[j] * m.scale : 0;
 }
 
 #endif

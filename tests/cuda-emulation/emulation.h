@@ -84,6 +84,10 @@ DEVICE float exp2_fast(float x) { return exp2f(x); }
 DEVICE float mul_rn(float a, float b) { return a * b; }
 DEVICE float add_rn(float a, float b) { return a + b; }
 DEVICE uint32_t mul_high(uint32_t a, uint32_t b) { return (uint32_t)((uint64_t)a * b >> 32); }
+DEVICE uint32_t fill_halves(uint32_t x)
+{
+    return (x & 0x80000000 ? 0xffff0000 : 0) | (x & 0x8000 ? 0xffff : 0);
+}
 void atomic_min(unsigned long long *at, unsigned long long value); /* no race */
 DEVICE uint32_t float_as_bits(float x)
 {

@@ -391,6 +391,7 @@ static void test_linears(void **state)
     one_group(9, 64, 3, gap, 0.1f);
     one_group(20, 64, 3, odd, 0.1f);
     one_group(20, 72, 2, mixed, 0.1f);
+    one_group(20, 128, 2, mixed, 0.7f);
     one_group(20, 128, 3, wide, 0);
 }
 
