@@ -99,9 +99,9 @@ static cublasStatus_t describe(answer *a, const question &q)
 static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const question &q)
 {
     const uint64_t workspace = WORKSPACE;
-    /* Partial sums only in f32, and there in the workspace, in one order. */
-    const uint32_t schemes =
-        q.is_f32 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : CUBLASLT_REDUCTION_SCHEME_NONE;
+    /* Partial sums in f32 in the workspace, in one order, or none: not in the output's type. Narrow
+     * results of long sums (du, dA, dB) would else fill a quarter of a large GPU. */
+    const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const struct {
         cublasLtMatmulPreferenceAttributes_t name;
         const void *value;

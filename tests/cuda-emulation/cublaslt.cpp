@@ -123,10 +123,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
         auto at = p->value.find(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES + i);
         algo->alignment[i] = at == p->value.end() ? 256 : (uint32_t)at->second;
     }
-    /* Sums in parts only in f32, where the order is kept. */
+    /* Sums in parts only in the type of sums, where the order is kept. */
     uint64_t schemes = p->value[CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK];
-    bool is_f32 = out->type == CUDA_R_32F;
-    if (schemes & ~(uint64_t)(is_f32 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : 0))
+    if (schemes & ~(uint64_t)CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE)
         return CUBLAS_STATUS_INVALID_VALUE;
     *found = 1;
     return CUBLAS_STATUS_SUCCESS;
