@@ -1,6 +1,7 @@
 #include "folder.h"
 
 #include "output.h"
+#include "temporary.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -70,10 +71,23 @@ int folder_open(struct folder *f, const char *path, const char *marker, struct f
     if (!length || length >= sizeof f->path - 32) return fail(why, "%s: not a name", path);
     snprintf(f->path, sizeof f->path, "%.*s", (int)length, path);
     if (check_replaceable(f->path, marker, why)) return -1;
-    snprintf(f->temporary, sizeof f->temporary, "%s.tmp.%ld", f->path, (long)getpid());
+    temporary_name(f->temporary, sizeof f->temporary, f->path);
+    temporary_sweep(f->path, remove_files);
     if (output_directory(f->temporary, why)) return -1;
+    f->lock = open(f->temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (f->lock < 0) return fail(why, "%s: %s", f->temporary, strerror(errno));
+    if (temporary_lock(f->lock, f->temporary, why)) {
+        close(f->lock);
+        return -1;
+    }
     memcpy(pending, f->temporary, sizeof pending);
     return 0;
+}
+
+static void done(struct folder *f)
+{
+    pending[0] = 0;
+    close(f->lock);
 }
 
 /* The old directory, if there is one, comes to lie under the temporary name. */
@@ -103,13 +117,15 @@ int folder_close(struct folder *f, struct fail *why)
         folder_abandon(f);
         return -1;
     }
-    pending[0] = 0;
-    return has_old ? folder_remove(f->temporary, why) : 0;
+    int status = has_old ? folder_remove(f->temporary, why) : 0;
+    done(f);
+    return status;
 }
 
 void folder_abandon(struct folder *f)
 {
-    if (f->temporary[0]) remove_files(f->temporary);
-    pending[0] = 0;
+    if (!f->temporary[0]) return;
+    remove_files(f->temporary);
+    done(f);
     f->temporary[0] = 0;
 }

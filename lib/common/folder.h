@@ -1,7 +1,8 @@
 /* folder.h - a directory of files that is whole or absent.
  *
  * Files are made in a temporary directory beside the target, which folder_close puts in
- * its place. One that is given up, or pending when a signal ends the program, is removed.
+ * its place. One that is given up, or pending when a signal ends the program, is removed; what a
+ * killed one left is, when the same target is made again.
  */
 #ifndef LONGQLORA_FOLDER_H
 #define LONGQLORA_FOLDER_H
@@ -10,6 +11,7 @@
 
 struct folder {
     char path[4000], temporary[4096]; /* the target; where files are made */
+    int lock;                         /* of temporary */
 };
 
 /* Creates the temporary directory. A target that exists is to be replaced: it must be

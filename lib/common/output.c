@@ -1,6 +1,7 @@
 #include "output.h"
 
 #include "output_behind.h"
+#include "temporary.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -70,15 +71,23 @@ int output_open(struct output *out, const char *path, struct fail *why)
         release(out);
         return fail(why, "%s: out of memory", path);
     }
-    snprintf(out->temporary, size, "%s.tmp.%ld", path, (long)getpid());
-    out->fd = open(out->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (out->fd < 0) {
-        fail(why, "%s: cannot create: %s", path, strerror(errno));
-        release(out);
-        return -1;
+    temporary_name(out->temporary, size, path);
+    temporary_sweep(path, unlink);
+    int status = 0;
+    out->fd = open(out->temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (out->fd < 0)
+        status = fail(why, "%s: cannot create: %s", path, strerror(errno));
+    else if (temporary_lock(out->fd, out->temporary, why))
+        status = -1;
+    else if (ftruncate(out->fd, 0))
+        status = fail(why, "%s: cannot write: %s", path, strerror(errno));
+    if (!status) {
+        pending_add(out->temporary);
+        return 0;
     }
-    pending_add(out->temporary);
-    return 0;
+    if (out->fd >= 0) close(out->fd);
+    release(out);
+    return -1;
 }
 
 static int write_all(struct output *out, const char *data, size_t bytes, struct fail *why)

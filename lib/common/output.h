@@ -2,8 +2,9 @@
  *
  * Bytes go to a temporary name beside the target; output_close flushes them to the
  * disk and renames. Whatever is given up, or pending when a signal ends the
- * program, is removed. "-" is standard output, written as it comes; so is a target that
- * is there and no regular file: a device, a named pipe.
+ * program, is removed; what a killed one left is, when the same target is written again. "-" is
+ * standard output, written as it comes; so is a target that is there and no regular file: a device,
+ * a named pipe.
  */
 #ifndef LONGQLORA_OUTPUT_H
 #define LONGQLORA_OUTPUT_H

@@ -1,6 +1,7 @@
 #include "checkpoint.h"
 
 #include "../common/folder.h"
+#include "../common/temporary.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -187,13 +188,6 @@ int64_t checkpoint_newest(const char *directory, int64_t below)
     return newest;
 }
 
-/* Is it the temporary name of an output (output.h)? */
-static bool is_temporary(const char *name)
-{
-    const char *tail = strstr(name, ".tmp.");
-    return tail && tail[5] && strspn(tail + 5, "0123456789") == strlen(tail + 5);
-}
-
 int checkpoint_remove_unfinished(const char *directory, struct fail *why)
 {
     DIR *dir = opendir(directory);
@@ -204,7 +198,7 @@ int checkpoint_remove_unfinished(const char *directory, struct fail *why)
         snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
         if (!strncmp(e->d_name, "tmp-checkpoint-", 15))
             status = folder_remove(path, why);
-        else if (is_temporary(e->d_name) && unlink(path))
+        else if (temporary_is(e->d_name) && unlink(path))
             status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
     }
     closedir(dir);

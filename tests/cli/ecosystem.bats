@@ -149,4 +149,9 @@ tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, m
         wait $! || true
         [ -z "$(find . -maxdepth 1 -name 'stopped.tmp*')" ]
     done
+    # Killed: what it left is gone after the next one.
+    mkdir -p stopped.tmp.4194400
+    echo > stopped.tmp.4194400/model-00001-of-00002.safetensors
+    merge --quiet --base base --adapter ad -o stopped
+    [ "$(ls -d stopped*)" = stopped ]
 }

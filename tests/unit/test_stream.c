@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -652,6 +653,76 @@ static void test_folder_is_whole_or_absent(void **state)
     assert_int_equal(folder_remove(target, &why), 0);
 }
 
+/* <path>.tmp.<suffix>, a file or a directory with one, locked or as its process left it. */
+static int left(char *name, size_t size, const char *suffix, bool is_directory, bool is_locked)
+{
+    snprintf(name, size, "%s.tmp.%s", path, suffix);
+    if (is_directory) assert_int_equal(mkdir(name, 0700), 0);
+    if (is_directory) put(name, "shard");
+    int fd = open(name, is_directory ? O_RDONLY : O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    if (is_locked) assert_int_equal(flock(fd, LOCK_EX), 0);
+    return fd;
+}
+
+/* What a killed process left goes, what one is writing stays, and so does what is nobody's. */
+static void test_lost_temporaries_go(void **state)
+{
+    (void)state;
+    enum { KINDS = 6 };
+    static const struct {
+        const char *suffix;
+        bool is_directory, is_locked, goes_for_file, goes_for_folder;
+    } all[KINDS] = {
+        { "4194400", false, false, true, false },      { "4194401", false, true, false, false },
+        { "4194402", true, false, false, true },       { "4194403", true, true, false, false },
+        { "4194404.old", false, false, false, false }, { "", false, false, false, false },
+    };
+    for (int folder = 0; folder < 2; folder++) {
+        char name[KINDS][96];
+        int fd[KINDS];
+        unlink(path);
+        for (int i = 0; i < KINDS; i++)
+            fd[i] =
+                left(name[i], sizeof name[i], all[i].suffix, all[i].is_directory, all[i].is_locked);
+        if (folder) {
+            struct folder f;
+            assert_int_equal(folder_open(&f, path, "mark", &why), 0);
+            folder_abandon(&f);
+        } else {
+            assert_int_equal(output_text(path, "x", &why), 0);
+        }
+        for (int i = 0; i < KINDS; i++) {
+            bool goes = folder ? all[i].goes_for_folder : all[i].goes_for_file;
+            assert_int_equal(access(name[i], F_OK), goes ? -1 : 0);
+            close(fd[i]);
+            if (!goes && all[i].is_directory) assert_int_equal(folder_remove(name[i], &why), 0);
+            if (!goes && !all[i].is_directory) assert_int_equal(unlink(name[i]), 0);
+        }
+    }
+}
+
+/* Process numbers repeat, in containers: the same name locked by another is not touched. */
+static void test_same_temporary_twice(void **state)
+{
+    (void)state;
+    struct output out;
+    struct folder f;
+    char name[96], number[16];
+    snprintf(number, sizeof number, "%ld", (long)getpid());
+    unlink(path);
+    int fd = left(name, sizeof name, number, false, true);
+    assert_int_equal(output_open(&out, path, &why), -1);
+    assert_non_null(strstr(why.text, "another process is writing it"));
+    close(fd);
+    assert_int_equal(unlink(name), 0);
+    fd = left(name, sizeof name, number, true, true);
+    assert_int_equal(folder_open(&f, path, "mark", &why), -1);
+    assert_non_null(strstr(why.text, "another process is writing it"));
+    close(fd);
+    assert_int_equal(folder_remove(name, &why), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -671,6 +742,8 @@ int main(void)
         cmocka_unit_test(test_output_is_whole_or_absent),
         cmocka_unit_test(test_output_to_a_pipe),
         cmocka_unit_test(test_folder_is_whole_or_absent),
+        cmocka_unit_test(test_lost_temporaries_go),
+        cmocka_unit_test(test_same_temporary_twice),
     };
     return cmocka_run_group_tests(tests, open_directory, scratch_close);
 }
