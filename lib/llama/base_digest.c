@@ -35,9 +35,8 @@ static void digest_tensor(XXH3_state_t *state, const struct weights *w, int64_t 
     XXH3_128bits_update(state, shape, sizeof shape);
     digest_mapped(state, at->data, weight_bytes(at, t));
     if (at->type != WEIGHT_NF4) return;
-    size_t n = (size_t)(t->rows * t->cols);
-    if (at->absmax) XXH3_128bits_update(state, at->absmax, (n + 63) / 64);
-    XXH3_128bits_update(state, at->nested, NF4_SCALES(n, at->absmax) * sizeof(float));
+    if (at->absmax) XXH3_128bits_update(state, at->absmax, weight_absmax_bytes(at, t));
+    XXH3_128bits_update(state, at->nested, weight_nested_bytes(at, t));
     XXH3_128bits_update(state, &at->offset, sizeof(float));
 }
 

@@ -108,11 +108,10 @@ static struct linear make_linear(struct model *m, const struct tensor *t, const 
         l.weight = value_of(m, own);
         l.dweight_acc = gradient_of(m, own);
     } else {
-        size_t elements = (size_t)(t->rows * t->cols);
         l.type = w->type;
         l.weight = place_bytes(m, w->data, weight_bytes(w, t));
-        l.absmax = place_bytes(m, w->absmax, (elements + 63) / 64);
-        l.nested = place_bytes(m, w->nested, NF4_SCALES(elements, w->absmax) * sizeof *w->nested);
+        l.absmax = place_bytes(m, w->absmax, weight_absmax_bytes(w, t));
+        l.nested = place_bytes(m, w->nested, weight_nested_bytes(w, t));
         l.offset = w->offset;
     }
     const struct trainable *a = find_parameter(m, t, TRAINED_LORA_A);

@@ -167,12 +167,10 @@ static void add_scratch(struct model *m, int threads)
     if (!m->weights || !m->k->is_host) return;
     for (int64_t i = 0; i < m->tensor_count; i++)
         if (!is_trained(m, &m->table[i])) {
-            size_t elements = (size_t)(m->table[i].rows * m->table[i].cols);
+            const struct weight *w = &m->weights->at[i];
+            const struct tensor *t = &m->table[i];
             m->plan.bytes[MEMORY_WEIGHTS] +=
-                elements * weight_type_bits(m->weights->at[i].type) / 8;
-            if (m->weights->at[i].type == WEIGHT_NF4)
-                m->plan.bytes[MEMORY_WEIGHTS] +=
-                    m->weights->at[i].absmax ? elements / 64 + elements / 16384 * 4 : elements / 16;
+                weight_bytes(w, t) + weight_absmax_bytes(w, t) + weight_nested_bytes(w, t);
         }
 }
 

@@ -27,6 +27,18 @@ size_t weight_bytes(const struct weight *w, const struct tensor *t)
     return ((size_t)(t->rows * t->cols) * weight_type_bits(w->type) + 7) / 8;
 }
 
+size_t weight_absmax_bytes(const struct weight *w, const struct tensor *t)
+{
+    if (w->type != WEIGHT_NF4 || !w->absmax) return 0;
+    return ((size_t)(t->rows * t->cols) + NF4_BLOCK - 1) / NF4_BLOCK;
+}
+
+size_t weight_nested_bytes(const struct weight *w, const struct tensor *t)
+{
+    if (w->type != WEIGHT_NF4) return 0;
+    return NF4_SCALES((size_t)(t->rows * t->cols), w->absmax) * sizeof *w->nested;
+}
+
 const char *weight_type_name(enum weight_type type) { return types[type].name; }
 enum dtype weight_type_dtype(enum weight_type type) { return types[type].dtype; }
 

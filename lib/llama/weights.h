@@ -48,6 +48,9 @@ enum weight_type weights_config_type(const struct config *c);
 
 /* Of its data alone, without NF4's scales. */
 size_t weight_bytes(const struct weight *w, const struct tensor *t);
+/* Of NF4's: codes of absmax, none without double quantization; scales. 0 for other types. */
+size_t weight_absmax_bytes(const struct weight *w, const struct tensor *t);
+size_t weight_nested_bytes(const struct weight *w, const struct tensor *t);
 size_t weight_type_bits(enum weight_type type);      /* an element; 4 for NF4's codes */
 const char *weight_type_name(enum weight_type type); /* as streams spell it */
 /* As files of tensors store it; NF4's codes are U8. */

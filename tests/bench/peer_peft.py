@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Training speed of Hugging Face PEFT on a GPU, on a LLaMA of random weights.
+"""Training speed of Hugging Face PEFT, on a LLaMA of random weights.
 
-usage: peer_peft.py CONFIG.json CONTEXT STEPS        (torch, transformers, peft; bitsandbytes if it is there)
+usage: peer_peft.py CONFIG.json CONTEXT STEPS [cuda|cpu [nf4|bf16|f32]]        (torch, transformers, peft, bitsandbytes)
 
 LoRA of rank 64 on every linear of the layers, gradient checkpointing, AdamW, one sample a step, attention by
-PyTorch's scaled_dot_product_attention. The base is in 4 bits where bitsandbytes can be imported, else in bf16.
+PyTorch's scaled_dot_product_attention, products in bf16 but for a base in f32. The base is in 4 bits where
+bitsandbytes can be imported, else in bf16, unless it is said.
 Prints one JSON object: tokens a second without the first step, peak memory, versions.
 """
+import contextlib
 import json
+import resource
 import sys
 import time
 
@@ -17,17 +20,21 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+device = sys.argv[4] if len(sys.argv) > 4 else "cuda"
+wanted = sys.argv[5] if len(sys.argv) > 5 else ""
 config, context, steps = json.load(open(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
 config = LlamaConfig(**{k: v for k, v in config.items() if k not in ("architectures", "model_type", "torch_dtype")})
 config.max_position_embeddings = max(config.max_position_embeddings, context)
 config._attn_implementation = "sdpa"
 torch.manual_seed(1)
-torch.set_default_dtype(torch.bfloat16)
-with torch.device("cuda"):
+torch.set_default_dtype(torch.float32 if wanted == "f32" else torch.bfloat16)
+with torch.device(device):
     model = LlamaForCausalLM(config)
 torch.set_default_dtype(torch.float32)
-base = "bf16"
+base = wanted or "bf16"
 try:
+    if wanted not in ("", "nf4"):
+        raise ImportError
     import bitsandbytes as bnb
 
     for name, module in list(model.model.named_modules()):
@@ -36,10 +43,11 @@ try:
             four = bnb.nn.Linear4bit(module.in_features, module.out_features, bias=False, compute_dtype=torch.bfloat16,
                                      compress_statistics=True, quant_type="nf4")
             four.weight = bnb.nn.Params4bit(module.weight.data.cpu(), requires_grad=False, compress_statistics=True, quant_type="nf4")
-            setattr(parent, name.rpartition(".")[2], four.cuda())
+            setattr(parent, name.rpartition(".")[2], four.to(device))
     base = "nf4, bitsandbytes " + bnb.__version__
 except ImportError:
-    pass
+    if wanted == "nf4":
+        raise
 model.config.use_cache = False
 model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 model.enable_input_require_grads()
@@ -48,20 +56,24 @@ model = get_peft_model(model, LoraConfig(r=64, lora_alpha=16, lora_dropout=0.05,
 trained = [p for p in model.parameters() if p.requires_grad]
 optimizer = torch.optim.AdamW(trained, lr=2e-4)
 model.train()
-torch.cuda.reset_peak_memory_stats()
+is_cuda = device == "cuda"
+synchronize = torch.cuda.synchronize if is_cuda else lambda: None
+if is_cuda:
+    torch.cuda.reset_peak_memory_stats()
 times = []
 for _ in range(steps + 1):
-    ids = torch.randint(0, config.vocab_size, (1, context), device="cuda")
-    torch.cuda.synchronize()
+    ids = torch.randint(0, config.vocab_size, (1, context), device=device)
+    synchronize()
     start = time.perf_counter()
-    with torch.autocast("cuda", dtype=torch.bfloat16):
+    with contextlib.nullcontext() if base == "f32" else torch.autocast(device, dtype=torch.bfloat16):
         loss = model(input_ids=ids, labels=ids).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(trained, 0.3)
     optimizer.step()
     optimizer.zero_grad()
-    torch.cuda.synchronize()
+    synchronize()
     times.append(time.perf_counter() - start)
-print(json.dumps({"peer": "PEFT", "context": context, "base": base, "tokens_per_second": round(context * steps / sum(times[1:]), 1),
-                  "peak_bytes": torch.cuda.max_memory_allocated(), "loss": round(float(loss), 4),
+peak = torch.cuda.max_memory_allocated() if is_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"peer": "PEFT", "device": device, "context": context, "base": base, "tokens_per_second": round(context * steps / sum(times[1:]), 1),
+                  "peak_bytes": peak, "loss": round(float(loss), 4),
                   "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__}}))
