@@ -16,14 +16,17 @@
 #include <stddef.h>
 
 enum {
-    ROW_TILE = 128,        /* rows a task of a row-wise product takes */
-    OUT_TILE = 64,         /* rows of a weight gradient a task takes */
-    LIGHT_TILE = 32,       /* rows a task of an elementwise operation takes */
-    QUERY_TILE = 64,       /* queries of one head that attention handles at once */
-    LOGIT_BYTES = 4 << 20, /* of logits alive at once: they stay in the cache */
-    SUM_PIECES = 1024,     /* of a flat sum */
-    FLAT_TILE = 1 << 15,   /* elements a task of a flat operation takes */
-    FEW_ROWS = 16,         /* up to so many, weights are used as they are stored */
+    ROW_TILE = 128,   /* rows a task of a row-wise product takes */
+    WIDE_ROWS = 256,  /* and a patch where there are more columns: weights are read once for */
+    WIDE_COLS = 1024, /* 256 rows, and the results stay in the cache */
+    OUT_TILE = 64,    /* rows of a weight gradient a task takes */
+    LIGHT_TILE = 32,  /* rows a task of an elementwise operation takes */
+    QUERY_TILE = 64,  /* queries of one head that attention handles at once */
+    LOGIT_BYTES = 64 << 20, /* of logits alive at once, but for large vocabularies: */
+    LEAST_LOGIT_ROWS = 256, /* so many rows, for which the head's weights are read once */
+    SUM_PIECES = 1024,      /* of a flat sum */
+    FLAT_TILE = 1 << 15,    /* elements a task of a flat operation takes */
+    FEW_ROWS = 16,          /* up to so many, weights are used as they are stored */
     FEW_QUERIES = 4, /* rows up to which attention reads a cache once for all heads that share it */
     CACHE_SPLIT = 512, /* keys of it that a task then takes */
     CACHE_PIECE = 256, /* keys of it that are widened at once */
@@ -54,6 +57,25 @@ static inline float *floats(struct mat m) { return (float *)m.at; }
 static inline float *row_of(struct mat m, int64_t row) { return (float *)m.at + row * m.stride; }
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+/* A matrix of results cut into tasks. Patches below each other have the same weights and come one
+ * after the other. */
+struct patch {
+    int64_t row, rows, col, cols;
+};
+static inline int64_t patch_rows(int64_t cols) { return cols > WIDE_COLS ? WIDE_ROWS : ROW_TILE; }
+static inline int64_t patches_of(int64_t rows, int64_t cols)
+{
+    return pieces(rows, patch_rows(cols)) * pieces(cols, WIDE_COLS);
+}
+static inline struct patch patch_of(int64_t rows, int64_t cols, int64_t task)
+{
+    int64_t height = patch_rows(cols), down = pieces(rows, height);
+    struct patch t = { task % down * height, height, task / down * WIDE_COLS, WIDE_COLS };
+    t.rows = least(t.rows, rows - t.row);
+    t.cols = least(t.cols, cols - t.col);
+    return t;
+}
 
 static inline float *head_at(struct mat m, int64_t row, int64_t head, int64_t head_dim)
 {
@@ -197,10 +219,10 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
                        struct mat du, struct mat x, int64_t rows, struct dropout drop);
 void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows, int64_t dim,
                   struct dropout drop);
-/* out [rows, dim] densely = keep ? x / (1 − p) : 0, for rows from first on, on this
- * thread; out may be x where its rows are dense. */
-void dropout_rows(float *out, const float *x, int64_t stride, uint32_t site, int64_t first,
-                  int64_t rows, int64_t dim, struct dropout drop);
+/* out [t.rows, t.cols] densely = keep ? x / (1 − p) : 0, x at the tile's corner of a matrix of dim
+ * columns, on this thread; out may be x where its rows are dense. */
+void dropout_patch(float *out, const float *x, int64_t stride, uint32_t site, struct patch t,
+                   int64_t dim, struct dropout drop);
 void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
                    struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
                    int64_t head_dim, float scale);

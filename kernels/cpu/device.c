@@ -35,7 +35,9 @@ static struct parts parts_of(const struct shape *s)
                        (s->has_backward ? 2 * rounded((size_t)(s->rows * s->head_dim)) : 0) +
                        rounded(QUERY_TILE);
     bool has_adapters = shape_has_adapters(s);
-    size_t linear = has_adapters ? rounded((size_t)(ROW_TILE * most(widest, 8))) : 0;
+    /* drop(x) of a task's rows; a tile on its way to be masked. */
+    int64_t tile = patch_rows(widest) * least(most(widest, 8), WIDE_COLS);
+    size_t linear = has_adapters ? rounded((size_t)most(ROW_TILE * most(widest, 8), tile)) : 0;
     p.worker = attention > linear ? attention : linear;
     /* linear_few: one row of weights. */
     if (!s->has_backward) {
@@ -44,7 +46,7 @@ static struct parts parts_of(const struct shape *s)
     }
     if (s->dropout > 0 && has_adapters && s->has_backward)
         p.dropped = rounded((size_t)(s->chunk * widest));
-    int64_t rows = most(64, LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64);
+    int64_t rows = most(LEAST_LOGIT_ROWS, LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64);
     p.logits = rounded((size_t)(least(rows, pieces(s->chunk, 64) * 64) * s->vocab));
     if (s->keys) {
         p.worker = (size_t)most((int64_t)p.worker, (int64_t)cached_floats(s));

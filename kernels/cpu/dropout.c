@@ -62,18 +62,18 @@ static void lanes_of(uint16_t lane[BATCH * LANES], uint64_t key, uint64_t block,
     memcpy(lane, word, sizeof word);
 }
 
-void dropout_rows(float *out, const float *x, int64_t stride, uint32_t site, int64_t first,
-                  int64_t rows, int64_t dim, struct dropout drop)
+void dropout_patch(float *out, const float *x, int64_t stride, uint32_t site, struct patch tile,
+                   int64_t dim, struct dropout drop)
 {
-    must(dim % LANES == 0);
+    must(dim % LANES == 0 && tile.col % LANES == 0);
     float scale = 1 / (1 - drop.p);
     uint16_t least_kept = (uint16_t)threshold(drop.p), lane[BATCH * LANES];
-    for (int64_t t = 0; t < rows; t++) {
-        uint64_t block = (uint64_t)((drop.first_row + first + t) * dim) / LANES;
-        for (int64_t i = 0; i < dim; i += BATCH * LANES) {
+    for (int64_t t = 0; t < tile.rows; t++) {
+        uint64_t block = (uint64_t)((drop.first_row + tile.row + t) * dim + tile.col) / LANES;
+        for (int64_t i = 0; i < tile.cols; i += BATCH * LANES) {
             const float *from = x + t * stride + i;
-            float *to = out + t * dim + i;
-            int64_t count = least(BATCH * LANES, dim - i);
+            float *to = out + t * tile.cols + i;
+            int64_t count = least(BATCH * LANES, tile.cols - i);
             lanes_of(lane, drop.key, block + (uint64_t)(i / LANES), site);
 #pragma omp simd
             for (int64_t j = 0; j < count; j++)

@@ -1,10 +1,10 @@
-/* The output head with cross-entropy, in chunks of rows whose logits stay in the
- * cache; the softmax's gradient takes the logits' place. */
+/* The output head with cross-entropy, in chunks of rows: their logits, then their loss, whose
+ * gradient takes the logits' place, then what that is to x. The weights are read twice a chunk. */
 #include "cpu.h"
 
 #include <math.h>
 
-enum { HEAD_TILE = 64 };
+enum { LOSS_TILE = 8 }; /* rows a task of the loss takes */
 
 struct head_call {
     struct device *dev;
@@ -37,25 +37,36 @@ static float loss_row(float *restrict z, int64_t vocab, int32_t target, float ds
     return top + logf(sum) - at_target;
 }
 
-static void loss_tile(void *arg, int64_t task, int worker)
+static void logits_tile(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct head_call *c = arg;
-    int64_t first = task * HEAD_TILE, rows = least(HEAD_TILE, c->rows - first), vocab = c->vocab;
-    float *z = c->logits + first * vocab;
-    product(false, true, rows, vocab, c->dim, 1, row_of(c->x, c->first + first), c->x.stride,
-            c->weight, c->dim, 0, z, vocab);
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t t = c->first + first + r;
+    struct patch t = patch_of(c->rows, c->vocab, task);
+    product(false, true, t.rows, t.cols, c->dim, 1, row_of(c->x, c->first + t.row), c->x.stride,
+            c->weight + t.col * c->dim, c->dim, 0, c->logits + t.row * c->vocab + t.col, c->vocab);
+}
+
+static void loss_rows(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct head_call *c = arg;
+    for (int64_t r = task * LOSS_TILE; r < least((task + 1) * LOSS_TILE, c->rows); r++) {
+        int64_t t = c->first + r;
+        float *z = c->logits + r * c->vocab;
         bool is_scored = c->target[t] >= 0;
-        c->nll[t] = is_scored
-                        ? loss_row(z + r * vocab, vocab, c->target[t], c->dscale, c->dx.at != NULL)
-                        : 0;
-        if (!is_scored && c->dx.at) memset(z + r * vocab, 0, (size_t)vocab * sizeof *z);
+        c->nll[t] =
+            is_scored ? loss_row(z, c->vocab, c->target[t], c->dscale, c->dx.at != NULL) : 0;
+        if (!is_scored && c->dx.at) memset(z, 0, (size_t)c->vocab * sizeof *z);
     }
-    if (c->dx.at)
-        product(false, false, rows, c->dim, vocab, 1, z, vocab, c->weight, c->dim, 0,
-                row_of(c->dx, c->first + first), c->dx.stride);
+}
+
+static void gradient_tile(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct head_call *c = arg;
+    struct patch t = patch_of(c->rows, c->dim, task);
+    product(false, false, t.rows, t.cols, c->vocab, 1, c->logits + t.row * c->vocab, c->vocab,
+            c->weight + t.col, c->dim, 0, row_of(c->dx, c->first + t.row) + t.col, c->dx.stride);
 }
 
 static void weight_tile(void *arg, int64_t task, int worker)
@@ -83,22 +94,15 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
                            .vocab = head->out,
                            .dim = head->in,
                            .dscale = dscale };
-    int64_t chunk = (int64_t)dev->logits_floats / c.vocab / HEAD_TILE * HEAD_TILE;
+    int64_t chunk = (int64_t)dev->logits_floats / c.vocab;
     must(chunk > 0);
     for (c.first = 0; c.first < rows; c.first += chunk) {
         c.rows = least(chunk, rows - c.first);
-        pool_run(dev->pool, pieces(c.rows, HEAD_TILE), loss_tile, &c);
+        pool_run(dev->pool, patches_of(c.rows, c.vocab), logits_tile, &c);
+        pool_run(dev->pool, pieces(c.rows, LOSS_TILE), loss_rows, &c);
+        if (dx.at) pool_run(dev->pool, patches_of(c.rows, c.dim), gradient_tile, &c);
         if (dweight_acc) pool_run(dev->pool, pieces(c.vocab, OUT_TILE), weight_tile, &c);
     }
-}
-
-static void logits_tile(void *arg, int64_t task, int worker)
-{
-    (void)worker;
-    const struct head_call *c = arg;
-    int64_t first = task * HEAD_TILE, rows = least(HEAD_TILE, c->rows - first);
-    product(false, true, rows, c->vocab, c->dim, 1, row_of(c->x, first), c->x.stride, c->weight,
-            c->dim, 0, c->logits + first * c->vocab, c->vocab);
 }
 
 void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
@@ -122,5 +126,5 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
                            .rows = rows,
                            .vocab = head->out,
                            .dim = head->in };
-    pool_run(dev->pool, pieces(rows, HEAD_TILE), logits_tile, &c);
+    pool_run(dev->pool, patches_of(rows, c.vocab), logits_tile, &c);
 }

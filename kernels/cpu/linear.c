@@ -1,7 +1,7 @@
 /* Groups of linears with adapters.
  *
  * Bound by multiply-adds: a forward costs 2·T·in·out, the backward as much again
- * for each of input and weight. A task takes 128 rows (forward, input gradient) or
+ * for each of input and weight. A task takes a tile of results (forward, input gradient) or
  * 64 rows of a weight's gradient, and goes through all of the inner dimension, so
  * sums have one order.
  */
@@ -12,9 +12,8 @@ struct group_call {
     const struct group *g;
     struct mat y, x, residual, dx, du;
     const struct mat *dy;
-    int64_t rows, in, rank;
+    int64_t rows, in, outs, rank;
     struct dropout drop;
-    bool wants_output;
 };
 
 static int64_t group_rank(const struct group *g)
@@ -75,23 +74,25 @@ static void need_slot(struct device *dev, const struct group *g)
 
 /* ---- forward ---- */
 
-/* u of the tile's rows, into the columns right of x. */
-static void inner_tile(const struct group_call *c, int64_t first, int64_t rows, int worker)
+/* u of a task's rows, into the columns right of x. */
+static void inner_tile(void *arg, int64_t task, int worker)
 {
+    const struct group_call *c = arg;
+    struct patch t = { task * ROW_TILE, least(ROW_TILE, c->rows - task * ROW_TILE), 0, c->in };
     int64_t column = c->in;
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
         if (!l->rank) continue;
-        const float *x = row_of(c->x, first);
+        const float *x = row_of(c->x, t.row);
         int64_t stride = c->x.stride;
         if (c->drop.p > 0) {
             float *dropped = worker_scratch(c->dev, worker);
-            dropout_rows(dropped, x, stride, l->site, first, rows, c->in, c->drop);
+            dropout_patch(dropped, x, stride, l->site, t, c->in, c->drop);
             x = dropped;
             stride = c->in;
         }
-        product(false, true, rows, l->rank, c->in, 1, x, stride, l->a, c->in, 0,
-                row_of(c->x, first) + column, c->x.stride);
+        product(false, true, t.rows, l->rank, c->in, 1, x, stride, l->a, c->in, 0,
+                row_of(c->x, t.row) + column, c->x.stride);
         column += l->rank;
     }
 }
@@ -110,85 +111,119 @@ static int run_of(const struct group_call *c, int first, int64_t *out)
     return i;
 }
 
+/* What of the columns first … first + count − 1 lies in the tile. */
+struct overlap {
+    int64_t from, count; /* from: of those columns; count <= 0: nothing */
+};
+static struct overlap overlap_of(struct patch t, int64_t first, int64_t count)
+{
+    int64_t low = first > t.col ? first : t.col;
+    return (struct overlap){ low - first, least(first + count, t.col + t.cols) - low };
+}
+
+static void copy_residual(const struct group_call *c, struct patch t)
+{
+    for (int64_t r = t.row; r < t.row + t.rows; r++)
+        memcpy(row_of(c->y, r) + t.col, row_of(c->residual, r) + t.col,
+               (size_t)t.cols * sizeof(float));
+}
+
 static void fwd_tile(void *arg, int64_t task, int worker)
 {
+    (void)worker;
     const struct group_call *c = arg;
-    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first), out;
-    if (c->rank) inner_tile(c, first, rows, worker);
-    if (!c->wants_output) return;
-    const float *x = row_of(c->x, first), *u = x + c->in;
-    float *y = row_of(c->y, first);
-    for (int i = 0; i < c->g->count;) {
+    struct patch t = patch_of(c->rows, c->outs, task);
+    const float *x = row_of(c->x, t.row), *u = x + c->in;
+    float *y = row_of(c->y, t.row);
+    if (c->residual.at && c->residual.at != c->y.at) copy_residual(c, t);
+    int64_t first = 0, out;
+    for (int i = 0; i < c->g->count; first += out) {
         const float *weight = linear_weight(c->dev, c->g, i);
-        int end = run_of(c, i, &out);
-        if (c->residual.at && c->residual.at != c->y.at)
-            for (int64_t t = 0; t < rows; t++)
-                memcpy(y + t * c->y.stride,
-                       row_of(c->residual, first + t) + (y - row_of(c->y, first)),
-                       (size_t)out * sizeof *y);
-        product(false, true, rows, out, c->in, 1, x, c->x.stride, weight, c->in,
-                c->residual.at ? 1 : 0, y, c->y.stride);
-        for (; i < end; i++) {
-            const struct linear *l = &c->g->at[i];
-            if (l->rank)
-                product(false, true, rows, l->out, l->rank, l->scale, u, c->x.stride, l->b, l->rank,
-                        1, y, c->y.stride);
-            u += l->rank;
-            y += l->out;
-        }
+        i = run_of(c, i, &out);
+        struct overlap o = overlap_of(t, first, out);
+        if (o.count > 0)
+            product(false, true, t.rows, o.count, c->in, 1, x, c->x.stride, weight + o.from * c->in,
+                    c->in, c->residual.at ? 1 : 0, y + first + o.from, c->y.stride);
+    }
+    first = 0;
+    for (int i = 0; i < c->g->count; i++) {
+        const struct linear *l = &c->g->at[i];
+        struct overlap o = overlap_of(t, first, l->out);
+        if (l->rank && o.count > 0)
+            product(false, true, t.rows, o.count, l->rank, l->scale, u, c->x.stride,
+                    l->b + o.from * l->rank, l->rank, 1, y + first + o.from, c->y.stride);
+        u += l->rank;
+        first += l->out;
     }
 }
 
-void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
-                struct mat residual, int64_t rows, struct dropout drop)
+static struct group_call call_of(struct device *dev, const struct group *g, int64_t rows,
+                                 struct dropout drop)
 {
-    struct group_call c = { .dev = dev,
-                            .g = g,
-                            .y = y,
-                            .x = x,
-                            .residual = residual,
-                            .rows = rows,
-                            .in = g->at[0].in,
-                            .rank = group_rank(g),
-                            .drop = drop,
-                            .wants_output = true };
-    must(x.stride >= c.in + c.rank);
-    if (rows <= FEW_ROWS && !dev->shape.has_backward) {
-        must(drop.p <= 0);
-        linear_few(dev, y, x, g, residual, rows);
-        return;
-    }
-    need_slot(dev, g);
-    pool_run(dev->pool, pieces(rows, ROW_TILE), fwd_tile, &c);
+    struct group_call c = {
+        .dev = dev, .g = g, .rows = rows, .in = g->at[0].in, .rank = group_rank(g), .drop = drop
+    };
+    for (int i = 0; i < g->count; i++)
+        c.outs += g->at[i].out;
+    return c;
 }
 
 void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                   struct dropout drop)
 {
-    struct group_call c = { .dev = dev,
-                            .g = g,
-                            .x = x,
-                            .rows = rows,
-                            .in = g->at[0].in,
-                            .rank = group_rank(g),
-                            .drop = drop };
+    struct group_call c = call_of(dev, g, rows, drop);
     if (!c.rank) return;
     must(x.stride >= c.in + c.rank);
-    pool_run(dev->pool, pieces(rows, ROW_TILE), fwd_tile, &c);
+    c.x = x;
+    pool_run(dev->pool, pieces(rows, ROW_TILE), inner_tile, &c);
+}
+
+void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                struct mat residual, int64_t rows, struct dropout drop)
+{
+    if (rows <= FEW_ROWS && !dev->shape.has_backward) {
+        must(drop.p <= 0);
+        linear_few(dev, y, x, g, residual, rows);
+        return;
+    }
+    struct group_call c = call_of(dev, g, rows, drop);
+    c.y = y, c.x = x, c.residual = residual;
+    need_slot(dev, g);
+    linear_inner(dev, x, g, rows, drop);
+    pool_run(dev->pool, patches_of(rows, c.outs), fwd_tile, &c);
 }
 
 /* ---- gradient of the input ---- */
 
-/* dx += mask⊙(du A)/(1−p): the product goes to scratch, is masked, then added. */
-static void masked_add(const struct group_call *c, const struct linear *l, float *dx,
-                       const float *du, int64_t first, int64_t rows, int worker)
+/* du of a task's rows. */
+static void inner_gradient_tile(void *arg, int64_t task, int worker)
 {
-    float *t = worker_scratch(c->dev, worker);
-    product(false, false, rows, c->in, l->rank, 1, du, c->du.stride, l->a, c->in, 0, t, c->in);
-    dropout_rows(t, t, c->in, l->site, first, rows, c->in, c->drop);
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t i = 0; i < c->in; i++)
-            dx[r * c->dx.stride + i] += t[r * c->in + i];
+    (void)worker;
+    const struct group_call *c = arg;
+    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first);
+    float *du = row_of(c->du, first);
+    for (int i = 0; i < c->g->count; i++) {
+        const struct linear *l = &c->g->at[i];
+        if (!l->rank) continue;
+        product(false, false, rows, l->rank, l->out, l->scale, row_of(c->dy[i], first),
+                c->dy[i].stride, l->b, l->rank, 0, du, c->du.stride);
+        du += l->rank;
+    }
+}
+
+/* dx += mask⊙(du A)/(1−p): the product goes to scratch, is masked, then added. */
+static void masked_add(const struct group_call *c, const struct linear *l, struct patch t,
+                       const float *du, int worker)
+{
+    float *part = worker_scratch(c->dev, worker);
+    product(false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in, 0,
+            part, t.cols);
+    dropout_patch(part, part, t.cols, l->site, t, c->in, c->drop);
+    for (int64_t r = 0; r < t.rows; r++) {
+        float *dx = row_of(c->dx, t.row + r) + t.col;
+        for (int64_t i = 0; i < t.cols; i++)
+            dx[i] += part[r * t.cols + i];
+    }
 }
 
 /* Gradients side by side whose weights are one matrix: one product for all. */
@@ -205,41 +240,37 @@ static int run_of_gradients(const struct group_call *c, int first, int64_t *out)
 static void bwd_input_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
-    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first), out;
-    float *dx = row_of(c->dx, first), *du = c->rank ? row_of(c->du, first) : NULL;
+    struct patch t = patch_of(c->rows, c->in, task);
+    float *dx = row_of(c->dx, t.row) + t.col;
+    const float *du = c->rank ? row_of(c->du, t.row) : NULL;
+    int64_t out;
     for (int i = 0; i < c->g->count;) {
-        int start = i, end = run_of_gradients(c, i, &out);
-        product(false, false, rows, c->in, out, 1, row_of(c->dy[i], first), c->dy[i].stride,
-                linear_weight(c->dev, c->g, i), c->in, start ? 1 : 0, dx, c->dx.stride);
-        for (; i < end; i++) {
-            const struct linear *l = &c->g->at[i];
-            if (!l->rank) continue;
-            product(false, false, rows, l->rank, l->out, l->scale, row_of(c->dy[i], first),
-                    c->dy[i].stride, l->b, l->rank, 0, du, c->du.stride);
-            if (c->drop.p > 0)
-                masked_add(c, l, dx, du, first, rows, worker);
-            else
-                product(false, false, rows, c->in, l->rank, 1, du, c->du.stride, l->a, c->in, 1, dx,
-                        c->dx.stride);
-            du += l->rank;
-        }
+        int start = i;
+        i = run_of_gradients(c, i, &out);
+        product(false, false, t.rows, t.cols, out, 1, row_of(c->dy[start], t.row),
+                c->dy[start].stride, linear_weight(c->dev, c->g, start) + t.col, c->in,
+                start ? 1 : 0, dx, c->dx.stride);
+    }
+    for (int i = 0; i < c->g->count; i++) {
+        const struct linear *l = &c->g->at[i];
+        if (!l->rank) continue;
+        if (c->drop.p > 0)
+            masked_add(c, l, t, du, worker);
+        else
+            product(false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in,
+                    1, dx, c->dx.stride);
+        du += l->rank;
     }
 }
 
 void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
                       const struct group *g, int64_t rows, struct dropout drop)
 {
-    struct group_call c = { .dev = dev,
-                            .g = g,
-                            .dx = dx,
-                            .du = du,
-                            .dy = dy,
-                            .rows = rows,
-                            .in = g->at[0].in,
-                            .rank = group_rank(g),
-                            .drop = drop };
+    struct group_call c = call_of(dev, g, rows, drop);
+    c.dx = dx, c.du = du, c.dy = dy;
     must(!c.rank || du.stride >= c.rank);
-    pool_run(dev->pool, pieces(rows, ROW_TILE), bwd_input_tile, &c);
+    if (c.rank) pool_run(dev->pool, pieces(rows, ROW_TILE), inner_gradient_tile, &c);
+    pool_run(dev->pool, patches_of(rows, c.in), bwd_input_tile, &c);
 }
 
 /* ---- gradient of the weights ---- */
@@ -278,17 +309,17 @@ static void drop_tile(void *arg, int64_t task, int worker)
     (void)worker;
     const struct weight_call *w = arg;
     const struct group_call *c = w->c;
-    int64_t first = task * LIGHT_TILE, rows = least(LIGHT_TILE, c->rows - first);
-    dropout_rows(c->dev->dropped + first * c->in, row_of(c->x, first), c->x.stride, w->l->site,
-                 first, rows, c->in, c->drop);
+    int64_t first = task * LIGHT_TILE;
+    struct patch t = { first, least(LIGHT_TILE, c->rows - first), 0, c->in };
+    dropout_patch(c->dev->dropped + first * c->in, row_of(c->x, first), c->x.stride, w->l->site, t,
+                  c->in, c->drop);
 }
 
 void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
                        struct mat du, struct mat x, int64_t rows, struct dropout drop)
 {
-    struct group_call c = {
-        .dev = dev, .g = g, .du = du, .x = x, .rows = rows, .in = g->at[0].in, .drop = drop
-    };
+    struct group_call c = call_of(dev, g, rows, drop);
+    c.du = du, c.x = x;
     int64_t column = 0;
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];

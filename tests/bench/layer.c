@@ -4,8 +4,9 @@
  * is an eighth of each, for a CPU. */
 #include "measured.h"
 
-#include <math.h>
+#include "../../lib/common/die.h"
 
+static struct fail why;
 static const struct kernels *k;
 static struct device *dev;
 
@@ -150,6 +151,20 @@ static void swiglu_back(void *arg)
     k->swiglu_bwd(dev, c->z, c->x, c->y, c->rows, c->ffn);
 }
 
+/* A turn of which neither part is 0: what is turned again and again stays as long as it was. */
+static float *some_angle(int64_t count, float part)
+{
+    float *host = malloc((size_t)count * sizeof *host);
+    float *there = measured_bytes((size_t)count * sizeof *there);
+    if (!host) die(STATUS_FAILED, "out of memory");
+    for (int64_t i = 0; i < count; i++)
+        host[i] = part;
+    k->upload(dev, there, host, (size_t)count * sizeof *host);
+    or_die(k->sync(dev, &why), &why);
+    free(host);
+    return there;
+}
+
 static void measure_rows(int64_t rows, int64_t dim, int64_t ffn)
 {
     int64_t head_dim = dim >= 128 ? 128 : dim;
@@ -158,8 +173,8 @@ static void measure_rows(int64_t rows, int64_t dim, int64_t ffn)
                        measured_mat(rows, ffn, ffn),
                        measured_floats((size_t)dim),
                        measured_floats((size_t)rows),
-                       measured_floats((size_t)(rows * head_dim / 2)),
-                       measured_floats((size_t)(rows * head_dim / 2)),
+                       some_angle(rows * head_dim / 2, 0.6f),
+                       some_angle(rows * head_dim / 2, 0.8f),
                        measured_bytes((size_t)rows * sizeof(int32_t)),
                        rows,
                        dim,
@@ -179,7 +194,9 @@ static void measure_rows(int64_t rows, int64_t dim, int64_t ffn)
     tell("rmsnorm_bwd", "a chunk", norm_back, &c, 0, 4 * narrow);
     tell("rope_apply", "q", rope, &c, 0, 2 * narrow);
     tell("swiglu_fwd", "a chunk", swiglu, &c, 0, 3 * wide);
-    tell("swiglu_bwd", "a chunk", swiglu_back, &c, 0, 6 * wide);
+    /* In place: what is zero stays so, other values would become ever smaller. */
+    c.x.at = c.y.at = c.z.at = measured_bytes((size_t)wide);
+    tell("swiglu_bwd", "a chunk of zeros", swiglu_back, &c, 0, 6 * wide);
 }
 
 /* ---- the head, and the optimiser ---- */

@@ -107,7 +107,7 @@ static void test_head(void **state)
 static void test_head_in_chunks(void **state)
 {
     (void)state;
-    enum { ROWS = 200, VOCAB = 20000, DIM = 8 };
+    enum { ROWS = 260, VOCAB = 66000, DIM = 8 };
     float *x = check_random_buffer(ROWS * DIM), *w = check_random_buffer(VOCAB * DIM);
     float *nll = check_buffer(ROWS), *one = check_buffer(1);
     int32_t *target = (int32_t *)check_buffer(ROWS);
@@ -118,7 +118,9 @@ static void test_head_in_chunks(void **state)
     shape.vocab = VOCAB;
     backend_reserve(shape);
     k->head_loss(dev, nll, mat_of(NULL, 0), NULL, mat_of(x, DIM), &head, target, ROWS, 0);
-    for (int i = 0; i < ROWS; i += 67) {
+    static const int seen[] = { 0, 100, 255, 256, 259 };
+    for (size_t s = 0; s < sizeof seen / sizeof *seen; s++) {
+        int i = seen[s];
         struct head_case c = { 1, VOCAB, DIM, target + i, 1 };
         double *v = check_doubles(NULL, DIM + VOCAB * DIM);
         for (int j = 0; j < DIM + VOCAB * DIM; j++)
@@ -127,6 +129,49 @@ static void test_head_in_chunks(void **state)
         one[0] = nll[i];
         check_close("nll", one, &exact, 1, 1e-6);
     }
+}
+
+/* Gradients of x and of the weights where both are wider than a task's patch, directly. */
+static void test_wide_head(void **state)
+{
+    (void)state;
+    enum { ROWS = 70, VOCAB = 1100, DIM = 1040 };
+    if (!k->is_host) return; /* the emulation takes minutes for this */
+    float *x = check_random_buffer(ROWS * DIM), *w = check_random_buffer(VOCAB * DIM);
+    float *dx = check_buffer(ROWS * DIM), *dw = check_buffer(VOCAB * DIM);
+    float *nll = check_buffer(ROWS);
+    double *exact = check_doubles(NULL, ROWS), *exact_dx = check_doubles(NULL, ROWS * DIM);
+    double *exact_dw = check_doubles(NULL, VOCAB * DIM), *z = check_doubles(NULL, VOCAB);
+    int32_t *target = (int32_t *)check_buffer(ROWS);
+    for (int i = 0; i < VOCAB * DIM; i++)
+        w[i] *= 0.05f;
+    for (int t = 0; t < ROWS; t++) {
+        double sum = 0;
+        target[t] = (int32_t)check_below(VOCAB);
+        for (int o = 0; o < VOCAB; o++) {
+            z[o] = 0;
+            for (int i = 0; i < DIM; i++)
+                z[o] += (double)x[t * DIM + i] * (double)w[o * DIM + i];
+            sum += exp(z[o]);
+        }
+        exact[t] = log(sum) - z[target[t]];
+        for (int o = 0; o < VOCAB; o++) {
+            double d = 0.25 * (exp(z[o]) / sum - (o == target[t]));
+            for (int i = 0; i < DIM; i++) {
+                exact_dx[t * DIM + i] += d * (double)w[o * DIM + i];
+                exact_dw[o * DIM + i] += d * (double)x[t * DIM + i];
+            }
+        }
+    }
+    struct linear head = { .type = WEIGHT_F32, .weight = w, .out = VOCAB, .in = DIM };
+    struct shape shape = small_shape(ROWS, DIM);
+    shape.vocab = VOCAB;
+    shape.has_backward = true;
+    backend_reserve(shape);
+    k->head_loss(dev, nll, mat_of(dx, DIM), dw, mat_of(x, DIM), &head, target, ROWS, 0.25f);
+    check_close("head_loss nll", nll, exact, ROWS, 1e-6);
+    check_close("head_loss dx", dx, exact_dx, ROWS * DIM, 3e-6);
+    check_close("head_loss dweight", dw, exact_dw, VOCAB * DIM, 3e-6);
 }
 
 static void test_adamw(void **state)
@@ -227,6 +272,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_head, buffers_close),
         cmocka_unit_test_teardown(test_head_in_chunks, buffers_close),
+        cmocka_unit_test_teardown(test_wide_head, buffers_close),
         cmocka_unit_test_teardown(test_adamw, buffers_close),
         cmocka_unit_test_teardown(test_sum_squares, buffers_close),
         cmocka_unit_test(test_finite_check_names_the_first),

@@ -340,6 +340,143 @@ static void test_products_of_integers_are_exact(void **state)
     exact_products(300, 96, 1030);
 }
 
+/* ---- groups wider than a task's patch of results ---- */
+
+enum { WIDE_RANK = 8, WIDE_LINEARS = 3 };
+
+struct wide_case {
+    int64_t rows, in, outs, stride;
+    const int64_t *out;
+    const float *x, *residual, *dy;
+    struct linear l[WIDE_LINEARS]; /* in f32 */
+    uint8_t *keep;
+    double p, scale, *y, *dx;
+};
+
+/* y and dx of one linear are added, in double. */
+static void add_wide(struct wide_case *c, int i, int64_t column)
+{
+    const struct linear *l = &c->l[i];
+    const float *w = l->weight;
+    double *dropped = malloc((size_t)c->in * sizeof *dropped);
+    for (int64_t t = 0; t < c->rows; t++) {
+        const float *x = c->x + t * c->stride, *dy = c->dy + t * c->outs + column;
+        double *y = c->y + t * c->outs + column, *dx = c->dx + t * c->in;
+        double u[WIDE_RANK] = { 0 }, du[WIDE_RANK] = { 0 };
+        for (int64_t j = 0; j < c->in; j++)
+            dropped[j] = c->keep[t * c->in + j] ? (double)x[j] / (1 - c->p) : 0;
+        for (int r = 0; r < WIDE_RANK; r++)
+            for (int64_t j = 0; j < c->in; j++)
+                u[r] += dropped[j] * (double)l->a[r * c->in + j];
+        for (int64_t o = 0; o < l->out; o++) {
+            double sum = 0, d = (double)dy[o];
+            for (int64_t j = 0; j < c->in; j++) {
+                sum += (double)x[j] * (double)w[o * c->in + j];
+                dx[j] += d * (double)w[o * c->in + j];
+            }
+            for (int r = 0; r < WIDE_RANK; r++) {
+                sum += c->scale * u[r] * (double)l->b[o * WIDE_RANK + r];
+                du[r] += c->scale * d * (double)l->b[o * WIDE_RANK + r];
+            }
+            y[o] += sum;
+        }
+        for (int r = 0; r < WIDE_RANK; r++)
+            for (int64_t j = 0; j < c->in; j++)
+                if (c->keep[t * c->in + j])
+                    dx[j] += du[r] * (double)l->a[r * c->in + j] / (1 - c->p);
+    }
+    free(dropped);
+}
+
+/* NF4 of random values in `packed`, and what it stands for in `plain`. */
+static void two_of_one_weight(struct linear *packed, struct linear *plain, float *w)
+{
+    int64_t n = plain->out * plain->in, blocks = (n + 63) / 64;
+    float *source = check_random_buffer((size_t)n), *absmax = check_buffer((size_t)blocks);
+    float *nested = check_buffer((size_t)(blocks + 255) / 256);
+    uint8_t *codes = (uint8_t *)check_buffer((size_t)n / 8 + 1);
+    uint8_t *absmax_codes = (uint8_t *)check_buffer((size_t)blocks / 4 + 1);
+    float offset;
+    k->nf4_codes(dev, codes, absmax, source, WEIGHT_F32, n);
+    k->nf4_offset(dev, &offset, absmax, blocks);
+    k->nf4_nest(dev, absmax_codes, nested, absmax, offset, blocks);
+    k->nf4_dequantize(dev, w, codes, absmax_codes, nested, offset, n);
+    plain->weight = w;
+    *packed = *plain;
+    packed->type = WEIGHT_NF4;
+    packed->weight = codes;
+    packed->absmax = absmax_codes;
+    packed->nested = nested;
+    packed->offset = offset;
+}
+
+static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p)
+{
+    struct wide_case c = { .rows = rows, .in = in, .out = out, .p = (double)p, .scale = 0.5 };
+    struct linear packed[WIDE_LINEARS];
+    int64_t ranks = WIDE_LINEARS * WIDE_RANK;
+    size_t n = (size_t)(rows * in);
+    for (int i = 0; i < WIDE_LINEARS; i++)
+        c.outs += out[i];
+    size_t outs = (size_t)(rows * c.outs);
+    c.stride = in + ranks;
+    float *x = check_random_buffer((size_t)(rows * c.stride)), *dy = check_random_buffer(outs);
+    float *residual = check_random_buffer(outs), *y[2], *dx[2];
+    float *all = check_buffer((size_t)(c.outs * in)); /* one matrix, as in a slot */
+    c.x = x, c.dy = dy;
+    c.y = check_doubles(residual, outs);
+    c.dx = check_doubles(NULL, n);
+    c.keep = malloc(n);
+    struct dropout drop = { .key = 99, .p = p, .first_row = 5 };
+    struct mat dys[WIDE_LINEARS], du = mat_of(check_buffer((size_t)(rows * ranks)), ranks);
+    for (int64_t i = 0, column = 0; i < WIDE_LINEARS; column += out[i++]) {
+        c.l[i] = (struct linear){ .type = WEIGHT_F32,
+                                  .out = out[i],
+                                  .in = in,
+                                  .rank = WIDE_RANK,
+                                  .scale = 0.5f,
+                                  .site = (uint32_t)(40 + i),
+                                  .a = check_random_buffer((size_t)(WIDE_RANK * in)),
+                                  .b = check_random_buffer((size_t)(WIDE_RANK * out[i])) };
+        two_of_one_weight(&packed[i], &c.l[i], all + column * in);
+        k->dropout_mask(dev, c.keep, c.l[i].site, rows, in, drop);
+        add_wide(&c, (int)i, column);
+        dys[i] = mat_of(dy + column, c.outs);
+    }
+    struct shape shape = small_shape(rows, in);
+    shape.ffn = c.outs;
+    shape.slot[0] = (struct slot_shape){ c.outs, in, ranks };
+    shape.has_backward = true;
+    shape.has_packed_weights = true;
+    shape.dropout = p;
+    backend_reserve(shape);
+    for (int is_packed = 0; is_packed < 2; is_packed++) {
+        struct group g = { is_packed ? packed : c.l, WIDE_LINEARS, 0 };
+        y[is_packed] = check_buffer(outs);
+        dx[is_packed] = check_buffer(n);
+        k->linear_prepare(dev, &g);
+        k->linear_fwd(dev, mat_of(y[is_packed], c.outs), mat_of(x, c.stride), &g,
+                      mat_of(residual, c.outs), rows, drop);
+        check_close("linear_fwd of a wide group", y[is_packed], c.y, outs, 2e-6);
+        k->linear_bwd_input(dev, mat_of(dx[is_packed], in), du, dys, &g, rows, drop);
+        check_close("linear_bwd_input of a wide group", dx[is_packed], c.dx, n, 3e-6);
+    }
+    assert_memory_equal(y[0], y[1], outs * sizeof **y);
+    free(c.keep);
+    check_free_all();
+}
+
+static void test_wide_groups(void **state)
+{
+    (void)state;
+    static const int64_t even[] = { 32, 1008, 48 }, odd[] = { 9, 1020, 40 };
+    static const int64_t narrow[] = { 16, 16, 32 };
+    if (!k->is_host) return; /* the emulation takes minutes for these */
+    one_wide(270, 1040, even, 0.25f);
+    one_wide(270, 1040, odd, 0);
+    one_wide(40, 1104, narrow, 0.5f);
+}
+
 /* A mask is a function of the element's place in the step alone. */
 static void test_masks_do_not_depend_on_the_cut(void **state)
 {
@@ -366,6 +503,7 @@ int main(void)
         cmocka_unit_test_teardown(test_residual_in_place, buffers_close),
         cmocka_unit_test_teardown(test_packed_weights, buffers_close),
         cmocka_unit_test_teardown(test_products_of_integers_are_exact, buffers_close),
+        cmocka_unit_test_teardown(test_wide_groups, buffers_close),
         cmocka_unit_test_teardown(test_masks_do_not_depend_on_the_cut, buffers_close),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);
