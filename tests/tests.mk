@@ -114,6 +114,7 @@ bench: all $(BUILD)/tests/spm_oracle $(BENCH_PROGRAMS)
 	@tests/bench/tokenize
 	@tests/bench/generate
 	@tests/bench/quantize
+	@tests/bench/peft
 
 golden:
 	@echo "Golden files are made by hand: see tests/golden/README.md"

@@ -44,7 +44,9 @@ struct device {
     float *worker;                  /* [threads][worker_floats] */
     size_t worker_floats;
     float *dropped; /* [chunk, widest input] drop(x) */
-    float *split;   /* [FEW_ROWS, widest input] x as linear_few wants it */
+    bf16 *laid;     /* an input, or gradients of outputs, as tiles */
+    size_t laid_elements;
+    float *split; /* [FEW_ROWS, widest input] x as linear_few wants it */
     float *logits;
     size_t logits_floats;
     float *partial;  /* [heads, FEW_QUERIES, splits of the cache, head_dim + 2] */
@@ -103,6 +105,11 @@ size_t product_scratch(void);
 
 /* AMX's tiles, where they are. A block of one operand, rounded, as tiles: x is at the block's
  * corner; k_apart: its k are ld elements apart, else its strips' are; wants_pairs: as B's. */
+enum {
+    STRIP = 16, /* rows of A, or columns of B, in a tile */
+    DEPTH = 32, /* k in a tile */
+    TILE = STRIP * DEPTH,
+};
 bool amx_usable(void);
 void amx_lay_out(bf16 *to, const float *x, int64_t ld, bool k_apart, bool wants_pairs,
                  int64_t strips, int64_t depth);
@@ -110,13 +117,50 @@ void amx_lay_out(bf16 *to, const float *x, int64_t ld, bool k_apart, bool wants_
 void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t rows, int64_t cols,
                   int64_t depth, float alpha, float beta);
 
+/* An operand of many products, rounded and laid out once where there are tiles (laid_usable;
+ * elsewhere the rest is not called): blocks of LAID_DEPTH k, each with all tiles of its strips,
+ * which are rows of A or columns of B. at: laid_elements, on 64 bytes. */
+enum { LAID_DEPTH = 512 };
+struct laid {
+    bf16 *at;
+    int64_t strips, depth;
+};
+struct laid_part {
+    int64_t strip, strips; /* strip: a multiple of 16 */
+    int64_t k, depth;      /* k: a multiple of 32 */
+};
+bool laid_usable(void);
+size_t laid_elements(int64_t strips, int64_t depth);
+/* x, in f32, is at the part's corner; k_apart: its k are ld elements apart, else its strips are. */
+void lay_out(const struct laid *to, struct laid_part part, const float *x, int64_t ld, bool k_apart,
+             bool is_b);
+/* C[m,n] = alpha · A B + beta · C, of the strips from these on, multiples of 16. The same bits as
+ * product's. */
+void product_laid(int64_t m, int64_t n, float alpha, const struct laid *a, int64_t a_strip,
+                  const struct laid *b, int64_t b_strip, float beta, float *c, int64_t ldc);
+
 /* f32 weights of the linear: its own, or the slot's copy. */
 const float *linear_weight(const struct device *dev, const struct group *g, int index);
+
+/* linear_laid.c: a group whose packed weights are in its slot as tiles; operands of its products.
+ */
+enum { GROUP_MOST = 4, LAID_ROWS = 32 /* of weights that a task decodes at once */ };
+bool group_is_laid(const struct group *g);
+void laid_fill_slot(struct device *dev, const struct group *g);
+struct laid laid_forward(const struct device *dev, const struct group *g, int index);
+struct laid laid_backward(const struct device *dev, const struct group *g, int index);
+/* Rows of each mat, to[i].depth columns, in the device's scratch until the next call. */
+void laid_rows(struct device *dev, struct laid *to, const struct mat *from, int count,
+               int64_t rows);
+size_t laid_slot_floats(const struct slot_shape *s);
+size_t laid_rows_floats(const struct slot_shape *s, int64_t rows);
 
 /* y = residual + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored: bound
  * by reading them. u lands right of x, as in linear_inner. */
 void linear_few(struct device *dev, struct mat y, struct mat x, const struct group *g,
                 struct mat residual, int64_t rows);
+/* Elements of an NF4 weight in f32, from the beginning of a block on, on this thread. */
+void nf4_decode(float *x, const struct linear *l, int64_t first, int64_t count);
 /* The absmax of `count` blocks from block `first` on. */
 void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count);
 

@@ -10,7 +10,7 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Floats of each part of the scratch, in order. */
 struct parts {
-    size_t slot[LINEAR_SLOTS], worker, dropped, split, logits, partial, ranges;
+    size_t slot[LINEAR_SLOTS], worker, dropped, laid, split, logits, partial, ranges;
 };
 
 /* Of a thread: scores of one query tile, and keys in f32; or those of all heads that share keys. */
@@ -22,12 +22,19 @@ static size_t cached_floats(const struct shape *s)
     return rounded((size_t)most(tile, queries * (s->head_dim + CACHE_SPLIT)));
 }
 
+/* A copy in f32, or tiles. */
+static size_t slot_floats(const struct slot_shape *s)
+{
+    size_t plain = (size_t)(s->out * s->in), laid = laid_usable() ? laid_slot_floats(s) : 0;
+    return s->out && laid > plain ? laid : plain;
+}
+
 static struct parts parts_of(const struct shape *s)
 {
     struct parts p = { 0 };
     int64_t widest = most(s->ffn, most(s->dim, s->heads * s->head_dim));
     for (int i = 0; i < LINEAR_SLOTS && s->has_packed_weights; i++)
-        p.slot[i] = rounded((size_t)(s->slot[i].out * s->slot[i].in));
+        p.slot[i] = rounded(slot_floats(&s->slot[i]));
     /* Attention: scores and their gradient of one query tile; dk and dv of one head. */
     int64_t queries = s->has_backward ? QUERY_TILE : least(QUERY_TILE, s->rows);
     size_t scores = rounded((size_t)s->rows + 16) * (size_t)queries;
@@ -39,6 +46,13 @@ static struct parts parts_of(const struct shape *s)
     int64_t tile = patch_rows(widest) * least(most(widest, 8), WIDE_COLS);
     size_t linear = has_adapters ? rounded((size_t)most(ROW_TILE * most(widest, 8), tile)) : 0;
     p.worker = attention > linear ? attention : linear;
+    if (s->has_packed_weights && laid_usable()) {
+        p.worker = (size_t)most((int64_t)p.worker, LAID_ROWS * widest);
+        for (int i = 0; i < LINEAR_SLOTS; i++)
+            if (s->slot[i].out)
+                p.laid =
+                    (size_t)most((int64_t)p.laid, (int64_t)laid_rows_floats(&s->slot[i], s->chunk));
+    }
     /* linear_few: one row of weights. */
     if (!s->has_backward) {
         p.worker = p.worker > rounded((size_t)widest) ? p.worker : rounded((size_t)widest);
@@ -60,7 +74,7 @@ static struct parts parts_of(const struct shape *s)
 static size_t block_bytes(struct parts p, int threads)
 {
     size_t floats =
-        p.worker * (size_t)threads + p.dropped + p.split + p.logits + p.partial + p.ranges;
+        p.worker * (size_t)threads + p.dropped + p.laid + p.split + p.logits + p.partial + p.ranges;
     for (int i = 0; i < LINEAR_SLOTS; i++)
         floats += p.slot[i];
     return sizeof(float) * floats;
@@ -151,6 +165,9 @@ int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
     at += p.worker * (size_t)dev->threads;
     dev->dropped = at;
     at += p.dropped;
+    dev->laid = (bf16 *)(void *)at;
+    dev->laid_elements = 2 * p.laid;
+    at += p.laid;
     dev->split = at;
     at += p.split;
     dev->logits = at;

@@ -14,6 +14,8 @@ struct group_call {
     const struct mat *dy;
     int64_t rows, in, outs, rank;
     struct dropout drop;
+    bool is_laid;
+    struct laid a[GROUP_MOST]; /* x, in the first, or the gradients of the outputs */
 };
 
 static int64_t group_rank(const struct group *g)
@@ -44,6 +46,10 @@ const float *linear_weight(const struct device *dev, const struct group *g, int 
 
 static void fill_slot(struct device *dev, const struct group *g)
 {
+    if (group_is_laid(g)) {
+        laid_fill_slot(dev, g);
+        return;
+    }
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
         if (!is_packed(l)) continue;
@@ -128,24 +134,47 @@ static void copy_residual(const struct group_call *c, struct patch t)
                (size_t)t.cols * sizeof(float));
 }
 
-static void fwd_tile(void *arg, int64_t task, int worker)
+/* y = x Wᵀ in the patch, or += where there is a residual. */
+static void multiply_patch(const struct group_call *c, struct patch t)
 {
-    (void)worker;
-    const struct group_call *c = arg;
-    struct patch t = patch_of(c->rows, c->outs, task);
-    const float *x = row_of(c->x, t.row), *u = x + c->in;
-    float *y = row_of(c->y, t.row);
-    if (c->residual.at && c->residual.at != c->y.at) copy_residual(c, t);
+    float *y = row_of(c->y, t.row), beta = c->residual.at ? 1 : 0;
     int64_t first = 0, out;
     for (int i = 0; i < c->g->count; first += out) {
         const float *weight = linear_weight(c->dev, c->g, i);
         i = run_of(c, i, &out);
         struct overlap o = overlap_of(t, first, out);
         if (o.count > 0)
-            product(false, true, t.rows, o.count, c->in, 1, x, c->x.stride, weight + o.from * c->in,
-                    c->in, c->residual.at ? 1 : 0, y + first + o.from, c->y.stride);
+            product(false, true, t.rows, o.count, c->in, 1, row_of(c->x, t.row), c->x.stride,
+                    weight + o.from * c->in, c->in, beta, y + first + o.from, c->y.stride);
     }
-    first = 0;
+}
+
+static void multiply_laid_patch(const struct group_call *c, struct patch t)
+{
+    float *y = row_of(c->y, t.row), beta = c->residual.at ? 1 : 0;
+    int64_t first = 0;
+    for (int i = 0; i < c->g->count; first += c->g->at[i++].out) {
+        struct laid weight = laid_forward(c->dev, c->g, i);
+        struct overlap o = overlap_of(t, first, c->g->at[i].out);
+        if (o.count > 0)
+            product_laid(t.rows, o.count, 1, &c->a[0], t.row, &weight, o.from, beta,
+                         y + first + o.from, c->y.stride);
+    }
+}
+
+static void fwd_tile(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct group_call *c = arg;
+    struct patch t = patch_of(c->rows, c->outs, task);
+    const float *u = row_of(c->x, t.row) + c->in;
+    float *y = row_of(c->y, t.row);
+    if (c->residual.at && c->residual.at != c->y.at) copy_residual(c, t);
+    if (c->is_laid)
+        multiply_laid_patch(c, t);
+    else
+        multiply_patch(c, t);
+    int64_t first = 0;
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
         struct overlap o = overlap_of(t, first, l->out);
@@ -160,9 +189,13 @@ static void fwd_tile(void *arg, int64_t task, int worker)
 static struct group_call call_of(struct device *dev, const struct group *g, int64_t rows,
                                  struct dropout drop)
 {
-    struct group_call c = {
-        .dev = dev, .g = g, .rows = rows, .in = g->at[0].in, .rank = group_rank(g), .drop = drop
-    };
+    struct group_call c = { .dev = dev,
+                            .g = g,
+                            .rows = rows,
+                            .in = g->at[0].in,
+                            .rank = group_rank(g),
+                            .drop = drop,
+                            .is_laid = group_is_laid(g) };
     for (int i = 0; i < g->count; i++)
         c.outs += g->at[i].out;
     return c;
@@ -190,6 +223,8 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
     c.y = y, c.x = x, c.residual = residual;
     need_slot(dev, g);
     linear_inner(dev, x, g, rows, drop);
+    c.a[0].depth = c.in;
+    if (c.is_laid) laid_rows(dev, c.a, &x, 1, rows);
     pool_run(dev->pool, patches_of(rows, c.outs), fwd_tile, &c);
 }
 
@@ -237,12 +272,10 @@ static int run_of_gradients(const struct group_call *c, int first, int64_t *out)
     return i;
 }
 
-static void bwd_input_tile(void *arg, int64_t task, int worker)
+/* dx = dy W in the patch. */
+static void gradient_patch(const struct group_call *c, struct patch t)
 {
-    const struct group_call *c = arg;
-    struct patch t = patch_of(c->rows, c->in, task);
     float *dx = row_of(c->dx, t.row) + t.col;
-    const float *du = c->rank ? row_of(c->du, t.row) : NULL;
     int64_t out;
     for (int i = 0; i < c->g->count;) {
         int start = i;
@@ -251,6 +284,28 @@ static void bwd_input_tile(void *arg, int64_t task, int worker)
                 c->dy[start].stride, linear_weight(c->dev, c->g, start) + t.col, c->in,
                 start ? 1 : 0, dx, c->dx.stride);
     }
+}
+
+static void gradient_laid_patch(const struct group_call *c, struct patch t)
+{
+    float *dx = row_of(c->dx, t.row) + t.col;
+    for (int i = 0; i < c->g->count; i++) {
+        struct laid weight = laid_backward(c->dev, c->g, i);
+        product_laid(t.rows, t.cols, 1, &c->a[i], t.row, &weight, t.col, i ? 1 : 0, dx,
+                     c->dx.stride);
+    }
+}
+
+static void bwd_input_tile(void *arg, int64_t task, int worker)
+{
+    const struct group_call *c = arg;
+    struct patch t = patch_of(c->rows, c->in, task);
+    float *dx = row_of(c->dx, t.row) + t.col;
+    const float *du = c->rank ? row_of(c->du, t.row) : NULL;
+    if (c->is_laid)
+        gradient_laid_patch(c, t);
+    else
+        gradient_patch(c, t);
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
         if (!l->rank) continue;
@@ -270,6 +325,9 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     c.dx = dx, c.du = du, c.dy = dy;
     must(!c.rank || du.stride >= c.rank);
     if (c.rank) pool_run(dev->pool, pieces(rows, ROW_TILE), inner_gradient_tile, &c);
+    for (int i = 0; i < g->count && c.is_laid; i++)
+        c.a[i].depth = g->at[i].out;
+    if (c.is_laid) laid_rows(dev, c.a, dy, g->count, rows);
     pool_run(dev->pool, patches_of(rows, c.in), bwd_input_tile, &c);
 }
 

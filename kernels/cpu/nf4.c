@@ -224,6 +224,13 @@ static void decode_piece(void *arg, int64_t task, int worker)
     decode_range(d->x + first, d, first, least(NF4_NESTED, d->count - first));
 }
 
+void nf4_decode(float *x, const struct linear *l, int64_t first, int64_t count)
+{
+    struct dequantizer d = { x, l->weight, l->absmax, l->nested, l->offset, l->out * l->in };
+    must(first % NF4_BLOCK == 0);
+    decode_range(x, &d, first, count);
+}
+
 void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count)
 {
     if (!l->absmax) {

@@ -15,12 +15,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum {
-    STRIP = 16, /* rows of A, or columns of B, in a tile */
-    DEPTH = 32, /* k in a tile */
-    TILE = STRIP * DEPTH,
-};
-
 static bool ask_for_tiles(void)
 {
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };

@@ -189,7 +189,7 @@ static void test_residual_in_place(void **state)
  * exact product of the values it stands for; through the copy, the same bits as f32 has. */
 static void one_packed(int64_t rows, int64_t in, bool has_backward)
 {
-    enum { OUT = 40, RANK = 3 };
+    enum { OUT = 48, RANK = 3 };
     int64_t stride = (in + RANK + 7) / 8 * 8;
     size_t n = (size_t)(OUT * in), outs = (size_t)(rows * OUT);
     float *x = check_random_buffer((size_t)(rows * stride)), *w = check_buffer(n);
@@ -410,7 +410,7 @@ static void two_of_one_weight(struct linear *packed, struct linear *plain, float
     packed->offset = offset;
 }
 
-static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p)
+static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p, bool has_residual)
 {
     struct wide_case c = { .rows = rows, .in = in, .out = out, .p = (double)p, .scale = 0.5 };
     struct linear packed[WIDE_LINEARS];
@@ -424,7 +424,7 @@ static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p)
     float *residual = check_random_buffer(outs), *y[2], *dx[2];
     float *all = check_buffer((size_t)(c.outs * in)); /* one matrix, as in a slot */
     c.x = x, c.dy = dy;
-    c.y = check_doubles(residual, outs);
+    c.y = check_doubles(has_residual ? residual : NULL, outs);
     c.dx = check_doubles(NULL, n);
     c.keep = malloc(n);
     struct dropout drop = { .key = 99, .p = p, .first_row = 5 };
@@ -456,7 +456,7 @@ static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p)
         dx[is_packed] = check_buffer(n);
         k->linear_prepare(dev, &g);
         k->linear_fwd(dev, mat_of(y[is_packed], c.outs), mat_of(x, c.stride), &g,
-                      mat_of(residual, c.outs), rows, drop);
+                      mat_of(has_residual ? residual : NULL, c.outs), rows, drop);
         check_close("linear_fwd of a wide group", y[is_packed], c.y, outs, 2e-6);
         k->linear_bwd_input(dev, mat_of(dx[is_packed], in), du, dys, &g, rows, drop);
         check_close("linear_bwd_input of a wide group", dx[is_packed], c.dx, n, 3e-6);
@@ -470,11 +470,12 @@ static void test_wide_groups(void **state)
 {
     (void)state;
     static const int64_t even[] = { 32, 1008, 48 }, odd[] = { 9, 1020, 40 };
-    static const int64_t narrow[] = { 16, 16, 32 };
+    static const int64_t narrow[] = { 16, 16, 32 }, falling[] = { 1008, 48, 32 };
     if (!k->is_host) return; /* the emulation takes minutes for these */
-    one_wide(270, 1040, even, 0.25f);
-    one_wide(270, 1040, odd, 0);
-    one_wide(40, 1104, narrow, 0.5f);
+    one_wide(270, 1040, even, 0.25f, true);
+    one_wide(140, 1040, falling, 0, false);
+    one_wide(270, 1040, odd, 0, true);
+    one_wide(40, 1104, narrow, 0.5f, false);
 }
 
 /* A mask is a function of the element's place in the step alone. */
