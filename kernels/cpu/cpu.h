@@ -18,7 +18,7 @@
 enum {
     ROW_TILE = 128,   /* rows a task of a row-wise product takes */
     WIDE_ROWS = 256,  /* and a patch where there are more columns: weights are read once for */
-    WIDE_COLS = 1024, /* 256 rows, and the results stay in the cache */
+    WIDE_COLS = 512, /* 256 rows, and the results stay in the cache */
     OUT_TILE = 64,    /* rows of a weight gradient a task takes */
     LIGHT_TILE = 32,  /* rows a task of an elementwise operation takes */
     QUERY_TILE = 64,  /* queries of one head that attention handles at once */
