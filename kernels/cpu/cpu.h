@@ -16,12 +16,12 @@
 #include <stddef.h>
 
 enum {
-    ROW_TILE = 128,   /* rows a task of a row-wise product takes */
-    WIDE_ROWS = 256,  /* and a patch where there are more columns: weights are read once for */
+    ROW_TILE = 128,  /* rows a task of a row-wise product takes */
+    WIDE_ROWS = 256, /* and a patch where there are more columns: weights are read once for */
     WIDE_COLS = 512, /* 256 rows, and the results stay in the cache */
-    OUT_TILE = 64,    /* rows of a weight gradient a task takes */
-    LIGHT_TILE = 32,  /* rows a task of an elementwise operation takes */
-    QUERY_TILE = 64,  /* queries of one head that attention handles at once */
+    OUT_TILE = 64,   /* rows of a weight gradient a task takes */
+    LIGHT_TILE = 32, /* rows a task of an elementwise operation takes */
+    QUERY_TILE = 64, /* queries of one head that attention handles at once */
     LOGIT_BYTES = 64 << 20, /* of logits alive at once, but for large vocabularies: */
     LEAST_LOGIT_ROWS = 256, /* so many rows, for which the head's weights are read once */
     SUM_PIECES = 1024,      /* of a flat sum */

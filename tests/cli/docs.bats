@@ -66,11 +66,11 @@ load helper
     for scale in llama2-7b vicuna-13b; do
         text="$here/rp/arxiv.jsonl $here/rp/book.jsonl.zst"
         [ $scale = llama2-7b ] || text=$here/chat.jsonl
-        make -n reproduce SCALE=$scale MODEL="$here/model" TEXT="$text" HELDOUT="$here/pg19.jsonl" > "$here/plan" 2>&1
+        make -n reproduce FLAVOUR=release SCALE=$scale MODEL="$here/model" TEXT="$text" HELDOUT="$here/pg19.jsonl" > "$here/plan" 2>&1
         for stage in "tokenize: train" "pack: 2x" quantize "train: longqlora-2" "merge: 2x" report; do
             grep -q "$stage" "$here/plan" || { echo "$scale: no $stage"; return 1; }
         done
-        run ! make -n reproduce SCALE=$scale MODEL="$here/none" TEXT="$text" HELDOUT="$here/pg19.jsonl"
-        bin/train recipes/$scale-longqlora.yaml model_name_or_path=x train_file=y output_dir=z --print-config > /dev/null
+        run ! make -n reproduce FLAVOUR=release SCALE=$scale MODEL="$here/none" TEXT="$text" HELDOUT="$here/pg19.jsonl"
+        train recipes/$scale-longqlora.yaml model_name_or_path=x train_file=y output_dir=z --print-config > /dev/null
     done
 }
