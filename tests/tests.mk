@@ -76,9 +76,11 @@ choices_parts = $(patsubst kernels/cuda/%.cu,$(1)/%.o,$(filter-out %/attention_t
 $(BUILD)/tests/bench/choices: tests/bench/choices.cu tests/bench/measured.h $(call choices_parts,$(BUILD)/cuda) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(CUDA_HEADERS) kernels/cuda/attention_tile.cu kernels/cuda/product.cu
 	@echo "NVCC $@"
 	$(Q)$(NVCC) -std=c++20 -O3 $(call cuda_code,$(CUDA_ARCHS)) -Werror all-warnings -cudart static $< $(filter %.o,$^) $(LIBS) -lcublasLt -o $@
-$(BUILD)/emulation/choices: tests/bench/choices.cu tests/bench/measured.h $(call choices_parts,$(BUILD)/emulation/bf16) $(BUILD)/emulation/bf16/kernels-cuda.so $(BUILD)/tests/bench/measured.o $(LIBRARY)
+# The emulation has ranges of its own (nvtx.cpp).
+EMULATED_PARTS := $(filter-out %/ranges.o,$(call choices_parts,$(BUILD)/emulation/bf16)) $(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx)
+$(BUILD)/emulation/choices: tests/bench/choices.cu tests/bench/measured.h $(EMULATED_PARTS) $(BUILD)/emulation/bf16/kernels-cuda.so $(BUILD)/tests/bench/measured.o $(LIBRARY)
 	$(Q)$(EMULATED_CXX) -x c++ -DEMULATE -Itests/cuda-emulation -O1 -fsanitize=thread -ffp-contract=off -c $< -o $@.o
-	$(Q)g++ $@.o $(filter-out %/ranges.o,$(call choices_parts,$(BUILD)/emulation/bf16)) $(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(LIBS) -o $@
+	$(Q)g++ $@.o $(EMULATED_PARTS) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(LIBS) -o $@
 
 # Faults of system calls and allocations; sanitizers bring their own malloc.
 FAULT := $(if $(filter release,$(FLAVOUR)),$(BUILD)/tests/fault.so)
