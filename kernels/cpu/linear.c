@@ -117,7 +117,7 @@ static int run_of(const struct group_call *c, int first, int64_t *out)
     return i;
 }
 
-/* What of the columns first … first + count − 1 lies in the tile. */
+/* What of the columns first … first + count − 1 lies in the patch. */
 struct overlap {
     int64_t from, count; /* from: of those columns; count <= 0: nothing */
 };

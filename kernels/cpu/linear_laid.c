@@ -20,9 +20,8 @@ static struct laid weight_of(const struct device *dev, const struct group *g, in
     for (int i = 0; i < index; i++)
         at += laid_elements(g->at[i].out, g->at[i].in) + laid_elements(g->at[i].in, g->at[i].out);
     const struct linear *l = &g->at[index];
-    struct laid forward = { at, l->out, l->in };
-    return is_backward ? (struct laid){ at + laid_elements(l->out, l->in), l->in, l->out }
-                       : forward;
+    if (!is_backward) return (struct laid){ at, l->out, l->in };
+    return (struct laid){ at + laid_elements(l->out, l->in), l->in, l->out };
 }
 
 struct laid laid_forward(const struct device *dev, const struct group *g, int index)

@@ -88,21 +88,17 @@ static void compare(const char *what, const attention &a, int products, const el
     free(first);
 }
 
-#define FWD(keys, warps, m)                                                                        \
-    {                                                                                              \
-#keys " keys, " #warps " warps of " #m " x 16 rows", fwd_bytes(128, keys, warps, m),       \
-            launch_fwd < 128, keys, warps, m>                                                      \
-    }
-#define DQ(keys, warps, m, stages)                                                                 \
-    {                                                                                              \
-#keys " keys, " #warps " warps of " #m " x 16 rows, stages " #stages,                      \
-            dq_bytes(128, keys, warps, m, stages), launch_dq < 128, keys, warps, m, stages>        \
-    }
-#define DKDV(queries, warps)                                                                       \
-    {                                                                                              \
-#queries " queries, " #warps " warps of 16 keys", dkdv_bytes(128, queries, warps),         \
-            launch_dkdv < 128, queries, warps>                                                     \
-    }
+/* clang-format off */
+#define FWD(keys, warps, m)                                                        \
+    { #keys " keys, " #warps " warps of " #m " x 16 rows",                         \
+      fwd_bytes(128, keys, warps, m), launch_fwd<128, keys, warps, m> }
+#define DQ(keys, warps, m, stages)                                                 \
+    { #keys " keys, " #warps " warps of " #m " x 16 rows, stages " #stages,        \
+      dq_bytes(128, keys, warps, m, stages), launch_dq<128, keys, warps, m, stages> }
+#define DKDV(queries, warps)                                                       \
+    { #queries " queries, " #warps " warps of 16 keys",                            \
+      dkdv_bytes(128, queries, warps), launch_dkdv<128, queries, warps> }
+/* clang-format on */
 
 static const choice forward[] = { FWD(64, 4, 2), FWD(64, 4, 1), FWD(32, 4, 2), FWD(64, 8, 1),
                                   FWD(128, 4, 1) };
@@ -206,12 +202,7 @@ int main(int argc, char **argv)
 {
     if (argc > 1) scale = strtoll(argv[1], NULL, 10);
     measured_begin("choices", &kernels_cuda);
-    struct shape shape = {};
-    shape.rows = shape.chunk = 8;
-    shape.dim = shape.ffn = shape.vocab = 8;
-    shape.heads = shape.kv_heads = 1;
-    shape.head_dim = 8;
-    measured_reserve(shape); /* cuBLASLt's workspace */
+    measured_reserve(small_shape(8, 8)); /* cuBLASLt's workspace */
     for (int rows = 2048; rows <= 8192; rows *= 2) {
         if (rows != 4096) measure_attention((int)(rows / scale));
         measure_products(rows / scale);

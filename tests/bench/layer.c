@@ -4,9 +4,6 @@
  * is an eighth of each, for a CPU. */
 #include "measured.h"
 
-#include "../../lib/common/die.h"
-
-static struct fail why;
 static const struct kernels *k;
 static struct device *dev;
 
@@ -89,18 +86,12 @@ static void measure_group(const char *name, int count, int64_t in, int64_t out, 
     double thin = 2 * t * (double)(count * rank) * (double)in;
     double wide = 2 * t * (weights + (double)(count * rank) * (double)(count * out));
     c.g.at = c.linear;
-    measured_reserve((struct shape){ .rows = rows,
-                                     .chunk = rows,
-                                     .dim = in,
-                                     .ffn = out,
-                                     .heads = 1,
-                                     .kv_heads = 1,
-                                     .head_dim = 8,
-                                     .vocab = 8,
-                                     .slot = { { count * out, in, count * rank } },
-                                     .has_packed_weights = true,
-                                     .has_backward = true,
-                                     .dropout = 0.05f });
+    struct shape shape = small_shape(rows, in);
+    shape.ffn = out;
+    shape.slot[0] = (struct slot_shape){ count * out, in, count * rank };
+    shape.has_packed_weights = shape.has_backward = true;
+    shape.dropout = 0.05f;
+    measured_reserve(shape);
     tell("linear_prepare", name, prepare, &c, 0,
          weights * (0.5 + 1.0 / 64 + 4.0 / 16384 + (double)k->act_bytes));
     for (int dropped = 0; dropped < 2; dropped++) {
@@ -151,45 +142,23 @@ static void swiglu_back(void *arg)
     k->swiglu_bwd(dev, c->z, c->x, c->y, c->rows, c->ffn);
 }
 
-/* A turn of which neither part is 0: what is turned again and again stays as long as it was. */
-static float *some_angle(int64_t count, float part)
-{
-    float *host = malloc((size_t)count * sizeof *host);
-    float *there = measured_bytes((size_t)count * sizeof *there);
-    if (!host) die(STATUS_FAILED, "out of memory");
-    for (int64_t i = 0; i < count; i++)
-        host[i] = part;
-    k->upload(dev, there, host, (size_t)count * sizeof *host);
-    or_die(k->sync(dev, &why), &why);
-    free(host);
-    return there;
-}
-
 static void measure_rows(int64_t rows, int64_t dim, int64_t ffn)
 {
     int64_t head_dim = dim >= 128 ? 128 : dim;
-    struct rowed c = { measured_mat(rows, ffn, ffn),
-                       measured_mat(rows, ffn, ffn),
-                       measured_mat(rows, ffn, ffn),
-                       measured_floats((size_t)dim),
+    struct rowed c = { measured_mat(rows, ffn, ffn), measured_mat(rows, ffn, ffn),
+                       measured_mat(rows, ffn, ffn), measured_floats((size_t)dim),
                        measured_floats((size_t)rows),
-                       some_angle(rows * head_dim / 2, 0.6f),
-                       some_angle(rows * head_dim / 2, 0.8f),
-                       measured_bytes((size_t)rows * sizeof(int32_t)),
-                       rows,
-                       dim,
-                       ffn,
-                       head_dim };
+                       /* a turn: what is turned again and again stays as long as it was */
+                       measured_constants((size_t)(rows * head_dim / 2), 0.6f),
+                       measured_constants((size_t)(rows * head_dim / 2), 0.8f),
+                       measured_bytes((size_t)rows * sizeof(int32_t)), rows, dim, ffn, head_dim };
     double narrow = (double)(rows * dim * k->act_bytes), wide = (double)(rows * ffn * k->act_bytes);
-    measured_reserve((struct shape){ .rows = rows,
-                                     .chunk = rows,
-                                     .dim = dim,
-                                     .ffn = ffn,
-                                     .heads = dim / head_dim,
-                                     .kv_heads = dim / head_dim,
-                                     .head_dim = head_dim,
-                                     .vocab = 8,
-                                     .has_backward = true });
+    struct shape shape = small_shape(rows, dim);
+    shape.ffn = ffn;
+    shape.heads = shape.kv_heads = dim / head_dim;
+    shape.head_dim = head_dim;
+    shape.has_backward = true;
+    measured_reserve(shape);
     tell("rmsnorm_fwd", "a chunk", norm, &c, 0, 2 * narrow);
     tell("rmsnorm_bwd", "a chunk", norm_back, &c, 0, 4 * narrow);
     tell("rope_apply", "q", rope, &c, 0, 2 * narrow);
@@ -224,17 +193,11 @@ static void measure_head(int64_t rows, int64_t dim, int64_t vocab)
                         measured_bytes((size_t)rows * sizeof(int32_t)),
                         rows };
     c.head.weight = measured_mat(vocab, dim, dim).at;
-    measured_reserve((struct shape){ .rows = rows,
-                                     .chunk = rows,
-                                     .dim = dim,
-                                     .ffn = dim,
-                                     .heads = 1,
-                                     .kv_heads = 1,
-                                     .head_dim = 8,
-                                     .vocab = vocab,
-                                     .has_packed_weights = true,
-                                     .head_type = k->act_type,
-                                     .has_backward = true });
+    struct shape shape = small_shape(rows, dim);
+    shape.vocab = vocab;
+    shape.head_type = k->act_type;
+    shape.has_packed_weights = shape.has_backward = true;
+    measured_reserve(shape);
     tell("head_loss", "a chunk, with its gradient", loss, &c,
          4 * (double)rows * (double)dim * (double)vocab, 0);
 }

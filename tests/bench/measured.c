@@ -39,19 +39,40 @@ void *measured_bytes(size_t bytes)
     return at;
 }
 
-float *measured_floats(size_t count)
+static float *floats_of_host(size_t count)
 {
-    static uint32_t state = 1;
-    float *host = malloc(count * sizeof *host), *there = measured_bytes(count * sizeof *host);
+    float *host = malloc(count * sizeof *host);
     if (!host) die(STATUS_FAILED, "out of memory");
-    for (size_t i = 0; i < count; i++) {
-        state = state * 1664525 + 1013904223;
-        host[i] = (float)(state >> 8) * 0x1p-24f - 0.5f;
-    }
+    return host;
+}
+
+/* Takes host. */
+static float *uploaded(float *host, size_t count)
+{
+    float *there = measured_bytes(count * sizeof *host);
     measured->upload(measured_device, there, host, count * sizeof *host);
     or_die(measured->sync(measured_device, &why), &why);
     free(host);
     return there;
+}
+
+float *measured_floats(size_t count)
+{
+    static uint32_t state = 1;
+    float *host = floats_of_host(count);
+    for (size_t i = 0; i < count; i++) {
+        state = state * 1664525 + 1013904223;
+        host[i] = (float)(state >> 8) * 0x1p-24f - 0.5f;
+    }
+    return uploaded(host, count);
+}
+
+float *measured_constants(size_t count, float value)
+{
+    float *host = floats_of_host(count);
+    for (size_t i = 0; i < count; i++)
+        host[i] = value;
+    return uploaded(host, count);
 }
 
 struct mat measured_mat(int64_t rows, int64_t cols, int64_t stride)

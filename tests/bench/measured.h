@@ -3,7 +3,7 @@
 #ifndef LONGQLORA_MEASURED_H
 #define LONGQLORA_MEASURED_H
 
-#include "../../kernels/kernels.h"
+#include "../lib/small_shape.h"
 
 extern const struct kernels *measured;
 extern struct device *measured_device;
@@ -19,8 +19,9 @@ void measured_reserve(struct shape shape);
 void *measured_bytes(size_t bytes);
 /* Activations of small random values, rows of `stride` elements. */
 struct mat measured_mat(int64_t rows, int64_t cols, int64_t stride);
-/* f32, small random values. */
+/* f32: small random values; one value. */
 float *measured_floats(size_t count);
+float *measured_constants(size_t count, float value);
 /* NF4 with codes of zeros, which take as long as others. */
 struct linear measured_nf4(int64_t in, int64_t out);
 

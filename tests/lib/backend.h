@@ -5,6 +5,7 @@
 
 #include "../../kernels/kernels.h"
 #include "check.h"
+#include "small_shape.h"
 
 extern const struct kernels *k;
 extern struct device *dev;
@@ -14,19 +15,6 @@ int backend_close(void **state);
 int buffers_close(void **state); /* a test's teardown */
 /* Scratch for these sizes. */
 void backend_reserve(struct shape shape);
-/* Of a test with so many rows and columns, one head of eight and a vocabulary of eight; the test
- * sets what it needs besides. */
-static inline struct shape small_shape(int64_t rows, int64_t dim)
-{
-    return (struct shape){ .rows = rows,
-                           .chunk = rows,
-                           .dim = dim,
-                           .ffn = dim,
-                           .heads = 1,
-                           .kv_heads = 1,
-                           .head_dim = 8,
-                           .vocab = 8 };
-}
 
 static inline struct mat mat_of(float *at, int64_t stride)
 {
