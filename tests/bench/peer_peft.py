@@ -42,7 +42,7 @@ try:
             parent = model.model.get_submodule(name.rpartition(".")[0])
             four = bnb.nn.Linear4bit(module.in_features, module.out_features, bias=False, compute_dtype=torch.bfloat16,
                                      compress_statistics=True, quant_type="nf4")
-            four.weight = bnb.nn.Params4bit(module.weight.data.cpu(), requires_grad=False, compress_statistics=True, quant_type="nf4")
+            four.weight = bnb.nn.Params4bit(module.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4")
             setattr(parent, name.rpartition(".")[2], four.to(device))
     base = "nf4, bitsandbytes " + bnb.__version__
 except ImportError:
@@ -75,5 +75,5 @@ for _ in range(steps + 1):
     times.append(time.perf_counter() - start)
 peak = torch.cuda.max_memory_allocated() if is_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps({"peer": "PEFT", "device": device, "context": context, "base": base, "tokens_per_second": round(context * steps / sum(times[1:]), 1),
-                  "peak_bytes": peak, "loss": round(float(loss), 4),
+                  "peak_bytes": peak, "loss": round(float(loss.detach()), 4),
                   "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__}}))
