@@ -75,12 +75,16 @@ all: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
 
 # Files whose bits are the CPU's: no fused multiply-add.
 CUDA_EXACT := optimiser
+# Hopper's own instructions, which no other architecture has; toolkits before 12 do not know them.
+HOPPER := $(if $(filter 90,$(CUDA_ARCHS)),$(if $(NVCC),$(shell $(NVCC) --version | grep -qE 'release (1[2-9]|[2-9][0-9])' && echo 90a)))
+hopper_code := -DHOPPER -gencode arch=compute_90a,code=sm_90a
 
 define plugin
 $(BUILD)/$(1)/%.o: kernels/cuda/%.cu $(CUDA_HEADERS) Makefile
 	@mkdir -p $$(@D)
 	@echo "NVCC $$@"
-	$(Q)$(NVCC) -std=c++20 -O3 $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) -DLEAST_CAPABILITY=$(firstword $(3)) $(2) $(call cuda_code,$(3)) \
+	$(Q)$(NVCC) -std=c++20 -O3 $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) -DLEAST_CAPABILITY=$(firstword $(3)) $(2) \
+		$$(if $$(filter $$*-90a,attention_hopper-$(HOPPER)),$$(hopper_code),$$(call cuda_code,$(3))) \
 		-Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings --ptxas-options=-v -c $$< -o $$@ \
 		> $$(@:.o=.log) 2>&1 || { cat $$(@:.o=.log); false; }
 $(BUILD)/$(1)/fail.o: lib/common/fail.c Makefile

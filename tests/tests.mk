@@ -22,7 +22,7 @@ $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 # The CUDA sources as host C++ (tests/cuda-emulation), once with f32 elements, to be held to the bounds of f32,
 # and once with each of their own.
 EMULATED := $(if $(filter x86_64,$(ARCH)),$(if $(filter release,$(FLAVOUR)),$(foreach e,f32 bf16 f16,$(BUILD)/emulation/$(e)/kernels-cuda.so) $(BUILD)/emulation/choices))
-EMULATED_CXX := g++ -std=c++20 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -D_GNU_SOURCE
+EMULATED_CXX := g++ -std=c++20 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -D_GNU_SOURCE -DHOPPER
 define emulated
 $(BUILD)/emulation/$(1)/%.o: kernels/cuda/%.cu $(CUDA_HEADERS) $(wildcard tests/cuda-emulation/*.h) Makefile
 	@mkdir -p $$(@D)

@@ -162,7 +162,7 @@ static void set_keys(attention &a, struct mat k, struct mat v, int64_t kv_heads,
 
 static void run_fwd(struct device *dev, const attention &a)
 {
-    if (tiles_fwd(dev, a)) return;
+    if (hopper_fwd(dev, a) || tiles_fwd(dev, a)) return;
     LAUNCH(plain_fwd_kernel, plain_grid(a.rows, a.heads), dim3(PLAIN_WARPS * 32), 0, dev->stream,
            a);
     launched(dev, "attention_fwd");
@@ -211,7 +211,7 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
     else
         LAUNCH(base_kernel<1>, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream, a,
                dev->base);
-    if (tiles_bwd(dev, a)) return;
+    if ((hopper_dq(dev, a) && hopper_dkdv(dev, a)) || tiles_bwd(dev, a)) return;
     /* dq first: it reads the keys, whose gradients may take their place. */
     LAUNCH(plain_dq_kernel, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream, a);
     LAUNCH(plain_dkdv_kernel, plain_grid(rows, kv_heads), dim3(PLAIN_WARPS * 32), 0, dev->stream,

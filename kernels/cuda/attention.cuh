@@ -28,8 +28,25 @@ DEVICE const int32_t *list_of(const attention &a, int head)
     return head < a.split ? a.first : a.second;
 }
 
-/* attention_tile.cu: false, and nothing done, where shapes or the GPU do not suit tensor cores. The
- * backward wants base. */
+/* May all rows be read and written 16 bytes at a time? A matrix that is not there may. */
+static inline bool is_all_wide(const attention &a)
+{
+    const struct {
+        const elem *at;
+        int64_t stride;
+    } all[] = { { a.q, a.q_stride },       { a.k, a.k_stride },   { a.v, a.v_stride },
+                { a.o, a.o_stride },       { a.dq, a.dq_stride }, { a.dk, a.dk_stride },
+                { a.dout, a.dout_stride }, { a.dv, a.dv_stride } };
+    for (const auto &m : all)
+        if (!is_wide(m.at, m.stride, 8, sizeof *m.at)) return false;
+    return true;
+}
+
+/* attention_hopper.cu, attention_tile.cu: false, and nothing done, where shapes or the GPU do not
+ * suit their tensor cores. The backward wants base. */
+bool hopper_fwd(struct device *dev, const struct attention &a);
+bool hopper_dq(struct device *dev, const struct attention &a);
+bool hopper_dkdv(struct device *dev, const struct attention &a);
 bool tiles_fwd(struct device *dev, const struct attention &a);
 bool tiles_bwd(struct device *dev, const struct attention &a);
 /* attention_one.cu: one row of a text; false, and nothing done, where shapes do not suit it. */

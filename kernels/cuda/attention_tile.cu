@@ -11,15 +11,11 @@
 
 #include "attention.cuh"
 
-#include <cmath>
-
 #ifdef ELEM_F32
 bool tiles_fwd(struct device *, const attention &) { return false; }
 bool tiles_bwd(struct device *, const attention &) { return false; }
 #else
-
-/* Lane 4g + t of a warp holds of a 16 × 8 block of scores the rows g and g + 8, columns 2t and
- * 2t + 1. */
+#include "attention_rows.cuh"
 
 /* s[16 · M, 8 · N] += rows row … row + 16 · M − 1 of A times the rows of B. */
 template <int C, int M, int N> DEVICE void times_rows(float (*s)[N][4], elem *a, int row, elem *b)
@@ -69,36 +65,6 @@ DEVICE void times_columns(float (*sum)[C / 8][4], const float (*p)[N][4], elem *
     }
 }
 
-/* Row g (half 0) or g + 8 (half 1) of a warp's sums to memory. */
-template <int C> DEVICE void put_row(elem *to, const float (*sum)[4], int half, float factor)
-{
-    int t = threadIdx.x % 4;
-#pragma unroll
-    for (int c = 0; c < C / 8; c++)
-        ((uint32_t *)to)[c * 4 + t] =
-            pack2(sum[c][2 * half] * factor, sum[c][2 * half + 1] * factor);
-}
-
-/* −infinity where a row, mine + 16 · m + 8 · h, does not see a key: keys first, first + 1, … */
-template <int M, int N>
-DEVICE void hide(float (*s)[N][4], const int32_t *start, int mine, int first, const attention &a)
-{
-    int t = threadIdx.x % 4;
-#pragma unroll
-    for (int m = 0; m < M; m++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            int row = mine + m * 16 + h * 8, begin = start[min(row, a.rows - 1)];
-#pragma unroll
-            for (int n = 0; n < N; n++)
-#pragma unroll
-                for (int e = 0; e < 2; e++) {
-                    int key = first + n * 8 + t * 2 + e;
-                    if (key > a.past + row || key < begin) s[m][n][2 * h + e] = -INFINITY;
-                }
-        }
-}
-
 /* A block owns WARPS · M · 16 queries of a head and goes over the keys in tiles of KEYS. V comes
  * while Q K^T is computed, the next K while P V is. Long rows are started first. */
 template <int C, int KEYS, int WARPS, int M>
@@ -146,23 +112,7 @@ fwd_kernel(const attention a)
         for (int m = 0; m < M; m++)
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                float higher = top[m][h], part = 0;
-#pragma unroll
-                for (int n = 0; n < N; n++)
-                    higher = fmaxf(higher, fmaxf(s[m][n][2 * h], s[m][n][2 * h + 1]));
-                higher = fmaxf(higher, shuffle_xor(higher, 1));
-                higher = fmaxf(higher, shuffle_xor(higher, 2));
-                float base = higher == -INFINITY ? 0 : higher * scale2;
-                float shrink = exp2_fast(top[m][h] * scale2 - base);
-#pragma unroll
-                for (int n = 0; n < N; n++)
-#pragma unroll
-                    for (int e = 2 * h; e < 2 * h + 2; e++) {
-                        s[m][n][e] = exp2_fast(s[m][n][e] * scale2 - base);
-                        part += s[m][n][e];
-                    }
-                top[m][h] = higher;
-                total[m][h] = total[m][h] * shrink + part;
+                float shrink = soften<N>(s[m], h, top[m][h], total[m][h], scale2);
                 if (shrink == 1) continue; /* after the first tiles it mostly is */
 #pragma unroll
                 for (int c = 0; c < C / 8; c++) {
@@ -177,8 +127,7 @@ fwd_kernel(const attention a)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             int row = mine + m * 16 + h * 8;
-            float all_of_row = total[m][h] + shuffle_xor(total[m][h], 1);
-            all_of_row += shuffle_xor(all_of_row, 2);
+            float all_of_row = row_sum(total[m][h]);
             if (row >= a.rows) continue;
             put_row<C>(a.o + row * a.o_stride + head * C, sum[m], h, 1 / all_of_row);
             if (t == 0)
@@ -258,20 +207,6 @@ dq_kernel(const attention a)
         }
 }
 
-/* The last query that may see a key up to `key`: lists do not decrease. */
-DEVICE int last_query(const int32_t *start, int rows, int key)
-{
-    int low = 0, high = rows - 1;
-    while (low < high) {
-        int middle = (low + high + 1) / 2;
-        if (start[middle] <= key)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
-}
-
 /* A tile of queries with their gradients and bases; beyond the last row zeros, which add nothing.
  */
 template <int C, int QUERIES, int THREADS_>
@@ -325,15 +260,7 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
                     s[0][n][e] =
                         exp2_fast(s[0][n][e] * scale2 - this_base[n * 8 + t * 2 + e % 2].lse2);
             if (tile * QUERIES < last || tile * QUERIES + QUERIES - 1 > clear)
-#pragma unroll
-                for (int n = 0; n < N; n++)
-#pragma unroll
-                    for (int i = 0; i < 2; i++) {
-                        int row = tile * QUERIES + n * 8 + t * 2 + i;
-                        int begin = start[min(row, a.rows - 1)];
-                        if (mine > row || mine < begin) s[0][n][i] = 0;
-                        if (mine + 8 > row || mine + 8 < begin) s[0][n][2 + i] = 0;
-                    }
+                hide_keys<N>(s[0], start, mine, tile * QUERIES, a);
             times_columns<C, 1, N>(dv, s, this_d);
             times_rows<C, 1, N>(ds, v, warp * 16, this_d);
 #pragma unroll
@@ -426,18 +353,11 @@ static void launch_bwd(struct device *dev, const attention &a)
     }
 }
 
-/* sm_70 loads and multiplies other tiles than all after it. A matrix that is not there suits. */
+/* sm_70 loads and multiplies other tiles than all after it. */
 static bool suits(const struct device *dev, const attention &a)
 {
-    const struct {
-        const elem *at;
-        int64_t stride;
-    } all[] = { { a.q, a.q_stride },       { a.k, a.k_stride },   { a.v, a.v_stride },
-                { a.o, a.o_stride },       { a.dq, a.dq_stride }, { a.dk, a.dk_stride },
-                { a.dout, a.dout_stride }, { a.dv, a.dv_stride } };
-    for (const auto &m : all)
-        if (!is_wide(m.at, m.stride, 8, sizeof *m.at)) return false;
-    return dev->capability >= 75 && (a.head_dim == 32 || a.head_dim == 64 || a.head_dim == 128);
+    return dev->capability >= 75 && is_all_wide(a) &&
+           (a.head_dim == 32 || a.head_dim == 64 || a.head_dim == 128);
 }
 
 bool tiles_fwd(struct device *dev, const attention &a)

@@ -18,7 +18,7 @@
 
 #define LAUNCH(kernel, grid, block, shared, stream, ...)                                           \
     kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
-#define SHARED_DYNAMIC(name) extern __shared__ __align__(128) unsigned char name[]
+#define SHARED_DYNAMIC(name) extern __shared__ __align__(1024) unsigned char name[]
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__
 #define KERNEL(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)

@@ -33,9 +33,11 @@ static elem *result(int64_t rows, int64_t cols)
 
 /* ---- attention ---- */
 
+typedef bool launcher(struct device *, const attention &); /* false where it does not suit */
+
 struct run {
     const attention *a;
-    void (*launch)(struct device *, const attention &);
+    launcher *launch;
 };
 
 static void attend(void *arg)
@@ -65,7 +67,7 @@ static double difference(const elem *at, size_t count, float *first, bool is_fir
 struct choice {
     const char *tiles;
     size_t shared;
-    void (*launch)(struct device *, const attention &);
+    launcher *launch;
 };
 
 /* Operations: two products of the triangle forward, three in dq, four in dk and dv. */
@@ -78,6 +80,7 @@ static void compare(const char *what, const attention &a, int products, const el
     for (int i = 0; i < count; i++) {
         run r = { &a, choices[i].launch };
         if ((size_t)measured_device->shared_bytes < choices[i].shared) continue;
+        if (!choices[i].launch(measured_device, a)) continue;
         double s = measured_seconds(attend, &r, scale > 1 ? 0 : 0.02);
         double off = difference(at, n, first, i == 0);
         if (!(off <= 0.01))
@@ -88,23 +91,32 @@ static void compare(const char *what, const attention &a, int products, const el
     free(first);
 }
 
+template <void (*LAUNCH_)(struct device *, const attention &)>
+static bool always(struct device *dev, const attention &a)
+{
+    LAUNCH_(dev, a);
+    return true;
+}
+
 /* clang-format off */
 #define FWD(keys, warps, m)                                                        \
     { #keys " keys, " #warps " warps of " #m " x 16 rows",                         \
-      fwd_bytes(128, keys, warps, m), launch_fwd<128, keys, warps, m> }
+      fwd_bytes(128, keys, warps, m), always<launch_fwd<128, keys, warps, m>> }
 #define DQ(keys, warps, m, stages)                                                 \
     { #keys " keys, " #warps " warps of " #m " x 16 rows, stages " #stages,        \
-      dq_bytes(128, keys, warps, m, stages), launch_dq<128, keys, warps, m, stages> }
+      dq_bytes(128, keys, warps, m, stages), always<launch_dq<128, keys, warps, m, stages>> }
 #define DKDV(queries, warps)                                                       \
     { #queries " queries, " #warps " warps of 16 keys",                            \
-      dkdv_bytes(128, queries, warps), launch_dkdv<128, queries, warps> }
+      dkdv_bytes(128, queries, warps), always<launch_dkdv<128, queries, warps>> }
+#define HOPPER_(launch) { "Hopper's", 0, launch }
 /* clang-format on */
 
-static const choice forward[] = { FWD(64, 4, 2), FWD(64, 4, 1), FWD(32, 4, 2), FWD(64, 8, 1),
-                                  FWD(128, 4, 1) };
-static const choice dq[] = { DQ(32, 4, 2, 2), DQ(64, 8, 1, 2), DQ(64, 8, 1, 1),
-                             DQ(64, 4, 1, 1), DQ(32, 8, 1, 2), DQ(64, 4, 1, 2) };
-static const choice dkdv[] = { DKDV(64, 8), DKDV(32, 8), DKDV(16, 4), DKDV(64, 4), DKDV(32, 4) };
+static const choice forward[] = { FWD(64, 4, 2), FWD(64, 4, 1),  FWD(32, 4, 2),
+                                  FWD(64, 8, 1), FWD(128, 4, 1), HOPPER_(hopper_fwd) };
+static const choice dq[] = { DQ(32, 4, 2, 2), DQ(64, 8, 1, 2), DQ(64, 8, 1, 1),   DQ(64, 4, 1, 1),
+                             DQ(32, 8, 1, 2), DQ(64, 4, 1, 2), HOPPER_(hopper_dq) };
+static const choice dkdv[] = { DKDV(64, 8), DKDV(32, 8), DKDV(16, 4),
+                               DKDV(64, 4), DKDV(32, 4), HOPPER_(hopper_dkdv) };
 
 static void measure_attention(int rows)
 {

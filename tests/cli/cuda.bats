@@ -41,7 +41,7 @@ near() { # BOUND LOSSES LOSSES
 
 @test "cuda: attention in other tiles is the same" {
     run -0 "$BUILD/emulation/choices" 32
-    [ "$(grep -c '"of":"\(forward\|dq\|dk and dv\)"' <<< "$output")" = 32 ]
+    [ "$(grep -c '"of":"\(forward\|dq\|dk and dv\)"' <<< "$output")" = 38 ]
 }
 
 @test "cuda: perplexity is the CPU's to bf16's rounding; text is written" {

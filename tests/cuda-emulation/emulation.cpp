@@ -10,7 +10,7 @@
 #include <vector>
 
 enum state { RUNS, AT_BLOCK, AT_WARP, ENDED };
-enum operation { NONE, LDMATRIX, LDMATRIX_TRANS, MMA, SHUFFLE };
+enum operation { NONE, LDMATRIX, LDMATRIX_TRANS, MMA, SHUFFLE, PRODUCTS };
 enum { STACK = 64 << 10, MOST_THREADS = 1024, SHARED_MOST = 227 << 10, REPORTS = 8 };
 static const size_t arena_bytes = (size_t)1 << 33, gap = 4096;
 
@@ -19,6 +19,15 @@ struct copy {
     const void *from;
     size_t size;
     bool valid;
+};
+
+/* A lane's part of a warpgroup's product, d[64, n] of four warps' rows. */
+struct warpgroup_product {
+    float (*d)[4];
+    int n;
+    uint32_t a[4];
+    uint64_t a_at, b_at;
+    bool has_a, columns, adds;
 };
 
 struct fiber : emulated_thread {
@@ -34,6 +43,10 @@ struct fiber : emulated_thread {
     int mask;
     std::vector<copy> open;
     std::vector<std::vector<copy>> groups;
+    std::vector<warpgroup_product> products;
+    std::vector<std::vector<warpgroup_product>> product_groups;
+    bool has_begun;
+    uint64_t fenced; /* the last write that products are to see */
 };
 
 emulated_thread *emulated_self;
@@ -115,11 +128,13 @@ emulated_balance::~emulated_balance()
 
 /* Of a byte of shared memory: who touched it last, and in which interval. */
 struct shared_cell {
+    uint64_t write; /* its number */
     uint32_t written, read;
     uint16_t writer, reader;
     bool is_set, has_readers;
 };
 static shared_cell *shared_shadow;
+static uint64_t shared_writes;
 
 enum byte_state : uint8_t { OUTSIDE, ALLOCATED, WRITTEN };
 struct word_cell {
@@ -361,6 +376,7 @@ static void touch_shared(unsigned char *p, int size, bool writes)
         report("shared memory past its end", p, size);
         return;
     }
+    shared_writes += writes;
     for (shared_cell *c = shared_shadow + (p - emulated_shared), *end = c + size; c < end; c++) {
         if (!writes && !c->is_set) {
             report("shared memory that nobody wrote is read", p, size);
@@ -375,6 +391,7 @@ static void touch_shared(unsigned char *p, int size, bool writes)
             return;
         }
         if (writes) {
+            c->write = shared_writes;
             c->written = interval;
             c->writer = id;
             c->is_set = true;
@@ -544,6 +561,71 @@ void emulated_wait(int pending)
     }
 }
 
+/* ---- products of warpgroups ---- */
+
+/* Where a descriptor's operand has the element of a row (or column of B) and a step of the sum. */
+static unsigned char *operand_at(uint64_t descriptor, bool columns, int mn, int k)
+{
+    uint32_t at = (uint32_t)(descriptor & 0x3fff) << 4;
+    uint32_t leading = (uint32_t)(descriptor >> 16 & 0x3fff) << 4;
+    uint32_t stride = (uint32_t)(descriptor >> 32 & 0x3fff) << 4;
+    if (columns)
+        at += (uint32_t)(mn / 64) * leading + (uint32_t)(mn % 64) * 2 + (uint32_t)(k / 8) * stride +
+              (uint32_t)(k % 8) * 128;
+    else
+        at += (uint32_t)(mn / 8) * stride + (uint32_t)(mn % 8) * 128 + (uint32_t)k * 2;
+    return emulated_shared + (at ^ (at >> 7 & 7) << 4);
+}
+
+/* What products read was written by threads that then let them see it. */
+static void touch_operand(uint64_t descriptor, bool columns, int first, int count)
+{
+    int wide = columns ? 16 : count, deep = columns ? count : 16;
+    if (descriptor >> 62 != 1) report("an operand without the 128-byte swizzle", NULL, 0);
+    for (int i = 0; i < wide; i++)
+        for (int j = 0; j < deep; j += 8) {
+            unsigned char *at = columns ? operand_at(descriptor, true, first + j, i)
+                                        : operand_at(descriptor, false, first + i, j);
+            touch(at, 16, false);
+            const shared_cell *c = shared_shadow + (at - emulated_shared);
+            if (at + 16 <= emulated_shared + shared_bytes && c->write > fibers[c->writer].fenced)
+                report("a product reads what no fence showed to it", at, 16);
+        }
+}
+
+static void touch_operands(const warpgroup_product &p)
+{
+    if (!p.has_a) touch_operand(p.a_at, false, self()->id / 32 % 4 * 16, 16);
+    touch_operand(p.b_at, p.columns, 0, p.n);
+}
+
+void emulated_wgmma(float (*d)[4], int n, const uint32_t *a, uint64_t a_at, uint64_t b_at,
+                    bool columns, bool adds)
+{
+    warpgroup_product p = { d, n, {}, a_at, b_at, a != NULL, columns, adds };
+    if (a) memcpy(p.a, a, sizeof p.a);
+    if (!self()->has_begun) report("a product before products_begin", NULL, 0);
+    if (self()->id % 32 == 0) touch_operands(p);
+    self()->products.push_back(p);
+}
+
+void emulated_products_begin() { self()->has_begun = true; }
+
+void emulated_products_commit()
+{
+    self()->product_groups.push_back(std::move(self()->products));
+    self()->products.clear();
+}
+
+void emulated_shared_to_products() { self()->fenced = shared_writes; }
+
+void emulated_products_wait(int pending, int site)
+{
+    self()->mask = pending;
+    self()->has_begun = false; /* its sums may be used, and then are to be shown again */
+    meet(PRODUCTS, site);
+}
+
 static float half(uint32_t word, int which)
 {
 #ifdef ELEM_F16
@@ -590,6 +672,63 @@ static void do_ldmatrix(fiber *warp, bool transposed)
         }
 }
 
+static float operand(uint64_t descriptor, bool columns, int mn, int k)
+{
+    uint16_t bits;
+    memcpy(&bits, operand_at(descriptor, columns, mn, k), sizeof bits);
+    return half(bits, 0);
+}
+
+/* A warp's 16 rows of a product, whose parts all lanes have brought. */
+static void do_product(fiber *warp)
+{
+    const warpgroup_product &p = warp->product_groups.front().front();
+    int first = warp->id / 32 % 4 * 16;
+    float a[16][16];
+    std::vector<float> b((size_t)p.n * 16);
+    touch_operands(p);
+    for (int row = 0; row < 16 && !p.has_a; row++)
+        for (int k = 0; k < 16; k++)
+            a[row][k] = operand(p.a_at, false, first + row, k);
+    for (int lane = 0; lane < 32 && p.has_a; lane++)
+        for (int i = 0; i < 4; i++)
+            for (int h = 0; h < 2; h++)
+                a[lane / 4 + i % 2 * 8][lane % 4 * 2 + h + i / 2 * 8] =
+                    half(warp[lane].product_groups.front().front().a[i], h);
+    for (int n = 0; n < p.n; n++)
+        for (int k = 0; k < 16; k++)
+            b[(size_t)n * 16 + (size_t)k] = operand(p.b_at, p.columns, n, k);
+    for (int lane = 0; lane < 32; lane++) {
+        const warpgroup_product &mine = warp[lane].product_groups.front().front();
+        if (mine.a_at != p.a_at || mine.b_at != p.b_at || mine.n != p.n)
+            report("lanes of a warp ask for different products", NULL, 0);
+        for (int i = 0; i < p.n / 8; i++)
+            for (int e = 0; e < 4; e++) {
+                double sum = mine.adds ? (double)mine.d[i][e] : 0;
+                const float *column = &b[(size_t)(i * 8 + lane % 4 * 2 + e % 2) * 16];
+                for (int k = 0; k < 16; k++)
+                    sum += (double)a[lane / 4 + e / 2 * 8][k] * (double)column[k];
+                mine.d[i][e] = (float)sum;
+            }
+    }
+    for (int lane = 0; lane < 32; lane++) {
+        auto &group = warp[lane].product_groups.front();
+        group.erase(group.begin());
+    }
+}
+
+static void do_products(fiber *warp)
+{
+    emulated_self = warp;
+    while ((int)warp->product_groups.size() > warp->mask) {
+        while (!warp->product_groups.front().empty())
+            do_product(warp);
+        for (int lane = 0; lane < 32; lane++)
+            warp[lane].product_groups.erase(warp[lane].product_groups.begin());
+    }
+    emulated_self = NULL;
+}
+
 static void do_shuffle(fiber *warp, int lanes)
 {
     double x[32];
@@ -607,6 +746,9 @@ static void do_together(fiber *warp, int lanes)
         break;
     case SHUFFLE:
         do_shuffle(warp, lanes);
+        break;
+    case PRODUCTS:
+        do_products(warp);
         break;
     default:
         do_ldmatrix(warp, warp->op == LDMATRIX_TRANS);
@@ -642,6 +784,10 @@ static void start_fiber(fiber *f, int id, dim3 block_at)
     f->at = dim3((unsigned)id % emulated_block.x, (unsigned)id / emulated_block.x);
     f->open.clear();
     f->groups.clear();
+    f->products.clear();
+    f->product_groups.clear();
+    f->has_begun = false;
+    f->fenced = 0;
     void **top = (void **)(f->stack + STACK - 64);
     *--top = NULL;
     *--top = (void *)fiber_main;

@@ -54,6 +54,12 @@ void emulated_block_sync(int site);
 double emulated_shuffle(double x, int mask, int site);
 void emulated_ldmatrix(uint32_t *r, const void *row, bool transposed, int site);
 void emulated_mma(float *c, const uint32_t *a, uint32_t b0, uint32_t b1, int site);
+void emulated_wgmma(float (*d)[4], int n, const uint32_t *a, uint64_t a_at, uint64_t b_at,
+                    bool columns, bool adds);
+void emulated_products_begin();
+void emulated_products_commit();
+void emulated_products_wait(int pending, int site);
+void emulated_shared_to_products();
 void emulated_copy(void *to, const void *from, size_t size, bool valid);
 void emulated_commit();
 void emulated_wait(int pending);
@@ -142,6 +148,28 @@ DEVICE void mma(float *c, const uint32_t *a, uint32_t b0, uint32_t b1, int site 
 {
     emulated_mma(c, a, b0, b1, site);
 }
+/* Products of warpgroups: sums are written, and their operands read, when they are waited for. */
+DEVICE uint32_t shared_address(const void *p)
+{
+    return (uint32_t)((const unsigned char *)p - emulated_shared);
+}
+template <int N, bool COLUMNS, bool ADDS> DEVICE void wgmma(float (*d)[4], uint64_t a, uint64_t b)
+{
+    emulated_wgmma(d, N, NULL, a, b, COLUMNS, ADDS);
+}
+template <int N, bool COLUMNS> DEVICE void wgmma(float (*d)[4], const uint32_t *a, uint64_t b)
+{
+    emulated_wgmma(d, N, a, 0, b, COLUMNS, true);
+}
+DEVICE void products_begin() { emulated_products_begin(); }
+DEVICE void products_commit() { emulated_products_commit(); }
+template <int N> DEVICE void products_wait(int site = __builtin_LINE())
+{
+    emulated_products_wait(N, site);
+}
+DEVICE void shared_to_products() { emulated_shared_to_products(); }
+template <int N> DEVICE void settle(float (*)[4]) {}
+DEVICE void computed(float, float) {}
 DEVICE void copy16_async(void *to, const void *from, bool valid)
 {
     emulated_copy(to, from, 16, valid);

@@ -1,0 +1,349 @@
+/* Attention by Hopper's products of warpgroups, where elements have 16 bits and a head has 64 or
+ * 128 columns. As attention_tile.cu, but for what waits for what: two warpgroups of 64 rows each
+ * issue products and go on; as in FlashAttention-3 (Shah et al. 2024) the softmax of a tile is
+ * computed while the tensor cores have the products of the one before.
+ *
+ * A product of 64 × 64 or 128 × 16 takes 32 or 64 clocks of a multiprocessor, and its operands
+ * 128 bytes of shared memory a clock: 2 KB of A, where that is not in registers, and 2 or 4 of B.
+ */
+#include "wgmma.cuh"
+
+#include "attention.cuh"
+
+#if defined ELEM_F32 || !defined HOPPER
+bool hopper_fwd(struct device *, const attention &) { return false; }
+bool hopper_dq(struct device *, const attention &) { return false; }
+bool hopper_dkdv(struct device *, const attention &) { return false; }
+#else
+#include "attention_rows.cuh"
+
+/* Grids: heads, rows; of all heads the blocks with most to do are begun first. */
+enum { GROUPS = 2, GROUP_ROWS = 64, OWN_ROWS = GROUPS * GROUP_ROWS, GROUP_THREADS = GROUPS * 128 };
+
+/* Scores as the left side of the next product. */
+template <int N> DEVICE void pack_left(uint32_t (*p)[4], const float (*s)[4])
+{
+#pragma unroll
+    for (int n = 0; n < N; n += 2)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            p[n / 2][i] = pack2(s[n + i / 2][i % 2 * 2], s[n + i / 2][i % 2 * 2 + 1]);
+}
+
+/* This thread's copies have come, and all threads' are there for products. */
+DEVICE void arrived()
+{
+    copy_wait<0>();
+    shared_to_products();
+    block_sync();
+}
+
+/* A tile's scores become weights; shrink: what the rows' earlier sums are to be multiplied by. */
+template <int N>
+DEVICE void soften_tile(float (&s)[N][4], float *top, float *total, float *shrink,
+                        const int32_t *start, int mine, int key, int first, int clear,
+                        const attention &a)
+{
+    if (key + N * 8 - 1 > a.past + first || key < clear) hide<1, N>(&s, start, mine, key, a);
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+        shrink[h] = soften<N>(s, h, top[h], total[h], a.scale * log2_e);
+}
+
+/* A block owns OWN_ROWS queries of a head. Products of a tile's scores and of the last tile's
+ * values are in flight together; the softmax waits for the first of them alone. */
+template <int C> KERNEL(GROUP_THREADS, 1) hopper_fwd_kernel(const attention a)
+{
+    constexpr int KEYS = 128, N = KEYS / 8;
+    SHARED_DYNAMIC(memory);
+    elem *q = (elem *)memory, *k = q + OWN_ROWS * C, *v = k + 2 * KEYS * C;
+    int group = threadIdx.x / 128, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
+    int head = blockIdx.x, kv = head / (a.heads / a.kv_heads);
+    const int32_t *start = list_of(a, head);
+    int first = ((int)gridDim.y - 1 - (int)blockIdx.y) * OWN_ROWS;
+    int last = min(first + OWN_ROWS, a.rows) - 1, all = a.past + a.rows;
+    int tile = start[first] / KEYS, last_tile = (a.past + last) / KEYS;
+    int clear = start[last]; /* from here on keys are in every row's span, but for causality */
+    int mine = first + warp * 16 + g; /* rows mine and mine + 8 */
+    const elem *keys = a.k + kv * C, *values = a.v + kv * C;
+    float top[2] = { -INFINITY, -INFINITY }, total[2] = {}, shrink[2];
+    float s[N][4], sum[C / 8][4] = {};
+    uint32_t p[N / 2][4];
+    fetch_panels<C, OWN_ROWS, GROUP_THREADS>(q, a.q + head * C, a.q_stride, first, a.rows);
+    fetch_panels<C, KEYS, GROUP_THREADS>(k, keys, a.k_stride, tile * KEYS, all);
+    copy_commit();
+    arrived();
+    products_begin();
+    group_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k);
+    products_commit();
+    fetch_panels<C, KEYS, GROUP_THREADS>(v, values, a.v_stride, tile * KEYS, all);
+    if (tile < last_tile)
+        fetch_panels<C, KEYS, GROUP_THREADS>(k + KEYS * C, keys, a.k_stride, (tile + 1) * KEYS,
+                                             all);
+    copy_commit();
+    products_wait<0>();
+    settle<KEYS>(s);
+    soften_tile<N>(s, top, total, shrink, start, mine, tile * KEYS, first, clear, a);
+    pack_left<N>(p, s);
+    int stage = 0;
+    for (; tile < last_tile; tile++, stage = 1 - stage) {
+        arrived(); /* these values and the next keys; all are done with those before */
+        products_begin();
+        group_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k + (1 - stage) * KEYS * C);
+        products_commit();
+        group_columns<C, KEYS>(sum, p, v + stage * KEYS * C);
+        products_commit();
+        fetch_panels<C, KEYS, GROUP_THREADS>(v + (1 - stage) * KEYS * C, values, a.v_stride,
+                                             (tile + 1) * KEYS, all);
+        if (tile + 1 < last_tile)
+            fetch_panels<C, KEYS, GROUP_THREADS>(k + stage * KEYS * C, keys, a.k_stride,
+                                                 (tile + 2) * KEYS, all);
+        copy_commit();
+        products_wait<1>();
+        settle<KEYS>(s);
+        soften_tile<N>(s, top, total, shrink, start, mine, (tile + 1) * KEYS, first, clear, a);
+        computed(total[0], total[1]);
+        products_wait<0>();
+        settle<C>(sum);
+#pragma unroll
+        for (int c = 0; c < C / 8; c++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                sum[c][e] *= shrink[e / 2];
+        pack_left<N>(p, s);
+    }
+    arrived();
+    products_begin();
+    group_columns<C, KEYS>(sum, p, v + stage * KEYS * C);
+    products_commit();
+    products_wait<0>();
+    settle<C>(sum);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int row = mine + h * 8;
+        float all_of_row = row_sum(total[h]);
+        if (row >= a.rows) continue;
+        put_row<C>(a.o + row * a.o_stride + head * C, sum, h, 1 / all_of_row);
+        if (threadIdx.x % 4 == 0)
+            a.lse[(int64_t)head * a.rows + row] = top[h] * a.scale + logf(all_of_row);
+    }
+}
+
+/* dQ += dS K while the next tile's scores and dP = dO V^T are computed, so that a tile of keys is
+ * needed one tile longer than one of values. */
+template <int C> KERNEL(GROUP_THREADS, 1) hopper_dq_kernel(const attention a)
+{
+    constexpr int KEYS = 128, N = KEYS / 8;
+    SHARED_DYNAMIC(memory);
+    elem *q = (elem *)memory, *d = q + OWN_ROWS * C, *k = d + OWN_ROWS * C, *v = k + 3 * KEYS * C;
+    int group = threadIdx.x / 128, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
+    int head = blockIdx.x, kv = head / (a.heads / a.kv_heads);
+    const int32_t *start = list_of(a, head);
+    int first = ((int)gridDim.y - 1 - (int)blockIdx.y) * OWN_ROWS;
+    int last = min(first + OWN_ROWS, a.rows) - 1;
+    int tile = start[first] / KEYS, last_tile = last / KEYS, clear = start[last];
+    int mine = first + warp * 16 + g; /* rows mine and mine + 8 */
+    const elem *keys = a.k + kv * C, *values = a.v + kv * C;
+    row_base base[2];
+    float sum[C / 8][4] = {}, scale2 = a.scale * log2_e;
+    uint32_t left[N / 2][4];
+    for (int h = 0; h < 2; h++)
+        base[h] = a.base[(int64_t)head * a.rows + min(mine + h * 8, a.rows - 1)];
+    fetch_panels<C, OWN_ROWS, GROUP_THREADS>(q, a.q + head * C, a.q_stride, first, a.rows);
+    fetch_panels<C, OWN_ROWS, GROUP_THREADS>(d, a.dout + head * C, a.dout_stride, first, a.rows);
+    fetch_panels<C, KEYS, GROUP_THREADS>(k, keys, a.k_stride, tile * KEYS, a.rows);
+    fetch_panels<C, KEYS, GROUP_THREADS>(v, values, a.v_stride, tile * KEYS, a.rows);
+    copy_commit();
+    for (int at_k = 0, at_v = 0;; tile++, at_v = 1 - at_v) { /* there is a tile */
+        int next_k = at_k == 2 ? 0 : at_k + 1;
+        const elem *this_k = k + at_k * KEYS * C, *this_v = v + at_v * KEYS * C;
+        arrived(); /* this tile; all are done with the keys before the last and the last values */
+        float s[N][4], ds[N][4];
+        products_begin();
+        group_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, this_k);
+        products_commit();
+        group_rows<C, KEYS, OWN_ROWS>(ds, d, group * GROUP_ROWS, this_v);
+        products_commit();
+        if (tile < last_tile) {
+            fetch_panels<C, KEYS, GROUP_THREADS>(k + next_k * KEYS * C, keys, a.k_stride,
+                                                 (tile + 1) * KEYS, a.rows);
+            fetch_panels<C, KEYS, GROUP_THREADS>(v + (1 - at_v) * KEYS * C, values, a.v_stride,
+                                                 (tile + 1) * KEYS, a.rows);
+        }
+        copy_commit();
+        products_wait<1>();
+        settle<KEYS>(s);
+        if (tile * KEYS + KEYS - 1 > first || tile * KEYS < clear)
+            hide<1, N>(&s, start, mine, tile * KEYS, a);
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                s[n][e] = exp2_fast(s[n][e] * scale2 - base[e / 2].lse2);
+        float most[2] = {};
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                most[e / 2] = fmaxf(most[e / 2], s[n][e]);
+        computed(most[0], most[1]);
+        products_wait<0>();
+        settle<KEYS>(ds);
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                ds[n][e] = s[n][e] * (ds[n][e] - base[e / 2].delta);
+        pack_left<N>(left, ds);
+        products_begin();
+        group_columns<C, KEYS>(sum, left, this_k);
+        products_commit();
+        if (tile == last_tile) break;
+        at_k = next_k;
+    }
+    products_wait<0>();
+    settle<C>(sum);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int row = mine + h * 8;
+        if (row < a.rows) put_row<C>(a.dq + row * a.dq_stride + head * C, sum, h, a.scale);
+    }
+}
+
+/* A tile of queries with their gradients and bases; beyond the last row zeros, which add nothing.
+ */
+template <int C, int QUERIES>
+DEVICE void fetch_queries(elem *q, elem *d, row_base *base, const attention &a, int head, int first)
+{
+    fetch_panels<C, QUERIES, GROUP_THREADS>(q, a.q + head * C, a.q_stride, first, a.rows);
+    fetch_panels<C, QUERIES, GROUP_THREADS>(d, a.dout + head * C, a.dout_stride, first, a.rows);
+    int i = threadIdx.x;
+    if (i < QUERIES)
+        copy8_async(base + i, a.base + (int64_t)head * a.rows + first + i, first + i < a.rows);
+}
+
+/* A block owns OWN_ROWS keys of a key/value head and goes over the heads that read it and their
+ * queries, on transposed scores: dV += P^T dO, dK += dS^T Q, each in flight while the next thing is
+ * computed. */
+template <int C> KERNEL(GROUP_THREADS, 1) hopper_dkdv_kernel(const attention a)
+{
+    constexpr int QUERIES = 64, N = QUERIES / 8, STAGES = 3;
+    SHARED_DYNAMIC(memory);
+    elem *k = (elem *)memory, *v = k + OWN_ROWS * C, *q = v + OWN_ROWS * C;
+    elem *d = q + STAGES * QUERIES * C;
+    row_base *base = (row_base *)(d + STAGES * QUERIES * C);
+    int group = threadIdx.x / 128, warp = threadIdx.x / 32;
+    int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    int kv = blockIdx.x, share = a.heads / a.kv_heads;
+    int first = blockIdx.y * OWN_ROWS, last = min(first + OWN_ROWS, a.rows) - 1;
+    int mine = first + warp * 16 + g; /* keys mine and mine + 8 */
+    float dk[C / 8][4] = {}, dv[C / 8][4] = {};
+    float scale2 = a.scale * log2_e;
+    uint32_t weights[N / 2][4], left[N / 2][4];
+    fetch_panels<C, OWN_ROWS, GROUP_THREADS>(k, a.k + kv * C, a.k_stride, first, a.rows);
+    fetch_panels<C, OWN_ROWS, GROUP_THREADS>(v, a.v + kv * C, a.v_stride, first, a.rows);
+    for (int head = kv * share; head < (kv + 1) * share; head++) {
+        const int32_t *start = list_of(a, head);
+        int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
+        int clear = last_query(start, a.rows, first); /* up to here every row's span has begun */
+        fetch_queries<C, QUERIES>(q, d, base, a, head, tile * QUERIES);
+        copy_commit();
+        for (int stage = 0; tile <= last_tile; tile++) {
+            int next = stage == STAGES - 1 ? 0 : stage + 1;
+            const elem *this_q = q + stage * QUERIES * C, *this_d = d + stage * QUERIES * C;
+            const row_base *this_base = base + stage * QUERIES;
+            arrived(); /* this tile; all are done with the one before the last */
+            float s[N][4], ds[N][4];
+            products_begin();
+            group_rows<C, QUERIES, OWN_ROWS>(s, k, group * GROUP_ROWS, this_q);
+            products_commit();
+            group_rows<C, QUERIES, OWN_ROWS>(ds, v, group * GROUP_ROWS, this_d);
+            products_commit();
+            if (tile < last_tile)
+                fetch_queries<C, QUERIES>(q + next * QUERIES * C, d + next * QUERIES * C,
+                                          base + next * QUERIES, a, head, (tile + 1) * QUERIES);
+            copy_commit();
+            products_wait<1>();
+            settle<QUERIES>(s);
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    s[n][e] = exp2_fast(s[n][e] * scale2 - this_base[n * 8 + t * 2 + e % 2].lse2);
+            if (tile * QUERIES < last || tile * QUERIES + QUERIES - 1 > clear)
+                hide_keys<N>(s, start, mine, tile * QUERIES, a);
+            pack_left<N>(weights, s);
+            products_begin();
+            group_columns<C, QUERIES>(dv, weights, this_d);
+            products_commit();
+            products_wait<1>();
+            settle<QUERIES>(ds);
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    ds[n][e] = s[n][e] * (ds[n][e] - this_base[n * 8 + t * 2 + e % 2].delta);
+            pack_left<N>(left, ds);
+            products_begin();
+            group_columns<C, QUERIES>(dk, left, this_q);
+            products_commit();
+            stage = next;
+        }
+        products_wait<0>();
+        settle<C>(dk);
+        settle<C>(dv);
+        block_sync(); /* the next head's tiles take the place of these */
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int key = mine + h * 8;
+        if (key >= a.rows) continue;
+        put_row<C>(a.dk + key * a.dk_stride + kv * C, dk, h, a.scale);
+        put_row<C>(a.dv + key * a.dv_stride + kv * C, dv, h, 1);
+    }
+}
+
+/* ---- launches ---- */
+
+static bool suits(const struct device *dev, const attention &a)
+{
+    return dev->capability == 90 && dev->shared_bytes >= 224 << 10 && is_all_wide(a) &&
+           (a.head_dim == 64 || a.head_dim == 128);
+}
+
+template <class K>
+static bool launch(struct device *dev, const attention &a, K *kernel, int64_t heads, size_t bytes,
+                   const char *operation)
+{
+    dim3 grid((unsigned)heads, (unsigned)pieces(a.rows, OWN_ROWS));
+    allow_shared(dev, (const void *)kernel, bytes, operation);
+    LAUNCH(kernel, grid, dim3(GROUP_THREADS), bytes, dev->stream, a);
+    launched(dev, operation);
+    return true;
+}
+
+bool hopper_fwd(struct device *dev, const attention &a)
+{
+    if (!suits(dev, a)) return false;
+    size_t bytes = (size_t)(OWN_ROWS + 4 * 128) * a.head_dim * sizeof(elem);
+    return launch(dev, a, a.head_dim == 64 ? hopper_fwd_kernel<64> : hopper_fwd_kernel<128>,
+                  a.heads, bytes, "attention_fwd");
+}
+
+bool hopper_dq(struct device *dev, const attention &a)
+{
+    if (!suits(dev, a)) return false;
+    size_t bytes = (size_t)(2 * OWN_ROWS + 5 * 128) * a.head_dim * sizeof(elem);
+    return launch(dev, a, a.head_dim == 64 ? hopper_dq_kernel<64> : hopper_dq_kernel<128>, a.heads,
+                  bytes, "attention_bwd");
+}
+
+bool hopper_dkdv(struct device *dev, const attention &a)
+{
+    if (!suits(dev, a)) return false;
+    size_t bytes =
+        (size_t)(2 * OWN_ROWS + 6 * 64) * a.head_dim * sizeof(elem) + 3 * 64 * sizeof(row_base);
+    return launch(dev, a, a.head_dim == 64 ? hopper_dkdv_kernel<64> : hopper_dkdv_kernel<128>,
+                  a.kv_heads, bytes, "attention_bwd");
+}
+#endif

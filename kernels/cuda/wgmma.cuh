@@ -1,0 +1,152 @@
+/* wgmma.cuh - Hopper's products of a warpgroup (four warps, 64 rows), asynchronous, whose operands
+ * stand in shared memory (PTX ISA, "Asynchronous warpgroup level matrix multiply-accumulate"). Only
+ * for sm_90a.
+ *
+ * A tile of C columns is C / 64 panels of [ROWS, 64] elements one after the other; a panel's rows
+ * have 128 bytes, whose chunks of 16 are exchanged with the row's number (the 128-byte swizzle),
+ * and begin on 1024 bytes. Sums lie as those of mma do: of 16 rows a warp, lane 4g + t holds of
+ * each eight columns the rows g and g + 8, columns 2t and 2t + 1.
+ */
+#ifndef LONGQLORA_WGMMA_CUH
+#define LONGQLORA_WGMMA_CUH
+
+#include "device.cuh"
+
+#ifndef EMULATE
+/* Ahead of a warpgroup's products, after sums or its own operand were written in registers. */
+DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+/* Until at most N groups are in flight. */
+template <int N> DEVICE void products_wait()
+{
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
+/* What this thread wrote to shared memory is there for products after the next barrier. */
+DEVICE void shared_to_products() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+#ifdef ELEM_F16
+#define WGMMA_TYPES "f32.f16.f16"
+#else
+#define WGMMA_TYPES "f32.bf16.bf16"
+#endif
+/* clang-format off */
+#define SUM(how, i) how "f"(d[i][0]), how "f"(d[i][1]), how "f"(d[i][2]), how "f"(d[i][3])
+#define SUMS_64(how) SUM(how, 0), SUM(how, 1), SUM(how, 2), SUM(how, 3), SUM(how, 4), SUM(how, 5), \
+                     SUM(how, 6), SUM(how, 7)
+#define SUMS_128(how) SUMS_64(how), SUM(how, 8), SUM(how, 9), SUM(how, 10), SUM(how, 11), SUM(how, 12), \
+                      SUM(how, 13), SUM(how, 14), SUM(how, 15)
+#define NAMES_64 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23," \
+                 "%24,%25,%26,%27,%28,%29,%30,%31"
+#define NAMES_128 NAMES_64 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49," \
+                  "%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define WGMMA(n, adds) "{.reg .pred p; setp.ne.b32 p, " adds ", 0;" \
+                       "wgmma.mma_async.sync.aligned.m64n" #n "k16." WGMMA_TYPES " {" NAMES_##n "}, "
+/* clang-format on */
+
+/* d[64, N] = (ADDS ? d : 0) + A[64, 16] B, A and B named by descriptors; COLUMNS: B is stored [16,
+ * N], else [N, 16]. */
+template <int N, bool COLUMNS, bool ADDS> DEVICE void wgmma(float (*d)[4], uint64_t a, uint64_t b)
+{
+    static_assert(N == 64 || N == 128);
+    if constexpr (N == 64 && ADDS)
+        asm volatile(WGMMA(64, "1") "%32, %33, p, 1, 1, 0, %34;}"
+                     : SUMS_64("+")
+                     : "l"(a), "l"(b), "n"(COLUMNS));
+    else if constexpr (N == 64)
+        asm volatile(WGMMA(64, "0") "%32, %33, p, 1, 1, 0, %34;}"
+                     : SUMS_64("=")
+                     : "l"(a), "l"(b), "n"(COLUMNS));
+    else if constexpr (ADDS)
+        asm volatile(WGMMA(128, "1") "%64, %65, p, 1, 1, 0, %66;}"
+                     : SUMS_128("+")
+                     : "l"(a), "l"(b), "n"(COLUMNS));
+    else
+        asm volatile(WGMMA(128, "0") "%64, %65, p, 1, 1, 0, %66;}"
+                     : SUMS_128("=")
+                     : "l"(a), "l"(b), "n"(COLUMNS));
+}
+/* d += A B with A in registers, as mma wants it; they are read until the product is waited for. */
+template <int N, bool COLUMNS> DEVICE void wgmma(float (*d)[4], const uint32_t *a, uint64_t b)
+{
+    static_assert(N == 64 || N == 128);
+    if constexpr (N == 64)
+        asm volatile(WGMMA(64, "1") "{%32,%33,%34,%35}, %36, p, 1, 1, %37;}"
+                     : SUMS_64("+")
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(COLUMNS));
+    else
+        asm volatile(WGMMA(128, "1") "{%64,%65,%66,%67}, %68, p, 1, 1, %69;}"
+                     : SUMS_128("+")
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(COLUMNS));
+}
+/* Sums are not moved before this: the compiler does not know when they are written. */
+template <int N> DEVICE void settle(float (*d)[4])
+{
+#pragma unroll
+    for (int i = 0; i < N / 8; i++)
+        asm volatile("" : SUM("+", i)::"memory");
+}
+/* These two, not negative, are computed before what is written after this: ptxas moves waits ahead
+ * of arithmetic that was meant to pass the time until then. */
+DEVICE void computed(float a, float b)
+{
+    asm volatile("{.reg .pred p; setp.lt.s32 p, %0, 0; @p nanosleep.u32 0;}" ::"r"(
+                     __float_as_uint(a) | __float_as_uint(b))
+                 : "memory");
+}
+#endif
+
+template <int ROWS> DEVICE elem *panel_at(elem *tile, int row, int column)
+{
+    return tile + column / 64 * (ROWS * 64) + row * 64 + ((column >> 3 & 7) ^ (row & 7)) * 8 +
+           (column & 7);
+}
+
+/* A panel's address, in units of 16 bytes; how far it is to the next 64 columns (where B is stored
+ * [16, N]) and to the next eight rows. */
+DEVICE uint64_t descriptor(const elem *at, int columns_bytes)
+{
+    const uint64_t eight_rows = 1024, swizzle_128 = (uint64_t)1 << 62;
+    return (uint64_t)(shared_address(at) >> 4 & 0x3fff) |
+           (uint64_t)(columns_bytes >> 4 & 0x3fff) << 16 | eight_rows >> 4 << 32 | swizzle_128;
+}
+
+/* d[64, N] = A[64, C] B[N, C]^T: rows row … row + 63 of a tile of A_ROWS, all N rows of a tile. */
+template <int C, int N, int A_ROWS>
+DEVICE void group_rows(float (*d)[4], const elem *a, int row, const elem *b)
+{
+    uint64_t left = descriptor(a + row * 64, 0), right = descriptor(b, 0);
+#pragma unroll
+    for (int k = 0; k < C; k += 16) {
+        int to_a = (k / 64 * (A_ROWS * 64) + k % 64) / 8, to_b = (k / 64 * (N * 64) + k % 64) / 8;
+        if (k)
+            wgmma<N, false, true>(d, left + to_a, right + to_b);
+        else
+            wgmma<N, false, false>(d, left, right);
+    }
+}
+
+/* d[64, C] += p[64, K] B[K, C], p in registers. */
+template <int C, int K>
+DEVICE void group_columns(float (*d)[4], const uint32_t (*p)[4], const elem *b)
+{
+    uint64_t right = descriptor(b, K * 128);
+#pragma unroll
+    for (int k = 0; k < K; k += 16)
+        wgmma<C, true>(d, p[k / 16], right + k * 8);
+}
+
+/* Rows first … first + ROWS − 1 of a matrix, zeros beyond the last; arrives asynchronously. */
+template <int C, int ROWS, int THREADS_>
+DEVICE void fetch_panels(elem *tile, const elem *from, int64_t stride, int first, int rows)
+{
+    constexpr int STEP = THREADS_ / (C / 8);
+    static_assert(STEP % 8 == 0 && ROWS % STEP == 0);
+    int row = threadIdx.x / (C / 8), column = threadIdx.x % (C / 8) * 8;
+    elem *to = panel_at<ROWS>(tile, row, column);
+    const elem *at = from + (first + row) * stride + column;
+#pragma unroll
+    for (int i = 0; i < ROWS / STEP; i++)
+        copy16_async(to + i * STEP * 64, at + i * STEP * stride, first + row + i * STEP < rows);
+}
+
+#endif
