@@ -17,39 +17,80 @@ static int64_t group_rank(const struct group *g)
 /* Of the prepared matrix. */
 static int64_t width_of(const struct group *g) { return slot_width(g->at[0].in, group_rank(g)); }
 
-/* Columns in … width of one linear's rows: scale · B at its own ranks, 0 elsewhere. */
-KERNEL(THREADS, 1)
-adapter_kernel(elem *right, int64_t width, const float *b, int64_t rank, int64_t column,
-               float scale, int64_t cols, int64_t count)
+/* The adapters of a group: scale · B right of W, in columns of its own, and A below. */
+struct adapters {
+    elem *right, *below;
+    int64_t width, in;
+    int cols, out[LINEAR_GROUP_MOST], rank[LINEAR_GROUP_MOST]; /* cols: right of W */
+    float scale[LINEAR_GROUP_MOST];
+    const float *a[LINEAR_GROUP_MOST], *b[LINEAR_GROUP_MOST];
+};
+
+/* Grid: pieces of N elements, linears. */
+template <int N> KERNEL(THREADS, 1) adapters_kernel(const adapters g)
 {
-    int64_t n = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-    if (n >= count) return;
-    int64_t row = n / cols, c = n % cols - column;
-    right[row * width + n % cols] = narrow(c >= 0 && c < rank ? scale * b[row * rank + c] : 0);
+    elem *right = g.right, *below = g.below;
+    const float *a = g.a[0], *b = g.b[0];
+    int n = blockIdx.x * THREADS + threadIdx.x, column = 0, rank = g.rank[0], out = g.out[0];
+    float scale = g.scale[0];
+#pragma unroll
+    for (int l = 1; l < LINEAR_GROUP_MOST; l++) {
+        if ((int)blockIdx.y < l) break;
+        right += out * g.width, below += rank * g.in, column += rank;
+        a = g.a[l], b = g.b[l], rank = g.rank[l], out = g.out[l], scale = g.scale[l];
+    }
+    int across = g.cols / N, row = n / max(across, 1), at = n - row * across;
+    pack<N> p;
+    if (row < out && across) {
+        for (int i = 0; i < N; i++) {
+            int c = at * N + i - column;
+            p.v[i] = c >= 0 && c < rank ? scale * b[(int64_t)row * rank + c] : 0;
+        }
+        store(right + row * g.width + at * N, p);
+        return;
+    }
+    int64_t rest = (int64_t)(n - out * across) * N;
+    if (rest >= rank * g.in) return;
+    load(p, a + rest);
+    store(below + rest, p);
+}
+
+static void fill_adapters(struct device *dev, const struct group *g, elem *weight, elem *a)
+{
+    int64_t in = g->at[0].in, width = width_of(g), most_elements = 0;
+    struct adapters all = { weight + in, a, width, in, (int)(width - in), {}, {}, {}, {}, {} };
+    bool wide = is_wide(weight, width, in, sizeof *weight) && is_wide(a, in, in, sizeof *a);
+    must(g->count <= LINEAR_GROUP_MOST);
+    for (int i = 0; i < g->count; i++) {
+        const struct linear *l = &g->at[i];
+        all.out[i] = (int)l->out, all.rank[i] = (int)l->rank, all.scale[i] = l->scale;
+        all.a[i] = l->a, all.b[i] = l->b;
+        most_elements = most(most_elements, l->out * all.cols + l->rank * in);
+        wide = wide && is_wide(l->a, in, in, sizeof *l->a) && l->rank * in % 8 == 0;
+    }
+    if (!most_elements) return;
+    dim3 grid((unsigned)pieces(most_elements, THREADS * (wide ? 8 : 1)), (unsigned)g->count);
+    if (wide)
+        LAUNCH(adapters_kernel<8>, grid, dim3(THREADS), 0, dev->stream, all);
+    else
+        LAUNCH(adapters_kernel<1>, grid, dim3(THREADS), 0, dev->stream, all);
+    launched(dev, "linear_prepare");
 }
 
 static void fill_slot(struct device *dev, const struct group *g)
 {
     struct slot *s = &dev->slot[g->slot];
-    int64_t in = g->at[0].in, width = width_of(g), outs = 0, column = 0, cols = width - in;
+    int64_t in = g->at[0].in, width = width_of(g), outs = 0;
     for (int i = 0; i < g->count; i++)
         outs += g->at[i].out;
     must((size_t)(outs * width + group_rank(g) * in) <= s->elements);
     s->a = s->weight + outs * width;
-    elem *weight = s->weight, *a = s->a;
+    elem *weight = s->weight;
     for (int i = 0; i < g->count; i++) {
-        const struct linear *l = &g->at[i];
-        int64_t count = l->out * cols;
-        weight_to_elems(dev, weight, width, l);
-        if (count)
-            LAUNCH(adapter_kernel, dim3((unsigned)pieces(count, THREADS)), dim3(THREADS), 0,
-                   dev->stream, weight + in, width, l->b, l->rank, column, l->scale, cols, count);
-        if (l->rank) cast_in(dev, { (struct act *)a, in }, l->a, l->rank, in);
-        weight += l->out * width;
-        a += l->rank * in;
-        column += l->rank;
+        weight_to_elems(dev, weight, width, &g->at[i]);
+        weight += g->at[i].out * width;
     }
-    launched(dev, "linear_prepare");
+    fill_adapters(dev, g, s->weight, s->a);
 }
 
 /* Without a backward, a group may meet few rows only, which need no slot. */

@@ -7,34 +7,45 @@
 
 enum { DECODED_ROWS = 4 }; /* of a block: so many loads are in flight for each thread */
 
-/* Row r of out: elements r·cols … of the tensor, at most `count` in all. */
+/* What is read of DECODED_ROWS rows, for N elements of each. */
+template <int N> struct undecoded {
+    uint32_t codes[DECODED_ROWS], absmax[DECODED_ROWS];
+    float nested[DECODED_ROWS];
+    DEVICE_MEMBER void take(const packed &w, int64_t e, int64_t cols, int64_t count)
+    {
+#pragma unroll
+        for (int r = 0; r < DECODED_ROWS; r++, e += cols) {
+            if (e >= count) break;
+            codes[r] = N == 8 ? *(const uint32_t *)(w.codes + e / 2) : w.codes[e / 2];
+            absmax[r] = w.absmax ? w.absmax[e / NF4_BLOCK] : 0;
+            nested[r] = w.nested[e / (w.absmax ? NF4_NESTED : NF4_BLOCK)];
+        }
+    }
+};
+
+/* Row r of out: elements r·cols … of the tensor, at most `count` in all. The next elements are on
+ * their way while these are decoded, the first while the tables come. */
 template <class T, int N>
 KERNEL(THREADS, 1)
 nf4_kernel(T *out, int64_t stride, const packed w, int64_t cols, int64_t count)
 {
     SHARED_DYNAMIC(memory);
     nf4_tables *tables = (nf4_tables *)memory;
+    int64_t first = (int64_t)blockIdx.x * DECODED_ROWS, i = threadIdx.x * N;
+    undecoded<N> now, next;
+    if (i < cols) now.take(w, first * cols + i, cols, count);
     fill_tables<THREADS>(tables);
-    int64_t first = (int64_t)blockIdx.x * DECODED_ROWS;
-    for (int64_t i = threadIdx.x * N; i < cols; i += THREADS * N) {
-        uint32_t codes[DECODED_ROWS];
-        float absmax[DECODED_ROWS];
-#pragma unroll
-        for (int r = 0; r < DECODED_ROWS; r++) {
-            int64_t e = (first + r) * cols + i;
-            if (e >= count) break;
-            codes[r] = N == 8 ? *(const uint32_t *)(w.codes + e / 2) : w.codes[e / 2];
-            absmax[r] = absmax_of(w, tables->map, e);
-        }
+    for (; i < cols; i += THREADS * N, now = next) {
+        if (i + THREADS * N < cols) next.take(w, first * cols + i + THREADS * N, cols, count);
 #pragma unroll
         for (int r = 0; r < DECODED_ROWS; r++) {
             int64_t row = first + r, e = row * cols + i;
             if (e >= count) break;
+            float v[8], absmax = absmax_from(w, tables->map, now.absmax[r], now.nested[r]);
             pack<N> p;
-            float v[8];
-            look_up(v, codes[r], tables->value);
+            look_up(v, now.codes[r], tables->value);
             for (int j = 0; j < N; j++) /* alone, a value is one of the first byte's two */
-                p.v[j] = mul_rn(v[N == 8 ? j : e % 2], absmax[r]);
+                p.v[j] = mul_rn(v[N == 8 ? j : e % 2], absmax);
             store(out + row * stride + i, p);
         }
     }

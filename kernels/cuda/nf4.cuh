@@ -27,12 +27,17 @@ template <int THREADS_> DEVICE void fill_tables(nf4_tables *t)
     block_sync();
 }
 
+/* Of a block's 8-bit code and its nested scale; without codes the scale is absmax itself. */
+DEVICE float absmax_from(const packed &w, const float *map, uint32_t code, float nested)
+{
+    return w.absmax ? add_rn(mul_rn(map[code], nested), w.offset) : nested;
+}
+
 /* absmax of element e's block. */
 DEVICE float absmax_of(const packed &w, const float *map, int64_t e)
 {
-    return w.absmax
-               ? add_rn(mul_rn(map[w.absmax[e / NF4_BLOCK]], w.nested[e / NF4_NESTED]), w.offset)
-               : w.nested[e / NF4_BLOCK];
+    return w.absmax ? absmax_from(w, map, w.absmax[e / NF4_BLOCK], w.nested[e / NF4_NESTED])
+                    : w.nested[e / NF4_BLOCK];
 }
 
 /* Eight values, the first code in the high nibble of the first byte. */
