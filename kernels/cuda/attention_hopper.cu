@@ -6,8 +6,6 @@
  * A product of 64 × 64 or 128 × 16 takes 32 or 64 clocks of a multiprocessor, and its operands
  * 128 bytes of shared memory a clock: 2 KB of A, where that is not in registers, and 2 or 4 of B.
  */
-#include "wgmma.cuh"
-
 #include "attention.cuh"
 
 #if defined ELEM_F32 || !defined HOPPER
@@ -16,6 +14,7 @@ bool hopper_dq(struct device *, const attention &) { return false; }
 bool hopper_dkdv(struct device *, const attention &) { return false; }
 #else
 #include "attention_rows.cuh"
+#include "wgmma.cuh"
 
 /* Grids: heads, rows; of all heads the blocks with most to do are begun first. */
 enum { GROUPS = 2, GROUP_ROWS = 64, OWN_ROWS = GROUPS * GROUP_ROWS, GROUP_THREADS = GROUPS * 128 };

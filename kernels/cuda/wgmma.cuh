@@ -10,7 +10,7 @@
 #ifndef LONGQLORA_WGMMA_CUH
 #define LONGQLORA_WGMMA_CUH
 
-#include "device.cuh"
+#include "tile.cuh"
 
 #ifndef EMULATE
 /* Ahead of a warpgroup's products, after sums or its own operand were written in registers. */
@@ -135,18 +135,11 @@ DEVICE void group_columns(float (*d)[4], const uint32_t (*p)[4], const elem *b)
         wgmma<C, true>(d, p[k / 16], right + k * 8);
 }
 
-/* Rows first … first + ROWS − 1 of a matrix, zeros beyond the last; arrives asynchronously. */
 template <int C, int ROWS, int THREADS_>
 DEVICE void fetch_panels(elem *tile, const elem *from, int64_t stride, int first, int rows)
 {
-    constexpr int STEP = THREADS_ / (C / 8);
-    static_assert(STEP % 8 == 0 && ROWS % STEP == 0);
-    int row = threadIdx.x / (C / 8), column = threadIdx.x % (C / 8) * 8;
-    elem *to = panel_at<ROWS>(tile, row, column);
-    const elem *at = from + (first + row) * stride + column;
-#pragma unroll
-    for (int i = 0; i < ROWS / STEP; i++)
-        copy16_async(to + i * STEP * 64, at + i * STEP * stride, first + row + i * STEP < rows);
+    elem *to = panel_at<ROWS>(tile, threadIdx.x / (C / 8), threadIdx.x % (C / 8) * 8);
+    fetch_rows<C, ROWS, THREADS_, 64>(to, from, stride, first, rows);
 }
 
 #endif
