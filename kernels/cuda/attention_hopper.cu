@@ -19,14 +19,16 @@ bool hopper_dkdv(struct device *, const attention &) { return false; }
 /* Grids: heads, rows; of all heads the blocks with most to do are begun first. */
 enum { GROUPS = 2, GROUP_ROWS = 64, OWN_ROWS = GROUPS * GROUP_ROWS, GROUP_THREADS = GROUPS * 128 };
 
+/* A tile's columns, and how many tiles there is room for: of keys in dQ, of queries in dK and dV.
+ */
+enum { KEYS = 128, QUERIES = 64, STAGES = 3 };
+
 /* Scores as the left side of the next product. */
-template <int N> DEVICE void pack_left(uint32_t (*p)[4], const float (*s)[4])
+template <int N> DEVICE void pack_all(uint32_t (*p)[4], const float (*s)[4])
 {
 #pragma unroll
     for (int n = 0; n < N; n += 2)
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            p[n / 2][i] = pack2(s[n + i / 2][i % 2 * 2], s[n + i / 2][i % 2 * 2 + 1]);
+        pack_left(p[n / 2], s + n);
 }
 
 /* This thread's copies have come, and all threads' are there for products. */
@@ -53,7 +55,7 @@ DEVICE void soften_tile(float (&s)[N][4], float *top, float *total, float *shrin
  * values are in flight together; the softmax waits for the first of them alone. */
 template <int C> KERNEL(GROUP_THREADS, 1) hopper_fwd_kernel(const attention a)
 {
-    constexpr int KEYS = 128, N = KEYS / 8;
+    constexpr int N = KEYS / 8;
     SHARED_DYNAMIC(memory);
     elem *q = (elem *)memory, *k = q + OWN_ROWS * C, *v = k + 2 * KEYS * C;
     int group = threadIdx.x / 128, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
@@ -83,7 +85,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_fwd_kernel(const attention a)
     products_wait<0>();
     settle<KEYS>(s);
     soften_tile<N>(s, top, total, shrink, start, mine, tile * KEYS, first, clear, a);
-    pack_left<N>(p, s);
+    pack_all<N>(p, s);
     int stage = 0;
     for (; tile < last_tile; tile++, stage = 1 - stage) {
         arrived(); /* these values and the next keys; all are done with those before */
@@ -109,7 +111,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_fwd_kernel(const attention a)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 sum[c][e] *= shrink[e / 2];
-        pack_left<N>(p, s);
+        pack_all<N>(p, s);
     }
     arrived();
     products_begin();
@@ -132,9 +134,10 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_fwd_kernel(const attention a)
  * needed one tile longer than one of values. */
 template <int C> KERNEL(GROUP_THREADS, 1) hopper_dq_kernel(const attention a)
 {
-    constexpr int KEYS = 128, N = KEYS / 8;
+    constexpr int N = KEYS / 8;
     SHARED_DYNAMIC(memory);
-    elem *q = (elem *)memory, *d = q + OWN_ROWS * C, *k = d + OWN_ROWS * C, *v = k + 3 * KEYS * C;
+    elem *q = (elem *)memory, *d = q + OWN_ROWS * C, *k = d + OWN_ROWS * C,
+         *v = k + STAGES * KEYS * C;
     int group = threadIdx.x / 128, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
     int head = blockIdx.x, kv = head / (a.heads / a.kv_heads);
     const int32_t *start = list_of(a, head);
@@ -154,7 +157,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_dq_kernel(const attention a)
     fetch_panels<C, KEYS, GROUP_THREADS>(v, values, a.v_stride, tile * KEYS, a.rows);
     copy_commit();
     for (int at_k = 0, at_v = 0;; tile++, at_v = 1 - at_v) { /* there is a tile */
-        int next_k = at_k == 2 ? 0 : at_k + 1;
+        int next_k = at_k == STAGES - 1 ? 0 : at_k + 1;
         const elem *this_k = k + at_k * KEYS * C, *this_v = v + at_v * KEYS * C;
         arrived(); /* this tile; all are done with the keys before the last and the last values */
         float s[N][4], ds[N][4];
@@ -193,7 +196,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_dq_kernel(const attention a)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 ds[n][e] = s[n][e] * (ds[n][e] - base[e / 2].delta);
-        pack_left<N>(left, ds);
+        pack_all<N>(left, ds);
         products_begin();
         group_columns<C, KEYS>(sum, left, this_k);
         products_commit();
@@ -211,14 +214,12 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_dq_kernel(const attention a)
 
 /* A tile of queries with their gradients and bases; beyond the last row zeros, which add nothing.
  */
-template <int C, int QUERIES>
+template <int C>
 DEVICE void fetch_queries(elem *q, elem *d, row_base *base, const attention &a, int head, int first)
 {
     fetch_panels<C, QUERIES, GROUP_THREADS>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch_panels<C, QUERIES, GROUP_THREADS>(d, a.dout + head * C, a.dout_stride, first, a.rows);
-    int i = threadIdx.x;
-    if (i < QUERIES)
-        copy8_async(base + i, a.base + (int64_t)head * a.rows + first + i, first + i < a.rows);
+    fetch_bases<QUERIES>(base, a, head, first);
 }
 
 /* A block owns OWN_ROWS keys of a key/value head and goes over the heads that read it and their
@@ -226,7 +227,7 @@ DEVICE void fetch_queries(elem *q, elem *d, row_base *base, const attention &a, 
  * computed. */
 template <int C> KERNEL(GROUP_THREADS, 1) hopper_dkdv_kernel(const attention a)
 {
-    constexpr int QUERIES = 64, N = QUERIES / 8, STAGES = 3;
+    constexpr int N = QUERIES / 8;
     SHARED_DYNAMIC(memory);
     elem *k = (elem *)memory, *v = k + OWN_ROWS * C, *q = v + OWN_ROWS * C;
     elem *d = q + STAGES * QUERIES * C;
@@ -245,7 +246,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_dkdv_kernel(const attention a)
         const int32_t *start = list_of(a, head);
         int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
         int clear = last_query(start, a.rows, first); /* up to here every row's span has begun */
-        fetch_queries<C, QUERIES>(q, d, base, a, head, tile * QUERIES);
+        fetch_queries<C>(q, d, base, a, head, tile * QUERIES);
         copy_commit();
         for (int stage = 0; tile <= last_tile; tile++) {
             int next = stage == STAGES - 1 ? 0 : stage + 1;
@@ -259,8 +260,8 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_dkdv_kernel(const attention a)
             group_rows<C, QUERIES, OWN_ROWS>(ds, v, group * GROUP_ROWS, this_d);
             products_commit();
             if (tile < last_tile)
-                fetch_queries<C, QUERIES>(q + next * QUERIES * C, d + next * QUERIES * C,
-                                          base + next * QUERIES, a, head, (tile + 1) * QUERIES);
+                fetch_queries<C>(q + next * QUERIES * C, d + next * QUERIES * C,
+                                 base + next * QUERIES, a, head, (tile + 1) * QUERIES);
             copy_commit();
             products_wait<1>();
             settle<QUERIES>(s);
@@ -271,7 +272,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_dkdv_kernel(const attention a)
                     s[n][e] = exp2_fast(s[n][e] * scale2 - this_base[n * 8 + t * 2 + e % 2].lse2);
             if (tile * QUERIES < last || tile * QUERIES + QUERIES - 1 > clear)
                 hide_keys<N>(s, start, mine, tile * QUERIES, a);
-            pack_left<N>(weights, s);
+            pack_all<N>(weights, s);
             products_begin();
             group_columns<C, QUERIES>(dv, weights, this_d);
             products_commit();
@@ -282,7 +283,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_dkdv_kernel(const attention a)
 #pragma unroll
                 for (int e = 0; e < 4; e++)
                     ds[n][e] = s[n][e] * (ds[n][e] - this_base[n * 8 + t * 2 + e % 2].delta);
-            pack_left<N>(left, ds);
+            pack_all<N>(left, ds);
             products_begin();
             group_columns<C, QUERIES>(dk, left, this_q);
             products_commit();
@@ -324,7 +325,7 @@ static bool launch(struct device *dev, const attention &a, K *kernel, int64_t he
 bool hopper_fwd(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
-    size_t bytes = (size_t)(OWN_ROWS + 4 * 128) * a.head_dim * sizeof(elem);
+    size_t bytes = (size_t)(OWN_ROWS + 4 * KEYS) * a.head_dim * sizeof(elem);
     return launch(dev, a, a.head_dim == 64 ? hopper_fwd_kernel<64> : hopper_fwd_kernel<128>,
                   a.heads, bytes, "attention_fwd");
 }
@@ -332,7 +333,7 @@ bool hopper_fwd(struct device *dev, const attention &a)
 bool hopper_dq(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
-    size_t bytes = (size_t)(2 * OWN_ROWS + 5 * 128) * a.head_dim * sizeof(elem);
+    size_t bytes = (size_t)(2 * OWN_ROWS + (STAGES + 2) * KEYS) * a.head_dim * sizeof(elem);
     return launch(dev, a, a.head_dim == 64 ? hopper_dq_kernel<64> : hopper_dq_kernel<128>, a.heads,
                   bytes, "attention_bwd");
 }
@@ -340,8 +341,8 @@ bool hopper_dq(struct device *dev, const attention &a)
 bool hopper_dkdv(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
-    size_t bytes =
-        (size_t)(2 * OWN_ROWS + 6 * 64) * a.head_dim * sizeof(elem) + 3 * 64 * sizeof(row_base);
+    size_t bytes = (size_t)(2 * OWN_ROWS + 2 * STAGES * QUERIES) * a.head_dim * sizeof(elem) +
+                   STAGES * QUERIES * sizeof(row_base);
     return launch(dev, a, a.head_dim == 64 ? hopper_dkdv_kernel<64> : hopper_dkdv_kernel<128>,
                   a.kv_heads, bytes, "attention_bwd");
 }

@@ -9,6 +9,23 @@
 
 #include <cmath>
 
+/* Two neighbouring blocks of eight columns, rounded to elements, as the left side of a product. */
+DEVICE void pack_left(uint32_t *left, const float (*two)[4])
+{
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        left[i] = pack2(two[i / 2][i % 2 * 2], two[i / 2][i % 2 * 2 + 1]);
+}
+
+/* Bases of rows first, first + 1, …, zeros beyond the last; arrives asynchronously. */
+template <int QUERIES>
+DEVICE void fetch_bases(row_base *base, const attention &a, int head, int first)
+{
+    int i = threadIdx.x;
+    if (i < QUERIES)
+        copy8_async(base + i, a.base + (int64_t)head * a.rows + first + i, first + i < a.rows);
+}
+
 /* Row g (half 0) or g + 8 (half 1) of a warp's sums to memory. */
 template <int C> DEVICE void put_row(elem *to, const float (*sum)[4], int half, float factor)
 {

@@ -49,9 +49,7 @@ DEVICE void times_columns(float (*sum)[C / 8][4], const float (*p)[N][4], elem *
         uint32_t x[M][4];
 #pragma unroll
         for (int m = 0; m < M; m++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                x[m][i] = pack2(p[m][n + i / 2][i % 2 * 2], p[m][n + i / 2][i % 2 * 2 + 1]);
+            pack_left(x[m], p[m] + n);
 #pragma unroll
         for (int c = 0; c < C / 8; c += 2) {
             uint32_t y[4];
@@ -214,9 +212,7 @@ DEVICE void fetch_queries(elem *q, elem *d, row_base *base, const attention &a, 
 {
     fetch<C, QUERIES, THREADS_>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch<C, QUERIES, THREADS_>(d, a.dout + head * C, a.dout_stride, first, a.rows);
-    int i = threadIdx.x;
-    if (i < QUERIES)
-        copy8_async(base + i, a.base + (int64_t)head * a.rows + first + i, first + i < a.rows);
+    fetch_bases<QUERIES>(base, a, head, first);
     copy_commit();
 }
 
