@@ -20,7 +20,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 6 };
+enum { KERNELS_VERSION = 7 };
 
 struct device;
 struct act; /* an activation, of the backend's type */
@@ -162,6 +162,9 @@ struct kernels {
     void (*cast_in)(struct device *dev, struct mat out, const float *in, int64_t rows,
                     int64_t cols);
     void (*cast_out)(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
+    /* out = in [rows, cols]; they share no byte */
+    void (*copy_rows)(struct device *dev, struct mat out, struct mat in, int64_t rows,
+                      int64_t cols);
 
     /* ---- embedding: table f32 or 16 bits [V, d], id [T] ---- */
     /* x[t] = table[id[t]] */
@@ -181,11 +184,11 @@ struct kernels {
                         struct mat x, const float *rstd, const float *gain, int64_t rows,
                         int64_t dim);
 
-    /* ---- rotary positions (Su et al. 2021), halves (i, i + c/2), in place ----
+    /* ---- rotary positions (Su et al. 2021), halves (i, i + c/2); out may be x ----
      * cos, sin [positions, c/2] f32; direction −1 turns back: the backward */
-    void (*rope_apply)(struct device *dev, struct mat x, const float *cos, const float *sin,
-                       const int32_t *position, int64_t rows, int64_t heads, int64_t head_dim,
-                       int direction);
+    void (*rope_apply)(struct device *dev, struct mat out, struct mat x, const float *cos,
+                       const float *sin, const int32_t *position, int64_t rows, int64_t heads,
+                       int64_t head_dim, int direction);
 
     /* ---- linear groups: x [T, in], u [T, R] in the columns right of x ---- */
     /* readies the group's weights in its slot, until that slot is prepared again */

@@ -241,6 +241,7 @@ void cpu_range_begin(const char *name);
 void cpu_range_end(void);
 void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols);
 void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
+void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols);
 void embedding_fwd(struct device *dev, struct mat x, const void *table, enum weight_type type,
                    const int32_t *id, int64_t rows, int64_t dim);
 void embedding_bwd(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
@@ -249,9 +250,9 @@ void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, co
                  int64_t rows, int64_t dim, float eps);
 void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
                  struct mat x, const float *rstd, const float *gain, int64_t rows, int64_t dim);
-void rope_apply(struct device *dev, struct mat x, const float *cos, const float *sin,
-                const int32_t *position, int64_t rows, int64_t heads, int64_t head_dim,
-                int direction);
+void rope_apply(struct device *dev, struct mat out, struct mat x, const float *cos,
+                const float *sin, const int32_t *position, int64_t rows, int64_t heads,
+                int64_t head_dim, int direction);
 void linear_prepare(struct device *dev, const struct group *g);
 void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                   struct dropout drop);

@@ -1,7 +1,7 @@
 #include "cpu.h"
 
 struct turn {
-    struct mat x;
+    struct mat out, x;
     const float *cos, *sin;
     const int32_t *position;
     int64_t rows, heads, head_dim;
@@ -17,22 +17,24 @@ static void turn_rows(void *arg, int64_t task, int worker)
         const float *restrict cos = r->cos + r->position[t] * half;
         const float *restrict sin = r->sin + r->position[t] * half;
         for (int64_t h = 0; h < r->heads; h++) {
-            float *restrict low = row_of(r->x, t) + h * r->head_dim, *restrict high = low + half;
+            const float *x = row_of(r->x, t) + h * r->head_dim;
+            float *out = row_of(r->out, t) + h * r->head_dim;
+#pragma omp simd
             for (int64_t i = 0; i < half; i++) {
-                float a = low[i], b = high[i], s = r->sign * sin[i];
-                low[i] = a * cos[i] - b * s;
-                high[i] = b * cos[i] + a * s;
+                float a = x[i], b = x[half + i], s = r->sign * sin[i];
+                out[i] = a * cos[i] - b * s;
+                out[half + i] = b * cos[i] + a * s;
             }
         }
     }
 }
 
-void rope_apply(struct device *dev, struct mat x, const float *cos, const float *sin,
-                const int32_t *position, int64_t rows, int64_t heads, int64_t head_dim,
-                int direction)
+void rope_apply(struct device *dev, struct mat out, struct mat x, const float *cos,
+                const float *sin, const int32_t *position, int64_t rows, int64_t heads,
+                int64_t head_dim, int direction)
 {
     must(direction == 1 || direction == -1);
     must(head_dim % 2 == 0);
-    struct turn r = { x, cos, sin, position, rows, heads, head_dim, (float)direction };
+    struct turn r = { out, x, cos, sin, position, rows, heads, head_dim, (float)direction };
     pool_run(dev->pool, pieces(rows, LIGHT_TILE), turn_rows, &r);
 }

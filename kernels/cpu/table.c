@@ -36,6 +36,7 @@ const struct kernels KERNELS_CPU = {
     .range_end = cpu_range_end,
     .cast_in = cast_in,
     .cast_out = cast_out,
+    .copy_rows = copy_rows,
     .embedding_fwd = embedding_fwd,
     .embedding_bwd = embedding_bwd,
     .rmsnorm_fwd = rmsnorm_fwd,

@@ -52,16 +52,33 @@ void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64
          elems(in), in.stride, cols);
 }
 
+/* A block takes THREADS packs of the matrix, whose rows may be short. */
 template <int N>
 KERNEL(THREADS, 1)
-copy_kernel(elem *out, int64_t out_stride, const elem *in, int64_t in_stride, int64_t cols)
+copy_kernel(elem *out, int64_t out_stride, const elem *in, int64_t in_stride, int64_t rows,
+            int packs)
 {
-    int64_t row = blockIdx.x;
-    for (int64_t i = threadIdx.x * N; i < cols; i += THREADS * N) {
-        pack<N> p;
-        load(p, in + row * in_stride + i);
-        store(out + row * out_stride + i, p);
-    }
+    int64_t n = (int64_t)blockIdx.x * THREADS + threadIdx.x, row = n / packs;
+    int64_t i = (n - row * packs) * N;
+    if (row >= rows) return;
+    pack<N> p;
+    load(p, in + row * in_stride + i);
+    store(out + row * out_stride + i, p);
+}
+
+void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols)
+{
+    bool wide = mat_is_wide(out, cols) && mat_is_wide(in, cols);
+    int packs = (int)(wide ? cols / 8 : cols);
+    if (!rows || !cols) return;
+    dim3 grid((unsigned)pieces(rows * packs, THREADS));
+    if (wide)
+        LAUNCH(copy_kernel<8>, grid, dim3(THREADS), 0, dev->stream, elems(out), out.stride,
+               elems(in), in.stride, rows, packs);
+    else
+        LAUNCH(copy_kernel<1>, grid, dim3(THREADS), 0, dev->stream, elems(out), out.stride,
+               elems(in), in.stride, rows, packs);
+    launched(dev, __func__);
 }
 
 void cache_rows(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
@@ -70,8 +87,7 @@ void cache_rows(struct device *dev, const struct cache *cache, int64_t first, st
     must(first >= 0 && first + rows <= cache->capacity && cache->type == kernels_cuda.act_type);
     int64_t cols = 2 * cache->kv_heads * cache->head_dim, stride = cache_stride(cache);
     elem *to = (elem *)cache->at + first * stride;
-    ROWS(is_wide(to, stride, cols, sizeof *to) && mat_is_wide(kv, cols), copy_kernel, rows, to,
-         stride, elems(kv), kv.stride, cols);
+    copy_rows(dev, { (struct act *)to, stride }, kv, rows, cols);
 }
 
 /* ---- embedding ---- */
@@ -258,34 +274,37 @@ void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct
 
 template <int N>
 KERNEL(THREADS, 1)
-rope_kernel(elem *x, int64_t stride, const float *cos, const float *sin, const int32_t *position,
-            int64_t heads, int64_t half, float direction)
+rope_kernel(elem *out, int64_t out_stride, const elem *x, int64_t stride, const float *cos,
+            const float *sin, const int32_t *position, int64_t heads, int64_t half, float direction)
 {
     int64_t row = blockIdx.x, at = position[row] * half, packs = half / N;
     for (int64_t i = threadIdx.x; i < heads * packs; i += THREADS) {
         int64_t head = i / packs, j = i % packs * N;
-        elem *low = x + row * stride + head * 2 * half + j, *high = low + half;
+        const elem *low = x + row * stride + head * 2 * half + j;
+        elem *to = out + row * out_stride + head * 2 * half + j;
         pack<N> a, b, c, s, first, second;
         load(a, low);
-        load(b, high);
+        load(b, low + half);
         load(c, cos + at + j);
         load(s, sin + at + j);
         for (int e = 0; e < N; e++) {
             first.v[e] = a.v[e] * c.v[e] - direction * b.v[e] * s.v[e];
             second.v[e] = b.v[e] * c.v[e] + direction * a.v[e] * s.v[e];
         }
-        store(low, first);
-        store(high, second);
+        store(to, first);
+        store(to + half, second);
     }
 }
 
-void rope_apply(struct device *dev, struct mat x, const float *cos, const float *sin,
-                const int32_t *position, int64_t rows, int64_t heads, int64_t head_dim,
-                int direction)
+void rope_apply(struct device *dev, struct mat out, struct mat x, const float *cos,
+                const float *sin, const int32_t *position, int64_t rows, int64_t heads,
+                int64_t head_dim, int direction)
 {
     int64_t half = head_dim / 2;
-    ROWS(mat_is_wide(x, half) && is_wide(cos, half, half, 4) && is_wide(sin, half, half, 4),
-         rope_kernel, rows, elems(x), x.stride, cos, sin, position, heads, half, (float)direction);
+    ROWS(mat_is_wide(out, half) && mat_is_wide(x, half) && is_wide(cos, half, half, 4) &&
+             is_wide(sin, half, half, 4),
+         rope_kernel, rows, elems(out), out.stride, elems(x), x.stride, cos, sin, position, heads,
+         half, (float)direction);
 }
 
 /* ---- SwiGLU ---- */

@@ -42,6 +42,7 @@ extern "C" __attribute__((visibility("default"))) const struct kernels kernels_c
     .range_end = cuda_range_end,
     .cast_in = cast_in,
     .cast_out = cast_out,
+    .copy_rows = copy_rows,
     .embedding_fwd = embedding_fwd,
     .embedding_bwd = embedding_bwd,
     .rmsnorm_fwd = rmsnorm_fwd,

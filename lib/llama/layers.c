@@ -50,14 +50,32 @@ static void look(struct model *m, const char *what, int64_t layer, struct mat x,
     m->k->finite_check(m->dev, name, x, rows, cols);
 }
 
-static void turn(struct model *m, struct mat q, struct mat k, int64_t first, int64_t rows,
-                 int direction)
+/* ---- what the forward keeps of u, and the backward needs again ---- */
+
+static void keep_inner(struct model *m, struct mat u, struct mat x, const struct group *g,
+                       int64_t first, int64_t rows)
 {
-    const struct config *c = &m->config;
-    m->k->rope_apply(m->dev, q, m->cos, m->sin, m->position + first, rows, c->heads, c->head_dim,
-                     direction);
-    m->k->rope_apply(m->dev, k, m->cos, m->sin, m->position + first, rows, c->kv_heads, c->head_dim,
-                     direction);
+    if (!u.at) return;
+    m->k->copy_rows(m->dev, at_rows(m, u, first), mat_columns(m->k, x, g->at[0].in), rows,
+                    group_rank_of(g->at, g->count));
+}
+
+/* u right of x, as the forward had it. */
+static void inner_again(struct model *m, struct mat u, struct mat x, const struct group *g,
+                        int64_t first, int64_t rows, struct dropout drop)
+{
+    if (u.at)
+        m->k->copy_rows(m->dev, mat_columns(m->k, x, g->at[0].in), at_rows(m, u, first), rows,
+                        group_rank_of(g->at, g->count));
+    else
+        m->k->linear_inner(m->dev, x, g, rows, drop);
+}
+
+static void turn(struct model *m, struct mat to, struct mat x, int64_t first, int64_t rows,
+                 int64_t heads, int direction)
+{
+    m->k->rope_apply(m->dev, to, x, m->cos, m->sin, m->position + first, rows, heads,
+                     m->config.head_dim, direction);
 }
 
 struct heads {
@@ -94,8 +112,8 @@ static void make_heads(struct model *m, int64_t index)
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, at_rows(m, m->x[index], first), l->attn_gain,
                        rows, c->dim, (float)c->norm_eps);
         k->linear_fwd(m->dev, to, m->n, &qkv, none, rows, chunk_drop(m, first));
-        struct heads h = split_heads(m, to);
-        turn(m, h.q, h.k, first, rows, 1);
+        keep_inner(m, s->u_qkv, m->n, &qkv, first, rows);
+        turn(m, to, to, first, rows, c->heads + c->kv_heads, 1);
         look(m, "q, k, v", index, to, rows, (c->heads + 2 * c->kv_heads) * c->head_dim);
     }
 }
@@ -132,6 +150,7 @@ static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t row
     k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim, (float)c->norm_eps);
     k->linear_fwd(m->dev, chunk_rows(m, index, s->m, first), m->n, &gate_up, none, rows,
                   chunk_drop(m, first));
+    keep_inner(m, s->u_gate_up, m->n, &gate_up, first, rows);
     look(m, "attention's half", index, h, rows, c->dim);
 }
 
@@ -157,6 +176,7 @@ void layer_forward(struct model *m, int64_t index)
         struct mat y = at_rows(m, m->x[index + 1], first);
         k->linear_fwd(m->dev, y, m->s, &down, chunk_rows(m, index, s->h, first), rows,
                       chunk_drop(m, first));
+        keep_inner(m, s->u_down, m->s, &down, first, rows);
         look(m, "output", index, y, rows, c->dim);
     }
 }
@@ -175,14 +195,14 @@ static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t 
     if (layer_is_kept(m, index)) {
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim,
                        (float)c->norm_eps);
-        k->linear_inner(m->dev, m->n, &gate_up, rows, drop);
+        inner_again(m, s->u_gate_up, m->n, &gate_up, first, rows, drop);
     } else {
         mlp_input(m, index, first, rows);
     }
     struct mat gate = chunk_rows(m, index, s->m, first), up = mat_columns(k, gate, c->ffn);
     k->linear_bwd_input(m->dev, m->s, m->du, &grad, &down, rows, drop);
     k->swiglu_bwd(m->dev, m->s, gate, up, rows, c->ffn);
-    k->linear_inner(m->dev, m->s, &down, rows, drop);
+    inner_again(m, s->u_down, m->s, &down, first, rows, drop);
     k->linear_bwd_weight(m->dev, &down, &grad, m->du, m->s, rows, drop);
     struct mat dy[2] = { gate, up };
     k->linear_bwd_input(m->dev, m->dn, m->du, dy, &gate_up, rows, drop);
@@ -201,30 +221,33 @@ void layer_backward(struct model *m, int64_t index)
     struct group qkv = group_of(l->qkv, 3, SLOT_QKV), o = group_of(l->o, 1, SLOT_O);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct group down = group_of(l->down, 1, SLOT_DOWN);
-    if (layer_is_kept(m, index))
+    /* Of layers that share their place, the last one's lies there still. */
+    bool is_there = index >= c->layers - m->setup.kept_layers - 1;
+    if (is_there)
         k->linear_prepare(m->dev, &qkv);
     else
         make_heads(m, index);
-    if (!output_is_kept(m, index)) attend(m, index);
+    if (!is_there && !output_is_kept(m, index)) attend(m, index);
     k->linear_prepare(m->dev, &o);
     k->linear_prepare(m->dev, &gate_up);
     k->linear_prepare(m->dev, &down);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk)
         mlp_backward(m, index, first, chunk_size(m, first));
-    /* dq takes the place of o, dk and dv those of k and v. */
+    /* dq takes the place of o, and is turned into that of q; dk and dv take those of k and v. */
     struct heads h = split_heads(m, s->qkv);
     k->attention_bwd(m->dev, s->o, h.k, h.v, m->dout, s->o, s->lse, h.q, h.k, h.v, spans_of(m),
                      m->rows, c->heads, c->kv_heads, c->head_dim, attention_scale(m));
-    turn(m, s->o, h.k, 0, m->rows, -1);
+    turn(m, h.q, s->o, 0, m->rows, c->heads, -1);
+    turn(m, h.k, h.k, 0, m->rows, c->kv_heads, -1);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         struct dropout drop = chunk_drop(m, first);
         struct mat x = at_rows(m, m->x[index], first);
-        struct mat dy[3] = { at_rows(m, s->o, first), at_rows(m, h.k, first),
+        struct mat dy[3] = { at_rows(m, h.q, first), at_rows(m, h.k, first),
                              at_rows(m, h.v, first) };
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, l->attn_gain, rows, c->dim,
                        (float)c->norm_eps);
-        k->linear_inner(m->dev, m->n, &qkv, rows, drop);
+        inner_again(m, s->u_qkv, m->n, &qkv, first, rows, drop);
         k->linear_bwd_input(m->dev, m->dn, m->du, dy, &qkv, rows, drop);
         k->linear_bwd_weight(m->dev, &qkv, dy, m->du, m->n, rows, drop);
         k->rmsnorm_bwd(m->dev, at_rows(m, m->grad, first), l->dattn_gain, m->dn, x, m->rstd_chunk,

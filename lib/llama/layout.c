@@ -228,6 +228,12 @@ static int64_t widest_rank(const struct model *m)
     return down > widest ? down : widest;
 }
 
+static struct mat take_inner(struct model *m, const struct linear *at, int count)
+{
+    int64_t rank = m->setup.is_training ? group_rank_of(at, count) : 0;
+    return rank ? take_mat(m, MEMORY_ACTIVATIONS, m->setup.rows, rank) : (struct mat){ NULL, 0 };
+}
+
 static void place_saved(struct model *m)
 {
     const struct config *c = &m->config;
@@ -242,7 +248,11 @@ static void place_saved(struct model *m)
             s->qkv = take_mat(m, MEMORY_ACTIVATIONS, rows, width + 2 * kv);
             s->h = take_mat(m, MEMORY_ACTIVATIONS, mlp_rows, c->dim);
             s->m = take_mat(m, MEMORY_ACTIVATIONS, mlp_rows, 2 * c->ffn);
+            s->u_qkv = take_inner(m, m->layers[l].qkv, 3);
+            if (is_kept) s->u_gate_up = take_inner(m, m->layers[l].gate_up, 2);
         }
+        /* Where memory is so dear that inputs go to the host, it is made again. */
+        if (is_kept || !m->setup.inputs_on_host) s->u_down = take_inner(m, m->layers[l].down, 1);
         if (!keeps_output && output) {
             s->o = output->o;
             s->lse = output->lse;

@@ -14,13 +14,15 @@ struct layer {
 };
 
 /* What the backward of a layer needs beside its input. Layers that are recomputed share one, whose
- * h and m hold one chunk; o and lse may be kept all the same. */
+ * h and m hold one chunk; o and lse, and u_down, may be their own all the same. */
 struct saved {
     struct mat qkv; /* [T, q | k | v] */
     struct mat o;   /* [T, attention's output | u of o_proj] */
     struct mat h;   /* [T, d] input of the MLP's half */
     struct mat m;   /* [T, gate | up] */
     float *lse;     /* [H, T] */
+    /* [T, R] of these groups; at NULL: made again */
+    struct mat u_qkv, u_gate_up, u_down;
 };
 
 /* Weights of the source that a device wants a copy of, perhaps in another type. */

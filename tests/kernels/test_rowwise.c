@@ -109,8 +109,15 @@ static void test_rope(void **state)
                     low[half] = b * co + a * si;
                 }
         }
-        k->rope_apply(dev, mat_of(x, stride), cos, sin, position, rows, heads, dim, 1);
-        check_close("rope_apply", x, exact, n, 2e-7);
+        float *out = check_buffer(n);
+        memcpy(out, x, n * sizeof *x);
+        k->rope_apply(dev, mat_of(out, stride), mat_of(x, stride), cos, sin, position, rows, heads,
+                      dim, 1);
+        check_close("rope_apply to another place", out, exact, n, 2e-7);
+        check_close("rope_apply's input", x, before, n, 0);
+        k->rope_apply(dev, mat_of(x, stride), mat_of(x, stride), cos, sin, position, rows, heads,
+                      dim, 1);
+        assert_memory_equal(out, x, n * sizeof *x);
         /* On a circle, turning back gives the input: the backward is the transpose. */
         for (int64_t i = 0; i < 50 * half; i++) {
             double angle = check_random() * 3;
@@ -119,9 +126,31 @@ static void test_rope(void **state)
         }
         for (size_t i = 0; i < n; i++)
             x[i] = (float)before[i];
-        k->rope_apply(dev, mat_of(x, stride), cos, sin, position, rows, heads, dim, 1);
-        k->rope_apply(dev, mat_of(x, stride), cos, sin, position, rows, heads, dim, -1);
+        k->rope_apply(dev, mat_of(x, stride), mat_of(x, stride), cos, sin, position, rows, heads,
+                      dim, 1);
+        k->rope_apply(dev, mat_of(x, stride), mat_of(x, stride), cos, sin, position, rows, heads,
+                      dim, -1);
         check_close("rope_apply back", x, before, n, 5e-7);
+        check_free_all();
+    }
+}
+
+/* ---- copies ---- */
+
+static void test_copies(void **state)
+{
+    (void)state;
+    for (size_t c = 0; c < sizeof row_counts / sizeof *row_counts; c++) {
+        int64_t rows = row_counts[c], cols = 8 * (1 + check_below(40)) + (c % 2 ? 0 : 3);
+        int64_t from = cols + 5, to = (cols + 15) / 8 * 8;
+        float *in = check_random_buffer((size_t)(rows * from));
+        float *out = check_random_buffer((size_t)(rows * to));
+        double *exact = check_doubles(out, (size_t)(rows * to));
+        for (int64_t t = 0; t < rows; t++)
+            for (int64_t i = 0; i < cols; i++)
+                exact[t * to + i] = (double)in[t * from + i];
+        k->copy_rows(dev, mat_of(out, to), mat_of(in, from), rows, cols);
+        check_close("copy_rows", out, exact, (size_t)(rows * to), 0);
         check_free_all();
     }
 }
@@ -222,6 +251,7 @@ int main(void)
         cmocka_unit_test_teardown(test_rmsnorm, buffers_close),
         cmocka_unit_test_teardown(test_rmsnorm_of_zeros_is_zero, buffers_close),
         cmocka_unit_test_teardown(test_rope, buffers_close),
+        cmocka_unit_test_teardown(test_copies, buffers_close),
         cmocka_unit_test_teardown(test_swiglu, buffers_close),
         cmocka_unit_test_teardown(test_swiglu_of_extremes, buffers_close),
         cmocka_unit_test_teardown(test_embedding, buffers_close),
