@@ -125,7 +125,8 @@ struct kernels {
     enum weight_type cache_type; /* 16 bits where a has more */
     int64_t act_bytes;
     bool is_host;       /* its memory is host memory: weights may be used where they lie */
-    int64_t chunk_rows; /* that row-wise operations are fast with in training */
+    int64_t chunk_rows; /* that row-wise operations are fast with in training; */
+    int64_t read_rows;  /* and without a backward, where memory counts for more */
 
     /* ---- device and memory ---- */
     int (*probe)(struct fail *why); /* is such a device there? */
@@ -191,7 +192,7 @@ struct kernels {
                        int64_t head_dim, int direction);
 
     /* ---- linear groups: x [T, in], u [T, R] in the columns right of x ---- */
-    /* readies the group's weights in its slot, until that slot is prepared again */
+    /* readies the group's weights in its slot, until that is prepared again or a loss computed */
     void (*linear_prepare)(struct device *dev, const struct group *g);
     /* u = drop(x) Aᵀ, stored right of x */
     void (*linear_inner)(struct device *dev, struct mat x, const struct group *g, int64_t rows,

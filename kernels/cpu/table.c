@@ -15,6 +15,7 @@ const struct kernels KERNELS_CPU = {
     .act_bytes = 4,
     .is_host = true,
     .chunk_rows = 512, /* of a thread's share the wide activations stay in the second-level cache */
+    .read_rows = 512,
     .probe = cpu_probe,
     .available = cpu_available,
     .open = cpu_open,

@@ -10,14 +10,15 @@
 #include "device.cuh"
 
 enum {
-    THREADS = 256,     /* of a row's block */
-    SUM_PIECES = 1024, /* of a flat sum */
-    GAIN_PIECES = 64,  /* of rows, in a sum over rows */
-    CHECKS = 1024,     /* finite_checks between two syncs */
-    LOGIT_BYTES = 64 << 20,
-    WORKSPACE = 32 << 20,  /* cuBLASLt's */
-    FEW_ROWS = 8,          /* that are multiplied by weights as they are stored */
-    LINEAR_GROUP_MOST = 3, /* linears of a group that is */
+    THREADS = 256,          /* of a row's block */
+    SUM_PIECES = 1024,      /* of a flat sum */
+    GAIN_PIECES = 64,       /* of rows, in a sum over rows */
+    CHECKS = 1024,          /* finite_checks between two syncs */
+    LOGIT_BYTES = 64 << 20, /* at least, of logits and their gradients at once */
+    DROPPED_ROWS = 512,     /* that are masked at once where linear_thin.cu does not suit */
+    WORKSPACE = 32 << 20,   /* cuBLASLt's */
+    FEW_ROWS = 8,           /* that are multiplied by weights as they are stored */
+    LINEAR_GROUP_MOST = 3,  /* linears of a group that is */
 };
 
 /* A group's weights, ready for products: [outputs, in + ranks] of elem, scale · B right of W,
@@ -41,7 +42,7 @@ struct device {
     char *scratch;
     size_t scratch_bytes;
     struct slot slot[LINEAR_SLOTS];
-    elem *dropped;          /* [chunk, widest] drop(x), or a product on its way to be masked */
+    elem *dropped;          /* [DROPPED_ROWS, widest] drop(x), or a product to be masked */
     elem *head;             /* [vocab, dim], unless its weights are elem as they are */
     const void *head_is_of; /* the weights that it was made of */
     float *logits;          /* [logit_rows, vocab] */

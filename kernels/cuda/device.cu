@@ -3,17 +3,22 @@
 
 static size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
-/* Bytes of each part of the scratch, in order. */
+/* Bytes of each part of the scratch, in order, but that logits and their gradients lie in the place
+ * of the slots, which a loss leaves empty. */
 struct parts {
-    size_t slot[LINEAR_SLOTS], dropped, head, logits, dlogits, partial, squares, base, splits;
-    size_t thin, workspace, fault;
+    size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, partial, squares, base;
+    size_t splits, thin, workspace, fault;
+    int64_t logit_rows;
 };
 
-static int64_t logit_rows(const struct shape *s)
+/* As many rows at once as there is room for: fewer would read the head's weights for longer than
+ * they are multiplied, and their gradients would not fill a large GPU. */
+static int64_t logit_rows(const struct shape *s, size_t room)
 {
-    int64_t rows = LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64;
-    /* Fewer would read a large vocabulary's weights for longer than they are multiplied. */
-    return least(most(256, rows), pieces(s->chunk, 64) * 64);
+    size_t row = (size_t)most(1, s->vocab) * (4 + (s->has_backward ? sizeof(elem) : 0));
+    int64_t chunk = pieces(s->chunk, 64) * 64, rows = (int64_t)(room / row / 64 * 64);
+    int64_t times = pieces(chunk, least(most(256, rows), chunk));
+    return pieces(pieces(chunk, times), 64) * 64;
 }
 
 static struct parts parts_of(const struct shape *s)
@@ -24,15 +29,19 @@ static struct parts parts_of(const struct shape *s)
         const struct slot_shape *l = &s->slot[i];
         p.slot[i] =
             rounded(sizeof(elem) * (size_t)(l->out * slot_width(l->in, l->rank) + l->rank * l->in));
+        p.slots += p.slot[i];
     }
-    if (shape_has_adapters(s) && s->dropout > 0)
-        p.dropped = rounded(sizeof(elem) * (size_t)(s->chunk * widest));
-    if (p.dropped) p.thin = rounded(thin_bytes(s));
+    p.logit_rows = logit_rows(s, (size_t)most((int64_t)p.slots, LOGIT_BYTES));
+    p.logits = rounded(4 * (size_t)(p.logit_rows * s->vocab));
+    if (s->has_backward) p.dlogits = rounded(sizeof(elem) * (size_t)(p.logit_rows * s->vocab));
+    if (p.slots < p.logits + p.dlogits) p.slots = p.logits + p.dlogits;
+    if (shape_has_adapters(s) && s->dropout > 0) {
+        p.dropped = rounded(sizeof(elem) * (size_t)(least(s->chunk, DROPPED_ROWS) * widest));
+        p.thin = rounded(thin_bytes(s));
+    }
     if (s->head_type != kernels_cuda.act_type)
         p.head = rounded(sizeof(elem) * (size_t)(s->vocab * s->dim));
-    p.logits = rounded(4 * (size_t)(logit_rows(s) * s->vocab));
     if (s->has_backward) {
-        p.dlogits = rounded(sizeof(elem) * (size_t)(logit_rows(s) * s->vocab));
         p.partial = rounded(4 * (size_t)(GAIN_PIECES * widest));
         p.base = rounded(8 * (size_t)(s->heads * s->rows));
     }
@@ -47,11 +56,8 @@ size_t cuda_plan(const struct shape *s, int threads)
 {
     (void)threads;
     struct parts p = parts_of(s);
-    size_t bytes = p.dropped + p.head + p.logits + p.dlogits + p.partial + p.squares + p.base +
-                   p.splits + p.thin + p.workspace + p.fault;
-    for (int i = 0; i < LINEAR_SLOTS; i++)
-        bytes += p.slot[i];
-    return bytes;
+    return p.slots + p.dropped + p.head + p.partial + p.squares + p.base + p.splits + p.thin +
+           p.workspace + p.fault;
 }
 
 void cuda_check(struct device *dev, cudaError_t error, const char *operation)
@@ -221,25 +227,25 @@ int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why
     dev->scratch_bytes = cuda_plan(shape, 0);
     /* Not zeroed: nobody may read what nobody wrote. */
     if (take(&mem, dev->scratch_bytes, why)) return -1;
-    char *at = dev->scratch = (char *)mem;
+    char *at = dev->scratch = (char *)mem, *slot = at;
     dev->shape = *shape;
     for (int i = 0; i < LINEAR_SLOTS; i++) {
-        dev->slot[i].weight = (elem *)at;
+        dev->slot[i].weight = (elem *)slot;
         dev->slot[i].elements = p.slot[i] / sizeof(elem);
-        at += p.slot[i];
+        slot += p.slot[i];
     }
-    dev->dropped = (elem *)at;
+    dev->logits = (float *)at;
+    dev->dlogits = (elem *)(at + p.logits);
+    dev->dropped = (elem *)(at += p.slots);
     dev->head = (elem *)(at += p.dropped);
-    dev->logits = (float *)(at += p.head);
-    dev->dlogits = (elem *)(at += p.logits);
-    dev->partial = (float *)(at += p.dlogits);
+    dev->partial = (float *)(at += p.head);
     dev->squares = (double *)(at += p.partial);
     dev->base = (struct row_base *)(at += p.squares);
     dev->splits = (float *)(at += p.base);
     dev->thin = (float *)(at += p.splits);
     dev->workspace = at += p.thin;
     dev->fault = (unsigned long long *)(at += p.workspace);
-    dev->logit_rows = logit_rows(shape);
+    dev->logit_rows = p.logit_rows;
     dev->head_is_of = NULL;
     dev->checks = 0;
     return 0;

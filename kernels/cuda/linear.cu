@@ -109,6 +109,108 @@ static const struct slot *slot_of(struct device *dev, const struct group *g)
     return s;
 }
 
+/* d += alpha · aᵀ b: [m, n] in f32, sums over rows. */
+static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, int64_t m,
+                      const elem *b, int64_t ldb, int64_t n, int64_t rows, float alpha)
+{
+    struct product p = {};
+    p.a_transposed = p.is_f32 = true;
+    p.m = m;
+    p.n = n;
+    p.k = rows;
+    p.alpha = alpha;
+    p.beta = 1;
+    p.a = a;
+    p.lda = lda;
+    p.b = b;
+    p.ldb = ldb;
+    p.c = p.d = d;
+    p.ldc = p.ldd = n;
+    product(dev, &p);
+}
+
+/* ---- under dropout, what linear_thin.cu does not suit: some rows at a time ---- */
+
+static struct mat rows_from(struct mat m, int64_t first)
+{
+    return { (struct act *)(elems(m) + first * m.stride), m.stride };
+}
+
+static struct dropout drop_from(struct dropout drop, int64_t first)
+{
+    drop.first_row += first;
+    return drop;
+}
+
+/* u = drop(x) Aᵀ */
+static void dropped_inner(struct device *dev, struct mat x, const struct group *g, const elem *a,
+                          int64_t rows, struct dropout drop)
+{
+    int64_t in = g->at[0].in;
+    struct product p = {};
+    p.b_transposed = true;
+    p.k = p.lda = p.ldb = in;
+    p.alpha = 1;
+    p.a = dev->dropped;
+    p.ldc = p.ldd = x.stride;
+    for (int64_t first = 0; first < rows; first += DROPPED_ROWS) {
+        struct mat part = rows_from(x, first);
+        p.m = least(DROPPED_ROWS, rows - first);
+        p.b = a;
+        p.d = elems(part) + in;
+        for (int i = 0; i < g->count; i++) {
+            p.n = g->at[i].rank;
+            if (!p.n) continue;
+            drop_rows(dev, dev->dropped, part, g->at[i].site, p.m, in, drop_from(drop, first));
+            p.c = p.d;
+            product(dev, &p);
+            p.b += p.n * in;
+            p.d = (elem *)p.d + p.n;
+        }
+    }
+}
+
+/* dx += mask ⊙ (du A) / (1 − p) */
+static void dropped_spread(struct device *dev, struct mat dx, struct mat du, const struct group *g,
+                           const elem *a, int64_t rows, struct dropout drop)
+{
+    int64_t in = g->at[0].in;
+    struct product p = {};
+    p.n = p.ldb = p.ldc = p.ldd = in;
+    p.alpha = 1;
+    p.lda = du.stride;
+    p.c = p.d = dev->dropped;
+    for (int64_t first = 0; first < rows; first += DROPPED_ROWS) {
+        p.m = least(DROPPED_ROWS, rows - first);
+        p.a = elems(rows_from(du, first));
+        p.b = a;
+        for (int i = 0; i < g->count; i++) {
+            p.k = g->at[i].rank;
+            if (!p.k) continue;
+            product(dev, &p);
+            add_masked(dev, rows_from(dx, first), dev->dropped, g->at[i].site, p.m, in,
+                       drop_from(drop, first));
+            p.a += p.k;
+            p.b += p.k * in;
+        }
+    }
+}
+
+/* dA += duᵀ drop(x), of one linear whose du begins at that column. */
+static void dropped_outer(struct device *dev, const struct linear *l, struct mat du, int64_t column,
+                          struct mat x, int64_t rows, struct dropout drop)
+{
+    for (int64_t first = 0; first < rows; first += DROPPED_ROWS) {
+        int64_t n = least(DROPPED_ROWS, rows - first);
+        drop_rows(dev, dev->dropped, rows_from(x, first), l->site, n, l->in,
+                  drop_from(drop, first));
+        add_outer(dev, l->da_acc, elems(rows_from(du, first)) + column, du.stride, l->rank,
+                  dev->dropped, l->in, l->in, n, 1);
+    }
+}
+
+/* ---- operations ---- */
+
 void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                   struct dropout drop)
 {
@@ -116,41 +218,26 @@ void linear_inner(struct device *dev, struct mat x, const struct group *g, int64
     if (!rank) return;
     const elem *a = slot_of(dev, g)->a;
     must(x.stride >= in + rank);
+    if (drop.p > 0) {
+        must(rows <= dev->shape.chunk);
+        if (takes_thin(dev, g, x))
+            thin_inner(dev, x, g, rows, drop);
+        else
+            dropped_inner(dev, x, g, a, rows, drop);
+        return;
+    }
     struct product p = {};
     p.b_transposed = true;
     p.m = rows;
-    p.k = in;
+    p.n = rank;
+    p.k = p.ldb = in;
     p.alpha = 1;
-    p.ldb = in;
-    p.ldd = p.ldc = x.stride;
-    if (drop.p <= 0) {
-        p.n = rank;
-        p.a = elems(x);
-        p.lda = x.stride;
-        p.b = a;
-        p.d = elems(x) + in;
-        p.c = p.d;
-        product(dev, &p);
-        return;
-    }
-    must(rows <= dev->shape.chunk);
-    if (takes_thin(dev, g, x)) {
-        thin_inner(dev, x, g, rows, drop);
-        return;
-    }
-    for (int64_t i = 0, column = in; i < g->count; i++) {
-        const struct linear *l = &g->at[i];
-        if (!l->rank) continue;
-        drop_rows(dev, dev->dropped, x, l->site, rows, in, drop);
-        p.n = l->rank;
-        p.a = dev->dropped;
-        p.lda = in;
-        p.b = a + (column - in) * in;
-        p.d = elems(x) + column;
-        p.c = p.d;
-        product(dev, &p);
-        column += l->rank;
-    }
+    p.a = elems(x);
+    p.lda = x.stride;
+    p.b = a;
+    p.c = p.d = elems(x) + in;
+    p.ldc = p.ldd = x.stride;
+    product(dev, &p);
 }
 
 void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
@@ -224,55 +311,23 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
         weight += outs * width;
     }
     if (!rank) return;
+    if (drop.p > 0) {
+        if (takes_thin(dev, g, dx) && mat_is_wide(du, 8))
+            thin_spread(dev, dx, du, g, rows, drop);
+        else
+            dropped_spread(dev, dx, du, g, a, rows, drop);
+        return;
+    }
     struct product p = {};
     p.m = rows;
-    p.n = in;
+    p.n = p.ldb = in;
     p.k = rank;
-    p.alpha = 1;
+    p.alpha = p.beta = 1;
     p.a = elems(du);
     p.lda = du.stride;
     p.b = a;
-    p.ldb = in;
-    if (drop.p <= 0) {
-        p.beta = 1;
-        p.c = p.d = dx.at;
-        p.ldc = p.ldd = dx.stride;
-        product(dev, &p);
-        return;
-    }
-    if (takes_thin(dev, g, dx) && mat_is_wide(du, 8)) {
-        thin_spread(dev, dx, du, g, rows, drop);
-        return;
-    }
-    p.c = p.d = dev->dropped;
-    p.ldc = p.ldd = in;
-    for (int i = 0; i < g->count; i++) {
-        p.k = g->at[i].rank;
-        if (!p.k) continue;
-        product(dev, &p);
-        add_masked(dev, dx, dev->dropped, g->at[i].site, rows, in, drop);
-        p.a += p.k;
-        p.b += p.k * in;
-    }
-}
-
-/* d += alpha · aᵀ b: [m, n] in f32, sums over rows. */
-static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, int64_t m,
-                      const elem *b, int64_t ldb, int64_t n, int64_t rows, float alpha)
-{
-    struct product p = {};
-    p.a_transposed = p.is_f32 = true;
-    p.m = m;
-    p.n = n;
-    p.k = rows;
-    p.alpha = alpha;
-    p.beta = 1;
-    p.a = a;
-    p.lda = lda;
-    p.b = b;
-    p.ldb = ldb;
-    p.c = p.d = d;
-    p.ldc = p.ldd = n;
+    p.c = p.d = dx.at;
+    p.ldc = p.ldd = dx.stride;
     product(dev, &p);
 }
 
@@ -290,18 +345,11 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
         if (l->db_acc)
             add_outer(dev, l->db_acc, elems(dy[i]), dy[i].stride, l->out, elems(x) + in + column,
                       x.stride, l->rank, rows, l->scale);
-        if (l->da_acc && !is_thin) {
-            const elem *input = elems(x);
-            int64_t stride = x.stride;
-            if (drop.p > 0) {
-                must(rows <= dev->shape.chunk);
-                drop_rows(dev, dev->dropped, x, l->site, rows, in, drop);
-                input = dev->dropped;
-                stride = in;
-            }
-            add_outer(dev, l->da_acc, elems(du) + column, du.stride, l->rank, input, stride, in,
-                      rows, 1);
-        }
+        if (l->da_acc && drop.p <= 0)
+            add_outer(dev, l->da_acc, elems(du) + column, du.stride, l->rank, elems(x), x.stride,
+                      in, rows, 1);
+        else if (l->da_acc && !is_thin)
+            dropped_outer(dev, l, du, column, x, rows, drop);
         column += l->rank;
     }
 }

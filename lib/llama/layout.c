@@ -279,6 +279,15 @@ static void place_inputs(struct model *m)
     }
 }
 
+/* The gradient of attention's output takes the place of the last layer's output, which nothing
+ * needs after the loss, unless that place is for the inputs that come back from the host. */
+static struct mat place_output_gradient(struct model *m, int64_t width)
+{
+    struct mat last = m->x[m->config.layers];
+    if (!m->setup.inputs_on_host && width <= m->config.dim) return last;
+    return take_mat(m, MEMORY_ACTIVATIONS, m->setup.rows, width);
+}
+
 static void place_activations(struct model *m)
 {
     const struct config *c = &m->config;
@@ -290,7 +299,7 @@ static void place_activations(struct model *m)
     m->rstd_chunk = take(m, MEMORY_CHUNK, (size_t)chunk * 4);
     if (!m->setup.is_training) return;
     m->grad = take_mat(m, MEMORY_ACTIVATIONS, rows, c->dim);
-    m->dout = take_mat(m, MEMORY_ACTIVATIONS, rows, c->heads * c->head_dim);
+    m->dout = place_output_gradient(m, c->heads * c->head_dim);
     m->dn = take_mat(m, MEMORY_CHUNK, chunk, c->dim);
     m->du = take_mat(m, MEMORY_CHUNK, chunk, rank + 1);
 }

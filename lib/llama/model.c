@@ -132,7 +132,8 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     if (!m->layers || !m->saved || !m->x || !m->cache || !m->host_x || !m->copied)
         return fail(why, "out of memory");
     if (list_parameters(m, why) || kernels_open(&m->k, setup->device, why)) return -1;
-    int64_t most = setup->chunk ? setup->chunk : m->k->chunk_rows;
+    int64_t likes = setup->is_training ? m->k->chunk_rows : m->k->read_rows;
+    int64_t most = setup->chunk ? setup->chunk : likes;
     if (!setup->rows) m->setup.rows = setup->positions < most ? setup->positions : most;
     m->setup.chunk = most < m->setup.rows ? most : m->setup.rows;
     int64_t layers = m->config.layers,
