@@ -300,7 +300,8 @@ static void place_activations(struct model *m)
     if (!m->setup.is_training) return;
     m->grad = take_mat(m, MEMORY_ACTIVATIONS, rows, c->dim);
     m->dout = place_output_gradient(m, c->heads * c->head_dim);
-    m->dn = take_mat(m, MEMORY_CHUNK, chunk, c->dim);
+    /* Gradients of n are made where s is no longer needed. */
+    m->dn = c->dim <= c->ffn ? m->s : take_mat(m, MEMORY_CHUNK, chunk, c->dim);
     m->du = take_mat(m, MEMORY_CHUNK, chunk, rank + 1);
 }
 
