@@ -35,11 +35,16 @@ DEVICE float exp2_fast(float x)
 DEVICE float mul_rn(float a, float b) { return __fmul_rn(a, b); }
 DEVICE float add_rn(float a, float b) { return __fadd_rn(a, b); }
 DEVICE uint32_t mul_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
-/* All ones in each half of a word whose highest bit is set, else zeros. */
-DEVICE uint32_t fill_halves(uint32_t x)
+/* Of that lane of the warp. */
+DEVICE uint32_t shuffle(uint32_t x, int lane) { return __shfl_sync(~0u, x, lane); }
+/* All ones in the low half if the highest bit of byte `byte` of `low` is set, else zeros; in the
+ * high half by that of `high`. */
+DEVICE uint32_t fill_halves(uint32_t low, uint32_t high, int byte)
 {
     uint32_t filled;
-    asm("prmt.b32 %0, %1, 0, 0xbb99;" : "=r"(filled) : "r"(x));
+    asm("prmt.b32 %0, %1, %2, %3;"
+        : "=r"(filled)
+        : "r"(low), "r"(high), "r"(0xcc88 + 0x1111 * byte));
     return filled;
 }
 DEVICE void atomic_min(unsigned long long *at, unsigned long long value) { atomicMin(at, value); }

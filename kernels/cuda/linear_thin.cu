@@ -6,48 +6,36 @@
  *     spread: dx += Σ_l mask_l ⊙ (du_l A_l) / (1 − p)
  *     outer:  dA_l += du_l^T drop_l(x)
  *
- * What is kept is not multiplied by 1 / (1 − p) one by one: the sums are. Making masks is most of
- * the work, ten rounds of Philox for eight elements of each linear.
+ * What bounds them is the making of masks, ten rounds of Philox for eight elements of each linear,
+ * and what the second-level cache gives: each block reads a thin matrix anew, so tiles are high. A
+ * warp makes the masks of 32 rows by 32 columns of one linear, a bit an element and a row a lane,
+ * while the next tiles are on their way; they go to the lanes that want them by shuffles and onto
+ * elements in the registers of a product. What is kept is not multiplied by 1 / (1 − p) one by
+ * one: the sums are.
  *
- * Ranks of up to 64, smaller ones with zeros up to it; sums in f32, in an order that depends on
- * shapes only. */
-#include "mask.cuh"
-#include "tile.cuh"
+ * A launch has up to three parts: a linear of rank up to 64, smaller ones with zeros up to it, or
+ * 64 of a linear's ranks. Sums are in f32, in an order that depends on shapes only. */
+#include "thin.cuh"
 
 #include "cuda.cuh"
 
-enum {
-    BLOCK = 128,
-    RANK = 64,    /* the most of one linear */
-    INNER = 64,   /* columns of x in a step of u */
-    PIECE = 1024, /* columns of x that a block of u sums over */
-    U_ROWS = 32,  /* rows of a block of u */
-    DX = 64,      /* rows and columns of a block of dx */
-    DX_PAD = 4,   /* keeps a warp's columns in other banks */
-    DA_BLOCK = 256,
-    DA_ROWS = 64, /* rows of a step of dA */
-    DA_COLUMNS = 32,
-};
-
-struct thin {
-    const elem *x, *a, *du; /* [rows, in]; [ranks, in]; [rows, ranks] */
-    elem *dx;
-    float *partial, *da[LINEAR_GROUP_MOST]; /* [pieces, rows, ranks]; [rank, in], NULL: frozen */
-    int64_t x_stride, du_stride, dx_stride;
-    int rows, in, ranks, rank[LINEAR_GROUP_MOST], column[LINEAR_GROUP_MOST];
-    uint32_t site[LINEAR_GROUP_MOST];
-    mask drop;
-};
+/* How many blocks are wanted: of three parts a multiprocessor has one, else two. */
+static int64_t blocks_wanted(int parts) { return parts < PARTS ? 256 : 128; }
 
 size_t thin_bytes(const struct shape *s)
 {
-    size_t most_bytes = 0;
+    int64_t floats = 0;
     for (int i = 0; i < LINEAR_SLOTS; i++) {
-        size_t bytes =
-            sizeof(float) * (size_t)(pieces(s->slot[i].in, PIECE) * s->chunk * s->slot[i].rank);
-        most_bytes = bytes > most_bytes ? bytes : most_bytes;
+        int64_t in = s->slot[i].in;
+        if (!s->slot[i].rank) continue;
+        for (int parts = 1; parts <= PARTS; parts++) {
+            int64_t ranks = least(s->slot[i].rank, parts * RANK);
+            int64_t wanted = blocks_wanted(parts) * TILE;
+            floats = most(floats, most(s->chunk, least(PIECES * s->chunk, wanted)) * ranks);
+            floats = most(floats, most(in, least(PIECES * in, wanted)) * ranks);
+        }
     }
-    return most_bytes;
+    return sizeof(float) * (size_t)floats;
 }
 
 #ifdef ELEM_F32
@@ -63,258 +51,314 @@ void thin_outer(struct device *, const struct group *, struct mat, struct mat, i
 }
 #else
 
-/* Of eight elements of x that begin at a column of that row. */
-DEVICE lanes thin_lanes(const thin &t, int l, int row, int column)
-{
-    uint64_t e = (t.drop.first_row + (uint64_t)row) * t.in + column;
-    return lanes_of(t.drop.key, e / 8, t.site[l]);
-}
-
 /* ---- u = drop(x) A^T ---- */
 
-/* A thread's share of a tile of x on its way to shared memory. */
-template <int ROWS, int C, int THREADS_> struct held {
-    static constexpr int COUNT = ROWS * C / 8 / THREADS_;
-    uint4 chunk[COUNT];
-    DEVICE_MEMBER static int row(int i) { return ((int)threadIdx.x + i * THREADS_) / (C / 8); }
-    DEVICE_MEMBER static int column(int i)
-    {
-        return ((int)threadIdx.x + i * THREADS_) % (C / 8) * 8;
-    }
-    /* Rows beyond the last repeat it: nothing of theirs is kept. */
-    DEVICE_MEMBER void take(const thin &t, int first, int at)
-    {
-#pragma unroll
-        for (int i = 0; i < COUNT; i++)
-            chunk[i] =
-                *(const uint4 *)(t.x + (int64_t)min(first + row(i), t.rows - 1) * t.x_stride + at +
-                                 column(i));
-    }
-    /* Masked for one linear. */
-    DEVICE_MEMBER void put(elem *tile, const thin &t, int l, int first, int at) const
-    {
-#pragma unroll
-        for (int i = 0; i < COUNT; i++) {
-            lanes keep = thin_lanes(t, l, first + row(i), at + column(i));
-            uint4 kept = make_uint4(chunk[i].x & kept_halves(keep.word[0], t.drop.least_kept),
-                                    chunk[i].y & kept_halves(keep.word[1], t.drop.least_kept),
-                                    chunk[i].z & kept_halves(keep.word[2], t.drop.least_kept),
-                                    chunk[i].w & kept_halves(keep.word[3], t.drop.least_kept));
-            *(uint4 *)tile_at<C>(tile, row(i), column(i)) = kept;
-        }
-    }
-};
-
-/* Grid: blocks of rows, pieces of columns. Warps 0 and 2 have the first 16 rows, 1 and 3 the
- * others; of the columns of u the even or the odd sixteens. */
-template <int COUNT> KERNEL(BLOCK, 1) inner_kernel(const thin t)
+/* Grid: tiles of rows, pieces of columns. */
+template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) inner_kernel(const thin t)
 {
     SHARED_DYNAMIC(memory);
-    constexpr int X = U_ROWS * INNER, A = RANK * INNER, STAGE = COUNT * (X + A);
+    constexpr int X = TILE * STEP, A = RANK * STEP, STAGE = X + COUNT * A;
+    constexpr int FETCHING = COUNT == 1 ? 128 : 256; /* threads that fetch x */
     elem *stages = (elem *)memory;
-    int first = blockIdx.x * U_ROWS, from = blockIdx.y * PIECE, end = min(from + PIECE, t.in);
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, half = warp % 2 * 16;
-    float sum[COUNT][RANK / 32][2][4] = {};
-    held<U_ROWS, INNER, BLOCK> h;
-    auto fetch_a = [&](int stage, int at) {
-        for (int l = 0; l < COUNT; l++)
-            fetch<INNER, RANK, BLOCK>(stages + stage * STAGE + COUNT * X + l * A,
-                                      t.a + (int64_t)t.column[l] * t.in + at, t.in, 0, t.rank[l]);
+    int part = threadIdx.x / PART_THREADS, thread = threadIdx.x % PART_THREADS;
+    int lane = threadIdx.x % 32, strip = thread / 32 * 32, g = lane / 4, q = lane % 4;
+    int first = blockIdx.x * TILE, from = blockIdx.y * t.piece, end = min(from + t.piece, t.in);
+    int rank = of_part(t.rank, part);
+    uint32_t site = of_part(t.site, part);
+    const elem *factor = t.a + (int64_t)of_part(t.column, part) * t.in;
+    float sum[2][RANK / 8][4] = {};
+    auto fetch_step = [&](int stage, int at) {
+        elem *x = stages + stage * STAGE, *a = x + X + part * A;
+        if (threadIdx.x < FETCHING)
+            fetch<STEP, TILE, FETCHING>(x, t.x + at, t.x_stride, first, t.rows);
+        fetch<STEP, RANK, PART_THREADS>(a, factor + at, t.in, 0, rank, thread);
         copy_commit();
     };
-    fetch_a(0, from);
-    h.take(t, first, from);
-    for (int at = from, stage = 0; at < end; at += INNER, stage = 1 - stage) {
-        elem *x = stages + stage * STAGE, *a = x + COUNT * X;
+    fetch_step(0, from);
+    for (int at = from, stage = 0; at < end; at += STEP, stage = 1 - stage) {
+        const elem *x = stages + stage * STAGE, *a = x + X + part * A;
+        uint32_t mine[STEP / 32];
 #pragma unroll
-        for (int l = 0; l < COUNT; l++)
-            h.put(x + l * X, t, l, first, at);
+        for (int h = 0; h < STEP / 32; h++)
+            mine[h] = kept_word(t, site, first + strip + lane, at + h * 32);
         copy_wait<0>();
         block_sync(); /* this stage is there, and all are done with the other */
-        if (at + INNER < end) {
-            fetch_a(1 - stage, at + INNER);
-            h.take(t, first, at + INNER);
-        }
+        if (at + STEP < end) fetch_step(1 - stage, at + STEP);
 #pragma unroll
-        for (int l = 0; l < COUNT; l++)
+        for (int h = 0; h < STEP / 32; h++) {
+            uint32_t even[4], odd[4]; /* of rows g + 8r, this thread's two columns in each eight */
 #pragma unroll
-            for (int k = 0; k < INNER; k += 16) {
-                uint32_t left[4], right[4];
-                ldmatrix4(left, tile_at<INNER>(x + l * X, half + lane % 16, k + lane / 16 * 8));
+            for (int r = 0; r < 4; r++) {
+                odd[r] = shuffle(mine[h], g + 8 * r) << (3 - q);
+                even[r] = odd[r] << 4;
+            }
 #pragma unroll
-                for (int n = 0; n < RANK / 32; n++) {
-                    int r = (n * 2 + warp / 2) * 16;
-                    ldmatrix4(right, tile_at<INNER>(a + l * A, r + lane % 8 + lane / 16 * 8,
-                                                    k + lane / 8 % 2 * 8));
-                    mma(sum[l][n][0], left, right[0], right[1]);
-                    mma(sum[l][n][1], left, right[2], right[3]);
+            for (int byte = 0; byte < 4; byte += 2) {
+                int k = h * 32 + byte * 8;
+                uint32_t left[4], right[RANK / 16][4];
+#pragma unroll
+                for (int n = 0; n < RANK / 16; n++)
+                    ldmatrix4(right[n], tile_at<STEP>((elem *)a, n * 16 + lane % 8 + lane / 16 * 8,
+                                                      k + lane / 8 % 2 * 8));
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    ldmatrix4(left, tile_at<STEP>((elem *)x, strip + i * 16 + lane % 16,
+                                                  k + lane / 16 * 8));
+                    left[0] &= fill_halves(even[2 * i], odd[2 * i], byte);
+                    left[1] &= fill_halves(even[2 * i + 1], odd[2 * i + 1], byte);
+                    left[2] &= fill_halves(even[2 * i], odd[2 * i], byte + 1);
+                    left[3] &= fill_halves(even[2 * i + 1], odd[2 * i + 1], byte + 1);
+#pragma unroll
+                    for (int n = 0; n < RANK / 16; n++) {
+                        mma(sum[i][2 * n], left, right[n][0], right[n][1]);
+                        mma(sum[i][2 * n + 1], left, right[n][2], right[n][3]);
+                    }
                 }
             }
+        }
     }
-    float *to = t.partial + (int64_t)blockIdx.y * t.rows * t.ranks;
+    float *to = t.partial + (int64_t)blockIdx.y * t.rows * t.ranks + of_part(t.own, part);
 #pragma unroll
-    for (int l = 0; l < COUNT; l++)
+    for (int r = 0; r < 4; r++)
 #pragma unroll
-        for (int n = 0; n < RANK / 32; n++)
-#pragma unroll
-            for (int e = 0; e < 8; e++) {
-                int row = first + half + lane / 4 + e / 2 % 2 * 8;
-                int r = (n * 2 + warp / 2) * 16 + e / 4 * 8 + lane % 4 * 2 + e % 2;
-                if (row < t.rows && r < t.rank[l])
-                    to[(int64_t)row * t.ranks + t.column[l] + r] = sum[l][n][e / 4][e % 4];
-            }
+        for (int n = 0; n < RANK / 8; n++) {
+            int row = first + strip + g + 8 * r;
+            if (row < t.rows && n * 8 < rank)
+                store2(to + (int64_t)row * t.ranks + n * 8 + q * 2, sum[r / 2][n][r % 2 * 2],
+                       sum[r / 2][n][r % 2 * 2 + 1]);
+        }
 }
 
-/* u[row, r] = Σ of the pieces, in their order, / (1 − p). */
-KERNEL(BLOCK, 1) inner_sum_kernel(elem *u, int64_t stride, const thin t, int count)
+/* Eight neighbours, summed over the pieces in their order, / (1 − p). */
+DEVICE pack<8> sum_of_pieces(const thin &t, int64_t n, int64_t all, int count)
 {
-    int64_t n = (int64_t)blockIdx.x * BLOCK + threadIdx.x, all = (int64_t)t.rows * t.ranks;
+    pack<8> sum = {}, p;
+    for (int i = 0; i < count; i++) {
+        load(p, t.partial + i * all + n);
+        for (int j = 0; j < 8; j++)
+            sum.v[j] += p.v[j];
+    }
+    for (int j = 0; j < 8; j++)
+        sum.v[j] *= t.drop.scale;
+    return sum;
+}
+
+KERNEL(THREADS, 1) inner_sum_kernel(const thin t, int count)
+{
+    int64_t n = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 8, all = (int64_t)t.rows * t.ranks;
     if (n >= all) return;
-    float sum = 0;
-    for (int p = 0; p < count; p++)
-        sum += t.partial[p * all + n];
-    u[n / t.ranks * stride + n % t.ranks] = narrow(sum * t.drop.scale);
+    store(t.u + n / t.ranks * t.x_stride + n % t.ranks, sum_of_pieces(t, n, all, count));
 }
 
 /* ---- dx += Σ mask ⊙ (du A) / (1 − p) ---- */
 
-/* Rows of du of one linear, zeros beyond its rank: a thread's columns are the same in each row. */
-template <int ROWS, int THREADS_> DEVICE void fetch_du(elem *tile, const thin &t, int l, int first)
-{
-    int r = threadIdx.x % (RANK / 8) * 8;
-    fetch<RANK, ROWS, THREADS_>(tile, t.du + t.column[l], t.du_stride, first,
-                                r < t.rank[l] ? t.rows : 0);
-}
-
-KERNEL(BLOCK, 1) spread_kernel(const thin t, int count)
+/* Grid: tiles of columns and of rows. */
+template <int COUNT> KERNEL(DX_THREADS, 2) spread_kernel(const thin t)
 {
     SHARED_DYNAMIC(memory);
-    constexpr int EACH = DX * DX / 8 / BLOCK, WIDTH = DX + DX_PAD;
-    elem *du = (elem *)memory, *a = du + DX * RANK;
-    float *product = (float *)(a + RANK * DX);
-    int column = blockIdx.x * DX, first = blockIdx.y * DX;
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    float sum[EACH][8] = {};
-    for (int l = 0; l < count; l++) {
-        if (!t.rank[l]) continue;
-        fetch<DX, RANK, BLOCK>(a, t.a + (int64_t)t.column[l] * t.in + column, t.in, 0, t.rank[l]);
-        fetch_du<DX, BLOCK>(du, t, l, first);
-        copy_commit();
-        copy_wait<0>();
-        block_sync(); /* the tiles are there, and all are done with the last product */
-        float part[DX / 8][4] = {};
+    constexpr int DU = TILE * RANK, A = RANK * STEP;
+    elem *du = (elem *)memory, *a = du + COUNT * DU, *dx = a + COUNT * A;
+    int column = blockIdx.x * STEP, first = blockIdx.y * TILE;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
+    int strip = warp % 4 * 32, side = warp / 4 * 32; /* a warp's rows and columns */
+    uint32_t mine[COUNT];
+    float sum[2][4][4] = {};
+#pragma unroll
+    for (int l = 0; l < COUNT; l++) {
+        fetch<STEP, RANK, DX_THREADS>(a + l * A, t.a + (int64_t)t.column[l] * t.in + column, t.in,
+                                      0, t.rank[l]);
+        fetch_du<TILE, DX_THREADS>(du + l * DU, t, t.column[l], t.rank[l], first, threadIdx.x);
+    }
+    fetch<STEP, TILE, DX_THREADS>(dx, t.dx + column, t.dx_stride, first, t.rows);
+    copy_commit();
+#pragma unroll
+    for (int l = 0; l < COUNT; l++)
+        mine[l] = kept_word(t, t.site[l], first + strip + lane, column + side);
+    copy_wait<0>();
+    block_sync();
+#pragma unroll
+    for (int l = 0; l < COUNT; l++) {
+        float product[2][4][4] = {};
 #pragma unroll
         for (int k = 0; k < RANK; k += 16) {
-            uint32_t left[4], right[4];
-            ldmatrix4(left, tile_at<RANK>(du, warp * 16 + lane % 16, k + lane / 16 * 8));
+            uint32_t left[4], right[2][4];
 #pragma unroll
-            for (int n = 0; n < DX / 8; n += 2) {
-                ldmatrix4_trans(right, tile_at<DX>(a, k + lane % 16, n * 8 + lane / 16 * 8));
-                mma(part[n], left, right[0], right[1]);
-                mma(part[n + 1], left, right[2], right[3]);
+            for (int n = 0; n < 2; n++)
+                ldmatrix4_trans(right[n], tile_at<STEP>(a + l * A, k + lane % 16,
+                                                        side + n * 16 + lane / 16 * 8));
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                ldmatrix4(left, tile_at<RANK>(du + l * DU, strip + i * 16 + lane % 16,
+                                              k + lane / 16 * 8));
+#pragma unroll
+                for (int n = 0; n < 2; n++) {
+                    mma(product[i][2 * n], left, right[n][0], right[n][1]);
+                    mma(product[i][2 * n + 1], left, right[n][2], right[n][3]);
+                }
             }
         }
 #pragma unroll
-        for (int n = 0; n < DX / 8; n++)
+        for (int r = 0; r < 4; r++) {
+            uint32_t odd = shuffle(mine[l], g + 8 * r) << (3 - q), even = odd << 4;
 #pragma unroll
-            for (int e = 0; e < 4; e++)
-                product[(warp * 16 + lane / 4 + e / 2 * 8) * WIDTH + n * 8 + lane % 4 * 2 + e % 2] =
-                    part[n][e];
-        block_sync(); /* the product is there, and all are done with these tiles */
-#pragma unroll
-        for (int i = 0; i < EACH; i++) {
-            int n = threadIdx.x + i * BLOCK, row = n / (DX / 8), at = n % (DX / 8) * 8;
-            lanes keep = thin_lanes(t, l, first + row, column + at);
-            const float *p = product + row * WIDTH + at;
-            for (int j = 0; j < 8; j++)
-                if (keep.word[j / 2] << (j % 2 ? 0 : 16) >= t.drop.least_kept << 16)
-                    sum[i][j] += p[j];
+            for (int n = 0; n < 4; n++) {
+                int e = r % 2 * 2;
+                if (even >> (8 * n + 7) & 1) sum[r / 2][n][e] += product[r / 2][n][e];
+                if (odd >> (8 * n + 7) & 1) sum[r / 2][n][e + 1] += product[r / 2][n][e + 1];
+            }
         }
     }
 #pragma unroll
-    for (int i = 0; i < EACH; i++) {
-        int n = threadIdx.x + i * BLOCK, row = first + n / (DX / 8);
-        if (row >= t.rows) continue;
-        elem *to = t.dx + row * t.dx_stride + column + n % (DX / 8) * 8;
-        pack<8> p;
-        load(p, to);
-        for (int j = 0; j < 8; j++)
-            p.v[j] += sum[i][j] * t.drop.scale;
-        store(to, p);
+    for (int r = 0; r < 4; r++)
+#pragma unroll
+        for (int n = 0; n < 4; n++) {
+            uint32_t *two = (uint32_t *)tile_at<STEP>(dx, strip + g + 8 * r, side + n * 8 + q * 2);
+            const float *s = sum[r / 2][n] + r % 2 * 2;
+            *two = pack2(widen((elem)*two) + s[0] * t.drop.scale,
+                         widen((elem)(*two >> 16)) + s[1] * t.drop.scale);
+        }
+    block_sync();
+#pragma unroll
+    for (int i = 0; i < TILE * STEP / 8 / DX_THREADS; i++) {
+        int n = threadIdx.x + i * DX_THREADS, row = n / (STEP / 8), at = n % (STEP / 8) * 8;
+        if (first + row < t.rows)
+            *(uint4 *)(t.dx + (first + row) * t.dx_stride + column + at) =
+                *(const uint4 *)tile_at<STEP>(dx, row, at);
     }
 }
 
 /* ---- dA += du^T drop(x) ---- */
 
-/* Grid: columns of x. A warp has sixteen rows of each dA, and every other sixteen rows of x: warps
- * 0 to 3 the even, the others the odd, whose sums are added last. */
-template <int COUNT> KERNEL(DA_BLOCK, 1) outer_kernel(const thin t)
+/* Grid: tiles of columns, pieces of rows. */
+template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) outer_kernel(const thin t)
 {
     SHARED_DYNAMIC(memory);
-    constexpr int X = DA_ROWS * DA_COLUMNS, U = DA_ROWS * RANK, STAGE = COUNT * (X + U);
+    constexpr int X = STEP * TILE, DU = STEP * RANK, STAGE = X + COUNT * DU;
+    constexpr int FETCHING = COUNT == 1 ? 128 : 256; /* threads that fetch x */
     elem *stages = (elem *)memory;
-    int column = blockIdx.x * DA_COLUMNS, lane = threadIdx.x % 32;
-    int warp = threadIdx.x / 32 % 4, odd = threadIdx.x / 128;
-    float sum[COUNT][DA_COLUMNS / 8][4] = {};
-    held<DA_ROWS, DA_COLUMNS, DA_BLOCK> h;
-    auto fetch_all_du = [&](int stage, int first) {
-        for (int l = 0; l < COUNT; l++)
-            fetch_du<DA_ROWS, DA_BLOCK>(stages + stage * STAGE + COUNT * X + l * U, t, l, first);
+    int part = threadIdx.x / PART_THREADS, thread = threadIdx.x % PART_THREADS;
+    int lane = threadIdx.x % 32, strip = thread / 32 * 32, g = lane / 4, q = lane % 4;
+    int column = blockIdx.x * TILE, from = blockIdx.y * t.piece, end = min(from + t.piece, t.rows);
+    int rank = of_part(t.rank, part), du_column = of_part(t.column, part);
+    int place = 7 - (g / 2 + g % 2 * 4); /* lifts the bit of this thread's column in each eight */
+    uint32_t site = of_part(t.site, part);
+    bool has_column = column + (int)threadIdx.x % (TILE / 8) * 8 < t.in; /* to fetch */
+    float sum[RANK / 16][4][4] = {};
+    auto fetch_step = [&](int stage, int at) {
+        elem *x = stages + stage * STAGE, *du = x + X + part * DU;
+        if (threadIdx.x < FETCHING)
+            fetch<TILE, STEP, FETCHING>(x, t.x + column, t.x_stride, at, has_column ? t.rows : 0);
+        fetch_du<STEP, PART_THREADS>(du, t, du_column, rank, at, thread);
         copy_commit();
     };
-    fetch_all_du(0, 0);
-    h.take(t, 0, column);
-    for (int first = 0, stage = 0; first < t.rows; first += DA_ROWS, stage = 1 - stage) {
-        elem *x = stages + stage * STAGE, *du = x + COUNT * X;
+    fetch_step(0, from);
+    for (int at = from, stage = 0; at < end; at += STEP, stage = 1 - stage) {
+        elem *x = stages + stage * STAGE, *du = x + X + part * DU;
+        uint32_t mine[STEP / 32];
 #pragma unroll
-        for (int l = 0; l < COUNT; l++)
-            h.put(x + l * X, t, l, first, column);
+        for (int h = 0; h < STEP / 32; h++)
+            mine[h] = kept_word(t, site, at + h * 32 + lane, column + strip);
         copy_wait<0>();
         block_sync(); /* this stage is there, and all are done with the other */
-        if (first + DA_ROWS < t.rows) {
-            fetch_all_du(1 - stage, first + DA_ROWS);
-            h.take(t, first + DA_ROWS, column);
-        }
+        if (at + STEP < end) fetch_step(1 - stage, at + STEP);
 #pragma unroll
-        for (int l = 0; l < COUNT; l++)
+        for (int h = 0; h < STEP / 32; h++)
 #pragma unroll
-            for (int i = 0; i < DA_ROWS / 32; i++) {
-                uint32_t left[4], right[4];
-                int k = i * 32 + odd * 16;
-                ldmatrix4_trans(left, tile_at<RANK>(du + l * U, k + lane % 8 + lane / 16 * 8,
-                                                    warp * 16 + lane / 8 % 2 * 8));
+            for (int half = 0; half < 32; half += 16) {
+                int k = h * 32 + half;
+                uint32_t left[RANK / 16][4], right[4], kept[4]; /* of rows 2q + 0, 1, 8, 9 */
 #pragma unroll
-                for (int n = 0; n < DA_COLUMNS / 8; n += 2) {
-                    ldmatrix4_trans(right, tile_at<DA_COLUMNS>(x + l * X, k + lane % 16,
-                                                               n * 8 + lane / 16 * 8));
-                    mma(sum[l][n], left, right[0], right[1]);
-                    mma(sum[l][n + 1], left, right[2], right[3]);
+                for (int r = 0; r < 4; r++)
+                    kept[r] = shuffle(mine[h], half + 2 * q + r % 2 + r / 2 * 8) << place;
+#pragma unroll
+                for (int m = 0; m < RANK / 16; m++)
+                    ldmatrix4_trans(left[m], tile_at<RANK>(du, k + lane % 8 + lane / 16 * 8,
+                                                           m * 16 + lane / 8 % 2 * 8));
+#pragma unroll
+                for (int n = 0; n < 4; n += 2) {
+                    ldmatrix4_trans(right,
+                                    tile_at<TILE>(x, k + lane % 16, strip + n * 8 + lane / 16 * 8));
+                    right[0] &= fill_halves(kept[0], kept[1], n);
+                    right[1] &= fill_halves(kept[2], kept[3], n);
+                    right[2] &= fill_halves(kept[0], kept[1], n + 1);
+                    right[3] &= fill_halves(kept[2], kept[3], n + 1);
+#pragma unroll
+                    for (int m = 0; m < RANK / 16; m++) {
+                        mma(sum[m][n], left[m], right[0], right[1]);
+                        mma(sum[m][n + 1], left[m], right[2], right[3]);
+                    }
                 }
             }
     }
-    float *other = (float *)memory + threadIdx.x % 128;
-    block_sync(); /* all are done with the last stage */
+    float *to = t.partial + ((int64_t)blockIdx.y * t.ranks + of_part(t.own, part)) * t.in;
 #pragma unroll
-    for (int l = 0; l < COUNT; l++)
+    for (int m = 0; m < RANK / 16; m++)
 #pragma unroll
-        for (int i = 0; i < DA_COLUMNS / 2; i++)
-            if (odd) other[(l * DA_COLUMNS / 2 + i) * 128] = sum[l][i / 4][i % 4];
-    block_sync();
-    if (odd) return;
+        for (int n = 0; n < 4; n++)
 #pragma unroll
-    for (int l = 0; l < COUNT; l++)
-#pragma unroll
-        for (int i = 0; i < DA_COLUMNS / 2; i++) {
-            int r = warp * 16 + lane / 4 + i % 4 / 2 * 8;
-            int at = column + i / 4 * 8 + lane % 4 * 2 + i % 2;
-            float all = sum[l][i / 4][i % 4] + other[(l * DA_COLUMNS / 2 + i) * 128];
-            if (t.da[l] && r < t.rank[l]) t.da[l][(int64_t)r * t.in + at] += all * t.drop.scale;
-        }
+            for (int h = 0; h < 2; h++) {
+                int r = m * 16 + g + h * 8, at = column + strip + n * 8 + q * 2;
+                if (r < rank && at < t.in)
+                    store2(to + (int64_t)r * t.in + at, sum[m][n][2 * h], sum[m][n][2 * h + 1]);
+            }
 }
 
-/* ---- launches ---- */
+KERNEL(THREADS, 1) outer_sum_kernel(const thin t, int count)
+{
+    int64_t n = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 8, all = (int64_t)t.ranks * t.in;
+    if (n >= all) return;
+    int r = (int)(n / t.in), part = r >= t.own[2] ? 2 : r >= t.own[1] ? 1 : 0;
+    float *to = of_part(t.da, part);
+    if (!to) return;
+    to += n - (int64_t)of_part(t.own, part) * t.in;
+    pack<8> sum = sum_of_pieces(t, n, all, count), p;
+    load(p, to);
+    for (int j = 0; j < 8; j++)
+        p.v[j] += sum.v[j];
+    store(to, p);
+}
 
-static_assert(LINEAR_GROUP_MOST == 3); /* kernels for groups of one to three */
+/* ---- parts ---- */
+
+static_assert((int)LINEAR_GROUP_MOST <= (int)PARTS); /* of ranks up to 64, a group is one launch */
+
+/* What of a group is in launches already. */
+struct progress {
+    int linear, rank, column; /* ranks of that linear, and of all */
+};
+
+/* The next launch's parts; false: there are no more. */
+static bool next_parts(thin &t, struct progress *p, const struct group *g, int most_parts)
+{
+    int count = 0;
+    t.ranks = 0;
+    while (count < most_parts && p->linear < g->count) {
+        const struct linear *l = &g->at[p->linear];
+        int rank = (int)least(RANK, l->rank - p->rank);
+        if (!rank) {
+            p->linear++, p->rank = 0;
+            continue;
+        }
+        t.rank[count] = rank;
+        t.column[count] = p->column;
+        t.own[count] = t.ranks;
+        t.site[count] = l->site;
+        t.da[count] = l->da_acc ? l->da_acc + (int64_t)p->rank * l->in : NULL;
+        t.ranks += rank, p->rank += rank, p->column += rank;
+        count++;
+    }
+    for (int i = count; i < PARTS; i++)
+        t.own[i] = t.ranks;
+    t.parts = count;
+    return count > 0;
+}
+
+/* Into how many pieces sums are cut whose results are `tiles` tiles, and how long a piece is. */
+static int64_t piece_of(int parts, int64_t tiles, int64_t length)
+{
+    int64_t count = most(1, least(PIECES, blocks_wanted(parts) / tiles));
+    return pieces(pieces(length, STEP), count) * STEP;
+}
 
 static thin thin_of(struct device *dev, const struct group *g, int64_t rows, struct dropout drop)
 {
@@ -323,77 +367,121 @@ static thin thin_of(struct device *dev, const struct group *g, int64_t rows, str
     t.partial = dev->thin;
     t.rows = (int)rows, t.in = (int)g->at[0].in;
     t.drop = mask_of(drop);
-    for (int i = 0; i < g->count; i++) {
-        t.rank[i] = (int)g->at[i].rank;
-        t.column[i] = t.ranks;
-        t.site[i] = g->at[i].site;
-        t.da[i] = g->at[i].da_acc;
-        t.ranks += t.rank[i];
-    }
     return t;
+}
+
+static size_t sum_shared(int parts)
+{
+    return 2 * sizeof(elem) * (size_t)(TILE * STEP + parts * RANK * STEP);
+}
+
+static size_t spread_shared(int parts)
+{
+    return sizeof(elem) * (size_t)(parts * (TILE + STEP) * RANK + TILE * STEP);
+}
+
+static int parts_allowed(const struct device *dev)
+{
+    int parts = PARTS;
+    while (parts &&
+           most((int64_t)sum_shared(parts), (int64_t)spread_shared(parts)) > dev->shared_bytes)
+        parts--;
+    return parts;
 }
 
 bool takes_thin(const struct device *dev, const struct group *g, struct mat wide)
 {
-    /* Three linears want 72 KiB of shared memory, two 48. */
-    if (dev->capability < 75 || dev->shared_bytes < g->count * (24 << 10) ||
-        g->count > LINEAR_GROUP_MOST || g->at[0].in % DX || !mat_is_wide(wide, g->at[0].in))
+    if (dev->capability < 75 || !parts_allowed(dev) || g->at[0].in % STEP ||
+        !mat_is_wide(wide, g->at[0].in))
         return false;
     for (int i = 0; i < g->count; i++)
-        if (g->at[i].rank > RANK || g->at[i].rank % 8) return false;
+        if (g->at[i].rank % 8) return false;
     return true;
 }
 
-template <int COUNT> static void launch_inner(struct device *dev, const thin &t)
+/* ---- launches, by the number of parts ---- */
+
+struct call {
+    struct device *dev;
+    dim3 grid;
+};
+
+template <int COUNT> static void launch_inner(const call &c, const thin &t)
 {
-    constexpr size_t bytes = 2 * COUNT * (U_ROWS + RANK) * INNER * sizeof(elem);
-    dim3 grid((unsigned)pieces(t.rows, U_ROWS), (unsigned)pieces(t.in, PIECE));
-    allow_shared(dev, (const void *)&inner_kernel<COUNT>, bytes, "linear_thin");
-    LAUNCH(inner_kernel<COUNT>, grid, dim3(BLOCK), bytes, dev->stream, t);
+    size_t shared = sum_shared(COUNT);
+    allow_shared(c.dev, (const void *)inner_kernel<COUNT>, shared, "linear_inner");
+    LAUNCH(inner_kernel<COUNT>, c.grid, dim3(COUNT * PART_THREADS), shared, c.dev->stream, t);
 }
+
+template <int COUNT> static void launch_spread(const call &c, const thin &t)
+{
+    size_t shared = spread_shared(COUNT);
+    allow_shared(c.dev, (const void *)spread_kernel<COUNT>, shared, "linear_bwd_input");
+    LAUNCH(spread_kernel<COUNT>, c.grid, dim3(DX_THREADS), shared, c.dev->stream, t);
+}
+
+template <int COUNT> static void launch_outer(const call &c, const thin &t)
+{
+    size_t shared = sum_shared(COUNT);
+    allow_shared(c.dev, (const void *)outer_kernel<COUNT>, shared, "linear_bwd_weight");
+    LAUNCH(outer_kernel<COUNT>, c.grid, dim3(COUNT * PART_THREADS), shared, c.dev->stream, t);
+}
+
+typedef void (*launch)(const call &, const thin &);
+static const launch launches_inner[] = { launch_inner<1>, launch_inner<2>, launch_inner<3> };
+static const launch launches_spread[] = { launch_spread<1>, launch_spread<2>, launch_spread<3> };
+static const launch launches_outer[] = { launch_outer<1>, launch_outer<2>, launch_outer<3> };
+
+static dim3 flat_grid(int64_t elements) { return dim3((unsigned)pieces(elements, THREADS * 8)); }
 
 void thin_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                 struct dropout drop)
 {
     thin t = thin_of(dev, g, rows, drop);
+    struct progress p = {};
+    int64_t tiles = pieces(rows, TILE);
     t.x = elems(x), t.x_stride = x.stride;
-    static void (*const launch[])(
-        struct device *, const thin &) = { launch_inner<1>, launch_inner<2>, launch_inner<3> };
-    launch[g->count - 1](dev, t);
-    LAUNCH(inner_sum_kernel, dim3((unsigned)pieces(rows * t.ranks, BLOCK)), dim3(BLOCK), 0,
-           dev->stream, elems(x) + t.in, x.stride, t, (int)pieces(t.in, PIECE));
+    while (next_parts(t, &p, g, parts_allowed(dev))) {
+        t.piece = (int)piece_of(t.parts, tiles, t.in);
+        t.u = elems(x) + t.in + t.column[0];
+        int count = (int)pieces(t.in, t.piece);
+        must(sizeof(float) * (size_t)(count * rows * t.ranks) <= thin_bytes(&dev->shape));
+        launches_inner[t.parts - 1]({ dev, dim3((unsigned)tiles, (unsigned)count) }, t);
+        LAUNCH(inner_sum_kernel, flat_grid(rows * t.ranks), dim3(THREADS), 0, dev->stream, t,
+               count);
+    }
     launched(dev, "linear_inner");
 }
 
 void thin_spread(struct device *dev, struct mat dx, struct mat du, const struct group *g,
                  int64_t rows, struct dropout drop)
 {
-    constexpr size_t bytes = 2 * DX * RANK * sizeof(elem) + DX * (DX + DX_PAD) * sizeof(float);
     thin t = thin_of(dev, g, rows, drop);
+    struct progress p = {};
     t.du = elems(du), t.du_stride = du.stride;
     t.dx = elems(dx), t.dx_stride = dx.stride;
-    dim3 grid((unsigned)(t.in / DX), (unsigned)pieces(rows, DX));
-    LAUNCH(spread_kernel, grid, dim3(BLOCK), bytes, dev->stream, t, g->count);
+    dim3 grid((unsigned)(t.in / STEP), (unsigned)pieces(rows, TILE));
+    while (next_parts(t, &p, g, parts_allowed(dev)))
+        launches_spread[t.parts - 1]({ dev, grid }, t);
     launched(dev, "linear_bwd_input");
-}
-
-template <int COUNT> static void launch_outer(struct device *dev, const thin &t)
-{
-    constexpr size_t bytes = 2 * COUNT * DA_ROWS * (DA_COLUMNS + RANK) * sizeof(elem);
-    allow_shared(dev, (const void *)&outer_kernel<COUNT>, bytes, "linear_thin");
-    LAUNCH(outer_kernel<COUNT>, dim3((unsigned)(t.in / DA_COLUMNS)), dim3(DA_BLOCK), bytes,
-           dev->stream, t);
 }
 
 void thin_outer(struct device *dev, const struct group *g, struct mat du, struct mat x,
                 int64_t rows, struct dropout drop)
 {
     thin t = thin_of(dev, g, rows, drop);
+    struct progress p = {};
+    int64_t tiles = pieces(t.in, TILE);
     t.x = elems(x), t.x_stride = x.stride;
     t.du = elems(du), t.du_stride = du.stride;
-    static void (*const launch[])(
-        struct device *, const thin &) = { launch_outer<1>, launch_outer<2>, launch_outer<3> };
-    launch[g->count - 1](dev, t);
+    while (next_parts(t, &p, g, parts_allowed(dev))) {
+        t.piece = (int)piece_of(t.parts, tiles, rows);
+        int count = (int)pieces(rows, t.piece);
+        must(sizeof(float) * (size_t)count * t.ranks * t.in <= thin_bytes(&dev->shape));
+        launches_outer[t.parts - 1]({ dev, dim3((unsigned)tiles, (unsigned)count) }, t);
+        LAUNCH(outer_sum_kernel, flat_grid(t.ranks * t.in), dim3(THREADS), 0, dev->stream, t,
+               count);
+    }
     launched(dev, "linear_bwd_weight");
 }
 #endif

@@ -37,13 +37,13 @@ DEVICE lanes lanes_of(uint64_t key, uint64_t block, uint32_t site)
     return { { c0, c1, c2, c3 } };
 }
 
-/* All ones in each half of a word of lanes that is kept: both halves are compared at once, without
- * their highest bits first, so that none borrows from the other. */
+/* The highest bit of each half of a word of lanes: is it kept? Both halves are compared at once,
+ * without their highest bits first, so that none borrows from the other. */
 DEVICE uint32_t kept_halves(uint32_t word, uint32_t least_kept)
 {
     uint32_t least = least_kept * 0x10001u, high = 0x80008000u;
     uint32_t rest = (word | high) - (least & ~high);
-    return fill_halves((word & ~least) | (~(word ^ least) & rest));
+    return ((word & ~least) | (~(word ^ least) & rest)) & high;
 }
 
 /* p ⊙ mask of elements e … e + N − 1, which lie in one call's eight. */

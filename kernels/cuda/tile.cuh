@@ -12,15 +12,17 @@ template <int C> DEVICE elem *tile_at(elem *tile, int row, int column)
     return tile + row * C + (((column >> 3) ^ exchange) << 3 | (column & 7));
 }
 
-/* A thread's part of rows first … first + ROWS − 1 of a matrix of C columns, zeros beyond the last;
- * arrives asynchronously. Its rows are STEP apart, so that they have one place in their exchange;
- * in the tile a row has WIDTH elements, and `to` is where the first goes. */
+/* The part of one of THREADS_ threads of rows first … first + ROWS − 1 of a matrix of C columns,
+ * zeros beyond the last; arrives asynchronously. Its rows are STEP apart, so that they have one
+ * place in their exchange; in the tile a row has WIDTH elements, and `to` is where the first goes.
+ */
 template <int C, int ROWS, int THREADS_, int WIDTH>
-DEVICE void fetch_rows(elem *to, const elem *from, int64_t stride, int first, int rows)
+DEVICE void fetch_rows(elem *to, const elem *from, int64_t stride, int first, int rows,
+                       int thread = (int)threadIdx.x)
 {
     constexpr int STEP = THREADS_ / (C / 8);
     static_assert(STEP % 8 == 0 && ROWS % STEP == 0);
-    int row = threadIdx.x / (C / 8), column = threadIdx.x % (C / 8) * 8;
+    int row = thread / (C / 8), column = thread % (C / 8) * 8;
     const elem *at = from + (first + row) * stride + column;
 #pragma unroll
     for (int i = 0; i < ROWS / STEP; i++)
@@ -28,10 +30,11 @@ DEVICE void fetch_rows(elem *to, const elem *from, int64_t stride, int first, in
 }
 
 template <int C, int ROWS, int THREADS_>
-DEVICE void fetch(elem *tile, const elem *from, int64_t stride, int first, int rows)
+DEVICE void fetch(elem *tile, const elem *from, int64_t stride, int first, int rows,
+                  int thread = (int)threadIdx.x)
 {
-    elem *to = tile_at<C>(tile, threadIdx.x / (C / 8), threadIdx.x % (C / 8) * 8);
-    fetch_rows<C, ROWS, THREADS_, C>(to, from, stride, first, rows);
+    elem *to = tile_at<C>(tile, thread / (C / 8), thread % (C / 8) * 8);
+    fetch_rows<C, ROWS, THREADS_, C>(to, from, stride, first, rows, thread);
 }
 #endif
 

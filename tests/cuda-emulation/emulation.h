@@ -90,9 +90,14 @@ DEVICE float exp2_fast(float x) { return exp2f(x); }
 DEVICE float mul_rn(float a, float b) { return a * b; }
 DEVICE float add_rn(float a, float b) { return a + b; }
 DEVICE uint32_t mul_high(uint32_t a, uint32_t b) { return (uint32_t)((uint64_t)a * b >> 32); }
-DEVICE uint32_t fill_halves(uint32_t x)
+DEVICE uint32_t shuffle(uint32_t x, int lane, int site = __builtin_LINE())
 {
-    return (x & 0x80000000 ? 0xffff0000 : 0) | (x & 0x8000 ? 0xffff : 0);
+    return (uint32_t)emulated_shuffle((double)x, (int)(threadIdx.x % 32) ^ lane, site);
+}
+DEVICE uint32_t fill_halves(uint32_t low, uint32_t high, int byte)
+{
+    uint32_t top = 0x80u << 8 * byte;
+    return (high & top ? 0xffff0000 : 0) | (low & top ? 0xffff : 0);
 }
 void atomic_min(unsigned long long *at, unsigned long long value); /* no race */
 DEVICE uint32_t float_as_bits(float x)

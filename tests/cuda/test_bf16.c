@@ -378,18 +378,23 @@ static void one_group(int64_t rows, int64_t in, int count, const int64_t *ranks,
     check_free_all();
 }
 
-/* Groups of one to three, ranks that fill tiles and that do not, none; more columns than a piece;
- * no dropout, and shapes that only products take. */
+/* Groups of one to three, ranks that fill tiles, that do not, and of more than a launch; none; more
+ * columns and rows than a step, a tile and a piece; no dropout, and shapes that only products take.
+ */
 static void test_linears(void **state)
 {
     (void)state;
     static const int64_t wide[] = { 64, 64, 64 }, mixed[] = { 16, 8, 40 }, gap[] = { 8, 0, 64 };
-    static const int64_t odd[] = { 4, 5, 6 };
+    static const int64_t odd[] = { 4, 5, 6 }, high[] = { 136, 64, 72 };
     one_group(70, 128, 3, wide, 0.1f);
     one_group(33, 1088, 1, wide, 0.1f);
+    one_group(9, 2112, 3, wide, 0.1f);
+    one_group(1100, 64, 3, mixed, 0.2f);
+    one_group(70, 128, 3, high, 0.1f);
     one_group(64, 192, 2, wide, 0.05f);
     one_group(130, 64, 3, mixed, 0.3f);
     one_group(9, 64, 3, gap, 0.1f);
+    one_group(20, 64, 1, gap, 0.1f);
     one_group(20, 64, 3, odd, 0.1f);
     one_group(20, 72, 2, mixed, 0.1f);
     one_group(20, 128, 2, mixed, 0.7f);

@@ -1,0 +1,69 @@
+/* thin.cuh - what linear_thin.cu's kernels share: a launch's parts, masks, tiles of du. */
+#ifndef LONGQLORA_THIN_CUH
+#define LONGQLORA_THIN_CUH
+
+#include "mask.cuh"
+#include "tile.cuh"
+
+enum {
+    RANK = 64, /* the most of a part */
+    PARTS = 3,
+    TILE = 128, /* rows of u, columns of dA, rows of dx that a block has */
+    STEP = 64,  /* columns of x, or rows, that it sums between two barriers; columns of dx */
+    PART_THREADS = 128, /* of u and dA: a warp has 32 of the tile's rows or columns */
+    DX_THREADS = 256,
+    PIECES = 16, /* most pieces that a sum is cut into */
+};
+
+struct thin {
+    const elem *x, *a, *du; /* [rows, in]; [ranks, in]; [rows, ranks] of the whole group */
+    elem *u, *dx;
+    float *partial; /* [pieces, rows, ranks] or [pieces, ranks, in] of this launch */
+    int64_t x_stride, du_stride, dx_stride;
+    int rows, in, piece;           /* what of columns, or rows, a block sums over */
+    int parts, ranks, rank[PARTS]; /* of this launch */
+    int column[PARTS], own[PARTS]; /* where a part begins among the group's and these ranks */
+    float *da[PARTS];              /* [rank, in], NULL: frozen */
+    uint32_t site[PARTS];
+    mask drop;
+};
+
+#ifndef ELEM_F32
+template <class T> DEVICE T of_part(const T (&v)[PARTS], int part)
+{
+    return part == 0 ? v[0] : part == 1 ? v[1] : v[2];
+}
+
+/* Which of 32 elements of a row are kept, from a column on that is a multiple of 32: of each eight
+ * the even ones in the low half of a byte, the odd ones in the high half. */
+DEVICE uint32_t kept_word(const thin &t, uint32_t site, int row, int column)
+{
+    uint64_t block = ((t.drop.first_row + (uint64_t)row) * t.in + column) / 8;
+    uint32_t word = 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        lanes l = lanes_of(t.drop.key, block + i, site);
+        uint32_t eight = 0;
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            eight = eight >> 1 | kept_halves(l.word[j], t.drop.least_kept);
+        word |= (eight >> 24 | (eight >> 12 & 0xf)) << 8 * i;
+    }
+    return word;
+}
+
+DEVICE void store2(float *to, float first, float second)
+{
+    *(uint2 *)to = { float_as_bits(first), float_as_bits(second) };
+}
+
+/* Rows of du of a part's 64, zeros beyond its rank. */
+template <int ROWS, int THREADS_>
+DEVICE void fetch_du(elem *tile, const thin &t, int column, int rank, int first, int thread)
+{
+    fetch<RANK, ROWS, THREADS_>(tile, t.du + column, t.du_stride, first,
+                                thread % (RANK / 8) * 8 < rank ? t.rows : 0, thread);
+}
+#endif
+
+#endif
