@@ -395,7 +395,7 @@ bool takes_thin(const struct device *dev, const struct group *g, struct mat wide
         !mat_is_wide(wide, g->at[0].in))
         return false;
     for (int i = 0; i < g->count; i++)
-        if (g->at[i].rank % 8) return false;
+        if (g->at[i].rank % 8 || !is_wide(g->at[i].da_acc, 8, 8, sizeof(float))) return false;
     return true;
 }
 

@@ -1,6 +1,6 @@
 /* layer DEVICE [SCALE] - milliseconds of each operation of a layer in training, as JSON lines, with
  * the rate of what it cannot do without: operations of products, or bytes of what is read and
- * written once. SCALE 1 (default) is LLaMA-2-7B with adapters of rank 64 and chunks of 2048 rows; 8
+ * written once. SCALE 1 (default) is LLaMA-2-7B with adapters of rank 64 and chunks of 4096 rows; 8
  * is an eighth of each, for a CPU. */
 #include "measured.h"
 
@@ -230,7 +230,7 @@ static void measure_optimiser(int64_t count)
 
 int main(int argc, char **argv)
 {
-    int64_t scale = measured_open("layer", argc, argv), rows = 2048 / scale;
+    int64_t scale = measured_open("layer", argc, argv), rows = 4096 / scale;
     int64_t dim = 4096 / scale, ffn = 11008 / scale / 8 * 8, rank = 64 / scale;
     k = measured, dev = measured_device;
     measure_group("q k v", 3, dim, dim, rank, rows);

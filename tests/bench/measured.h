@@ -25,7 +25,8 @@ float *measured_constants(size_t count, float value);
 /* NF4 with codes of zeros, which take as long as others. */
 struct linear measured_nf4(int64_t in, int64_t out);
 
-/* Seconds of one call: warmed up, then as many as take `least` seconds. */
+/* Seconds of one call: warmed up, then as many as take `least` seconds. ONCE in the environment,
+ * for a profiler: one call and no other. */
 double measured_seconds(void (*call)(void *), void *arg, double least);
 
 #endif
