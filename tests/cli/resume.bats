@@ -117,6 +117,50 @@ make_run() {
     refused "changed since: " model_name_or_path=other.nf4
 }
 
+@test "resume: the rows of a chunk are the run's, though another version would take others" {
+    make_run
+    cat > chunk.pl <<'P'
+use strict;
+use warnings;
+use ForeignStream;
+use JSON::PP;
+# The rows of a chunk in a checkpoint are set, as if an older program had made it; prints those it had.
+my ($directory, $rows) = @ARGV;
+my $state = "$directory/training_state";
+open my $zstd, '-|', 'zstd', '-dcqf', $state or die;
+binmode $zstd;
+local $/;
+my $bytes = <$zstd>;
+$bytes =~ s/\xa5chunk(\xcd..|\xcc.|[\x00-\x7f])/"\xa5chunk" . chr($rows)/se or die;
+my $had = Data::MessagePack->unpack($1);
+my $end = rindex($bytes, "\xa3end\xc3") - 1;
+my ($whole, $last) = (substr($bytes, 0, $end), substr $bytes, $end);
+my $digest = ForeignStream::digest($whole);
+$last =~ s/(?<=\xa6digest\xd9.)[0-9a-f]{32}/$digest/s or die;
+open my $out, '|-', "zstd -q -1 -c > $state.new" or die;
+binmode $out;
+print $out $whole, $last;
+close $out or die;
+rename "$state.new", $state or die;
+open my $in, '<', "$directory/manifest.json" or die;
+my $manifest = decode_json(<$in>);
+my ($hex) = `xxhsum -H2 $state` =~ /^([0-9a-f]{32})/ or die;
+$manifest->{files}{training_state} = { bytes => -s $state, digest => $hex };
+open $out, '>', "$directory/manifest.json" or die;
+print $out encode_json($manifest);
+print "$had\n";
+P
+    more="max_steps=6 save_steps=2 resume_from_checkpoint=auto"
+    train lora.yaml output_dir=more $more --quiet
+    [ "$(perl -MForeignStream chunk.pl more/checkpoint-2 16)" -gt 16 ]
+    rm -r more/checkpoint-4
+    run -0 train lora.yaml output_dir=more $more
+    [[ "$output" == *"resumed from more/checkpoint-2: going on with step 3"* ]]
+    [ "$(perl -MForeignStream chunk.pl more/checkpoint-4 16)" = 16 ]
+    run --separate-stderr -3 train lora.yaml output_dir=more $more chunk_rows=32
+    [[ "$stderr" == *"the recipe changed since: chunk_rows was 0, is 32"* ]]
+}
+
 @test "resume: a run does not write over another one" {
     make_run
     run --separate-stderr -2 train lora.yaml output_dir=whole max_steps=6

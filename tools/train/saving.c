@@ -217,17 +217,37 @@ static int clear_directory(struct trainer *t, struct fail *why)
     return 0;
 }
 
+static bool is_auto(const char *from) { return !strcmp(from, "auto") || !strcmp(from, "true"); }
+static bool is_none(const char *from) { return !strcmp(from, "none") || !strcmp(from, "false"); }
+
+void trainer_keep_chunk(struct trainer *t)
+{
+    const char *from = t->recipe->resume, *root = t->recipe->output_dir;
+    char path[4096];
+    struct run_state then;
+    struct fail why = { 0 };
+    if (t->recipe->chunk_rows || is_none(from)) return;
+    if (is_auto(from)) {
+        int64_t n = checkpoint_newest(root, INT64_MAX);
+        if (n < 0) return;
+        snprintf(path, sizeof path, "%s/checkpoint-%lld/training_state", root, (long long)n);
+    } else {
+        snprintf(path, sizeof path, "%s/training_state", from);
+    }
+    /* What is wrong with it, trainer_resume will say. */
+    if (checkpoint_peek(path, &then, &why) || then.chunk < 1 || then.chunk > t->setup.rows) return;
+    t->setup.chunk = t->state.chunk = then.chunk;
+}
+
 int trainer_resume(struct trainer *t, void (*say)(const char *), struct fail *why)
 {
     const char *from = t->recipe->resume, *root = t->recipe->output_dir;
-    bool is_auto = !strcmp(from, "auto") || !strcmp(from, "true");
-    bool is_none = !strcmp(from, "none") || !strcmp(from, "false");
     char path[4096], text[4200];
     if (output_directory(root, why) || checkpoint_remove_unfinished(root, why) ||
         output_room(root, checkpoint_bytes(t), why))
         return -1;
-    if (is_none) return clear_directory(t, why);
-    if (!is_auto)
+    if (is_none(from)) return clear_directory(t, why);
+    if (!is_auto(from))
         snprintf(path, sizeof path, "%s", from);
     else if (find_whole(t, path, sizeof path, say)) {
         say("no checkpoint to resume from: starting at step 0");

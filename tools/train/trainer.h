@@ -47,6 +47,9 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const char *dev
 int trainer_start(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);
 
+/* Where the recipe leaves the rows of a chunk to the device, a run that goes on has those it began
+ * with, whatever this program would take. Before trainer_resume, which says what is wrong. */
+void trainer_keep_chunk(struct trainer *t);
 /* Goes on as the recipe says: from a checkpoint, or at step 0 in a directory that holds no
  * other run. */
 int trainer_resume(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
