@@ -227,7 +227,8 @@ void layer_backward(struct model *m, int64_t index)
         k->linear_prepare(m->dev, &qkv);
     else
         make_heads(m, index);
-    if (!is_there && !output_is_kept(m, index)) attend(m, index);
+    bool has_output = is_there || output_is_kept(m, index) || m->setup.outputs_on_host;
+    if (!has_output) attend(m, index);
     k->linear_prepare(m->dev, &o);
     k->linear_prepare(m->dev, &gate_up);
     k->linear_prepare(m->dev, &down);

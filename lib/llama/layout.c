@@ -242,6 +242,8 @@ static void place_saved(struct model *m)
     for (int64_t l = 0; l < c->layers; l++) {
         struct saved *s = &m->saved[l];
         bool is_kept = layer_is_kept(m, l), keeps_output = output_is_kept(m, l);
+        if (m->setup.outputs_on_host)
+            output = l < OUTPUT_SLOTS ? NULL : &m->saved[l - OUTPUT_SLOTS];
         int64_t mlp_rows = is_kept ? rows : m->setup.chunk;
         if (!is_kept && shared) *s = *shared;
         if (is_kept || !shared) {
@@ -258,7 +260,12 @@ static void place_saved(struct model *m)
             s->lse = output->lse;
         } else {
             s->o = take_mat(m, MEMORY_ACTIVATIONS, rows, width + group_rank_of(m->layers[0].o, 1));
-            s->lse = take(m, MEMORY_ACTIVATIONS, (size_t)(c->heads * rows) * 4);
+            s->lse = take(m, MEMORY_ACTIVATIONS, lse_bytes(m));
+        }
+        /* The last ones are still there when the backward begins. */
+        if (m->setup.outputs_on_host && l + OUTPUT_SLOTS < c->layers - m->setup.kept_layers) {
+            m->host_o[l].o = take_host(m, MEMORY_ACTIVATIONS, output_bytes(m, rows));
+            m->host_o[l].lse = take_host(m, MEMORY_ACTIVATIONS, lse_bytes(m));
         }
         if (!is_kept) shared = s;
         if (!keeps_output) output = s;

@@ -115,6 +115,7 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
 {
     must(config || weights);
     must(!setup->context || !setup->is_training);
+    must(!setup->outputs_on_host || (setup->is_training && !setup->kept_outputs));
     must(weights || setup->method == METHOD_FULL);
     m->setup = *setup;
     m->weights = weights;
@@ -128,8 +129,9 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     m->x = calloc((size_t)m->config.layers + 1, sizeof *m->x);
     m->cache = calloc((size_t)m->config.layers, sizeof *m->cache);
     m->host_x = calloc((size_t)m->config.layers + 1, sizeof *m->host_x);
+    m->host_o = calloc((size_t)m->config.layers, sizeof *m->host_o);
     m->copied = calloc((size_t)m->tensor_count * 3, sizeof *m->copied);
-    if (!m->layers || !m->saved || !m->x || !m->cache || !m->host_x || !m->copied)
+    if (!m->layers || !m->saved || !m->x || !m->cache || !m->host_x || !m->host_o || !m->copied)
         return fail(why, "out of memory");
     if (list_parameters(m, why) || kernels_open(&m->k, setup->device, why)) return -1;
     int64_t likes = setup->is_training ? m->k->chunk_rows : m->k->read_rows;
@@ -154,6 +156,7 @@ static void end(struct model *m)
     free(m->x);
     free(m->cache);
     free(m->host_x);
+    free(m->host_o);
     free(m->copied);
     free(m->table);
     free(m->host_cos);

@@ -14,7 +14,8 @@ struct layer {
 };
 
 /* What the backward of a layer needs beside its input. Layers that are recomputed share one, whose
- * h and m hold one chunk; o and lse, and u_down, may be their own all the same. */
+ * h and m hold one chunk; o and lse, and u_down, may be their own all the same, or o and lse one of
+ * two that take turns. */
 struct saved {
     struct mat qkv; /* [T, q | k | v] */
     struct mat o;   /* [T, attention's output | u of o_proj] */
@@ -33,8 +34,13 @@ struct copied {
     enum weight_type to_type, from_type;
 };
 
-/* Layers' inputs that wait on the host: so many take turns in the device's memory. */
-enum { INPUT_SLOTS = 3 };
+/* Layers' inputs, and attention's outputs, that wait on the host: so many take turns in the
+ * device's memory. */
+enum { INPUT_SLOTS = 3, OUTPUT_SLOTS = 2 };
+
+struct hosted_output {
+    void *o, *lse; /* NULL: not on the host */
+};
 
 struct model {
     const struct kernels *k;
@@ -68,11 +74,12 @@ struct model {
     int32_t *host_row;
     int32_t *id, *target, *position, *first, *second;
     float *nll, *rstd_chunk, *logits;
-    struct mat *x;       /* [layers + 1] inputs of layers; two take turns in evaluation */
-    void **host_x;       /* [layers] where they wait on the host; NULL: they stay */
-    struct saved *saved; /* [layers] */
-    struct cache *cache; /* [layers] keys and values of the rows so far */
-    int64_t cached;      /* rows in it */
+    struct mat *x;                /* [layers + 1] inputs of layers; two take turns in evaluation */
+    void **host_x;                /* [layers] where they wait on the host; NULL: they stay */
+    struct hosted_output *host_o; /* [layers] */
+    struct saved *saved;          /* [layers] */
+    struct cache *cache;          /* [layers] keys and values of the rows so far */
+    int64_t cached;               /* rows in it */
     struct mat n, s, dn, du, grad, dout;
 
     int64_t rows; /* of the current batch */
@@ -92,6 +99,17 @@ void layer_forward(struct model *m, int64_t index);
 /* m->grad: in, the gradient of the layer's output; out, of its input. */
 void layer_backward(struct model *m, int64_t index);
 
+static inline size_t output_bytes(const struct model *m, int64_t rows)
+{
+    return (size_t)(rows * m->saved[0].o.stride * m->k->act_bytes);
+}
+
+/* [H, T] of a batch, in rows of which there are as many as the batch has. */
+static inline size_t lse_bytes(const struct model *m)
+{
+    return (size_t)(m->config.heads * m->setup.rows) * sizeof(float);
+}
+
 /* Rows of the chunk that begins at `first`. */
 static inline int64_t chunk_size(const struct model *m, int64_t first)
 {
@@ -103,6 +121,7 @@ static inline bool layer_is_kept(const struct model *m, int64_t index)
     return index >= m->config.layers - m->setup.kept_layers;
 }
 
+/* In the device's memory, for itself alone. */
 static inline bool output_is_kept(const struct model *m, int64_t index)
 {
     return index >= m->config.layers - m->setup.kept_layers - m->setup.kept_outputs;

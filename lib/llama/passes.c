@@ -48,6 +48,39 @@ static void fetch_in_place_of(struct model *m, int64_t index)
         m->k->copy_in(m->dev, m->x[next].at, m->host_x[next], input_bytes(m), input_ticket(next));
 }
 
+/* ---- attention's outputs that wait on the host ----
+ * Layer l's lies in slot l mod OUTPUT_SLOTS. It is copied out while the next layer is computed, and
+ * in while the backward of the layer after it is. */
+
+static int output_ticket(int64_t index) { return INPUT_SLOTS + (int)(index % OUTPUT_SLOTS); }
+
+/* Layer `index` is about to write its output. */
+static void wait_for_slot(struct model *m, int64_t index)
+{
+    if (index >= OUTPUT_SLOTS && m->host_o[index - OUTPUT_SLOTS].o)
+        m->k->copy_wait(m->dev, output_ticket(index));
+}
+
+static void put_output_away(struct model *m, int64_t index)
+{
+    const struct hosted_output *h = &m->host_o[index];
+    const struct saved *s = &m->saved[index];
+    if (!h->o) return;
+    m->k->copy_out(m->dev, h->o, s->o.at, output_bytes(m, m->rows), output_ticket(index));
+    m->k->copy_out(m->dev, h->lse, s->lse, lse_bytes(m), output_ticket(index));
+}
+
+/* The output of layer `index` is no longer needed. */
+static void fetch_output_in_place_of(struct model *m, int64_t index)
+{
+    int64_t next = index - OUTPUT_SLOTS;
+    if (next < 0 || !m->host_o[next].o) return;
+    const struct saved *s = &m->saved[next];
+    m->k->copy_in(m->dev, s->o.at, m->host_o[next].o, output_bytes(m, m->rows),
+                  output_ticket(next));
+    m->k->copy_in(m->dev, s->lse, m->host_o[next].lse, lse_bytes(m), output_ticket(next));
+}
+
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
 {
     const struct kernels *k = m->k;
@@ -70,9 +103,11 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
     must(!m->setup.context || m->cached + m->rows <= m->setup.context);
     for (int64_t l = 0; l < m->config.layers; l++) {
         put_away(m, l);
+        wait_for_slot(m, l);
         model_range_begin(m, "forward, layer %lld", (long long)l);
         layer_forward(m, l);
         model_range_end(m);
+        put_output_away(m, l);
     }
     model_range_end(m);
     if (m->setup.context) m->cached += m->rows;
@@ -119,10 +154,12 @@ void model_backward(struct model *m)
     fetch_in_place_of(m, m->config.layers);
     for (int64_t l = m->config.layers; l-- > 0;) {
         if (m->host_x[l]) m->k->copy_wait(m->dev, input_ticket(l));
+        if (m->host_o[l].o) m->k->copy_wait(m->dev, output_ticket(l));
         model_range_begin(m, "backward, layer %lld", (long long)l);
         layer_backward(m, l);
         model_range_end(m);
         fetch_in_place_of(m, l);
+        fetch_output_in_place_of(m, l);
     }
     if (m->dembedding)
         m->k->embedding_bwd(m->dev, m->dembedding, m->grad, m->id, m->rows, m->config.dim);

@@ -75,6 +75,12 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes\$/\1/p" | head -n 1; }
     least=$(lora x --device cuda --dry-run gradient_checkpointing=true | total total)
     moved=$(lora x --device cuda --dry-run gradient_checkpointing=true offload_optimizer=true | total total)
     ((moved < least))
+    sed 's/"num_hidden_layers": *2/"num_hidden_layers":5/' base/config.json > five.json
+    run -0 lora x --device cuda --dry-run model_name_or_path=five.json offload_activations=true gradient_checkpointing=true
+    [[ "$output" == *"activations of 0 of 5 layers kept, attention's outputs on the host"* ]]
+    [[ "$output" =~ activations\ +[0-9]+" bytes and "[0-9]+" of the host's" ]]
+    run -0 lora x --device cuda --dry-run model_name_or_path=five.json gradient_checkpointing=true
+    [[ "$output" != *"outputs on the host"* ]]
     export EMULATION_MEMORY=$least
     run -0 lora x --device cuda --dry-run
     [[ "$output" == *"activations of 0 of 2 layers kept"* && "$output" != *"of the host's"* ]]

@@ -269,6 +269,9 @@ static void test_memory_changes_no_bit(void **state)
         { .kept_outputs = 3 },
         { .kept_layers = 2, .kept_outputs = 99 },
         { .inputs_on_host = true },
+        { .outputs_on_host = true },
+        { .kept_layers = 2, .inputs_on_host = true, .outputs_on_host = true },
+        { .kept_layers = 6, .outputs_on_host = true },
         { .moments_on_host = true },
         { .kept_layers = 2, .inputs_on_host = true, .moments_on_host = true }
     };

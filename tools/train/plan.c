@@ -96,7 +96,21 @@ static int settle_least(const struct trainer *t, const struct kernels *k, struct
 {
     setup->kept_layers = t->recipe->checkpointing == TOGGLE_NO ? KEEPS_ALL : 0;
     setup->kept_outputs = 0;
+    setup->outputs_on_host = false;
     return settle_places(t, k, room, may_offload, setup, does_fit, why);
+}
+
+/* Where inputs go to the host anyway, attention's outputs go with them, if there is room there, and
+ * on the device for the two that take turns. */
+static int settle_outputs(const struct trainer *t, const struct kernels *k, struct room room,
+                          struct model_setup *setup, struct fail *why)
+{
+    struct memory_plan plan;
+    if (!setup->inputs_on_host || k->is_host || setup->kept_layers) return 0;
+    setup->outputs_on_host = true;
+    if (plan_of(t, setup, &plan, why)) return -1;
+    setup->outputs_on_host = fits(k, &plan, room);
+    return 0;
 }
 
 int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail *why)
@@ -106,13 +120,16 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
     if (kernels_open(&k, setup->device, why)) return -1;
     struct room room = room_of(k);
     if (settle_least(t, k, room, true, setup, &does_fit, why)) return -1;
-    if (t->recipe->checkpointing != TOGGLE_AUTO || !room.device || !does_fit) return 0;
+    if (!does_fit) return 0;
     room = less_a_tenth(room);
-    /* A gigabyte of attention's outputs saves more than one of whole layers. */
-    if (keep_most(t, k, room, setup, &setup->kept_outputs, why)) return -1;
-    return setup->kept_outputs < t->config.layers
-               ? 0
-               : keep_most(t, k, room, setup, &setup->kept_layers, why);
+    if (settle_outputs(t, k, room, setup, why)) return -1;
+    if (t->recipe->checkpointing != TOGGLE_AUTO || !room.device) return 0;
+    if (!setup->outputs_on_host) {
+        /* A gigabyte of attention's outputs saves more than one of whole layers. */
+        if (keep_most(t, k, room, setup, &setup->kept_outputs, why)) return -1;
+        if (setup->kept_outputs < t->config.layers) return 0;
+    }
+    return keep_most(t, k, room, setup, &setup->kept_layers, why);
 }
 
 /* In steps of 256 tokens; 0 if not even one fits. host: bytes that the run then takes there. */
@@ -179,6 +196,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     fprintf(to, "%s, %s, %lld tokens, activations of %lld of %lld layers kept", k->name,
             k->act_name, (long long)setup.positions, (long long)kept, (long long)layers);
     if (outputs) fprintf(to, ", attention's output of %lld more", (long long)outputs);
+    if (plan.host[MEMORY_ACTIVATIONS]) fprintf(to, ", attention's outputs on the host");
     fprintf(to, "\n");
     memory_print(&plan, to);
     if (room.device) {

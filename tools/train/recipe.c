@@ -65,7 +65,7 @@ static const struct key keys[] = {
     { "original_context", COUNT, AT(original_context), true, true, "the base's context before interpolation; 0: as its config says", 0 },
     { "loss_scale", REAL, AT(loss_scale), true, true, "first factor of the loss, halved when gradients overflow, doubled after 2000 good updates; 0: 65536 in f16, none else", 0 },
     { "gradient_checkpointing", AUTO_FLAG, AT(checkpointing), false, false, "compute layers again in the backward instead of keeping their activations; auto: those that the memory has no room for", 0 },
-    { "offload_activations", AUTO_FLAG, AT(offload_activations), false, true, "on a GPU layers' inputs wait for the backward in the host's memory; auto: if the run fits no other way", 0 },
+    { "offload_activations", AUTO_FLAG, AT(offload_activations), false, true, "on a GPU layers' inputs, and attention's outputs if there is room, wait for the backward in the host's memory; auto: if the run fits no other way", 0 },
     { "offload_optimizer", AUTO_FLAG, AT(offload_optimizer), false, true, "the same for AdamW's moments", 0 },
     { "chunk_rows", COUNT, AT(chunk_rows), true, true, "rows that pass through a layer at once, but for attention; 0: 4096 on a GPU, 512 on a CPU", 0 },
     { "bf16", FLAG, AT(bf16), true, false, "compute in bf16: on a GPU, and the products on a CPU that has them (--device cpu-bf16)", 0 },
