@@ -236,7 +236,7 @@ struct kernels {
     /* ---- SwiGLU (Shazeer 2020): s = gate · σ(gate) · up, all [T, f] ---- */
     void (*swiglu_fwd)(struct device *dev, struct mat s, struct mat gate, struct mat up,
                        int64_t rows, int64_t cols); /* s may be gate */
-    /* in place: ds becomes s, gate becomes dgate, up becomes dup */
+    /* in place: ds becomes s, with the bits it had, gate becomes dgate, up becomes dup */
     void (*swiglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,
                        int64_t rows, int64_t cols);
 

@@ -5,6 +5,8 @@ struct gated {
     int64_t rows, cols;
 };
 
+static inline float sigmoid(float x) { return 1 / (1 + fast_exp(-x)); }
+
 static void fwd_rows(void *arg, int64_t task, int worker)
 {
     (void)worker;
@@ -14,7 +16,7 @@ static void fwd_rows(void *arg, int64_t task, int worker)
         const float *gate = row_of(g->gate, t), *up = row_of(g->up, t);
 #pragma omp simd
         for (int64_t i = 0; i < g->cols; i++)
-            s[i] = gate[i] / (1 + fast_exp(-gate[i])) * up[i];
+            s[i] = gate[i] * sigmoid(gate[i]) * up[i];
     }
 }
 
@@ -35,7 +37,7 @@ static void bwd_rows(void *arg, int64_t task, int worker)
 #pragma omp simd
         for (int64_t i = 0; i < g->cols; i++) {
             float d = ds[i], x = gate[i], u = up[i];
-            float sigma = 1 / (1 + fast_exp(-x)), silu = x * sigma;
+            float sigma = sigmoid(x), silu = x * sigma;
             ds[i] = silu * u;
             up[i] = d * silu;
             gate[i] = d * u * sigma * (1 + x * (1 - sigma));

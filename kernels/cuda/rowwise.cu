@@ -309,6 +309,8 @@ void rope_apply(struct device *dev, struct mat out, struct mat x, const float *c
 
 /* ---- SwiGLU ---- */
 
+DEVICE float sigmoid(float x) { return 1 / (1 + expf(-x)); }
+
 template <int N>
 KERNEL(THREADS, 1)
 swiglu_fwd_kernel(elem *s, int64_t s_stride, const elem *gate, int64_t gate_stride, const elem *up,
@@ -320,7 +322,7 @@ swiglu_fwd_kernel(elem *s, int64_t s_stride, const elem *gate, int64_t gate_stri
         load(g, gate + row * gate_stride + i);
         load(u, up + row * up_stride + i);
         for (int j = 0; j < N; j++)
-            g.v[j] = g.v[j] / (1 + expf(-g.v[j])) * u.v[j];
+            g.v[j] = g.v[j] * sigmoid(g.v[j]) * u.v[j];
         store(s + row * s_stride + i, g);
     }
 }
@@ -345,7 +347,7 @@ swiglu_bwd_kernel(elem *ds, int64_t ds_stride, elem *gate, int64_t gate_stride, 
         load(g, gate + row * gate_stride + i);
         load(u, up + row * up_stride + i);
         for (int j = 0; j < N; j++) {
-            float sigma = 1 / (1 + expf(-g.v[j])), swish = g.v[j] * sigma;
+            float sigma = sigmoid(g.v[j]), swish = g.v[j] * sigma;
             s.v[j] = swish * u.v[j];
             g.v[j] = d.v[j] * u.v[j] * (sigma + swish * (1 - sigma));
             u.v[j] = d.v[j] * swish;

@@ -195,7 +195,7 @@ static void test_swiglu(void **state)
         struct gate_case c = { check_doubles(ds, n), n };
         check_gradient(gate_loss, &c, v, 2 * n, gradient);
         k->swiglu_bwd(dev, mat_of(ds, cols), mat_of(gate, cols), mat_of(up, cols), rows, cols);
-        check_close("swiglu_bwd s", ds, exact, n, 5e-7);
+        assert_memory_equal(ds, s, n * sizeof *s);
         check_close("swiglu_bwd dgate", gate, gradient, n, 1e-6);
         check_close("swiglu_bwd dup", up, gradient + n, n, 1e-6);
         check_free_all();

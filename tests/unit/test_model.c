@@ -136,6 +136,8 @@ struct opened {
     struct batch b;
 };
 
+/* kept: layers, or ON_HOST: none, and inputs wait on the host. */
+#define ON_HOST (-1)
 static void open_tiny(struct opened *o, int64_t kept, double dropout, int threads, int64_t chunk)
 {
     struct tensor_file cases;
@@ -148,7 +150,8 @@ static void open_tiny(struct opened *o, int64_t kept, double dropout, int thread
                                  .targets = ~0u,
                                  .dropout = dropout,
                                  .whole = parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM),
-                                 .kept_layers = kept,
+                                 .kept_layers = kept == ON_HOST ? 0 : kept,
+                                 .inputs_on_host = kept == ON_HOST,
                                  .positions = 32,
                                  .rows = ROWS,
                                  .chunk = chunk,
@@ -179,21 +182,24 @@ static void run_tiny(struct opened *o, float *nll)
     model_backward(o->m);
 }
 
-/* Threads and what is kept change no bit; neither does making masks again. */
+/* Threads and what is kept change no bit; neither does making masks, and u, again. */
 static void test_same_bits(void **state)
 {
     (void)state;
-    struct opened a, b;
-    float nll[2][ROWS];
-    open_tiny(&a, KEEPS_ALL, 0.3, 1, 16);
-    open_tiny(&b, 0, 0.3, 2, 16);
-    run_tiny(&a, nll[0]);
-    run_tiny(&b, nll[1]);
-    assert_memory_equal(nll[0], nll[1], sizeof nll[0]);
-    assert_memory_equal(model_parameters(a.m)->gradient, model_parameters(b.m)->gradient,
-                        (size_t)model_parameters(a.m)->count * 4);
-    close_tiny(&a);
-    close_tiny(&b);
+    static const int64_t kept[] = { 0, 1, ON_HOST };
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        struct opened a, b;
+        float nll[2][ROWS];
+        open_tiny(&a, KEEPS_ALL, 0.3, 1, 16);
+        open_tiny(&b, kept[i], 0.3, 2, 16);
+        run_tiny(&a, nll[0]);
+        run_tiny(&b, nll[1]);
+        assert_memory_equal(nll[0], nll[1], sizeof nll[0]);
+        assert_memory_equal(model_parameters(a.m)->gradient, model_parameters(b.m)->gradient,
+                            (size_t)model_parameters(a.m)->count * 4);
+        close_tiny(&a);
+        close_tiny(&b);
+    }
 }
 
 /* ---- where memory is ---- */
