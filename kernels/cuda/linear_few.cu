@@ -118,8 +118,14 @@ DEVICE void add_products(float (*sum)[OUTS], const few &a, const few_linear &l, 
     }
 }
 
+/* Blocks that a multiprocessor shall have room for: one row of NF4 else takes 185 registers, and
+ * two warps a scheduler wait for memory. As many as make nothing spill. */
+constexpr int blocks_for(int rows) { return rows == 1 ? 8 : rows == 8 ? 4 : 5; }
+
 /* blockIdx.y: which linear. */
-template <enum weight_type TYPE, int ROWS, int OUTS> KERNEL(WARPS * 32, 1) few_kernel(const few a)
+template <enum weight_type TYPE, int ROWS, int OUTS>
+KERNEL(WARPS * 32, blocks_for(ROWS))
+few_kernel(const few a)
 {
     SHARED_DYNAMIC(memory);
     nf4_tables *tables = (nf4_tables *)memory;

@@ -40,13 +40,15 @@ DEVICE float absmax_of(const packed &w, const float *map, int64_t e)
                     : w.nested[e / NF4_BLOCK];
 }
 
-/* Eight values, the first code in the high nibble of the first byte. */
+/* Eight values, the first code in the high nibble of the first byte. Codes become offsets in bytes,
+ * four at once. */
 DEVICE void look_up(float *v, uint32_t codes, const float *value)
 {
+    uint32_t first = codes >> 2 & 0x3c3c3c3c, second = codes << 2 & 0x3c3c3c3c;
 #pragma unroll
     for (int b = 0; b < 4; b++) {
-        v[2 * b] = value[codes >> (8 * b + 4) & 15];
-        v[2 * b + 1] = value[codes >> 8 * b & 15];
+        v[2 * b] = *(const float *)((const char *)value + byte_of(first, b));
+        v[2 * b + 1] = *(const float *)((const char *)value + byte_of(second, b));
     }
 }
 

@@ -99,6 +99,7 @@ DEVICE uint32_t fill_halves(uint32_t low, uint32_t high, int byte)
     uint32_t top = 0x80u << 8 * byte;
     return (high & top ? 0xffff0000 : 0) | (low & top ? 0xffff : 0);
 }
+DEVICE uint32_t byte_of(uint32_t x, int byte) { return x >> 8 * byte & 0xff; }
 void atomic_min(unsigned long long *at, unsigned long long value); /* no race */
 DEVICE uint32_t float_as_bits(float x)
 {
