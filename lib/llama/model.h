@@ -31,8 +31,7 @@ struct model_setup {
     int64_t context;      /* > 0: batches go on one after the other; rows kept in a cache */
     bool exact_cache;     /* of activations as they are, not in 16 bits */
     bool inputs_on_host;  /* layers' inputs wait for the backward in the host's memory */
-    bool
-        outputs_on_host; /* attention's, too, of layers that are else recomputed; no kept_outputs */
+    bool outputs_on_host; /* attention's, too, where they are else made again: no kept_outputs */
     bool moments_on_host; /* and AdamW's */
     bool names_ranges;    /* for a profiler */
     const char *device;
