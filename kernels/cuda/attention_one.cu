@@ -7,7 +7,12 @@
 
 #include <cmath>
 
-enum { SPLIT = 256, LANES = 8 /* of a key */, BLOCK = 128 };
+enum {
+    SPLIT = 256,
+    LANES = 8, /* of a key */
+    BLOCK = 128,
+    AHEAD = 4, /* keys, or values, that a thread has on their way at once */
+};
 
 struct attention_row : attention {
     float *partial; /* [heads, splits, head_dim + 2] */
@@ -26,27 +31,36 @@ template <int N>
 DEVICE void put_scores(float *score, const attention_row &a, const float *q, int head, int count,
                        int kv, int begin)
 {
+    constexpr int APART = BLOCK / LANES;
     int lane = threadIdx.x % LANES;
-    for (int j = threadIdx.x / LANES; j < SPLIT; j += BLOCK / LANES) {
-        int key = begin + j;
-        const elem *row = a.k + (int64_t)min(key, a.past) * a.k_stride + kv * a.head_dim;
-        float sum[N] = {};
+    for (int j = threadIdx.x / LANES; j < SPLIT; j += AHEAD * APART) {
+        float sum[AHEAD][N] = {};
         for (int c = lane * 8; c < a.head_dim; c += LANES * 8) {
-            pack<8> p;
-            load(p, row + c);
+            pack<8> p[AHEAD];
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++)
+                load(p[i], a.k + (int64_t)min(begin + j + i * APART, a.past) * a.k_stride +
+                               kv * a.head_dim + c);
 #pragma unroll
             for (int g = 0; g < N; g++)
 #pragma unroll
-                for (int e = 0; e < 8; e++)
-                    sum[g] += p.v[e] * q[min(g, count - 1) * a.head_dim + c + e];
+                for (int e = 0; e < 8; e++) {
+                    float factor = q[min(g, count - 1) * a.head_dim + c + e];
+#pragma unroll
+                    for (int i = 0; i < AHEAD; i++)
+                        sum[i][g] += p[i].v[e] * factor;
+                }
         }
 #pragma unroll
-        for (int g = 0; g < N; g++) {
-            for (int mask = LANES / 2; mask; mask /= 2)
-                sum[g] += shuffle_xor(sum[g], mask);
-            bool is_seen = key <= a.past && key >= start_of(a, head + min(g, count - 1));
-            if (lane == 0) score[g * SPLIT + j] = is_seen ? sum[g] * a.scale : -INFINITY;
-        }
+        for (int i = 0; i < AHEAD; i++)
+#pragma unroll
+            for (int g = 0; g < N; g++) {
+                int at = j + i * APART, key = begin + at;
+                for (int mask = LANES / 2; mask; mask /= 2)
+                    sum[i][g] += shuffle_xor(sum[i][g], mask);
+                bool is_seen = key <= a.past && key >= start_of(a, head + min(g, count - 1));
+                if (lane == 0) score[g * SPLIT + at] = is_seen ? sum[i][g] * a.scale : -INFINITY;
+            }
     }
 }
 
@@ -93,14 +107,24 @@ template <int N> KERNEL(BLOCK, 1) split_kernel(const attention_row a)
         int part = threadIdx.x / columns, column = threadIdx.x % columns * 8;
         if (part < parts) {
             float sum[N][8] = {};
-            for (int j = part; j < SPLIT && begin + j <= a.past; j += parts) {
-                pack<8> p;
-                load(p, a.v + (int64_t)(begin + j) * a.v_stride + kv * c + column);
+            int end = min((int)SPLIT, a.past + 1 - begin);
+            for (int j = part; j < end; j += AHEAD * parts) {
+                pack<8> p[AHEAD];
 #pragma unroll
-                for (int g = 0; g < N; g++)
+                for (int i = 0; i < AHEAD; i++)
+                    load(p[i], a.v + (int64_t)(begin + min(j + i * parts, end - 1)) * a.v_stride +
+                                   kv * c + column);
 #pragma unroll
-                    for (int e = 0; e < 8; e++)
-                        sum[g][e] += score[min(g, count - 1) * SPLIT + j] * p.v[e];
+                for (int i = 0; i < AHEAD; i++) {
+                    if (j + i * parts >= end) break;
+#pragma unroll
+                    for (int g = 0; g < N; g++) {
+                        float weight = score[min(g, count - 1) * SPLIT + j + i * parts];
+#pragma unroll
+                        for (int e = 0; e < 8; e++)
+                            sum[g][e] += weight * p[i].v[e];
+                    }
+                }
             }
 #pragma unroll
             for (int g = 0; g < N; g++)
