@@ -102,3 +102,19 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes\$/\1/p" | head -n 1; }
     run --separate-stderr -1 lora x --device cuda max_seq_length=4194304 per_device_train_batch_size=64
     [[ "$stderr" == *"the run needs "*" GB of memory, "*" GB are free; the longest context that fits is "* ]]
 }
+
+@test "cuda: a model whose adapters suit the tensor cores, under dropout, in chunks, its outputs on the host" {
+    make_base
+    sed 's/"hidden_size":32/"hidden_size":64/; s/"intermediate_size":48/"intermediate_size":128/; s/"num_hidden_layers":2/"num_hidden_layers":4/' config.json > wide.json
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=wide.json tokenizer=tok train_file=16.smp output_dir=wide \
+        max_steps=1 per_device_train_batch_size=4 --quiet --device cpu
+    quantize --quiet wide -o wide.nf4
+    wide() { lora "$@" --quiet model_name_or_path=wide.nf4 lora_rank=64 lora_dropout=0.1 chunk_rows=40 max_steps=3 logging_steps=1; }
+    wide gpu --device cuda gradient_checkpointing=true
+    wide host --device cuda gradient_checkpointing=true offload_activations=true
+    cmp gpu/adapter_model.safetensors host/adapter_model.safetensors
+    wide kept --device cuda gradient_checkpointing=false
+    cmp gpu/adapter_model.safetensors kept/adapter_model.safetensors
+    wide cpu --device cpu
+    near 0.01 "$(losses cpu)" "$(losses gpu)"
+}
