@@ -309,4 +309,11 @@ static inline struct mat mat_rows(const struct kernels *k, struct mat m, int64_t
     return (struct mat){ (struct act *)((char *)m.at + row * m.stride * k->act_bytes), m.stride };
 }
 
+/* The dropout of a call that begins at that row of another's. */
+static inline struct dropout dropout_from(struct dropout drop, int64_t row)
+{
+    drop.first_row += row;
+    return drop;
+}
+
 #endif

@@ -52,7 +52,7 @@ struct device {
     double *squares;       /* [3, SUM_PIECES] */
     struct row_base *base; /* attention's, [heads, rows] */
     float *splits;         /* attention_one's */
-    float *thin;           /* linear_thin's: sums of pieces, [pieces, rows, ranks] */
+    float *thin;           /* linear_thin's: sums of pieces */
     void *workspace;
     unsigned long long *fault; /* [CHECKS] first element that is not finite */
     char names[CHECKS][64];

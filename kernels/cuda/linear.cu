@@ -131,16 +131,7 @@ static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, 
 
 /* ---- under dropout, what linear_thin.cu does not suit: some rows at a time ---- */
 
-static struct mat rows_from(struct mat m, int64_t first)
-{
-    return { (struct act *)(elems(m) + first * m.stride), m.stride };
-}
-
-static struct dropout drop_from(struct dropout drop, int64_t first)
-{
-    drop.first_row += first;
-    return drop;
-}
+static struct mat rows_from(struct mat m, int64_t row) { return mat_rows(&kernels_cuda, m, row); }
 
 /* u = drop(x) Aᵀ */
 static void dropped_inner(struct device *dev, struct mat x, const struct group *g, const elem *a,
@@ -161,7 +152,7 @@ static void dropped_inner(struct device *dev, struct mat x, const struct group *
         for (int i = 0; i < g->count; i++) {
             p.n = g->at[i].rank;
             if (!p.n) continue;
-            drop_rows(dev, dev->dropped, part, g->at[i].site, p.m, in, drop_from(drop, first));
+            drop_rows(dev, dev->dropped, part, g->at[i].site, p.m, in, dropout_from(drop, first));
             p.c = p.d;
             product(dev, &p);
             p.b += p.n * in;
@@ -189,7 +180,7 @@ static void dropped_spread(struct device *dev, struct mat dx, struct mat du, con
             if (!p.k) continue;
             product(dev, &p);
             add_masked(dev, rows_from(dx, first), dev->dropped, g->at[i].site, p.m, in,
-                       drop_from(drop, first));
+                       dropout_from(drop, first));
             p.a += p.k;
             p.b += p.k * in;
         }
@@ -203,7 +194,7 @@ static void dropped_outer(struct device *dev, const struct linear *l, struct mat
     for (int64_t first = 0; first < rows; first += DROPPED_ROWS) {
         int64_t n = least(DROPPED_ROWS, rows - first);
         drop_rows(dev, dev->dropped, rows_from(x, first), l->site, n, l->in,
-                  drop_from(drop, first));
+                  dropout_from(drop, first));
         add_outer(dev, l->da_acc, elems(rows_from(du, first)) + column, du.stride, l->rank,
                   dev->dropped, l->in, l->in, n, 1);
     }

@@ -36,9 +36,7 @@ static struct mat chunk_rows(const struct model *m, int64_t index, struct mat bu
 
 static struct dropout chunk_drop(const struct model *m, int64_t first)
 {
-    struct dropout drop = m->drop;
-    drop.first_row += first;
-    return drop;
+    return dropout_from(m->drop, first);
 }
 
 static void look(struct model *m, const char *what, int64_t layer, struct mat x, int64_t rows,
