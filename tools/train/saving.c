@@ -160,31 +160,51 @@ static int check_same_run(const struct trainer *t, const struct run_state *then,
     return 0;
 }
 
-static int resume_from(struct trainer *t, const char *directory, struct fail *why)
+/* The newest checkpoint that is whole, "" if there is none. */
+static void find_whole(struct trainer *t, void (*say)(const char *))
 {
-    char path[4200];
-    struct run_state then;
-    snprintf(path, sizeof path, "%s/training_state", directory);
-    if (checkpoint_verify(directory, why) || checkpoint_peek(path, &then, why)) return -1;
-    if (check_same_run(t, &then, why)) return fail_in(why, directory);
-    if (checkpoint_load_state(path, t->model, &t->state, why)) return -1;
-    t->resumed = t->state.step;
-    return 0;
-}
-
-/* The directory of the newest checkpoint that is whole; 1 if there is none. */
-static int find_whole(struct trainer *t, char *path, size_t size, void (*say)(const char *))
-{
+    const char *root = t->recipe->output_dir;
     char text[4200];
     for (int64_t n = INT64_MAX;;) {
         struct fail why = { .status = STATUS_FAILED };
-        n = checkpoint_newest(t->recipe->output_dir, n);
-        if (n < 0) return 1;
-        snprintf(path, size, "%s/checkpoint-%lld", t->recipe->output_dir, (long long)n);
-        if (!checkpoint_verify(path, &why)) return 0;
+        n = checkpoint_newest(root, n);
+        t->checkpoint[0] = '\0';
+        if (n < 0) return;
+        snprintf(t->checkpoint, sizeof t->checkpoint, "%s/checkpoint-%lld", root, (long long)n);
+        if (!checkpoint_verify(t->checkpoint, &why)) return;
         snprintf(text, sizeof text, "skipped: %s", why.text);
         say(text);
     }
+}
+
+static bool is_auto(const char *from) { return !strcmp(from, "auto") || !strcmp(from, "true"); }
+static bool is_none(const char *from) { return !strcmp(from, "none") || !strcmp(from, "false"); }
+
+static void state_path(const struct trainer *t, char path[4200])
+{
+    snprintf(path, 4200, "%s/training_state", t->checkpoint);
+}
+
+int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct fail *why)
+{
+    const char *from = t->recipe->resume;
+    char path[4200];
+    struct run_state then;
+    if (is_none(from)) return 0;
+    if (is_auto(from)) {
+        find_whole(t, say);
+        if (!t->checkpoint[0]) return 0;
+    } else {
+        snprintf(t->checkpoint, sizeof t->checkpoint, "%s", from);
+        if (checkpoint_verify(t->checkpoint, why)) return -1;
+    }
+    state_path(t, path);
+    if (checkpoint_peek(path, &then, why)) return -1;
+    /* Where the recipe leaves the rows of a chunk to the device they are those that the run began
+     * with, whatever this program would take. */
+    if (!t->recipe->chunk_rows && then.chunk > 0 && then.chunk <= t->setup.rows)
+        t->setup.chunk = t->state.chunk = then.chunk;
+    return check_same_run(t, &then, why) ? fail_in(why, t->checkpoint) : 0;
 }
 
 /* A run from step 0 does not write over another one. */
@@ -217,44 +237,22 @@ static int clear_directory(struct trainer *t, struct fail *why)
     return 0;
 }
 
-static bool is_auto(const char *from) { return !strcmp(from, "auto") || !strcmp(from, "true"); }
-static bool is_none(const char *from) { return !strcmp(from, "none") || !strcmp(from, "false"); }
-
-void trainer_keep_chunk(struct trainer *t)
-{
-    const char *from = t->recipe->resume, *root = t->recipe->output_dir;
-    char path[4096];
-    struct run_state then;
-    struct fail why = { 0 };
-    if (t->recipe->chunk_rows || is_none(from)) return;
-    if (is_auto(from)) {
-        int64_t n = checkpoint_newest(root, INT64_MAX);
-        if (n < 0) return;
-        snprintf(path, sizeof path, "%s/checkpoint-%lld/training_state", root, (long long)n);
-    } else {
-        snprintf(path, sizeof path, "%s/training_state", from);
-    }
-    /* What is wrong with it, trainer_resume will say. */
-    if (checkpoint_peek(path, &then, &why) || then.chunk < 1 || then.chunk > t->setup.rows) return;
-    t->setup.chunk = t->state.chunk = then.chunk;
-}
-
 int trainer_resume(struct trainer *t, void (*say)(const char *), struct fail *why)
 {
-    const char *from = t->recipe->resume, *root = t->recipe->output_dir;
-    char path[4096], text[4200];
+    const char *root = t->recipe->output_dir;
+    char path[4200], text[4200];
     if (output_directory(root, why) || checkpoint_remove_unfinished(root, why) ||
         output_room(root, checkpoint_bytes(t), why))
         return -1;
-    if (is_none(from)) return clear_directory(t, why);
-    if (!is_auto(from))
-        snprintf(path, sizeof path, "%s", from);
-    else if (find_whole(t, path, sizeof path, say)) {
+    if (is_none(t->recipe->resume)) return clear_directory(t, why);
+    if (!t->checkpoint[0]) {
         say("no checkpoint to resume from: starting at step 0");
         return 0;
     }
-    if (resume_from(t, path, why)) return -1;
-    snprintf(text, sizeof text, "resumed from %s: going on with step %lld", path,
+    state_path(t, path);
+    if (checkpoint_load_state(path, t->model, &t->state, why)) return -1;
+    t->resumed = t->state.step;
+    snprintf(text, sizeof text, "resumed from %s: going on with step %lld", t->checkpoint,
              (long long)t->state.step + 1);
     say(text);
     return 0;

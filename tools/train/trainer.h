@@ -28,7 +28,8 @@ struct trainer {
     struct model_setup setup;
     struct model *model;
     struct run_state state;
-    int64_t resumed; /* the step that it went on from; 0 if from none */
+    char checkpoint[4096]; /* that it goes on from; "": none */
+    int64_t resumed;       /* the step that it went on from; 0 if from none */
     bool scales_loss, plan_only;
     json_t *recipe_json;
     /* the step's samples and the batch being computed */
@@ -47,11 +48,10 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const char *dev
 int trainer_start(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);
 
-/* Where the recipe leaves the rows of a chunk to the device, a run that goes on has those it began
- * with, whatever this program would take. Before trainer_resume, which says what is wrong. */
-void trainer_keep_chunk(struct trainer *t);
-/* Goes on as the recipe says: from a checkpoint, or at step 0 in a directory that holds no
- * other run. */
+/* The checkpoint that the recipe says to go on from: verified, and of the same run. */
+int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *text),
+                            struct fail *why) MUST_USE;
+/* Goes on from it, or at step 0 in a directory that holds no other run. */
 int trainer_resume(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
 
 bool trainer_is_lora(const struct trainer *t);
