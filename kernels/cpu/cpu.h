@@ -120,7 +120,7 @@ void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t r
 /* An operand of many products, rounded and laid out once where there are tiles (laid_usable;
  * elsewhere the rest is not called): blocks of LAID_DEPTH k, each with all tiles of its strips,
  * which are rows of A or columns of B. at: laid_elements, on 64 bytes. */
-enum { LAID_DEPTH = 512 };
+enum { LAID_DEPTH = 2048 };
 struct laid {
     bf16 *at;
     int64_t strips, depth;

@@ -33,7 +33,7 @@ dnnl_status_t dnnl_gemm_bf16bf16f32(char transa, char transb, dnnl_dim_t m, dnnl
                                     dnnl_dim_t ldc);
 
 /* Operands are rounded in blocks that stay in the second-level cache; multiples of a tile. */
-enum { BLOCK_M = 256, BLOCK_N = 512, BLOCK_K = LAID_DEPTH, LEAST_K = 8 };
+enum { BLOCK_M = 256, BLOCK_N = 512, BLOCK_K = 512, LEAST_K = 8 };
 
 struct blocks {
     _Alignas(64) bf16 a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];

@@ -131,57 +131,78 @@ void amx_lay_out(bf16 *to, const float *x, int64_t ld, bool k_apart, bool wants_
         }
 }
 
-/* sums [32][32] of two strips of A and two of B, each of `tiles` tiles. */
-static void multiply(float *sums, const bf16 *a, const bf16 *b, int64_t tiles, bool second_a,
-                     bool second_b)
+/* C[rows, cols] = or += two strips of A by two of B, each of `tiles` tiles; where there is only
+ * one, what is stored beyond is of no use. */
+static void multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t tiles,
+                     bool second_a, bool second_b, bool adds)
 {
-    enum { ROW = 2 * STRIP * sizeof(float), BYTES = DEPTH * sizeof(bf16) };
+    enum { BYTES = DEPTH * sizeof(bf16) };
     const bf16 *a1 = second_a ? a + tiles * TILE : a, *b1 = second_b ? b + tiles * TILE : b;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    float *below = c + STRIP * ldc;
+    int64_t row = ldc * (int64_t)sizeof(float);
+    if (adds) {
+        _tile_loadd(0, c, row);
+        _tile_loadd(1, c + STRIP, row);
+        _tile_loadd(2, below, row);
+        _tile_loadd(3, below + STRIP, row);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
     for (int64_t t = 0; t < tiles; t++) {
-        _tile_loadd(4, a + t * TILE, BYTES);
         _tile_loadd(6, b + t * TILE, BYTES);
-        _tile_loadd(5, a1 + t * TILE, BYTES);
-        _tile_loadd(7, b1 + t * TILE, BYTES);
+        _tile_loadd(4, a + t * TILE, BYTES);
         _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, b1 + t * TILE, BYTES);
         _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, a1 + t * TILE, BYTES);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    _tile_stored(0, sums, ROW);
-    _tile_stored(1, sums + STRIP, ROW);
-    _tile_stored(2, sums + STRIP * 2 * STRIP, ROW);
-    _tile_stored(3, sums + STRIP * 2 * STRIP + STRIP, ROW);
+    _tile_stored(0, c, row);
+    _tile_stored(1, c + STRIP, row);
+    _tile_stored(2, below, row);
+    _tile_stored(3, below + STRIP, row);
 }
 
-static void store(float *restrict c, int64_t ldc, const float *restrict sums, int64_t rows,
-                  int64_t cols, float alpha, float beta)
+/* to = alpha · from + beta · to; beta 0: what is there may be anything. */
+static void add_scaled(float *restrict to, int64_t ldt, const float *restrict from, int64_t ldf,
+                       int64_t rows, int64_t cols, float alpha, float beta)
 {
-    for (int64_t r = 0; r < rows; r++, c += ldc, sums += 2 * STRIP) {
+    for (int64_t r = 0; r < rows; r++, to += ldt, from += ldf) {
         if (beta == 0)
             for (int64_t i = 0; i < cols; i++)
-                c[i] = alpha * sums[i];
+                to[i] = alpha * from[i];
         else
             for (int64_t i = 0; i < cols; i++)
-                c[i] = beta * c[i] + alpha * sums[i];
+                to[i] = beta * to[i] + alpha * from[i];
     }
 }
 
+/* Sums go on from what is there, unless they are scaled: then they are added to it. So blocks of k
+ * one after the other make the sum that one block would. */
 void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t rows, int64_t cols,
                   int64_t depth, float alpha, float beta)
 {
-    _Alignas(64) float sums[4 * STRIP * STRIP];
+    enum { SIDE = 2 * STRIP };
+    _Alignas(64) float sums[SIDE * SIDE] = { 0 };
+    bool goes_on = alpha == 1 && beta == 1, in_place = goes_on || (alpha == 1 && beta == 0);
     int64_t tiles = pieces(depth, DEPTH);
     configure();
-    for (int64_t v = 0; v < cols; v += 2 * STRIP)
-        for (int64_t u = 0; u < rows; u += 2 * STRIP) {
-            multiply(sums, a + u * tiles * DEPTH, b + v * tiles * DEPTH, tiles, u + STRIP < rows,
-                     v + STRIP < cols);
-            store(c + u * ldc + v, ldc, sums, least(2 * STRIP, rows - u),
-                  least(2 * STRIP, cols - v), alpha, beta);
+    for (int64_t v = 0; v < cols; v += SIDE)
+        for (int64_t u = 0; u < rows; u += SIDE) {
+            int64_t height = least(SIDE, rows - u), width = least(SIDE, cols - v);
+            const bf16 *left = a + u * tiles * DEPTH, *right = b + v * tiles * DEPTH;
+            float *to = c + u * ldc + v;
+            if (in_place && height == SIDE && width == SIDE) {
+                multiply(to, ldc, left, right, tiles, true, true, goes_on);
+                continue;
+            }
+            if (goes_on) add_scaled(sums, SIDE, to, ldc, height, width, 1, 0);
+            multiply(sums, SIDE, left, right, tiles, height > STRIP, width > STRIP, goes_on);
+            add_scaled(to, ldc, sums, SIDE, height, width, alpha, goes_on ? 0 : beta);
         }
 }
 
