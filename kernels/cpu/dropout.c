@@ -1,16 +1,16 @@
-#include "cpu.h"
+#include "vec.h"
 
 #include "../../lib/common/philox.h"
 
-enum { LANES = 8 }; /* 16-bit lanes of one Philox call */
+enum { DRAWS = 8 }; /* of 16 bits, of one block: a call of Philox */
 
 static uint32_t threshold(float p) { return (uint32_t)(p * 65536); }
 
-static void keep_lanes(uint32_t lane[LANES], uint64_t key, uint64_t block, uint32_t site)
+static void draws_of_one(uint32_t draw[DRAWS], uint64_t key, uint64_t block, uint32_t site)
 {
     struct philox r = philox(key, block, site);
-    for (int i = 0; i < LANES; i++)
-        lane[i] = r.word[i / 2] >> (i % 2 * 16) & 0xffff;
+    for (int i = 0; i < DRAWS; i++)
+        draw[i] = r.word[i / 2] >> (i % 2 * 16) & 0xffff;
 }
 
 void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows, int64_t dim,
@@ -19,65 +19,78 @@ void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows
     (void)dev;
     for (int64_t n = 0; n < rows * dim; n++) {
         uint64_t e = (uint64_t)(drop.first_row * dim + n);
-        uint32_t lane[LANES];
-        keep_lanes(lane, drop.key, e / LANES, site);
-        keep[n] = lane[e % LANES] >= threshold(drop.p);
+        uint32_t draw[DRAWS];
+        draws_of_one(draw, drop.key, e / DRAWS, site);
+        keep[n] = draw[e % DRAWS] >= threshold(drop.p);
     }
 }
 
-/* The lanes of BATCH consecutive blocks, side by side: philox.h's rounds on vectors of
- * 64-bit words, whose upper halves stay zero between rounds. */
-enum { BATCH = 16 };
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "lanes are taken from words as they lie");
+/* The draws of BATCH consecutive blocks, side by side: philox.h's rounds, a block in each 64-bit
+ * lane, of which the upper half means nothing before the end. */
+enum { BATCH = 16, BLOCKS = LANES / 2 /* of a vector */ };
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "draws are taken from words as they lie");
 
-static void lanes_of(uint16_t lane[BATCH * LANES], uint64_t key, uint64_t block, uint32_t site)
+static inline quads first_blocks(void)
 {
-    uint64_t c0[BATCH], c1[BATCH], c2[BATCH], c3[BATCH];
-    uint64_t k0 = (uint32_t)key, k1 = key >> 32;
-    uint32_t word[BATCH][4];
-    for (uint64_t i = 0; i < BATCH; i++) {
-        c0[i] = (uint32_t)(block + i);
-        c1[i] = (block + i) >> 32;
-        c2[i] = site;
-        c3[i] = 0;
+    quads v;
+    for (uint64_t i = 0; i < BLOCKS; i++)
+        v[i] = i;
+    return v;
+}
+
+static void draws_of(uint16_t draw[BATCH * DRAWS], uint64_t key, uint64_t block, uint32_t site)
+{
+    enum { VECTORS = BATCH / BLOCKS };
+    quads c0[VECTORS], c1[VECTORS], c2[VECTORS], c3[VECTORS];
+    quads one = first_blocks() + block;
+    for (int i = 0; i < VECTORS; i++, one += BLOCKS) {
+        c0[i] = one;
+        c1[i] = one >> 32;
+        c2[i] = (quads){ 0 } + site;
+        c3[i] = (quads){ 0 };
     }
+    quads k0 = (quads){ 0 } + (uint32_t)key, k1 = (quads){ 0 } + (key >> 32);
+#pragma GCC unroll 10
     for (int round = 0; round < 10; round++) {
-#pragma omp simd
-        for (int i = 0; i < BATCH; i++) {
-            uint64_t p0 = PHILOX_M0 * c0[i], p1 = PHILOX_M1 * c2[i];
+#pragma GCC unroll 8
+        for (int i = 0; i < VECTORS; i++) {
+            quads p0 = product_of_halves(c0[i], (quads){ 0 } + PHILOX_M0);
+            quads p1 = product_of_halves(c2[i], (quads){ 0 } + PHILOX_M1);
             c0[i] = p1 >> 32 ^ c1[i] ^ k0;
             c2[i] = p0 >> 32 ^ c3[i] ^ k1;
-            c1[i] = p1 & 0xffffffff;
-            c3[i] = p0 & 0xffffffff;
+            c1[i] = p1;
+            c3[i] = p0;
         }
-        k0 = (uint32_t)(k0 + PHILOX_W0);
-        k1 = (uint32_t)(k1 + PHILOX_W1);
+        k0 += PHILOX_W0;
+        k1 += PHILOX_W1;
     }
-    for (int i = 0; i < BATCH; i++) {
-        word[i][0] = (uint32_t)c0[i];
-        word[i][1] = (uint32_t)c1[i];
-        word[i][2] = (uint32_t)c2[i];
-        word[i][3] = (uint32_t)c3[i];
+    for (int i = 0; i < VECTORS; i++) {
+        quads low = (c0[i] & 0xffffffff) | c1[i] << 32, high = (c2[i] & 0xffffffff) | c3[i] << 32;
+        uint64_t word[BLOCKS][2];
+        for (int b = 0; b < BLOCKS; b++) {
+            word[b][0] = low[b];
+            word[b][1] = high[b];
+        }
+        memcpy(draw + i * BLOCKS * DRAWS, word, sizeof word);
     }
-    memcpy(lane, word, sizeof word);
 }
 
 void dropout_patch(float *out, const float *x, int64_t stride, uint32_t site, struct patch tile,
                    int64_t dim, struct dropout drop)
 {
-    must(dim % LANES == 0 && tile.col % LANES == 0);
+    must(dim % DRAWS == 0 && tile.col % DRAWS == 0);
     float scale = 1 / (1 - drop.p);
-    uint16_t least_kept = (uint16_t)threshold(drop.p), lane[BATCH * LANES];
+    uint16_t least_kept = (uint16_t)threshold(drop.p), draw[BATCH * DRAWS];
     for (int64_t t = 0; t < tile.rows; t++) {
-        uint64_t block = (uint64_t)((drop.first_row + tile.row + t) * dim + tile.col) / LANES;
-        for (int64_t i = 0; i < tile.cols; i += BATCH * LANES) {
+        uint64_t block = (uint64_t)((drop.first_row + tile.row + t) * dim + tile.col) / DRAWS;
+        for (int64_t i = 0; i < tile.cols; i += BATCH * DRAWS) {
             const float *from = x + t * stride + i;
             float *to = out + t * tile.cols + i;
-            int64_t count = least(BATCH * LANES, tile.cols - i);
-            lanes_of(lane, drop.key, block + (uint64_t)(i / LANES), site);
+            int64_t count = least(BATCH * DRAWS, tile.cols - i);
+            draws_of(draw, drop.key, block + (uint64_t)(i / DRAWS), site);
 #pragma omp simd
             for (int64_t j = 0; j < count; j++)
-                to[j] = lane[j] >= least_kept ? from[j] * scale : 0;
+                to[j] = draw[j] >= least_kept ? from[j] * scale : 0;
         }
     }
 }
