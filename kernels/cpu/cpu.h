@@ -16,12 +16,14 @@
 #include <stddef.h>
 
 enum {
-    ROW_TILE = 128,  /* rows a task of a row-wise product takes */
-    WIDE_ROWS = 256, /* and a patch where there are more columns: weights are read once for */
-    WIDE_COLS = 512, /* 256 rows, and the results stay in the cache */
-    OUT_TILE = 64,   /* rows of a weight gradient a task takes */
-    LIGHT_TILE = 32, /* rows a task of an elementwise operation takes */
-    QUERY_TILE = 64, /* queries of one head that attention handles at once */
+    ROW_TILE = 128,     /* rows a task of a row-wise product takes */
+    WIDE_ROWS = 256,    /* and a patch where there are more columns: weights are read once for */
+    WIDE_COLS = 512,    /* 256 rows, and the results stay in the cache */
+    OUT_TILE = 64,      /* rows of a weight gradient a task takes, */
+    WIDE_OUT = 256,     /* and where there are many */
+    DROPPED_ROWS = 512, /* masked at once for the gradient of A */
+    LIGHT_TILE = 32,    /* rows a task of an elementwise operation takes */
+    QUERY_TILE = 64,    /* queries of one head that attention handles at once */
     LOGIT_BYTES = 64 << 20, /* of logits alive at once, but for large vocabularies: */
     LEAST_LOGIT_ROWS = 256, /* so many rows, for which the head's weights are read once */
     SUM_PIECES = 1024,      /* of a flat sum */
@@ -43,8 +45,7 @@ struct device {
     bool slot_is_due[LINEAR_SLOTS]; /* its group is prepared when it is first needed */
     float *worker;                  /* [threads][worker_floats] */
     size_t worker_floats;
-    float *dropped; /* [chunk, widest input] drop(x) */
-    bf16 *laid;     /* an input, or gradients of outputs, as tiles */
+    bf16 *laid; /* an input, or gradients of outputs, as tiles */
     size_t laid_elements;
     float *split; /* [FEW_ROWS, widest input] x as linear_few wants it */
     float *logits;
@@ -94,8 +95,9 @@ static inline float *worker_scratch(struct device *dev, int worker)
     return dev->worker + (size_t)worker * dev->worker_floats;
 }
 
-/* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on this thread. Compiled with
- * PRODUCTS_BF16 the operands are rounded to bf16 and the sums are f32. */
+/* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on this thread; beta is 0 or 1.
+ * Compiled with PRODUCTS_BF16 the operands, one of them times alpha, are rounded to bf16 and the
+ * sums are f32. */
 void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
              const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
              int64_t ldc);
@@ -103,19 +105,27 @@ void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t
 /* Bytes that product keeps for each thread. */
 size_t product_scratch(void);
 
-/* AMX's tiles, where they are. A block of one operand, rounded, as tiles: x is at the block's
- * corner; k_apart: its k are ld elements apart, else its strips' are; wants_pairs: as B's. */
+/* AMX's tiles, where they are. A block of one operand, rounded, as tiles; wants_pairs: as B's. */
 enum {
     STRIP = 16, /* rows of A, or columns of B, in a tile */
     DEPTH = 32, /* k in a tile */
     TILE = STRIP * DEPTH,
 };
+/* Where an operand comes from: x is at the corner of what is asked for. */
+struct source {
+    const float *x;
+    int64_t ld;   /* elements between its k, if k_apart, else between its strips' rows or columns */
+    bool k_apart; /* the others are neighbours */
+    float scale;  /* elements count times this, before they are rounded */
+};
 bool amx_usable(void);
-void amx_lay_out(bf16 *to, const float *x, int64_t ld, bool k_apart, bool wants_pairs,
-                 int64_t strips, int64_t depth);
-/* C[rows, cols] = alpha · A B + beta · C of two such blocks. */
+/* apart: elements from a strip's tiles to the next strip's. */
+void amx_lay_out(bf16 *to, int64_t apart, struct source from, bool wants_pairs, int64_t strips,
+                 int64_t depth);
+/* C[rows, cols] = or += A B of two such blocks. A sum goes on from what is there: blocks of k one
+ * after the other make the sum that one block would. */
 void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t rows, int64_t cols,
-                  int64_t depth, float alpha, float beta);
+                  int64_t depth, bool adds);
 
 /* An operand of many products, rounded and laid out once where there are tiles (laid_usable;
  * elsewhere the rest is not called): blocks of LAID_DEPTH k, each with all tiles of its strips,
@@ -130,28 +140,38 @@ struct laid_part {
     int64_t k, depth;      /* k: a multiple of 32 */
 };
 bool laid_usable(void);
+/* The block of k, a matrix of its own. */
+struct laid laid_block(const struct laid *m, int64_t block);
 size_t laid_elements(int64_t strips, int64_t depth);
-/* x, in f32, is at the part's corner; k_apart: its k are ld elements apart, else its strips are. */
-void lay_out(const struct laid *to, struct laid_part part, const float *x, int64_t ld, bool k_apart,
-             bool is_b);
-/* C[m,n] = alpha · A B + beta · C, of the strips from these on, multiples of 16. The same bits as
- * product's. */
-void product_laid(int64_t m, int64_t n, float alpha, const struct laid *a, int64_t a_strip,
-                  const struct laid *b, int64_t b_strip, float beta, float *c, int64_t ldc);
+void lay_out(const struct laid *to, struct laid_part part, struct source from, bool is_b);
+/* C[m,n] = or += A B, of the strips from these on, multiples of 16. The same bits as product's. */
+void product_laid(int64_t m, int64_t n, const struct laid *a, int64_t a_strip, const struct laid *b,
+                  int64_t b_strip, bool adds, float *c, int64_t ldc);
 
 /* f32 weights of the linear: its own, or the slot's copy. */
 const float *linear_weight(const struct device *dev, const struct group *g, int index);
+
+/* Columns of a result of the head that a task makes for all rows; laid_block of so much weight is
+ * of the size of a patch's rows. */
+enum { HEAD_COLS = 256 };
 
 /* linear_laid.c: a group whose packed weights are in its slot as tiles; operands of its products.
  */
 enum { GROUP_MOST = 4, LAID_ROWS = 32 /* of weights that a task decodes at once */ };
 bool group_is_laid(const struct group *g);
 void laid_fill_slot(struct device *dev, const struct group *g);
-struct laid laid_forward(const struct device *dev, const struct group *g, int index);
-struct laid laid_backward(const struct device *dev, const struct group *g, int index);
-/* Rows of each mat, to[i].depth columns, in the device's scratch until the next call. */
-void laid_rows(struct device *dev, struct laid *to, const struct mat *from, int count,
-               int64_t rows);
+/* Right operands: W for y and for dx; scale · B for y and for du, A for dx, of rank 0 if there is
+ * no adapter; all but those for y only where there is a backward. */
+struct laid_linear {
+    struct laid forward, backward, b_forward, b_backward, a_backward;
+};
+struct laid_linear laid_linear(const struct device *dev, const struct group *g, int index);
+/* Places for left operands of to[i].depth columns, in the device's scratch from *at on, which goes
+ * on behind them; and what lies there: rows of each mat, of a pool's task or all. */
+void laid_place(struct device *dev, struct laid *to, int count, int64_t rows, bf16 **at);
+void laid_rows_of(const struct laid *to, const struct mat *from, int count, int64_t first,
+                  int64_t rows);
+void laid_rows(struct device *dev, const struct laid *to, const struct mat *from, int count);
 size_t laid_slot_floats(const struct slot_shape *s);
 size_t laid_rows_floats(const struct slot_shape *s, int64_t rows);
 

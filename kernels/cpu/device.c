@@ -10,7 +10,7 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Floats of each part of the scratch, in order. */
 struct parts {
-    size_t slot[LINEAR_SLOTS], worker, dropped, laid, split, logits, partial, ranges;
+    size_t slot[LINEAR_SLOTS], worker, laid, split, logits, partial, ranges;
 };
 
 /* Of a thread: scores of one query tile, and keys in f32; or those of all heads that share keys. */
@@ -42,8 +42,9 @@ static struct parts parts_of(const struct shape *s)
                        (s->has_backward ? 2 * rounded((size_t)(s->rows * s->head_dim)) : 0) +
                        rounded(QUERY_TILE);
     bool has_adapters = shape_has_adapters(s);
-    /* drop(x) of a task's rows; a tile on its way to be masked. */
+    /* drop(x) of a task's rows; of its columns; a tile on its way to be masked. */
     int64_t tile = patch_rows(widest) * least(most(widest, 8), WIDE_COLS);
+    tile = most(tile, least(DROPPED_ROWS, s->chunk) * WIDE_OUT);
     size_t linear = has_adapters ? rounded((size_t)most(ROW_TILE * most(widest, 8), tile)) : 0;
     p.worker = attention > linear ? attention : linear;
     if (s->has_packed_weights && laid_usable()) {
@@ -58,10 +59,14 @@ static struct parts parts_of(const struct shape *s)
         p.worker = p.worker > rounded((size_t)widest) ? p.worker : rounded((size_t)widest);
         p.split = rounded((size_t)(FEW_ROWS * widest));
     }
-    if (s->dropout > 0 && has_adapters && s->has_backward)
-        p.dropped = rounded((size_t)(s->chunk * widest));
     int64_t rows = most(LEAST_LOGIT_ROWS, LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64);
-    p.logits = rounded((size_t)(least(rows, pieces(s->chunk, 64) * 64) * s->vocab));
+    rows = least(rows, pieces(s->chunk, 64) * 64);
+    p.logits = rounded((size_t)(rows * s->vocab));
+    if (s->head_type == WEIGHT_F32 && laid_usable()) {
+        int64_t deepest = s->has_backward ? most(s->dim, s->vocab) : s->dim;
+        p.laid = (size_t)most((int64_t)p.laid, (int64_t)laid_elements(rows, deepest) / 2);
+        p.worker = (size_t)most((int64_t)p.worker, HEAD_COLS * LAID_DEPTH / 2);
+    }
     if (s->keys) {
         p.worker = (size_t)most((int64_t)p.worker, (int64_t)cached_floats(s));
         p.partial = rounded(
@@ -73,8 +78,7 @@ static struct parts parts_of(const struct shape *s)
 
 static size_t block_bytes(struct parts p, int threads)
 {
-    size_t floats =
-        p.worker * (size_t)threads + p.dropped + p.laid + p.split + p.logits + p.partial + p.ranges;
+    size_t floats = p.worker * (size_t)threads + p.laid + p.split + p.logits + p.partial + p.ranges;
     for (int i = 0; i < LINEAR_SLOTS; i++)
         floats += p.slot[i];
     return sizeof(float) * floats;
@@ -163,8 +167,6 @@ int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
     dev->worker = at;
     dev->worker_floats = p.worker;
     at += p.worker * (size_t)dev->threads;
-    dev->dropped = at;
-    at += p.dropped;
     dev->laid = (bf16 *)(void *)at;
     dev->laid_elements = 2 * p.laid;
     at += p.laid;

@@ -32,7 +32,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "draws are taken from 
 
 static inline quads first_blocks(void)
 {
-    quads v;
+    quads v = { 0 };
     for (uint64_t i = 0; i < BLOCKS; i++)
         v[i] = i;
     return v;

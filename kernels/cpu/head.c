@@ -1,10 +1,12 @@
 /* The output head with cross-entropy, in chunks of rows: their logits, then their loss, whose
- * gradient takes the logits' place, then what that is to x. The weights are read twice a chunk. */
+ * gradient takes the logits' place, then what that is to x. The weights are read twice a chunk;
+ * where there are tiles a task lays its part of them out and multiplies all rows by it, and x and
+ * the gradient of the logits are laid out once. */
 #include "cpu.h"
 
 #include <math.h>
 
-enum { LOSS_TILE = 8 }; /* rows a task of the loss takes */
+enum { LOSS_TILE = STRIP }; /* rows a task of the loss takes */
 
 struct head_call {
     struct device *dev;
@@ -14,6 +16,8 @@ struct head_call {
     float *nll, *logits, *dweight;
     int64_t first, rows, vocab, dim; /* of the chunk */
     float dscale;
+    bool is_laid;
+    struct laid a; /* x, then the gradient of the logits */
 };
 
 static float loss_row(float *restrict z, int64_t vocab, int32_t target, float dscale, bool wants_d)
@@ -46,6 +50,38 @@ static void logits_tile(void *arg, int64_t task, int worker)
             c->weight + t.col * c->dim, c->dim, 0, c->logits + t.row * c->vocab + t.col, c->vocab);
 }
 
+/* C [rows, count] = or += a's block of k by that part of the weights, which is laid out on the way:
+ * columns of C are rows of the weights if k are neighbours, else k are. */
+static void multiply_laid(const struct head_call *c, int worker, float *to, int64_t ld,
+                          int64_t block, const float *weights, int64_t count, bool k_apart)
+{
+    struct laid a = laid_block(&c->a, block);
+    struct laid b = { (bf16 *)(void *)worker_scratch(c->dev, worker), count, a.depth };
+    lay_out(&b, (struct laid_part){ 0, count, 0, b.depth },
+            (struct source){ weights, c->dim, k_apart, 1 }, true);
+    for (int64_t r = 0; r < c->rows; r += WIDE_ROWS)
+        product_laid(least(WIDE_ROWS, c->rows - r), count, &a, r, &b, 0, block > 0, to + r * ld,
+                     ld);
+}
+
+static void logits_laid(void *arg, int64_t task, int worker)
+{
+    const struct head_call *c = arg;
+    int64_t col = task * HEAD_COLS, count = least(HEAD_COLS, c->vocab - col);
+    for (int64_t k = 0; k < c->dim; k += LAID_DEPTH)
+        multiply_laid(c, worker, c->logits + col, c->vocab, k / LAID_DEPTH,
+                      c->weight + col * c->dim + k, count, false);
+}
+
+static void gradient_laid(void *arg, int64_t task, int worker)
+{
+    const struct head_call *c = arg;
+    int64_t col = task * HEAD_COLS, count = least(HEAD_COLS, c->dim - col);
+    for (int64_t k = 0; k < c->vocab; k += LAID_DEPTH)
+        multiply_laid(c, worker, row_of(c->dx, c->first) + col, c->dx.stride, k / LAID_DEPTH,
+                      c->weight + k * c->dim + col, count, true);
+}
+
 static void loss_rows(void *arg, int64_t task, int worker)
 {
     (void)worker;
@@ -58,6 +94,10 @@ static void loss_rows(void *arg, int64_t task, int worker)
             is_scored ? loss_row(z, c->vocab, c->target[t], c->dscale, c->dx.at != NULL) : 0;
         if (!is_scored && c->dx.at) memset(z, 0, (size_t)c->vocab * sizeof *z);
     }
+    int64_t first = task * LOSS_TILE;
+    if (c->is_laid && c->dx.at)
+        lay_out(&c->a, (struct laid_part){ first, least(LOSS_TILE, c->rows - first), 0, c->vocab },
+                (struct source){ c->logits + first * c->vocab, c->vocab, false, 1 }, false);
 }
 
 static void gradient_tile(void *arg, int64_t task, int worker)
@@ -78,6 +118,28 @@ static void weight_tile(void *arg, int64_t task, int worker)
             row_of(c->x, c->first), c->x.stride, 1, c->dweight + first * c->dim, c->dim);
 }
 
+static void chunk_loss(struct head_call *c)
+{
+    struct pool *pool = c->dev->pool;
+    if (c->is_laid) {
+        struct mat x = { (struct act *)row_of(c->x, c->first), c->x.stride };
+        bf16 *at = c->dev->laid;
+        c->a.depth = c->dim;
+        laid_place(c->dev, &c->a, 1, c->rows, &at);
+        laid_rows(c->dev, &c->a, &x, 1);
+        pool_run(pool, pieces(c->vocab, HEAD_COLS), logits_laid, c);
+        c->a.depth = c->vocab;
+    } else {
+        pool_run(pool, patches_of(c->rows, c->vocab), logits_tile, c);
+    }
+    pool_run(pool, pieces(c->rows, LOSS_TILE), loss_rows, c);
+    if (c->dx.at && c->is_laid)
+        pool_run(pool, pieces(c->dim, HEAD_COLS), gradient_laid, c);
+    else if (c->dx.at)
+        pool_run(pool, patches_of(c->rows, c->dim), gradient_tile, c);
+    if (c->dweight) pool_run(pool, pieces(c->vocab, OUT_TILE), weight_tile, c);
+}
+
 void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
                const struct linear *head, const int32_t *target, int64_t rows, float dscale)
 {
@@ -93,15 +155,13 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
                            .dweight = dweight_acc,
                            .vocab = head->out,
                            .dim = head->in,
-                           .dscale = dscale };
+                           .dscale = dscale,
+                           .is_laid = laid_usable() && head->in > WIDE_COLS };
     int64_t chunk = (int64_t)dev->logits_floats / c.vocab;
     must(chunk > 0);
     for (c.first = 0; c.first < rows; c.first += chunk) {
         c.rows = least(chunk, rows - c.first);
-        pool_run(dev->pool, patches_of(c.rows, c.vocab), logits_tile, &c);
-        pool_run(dev->pool, pieces(c.rows, LOSS_TILE), loss_rows, &c);
-        if (dx.at) pool_run(dev->pool, patches_of(c.rows, c.dim), gradient_tile, &c);
-        if (dweight_acc) pool_run(dev->pool, pieces(c.vocab, OUT_TILE), weight_tile, &c);
+        chunk_loss(&c);
     }
 }
 

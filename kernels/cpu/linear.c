@@ -15,7 +15,8 @@ struct group_call {
     int64_t rows, in, outs, rank;
     struct dropout drop;
     bool is_laid;
-    struct laid a[GROUP_MOST]; /* x, in the first, or the gradients of the outputs */
+    struct laid a[GROUP_MOST];     /* x, in the first, or the gradients of the outputs; */
+    struct laid inner[GROUP_MOST]; /* u, or du */
 };
 
 static int64_t group_rank(const struct group *g)
@@ -149,31 +150,11 @@ static void multiply_patch(const struct group_call *c, struct patch t)
     }
 }
 
-static void multiply_laid_patch(const struct group_call *c, struct patch t)
+/* += scale · u Bᵀ. */
+static void add_adapters(const struct group_call *c, struct patch t)
 {
-    float *y = row_of(c->y, t.row), beta = c->residual.at ? 1 : 0;
-    int64_t first = 0;
-    for (int i = 0; i < c->g->count; first += c->g->at[i++].out) {
-        struct laid weight = laid_forward(c->dev, c->g, i);
-        struct overlap o = overlap_of(t, first, c->g->at[i].out);
-        if (o.count > 0)
-            product_laid(t.rows, o.count, 1, &c->a[0], t.row, &weight, o.from, beta,
-                         y + first + o.from, c->y.stride);
-    }
-}
-
-static void fwd_tile(void *arg, int64_t task, int worker)
-{
-    (void)worker;
-    const struct group_call *c = arg;
-    struct patch t = patch_of(c->rows, c->outs, task);
     const float *u = row_of(c->x, t.row) + c->in;
     float *y = row_of(c->y, t.row);
-    if (c->residual.at && c->residual.at != c->y.at) copy_residual(c, t);
-    if (c->is_laid)
-        multiply_laid_patch(c, t);
-    else
-        multiply_patch(c, t);
     int64_t first = 0;
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
@@ -184,6 +165,37 @@ static void fwd_tile(void *arg, int64_t task, int worker)
         u += l->rank;
         first += l->out;
     }
+}
+
+static void multiply_laid_patch(const struct group_call *c, struct patch t)
+{
+    float *y = row_of(c->y, t.row);
+    int64_t first = 0;
+    for (int i = 0; i < c->g->count; first += c->g->at[i++].out) {
+        struct laid_linear w = laid_linear(c->dev, c->g, i);
+        struct overlap o = overlap_of(t, first, c->g->at[i].out);
+        if (o.count <= 0) continue;
+        float *to = y + first + o.from;
+        product_laid(t.rows, o.count, &c->a[0], t.row, &w.forward, o.from, c->residual.at != NULL,
+                     to, c->y.stride);
+        if (c->g->at[i].rank)
+            product_laid(t.rows, o.count, &c->inner[i], t.row, &w.b_forward, o.from, true, to,
+                         c->y.stride);
+    }
+}
+
+static void fwd_tile(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct group_call *c = arg;
+    struct patch t = patch_of(c->rows, c->outs, task);
+    if (c->residual.at && c->residual.at != c->y.at) copy_residual(c, t);
+    if (c->is_laid) {
+        multiply_laid_patch(c, t);
+        return;
+    }
+    multiply_patch(c, t);
+    add_adapters(c, t);
 }
 
 static struct group_call call_of(struct device *dev, const struct group *g, int64_t rows,
@@ -199,6 +211,23 @@ static struct group_call call_of(struct device *dev, const struct group *g, int6
     for (int i = 0; i < g->count; i++)
         c.outs += g->at[i].out;
     return c;
+}
+
+/* x and what adapters made of it, as tiles. */
+static void lay_inputs(struct group_call *c)
+{
+    struct mat from[GROUP_MOST];
+    bf16 *at = c->dev->laid;
+    int64_t column = c->in;
+    c->a[0].depth = c->in;
+    laid_place(c->dev, c->a, 1, c->rows, &at);
+    for (int i = 0; i < c->g->count; column += c->g->at[i++].rank) {
+        c->inner[i].depth = c->g->at[i].rank;
+        from[i] = (struct mat){ (struct act *)(floats(c->x) + column), c->x.stride };
+    }
+    laid_place(c->dev, c->inner, c->g->count, c->rows, &at);
+    laid_rows(c->dev, c->a, &c->x, 1);
+    laid_rows(c->dev, c->inner, from, c->g->count);
 }
 
 void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
@@ -223,8 +252,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
     c.y = y, c.x = x, c.residual = residual;
     need_slot(dev, g);
     linear_inner(dev, x, g, rows, drop);
-    c.a[0].depth = c.in;
-    if (c.is_laid) laid_rows(dev, c.a, &x, 1, rows);
+    if (c.is_laid) lay_inputs(&c);
     pool_run(dev->pool, patches_of(rows, c.outs), fwd_tile, &c);
 }
 
@@ -246,13 +274,47 @@ static void inner_gradient_tile(void *arg, int64_t task, int worker)
     }
 }
 
-/* dx += mask⊙(du A)/(1−p): the product goes to scratch, is masked, then added. */
-static void masked_add(const struct group_call *c, const struct linear *l, struct patch t,
-                       const float *du, int worker)
+/* And the same as tiles. */
+static void inner_gradient_laid(void *arg, int64_t task, int worker)
 {
+    (void)worker;
+    const struct group_call *c = arg;
+    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first);
+    struct mat du[GROUP_MOST], at = c->du;
+    for (int i = 0; i < c->g->count; i++) {
+        int64_t rank = c->g->at[i].rank;
+        du[i] = at;
+        at.at = (struct act *)(floats(at) + rank);
+        if (!rank) continue;
+        struct laid_linear w = laid_linear(c->dev, c->g, i);
+        product_laid(rows, rank, &c->a[i], first, &w.b_backward, 0, false, row_of(du[i], first),
+                     c->du.stride);
+    }
+    laid_rows_of(c->inner, du, c->g->count, first, rows);
+}
+
+/* dx += du A of a linear in the patch. */
+static void add_through_adapter(const struct group_call *c, int index, struct patch t,
+                                const float *du, float *to, int64_t stride, bool adds)
+{
+    const struct linear *l = &c->g->at[index];
+    if (c->is_laid) {
+        struct laid_linear w = laid_linear(c->dev, c->g, index);
+        product_laid(t.rows, t.cols, &c->inner[index], t.row, &w.a_backward, t.col, adds, to,
+                     stride);
+        return;
+    }
+    product(false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in, adds,
+            to, stride);
+}
+
+/* dx += mask⊙(du A)/(1−p): the product goes to scratch, is masked, then added. */
+static void masked_add(const struct group_call *c, int index, struct patch t, const float *du,
+                       int worker)
+{
+    const struct linear *l = &c->g->at[index];
     float *part = worker_scratch(c->dev, worker);
-    product(false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in, 0,
-            part, t.cols);
+    add_through_adapter(c, index, t, du, part, t.cols, false);
     dropout_patch(part, part, t.cols, l->site, t, c->in, c->drop);
     for (int64_t r = 0; r < t.rows; r++) {
         float *dx = row_of(c->dx, t.row + r) + t.col;
@@ -290,9 +352,8 @@ static void gradient_laid_patch(const struct group_call *c, struct patch t)
 {
     float *dx = row_of(c->dx, t.row) + t.col;
     for (int i = 0; i < c->g->count; i++) {
-        struct laid weight = laid_backward(c->dev, c->g, i);
-        product_laid(t.rows, t.cols, 1, &c->a[i], t.row, &weight, t.col, i ? 1 : 0, dx,
-                     c->dx.stride);
+        struct laid_linear w = laid_linear(c->dev, c->g, i);
+        product_laid(t.rows, t.cols, &c->a[i], t.row, &w.backward, t.col, i > 0, dx, c->dx.stride);
     }
 }
 
@@ -310,12 +371,24 @@ static void bwd_input_tile(void *arg, int64_t task, int worker)
         const struct linear *l = &c->g->at[i];
         if (!l->rank) continue;
         if (c->drop.p > 0)
-            masked_add(c, l, t, du, worker);
+            masked_add(c, i, t, du, worker);
         else
-            product(false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in,
-                    1, dx, c->dx.stride);
+            add_through_adapter(c, i, t, du, dx, c->dx.stride, true);
         du += l->rank;
     }
+}
+
+/* The gradients of outputs as tiles, and places for du's. */
+static void lay_gradients(struct group_call *c)
+{
+    bf16 *at = c->dev->laid;
+    for (int i = 0; i < c->g->count; i++) {
+        c->a[i].depth = c->g->at[i].out;
+        c->inner[i].depth = c->g->at[i].rank;
+    }
+    laid_place(c->dev, c->a, c->g->count, c->rows, &at);
+    laid_place(c->dev, c->inner, c->g->count, c->rows, &at);
+    laid_rows(c->dev, c->a, c->dy, c->g->count);
 }
 
 void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
@@ -324,10 +397,10 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     struct group_call c = call_of(dev, g, rows, drop);
     c.dx = dx, c.du = du, c.dy = dy;
     must(!c.rank || du.stride >= c.rank);
-    if (c.rank) pool_run(dev->pool, pieces(rows, ROW_TILE), inner_gradient_tile, &c);
-    for (int i = 0; i < g->count && c.is_laid; i++)
-        c.a[i].depth = g->at[i].out;
-    if (c.is_laid) laid_rows(dev, c.a, dy, g->count, rows);
+    if (c.is_laid) lay_gradients(&c);
+    if (c.rank)
+        pool_run(dev->pool, pieces(rows, ROW_TILE),
+                 c.is_laid ? inner_gradient_laid : inner_gradient_tile, &c);
     pool_run(dev->pool, patches_of(rows, c.in), bwd_input_tile, &c);
 }
 
@@ -337,40 +410,57 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
 struct weight_call {
     const struct group_call *c;
     const struct linear *l;
-    const float *dy, *u, *du, *x;
-    int64_t dy_stride, x_stride, out_tasks, in_tasks;
+    const float *dy, *u, *du;
+    int64_t dy_stride, out_tasks, in_tasks;
 };
+
+/* What meets all of a task's part is laid out, or packed, for each task: parts of wide matrices are
+ * wider. */
+static int64_t part_of(int64_t size) { return size >= 8 * WIDE_OUT ? WIDE_OUT : OUT_TILE; }
+
+static void add_to_rows(const struct weight_call *w, int64_t first)
+{
+    const struct linear *l = w->l;
+    struct mat x = w->c->x;
+    int64_t count = least(part_of(l->out), l->out - first), in = w->c->in, rows = w->c->rows;
+    const float *dy = w->dy + first;
+    if (l->dweight_acc)
+        product(true, false, count, in, rows, 1, dy, w->dy_stride, floats(x), x.stride, 1,
+                l->dweight_acc + first * in, in);
+    if (l->db_acc)
+        product(true, false, count, l->rank, rows, l->scale, dy, w->dy_stride, w->u, x.stride, 1,
+                l->db_acc + first * l->rank, l->rank);
+}
+
+/* da += duᵀ drop(x), so many rows at a time as are masked at once. */
+static void add_to_columns(const struct weight_call *w, int64_t first, float *dropped)
+{
+    const struct group_call *c = w->c;
+    const struct linear *l = w->l;
+    int64_t count = least(part_of(c->in), c->in - first);
+    int64_t at_once = c->drop.p > 0 ? DROPPED_ROWS : c->rows;
+    for (int64_t row = 0; row < c->rows; row += at_once) {
+        struct patch t = { row, least(at_once, c->rows - row), first, count };
+        const float *x = row_of(c->x, row) + first;
+        int64_t stride = c->x.stride;
+        if (c->drop.p > 0) {
+            dropout_patch(dropped, x, stride, l->site, t, c->in, c->drop);
+            x = dropped;
+            stride = count;
+        }
+        product(true, false, l->rank, count, t.rows, 1, w->du + row * c->du.stride, c->du.stride, x,
+                stride, 1, l->da_acc + first, c->in);
+    }
+}
 
 static void weight_tile(void *arg, int64_t task, int worker)
 {
-    (void)worker;
     const struct weight_call *w = arg;
-    const struct linear *l = w->l;
-    int64_t rows = w->c->rows, in = w->c->in;
-    if (task < w->out_tasks) {
-        int64_t o = task * OUT_TILE, count = least(OUT_TILE, l->out - o);
-        if (l->dweight_acc)
-            product(true, false, count, in, rows, 1, w->dy + o, w->dy_stride, floats(w->c->x),
-                    w->c->x.stride, 1, l->dweight_acc + o * in, in);
-        if (l->db_acc)
-            product(true, false, count, l->rank, rows, l->scale, w->dy + o, w->dy_stride, w->u,
-                    w->c->x.stride, 1, l->db_acc + o * l->rank, l->rank);
-        return;
-    }
-    int64_t i = (task - w->out_tasks) * OUT_TILE, count = least(OUT_TILE, in - i);
-    product(true, false, l->rank, count, rows, 1, w->du, w->c->du.stride, w->x + i, w->x_stride, 1,
-            l->da_acc + i, in);
-}
-
-static void drop_tile(void *arg, int64_t task, int worker)
-{
-    (void)worker;
-    const struct weight_call *w = arg;
-    const struct group_call *c = w->c;
-    int64_t first = task * LIGHT_TILE;
-    struct patch t = { first, least(LIGHT_TILE, c->rows - first), 0, c->in };
-    dropout_patch(c->dev->dropped + first * c->in, row_of(c->x, first), c->x.stride, w->l->site, t,
-                  c->in, c->drop);
+    if (task < w->out_tasks)
+        add_to_rows(w, task * part_of(w->l->out));
+    else
+        add_to_columns(w, (task - w->out_tasks) * part_of(w->c->in),
+                       worker_scratch(w->c->dev, worker));
 }
 
 void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
@@ -385,18 +475,10 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
                                  .l = l,
                                  .dy = floats(dy[i]),
                                  .dy_stride = dy[i].stride,
-                                 .u = floats(x) + c.in + column,
-                                 .x = floats(x),
-                                 .x_stride = x.stride };
-        w.out_tasks = l->dweight_acc || l->db_acc ? pieces(l->out, OUT_TILE) : 0;
-        w.in_tasks = l->da_acc ? pieces(c.in, OUT_TILE) : 0;
+                                 .u = floats(x) + c.in + column };
+        if (l->dweight_acc || l->db_acc) w.out_tasks = pieces(l->out, part_of(l->out));
+        if (l->da_acc) w.in_tasks = pieces(c.in, part_of(c.in));
         if (l->rank) w.du = floats(du) + column;
-        if (l->da_acc && drop.p > 0) {
-            must(rows <= dev->shape.chunk);
-            pool_run(dev->pool, pieces(rows, LIGHT_TILE), drop_tile, &w);
-            w.x = dev->dropped;
-            w.x_stride = c.in;
-        }
         pool_run(dev->pool, w.out_tasks + w.in_tasks, weight_tile, &w);
         column += l->rank;
     }

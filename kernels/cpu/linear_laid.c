@@ -1,7 +1,7 @@
 /* Groups of packed weights as tiles. A slot has each linear twice, for the forward [in, out] and
- * for the gradient of the input [out, in], in the place of one copy in f32; so a product neither
- * rounds nor lays out weights. A linear begins at a strip, so that a patch of results may begin
- * anywhere.
+ * for the gradient of the input [out, in], in the place of one copy in f32, and its adapter for the
+ * products on the way; so a product neither rounds nor lays out weights. A linear begins at a
+ * strip, so that a patch of results may begin anywhere.
  */
 #include "cpu.h"
 
@@ -13,99 +13,134 @@ bool group_is_laid(const struct group *g)
     return fits;
 }
 
-static struct laid weight_of(const struct device *dev, const struct group *g, int index,
-                             bool is_backward)
+/* The operand's place; *at goes on to the next. */
+static struct laid next_at(bf16 **at, int64_t strips, int64_t depth)
 {
+    struct laid m = { *at, strips, depth };
+    *at += laid_elements(strips, depth);
+    return m;
+}
+
+struct laid_linear laid_linear(const struct device *dev, const struct group *g, int index)
+{
+    struct laid_linear w = { 0 };
     bf16 *at = (bf16 *)(void *)dev->slot[g->slot];
-    for (int i = 0; i < index; i++)
-        at += laid_elements(g->at[i].out, g->at[i].in) + laid_elements(g->at[i].in, g->at[i].out);
-    const struct linear *l = &g->at[index];
-    if (!is_backward) return (struct laid){ at, l->out, l->in };
-    return (struct laid){ at + laid_elements(l->out, l->in), l->in, l->out };
+    for (int i = 0; i <= index; i++) {
+        const struct linear *l = &g->at[i];
+        w.forward = next_at(&at, l->out, l->in);
+        w.backward = next_at(&at, l->in, l->out);
+        if (!l->rank) continue;
+        w.b_forward = next_at(&at, l->out, l->rank);
+        w.b_backward = next_at(&at, l->rank, l->out);
+        w.a_backward = next_at(&at, l->in, l->rank);
+    }
+    must(at <= (bf16 *)(void *)(dev->slot[g->slot] + dev->slot_floats[g->slot]));
+    return w;
 }
 
-struct laid laid_forward(const struct device *dev, const struct group *g, int index)
-{
-    return weight_of(dev, g, index, false);
-}
-
-struct laid laid_backward(const struct device *dev, const struct group *g, int index)
-{
-    return weight_of(dev, g, index, true);
-}
-
-/* The padding of each linear to whole tiles included. */
+/* Each linear's padding to whole tiles included, as if all ranks met all outputs. */
 size_t laid_slot_floats(const struct slot_shape *s)
 {
-    return (laid_elements(s->out + GROUP_MOST * STRIP, s->in) +
-            laid_elements(s->in, s->out + GROUP_MOST * STRIP)) /
-           2;
+    int64_t out = s->out + GROUP_MOST * STRIP, rank = s->rank + GROUP_MOST * DEPTH;
+    size_t elements = laid_elements(out, s->in) + laid_elements(s->in, out);
+    if (s->rank)
+        elements +=
+            laid_elements(out, rank) + laid_elements(rank, out) + laid_elements(s->in, rank);
+    return elements / 2;
 }
 
 size_t laid_rows_floats(const struct slot_shape *s, int64_t rows)
 {
     int64_t widest = s->in > s->out ? s->in : s->out;
-    return laid_elements(rows, widest + GROUP_MOST * STRIP) / 2;
+    return laid_elements(rows, widest + s->rank + 2 * GROUP_MOST * DEPTH) / 2;
 }
 
 struct weight_call {
     struct device *dev;
     const struct linear *l;
-    struct laid forward, backward;
+    struct laid_linear to;
+    int64_t row_tasks;
 };
 
-static void lay_weight(void *arg, int64_t task, int worker)
+/* Rows of W and of B. */
+static void lay_rows_of(const struct weight_call *w, int64_t first, float *wide)
 {
-    const struct weight_call *w = arg;
     const struct linear *l = w->l;
-    int64_t first = task * LAID_ROWS, rows = least(LAID_ROWS, l->out - first), in = l->in;
-    float *wide = worker_scratch(w->dev, worker);
+    int64_t rows = least(LAID_ROWS, l->out - first), in = l->in;
     if (l->type == WEIGHT_NF4)
         nf4_decode(wide, l, first * in, rows * in);
     else
         widen_range(wide, l->weight, l->type, first * in, rows * in);
-    lay_out(&w->forward, (struct laid_part){ first, rows, 0, in }, wide, in, false, true);
-    if (w->dev->shape.has_backward)
-        lay_out(&w->backward, (struct laid_part){ 0, in, first, rows }, wide, in, true, true);
+    const float *b = l->rank ? l->b + first * l->rank : NULL;
+    lay_out(&w->to.forward, (struct laid_part){ first, rows, 0, in },
+            (struct source){ wide, in, false, 1 }, true);
+    if (b)
+        lay_out(&w->to.b_forward, (struct laid_part){ first, rows, 0, l->rank },
+                (struct source){ b, l->rank, false, l->scale }, true);
+    if (!w->dev->shape.has_backward) return;
+    lay_out(&w->to.backward, (struct laid_part){ 0, in, first, rows },
+            (struct source){ wide, in, true, 1 }, true);
+    if (b)
+        lay_out(&w->to.b_backward, (struct laid_part){ 0, l->rank, first, rows },
+                (struct source){ b, l->rank, true, l->scale }, true);
+}
+
+/* Or columns of A. */
+static void lay_weight(void *arg, int64_t task, int worker)
+{
+    const struct weight_call *w = arg;
+    if (task < w->row_tasks) {
+        lay_rows_of(w, task * LAID_ROWS, worker_scratch(w->dev, worker));
+        return;
+    }
+    int64_t first = (task - w->row_tasks) * WIDE_COLS;
+    lay_out(&w->to.a_backward,
+            (struct laid_part){ first, least(WIDE_COLS, w->l->in - first), 0, w->l->rank },
+            (struct source){ w->l->a + first, w->l->in, true, 1 }, true);
 }
 
 void laid_fill_slot(struct device *dev, const struct group *g)
 {
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
-        struct weight_call w = { dev, l, laid_forward(dev, g, i), laid_backward(dev, g, i) };
-        const bf16 *slot = (const bf16 *)(const void *)dev->slot[g->slot];
-        must(w.backward.at + laid_elements(l->in, l->out) <= slot + 2 * dev->slot_floats[g->slot]);
-        pool_run(dev->pool, pieces(l->out, LAID_ROWS), lay_weight, &w);
+        struct weight_call w = { dev, l, laid_linear(dev, g, i), pieces(l->out, LAID_ROWS) };
+        int64_t columns = l->rank && dev->shape.has_backward ? pieces(l->in, WIDE_COLS) : 0;
+        pool_run(dev->pool, w.row_tasks + columns, lay_weight, &w);
     }
+}
+
+void laid_place(struct device *dev, struct laid *to, int count, int64_t rows, bf16 **at)
+{
+    for (int i = 0; i < count; i++)
+        to[i] = next_at(at, rows, to[i].depth);
+    must(*at <= dev->laid + dev->laid_elements);
 }
 
 struct rows_call {
     const struct laid *to;
     const struct mat *from;
     int count;
-    int64_t rows;
 };
+
+void laid_rows_of(const struct laid *to, const struct mat *from, int count, int64_t first,
+                  int64_t rows)
+{
+    for (int i = 0; i < count; i++)
+        if (to[i].depth)
+            lay_out(&to[i], (struct laid_part){ first, rows, 0, to[i].depth },
+                    (struct source){ row_of(from[i], first), from[i].stride, false, 1 }, false);
+}
 
 static void lay_rows(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct rows_call *c = arg;
-    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first);
-    for (int i = 0; i < c->count; i++)
-        lay_out(&c->to[i], (struct laid_part){ first, rows, 0, c->to[i].depth },
-                row_of(c->from[i], first), c->from[i].stride, false, false);
+    int64_t first = task * ROW_TILE;
+    laid_rows_of(c->to, c->from, c->count, first, least(ROW_TILE, c->to[0].strips - first));
 }
 
-void laid_rows(struct device *dev, struct laid *to, const struct mat *from, int count, int64_t rows)
+void laid_rows(struct device *dev, const struct laid *to, const struct mat *from, int count)
 {
-    bf16 *at = dev->laid;
-    for (int i = 0; i < count; i++) {
-        to[i].at = at;
-        to[i].strips = rows;
-        at += laid_elements(rows, to[i].depth);
-    }
-    must(at <= dev->laid + dev->laid_elements);
-    struct rows_call c = { to, from, count, rows };
-    pool_run(dev->pool, pieces(rows, ROW_TILE), lay_rows, &c);
+    struct rows_call c = { to, from, count };
+    pool_run(dev->pool, pieces(to[0].strips, ROW_TILE), lay_rows, &c);
 }

@@ -50,17 +50,16 @@ static void round_rows(bf16 *restrict to, const float *restrict from, int64_t st
             to[r * cols + i] = bf16_from_float(from[r * stride + i]);
 }
 
-/* The block at x of A [strips, depth] or B [depth, strips]; k_apart: k are ld elements apart. As
- * tiles, or for CPUs with bf16 dot products alone as it lies, for oneDNN. */
-static void round_block(bf16 *to, const float *x, int64_t ld, bool k_apart, bool is_b,
-                        int64_t strips, int64_t depth)
+/* The block of A [strips, depth] or B [depth, strips]: as tiles, or for CPUs with bf16 dot products
+ * alone as it lies, for oneDNN, which scales sums. */
+static void round_block(bf16 *to, struct source from, bool is_b, int64_t strips, int64_t depth)
 {
     if (amx_usable())
-        amx_lay_out(to, x, ld, k_apart, is_b, strips, depth);
-    else if (k_apart)
-        round_rows(to, x, ld, depth, strips);
+        amx_lay_out(to, pieces(depth, DEPTH) * TILE, from, is_b, strips, depth);
+    else if (from.k_apart)
+        round_rows(to, from.x, from.ld, depth, strips);
     else
-        round_rows(to, x, ld, strips, depth);
+        round_rows(to, from.x, from.ld, strips, depth);
 }
 
 static void multiply_blocks(float *c, int64_t ldc, const struct blocks *blocks, bool a_transposed,
@@ -68,7 +67,7 @@ static void multiply_blocks(float *c, int64_t ldc, const struct blocks *blocks, 
                             float alpha, float beta)
 {
     if (amx_usable()) {
-        amx_multiply(c, ldc, blocks->a, blocks->b, rows, cols, depth, alpha, beta);
+        amx_multiply(c, ldc, blocks->a, blocks->b, rows, cols, depth, beta != 0);
         return;
     }
     use_one_thread();
@@ -86,12 +85,14 @@ static void product_bf16(bool a_transposed, bool b_transposed, int64_t m, int64_
     for (int64_t j = 0; j < n; j += BLOCK_N)
         for (int64_t l = 0; l < k; l += BLOCK_K) {
             int64_t cols = least(BLOCK_N, n - j), depth = least(BLOCK_K, k - l);
-            round_block(blocks.b, b_transposed ? b + j * ldb + l : b + l * ldb + j, ldb,
-                        !b_transposed, true, cols, depth);
+            const float *right = b_transposed ? b + j * ldb + l : b + l * ldb + j;
+            round_block(blocks.b, (struct source){ right, ldb, !b_transposed, alpha }, true, cols,
+                        depth);
             for (int64_t i = 0; i < m; i += BLOCK_M) {
                 int64_t rows = least(BLOCK_M, m - i);
-                round_block(blocks.a, a_transposed ? a + l * lda + i : a + i * lda + l, lda,
-                            a_transposed, false, rows, depth);
+                const float *left = a_transposed ? a + l * lda + i : a + i * lda + l;
+                round_block(blocks.a, (struct source){ left, lda, a_transposed, 1 }, false, rows,
+                            depth);
                 multiply_blocks(c + i * ldc + j, ldc, &blocks, a_transposed, b_transposed, rows,
                                 cols, depth, alpha, l ? 1 : beta);
             }

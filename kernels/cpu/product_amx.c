@@ -86,21 +86,31 @@ static inline __mmask16 first_of(int64_t n)
     return (__mmask16)(n >= 16 ? 0xffff : n > 0 ? (1u << n) - 1 : 0);
 }
 
+/* Two vectors times scale, rounded side by side. */
+static inline __m512i rounded(__m512 high, __m512 low, float scale)
+{
+    if (scale != 1) {
+        high = _mm512_mul_ps(high, _mm512_set1_ps(scale));
+        low = _mm512_mul_ps(low, _mm512_set1_ps(scale));
+    }
+    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
+
 /* Rows of the strip, 32 k each, from memory where k are neighbours. */
 static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t strip,
-                             int64_t depth)
+                             int64_t depth, float scale)
 {
     for (int64_t i = 0; i < STRIP; i++) {
         __mmask16 there = i < strip ? 0xffff : 0;
         __m512 low = _mm512_maskz_loadu_ps(there & first_of(depth), x + i * ld);
         __m512 high = _mm512_maskz_loadu_ps(there & first_of(depth - 16), x + i * ld + 16);
-        r[i] = (__m512i)_mm512_cvtne2ps_pbh(high, low);
+        r[i] = rounded(high, low, scale);
     }
 }
 
 /* Pairs of k, 16 of the strip each, from memory where the strip's are neighbours. */
 static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t strip,
-                              int64_t depth)
+                              int64_t depth, float scale)
 {
     static const uint16_t order[32] = { 0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
                                         21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
@@ -111,24 +121,44 @@ static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t
         const float *row = x + 2 * p * ld;
         __m512 even = _mm512_maskz_loadu_ps(2 * p < depth ? mask : 0, row);
         __m512 odd = _mm512_maskz_loadu_ps(2 * p + 1 < depth ? mask : 0, row + ld);
-        r[p] = _mm512_permutexvar_epi16(interleave, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
+        r[p] = _mm512_permutexvar_epi16(interleave, rounded(odd, even, scale));
     }
 }
 
-void amx_lay_out(bf16 *to, const float *x, int64_t ld, bool k_apart, bool wants_pairs,
-                 int64_t strips, int64_t depth)
+/* One tile of each strip before the next of any where that is how memory lies. */
+static inline __attribute__((always_inline)) void lay_scaled(bf16 *to, int64_t apart,
+                                                             struct source from, bool wants_pairs,
+                                                             int64_t strips, int64_t depth)
 {
-    for (int64_t s = 0; s < strips; s += STRIP)
-        for (int64_t l = 0; l < depth; l += DEPTH, to += TILE) {
+    int64_t across = pieces(strips, STRIP), down = pieces(depth, DEPTH);
+    int64_t outer = from.k_apart ? down : across, inner = from.k_apart ? across : down;
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t n = 0; n < inner; n++) {
+            int64_t s = from.k_apart ? n : o, l = from.k_apart ? o : n;
+            bf16 *tile = to + s * apart + l * TILE;
+            int64_t strip = s * STRIP, k = l * DEPTH;
             __m512i r[16];
-            if (k_apart)
-                load_pairs(r, x + l * ld + s, ld, strips - s, depth - l);
+            if (from.k_apart)
+                load_pairs(r, from.x + k * from.ld + strip, from.ld, strips - strip, depth - k,
+                           from.scale);
             else
-                load_rows(r, x + s * ld + l, ld, strips - s, depth - l);
-            if (k_apart != wants_pairs) transpose(r);
+                load_rows(r, from.x + strip * from.ld + k, from.ld, strips - strip, depth - k,
+                          from.scale);
+            if (from.k_apart != wants_pairs) transpose(r);
             for (int i = 0; i < 16; i++)
-                _mm512_store_si512(to + i * DEPTH, r[i]);
+                _mm512_store_si512(tile + i * DEPTH, r[i]);
         }
+}
+
+void amx_lay_out(bf16 *to, int64_t apart, struct source from, bool wants_pairs, int64_t strips,
+                 int64_t depth)
+{
+    if (from.scale != 1) {
+        lay_scaled(to, apart, from, wants_pairs, strips, depth);
+        return;
+    }
+    from.scale = 1; /* known where this is compiled */
+    lay_scaled(to, apart, from, wants_pairs, strips, depth);
 }
 
 /* C[rows, cols] = or += two strips of A by two of B, each of `tiles` tiles; where there is only
@@ -167,28 +197,19 @@ static void multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_
     _tile_stored(3, below + STRIP, row);
 }
 
-/* to = alpha · from + beta · to; beta 0: what is there may be anything. */
-static void add_scaled(float *restrict to, int64_t ldt, const float *restrict from, int64_t ldf,
-                       int64_t rows, int64_t cols, float alpha, float beta)
+static void copy_block(float *restrict to, int64_t ldt, const float *restrict from, int64_t ldf,
+                       int64_t rows, int64_t cols)
 {
-    for (int64_t r = 0; r < rows; r++, to += ldt, from += ldf) {
-        if (beta == 0)
-            for (int64_t i = 0; i < cols; i++)
-                to[i] = alpha * from[i];
-        else
-            for (int64_t i = 0; i < cols; i++)
-                to[i] = beta * to[i] + alpha * from[i];
-    }
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < cols; i++)
+            to[r * ldt + i] = from[r * ldf + i];
 }
 
-/* Sums go on from what is there, unless they are scaled: then they are added to it. So blocks of k
- * one after the other make the sum that one block would. */
 void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t rows, int64_t cols,
-                  int64_t depth, float alpha, float beta)
+                  int64_t depth, bool adds)
 {
     enum { SIDE = 2 * STRIP };
-    _Alignas(64) float sums[SIDE * SIDE] = { 0 };
-    bool goes_on = alpha == 1 && beta == 1, in_place = goes_on || (alpha == 1 && beta == 0);
+    _Alignas(64) float edge[SIDE * SIDE] = { 0 };
     int64_t tiles = pieces(depth, DEPTH);
     configure();
     for (int64_t v = 0; v < cols; v += SIDE)
@@ -196,14 +217,32 @@ void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t r
             int64_t height = least(SIDE, rows - u), width = least(SIDE, cols - v);
             const bf16 *left = a + u * tiles * DEPTH, *right = b + v * tiles * DEPTH;
             float *to = c + u * ldc + v;
-            if (in_place && height == SIDE && width == SIDE) {
-                multiply(to, ldc, left, right, tiles, true, true, goes_on);
+            if (height == SIDE && width == SIDE) {
+                multiply(to, ldc, left, right, tiles, true, true, adds);
                 continue;
             }
-            if (goes_on) add_scaled(sums, SIDE, to, ldc, height, width, 1, 0);
-            multiply(sums, SIDE, left, right, tiles, height > STRIP, width > STRIP, goes_on);
-            add_scaled(to, ldc, sums, SIDE, height, width, alpha, goes_on ? 0 : beta);
+            if (adds) copy_block(edge, SIDE, to, ldc, height, width);
+            multiply(edge, SIDE, left, right, tiles, height > STRIP, width > STRIP, adds);
+            copy_block(to, ldc, edge, SIDE, height, width);
         }
+}
+
+#else
+
+bool amx_usable(void) { return false; }
+
+void amx_lay_out(bf16 *to, int64_t apart, struct source from, bool wants_pairs, int64_t strips,
+                 int64_t depth)
+{
+    (void)to, (void)apart, (void)from, (void)wants_pairs, (void)strips, (void)depth;
+    must(false);
+}
+
+void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t rows, int64_t cols,
+                  int64_t depth, bool adds)
+{
+    (void)c, (void)ldc, (void)a, (void)b, (void)rows, (void)cols, (void)depth, (void)adds;
+    must(false);
 }
 
 #endif

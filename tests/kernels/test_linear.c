@@ -343,7 +343,7 @@ static void test_products_of_integers_are_exact(void **state)
 
 /* ---- groups wider than a task's patch of results ---- */
 
-enum { WIDE_RANK = 8, WIDE_LINEARS = 3 };
+enum { WIDE_RANK = 40, WIDE_LINEARS = 3 };
 
 struct wide_case {
     int64_t rows, in, outs, stride;
@@ -351,10 +351,10 @@ struct wide_case {
     const float *x, *residual, *dy;
     struct linear l[WIDE_LINEARS]; /* in f32 */
     uint8_t *keep;
-    double p, scale, *y, *dx;
+    double p, scale, *y, *dx, *da[WIDE_LINEARS], *db[WIDE_LINEARS];
 };
 
-/* y and dx of one linear are added, in double. */
+/* y, dx and the adapter's gradients of one linear are added, in double. */
 static void add_wide(struct wide_case *c, int i, int64_t column)
 {
     const struct linear *l = &c->l[i];
@@ -380,7 +380,12 @@ static void add_wide(struct wide_case *c, int i, int64_t column)
                 du[r] += c->scale * d * (double)l->b[o * WIDE_RANK + r];
             }
             y[o] += sum;
+            for (int r = 0; r < WIDE_RANK; r++)
+                c->db[i][o * WIDE_RANK + r] += c->scale * d * u[r];
         }
+        for (int r = 0; r < WIDE_RANK; r++)
+            for (int64_t j = 0; j < c->in; j++)
+                c->da[i][r * c->in + j] += du[r] * dropped[j];
         for (int r = 0; r < WIDE_RANK; r++)
             for (int64_t j = 0; j < c->in; j++)
                 if (c->keep[t * c->in + j])
@@ -411,7 +416,8 @@ static void two_of_one_weight(struct linear *packed, struct linear *plain, float
     packed->offset = offset;
 }
 
-static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p, bool has_residual)
+static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p, bool has_residual,
+                     int64_t first_row)
 {
     struct wide_case c = { .rows = rows, .in = in, .out = out, .p = (double)p, .scale = 0.5 };
     struct linear packed[WIDE_LINEARS];
@@ -428,7 +434,7 @@ static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p, bool
     c.y = check_doubles(has_residual ? residual : NULL, outs);
     c.dx = check_doubles(NULL, n);
     c.keep = malloc(n);
-    struct dropout drop = { .key = 99, .p = p, .first_row = 5 };
+    struct dropout drop = { .key = 99, .p = p, .first_row = first_row };
     struct mat dys[WIDE_LINEARS], du = mat_of(check_buffer((size_t)(rows * ranks)), ranks);
     for (int64_t i = 0, column = 0; i < WIDE_LINEARS; column += out[i++]) {
         c.l[i] = (struct linear){ .type = WEIGHT_F32,
@@ -439,6 +445,10 @@ static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p, bool
                                   .site = (uint32_t)(40 + i),
                                   .a = check_random_buffer((size_t)(WIDE_RANK * in)),
                                   .b = check_random_buffer((size_t)(WIDE_RANK * out[i])) };
+        c.l[i].da_acc = check_buffer((size_t)(WIDE_RANK * in));
+        c.l[i].db_acc = check_buffer((size_t)(WIDE_RANK * out[i]));
+        c.da[i] = check_doubles(NULL, (size_t)(WIDE_RANK * in));
+        c.db[i] = check_doubles(NULL, (size_t)(WIDE_RANK * out[i]));
         two_of_one_weight(&packed[i], &c.l[i], all + column * in);
         k->dropout_mask(dev, c.keep, c.l[i].site, rows, in, drop);
         add_wide(&c, (int)i, column);
@@ -462,6 +472,14 @@ static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p, bool
         k->linear_bwd_input(dev, mat_of(dx[is_packed], in), du, dys, &g, rows, drop);
         check_close("linear_bwd_input of a wide group", dx[is_packed], c.dx, n, 3e-6);
     }
+    struct group g = { packed, WIDE_LINEARS, 0 };
+    k->linear_bwd_weight(dev, &g, dys, du, mat_of(x, c.stride), rows, drop);
+    for (int i = 0; i < WIDE_LINEARS; i++) {
+        check_close("linear_bwd_weight da of a wide group", c.l[i].da_acc, c.da[i],
+                    (size_t)(WIDE_RANK * in), 3e-6);
+        check_close("linear_bwd_weight db of a wide group", c.l[i].db_acc, c.db[i],
+                    (size_t)(WIDE_RANK * out[i]), 3e-6);
+    }
     assert_memory_equal(y[0], y[1], outs * sizeof **y);
     free(c.keep);
     check_free_all();
@@ -472,11 +490,15 @@ static void test_wide_groups(void **state)
     (void)state;
     static const int64_t even[] = { 32, 1008, 48 }, odd[] = { 9, 1020, 40 };
     static const int64_t narrow[] = { 16, 16, 32 }, falling[] = { 1008, 48, 32 };
+    static const int64_t widest[] = { 16, 2064, 32 };
     if (!k->is_host) return; /* the emulation takes minutes for these */
-    one_wide(270, 1040, even, 0.25f, true);
-    one_wide(140, 1040, falling, 0, false);
-    one_wide(270, 1040, odd, 0, true);
-    one_wide(40, 1104, narrow, 0.5f, false);
+    one_wide(270, 1040, even, 0.25f, true, 5);
+    one_wide(140, 1040, falling, 0, false, 5);
+    one_wide(270, 1040, odd, 0, true, 5);
+    one_wide(40, 1104, narrow, 0.5f, false, 5);
+    one_wide(530, 2064, narrow, 0.25f, true, 5); /* more inputs than a block of k */
+    /* And more outputs; masks whose counter goes from 32 bits to 33. */
+    one_wide(30, 64, widest, 0.25f, false, (1 << 29) - 7);
 }
 
 /* A mask is a function of the element's place in the step alone. */
