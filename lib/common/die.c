@@ -3,8 +3,8 @@
 #include "folder.h"
 #include "json.h"
 #include "output.h"
+#include "signals.h"
 
-#include <signal.h>
 #include <stdarg.h>
 #include <unistd.h>
 
@@ -32,10 +32,9 @@ void die_init(const char *tool, bool quiet)
     tool_name = tool;
     is_quiet = quiet;
     json_set_alloc_funcs(memory_or_die, free);
-    struct sigaction action = { .sa_handler = end_by_signal };
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    signal_handle(SIGINT, end_by_signal, false);
+    signal_handle(SIGTERM, end_by_signal, false);
+    signal_handle(SIGHUP, end_by_signal, false);
 }
 
 static void say(const char *format, va_list args)

@@ -1,5 +1,7 @@
 #include "pool.h"
 
+#include "signals.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -115,6 +117,8 @@ int pool_open(struct pool **out, int threads, struct fail *why)
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pool->threads = 1;
+    sigset_t before;
+    signals_block(&before);
     for (int worker = 1; pool->thread && pool->share && worker < threads; worker++) {
         struct start *start = malloc(sizeof *start);
         if (!start) break;
@@ -125,6 +129,7 @@ int pool_open(struct pool **out, int threads, struct fail *why)
         }
         pool->threads++;
     }
+    signals_unblock(&before);
     if (pool->threads < threads || !pool->share) {
         int started = pool->threads;
         pool_close(pool);

@@ -17,6 +17,11 @@ load helper
     ! grep -nE '\b(strcpy|strcat|sprintf|strtok|atoi|atof|gets|rand)\(' lib kernels tools tests -r --include='*.[ch]'
 }
 
+@test "house: handlers of signals have a stack of their own" {
+    cd "$root"
+    ! grep -nE '\b(sigaction|signal)\(' lib tools kernels -r --include='*.[ch]' | grep -vE 'SIG_DFL|lib/common/signals\.c'
+}
+
 @test "house: every header compiles alone" {
     cd "$root"
     for header in lib/*/*.h kernels/*.h tools/*/*.h; do

@@ -1,14 +1,17 @@
-/* Numbers and threads: bf16 and f16, Philox, permutations, the pool, JSON. */
+/* Numbers and threads: bf16 and f16, Philox, permutations, the pool, signals, JSON. */
 #include "../../lib/common/bf16.h"
 #include "../../lib/common/json.h"
 #include "../../lib/common/philox.h"
 #include "../../lib/common/pool.h"
 #include "../../lib/common/rng.h"
+#include "../../lib/common/signals.h"
 #include "../../lib/common/utf8.h"
 #include "../lib/check.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 static struct fail why;
 
@@ -112,6 +115,42 @@ static void test_pool_runs_each_task_once(void **state)
     pool_close(NULL);
 }
 
+static volatile sig_atomic_t was_on_its_stack;
+static void look_at_stack(int number)
+{
+    stack_t now;
+    was_on_its_stack = number == SIGHUP && !sigaltstack(NULL, &now) && now.ss_flags & SS_ONSTACK;
+}
+
+static atomic_int blocked[2], seen_by[2];
+static void look_at_mask(void *arg, int64_t task, int worker)
+{
+    sigset_t set;
+    (void)arg, (void)task;
+    pthread_sigmask(SIG_BLOCK, NULL, &set);
+    atomic_store(&blocked[worker], sigismember(&set, SIGTERM));
+    atomic_fetch_add(&seen_by[worker], 1);
+    for (int i = 0; i < 10000 && !atomic_load(&seen_by[!worker]); i++)
+        usleep(100); /* until the other has taken one */
+}
+
+/* What interrupts a product must not be written where the stack pointer is. */
+static void test_signals_meet_the_main_thread_on_a_stack_of_their_own(void **state)
+{
+    (void)state;
+    struct pool *pool;
+    signal_handle(SIGHUP, look_at_stack, true);
+    raise(SIGHUP);
+    assert_true(was_on_its_stack);
+    signal(SIGHUP, SIG_DFL);
+    assert_int_equal(pool_open(&pool, 2, &why), 0);
+    pool_run(pool, 2, look_at_mask, NULL);
+    assert_true(atomic_load(&seen_by[0]) && atomic_load(&seen_by[1]));
+    assert_int_equal(atomic_load(&blocked[0]), 0);
+    assert_int_equal(atomic_load(&blocked[1]), 1);
+    pool_close(pool);
+}
+
 static void test_json_is_strict(void **state)
 {
     (void)state;
@@ -162,6 +201,7 @@ int main(void)
         cmocka_unit_test(test_philox_known_answers),
         cmocka_unit_test(test_draws),
         cmocka_unit_test(test_pool_runs_each_task_once),
+        cmocka_unit_test(test_signals_meet_the_main_thread_on_a_stack_of_their_own),
         cmocka_unit_test(test_json_is_strict),
         cmocka_unit_test(test_utf8),
     };

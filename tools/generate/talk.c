@@ -1,6 +1,7 @@
 #include "talk.h"
 
 #include "../../lib/common/die.h"
+#include "../../lib/common/signals.h"
 
 #include <unistd.h>
 #if defined(HAVE_LIBEDIT)
@@ -143,8 +144,7 @@ static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool s
 int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fail *why)
 {
     /* Restarting: what is being written to a slow terminal is finished, not lost. */
-    struct sigaction action = { .sa_handler = interrupt, .sa_flags = SA_RESTART };
-    sigaction(SIGINT, &action, NULL);
+    signal_handle(SIGINT, interrupt, true);
     t->g->stops_now = &was_interrupted;
     int status = 0;
     for (char *line; !status && (line = ask_user());) {

@@ -2,10 +2,9 @@
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
+#include "../../lib/common/signals.h"
 #include "log.h"
 #include "plan.h"
-
-#include <signal.h>
 
 static struct fail why;
 static volatile sig_atomic_t stop_signal;
@@ -68,8 +67,8 @@ static void run(struct trainer *t)
     char line[256];
     int64_t save = strcmp(recipe->save_strategy, "no") ? recipe->save_steps : 0;
     or_die(log_open(&log, recipe, t->state.step, &why), &why);
-    signal(SIGINT, ask_to_stop);
-    signal(SIGTERM, ask_to_stop);
+    signal_handle(SIGINT, ask_to_stop, true);
+    signal_handle(SIGTERM, ask_to_stop, true);
     progress_start(&bar, "train", "steps", (uint64_t)t->optimiser.steps, opt_standard.progress,
                    opt_standard.quiet);
     while (!trainer_is_done(t)) {
