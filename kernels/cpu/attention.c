@@ -1,46 +1,215 @@
-/* Causal attention over segments, forward and backward.
+/* Causal attention over segments, forward and backward, in blocks of keys.
  *
- * A tile is 64 queries of one head; its scores against every key that any of them
- * sees are one product, then softmax row by row, then one product with V. Scores
- * of a tile are 64 rows: they are recomputed in the backward from lse, never kept.
- * A key/value head's gradients are summed by one task, query tile after query
- * tile; rows that no span joins (other samples, other groups) are other tasks.
+ * Scores of 64 queries of one head against a block of keys stay in the cache. The forward goes
+ * through the blocks that its queries see with the softmax of what it has met so far (Dao et al.
+ * 2022, algorithm 1); keys and values of a block are laid out once for 256 queries. The backward
+ * makes the scores again from lse, block of keys after block: a key/value head's gradients are
+ * summed by one task over all queries and heads that share it; rows that no span joins (other
+ * samples, other groups) are other tasks. Products have the order
+ *     S = q kᵀ,  o += P v;    dP = d vᵀ,  dvᵀ += dᵀ P,  dkᵀ += qᵀ dS,  dq += dS k
+ * so that P and dS, which are most of what is laid out, never change rows for columns.
  */
-#include "cpu.h"
+#include "attention.h"
 
-#include <math.h>
+enum { FWD_ROWS = 4 * QUERY_TILE, KEY_BLOCK = 512 };
 
-struct attention {
-    struct device *dev;
-    struct mat o, q, k, v, dq, dk, dv, dout;
-    float *lse;
-    struct spans spans;
-    int64_t rows, heads, kv_heads, head_dim, tiles, ranges;
-    float scale;
+/* ---- operands: where they lie, and as tiles where those are ---- */
+
+/* Narrower heads would be mostly padding. */
+static bool is_laid(int64_t head_dim) { return laid_usable() && head_dim >= STRIP; }
+
+/* [strips, depth], strips being rows of A or columns of B. */
+struct operand {
+    struct source from;
+    struct laid laid;
+    bool is_b;
 };
 
-static void fwd_tile(void *arg, int64_t task, int worker)
+static struct operand operand_of(const struct attention *a, float **room, int64_t strips,
+                                 int64_t depth, bool is_b)
+{
+    struct operand m = { .is_b = is_b };
+    if (!a->is_laid) return m;
+    m.laid = (struct laid){ (bf16 *)(void *)*room, strips, depth };
+    *room += laid_elements(strips, depth) / 2;
+    return m;
+}
+
+/* What the operand is from now on. */
+static void set(const struct attention *a, struct operand *m, const float *x, int64_t ld,
+                bool k_apart, float scale, int64_t strips, int64_t depth)
+{
+    m->from = (struct source){ x, ld, k_apart, scale };
+    m->laid.strips = strips, m->laid.depth = depth;
+    if (a->is_laid) lay_out(&m->laid, (struct laid_part){ 0, strips, 0, depth }, m->from, m->is_b);
+}
+
+/* From a strip and a k of it on. */
+struct part {
+    const struct operand *of;
+    int64_t strip, k;
+};
+
+static const float *first_of(struct part p)
+{
+    struct source from = p.of->from;
+    return from.x + (from.k_apart ? p.k * from.ld + p.strip : p.strip * from.ld + p.k);
+}
+
+/* C[m, n] = or += A B over so many k. */
+static void multiply(const struct attention *call, int64_t m, int64_t n, int64_t k, struct part a,
+                     struct part b, bool adds, float *c, int64_t ldc)
+{
+    const struct operand *left = a.of, *right = b.of;
+    if (call->is_laid)
+        product_laid(m, n, k, (struct corner){ &left->laid, a.strip, a.k },
+                     (struct corner){ &right->laid, b.strip, b.k }, adds, c, ldc);
+    else
+        product(left->from.k_apart, !right->from.k_apart, m, n, k, left->from.scale, first_of(a),
+                left->from.ld, first_of(b), right->from.ld, adds, c, ldc);
+}
+
+/* ---- blocks of keys ---- */
+
+/* Keys [first, first + count) of the rows; what a tile of queries sees of them, counted from
+ * `first`: begins at a tile's k, so that a product over keys may. */
+struct block {
+    int64_t first, count;
+};
+struct seen {
+    int64_t from, count; /* count <= 0: nothing */
+};
+static struct seen seen_of(struct block keys, int64_t low, int64_t end)
+{
+    int64_t from = low > keys.first ? (low - keys.first) / DEPTH * DEPTH : 0;
+    int64_t to = least(end, keys.first + keys.count) - keys.first;
+    return (struct seen){ from, low < keys.first + keys.count ? to - from : 0 };
+}
+
+/* Of one row, counted from the first that its tile sees. */
+struct span {
+    int64_t from, to; /* to <= from: nothing */
+};
+static struct span span_of(struct block keys, struct seen seen, int64_t low, int64_t row)
+{
+    int64_t first = keys.first + seen.from;
+    int64_t from = low > first ? low - first : 0;
+    return (struct span){ least(from, seen.count), least(row + 1 - first, seen.count) };
+}
+
+static void clear_outside(float *s, struct span in, int64_t count)
+{
+    int64_t to = in.to > in.from ? in.to : in.from;
+    memset(s, 0, (size_t)in.from * sizeof *s);
+    memset(s + to, 0, (size_t)(count - to) * sizeof *s);
+}
+
+static const float *rows_of(struct mat m, int64_t row, int64_t head, const struct attention *a)
+{
+    return head_at(m, row, head, a->head_dim);
+}
+
+/* ---- forward ---- */
+
+/* Of a task's queries: scores of a tile, sums, room for keys and values of a cache, and what the
+ * softmax has met. */
+struct met {
+    float *s, *o, *wide_k, *wide_v, top[FWD_ROWS], sum[FWD_ROWS];
+    struct operand q, k, v, p;
+};
+
+/* Scores of a row become weights relative to the highest so far, which the sums follow. */
+static void meet(struct met *m, int64_t row, float *s, struct span in, int64_t c)
+{
+    float peak = max_row(s + in.from, in.to - in.from), *o = m->o + row * c;
+    if (peak > m->top[row]) {
+        float factor = fast_exp(m->top[row] - peak);
+        m->top[row] = peak;
+        m->sum[row] *= factor;
+        for (int64_t i = 0; i < c; i++)
+            o[i] *= factor;
+    }
+    m->sum[row] += exp_row(s + in.from, in.to - in.from, m->top[row]);
+}
+
+/* The queries from `tile` on of a task that begins at row `first`, against a block of keys. */
+static void fwd_tile(const struct attention *a, struct met *m, int64_t head, int64_t first,
+                     int64_t tile, int64_t rows, struct block keys)
+{
+    const int32_t *start = list_of(a->spans, head) + first + tile;
+    int64_t c = a->head_dim;
+    struct seen seen = seen_of(keys, start[0], a->past + first + tile + rows);
+    if (seen.count <= 0) return;
+    multiply(a, rows, seen.count, c, (struct part){ &m->q, tile, 0 },
+             (struct part){ &m->k, seen.from, 0 }, false, m->s, KEY_BLOCK);
+    for (int64_t r = 0; r < rows; r++) {
+        float *s = m->s + r * KEY_BLOCK;
+        struct span in = span_of(keys, seen, start[r], a->past + first + tile + r);
+        if (in.from < in.to) meet(m, tile + r, s, in, c);
+        clear_outside(s, in, seen.count);
+    }
+    set(a, &m->p, m->s, KEY_BLOCK, false, 1, rows, seen.count);
+    multiply(a, rows, c, seen.count, (struct part){ &m->p, 0, 0 },
+             (struct part){ &m->v, 0, seen.from }, true, m->o + tile * c, c);
+}
+
+/* Keys and values of a block are the operands from now on. */
+static void set_keys(const struct attention *a, struct met *m, int64_t kv, struct block keys)
+{
+    int64_t c = a->head_dim, k_stride = a->k.stride, v_stride = a->v.stride;
+    const float *k, *v;
+    if (a->cache) {
+        k = cache_widened(a->cache, kv, keys.first, keys.count, m->wide_k);
+        v = cache_widened(a->cache, a->kv_heads + kv, keys.first, keys.count, m->wide_v);
+        k_stride = v_stride = c;
+    } else {
+        k = rows_of(a->k, keys.first, kv, a);
+        v = rows_of(a->v, keys.first, kv, a);
+    }
+    set(a, &m->k, k, k_stride, false, 1, keys.count, c);
+    set(a, &m->v, v, v_stride, true, 1, c, keys.count);
+}
+
+static void fwd_task(void *arg, int64_t task, int worker)
 {
     const struct attention *a = arg;
-    int64_t head = task / a->tiles, first = (a->tiles - 1 - task % a->tiles) * QUERY_TILE;
-    int64_t rows = least(QUERY_TILE, a->rows - first), c = a->head_dim;
-    int64_t kv = head * a->kv_heads / a->heads;
-    const int32_t *start = list_of(a->spans, head);
-    int64_t low = start[first], keys = first + rows - low, ld = (keys + 15) / 16 * 16;
-    float *s = worker_scratch(a->dev, worker);
-    product(false, true, rows, keys, c, a->scale, head_at(a->q, first, head, c), a->q.stride,
-            head_at(a->k, low, kv, c), a->k.stride, 0, s, ld);
-    float inverse[QUERY_TILE];
+    int64_t head = task / a->tiles, first = (a->tiles - 1 - task % a->tiles) * FWD_ROWS;
+    int64_t rows = least(FWD_ROWS, a->rows - first), c = a->head_dim;
+    int64_t kv = head * a->kv_heads / a->heads, low = list_of(a->spans, head)[first];
+    float *room = worker_scratch(a->dev, worker);
+    int64_t end = a->past + first + rows;
+    struct met m = { .s = room, .o = room + QUERY_TILE * KEY_BLOCK };
+    m.wide_k = m.o + FWD_ROWS * c;
+    m.wide_v = m.wide_k + (a->cache ? KEY_BLOCK * c : 0);
+    room = m.wide_v + (a->cache ? KEY_BLOCK * c : 0);
+    m.q = operand_of(a, &room, FWD_ROWS, c, false);
+    m.p = operand_of(a, &room, QUERY_TILE, KEY_BLOCK, false);
+    m.k = operand_of(a, &room, KEY_BLOCK, c, true);
+    m.v = operand_of(a, &room, c, KEY_BLOCK, true);
+    memset(m.o, 0, (size_t)(rows * c) * sizeof *m.o);
     for (int64_t r = 0; r < rows; r++)
-        inverse[r] = softmax_row(s + r * ld, start[first + r] - low, first + r - low + 1, keys,
-                                 &a->lse[head * a->rows + first + r]);
-    product(false, false, rows, c, keys, 1, s, ld, head_at(a->v, low, kv, c), a->v.stride, 0,
-            head_at(a->o, first, head, c), a->o.stride);
-    for (int64_t r = 0; r < rows; r++) {
-        float *o = head_at(a->o, first + r, head, c);
-        for (int64_t i = 0; i < c; i++)
-            o[i] *= inverse[r];
+        m.top[r] = -INFINITY;
+    set(a, &m.q, rows_of(a->q, first, head, a), a->q.stride, false, a->scale, rows, c);
+    struct block keys = { low, 0 };
+    for (; keys.first < end; keys.first += KEY_BLOCK) {
+        keys.count = least(KEY_BLOCK, end - keys.first);
+        set_keys(a, &m, kv, keys);
+        for (int64_t tile = 0; tile < rows; tile += QUERY_TILE)
+            fwd_tile(a, &m, head, first, tile, least(QUERY_TILE, rows - tile), keys);
     }
+    for (int64_t r = 0; r < rows; r++) {
+        float *o = head_at(a->o, first + r, head, c), inverse = 1 / m.sum[r];
+        for (int64_t i = 0; i < c; i++)
+            o[i] = m.o[r * c + i] * inverse;
+        a->lse[head * a->rows + first + r] = m.top[r] + logf(m.sum[r]);
+    }
+}
+
+void attention_forward(struct attention *a)
+{
+    a->tiles = pieces(a->rows, FWD_ROWS);
+    a->is_laid = is_laid(a->head_dim);
+    pool_run(a->dev->pool, a->heads * a->tiles, fwd_task, a);
 }
 
 void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
@@ -59,87 +228,171 @@ void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, s
                            .heads = heads,
                            .kv_heads = kv_heads,
                            .head_dim = head_dim,
-                           .scale = scale,
-                           .tiles = pieces(rows, QUERY_TILE) };
-    pool_run(dev->pool, heads * a.tiles, fwd_tile, &a);
+                           .scale = scale };
+    attention_forward(&a);
 }
 
-struct tile {
-    int64_t head, kv, first, rows, low, keys, ld;
-    float *p, *dp; /* scores' softmax and its gradient, [rows, ld] */
+/* ---- backward ---- */
+
+/* Of a task: a tile's scores' softmax and their gradient, those of a block's keys and values,
+ * columns for rows, and o · dout of all its rows, head after head. Operands by what they meet. */
+struct range {
+    int64_t kv, base, end;
+    float *p, *ds, *dk, *dv, *delta;
+    struct operand q_for_s, k_for_s, d_for_dp, v_for_dp, d_for_dv, p_for_dv, q_for_dk, ds_for_dk;
+    struct operand ds_for_dq, k_for_dq;
 };
 
-/* p becomes softmax, dp becomes dS = p⊙(dp − delta)·scale; 0 outside the spans. */
-static void softmax_bwd(const struct attention *a, const struct tile *t)
+static int64_t shared_by(const struct attention *a) { return a->heads / a->kv_heads; }
+
+static float *deltas_of(const struct attention *a, const struct range *g, int64_t head)
 {
-    const int32_t *start = list_of(a->spans, t->head);
-    int64_t c = a->head_dim;
-    for (int64_t r = 0; r < t->rows; r++) {
-        int64_t row = t->first + r, from = start[row] - t->low, to = row - t->low + 1;
-        const float *o = head_at(a->o, row, t->head, c), *d = head_at(a->dout, row, t->head, c);
-        float *restrict p = t->p + r * t->ld, *restrict dp = t->dp + r * t->ld, delta = 0;
-        float lse = a->lse[t->head * a->rows + row];
+    return g->delta + (head - g->kv * shared_by(a)) * (g->end - g->base);
+}
+
+/* Before dq takes o's place. */
+static void make_deltas(const struct attention *a, const struct range *g, int64_t head)
+{
+    for (int64_t row = g->base; row < g->end; row++) {
+        const float *o = rows_of(a->o, row, head, a), *d = rows_of(a->dout, row, head, a);
+        float delta = 0;
 #pragma omp simd reduction(+ : delta)
-        for (int64_t i = 0; i < c; i++)
+        for (int64_t i = 0; i < a->head_dim; i++)
             delta += o[i] * d[i];
-        memset(p, 0, (size_t)from * sizeof *p);
-        memset(dp, 0, (size_t)from * sizeof *dp);
-#pragma omp simd
-        for (int64_t j = from; j < to; j++) {
-            float e = fast_exp(p[j] - lse);
-            p[j] = e;
-            dp[j] = e * (dp[j] - delta) * a->scale;
-        }
-        memset(p + to, 0, (size_t)(t->keys - to) * sizeof *p);
-        memset(dp + to, 0, (size_t)(t->keys - to) * sizeof *dp);
+        deltas_of(a, g, head)[row - g->base] = delta;
     }
 }
 
-/* dk, dv: sums of the range's keys, [range, c], from row `base` on. */
-static void bwd_tile(const struct attention *a, struct tile *t, float *dk, float *dv, int64_t base)
+/* p becomes softmax, ds, which is dP, becomes P⊙(dP − delta)·scale; 0 outside the spans. */
+static void softmax_bwd(float *restrict p, float *restrict ds, struct span in, int64_t count,
+                        float lse, float delta, float scale)
 {
-    int64_t c = a->head_dim, keys = t->keys, ld = t->ld;
-    const float *q = head_at(a->q, t->first, t->head, c);
-    const float *d = head_at(a->dout, t->first, t->head, c);
-    const float *k = head_at(a->k, t->low, t->kv, c), *v = head_at(a->v, t->low, t->kv, c);
-    product(false, true, t->rows, keys, c, a->scale, q, a->q.stride, k, a->k.stride, 0, t->p, ld);
-    product(false, true, t->rows, keys, c, 1, d, a->dout.stride, v, a->v.stride, 0, t->dp, ld);
-    softmax_bwd(a, t);
-    product(true, false, keys, c, t->rows, 1, t->p, ld, d, a->dout.stride, 1,
-            dv + (t->low - base) * c, c);
-    product(true, false, keys, c, t->rows, 1, t->dp, ld, q, a->q.stride, 1,
-            dk + (t->low - base) * c, c);
-    product(false, false, t->rows, c, keys, 1, t->dp, ld, k, a->k.stride, 0,
-            head_at(a->dq, t->first, t->head, c), a->dq.stride);
+#pragma omp simd
+    for (int64_t j = in.from; j < in.to; j++) {
+        float e = fast_exp(p[j] - lse);
+        p[j] = e;
+        ds[j] = e * (ds[j] - delta) * scale;
+    }
+    clear_outside(p, in, count);
+    clear_outside(ds, in, count);
 }
 
-static void bwd_range(void *arg, int64_t task, int worker)
+/* The queries from row `first` on against a block of keys. */
+static void bwd_tile(const struct attention *a, struct range *g, int64_t head, int64_t first,
+                     struct block keys)
+{
+    const int32_t *start = list_of(a->spans, head) + first;
+    int64_t rows = least(QUERY_TILE, g->end - first), c = a->head_dim, ld = KEY_BLOCK;
+    const float *q = rows_of(a->q, first, head, a), *d = rows_of(a->dout, first, head, a);
+    struct seen seen = seen_of(keys, start[0], first + rows);
+    int64_t from = seen.from, count = seen.count;
+    set(a, &g->q_for_s, q, a->q.stride, false, a->scale, rows, c);
+    set(a, &g->d_for_dp, d, a->dout.stride, false, 1, rows, c);
+    multiply(a, rows, count, c, (struct part){ &g->q_for_s, 0, 0 },
+             (struct part){ &g->k_for_s, from, 0 }, false, g->p, ld);
+    multiply(a, rows, count, c, (struct part){ &g->d_for_dp, 0, 0 },
+             (struct part){ &g->v_for_dp, from, 0 }, false, g->ds, ld);
+    for (int64_t r = 0; r < rows; r++)
+        softmax_bwd(g->p + r * ld, g->ds + r * ld, span_of(keys, seen, start[r], first + r), count,
+                    a->lse[head * a->rows + first + r], deltas_of(a, g, head)[first + r - g->base],
+                    a->scale);
+    set(a, &g->d_for_dv, d, a->dout.stride, true, 1, c, rows);
+    set(a, &g->p_for_dv, g->p, ld, true, 1, count, rows);
+    multiply(a, c, count, rows, (struct part){ &g->d_for_dv, 0, 0 },
+             (struct part){ &g->p_for_dv, 0, 0 }, true, g->dv + from, ld);
+    set(a, &g->q_for_dk, q, a->q.stride, true, 1, c, rows);
+    set(a, &g->ds_for_dk, g->ds, ld, true, 1, count, rows);
+    multiply(a, c, count, rows, (struct part){ &g->q_for_dk, 0, 0 },
+             (struct part){ &g->ds_for_dk, 0, 0 }, true, g->dk + from, ld);
+    set(a, &g->ds_for_dq, g->ds, ld, false, 1, rows, count);
+    multiply(a, rows, c, count, (struct part){ &g->ds_for_dq, 0, 0 },
+             (struct part){ &g->k_for_dq, 0, from }, start[0] < keys.first,
+             head_at(a->dq, first, head, c), a->dq.stride);
+}
+
+static void put_turned(const struct attention *a, struct mat to, const float *from,
+                       const struct range *g, struct block keys)
+{
+    for (int64_t r = 0; r < keys.count; r++) {
+        float *row = head_at(to, keys.first + r, g->kv, a->head_dim);
+        for (int64_t i = 0; i < a->head_dim; i++)
+            row[i] = from[i * KEY_BLOCK + r];
+    }
+}
+
+static void bwd_block(const struct attention *a, struct range *g, struct block keys)
+{
+    int64_t c = a->head_dim, share = shared_by(a);
+    const float *k = rows_of(a->k, keys.first, g->kv, a), *v = rows_of(a->v, keys.first, g->kv, a);
+    set(a, &g->k_for_s, k, a->k.stride, false, 1, keys.count, c);
+    set(a, &g->v_for_dp, v, a->v.stride, false, 1, keys.count, c);
+    set(a, &g->k_for_dq, k, a->k.stride, true, 1, c, keys.count);
+    memset(g->dk, 0, (size_t)(c * KEY_BLOCK) * sizeof *g->dk);
+    memset(g->dv, 0, (size_t)(c * KEY_BLOCK) * sizeof *g->dv);
+    for (int64_t head = g->kv * share; head < (g->kv + 1) * share; head++) {
+        const int32_t *start = list_of(a->spans, head);
+        int64_t end = keys.first + keys.count;
+        for (int64_t first = keys.first; first < g->end && start[first] < end; first += QUERY_TILE)
+            bwd_tile(a, g, head, first, keys);
+    }
+    put_turned(a, a->dk, g->dk, g, keys);
+    put_turned(a, a->dv, g->dv, g, keys);
+}
+
+/* Floats before the operands. */
+static int64_t range_floats(int64_t rows, int64_t share, int64_t c)
+{
+    return 2 * (QUERY_TILE + c) * KEY_BLOCK + pieces(share * rows, 16) * 16;
+}
+
+static void lay_range(const struct attention *a, struct range *g, float *room)
+{
+    int64_t c = a->head_dim;
+    g->p = room;
+    g->ds = g->p + QUERY_TILE * KEY_BLOCK;
+    g->dk = g->ds + QUERY_TILE * KEY_BLOCK;
+    g->dv = g->dk + c * KEY_BLOCK;
+    g->delta = g->dv + c * KEY_BLOCK;
+    room += range_floats(g->end - g->base, shared_by(a), c);
+    g->q_for_s = operand_of(a, &room, QUERY_TILE, c, false);
+    g->d_for_dp = operand_of(a, &room, QUERY_TILE, c, false);
+    g->q_for_dk = operand_of(a, &room, c, QUERY_TILE, false);
+    g->d_for_dv = operand_of(a, &room, c, QUERY_TILE, false);
+    g->k_for_s = operand_of(a, &room, KEY_BLOCK, c, true);
+    g->v_for_dp = operand_of(a, &room, KEY_BLOCK, c, true);
+    g->k_for_dq = operand_of(a, &room, c, KEY_BLOCK, true);
+    g->p_for_dv = operand_of(a, &room, KEY_BLOCK, QUERY_TILE, true);
+    g->ds_for_dk = operand_of(a, &room, KEY_BLOCK, QUERY_TILE, true);
+    g->ds_for_dq = operand_of(a, &room, QUERY_TILE, KEY_BLOCK, false);
+}
+
+/* Of the operands of either way: no more than so many blocks of keys by heads, or by queries. */
+static size_t operand_floats(int64_t c)
+{
+    return (4 * laid_elements(FWD_ROWS, c) + 5 * laid_elements(KEY_BLOCK, c) +
+            5 * laid_elements(KEY_BLOCK, QUERY_TILE)) /
+           2;
+}
+
+size_t attention_floats(const struct shape *s)
+{
+    int64_t c = s->head_dim, forward = QUERY_TILE * KEY_BLOCK + FWD_ROWS * c;
+    if (s->keys) forward += 2 * KEY_BLOCK * c;
+    int64_t backward = s->has_backward ? range_floats(s->rows, s->heads / s->kv_heads, c) : 0;
+    return (size_t)(forward > backward ? forward : backward) + (is_laid(c) ? operand_floats(c) : 0);
+}
+
+static void bwd_task(void *arg, int64_t task, int worker)
 {
     const struct attention *a = arg;
-    int64_t kv = task / a->ranges, range = task % a->ranges, c = a->head_dim;
-    int64_t base = a->dev->ranges[range], end = a->dev->ranges[range + 1], count = end - base;
-    int64_t share = a->heads / a->kv_heads;
-    float *dk = worker_scratch(a->dev, worker), *dv = dk + count * c;
-    float *p = dv + count * c, *dp = p + QUERY_TILE * ((count + 15) / 16 * 16);
-    memset(dk, 0, (size_t)(2 * count * c) * sizeof *dk);
-    for (int64_t head = kv * share; head < (kv + 1) * share; head++)
-        for (int64_t first = base; first < end; first += QUERY_TILE) {
-            int64_t low = list_of(a->spans, head)[first];
-            struct tile t = { .head = head,
-                              .kv = kv,
-                              .first = first,
-                              .low = low,
-                              .p = p,
-                              .dp = dp,
-                              .rows = least(QUERY_TILE, end - first) };
-            t.keys = first + t.rows - low;
-            t.ld = (t.keys + 15) / 16 * 16;
-            bwd_tile(a, &t, dk, dv, base);
-        }
-    for (int64_t r = 0; r < count; r++) {
-        memcpy(head_at(a->dk, base + r, kv, c), dk + r * c, (size_t)c * sizeof *dk);
-        memcpy(head_at(a->dv, base + r, kv, c), dv + r * c, (size_t)c * sizeof *dv);
-    }
+    const int32_t *border = a->dev->ranges + task % a->ranges;
+    int64_t share = shared_by(a);
+    struct range g = { .kv = task / a->ranges, .base = border[0], .end = border[1] };
+    lay_range(a, &g, worker_scratch(a->dev, worker));
+    for (int64_t head = g.kv * share; head < (g.kv + 1) * share; head++)
+        make_deltas(a, &g, head);
+    for (int64_t first = g.base; first < g.end; first += KEY_BLOCK)
+        bwd_block(a, &g, (struct block){ first, least(KEY_BLOCK, g.end - first) });
 }
 
 /* Cuts rows where neither list has a span across (lists do not decrease, so no later
@@ -177,6 +430,7 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
                            .kv_heads = kv_heads,
                            .head_dim = head_dim,
                            .scale = scale };
+    a.is_laid = is_laid(head_dim);
     a.ranges = find_ranges(dev->ranges, spans, rows);
-    pool_run(dev->pool, kv_heads * a.ranges, bwd_range, &a);
+    pool_run(dev->pool, kv_heads * a.ranges, bwd_task, &a);
 }

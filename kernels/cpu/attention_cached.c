@@ -4,8 +4,9 @@
  * stretch. Decoding is bound by reading it: few rows take it in splits of 512 keys, each read
  * once for all the heads that share it, and what splits leave (the highest score, the sum of
  * weights, the weighted values) is put together in their order (Flash-Decoding, Dao et al. 2023).
- * More rows are tiles of 64 queries of a head as in training, by products with widened pieces.
+ * More rows go through blocks of keys as in training.
  */
+#include "attention.h"
 #include "vec.h"
 
 struct cached {
@@ -14,7 +15,7 @@ struct cached {
     float *lse;
     const struct cache *cache;
     struct spans spans;
-    int64_t past, rows, heads, share, tiles, splits;
+    int64_t past, rows, share, splits;
     float scale;
 };
 
@@ -200,43 +201,15 @@ static void join_task(void *arg, int64_t task, int worker)
     a->lse[task] = top + logf(total);
 }
 
-/* ---- tiles ---- */
+/* ---- more rows ---- */
 
-/* Rows of a head from `place` on in f32: where they lie, or in `room`. */
-static const float *widened(const struct cache *c, int64_t place, int64_t count, float *room)
+const float *cache_widened(const struct cache *c, int64_t head, int64_t row, int64_t count,
+                           float *room)
 {
+    int64_t place = place_of(c, head, row);
     if (c->type == WEIGHT_F32) return (const float *)c->at + place;
     widen_range(room, c->at, c->type, place, count * c->head_dim);
     return room;
-}
-
-static void tile_task(void *arg, int64_t task, int worker)
-{
-    const struct cached *a = arg;
-    const struct cache *c = a->cache;
-    int64_t head = task / a->tiles, first = (a->tiles - 1 - task % a->tiles) * QUERY_TILE;
-    int64_t rows = least(QUERY_TILE, a->rows - first), dim = c->head_dim, kv = head / a->share;
-    const int32_t *start = list_of(a->spans, head);
-    int64_t low = start[first], keys = a->past + first + rows - low, ld = pieces(keys, 16) * 16;
-    float *room = worker_scratch(a->dev, worker), *s = room + CACHE_PIECE * dim;
-    float *o = head_at(a->o, first, head, dim), inverse[QUERY_TILE];
-    for (int64_t j = 0; j < keys; j += CACHE_PIECE) {
-        int64_t n = least(CACHE_PIECE, keys - j);
-        product(false, true, rows, n, dim, a->scale, head_at(a->q, first, head, dim), a->q.stride,
-                widened(c, place_of(c, kv, low + j), n, room), dim, 0, s + j, ld);
-    }
-    for (int64_t r = 0; r < rows; r++)
-        inverse[r] = softmax_row(s + r * ld, start[first + r] - low, a->past + first + r - low + 1,
-                                 keys, &a->lse[head * a->rows + first + r]);
-    for (int64_t j = 0; j < keys; j += CACHE_PIECE) {
-        int64_t n = least(CACHE_PIECE, keys - j);
-        product(false, false, rows, dim, n, 1, s + j, ld,
-                widened(c, place_of(c, c->kv_heads + kv, low + j), n, room), dim, j ? 1 : 0, o,
-                a->o.stride);
-    }
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t i = 0; i < dim; i++)
-            o[r * a->o.stride + i] *= inverse[r];
 }
 
 void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q,
@@ -245,6 +218,22 @@ void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q
 {
     must(rows > 0 && rows <= dev->shape.rows && heads % cache->kv_heads == 0);
     must(past + rows <= dev->shape.keys && past + rows <= cache->capacity);
+    if (rows > FEW_QUERIES) {
+        struct attention a = { .dev = dev,
+                               .o = o,
+                               .q = q,
+                               .cache = cache,
+                               .lse = lse,
+                               .spans = spans,
+                               .past = past,
+                               .rows = rows,
+                               .heads = heads,
+                               .kv_heads = cache->kv_heads,
+                               .head_dim = cache->head_dim,
+                               .scale = scale };
+        attention_forward(&a);
+        return;
+    }
     struct cached a = { .dev = dev,
                         .o = o,
                         .q = q,
@@ -253,15 +242,9 @@ void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q
                         .spans = spans,
                         .past = past,
                         .rows = rows,
-                        .heads = heads,
                         .share = heads / cache->kv_heads,
-                        .tiles = pieces(rows, QUERY_TILE),
                         .splits = pieces(past + rows, CACHE_SPLIT),
                         .scale = scale };
-    if (rows > FEW_QUERIES) {
-        pool_run(dev->pool, heads * a.tiles, tile_task, &a);
-        return;
-    }
     pool_run(dev->pool, cache->kv_heads * a.splits, split_task, &a);
     pool_run(dev->pool, heads * rows, join_task, &a);
 }

@@ -31,7 +31,6 @@ enum {
     FEW_ROWS = 16,          /* up to so many, weights are used as they are stored */
     FEW_QUERIES = 4, /* rows up to which attention reads a cache once for all heads that share it */
     CACHE_SPLIT = 512, /* keys of it that a task then takes */
-    CACHE_PIECE = 256, /* keys of it that are widened at once */
 };
 
 struct device {
@@ -119,13 +118,17 @@ struct source {
     float scale;  /* elements count times this, before they are rounded */
 };
 bool amx_usable(void);
-/* apart: elements from a strip's tiles to the next strip's. */
-void amx_lay_out(bf16 *to, int64_t apart, struct source from, bool wants_pairs, int64_t strips,
+/* Tiles of strips, those of one after the other; `apart` elements from a strip's to the next's. */
+struct tiles {
+    bf16 *at;
+    int64_t apart;
+};
+void amx_lay_out(struct tiles to, struct source from, bool wants_pairs, int64_t strips,
                  int64_t depth);
-/* C[rows, cols] = or += A B of two such blocks. A sum goes on from what is there: blocks of k one
- * after the other make the sum that one block would. */
-void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t rows, int64_t cols,
-                  int64_t depth, bool adds);
+/* C[rows, cols] = or += A B, of so many tiles a strip. A sum goes on from what is there: blocks of
+ * k one after the other make the sum that one block would. */
+void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
+                  int64_t count, bool adds);
 
 /* An operand of many products, rounded and laid out once where there are tiles (laid_usable;
  * elsewhere the rest is not called): blocks of LAID_DEPTH k, each with all tiles of its strips,
@@ -140,20 +143,26 @@ struct laid_part {
     int64_t k, depth;      /* k: a multiple of 32 */
 };
 bool laid_usable(void);
-/* The block of k, a matrix of its own. */
-struct laid laid_block(const struct laid *m, int64_t block);
 size_t laid_elements(int64_t strips, int64_t depth);
 void lay_out(const struct laid *to, struct laid_part part, struct source from, bool is_b);
-/* C[m,n] = or += A B, of the strips from these on, multiples of 16. The same bits as product's. */
-void product_laid(int64_t m, int64_t n, const struct laid *a, int64_t a_strip, const struct laid *b,
-                  int64_t b_strip, bool adds, float *c, int64_t ldc);
+/* C[m,n] = or += A B over k of their depth, from these corners on: strips are multiples of 16, k of
+ * 32. What fills up the last tile is zero, in one of the two. The same bits as product's. */
+struct corner {
+    const struct laid *of;
+    int64_t strip, k;
+};
+void product_laid(int64_t m, int64_t n, int64_t k, struct corner a, struct corner b, bool adds,
+                  float *c, int64_t ldc);
 
 /* f32 weights of the linear: its own, or the slot's copy. */
 const float *linear_weight(const struct device *dev, const struct group *g, int index);
 
-/* Columns of a result of the head that a task makes for all rows; laid_block of so much weight is
- * of the size of a patch's rows. */
+/* Columns of a result of the head that a task makes for all rows; so many by LAID_DEPTH of the
+ * weights are as much as a patch's rows. */
 enum { HEAD_COLS = 256 };
+
+/* Of a thread's scratch that attention takes, but for few rows of a cache. */
+size_t attention_floats(const struct shape *s);
 
 /* linear_laid.c: a group whose packed weights are in its slot as tiles; operands of its products.
  */
@@ -226,16 +235,6 @@ static inline float max_row(const float *p, int64_t count)
     for (int64_t j = 0; j < count; j++)
         top = p[j] > top ? p[j] : top;
     return top;
-}
-
-/* Scores become weights: exp(s − top) in [from, to), 0 elsewhere; returns 1 / their sum. */
-static inline float softmax_row(float *s, int64_t from, int64_t to, int64_t keys, float *lse)
-{
-    float top = max_row(s + from, to - from), sum = exp_row(s + from, to - from, top);
-    memset(s, 0, (size_t)from * sizeof *s);
-    memset(s + to, 0, (size_t)(keys - to) * sizeof *s);
-    *lse = top + logf(sum);
-    return 1 / sum;
 }
 
 /* Elements first … of a weight of any type but NF4, in f32, on this thread; and back. */

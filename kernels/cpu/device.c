@@ -13,13 +13,11 @@ struct parts {
     size_t slot[LINEAR_SLOTS], worker, laid, split, logits, partial, ranges;
 };
 
-/* Of a thread: scores of one query tile, and keys in f32; or those of all heads that share keys. */
+/* Of a thread: queries of all heads that share keys, and their scores of a split. */
 static size_t cached_floats(const struct shape *s)
 {
     int64_t queries = s->heads / s->kv_heads * FEW_QUERIES;
-    int64_t tile =
-        least(QUERY_TILE, s->rows) * pieces(s->keys, 16) * 16 + CACHE_PIECE * s->head_dim;
-    return rounded((size_t)most(tile, queries * (s->head_dim + CACHE_SPLIT)));
+    return rounded((size_t)(queries * (s->head_dim + CACHE_SPLIT)));
 }
 
 /* A copy in f32, or tiles. */
@@ -35,12 +33,7 @@ static struct parts parts_of(const struct shape *s)
     int64_t widest = most(s->ffn, most(s->dim, s->heads * s->head_dim));
     for (int i = 0; i < LINEAR_SLOTS && s->has_packed_weights; i++)
         p.slot[i] = rounded(slot_floats(&s->slot[i]));
-    /* Attention: scores and their gradient of one query tile; dk and dv of one head. */
-    int64_t queries = s->has_backward ? QUERY_TILE : least(QUERY_TILE, s->rows);
-    size_t scores = rounded((size_t)s->rows + 16) * (size_t)queries;
-    size_t attention = scores * (s->has_backward ? 2 : 1) +
-                       (s->has_backward ? 2 * rounded((size_t)(s->rows * s->head_dim)) : 0) +
-                       rounded(QUERY_TILE);
+    size_t attention = rounded(attention_floats(s));
     bool has_adapters = shape_has_adapters(s);
     /* drop(x) of a task's rows; of its columns; a tile on its way to be masked. */
     int64_t tile = patch_rows(widest) * least(most(widest, 8), WIDE_COLS);

@@ -50,18 +50,18 @@ static void logits_tile(void *arg, int64_t task, int worker)
             c->weight + t.col * c->dim, c->dim, 0, c->logits + t.row * c->vocab + t.col, c->vocab);
 }
 
-/* C [rows, count] = or += a's block of k by that part of the weights, which is laid out on the way:
+/* C [rows, count] = or += a by that part of the weights, from k on, which is laid out on the way:
  * columns of C are rows of the weights if k are neighbours, else k are. */
-static void multiply_laid(const struct head_call *c, int worker, float *to, int64_t ld,
-                          int64_t block, const float *weights, int64_t count, bool k_apart)
+static void multiply_laid(const struct head_call *c, int worker, float *to, int64_t ld, int64_t k,
+                          const float *weights, int64_t count, bool k_apart)
 {
-    struct laid a = laid_block(&c->a, block);
-    struct laid b = { (bf16 *)(void *)worker_scratch(c->dev, worker), count, a.depth };
+    struct laid b = { (bf16 *)(void *)worker_scratch(c->dev, worker), count,
+                      least(LAID_DEPTH, c->a.depth - k) };
     lay_out(&b, (struct laid_part){ 0, count, 0, b.depth },
             (struct source){ weights, c->dim, k_apart, 1 }, true);
     for (int64_t r = 0; r < c->rows; r += WIDE_ROWS)
-        product_laid(least(WIDE_ROWS, c->rows - r), count, &a, r, &b, 0, block > 0, to + r * ld,
-                     ld);
+        product_laid(least(WIDE_ROWS, c->rows - r), count, b.depth, (struct corner){ &c->a, r, k },
+                     (struct corner){ &b, 0, 0 }, k > 0, to + r * ld, ld);
 }
 
 static void logits_laid(void *arg, int64_t task, int worker)
@@ -69,8 +69,8 @@ static void logits_laid(void *arg, int64_t task, int worker)
     const struct head_call *c = arg;
     int64_t col = task * HEAD_COLS, count = least(HEAD_COLS, c->vocab - col);
     for (int64_t k = 0; k < c->dim; k += LAID_DEPTH)
-        multiply_laid(c, worker, c->logits + col, c->vocab, k / LAID_DEPTH,
-                      c->weight + col * c->dim + k, count, false);
+        multiply_laid(c, worker, c->logits + col, c->vocab, k, c->weight + col * c->dim + k, count,
+                      false);
 }
 
 static void gradient_laid(void *arg, int64_t task, int worker)
@@ -78,7 +78,7 @@ static void gradient_laid(void *arg, int64_t task, int worker)
     const struct head_call *c = arg;
     int64_t col = task * HEAD_COLS, count = least(HEAD_COLS, c->dim - col);
     for (int64_t k = 0; k < c->vocab; k += LAID_DEPTH)
-        multiply_laid(c, worker, row_of(c->dx, c->first) + col, c->dx.stride, k / LAID_DEPTH,
+        multiply_laid(c, worker, row_of(c->dx, c->first) + col, c->dx.stride, k,
                       c->weight + k * c->dim + col, count, true);
 }
 

@@ -8,43 +8,37 @@ size_t laid_elements(int64_t strips, int64_t depth)
     return (size_t)(pieces(strips, STRIP) * STRIP * pieces(depth, DEPTH) * DEPTH);
 }
 
-struct laid laid_block(const struct laid *m, int64_t block)
+/* The tiles of the strip from k on, which is in a block that ends at *end. */
+static struct tiles tiles_at(const struct laid *m, int64_t strip, int64_t k, int64_t *end)
 {
-    int64_t from = block * LAID_DEPTH;
-    return (struct laid){ m->at + pieces(m->strips, STRIP) * STRIP * from, m->strips,
-                          least(LAID_DEPTH, m->depth - from) };
-}
-
-/* Where the strip's tiles of that block of k begin, and how many they are. */
-static bf16 *tiles_at(const struct laid *m, int64_t strip, int64_t block, int64_t *tiles)
-{
-    struct laid part = laid_block(m, block);
-    *tiles = pieces(part.depth, DEPTH);
-    return part.at + strip * *tiles * DEPTH;
+    must(strip % STRIP == 0 && k % DEPTH == 0);
+    int64_t from = k / LAID_DEPTH * LAID_DEPTH;
+    *end = least(from + LAID_DEPTH, m->depth);
+    int64_t deep = pieces(*end - from, DEPTH) * DEPTH, strips = pieces(m->strips, STRIP) * STRIP;
+    return (struct tiles){ m->at + strips * from + strip * deep + (k - from) * STRIP,
+                           deep * STRIP };
 }
 
 void lay_out(const struct laid *to, struct laid_part part, struct source from, bool is_b)
 {
-    must(part.strip % STRIP == 0 && part.k % DEPTH == 0);
-    for (int64_t k = part.k, end = part.k + part.depth, next; k < end; k = next) {
-        int64_t block = k / LAID_DEPTH, tiles;
-        next = least(end, (block + 1) * LAID_DEPTH);
-        bf16 *at = tiles_at(to, part.strip, block, &tiles);
+    for (int64_t k = 0, end; k < part.depth; k = end - part.k) {
+        struct tiles tiles = tiles_at(to, part.strip, part.k + k, &end);
         struct source here = from;
-        here.x += from.k_apart ? (k - part.k) * from.ld : k - part.k;
-        amx_lay_out(at + (k - block * LAID_DEPTH) / DEPTH * TILE, tiles * TILE, here, is_b,
-                    part.strips, next - k);
+        here.x += from.k_apart ? k * from.ld : k;
+        end = least(end, part.k + part.depth);
+        amx_lay_out(tiles, here, is_b, part.strips, end - part.k - k);
     }
 }
 
-void product_laid(int64_t m, int64_t n, const struct laid *a, int64_t a_strip, const struct laid *b,
-                  int64_t b_strip, bool adds, float *c, int64_t ldc)
+void product_laid(int64_t m, int64_t n, int64_t k, struct corner a, struct corner b, bool adds,
+                  float *c, int64_t ldc)
 {
-    must(a->depth == b->depth && a_strip % STRIP == 0 && b_strip % STRIP == 0);
-    for (int64_t block = 0; block * LAID_DEPTH < a->depth; block++) {
-        int64_t tiles;
-        const bf16 *left = tiles_at(a, a_strip, block, &tiles);
-        const bf16 *right = tiles_at(b, b_strip, block, &tiles);
-        amx_multiply(c, ldc, left, right, m, n, tiles * DEPTH, adds || block);
+    for (int64_t done = 0, next; done < k; done = next) {
+        int64_t a_end, b_end;
+        struct tiles left = tiles_at(a.of, a.strip, a.k + done, &a_end);
+        struct tiles right = tiles_at(b.of, b.strip, b.k + done, &b_end);
+        next = least(k, least(a_end - a.k, b_end - b.k));
+        must(next > done);
+        amx_multiply(c, ldc, left, right, m, n, pieces(next - done, DEPTH), adds || done);
     }
 }

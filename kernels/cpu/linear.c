@@ -176,11 +176,11 @@ static void multiply_laid_patch(const struct group_call *c, struct patch t)
         struct overlap o = overlap_of(t, first, c->g->at[i].out);
         if (o.count <= 0) continue;
         float *to = y + first + o.from;
-        product_laid(t.rows, o.count, &c->a[0], t.row, &w.forward, o.from, c->residual.at != NULL,
-                     to, c->y.stride);
-        if (c->g->at[i].rank)
-            product_laid(t.rows, o.count, &c->inner[i], t.row, &w.b_forward, o.from, true, to,
-                         c->y.stride);
+        product_laid(t.rows, o.count, c->in, (struct corner){ &c->a[0], t.row, 0 },
+                     (struct corner){ &w.forward, o.from, 0 }, c->residual.at != NULL, to,
+                     c->y.stride);
+        product_laid(t.rows, o.count, c->g->at[i].rank, (struct corner){ &c->inner[i], t.row, 0 },
+                     (struct corner){ &w.b_forward, o.from, 0 }, true, to, c->y.stride);
     }
 }
 
@@ -285,9 +285,9 @@ static void inner_gradient_laid(void *arg, int64_t task, int worker)
         int64_t rank = c->g->at[i].rank;
         du[i] = at;
         at.at = (struct act *)(floats(at) + rank);
-        if (!rank) continue;
         struct laid_linear w = laid_linear(c->dev, c->g, i);
-        product_laid(rows, rank, &c->a[i], first, &w.b_backward, 0, false, row_of(du[i], first),
+        product_laid(rows, rank, c->g->at[i].out, (struct corner){ &c->a[i], first, 0 },
+                     (struct corner){ &w.b_backward, 0, 0 }, false, row_of(du[i], first),
                      c->du.stride);
     }
     laid_rows_of(c->inner, du, c->g->count, first, rows);
@@ -300,8 +300,8 @@ static void add_through_adapter(const struct group_call *c, int index, struct pa
     const struct linear *l = &c->g->at[index];
     if (c->is_laid) {
         struct laid_linear w = laid_linear(c->dev, c->g, index);
-        product_laid(t.rows, t.cols, &c->inner[index], t.row, &w.a_backward, t.col, adds, to,
-                     stride);
+        product_laid(t.rows, t.cols, l->rank, (struct corner){ &c->inner[index], t.row, 0 },
+                     (struct corner){ &w.a_backward, t.col, 0 }, adds, to, stride);
         return;
     }
     product(false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in, adds,
@@ -353,7 +353,8 @@ static void gradient_laid_patch(const struct group_call *c, struct patch t)
     float *dx = row_of(c->dx, t.row) + t.col;
     for (int i = 0; i < c->g->count; i++) {
         struct laid_linear w = laid_linear(c->dev, c->g, i);
-        product_laid(t.rows, t.cols, &c->a[i], t.row, &w.backward, t.col, i > 0, dx, c->dx.stride);
+        product_laid(t.rows, t.cols, c->g->at[i].out, (struct corner){ &c->a[i], t.row, 0 },
+                     (struct corner){ &w.backward, t.col, 0 }, i > 0, dx, c->dx.stride);
     }
 }
 

@@ -126,9 +126,8 @@ void laid_rows_of(const struct laid *to, const struct mat *from, int count, int6
                   int64_t rows)
 {
     for (int i = 0; i < count; i++)
-        if (to[i].depth)
-            lay_out(&to[i], (struct laid_part){ first, rows, 0, to[i].depth },
-                    (struct source){ row_of(from[i], first), from[i].stride, false, 1 }, false);
+        lay_out(&to[i], (struct laid_part){ first, rows, 0, to[i].depth },
+                (struct source){ row_of(from[i], first), from[i].stride, false, 1 }, false);
 }
 
 static void lay_rows(void *arg, int64_t task, int worker)

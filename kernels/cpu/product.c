@@ -55,19 +55,21 @@ static void round_rows(bf16 *restrict to, const float *restrict from, int64_t st
 static void round_block(bf16 *to, struct source from, bool is_b, int64_t strips, int64_t depth)
 {
     if (amx_usable())
-        amx_lay_out(to, pieces(depth, DEPTH) * TILE, from, is_b, strips, depth);
+        amx_lay_out((struct tiles){ to, pieces(depth, DEPTH) * TILE }, from, is_b, strips, depth);
     else if (from.k_apart)
         round_rows(to, from.x, from.ld, depth, strips);
     else
         round_rows(to, from.x, from.ld, strips, depth);
 }
 
-static void multiply_blocks(float *c, int64_t ldc, const struct blocks *blocks, bool a_transposed,
+static void multiply_blocks(float *c, int64_t ldc, struct blocks *blocks, bool a_transposed,
                             bool b_transposed, int64_t rows, int64_t cols, int64_t depth,
                             float alpha, float beta)
 {
     if (amx_usable()) {
-        amx_multiply(c, ldc, blocks->a, blocks->b, rows, cols, depth, beta != 0);
+        int64_t count = pieces(depth, DEPTH);
+        struct tiles a = { blocks->a, count * TILE }, b = { blocks->b, count * TILE };
+        amx_multiply(c, ldc, a, b, rows, cols, count, beta != 0);
         return;
     }
     use_one_thread();

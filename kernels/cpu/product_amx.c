@@ -126,17 +126,16 @@ static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t
 }
 
 /* One tile of each strip before the next of any where that is how memory lies. */
-static inline __attribute__((always_inline)) void lay_scaled(bf16 *to, int64_t apart,
-                                                             struct source from, bool wants_pairs,
-                                                             int64_t strips, int64_t depth)
+static inline __attribute__((always_inline)) void
+lay_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t strips, int64_t depth)
 {
     int64_t across = pieces(strips, STRIP), down = pieces(depth, DEPTH);
     int64_t outer = from.k_apart ? down : across, inner = from.k_apart ? across : down;
     for (int64_t o = 0; o < outer; o++)
         for (int64_t n = 0; n < inner; n++) {
             int64_t s = from.k_apart ? n : o, l = from.k_apart ? o : n;
-            bf16 *tile = to + s * apart + l * TILE;
             int64_t strip = s * STRIP, k = l * DEPTH;
+            bf16 *tile = to.at + s * to.apart + l * TILE;
             __m512i r[16];
             if (from.k_apart)
                 load_pairs(r, from.x + k * from.ld + strip, from.ld, strips - strip, depth - k,
@@ -150,24 +149,24 @@ static inline __attribute__((always_inline)) void lay_scaled(bf16 *to, int64_t a
         }
 }
 
-void amx_lay_out(bf16 *to, int64_t apart, struct source from, bool wants_pairs, int64_t strips,
+void amx_lay_out(struct tiles to, struct source from, bool wants_pairs, int64_t strips,
                  int64_t depth)
 {
     if (from.scale != 1) {
-        lay_scaled(to, apart, from, wants_pairs, strips, depth);
+        lay_scaled(to, from, wants_pairs, strips, depth);
         return;
     }
     from.scale = 1; /* known where this is compiled */
-    lay_scaled(to, apart, from, wants_pairs, strips, depth);
+    lay_scaled(to, from, wants_pairs, strips, depth);
 }
 
-/* C[rows, cols] = or += two strips of A by two of B, each of `tiles` tiles; where there is only
- * one, what is stored beyond is of no use. */
-static void multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t tiles,
+/* C = or += two strips of A by two of B, of `count` tiles each; where there is only one, what is
+ * stored beyond is of no use. */
+static void multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t count,
                      bool second_a, bool second_b, bool adds)
 {
     enum { BYTES = DEPTH * sizeof(bf16) };
-    const bf16 *a1 = second_a ? a + tiles * TILE : a, *b1 = second_b ? b + tiles * TILE : b;
+    const bf16 *a1 = a.at + (second_a ? a.apart : 0), *b1 = b.at + (second_b ? b.apart : 0);
     float *below = c + STRIP * ldc;
     int64_t row = ldc * (int64_t)sizeof(float);
     if (adds) {
@@ -181,9 +180,9 @@ static void multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (int64_t t = 0; t < tiles; t++) {
-        _tile_loadd(6, b + t * TILE, BYTES);
-        _tile_loadd(4, a + t * TILE, BYTES);
+    for (int64_t t = 0; t < count; t++) {
+        _tile_loadd(6, b.at + t * TILE, BYTES);
+        _tile_loadd(4, a.at + t * TILE, BYTES);
         _tile_dpbf16ps(0, 4, 6);
         _tile_loadd(7, b1 + t * TILE, BYTES);
         _tile_dpbf16ps(1, 4, 7);
@@ -205,24 +204,24 @@ static void copy_block(float *restrict to, int64_t ldt, const float *restrict fr
             to[r * ldt + i] = from[r * ldf + i];
 }
 
-void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t rows, int64_t cols,
-                  int64_t depth, bool adds)
+void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
+                  int64_t count, bool adds)
 {
     enum { SIDE = 2 * STRIP };
     _Alignas(64) float edge[SIDE * SIDE] = { 0 };
-    int64_t tiles = pieces(depth, DEPTH);
     configure();
     for (int64_t v = 0; v < cols; v += SIDE)
         for (int64_t u = 0; u < rows; u += SIDE) {
             int64_t height = least(SIDE, rows - u), width = least(SIDE, cols - v);
-            const bf16 *left = a + u * tiles * DEPTH, *right = b + v * tiles * DEPTH;
+            struct tiles left = { a.at + u / STRIP * a.apart, a.apart };
+            struct tiles right = { b.at + v / STRIP * b.apart, b.apart };
             float *to = c + u * ldc + v;
             if (height == SIDE && width == SIDE) {
-                multiply(to, ldc, left, right, tiles, true, true, adds);
+                multiply(to, ldc, left, right, count, true, true, adds);
                 continue;
             }
             if (adds) copy_block(edge, SIDE, to, ldc, height, width);
-            multiply(edge, SIDE, left, right, tiles, height > STRIP, width > STRIP, adds);
+            multiply(edge, SIDE, left, right, count, height > STRIP, width > STRIP, adds);
             copy_block(to, ldc, edge, SIDE, height, width);
         }
 }
@@ -231,17 +230,17 @@ void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t r
 
 bool amx_usable(void) { return false; }
 
-void amx_lay_out(bf16 *to, int64_t apart, struct source from, bool wants_pairs, int64_t strips,
+void amx_lay_out(struct tiles to, struct source from, bool wants_pairs, int64_t strips,
                  int64_t depth)
 {
-    (void)to, (void)apart, (void)from, (void)wants_pairs, (void)strips, (void)depth;
+    (void)to, (void)from, (void)wants_pairs, (void)strips, (void)depth;
     must(false);
 }
 
-void amx_multiply(float *c, int64_t ldc, const bf16 *a, const bf16 *b, int64_t rows, int64_t cols,
-                  int64_t depth, bool adds)
+void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
+                  int64_t count, bool adds)
 {
-    (void)c, (void)ldc, (void)a, (void)b, (void)rows, (void)cols, (void)depth, (void)adds;
+    (void)c, (void)ldc, (void)a, (void)b, (void)rows, (void)cols, (void)count, (void)adds;
     must(false);
 }
 
