@@ -11,7 +11,7 @@
  */
 #include "attention.h"
 
-enum { FWD_ROWS = 4 * QUERY_TILE, KEY_BLOCK = 512 };
+enum { FWD_ROWS = 4 * QUERY_TILE, KEY_BLOCK = 512 /* whole tiles of queries, and of k */ };
 
 /* ---- operands: where they lie, and as tiles where those are ---- */
 
@@ -186,6 +186,7 @@ static void fwd_task(void *arg, int64_t task, int worker)
     m.p = operand_of(a, &room, QUERY_TILE, KEY_BLOCK, false);
     m.k = operand_of(a, &room, KEY_BLOCK, c, true);
     m.v = operand_of(a, &room, c, KEY_BLOCK, true);
+    must(room <= worker_scratch(a->dev, worker) + a->dev->worker_floats);
     memset(m.o, 0, (size_t)(rows * c) * sizeof *m.o);
     for (int64_t r = 0; r < rows; r++)
         m.top[r] = -INFINITY;
@@ -345,7 +346,8 @@ static int64_t range_floats(int64_t rows, int64_t share, int64_t c)
     return 2 * (QUERY_TILE + c) * KEY_BLOCK + pieces(share * rows, 16) * 16;
 }
 
-static void lay_range(const struct attention *a, struct range *g, float *room)
+/* Returns the end. */
+static float *lay_range(const struct attention *a, struct range *g, float *room)
 {
     int64_t c = a->head_dim;
     g->p = room;
@@ -364,13 +366,14 @@ static void lay_range(const struct attention *a, struct range *g, float *room)
     g->p_for_dv = operand_of(a, &room, KEY_BLOCK, QUERY_TILE, true);
     g->ds_for_dk = operand_of(a, &room, KEY_BLOCK, QUERY_TILE, true);
     g->ds_for_dq = operand_of(a, &room, QUERY_TILE, KEY_BLOCK, false);
+    return room;
 }
 
-/* Of the operands of either way: no more than so many blocks of keys by heads, or by queries. */
+/* Of the backward's operands, queries' c by 64 for which the forward has 256 once. */
 static size_t operand_floats(int64_t c)
 {
-    return (4 * laid_elements(FWD_ROWS, c) + 5 * laid_elements(KEY_BLOCK, c) +
-            5 * laid_elements(KEY_BLOCK, QUERY_TILE)) /
+    return (4 * laid_elements(FWD_ROWS, c) + 3 * laid_elements(KEY_BLOCK, c) +
+            3 * laid_elements(KEY_BLOCK, QUERY_TILE)) /
            2;
 }
 
@@ -388,7 +391,8 @@ static void bwd_task(void *arg, int64_t task, int worker)
     const int32_t *border = a->dev->ranges + task % a->ranges;
     int64_t share = shared_by(a);
     struct range g = { .kv = task / a->ranges, .base = border[0], .end = border[1] };
-    lay_range(a, &g, worker_scratch(a->dev, worker));
+    float *room = worker_scratch(a->dev, worker);
+    must(lay_range(a, &g, room) <= room + a->dev->worker_floats);
     for (int64_t head = g.kv * share; head < (g.kv + 1) * share; head++)
         make_deltas(a, &g, head);
     for (int64_t first = g.base; first < g.end; first += KEY_BLOCK)
