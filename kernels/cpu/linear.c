@@ -1,9 +1,9 @@
 /* Groups of linears with adapters.
  *
  * Bound by multiply-adds: a forward costs 2·T·in·out, the backward as much again
- * for each of input and weight. A task takes a tile of results (forward, input gradient) or
- * 64 rows of a weight's gradient, and goes through all of the inner dimension, so
- * sums have one order.
+ * for each of input and weight. A task takes a patch of results (forward, input gradient) or
+ * some rows of a weight's gradient, and goes through all of the inner dimension, so sums have
+ * one order. Where operands are laid out as tiles, linear_laid.c has them.
  */
 #include "cpu.h"
 
