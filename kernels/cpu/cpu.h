@@ -158,8 +158,9 @@ void product_laid(int64_t m, int64_t n, int64_t k, struct corner a, struct corne
 const float *linear_weight(const struct device *dev, const struct group *g, int index);
 
 /* Columns of a result of the head that a task makes for all rows; so many by LAID_DEPTH of the
- * weights are as much as a patch's rows. */
+ * weights are as much as a patch's rows. A narrow head is cut along rows instead. */
 enum { HEAD_COLS = 256 };
+static inline bool head_is_laid(int64_t dim) { return laid_usable() && dim > WIDE_COLS; }
 
 /* Of a thread's scratch that attention takes, but for few rows of a cache. */
 size_t attention_floats(const struct shape *s);

@@ -55,7 +55,7 @@ static struct parts parts_of(const struct shape *s)
     int64_t rows = most(LEAST_LOGIT_ROWS, LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64);
     rows = least(rows, pieces(s->chunk, 64) * 64);
     p.logits = rounded((size_t)(rows * s->vocab));
-    if (s->head_type == WEIGHT_F32 && laid_usable()) {
+    if (s->head_type == WEIGHT_F32 && head_is_laid(s->dim)) {
         int64_t deepest = s->has_backward ? most(s->dim, s->vocab) : s->dim;
         p.laid = (size_t)most((int64_t)p.laid, (int64_t)laid_elements(rows, deepest) / 2);
         p.worker = (size_t)most((int64_t)p.worker, HEAD_COLS * LAID_DEPTH / 2);

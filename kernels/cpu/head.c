@@ -156,7 +156,7 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
                            .vocab = head->out,
                            .dim = head->in,
                            .dscale = dscale,
-                           .is_laid = laid_usable() && head->in > WIDE_COLS };
+                           .is_laid = head_is_laid(head->in) };
     int64_t chunk = (int64_t)dev->logits_floats / c.vocab;
     must(chunk > 0);
     for (c.first = 0; c.first < rows; c.first += chunk) {

@@ -216,18 +216,20 @@ static struct group_call call_of(struct device *dev, const struct group *g, int6
 /* x and what adapters made of it, as tiles. */
 static void lay_inputs(struct group_call *c)
 {
-    struct mat from[GROUP_MOST];
+    struct laid to[1 + GROUP_MOST] = { { .depth = c->in } };
+    struct mat from[1 + GROUP_MOST] = { c->x };
+    int count = c->rank ? 1 + c->g->count : 1;
     bf16 *at = c->dev->laid;
     int64_t column = c->in;
-    c->a[0].depth = c->in;
-    laid_place(c->dev, c->a, 1, c->rows, &at);
-    for (int i = 0; i < c->g->count; column += c->g->at[i++].rank) {
-        c->inner[i].depth = c->g->at[i].rank;
+    for (int i = 1; i < count; i++) {
+        to[i].depth = c->g->at[i - 1].rank;
         from[i] = (struct mat){ (struct act *)(floats(c->x) + column), c->x.stride };
+        column += to[i].depth;
     }
-    laid_place(c->dev, c->inner, c->g->count, c->rows, &at);
-    laid_rows(c->dev, c->a, &c->x, 1);
-    laid_rows(c->dev, c->inner, from, c->g->count);
+    laid_place(c->dev, to, count, c->rows, &at);
+    laid_rows(c->dev, to, from, count);
+    c->a[0] = to[0];
+    memcpy(c->inner, to + 1, sizeof c->inner);
 }
 
 void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
