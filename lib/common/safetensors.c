@@ -80,10 +80,7 @@ static int read_header(struct tensor_file *file, const json_t *header, const cha
     json_t *entry;
     json_object_foreach((json_t *)header, name, entry)
     {
-        if (!strcmp(name, "__metadata__")) {
-            file->metadata = json_incref(entry);
-            continue;
-        }
+        if (!strcmp(name, "__metadata__")) continue;
         if (read_entry(&file->at[file->count++], name, entry, data, data_bytes, why)) return -1;
     }
     return check_cover(file, data, data_bytes, why) || tensor_file_sort(file, why) ? -1 : 0;
@@ -131,12 +128,9 @@ uint64_t tensor_header_bytes(const struct tensor_header *t)
     return bytes;
 }
 
-static char *header_text(const struct tensor_header *tensors, size_t count, const json_t *metadata,
-                         uint64_t *data_bytes)
+static char *header_text(const struct tensor_header *tensors, size_t count, uint64_t *data_bytes)
 {
-    json_t *header = json_object(), *about = json_pack("{s:s}", "format", "pt");
-    if (metadata) json_object_update(about, (json_t *)metadata);
-    json_object_set_new(header, "__metadata__", about);
+    json_t *header = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
     uint64_t at = 0;
     for (size_t i = 0; i < count; i++) {
         json_t *shape = json_array();
@@ -156,13 +150,12 @@ static char *header_text(const struct tensor_header *tensors, size_t count, cons
 }
 
 int safetensors_create(struct safetensors_writer **out, const char *path,
-                       const struct tensor_header *tensors, size_t count, const json_t *metadata,
-                       struct fail *why)
+                       const struct tensor_header *tensors, size_t count, struct fail *why)
 {
     *out = NULL;
     uint64_t data_bytes;
     struct safetensors_writer *w = calloc(1, sizeof *w);
-    char *text = header_text(tensors, count, metadata, &data_bytes);
+    char *text = header_text(tensors, count, &data_bytes);
     if (!w || !text) {
         free(w);
         free(text);

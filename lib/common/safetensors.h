@@ -25,10 +25,10 @@ uint64_t tensor_header_bytes(const struct tensor_header *t); /* of its data */
 
 struct safetensors_writer;
 
-/* Tensors are then to be written in the order of the headers. metadata: texts by name to
- * stand beside "format": "pt", which transformers asks for; borrowed, may be NULL. */
+/* Tensors are then to be written in the order of the headers. The metadata are
+ * "format": "pt", which transformers asks for. */
 int safetensors_create(struct safetensors_writer **w, const char *path,
-                       const struct tensor_header *tensors, size_t count, const json_t *metadata,
+                       const struct tensor_header *tensors, size_t count,
                        struct fail *why) MUST_USE;
 /* Appends bytes of tensor data; any number of calls. */
 int safetensors_put(struct safetensors_writer *w, const void *data, size_t bytes,

@@ -88,7 +88,6 @@ void tensor_file_close(struct tensor_file *file)
     for (size_t i = 0; i < file->count; i++)
         free(file->at[i].name);
     free(file->at);
-    json_decref(file->metadata);
     if (file->map) munmap(file->map, file->map_bytes);
     *file = (struct tensor_file){ 0 };
 }

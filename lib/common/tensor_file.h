@@ -41,7 +41,6 @@ struct stored_tensor {
 struct tensor_file {
     struct stored_tensor *at; /* in the order of names */
     size_t count;
-    json_t *metadata; /* safetensors' __metadata__, or NULL */
     void *map;
     size_t map_bytes;
 };

@@ -80,7 +80,7 @@ static int write_tensors(const struct model *m, const char *directory, struct fa
             names[i], DTYPE_F32, t->tensor->role == ROLE_NORM ? 1 : 2, { t->rows, t->cols }
         };
     }
-    if (!status) status = safetensors_create(&w, path, headers, (size_t)p->at_count, NULL, why);
+    if (!status) status = safetensors_create(&w, path, headers, (size_t)p->at_count, why);
     for (int64_t i = 0; i < p->at_count && !status; i++) {
         size_t bytes = (size_t)(p->at[i].rows * p->at[i].cols) * 4;
         float *host = malloc(bytes + 1);

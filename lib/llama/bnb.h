@@ -39,7 +39,7 @@ int bnb_take(const struct model_files *files, const struct tensor *t, struct wei
 /* Does the name belong to a packed linear: NAME.weight.absmax and so on? */
 bool bnb_is_part(const char *name);
 
-/* Key of safetensors' metadata where quantize says whose tensors it made these of. */
+/* Key of quantization_config where quantize says whose tensors it made these of. */
 #define BNB_BASE_KEY "longqlora_base"
 
 enum bnb_part {

@@ -62,9 +62,7 @@ static int write_shard(const char *path, const struct directory_job *job, int64_
                        int64_t end, struct fail *why)
 {
     struct safetensors_writer *w;
-    if (safetensors_create(&w, path, job->headers + first, (size_t)(end - first), job->metadata,
-                           why))
-        return -1;
+    if (safetensors_create(&w, path, job->headers + first, (size_t)(end - first), why)) return -1;
     for (int64_t i = first; i < end; i++)
         if (job->produce(job->arg, i, w, why)) {
             safetensors_abandon(w);

@@ -20,8 +20,8 @@ struct directory_job {
     const char *copy_from;      /* tokenizer and licence files come from here; may be NULL */
     uint64_t max_shard_bytes;   /* of tensors; a larger one is alone in its shard */
     bool new_style_rope;        /* see config_to_json */
-    const json_t *metadata;     /* of the tensor files, see safetensors_create; may be NULL */
-    const json_t *quantization; /* config.json's quantization_config; may be NULL */
+    const json_t *quantization; /* config.json's quantization_config, read after the last tensor
+                                 * was produced; may be NULL */
 };
 
 /* The header of a model's tensor, whose name it is. */

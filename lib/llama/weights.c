@@ -161,8 +161,8 @@ static int list_tensors(struct weights *w, struct fail *why)
 /* What quantize says of the tensors that it made a directory's of. */
 static const char *source_of(const struct weights *w)
 {
-    const json_t *metadata = w->files.count ? w->files.at[0].metadata : NULL;
-    const char *base = json_string_value(json_object_get(metadata, BNB_BASE_KEY));
+    const json_t *quantization = json_object_get(w->config.json, "quantization_config");
+    const char *base = json_string_value(json_object_get(quantization, BNB_BASE_KEY));
     return base && strlen(base) == STREAM_DIGEST_TEXT - 1 ? base : NULL;
 }
 

@@ -49,7 +49,7 @@ int main(int argc, char **argv)
         }
     or_die(output_directory(argv[2], &why), &why);
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", argv[2]);
-    or_die(safetensors_create(&w, path, headers, n, NULL, &why), &why);
+    or_die(safetensors_create(&w, path, headers, n, &why), &why);
     for (size_t i = 0; i < n; i++)
         put_matrix(w, i, headers[i].shape[0] * headers[i].shape[1]);
     or_die(safetensors_finish(w, &why), &why);

@@ -22,7 +22,7 @@ static void make_shard(const char *name, const char *tensor)
     char path[120];
     const struct tensor_header header = { tensor, DTYPE_U8, 1, { 3 } };
     snprintf(path, sizeof path, "%s/%s", directory, name);
-    must(!safetensors_create(&w, path, &header, 1, NULL, &why));
+    must(!safetensors_create(&w, path, &header, 1, &why));
     must(!safetensors_put(w, "abc", 3, &why) && !safetensors_finish(w, &why));
 }
 

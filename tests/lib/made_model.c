@@ -65,7 +65,7 @@ void made_model(const char *directory, const char *config, const char *dtype)
                                              table[i].role == ROLE_NORM ? 1 : 2,
                                              { table[i].rows, table[i].cols } };
     snprintf(path, sizeof path, "%s/model.safetensors", directory);
-    must(!safetensors_create(&w, path, headers, (size_t)count, NULL, &why));
+    must(!safetensors_create(&w, path, headers, (size_t)count, &why));
     for (int64_t i = 0; i < count; i++) {
         float *values = made_values(&table[i], i);
         size_t n = (size_t)(table[i].rows * table[i].cols);

@@ -83,7 +83,7 @@ static void test_safetensors_round_trip(void **state)
         data[i] = (unsigned char)i;
     struct safetensors_writer *w;
     struct tensor_file s;
-    assert_int_equal(safetensors_create(&w, scratch_file, headers, 3, NULL, &why), 0);
+    assert_int_equal(safetensors_create(&w, scratch_file, headers, 3, &why), 0);
     assert_int_equal(safetensors_put(w, data, 30, &why), 0);
     assert_int_equal(safetensors_put(w, data + 30, 7, &why), 0);
     assert_int_equal(safetensors_finish(w, &why), 0);

@@ -62,8 +62,7 @@ int main(int argc, char **argv)
     char loaded[120];
     check_usage(&o, operands);
     double start = progress_clock();
-    /* A directory's header has the digest of the model; a stream's end has it. */
-    or_die(weights_open(&w, operands[0], !strcmp(o.to, "bnb"), &why), &why);
+    or_die(weights_open(&w, operands[0], false, &why), &why);
     if (w.stream[0]) die(STATUS_INPUT, "%s: not a model directory", operands[0]);
     if (w.is_quantized) die(STATUS_INPUT, "%s: its linears are NF4 already", operands[0]);
     weights_describe(&w, loaded, sizeof loaded);

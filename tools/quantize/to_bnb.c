@@ -1,4 +1,5 @@
 /* bitsandbytes' directory: six tensors for each linear, everything else as it was. */
+#include "../../lib/llama/base_digest.h"
 #include "../../lib/llama/directory.h"
 #include "sinks.h"
 
@@ -14,6 +15,8 @@ struct output_tensors {
     struct piece *parts;
     struct tensor_header *headers;
     int64_t count;
+    struct base_reading *reading;
+    json_t *quantization; /* has the model's digest once all of it was read */
 };
 
 static int list_parts(struct output_tensors *o, struct fail *why)
@@ -73,22 +76,31 @@ static int put_part(struct quantizer *q, const struct piece *p, struct safetenso
     }
 }
 
+static void name_source(struct output_tensors *o)
+{
+    char base[STREAM_DIGEST_TEXT];
+    base_reading_end(o->reading, base);
+    o->reading = NULL;
+    json_object_set_new(o->quantization, BNB_BASE_KEY, json_string(base));
+}
+
 static int produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why)
 {
-    const struct output_tensors *o = arg;
+    struct output_tensors *o = arg;
     const struct piece *p = &o->parts[index];
     bool is_linear = o->q->weights->table[p->tensor].role == ROLE_LINEAR;
-    return is_linear ? put_part(o->q, p, w, why) : put_plain(o->q, p->tensor, w, why);
+    base_reading_reach(o->reading, p->tensor);
+    int status = is_linear ? put_part(o->q, p, w, why) : put_plain(o->q, p->tensor, w, why);
+    if (!status && index == o->count - 1) name_source(o);
+    return status;
 }
 
 int quantize_to_bnb(struct quantizer *q, const char *path, uint64_t max_shard_bytes,
                     struct fail *why)
 {
     const struct weights *w = q->weights;
-    struct output_tensors o = { .q = q };
     enum dtype dtype = weight_type_dtype(w->at[0].type);
-    json_t *metadata = json_pack("{s:s}", BNB_BASE_KEY, w->base);
-    json_t *quantization = bnb_config(dtype_torch_name(dtype));
+    struct output_tensors o = { .q = q, .quantization = bnb_config(dtype_torch_name(dtype)) };
     int status = list_parts(&o, why);
     struct directory_job job = { .config = &w->config,
                                  .headers = o.headers,
@@ -98,11 +110,11 @@ int quantize_to_bnb(struct quantizer *q, const char *path, uint64_t max_shard_by
                                  .dtype = dtype,
                                  .copy_from = q->path,
                                  .max_shard_bytes = max_shard_bytes,
-                                 .metadata = metadata,
-                                 .quantization = quantization };
+                                 .quantization = o.quantization };
+    if (!status) status = base_reading_begin(&o.reading, w, why);
     if (!status) status = directory_make(path, &job, why);
-    json_decref(metadata);
-    json_decref(quantization);
+    base_reading_end(o.reading, NULL);
+    json_decref(o.quantization);
     free(o.parts);
     free(o.headers);
     return status;
