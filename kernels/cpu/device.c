@@ -1,6 +1,8 @@
 /* The CPU as a device: threads, memory, and one block of scratch planned by shape. */
 #include "cpu.h"
 
+#include "../../lib/common/free_memory.h"
+
 #include <math.h>
 #include <sys/mman.h>
 
@@ -90,13 +92,8 @@ int cpu_probe(struct fail *why)
 
 uint64_t cpu_available(void)
 {
-    FILE *file = fopen("/proc/meminfo", "re");
-    unsigned long long kib = 0;
-    char line[128];
-    while (file && fgets(line, sizeof line, file))
-        if (!strncmp(line, "MemAvailable:", 13)) kib = strtoull(line + 13, NULL, 10);
-    if (file) fclose(file);
-    return (uint64_t)kib << 10;
+    const char *told = getenv("LONGQLORA_MEMORY"); /* to test plans on any machine */
+    return told ? strtoull(told, NULL, 10) : free_memory("");
 }
 
 int cpu_open(struct device **out, int threads, struct fail *why)

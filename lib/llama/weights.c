@@ -85,6 +85,7 @@ static int align(struct weights *w, const void **data, size_t bytes, size_t unit
     if (!copy) return fail(why, "out of memory");
     memcpy(copy, *data, bytes);
     w->copies[w->copy_count++] = copy;
+    w->copied += bytes;
     *data = copy;
     return 0;
 }
@@ -213,6 +214,7 @@ static char *take_memory(struct weights *w, size_t bytes, struct fail *why)
     }
     if (is_large) madvise(memory, bytes, MADV_HUGEPAGE);
     w->copies[w->copy_count++] = memory;
+    w->copied += bytes;
     return memory;
 }
 

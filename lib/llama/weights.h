@@ -26,6 +26,7 @@ struct weights {
     struct model_files files;
     void **copies; /* memory: of a stream's tensors, and of what lies unaligned in its file */
     size_t copy_count;
+    uint64_t copied; /* bytes of it */
 };
 
 /* path: a directory, a stream's file, or "-". with_base: compute the digest of a

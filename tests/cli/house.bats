@@ -5,7 +5,7 @@ load helper
     ! grep -nE '#include "[^"]*(llama|tools|kernels)/' lib/common/*.[ch]
     ! grep -nE '#include "[^"]*tools/' lib/llama/*.[ch]
     ! grep -nE '#include "[^"]*(llama|tools)/' kernels/*.[ch] kernels/cpu/*.[ch]
-    ! grep -nE '#include "[^"]*lib/common/' kernels/*.[ch] kernels/cpu/*.[ch] | grep -vE 'common/(fail|bf16|pool|philox)\.h'
+    ! grep -nE '#include "[^"]*lib/common/' kernels/*.[ch] kernels/cpu/*.[ch] | grep -vE 'common/(fail|bf16|pool|philox|free_memory)\.h'
     ! grep -nE '#include "[^"]*(die|opt|progress)\.h"' lib/llama/*.[ch] kernels/*.[ch] kernels/cpu/*.[ch]
     ! grep -lE '#include "[^"]*cpu/' lib tools -r
 }

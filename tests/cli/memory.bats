@@ -53,3 +53,15 @@ wide() { # LAYERS
     run --separate-stderr -1 train l.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=x max_seq_length=4194304 per_device_train_batch_size=64 --device cpu
     [[ "$stderr" == *"the run needs "*" GB of memory, "*" GB are free; the longest context that fits is "* ]]
 }
+
+@test "memory: weights that are in memory already are not asked for again; the run says what it takes" {
+    make_base
+    total=$(lora x --device cpu --dry-run gradient_checkpointing=true | total)
+    export LONGQLORA_MEMORY=$((total - 1))
+    run --separate-stderr -0 lora fits --device cpu gradient_checkpointing=true
+    [[ "$stderr" == *"train: memory: 0.00 of 0.00 GB that are free; activations of 0 of 2 layers kept"* ]]
+    LONGQLORA_MEMORY=$((total - 2 * $(stat -Lc %s base.nf4)))
+    run --separate-stderr -1 lora x --device cpu gradient_checkpointing=true
+    [[ "$stderr" == *"the run needs 0.00 GB of memory, 0.00 GB are free"* ]]
+    [ ! -e x ]
+}

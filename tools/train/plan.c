@@ -5,12 +5,15 @@ struct room {
     uint64_t device, host;
 };
 
-static struct room room_of(const struct kernels *k)
+static struct room room_of(const struct trainer *t, const struct kernels *k)
 {
     const struct kernels *cpu;
     struct fail none;
     bool has_cpu = !kernels_open(&cpu, "cpu", &none);
-    return (struct room){ k->available(), has_cpu ? cpu->available() : 0 };
+    struct room room = { k->available(), has_cpu ? cpu->available() : 0 };
+    /* Weights that are in memory already stand in the plan of a run on the host. */
+    if (k->is_host && room.device) room.device += t->weights.copied;
+    return room;
 }
 
 /* What auto leaves free for others. */
@@ -118,7 +121,7 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
     const struct kernels *k;
     bool does_fit;
     if (kernels_open(&k, setup->device, why)) return -1;
-    struct room room = room_of(k);
+    struct room room = room_of(t, k);
     if (settle_least(t, k, room, true, setup, &does_fit, why)) return -1;
     if (!does_fit) return 0;
     room = less_a_tenth(room);
@@ -181,6 +184,20 @@ static int print_longest(const struct trainer *t, const char *device, const char
     return 0;
 }
 
+static void describe_kept(const struct trainer *t, const struct model_setup *setup,
+                          const struct memory_plan *plan, char *text, size_t size)
+{
+    int64_t layers = t->config.layers;
+    int64_t kept = setup->kept_layers < layers ? setup->kept_layers : layers;
+    int64_t outputs = setup->kept_outputs < layers - kept ? setup->kept_outputs : layers - kept;
+    char more[64] = "";
+    if (outputs)
+        snprintf(more, sizeof more, ", attention's output of %lld more", (long long)outputs);
+    snprintf(text, size, "activations of %lld of %lld layers kept%s%s", (long long)kept,
+             (long long)layers, more,
+             plan->host[MEMORY_ACTIVATIONS] ? ", attention's outputs on the host" : "");
+}
+
 static int print_device(const struct trainer *t, const char *device, FILE *to, struct fail *why)
 {
     struct memory_plan plan;
@@ -189,15 +206,11 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     if (kernels_open(&k, device, why) || plan_settle(t, &setup, why) ||
         plan_of(t, &setup, &plan, why))
         return -1;
-    struct room room = room_of(k);
-    int64_t layers = t->config.layers;
-    int64_t kept = setup.kept_layers < layers ? setup.kept_layers : layers;
-    int64_t outputs = setup.kept_outputs < layers - kept ? setup.kept_outputs : layers - kept;
-    fprintf(to, "%s, %s, %lld tokens, activations of %lld of %lld layers kept", k->name,
-            k->act_name, (long long)setup.positions, (long long)kept, (long long)layers);
-    if (outputs) fprintf(to, ", attention's output of %lld more", (long long)outputs);
-    if (plan.host[MEMORY_ACTIVATIONS]) fprintf(to, ", attention's outputs on the host");
-    fprintf(to, "\n");
+    struct room room = room_of(t, k);
+    char kept[160];
+    describe_kept(t, &setup, &plan, kept, sizeof kept);
+    fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
+            kept);
     memory_print(&plan, to);
     if (room.device) {
         fprintf(to, "%-20s %16llu bytes\n", "free now", (unsigned long long)room.device);
@@ -223,15 +236,35 @@ int plan_print(const struct trainer *t, FILE *to, struct fail *why)
     return print_device(t, "cuda", to, why);
 }
 
-int plan_check(const struct trainer *t, struct fail *why)
+/* "memory: 9.85 of 84.21 GB that are free, 1.28 of the host's 120.50; activations of …" */
+static void say_plan(const struct trainer *t, const struct memory_plan *plan, struct room room,
+                     bool is_host, void (*say)(const char *))
+{
+    char text[320], kept[160], of[48] = " GB", host[64] = "";
+    uint64_t own = memory_total(plan), waits = memory_host_total(plan);
+    describe_kept(t, &t->setup, plan, kept, sizeof kept);
+    if (room.device)
+        snprintf(of, sizeof of, " of %.2f GB that are free", (double)room.device / 1e9);
+    if (waits && !is_host)
+        snprintf(host, sizeof host, ", %.2f of the host's %.2f", (double)waits / 1e9,
+                 (double)room.host / 1e9);
+    snprintf(text, sizeof text, "memory: %.2f%s%s; %s", (double)(own + (is_host ? waits : 0)) / 1e9,
+             of, host, kept);
+    say(text);
+}
+
+int plan_check(const struct trainer *t, void (*say)(const char *), struct fail *why)
 {
     struct memory_plan plan;
     const struct kernels *k;
     int64_t longest;
     uint64_t host;
     if (kernels_open(&k, t->setup.device, why) || plan_of(t, &t->setup, &plan, why)) return -1;
-    struct room room = room_of(k);
-    if (fits(k, &plan, room)) return 0;
+    struct room room = room_of(t, k);
+    if (fits(k, &plan, room)) {
+        say_plan(t, &plan, room, k->is_host, say);
+        return 0;
+    }
     if (longest_context(t, t->setup.device, room, true, &longest, &host, why)) return -1;
     if (!k->is_host && is_within(memory_total(&plan), room.device))
         return fail(why,

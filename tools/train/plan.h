@@ -13,7 +13,8 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
  * the longest context that fits. */
 int plan_print(const struct trainer *t, FILE *to, struct fail *why) MUST_USE;
 
-/* Fails if the run needs more memory than is free, naming both and what would fit. */
-int plan_check(const struct trainer *t, struct fail *why) MUST_USE;
+/* Says what the run takes of the memory that is free, and what it keeps; fails if it needs more,
+ * naming both and what would fit. */
+int plan_check(const struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
 
 #endif

@@ -235,7 +235,7 @@ int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why
     if (!t->step || !t->nll || !t->order) return fail(why, "out of memory");
     if (batch_init(&t->batch, t->setup.rows, why)) return -1;
     if (trainer_find_checkpoint(t, say, why)) return -1;
-    if (plan_settle(t, &t->setup, why) || plan_check(t, why)) return -1;
+    if (plan_settle(t, &t->setup, why) || plan_check(t, say, why)) return -1;
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;
