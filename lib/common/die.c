@@ -10,9 +10,20 @@
 
 static const char *tool_name = "longqlora";
 static bool is_quiet;
+static volatile sig_atomic_t is_passing; /* the last line is a passing one */
+
+/* Goes to the beginning of the terminal's line and clears it. */
+static const char clear_line[] = "\r\033[K";
+
+void note_passing_ends(void)
+{
+    if (is_passing && write(STDERR_FILENO, clear_line, sizeof clear_line - 1) < 0) return;
+    is_passing = 0;
+}
 
 static void end_by_signal(int signal_number)
 {
+    note_passing_ends();
     output_remove_pending();
     folder_remove_pending();
     signal(signal_number, SIG_DFL);
@@ -37,24 +48,26 @@ void die_init(const char *tool, bool quiet)
     signal_handle(SIGHUP, end_by_signal, false);
 }
 
-static void say(const char *format, va_list args)
+static void say(const char *format, va_list args, bool passes)
 {
     char line[1024];
-    int used = snprintf(line, sizeof line, "%s: ", tool_name);
+    const char *before = passes || is_passing ? clear_line : "";
+    int used = snprintf(line, sizeof line, "%s%s: ", before, tool_name);
     int more = vsnprintf(line + used, sizeof line - (size_t)used - 1, format, args);
     size_t length = (size_t)used + (more > 0 ? (size_t)more : 0);
     if (length > sizeof line - 2) length = sizeof line - 2;
-    for (size_t i = 0; i < length; i++)
+    for (size_t i = strlen(before); i < length; i++)
         if ((unsigned char)line[i] < 32 || line[i] == 127) line[i] = '?';
-    line[length++] = '\n';
-    if (write(2, line, length) < 0) return; /* nobody to tell */
+    if (!passes) line[length++] = '\n';
+    is_passing = passes;
+    if (write(STDERR_FILENO, line, length) < 0) return; /* nobody to tell */
 }
 
 void die(enum status status, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    say(format, args);
+    say(format, args, false);
     va_end(args);
     output_remove_pending();
     folder_remove_pending();
@@ -83,7 +96,7 @@ void warn(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    say(format, args);
+    say(format, args, false);
     va_end(args);
 }
 
@@ -92,7 +105,15 @@ void note(const char *format, ...)
     if (is_quiet) return;
     va_list args;
     va_start(args, format);
-    say(format, args);
+    say(format, args, false);
+    va_end(args);
+}
+
+void note_passing(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(format, args, true);
     va_end(args);
 }
 

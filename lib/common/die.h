@@ -24,6 +24,9 @@ int or_die(int status, const struct fail *why);
 void warn(const char *format, ...) PRINTF_LIKE(1, 2);
 /* Silent with --quiet. */
 void note(const char *format, ...) PRINTF_LIKE(1, 2);
+/* On a terminal: a line that the next message takes the place of, or that goes when it ends. */
+void note_passing(const char *format, ...) PRINTF_LIKE(1, 2);
+void note_passing_ends(void);
 
 /* Refuses to put binary data on a terminal. */
 void die_if_terminal(const char *output);

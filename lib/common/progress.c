@@ -1,7 +1,18 @@
 #include "progress.h"
 
+#include "die.h"
+#include "opt.h"
+
 #include <time.h>
 #include <unistd.h>
+
+enum look { NONE, LINES, BAR };
+
+static struct {
+    struct progress of;
+    enum look look;
+    double started, shown;
+} now;
 
 double progress_clock(void)
 {
@@ -10,44 +21,74 @@ double progress_clock(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static int terminal_can_redraw(void)
+static bool terminal_can_redraw(void)
 {
     const char *term = getenv("TERM");
-    return isatty(2) && term && strcmp(term, "dumb") != 0;
+    return isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
 }
 
-void progress_start(struct progress *p, const char *tool, const char *unit, uint64_t total,
-                    const char *how, int quiet)
+static enum look look_of(const char *how)
 {
-    *p = (struct progress){ .tool = tool, .unit = unit, .total = total };
-    p->started = p->shown = progress_clock();
-    if (quiet || !strcmp(how, "none"))
-        p->how = 0;
-    else if (!strcmp(how, "bar"))
-        p->how = 2;
-    else if (!strcmp(how, "line"))
-        p->how = 1;
-    else
-        p->how = terminal_can_redraw() ? 2 : 1;
+    if (opt_standard.quiet || !strcmp(how, "none")) return NONE;
+    if (!strcmp(how, "bar")) return BAR;
+    if (!strcmp(how, "line")) return LINES;
+    return terminal_can_redraw() ? BAR : LINES;
 }
 
-void progress_show(struct progress *p, uint64_t done, const char *extra)
+void progress_begin(const struct progress *p)
 {
-    double now = progress_clock();
-    if (!p->how || now - p->shown < (p->how == 2 ? 0.1 : 30)) return;
-    p->shown = now;
-    double rate = (double)done / (now - p->started + 1e-9);
-    char line[256], left[64] = "";
-    if (p->total && done)
-        snprintf(left, sizeof left, " of %llu, %.0f s left", (unsigned long long)p->total,
-                 (double)(p->total - (done < p->total ? done : p->total)) / rate);
-    int n = snprintf(line, sizeof line, "%s%s: %llu%s %s, %.4g a second%s%s%s",
-                     p->how == 2 ? "\r" : "", p->tool, (unsigned long long)done, left, p->unit,
-                     rate, extra ? ", " : "", extra ? extra : "", p->how == 2 ? "\033[K" : "\n");
-    if (n > 0 && write(2, line, (size_t)n) < 0) p->how = 0;
+    now.of = *p;
+    if (!now.of.size) now.of.size = 1;
+    if (!now.of.seconds) now.of.seconds = 30;
+    now.look = look_of(opt_standard.progress);
+    now.started = progress_clock();
+    now.shown = now.look == BAR ? 0 : now.started; /* a bar is there at once */
 }
 
-void progress_end(struct progress *p)
+void progress_duration(double seconds, char *text, size_t size)
 {
-    if (p->how == 2 && write(2, "\r\033[K", 4) < 0) p->how = 0;
+    static const struct {
+        double seconds, below;
+        const char *unit;
+    } units[] = {
+        { 1, 100, "s" }, { 60, 100 * 60, "min" }, { 3600, 48 * 3600, "h" }, { 86400, 0, "days" }
+    };
+    int i = 0;
+    while (units[i].below && seconds >= units[i].below)
+        i++;
+    double n = seconds / units[i].seconds;
+    snprintf(text, size, "%.*f %s", i && n < 9.95 ? 1 : 0, n, units[i].unit);
+}
+
+/* "12.2 an hour" of something that is counted a second. */
+static void describe_rate(double rate, char *text, size_t size)
+{
+    const char *each = "a second";
+    if (rate < 0.95) rate *= 60, each = "a minute";
+    if (rate < 0.95) rate *= 60, each = "an hour";
+    snprintf(text, size, rate < 99.5 ? "%.3g %s" : "%.0f %s", rate, each);
+}
+
+void progress_at(double done)
+{
+    double at = progress_clock();
+    if (!now.look || at - now.shown < (now.look == BAR ? 0.1 : now.of.seconds)) return;
+    now.shown = at;
+    const struct progress *p = &now.of;
+    double rate = (done - p->first) / p->size / (at - now.started);
+    char of[32] = "", each[48] = "", left[40] = "", duration[24];
+    if (p->total) snprintf(of, sizeof of, " of %.0f", p->total / p->size);
+    if (rate > 0) {
+        describe_rate(rate, each, sizeof each);
+        progress_duration((p->total - done) / p->size / rate, duration, sizeof duration);
+        if (p->total) snprintf(left, sizeof left, ", %s left", duration);
+    }
+    (now.look == BAR ? note_passing : note)("%.0f%s %s%s%s%s", done / p->size, of, p->unit,
+                                            *each ? ", " : "", each, left);
+}
+
+void progress_end(void)
+{
+    now.look = NONE;
+    note_passing_ends();
 }

@@ -1,6 +1,9 @@
 #include "lines.h"
 
 #include "../../lib/common/input.h"
+#include "../../lib/common/progress.h"
+
+#include <unistd.h>
 
 struct text {
     char *at;
@@ -67,6 +70,9 @@ int lines_answer(struct generator *g, struct talk *t, bool adds_bos, const char 
     size_t bytes;
     int got = 0, status = 0;
     if (input_open(&in, path, why)) return -1;
+    struct progress p = { .unit = "prompts" };
+    /* On a terminal the answers say how far they are. */
+    if (!isatty(STDOUT_FILENO)) progress_begin(&p);
     g->speech.say = append;
     g->speech.arg = &text;
     while (!status && (got = input_line(in, &at, &bytes, why)) > 0) {
@@ -79,6 +85,7 @@ int lines_answer(struct generator *g, struct talk *t, bool adds_bos, const char 
                      : answer_object(g, t, adds_bos, line, a, &own, why);
         if (!status) {
             status = write_line(line, &text, a, why);
+            progress_at((double)input_line_number(in));
         } else {
             char place[4200];
             snprintf(place, sizeof place, "%s: line %llu", input_name(in),
@@ -87,6 +94,7 @@ int lines_answer(struct generator *g, struct talk *t, bool adds_bos, const char 
         }
         json_decref(line);
     }
+    progress_end();
     free(text.at);
     token_buffer_release(&own);
     input_close(in);

@@ -48,7 +48,10 @@ static void merge_all(const struct options *o, const struct loaded *l)
                                  .copy_from = files,
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
                                  .new_style_rope = !strcmp(o->config_style, "new") };
+    struct progress p = { .unit = "tensors", .total = (double)w->count };
+    progress_begin(&p);
     or_die(directory_make(o->output, &job, &why), &why);
+    progress_end();
     char tokenizer[4096];
     if (!tokenizer_locate(o->output, tokenizer, sizeof tokenizer))
         warn("%s: no tokenizer in it: other programs will want one (--tokenizer DIR)", o->output);

@@ -1,5 +1,7 @@
 #include "merger.h"
 
+#include "../../lib/common/progress.h"
+
 #include <math.h>
 
 /* Elements of a piece: f32 twice and the result are 10 MiB, two threads' share of the caches. */
@@ -167,5 +169,6 @@ int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struc
         status =
             produce_rows(m, index, &u, row, row + each < t->rows ? each : t->rows - row, w, why);
     update_release(&u);
+    progress_at((double)index + 1);
     return status;
 }

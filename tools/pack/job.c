@@ -1,5 +1,6 @@
 #include "job.h"
 
+#include "../../lib/common/progress.h"
 #include "../../lib/common/tokenizer.h"
 
 static const char *const strategy_names[] = { "truncate", "split", "concat", "best-fit" };
@@ -120,10 +121,15 @@ static int pack_records(struct job *j, struct reader *in, struct fail *why)
 {
     struct tokens t = { 0 };
     struct reservoir *drawn = NULL;
+    struct progress p = { .unit = "documents" };
     int got = 0, status = open_output(j, why);
     if (!status && draws(j)) status = reservoir_open(&drawn, &j->draw, why);
-    while (!status && (got = tokens_read(in, &j->info.text, &t, why)) > 0)
+    progress_begin(&p);
+    while (!status && (got = tokens_read(in, &j->info.text, &t, why)) > 0) {
         status = offer(j, drawn, &t, reader_position(in), why);
+        progress_at((double)reader_position(in));
+    }
+    progress_end();
     if (got < 0) status = -1;
     if (!status) status = finish(j, drawn, reader_name(in), reader_digest(in), why);
     reservoir_close(drawn);

@@ -42,10 +42,11 @@ static struct model *open_model(const struct measure_options *o, const struct lo
     return m;
 }
 
-static void show(void *arg, int64_t window, int64_t windows)
+static void show(int64_t window, int64_t windows)
 {
-    (void)windows;
-    progress_show(arg, (uint64_t)window, NULL);
+    struct progress p = { .unit = "windows", .total = (double)windows };
+    if (!window) progress_begin(&p);
+    progress_at((double)window);
 }
 
 static void write_report(const struct measure_options *o, const struct report *r)
@@ -100,15 +101,12 @@ void measure(const struct measure_options *o, const struct loaded *l)
          w->is_quantized ? "nf4" : "unquantized", loaded, model_kernels(m)->name,
          model_kernels(m)->act_name);
     for (int i = 0; i < n; i++) {
-        struct progress bar;
         if (contexts[i] > config_context(c))
             note("context %lld is beyond the %lld that the positions are made for",
                  (long long)contexts[i], (long long)config_context(c));
-        progress_start(&bar, "ppl", "windows", 0, opt_standard.progress, opt_standard.quiet);
-        or_die(protocol_run(&p, m, corpus.ids, corpus.count, contexts[i], &scores[i], show, &bar,
-                            &why),
+        or_die(protocol_run(&p, m, corpus.ids, corpus.count, contexts[i], &scores[i], show, &why),
                &why);
-        progress_end(&bar);
+        progress_end();
     }
     struct report r = { .model = w->stream[0] ? w->stream : w->base,
                         .base = w->base,

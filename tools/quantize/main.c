@@ -27,11 +27,14 @@ static void check_usage(const struct options *o, const char **operands)
 static void quantize(const struct options *o, const char *path, const struct weights *w)
 {
     struct quantizer q;
+    struct progress p = { .unit = "tensors", .total = (double)w->count };
+    progress_begin(&p);
     or_die(quantizer_open(&q, w, path, &why), &why);
     if (!strcmp(o->to, "bnb"))
         or_die(quantize_to_bnb(&q, o->output, (uint64_t)o->max_shard_mb << 20, &why), &why);
     else
         or_die(quantize_to_stream(&q, o->output, &why), &why);
+    progress_end();
     note("all linears: relative error %.4f",
          q.errors.squares > 0 ? sqrt(q.errors.wrong / q.errors.squares) : 0);
     quantizer_close(&q);

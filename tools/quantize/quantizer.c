@@ -3,6 +3,7 @@
 #include "../../kernels/nf4.h"
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
+#include "../../lib/common/progress.h"
 
 #include <math.h>
 
@@ -85,6 +86,7 @@ int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why)
                     count);
     q->errors.squares += q->error.squares;
     q->errors.wrong += q->error.wrong;
+    progress_at((double)i + 1);
     return 0;
 }
 
@@ -96,6 +98,7 @@ int quantizer_check(struct quantizer *q, int64_t i, struct fail *why)
         q->k->sum_squares(q->dev, &squares, q->wide, n);
         if (!isfinite(squares)) return name_fault(q, i, why);
     }
+    progress_at((double)i + 1);
     return 0;
 }
 

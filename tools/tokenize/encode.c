@@ -330,6 +330,7 @@ int encoder_run(struct encoder *e, struct input *in,
             return -1;
         }
         advance(w);
+        e->watch(input_bytes_read(in));
     } while (!w->at_end || w->stage[ENCODING]->count || w->stage[WRITING]->count);
     if (w->read_status) *why = w->read_why;
     return w->read_status;

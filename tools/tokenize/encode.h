@@ -21,6 +21,7 @@ struct encoder {
     const char *text_key, *source_key, *source;
     bool add_bos, add_eos;
     enum on_error on_error;
+    void (*watch)(uint64_t bytes); /* told now and then how much of an input was read */
     /* counted */
     uint64_t documents, skipped, tokens, text_bytes;
     struct encoder_work *work;

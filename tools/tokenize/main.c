@@ -5,6 +5,9 @@
 #include "decode.h"
 #include "encode.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 struct options {
     const char *model, *output, *format, *text_key, *source_key, *source, *on_error, *raw, *from,
         *to, *template;
@@ -68,6 +71,23 @@ static void open_sink(struct sink *s, const struct options *o, const struct toke
     fields_release(&made);
 }
 
+static uint64_t read_before; /* of the inputs before this one */
+
+static void show_bytes(uint64_t bytes) { progress_at((double)(read_before + bytes)); }
+
+/* Of all inputs; 0 where one of them has no size. */
+static uint64_t size_of(const char **files)
+{
+    uint64_t sum = 0;
+    for (; *files; files++) {
+        struct stat s;
+        int status = strcmp(*files, "-") ? stat(*files, &s) : fstat(STDIN_FILENO, &s);
+        if (status || !S_ISREG(s.st_mode)) return 0;
+        sum += (uint64_t)s.st_size;
+    }
+    return sum;
+}
+
 static void encode_all(const struct options *o, const char **files, const struct tokenizer *t)
 {
     struct fail why;
@@ -76,6 +96,7 @@ static void encode_all(const struct options *o, const char **files, const struct
     bool is_chat = !strcmp(o->format, "chat");
     if (is_chat) or_die(chat_template_open(&chat, o->template, t, &why), &why);
     struct encoder e = { .tokenizer = t,
+                         .watch = show_bytes,
                          .format = !strcmp(o->format, "jsonl")  ? FORMAT_JSONL
                                    : !strcmp(o->format, "text") ? FORMAT_TEXT
                                                                 : FORMAT_CHAT,
@@ -89,17 +110,22 @@ static void encode_all(const struct options *o, const char **files, const struct
                                      : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP
                                                                     : ON_ERROR_REPLACE };
     static const char *standard_input[] = { "-", NULL };
+    if (!*files) files = standard_input;
+    struct progress p = { .unit = "MB", .size = 1e6, .total = (double)size_of(files) };
     double start = progress_clock();
     open_sink(&sink, o, t, is_chat ? chat.adds_bos : !o->no_bos,
               is_chat ? chat.end == tokenizer_eos(t) : o->eos);
     or_die(pool_open(&e.pool, (int)opt_standard.threads, &why), &why);
     or_die(encoder_open(&e, &why), &why);
-    for (const char **file = *files ? files : standard_input; *file; file++) {
+    progress_begin(&p);
+    for (; *files; files++) {
         struct input *in;
-        or_die(input_open(&in, *file, &why), &why);
+        or_die(input_open(&in, *files, &why), &why);
         or_die(encoder_run(&e, in, take, &sink, &why), &why);
+        read_before += input_bytes_read(in);
         input_close(in);
     }
+    progress_end();
     or_die(sink.stream ? writer_close(sink.stream, &why) : output_close(&sink.raw, &why), &why);
     double seconds = progress_clock() - start;
     note("%llu documents, %llu skipped, %llu bytes of text, %llu tokens, %.1f MB/s",

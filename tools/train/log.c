@@ -90,10 +90,12 @@ int log_line(struct log *log, struct trainer *t, const struct step_result *r, ch
                                           { "train/epoch", epoch },
                                           { "train/tokens_per_second", rate } };
     if (events_add(log->events, t->state.step, values, 5, why)) return -1;
+    char left[24];
+    progress_duration(eta, left, sizeof left);
     snprintf(shown, size,
-             "step %lld of %lld, loss %.4f, norm %.3f, rate %.3g, %.0f tokens/s, %.0f s left",
+             "step %lld of %lld, loss %.4f, norm %.3f, rate %.3g, %.0f tokens/s, %s left",
              (long long)t->state.step, (long long)t->optimiser.steps, loss, r->grad_norm,
-             r->learning_rate, rate, eta);
+             r->learning_rate, rate, left);
     t->state.loss_sum = 0;
     t->state.loss_steps = 0;
     return 0;

@@ -56,42 +56,49 @@ static void evaluate(struct trainer *t, struct log *log)
     note("%s", line);
 }
 
+static void show_samples(int64_t samples) { progress_at((double)samples); }
+
+/* Steps have lines of their own: where they take long, lines of samples stand between. */
+static void begin_progress(struct trainer *t)
+{
+    double each = (double)(t->recipe->batch_size * t->recipe->accumulation);
+    struct progress p = { .unit = "samples", .seconds = 300 };
+    p.first = each * (double)t->state.step;
+    p.total = each * (double)t->optimiser.steps;
+    progress_begin(&p);
+    t->watch = show_samples;
+}
+
 static bool is_due(int64_t step, int64_t every) { return every && step % every == 0; }
 
 static void run(struct trainer *t)
 {
     struct log log;
     struct step_result r;
-    struct progress bar;
     const struct recipe *recipe = t->recipe;
     char line[256];
     int64_t save = strcmp(recipe->save_strategy, "no") ? recipe->save_steps : 0;
     or_die(log_open(&log, recipe, t->state.step, &why), &why);
     signal_handle(SIGINT, ask_to_stop, true);
     signal_handle(SIGTERM, ask_to_stop, true);
-    progress_start(&bar, "train", "steps", (uint64_t)t->optimiser.steps, opt_standard.progress,
-                   opt_standard.quiet);
+    begin_progress(t);
     while (!trainer_is_done(t)) {
         if (or_die(trainer_step(t, &stop_signal, &r, &why), &why)) break;
         int64_t step = t->state.step;
         bool is_last = trainer_is_done(t);
         log.tokens += (uint64_t)r.tokens;
-        if (bar.how == 2) progress_show(&bar, (uint64_t)step, NULL);
-        if (r.overflows) {
-            progress_end(&bar);
+        if (r.overflows)
             note("step %lld: gradients overflowed: loss scale %g from now on", (long long)step,
                  t->state.loss_scale);
-        }
         if (is_due(step, recipe->logging_steps) || is_last) {
             or_die(log_line(&log, t, &r, line, sizeof line, &why), &why);
-            progress_end(&bar);
             note("%s", line);
         }
         if (is_due(step, recipe->eval_steps) || is_last) evaluate(t, &log);
         if (is_due(step, save) && !is_last && !stop_signal)
             or_die(trainer_checkpoint(t, &why), &why);
     }
-    progress_end(&bar);
+    progress_end();
     or_die(log_close(&log, &why), &why);
     if (!stop_signal) return;
     if (t->state.step) or_die(trainer_checkpoint(t, &why), &why);

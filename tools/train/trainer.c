@@ -333,6 +333,7 @@ static int add_gradients(struct trainer *t, const volatile int *stop, int64_t ta
         loss += sum;
         model_backward(t->model);
         row += t->batch.rows;
+        if (t->watch) t->watch(t->state.step * samples + first + t->recipe->batch_size);
     }
     result->loss = loss / (double)targets;
     result->targets = targets;
