@@ -1,8 +1,9 @@
 #include "stream_ahead.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 
-enum { SLOTS = 4 };
+enum { SLOTS = 4, ASKED_AHEAD = 8 << 20 };
 
 /* A loaded frame on its way, or the end (status 0), or why there is none (-1). */
 struct slot {
@@ -16,6 +17,7 @@ struct slot {
 struct frames_ahead {
     struct frames source; /* the thread's: file, decompressor, buffers */
     struct slot slot[SLOTS];
+    uint64_t asked;         /* the file's bytes before this one were asked for */
     uint64_t filled, taken; /* numbers of slots: they take turns */
     bool is_ending;
     pthread_t thread;
@@ -34,11 +36,21 @@ static void trade(struct frames *f, struct slot *s)
     s->room = room;
 }
 
+/* So that the disk works while a frame is decompressed. A pipe takes no advice. */
+static void ask_for_more(struct frames_ahead *a)
+{
+    while (a->asked < a->source.consumed + 2 * ASKED_AHEAD) {
+        posix_fadvise(a->source.fd, (off_t)a->asked, ASKED_AHEAD, POSIX_FADV_WILLNEED);
+        a->asked += ASKED_AHEAD;
+    }
+}
+
 static void *load_frames(void *arg)
 {
     struct frames_ahead *a = arg;
     for (int status = 1; status > 0;) {
         struct fail why = { .status = STATUS_FAILED };
+        ask_for_more(a);
         status = frames_load_next(&a->source, &why);
         pthread_mutex_lock(&a->lock);
         while (a->filled - a->taken == SLOTS && !a->is_ending)
