@@ -124,8 +124,8 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
     run --separate-stderr -0 ppl --model base --rope linear:2 --data docs.tok --context 64 --to table
     [[ "$stderr" == *"rope: linear 2 (16 → 32), theta 500; attention: full; base: unquantized, "*" GB/s; device: cpu, f32"* ]]
     [[ "$stderr" == *"context 64 is beyond the 32 that the positions are made for"* ]]
-    run --separate-stderr -3 ppl --model base --data docs.tok --context 100000 --to table
-    [[ "$stderr" == *"tokens are too few for a window of 100000" ]]
+    run --separate-stderr -3 ppl --model base --data docs.tok --context 16,100000 --to table
+    [[ "$stderr" == "ppl: context 100000: "*" tokens are too few, longqlora wants 200001" ]]
     run --separate-stderr -2 ppl --model base --data docs.tok --context 1
     run --separate-stderr -2 ppl --model base --data docs.tok --context 16,x
     run --separate-stderr -2 ppl --model base --data docs.tok --rope llama3:2 --context 16

@@ -94,6 +94,8 @@ void measure(const struct measure_options *o, const struct loaded *l)
     struct corpus corpus = corpus_read(o->data, view_of(o->from), o->source, w, tokenizer);
     tokenizer_close(tokenizer);
     p.bos = corpus.bos;
+    for (int i = 0; i < n; i++)
+        or_die(protocol_check(&p, corpus.count, contexts[i], &why), &why);
     struct model *m = open_model(o, l, contexts, n);
     config_describe_rope(c, rope, sizeof rope);
     weights_describe(w, loaded, sizeof loaded);

@@ -64,8 +64,8 @@ static int plan(const struct protocol *p, int64_t count, int64_t context, struct
             return fail_usage(why, "a stride of %lld leaves gaps between windows of %lld",
                               (long long)w->short_stride, (long long)w->short_context);
     }
-    bool is_llamacpp = !strcmp(p->name, "llamacpp");
-    if (is_llamacpp) {
+    int64_t needed = context;
+    if (!strcmp(p->name, "llamacpp")) {
         w->stride = context;
         w->puts_bos = true;
         w->score_from = context / 2;
@@ -78,11 +78,18 @@ static int plan(const struct protocol *p, int64_t count, int64_t context, struct
     } else {
         int64_t starts = count > context ? (count - context + w->stride - 1) / w->stride : 0;
         w->count = starts - 1;
+        needed = context + w->stride + 1;
     }
     if (w->count < 1)
-        return fail_input(why, "%lld tokens are too few for a window of %lld", (long long)count,
-                          (long long)context);
+        return fail_input(why, "context %lld: %lld tokens are too few, %s wants %lld",
+                          (long long)context, (long long)count, p->name, (long long)needed);
     return 0;
+}
+
+int protocol_check(const struct protocol *p, int64_t count, int64_t context, struct fail *why)
+{
+    struct windows w;
+    return plan(p, count, context, &w, why);
 }
 
 /* Over windows: of their sums and of the numbers of predictions in them. */

@@ -35,7 +35,11 @@ const char *protocol_definition(const char *name);
 /* Rows of one batch of windows: a function of the context alone, so that digits are. */
 int64_t protocol_rows(int64_t context);
 
-/* Fails if the tokens are too few for one window. shown: told of how many windows so many are done,
+/* Fails if so many tokens are too few for one window, or the protocol has no such windows. */
+int protocol_check(const struct protocol *p, int64_t count, int64_t context,
+                   struct fail *why) MUST_USE;
+
+/* Of what protocol_check lets pass. shown: told of how many windows so many are done,
  * first that none is. */
 int protocol_run(const struct protocol *p, struct model *m, const uint32_t *ids, int64_t count,
                  int64_t context, struct score *score, void (*shown)(int64_t done, int64_t windows),
