@@ -34,6 +34,8 @@ struct model_setup {
     bool outputs_on_host; /* attention's, too, where they are else made again: no kept_outputs */
     bool moments_on_host; /* and AdamW's */
     bool names_ranges;    /* for a profiler */
+    const volatile int *stop; /* once it is set passes end after the layer under way, and what they
+                               * made is worth nothing; may be NULL */
     const char *device;
     int threads;
 };

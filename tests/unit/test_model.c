@@ -136,6 +136,8 @@ struct opened {
     struct batch b;
 };
 
+static int stop_tiny;
+
 /* kept: layers, or ON_HOST: none, and inputs wait on the host. */
 #define ON_HOST (-1)
 static void open_tiny(struct opened *o, int64_t kept, double dropout, int threads, int64_t chunk)
@@ -155,6 +157,7 @@ static void open_tiny(struct opened *o, int64_t kept, double dropout, int thread
                                  .positions = 32,
                                  .rows = ROWS,
                                  .chunk = chunk,
+                                 .stop = &stop_tiny,
                                  .device = check_device(),
                                  .threads = threads };
     assert_int_equal(model_open(&o->m, &setup, NULL, &o->w, 5, &why), 0);
@@ -379,6 +382,37 @@ static void test_fault_is_named(void **state)
     close_tiny(&o);
 }
 
+/* Neither way a layer is computed. */
+static void test_passes_end_once_they_are_to(void **state)
+{
+    (void)state;
+    struct opened o;
+    struct dropout none = { 0 };
+    float *before = check_buffer(ROWS * 40), *after = check_buffer(ROWS * 40), nll[ROWS];
+    open_tiny(&o, KEEPS_ALL, 0, 1, 16);
+    model_forward(o.m, &o.b, none);
+    assert_int_equal(model_logits(o.m, ROWS, before, &why), 0);
+    assert_int_equal(model_loss(o.m, nll, 0.01f, &why), 0);
+    stop_tiny = 1;
+    model_backward(o.m);
+    const struct parameters *p = model_parameters(o.m);
+    for (int64_t i = 0; i < p->at_count; i++)
+        for (int64_t j = 0; p->at[i].kind != TRAINED_WEIGHT && j < p->at[i].rows * p->at[i].cols;
+             j++)
+            assert_true(p->gradient[p->at[i].offset + j] == 0);
+    for (int i = 0; i < ROWS; i++)
+        o.b.id[i] = 3;
+    model_forward(o.m, &o.b, none);
+    assert_int_equal(model_logits(o.m, ROWS, after, &why), 0);
+    assert_memory_equal(before, after, ROWS * 40 * sizeof *after);
+    stop_tiny = 0;
+    model_forward(o.m, &o.b, none);
+    assert_int_equal(model_logits(o.m, ROWS, after, &why), 0);
+    assert_memory_not_equal(before, after, ROWS * 40 * sizeof *after);
+    close_tiny(&o);
+    check_free_all();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +422,7 @@ int main(void)
         cmocka_unit_test(test_gradient_with_dropout_is_the_slope),
         cmocka_unit_test(test_plan_is_what_is_taken),
         cmocka_unit_test(test_fault_is_named),
+        cmocka_unit_test(test_passes_end_once_they_are_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

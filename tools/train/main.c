@@ -6,13 +6,18 @@
 #include "log.h"
 #include "plan.h"
 
+#include <unistd.h>
+
 static struct fail why;
 static volatile sig_atomic_t stop_signal;
 
 static void ask_to_stop(int number)
 {
-    if (stop_signal) _Exit(128 + number); /* the second time: at once */
+    static const char text[] = "train: stops and saves; a second time leaves at once\n";
+    if (stop_signal) _Exit(128 + number);
     stop_signal = number;
+    note_passing_ends();
+    if (!opt_standard.quiet && write(STDERR_FILENO, text, sizeof text - 1) < 0) return;
 }
 
 static void ignored_key(const char *key) { note("recipe: %s has no meaning here: ignored", key); }
@@ -51,7 +56,7 @@ static void evaluate(struct trainer *t, struct log *log)
     struct evaluation e;
     char line[256];
     double started = progress_clock();
-    if (!t->evaluation || or_die(trainer_evaluate(t, &stop_signal, &e, &why), &why)) return;
+    if (!t->evaluation || or_die(trainer_evaluate(t, &e, &why), &why)) return;
     or_die(log_evaluation(log, t, &e, progress_clock() - started, line, sizeof line, &why), &why);
     note("%s", line);
 }
@@ -83,7 +88,7 @@ static void run(struct trainer *t)
     signal_handle(SIGTERM, ask_to_stop, true);
     begin_progress(t);
     while (!trainer_is_done(t)) {
-        if (or_die(trainer_step(t, &stop_signal, &r, &why), &why)) break;
+        if (or_die(trainer_step(t, &r, &why), &why)) break;
         int64_t step = t->state.step;
         bool is_last = trainer_is_done(t);
         log.tokens += (uint64_t)r.tokens;
@@ -101,7 +106,10 @@ static void run(struct trainer *t)
     progress_end();
     or_die(log_close(&log, &why), &why);
     if (!stop_signal) return;
-    if (t->state.step) or_die(trainer_checkpoint(t, &why), &why);
+    if (!t->state.step)
+        die((enum status)(128 + stop_signal),
+            "stopped by signal %d in the first step: there is nothing to save", (int)stop_signal);
+    or_die(trainer_checkpoint(t, &why), &why);
     die((enum status)(128 + stop_signal),
         "stopped by signal %d after step %lld: saved, resume with "
         "resume_from_checkpoint=auto",
@@ -153,6 +161,7 @@ int main(int argc, char **argv)
                         (int)opt_standard.threads, dry_run, &why),
            &why);
     trainer.setup.names_ranges = nvtx;
+    trainer.setup.stop = &stop_signal;
     if (dry_run) {
         or_die(plan_print(&trainer, stdout, &why), &why);
     } else {

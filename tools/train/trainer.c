@@ -311,20 +311,22 @@ static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples
                 (unsigned long long)trainer_sample_at(t, position) + 1, fault.text);
 }
 
+static bool is_stopped(const struct trainer *t) { return t->setup.stop && *t->setup.stop; }
+
 /* The gradient of the step's mean loss, times the loss scale. 1: stopped. */
-static int add_gradients(struct trainer *t, const volatile int *stop, int64_t targets,
-                         struct step_result *result, struct fail *why)
+static int add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
+                         struct fail *why)
 {
     int64_t samples = t->recipe->batch_size * t->recipe->accumulation, row = 0;
     float dscale = (float)(t->state.loss_scale / (double)targets);
     double loss = 0;
     for (int64_t first = 0; first < samples; first += t->recipe->batch_size) {
-        if (*stop) return 1;
         struct dropout drop = dropout_of(t, row);
         t->batch.rows = 0;
         for (int64_t i = first; i < first + t->recipe->batch_size; i++)
             batch_add(&t->batch, &t->step[i], &t->attention);
         model_forward(t->model, &t->batch, drop);
+        if (is_stopped(t)) return 1;
         if (model_loss(t->model, t->nll, dscale, why)) return -1;
         double sum = 0;
         for (int64_t i = 0; i < t->batch.rows; i++)
@@ -332,6 +334,7 @@ static int add_gradients(struct trainer *t, const volatile int *stop, int64_t ta
         if (!isfinite(sum)) return report_fault(t, first, samples, drop, why);
         loss += sum;
         model_backward(t->model);
+        if (is_stopped(t)) return 1;
         row += t->batch.rows;
         if (t->watch) t->watch(t->state.step * samples + first + t->recipe->batch_size);
     }
@@ -346,11 +349,10 @@ static int add_gradients(struct trainer *t, const volatile int *stop, int64_t ta
 enum { SCALE_GROWS_AFTER = 2000 };
 
 /* Gradients and AdamW, again with half the loss scale while they overflow. 1: stopped. */
-static int update(struct trainer *t, const volatile int *stop, int64_t targets,
-                  struct step_result *result, struct fail *why)
+static int update(struct trainer *t, int64_t targets, struct step_result *result, struct fail *why)
 {
     for (;;) {
-        int status = add_gradients(t, stop, targets, result, why);
+        int status = add_gradients(t, targets, result, why);
         if (status) return status;
         status = optimiser_step(&t->optimiser, t->model, t->state.step, t->state.loss_scale,
                                 &result->grad_norm, why);
@@ -369,8 +371,7 @@ static int update(struct trainer *t, const volatile int *stop, int64_t targets,
     }
 }
 
-int trainer_step(struct trainer *t, const volatile int *stop, struct step_result *result,
-                 struct fail *why)
+int trainer_step(struct trainer *t, struct step_result *result, struct fail *why)
 {
     int64_t samples = t->recipe->batch_size * t->recipe->accumulation;
     int64_t targets = read_step(t, samples, why);
@@ -378,7 +379,7 @@ int trainer_step(struct trainer *t, const volatile int *stop, struct step_result
     result->overflows = 0;
     result->learning_rate = optimiser_rate(&t->optimiser, t->state.step);
     model_range_begin(t->model, "step %lld", (long long)t->state.step + 1);
-    int status = update(t, stop, targets, result, why);
+    int status = update(t, targets, result, why);
     model_range_end(t->model);
     if (status) return status;
     if (t->scales_loss && ++t->state.scale_steps == SCALE_GROWS_AFTER) {
@@ -394,8 +395,7 @@ int trainer_step(struct trainer *t, const volatile int *stop, struct step_result
 
 /* ---- evaluation ---- */
 
-int trainer_evaluate(struct trainer *t, const volatile int *stop, struct evaluation *e,
-                     struct fail *why)
+int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
 {
     struct attention_plan full = { .masks_documents = t->attention.masks_documents };
     struct sample sample = { 0 };
@@ -403,15 +403,15 @@ int trainer_evaluate(struct trainer *t, const volatile int *stop, struct evaluat
     int status = 0;
     *e = (struct evaluation){ 0 };
     for (uint64_t i = 0; i < reader_records(t->evaluation) && !status; i++) {
-        if (*stop) status = 1;
+        if (is_stopped(t)) status = 1;
         if (!status) status = samples_read_at(t->evaluation, &t->eval_info, i, &sample, why);
         if (status) break;
         e->targets += sample_targets(&sample, &full);
         t->batch.rows = 0;
         batch_add(&t->batch, &sample, &full);
         model_forward(t->model, &t->batch, (struct dropout){ 0 });
-        status = model_loss(t->model, t->nll, 0, why);
-        for (int64_t row = 0; row < t->batch.rows; row++)
+        status = is_stopped(t) ? 1 : model_loss(t->model, t->nll, 0, why);
+        for (int64_t row = 0; row < t->batch.rows && !status; row++)
             sum += (double)t->nll[row];
     }
     sample_release(&sample);

@@ -57,13 +57,10 @@ int trainer_resume(struct trainer *t, void (*say)(const char *text), struct fail
 
 bool trainer_is_lora(const struct trainer *t);
 bool trainer_is_done(const struct trainer *t);
-/* One update. stop: looked at between batches; once true the step is dropped and 1 is
- * returned. */
-int trainer_step(struct trainer *t, const volatile int *stop, struct step_result *result,
-                 struct fail *why) MUST_USE;
+/* One update. 1: setup.stop was set, and the step is dropped. */
+int trainer_step(struct trainer *t, struct step_result *result, struct fail *why) MUST_USE;
 /* The samples of eval_file with full attention and no dropout. 1: stopped. */
-int trainer_evaluate(struct trainer *t, const volatile int *stop, struct evaluation *e,
-                     struct fail *why) MUST_USE;
+int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why) MUST_USE;
 /* checkpoint-N in output_dir, whole or absent. */
 int trainer_checkpoint(struct trainer *t, struct fail *why) MUST_USE;
 /* The result itself: adapter or model in output_dir. */
