@@ -36,6 +36,11 @@ data=$golden/ppl/tokens.bin
     grep -q '"bytes": 1000' said
     ppl --quiet -m base -d docs.tok -c 16 > s.scores
     perl -MForeignStream -e 'my @o = ForeignStream::read_all("s.scores"); die unless $o[0]{bytes} && $o[1]{bits_per_byte} > 0'
+    # Of one window there is no standard error.
+    ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to json > one
+    grep -q '"windows": 1,' one
+    ! grep -q stderr one
+    ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to table | tail -n 1 | grep -Eq '^ +16 +1 +15 +[0-9.]+ +[0-9.]+ +- +[0-9.]+$'
     # Another tokenizer than the data's.
     spm_train --input="$BATS_FILE_TMPDIR/text" --model_prefix=other --model_type=bpe --vocab_size=300 --byte_fallback=true \
         --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > /dev/null 2>&1

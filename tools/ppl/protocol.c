@@ -125,12 +125,12 @@ static void finish(const struct windows *w, const struct sums *s, struct score *
 {
     double scored = (double)s->scored, windows = (double)s->windows, mean = s->nll / scored;
     double residuals = s->squares - 2 * mean * s->products + mean * mean * s->counts;
-    double variance = windows > 1 ? residuals * windows / (windows - 1) / (scored * scored) : 0;
+    double variance = fmax(residuals, 0) * windows / (windows - 1) / (scored * scored);
     score->windows = w->count;
     score->scored = s->scored;
     score->nll = mean;
     score->perplexity = exp(mean);
-    score->stderr_ = sqrt(variance > 0 ? variance : 0);
+    score->stderr_ = windows > 1 ? sqrt(variance) : NAN;
 }
 
 /* A run over one context: the model, its batch, and losses by row. */

@@ -26,7 +26,8 @@ struct protocol {
 
 struct score {
     int64_t context, windows, scored;
-    double nll, perplexity, stderr_; /* mean loss a token; e^nll; of nll, windows as clusters */
+    double nll, perplexity, stderr_; /* mean loss a token; e^nll; of nll, windows as clusters, NAN
+                                      * of one window */
 };
 
 /* What goes with the result, in words. */

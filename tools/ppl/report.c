@@ -19,11 +19,12 @@ int report_table(const struct report *r, const char *path, struct fail *why)
                      "loss", "perplexity", "stderr", r->bytes ? "  bits/byte" : "");
     for (int i = 0; i < r->count && !status; i++) {
         const struct score *s = &r->scores[i];
-        char bits[16] = "";
+        char bits[16] = "", error[16] = "-";
         if (r->bytes) snprintf(bits, sizeof bits, " %10.5f", report_bits_per_byte(r, s));
-        status = output_print(&out, why, "%10lld %10lld %12lld %10.5f %12.4f %10.5f%s\n",
+        if (!isnan(s->stderr_)) snprintf(error, sizeof error, "%.5f", s->stderr_);
+        status = output_print(&out, why, "%10lld %10lld %12lld %10.5f %12.4f %10s%s\n",
                               (long long)s->context, (long long)s->windows, (long long)s->scored,
-                              s->nll, s->perplexity, s->stderr_, bits);
+                              s->nll, s->perplexity, error, bits);
     }
     if (!status) return output_close(&out, why);
     output_abandon(&out);
@@ -84,9 +85,10 @@ int report_json(const struct report *r, const char *path, struct fail *why)
     for (int i = 0; i < r->count; i++) {
         const struct score *s = &r->scores[i];
         json_t *score =
-            json_pack("{s:I,s:I,s:I,s:f,s:f,s:f}", "context", (json_int_t)s->context, "windows",
+            json_pack("{s:I,s:I,s:I,s:f,s:f}", "context", (json_int_t)s->context, "windows",
                       (json_int_t)s->windows, "scored", (json_int_t)s->scored, "nll", s->nll,
-                      "perplexity", s->perplexity, "stderr", s->stderr_);
+                      "perplexity", s->perplexity);
+        if (!isnan(s->stderr_)) json_object_set_new(score, "stderr", json_real(s->stderr_));
         if (r->bytes)
             json_object_set_new(score, "bits_per_byte", json_real(report_bits_per_byte(r, s)));
         json_array_append_new(scores, score);
@@ -123,7 +125,7 @@ int report_stream(const struct report *r, const char *path, struct fail *why)
         fields_count(&record, "scored", (uint64_t)s->scored);
         fields_real(&record, "nll", s->nll);
         fields_real(&record, "perplexity", s->perplexity);
-        fields_real(&record, "stderr", s->stderr_);
+        if (!isnan(s->stderr_)) fields_real(&record, "stderr", s->stderr_);
         if (r->bytes) fields_real(&record, "bits_per_byte", report_bits_per_byte(r, s));
         status = writer_add(w, &record, why);
     }
