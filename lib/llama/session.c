@@ -2,11 +2,15 @@
 
 #include <math.h>
 
+/* Tokens that are read at once: a layer's weights are prepared once for them. */
+enum { PIECE = 2048 };
+
 struct model_setup session_setup(int64_t context, const char *device, int threads)
 {
     return (struct model_setup){ .method = METHOD_FROZEN,
                                  .positions = context,
                                  .context = context,
+                                 .rows = context < PIECE ? context : PIECE,
                                  .device = device,
                                  .threads = threads };
 }

@@ -3,7 +3,7 @@
  *
  * Keys and values of what was read stay in a cache, in 16 bits unless the setup's exact_cache
  * says that they are kept as they were computed; going on costs only what is new.
- * Long texts are read in pieces of as many tokens as the device is fast with.
+ * Long texts are read in pieces of 2048 tokens.
  */
 #ifndef LONGQLORA_SESSION_H
 #define LONGQLORA_SESSION_H
