@@ -23,6 +23,7 @@ size_t memory_host_total(const struct memory_plan *plan) { return sum(plan->host
 void memory_print(const struct memory_plan *plan, FILE *out)
 {
     for (int i = 0; i < MEMORY_COUNT; i++) {
+        if (!plan->bytes[i] && !plan->host[i]) continue;
         fprintf(out, "%-20s %16zu bytes", memory_names[i], plan->bytes[i]);
         if (plan->host[i]) fprintf(out, " and %zu of the host's", plan->host[i]);
         fprintf(out, "\n");

@@ -71,7 +71,7 @@ struct memory_plan {
 const char *memory_name(enum memory memory);
 size_t memory_total(const struct memory_plan *plan);
 size_t memory_host_total(const struct memory_plan *plan);
-/* A line for each use and the totals, in bytes. */
+/* A line for each use that takes some, and the totals, in bytes. */
 void memory_print(const struct memory_plan *plan, FILE *out);
 
 struct batch {
