@@ -404,6 +404,16 @@ int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fai
     return 0;
 }
 
+void weights_forget(struct weights *w)
+{
+    for (int64_t i = 0; i < w->count; i++)
+        w->at[i] = (struct weight){ .type = w->at[i].type };
+    for (size_t i = 0; i < w->copy_count; i++)
+        free(w->copies[i]);
+    w->copy_count = 0;
+    w->copied = 0;
+}
+
 void weights_close(struct weights *w)
 {
     model_files_close(&w->files);

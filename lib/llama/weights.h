@@ -39,6 +39,8 @@ int weights_directory_is_nf4(const char *path, struct fail *why) MUST_USE;
 /* Shapes and types only, for model_plan: the same, or a config.json, or its directory without
  * weights. as_nf4: linears as quantize would store them. Data are not there. */
 int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fail *why) MUST_USE;
+/* Gives the memory back of data that lie on a device now, where nothing reads these any more. */
+void weights_forget(struct weights *w);
 void weights_close(struct weights *w);
 
 /* "3.87 GB in 2.1 s, 1.84 GB/s", or "3.87 GB mapped" where it will be read in use. */

@@ -22,7 +22,7 @@ static void check(const struct options *o)
         if (!*o->stops.at[i]) die_usage("--stop: an empty text");
 }
 
-static void generate(const struct options *o, const struct loaded *l)
+static void generate(const struct options *o, struct loaded *l)
 {
     struct tokenizer *t = run_tokenizer(o, l);
     struct generator g = { .tokenizer = t, .max_tokens = o->max_tokens };

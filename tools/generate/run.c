@@ -88,7 +88,7 @@ static void print_plan(const struct loaded *l, int64_t context, const struct opt
     memory_print(&plan, stdout);
 }
 
-static void open_session(struct generator *g, const struct options *o, const struct loaded *l,
+static void open_session(struct generator *g, const struct options *o, struct loaded *l,
                          int64_t context, struct answer *a)
 {
     char rope[160], loaded[120];
@@ -102,13 +102,14 @@ static void open_session(struct generator *g, const struct options *o, const str
         warn("a context of %lld is beyond the %lld that the positions are made for",
              (long long)context, (long long)config_context(&l->config));
     or_die(session_open(&g->session, l, &setup, &why), &why);
+    if (!model_kernels(g->session.model)->is_host) weights_forget(&l->weights);
     a->ids = malloc((size_t)context * sizeof *a->ids);
     if (!a->ids) die(STATUS_FAILED, "out of memory");
 }
 
 /* One text is read and answered; no more memory is taken than the two need. */
 static void answer_one(struct generator *g, struct talk *t, const struct options *o,
-                       const struct loaded *l, int64_t most, struct answer *a)
+                       struct loaded *l, int64_t most, struct answer *a)
 {
     struct token_buffer own = { 0 }, *ids = t ? &t->ids : &own;
     size_t dropped;
@@ -139,7 +140,7 @@ void run_plan(const struct options *o, const struct loaded *l)
     print_plan(l, context_of(o, l), o);
 }
 
-void run(struct generator *g, const struct options *o, const struct loaded *l)
+void run(struct generator *g, const struct options *o, struct loaded *l)
 {
     int64_t context = context_of(o, l);
     struct chat_template template = { 0 };

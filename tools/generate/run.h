@@ -22,7 +22,7 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
 void run_plan(const struct options *o, const struct loaded *l);
 
 /* One prompt, JSON lines, or a conversation; dies of what goes wrong. */
-void run(struct generator *g, const struct options *o, const struct loaded *l);
+void run(struct generator *g, const struct options *o, struct loaded *l);
 
 /* Writes to standard output, at once. */
 int run_say(void *arg, const char *text, size_t bytes, struct fail *why) MUST_USE;

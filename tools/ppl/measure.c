@@ -27,7 +27,7 @@ static int parse_contexts(const char *text, int64_t contexts[CONTEXTS_MAX])
     }
 }
 
-static struct model *open_model(const struct measure_options *o, const struct loaded *l,
+static struct model *open_model(const struct measure_options *o, struct loaded *l,
                                 const int64_t *contexts, int n)
 {
     struct model *m;
@@ -39,6 +39,7 @@ static struct model *open_model(const struct measure_options *o, const struct lo
         if (protocol_rows(contexts[i]) > setup.rows) setup.rows = protocol_rows(contexts[i]);
     }
     or_die(loaded_model(l, &setup, &m, &why), &why);
+    if (!model_kernels(m)->is_host) weights_forget(&l->weights);
     return m;
 }
 
@@ -78,7 +79,7 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
     return t;
 }
 
-void measure(const struct measure_options *o, const struct loaded *l)
+void measure(const struct measure_options *o, struct loaded *l)
 {
     const struct weights *w = &l->weights;
     const struct config *c = &l->config;

@@ -15,6 +15,6 @@ struct measure_options {
 };
 
 /* Measures and writes the report; dies of what goes wrong. */
-void measure(const struct measure_options *o, const struct loaded *l);
+void measure(const struct measure_options *o, struct loaded *l);
 
 #endif

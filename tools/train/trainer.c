@@ -239,6 +239,7 @@ int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;
+    if (!model_kernels(t->model)->is_host) weights_forget(&t->weights);
     return trainer_resume(t, say, why);
 }
 
