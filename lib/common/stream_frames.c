@@ -193,10 +193,12 @@ int frames_load_next(struct frames *f, struct fail *why)
             if (skip_frame(f, why)) return -1;
             continue;
         }
-        if (magic != ZSTD_MAGICNUMBER)
-            return at_byte(f, why,
-                           (magic & 0xff) == '{' ? "not a zstd frame: JSON lines? (see --from)"
-                                                 : "not a zstd frame: not our stream");
+        if (magic != ZSTD_MAGICNUMBER) {
+            char what[120] = "not a zstd frame: JSON lines? (see --from)";
+            if ((magic & 0xff) != '{')
+                snprintf(what, sizeof what, "not a zstd frame: not %s", f->wanted);
+            return at_byte(f, why, what);
+        }
         return load(f, why) ? -1 : 1;
     }
 }

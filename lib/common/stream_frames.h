@@ -13,7 +13,8 @@ struct frames_ahead;
 
 struct frames {
     int fd;
-    const char *name; /* borrowed, for messages */
+    const char *name; /* borrowed, for messages, as is what the file should be */
+    const char *wanted;
     ZSTD_DCtx *zstd;
     char *input; /* compressed bytes [input_at, input_size) not yet used */
     size_t input_at, input_size;

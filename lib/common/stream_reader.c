@@ -126,6 +126,13 @@ static int read_header(struct reader *r, struct fail *why)
     return 0;
 }
 
+/* What a file of that kind is, to whoever named another one. */
+static const char *const wanted[] = {
+    "a stream of tokens, which tokenize makes",    "a stream of samples, which pack makes",
+    "a stream of weights, which quantize makes",   "a stream of scores, which ppl makes",
+    "a state of training, which checkpoints have",
+};
+
 static int open_reader(struct reader **out, const char *path, enum stream_kind kind, bool as_json,
                        struct fail *why)
 {
@@ -142,6 +149,7 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
         fail(why, "%s: out of memory", path);
     } else if (!(as_json ? frames_open_json(&r->in, path, r->name, why)
                          : frames_open(&r->in, path, r->name, why))) {
+        r->in.wanted = wanted[kind];
         XXH3_128bits_reset(r->hash);
         if (!read_header(r, why)) {
             *out = r;

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char ntk_key[] = "ntk_rope";
 
@@ -141,7 +142,12 @@ int config_read(struct config *c, const char *path, struct fail *why)
     char file[4096];
     struct stat st;
     bool is_directory = !stat(path, &st) && S_ISDIR(st.st_mode);
+    snprintf(file, sizeof file, is_directory ? "%s/adapter_config.json" : "%s", path);
+    bool is_adapter = is_directory && !access(file, F_OK);
     snprintf(file, sizeof file, is_directory ? "%s/config.json" : "%s", path);
+    if (is_adapter && access(file, F_OK))
+        return fail_input(why, "%s: an adapter, its base is needed here (and it with --adapter)",
+                          path);
     *c = (struct config){ .json = json_read_file(file, why) };
     if (!c->json) return -1;
     if (!parse(c, why)) return 0;

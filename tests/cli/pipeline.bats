@@ -168,3 +168,24 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
     converts tied-merged
     ppl --quiet --model tied-merged --data docs.tok --context 32 --to json > /dev/null
 }
+
+@test "pipeline: who names a file of another kind is told what belongs there" {
+    make_base
+    lora ad --quiet
+    echo 'In the beginning' > plain.txt
+    says() { # MESSAGE STATUS COMMAND...
+        run --separate-stderr -"$2" "${@:3}"
+        [ "$stderr" = "$1" ] || { echo "$stderr"; false; }
+    }
+    says 'pack: plain.txt: byte 0: not a zstd frame: not a stream of tokens, which tokenize makes' 3 pack --context 16 plain.txt -o x
+    says 'ppl: plain.txt: byte 0: not a zstd frame: not a stream of tokens, which tokenize makes' 3 ppl --model base --data plain.txt
+    says 'train: plain.txt: byte 0: not a zstd frame: not a stream of samples, which pack makes' 3 lora x train_file=plain.txt
+    says 'generate: plain.txt: byte 0: not a zstd frame: not a stream of weights, which quantize makes' 3 generate -m plain.txt -p x
+    says 'pack: 32.smp: a stream of samples, tokens are needed here' 3 pack --context 16 32.smp -o x
+    says 'tokenize: plain.txt:1: byte 1: not a JSON object (plain text? --format text)' 3 tokenize -m tok/tokenizer.model plain.txt -o x
+    says 'quantize: base/model.safetensors: not a directory, which models are' 3 quantize base/model.safetensors -o x
+    says 'quantize: nowhere: No such file or directory' 1 quantize nowhere -o x
+    says 'generate: ad: an adapter, its base is needed here (and it with --adapter)' 3 generate -m ad -p x
+    says 'train: ad: an adapter, its base is needed here (and it with --adapter)' 3 lora x model_name_or_path=ad
+    [ ! -e x ]
+}

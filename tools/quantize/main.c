@@ -6,6 +6,7 @@
 #include "sinks.h"
 
 #include <math.h>
+#include <unistd.h>
 
 struct options {
     const char *output, *to;
@@ -65,6 +66,8 @@ int main(int argc, char **argv)
     char loaded[120];
     check_usage(&o, operands);
     double start = progress_clock();
+    if (!access(operands[0], F_OK) && !weights_are_directory(operands[0]))
+        die(STATUS_INPUT, "%s: not a directory, which models are", operands[0]);
     or_die(weights_open(&w, operands[0], false, &why), &why);
     if (w.stream[0]) die(STATUS_INPUT, "%s: not a model directory", operands[0]);
     if (w.is_quantized) die(STATUS_INPUT, "%s: its linears are NF4 already", operands[0]);

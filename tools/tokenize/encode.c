@@ -265,6 +265,9 @@ static int write_batch(struct encoder_work *w, struct batch *b, struct fail *why
         if (s->status && e->on_error == ON_ERROR_STOP) {
             *why = s->why;
             char place[320];
+            bool is_first = e->format == FORMAT_JSONL && s->number == 1 && s->byte == 1;
+            if (is_first && s->bytes && !strchr("{[", s->line[0]))
+                fail_input(why, "%s (plain text? --format text)", s->why.text);
             if (e->format == FORMAT_CHAT)
                 snprintf(place, sizeof place, "%.240s:%llu", w->name,
                          (unsigned long long)s->number);
