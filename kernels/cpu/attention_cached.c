@@ -73,13 +73,16 @@ void cache_rows(struct device *dev, const struct cache *cache, int64_t first, st
 
 /* ---- few rows ---- */
 
-/* score[n, CACHE_SPLIT] = q[n] · key, for `count` keys from `place` on. */
-static void score_split(const struct cache *c, int64_t place, int64_t count, float *score,
-                        const float *q, int64_t queries)
+/* score[n, CACHE_SPLIT] = q[n] · key, for `count` keys from `place` on; the values, which come
+ * next, are asked for on the way. */
+static void score_split(const struct cache *c, int64_t place, int64_t values, int64_t count,
+                        float *score, const float *q, int64_t queries)
 {
-    int64_t dim = c->head_dim;
+    int64_t dim = c->head_dim, bytes = dim * (c->type == WEIGHT_F32 ? 4 : 2);
     for (int64_t j = 0; j < count; j++) {
         const void *key = element_at(c, place + j * dim);
+        ask_for((const char *)key + ASKED_AHEAD, bytes);
+        ask_for(element_at(c, values + j * dim), bytes);
         for (int64_t n = 0; n < queries; n += ROWS_AT_ONCE) {
             float y[ROWS_AT_ONCE];
             int rows = (int)least(ROWS_AT_ONCE, queries - n);
@@ -160,7 +163,8 @@ static void split_task(void *arg, int64_t task, int worker)
         for (int64_t i = 0; i < dim; i++)
             q[n * dim + i] = from[i] * a->scale;
     }
-    score_split(c, place_of(c, kv, begin), count, score, q, queries);
+    score_split(c, place_of(c, kv, begin), place_of(c, c->kv_heads + kv, begin), count, score, q,
+                queries);
     for (int64_t first = 0; first < queries; first += ROWS_AT_ONCE) {
         int rows = (int)least(ROWS_AT_ONCE, queries - first);
         float *to[ROWS_AT_ONCE] = { NULL };

@@ -46,6 +46,8 @@ static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_
 {
     vec sum[ROWS_AT_ONCE] = { 0 };
     for (int64_t b = 0; b < in / NF4_BLOCK; b++) {
+        /* Two blocks' codes are a line. */
+        if (b % 2 == 0) ask_for(codes + b * NF4_BLOCK / 2 + ASKED_AHEAD, CACHE_LINE);
         vec even[ROWS_AT_ONCE] = { 0 }, odd[ROWS_AT_ONCE] = { 0 };
 #pragma GCC unroll 8
         for (int64_t i = 0; i < NF4_BLOCK; i += 2 * LANES) {
