@@ -128,9 +128,11 @@ static int read_header(struct reader *r, struct fail *why)
 
 /* What a file of that kind is, to whoever named another one. */
 static const char *const wanted[] = {
-    "a stream of tokens, which tokenize makes",    "a stream of samples, which pack makes",
-    "a stream of weights, which quantize makes",   "a stream of scores, which ppl makes",
-    "a state of training, which checkpoints have",
+    [STREAM_TOKENS] = "a stream of tokens, which tokenize makes",
+    [STREAM_SAMPLES] = "a stream of samples, which pack makes",
+    [STREAM_WEIGHTS] = "a stream of weights, which quantize makes",
+    [STREAM_SCORES] = "a stream of scores, which ppl makes",
+    [STREAM_STATE] = "a state of training, which checkpoints have",
 };
 
 static int open_reader(struct reader **out, const char *path, enum stream_kind kind, bool as_json,
