@@ -77,12 +77,16 @@ static inline vec load_f16(const void *p, int64_t i)
 #endif
 }
 
+/* By halves: lane after lane would be as many additions as a short row has products. */
 static inline float sum_of(vec v)
 {
-    float sum = 0;
-    for (int lane = 0; lane < LANES; lane++)
-        sum += v[lane];
-    return sum;
+    typedef float four __attribute__((vector_size(16)));
+    four part[LANES / 4];
+    memcpy(part, &v, sizeof part);
+    for (int n = LANES / 8; n; n /= 2)
+        for (int i = 0; i < n; i++)
+            part[i] += part[i + n];
+    return (part[0][0] + part[0][2]) + (part[0][1] + part[0][3]);
 }
 
 /* y[r] = w · row r of x, over the whole vectors of a row; callers make `load` and `rows` constants.
