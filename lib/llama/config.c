@@ -137,15 +137,20 @@ int config_parse(struct config *c, const char *text, const char *name, struct fa
     return fail_in(why, name);
 }
 
+static bool is_adapter(const char *directory)
+{
+    char file[4096];
+    snprintf(file, sizeof file, "%s/adapter_config.json", directory);
+    return !access(file, F_OK);
+}
+
 int config_read(struct config *c, const char *path, struct fail *why)
 {
     char file[4096];
     struct stat st;
     bool is_directory = !stat(path, &st) && S_ISDIR(st.st_mode);
-    snprintf(file, sizeof file, is_directory ? "%s/adapter_config.json" : "%s", path);
-    bool is_adapter = is_directory && !access(file, F_OK);
     snprintf(file, sizeof file, is_directory ? "%s/config.json" : "%s", path);
-    if (is_adapter && access(file, F_OK))
+    if (is_directory && access(file, F_OK) && is_adapter(path))
         return fail_input(why, "%s: an adapter, its base is needed here (and it with --adapter)",
                           path);
     *c = (struct config){ .json = json_read_file(file, why) };

@@ -229,6 +229,11 @@ int model_open(struct model **out, const struct model_setup *setup, const struct
     return status;
 }
 
+void model_forget_weights(const struct model *m, struct weights *weights)
+{
+    if (!m->k->is_host) weights_forget(weights);
+}
+
 void model_close(struct model *m)
 {
     if (!m) return;

@@ -40,6 +40,8 @@ struct model_setup {
     int threads;
 };
 
+static inline bool setup_is_stopped(const struct model_setup *s) { return s->stop && *s->stop; }
+
 enum trained { TRAINED_WEIGHT, TRAINED_LORA_A, TRAINED_LORA_B };
 
 /* One trained matrix: a range of the flat parameters. */
@@ -90,6 +92,9 @@ struct model;
  * rope overrides theirs. */
 int model_open(struct model **m, const struct model_setup *setup, const struct config *config,
                const struct weights *weights, uint64_t seed, struct fail *why) MUST_USE;
+/* Gives back the memory of weights that the device has copies of; a host's model goes on with
+ * them. They serve no other model then. */
+void model_forget_weights(const struct model *m, struct weights *weights);
 void model_close(struct model *m);
 
 /* The bytes that model_open would take, without taking them. */

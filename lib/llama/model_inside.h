@@ -99,8 +99,6 @@ void layer_forward(struct model *m, int64_t index);
 /* m->grad: in, the gradient of the layer's output; out, of its input. */
 void layer_backward(struct model *m, int64_t index);
 
-static inline bool is_stopped(const struct model *m) { return m->setup.stop && *m->setup.stop; }
-
 static inline size_t output_bytes(const struct model *m, int64_t rows)
 {
     return (size_t)(rows * m->saved[0].o.stride * m->k->act_bytes);

@@ -101,7 +101,7 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
                      m->config.dim);
     if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
     must(!m->setup.context || m->cached + m->rows <= m->setup.context);
-    for (int64_t l = 0; l < m->config.layers && !is_stopped(m); l++) {
+    for (int64_t l = 0; l < m->config.layers && !setup_is_stopped(&m->setup); l++) {
         put_away(m, l);
         wait_for_slot(m, l);
         model_range_begin(m, "forward, layer %lld", (long long)l);
@@ -152,7 +152,7 @@ void model_backward(struct model *m)
 {
     model_range_begin(m, "backward");
     fetch_in_place_of(m, m->config.layers);
-    for (int64_t l = m->config.layers; l-- > 0 && !is_stopped(m);) {
+    for (int64_t l = m->config.layers; l-- > 0 && !setup_is_stopped(&m->setup);) {
         if (m->host_x[l]) m->k->copy_wait(m->dev, input_ticket(l));
         if (m->host_o[l].o) m->k->copy_wait(m->dev, output_ticket(l));
         model_range_begin(m, "backward, layer %lld", (long long)l);
@@ -161,7 +161,7 @@ void model_backward(struct model *m)
         fetch_in_place_of(m, l);
         fetch_output_in_place_of(m, l);
     }
-    if (m->dembedding && !is_stopped(m))
+    if (m->dembedding && !setup_is_stopped(&m->setup))
         m->k->embedding_bwd(m->dev, m->dembedding, m->grad, m->id, m->rows, m->config.dim);
     model_range_end(m);
 }

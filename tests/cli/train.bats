@@ -118,9 +118,12 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     [[ "$stderr" == *"stopped by signal 15 in the first step: there is nothing to save" ]]
     [ ! -e sig1/checkpoint-0 ]
     # A second one, before the layer under way ends.
-    run --separate-stderr bash -c "train $long output_dir=sig2 & p=\$!; sleep 1; kill -TERM \$p; kill -INT \$p; wait \$p"
+    run --separate-stderr bash -c "train $long output_dir=sig2 & p=\$!; sleep 1; start=\$(date +%s%N); kill -TERM \$p; kill -INT \$p; wait \$p; s=\$?
+        echo \$(((\$(date +%s%N) - start) / 1000000)); exit \$s"
     [ "$status" -eq 130 ] || [ "$status" -eq 143 ]
+    [ "$output" -lt 400 ]
     [[ "$stderr" != *"stopped by signal"* ]]
+    [ ! -e sig2/checkpoint-1 ]
 }
 
 @test "train: what does not fit is refused before the work" {

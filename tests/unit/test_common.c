@@ -2,12 +2,14 @@
 #include "../../lib/common/bf16.h"
 #include "../../lib/common/free_memory.h"
 #include "../../lib/common/json.h"
+#include "../../lib/common/output.h"
 #include "../../lib/common/philox.h"
 #include "../../lib/common/pool.h"
 #include "../../lib/common/rng.h"
 #include "../../lib/common/signals.h"
 #include "../../lib/common/utf8.h"
 #include "../lib/check.h"
+#include "../lib/scratch.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -194,51 +196,44 @@ static void test_utf8(void **state)
         assert_int_equal(utf8_valid((const unsigned char *)bad[i], strlen(bad[i])), 0);
 }
 
-/* A file below the scratch directory that free_memory takes for the system's root. */
-static void say_system(const char *root, const char *name, const char *text)
-{
-    char path[256], command[512];
-    snprintf(path, sizeof path, "%s%s", root, name);
-    snprintf(command, sizeof command, "mkdir -p $(dirname %s)", path);
-    assert_int_equal(system(command), 0);
-    FILE *file = fopen(path, "we");
-    assert_non_null(file);
-    assert_true(fputs(text, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-}
-
+/* Files are made one after the other; `left` is what is free then. */
 static void test_free_memory_is_what_control_groups_leave(void **state)
 {
     (void)state;
-    char root[] = "/tmp/free_memory.XXXXXX", command[64];
-    assert_non_null(mkdtemp(root));
-    assert_int_equal(free_memory(root), 0);
-    say_system(root, "/proc/meminfo", "MemTotal: 9000 kB\nMemAvailable:    8000 kB\n");
-    assert_int_equal(free_memory(root), 8192000);
-    /* Version 2: the job has no limit, the one that it is in leaves 3 MB and 1 MB of caches. */
-    say_system(root, "/proc/self/cgroup", "5:cpu:/x\n0::/user/job\n");
-    assert_int_equal(free_memory(root), 8192000);
-    say_system(root, "/sys/fs/cgroup/user/job/memory.max", "max\n");
-    say_system(root, "/sys/fs/cgroup/user/job/memory.current", "10\n");
-    say_system(root, "/sys/fs/cgroup/user/memory.max", "5000000\n");
-    say_system(root, "/sys/fs/cgroup/user/memory.current", "2000000\n");
-    assert_int_equal(free_memory(root), 3000000);
-    say_system(root, "/sys/fs/cgroup/user/memory.stat",
-               "anon 5\ninactive_file 400000\nactive_file 600000\n");
-    assert_int_equal(free_memory(root), 4000000);
-    say_system(root, "/sys/fs/cgroup/user/job/memory.max", "7\n");
-    assert_int_equal(free_memory(root), 1);
-    /* Version 1, as a container sees it: its own group is the root of what is mounted. */
-    say_system(root, "/proc/self/cgroup", "4:memory:/docker/0123\n0::/\n");
-    assert_int_equal(free_memory(root), 8192000);
-    say_system(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "6000000\n");
-    say_system(root, "/sys/fs/cgroup/memory/memory.usage_in_bytes", "5500000\n");
-    say_system(root, "/sys/fs/cgroup/memory/memory.stat",
-               "inactive_file 1\ntotal_inactive_file 2000000\ntotal_active_file 500000\n");
-    assert_int_equal(free_memory(root), 3000000);
-    say_system(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
-    assert_int_equal(free_memory(root), 8192000);
-    snprintf(command, sizeof command, "rm -r %s", root);
+    static const struct {
+        const char *directory, *name, *text;
+        uint64_t left;
+    } steps[] = {
+        { "/proc", "meminfo", "MemTotal: 9000 kB\nMemAvailable:    8000 kB\n", 8192000 },
+        /* Version 2: the job has no limit, the one that it is in leaves 3 MB and 1 MB of caches. */
+        { "/proc/self", "cgroup", "5:cpu:/x\n0::/user/job\n", 8192000 },
+        { "/sys/fs/cgroup/user/job", "memory.max", "max\n", 8192000 },
+        { "/sys/fs/cgroup/user/job", "memory.current", "10\n", 8192000 },
+        { "/sys/fs/cgroup/user", "memory.max", "5000000\n", 8192000 },
+        { "/sys/fs/cgroup/user", "memory.current", "2000000\n", 3000000 },
+        { "/sys/fs/cgroup/user", "memory.stat",
+          "anon 5\ninactive_file 400000\nactive_file 600000\n", 4000000 },
+        { "/sys/fs/cgroup/user/job", "memory.max", "7\n", 1 },
+        /* Version 1, as a container sees it: its own group is the root of what is mounted. */
+        { "/proc/self", "cgroup", "4:memory:/docker/0123\n0::/\n", 8192000 },
+        { "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "6000000\n", 8192000 },
+        { "/sys/fs/cgroup/memory", "memory.usage_in_bytes", "5500000\n", 500000 },
+        { "/sys/fs/cgroup/memory", "memory.stat",
+          "inactive_file 1\ntotal_inactive_file 2000000\ntotal_active_file 500000\n", 3000000 },
+        { "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "9223372036854771712\n", 8192000 },
+    };
+    assert_int_equal(free_memory(scratch_directory), 0);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        char path[256];
+        snprintf(path, sizeof path, "%s%s", scratch_directory, steps[i].directory);
+        assert_int_equal(output_directory(path, &why), 0);
+        snprintf(path, sizeof path, "%s%s/%s", scratch_directory, steps[i].directory,
+                 steps[i].name);
+        assert_int_equal(output_text(path, steps[i].text, &why), 0);
+        assert_int_equal(free_memory(scratch_directory), steps[i].left);
+    }
+    char command[160];
+    snprintf(command, sizeof command, "rm -r %s/proc %s/sys", scratch_directory, scratch_directory);
     assert_int_equal(system(command), 0);
 }
 
@@ -255,5 +250,5 @@ int main(void)
         cmocka_unit_test(test_json_is_strict),
         cmocka_unit_test(test_utf8),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -102,7 +102,7 @@ static void open_session(struct generator *g, const struct options *o, struct lo
         warn("a context of %lld is beyond the %lld that the positions are made for",
              (long long)context, (long long)config_context(&l->config));
     or_die(session_open(&g->session, l, &setup, &why), &why);
-    if (!model_kernels(g->session.model)->is_host) weights_forget(&l->weights);
+    model_forget_weights(g->session.model, &l->weights);
     a->ids = malloc((size_t)context * sizeof *a->ids);
     if (!a->ids) die(STATUS_FAILED, "out of memory");
 }

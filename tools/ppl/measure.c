@@ -2,7 +2,6 @@
 
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
-#include "../../lib/common/progress.h"
 #include "corpus.h"
 #include "report.h"
 
@@ -39,15 +38,8 @@ static struct model *open_model(const struct measure_options *o, struct loaded *
         if (protocol_rows(contexts[i]) > setup.rows) setup.rows = protocol_rows(contexts[i]);
     }
     or_die(loaded_model(l, &setup, &m, &why), &why);
-    if (!model_kernels(m)->is_host) weights_forget(&l->weights);
+    model_forget_weights(m, &l->weights);
     return m;
-}
-
-static void show(int64_t window, int64_t windows)
-{
-    struct progress p = { .unit = "windows", .total = (double)windows };
-    if (!window) progress_begin(&p);
-    progress_at((double)window);
 }
 
 static void write_report(const struct measure_options *o, const struct report *r)
@@ -107,9 +99,7 @@ void measure(const struct measure_options *o, struct loaded *l)
         if (contexts[i] > config_context(c))
             note("context %lld is beyond the %lld that the positions are made for",
                  (long long)contexts[i], (long long)config_context(c));
-        or_die(protocol_run(&p, m, corpus.ids, corpus.count, contexts[i], &scores[i], show, &why),
-               &why);
-        progress_end();
+        or_die(protocol_run(&p, m, corpus.ids, corpus.count, contexts[i], &scores[i], &why), &why);
     }
     struct report r = { .model = w->stream[0] ? w->stream : w->base,
                         .base = w->base,

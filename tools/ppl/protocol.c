@@ -1,5 +1,7 @@
 #include "protocol.h"
 
+#include "../../lib/common/progress.h"
+
 #include <math.h>
 
 enum { BATCH_ROWS = 4096 };
@@ -222,8 +224,7 @@ static int run_windows(struct run *r, const uint32_t *ids, int64_t first, int64_
 }
 
 int protocol_run(const struct protocol *p, struct model *m, const uint32_t *ids, int64_t count,
-                 int64_t context, struct score *score, void (*shown)(int64_t, int64_t),
-                 struct fail *why)
+                 int64_t context, struct score *score, struct fail *why)
 {
     struct windows w;
     struct run r = { .p = p, .w = &w, .m = m, .context = context, .rows = protocol_rows(context) };
@@ -232,12 +233,14 @@ int protocol_run(const struct protocol *p, struct model *m, const uint32_t *ids,
     /* A window of longppl is followed by its short ones in the same batch's room. */
     int64_t each = w.short_context ? 1 : r.rows / context;
     int status = run_open(&r, why);
-    shown(0, w.count);
+    struct progress shown = { .unit = "windows", .total = (double)w.count };
+    progress_begin(&shown);
     for (int64_t first = 0; first < w.count && !status; first += each) {
         int64_t n = w.count - first < each ? w.count - first : each;
         status = run_windows(&r, ids, first, n, why);
-        if (!status) shown(first + n, w.count);
+        progress_at((double)(first + n));
     }
+    progress_end();
     if (!status && !r.sums.scored)
         status = fail_input(why, "context %lld: no prediction gains from it what longppl asks for",
                             (long long)context);

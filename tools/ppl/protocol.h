@@ -40,10 +40,8 @@ int64_t protocol_rows(int64_t context);
 int protocol_check(const struct protocol *p, int64_t count, int64_t context,
                    struct fail *why) MUST_USE;
 
-/* Of what protocol_check lets pass. shown: told of how many windows so many are done,
- * first that none is. */
+/* Of what protocol_check lets pass. */
 int protocol_run(const struct protocol *p, struct model *m, const uint32_t *ids, int64_t count,
-                 int64_t context, struct score *score, void (*shown)(int64_t done, int64_t windows),
-                 struct fail *why) MUST_USE;
+                 int64_t context, struct score *score, struct fail *why) MUST_USE;
 
 #endif

@@ -66,10 +66,10 @@ int main(int argc, char **argv)
     char loaded[120];
     check_usage(&o, operands);
     double start = progress_clock();
-    if (!access(operands[0], F_OK) && !weights_are_directory(operands[0]))
+    bool is_there = !strcmp(operands[0], "-") || !access(operands[0], F_OK);
+    if (is_there && !weights_are_directory(operands[0]))
         die(STATUS_INPUT, "%s: not a directory, which models are", operands[0]);
     or_die(weights_open(&w, operands[0], false, &why), &why);
-    if (w.stream[0]) die(STATUS_INPUT, "%s: not a model directory", operands[0]);
     if (w.is_quantized) die(STATUS_INPUT, "%s: its linears are NF4 already", operands[0]);
     weights_describe(&w, loaded, sizeof loaded);
     note("%s: %s", operands[0], loaded);

@@ -1,5 +1,6 @@
 #include "encode.h"
 
+#include "../../lib/common/progress.h"
 #include "../../lib/common/utf8.h"
 #include "jsonl.h"
 
@@ -320,6 +321,7 @@ int encoder_run(struct encoder *e, struct input *in,
                 struct fail *why)
 {
     struct encoder_work *w = e->work;
+    uint64_t before = e->read_bytes;
     w->in = in;
     w->name = input_name(in);
     w->take = take;
@@ -333,8 +335,9 @@ int encoder_run(struct encoder *e, struct input *in,
             return -1;
         }
         advance(w);
-        e->watch(input_bytes_read(in));
+        progress_at((double)(before + input_bytes_read(in)));
     } while (!w->at_end || w->stage[ENCODING]->count || w->stage[WRITING]->count);
+    e->read_bytes = before + input_bytes_read(in);
     if (w->read_status) *why = w->read_why;
     return w->read_status;
 }

@@ -21,9 +21,8 @@ struct encoder {
     const char *text_key, *source_key, *source;
     bool add_bos, add_eos;
     enum on_error on_error;
-    void (*watch)(uint64_t bytes); /* told now and then how much of an input was read */
     /* counted */
-    uint64_t documents, skipped, tokens, text_bytes;
+    uint64_t documents, skipped, tokens, text_bytes, read_bytes; /* read: of inputs, as stored */
     struct encoder_work *work;
 };
 

@@ -71,10 +71,6 @@ static void open_sink(struct sink *s, const struct options *o, const struct toke
     fields_release(&made);
 }
 
-static uint64_t read_before; /* of the inputs before this one */
-
-static void show_bytes(uint64_t bytes) { progress_at((double)(read_before + bytes)); }
-
 /* Of all inputs; 0 where one of them has no size. */
 static uint64_t size_of(const char **files)
 {
@@ -96,7 +92,6 @@ static void encode_all(const struct options *o, const char **files, const struct
     bool is_chat = !strcmp(o->format, "chat");
     if (is_chat) or_die(chat_template_open(&chat, o->template, t, &why), &why);
     struct encoder e = { .tokenizer = t,
-                         .watch = show_bytes,
                          .format = !strcmp(o->format, "jsonl")  ? FORMAT_JSONL
                                    : !strcmp(o->format, "text") ? FORMAT_TEXT
                                                                 : FORMAT_CHAT,
@@ -122,7 +117,6 @@ static void encode_all(const struct options *o, const char **files, const struct
         struct input *in;
         or_die(input_open(&in, *files, &why), &why);
         or_die(encoder_run(&e, in, take, &sink, &why), &why);
-        read_before += input_bytes_read(in);
         input_close(in);
     }
     progress_end();

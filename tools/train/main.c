@@ -61,17 +61,14 @@ static void evaluate(struct trainer *t, struct log *log)
     note("%s", line);
 }
 
-static void show_samples(int64_t samples) { progress_at((double)samples); }
-
 /* Steps have lines of their own: where they take long, lines of samples stand between. */
-static void begin_progress(struct trainer *t)
+static void begin_progress(const struct trainer *t)
 {
     double each = (double)(t->recipe->batch_size * t->recipe->accumulation);
     struct progress p = { .unit = "samples", .seconds = 300 };
     p.first = each * (double)t->state.step;
     p.total = each * (double)t->optimiser.steps;
     progress_begin(&p);
-    t->watch = show_samples;
 }
 
 static bool is_due(int64_t step, int64_t every) { return every && step % every == 0; }

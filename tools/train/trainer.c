@@ -3,6 +3,7 @@
 #include "plan.h"
 
 #include "../../lib/common/output.h"
+#include "../../lib/common/progress.h"
 #include "../../lib/common/rng.h"
 
 #include <math.h>
@@ -239,7 +240,7 @@ int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;
-    if (!model_kernels(t->model)->is_host) weights_forget(&t->weights);
+    model_forget_weights(t->model, &t->weights);
     return trainer_resume(t, say, why);
 }
 
@@ -312,8 +313,6 @@ static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples
                 (unsigned long long)trainer_sample_at(t, position) + 1, fault.text);
 }
 
-static bool is_stopped(const struct trainer *t) { return t->setup.stop && *t->setup.stop; }
-
 /* The gradient of the step's mean loss, times the loss scale. 1: stopped. */
 static int add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
                          struct fail *why)
@@ -327,7 +326,7 @@ static int add_gradients(struct trainer *t, int64_t targets, struct step_result 
         for (int64_t i = first; i < first + t->recipe->batch_size; i++)
             batch_add(&t->batch, &t->step[i], &t->attention);
         model_forward(t->model, &t->batch, drop);
-        if (is_stopped(t)) return 1;
+        if (setup_is_stopped(&t->setup)) return 1;
         if (model_loss(t->model, t->nll, dscale, why)) return -1;
         double sum = 0;
         for (int64_t i = 0; i < t->batch.rows; i++)
@@ -335,9 +334,9 @@ static int add_gradients(struct trainer *t, int64_t targets, struct step_result 
         if (!isfinite(sum)) return report_fault(t, first, samples, drop, why);
         loss += sum;
         model_backward(t->model);
-        if (is_stopped(t)) return 1;
+        if (setup_is_stopped(&t->setup)) return 1;
         row += t->batch.rows;
-        if (t->watch) t->watch(t->state.step * samples + first + t->recipe->batch_size);
+        progress_at((double)(t->state.step * samples + first + t->recipe->batch_size));
     }
     result->loss = loss / (double)targets;
     result->targets = targets;
@@ -404,14 +403,14 @@ int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
     int status = 0;
     *e = (struct evaluation){ 0 };
     for (uint64_t i = 0; i < reader_records(t->evaluation) && !status; i++) {
-        if (is_stopped(t)) status = 1;
+        if (setup_is_stopped(&t->setup)) status = 1;
         if (!status) status = samples_read_at(t->evaluation, &t->eval_info, i, &sample, why);
         if (status) break;
         e->targets += sample_targets(&sample, &full);
         t->batch.rows = 0;
         batch_add(&t->batch, &sample, &full);
         model_forward(t->model, &t->batch, (struct dropout){ 0 });
-        status = is_stopped(t) ? 1 : model_loss(t->model, t->nll, 0, why);
+        status = setup_is_stopped(&t->setup) ? 1 : model_loss(t->model, t->nll, 0, why);
         for (int64_t row = 0; row < t->batch.rows && !status; row++)
             sum += (double)t->nll[row];
     }

@@ -38,7 +38,6 @@ struct trainer {
     float *nll;
     uint64_t *order; /* of the epoch */
     int64_t order_epoch;
-    void (*watch)(int64_t samples); /* told after each batch how many are done; may be NULL */
 };
 
 /* Opens everything but the model: data, weights, config, plan. plan_only: of the weights only
