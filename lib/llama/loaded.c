@@ -43,11 +43,23 @@ void loaded_close(struct loaded *l)
     *l = (struct loaded){ 0 };
 }
 
+static struct model_setup with_adapter(const struct loaded *l, struct model_setup setup)
+{
+    if (l->has_adapter) adapter_set_up(&l->adapter, &setup);
+    return setup;
+}
+
+int loaded_plan(const struct loaded *l, const struct model_setup *setup, struct memory_plan *plan,
+                struct fail *why)
+{
+    struct model_setup own = with_adapter(l, *setup);
+    return model_plan(plan, &own, &l->config, &l->weights, why);
+}
+
 int loaded_model(const struct loaded *l, const struct model_setup *setup, struct model **m,
                  struct fail *why)
 {
-    struct model_setup own = *setup;
-    if (l->has_adapter) adapter_set_up(&l->adapter, &own);
+    struct model_setup own = with_adapter(l, *setup);
     if (model_open(m, &own, &l->config, &l->weights, 0, why)) return -1;
     if (!l->has_adapter || !adapter_load(&l->adapter, *m, why)) return 0;
     model_close(*m);

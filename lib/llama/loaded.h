@@ -27,6 +27,9 @@ struct loaded {
 int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why) MUST_USE;
 void loaded_close(struct loaded *l);
 
+/* The bytes that loaded_model would take. */
+int loaded_plan(const struct loaded *l, const struct model_setup *setup, struct memory_plan *plan,
+                struct fail *why) MUST_USE;
 /* The model, with the adapter's matrices in it; the adapter decides what of the setup is its own.
  */
 int loaded_model(const struct loaded *l, const struct model_setup *setup, struct model **m,

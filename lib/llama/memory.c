@@ -1,5 +1,4 @@
-/* What a model's memory is used for, in words. */
-#include "model.h"
+#include "memory.h"
 
 static const char *const memory_names[MEMORY_COUNT] = {
     "frozen weights",    "parameters (f32)", "gradients (f32)", "moments (f32)",
@@ -26,9 +25,60 @@ void memory_print(const struct memory_plan *plan, FILE *out)
         if (!plan->bytes[i] && !plan->host[i]) continue;
         fprintf(out, "%-20s %16zu bytes", memory_names[i], plan->bytes[i]);
         if (plan->host[i]) fprintf(out, " and %zu of the host's", plan->host[i]);
+        if (i == MEMORY_WEIGHTS && plan->mapped) fprintf(out, ", of them %zu mapped", plan->mapped);
         fprintf(out, "\n");
     }
     fprintf(out, "%-20s %16zu bytes\n", "total", memory_total(plan));
     if (memory_host_total(plan))
         fprintf(out, "%-20s %16zu bytes\n", "total on the host", memory_host_total(plan));
+}
+
+struct memory_room memory_room_of(const struct kernels *k, const struct weights *w)
+{
+    const struct kernels *cpu;
+    struct fail none;
+    bool has_cpu = !kernels_open(&cpu, "cpu", &none);
+    struct memory_room room = { k->available(), has_cpu ? cpu->available() : 0 };
+    if (k->is_host && room.device) room.device += w->copied;
+    return room;
+}
+
+static bool is_within(uint64_t bytes, uint64_t room) { return !room || bytes <= room; }
+
+/* Bytes of the device's memory, which of a host is all. */
+static uint64_t needed(const struct memory_plan *plan, const struct kernels *k)
+{
+    return memory_total(plan) + (k->is_host ? memory_host_total(plan) : 0);
+}
+
+bool memory_fits(const struct memory_plan *plan, const struct kernels *k, struct memory_room room)
+{
+    return is_within(needed(plan, k) - plan->mapped, room.device) &&
+           (k->is_host || is_within(memory_host_total(plan), room.host));
+}
+
+void memory_describe(const struct memory_plan *plan, const struct kernels *k,
+                     struct memory_room room, char *text, size_t size)
+{
+    char of[48] = " GB", host[64] = "", again[96] = "";
+    uint64_t waits = memory_host_total(plan);
+    if (room.device)
+        snprintf(of, sizeof of, " of %.2f GB that are free", (double)room.device / 1e9);
+    if (waits && !k->is_host)
+        snprintf(host, sizeof host, ", %.2f of the host's %.2f", (double)waits / 1e9,
+                 (double)room.host / 1e9);
+    if (!is_within(needed(plan, k), room.device))
+        snprintf(again, sizeof again, "; %.2f GB of weights are read from their files every time",
+                 (double)plan->mapped / 1e9);
+    snprintf(text, size, "%.2f%s%s%s", (double)needed(plan, k) / 1e9, of, host, again);
+}
+
+void memory_describe_lack(const struct memory_plan *plan, const struct kernels *k,
+                          struct memory_room room, char *text, size_t size)
+{
+    uint64_t own = needed(plan, k) - plan->mapped;
+    bool is_own = !is_within(own, room.device);
+    snprintf(text, size, "%.2f GB of %smemory, %.2f GB are free",
+             (double)(is_own ? own : memory_host_total(plan)) / 1e9, is_own ? "" : "the host's ",
+             (double)(is_own ? room.device : room.host) / 1e9);
 }

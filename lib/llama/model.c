@@ -168,14 +168,17 @@ static void add_scratch(struct model *m, int threads)
     struct shape shape = shape_of(m);
     m->plan.bytes[MEMORY_SCRATCH] = m->k->plan(&shape, threads);
     /* On the host the source's own memory counts. */
+    size_t source = 0;
     if (!m->weights || !m->k->is_host) return;
     for (int64_t i = 0; i < m->tensor_count; i++)
         if (!is_trained(m, &m->table[i])) {
             const struct weight *w = &m->weights->at[i];
             const struct tensor *t = &m->table[i];
-            m->plan.bytes[MEMORY_WEIGHTS] +=
-                weight_bytes(w, t) + weight_absmax_bytes(w, t) + weight_nested_bytes(w, t);
+            source += weight_bytes(w, t) + weight_absmax_bytes(w, t) + weight_nested_bytes(w, t);
         }
+    m->plan.bytes[MEMORY_WEIGHTS] += source;
+    if (m->weights->is_mapped && source > m->weights->copied)
+        m->plan.mapped = source - m->weights->copied;
 }
 
 int model_plan(struct memory_plan *plan, const struct model_setup *setup,

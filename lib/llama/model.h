@@ -7,9 +7,7 @@
 #ifndef LONGQLORA_MODEL_H
 #define LONGQLORA_MODEL_H
 
-#include "weights.h"
-
-#include <stdio.h>
+#include "memory.h"
 
 #define KEEPS_ALL INT64_MAX
 
@@ -51,31 +49,6 @@ struct trainable {
     int64_t offset, rows, cols;
 };
 
-/* What memory is used for. */
-enum memory {
-    MEMORY_WEIGHTS,
-    MEMORY_PARAMETERS,
-    MEMORY_GRADIENTS,
-    MEMORY_MOMENTS,
-    MEMORY_CACHE,
-    MEMORY_CHECKPOINTS,
-    MEMORY_ACTIVATIONS,
-    MEMORY_CHUNK,
-    MEMORY_INPUTS,
-    MEMORY_SCRATCH,
-    MEMORY_COUNT
-};
-
-struct memory_plan {
-    size_t bytes[MEMORY_COUNT]; /* of the device */
-    size_t host[MEMORY_COUNT];  /* of the host, that the device reaches */
-};
-const char *memory_name(enum memory memory);
-size_t memory_total(const struct memory_plan *plan);
-size_t memory_host_total(const struct memory_plan *plan);
-/* A line for each use that takes some, and the totals, in bytes. */
-void memory_print(const struct memory_plan *plan, FILE *out);
-
 struct batch {
     int64_t rows;
     int64_t length;          /* of the sequence, with what follows; 0: as its rows are. Only dynamic
@@ -97,8 +70,7 @@ int model_open(struct model **m, const struct model_setup *setup, const struct c
 void model_forget_weights(const struct model *m, struct weights *weights);
 void model_close(struct model *m);
 
-/* The bytes that model_open would take, without taking them. */
-/* The weights may be an outline. */
+/* The bytes that model_open would take, without taking them. The weights may be an outline. */
 int model_plan(struct memory_plan *plan, const struct model_setup *setup,
                const struct config *config, const struct weights *weights,
                struct fail *why) MUST_USE;

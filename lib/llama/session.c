@@ -5,14 +5,37 @@
 /* Tokens that are read at once: a layer's weights are prepared once for them. */
 enum { PIECE = 2048 };
 
+static void set_context(struct model_setup *setup, int64_t context)
+{
+    setup->positions = setup->context = context;
+    setup->rows = context < PIECE ? context : PIECE;
+}
+
 struct model_setup session_setup(int64_t context, const char *device, int threads)
 {
-    return (struct model_setup){ .method = METHOD_FROZEN,
-                                 .positions = context,
-                                 .context = context,
-                                 .rows = context < PIECE ? context : PIECE,
-                                 .device = device,
-                                 .threads = threads };
+    struct model_setup setup = { .method = METHOD_FROZEN, .device = device, .threads = threads };
+    set_context(&setup, context);
+    return setup;
+}
+
+int session_longest(const struct loaded *l, const struct model_setup *setup,
+                    struct memory_room room, int64_t *longest, struct fail *why)
+{
+    const struct kernels *k;
+    struct memory_plan plan;
+    int64_t too_long = setup->context + 1;
+    *longest = 0;
+    if (kernels_open(&k, setup->device, why)) return -1;
+    while (too_long - *longest > 1) {
+        struct model_setup own = *setup;
+        set_context(&own, *longest + (too_long - *longest) / 2);
+        if (loaded_plan(l, &own, &plan, why)) return -1;
+        if (memory_fits(&plan, k, room))
+            *longest = own.context;
+        else
+            too_long = own.context;
+    }
+    return 0;
 }
 
 int session_open(struct session *s, const struct loaded *l, const struct model_setup *setup,

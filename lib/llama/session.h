@@ -22,6 +22,10 @@ struct session {
 /* Of a session of that many tokens. */
 struct model_setup session_setup(int64_t context, const char *device, int threads);
 
+/* The longest context, at most the setup's, that there is room for; 0 if there is for none. */
+int session_longest(const struct loaded *l, const struct model_setup *setup,
+                    struct memory_room room, int64_t *longest, struct fail *why) MUST_USE;
+
 /* Takes all memory for the setup's context. The loaded model must outlive it. */
 int session_open(struct session *s, const struct loaded *l, const struct model_setup *setup,
                  struct fail *why) MUST_USE;

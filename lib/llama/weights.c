@@ -188,6 +188,7 @@ static int open_directory(struct weights *w, const char *path, bool with_base, s
     else if (with_base)
         base_digest(w, w->base);
     w->was_read = with_base && !source;
+    w->is_mapped = true;
     if (!tokenizer_locate(path, tokenizer, sizeof tokenizer)) return 0;
     return digest_file(tokenizer, w->tokenizer, why);
 }
@@ -382,6 +383,7 @@ int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fai
         status = open_directory(w, path, false, why);
     } else if (is_directory || is_config) {
         status = config_read(&w->config, path, why) || outline_config(w, why) ? -1 : 0;
+        w->is_mapped = !as_nf4;
     } else {
         status = outline_stream(w, path, why);
         as_nf4 = true;

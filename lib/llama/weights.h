@@ -22,7 +22,8 @@ struct weights {
     char stream[STREAM_DIGEST_TEXT];    /* of the weights stream; empty for a directory */
     uint64_t bytes;                     /* of the files or the stream */
     double seconds;                     /* that opening them took */
-    bool was_read;                      /* all of it; else only mapped */
+    bool was_read;                      /* all of it */
+    bool is_mapped;                     /* its files, but for what was copied */
     struct model_files files;
     void **copies; /* memory: of a stream's tensors, and of what lies unaligned in its file */
     size_t copy_count;

@@ -65,3 +65,47 @@ wide() { # LAYERS
     [[ "$stderr" == *"the run needs 0.00 GB of memory, 0.00 GB are free"* ]]
     [ ! -e x ]
 }
+
+bytes() { sed -n "s/^$1 *\([0-9]*\) .*/\1/p"; }
+mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
+
+@test "memory: who generates is told what it takes; what does not fit is refused, what nobody asked for is shortened" {
+    make_base
+    plan=$(generate -m base --dry-run --context 9)
+    # The directory is mapped: its weights may be read again, so they need not fit.
+    least=$(($(total <<< "$plan") - $(mapped <<< "$plan")))
+    export LONGQLORA_MEMORY=$least
+    run --separate-stderr -0 generate -m base --context 9 --format jsonl <<< '{"prompt":"a"}'
+    [[ "$stderr" == *"generate: memory: 0.00 of 0.00 GB that are free; 0.00 GB of weights are read from their files every time"* ]]
+    run --separate-stderr -1 generate -m base --context 12 -p a -n 11
+    [[ "$stderr" =~ "generate: a context of "[0-9]+" needs 0.00 GB of memory, 0.00 GB are free; the longest that fits is 9" ]]
+    [[ "$(generate -m base --context 12 --dry-run)" == *"longest that fits                   9 tokens" ]]
+    LONGQLORA_MEMORY=$((least * 10 / 9 + 2))
+    run --separate-stderr -0 generate -m base --format jsonl <<< '{"prompt":"a"}'
+    [[ "$stderr" == *"generate: a context of 9 is what there is memory for, the positions allow 16"* ]]
+    [[ "$output" == *'"stop":"context"'* ]]
+    # A stream is in memory already.
+    plan=$(generate -m base.nf4 --dry-run --context 9)
+    [ -z "$(mapped <<< "$plan")" ]
+    LONGQLORA_MEMORY=$(($(total <<< "$plan") - 2 * $(stat -Lc %s base.nf4)))
+    run --separate-stderr -1 generate -m base.nf4 --tokenizer base --context 9 --format jsonl <<< '{"prompt":"a"}'
+    [[ "$stderr" == *"the longest that fits is 0"* ]]
+}
+
+@test "memory: ppl refuses contexts that do not fit before it measures the first" {
+    make_base
+    run --separate-stderr -0 ppl -m base -d docs.tok --context 8,64 --to table --device cpu
+    [[ "$stderr" == *"ppl: memory: 0.00 of "*" GB that are free"* ]]
+    export LONGQLORA_MEMORY=1
+    run --separate-stderr -1 ppl -m base -d docs.tok --context 8,64 --device cpu
+    [[ "$stderr" == *"ppl: --context 8,64: needs "*" GB of memory, 0.00 GB are free" ]]
+    [ -z "$output" ]
+    unset LONGQLORA_MEMORY
+    wide 2 > wide.json
+    mv wide.json config.json
+    train scratch.yaml from_scratch=true model_name_or_path=config.json train_file=32.smp max_steps=1 rope=linear:2 output_dir=wide --quiet --device cpu
+    # A batch has 4096 rows, or those of a longer window.
+    export LONGQLORA_MEMORY=75000000
+    run --separate-stderr -1 ppl -m wide -d docs.tok --protocol llamacpp --context 64,8000 --device cpu
+    [[ "$stderr" =~ "ppl: --context 64,8000: needs "[0-9.]+" GB of memory, "[0-9.]+" GB are free; 64 fits alone" ]]
+}

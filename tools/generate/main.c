@@ -62,7 +62,7 @@ int main(int argc, char **argv)
         { "system", 0, OPT_TEXT, &o.system, "TEXT", "the conversation's system sentence", 0 },
         { "max-new-tokens", 'n', OPT_COUNT, &o.max_tokens, "N", "tokens of an answer at most", 0 },
         { "context", 'c', OPT_COUNT, &o.context, "N",
-          "tokens of prompt and answer at most; 0: as the positions allow", 0 },
+          "tokens of prompt and answer at most; 0: as positions and memory allow", 0 },
         { "exact-cache", 0, OPT_FLAG, &o.exact_cache, 0,
           "keep keys and values as they are computed, on a CPU in f32 instead of f16", 0 },
         { "temperature", 't', OPT_REAL, &o.sampling.temperature, "T",

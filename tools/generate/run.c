@@ -78,14 +78,65 @@ static int64_t context_of(const struct options *o, const struct loaded *l)
     return o->context ? o->context : config_context(&l->config);
 }
 
+/* What a session of that context takes, and what there is. */
+struct needs {
+    struct model_setup setup;
+    const struct kernels *k;
+    struct memory_plan plan;
+    struct memory_room room;
+};
+
+static struct needs needs_of(const struct options *o, const struct loaded *l, int64_t context)
+{
+    struct needs n = { .setup = set_up(o, context) };
+    or_die(kernels_open(&n.k, o->device, &why), &why);
+    or_die(loaded_plan(l, &n.setup, &n.plan, &why), &why);
+    n.room = memory_room_of(n.k, &l->weights);
+    return n;
+}
+
+static int64_t longest(const struct needs *n, const struct loaded *l)
+{
+    int64_t context;
+    or_die(session_longest(l, &n->setup, n->room, &context, &why), &why);
+    return context;
+}
+
 static void print_plan(const struct loaded *l, int64_t context, const struct options *o)
 {
-    struct memory_plan plan;
-    struct model_setup setup = set_up(o, context);
-    if (l->has_adapter) adapter_set_up(&l->adapter, &setup);
-    or_die(model_plan(&plan, &setup, &l->config, &l->weights, &why), &why);
+    struct needs n = needs_of(o, l, context);
     printf("context              %16lld tokens\n", (long long)context);
-    memory_print(&plan, stdout);
+    memory_print(&n.plan, stdout);
+    if (n.room.device)
+        printf("%-20s %16llu bytes\n", "free now", (unsigned long long)n.room.device);
+    if (!memory_fits(&n.plan, n.k, n.room))
+        printf("%-20s %16lld tokens\n", "longest that fits", (long long)longest(&n, l));
+}
+
+/* Where nobody said how long, a tenth of the memory is left for others. */
+static int64_t shortened(const struct options *o, const struct loaded *l, int64_t context)
+{
+    struct needs n = needs_of(o, l, context);
+    n.room.device -= n.room.device / 10;
+    int64_t most = longest(&n, l);
+    if (!most || most == context) return context;
+    note("a context of %lld is what there is memory for, the positions allow %lld", (long long)most,
+         (long long)context);
+    return most;
+}
+
+static void check_memory(const struct options *o, const struct loaded *l, int64_t context)
+{
+    char text[240];
+    struct needs n = needs_of(o, l, context);
+    if (memory_fits(&n.plan, n.k, n.room)) {
+        memory_describe(&n.plan, n.k, n.room, text, sizeof text);
+        note("memory: %s", text);
+        return;
+    }
+    memory_describe_lack(&n.plan, n.k, n.room, text, sizeof text);
+    die(STATUS_FAILED, "a context of %lld needs %s; the longest that fits is %lld",
+        (long long)context, text, (long long)longest(&n, l));
 }
 
 static void open_session(struct generator *g, const struct options *o, struct loaded *l,
@@ -101,6 +152,7 @@ static void open_session(struct generator *g, const struct options *o, struct lo
     if (context > config_context(&l->config))
         warn("a context of %lld is beyond the %lld that the positions are made for",
              (long long)context, (long long)config_context(&l->config));
+    check_memory(o, l, context);
     or_die(session_open(&g->session, l, &setup, &why), &why);
     model_forget_weights(g->session.model, &l->weights);
     a->ids = malloc((size_t)context * sizeof *a->ids);
@@ -157,6 +209,7 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
     if (is_one) {
         answer_one(g, chat, o, l, context, &a);
     } else {
+        if (!o->context) talk.context = context = shortened(o, l, context);
         open_session(g, o, l, context, &a);
         if (is_lines)
             or_die(lines_answer(g, chat, !o->no_bos, file, &a, &why), &why);

@@ -26,10 +26,9 @@ static int parse_contexts(const char *text, int64_t contexts[CONTEXTS_MAX])
     }
 }
 
-static struct model *open_model(const struct measure_options *o, struct loaded *l,
-                                const int64_t *contexts, int n)
+/* Rows of all contexts' batches. */
+static struct model_setup set_up(const struct measure_options *o, const int64_t *contexts, int n)
 {
-    struct model *m;
     struct model_setup setup = { .method = METHOD_FROZEN,
                                  .device = o->device,
                                  .threads = (int)opt_standard.threads };
@@ -37,6 +36,42 @@ static struct model *open_model(const struct measure_options *o, struct loaded *
         if (contexts[i] > setup.positions) setup.positions = contexts[i];
         if (protocol_rows(contexts[i]) > setup.rows) setup.rows = protocol_rows(contexts[i]);
     }
+    return setup;
+}
+
+/* Before anything is measured. */
+static void check_memory(const struct measure_options *o, const struct loaded *l,
+                         const int64_t *contexts, int n)
+{
+    const struct kernels *k;
+    struct memory_plan plan;
+    char text[240], rest[64] = "";
+    int64_t longest = 0;
+    struct model_setup setup = set_up(o, contexts, n);
+    or_die(kernels_open(&k, o->device, &why), &why);
+    or_die(loaded_plan(l, &setup, &plan, &why), &why);
+    struct memory_room room = memory_room_of(k, &l->weights);
+    if (memory_fits(&plan, k, room)) {
+        memory_describe(&plan, k, room, text, sizeof text);
+        note("memory: %s", text);
+        return;
+    }
+    memory_describe_lack(&plan, k, room, text, sizeof text);
+    for (int i = 0; i < n; i++) {
+        setup = set_up(o, contexts + i, 1);
+        or_die(loaded_plan(l, &setup, &plan, &why), &why);
+        if (contexts[i] > longest && memory_fits(&plan, k, room)) longest = contexts[i];
+    }
+    if (longest) snprintf(rest, sizeof rest, "; %lld fits alone", (long long)longest);
+    die(STATUS_FAILED, "--context %s: needs %s%s", o->contexts, text, rest);
+}
+
+static struct model *open_model(const struct measure_options *o, struct loaded *l,
+                                const int64_t *contexts, int n)
+{
+    struct model *m;
+    struct model_setup setup = set_up(o, contexts, n);
+    check_memory(o, l, contexts, n);
     or_die(loaded_model(l, &setup, &m, &why), &why);
     model_forget_weights(m, &l->weights);
     return m;

@@ -1,40 +1,22 @@
 #include "plan.h"
 
-/* What a plan is held against; 0: not known. */
-struct room {
-    uint64_t device, host;
-};
-
-static struct room room_of(const struct trainer *t, const struct kernels *k)
-{
-    const struct kernels *cpu;
-    struct fail none;
-    bool has_cpu = !kernels_open(&cpu, "cpu", &none);
-    struct room room = { k->available(), has_cpu ? cpu->available() : 0 };
-    /* Weights that are in memory already stand in the plan of a run on the host. */
-    if (k->is_host && room.device) room.device += t->weights.copied;
-    return room;
-}
-
-/* What auto leaves free for others. */
-static struct room less_a_tenth(struct room r)
-{
-    return (struct room){ r.device - r.device / 10, r.host - r.host / 10 };
-}
-
-static bool is_within(uint64_t bytes, uint64_t room) { return !room || bytes <= room; }
-
-static bool fits(const struct kernels *k, const struct memory_plan *plan, struct room room)
-{
-    uint64_t own = memory_total(plan), host = memory_host_total(plan);
-    if (k->is_host) return is_within(own + host, room.device);
-    return is_within(own, room.device) && is_within(host, room.host);
-}
-
 static int plan_of(const struct trainer *t, const struct model_setup *setup,
                    struct memory_plan *plan, struct fail *why)
 {
     return model_plan(plan, setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights, why);
+}
+
+/* What auto goes up to: a tenth is left for others, and mapped weights stay in memory. */
+static int room_to_keep(const struct trainer *t, const struct model_setup *setup,
+                        struct memory_room *room, struct fail *why)
+{
+    struct memory_plan plan;
+    if (plan_of(t, setup, &plan, why)) return -1;
+    room->host -= room->host / 10;
+    if (!room->device) return 0;
+    room->device -= room->device / 10;
+    room->device = room->device > plan.mapped ? room->device - plan.mapped : 1;
+    return 0;
 }
 
 /* The run's setup at another context on another device; S2's groups and the rows grow with it. */
@@ -49,7 +31,7 @@ static struct model_setup setup_at(const struct trainer *t, const char *device, 
 
 /* The first place for moments and inputs that the recipe allows and there is room for: moments
  * cost a copy a step, inputs one a layer and sample, beside the layers. */
-static int settle_places(const struct trainer *t, const struct kernels *k, struct room room,
+static int settle_places(const struct trainer *t, const struct kernels *k, struct memory_room room,
                          bool may_offload, struct model_setup *setup, bool *does_fit,
                          struct fail *why)
 {
@@ -69,13 +51,13 @@ static int settle_places(const struct trainer *t, const struct kernels *k, struc
         setup->moments_on_host = places[i].moments;
         setup->inputs_on_host = places[i].inputs;
         if (plan_of(t, setup, &plan, why)) return -1;
-        *does_fit = fits(k, &plan, room);
+        *does_fit = memory_fits(&plan, k, room);
     }
     return 0;
 }
 
 /* *kept, a part of the setup, becomes the largest number of layers that there is room for. */
-static int keep_most(const struct trainer *t, const struct kernels *k, struct room room,
+static int keep_most(const struct trainer *t, const struct kernels *k, struct memory_room room,
                      struct model_setup *setup, int64_t *kept, struct fail *why)
 {
     struct memory_plan plan;
@@ -83,7 +65,7 @@ static int keep_most(const struct trainer *t, const struct kernels *k, struct ro
     while (too_many - least > 1) {
         *kept = least + (too_many - least) / 2;
         if (plan_of(t, setup, &plan, why)) return -1;
-        if (fits(k, &plan, room))
+        if (memory_fits(&plan, k, room))
             least = *kept;
         else
             too_many = *kept;
@@ -93,7 +75,7 @@ static int keep_most(const struct trainer *t, const struct kernels *k, struct ro
 }
 
 /* The least that the run can take: what the recipe lets be recomputed is. */
-static int settle_least(const struct trainer *t, const struct kernels *k, struct room room,
+static int settle_least(const struct trainer *t, const struct kernels *k, struct memory_room room,
                         bool may_offload, struct model_setup *setup, bool *does_fit,
                         struct fail *why)
 {
@@ -105,14 +87,14 @@ static int settle_least(const struct trainer *t, const struct kernels *k, struct
 
 /* Where inputs go to the host anyway, attention's outputs go with them, if there is room there, and
  * on the device for the two that take turns. */
-static int settle_outputs(const struct trainer *t, const struct kernels *k, struct room room,
+static int settle_outputs(const struct trainer *t, const struct kernels *k, struct memory_room room,
                           struct model_setup *setup, struct fail *why)
 {
     struct memory_plan plan;
     if (!setup->inputs_on_host || k->is_host || setup->kept_layers) return 0;
     setup->outputs_on_host = true;
     if (plan_of(t, setup, &plan, why)) return -1;
-    setup->outputs_on_host = fits(k, &plan, room);
+    setup->outputs_on_host = memory_fits(&plan, k, room);
     return 0;
 }
 
@@ -121,11 +103,10 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
     const struct kernels *k;
     bool does_fit;
     if (kernels_open(&k, setup->device, why)) return -1;
-    struct room room = room_of(t, k);
+    struct memory_room room = memory_room_of(k, &t->weights);
     if (settle_least(t, k, room, true, setup, &does_fit, why)) return -1;
     if (!does_fit) return 0;
-    room = less_a_tenth(room);
-    if (settle_outputs(t, k, room, setup, why)) return -1;
+    if (room_to_keep(t, setup, &room, why) || settle_outputs(t, k, room, setup, why)) return -1;
     if (t->recipe->checkpointing != TOGGLE_AUTO || !room.device) return 0;
     if (!setup->outputs_on_host) {
         /* A gigabyte of attention's outputs saves more than one of whole layers. */
@@ -136,7 +117,7 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
 }
 
 /* In steps of 256 tokens; 0 if not even one fits. host: bytes that the run then takes there. */
-static int longest_context(const struct trainer *t, const char *device, struct room room,
+static int longest_context(const struct trainer *t, const char *device, struct memory_room room,
                            bool may_offload, int64_t *longest, uint64_t *host, struct fail *why)
 {
     enum { STEP = 256 };
@@ -169,7 +150,7 @@ enum { CARDS = sizeof card_gib / sizeof *card_gib };
 static const uint64_t card_overhead = (uint64_t)600 << 20;
 
 static int print_longest(const struct trainer *t, const char *device, const char *what,
-                         struct room room, FILE *to, struct fail *why)
+                         struct memory_room room, FILE *to, struct fail *why)
 {
     int64_t alone, longest;
     uint64_t host, most_host;
@@ -206,7 +187,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     if (kernels_open(&k, device, why) || plan_settle(t, &setup, why) ||
         plan_of(t, &setup, &plan, why))
         return -1;
-    struct room room = room_of(t, k);
+    struct memory_room room = memory_room_of(k, &t->weights);
     char kept[160];
     describe_kept(t, &setup, &plan, kept, sizeof kept);
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
@@ -219,7 +200,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     for (int i = 0; i < CARDS; i++) {
         char name[32];
         snprintf(name, sizeof name, "longest in %llu GiB", (unsigned long long)card_gib[i]);
-        room = (struct room){ (card_gib[i] << 30) - card_overhead, 0 };
+        room = (struct memory_room){ (card_gib[i] << 30) - card_overhead, 0 };
         if (print_longest(t, device, name, room, to, why)) return -1;
     }
     return 0;
@@ -236,45 +217,24 @@ int plan_print(const struct trainer *t, FILE *to, struct fail *why)
     return print_device(t, "cuda", to, why);
 }
 
-/* "memory: 9.85 of 84.21 GB that are free, 1.28 of the host's 120.50; activations of …" */
-static void say_plan(const struct trainer *t, const struct memory_plan *plan, struct room room,
-                     bool is_host, void (*say)(const char *))
-{
-    char text[320], kept[160], of[48] = " GB", host[64] = "";
-    uint64_t own = memory_total(plan), waits = memory_host_total(plan);
-    describe_kept(t, &t->setup, plan, kept, sizeof kept);
-    if (room.device)
-        snprintf(of, sizeof of, " of %.2f GB that are free", (double)room.device / 1e9);
-    if (waits && !is_host)
-        snprintf(host, sizeof host, ", %.2f of the host's %.2f", (double)waits / 1e9,
-                 (double)room.host / 1e9);
-    snprintf(text, sizeof text, "memory: %.2f%s%s; %s", (double)(own + (is_host ? waits : 0)) / 1e9,
-             of, host, kept);
-    say(text);
-}
-
 int plan_check(const struct trainer *t, void (*say)(const char *), struct fail *why)
 {
     struct memory_plan plan;
     const struct kernels *k;
     int64_t longest;
     uint64_t host;
+    char text[480], takes[240], kept[160];
     if (kernels_open(&k, t->setup.device, why) || plan_of(t, &t->setup, &plan, why)) return -1;
-    struct room room = room_of(t, k);
-    if (fits(k, &plan, room)) {
-        say_plan(t, &plan, room, k->is_host, say);
+    struct memory_room room = memory_room_of(k, &t->weights);
+    if (memory_fits(&plan, k, room)) {
+        memory_describe(&plan, k, room, takes, sizeof takes);
+        describe_kept(t, &t->setup, &plan, kept, sizeof kept);
+        snprintf(text, sizeof text, "memory: %s; %s", takes, kept);
+        say(text);
         return 0;
     }
     if (longest_context(t, t->setup.device, room, true, &longest, &host, why)) return -1;
-    if (!k->is_host && is_within(memory_total(&plan), room.device))
-        return fail(why,
-                    "the run needs %.2f GB of the host's memory, %.2f GB are free; the longest "
-                    "context that fits is %lld (see --dry-run)",
-                    (double)memory_host_total(&plan) / 1e9, (double)room.host / 1e9,
-                    (long long)longest);
-    uint64_t needed = memory_total(&plan) + (k->is_host ? memory_host_total(&plan) : 0);
-    return fail(why,
-                "the run needs %.2f GB of memory, %.2f GB are free; the longest context that "
-                "fits is %lld (see --dry-run)",
-                (double)needed / 1e9, (double)room.device / 1e9, (long long)longest);
+    memory_describe_lack(&plan, k, room, takes, sizeof takes);
+    return fail(why, "the run needs %s; the longest context that fits is %lld (see --dry-run)",
+                takes, (long long)longest);
 }
