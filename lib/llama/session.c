@@ -1,5 +1,7 @@
 #include "session.h"
 
+#include "../common/progress.h"
+
 #include <math.h>
 
 /* Tokens that are read at once: a layer's weights are prepared once for them. */
@@ -79,7 +81,23 @@ static void read_piece(struct session *s, const uint32_t *ids, int64_t count, in
     b->rows = count;
     b->length = length;
     model_forward(s->model, b, (struct dropout){ 0 });
-    s->count += count;
+    if (setup_is_stopped(model_setup_of(s->model)))
+        model_rewind(s->model, s->count);
+    else
+        s->count += count;
+}
+
+static void read_pieces(struct session *s, const uint32_t *ids, int64_t count)
+{
+    struct progress shown = { .unit = "tokens", .total = (double)count, .first = (double)s->count };
+    bool is_long = s->shows_progress && count - s->count > s->chunk;
+    if (is_long) progress_begin(&shown);
+    while (s->count < count && !setup_is_stopped(model_setup_of(s->model))) {
+        int64_t left = count - s->count;
+        if (is_long) progress_at((double)s->count);
+        read_piece(s, ids + s->count, left < s->chunk ? left : s->chunk, count);
+    }
+    if (is_long) progress_end();
 }
 
 int session_read(struct session *s, const uint32_t *ids, int64_t count, struct fail *why)
@@ -96,9 +114,8 @@ int session_read(struct session *s, const uint32_t *ids, int64_t count, struct f
         shared = 0;
     model_rewind(s->model, shared);
     s->count = shared;
-    while (s->count < count)
-        read_piece(s, ids + s->count, count - s->count < s->chunk ? count - s->count : s->chunk,
-                   count);
+    read_pieces(s, ids, count);
+    if (s->count < count) return 1;
     if (model_logits(s->model, 1, s->logits, why)) return -1;
     int64_t vocab = model_config(s->model)->vocab;
     for (int64_t i = 0; i < vocab; i++)

@@ -16,7 +16,8 @@ struct session {
     struct batch batch;
     uint32_t *ids; /* [context] what was read */
     int64_t count, context, chunk;
-    float *logits; /* [vocab] of the token after the last */
+    float *logits;       /* [vocab] of the token after the last */
+    bool shows_progress; /* in tokens, while a text of many pieces is read */
 };
 
 /* Of a session of that many tokens. */
@@ -32,7 +33,9 @@ int session_open(struct session *s, const struct loaded *l, const struct model_s
 void session_close(struct session *s);
 
 /* Makes the text ids[0..count), count >= 1: what it shares with the text that was read is
- * kept. The caller has seen that it fits the context and that ids are in the vocabulary. */
+ * kept. The caller has seen that it fits the context and that ids are in the vocabulary.
+ * Returns 1, without logits, if the setup's stop came first: the session then has read as much as
+ * it has, and another text may be read. */
 int session_read(struct session *s, const uint32_t *ids, int64_t count, struct fail *why) MUST_USE;
 /* Reads one token more. */
 int session_append(struct session *s, uint32_t id, struct fail *why) MUST_USE;

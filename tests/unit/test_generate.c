@@ -119,6 +119,8 @@ static void test_cache_changes_nothing(void **state)
 
         setup = session_setup(LONG, check_device(), 1);
         setup.exact_cache = true;
+        volatile int is_stopped = 0;
+        setup.stop = &is_stopped;
         assert_int_equal(session_open(&s, &l, &setup, &why), 0);
         assert_int_equal(session_read(&s, other, LONG, &why), 0);
         assert_int_equal(session_read(&s, ids, LONG, &why), 0);
@@ -129,6 +131,15 @@ static void test_cache_changes_nothing(void **state)
             assert_int_equal(session_append(&s, ids[i], &why), 0);
         assert_int_equal(session_read(&s, ids, LONG, &why), 0);
         check_close("read in pieces", s.logits, exact, VOCAB, 1e-5);
+        /* Stopped before a text that begins as the last one does: what they share stays read. */
+        assert_int_equal(session_read(&s, other, LONG, &why), 0);
+        is_stopped = 1;
+        assert_int_equal(session_read(&s, ids, LONG, &why), 1);
+        assert_int_equal(s.count, 700);
+        assert_int_equal(model_cached(s.model), 700);
+        is_stopped = 0;
+        assert_int_equal(session_read(&s, ids, LONG, &why), 0);
+        check_close("read after a stop", s.logits, exact, VOCAB, 1e-5);
         session_close(&s);
         loaded_close(&l);
         check_free_all();

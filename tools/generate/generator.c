@@ -71,7 +71,7 @@ static int write_answer(struct generator *g, struct answer *a, struct fail *why)
 {
     struct session *s = &g->session;
     for (;;) {
-        if (g->stops_now && *g->stops_now) {
+        if (setup_is_stopped(model_setup_of(s->model))) {
             a->ending = END_INTERRUPTED;
             return 0;
         }
@@ -91,7 +91,7 @@ static int write_answer(struct generator *g, struct answer *a, struct fail *why)
             return said < 0 ? -1 : 0;
         }
         bool is_last = a->count == g->max_tokens;
-        if (!is_last && session_append(s, id, why)) return -1;
+        if (!is_last && session_append(s, id, why) < 0) return -1;
     }
 }
 
@@ -108,7 +108,7 @@ int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count,
     struct session *s = &g->session;
     double start = progress_clock();
     a->count = 0;
-    if (prompt_fits(count, s->context, why) || session_read(s, prompt, count, why)) return -1;
+    if (prompt_fits(count, s->context, why) || session_read(s, prompt, count, why) < 0) return -1;
     double middle = progress_clock();
     speech_begin(&g->speech, prompt[count - 1]);
     if (write_answer(g, a, why) || speech_end(&g->speech, why)) return -1;

@@ -7,8 +7,6 @@
 #include "sampler.h"
 #include "speech.h"
 
-#include <signal.h>
-
 enum { EOS_MAX = 16 };
 
 enum ending { END_EOS, END_STOP, END_LENGTH, END_CONTEXT, END_INTERRUPTED };
@@ -22,7 +20,6 @@ struct generator {
     int64_t max_tokens;        /* of an answer */
     uint32_t eos[EOS_MAX + 1]; /* and a template's */
     int eos_count;
-    volatile sig_atomic_t *stops_now; /* set from outside: the answer ends; may be NULL */
 };
 
 struct answer {
@@ -47,7 +44,8 @@ int generator_encode(const struct generator *g, const char *text, size_t bytes, 
 /* Fails if a context has no room for the prompt and a token more. */
 int prompt_fits(int64_t count, int64_t context, struct fail *why) MUST_USE;
 
-/* Reads the prompt, says the answer through g->speech. Fails if the prompt does not fit. */
+/* Reads the prompt, says the answer through g->speech. Fails if the prompt does not fit. The
+ * setup's stop ends an answer as it is, and one that has not begun. */
 int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,
                      struct fail *why) MUST_USE;
 

@@ -70,6 +70,7 @@ static struct model_setup set_up(const struct options *o, int64_t context)
 {
     struct model_setup setup = session_setup(context, o->device, (int)opt_standard.threads);
     setup.exact_cache = o->exact_cache;
+    setup.stop = talk_interrupted();
     return setup;
 }
 
@@ -180,6 +181,7 @@ static void answer_one(struct generator *g, struct talk *t, const struct options
         print_plan(l, context, o);
     } else {
         open_session(g, o, l, context, a);
+        g->session.shows_progress = true;
         or_die(generator_answer(g, ids->ids, count, a, &why), &why);
         or_die(run_say(NULL, "\n", 1, &why), &why);
         report(a, count);
@@ -211,6 +213,7 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
     } else {
         if (!o->context) talk.context = context = shortened(o, l, context);
         open_session(g, o, l, context, &a);
+        g->session.shows_progress = !is_lines;
         if (is_lines)
             or_die(lines_answer(g, chat, !o->no_bos, file, &a, &why), &why);
         else

@@ -86,6 +86,8 @@ void talk_release(struct talk *t)
 
 static volatile sig_atomic_t is_answering, was_interrupted;
 
+const volatile int *talk_interrupted(void) { return &was_interrupted; }
+
 static void interrupt(int number)
 {
     if (is_answering && !was_interrupted) {
@@ -137,6 +139,11 @@ static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool s
     is_answering = 0;
     if (status) return -1;
     if (write(1, "\n", 1) != 1) return fail(why, "standard output: %m");
+    if (a->ending == END_INTERRUPTED && !a->count) {
+        drop_turns(t, t->count - 1, 1);
+        note("stopped before the answer: it is as if nothing was asked");
+        return 0;
+    }
     if (a->ending == END_CONTEXT) note("the context of %lld tokens is full", (long long)t->context);
     return talk_answered(t, a, why);
 }
@@ -145,7 +152,6 @@ int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fa
 {
     /* Restarting: what is being written to a slow terminal is finished, not lost. */
     signal_handle(SIGINT, interrupt, true);
-    t->g->stops_now = &was_interrupted;
     int status = 0;
     for (char *line; !status && (line = ask_user());) {
         if (!is_blank(line)) status = one_turn(t, line, a, shows_ids, why);

@@ -33,8 +33,10 @@ int talk_answered(struct talk *t, const struct answer *a, struct fail *why) MUST
 void talk_forget(struct talk *t);
 void talk_release(struct talk *t);
 
-/* Asks for prompts on the terminal until its end. ^C ends an answer; at the prompt, or
- * a second time, the program. */
+/* For the setup's stop: ^C came while an answer was made. */
+const volatile int *talk_interrupted(void);
+/* Asks for prompts on the terminal until its end. ^C ends an answer, or, while the prompt is
+ * read, takes it back; at the prompt, or a second time, it ends the program. */
 int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fail *why) MUST_USE;
 
 #endif
