@@ -5,7 +5,8 @@
 
 #include <unistd.h>
 
-/* The wording of the original chat recipe, and those of Meta's chat models. */
+/* The wording of the original chat recipe, those of Meta's chat models, and two that many others
+ * have. */
 static const struct {
     const char *name, *json;
 } built_in[] = {
@@ -22,6 +23,13 @@ static const struct {
       "<|start_header_id|>assistant<|end_header_id|>\\n\\n\", \"end\": \"<|eot_id|>\","
       " \"special\": [\"<|start_header_id|>\", \"<|end_header_id|>\", \"<|eot_id|>\"],"
       " \"bos\": true}" },
+    { "zephyr", "{\"system_turn\": \"<|system|>\\n{}</s>\\n\","
+                " \"turn\": \"{system}<|user|>\\n{}</s>\\n<|assistant|>\\n\", \"between\": \"\\n\","
+                " \"special\": [\"</s>\"], \"whole\": true}" },
+    { "chatml", "{\"system_turn\": \"<|im_start|>system\\n{}<|im_end|>\\n\","
+                " \"turn\": \"{system}<|im_start|>user\\n{}<|im_end|>\\n<|im_start|>assistant\\n\","
+                " \"between\": \"\\n\", \"end\": \"<|im_end|>\","
+                " \"special\": [\"<|im_start|>\", \"<|im_end|>\"], \"whole\": true}" },
 };
 enum { BUILT_IN = sizeof built_in / sizeof *built_in };
 static const char system_mark[] = "{system}";
@@ -80,10 +88,34 @@ static int read_end(struct chat_template *t, const json_t *end, struct fail *why
     return t->end == UINT32_MAX ? fail_input(why, "'end' is none of 'special'") : 0;
 }
 
+/* A text that need not be there. */
+static int read_text(char **to, const json_t *object, const char *key, struct fail *why)
+{
+    const json_t *value = json_object_get(object, key);
+    const char *text = json_string_value(value);
+    if (value && !text) return fail_input(why, "'%s' is not a text", key);
+    *to = strdup(text ? text : "");
+    return *to ? 0 : fail(why, "out of memory");
+}
+
+static int find_tail(struct chat_template *t, struct fail *why)
+{
+    const char *tail = NULL;
+    for (size_t i = 0; i < t->special_count; i++)
+        for (const char *at = t->turn.after; (at = strstr(at, t->specials[i].text));) {
+            at += strlen(t->specials[i].text);
+            if (!tail || at > tail) tail = at;
+        }
+    if (!tail) return fail_input(why, "'whole' needs one of 'special' between prompt and answer");
+    t->tail = strdup(tail);
+    if (!t->tail) return fail(why, "out of memory");
+    return tokenizer_encode(t->tokenizer, &t->tail_ids, tail, strlen(tail), why);
+}
+
 static int read_template(struct chat_template *t, const json_t *object, struct fail *why)
 {
-    static const char *const known[] = { "system",  "system_turn", "turn", "answer",
-                                         "special", "end",         "bos" };
+    static const char *const known[] = { "system",  "system_turn", "turn", "answer", "between",
+                                         "special", "end",         "bos",  "whole" };
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)object, key, value)
@@ -93,21 +125,20 @@ static int read_template(struct chat_template *t, const json_t *object, struct f
             is_known |= !strcmp(key, known[i]);
         if (!is_known) return fail_input(why, "unknown key '%s'", key);
     }
-    const json_t *sentence = json_object_get(object, "system");
-    const char *system = json_string_value(sentence);
-    if (sentence && !system) return fail_input(why, "'system' is not a text");
     const json_t *system_turn = json_object_get(object, "system_turn");
     const json_t *answer = json_object_get(object, "answer");
     t->has_system_turn = system_turn != NULL;
-    t->system = strdup(system ? system : "");
-    if (!t->system) return fail(why, "out of memory");
-    if (read_turn(t, json_string_value(json_object_get(object, "turn")), why) ||
+    bool is_whole = false;
+    if (read_text(&t->system, object, "system", why) ||
+        read_text(&t->between, object, "between", why) ||
+        read_turn(t, json_string_value(json_object_get(object, "turn")), why) ||
         read_around(&t->system_turn, system_turn ? json_string_value(system_turn) : "{}",
                     "system_turn", why) ||
         read_around(&t->answer, answer ? json_string_value(answer) : "{}", "answer", why) ||
         read_specials(t, json_object_get(object, "special"), why) ||
         read_end(t, json_object_get(object, "end"), why) ||
-        json_get_flag(object, "bos", &t->adds_bos, why))
+        json_get_flag(object, "bos", &t->adds_bos, why) ||
+        json_get_flag(object, "whole", &is_whole, why) || (is_whole && find_tail(t, why)))
         return -1;
     if (t->adds_bos && tokenizer_bos(t->tokenizer) == UINT32_MAX)
         return fail_input(why, "the tokenizer has no BOS");
@@ -145,7 +176,10 @@ void chat_template_close(struct chat_template *t)
         free(t->specials[i].text);
     free(t->specials);
     free(t->system);
+    free(t->between);
     free(t->lead);
+    free(t->tail);
+    token_buffer_release(&t->tail_ids);
     close_around(&t->system_turn);
     close_around(&t->turn);
     close_around(&t->answer);
@@ -243,6 +277,7 @@ int chat_put_prompt(const struct chat_template *t, struct token_buffer *ids, con
                     const char *prompt, bool is_first, struct fail *why)
 {
     struct wording w = { .t = t, .ids = ids, .why = why };
+    if (!is_first) say_ours(&w, t->between);
     say_ours(&w, t->lead);
     if (is_first) say_system(&w, system);
     say_ours(&w, t->turn.before);
@@ -251,14 +286,31 @@ int chat_put_prompt(const struct chat_template *t, struct token_buffer *ids, con
     return end_wording(&w);
 }
 
+/* Takes the tail's ids away, which stand before already, from where it was encoded with an answer.
+ */
+static int cut_tail(const struct chat_template *t, struct token_buffer *ids, size_t start,
+                    struct fail *why)
+{
+    size_t tail = t->tail_ids.count, count = ids->count - start;
+    uint32_t *at = ids->ids + start;
+    if (count < tail || memcmp(at, t->tail_ids.ids, tail * sizeof *at) != 0)
+        return fail_input(why, "the answer runs into the text before it: not for 'whole'");
+    memmove(at, at + tail, (count - tail) * sizeof *at);
+    ids->count -= tail;
+    return 0;
+}
+
 int chat_put_answer(const struct chat_template *t, struct token_buffer *ids, const char *answer,
                     struct fail *why)
 {
     struct wording w = { .t = t, .ids = ids, .why = why };
+    size_t start = ids->count;
+    if (t->tail) say(&w, t->tail);
     say_ours(&w, t->answer.before);
     say(&w, answer);
     say_ours(&w, t->answer.after);
     encode_said(&w);
+    if (!w.status && t->tail) w.status = cut_tail(t, ids, start, why);
     if (!w.status) w.status = token_buffer_add(ids, &t->end, 1, why);
     return end_wording(&w);
 }

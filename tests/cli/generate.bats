@@ -98,7 +98,7 @@ setup() {
 @test "generate --chat: one encoding of the whole prompt, as tokenize has it" {
     # What tokenize --format chat makes of the same prompt, up to the answer.
     echo '{"input":" what is it? ","output":"no"}' > chat.jsonl
-    for template in vicuna llama-2; do
+    for template in vicuna llama-2 zephyr; do
         tokenize --quiet -m tok/tokenizer.model --format chat --template $template chat.jsonl --to jsonl > chat.tok
         start=$(sed -n 's/.*"targets":\[\[*\([0-9]*\).*/\1/p' chat.tok)
         want=$(sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p' chat.tok | tr , '\n' | head -n "$start" | tr '\n' ' ')
@@ -207,7 +207,7 @@ chat() {
     check '--system is for --chat' 2 -m base -p x --system y
     check 'no tokenizer.model or tokenizer.json beside the model' 2 -m base.nf4 -p x
     check 'nowhere' 1 -m nowhere -p x
-    check 'nowhere.json: no template has that name, and no file: vicuna, llama-2, llama-3, or a file' 1 -m base -p x --chat nowhere.json
+    check 'nowhere.json: no template has that name, and no file: vicuna, llama-2, llama-3, zephyr, chatml, or a file' 1 -m base -p x --chat nowhere.json
     cp -rL base other
     sed -i 's/"vocab_size": *400/"vocab_size": 399/' other/config.json
     check '' 3 -m other -p x

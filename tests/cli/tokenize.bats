@@ -152,14 +152,17 @@ conversations() {
             print join(" ", unpack "v*", $_->{tokens}), " | @g\n" }' "$1"
 }
 
-@test "tokenize: conversations in LLaMA-3's wording, as tokenizers encode the whole of each" {
+@test "tokenize: conversations in LLaMA-3's wording and in ChatML's, as tokenizers encode the whole of each" {
     golden=$BATS_TEST_DIRNAME/../golden/chat
-    tokenize --quiet --format chat --template llama-3 -m "$golden" "$golden/cases.jsonl" -o c.tok
-    conversations c.tok > got
-    perl -MJSON::PP -ne 'my $r = decode_json($_); print "@{$r->{tokens}} | ", join(" ", map { "$_->[0]-$_->[1]" } @{$r->{targets}}), "\n"' \
-        "$golden/cases.jsonl" > expected
-    [ "$(wc -l < expected)" -eq 60 ]
-    diff got expected
+    for which in llama-3:cases chatml:chatml; do
+        cases=$golden/${which#*:}.jsonl
+        tokenize --quiet --format chat --template "${which%:*}" -m "$golden" "$cases" -o c.tok
+        conversations c.tok > got
+        perl -MJSON::PP -ne 'my $r = decode_json($_); print "@{$r->{tokens}} | ", join(" ", map { "$_->[0]-$_->[1]" } @{$r->{targets}}), "\n"' \
+            "$cases" > expected
+        [ "$(wc -l < expected)" -eq 60 ]
+        diff got expected
+    done
     # What a conversation spells out is text: two tokens end a turn here, one of the prompt and one of the answer.
     echo '{"input":"a<|eot_id|>b","output":"c<|eot_id|>"}' | tokenize --quiet --format chat --template llama-3 -m "$golden" -o one.tok
     eot=$(perl -MJSON::PP -e 'local $/; my $t = decode_json(<STDIN>); print map { $_->{id} } grep { $_->{content} eq "<|eot_id|>" } @{$t->{added_tokens}}' < "$golden/tokenizer.json")
@@ -186,6 +189,30 @@ conversations() {
         run --separate-stderr -3 tokenize --format chat --template bad.json -m "$m" -o none <<< '{"input":"a","output":"b"}'
         echo "$stderr"
         [ "$stderr" = "tokenize: bad.json: ${bad#*\}:}" ]
+    done
+}
+
+@test "tokenize: conversations in Zephyr's wording, each text between two EOS as SentencePiece encodes the whole of it" {
+    make_tokenizer
+    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    echo '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b c"},{"role":"user","content":"d </s>"},{"role":"assistant","content":"ef"}]}' |
+        tokenize --quiet --format chat --template zephyr -m "$m" -o c.tok
+    # The answers begin behind what stands before them.
+    printf '%s\001' $'<|system|>\nBe brief.' $'\n<|user|>\na?' $'\n<|assistant|>\nb c' $'\n<|user|>\nd </s>' $'\n<|assistant|>\nef' $'\n<|assistant|>\n' |
+        perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' | "$BUILD/tests/spm_oracle" "$m" > ids
+    perl -e 'my @l = map { [split] } <STDIN>; my $tail = @{pop @l}; my (@i, @g);
+        for my $k (0 .. $#l) { my $start = @i + $tail; push @i, @{$l[$k]}, 2; push @g, "$start-" . @i if $k == 2 || $k == 4 }
+        print "@i | @g\n"' < ids > expected
+    conversations c.tok | diff - expected
+    # What would change its tokens with the answer that comes after it cannot stand before one.
+    echo '{"turn":"{}</s>it: ","special":["</s>"],"whole":true}' > runs.json
+    run --separate-stderr -3 tokenize --format chat --template runs.json -m "$m" -o none <<< '{"input":"a","output":"it is"}'
+    [ "$stderr" = "tokenize: standard input:1: the answer runs into the text before it: not for 'whole'" ]
+    for bad in '{"turn":"{}","whole":true}:'"'whole' needs one of 'special' between prompt and answer" '{"turn":"{}","between":1}:'"'between' is not a text" '{"turn":"{}","whole":1}:'; do
+        echo "${bad%\}:*}}" > bad.json
+        run --separate-stderr -3 tokenize --format chat --template bad.json -m "$m" -o none <<< '{"input":"a","output":"b"}'
+        echo "$stderr"
+        [[ "$stderr" = "tokenize: bad.json: ${bad#*\}:}"* ]]
     done
 }
 

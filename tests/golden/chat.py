@@ -1,9 +1,9 @@
-"""Conversations in LLaMA-3's wording, as Hugging Face's tokenizers encode the whole of each at once.
+"""Conversations in LLaMA-3's and ChatML's wording, as Hugging Face's tokenizers encode the whole of each at once.
 
     python chat.py tests/golden/chat tests/golden/bpe/llama3          (tokenizers 0.23.3)
 
-tokenizer.json: bpe/llama3's with LLaMA-3's special tokens of conversations; cases.jsonl: messages, tokens, and the ranges
-of tokens that are trained on, which are the answers with their <|eot_id|>.
+tokenizer.json: bpe/llama3's with both wordings' special tokens; cases.jsonl (LLaMA-3) and chatml.jsonl: messages, tokens,
+and the ranges of tokens that are trained on, which are the answers with what ends them.
 """
 import json
 import os
@@ -20,13 +20,19 @@ def text(draw):
     return "".join(draw.choice(WORDS) + draw.choice([" ", " ", ""]) for _ in range(draw.randrange(1, 25))).strip() or "yes"
 
 
-def wording(t, messages):
+# What a conversation begins with, what stands before a message, what ends one, what stands between two.
+LLAMA_3 = "<|begin_of_text|>", "<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>", ""
+CHATML = "", "<|im_start|>{}\n", "<|im_end|>", "\n"
+
+
+def wording(t, messages, how):
     """The tokens of the whole text, and where the answers stand in it."""
-    whole, answers = "<|begin_of_text|>", []
-    for m in messages:
-        whole += f"<|start_header_id|>{m['role']}<|end_header_id|>\n\n"
+    whole, header, ending, between = how
+    answers = []
+    for i, m in enumerate(messages):
+        whole += (between if i else "") + header.format(m["role"])
         start = len(whole)
-        whole += m["content"].strip() + "<|eot_id|>"
+        whole += m["content"].strip() + ending
         if m["role"] == "assistant":
             answers.append((start, len(whole)))
     e = t.encode(whole, add_special_tokens=False)
@@ -37,21 +43,27 @@ def wording(t, messages):
     return e.ids, targets
 
 
-def main(directory, base):
-    os.makedirs(directory, exist_ok=True)
-    t = Tokenizer.from_file(f"{base}/tokenizer.json")
-    t.add_special_tokens([AddedToken(x, special=True) for x in ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")])
-    with open(f"{directory}/tokenizer.json", "w", encoding="utf-8") as f:
-        f.write(json.dumps(json.loads(t.to_str()), ensure_ascii=False) + "\n")
-    shutil.copy(f"{base}/tokenizer_config.json", directory)
+def write_cases(path, t, how):
     draw = random.Random(11)
-    with open(f"{directory}/cases.jsonl", "w", encoding="utf-8") as f:
+    with open(path, "w", encoding="utf-8") as f:
         for i in range(60):
             messages = [{"role": "system", "content": text(draw)}] if i % 3 == 0 else []
             for _ in range(draw.randrange(1, 4)):
                 messages += [{"role": "user", "content": text(draw)}, {"role": "assistant", "content": text(draw)}]
-            tokens, targets = wording(t, messages)
+            tokens, targets = wording(t, messages, how)
             f.write(json.dumps({"messages": messages, "tokens": tokens, "targets": targets}) + "\n")
+
+
+def main(directory, base):
+    os.makedirs(directory, exist_ok=True)
+    t = Tokenizer.from_file(f"{base}/tokenizer.json")
+    specials = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|im_start|>", "<|im_end|>"]
+    t.add_special_tokens([AddedToken(x, special=True) for x in specials])
+    with open(f"{directory}/tokenizer.json", "w", encoding="utf-8") as f:
+        f.write(json.dumps(json.loads(t.to_str()), ensure_ascii=False) + "\n")
+    shutil.copy(f"{base}/tokenizer_config.json", directory)
+    write_cases(f"{directory}/cases.jsonl", t, LLAMA_3)
+    write_cases(f"{directory}/chatml.jsonl", t, CHATML)
 
 
 main(*sys.argv[1:])
