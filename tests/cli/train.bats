@@ -357,3 +357,61 @@ Y
     [[ "$stderr" == *"bf16: true, but device cuda computes in f16: fp16: true"* ]]
     [ ! -e x ]
 }
+
+@test "train: an adapter is trained further: values, rank, targets and positions are its own" {
+    make_base
+    echo 'method: lora' > bare.yaml
+    lora first --quiet lora_alpha=12 target_modules=q_proj,down_proj train_norm=true attention=full eval_file=32.smp
+    further() { # OUT KEY=VALUE...
+        local out=$1
+        shift
+        train bare.yaml adapter_name_or_path=first output_dir="$out" model_name_or_path=base.nf4 attention=full lora_dropout=0 max_steps=1 logging_steps=1 "$@"
+    }
+    # All samples in one batch, at a rate that moves nothing: the loss is the one that `first` ended with, the values are its values.
+    samples=$(perl -MForeignStream -e 'print @{[ForeignStream::read_all("32.smp")]} - 2')
+    run --separate-stderr -0 further same train_file=32.smp learning_rate=1e-30 per_device_train_batch_size="$samples"
+    [[ "$stderr" == *"rope: linear 2 (16 → 32), "*"; adapter: first; device: "* ]]
+    perl -MJSON::PP -e 'my ($first, $same) = map { open my $f, "<", "$_/trainer_log.jsonl"; [map { decode_json($_) } <$f>] } @ARGV;
+        my ($end) = grep { defined } map { $_->{eval_loss} } @$first; print "$end $same->[0]{loss}\n"; die unless abs($end - $same->[0]{loss}) < 1e-6 * $end' first same
+    cmp first/adapter_model.safetensors same/adapter_model.safetensors
+    diff <(grep -v dropout first/adapter_config.json) <(grep -v dropout same/adapter_config.json)
+    perl -MJSON::PP -e 'local $/; my $r = decode_json(<STDIN>)->{recipe}; print "@$r{qw(lora_rank lora_alpha target_modules train_norm adapter)}\n";
+        die unless "@$r{qw(lora_rank lora_alpha target_modules train_norm)}" eq "4 12 q_proj,down_proj 1" && length $r->{adapter} == 32' < same/longqlora.json
+    # Short samples do not lose its positions.
+    further short train_file=16.smp --quiet
+    grep -q '"factor": 2' short/longqlora.json
+    [[ "$(further x train_file=16.smp --print-config)" == *"lora_rank: 4 # the adapter"*"lora_alpha: 12 # the adapter"* ]]
+    # One run is resumed to the bytes of the unbroken one, with the adapter and not without or with another.
+    further whole train_file=32.smp max_steps=4 save_steps=2 --quiet
+    cp -r whole cut
+    rm -r cut/longqlora.json cut/adapter_model.safetensors
+    further cut train_file=32.smp max_steps=4 save_steps=2 resume_from_checkpoint=auto --quiet
+    cmp whole/adapter_model.safetensors cut/adapter_model.safetensors
+    run --separate-stderr -3 further cut train_file=32.smp max_steps=4 save_steps=2 resume_from_checkpoint=auto adapter_name_or_path=short
+    [[ "$stderr" == *"cut/checkpoint-2: the recipe changed since: adapter was \""*"\", is \""* ]]
+    run --separate-stderr -3 train bare.yaml output_dir=cut model_name_or_path=base.nf4 attention=full lora_dropout=0 max_steps=4 train_file=32.smp resume_from_checkpoint=auto \
+        lora_rank=4 lora_alpha=12 target_modules=q_proj,down_proj train_norm=true
+    [[ "$stderr" == *"cut/checkpoint-2: the recipe changed since: adapter is not there any more" ]]
+}
+
+@test "train: an adapter that cannot be trained further is refused by name" {
+    make_base
+    lora first --quiet
+    refused() { # STATUS TEXT KEY=VALUE...
+        local status=$1 text=$2
+        shift 2
+        run --separate-stderr "-$status" lora x adapter_name_or_path=first "$@"
+        [[ "$stderr" == *"$text"* ]] || { echo "$stderr"; return 1; }
+        [ ! -e x ]
+    }
+    refused 2 'lora_rank: 8, but the adapter has 4' lora_rank=8
+    refused 2 'lora_alpha: 3, but the adapter has 16' lora_alpha=3
+    refused 2 'target_modules: q_proj, but the adapter has q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj' target_modules=q_proj
+    refused 2 'train_norm: true, but the adapter has none' train_norm=true
+    refused 2 'adapter_name_or_path needs method: lora' method=full
+    refused 1 'nowhere/adapter_config.json' adapter_name_or_path=nowhere
+    cp -rL base other
+    printf '\x3c' | dd of=other/model.safetensors bs=1 seek=$(($(stat -c %s other/model.safetensors) - 1)) conv=notrunc status=none
+    refused 3 'first: adapter was trained on base ' model_name_or_path=other quantization=none
+    refused 2 "of its modules_to_save only embed_tokens and all norms are trained" adapter_name_or_path="$golden/peft/adapter"
+}

@@ -23,7 +23,7 @@ static void ask_to_stop(int number)
 static void ignored_key(const char *key) { note("recipe: %s has no meaning here: ignored", key); }
 static void say(const char *text) { note("%s", text); }
 
-static void read_recipe(struct recipe *r, const char **operands, bool plan_only)
+static void read_recipe(struct recipe *r, struct adapter *a, const char **operands, bool plan_only)
 {
     recipe_defaults(r);
     if (!operands[0]) die_usage("a recipe is needed");
@@ -35,6 +35,9 @@ static void read_recipe(struct recipe *r, const char **operands, bool plan_only)
         else
             die_usage("'%s' is not KEY=VALUE", *at);
     or_die(recipe_check(r, plan_only, &why), &why);
+    if (!r->adapter) return;
+    or_die(adapter_open(a, r->adapter, &why), &why);
+    or_die(recipe_take_adapter(r, a, &why), &why);
 }
 
 /* What the recipe's bf16 and fp16 mean on that device. A CPU has bf16 products or none. */
@@ -143,19 +146,20 @@ int main(int argc, char **argv)
                   "deepspeed",
                   world);
     static struct recipe recipe;
+    static struct adapter adapter;
     static struct trainer trainer;
     char described[512];
     if (list_keys) {
         recipe_list_keys(stdout);
         return 0;
     }
-    read_recipe(&recipe, operands, dry_run);
+    read_recipe(&recipe, &adapter, operands, dry_run);
     if (print_config) {
         recipe_print(&recipe, stdout);
         return 0;
     }
-    or_die(trainer_open(&trainer, &recipe, choose_device(&recipe, device),
-                        (int)opt_standard.threads, dry_run, &why),
+    or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL,
+                        choose_device(&recipe, device), (int)opt_standard.threads, dry_run, &why),
            &why);
     trainer.setup.names_ranges = nvtx;
     trainer.setup.stop = &stop_signal;
@@ -169,6 +173,7 @@ int main(int argc, char **argv)
         or_die(trainer_finish(&trainer, &why), &why);
     }
     trainer_close(&trainer);
+    if (recipe.adapter) adapter_close(&adapter);
     recipe_release(&recipe);
     free(operands);
     return 0;

@@ -8,6 +8,7 @@
 #ifndef LONGQLORA_RECIPE_H
 #define LONGQLORA_RECIPE_H
 
+#include "../../lib/llama/adapter.h"
 #include "../../lib/llama/batch.h"
 #include "../../lib/llama/optimiser.h"
 
@@ -17,7 +18,8 @@ enum toggle { TOGGLE_AUTO, TOGGLE_NO, TOGGLE_YES };
 
 struct recipe {
     /* where things are */
-    const char *output_dir, *model, *train_file, *eval_file, *tokenizer, *resume, *logging_dir;
+    const char *output_dir, *model, *adapter, *train_file, *eval_file, *tokenizer, *resume,
+        *logging_dir;
     bool overwrite;
     /* the run */
     double epochs;
@@ -55,6 +57,12 @@ int recipe_override(struct recipe *r, const char *assignment, void (*ignored)(co
                     struct fail *why) MUST_USE;
 /* Are the values possible, alone and together? plan_only: no samples and no output needed. */
 int recipe_check(const struct recipe *r, bool plan_only, struct fail *why) MUST_USE;
+
+/* Of target_modules. */
+int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MUST_USE;
+/* An adapter that is trained further has the say in its rank, alpha, targets and what it has of
+ * embedding and norms; fails if the recipe says other ones. */
+int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *why) MUST_USE;
 
 /* Every effective value as "key: value # where it comes from", for --print-config. */
 void recipe_print(const struct recipe *r, FILE *to);

@@ -139,6 +139,11 @@ static int compare_recipes(const char *then, const json_t *now, struct fail *why
         free(a);
         free(b);
     }
+    json_object_foreach(old, key, value)
+    {
+        if (!status && !json_object_get(now, key))
+            status = fail_input(why, "the recipe changed since: %s is not there any more", key);
+    }
     json_decref(old);
     return status;
 }

@@ -101,6 +101,18 @@ static int open_base(struct trainer *t, struct fail *why)
     return 0;
 }
 
+/* An adapter that is trained further must be this base's. */
+static int check_adapter(const struct trainer *t, struct fail *why)
+{
+    const struct adapter *a = t->adapter;
+    if (!a || t->plan_only) return 0;
+    if (adapter_check_base(a, t->weights.base, why) ||
+        adapter_check_tokenizer(a, t->weights.tokenizer, why) ||
+        adapter_check_tensors(a, &t->config, why))
+        return fail_in(why, t->recipe->adapter);
+    return 0;
+}
+
 static int plan_positions(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
@@ -110,6 +122,8 @@ static int plan_positions(struct trainer *t, struct fail *why)
                           reader_name(t->samples), (unsigned long long)t->info.context,
                           (long long)context);
     if (r->original_context) t->config.original_position = r->original_context;
+    if (t->adapter && adapter_set_rope(t->adapter, &t->config, why))
+        return fail_in(why, r->adapter);
     if (!strcmp(r->rope, "auto")) {
         if (!r->from_scratch && config_extend(&t->config, context, why)) return -1;
     } else if (rope_set(&t->config.rope, r->rope, why)) {
@@ -128,25 +142,6 @@ static int plan_positions(struct trainer *t, struct fail *why)
     t->setup.rows = r->batch_size * context;
     t->setup.chunk = r->chunk_rows;
     return is_s2 ? attention_check(&t->attention, &t->config, why) : 0;
-}
-
-static int plan_targets(struct trainer *t, struct fail *why)
-{
-    const char *list = t->recipe->target_modules;
-    bool is_all = !strcmp(list, "all");
-    for (int part = 0; part < PART_COUNT; part++)
-        if (is_all && part_module((enum part)part)) t->setup.targets |= 1u << part;
-    while (!is_all && *list) {
-        char name[32];
-        size_t n = strcspn(list, ",");
-        snprintf(name, sizeof name, "%.*s", (int)n, list);
-        int part = part_by_module(name);
-        if (part < 0)
-            return fail_usage(why, "target_modules: '%s' is not a linear of a layer", name);
-        t->setup.targets |= 1u << part;
-        list += n + (list[n] == ',');
-    }
-    return t->setup.targets ? 0 : fail_usage(why, "target_modules: the list is empty");
 }
 
 static int plan_run(struct trainer *t, struct fail *why)
@@ -174,7 +169,7 @@ static int plan_run(struct trainer *t, struct fail *why)
     t->setup.dropout = r->lora_dropout;
     if (r->train_embedding) t->setup.whole |= parts_of_role(ROLE_EMBEDDING);
     if (r->train_norm) t->setup.whole |= parts_of_role(ROLE_NORM);
-    return plan_targets(t, why);
+    return recipe_targets(r, &t->setup.targets, why);
 }
 
 static int open_evaluation(struct trainer *t, struct fail *why)
@@ -197,6 +192,7 @@ static int describe_run(struct trainer *t, struct fail *why)
     struct run_state *s = &t->state;
     const struct kernels *k;
     t->recipe_json = recipe_to_json(t->recipe);
+    if (t->adapter) json_object_set_new(t->recipe_json, "adapter", json_string(t->adapter->digest));
     char *text = t->recipe_json ? json_dumps(t->recipe_json, JSON_COMPACT) : NULL;
     if (!text) return fail(why, "out of memory");
     snprintf(s->recipe, sizeof s->recipe, "%s", text);
@@ -215,14 +211,16 @@ static int describe_run(struct trainer *t, struct fail *why)
     return 0;
 }
 
-int trainer_open(struct trainer *t, const struct recipe *recipe, const char *device, int threads,
-                 bool plan_only, struct fail *why)
+int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
+                 const char *device, int threads, bool plan_only, struct fail *why)
 {
-    *t = (struct trainer){ .recipe = recipe, .order_epoch = -1, .plan_only = plan_only };
+    *t = (struct trainer){
+        .recipe = recipe, .adapter = adapter, .order_epoch = -1, .plan_only = plan_only
+    };
     t->setup.device = device;
     t->setup.threads = threads;
-    if (open_samples(t, why) || open_base(t, why) || plan_positions(t, why) || plan_run(t, why) ||
-        open_evaluation(t, why))
+    if (open_samples(t, why) || open_base(t, why) || check_adapter(t, why) ||
+        plan_positions(t, why) || plan_run(t, why) || open_evaluation(t, why))
         return -1;
     return describe_run(t, why);
 }
@@ -240,6 +238,7 @@ int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;
+    if (t->adapter && adapter_load(t->adapter, t->model, why)) return -1;
     model_forget_weights(t->model, &t->weights);
     return trainer_resume(t, say, why);
 }
@@ -431,10 +430,12 @@ void trainer_describe(const struct trainer *t, char *text, size_t size)
                  (long long)t->attention.group, (long long)t->config.heads / 2,
                  (long long)t->config.heads - 1);
     bool is_random = t->recipe->from_scratch;
-    snprintf(text, size, "rope: %s; attention: %s%s; base: %s%s%s; device: %s", t->state.rope,
+    const char *adapter = t->adapter ? t->recipe->adapter : "";
+    snprintf(text, size, "rope: %s; attention: %s%s; base: %s%s%s%s%s; device: %s", t->state.rope,
              attention, t->attention.masks_documents ? ", documents apart" : "",
              is_random                 ? "random"
              : t->weights.is_quantized ? "nf4"
                                        : "unquantized",
-             is_random ? "" : ", ", is_random ? "" : loaded, t->state.device);
+             is_random ? "" : ", ", is_random ? "" : loaded, *adapter ? "; adapter: " : "", adapter,
+             t->state.device);
 }

@@ -19,7 +19,8 @@ struct evaluation {
 
 struct trainer {
     const struct recipe *recipe;
-    struct weights weights; /* zeroed when from scratch */
+    const struct adapter *adapter; /* that is trained further; NULL: a new one */
+    struct weights weights;        /* zeroed when from scratch */
     struct config config;
     struct reader *samples, *evaluation; /* evaluation: NULL without eval_file */
     struct sample_info info, eval_info;
@@ -40,10 +41,10 @@ struct trainer {
     int64_t order_epoch;
 };
 
-/* Opens everything but the model: data, weights, config, plan. plan_only: of the weights only
- * their shapes, and no samples are needed. */
-int trainer_open(struct trainer *t, const struct recipe *recipe, const char *device, int threads,
-                 bool plan_only, struct fail *why) MUST_USE;
+/* Opens everything but the model: data, weights, config, plan. The adapter, if any, is the one that
+ * the recipe took. plan_only: of the weights only their shapes, and no samples are needed. */
+int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
+                 const char *device, int threads, bool plan_only, struct fail *why) MUST_USE;
 /* Allocates all memory, and goes on from a checkpoint if the recipe says so. */
 int trainer_start(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);
@@ -68,7 +69,7 @@ int trainer_finish(struct trainer *t, struct fail *why) MUST_USE;
 /* The sample that is number `position` of the whole run. */
 uint64_t trainer_sample_at(struct trainer *t, uint64_t position);
 
-/* "rope: …; attention: …; base: …; device: …" */
+/* "rope: …; attention: …; base: …; adapter: …; device: …" */
 void trainer_describe(const struct trainer *t, char *text, size_t size);
 
 #endif
