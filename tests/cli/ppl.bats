@@ -49,6 +49,26 @@ data=$golden/ppl/tokens.bin
     run --separate-stderr -1 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer nowhere
 }
 
+@test "ppl: losses by the tokens that a prediction has seen" {
+    eval_=(ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16)
+    "${eval_[@]}" -c 64 --to json > long
+    # The first 15 predictions of a window of 64 are those of one of 16 that begins there.
+    "${eval_[@]}" -c 16 --stride 64 --max-tokens 8976 --to json > short
+    perl -MJSON::PP -e 'my ($l, $s) = map { local $/; open my $f, "<", $_; decode_json(<$f>)->{scores}[0] } "long", "short";
+        my @p = @{ $l->{positions} }; my ($sum, $scored, $first, $of) = (0, 0, 0, 0);
+        die "@{[map { $_->{seen} } @p]}" unless "@{[map { $_->{seen} } @p]}" eq "1 2 4 8 16 32";
+        for (@p) { $sum += $_->{scored} * $_->{nll}; $scored += $_->{scored}; if ($_->{seen} < 16) { $first += $_->{scored} * $_->{nll}; $of += $_->{scored} } }
+        die "$scored $l->{scored}" unless $scored == $l->{scored} && abs($sum / $scored - $l->{nll}) < 1e-9;
+        print $first / $of, " $s->{nll} $of $s->{scored}\n"; die unless $of == $s->{scored} && abs($first / $of - $s->{nll}) < 1e-6'
+    "${eval_[@]}" -c 64 -o s.scores
+    perl -MForeignStream -MJSON::PP -e 'my @o = ForeignStream::read_all("s.scores"); my @n = unpack "Q<*", $o[1]{position_scored}; my @l = unpack "d<*", $o[1]{position_nll};
+        local $/; open my $f, "<", "long"; my @p = @{ decode_json(<$f>)->{scores}[0]{positions} };
+        for (0 .. $#p) { die unless $n[$_] == $p[$_]{scored} && abs($l[$_] - $p[$_]{nll}) < 1e-12 } die unless @n == @p && @l == @p'
+    "${eval_[@]}" -c 50 --to positions > table
+    [ "$(wc -l < table)" -eq 7 ]
+    grep -Eq '^ +50 +32 +49 +[0-9]+ +[0-9.]+ +[0-9.]+$' table
+}
+
 @test "ppl: longppl's options, and what has nothing to show" {
     run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64
     [[ "$stderr" == *"a context of 64 is no longer than the short one of 4096" ]]

@@ -41,8 +41,10 @@ int main(int argc, char **argv)
           "the base's context before interpolation; 0: as its config says", 0 },
         { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0, "take an adapter of another base",
           0 },
-        { "to", 0, OPT_WORD, &o.to, "HOW", "auto: a table on a terminal, else a stream of scores",
-          "auto|table|scores|json" },
+        { "to", 0, OPT_WORD, &o.to, "HOW",
+          "a table; one by the tokens that a prediction has seen; a stream of scores; JSON; auto: "
+          "a table on a terminal, else scores",
+          "auto|table|positions|scores|json" },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the scores go; - is standard output",
           0 },
         { "device", 0, OPT_TEXT, &o.device, "NAME", KERNELS_DEVICES, 0 },

@@ -82,7 +82,9 @@ static void write_report(const struct measure_options *o, const struct report *r
     const char *to = o->to;
     if (!strcmp(to, "auto"))
         to = !strcmp(o->output, "-") && isatty(STDOUT_FILENO) ? "table" : "scores";
-    if (!strcmp(to, "table"))
+    if (!strcmp(to, "positions"))
+        or_die(report_positions(r, o->output, &why), &why);
+    else if (!strcmp(to, "table"))
         or_die(report_table(r, o->output, &why), &why);
     else if (!strcmp(to, "json"))
         or_die(report_json(r, o->output, &why), &why);

@@ -98,7 +98,17 @@ int protocol_check(const struct protocol *p, int64_t count, int64_t context, str
 struct sums {
     double nll, squares, products, counts;
     int64_t scored, windows;
+    struct position positions[POSITIONS_MAX]; /* nll: sums */
 };
+
+static void add_prediction(struct sums *s, int64_t seen, double nll)
+{
+    int i = 0;
+    while (seen >> (i + 1))
+        i++;
+    s->positions[i].scored++;
+    s->positions[i].nll += nll;
+}
 
 static void add_window(const struct windows *w, int64_t index, const float *nll, const bool *counts,
                        int64_t context, struct sums *s)
@@ -110,6 +120,7 @@ static void add_window(const struct windows *w, int64_t index, const float *nll,
         if (counts && !counts[t]) continue;
         sum += (double)nll[t];
         scored++;
+        add_prediction(s, t + 1, (double)nll[t]);
     }
     double n = (double)scored;
     s->nll += sum;
@@ -133,6 +144,12 @@ static void finish(const struct windows *w, const struct sums *s, struct score *
     score->nll = mean;
     score->perplexity = exp(mean);
     score->stderr_ = windows > 1 ? sqrt(variance) : NAN;
+    for (int i = 0; i < POSITIONS_MAX; i++) {
+        struct position p = s->positions[i];
+        if (!p.scored) continue;
+        score->positions[i] = (struct position){ p.scored, p.nll / (double)p.scored };
+        score->position_count = i + 1;
+    }
 }
 
 /* A run over one context: the model, its batch, and losses by row. */

@@ -24,10 +24,21 @@ struct protocol {
     int64_t max_tokens;    /* windows begin in the first so many; 0: all */
 };
 
+/* Contexts end at 2^24. */
+enum { POSITIONS_MAX = 25 };
+
+/* Predictions that have seen 2^i to 2^(i+1) − 1 tokens of their window. */
+struct position {
+    int64_t scored;
+    double nll; /* mean loss a token */
+};
+
 struct score {
     int64_t context, windows, scored;
     double nll, perplexity, stderr_; /* mean loss a token; e^nll; of nll, windows as clusters, NAN
                                       * of one window */
+    struct position positions[POSITIONS_MAX];
+    int position_count; /* behind it are none */
 };
 
 /* What goes with the result, in words. */

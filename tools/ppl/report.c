@@ -31,6 +31,34 @@ int report_table(const struct report *r, const char *path, struct fail *why)
     return -1;
 }
 
+static int print_positions(struct output *out, const struct score *s, struct fail *why)
+{
+    int status = 0;
+    for (int i = 0; i < s->position_count && !status; i++) {
+        const struct position *p = &s->positions[i];
+        int64_t last = ((int64_t)2 << i) - 1;
+        if (!p->scored) continue;
+        if (last > s->context - 1) last = s->context - 1;
+        status = output_print(out, why, "%10lld %10lld %10lld %12lld %10.5f %12.4f\n",
+                              (long long)s->context, 1LL << i, (long long)last,
+                              (long long)p->scored, p->nll, exp(p->nll));
+    }
+    return status;
+}
+
+int report_positions(const struct report *r, const char *path, struct fail *why)
+{
+    struct output out;
+    if (output_open(&out, path, why)) return -1;
+    int status = output_print(&out, why, "%10s %10s %10s %12s %10s %12s\n", "context", "seen from",
+                              "to", "scored", "loss", "perplexity");
+    for (int i = 0; i < r->count && !status; i++)
+        status = print_positions(&out, &r->scores[i], why);
+    if (!status) return output_close(&out, why);
+    output_abandon(&out);
+    return -1;
+}
+
 /* The texts of a report by name: one list for JSON and stream. */
 struct named {
     const char *name, *text;
@@ -71,6 +99,18 @@ static void name_counts(const struct report *r, struct counted to[COUNTED])
     memcpy(to, list, sizeof list);
 }
 
+static json_t *positions_to_json(const struct score *s)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < s->position_count; i++) {
+        const struct position *p = &s->positions[i];
+        if (p->scored)
+            json_array_append_new(list, json_pack("{s:I,s:I,s:f}", "seen", (json_int_t)1 << i,
+                                                  "scored", (json_int_t)p->scored, "nll", p->nll));
+    }
+    return list;
+}
+
 int report_json(const struct report *r, const char *path, struct fail *why)
 {
     struct named texts[NAMED];
@@ -91,12 +131,26 @@ int report_json(const struct report *r, const char *path, struct fail *why)
         if (!isnan(s->stderr_)) json_object_set_new(score, "stderr", json_real(s->stderr_));
         if (r->bytes)
             json_object_set_new(score, "bits_per_byte", json_real(report_bits_per_byte(r, s)));
+        json_object_set_new(score, "positions", positions_to_json(s));
         json_array_append_new(scores, score);
     }
     json_object_set_new(all, "scores", scores);
     int status = json_write_file(all, path, why);
     json_decref(all);
     return status;
+}
+
+static void add_positions(struct fields *record, const struct score *s)
+{
+    uint64_t scored[POSITIONS_MAX];
+    double nll[POSITIONS_MAX];
+    size_t count = (size_t)s->position_count;
+    for (size_t i = 0; i < count; i++) {
+        scored[i] = (uint64_t)s->positions[i].scored;
+        nll[i] = s->positions[i].nll;
+    }
+    fields_bin(record, "position_scored", scored, count * sizeof *scored);
+    fields_bin(record, "position_nll", nll, count * sizeof *nll);
 }
 
 int report_stream(const struct report *r, const char *path, struct fail *why)
@@ -127,6 +181,7 @@ int report_stream(const struct report *r, const char *path, struct fail *why)
         fields_real(&record, "perplexity", s->perplexity);
         if (!isnan(s->stderr_)) fields_real(&record, "stderr", s->stderr_);
         if (r->bytes) fields_real(&record, "bits_per_byte", report_bits_per_byte(r, s));
+        add_positions(&record, s);
         status = writer_add(w, &record, why);
     }
     if (!status) return writer_close(w, why);

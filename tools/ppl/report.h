@@ -18,6 +18,8 @@ struct report {
 double report_bits_per_byte(const struct report *r, const struct score *s);
 
 int report_table(const struct report *r, const char *path, struct fail *why) MUST_USE;
+/* A line for each power of two of tokens that a prediction has seen. */
+int report_positions(const struct report *r, const char *path, struct fail *why) MUST_USE;
 int report_json(const struct report *r, const char *path, struct fail *why) MUST_USE;
 int report_stream(const struct report *r, const char *path, struct fail *why) MUST_USE;
 
