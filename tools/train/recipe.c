@@ -1,4 +1,4 @@
-#include "recipe.h"
+#include "recipe_inside.h"
 
 #include "../../lib/common/opt.h"
 
@@ -126,7 +126,7 @@ void recipe_release(struct recipe *r)
     *r = (struct recipe){ 0 };
 }
 
-static const char *keep_text(struct recipe *r, const char *text)
+const char *recipe_keep_text(struct recipe *r, const char *text)
 {
     const char **grown = realloc(r->texts, (size_t)(r->text_count + 1) * sizeof *grown);
     if (grown) r->texts = grown;
@@ -140,6 +140,11 @@ static const struct key *find_key(const char *name)
     for (int i = 0; i < KEYS; i++)
         if (!strcmp(keys[i].name, name)) return &keys[i];
     return NULL;
+}
+
+const char **recipe_origin(struct recipe *r, const char *key)
+{
+    return &r->origins[find_key(key) - keys];
 }
 
 static int unknown_key(const char *name, struct fail *why)
@@ -175,7 +180,7 @@ static int set_value(struct recipe *r, const struct key *k, const char *text, co
     void *at = (char *)r + k->at;
     char *end;
     errno = 0;
-    if (!(r->origins[k - keys] = keep_text(r, origin))) return fail(why, "out of memory");
+    if (!(r->origins[k - keys] = recipe_keep_text(r, origin))) return fail(why, "out of memory");
     switch (k->kind) {
     case IGNORED:
         ignored(k->name);
@@ -211,7 +216,7 @@ static int set_value(struct recipe *r, const struct key *k, const char *text, co
             return fail_usage(why, "%s: '%.60s' is not one of %s", k->name, text, k->words);
         /* fall through */
     default:
-        *(const char **)at = keep_text(r, text);
+        *(const char **)at = recipe_keep_text(r, text);
         return *(const char **)at ? 0 : fail(why, "out of memory");
     }
 }
@@ -363,85 +368,6 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
         return fail_usage(why, "loss_scale must be a power of two, so that it rounds nothing");
     if (r->beta1 >= 1 || r->beta2 >= 1) return fail_usage(why, "adam_beta1 and 2 must be below 1");
     return 0;
-}
-
-int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
-{
-    const char *list = r->target_modules;
-    bool is_all = !strcmp(list, "all");
-    *parts = is_all ? parts_of_role(ROLE_LINEAR) : 0;
-    while (!is_all && *list) {
-        char name[32];
-        size_t n = strcspn(list, ",");
-        snprintf(name, sizeof name, "%.*s", (int)n, list);
-        int part = part_by_module(name);
-        if (part < 0)
-            return fail_usage(why, "target_modules: '%s' is not a linear of a layer", name);
-        *parts |= 1u << part;
-        list += n + (list[n] == ',');
-    }
-    return *parts ? 0 : fail_usage(why, "target_modules: the list is empty");
-}
-
-/* ---- an adapter's say ---- */
-
-static const char *const adapter_says = "the adapter";
-
-/* True where the recipe leaves the key open, which is the adapter's then. */
-static bool leaves_open(struct recipe *r, const char *key)
-{
-    const char **origin = &r->origins[find_key(key) - keys];
-    if (*origin) return false;
-    *origin = adapter_says;
-    return true;
-}
-
-static int take_flag(struct recipe *r, const char *key, bool *value, bool own, struct fail *why)
-{
-    if (leaves_open(r, key)) *value = own;
-    if (*value == own) return 0;
-    return fail_usage(why, "%s: %s, but the adapter has %s", key, *value ? "true" : "false",
-                      own ? "them" : "none");
-}
-
-static int take_targets(struct recipe *r, const struct adapter *a, struct fail *why)
-{
-    char list[256] = "";
-    uint32_t parts;
-    size_t used = 0;
-    for (int part = 0; part < PART_COUNT; part++)
-        if (a->targets >> part & 1)
-            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? "," : "",
-                                     part_module((enum part)part));
-    if (leaves_open(r, "target_modules")) {
-        r->target_modules = keep_text(r, list);
-        return r->target_modules ? 0 : fail(why, "out of memory");
-    }
-    if (recipe_targets(r, &parts, why)) return -1;
-    if (parts == a->targets) return 0;
-    return fail_usage(why, "target_modules: %s, but the adapter has %s", r->target_modules, list);
-}
-
-int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *why)
-{
-    uint32_t embedding = parts_of_role(ROLE_EMBEDDING), norms = parts_of_role(ROLE_NORM);
-    uint32_t own = a->whole & norms;
-    if (a->whole & ~(embedding | norms) || (own && own != norms))
-        return fail_usage(why,
-                          "%s: of its modules_to_save only embed_tokens and all norms are "
-                          "trained",
-                          r->adapter);
-    if (leaves_open(r, "lora_rank")) r->lora_rank = a->rank;
-    if (leaves_open(r, "lora_alpha")) r->lora_alpha = a->alpha;
-    if (r->lora_rank != a->rank)
-        return fail_usage(why, "lora_rank: %lld, but the adapter has %lld", (long long)r->lora_rank,
-                          (long long)a->rank);
-    if (r->lora_alpha != a->alpha)
-        return fail_usage(why, "lora_alpha: %g, but the adapter has %g", r->lora_alpha, a->alpha);
-    if (take_flag(r, "train_embedding", &r->train_embedding, (a->whole & embedding) != 0, why) ||
-        take_flag(r, "train_norm", &r->train_norm, own != 0, why))
-        return -1;
-    return take_targets(r, a, why);
 }
 
 /* ---- out ---- */
