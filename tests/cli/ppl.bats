@@ -69,6 +69,31 @@ data=$golden/ppl/tokens.bin
     grep -Eq '^ +50 +32 +49 +[0-9]+ +[0-9.]+ +[0-9.]+$' table
 }
 
+@test "ppl: each document for itself, as if it were the only one" {
+    make_base
+    for protocol in longqlora longlora sliding llamacpp; do
+        options="-m base -c 16 --protocol $protocol --to json"
+        [ $protocol = longqlora ] || [ $protocol = llamacpp ] || options+=" --stride 7"
+        run --separate-stderr -0 ppl --max-tokens 900 $options -d docs.tok --per-document
+        grep -q 'ppl: context 16: 10 of 10 documents are long enough' <<< "$stderr"
+        echo "$output" > all
+        for i in $(seq 10); do
+            sed -n "${i}p" docs.jsonl | tokenize --quiet -m tok/tokenizer.model | ppl --quiet --max-tokens 900 $options
+        done > each
+        perl -MJSON::PP -e 'local $/; open my $f, "<", "all"; my $all = decode_json(<$f>)->{scores}[0]; open my $g, "<", "each"; my ($sum, $scored, $windows) = (0, 0, 0);
+            my $json = JSON::PP->new; for ($json->incr_parse(<$g>)) { my $s = $_->{scores}[0]; $sum += $s->{nll} * $s->{scored}; $scored += $s->{scored}; $windows += $s->{windows} }
+            print "$all->{nll} ", $sum / $scored, " $scored $windows\n";
+            die unless $scored == $all->{scored} && $windows == $all->{windows} && abs($sum / $scored - $all->{nll}) < 1e-9' 
+    done
+    grep -q '"per_document": true' all
+    grep -q '"documents": 10' all
+    # Those that are too short are left out, and none is an error.
+    run --separate-stderr -0 ppl -m base -d docs.tok --protocol sliding -c 900 --per-document --to table
+    [[ "$stderr" =~ "ppl: context 900: "[1-9]" of 10 documents are long enough" ]]
+    run --separate-stderr -3 ppl --quiet -m base -d docs.tok -c 5000 --per-document
+    [[ "$stderr" =~ "ppl: context 5000: "[0-9]+" tokens are too few, longqlora wants 10001 of a document" ]]
+}
+
 @test "ppl: longppl's options, and what has nothing to show" {
     run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64
     [[ "$stderr" == *"a context of 64 is no longer than the short one of 4096" ]]

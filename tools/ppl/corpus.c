@@ -25,6 +25,14 @@ static uint64_t text_bytes(const struct tokenizer *tokenizer, const uint32_t *id
     return bytes;
 }
 
+static void add_end(struct corpus *c)
+{
+    int64_t *grown = realloc(c->ends, (size_t)(c->documents + 1) * sizeof *grown);
+    if (!grown) die(STATUS_FAILED, "out of memory");
+    c->ends = grown;
+    c->ends[c->documents++] = c->count;
+}
+
 static struct corpus read_bare(const char *path, enum view view, const struct weights *model,
                                const struct tokenizer *tokenizer)
 {
@@ -40,6 +48,7 @@ static struct corpus read_bare(const char *path, enum view view, const struct we
     c.count = (int64_t)t.count;
     c.bytes = text_bytes(tokenizer, t.ids, t.count);
     free(t.targets);
+    add_end(&c);
     return c;
 }
 
@@ -68,6 +77,7 @@ struct corpus corpus_read(const char *path, enum view view, const char *source,
         }
         if (t.count) memcpy(c.ids + c.count, t.ids, t.count * sizeof *c.ids);
         c.count += (int64_t)t.count;
+        add_end(&c);
         c.bytes += text_bytes(tokenizer, t.ids, t.count);
     }
     memcpy(c.digest, reader_digest(r), sizeof c.digest);
@@ -75,4 +85,11 @@ struct corpus corpus_read(const char *path, enum view view, const char *source,
     tokens_release(&t);
     reader_close(r);
     return c;
+}
+
+void corpus_release(struct corpus *c)
+{
+    free(c->ids);
+    free(c->ends);
+    *c = (struct corpus){ 0 };
 }

@@ -124,8 +124,13 @@ void measure(const struct measure_options *o, struct loaded *l)
     struct corpus corpus = corpus_read(o->data, view_of(o->from), o->source, w, tokenizer);
     tokenizer_close(tokenizer);
     p.bos = corpus.bos;
+    struct texts texts = { .ids = corpus.ids, .ends = &corpus.count, .count = 1 };
+    if (o->per_document) {
+        texts.ends = corpus.ends;
+        texts.count = corpus.documents;
+    }
     for (int i = 0; i < n; i++)
-        or_die(protocol_check(&p, corpus.count, contexts[i], &why), &why);
+        or_die(protocol_check(&p, &texts, contexts[i], &why), &why);
     struct model *m = open_model(o, l, contexts, n);
     config_describe_rope(c, rope, sizeof rope);
     weights_describe(w, loaded, sizeof loaded);
@@ -136,7 +141,10 @@ void measure(const struct measure_options *o, struct loaded *l)
         if (contexts[i] > config_context(c))
             note("context %lld is beyond the %lld that the positions are made for",
                  (long long)contexts[i], (long long)config_context(c));
-        or_die(protocol_run(&p, m, corpus.ids, corpus.count, contexts[i], &scores[i], &why), &why);
+        or_die(protocol_run(&p, m, &texts, contexts[i], &scores[i], &why), &why);
+        if (o->per_document)
+            note("context %lld: %lld of %lld documents are long enough", (long long)contexts[i],
+                 (long long)scores[i].texts, (long long)texts.count);
     }
     struct report r = { .model = w->stream[0] ? w->stream : w->base,
                         .base = w->base,
@@ -149,6 +157,7 @@ void measure(const struct measure_options *o, struct loaded *l)
                         .quantization = w->is_quantized ? "nf4" : "none",
                         .source = o->source ? o->source : "",
                         .data = corpus.digest,
+                        .per_document = o->per_document,
                         .stride = o->stride,
                         .short_context = !strcmp(o->protocol, "longppl") ? o->short_context : 0,
                         .tokens = (uint64_t)corpus.count,
@@ -157,5 +166,5 @@ void measure(const struct measure_options *o, struct loaded *l)
                         .count = n };
     write_report(o, &r);
     model_close(m);
-    free(corpus.ids);
+    corpus_release(&corpus);
 }

@@ -11,6 +11,7 @@ struct measure_options {
     const char *data, *contexts, *protocol, *source, *to, *output, *device, *from;
     const char *tokenizer; /* to count the text's bytes with; NULL: the model's, if it is there */
     int64_t stride, max_tokens, short_context;
+    bool per_document;
     int64_t bytes; /* of the text; 0: see tokenizer */
 };
 

@@ -11,9 +11,9 @@ static const float least_gain = 2, most_loss = 2;
 
 /* Windows of one context: start of each, and the first row whose prediction counts. */
 struct windows {
-    int64_t count, stride, score_from;
+    int64_t stride, score_from;
     int64_t short_context, short_stride; /* 0: every prediction counts */
-    bool new_only, puts_bos;
+    bool new_only, puts_bos, drops_last;
 };
 
 const char *protocol_definition(const char *name)
@@ -43,10 +43,9 @@ int64_t protocol_rows(int64_t context)
     return rows ? rows : context;
 }
 
-static int plan(const struct protocol *p, int64_t count, int64_t context, struct windows *w,
-                struct fail *why)
+/* The windows but for their number, which a text's length gives. */
+static int plan(const struct protocol *p, int64_t context, struct windows *w, struct fail *why)
 {
-    if (p->max_tokens && count > p->max_tokens) count = p->max_tokens;
     *w = (struct windows){ .stride = p->stride ? p->stride : context };
     if (!strcmp(p->name, "longlora")) w->stride = p->stride ? p->stride : 256;
     if (!strcmp(p->name, "sliding")) {
@@ -60,44 +59,59 @@ static int plan(const struct protocol *p, int64_t count, int64_t context, struct
         if (context <= p->short_context)
             return fail_usage(why, "a context of %lld is no longer than the short one of %lld",
                               (long long)context, (long long)p->short_context);
+        w->stride = context;
         w->short_context = p->short_context;
         w->short_stride = p->stride ? p->stride : (p->short_context + 3) / 4;
         if (w->short_stride >= w->short_context)
             return fail_usage(why, "a stride of %lld leaves gaps between windows of %lld",
                               (long long)w->short_stride, (long long)w->short_context);
     }
-    int64_t needed = context;
     if (!strcmp(p->name, "llamacpp")) {
         w->stride = context;
         w->puts_bos = true;
         w->score_from = context / 2;
-        w->count = count / context;
-    } else if (w->short_context) {
-        w->stride = context;
-        w->count = count / context;
-    } else if (w->new_only) {
-        w->count = count < context ? 0 : (count - context) / w->stride + 1;
-    } else {
-        int64_t starts = count > context ? (count - context + w->stride - 1) / w->stride : 0;
-        w->count = starts - 1;
-        needed = context + w->stride + 1;
     }
-    if (w->count < 1)
-        return fail_input(why, "context %lld: %lld tokens are too few, %s wants %lld",
-                          (long long)context, (long long)count, p->name, (long long)needed);
+    w->drops_last = !w->new_only && !w->puts_bos && !w->short_context;
     return 0;
 }
 
-int protocol_check(const struct protocol *p, int64_t count, int64_t context, struct fail *why)
+/* In a text of so many tokens. */
+static int64_t windows_in(const struct windows *w, const struct protocol *p, int64_t context,
+                          int64_t tokens)
+{
+    if (p->max_tokens && tokens > p->max_tokens) tokens = p->max_tokens;
+    if (tokens < context) return 0;
+    if (!w->drops_last) return (tokens - context) / w->stride + 1;
+    int64_t starts = (tokens - context + w->stride - 1) / w->stride;
+    return starts > 1 ? starts - 1 : 0;
+}
+
+static int64_t length_of(const struct texts *t, int64_t i)
+{
+    return t->ends[i] - (i ? t->ends[i - 1] : 0);
+}
+
+int protocol_check(const struct protocol *p, const struct texts *t, int64_t context,
+                   struct fail *why)
 {
     struct windows w;
-    return plan(p, count, context, &w, why);
+    int64_t longest = 0;
+    if (plan(p, context, &w, why)) return -1;
+    for (int64_t i = 0; i < t->count; i++) {
+        if (windows_in(&w, p, context, length_of(t, i))) return 0;
+        if (length_of(t, i) > longest) longest = length_of(t, i);
+    }
+    int64_t needed = w.drops_last ? context + w.stride + 1 : context;
+    if (p->max_tokens && longest > p->max_tokens) longest = p->max_tokens;
+    return fail_input(why, "context %lld: %lld tokens are too few, %s wants %lld%s",
+                      (long long)context, (long long)longest, p->name, (long long)needed,
+                      t->count > 1 ? " of a document" : "");
 }
 
 /* Over windows: of their sums and of the numbers of predictions in them. */
 struct sums {
     double nll, squares, products, counts;
-    int64_t scored, windows;
+    int64_t scored, windows;                  /* windows: with a prediction that counts */
     struct position positions[POSITIONS_MAX]; /* nll: sums */
 };
 
@@ -134,12 +148,11 @@ static void add_window(const struct windows *w, int64_t index, const float *nll,
 /* The mean of all predictions; its standard error by the windows' residuals, sum − mean · count,
  * which for equal counts is that of the windows' means. Of windows that share no prediction twice:
  * mean of means. */
-static void finish(const struct windows *w, const struct sums *s, struct score *score)
+static void finish(const struct sums *s, struct score *score)
 {
     double scored = (double)s->scored, windows = (double)s->windows, mean = s->nll / scored;
     double residuals = s->squares - 2 * mean * s->products + mean * mean * s->counts;
     double variance = fmax(residuals, 0) * windows / (windows - 1) / (scored * scored);
-    score->windows = w->count;
     score->scored = s->scored;
     score->nll = mean;
     score->perplexity = exp(mean);
@@ -240,28 +253,44 @@ static int run_windows(struct run *r, const uint32_t *ids, int64_t first, int64_
     return 0;
 }
 
-int protocol_run(const struct protocol *p, struct model *m, const uint32_t *ids, int64_t count,
-                 int64_t context, struct score *score, struct fail *why)
+/* All windows of one text; done: windows of those before it. */
+static int run_text(struct run *r, const uint32_t *ids, int64_t windows, int64_t done,
+                    struct fail *why)
+{
+    /* A window of longppl is followed by its short ones in the same batch's room. */
+    int64_t each = r->w->short_context ? 1 : r->rows / r->context;
+    for (int64_t first = 0; first < windows; first += each) {
+        int64_t n = windows - first < each ? windows - first : each;
+        if (run_windows(r, ids, first, n, why)) return -1;
+        progress_at((double)(done + first + n));
+    }
+    return 0;
+}
+
+int protocol_run(const struct protocol *p, struct model *m, const struct texts *t, int64_t context,
+                 struct score *score, struct fail *why)
 {
     struct windows w;
     struct run r = { .p = p, .w = &w, .m = m, .context = context, .rows = protocol_rows(context) };
     *score = (struct score){ .context = context };
-    if (plan(p, count, context, &w, why)) return -1;
-    /* A window of longppl is followed by its short ones in the same batch's room. */
-    int64_t each = w.short_context ? 1 : r.rows / context;
+    if (plan(p, context, &w, why)) return -1;
     int status = run_open(&r, why);
-    struct progress shown = { .unit = "windows", .total = (double)w.count };
+    struct progress shown = { .unit = "windows" };
+    for (int64_t i = 0; i < t->count; i++)
+        shown.total += (double)windows_in(&w, p, context, length_of(t, i));
     progress_begin(&shown);
-    for (int64_t first = 0; first < w.count && !status; first += each) {
-        int64_t n = w.count - first < each ? w.count - first : each;
-        status = run_windows(&r, ids, first, n, why);
-        progress_at((double)(first + n));
+    for (int64_t i = 0; i < t->count && !status; i++) {
+        int64_t windows = windows_in(&w, p, context, length_of(t, i));
+        const uint32_t *ids = t->ids + (t->ends[i] - length_of(t, i));
+        status = run_text(&r, ids, windows, score->windows, why);
+        score->windows += windows;
+        score->texts += windows > 0;
     }
     progress_end();
     if (!status && !r.sums.scored)
         status = fail_input(why, "context %lld: no prediction gains from it what longppl asks for",
                             (long long)context);
-    if (!status) finish(&w, &r.sums, score);
+    if (!status) finish(&r.sums, score);
     if (!status && !isfinite(score->nll))
         status = fail(why, "context %lld: mean loss is %f", (long long)context, score->nll);
     run_close(&r);

@@ -16,12 +16,19 @@
 
 #include "../../lib/llama/batch.h"
 
+/* What is measured: a text, or many, each for itself, one after the other. */
+struct texts {
+    const uint32_t *ids;
+    const int64_t *ends; /* of each, in ids */
+    int64_t count;
+};
+
 struct protocol {
     const char *name;
     int64_t stride;        /* 0: what the protocol says */
     int64_t short_context; /* of longppl */
     uint32_t bos;          /* for llamacpp */
-    int64_t max_tokens;    /* windows begin in the first so many; 0: all */
+    int64_t max_tokens;    /* of a text; windows begin in the first so many; 0: all */
 };
 
 /* Contexts end at 2^24. */
@@ -35,6 +42,7 @@ struct position {
 
 struct score {
     int64_t context, windows, scored;
+    int64_t texts;                   /* that were long enough */
     double nll, perplexity, stderr_; /* mean loss a token; e^nll; of nll, windows as clusters, NAN
                                       * of one window */
     struct position positions[POSITIONS_MAX];
@@ -47,12 +55,12 @@ const char *protocol_definition(const char *name);
 /* Rows of one batch of windows: a function of the context alone, so that digits are. */
 int64_t protocol_rows(int64_t context);
 
-/* Fails if so many tokens are too few for one window, or the protocol has no such windows. */
-int protocol_check(const struct protocol *p, int64_t count, int64_t context,
+/* Fails if no text is long enough for one window, or the protocol has no such windows. */
+int protocol_check(const struct protocol *p, const struct texts *t, int64_t context,
                    struct fail *why) MUST_USE;
 
-/* Of what protocol_check lets pass. */
-int protocol_run(const struct protocol *p, struct model *m, const uint32_t *ids, int64_t count,
-                 int64_t context, struct score *score, struct fail *why) MUST_USE;
+/* Of what protocol_check lets pass. Texts that are too short are left out. */
+int protocol_run(const struct protocol *p, struct model *m, const struct texts *t, int64_t context,
+                 struct score *score, struct fail *why) MUST_USE;
 
 #endif

@@ -131,9 +131,12 @@ int report_json(const struct report *r, const char *path, struct fail *why)
         if (!isnan(s->stderr_)) json_object_set_new(score, "stderr", json_real(s->stderr_));
         if (r->bytes)
             json_object_set_new(score, "bits_per_byte", json_real(report_bits_per_byte(r, s)));
+        if (r->per_document)
+            json_object_set_new(score, "documents", json_integer((json_int_t)s->texts));
         json_object_set_new(score, "positions", positions_to_json(s));
         json_array_append_new(scores, score);
     }
+    json_object_set_new(all, "per_document", json_boolean(r->per_document));
     json_object_set_new(all, "scores", scores);
     int status = json_write_file(all, path, why);
     json_decref(all);
@@ -167,6 +170,7 @@ int report_stream(const struct report *r, const char *path, struct fail *why)
         fields_text(&own, texts[i].name, texts[i].text);
     for (int i = 0; i < COUNTED; i++)
         fields_count(&own, counts[i].name, counts[i].value);
+    fields_flag(&own, "per_document", r->per_document);
     int status = writer_open(&w, path, STREAM_SCORES, "ppl", &own, &none, why);
     fields_release(&own);
     if (status) return -1;
@@ -181,6 +185,7 @@ int report_stream(const struct report *r, const char *path, struct fail *why)
         fields_real(&record, "perplexity", s->perplexity);
         if (!isnan(s->stderr_)) fields_real(&record, "stderr", s->stderr_);
         if (r->bytes) fields_real(&record, "bits_per_byte", report_bits_per_byte(r, s));
+        if (r->per_document) fields_count(&record, "documents", (uint64_t)s->texts);
         add_positions(&record, s);
         status = writer_add(w, &record, why);
     }

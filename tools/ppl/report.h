@@ -10,6 +10,7 @@ struct report {
         *quantization, *source, *data;
     int64_t stride, short_context; /* 0: as the protocol says; of longppl */
     uint64_t tokens, bytes;        /* of the data; bytes 0: not known */
+    bool per_document;             /* each document for itself */
     const struct score *scores;
     int count;
 };
