@@ -10,54 +10,127 @@
 
 enum { WEIGHT_TILE = 32, RANK_TILE = 8 };
 
-/* The values of LANES bytes of codes: those of the high nibbles and of the low ones. */
-static inline void load_nf4(const uint8_t *codes, vec *high, vec *low)
-{
+/* ---- a block's values, VECTORS at a time; x lies in their order ---- */
+
 #if defined(__AVX512F__)
-    __m512i byte = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)codes));
-    __m512 value = _mm512_loadu_ps(nf4_value);
-    *high = (vec)_mm512_permutexvar_ps(_mm512_srli_epi32(byte, 4), value);
-    *low = (vec)_mm512_permutexvar_ps(byte, value); /* takes the last 4 bits */
+
+enum { VECTORS = 2 };
+struct values {
+    vec of;
+};
+
+static inline struct values read_values(void)
+{
+    return (struct values){ (vec)_mm512_loadu_ps(nf4_value) };
+}
+
+static inline void look_up(vec *to, struct values v, const uint8_t *codes, int part)
+{
+    __m128i sixteen = _mm_loadu_si128((const __m128i *)(const void *)codes + part);
+    __m512i byte = _mm512_cvtepu8_epi32(sixteen);
+    to[0] = (vec)_mm512_permutexvar_ps(_mm512_srli_epi32(byte, 4), (__m512)v.of);
+    to[1] = (vec)_mm512_permutexvar_ps(byte, (__m512)v.of); /* takes the last 4 bits */
+}
+
 #elif defined(__AVX2__)
-    __m256i byte = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)codes));
-    __m256 negative = _mm256_loadu_ps(nf4_value), positive = _mm256_loadu_ps(nf4_value + 8);
-    __m256i top = _mm256_srli_epi32(byte, 4);
-    /* The permutation takes 3 bits; the fourth, moved to the sign, chooses the half. */
-    *high = (vec)_mm256_blendv_ps(_mm256_permutevar8x32_ps(negative, top),
-                                  _mm256_permutevar8x32_ps(positive, top),
-                                  _mm256_castsi256_ps(_mm256_slli_epi32(byte, 24)));
-    *low = (vec)_mm256_blendv_ps(_mm256_permutevar8x32_ps(negative, byte),
-                                 _mm256_permutevar8x32_ps(positive, byte),
-                                 _mm256_castsi256_ps(_mm256_slli_epi32(byte, 28)));
-#else
-    for (int lane = 0; lane < LANES; lane++) {
-        (*high)[lane] = nf4_value[codes[lane] >> 4];
-        (*low)[lane] = nf4_value[codes[lane] & 15];
+
+/* A byte is looked up in 16 for 32 codes at once: the four of each value for itself, which are then
+ * interleaved. Permutations of whole values take three bits of a code, 8 values at a time, and two
+ * of AMD's operations each. */
+enum { VECTORS = 4 };
+struct values {
+    __m256i byte[4]; /* [k]: the k-th of all 16, twice */
+};
+
+static inline struct values read_values(void)
+{
+    struct values v;
+    const __m128i by_byte = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m128 four[4];
+    for (int i = 0; i < 4; i++) {
+        __m128i bytes = _mm_castps_si128(_mm_loadu_ps(nf4_value + 4 * i));
+        four[i] = _mm_castsi128_ps(_mm_shuffle_epi8(bytes, by_byte));
     }
+    _MM_TRANSPOSE4_PS(four[0], four[1], four[2], four[3]);
+    for (int k = 0; k < 4; k++)
+        v.byte[k] = _mm256_broadcastsi128_si256(_mm_castps_si128(four[k]));
+    return v;
+}
+
+/* Of the low nibbles, then of the high ones. */
+static inline void look_up(vec *to, struct values v, const uint8_t *codes, int part)
+{
+    __m256i both = _mm256_loadu_si256((const void *)codes);
+    __m256i code = _mm256_and_si256(part ? _mm256_srli_epi16(both, 4) : both, _mm256_set1_epi8(15));
+    __m256i byte[4];
+    for (int k = 0; k < 4; k++)
+        byte[k] = _mm256_shuffle_epi8(v.byte[k], code);
+    __m256i low = _mm256_unpacklo_epi8(byte[0], byte[1]),
+            low_top = _mm256_unpacklo_epi8(byte[2], byte[3]),
+            high = _mm256_unpackhi_epi8(byte[0], byte[1]),
+            high_top = _mm256_unpackhi_epi8(byte[2], byte[3]);
+    to[0] = (vec)_mm256_unpacklo_epi16(low, low_top);
+    to[1] = (vec)_mm256_unpackhi_epi16(low, low_top);
+    to[2] = (vec)_mm256_unpacklo_epi16(high, high_top);
+    to[3] = (vec)_mm256_unpackhi_epi16(high, high_top);
+}
+
+#else
+
+enum { VECTORS = 2 };
+struct values {
+    const float *at;
+};
+
+static inline struct values read_values(void) { return (struct values){ nf4_value }; }
+
+static inline void look_up(vec *to, struct values v, const uint8_t *codes, int part)
+{
+    vec high = { 0 }, low = { 0 };
+    for (int lane = 0; lane < LANES; lane++) {
+        high[lane] = v.at[codes[part * LANES + lane] >> 4];
+        low[lane] = v.at[codes[part * LANES + lane] & 15];
+    }
+    to[0] = high;
+    to[1] = low;
+}
+
 #endif
+
+enum { PARTS = NF4_BLOCK / (VECTORS * LANES) };
+
+/* Which element of a block is the n-th that look_up gives. */
+static int element_of(int n)
+{
+    int lane = n % LANES, vector = n / LANES % VECTORS, part = n / (VECTORS * LANES);
+    if (VECTORS == 2) return 2 * (part * LANES + lane) + vector;
+    /* AVX2 interleaves within halves of a register. */
+    int byte = 4 * vector + lane % 4 + lane / 4 * 16;
+    return 2 * byte + !part;
 }
 
 /* ---- one row of W with up to four of x ---- */
 
-/* x: for each 2·LANES elements first the even ones, then the odd ones. */
 static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_t *codes,
                                                           const float *scales, const float *x,
                                                           int64_t stride, int64_t in, int rows)
 {
     vec sum[ROWS_AT_ONCE] = { 0 };
+    const struct values values = read_values();
     for (int64_t b = 0; b < in / NF4_BLOCK; b++) {
         /* Two blocks' codes are a line. */
         if (b % 2 == 0) ask_for(codes + b * NF4_BLOCK / 2 + ASKED_AHEAD, CACHE_LINE);
         vec even[ROWS_AT_ONCE] = { 0 }, odd[ROWS_AT_ONCE] = { 0 };
 #pragma GCC unroll 8
-        for (int64_t i = 0; i < NF4_BLOCK; i += 2 * LANES) {
-            vec high = { 0 }, low = { 0 };
-            const float *at = x + b * NF4_BLOCK + i;
-            load_nf4(codes + (b * NF4_BLOCK + i) / 2, &high, &low);
-            for (int r = 0; r < rows; r++) {
-                even[r] += high * load_f32(at, r * stride);
-                odd[r] += low * load_f32(at, r * stride + LANES);
-            }
+        for (int part = 0; part < PARTS; part++) {
+            vec value[VECTORS];
+            const float *at = x + b * NF4_BLOCK + part * VECTORS * LANES;
+            look_up(value, values, codes + b * NF4_BLOCK / 2, part);
+            for (int r = 0; r < rows; r++)
+                for (int i = 0; i < VECTORS; i += 2) {
+                    even[r] += value[i] * load_f32(at, r * stride + i * LANES);
+                    odd[r] += value[i + 1] * load_f32(at, r * stride + (i + 1) * LANES);
+                }
         }
         for (int r = 0; r < rows; r++)
             sum[r] += (even[r] + odd[r]) * scales[b];
@@ -190,11 +263,9 @@ static void split_rows(const struct few *c)
     for (int64_t r = 0; r < c->rows; r++) {
         const float *x = row_of(c->x, r);
         float *to = c->dev->split + r * c->in;
-        for (int64_t i = 0; i < c->in; i += 2 * LANES)
-            for (int lane = 0; lane < LANES; lane++) {
-                to[i + lane] = x[i + 2 * lane];
-                to[i + LANES + lane] = x[i + 2 * lane + 1];
-            }
+        for (int64_t i = 0; i < c->in; i += NF4_BLOCK)
+            for (int n = 0; n < NF4_BLOCK; n++)
+                to[i + n] = x[i + element_of(n)];
     }
 }
 

@@ -14,15 +14,77 @@ static void use_one_thread(void)
     is_single = true;
 }
 
-static void product_f32(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
-                        float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
-                        float beta, float *c, int64_t ldc)
+static void multiply(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+                     float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                     float beta, float *c, int64_t ldc)
 {
     use_one_thread();
     dnnl_status_t status = dnnl_sgemm(a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', m, n, k,
                                       alpha, a, lda, b, ldb, beta, c, ldc);
     must(status == dnnl_success);
 }
+
+#if defined(__AVX512F__)
+
+enum { COPIES = 0 };
+
+static void product_f32(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+                        float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                        float beta, float *c, int64_t ldc)
+{
+    multiply(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+#else
+
+/* Where k of an operand are rows of multiples of 4 KiB, all of them lie in the same few lines of
+ * the first-level cache, and oneDNN, which takes some columns of all rows at a time, reads each
+ * line again and again, at half its speed. Such an operand is copied to rows that lie otherwise. */
+enum { COPIED_K = 256, COPIED_MOST = 512, APART = 16, LEAST_M = 32 };
+
+struct copies {
+    _Alignas(64) float a[COPIED_K * (COPIED_MOST + APART)], b[COPIED_K * (COPIED_MOST + APART)];
+};
+
+enum { COPIES = sizeof(struct copies) };
+
+static bool collides(int64_t stride) { return stride % 1024 == 0; }
+
+/* What stands for rows of x: *stride apart. */
+static const float *copied(float *to, const float *x, int64_t *stride, int64_t rows, int64_t cols)
+{
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(to + r * (cols + APART), x + r * *stride, (size_t)cols * sizeof *to);
+    *stride = cols + APART;
+    return to;
+}
+
+static void product_f32(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+                        float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                        float beta, float *c, int64_t ldc)
+{
+    static __thread struct copies copies;
+    bool a_collides = a_transposed && collides(lda) && m <= COPIED_MOST;
+    bool b_collides = !b_transposed && collides(ldb);
+    if (m < LEAST_M || !(a_collides || b_collides)) {
+        multiply(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        return;
+    }
+    for (int64_t i = 0; i < k; i += COPIED_K) {
+        int64_t depth = least(COPIED_K, k - i), a_stride = lda;
+        const float *left = a_transposed ? a + i * lda : a + i;
+        if (a_collides) left = copied(copies.a, left, &a_stride, depth, m);
+        for (int64_t j = 0; j < n; j += COPIED_MOST) {
+            int64_t cols = least(COPIED_MOST, n - j), b_stride = ldb;
+            const float *right = b_transposed ? b + j * ldb + i : b + i * ldb + j;
+            if (b_collides) right = copied(copies.b, right, &b_stride, depth, cols);
+            multiply(a_transposed, b_transposed, m, cols, depth, alpha, left, a_stride, right,
+                     b_stride, i ? 1 : beta, c + j, ldc);
+        }
+    }
+}
+
+#endif
 
 #if defined(PRODUCTS_BF16)
 
@@ -39,7 +101,7 @@ struct blocks {
     _Alignas(64) bf16 a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];
 };
 
-size_t product_scratch(void) { return sizeof(struct blocks); }
+size_t product_scratch(void) { return sizeof(struct blocks) + COPIES; }
 
 /* Rows as they lie, without the gaps between them. */
 static void round_rows(bf16 *restrict to, const float *restrict from, int64_t stride, int64_t rows,
@@ -114,7 +176,7 @@ void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t
 
 #else
 
-size_t product_scratch(void) { return 0; }
+size_t product_scratch(void) { return COPIES; }
 
 void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
              const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,

@@ -339,6 +339,10 @@ static void test_products_of_integers_are_exact(void **state)
     if (!k->is_host) return; /* the emulation takes minutes for these */
     exact_products(129, 530, 521);
     exact_products(300, 96, 1030);
+    /* Rows that are 4 KiB apart, of more columns than are copied at once. */
+    exact_products(40, 1024, 530);
+    exact_products(280, 1024, 32);
+    exact_products(280, 24, 1024);
 }
 
 /* ---- groups wider than a task's patch of results ---- */
