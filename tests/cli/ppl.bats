@@ -89,7 +89,9 @@ data=$golden/ppl/tokens.bin
     grep -q '"documents": 10' all
     # Those that are too short are left out, and none is an error.
     run --separate-stderr -0 ppl -m base -d docs.tok --protocol sliding -c 900 --per-document --to table
-    [[ "$stderr" =~ "ppl: context 900: "[1-9]" of 10 documents are long enough" ]]
+    enough=$(perl -MForeignStream -e 'print scalar grep { length($_->{tokens} // "") >= 2 * 900 } ForeignStream::read_all("docs.tok")')
+    [ "$enough" -gt 0 ] && [ "$enough" -lt 10 ]
+    [[ "$stderr" == *"ppl: context 900: $enough of 10 documents are long enough"* ]]
     run --separate-stderr -3 ppl --quiet -m base -d docs.tok -c 5000 --per-document
     [[ "$stderr" =~ "ppl: context 5000: "[0-9]+" tokens are too few, longqlora wants 10001 of a document" ]]
 }
