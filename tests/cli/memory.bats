@@ -106,6 +106,6 @@ mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
     train scratch.yaml from_scratch=true model_name_or_path=config.json train_file=32.smp max_steps=1 rope=linear:2 output_dir=wide --quiet --device cpu
     # A batch has 4096 rows, or those of a longer window.
     export LONGQLORA_MEMORY=75000000
-    run --separate-stderr -1 ppl -m wide -d docs.tok --protocol llamacpp --context 64,8000 --device cpu
+    run --separate-stderr -1 ppl -m wide -d docs.tok --protocol llamacpp --context 64,8000 --device cpu --threads 2
     [[ "$stderr" =~ "ppl: --context 64,8000: needs "[0-9.]+" GB of memory, "[0-9.]+" GB are free; 64 fits alone" ]]
 }
