@@ -236,6 +236,15 @@ loss_on() { # MODEL SAMPLES
     # What it prints is a recipe.
     echo "$output" > printed.yaml
     [ "$(train printed.yaml --print-config | sed 's/ *#.*//')" = "$(sed 's/ *#.*//' printed.yaml)" ]
+    # A text that is empty is one that was not said.
+    train printed.yaml model_name_or_path=base.nf4 train_file=32.smp max_steps=1 resume_from_checkpoint= rope= --quiet
+    [ -f x/adapter_model.safetensors ]
+    run --separate-stderr -2 train printed.yaml train_file=
+    [ "$stderr" = "train: train_file is missing" ]
+    lora printed --quiet
+    lora further adapter_name_or_path=printed --print-config > further.yaml
+    train further.yaml --quiet
+    [ -f further/adapter_model.safetensors ]
 }
 
 @test "train: the keys of the original's recipe, two of them overridden" {

@@ -173,6 +173,16 @@ static int parse_flag(const char *text, bool *value)
     return -1;
 }
 
+/* A text that is empty was not said. */
+static int set_default(struct recipe *r, const struct key *k)
+{
+    struct recipe none;
+    recipe_defaults(&none);
+    *(const char **)((char *)r + k->at) = *(const char **)((char *)&none + k->at);
+    r->origins[k - keys] = NULL;
+    return 0;
+}
+
 /* origin: where the value comes from, for recipe_print. */
 static int set_value(struct recipe *r, const struct key *k, const char *text, const char *origin,
                      void (*ignored)(const char *), struct fail *why)
@@ -216,6 +226,7 @@ static int set_value(struct recipe *r, const struct key *k, const char *text, co
             return fail_usage(why, "%s: '%.60s' is not one of %s", k->name, text, k->words);
         /* fall through */
     default:
+        if (k->kind == TEXT && !*text) return set_default(r, k);
         *(const char **)at = recipe_keep_text(r, text);
         return *(const char **)at ? 0 : fail(why, "out of memory");
     }

@@ -1,6 +1,8 @@
 /* What an adapter that is trained further decides of a recipe. */
 #include "recipe_inside.h"
 
+#include <math.h>
+
 int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
 {
     const char *list = r->target_modules;
@@ -68,8 +70,10 @@ int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *
     if (r->lora_rank != a->rank)
         return fail_usage(why, "lora_rank: %lld, but the adapter has %lld", (long long)r->lora_rank,
                           (long long)a->rank);
-    if (r->lora_alpha != a->alpha)
+    /* --print-config rounds what rank-stabilized adapters have. */
+    if (fabs(r->lora_alpha - a->alpha) > 1e-9 * a->alpha)
         return fail_usage(why, "lora_alpha: %g, but the adapter has %g", r->lora_alpha, a->alpha);
+    r->lora_alpha = a->alpha;
     if (take_flag(r, "train_embedding", &r->train_embedding, (a->whole & embedding) != 0, why) ||
         take_flag(r, "train_norm", &r->train_norm, own != 0, why))
         return -1;
