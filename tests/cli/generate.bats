@@ -167,6 +167,8 @@ chat() {
     run --separate-stderr -0 generate -m base --dry-run --context 64 --exact-cache
     [[ "$output" =~ keys\ and\ values\ +16384\ bytes ]]
     # Weights and tokenizer need not be there.
+    export LONGQLORA_MEMORY=1000000000
+    output=$(generate -m base --dry-run --context 64 --exact-cache)
     [ "$output" = "$(generate -m base/config.json --dry-run --context 64 --exact-cache)" ]
     run --separate-stderr -0 generate -m base --dry-run -p abc -n 5
     [[ "$output" =~ context\ +[0-9]+\ tokens ]]
