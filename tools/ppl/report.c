@@ -10,28 +10,41 @@ double report_bits_per_byte(const struct report *r, const struct score *s)
     return r->bytes ? s->nll / M_LN2 * (double)r->tokens / (double)r->bytes : NAN;
 }
 
-int report_table(const struct report *r, const char *path, struct fail *why)
+/* Whole or absent. */
+static int write_text(const struct report *r, const char *path,
+                      int (*print)(struct output *, const struct report *, struct fail *),
+                      struct fail *why)
 {
     struct output out;
     if (output_open(&out, path, why)) return -1;
+    if (!print(&out, r, why)) return output_close(&out, why);
+    output_abandon(&out);
+    return -1;
+}
+
+static int print_table(struct output *out, const struct report *r, struct fail *why)
+{
     int status =
-        output_print(&out, why, "%10s %10s %12s %10s %12s %10s%s\n", "context", "windows", "scored",
+        output_print(out, why, "%10s %10s %12s %10s %12s %10s%s\n", "context", "windows", "scored",
                      "loss", "perplexity", "stderr", r->bytes ? "  bits/byte" : "");
     for (int i = 0; i < r->count && !status; i++) {
         const struct score *s = &r->scores[i];
         char bits[16] = "", error[16] = "-";
         if (r->bytes) snprintf(bits, sizeof bits, " %10.5f", report_bits_per_byte(r, s));
         if (!isnan(s->stderr_)) snprintf(error, sizeof error, "%.5f", s->stderr_);
-        status = output_print(&out, why, "%10lld %10lld %12lld %10.5f %12.4f %10s%s\n",
+        status = output_print(out, why, "%10lld %10lld %12lld %10.5f %12.4f %10s%s\n",
                               (long long)s->context, (long long)s->windows, (long long)s->scored,
                               s->nll, s->perplexity, error, bits);
     }
-    if (!status) return output_close(&out, why);
-    output_abandon(&out);
-    return -1;
+    return status;
 }
 
-static int print_positions(struct output *out, const struct score *s, struct fail *why)
+int report_table(const struct report *r, const char *path, struct fail *why)
+{
+    return write_text(r, path, print_table, why);
+}
+
+static int print_score_positions(struct output *out, const struct score *s, struct fail *why)
 {
     int status = 0;
     for (int i = 0; i < s->position_count && !status; i++) {
@@ -46,17 +59,18 @@ static int print_positions(struct output *out, const struct score *s, struct fai
     return status;
 }
 
-int report_positions(const struct report *r, const char *path, struct fail *why)
+static int print_positions(struct output *out, const struct report *r, struct fail *why)
 {
-    struct output out;
-    if (output_open(&out, path, why)) return -1;
-    int status = output_print(&out, why, "%10s %10s %10s %12s %10s %12s\n", "context", "seen from",
+    int status = output_print(out, why, "%10s %10s %10s %12s %10s %12s\n", "context", "seen from",
                               "to", "scored", "loss", "perplexity");
     for (int i = 0; i < r->count && !status; i++)
-        status = print_positions(&out, &r->scores[i], why);
-    if (!status) return output_close(&out, why);
-    output_abandon(&out);
-    return -1;
+        status = print_score_positions(out, &r->scores[i], why);
+    return status;
+}
+
+int report_positions(const struct report *r, const char *path, struct fail *why)
+{
+    return write_text(r, path, print_positions, why);
 }
 
 /* The texts of a report by name: one list for JSON and stream. */
