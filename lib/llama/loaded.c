@@ -56,6 +56,18 @@ int loaded_plan(const struct loaded *l, const struct model_setup *setup, struct 
     return model_plan(plan, &own, &l->config, &l->weights, why);
 }
 
+int loaded_check_memory(const struct loaded *l, const struct model_setup *setup, bool *fits,
+                        char *text, size_t size, struct fail *why)
+{
+    const struct kernels *k;
+    struct memory_plan plan;
+    if (kernels_open(&k, setup->device, why) || loaded_plan(l, setup, &plan, why)) return -1;
+    struct memory_room room = memory_room_of(k, &l->weights);
+    *fits = memory_fits(&plan, k, room);
+    (*fits ? memory_describe : memory_describe_lack)(&plan, k, room, text, size);
+    return 0;
+}
+
 int loaded_model(const struct loaded *l, const struct model_setup *setup, struct model **m,
                  struct fail *why)
 {

@@ -30,6 +30,9 @@ void loaded_close(struct loaded *l);
 /* The bytes that loaded_model would take. */
 int loaded_plan(const struct loaded *l, const struct model_setup *setup, struct memory_plan *plan,
                 struct fail *why) MUST_USE;
+/* Is there memory for it? In words: what it takes of what is free, or what it lacks. */
+int loaded_check_memory(const struct loaded *l, const struct model_setup *setup, bool *fits,
+                        char *text, size_t size, struct fail *why) MUST_USE;
 /* The model, with the adapter's matrices in it; the adapter decides what of the setup is its own.
  */
 int loaded_model(const struct loaded *l, const struct model_setup *setup, struct model **m,

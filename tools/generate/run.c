@@ -129,15 +129,15 @@ static int64_t shortened(const struct options *o, const struct loaded *l, int64_
 static void check_memory(const struct options *o, const struct loaded *l, int64_t context)
 {
     char text[240];
-    struct needs n = needs_of(o, l, context);
-    if (memory_fits(&n.plan, n.k, n.room)) {
-        memory_describe(&n.plan, n.k, n.room, text, sizeof text);
-        note("memory: %s", text);
-        return;
+    bool fits;
+    struct model_setup setup = set_up(o, context);
+    or_die(loaded_check_memory(l, &setup, &fits, text, sizeof text, &why), &why);
+    if (!fits) {
+        struct needs n = needs_of(o, l, context);
+        die(STATUS_FAILED, "a context of %lld needs %s; the longest that fits is %lld",
+            (long long)context, text, (long long)longest(&n, l));
     }
-    memory_describe_lack(&n.plan, n.k, n.room, text, sizeof text);
-    die(STATUS_FAILED, "a context of %lld needs %s; the longest that fits is %lld",
-        (long long)context, text, (long long)longest(&n, l));
+    note("memory: %s", text);
 }
 
 static void open_session(struct generator *g, const struct options *o, struct loaded *l,

@@ -41,26 +41,20 @@ static struct model_setup set_up(const struct measure_options *o, const int64_t 
 
 /* Before anything is measured. */
 static void check_memory(const struct measure_options *o, const struct loaded *l,
-                         const int64_t *contexts, int n)
+                         const struct model_setup *setup, const int64_t *contexts, int n)
 {
-    const struct kernels *k;
-    struct memory_plan plan;
-    char text[240], rest[64] = "";
+    char text[240], alone[240], rest[64] = "";
+    bool fits;
     int64_t longest = 0;
-    struct model_setup setup = set_up(o, contexts, n);
-    or_die(kernels_open(&k, o->device, &why), &why);
-    or_die(loaded_plan(l, &setup, &plan, &why), &why);
-    struct memory_room room = memory_room_of(k, &l->weights);
-    if (memory_fits(&plan, k, room)) {
-        memory_describe(&plan, k, room, text, sizeof text);
+    or_die(loaded_check_memory(l, setup, &fits, text, sizeof text, &why), &why);
+    if (fits) {
         note("memory: %s", text);
         return;
     }
-    memory_describe_lack(&plan, k, room, text, sizeof text);
     for (int i = 0; i < n; i++) {
-        setup = set_up(o, contexts + i, 1);
-        or_die(loaded_plan(l, &setup, &plan, &why), &why);
-        if (contexts[i] > longest && memory_fits(&plan, k, room)) longest = contexts[i];
+        struct model_setup own = set_up(o, contexts + i, 1);
+        or_die(loaded_check_memory(l, &own, &fits, alone, sizeof alone, &why), &why);
+        if (fits && contexts[i] > longest) longest = contexts[i];
     }
     if (longest) snprintf(rest, sizeof rest, "; %lld fits alone", (long long)longest);
     die(STATUS_FAILED, "--context %s: needs %s%s", o->contexts, text, rest);
@@ -71,7 +65,7 @@ static struct model *open_model(const struct measure_options *o, struct loaded *
 {
     struct model *m;
     struct model_setup setup = set_up(o, contexts, n);
-    check_memory(o, l, contexts, n);
+    check_memory(o, l, &setup, contexts, n);
     or_die(loaded_model(l, &setup, &m, &why), &why);
     model_forget_weights(m, &l->weights);
     return m;
