@@ -76,6 +76,12 @@ choices_parts = $(patsubst kernels/cuda/%.cu,$(1)/%.o,$(filter-out %/attention_t
 $(BUILD)/tests/bench/choices: tests/bench/choices.cu tests/bench/measured.h $(call choices_parts,$(BUILD)/cuda) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(CUDA_HEADERS) kernels/cuda/attention_tile.cu kernels/cuda/product.cu
 	@echo "NVCC $@"
 	$(Q)$(NVCC) -std=c++20 -O3 $(call cuda_code,$(CUDA_ARCHS)) -Werror all-warnings -cudart static $< $(filter %.o,$^) $(LIBS) -lcublasLt -o $@
+# cuBLASLt's stand-in under racecheck.
+PLAIN_PRODUCTS := $(if $(PLUGIN),$(BUILD)/tests/gpu/cublaslt.so)
+$(BUILD)/tests/gpu/cublaslt.so: tests/gpu/cublaslt.cu Makefile
+	@mkdir -p $(@D)
+	@echo "NVCC $@"
+	$(Q)$(NVCC) -std=c++20 -O3 $(call cuda_code,$(CUDA_ARCHS)) -Werror all-warnings -Xcompiler -fPIC -shared -cudart static $< -o $@
 # The emulation has ranges of its own (nvtx.cpp).
 EMULATED_PARTS := $(filter-out %/ranges.o,$(call choices_parts,$(BUILD)/emulation/bf16)) $(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx)
 $(BUILD)/emulation/choices: tests/bench/choices.cu tests/bench/measured.h $(EMULATED_PARTS) $(BUILD)/emulation/bf16/kernels-cuda.so $(BUILD)/tests/bench/measured.o $(LIBRARY)
@@ -106,7 +112,7 @@ coverage:
 	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' -s 2>/dev/null | tail -n 60
 
 # What a machine with a GPU needs, and where one is here, the checks themselves.
-gpu-check: all $(BENCH_PROGRAMS) $(CHOICES) $(BUILD)/tests/cuda/test_bf16
+gpu-check: all $(BENCH_PROGRAMS) $(CHOICES) $(PLAIN_PRODUCTS) $(BUILD)/tests/cuda/test_bf16
 	@BUILD=$(BUILD) tests/gpu/prepare build/gpu-check
 	@if nvidia-smi -L > /dev/null 2>&1; then build/gpu-check/run build/gpu-check/out; \
 	else echo "gpu-check: no GPU here: take build/gpu-check to one"; fi
