@@ -352,7 +352,7 @@ static void launch_bwd(struct device *dev, const attention &a)
 /* sm_70 loads and multiplies other tiles than all after it. */
 static bool suits(const struct device *dev, const attention &a)
 {
-    return dev->capability >= 75 && is_all_wide(a) &&
+    return has_tensor_cores(dev) && is_all_wide(a) &&
            (a.head_dim == 32 || a.head_dim == 64 || a.head_dim == 128);
 }
 

@@ -62,6 +62,9 @@ struct device {
     bool has_failed;
 };
 
+/* Has it tensor cores for elem? The plug-in in bf16 wants 80 in any case. */
+static inline bool has_tensor_cores(const struct device *dev) { return dev->capability >= 75; }
+
 static inline elem *elems(struct mat m) { return (elem *)m.at; }
 static inline int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -92,6 +92,26 @@ DEVICE float half_as_float(uint16_t half)
 }
 
 DEVICE uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+/* The word there, of shared memory; with an address as a number, a compiler keeps what was added
+ * up. */
+DEVICE uint32_t word_at(uint32_t address)
+{
+    uint32_t word;
+    asm("ld.shared.b32 %0, [%1];" : "=r"(word) : "r"(address) : "memory");
+    return word;
+}
+/* 16 bytes of global memory, zeros if not valid. */
+DEVICE uint4 load16(const void *from, bool valid)
+{
+    uint4 x;
+    asm("{.reg .pred p; setp.ne.u32 p, %5, 0;"
+        " mov.b32 %0, 0; mov.b32 %1, 0; mov.b32 %2, 0; mov.b32 %3, 0;"
+        " @p ld.global.v4.b32 {%0, %1, %2, %3}, [%4];}"
+        : "=&r"(x.x), "=&r"(x.y), "=&r"(x.z), "=&r"(x.w)
+        : "l"(from), "r"((uint32_t)valid)
+        : "memory");
+    return x;
+}
 
 /* Four 8 × 8 matrices of 16 bits, whose rows the lanes name eight by eight. */
 DEVICE void ldmatrix4(uint32_t r[4], const void *row)

@@ -3,7 +3,8 @@
  * A warp has OUTS rows of a linear's weights and goes over their columns; a lane takes 16 bytes of
  * each at a time, so that enough is in flight. Values of NF4 are looked up in shared memory (16
  * words, no two in one bank), summed in f32 over the lane's half block, then multiplied by its
- * absmax. */
+ * absmax. That is five instructions a value, which take longer than its half byte; so where there
+ * are tensor cores, NF4 goes another way (below). */
 #include "nf4.cuh"
 
 #include "cuda.cuh"
@@ -162,6 +163,163 @@ few_kernel(const few a)
         }
 }
 
+/* ---- NF4 by tensor cores ----
+ *
+ * A block has TILE_OUTS rows of weights; its warps go over the columns, GROUP blocks of 64 at a
+ * time. A lane has 8 bytes of each block of two rows, in which a byte is two neighbours of a
+ * product's left operand: a table of 256 words says which, in a copy for each lane, so that no two
+ * lanes meet in a bank. x is the right operand, whose eight columns are up to eight rows. The sums
+ * over a block are multiplied by its absmax in f32. Values are rounded to elements, as those of
+ * prepared weights are. */
+#ifndef ELEM_F32
+enum { TILE_OUTS = 16, TILE_WARPS = 8, GROUP = 4, TILE_COLUMNS = GROUP * NF4_BLOCK };
+
+struct pair_tables {
+    uint32_t pair[256][32]; /* values of a byte, the first code in its high nibble; [byte][lane] */
+    float map[256], partial[TILE_WARPS][TILE_OUTS][FEW_ROWS];
+};
+
+/* Row by row: each thread's eight pieces of 16 bytes in another order, for the banks. */
+DEVICE void fill_pairs(pair_tables *t)
+{
+    int byte = threadIdx.x;
+    uint32_t two = pack2(nf4_value[byte >> 4], nf4_value[byte & 15]);
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        *(uint4 *)&t->pair[byte][(byte + i) % 8 * 4] = make_uint4(two, two, two, two);
+    t->map[byte] = nf4_absmax_value[byte];
+}
+
+/* Both values of byte `b` of a word, from the lane's copy, which begins there. */
+DEVICE uint32_t pair_of(uint32_t copy, uint32_t word, int b)
+{
+    return word_at(copy + byte_of(word, b) * sizeof(pair_tables::pair[0]));
+}
+
+/* What a lane loads of a row of weights at once: 8 bytes of each of GROUP blocks; their absmax,
+ * as codes with one nested scale, or as they are. */
+template <bool NESTED> struct row_group {
+    uint2 codes[GROUP];
+    float4 absmax;
+    uint32_t absmax_codes;
+    float nested;
+    DEVICE_MEMBER void load(const packed &w, int block, int quarter)
+    {
+        const uint2 *from = (const uint2 *)w.codes + (int64_t)block * 4 + quarter;
+#pragma unroll
+        for (int i = 0; i < GROUP; i++)
+            codes[i] = from[i * 4];
+        if (NESTED) {
+            absmax_codes = *(const uint32_t *)(w.absmax + block);
+            nested = w.nested[(unsigned)block / NF4_NESTED_BLOCK];
+        } else {
+            absmax = *(const float4 *)(w.nested + block);
+        }
+    }
+    DEVICE_MEMBER float scale(const float *map, float offset, int i) const
+    {
+        if (NESTED) return add_rn(mul_rn(map[byte_of(absmax_codes, i)], nested), offset);
+        return i == 0 ? absmax.x : i == 1 ? absmax.y : i == 2 ? absmax.z : absmax.w;
+    }
+};
+
+/* sum of [16 rows of weights, 8 rows of x] += a group's blocks. */
+template <bool NESTED>
+DEVICE void add_group(float *sum, uint32_t copy, const float *map, const row_group<NESTED> *rows,
+                      float offset, const elem *x, bool has_x)
+{
+#pragma unroll
+    for (int i = 0; i < GROUP; i++) {
+        float part[4] = {};
+        uint4 one = load16(x + i * NF4_BLOCK, has_x), two = load16(x + i * NF4_BLOCK + 8, has_x);
+        uint32_t right[8] = { one.x, one.y, one.z, one.w, two.x, two.y, two.z, two.w };
+#pragma unroll
+        for (int s = 0; s < 4; s++) {
+            uint32_t left[4];
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                const uint2 &codes = rows[j % 2].codes[i];
+                left[j] = pair_of(copy, s < 2 ? codes.x : codes.y, s % 2 * 2 + j / 2);
+            }
+            mma(part, left, right[2 * s], right[2 * s + 1]);
+        }
+        float scale[2] = { rows[0].scale(map, offset, i), rows[1].scale(map, offset, i) };
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            sum[j] += part[j] * scale[j / 2];
+    }
+}
+
+/* blockIdx.y: which linear. */
+template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) few_tile_kernel(const few a)
+{
+    SHARED_DYNAMIC(memory);
+    pair_tables *t = (pair_tables *)memory;
+    const few_linear &l = a.at[blockIdx.y];
+    int first = blockIdx.x * TILE_OUTS, last = (int)l.out - 1, blocks = (int)(a.in / NF4_BLOCK);
+    if (first > last) return;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+    int row[2] = { min(first + g, last) * blocks, min(first + g + 8, last) * blocks };
+    const elem *x = a.x + min(g, a.rows - 1) * a.x_stride + q * 16;
+    uint32_t copy = shared_address(&t->pair[0][lane]);
+    float sum[4] = {};
+    row_group<NESTED> rows[2];
+    int block = warp * GROUP;
+    if (block < blocks) /* on its way while the table is filled */
+        for (int r = 0; r < 2; r++)
+            rows[r].load(l.nf4, row[r] + block, q);
+    fill_pairs(t);
+    block_sync();
+    while (block < blocks) {
+        add_group(sum, copy, t->map, rows, l.nf4.offset, x + block * NF4_BLOCK, g < a.rows);
+        block += TILE_WARPS * GROUP;
+        if (block < blocks)
+            for (int r = 0; r < 2; r++)
+                rows[r].load(l.nf4, row[r] + block, q);
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+        t->partial[warp][g + j / 2 * 8][q * 2 + j % 2] = sum[j];
+    block_sync();
+    /* Sixteen threads have a row of weights: its warps' sums, and its part of the adapter. */
+    int out = threadIdx.x / 16, part = threadIdx.x % 16;
+    const float *b = l.b + min(first + out, last) * l.rank;
+    for (int64_t y = 0; y < a.rows; y++) {
+        const elem *u = a.x + y * a.x_stride + l.u_column;
+        float whole = part < TILE_WARPS ? t->partial[part][out][y] : 0;
+        for (int64_t r = part; r < l.rank; r += 16)
+            whole += l.scale * b[r] * widen(u[r]);
+        for (int mask = 8; mask; mask /= 2)
+            whole += shuffle_xor(whole, mask);
+        int64_t column = l.y_column + first + out;
+        if (part || first + out > last) continue;
+        if (a.residual) whole += widen(a.residual[y * a.residual_stride + column]);
+        a.y[y * a.y_stride + column] = narrow(whole);
+    }
+}
+
+/* May rows be cut into groups of blocks, whose absmax are read at once? */
+static bool takes_tiles(const struct device *dev, const few &a, int count)
+{
+    if (!has_tensor_cores(dev) || a.in % TILE_COLUMNS) return false;
+    for (int i = 0; i < count; i++) {
+        const packed &w = a.at[i].nf4;
+        bool is_aligned = w.absmax ? (uintptr_t)w.absmax % 4 == 0 : (uintptr_t)w.nested % 16 == 0;
+        if (!is_aligned || !w.absmax != !a.at[0].nf4.absmax) return false;
+    }
+    return true;
+}
+
+template <bool NESTED>
+static void launch_tiles(struct device *dev, const few &a, int count, int64_t most_out)
+{
+    dim3 grid((unsigned)pieces(most_out, TILE_OUTS), (unsigned)count);
+    LAUNCH(few_tile_kernel<NESTED>, grid, dim3(TILE_WARPS * 32), sizeof(pair_tables), dev->stream,
+           a);
+    launched(dev, "linear_few");
+}
+#endif
+
 template <enum weight_type TYPE, int ROWS, int OUTS>
 static void launch(struct device *dev, const few &a, int count, int64_t most_out)
 {
@@ -177,6 +335,15 @@ static void launch_type(struct device *dev, const few &a, int count)
     int64_t most_out = 0;
     for (int i = 0; i < count; i++)
         most_out = most(most_out, a.at[i].out);
+#ifndef ELEM_F32
+    if (TYPE == WEIGHT_NF4 && takes_tiles(dev, a, count)) {
+        if (a.at[0].nf4.absmax)
+            launch_tiles<true>(dev, a, count, most_out);
+        else
+            launch_tiles<false>(dev, a, count, most_out);
+        return;
+    }
+#endif
     if (a.rows == 1)
         launch<TYPE, 1, 4>(dev, a, count, most_out);
     else if (a.rows == 2)

@@ -391,7 +391,7 @@ static int parts_allowed(const struct device *dev)
 
 bool takes_thin(const struct device *dev, const struct group *g, struct mat wide)
 {
-    if (dev->capability < 75 || !parts_allowed(dev) || g->at[0].in % STEP ||
+    if (!has_tensor_cores(dev) || !parts_allowed(dev) || g->at[0].in % STEP ||
         !mat_is_wide(wide, g->at[0].in))
         return false;
     for (int i = 0; i < g->count; i++)

@@ -159,6 +159,11 @@ DEVICE uint32_t shared_address(const void *p)
 {
     return (uint32_t)((const unsigned char *)p - emulated_shared);
 }
+DEVICE uint32_t word_at(uint32_t address) { return *(const uint32_t *)(emulated_shared + address); }
+DEVICE uint4 load16(const void *from, bool valid)
+{
+    return valid ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
+}
 template <int N, bool COLUMNS, bool ADDS> DEVICE void wgmma(float (*d)[4], uint64_t a, uint64_t b)
 {
     emulated_wgmma(d, N, NULL, a, b, COLUMNS, ADDS);
