@@ -12,6 +12,10 @@ enum {
     LANES = 8, /* of a key */
     BLOCK = 128,
     AHEAD = 4, /* keys, or values, that a thread has on their way at once */
+    /* by tensor cores: */
+    HEADS = 8, /* at once, columns of a product; those beyond the last have zeros */
+    KEYS = 16, /* of a product */
+    WARPS = BLOCK / 32,
 };
 
 struct attention_row : attention {
@@ -142,6 +146,168 @@ template <int N> KERNEL(BLOCK, 1) split_kernel(const attention_row a)
     }
 }
 
+/* ---- the same by tensor cores ----
+ *
+ * Heads that share keys and values are columns of one product: scores K Qᵀ, of 16 keys; outputs
+ * Vᵀ P, of 16 keys, summed over those of a warp. Which lane has which dimensions of a head is free
+ * as long as both operands agree, so keys and values come by 16 bytes. Weights are rounded to
+ * elements for their product, as those of many rows are. */
+#ifndef ELEM_F32
+struct weights {
+    float score[HEADS][SPLIT];
+    elem rounded[HEADS][SPLIT + 8]; /* rows in other banks */
+};
+
+DEVICE void load_words(uint32_t word[4], const elem *from, bool valid)
+{
+    uint4 x = load16(from, valid);
+    word[0] = x.x, word[1] = x.y, word[2] = x.z, word[3] = x.w;
+}
+
+/* Scores of a warp's keys. Lane (g, q) has dimensions 32 i + 8 q … + 7 of keys g and g + 8, and of
+ * head g. */
+template <int DIM>
+DEVICE void put_tile_scores(weights *w, const attention_row &a, int head, int count, int kv,
+                            int begin)
+{
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+    uint32_t right[DIM / 32][4];
+#pragma unroll
+    for (int i = 0; i < DIM / 32; i++)
+        load_words(right[i], a.q + (head + min(g, count - 1)) * DIM + i * 32 + q * 8, g < count);
+    const elem *keys = a.k + kv * DIM + q * 8;
+#pragma unroll 1
+    for (int at = warp * KEYS; at < SPLIT; at += WARPS * KEYS) {
+        uint32_t row[2][DIM / 32][4];
+        float sum[4] = {};
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+#pragma unroll
+            for (int i = 0; i < DIM / 32; i++)
+                load_words(row[r][i],
+                           keys + min(begin + at + g + 8 * r, a.past) * a.k_stride + i * 32, true);
+#pragma unroll
+        for (int i = 0; i < DIM / 32; i++)
+#pragma unroll
+            for (int j = 0; j < 4; j += 2) {
+                uint32_t left[4] = { row[0][i][j], row[1][i][j], row[0][i][j + 1],
+                                     row[1][i][j + 1] };
+                mma(sum, left, right[i][j], right[i][j + 1]);
+            }
+#pragma unroll
+        for (int n = 0; n < 4; n++) {
+            int own = at + g + n / 2 * 8, h = 2 * q + n % 2, key = begin + own;
+            if (h >= count) continue;
+            bool is_seen = key <= a.past && key >= start_of(a, head + h);
+            w->score[h][own] = is_seen ? sum[n] * a.scale : -INFINITY;
+        }
+    }
+}
+
+/* The low, or the high, halves of two words. */
+DEVICE uint32_t pair_halves(uint32_t first, uint32_t second, bool is_high)
+{
+    return is_high ? first >> 16 | (second & 0xffff0000) : (first & 0xffff) | second << 16;
+}
+
+/* values[warp][head][dimension] of a warp's keys. Lane (g, q) has dimensions 64 i + 8 g … + 7 of
+ * keys 2 q, 2 q + 1 and those eight further. */
+template <int DIM>
+DEVICE void put_tile_values(float *values, const weights *w, const attention_row &a, int count,
+                            int kv, int begin)
+{
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+    float sum[DIM / 16][4] = {};
+    const elem *from = a.v + kv * DIM + g * 8;
+#pragma unroll 1
+    for (int at = warp * KEYS; at < SPLIT; at += WARPS * KEYS) {
+        uint32_t row[4][DIM / 64][4];
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+#pragma unroll
+            for (int i = 0; i < DIM / 64; i++)
+                load_words(row[r][i],
+                           from + min(begin + at + 2 * q + r % 2 + r / 2 * 8, a.past) * a.v_stride +
+                               i * 64,
+                           true);
+        const uint32_t *at_weight = (const uint32_t *)&w->rounded[g][at + 2 * q];
+        uint32_t right[2] = { g < count ? at_weight[0] : 0, g < count ? at_weight[4] : 0 };
+#pragma unroll
+        for (int i = 0; i < DIM / 64; i++)
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                uint32_t left[4];
+#pragma unroll
+                for (int n = 0; n < 4; n++)
+                    left[n] = pair_halves(row[n / 2 * 2][i][j], row[n / 2 * 2 + 1][i][j], n % 2);
+                mma(sum[i * 4 + j], left, right[0], right[1]);
+            }
+    }
+#pragma unroll
+    for (int t = 0; t < DIM / 16; t++)
+#pragma unroll
+        for (int n = 0; n < 4; n++)
+            values[(warp * HEADS + 2 * q + n % 2) * DIM + t / 4 * 64 + g * 8 + t % 4 * 2 + n / 2] =
+                sum[t][n];
+}
+
+template <int DIM> KERNEL(BLOCK, 5) split_tile_kernel(const attention_row a)
+{
+    SHARED_DYNAMIC(memory);
+    weights *w = (weights *)memory;
+    float *values = (float *)(w + 1);
+    int kv = blockIdx.y, share = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    for (int head = kv * share; head < (kv + 1) * share; head += HEADS) {
+        int count = min((int)HEADS, (kv + 1) * share - head);
+        put_tile_scores<DIM>(w, a, head, count, kv, begin);
+        block_sync();
+        for (int h = warp; h < count; h += WARPS) {
+            float top, total;
+            weigh(w->score[h], &top, &total);
+            for (int j = lane; j < SPLIT; j += 32)
+                w->rounded[h][j] = narrow(w->score[h][j]);
+            float *to = a.partial + ((int64_t)(head + h) * a.splits + blockIdx.x) * (DIM + 2) + DIM;
+            if (lane == 0) to[0] = top, to[1] = total;
+        }
+        block_sync();
+        put_tile_values<DIM>(values, w, a, count, kv, begin);
+        block_sync();
+        for (int i = threadIdx.x; i < count * DIM; i += BLOCK) {
+            float sum = 0;
+            for (int p = 0; p < WARPS; p++)
+                sum += values[p * HEADS * DIM + i];
+            a.partial[((int64_t)(head + i / DIM) * a.splits + blockIdx.x) * (DIM + 2) + i % DIM] =
+                sum;
+        }
+    }
+}
+
+template <int DIM> static void launch_split_tile(struct device *dev, const attention_row &a)
+{
+    size_t bytes = sizeof(weights) + sizeof(float) * WARPS * HEADS * DIM;
+    dim3 grid((unsigned)a.splits, (unsigned)a.kv_heads);
+    LAUNCH(split_tile_kernel<DIM>, grid, dim3(BLOCK), bytes, dev->stream, a);
+    launched(dev, "attention_cached");
+}
+
+/* false: not this head_dim, or no such tensor cores; or a head a key, which wants no more of a
+ * thread than its memory gives. */
+static bool split_by_tiles(struct device *dev, const attention_row &a)
+{
+    if (!has_tensor_cores(dev) || (uintptr_t)a.q % 16 || a.heads == a.kv_heads) return false;
+    if (a.head_dim == 64)
+        launch_split_tile<64>(dev, a);
+    else if (a.head_dim == 128)
+        launch_split_tile<128>(dev, a);
+    else
+        return false;
+    return true;
+}
+#else
+static bool split_by_tiles(struct device *, const attention_row &) { return false; }
+#endif
+
 KERNEL(BLOCK, 1) join_kernel(const attention_row a)
 {
     int head = blockIdx.x, c = a.head_dim;
@@ -179,7 +345,9 @@ bool attention_one(struct device *dev, const attention &a)
     (attention &)r = a;
     r.partial = dev->splits;
     r.splits = (int)pieces(a.past + 1, SPLIT);
-    if (a.heads == a.kv_heads)
+    if (split_by_tiles(dev, r))
+        ;
+    else if (a.heads == a.kv_heads)
         launch_split<1>(dev, r);
     else
         launch_split<4>(dev, r);
