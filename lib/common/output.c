@@ -90,6 +90,17 @@ int output_open(struct output *out, const char *path, struct fail *why)
     return -1;
 }
 
+int output_try(const char *path, struct fail *why)
+{
+    struct stat st;
+    struct output out;
+    if (!strcmp(path, "-") || (!stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
+        return 0;
+    if (output_open(&out, path, why)) return -1;
+    output_abandon(&out);
+    return 0;
+}
+
 static int write_all(struct output *out, const char *data, size_t bytes, struct fail *why)
 {
     while (bytes && !out->error) {

@@ -28,6 +28,9 @@ struct output {
 };
 
 int output_open(struct output *out, const char *path, struct fail *why) MUST_USE;
+/* Fails as output_open would, and leaves nothing: before hours of work whose results go there. What
+ * is written as it comes is not opened. */
+int output_try(const char *path, struct fail *why) MUST_USE;
 int output_write(struct output *out, const void *data, size_t bytes, struct fail *why) MUST_USE;
 int output_print(struct output *out, struct fail *why, const char *format, ...) PRINTF_LIKE(3, 4);
 /* From now on another thread writes, and the disk begins with what is written at once. Does nothing

@@ -49,6 +49,23 @@ data=$golden/ppl/tokens.bin
     run --separate-stderr -1 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer nowhere
 }
 
+@test "ppl: where the scores cannot go is said before anything is read" {
+    run --separate-stderr -1 ppl -m missing -d missing.tok -c 16 -o nowhere/scores
+    [ "$stderr" = "ppl: nowhere/scores: cannot create: No such file or directory" ]
+    mkdir taken
+    run --separate-stderr -1 ppl -m "$golden/bnb/model" -d missing.tok -c 16 -o taken
+    [[ "$stderr" == "ppl: taken: cannot open: "* ]]
+    echo kept > old
+    run --separate-stderr -1 ppl -m "$golden/bnb/model" -d missing.tok -c 16 -o old
+    [ "$(cat old)" = kept ]
+    [ "$(ls | grep -c old)" = 1 ]
+    # A reader of a pipe does not see its end before its scores.
+    mkfifo pipe
+    ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 -c 64 --to json -o pipe &
+    grep -q '"context": 64' < pipe
+    wait $!
+}
+
 @test "ppl: losses by the tokens that a prediction has seen" {
     eval_=(ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16)
     "${eval_[@]}" -c 64 --to json > long

@@ -25,11 +25,14 @@ static uint64_t text_bytes(const struct tokenizer *tokenizer, const uint32_t *id
     return bytes;
 }
 
+/* Room for a power of two of them, taken when it is reached. */
 static void add_end(struct corpus *c)
 {
-    int64_t *grown = realloc(c->ends, (size_t)(c->documents + 1) * sizeof *grown);
-    if (!grown) die(STATUS_FAILED, "out of memory");
-    c->ends = grown;
+    if (!(c->documents & (c->documents - 1))) {
+        size_t room = c->documents ? 2 * (size_t)c->documents : 1;
+        c->ends = realloc(c->ends, room * sizeof *c->ends);
+        if (!c->ends) die(STATUS_FAILED, "out of memory");
+    }
     c->ends[c->documents++] = c->count;
 }
 

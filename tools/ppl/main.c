@@ -1,6 +1,7 @@
 /* ppl - perplexity by context length, full attention, by a stated protocol. */
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
+#include "../../lib/common/output.h"
 #include "../../lib/common/record_tokens.h"
 #include "measure.h"
 
@@ -68,6 +69,7 @@ int main(int argc, char **argv)
     if (!strcmp(o.loaded.model, "-") && !strcmp(o.data, "-"))
         die_usage("--data is needed: standard input is the model");
     if (o.short_context < 2) die_usage("--short-context: at least 2");
+    or_die(output_try(o.output, &why), &why);
     or_die(loaded_open(&l, &o.loaded, &why), &why);
     measure(&o, &l);
     loaded_close(&l);
