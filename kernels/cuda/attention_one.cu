@@ -291,11 +291,10 @@ template <int DIM> static void launch_split_tile(struct device *dev, const atten
     launched(dev, "attention_cached");
 }
 
-/* false: not this head_dim, or no such tensor cores; or a head a key, which wants no more of a
- * thread than its memory gives. */
+/* false: not this head_dim, or no such tensor cores. */
 static bool split_by_tiles(struct device *dev, const attention_row &a)
 {
-    if (!has_tensor_cores(dev) || (uintptr_t)a.q % 16 || a.heads == a.kv_heads) return false;
+    if (!has_tensor_cores(dev) || (uintptr_t)a.q % 16) return false;
     if (a.head_dim == 64)
         launch_split_tile<64>(dev, a);
     else if (a.head_dim == 128)
@@ -345,11 +344,9 @@ bool attention_one(struct device *dev, const attention &a)
     (attention &)r = a;
     r.partial = dev->splits;
     r.splits = (int)pieces(a.past + 1, SPLIT);
-    if (split_by_tiles(dev, r))
-        ;
-    else if (a.heads == a.kv_heads)
+    if (a.heads == a.kv_heads) /* one head a key is bound by memory, not by arithmetic */
         launch_split<1>(dev, r);
-    else
+    else if (!split_by_tiles(dev, r))
         launch_split<4>(dev, r);
     LAUNCH(join_kernel, dim3((unsigned)a.heads), dim3(BLOCK), 0, dev->stream, r);
     launched(dev, "attention_cached");

@@ -218,7 +218,7 @@ template <bool NESTED> struct row_group {
     }
     DEVICE_MEMBER float scale(const float *map, float offset, int i) const
     {
-        if (NESTED) return add_rn(mul_rn(map[byte_of(absmax_codes, i)], nested), offset);
+        if (NESTED) return nested_absmax(map, byte_of(absmax_codes, i), nested, offset);
         return i == 0 ? absmax.x : i == 1 ? absmax.y : i == 2 ? absmax.z : absmax.w;
     }
 };

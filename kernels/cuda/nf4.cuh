@@ -27,10 +27,16 @@ template <int THREADS_> DEVICE void fill_tables(nf4_tables *t)
     block_sync();
 }
 
-/* Of a block's 8-bit code and its nested scale; without codes the scale is absmax itself. */
+/* Of a block's 8-bit code and its nested scale. */
+DEVICE float nested_absmax(const float *map, uint32_t code, float nested, float offset)
+{
+    return add_rn(mul_rn(map[code], nested), offset);
+}
+
+/* The same; without codes the scale is absmax itself. */
 DEVICE float absmax_from(const packed &w, const float *map, uint32_t code, float nested)
 {
-    return w.absmax ? add_rn(mul_rn(map[code], nested), w.offset) : nested;
+    return w.absmax ? nested_absmax(map, code, nested, w.offset) : nested;
 }
 
 /* absmax of element e's block. */
