@@ -20,7 +20,7 @@ struct entry {
     struct place at;
     char *label;         /* "-o out.tok" */
     folder_holds *holds; /* of a folder: names that are read or written in it */
-    bool is_standard;    /* output or error: the two may be one file */
+    int standard;        /* 1 or 2: output or error, which may be one file */
     bool is_content;     /* of a folder that is declared */
 };
 
@@ -82,7 +82,9 @@ static int compare_output(const struct entry *new, struct fail *why)
 {
     for (size_t i = 0; i < outputs.count; i++) {
         const struct entry *old = &outputs.at[i];
-        if (new->is_content || (new->is_standard && old->is_standard) || !meets(new, old)) continue;
+        if (new->is_content || new->standard + old->standard == STDOUT_FILENO + STDERR_FILENO ||
+            !meets(new, old))
+            continue;
         return fail_usage(why, "%s: is written already, as %s: name another", new->label,
                           old->label);
     }
@@ -126,12 +128,18 @@ static int add(struct table *table, struct entry new, struct fail *why)
     return status;
 }
 
+/* Two outputs are not to be mixed in a pipe either. */
+static bool counts(const struct table *table, const struct stat *st)
+{
+    return S_ISREG(st->st_mode) || (table == &outputs && S_ISFIFO(st->st_mode));
+}
+
 static int add_descriptor(struct table *table, int fd, const char *label, struct fail *why)
 {
     struct stat st;
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return 0;
+    if (fstat(fd, &st) || !counts(table, &st)) return 0;
     struct entry new = { .at.id = id_of(&st), .label = strdup(label) };
-    new.is_standard = table == &outputs && (fd == STDOUT_FILENO || fd == STDERR_FILENO);
+    if (table == &outputs && (fd == STDOUT_FILENO || fd == STDERR_FILENO)) new.standard = fd;
     return add(table, new, why);
 }
 
@@ -186,7 +194,8 @@ static int add_path(struct table *table, const char *option, const char *path, f
     if (target_find(&t, path, is_output ? why : &ignored))
         return is_output ? blame_option(option, why) : 0;
     if (t.kind == TARGET_DESCRIPTOR) return add_descriptor(table, t.descriptor, path, why);
-    if (t.kind == TARGET_DEVICE || (!is_output && !t.exists)) return 0;
+    if (!is_output && !t.exists) return 0;
+    if (t.kind == TARGET_DEVICE && !(t.exists && counts(table, &t.st))) return 0;
     struct entry new = { .at = place_of(&t), .label = label_of(option, path) };
     if (t.kind == TARGET_FOLDER || is_output) new.holds = holds;
     if (add(table, new, why)) return -1;

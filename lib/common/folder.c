@@ -70,7 +70,7 @@ static int find(struct target *t, const char *path, struct fail *why)
     const char *name = target_name(t);
     if (is_dots(name) || !*name)
         return fail_usage(why, "%.200s: cannot be replaced as a whole: name a folder in it", path);
-    return target_check_mount(t, path, why);
+    return target_check_replace(t, path, why);
 }
 
 int folder_check(const char *path, const struct folder_kind *kind, struct fail *why)

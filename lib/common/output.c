@@ -32,7 +32,7 @@ static int check_target(const struct target *t, const char *path, struct fail *w
     if (t->kind != TARGET_FILE || !t->exists) return 0;
     if (faccessat(AT_FDCWD, t->path, W_OK, AT_EACCESS))
         return fail(why, "%.300s: may not be written: %s", path, strerror(errno));
-    return target_check_mount(t, path, why);
+    return target_check_replace(t, path, why);
 }
 
 static int open_target(struct output *out, const struct target *t, struct fail *why)

@@ -127,12 +127,28 @@ int target_check_above(const struct target *t, const char *shown, struct fail *w
     return fail(why, "%.200s: cannot create: %.150s is no folder", shown, above);
 }
 
-int target_check_mount(const struct target *t, const char *shown, struct fail *why)
+static bool is_in_sticky(const struct target *t)
+{
+    char parent[4096];
+    struct stat st;
+    target_parent(t, parent, sizeof parent);
+    uid_t own = geteuid();
+    return own && !stat(parent, &st) && st.st_mode & S_ISVTX && st.st_uid != own &&
+           t->st.st_uid != own;
+}
+
+int target_check_replace(const struct target *t, const char *shown, struct fail *why)
 {
     struct statx sx;
-    if (!t->exists || statx(AT_FDCWD, t->path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &sx))
+    if (!t->exists) return 0;
+    if (is_in_sticky(t))
+        return fail(why,
+                    "%.300s: somebody else's, in a folder where only they may "
+                    "replace it: name another",
+                    shown);
+    if (statx(AT_FDCWD, t->path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &sx) ||
+        !(sx.stx_attributes & STATX_ATTR_MOUNT_ROOT))
         return 0;
-    if (!(sx.stx_attributes & STATX_ATTR_MOUNT_ROOT)) return 0;
-    return fail(why, "%s: something is mounted there, so that it cannot be replaced: name a %s",
+    return fail(why, "%.300s: something is mounted there, so that it cannot be replaced: name a %s",
                 shown, t->kind == TARGET_FOLDER ? "folder in it" : "file beside it");
 }

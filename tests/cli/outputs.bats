@@ -205,6 +205,12 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     run -2 with error docs.jsonl tokenize -m tok docs.jsonl -o new
     [ "$(tail -n 1 docs.jsonl)" = "tokenize: standard error: is the input docs.jsonl: name another" ]
     [ ! -e new ]
+    for to in - /dev/stdout; do
+        run -2 eval "pack --quiet docs.tok --context 16 --summary $to 2> said > both"
+        run -2 eval "pack --quiet docs.tok --context 16 --summary $to 2> said | cat > both; exit \${PIPESTATUS[0]}"
+        grep -q -- "is written already, as standard output" said
+        [ ! -s both ]
+    done
     # Appending to what is no input goes on as ever.
     echo first > log
     tokenize --quiet -m tok --to jsonl docs.tok --from stream >> log 2>> log
@@ -298,6 +304,22 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     no_temporaries
 }
 
+@test "outputs: what is mounted is not renamed over, and that is said first" {
+    make_adapter
+    mkdir folder mounted
+    echo old > file
+    mount --bind folder mounted 2> /dev/null || skip "nothing can be mounted here"
+    touch target
+    mount --bind file target
+    for make in merged bnb; do run -1 $make -o mounted; done
+    merged -o mounted/model
+    run --separate-stderr -1 tokenize -m tok docs.jsonl -o target
+    umount mounted target
+    [[ "$stderr" == "tokenize: target: something is mounted there"* ]]
+    [ "$(cat file)" = old ]
+    [ -e folder/model/config.json ]
+}
+
 @test "outputs: devices and pipes are written as they come, sockets are refused" {
     make_base
     mkfifo pipe
@@ -342,7 +364,7 @@ killed_name() {
     rm -f pipe && mkfifo pipe
     tokenize --quiet -m tok -o "$1" < pipe &
     exec 7> pipe
-    until [ -n "$(find . -name ".longqlora-*.$!")" ]; do sleep 0.01; done
+    for wait in {1..3000}; do [ -z "$(find . -name ".longqlora-*.$!")" ] || break; sleep 0.01; done
     kill -KILL $!
     wait $! 2> /dev/null || true
     exec 7>&-

@@ -211,6 +211,9 @@ static void test_what_may_not_be_written(void **state)
 {
     (void)state;
     put("file", "old");
+    assert_int_equal(mkdir("sticky", 0777) | chmod("sticky", 01777), 0);
+    put("sticky/file", "old");
+    assert_int_equal(chmod("sticky/file", 0666), 0);
     assert_int_equal(mkdir("closed", 0555) | chmod("file", 0444) | chmod(".", 0777), 0);
     pid_t child = fork();
     if (!child) {
@@ -221,6 +224,9 @@ static void test_what_may_not_be_written(void **state)
             _exit(3);
         if (folder_check("closed/model", &(struct folder_kind){ "x", temporary_is, 0 }, &why) == 0)
             _exit(4);
+        if (geteuid() == 65534 &&
+            (!output_text("sticky/file", "new", &why) || !strstr(why.text, "somebody else's")))
+            _exit(5);
         _exit(0);
     }
     int status;
@@ -527,6 +533,24 @@ static void test_two_outputs_are_not_one_file(void **state)
     assert_int_equal(file_guard_output("--summary ", "e/other", &why), 0);
     assert_refused(file_guard_input("", "d", &why) | file_guard_output("--x ", "d/other", &why),
                    "is written already, as --summary e/other");
+    /* Nor one pipe, or standard output twice; messages may go where the result goes. */
+    assert_int_equal(mkfifo("pipe", 0600), 0);
+    assert_int_equal(file_guard_output("-o ", "pipe", &why), 0);
+    assert_refused(file_guard_output("--summary ", "pipe", &why), "is written already");
+    assert_int_equal(file_guard_input("", "pipe", &why), 0);
+    pid_t child = fork();
+    if (!child) {
+        int ends[2];
+        file_guard_reset();
+        if (pipe(ends) || dup2(ends[1], 1) < 0 || dup2(ends[1], 2) < 0) _exit(1);
+        if (file_guard_output("-o ", "-", &why)) _exit(2);
+        if (!file_guard_output("--summary ", "-", &why)) _exit(3);
+        if (!file_guard_output("--summary ", "/dev/stdout", &why)) _exit(4);
+        _exit(0);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(WEXITSTATUS(status), 0);
     /* Never refused. */
     for (int i = 0; i < 3; i++)
         assert_int_equal(file_guard_output("-o ", "/dev/null", &why) |
