@@ -138,47 +138,61 @@ static void keep_modes(const struct folder *f)
     closedir(dir);
 }
 
-/* The old directory, if there is one, comes to lie under the temporary name. */
+/* Where a file system cannot exchange names: for a moment neither stands there. */
+static int exchange_by_steps(const struct folder *f, struct fail *why)
+{
+    char aside[4200];
+    snprintf(aside, sizeof aside, "%s.old.%ld", f->path, (long)getpid());
+    if (!access(aside, F_OK)) return fail(why, "%s: %.200s is in the way", f->shown, aside);
+    if (rename(f->path, aside)) return fail(why, "%s: %s", f->shown, strerror(errno));
+    if (rename(f->temporary, f->path)) {
+        int error = errno;
+        if (rename(aside, f->path))
+            return fail(why, "%s: its old files are in %.200s", f->shown, aside);
+        return fail(why, "%s: cannot rename into place: %s", f->shown, strerror(error));
+    }
+    if (!rename(aside, f->temporary)) return 0;
+    return fail(why, "%s: its old files are in %.200s: %s", f->shown, aside, strerror(errno));
+}
+
+/* The old directory, if there is one, comes to lie under the temporary name. 1: meanwhile another
+ * process made it, or removed it. */
 static int exchange(const struct folder *f, bool has_old, struct fail *why)
 {
     enum { NOREPLACE = 1 << 0, EXCHANGE = 1 << 1 }; /* RENAME_… */
     int flags = has_old ? EXCHANGE : NOREPLACE;
     if (!syscall(SYS_renameat2, AT_FDCWD, f->temporary, AT_FDCWD, f->path, flags)) return 0;
-    if (errno == ENOSYS || errno == EINVAL) { /* a file system that cannot */
-        char aside[4200];
-        snprintf(aside, sizeof aside, "%s.old.%ld", f->path, (long)getpid());
-        if (!has_old && !rename(f->temporary, f->path)) return 0;
-        /* For a moment neither stands there. */
-        if (has_old && access(aside, F_OK) && !rename(f->path, aside)) {
-            if (!rename(f->temporary, f->path)) {
-                if (!rename(aside, f->temporary)) return 0;
-                return fail(why, "%s: its old files are in %.200s: %s", f->shown, aside,
-                            strerror(errno));
-            }
-            int error = errno;
-            if (rename(aside, f->path))
-                return fail(why, "%s: its old files are in %.200s", f->shown, aside);
-            errno = error;
-        }
-    }
+    if (errno == (has_old ? ENOENT : EEXIST)) return 1;
+    bool is_unknown = errno == ENOSYS || errno == EINVAL;
+    if (is_unknown && has_old) return exchange_by_steps(f, why);
+    if (is_unknown && !rename(f->temporary, f->path)) return 0;
     return fail(why, "%s: cannot rename into place: %s", f->shown, strerror(errno));
+}
+
+/* 1: there is an old one, which lies under the temporary name now. */
+static int put_in_place(const struct folder *f, struct fail *why)
+{
+    enum { TRIES = 100 };
+    for (int i = 0; i < TRIES; i++) {
+        struct stat st;
+        bool has_old = !lstat(f->path, &st);
+        if (has_old && !S_ISDIR(st.st_mode)) return fail(why, "%s: not a folder", f->shown);
+        if (has_old && check_contents(f->path, f->shown, f->kind, why)) return -1;
+        if (has_old) keep_modes(f);
+        int status = exchange(f, has_old, why);
+        if (status <= 0) return status ? -1 : has_old;
+    }
+    return fail(why, "%s: another process makes and removes it", f->shown);
 }
 
 int folder_close(struct folder *f, struct fail *why)
 {
-    struct stat st;
-    bool has_old = !lstat(f->path, &st);
-    int status = output_sync_directory(f->temporary, why);
-    if (!status && has_old) {
-        status = S_ISDIR(st.st_mode) ? check_contents(f->path, f->shown, f->kind, why)
-                                     : fail(why, "%s: not a folder any more", f->shown);
-        if (!status) keep_modes(f);
-    }
-    if (status || exchange(f, has_old, why)) {
+    int placed = output_sync_directory(f->temporary, why) ? -1 : put_in_place(f, why), status = 0;
+    if (placed < 0) {
         folder_abandon(f);
         return -1;
     }
-    if (has_old && temporary_empty_folder(f->temporary, f->kind->holds))
+    if (placed && temporary_empty_folder(f->temporary, f->kind->holds))
         status = fail(why, "%s: is whole; what stood there is left in %.200s: %s", f->shown,
                       f->temporary, strerror(errno));
     temporary_done(&f->made);

@@ -382,7 +382,7 @@ static void test_more_files_than_can_be_kept_in_mind(void **state)
     enum { MANY = 40 };
     struct output out[MANY];
     int opened = 0;
-    for (char name[16]; opened < MANY; opened++) {
+    for (char name[24]; opened < MANY; opened++) {
         snprintf(name, sizeof name, "file-%d", opened);
         if (output_open(&out[opened], name, &why)) break;
     }
@@ -488,6 +488,32 @@ static void test_folder_keeps_link_and_modes(void **state)
     assert_int_equal(folder_close(&f, &why), 0);
     assert_true(S_ISLNK(mode_of("dangling")) && S_ISDIR(mode_of("big/new")));
     assert_int_equal(count_in("big"), 2);
+}
+
+/* Processes that make the same folder at once: one after the other has it, and it is whole. */
+static void test_folder_made_by_many(void **state)
+{
+    (void)state;
+    enum { MANY = 8 };
+    pid_t children[MANY];
+    int failed = 0;
+    for (int i = 0; i < MANY; i++) {
+        children[i] = fork();
+        if (children[i]) continue;
+        struct folder f;
+        char file[4200];
+        int bad = folder_open(&f, "model", &marked, &why);
+        snprintf(file, sizeof file, "%s/mark", f.temporary);
+        _exit(bad || output_text(file, "text\n", &why) || folder_close(&f, &why));
+    }
+    for (int i = 0; i < MANY; i++) {
+        int status;
+        waitpid(children[i], &status, 0);
+        failed += status != 0;
+    }
+    assert_int_equal(failed, 0);
+    assert_holds("model/mark", "text\n");
+    assert_int_equal(count_in("."), 1);
 }
 
 /* ---- inputs and outputs ---- */
@@ -685,6 +711,7 @@ int main(void)
         TEST(test_more_files_than_can_be_kept_in_mind),
         TEST(test_folder_is_whole_or_absent),
         TEST(test_folder_of_others_stays),
+        TEST(test_folder_made_by_many),
         TEST(test_folder_keeps_link_and_modes),
         TEST(test_no_output_is_an_input),
         TEST(test_two_outputs_are_not_one_file),
