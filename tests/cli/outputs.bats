@@ -467,7 +467,7 @@ killed_name() {
     mkdir -p hub/models--a--b/{blobs,snapshots/rev}
     for file in model/*; do
         name=$(basename "$file")
-        [ "$name" != LICENSE ] || continue
+        [ -f "$file" ] && [ "$name" != LICENSE ] || continue
         cp "$file" hub/models--a--b/blobs/$name-blob
         ln -s ../../blobs/$name-blob hub/models--a--b/snapshots/rev/$name
     done
