@@ -8,7 +8,9 @@ void signal_handle(int number, void (*handler)(int), bool restarts)
     stack_t stack = { .ss_sp = room, .ss_size = sizeof room }, now;
     if (!sigaltstack(NULL, &now) && now.ss_flags & SS_DISABLE) sigaltstack(&stack, NULL);
     struct sigaction action = { .sa_handler = handler,
-                                .sa_flags = SA_ONSTACK | (restarts ? SA_RESTART : 0) };
+                                .sa_flags = SA_ONSTACK | (restarts ? SA_RESTART : 0) },
+                     before;
+    if (!sigaction(number, NULL, &before) && before.sa_handler == SIG_IGN) return;
     sigaction(number, &action, NULL);
 }
 
@@ -19,6 +21,8 @@ void signals_block(sigset_t *before)
     sigaddset(&handled, SIGINT);
     sigaddset(&handled, SIGTERM);
     sigaddset(&handled, SIGHUP);
+    sigaddset(&handled, SIGUSR1);
+    sigaddset(&handled, SIGXCPU);
     pthread_sigmask(SIG_BLOCK, &handled, before);
 }
 

@@ -12,7 +12,8 @@
 #include <stdbool.h>
 
 /* From now on the calling thread, which is the main one, handles that signal; a system call that it
- * interrupts fails with EINTR unless it `restarts`. */
+ * interrupts fails with EINTR unless it `restarts`. One that was ignored when the program started
+ * (nohup) stays ignored. */
 void signal_handle(int number, void (*handler)(int), bool restarts);
 
 /* Threads made between the two take none of the signals that programs handle. */
