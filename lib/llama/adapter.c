@@ -3,9 +3,11 @@
 #include "../common/bf16.h"
 #include "../common/output.h"
 #include "../common/torch_file.h"
+#include "checkpoint.h"
 
 #include <errno.h>
 #include <math.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char peft_prefix[] = "base_model.model.";
@@ -188,13 +190,37 @@ static int open_beside(struct adapter *a, const char *directory, struct fail *wh
     return 0;
 }
 
+/* A run that was stopped has checkpoints and no result yet: says which to name. */
+static int check_is_adapter(const char *directory, struct fail *why)
+{
+    char path[4096];
+    struct stat st;
+    int64_t newest = checkpoint_newest(directory, INT64_MAX);
+    snprintf(path, sizeof path, "%s/adapter_config.json", directory);
+    if (!stat(path, &st) || errno != ENOENT) return 0;
+    if (newest >= 0)
+        return fail_input(
+            why,
+            "%s: no adapter yet: the run there was not finished: go on with it, or name "
+            "its newest checkpoint, %s/checkpoint-%lld",
+            directory, directory, (long long)newest);
+    snprintf(path, sizeof path, "%s/best/adapter_config.json", directory);
+    if (!stat(path, &st))
+        return fail_input(why,
+                          "%s: no adapter yet: the run there was not finished: its best model "
+                          "is %s/best",
+                          directory, directory);
+    return 0;
+}
+
 int adapter_open(struct adapter *a, const char *directory, struct fail *why)
 {
     *a = (struct adapter){ .factor = 1 };
     char path[4096];
     snprintf(path, sizeof path, "%s/longqlora.json", directory);
     bool is_ours = !access(path, F_OK);
-    if (read_json(a, directory, "adapter_config.json", read_config, why) ||
+    if (check_is_adapter(directory, why) ||
+        read_json(a, directory, "adapter_config.json", read_config, why) ||
         (is_ours && read_json(a, directory, "longqlora.json", read_origin, why)) ||
         open_matrices(a, directory, why) || open_beside(a, directory, why)) {
         adapter_close(a);
