@@ -11,6 +11,11 @@ static const char *const copied[] = {
     "LICENSE.txt",       "LICENSE.md",          "USE_POLICY.md",          "NOTICE"
 };
 
+const char *directory_companion(size_t i)
+{
+    return i < sizeof copied / sizeof *copied ? copied[i] : NULL;
+}
+
 static int copy_files(const char *from, const char *to, struct fail *why)
 {
     for (size_t i = 0; i < sizeof copied / sizeof *copied; i++) {

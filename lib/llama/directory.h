@@ -30,6 +30,8 @@ struct tensor_header directory_header(const struct tensor *t, enum dtype dtype);
  * Names are the table's. */
 struct tensor_header *directory_headers(const struct tensor *table, int64_t count,
                                         const enum dtype *dtypes);
+/* The names, one by one, of what is copied from copy_from if it is there; NULL: no more. */
+const char *directory_companion(size_t i);
 /* Bytes of all tensors. */
 uint64_t directory_bytes(const struct directory_job *job);
 

@@ -206,13 +206,13 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     return 0;
 }
 
-int plan_print(const struct trainer *t, FILE *to, struct fail *why)
+int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why)
 {
     const struct kernels *own, *gpu;
     struct fail none = { .status = STATUS_FAILED };
     if (kernels_open(&own, t->setup.device, why) || print_device(t, t->setup.device, to, why))
         return -1;
-    if (!own->is_host || kernels_open(&gpu, "cuda", &none)) return 0;
+    if (!is_auto || !own->is_host || kernels_open(&gpu, "cuda", &none)) return 0;
     fprintf(to, "\n");
     return print_device(t, "cuda", to, why);
 }
