@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const char peft_prefix[] = "base_model.model.";
@@ -190,27 +189,33 @@ static int open_beside(struct adapter *a, const char *directory, struct fail *wh
     return 0;
 }
 
+/* Is there an adapter in that folder of the directory? */
+static bool holds_adapter(const char *directory, const char *folder)
+{
+    char path[4096 + 64];
+    snprintf(path, sizeof path, "%.4000s/%s/adapter_config.json", directory, folder);
+    return !access(path, F_OK);
+}
+
 /* A run that was stopped has checkpoints and no result yet: says which to name. */
 static int check_is_adapter(const char *directory, struct fail *why)
 {
-    char path[4096];
-    struct stat st;
-    int64_t newest = checkpoint_newest(directory, INT64_MAX);
+    char path[4096], folder[48] = "best";
     snprintf(path, sizeof path, "%s/adapter_config.json", directory);
-    if (!stat(path, &st) || errno != ENOENT) return 0;
-    if (newest >= 0)
-        return fail_input(
-            why,
-            "%s: no adapter yet: the run there was not finished: go on with it, or name "
-            "its newest checkpoint, %s/checkpoint-%lld",
-            directory, directory, (long long)newest);
-    snprintf(path, sizeof path, "%s/best/adapter_config.json", directory);
-    if (!stat(path, &st))
-        return fail_input(why,
-                          "%s: no adapter yet: the run there was not finished: its best model "
-                          "is %s/best",
-                          directory, directory);
-    return 0;
+    if (!access(path, F_OK) || errno != ENOENT) return 0;
+    for (int64_t n = INT64_MAX; (n = checkpoint_newest(directory, n)) >= 0;) {
+        char name[48];
+        snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
+        if (!holds_adapter(directory, name)) continue;
+        memcpy(folder, name, sizeof folder);
+        break;
+    }
+    if (!holds_adapter(directory, folder)) return 0;
+    return fail_input(
+        why,
+        "%.180s: no adapter yet: the run there was not finished: go on with it, or name "
+        "its newest checkpoint, %.180s/%s",
+        directory, directory, folder);
 }
 
 int adapter_open(struct adapter *a, const char *directory, struct fail *why)

@@ -4,11 +4,11 @@ load helper
 
 run_args="max_steps=6 save_steps=2 save_total_limit=1 resume_from_checkpoint=auto"
 
-# fault OF AT: the run with one call failing after the second checkpoint was begun; 1 if there was no such call.
+# fault OF AT [BEGIN]: the run with one call failing after the second checkpoint was begun, or BEGIN; 1 if there was no such call.
 fault() {
     local status=0 output
     rm -rf broken mark
-    output=$(FAULT_OF=$1 FAULT_AT=$2 FAULT_BEGIN=.checkpoint-4 FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so \
+    output=$(FAULT_OF=$1 FAULT_AT=$2 FAULT_BEGIN=${3:-.checkpoint-4} FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so \
         train lora.yaml output_dir=broken $run_args 2>&1) || status=$?
     [ -e mark ] || return 1
     if [ "$status" = 0 ] && ! cmp -s whole/adapter_model.safetensors broken/adapter_model.safetensors; then
@@ -25,9 +25,9 @@ fault() {
     [ "$(ls -A broken | grep -c -e tmp -e '^\.')" = 0 ] || { echo "$1 $2: left something" >&2 && exit 1; }
 }
 
-every() { # OF STRIDE
+every() { # OF STRIDE [BEGIN]
     local at=$((RANDOM % $2 + 1)) count=0
-    while fault "$1" "$at"; do
+    while fault "$1" "$at" "${3:-}"; do
         at=$((at + $2)) count=$((count + 1))
     done
     echo "$1: $count faults, each ${2}th"
@@ -46,6 +46,14 @@ make_run() {
     every write 1
     every fsync 1
     every rename 1
+}
+
+@test "resume: every write, sync and rename of the result fails once: the run ends with it when it goes on" {
+    [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
+    make_run
+    every write 1 .result
+    every fsync 1 .result
+    every rename 1 .result
 }
 
 @test "resume: allocations of a checkpoint fail: the same" {

@@ -141,6 +141,18 @@ static int refuse_finished(const struct trainer *t, struct fail *why)
     return -1;
 }
 
+/* Was the result chosen as the recipe says now? Patience that never ended a run is as good as none.
+ */
+static bool has_outcome(const struct trainer *t, const json_t *then, bool is_whole)
+{
+    json_t *now = trainer_outcome_json(t);
+    bool is_same = json_equal(now, then) ||
+                   (is_whole && !t->recipe->patience &&
+                    json_equal(json_object_get(now, "best"), json_object_get(then, "best")));
+    json_decref(now);
+    return is_same;
+}
+
 int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail *why)
 {
     const json_t *finished = run_folder_said(&t->folder, "finished");
@@ -159,11 +171,9 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
     }
     t->lengthens = !is_early && now > done;
     if (t->lengthens) return 0;
-    json_t *outcome = trainer_outcome_json(t);
-    bool is_same = json_equal(outcome, json_object_get(finished, "outcome"));
-    json_decref(outcome);
-    if (!is_same) {
-        fail_usage(why, "load_best_model_at_end, or what it goes by, changed since");
+    if (!has_outcome(t, json_object_get(finished, "outcome"), done >= steps)) {
+        fail_usage(why, "load_best_model_at_end or early_stopping_patience, or what they go by, "
+                        "changed since");
         return refuse_finished(t, why);
     }
     if (is_early)

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static const char record_name[] = "longqlora-run.json";
-static const char mark_prefix[] = ".longqlora-";
+static const char mark_prefix[] = ".longqlora-run-";
 
 static void path_of(const struct run_folder *f, const char *name, char path[4096])
 {
@@ -129,6 +129,38 @@ const json_t *run_folder_said(const struct run_folder *f, const char *key)
 
 /* ---- the lock ---- */
 
+/* Is the folder of that path the one that is open? A run that came to nothing removes an empty one.
+ */
+static bool is_open_one(const struct run_folder *f)
+{
+    struct stat opened, named;
+    return !fstat(f->lock, &opened) && !stat(f->path, &named) && opened.st_dev == named.st_dev &&
+           opened.st_ino == named.st_ino;
+}
+
+static int lock_folder(struct run_folder *f, struct fail *why)
+{
+    enum { TRIES = 100 };
+    note_missing(f->path);
+    for (int i = 0; i < TRIES; i++) {
+        if (output_directory(f->path, why)) return -1;
+        f->lock = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (f->lock < 0 && errno != ENOENT) return fail(why, "%s: %s", f->path, strerror(errno));
+        /* Where a file system has no locks the user has to see to it. */
+        bool is_taken = f->lock >= 0 && flock(f->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
+        if (is_taken) {
+            unused.missing = 0; /* the other one's now */
+            return fail(
+                why, "%s: another run is under way there: wait for it, or name another output_dir",
+                f->path);
+        }
+        if (f->lock >= 0 && is_open_one(f)) return 0;
+        if (f->lock >= 0) close(f->lock);
+    }
+    unused.missing = 0;
+    return fail(why, "%s: is removed again and again", f->path);
+}
+
 int run_folder_open(struct run_folder *f, const char *path, struct fail *why)
 {
     size_t length = strlen(path);
@@ -137,15 +169,7 @@ int run_folder_open(struct run_folder *f, const char *path, struct fail *why)
     *f = (struct run_folder){ 0 };
     if (length >= sizeof f->path) return fail_usage(why, "output_dir: the path is too long");
     snprintf(f->path, sizeof f->path, "%.*s", (int)length, path);
-    note_missing(f->path);
-    if (output_directory(f->path, why)) return -1;
-    f->lock = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (f->lock < 0) return fail(why, "%s: %s", f->path, strerror(errno));
-    /* Where a file system has no locks the user has to see to it. */
-    if (flock(f->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
-        return fail(why,
-                    "%s: another run is under way there: wait for it, or name another output_dir",
-                    f->path);
+    if (lock_folder(f, why)) return -1;
     if (access(f->path, W_OK | X_OK)) return fail(why, "%s: %s", f->path, strerror(errno));
     return read_record(f, why);
 }
@@ -336,8 +360,10 @@ static int exchange(const char *made, const char *path, struct fail *why)
     if (access(path, F_OK) ? !rename(made, path)
                            : !syscall(SYS_renameat2, AT_FDCWD, made, AT_FDCWD, path, EXCHANGE))
         return 0;
-    if (errno == ENOSYS || errno == EINVAL)
-        return checkpoint_remove(path, why) || rename(made, path) ? -1 : 0;
+    if (errno == ENOSYS || errno == EINVAL) {
+        if (checkpoint_remove(path, why)) return -1;
+        if (!rename(made, path)) return 0;
+    }
     return fail(why, "%s: cannot rename into place: %s", path, strerror(errno));
 }
 

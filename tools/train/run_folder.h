@@ -22,7 +22,7 @@ struct run_folder {
     char path[RUN_PATH];
     int lock;       /* the folder's descriptor, locked; 0: not held */
     json_t *record; /* NULL: there is none */
-    char mark[32];
+    char mark[40];
     int64_t *verified; /* steps of checkpoints that were found whole, or made, by this process */
     int64_t verified_count;
 };

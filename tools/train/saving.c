@@ -129,10 +129,14 @@ json_t *trainer_run_json(const struct trainer *t)
 
 json_t *trainer_outcome_json(const struct trainer *t)
 {
-    if (!t->recipe->load_best) return json_null();
-    return json_pack("{s:s,s:I,s:b}", "eval_data", reader_digest(t->evaluation), "eval_steps",
-                     (json_int_t)t->recipe->eval_steps, "greater_is_better",
-                     t->recipe->greater == TOGGLE_YES);
+    const struct recipe *r = t->recipe;
+    json_t *best =
+        !r->load_best
+            ? json_null()
+            : json_pack("{s:s,s:I,s:b}", "eval_data", reader_digest(t->evaluation), "eval_steps",
+                        (json_int_t)r->eval_steps, "greater_is_better", r->greater == TOGGLE_YES);
+    return json_pack("{s:o,s:I,s:f}", "best", best, "early_stopping_patience",
+                     (json_int_t)r->patience, "early_stopping_threshold", r->threshold);
 }
 
 static json_t *list_files(const char *directory)
