@@ -15,10 +15,13 @@ picture() { (cd "$1" && find . -printf '%P %y %m %l\n' | sort && find . -type f 
 start() { # OUT KEY=VALUE...
     local out=$1
     shift
-    env --default-signal=HUP,INT train r.yaml output_dir="$out" max_steps=100000 "$@" 2> "$out.err" &
+    env --default-signal=HUP,INT train r.yaml output_dir="$out" max_steps=100000 "$@" 2> "$out.err" 3>&- &
     pid=$!
 }
 ended() { status=0; wait $pid || status=$?; }
+
+# Where a test fails, the run that it began does not go on.
+teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
 
 @test "runs: a second run in a folder is refused at once; a killed one leaves no lock" {
     make_recipe
@@ -64,7 +67,7 @@ ended() { status=0; wait $pid || status=$?; }
     wait
     cmp whole/adapter_model.safetensors HUP/adapter_model.safetensors
     # Ignored when it started: it stays so.
-    env --ignore-signal=HUP train r.yaml output_dir=nohup max_steps=100000 2> nohup.err &
+    env --ignore-signal=HUP train r.yaml output_dir=nohup max_steps=100000 2> nohup.err 3>&- &
     pid=$!
     until_true has_step nohup 1
     kill -HUP $pid

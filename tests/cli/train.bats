@@ -77,7 +77,8 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     lora whole --quiet max_steps=30 save_steps=4
     for try in 1 2 3 4 5 6; do
         train lora.yaml output_dir=broken model_name_or_path=base.nf4 train_file=32.smp max_steps=30 lora_rank=4 learning_rate=0.01 \
-            per_device_train_batch_size=2 logging_steps=1 save_steps=4 resume_from_checkpoint=auto --quiet &
+            per_device_train_batch_size=2 logging_steps=1 save_steps=4 resume_from_checkpoint=auto --quiet 3>&- &
+        pid=$!
         until_true has_step broken $((4 * try - RANDOM % 4))
         kill -9 $! 2>/dev/null || true
         wait $! 2>/dev/null || true
@@ -108,6 +109,9 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     [[ "$stderr" == *"the samples changed since"* ]]
 }
 
+# Where a test fails, the run that it began does not go on.
+teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
+
 @test "train: the first signal saves and leaves with 128+n" {
     make_base
     echo "method: lora" > l.yaml
@@ -115,7 +119,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
         local out=$1
         shift
         # Shells let programs in the background ignore SIGINT.
-        env --default-signal=INT train l.yaml output_dir="$out" model_name_or_path=base.nf4 train_file=32.smp lora_rank=4 logging_steps=1 "$@" 2> "$out.err" &
+        env --default-signal=INT train l.yaml output_dir="$out" model_name_or_path=base.nf4 train_file=32.smp lora_rank=4 logging_steps=1 "$@" 2> "$out.err" 3>&- &
         pid=$!
     }
     ended() { status=0; wait $pid || status=$?; }
