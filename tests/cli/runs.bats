@@ -191,13 +191,13 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     train r.yaml output_dir=first --quiet
     picture mine > before
     run --separate-stderr -2 train r.yaml output_dir=mine/ method=full model_name_or_path=mine
-    [ "$stderr" = "train: output_dir is model_name_or_path itself: name another" ]
+    [[ "$stderr" == "train: output_dir"*"model_name_or_path"* ]]
     ln -s mine alias
     run --separate-stderr -2 train r.yaml output_dir=alias method=full model_name_or_path=mine overwrite_output_dir=true
-    [ "$stderr" = "train: output_dir is model_name_or_path itself: name another" ]
+    [[ "$stderr" == "train: output_dir"*"model_name_or_path"* ]]
     picture mine | diff before -
     run --separate-stderr -2 train r.yaml output_dir=first adapter_name_or_path=first overwrite_output_dir=true
-    [ "$stderr" = "train: output_dir is adapter_name_or_path itself: name another" ]
+    [[ "$stderr" == "train: output_dir"*"adapter_name_or_path"* ]]
     run --separate-stderr -2 train r.yaml output_dir=first adapter_name_or_path=first/checkpoint-6 overwrite_output_dir=true
     [ "$stderr" = "train: adapter_name_or_path is first/checkpoint-6, which overwrite_output_dir=true would remove: name another output_dir" ]
     [ -f first/checkpoint-6/training_state ]
