@@ -25,7 +25,7 @@ setup() {
     generate --quiet --tokenizer tok/tokenizer.model -m base.nf4 -p abc -n 6 > nf4
     generate --quiet --tokenizer tok -m - -p abc -n 6 < base.nf4 | cmp - nf4
     printf 'method: lora\n' > lora.yaml
-    train --quiet lora.yaml model_name_or_path=base train_file="$BATS_FILE_TMPDIR/32.smp" output_dir=ad \
+    train --quiet lora.yaml model_name_or_path=base train_file="$made/32.smp" output_dir=ad \
         max_steps=30 learning_rate=0.02 per_device_train_batch_size=4 lora_rank=4 attention=full quantization=none
     merge --quiet --base base --adapter ad -o merged --dtype f32
     run --separate-stderr -0 generate -m base -a ad -p abc -n 24

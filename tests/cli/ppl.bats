@@ -42,7 +42,7 @@ data=$golden/ppl/tokens.bin
     ! grep -q stderr one
     ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to table | tail -n 1 | grep -Eq '^ +16 +1 +15 +[0-9.]+ +[0-9.]+ +- +[0-9.]+$'
     # Another tokenizer than the data's.
-    spm_train --input="$BATS_FILE_TMPDIR/text" --model_prefix=other --model_type=bpe --vocab_size=300 --byte_fallback=true \
+    spm_train --input="$made/text" --model_prefix=other --model_type=bpe --vocab_size=300 --byte_fallback=true \
         --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > /dev/null 2>&1
     run --separate-stderr -3 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer other.model
     [[ "$stderr" == *"the one to count bytes with is "* ]]

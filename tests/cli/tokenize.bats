@@ -5,10 +5,10 @@ load helper
     perl -CS -e 'srand 5; my @parts = ("abc", " ", "  ", "\n", "\t", "é", "日本", "😀", "x", "1234", "\x{2581}", "the ", "(", "\x{0}", "\x{300}");
         for (1..400) { my $t = join "", map { rand() < 0.2 ? chr(32 + rand 900) : $parts[rand @parts] } 1 .. rand 40; print $t, "\x{1}" }' > texts
     perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' < texts \
-        | "$BUILD/tests/spm_oracle" "$BATS_FILE_TMPDIR/tok/tokenizer.model" | sed 's/ $//' > expected
+        | "$BUILD/tests/spm_oracle" "$made/tok/tokenizer.model" | sed 's/ $//' > expected
     perl -MJSON::PP -e 'local $/ = "\x01"; my $j = JSON::PP->new->utf8(0)->ascii; binmode STDIN, ":utf8";
         while (<STDIN>) { chomp; print $j->encode({ text => $_ }), "\n" }' < texts > texts.jsonl
-    tokenize --quiet --no-bos -m "$BATS_FILE_TMPDIR/tok/tokenizer.model" texts.jsonl -o t.tok
+    tokenize --quiet --no-bos -m "$made/tok/tokenizer.model" texts.jsonl -o t.tok
     perl -MForeignStream -e 'my @o = ForeignStream::read_all("t.tok"); print join(" ", unpack "v*", $_->{tokens}), "\n" for @o[1 .. $#o - 1]' > got
     [ "$(wc -l < got)" -eq 400 ]
     cmp got expected
@@ -28,18 +28,18 @@ load helper
 @test "tokenize: decoding gives the text back" {
     make_tokenizer
     printf '{"text":"a  b\\n\\u00e9 \\ud83d\\ude00","source":"s"}\n{"text":"","source":"s"}\n{"text":" x ","source":"s"}\n' > in.jsonl
-    tokenize --quiet -m "$BATS_FILE_TMPDIR/tok/tokenizer.model" in.jsonl | tokenize -m "$BATS_FILE_TMPDIR/tok/tokenizer.model" --decode > back
+    tokenize --quiet -m "$made/tok/tokenizer.model" in.jsonl | tokenize -m "$made/tok/tokenizer.model" --decode > back
     perl -MJSON::PP -e 'print decode_json($_)->{text}, "|" while <STDIN>' < in.jsonl > a
     perl -MJSON::PP -e 'print decode_json($_)->{text}, "|" while <STDIN>' < back > b
     cmp a b
     printf 'plain  text\n' > p.txt
-    tokenize --quiet --format text -m "$BATS_FILE_TMPDIR/tok/tokenizer.model" p.txt | tokenize -m "$BATS_FILE_TMPDIR/tok/tokenizer.model" --decode --format text | cmp - p.txt
+    tokenize --quiet --format text -m "$made/tok/tokenizer.model" p.txt | tokenize -m "$made/tok/tokenizer.model" --decode --format text | cmp - p.txt
 }
 
 @test "tokenize: the same stream for any number of threads, from files, pipes and zstd" {
     make_tokenizer
     make_documents
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     tokenize --quiet -m "$m" docs.jsonl --threads 1 -o one
     tokenize --quiet -m "$m" docs.jsonl --threads 3 -o three
     cmp one three
@@ -53,7 +53,7 @@ load helper
 
 @test "tokenize: BOS, EOS, sources and bare numbers" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     echo '{"text":"a","meta":{"set":"books"}}' > one.jsonl
     tokenize --quiet --eos --source-key meta.set -m "$m" one.jsonl -o t
     run perl -MForeignStream -e 'my @o = ForeignStream::read_all("t"); my @i = unpack "v*", $o[1]{tokens}; print "$i[0] $i[-1] $o[1]{source} $o[1]{id}"' t
@@ -66,7 +66,7 @@ load helper
 
 @test "tokenize: a bad line stops with file, line and byte; or is left out; or is mended" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     printf '{"text":"good"}\n{"text":"ba\xffd"}\n{"text":"cut' > bad.jsonl
     run --separate-stderr -3 tokenize -m "$m" bad.jsonl -o out
     [ "$stderr" = "tokenize: bad.jsonl:2: byte 12: invalid UTF-8" ]
@@ -91,7 +91,7 @@ load helper
     [[ "$stderr" == "tokenize: x.txt: "*"not a SentencePiece model" ]]
     for args in "--model_type=unigram|a unigram model" "--normalization_rule_name=nmt_nfkc|normalisation by a table" \
         "--remove_extra_whitespaces=true|remove_extra_whitespaces" "--user_defined_symbols=foo|user-defined"; do
-        spm_train --input="$BATS_FILE_TMPDIR/text" --model_prefix=other --model_type=bpe --vocab_size=300 \
+        spm_train --input="$made/text" --model_prefix=other --model_type=bpe --vocab_size=300 \
             --normalization_rule_name=identity --remove_extra_whitespaces=false --byte_fallback=true ${args%|*} \
             --hard_vocab_limit=false --minloglevel=2 > /dev/null 2>&1
         run --separate-stderr -3 tokenize -m other.model x.txt
@@ -115,7 +115,7 @@ load helper
 
 @test "tokenize: conversations in the original's wording, trained on the answers and their EOS" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     printf '%s\n' '{"input":" Hi there ","output":"Hello.\n"}' \
         '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b"},{"role":"user","content":"c?"},{"role":"assistant","content":"d"}],"source":"s"}' > c.jsonl
     tokenize --quiet --format chat -m "$m" c.jsonl -o c.tok
@@ -173,7 +173,7 @@ conversations() {
 
 @test "tokenize: conversations in LLaMA-2's wording, each turn as SentencePiece encodes the whole of it" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     echo '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b c"},{"role":"user","content":"d </s>"},{"role":"assistant","content":"e"}]}' |
         tokenize --quiet --format chat --template llama-2 -m "$m" -o c.tok
     printf '%s\001' $'[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\na? [/INST] b c ' '[INST] d </s> [/INST] e ' | perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' \
@@ -194,7 +194,7 @@ conversations() {
 
 @test "tokenize: conversations in Zephyr's wording, each text between two EOS as SentencePiece encodes the whole of it" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     echo '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b c"},{"role":"user","content":"d </s>"},{"role":"assistant","content":"ef"}]}' |
         tokenize --quiet --format chat --template zephyr -m "$m" -o c.tok
     # The answers begin behind what stands before them.
@@ -219,7 +219,7 @@ conversations() {
 @test "tokenize: JSON lines are another view of the same tokens" {
     make_tokenizer
     make_documents
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     tokenize --quiet -m "$m" docs.jsonl -o a.tok
     tokenize --quiet -m "$m" docs.jsonl --to jsonl -o a.jsonl
     perl -MJSON::PP -ne 'decode_json($_)' a.jsonl
@@ -244,7 +244,7 @@ conversations() {
 
 @test "tokenize: one document of many megabytes and of one repeated character, in proportion" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     perl -e 'print "{\"text\":\"", "a" x (4 << 20), "\"}\n"' > long.jsonl
     tokenize --quiet --no-bos -m "$m" long.jsonl | tokenize --decode --format text -m "$m" > back
     [ "$(wc -c < back)" -eq $((4 << 20)) ]
@@ -283,7 +283,7 @@ differ() { # MODEL BYTES SEED
 
 @test "tokenize: decoding any text gives it back" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     "$root/tests/lib/random_texts.pl" 300000 11 | perl -CSD -pe 's/\x{2581}/_/g' > texts
     perl -MJSON::PP -e 'local $/ = "\x01"; my $j = JSON::PP->new->utf8(0)->ascii; binmode STDIN, ":utf8";
         while (<STDIN>) { chomp; print $j->encode({ text => $_ }), "\n" }' < texts > texts.jsonl
