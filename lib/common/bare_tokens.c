@@ -1,8 +1,8 @@
 /* Bare token files: little-endian numbers and nothing else, as LongLoRA's evaluation reads. */
+#include "file.h"
 #include "record_tokens.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -52,8 +52,9 @@ int tokens_read_bare(const char *path, enum view view, uint64_t vocab, struct to
     must(view == VIEW_U16 || view == VIEW_U32);
     char *data = NULL;
     size_t bytes = 0;
-    int fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : dup(STDIN_FILENO);
-    int status = fd < 0 ? fail(why, "%s", strerror(errno)) : read_all(fd, &data, &bytes, why);
+    int fd = file_open_stream(path, why);
+    if (fd < 0) return -1;
+    int status = read_all(fd, &data, &bytes, why);
     if (!status) status = take_numbers(t, data, bytes, view == VIEW_U16 ? 2 : 4, vocab, why);
     if (!status) digest_of_bytes(data, bytes, digest);
     const char *name = strcmp(path, "-") ? path : "standard input";
@@ -63,6 +64,6 @@ int tokens_read_bare(const char *path, enum view view, uint64_t vocab, struct to
     t->has_targets = false;
     t->target_count = 0;
     free(data);
-    if (fd >= 0) close(fd);
+    close(fd);
     return status ? fail_in(why, name) : 0;
 }

@@ -1,7 +1,8 @@
 #include "input.h"
 
+#include "file.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -37,14 +38,12 @@ int input_open(struct input **out, const char *path, struct fail *why)
     *out = NULL;
     struct input *in = calloc(1, sizeof *in);
     if (!in) return fail(why, "%s: out of memory", path);
-    in->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : dup(STDIN_FILENO);
+    in->fd = file_open_stream(path, why);
     in->name = strdup(strcmp(path, "-") ? path : "standard input");
     in->raw = malloc(PIECE);
-    if (in->fd < 0)
-        fail(why, "%s: %s", path, strerror(errno));
-    else if (!in->name || !in->raw)
+    if (in->fd >= 0 && (!in->name || !in->raw))
         fail(why, "%s: out of memory", path);
-    else {
+    else if (in->fd >= 0) {
         /* Four bytes tell; a pipe may give them one by one. */
         int got = 1;
         while (got > 0 && in->raw_size < 4) {
