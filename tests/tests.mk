@@ -93,7 +93,7 @@ FAULT := $(if $(filter release,$(FLAVOUR)),$(BUILD)/tests/fault.so $(BUILD)/test
 $(BUILD)/tests/%.so: tests/fault/%.c
 	@mkdir -p $(@D)
 	@echo "CC $@"
-	$(Q)$(CC) -O1 -Wall -Wextra -fPIC -shared $< -o $@ -ldl
+	$(Q)$(CC) -D_GNU_SOURCE -O1 -Wall -Wextra -fPIC -shared $< -o $@ -ldl
 
 test-programs: all $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/tests/spm_oracle $(EMULATED)
 

@@ -9,6 +9,7 @@
 static int read_all(int fd, char **data, size_t *bytes, struct fail *why)
 {
     size_t room = 0;
+    uint64_t size = file_size(fd);
     *data = NULL;
     *bytes = 0;
     for (;;) {
@@ -21,7 +22,7 @@ static int read_all(int fd, char **data, size_t *bytes, struct fail *why)
         ssize_t n = read(fd, *data + *bytes, room - *bytes);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return fail(why, "cannot read: %s", strerror(errno));
-        if (n == 0) return 0;
+        if (n == 0) return file_check_end(fd, size, "tokens", why);
         *bytes += (size_t)n;
     }
 }

@@ -82,6 +82,19 @@ int file_open_stream(const char *path, struct fail *why)
     return fd < 0 ? fail(why, "%s: %s", name, strerror(errno)) : fd;
 }
 
+uint64_t file_size(int fd)
+{
+    struct stat st;
+    return !fstat(fd, &st) && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
+int file_check_end(int fd, uint64_t size, const char *name, struct fail *why)
+{
+    off_t at = size ? lseek(fd, 0, SEEK_CUR) : -1;
+    if (at < 0 || (uint64_t)at >= size) return 0;
+    return fail_input(why, "%s: changed while it was read", name);
+}
+
 static FILE *stdio_of(int fd, const char *path, struct fail *why)
 {
     FILE *file = fd < 0 ? NULL : fdopen(fd, "r");

@@ -24,7 +24,12 @@ int file_check_text(const char *path, struct fail *why) MUST_USE;
  * for. Only directories and sockets are none. */
 int file_open_stream(const char *path, struct fail *why) MUST_USE;
 
-/* The same as stdio's stream; NULL: -1. */
+/* The size of a regular file, else 0; and at the end of what can be read: fails if it was that long
+ * and has become shorter, which would be a part of its text taken for all. */
+uint64_t file_size(int fd);
+int file_check_end(int fd, uint64_t size, const char *name, struct fail *why) MUST_USE;
+
+/* file_open and file_open_text for stdio; NULL where they return -1. */
 FILE *file_open_stdio(const char *path, uint64_t *bytes, struct fail *why) MUST_USE;
 FILE *file_open_text_stdio(const char *path, struct fail *why) MUST_USE;
 

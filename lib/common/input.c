@@ -18,6 +18,7 @@ struct input {
     char *text; /* [at, size) not yet handed out */
     size_t at, size, room;
     uint64_t lines, consumed;
+    uint64_t size_of_file; /* when it was opened; 0: no regular file */
 };
 
 static int read_raw(struct input *in, struct fail *why)
@@ -27,6 +28,7 @@ static int read_raw(struct input *in, struct fail *why)
         ssize_t n = read(in->fd, in->raw, PIECE);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return fail(why, "%s: cannot read: %s", in->name, strerror(errno));
+        if (n == 0 && file_check_end(in->fd, in->size_of_file, in->name, why)) return -1;
         in->raw_size = (size_t)n;
         in->consumed += (size_t)n;
         return n > 0;
@@ -44,6 +46,7 @@ int input_open(struct input **out, const char *path, struct fail *why)
     if (in->fd >= 0 && (!in->name || !in->raw))
         fail(why, "%s: out of memory", path);
     else if (in->fd >= 0) {
+        in->size_of_file = file_size(in->fd);
         /* Four bytes tell; a pipe may give them one by one. */
         int got = 1;
         while (got > 0 && in->raw_size < 4) {

@@ -297,7 +297,7 @@ static int open_stream(struct weights *w, const char *path, struct fail *why)
 {
     struct reader *r;
     struct weights_info info;
-    if (file_check_text(path, why) || weights_reader(&r, path, &info, why)) return -1;
+    if (weights_reader(&r, path, &info, why)) return -1;
     memcpy(w->base, info.base, sizeof w->base);
     memcpy(w->tokenizer, info.tokenizer, sizeof w->tokenizer);
     int status = config_parse(&w->config, info.config, reader_name(r), why);
@@ -364,7 +364,7 @@ static int outline_stream(struct weights *w, const char *path, struct fail *why)
 {
     struct reader *r;
     struct weights_info info;
-    if (file_check_text(path, why) || weights_reader(&r, path, &info, why)) return -1;
+    if (weights_reader(&r, path, &info, why)) return -1;
     int status = config_parse(&w->config, info.config, reader_name(r), why);
     memcpy(w->tokenizer, info.tokenizer, sizeof w->tokenizer);
     weights_info_release(&info);

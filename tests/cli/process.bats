@@ -214,6 +214,19 @@ ends_well() {
             rm -rf out
         done
     done
+    # What is read and not mapped: a part is not taken for all.
+    for _ in $(seq 40); do cat docs.jsonl; done > long.jsonl
+    shuf -i 0-399 -n 400000 -r --random-source=<(yes) | perl -ne 'print pack "V", $_' > long.u32
+    for tool in tokenize pack; do
+        case $tool in
+        tokenize) command="tokenize -m tok/tokenizer.model long.jsonl -o out" ;;
+        pack) command="pack --from u32 --tokenizer tok/tokenizer.model --context 16 long.u32 -o out" ;;
+        esac
+        file=$(grep -o 'long[^ ]*' <<< "$command")
+        run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=$file SHRINK_TO=300000 $command
+        [[ "${stderr_lines[-1]}" == "$tool: $file: "*"changed while it was read" ]]
+        [ ! -e out ]
+    done
     # While matrices are multiplied, by code that has no stack.
     for threads in 1 2; do
         rm -rf base
