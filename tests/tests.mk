@@ -89,11 +89,11 @@ $(BUILD)/emulation/choices: tests/bench/choices.cu tests/bench/measured.h $(EMUL
 	$(Q)g++ $@.o $(EMULATED_PARTS) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(LIBS) -o $@
 
 # Faults of system calls and allocations; sanitizers bring their own malloc.
-FAULT := $(if $(filter release,$(FLAVOUR)),$(BUILD)/tests/fault.so)
-$(BUILD)/tests/fault.so: tests/fault/fault.c
+FAULT := $(if $(filter release,$(FLAVOUR)),$(BUILD)/tests/fault.so $(BUILD)/tests/shrink.so)
+$(BUILD)/tests/%.so: tests/fault/%.c
 	@mkdir -p $(@D)
 	@echo "CC $@"
-	$(Q)$(CC) -O1 -Wall -Wextra -fPIC -shared $< -o $@ -ldl
+	$(Q)$(CC) -D_GNU_SOURCE -O1 -Wall -Wextra -fPIC -shared $< -o $@ -ldl
 
 test-programs: programs $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/tests/spm_oracle $(EMULATED)
 

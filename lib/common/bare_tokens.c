@@ -1,14 +1,15 @@
 /* Bare token files: little-endian numbers and nothing else, as LongLoRA's evaluation reads. */
+#include "file.h"
 #include "record_tokens.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 static int read_all(int fd, char **data, size_t *bytes, struct fail *why)
 {
     size_t room = 0;
+    uint64_t size = file_size(fd);
     *data = NULL;
     *bytes = 0;
     for (;;) {
@@ -21,7 +22,7 @@ static int read_all(int fd, char **data, size_t *bytes, struct fail *why)
         ssize_t n = read(fd, *data + *bytes, room - *bytes);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return fail(why, "cannot read: %s", strerror(errno));
-        if (n == 0) return 0;
+        if (n == 0) return file_check_end(fd, size, "tokens", why);
         *bytes += (size_t)n;
     }
 }
@@ -52,8 +53,9 @@ int tokens_read_bare(const char *path, enum view view, uint64_t vocab, struct to
     must(view == VIEW_U16 || view == VIEW_U32);
     char *data = NULL;
     size_t bytes = 0;
-    int fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : dup(STDIN_FILENO);
-    int status = fd < 0 ? fail(why, "%s", strerror(errno)) : read_all(fd, &data, &bytes, why);
+    int fd = file_open_stream(path, why);
+    if (fd < 0) return -1;
+    int status = read_all(fd, &data, &bytes, why);
     if (!status) status = take_numbers(t, data, bytes, view == VIEW_U16 ? 2 : 4, vocab, why);
     if (!status) digest_of_bytes(data, bytes, digest);
     const char *name = strcmp(path, "-") ? path : "standard input";
@@ -63,6 +65,6 @@ int tokens_read_bare(const char *path, enum view view, uint64_t vocab, struct to
     t->has_targets = false;
     t->target_count = 0;
     free(data);
-    if (fd >= 0) close(fd);
+    close(fd);
     return status ? fail_in(why, name) : 0;
 }

@@ -1,9 +1,9 @@
 #include "json.h"
 
+#include "file.h"
 #include "output.h"
 
 #include <errno.h>
-#include <sys/stat.h>
 
 json_t *json_read_text(const char *text, size_t bytes, const char *name, struct fail *why)
 {
@@ -16,24 +16,22 @@ json_t *json_read_text(const char *text, size_t bytes, const char *name, struct 
 
 json_t *json_read_file(const char *path, struct fail *why)
 {
-    struct stat st;
-    FILE *file = fopen(path, "re");
-    if (!file || fstat(fileno(file), &st)) {
-        fail(why, "%s: %s", path, strerror(errno));
-        if (file) fclose(file);
-        return NULL;
-    }
+    uint64_t bytes;
+    FILE *file = file_open_stdio(path, &bytes, why);
+    if (!file) return NULL;
     json_t *value = NULL;
-    if (st.st_size > JSON_FILE_MAX) {
-        fail_input(why, "%s: %lld bytes, at most %d are read as JSON", path, (long long)st.st_size,
-                   JSON_FILE_MAX);
+    if (bytes > JSON_FILE_MAX) {
+        fail_input(why, "%s: %llu bytes, at most %d are read as JSON", path,
+                   (unsigned long long)bytes, JSON_FILE_MAX);
     } else {
-        char *text = malloc((size_t)st.st_size + 1);
-        size_t got = text ? fread(text, 1, (size_t)st.st_size, file) : 0;
+        char *text = malloc(bytes + 1);
+        size_t got = text ? fread(text, 1, bytes, file) : 0;
         if (!text)
             fail(why, "%s: out of memory", path);
         else if (ferror(file))
             fail(why, "%s: cannot read: %s", path, strerror(errno));
+        else if (got < bytes)
+            fail_input(why, "%s: changed while it was read", path);
         else
             value = json_read_text(text, got, path, why);
         free(text);

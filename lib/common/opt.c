@@ -73,6 +73,11 @@ bool opt_word_in(const char *words, const char *value)
     }
 }
 
+static long long count_most(const struct opt *o)
+{
+    return o->words ? strtoll(o->words, NULL, 10) : OPT_COUNT_MOST;
+}
+
 static void set_value(struct opt *o, const char *value)
 {
     char *end = NULL;
@@ -81,7 +86,10 @@ static void set_value(struct opt *o, const char *value)
     case OPT_COUNT: {
         long long n = strtoll(value, &end, 10);
         if (!isdigit((unsigned char)*value) || *end || errno)
-            die_usage("--%s: '%s' is not a count", o->name, value);
+            die_usage("--%s: '%s' is not a count%s", o->name, value,
+                      errno == ERANGE ? " that can be told" : "");
+        if (n > count_most(o))
+            die_usage("--%s: %s is more than %lld", o->name, value, count_most(o));
         *(int64_t *)o->value = n;
         break;
     }
@@ -108,6 +116,13 @@ static void set_value(struct opt *o, const char *value)
         *(const char **)o->value = value;
         break;
     }
+}
+
+/* The words of a word, the bound of a count. */
+static void print_words(const struct opt *o)
+{
+    if (!o->words || !strcmp(o->words, OPT_ANY_COUNT)) return;
+    printf(o->kind == OPT_COUNT ? ", at most %s" : ": %s", o->words);
 }
 
 static void print_default(const struct opt *o)
@@ -139,7 +154,7 @@ static void help(const struct opt_program *program)
         snprintf(left, sizeof left, "  %s--%s%s%s", letter, o->name, o->argument ? " " : "",
                  o->argument ? o->argument : "");
         printf("%-30s %s", left, o->help);
-        if (o->words) printf(": %s", o->words);
+        print_words(o);
         print_default(o);
         putchar('\n');
     }
@@ -158,7 +173,7 @@ static void help_man(const struct opt_program *program)
         printf("Fl \\-%s", o->name);
         if (o->argument) printf(" Ar %s", o->argument);
         printf("\n%c%s", toupper((unsigned char)o->help[0]), o->help + 1);
-        if (o->words) printf(": %s", o->words);
+        print_words(o);
         print_default(o);
         printf(".\n");
     }

@@ -1,5 +1,6 @@
 #include "output.h"
 
+#include "mapped.h"
 #include "output_behind.h"
 #include "temporary.h"
 
@@ -110,6 +111,7 @@ static int write_all(struct output *out, const char *data, size_t bytes, struct 
             bytes -= (size_t)n;
         } else if (n == 0 || errno != EINTR) {
             out->error = n == 0 ? EIO : errno;
+            if (out->error == EFAULT) mapped_touch(data, bytes);
         }
     }
     if (out->error) return fail(why, "%s: cannot write: %s", out->path, strerror(out->error));

@@ -1,5 +1,6 @@
 #include "stream_frames.h"
 
+#include "file.h"
 #include "stream.h"
 #include "stream_ahead.h"
 #include "stream_format.h"
@@ -23,8 +24,9 @@ static uint64_t get_le(const void *at, int bytes)
 int frames_open(struct frames *f, const char *path, const char *name, struct fail *why)
 {
     *f = (struct frames){ .fd = -1, .name = name };
-    f->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : dup(STDIN_FILENO);
-    if (f->fd < 0) return fail(why, "%s: %s", name, strerror(errno));
+    f->fd = file_open_stream(path, why);
+    if (f->fd < 0) return -1;
+    f->size_of_file = file_size(f->fd);
     f->zstd = ZSTD_createDCtx();
     f->input = malloc(INPUT_BYTES);
     if (!f->zstd || !f->input) return fail(why, "%s: out of memory", name);
@@ -63,6 +65,7 @@ static int refill(struct frames *f, size_t wanted, struct fail *why)
     f->input_size = have;
     while (f->input_size < wanted) {
         ssize_t n = read(f->fd, f->input + f->input_size, INPUT_BYTES - f->input_size);
+        if (n == 0 && file_check_end(f->fd, f->size_of_file, f->name, why)) return -1;
         if (n == 0) break;
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return fail(why, "%s: cannot read: %s", f->name, strerror(errno));

@@ -18,9 +18,10 @@ struct frames {
     ZSTD_DCtx *zstd;
     char *input; /* compressed bytes [input_at, input_size) not yet used */
     size_t input_at, input_size;
-    uint64_t consumed; /* bytes of the file before input_at */
-    uint64_t offset;   /* where the current frame begins */
-    char *content;     /* the current frame, decompressed */
+    uint64_t size_of_file; /* when it was opened; 0: no regular file */
+    uint64_t consumed;     /* bytes of the file before input_at */
+    uint64_t offset;       /* where the current frame begins */
+    char *content;         /* the current frame, decompressed */
     size_t content_size, content_room;
     struct input *lines; /* NULL: frames */
     msgpack_sbuffer object;

@@ -1,5 +1,6 @@
 /* The reading half of stream.h: frames come from stream_frames.c; here is what the
  * objects in them mean. */
+#include "file.h"
 #include "stream.h"
 #include "stream_check.h"
 #include "stream_frames.h"
@@ -164,6 +165,10 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
 
 int reader_open(struct reader **r, const char *path, enum stream_kind kind, struct fail *why)
 {
+    /* What others make while it is read comes through named pipes too; these are kept in files. */
+    bool is_kept = kind == STREAM_WEIGHTS || kind == STREAM_STATE;
+    *r = NULL;
+    if (is_kept && file_check_text(path, why)) return -1;
     return open_reader(r, path, kind, false, why);
 }
 

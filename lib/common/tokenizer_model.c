@@ -2,6 +2,7 @@
  * the fields named here matter. */
 #include "tokenizer_model.h"
 
+#include "file.h"
 #include "utf8.h"
 
 #include <errno.h>
@@ -375,24 +376,22 @@ int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
     char path[4096];
     *t = NULL;
     (void)tokenizer_locate(place, path, sizeof path); /* else opening tells that it is not there */
-    struct stat st;
-    FILE *file = fopen(path, "re");
-    if (!file || fstat(fileno(file), &st)) {
-        fail(why, "%s: %s", path, strerror(errno));
-        if (file) fclose(file);
-        return -1;
-    }
+    uint64_t bytes;
+    FILE *file = file_open_stdio(path, &bytes, why);
+    if (!file) return -1;
     int status = -1;
-    if (st.st_size > TOKENIZER_MODEL_MAX) {
-        fail_input(why, "%s: %lld bytes, at most %d", path, (long long)st.st_size,
+    if (bytes > TOKENIZER_MODEL_MAX) {
+        fail_input(why, "%s: %llu bytes, at most %d", path, (unsigned long long)bytes,
                    TOKENIZER_MODEL_MAX);
     } else {
-        char *model = malloc((size_t)st.st_size + 1);
-        size_t got = model ? fread(model, 1, (size_t)st.st_size, file) : 0;
+        char *model = malloc(bytes + 1);
+        size_t got = model ? fread(model, 1, bytes, file) : 0;
         if (!model)
             fail(why, "%s: out of memory", path);
         else if (ferror(file))
             fail(why, "%s: cannot read: %s", path, strerror(errno));
+        else if (got < bytes)
+            fail_input(why, "%s: changed while it was read", path);
         else
             status = tokenizer_parse(t, model, got, path, why);
         if (!status && (*t)->is_byte_level && tokenizer_read_specials(*t, path, why)) {

@@ -1,6 +1,7 @@
 #include "base_digest.h"
 
 #include "../../kernels/nf4.h"
+#include "../common/file.h"
 #include "../common/progress.h"
 #include "../common/tokenizer.h"
 
@@ -54,8 +55,8 @@ enum weight_type weight_type_of_dtype(enum dtype dtype)
 int digest_file(const char *path, char digest[STREAM_DIGEST_TEXT], struct fail *why)
 {
     static const size_t piece = 1 << 18;
-    FILE *file = fopen(path, "re");
-    if (!file) return fail(why, "%s: %s", path, strerror(errno));
+    FILE *file = file_open_stdio(path, NULL, why);
+    if (!file) return -1;
     XXH3_state_t *state = XXH3_createState();
     char *buffer = malloc(piece);
     int status = state && buffer ? 0 : fail(why, "%s: out of memory", path);

@@ -75,7 +75,7 @@ int main(int argc, char **argv)
           "draw from those at least P times as likely as the likeliest", 0 },
         { "repetition-penalty", 0, OPT_REAL, &o.sampling.repetition, "R",
           "make what stands there less likely; 1: no", 0 },
-        { "seed", 's', OPT_COUNT, &o.sampling.seed, "N", "of the draws", 0 },
+        { "seed", 's', OPT_COUNT, &o.sampling.seed, "N", "of the draws", OPT_ANY_COUNT },
         { "stop", 0, OPT_LIST, &o.stops, "TEXT", "end before this text; may be given many times",
           0 },
         { "no-bos", 0, OPT_FLAG, &o.no_bos, 0, "do not begin a text with BOS", 0 },

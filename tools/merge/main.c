@@ -79,7 +79,7 @@ int main(int argc, char **argv)
         { "dtype", 0, OPT_WORD, &o.dtype, "TYPE", "of the result; base: each tensor as it was",
           "base|f32|f16|bf16" },
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB", "begin another file beyond that",
-          0 },
+          "1000000000" },
         { "config-style", 0, OPT_WORD, &o.config_style, "HOW",
           "new: rope_scaling has rope_type too (transformers 4.43 and later)", "old|new" },
         { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",

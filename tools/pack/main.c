@@ -3,6 +3,8 @@
 #include "../../lib/common/opt.h"
 #include "job.h"
 
+#include <errno.h>
+
 struct options {
     int64_t context, min_tokens, max_tokens, samples, seed;
     const char *output, *strategy, *summary, *from, *to, *tokenizer, *upsample;
@@ -14,8 +16,9 @@ static size_t parse_pair(const char *option, const char *text, uint64_t *value)
 {
     const char *equals = strrchr(text, '=');
     char *end = NULL;
+    errno = 0;
     *value = equals && equals[1] >= '0' && equals[1] <= '9' ? strtoull(equals + 1, &end, 10) : 0;
-    if (!end || *end || equals == text)
+    if (!end || *end || equals == text || errno || *value > OPT_COUNT_MOST)
         die_usage("--%s: '%s' is not %s=N", option, text,
                   !strcmp(option, "quota") ? "SOURCE" : "TOKENS");
     return (size_t)(equals - text);
@@ -46,9 +49,10 @@ static struct draw parse_draw(const struct options *o, const struct quota *quota
     if (!o->upsample) return d;
     if (!o->quotas.count && !o->samples)
         die_usage("--upsample: nothing is drawn: add --samples or --quota");
-    parse_pair("upsample", o->upsample, &d.tickets);
+    size_t length = parse_pair("upsample", o->upsample, &d.tickets);
     d.long_tokens = strtoull(o->upsample, NULL, 10);
-    if (!d.long_tokens || d.tickets < 2 || d.tickets > 1000)
+    if (strspn(o->upsample, "0123456789") != length || !d.long_tokens ||
+        d.long_tokens > OPT_COUNT_MOST || d.tickets < 2 || d.tickets > 1000)
         die_usage("--upsample: '%s': at least 1 token, 2 to 1000 times", o->upsample);
     return d;
 }
@@ -85,7 +89,7 @@ int main(int argc, char **argv)
           "draw documents of at least TOKENS tokens N times as readily as shorter ones of their "
           "source",
           0 },
-        { "seed", 0, OPT_COUNT, &o.seed, "N", "of the draw", 0 },
+        { "seed", 0, OPT_COUNT, &o.seed, "N", "of the draw", OPT_ANY_COUNT },
         { "from", 0, OPT_WORD, &o.from, "HOW",
           "what is read: tokens in our stream, as JSON lines, as bare little-endian numbers; or "
           "samples, which are written as they are",

@@ -1,5 +1,6 @@
 #include "recipe_inside.h"
 
+#include "../../lib/common/file.h"
 #include "../../lib/common/opt.h"
 
 #include <errno.h>
@@ -325,8 +326,8 @@ int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *
 {
     yaml_parser_t parser;
     yaml_document_t doc;
-    FILE *file = fopen(path, "re");
-    if (!file) return fail(why, "%s: %s", path, strerror(errno));
+    FILE *file = file_open_text_stdio(path, why);
+    if (!file) return -1;
     if (!yaml_parser_initialize(&parser)) {
         fclose(file);
         return fail(why, "%s: out of memory", path);

@@ -2,6 +2,7 @@
 
 #include "plan.h"
 
+#include "../../lib/common/file.h"
 #include "../../lib/common/output.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/rng.h"
@@ -12,12 +13,14 @@ bool trainer_is_lora(const struct trainer *t) { return !strcmp(t->recipe->method
 
 /* ---- opening ---- */
 
-/* Text where samples belong: says what makes samples of it. */
+/* What is no file cannot be read in any order. Text where samples belong: says what makes samples
+ * of it. */
 static int refuse_text(const struct recipe *r, const char *path, struct fail *why)
 {
-    FILE *file = fopen(path, "re");
-    int first = file ? getc(file) : EOF;
-    if (file) fclose(file);
+    FILE *file = file_open_stdio(path, NULL, why);
+    if (!file) return -1;
+    int first = getc(file);
+    fclose(file);
     if (first != '{') return 0;
     return fail_usage(
         why,
