@@ -1,5 +1,6 @@
 #include "output.h"
 
+#include "file_guard.h"
 #include "mapped.h"
 #include "output_behind.h"
 #include "temporary.h"
@@ -11,95 +12,98 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 1 << 18, BEHIND_BYTES = 2 << 20, PENDING_MAX = 16 };
+enum { BUFFER_BYTES = 1 << 18, BEHIND_BYTES = 2 << 20 };
 
-static char *pending[PENDING_MAX];
-
-static void pending_add(char *temporary)
-{
-    for (int i = 0; i < PENDING_MAX; i++)
-        if (!pending[i]) {
-            pending[i] = temporary;
-            return;
-        }
-}
-
-static void pending_drop(const char *temporary)
-{
-    for (int i = 0; i < PENDING_MAX; i++)
-        if (pending[i] == temporary) pending[i] = NULL;
-}
-
-void output_remove_pending(void)
-{
-    for (int i = 0; i < PENDING_MAX; i++)
-        if (pending[i]) unlink(pending[i]);
-}
+void output_remove_pending(void) { temporary_remove_files(); }
 
 static void release(struct output *out)
 {
-    if (out->temporary) pending_drop(out->temporary);
-    free(out->temporary);
+    if (out->made) temporary_done(out->made);
+    free(out->made);
+    free(out->target);
     free(out->path);
     free(out->buffer);
     *out = (struct output){ .fd = -1 };
 }
 
-int output_open(struct output *out, const char *path, struct fail *why)
+static int check_target(const struct target *t, const char *path, struct fail *why)
 {
-    *out = (struct output){ .fd = -1 };
-    out->path = strdup(path);
-    out->buffer = malloc(BUFFER_BYTES);
-    if (!out->path || !out->buffer) {
-        release(out);
-        return fail(why, "%s: out of memory", path);
+    if (t->kind == TARGET_FOLDER || (t->kind == TARGET_FILE && t->is_slashed))
+        return fail(why, "%.300s: a folder, and a file is written: name one", path);
+    if (t->kind != TARGET_FILE || !t->exists) return 0;
+    if (faccessat(AT_FDCWD, t->path, W_OK, AT_EACCESS))
+        return fail(why, "%.300s: may not be written: %s", path, strerror(errno));
+    return target_check_replace(t, path, why);
+}
+
+static int open_target(struct output *out, const struct target *t, struct fail *why)
+{
+    if (t->kind == TARGET_FILE) {
+        out->made = calloc(1, sizeof *out->made);
+        out->target = strdup(t->path);
+        if (!out->made || !out->target) return fail(why, "%s: out of memory", out->path);
+        if (temporary_file(out->made, t->path, t->exists ? &t->st : NULL, why)) return -1;
+        out->fd = out->made->fd;
+        return 0;
     }
-    if (!strcmp(path, "-")) {
+    out->fd = t->kind == TARGET_DESCRIPTOR ? fcntl(t->descriptor, F_DUPFD_CLOEXEC, 3)
+                                           : open(t->path, O_WRONLY | O_CLOEXEC);
+    return out->fd < 0 ? fail(why, "%s: cannot open: %s", out->path, strerror(errno)) : 0;
+}
+
+static int open_named(struct output *out, const char *path, bool is_rewritten, struct fail *why)
+{
+    struct target t;
+    *out = (struct output){ .fd = -1, .path = strdup(path), .buffer = malloc(BUFFER_BYTES) };
+    int status = out->path && out->buffer ? 0 : fail(why, "%s: out of memory", path);
+    if (!status && !strcmp(path, "-")) {
         out->fd = STDOUT_FILENO;
         return 0;
     }
-    struct stat st;
-    if (!stat(path, &st) && !S_ISREG(st.st_mode)) {
-        out->fd = open(path, O_WRONLY | O_CLOEXEC);
-        if (out->fd >= 0) return 0;
-        fail(why, "%s: cannot open: %s", path, strerror(errno));
-        release(out);
-        return -1;
-    }
-    size_t size = strlen(path) + 32;
-    out->temporary = malloc(size);
-    if (!out->temporary) {
-        release(out);
-        return fail(why, "%s: out of memory", path);
-    }
-    temporary_name(out->temporary, size, path);
-    temporary_sweep(path, unlink);
-    int status = 0;
-    out->fd = open(out->temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (out->fd < 0)
-        status = fail(why, "%s: cannot create: %s", path, strerror(errno));
-    else if (temporary_lock(out->fd, out->temporary, why))
-        status = -1;
-    else if (ftruncate(out->fd, 0))
-        status = fail(why, "%s: cannot write: %s", path, strerror(errno));
-    if (!status) {
-        pending_add(out->temporary);
-        return 0;
-    }
-    if (out->fd >= 0) close(out->fd);
-    release(out);
-    return -1;
+    if (!status) status = target_find(&t, path, why);
+    if (!status) status = check_target(&t, path, why);
+    if (!status && !is_rewritten) status = file_guard_check(path, &t, why);
+    if (!status) status = open_target(out, &t, why);
+    if (status) release(out);
+    return status;
+}
+
+int output_open(struct output *out, const char *path, struct fail *why)
+{
+    return open_named(out, path, false, why);
+}
+
+int output_rewrite(struct output *out, const char *path, struct fail *why)
+{
+    return open_named(out, path, true, why);
 }
 
 int output_try(const char *path, struct fail *why)
 {
-    struct stat st;
+    struct target t;
     struct output out;
-    if (!strcmp(path, "-") || (!stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
-        return 0;
+    if (!strcmp(path, "-")) return 0;
+    if (target_find(&t, path, why)) return -1;
+    if (t.kind == TARGET_DEVICE || t.kind == TARGET_DESCRIPTOR) return 0;
     if (output_open(&out, path, why)) return -1;
     output_abandon(&out);
     return 0;
+}
+
+int output_check_apart(const char *path, struct fail *why)
+{
+    struct stat out, messages;
+    if (strcmp(path, "-") != 0 || fstat(STDOUT_FILENO, &out) || !S_ISREG(out.st_mode) ||
+        fstat(STDERR_FILENO, &messages) || out.st_dev != messages.st_dev ||
+        out.st_ino != messages.st_ino)
+        return 0;
+    return fail_usage(why, "standard output and standard error are one file, where messages would "
+                           "stand among the data: name a file with -o");
+}
+
+int output_declare(const char *option, const char *path, struct fail *why)
+{
+    return file_guard_output(option, path, why) || output_try(path, why) ? -1 : 0;
 }
 
 static int write_all(struct output *out, const char *data, size_t bytes, struct fail *why)
@@ -206,7 +210,7 @@ int output_close(struct output *out, struct fail *why)
     if (out->fd < 0) return 0;
     end_behind(out, false);
     int status = flush(out, why);
-    if (!out->temporary) {
+    if (!out->made) {
         if (out->path && out->fd != STDOUT_FILENO && close(out->fd) && !status)
             status = fail(why, "%s: cannot write: %s", out->path, strerror(errno));
         release(out);
@@ -214,11 +218,9 @@ int output_close(struct output *out, struct fail *why)
     }
     if (!status && fsync(out->fd))
         status = fail(why, "%s: cannot write: %s", out->path, strerror(errno));
-    if (close(out->fd) && !status)
-        status = fail(why, "%s: cannot write: %s", out->path, strerror(errno));
-    if (!status && rename(out->temporary, out->path))
+    if (!status && rename(out->made->path, out->target))
         status = fail(why, "%s: cannot rename into place: %s", out->path, strerror(errno));
-    if (status) unlink(out->temporary);
+    if (status) temporary_remove(out->made);
     release(out);
     return status;
 }
@@ -226,8 +228,10 @@ int output_close(struct output *out, struct fail *why)
 void output_abandon(struct output *out)
 {
     end_behind(out, true);
-    if (out->path && out->fd >= 0 && out->fd != STDOUT_FILENO) close(out->fd);
-    if (out->temporary) unlink(out->temporary);
+    if (out->made)
+        temporary_remove(out->made);
+    else if (out->path && out->fd >= 0 && out->fd != STDOUT_FILENO)
+        close(out->fd);
     release(out);
 }
 
@@ -271,9 +275,10 @@ int output_copy(const char *from, const char *to, struct fail *why)
 
 int output_directory(const char *path, struct fail *why)
 {
-    char *copy = strdup(path);
-    if (!copy) return fail(why, "%s: out of memory", path);
+    struct target t;
     int status = 0;
+    if (target_find(&t, path, why)) return -1;
+    char *copy = t.path;
     for (char *at = copy + 1; !status; at++) {
         if (*at != '/' && *at) continue;
         char kept = *at;
@@ -286,7 +291,6 @@ int output_directory(const char *path, struct fail *why)
     struct stat st;
     if (!status && (stat(path, &st) || !S_ISDIR(st.st_mode)))
         status = fail(why, "%s: not a directory", path);
-    free(copy);
     return status;
 }
 
@@ -302,12 +306,11 @@ int output_room(const char *directory, uint64_t bytes, struct fail *why)
 
 int output_room_for(const char *path, uint64_t bytes, struct fail *why)
 {
-    struct stat st;
+    struct target t;
     char directory[4096];
-    if (!stat(path, &st) && !S_ISREG(st.st_mode)) return 0;
-    const char *slash = strrchr(path, '/');
-    snprintf(directory, sizeof directory, "%.*s", slash ? (int)(slash - path) + 1 : 1,
-             slash ? path : ".");
+    if (target_find(&t, path, why)) return -1;
+    if (t.kind != TARGET_FILE) return 0;
+    target_parent(&t, directory, sizeof directory);
     return output_room(directory, bytes, why);
 }
 

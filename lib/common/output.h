@@ -1,10 +1,11 @@
 /* output.h - a file that is whole or absent.
  *
- * Bytes go to a temporary name beside the target; output_close flushes them to the
- * disk and renames. Whatever is given up, or pending when a signal ends the
- * program, is removed; what a killed one left is, when the same target is written again. "-" is
- * standard output, written as it comes; so is a target that is there and no regular file: a device,
- * a named pipe.
+ * Bytes go to a temporary name beside the target (temporary.h); output_close flushes them to the
+ * disk and renames. Whatever is given up, or pending when a signal ends the program, is removed;
+ * what a killed one left is, when the same target is written again. "-" is standard output, written
+ * as it comes; so is a device or a named pipe. A link is followed to its end and stays (target.h);
+ * a file that is replaced leaves its permissions and, where that is allowed, its owner to the new
+ * one, and must be writable. An input is never an output (file_guard.h).
  */
 #ifndef LONGQLORA_OUTPUT_H
 #define LONGQLORA_OUTPUT_H
@@ -15,11 +16,13 @@
 #include <stdint.h>
 
 struct behind;
+struct temporary;
 
 struct output {
     int fd;
-    char *path;      /* the target; "-" for standard output */
-    char *temporary; /* NULL for what is written as it comes */
+    char *path;             /* as it was given; "-" for standard output */
+    char *target;           /* where its links end */
+    struct temporary *made; /* NULL for what is written as it comes */
     char *buffer;
     size_t used;
     uint64_t written;      /* bytes accepted so far */
@@ -28,9 +31,17 @@ struct output {
 };
 
 int output_open(struct output *out, const char *path, struct fail *why) MUST_USE;
+/* The same for a file that is made of what stands in it, and so is open for reading. */
+int output_rewrite(struct output *out, const char *path, struct fail *why) MUST_USE;
 /* Fails as output_open would, and leaves nothing: before hours of work whose results go there. What
  * is written as it comes is not opened. */
 int output_try(const char *path, struct fail *why) MUST_USE;
+/* The same for a path that the user gave with that option ("-o "), which is an output from now on:
+ * by each program before any work. */
+int output_declare(const char *option, const char *path, struct fail *why) MUST_USE;
+/* For data that a line of text would damage: fails if the path is standard output and messages go
+ * into the same file. */
+int output_check_apart(const char *path, struct fail *why) MUST_USE;
 int output_write(struct output *out, const void *data, size_t bytes, struct fail *why) MUST_USE;
 int output_print(struct output *out, struct fail *why, const char *format, ...) PRINTF_LIKE(3, 4);
 /* From now on another thread writes, and the disk begins with what is written at once. Does nothing

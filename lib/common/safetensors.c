@@ -2,6 +2,9 @@
 
 #include "output.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 static int read_shape(struct stored_tensor *t, const json_t *shape, size_t *bytes, struct fail *why)
 {
     if (!json_is_array(shape) || json_array_size(shape) > TENSOR_DIMS_MAX)
@@ -130,7 +133,8 @@ uint64_t tensor_header_bytes(const struct tensor_header *t)
 
 static char *header_text(const struct tensor_header *tensors, size_t count, uint64_t *data_bytes)
 {
-    json_t *header = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
+    json_t *header =
+        json_pack("{s:{s:s,s:s}}", "__metadata__", "format", "pt", "made_by", "longqlora");
     uint64_t at = 0;
     for (size_t i = 0; i < count; i++) {
         json_t *shape = json_array();
@@ -147,6 +151,18 @@ static char *header_text(const struct tensor_header *tensors, size_t count, uint
     char *text = json_dumps(header, JSON_COMPACT);
     json_decref(header);
     return text;
+}
+
+/* Our headers begin with their metadata. */
+bool safetensors_made_here(const char *path)
+{
+    static const char mark[] = "{\"__metadata__\":{\"format\":\"pt\",\"made_by\":\"longqlora\"}";
+    char head[8 + sizeof mark - 1];
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return false;
+    bool is_whole = read(fd, head, sizeof head) == (ssize_t)sizeof head;
+    close(fd);
+    return is_whole && !memcmp(head + 8, mark, sizeof mark - 1);
 }
 
 int safetensors_create(struct safetensors_writer **out, const char *path,

@@ -9,6 +9,8 @@
 
 #include "tensor_file.h"
 
+#include <stdbool.h>
+
 enum { SAFETENSORS_HEADER_MAX = 100 << 20 };
 
 /* Closed by tensor_file_close. */
@@ -26,10 +28,14 @@ uint64_t tensor_header_bytes(const struct tensor_header *t); /* of its data */
 struct safetensors_writer;
 
 /* Tensors are then to be written in the order of the headers. The metadata are
- * "format": "pt", which transformers asks for. */
+ * "format": "pt", which transformers asks for, and "made_by": "longqlora", by which a folder of
+ * ours is known when it is to be replaced. */
 int safetensors_create(struct safetensors_writer **w, const char *path,
                        const struct tensor_header *tensors, size_t count,
                        struct fail *why) MUST_USE;
+/* Has the file that mark? One that another program wrote again has not, even if it is named there.
+ */
+bool safetensors_made_here(const char *path);
 /* Appends bytes of tensor data; any number of calls. */
 int safetensors_put(struct safetensors_writer *w, const void *data, size_t bytes,
                     struct fail *why) MUST_USE;

@@ -1,29 +1,73 @@
 #include "temporary.h"
 
+#include <signal.h>
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/file.h>
-#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+#include <xxhash.h>
 
-static const char infix[] = ".tmp.";
+enum { SLOTS = 32, HASH_DIGITS = 16 };
+static const char mark[] = ".longqlora-";
+enum { MARK = sizeof mark - 1 };
 
-void temporary_name(char *name, size_t size, const char *target)
+/* What is removed if a signal ends the program. */
+static struct slot {
+    volatile sig_atomic_t is_file, is_folder;
+    folder_holds *holds;
+    char path[4096];
+} slots[SLOTS];
+static bool is_taken[SLOTS];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct slot *take_slot(void)
 {
-    int length = snprintf(name, size, "%s%s%ld", target, infix, (long)getpid());
-    must(length > 0 && (size_t)length < size);
+    struct slot *found = NULL;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < SLOTS && !found; i++)
+        if (!is_taken[i]) found = &slots[i];
+    if (found) is_taken[found - slots] = true;
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+static void free_slot(struct slot *s)
+{
+    s->is_file = s->is_folder = 0;
+    pthread_mutex_lock(&lock);
+    is_taken[s - slots] = false;
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- names ---- */
+
+static void split(const char *target, char *directory, size_t size, const char **name)
+{
+    const char *slash = strrchr(target, '/');
+    *name = slash ? slash + 1 : target;
+    snprintf(directory, size, "%.*s", slash ? (int)(slash - target) + 1 : 0, target);
+}
+
+static void hash_name(const char *name, char digits[HASH_DIGITS + 1])
+{
+    snprintf(digits, HASH_DIGITS + 1, "%016llx",
+             (unsigned long long)XXH3_64bits(name, strlen(name)));
 }
 
 static bool is_number(const char *s) { return *s && s[strspn(s, "0123456789")] == 0; }
 
 bool temporary_is(const char *name)
 {
-    const char *at = NULL;
-    for (const char *next = name; (next = strstr(next, infix)); next++)
-        at = next;
-    return at && is_number(at + sizeof infix - 1);
+    const char *hash = name + MARK;
+    return !strncmp(name, mark, MARK) && strspn(hash, "0123456789abcdef") == HASH_DIGITS &&
+           hash[HASH_DIGITS] == '.' && is_number(hash + HASH_DIGITS + 1);
 }
+
+/* ---- what killed processes left ---- */
 
 /* Still the file of that name? */
 static bool is_named(int fd, const char *name)
@@ -33,38 +77,178 @@ static bool is_named(int fd, const char *name)
            open_one.st_ino == named.st_ino;
 }
 
-int temporary_lock(int fd, const char *name, struct fail *why)
+static bool lives(const char *process)
 {
-    bool is_locked = !flock(fd, LOCK_EX | LOCK_NB);
-    if (is_locked ? is_named(fd, name) : errno != EWOULDBLOCK) return 0;
-    return fail(why, "%s: another process is writing it", name);
+    long id = strtol(process, NULL, 10);
+    return id != (long)getpid() && (!kill((pid_t)id, 0) || errno != ESRCH);
 }
 
-static void remove_if_lost(const char *path, int (*remove)(const char *path))
+static void remove_if_lost(const char *path, folder_holds *holds)
 {
+    struct stat st;
+    if (lives(strrchr(path, '.') + 1)) return;
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return;
-    if (!flock(fd, LOCK_EX | LOCK_NB) && is_named(fd, path)) remove(path);
+    if (!fstat(fd, &st) && !flock(fd, LOCK_EX | LOCK_NB) && is_named(fd, path)) {
+        if (S_ISREG(st.st_mode)) unlink(path);
+        if (S_ISDIR(st.st_mode) && holds && temporary_empty_folder(path, holds))
+            (void)0; /* what is not ours in it stays, and the folder with it */
+    }
     close(fd);
 }
 
-void temporary_sweep(const char *target, int (*remove)(const char *path))
+void temporary_sweep(const char *directory, const char *name, folder_holds *holds)
 {
-    char directory[4096], path[4096 + 256];
-    const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
-    size_t length = strlen(name);
-    int before = slash ? (int)(slash - target) + 1 : 0;
-    if (before >= (int)sizeof directory) return;
-    snprintf(directory, sizeof directory, "%.*s", before, target);
-    DIR *dir = opendir(before ? directory : ".");
+    char wanted[HASH_DIGITS + 1], path[4096 + 256];
+    if (name) hash_name(name, wanted);
+    DIR *dir = opendir(*directory ? directory : ".");
     if (!dir) return;
+    size_t length = strlen(directory);
+    const char *slash = length && directory[length - 1] != '/' ? "/" : "";
     for (struct dirent *e; (e = readdir(dir));) {
-        const char *tail = e->d_name + length;
-        if (strncmp(e->d_name, name, length) || strncmp(tail, infix, sizeof infix - 1) ||
-            !is_number(tail + sizeof infix - 1))
+        if (!temporary_is(e->d_name) || (name && memcmp(e->d_name + MARK, wanted, HASH_DIGITS)))
             continue;
-        snprintf(path, sizeof path, "%s%s", directory, e->d_name);
-        remove_if_lost(path, remove);
+        snprintf(path, sizeof path, "%s%s%s", directory, slash, e->d_name);
+        remove_if_lost(path, holds);
     }
     closedir(dir);
+}
+
+/* Entries as the kernel gives them (getdents64(2)): readdir may allocate, which a signal
+ * handler must not. */
+struct entry {
+    uint64_t inode;
+    int64_t offset;
+    unsigned short length;
+    unsigned char type;
+    char name[];
+};
+
+int temporary_empty_folder(const char *path, folder_holds *holds)
+{
+    _Alignas(8) char buffer[4096];
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return -1;
+    for (long n; (n = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0;)
+        for (long at = 0; at < n;) {
+            const struct entry *e = (const struct entry *)(const void *)(buffer + at);
+            if (holds(e->name) || temporary_is(e->name)) unlinkat(fd, e->name, 0);
+            at += e->length;
+        }
+    close(fd);
+    return rmdir(path);
+}
+
+/* ---- making ---- */
+
+/* What it is made for: the same owner, or where that is not allowed no group that could read it
+ * only because it is another one. */
+static int make_like(int fd, const struct stat *like)
+{
+    mode_t mode = like->st_mode & 07777;
+    if (fchown(fd, like->st_uid, like->st_gid) && fchown(fd, (uid_t)-1, like->st_gid)) {
+        struct stat st;
+        if (!fstat(fd, &st) && st.st_gid != like->st_gid) mode &= ~(mode_t)(070 & ~(mode << 3));
+    }
+    if (!S_ISDIR(like->st_mode)) mode &= 0777;
+    return fchmod(fd, mode);
+}
+
+/* The name is seen by the signal handler from the moment that something stands there. */
+static int create(struct temporary *t, bool is_folder, const struct stat *like)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    int status;
+    if (is_folder) {
+        status = mkdir(t->path, like ? 0700 : 0777);
+        if (!status) t->slot->is_folder = 1;
+    } else {
+        t->fd =
+            open(t->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, like ? 0600 : 0666);
+        status = t->fd < 0 ? -1 : 0;
+        if (!status) t->slot->is_file = 1;
+    }
+    int error = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return status;
+}
+
+static int make(struct temporary *t, const char *target, const struct stat *like, bool is_folder,
+                folder_holds *holds, struct fail *why)
+{
+    char directory[4096], digits[HASH_DIGITS + 1];
+    const char *name;
+    *t = (struct temporary){ .fd = -1, .slot = take_slot() };
+    if (!t->slot) return fail(why, "%s: %d files are being written already", target, SLOTS);
+    split(target, directory, sizeof directory, &name);
+    hash_name(name, digits);
+    int length =
+        snprintf(t->path, sizeof t->path, "%s%s%s.%ld", directory, mark, digits, (long)getpid());
+    must(length > 0 && (size_t)length < sizeof t->path);
+    temporary_sweep(directory, name, holds);
+    t->slot->holds = holds;
+    memcpy(t->slot->path, t->path, sizeof t->path);
+    if (create(t, is_folder, like)) {
+        int error = errno;
+        temporary_done(t);
+        if (error == EEXIST)
+            return fail(why, "%s: another process is writing it: %s is locked", target, t->path);
+        return fail(why, "%s: cannot create: %s", target, strerror(error));
+    }
+    if (is_folder) t->fd = open(t->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool is_ours = t->fd >= 0 && (!like || !make_like(t->fd, like));
+    int error = errno;
+    if (is_ours &&
+        (!flock(t->fd, LOCK_EX | LOCK_NB) ? is_named(t->fd, t->path) : errno != EWOULDBLOCK))
+        return 0;
+    temporary_remove(t);
+    return is_ours ? fail(why, "%s: another process took %s for lost", target, t->path)
+                   : fail(why, "%s: cannot create: %s", target, strerror(error));
+}
+
+int temporary_file(struct temporary *t, const char *target, const struct stat *like,
+                   struct fail *why)
+{
+    return make(t, target, like, false, NULL, why);
+}
+
+int temporary_folder(struct temporary *t, const char *target, const struct stat *like,
+                     folder_holds *holds, struct fail *why)
+{
+    return make(t, target, like, true, holds, why);
+}
+
+void temporary_done(struct temporary *t)
+{
+    if (!t->slot) return;
+    free_slot(t->slot);
+    if (t->fd >= 0) close(t->fd);
+    t->slot = NULL;
+    t->fd = -1;
+}
+
+void temporary_remove(struct temporary *t)
+{
+    const struct slot *s = t->slot;
+    if (!s) return;
+    if (s->is_file) unlink(t->path);
+    if (s->is_folder && temporary_empty_folder(t->path, s->holds))
+        (void)0; /* what is not ours stays */
+    temporary_done(t);
+}
+
+void temporary_remove_files(void)
+{
+    for (int i = 0; i < SLOTS; i++)
+        if (slots[i].is_file) unlink(slots[i].path);
+}
+
+void temporary_remove_folders(void)
+{
+    for (int i = 0; i < SLOTS; i++)
+        if (slots[i].is_folder && temporary_empty_folder(slots[i].path, slots[i].holds))
+            continue; /* what is not ours stays */
 }

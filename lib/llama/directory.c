@@ -1,26 +1,105 @@
 #include "directory.h"
 
-#include "../common/folder.h"
+#include "../common/companions.h"
+#include "../common/file_guard.h"
 #include "../common/output.h"
 
-#include <unistd.h>
+#include <dirent.h>
+#include <errno.h>
 
-static const char *const copied[] = {
-    "tokenizer.model",   "tokenizer.json",      "tokenizer_config.json",  "special_tokens_map.json",
-    "added_tokens.json", "chat_template.jinja", "generation_config.json", "LICENSE",
-    "LICENSE.txt",       "LICENSE.md",          "USE_POLICY.md",          "NOTICE"
-};
+/* ---- names ---- */
 
-static int copy_files(const char *from, const char *to, struct fail *why)
+/* Behind at least one of them; NULL: there is none. */
+static const char *skip_digits(const char *s)
 {
-    for (size_t i = 0; i < sizeof copied / sizeof *copied; i++) {
-        char source[4096], target[4096];
-        snprintf(source, sizeof source, "%s/%s", from, copied[i]);
-        snprintf(target, sizeof target, "%s/%s", to, copied[i]);
-        if (!access(source, F_OK) && output_copy(source, target, why)) return -1;
-    }
-    return 0;
+    size_t length = s ? strspn(s, "0123456789") : 0;
+    return length ? s + length : NULL;
 }
+
+static const char *skip_text(const char *s, const char *text)
+{
+    size_t length = strlen(text);
+    return s && !strncmp(s, text, length) ? s + length : NULL;
+}
+
+/* model-00001-of-00002.safetensors; a signal's handler may ask. */
+static bool is_shard(const char *name)
+{
+    const char *at = skip_text(skip_digits(skip_text(name, "model-")), "-of-");
+    at = skip_text(skip_digits(at), ".safetensors");
+    return at && !*at;
+}
+
+bool directory_holds(const char *name)
+{
+    static const char *const own[] = { "config.json", "model.safetensors",
+                                       "model.safetensors.index.json" };
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (!strcmp(name, own[i])) return true;
+    return is_shard(name) || companion_is(name);
+}
+
+static bool ends_with(const char *name, const char *end)
+{
+    size_t length = strlen(name), tail = strlen(end);
+    return length >= tail && !strcmp(name + length - tail, end);
+}
+
+/* ---- what stands there ---- */
+
+static int check_config(const char *path, struct fail *why)
+{
+    char file[4200];
+    snprintf(file, sizeof file, "%s/config.json", path);
+    json_t *config = json_read_file(file, why);
+    bool is_model = json_is_string(json_object_get(config, "model_type")) ||
+                    json_is_array(json_object_get(config, "architectures"));
+    json_decref(config);
+    return is_model ? 0
+                    : fail(why,
+                           "%.200s: its config.json is no model's: only a model that was made here "
+                           "is replaced: name another, or move it away",
+                           path);
+}
+
+static int check_made(const char *path, struct fail *why)
+{
+    char file[4096 + 256];
+    DIR *dir = opendir(path);
+    if (!dir) return fail(why, "%s: %s", path, strerror(errno));
+    int status = 0, found = 0;
+    for (struct dirent *e; !status && (e = readdir(dir));) {
+        if (!ends_with(e->d_name, ".safetensors")) continue;
+        snprintf(file, sizeof file, "%s/%s", path, e->d_name);
+        found++;
+        if (!safetensors_made_here(file))
+            status = fail(why,
+                          "%.200s: holds %s, which was not made here, or by an older version: name "
+                          "another, or move it away",
+                          path, e->d_name);
+    }
+    closedir(dir);
+    if (status) return -1;
+    if (found) return check_config(path, why);
+    return fail(why,
+                "%.200s: holds no weights, so that it is not a model that was made here: name "
+                "another, or move it away",
+                path);
+}
+
+const struct folder_kind directory_kind = { "a model", directory_holds, check_made };
+
+int directory_declare(const char *option, const char *path, const char *copy_from, struct fail *why)
+{
+    if (file_guard_output_folder(option, path, directory_holds, why) ||
+        folder_check(path, &directory_kind, why))
+        return -1;
+    return copy_from ? companions_check(copy_from, NULL, why) : 0;
+}
+
+/* ---- writing ---- */
+
+const char *directory_companion(size_t i) { return companion_name(i); }
 
 struct tensor_header directory_header(const struct tensor *t, enum dtype dtype)
 {
@@ -108,11 +187,20 @@ const char *dtype_torch_name(enum dtype dtype)
     return dtype == DTYPE_F16 ? "float16" : dtype == DTYPE_BF16 ? "bfloat16" : "float32";
 }
 
+/* A stream of weights has no files beside it. */
+static bool is_directory(const char *path)
+{
+    struct stat st;
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
 int directory_write(const char *path, const struct directory_job *job, struct fail *why)
 {
     char file[4096];
     if (output_directory(path, why) || write_shards(path, job, why)) return -1;
-    if (job->copy_from && copy_files(job->copy_from, path, why)) return -1;
+    if (job->copy_from && is_directory(job->copy_from) &&
+        companions_copy(job->copy_from, path, why))
+        return -1;
     json_t *config = config_to_json(job->config, job->new_style_rope);
     if (!config) return fail(why, "%s: out of memory", path);
     json_object_set_new(config, "torch_dtype", json_string(dtype_torch_name(job->dtype)));
@@ -128,7 +216,7 @@ int directory_make(const char *path, const struct directory_job *job, struct fai
 {
     enum { SMALL_FILES = 16 << 20 };
     struct folder f;
-    if (folder_open(&f, path, "config.json", why)) return -1;
+    if (folder_open(&f, path, &directory_kind, why)) return -1;
     if (output_room(f.temporary, directory_bytes(job) + SMALL_FILES, why) ||
         directory_write(f.temporary, job, why)) {
         folder_abandon(&f);

@@ -2,6 +2,7 @@
 #ifndef LONGQLORA_DIRECTORY_H
 #define LONGQLORA_DIRECTORY_H
 
+#include "../common/folder.h"
 #include "../common/safetensors.h"
 #include "config.h"
 #include "tensors.h"
@@ -30,6 +31,8 @@ struct tensor_header directory_header(const struct tensor *t, enum dtype dtype);
  * Names are the table's. */
 struct tensor_header *directory_headers(const struct tensor *table, int64_t count,
                                         const enum dtype *dtypes);
+/* The names, one by one, of what is copied from copy_from if it is there; NULL: no more. */
+const char *directory_companion(size_t i);
 /* Bytes of all tensors. */
 uint64_t directory_bytes(const struct directory_job *job);
 
@@ -37,10 +40,21 @@ uint64_t directory_bytes(const struct directory_job *job);
  * ones and their index), the other files, and config.json last: where it stands, all is
  * there. */
 int directory_write(const char *path, const struct directory_job *job, struct fail *why) MUST_USE;
-/* Makes a directory of nothing else, whole or not at all; replaces another model's. Fails
- * before anything is written if the disk has not the room. */
+/* Makes a directory of nothing else, whole or not at all; replaces one that this program made, and
+ * nothing else. Fails before anything is written if the disk has not the room. */
 int directory_make(const char *path, const struct directory_job *job, struct fail *why) MUST_USE;
 
+/* Names that directory_write writes. */
+bool directory_holds(const char *name);
+/* Directories that directory_make replaces: all of those names, with a model's config.json, and
+ * weights that have the mark of safetensors_create. */
+extern const struct folder_kind directory_kind;
+
+/* Before any work: the path that the user gave with that option ("-o ") is to become a directory,
+ * whose tokenizer and licence files come from copy_from (NULL: none). Fails where directory_make
+ * would, and where the path is an input. */
+int directory_declare(const char *option, const char *path, const char *copy_from,
+                      struct fail *why) MUST_USE;
 const char *dtype_torch_name(enum dtype dtype); /* float32 and so on */
 
 #endif

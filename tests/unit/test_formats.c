@@ -1,6 +1,5 @@
 /* Foreign formats: safetensors (hostile ones too), config.json and its rope, model
  * directories, adapters. */
-#include "../../lib/common/folder.h"
 #include "../../lib/common/output.h"
 #include "../../lib/llama/adapter.h"
 #include "../../lib/llama/base_digest.h"
@@ -427,7 +426,7 @@ static void test_directory_in_shards(void **state)
     assert_int_equal(weights_open(&back, sub, true, &why), -1);
     assert_non_null(strstr(why.text, "no model.safetensors, no pytorch_model.bin"));
     weights_close(&w);
-    assert_int_equal(folder_remove(sub, &why), 0);
+    assert_int_equal(scratch_remove(sub), 0);
 }
 
 /* The base's digest while tensors are used, in their order, some left out, or ended early. */
@@ -528,7 +527,7 @@ static void test_unaligned_file(void **state)
         assert_true((uintptr_t)back.at[i].data % 4 == 0);
     weights_close(&back);
     weights_close(&w);
-    assert_int_equal(folder_remove(sub, &why), 0);
+    assert_int_equal(scratch_remove(sub), 0);
 }
 
 static void test_tensor_table(void **state)
@@ -627,7 +626,7 @@ static void test_adapter_round_trip(void **state)
     model_close(m);
     model_close(n);
     weights_close(&w);
-    assert_int_equal(folder_remove(sub, &why), 0);
+    assert_int_equal(scratch_remove(sub), 0);
 }
 
 int main(void)

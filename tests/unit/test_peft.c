@@ -1,6 +1,5 @@
 /* Gradients and merges against PEFT (tests/golden/peft_cases.py). */
 #include "../../lib/common/bf16.h"
-#include "../../lib/common/folder.h"
 #include "../../lib/common/output.h"
 #include "../../lib/common/safetensors.h"
 #include "../../lib/llama/adapter.h"
@@ -192,7 +191,7 @@ static void merge_and_compare(const char *name, enum dtype dtype, const struct a
     compare_merged(&w, a, &ours, &theirs);
     tensor_file_close(&theirs);
     model_files_close(&ours);
-    assert_int_equal(folder_remove(path, &why), 0);
+    assert_int_equal(scratch_remove(path), 0);
     free((void *)job.headers);
     merger_close(&m);
     weights_close(&w);

@@ -1,5 +1,7 @@
 /* generate - continue a text, or talk, with a model, its adapter applied as it is. */
 #include "../../lib/common/die.h"
+#include "../../lib/common/file_guard.h"
+#include "../../lib/common/model_guard.h"
 #include "run.h"
 
 static struct fail why;
@@ -20,6 +22,19 @@ static void check(const struct options *o)
     if (!o->max_tokens) die_usage("--max-new-tokens: 0");
     for (int i = 0; i < o->stops.count; i++)
         if (!*o->stops.at[i]) die_usage("--stop: an empty text");
+}
+
+/* What it says may be appended to a file. */
+static void declare_files(const struct options *o)
+{
+    or_die(model_guard_input("--model ", o->loaded.model, &why), &why);
+    if (o->loaded.adapter) or_die(model_guard_input("--adapter ", o->loaded.adapter, &why), &why);
+    if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
+    if (o->chat) or_die(file_guard_input("--chat ", o->chat, &why), &why);
+    if (!o->prompt)
+        or_die(file_guard_input("--prompt-file ", o->prompt_file ? o->prompt_file : "-", &why),
+               &why);
+    or_die(file_guard_output("", "-", &why), &why);
 }
 
 static void generate(const struct options *o, struct loaded *l)
@@ -104,6 +119,7 @@ int main(int argc, char **argv)
     const char **operands = opt_parse(argc, argv, &program);
     struct loaded l;
     check(&o);
+    declare_files(&o);
     /* Without a prompt a plan needs no weights and no tokenizer. */
     o.loaded.is_outline = o.dry_run && !o.prompt && !o.prompt_file;
     or_die(loaded_open(&l, &o.loaded, &why), &why);

@@ -1,5 +1,6 @@
 /* merge - an adapter into its base: a model directory that others load unedited. */
 #include "../../lib/common/die.h"
+#include "../../lib/common/model_guard.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/tokenizer.h"
@@ -25,6 +26,13 @@ static enum dtype dtype_of(const struct options *o, const struct config *c, cons
     return weight_type_dtype(w->type == WEIGHT_NF4 ? weights_config_type(c) : w->type);
 }
 
+/* Where tokenizer and licence files come from; NULL: nowhere. */
+static const char *companions_of(const struct options *o)
+{
+    if (o->tokenizer) return o->tokenizer;
+    return weights_are_directory(o->loaded.model) ? o->loaded.model : NULL;
+}
+
 static void merge_all(const struct options *o, const struct loaded *l)
 {
     const struct weights *w = &l->weights;
@@ -38,14 +46,13 @@ static void merge_all(const struct options *o, const struct loaded *l)
     if (!headers) die(STATUS_FAILED, "out of memory");
     or_die(merger_open(&m, w, &l->adapter, dtypes, l->base_is_due, (int)opt_standard.threads, &why),
            &why);
-    const char *files = o->tokenizer ? o->tokenizer : w->stream[0] ? NULL : o->loaded.model;
     struct directory_job job = { .config = c,
                                  .headers = headers,
                                  .count = w->count,
                                  .dtype = dtypes[0],
                                  .produce = merger_produce,
                                  .arg = &m,
-                                 .copy_from = files,
+                                 .copy_from = companions_of(o),
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
                                  .new_style_rope = !strcmp(o->config_style, "new") };
     struct progress p = { .unit = "tensors", .total = (double)w->count };
@@ -63,6 +70,14 @@ static void merge_all(const struct options *o, const struct loaded *l)
     merger_close(&m);
     free(headers);
     free(dtypes);
+}
+
+static void declare_files(const struct options *o)
+{
+    or_die(model_guard_input("--base ", o->loaded.model, &why), &why);
+    or_die(model_guard_input("--adapter ", o->loaded.adapter, &why), &why);
+    if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
+    or_die(directory_declare("-o ", o->output, companions_of(o), &why), &why);
 }
 
 int main(int argc, char **argv)
@@ -106,6 +121,7 @@ int main(int argc, char **argv)
     if (!o.loaded.model || !o.loaded.adapter || !o.output)
         die_usage("--base, --adapter and -o are needed");
     if (!o.max_shard_mb) die_usage("--max-shard-size: at least 1");
+    declare_files(&o);
     o.loaded.is_checked_later = true;
     or_die(loaded_open(&l, &o.loaded, &why), &why);
     if (!l.adapter.has_rope && !o.loaded.rope)

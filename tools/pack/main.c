@@ -1,6 +1,9 @@
 /* pack - cut a stream of documents into training samples of one context. */
 #include "../../lib/common/die.h"
+#include "../../lib/common/file_guard.h"
+#include "../../lib/common/model_guard.h"
 #include "../../lib/common/opt.h"
+#include "../../lib/common/output.h"
 #include "job.h"
 
 #include <errno.h>
@@ -63,6 +66,17 @@ static enum strategy strategy_of(const char *word)
            : !strcmp(word, "split")  ? STRATEGY_SPLIT
            : !strcmp(word, "concat") ? STRATEGY_CONCAT
                                      : STRATEGY_BEST_FIT;
+}
+
+static void declare_files(const struct options *o, const char *input)
+{
+    struct fail why;
+    or_die(file_guard_input("", input, &why), &why);
+    if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
+    if (!strcmp(o->to, "stream") && !opt_standard.quiet)
+        or_die(output_check_apart(o->output, &why), &why);
+    or_die(output_declare("-o ", o->output, &why), &why);
+    if (o->summary) or_die(output_declare("--summary ", o->summary, &why), &why);
 }
 
 int main(int argc, char **argv)
@@ -129,6 +143,7 @@ int main(int argc, char **argv)
                         .tokenizer = o.tokenizer,
                         .to = view_of(o.to) };
     const char *input = *files ? *files : "-";
+    declare_files(&o, input);
     if (!strncmp(o.from, "samples", 7)) {
         job.from = strcmp(o.from, "samples") ? VIEW_JSONL : VIEW_STREAM;
         or_die(job_copy(&job, input, &why), &why);

@@ -1,6 +1,8 @@
 #include "spill.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 struct spill {
@@ -16,6 +18,23 @@ struct head {
     char source[SOURCE_MAX];
 };
 
+/* A file without a name; where a file system has none, no signal comes while it has one. */
+static int open_nameless(const char *directory, char *path, size_t size)
+{
+    sigset_t all, before;
+    int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0) return fd;
+    snprintf(path, size, "%s/longqlora-pack-XXXXXX", directory);
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    fd = mkostemp(path, O_CLOEXEC);
+    int error = errno;
+    if (fd >= 0) unlink(path);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return fd;
+}
+
 int spill_open(struct spill **out, struct fail *why)
 {
     *out = NULL;
@@ -23,15 +42,13 @@ int spill_open(struct spill **out, struct fail *why)
     if (!s) return fail(why, "out of memory");
     const char *directory = getenv("TMPDIR");
     char path[4096];
-    snprintf(path, sizeof path, "%s/longqlora-pack-XXXXXX",
-             directory && *directory ? directory : "/tmp");
-    int fd = mkstemp(path);
-    if (fd >= 0) {
-        unlink(path);
-        s->file = fdopen(fd, "w+");
-    }
+    if (!directory || !*directory) directory = "/tmp";
+    snprintf(path, sizeof path, "%s", directory);
+    int fd = open_nameless(directory, path, sizeof path);
+    if (fd >= 0) s->file = fdopen(fd, "w+");
     if (!s->file) {
         fail(why, "%s: cannot create: %s", path, strerror(errno));
+        if (fd >= 0) close(fd);
         free(s);
         return -1;
     }

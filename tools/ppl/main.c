@@ -1,9 +1,21 @@
 /* ppl - perplexity by context length, full attention, by a stated protocol. */
 #include "../../lib/common/die.h"
+#include "../../lib/common/file_guard.h"
+#include "../../lib/common/model_guard.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/output.h"
 #include "../../lib/common/record_tokens.h"
 #include "measure.h"
+
+static void declare_files(const struct measure_options *o)
+{
+    struct fail why;
+    or_die(model_guard_input("--model ", o->loaded.model, &why), &why);
+    if (o->loaded.adapter) or_die(model_guard_input("--adapter ", o->loaded.adapter, &why), &why);
+    if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
+    or_die(file_guard_input("--data ", o->data, &why), &why);
+    or_die(output_declare("-o ", o->output, &why), &why);
+}
 
 int main(int argc, char **argv)
 {
@@ -69,7 +81,7 @@ int main(int argc, char **argv)
     if (!strcmp(o.loaded.model, "-") && !strcmp(o.data, "-"))
         die_usage("--data is needed: standard input is the model");
     if (o.short_context < 2) die_usage("--short-context: at least 2");
-    or_die(output_try(o.output, &why), &why);
+    declare_files(&o);
     or_die(loaded_open(&l, &o.loaded, &why), &why);
     measure(&o, &l);
     loaded_close(&l);

@@ -1,8 +1,11 @@
 /* quantize - a model's linears to NF4 with double quantization, as a weights stream or as
  * bitsandbytes' directory. */
 #include "../../lib/common/die.h"
+#include "../../lib/common/model_guard.h"
 #include "../../lib/common/opt.h"
+#include "../../lib/common/output.h"
 #include "../../lib/common/progress.h"
+#include "../../lib/llama/directory.h"
 #include "sinks.h"
 
 #include <math.h>
@@ -23,6 +26,17 @@ static void check_usage(const struct options *o, const char **operands)
         die_if_terminal(o->output);
     else if (!strcmp(o->output, "-"))
         die_usage("--to bnb makes a directory: -o DIR is needed");
+}
+
+static void declare_files(const struct options *o, const char *model)
+{
+    or_die(model_guard_input("", model, &why), &why);
+    if (!strcmp(o->to, "bnb")) {
+        or_die(directory_declare("-o ", o->output, model, &why), &why);
+        return;
+    }
+    if (!opt_standard.quiet) or_die(output_check_apart(o->output, &why), &why);
+    or_die(output_declare("-o ", o->output, &why), &why);
 }
 
 static void quantize(const struct options *o, const char *path, const struct weights *w)
@@ -69,6 +83,7 @@ int main(int argc, char **argv)
     bool is_there = !strcmp(operands[0], "-") || !access(operands[0], F_OK);
     if (is_there && !weights_are_directory(operands[0]))
         die(STATUS_INPUT, "%s: not a directory, which models are", operands[0]);
+    declare_files(&o, operands[0]);
     or_die(weights_open(&w, operands[0], false, &why), &why);
     if (w.is_quantized) die(STATUS_INPUT, "%s: its linears are NF4 already", operands[0]);
     weights_describe(&w, loaded, sizeof loaded);

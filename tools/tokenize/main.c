@@ -1,5 +1,7 @@
 /* tokenize - text files to a stream of token numbers, as SentencePiece encodes them. */
 #include "../../lib/common/die.h"
+#include "../../lib/common/file_guard.h"
+#include "../../lib/common/model_guard.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
 #include "decode.h"
@@ -141,6 +143,21 @@ static void decode_all(const struct options *o, const char *file, enum view from
     or_die(output_close(&out, &why), &why);
 }
 
+/* Before any work, so that the fortieth file is not where an output is found to be an input. */
+static void declare_files(const struct options *o, const char **files)
+{
+    struct fail why;
+    if (o->model) or_die(model_guard_input("--model ", o->model, &why), &why);
+    if (!strcmp(o->format, "chat"))
+        or_die(file_guard_input("--template ", o->template, &why), &why);
+    if (!*files) or_die(file_guard_input("", "-", &why), &why);
+    for (; *files; files++)
+        or_die(file_guard_input("", *files, &why), &why);
+    if (!o->decode && strcmp(o->to, "jsonl") != 0 && !opt_standard.quiet)
+        or_die(output_check_apart(o->output, &why), &why);
+    or_die(output_declare("-o ", o->output, &why), &why);
+}
+
 static void check(const struct options *o)
 {
     bool is_chat = !strcmp(o->format, "chat");
@@ -205,13 +222,14 @@ int main(int argc, char **argv)
     bool is_text = !strcmp(o.from, "text");
     enum view from = is_text ? VIEW_STREAM : view_of(o.from);
     if (!o.decode && strcmp(o.to, "jsonl") != 0) die_if_terminal(o.output);
+    if (is_text || o.decode) check(&o);
+    declare_files(&o, files);
     if (!is_text && !o.decode) {
         or_die(convert_tokens(*files ? *files : "-", from, view_of(o.to), o.output, &why), &why);
         free(files);
         return 0;
     }
     struct tokenizer *t;
-    check(&o);
     or_die(tokenizer_open(&t, o.model, &why), &why);
     if (o.decode)
         decode_all(&o, *files ? *files : "-", from, t);

@@ -19,7 +19,7 @@ static int keep_until(const char *path, int64_t step, struct fail *why)
     int got = 0, status = 0;
     if (access(path, F_OK)) return 0;
     if (input_open(&in, path, why)) return -1;
-    if (output_open(&out, path, why)) {
+    if (output_rewrite(&out, path, why)) {
         input_close(in);
         return -1;
     }

@@ -3,6 +3,7 @@
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/signals.h"
+#include "guard.h"
 #include "log.h"
 #include "plan.h"
 
@@ -158,6 +159,7 @@ int main(int argc, char **argv)
         recipe_print(&recipe, stdout);
         return 0;
     }
+    or_die(guard_files(&recipe, operands[0], dry_run, &why), &why);
     or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL,
                         choose_device(&recipe, device), (int)opt_standard.threads, dry_run, &why),
            &why);

@@ -1,0 +1,289 @@
+#include "file_guard.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <unistd.h>
+
+struct file_id {
+    dev_t device;
+    ino_t inode; /* 0: none */
+};
+
+/* Where a name stands: what is there, and in what folder under what name. */
+struct place {
+    struct file_id id, parent;
+    char name[256];
+};
+
+struct entry {
+    struct place at;
+    char *label;         /* "-o out.tok" */
+    folder_holds *holds; /* of a folder: names that are read or written in it */
+    int standard;        /* 1 or 2: output or error, which may be one file */
+    bool is_content;     /* of a folder that is declared */
+};
+
+static struct table {
+    struct entry *at;
+    size_t count, capacity;
+} inputs, outputs;
+static bool has_messages; /* standard error is one of the outputs, or a device */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct file_id id_of(const struct stat *st)
+{
+    return (struct file_id){ st->st_dev, st->st_ino };
+}
+
+static bool is_same(struct file_id a, struct file_id b)
+{
+    return a.inode && a.inode == b.inode && a.device == b.device;
+}
+
+/* ---- comparing ---- */
+
+static bool is_in(const struct entry *folder, const struct place *file)
+{
+    return folder->holds && is_same(folder->at.id, file->parent) && *file->name &&
+           folder->holds(file->name);
+}
+
+static bool meets(const struct entry *a, const struct entry *b)
+{
+    bool is_one = is_same(a->at.id, b->at.id) || (is_same(a->at.parent, b->at.parent) &&
+                                                  *a->at.name && !strcmp(a->at.name, b->at.name));
+    return is_one || is_in(a, &b->at) || is_in(b, &a->at);
+}
+
+static int refuse(const struct entry *input, const struct entry *output, struct fail *why)
+{
+    if (is_in(input, &output->at))
+        return fail_usage(why, "%s: %s a part of the input %s: name another", output->label,
+                          output->at.id.inode ? "is" : "would become", input->label);
+    return fail_usage(why, "%s: is the input %s: name another", output->label, input->label);
+}
+
+static int compare_input(const struct entry *new, struct fail *why)
+{
+    for (size_t i = 0; i < outputs.count; i++)
+        if (meets(new, &outputs.at[i])) return refuse(new, &outputs.at[i], why);
+    return 0;
+}
+
+static int compare_with_inputs(const struct entry *new, struct fail *why)
+{
+    for (size_t i = 0; i < inputs.count; i++)
+        if (meets(new, &inputs.at[i])) return refuse(&inputs.at[i], new, why);
+    return 0;
+}
+
+static int compare_output(const struct entry *new, struct fail *why)
+{
+    for (size_t i = 0; i < outputs.count; i++) {
+        const struct entry *old = &outputs.at[i];
+        if (new->is_content || new->standard + old->standard == STDOUT_FILENO + STDERR_FILENO ||
+            !meets(new, old))
+            continue;
+        return fail_usage(why, "%s: is written already, as %s: name another", new->label,
+                          old->label);
+    }
+    return compare_with_inputs(new, why);
+}
+
+/* ---- adding ---- */
+
+/* A long path is told by its end. */
+static char *label_of(const char *option, const char *path)
+{
+    enum { SHOWN = 120 };
+    char text[512];
+    size_t length = strlen(path);
+    bool is_long = length > SHOWN + 3;
+    snprintf(text, sizeof text, "%.60s%s%.130s", option, is_long ? "…" : "",
+             is_long ? path + length - SHOWN : path);
+    return strdup(text);
+}
+
+/* Takes the label. */
+static int add(struct table *table, struct entry new, struct fail *why)
+{
+    int status = !new.label          ? fail(why, "out of memory")
+                 : table == &outputs ? compare_output(&new, why)
+                                     : compare_input(&new, why);
+    if (!status && table->count == table->capacity) {
+        size_t more = table->capacity ? 2 * table->capacity : 64;
+        struct entry *grown = realloc(table->at, more * sizeof *grown);
+        if (!grown) {
+            free(new.label);
+            return fail(why, "out of memory");
+        }
+        table->at = grown;
+        table->capacity = more;
+    }
+    if (status)
+        free(new.label);
+    else
+        table->at[table->count++] = new;
+    return status;
+}
+
+/* Two outputs are not to be mixed in a pipe either. */
+static bool counts(const struct table *table, const struct stat *st)
+{
+    return S_ISREG(st->st_mode) || (table == &outputs && S_ISFIFO(st->st_mode));
+}
+
+static int add_descriptor(struct table *table, int fd, const char *label, struct fail *why)
+{
+    struct stat st;
+    if (fstat(fd, &st) || !counts(table, &st)) return 0;
+    struct entry new = { .at.id = id_of(&st), .label = strdup(label) };
+    if (table == &outputs && (fd == STDOUT_FILENO || fd == STDERR_FILENO)) new.standard = fd;
+    return add(table, new, why);
+}
+
+static struct place place_of(const struct target *t)
+{
+    struct place at = { .id = t->exists ? id_of(&t->st) : (struct file_id){ 0 } };
+    struct stat st;
+    char parent[4096];
+    target_parent(t, parent, sizeof parent);
+    if (!stat(parent, &st)) at.parent = id_of(&st);
+    snprintf(at.name, sizeof at.name, "%s", target_name(t));
+    return at;
+}
+
+/* Files that are in the folder already, under any names that lead to them. */
+static int add_contents(struct table *table, folder_holds *holds, const char *option,
+                        const char *path, struct fail *why)
+{
+    DIR *dir = opendir(path);
+    int status = 0;
+    if (!dir) return 0;
+    for (struct dirent *e; !status && (e = readdir(dir));) {
+        struct stat st;
+        char file[4096 + 256];
+        if (!holds(e->d_name)) continue;
+        snprintf(file, sizeof file, "%s/%s", path, e->d_name);
+        if (stat(file, &st) || !S_ISREG(st.st_mode)) continue;
+        struct entry new = { .at.id = id_of(&st), .is_content = true };
+        new.label = label_of(option, file);
+        status = add(table, new, why);
+    }
+    closedir(dir);
+    return status;
+}
+
+/* "-o: an empty name": without the space, or the equals sign, before a path. */
+static int blame_option(const char *option, struct fail *why)
+{
+    char name[64];
+    size_t length = strlen(option);
+    if (!length) return -1;
+    snprintf(name, sizeof name, "%.*s", (int)length - 1, option);
+    return fail_in(why, name);
+}
+
+static int add_path(struct table *table, const char *option, const char *path, folder_holds *holds,
+                    struct fail *why)
+{
+    struct target t;
+    struct fail ignored;
+    bool is_output = table == &outputs;
+    if (target_find(&t, path, is_output ? why : &ignored))
+        return is_output ? blame_option(option, why) : 0;
+    if (t.kind == TARGET_DESCRIPTOR) return add_descriptor(table, t.descriptor, path, why);
+    if (!is_output && !t.exists) return 0;
+    if (t.kind == TARGET_DEVICE && !(t.exists && counts(table, &t.st))) return 0;
+    struct entry new = { .at = place_of(&t), .label = label_of(option, path) };
+    if (t.kind == TARGET_FOLDER || is_output) new.holds = holds;
+    if (add(table, new, why)) return -1;
+    return holds && t.kind == TARGET_FOLDER ? add_contents(table, holds, option, path, why) : 0;
+}
+
+static int declare(struct table *table, const char *option, const char *path, folder_holds *holds,
+                   struct fail *why)
+{
+    bool is_output = table == &outputs, is_standard = !strcmp(path, "-") && !(is_output && holds);
+    pthread_mutex_lock(&lock);
+    int status = 0;
+    if (!has_messages) status = add_descriptor(&outputs, STDERR_FILENO, "standard error", why);
+    has_messages = true;
+    if (!status && is_standard)
+        status = add_descriptor(table, is_output ? STDOUT_FILENO : STDIN_FILENO,
+                                is_output ? "standard output" : "standard input", why);
+    else if (!status)
+        status = add_path(table, option, path, holds, why);
+    pthread_mutex_unlock(&lock);
+    return status;
+}
+
+int file_guard_input(const char *option, const char *path, struct fail *why)
+{
+    return declare(&inputs, option, path, NULL, why);
+}
+
+int file_guard_input_folder(const char *option, const char *path, folder_holds *holds,
+                            struct fail *why)
+{
+    return declare(&inputs, option, path, holds, why);
+}
+
+int file_guard_output(const char *option, const char *path, struct fail *why)
+{
+    return declare(&outputs, option, path, NULL, why);
+}
+
+int file_guard_output_folder(const char *option, const char *path, folder_holds *writes,
+                             struct fail *why)
+{
+    return declare(&outputs, option, path, writes, why);
+}
+
+/* ---- when an output is opened ---- */
+
+/* The kernel lists what is open; 0 to 2 are nobody's unless they are declared. */
+static int compare_with_open(const struct entry *new, struct fail *why)
+{
+    DIR *dir = new->at.id.inode ? opendir("/proc/self/fd") : NULL;
+    bool is_open = false;
+    if (!dir) return 0;
+    for (struct dirent *e; !is_open && (e = readdir(dir));) {
+        struct stat st;
+        int fd = (int)strtol(e->d_name, NULL, 10);
+        if (fd <= STDERR_FILENO || fstat(fd, &st) || !is_same(id_of(&st), new->at.id)) continue;
+        is_open = (fcntl(fd, F_GETFL) & O_ACCMODE) != O_WRONLY;
+    }
+    closedir(dir);
+    return is_open ? fail_usage(why, "%s: is read at the same time: name another", new->label) : 0;
+}
+
+int file_guard_check(const char *name, const struct target *t, struct fail *why)
+{
+    if (t->kind == TARGET_DEVICE || t->kind == TARGET_DESCRIPTOR) return 0;
+    pthread_mutex_lock(&lock);
+    struct entry new = { .at = place_of(t), .label = label_of("", name) };
+    int status = new.label ? compare_with_inputs(&new, why) : fail(why, "out of memory");
+    if (!status) status = compare_with_open(&new, why);
+    free(new.label);
+    pthread_mutex_unlock(&lock);
+    return status;
+}
+
+static void empty(struct table *table)
+{
+    for (size_t i = 0; i < table->count; i++)
+        free(table->at[i].label);
+    free(table->at);
+    *table = (struct table){ 0 };
+}
+
+void file_guard_reset(void)
+{
+    pthread_mutex_lock(&lock);
+    empty(&inputs);
+    empty(&outputs);
+    has_messages = false;
+    pthread_mutex_unlock(&lock);
+}

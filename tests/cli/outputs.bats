@@ -1,0 +1,490 @@
+load helper
+
+# What stands at an output's name belongs to the user. Each program is run on a tiny model; `before`
+# takes a picture of a folder (names, kinds, modes, contents), which `untouched` compares with.
+
+before() { picture "$@" > "$BATS_TEST_TMPDIR/../picture-$BATS_TEST_NUMBER"; }
+untouched() { picture "$@" | diff "$BATS_TEST_TMPDIR/../picture-$BATS_TEST_NUMBER" -; }
+picture() {
+    for folder in "$@"; do
+        find "$folder/" -mindepth 1 -printf '%P %y %m %l %s\n' | sort
+        find "$folder/" -type f -exec sha256sum {} + | sort
+    done
+}
+
+# An adapter for them all, made once.
+make_adapter() {
+    make_base
+    [ -d "$BATS_FILE_TMPDIR/ad" ] || (cd "$BATS_FILE_TMPDIR" && lora ad --quiet)
+    ln -s "$BATS_FILE_TMPDIR/ad" .
+    printf 'method: lora\n' > lora.yaml
+}
+
+own() { for file; do cp -L "$file" own && mv own "$file"; done; } # a copy in place of a link
+merged() { merge --quiet --base base --adapter ad "$@"; }
+bnb() { quantize --quiet --to bnb base "$@"; }
+refused() { # TEXT COMMAND...
+    local text=$1
+    shift
+    run --separate-stderr "$@"
+    [ "$status" = 1 ] || [ "$status" = 2 ]
+    [ "$(wc -l <<< "$stderr")" = 1 ]
+    [[ "$stderr" == *"$text"* ]] || { echo "said: $stderr"; false; }
+}
+no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
+
+# ---- folders ----
+
+@test "outputs: a folder that holds anything else than a model made here is refused, untouched" {
+    make_adapter
+    mkdir -p mine && echo '{"name":"webapp"}' > mine/config.json && echo x > mine/thesis.txt
+    mkdir -p nested/sub && echo '{"model_type":"llama"}' > nested/config.json && echo x > nested/sub/thesis.txt
+    mkdir -p web && echo '{"name":"webapp"}' > web/config.json
+    mkdir -p theirs && cp base/config.json base/tokenizer.model theirs
+    perl -e 'my $h = q({"__metadata__":{"format":"pt"},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}});
+        print pack("Q<", length $h), $h, "x"' > theirs/model.safetensors
+    merged -o linked && mv linked/config.json elsewhere.json && ln -s ../elsewhere.json linked/config.json
+    merged -o noted && touch noted/README.md
+    merged -o half && rm half/model.safetensors
+    mkdir -p hidden && touch hidden/.nothing
+    touch file
+    before mine nested web theirs linked noted half hidden
+    for make in merged bnb; do
+        refused "mine: holds thesis.txt, a file" $make -o mine
+        refused "nested: holds sub, a folder" $make -o nested
+        refused "web: holds no weights" $make -o web
+        refused "theirs: holds model.safetensors, which was not made here" $make -o theirs
+        refused "linked: holds config.json, a link" $make -o linked
+        refused "noted: holds README.md" $make -o noted
+        refused "half: holds no weights" $make -o half
+        refused "hidden: holds .nothing" $make -o hidden
+        refused "file: not a folder" $make -o file
+        refused "cannot be replaced as a whole" $make -o .
+        refused "an empty name" $make -o ''
+    done
+    refused "a folder is made" merged -o -
+    refused "-o DIR is needed" bnb -o -
+    untouched mine nested web theirs linked noted half hidden
+    no_temporaries
+}
+
+@test "outputs: an empty folder and a model made here are replaced; modes and the link to it stay" {
+    make_adapter
+    mkdir empty big
+    merged -o empty
+    [ -e empty/model.safetensors ]
+    merged -o big/model
+    chmod 700 big/model
+    chmod 600 big/model/model.safetensors
+    touch big/model/NOTICE
+    ln -s big/model link
+    for make in merged bnb merged; do
+        $make -o link
+        [ -L link ]
+        [ "$(stat -c %a big/model)" = 700 ]
+        [ "$(stat -c %a big/model/model.safetensors)" = 600 ]
+        [ "$(stat -c %a big/model/config.json)" = 644 ]
+        [ ! -e big/model/NOTICE ]
+    done
+    [ "$(ls -A big)" = model ]
+    ln -s big/new dangling
+    merged -o dangling/
+    [ -L dangling ] && [ -e big/new/model.safetensors ]
+    # In shards, over one file, and back.
+    merged -o big/model --max-shard-size 1
+    merged -o big/model
+    mkdir setgid
+    chmod 2770 setgid
+    merged -o setgid
+    [ "$(stat -c %a setgid)" = 2770 ]
+    no_temporaries
+}
+
+@test "outputs: what somebody puts into a folder while it is made is found before it is replaced" {
+    make_adapter
+    merged -o out
+    cp -r out copy
+    mkfifo pipe
+    merge --quiet --base - --adapter ad -o out < pipe 2> said &
+    exec 7> pipe
+    # More than a pipe holds: when this is written merge reads, and has looked at its output.
+    head -c 100000 base.nf4 >&7
+    echo mine > out/thesis.txt
+    tail -c +100001 base.nf4 >&7
+    exec 7>&-
+    status=0
+    wait $! || status=$?
+    [ $status = 1 ]
+    grep -q "out: holds thesis.txt" said
+    [ "$(cat out/thesis.txt)" = mine ]
+    rm out/thesis.txt
+    diff -r out copy
+    no_temporaries
+}
+
+# ---- inputs ----
+
+@test "outputs: no output is an input, by any name, in every program" {
+    make_adapter
+    own docs.jsonl docs.tok base.nf4 32.smp
+    cp -rL base model && cp -rL ad adapter && cp -rL tok tokenizer
+    cp -L "$root/tests/golden/llama-gqa/config.json" other.json
+    echo 'a prompt' > prompt
+    mkdir d && ln -s .. d/up && ln -s model named
+    ln docs.jsonl hard && ln -s docs.jsonl soft
+    before model adapter tokenizer
+    sha256sum docs.jsonl docs.tok base.nf4 32.smp prompt lora.yaml > sums
+    for name in docs.jsonl ./docs.jsonl d/up/docs.jsonl "$PWD/docs.jsonl" hard soft; do
+        refused "is the input docs.jsonl" tokenize -m tok docs.jsonl -o "$name"
+    done
+    refused "is the input --model tokenizer/tokenizer.model" tokenize -m tokenizer/tokenizer.model docs.jsonl -o tokenizer/tokenizer.model
+    refused "input --model tokenizer" tokenize -m tokenizer docs.jsonl -o tokenizer/tokenizer.model
+    refused "is the input docs.tok" tokenize -m tok --decode --format jsonl docs.tok -o docs.tok
+    refused "is the input docs.tok" tokenize --from stream --to jsonl docs.tok -o docs.tok
+    refused "is the input docs.tok" pack docs.tok -o docs.tok
+    refused "is the input docs.tok" pack docs.tok --summary docs.tok -o new
+    refused "is the input 32.smp" pack --from samples 32.smp -o 32.smp
+    refused "is the input --tokenizer" pack --from u16 --tokenizer tokenizer/tokenizer.model prompt -o tokenizer/tokenizer.model
+    refused "--summary ./new: is written already, as -o d/up/new" pack docs.tok --summary ./new -o d/up/new
+    refused "a part of the input model" quantize model -o model/config.json
+    refused "a part of the input named" quantize named -o model/model.safetensors
+    refused "a part of the input model" quantize model -o named/tokenizer.json
+    refused "is the input model" quantize --to bnb model -o named
+    refused "is the input --base named" merge --base named --adapter adapter -o d/up/model/
+    refused "is the input --adapter adapter" merge --base model --adapter adapter -o adapter
+    refused "is the input --tokenizer tokenizer" merge --base model --adapter adapter --tokenizer tokenizer -o tokenizer
+    refused "is the input --model base.nf4" ppl -m base.nf4 -d docs.tok -c 16 -o base.nf4
+    refused "is the input --data docs.tok" ppl -m base.nf4 -d docs.tok -c 16 -o docs.tok
+    refused "input --adapter adapter" ppl -m base.nf4 -a adapter -d docs.tok -c 16 -o adapter/adapter_model.safetensors
+    refused "input --tokenizer tokenizer" ppl -m base.nf4 --tokenizer tokenizer -d docs.tok -c 16 -o tokenizer/tokenizer.model
+    refused "is the input model_name_or_path=model" train lora.yaml model_name_or_path=model quantization=none train_file=32.smp output_dir=named
+    refused "is the input model_name_or_path=model" train lora.yaml method=full model_name_or_path=model train_file=32.smp output_dir=model overwrite_output_dir=true
+    refused "is the input adapter_name_or_path=adapter" train lora.yaml model_name_or_path=base.nf4 adapter_name_or_path=adapter train_file=32.smp output_dir=adapter
+    refused "is the input tokenizer=tokenizer" train lora.yaml method=full model_name_or_path=model tokenizer=tokenizer train_file=32.smp output_dir=tokenizer
+    refused "model_name_or_path=d/config.json" eval 'cp other.json d/config.json && train lora.yaml method=full from_scratch=true model_name_or_path=d/config.json train_file=32.smp output_dir=d'
+    sha256sum --quiet -c sums
+    untouched model adapter tokenizer
+    no_temporaries
+    [ ! -e new ]
+}
+
+@test "outputs: redirected streams are inputs and outputs too" {
+    make_adapter
+    own docs.jsonl docs.tok base.nf4
+    cp -rL base model
+    echo 'a prompt' > prompt
+    sha256sum docs.jsonl docs.tok base.nf4 prompt lora.yaml model/config.json > sums
+    with() { # HOW FILE COMMAND...
+        local how=$1 file=$2
+        shift 2
+        case $how in
+        in) "$@" < "$file" ;;
+        out) "$@" >> "$file" ;;
+        error) "$@" 2>> "$file" ;;
+        esac
+    }
+    refused "-o docs.jsonl: is the input standard input" with in docs.jsonl tokenize -m tok -o docs.jsonl
+    refused "standard output: is the input docs.jsonl" with out docs.jsonl tokenize -m tok docs.jsonl
+    refused "standard output: is the input standard input" with in docs.jsonl with out docs.jsonl tokenize -m tok
+    refused "standard output: is the input docs.tok" with out docs.tok pack docs.tok
+    refused "standard output: is the input model" with out model/config.json quantize model
+    refused "standard output: is the input --model base.nf4" with out base.nf4 ppl -m base.nf4 -d docs.tok -c 16
+    refused "standard output: is the input --data docs.tok" with out docs.tok ppl -m base.nf4 -d docs.tok -c 16
+    refused "standard output: is the input --prompt-file prompt" with out prompt generate -m base.nf4 --tokenizer tok -f prompt
+    refused "standard output: is the input --prompt-file -" with in prompt with out prompt generate -m base.nf4 --tokenizer tok ||
+        refused "standard output: is the input standard input" with in prompt with out prompt generate -m base.nf4 --tokenizer tok
+    refused "standard output: is the input lora.yaml" with out lora.yaml train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=new --dry-run
+    sha256sum --quiet -c sums
+    # Messages among the data of a stream.
+    for command in "tokenize -m tok docs.jsonl" "pack docs.tok --context 16" "quantize model"; do
+        run -2 eval "$command > both 2>&1"
+        grep -q "standard output and standard error are one file" both
+        $command --quiet > both 2>&1
+    done
+    # Messages that would be appended to an input: told there, and nothing else is written.
+    run -2 with error docs.jsonl tokenize -m tok docs.jsonl -o new
+    [ "$(tail -n 1 docs.jsonl)" = "tokenize: standard error: is the input docs.jsonl: name another" ]
+    [ ! -e new ]
+    for to in - /dev/stdout; do
+        run -2 eval "pack --quiet docs.tok --context 16 --summary $to 2> said > both"
+        run -2 eval "pack --quiet docs.tok --context 16 --summary $to 2> said | cat > both; exit \${PIPESTATUS[0]}"
+        grep -q -- "is written already, as standard output" said
+        [ ! -s both ]
+    done
+    # Appending to what is no input goes on as ever.
+    echo first > log
+    tokenize --quiet -m tok --to jsonl docs.tok --from stream >> log 2>> log
+    [ "$(head -n 1 log)" = first ] && [ "$(wc -l < log)" -gt 5 ]
+    # /dev/stdout is standard output, not a link to replace.
+    echo first > log
+    tokenize --quiet --from stream --to jsonl docs.tok -o /dev/stdout >> log
+    [ "$(head -n 1 log)" = first ] && [ "$(wc -l < log)" -gt 5 ]
+    [ -L /dev/stdout ]
+    no_temporaries
+}
+
+@test "outputs: many inputs are asked before the first is read" {
+    make_base
+    for i in {1..40}; do cp -L docs.jsonl in-$i; done
+    refused "-o in-40: is the input in-40" tokenize -m tok in-* -o in-40
+    cmp in-40 in-1
+    echo 'not json' > in-1
+    refused "-o in-40: is the input in-40" tokenize -m tok in-{1..40} -o in-40
+}
+
+@test "outputs: beside and within inputs there is room for outputs" {
+    make_adapter
+    cp -rL base model
+    before model
+    merge --quiet --base model --adapter ad -o model/merged
+    quantize --quiet model -o model/model.nf4
+    ppl --quiet -m model -d docs.tok -c 16 -o model/scores --to json
+    ppl --quiet -m model -d docs.tok -c 16 -o model/scores --to json
+    [ "$(ls model/merged | wc -l)" = 3 ]
+    rm -r model/{merged,model.nf4,scores}
+    untouched model
+    mkdir run
+    cp -L 32.smp run/data
+    lora run --quiet train_file=run/data
+    cmp run/data 32.smp
+}
+
+# ---- single files ----
+
+@test "outputs: a link leads to what is written, and stays" {
+    make_base
+    mkdir a b folder
+    echo old > a/file
+    ln -s ../a/file b/one && ln -s b/one two && ln -s a/none dangling
+    ln -s y x && ln -s x y && ln -s folder to && ln -s "$PWD/a/absolute" absolute
+    for name in two dangling absolute; do
+        tokenize --quiet -m tok docs.jsonl -o $name
+        [ -L $name ]
+        cmp $name docs.tok
+    done
+    [ -L b/one ] && [ "$(ls -A a | tr '\n' ' ')" = "absolute file none " ] && [ "$(ls -A b)" = one ]
+    refused "x: links that lead to each other in a circle" tokenize -m tok docs.jsonl -o x
+    refused "to: a folder, and a file is written" tokenize -m tok docs.jsonl -o to
+    refused "folder/: a folder, and a file is written" tokenize -m tok docs.jsonl -o folder/
+    refused "new/: a folder, and a file is written" tokenize -m tok docs.jsonl -o new/
+    refused "an empty name" tokenize -m tok docs.jsonl -o ''
+    for command in "quantize base" "pack docs.tok" "ppl -m base.nf4 -d docs.tok -c 16"; do
+        refused "folder: a folder, and a file is written" $command -o folder
+        refused "-o: an empty name" $command -o ''
+    done
+    no_temporaries
+}
+
+@test "outputs: modes stay, what may not be written is not" {
+    make_base
+    echo old > file
+    for mode in 600 640 664; do
+        chmod $mode file
+        tokenize --quiet -m tok docs.jsonl -o file
+        [ "$(stat -c %a file)" = $mode ]
+    done
+    chmod 444 file
+    mkdir closed
+    chmod 555 closed
+    # root may write everything, but not without that capability.
+    as=()
+    [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override)
+    for command in "tokenize -m tok docs.jsonl" "quantize base" "pack docs.tok" "ppl -m base.nf4 -d docs.tok -c 16"; do
+        refused "file: may not be written" "${as[@]}" $command -o file
+        refused "closed/new: cannot create" "${as[@]}" $command -o closed/new
+    done
+    mkdir shut && chmod 555 shut
+    refused "closed/new: cannot create" "${as[@]}" quantize --to bnb base -o closed/new
+    refused "shut: may not be written" "${as[@]}" quantize --to bnb base -o shut
+    printf 'method: lora\n' > lora.yaml
+    run='train lora.yaml model_name_or_path=base.nf4 train_file=32.smp'
+    refused "output_dir: closed/new: cannot create" "${as[@]}" $run output_dir=closed/new
+    refused "output_dir=closed: may not be written" "${as[@]}" $run output_dir=closed
+    cmp file docs.tok
+    no_temporaries
+}
+
+@test "outputs: what is mounted is not renamed over, and that is said first" {
+    make_adapter
+    mkdir folder mounted
+    echo old > file
+    mount --bind folder mounted 2> /dev/null || skip "nothing can be mounted here"
+    touch target
+    mount --bind file target
+    for make in merged bnb; do run -1 $make -o mounted; done
+    merged -o mounted/model
+    run --separate-stderr -1 tokenize -m tok docs.jsonl -o target
+    umount mounted target
+    [[ "$stderr" == "tokenize: target: something is mounted there"* ]]
+    [ "$(cat file)" = old ]
+    [ -e folder/model/config.json ]
+}
+
+@test "outputs: devices and pipes are written as they come, sockets are refused" {
+    make_base
+    mkfifo pipe
+    for command in "tokenize -m tok docs.jsonl" "pack docs.tok --context 16 --strategy split" "quantize base" "ppl --to scores -m base.nf4 -d docs.tok -c 16"; do
+        cat pipe > got &
+        $command --quiet -o pipe
+        wait $!
+        $command --quiet -o file
+        cmp -n "$(stat -c %s got)" got file # which has a seek table too
+        [ -s got ]
+        rm file
+        $command --quiet -o /dev/null
+        run --separate-stderr -1 $command -o /dev/full
+        [[ "$stderr" == *"/dev/full: cannot write: No space left on device" ]]
+    done
+    [ -p pipe ] && [ -c /dev/null ] && [ -c /dev/full ]
+    perl -MSocket -e 'socket my $s, AF_UNIX, SOCK_STREAM, 0; bind $s, pack_sockaddr_un("socket") or die $!'
+    refused "socket: a socket" tokenize -m tok docs.jsonl -o socket
+    [ -S socket ]
+}
+
+@test "outputs: names of 255 bytes can be written, longer ones are told, the reason first" {
+    make_adapter
+    name=$(printf 'n%.0s' {1..255})
+    tokenize --quiet -m tok docs.jsonl -o "$name"
+    cmp "$name" docs.tok
+    merged -o "${name%n}m"
+    merged -o "${name%n}m"
+    long=$(printf '/n%.0s' {1..3000})
+    for command in "tokenize -m tok docs.jsonl" "quantize base" "quantize --to bnb base" "merge --base base --adapter ad"; do
+        refused "-o: a name of 256 bytes is too long" $command -o "n$name"
+        refused "-o: a name of 6000 bytes is too long" $command -o "$long"
+    done
+    refused "a name of 6000 bytes is too long" train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir="$long"
+    no_temporaries
+}
+
+# ---- temporary names ----
+
+# The temporary name of a target, of a program that was killed while it wrote.
+killed_name() {
+    rm -f pipe && mkfifo pipe
+    tokenize --quiet -m tok -o "$1" < pipe &
+    exec 7> pipe
+    for wait in {1..3000}; do [ -z "$(find . -name ".longqlora-*.$!")" ] || break; sleep 0.01; done
+    kill -KILL $!
+    wait $! 2> /dev/null || true
+    exec 7>&-
+    find . -maxdepth 1 -name ".longqlora-*.$!"
+    rm pipe .longqlora-*.$!
+}
+
+@test "outputs: a killed program's temporary files go, and nobody else's" {
+    make_adapter
+    touch out.tmp.20240101 out.tmp.1 .longqlora-notes .longqlora-0123456789abcdef.1 .longqlora-0123456789abcdef.txt
+    mkdir out.tmp.77 && touch out.tmp.77/thesis
+    ls -A > ../listed-$BATS_TEST_NUMBER
+    left=$(killed_name out)
+    other=.longqlora-fedcba9876543210.${left##*.}
+    touch "$left" "$other"
+    # A lock is held, then it is free.
+    exec 8> "$left"
+    flock 8
+    tokenize --quiet -m tok docs.jsonl -o out
+    [ -e "$left" ]
+    exec 8>&-
+    tokenize --quiet -m tok docs.jsonl -o out
+    [ ! -e "$left" ] && [ -e "$other" ]
+    # A process that lives: this one.
+    touch "${left%.*}.$$"
+    tokenize --quiet -m tok docs.jsonl -o out
+    [ -e "${left%.*}.$$" ]
+    rm "$other" out "${left%.*}.$$"
+    ls -A | diff ../listed-$BATS_TEST_NUMBER -
+}
+
+@test "outputs: a killed program's folder goes without what somebody put into it" {
+    make_adapter
+    left=$(killed_name out)
+    mkdir "$left"
+    touch "$left"/{config.json,model.safetensors,model-00001-of-00002.safetensors,LICENSE,thesis.txt}
+    mkdir "$left.old" && touch "$left.old/config.json"
+    merged -o out
+    [ "$(ls -A "$left")" = thesis.txt ]
+    rm "$left/thesis.txt"
+    merged -o out
+    [ ! -e "$left" ]
+    [ -e "$left.old/config.json" ]
+}
+
+@test "outputs: signals at any moment leave no temporary file and touch nothing" {
+    make_adapter
+    merged -o out
+    echo old > file
+    before out
+    for signal in INT TERM HUP; do
+        for wait in 0.002 0.01 0.03; do
+            (exec merge --quiet --base base --adapter ad -o out 2> /dev/null) &
+            sleep $wait
+            kill -$signal $! 2> /dev/null || true
+            wait $! || true
+            (exec quantize --quiet base -o file 2> /dev/null) &
+            sleep $wait
+            kill -$signal $! 2> /dev/null || true
+            wait $! || true
+            no_temporaries
+            [ "$(head -c 3 file)" = old ] || cmp file base.nf4
+        done
+    done
+    untouched out
+}
+
+# ---- companions ----
+
+@test "outputs: a model's files that lead out of it are not copied" {
+    make_adapter
+    cp -rL base model
+    echo 'private' > id_rsa
+    chmod 600 id_rsa
+    ln -s ../id_rsa model/LICENSE
+    for command in "merge --base model --adapter ad" "quantize --to bnb model" "merge --base base --adapter ad --tokenizer model"; do
+        refused "model/LICENSE: leads to " $command -o out
+        [ ! -e out ]
+    done
+    refused "model/LICENSE: leads to " train lora.yaml method=full model_name_or_path=model train_file=32.smp output_dir=out
+    refused "model/LICENSE: leads to " train lora.yaml method=full model_name_or_path=base tokenizer=model train_file=32.smp output_dir=out
+    [ ! -e out ]
+    rm model/LICENSE
+    mkfifo model/NOTICE
+    refused "model/NOTICE: no regular file" merge --base model --adapter ad -o out
+    rm model/NOTICE
+    truncate -s 65M model/tokenizer.json
+    refused "at most 64 MiB" merge --base model --adapter ad -o out
+    rm model/tokenizer.json
+    ln -s gone model/LICENSE
+    refused "model/LICENSE: a link that cannot be followed" merge --base model --adapter ad -o out
+    refused "id_rsa: not a folder" merge --base base --adapter ad --tokenizer id_rsa -o out
+    rm model/LICENSE
+    # Within the folder, and in the hub cache that it is a snapshot of.
+    echo free > model/LICENSE.real
+    ln -s LICENSE.real model/LICENSE
+    merge --quiet --base model --adapter ad -o out
+    [ "$(cat out/LICENSE)" = free ] && [ ! -L out/LICENSE ]
+    mkdir -p hub/models--a--b/{blobs,snapshots/rev}
+    for file in model/*; do
+        name=$(basename "$file")
+        [ "$name" != LICENSE ] || continue
+        cp "$file" hub/models--a--b/blobs/$name-blob
+        ln -s ../../blobs/$name-blob hub/models--a--b/snapshots/rev/$name
+    done
+    merge --quiet --base hub/models--a--b/snapshots/rev --adapter ad -o out
+    cmp out/tokenizer.model base/tokenizer.model
+    ln -s ../../../../id_rsa hub/models--a--b/snapshots/rev/LICENSE
+    refused "LICENSE: leads to " merge --base hub/models--a--b/snapshots/rev --adapter ad -o out
+}
+
+@test "outputs: each of the tests above runs a program that refuses before it reads" {
+    make_adapter
+    # A base that would be found damaged: the output is looked at first.
+    mkdir damaged
+    cp -L base/config.json damaged
+    echo x > damaged/model.safetensors
+    mkdir taken && touch taken/thesis
+    refused "taken: holds thesis" merge --base damaged --adapter ad -o taken
+    refused "taken: holds thesis" quantize --to bnb damaged -o taken
+    refused "taken: a folder" quantize damaged -o taken
+    refused "taken: a folder" ppl -m damaged -d docs.tok -o taken
+}

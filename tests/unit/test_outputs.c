@@ -1,0 +1,724 @@
+/* Outputs: whole or absent, temporary names, links, permissions, what may be replaced, and that no
+ * output is an input. */
+#include "../../lib/common/companions.h"
+#include "../../lib/common/file_guard.h"
+#include "../../lib/common/folder.h"
+#include "../../lib/common/output.h"
+#include "../lib/check.h"
+#include "../lib/scratch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct fail why;
+static char directory[] = "/tmp/longqlora-outputs-XXXXXX";
+
+/* Each test has an empty directory, and stands in it. */
+static int begin(void **state)
+{
+    (void)state;
+    umask(022);
+    memcpy(directory + strlen(directory) - 6, "XXXXXX", 6);
+    return mkdtemp(directory) && !chdir(directory) ? 0 : -1;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    char command[80];
+    file_guard_reset();
+    snprintf(command, sizeof command, "rm -rf %s", directory);
+    return chdir("/") || system(command) ? -1 : 0;
+}
+
+static void put(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0 && !fclose(file));
+}
+
+static void put_in(const char *folder, const char *name)
+{
+    char file[4200];
+    snprintf(file, sizeof file, "%s/%s", folder, name);
+    assert_int_equal(output_text(file, "text\n", &why), 0);
+}
+
+static void assert_holds(const char *path, const char *text)
+{
+    char got[64] = "";
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    got[fread(got, 1, sizeof got - 1, file)] = 0;
+    fclose(file);
+    assert_string_equal(got, text);
+}
+
+static mode_t mode_of(const char *path)
+{
+    struct stat st;
+    assert_int_equal(lstat(path, &st), 0);
+    return st.st_mode;
+}
+
+/* Entries of a directory. */
+static int count_in(const char *path)
+{
+    char command[4200];
+    snprintf(command, sizeof command, "exit $(ls -A '%s' | wc -l)", path);
+    return WEXITSTATUS(system(command));
+}
+
+#define assert_refused(call, said)                                                                 \
+    do {                                                                                           \
+        assert_int_equal(call, -1);                                                                \
+        if (!strstr(why.text, said)) fail_msg("'%s' does not say '%s'", why.text, said);           \
+    } while (0)
+
+/* ---- files ---- */
+
+static void test_output_is_whole_or_absent(void **state)
+{
+    (void)state;
+    struct output out;
+    assert_int_equal(output_open(&out, "file", &why), 0);
+    assert_int_equal(output_write(&out, "x", 1, &why), 0);
+    assert_int_equal(access("file", F_OK), -1);
+    output_abandon(&out);
+    assert_int_equal(count_in("."), 0);
+    assert_int_equal(output_text("file", "text\n", &why), 0);
+    assert_int_equal(output_copy("file", "other", &why), 0);
+    assert_holds("other", "text\n");
+    assert_int_equal(output_open(&out, "/nonexistent/x", &why), -1);
+    assert_int_equal(output_open(&out, "/dev/full/x", &why), -1);
+    output_abandon(&(struct output){ .fd = -1 });
+}
+
+/* A named pipe stays one: what is no regular file is not replaced by one. */
+static void test_output_to_a_pipe(void **state)
+{
+    (void)state;
+    assert_int_equal(mkfifo("pipe", 0600), 0);
+    pid_t child = fork();
+    if (!child) {
+        char got[6] = "";
+        int fd = open("pipe", O_RDONLY);
+        _exit(fd >= 0 && read(fd, got, 5) == 5 && !strcmp(got, "text\n") ? 0 : 1);
+    }
+    assert_int_equal(output_text("pipe", "text\n", &why), 0);
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    assert_true(S_ISFIFO(mode_of("pipe")));
+    assert_refused(output_text("/dev/full", "text\n", &why),
+                   "/dev/full: cannot write: No space left on device");
+    assert_true(S_ISCHR(mode_of("/dev/full")));
+}
+
+/* /dev/stdout is the descriptor that it names, wherever that stands, and not a file to replace. */
+static void test_output_to_a_descriptor(void **state)
+{
+    (void)state;
+    char name[64];
+    put("file", "0123456789");
+    int fd = open("file", O_WRONLY | O_APPEND);
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    assert_int_equal(symlink(name, "link"), 0);
+    assert_int_equal(output_text(name, "a", &why), 0);
+    assert_int_equal(output_text("link", "b", &why), 0);
+    snprintf(name, sizeof name, "/dev/fd/%d", fd);
+    assert_int_equal(output_text(name, "c", &why), 0);
+    assert_holds("file", "0123456789abc");
+    assert_int_equal(output_try(name, &why), 0);
+    close(fd);
+    assert_int_equal(output_text(name, "d", &why), -1);
+}
+
+static void test_names_that_no_file_can_have(void **state)
+{
+    (void)state;
+    char name[5000];
+    struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "socket" };
+    assert_refused(output_text("", "x", &why), "an empty name");
+    assert_refused(output_text("/", "x", &why), "a folder, and a file is written");
+    assert_refused(output_text(".", "x", &why), "a folder, and a file is written");
+    assert_refused(output_text("new/", "x", &why), "a folder, and a file is written");
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    assert_refused(output_text(name, "x", &why), "a name of 4999 bytes is too long");
+    name[256] = 0;
+    assert_refused(output_text(name, "x", &why), "a name of 256 bytes is too long");
+    assert_memory_equal(why.text, "a name of", 9);
+    name[255] = 0;
+    assert_int_equal(output_text(name, "x", &why), 0);
+    assert_holds(name, "x");
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    close(fd);
+    assert_refused(output_text("socket", "x", &why), "a socket");
+}
+
+static void test_links_stay(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("a", 0755) | mkdir("b", 0755) | mkdir("folder", 0755), 0);
+    put("a/file", "old");
+    assert_int_equal(symlink("../a/file", "b/one") | symlink("b/one", "two"), 0);
+    assert_int_equal(output_text("two", "new", &why), 0);
+    assert_holds("a/file", "new");
+    assert_int_equal(symlink("a/not-there", "dangling"), 0);
+    assert_int_equal(output_text("dangling", "made", &why), 0);
+    assert_holds("a/not-there", "made");
+    assert_true(S_ISLNK(mode_of("b/one")) && S_ISLNK(mode_of("two")) &&
+                S_ISLNK(mode_of("dangling")));
+    assert_int_equal(count_in("a") + count_in("b"), 3);
+    assert_int_equal(symlink("y", "x") | symlink("x", "y") | symlink("folder", "to"), 0);
+    assert_refused(output_text("x", "?", &why), "in a circle");
+    assert_refused(output_text("to", "?", &why), "a folder, and a file is written");
+    assert_int_equal(symlink("no/where", "far"), 0);
+    assert_refused(output_text("far", "?", &why), "cannot create");
+}
+
+static void test_permissions_stay(void **state)
+{
+    (void)state;
+    struct stat st;
+    put("file", "old");
+    assert_int_equal(chmod("file", 0600), 0);
+    assert_int_equal(output_text("file", "new", &why), 0);
+    assert_int_equal(mode_of("file"), S_IFREG | 0600);
+    assert_int_equal(chmod("file", 0664), 0);
+    assert_int_equal(output_text("file", "new", &why), 0);
+    assert_int_equal(mode_of("file"), S_IFREG | 0664);
+    assert_int_equal(output_text("another", "new", &why), 0);
+    assert_int_equal(mode_of("another"), S_IFREG | 0644);
+    if (geteuid()) skip();
+    assert_int_equal(chown("file", 12, 34), 0);
+    assert_int_equal(output_text("file", "new", &why), 0);
+    assert_int_equal(stat("file", &st), 0);
+    assert_true(st.st_uid == 12 && st.st_gid == 34);
+}
+
+/* As somebody else than root, who may write everything. */
+static void test_what_may_not_be_written(void **state)
+{
+    (void)state;
+    put("file", "old");
+    assert_int_equal(mkdir("sticky", 0777) | chmod("sticky", 01777), 0);
+    put("sticky/file", "old");
+    assert_int_equal(chmod("sticky/file", 0666), 0);
+    assert_int_equal(mkdir("closed", 0555) | chmod("file", 0444) | chmod(".", 0777), 0);
+    pid_t child = fork();
+    if (!child) {
+        if (!geteuid() && (setgid(65534) || setuid(65534))) _exit(9);
+        if (!output_text("file", "new", &why) || !strstr(why.text, "may not be written")) _exit(1);
+        if (!output_try("file", &why)) _exit(2);
+        if (!output_text("closed/file", "new", &why) || !strstr(why.text, "cannot create"))
+            _exit(3);
+        if (folder_check("closed/model", &(struct folder_kind){ "x", temporary_is, 0 }, &why) == 0)
+            _exit(4);
+        if (geteuid() == 65534 &&
+            (!output_text("sticky/file", "new", &why) || !strstr(why.text, "somebody else's")))
+            _exit(5);
+        _exit(0);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    assert_holds("file", "old");
+}
+
+/* ---- temporary names ---- */
+
+/* The name that the process of that number would take for a target. */
+static void name_of(char name[64], const char *target, const char *process)
+{
+    struct output out;
+    assert_int_equal(output_open(&out, target, &why), 0);
+    snprintf(name, 64, "%.60s", out.made->path);
+    output_abandon(&out);
+    assert_memory_equal(name, ".longqlora-", 11);
+    assert_true(temporary_is(name));
+    snprintf(strrchr(name, '.') + 1, 16, "%s", process);
+}
+
+static bool holds_mark(const char *name) { return !strcmp(name, "mark"); }
+static const struct folder_kind marked = { "a marked one", holds_mark, NULL };
+
+static int leave(const char *name, bool is_folder, bool is_locked)
+{
+    if (is_folder) {
+        char file[120];
+        assert_int_equal(mkdir(name, 0700), 0);
+        snprintf(file, sizeof file, "%s/mark", name);
+        put(file, "");
+    }
+    int fd = open(name, is_folder ? O_RDONLY : O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    if (is_locked) assert_int_equal(flock(fd, LOCK_EX), 0);
+    return fd;
+}
+
+/* What a killed process left goes, what one is writing stays, and so does what is nobody's. */
+static void test_lost_temporaries_go(void **state)
+{
+    (void)state;
+    enum { KINDS = 9 };
+    static const struct {
+        const char *target, *process;
+        bool is_folder, is_locked, goes_for_file, goes_for_folder;
+    } all[KINDS] = {
+        { "out", "4194400", false, false, true, true },
+        { "out", "4194401", false, true, false, false },
+        { "out", "4194402", true, false, false, true },
+        { "out", "4194403", true, true, false, false },
+        { "out", "4194404.old", false, false, false, false },
+        { "out", "", false, false, false, false },
+        { "out", "1", false, false, false, false }, /* a process that lives */
+        { "out2", "4194400", false, false, false, false },
+        { NULL, "out.tmp.20240101", false, false, false, false },
+    };
+    for (int folder = 0; folder < 2; folder++) {
+        char name[KINDS][64];
+        int fd[KINDS];
+        for (int i = 0; i < KINDS; i++) {
+            if (all[i].target)
+                name_of(name[i], all[i].target, all[i].process);
+            else
+                snprintf(name[i], sizeof name[i], "%s", all[i].process);
+        }
+        for (int i = 0; i < KINDS; i++)
+            fd[i] = leave(name[i], all[i].is_folder, all[i].is_locked);
+        struct folder f;
+        if (folder) {
+            assert_int_equal(folder_open(&f, "out", &marked, &why), 0);
+            folder_abandon(&f);
+        } else {
+            assert_int_equal(output_try("out", &why), 0);
+        }
+        for (int i = 0; i < KINDS; i++) {
+            bool goes = folder ? all[i].goes_for_folder : all[i].goes_for_file;
+            assert_int_equal(access(name[i], F_OK), goes ? -1 : 0);
+            close(fd[i]);
+        }
+        assert_int_equal(system("rm -rf .longqlora-* out*"), 0);
+    }
+}
+
+/* A folder that a killed process left goes without what somebody put into it. */
+static void test_what_others_put_into_a_temporary_stays(void **state)
+{
+    (void)state;
+    char name[64], thesis[80], mark[80];
+    struct folder f;
+    name_of(name, "out", "4194400");
+    close(leave(name, true, false));
+    snprintf(thesis, sizeof thesis, "%s/thesis", name);
+    snprintf(mark, sizeof mark, "%s/mark", name);
+    put(thesis, "mine");
+    assert_int_equal(folder_open(&f, "out", &marked, &why), 0);
+    put_in(f.temporary, "mark");
+    put_in(f.temporary, "theirs");
+    folder_abandon(&f);
+    assert_holds(thesis, "mine");
+    assert_int_equal(access(mark, F_OK), -1);
+    assert_int_equal(count_in(f.temporary[0] ? f.temporary : f.made.path), 1);
+}
+
+/* Process numbers repeat, in containers: the same name locked by another is not touched. */
+static void test_same_temporary_twice(void **state)
+{
+    (void)state;
+    struct output out, again;
+    struct folder f;
+    char name[64], number[16];
+    snprintf(number, sizeof number, "%ld", (long)getpid());
+    name_of(name, "out", number);
+    for (int folder = 0; folder < 2; folder++) {
+        int fd = leave(name, folder, true);
+        assert_refused(folder ? folder_open(&f, "out", &marked, &why)
+                              : output_open(&out, "out", &why),
+                       "another process is writing it");
+        close(fd);
+        /* Without its lock it is a namesake's that was killed. */
+        assert_int_equal(
+            folder ? folder_open(&f, "out", &marked, &why) : output_open(&out, "out", &why), 0);
+        if (folder)
+            folder_abandon(&f);
+        else
+            output_abandon(&out);
+    }
+    /* The same process, which has it open. */
+    assert_int_equal(output_open(&out, "out", &why), 0);
+    assert_int_equal(output_open(&again, "out", &why), -1);
+    assert_int_equal(output_close(&out, &why), 0);
+    assert_int_equal(count_in("."), 1);
+}
+
+/* What a link would lead elsewhere is not created through it. */
+static void test_creation_is_exclusive(void **state)
+{
+    (void)state;
+    char name[64], number[16];
+    snprintf(number, sizeof number, "%ld", (long)getpid());
+    name_of(name, "out", number);
+    put("victim", "mine");
+    assert_int_equal(symlink("victim", name), 0);
+    assert_int_equal(output_text("out", "x", &why), -1);
+    assert_holds("victim", "mine");
+    assert_int_equal(access("out", F_OK), -1);
+}
+
+static void test_more_files_than_can_be_kept_in_mind(void **state)
+{
+    (void)state;
+    enum { MANY = 40 };
+    struct output out[MANY];
+    int opened = 0;
+    for (char name[24]; opened < MANY; opened++) {
+        snprintf(name, sizeof name, "file-%d", opened);
+        if (output_open(&out[opened], name, &why)) break;
+    }
+    assert_true(opened >= 16 && opened < MANY);
+    assert_non_null(strstr(why.text, "are being written already"));
+    assert_int_equal(count_in("."), opened);
+    output_remove_pending();
+    assert_int_equal(count_in("."), 0);
+    while (opened--)
+        output_abandon(&out[opened]);
+}
+
+/* ---- folders ---- */
+
+static void test_folder_is_whole_or_absent(void **state)
+{
+    (void)state;
+    struct folder f;
+    assert_int_equal(folder_open(&f, "made/here/model", &marked, &why), 0);
+    put_in(f.temporary, "mark");
+    assert_int_equal(access("made/here/model", F_OK), -1);
+    assert_int_equal(folder_close(&f, &why), 0);
+    assert_holds("made/here/model/mark", "text\n");
+    assert_int_equal(count_in("made/here"), 1);
+    /* Given up: what stood there stays. A slash at the end is no other name. */
+    assert_int_equal(folder_open(&f, "made/here/model//", &marked, &why), 0);
+    folder_abandon(&f);
+    assert_holds("made/here/model/mark", "text\n");
+    assert_int_equal(folder_open(&f, "made/here/model", &marked, &why), 0);
+    assert_int_equal(output_text("made/here/model/mark", "other\n", &why), 0);
+    assert_int_equal(folder_close(&f, &why), 0); /* empty takes its place as a whole */
+    assert_int_equal(count_in("made/here/model"), 0);
+    assert_int_equal(folder_open(&f, "made/here/model", &marked, &why), 0);
+    folder_remove_pending();
+    assert_int_equal(count_in("made/here"), 1);
+    folder_abandon(&f);
+    folder_abandon(&(struct folder){ 0 });
+}
+
+static int refuse(const char *path, struct fail *to)
+{
+    fail_with(to, STATUS_FAILED, "%s: not made here", path);
+    return -1;
+}
+
+static void test_folder_of_others_stays(void **state)
+{
+    (void)state;
+    struct folder f;
+    static const struct folder_kind checked = { "a checked one", holds_mark, refuse };
+    assert_int_equal(mkdir("p", 0755), 0);
+    assert_int_equal(folder_check("p", &checked, &why), 0); /* an empty one is no loss */
+    put("p/mark", "x");
+    assert_int_equal(folder_check("p", &marked, &why), 0);
+    assert_refused(folder_check("p", &checked, &why), "p: not made here");
+    put("p/zebra", "mine");
+    put("p/apple", "mine");
+    assert_refused(folder_open(&f, "p", &marked, &why), "p: holds apple, a file");
+    assert_refused(folder_remove_kind("p", &marked, &why), "p: holds apple, a file");
+    assert_int_equal(unlink("p/apple") | unlink("p/zebra") | mkdir("p/mark2", 0755), 0);
+    assert_refused(folder_open(&f, "p", &marked, &why), "p: holds mark2, a folder");
+    assert_int_equal(rmdir("p/mark2") | rename("p/mark", "elsewhere"), 0);
+    assert_int_equal(symlink("../elsewhere", "p/mark"), 0);
+    assert_refused(folder_open(&f, "p", &marked, &why), "p: holds mark, a link");
+    assert_int_equal(unlink("p/mark"), 0);
+    put("file", "x");
+    assert_refused(folder_open(&f, "file", &marked, &why), "not a folder");
+    assert_refused(folder_open(&f, "file/x", &marked, &why), "file/x: Not a directory");
+    assert_refused(folder_open(&f, "/dev/null", &marked, &why), "not a folder");
+    assert_refused(folder_open(&f, "-", &marked, &why), "a folder is made");
+    assert_refused(folder_open(&f, "", &marked, &why), "an empty name");
+    assert_refused(folder_open(&f, ".", &marked, &why), "cannot be replaced as a whole");
+    assert_refused(folder_open(&f, "p/..", &marked, &why), "cannot be replaced as a whole");
+    assert_refused(folder_open(&f, "/", &marked, &why), "cannot be replaced as a whole");
+    /* What comes while it is made is found before it is replaced. */
+    assert_int_equal(folder_open(&f, "p", &marked, &why), 0);
+    put_in(f.temporary, "mark");
+    put("p/thesis", "mine");
+    assert_refused(folder_close(&f, &why), "p: holds thesis");
+    assert_holds("p/thesis", "mine");
+    assert_int_equal(count_in("."), 3);
+    assert_int_equal(unlink("p/thesis"), 0);
+    assert_int_equal(folder_remove_kind("p", &marked, &why), 0);
+}
+
+static void test_folder_keeps_link_and_modes(void **state)
+{
+    (void)state;
+    struct folder f;
+    assert_int_equal(mkdir("big", 0755) | mkdir("big/model", 0755), 0);
+    put("big/model/mark", "old");
+    assert_int_equal(chmod("big/model", 02700) | chmod("big/model/mark", 0640), 0);
+    assert_int_equal(symlink("big/model", "link") | symlink("big/new", "dangling"), 0);
+    assert_int_equal(folder_open(&f, "link", &marked, &why), 0);
+    assert_int_equal(mode_of(f.temporary) & 0777, 0700);
+    put_in(f.temporary, "mark");
+    assert_int_equal(folder_close(&f, &why), 0);
+    assert_true(S_ISLNK(mode_of("link")));
+    assert_holds("link/mark", "text\n");
+    assert_int_equal(mode_of("big/model"), S_IFDIR | 02700);
+    assert_int_equal(mode_of("big/model/mark"), S_IFREG | 0640);
+    assert_int_equal(folder_open(&f, "dangling", &marked, &why), 0);
+    assert_int_equal(folder_close(&f, &why), 0);
+    assert_true(S_ISLNK(mode_of("dangling")) && S_ISDIR(mode_of("big/new")));
+    assert_int_equal(count_in("big"), 2);
+}
+
+/* Processes that make the same folder at once: one after the other has it, and it is whole. */
+static void test_folder_made_by_many(void **state)
+{
+    (void)state;
+    enum { MANY = 8 };
+    pid_t children[MANY];
+    int failed = 0;
+    for (int i = 0; i < MANY; i++) {
+        children[i] = fork();
+        if (children[i]) continue;
+        struct folder f;
+        char file[4200];
+        int bad = folder_open(&f, "model", &marked, &why);
+        snprintf(file, sizeof file, "%s/mark", f.temporary);
+        _exit(bad || output_text(file, "text\n", &why) || folder_close(&f, &why));
+    }
+    for (int i = 0; i < MANY; i++) {
+        int status;
+        waitpid(children[i], &status, 0);
+        failed += status != 0;
+    }
+    assert_int_equal(failed, 0);
+    assert_holds("model/mark", "text\n");
+    assert_int_equal(count_in("."), 1);
+}
+
+/* ---- inputs and outputs ---- */
+
+static void test_no_output_is_an_input(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        "in", "./in", "hard", "soft", "d/in", "d/d/in", "/proc/self/cwd/in"
+    };
+    put("in", "mine");
+    assert_int_equal(link("in", "hard") | symlink("in", "soft") | symlink(".", "d"), 0);
+    for (int order = 0; order < 2; order++)
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+            file_guard_reset();
+            if (order) {
+                assert_int_equal(file_guard_output("-o ", names[i], &why), 0);
+                assert_refused(file_guard_input("", "in", &why), "is the input in: name another");
+            } else {
+                assert_int_equal(file_guard_input("", "in", &why), 0);
+                assert_refused(file_guard_output("-o ", names[i], &why), "is the input in");
+                assert_memory_equal(why.text, "-o ", 3);
+                assert_refused(output_text(names[i], "x", &why), "is the input in");
+            }
+            assert_int_equal(why.status, STATUS_USAGE);
+        }
+    assert_holds("in", "mine");
+    /* Undeclared, but open. */
+    file_guard_reset();
+    int fd = open("in", O_RDONLY);
+    assert_refused(output_text("soft", "x", &why), "is read at the same time");
+    close(fd);
+    assert_int_equal(output_text("soft", "x", &why), 0);
+}
+
+static void test_two_outputs_are_not_one_file(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("d", 0755) | symlink("d", "e"), 0);
+    assert_int_equal(file_guard_output("-o ", "d/new", &why), 0);
+    assert_refused(file_guard_output("--summary ", "e/new", &why),
+                   "is written already, as -o d/new");
+    assert_int_equal(file_guard_output("--summary ", "e/other", &why), 0);
+    assert_refused(file_guard_input("", "d", &why) | file_guard_output("--x ", "d/other", &why),
+                   "is written already, as --summary e/other");
+    /* Nor one pipe, or standard output twice; messages may go where the result goes. */
+    assert_int_equal(mkfifo("pipe", 0600), 0);
+    assert_int_equal(file_guard_output("-o ", "pipe", &why), 0);
+    assert_refused(file_guard_output("--summary ", "pipe", &why), "is written already");
+    assert_int_equal(file_guard_input("", "pipe", &why), 0);
+    pid_t child = fork();
+    if (!child) {
+        int ends[2];
+        file_guard_reset();
+        if (pipe(ends) || dup2(ends[1], 1) < 0 || dup2(ends[1], 2) < 0) _exit(1);
+        if (file_guard_output("-o ", "-", &why)) _exit(2);
+        if (!file_guard_output("--summary ", "-", &why)) _exit(3);
+        if (!file_guard_output("--summary ", "/dev/stdout", &why)) _exit(4);
+        _exit(0);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(WEXITSTATUS(status), 0);
+    /* Never refused. */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(file_guard_output("-o ", "/dev/null", &why) |
+                             file_guard_input("", "/dev/null", &why) |
+                             file_guard_input("", "not/there", &why),
+                         0);
+}
+
+static void test_folders_and_their_files(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("base", 0755) | mkdir("out", 0755), 0);
+    put("blob", "x");
+    assert_int_equal(symlink("../blob", "base/mark") | symlink("base", "model"), 0);
+    assert_int_equal(file_guard_input_folder("--base ", "model", holds_mark, &why), 0);
+    assert_refused(file_guard_output_folder("-o ", "base", holds_mark, &why), "is the input");
+    assert_refused(file_guard_output("-o ", "base/mark", &why), "input");
+    assert_refused(file_guard_output("-o ", "blob", &why), "is the input --base model/mark");
+    assert_int_equal(file_guard_output("-o ", "base/scores", &why), 0);
+    assert_int_equal(file_guard_output_folder("-o ", "base/merged", holds_mark, &why), 0);
+    assert_int_equal(unlink("base/mark"), 0);
+    assert_refused(file_guard_output("-o ", "base/mark", &why), "would become a part of the input");
+    /* The other way round: an input in the folder that is written. */
+    put("out/mark", "x");
+    put("out/data", "x");
+    assert_int_equal(file_guard_output_folder("-o ", "out", holds_mark, &why), 0);
+    assert_refused(file_guard_input("", "out/mark", &why), "input out/mark");
+    assert_int_equal(file_guard_input("", "out/data", &why), 0);
+}
+
+/* Standard input and output that are redirected from and to files. */
+static void test_redirected_streams(void **state)
+{
+    (void)state;
+    put("in", "mine");
+    pid_t child = fork();
+    if (!child) {
+        int in = open("in", O_RDONLY), out = open("in", O_WRONLY | O_APPEND);
+        dup2(in, 0);
+        if (file_guard_input("", "-", &why) || !file_guard_output("-o ", "in", &why)) _exit(1);
+        if (!strstr(why.text, "-o in: is the input standard input")) _exit(2);
+        file_guard_reset();
+        dup2(out, 1);
+        if (file_guard_input("", "in", &why) || !file_guard_output("-o ", "-", &why)) _exit(3);
+        if (!strstr(why.text, "standard output: is the input in")) _exit(4);
+        file_guard_reset();
+        close(1);
+        dup2(out, 2);
+        if (!file_guard_input("", "in", &why)) _exit(5);
+        if (!strstr(why.text, "standard error: is the input in")) _exit(6);
+        _exit(0);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* ---- companions ---- */
+
+static void test_companions(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("model", 0755) | mkdir("to", 0755), 0);
+    put("secret", "key");
+    put("model/LICENSE.real", "free");
+    assert_int_equal(symlink("LICENSE.real", "model/LICENSE"), 0);
+    put("model/tokenizer.model", "t");
+    assert_int_equal(companions_check("model", NULL, &why), 0);
+    assert_int_equal(companions_copy("model", "to", &why), 0);
+    assert_holds("to/LICENSE", "free");
+    assert_true(S_ISREG(mode_of("to/LICENSE")));
+    assert_int_equal(companions_copy("model", "to", &why), 0); /* the same may stand there */
+    put("to/LICENSE", "mine");
+    assert_refused(companions_check("model", "to", &why), "to/LICENSE: is another file");
+    assert_refused(companions_copy("model", "to", &why), "to/LICENSE: is another file");
+    assert_holds("to/LICENSE", "mine");
+    assert_int_equal(symlink("../secret", "model/NOTICE"), 0);
+    assert_refused(companions_check("model", NULL, &why), "model/NOTICE: leads to ");
+    assert_int_equal(unlink("model/NOTICE") | symlink("gone", "model/NOTICE"), 0);
+    assert_refused(companions_check("model", NULL, &why), "model/NOTICE: a link that cannot");
+    assert_int_equal(unlink("model/NOTICE") | mkfifo("model/NOTICE", 0600), 0);
+    assert_refused(companions_check("model", NULL, &why), "model/NOTICE: no regular file");
+    assert_int_equal(unlink("model/NOTICE"), 0);
+    put("model/NOTICE", "x");
+    assert_int_equal(truncate("model/NOTICE", COMPANION_MAX + 1), 0);
+    assert_refused(companions_check("model", NULL, &why), "at most 64 MiB");
+    assert_refused(companions_check("secret", NULL, &why), "secret: not a folder");
+    assert_int_equal(companion_is("tokenizer.json") && !companion_is("thesis.txt"), 1);
+}
+
+static void test_companions_in_the_hub_cache(void **state)
+{
+    (void)state;
+    static const char *const folders[] = { "hub",
+                                           "hub/models--a--b",
+                                           "hub/models--a--b/snapshots",
+                                           "hub/models--a--b/snapshots/rev",
+                                           "hub/models--a--b/blobs",
+                                           "hub/models--c--d" };
+    static const char snapshot[] = "hub/models--a--b/snapshots/rev";
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(mkdir(folders[i], 0755), 0);
+    put("hub/models--a--b/blobs/0123", "t");
+    put("hub/models--c--d/key", "private");
+    assert_int_equal(symlink("../../blobs/0123", "hub/models--a--b/snapshots/rev/LICENSE"), 0);
+    assert_int_equal(companions_check(snapshot, NULL, &why), 0);
+    assert_int_equal(symlink("../../../models--c--d/key", "hub/models--a--b/snapshots/rev/NOTICE"),
+                     0);
+    assert_refused(companions_check(snapshot, NULL, &why), "NOTICE: leads to ");
+    assert_int_equal(unlink("hub/models--a--b/snapshots/rev/NOTICE"), 0);
+    /* A clone that has a cache's names in it, and blobs that are somewhere else. */
+    assert_int_equal(rename("hub/models--a--b/blobs", "elsewhere"), 0);
+    assert_int_equal(symlink("../../elsewhere", "hub/models--a--b/blobs"), 0);
+    assert_refused(companions_check(snapshot, NULL, &why), "LICENSE: leads to ");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+    const struct CMUnitTest tests[] = {
+        TEST(test_output_is_whole_or_absent),
+        TEST(test_output_to_a_pipe),
+        TEST(test_output_to_a_descriptor),
+        TEST(test_names_that_no_file_can_have),
+        TEST(test_links_stay),
+        TEST(test_permissions_stay),
+        TEST(test_what_may_not_be_written),
+        TEST(test_lost_temporaries_go),
+        TEST(test_what_others_put_into_a_temporary_stays),
+        TEST(test_same_temporary_twice),
+        TEST(test_creation_is_exclusive),
+        TEST(test_more_files_than_can_be_kept_in_mind),
+        TEST(test_folder_is_whole_or_absent),
+        TEST(test_folder_of_others_stays),
+        TEST(test_folder_made_by_many),
+        TEST(test_folder_keeps_link_and_modes),
+        TEST(test_no_output_is_an_input),
+        TEST(test_two_outputs_are_not_one_file),
+        TEST(test_folders_and_their_files),
+        TEST(test_redirected_streams),
+        TEST(test_companions),
+        TEST(test_companions_in_the_hub_cache),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,14 @@
+/* guard.h - what a run reads and writes, known before any work. */
+#ifndef LONGQLORA_GUARD_H
+#define LONGQLORA_GUARD_H
+
+#include "recipe.h"
+
+/* Declares the recipe's files (file_guard.h): fails if output_dir is the base, the adapter or where
+ * the tokenizer comes from, if it cannot be written, if what the run would write there is one of
+ * its inputs, or if the tokenizer's files may not be copied (companions.h). plan_only: only
+ * standard output is written. */
+int guard_files(const struct recipe *r, const char *recipe_file, bool plan_only,
+                struct fail *why) MUST_USE;
+
+#endif
