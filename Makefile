@@ -132,15 +132,25 @@ include recipes/reproduce.mk
 
 # ---- the machine ----
 
-PACKAGES := $(shell sed 's/#.*//' deps.txt)
+# The lists of deps.txt that the other goals on the command line need; without any, all.
+GOALS := $(filter-out deps,$(MAKECMDGOALS))
+BUILD_GOALS := all install uninstall deb info help clean
+FIGURE_GOALS := demo reproduce plot
+ifneq ($(or $(filter-out $(BUILD_GOALS) $(FIGURE_GOALS),$(GOALS)),$(if $(GOALS),,none)),)
+LISTS ?= build reproduce test
+else
+LISTS ?= build $(if $(filter $(FIGURE_GOALS),$(GOALS)),reproduce)
+endif
 
-deps: ; @tests/install-deps
+deps: ; @tests/install-deps $(LISTS)
 
 info:
 	@echo "longqlora $(VERSION), flavour $(FLAVOUR), tools: $(TOOLS)"
 	@$(CC) --version | head -n 1
 	@echo "levels of the CPU kernels: $(LEVELS); this CPU: $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-	@for p in $(PACKAGES); do dpkg-query -W -f '$${Package} $${Version}\n' $$p 2>/dev/null || echo "$$p: not installed"; done
+	@for p in $$(sed 's/#.*//; s/^\[[a-z]*\].*//' deps.txt); do \
+		dpkg-query -W -f '$${Package} $${Version} $${Status}\n' $${p//|/ } 2>/dev/null | sed -n 's/ install ok installed//p' | \
+			grep . || echo "$$p: not installed"; done
 	@echo "CUDA: $$(command -v nvcc >/dev/null && nvcc --version | sed -n 's/.*release \([0-9.]*\).*/nvcc \1/p' || echo 'no nvcc')"
 
 install: all
