@@ -65,7 +65,7 @@ CUDA_ARCHS ?= 80 86 89 90
 # CUDA 13 has no Volta any more.
 CUDA_ARCHS_f16 ?= $(if $(NVCC),$(shell $(NVCC) --list-gpu-arch | sed -n 's/^compute_70$$/70/p')) 75 $(CUDA_ARCHS)
 CUDA_SOURCES := $(wildcard kernels/cuda/*.cu)
-CUDA_HEADERS := $(wildcard kernels/cuda/*.cuh) kernels/kernels.h kernels/nf4.h
+CUDA_HEADERS := $(wildcard kernels/cuda/*.cuh) kernels/kernels.h kernels/nf4.h kernels/cuda_plan.h
 # For each architecture, and PTX of the newest for those to come.
 cuda_code = $(foreach a,$(1),-gencode arch=compute_$(a),code=sm_$(a)) \
 	-gencode arch=compute_$(lastword $(1)),code=compute_$(lastword $(1))

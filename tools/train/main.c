@@ -41,10 +41,10 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
 }
 
 /* What the recipe's bf16 and fp16 mean on that device. A CPU has bf16 products or none. */
-static const char *choose_device(const struct recipe *r, const char *device)
+static const char *choose_device(const struct recipe *r, const char *device, bool plan_only)
 {
     const struct kernels *k, *bf16;
-    or_die(kernels_open(&k, device, &why), &why);
+    or_die((plan_only ? kernels_open_to_plan : kernels_open)(&k, device, &why), &why);
     if (!k->is_host && r->fp16 && strcmp(device, "cuda-bf16") != 0) return "cuda-f16";
     if (!k->is_host && r->bf16 && !strcmp(k->act_name, "f16"))
         die_usage("bf16: true, but device %s computes in f16: fp16: true", device);
@@ -159,7 +159,8 @@ int main(int argc, char **argv)
         return 0;
     }
     or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL,
-                        choose_device(&recipe, device), (int)opt_standard.threads, dry_run, &why),
+                        choose_device(&recipe, device, dry_run), (int)opt_standard.threads, dry_run,
+                        &why),
            &why);
     trainer.setup.names_ranges = nvtx;
     trainer.setup.stop = &stop_signal;
