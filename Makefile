@@ -29,11 +29,10 @@ CFLAGS_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-
 CFLAGS_coverage := -O0 -g --coverage
 OWN := -std=gnu11 $(WARNINGS) $(CFLAGS_$(FLAVOUR)) -MMD -MP -pthread
 LINK := $(CFLAGS_$(FLAVOUR)) -pthread
-LIBS := -ldnnl -lgomp -lzstd -lmsgpackc -ljansson -lyaml -lxxhash -lpcre2-8 -ldl -lm
-# Line editing for generate --chat, where it is to be had.
-EDIT := $(shell pkg-config --libs libedit 2>/dev/null)
-CPPFLAGS += $(if $(EDIT),-DHAVE_LIBEDIT)
-LIBS += $(EDIT)
+# The libraries' flags are found once (packaging/requirements), before anything is compiled.
+FOUND := build/libraries
+CPPFLAGS += $(shell cat $(FOUND).cflags 2>/dev/null)
+LIBS = $(shell cat $(FOUND).libs)
 
 COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/common/*.c))
 LLAMA := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/llama/*.c))
@@ -54,6 +53,8 @@ EXACT := nf4 adamw convert
 KERNELS := $(BUILD)/kernels/kernels.o $(foreach l,$(LEVELS),$(BUILD)/kernels/cpu-$(l).o)
 
 LIBRARY := $(COMMON) $(LLAMA) $(KERNELS)
+# Of which a program takes the objects that it uses.
+ARCHIVE := $(BUILD)/liblongqlora.a
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -101,13 +102,16 @@ $(eval $(call plugin,cuda-f16,-DELEM_F16,$(CUDA_ARCHS_f16)))
 cuda-report:
 	@for p in cuda cuda-f16; do echo "$$p:"; tests/ptxas-report $(BUILD)/$$p; done
 
-$(BUILD)/%.o: %.c Makefile
+$(FOUND).libs: packaging/requirements $(if $(filter deps,$(MAKECMDGOALS)),| deps)
+	@CC=$(CC) $< build $(FOUND)
+
+$(BUILD)/%.o: %.c Makefile | $(FOUND).libs
 	@mkdir -p $(@D)
 	@echo "CC $@"
 	$(Q)$(CC) $(CPPFLAGS) $(OWN) -ffp-contract=off $(CFLAGS) -c $< -o $@
 
 define level
-$(BUILD)/kernels/$(1)/%.o: kernels/cpu/%.c Makefile
+$(BUILD)/kernels/$(1)/%.o: kernels/cpu/%.c Makefile | $(FOUND).libs
 	@mkdir -p $$(@D)
 	@echo "CC $$@"
 	$$(Q)$$(CC) $$(CPPFLAGS) $$(OWN) $$(OPTIMIZE) $$(MARCH_$(1)) \
@@ -119,8 +123,12 @@ $(BUILD)/kernels/cpu-$(1).o: $(patsubst kernels/cpu/%.c,$(BUILD)/kernels/$(1)/%.
 endef
 $(foreach l,$(LEVELS),$(eval $(call level,$(l))))
 
+$(ARCHIVE): $(LIBRARY)
+	@rm -f $@
+	$(Q)ar qcsD --thin $@ $^
+
 define tool
-$(BIN)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)/*.c)) $(LIBRARY)
+$(BIN)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)/*.c)) $(ARCHIVE)
 	@mkdir -p $$(@D)
 	@echo "LD $$@"
 	$$(Q)$$(CC) $$(LINK) $$^ $$(LIBS) -o $$@
@@ -142,7 +150,11 @@ else
 LISTS ?= build $(if $(filter $(FIGURE_GOALS),$(GOALS)),reproduce)
 endif
 
-deps: ; @tests/install-deps $(LISTS)
+deps:
+	@tests/install-deps $(LISTS)
+	@rm -f $(FOUND).*
+# In one command line what is to be made waits for them.
+$(if $(filter deps,$(MAKECMDGOALS)),$(eval $(GOALS): | deps))
 
 info:
 	@echo "longqlora $(VERSION), flavour $(FLAVOUR), tools: $(TOOLS)"

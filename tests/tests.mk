@@ -98,10 +98,12 @@ $(BUILD)/tests/fault.so: tests/fault/fault.c
 test-programs: all $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/tests/spm_oracle $(EMULATED)
 
 test:
+	@packaging/requirements test
 	@$(MAKE) --no-print-directory -j$(JOBS) test-programs
 	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
 
 test-long:
+	@packaging/requirements test
 	@$(MAKE) --no-print-directory -j$(JOBS) test-programs
 	@LONG=1 BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
 	@$(MAKE) --no-print-directory fuzz
