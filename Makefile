@@ -165,11 +165,17 @@ info:
 			grep . || echo "$$p: not installed"; done
 	@echo "CUDA: $$(command -v nvcc >/dev/null && nvcc --version | sed -n 's/.*release \([0-9.]*\).*/nvcc \1/p' || echo 'no nvcc')"
 
+install uninstall: export PREFIX := $(PREFIX)
+install uninstall: export DESTDIR := $(DESTDIR)
 install: all
-	$(if $(PLUGIN),install -d $(DESTDIR)$(PREFIX)/lib/longqlora && install -m 755 $(PLUGIN) $(DESTDIR)$(PREFIX)/lib/longqlora)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
-	for t in $(TOOLS); do install -m 755 bin/$$t $(DESTDIR)$(PREFIX)/bin/longqlora-$$t && \
-		install -m 644 tools/$$t/$$t.1 $(DESTDIR)$(PREFIX)/share/man/man1/longqlora-$$t.1; done
+	@packaging/install $(TOOLS) $(if $(PLUGIN),-- $(PLUGIN))
+
+uninstall:
+	@packaging/install --uninstall
+
+# A package for the release that runs here.
+deb: all
+	@packaging/deb $(VERSION) $(TOOLS) $(if $(PLUGIN),-- $(PLUGIN))
 
 clean:
 	rm -rf build bin
@@ -179,8 +185,8 @@ plot:
 	@recipes/loss.pl $(or $(RUN),$(error plot: say RUN=output_dir))
 
 help:
-	@echo "all deps test lint format coverage bench gpu-check demo reproduce plot info man golden install clean"
+	@echo "all deps test lint format coverage bench gpu-check demo reproduce plot info man golden install uninstall deb clean"
 
-.PHONY: all cuda-report deps info install clean help plot
+.PHONY: all cuda-report deps info install uninstall deb clean help plot
 
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -246,13 +246,13 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     return k->is_host ? 0 : print_cards(t, device, to, why);
 }
 
-int plan_print(const struct trainer *t, FILE *to, struct fail *why)
+int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why)
 {
     const struct kernels *own;
     if (kernels_open_to_plan(&own, t->setup.device, why) ||
         print_device(t, t->setup.device, to, why))
         return -1;
-    if (!own->is_host) return 0;
+    if (!is_auto || !own->is_host) return 0;
     fprintf(to, "\n");
     return print_device(t, "cuda", to, why);
 }

@@ -3,6 +3,7 @@
 #include "plan.h"
 
 #include "../../lib/common/output.h"
+#include "../../lib/common/program.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/rng.h"
 
@@ -19,11 +20,11 @@ static int refuse_text(const struct recipe *r, const char *path, struct fail *wh
     int first = file ? getc(file) : EOF;
     if (file) fclose(file);
     if (first != '{') return 0;
-    return fail_usage(
-        why,
-        "%s: JSON lines, samples are needed: tokenize --model tokenizer.model %s | pack "
-        "--context %lld > train.smp",
-        path, path, (long long)(r->context ? r->context : 8192));
+    return fail_usage(why,
+                      "%s: JSON lines, samples are needed: %s --model tokenizer.model %s | %s "
+                      "--context %lld > train.smp",
+                      path, program_of("tokenize"), path, program_of("pack"),
+                      (long long)(r->context ? r->context : 8192));
 }
 
 /* Samples that are read in any order. */
@@ -57,9 +58,9 @@ static int open_samples(struct trainer *t, struct fail *why)
 static int refuse_unquantized(const char *model, struct fail *why)
 {
     return fail_usage(why,
-                      "%s is not quantized: run quantize %s -o base.nf4 and name that, or set "
+                      "%s is not quantized: run %s %s -o base.nf4 and name that, or set "
                       "quantization: none",
-                      model, model);
+                      model, program_of("quantize"), model);
 }
 
 static int open_base(struct trainer *t, struct fail *why)
