@@ -131,11 +131,11 @@ static void print_default(const struct opt *o)
 
 static void help(const struct opt_program *program)
 {
-    printf("%s - %s\n\nExample:\n  ", program_name(), program->summary);
-    program_print_command(stdout, program->example);
-    printf("\n\nUsage: ");
-    program_print_command(stdout, program->usage);
-    printf("\n\nOptions:\n");
+    char example[8192], usage[8192];
+    program_command(program->example, example, sizeof example);
+    program_command(program->usage, usage, sizeof usage);
+    printf("%s - %s\n\nExample:\n  %s\n\nUsage: %s\n\nOptions:\n", program_name(), program->summary,
+           example, usage);
     for (const struct opt *o = program->table; o->name; o++) {
         char left[80];
         char letter[8] = "    ";

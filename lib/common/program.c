@@ -3,6 +3,7 @@
 #include "compiler.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <unistd.h>
 
 enum { NAME_BYTES = 256 }; /* that a file system allows, with the zero */
@@ -61,23 +62,27 @@ static bool find_recipes(char *path, size_t size)
     return length > 0 && (size_t)length < size && !strchr(path, '\'') && !access(path, R_OK);
 }
 
-void program_print_command(FILE *out, const char *command)
+void program_command(const char *command, char *text, size_t size)
 {
     static const char in_tree[] = "recipes/";
     char recipes[4200];
     bool is_installed = find_recipes(recipes, sizeof recipes), begins = true;
-    for (const char *at = command; *at;) {
+    size_t used = 0;
+    for (const char *at = command; *at && used < size;) {
         const char *tool = begins ? tool_at(at) : NULL;
         bool is_word = at == command || at[-1] == ' ';
         begins = at[0] == ' ' && at > command && at[-1] == '|';
+        int length;
         if (tool) {
-            fputs(program_of(tool), out);
+            length = snprintf(text + used, size - used, "%s", program_of(tool));
             at += strlen(tool);
         } else if (is_installed && is_word && !strncmp(at, in_tree, sizeof in_tree - 1)) {
-            fprintf(out, strchr(recipes, ' ') ? "'%s'" : "%s", recipes);
+            length =
+                snprintf(text + used, size - used, strchr(recipes, ' ') ? "'%s'" : "%s", recipes);
             at += sizeof in_tree - 1;
         } else {
-            putc(*at++, out);
+            length = snprintf(text + used, size - used, "%c", *at++);
         }
+        used += (size_t)length;
     }
 }

@@ -7,7 +7,7 @@
 #ifndef LONGQLORA_PROGRAM_H
 #define LONGQLORA_PROGRAM_H
 
-#include <stdio.h>
+#include <stddef.h>
 
 /* argv0: as the program was started; tool: its own name, "train". */
 void program_begin(const char *argv0, const char *tool);
@@ -18,9 +18,9 @@ const char *program_name(void);
 /* What the tool of that name, "quantize", is called here. */
 const char *program_of(const char *tool);
 
-/* Prints a command line that is worded as in the source tree. The names of tools in it, at its
- * beginning and behind pipes, become those of here; of an installed program also the folder of
- * recipes, which lies beside bin/ in share/longqlora/. */
-void program_print_command(FILE *out, const char *command);
+/* Words a command line, as it is in the source tree, for here: text, cut off at `size`, has the
+ * names of the tools at its beginning and behind pipes as they are called here, and of an installed
+ * program the folder of recipes, which lies beside bin/ in share/longqlora/. */
+void program_command(const char *command, char *text, size_t size);
 
 #endif
