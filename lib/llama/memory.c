@@ -29,7 +29,9 @@ void memory_print(const struct memory_plan *plan, FILE *out)
     for (int i = 0; i < MEMORY_COUNT; i++) {
         if (!plan->bytes[i] && !plan->host[i]) continue;
         print_bytes(out, memory_names[i], plan->bytes[i]);
-        if (plan->host[i]) fprintf(out, " and %zu of the host's", plan->host[i]);
+        if (plan->host[i])
+            fprintf(out, " and %zu bytes, %.2f GiB, of the host's", plan->host[i],
+                    (double)plan->host[i] / (1 << 30));
         if (i == MEMORY_WEIGHTS && plan->mapped) fprintf(out, ", of them %zu mapped", plan->mapped);
         fprintf(out, "\n");
     }
