@@ -103,7 +103,7 @@ cuda-report:
 	@for p in cuda cuda-f16; do echo "$$p:"; tests/ptxas-report $(BUILD)/$$p; done
 
 $(FOUND).libs: packaging/requirements $(if $(filter deps,$(MAKECMDGOALS)),| deps)
-	@CC=$(CC) $< build $(FOUND)
+	@CC='$(CC)' $< build $(FOUND)
 
 $(BUILD)/%.o: %.c Makefile | $(FOUND).libs
 	@mkdir -p $(@D)
