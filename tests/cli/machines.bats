@@ -301,6 +301,15 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     [[ "$stderr" == *"device 'cuba' is not one of "* ]]
 }
 
+@test "machines: the README's first command is a plan that needs nothing but the tree" {
+    export LONGQLORA_CUDA=/nonexistent/kernels-cuda.so
+    command=$(sed -n '/^    bin\//{s/^    bin\///p;q}' "$root/README.md")
+    [[ "$command" == "train "*" --dry-run --device cuda" ]]
+    cd "$root"
+    run -0 bash -c "$command"
+    [[ "$output" == *"   24 GB   fits "* ]]
+}
+
 @test "machines: what is planned without a plug-in is what the plug-in plans" {
     [ -e "$BUILD/emulation/bf16/kernels-cuda.so" ] || skip "no emulation here"
     export EMULATION_MEMORY=0 # not known
