@@ -216,6 +216,21 @@ all_tools=(generate merge pack ppl quantize tokenize train)
     [ "$(find "$dest" -type f)" = "$dest/share/longqlora/recipes/scratch.yaml" ]
 }
 
+@test "machines: a PREFIX with a space: what is named in pages can be typed" {
+    only_release
+    places "$PWD/stage" "/opt/my tools" train
+    in="$PWD/stage/opt/my tools"
+    PATH=$in/bin:$PATH
+    eval "set -- $(longqlora-train --help | sed -n 4p)"
+    [ -f "$2" ]
+    line=$(grep -m 1 '^    longqlora-train ' "$in/share/doc/longqlora/README.md")
+    eval "set -- $line"
+    [ -f "$PWD/stage$2" ]
+    [ -f "$PWD/stage${3#*=}" ]
+    DESTDIR="$PWD/stage" PREFIX="/opt/my tools" "$root/packaging/install" --uninstall
+    [ ! -e stage ]
+}
+
 @test "machines: installed pages, documents and recipes carry the installed names, and else nothing new" {
     only_release
     dest="$PWD/stage"
