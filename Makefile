@@ -29,11 +29,10 @@ CFLAGS_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-
 CFLAGS_coverage := -O0 -g --coverage
 OWN := -std=gnu11 $(WARNINGS) $(CFLAGS_$(FLAVOUR)) -MMD -MP -pthread
 LINK := $(CFLAGS_$(FLAVOUR)) -pthread
-LIBS := -ldnnl -lgomp -lzstd -lmsgpackc -ljansson -lyaml -lxxhash -lpcre2-8 -ldl -lm
-# Line editing for generate --chat, where it is to be had.
-EDIT := $(shell pkg-config --libs libedit 2>/dev/null)
-CPPFLAGS += $(if $(EDIT),-DHAVE_LIBEDIT)
-LIBS += $(EDIT)
+# The libraries' flags are found once (packaging/requirements), before anything is compiled.
+FOUND := build/libraries
+CPPFLAGS += $(shell cat $(FOUND).cflags 2>/dev/null)
+LIBS = $(shell cat $(FOUND).libs)
 
 COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/common/*.c))
 LLAMA := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/llama/*.c))
@@ -54,6 +53,8 @@ EXACT := nf4 adamw convert
 KERNELS := $(BUILD)/kernels/kernels.o $(foreach l,$(LEVELS),$(BUILD)/kernels/cpu-$(l).o)
 
 LIBRARY := $(COMMON) $(LLAMA) $(KERNELS)
+# Of which a program takes the objects that it uses.
+ARCHIVE := $(BUILD)/liblongqlora.a
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -88,6 +89,7 @@ PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so 
 
 # Programs and plug-ins are made beside each other, also where make was started without -j.
 parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+all demo reproduce test: | $(filter deps,$(MAKECMDGOALS))
 all:
 	@$(MAKE) --no-print-directory $(parallel) programs
 programs: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
@@ -126,13 +128,16 @@ FORCE:
 cuda-report:
 	@for p in $(OBJECTS_cuda) $(OBJECTS_cuda-f16); do echo "$$p:"; tests/ptxas-report $$p; done
 
-$(BUILD)/%.o: %.c Makefile
+$(FOUND).libs: packaging/requirements $(if $(filter deps,$(MAKECMDGOALS)),| deps)
+	@CC='$(CC)' $< build $(FOUND)
+
+$(BUILD)/%.o: %.c Makefile | $(FOUND).libs
 	@mkdir -p $(@D)
 	@echo "CC $@"
 	$(Q)$(CC) $(CPPFLAGS) $(OWN) -ffp-contract=off $(CFLAGS) -c $< -o $@
 
 define level
-$(BUILD)/kernels/$(1)/%.o: kernels/cpu/%.c Makefile
+$(BUILD)/kernels/$(1)/%.o: kernels/cpu/%.c Makefile | $(FOUND).libs
 	@mkdir -p $$(@D)
 	@echo "CC $$@"
 	$$(Q)$$(CC) $$(CPPFLAGS) $$(OWN) $$(OPTIMIZE) $$(MARCH_$(1)) \
@@ -144,8 +149,12 @@ $(BUILD)/kernels/cpu-$(1).o: $(patsubst kernels/cpu/%.c,$(BUILD)/kernels/$(1)/%.
 endef
 $(foreach l,$(LEVELS),$(eval $(call level,$(l))))
 
+$(ARCHIVE): $(LIBRARY)
+	@rm -f $@
+	$(Q)ar qcsD --thin $@ $^
+
 define tool
-$(BIN)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)/*.c)) $(LIBRARY)
+$(BIN)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)/*.c)) $(ARCHIVE)
 	@mkdir -p $$(@D)
 	@echo "LD $$@"
 	$$(Q)$$(CC) $$(LINK) $$^ $$(LIBS) -o $$@
@@ -157,23 +166,45 @@ include recipes/reproduce.mk
 
 # ---- the machine ----
 
-PACKAGES := $(shell sed 's/#.*//' deps.txt)
+# The lists of deps.txt that the other goals on the command line need; without any, all.
+GOALS := $(filter-out deps,$(MAKECMDGOALS))
+BUILD_GOALS := all install uninstall deb info help clean
+FIGURE_GOALS := demo reproduce plot
+ifneq ($(or $(filter-out $(BUILD_GOALS) $(FIGURE_GOALS),$(GOALS)),$(if $(GOALS),,none)),)
+LISTS ?= build reproduce test
+else
+LISTS ?= build $(if $(filter $(FIGURE_GOALS),$(GOALS)),reproduce)
+endif
 
-deps: ; @tests/install-deps
+deps:
+	@tests/install-deps $(LISTS)
+	@rm -f $(FOUND).*
+# In one command line what is to be made waits for them.
+$(if $(filter deps,$(MAKECMDGOALS)),$(eval $(GOALS): | deps))
 
 info:
 	@echo "longqlora $(VERSION), flavour $(FLAVOUR), tools: $(TOOLS)"
 	@$(CC) --version | head -n 1
 	@echo "levels of the CPU kernels: $(LEVELS); this CPU: $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-	@for p in $(PACKAGES); do dpkg-query -W -f '$${Package} $${Version}\n' $$p 2>/dev/null || echo "$$p: not installed"; done
+	@for p in $$(sed 's/#.*//; s/^\[[a-z]*\].*//' deps.txt); do \
+		dpkg-query -W -f '$${Package} $${Version} $${Status}\n' $${p//|/ } 2>/dev/null | sed -n 's/ install ok installed//p' | \
+			grep . || echo "$$p: not installed"; done
 	@echo "CUDA: $$(command -v nvcc >/dev/null && nvcc --version | sed -n 's/.*release \([0-9.]*\).*/nvcc \1/p' || echo 'no nvcc')"
 
-install:
+install uninstall: export PREFIX := $(PREFIX)
+install uninstall: export DESTDIR := $(DESTDIR)
+install demo reproduce test: | $(filter deps,$(MAKECMDGOALS))
+all:
 	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all programs
-	$(if $(PLUGIN),install -d $(DESTDIR)$(PREFIX)/lib/longqlora && install -m 755 $(PLUGIN) $(DESTDIR)$(PREFIX)/lib/longqlora)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
-	for t in $(TOOLS); do install -m 755 bin/$$t $(DESTDIR)$(PREFIX)/bin/longqlora-$$t && \
-		install -m 644 tools/$$t/$$t.1 $(DESTDIR)$(PREFIX)/share/man/man1/longqlora-$$t.1; done
+	@packaging/install $(TOOLS) $(if $(PLUGIN),-- $(PLUGIN))
+
+uninstall:
+	@packaging/install --uninstall
+
+# A package for the release that runs here.
+deb:
+	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all programs
+	@packaging/deb $(VERSION) $(TOOLS) $(if $(PLUGIN),-- $(PLUGIN))
 
 clean:
 	rm -rf build bin
@@ -183,8 +214,8 @@ plot:
 	@recipes/loss.pl $(or $(RUN),$(error plot: say RUN=output_dir))
 
 help:
-	@echo "all deps test lint format coverage bench gpu-check demo reproduce plot info man golden install clean"
+	@echo "all deps test lint format coverage bench gpu-check demo reproduce plot info man golden install uninstall deb clean"
 
-.PHONY: all programs cuda-report deps info install clean help plot
+.PHONY: all programs cuda-report deps info install uninstall deb clean help plot
 
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -26,6 +26,7 @@ demo:
 
 # Programs are built in parallel, stages run one after the other: each uses all cores.
 reproduce:
+	@packaging/requirements reproduce
 	@$(MAKE) --no-print-directory -j$(JOBS) programs
 	@$(MAKE) --no-print-directory -j1 $(R)/table.md $(R)/examples.txt
 	@cat $(R)/examples.txt $(R)/table.txt

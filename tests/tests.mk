@@ -99,10 +99,12 @@ test-programs: programs $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/te
 
 # TIMES=--times: with the table of what each test takes.
 test:
+	@packaging/requirements test
 	@$(MAKE) --no-print-directory $(parallel) test-programs
 	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) JOBS=$(JOBS) tests/run $(TIMES) $(TEST_PROGRAMS)
 
 test-long:
+	@packaging/requirements test
 	@$(MAKE) --no-print-directory $(parallel) test-programs
 	@LONG=1 BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
 	@$(MAKE) --no-print-directory fuzz

@@ -1,6 +1,7 @@
 #include "opt.h"
 
 #include "die.h"
+#include "program.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -145,8 +146,11 @@ static void print_default(const struct opt *o)
 
 static void help(const struct opt_program *program)
 {
-    printf("%s - %s\n\nExample:\n  %s\n\nUsage: %s\n\nOptions:\n", program->name, program->summary,
-           program->example, program->usage);
+    char example[8192], usage[8192];
+    program_command(program->example, example, sizeof example);
+    program_command(program->usage, usage, sizeof usage);
+    printf("%s - %s\n\nExample:\n  %s\n\nUsage: %s\n\nOptions:\n", program_name(), program->summary,
+           example, usage);
     for (const struct opt *o = program->table; o->name; o++) {
         char left[80];
         char letter[8] = "    ";
@@ -206,7 +210,7 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
         exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
     }
     if (!strcmp(name, "version")) {
-        printf("%s (longqlora) %s\n", program->name, LONGQLORA_VERSION);
+        printf("%s (longqlora) %s\n", program_name(), LONGQLORA_VERSION);
         exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
     }
     struct opt *o = find(program->table, name, length);
@@ -244,7 +248,8 @@ static void parse_short(const struct opt_program *program, char **argv, int argc
 
 const char **opt_parse(int argc, char **argv, const struct opt_program *program)
 {
-    die_init(program->name, false);
+    program_begin(argv[0], program->name);
+    die_init(program_name(), false);
     static const char **operands; /* what exits early leaves to the system */
     operands = calloc((size_t)argc + 1, sizeof *operands);
     if (!operands) die(STATUS_FAILED, "out of memory");
@@ -261,6 +266,6 @@ const char **opt_parse(int argc, char **argv, const struct opt_program *program)
             parse_short(program, argv, argc, &at);
     }
     if (program->no_operands && count) die_usage("unexpected operand '%s'", operands[0]);
-    die_init(program->name, opt_standard.quiet);
+    die_init(program_name(), opt_standard.quiet);
     return operands;
 }

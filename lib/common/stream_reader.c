@@ -1,6 +1,7 @@
 /* The reading half of stream.h: frames come from stream_frames.c; here is what the
  * objects in them mean. */
 #include "file.h"
+#include "program.h"
 #include "stream.h"
 #include "stream_check.h"
 #include "stream_frames.h"
@@ -14,6 +15,7 @@ struct reader {
     struct frames in;
     enum stream_kind kind;
     char *name;
+    char wanted[320];
     size_t at; /* in the current frame */
     msgpack_unpacked header, object;
     char *header_bytes; /* the header's texts point into this copy */
@@ -127,14 +129,26 @@ static int read_header(struct reader *r, struct fail *why)
     return 0;
 }
 
-/* What a file of that kind is, to whoever named another one. */
-static const char *const wanted[] = {
-    [STREAM_TOKENS] = "a stream of tokens, which tokenize makes",
-    [STREAM_SAMPLES] = "a stream of samples, which pack makes",
-    [STREAM_WEIGHTS] = "a stream of weights, which quantize makes",
-    [STREAM_SCORES] = "a stream of scores, which ppl makes",
-    [STREAM_STATE] = "a state of training, which checkpoints have",
+/* What a file of that kind is, to whoever named another one, and the program that makes it. */
+static const struct {
+    const char *what, *maker;
+} wanted[] = {
+    [STREAM_TOKENS] = { "a stream of tokens", "tokenize" },
+    [STREAM_SAMPLES] = { "a stream of samples", "pack" },
+    [STREAM_WEIGHTS] = { "a stream of weights", "quantize" },
+    [STREAM_SCORES] = { "a stream of scores", "ppl" },
+    [STREAM_STATE] = { "a state of training", NULL },
 };
+
+static void set_wanted(struct reader *r)
+{
+    const char *maker = wanted[r->kind].maker;
+    snprintf(r->wanted, sizeof r->wanted, "%s, which %s", wanted[r->kind].what,
+             maker ? program_of(maker) : "checkpoints");
+    snprintf(r->wanted + strlen(r->wanted), sizeof r->wanted - strlen(r->wanted), " %s",
+             maker ? "makes" : "have");
+    r->in.wanted = r->wanted;
+}
 
 static int open_reader(struct reader **out, const char *path, enum stream_kind kind, bool as_json,
                        struct fail *why)
@@ -152,7 +166,7 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
         fail(why, "%s: out of memory", path);
     } else if (!(as_json ? frames_open_json(&r->in, path, r->name, why)
                          : frames_open(&r->in, path, r->name, why))) {
-        r->in.wanted = wanted[kind];
+        set_wanted(r);
         XXH3_128bits_reset(r->hash);
         if (!read_header(r, why)) {
             *out = r;

@@ -19,18 +19,27 @@ static size_t sum(const size_t *bytes)
 size_t memory_total(const struct memory_plan *plan) { return sum(plan->bytes); }
 size_t memory_host_total(const struct memory_plan *plan) { return sum(plan->host); }
 
+static void print_bytes(FILE *out, const char *what, size_t bytes)
+{
+    fprintf(out, "%-20s %16zu bytes %10.2f GiB", what, bytes, (double)bytes / (1 << 30));
+}
+
 void memory_print(const struct memory_plan *plan, FILE *out)
 {
     for (int i = 0; i < MEMORY_COUNT; i++) {
         if (!plan->bytes[i] && !plan->host[i]) continue;
-        fprintf(out, "%-20s %16zu bytes", memory_names[i], plan->bytes[i]);
-        if (plan->host[i]) fprintf(out, " and %zu of the host's", plan->host[i]);
+        print_bytes(out, memory_names[i], plan->bytes[i]);
+        if (plan->host[i])
+            fprintf(out, " and %zu bytes, %.2f GiB, of the host's", plan->host[i],
+                    (double)plan->host[i] / (1 << 30));
         if (i == MEMORY_WEIGHTS && plan->mapped) fprintf(out, ", of them %zu mapped", plan->mapped);
         fprintf(out, "\n");
     }
-    fprintf(out, "%-20s %16zu bytes\n", "total", memory_total(plan));
-    if (memory_host_total(plan))
-        fprintf(out, "%-20s %16zu bytes\n", "total on the host", memory_host_total(plan));
+    print_bytes(out, "total", memory_total(plan));
+    fprintf(out, "\n");
+    if (!memory_host_total(plan)) return;
+    print_bytes(out, "total on the host", memory_host_total(plan));
+    fprintf(out, "\n");
 }
 
 struct memory_room memory_room_of(const struct kernels *k, const struct weights *w)

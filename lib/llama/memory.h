@@ -30,7 +30,7 @@ struct memory_plan {
 const char *memory_name(enum memory memory);
 size_t memory_total(const struct memory_plan *plan);
 size_t memory_host_total(const struct memory_plan *plan);
-/* A line for each use that takes some, and the totals, in bytes. */
+/* A line for each use that takes some, and the totals, in bytes and GiB. */
 void memory_print(const struct memory_plan *plan, FILE *out);
 
 /* Free bytes; 0: not known. */

@@ -1,24 +1,34 @@
 /* train - adapters, or a whole model, by a recipe. */
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
+#include "../../lib/common/program.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/signals.h"
 #include "guard.h"
 #include "log.h"
 #include "plan.h"
 
+#include <sys/uio.h>
 #include <unistd.h>
 
 static struct fail why;
 static volatile sig_atomic_t stop_signal;
 
+/* Safe in a signal handler. */
+static void say_in_handler(const char *text)
+{
+    const char *name = program_name();
+    const struct iovec parts[] = { { (void *)(uintptr_t)name, strlen(name) },
+                                   { (void *)(uintptr_t)text, strlen(text) } };
+    note_passing_ends();
+    if (!opt_standard.quiet && writev(STDERR_FILENO, parts, 2) < 0) return;
+}
+
 static void ask_to_stop(int number)
 {
-    static const char text[] = "train: stops and saves; a second time leaves at once\n";
     if (stop_signal) _Exit(128 + number);
     stop_signal = number;
-    note_passing_ends();
-    if (!opt_standard.quiet && write(STDERR_FILENO, text, sizeof text - 1) < 0) return;
+    say_in_handler(": stops and saves; a second time leaves at once\n");
 }
 
 static void ignored_key(const char *key) { note("recipe: %s has no meaning here: ignored", key); }
@@ -42,10 +52,10 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
 }
 
 /* What the recipe's bf16 and fp16 mean on that device. A CPU has bf16 products or none. */
-static const char *choose_device(const struct recipe *r, const char *device)
+static const char *choose_device(const struct recipe *r, const char *device, bool plan_only)
 {
     const struct kernels *k, *bf16;
-    or_die(kernels_open(&k, device, &why), &why);
+    or_die((plan_only ? kernels_open_to_plan : kernels_open)(&k, device, &why), &why);
     if (!k->is_host && r->fp16 && strcmp(device, "cuda-bf16") != 0) return "cuda-f16";
     if (!k->is_host && r->bf16 && !strcmp(k->act_name, "f16"))
         die_usage("bf16: true, but device %s computes in f16: fp16: true", device);
@@ -161,12 +171,13 @@ int main(int argc, char **argv)
     }
     or_die(guard_files(&recipe, operands[0], dry_run, &why), &why);
     or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL,
-                        choose_device(&recipe, device), (int)opt_standard.threads, dry_run, &why),
+                        choose_device(&recipe, device, dry_run), (int)opt_standard.threads, dry_run,
+                        &why),
            &why);
     trainer.setup.names_ranges = nvtx;
     trainer.setup.stop = &stop_signal;
     if (dry_run) {
-        or_die(plan_print(&trainer, stdout, &why), &why);
+        or_die(plan_print(&trainer, strcmp(device, "auto") == 0, stdout, &why), &why);
     } else {
         or_die(trainer_start(&trainer, say, &why), &why);
         trainer_describe(&trainer, described, sizeof described);

@@ -4,6 +4,7 @@
 
 #include "../../lib/common/file.h"
 #include "../../lib/common/output.h"
+#include "../../lib/common/program.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/rng.h"
 
@@ -22,11 +23,11 @@ static int refuse_text(const struct recipe *r, const char *path, struct fail *wh
     int first = getc(file);
     fclose(file);
     if (first != '{') return 0;
-    return fail_usage(
-        why,
-        "%s: JSON lines, samples are needed: tokenize --model tokenizer.model %s | pack "
-        "--context %lld > train.smp",
-        path, path, (long long)(r->context ? r->context : 8192));
+    return fail_usage(why,
+                      "%s: JSON lines, samples are needed: %s --model tokenizer.model %s | %s "
+                      "--context %lld > train.smp",
+                      path, program_of("tokenize"), path, program_of("pack"),
+                      (long long)(r->context ? r->context : 8192));
 }
 
 /* Samples that are read in any order. */
@@ -60,9 +61,9 @@ static int open_samples(struct trainer *t, struct fail *why)
 static int refuse_unquantized(const char *model, struct fail *why)
 {
     return fail_usage(why,
-                      "%s is not quantized: run quantize %s -o base.nf4 and name that, or set "
+                      "%s is not quantized: run %s %s -o base.nf4 and name that, or set "
                       "quantization: none",
-                      model, model);
+                      model, program_of("quantize"), model);
 }
 
 static int open_base(struct trainer *t, struct fail *why)
@@ -203,7 +204,7 @@ static int describe_run(struct trainer *t, struct fail *why)
     free(text);
     snprintf(s->tokenizer, sizeof s->tokenizer, "%s", t->info.text.tokenizer);
     config_describe_rope(&t->config, s->rope, sizeof s->rope);
-    if (kernels_open(&k, t->setup.device, why)) return -1;
+    if ((t->plan_only ? kernels_open_to_plan : kernels_open)(&k, t->setup.device, why)) return -1;
     snprintf(s->device, sizeof s->device, "%s, %s", k->name, k->act_name);
     s->chunk = t->setup.chunk ? t->setup.chunk : k->chunk_rows;
     if (s->chunk > t->setup.rows) s->chunk = t->setup.rows;
