@@ -1,0 +1,193 @@
+/* Limits on objects, depth and time: small files that would be much memory or would never end. */
+#include "../../lib/common/record_tokens.h"
+#include "../lib/bounded.h"
+#include "../lib/check.h"
+#include "../lib/scratch.h"
+
+#include <unistd.h>
+#include <zstd.h>
+
+static struct fail why;
+static char path[64];
+
+static int open_directory(void **state)
+{
+    if (scratch_open(state)) return -1;
+    snprintf(path, sizeof path, "%s/a", scratch_directory);
+    return 0;
+}
+
+static void says(const char *what)
+{
+    if (!strstr(why.text, what)) fail_msg("'%s' does not say '%s'", why.text, what);
+}
+
+struct bytes {
+    unsigned char *at;
+    size_t count;
+};
+
+static struct bytes load(const char *name)
+{
+    struct bytes b = { 0 };
+    FILE *f = fopen(name, "rb");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    b.count = (size_t)ftell(f);
+    rewind(f);
+    b.at = malloc(b.count + 1);
+    assert_int_equal(fread(b.at, 1, b.count, f), b.count);
+    fclose(f);
+    return b;
+}
+
+static void store(const char *name, const unsigned char *at, size_t count)
+{
+    FILE *f = fopen(name, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(at, 1, count, f), count);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void store_objects(const char *name, const void *objects, size_t bytes)
+{
+    size_t room = ZSTD_compressBound(bytes);
+    unsigned char *packed = malloc(room);
+    ZSTD_CCtx *c = ZSTD_createCCtx();
+    ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
+    size_t n = ZSTD_compress2(c, packed, room, objects, bytes);
+    assert_false(ZSTD_isError(n));
+    ZSTD_freeCCtx(c);
+    store(name, packed, n);
+    free(packed);
+}
+
+/* ---- streams ---- */
+
+static int read_it(void)
+{
+    struct reader *r;
+    msgpack_object o;
+    int got;
+    if (reader_open(&r, path, STREAM_TOKENS, &why)) return -1;
+    while ((got = reader_next(r, &o, &why)) > 0)
+        ;
+    reader_close(r);
+    return got;
+}
+
+/* So many objects of one byte, after some bytes. */
+static void store_many(const void *head, size_t head_bytes, unsigned char each, size_t count)
+{
+    unsigned char *all = malloc(head_bytes + count);
+    memcpy(all, head, head_bytes);
+    memset(all + head_bytes, each, count);
+    store_objects(path, all, head_bytes + count);
+    free(all);
+}
+
+/* Each value costs msgpack-c 24 bytes: 2 KB of file were 1.6 GB. */
+static void test_too_many_values(void **state)
+{
+    (void)state;
+    static const char head[] = "\x83\xa9longqlora\x01\xa4kind\xa6tokens\xa3x-a\xdd\x04\x00\x00\x00";
+    store_many(head, sizeof head - 1, 0xc0, 1 << 26);
+    assert_int_equal(read_it(), -1);
+    says(": record 1: an object of more than 1048576 values");
+    bounded_work(read_it, -1, 80 << 20); /* the frame's 64 MiB */
+    /* One that is nested as deep and as wide as may be. */
+    static const char few[] = "\x83\xa9longqlora\x01\xa4kind\xa6tokens\xa3x-a\xdd\x00\x0f\x00\x00";
+    store_many(few, sizeof few - 1, 0xc0, 15 << 16);
+    assert_int_equal(read_it(), -1);
+    says("without its end record");
+}
+
+/* As many keys as a header has room for were compared with each other. */
+static void test_too_many_keys(void **state)
+{
+    (void)state;
+    enum { KEYS = 90000 };
+    char *all = malloc(32 + 12 * KEYS);
+    size_t n = 0;
+    static const char head[] = "\xdf....\xa9longqlora\x01\xa4kind\xa6tokens";
+    memcpy(all, head, n = sizeof head - 1);
+    all[1] = 0;
+    all[2] = (char)((KEYS + 2) >> 16);
+    all[3] = (char)((KEYS + 2) >> 8 & 255);
+    all[4] = (char)((KEYS + 2) & 255);
+    for (int i = 0; i < KEYS; i++)
+        n += (size_t)snprintf(all + n, 12, "\xa8x-%06d\x01", i);
+    store_objects(path, all, n);
+    free(all);
+    assert_int_equal(read_it(), -1);
+    says("a map of 90002 keys, at most 256");
+}
+
+static void write_stream(void)
+{
+    struct writer *w;
+    struct fields none, r;
+    static char data[60000];
+    fields_init(&none);
+    assert_int_equal(writer_open(&w, path, STREAM_TOKENS, "test", &none, &none, &why), 0);
+    for (int i = 0; i < 40; i++) {
+        fields_init(&r);
+        fields_bin(&r, "data", data, sizeof data);
+        assert_int_equal(writer_add(w, &r, &why), 0);
+    }
+    assert_int_equal(writer_close(w, &why), 0);
+}
+
+/* A stream's own end record: its number of records sizes what a reader allocates. */
+static void test_records_that_cannot_be(void **state)
+{
+    (void)state;
+    struct reader *r;
+    write_stream();
+    struct bytes b = load(path);
+    /* Its last frame but the seek table is the end record's, compressed in raw or in part: write
+     * it anew. */
+    unsigned char table[4096], end[512], packed[1024];
+    uint32_t entries;
+    memcpy(&entries, b.at + b.count - 9, 4);
+    size_t table_bytes = 8 + 8 * (size_t)entries + 9;
+    assert_true(table_bytes <= sizeof table);
+    memcpy(table, b.at + b.count - table_bytes, table_bytes);
+    uint32_t end_bytes;
+    memcpy(&end_bytes, table + 8 + 8 * (entries - 1), 4);
+    size_t at = b.count - table_bytes - end_bytes;
+    size_t length = ZSTD_decompress(end, sizeof end, b.at + at, end_bytes);
+    assert_false(ZSTD_isError(length));
+    unsigned char *records = memmem(end, length, "\xa7records", 8);
+    assert_non_null(records);
+    assert_int_equal(records[8], 40);
+    /* 2^61 - 1: eight bytes for each, and one, are none. */
+    memmove(records + 17, records + 9, length - (size_t)(records + 9 - end));
+    memcpy(records + 8, "\xcf\x1f\xff\xff\xff\xff\xff\xff\xff", 9);
+    ZSTD_CCtx *c = ZSTD_createCCtx();
+    ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
+    uint32_t packed_bytes = (uint32_t)ZSTD_compress2(c, packed, sizeof packed, end, length + 8);
+    ZSTD_freeCCtx(c);
+    memcpy(table + 8 + 8 * (entries - 1), &packed_bytes, 4);
+    unsigned char *all = malloc(b.count + sizeof packed);
+    memcpy(all, b.at, at);
+    memcpy(all + at, packed, packed_bytes);
+    memcpy(all + at + packed_bytes, table, table_bytes);
+    store(path, all, at + packed_bytes + table_bytes);
+    free(all);
+    free(b.at);
+    assert_int_equal(reader_open(&r, path, STREAM_TOKENS, &why), 0);
+    assert_int_equal(reader_index(r, &why), -1); /* which reads it from its start then */
+    says("2305843009213693951 records promised, 40 read");
+    reader_close(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_too_many_values),
+        cmocka_unit_test(test_too_many_keys),
+        cmocka_unit_test(test_records_that_cannot_be),
+    };
+    return cmocka_run_group_tests(tests, open_directory, scratch_close);
+}
