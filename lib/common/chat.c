@@ -426,10 +426,9 @@ static const json_t *follow(const json_t *object, const char *path)
 int chat_parse(struct chat *c, const char *line, size_t bytes, const char *source_key,
                struct fail *why)
 {
-    json_error_t error;
     *c = (struct chat){ 0 };
-    json_t *object = json_loadb(line, bytes, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
-    if (!object) return fail_input(why, "%s", error.text);
+    json_t *object = json_read_line(line, bytes, JSON_ALLOW_NUL, why);
+    if (!object) return -1;
     const json_t *messages = json_object_get(object, "messages");
     const json_t *conversations = json_object_get(object, "conversations");
     int status = !json_is_object(object) ? fail_input(why, "not a JSON object")

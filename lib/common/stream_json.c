@@ -206,10 +206,9 @@ static int pack_value(msgpack_packer *pk, const json_t *value, struct fail *why)
 int stream_json_parse(msgpack_sbuffer *to, const char *line, size_t bytes, int *width,
                       struct fail *why)
 {
-    json_error_t error;
     msgpack_packer pk;
-    json_t *object = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, &error);
-    if (!object) return fail_input(why, "not JSON: %s", error.text);
+    json_t *object = json_read_line(line, bytes, 0, why);
+    if (!object) return fail_in(why, "not JSON");
     const char *dtype = json_string_value(json_object_get(object, "dtype"));
     if (dtype) *width = width_in_dtype(dtype, strlen(dtype));
     msgpack_packer_init(&pk, to, packed_write);

@@ -12,6 +12,8 @@ enum { IS_MEASURED = false };
 enum { IS_MEASURED = true };
 #endif
 
+bool bounded_is_measured(void) { return IS_MEASURED; }
+
 /* Bytes of this process that are in memory now. */
 static size_t resident(void)
 {

@@ -1,9 +1,12 @@
 /* Limits on objects, depth and time: small files that would be much memory or would never end. */
+#include "../../lib/common/json.h"
 #include "../../lib/common/record_tokens.h"
+#include "../../lib/common/safetensors.h"
 #include "../lib/bounded.h"
 #include "../lib/check.h"
 #include "../lib/scratch.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -182,12 +185,106 @@ static void test_records_that_cannot_be(void **state)
     reader_close(r);
 }
 
+/* ---- JSON ---- */
+
+/* text, so many times, between brackets; the caller frees. */
+static char *list_of(const char *text, size_t times)
+{
+    size_t each = strlen(text);
+    char *all = malloc(each * times + 8), *to = all;
+    *to++ = '[';
+    for (size_t i = 0; i < times; i++, to += each)
+        memcpy(to, text, each);
+    memcpy(to, "0]", 3);
+    return all;
+}
+
+static json_t *read_text(char *text)
+{
+    json_t *j = json_read_text(text, strlen(text), "name", &why);
+    free(text);
+    return j;
+}
+
+static int read_empty_objects(void) { return read_text(list_of("{},", 1 << 20)) != NULL; }
+
+static int read_more_than_is_there(void)
+{
+    struct rlimit some = { 0 };
+    char *text = list_of("\"word\",", 1 << 18);
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (fscanf(f, "%lu", &pages) != 1) return -1;
+    fclose(f);
+    some.rlim_cur = some.rlim_max = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (8 << 20);
+    if (setrlimit(RLIMIT_AS, &some)) return -1;
+    if (read_text(text)) return -2;
+    return strstr(why.text, "name: out of memory: the values of") && why.status == STATUS_FAILED;
+}
+
+/* A tree takes at most so many times what its text does, however little each value is spelled
+ * with; and nobody's stack is spent on brackets. */
+static void test_trees(void **state)
+{
+    (void)state;
+    bounded_work(read_empty_objects, 0, 110 << 20); /* 3 MiB, 32 times */
+    assert_null(read_text(list_of("{},", 1 << 20)));
+    says("name: its values take more than 100663392 bytes, which is 32 times its length");
+    json_t *j = read_text(list_of("1,", 1 << 20));
+    assert_int_equal(json_array_size(j), (1 << 20) + 1);
+    json_decref(j);
+    assert_null(read_text(list_of("[", 600)));
+    says("name: byte 513: nested deeper than 512");
+    assert_null(read_text(list_of("\"a", 3)));
+    says("name: line 1, column");
+    j = read_text(list_of("\"[[[\\\"[[[[\",", 300));
+    assert_int_equal(json_array_size(j), 301);
+    json_decref(j);
+    if (bounded_is_measured()) bounded_work(read_more_than_is_there, 1, 100 << 20);
+}
+
+/* ---- safetensors ---- */
+
+static struct tensor_file tensors;
+enum { TENSORS = 100000 };
+
+static int open_tensors(void) { return safetensors_open(&tensors, path, &why); }
+
+/* As many as the largest models have, and five megabytes; as a tree that was 250. */
+static void test_many_tensors(void **state)
+{
+    (void)state;
+    char *header = malloc(80 * TENSORS);
+    size_t n = 8;
+    header[n++] = '{';
+    for (int i = 0; i < TENSORS; i++)
+        n += (size_t)snprintf(header + n, 80,
+                              "%s\"%05d\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}",
+                              i ? "," : "", i);
+    header[n++] = '}';
+    uint64_t length = n - 8;
+    memcpy(header, &length, 8);
+    store(path, (unsigned char *)header, n);
+    free(header);
+    bounded_work(open_tensors, 0, 6 * n);
+    assert_int_equal(open_tensors(), 0);
+    assert_int_equal(tensors.count, TENSORS);
+    assert_non_null(tensor_file_find(&tensors, "07654"));
+    tensor_file_close(&tensors);
+    /* And nested where nothing is read. */
+    char deep[8 + 300] = "\x2c\1\0\0\0\0\0\0{\"a\":{\"b\":";
+    memset(deep + 8 + 10, '[', sizeof deep - 18);
+    store(path, (unsigned char *)deep, sizeof deep);
+    assert_int_equal(open_tensors(), -1);
+    says("header byte 73: nested deeper than 64");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_too_many_values),
-        cmocka_unit_test(test_too_many_keys),
-        cmocka_unit_test(test_records_that_cannot_be),
+        cmocka_unit_test(test_too_many_values),        cmocka_unit_test(test_too_many_keys),
+        cmocka_unit_test(test_records_that_cannot_be), cmocka_unit_test(test_trees),
+        cmocka_unit_test(test_many_tensors),
     };
     return cmocka_run_group_tests(tests, open_directory, scratch_close);
 }
