@@ -62,6 +62,8 @@ static int read_specials(struct chat_template *t, const json_t *list, struct fai
 {
     size_t count = json_array_size(list);
     if (list && !json_is_array(list)) return fail_input(why, "'special' is not a list");
+    if (count > CHAT_SPECIALS_MAX)
+        return fail_input(why, "%zu 'special', at most %d", count, CHAT_SPECIALS_MAX);
     t->specials = calloc(count + 1, sizeof *t->specials);
     if (!t->specials) return fail(why, "out of memory");
     for (; t->special_count < count; t->special_count++) {

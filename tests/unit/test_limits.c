@@ -3,6 +3,7 @@
 #include "../../lib/common/pickle.h"
 #include "../../lib/common/record_tokens.h"
 #include "../../lib/common/safetensors.h"
+#include "../../lib/common/tokenizer_model.h"
 #include "../lib/bounded.h"
 #include "../lib/check.h"
 #include "../lib/scratch.h"
@@ -339,12 +340,179 @@ static void test_pickled_names(void **state)
     says("a stands twice");
 }
 
+/* ---- tokenizers ---- */
+
+static const char *const real_patterns[] = {
+    /* GPT-2; LLaMA-3; Qwen; GPT-4o's kind; cl100k */
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|"
+    "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+    "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}+| "
+    "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+|\\s++$|\\s*[\\r\\n]|\\s+(?!\\S)|\\s",
+};
+enum { REAL = sizeof real_patterns / sizeof *real_patterns, LONG = 1 << 18 };
+
+/* A text of so many bytes at most that repeats a piece, after a head and before a tail. */
+static size_t repeat(char *to, const char *head, const char *piece, const char *tail)
+{
+    size_t at = strlen(head), each = strlen(piece);
+    memcpy(to, head, at);
+    for (; at + each + strlen(tail) <= LONG; at += each)
+        memcpy(to + at, piece, each);
+    memcpy(to + at, tail, strlen(tail));
+    return at + strlen(tail);
+}
+
+/* What real models cut by never meets the limit, however long what it comes back from. */
+static void test_real_patterns(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {
+        " ",      "\n",           "a", "A",     "1",  "!",  "\t ",
+        "\n  \n", "\xe4\xb8\x80", "'", " \r\n", "aA", " !", "\xc2\xa0"
+    };
+    char *text = malloc(LONG + 8);
+    uint64_t *starts = malloc((LONG / 64 + 1) * sizeof *starts);
+    for (size_t p = 0; p < REAL; p++) {
+        struct splitter *s;
+        struct split_work *w = NULL;
+        assert_int_equal(splitter_open(&s, real_patterns[p], &why), 0);
+        for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+            size_t bytes = repeat(text, i % 2 ? "x" : "\n", pieces[i], i % 3 ? "x" : "");
+            if (splitter_cut(s, &w, starts, text, bytes, &why)) fail_msg("%s", why.text);
+        }
+        split_work_release(w);
+        splitter_close(s);
+    }
+    free(text);
+    free(starts);
+}
+
+/* Where a unit is longer than the piece that is looked at first, it ends where the whole text says.
+ */
+static void test_long_units(void **state)
+{
+    (void)state;
+    enum { RUN = 1000 };
+    static char text[RUN + 8];
+    static const struct {
+        char each;
+        const char *tail;
+        int starts[4];
+    } cases[] = {
+        { ' ', "x", { 0, RUN - 1, RUN + 1, -1 } },
+        { 'a', "!", { 0, RUN, RUN + 1, -1 } },
+        { '!', "\n\nb", { 0, RUN + 2, RUN + 3, -1 } },
+        { ' ', "\n ", { 0, RUN + 1, RUN + 2, -1 } },
+    };
+    struct splitter *s;
+    struct split_work *w = NULL;
+    uint64_t starts[(RUN + 8) / 64 + 1];
+    assert_int_equal(splitter_open(&s, real_patterns[1], &why), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t bytes = RUN + strlen(cases[i].tail), next = 0;
+        memset(text, cases[i].each, RUN);
+        memcpy(text + RUN, cases[i].tail, strlen(cases[i].tail));
+        assert_int_equal(splitter_cut(s, &w, starts, text, bytes, &why), 0);
+        for (int at = 0; at <= (int)bytes; at++)
+            if (starts[at / 64] >> (at % 64) & 1) assert_int_equal(at, cases[i].starts[next++]);
+        assert_int_equal(cases[i].starts[next], -1);
+    }
+    split_work_release(w);
+    splitter_close(s);
+}
+
+/* Patterns that would run for years, for minutes, or on the machine's memory. */
+static void test_made_patterns(void **state)
+{
+    (void)state;
+    static const char *const made[] = {
+        "(\\w+\\w+)+\\d",          "(a|aa)+[!?]",       "(?=.*x)a",
+        "\\w+\\w+\\w+\\w+\\w+\\d", "(a?){40}a{40}[!?]", ".*.*.*.*[=:]",
+        "(?:\\w++ x|\\w)*[!?]",    "(((((((a|b)))))))+"
+    };
+    enum { BYTES = 1 << 17 };
+    char *text = malloc(BYTES);
+    uint64_t *starts = malloc((BYTES / 64 + 1) * sizeof *starts);
+    memset(text, 'a', BYTES);
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        struct splitter *s;
+        struct split_work *w = NULL;
+        assert_int_equal(splitter_open(&s, made[i], &why), 0);
+        if (!splitter_cut(s, &w, starts, text, BYTES, &why)) fail_msg("%s passed", made[i]);
+        says(made[i]);
+        says(i + 1 < sizeof made / sizeof *made ? " takes too long on a text of 131072 bytes"
+                                                : " takes too much memory on a text of");
+        assert_int_equal(why.status, STATUS_INPUT);
+        split_work_release(w);
+        splitter_close(s);
+    }
+    free(text);
+    free(starts);
+    struct splitter *s;
+    char *wide = malloc(20001);
+    memset(wide, 'a', 20000);
+    wide[20000] = 0;
+    assert_int_equal(splitter_open(&s, wide, &why), -1);
+    says("a pattern of 20000 bytes, at most 16384");
+    splitter_close(s);
+    free(wide);
+}
+
+/* tokenizer.json with one text in place of another. */
+static struct tokenizer *open_changed(const char *from, const char *to)
+{
+    struct tokenizer *t = NULL;
+    struct bytes model = load("tests/golden/bpe/llama3/tokenizer.json");
+    model.at[model.count] = 0;
+    const char *at = strstr((char *)model.at, from);
+    if (!at) fail_msg("no %s", from);
+    char *changed = malloc(model.count + strlen(to) + 1);
+    int n = snprintf(changed, model.count + strlen(to) + 1, "%.*s%s%s",
+                     (int)(at - (char *)model.at), (char *)model.at, to, at + strlen(from));
+    if (tokenizer_parse(&t, changed, (size_t)n, "it", &why)) t = NULL;
+    free(changed);
+    free(model.at);
+    return t;
+}
+
+static int open_with_holes(void) { return open_changed("\"!\": 0", "\"!\": 16777215") != NULL; }
+
+static void test_tokenizer_numbers(void **state)
+{
+    (void)state;
+    struct token_buffer b = { 0 };
+    struct tokenizer *t = open_changed("(?i:", "(\\\\w+\\\\w+)+\\\\d|(?i:");
+    if (!t) fail_msg("%s", why.text);
+    char text[2000];
+    memset(text, 'a', sizeof text);
+    assert_int_equal(tokenizer_encode(t, &b, text, sizeof text, &why), -1);
+    says("it: pattern (\\w+\\w+)+\\d|(?i:");
+    says("takes too long on a text of 2000 bytes");
+    token_buffer_release(&b);
+    tokenizer_close(t);
+    /* One number of eight digits was half a gigabyte. */
+    bounded_work(open_with_holes, 0, 16 << 20);
+    assert_null(open_changed("\"!\": 0", "\"!\": 16777215"));
+    says("it: id 16777215, but 70");
+    t = open_changed("\"!\": 0", "\"!\": 60000"); /* a few may be */
+    if (!t) fail_msg("%s", why.text);
+    tokenizer_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_too_many_values),        cmocka_unit_test(test_too_many_keys),
         cmocka_unit_test(test_records_that_cannot_be), cmocka_unit_test(test_trees),
         cmocka_unit_test(test_many_tensors),           cmocka_unit_test(test_pickled_names),
+        cmocka_unit_test(test_real_patterns),          cmocka_unit_test(test_long_units),
+        cmocka_unit_test(test_made_patterns),          cmocka_unit_test(test_tokenizer_numbers),
     };
     return cmocka_run_group_tests(tests, open_directory, scratch_close);
 }
