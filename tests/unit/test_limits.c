@@ -4,10 +4,14 @@
 #include "../../lib/common/record_tokens.h"
 #include "../../lib/common/safetensors.h"
 #include "../../lib/common/tokenizer_model.h"
+#include "../../lib/llama/adapter.h"
+#include "../../lib/llama/checkpoint.h"
+#include "../../lib/llama/model_files.h"
 #include "../lib/bounded.h"
 #include "../lib/check.h"
 #include "../lib/scratch.h"
 
+#include <math.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -505,14 +509,160 @@ static void test_tokenizer_numbers(void **state)
     tokenizer_close(t);
 }
 
+/* ---- numbers in files ---- */
+
+static void write_file(const char *name, const char *text)
+{
+    char file[128];
+    snprintf(file, sizeof file, "%s/%s", scratch_directory, name);
+    store(file, (const unsigned char *)text, strlen(text));
+}
+
+/* Tensors and shards were looked up one by one. */
+static void test_many_shards(void **state)
+{
+    (void)state;
+    enum { SHARDS = 60000 };
+    struct model_files m;
+    char *index = malloc(40 * SHARDS), *to = index;
+    to += snprintf(to, 40, "{\"weight_map\": {");
+    for (int i = 0; i < SHARDS; i++)
+        to += snprintf(to, 40, "%s\"%06d\": \"s%06d\"", i ? "," : "", i, i);
+    snprintf(to, 40, "}}");
+    write_file("model.safetensors.index.json", index);
+    free(index);
+    assert_int_equal(model_files_open(&m, scratch_directory, &why), -1);
+    says("model.safetensors.index.json: more than 4096 shards");
+}
+
+static void test_config_numbers(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        { "\"hidden_size\": 1000000000000000000",
+          "'hidden_size' is 1000000000000000000, not between 0 and 1048576" },
+        { "\"num_hidden_layers\": -1", "'num_hidden_layers' is -1, not between 0 and 4096" },
+        { "\"hidden_size\": 99999999999999999999", "too big integer" },
+        { "\"num_attention_heads\": 65536, \"head_dim\": 65536",
+          "65536 attention heads of 65536, at most 1048576 together" },
+        { "\"rope_theta\": 1e300", "rope_theta is 1e+300, more than f32 has" },
+        { "\"rms_norm_eps\": 1e300", "rms_norm_eps is 1e+300, more than f32 has" },
+        { "\"rope_theta\": 1e999999999", "real number overflow" },
+        { "\"vocab_size\": 1e3", "'vocab_size' is not a whole number" },
+    };
+    static const char *const keys[][2] = { { "\"vocab_size\"", "32" },
+                                           { "\"hidden_size\"", "16" },
+                                           { "\"intermediate_size\"", "16" },
+                                           { "\"num_hidden_layers\"", "1" },
+                                           { "\"num_attention_heads\"", "2" } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config c;
+        char text[400];
+        int n = snprintf(text, sizeof text, "{%s", cases[i][0]);
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+            if (!strstr(cases[i][0], keys[k][0]))
+                n += snprintf(text + n, sizeof text - (size_t)n, ",%s:%s", keys[k][0], keys[k][1]);
+        snprintf(text + n, sizeof text - (size_t)n, "}");
+        assert_int_equal(config_parse(&c, text, "c", &why), -1);
+        says(cases[i][1]);
+        assert_int_equal(why.status, STATUS_INPUT);
+    }
+}
+
+/* A model took memory for the rank that the configuration says. */
+static void test_adapter_rank(void **state)
+{
+    (void)state;
+    struct adapter a;
+    struct safetensors_writer *w;
+    char file[128];
+    float values[16] = { 0 };
+    const struct tensor_header headers[] = {
+        { "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
+          DTYPE_F32,
+          2,
+          { 2, 4 } },
+        { "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight",
+          DTYPE_F32,
+          2,
+          { 4, 2 } },
+    };
+    snprintf(file, sizeof file, "%s/adapter_model.safetensors", scratch_directory);
+    assert_int_equal(safetensors_create(&w, file, headers, 2, &why), 0);
+    assert_int_equal(safetensors_put(w, values, sizeof values, &why), 0);
+    assert_int_equal(safetensors_finish(w, &why), 0);
+#define ADAPTER "\"peft_type\": \"LORA\", \"target_modules\": [\"q_proj\"]"
+    write_file("adapter_config.json", "{" ADAPTER ", \"r\": 65536}");
+    assert_int_equal(adapter_open(&a, scratch_directory, &why), -1);
+    says("lora_A.weight is F32 [2, 4], adapter_config.json has the rank r 65536");
+    write_file("adapter_config.json", "{" ADAPTER ", \"r\": 2, \"lora_alpha\": 1e300}");
+    assert_int_equal(adapter_open(&a, scratch_directory, &why), -1);
+    says("lora_alpha is 1e+300, more than f32 has");
+    write_file("adapter_config.json", "{" ADAPTER ", \"r\": 2}");
+    if (adapter_open(&a, scratch_directory, &why)) fail_msg("%s", why.text);
+    adapter_close(&a);
+}
+
+static int peek(uint64_t step, uint64_t loss_steps, double loss_sum, double loss_scale)
+{
+    static const char *const texts[] = { "recipe", "data", "tokenizer", "base", "rope", "device" };
+    struct run_state s;
+    struct writer *w;
+    struct fields own, none;
+    fields_init(&own);
+    fields_init(&none);
+    fields_count(&own, "step", step);
+    fields_count(&own, "tokens", 1);
+    fields_real(&own, "loss_sum", loss_sum);
+    fields_count(&own, "loss_steps", loss_steps);
+    fields_real(&own, "loss_scale", loss_scale);
+    fields_count(&own, "scale_steps", 0);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        fields_text(&own, texts[i], "x");
+    fields_count(&own, "chunk", 8);
+    fields_count(&own, "parameters", 8);
+    assert_int_equal(writer_open(&w, path, STREAM_STATE, "test", &own, &none, &why), 0);
+    assert_int_equal(writer_close(w, &why), 0);
+    fields_release(&own);
+    return checkpoint_peek(path, &s, &why);
+}
+
+static void test_checkpoint_numbers(void **state)
+{
+    (void)state;
+    assert_int_equal(peek(10, 10, 3.5, 65536), 0);
+    assert_int_equal(peek(1 << 30, 0, 0, 1), 0);
+    assert_int_equal(peek((1 << 30) + 1, 0, 0, 1), -1);
+    says("'step' is 1073741825, at most 1073741824");
+    assert_int_equal(peek(10, 11, 0, 1), -1);
+    says("is more than 'step', 10");
+    assert_int_equal(peek(10, 1, NAN, 1), -1);
+    says("'loss_sum' is nan");
+    assert_int_equal(peek(10, 1, 1, 0), -1);
+    says("'loss_scale' is 0");
+    assert_int_equal(peek(10, 1, 1, INFINITY), -1);
+    says("'loss_scale' is inf");
+    assert_int_equal(peek(10, 1, 1, -2), -1);
+    says("'loss_scale' is -2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_too_many_values),        cmocka_unit_test(test_too_many_keys),
-        cmocka_unit_test(test_records_that_cannot_be), cmocka_unit_test(test_trees),
-        cmocka_unit_test(test_many_tensors),           cmocka_unit_test(test_pickled_names),
-        cmocka_unit_test(test_real_patterns),          cmocka_unit_test(test_long_units),
-        cmocka_unit_test(test_made_patterns),          cmocka_unit_test(test_tokenizer_numbers),
+        cmocka_unit_test(test_too_many_values),
+        cmocka_unit_test(test_too_many_keys),
+        cmocka_unit_test(test_records_that_cannot_be),
+        cmocka_unit_test(test_trees),
+        cmocka_unit_test(test_many_tensors),
+        cmocka_unit_test(test_pickled_names),
+        cmocka_unit_test(test_real_patterns),
+        cmocka_unit_test(test_long_units),
+        cmocka_unit_test(test_made_patterns),
+        cmocka_unit_test(test_tokenizer_numbers),
+        cmocka_unit_test(test_many_shards),
+        cmocka_unit_test(test_config_numbers),
+        cmocka_unit_test(test_adapter_rank),
+        cmocka_unit_test(test_checkpoint_numbers),
     };
     return cmocka_run_group_tests(tests, open_directory, scratch_close);
 }
