@@ -2,6 +2,9 @@
 
 #include "utf8.h"
 
+#include <errno.h>
+#include <math.h>
+
 struct json_scan json_scan_begin(const char *name, const char *text, size_t bytes, struct fail *why)
 {
     const unsigned char *start = (const unsigned char *)text;
@@ -130,11 +133,22 @@ static int string(struct json_scan *s, char *text, size_t size)
     return expect(s, '"', "a string has no end");
 }
 
+size_t json_scan_room(struct json_scan *s)
+{
+    if (json_scan_kind(s) != '"') return 1;
+    const unsigned char *at = s->at + 1;
+    while (at < s->end && *at != '"')
+        at += *at == '\\' && s->end - at > 1 ? 2 : 1;
+    return (size_t)(at - s->at);
+}
+
 int json_scan_text(struct json_scan *s, char *text, size_t size) { return string(s, text, size); }
+
+int json_scan_colon(struct json_scan *s) { return expect(s, ':', "':' is missing"); }
 
 int json_scan_key(struct json_scan *s, char *text, size_t size)
 {
-    return string(s, text, size) || expect(s, ':', "':' is missing") ? -1 : 0;
+    return string(s, text, size) || json_scan_colon(s) ? -1 : 0;
 }
 
 /* ---- numbers and words ---- */
@@ -170,36 +184,48 @@ static int number(struct json_scan *s, bool *is_whole)
     return 0;
 }
 
-int json_scan_integer(struct json_scan *s, int64_t *value)
+int json_scan_number(struct json_scan *s, bool *is_whole, int64_t *whole, double *real)
 {
-    char c = json_scan_kind(s);
-    bool is_whole = false, is_negative = c == '-';
-    if (c != '-' && (c < '0' || c > '9')) return json_scan_refuse(s, "not a whole number");
-    const unsigned char *at = s->at + is_negative;
-    if (number(s, &is_whole)) return -1;
-    if (!is_whole) return json_scan_refuse(s, "not a whole number");
-    *value = 0;
-    for (; at < s->at; at++)
-        if (__builtin_mul_overflow(*value, 10, value) ||
-            __builtin_sub_overflow(*value, *at - '0', value))
-            return json_scan_refuse(s, "a number of more than 64 bits");
-    if (!is_negative && __builtin_sub_overflow(INT64_C(0), *value, value))
-        return json_scan_refuse(s, "a number of more than 64 bits");
+    char c = json_scan_kind(s), text[JSON_SCAN_DIGITS_MAX + 1];
+    if (c != '-' && (c < '0' || c > '9')) return json_scan_refuse(s, "not a number");
+    const unsigned char *first = s->at;
+    if (number(s, is_whole)) return -1;
+    size_t bytes = (size_t)(s->at - first);
+    if (bytes > JSON_SCAN_DIGITS_MAX)
+        return fail_input(s->why, "%s byte %zu: a number of %zu characters, at most %d", s->name,
+                          (size_t)(first - s->start) + 1, bytes, JSON_SCAN_DIGITS_MAX);
+    memcpy(text, first, bytes);
+    text[bytes] = 0;
+    errno = 0;
+    *whole = *is_whole ? strtoll(text, NULL, 10) : 0;
+    *real = *is_whole ? 0 : strtod(text, NULL);
+    if ((*is_whole && errno) || !isfinite(*real))
+        return json_scan_refuse(s, "a number that 64 bits do not hold");
     return 0;
 }
 
-static int word(struct json_scan *s)
+int json_scan_integer(struct json_scan *s, int64_t *value)
 {
-    static const char *const words[] = { "true", "false", "null" };
-    bool is_whole;
+    bool is_whole = false;
+    double real;
+    if (json_scan_number(s, &is_whole, value, &real)) return -1;
+    return is_whole ? 0 : json_scan_refuse(s, "not a whole number");
+}
+
+int json_scan_word(struct json_scan *s)
+{
+    static const struct {
+        const char *text;
+        int value;
+    } words[] = { { "true", 1 }, { "false", 0 }, { "null", -2 } };
+    (void)json_scan_kind(s);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        size_t n = strlen(words[i]);
-        if ((size_t)(s->end - s->at) >= n && !memcmp(s->at, words[i], n)) {
-            s->at += n;
-            return 0;
-        }
+        size_t n = strlen(words[i].text);
+        if ((size_t)(s->end - s->at) < n || memcmp(s->at, words[i].text, n) != 0) continue;
+        s->at += n;
+        return words[i].value;
     }
-    return number(s, &is_whole);
+    return json_scan_refuse(s, "not a JSON value");
 }
 
 int json_scan_skip(struct json_scan *s)
@@ -207,7 +233,11 @@ int json_scan_skip(struct json_scan *s)
     char c = json_scan_kind(s);
     if (!c) return json_scan_refuse(s, "a value is missing");
     if (c == '"') return string(s, NULL, 0);
-    if (c != '{' && c != '[') return word(s);
+    if (c == 't' || c == 'f' || c == 'n') return json_scan_word(s) == -1 ? -1 : 0;
+    if (c != '{' && c != '[') {
+        bool is_whole;
+        return number(s, &is_whole);
+    }
     size_t count = 0;
     int more;
     if (json_scan_open(s, c)) return -1;

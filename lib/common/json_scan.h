@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { JSON_SCAN_DEPTH_MAX = 64 };
+enum { JSON_SCAN_DEPTH_MAX = 64, JSON_SCAN_DIGITS_MAX = 511 };
 
 struct json_scan {
     const char *name; /* borrowed, for messages */
@@ -36,8 +36,15 @@ int json_scan_more(struct json_scan *s, size_t *count) MUST_USE;
  * is shorter than size. */
 int json_scan_key(struct json_scan *s, char *text, size_t size) MUST_USE;
 int json_scan_text(struct json_scan *s, char *text, size_t size) MUST_USE;
+int json_scan_colon(struct json_scan *s) MUST_USE; /* after a key that was read as a text */
+/* Enough for the string that comes, with its zero. */
+size_t json_scan_room(struct json_scan *s);
 /* A whole number. */
 int json_scan_integer(struct json_scan *s, int64_t *value) MUST_USE;
+/* A number: *is_whole tells which of the two it is. */
+int json_scan_number(struct json_scan *s, bool *is_whole, int64_t *whole, double *real) MUST_USE;
+/* true, false or null: 1, 0, -2; -1: none of them. */
+int json_scan_word(struct json_scan *s) MUST_USE;
 /* Passes a value of any kind. */
 int json_scan_skip(struct json_scan *s) MUST_USE;
 /* Nothing but space must follow. */

@@ -3,6 +3,7 @@
 #include "../../lib/common/pickle.h"
 #include "../../lib/common/record_tokens.h"
 #include "../../lib/common/safetensors.h"
+#include "../../lib/common/stream_json.h"
 #include "../../lib/common/tokenizer_model.h"
 #include "../../lib/llama/adapter.h"
 #include "../../lib/llama/checkpoint.h"
@@ -283,6 +284,71 @@ static void test_many_tensors(void **state)
     store(path, (unsigned char *)deep, sizeof deep);
     assert_int_equal(open_tensors(), -1);
     says("header byte 73: nested deeper than 64");
+}
+
+/* ---- streams as JSON lines ---- */
+
+static int parse_line(const char *line, msgpack_sbuffer *to)
+{
+    int width = 2;
+    msgpack_sbuffer_init(to);
+    return stream_json_parse(to, line, strlen(line), &width, &why);
+}
+
+static int parse_tokens(void)
+{
+    msgpack_sbuffer packed;
+    char *numbers = list_of("0,", 1 << 20), *line = malloc(strlen(numbers) + 20);
+    snprintf(line, strlen(numbers) + 20, "{\"tokens\":%s}", numbers);
+    free(numbers);
+    return parse_line(line, &packed) ? -1 : (int)packed.size;
+}
+
+/* A token is two bytes of a line and was forty of a tree. */
+static void test_json_lines(void **state)
+{
+    (void)state;
+    bounded_work(parse_tokens, 1 + 7 + 5 + 2 * ((1 << 20) + 1), 20 << 20);
+    msgpack_sbuffer packed;
+    static const char line[] =
+        "{ \"a\" : 1.5 , \"b\":[true,false,-3, {}],\"c\":{\"\\u00e4\":\"\\\"x\"}, "
+        "\"targets\": [[1,2],[3,4]], \"n\": 9223372036854775807}";
+    static const char wanted[] =
+        "\x85\xa1"
+        "a\xcb\x3f\xf8\0\0\0\0\0\0\xa1"
+        "b\x94\xc3\xc2\xfd\x80\xa1"
+        "c\x81\xa2"
+        "\xc3\xa4\xa2\"x\xa7targets\xc4\x10\1\0\0\0\2\0\0\0\3\0\0\0\4\0\0\0\xa1"
+        "n\xcf\x7f\xff\xff\xff\xff\xff\xff\xff";
+    if (parse_line(line, &packed)) fail_msg("%s", why.text);
+    assert_int_equal(packed.size, sizeof wanted - 1);
+    assert_memory_equal(packed.data, wanted, packed.size);
+    msgpack_sbuffer_destroy(&packed);
+    char deep[200] = "{\"x-a\":", digits[700] = "{\"a\":1";
+    memset(deep + 7, '[', 100);
+    memset(digits + 6, '1', 600);
+    digits[606] = '}';
+    const char *const refused[][2] = {
+        { deep, "not JSON: byte 71: nested deeper than 64" },
+        { digits, "not JSON: byte 6: a number of 601 characters, at most 511" },
+        { "{\"a\":99999999999999999999}", "a number that 64 bits do not hold" },
+        { "{\"a\":1e999}", "a number that 64 bits do not hold" },
+        { "{\"a\":null}", "a: null has no place here" },
+        { "{\"a\":tru}", "not a JSON value" },
+        { "{\"a\":1,}", "not a string" },
+        { "{\"a\":1}}", "something follows the end" },
+        { "{\"tokens\":[65536]}", "tokens: a list holds something that is no number below 2^16" },
+        { "{\"a\":01}", "not a JSON value" },
+        { "{\"a\":\"\\ud800\"}", "a lone surrogate" },
+        { "[]", "not a JSON object" },
+        { "{\"a\"", "':' is missing (truncated?)" },
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        assert_int_equal(parse_line(refused[i][0], &packed), -1);
+        says(refused[i][1]);
+        assert_int_equal(why.status, STATUS_INPUT);
+        msgpack_sbuffer_destroy(&packed);
+    }
 }
 
 /* ---- pickles and archives ---- */
@@ -654,6 +720,7 @@ int main(void)
         cmocka_unit_test(test_records_that_cannot_be),
         cmocka_unit_test(test_trees),
         cmocka_unit_test(test_many_tensors),
+        cmocka_unit_test(test_json_lines),
         cmocka_unit_test(test_pickled_names),
         cmocka_unit_test(test_real_patterns),
         cmocka_unit_test(test_long_units),
