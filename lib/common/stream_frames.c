@@ -135,6 +135,8 @@ static int decompress(struct frames *f, size_t size, struct fail *why)
         size_t before = out.pos, left = ZSTD_decompressStream(f->zstd, &out, &in);
         if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
             return fail(why, "%s: out of memory: its zstd window", f->name);
+        if (ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge)
+            return at_byte(f, why, "a zstd window of more than 256 MiB");
         if (ZSTD_isError(left)) return at_byte(f, why, ZSTD_getErrorName(left));
         use(f, in.pos);
         f->content_size = out.pos;
