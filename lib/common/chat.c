@@ -62,6 +62,8 @@ static int read_specials(struct chat_template *t, const json_t *list, struct fai
 {
     size_t count = json_array_size(list);
     if (list && !json_is_array(list)) return fail_input(why, "'special' is not a list");
+    if (count > CHAT_SPECIALS_MAX)
+        return fail_input(why, "%zu 'special', at most %d", count, CHAT_SPECIALS_MAX);
     t->specials = calloc(count + 1, sizeof *t->specials);
     if (!t->specials) return fail(why, "out of memory");
     for (; t->special_count < count; t->special_count++) {
@@ -426,10 +428,9 @@ static const json_t *follow(const json_t *object, const char *path)
 int chat_parse(struct chat *c, const char *line, size_t bytes, const char *source_key,
                struct fail *why)
 {
-    json_error_t error;
     *c = (struct chat){ 0 };
-    json_t *object = json_loadb(line, bytes, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
-    if (!object) return fail_input(why, "%s", error.text);
+    json_t *object = json_read_line(line, bytes, JSON_ALLOW_NUL, why);
+    if (!object) return -1;
     const json_t *messages = json_object_get(object, "messages");
     const json_t *conversations = json_object_get(object, "conversations");
     int status = !json_is_object(object) ? fail_input(why, "not a JSON object")

@@ -14,6 +14,8 @@
 
 #define CHAT_TEMPLATES "vicuna, llama-2, llama-3, zephyr, chatml, or a file"
 
+enum { CHAT_SPECIALS_MAX = 256 };
+
 struct chat_around {
     char *before, *after;
 };

@@ -90,13 +90,7 @@ static void check_standard_output(int status, void *unused)
     if (status == STATUS_DONE) _exit(STATUS_FAILED);
 }
 
-/* jansson's: an object that lost a value for want of a few bytes is never written. */
-static void *memory_or_die(size_t bytes)
-{
-    void *memory = malloc(bytes);
-    if (!memory) die(STATUS_FAILED, "out of memory");
-    return memory;
-}
+static void end_without_memory(void) { die(STATUS_FAILED, "out of memory"); }
 
 void die_init(const char *tool, bool quiet)
 {
@@ -106,7 +100,7 @@ void die_init(const char *tool, bool quiet)
     if (has_begun) return;
     has_begun = true;
     process_begin();
-    json_set_alloc_funcs(memory_or_die, free);
+    json_when_memory_is_lost(end_without_memory);
     signals_handle_ends(die_by_signal, false);
     signal_handle(SIGPIPE, die_by_signal, false); /* of who reads standard output */
     signals_handle_bus(end_by_loss);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <unistd.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 enum { PIECE = 1 << 18 };
 
@@ -134,6 +135,8 @@ static int more_text(struct input *in, struct fail *why)
     ZSTD_inBuffer from = { in->raw, in->raw_size, in->raw_at };
     ZSTD_outBuffer to = { in->text, in->room, in->size };
     size_t left = ZSTD_decompressStream(in->zstd, &to, &from);
+    if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
+        return fail(why, "%s: out of memory: its zstd window, of up to 2 GiB", in->name);
     if (ZSTD_isError(left))
         return fail_input(why, "%s: zstd: %s", in->name, ZSTD_getErrorName(left));
     in->raw_at = from.pos;

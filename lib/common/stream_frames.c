@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zstd_errors.h>
 
 enum { INPUT_BYTES = 1 << 18, FRAME_HEAD_MAX = 18 };
 
@@ -135,6 +136,10 @@ static int decompress(struct frames *f, size_t size, struct fail *why)
         ZSTD_inBuffer in = { f->input + f->input_at, f->input_size - f->input_at, 0 };
         bool is_dry = in.size == 0;
         size_t before = out.pos, left = ZSTD_decompressStream(f->zstd, &out, &in);
+        if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
+            return fail(why, "%s: out of memory: its zstd window", f->name);
+        if (ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge)
+            return at_byte(f, why, "a zstd window of more than 256 MiB");
         if (ZSTD_isError(left)) return at_byte(f, why, ZSTD_getErrorName(left));
         use(f, in.pos);
         f->content_size = out.pos;
@@ -243,7 +248,8 @@ int frames_at(struct frames *f, uint64_t offset, struct fail *why)
     return 0;
 }
 
-int frames_table(struct frames *f, uint64_t **offsets, size_t *count, struct fail *why)
+int frames_table(struct frames *f, uint64_t **offsets, size_t *count, uint64_t *content,
+                 struct fail *why)
 {
     struct stat st;
     unsigned char foot[SEEK_FOOT], head[SKIPPABLE_HEAD];
@@ -265,9 +271,13 @@ int frames_table(struct frames *f, uint64_t **offsets, size_t *count, struct fai
     uint64_t offset = 0;
     ssize_t bytes = (ssize_t)(n * SEEK_ENTRY);
     bool ok = pread(f->fd, entries, (size_t)bytes, (off_t)(size - table + SKIPPABLE_HEAD)) == bytes;
+    *content = 0;
     for (uint64_t i = 0; ok && i < n; i++) {
+        uint64_t inside = get_le(entries + SEEK_ENTRY * i + 4, 4);
         (*offsets)[i] = offset;
         offset += get_le(entries + SEEK_ENTRY * i, 4);
+        *content += inside;
+        ok = inside <= STREAM_FRAME_MAX;
     }
     free(entries);
     if (ok && offset == size - table) {

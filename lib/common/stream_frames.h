@@ -41,8 +41,10 @@ bool frames_seekable(const struct frames *f);
 int frames_rewind(struct frames *f, struct fail *why) MUST_USE;
 /* Loads the frame that begins at that byte. */
 int frames_at(struct frames *f, uint64_t offset, struct fail *why) MUST_USE;
-/* The offsets of all frames by the seek table, if its sizes add up to the file's: 1,
- * *offsets given to the caller; 0 there is no such table. */
-int frames_table(struct frames *f, uint64_t **offsets, size_t *count, struct fail *why) MUST_USE;
+/* The offsets of all frames by the seek table, if its sizes add up to the file's and none is longer
+ * than a frame may be: 1, *offsets given to the caller, *content the bytes of all frames
+ * decompressed, as the table has them; 0 there is no such table. */
+int frames_table(struct frames *f, uint64_t **offsets, size_t *count, uint64_t *content,
+                 struct fail *why) MUST_USE;
 
 #endif

@@ -5,6 +5,7 @@
 #include "../common/torch_file.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -93,6 +94,8 @@ static int read_config(struct adapter *a, const json_t *config, struct fail *why
         json_get_flag(config, "use_rslora", &is_rank_stabilized, why))
         return -1;
     if (!a->rank) return fail_input(why, "rank r is missing or 0");
+    if (fabs(a->alpha) > (double)FLT_MAX)
+        return fail_input(why, "lora_alpha is %g, more than f32 has", a->alpha);
     /* Kalajdzievski 2023: the scale is alpha / sqrt(r). */
     if (is_rank_stabilized) a->alpha *= sqrt((double)a->rank);
     return read_targets(a, config, why);
@@ -140,6 +143,21 @@ static int read_json(struct adapter *a, const char *directory, const char *name,
     return status ? fail_in(why, path) : 0;
 }
 
+/* The rank sizes what a model takes for its adapter: it must be the file's. */
+static int check_rank(const struct adapter *a, const char *path, struct fail *why)
+{
+    for (size_t i = 0; i < a->file.count; i++) {
+        const struct stored_tensor *s = &a->file.at[i];
+        int side = strstr(s->name, ".lora_A.") ? 0 : strstr(s->name, ".lora_B.") ? 1 : -1;
+        if (side < 0 || (s->dims == 2 && s->shape[side] == a->rank)) continue;
+        char shape[128];
+        stored_tensor_describe(s, shape, sizeof shape);
+        return fail_input(why, "%s: %s is %s, adapter_config.json has the rank r %lld", path,
+                          s->name, shape, (long long)a->rank);
+    }
+    return 0;
+}
+
 /* adapter_model.safetensors, or what PEFT wrote before it. */
 static int open_matrices(struct adapter *a, const char *directory, struct fail *why)
 {
@@ -153,7 +171,9 @@ static int open_matrices(struct adapter *a, const char *directory, struct fail *
     }
     if (!is_torch) snprintf(path, sizeof path, "%s/adapter_model.safetensors", directory);
     if (digest_file(path, a->digest, why)) return -1;
-    return is_torch ? torch_open(&a->file, path, why) : safetensors_open(&a->file, path, why);
+    if (is_torch ? torch_open(&a->file, path, why) : safetensors_open(&a->file, path, why))
+        return -1;
+    return check_rank(a, path, why);
 }
 
 /* Which part a tensor of that name belongs to, as PEFT would name its module. */

@@ -5,6 +5,8 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <float.h>
+#include <math.h>
 #include <unistd.h>
 
 static const char *const header_keys[] = { "longqlora",   "kind",       "step",       "tokens",
@@ -76,30 +78,44 @@ int checkpoint_save_state(const char *path, const struct model *m, const struct 
     return writer_close(w, why);
 }
 
+/* Numbers that go on being counted: none may be such that they overflow, or that nothing follows.
+ */
+static int check_numbers(const struct run_state *s, struct fail *why)
+{
+    if (s->loss_steps > s->step || s->scale_steps > s->step)
+        return fail_input(why, "'loss_steps' or 'scale_steps' is more than 'step', %lld",
+                          (long long)s->step);
+    if (!isfinite(s->loss_sum)) return fail_input(why, "'loss_sum' is %g", s->loss_sum);
+    if (!(s->loss_scale > 0) || s->loss_scale > (double)FLT_MAX)
+        return fail_input(why, "'loss_scale' is %g", s->loss_scale);
+    return 0;
+}
+
 static int get_header(struct reader *r, struct run_state *s, uint64_t *parameters, struct fail *why)
 {
     const msgpack_object *h = reader_header(r);
     uint64_t step, loss_steps, scale_steps, chunk;
-    if (fields_check(h, header_keys, why) || field_count(h, "step", INT64_MAX, &step, why) ||
-        field_count(h, "tokens", UINT64_MAX, &s->tokens, why) ||
+    if (fields_check(h, header_keys, why) ||
+        field_count(h, "step", CHECKPOINT_STEPS_MAX, &step, why) ||
+        field_count(h, "tokens", INT64_MAX, &s->tokens, why) ||
         field_real(h, "loss_sum", &s->loss_sum, why) ||
-        field_count(h, "loss_steps", INT64_MAX, &loss_steps, why) ||
+        field_count(h, "loss_steps", CHECKPOINT_STEPS_MAX, &loss_steps, why) ||
         field_real(h, "loss_scale", &s->loss_scale, why) ||
-        field_count(h, "scale_steps", INT64_MAX, &scale_steps, why) ||
+        field_count(h, "scale_steps", CHECKPOINT_STEPS_MAX, &scale_steps, why) ||
         field_text(h, "recipe", s->recipe, sizeof s->recipe, why) ||
         field_text(h, "data", s->data, sizeof s->data, why) ||
         field_text(h, "tokenizer", s->tokenizer, sizeof s->tokenizer, why) ||
         field_text(h, "base", s->base, sizeof s->base, why) ||
         field_text(h, "rope", s->rope, sizeof s->rope, why) ||
         field_text(h, "device", s->device, sizeof s->device, why) ||
-        field_count(h, "chunk", INT64_MAX, &chunk, why) ||
+        field_count(h, "chunk", INT32_MAX, &chunk, why) ||
         field_count(h, "parameters", INT64_MAX, parameters, why))
         return fail_in(why, reader_name(r));
     s->step = (int64_t)step;
     s->loss_steps = (int64_t)loss_steps;
     s->scale_steps = (int64_t)scale_steps;
     s->chunk = (int64_t)chunk;
-    return 0;
+    return check_numbers(s, why) ? fail_in(why, reader_name(r)) : 0;
 }
 
 int checkpoint_peek(const char *path, struct run_state *state, struct fail *why)

@@ -11,7 +11,8 @@
 
 #include "model.h"
 
-enum { RECIPE_TEXT = 8192 };
+/* A checkpoint's numbers are counted up to here. */
+enum { RECIPE_TEXT = 8192, CHECKPOINT_STEPS_MAX = 1 << 30 };
 
 struct run_state {
     int64_t step;    /* updates done */

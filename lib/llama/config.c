@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <float.h>
 #include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -40,6 +41,9 @@ static int parse_sizes(struct config *c, struct fail *why)
     if (c->heads % c->kv_heads)
         return fail_input(why, "%lld attention heads for %lld key/value heads", (long long)c->heads,
                           (long long)c->kv_heads);
+    if (c->heads * c->head_dim > DIM_MAX)
+        return fail_input(why, "%lld attention heads of %lld, at most %d together",
+                          (long long)c->heads, (long long)c->head_dim, DIM_MAX);
     if (c->head_dim % 2 || !c->head_dim)
         return fail_input(why, "head dimension %lld is not even", (long long)c->head_dim);
     if (c->dim % 8 || c->ffn % 8 || c->heads * c->head_dim % 8)
@@ -103,6 +107,8 @@ static int parse_rope(struct config *c, struct fail *why)
                                "max_position_embeddings");
     if (!(c->theta > 0) || !original)
         return fail_input(why, "rope_theta or the original context is not positive");
+    if (c->theta > (double)FLT_MAX)
+        return fail_input(why, "rope_theta is %g, more than f32 has", c->theta);
     c->original_position = original;
     if (parse_ntk(c, json_object_get(j, ntk_key), why)) return -1;
     c->stored_rope = c->rope;
@@ -124,6 +130,8 @@ static int parse(struct config *c, struct fail *why)
         return -1;
     if (!(c->norm_eps > 0) || !c->window)
         return fail_input(why, "rms_norm_eps or sliding_window is not positive");
+    if (c->norm_eps > (double)FLT_MAX)
+        return fail_input(why, "rms_norm_eps is %g, more than f32 has", c->norm_eps);
     return 0;
 }
 

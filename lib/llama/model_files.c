@@ -32,7 +32,7 @@ static int add_file(struct model_files *m, const struct layout *l, const char *p
     return 0;
 }
 
-/* The names of an index's shards, each once, in *shards. */
+/* The names of an index's shards, each once with its number, in *shards. */
 static int list_shards(const json_t *map, json_t *shards, struct fail *why)
 {
     const char *tensor;
@@ -42,7 +42,12 @@ static int list_shards(const json_t *map, json_t *shards, struct fail *why)
         const char *shard = json_string_value(file);
         if (!shard || strchr(shard, '/') || !strcmp(shard, "..") || !strcmp(shard, ".") || !*shard)
             return fail_input(why, "%s: not the name of a shard", tensor);
-        json_object_set_new(shards, shard, json_true());
+        size_t number = json_object_size(shards);
+        if (json_object_get(shards, shard)) continue;
+        if (number == MODEL_SHARDS_MAX)
+            return fail_input(why, "more than %d shards", MODEL_SHARDS_MAX);
+        if (json_object_set_new(shards, shard, json_integer((json_int_t)number)))
+            return fail(why, "out of memory");
     }
     return 0;
 }
@@ -51,18 +56,14 @@ static int list_shards(const json_t *map, json_t *shards, struct fail *why)
 static int check_places(const struct model_files *m, const json_t *map, const json_t *shards,
                         struct fail *why)
 {
-    const char *name, *shard;
-    json_t *place, *unused;
+    const char *name;
+    json_t *place;
     size_t stored = 0;
     json_object_foreach((json_t *)map, name, place)
     {
-        size_t file = 0;
-        json_object_foreach((json_t *)shards, shard, unused)
-        {
-            if (!strcmp(shard, json_string_value(place))) break;
-            file++;
-        }
-        must(file < m->count);
+        const json_t *number = json_object_get(shards, json_string_value(place));
+        size_t file = (size_t)json_integer_value(number);
+        must(number && file < m->count);
         if (!tensor_file_find(&m->at[file], name))
             return fail_input(why, "%s is not in %s", name, json_string_value(place));
     }

@@ -122,9 +122,20 @@ static int take_stored(struct weights *w, int64_t i, struct fail *why)
     return align(w, &w->at[i].data, s->bytes, dtype_size(s->dtype), why);
 }
 
+/* Those of a layer stand together, after the first tensor of all. */
 static int64_t find_tensor(const struct weights *w, const char *name)
 {
-    for (int64_t i = 0; i < w->count; i++)
+    static const char prefix[] = "model.layers.";
+    int64_t first = 0, end = w->count;
+    if (!strncmp(name, prefix, sizeof prefix - 1)) {
+        int64_t each = 0, layer = strtoll(name + sizeof prefix - 1, NULL, 10);
+        while (w->table[1 + each].layer == 0)
+            each++;
+        if (layer < 0 || layer >= w->config.layers) return -1;
+        first = 1 + layer * each;
+        end = first + each;
+    }
+    for (int64_t i = first; i < end; i++)
         if (!strcmp(w->table[i].name, name)) return i;
     return -1;
 }

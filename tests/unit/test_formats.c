@@ -55,9 +55,21 @@ static void test_hostile_safetensors(void **state)
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4,
             "data at 4 to 0");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "data_offsets");
-    refused("{\"a\":1,\"a\":2}", 4, "duplicate");
-    refused("[1]", 0, "not an object");
-    refused("{\"a\":", 0, "header: line 1");
+#define EMPTY "{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}"
+    refused("{\"a\":" EMPTY ",\"a\":" EMPTY "}", 0, "a stands there twice");
+    refused("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\"}}", 0, "a: 'dtype' stands twice");
+    refused("{\"__metadata__\":{},\"__metadata__\":{}}", 0, "__metadata__ stands there twice");
+    refused("[1]", 0, "header byte 1: not an object");
+    refused("{\"a\":", 0, "header byte 6: not an object (truncated?)");
+    refused("{\"a\":" EMPTY "]", 0, "',' or '}' is missing");
+    refused("{\"a\":" EMPTY ",}", 0, "not a string");
+    refused("{\"a\":" EMPTY "} x", 0, "something follows the end");
+    refused("{\"a\\u0000\":" EMPTY "}", 0, "\\u0000");
+    refused("{\"\xc0\":" EMPTY "}", 0, "not UTF-8");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1e0],\"data_offsets\":[0,4]}}", 4, "no shape");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[99999999999999999999],"
+            "\"data_offsets\":[0,4]}}",
+            4, "no shape");
     store("{}", (size_t)-1, 0);
     assert_int_equal(safetensors_open(&s, scratch_file, &why), -1);
     assert_non_null(strstr(why.text, "at most 104857600"));
@@ -69,6 +81,22 @@ static void test_hostile_safetensors(void **state)
     assert_int_equal(safetensors_open(&s, scratch_file, &why), -1);
     assert_int_equal(safetensors_open(&s, "/nonexistent/x", &why), -1);
     assert_int_equal(why.status, STATUS_FAILED);
+}
+
+/* What others write between the values is no matter. */
+static void test_foreign_spelling(void **state)
+{
+    (void)state;
+    static const char header[] =
+        " {\n\t\"__metadata__\" : {\"format\":\"pt\", \"x\": [1.5e-3, true, null, {\"a\":[]}]},\r\n"
+        " \"a\\u00e4\\ud83d\\ude00\\n\": {\"shape\": [ 1 , 2 ], \"other\": {\"b\": [{}]}, "
+        "\"data_offsets\": [0, 8], \"dtype\": \"F32\"} , \"c\": " EMPTY " }  ";
+    struct tensor_file s;
+    store(header, sizeof header - 1, 8);
+    assert_int_equal(safetensors_open(&s, scratch_file, &why), 0);
+    const struct stored_tensor *t = tensor_file_find(&s, "a\xc3\xa4\xf0\x9f\x98\x80\n");
+    assert_true(t && t->dims == 2 && t->shape[1] == 2 && t->bytes == 8 && s.count == 2);
+    tensor_file_close(&s);
 }
 
 static void test_safetensors_round_trip(void **state)
@@ -633,6 +661,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hostile_safetensors),
+        cmocka_unit_test(test_foreign_spelling),
         cmocka_unit_test(test_safetensors_round_trip),
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_what_is_not_computed_is_refused),

@@ -326,15 +326,18 @@ int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *
 {
     yaml_parser_t parser;
     yaml_document_t doc;
-    FILE *file = file_open_text_stdio(path, why);
-    if (!file) return -1;
+    char *text;
+    size_t bytes;
+    if (recipe_load_text(path, &text, &bytes, why)) return -1;
     if (!yaml_parser_initialize(&parser)) {
-        fclose(file);
+        free(text);
         return fail(why, "%s: out of memory", path);
     }
-    yaml_parser_set_input_file(&parser, file);
-    int status;
-    if (!yaml_parser_load(&parser, &doc)) {
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
+    int status, is_loaded = yaml_parser_load(&parser, &doc);
+    if (!is_loaded && parser.error == YAML_MEMORY_ERROR) {
+        status = fail(why, "%s: out of memory", path);
+    } else if (!is_loaded) {
         status = fail_usage(why, "%s:%zu:%zu: %s", path, parser.problem_mark.line + 1,
                             parser.problem_mark.column + 1,
                             parser.problem ? parser.problem : "not YAML");
@@ -343,7 +346,7 @@ int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *
         yaml_document_delete(&doc);
     }
     yaml_parser_delete(&parser);
-    fclose(file);
+    free(text);
     return status;
 }
 
@@ -366,6 +369,7 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
     if (!r->train_file && !(plan_only && r->context))
         return fail_usage(why, plan_only ? "a plan needs train_file or max_seq_length"
                                          : "train_file is missing");
+    if (recipe_check_ranges(r, why)) return -1;
     if (!r->batch_size || !r->accumulation || !r->logging_steps)
         return fail_usage(why, "per_device_train_batch_size, gradient_accumulation_steps and "
                                "logging_steps must be at least 1");

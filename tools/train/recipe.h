@@ -12,7 +12,19 @@
 #include "../../lib/llama/batch.h"
 #include "../../lib/llama/optimiser.h"
 
-enum { RECIPE_KEYS_MAX = 64 };
+enum {
+    RECIPE_KEYS_MAX = 64,
+    /* of a file: libyaml's time grows with the square of each */
+    RECIPE_BYTES_MAX = 64 << 10,
+    RECIPE_DEPTH_MAX = 8,
+    RECIPE_VALUES_MAX = 1024,
+    /* of its numbers: a product of any of them, and of sizes of a model, fits in 63 bits */
+    RECIPE_STEPS_MAX = 1000000000,
+    RECIPE_SAMPLES_MAX = 1 << 16,
+    RECIPE_CONTEXT_MAX = 1 << 28,
+    RECIPE_RANK_MAX = 1 << 16,
+    RECIPE_EPOCHS_MAX = 1000000,
+};
 
 enum toggle { TOGGLE_AUTO, TOGGLE_NO, TOGGLE_YES };
 

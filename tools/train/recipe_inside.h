@@ -9,4 +9,9 @@ const char *recipe_keep_text(struct recipe *r, const char *text);
 /* Where the value of a key that there is comes from; NULL: nobody said one. */
 const char **recipe_origin(struct recipe *r, const char *key);
 
+/* Are its numbers such that what is computed of them fits? */
+int recipe_check_ranges(const struct recipe *r, struct fail *why) MUST_USE;
+/* A recipe's text, that of YAML within the limits; the caller frees it. */
+int recipe_load_text(const char *path, char **text, size_t *bytes, struct fail *why) MUST_USE;
+
 #endif

@@ -142,6 +142,11 @@ static int plan_positions(struct trainer *t, struct fail *why)
     t->attention.masks_documents =
         !strcmp(r->document_mask, "yes") ||
         (!strcmp(r->document_mask, "auto") && !strcmp(t->info.strategy, "best-fit"));
+    if (r->batch_size * context > INT32_MAX)
+        return fail_usage(why,
+                          "per_device_train_batch_size times max_seq_length is %lld tokens, at "
+                          "most %d: see gradient_accumulation_steps",
+                          (long long)(r->batch_size * context), INT32_MAX);
     t->setup.positions = context;
     t->setup.rows = r->batch_size * context;
     t->setup.chunk = r->chunk_rows;
@@ -160,9 +165,13 @@ static int plan_run(struct trainer *t, struct fail *why)
                              .decay = r->weight_decay,
                              .max_norm = r->max_grad_norm,
                              .warmup = r->warmup_steps };
-    o->steps = r->max_steps || !t->samples
-                   ? r->max_steps
-                   : (int64_t)ceil((double)reader_records(t->samples) * r->epochs / each);
+    double steps = r->max_steps || !t->samples
+                       ? (double)r->max_steps
+                       : ceil((double)reader_records(t->samples) * r->epochs / each);
+    if (steps > RECIPE_STEPS_MAX)
+        return fail_usage(why, "num_train_epochs makes %g steps, at most %d", steps,
+                          RECIPE_STEPS_MAX);
+    o->steps = (int64_t)steps;
     if (!o->warmup) o->warmup = (int64_t)ceil(r->warmup_ratio * (double)o->steps);
     if (schedule_parse(r->scheduler, &o->schedule)) return fail_usage(why, "lr_scheduler_type");
     t->setup.is_training = true;
