@@ -109,10 +109,10 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
     [ "$status" -eq 0 ]
     run --separate-stderr -0 ppl --model base --data docs.tok --context 16 --to table
     [[ "${lines[0]}" == *context*windows*scored*loss*perplexity*stderr*bits/byte ]]
-    ppl --quiet --model base --data docs.tok --context 16 > s.scores
+    ppl --quiet --model base --data docs.tok --context 16 -o s.scores
     run perl -MForeignStream -e 'my @o = ForeignStream::read_all("s.scores"); print "$o[0]{kind} $o[0]{protocol} $o[1]{context}"'
     [ "$output" = "scores longqlora 16" ]
-    for p in longlora sliding llamacpp; do
+    for p in longlora sliding huggingface; do
         run --separate-stderr -0 ppl --model base --data docs.tok --context 16 --stride 4 --protocol $p --to json
     done
     odd=$(ppl --quiet --model base --data docs.tok --source odd --context 16 --to json | nll)
@@ -125,7 +125,7 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
     [[ "$stderr" == *"rope: linear 2 (16 → 32), theta 500; attention: full; base: unquantized, "*" GB/s; device: cpu, f32"* ]]
     [[ "$stderr" == *"context 64 is beyond the 32 that the positions are made for"* ]]
     run --separate-stderr -3 ppl --model base --data docs.tok --context 16,100000 --to table
-    [[ "$stderr" == "ppl: context 100000: "*" tokens are too few, longqlora wants 200001" ]]
+    [[ "$stderr" == "ppl: docs.tok: "*" tokens, too few for --context 100000 by --protocol longqlora, which wants 200001: measure at --context 16" ]]
     run --separate-stderr -2 ppl --model base --data docs.tok --context 1
     run --separate-stderr -2 ppl --model base --data docs.tok --context 16,x
     run --separate-stderr -2 ppl --model base --data docs.tok --rope llama3:2 --context 16
