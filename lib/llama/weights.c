@@ -2,6 +2,7 @@
 
 #include "../../kernels/nf4.h"
 #include "../common/progress.h"
+#include "../common/size.h"
 #include "../common/tokenizer.h"
 
 #include <errno.h>
@@ -430,12 +431,10 @@ void weights_close(struct weights *w)
 
 void weights_describe(const struct weights *w, char *text, size_t size)
 {
-    bool is_small = w->bytes < 100000000;
-    double size_of = (double)w->bytes / (is_small ? 1e6 : 1e9);
-    const char *unit = is_small ? "MB" : "GB";
+    struct size_text bytes = size_text((double)w->bytes);
     if (!w->was_read)
-        snprintf(text, size, "%.2f %s mapped", size_of, unit);
+        snprintf(text, size, "%s mapped", bytes.at);
     else
-        snprintf(text, size, "%.2f %s in %.2f s, %.2f GB/s", size_of, unit, w->seconds,
-                 (double)w->bytes / 1e9 / w->seconds);
+        snprintf(text, size, "%s in %.2f s, %s/s", bytes.at, w->seconds,
+                 size_text((double)w->bytes / w->seconds).at);
 }

@@ -122,7 +122,7 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
 @test "ppl: interpolation, and lengths beyond it, are said" {
     make_base
     run --separate-stderr -0 ppl --model base --rope linear:2 --data docs.tok --context 64 --to table
-    [[ "$stderr" == *"rope: linear 2 (16 → 32), theta 500; attention: full; base: unquantized, "*" GB/s; device: cpu, f32"* ]]
+    [[ "$stderr" == *"rope: linear 2 (16 → 32), theta 500; attention: full; base: unquantized, "*"B/s; device: cpu, f32"* ]]
     [[ "$stderr" == *"context 64 is beyond the 32 that the positions are made for"* ]]
     run --separate-stderr -3 ppl --model base --data docs.tok --context 16,100000 --to table
     [[ "$stderr" == "ppl: docs.tok: "*" tokens, too few for --context 100000 by --protocol longqlora, which wants 200001: measure at --context 16" ]]

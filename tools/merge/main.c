@@ -2,6 +2,7 @@
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
+#include "../../lib/common/size.h"
 #include "../../lib/common/tokenizer.h"
 #include "../../lib/llama/loaded.h"
 #include "merger.h"
@@ -116,7 +117,7 @@ int main(int argc, char **argv)
     note("rope: %s; base: %s, %s", rope, l.weights.is_quantized ? "nf4" : "unquantized", described);
     merge_all(&o, &l);
     double seconds = progress_clock() - start;
-    note("%.1f s, %.2f GB/s of the base", seconds, (double)l.weights.bytes / seconds / 1e9);
+    note("%.2f s, %s/s of the base", seconds, size_text((double)l.weights.bytes / seconds).at);
     loaded_close(&l);
     free(operands);
     return 0;
