@@ -3,21 +3,25 @@
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
+#include "../../lib/common/size.h"
 #include "sinks.h"
 
-#include <math.h>
 #include <unistd.h>
 
 struct options {
     const char *output, *to;
     int64_t max_shard_mb;
+    bool verbose;
 };
 
 static struct fail why;
 
 static void check_usage(const struct options *o, const char **operands)
 {
-    if (!operands[0] || operands[1]) die_usage("one model directory is needed");
+    if (!operands[0]) die_usage("a model directory is needed: quantize MODEL_DIR -o FILE");
+    if (operands[1])
+        die_usage("one model directory at a time, not '%s' and '%s': -o names the output",
+                  operands[0], operands[1]);
     if (!o->max_shard_mb) die_usage("--max-shard-size: at least 1");
     if (strcmp(o->to, "bnb") != 0)
         die_if_terminal(o->output);
@@ -31,13 +35,13 @@ static void quantize(const struct options *o, const char *path, const struct wei
     struct progress p = { .unit = "tensors", .total = (double)w->count };
     progress_begin(&p);
     or_die(quantizer_open(&q, w, path, &why), &why);
+    q.is_verbose = o->verbose;
     if (!strcmp(o->to, "bnb"))
         or_die(quantize_to_bnb(&q, o->output, (uint64_t)o->max_shard_mb << 20, &why), &why);
     else
         or_die(quantize_to_stream(&q, o->output, &why), &why);
     progress_end();
-    note("all linears: relative error %.4f",
-         q.errors.squares > 0 ? sqrt(q.errors.wrong / q.errors.squares) : 0);
+    quantizer_report(&q);
     quantizer_close(&q);
 }
 
@@ -51,6 +55,7 @@ int main(int argc, char **argv)
           "our stream, or a directory that transformers loads with bitsandbytes", "weights|bnb" },
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB",
           "of a directory: begin another file beyond that", 0 },
+        { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "say the error of each linear too", 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -75,9 +80,10 @@ int main(int argc, char **argv)
     note("%s: %s", operands[0], loaded);
     quantize(&o, operands[0], &w);
     double seconds = progress_clock() - start;
-    note("%lld parameters in %.1f s, %.1f million a second, %.2f GB/s of the model",
+    note("%lld parameters in %.2f s, %.1f million a second, %s/s of the model",
          (long long)tensors_parameters(&w.config), seconds,
-         (double)tensors_parameters(&w.config) / seconds / 1e6, (double)w.bytes / seconds / 1e9);
+         (double)tensors_parameters(&w.config) / seconds / 1e6,
+         size_text((double)w.bytes / seconds).at);
     weights_close(&w);
     free(operands);
     return 0;
