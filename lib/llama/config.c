@@ -137,11 +137,17 @@ int config_parse(struct config *c, const char *text, const char *name, struct fa
     return fail_in(why, name);
 }
 
-static bool is_adapter(const char *directory)
+int config_refuse_adapter(const char *directory, struct fail *why)
 {
     char file[4096];
     snprintf(file, sizeof file, "%s/adapter_config.json", directory);
-    return !access(file, F_OK);
+    if (access(file, F_OK)) return 0;
+    json_t *adapter = json_read_file(file, why);
+    const char *base = json_string_value(json_object_get(adapter, "base_model_name_or_path"));
+    (void)fail_input(why, "%s: an adapter, not a model: its base%s%.200s is needed here", directory,
+                     base ? " " : "", base ? base : "");
+    json_decref(adapter);
+    return -1;
 }
 
 int config_read(struct config *c, const char *path, struct fail *why)
@@ -150,9 +156,7 @@ int config_read(struct config *c, const char *path, struct fail *why)
     struct stat st;
     bool is_directory = !stat(path, &st) && S_ISDIR(st.st_mode);
     snprintf(file, sizeof file, is_directory ? "%s/config.json" : "%s", path);
-    if (is_directory && access(file, F_OK) && is_adapter(path))
-        return fail_input(why, "%s: an adapter, its base is needed here (and it with --adapter)",
-                          path);
+    if (is_directory && access(file, F_OK) && config_refuse_adapter(path, why)) return -1;
     *c = (struct config){ .json = json_read_file(file, why) };
     if (!c->json) return -1;
     if (!parse(c, why)) return 0;

@@ -65,6 +65,8 @@ int main(int argc, char **argv)
     if (!o.loaded.model) die_usage("--model is needed: a model's directory or weights");
     if (!strcmp(o.loaded.model, "-") && !strcmp(o.data, "-"))
         die_usage("--data is needed: standard input is the model");
+    die_if_typed(o.loaded.model, "--model");
+    die_if_typed(o.data, "--data");
     if (o.short_context == 1) die_usage("--short-context: at least 2");
     measure(&o);
     free(operands);

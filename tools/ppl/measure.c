@@ -205,10 +205,9 @@ static void check_usage(const struct measure_options *o, struct measurement *m)
     for (int i = 0; i < m->count; i++)
         if (protocol_needs(&m->protocol, m->contexts[i], &m->needs[i], &why))
             die_usage("%s", why.text);
-    const char *const given[] = { o->loaded.model, o->loaded.adapter };
-    for (int i = 0; i < 2; i++)
-        if (given[i] && strcmp(given[i], "-") != 0 && access(given[i], F_OK))
-            die(STATUS_FAILED, "%s: %m", given[i]);
+    const struct kernels *k;
+    or_die(loaded_check_places(&o->loaded, &why), &why);
+    or_die(kernels_open(&k, o->device, &why), &why);
 }
 
 static void read_corpus(const struct measure_options *o, struct measurement *m)

@@ -71,11 +71,13 @@ int main(int argc, char **argv)
     char loaded[120];
     check_usage(&o, operands);
     double start = progress_clock();
-    bool is_there = !strcmp(operands[0], "-") || !access(operands[0], F_OK);
-    if (is_there && !weights_are_directory(operands[0]))
-        die(STATUS_INPUT, "%s: not a directory, which models are", operands[0]);
+    or_die(weights_check_place(operands[0], &why), &why);
+    if (!weights_are_directory(operands[0]))
+        die(STATUS_INPUT, "%s: not a directory, which a model is, with its config.json",
+            operands[0]);
     or_die(weights_open(&w, operands[0], false, &why), &why);
-    if (w.is_quantized) die(STATUS_INPUT, "%s: its linears are NF4 already", operands[0]);
+    if (w.is_quantized)
+        die(STATUS_INPUT, "%s: its linears are NF4 already: nothing to do", operands[0]);
     weights_describe(&w, loaded, sizeof loaded);
     note("%s: %s", operands[0], loaded);
     quantize(&o, operands[0], &w);
