@@ -69,7 +69,9 @@ static int read_specials(struct chat_template *t, const json_t *list, struct fai
         const char *text = json_string_value(json_array_get(list, t->special_count));
         if (!text || !*text) return fail_input(why, "'special' is not a list of texts");
         s->id = tokenizer_special(t->tokenizer, text);
-        if (s->id == UINT32_MAX) return fail_input(why, "the tokenizer has no token %s", text);
+        if (s->id == UINT32_MAX)
+            return fail_input(why, "the tokenizer has no token %s: a template for another model?",
+                              text);
         s->text = strdup(text);
         if (!s->text) return fail(why, "out of memory");
     }
@@ -145,15 +147,26 @@ static int read_template(struct chat_template *t, const json_t *object, struct f
     return 0;
 }
 
+/* NULL: none of that name. */
+static const char *find_built_in(const char *name)
+{
+    for (size_t i = 0; i < BUILT_IN; i++)
+        if (!strcmp(name, built_in[i].name)) return built_in[i].json;
+    return NULL;
+}
+
+int chat_template_check(const char *name, struct fail *why)
+{
+    if (find_built_in(name) || !access(name, F_OK)) return 0;
+    return fail_usage(why, "'%s' is no template and no file: there are " CHAT_TEMPLATES, name);
+}
+
 int chat_template_open(struct chat_template *t, const char *name, const struct tokenizer *tokenizer,
                        struct fail *why)
 {
-    const char *text = NULL;
+    const char *text = find_built_in(name);
     *t = (struct chat_template){ .tokenizer = tokenizer };
-    for (size_t i = 0; i < BUILT_IN; i++)
-        if (!strcmp(name, built_in[i].name)) text = built_in[i].json;
-    if (!text && access(name, F_OK))
-        return fail(why, "%s: no template has that name, and no file: " CHAT_TEMPLATES, name);
+    if (chat_template_check(name, why)) return -1;
     json_t *object =
         text ? json_read_text(text, strlen(text), name, why) : json_read_file(name, why);
     if (!object) return -1;
@@ -404,6 +417,11 @@ static int read_messages(struct chat *c, const json_t *list, const char *role_ke
 
 static int read_pair(struct chat *c, const json_t *object, struct fail *why)
 {
+    if (!json_object_get(object, "input") && !json_object_get(object, "output"))
+        return fail_input(why,
+                          "none of 'messages', 'conversations', 'input' and 'output': no "
+                          "conversation%s",
+                          json_object_get(object, "text") ? " but a text (--format jsonl)" : "");
     c->turns = calloc(1, sizeof *c->turns);
     if (!c->turns) return fail(why, "out of memory");
     c->count = 1;

@@ -134,6 +134,12 @@ static const char *const wanted[] = {
     [STREAM_SCORES] = "a stream of scores, which ppl makes",
     [STREAM_STATE] = "a state of training, which checkpoints have",
 };
+/* And which program makes one of JSON lines. */
+static const char *const from_json[] = {
+    [STREAM_TOKENS] = "; tokenize --from jsonl makes one of them",
+    [STREAM_SAMPLES] = "; pack --from samples-jsonl makes one of them",
+    [STREAM_STATE] = NULL,
+};
 
 static int open_reader(struct reader **out, const char *path, enum stream_kind kind, bool as_json,
                        struct fail *why)
@@ -152,6 +158,7 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
     } else if (!(as_json ? frames_open_json(&r->in, path, r->name, why)
                          : frames_open(&r->in, path, r->name, why))) {
         r->in.wanted = wanted[kind];
+        r->in.from_json = from_json[kind] ? from_json[kind] : "";
         XXH3_128bits_reset(r->hash);
         if (!read_header(r, why)) {
             *out = r;
