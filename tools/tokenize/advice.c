@@ -1,0 +1,53 @@
+#include "advice.h"
+
+#include "../../lib/common/compiler.h"
+
+#include <jansson.h>
+
+static bool has(const json_t *line, const char *key) { return json_object_get(line, key) != NULL; }
+
+/* One that --format chat reads. */
+static const char *conversation_key(const json_t *line)
+{
+    if (json_is_array(json_object_get(line, "messages"))) return "messages";
+    if (json_is_array(json_object_get(line, "conversations"))) return "conversations";
+    return has(line, "input") && has(line, "output") && !has(line, "instruction") ? "output" : NULL;
+}
+
+/* The first few keys of strings, of the line and of the objects in it. */
+static int list_strings(const json_t *object, const char *above, int count, char *list, size_t size)
+{
+    enum { MOST = 5 };
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        size_t used = strlen(list);
+        if (json_is_object(value) && !*above) count = list_strings(value, key, count, list, size);
+        if (!json_is_string(value) || count == MOST) continue;
+        if (used + strlen(above) + strlen(key) + 6 > size) return count;
+        snprintf(list + used, size - used, "%s'%s%s%s'", count++ ? ", " : "", above,
+                 *above ? "." : "", key);
+    }
+    return count;
+}
+
+void advise_line(const char *text, size_t bytes, const char *text_key, char *advice, size_t size)
+{
+    char list[120] = "";
+    json_error_t error;
+    json_t *line = json_loadb(text, bytes, JSON_ALLOW_NUL, &error);
+    const char *chat = conversation_key(line);
+    *advice = 0;
+    if (!json_is_object(line))
+        ;
+    else if (has(line, text_key))
+        snprintf(advice, size, ": its value is no string");
+    else if (chat)
+        snprintf(advice, size, ", but '%s': a conversation? (--format chat)", chat);
+    else if (json_is_string(json_object_get(line, "raw_content")))
+        snprintf(advice, size, ", but 'raw_content', as RedPajama v2 has (--text-key raw_content)");
+    else if (list_strings(line, "", 0, list, sizeof list))
+        snprintf(advice, size, ", but %s (--text-key KEY)", list);
+    json_decref(line);
+}
