@@ -390,7 +390,12 @@ static int read_message(struct chat *c, size_t number, const json_t *message, co
     enum speaker who = speaker_of(role);
     bool wants_answer = c->count && !c->turns[c->count - 1].answer;
     if (who == SPEAKER_UNKNOWN)
-        return fail_input(why, "message %zu: unknown '%s' %s", number, role_key, role ? role : "");
+        return role ? fail_input(why,
+                                 "message %zu: '%s' is '%.40s': known are system, user (or human) "
+                                 "and assistant (or gpt)",
+                                 number, role_key, role)
+                    : fail_input(why, "message %zu: no '%s' with '%s' in it", number, role_key,
+                                 text_key);
     if (who == SPEAKER_SYSTEM && number == 1) return copy_stripped(&c->system, text, text_key, why);
     if (who != (wants_answer ? SPEAKER_ASSISTANT : SPEAKER_USER))
         return fail_input(why, "message %zu: a %s was expected", number,
@@ -410,6 +415,7 @@ static int read_messages(struct chat *c, const json_t *list, const char *role_ke
     {
         if (read_message(c, i + 1, message, role_key, text_key, why)) return -1;
     }
+    if (!json_is_array(list)) return fail_input(why, "its messages are no list");
     if (!c->count || !c->turns[c->count - 1].answer)
         return fail_input(why, "the conversation does not end with an answer");
     return 0;

@@ -111,7 +111,7 @@ static int read_header(struct reader *r, struct fail *why)
     if (!got) return fail_input(why, "%s: empty: no stream begins here", r->name);
     if (take_object(r, &start, &length, why)) return -1;
     if (role_of(&r->object.data) != ROLE_HEADER)
-        return fail_input(why, "%s: does not begin with a stream's header", r->name);
+        return fail_input(why, "%s: does not begin with the header of %s", r->name, r->in.wanted);
     if (length > STREAM_HEADER_MAX)
         return fail_input(why, "%s: header of %zu bytes, at most %d", r->name, length,
                           STREAM_HEADER_MAX);

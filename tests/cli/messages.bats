@@ -133,12 +133,43 @@ digest_of() { perl -MJSON::PP -e 'local $/; open my $f, "<", "$ARGV[0]/longqlora
     says 3 "tokenize: standard input:1: byte 27: no string 'text', but 'output': a conversation? (--format chat)" tokenize -m "$BATS_FILE_TMPDIR/tok" <<< '{"input":"a","output":"b"}'
     says 3 "tokenize: standard input:1: byte 32: no string 'text', but 'raw_content', as RedPajama v2 has (--text-key raw_content)" tokenize -m "$BATS_FILE_TMPDIR/tok" <<< '{"url":"u","raw_content":"abc"}'
     says 3 "tokenize: standard input:1: byte 43: no string 'text', but 'content', 'meta.set' (--text-key KEY)" tokenize -m "$BATS_FILE_TMPDIR/tok" <<< '{"content":"abc","meta":{"set":"x"},"n":1}'
-    says 3 "tokenize: standard input:1: byte 13: no string 'text': its value is no string" tokenize -m "$BATS_FILE_TMPDIR/tok" <<< '{"text":[""]}'
+    says 3 "tokenize: standard input:1: byte 14: no string 'text': its value is no string" tokenize -m "$BATS_FILE_TMPDIR/tok" <<< '{"text":[""]}'
     says 3 "tokenize: standard input:1: none of 'messages', 'conversations', 'input' and 'output': no conversation but a text (--format jsonl)" tokenize -m "$BATS_FILE_TMPDIR/tok" --format chat <<< '{"text":"a"}'
     make_documents
     tokenize --quiet -m "$BATS_FILE_TMPDIR/tok" docs.jsonl -o docs.tok
     says 3 "tokenize: docs.tok:1: byte 1: not a JSON object but a stream of ours (--decode, or --from stream)" tokenize -m "$BATS_FILE_TMPDIR/tok" docs.tok
     [ -z "$output" ]
+}
+
+@test "messages: a file that is no JSON lines says what it may be" {
+    make_tokenizer
+    tok=$BATS_FILE_TMPDIR/tok
+    not_lines() { printf "$1" > x.jsonl; says 3 "tokenize: x.jsonl:1: $2" tokenize -m "$tok" x.jsonl; }
+    not_lines 'abc\n' 'byte 1: not a JSON object (plain text? --format text)'
+    not_lines '\xef\xbb\xbf{"text":"a"}\n' 'byte 1: not a JSON object: a byte order mark begins the file: leave it out'
+    not_lines '\x1f\x8b\x08abc' 'byte 1: not a JSON object but gzip: gzip -dc FILE | tokenize'
+    not_lines 'PAR1abc' 'byte 1: not a JSON object but parquet: JSON lines are needed'
+    not_lines '{\n"text": "a"\n}\n' 'byte 2: a key is missing (an object over many lines? one a line is needed: jq -c .)'
+    not_lines '{"text":"a"},\n' 'byte 13: something follows the object, which is alone on its line'
+    says 3 "tokenize: standard input:1: message 1: 'role' is 'tool': known are system, user (or human) and assistant (or gpt)" \
+        tokenize -m "$tok" --format chat <<< '{"messages":[{"role":"tool","content":"a"}]}'
+    says 3 "tokenize: standard input:1: message 1: no 'from' with 'value' in it" tokenize -m "$tok" --format chat <<< '{"conversations":[{"role":"user","content":"a"}]}'
+    printf '{"text":"a"}\n' > x.jsonl
+    says 3 'pack: x.jsonl: does not begin with the header of a stream of tokens, which tokenize makes' pack --from jsonl x.jsonl -o x
+    ends 0 'tokenize: no document: the stream holds none' tokenize -m "$tok" /dev/null -o x
+}
+
+@test "messages: what would fail at the end is said at the start" {
+    make_base
+    lora ad --quiet
+    says 1 'merge: --tokenizer nowhere: No such file or directory' merge --base base.nf4 --adapter ad -o x --tokenizer nowhere
+    says 1 'merge: --tokenizer tok/tokenizer.model: a file: the directory that it lies in is needed' merge --base base.nf4 --adapter ad -o x --tokenizer tok/tokenizer.model
+    says 1 'merge: --tokenizer ad: neither tokenizer.model nor tokenizer.json in it' merge --base base.nf4 --adapter ad -o x --tokenizer ad
+    says 1 'pack: nowhere/s: cannot create: No such file or directory' pack --context 16 docs.tok --summary nowhere/s -o x
+    says 2 "ppl: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16" ppl -m base -d nowhere --device gpu
+    says 2 "generate: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16" generate -m base -p x --device gpu
+    says 1 'generate: nowhere: No such file or directory' generate -m base -f nowhere
+    [ ! -e x ]
 }
 
 @test "messages: options that would do nothing, and inputs that would be left out" {

@@ -8,6 +8,7 @@
 #include "merger.h"
 
 #include <math.h>
+#include <unistd.h>
 
 struct options {
     struct loaded_options loaded;
@@ -87,6 +88,19 @@ static void check_needed(const struct options *o)
     if (count) die_usage("%s %s missing", missing, count > 1 ? "are" : "is");
 }
 
+/* Its directory, since licences and templates are copied with it. */
+static void check_tokenizer(const char *directory)
+{
+    char path[4096];
+    if (access(directory, F_OK)) die(STATUS_FAILED, "--tokenizer %s: %m", directory);
+    if (!weights_are_directory(directory))
+        die(STATUS_FAILED, "--tokenizer %s: a file: the directory that it lies in is needed",
+            directory);
+    if (!tokenizer_locate(directory, path, sizeof path))
+        die(STATUS_FAILED, "--tokenizer %s: neither tokenizer.model nor tokenizer.json in it",
+            directory);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = { .dtype = "base", .config_style = "old", .max_shard_mb = 5000 };
@@ -126,6 +140,7 @@ int main(int argc, char **argv)
     char rope[160], described[120];
     double start = progress_clock();
     check_needed(&o);
+    if (o.tokenizer) check_tokenizer(o.tokenizer);
     if (!o.max_shard_mb) die_usage("--max-shard-size: at least 1");
     o.loaded.is_checked_later = true;
     or_die(loaded_open(&l, &o.loaded, &why), &why);

@@ -1,6 +1,7 @@
 /* pack - cut a stream of documents into training samples of one context. */
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
+#include "../../lib/common/output.h"
 #include "job.h"
 
 struct options {
@@ -155,6 +156,7 @@ int main(int argc, char **argv)
     if (*o.from != 'j' && strcmp(o.from, "samples-jsonl") != 0) die_if_typed(input, "the stream");
     struct fail why;
     struct quota *quotas = parse_quotas(&o.quotas);
+    if (o.summary) or_die(output_try(o.summary, &why), &why);
     static struct job job;
     job = (struct job){ .strategy = strategy_of(o.strategy),
                         .context = (uint64_t)o.context,

@@ -82,7 +82,7 @@ int main(int argc, char **argv)
     note("%s: %s", operands[0], loaded);
     quantize(&o, operands[0], &w);
     double seconds = progress_clock() - start;
-    note("%lld parameters in %.2f s, %.1f million a second, %s/s of the model",
+    note("%lld parameters in %.2f s, %.3g million a second, %s/s of the model",
          (long long)tensors_parameters(&w.config), seconds,
          (double)tensors_parameters(&w.config) / seconds / 1e6,
          size_text((double)w.bytes / seconds).at);

@@ -4,6 +4,36 @@
 
 #include <jansson.h>
 
+bool advise_file(const char *line, size_t bytes, char *advice, size_t size)
+{
+    static const struct {
+        const char *magic, *advice;
+        size_t bytes;
+    } files[] = {
+        { "\xef\xbb\xbf", ": a byte order mark begins the file: leave it out", 3 },
+        { "\xff\xfe", ": UTF-16 or another binary file: UTF-8 is needed", 2 },
+        { "\xfe\xff", ": UTF-16 or another binary file: UTF-8 is needed", 2 },
+        { "\x1f\x8b", " but gzip: gzip -dc FILE | tokenize", 2 },
+        { "\xfd"
+          "7zXZ",
+          " but xz: xz -dc FILE | tokenize", 5 },
+        { "BZh", " but bzip2: bzip2 -dc FILE | tokenize", 3 },
+        { "PAR1", " but parquet: JSON lines are needed", 4 },
+        { "PK\x03\x04", " but a zip: JSON lines are needed", 4 },
+        { "[", " but an array: one object a line is needed (jq -c '.[]' makes that)", 1 },
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (bytes >= files[i].bytes && !memcmp(line, files[i].magic, files[i].bytes)) {
+            snprintf(advice, size, "%s", files[i].advice);
+            return true;
+        }
+    if (memmem(line, bytes < 40 ? bytes : 40, "longqlora", 9))
+        snprintf(advice, size, " but a stream of ours (--decode, or --from stream)");
+    else if (bytes && *line != '{')
+        snprintf(advice, size, " (plain text? --format text)");
+    return *advice;
+}
+
 static bool has(const json_t *line, const char *key) { return json_object_get(line, key) != NULL; }
 
 /* One that --format chat reads. */
@@ -38,8 +68,11 @@ void advise_line(const char *text, size_t bytes, const char *text_key, char *adv
     json_error_t error;
     json_t *line = json_loadb(text, bytes, JSON_ALLOW_NUL, &error);
     const char *chat = conversation_key(line);
+    bool is_brace = bytes && *text == '{' && strspn(text + 1, " \t\r") + 1 >= bytes;
     *advice = 0;
-    if (!json_is_object(line))
+    if (is_brace)
+        snprintf(advice, size, " (an object over many lines? one a line is needed: jq -c .)");
+    else if (!json_is_object(line))
         ;
     else if (has(line, text_key))
         snprintf(advice, size, ": its value is no string");

@@ -265,14 +265,8 @@ static void advise(const struct encoder *e, const struct slot *s, char *advice, 
 {
     *advice = 0;
     if (e->format != FORMAT_JSONL || !s->bytes) return;
-    if (s->number == 1 && memmem(s->line, s->bytes < 40 ? s->bytes : 40, "longqlora", 9)) {
-        snprintf(advice, size, " but a stream of ours (--decode, or --from stream)");
-        return;
-    }
-    if (s->number == 1 && s->byte == 1 && !strchr("{[", s->line[0]))
-        snprintf(advice, size, " (plain text? --format text)");
-    else
-        advise_line(s->line, s->bytes, e->text_key, advice, size);
+    if (s->number == 1 && s->byte == 1 && advise_file(s->line, s->bytes, advice, size)) return;
+    advise_line(s->line, s->bytes, e->text_key, advice, size);
 }
 
 static int write_batch(struct encoder_work *w, struct batch *b, struct fail *why)

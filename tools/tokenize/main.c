@@ -2,6 +2,7 @@
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
+#include "../../lib/common/size.h"
 #include "decode.h"
 #include "encode.h"
 
@@ -127,10 +128,10 @@ static void encode_all(const struct options *o, const char **files, const struct
     progress_end();
     or_die(sink.stream ? writer_close(sink.stream, &why) : output_close(&sink.raw, &why), &why);
     double seconds = progress_clock() - start;
-    note("%llu documents, %llu skipped, %llu bytes of text, %llu tokens, %.1f MB/s",
+    note("%llu documents, %llu skipped, %llu bytes of text, %llu tokens, %s/s",
          (unsigned long long)e.documents, (unsigned long long)e.skipped,
          (unsigned long long)e.text_bytes, (unsigned long long)e.tokens,
-         (double)e.text_bytes / seconds / 1e6);
+         size_text((double)e.text_bytes / seconds).at);
     if (!e.documents) warn("no document: the stream holds none");
     encoder_close(&e);
     chat_template_close(&chat);
