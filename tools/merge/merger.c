@@ -165,7 +165,8 @@ int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struc
         if (index == m->base->count - 1 && check_base(m, why)) return -1;
     }
     int64_t each = rows_of_piece(t);
-    int status = read_update(m, t, &u, why) ? fail_in(why, m->adapter_path) : 0;
+    int status = read_update(m, t, &u, why);
+    if (status && m->adapter_path) fail_prefix(why, m->adapter_path);
     for (int64_t row = 0; row < t->rows && !status; row += each)
         status =
             produce_rows(m, index, &u, row, row + each < t->rows ? each : t->rows - row, w, why);
