@@ -193,8 +193,7 @@ info:
 
 install uninstall: export PREFIX := $(PREFIX)
 install uninstall: export DESTDIR := $(DESTDIR)
-install demo reproduce test: | $(filter deps,$(MAKECMDGOALS))
-all:
+install:
 	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all programs
 	@packaging/install $(TOOLS) $(if $(PLUGIN),-- $(PLUGIN))
 

@@ -30,7 +30,11 @@ static int read_all(int fd, char **data, size_t *bytes, struct fail *why)
 static int take_numbers(struct tokens *t, const char *data, size_t bytes, size_t width,
                         uint64_t vocab, struct fail *why)
 {
-    if (bytes % width) return fail_input(why, "%zu bytes, %zu a token", bytes, width);
+    if (bytes >= 4 && !memcmp(data, "\x28\xb5\x2f\xfd", 4))
+        return fail_input(why, "zstd, no bare numbers: a stream of tokens (--from stream)?");
+    if (bytes % width)
+        return fail_input(why, "%zu bytes are no whole number of tokens of %zu bytes", bytes,
+                          width);
     t->count = bytes / width;
     uint32_t *ids = malloc(4 * t->count + 1);
     if (!ids) return fail(why, "out of memory");
@@ -41,8 +45,8 @@ static int take_numbers(struct tokens *t, const char *data, size_t bytes, size_t
         ids[i] = 0;
         memcpy(&ids[i], data + i * width, width);
         if (ids[i] >= vocab)
-            return fail_input(why, "token %zu is %u, vocabulary %llu", i, ids[i],
-                              (unsigned long long)vocab);
+            return fail_input(why, "token %zu is %u, vocabulary %llu (of --from %s?)", i, ids[i],
+                              (unsigned long long)vocab, width == 2 ? "u32" : "u16");
     }
     return 0;
 }

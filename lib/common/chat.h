@@ -38,6 +38,8 @@ struct chat_template {
     struct token_buffer tail_ids;
 };
 
+/* Fails, as a usage error with the names, if there is no template of that name and no file. */
+int chat_template_check(const char *name_or_path, struct fail *why) MUST_USE;
 /* The tokenizer must outlive it; one without the template's special tokens is refused. */
 int chat_template_open(struct chat_template *t, const char *name_or_path,
                        const struct tokenizer *tokenizer, struct fail *why) MUST_USE;

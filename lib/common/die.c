@@ -182,3 +182,15 @@ void die_if_terminal(const char *output)
     if (!strcmp(output, "-") && isatty(STDOUT_FILENO))
         die_usage("standard output is a terminal: name a file with -o, or pipe");
 }
+
+void die_if_typed(const char *input, const char *what)
+{
+    if (!strcmp(input, "-") && isatty(STDIN_FILENO))
+        die_usage("%s: standard input is a terminal: name a file, or pipe", what);
+}
+
+void note_if_typed(const char *input, const char *what)
+{
+    if (!strcmp(input, "-") && isatty(STDIN_FILENO))
+        note("reading %s from the terminal, up to the end (^D on a line of its own)", what);
+}

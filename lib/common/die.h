@@ -36,5 +36,9 @@ void note_passing_ends(void);
 
 /* Refuses to put binary data on a terminal. */
 void die_if_terminal(const char *output);
+/* Refuses to wait for data that nobody types; what: is wanted. */
+void die_if_typed(const char *input, const char *what);
+/* Says that text is waited for, where that is typed. */
+void note_if_typed(const char *input, const char *what);
 
 #endif

@@ -224,9 +224,18 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
     set_value(o, name[length] ? name + length + 1 : argv[++*at]);
 }
 
+/* "-model x" is not -m with the value "odel". */
+static void check_dashes(const struct opt_program *program, const char *given)
+{
+    size_t length = strcspn(given + 1, "=");
+    struct opt *o = length > 1 ? find(program->table, given + 1, length) : NULL;
+    if (o) die_usage("'%s': two dashes: --%s", given, o->name);
+}
+
 static void parse_short(const struct opt_program *program, char **argv, int argc, int *at)
 {
     char letter = argv[*at][1];
+    check_dashes(program, argv[*at]);
     for (struct opt *o = program->table; o->name; o++) {
         if (o->letter != letter) continue;
         if (o->kind == OPT_FLAG) {
@@ -256,6 +265,11 @@ const char **opt_parse(int argc, char **argv, const struct opt_program *program)
     int count = 0;
     bool ended = false;
     for (int at = 1; at < argc; at++) {
+        /* Text that went through a word processor: an en or em dash for two hyphens. */
+        if (!ended &&
+            (!strncmp(argv[at], "\xe2\x80\x93", 3) || !strncmp(argv[at], "\xe2\x80\x94", 3)))
+            die_usage("'%s' begins with a dash that is no hyphen: --%s", argv[at],
+                      argv[at] + 3 + strspn(argv[at] + 3, "-"));
         if (ended || argv[at][0] != '-' || !argv[at][1])
             operands[count++] = argv[at];
         else if (!strcmp(argv[at], "--"))
@@ -265,7 +279,8 @@ const char **opt_parse(int argc, char **argv, const struct opt_program *program)
         else
             parse_short(program, argv, argc, &at);
     }
-    if (program->no_operands && count) die_usage("unexpected operand '%s'", operands[0]);
+    if (program->no_operands && count)
+        die_usage("unexpected operand '%s': what is given is named by options", operands[0]);
     die_init(program_name(), opt_standard.quiet);
     return operands;
 }

@@ -3,6 +3,7 @@
 #include "file_guard.h"
 #include "mapped.h"
 #include "output_behind.h"
+#include "size.h"
 #include "temporary.h"
 
 #include <errno.h>
@@ -300,8 +301,8 @@ int output_room(const char *directory, uint64_t bytes, struct fail *why)
     if (statvfs(directory, &fs)) return fail(why, "%s: %s", directory, strerror(errno));
     uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (free_bytes >= bytes) return 0;
-    return fail(why, "%s: needs %.2f GB, %.2f GB are free", directory, (double)bytes / 1e9,
-                (double)free_bytes / 1e9);
+    return fail(why, "%s: needs %s, %s are free", directory, size_text((double)bytes).at,
+                size_text((double)free_bytes).at);
 }
 
 int output_room_for(const char *path, uint64_t bytes, struct fail *why)

@@ -185,6 +185,17 @@ static int next_line(struct frames *f, struct fail *why)
     return 1;
 }
 
+/* What is no frame of zstd: JSON lines that a stream was written as, or of something else. */
+static void name_content(const struct frames *f, char *what, size_t size)
+{
+    static const char mark[] = "\"longqlora\"";
+    const char *text = f->input + f->input_at;
+    size_t have = f->input_size - f->input_at;
+    bool is_json = *text == '{', is_ours = is_json && memmem(text, have < 40 ? have : 40, mark, 11);
+    snprintf(what, size, "%s not %s%s", is_json ? "JSON lines," : "not a zstd frame:", f->wanted,
+             is_ours ? f->from_json : "");
+}
+
 int frames_load_next(struct frames *f, struct fail *why)
 {
     for (;;) {
@@ -202,9 +213,8 @@ int frames_load_next(struct frames *f, struct fail *why)
             continue;
         }
         if (magic != ZSTD_MAGICNUMBER) {
-            char what[120] = "not a zstd frame: JSON lines? (see --from)";
-            if ((magic & 0xff) != '{')
-                snprintf(what, sizeof what, "not a zstd frame: not %s", f->wanted);
+            char what[160];
+            name_content(f, what, sizeof what);
             return at_byte(f, why, what);
         }
         return load(f, why) ? -1 : 1;

@@ -15,6 +15,7 @@ struct frames {
     int fd;
     const char *name; /* borrowed, for messages, as is what the file should be */
     const char *wanted;
+    const char *from_json; /* what makes one of JSON lines that are such a stream in our view; "" */
     ZSTD_DCtx *zstd;
     char *input; /* compressed bytes [input_at, input_size) not yet used */
     size_t input_at, input_size;

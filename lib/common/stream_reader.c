@@ -15,7 +15,7 @@ struct reader {
     struct frames in;
     enum stream_kind kind;
     char *name;
-    char wanted[320];
+    char wanted[320], from_json[160];
     size_t at; /* in the current frame */
     msgpack_unpacked header, object;
     char *header_bytes; /* the header's texts point into this copy */
@@ -125,7 +125,7 @@ static int read_header(struct reader *r, struct fail *why)
     if (!got) return fail_input(why, "%s: empty: no stream begins here", r->name);
     if (take_object(r, &start, &length, why)) return -1;
     if (role_of(&r->object.data) != ROLE_HEADER)
-        return fail_input(why, "%s: does not begin with a stream's header", r->name);
+        return fail_input(why, "%s: does not begin with the header of %s", r->name, r->in.wanted);
     if (check_header(r, &r->object.data, length, why)) return -1;
     r->header_bytes = malloc(length);
     if (!r->header_bytes) return fail(why, "%s: out of memory", r->name);
@@ -147,7 +147,6 @@ static const struct {
     [STREAM_SCORES] = { "a stream of scores", "ppl" },
     [STREAM_STATE] = { "a state of training", NULL },
 };
-
 static void set_wanted(struct reader *r)
 {
     const char *maker = wanted[r->kind].maker;
@@ -156,6 +155,10 @@ static void set_wanted(struct reader *r)
     snprintf(r->wanted + strlen(r->wanted), sizeof r->wanted - strlen(r->wanted), " %s",
              maker ? "makes" : "have");
     r->in.wanted = r->wanted;
+    if (maker && (r->kind == STREAM_TOKENS || r->kind == STREAM_SAMPLES))
+        snprintf(r->from_json, sizeof r->from_json, "; %s --from %s makes one of them",
+                 program_of(maker), r->kind == STREAM_TOKENS ? "jsonl" : "samples-jsonl");
+    r->in.from_json = r->from_json;
 }
 
 static int open_reader(struct reader **out, const char *path, enum stream_kind kind, bool as_json,

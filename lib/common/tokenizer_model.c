@@ -62,7 +62,10 @@ static int next_field(struct bytes *b, struct field *f)
     }
 }
 
-static int broken(struct fail *why) { return fail_input(why, "not a SentencePiece model"); }
+static int broken(struct fail *why)
+{
+    return fail_input(why, "neither a SentencePiece model (tokenizer.model) nor a tokenizer.json");
+}
 
 static int read_piece(struct tokenizer *t, struct bytes b, struct fail *why)
 {
@@ -389,8 +392,10 @@ int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
 {
     char path[4096];
     *t = NULL;
-    (void)tokenizer_locate(place, path, sizeof path); /* else opening tells that it is not there */
+    struct stat st;
     uint64_t bytes;
+    if (!tokenizer_locate(place, path, sizeof path) && !stat(place, &st) && S_ISDIR(st.st_mode))
+        return fail(why, "%s: neither tokenizer.model nor tokenizer.json in it", place);
     FILE *file = file_open_stdio(path, &bytes, why);
     if (!file) return -1;
     int status = -1;

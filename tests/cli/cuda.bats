@@ -90,7 +90,7 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
     lora moved --quiet --device cuda
     cmp whole/adapter_model.safetensors moved/adapter_model.safetensors
     run --separate-stderr -1 lora x --quiet --device cuda offload_optimizer=false offload_activations=false
-    [[ "$stderr" == "train: the run needs "*" GB of memory, "*" GB are free; the longest context that fits is 0 (see --dry-run)" ]]
+    [[ "$stderr" == "train: the run needs "*"B of memory, "*"B are free; the longest context that fits is 0 (see --dry-run)" ]]
     EMULATION_MEMORY=$((moved - 1))
     run --separate-stderr -1 lora x --quiet --device cuda
     [[ "$stderr" == "train: the run needs "* ]]
@@ -100,7 +100,7 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
 @test "cuda: a run that does not fit is refused" {
     make_base
     run --separate-stderr -1 lora x --device cuda max_seq_length=4194304 per_device_train_batch_size=64
-    [[ "$stderr" == *"the run needs "*" GB of memory, "*" GB are free; the longest context that fits is "* ]]
+    [[ "$stderr" == *"the run needs "*"B of memory, "*"B are free; the longest context that fits is "* ]]
 }
 
 @test "cuda: a model whose adapters suit the tensor cores, under dropout, in chunks, its outputs on the host" {

@@ -77,7 +77,7 @@ load helper
     [[ "$stderr" == *"2 documents, 1 skipped"* ]]
     echo '["array"]' > array.jsonl
     run --separate-stderr -3 tokenize -m "$m" array.jsonl -o out2
-    [ "$stderr" = "tokenize: array.jsonl:1: byte 1: not a JSON object" ]
+    [ "$stderr" = "tokenize: array.jsonl:1: byte 1: not a JSON object but an array: one object a line is needed (jq -c '.[]' makes that)" ]
     zstd -q docs.jsonl 2>/dev/null || { make_documents; zstd -q docs.jsonl; }
     head -c 200 docs.jsonl.zst > cut.zst
     run --separate-stderr -3 tokenize -m "$m" cut.zst -o out3
@@ -88,7 +88,7 @@ load helper
     make_tokenizer
     echo "hello" > x.txt
     run --separate-stderr -3 tokenize -m x.txt x.txt
-    [[ "$stderr" == "tokenize: x.txt: "*"not a SentencePiece model" ]]
+    [[ "$stderr" == "tokenize: x.txt: "*"neither a SentencePiece model (tokenizer.model) nor a tokenizer.json" ]]
     for args in "--model_type=unigram|a unigram model" "--normalization_rule_name=nmt_nfkc|normalisation by a table" \
         "--remove_extra_whitespaces=true|remove_extra_whitespaces" "--user_defined_symbols=foo|user-defined"; do
         spm_train --input="$made/text" --model_prefix=other --model_type=bpe --vocab_size=300 \
@@ -101,7 +101,7 @@ load helper
 
 @test "tokenize: usage errors" {
     run --separate-stderr -2 tokenize
-    [ "$stderr" = "tokenize: --model is needed (see tokenize --help)" ]
+    [ "$stderr" = "tokenize: --model is needed: the model's tokenizer.model, tokenizer.json, or directory (see tokenize --help)" ]
     run --separate-stderr -2 tokenize --modle x
     [ "$stderr" = "tokenize: unknown option --modle: did you mean --model? (see tokenize --help)" ]
     run --separate-stderr -2 tokenize --threads 2x
@@ -168,7 +168,7 @@ conversations() {
     eot=$(perl -MJSON::PP -e 'local $/; my $t = decode_json(<STDIN>); print map { $_->{id} } grep { $_->{content} eq "<|eot_id|>" } @{$t->{added_tokens}}' < "$golden/tokenizer.json")
     [ "$(conversations one.tok | tr ' ' '\n' | grep -cx "$eot")" -eq 2 ]
     run --separate-stderr -3 tokenize --format chat --template llama-3 -m "$golden/../bpe/gpt2" -o none "$golden/cases.jsonl"
-    [ "$stderr" = "tokenize: llama-3: the tokenizer has no token <|start_header_id|>" ]
+    [ "$stderr" = "tokenize: llama-3: the tokenizer has no token <|start_header_id|>: a template for another model?" ]
 }
 
 @test "tokenize: conversations in LLaMA-2's wording, each turn as SentencePiece encodes the whole of it" {
@@ -183,7 +183,7 @@ conversations() {
     echo '{"input":"a","output":"b"}' | tokenize --quiet --format chat --template llama-2 -m "$m" | tokenize --decode --format text -m "$m" > text
     [ "$(cat text)" = "[INST] a [/INST] b " ]
     for bad in '{"turn":"{system}"}:'"'turn' needs one {}" '{"turn":"{}{system}"}:'"'turn' needs one {}, and at most one {system} before it" \
-        '{"turn":"{}","special":["<t>"]}:the tokenizer has no token <t>' '{"turn":"{}","end":"</s>"}:'"'end' is none of 'special'" \
+        '{"turn":"{}","special":["<t>"]}:the tokenizer has no token <t>: a template for another model?' '{"turn":"{}","end":"</s>"}:'"'end' is none of 'special'" \
         '{"turn":"{}","system":1}:'"'system' is not a text" '{"turn":"{}","answer":"a"}:'"'answer' needs one {}" '{"turn":"{}","special":"<s>"}:'"'special' is not a list" '{"turn":"{}","ends":"<s>"}:unknown key '"'ends'"; do
         echo "${bad%\}:*}}" > bad.json
         run --separate-stderr -3 tokenize --format chat --template bad.json -m "$m" -o none <<< '{"input":"a","output":"b"}'
@@ -236,7 +236,9 @@ conversations() {
     run --separate-stderr -3 pack --from jsonl --context 8 cut.jsonl -o none
     [[ "$stderr" == "pack: cut.jsonl: record 4: stream ends without its end record"* ]]
     run --separate-stderr -3 pack --context 8 a.jsonl -o none
-    [[ "$stderr" == *"JSON lines? (see --from)" ]]
+    [[ "$stderr" == "pack: a.jsonl: byte 0: JSON lines, not a stream of tokens, which tokenize makes; tokenize --from jsonl makes one of them" ]]
+    run --separate-stderr -3 pack --context 8 docs.jsonl -o none
+    [[ "$stderr" == "pack: docs.jsonl: byte 0: JSON lines, not a stream of tokens, which tokenize makes" ]]
     sed '2s/"tokens":\[/"tokens":[70000,/' a.jsonl > wide.jsonl
     run --separate-stderr -3 pack --from jsonl --context 8 wide.jsonl -o none
     [[ "$stderr" == "pack: wide.jsonl:2: tokens: a list holds something that is no number below 2^16" ]]
@@ -308,7 +310,7 @@ differ() { # MODEL BYTES SEED
     (printf ' \xe4\xb8\x81\xea\xb0\x80' | wc -c; printf 'a \xe4\xb8\x81\xea\xb0\x80') | sed '1s/.*/8/' | "$BUILD/tests/spm_oracle" wide.model | sed 's/ $//; s/ /,/g' > expected
     grep -q "\"tokens\":\[1,$(cat expected)\]" t
     run --separate-stderr -2 tokenize --raw u16 -m wide.model t.jsonl -o none
-    [ "$stderr" = "tokenize: --raw u16: the vocabulary of 70062 does not fit (see tokenize --help)" ]
+    [ "$stderr" = "tokenize: --raw u16: the vocabulary of 70062 does not fit: --raw u32 (see tokenize --help)" ]
     tokenize --quiet --raw u32 -m wide.model t.jsonl -o raw
     [ "$(od -An -tu4 -N4 raw | tr -d ' ')" = 1 ]
 }

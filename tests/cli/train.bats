@@ -22,7 +22,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
 @test "train: the loss falls, the log has every field, the start says what it does" {
     make_base
     run --separate-stderr -0 lora out train_embedding=true train_norm=true max_steps=8 logging_steps=2
-    [[ "$stderr" == *"rope: linear 2 (16 → 32), theta 500; attention: s2 group 8, heads 2-3 shifted; base: nf4, "*" GB/s; device: cpu, f32"* ]]
+    [[ "$stderr" == *"rope: linear 2 (16 → 32), theta 500; attention: s2 group 8, heads 2-3 shifted; base: nf4, "*"B/s; device: cpu, f32"* ]]
     perl -MJSON::PP -e 'my @l = map { decode_json($_) } <STDIN>; die unless @l == 4 && $l[3]{loss} < $l[0]{loss};
         for my $k (qw(step epoch loss grad_norm learning_rate tokens tokens_per_second max_rss_bytes elapsed eta)) { die $k unless exists $l[0]{$k} }' < out/trainer_log.jsonl
     grep -q embed_tokens out/adapter_config.json

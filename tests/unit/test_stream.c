@@ -274,7 +274,7 @@ static void test_versions_and_roles(void **state)
     static const char no_header[] = "\x81\xa6number\x01";
     store_objects(path, no_header, sizeof no_header - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
-    assert_non_null(strstr(why.text, "does not begin with a stream's header"));
+    assert_non_null(strstr(why.text, "does not begin with the header of a stream of tokens"));
     static const char no_end[] = "\x82\xa9longqlora\x01\xa4kind\xa6tokens";
     store_objects(path, no_end, sizeof no_end - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);

@@ -98,8 +98,10 @@ static int write_answer(struct generator *g, struct answer *a, struct fail *why)
 int prompt_fits(int64_t count, int64_t context, struct fail *why)
 {
     if (count < context) return 0;
-    return fail_input(why, "a prompt of %lld tokens, the context holds %lld", (long long)count,
-                      (long long)context);
+    return fail_input(why,
+                      "a prompt of %lld tokens, the context holds %lld with the answer: a shorter "
+                      "one, or --context",
+                      (long long)count, (long long)context);
 }
 
 int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,

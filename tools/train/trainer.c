@@ -110,8 +110,8 @@ static int check_adapter(const struct trainer *t, struct fail *why)
 {
     const struct adapter *a = t->adapter;
     if (!a || t->plan_only) return 0;
-    if (adapter_check_base(a, t->weights.base, why) ||
-        adapter_check_tokenizer(a, t->weights.tokenizer, why) ||
+    if (adapter_check_base(a, t->weights.base, t->recipe->model, why) ||
+        adapter_check_tokenizer(a, t->weights.tokenizer, t->recipe->model, why) ||
         adapter_check_tensors(a, &t->config, why))
         return fail_in(why, t->recipe->adapter);
     return 0;
