@@ -169,6 +169,11 @@ void note(const char *format, ...)
     va_end(args);
 }
 
+void note_in_handler(const char *text)
+{
+    if (!is_quiet) say_text(text, false);
+}
+
 void note_passing(const char *format, ...)
 {
     va_list args;

@@ -29,6 +29,8 @@ int or_die(int status, const struct fail *why);
 void warn(const char *format, ...) PRINTF_LIKE(1, 2);
 /* Silent with --quiet. */
 void note(const char *format, ...) PRINTF_LIKE(1, 2);
+/* The same in a handler of a signal. */
+void note_in_handler(const char *text);
 /* On a terminal: a line that the next message takes the place of, or that goes when it ends. Of one
  * that is wider than the terminal the end is left out. */
 void note_passing(const char *format, ...) PRINTF_LIKE(1, 2);

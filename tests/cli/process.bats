@@ -159,6 +159,22 @@ file_limited() {
     cmp wanted got
 }
 
+@test "process: a training whose reader goes away goes on, and saves when it is asked to end" {
+    make_base
+    echo 'method: lora' > lora.yaml
+    mkfifo said
+    train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=1000000 lora_rank=4 logging_steps=1 2> said &
+    pid=$!
+    exec 8< said
+    while read -r line <&8; do [[ $line != *"step 1 of"* ]] || break; done
+    exec 8<&-
+    kill -TERM $pid
+    status=0
+    wait $pid || status=$?
+    [ "$status" = 143 ]
+    [ -f out/checkpoint-*/training_state ]
+}
+
 # A program reads from a pipe that stays open until the test has done its part: it is in the middle of its work.
 hold() { # COMMAND... reading ./held
     mkfifo held

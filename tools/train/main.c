@@ -1,34 +1,22 @@
 /* train - adapters, or a whole model, by a recipe. */
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
-#include "../../lib/common/program.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/signals.h"
 #include "guard.h"
 #include "log.h"
 #include "plan.h"
 
-#include <sys/uio.h>
 #include <unistd.h>
 
 static struct fail why;
 static volatile sig_atomic_t stop_signal;
 
-/* Safe in a signal handler. */
-static void say_in_handler(const char *text)
-{
-    const char *name = program_name();
-    const struct iovec parts[] = { { (void *)(uintptr_t)name, strlen(name) },
-                                   { (void *)(uintptr_t)text, strlen(text) } };
-    note_passing_ends();
-    if (!opt_standard.quiet && writev(STDERR_FILENO, parts, 2) < 0) return;
-}
-
 static void ask_to_stop(int number)
 {
     if (stop_signal) _Exit(128 + number);
     stop_signal = number;
-    say_in_handler(": stops and saves; a second time leaves at once\n");
+    note_in_handler("stops and saves; a second time leaves at once");
 }
 
 static void ignored_key(const char *key) { note("recipe: %s has no meaning here: ignored", key); }
