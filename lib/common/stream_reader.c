@@ -190,11 +190,9 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
 
 int reader_open(struct reader **r, const char *path, enum stream_kind kind, struct fail *why)
 {
-    /* What others make while it is read comes through named pipes too; these are kept in files. */
-    bool is_kept = kind == STREAM_WEIGHTS || kind == STREAM_STATE;
+    bool is_made = kind != STREAM_WEIGHTS && kind != STREAM_STATE; /* while it is read: by pipes */
     *r = NULL;
-    if (is_kept && file_check_text(path, why)) return -1;
-    return open_reader(r, path, kind, false, why);
+    return !is_made && file_check_text(path, why) ? -1 : open_reader(r, path, kind, false, why);
 }
 
 int reader_open_json(struct reader **r, const char *path, enum stream_kind kind, struct fail *why)

@@ -97,7 +97,7 @@ succeeds() {
 file_limited() {
     [ "$status" = 0 ] && { is_good; return; }
     [ "$status" = 1 ]
-    grep -q "^$tool: out.*: cannot write: File too large" stderr
+    grep -q "^$tool: .*: cannot write: File too large" stderr || { cat stderr; false; }
     rm -rf out/trainer_log.jsonl out/runs out/lock out/.??*
     [ "$tool" != train ] || [ ! -e out ] || [ -z "$(ls out)" ] || { ls out; false; }
     [ "$tool" = train ] || [ ! -e out ]
@@ -302,17 +302,22 @@ refused() { # WHAT COMMAND...
         refused "$what" train lora.yaml model_name_or_path=base.nf4 train_file=$thing output_dir=out
         [ $thing = folder ] || refused "$what" train lora.yaml model_name_or_path=$thing train_file=32.smp output_dir=out
         [ $thing = folder ] || refused "$what" ppl --model $thing --data docs.tok --context 16 -o out
-        [ $thing = folder ] || refused "$what" generate --model $thing --prompt a
+        [ $thing = folder ] || refused "$what" generate --model $thing --tokenizer tok --prompt a
         for name in config.json model.safetensors tokenizer.model generation_config.json; do
             rm -rf model
             cp -r "$BATS_FILE_TMPDIR/base" model
             rm -f model/$name
-            ln -s "$(realpath $thing)" model/$name
+            case $thing in
+            fifo) mkfifo model/$name ;;
+            folder) mkdir model/$name ;;
+            *) ln -s "$(realpath $thing)" model/$name ;;
+            esac
             refused "$what" generate --model model --prompt a
             [ $name != generation_config.json ] && [ $thing = fifo ] || continue
             refused "$what" quantize model -o out
             refused "$what" ppl --model model --data docs.tok --context 16 --to scores -o out
-            refused "$what" merge --base model --adapter adapter -o out
+            run timeout 20 merge --base model --adapter adapter -o out
+            [ "$status" = 1 ] && [[ "$output" == *model/$name* ]] && [ ! -e out ]
         done
         for name in adapter_config.json adapter_model.safetensors; do
             rm -rf own
