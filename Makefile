@@ -89,7 +89,6 @@ PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so 
 
 # Programs and plug-ins are made beside each other, also where make was started without -j.
 parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
-all demo reproduce test: | $(filter deps,$(MAKECMDGOALS))
 all:
 	@$(MAKE) --no-print-directory $(parallel) programs
 programs: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)

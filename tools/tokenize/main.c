@@ -262,6 +262,7 @@ int main(int argc, char **argv)
     if (!o.decode && strcmp(o.to, "jsonl") != 0) die_if_terminal(o.output);
     check_chat(&o);
     if (!is_text || o.decode) check_stream(&o, files);
+    if (is_text || o.decode) check(&o);
     declare_files(&o, files);
     if (!is_text && !o.decode) {
         or_die(convert_tokens(*files ? *files : "-", from, view_of(o.to), o.output, &why), &why);
