@@ -97,141 +97,142 @@ static int check_numbers(const struct run_state *s, struct fail *why)
     if (!(s->loss_scale > 0) || s->loss_scale > (double)FLT_MAX)
         return fail_input(why, "'loss_scale' is %g", s->loss_scale);
     return 0;
-    /* Fields that states of older programs have not: they stay 0. */
-    static int get_later(const msgpack_object *h, struct run_state *s, struct fail *why)
-    {
-        struct {
-            const char *name;
-            int64_t *to;
-        } counts[] = { { "since", &s->since },
-                       { "steps", &s->steps },
-                       { "warmup", &s->warmup },
-                       { "evaluated", &s->evaluated },
-                       { "evaluations", &s->evaluations },
-                       { "best_step", &s->best_step },
-                       { "worse", &s->worse } };
-        if (!field_find(h, "steps")) return 0;
-        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-            uint64_t n;
-            if (field_count(h, counts[i].name, INT64_MAX, &n, why)) return -1;
-            *counts[i].to = (int64_t)n;
-        }
-        return field_text(h, "schedules", s->schedules, sizeof s->schedules, why) ||
-                       field_real(h, "best_metric", &s->best_metric, why)
-                   ? -1
-                   : 0;
-    }
+}
 
-    static int get_header(struct reader * r, struct run_state * s, uint64_t * parameters,
-                          struct fail * why)
-    {
-        const msgpack_object *h = reader_header(r);
-        uint64_t step, loss_steps, scale_steps, chunk;
-        if (fields_check(h, header_keys, why) ||
-            field_count(h, "step", CHECKPOINT_STEPS_MAX, &step, why) ||
-            field_count(h, "tokens", INT64_MAX, &s->tokens, why) ||
-            field_real(h, "loss_sum", &s->loss_sum, why) ||
-            field_count(h, "loss_steps", CHECKPOINT_STEPS_MAX, &loss_steps, why) ||
-            field_real(h, "loss_scale", &s->loss_scale, why) ||
-            field_count(h, "scale_steps", CHECKPOINT_STEPS_MAX, &scale_steps, why) ||
-            field_text(h, "recipe", s->recipe, sizeof s->recipe, why) ||
-            field_text(h, "data", s->data, sizeof s->data, why) ||
-            field_text(h, "tokenizer", s->tokenizer, sizeof s->tokenizer, why) ||
-            field_text(h, "base", s->base, sizeof s->base, why) ||
-            field_text(h, "rope", s->rope, sizeof s->rope, why) ||
-            field_text(h, "device", s->device, sizeof s->device, why) ||
-            field_count(h, "chunk", INT32_MAX, &chunk, why) ||
-            field_count(h, "parameters", INT64_MAX, parameters, why) || get_later(h, s, why))
-            return fail_in(why, reader_name(r));
-        s->step = (int64_t)step;
-        s->loss_steps = (int64_t)loss_steps;
-        s->scale_steps = (int64_t)scale_steps;
-        s->chunk = (int64_t)chunk;
-        return check_numbers(s, why) ? fail_in(why, reader_name(r)) : 0;
+/* Fields that states of older programs have not: they stay 0. */
+static int get_later(const msgpack_object *h, struct run_state *s, struct fail *why)
+{
+    struct {
+        const char *name;
+        int64_t *to;
+    } counts[] = { { "since", &s->since },
+                   { "steps", &s->steps },
+                   { "warmup", &s->warmup },
+                   { "evaluated", &s->evaluated },
+                   { "evaluations", &s->evaluations },
+                   { "best_step", &s->best_step },
+                   { "worse", &s->worse } };
+    if (!field_find(h, "steps")) return 0;
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        uint64_t n;
+        if (field_count(h, counts[i].name, INT64_MAX, &n, why)) return -1;
+        *counts[i].to = (int64_t)n;
     }
+    return field_text(h, "schedules", s->schedules, sizeof s->schedules, why) ||
+                   field_real(h, "best_metric", &s->best_metric, why)
+               ? -1
+               : 0;
+}
 
-    int checkpoint_peek(const char *path, struct run_state *state, struct fail *why)
-    {
-        struct reader *r;
-        uint64_t parameters;
-        *state = (struct run_state){ 0 };
-        if (reader_open(&r, path, STREAM_STATE, why)) return -1;
-        int status = get_header(r, state, &parameters, why);
-        reader_close(r);
-        return status;
-    }
+static int get_header(struct reader *r, struct run_state *s, uint64_t *parameters, struct fail *why)
+{
+    const msgpack_object *h = reader_header(r);
+    uint64_t step, loss_steps, scale_steps, chunk;
+    if (fields_check(h, header_keys, why) ||
+        field_count(h, "step", CHECKPOINT_STEPS_MAX, &step, why) ||
+        field_count(h, "tokens", INT64_MAX, &s->tokens, why) ||
+        field_real(h, "loss_sum", &s->loss_sum, why) ||
+        field_count(h, "loss_steps", CHECKPOINT_STEPS_MAX, &loss_steps, why) ||
+        field_real(h, "loss_scale", &s->loss_scale, why) ||
+        field_count(h, "scale_steps", CHECKPOINT_STEPS_MAX, &scale_steps, why) ||
+        field_text(h, "recipe", s->recipe, sizeof s->recipe, why) ||
+        field_text(h, "data", s->data, sizeof s->data, why) ||
+        field_text(h, "tokenizer", s->tokenizer, sizeof s->tokenizer, why) ||
+        field_text(h, "base", s->base, sizeof s->base, why) ||
+        field_text(h, "rope", s->rope, sizeof s->rope, why) ||
+        field_text(h, "device", s->device, sizeof s->device, why) ||
+        field_count(h, "chunk", INT32_MAX, &chunk, why) ||
+        field_count(h, "parameters", INT64_MAX, parameters, why) || get_later(h, s, why))
+        return fail_in(why, reader_name(r));
+    s->step = (int64_t)step;
+    s->loss_steps = (int64_t)loss_steps;
+    s->scale_steps = (int64_t)scale_steps;
+    s->chunk = (int64_t)chunk;
+    return check_numbers(s, why) ? fail_in(why, reader_name(r)) : 0;
+}
 
-    static int take(struct reader * r, const msgpack_object *record, struct model *m, int64_t *at,
-                    struct fail *why)
-    {
-        const struct parameters *p = model_parameters(m);
-        char name[16];
-        uint64_t first;
-        const void *data;
-        size_t bytes;
-        int i = (int)(*at / p->count);
-        if (fields_check(record, record_keys, why) ||
-            field_text(record, "name", name, sizeof name, why) ||
-            field_count(record, "first", INT64_MAX, &first, why) ||
-            field_bin(record, "data", &data, &bytes, why))
-            return reader_blame(r, why);
-        if (i >= ARRAYS || strcmp(name, array_names[i]) != 0 || (int64_t)first != *at % p->count ||
-            bytes % 4 || (int64_t)(bytes / 4) > p->count - (int64_t)first || !bytes) {
-            fail_input(why, "a piece of '%s' that was not due", name);
-            return reader_blame(r, why);
-        }
-        model_kernels(m)->upload(model_device(m), array_of(p, i) + first, data, bytes);
-        *at += (int64_t)(bytes / 4);
-        return 0;
-    }
+int checkpoint_peek(const char *path, struct run_state *state, struct fail *why)
+{
+    struct reader *r;
+    uint64_t parameters;
+    *state = (struct run_state){ 0 };
+    if (reader_open(&r, path, STREAM_STATE, why)) return -1;
+    int status = get_header(r, state, &parameters, why);
+    reader_close(r);
+    return status;
+}
 
-    int checkpoint_load_state(const char *path, struct model *m, struct run_state *state,
-                              struct fail *why)
-    {
-        struct reader *r;
-        uint64_t parameters;
-        msgpack_object record;
-        int64_t at = 0, count = model_parameters(m)->count;
-        *state = (struct run_state){ 0 };
-        if (reader_open(&r, path, STREAM_STATE, why)) return -1;
-        int status = get_header(r, state, &parameters, why);
-        if (!status && (int64_t)parameters != count)
-            status = fail_input(why, "%s: %llu parameters, this recipe has %lld", path,
-                                (unsigned long long)parameters, (long long)count);
-        while (!status) {
-            int got = reader_next(r, &record, why);
-            if (got < 0) status = -1;
-            if (got <= 0) break;
-            status = take(r, &record, m, &at, why);
-        }
-        if (!status && at != ARRAYS * count)
-            status = fail_input(why, "%s: %lld values, %lld needed", path, (long long)at,
-                                (long long)(ARRAYS * count));
-        reader_close(r);
-        return status;
+static int take(struct reader *r, const msgpack_object *record, struct model *m, int64_t *at,
+                struct fail *why)
+{
+    const struct parameters *p = model_parameters(m);
+    char name[16];
+    uint64_t first;
+    const void *data;
+    size_t bytes;
+    int i = (int)(*at / p->count);
+    if (fields_check(record, record_keys, why) ||
+        field_text(record, "name", name, sizeof name, why) ||
+        field_count(record, "first", INT64_MAX, &first, why) ||
+        field_bin(record, "data", &data, &bytes, why))
+        return reader_blame(r, why);
+    if (i >= ARRAYS || strcmp(name, array_names[i]) != 0 || (int64_t)first != *at % p->count ||
+        bytes % 4 || (int64_t)(bytes / 4) > p->count - (int64_t)first || !bytes) {
+        fail_input(why, "a piece of '%s' that was not due", name);
+        return reader_blame(r, why);
     }
+    model_kernels(m)->upload(model_device(m), array_of(p, i) + first, data, bytes);
+    *at += (int64_t)(bytes / 4);
+    return 0;
+}
 
-    int64_t checkpoint_number(const char *name)
-    {
-        static const char prefix[] = "checkpoint-";
-        char *end;
-        if (strncmp(name, prefix, sizeof prefix - 1)) return -1;
-        const char *digits = name + sizeof prefix - 1;
-        if (*digits < '0' || *digits > '9') return -1;
-        long long n = strtoll(digits, &end, 10);
-        /* Names that we do not write, as checkpoint-007, are not ours. */
-        return *end || (*digits == '0' && digits[1]) || n == INT64_MAX ? -1 : n;
+int checkpoint_load_state(const char *path, struct model *m, struct run_state *state,
+                          struct fail *why)
+{
+    struct reader *r;
+    uint64_t parameters;
+    msgpack_object record;
+    int64_t at = 0, count = model_parameters(m)->count;
+    *state = (struct run_state){ 0 };
+    if (reader_open(&r, path, STREAM_STATE, why)) return -1;
+    int status = get_header(r, state, &parameters, why);
+    if (!status && (int64_t)parameters != count)
+        status = fail_input(why, "%s: %llu parameters, this recipe has %lld", path,
+                            (unsigned long long)parameters, (long long)count);
+    while (!status) {
+        int got = reader_next(r, &record, why);
+        if (got < 0) status = -1;
+        if (got <= 0) break;
+        status = take(r, &record, m, &at, why);
     }
+    if (!status && at != ARRAYS * count)
+        status = fail_input(why, "%s: %lld values, %lld needed", path, (long long)at,
+                            (long long)(ARRAYS * count));
+    reader_close(r);
+    return status;
+}
 
-    int64_t checkpoint_newest(const char *directory, int64_t below)
-    {
-        DIR *dir = opendir(directory);
-        int64_t newest = -1;
-        if (!dir) return -1;
-        for (struct dirent *e; (e = readdir(dir));) {
-            int64_t n = checkpoint_number(e->d_name);
-            if (n > newest && n < below) newest = n;
-        }
-        closedir(dir);
-        return newest;
+int64_t checkpoint_number(const char *name)
+{
+    static const char prefix[] = "checkpoint-";
+    char *end;
+    if (strncmp(name, prefix, sizeof prefix - 1)) return -1;
+    const char *digits = name + sizeof prefix - 1;
+    if (*digits < '0' || *digits > '9') return -1;
+    long long n = strtoll(digits, &end, 10);
+    /* Names that we do not write, as checkpoint-007, are not ours. */
+    return *end || (*digits == '0' && digits[1]) || n == INT64_MAX ? -1 : n;
+}
+
+int64_t checkpoint_newest(const char *directory, int64_t below)
+{
+    DIR *dir = opendir(directory);
+    int64_t newest = -1;
+    if (!dir) return -1;
+    for (struct dirent *e; (e = readdir(dir));) {
+        int64_t n = checkpoint_number(e->d_name);
+        if (n > newest && n < below) newest = n;
     }
+    closedir(dir);
+    return newest;
+}

@@ -48,7 +48,7 @@ ends() { # STATUS PATTERN COMMAND...: its last line
     # A run that did not end.
     rm run/adapter_* run/longqlora.json
     newest=$(ls -d run/checkpoint-* | sort -t- -k2n | tail -n 1)
-    says 1 "generate: run: no adapter yet: the run did not end; its newest checkpoint is $newest" generate -m base -a run -p x
+    says 3 "generate: run: no adapter yet: the run there was not finished: go on with it, or name its newest checkpoint, $newest" generate -m base -a run -p x
     generate --quiet -m base -a "$newest" -p x -n 1 > /dev/null
     says 1 'ppl: nowhere: No such file or directory' ppl -m base -a nowhere -d docs.tok -c 16
     says 1 'ppl: base: a model, not an adapter: it has config.json and no adapter_config.json' ppl -m base -a base -d docs.tok -c 16

@@ -18,10 +18,16 @@ static volatile sig_atomic_t stop_signal;
 /* Safe in a signal handler. */
 static void say_in_handler(const char *what)
 {
-    char text[200];
-    int length = snprintf(text, sizeof text, "%s: %s\n", program_name(), what);
+    char text[512];
+    const char *const parts[] = { program_name(), ": ", what, "\n" };
+    size_t used = 0;
+    for (int i = 0; i < 4; i++) {
+        size_t length = strnlen(parts[i], 120);
+        memcpy(text + used, parts[i], length);
+        used += length;
+    }
     note_passing_ends();
-    if (!opt_standard.quiet && length > 0) message_write(text, strnlen(text, sizeof text));
+    if (!opt_standard.quiet) message_write(text, used);
 }
 
 /* Those that a person or an impatient system sends twice mean it. SIGHUP comes twice by itself
