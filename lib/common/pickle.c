@@ -216,16 +216,16 @@ static int push_storage(struct machine *m)
     uint32_t index;
     if (pop(m, &index)) return -1;
     const struct value *id = value_at(m, index), *word = item(m, id, 0, TEXT);
-    const struct value *class = item(m, id, 1, NAME), *key = item(m, id, 2, TEXT);
+    const struct value *named = item(m, id, 1, NAME), *key = item(m, id, 2, TEXT);
     const struct value *count = item(m, id, 4, INTEGER);
-    if (!word || word->bytes != 7 || memcmp(word->text, "storage", 7) != 0 || !class || !key ||
-        !count || count->integer < 0 || names[class->integer].meaning != IS_STORAGE)
+    if (!word || word->bytes != 7 || memcmp(word->text, "storage", 7) != 0 || !named || !key ||
+        !count || count->integer < 0 || names[named->integer].meaning != IS_STORAGE)
         return refuse(m, "a persistent value that is no storage");
     return push(m, (struct value){ .kind = STORAGE,
                                    .integer = count->integer,
                                    .text = key->text,
                                    .bytes = key->bytes,
-                                   .name = (uint32_t) class->integer });
+                                   .name = (uint32_t)named->integer });
 }
 
 /* Calls that stand for values: nothing is called. */
