@@ -306,8 +306,8 @@ static int take_line(struct machine *m, const char **text, size_t *bytes)
 
 static int push_global(struct machine *m)
 {
-    const char *module, *name;
-    size_t module_bytes, name_bytes;
+    const char *module = NULL, *name = NULL;
+    size_t module_bytes = 0, name_bytes = 0;
     if (take_line(m, &module, &module_bytes) || take_line(m, &name, &name_bytes)) return -1;
     return push_name(m, module, module_bytes, name, name_bytes);
 }
