@@ -165,10 +165,10 @@ int kernels_open(const struct kernels **table, const char *name, struct fail *wh
     return 0;
 }
 
-int kernels_open_to_plan(const struct kernels **table, const char *name, struct fail *why)
+int kernels_choose(const struct kernels **table, const char *name, bool plan_only, struct fail *why)
 {
     struct fail none = { .status = STATUS_FAILED };
-    if (strncmp(name, "cuda", 4) != 0) return kernels_open(table, name, why);
+    if (!plan_only || strncmp(name, "cuda", 4) != 0) return kernels_open(table, name, why);
     if (!kernels_open(table, name, &none)) return 0;
     if (none.status == STATUS_USAGE) return kernels_open(table, name, why);
     *table = strcmp(name, "cuda-f16") ? &planned_bf16 : &planned_f16;
