@@ -135,7 +135,7 @@ struct needs {
 static struct needs needs_of(const struct options *o, const struct loaded *l, int64_t context)
 {
     struct needs n = { .setup = set_up(o, context) };
-    or_die(kernels_open_to_plan(&n.k, o->device, &why), &why);
+    or_die(kernels_choose(&n.k, o->device, true, &why), &why);
     or_die(loaded_plan(l, &n.setup, &n.plan, &why), &why);
     n.room = memory_room_of(n.k, &l->weights);
     return n;

@@ -67,7 +67,7 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
 static const char *choose_device(const struct recipe *r, const char *device, bool plan_only)
 {
     const struct kernels *k, *bf16;
-    or_die((plan_only ? kernels_open_to_plan : kernels_open)(&k, device, &why), &why);
+    or_die(kernels_choose(&k, device, plan_only, &why), &why);
     if (!k->is_host && r->fp16 && strcmp(device, "cuda-bf16") != 0) return "cuda-f16";
     if (!k->is_host && r->bf16 && !strcmp(k->act_name, "f16"))
         die_usage("bf16: true, but device %s computes in f16: fp16: true", device);

@@ -222,7 +222,7 @@ static int describe_run(struct trainer *t, struct fail *why)
     free(text);
     snprintf(s->tokenizer, sizeof s->tokenizer, "%s", t->info.text.tokenizer);
     config_describe_rope(&t->config, s->rope, sizeof s->rope);
-    if ((t->plan_only ? kernels_open_to_plan : kernels_open)(&k, t->setup.device, why)) return -1;
+    if (kernels_choose(&k, t->setup.device, t->plan_only, why)) return -1;
     snprintf(s->device, sizeof s->device, "%s, %s", k->name, k->act_name);
     s->chunk = t->setup.chunk ? t->setup.chunk : k->chunk_rows;
     if (s->chunk > t->setup.rows) s->chunk = t->setup.rows;
