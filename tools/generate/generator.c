@@ -101,8 +101,7 @@ int prompt_fits(int64_t count, int64_t context, struct fail *why)
 {
     if (count < context) return 0;
     return fail_input(why,
-                      "a prompt of %lld tokens, the context holds %lld with the "
-                      "answer: a shorter "
+                      "a prompt of %lld tokens, the context holds %lld with the answer: a shorter "
                       "one, or --context",
                       (long long)count, (long long)context);
 }

@@ -26,13 +26,12 @@ struct answer {
     uint32_t *ids; /* without EOS; room for the session's context */
     int64_t count;
     enum ending ending;
-    int64_t steps; /* of the model while the answer was written: its first token
-                      comes of reading */
+    int64_t steps; /* of the model while it was written: its first token comes of reading */
     double read_seconds, write_seconds;
 };
 
-/* Which ids end an answer: generation_config.json's beside the model, else
- * config.json's, else the tokenizer's. */
+/* Which ids end an answer: generation_config.json's beside the model, else config.json's,
+ * else the tokenizer's. */
 int generator_find_eos(struct generator *g, const char *model, const struct config *c,
                        struct fail *why) MUST_USE;
 
@@ -46,9 +45,8 @@ int generator_encode(const struct generator *g, const char *text, size_t bytes, 
 /* Fails if a context has no room for the prompt and a token more. */
 int prompt_fits(int64_t count, int64_t context, struct fail *why) MUST_USE;
 
-/* Reads the prompt, says the answer through g->speech. Fails if the prompt does
- * not fit. The setup's stop ends an answer as it is, and one that has not
- * begun. */
+/* Reads the prompt, says the answer through g->speech. Fails if the prompt does not fit. The
+ * setup's stop ends an answer as it is, and one that has not begun. */
 int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,
                      struct fail *why) MUST_USE;
 

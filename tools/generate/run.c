@@ -32,8 +32,7 @@ NORETURN static void refuse_model(const struct options *o)
               o->loaded.adapter ? " (there is none in the adapter's directory either)" : "");
 }
 
-/* A file that does not even begin as weights do: opening it tells what it is.
- */
+/* A file that does not even begin as weights do: opening it tells what it is. */
 static bool is_other_file(const char *path)
 {
     unsigned char head[4] = { 0 };
@@ -62,23 +61,20 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
     or_die(tokenizer_open(&t, o->tokenizer ? o->tokenizer : path, &why), &why);
     if (l->weights.tokenizer[0] && strcmp(l->weights.tokenizer, tokenizer_digest(t)) != 0)
         die(STATUS_INPUT,
-            "%s: another tokenizer (digest %s) than the one of %s (digest %s): "
-            "--tokenizer names "
+            "%s: another tokenizer (digest %s) than the one of %s (digest %s): --tokenizer names "
             "the directory of the model that the weights were made of",
             path, tokenizer_digest(t), o->loaded.model, l->weights.tokenizer);
     if (tokenizer_vocab(t) > vocab)
         die(STATUS_INPUT,
-            "%s: vocabulary %u, that of %s is %lld: --tokenizer names the model's "
-            "own",
-            path, tokenizer_vocab(t), o->loaded.model, vocab);
+            "%s: vocabulary %u, that of %s is %lld: --tokenizer names the model's own", path,
+            tokenizer_vocab(t), o->loaded.model, vocab);
     if (tokenizer_vocab(t) < vocab)
         warn("%s: vocabulary %u, the model has %lld: the rest is never taken", path,
              tokenizer_vocab(t), vocab);
     return t;
 }
 
-/* The prompt that is one text, without the newline that ends a file; NULL if
- * there is none. */
+/* The prompt that is one text, without the newline that ends a file; NULL if there is none. */
 static char *read_prompt(const struct options *o)
 {
     struct input *in;
