@@ -221,10 +221,17 @@ digest_of() { perl -MJSON::PP -e 'local $/; open my $f, "<", "$ARGV[0]/longqlora
     ends 0 'generate: /dev/null: no prompt in it' generate -m base --format jsonl -f /dev/null
 }
 
+@test "messages: a rate is of what was computed while it was measured" {
+    make_base
+    # The only token comes of reading the prompt.
+    ends 0 'generate: prompt of * tokens in * s, 1 tokens in * s, ended by length' generate -m base -p a -n 1
+    ends 0 'generate: prompt of * tokens in * s, 4 tokens in * s: * tokens/s, ended by length' generate -m base -p a -n 4
+}
+
 @test "messages: who waits for a terminal says so, or refuses" {
     make_base
     # A line, then the end.
-    typed() { (sleep 1; printf '%s\n\x04' "$1"; sleep 1) | script -qec "$2" /dev/null; }
+    typed() { printf '%s\n\x04' "$1" | script -qec "$2" /dev/null; }
     typed abc 'generate -m base -n 1' > seen
     grep -q 'generate: reading the prompt from the terminal, up to the end (^D on a line of its own)' seen
     typed '{"prompt":"a"}' 'generate -m base -n 1 --format jsonl' > seen

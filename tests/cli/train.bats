@@ -445,7 +445,7 @@ Y
     refused 2 'target_modules: q_proj, but the adapter has q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj' target_modules=q_proj
     refused 2 'train_norm: true, but the adapter has none' train_norm=true
     refused 2 'adapter_name_or_path needs method: lora' method=full
-    refused 1 'nowhere/adapter_config.json' adapter_name_or_path=nowhere
+    refused 1 'nowhere: No such file or directory' adapter_name_or_path=nowhere
     cp -rL base other
     printf '\x3c' | dd of=other/model.safetensors bs=1 seek=$(($(stat -c %s other/model.safetensors) - 1)) conv=notrunc status=none
     refused 3 'first: adapter was trained on base ' model_name_or_path=other quantization=none

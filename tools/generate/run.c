@@ -105,10 +105,11 @@ int run_say(void *arg, const char *text, size_t bytes, struct fail *f)
 
 static void report(const struct answer *a, int64_t prompt)
 {
-    note("prompt of %lld tokens in %.2f s, %lld tokens in %.2f s: %.1f tokens/s, ended by %s",
-         (long long)prompt, a->read_seconds, (long long)a->count, a->write_seconds,
-         (double)a->count / (a->write_seconds > 0 ? a->write_seconds : 1e-9),
-         ending_name(a->ending));
+    char rate[48] = "";
+    if (a->steps && a->write_seconds > 0)
+        snprintf(rate, sizeof rate, ": %.1f tokens/s", (double)a->steps / a->write_seconds);
+    note("prompt of %lld tokens in %.2f s, %lld tokens in %.2f s%s, ended by %s", (long long)prompt,
+         a->read_seconds, (long long)a->count, a->write_seconds, rate, ending_name(a->ending));
 }
 
 static struct model_setup set_up(const struct options *o, int64_t context)
