@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <float.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -94,7 +93,7 @@ static int check_numbers(const struct run_state *s, struct fail *why)
         return fail_input(why, "'loss_steps' or 'scale_steps' is more than 'step', %lld",
                           (long long)s->step);
     if (!isfinite(s->loss_sum)) return fail_input(why, "'loss_sum' is %g", s->loss_sum);
-    if (!(s->loss_scale > 0) || s->loss_scale > (double)FLT_MAX)
+    if (!(s->loss_scale > 0) || !isfinite(s->loss_scale))
         return fail_input(why, "'loss_scale' is %g", s->loss_scale);
     return 0;
 }
