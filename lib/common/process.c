@@ -13,12 +13,14 @@
 enum { DEFAULT_STACK = 8 << 20, OWN_STACK = 2 << 20 };
 
 /* A descriptor that can neither be read nor written stands for one that was closed: programs then
- * say so, where they need it. */
+ * say so, where they need it. One that does not wait, as whoever shares it may have left it, would
+ * fail wherever the other end is slower: shells make terminals wait again, too. */
 static void open_standard_descriptors(void)
 {
     for (int fd = 0; fd <= 2; fd++) {
-        if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
-        if (open("/", O_PATH) != fd) _exit(1);
+        int flags = fcntl(fd, F_GETFL);
+        if (flags >= 0 && flags & O_NONBLOCK) (void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+        if (flags < 0 && errno == EBADF && open("/", O_PATH) != fd) _exit(1);
     }
 }
 

@@ -10,7 +10,8 @@
 
 /* The first thing that a program does. From here on
  * - descriptors 0 to 2 are open: what was closed fails when it is read or written, and no file that
- *   is opened later takes its number, so that no message lands in an output;
+ *   is opened later takes its number, so that no message lands in an output; and they wait, when
+ *   they are read or written, for who is slower;
  * - a file that grows beyond its limit (ulimit -f) is an error of write, EFBIG, and no signal;
  * - stacks of threads have a size of their own, whatever ulimit -s says;
  * - the main thread has a stack for handlers of signals. */

@@ -80,6 +80,18 @@ succeeds() {
 @test "process: a stack of any size serves" {
     make_good
     for limit in unlimited 512; do each succeeds "ulimit -s $limit && exec \"\$@\""; done
+    # Products have blocks of their own on CPUs without AVX-512 and in bf16, where those are.
+    for how in "baseline cpu" "best cpu-bf16"; do
+        [[ $how != *bf16 ]] || grep -q avx512_bf16 /proc/cpuinfo || continue
+        command="env LONGQLORA_CPU=${how% *} $(command_of train) --quiet --threads 4 --device ${how#* }"
+        $command
+        for limit in unlimited 512; do
+            (ulimit -s $limit && exec ${command/output_dir=out/output_dir=limited})
+            cmp out/adapter_model.safetensors limited/adapter_model.safetensors
+            rm -r limited
+        done
+        rm -r out
+    done
 }
 
 file_limited() {
@@ -104,6 +116,7 @@ file_limited() {
 @test "process: with descriptors closed no message lands in an output, and what needs one says so" {
     make_good
     each succeeds 'exec "$@" 2>&-'
+    each succeeds 'exec "$@" 2> /dev/full'
     each succeeds 'exec "$@" <&-'
     TOOLS="tokenize pack quantize train merge ppl" each succeeds 'exec "$@" >&-'
     TOOLS="tokenize pack quantize train merge ppl" each succeeds 'exec "$@" <&- >&- 2>&-'
@@ -132,6 +145,18 @@ file_limited() {
         run -141 perl -e 'pipe R, W; close R; open STDOUT, q(>&), W; exec @ARGV' $command --quiet
         nothing_left
     done
+}
+
+@test "process: input and output that do not wait are waited for" {
+    make_good
+    tool=tokenize
+    # Both ends are slow: what is read comes late, and what is written fills its pipe.
+    for _ in $(seq 40); do cat docs.jsonl; done > long.jsonl
+    tokenize --quiet -m tok/tokenizer.model - --to jsonl < long.jsonl > wanted
+    (head -c 100 long.jsonl; sleep 0.2; tail -c +101 long.jsonl) |
+        perl -MFcntl -e 'fcntl($_, F_SETFL, fcntl($_, F_GETFL, 0) | O_NONBLOCK) for *STDIN, *STDOUT, *STDERR; exec @ARGV' \
+            tokenize -m tok/tokenizer.model - --to jsonl 2> >(cat > stderr) | (sleep 0.2; cat) > got
+    cmp wanted got
 }
 
 # A program reads from a pipe that stays open until the test has done its part: it is in the middle of its work.
@@ -181,10 +206,11 @@ hold() { # COMMAND... reading ./held
     done
 }
 
+# The whole result may be there when the signal comes.
 ends_well() {
     [ "$status" = 0 ] && { is_good; return; }
     [ "$status" = $((128 + $(kill -l $signal))) ] || { echo "$tool: $status"; cat stderr; false; }
-    [ "$tool" = train ] || [ ! -e out ]
+    [ ! -e out ] || [ "$tool" = train ] || is_good
     nothing_left
     rm -rf out
 }
@@ -193,7 +219,7 @@ ends_well() {
     make_good
     for signal in HUP TERM USR1 XCPU; do
         # As soon as it has said something, or at once.
-        each ends_well 'exec 3< <(exec "$@" 2>&1 > stdout); p=$!; read -r _ <&3; kill -'$signal' $p 2> /dev/null; cat <&3 > /dev/null; wait $p; exit $?' || false
+        each ends_well 'exec 3< <(exec "$@" 2>&1 > stdout); p=$!; read -r _ <&3; kill -'$signal' $p 2> /dev/null; cat <&3 > /dev/null; wait $p; exit $?'
     done
 }
 
