@@ -218,11 +218,11 @@ int main(int argc, char **argv)
         return 0;
     }
     read_recipe(&recipe, &adapter, operands, dry_run);
+    or_die(guard_files(&recipe, operands[0], dry_run || print_config, &why), &why);
     if (print_config) {
         or_die(recipe_print(&recipe, stdout, &why), &why);
         return 0;
     }
-    or_die(guard_files(&recipe, operands[0], dry_run, &why), &why);
     or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL,
                         choose_device(&recipe, device, dry_run), (int)opt_standard.threads, dry_run,
                         &why),
