@@ -117,6 +117,17 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     train r.yaml output_dir=out overwrite_output_dir=true seed=4 max_steps=1 --quiet
     [ "$(cat out/checkpoint-2/more/notes)" = precious ]
     [ "$(ls out/checkpoint-2)" = more ]
+    # Something else under the name of one, with a manifest.
+    rm -r out/checkpoint-1
+    cp -r out/checkpoint-9000 out/checkpoint-1
+    echo precious > out/checkpoint-1/training_state
+    rm -r out/checkpoint-2
+    run --separate-stderr -2 train r.yaml output_dir=out overwrite_output_dir=true seed=5 max_steps=2
+    [[ "$stderr" == "train: out/checkpoint-1 is in the way: "* ]]
+    mv out/checkpoint-1 out/checkpoint-3
+    sed -i 's/"checkpoint-1"/"checkpoint-3"/' out/longqlora-run.json
+    train r.yaml output_dir=out overwrite_output_dir=true seed=5 max_steps=2 --quiet
+    [ "$(cat out/checkpoint-3/training_state)" = precious ]
 }
 
 @test "runs: where a name of the run is taken by something else it is refused before any work" {
@@ -278,6 +289,11 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     run --separate-stderr -0 train r.yaml output_dir=out max_steps=8 save_steps=2 save_total_limit=2 resume_from_checkpoint=auto
     [[ "$stderr" == *"skipped: out/checkpoint-700: this run did not make it"*"skipped: out/checkpoint-600: this run did not make it"*"skipped: out/checkpoint-8/training_state: damaged: not what manifest.json says"*"resumed from out/checkpoint-6: "* ]]
     [ "$(cd out && ls -d checkpoint-? checkpoint-??? | tr '\n' ' ')" = "checkpoint-6 checkpoint-600 checkpoint-700 checkpoint-8 " ]
+    # A damaged one is none of the three that stay.
+    train r.yaml output_dir=three save_steps=2 save_total_limit=0 max_steps=8 --quiet
+    truncate -s 3000 three/checkpoint-6/training_state
+    train r.yaml output_dir=three save_steps=2 save_total_limit=3 max_steps=10 --quiet
+    [ "$(cd three && ls -d checkpoint-* | tr '\n' ' ')" = "checkpoint-10 checkpoint-4 checkpoint-6 checkpoint-8 " ]
     # From an older one: what is saved then stays, and so does the newest.
     train r.yaml output_dir=older save_steps=2 save_total_limit=0 max_steps=8 --quiet
     rm older/longqlora.json
@@ -392,7 +408,13 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     train r.yaml output_dir=plain $keys save_steps=1 save_total_limit=0 --quiet
     best_of() { sed -n 's/.*"best_step":\([0-9]*\).*/\1/p' "$1/trainer_log.jsonl" | tail -n 1; }
     last_of() { sed -n 's/.*"step":\([0-9]*\),.*/\1/p' "$1/trainer_log.jsonl" | tail -n 1; }
-    for case in "2 0 0" "3 0 0" "1 0.01 0" "4 0.05 0" "3 0 1" "0 0 0" "0 0 1"; do
+    # A threshold that the second best of all does not pass, and patience until there.
+    matters=$(perl -MJSON::PP -e 'my (@best, $at); for my $e (grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
+            push @best, $e if !@best || $e->{eval_loss} < $best[-1]{eval_loss} }
+        my ($i) = grep { $best[$_]{step} - $best[$_ - 1]{step} > 1 } 1 .. $#best;
+        printf "%d %g 0", $best[$i]{step} - $best[$i - 1]{step}, 1.5 * ($best[$i - 1]{eval_loss} - $best[$i]{eval_loss})' < plain/trainer_log.jsonl)
+    [ "$(reference plain/trainer_log.jsonl $matters)" != "$(reference plain/trainer_log.jsonl ${matters%% *} 0 0)" ]
+    for case in "2 0 0" "3 0 0" "1 0.01 0" "$matters" "3 0 1" "0 0 0" "0 0 1"; do
         read -r patience threshold greater <<< "$case"
         expected=$(reference plain/trainer_log.jsonl $patience $threshold $greater)
         rm -rf out
@@ -426,6 +448,28 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     # A whole model, too.
     train r.yaml output_dir=full method=full model_name_or_path=base attention=full max_steps=4 learning_rate=0.3 eval_file=16.smp eval_steps=1 load_best_model_at_end=true save_steps=1 save_total_limit=0 --quiet
     cmp full/checkpoint-$(best_of full)/model.safetensors full/model.safetensors
+}
+
+@test "runs: a best model that the newest checkpoint does not know yet leaves the one before" {
+    [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
+    make_recipe
+    keys="learning_rate=0.1 eval_file=16.smp eval_steps=1 load_best_model_at_end=true resume_from_checkpoint=auto"
+    train r.yaml output_dir=plain $keys max_steps=24 save_steps=1 save_total_limit=0 --quiet
+    # Two bests, one after the other, with steps between them, in the second half of which a checkpoint is.
+    read -r before next <<< "$(perl -MJSON::PP -e 'my @best; for my $e (grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
+            push @best, $e if !@best || $e->{eval_loss} < $best[-1]{eval_loss} }
+        my ($i) = grep { $best[$_]{step} - $best[$_ - 1]{step} > 2 && $best[$_]{step} > 4 } 1 .. $#best; print "$best[$i - 1]{step} $best[$i]{step}"' < plain/trainer_log.jsonl)"
+    echo "best: $before, then $next"
+    # Killed when it saves the checkpoint that would have known.
+    run env FAULT_OF=kill FAULT_AT=1 FAULT_BEGIN=.checkpoint-$next FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so \
+        train r.yaml output_dir=out $keys max_steps=$next save_steps=$((next - 2))
+    [ "$status" = 137 ]
+    [ -d out/best-before ]
+    # It ends before the other best comes again.
+    train r.yaml output_dir=out $keys max_steps=$((next - 1)) --quiet
+    cmp plain/checkpoint-$before/adapter_model.safetensors out/adapter_model.safetensors
+    cmp plain/checkpoint-$before/adapter_model.safetensors out/best/adapter_model.safetensors
+    [ ! -e out/best-before ]
 }
 
 @test "runs: broken and resumed, the best model and the patience are those of the unbroken run" {
