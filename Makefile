@@ -28,7 +28,7 @@ CFLAGS_tsan := -O1 -g -fsanitize=thread
 CFLAGS_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_coverage := -O0 -g --coverage
 OWN := -std=gnu11 $(WARNINGS) $(CFLAGS_$(FLAVOUR)) -MMD -MP -pthread
-LINK := $(CFLAGS_$(FLAVOUR)) -pthread
+LINK := $(CFLAGS_$(FLAVOUR)) -pthread -Wl,--as-needed
 # The libraries' flags are found once (packaging/requirements), before anything is compiled.
 FOUND := build/libraries
 CPPFLAGS += $(shell cat $(FOUND).cflags 2>/dev/null)
@@ -89,7 +89,6 @@ PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so 
 
 # Programs and plug-ins are made beside each other, also where make was started without -j.
 parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
-all demo reproduce test: | $(filter deps,$(MAKECMDGOALS))
 all:
 	@$(MAKE) --no-print-directory $(parallel) programs
 programs: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)

@@ -81,15 +81,38 @@ static size_t plan_f16(const struct shape *s, int threads)
     return cuda_scratch_bytes(s, WEIGHT_F16);
 }
 
-#define PLANNED(type, act, scratch)                                                                \
-    {                                                                                              \
-        .version = KERNELS_VERSION, .size = sizeof(struct kernels), .name = "cuda",                \
-        .act_name = act, .act_type = type, .cache_type = type, .act_bytes = 2,                     \
-        .chunk_rows = CUDA_CHUNK_ROWS, .read_rows = CUDA_READ_ROWS, .probe = no_plugin,            \
-        .available = available_unknown, .open = open_nothing, .plan = scratch                      \
-    }
-static const struct kernels planned_bf16 = PLANNED(WEIGHT_BF16, "bf16", plan_bf16);
-static const struct kernels planned_f16 = PLANNED(WEIGHT_F16, "f16", plan_f16);
+/* Of the plug-in whose activations are of that type, what a plan asks for. */
+static const struct kernels planned_bf16 = {
+    .version = KERNELS_VERSION,
+    .size = sizeof(struct kernels),
+    .name = "cuda",
+    .act_name = "bf16",
+    .act_type = WEIGHT_BF16,
+    .cache_type = WEIGHT_BF16,
+    .act_bytes = 2,
+    .chunk_rows = CUDA_CHUNK_ROWS,
+    .read_rows = CUDA_READ_ROWS,
+    .probe = no_plugin,
+    .available = available_unknown,
+    .open = open_nothing,
+    .plan = plan_bf16,
+};
+
+static const struct kernels planned_f16 = {
+    .version = KERNELS_VERSION,
+    .size = sizeof(struct kernels),
+    .name = "cuda",
+    .act_name = "f16",
+    .act_type = WEIGHT_F16,
+    .cache_type = WEIGHT_F16,
+    .act_bytes = 2,
+    .chunk_rows = CUDA_CHUNK_ROWS,
+    .read_rows = CUDA_READ_ROWS,
+    .probe = no_plugin,
+    .available = available_unknown,
+    .open = open_nothing,
+    .plan = plan_f16,
+};
 
 /* ---- the choice ---- */
 
@@ -142,10 +165,10 @@ int kernels_open(const struct kernels **table, const char *name, struct fail *wh
     return 0;
 }
 
-int kernels_open_to_plan(const struct kernels **table, const char *name, struct fail *why)
+int kernels_choose(const struct kernels **table, const char *name, bool plan_only, struct fail *why)
 {
     struct fail none = { .status = STATUS_FAILED };
-    if (strncmp(name, "cuda", 4) != 0) return kernels_open(table, name, why);
+    if (!plan_only || strncmp(name, "cuda", 4) != 0) return kernels_open(table, name, why);
     if (!kernels_open(table, name, &none)) return 0;
     if (none.status == STATUS_USAGE) return kernels_open(table, name, why);
     *table = strcmp(name, "cuda-f16") ? &planned_bf16 : &planned_f16;

@@ -66,6 +66,8 @@ struct opt_standard {
     const char *progress;
 };
 extern struct opt_standard opt_standard;
+/* Versions of clang-format lay it out differently. */
+/* clang-format off */
 #define OPT_STANDARD                                                                               \
     { "threads", 0, OPT_COUNT, &opt_standard.threads, "N", "threads; 0: one a CPU", "1024" },      \
         { "quiet", 0, OPT_FLAG, &opt_standard.quiet, 0, "say only what went wrong", 0 },           \
@@ -73,5 +75,6 @@ extern struct opt_standard opt_standard;
         "progress", 0, OPT_WORD, &opt_standard.progress, "HOW",                                    \
             "bar on a terminal, a line now and then elsewhere, or none", "auto|bar|line|none"      \
     }
+/* clang-format on */
 
 #endif

@@ -218,16 +218,16 @@ static int push_storage(struct machine *m)
     uint32_t index;
     if (pop(m, &index)) return -1;
     const struct value *id = value_at(m, index), *word = item(m, id, 0, TEXT);
-    const struct value *class = item(m, id, 1, NAME), *key = item(m, id, 2, TEXT);
+    const struct value *named = item(m, id, 1, NAME), *key = item(m, id, 2, TEXT);
     const struct value *count = item(m, id, 4, INTEGER);
-    if (!word || word->bytes != 7 || memcmp(word->text, "storage", 7) != 0 || !class || !key ||
-        !count || count->integer < 0 || names[class->integer].meaning != IS_STORAGE)
+    if (!word || word->bytes != 7 || memcmp(word->text, "storage", 7) != 0 || !named || !key ||
+        !count || count->integer < 0 || names[named->integer].meaning != IS_STORAGE)
         return refuse(m, "a persistent value that is no storage");
     return push(m, (struct value){ .kind = STORAGE,
                                    .integer = count->integer,
                                    .text = key->text,
                                    .bytes = key->bytes,
-                                   .name = (uint32_t) class->integer });
+                                   .name = (uint32_t)named->integer });
 }
 
 /* Calls that stand for values: nothing is called. */
@@ -308,8 +308,8 @@ static int take_line(struct machine *m, const char **text, size_t *bytes)
 
 static int push_global(struct machine *m)
 {
-    const char *module, *name;
-    size_t module_bytes, name_bytes;
+    const char *module = NULL, *name = NULL;
+    size_t module_bytes = 0, name_bytes = 0;
     if (take_line(m, &module, &module_bytes) || take_line(m, &name, &name_bytes)) return -1;
     return push_name(m, module, module_bytes, name, name_bytes);
 }

@@ -98,7 +98,7 @@ static int by_data(const void *a, const void *b)
 
 static int check_cover(struct tensor_file *file, const char *data, size_t bytes, struct fail *why)
 {
-    qsort(file->at, file->count, sizeof *file->at, by_data);
+    if (file->count) qsort(file->at, file->count, sizeof *file->at, by_data);
     const char *at = data;
     for (size_t i = 0; i < file->count; i++) {
         if (file->at[i].data != at)

@@ -169,6 +169,35 @@ static bool is_there(const char *directory, const char *name)
     return !access(path, F_OK);
 }
 
+/* Is there an adapter in that folder of the directory? */
+static bool holds_adapter(const char *directory, const char *folder)
+{
+    char path[4096 + 64];
+    snprintf(path, sizeof path, "%.4000s/%s/adapter_config.json", directory, folder);
+    return !access(path, F_OK);
+}
+
+/* A run that was stopped has checkpoints and no result yet: says which to name. */
+static int check_is_finished(const char *directory, struct fail *why)
+{
+    char path[4096], folder[48] = "best";
+    snprintf(path, sizeof path, "%s/adapter_config.json", directory);
+    if (!access(path, F_OK) || errno != ENOENT) return 0;
+    for (int64_t n = INT64_MAX; (n = checkpoint_newest(directory, n)) >= 0;) {
+        char name[48];
+        snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
+        if (!holds_adapter(directory, name)) continue;
+        memcpy(folder, name, sizeof folder);
+        break;
+    }
+    if (!holds_adapter(directory, folder)) return 0;
+    return fail_input(
+        why,
+        "%.180s: no adapter yet: the run there was not finished: go on with it, or name "
+        "its newest checkpoint, %.180s/%s",
+        directory, directory, folder);
+}
+
 int adapter_check_place(const char *place, struct fail *why)
 {
     struct stat st;
@@ -177,12 +206,7 @@ int adapter_check_place(const char *place, struct fail *why)
     if (!S_ISDIR(st.st_mode))
         return fail(why, "%s: a file: an adapter is the directory with adapter_config.json in it",
                     place);
-    int64_t newest = checkpoint_newest(place, INT64_MAX);
-    if (newest >= 0)
-        return fail(why,
-                    "%s: no adapter yet: the run did not end; its newest checkpoint is "
-                    "%s/checkpoint-%lld",
-                    place, place, (long long)newest);
+    if (check_is_finished(place, why)) return -1;
     if (is_there(place, "config.json"))
         return fail(why,
                     "%s: a model, not an adapter: it has config.json and no "

@@ -134,9 +134,7 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     m->copied = calloc((size_t)m->tensor_count * 3, sizeof *m->copied);
     if (!m->layers || !m->saved || !m->x || !m->cache || !m->host_x || !m->host_o || !m->copied)
         return fail(why, "out of memory");
-    if (list_parameters(m, why) ||
-        (plan_only ? kernels_open_to_plan : kernels_open)(&m->k, setup->device, why))
-        return -1;
+    if (list_parameters(m, why) || kernels_choose(&m->k, setup->device, plan_only, why)) return -1;
     int64_t likes = setup->is_training ? m->k->chunk_rows : m->k->read_rows;
     int64_t most = setup->chunk ? setup->chunk : likes;
     if (!setup->rows) m->setup.rows = setup->positions < most ? setup->positions : most;

@@ -85,3 +85,19 @@ lora() { # OUT KEY=VALUE...
 
 # Does each merged directory have what llama.cpp's converter demands?
 converts() { "$root/tests/lib/check_llamacpp.pl" "$golden/llamacpp-list.json" "$@"; }
+
+# Waits until a command succeeds: for what a program in the background does. A minute at most.
+until_true() { # COMMAND...
+    local try
+    for try in $(seq 1200); do
+        "$@" 2> /dev/null && return
+        sleep 0.05
+    done
+    echo "waited in vain: $*" >&2
+    return 1
+}
+
+# Has a run's log a line of that step, or of a later one?
+has_step() { # RUN STEP
+    perl -MJSON::PP -e 'my $n = shift; while (<STDIN>) { exit 0 if /\n$/ && decode_json($_)->{step} >= $n } exit 1' "$2" < "$1/trainer_log.jsonl"
+}

@@ -48,7 +48,7 @@ ends() { # STATUS PATTERN COMMAND...: its last line
     # A run that did not end.
     rm run/adapter_* run/longqlora.json
     newest=$(ls -d run/checkpoint-* | sort -t- -k2n | tail -n 1)
-    says 1 "generate: run: no adapter yet: the run did not end; its newest checkpoint is $newest" generate -m base -a run -p x
+    says 3 "generate: run: no adapter yet: the run there was not finished: go on with it, or name its newest checkpoint, $newest" generate -m base -a run -p x
     generate --quiet -m base -a "$newest" -p x -n 1 > /dev/null
     says 1 'ppl: nowhere: No such file or directory' ppl -m base -a nowhere -d docs.tok -c 16
     says 1 'ppl: base: a model, not an adapter: it has config.json and no adapter_config.json' ppl -m base -a base -d docs.tok -c 16
@@ -221,10 +221,17 @@ digest_of() { perl -MJSON::PP -e 'local $/; open my $f, "<", "$ARGV[0]/longqlora
     ends 0 'generate: /dev/null: no prompt in it' generate -m base --format jsonl -f /dev/null
 }
 
+@test "messages: a rate is of what was computed while it was measured" {
+    make_base
+    # The only token comes of reading the prompt.
+    ends 0 'generate: prompt of * tokens in * s, 1 tokens in * s, ended by length' generate -m base -p a -n 1
+    ends 0 'generate: prompt of * tokens in * s, 4 tokens in * s: * tokens/s, ended by length' generate -m base -p a -n 4
+}
+
 @test "messages: who waits for a terminal says so, or refuses" {
     make_base
     # A line, then the end.
-    typed() { (sleep 1; printf '%s\n\x04' "$1"; sleep 1) | script -qec "$2" /dev/null; }
+    typed() { printf '%s\n\x04' "$1" | script -qec "$2" /dev/null; }
     typed abc 'generate -m base -n 1' > seen
     grep -q 'generate: reading the prompt from the terminal, up to the end (^D on a line of its own)' seen
     typed '{"prompt":"a"}' 'generate -m base -n 1 --format jsonl' > seen

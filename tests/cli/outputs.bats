@@ -194,6 +194,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     refused "standard output: is the input --prompt-file -" with in prompt with out prompt generate -m base.nf4 --tokenizer tok ||
         refused "standard output: is the input standard input" with in prompt with out prompt generate -m base.nf4 --tokenizer tok
     refused "standard output: is the input lora.yaml" with out lora.yaml train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=new --dry-run
+    refused "standard output: is the input lora.yaml" with out lora.yaml train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=new --print-config
     sha256sum --quiet -c sums
     # Messages among the data of a stream.
     for command in "tokenize -m tok docs.jsonl" "pack docs.tok --context 16" "quantize model"; do

@@ -54,7 +54,7 @@ data=$golden/ppl/tokens.bin
     [ "$stderr" = "ppl: nowhere/scores: cannot create: No such file or directory" ]
     mkdir taken
     run --separate-stderr -1 ppl -m "$golden/bnb/model" -d missing.tok -c 16 -o taken
-    [[ "$stderr" == "ppl: taken: cannot open: "* ]]
+    [[ "$stderr" == "ppl: taken: a folder, and a file is written: "* ]]
     echo kept > old
     run --separate-stderr -1 ppl -m "$golden/bnb/model" -d missing.tok -c 16 -o old
     [ "$(cat old)" = kept ]

@@ -91,7 +91,9 @@ static int write_answer(struct generator *g, struct answer *a, struct fail *why)
             return said < 0 ? -1 : 0;
         }
         bool is_last = a->count == g->max_tokens;
-        if (!is_last && session_append(s, id, why) < 0) return -1;
+        if (is_last) continue;
+        if (session_append(s, id, why) < 0) return -1;
+        a->steps++;
     }
 }
 
@@ -109,7 +111,7 @@ int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count,
 {
     struct session *s = &g->session;
     double start = progress_clock();
-    a->count = 0;
+    a->count = a->steps = 0;
     if (prompt_fits(count, s->context, why) || session_read(s, prompt, count, why) < 0) return -1;
     double middle = progress_clock();
     speech_begin(&g->speech, prompt[count - 1]);

@@ -105,10 +105,11 @@ int run_say(void *arg, const char *text, size_t bytes, struct fail *f)
 
 static void report(const struct answer *a, int64_t prompt)
 {
-    note("prompt of %lld tokens in %.2f s, %lld tokens in %.2f s: %.1f tokens/s, ended by %s",
-         (long long)prompt, a->read_seconds, (long long)a->count, a->write_seconds,
-         (double)a->count / (a->write_seconds > 0 ? a->write_seconds : 1e-9),
-         ending_name(a->ending));
+    char rate[48] = "";
+    if (a->steps && a->write_seconds > 0)
+        snprintf(rate, sizeof rate, ": %.1f tokens/s", (double)a->steps / a->write_seconds);
+    note("prompt of %lld tokens in %.2f s, %lld tokens in %.2f s%s, ended by %s", (long long)prompt,
+         a->read_seconds, (long long)a->count, a->write_seconds, rate, ending_name(a->ending));
 }
 
 static struct model_setup set_up(const struct options *o, int64_t context)
@@ -135,7 +136,7 @@ struct needs {
 static struct needs needs_of(const struct options *o, const struct loaded *l, int64_t context)
 {
     struct needs n = { .setup = set_up(o, context) };
-    or_die(kernels_open_to_plan(&n.k, o->device, &why), &why);
+    or_die(kernels_choose(&n.k, o->device, true, &why), &why);
     or_die(loaded_plan(l, &n.setup, &n.plan, &why), &why);
     n.room = memory_room_of(n.k, &l->weights);
     return n;

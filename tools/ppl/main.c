@@ -3,6 +3,7 @@
 #include "../../lib/common/file_guard.h"
 #include "../../lib/common/model_guard.h"
 #include "../../lib/common/opt.h"
+#include "../../lib/common/output.h"
 #include "../../lib/common/record_tokens.h"
 #include "measure.h"
 #include "protocol.h"

@@ -102,7 +102,7 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
 {
     const struct kernels *k;
     bool does_fit;
-    if (kernels_open_to_plan(&k, setup->device, why)) return -1;
+    if (kernels_choose(&k, setup->device, true, why)) return -1;
     struct memory_room room = memory_room_of(k, &t->weights);
     if (settle_least(t, k, room, true, setup, &does_fit, why)) return -1;
     if (!does_fit) return 0;
@@ -127,7 +127,7 @@ static int longest_context(const struct trainer *t, const char *device, struct m
     int64_t most = t->config.window < MOST ? t->config.window : MOST;
     int64_t least = 0, too_long = most / STEP + 1;
     *host = 0;
-    if (kernels_open_to_plan(&k, device, why)) return -1;
+    if (kernels_choose(&k, device, true, why)) return -1;
     while (too_long - least > 1) {
         int64_t middle = least + (too_long - least) / 2;
         struct model_setup setup = setup_at(t, device, middle * STEP);
@@ -171,7 +171,7 @@ static int describe_verdict(const struct trainer *t, const char *device, struct 
     const struct kernels *k;
     struct memory_plan plan;
     bool does_fit = false;
-    if (kernels_open_to_plan(&k, device, why)) return -1;
+    if (kernels_choose(&k, device, true, why)) return -1;
     for (int may_offload = 0; may_offload < 2 && !does_fit; may_offload++) {
         struct model_setup setup = setup_at(t, device, t->setup.positions);
         if (settle_least(t, k, room, may_offload, &setup, &does_fit, why) ||
@@ -227,7 +227,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     struct memory_plan plan;
     const struct kernels *k;
     struct model_setup setup = setup_at(t, device, t->setup.positions);
-    if (kernels_open_to_plan(&k, device, why) || plan_settle(t, &setup, why) ||
+    if (kernels_choose(&k, device, true, why) || plan_settle(t, &setup, why) ||
         plan_of(t, &setup, &plan, why))
         return -1;
     struct memory_room room = memory_room_of(k, &t->weights);
@@ -249,7 +249,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
 int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why)
 {
     const struct kernels *own;
-    if (kernels_open_to_plan(&own, t->setup.device, why) ||
+    if (kernels_choose(&own, t->setup.device, true, why) ||
         print_device(t, t->setup.device, to, why))
         return -1;
     if (!is_auto || !own->is_host) return 0;
@@ -264,7 +264,7 @@ int plan_check(const struct trainer *t, void (*say)(const char *), struct fail *
     int64_t longest;
     uint64_t host;
     char text[480], takes[240], kept[160];
-    if (kernels_open_to_plan(&k, t->setup.device, why) || plan_of(t, &t->setup, &plan, why))
+    if (kernels_choose(&k, t->setup.device, true, why) || plan_of(t, &t->setup, &plan, why))
         return -1;
     struct memory_room room = memory_room_of(k, &t->weights);
     if (memory_fits(&plan, k, room)) {

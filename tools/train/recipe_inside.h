@@ -4,6 +4,20 @@
 
 #include "recipe.h"
 
+enum recipe_kind { TEXT, COUNT, REAL, FLAG, AUTO_FLAG, WORD, NAMES, IGNORED };
+
+/* decides: the value decides the result, so a run cannot be resumed with another. */
+struct recipe_key {
+    const char *name;
+    enum recipe_kind kind;
+    size_t at;
+    bool decides, is_ours;
+    const char *meaning, *words;
+};
+
+extern const struct recipe_key recipe_keys[];
+extern const int recipe_key_count;
+
 /* A copy that lives as long as the recipe; NULL: out of memory. */
 const char *recipe_keep_text(struct recipe *r, const char *text);
 /* Where the value of a key that there is comes from; NULL: nobody said one. */

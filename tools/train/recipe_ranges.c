@@ -38,7 +38,6 @@ static const struct {
     { "adam_epsilon", AT(epsilon), (double)FLT_MAX },
     { "max_grad_norm", AT(max_grad_norm), (double)FLT_MAX },
     { "lora_alpha", AT(lora_alpha), (double)FLT_MAX },
-    { "loss_scale", AT(loss_scale), (double)FLT_MAX },
 };
 
 int recipe_check_ranges(const struct recipe *r, struct fail *why)

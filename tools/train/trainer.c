@@ -41,16 +41,25 @@ static int index_samples(const struct trainer *t, const char *path, struct reade
     return 0;
 }
 
-/* Standard input goes to a file first, so that the run can be resumed. */
+/* Standard input goes to a file of the run first, so that it can be resumed. */
+static int spool_samples(struct trainer *t, char path[4200], struct fail *why)
+{
+    struct run_folder *f = &t->folder;
+    if (run_folder_prepare(f, why) || run_folder_make(f, "samples", t->spooled, why)) return -1;
+    snprintf(path, 4200, "%s/train.samples", t->spooled);
+    return output_copy("/dev/stdin", path, why);
+}
+
 static int open_samples(struct trainer *t, struct fail *why)
 {
     const char *path = t->recipe->train_file;
-    char spooled[4096];
+    char spooled[4200];
     if (!path) return 0;
     if (!strcmp(path, "-")) {
-        snprintf(spooled, sizeof spooled, "%s/train.samples", t->recipe->output_dir);
-        if (output_directory(t->recipe->output_dir, why) || output_copy("/dev/stdin", spooled, why))
-            return -1;
+        if (t->plan_only)
+            return fail_usage(why, "train_file: a plan does not read standard input: name a file, "
+                                   "or set max_seq_length alone");
+        if (spool_samples(t, spooled, why)) return -1;
         path = spooled;
     }
     if (index_samples(t, path, &t->samples, &t->info, why)) return -1;
@@ -213,7 +222,7 @@ static int describe_run(struct trainer *t, struct fail *why)
     free(text);
     snprintf(s->tokenizer, sizeof s->tokenizer, "%s", t->info.text.tokenizer);
     config_describe_rope(&t->config, s->rope, sizeof s->rope);
-    if ((t->plan_only ? kernels_open_to_plan : kernels_open)(&k, t->setup.device, why)) return -1;
+    if (kernels_choose(&k, t->setup.device, t->plan_only, why)) return -1;
     snprintf(s->device, sizeof s->device, "%s, %s", k->name, k->act_name);
     s->chunk = t->setup.chunk ? t->setup.chunk : k->chunk_rows;
     if (s->chunk > t->setup.rows) s->chunk = t->setup.rows;
@@ -221,6 +230,8 @@ static int describe_run(struct trainer *t, struct fail *why)
                     : !strcmp(k->act_name, "f16") ? 65536
                                                   : 1;
     t->scales_loss = s->loss_scale > 1;
+    s->steps = t->optimiser.steps;
+    s->warmup = t->optimiser.warmup;
     return 0;
 }
 
@@ -232,6 +243,9 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
     };
     t->setup.device = device;
     t->setup.threads = threads;
+    if (!plan_only && (run_folder_open(&t->folder, recipe->output_dir, why) ||
+                       trainer_check_inputs(t, why) || trainer_claim_result(t, why)))
+        return -1;
     if (open_samples(t, why) || open_base(t, why) || check_adapter(t, why) ||
         plan_positions(t, why) || plan_run(t, why) || open_evaluation(t, why))
         return -1;
@@ -246,7 +260,7 @@ int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why
     t->order = malloc(reader_records(t->samples) * sizeof *t->order);
     if (!t->step || !t->nll || !t->order) return fail(why, "out of memory");
     if (batch_init(&t->batch, t->setup.rows, why)) return -1;
-    if (trainer_find_checkpoint(t, say, why)) return -1;
+    if (trainer_find_checkpoint(t, say, why) || trainer_claim_names(t, why)) return -1;
     if (plan_settle(t, &t->setup, why) || plan_check(t, say, why)) return -1;
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
@@ -268,12 +282,17 @@ void trainer_close(struct trainer *t)
     weights_close(&t->weights);
     config_release(&t->config);
     json_decref(t->recipe_json);
+    run_folder_close(&t->folder);
     free(t->step);
     free(t->nll);
     free(t->order);
 }
 
-bool trainer_is_done(const struct trainer *t) { return t->state.step >= t->optimiser.steps; }
+bool trainer_is_done(const struct trainer *t)
+{
+    int64_t patience = t->recipe->patience;
+    return t->state.step >= t->optimiser.steps || (patience && t->state.worse >= patience);
+}
 
 /* ---- a step ---- */
 
