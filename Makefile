@@ -28,12 +28,11 @@ CFLAGS_tsan := -O1 -g -fsanitize=thread
 CFLAGS_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_coverage := -O0 -g --coverage
 OWN := -std=gnu11 $(WARNINGS) $(CFLAGS_$(FLAVOUR)) -MMD -MP -pthread
-LINK := $(CFLAGS_$(FLAVOUR)) -pthread
-LIBS := -ldnnl -lgomp -lzstd -lmsgpackc -ljansson -lyaml -lxxhash -lpcre2-8 -ldl -lm
-# Line editing for generate --chat, where it is to be had.
-EDIT := $(shell pkg-config --libs libedit 2>/dev/null)
-CPPFLAGS += $(if $(EDIT),-DHAVE_LIBEDIT)
-LIBS += $(EDIT)
+LINK := $(CFLAGS_$(FLAVOUR)) -pthread -Wl,--as-needed
+# The libraries' flags are found once (packaging/requirements), before anything is compiled.
+FOUND := build/libraries
+CPPFLAGS += $(shell cat $(FOUND).cflags 2>/dev/null)
+LIBS = $(shell cat $(FOUND).libs)
 
 COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/common/*.c))
 LLAMA := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/llama/*.c))
@@ -54,60 +53,90 @@ EXACT := nf4 adamw convert
 KERNELS := $(BUILD)/kernels/kernels.o $(foreach l,$(LEVELS),$(BUILD)/kernels/cpu-$(l).o)
 
 LIBRARY := $(COMMON) $(LLAMA) $(KERNELS)
+# Of which a program takes the objects that it uses.
+ARCHIVE := $(BUILD)/liblongqlora.a
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
 # The CUDA plug-ins, beside the programs, where there is nvcc: one for GPUs with bf16, one that computes in f16
-# for older ones. What ptxas says of each kernel (registers, spills) is kept; make cuda-report sums it up.
+# for older ones. CUDA_ARCHS=own, a developer's build: for the GPU that is here, or for one architecture where none is.
+# CUDA_ARCHS=all, what is installed and taken to other machines: every architecture that the toolkit has, and PTX for
+# those to come. Any list will do, such as CUDA_ARCHS="80 90". What ptxas says of each kernel (registers, spills) is
+# kept; make cuda-report sums it up.
 NVCC := $(shell command -v nvcc 2>/dev/null)
-CUDA_ARCHS ?= 80 86 89 90
+CUDA_ARCHS ?= own
+ifneq ($(NVCC),)
+ALL_ARCHS := 80 86 89 90
 # CUDA 13 has no Volta any more.
-CUDA_ARCHS_f16 ?= $(if $(NVCC),$(shell $(NVCC) --list-gpu-arch | sed -n 's/^compute_70$$/70/p')) 75 $(CUDA_ARCHS)
+OLDER_ARCHS := $(shell $(NVCC) --list-gpu-arch | sed -n 's/^compute_70$$/70/p') 75
+GPU_ARCH := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
+# Hopper's own instructions, which no other architecture has; toolkits before 12 do not know them.
+KNOWS_HOPPER := $(shell $(NVCC) --version | grep -qE 'release (1[2-9]|[2-9][0-9])' && echo yes)
+endif
+at_least_80 = $(filter-out 7%,$(1))
+archs_all = $(ALL_ARCHS)
+archs_own = $(or $(filter $(ALL_ARCHS),$(GPU_ARCH)),90)
+archs_f16_all = $(OLDER_ARCHS) $(ALL_ARCHS)
+archs_f16_own = $(or $(filter $(OLDER_ARCHS) $(ALL_ARCHS),$(GPU_ARCH)),75)
+ARCHS_cuda := $(call at_least_80,$(or $(archs_$(CUDA_ARCHS)),$(CUDA_ARCHS)))
+ARCHS_cuda-f16 := $(or $(archs_f16_$(CUDA_ARCHS)),$(CUDA_ARCHS))
 CUDA_SOURCES := $(wildcard kernels/cuda/*.cu)
-CUDA_HEADERS := $(wildcard kernels/cuda/*.cuh) kernels/kernels.h kernels/nf4.h
 # For each architecture, and PTX of the newest for those to come.
 cuda_code = $(foreach a,$(1),-gencode arch=compute_$(a),code=sm_$(a)) \
 	-gencode arch=compute_$(lastword $(1)),code=compute_$(lastword $(1))
 PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so $(BIN)/kernels-cuda-f16.so))
 
-all: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
+# Programs and plug-ins are made beside each other, also where make was started without -j.
+parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+all:
+	@$(MAKE) --no-print-directory $(parallel) programs
+programs: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
 
 # Files whose bits are the CPU's: no fused multiply-add.
 CUDA_EXACT := optimiser
-# Hopper's own instructions, which no other architecture has; toolkits before 12 do not know them.
-HOPPER := $(if $(filter 90,$(CUDA_ARCHS)),$(if $(NVCC),$(shell $(NVCC) --version | grep -qE 'release (1[2-9]|[2-9][0-9])' && echo 90a)))
+uses_hopper = $(and $(filter attention_hopper,$(1)),$(filter 90,$(2)),$(KNOWS_HOPPER))
 hopper_code := -DHOPPER -gencode arch=compute_90a,code=sm_90a
 
+space := $() $()
+# Objects lie in a folder of their architectures; the plug-in is linked anew when they are others.
 define plugin
-$(BUILD)/$(1)/%.o: kernels/cuda/%.cu $(CUDA_HEADERS) Makefile
+OBJECTS_$(1) := $(BUILD)/$(1)/$(subst $(space),-,$(strip $(ARCHS_$(1))))
+$$(OBJECTS_$(1))/%.o: kernels/cuda/%.cu Makefile
 	@mkdir -p $$(@D)
 	@echo "NVCC $$@"
-	$(Q)$(NVCC) -std=c++20 -O3 $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) -DLEAST_CAPABILITY=$(firstword $(3)) $(2) \
-		$$(if $$(filter $$*-90a,attention_hopper-$(HOPPER)),$$(hopper_code),$$(call cuda_code,$(3))) \
-		-Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings --ptxas-options=-v -c $$< -o $$@ \
+	$(Q)$(NVCC) -std=c++20 -O3 $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) -DLEAST_CAPABILITY=$(firstword $(ARCHS_$(1))) $(2) \
+		$$(if $$(call uses_hopper,$$*,$(ARCHS_$(1))),$$(hopper_code),$$(call cuda_code,$(ARCHS_$(1)))) \
+		-MMD -MP -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings --ptxas-options=-v -c $$< -o $$@ \
 		> $$(@:.o=.log) 2>&1 || { cat $$(@:.o=.log); false; }
 $(BUILD)/$(1)/fail.o: lib/common/fail.c Makefile
 	@mkdir -p $$(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(OWN) -fPIC -c $$< -o $$@
-$(BIN)/kernels-$(1).so: $(CUDA_SOURCES:kernels/cuda/%.cu=$(BUILD)/$(1)/%.o) $(BUILD)/$(1)/fail.o
+$(BUILD)/$(1)/archs: FORCE
+	@mkdir -p $$(@D)
+	@echo '$(ARCHS_$(1))' | cmp -s - $$@ || echo '$(ARCHS_$(1))' > $$@
+$(BIN)/kernels-$(1).so: $(CUDA_SOURCES:kernels/cuda/%.cu=$$(OBJECTS_$(1))/%.o) $(BUILD)/$(1)/fail.o $(BUILD)/$(1)/archs
 	@mkdir -p $$(@D)
 	@echo "LD $$@"
-	$(Q)$(NVCC) -shared -cudart static $$^ -lcublasLt -o $$@
+	$(Q)$(NVCC) -shared -cudart static $$(filter %.o,$$^) -lcublasLt -o $$@
 endef
-$(eval $(call plugin,cuda,,$(CUDA_ARCHS)))
-$(eval $(call plugin,cuda-f16,-DELEM_F16,$(CUDA_ARCHS_f16)))
+$(if $(NVCC),$(eval $(call plugin,cuda,)))
+$(if $(NVCC),$(eval $(call plugin,cuda-f16,-DELEM_F16)))
+FORCE:
 
 cuda-report:
-	@for p in cuda cuda-f16; do echo "$$p:"; tests/ptxas-report $(BUILD)/$$p; done
+	@for p in $(OBJECTS_cuda) $(OBJECTS_cuda-f16); do echo "$$p:"; tests/ptxas-report $$p; done
 
-$(BUILD)/%.o: %.c Makefile
+$(FOUND).libs: packaging/requirements $(if $(filter deps,$(MAKECMDGOALS)),| deps)
+	@CC='$(CC)' $< build $(FOUND)
+
+$(BUILD)/%.o: %.c Makefile | $(FOUND).libs
 	@mkdir -p $(@D)
 	@echo "CC $@"
 	$(Q)$(CC) $(CPPFLAGS) $(OWN) -ffp-contract=off $(CFLAGS) -c $< -o $@
 
 define level
-$(BUILD)/kernels/$(1)/%.o: kernels/cpu/%.c Makefile
+$(BUILD)/kernels/$(1)/%.o: kernels/cpu/%.c Makefile | $(FOUND).libs
 	@mkdir -p $$(@D)
 	@echo "CC $$@"
 	$$(Q)$$(CC) $$(CPPFLAGS) $$(OWN) $$(OPTIMIZE) $$(MARCH_$(1)) \
@@ -119,8 +148,12 @@ $(BUILD)/kernels/cpu-$(1).o: $(patsubst kernels/cpu/%.c,$(BUILD)/kernels/$(1)/%.
 endef
 $(foreach l,$(LEVELS),$(eval $(call level,$(l))))
 
+$(ARCHIVE): $(LIBRARY)
+	@rm -f $@
+	$(Q)ar qcsD --thin $@ $^
+
 define tool
-$(BIN)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)/*.c)) $(LIBRARY)
+$(BIN)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)/*.c)) $(ARCHIVE)
 	@mkdir -p $$(@D)
 	@echo "LD $$@"
 	$$(Q)$$(CC) $$(LINK) $$^ $$(LIBS) -o $$@
@@ -132,22 +165,44 @@ include recipes/reproduce.mk
 
 # ---- the machine ----
 
-PACKAGES := $(shell sed 's/#.*//' deps.txt)
+# The lists of deps.txt that the other goals on the command line need; without any, all.
+GOALS := $(filter-out deps,$(MAKECMDGOALS))
+BUILD_GOALS := all install uninstall deb info help clean
+FIGURE_GOALS := demo reproduce plot
+ifneq ($(or $(filter-out $(BUILD_GOALS) $(FIGURE_GOALS),$(GOALS)),$(if $(GOALS),,none)),)
+LISTS ?= build reproduce test
+else
+LISTS ?= build $(if $(filter $(FIGURE_GOALS),$(GOALS)),reproduce)
+endif
 
-deps: ; @tests/install-deps
+deps:
+	@tests/install-deps $(LISTS)
+	@rm -f $(FOUND).*
+# In one command line what is to be made waits for them.
+$(if $(filter deps,$(MAKECMDGOALS)),$(eval $(GOALS): | deps))
 
 info:
 	@echo "longqlora $(VERSION), flavour $(FLAVOUR), tools: $(TOOLS)"
 	@$(CC) --version | head -n 1
 	@echo "levels of the CPU kernels: $(LEVELS); this CPU: $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-	@for p in $(PACKAGES); do dpkg-query -W -f '$${Package} $${Version}\n' $$p 2>/dev/null || echo "$$p: not installed"; done
+	@for p in $$(sed 's/#.*//; s/^\[[a-z]*\].*//' deps.txt); do \
+		dpkg-query -W -f '$${Package} $${Version} $${Status}\n' $${p//|/ } 2>/dev/null | sed -n 's/ install ok installed//p' | \
+			grep . || echo "$$p: not installed"; done
 	@echo "CUDA: $$(command -v nvcc >/dev/null && nvcc --version | sed -n 's/.*release \([0-9.]*\).*/nvcc \1/p' || echo 'no nvcc')"
 
-install: all
-	$(if $(PLUGIN),install -d $(DESTDIR)$(PREFIX)/lib/longqlora && install -m 755 $(PLUGIN) $(DESTDIR)$(PREFIX)/lib/longqlora)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
-	for t in $(TOOLS); do install -m 755 bin/$$t $(DESTDIR)$(PREFIX)/bin/longqlora-$$t && \
-		install -m 644 tools/$$t/$$t.1 $(DESTDIR)$(PREFIX)/share/man/man1/longqlora-$$t.1; done
+install uninstall: export PREFIX := $(PREFIX)
+install uninstall: export DESTDIR := $(DESTDIR)
+install:
+	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all programs
+	@packaging/install $(TOOLS) $(if $(PLUGIN),-- $(PLUGIN))
+
+uninstall:
+	@packaging/install --uninstall
+
+# A package for the release that runs here.
+deb:
+	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all programs
+	@packaging/deb $(VERSION) $(TOOLS) $(if $(PLUGIN),-- $(PLUGIN))
 
 clean:
 	rm -rf build bin
@@ -157,8 +212,8 @@ plot:
 	@recipes/loss.pl $(or $(RUN),$(error plot: say RUN=output_dir))
 
 help:
-	@echo "all deps test lint format coverage bench gpu-check demo reproduce plot info man golden install clean"
+	@echo "all deps test lint format coverage bench gpu-check demo reproduce plot info man golden install uninstall deb clean"
 
-.PHONY: all cuda-report deps info install clean help plot
+.PHONY: all programs cuda-report deps info install uninstall deb clean help plot
 
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -1,5 +1,5 @@
 /* Chooses a backend; for the CPU, the best instruction set that it has. */
-#include "kernels.h"
+#include "cuda_plan.h"
 
 #include <dlfcn.h>
 #include <unistd.h>
@@ -53,6 +53,69 @@ static int load_plugin(const struct kernels **table, const char *name, struct fa
     return 0;
 }
 
+/* ---- plans of a GPU without a plug-in ---- */
+
+static uint64_t available_unknown(void) { return 0; }
+
+static int no_plugin(struct fail *why)
+{
+    return fail(why, "device cuda: only planned for here: there is no plug-in");
+}
+
+static int open_nothing(struct device **dev, int threads, struct fail *why)
+{
+    (void)threads;
+    *dev = NULL;
+    return no_plugin(why);
+}
+
+static size_t plan_bf16(const struct shape *s, int threads)
+{
+    (void)threads;
+    return cuda_scratch_bytes(s, WEIGHT_BF16);
+}
+
+static size_t plan_f16(const struct shape *s, int threads)
+{
+    (void)threads;
+    return cuda_scratch_bytes(s, WEIGHT_F16);
+}
+
+/* Of the plug-in whose activations are of that type, what a plan asks for. */
+static const struct kernels planned_bf16 = {
+    .version = KERNELS_VERSION,
+    .size = sizeof(struct kernels),
+    .name = "cuda",
+    .act_name = "bf16",
+    .act_type = WEIGHT_BF16,
+    .cache_type = WEIGHT_BF16,
+    .act_bytes = 2,
+    .chunk_rows = CUDA_CHUNK_ROWS,
+    .read_rows = CUDA_READ_ROWS,
+    .probe = no_plugin,
+    .available = available_unknown,
+    .open = open_nothing,
+    .plan = plan_bf16,
+};
+
+static const struct kernels planned_f16 = {
+    .version = KERNELS_VERSION,
+    .size = sizeof(struct kernels),
+    .name = "cuda",
+    .act_name = "f16",
+    .act_type = WEIGHT_F16,
+    .cache_type = WEIGHT_F16,
+    .act_bytes = 2,
+    .chunk_rows = CUDA_CHUNK_ROWS,
+    .read_rows = CUDA_READ_ROWS,
+    .probe = no_plugin,
+    .available = available_unknown,
+    .open = open_nothing,
+    .plan = plan_f16,
+};
+
+/* ---- the choice ---- */
+
 /* In bf16 where the GPU has it, else in f16. Where there is no GPU either will do for a plan. */
 static int load_cuda(const struct kernels **table, struct fail *why)
 {
@@ -99,5 +162,15 @@ int kernels_open(const struct kernels **table, const char *name, struct fail *wh
         return fail_usage(
             why, "device '%s' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16", name);
     *table = best_cpu();
+    return 0;
+}
+
+int kernels_choose(const struct kernels **table, const char *name, bool plan_only, struct fail *why)
+{
+    struct fail none = { .status = STATUS_FAILED };
+    if (!plan_only || strncmp(name, "cuda", 4) != 0) return kernels_open(table, name, why);
+    if (!kernels_open(table, name, &none)) return 0;
+    if (none.status == STATUS_USAGE) return kernels_open(table, name, why);
+    *table = strcmp(name, "cuda-f16") ? &planned_bf16 : &planned_f16;
     return 0;
 }

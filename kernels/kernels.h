@@ -297,6 +297,11 @@ struct kernels {
  * these; "auto": cuda where a plug-in and a GPU are, else cpu. Fails with the reason if it is not
  * to be had; that there is no GPU is found out by open, so that plans can be made without one. */
 int kernels_open(const struct kernels **table, const char *name, struct fail *why) MUST_USE;
+/* The same; plan_only is for those who only ask for sizes. Where a plug-in is not to be had, they
+ * get a table of its names, sizes and `plan`, with no free memory, no operation, and an `open` that
+ * fails. */
+int kernels_choose(const struct kernels **table, const char *name, bool plan_only,
+                   struct fail *why) MUST_USE;
 
 /* Columns from `column` on of the same rows. */
 static inline struct mat mat_columns(const struct kernels *k, struct mat m, int64_t column)

@@ -26,9 +26,11 @@ demo:
 
 # Programs are built in parallel, stages run one after the other: each uses all cores.
 reproduce:
-	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@packaging/requirements reproduce
+	@$(MAKE) --no-print-directory -j$(JOBS) programs
 	@$(MAKE) --no-print-directory -j1 $(R)/table.md $(R)/examples.txt
 	@cat $(R)/examples.txt $(R)/table.txt
+	@recipes/differ.pl $(R)
 
 # A scale that names a MODEL starts there, with TEXT to train on and HELDOUT to measure with;
 # else text, vocabulary and base are made here.

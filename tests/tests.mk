@@ -7,7 +7,7 @@ TEST_CUDA := $(wildcard tests/cuda/test_*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_UNITS) $(TEST_KERNELS) $(TEST_CUDA))
 TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
 TOOL_PARTS := $(BUILD)/tools/merge/merger.o $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
-	$(BUILD)/tools/train/recipe.o $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech)
+	$(BUILD)/tools/train/recipe.o $(patsubst %,$(BUILD)/tools/train/recipe_%.o,yaml ranges print) $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech)
 
 $(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIBRARY) $(TOOL_PARTS) $(LIBRARY)
 	@echo "LD $@"
@@ -22,16 +22,16 @@ $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 # The CUDA sources as host C++ (tests/cuda-emulation), once with f32 elements, to be held to the bounds of f32,
 # and once with each of their own.
 EMULATED := $(if $(filter x86_64,$(ARCH)),$(if $(filter release,$(FLAVOUR)),$(foreach e,f32 bf16 f16,$(BUILD)/emulation/$(e)/kernels-cuda.so) $(BUILD)/emulation/choices))
-EMULATED_CXX := g++ -std=c++20 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -D_GNU_SOURCE -DHOPPER
+EMULATED_CXX := g++ -std=c++20 -MMD -MP -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -D_GNU_SOURCE -DHOPPER
 define emulated
-$(BUILD)/emulation/$(1)/%.o: kernels/cuda/%.cu $(CUDA_HEADERS) $(wildcard tests/cuda-emulation/*.h) Makefile
+$(BUILD)/emulation/$(1)/%.o: kernels/cuda/%.cu Makefile
 	@mkdir -p $$(@D)
 	@echo "EMULATE $$@"
 	$$(Q)$(EMULATED_CXX) -x c++ -DEMULATE -Itests/cuda-emulation $(2) -O1 -fsanitize=thread -ffp-contract=off -c $$< -o $$@
-$(BUILD)/emulation/$(1)/%.o: tests/cuda-emulation/%.cpp $(CUDA_HEADERS) $(wildcard tests/cuda-emulation/*.h) Makefile
+$(BUILD)/emulation/$(1)/%.o: tests/cuda-emulation/%.cpp Makefile
 	@mkdir -p $$(@D)
 	$$(Q)$(EMULATED_CXX) -DEMULATE $(2) -O2 -c $$< -o $$@
-$(BUILD)/emulation/$(1)/fail.o: lib/common/fail.c
+$(BUILD)/emulation/$(1)/fail.o: lib/common/fail.c lib/common/fail.h
 	@mkdir -p $$(@D)
 	$$(Q)$(CC) $(CPPFLAGS) -std=gnu11 -fPIC -c $$< -o $$@
 $(BUILD)/emulation/$(1)/kernels-cuda.so: $(patsubst kernels/cuda/%.cu,$(BUILD)/emulation/$(1)/%.o,$(filter-out %/ranges.cu,$(CUDA_SOURCES))) \
@@ -45,7 +45,7 @@ $(eval $(call emulated,f16,-DELEM_F16))
 # A fuzz target for each parser. `make test` runs it over its corpus; `make fuzz` (and test-long) lets
 # libFuzzer at it with sanitizers, for SECONDS each.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZED := $(COMMON) $(patsubst %,$(BUILD)/lib/llama/%.o,config rope model_files tensors) $(BUILD)/tools/train/recipe.o $(BUILD)/tools/tokenize/jsonl.o
+FUZZED := $(COMMON) $(patsubst %,$(BUILD)/lib/llama/%.o,config rope model_files tensors) $(BUILD)/tools/train/recipe.o $(patsubst %,$(BUILD)/tools/train/recipe_%.o,yaml ranges print) $(BUILD)/tools/tokenize/jsonl.o
 CORPUS_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/corpus_%)
 FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/libfuzzer_%)
 SECONDS ?= 600
@@ -73,15 +73,15 @@ $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench/measured.o $(BU
 # The plug-in's choices, measured: with its own objects, where it is built; and emulated, to be tried without a GPU.
 CHOICES := $(if $(PLUGIN),$(BUILD)/tests/bench/choices)
 choices_parts = $(patsubst kernels/cuda/%.cu,$(1)/%.o,$(filter-out %/attention_tile.cu %/product.cu,$(CUDA_SOURCES)))
-$(BUILD)/tests/bench/choices: tests/bench/choices.cu tests/bench/measured.h $(call choices_parts,$(BUILD)/cuda) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(CUDA_HEADERS) kernels/cuda/attention_tile.cu kernels/cuda/product.cu
+$(BUILD)/tests/bench/choices: tests/bench/choices.cu tests/bench/measured.h $(call choices_parts,$(OBJECTS_cuda)) $(BUILD)/tests/bench/measured.o $(LIBRARY) kernels/cuda/attention_tile.cu kernels/cuda/product.cu Makefile
 	@echo "NVCC $@"
-	$(Q)$(NVCC) -std=c++20 -O3 $(call cuda_code,$(CUDA_ARCHS)) -Werror all-warnings -cudart static $< $(filter %.o,$^) $(LIBS) -lcublasLt -o $@
+	$(Q)$(NVCC) -std=c++20 -O3 -MMD -MP -MF $@.d -MT $@ $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings -cudart static $< $(filter %.o,$^) $(LIBS) -lcublasLt -o $@
 # cuBLASLt's stand-in under racecheck.
 PLAIN_PRODUCTS := $(if $(PLUGIN),$(BUILD)/tests/gpu/cublaslt.so)
 $(BUILD)/tests/gpu/cublaslt.so: tests/gpu/cublaslt.cu Makefile
 	@mkdir -p $(@D)
 	@echo "NVCC $@"
-	$(Q)$(NVCC) -std=c++20 -O3 $(call cuda_code,$(CUDA_ARCHS)) -Werror all-warnings -Xcompiler -fPIC -shared -cudart static $< -o $@
+	$(Q)$(NVCC) -std=c++20 -O3 $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings -Xcompiler -fPIC -shared -cudart static $< -o $@
 # The emulation has ranges of its own (nvtx.cpp).
 EMULATED_PARTS := $(filter-out %/ranges.o,$(call choices_parts,$(BUILD)/emulation/bf16)) $(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx)
 $(BUILD)/emulation/choices: tests/bench/choices.cu tests/bench/measured.h $(EMULATED_PARTS) $(BUILD)/emulation/bf16/kernels-cuda.so $(BUILD)/tests/bench/measured.o $(LIBRARY)
@@ -89,20 +89,23 @@ $(BUILD)/emulation/choices: tests/bench/choices.cu tests/bench/measured.h $(EMUL
 	$(Q)g++ $@.o $(EMULATED_PARTS) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(LIBS) -o $@
 
 # Faults of system calls and allocations; sanitizers bring their own malloc.
-FAULT := $(if $(filter release,$(FLAVOUR)),$(BUILD)/tests/fault.so)
-$(BUILD)/tests/fault.so: tests/fault/fault.c
+FAULT := $(if $(filter release,$(FLAVOUR)),$(BUILD)/tests/fault.so $(BUILD)/tests/shrink.so)
+$(BUILD)/tests/%.so: tests/fault/%.c
 	@mkdir -p $(@D)
 	@echo "CC $@"
-	$(Q)$(CC) -O1 -Wall -Wextra -fPIC -shared $< -o $@ -ldl
+	$(Q)$(CC) -D_GNU_SOURCE -O1 -Wall -Wextra -fPIC -shared $< -o $@ -ldl
 
-test-programs: all $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/tests/spm_oracle $(EMULATED)
+test-programs: programs $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/tests/spm_oracle $(EMULATED)
 
+# TIMES=--times: with the table of what each test takes.
 test:
-	@$(MAKE) --no-print-directory -j$(JOBS) test-programs
-	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
+	@packaging/requirements test
+	@$(MAKE) --no-print-directory $(parallel) test-programs
+	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) JOBS=$(JOBS) tests/run $(TIMES) $(TEST_PROGRAMS)
 
 test-long:
-	@$(MAKE) --no-print-directory -j$(JOBS) test-programs
+	@packaging/requirements test
+	@$(MAKE) --no-print-directory $(parallel) test-programs
 	@LONG=1 BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
 	@$(MAKE) --no-print-directory fuzz
 
@@ -112,12 +115,16 @@ coverage:
 	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' -s 2>/dev/null | tail -n 60
 
 # What a machine with a GPU needs, and where one is here, the checks themselves.
-gpu-check: all $(BENCH_PROGRAMS) $(CHOICES) $(PLAIN_PRODUCTS) $(BUILD)/tests/cuda/test_bf16
+gpu-check-programs: programs $(BENCH_PROGRAMS) $(CHOICES) $(PLAIN_PRODUCTS) $(BUILD)/tests/cuda/test_bf16
+gpu-check:
+	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all gpu-check-programs
 	@BUILD=$(BUILD) tests/gpu/prepare build/gpu-check
 	@if nvidia-smi -L > /dev/null 2>&1; then build/gpu-check/run build/gpu-check/out; \
 	else echo "gpu-check: no GPU here: take build/gpu-check to one"; fi
 
-bench: all $(BUILD)/tests/spm_oracle $(BENCH_PROGRAMS)
+bench-programs: programs $(BUILD)/tests/spm_oracle $(BENCH_PROGRAMS)
+bench:
+	@$(MAKE) --no-print-directory $(parallel) bench-programs
 	@tests/bench/run
 	@tests/bench/tokenize
 	@tests/bench/generate
@@ -138,8 +145,8 @@ check-format:
 # Warnings as errors on both compilers, then clang-tidy and cppcheck (which takes the array that
 # fail_with writes into for a read).
 lint: check-format
-	@$(MAKE) --no-print-directory FLAVOUR=lint-gcc CC=gcc CFLAGS='-O1 -Werror' all $(patsubst build/$(FLAVOUR)/%,build/lint-gcc/%,$(TEST_PROGRAMS))
-	@$(MAKE) --no-print-directory FLAVOUR=lint-clang CC=clang CFLAGS='-O1 -Werror' all $(patsubst build/$(FLAVOUR)/%,build/lint-clang/%,$(TEST_PROGRAMS))
+	@$(MAKE) --no-print-directory FLAVOUR=lint-gcc CC=gcc CFLAGS='-O1 -Werror' programs $(patsubst build/$(FLAVOUR)/%,build/lint-gcc/%,$(TEST_PROGRAMS))
+	@$(MAKE) --no-print-directory FLAVOUR=lint-clang CC=clang CFLAGS='-O1 -Werror' programs $(patsubst build/$(FLAVOUR)/%,build/lint-clang/%,$(TEST_PROGRAMS))
 	clang-tidy --quiet $(filter %.c,$(filter-out tests/%,$(SOURCES_C))) -- -std=gnu11 $(CPPFLAGS) -DKERNELS_CPU=kernels_cpu_baseline
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
 		--suppress=missingInclude --suppress=ctuuninitvar:lib/common/fail.c -D__x86_64__ -DKERNELS_CPU=kernels_cpu_baseline lib kernels tools
@@ -147,4 +154,4 @@ lint: check-format
 man: all
 	@for t in $(TOOLS); do tests/man-options $$t; done
 
-.PHONY: fuzz fuzz-programs test test-programs test-long coverage bench gpu-check golden format check-format lint man
+.PHONY: gpu-check-programs bench-programs fuzz fuzz-programs test test-programs test-long coverage bench gpu-check golden format check-format lint man

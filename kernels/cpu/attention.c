@@ -57,16 +57,16 @@ static const float *first_of(struct part p)
 }
 
 /* C[m, n] = or += A B over so many k. */
-static void multiply(const struct attention *call, int64_t m, int64_t n, int64_t k, struct part a,
-                     struct part b, bool adds, float *c, int64_t ldc)
+static void multiply(const struct attention *call, void *room, int64_t m, int64_t n, int64_t k,
+                     struct part a, struct part b, bool adds, float *c, int64_t ldc)
 {
     const struct operand *left = a.of, *right = b.of;
     if (call->is_laid)
         product_laid(m, n, k, (struct corner){ &left->laid, a.strip, a.k },
                      (struct corner){ &right->laid, b.strip, b.k }, adds, c, ldc);
     else
-        product(left->from.k_apart, !right->from.k_apart, m, n, k, left->from.scale, first_of(a),
-                left->from.ld, first_of(b), right->from.ld, adds, c, ldc);
+        product(room, left->from.k_apart, !right->from.k_apart, m, n, k, left->from.scale,
+                first_of(a), left->from.ld, first_of(b), right->from.ld, adds, c, ldc);
 }
 
 /* ---- blocks of keys ---- */
@@ -115,6 +115,7 @@ static const float *rows_of(struct mat m, int64_t row, int64_t head, const struc
  * softmax has met. */
 struct met {
     float *s, *o, *wide_k, *wide_v, top[FWD_ROWS], sum[FWD_ROWS];
+    void *room; /* of product */
     struct operand q, k, v, p;
 };
 
@@ -140,7 +141,7 @@ static void fwd_tile(const struct attention *a, struct met *m, int64_t head, int
     int64_t c = a->head_dim;
     struct seen seen = seen_of(keys, start[0], a->past + first + tile + rows);
     if (seen.count <= 0) return;
-    multiply(a, rows, seen.count, c, (struct part){ &m->q, tile, 0 },
+    multiply(a, m->room, rows, seen.count, c, (struct part){ &m->q, tile, 0 },
              (struct part){ &m->k, seen.from, 0 }, false, m->s, KEY_BLOCK);
     for (int64_t r = 0; r < rows; r++) {
         float *s = m->s + r * KEY_BLOCK;
@@ -149,7 +150,7 @@ static void fwd_tile(const struct attention *a, struct met *m, int64_t head, int
         clear_outside(s, in, seen.count);
     }
     set(a, &m->p, m->s, KEY_BLOCK, false, 1, rows, seen.count);
-    multiply(a, rows, c, seen.count, (struct part){ &m->p, 0, 0 },
+    multiply(a, m->room, rows, c, seen.count, (struct part){ &m->p, 0, 0 },
              (struct part){ &m->v, 0, seen.from }, true, m->o + tile * c, c);
 }
 
@@ -179,6 +180,7 @@ static void fwd_task(void *arg, int64_t task, int worker)
     float *room = worker_scratch(a->dev, worker);
     int64_t end = a->past + first + rows;
     struct met m = { .s = room, .o = room + QUERY_TILE * KEY_BLOCK };
+    m.room = product_room(a->dev, worker);
     m.wide_k = m.o + FWD_ROWS * c;
     m.wide_v = m.wide_k + (a->cache ? KEY_BLOCK * c : 0);
     room = m.wide_v + (a->cache ? KEY_BLOCK * c : 0);
@@ -242,6 +244,7 @@ struct range {
     float *p, *ds, *dk, *dv, *delta;
     struct operand q_for_s, k_for_s, d_for_dp, v_for_dp, d_for_dv, p_for_dv, q_for_dk, ds_for_dk;
     struct operand ds_for_dq, k_for_dq;
+    void *room; /* of product */
 };
 
 static int64_t shared_by(const struct attention *a) { return a->heads / a->kv_heads; }
@@ -289,9 +292,9 @@ static void bwd_tile(const struct attention *a, struct range *g, int64_t head, i
     int64_t from = seen.from, count = seen.count;
     set(a, &g->q_for_s, q, a->q.stride, false, a->scale, rows, c);
     set(a, &g->d_for_dp, d, a->dout.stride, false, 1, rows, c);
-    multiply(a, rows, count, c, (struct part){ &g->q_for_s, 0, 0 },
+    multiply(a, g->room, rows, count, c, (struct part){ &g->q_for_s, 0, 0 },
              (struct part){ &g->k_for_s, from, 0 }, false, g->p, ld);
-    multiply(a, rows, count, c, (struct part){ &g->d_for_dp, 0, 0 },
+    multiply(a, g->room, rows, count, c, (struct part){ &g->d_for_dp, 0, 0 },
              (struct part){ &g->v_for_dp, from, 0 }, false, g->ds, ld);
     for (int64_t r = 0; r < rows; r++)
         softmax_bwd(g->p + r * ld, g->ds + r * ld, span_of(keys, seen, start[r], first + r), count,
@@ -299,14 +302,14 @@ static void bwd_tile(const struct attention *a, struct range *g, int64_t head, i
                     a->scale);
     set(a, &g->d_for_dv, d, a->dout.stride, true, 1, c, rows);
     set(a, &g->p_for_dv, g->p, ld, true, 1, count, rows);
-    multiply(a, c, count, rows, (struct part){ &g->d_for_dv, 0, 0 },
+    multiply(a, g->room, c, count, rows, (struct part){ &g->d_for_dv, 0, 0 },
              (struct part){ &g->p_for_dv, 0, 0 }, true, g->dv + from, ld);
     set(a, &g->q_for_dk, q, a->q.stride, true, 1, c, rows);
     set(a, &g->ds_for_dk, g->ds, ld, true, 1, count, rows);
-    multiply(a, c, count, rows, (struct part){ &g->q_for_dk, 0, 0 },
+    multiply(a, g->room, c, count, rows, (struct part){ &g->q_for_dk, 0, 0 },
              (struct part){ &g->ds_for_dk, 0, 0 }, true, g->dk + from, ld);
     set(a, &g->ds_for_dq, g->ds, ld, false, 1, rows, count);
-    multiply(a, rows, c, count, (struct part){ &g->ds_for_dq, 0, 0 },
+    multiply(a, g->room, rows, c, count, (struct part){ &g->ds_for_dq, 0, 0 },
              (struct part){ &g->k_for_dq, 0, from }, start[0] < keys.first,
              head_at(a->dq, first, head, c), a->dq.stride);
 }
@@ -391,6 +394,7 @@ static void bwd_task(void *arg, int64_t task, int worker)
     const int32_t *border = a->dev->ranges + task % a->ranges;
     int64_t share = shared_by(a);
     struct range g = { .kv = task / a->ranges, .base = border[0], .end = border[1] };
+    g.room = product_room(a->dev, worker);
     float *room = worker_scratch(a->dev, worker);
     must(lay_range(a, &g, room) <= room + a->dev->worker_floats);
     for (int64_t head = g.kv * share; head < (g.kv + 1) * share; head++)

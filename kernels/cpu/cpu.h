@@ -44,7 +44,8 @@ struct device {
     bool slot_is_due[LINEAR_SLOTS]; /* its group is prepared when it is first needed */
     float *worker;                  /* [threads][worker_floats] */
     size_t worker_floats;
-    bf16 *laid; /* an input, or gradients of outputs, as tiles */
+    char *products; /* [threads][product_scratch()] */
+    bf16 *laid;     /* an input, or gradients of outputs, as tiles */
     size_t laid_elements;
     float *split; /* [FEW_ROWS, widest input] x as linear_few wants it */
     float *logits;
@@ -96,13 +97,19 @@ static inline float *worker_scratch(struct device *dev, int worker)
 
 /* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on this thread; beta is 0 or 1.
  * Compiled with PRODUCTS_BF16 the operands, one of them times alpha, are rounded to bf16 and the
- * sums are f32. */
-void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
-             const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
-             int64_t ldc);
+ * sums are f32. room: product_room of the thread's worker. */
+void product(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+             float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+             float *c, int64_t ldc);
 
-/* Bytes that product keeps for each thread. */
+/* Bytes that product needs on each thread, a multiple of 64. They are the device's and not
+ * thread-local, because thread-local arrays lie on a thread's stack. */
 size_t product_scratch(void);
+
+static inline void *product_room(const struct device *dev, int worker)
+{
+    return dev->products ? dev->products + (size_t)worker * product_scratch() : NULL;
+}
 
 /* AMX's tiles, where they are. A block of one operand, rounded, as tiles; wants_pairs: as B's. */
 enum {

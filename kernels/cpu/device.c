@@ -106,6 +106,12 @@ int cpu_open(struct device **out, int threads, struct fail *why)
         return -1;
     }
     dev->threads = pool_threads(dev->pool);
+    void *products;
+    if (cpu_alloc(dev, &products, product_scratch() * (size_t)dev->threads, why)) {
+        cpu_close(dev);
+        return -1;
+    }
+    dev->products = products;
     *out = dev;
     return 0;
 }
@@ -114,6 +120,7 @@ void cpu_close(struct device *dev)
 {
     if (!dev) return;
     cpu_release(dev, dev->scratch, dev->scratch_bytes);
+    cpu_release(dev, dev->products, product_scratch() * (size_t)dev->threads);
     pool_close(dev->pool);
     free(dev);
 }

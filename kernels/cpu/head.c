@@ -43,11 +43,11 @@ static float loss_row(float *restrict z, int64_t vocab, int32_t target, float ds
 
 static void logits_tile(void *arg, int64_t task, int worker)
 {
-    (void)worker;
     const struct head_call *c = arg;
     struct patch t = patch_of(c->rows, c->vocab, task);
-    product(false, true, t.rows, t.cols, c->dim, 1, row_of(c->x, c->first + t.row), c->x.stride,
-            c->weight + t.col * c->dim, c->dim, 0, c->logits + t.row * c->vocab + t.col, c->vocab);
+    product(product_room(c->dev, worker), false, true, t.rows, t.cols, c->dim, 1,
+            row_of(c->x, c->first + t.row), c->x.stride, c->weight + t.col * c->dim, c->dim, 0,
+            c->logits + t.row * c->vocab + t.col, c->vocab);
 }
 
 /* C [rows, count] = or += a by that part of the weights, from k on, which is laid out on the way:
@@ -102,20 +102,19 @@ static void loss_rows(void *arg, int64_t task, int worker)
 
 static void gradient_tile(void *arg, int64_t task, int worker)
 {
-    (void)worker;
     const struct head_call *c = arg;
     struct patch t = patch_of(c->rows, c->dim, task);
-    product(false, false, t.rows, t.cols, c->vocab, 1, c->logits + t.row * c->vocab, c->vocab,
-            c->weight + t.col, c->dim, 0, row_of(c->dx, c->first + t.row) + t.col, c->dx.stride);
+    product(product_room(c->dev, worker), false, false, t.rows, t.cols, c->vocab, 1,
+            c->logits + t.row * c->vocab, c->vocab, c->weight + t.col, c->dim, 0,
+            row_of(c->dx, c->first + t.row) + t.col, c->dx.stride);
 }
 
 static void weight_tile(void *arg, int64_t task, int worker)
 {
-    (void)worker;
     const struct head_call *c = arg;
     int64_t first = task * OUT_TILE, count = least(OUT_TILE, c->vocab - first);
-    product(true, false, count, c->dim, c->rows, 1, c->logits + first, c->vocab,
-            row_of(c->x, c->first), c->x.stride, 1, c->dweight + first * c->dim, c->dim);
+    product(product_room(c->dev, worker), true, false, count, c->dim, c->rows, 1, c->logits + first,
+            c->vocab, row_of(c->x, c->first), c->x.stride, 1, c->dweight + first * c->dim, c->dim);
 }
 
 static void chunk_loss(struct head_call *c)

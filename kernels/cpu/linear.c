@@ -98,8 +98,8 @@ static void inner_tile(void *arg, int64_t task, int worker)
             x = dropped;
             stride = c->in;
         }
-        product(false, true, t.rows, l->rank, c->in, 1, x, stride, l->a, c->in, 0,
-                row_of(c->x, t.row) + column, c->x.stride);
+        product(product_room(c->dev, worker), false, true, t.rows, l->rank, c->in, 1, x, stride,
+                l->a, c->in, 0, row_of(c->x, t.row) + column, c->x.stride);
         column += l->rank;
     }
 }
@@ -136,7 +136,7 @@ static void copy_residual(const struct group_call *c, struct patch t)
 }
 
 /* y = x Wᵀ in the patch, or += where there is a residual. */
-static void multiply_patch(const struct group_call *c, struct patch t)
+static void multiply_patch(const struct group_call *c, struct patch t, void *room)
 {
     float *y = row_of(c->y, t.row), beta = c->residual.at ? 1 : 0;
     int64_t first = 0, out;
@@ -145,13 +145,13 @@ static void multiply_patch(const struct group_call *c, struct patch t)
         i = run_of(c, i, &out);
         struct overlap o = overlap_of(t, first, out);
         if (o.count > 0)
-            product(false, true, t.rows, o.count, c->in, 1, row_of(c->x, t.row), c->x.stride,
+            product(room, false, true, t.rows, o.count, c->in, 1, row_of(c->x, t.row), c->x.stride,
                     weight + o.from * c->in, c->in, beta, y + first + o.from, c->y.stride);
     }
 }
 
 /* += scale · u Bᵀ. */
-static void add_adapters(const struct group_call *c, struct patch t)
+static void add_adapters(const struct group_call *c, struct patch t, void *room)
 {
     const float *u = row_of(c->x, t.row) + c->in;
     float *y = row_of(c->y, t.row);
@@ -160,7 +160,7 @@ static void add_adapters(const struct group_call *c, struct patch t)
         const struct linear *l = &c->g->at[i];
         struct overlap o = overlap_of(t, first, l->out);
         if (l->rank && o.count > 0)
-            product(false, true, t.rows, o.count, l->rank, l->scale, u, c->x.stride,
+            product(room, false, true, t.rows, o.count, l->rank, l->scale, u, c->x.stride,
                     l->b + o.from * l->rank, l->rank, 1, y + first + o.from, c->y.stride);
         u += l->rank;
         first += l->out;
@@ -186,16 +186,16 @@ static void multiply_laid_patch(const struct group_call *c, struct patch t)
 
 static void fwd_tile(void *arg, int64_t task, int worker)
 {
-    (void)worker;
     const struct group_call *c = arg;
     struct patch t = patch_of(c->rows, c->outs, task);
+    void *room = product_room(c->dev, worker);
     if (c->residual.at && c->residual.at != c->y.at) copy_residual(c, t);
     if (c->is_laid) {
         multiply_laid_patch(c, t);
         return;
     }
-    multiply_patch(c, t);
-    add_adapters(c, t);
+    multiply_patch(c, t, room);
+    add_adapters(c, t, room);
 }
 
 static struct group_call call_of(struct device *dev, const struct group *g, int64_t rows,
@@ -263,15 +263,14 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
 /* du of a task's rows. */
 static void inner_gradient_tile(void *arg, int64_t task, int worker)
 {
-    (void)worker;
     const struct group_call *c = arg;
     int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first);
     float *du = row_of(c->du, first);
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
         if (!l->rank) continue;
-        product(false, false, rows, l->rank, l->out, l->scale, row_of(c->dy[i], first),
-                c->dy[i].stride, l->b, l->rank, 0, du, c->du.stride);
+        product(product_room(c->dev, worker), false, false, rows, l->rank, l->out, l->scale,
+                row_of(c->dy[i], first), c->dy[i].stride, l->b, l->rank, 0, du, c->du.stride);
         du += l->rank;
     }
 }
@@ -297,7 +296,7 @@ static void inner_gradient_laid(void *arg, int64_t task, int worker)
 
 /* dx += du A of a linear in the patch. */
 static void add_through_adapter(const struct group_call *c, int index, struct patch t,
-                                const float *du, float *to, int64_t stride, bool adds)
+                                const float *du, float *to, int64_t stride, bool adds, void *room)
 {
     const struct linear *l = &c->g->at[index];
     if (c->is_laid) {
@@ -306,8 +305,8 @@ static void add_through_adapter(const struct group_call *c, int index, struct pa
                      (struct corner){ &w.a_backward, t.col, 0 }, adds, to, stride);
         return;
     }
-    product(false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in, adds,
-            to, stride);
+    product(room, false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in,
+            adds, to, stride);
 }
 
 /* dx += mask⊙(du A)/(1−p): the product goes to scratch, is masked, then added. */
@@ -316,7 +315,7 @@ static void masked_add(const struct group_call *c, int index, struct patch t, co
 {
     const struct linear *l = &c->g->at[index];
     float *part = worker_scratch(c->dev, worker);
-    add_through_adapter(c, index, t, du, part, t.cols, false);
+    add_through_adapter(c, index, t, du, part, t.cols, false, product_room(c->dev, worker));
     dropout_patch(part, part, t.cols, l->site, t, c->in, c->drop);
     for (int64_t r = 0; r < t.rows; r++) {
         float *dx = row_of(c->dx, t.row + r) + t.col;
@@ -337,14 +336,14 @@ static int run_of_gradients(const struct group_call *c, int first, int64_t *out)
 }
 
 /* dx = dy W in the patch. */
-static void gradient_patch(const struct group_call *c, struct patch t)
+static void gradient_patch(const struct group_call *c, struct patch t, void *room)
 {
     float *dx = row_of(c->dx, t.row) + t.col;
     int64_t out;
     for (int i = 0; i < c->g->count;) {
         int start = i;
         i = run_of_gradients(c, i, &out);
-        product(false, false, t.rows, t.cols, out, 1, row_of(c->dy[start], t.row),
+        product(room, false, false, t.rows, t.cols, out, 1, row_of(c->dy[start], t.row),
                 c->dy[start].stride, linear_weight(c->dev, c->g, start) + t.col, c->in,
                 start ? 1 : 0, dx, c->dx.stride);
     }
@@ -366,17 +365,18 @@ static void bwd_input_tile(void *arg, int64_t task, int worker)
     struct patch t = patch_of(c->rows, c->in, task);
     float *dx = row_of(c->dx, t.row) + t.col;
     const float *du = c->rank ? row_of(c->du, t.row) : NULL;
+    void *room = product_room(c->dev, worker);
     if (c->is_laid)
         gradient_laid_patch(c, t);
     else
-        gradient_patch(c, t);
+        gradient_patch(c, t, room);
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
         if (!l->rank) continue;
         if (c->drop.p > 0)
             masked_add(c, i, t, du, worker);
         else
-            add_through_adapter(c, i, t, du, dx, c->dx.stride, true);
+            add_through_adapter(c, i, t, du, dx, c->dx.stride, true, room);
         du += l->rank;
     }
 }
@@ -421,22 +421,22 @@ struct weight_call {
  * wider. */
 static int64_t part_of(int64_t size) { return size >= 8 * WIDE_OUT ? WIDE_OUT : OUT_TILE; }
 
-static void add_to_rows(const struct weight_call *w, int64_t first)
+static void add_to_rows(const struct weight_call *w, int64_t first, void *room)
 {
     const struct linear *l = w->l;
     struct mat x = w->c->x;
     int64_t count = least(part_of(l->out), l->out - first), in = w->c->in, rows = w->c->rows;
     const float *dy = w->dy + first;
     if (l->dweight_acc)
-        product(true, false, count, in, rows, 1, dy, w->dy_stride, floats(x), x.stride, 1,
+        product(room, true, false, count, in, rows, 1, dy, w->dy_stride, floats(x), x.stride, 1,
                 l->dweight_acc + first * in, in);
     if (l->db_acc)
-        product(true, false, count, l->rank, rows, l->scale, dy, w->dy_stride, w->u, x.stride, 1,
-                l->db_acc + first * l->rank, l->rank);
+        product(room, true, false, count, l->rank, rows, l->scale, dy, w->dy_stride, w->u, x.stride,
+                1, l->db_acc + first * l->rank, l->rank);
 }
 
 /* da += duᵀ drop(x), so many rows at a time as are masked at once. */
-static void add_to_columns(const struct weight_call *w, int64_t first, float *dropped)
+static void add_to_columns(const struct weight_call *w, int64_t first, float *dropped, void *room)
 {
     const struct group_call *c = w->c;
     const struct linear *l = w->l;
@@ -451,19 +451,20 @@ static void add_to_columns(const struct weight_call *w, int64_t first, float *dr
             x = dropped;
             stride = count;
         }
-        product(true, false, l->rank, count, t.rows, 1, w->du + row * c->du.stride, c->du.stride, x,
-                stride, 1, l->da_acc + first, c->in);
+        product(room, true, false, l->rank, count, t.rows, 1, w->du + row * c->du.stride,
+                c->du.stride, x, stride, 1, l->da_acc + first, c->in);
     }
 }
 
 static void weight_tile(void *arg, int64_t task, int worker)
 {
     const struct weight_call *w = arg;
+    void *room = product_room(w->c->dev, worker);
     if (task < w->out_tasks)
-        add_to_rows(w, task * part_of(w->l->out));
+        add_to_rows(w, task * part_of(w->l->out), room);
     else
         add_to_columns(w, (task - w->out_tasks) * part_of(w->c->in),
-                       worker_scratch(w->c->dev, worker));
+                       worker_scratch(w->c->dev, worker), room);
 }
 
 void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,

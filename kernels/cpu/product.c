@@ -28,10 +28,11 @@ static void multiply(bool a_transposed, bool b_transposed, int64_t m, int64_t n,
 
 enum { COPIES = 0 };
 
-static void product_f32(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
-                        float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
-                        float beta, float *c, int64_t ldc)
+static void product_f32(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
+                        int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                        int64_t ldb, float beta, float *c, int64_t ldc)
 {
+    (void)room;
     multiply(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
@@ -59,11 +60,11 @@ static const float *copied(float *to, const float *x, int64_t *stride, int64_t r
     return to;
 }
 
-static void product_f32(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
-                        float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
-                        float beta, float *c, int64_t ldc)
+static void product_f32(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
+                        int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                        int64_t ldb, float beta, float *c, int64_t ldc)
 {
-    static __thread struct copies copies;
+    struct copies *copies = room;
     bool a_collides = a_transposed && collides(lda) && m <= COPIED_MOST;
     bool b_collides = !b_transposed && collides(ldb);
     if (m < LEAST_M || !(a_collides || b_collides)) {
@@ -73,11 +74,11 @@ static void product_f32(bool a_transposed, bool b_transposed, int64_t m, int64_t
     for (int64_t i = 0; i < k; i += COPIED_K) {
         int64_t depth = least(COPIED_K, k - i), a_stride = lda;
         const float *left = a_transposed ? a + i * lda : a + i;
-        if (a_collides) left = copied(copies.a, left, &a_stride, depth, m);
+        if (a_collides) left = copied(copies->a, left, &a_stride, depth, m);
         for (int64_t j = 0; j < n; j += COPIED_MOST) {
             int64_t cols = least(COPIED_MOST, n - j), b_stride = ldb;
             const float *right = b_transposed ? b + j * ldb + i : b + i * ldb + j;
-            if (b_collides) right = copied(copies.b, right, &b_stride, depth, cols);
+            if (b_collides) right = copied(copies->b, right, &b_stride, depth, cols);
             multiply(a_transposed, b_transposed, m, cols, depth, alpha, left, a_stride, right,
                      b_stride, i ? 1 : beta, c + j, ldc);
         }
@@ -141,48 +142,49 @@ static void multiply_blocks(float *c, int64_t ldc, struct blocks *blocks, bool a
     must(status == dnnl_success);
 }
 
-static void product_bf16(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
-                         float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
-                         float beta, float *c, int64_t ldc)
+static void product_bf16(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
+                         int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                         int64_t ldb, float beta, float *c, int64_t ldc)
 {
-    static __thread struct blocks blocks;
+    struct blocks *blocks = room;
     for (int64_t j = 0; j < n; j += BLOCK_N)
         for (int64_t l = 0; l < k; l += BLOCK_K) {
             int64_t cols = least(BLOCK_N, n - j), depth = least(BLOCK_K, k - l);
             const float *right = b_transposed ? b + j * ldb + l : b + l * ldb + j;
-            round_block(blocks.b, (struct source){ right, ldb, !b_transposed, alpha }, true, cols,
+            round_block(blocks->b, (struct source){ right, ldb, !b_transposed, alpha }, true, cols,
                         depth);
             for (int64_t i = 0; i < m; i += BLOCK_M) {
                 int64_t rows = least(BLOCK_M, m - i);
                 const float *left = a_transposed ? a + l * lda + i : a + i * lda + l;
-                round_block(blocks.a, (struct source){ left, lda, a_transposed, 1 }, false, rows,
+                round_block(blocks->a, (struct source){ left, lda, a_transposed, 1 }, false, rows,
                             depth);
-                multiply_blocks(c + i * ldc + j, ldc, &blocks, a_transposed, b_transposed, rows,
+                multiply_blocks(c + i * ldc + j, ldc, blocks, a_transposed, b_transposed, rows,
                                 cols, depth, alpha, l ? 1 : beta);
             }
         }
 }
 
-void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
-             const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
-             int64_t ldc)
+void product(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+             float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+             float *c, int64_t ldc)
 {
     /* Of few terms a sum costs less than rounding them. */
     if (k >= LEAST_K)
-        product_bf16(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        product_bf16(room, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c,
+                     ldc);
     else
-        product_f32(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        product_f32(room, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 #else
 
 size_t product_scratch(void) { return COPIES; }
 
-void product(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
-             const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
-             int64_t ldc)
+void product(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+             float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+             float *c, int64_t ldc)
 {
-    product_f32(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    product_f32(room, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 #endif

@@ -8,7 +8,7 @@
 #include <cmath>
 
 enum {
-    SPLIT = 256,
+    SPLIT = ATTENTION_SPLIT,
     LANES = 8, /* of a key */
     BLOCK = 128,
     AHEAD = 4, /* keys, or values, that a thread has on their way at once */
@@ -22,11 +22,6 @@ struct attention_row : attention {
     float *partial; /* [heads, splits, head_dim + 2] */
     int splits;
 };
-
-size_t attention_one_bytes(const struct shape *s)
-{
-    return sizeof(float) * (size_t)(s->heads * pieces(s->keys, SPLIT) * (s->head_dim + 2));
-}
 
 DEVICE int start_of(const attention_row &a, int head) { return list_of(a, head)[0]; }
 

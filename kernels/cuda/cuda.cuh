@@ -9,14 +9,12 @@
 
 #include "device.cuh"
 
+extern "C" {
+#include "../cuda_plan.h"
+}
+
 enum {
     THREADS = 256,          /* of a row's block */
-    SUM_PIECES = 1024,      /* of a flat sum */
-    GAIN_PIECES = 64,       /* of rows, in a sum over rows */
-    CHECKS = 1024,          /* finite_checks between two syncs */
-    LOGIT_BYTES = 64 << 20, /* at least, of logits and their gradients at once */
-    DROPPED_ROWS = 512,     /* that are masked at once where linear_thin.cu does not suit */
-    WORKSPACE = 32 << 20,   /* cuBLASLt's */
     FEW_ROWS = 8,           /* that are multiplied by weights as they are stored */
     LINEAR_GROUP_MOST = 3,  /* linears of a group that is */
 };
@@ -28,8 +26,6 @@ struct slot {
     size_t elements; /* that it has room for */
     bool is_due;     /* its group is prepared when it is first needed */
 };
-/* Elements of a row of it: products want rows of 16 bytes. */
-static inline int64_t slot_width(int64_t in, int64_t rank) { return (in + rank + 7) / 8 * 8; }
 
 struct device {
     cudaStream_t stream, copies;             /* operations; copies beside them */
@@ -66,9 +62,6 @@ struct device {
 static inline bool has_tensor_cores(const struct device *dev) { return dev->capability >= 75; }
 
 static inline elem *elems(struct mat m) { return (elem *)m.at; }
-static inline int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Keeps the first failure, with the operation's name; sync tells it. */
 void cuda_check(struct device *dev, cudaError_t error, const char *operation);
@@ -128,10 +121,6 @@ void thin_spread(struct device *dev, struct mat dx, struct mat du, const struct 
                  int64_t rows, struct dropout drop);
 void thin_outer(struct device *dev, const struct group *g, struct mat du, struct mat x,
                 int64_t rows, struct dropout drop);
-size_t thin_bytes(const struct shape *s);
-
-/* Of attention_one.cu's splits. */
-size_t attention_one_bytes(const struct shape *s);
 
 /* linear_few.cu: without a backward, few rows by weights as they are stored. */
 bool takes_few(const struct device *dev, const struct group *g, struct mat x, int64_t rows);

@@ -1,63 +1,10 @@
 /* The GPU as a device: memory, one stream, scratch planned by shape, failures. */
 #include "cuda.cuh"
 
-static size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
-
-/* Bytes of each part of the scratch, in order, but that logits and their gradients lie in the place
- * of the slots, which a loss leaves empty. */
-struct parts {
-    size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, partial, squares, base;
-    size_t splits, thin, workspace, fault;
-    int64_t logit_rows;
-};
-
-/* As many rows at once as there is room for: fewer would read the head's weights for longer than
- * they are multiplied, and their gradients would not fill a large GPU. */
-static int64_t logit_rows(const struct shape *s, size_t room)
-{
-    size_t row = (size_t)most(1, s->vocab) * (4 + (s->has_backward ? sizeof(elem) : 0));
-    int64_t chunk = pieces(s->chunk, 64) * 64, rows = (int64_t)(room / row / 64 * 64);
-    int64_t times = pieces(chunk, least(most(256, rows), chunk));
-    return pieces(pieces(chunk, times), 64) * 64;
-}
-
-static struct parts parts_of(const struct shape *s)
-{
-    struct parts p = {};
-    int64_t widest = most(s->ffn, most(s->dim, s->heads * s->head_dim));
-    for (int i = 0; i < LINEAR_SLOTS; i++) {
-        const struct slot_shape *l = &s->slot[i];
-        p.slot[i] =
-            rounded(sizeof(elem) * (size_t)(l->out * slot_width(l->in, l->rank) + l->rank * l->in));
-        p.slots += p.slot[i];
-    }
-    p.logit_rows = logit_rows(s, (size_t)most((int64_t)p.slots, LOGIT_BYTES));
-    p.logits = rounded(4 * (size_t)(p.logit_rows * s->vocab));
-    if (s->has_backward) p.dlogits = rounded(sizeof(elem) * (size_t)(p.logit_rows * s->vocab));
-    if (p.slots < p.logits + p.dlogits) p.slots = p.logits + p.dlogits;
-    if (shape_has_adapters(s) && s->dropout > 0) {
-        p.dropped = rounded(sizeof(elem) * (size_t)(least(s->chunk, DROPPED_ROWS) * widest));
-        p.thin = rounded(thin_bytes(s));
-    }
-    if (s->head_type != kernels_cuda.act_type)
-        p.head = rounded(sizeof(elem) * (size_t)(s->vocab * s->dim));
-    if (s->has_backward) {
-        p.partial = rounded(4 * (size_t)(GAIN_PIECES * widest));
-        p.base = rounded(8 * (size_t)(s->heads * s->rows));
-    }
-    p.squares = rounded(3 * 8 * SUM_PIECES);
-    p.splits = rounded(attention_one_bytes(s));
-    p.workspace = WORKSPACE;
-    p.fault = rounded(8 * CHECKS);
-    return p;
-}
-
 size_t cuda_plan(const struct shape *s, int threads)
 {
     (void)threads;
-    struct parts p = parts_of(s);
-    return p.slots + p.dropped + p.head + p.partial + p.squares + p.base + p.splits + p.thin +
-           p.workspace + p.fault;
+    return cuda_scratch_bytes(s, kernels_cuda.act_type);
 }
 
 void cuda_check(struct device *dev, cudaError_t error, const char *operation)
@@ -220,7 +167,7 @@ void cuda_release_host(struct device *dev, void *mem, size_t bytes)
 
 int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why)
 {
-    struct parts p = parts_of(shape);
+    struct cuda_parts p = cuda_parts_of(shape, kernels_cuda.act_type);
     void *mem;
     cuda_release(dev, dev->scratch, dev->scratch_bytes);
     dev->scratch = NULL;

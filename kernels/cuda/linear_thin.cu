@@ -19,25 +19,6 @@
 
 #include "cuda.cuh"
 
-/* How many blocks are wanted: of three parts a multiprocessor has one, else two. */
-static int64_t blocks_wanted(int parts) { return parts < PARTS ? 256 : 128; }
-
-size_t thin_bytes(const struct shape *s)
-{
-    int64_t floats = 0;
-    for (int i = 0; i < LINEAR_SLOTS; i++) {
-        int64_t in = s->slot[i].in;
-        if (!s->slot[i].rank) continue;
-        for (int parts = 1; parts <= PARTS; parts++) {
-            int64_t ranks = least(s->slot[i].rank, parts * RANK);
-            int64_t wanted = blocks_wanted(parts) * TILE;
-            floats = most(floats, most(s->chunk, least(PIECES * s->chunk, wanted)) * ranks);
-            floats = most(floats, most(in, least(PIECES * in, wanted)) * ranks);
-        }
-    }
-    return sizeof(float) * (size_t)floats;
-}
-
 #ifdef ELEM_F32
 bool takes_thin(const struct device *, const struct group *, struct mat) { return false; }
 void thin_inner(struct device *, struct mat, const struct group *, int64_t, struct dropout) {}

@@ -20,8 +20,8 @@ extern "C" __attribute__((visibility("default"))) const struct kernels kernels_c
     .cache_type = ACT_TYPE,
     .act_bytes = sizeof(elem),
     .is_host = false,
-    .chunk_rows = 4096, /* 2.3 % faster than 2048, which fill a large GPU's waves as well */
-    .read_rows = 2048,
+    .chunk_rows = CUDA_CHUNK_ROWS,
+    .read_rows = CUDA_READ_ROWS,
     .probe = cuda_probe,
     .available = cuda_available,
     .open = cuda_open,

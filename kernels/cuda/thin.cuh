@@ -5,14 +5,18 @@
 #include "mask.cuh"
 #include "tile.cuh"
 
+extern "C" {
+#include "../cuda_plan.h"
+}
+
 enum {
-    RANK = 64, /* the most of a part */
-    PARTS = 3,
-    TILE = 128, /* rows of u, columns of dA, rows of dx that a block has */
-    STEP = 64,  /* columns of x, or rows, that it sums between two barriers; columns of dx */
+    RANK = THIN_RANK,
+    PARTS = THIN_PARTS,
+    TILE = THIN_TILE,
+    PIECES = THIN_PIECES,
+    STEP = 64, /* columns of x, or rows, that it sums between two barriers; columns of dx */
     PART_THREADS = 128, /* of u and dA: a warp has 32 of the tile's rows or columns */
     DX_THREADS = 256,
-    PIECES = 16, /* most pieces that a sum is cut into */
 };
 
 struct thin {

@@ -62,6 +62,8 @@ static int read_specials(struct chat_template *t, const json_t *list, struct fai
 {
     size_t count = json_array_size(list);
     if (list && !json_is_array(list)) return fail_input(why, "'special' is not a list");
+    if (count > CHAT_SPECIALS_MAX)
+        return fail_input(why, "%zu 'special', at most %d", count, CHAT_SPECIALS_MAX);
     t->specials = calloc(count + 1, sizeof *t->specials);
     if (!t->specials) return fail(why, "out of memory");
     for (; t->special_count < count; t->special_count++) {
@@ -69,7 +71,9 @@ static int read_specials(struct chat_template *t, const json_t *list, struct fai
         const char *text = json_string_value(json_array_get(list, t->special_count));
         if (!text || !*text) return fail_input(why, "'special' is not a list of texts");
         s->id = tokenizer_special(t->tokenizer, text);
-        if (s->id == UINT32_MAX) return fail_input(why, "the tokenizer has no token %s", text);
+        if (s->id == UINT32_MAX)
+            return fail_input(why, "the tokenizer has no token %s: a template for another model?",
+                              text);
         s->text = strdup(text);
         if (!s->text) return fail(why, "out of memory");
     }
@@ -145,15 +149,26 @@ static int read_template(struct chat_template *t, const json_t *object, struct f
     return 0;
 }
 
+/* NULL: none of that name. */
+static const char *find_built_in(const char *name)
+{
+    for (size_t i = 0; i < BUILT_IN; i++)
+        if (!strcmp(name, built_in[i].name)) return built_in[i].json;
+    return NULL;
+}
+
+int chat_template_check(const char *name, struct fail *why)
+{
+    if (find_built_in(name) || !access(name, F_OK)) return 0;
+    return fail_usage(why, "'%s' is no template and no file: there are " CHAT_TEMPLATES, name);
+}
+
 int chat_template_open(struct chat_template *t, const char *name, const struct tokenizer *tokenizer,
                        struct fail *why)
 {
-    const char *text = NULL;
+    const char *text = find_built_in(name);
     *t = (struct chat_template){ .tokenizer = tokenizer };
-    for (size_t i = 0; i < BUILT_IN; i++)
-        if (!strcmp(name, built_in[i].name)) text = built_in[i].json;
-    if (!text && access(name, F_OK))
-        return fail(why, "%s: no template has that name, and no file: " CHAT_TEMPLATES, name);
+    if (chat_template_check(name, why)) return -1;
     json_t *object =
         text ? json_read_text(text, strlen(text), name, why) : json_read_file(name, why);
     if (!object) return -1;
@@ -377,7 +392,12 @@ static int read_message(struct chat *c, size_t number, const json_t *message, co
     enum speaker who = speaker_of(role);
     bool wants_answer = c->count && !c->turns[c->count - 1].answer;
     if (who == SPEAKER_UNKNOWN)
-        return fail_input(why, "message %zu: unknown '%s' %s", number, role_key, role ? role : "");
+        return role ? fail_input(why,
+                                 "message %zu: '%s' is '%.40s': known are system, user (or human) "
+                                 "and assistant (or gpt)",
+                                 number, role_key, role)
+                    : fail_input(why, "message %zu: no '%s' with '%s' in it", number, role_key,
+                                 text_key);
     if (who == SPEAKER_SYSTEM && number == 1) return copy_stripped(&c->system, text, text_key, why);
     if (who != (wants_answer ? SPEAKER_ASSISTANT : SPEAKER_USER))
         return fail_input(why, "message %zu: a %s was expected", number,
@@ -397,6 +417,7 @@ static int read_messages(struct chat *c, const json_t *list, const char *role_ke
     {
         if (read_message(c, i + 1, message, role_key, text_key, why)) return -1;
     }
+    if (!json_is_array(list)) return fail_input(why, "its messages are no list");
     if (!c->count || !c->turns[c->count - 1].answer)
         return fail_input(why, "the conversation does not end with an answer");
     return 0;
@@ -404,6 +425,11 @@ static int read_messages(struct chat *c, const json_t *list, const char *role_ke
 
 static int read_pair(struct chat *c, const json_t *object, struct fail *why)
 {
+    if (!json_object_get(object, "input") && !json_object_get(object, "output"))
+        return fail_input(why,
+                          "none of 'messages', 'conversations', 'input' and 'output': no "
+                          "conversation%s",
+                          json_object_get(object, "text") ? " but a text (--format jsonl)" : "");
     c->turns = calloc(1, sizeof *c->turns);
     if (!c->turns) return fail(why, "out of memory");
     c->count = 1;
@@ -426,10 +452,9 @@ static const json_t *follow(const json_t *object, const char *path)
 int chat_parse(struct chat *c, const char *line, size_t bytes, const char *source_key,
                struct fail *why)
 {
-    json_error_t error;
     *c = (struct chat){ 0 };
-    json_t *object = json_loadb(line, bytes, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
-    if (!object) return fail_input(why, "%s", error.text);
+    json_t *object = json_read_line(line, bytes, JSON_ALLOW_NUL, why);
+    if (!object) return -1;
     const json_t *messages = json_object_get(object, "messages");
     const json_t *conversations = json_object_get(object, "conversations");
     int status = !json_is_object(object) ? fail_input(why, "not a JSON object")

@@ -14,6 +14,8 @@
 
 #define CHAT_TEMPLATES "vicuna, llama-2, llama-3, zephyr, chatml, or a file"
 
+enum { CHAT_SPECIALS_MAX = 256 };
+
 struct chat_around {
     char *before, *after;
 };
@@ -36,6 +38,8 @@ struct chat_template {
     struct token_buffer tail_ids;
 };
 
+/* Fails, as a usage error with the names, if there is no template of that name and no file. */
+int chat_template_check(const char *name_or_path, struct fail *why) MUST_USE;
 /* The tokenizer must outlive it; one without the template's special tokens is refused. */
 int chat_template_open(struct chat_template *t, const char *name_or_path,
                        const struct tokenizer *tokenizer, struct fail *why) MUST_USE;

@@ -2,11 +2,17 @@
 
 #include "folder.h"
 #include "json.h"
+#include "mapped.h"
+#include "message.h"
 #include "output.h"
+#include "process.h"
 #include "signals.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <unistd.h>
+
+enum { LINE_BYTES = 1024 };
 
 static const char *tool_name = "longqlora";
 static bool is_quiet;
@@ -17,11 +23,34 @@ static const char clear_line[] = "\r\033[K";
 
 void note_passing_ends(void)
 {
-    if (is_passing && write(STDERR_FILENO, clear_line, sizeof clear_line - 1) < 0) return;
+    if (is_passing) message_write(clear_line, sizeof clear_line - 1);
     is_passing = 0;
 }
 
-static void end_by_signal(int signal_number)
+/* One line in one write. Takes no memory, so that handlers of signals can speak. */
+static void say_text(const char *text, bool passes)
+{
+    char line[LINE_BYTES + 64];
+    size_t before = 0, columns = passes ? message_columns() : 0;
+    if (passes || is_passing) {
+        before = sizeof clear_line - 1;
+        memcpy(line, clear_line, before);
+    }
+    size_t name = strnlen(tool_name, LINE_BYTES / 4), length = strlen(text);
+    memcpy(line + before, tool_name, name);
+    memcpy(line + before + name, ": ", 2);
+    name += 2;
+    if (length > LINE_BYTES - name) length = LINE_BYTES - name;
+    memcpy(line + before + name, text, length);
+    length = message_mask(line + before, name + length);
+    if (columns) length = message_fit(line + before, length, columns - 1);
+    length += before;
+    if (!passes) line[length++] = '\n';
+    is_passing = passes;
+    message_write(line, length);
+}
+
+void die_by_signal(int signal_number)
 {
     note_passing_ends();
     output_remove_pending();
@@ -30,37 +59,68 @@ static void end_by_signal(int signal_number)
     raise(signal_number);
 }
 
-/* jansson's: an object that lost a value for want of a few bytes is never written. */
-static void *memory_or_die(size_t bytes)
+/* A mapped file has lost the bytes that were to be read there. */
+static void end_by_loss(const void *address)
 {
-    void *memory = malloc(bytes);
-    if (!memory) die(STATUS_FAILED, "out of memory");
-    return memory;
+    static const char why[] = ": changed while it was read";
+    char text[LINE_BYTES / 2];
+    const char *name = mapped_name(address);
+    output_remove_pending();
+    folder_remove_pending();
+    if (!name) {
+        say_text("a bus error: memory that cannot be read or had", false);
+        return;
+    }
+    fail_fit(text, sizeof text - sizeof why, name);
+    memcpy(text + strlen(text), why, sizeof why);
+    say_text(text, false);
+    _exit(STATUS_INPUT);
 }
+
+/* What was printed through stdio and could not be written is told at the end. */
+static void check_standard_output(int status, void *unused)
+{
+    (void)unused;
+    errno = 0;
+    if (!fflush(stdout) && !ferror(stdout)) return;
+    if (errno)
+        warn("standard output: cannot write: %s", strerror(errno));
+    else
+        warn("standard output: cannot write");
+    if (status == STATUS_DONE) _exit(STATUS_FAILED);
+}
+
+static void end_without_memory(void) { die(STATUS_FAILED, "out of memory"); }
 
 void die_init(const char *tool, bool quiet)
 {
+    static bool has_begun;
     tool_name = tool;
     is_quiet = quiet;
-    json_set_alloc_funcs(memory_or_die, free);
-    signal_handle(SIGINT, end_by_signal, false);
-    signal_handle(SIGTERM, end_by_signal, false);
-    signal_handle(SIGHUP, end_by_signal, false);
+    if (has_begun) return;
+    has_begun = true;
+    process_begin();
+    json_when_memory_is_lost(end_without_memory);
+    signals_handle_ends(die_by_signal, false);
+    signal_handle(SIGPIPE, die_by_signal, false); /* of who reads standard output */
+    signals_handle_bus(end_by_loss);
+    on_exit(check_standard_output, NULL);
 }
 
 static void say(const char *format, va_list args, bool passes)
 {
-    char line[1024];
-    const char *before = passes || is_passing ? clear_line : "";
-    int used = snprintf(line, sizeof line, "%s%s: ", before, tool_name);
-    int more = vsnprintf(line + used, sizeof line - (size_t)used - 1, format, args);
-    size_t length = (size_t)used + (more > 0 ? (size_t)more : 0);
-    if (length > sizeof line - 2) length = sizeof line - 2;
-    for (size_t i = strlen(before); i < length; i++)
-        if ((unsigned char)line[i] < 32 || line[i] == 127) line[i] = '?';
-    if (!passes) line[length++] = '\n';
-    is_passing = passes;
-    if (write(STDERR_FILENO, line, length) < 0) return; /* nobody to tell */
+    char text[LINE_BYTES - 64];
+    va_list again;
+    va_copy(again, args);
+    int length = vsnprintf(text, sizeof text, format, args);
+    char *whole = length >= (int)sizeof text ? malloc((size_t)length + 1) : NULL;
+    if (whole) {
+        vsnprintf(whole, (size_t)length + 1, format, again);
+        fail_fit(text, sizeof text, whole);
+        free(whole);
+    }
+    va_end(again);
+    say_text(text, passes);
 }
 
 void die(enum status status, const char *format, ...)
@@ -78,10 +138,10 @@ void die_fail(const struct fail *why) { die(why->status, "%s", why->text); }
 
 void die_usage(const char *format, ...)
 {
-    char text[512];
+    char *text = NULL;
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    if (vasprintf(&text, format, args) < 0) die(STATUS_FAILED, "out of memory");
     va_end(args);
     die(STATUS_USAGE, "%s (see %s --help)", text, tool_name);
 }
@@ -109,6 +169,11 @@ void note(const char *format, ...)
     va_end(args);
 }
 
+void note_in_handler(const char *text)
+{
+    if (!is_quiet) say_text(text, false);
+}
+
 void note_passing(const char *format, ...)
 {
     va_list args;
@@ -121,4 +186,16 @@ void die_if_terminal(const char *output)
 {
     if (!strcmp(output, "-") && isatty(STDOUT_FILENO))
         die_usage("standard output is a terminal: name a file with -o, or pipe");
+}
+
+void die_if_typed(const char *input, const char *what)
+{
+    if (!strcmp(input, "-") && isatty(STDIN_FILENO))
+        die_usage("%s: standard input is a terminal: name a file, or pipe", what);
+}
+
+void note_if_typed(const char *input, const char *what)
+{
+    if (!strcmp(input, "-") && isatty(STDIN_FILENO))
+        note("reading %s from the terminal, up to the end (^D on a line of its own)", what);
 }

@@ -3,22 +3,53 @@
 #include <stdarg.h>
 #include <unistd.h>
 
+/* The beginning of the character that the place lies in. */
+static size_t before_character(const char *text, size_t at)
+{
+    for (int i = 0; i < 3 && at && (text[at] & 0xc0) == 0x80; i++)
+        at--;
+    return at;
+}
+
+void fail_fit(char *text, size_t size, const char *whole)
+{
+    static const char gap[] = " … ";
+    size_t length = strlen(whole), room = size - sizeof gap;
+    if (length < size) {
+        memcpy(text, whole, length + 1);
+        return;
+    }
+    size_t head = before_character(whole, room / 3), tail = length - (room - head);
+    while (tail < length && (whole[tail] & 0xc0) == 0x80)
+        tail++;
+    memcpy(text, whole, head);
+    memcpy(text + head, gap, sizeof gap - 1);
+    memcpy(text + head + sizeof gap - 1, whole + tail, length - tail + 1);
+}
+
 void fail_with(struct fail *why, enum status status, const char *format, ...)
 {
-    va_list args;
+    va_list args, again;
     va_start(args, format);
-    vsnprintf(why->text, sizeof why->text, format, args);
+    va_copy(again, args);
+    int length = vsnprintf(why->text, sizeof why->text, format, args);
+    char *whole = length >= (int)sizeof why->text ? malloc((size_t)length + 1) : NULL;
+    if (whole) {
+        vsnprintf(whole, (size_t)length + 1, format, again);
+        fail_fit(why->text, sizeof why->text, whole);
+        free(whole);
+    }
+    va_end(again);
     va_end(args);
     why->status = status;
 }
 
 void fail_prefix(struct fail *why, const char *prefix)
 {
-    char text[sizeof why->text];
-    int length = snprintf(text, sizeof text, "%s: ", prefix);
-    if (length < 0 || (size_t)length >= sizeof text) return;
-    snprintf(text + length, sizeof text - (size_t)length, "%s", why->text);
-    memcpy(why->text, text, sizeof text);
+    char *whole = NULL;
+    if (asprintf(&whole, "%s: %s", prefix, why->text) < 0) return; /* the reason alone */
+    fail_fit(why->text, sizeof why->text, whole);
+    free(whole);
 }
 
 void must_failed(const char *expression, const char *file, int line)

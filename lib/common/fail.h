@@ -36,6 +36,9 @@ struct fail {
 
 void fail_with(struct fail *why, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
 void fail_prefix(struct fail *why, const char *prefix);
+/* Copies what fits. Where it does not, the middle gives way, in whole characters: a message begins
+ * with a place, which may be long, and ends with the reason. */
+void fail_fit(char *text, size_t size, const char *whole);
 /* In sight, so that compilers and analysers know what a failure returns. */
 static inline int fail_status(void) { return -1; }
 

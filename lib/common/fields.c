@@ -1,5 +1,7 @@
 #include "fields.h"
 
+#include <xxhash.h>
+
 /* A lost buffer: no memory, and a size that none can have. */
 static const size_t lost_size = SIZE_MAX;
 
@@ -121,6 +123,13 @@ const msgpack_object *field_find(const msgpack_object *map, const char *key)
     return NULL;
 }
 
+const msgpack_object *field_of(const msgpack_object *map, const msgpack_object *key)
+{
+    for (uint32_t i = 0; i < map->via.map.size; i++)
+        if (msgpack_object_equal(map->via.map.ptr[i].key, *key)) return &map->via.map.ptr[i].val;
+    return NULL;
+}
+
 int field_count(const msgpack_object *map, const char *key, uint64_t most, uint64_t *value,
                 struct fail *why)
 {
@@ -177,16 +186,37 @@ int field_bin(const msgpack_object *map, const char *key, const void **data, siz
     return 0;
 }
 
+static int has_twice(const msgpack_object *key, struct fail *why)
+{
+    return fail_input(why, "key '%.*s' stands twice",
+                      key->via.str.size < 60 ? (int)key->via.str.size : 60, key->via.str.ptr);
+}
+
+/* Each key is looked up among those before it, in a table that is never more than half full. */
+int fields_check_keys(const msgpack_object *map, struct fail *why)
+{
+    enum { SLOTS = 2 * FIELDS_MAX };
+    uint16_t slots[SLOTS] = { 0 }; /* index + 1 */
+    if (map->type != MSGPACK_OBJECT_MAP) return fail_input(why, "not a map");
+    const msgpack_object_kv *kv = map->via.map.ptr;
+    if (map->via.map.size > FIELDS_MAX)
+        return fail_input(why, "a map of %u keys, at most %d", map->via.map.size, FIELDS_MAX);
+    for (uint16_t i = 0; i < map->via.map.size; i++) {
+        const msgpack_object *key = &kv[i].key;
+        if (key->type != MSGPACK_OBJECT_STR) return fail_input(why, "a key is not a text");
+        size_t at = XXH3_64bits(key->via.str.ptr, key->via.str.size) % SLOTS;
+        for (; slots[at]; at = (at + 1) % SLOTS)
+            if (msgpack_object_equal(*key, kv[slots[at] - 1].key)) return has_twice(key, why);
+        slots[at] = (uint16_t)(i + 1);
+    }
+    return 0;
+}
+
 int fields_check(const msgpack_object *map, const char *const *known, struct fail *why)
 {
-    if (map->type != MSGPACK_OBJECT_MAP) return fail_input(why, "not a map");
+    if (fields_check_keys(map, why)) return -1;
     for (uint32_t i = 0; i < map->via.map.size; i++) {
         const msgpack_object *key = &map->via.map.ptr[i].key;
-        if (key->type != MSGPACK_OBJECT_STR) return fail_input(why, "a key is not a text");
-        for (uint32_t j = 0; j < i; j++)
-            if (msgpack_object_equal(*key, map->via.map.ptr[j].key))
-                return fail_input(why, "key '%.*s' stands twice", (int)key->via.str.size,
-                                  key->via.str.ptr);
         if (key->via.str.size > 2 && !memcmp(key->via.str.ptr, "x-", 2)) continue;
         const char *const *k = known;
         while (*k && !key_is(key, *k))

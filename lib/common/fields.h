@@ -9,6 +9,8 @@
 #include <msgpack.h>
 #include <stdint.h>
 
+enum { FIELDS_MAX = 256 }; /* of a map that is read */
+
 struct fields {
     msgpack_sbuffer bytes;
     uint32_t count;
@@ -36,6 +38,9 @@ void fields_pack(const struct fields *f, msgpack_packer *to);
 /* The value of a key of a map; NULL if it has none. */
 const msgpack_object *field_find(const msgpack_object *map, const char *key);
 
+/* The same for a key of another map, which is a text. */
+const msgpack_object *field_of(const msgpack_object *map, const msgpack_object *key);
+
 /* Each fails, naming the key, unless the map has it with that type. Texts and bins
  * are borrowed from the map. */
 int field_count(const msgpack_object *map, const char *key, uint64_t most, uint64_t *value,
@@ -49,8 +54,9 @@ int field_text(const msgpack_object *map, const char *key, char *value, size_t s
 int field_bin(const msgpack_object *map, const char *key, const void **data, size_t *bytes,
               struct fail *why) MUST_USE;
 
-/* Fails if the map has a key twice, a key that is no text, or one that is neither
- * in `known` (a NULL-ended list) nor begins with "x-". */
+/* Fails if the map has more than FIELDS_MAX keys, one twice, or one that is no text. */
+int fields_check_keys(const msgpack_object *map, struct fail *why) MUST_USE;
+/* Also if one is neither in `known` (a NULL-ended list) nor begins with "x-". */
 int fields_check(const msgpack_object *map, const char *const *known, struct fail *why) MUST_USE;
 
 #endif

@@ -1,9 +1,11 @@
 #include "input.h"
 
+#include "file.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 enum { PIECE = 1 << 18 };
 
@@ -17,6 +19,7 @@ struct input {
     char *text; /* [at, size) not yet handed out */
     size_t at, size, room;
     uint64_t lines, consumed;
+    uint64_t size_of_file; /* when it was opened; 0: no regular file */
 };
 
 static int read_raw(struct input *in, struct fail *why)
@@ -26,6 +29,7 @@ static int read_raw(struct input *in, struct fail *why)
         ssize_t n = read(in->fd, in->raw, PIECE);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return fail(why, "%s: cannot read: %s", in->name, strerror(errno));
+        if (n == 0 && file_check_end(in->fd, in->size_of_file, in->name, why)) return -1;
         in->raw_size = (size_t)n;
         in->consumed += (size_t)n;
         return n > 0;
@@ -37,14 +41,13 @@ int input_open(struct input **out, const char *path, struct fail *why)
     *out = NULL;
     struct input *in = calloc(1, sizeof *in);
     if (!in) return fail(why, "%s: out of memory", path);
-    in->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : dup(STDIN_FILENO);
+    in->fd = file_open_stream(path, why);
     in->name = strdup(strcmp(path, "-") ? path : "standard input");
     in->raw = malloc(PIECE);
-    if (in->fd < 0)
-        fail(why, "%s: %s", path, strerror(errno));
-    else if (!in->name || !in->raw)
+    if (in->fd >= 0 && (!in->name || !in->raw))
         fail(why, "%s: out of memory", path);
-    else {
+    else if (in->fd >= 0) {
+        in->size_of_file = file_size(in->fd);
         /* Four bytes tell; a pipe may give them one by one. */
         int got = 1;
         while (got > 0 && in->raw_size < 4) {
@@ -132,6 +135,8 @@ static int more_text(struct input *in, struct fail *why)
     ZSTD_inBuffer from = { in->raw, in->raw_size, in->raw_at };
     ZSTD_outBuffer to = { in->text, in->room, in->size };
     size_t left = ZSTD_decompressStream(in->zstd, &to, &from);
+    if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
+        return fail(why, "%s: out of memory: its zstd window, of up to 2 GiB", in->name);
     if (ZSTD_isError(left))
         return fail_input(why, "%s: zstd: %s", in->name, ZSTD_getErrorName(left));
     in->raw_at = from.pos;

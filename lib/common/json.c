@@ -1,39 +1,139 @@
 #include "json.h"
 
+#include "file.h"
 #include "output.h"
 
 #include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
 #include <sys/stat.h>
+
+/* ---- the memory of a tree ---- */
+
+/* What jansson has taken while this thread reads a text. */
+static _Thread_local struct {
+    bool is_counting, is_spent, is_lost; /* no more is allowed; no more is there */
+    size_t used, most;
+} budget;
+
+static void (*when_lost)(void);
+
+static void *take(size_t bytes)
+{
+    if (budget.is_counting && budget.used + bytes > budget.most) {
+        budget.is_spent = true;
+        return NULL;
+    }
+    void *at = malloc(bytes);
+    if (!at && !budget.is_counting && when_lost) when_lost();
+    if (!at) budget.is_lost = true;
+    if (at && budget.is_counting) budget.used += malloc_usable_size(at);
+    return at;
+}
+
+static void give(void *at)
+{
+    size_t bytes = budget.is_counting && at ? malloc_usable_size(at) : 0;
+    budget.used -= bytes < budget.used ? bytes : budget.used;
+    free(at);
+}
+
+static void count_memory(void) { json_set_alloc_funcs(take, give); }
+
+static void begin_memory(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, count_memory);
+}
+
+void json_when_memory_is_lost(void (*lost)(void))
+{
+    begin_memory();
+    when_lost = lost;
+}
+
+/* Fails if brackets outside of strings are nested too deep: jansson calls itself for each. */
+static int check_depth(const char *text, size_t bytes, struct fail *why)
+{
+    int depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < bytes; i++) {
+        char c = text[i];
+        if (c == '"')
+            in_string = !in_string;
+        else if (in_string)
+            i += c == '\\';
+        else if (c == '[' || c == '{')
+            depth++;
+        else if (c == ']' || c == '}')
+            depth--;
+        if (depth > JSON_DEPTH_MAX)
+            return fail_input(why, "byte %zu: nested deeper than %d", i + 1, JSON_DEPTH_MAX);
+    }
+    return 0;
+}
+
+/* NULL with error->text empty: why says it. */
+static json_t *read_tree(const char *text, size_t bytes, size_t flags, json_error_t *error,
+                         struct fail *why)
+{
+    begin_memory();
+    error->text[0] = 0;
+    if (check_depth(text, bytes, why)) return NULL;
+    memset(&budget, 0, sizeof budget);
+    budget.most = bytes > JSON_TREE_LEAST / JSON_TREE_TIMES ? bytes * JSON_TREE_TIMES
+                                                            : (size_t)JSON_TREE_LEAST;
+    budget.is_counting = true;
+    json_t *value = json_loadb(text, bytes, flags | JSON_REJECT_DUPLICATES, error);
+    budget.is_counting = false;
+    if (value) return value;
+    bool is_memory = budget.is_spent || budget.is_lost;
+    if (budget.is_spent)
+        (void)fail_input(why, "its values take more than %zu bytes, which is %d times its length",
+                         budget.most, JSON_TREE_TIMES);
+    else if (is_memory || !error->text[0])
+        (void)fail(why, "out of memory: the values of %zu bytes of JSON", bytes);
+    if (is_memory) error->text[0] = 0;
+    return NULL;
+}
 
 json_t *json_read_text(const char *text, size_t bytes, const char *name, struct fail *why)
 {
     json_error_t error;
-    json_t *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
-    if (!value)
+    json_t *value = read_tree(text, bytes, 0, &error, why);
+    if (!value && error.text[0])
         fail_input(why, "%s: line %d, column %d: %s", name, error.line, error.column, error.text);
+    else if (!value)
+        (void)fail_in(why, name);
+    return value;
+}
+
+json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail *why)
+{
+    json_error_t error;
+    json_t *value = read_tree(text, bytes, flags, &error, why);
+    if (!value && error.text[0]) fail_input(why, "%s", error.text);
     return value;
 }
 
 json_t *json_read_file(const char *path, struct fail *why)
 {
-    struct stat st;
-    FILE *file = fopen(path, "re");
-    if (!file || fstat(fileno(file), &st)) {
-        fail(why, "%s: %s", path, strerror(errno));
-        if (file) fclose(file);
-        return NULL;
-    }
+    uint64_t bytes;
+    FILE *file = file_open_stdio(path, &bytes, why);
+    if (!file) return NULL;
     json_t *value = NULL;
-    if (st.st_size > JSON_FILE_MAX) {
-        fail_input(why, "%s: %lld bytes, at most %d are read as JSON", path, (long long)st.st_size,
-                   JSON_FILE_MAX);
+    if (bytes > JSON_FILE_MAX) {
+        fail_input(why, "%s: %llu bytes, at most %d are read as JSON", path,
+                   (unsigned long long)bytes, JSON_FILE_MAX);
     } else {
-        char *text = malloc((size_t)st.st_size + 1);
-        size_t got = text ? fread(text, 1, (size_t)st.st_size, file) : 0;
+        char *text = malloc(bytes + 1);
+        size_t got = text ? fread(text, 1, bytes, file) : 0;
         if (!text)
             fail(why, "%s: out of memory", path);
         else if (ferror(file))
             fail(why, "%s: cannot read: %s", path, strerror(errno));
+        else if (got < bytes)
+            fail_input(why, "%s: changed while it was read", path);
         else
             value = json_read_text(text, got, path, why);
         free(text);

@@ -1,6 +1,7 @@
 #include "opt.h"
 
 #include "die.h"
+#include "program.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -73,6 +74,11 @@ bool opt_word_in(const char *words, const char *value)
     }
 }
 
+static long long count_most(const struct opt *o)
+{
+    return o->words ? strtoll(o->words, NULL, 10) : OPT_COUNT_MOST;
+}
+
 static void set_value(struct opt *o, const char *value)
 {
     char *end = NULL;
@@ -81,7 +87,10 @@ static void set_value(struct opt *o, const char *value)
     case OPT_COUNT: {
         long long n = strtoll(value, &end, 10);
         if (!isdigit((unsigned char)*value) || *end || errno)
-            die_usage("--%s: '%s' is not a count", o->name, value);
+            die_usage("--%s: '%s' is not a count%s", o->name, value,
+                      errno == ERANGE ? " that can be told" : "");
+        if (n > count_most(o))
+            die_usage("--%s: %s is more than %lld", o->name, value, count_most(o));
         *(int64_t *)o->value = n;
         break;
     }
@@ -110,6 +119,13 @@ static void set_value(struct opt *o, const char *value)
     }
 }
 
+/* The words of a word, the bound of a count. */
+static void print_words(const struct opt *o)
+{
+    if (!o->words || !strcmp(o->words, OPT_ANY_COUNT)) return;
+    printf(o->kind == OPT_COUNT ? ", at most %s" : ": %s", o->words);
+}
+
 static void print_default(const struct opt *o)
 {
     switch (o->kind) {
@@ -130,8 +146,11 @@ static void print_default(const struct opt *o)
 
 static void help(const struct opt_program *program)
 {
-    printf("%s - %s\n\nExample:\n  %s\n\nUsage: %s\n\nOptions:\n", program->name, program->summary,
-           program->example, program->usage);
+    char example[8192], usage[8192];
+    program_command(program->example, example, sizeof example);
+    program_command(program->usage, usage, sizeof usage);
+    printf("%s - %s\n\nExample:\n  %s\n\nUsage: %s\n\nOptions:\n", program_name(), program->summary,
+           example, usage);
     for (const struct opt *o = program->table; o->name; o++) {
         char left[80];
         char letter[8] = "    ";
@@ -139,7 +158,7 @@ static void help(const struct opt_program *program)
         snprintf(left, sizeof left, "  %s--%s%s%s", letter, o->name, o->argument ? " " : "",
                  o->argument ? o->argument : "");
         printf("%-30s %s", left, o->help);
-        if (o->words) printf(": %s", o->words);
+        print_words(o);
         print_default(o);
         putchar('\n');
     }
@@ -158,7 +177,7 @@ static void help_man(const struct opt_program *program)
         printf("Fl \\-%s", o->name);
         if (o->argument) printf(" Ar %s", o->argument);
         printf("\n%c%s", toupper((unsigned char)o->help[0]), o->help + 1);
-        if (o->words) printf(": %s", o->words);
+        print_words(o);
         print_default(o);
         printf(".\n");
     }
@@ -191,7 +210,7 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
         exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
     }
     if (!strcmp(name, "version")) {
-        printf("%s (longqlora) %s\n", program->name, LONGQLORA_VERSION);
+        printf("%s (longqlora) %s\n", program_name(), LONGQLORA_VERSION);
         exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
     }
     struct opt *o = find(program->table, name, length);
@@ -205,9 +224,18 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
     set_value(o, name[length] ? name + length + 1 : argv[++*at]);
 }
 
+/* "-model x" is not -m with the value "odel". */
+static void check_dashes(const struct opt_program *program, const char *given)
+{
+    size_t length = strcspn(given + 1, "=");
+    struct opt *o = length > 1 ? find(program->table, given + 1, length) : NULL;
+    if (o) die_usage("'%s': two dashes: --%s", given, o->name);
+}
+
 static void parse_short(const struct opt_program *program, char **argv, int argc, int *at)
 {
     char letter = argv[*at][1];
+    check_dashes(program, argv[*at]);
     for (struct opt *o = program->table; o->name; o++) {
         if (o->letter != letter) continue;
         if (o->kind == OPT_FLAG) {
@@ -229,13 +257,19 @@ static void parse_short(const struct opt_program *program, char **argv, int argc
 
 const char **opt_parse(int argc, char **argv, const struct opt_program *program)
 {
-    die_init(program->name, false);
+    program_begin(argv[0], program->name);
+    die_init(program_name(), false);
     static const char **operands; /* what exits early leaves to the system */
     operands = calloc((size_t)argc + 1, sizeof *operands);
     if (!operands) die(STATUS_FAILED, "out of memory");
     int count = 0;
     bool ended = false;
     for (int at = 1; at < argc; at++) {
+        /* Text that went through a word processor: an en or em dash for two hyphens. */
+        if (!ended &&
+            (!strncmp(argv[at], "\xe2\x80\x93", 3) || !strncmp(argv[at], "\xe2\x80\x94", 3)))
+            die_usage("'%s' begins with a dash that is no hyphen: --%s", argv[at],
+                      argv[at] + 3 + strspn(argv[at] + 3, "-"));
         if (ended || argv[at][0] != '-' || !argv[at][1])
             operands[count++] = argv[at];
         else if (!strcmp(argv[at], "--"))
@@ -245,7 +279,8 @@ const char **opt_parse(int argc, char **argv, const struct opt_program *program)
         else
             parse_short(program, argv, argc, &at);
     }
-    if (program->no_operands && count) die_usage("unexpected operand '%s'", operands[0]);
-    die_init(program->name, opt_standard.quiet);
+    if (program->no_operands && count)
+        die_usage("unexpected operand '%s': what is given is named by options", operands[0]);
+    die_init(program_name(), opt_standard.quiet);
     return operands;
 }

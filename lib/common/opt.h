@@ -13,13 +13,18 @@
 
 enum opt_kind {
     OPT_END,
-    OPT_COUNT, /* int64_t, >= 0 */
+    OPT_COUNT, /* int64_t, 0 to OPT_COUNT_MOST, or to .words */
     OPT_REAL,  /* double */
     OPT_FLAG,  /* bool: the option makes it true */
     OPT_TEXT,  /* const char *: a path or any text */
     OPT_WORD,  /* const char *: one of .words, "a|b|c" */
     OPT_LIST,  /* struct opt_list: may be given many times */
 };
+
+/* What the largest count is unless the table says otherwise: small enough that sums of counts, and
+ * a thousand times one, are numbers still. Seeds may be any number. */
+#define OPT_COUNT_MOST 1000000000000000
+#define OPT_ANY_COUNT "9223372036854775807"
 
 struct opt_list {
     const char **at;
@@ -31,7 +36,8 @@ struct opt {
     char letter;
     enum opt_kind kind;
     void *value; /* holds the default on entry */
-    const char *argument, *help, *words;
+    const char *argument, *help;
+    const char *words; /* OPT_COUNT: the largest, in digits; NULL: OPT_COUNT_MOST */
 };
 
 struct opt_program {
@@ -60,12 +66,15 @@ struct opt_standard {
     const char *progress;
 };
 extern struct opt_standard opt_standard;
+/* Versions of clang-format lay it out differently. */
+/* clang-format off */
 #define OPT_STANDARD                                                                               \
-    { "threads", 0, OPT_COUNT, &opt_standard.threads, "N", "threads; 0: one a CPU", 0 },           \
+    { "threads", 0, OPT_COUNT, &opt_standard.threads, "N", "threads; 0: one a CPU", "1024" },      \
         { "quiet", 0, OPT_FLAG, &opt_standard.quiet, 0, "say only what went wrong", 0 },           \
     {                                                                                              \
         "progress", 0, OPT_WORD, &opt_standard.progress, "HOW",                                    \
             "bar on a terminal, a line now and then elsewhere, or none", "auto|bar|line|none"      \
     }
+/* clang-format on */
 
 #endif

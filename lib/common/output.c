@@ -1,7 +1,9 @@
 #include "output.h"
 
 #include "file_guard.h"
+#include "mapped.h"
 #include "output_behind.h"
+#include "size.h"
 #include "temporary.h"
 
 #include <errno.h>
@@ -114,6 +116,7 @@ static int write_all(struct output *out, const char *data, size_t bytes, struct 
             bytes -= (size_t)n;
         } else if (n == 0 || errno != EINTR) {
             out->error = n == 0 ? EIO : errno;
+            if (out->error == EFAULT) mapped_touch(data, bytes);
         }
     }
     if (out->error) return fail(why, "%s: cannot write: %s", out->path, strerror(out->error));
@@ -298,8 +301,8 @@ int output_room(const char *directory, uint64_t bytes, struct fail *why)
     if (statvfs(directory, &fs)) return fail(why, "%s: %s", directory, strerror(errno));
     uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (free_bytes >= bytes) return 0;
-    return fail(why, "%s: needs %.2f GB, %.2f GB are free", directory, (double)bytes / 1e9,
-                (double)free_bytes / 1e9);
+    return fail(why, "%s: needs %s, %s are free", directory, size_text((double)bytes).at,
+                size_text((double)free_bytes).at);
 }
 
 int output_room_for(const char *path, uint64_t bytes, struct fail *why)

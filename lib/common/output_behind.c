@@ -1,8 +1,9 @@
 #include "output_behind.h"
 
+#include "process.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <unistd.h>
 
 enum { SLOTS = 4 };
@@ -68,7 +69,7 @@ struct behind *behind_open(int fd, size_t buffer_bytes)
         b->buffer[i] = malloc(buffer_bytes);
         is_whole = is_whole && b->buffer[i];
     }
-    if (is_whole && !pthread_create(&b->thread, NULL, write_buffers, b)) return b;
+    if (is_whole && !process_thread(&b->thread, write_buffers, b)) return b;
     for (int i = 0; i < SLOTS; i++)
         free(b->buffer[i]);
     free(b);

@@ -31,8 +31,10 @@ struct value {
     int64_t integer;       /* INTEGER; NAME: index in names; STORAGE: elements; TENSOR: storage */
     const char *text;      /* TEXT; STORAGE: its key. In the pickle */
     uint32_t bytes;
-    uint32_t name; /* STORAGE: index in names */
+    uint32_t name; /* STORAGE: index in names; TEXT: 1 once it has named a tensor */
 };
+
+_Static_assert(PICKLE_VALUES_MAX == 4194304, "as a message says");
 
 /* A list of key and value; 0 is no pair. */
 struct pair {
@@ -75,7 +77,7 @@ static int extend(struct machine *m, struct heap *h, size_t each)
 {
     if (h->count == h->room) {
         uint32_t room = h->room ? 2 * h->room : 64;
-        if (room > PICKLE_VALUES_MAX) return refuse(m, "more values than a model has");
+        if (room > PICKLE_VALUES_MAX) return refuse(m, "more than 4194304 values");
         void *grown = realloc(h->at, room * each);
         if (!grown) return fail(m->why, "out of memory");
         h->at = grown;
@@ -216,16 +218,16 @@ static int push_storage(struct machine *m)
     uint32_t index;
     if (pop(m, &index)) return -1;
     const struct value *id = value_at(m, index), *word = item(m, id, 0, TEXT);
-    const struct value *class = item(m, id, 1, NAME), *key = item(m, id, 2, TEXT);
+    const struct value *named = item(m, id, 1, NAME), *key = item(m, id, 2, TEXT);
     const struct value *count = item(m, id, 4, INTEGER);
-    if (!word || word->bytes != 7 || memcmp(word->text, "storage", 7) != 0 || !class || !key ||
-        !count || count->integer < 0 || names[class->integer].meaning != IS_STORAGE)
+    if (!word || word->bytes != 7 || memcmp(word->text, "storage", 7) != 0 || !named || !key ||
+        !count || count->integer < 0 || names[named->integer].meaning != IS_STORAGE)
         return refuse(m, "a persistent value that is no storage");
     return push(m, (struct value){ .kind = STORAGE,
                                    .integer = count->integer,
                                    .text = key->text,
                                    .bytes = key->bytes,
-                                   .name = (uint32_t) class->integer });
+                                   .name = (uint32_t)named->integer });
 }
 
 /* Calls that stand for values: nothing is called. */
@@ -306,8 +308,8 @@ static int take_line(struct machine *m, const char **text, size_t *bytes)
 
 static int push_global(struct machine *m)
 {
-    const char *module, *name;
-    size_t module_bytes, name_bytes;
+    const char *module = NULL, *name = NULL;
+    size_t module_bytes = 0, name_bytes = 0;
     if (take_line(m, &module, &module_bytes) || take_line(m, &name, &name_bytes)) return -1;
     return push_name(m, module, module_bytes, name, name_bytes);
 }
@@ -419,15 +421,6 @@ static int step(struct machine *m, unsigned char op)
 
 /* ---- what the pickle was: a dict of tensors ---- */
 
-static char *copy_text(const struct value *v)
-{
-    char *copy = malloc((size_t)v->bytes + 1);
-    if (!copy) return NULL;
-    memcpy(copy, v->text, v->bytes);
-    copy[v->bytes] = 0;
-    return copy;
-}
-
 static int take_sizes(struct machine *m, const struct value *tuple, int64_t *to, int dims)
 {
     for (int i = 0; i < dims; i++) {
@@ -450,18 +443,21 @@ static int take_tensor(struct machine *m, const struct value *v, struct pickled_
     t->storage_count = storage->integer;
     t->offset = item(m, &args, 1, INTEGER)->integer;
     t->dims = (int)shape->count;
-    t->storage = copy_text(storage);
-    if (!t->storage) return fail(m->why, "out of memory");
+    t->storage = storage->text;
+    t->storage_bytes = storage->bytes;
     return take_sizes(m, shape, t->shape, t->dims) || take_sizes(m, stride, t->stride, t->dims) ? -1
                                                                                                 : 0;
 }
 
 static int take_entry(struct machine *m, const struct pair *p, struct pickled_tensor *t)
 {
-    const struct value *key = value_at(m, p->key), *v = value_at(m, p->value);
+    struct value *key = value_at(m, p->key);
+    const struct value *v = value_at(m, p->value);
     if (key->kind != TEXT || key->bytes > TENSOR_NAME_MAX || memchr(key->text, 0, key->bytes))
         return fail_input(m->why, "a key that is no tensor's name");
-    t->name = copy_text(key);
+    /* A text that is remembered may name any number of tensors in two bytes each. */
+    if (key->name++) return fail_input(m->why, "%.*s stands twice", (int)key->bytes, key->text);
+    t->name = strndup(key->text, key->bytes);
     if (!t->name) return fail(m->why, "out of memory");
     if (v->kind != TENSOR) return fail_input(m->why, "%s is no tensor", t->name);
     return take_tensor(m, v, t) ? fail_in(m->why, t->name) : 0;
@@ -474,6 +470,8 @@ static int take_all(struct machine *m, struct pickled_tensor **list, size_t *cou
     uint32_t first = value_at(m, index)->first, entries = 0;
     for (uint32_t p = first; p; p = pair_at(m, p)->next)
         entries++;
+    if (entries > TENSOR_COUNT_MAX)
+        return fail_input(m->why, "%u tensors, at most %d", entries, TENSOR_COUNT_MAX);
     *list = calloc((size_t)entries + 1, sizeof **list);
     if (!*list) return fail(m->why, "out of memory");
     for (uint32_t p = first; p; p = pair_at(m, p)->next)
@@ -512,7 +510,6 @@ void pickle_release(struct pickled_tensor *list, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         free(list[i].name);
-        free(list[i].storage);
     }
     free(list);
 }

@@ -13,8 +13,9 @@ enum { PICKLE_BYTES_MAX = 64 << 20, PICKLE_VALUES_MAX = 1 << 22 };
 
 /* Elements [offset + Σ index · stride] of a storage, which is an entry of the archive. */
 struct pickled_tensor {
-    char *name;    /* given to the caller */
-    char *storage; /* the entry's key; given to the caller */
+    char *name;          /* given to the caller */
+    const char *storage; /* the entry's key, in the pickle; not ended by NUL */
+    size_t storage_bytes;
     enum dtype dtype;
     int64_t storage_count, offset; /* in elements */
     int dims;

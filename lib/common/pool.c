@@ -1,24 +1,27 @@
 #include "pool.h"
 
-#include "signals.h"
+#include "process.h"
+#include "usable_cpus.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 
-/* Kernels follow each other within microseconds, so a worker looks this many
- * times for the next job before it sleeps. */
+/* Kernels follow each other within microseconds, so a worker looks this many times for the next
+ * job, and the caller for the end of the last tasks, before it sleeps. Where there are more threads
+ * than CPUs nobody looks twice, because that takes the CPU from who still works. */
 enum { SPINS = 4000 };
 
 struct pool {
-    int threads;
+    int threads, spins;
     pthread_t *thread;
     pthread_mutex_t mutex;
-    pthread_cond_t wake;
+    pthread_cond_t wake, finished;
     int asleep;
+    atomic_bool caller_sleeps;
     atomic_uint_fast64_t job; /* counts jobs */
     atomic_int_fast64_t done; /* tasks of the current one */
+    int64_t tasks;            /* of the current one */
     struct share *share;      /* [threads] */
     atomic_bool leaving;
     void (*run)(void *, int64_t, int);
@@ -43,8 +46,16 @@ static inline void relax(void)
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #else
-    sched_yield();
+    atomic_signal_fence(memory_order_seq_cst);
 #endif
+}
+
+/* The caller looks itself whether that was the last task. */
+static void wake_caller(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_signal(&pool->finished);
+    pthread_mutex_unlock(&pool->mutex);
 }
 
 static void work(struct pool *pool, int worker)
@@ -57,6 +68,7 @@ static void work(struct pool *pool, int worker)
                 continue;
             pool->run(pool->arg, (int64_t)(word >> 32), worker);
             atomic_fetch_add(&pool->done, 1);
+            if (atomic_load(&pool->caller_sleeps)) wake_caller(pool);
             word = atomic_load(&share->word);
         }
     }
@@ -64,7 +76,7 @@ static void work(struct pool *pool, int worker)
 
 static void wait_for_job(struct pool *pool, uint_fast64_t seen)
 {
-    for (int spin = 0; spin < SPINS; spin++) {
+    for (int spin = 0; spin < pool->spins; spin++) {
         if (atomic_load(&pool->job) != seen) return;
         relax();
     }
@@ -100,15 +112,17 @@ static void announce(struct pool *pool)
 
 int pool_usable_cpus(void)
 {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set)) return 1;
-    return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
+    int cpus = usable_cpus("");
+    return cpus < POOL_THREADS_MAX ? cpus : POOL_THREADS_MAX;
 }
 
 int pool_open(struct pool **out, int threads, struct fail *why)
 {
     *out = NULL;
-    if (threads <= 0) threads = pool_usable_cpus();
+    int cpus = pool_usable_cpus();
+    if (threads <= 0) threads = cpus;
+    if (threads > POOL_THREADS_MAX)
+        return fail_usage(why, "%d threads: at most %d", threads, POOL_THREADS_MAX);
     struct pool *pool = calloc(1, sizeof *pool);
     if (!pool) return fail(why, "thread pool: out of memory");
     pool->thread = calloc((size_t)threads, sizeof *pool->thread);
@@ -116,20 +130,19 @@ int pool_open(struct pool **out, int threads, struct fail *why)
     if (pool->share) memset(pool->share, 0, (size_t)threads * sizeof *pool->share);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
+    pthread_cond_init(&pool->finished, NULL);
     pool->threads = 1;
-    sigset_t before;
-    signals_block(&before);
+    pool->spins = threads <= cpus ? SPINS : 1;
     for (int worker = 1; pool->thread && pool->share && worker < threads; worker++) {
         struct start *start = malloc(sizeof *start);
         if (!start) break;
         *start = (struct start){ pool, worker };
-        if (pthread_create(&pool->thread[worker], NULL, worker_main, start)) {
+        if (process_thread(&pool->thread[worker], worker_main, start)) {
             free(start);
             break;
         }
         pool->threads++;
     }
-    signals_unblock(&before);
     if (pool->threads < threads || !pool->share) {
         int started = pool->threads;
         pool_close(pool);
@@ -147,6 +160,7 @@ void pool_close(struct pool *pool)
     for (int worker = 1; worker < pool->threads; worker++)
         pthread_join(pool->thread[worker], NULL);
     pthread_cond_destroy(&pool->wake);
+    pthread_cond_destroy(&pool->finished);
     pthread_mutex_destroy(&pool->mutex);
     free(pool->thread);
     free(pool->share);
@@ -154,6 +168,20 @@ void pool_close(struct pool *pool)
 }
 
 int pool_threads(const struct pool *pool) { return pool->threads; }
+
+static void wait_for_end(struct pool *pool)
+{
+    for (int spin = 0; spin < pool->spins; spin++) {
+        if (atomic_load(&pool->done) == pool->tasks) return;
+        relax();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    atomic_store(&pool->caller_sleeps, true);
+    while (atomic_load(&pool->done) < pool->tasks)
+        pthread_cond_wait(&pool->finished, &pool->mutex);
+    atomic_store(&pool->caller_sleeps, false);
+    pthread_mutex_unlock(&pool->mutex);
+}
 
 void pool_run(struct pool *pool, int64_t tasks, void (*run)(void *, int64_t, int), void *arg)
 {
@@ -165,6 +193,7 @@ void pool_run(struct pool *pool, int64_t tasks, void (*run)(void *, int64_t, int
     must(tasks <= UINT32_MAX);
     pool->run = run;
     pool->arg = arg;
+    pool->tasks = tasks;
     atomic_store(&pool->done, 0);
     for (int i = 0; i < pool->threads; i++) {
         uint64_t first = (uint64_t)(tasks * i / pool->threads);
@@ -173,6 +202,5 @@ void pool_run(struct pool *pool, int64_t tasks, void (*run)(void *, int64_t, int
     }
     announce(pool);
     work(pool, 0);
-    while (atomic_load(&pool->done) < tasks)
-        relax();
+    wait_for_end(pool);
 }

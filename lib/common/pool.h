@@ -12,10 +12,12 @@
 
 struct pool;
 
+enum { POOL_THREADS_MAX = 1024 };
+
 /* threads counts the caller, which works too; 0 means one for each CPU that the
- * process may use. */
+ * process may use (usable_cpus.h). */
 int pool_open(struct pool **pool, int threads, struct fail *why) MUST_USE;
-/* CPUs that the process may use. */
+/* CPUs that the process may use, at most POOL_THREADS_MAX. */
 int pool_usable_cpus(void);
 void pool_close(struct pool *pool);
 int pool_threads(const struct pool *pool);

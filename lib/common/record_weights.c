@@ -1,5 +1,7 @@
 #include "record_weights.h"
 
+#include <math.h>
+
 static const char *const header_keys[] = { "longqlora", "kind", "config",  "quantization", "base",
                                            "tokenizer", "tool", "version", "options",      NULL };
 static const char *const keys[] = { "name",   "dtype",  "shape",  "rows", "data",
@@ -103,6 +105,7 @@ static int parse_nf4(const msgpack_object *record, struct weights_record *r, siz
         field_real(record, "offset", &offset, why))
         return -1;
     r->offset = (float)offset;
+    if (!isfinite(r->offset)) return fail_input(why, "%s: 'offset' is %g", r->name, offset);
     if ((r->first_row * r->cols) % NESTED)
         return fail_input(why, "%s: row %lld does not begin a scale", r->name,
                           (long long)r->first_row);

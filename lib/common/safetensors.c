@@ -1,48 +1,89 @@
 #include "safetensors.h"
 
+#include "json_scan.h"
 #include "output.h"
 
 #include <fcntl.h>
 #include <unistd.h>
 
-static int read_shape(struct stored_tensor *t, const json_t *shape, size_t *bytes, struct fail *why)
+/* What the header says of a tensor, before it is compared. */
+struct entry {
+    char dtype[24];
+    int dims, offset_count;
+    int64_t shape[TENSOR_DIMS_MAX], offsets[2];
+    bool has_dtype, has_shape, has_offsets;
+};
+
+/* A list of whole numbers, of which there are at most so many. */
+static int read_numbers(struct json_scan *s, int64_t *to, int most, int *found, const char *lack)
 {
-    if (!json_is_array(shape) || json_array_size(shape) > TENSOR_DIMS_MAX)
-        return fail_input(why, "%s: no shape of at most %d dimensions", t->name, TENSOR_DIMS_MAX);
-    t->dims = (int)json_array_size(shape);
-    *bytes = dtype_size(t->dtype);
+    size_t count = 0;
+    int more;
+    if (json_scan_kind(s) != '[') return json_scan_refuse(s, lack);
+    if (json_scan_open(s, '[')) return -1;
+    while ((more = json_scan_more(s, &count)) > 0)
+        if (count > (size_t)most || json_scan_integer(s, &to[count - 1]))
+            return json_scan_refuse(s, lack);
+    *found = (int)count;
+    return more;
+}
+
+static int read_value(struct json_scan *s, const char *key, struct entry *e)
+{
+    bool *const has = !strcmp(key, "dtype")          ? &e->has_dtype
+                      : !strcmp(key, "shape")        ? &e->has_shape
+                      : !strcmp(key, "data_offsets") ? &e->has_offsets
+                                                     : NULL;
+    if (!has) return json_scan_skip(s);
+    if (*has) return fail_input(s->why, "'%s' stands twice", key);
+    *has = true;
+    if (has == &e->has_dtype) return json_scan_text(s, e->dtype, sizeof e->dtype);
+    if (has == &e->has_shape)
+        return read_numbers(s, e->shape, TENSOR_DIMS_MAX, &e->dims,
+                            "no shape of at most 8 dimensions");
+    return read_numbers(s, e->offsets, 2, &e->offset_count, "no pair of data_offsets");
+}
+_Static_assert(TENSOR_DIMS_MAX == 8, "as the message says");
+
+static int scan_entry(struct json_scan *s, struct entry *e)
+{
+    char key[64];
+    size_t count = 0;
+    int more;
+    *e = (struct entry){ 0 };
+    if (json_scan_open(s, '{')) return -1;
+    while ((more = json_scan_more(s, &count)) > 0)
+        if (json_scan_key(s, key, sizeof key) || read_value(s, key, e)) return -1;
+    return more;
+}
+
+static int take_shape(struct stored_tensor *t, const struct entry *e, struct fail *why)
+{
+    t->dims = e->dims;
+    t->bytes = dtype_size(t->dtype);
     for (int i = 0; i < t->dims; i++) {
-        const json_t *n = json_array_get(shape, (size_t)i);
-        if (!json_is_integer(n) || json_integer_value(n) < 0)
-            return fail_input(why, "%s: a dimension is not a count", t->name);
-        t->shape[i] = json_integer_value(n);
-        if (__builtin_mul_overflow(*bytes, (size_t)t->shape[i], bytes))
-            return fail_input(why, "%s: shape overflows", t->name);
+        if (e->shape[i] < 0) return fail_input(why, "a dimension is not a count");
+        t->shape[i] = e->shape[i];
+        if (__builtin_mul_overflow(t->bytes, (size_t)t->shape[i], &t->bytes))
+            return fail_input(why, "shape overflows");
     }
     return 0;
 }
 
-static int read_entry(struct stored_tensor *t, const char *name, const json_t *entry,
-                      const char *data, size_t data_bytes, struct fail *why)
+static int take_entry(struct stored_tensor *t, const struct entry *e, const char *data,
+                      size_t data_bytes, struct fail *why)
 {
-    if (strlen(name) > TENSOR_NAME_MAX) return fail_input(why, "a name of %zu bytes", strlen(name));
-    t->name = strdup(name);
-    if (!t->name) return fail(why, "out of memory");
-    const char *dtype = json_string_value(json_object_get(entry, "dtype"));
-    if (!dtype || dtype_parse(dtype, &t->dtype))
-        return fail_input(why, "%s: dtype %.20s is not known", name, dtype ? dtype : "missing");
-    if (read_shape(t, json_object_get(entry, "shape"), &t->bytes, why)) return -1;
-    const json_t *offsets = json_object_get(entry, "data_offsets");
-    const json_t *b = json_array_get(offsets, 0), *e = json_array_get(offsets, 1);
-    if (json_array_size(offsets) != 2 || !json_is_integer(b) || !json_is_integer(e))
-        return fail_input(why, "%s: no pair of data_offsets", name);
-    int64_t begin = json_integer_value(b), end = json_integer_value(e);
+    if (!e->has_dtype || dtype_parse(e->dtype, &t->dtype))
+        return fail_input(why, "dtype %.20s is not known", e->has_dtype ? e->dtype : "missing");
+    if (!e->has_shape) return fail_input(why, "no shape of at most %d dimensions", TENSOR_DIMS_MAX);
+    if (take_shape(t, e, why)) return -1;
+    if (e->offset_count != 2) return fail_input(why, "no pair of data_offsets");
+    int64_t begin = e->offsets[0], end = e->offsets[1];
     if (begin < 0 || end < begin || (uint64_t)end > data_bytes)
-        return fail_input(why,
-                          "%s: data at %lld to %lld, the file has %zu bytes of data (truncated?)",
-                          name, (long long)begin, (long long)end, data_bytes);
+        return fail_input(why, "data at %lld to %lld, the file has %zu bytes of data (truncated?)",
+                          (long long)begin, (long long)end, data_bytes);
     if ((uint64_t)(end - begin) != t->bytes)
-        return fail_input(why, "%s: %lld bytes of data, dtype and shape need %zu", name,
+        return fail_input(why, "%lld bytes of data, dtype and shape need %zu",
                           (long long)(end - begin), t->bytes);
     t->data = data + begin;
     return 0;
@@ -57,7 +98,7 @@ static int by_data(const void *a, const void *b)
 
 static int check_cover(struct tensor_file *file, const char *data, size_t bytes, struct fail *why)
 {
-    qsort(file->at, file->count, sizeof *file->at, by_data);
+    if (file->count) qsort(file->at, file->count, sizeof *file->at, by_data);
     const char *at = data;
     for (size_t i = 0; i < file->count; i++) {
         if (file->at[i].data != at)
@@ -70,22 +111,58 @@ static int check_cover(struct tensor_file *file, const char *data, size_t bytes,
     return 0;
 }
 
-static int read_header(struct tensor_file *file, const json_t *header, const char *data,
+/* A zeroed tensor at the end. */
+static struct stored_tensor *add_tensor(struct tensor_file *file, size_t *room, struct fail *why)
+{
+    if (file->count == TENSOR_COUNT_MAX) {
+        (void)fail_input(why, "more than %d tensors", TENSOR_COUNT_MAX);
+        return NULL;
+    }
+    if (file->count == *room) {
+        size_t more = *room ? 2 * *room : 64;
+        struct stored_tensor *grown = realloc(file->at, more * sizeof *grown);
+        if (!grown) {
+            (void)fail(why, "out of memory: its %zu tensors", file->count);
+            return NULL;
+        }
+        file->at = grown;
+        *room = more;
+    }
+    file->at[file->count] = (struct stored_tensor){ 0 };
+    return &file->at[file->count++];
+}
+
+static int read_tensor(struct tensor_file *file, size_t *room, struct json_scan *s,
+                       const char *name, const char *data, size_t data_bytes, struct fail *why)
+{
+    struct entry e;
+    struct stored_tensor *t = add_tensor(file, room, why);
+    if (!t) return -1;
+    t->name = strdup(name);
+    if (!t->name) return fail(why, "out of memory: its %zu tensors", file->count);
+    return scan_entry(s, &e) || take_entry(t, &e, data, data_bytes, why) ? fail_in(why, name) : 0;
+}
+
+/* The header is read without a tree, which would be fifty times as large. */
+static int read_header(struct tensor_file *file, struct json_scan *s, const char *data,
                        size_t data_bytes, struct fail *why)
 {
-    if (!json_is_object(header)) return fail_input(why, "header is not an object");
-    if (json_object_size(header) > TENSOR_COUNT_MAX)
-        return fail_input(why, "%zu tensors, at most %d", json_object_size(header),
-                          TENSOR_COUNT_MAX);
-    file->at = calloc(json_object_size(header) + 1, sizeof *file->at);
-    if (!file->at) return fail(why, "out of memory");
-    const char *name;
-    json_t *entry;
-    json_object_foreach((json_t *)header, name, entry)
-    {
-        if (!strcmp(name, "__metadata__")) continue;
-        if (read_entry(&file->at[file->count++], name, entry, data, data_bytes, why)) return -1;
+    char name[TENSOR_NAME_MAX + 1];
+    size_t count = 0, room = 0;
+    int more;
+    bool has_metadata = false;
+    if (json_scan_open(s, '{')) return -1;
+    while ((more = json_scan_more(s, &count)) > 0) {
+        if (json_scan_key(s, name, sizeof name)) return -1;
+        if (strcmp(name, "__metadata__") != 0) {
+            if (read_tensor(file, &room, s, name, data, data_bytes, why)) return -1;
+            continue;
+        }
+        if (has_metadata) return fail_input(why, "%s stands there twice", name);
+        has_metadata = true;
+        if (json_scan_skip(s)) return -1;
     }
+    if (more || json_scan_end(s)) return -1;
     return check_cover(file, data, data_bytes, why) || tensor_file_sort(file, why) ? -1 : 0;
 }
 
@@ -102,12 +179,9 @@ static int parse(struct tensor_file *file, struct fail *why)
     if (length > file->map_bytes - 8)
         return fail_input(why, "truncated: header promises %llu bytes, the file has %zu",
                           (unsigned long long)length, file->map_bytes - 8);
-    json_t *header = json_read_text((const char *)bytes + 8, (size_t)length, "header", why);
-    if (!header) return -1;
+    struct json_scan s = json_scan_begin("header", (const char *)bytes + 8, (size_t)length, why);
     const char *data = (const char *)bytes + 8 + length;
-    int status = read_header(file, header, data, file->map_bytes - 8 - (size_t)length, why);
-    json_decref(header);
-    return status;
+    return read_header(file, &s, data, file->map_bytes - 8 - (size_t)length, why);
 }
 
 int safetensors_open(struct tensor_file *file, const char *path, struct fail *why)

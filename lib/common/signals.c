@@ -1,25 +1,89 @@
 #include "signals.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
 
-void signal_handle(int number, void (*handler)(int), bool restarts)
+/* SIGPIPE and SIGBUS are not among them: they belong to the thread that writes or reads. */
+static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU };
+enum { ENDS = sizeof ends / sizeof *ends };
+
+static pthread_t main_thread;
+
+void signals_use_stack(void *stack)
 {
-    static _Alignas(64) char room[1 << 16];
-    stack_t stack = { .ss_sp = room, .ss_size = sizeof room }, now;
-    if (!sigaltstack(NULL, &now) && now.ss_flags & SS_DISABLE) sigaltstack(&stack, NULL);
+    stack_t given = { .ss_sp = stack, .ss_size = SIGNAL_STACK_BYTES }, now;
+    if (!sigaltstack(NULL, &now) && now.ss_flags & SS_DISABLE) sigaltstack(&given, NULL);
+}
+
+void signals_begin(void)
+{
+    static _Alignas(64) char stack[SIGNAL_STACK_BYTES];
+    main_thread = pthread_self();
+    signals_use_stack(stack);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+bool signal_handle(int number, void (*handler)(int), bool restarts)
+{
     struct sigaction action = { .sa_handler = handler,
-                                .sa_flags = SA_ONSTACK | (restarts ? SA_RESTART : 0) };
-    sigaction(number, &action, NULL);
+                                .sa_flags = SA_ONSTACK | (restarts ? SA_RESTART : 0) },
+                     now;
+    if (!sigaction(number, NULL, &now) && now.sa_handler == SIG_IGN) return false;
+    signals_begin();
+    sigfillset(&action.sa_mask);
+    sigdelset(&action.sa_mask, SIGBUS);
+    return !sigaction(number, &action, NULL);
+}
+
+void signals_handle_ends(void (*handler)(int), bool restarts)
+{
+    for (int i = 0; i < ENDS; i++)
+        signal_handle(ends[i], handler, restarts);
 }
 
 void signals_block(sigset_t *before)
 {
     sigset_t handled;
     sigemptyset(&handled);
-    sigaddset(&handled, SIGINT);
-    sigaddset(&handled, SIGTERM);
-    sigaddset(&handled, SIGHUP);
+    for (int i = 0; i < ENDS; i++)
+        sigaddset(&handled, ends[i]);
     pthread_sigmask(SIG_BLOCK, &handled, before);
 }
 
 void signals_unblock(const sigset_t *before) { pthread_sigmask(SIG_SETMASK, before, NULL); }
+
+/* ---- SIGBUS ---- */
+
+static void (*bus_handler)(const void *address);
+static _Atomic(const void *) bus_address;
+
+/* Only the main thread ends the program, because it alone makes and names outputs: those that a
+ * handler has removed would come again behind its back. Others wait for that. */
+static void on_bus(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    const void *none = NULL;
+    bool is_fault = info->si_code > 0; /* else another thread, or somebody, sent it */
+    if (is_fault) atomic_compare_exchange_strong(&bus_address, &none, info->si_addr);
+    if (is_fault && !pthread_equal(pthread_self(), main_thread)) {
+        pthread_kill(main_thread, number);
+        for (;;)
+            pause();
+    }
+    bus_handler(is_fault ? info->si_addr : atomic_load(&bus_address));
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+void signals_handle_bus(void (*handler)(const void *address))
+{
+    struct sigaction action = { .sa_sigaction = on_bus, .sa_flags = SA_ONSTACK | SA_SIGINFO };
+    sigset_t bus;
+    bus_handler = handler;
+    sigfillset(&action.sa_mask);
+    sigaction(SIGBUS, &action, NULL);
+    sigemptyset(&bus);
+    sigaddset(&bus, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
+}

@@ -19,6 +19,7 @@ enum {
     STREAM_FRAME_MAX = 1 << 28,   /* a longer one is refused */
     STREAM_HEADER_MAX = 1 << 20,  /* so is a longer header */
     STREAM_DEPTH_MAX = 8,         /* and deeper nesting */
+    STREAM_VALUES_MAX = 1 << 20,  /* and an object of more values: each is 24 bytes of memory */
     STREAM_PARENTS_MAX = 8,
     STREAM_DIGEST_TEXT = DIGEST_TEXT,
 };

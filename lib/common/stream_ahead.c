@@ -1,7 +1,8 @@
 #include "stream_ahead.h"
 
+#include "process.h"
+
 #include <fcntl.h>
-#include <pthread.h>
 
 enum { SLOTS = 4, ASKED_AHEAD = 8 << 20 };
 
@@ -80,7 +81,7 @@ int frames_read_ahead(struct frames *f, struct fail *why)
     a->source.content_size = a->source.content_room = 0;
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->moved, NULL);
-    if (pthread_create(&a->thread, NULL, load_frames, a)) {
+    if (process_thread(&a->thread, load_frames, a)) {
         free(a);
         return fail(why, "%s: no thread to read it", f->name);
     }

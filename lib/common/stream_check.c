@@ -1,6 +1,6 @@
 #include "stream_check.h"
 
-#include <stdint.h>
+#include "stream.h"
 
 static uint64_t big_endian(const unsigned char *at, int bytes)
 {
@@ -49,22 +49,47 @@ static int shape_of(unsigned char type, struct shape *s)
     return 1;
 }
 
-size_t stream_object_length(const unsigned char *data, size_t bytes, int depth)
+/* What is left to read, and how many values may still come. */
+struct rest {
+    const unsigned char *at;
+    size_t bytes;
+    uint64_t values;
+    struct fail *why;
+};
+
+static int no_object(struct rest *r) { return fail_input(r->why, "not a msgpack object"); }
+
+static int pass(struct rest *r, uint64_t bytes)
+{
+    if (bytes > r->bytes) return no_object(r);
+    r->at += bytes;
+    r->bytes -= (size_t)bytes;
+    return 0;
+}
+
+static int pass_object(struct rest *r, int depth)
 {
     struct shape s;
-    if (!bytes || !shape_of(data[0], &s)) return 0;
-    size_t used = 1 + (size_t)s.length_bytes;
-    if (used > bytes) return 0;
-    uint64_t count = s.length_bytes ? big_endian(data + 1, s.length_bytes) : s.fixed;
-    if (s.objects_each) {
-        if (depth <= 1 || count * (uint64_t)s.objects_each > bytes - used) return 0;
-        for (uint64_t i = 0; i < count * (uint64_t)s.objects_each; i++) {
-            size_t n = stream_object_length(data + used, bytes - used, depth - 1);
-            if (!n) return 0;
-            used += n;
-        }
-        return used;
-    }
-    if (count * (uint64_t)s.bytes_each > bytes - used) return 0;
-    return used + (size_t)count * (size_t)s.bytes_each;
+    if (!depth) return fail_input(r->why, "nested deeper than %d", STREAM_DEPTH_MAX);
+    if (!r->values)
+        return fail_input(r->why, "an object of more than %d values", STREAM_VALUES_MAX);
+    if (!r->bytes || !shape_of(*r->at, &s)) return no_object(r);
+    const unsigned char *count_at = r->at + 1;
+    if (pass(r, 1 + (uint64_t)s.length_bytes)) return -1;
+    uint64_t count = s.length_bytes ? big_endian(count_at, s.length_bytes) : s.fixed;
+    r->values--;
+    if (!s.objects_each) return pass(r, count * (uint64_t)s.bytes_each);
+    uint64_t objects = count * (uint64_t)s.objects_each;
+    if (objects > r->bytes) return no_object(r);
+    while (objects--)
+        if (pass_object(r, depth - 1)) return -1;
+    return 0;
+}
+
+int stream_object_length(const unsigned char *data, size_t bytes, size_t *length, struct fail *why)
+{
+    struct rest r = { data, bytes, STREAM_VALUES_MAX, why };
+    if (pass_object(&r, STREAM_DEPTH_MAX)) return -1;
+    *length = bytes - r.bytes;
+    return 0;
 }

@@ -4,10 +4,13 @@
 #ifndef LONGQLORA_STREAM_CHECK_H
 #define LONGQLORA_STREAM_CHECK_H
 
+#include "fail.h"
+
 #include <stddef.h>
 
-/* Length of the object at the start of data; 0 if it is cut, nested deeper than
- * `depth`, or no msgpack. */
-size_t stream_object_length(const unsigned char *data, size_t bytes, int depth);
+/* *length is that of the object at the start of data. Fails if it is cut or no msgpack, nested
+ * deeper than STREAM_DEPTH_MAX, or holds more than STREAM_VALUES_MAX values. */
+int stream_object_length(const unsigned char *data, size_t bytes, size_t *length,
+                         struct fail *why) MUST_USE;
 
 #endif

@@ -1,5 +1,6 @@
 #include "stream_frames.h"
 
+#include "file.h"
 #include "stream.h"
 #include "stream_ahead.h"
 #include "stream_format.h"
@@ -9,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zstd_errors.h>
 
 enum { INPUT_BYTES = 1 << 18, FRAME_HEAD_MAX = 18 };
 
@@ -23,8 +25,9 @@ static uint64_t get_le(const void *at, int bytes)
 int frames_open(struct frames *f, const char *path, const char *name, struct fail *why)
 {
     *f = (struct frames){ .fd = -1, .name = name };
-    f->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : dup(STDIN_FILENO);
-    if (f->fd < 0) return fail(why, "%s: %s", name, strerror(errno));
+    f->fd = file_open_stream(path, why);
+    if (f->fd < 0) return -1;
+    f->size_of_file = file_size(f->fd);
     f->zstd = ZSTD_createDCtx();
     f->input = malloc(INPUT_BYTES);
     if (!f->zstd || !f->input) return fail(why, "%s: out of memory", name);
@@ -63,6 +66,7 @@ static int refill(struct frames *f, size_t wanted, struct fail *why)
     f->input_size = have;
     while (f->input_size < wanted) {
         ssize_t n = read(f->fd, f->input + f->input_size, INPUT_BYTES - f->input_size);
+        if (n == 0 && file_check_end(f->fd, f->size_of_file, f->name, why)) return -1;
         if (n == 0) break;
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return fail(why, "%s: cannot read: %s", f->name, strerror(errno));
@@ -132,6 +136,10 @@ static int decompress(struct frames *f, size_t size, struct fail *why)
         ZSTD_inBuffer in = { f->input + f->input_at, f->input_size - f->input_at, 0 };
         bool is_dry = in.size == 0;
         size_t before = out.pos, left = ZSTD_decompressStream(f->zstd, &out, &in);
+        if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
+            return fail(why, "%s: out of memory: its zstd window", f->name);
+        if (ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge)
+            return at_byte(f, why, "a zstd window of more than 256 MiB");
         if (ZSTD_isError(left)) return at_byte(f, why, ZSTD_getErrorName(left));
         use(f, in.pos);
         f->content_size = out.pos;
@@ -177,6 +185,17 @@ static int next_line(struct frames *f, struct fail *why)
     return 1;
 }
 
+/* What is no frame of zstd: JSON lines that a stream was written as, or of something else. */
+static void name_content(const struct frames *f, char *what, size_t size)
+{
+    static const char mark[] = "\"longqlora\"";
+    const char *text = f->input + f->input_at;
+    size_t have = f->input_size - f->input_at;
+    bool is_json = *text == '{', is_ours = is_json && memmem(text, have < 40 ? have : 40, mark, 11);
+    snprintf(what, size, "%s not %s%s", is_json ? "JSON lines," : "not a zstd frame:", f->wanted,
+             is_ours ? f->from_json : "");
+}
+
 int frames_load_next(struct frames *f, struct fail *why)
 {
     for (;;) {
@@ -194,9 +213,8 @@ int frames_load_next(struct frames *f, struct fail *why)
             continue;
         }
         if (magic != ZSTD_MAGICNUMBER) {
-            char what[120] = "not a zstd frame: JSON lines? (see --from)";
-            if ((magic & 0xff) != '{')
-                snprintf(what, sizeof what, "not a zstd frame: not %s", f->wanted);
+            char what[160];
+            name_content(f, what, sizeof what);
             return at_byte(f, why, what);
         }
         return load(f, why) ? -1 : 1;
@@ -240,7 +258,8 @@ int frames_at(struct frames *f, uint64_t offset, struct fail *why)
     return 0;
 }
 
-int frames_table(struct frames *f, uint64_t **offsets, size_t *count, struct fail *why)
+int frames_table(struct frames *f, uint64_t **offsets, size_t *count, uint64_t *content,
+                 struct fail *why)
 {
     struct stat st;
     unsigned char foot[SEEK_FOOT], head[SKIPPABLE_HEAD];
@@ -262,9 +281,13 @@ int frames_table(struct frames *f, uint64_t **offsets, size_t *count, struct fai
     uint64_t offset = 0;
     ssize_t bytes = (ssize_t)(n * SEEK_ENTRY);
     bool ok = pread(f->fd, entries, (size_t)bytes, (off_t)(size - table + SKIPPABLE_HEAD)) == bytes;
+    *content = 0;
     for (uint64_t i = 0; ok && i < n; i++) {
+        uint64_t inside = get_le(entries + SEEK_ENTRY * i + 4, 4);
         (*offsets)[i] = offset;
         offset += get_le(entries + SEEK_ENTRY * i, 4);
+        *content += inside;
+        ok = inside <= STREAM_FRAME_MAX;
     }
     free(entries);
     if (ok && offset == size - table) {

@@ -1,7 +1,9 @@
 #include "stream_json.h"
 
 #include "fields.h"
-#include "json.h"
+#include "json_scan.h"
+
+#include <jansson.h>
 
 #include <inttypes.h>
 
@@ -110,7 +112,12 @@ int stream_json_print(struct output *out, const char *maps, size_t bytes, int *w
     size_t at = 0;
     int status = 0;
     while (!status && at < bytes) {
-        must(msgpack_unpack_next(&object, maps, bytes, &at) == MSGPACK_UNPACK_SUCCESS);
+        msgpack_unpack_return got = msgpack_unpack_next(&object, maps, bytes, &at);
+        must(got == MSGPACK_UNPACK_SUCCESS || got == MSGPACK_UNPACK_NOMEM_ERROR);
+        if (got == MSGPACK_UNPACK_NOMEM_ERROR) {
+            status = fail(why, "out of memory");
+            break;
+        }
         const msgpack_object *dtype = field_find(&object.data, "dtype");
         if (dtype && dtype->type == MSGPACK_OBJECT_STR)
             *width = width_in_dtype(dtype->via.str.ptr, dtype->via.str.size);
@@ -121,101 +128,170 @@ int stream_json_print(struct output *out, const char *maps, size_t bytes, int *w
     return status;
 }
 
-/* ---- JSON to msgpack ---- */
+/* ---- JSON to msgpack: without a tree, which would be many times the line ---- */
+
+struct line {
+    struct json_scan scan;
+    msgpack_packer pk;
+    char *text; /* the string that was read last */
+    size_t room;
+};
+
+static int read_text(struct line *l)
+{
+    size_t room = json_scan_room(&l->scan);
+    if (room > l->room) {
+        char *grown = realloc(l->text, room);
+        if (!grown) return fail(l->scan.why, "out of memory");
+        l->text = grown;
+        l->room = room;
+    }
+    return json_scan_text(&l->scan, l->text, l->room);
+}
+
+/* The members or elements of what begins at s; those of a map may say the width of tokens. */
+static int count_all(struct json_scan s, size_t *count, int *width)
+{
+    char key[8], dtype[8];
+    char open = json_scan_kind(&s);
+    int more;
+    *count = 0;
+    if (json_scan_open(&s, open)) return -1;
+    while ((more = json_scan_more(&s, count)) > 0) {
+        bool is_dtype = false;
+        if (open == '{' && width && json_scan_room(&s) == sizeof "dtype") {
+            if (json_scan_key(&s, key, sizeof key)) return -1;
+            is_dtype = !strcmp(key, "dtype");
+        } else if (open == '{' && json_scan_key(&s, NULL, 0)) {
+            return -1;
+        }
+        if (is_dtype && json_scan_kind(&s) == '"' && json_scan_room(&s) <= sizeof dtype) {
+            if (json_scan_text(&s, dtype, sizeof dtype)) return -1;
+            *width = width_in_dtype(dtype, strlen(dtype));
+        } else if (json_scan_skip(&s)) {
+            return -1;
+        }
+    }
+    return more;
+}
 
 /* Appends the numbers of a list and of the lists in it. */
-static int gather(msgpack_sbuffer *numbers, const json_t *list, int width, struct fail *why)
+static int gather(msgpack_sbuffer *numbers, struct json_scan *s, int width)
 {
-    size_t i;
-    json_t *value;
-    json_array_foreach(list, i, value)
-    {
-        if (json_is_array(value)) {
-            if (gather(numbers, value, width, why)) return -1;
+    size_t count = 0;
+    int more;
+    if (json_scan_open(s, '[')) return -1;
+    while ((more = json_scan_more(s, &count)) > 0) {
+        int64_t n = -1;
+        if (json_scan_kind(s) == '[') {
+            if (gather(numbers, s, width)) return -1;
             continue;
         }
-        json_int_t n = json_is_integer(value) ? json_integer_value(value) : -1;
-        if (n < 0 || n >= (INT64_C(1) << (8 * width)))
-            return fail_input(why, "a list holds something that is no number below 2^%d",
+        if (json_scan_integer(s, &n) || n < 0 || n >= (INT64_C(1) << (8 * width)))
+            return fail_input(s->why, "a list holds something that is no number below 2^%d",
                               8 * width);
         uint32_t number = (uint32_t)n;
         if (packed_write(numbers, (const char *)&number, (size_t)width))
-            return fail(why, "out of memory");
+            return fail(s->why, "out of memory");
     }
+    return more;
+}
+
+static int pack_numbers(struct line *l, int width)
+{
+    msgpack_sbuffer numbers;
+    msgpack_sbuffer_init(&numbers);
+    int status = gather(&numbers, &l->scan, width);
+    if (!status) msgpack_pack_bin_with_body(&l->pk, numbers.data ? numbers.data : "", numbers.size);
+    msgpack_sbuffer_destroy(&numbers);
+    return status;
+}
+
+static int pack_value(struct line *l);
+
+static int pack_object(struct line *l, int *width)
+{
+    size_t members, count = 0;
+    int more;
+    if (count_all(l->scan, &members, width) || json_scan_open(&l->scan, '{')) return -1;
+    msgpack_pack_map(&l->pk, members);
+    while ((more = json_scan_more(&l->scan, &count)) > 0) {
+        char key[80];
+        if (read_text(l) || json_scan_colon(&l->scan)) return -1;
+        size_t bytes = strlen(l->text);
+        int each = json_scan_kind(&l->scan) == '[' && width ? width_of(l->text, bytes, *width) : 0;
+        msgpack_pack_str_with_body(&l->pk, l->text, bytes);
+        snprintf(key, sizeof key, "%.79s", l->text);
+        if (each ? pack_numbers(l, each) : pack_value(l)) return fail_in(l->scan.why, key);
+    }
+    return more;
+}
+
+static int pack_list(struct line *l)
+{
+    size_t elements, count = 0;
+    int more;
+    if (count_all(l->scan, &elements, NULL) || json_scan_open(&l->scan, '[')) return -1;
+    msgpack_pack_array(&l->pk, elements);
+    while ((more = json_scan_more(&l->scan, &count)) > 0)
+        if (pack_value(l)) return -1;
+    return more;
+}
+
+static int pack_number(struct line *l)
+{
+    bool is_whole = false;
+    int64_t whole;
+    double real;
+    if (json_scan_number(&l->scan, &is_whole, &whole, &real)) return -1;
+    if (is_whole)
+        msgpack_pack_int64(&l->pk, whole);
+    else
+        msgpack_pack_double(&l->pk, real);
     return 0;
 }
 
-static int pack_value(msgpack_packer *pk, const json_t *value, struct fail *why);
-
-static int pack_object(msgpack_packer *pk, const json_t *object, int width, struct fail *why)
+static int pack_word(struct line *l)
 {
-    const char *key;
-    json_t *value;
-    msgpack_pack_map(pk, json_object_size(object));
-    json_object_foreach((json_t *)object, key, value)
-    {
-        int each = json_is_array(value) ? width_of(key, strlen(key), width) : 0;
-        msgpack_pack_str_with_body(pk, key, strlen(key));
-        int status;
-        if (each) {
-            msgpack_sbuffer numbers;
-            msgpack_sbuffer_init(&numbers);
-            status = gather(&numbers, value, each, why);
-            if (!status)
-                msgpack_pack_bin_with_body(pk, numbers.data ? numbers.data : "", numbers.size);
-            msgpack_sbuffer_destroy(&numbers);
-        } else {
-            status = pack_value(pk, value, why);
-        }
-        if (status) return fail_in(why, key);
-    }
+    int word = json_scan_word(&l->scan);
+    if (word == -1) return -1;
+    if (word == -2) return fail_input(l->scan.why, "null has no place here");
+    if (word)
+        msgpack_pack_true(&l->pk);
+    else
+        msgpack_pack_false(&l->pk);
     return 0;
 }
 
-static int pack_value(msgpack_packer *pk, const json_t *value, struct fail *why)
+static int pack_value(struct line *l)
 {
-    size_t i;
-    json_t *element;
-    switch (json_typeof(value)) {
-    case JSON_OBJECT:
-        return pack_object(pk, value, 0, why);
-    case JSON_ARRAY:
-        msgpack_pack_array(pk, json_array_size(value));
-        json_array_foreach(value, i, element) if (pack_value(pk, element, why)) return -1;
+    switch (json_scan_kind(&l->scan)) {
+    case '{':
+        return pack_object(l, NULL);
+    case '[':
+        return pack_list(l);
+    case '"':
+        if (read_text(l)) return -1;
+        msgpack_pack_str_with_body(&l->pk, l->text, strlen(l->text));
         return 0;
-    case JSON_STRING:
-        msgpack_pack_str_with_body(pk, json_string_value(value), json_string_length(value));
-        return 0;
-    case JSON_INTEGER:
-        msgpack_pack_int64(pk, json_integer_value(value));
-        return 0;
-    case JSON_REAL:
-        msgpack_pack_double(pk, json_real_value(value));
-        return 0;
-    case JSON_TRUE:
-        msgpack_pack_true(pk);
-        return 0;
-    case JSON_FALSE:
-        msgpack_pack_false(pk);
-        return 0;
+    case 't':
+    case 'f':
+    case 'n':
+        return pack_word(l);
     default:
-        return fail_input(why, "null has no place here");
+        return pack_number(l);
     }
 }
 
 int stream_json_parse(msgpack_sbuffer *to, const char *line, size_t bytes, int *width,
                       struct fail *why)
 {
-    json_error_t error;
-    msgpack_packer pk;
-    json_t *object = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, &error);
-    if (!object) return fail_input(why, "not JSON: %s", error.text);
-    const char *dtype = json_string_value(json_object_get(object, "dtype"));
-    if (dtype) *width = width_in_dtype(dtype, strlen(dtype));
-    msgpack_packer_init(&pk, to, packed_write);
-    int status = json_is_object(object) ? pack_object(&pk, object, *width, why)
-                                        : fail_input(why, "not a JSON object");
-    json_decref(object);
+    struct line l = { .scan = json_scan_begin("not JSON:", line, bytes, why) };
+    msgpack_packer_init(&l.pk, to, packed_write);
+    int status = json_scan_kind(&l.scan) == '{' ? pack_object(&l, width)
+                                                : fail_input(why, "not a JSON object");
+    if (!status) status = json_scan_end(&l.scan);
+    free(l.text);
     if (!status && packed_is_lost(to)) status = fail(why, "out of memory");
     return status;
 }

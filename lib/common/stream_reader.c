@@ -1,5 +1,7 @@
 /* The reading half of stream.h: frames come from stream_frames.c; here is what the
  * objects in them mean. */
+#include "file.h"
+#include "program.h"
 #include "stream.h"
 #include "stream_check.h"
 #include "stream_frames.h"
@@ -13,6 +15,7 @@ struct reader {
     struct frames in;
     enum stream_kind kind;
     char *name;
+    char wanted[320], from_json[160];
     size_t at; /* in the current frame */
     msgpack_unpacked header, object;
     char *header_bytes; /* the header's texts point into this copy */
@@ -57,10 +60,16 @@ static enum object_role role_of(const msgpack_object *o)
 static int parse_object(struct reader *r, const char *start, size_t bytes, size_t *length,
                         struct fail *why)
 {
-    *length = stream_object_length((const unsigned char *)start, bytes, STREAM_DEPTH_MAX);
-    if (!*length) return damaged(r, why, "not a msgpack object");
+    if (stream_object_length((const unsigned char *)start, bytes, length, why)) {
+        char place[300];
+        snprintf(place, sizeof place, "%.240s: record %llu", r->name,
+                 (unsigned long long)r->records + 1);
+        return fail_in(why, place);
+    }
     size_t offset = 0;
     msgpack_unpack_return got = msgpack_unpack_next(&r->object, start, *length, &offset);
+    if (got == MSGPACK_UNPACK_NOMEM_ERROR)
+        return fail(why, "%s: out of memory: an object of %zu bytes", r->name, *length);
     if (got != MSGPACK_UNPACK_SUCCESS || offset != *length)
         return damaged(r, why, "not a msgpack object");
     if (r->object.data.type != MSGPACK_OBJECT_MAP) return damaged(r, why, "not a map");
@@ -87,10 +96,15 @@ static int fill(struct reader *r, struct fail *why)
     return 1;
 }
 
-static int check_header(struct reader *r, const msgpack_object *header, struct fail *why)
+static int check_header(struct reader *r, const msgpack_object *header, size_t bytes,
+                        struct fail *why)
 {
     uint64_t version;
     char kind[32];
+    if (bytes > STREAM_HEADER_MAX)
+        return fail_input(why, "%s: header of %zu bytes, at most %d", r->name, bytes,
+                          STREAM_HEADER_MAX);
+    if (fields_check_keys(header, why)) return fail_in(why, r->name);
     if (field_count(header, "longqlora", UINT32_MAX, &version, why)) return fail_in(why, r->name);
     if (version != STREAM_VERSION)
         return fail_input(why, "%s: format version %llu, this program reads %d", r->name,
@@ -111,11 +125,8 @@ static int read_header(struct reader *r, struct fail *why)
     if (!got) return fail_input(why, "%s: empty: no stream begins here", r->name);
     if (take_object(r, &start, &length, why)) return -1;
     if (role_of(&r->object.data) != ROLE_HEADER)
-        return fail_input(why, "%s: does not begin with a stream's header", r->name);
-    if (length > STREAM_HEADER_MAX)
-        return fail_input(why, "%s: header of %zu bytes, at most %d", r->name, length,
-                          STREAM_HEADER_MAX);
-    if (check_header(r, &r->object.data, why)) return -1;
+        return fail_input(why, "%s: does not begin with the header of %s", r->name, r->in.wanted);
+    if (check_header(r, &r->object.data, length, why)) return -1;
     r->header_bytes = malloc(length);
     if (!r->header_bytes) return fail(why, "%s: out of memory", r->name);
     memcpy(r->header_bytes, start, length);
@@ -126,14 +137,29 @@ static int read_header(struct reader *r, struct fail *why)
     return 0;
 }
 
-/* What a file of that kind is, to whoever named another one. */
-static const char *const wanted[] = {
-    [STREAM_TOKENS] = "a stream of tokens, which tokenize makes",
-    [STREAM_SAMPLES] = "a stream of samples, which pack makes",
-    [STREAM_WEIGHTS] = "a stream of weights, which quantize makes",
-    [STREAM_SCORES] = "a stream of scores, which ppl makes",
-    [STREAM_STATE] = "a state of training, which checkpoints have",
+/* What a file of that kind is, to whoever named another one, and the program that makes it. */
+static const struct {
+    const char *what, *maker;
+} wanted[] = {
+    [STREAM_TOKENS] = { "a stream of tokens", "tokenize" },
+    [STREAM_SAMPLES] = { "a stream of samples", "pack" },
+    [STREAM_WEIGHTS] = { "a stream of weights", "quantize" },
+    [STREAM_SCORES] = { "a stream of scores", "ppl" },
+    [STREAM_STATE] = { "a state of training", NULL },
 };
+static void set_wanted(struct reader *r)
+{
+    const char *maker = wanted[r->kind].maker;
+    snprintf(r->wanted, sizeof r->wanted, "%s, which %s", wanted[r->kind].what,
+             maker ? program_of(maker) : "checkpoints");
+    snprintf(r->wanted + strlen(r->wanted), sizeof r->wanted - strlen(r->wanted), " %s",
+             maker ? "makes" : "have");
+    r->in.wanted = r->wanted;
+    if (maker && (r->kind == STREAM_TOKENS || r->kind == STREAM_SAMPLES))
+        snprintf(r->from_json, sizeof r->from_json, "; %s --from %s makes one of them",
+                 program_of(maker), r->kind == STREAM_TOKENS ? "jsonl" : "samples-jsonl");
+    r->in.from_json = r->from_json;
+}
 
 static int open_reader(struct reader **out, const char *path, enum stream_kind kind, bool as_json,
                        struct fail *why)
@@ -151,7 +177,7 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
         fail(why, "%s: out of memory", path);
     } else if (!(as_json ? frames_open_json(&r->in, path, r->name, why)
                          : frames_open(&r->in, path, r->name, why))) {
-        r->in.wanted = wanted[kind];
+        set_wanted(r);
         XXH3_128bits_reset(r->hash);
         if (!read_header(r, why)) {
             *out = r;
@@ -164,7 +190,9 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
 
 int reader_open(struct reader **r, const char *path, enum stream_kind kind, struct fail *why)
 {
-    return open_reader(r, path, kind, false, why);
+    bool is_made = kind != STREAM_WEIGHTS && kind != STREAM_STATE; /* while it is read: by pipes */
+    *r = NULL;
+    return !is_made && file_check_text(path, why) ? -1 : open_reader(r, path, kind, false, why);
 }
 
 int reader_open_json(struct reader **r, const char *path, enum stream_kind kind, struct fail *why)
@@ -248,37 +276,29 @@ static bool says_who_wrote_it(const msgpack_object *key)
 }
 
 /* Do the fields of a concatenated stream's header agree with the first one's? */
-static int check_same(struct reader *r, const msgpack_object *header, struct fail *why)
+static int check_same(struct reader *r, const msgpack_object *header, size_t bytes,
+                      struct fail *why)
 {
     const msgpack_object *first = &r->header.data;
-    if (check_header(r, header, why)) return -1;
+    if (check_header(r, header, bytes, why)) return -1;
     if (header->via.map.size != first->via.map.size)
         return fail_input(why, "%s: concatenated streams whose fields differ", r->name);
     for (uint32_t i = 0; i < first->via.map.size; i++) {
         const msgpack_object_kv *kv = &first->via.map.ptr[i];
-        char key[64];
-        snprintf(key, sizeof key, "%.*s", (int)kv->key.via.str.size, kv->key.via.str.ptr);
-        const msgpack_object *other = field_find(header, key);
         if (says_who_wrote_it(&kv->key)) continue;
+        const msgpack_object *other = field_of(header, &kv->key);
         if (!other || !msgpack_object_equal(kv->val, *other))
-            return fail_input(why, "%s: concatenated streams whose '%s' differ", r->name, key);
+            return fail_input(why, "%s: concatenated streams whose '%.*s' differ", r->name,
+                              kv->key.via.str.size < 60 ? (int)kv->key.via.str.size : 60,
+                              kv->key.via.str.ptr);
     }
     return 0;
 }
 
-static int next_object(struct reader *r, struct fail *why)
+/* Header and end record of a stream among concatenated ones: 0 if it may go on. */
+static int take_border(struct reader *r, enum object_role role, const char *start, size_t length,
+                       struct fail *why)
 {
-    const char *start;
-    size_t length;
-    int got = fill(r, why);
-    if (got < 0) return -1;
-    if (!got && r->has_ended) return 0;
-    if (!got)
-        return fail_input(
-            why, "%s: record %llu: stream ends without its end record (did the writer die?)",
-            r->name, (unsigned long long)r->records + 1);
-    if (take_object(r, &start, &length, why)) return -1;
-    enum object_role role = role_of(&r->object.data);
     if (r->has_ended != (role == ROLE_HEADER))
         return damaged(r, why,
                        r->has_ended ? "something follows the end record"
@@ -286,20 +306,37 @@ static int next_object(struct reader *r, struct fail *why)
     if (role == ROLE_END) {
         if (check_end(r, &r->object.data, why)) return -1;
         r->has_ended = true;
-        return next_object(r, why);
-    }
-    if (role == ROLE_HEADER) {
-        if (check_same(r, &r->object.data, why)) return -1;
+    } else if (role == ROLE_HEADER) {
+        if (check_same(r, &r->object.data, length, why)) return -1;
         r->has_ended = false;
         r->stream_records = 0;
         XXH3_128bits_reset(r->hash);
         XXH3_128bits_update(r->hash, start, length);
-        return next_object(r, why);
     }
-    XXH3_128bits_update(r->hash, start, length);
-    r->records++;
-    r->stream_records++;
-    return 1;
+    return 0;
+}
+
+static int next_object(struct reader *r, struct fail *why)
+{
+    for (;;) {
+        const char *start;
+        size_t length;
+        int got = fill(r, why);
+        if (got < 0) return -1;
+        if (!got && r->has_ended) return 0;
+        if (!got)
+            return fail_input(
+                why, "%s: record %llu: stream ends without its end record (did the writer die?)",
+                r->name, (unsigned long long)r->records + 1);
+        if (take_object(r, &start, &length, why)) return -1;
+        enum object_role role = role_of(&r->object.data);
+        if (take_border(r, role, start, length, why)) return -1;
+        if (role != ROLE_RECORD) continue;
+        XXH3_128bits_update(r->hash, start, length);
+        r->records++;
+        r->stream_records++;
+        return 1;
+    }
 }
 
 int reader_next(struct reader *r, msgpack_object *record, struct fail *why)
@@ -339,7 +376,8 @@ static int index_by_table(struct reader *r, struct fail *why)
 {
     uint64_t *offsets;
     size_t count;
-    int got = frames_table(&r->in, &offsets, &count, why);
+    uint64_t content; /* in which no more records can be than it has bytes */
+    int got = frames_table(&r->in, &offsets, &count, &content, why);
     if (got <= 0) return got;
     /* Frames: header, data, end record. */
     int status = 0;
@@ -351,7 +389,7 @@ static int index_by_table(struct reader *r, struct fail *why)
         uint64_t records = 0;
         if (!take_object(r, &start, &length, why) && role_of(&r->object.data) == ROLE_END) {
             first = field_find(&r->object.data, "frames");
-            if (field_count(&r->object.data, "records", UINT64_MAX, &records, why) ||
+            if (field_count(&r->object.data, "records", content, &records, why) ||
                 field_text(&r->object.data, "digest", r->digest, sizeof r->digest, why))
                 first = NULL;
         }
@@ -453,6 +491,10 @@ static int load_frame(struct reader *r, size_t frame, struct fail *why)
     struct loaded *l = &r->loaded[frame];
     if (l->content) return 0;
     if (frames_at(&r->in, r->frame_offset[frame], why)) return -1;
+    /* The end record says how many, and may lie: a record has at least a byte. */
+    if (expected > r->in.content_size)
+        return fail_input(why, "%s: a frame of %zu bytes, in which %llu records were promised",
+                          r->name, r->in.content_size, (unsigned long long)expected);
     make_room(r, r->in.content_size);
     size_t *object_at = malloc((expected + 1) * sizeof *object_at);
     char *content = malloc(r->in.content_size + 1);

@@ -229,16 +229,20 @@ static void pack_end(struct writer *w, size_t data_frames)
     digest_of_state(w->hash, digest);
     msgpack_packer pk;
     msgpack_packer_init(&pk, &w->frame, packed_write);
-    msgpack_pack_map(&pk, w->parent_count ? 5 : 4);
+    /* A reader takes no larger object; without the list it reads from the start. */
+    bool has_frames = data_frames <= STREAM_VALUES_MAX / 2;
+    msgpack_pack_map(&pk, 3 + (size_t)has_frames + (w->parent_count ? 1 : 0));
     msgpack_pack_str_with_body(&pk, "end", 3);
     msgpack_pack_true(&pk);
     msgpack_pack_str_with_body(&pk, "records", 7);
     msgpack_pack_uint64(&pk, w->records);
     msgpack_pack_str_with_body(&pk, "digest", 6);
     msgpack_pack_str_with_body(&pk, digest, strlen(digest));
-    msgpack_pack_str_with_body(&pk, "frames", 6);
-    msgpack_pack_array(&pk, data_frames);
-    for (size_t i = 0; i < data_frames; i++)
+    if (has_frames) {
+        msgpack_pack_str_with_body(&pk, "frames", 6);
+        msgpack_pack_array(&pk, data_frames);
+    }
+    for (size_t i = 0; has_frames && i < data_frames; i++)
         msgpack_pack_uint64(&pk, w->frames[i + 1].first_record);
     if (!w->parent_count) return;
     msgpack_pack_str_with_body(&pk, "parents", 7);

@@ -1,9 +1,8 @@
 #include "tensor_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
+#include "file.h"
+#include "mapped.h"
+
 #include <unistd.h>
 
 static const struct {
@@ -32,25 +31,17 @@ int dtype_parse(const char *name, enum dtype *dtype)
 int tensor_file_map(struct tensor_file *file, const char *path, struct fail *why)
 {
     *file = (struct tensor_file){ 0 };
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC), status = 0;
-    if (fd < 0 || fstat(fd, &st))
-        status = fail(why, "%s: %s", path, strerror(errno));
-    else if (!S_ISREG(st.st_mode))
-        status = fail(why, "%s: not a regular file", path);
-    else if (!st.st_size)
-        status = fail_input(why, "%s: empty", path);
-    if (!status) {
-        void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED) {
-            status = fail(why, "%s: cannot map: %s", path, strerror(errno));
-        } else {
-            file->map = map;
-            file->map_bytes = (size_t)st.st_size;
-        }
-    }
-    if (fd >= 0) close(fd);
-    return status;
+    uint64_t bytes;
+    int fd = file_open(path, &bytes, why);
+    if (fd < 0) return -1;
+    if (bytes)
+        file->map = mapped_open(fd, bytes, path, why);
+    else
+        fail_input(why, "%s: empty", path);
+    close(fd);
+    if (!file->map) return -1;
+    file->map_bytes = bytes;
+    return 0;
 }
 
 static int by_name(const void *a, const void *b)
@@ -61,7 +52,7 @@ static int by_name(const void *a, const void *b)
 
 int tensor_file_sort(struct tensor_file *file, struct fail *why)
 {
-    qsort(file->at, file->count, sizeof *file->at, by_name);
+    if (file->count) qsort(file->at, file->count, sizeof *file->at, by_name);
     for (size_t i = 1; i < file->count; i++)
         if (!strcmp(file->at[i - 1].name, file->at[i].name))
             return fail_input(why, "%s stands there twice", file->at[i].name);
@@ -88,7 +79,7 @@ void tensor_file_close(struct tensor_file *file)
     for (size_t i = 0; i < file->count; i++)
         free(file->at[i].name);
     free(file->at);
-    if (file->map) munmap(file->map, file->map_bytes);
+    mapped_close(file->map, file->map_bytes);
     *file = (struct tensor_file){ 0 };
 }
 

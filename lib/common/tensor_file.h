@@ -41,7 +41,7 @@ struct stored_tensor {
 struct tensor_file {
     struct stored_tensor *at; /* in the order of names */
     size_t count;
-    void *map;
+    const void *map; /* mapped.h */
     size_t map_bytes;
 };
 

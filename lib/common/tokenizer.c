@@ -320,7 +320,8 @@ int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const ch
     uint64_t *starts = b->work->units;
     uint32_t before_text = t->adds_prefix ? ' ' : 0;
     if (t->is_byte_level) {
-        if (splitter_cut(t->splitter, &b->work->split, starts, text, bytes, why)) return -1;
+        if (splitter_cut(t->splitter, &b->work->split, starts, text, bytes, why))
+            return fail_in(why, t->name);
     } else if (!find_units(t, starts, text, bytes, before_text)) {
         if (replace_marks(b->work, &text, &bytes, why)) return -1;
         find_units(t, starts, text, bytes, before_text);

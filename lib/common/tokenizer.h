@@ -14,7 +14,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TOKENIZER_MODEL_MAX = 256 << 20, TOKENIZER_PIECE_MAX = 512 };
+enum {
+    TOKENIZER_MODEL_MAX = 256 << 20,
+    TOKENIZER_JSON_MAX = 64 << 20, /* the largest that models have are half of it */
+    TOKENIZER_PIECE_MAX = 512,
+    TOKENIZER_PIECES_MAX = 1 << 24,
+    TOKENIZER_MERGES_MAX = 1 << 24,
+    TOKENIZER_HOLES_MAX = 1 << 16, /* numbers below the highest that no piece has */
+};
 
 struct tokenizer;
 

@@ -124,7 +124,7 @@ static int put_piece(struct tokenizer *t, int64_t id, struct piece p, struct fai
 static int64_t id_of(const json_t *value)
 {
     json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
-    return id >= 0 && id < 1 << 24 ? id : -1;
+    return id >= 0 && id < TOKENIZER_PIECES_MAX ? id : -1;
 }
 
 static int count_ids(struct tokenizer *t, json_t *vocab, const json_t *added, struct fail *why)
@@ -144,6 +144,10 @@ static int count_ids(struct tokenizer *t, json_t *vocab, const json_t *added, st
             return fail_input(why, "the id of added token %zu", i);
         most = id > most ? id : most;
     }
+    int64_t given = (int64_t)(json_object_size(vocab) + json_array_size(added));
+    if (most >= given + TOKENIZER_HOLES_MAX)
+        return fail_input(why, "id %lld, but %lld pieces: more than %d numbers without one",
+                          (long long)most, (long long)given, TOKENIZER_HOLES_MAX);
     t->count = t->symbols = (uint32_t)(most + 1);
     t->pieces = calloc((size_t)most + 2, sizeof *t->pieces);
     return t->pieces ? 0 : fail(why, "out of memory");
@@ -202,7 +206,7 @@ static int index_bytes(struct tokenizer *t, struct fail *why)
     for (uint32_t i = 0; i < t->count; i++) {
         const struct piece *p = &t->pieces[i];
         if (!p->text) t->pieces[i].type = PIECE_UNUSED;
-        if (p->type == PIECE_NORMAL) tokenizer_enter(t, i);
+        if (p->type == PIECE_NORMAL && tokenizer_enter(t, i, why)) return -1;
     }
     for (int b = 0; b < 256; b++) {
         char byte = (char)b;
@@ -253,8 +257,8 @@ static int take_merges(struct tokenizer *t, const json_t *merges, struct fail *w
     int16_t byte_of[CHARACTERS];
     size_t count = json_array_size(merges), i;
     json_t *value;
-    if (!json_is_array(merges) || count > 1 << 24) /* ranks are exact as scores */
-        return fail_input(why, "no merges, or more than 2^24");
+    if (!json_is_array(merges) || count > TOKENIZER_MERGES_MAX) /* ranks are exact as scores */
+        return fail_input(why, "no merges, or more than %d", TOKENIZER_MERGES_MAX);
     if (tokenizer_make_merges(t, count, why)) return -1;
     make_byte_map(byte_of);
     json_array_foreach(merges, i, value)
@@ -263,7 +267,7 @@ static int take_merges(struct tokenizer *t, const json_t *merges, struct fail *w
         if (read_merge(t, byte_of, value, &m))
             return fail_input(why, "merge %zu is not two pieces that make a third", i);
         if (find_merge(t, m.left, m.right)) return fail_input(why, "merge %zu stands twice", i);
-        tokenizer_add_merge(t, m);
+        if (tokenizer_add_merge(t, m, why)) return -1;
     }
     return 0;
 }
@@ -292,6 +296,8 @@ static int take_all(struct tokenizer *t, json_t *root, struct fail *why)
 
 int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why)
 {
+    if (bytes > TOKENIZER_JSON_MAX)
+        return fail_input(why, "%zu bytes, at most %d", bytes, TOKENIZER_JSON_MAX);
     json_t *root = json_read_text(text, bytes, "JSON", why);
     if (!root) return -1;
     int status = take_all(t, root, why);

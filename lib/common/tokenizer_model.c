@@ -2,6 +2,7 @@
  * the fields named here matter. */
 #include "tokenizer_model.h"
 
+#include "file.h"
 #include "utf8.h"
 
 #include <errno.h>
@@ -61,7 +62,10 @@ static int next_field(struct bytes *b, struct field *f)
     }
 }
 
-static int broken(struct fail *why) { return fail_input(why, "not a SentencePiece model"); }
+static int broken(struct fail *why)
+{
+    return fail_input(why, "neither a SentencePiece model (tokenizer.model) nor a tokenizer.json");
+}
 
 static int read_piece(struct tokenizer *t, struct bytes b, struct fail *why)
 {
@@ -154,13 +158,22 @@ uint32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t leng
     return SYMBOL_NONE;
 }
 
-void tokenizer_enter(struct tokenizer *t, uint32_t symbol)
+/* Counts a place that was taken. */
+static int collide(struct tokenizer *t, uint32_t mask, struct fail *why)
+{
+    enum { COLLISIONS_EACH = 64 };
+    if (t->collisions++ / COLLISIONS_EACH < mask + UINT64_C(1)) return 0;
+    return fail_input(why, "its pieces or merges collide in their table: made to take forever?");
+}
+
+int tokenizer_enter(struct tokenizer *t, uint32_t symbol, struct fail *why)
 {
     const struct piece *p = &t->pieces[symbol];
     uint32_t at = (uint32_t)XXH3_64bits(p->text, p->length) & t->table_mask;
-    while (t->table[at])
-        at = (at + 1) & t->table_mask;
+    for (; t->table[at]; at = (at + 1) & t->table_mask)
+        if (collide(t, t->table_mask, why)) return -1;
     t->table[at] = symbol + 1;
+    return 0;
 }
 
 static uint32_t power_of_two(uint64_t least)
@@ -206,7 +219,7 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
         }
         if (tokenizer_find(t, p->text, p->length) != SYMBOL_NONE)
             return fail_input(why, "piece %u stands twice", i);
-        tokenizer_enter(t, i);
+        if (tokenizer_enter(t, i, why)) return -1;
     }
     for (int i = 0; i < 256 && t->has_bytes; i++)
         if (t->byte_piece[i] == UINT32_MAX)
@@ -238,7 +251,7 @@ static int index_characters(struct tokenizer *t, struct fail *why)
                 }
                 t->pieces[t->symbols] =
                     (struct piece){ p.text + at, (uint32_t)n, 0, PIECE_CONTROL };
-                tokenizer_enter(t, t->symbols++);
+                if (tokenizer_enter(t, t->symbols++, why)) return -1;
             }
             if (c == SPACE_MARK_CODE) c = ' ';
             if (at && (last | c) < 128) t->joins_ascii[last << 7 | c] = true;
@@ -255,19 +268,20 @@ static int index_characters(struct tokenizer *t, struct fail *why)
     return 0;
 }
 
-void tokenizer_add_merge(struct tokenizer *t, struct merge m)
+int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why)
 {
     uint64_t key = ((uint64_t)m.left << 32 | m.right) * 0x9e3779b97f4a7c15u;
     uint32_t at = (uint32_t)(key >> t->merge_shift);
-    while (t->merges[at].left != SYMBOL_NONE)
-        at = (at + 1) & t->merge_mask;
+    for (; t->merges[at].left != SYMBOL_NONE; at = (at + 1) & t->merge_mask)
+        if (collide(t, t->merge_mask, why)) return -1;
     t->merges[at] = m;
+    return 0;
 }
 
-/* Each way to cut a piece into two symbols is a merge. */
-static uint64_t cut_pieces(struct tokenizer *t, bool adds)
+/* Each way to cut a piece into two symbols is a merge; *cuts counts them. */
+static int cut_pieces(struct tokenizer *t, bool adds, uint64_t *cuts, struct fail *why)
 {
-    uint64_t cuts = 0;
+    *cuts = 0;
     for (uint32_t i = 0; i < t->count; i++) {
         const struct piece *p = &t->pieces[i];
         if (p->type != PIECE_NORMAL) continue;
@@ -277,11 +291,13 @@ static uint64_t cut_pieces(struct tokenizer *t, bool adds)
             if (left == SYMBOL_NONE) continue;
             uint32_t right = tokenizer_find(t, p->text + at, p->length - at);
             if (right == SYMBOL_NONE) continue;
-            if (adds) tokenizer_add_merge(t, (struct merge){ left, right, i, p->score });
-            cuts++;
+            struct merge m = { left, right, i, p->score };
+            if (adds && tokenizer_add_merge(t, m, why)) return -1;
+            if (++*cuts > TOKENIZER_MERGES_MAX)
+                return fail_input(why, "more than %d ways to merge pieces", TOKENIZER_MERGES_MAX);
         }
     }
-    return cuts;
+    return 0;
 }
 
 int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why)
@@ -299,11 +315,11 @@ int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why
 
 static int index_merges(struct tokenizer *t, struct fail *why)
 {
-    uint64_t cuts = cut_pieces(t, false);
-    if (cuts > 1 << 28) return fail_input(why, "pieces too long");
-    if (tokenizer_make_merges(t, cuts, why)) return -1;
-    cut_pieces(t, true);
-    return 0;
+    uint64_t cuts;
+    return cut_pieces(t, false, &cuts, why) || tokenizer_make_merges(t, cuts, why) ||
+                   cut_pieces(t, true, &cuts, why)
+               ? -1
+               : 0;
 }
 
 static int parse(struct tokenizer *t, size_t bytes, struct fail *why)
@@ -316,7 +332,8 @@ static int parse(struct tokenizer *t, size_t bytes, struct fail *why)
     while ((got = next_field(&b, &f)) > 0)
         pieces += f.number == 1 && f.wire == 2;
     if (got < 0 || !pieces) return broken(why);
-    if (pieces > 1 << 24) return fail_input(why, "%zu pieces, at most 2^24", pieces);
+    if (pieces > TOKENIZER_PIECES_MAX)
+        return fail_input(why, "%zu pieces, at most %d", pieces, TOKENIZER_PIECES_MAX);
     t->pieces = calloc(pieces, sizeof *t->pieces);
     if (!t->pieces) return fail(why, "out of memory");
     t->unknown = 0;
@@ -341,8 +358,9 @@ int tokenizer_parse(struct tokenizer **out, const void *model, size_t bytes, con
     *out = NULL;
     struct tokenizer *t = calloc(1, sizeof *t);
     if (t) t->model = malloc(bytes + 1);
-    if (!t || !t->model) {
-        free(t);
+    if (t) t->name = strdup(name);
+    if (!t || !t->model || !t->name) {
+        tokenizer_close(t);
         return fail(why, "%s: out of memory", name);
     }
     memcpy(t->model, model, bytes);
@@ -374,25 +392,25 @@ int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
 {
     char path[4096];
     *t = NULL;
-    (void)tokenizer_locate(place, path, sizeof path); /* else opening tells that it is not there */
     struct stat st;
-    FILE *file = fopen(path, "re");
-    if (!file || fstat(fileno(file), &st)) {
-        fail(why, "%s: %s", path, strerror(errno));
-        if (file) fclose(file);
-        return -1;
-    }
+    uint64_t bytes;
+    if (!tokenizer_locate(place, path, sizeof path) && !stat(place, &st) && S_ISDIR(st.st_mode))
+        return fail(why, "%s: neither tokenizer.model nor tokenizer.json in it", place);
+    FILE *file = file_open_stdio(path, &bytes, why);
+    if (!file) return -1;
     int status = -1;
-    if (st.st_size > TOKENIZER_MODEL_MAX) {
-        fail_input(why, "%s: %lld bytes, at most %d", path, (long long)st.st_size,
+    if (bytes > TOKENIZER_MODEL_MAX) {
+        fail_input(why, "%s: %llu bytes, at most %d", path, (unsigned long long)bytes,
                    TOKENIZER_MODEL_MAX);
     } else {
-        char *model = malloc((size_t)st.st_size + 1);
-        size_t got = model ? fread(model, 1, (size_t)st.st_size, file) : 0;
+        char *model = malloc(bytes + 1);
+        size_t got = model ? fread(model, 1, bytes, file) : 0;
         if (!model)
             fail(why, "%s: out of memory", path);
         else if (ferror(file))
             fail(why, "%s: cannot read: %s", path, strerror(errno));
+        else if (got < bytes)
+            fail_input(why, "%s: changed while it was read", path);
         else
             status = tokenizer_parse(t, model, got, path, why);
         if (!status && (*t)->is_byte_level && tokenizer_read_specials(*t, path, why)) {
@@ -409,6 +427,7 @@ int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
 void tokenizer_close(struct tokenizer *t)
 {
     if (!t) return;
+    free(t->name);
     free(t->model);
     free(t->pieces);
     free(t->table);

@@ -32,6 +32,7 @@ struct merge {
 };
 
 struct tokenizer {
+    char *name;           /* for messages */
     char *model;          /* the file */
     struct piece *pieces; /* then characters that only longer pieces have */
     uint32_t count, symbols, bos, eos, unknown;
@@ -44,6 +45,7 @@ struct tokenizer {
     uint32_t table_mask;
     struct merge *merges; /* open addressing; left SYMBOL_NONE: empty */
     uint32_t merge_mask, merge_shift;
+    uint64_t collisions;        /* of all that were entered in a table */
     uint32_t ascii_symbol[128]; /* ' ' is the space mark */
     /* Does some piece have these two characters side by side? If not, no merge crosses the
      * place between them, and what lies left and right is encoded alone. */
@@ -52,11 +54,12 @@ struct tokenizer {
     char digest[STREAM_DIGEST_TEXT];
 };
 
-/* Tables that are filled while a model is read. */
+/* Tables that are filled while a model is read. One that was made to collide would be looked up
+ * forever: as many collisions as 64 for each place of a table are refused. */
 int tokenizer_make_table(struct tokenizer *t, uint64_t pieces, struct fail *why);
-void tokenizer_enter(struct tokenizer *t, uint32_t symbol);
+int tokenizer_enter(struct tokenizer *t, uint32_t symbol, struct fail *why);
 int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why);
-void tokenizer_add_merge(struct tokenizer *t, struct merge m);
+int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why);
 
 /* tokenizer.json, into a zeroed tokenizer whose model has room for its bytes. */
 int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why);
@@ -64,6 +67,13 @@ int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, str
 int tokenizer_read_specials(struct tokenizer *t, const char *path, struct fail *why);
 
 /* Where units begin by a pattern: a bit for each byte. A thread's work is made when NULL. */
+enum {
+    SPLIT_PATTERN_MAX = 16 << 10,
+    SPLIT_STACK_MAX = 16 << 20, /* bytes that it may take for what it may come back to */
+    /* It may take so many steps for a text, and so many for each byte. */
+    SPLIT_STEPS_LEAST = 1 << 20,
+    SPLIT_STEPS_EACH = 64,
+};
 struct splitter;
 struct split_work;
 int splitter_open(struct splitter **s, const char *pattern, struct fail *why);

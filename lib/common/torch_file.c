@@ -4,6 +4,7 @@
 #include "zip.h"
 
 static const char pickle_name[] = "/data.pkl";
+enum { STORAGE_KEY_MAX = 80 };
 
 /* The folder that all entries lie in, by the one that has a pickle. */
 static const struct zip_entry *find_pickle(const struct zip *z, char *folder, size_t size,
@@ -52,9 +53,13 @@ static int place(const struct zip *z, const char *folder, struct pickled_tensor 
 {
     char name[600];
     int64_t count, each = (int64_t)dtype_size(p->dtype);
-    snprintf(name, sizeof name, "%s/data/%s", folder, p->storage);
+    int shown = p->storage_bytes < 40 ? (int)p->storage_bytes : 40;
+    if (p->storage_bytes > STORAGE_KEY_MAX)
+        return fail_input(why, "%s: the name of its storage is %zu bytes long, at most %d", p->name,
+                          p->storage_bytes, STORAGE_KEY_MAX);
+    snprintf(name, sizeof name, "%s/data/%.*s", folder, (int)p->storage_bytes, p->storage);
     const struct zip_entry *e = zip_find(z, name);
-    if (!e) return fail_input(why, "%s: its storage %.40s is missing", p->name, p->storage);
+    if (!e) return fail_input(why, "%s: its storage %.*s is missing", p->name, shown, p->storage);
     if (count_elements(p, &count, why)) return -1;
     int64_t room = (int64_t)(e->bytes / (uint64_t)each);
     if (p->storage_count > room || p->offset < 0 || p->offset > p->storage_count ||

@@ -55,7 +55,9 @@ static int find_directory(struct archive *a, struct fail *why)
     if (a->directory > end || bytes > end - a->directory)
         return fail_input(why, "its zip directory is not in the file");
     if (a->entries > ZIP_ENTRIES_MAX || a->entries > bytes / CENTRAL_HEAD)
-        return fail_input(why, "zip of %llu entries", (unsigned long long)a->entries);
+        return fail_input(why, "zip of %llu entries in a directory of %llu bytes, at most %d",
+                          (unsigned long long)a->entries, (unsigned long long)bytes,
+                          ZIP_ENTRIES_MAX);
     a->directory_end = a->directory + bytes;
     return 0;
 }
@@ -141,6 +143,16 @@ static int by_name(const void *a, const void *b)
     return compare_names(x->name, x->name_bytes, y->name, y->name_bytes);
 }
 
+/* One name, one entry: readers differ in which of two they take. */
+static int check_names(const struct zip *z, struct fail *why)
+{
+    for (size_t i = 1; i < z->count; i++)
+        if (!by_name(&z->at[i - 1], &z->at[i]))
+            return fail_input(why, "%.*s stands in its zip directory twice",
+                              (int)z->at[i].name_bytes, z->at[i].name);
+    return 0;
+}
+
 int zip_open(struct zip *z, const void *archive, size_t bytes, struct fail *why)
 {
     *z = (struct zip){ 0 };
@@ -156,6 +168,7 @@ int zip_open(struct zip *z, const void *archive, size_t bytes, struct fail *why)
         qsort(z->at, z->count, sizeof *z->at, by_data);
         status = check_apart(z, why);
         qsort(z->at, z->count, sizeof *z->at, by_name);
+        if (!status) status = check_names(z, why);
     }
     if (status) zip_close(z);
     return status;

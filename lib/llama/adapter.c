@@ -3,9 +3,12 @@
 #include "../common/bf16.h"
 #include "../common/output.h"
 #include "../common/torch_file.h"
+#include "checkpoint.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char peft_prefix[] = "base_model.model.";
@@ -84,15 +87,19 @@ static int refuse_variants(const json_t *config, struct fail *why)
 static int read_config(struct adapter *a, const json_t *config, struct fail *why)
 {
     const char *type = json_string_value(json_object_get(config, "peft_type"));
+    const char *base = json_string_value(json_object_get(config, "base_model_name_or_path"));
     bool is_rank_stabilized = false;
     if (!type || strcmp(type, "LORA") != 0)
         return fail_input(why, "peft_type is '%.20s', not LORA", type ? type : "missing");
+    a->base_name = base && *base ? strdup(base) : NULL;
     if (refuse_variants(config, why) || json_get_count(config, "r", 1 << 16, &a->rank, why) ||
         json_get_real(config, "lora_alpha", &a->alpha, why) ||
         json_get_real(config, "lora_dropout", &a->dropout, why) ||
         json_get_flag(config, "use_rslora", &is_rank_stabilized, why))
         return -1;
     if (!a->rank) return fail_input(why, "rank r is missing or 0");
+    if (fabs(a->alpha) > (double)FLT_MAX)
+        return fail_input(why, "lora_alpha is %g, more than f32 has", a->alpha);
     /* Kalajdzievski 2023: the scale is alpha / sqrt(r). */
     if (is_rank_stabilized) a->alpha *= sqrt((double)a->rank);
     return read_targets(a, config, why);
@@ -140,20 +147,87 @@ static int read_json(struct adapter *a, const char *directory, const char *name,
     return status ? fail_in(why, path) : 0;
 }
 
+/* The rank sizes what a model takes for its adapter: it must be the file's. */
+static int check_rank(const struct adapter *a, const char *path, struct fail *why)
+{
+    for (size_t i = 0; i < a->file.count; i++) {
+        const struct stored_tensor *s = &a->file.at[i];
+        int side = strstr(s->name, ".lora_A.") ? 0 : strstr(s->name, ".lora_B.") ? 1 : -1;
+        if (side < 0 || (s->dims == 2 && s->shape[side] == a->rank)) continue;
+        char shape[128];
+        stored_tensor_describe(s, shape, sizeof shape);
+        return fail_input(why, "%s: %s is %s, adapter_config.json has the rank r %lld", path,
+                          s->name, shape, (long long)a->rank);
+    }
+    return 0;
+}
+
+static bool is_there(const char *directory, const char *name)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    return !access(path, F_OK);
+}
+
+/* Is there an adapter in that folder of the directory? */
+static bool holds_adapter(const char *directory, const char *folder)
+{
+    char path[4096 + 64];
+    snprintf(path, sizeof path, "%.4000s/%s/adapter_config.json", directory, folder);
+    return !access(path, F_OK);
+}
+
+/* A run that was stopped has checkpoints and no result yet: says which to name. */
+static int check_is_finished(const char *directory, struct fail *why)
+{
+    char path[4096], folder[48] = "best";
+    snprintf(path, sizeof path, "%s/adapter_config.json", directory);
+    if (!access(path, F_OK) || errno != ENOENT) return 0;
+    for (int64_t n = INT64_MAX; (n = checkpoint_newest(directory, n)) >= 0;) {
+        char name[48];
+        snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
+        if (!holds_adapter(directory, name)) continue;
+        memcpy(folder, name, sizeof folder);
+        break;
+    }
+    if (!holds_adapter(directory, folder)) return 0;
+    return fail_input(
+        why,
+        "%.180s: no adapter yet: the run there was not finished: go on with it, or name "
+        "its newest checkpoint, %.180s/%s",
+        directory, directory, folder);
+}
+
+int adapter_check_place(const char *place, struct fail *why)
+{
+    struct stat st;
+    if (is_there(place, "adapter_config.json")) return 0;
+    if (stat(place, &st)) return fail(why, "%s: %s", place, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return fail(why, "%s: a file: an adapter is the directory with adapter_config.json in it",
+                    place);
+    if (check_is_finished(place, why)) return -1;
+    if (is_there(place, "config.json"))
+        return fail(why,
+                    "%s: a model, not an adapter: it has config.json and no "
+                    "adapter_config.json",
+                    place);
+    return fail(why, "%s: no adapter_config.json in it: not an adapter's directory", place);
+}
+
 /* adapter_model.safetensors, or what PEFT wrote before it. */
 static int open_matrices(struct adapter *a, const char *directory, struct fail *why)
 {
+    static const char *const names[] = { "adapter_model.safetensors", "adapter_model.bin" };
     char path[4096];
-    snprintf(path, sizeof path, "%s/adapter_model.bin", directory);
-    bool is_torch = !access(path, F_OK);
-    if (is_torch) {
-        char preferred[4096];
-        snprintf(preferred, sizeof preferred, "%s/adapter_model.safetensors", directory);
-        is_torch = access(preferred, F_OK) != 0;
-    }
-    if (!is_torch) snprintf(path, sizeof path, "%s/adapter_model.safetensors", directory);
+    bool is_torch = !is_there(directory, names[0]);
+    if (is_torch && !is_there(directory, names[1]))
+        return fail(why, "%s: neither %s nor %s in it", directory, names[0], names[1]);
+    snprintf(path, sizeof path, "%s/%s", directory, names[is_torch]);
     if (digest_file(path, a->digest, why)) return -1;
-    return is_torch ? torch_open(&a->file, path, why) : safetensors_open(&a->file, path, why);
+    if (is_torch ? torch_open(&a->file, path, why) : safetensors_open(&a->file, path, why))
+        return -1;
+    return check_rank(a, path, why);
 }
 
 /* Which part a tensor of that name belongs to, as PEFT would name its module. */
@@ -191,9 +265,8 @@ static int open_beside(struct adapter *a, const char *directory, struct fail *wh
 int adapter_open(struct adapter *a, const char *directory, struct fail *why)
 {
     *a = (struct adapter){ .factor = 1 };
-    char path[4096];
-    snprintf(path, sizeof path, "%s/longqlora.json", directory);
-    bool is_ours = !access(path, F_OK);
+    if (adapter_check_place(directory, why)) return -1;
+    bool is_ours = is_there(directory, "longqlora.json");
     if (read_json(a, directory, "adapter_config.json", read_config, why) ||
         (is_ours && read_json(a, directory, "longqlora.json", read_origin, why)) ||
         open_matrices(a, directory, why) || open_beside(a, directory, why)) {
@@ -205,6 +278,8 @@ int adapter_open(struct adapter *a, const char *directory, struct fail *why)
 
 void adapter_close(struct adapter *a)
 {
+    free(a->base_name);
+    a->base_name = NULL;
     tensor_file_close(&a->file);
     if (a->has_beside) tensor_file_close(&a->beside);
     a->has_beside = false;
@@ -222,29 +297,37 @@ int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why
 {
     if (!a->has_rope) return 0;
     if (a->original_position != c->original_position)
-        return fail_input(why, "adapter was trained from a context of %lld, the base has %lld",
+        return fail_input(why,
+                          "trained from an original context of %lld, that of the base is %lld: "
+                          "another base?",
                           (long long)a->original_position, (long long)c->original_position);
     /* The base's own stretch may have more to it than type and factor. */
     if (c->rope.type == a->rope && c->rope.factor == a->factor) return 0;
     if (a->rope == ROPE_LLAMA3)
-        return fail_input(
-            why, "adapter was trained with llama3 positions, factor %g; the base has %s, %g",
-            a->factor, rope_type_name(c->rope.type), c->rope.factor);
+        return fail_input(why, "trained with llama3 positions, factor %g; the base has %s, %g",
+                          a->factor, rope_type_name(c->rope.type), c->rope.factor);
     return rope_make(&c->rope, a->rope, a->factor, why);
 }
 
-int adapter_check_base(const struct adapter *a, const char *base, struct fail *why)
+int adapter_check_base(const struct adapter *a, const char *base, const char *model,
+                       struct fail *why)
 {
     if (!a->knows_base || !strcmp(a->base, base)) return 0;
-    return fail_input(why, "adapter was trained on base %s, this base is %s", a->base, base);
+    return fail_input(why,
+                      "trained on the base %s (digest %s), not on %s (digest %s): take that "
+                      "base",
+                      a->base_name ? a->base_name : "?", a->base, model, base);
 }
 
-int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, struct fail *why)
+int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, const char *model,
+                            struct fail *why)
 {
     if (!a->knows_base || !a->tokenizer[0] || !tokenizer[0] || !strcmp(a->tokenizer, tokenizer))
         return 0;
-    return fail_input(why, "adapter was trained with tokenizer %s, the base has %s", a->tokenizer,
-                      tokenizer);
+    return fail_input(why,
+                      "trained on the base %s with the tokenizer of digest %s, that of %s is %s: "
+                      "take that base",
+                      a->base_name ? a->base_name : "?", a->tokenizer, model, tokenizer);
 }
 
 static const struct stored_tensor *find(const struct adapter *a, const struct tensor *t,
@@ -272,14 +355,14 @@ float *adapter_values(const struct adapter *a, const struct tensor *t, enum trai
     const struct stored_tensor *s = find(a, t, kind, name);
     size_t count = (size_t)(rows * cols);
     if (!s) {
-        fail_input(why, "adapter has no tensor %s", name);
+        fail_input(why, "no tensor %s in it, which its targets ask for", name);
         return NULL;
     }
     int64_t stored_cols = s->dims == 2 ? s->shape[1] : 1;
     if (s->dims < 1 || s->dims > 2 || !has_rows(a, t, s, rows) || stored_cols != cols ||
         s->dtype > DTYPE_BF16) {
-        fail_input(why, "adapter's %s has not the shape [%lld, %lld]", name, (long long)rows,
-                   (long long)cols);
+        fail_input(why, "%s has not the shape [%lld, %lld], which this base needs", name,
+                   (long long)rows, (long long)cols);
         return NULL;
     }
     float *values = malloc(count * sizeof *values + 1);
@@ -317,13 +400,14 @@ int adapter_check_tensors(const struct adapter *a, const struct config *c, struc
             char name[160];
             expected++;
             if (!find(a, &table[i], (enum trained)kind, name))
-                status = fail_input(why, "adapter has no tensor %s", name);
+                status = fail_input(why, "no tensor %s in it, which its targets ask for", name);
         }
     free(table);
     size_t stored = a->file.count + (a->has_beside ? a->beside.count : 0);
     if (!status && (size_t)expected != stored)
-        status = fail_input(why, "adapter has %zu tensors, %lld belong to this base", stored,
-                            (long long)expected);
+        status =
+            fail_input(why, "%zu tensors in it, %lld of them belong to this base: another base?",
+                       stored, (long long)expected);
     return status;
 }
 

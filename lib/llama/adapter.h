@@ -11,6 +11,7 @@
 #include "model.h"
 
 struct adapter {
+    char *base_name; /* as adapter_config.json has it; NULL: it has none */
     int64_t rank;
     double alpha, dropout;
     uint32_t targets;          /* bits of enum part */
@@ -26,18 +27,23 @@ struct adapter {
     struct tensor_file beside; /* LongLoRA's trainable_params.bin */
 };
 
+/* Fails if no adapter lies there, saying what does. */
+int adapter_check_place(const char *directory, struct fail *why) MUST_USE;
 int adapter_open(struct adapter *a, const char *directory, struct fail *why) MUST_USE;
 void adapter_close(struct adapter *a);
 
 /* Sets what of a model's setup the adapter decides. */
 void adapter_set_up(const struct adapter *a, struct model_setup *setup);
 
-/* Puts the adapter's rope into the config; fails if the original contexts differ. */
+/* Puts the adapter's rope into the config; fails if the original contexts differ. The messages of
+ * these and the next do not name the adapter's directory: fail_in does. */
 int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why) MUST_USE;
 
-/* Fail if the adapter was trained on another base, or with another tokenizer, naming both. */
-int adapter_check_base(const struct adapter *a, const char *base, struct fail *why) MUST_USE;
-int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer,
+/* Fail if the adapter was trained on another base than that of the digest `base`, or with another
+ * tokenizer, naming both; model: how the user calls this base. */
+int adapter_check_base(const struct adapter *a, const char *base, const char *model,
+                       struct fail *why) MUST_USE;
+int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, const char *model,
                             struct fail *why) MUST_USE;
 
 /* Fails unless the file has exactly the tensors that config and adapter need. */

@@ -1,8 +1,8 @@
 #include "base_digest.h"
 
 #include "../../kernels/nf4.h"
+#include "../common/process.h"
 
-#include <pthread.h>
 #include <sys/mman.h>
 #include <xxhash.h>
 
@@ -107,7 +107,7 @@ int base_reading_begin(struct base_reading **out, const struct weights *w, struc
     r->state = new_state();
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->moved, NULL);
-    if (!pthread_create(&r->thread, NULL, read_tensors, r)) return 0;
+    if (!process_thread(&r->thread, read_tensors, r)) return 0;
     release(r);
     *out = NULL;
     return fail(why, "no thread can be made");

@@ -1,17 +1,17 @@
 #include "checkpoint.h"
 
-#include "../common/folder.h"
-#include "../common/temporary.h"
-
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <unistd.h>
 
-static const char *const header_keys[] = { "longqlora",   "kind",       "step",       "tokens",
-                                           "loss_sum",    "loss_steps", "parameters", "loss_scale",
-                                           "scale_steps", "recipe",     "data",       "tokenizer",
-                                           "base",        "rope",       "device",     "chunk",
-                                           "tool",        "version",    "options",    NULL };
+static const char *const header_keys[] = {
+    "longqlora",   "kind",       "step",        "tokens",      "loss_sum",  "loss_steps",
+    "parameters",  "loss_scale", "scale_steps", "recipe",      "data",      "tokenizer",
+    "base",        "rope",       "device",      "chunk",       "since",     "steps",
+    "warmup",      "schedules",  "evaluated",   "evaluations", "best_step", "worse",
+    "best_metric", "tool",       "version",     "options",     NULL
+};
 static const char *const record_keys[] = { "name", "first", "data", NULL };
 
 /* The three arrays of a state, in the order of the records. */
@@ -65,6 +65,15 @@ int checkpoint_save_state(const char *path, const struct model *m, const struct 
     fields_text(&own, "rope", s->rope);
     fields_text(&own, "device", s->device);
     fields_count(&own, "chunk", (uint64_t)s->chunk);
+    fields_count(&own, "since", (uint64_t)s->since);
+    fields_count(&own, "steps", (uint64_t)s->steps);
+    fields_count(&own, "warmup", (uint64_t)s->warmup);
+    fields_text(&own, "schedules", s->schedules);
+    fields_count(&own, "evaluated", (uint64_t)s->evaluated);
+    fields_count(&own, "evaluations", (uint64_t)s->evaluations);
+    fields_count(&own, "best_step", (uint64_t)s->best_step);
+    fields_count(&own, "worse", (uint64_t)s->worse);
+    fields_real(&own, "best_metric", s->best_metric);
     fields_count(&own, "parameters", (uint64_t)model_parameters(m)->count);
     int status = writer_open(&w, path, STREAM_STATE, "train", &own, &none, why);
     fields_release(&own);
@@ -76,30 +85,69 @@ int checkpoint_save_state(const char *path, const struct model *m, const struct 
     return writer_close(w, why);
 }
 
+/* Numbers that go on being counted: none may be such that they overflow, or that nothing follows.
+ */
+static int check_numbers(const struct run_state *s, struct fail *why)
+{
+    if (s->loss_steps > s->step || s->scale_steps > s->step)
+        return fail_input(why, "'loss_steps' or 'scale_steps' is more than 'step', %lld",
+                          (long long)s->step);
+    if (!isfinite(s->loss_sum)) return fail_input(why, "'loss_sum' is %g", s->loss_sum);
+    if (!(s->loss_scale > 0) || !isfinite(s->loss_scale))
+        return fail_input(why, "'loss_scale' is %g", s->loss_scale);
+    return 0;
+}
+
+/* Fields that states of older programs have not: they stay 0. */
+static int get_later(const msgpack_object *h, struct run_state *s, struct fail *why)
+{
+    struct {
+        const char *name;
+        int64_t *to;
+    } counts[] = { { "since", &s->since },
+                   { "steps", &s->steps },
+                   { "warmup", &s->warmup },
+                   { "evaluated", &s->evaluated },
+                   { "evaluations", &s->evaluations },
+                   { "best_step", &s->best_step },
+                   { "worse", &s->worse } };
+    if (!field_find(h, "steps")) return 0;
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        uint64_t n;
+        if (field_count(h, counts[i].name, INT64_MAX, &n, why)) return -1;
+        *counts[i].to = (int64_t)n;
+    }
+    return field_text(h, "schedules", s->schedules, sizeof s->schedules, why) ||
+                   field_real(h, "best_metric", &s->best_metric, why)
+               ? -1
+               : 0;
+}
+
 static int get_header(struct reader *r, struct run_state *s, uint64_t *parameters, struct fail *why)
 {
     const msgpack_object *h = reader_header(r);
     uint64_t step, loss_steps, scale_steps, chunk;
-    if (fields_check(h, header_keys, why) || field_count(h, "step", INT64_MAX, &step, why) ||
-        field_count(h, "tokens", UINT64_MAX, &s->tokens, why) ||
+    if (fields_check(h, header_keys, why) ||
+        field_count(h, "step", CHECKPOINT_STEPS_MAX, &step, why) ||
+        field_count(h, "tokens", INT64_MAX, &s->tokens, why) ||
         field_real(h, "loss_sum", &s->loss_sum, why) ||
-        field_count(h, "loss_steps", INT64_MAX, &loss_steps, why) ||
+        field_count(h, "loss_steps", CHECKPOINT_STEPS_MAX, &loss_steps, why) ||
         field_real(h, "loss_scale", &s->loss_scale, why) ||
-        field_count(h, "scale_steps", INT64_MAX, &scale_steps, why) ||
+        field_count(h, "scale_steps", CHECKPOINT_STEPS_MAX, &scale_steps, why) ||
         field_text(h, "recipe", s->recipe, sizeof s->recipe, why) ||
         field_text(h, "data", s->data, sizeof s->data, why) ||
         field_text(h, "tokenizer", s->tokenizer, sizeof s->tokenizer, why) ||
         field_text(h, "base", s->base, sizeof s->base, why) ||
         field_text(h, "rope", s->rope, sizeof s->rope, why) ||
         field_text(h, "device", s->device, sizeof s->device, why) ||
-        field_count(h, "chunk", INT64_MAX, &chunk, why) ||
-        field_count(h, "parameters", INT64_MAX, parameters, why))
+        field_count(h, "chunk", INT32_MAX, &chunk, why) ||
+        field_count(h, "parameters", INT64_MAX, parameters, why) || get_later(h, s, why))
         return fail_in(why, reader_name(r));
     s->step = (int64_t)step;
     s->loss_steps = (int64_t)loss_steps;
     s->scale_steps = (int64_t)scale_steps;
     s->chunk = (int64_t)chunk;
-    return 0;
+    return check_numbers(s, why) ? fail_in(why, reader_name(r)) : 0;
 }
 
 int checkpoint_peek(const char *path, struct run_state *state, struct fail *why)
@@ -163,8 +211,7 @@ int checkpoint_load_state(const char *path, struct model *m, struct run_state *s
     return status;
 }
 
-/* The number in "checkpoint-N"; -1 for other names. */
-static int64_t number_of(const char *name)
+int64_t checkpoint_number(const char *name)
 {
     static const char prefix[] = "checkpoint-";
     char *end;
@@ -172,7 +219,8 @@ static int64_t number_of(const char *name)
     const char *digits = name + sizeof prefix - 1;
     if (*digits < '0' || *digits > '9') return -1;
     long long n = strtoll(digits, &end, 10);
-    return *end ? -1 : n;
+    /* Names that we do not write, as checkpoint-007, are not ours. */
+    return *end || (*digits == '0' && digits[1]) || n == INT64_MAX ? -1 : n;
 }
 
 int64_t checkpoint_newest(const char *directory, int64_t below)
@@ -181,41 +229,9 @@ int64_t checkpoint_newest(const char *directory, int64_t below)
     int64_t newest = -1;
     if (!dir) return -1;
     for (struct dirent *e; (e = readdir(dir));) {
-        int64_t n = number_of(e->d_name);
+        int64_t n = checkpoint_number(e->d_name);
         if (n > newest && n < below) newest = n;
     }
     closedir(dir);
     return newest;
-}
-
-int checkpoint_remove_unfinished(const char *directory, struct fail *why)
-{
-    DIR *dir = opendir(directory);
-    int status = 0;
-    if (!dir) return 0;
-    for (struct dirent *e; !status && (e = readdir(dir));) {
-        char path[4096];
-        snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
-        if (!strncmp(e->d_name, "tmp-checkpoint-", 15))
-            status = folder_remove(path, why);
-        else if (temporary_is(e->d_name) && unlink(path))
-            status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
-    }
-    closedir(dir);
-    return status;
-}
-
-int checkpoint_prune(const char *directory, int64_t keep, struct fail *why)
-{
-    int64_t below = INT64_MAX;
-    for (int64_t kept = 0; keep > 0; kept++) {
-        int64_t n = checkpoint_newest(directory, below);
-        if (n < 0) break;
-        below = n;
-        if (kept < keep) continue;
-        char path[4096];
-        snprintf(path, sizeof path, "%s/checkpoint-%lld", directory, (long long)n);
-        if (folder_remove(path, why)) return -1;
-    }
-    return 0;
 }

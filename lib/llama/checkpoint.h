@@ -11,7 +11,8 @@
 
 #include "model.h"
 
-enum { RECIPE_TEXT = 8192 };
+/* A checkpoint's numbers are counted up to here. */
+enum { RECIPE_TEXT = 8192, CHECKPOINT_STEPS_MAX = 1 << 30 };
 
 struct run_state {
     int64_t step;    /* updates done */
@@ -20,6 +21,13 @@ struct run_state {
     int64_t loss_steps;
     double loss_scale;   /* in use; 1: none */
     int64_t scale_steps; /* updates since it last changed */
+    /* The schedule since step `since`, and those before it as a JSON array; see schedules.h. */
+    int64_t since, steps, warmup;
+    char schedules[RECIPE_TEXT];
+    /* Evaluations that counted for the best model, as Hugging Face's Trainer counts them. */
+    int64_t evaluated; /* the step of the last evaluation; 0: none */
+    int64_t evaluations, best_step, worse;
+    double best_metric;
     /* A run goes on only with the same ones of these. */
     char recipe[RECIPE_TEXT]; /* the values that decide the result, as JSON */
     char data[STREAM_DIGEST_TEXT], tokenizer[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT];
@@ -39,14 +47,19 @@ int checkpoint_load_state(const char *path, struct model *m, struct run_state *s
 int checkpoint_seal(const char *directory, struct fail *why) MUST_USE;
 int checkpoint_verify(const char *directory, struct fail *why) MUST_USE;
 
+/* Digest of manifest.json itself, by which a checkpoint is recognised. */
+int checkpoint_digest(const char *directory, char digest[STREAM_DIGEST_TEXT],
+                      struct fail *why) MUST_USE;
+/* Removes the files that manifest.json names, then it, then the directory. What else lies in the
+ * directory stays, and the directory with it. */
+int checkpoint_remove(const char *directory, struct fail *why) MUST_USE;
+/* True if the directory holds nothing else. */
+bool checkpoint_is_pure(const char *directory);
+
+/* The number in "checkpoint-N"; -1 for other names. */
+int64_t checkpoint_number(const char *name);
 /* Number of the newest checkpoint-N in the directory that is below `below`; -1 if there is
  * none. */
 int64_t checkpoint_newest(const char *directory, int64_t below);
-
-/* Removes what a process that was killed left unfinished. */
-int checkpoint_remove_unfinished(const char *directory, struct fail *why) MUST_USE;
-
-/* Removes all but the newest `keep`. */
-int checkpoint_prune(const char *directory, int64_t keep, struct fail *why) MUST_USE;
 
 #endif

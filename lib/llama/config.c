@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <float.h>
 #include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,9 +31,18 @@ static int parse_sizes(struct config *c, struct fail *why)
     if (json_get_count(j, "num_key_value_heads", 1 << 16, &c->kv_heads, why) ||
         json_get_count(j, "max_position_embeddings", POSITION_MAX, &c->max_position, why))
         return -1;
-    if (!c->vocab || !c->dim || !c->ffn || !c->layers || !c->heads || !c->kv_heads ||
-        !c->max_position)
-        return fail_input(why, "a size is missing or 0");
+    const struct {
+        const char *key;
+        int64_t value;
+    } sizes[] = { { "vocab_size", c->vocab },
+                  { "hidden_size", c->dim },
+                  { "intermediate_size", c->ffn },
+                  { "num_hidden_layers", c->layers },
+                  { "num_attention_heads", c->heads },
+                  { "num_key_value_heads", c->kv_heads },
+                  { "max_position_embeddings", c->max_position } };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (!sizes[i].value) return fail_input(why, "'%s' is missing or 0", sizes[i].key);
     c->head_dim = c->dim / c->heads;
     if (!json_is_null(json_object_get(j, "head_dim")) &&
         json_get_count(j, "head_dim", 1 << 16, &c->head_dim, why))
@@ -40,6 +50,9 @@ static int parse_sizes(struct config *c, struct fail *why)
     if (c->heads % c->kv_heads)
         return fail_input(why, "%lld attention heads for %lld key/value heads", (long long)c->heads,
                           (long long)c->kv_heads);
+    if (c->heads * c->head_dim > DIM_MAX)
+        return fail_input(why, "%lld attention heads of %lld, at most %d together",
+                          (long long)c->heads, (long long)c->head_dim, DIM_MAX);
     if (c->head_dim % 2 || !c->head_dim)
         return fail_input(why, "head dimension %lld is not even", (long long)c->head_dim);
     if (c->dim % 8 || c->ffn % 8 || c->heads * c->head_dim % 8)
@@ -54,7 +67,8 @@ static int refuse_others(const json_t *j, struct fail *why)
     const char *act = json_string_value(json_object_get(j, "hidden_act"));
     double rotary = 1;
     if (kind && strcmp(kind, "llama") != 0 && strcmp(kind, "mistral") != 0)
-        return fail_input(why, "model_type '%.40s' is not of the LLaMA family", kind);
+        return fail_input(why, "model_type '%.40s': only llama and mistral are computed here",
+                          kind);
     if (act && strcmp(act, "silu") != 0)
         return fail_input(why, "hidden_act '%.40s' is not computed here", act);
     if (refuse_flag(j, "attention_bias", why) || refuse_flag(j, "mlp_bias", why) ||
@@ -103,6 +117,8 @@ static int parse_rope(struct config *c, struct fail *why)
                                "max_position_embeddings");
     if (!(c->theta > 0) || !original)
         return fail_input(why, "rope_theta or the original context is not positive");
+    if (c->theta > (double)FLT_MAX)
+        return fail_input(why, "rope_theta is %g, more than f32 has", c->theta);
     c->original_position = original;
     if (parse_ntk(c, json_object_get(j, ntk_key), why)) return -1;
     c->stored_rope = c->rope;
@@ -124,6 +140,8 @@ static int parse(struct config *c, struct fail *why)
         return -1;
     if (!(c->norm_eps > 0) || !c->window)
         return fail_input(why, "rms_norm_eps or sliding_window is not positive");
+    if (c->norm_eps > (double)FLT_MAX)
+        return fail_input(why, "rms_norm_eps is %g, more than f32 has", c->norm_eps);
     return 0;
 }
 
@@ -137,11 +155,17 @@ int config_parse(struct config *c, const char *text, const char *name, struct fa
     return fail_in(why, name);
 }
 
-static bool is_adapter(const char *directory)
+int config_refuse_adapter(const char *directory, struct fail *why)
 {
     char file[4096];
     snprintf(file, sizeof file, "%s/adapter_config.json", directory);
-    return !access(file, F_OK);
+    if (access(file, F_OK)) return 0;
+    json_t *adapter = json_read_file(file, why);
+    const char *base = json_string_value(json_object_get(adapter, "base_model_name_or_path"));
+    (void)fail_input(why, "%s: an adapter, not a model: its base%s%.200s is needed here", directory,
+                     base ? " " : "", base ? base : "");
+    json_decref(adapter);
+    return -1;
 }
 
 int config_read(struct config *c, const char *path, struct fail *why)
@@ -150,9 +174,7 @@ int config_read(struct config *c, const char *path, struct fail *why)
     struct stat st;
     bool is_directory = !stat(path, &st) && S_ISDIR(st.st_mode);
     snprintf(file, sizeof file, is_directory ? "%s/config.json" : "%s", path);
-    if (is_directory && access(file, F_OK) && is_adapter(path))
-        return fail_input(why, "%s: an adapter, its base is needed here (and it with --adapter)",
-                          path);
+    if (is_directory && access(file, F_OK) && config_refuse_adapter(path, why)) return -1;
     *c = (struct config){ .json = json_read_file(file, why) };
     if (!c->json) return -1;
     if (!parse(c, why)) return 0;

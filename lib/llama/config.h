@@ -17,6 +17,8 @@ struct config {
     json_t *json;                  /* the file, kept whole to be written again; owned */
 };
 
+/* Fails if the directory holds an adapter, naming the base that it wants. */
+int config_refuse_adapter(const char *directory, struct fail *why) MUST_USE;
 /* Refuses by name what is not computed here. path: config.json or its directory. */
 int config_read(struct config *c, const char *path, struct fail *why) MUST_USE;
 int config_parse(struct config *c, const char *text, const char *name, struct fail *why) MUST_USE;

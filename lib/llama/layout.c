@@ -62,11 +62,20 @@ int list_parameters(struct model *m, struct fail *why)
     return 0;
 }
 
+/* They stand in the order of the table, and of a tensor's kinds. */
 static const struct trainable *find_parameter(const struct model *m, const struct tensor *t,
                                               enum trained kind)
 {
-    for (int64_t i = 0; i < m->params.at_count; i++)
-        if (m->params.at[i].tensor == t && m->params.at[i].kind == kind) return &m->params.at[i];
+    int64_t low = 0, high = m->params.at_count;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        const struct trainable *at = &m->params.at[middle];
+        if (at->tensor == t && at->kind == kind) return at;
+        if (at->tensor < t || (at->tensor == t && at->kind < kind))
+            low = middle + 1;
+        else
+            high = middle;
+    }
     return NULL;
 }
 

@@ -4,30 +4,57 @@ static int set_rope(struct loaded *l, const struct loaded_options *o, struct fai
 {
     struct config *c = &l->config;
     if (o->original_context) c->original_position = o->original_context;
-    if (l->has_adapter && adapter_set_rope(&l->adapter, c, why)) return -1;
+    if (l->has_adapter && adapter_set_rope(&l->adapter, c, why)) return fail_in(why, o->adapter);
     if (!o->rope) return 0;
     struct rope asked;
     if (rope_set(&asked, o->rope, why)) return -1;
     if (l->has_adapter && l->adapter.has_rope && !rope_equal(&asked, &c->rope))
-        return fail_usage(why, "--rope %s: the adapter was trained with factor %g", o->rope,
-                          c->rope.factor);
+        return fail_usage(why,
+                          "--rope %s: the adapter was trained with %s:%g, which it brings along",
+                          o->rope, rope_type_name(c->rope.type), c->rope.factor);
     c->rope = asked;
     return 0;
+}
+
+/* What the adapter asks of the base, and the way out, which every program that comes here has. */
+static int check_adapter(const struct loaded *l, const struct loaded_options *o, struct fail *why)
+{
+    const struct weights *w = &l->weights;
+    if (!adapter_check_tokenizer(&l->adapter, w->tokenizer, o->model, why) &&
+        (l->base_is_due || !adapter_check_base(&l->adapter, w->base, o->model, why)))
+        return 0;
+    return loaded_blame_base(o->adapter, why);
+}
+
+int loaded_blame_base(const char *adapter, struct fail *why)
+{
+    struct fail first = *why;
+    return fail_input(why, "%s: %s, or --force-base", adapter, first.text);
+}
+
+int loaded_check_places(const struct loaded_options *o, struct fail *why)
+{
+    if (o->adapter && adapter_check_place(o->adapter, why)) return -1;
+    if (!weights_check_place(o->model, why)) return 0;
+    if (o->adapter || adapter_check_place(o->model, &(struct fail){ 0 })) return -1;
+    struct fail first = *why;
+    return fail_input(why, "%s, and this with --adapter", first.text);
 }
 
 int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     *l = (struct loaded){ 0 };
+    if (!o->is_outline && loaded_check_places(o, why)) return -1;
     if (o->adapter && adapter_open(&l->adapter, o->adapter, why)) return -1;
     l->has_adapter = o->adapter != NULL;
+    l->adapter_path = o->adapter;
     bool checks = l->has_adapter && l->adapter.knows_base && !o->force_base && !o->is_outline;
     bool with_base = o->with_base || (checks && !o->is_checked_later);
     int status = o->is_outline ? weights_outline(&l->weights, o->model, false, why)
                                : weights_open(&l->weights, o->model, with_base, why);
     const struct weights *w = &l->weights;
     l->base_is_due = checks && !status && !w->base[0];
-    if (status || (checks && adapter_check_tokenizer(&l->adapter, w->tokenizer, why)) ||
-        (checks && !l->base_is_due && adapter_check_base(&l->adapter, w->base, why)) ||
+    if (status || (checks && check_adapter(l, o, why)) ||
         config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why)) {
         loaded_close(l);
         return -1;
@@ -76,5 +103,5 @@ int loaded_model(const struct loaded *l, const struct model_setup *setup, struct
     if (!l->has_adapter || !adapter_load(&l->adapter, *m, why)) return 0;
     model_close(*m);
     *m = NULL;
-    return -1;
+    return fail_in(why, l->adapter_path);
 }

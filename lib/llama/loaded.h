@@ -20,12 +20,18 @@ struct loaded {
     struct weights weights;
     struct adapter adapter;
     bool has_adapter;
-    bool base_is_due;     /* adapter_check_base is, with the base's digest */
-    struct config config; /* with the rope that is used */
+    const char *adapter_path; /* borrowed */
+    bool base_is_due;         /* adapter_check_base is, with the base's digest */
+    struct config config;     /* with the rope that is used */
 };
 
+/* Fails if what is named is no model or no adapter, as loaded_open would, and opens nothing. */
+int loaded_check_places(const struct loaded_options *o, struct fail *why) MUST_USE;
 int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why) MUST_USE;
 void loaded_close(struct loaded *l);
+
+/* After adapter_check_base, where it was due: names the adapter, and the way out. Returns -1. */
+int loaded_blame_base(const char *adapter, struct fail *why);
 
 /* The bytes that loaded_model would take. */
 int loaded_plan(const struct loaded *l, const struct model_setup *setup, struct memory_plan *plan,

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char manifest_name[] = "manifest.json";
 
@@ -72,5 +73,71 @@ int checkpoint_verify(const char *directory, struct fail *why)
             status = fail_input(why, "%s: damaged: not what %s says", path, manifest_name);
     }
     json_decref(manifest);
+    return status;
+}
+
+int checkpoint_digest(const char *directory, char digest[STREAM_DIGEST_TEXT], struct fail *why)
+{
+    char path[4096 + 16];
+    int64_t bytes;
+    snprintf(path, sizeof path, "%s/%s", directory, manifest_name);
+    return measure(path, &bytes, digest, why);
+}
+
+/* The files of manifest.json; NULL if it names one elsewhere. The caller decrefs. */
+static json_t *files_of(const char *directory, struct fail *why)
+{
+    char path[4096 + 16];
+    const char *name;
+    json_t *entry;
+    snprintf(path, sizeof path, "%s/%s", directory, manifest_name);
+    json_t *manifest = json_read_file(path, why);
+    json_t *files = json_incref(json_object_get(manifest, "files"));
+    if (manifest && !files) fail_input(why, "%s: names no files", path);
+    json_decref(manifest);
+    if (!files) return NULL;
+    json_object_foreach(files, name, entry)
+    {
+        if (!strchr(name, '/') && strcmp(name, "..") != 0) continue;
+        fail_input(why, "%s: names a file elsewhere", path);
+        json_decref(files);
+        return NULL;
+    }
+    return files;
+}
+
+bool checkpoint_is_pure(const char *directory)
+{
+    struct fail ignored;
+    json_t *files = files_of(directory, &ignored);
+    DIR *dir = files ? opendir(directory) : NULL;
+    bool is_pure = dir != NULL;
+    for (struct dirent *e; is_pure && (e = readdir(dir));)
+        is_pure = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+                  !strcmp(e->d_name, manifest_name) || json_object_get(files, e->d_name);
+    if (dir) closedir(dir);
+    json_decref(files);
+    return is_pure;
+}
+
+int checkpoint_remove(const char *directory, struct fail *why)
+{
+    char path[4096 + 256];
+    const char *name;
+    json_t *entry;
+    json_t *files = files_of(directory, why);
+    if (!files) return -1;
+    int status = 0;
+    json_object_foreach(files, name, entry)
+    {
+        snprintf(path, sizeof path, "%s/%s", directory, name);
+        if (!status && unlink(path) && errno != ENOENT)
+            status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
+    }
+    json_decref(files);
+    snprintf(path, sizeof path, "%s/%s", directory, manifest_name);
+    if (!status && unlink(path)) status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
+    if (!status && rmdir(directory) && errno != ENOTEMPTY && errno != EEXIST)
+        status = fail(why, "%s: cannot remove: %s", directory, strerror(errno));
     return status;
 }

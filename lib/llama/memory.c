@@ -1,5 +1,7 @@
 #include "memory.h"
 
+#include "../common/size.h"
+
 static const char *const memory_names[MEMORY_COUNT] = {
     "frozen weights",    "parameters (f32)", "gradients (f32)", "moments (f32)",
     "keys and values",   "layer inputs",     "activations",     "chunk activations",
@@ -19,18 +21,27 @@ static size_t sum(const size_t *bytes)
 size_t memory_total(const struct memory_plan *plan) { return sum(plan->bytes); }
 size_t memory_host_total(const struct memory_plan *plan) { return sum(plan->host); }
 
+static void print_bytes(FILE *out, const char *what, size_t bytes)
+{
+    fprintf(out, "%-20s %16zu bytes %10.2f GiB", what, bytes, (double)bytes / (1 << 30));
+}
+
 void memory_print(const struct memory_plan *plan, FILE *out)
 {
     for (int i = 0; i < MEMORY_COUNT; i++) {
         if (!plan->bytes[i] && !plan->host[i]) continue;
-        fprintf(out, "%-20s %16zu bytes", memory_names[i], plan->bytes[i]);
-        if (plan->host[i]) fprintf(out, " and %zu of the host's", plan->host[i]);
+        print_bytes(out, memory_names[i], plan->bytes[i]);
+        if (plan->host[i])
+            fprintf(out, " and %zu bytes, %.2f GiB, of the host's", plan->host[i],
+                    (double)plan->host[i] / (1 << 30));
         if (i == MEMORY_WEIGHTS && plan->mapped) fprintf(out, ", of them %zu mapped", plan->mapped);
         fprintf(out, "\n");
     }
-    fprintf(out, "%-20s %16zu bytes\n", "total", memory_total(plan));
-    if (memory_host_total(plan))
-        fprintf(out, "%-20s %16zu bytes\n", "total on the host", memory_host_total(plan));
+    print_bytes(out, "total", memory_total(plan));
+    fprintf(out, "\n");
+    if (!memory_host_total(plan)) return;
+    print_bytes(out, "total on the host", memory_host_total(plan));
+    fprintf(out, "\n");
 }
 
 struct memory_room memory_room_of(const struct kernels *k, const struct weights *w)
@@ -60,17 +71,17 @@ bool memory_fits(const struct memory_plan *plan, const struct kernels *k, struct
 void memory_describe(const struct memory_plan *plan, const struct kernels *k,
                      struct memory_room room, char *text, size_t size)
 {
-    char of[48] = " GB", host[64] = "", again[96] = "";
+    char of[64] = "", host[80] = "", again[96] = "";
     uint64_t waits = memory_host_total(plan);
     if (room.device)
-        snprintf(of, sizeof of, " of %.2f GB that are free", (double)room.device / 1e9);
+        snprintf(of, sizeof of, " of %s that are free", size_text((double)room.device).at);
     if (waits && !k->is_host)
-        snprintf(host, sizeof host, ", %.2f of the host's %.2f", (double)waits / 1e9,
-                 (double)room.host / 1e9);
+        snprintf(host, sizeof host, ", %s of the host's %s", size_text((double)waits).at,
+                 size_text((double)room.host).at);
     if (!is_within(needed(plan, k), room.device))
-        snprintf(again, sizeof again, "; %.2f GB of weights are read from their files every time",
-                 (double)plan->mapped / 1e9);
-    snprintf(text, size, "%.2f%s%s%s", (double)needed(plan, k) / 1e9, of, host, again);
+        snprintf(again, sizeof again, "; %s of weights are read from their files every time",
+                 size_text((double)plan->mapped).at);
+    snprintf(text, size, "%s%s%s%s", size_text((double)needed(plan, k)).at, of, host, again);
 }
 
 void memory_describe_lack(const struct memory_plan *plan, const struct kernels *k,
@@ -78,7 +89,7 @@ void memory_describe_lack(const struct memory_plan *plan, const struct kernels *
 {
     uint64_t own = needed(plan, k) - plan->mapped;
     bool is_own = !is_within(own, room.device);
-    snprintf(text, size, "%.2f GB of %smemory, %.2f GB are free",
-             (double)(is_own ? own : memory_host_total(plan)) / 1e9, is_own ? "" : "the host's ",
-             (double)(is_own ? room.device : room.host) / 1e9);
+    snprintf(text, size, "%s of %smemory, %s are free",
+             size_text((double)(is_own ? own : memory_host_total(plan))).at,
+             is_own ? "" : "the host's ", size_text((double)(is_own ? room.device : room.host)).at);
 }

@@ -30,7 +30,7 @@ struct memory_plan {
 const char *memory_name(enum memory memory);
 size_t memory_total(const struct memory_plan *plan);
 size_t memory_host_total(const struct memory_plan *plan);
-/* A line for each use that takes some, and the totals, in bytes. */
+/* A line for each use that takes some, and the totals, in bytes and GiB. */
 void memory_print(const struct memory_plan *plan, FILE *out);
 
 /* Free bytes; 0: not known. */
@@ -41,7 +41,7 @@ struct memory_room {
 struct memory_room memory_room_of(const struct kernels *k, const struct weights *w);
 /* Mapped files need not stay in memory. */
 bool memory_fits(const struct memory_plan *plan, const struct kernels *k, struct memory_room room);
-/* "9.85 of 84.21 GB that are free, 1.28 of the host's 120.50" */
+/* "9.85 GB of 84.21 GB that are free, 1.28 GB of the host's 120.50 GB" */
 void memory_describe(const struct memory_plan *plan, const struct kernels *k,
                      struct memory_room room, char *text, size_t size);
 /* What does not fit, for an error: "30.20 GB of memory, 20.10 GB are free" */

@@ -110,8 +110,9 @@ static int put_tables(struct model *m, struct fail *why)
 
 /* ---- life ---- */
 
+/* plan_only: nothing will be computed, so a table of sizes is enough. */
 static int begin(struct model *m, const struct model_setup *setup, const struct config *config,
-                 const struct weights *weights, struct fail *why)
+                 const struct weights *weights, bool plan_only, struct fail *why)
 {
     must(config || weights);
     must(!setup->context || !setup->is_training);
@@ -133,7 +134,7 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     m->copied = calloc((size_t)m->tensor_count * 3, sizeof *m->copied);
     if (!m->layers || !m->saved || !m->x || !m->cache || !m->host_x || !m->host_o || !m->copied)
         return fail(why, "out of memory");
-    if (list_parameters(m, why) || kernels_open(&m->k, setup->device, why)) return -1;
+    if (list_parameters(m, why) || kernels_choose(&m->k, setup->device, plan_only, why)) return -1;
     int64_t likes = setup->is_training ? m->k->chunk_rows : m->k->read_rows;
     int64_t most = setup->chunk ? setup->chunk : likes;
     if (!setup->rows) m->setup.rows = setup->positions < most ? setup->positions : most;
@@ -185,7 +186,7 @@ int model_plan(struct memory_plan *plan, const struct model_setup *setup,
                const struct config *config, const struct weights *weights, struct fail *why)
 {
     struct model m = { 0 };
-    int status = begin(&m, setup, config, weights, why);
+    int status = begin(&m, setup, config, weights, true, why);
     if (!status) {
         add_scratch(&m, setup->threads > 0 ? setup->threads : pool_usable_cpus());
         *plan = m.plan;
@@ -213,7 +214,7 @@ int model_open(struct model **out, const struct model_setup *setup, const struct
     *out = NULL;
     struct model *m = calloc(1, sizeof *m);
     if (!m) return fail(why, "out of memory");
-    int status = begin(m, setup, config, weights, why);
+    int status = begin(m, setup, config, weights, false, why);
     if (!status) status = m->k->open(&m->dev, setup->threads, why);
     if (!status) {
         struct shape shape = shape_of(m);

@@ -3,6 +3,8 @@
 #include "../common/safetensors.h"
 #include "../common/torch_file.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <unistd.h>
 
 /* Ways to store a model, the preferred first. */
@@ -32,7 +34,7 @@ static int add_file(struct model_files *m, const struct layout *l, const char *p
     return 0;
 }
 
-/* The names of an index's shards, each once, in *shards. */
+/* The names of an index's shards, each once with its number, in *shards. */
 static int list_shards(const json_t *map, json_t *shards, struct fail *why)
 {
     const char *tensor;
@@ -42,7 +44,33 @@ static int list_shards(const json_t *map, json_t *shards, struct fail *why)
         const char *shard = json_string_value(file);
         if (!shard || strchr(shard, '/') || !strcmp(shard, "..") || !strcmp(shard, ".") || !*shard)
             return fail_input(why, "%s: not the name of a shard", tensor);
-        json_object_set_new(shards, shard, json_true());
+        size_t number = json_object_size(shards);
+        if (json_object_get(shards, shard)) continue;
+        if (number == MODEL_SHARDS_MAX)
+            return fail_input(why, "more than %d shards", MODEL_SHARDS_MAX);
+        if (json_object_set_new(shards, shard, json_integer((json_int_t)number)))
+            return fail(why, "out of memory");
+    }
+    return 0;
+}
+
+/* A tensor of a shard that the index does not list there. */
+static int name_unlisted(const struct model_files *m, const json_t *map, const json_t *shards,
+                         struct fail *why)
+{
+    const char *shard;
+    json_t *unused;
+    size_t file = 0;
+    json_object_foreach((json_t *)shards, shard, unused)
+    {
+        const struct tensor_file *f = &m->at[file++];
+        for (size_t i = 0; i < f->count; i++) {
+            const char *place = json_string_value(json_object_get(map, f->at[i].name));
+            if (!place || strcmp(place, shard) != 0)
+                return fail_input(why, "%s holds %.100s, which the index %s%s: of another model?",
+                                  shard, f->at[i].name, place ? "places in " : "does not list",
+                                  place ? place : "");
+        }
     }
     return 0;
 }
@@ -51,27 +79,39 @@ static int list_shards(const json_t *map, json_t *shards, struct fail *why)
 static int check_places(const struct model_files *m, const json_t *map, const json_t *shards,
                         struct fail *why)
 {
-    const char *name, *shard;
-    json_t *place, *unused;
+    const char *name;
+    json_t *place;
     size_t stored = 0;
     json_object_foreach((json_t *)map, name, place)
     {
-        size_t file = 0;
-        json_object_foreach((json_t *)shards, shard, unused)
-        {
-            if (!strcmp(shard, json_string_value(place))) break;
-            file++;
-        }
-        must(file < m->count);
+        const json_t *number = json_object_get(shards, json_string_value(place));
+        size_t file = (size_t)json_integer_value(number);
+        must(number && file < m->count);
         if (!tensor_file_find(&m->at[file], name))
-            return fail_input(why, "%s is not in %s", name, json_string_value(place));
+            return fail_input(why, "it places %.100s in %s, where it is not: of another model?",
+                              name, json_string_value(place));
     }
     for (size_t i = 0; i < m->count; i++)
         stored += m->at[i].count;
-    if (stored != json_object_size(map))
-        return fail_input(why, "its shards hold %zu tensors, it lists %zu", stored,
-                          json_object_size(map));
-    return 0;
+    return stored == json_object_size(map) ? 0 : name_unlisted(m, map, shards, why);
+}
+
+/* Shards that the index lists and that are not there: how many, and the first by name. */
+static int check_present(const json_t *shards, const char *directory, struct fail *why)
+{
+    const char *name, *first = NULL;
+    json_t *unused;
+    size_t missing = 0;
+    json_object_foreach((json_t *)shards, name, unused)
+    {
+        char path[4096];
+        if (exists(path, directory, name)) continue;
+        if (!missing++ || strcmp(name, first) < 0) first = name;
+    }
+    if (!missing) return 0;
+    if (missing == 1) return fail(why, "it lists %s, which is not there: fetch it too", first);
+    return fail(why, "it lists %s and %zu other shards of %zu, which are not there: fetch them too",
+                first, missing - 1, json_object_size(shards));
 }
 
 static int open_shards(struct model_files *m, const struct layout *l, const char *directory,
@@ -86,7 +126,7 @@ static int open_shards(struct model_files *m, const struct layout *l, const char
     int status = 0;
     if (!json_object_size(map))
         status = fail_input(why, "%s: no weight_map", index_path);
-    else if (list_shards(map, shards, why))
+    else if (list_shards(map, shards, why) || check_present(shards, directory, why))
         status = fail_in(why, index_path);
     json_object_foreach(shards, name, unused)
     {
@@ -101,6 +141,46 @@ static int open_shards(struct model_files *m, const struct layout *l, const char
     return status;
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), tail = strlen(end);
+    return length > tail && !strcmp(text + length - tail, end);
+}
+
+/* "model-00001-of-00002.safetensors" of "model.safetensors". */
+static bool is_shard(const char *name, const struct layout *l)
+{
+    const char *dot = strrchr(l->one, '.');
+    size_t stem = (size_t)(dot - l->one);
+    return !strncmp(name, l->one, stem) && name[stem] == '-' && strstr(name, "-of-") &&
+           ends_with(name, dot);
+}
+
+/* A directory that holds no model as it should: what it holds. */
+static int name_content(const char *directory, struct fail *why)
+{
+    DIR *dir = opendir(directory);
+    if (!dir) return fail(why, "%s: %s", directory, strerror(errno));
+    char first[256] = "";
+    const struct layout *of = NULL;
+    size_t count = 0;
+    for (struct dirent *e; (e = readdir(dir));)
+        for (int i = 0; i < LAYOUTS; i++) {
+            if (!is_shard(e->d_name, &layouts[i])) continue;
+            if (!count++ || strcmp(e->d_name, first) < 0)
+                snprintf(first, sizeof first, "%s", e->d_name);
+            of = &layouts[i];
+        }
+    closedir(dir);
+    if (!count)
+        return fail(why, "%s: no %s, no %s, and no index of either", directory, layouts[0].one,
+                    layouts[1].one);
+    return fail(why,
+                "%s: %zu shard%s of a model (%s …), and no %s, which says what is where: "
+                "fetch it too",
+                directory, count, count > 1 ? "s" : "", first, of->index);
+}
+
 int model_files_open(struct model_files *m, const char *directory, struct fail *why)
 {
     char path[4096];
@@ -111,9 +191,7 @@ int model_files_open(struct model_files *m, const char *directory, struct fail *
             status = add_file(m, &layouts[i], path, why);
         else if (exists(path, directory, layouts[i].index))
             status = open_shards(m, &layouts[i], directory, path, why);
-    if (status == 1)
-        status = fail(why, "%s: no model.safetensors, no pytorch_model.bin, and no index of either",
-                      directory);
+    if (status == 1) status = name_content(directory, why);
     if (status) model_files_close(m);
     return status;
 }

@@ -8,6 +8,8 @@
 
 #include "../common/tensor_file.h"
 
+enum { MODEL_SHARDS_MAX = 4096 };
+
 struct model_files {
     struct tensor_file *at;
     size_t count;

@@ -15,6 +15,8 @@ int schedule_parse(const char *name, enum schedule *schedule)
     return -1;
 }
 
+const char *schedule_name(enum schedule schedule) { return schedule_names[schedule]; }
+
 double optimiser_rate(const struct optimiser *o, int64_t done)
 {
     if (o->schedule == SCHEDULE_CONSTANT) return o->learning_rate;
@@ -25,6 +27,14 @@ double optimiser_rate(const struct optimiser *o, int64_t done)
     if (progress > 1) progress = 1;
     if (o->schedule == SCHEDULE_LINEAR) return o->learning_rate * (1 - progress);
     return o->learning_rate * 0.5 * (1 + cos(M_PI * progress));
+}
+
+bool optimiser_agrees(const struct optimiser *a, const struct optimiser *b, int64_t first,
+                      int64_t last)
+{
+    for (int64_t done = first; done < last; done++)
+        if (optimiser_rate(a, done) != optimiser_rate(b, done)) return false;
+    return true;
 }
 
 int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, double loss_scale,

@@ -15,6 +15,7 @@ enum schedule {
 
 /* -1 if the name is not one of transformers' that are computed here. */
 int schedule_parse(const char *name, enum schedule *schedule);
+const char *schedule_name(enum schedule schedule);
 
 struct optimiser {
     enum schedule schedule;
@@ -25,6 +26,10 @@ struct optimiser {
 /* Of update number `done` + 1. In the warm-up done/warmup, so the first update has rate 0,
  * as transformers' schedulers have it. */
 double optimiser_rate(const struct optimiser *o, int64_t done);
+
+/* Do both give updates first + 1 to last the same rates? */
+bool optimiser_agrees(const struct optimiser *a, const struct optimiser *b, int64_t first,
+                      int64_t last);
 
 /* Clips the gradient to max_norm (its L2 norm over everything; torch's clip_grad_norm_),
  * updates, zeroes it. The gradient is that of loss_scale times the loss. *norm: before

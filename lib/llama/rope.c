@@ -1,5 +1,6 @@
 #include "rope.h"
 
+#include <float.h>
 #include <math.h>
 
 static const char *const names[ROPE_TYPES] = { "default", "linear",  "llama3",
@@ -49,7 +50,8 @@ static int parse_yarn(struct rope *r, const json_t *scaling, struct fail *why)
         json_get_real(scaling, "beta_fast", &r->high, why) ||
         json_get_real(scaling, "attention_factor", &r->attention, why))
         return -1;
-    if (!(r->low > 0) || !(r->high > r->low) || !(r->attention > 0))
+    if (!(r->low > 0) || !(r->high > r->low) || !(r->attention > 0) ||
+        r->attention > (double)FLT_MAX)
         return fail_input(why, "rope_scaling: beta_slow %g, beta_fast %g, attention_factor %g",
                           r->low, r->high, r->attention);
     return 0;

@@ -27,7 +27,7 @@ int session_longest(const struct loaded *l, const struct model_setup *setup,
     struct memory_plan plan;
     int64_t too_long = setup->context + 1;
     *longest = 0;
-    if (kernels_open(&k, setup->device, why)) return -1;
+    if (kernels_choose(&k, setup->device, true, why)) return -1;
     while (too_long - *longest > 1) {
         struct model_setup own = *setup;
         set_context(&own, *longest + (too_long - *longest) / 2);

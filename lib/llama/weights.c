@@ -1,7 +1,9 @@
 #include "base_digest.h"
 
 #include "../../kernels/nf4.h"
+#include "../common/file.h"
 #include "../common/progress.h"
+#include "../common/size.h"
 #include "../common/tokenizer.h"
 
 #include <errno.h>
@@ -54,8 +56,8 @@ enum weight_type weight_type_of_dtype(enum dtype dtype)
 int digest_file(const char *path, char digest[STREAM_DIGEST_TEXT], struct fail *why)
 {
     static const size_t piece = 1 << 18;
-    FILE *file = fopen(path, "re");
-    if (!file) return fail(why, "%s: %s", path, strerror(errno));
+    FILE *file = file_open_stdio(path, NULL, why);
+    if (!file) return -1;
     XXH3_state_t *state = XXH3_createState();
     char *buffer = malloc(piece);
     int status = state && buffer ? 0 : fail(why, "%s: out of memory", path);
@@ -121,9 +123,20 @@ static int take_stored(struct weights *w, int64_t i, struct fail *why)
     return align(w, &w->at[i].data, s->bytes, dtype_size(s->dtype), why);
 }
 
+/* Those of a layer stand together, after the first tensor of all. */
 static int64_t find_tensor(const struct weights *w, const char *name)
 {
-    for (int64_t i = 0; i < w->count; i++)
+    static const char prefix[] = "model.layers.";
+    int64_t first = 0, end = w->count;
+    if (!strncmp(name, prefix, sizeof prefix - 1)) {
+        int64_t each = 0, layer = strtoll(name + sizeof prefix - 1, NULL, 10);
+        while (w->table[1 + each].layer == 0)
+            each++;
+        if (layer < 0 || layer >= w->config.layers) return -1;
+        first = 1 + layer * each;
+        end = first + each;
+    }
+    for (int64_t i = first; i < end; i++)
         if (!strcmp(w->table[i].name, name)) return i;
     return -1;
 }
@@ -321,6 +334,34 @@ bool weights_are_directory(const char *path)
     return strcmp(path, "-") != 0 && !stat(path, &st) && S_ISDIR(st.st_mode);
 }
 
+/* A file that stands in a model's directory: the directory is what is to be named. */
+static bool is_part_of_directory(const char *path)
+{
+    static const char *const ends[] = { ".safetensors", ".bin", ".json", ".pt", ".pth" };
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof ends / sizeof *ends; i++)
+        if (!strcmp(dot, ends[i])) return true;
+    return false;
+}
+
+int weights_check_place(const char *path, struct fail *why)
+{
+    char config[4096];
+    struct stat st;
+    if (!strcmp(path, "-")) return 0;
+    if (stat(path, &st)) return fail(why, "%s: %s", path, strerror(errno));
+    snprintf(config, sizeof config, "%s/config.json", path);
+    if (S_ISDIR(st.st_mode)) {
+        if (!access(config, F_OK)) return 0;
+        if (config_refuse_adapter(path, why)) return -1;
+        return fail(why, "%s: no config.json in it: not a model's directory", path);
+    }
+    if (!S_ISREG(st.st_mode) || !is_part_of_directory(path)) return 0;
+    const char *slash = strrchr(path, '/');
+    return fail_input(why, "%s: a file: a model is named by its directory, %.*s", path,
+                      slash ? (int)(slash - path) : 1, slash ? path : ".");
+}
+
 int weights_directory_is_nf4(const char *path, struct fail *why)
 {
     struct config c;
@@ -334,6 +375,7 @@ int weights_open(struct weights *w, const char *path, bool with_base, struct fai
 {
     *w = (struct weights){ 0 };
     double start = progress_clock();
+    if (weights_check_place(path, why)) return -1;
     int status = weights_are_directory(path) ? open_directory(w, path, with_base, why)
                                              : open_stream(w, path, why);
     w->seconds = progress_clock() - start;
@@ -430,12 +472,10 @@ void weights_close(struct weights *w)
 
 void weights_describe(const struct weights *w, char *text, size_t size)
 {
-    bool is_small = w->bytes < 100000000;
-    double size_of = (double)w->bytes / (is_small ? 1e6 : 1e9);
-    const char *unit = is_small ? "MB" : "GB";
+    struct size_text bytes = size_text((double)w->bytes);
     if (!w->was_read)
-        snprintf(text, size, "%.2f %s mapped", size_of, unit);
+        snprintf(text, size, "%s mapped", bytes.at);
     else
-        snprintf(text, size, "%.2f %s in %.2f s, %.2f GB/s", size_of, unit, w->seconds,
-                 (double)w->bytes / 1e9 / w->seconds);
+        snprintf(text, size, "%s in %.2f s, %s/s", bytes.at, w->seconds,
+                 size_text((double)w->bytes / w->seconds).at);
 }

@@ -37,6 +37,6 @@ load helper
     run --separate-stderr -3 tokenize -m config.json docs.jsonl -o x
     [[ "$stderr" == "tokenize: config.json: not a tokenizer.json: it has no model" ]]
     run --separate-stderr -1 tokenize -m "$golden" docs.jsonl -o x
-    [[ "$stderr" == "tokenize: $golden/tokenizer.json: No such file or directory" ]]
+    [[ "$stderr" == "tokenize: $golden: neither tokenizer.model nor tokenizer.json in it" ]]
     [ ! -e x ]
 }

@@ -36,7 +36,7 @@ load helper
 @test "docs: formats name every kind and field that the programs write" {
     make_base
     lora run --quiet save_steps=2
-    ppl --quiet --model base --data docs.tok --context 16 > s.scores
+    ppl --quiet --model base --data docs.tok --context 16 -o s.scores
     for pair in tokens:docs.tok samples:16.smp weights:base.nf4 scores:s.scores state:run/checkpoint-4/training_state; do
         kind=${pair%%:*}
         perl -MForeignStream -e 'my ($file, $doc) = @ARGV; open my $f, "<", $doc or die; local $/; my $text = <$f>;

@@ -25,7 +25,7 @@ setup() {
     generate --quiet --tokenizer tok/tokenizer.model -m base.nf4 -p abc -n 6 > nf4
     generate --quiet --tokenizer tok -m - -p abc -n 6 < base.nf4 | cmp - nf4
     printf 'method: lora\n' > lora.yaml
-    train --quiet lora.yaml model_name_or_path=base train_file="$BATS_FILE_TMPDIR/32.smp" output_dir=ad \
+    train --quiet lora.yaml model_name_or_path=base train_file="$made/32.smp" output_dir=ad \
         max_steps=30 learning_rate=0.02 per_device_train_batch_size=4 lora_rank=4 attention=full quantization=none
     merge --quiet --base base --adapter ad -o merged --dtype f32
     run --separate-stderr -0 generate -m base -a ad -p abc -n 24
@@ -35,10 +35,10 @@ setup() {
     cp -r ad odd
     sed -i 's/"r": *[0-9]*/"r": 5/' odd/adapter_config.json
     run --separate-stderr -3 generate --quiet -m base --adapter odd -p abc -n 2
-    [[ "$stderr" == "generate: adapter's "*" has not the shape ["* ]]
+    [[ "$stderr" == "generate: "*": "*" has not the shape ["* ]]
     [ "$output" != "$(generate --quiet -m base --rope linear:2 -p abc -n 24)" ]
     run --separate-stderr -2 generate -m base -a ad --rope none -p abc
-    [[ "$stderr" == *"the adapter was trained with factor 2"* ]]
+    [[ "$stderr" == *"the adapter was trained with linear:2, which it brings along"* ]]
 }
 
 @test "generate: draws repeat for a seed and differ between seeds" {
@@ -92,7 +92,7 @@ setup() {
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":'
     [[ "$stderr" == "generate: standard input: line 1: "* ]]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":"a b c d e f g h i j k l m n o p q r s t"}'
-    [[ "$stderr" == "generate: standard input: line 1: a prompt of "*" tokens, the context holds 16" ]]
+    [[ "$stderr" == "generate: standard input: line 1: a prompt of "*" tokens, the context holds 16 with the answer: a shorter one, or --context" ]]
 }
 
 @test "generate --chat: one encoding of the whole prompt, as tokenize has it" {
@@ -107,7 +107,7 @@ setup() {
         [ -n "$want" ] && [ "$got " = "$want" ]
     done
     run --separate-stderr -3 generate -m base --chat llama-3 -p 'what is it?'
-    [ "$stderr" = "generate: llama-3: the tokenizer has no token <|start_header_id|>" ]
+    [ "$stderr" = "generate: llama-3: the tokenizer has no token <|start_header_id|>: a template for another model?" ]
     # One shot from standard input; the template from a file, with BOS.
     echo '{"system":"","turn":"<{}>","bos":true}' > plain.json
     echo 'it' > prompt
@@ -178,7 +178,7 @@ chat() {
     run --separate-stderr -0 generate -m base --context 40 -p abc -n 20
     [[ "$stderr" == *"is beyond the 16 that the positions are made for"* ]]
     run --separate-stderr -3 generate -m base -p 'a b c d e f g h i j k l m n o p q r s t'
-    [[ "$stderr" == "generate: a prompt of "*" tokens, the context holds 16" ]]
+    [[ "$stderr" == "generate: a prompt of "*" tokens, the context holds 16 with the answer: a shorter one, or --context" ]]
 }
 
 @test "generate: a broken pipe ends it quietly; a full disk is an error" {
@@ -207,11 +207,11 @@ chat() {
     check 'one too many' 2 -m base -p x -f y
     check '--stop: an empty text' 2 -m base -p x --stop ''
     check '--system is for --chat' 2 -m base -p x --system y
-    check 'no tokenizer.model or tokenizer.json beside the model' 2 -m base.nf4 -p x
+    check 'base.nf4: weights alone, which hold no tokenizer: --tokenizer DIR (see generate --help)' 2 -m base.nf4 -p x
     check 'nowhere' 1 -m nowhere -p x
-    check 'nowhere.json: no template has that name, and no file: vicuna, llama-2, llama-3, zephyr, chatml, or a file' 1 -m base -p x --chat nowhere.json
+    check "--chat: 'nowhere.json' is no template and no file: there are vicuna, llama-2, llama-3, zephyr, chatml, or a file" 2 -m base -p x --chat nowhere.json
     cp -rL base other
     sed -i 's/"vocab_size": *400/"vocab_size": 399/' other/config.json
     check '' 3 -m other -p x
-    check 'not a SentencePiece model' 3 -m base -p x --tokenizer "$golden/../cli/helper.bash"
+    check 'neither a SentencePiece model' 3 -m base -p x --tokenizer "$golden/../cli/helper.bash"
 }

@@ -11,17 +11,28 @@ setup() {
     cd "$BATS_TEST_TMPDIR"
 }
 
-# A vocabulary like LLaMA's, trained once a file of tests.
-make_tokenizer() {
-    [ -f "$BATS_FILE_TMPDIR/tok/tokenizer.model" ] && return
-    mkdir -p "$BATS_FILE_TMPDIR/tok"
+# What is the same for many files of tests is made once for all of them: tests/run names a folder for it, else
+# each file has its own. Two tests that want it at once wait for each other. Nobody writes to it: tests/run looks.
+made=${TEST_MADE:-$BATS_FILE_TMPDIR}
+once() { # NAME COMMAND...: runs the command, which makes $made/NAME
+    (
+        flock 9
+        [ -e "$made/$1" ] || "${@:2}"
+    ) 9> "$made/lock"
+}
+
+# A vocabulary like LLaMA's.
+make_tokenizer() { once tok train_tokenizer; }
+train_tokenizer() {
     perl -e 'srand 3; my @w = map { join "", map { ("a".."z")[rand 26] } 1..2 + rand 6 } 1..300;
-        print join(" ", map { $w[rand(@w) ** 2 / @w] } 1..12), ".\n" for 1..2000' > "$BATS_FILE_TMPDIR/text"
-    spm_train --input="$BATS_FILE_TMPDIR/text" --model_prefix="$BATS_FILE_TMPDIR/spm" --model_type=bpe \
+        print join(" ", map { $w[rand(@w) ** 2 / @w] } 1..12), ".\n" for 1..2000' > "$made/text"
+    mkdir -p "$made/tok.new"
+    spm_train --input="$made/text" --model_prefix="$made/spm" --model_type=bpe \
         --vocab_size=400 --byte_fallback=true --character_coverage=0.9999 --split_digits=true \
         --normalization_rule_name=identity --remove_extra_whitespaces=false \
         --allow_whitespace_only_pieces=true --minloglevel=2 > /dev/null 2>&1
-    mv "$BATS_FILE_TMPDIR/spm.model" "$BATS_FILE_TMPDIR/tok/tokenizer.model"
+    mv "$made/spm.model" "$made/tok.new/tokenizer.model"
+    mv "$made/tok.new" "$made/tok"
 }
 
 # Ten documents of two sources, docs.jsonl.
@@ -29,7 +40,7 @@ make_documents() {
     perl -e 'use strict; my @l = map { chomp; $_ } <STDIN>;
         for my $d (0..9) { my $t = join "\\n", @l[$d * 40 .. $d * 40 + 5 + 3 * $d];
             print qq({"text":"$t","meta":{"set":"m$d"},"source":"), $d % 2 ? "odd" : "even", qq("}\n) }' \
-        < "$BATS_FILE_TMPDIR/text" > docs.jsonl
+        < "$made/text" > docs.jsonl
 }
 
 config() {
@@ -41,26 +52,27 @@ config() {
 JSON
 }
 
-# tokens, samples of 16 and 32, and a model trained for a few steps: base/, made once a file.
+# tokens, samples of 16 and 32, and a model trained for a few steps: base/
 make_base() {
     make_tokenizer
-    if [ ! -f "$BATS_FILE_TMPDIR/base/config.json" ]; then
-        (
-            cd "$BATS_FILE_TMPDIR"
-            make_documents
-            tokenize --quiet -m tok/tokenizer.model docs.jsonl -o docs.tok
-            pack --quiet --context 16 --strategy split docs.tok -o 16.smp
-            pack --quiet --context 32 --strategy split docs.tok -o 32.smp
-            config
-            echo 'method: full' > scratch.yaml
-            train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
-                tokenizer=tok train_file=16.smp output_dir=base max_steps=20 learning_rate=0.01 \
-                per_device_train_batch_size=4 --quiet
-            quantize --quiet base -o base.nf4
-        )
-    fi
-    ln -sf "$BATS_FILE_TMPDIR"/{tok,base,base.nf4,docs.jsonl,docs.tok,16.smp,32.smp,scratch.yaml} .
-    cp "$BATS_FILE_TMPDIR/config.json" .
+    once base train_base
+    ln -sf "$made"/{tok,base,base.nf4,docs.jsonl,docs.tok,16.smp,32.smp,scratch.yaml} .
+    cp "$made/config.json" .
+}
+train_base() {
+    cd "$made"
+    make_documents
+    tokenize --quiet -m tok/tokenizer.model docs.jsonl -o docs.tok
+    pack --quiet --context 16 --strategy split docs.tok -o 16.smp
+    pack --quiet --context 32 --strategy split docs.tok -o 32.smp
+    config
+    echo 'method: full' > scratch.yaml
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
+        tokenizer=tok train_file=16.smp output_dir=base.new max_steps=20 learning_rate=0.01 \
+        per_device_train_batch_size=4 --quiet --device cpu
+    quantize --quiet base.new -o base.nf4
+    mv base.new base
+    find . -type f ! -name lock ! -name sums | sort | xargs xxhsum -q -H2 > sums
 }
 
 lora() { # OUT KEY=VALUE...
@@ -73,3 +85,19 @@ lora() { # OUT KEY=VALUE...
 
 # Does each merged directory have what llama.cpp's converter demands?
 converts() { "$root/tests/lib/check_llamacpp.pl" "$golden/llamacpp-list.json" "$@"; }
+
+# Waits until a command succeeds: for what a program in the background does. A minute at most.
+until_true() { # COMMAND...
+    local try
+    for try in $(seq 1200); do
+        "$@" 2> /dev/null && return
+        sleep 0.05
+    done
+    echo "waited in vain: $*" >&2
+    return 1
+}
+
+# Has a run's log a line of that step, or of a later one?
+has_step() { # RUN STEP
+    perl -MJSON::PP -e 'my $n = shift; while (<STDIN>) { exit 0 if /\n$/ && decode_json($_)->{step} >= $n } exit 1' "$2" < "$1/trainer_log.jsonl"
+}

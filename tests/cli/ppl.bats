@@ -7,7 +7,7 @@ data=$golden/ppl/tokens.bin
     perl -MJSON::PP -e 'local $/; for (@{ decode_json(<STDIN>) }) { my %o = %{ $_->{options} };
         print join(" ", $_->{protocol}, $_->{context}, map({ (my $k = $_) =~ s/_/-/; "--$k=$o{$_}" } sort keys %o), @$_{qw(nll stderr scored)}), "\n" }' \
         < "$golden/ppl/losses.json" > cases
-    [ "$(wc -l < cases)" -eq 10 ]
+    [ "$(wc -l < cases)" -eq 17 ]
     while read -r protocol context rest; do
         set -- $rest
         local options=()
@@ -34,7 +34,7 @@ data=$golden/ppl/tokens.bin
     grep -q 'stderr  bits/byte$' with
     ppl --quiet -m base.nf4 -d docs.tok -c 16 --bytes 1000 --to json > said
     grep -q '"bytes": 1000' said
-    ppl --quiet -m base -d docs.tok -c 16 > s.scores
+    ppl --quiet -m base -d docs.tok -c 16 --to scores > s.scores
     perl -MForeignStream -e 'my @o = ForeignStream::read_all("s.scores"); die unless $o[0]{bytes} && $o[1]{bits_per_byte} > 0'
     # Of one window there is no standard error.
     ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to json > one
@@ -42,7 +42,7 @@ data=$golden/ppl/tokens.bin
     ! grep -q stderr one
     ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to table | tail -n 1 | grep -Eq '^ +16 +1 +15 +[0-9.]+ +[0-9.]+ +- +[0-9.]+$'
     # Another tokenizer than the data's.
-    spm_train --input="$BATS_FILE_TMPDIR/text" --model_prefix=other --model_type=bpe --vocab_size=300 --byte_fallback=true \
+    spm_train --input="$made/text" --model_prefix=other --model_type=bpe --vocab_size=300 --byte_fallback=true \
         --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > /dev/null 2>&1
     run --separate-stderr -3 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer other.model
     [[ "$stderr" == *"the one to count bytes with is "* ]]
@@ -110,20 +110,79 @@ data=$golden/ppl/tokens.bin
     [ "$enough" -gt 0 ] && [ "$enough" -lt 10 ]
     [[ "$stderr" == *"ppl: context 900: $enough of 10 documents are long enough"* ]]
     run --separate-stderr -3 ppl --quiet -m base -d docs.tok -c 5000 --per-document
-    [[ "$stderr" =~ "ppl: context 5000: "[0-9]+" tokens are too few, longqlora wants 10001 of a document" ]]
+    [[ "$stderr" =~ ^"ppl: docs.tok: the longest document has "[0-9]+" tokens, too few for --context 5000 by --protocol longqlora, which wants 10001: --context "[0-9]+" is the longest that fits"$ ]]
 }
 
 @test "ppl: longppl's options, and what has nothing to show" {
     run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64
-    [[ "$stderr" == *"a context of 64 is no longer than the short one of 4096" ]]
+    [[ "$stderr" == "ppl: --context 64 is no longer than longppl's short context of 4096 (--short-context) (see ppl --help)" ]]
     run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 --short-context 16 --stride 16
     run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 --short-context 1
     head -c 140 "$data" > few.bin
     run --separate-stderr -3 ppl --quiet -m "$golden/bnb/model" -d few.bin --from u16 --protocol longppl -c 64 --short-context 60
-    [[ "$stderr" == *"no prediction gains from it what longppl asks for" ]]
+    [[ "$stderr" == "ppl: context 64: no prediction gains from it what longppl asks for (a shorter --short-context, or more text)" ]]
     ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 --short-context 16 --to json --threads 1 > a
     ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 --short-context 16 --to json --threads 3 > b
     cmp a b
     grep -q '"short_context": 16' a
     grep -q '"definition": "longppl: windows of L side by side; predictions whose loss is below 2 and more than 2 lower' a
+}
+
+@test "ppl: a table, wherever it goes, unless --to or the output's name ask for another form" {
+    eval_=(ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 -c 16)
+    "${eval_[@]}" > log
+    head -n 1 log | grep -Eq '^ +context +windows +scored +loss +perplexity +stderr$'
+    [ "$(wc -l < log)" -eq 2 ]
+    "${eval_[@]}" | cat > piped
+    cmp log piped
+    for name in log.txt scores plain.log -; do
+        "${eval_[@]}" -o "$name" > out
+        [ "$name" = - ] || mv "$name" out
+        cmp log out
+    done
+    "${eval_[@]}" -o a.scores
+    "${eval_[@]}" --to scores > b.scores
+    cmp a.scores b.scores
+    perl -MForeignStream -e 'my @o = ForeignStream::read_all("a.scores"); die unless $o[0]{kind} eq "scores"'
+    "${eval_[@]}" -o a.json
+    "${eval_[@]}" --to json > b.json
+    cmp a.json b.json
+    grep -q '"perplexity"' a.json
+    # --to goes before the name.
+    "${eval_[@]}" --to table -o t.scores
+    cmp log t.scores
+    # A stream is no sight for a terminal: said before the model is looked for.
+    run -2 script -qec 'ppl -m nowhere --to scores' /dev/null
+    [[ "$output" == *"standard output is a terminal: name a file with -o, or pipe"* ]]
+}
+
+@test "ppl: contexts that the text is too short for are said before the model is opened" {
+    # This model cannot be opened: who comes so far has not looked at the contexts first.
+    mkdir damaged
+    echo '{}' > damaged/config.json
+    refused() { run --separate-stderr "-$1" ppl -m damaged -d "$data" --from u16 "${@:3}"; [ "$stderr" = "ppl: $2" ] || { echo "$stderr"; false; }; }
+    refused 3 "$data: 9000 tokens, too few for --context 4500,8192 by --protocol longqlora, which wants 16385: measure at --context 1024,2048, or by --protocol sliding, which wants a window's tokens alone" -c 1024,4500,2048,8192
+    refused 3 "$data: 9000 tokens, too few for --context 4500,10000 by --protocol longqlora, which wants 20001: measure at --context 4499" -c 4499,4500,10000
+    refused 3 "$data: 9000 tokens, too few for --context 8744 by --protocol longlora, which wants 9001: --context 8743 is the longest that fits, or by --protocol sliding, which wants a window's tokens alone" -c 8744 --protocol longlora
+    refused 3 "$data: 9000 tokens, too few for --context 9001 by --protocol sliding, which wants 9001: --context 9000 is the longest that fits" -c 9001 --protocol sliding
+    refused 3 "$data: 100 tokens (--max-tokens), too few for --context 64 by --protocol longqlora, which wants 129: --context 49 is the longest that fits, or by --protocol sliding, which wants a window's tokens alone" -c 64 --max-tokens 100
+    # What it says fits does.
+    for fits in "4499" "8743 --protocol longlora" "9000 --protocol sliding" "9000 --protocol huggingface" "49 --max-tokens 100"; do
+        ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 -c $fits --to json > /dev/null
+    done
+    # Options that a protocol has no use for, or that leave gaps.
+    refused 2 "--stride: the windows of --protocol llamacpp lie side by side (see ppl --help)" -c 16 --protocol llamacpp --stride 4
+    refused 2 "--context 2: --protocol llamacpp scores the second half but for its end: at least 3 (see ppl --help)" -c 2 --protocol llamacpp
+    refused 2 "--short-context is of --protocol longppl, not of sliding (see ppl --help)" -c 16 --protocol sliding --short-context 4
+    refused 2 "--stride 17 leaves gaps between windows of --context 16 (see ppl --help)" -c 16 --protocol huggingface --stride 17
+    refused 2 "--source: bare numbers are one document, which names no source (see ppl --help)" -c 16 --source a
+    # And data that have nothing to show.
+    : > empty.bin
+    run --separate-stderr -3 ppl -m damaged -d empty.bin --from u16
+    [ "$stderr" = "ppl: empty.bin: no tokens in it" ]
+    make_base
+    run --separate-stderr -3 ppl -m damaged -d docs.tok --source evn
+    [ "$stderr" = "ppl: docs.tok: no document of --source 'evn': there are 'even', 'odd'" ]
+    run --separate-stderr -1 ppl -m nowhere -d docs.tok
+    [ "$stderr" = "ppl: nowhere: No such file or directory" ]
 }

@@ -5,10 +5,10 @@ load helper
     perl -CS -e 'srand 5; my @parts = ("abc", " ", "  ", "\n", "\t", "é", "日本", "😀", "x", "1234", "\x{2581}", "the ", "(", "\x{0}", "\x{300}");
         for (1..400) { my $t = join "", map { rand() < 0.2 ? chr(32 + rand 900) : $parts[rand @parts] } 1 .. rand 40; print $t, "\x{1}" }' > texts
     perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' < texts \
-        | "$BUILD/tests/spm_oracle" "$BATS_FILE_TMPDIR/tok/tokenizer.model" | sed 's/ $//' > expected
+        | "$BUILD/tests/spm_oracle" "$made/tok/tokenizer.model" | sed 's/ $//' > expected
     perl -MJSON::PP -e 'local $/ = "\x01"; my $j = JSON::PP->new->utf8(0)->ascii; binmode STDIN, ":utf8";
         while (<STDIN>) { chomp; print $j->encode({ text => $_ }), "\n" }' < texts > texts.jsonl
-    tokenize --quiet --no-bos -m "$BATS_FILE_TMPDIR/tok/tokenizer.model" texts.jsonl -o t.tok
+    tokenize --quiet --no-bos -m "$made/tok/tokenizer.model" texts.jsonl -o t.tok
     perl -MForeignStream -e 'my @o = ForeignStream::read_all("t.tok"); print join(" ", unpack "v*", $_->{tokens}), "\n" for @o[1 .. $#o - 1]' > got
     [ "$(wc -l < got)" -eq 400 ]
     cmp got expected
@@ -28,18 +28,18 @@ load helper
 @test "tokenize: decoding gives the text back" {
     make_tokenizer
     printf '{"text":"a  b\\n\\u00e9 \\ud83d\\ude00","source":"s"}\n{"text":"","source":"s"}\n{"text":" x ","source":"s"}\n' > in.jsonl
-    tokenize --quiet -m "$BATS_FILE_TMPDIR/tok/tokenizer.model" in.jsonl | tokenize -m "$BATS_FILE_TMPDIR/tok/tokenizer.model" --decode > back
+    tokenize --quiet -m "$made/tok/tokenizer.model" in.jsonl | tokenize -m "$made/tok/tokenizer.model" --decode > back
     perl -MJSON::PP -e 'print decode_json($_)->{text}, "|" while <STDIN>' < in.jsonl > a
     perl -MJSON::PP -e 'print decode_json($_)->{text}, "|" while <STDIN>' < back > b
     cmp a b
     printf 'plain  text\n' > p.txt
-    tokenize --quiet --format text -m "$BATS_FILE_TMPDIR/tok/tokenizer.model" p.txt | tokenize -m "$BATS_FILE_TMPDIR/tok/tokenizer.model" --decode --format text | cmp - p.txt
+    tokenize --quiet --format text -m "$made/tok/tokenizer.model" p.txt | tokenize -m "$made/tok/tokenizer.model" --decode --format text | cmp - p.txt
 }
 
 @test "tokenize: the same stream for any number of threads, from files, pipes and zstd" {
     make_tokenizer
     make_documents
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     tokenize --quiet -m "$m" docs.jsonl --threads 1 -o one
     tokenize --quiet -m "$m" docs.jsonl --threads 3 -o three
     cmp one three
@@ -53,7 +53,7 @@ load helper
 
 @test "tokenize: BOS, EOS, sources and bare numbers" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     echo '{"text":"a","meta":{"set":"books"}}' > one.jsonl
     tokenize --quiet --eos --source-key meta.set -m "$m" one.jsonl -o t
     run perl -MForeignStream -e 'my @o = ForeignStream::read_all("t"); my @i = unpack "v*", $o[1]{tokens}; print "$i[0] $i[-1] $o[1]{source} $o[1]{id}"' t
@@ -66,7 +66,7 @@ load helper
 
 @test "tokenize: a bad line stops with file, line and byte; or is left out; or is mended" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     printf '{"text":"good"}\n{"text":"ba\xffd"}\n{"text":"cut' > bad.jsonl
     run --separate-stderr -3 tokenize -m "$m" bad.jsonl -o out
     [ "$stderr" = "tokenize: bad.jsonl:2: byte 12: invalid UTF-8" ]
@@ -77,7 +77,7 @@ load helper
     [[ "$stderr" == *"2 documents, 1 skipped"* ]]
     echo '["array"]' > array.jsonl
     run --separate-stderr -3 tokenize -m "$m" array.jsonl -o out2
-    [ "$stderr" = "tokenize: array.jsonl:1: byte 1: not a JSON object" ]
+    [ "$stderr" = "tokenize: array.jsonl:1: byte 1: not a JSON object but an array: one object a line is needed (jq -c '.[]' makes that)" ]
     zstd -q docs.jsonl 2>/dev/null || { make_documents; zstd -q docs.jsonl; }
     head -c 200 docs.jsonl.zst > cut.zst
     run --separate-stderr -3 tokenize -m "$m" cut.zst -o out3
@@ -88,10 +88,10 @@ load helper
     make_tokenizer
     echo "hello" > x.txt
     run --separate-stderr -3 tokenize -m x.txt x.txt
-    [[ "$stderr" == "tokenize: x.txt: "*"not a SentencePiece model" ]]
+    [[ "$stderr" == "tokenize: x.txt: "*"neither a SentencePiece model (tokenizer.model) nor a tokenizer.json" ]]
     for args in "--model_type=unigram|a unigram model" "--normalization_rule_name=nmt_nfkc|normalisation by a table" \
         "--remove_extra_whitespaces=true|remove_extra_whitespaces" "--user_defined_symbols=foo|user-defined"; do
-        spm_train --input="$BATS_FILE_TMPDIR/text" --model_prefix=other --model_type=bpe --vocab_size=300 \
+        spm_train --input="$made/text" --model_prefix=other --model_type=bpe --vocab_size=300 \
             --normalization_rule_name=identity --remove_extra_whitespaces=false --byte_fallback=true ${args%|*} \
             --hard_vocab_limit=false --minloglevel=2 > /dev/null 2>&1
         run --separate-stderr -3 tokenize -m other.model x.txt
@@ -101,7 +101,7 @@ load helper
 
 @test "tokenize: usage errors" {
     run --separate-stderr -2 tokenize
-    [ "$stderr" = "tokenize: --model is needed (see tokenize --help)" ]
+    [ "$stderr" = "tokenize: --model is needed: the model's tokenizer.model, tokenizer.json, or directory (see tokenize --help)" ]
     run --separate-stderr -2 tokenize --modle x
     [ "$stderr" = "tokenize: unknown option --modle: did you mean --model? (see tokenize --help)" ]
     run --separate-stderr -2 tokenize --threads 2x
@@ -115,7 +115,7 @@ load helper
 
 @test "tokenize: conversations in the original's wording, trained on the answers and their EOS" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     printf '%s\n' '{"input":" Hi there ","output":"Hello.\n"}' \
         '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b"},{"role":"user","content":"c?"},{"role":"assistant","content":"d"}],"source":"s"}' > c.jsonl
     tokenize --quiet --format chat -m "$m" c.jsonl -o c.tok
@@ -168,12 +168,12 @@ conversations() {
     eot=$(perl -MJSON::PP -e 'local $/; my $t = decode_json(<STDIN>); print map { $_->{id} } grep { $_->{content} eq "<|eot_id|>" } @{$t->{added_tokens}}' < "$golden/tokenizer.json")
     [ "$(conversations one.tok | tr ' ' '\n' | grep -cx "$eot")" -eq 2 ]
     run --separate-stderr -3 tokenize --format chat --template llama-3 -m "$golden/../bpe/gpt2" -o none "$golden/cases.jsonl"
-    [ "$stderr" = "tokenize: llama-3: the tokenizer has no token <|start_header_id|>" ]
+    [ "$stderr" = "tokenize: llama-3: the tokenizer has no token <|start_header_id|>: a template for another model?" ]
 }
 
 @test "tokenize: conversations in LLaMA-2's wording, each turn as SentencePiece encodes the whole of it" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     echo '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b c"},{"role":"user","content":"d </s>"},{"role":"assistant","content":"e"}]}' |
         tokenize --quiet --format chat --template llama-2 -m "$m" -o c.tok
     printf '%s\001' $'[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\na? [/INST] b c ' '[INST] d </s> [/INST] e ' | perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' \
@@ -183,7 +183,7 @@ conversations() {
     echo '{"input":"a","output":"b"}' | tokenize --quiet --format chat --template llama-2 -m "$m" | tokenize --decode --format text -m "$m" > text
     [ "$(cat text)" = "[INST] a [/INST] b " ]
     for bad in '{"turn":"{system}"}:'"'turn' needs one {}" '{"turn":"{}{system}"}:'"'turn' needs one {}, and at most one {system} before it" \
-        '{"turn":"{}","special":["<t>"]}:the tokenizer has no token <t>' '{"turn":"{}","end":"</s>"}:'"'end' is none of 'special'" \
+        '{"turn":"{}","special":["<t>"]}:the tokenizer has no token <t>: a template for another model?' '{"turn":"{}","end":"</s>"}:'"'end' is none of 'special'" \
         '{"turn":"{}","system":1}:'"'system' is not a text" '{"turn":"{}","answer":"a"}:'"'answer' needs one {}" '{"turn":"{}","special":"<s>"}:'"'special' is not a list" '{"turn":"{}","ends":"<s>"}:unknown key '"'ends'"; do
         echo "${bad%\}:*}}" > bad.json
         run --separate-stderr -3 tokenize --format chat --template bad.json -m "$m" -o none <<< '{"input":"a","output":"b"}'
@@ -194,7 +194,7 @@ conversations() {
 
 @test "tokenize: conversations in Zephyr's wording, each text between two EOS as SentencePiece encodes the whole of it" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     echo '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b c"},{"role":"user","content":"d </s>"},{"role":"assistant","content":"ef"}]}' |
         tokenize --quiet --format chat --template zephyr -m "$m" -o c.tok
     # The answers begin behind what stands before them.
@@ -219,7 +219,7 @@ conversations() {
 @test "tokenize: JSON lines are another view of the same tokens" {
     make_tokenizer
     make_documents
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     tokenize --quiet -m "$m" docs.jsonl -o a.tok
     tokenize --quiet -m "$m" docs.jsonl --to jsonl -o a.jsonl
     perl -MJSON::PP -ne 'decode_json($_)' a.jsonl
@@ -236,7 +236,9 @@ conversations() {
     run --separate-stderr -3 pack --from jsonl --context 8 cut.jsonl -o none
     [[ "$stderr" == "pack: cut.jsonl: record 4: stream ends without its end record"* ]]
     run --separate-stderr -3 pack --context 8 a.jsonl -o none
-    [[ "$stderr" == *"JSON lines? (see --from)" ]]
+    [[ "$stderr" == "pack: a.jsonl: byte 0: JSON lines, not a stream of tokens, which tokenize makes; tokenize --from jsonl makes one of them" ]]
+    run --separate-stderr -3 pack --context 8 docs.jsonl -o none
+    [[ "$stderr" == "pack: docs.jsonl: byte 0: JSON lines, not a stream of tokens, which tokenize makes" ]]
     sed '2s/"tokens":\[/"tokens":[70000,/' a.jsonl > wide.jsonl
     run --separate-stderr -3 pack --from jsonl --context 8 wide.jsonl -o none
     [[ "$stderr" == "pack: wide.jsonl:2: tokens: a list holds something that is no number below 2^16" ]]
@@ -244,7 +246,7 @@ conversations() {
 
 @test "tokenize: one document of many megabytes and of one repeated character, in proportion" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     perl -e 'print "{\"text\":\"", "a" x (4 << 20), "\"}\n"' > long.jsonl
     tokenize --quiet --no-bos -m "$m" long.jsonl | tokenize --decode --format text -m "$m" > back
     [ "$(wc -c < back)" -eq $((4 << 20)) ]
@@ -283,7 +285,7 @@ differ() { # MODEL BYTES SEED
 
 @test "tokenize: decoding any text gives it back" {
     make_tokenizer
-    m=$BATS_FILE_TMPDIR/tok/tokenizer.model
+    m=$made/tok/tokenizer.model
     "$root/tests/lib/random_texts.pl" 300000 11 | perl -CSD -pe 's/\x{2581}/_/g' > texts
     perl -MJSON::PP -e 'local $/ = "\x01"; my $j = JSON::PP->new->utf8(0)->ascii; binmode STDIN, ":utf8";
         while (<STDIN>) { chomp; print $j->encode({ text => $_ }), "\n" }' < texts > texts.jsonl
@@ -308,7 +310,7 @@ differ() { # MODEL BYTES SEED
     (printf ' \xe4\xb8\x81\xea\xb0\x80' | wc -c; printf 'a \xe4\xb8\x81\xea\xb0\x80') | sed '1s/.*/8/' | "$BUILD/tests/spm_oracle" wide.model | sed 's/ $//; s/ /,/g' > expected
     grep -q "\"tokens\":\[1,$(cat expected)\]" t
     run --separate-stderr -2 tokenize --raw u16 -m wide.model t.jsonl -o none
-    [ "$stderr" = "tokenize: --raw u16: the vocabulary of 70062 does not fit (see tokenize --help)" ]
+    [ "$stderr" = "tokenize: --raw u16: the vocabulary of 70062 does not fit: --raw u32 (see tokenize --help)" ]
     tokenize --quiet --raw u32 -m wide.model t.jsonl -o raw
     [ "$(od -An -tu4 -N4 raw | tr -d ' ')" = 1 ]
 }

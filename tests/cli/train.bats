@@ -22,7 +22,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
 @test "train: the loss falls, the log has every field, the start says what it does" {
     make_base
     run --separate-stderr -0 lora out train_embedding=true train_norm=true max_steps=8 logging_steps=2
-    [[ "$stderr" == *"rope: linear 2 (16 → 32), theta 500; attention: s2 group 8, heads 2-3 shifted; base: nf4, "*" GB/s; device: cpu, f32"* ]]
+    [[ "$stderr" == *"rope: linear 2 (16 → 32), theta 500; attention: s2 group 8, heads 2-3 shifted; base: nf4, "*"B/s; device: cpu, f32"* ]]
     perl -MJSON::PP -e 'my @l = map { decode_json($_) } <STDIN>; die unless @l == 4 && $l[3]{loss} < $l[0]{loss};
         for my $k (qw(step epoch loss grad_norm learning_rate tokens tokens_per_second max_rss_bytes elapsed eta)) { die $k unless exists $l[0]{$k} }' < out/trainer_log.jsonl
     grep -q embed_tokens out/adapter_config.json
@@ -76,21 +76,24 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     make_base
     lora whole --quiet max_steps=30 save_steps=4
     for try in 1 2 3 4 5 6; do
-        lora broken --quiet max_steps=30 save_steps=4 resume_from_checkpoint=auto &
-        sleep 0.$((RANDOM % 25 + 5))
+        train lora.yaml output_dir=broken model_name_or_path=base.nf4 train_file=32.smp max_steps=30 lora_rank=4 learning_rate=0.01 \
+            per_device_train_batch_size=2 logging_steps=1 save_steps=4 resume_from_checkpoint=auto --quiet 3>&- &
+        pid=$!
+        until_true has_step broken $((4 * try - RANDOM % 4))
         kill -9 $! 2>/dev/null || true
         wait $! 2>/dev/null || true
     done
     run --separate-stderr -0 lora broken max_steps=30 save_steps=4 resume_from_checkpoint=auto
     cmp whole/adapter_model.safetensors broken/adapter_model.safetensors
     [ "$(ls -d broken/checkpoint-* | wc -l)" -le 3 ]
-    ! ls broken | grep -q tmp-
+    [ "$(ls -A broken | grep -c '^\.')" = 0 ]
 }
 
 @test "train: a damaged checkpoint is skipped, and said so; another recipe is refused" {
     make_base
     lora out --quiet max_steps=12 save_steps=4
-    cp out/adapter_model.safetensors first
+    mv out/adapter_model.safetensors first
+    rm -r out/checkpoint-12
     head -c 5000 out/checkpoint-8/training_state > cut && mv cut out/checkpoint-8/training_state
     run --separate-stderr -0 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto
     [[ "$stderr" == *"skipped: out/checkpoint-8/training_state: "* ]]
@@ -98,31 +101,54 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     cmp first out/adapter_model.safetensors
     run --separate-stderr -3 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto lora_rank=8
     [[ "$stderr" == *"the recipe changed since"* ]]
+    rm out/adapter_model.safetensors
+    run --separate-stderr -3 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto lora_rank=8
+    [[ "$stderr" == *"out/checkpoint-12: the recipe changed since"* ]]
     pack --quiet --context 32 --strategy concat docs.tok -o other.smp
     run --separate-stderr -3 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto train_file=other.smp
     [[ "$stderr" == *"the samples changed since"* ]]
 }
 
+# Where a test fails, the run that it began does not go on.
+teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
+
 @test "train: the first signal saves and leaves with 128+n" {
     make_base
-    run --separate-stderr bash -c 'echo "method: lora" > l.yaml
-        train l.yaml output_dir=sig model_name_or_path=base.nf4 train_file=32.smp max_steps=100000 lora_rank=4 save_steps=100000 & p=$!
-        sleep 1; kill -TERM $p; wait $p'
+    echo "method: lora" > l.yaml
+    start() { # OUT KEY=VALUE...
+        local out=$1
+        shift
+        # Shells let programs in the background ignore SIGINT.
+        env --default-signal=INT train l.yaml output_dir="$out" model_name_or_path=base.nf4 train_file=32.smp lora_rank=4 logging_steps=1 "$@" 2> "$out.err" 3>&- &
+        pid=$!
+    }
+    ended() { status=0; wait $pid || status=$?; }
+    start sig max_steps=100000
+    until_true has_step sig 2
+    kill -TERM $pid
+    ended
     [ "$status" -eq 143 ]
-    [[ "$stderr" == *"train: stops and saves; a second time leaves at once"*"stopped by signal 15 after step "* ]]
+    [[ "$(cat sig.err)" == *"train: stops and saves; a second SIGINT or SIGTERM leaves at once"*"stopped by signal 15 after step "* ]]
     [ -f sig/checkpoint-*/training_state ]
-    # Not after a step that takes long; none is done.
-    long="l.yaml model_name_or_path=base.nf4 train_file=32.smp max_steps=9 lora_rank=4 per_device_train_batch_size=1024 gradient_accumulation_steps=1024"
-    run --separate-stderr bash -c "train $long output_dir=sig1 & p=\$!; sleep 1; kill -TERM \$p; wait \$p"
+    # Not after a step that takes long; none is done. Signals are handled when the log is there.
+    long="max_steps=9 per_device_train_batch_size=1024 gradient_accumulation_steps=1024"
+    start sig1 $long
+    until_true [ -e sig1/trainer_log.jsonl ]
+    kill -TERM $pid
+    ended
     [ "$status" -eq 143 ]
-    [[ "$stderr" == *"stopped by signal 15 in the first step: there is nothing to save" ]]
+    [[ "$(cat sig1.err)" == *"stopped by signal 15 in the first step: there is nothing to save" ]]
     [ ! -e sig1/checkpoint-0 ]
-    # A second one, before the layer under way ends.
-    run --separate-stderr bash -c "train $long output_dir=sig2 & p=\$!; sleep 1; start=\$(date +%s%N); kill -TERM \$p; kill -INT \$p; wait \$p; s=\$?
-        echo \$(((\$(date +%s%N) - start) / 1000000)); exit \$s"
+    # A second one, before the layer under way ends: both wait for a process that is halted.
+    start sig2 $long
+    until_true [ -e sig2/trainer_log.jsonl ]
+    kill -STOP $pid
+    kill -TERM $pid
+    kill -INT $pid
+    kill -CONT $pid
+    ended
     [ "$status" -eq 130 ] || [ "$status" -eq 143 ]
-    [ "$output" -lt 400 ]
-    [[ "$stderr" != *"stopped by signal"* ]]
+    [[ "$(cat sig2.err)" != *"stopped by signal"* ]]
     [ ! -e sig2/checkpoint-1 ]
 }
 
@@ -393,14 +419,15 @@ Y
     # One run is resumed to the bytes of the unbroken one, with the adapter and not without or with another.
     further whole train_file=32.smp max_steps=4 save_steps=2 --quiet
     cp -r whole cut
-    rm -r cut/longqlora.json cut/adapter_model.safetensors
+    rm -r cut/longqlora.json cut/adapter_model.safetensors cut/checkpoint-4
     further cut train_file=32.smp max_steps=4 save_steps=2 resume_from_checkpoint=auto --quiet
     cmp whole/adapter_model.safetensors cut/adapter_model.safetensors
+    rm cut/adapter_model.safetensors
     run --separate-stderr -3 further cut train_file=32.smp max_steps=4 save_steps=2 resume_from_checkpoint=auto adapter_name_or_path=short
-    [[ "$stderr" == *"cut/checkpoint-2: the recipe changed since: adapter was \""*"\", is \""* ]]
+    [[ "$stderr" == *"cut/checkpoint-4: the recipe changed since: adapter was \""*"\", is \""* ]]
     run --separate-stderr -3 train bare.yaml output_dir=cut model_name_or_path=base.nf4 attention=full lora_dropout=0 max_steps=4 train_file=32.smp resume_from_checkpoint=auto \
         lora_rank=4 lora_alpha=12 target_modules=q_proj,down_proj train_norm=true
-    [[ "$stderr" == *"cut/checkpoint-2: the recipe changed since: adapter is not there any more" ]]
+    [[ "$stderr" == *"cut/checkpoint-4: the recipe changed since: adapter is not there any more" ]]
 }
 
 @test "train: an adapter that cannot be trained further is refused by name" {
@@ -418,7 +445,7 @@ Y
     refused 2 'target_modules: q_proj, but the adapter has q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj' target_modules=q_proj
     refused 2 'train_norm: true, but the adapter has none' train_norm=true
     refused 2 'adapter_name_or_path needs method: lora' method=full
-    refused 1 'nowhere/adapter_config.json' adapter_name_or_path=nowhere
+    refused 1 'nowhere: No such file or directory' adapter_name_or_path=nowhere
     cp -rL base other
     printf '\x3c' | dd of=other/model.safetensors bs=1 seek=$(($(stat -c %s other/model.safetensors) - 1)) conv=notrunc status=none
     refused 3 'first: adapter was trained on base ' model_name_or_path=other quantization=none

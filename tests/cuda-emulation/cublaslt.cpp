@@ -5,6 +5,7 @@
 #include "../../kernels/cuda/cuda.cuh"
 
 #include <map>
+#include <vector>
 
 struct cublasLtContext {
     int open;
@@ -131,9 +132,25 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     return CUBLAS_STATUS_SUCCESS;
 }
 
-static double value_at(const void *mem, cublasLtMatrixLayout_t l, uint64_t row, uint64_t col)
+/* The operand in double, its sums' steps side by side: [outer, inner]. */
+static std::vector<double> widened(const void *mem, cublasLtMatrixLayout_t l, bool inner_is_rows)
 {
-    size_t i = (size_t)row + (size_t)col * (size_t)l->ld;
+    std::vector<double> wide((size_t)(l->rows * l->cols));
+    size_t bytes = l->type == CUDA_R_32F ? 4 : sizeof(elem);
+    for (uint64_t col = 0; col < l->cols; col++) {
+        size_t first = (size_t)col * (size_t)l->ld;
+        emulated_read((const char *)mem + first * bytes, (size_t)l->rows * bytes);
+        for (uint64_t row = 0; row < l->rows; row++) {
+            double value = l->type == CUDA_R_32F ? (double)((const float *)mem)[first + row]
+                                                 : (double)widen(((const elem *)mem)[first + row]);
+            wide[inner_is_rows ? col * l->rows + row : row * l->cols + col] = value;
+        }
+    }
+    return wide;
+}
+
+static double value_at(const void *mem, cublasLtMatrixLayout_t l, size_t i)
+{
     return l->type == CUDA_R_32F ? (double)((const float *)mem)[i]
                                  : (double)widen(((const elem *)mem)[i]);
 }
@@ -155,23 +172,27 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
     emulated_access access;
     emulated_queue();
     double times = (double)*(const float *)alpha, plus = (double)*(const float *)beta;
-    for (uint64_t col = 0; col < out_layout->cols; col++)
-        for (uint64_t row = 0; row < out_layout->rows; row++) {
+    uint64_t inner = width(a_layout, d->a), rows = out_layout->rows;
+    size_t bytes = out_layout->type == CUDA_R_32F ? 4 : sizeof(elem);
+    std::vector<double> left = widened(a, a_layout, d->a == CUBLAS_OP_T);
+    std::vector<double> right = widened(b, b_layout, d->b != CUBLAS_OP_T);
+    std::vector<float> wide(rows);
+    std::vector<elem> rounded(rows);
+    for (uint64_t col = 0; col < out_layout->cols; col++) {
+        size_t first = (size_t)col * (size_t)out_layout->ld;
+        for (uint64_t row = 0; row < rows; row++) {
+            const double *x = &left[row * inner], *y = &right[col * inner];
             double sum = 0;
-            for (uint64_t k = 0, n = width(a_layout, d->a); k < n; k++)
-                sum += (d->a == CUBLAS_OP_T ? value_at(a, a_layout, k, row)
-                                            : value_at(a, a_layout, row, k)) *
-                       (d->b == CUBLAS_OP_T ? value_at(b, b_layout, col, k)
-                                            : value_at(b, b_layout, k, col));
+            for (uint64_t k = 0; k < inner; k++)
+                sum += x[k] * y[k];
             sum *= times;
-            if (plus != 0) sum += plus * value_at(c, c_layout, row, col);
-            size_t i = (size_t)row + (size_t)col * (size_t)out_layout->ld;
-            float wide = (float)sum;
-            elem rounded = narrow(wide);
-            if (out_layout->type == CUDA_R_32F)
-                emulated_write((float *)out + i, &wide, sizeof wide);
-            else
-                emulated_write((elem *)out + i, &rounded, sizeof rounded);
+            if (plus != 0) sum += plus * value_at(c, c_layout, (size_t)row + (size_t)col * (size_t)c_layout->ld);
+            wide[row] = (float)sum;
+            rounded[row] = narrow(wide[row]);
         }
+        emulated_write((char *)out + first * bytes,
+                       out_layout->type == CUDA_R_32F ? (const void *)wide.data() : rounded.data(),
+                       (size_t)rows * bytes);
+    }
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -5,6 +5,7 @@
 #include "emulation.h"
 
 #include <csignal>
+#include <map>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <vector>
@@ -130,13 +131,18 @@ emulated_balance::~emulated_balance()
 struct shared_cell {
     uint64_t write; /* its number */
     uint32_t written, read;
+    uint32_t set_in; /* the block that wrote it, by number */
     uint16_t writer, reader;
-    bool is_set, has_readers;
+    bool has_readers;
 };
 static shared_cell *shared_shadow;
 static uint64_t shared_writes;
+static uint32_t blocks_run;
 
-enum byte_state : uint8_t { OUTSIDE, ALLOCATED, WRITTEN };
+/* Whether a byte lies in an allocation is looked up when it is not (yet) written. */
+enum byte_state : uint8_t { UNWRITTEN, WRITTEN };
+static std::map<unsigned char *, size_t> allocations; /* bytes, by the first one's address */
+enum { PAGE = 4096 };
 struct word_cell {
     uint32_t write_launch, read_launch, write_block, read_block;
 };
@@ -144,6 +150,7 @@ struct word_cell {
 static unsigned char *arena, *arena_end, *host_arena_end;
 static byte_state *bytes_shadow;
 static word_cell *words_shadow;
+static bool *page_is_written;
 
 static void *reserve(size_t bytes)
 {
@@ -187,6 +194,7 @@ static void make_arena()
     host_arena_end = arena + arena_bytes / 2;
     bytes_shadow = (byte_state *)reserve(arena_bytes);
     words_shadow = (word_cell *)reserve(arena_bytes / 4 * sizeof *words_shadow);
+    page_is_written = (bool *)reserve(arena_bytes / PAGE);
     struct sigaction action = {};
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO;
@@ -200,36 +208,101 @@ static bool is_in_arena(const void *mem)
 
 static void mark(void *mem, size_t bytes, byte_state state)
 {
-    if (is_in_arena(mem))
-        memset((void *)(bytes_shadow + ((unsigned char *)mem - arena)), state, bytes);
+    if (!is_in_arena(mem) || !bytes) return;
+    size_t first = (size_t)((unsigned char *)mem - arena);
+    memset((void *)(bytes_shadow + first), state, bytes);
+    if (state == WRITTEN)
+        memset(page_is_written + first / PAGE, true,
+               (first + bytes - 1) / PAGE - first / PAGE + 1);
 }
 
-static cudaError_t take(unsigned char **end, unsigned char *most, void **mem, size_t bytes,
-                        byte_state state)
+static bool is_allocated(const unsigned char *p)
 {
+    auto next = allocations.upper_bound((unsigned char *)p);
+    if (next == allocations.begin()) return false;
+    --next;
+    return p < next->first + next->second;
+}
+
+/* Allocations never share a page: there is a gap between them. What is large is not filled, so that
+ * it costs nothing where nobody touches it: the shadow tells who reads what nobody wrote. */
+static cudaError_t take(unsigned char **end, unsigned char *most, void **mem, size_t bytes)
+{
+    enum { FILLED_MOST = 1 << 20 };
     if (bytes + gap > (size_t)(most - *end)) return cudaErrorMemoryAllocation;
     *mem = *end;
     *end += (bytes + gap + 255) / 256 * 256;
     emulated_access whole;
-    memset(*mem, 0xff, bytes); /* NaN */
-    mark(*mem, bytes, state);
+    if (bytes <= FILLED_MOST) memset(*mem, 0xff, bytes); /* NaN */
+    allocations[(unsigned char *)*mem] = bytes;
     return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void **mem, size_t bytes)
 {
     make_arena();
-    return take(&arena_end, arena + arena_bytes / 2, mem, bytes, ALLOCATED);
+    return take(&arena_end, arena + arena_bytes / 2, mem, bytes);
 }
 
 cudaError_t cudaHostAlloc(void **mem, size_t bytes, unsigned)
 {
     make_arena();
-    return take(&host_arena_end, arena + arena_bytes, mem, bytes,
-                WRITTEN); /* by whom is not seen */
+    cudaError_t error = take(&host_arena_end, arena + arena_bytes, mem, bytes);
+    if (error == cudaSuccess) mark(*mem, bytes, WRITTEN); /* by whom is not seen */
+    return error;
 }
 
-cudaError_t cudaFree(void *) { return cudaSuccess; } /* what is used after it stays visible */
+/* ---- the digest of all memory that was written ---- */
+
+/* EMULATION_DIGESTS: a file that gets a line with the digest (FNV-1a, by words) of what every
+ * allocation of the device held when it was freed, or at the end. */
+static uint64_t digest = 0xcbf29ce484222325u;
+
+static void add_to_digest(unsigned char *mem, size_t bytes)
+{
+    static const bool is_asked = getenv("EMULATION_DIGESTS") != NULL;
+    if (!is_asked) return;
+    size_t first = (size_t)(mem - arena), end = (first + bytes) / 8 * 8;
+    for (size_t at = first; at < end;) {
+        size_t stop = min((at / PAGE + 1) * PAGE, end);
+        for (; page_is_written[at / PAGE] && at < stop; at += 8)
+            digest = (digest ^ *(const uint64_t *)(arena + at)) * 0x100000001b3u;
+        at = stop;
+    }
+}
+
+static void write_digest()
+{
+    const char *path = getenv("EMULATION_DIGESTS");
+    FILE *out = path ? fopen(path, "a") : NULL;
+    if (!out) return;
+    emulated_access access;
+    for (auto &a : allocations)
+        if (a.first < arena_end) add_to_digest(a.first, a.second);
+    fprintf(out, "%016llx\n", (unsigned long long)digest);
+    fclose(out);
+}
+
+/* Gives the pages back; whoever uses them from now on is reported. */
+static void forget(void *shadow, size_t first, size_t bytes)
+{
+    size_t from = first / PAGE * PAGE;
+    madvise((char *)shadow + from, (first + bytes + PAGE - 1) / PAGE * PAGE - from, MADV_DONTNEED);
+}
+
+cudaError_t cudaFree(void *mem)
+{
+    auto a = allocations.find((unsigned char *)mem);
+    if (!mem || a == allocations.end()) return cudaSuccess;
+    emulated_access access;
+    size_t first = (size_t)(a->first - arena), bytes = a->second;
+    add_to_digest(a->first, bytes);
+    forget(arena, first, bytes);
+    forget(bytes_shadow, first, bytes);
+    memset(page_is_written + first / PAGE, false, (first + bytes) / PAGE - first / PAGE + 1);
+    allocations.erase(a);
+    return cudaSuccess;
+}
 
 static void host_wrote(void *mem, size_t bytes) { mark(mem, bytes, WRITTEN); }
 
@@ -288,6 +361,19 @@ void emulated_queue()
     operations++;
 }
 
+/* Products read what was written, too. */
+void emulated_read(const void *from, size_t bytes)
+{
+    const unsigned char *p = (const unsigned char *)from;
+    for (size_t i = 0; is_in_arena(p) && i < bytes; i++)
+        if (bytes_shadow[p - arena + (long)i] != WRITTEN) {
+            if (reports++ < REPORTS)
+                fprintf(stderr, "emulation: a product reads what nobody wrote, at %p\n",
+                        (const void *)(p + i));
+            return;
+        }
+}
+
 void emulated_write(void *to, const void *from, size_t bytes)
 {
     memcpy(to, from, bytes);
@@ -333,7 +419,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
         if (operations_seen < operations && reports++ < REPORTS)
             fprintf(stderr, "emulation: a copy does not wait for the operations before it\n");
         memset(to, 0xff, bytes);
-        mark(to, bytes, ALLOCATED); /* a read before the copy is waited for is reported */
+        mark(to, bytes, UNWRITTEN); /* a read before the copy is waited for is reported */
         late.push_back({ to, from, bytes });
         return cudaSuccess;
     }
@@ -354,21 +440,6 @@ cudaError_t cudaMemsetAsync(void *mem, int value, size_t bytes, cudaStream_t)
     return cudaSuccess;
 }
 
-/* EMULATION_DIGESTS: a file that gets a line with the digest (FNV-1a) of all memory of the
- * device as it is at the end. */
-static void write_digest()
-{
-    const char *path = getenv("EMULATION_DIGESTS");
-    FILE *out = path ? fopen(path, "a") : NULL;
-    uint64_t digest = 0xcbf29ce484222325u;
-    if (!out) return;
-    emulated_access access;
-    for (const uint64_t *w = (const uint64_t *)arena; w < (const uint64_t *)arena_end; w++)
-        digest = (digest ^ *w) * 0x100000001b3u;
-    fprintf(out, "%016llx\n", (unsigned long long)digest);
-    fclose(out);
-}
-
 static void touch_shared(unsigned char *p, int size, bool writes)
 {
     uint16_t id = (uint16_t)self()->id;
@@ -378,9 +449,9 @@ static void touch_shared(unsigned char *p, int size, bool writes)
     }
     shared_writes += writes;
     for (shared_cell *c = shared_shadow + (p - emulated_shared), *end = c + size; c < end; c++) {
-        if (!writes && !c->is_set) {
+        if (!writes && c->set_in != blocks_run) {
             report("shared memory that nobody wrote is read", p, size);
-            c->is_set = true;
+            c->set_in = blocks_run;
         }
         if (c->written == interval && c->writer != id) {
             report("race: another thread wrote this since the last barrier", p, size);
@@ -394,7 +465,7 @@ static void touch_shared(unsigned char *p, int size, bool writes)
             c->write = shared_writes;
             c->written = interval;
             c->writer = id;
-            c->is_set = true;
+            c->set_in = blocks_run;
         } else {
             c->has_readers = c->read == interval && (c->has_readers || c->reader != id);
             c->read = interval;
@@ -403,22 +474,47 @@ static void touch_shared(unsigned char *p, int size, bool writes)
     }
 }
 
-static void touch_global(unsigned char *p, int size, bool writes)
+/* Bytes that are not written yet, or lie outside. False: reported. */
+static bool touch_unwritten(unsigned char *p, int size, bool writes)
 {
     byte_state *b = bytes_shadow + (p - arena);
     for (int i = 0; i < size; i++) {
-        if (b[i] == OUTSIDE) {
+        if (b[i] == WRITTEN) continue;
+        if (!is_allocated(p + i)) {
             report(writes ? "write outside of every allocation"
                           : "read outside of every allocation",
                    p, size);
-            return;
+            return false;
         }
-        if (!writes && b[i] == ALLOCATED) {
-            report("global memory that nobody wrote is read", p, size);
-            b[i] = WRITTEN;
-        }
-        if (writes) b[i] = WRITTEN;
+        if (!writes) report("global memory that nobody wrote is read", p, size);
+        b[i] = WRITTEN;
+        page_is_written[(p + i - arena) / PAGE] = true;
     }
+    return true;
+}
+
+static bool all_written(const byte_state *b, int size)
+{
+    static const byte_state all[16] = { WRITTEN, WRITTEN, WRITTEN, WRITTEN, WRITTEN, WRITTEN,
+                                        WRITTEN, WRITTEN, WRITTEN, WRITTEN, WRITTEN, WRITTEN,
+                                        WRITTEN, WRITTEN, WRITTEN, WRITTEN };
+    switch (size) {
+    case 2:
+        return !memcmp(b, all, 2);
+    case 4:
+        return !memcmp(b, all, 4);
+    case 8:
+        return !memcmp(b, all, 8);
+    case 16:
+        return !memcmp(b, all, 16);
+    default:
+        return false;
+    }
+}
+
+static void touch_global(unsigned char *p, int size, bool writes)
+{
+    if (!all_written(bytes_shadow + (p - arena), size) && !touch_unwritten(p, size, writes)) return;
     const dim3 &at = self()->block_at;
     uint32_t block = 1 + at.x + emulated_grid.x * (at.y + emulated_grid.y * at.z);
     for (word_cell *w = words_shadow + (p - arena) / 4, *end = w + (size + 3) / 4; w < end; w++) {
@@ -765,15 +861,34 @@ static uint64_t next_random()
     return random_state ^= random_state << 17;
 }
 
+static char order_asked() /* 'a', 'd' or 'r' */
+{
+    static const char *how = getenv("EMULATION_ORDER");
+    return how ? *how : 'a';
+}
+
 /* A permutation of 0 … n−1 as EMULATION_ORDER asks. */
 static void put_in_order(int *to, int n)
 {
-    static const char *how = getenv("EMULATION_ORDER");
+    bool descends = order_asked() == 'd';
     for (int i = 0; i < n; i++)
-        to[i] = how && *how == 'd' ? n - 1 - i : i;
-    if (!how || *how != 'r') return;
+        to[i] = descends ? n - 1 - i : i;
+    if (order_asked() != 'r') return;
     for (int i = n - 1; i > 0; i--)
         std::swap(to[i], to[next_random() % (uint64_t)(i + 1)]);
+}
+
+/* The lanes of a warp at one of its steps: lane (first + i · stride) mod lanes is the i-th. A random
+ * odd stride gives a permutation of 32. */
+struct lane_order {
+    int first, stride;
+};
+static lane_order order_lanes(int lanes)
+{
+    if (order_asked() == 'd') return { lanes - 1, lanes - 1 };
+    if (order_asked() != 'r' || lanes != 32) return { 0, 1 };
+    uint64_t r = next_random();
+    return { (int)(r >> 8 & 31), (int)(r >> 16 & 31) | 1 };
 }
 
 static void start_fiber(fiber *f, int id, dim3 block_at)
@@ -788,7 +903,8 @@ static void start_fiber(fiber *f, int id, dim3 block_at)
     f->product_groups.clear();
     f->has_begun = false;
     f->fenced = 0;
-    void **top = (void **)(f->stack + STACK - 64);
+    /* Stacks begin at different lines, because equal ones would share a few sets of the cache. */
+    void **top = (void **)(f->stack + STACK - 64 - id % 128 * 192);
     *--top = NULL;
     *--top = (void *)fiber_main;
     for (int i = 0; i < 6; i++)
@@ -798,11 +914,12 @@ static void start_fiber(fiber *f, int id, dim3 block_at)
 
 static bool run_warp(int first, int *left)
 {
-    int lanes = min(32, thread_count - first), waiting = 0, ended = 0, lane[32];
+    int lanes = min(32, thread_count - first), waiting = 0, ended = 0;
     bool moved = false;
-    put_in_order(lane, lanes);
+    lane_order order = order_lanes(lanes);
     for (int i = 0; i < lanes; i++) {
-        fiber *f = fibers + first + lane[i];
+        int at = order.first + i * order.stride;
+        fiber *f = fibers + first + (lanes == 32 ? at & 31 : at % lanes);
         if (f->s == RUNS) {
             emulated_self = f;
             emulated_switch(&main_stack, f->stack_pointer);
@@ -852,8 +969,7 @@ static void pass_barrier(int left)
 static void run_block(dim3 at)
 {
     memset(emulated_shared, 0xff, shared_bytes);
-    for (size_t i = 0; i < shared_bytes; i++)
-        shared_shadow[i].is_set = shared_shadow[i].has_readers = false;
+    blocks_run++;
     interval++;
     for (int i = 0; i < thread_count; i++)
         start_fiber(fibers + i, i, at);

@@ -210,6 +210,7 @@ struct emulated_access {
 /* Of cuBLASLt: a product is queued; one of its results. */
 void emulated_queue();
 void emulated_write(void *to, const void *from, size_t bytes);
+void emulated_read(const void *from, size_t bytes);
 
 typedef int cudaStream_t;
 typedef int cudaEvent_t;

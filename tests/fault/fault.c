@@ -7,7 +7,6 @@
  * FAULT_TRACE  set: says where
  * FAULT_MARK   a file that is made when the fault strikes
  */
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>

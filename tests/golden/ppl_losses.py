@@ -6,7 +6,9 @@ usage: ppl_losses.py OUT_DIR BNB_DIR        (environment: see README.md)
 The model is BNB_DIR/model (bnb.py) with its NF4 weights dequantized to f32, in transformers. OUT_DIR/tokens.bin
 is the data, 16-bit numbers; OUT_DIR/losses.json has protocol, context, options, the mean loss and its standard
 error. longqlora and longlora go as the original evaluation scripts do: ids of a window are its labels, the
-model's own loss is taken, and the mean of those of the batches (of one window) is what is reported.
+model's own loss is taken, and the mean of those of the batches (of one window) is what is reported. huggingface
+is the loop of the guide "Perplexity of fixed-length models" as transformers 5.24.0 documents it: labels of what was
+seen are -100, the model's own loss is taken, and it counts as often as there are labels, less one.
 """
 import json
 import os
@@ -58,6 +60,39 @@ def result(protocol, context, sums, counts, **options):
     return dict(protocol=protocol, context=context, options=options, nll=mean, stderr=error, scored=int(counts.sum()))
 
 
+def sliding(context, stride, tokens, **options):
+    sums, counts, seen = [], [], 0
+    for s in range(0, tokens - context + 1, stride):
+        rows = by_row(ids[s:s + context])
+        first = max(seen - s - 1, 0)  # rows whose token was not predicted before
+        sums.append(float(rows[first:].sum()))
+        counts.append(len(rows) - first)
+        seen = s + context
+    return result("sliding", context, sums, counts, stride=stride, **options)
+
+
+@torch.no_grad()
+def huggingface(context, stride, tokens, **options):
+    """The guide's loop; predictions are counted beside it, since it counts one too few in a window."""
+    sums, counts, scored, prev_end_loc = [], [], 0, 0
+    for begin_loc in range(0, tokens, stride):
+        end_loc = min(begin_loc + context, tokens)
+        trg_len = end_loc - prev_end_loc
+        input_ids = ids[None, begin_loc:end_loc]
+        target_ids = input_ids.clone()
+        target_ids[:, :-trg_len] = -100
+        loss = model(input_ids, labels=target_ids).loss
+        num_loss_tokens = (target_ids != -100).sum().item() - 1
+        sums.append(float(loss) * num_loss_tokens)
+        counts.append(num_loss_tokens)
+        scored += int((target_ids[:, 1:] != -100).sum())
+        prev_end_loc = end_loc
+        if end_loc == tokens:
+            break
+    r = result("huggingface", context, sums, counts, stride=stride, **options)
+    return dict(r, scored=scored)
+
+
 results = []
 for context in (16, 64):
     for protocol, stride in (("longqlora", context), ("longlora", 256)):
@@ -67,14 +102,7 @@ for context in (16, 64):
         assert abs(r["nll"] - np.mean(losses)) < 1e-9
         assert abs(r["stderr"] - np.std(losses, ddof=1) / np.sqrt(len(losses))) < 1e-9
         results.append(r)
-    sums, counts, seen, stride = [], [], 0, 5
-    for s in range(0, N - context + 1, stride):
-        rows = by_row(ids[s:s + context])
-        first = max(seen - s - 1, 0)  # rows whose token was not predicted before
-        sums.append(float(rows[first:].sum()))
-        counts.append(len(rows) - first)
-        seen = s + context
-    results.append(result("sliding", context, sums, counts, stride=stride))
+    results.append(sliding(context, 5, N))
     sums, counts = [], []
     for s in range(0, N // context * context, context):
         window = ids[s:s + context].clone()
@@ -98,4 +126,9 @@ for context, short, stride in ((64, 16, 4), (50, 8, 3)):
         sums.append(float(full[key].sum()))
         counts.append(int(key.sum()))
     results.append(result("longppl", context, sums, counts, short_context=short, stride=stride))
+# Windows side by side, on a text that ends with one and on one that does not.
+results.append(sliding(16, 16, 64, max_tokens=64))
+for context, stride, tokens in ((16, 16, 64), (16, 5, 64), (16, 16, 70), (64, 64, 9000), (64, 32, 9000), (16, 7, 9000)):
+    options = {} if tokens == N else dict(max_tokens=tokens)
+    results.append(huggingface(context, stride, tokens, **options))
 json.dump(results, open(f"{out}/losses.json", "w"), indent=1)

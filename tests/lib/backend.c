@@ -11,6 +11,8 @@ static void *device_memory(size_t bytes)
     return mem;
 }
 
+static void release_memory(void *mem, size_t bytes) { k->release(dev, mem, bytes); }
+
 int backend_open(void **state)
 {
     struct fail why;
@@ -21,7 +23,10 @@ int backend_open(void **state)
         print_error("%s\n", why.text);
         return -1;
     }
-    if (!k->is_host) check_memory = device_memory;
+    if (!k->is_host) {
+        check_memory = device_memory;
+        check_release = release_memory;
+    }
     backend_reserve((struct shape){ .rows = 256,
                                     .chunk = 256,
                                     .dim = 1024,

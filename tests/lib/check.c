@@ -9,7 +9,7 @@ static const float guard_value = -12345.678f;
 
 static struct {
     float *at;
-    size_t count;
+    size_t count, bytes;
 } buffers[BUFFERS];
 static int buffer_count;
 static double *doubles[BUFFERS];
@@ -47,6 +47,7 @@ int64_t check_below(int64_t n)
 }
 
 void *(*check_memory)(size_t bytes);
+void (*check_release)(void *mem, size_t bytes);
 
 float *check_buffer(size_t count)
 {
@@ -58,6 +59,7 @@ float *check_buffer(size_t count)
         at[i] = guard_value;
     memset(at + GUARD, 0, count * sizeof *at);
     buffers[buffer_count].at = at;
+    buffers[buffer_count].bytes = bytes;
     buffers[buffer_count++].count = count;
     return at + GUARD;
 }
@@ -85,7 +87,10 @@ void check_free_all(void)
 {
     for (int i = 0; i < buffer_count; i++) {
         check_guards(buffers[i].at + GUARD);
-        if (!check_memory) free(buffers[i].at);
+        if (check_release)
+            check_release(buffers[i].at, buffers[i].bytes);
+        else
+            free(buffers[i].at);
     }
     for (int i = 0; i < double_count; i++)
         free(doubles[i]);

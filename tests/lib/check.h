@@ -25,8 +25,9 @@ double check_random(void);
 int64_t check_below(int64_t n);
 
 /* Floats with guard values before and after; check_guards fails if one was written to. */
-/* Memory of buffers comes from here, and stays; NULL: from the heap. */
+/* Memory of buffers comes from here and goes back there; NULL: the heap. */
 extern void *(*check_memory)(size_t bytes);
+extern void (*check_release)(void *mem, size_t bytes);
 float *check_buffer(size_t count);
 float *check_random_buffer(size_t count);
 void check_guards(const float *buffer);

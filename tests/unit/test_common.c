@@ -1,19 +1,26 @@
-/* Numbers and threads: bf16 and f16, Philox, permutations, the pool, signals, free memory, JSON. */
+/* Numbers, threads and the process: bf16 and f16, Philox, permutations, the pool, signals, mapped
+ * files, messages, what control groups leave, JSON. */
 #include "../../lib/common/bf16.h"
 #include "../../lib/common/free_memory.h"
 #include "../../lib/common/json.h"
+#include "../../lib/common/mapped.h"
+#include "../../lib/common/message.h"
 #include "../../lib/common/output.h"
 #include "../../lib/common/philox.h"
 #include "../../lib/common/pool.h"
 #include "../../lib/common/rng.h"
 #include "../../lib/common/signals.h"
+#include "../../lib/common/usable_cpus.h"
 #include "../../lib/common/utf8.h"
 #include "../lib/check.h"
 #include "../lib/scratch.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct fail why;
@@ -154,6 +161,163 @@ static void test_signals_meet_the_main_thread_on_a_stack_of_their_own(void **sta
     pool_close(pool);
 }
 
+/* Tasks of very unequal length on more threads than there are CPUs: the caller sleeps, and is
+ * woken. */
+static void dawdle(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    if (task % 16 == 15) usleep(500);
+    atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+static void test_pool_of_many_threads_ends_each_job(void **state)
+{
+    (void)state;
+    struct pool *pool;
+    atomic_int count = 0;
+    assert_int_equal(pool_open(&pool, 32, &why), 0);
+    for (int job = 0; job < 200; job++)
+        pool_run(pool, 64, dawdle, &count);
+    assert_int_equal(count, 200 * 64);
+    pool_close(pool);
+    assert_int_equal(pool_open(&pool, POOL_THREADS_MAX + 1, &why), -1);
+    assert_int_equal(why.status, STATUS_USAGE);
+}
+
+static void test_an_ignored_signal_stays_ignored(void **state)
+{
+    (void)state;
+    signal(SIGUSR1, SIG_IGN);
+    was_on_its_stack = 0;
+    assert_false(signal_handle(SIGUSR1, look_at_stack, true));
+    signals_handle_ends(look_at_stack, true);
+    raise(SIGUSR1);
+    assert_true(signal(SIGUSR1, SIG_DFL) == SIG_IGN);
+    assert_true(signal(SIGUSR2, SIG_DFL) == look_at_stack);
+    assert_true(signal(SIGXCPU, SIG_DFL) == look_at_stack);
+    assert_true(signal(SIGHUP, SIG_DFL) == look_at_stack);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGQUIT, SIG_DFL);
+}
+
+enum { MAPPED_BYTES = 1 << 20 };
+static const void *mapped;
+
+static void tell_mapped(const void *address)
+{
+    const char *name = mapped_name(address);
+    _exit(name && !strcmp(name, scratch_file) ? 42 : 43);
+}
+
+static void read_mapped(void *arg, int64_t task, int worker)
+{
+    (void)arg;
+    if (worker == 1) mapped_touch(mapped, MAPPED_BYTES);
+    while (worker == 0 && task == 0)
+        pause(); /* until the other thread's fault ends the program */
+}
+
+static void read_shrunk(bool by_worker, bool by_kernel)
+{
+    struct pool *pool;
+    int fd = open(scratch_file, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0 || ftruncate(fd, MAPPED_BYTES)) _exit(1);
+    mapped_close(mapped_open(fd, MAPPED_BYTES, "another", &why), MAPPED_BYTES);
+    mapped = mapped_open(fd, MAPPED_BYTES, scratch_file, &why);
+    if (!mapped || mapped_name(mapped) == NULL || mapped_name(&fd)) _exit(1);
+    signals_begin();
+    signals_handle_bus(tell_mapped);
+    if (ftruncate(fd, 4096)) _exit(1);
+    if (by_kernel) {
+        struct output out;
+        if (!output_open(&out, "/dev/null", &why) && dup2(fd, out.fd) >= 0 &&
+            lseek(out.fd, 0, SEEK_SET) == 0)
+            (void)!output_write(&out, mapped, MAPPED_BYTES, &why);
+    } else if (by_worker) {
+        if (!pool_open(&pool, 2, &why)) pool_run(pool, 2, read_mapped, NULL);
+    } else {
+        mapped_touch(mapped, MAPPED_BYTES);
+    }
+    _exit(0);
+}
+
+/* By the main thread, by another one, and by the kernel for a write. */
+static void test_a_mapped_file_that_shrinks_is_named(void **state)
+{
+    (void)state;
+    for (int by = 0; by < 3; by++) {
+        int status;
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (!child) read_shrunk(by == 1, by == 2);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 42);
+    }
+    unlink(scratch_file);
+}
+
+static void test_messages_are_masked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *masked;
+    } cases[] = {
+        { "plain \xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80",
+          "plain \xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80" },
+        { "a\tb\r\x1b[31mc\x7f", "a?b??[31mc?" },
+        { "\xc2\x80\xc2\x9b\x33\x31m\xc2\x9f\xc2\xa0", "??31m?\xc2\xa0" },
+        { "\xe2\x80\x8b\xe2\x80\x8e\xe2\x80\x8f\xe2\x80\x90", "???\xe2\x80\x90" },
+        { "\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xaa\xe2\x80\xae\xe2\x80\xaf", "????\xe2\x80\xaf" },
+        { "\xe2\x81\xa6\xe2\x81\xa9\xd8\x9c\xef\xbb\xbf\xc2\xad", "?????" },
+        { "\xf3\xa0\x81\x81", "?" }, /* a tag */
+        { "\xff\xc3(\xe2\x82|\xc0\x80|\xed\xa0\x80", "?"
+                                                     "?(?"
+                                                     "?|?"
+                                                     "?|?"
+                                                     "?"
+                                                     "?" }, /* no UTF-8 */
+        { "cut \xe2\x82", "cut ??" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64];
+        size_t length = strlen(cases[i].text);
+        memcpy(text, cases[i].text, length + 1);
+        length = message_mask(text, length);
+        assert_int_equal(length, strlen(cases[i].masked));
+        assert_memory_equal(text, cases[i].masked, length);
+    }
+    assert_int_equal(message_fit("abc", 3, 2), 2);
+    assert_int_equal(message_fit("a\xc3\xa4\xc3\xa4", 5, 2), 3);
+    assert_int_equal(message_fit("a\xe4\xb8\xad\xe4\xb8\xad", 7, 4), 4); /* wide ones */
+    assert_int_equal(message_fit("abc", 3, 0), 0);
+}
+
+/* Paths of each length, of characters of two bytes: the reason is there, and no half character. */
+static void test_a_long_path_leaves_the_reason(void **state)
+{
+    (void)state;
+    for (size_t length = 0; length<9000; length += length> 200 && length < 4000 ? 97 : 1) {
+        char path[9001];
+        for (size_t i = 0; i < length; i++)
+            path[i] = i % 2 ? '\xa4' : '\xc3';
+        path[length / 2 * 2] = 0;
+        fail_with(&why, STATUS_FAILED, "%s: %s", path, "No such file or directory");
+        size_t n = strlen(why.text);
+        assert_true(n < sizeof why.text && n + 4 > (length < 440 ? length : 440));
+        assert_string_equal(why.text + n - 27, ": No such file or directory");
+        assert_int_equal(message_mask(why.text, n), n);
+        assert_null(strchr(why.text, '?'));
+        assert_true(length < 2 || !memcmp(why.text, "\xc3\xa4", 2));
+        fail_prefix(&why, path);
+        n = strlen(why.text);
+        assert_true(n < sizeof why.text);
+        assert_string_equal(why.text + n - 25, "No such file or directory");
+        assert_int_equal(message_mask(why.text, n), n);
+    }
+}
+
 static void test_json_is_strict(void **state)
 {
     (void)state;
@@ -237,6 +401,51 @@ static void test_free_memory_is_what_control_groups_leave(void **state)
     assert_int_equal(system(command), 0);
 }
 
+/* Files are made one after the other; `cpus` of those that the process may run on are left then. */
+static void test_usable_cpus_are_what_control_groups_leave(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *directory, *name, *text;
+        int cpus; /* 0: all */
+    } steps[] = {
+        { "/proc/self", "cgroup", "5:memory:/x\n0::/user/job\n", 0 },
+        { "/sys/fs/cgroup/user/job", "cpu.max", "max 100000\n", 0 },
+        { "/sys/fs/cgroup/user/job", "cpu.max", "900000000 100000\n", 0 },
+        { "/sys/fs/cgroup/user", "cpu.max", "50000 100000\n", 1 },
+        { "/sys/fs/cgroup/user", "cpu.max", "garbage\n", 0 },
+        { "/sys/fs/cgroup/user", "cpu.max", "0 0\n", 0 },
+        { "/sys/fs/cgroup", "cpu.max", "100000 100000\n", 1 },
+        /* Version 1: the controllers' names are the directory's, or each has a link of its own. */
+        { "/proc/self", "cgroup", "4:cpuset:/\n3:cpu,cpuacct:/docker/0123\n0::/\n", 1 },
+        { "/sys/fs/cgroup", "cpu.max", "max 100000\n", 0 },
+        { "/sys/fs/cgroup/cpu,cpuacct", "cpu.cfs_quota_us", "-1\n", 0 },
+        { "/sys/fs/cgroup/cpu,cpuacct", "cpu.cfs_period_us", "100000\n", 0 },
+        { "/sys/fs/cgroup/cpu,cpuacct", "cpu.cfs_quota_us", "100000\n", 1 },
+        { "/sys/fs/cgroup/cpu,cpuacct", "cpu.cfs_quota_us", "-1\n", 0 },
+        { "/sys/fs/cgroup/cpu", "cpu.cfs_period_us", "100000\n", 0 },
+        { "/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "1000\n", 1 },
+        { "/sys/fs/cgroup/cpuset", "cpu.cfs_quota_us", "1000\n", 1 },
+        { "/proc/self", "cgroup", "4:cpuset:/\n", 0 },
+    };
+    cpu_set_t set;
+    assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
+    int all = CPU_COUNT(&set);
+    assert_int_equal(usable_cpus(scratch_directory), all);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        char path[256];
+        snprintf(path, sizeof path, "%s%s", scratch_directory, steps[i].directory);
+        assert_int_equal(output_directory(path, &why), 0);
+        snprintf(path, sizeof path, "%s%s/%s", scratch_directory, steps[i].directory,
+                 steps[i].name);
+        assert_int_equal(output_text(path, steps[i].text, &why), 0);
+        assert_int_equal(usable_cpus(scratch_directory), steps[i].cpus ? steps[i].cpus : all);
+    }
+    char command[160];
+    snprintf(command, sizeof command, "rm -r %s/proc %s/sys", scratch_directory, scratch_directory);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +455,12 @@ int main(void)
         cmocka_unit_test(test_draws),
         cmocka_unit_test(test_pool_runs_each_task_once),
         cmocka_unit_test(test_signals_meet_the_main_thread_on_a_stack_of_their_own),
+        cmocka_unit_test(test_pool_of_many_threads_ends_each_job),
+        cmocka_unit_test(test_an_ignored_signal_stays_ignored),
+        cmocka_unit_test(test_a_mapped_file_that_shrinks_is_named),
+        cmocka_unit_test(test_messages_are_masked),
+        cmocka_unit_test(test_a_long_path_leaves_the_reason),
+        cmocka_unit_test(test_usable_cpus_are_what_control_groups_leave),
         cmocka_unit_test(test_free_memory_is_what_control_groups_leave),
         cmocka_unit_test(test_json_is_strict),
         cmocka_unit_test(test_utf8),

@@ -115,14 +115,18 @@ static void one_case(const char *kind, bool s2, bool lora, int64_t kept, int64_t
     check_free_all();
 }
 
+/* Emulated, which takes minutes, each two of the four choices meet; on a CPU all of them do. */
 static void test_against_pytorch(void **state)
 {
     static const int64_t chunks[] = { 41, 7, 16 };
+    const struct kernels *k;
     (void)state;
+    assert_int_equal(kernels_open(&k, check_device(), &why), 0);
     for (int lora = 0; lora < 2; lora++)
         for (int s2 = 0; s2 < 2; s2++)
             for (int kept = 0; kept <= 2; kept++)
                 for (int i = 0; i < 3; i++) {
+                    if (!k->is_host && i != (lora + s2 + kept) % 3) continue;
                     one_case("mha", s2, lora, kept, chunks[i]);
                     one_case("gqa", s2, lora, kept, chunks[i]);
                 }

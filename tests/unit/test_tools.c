@@ -400,6 +400,50 @@ static void test_recipe(void **state)
     recipe_refused("a: b: c\n", ":1:5:");
 }
 
+/* libyaml's time grows with the square of depth, and of anchors, tags and keys. */
+static void test_recipe_limits(void **state)
+{
+    (void)state;
+    struct recipe r;
+    char *yaml = malloc(120000);
+    memset(yaml, '[', 60000);
+    yaml[60000] = 0;
+    recipe_refused(yaml, ":1:9: nested deeper than 8");
+    for (int i = 0; i < 30000; i++)
+        memcpy(yaml + 2 * i, "- ", 3);
+    recipe_refused(yaml, "nested deeper than 8");
+    for (int i = 0; i < 6000; i++)
+        memcpy(yaml + 10 * i, "seed: [1]\n", 11);
+    recipe_refused(yaml, ":342:1: more than 1024 keys and values");
+    memset(yaml, '#', 110000);
+    yaml[110000] = 0;
+    recipe_refused(yaml, "longer than 65536 bytes: not a recipe");
+    memset(yaml + 65535, '\n', 2);
+    yaml[65536] = 0;
+    assert_int_equal(read_recipe(&r, yaml), 0);
+    free(yaml);
+    assert_int_equal(recipe_override(&r, "model_name_or_path=m", count_ignored, &why), 0);
+    static const char *const too_large[][2] = {
+        { "lora_rank=1000000000000000000", "lora_rank is 1000000000000000000, at most 65536" },
+        { "max_seq_length=9223372036854775807",
+          "max_seq_length is 9223372036854775807, at most 268435456" },
+        { "per_device_train_batch_size=65537",
+          "per_device_train_batch_size is 65537, at most 65536" },
+        { "num_train_epochs=1e300", "num_train_epochs is 1e+300, at most 1e+06" },
+        { "learning_rate=1e39", "learning_rate is 1e+39, at most 3.40282e+38" },
+    };
+    for (size_t i = 0; i < sizeof too_large / sizeof *too_large; i++) {
+        assert_int_equal(recipe_override(&r, "max_seq_length=8", count_ignored, &why), 0);
+        assert_int_equal(recipe_check(&r, true, &why), 0);
+        assert_int_equal(recipe_override(&r, too_large[i][0], count_ignored, &why), 0);
+        assert_int_equal(recipe_check(&r, true, &why), -1);
+        assert_string_equal(why.text, too_large[i][1]);
+        recipe_release(&r);
+        assert_int_equal(read_recipe(&r, "model_name_or_path: m\n"), 0);
+    }
+    recipe_release(&r);
+}
+
 static void test_schedules(void **state)
 {
     (void)state;
@@ -419,11 +463,11 @@ static void test_schedules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packing),    cmocka_unit_test(test_draw),
-        cmocka_unit_test(test_quotas),     cmocka_unit_test(test_upsampling),
-        cmocka_unit_test(test_best_fit),   cmocka_unit_test(test_best_fit_fills),
-        cmocka_unit_test(test_json_lines), cmocka_unit_test(test_recipe),
-        cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_packing),       cmocka_unit_test(test_draw),
+        cmocka_unit_test(test_quotas),        cmocka_unit_test(test_upsampling),
+        cmocka_unit_test(test_best_fit),      cmocka_unit_test(test_best_fit_fills),
+        cmocka_unit_test(test_json_lines),    cmocka_unit_test(test_recipe),
+        cmocka_unit_test(test_recipe_limits), cmocka_unit_test(test_schedules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,15 +91,19 @@ static int write_answer(struct generator *g, struct answer *a, struct fail *why)
             return said < 0 ? -1 : 0;
         }
         bool is_last = a->count == g->max_tokens;
-        if (!is_last && session_append(s, id, why) < 0) return -1;
+        if (is_last) continue;
+        if (session_append(s, id, why) < 0) return -1;
+        a->steps++;
     }
 }
 
 int prompt_fits(int64_t count, int64_t context, struct fail *why)
 {
     if (count < context) return 0;
-    return fail_input(why, "a prompt of %lld tokens, the context holds %lld", (long long)count,
-                      (long long)context);
+    return fail_input(why,
+                      "a prompt of %lld tokens, the context holds %lld with the answer: a shorter "
+                      "one, or --context",
+                      (long long)count, (long long)context);
 }
 
 int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,
@@ -107,7 +111,7 @@ int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count,
 {
     struct session *s = &g->session;
     double start = progress_clock();
-    a->count = 0;
+    a->count = a->steps = 0;
     if (prompt_fits(count, s->context, why) || session_read(s, prompt, count, why) < 0) return -1;
     double middle = progress_clock();
     speech_begin(&g->speech, prompt[count - 1]);

@@ -26,6 +26,7 @@ struct answer {
     uint32_t *ids; /* without EOS; room for the session's context */
     int64_t count;
     enum ending ending;
+    int64_t steps; /* of the model while it was written: its first token comes of reading */
     double read_seconds, write_seconds;
 };
 

@@ -1,5 +1,6 @@
 #include "lines.h"
 
+#include "../../lib/common/die.h"
 #include "../../lib/common/input.h"
 #include "../../lib/common/progress.h"
 
@@ -30,7 +31,10 @@ static int answer_object(struct generator *g, struct talk *t, bool adds_bos, jso
 {
     const json_t *prompt = json_object_get(line, "prompt");
     const char *text = json_string_value(prompt);
-    if (!text) return fail_input(why, "no string 'prompt'");
+    if (!text)
+        return fail_input(why, "no string 'prompt'%s",
+                          json_object_get(line, "messages") ? ", and 'messages' are not read here"
+                                                            : "");
     if (!t) {
         if (generator_encode(g, text, json_string_length(prompt), adds_bos, own, why)) return -1;
         return generator_answer(g, own->ids, (int64_t)own->count, a, why);
@@ -60,6 +64,31 @@ static int write_line(json_t *line, const struct text *text, const struct answer
     return status;
 }
 
+/* What came of all lines. */
+struct sum {
+    uint64_t answers, tokens;
+    uint64_t cut; /* by --max-new-tokens or the context's end */
+};
+
+static void count_answer(struct sum *s, const struct answer *a)
+{
+    s->answers++;
+    s->tokens += (uint64_t)a->count;
+    s->cut += a->ending == END_LENGTH || a->ending == END_CONTEXT;
+}
+
+static void report(const struct sum *s, const char *name, double seconds)
+{
+    if (!s->answers) {
+        warn("%s: no prompt in it", name);
+        return;
+    }
+    note("%llu prompts answered with %llu tokens in %.2f s: %.1f tokens/s; %llu ended by "
+         "--max-new-tokens or the context",
+         (unsigned long long)s->answers, (unsigned long long)s->tokens, seconds,
+         (double)s->tokens / (seconds > 0 ? seconds : 1e-9), (unsigned long long)s->cut);
+}
+
 int lines_answer(struct generator *g, struct talk *t, bool adds_bos, const char *path,
                  struct answer *a, struct fail *why)
 {
@@ -68,7 +97,9 @@ int lines_answer(struct generator *g, struct talk *t, bool adds_bos, const char 
     struct token_buffer own = { 0 };
     char *at;
     size_t bytes;
+    struct sum sum = { 0 };
     int got = 0, status = 0;
+    double start = progress_clock();
     if (input_open(&in, path, why)) return -1;
     struct progress p = { .unit = "prompts" };
     /* On a terminal the answers say how far they are. */
@@ -81,11 +112,13 @@ int lines_answer(struct generator *g, struct talk *t, bool adds_bos, const char 
         text.bytes = 0;
         sampler_restart(g->sampler, input_line_number(in));
         status = !json_is_object(line)
-                     ? fail_input(why, "%s", line ? "not a JSON object" : error.text)
+                     ? fail_input(why, "%s%s", line ? "not a JSON object" : error.text,
+                                  bytes && !strchr("{[", *at) ? " (plain text? --format text)" : "")
                      : answer_object(g, t, adds_bos, line, a, &own, why);
         if (!status) {
             status = write_line(line, &text, a, why);
-            progress_at((double)input_line_number(in));
+            count_answer(&sum, a);
+            progress_at((double)sum.answers);
         } else {
             char place[4200];
             snprintf(place, sizeof place, "%s: line %llu", input_name(in),
@@ -95,6 +128,7 @@ int lines_answer(struct generator *g, struct talk *t, bool adds_bos, const char 
         json_decref(line);
     }
     progress_end();
+    if (!status && got >= 0) report(&sum, input_name(in), progress_clock() - start);
     free(text.at);
     token_buffer_release(&own);
     input_close(in);

@@ -4,24 +4,55 @@
 #include "../../lib/common/model_guard.h"
 #include "run.h"
 
+#include <unistd.h>
+
 static struct fail why;
+
+/* Options that do nothing as the others are. */
+static void check_unused(const struct options *o)
+{
+    const struct sampling *s = &o->sampling;
+    bool chooses = s->top_k || s->top_p < 1 || s->min_p > 0 || s->seed;
+    if (o->system && !o->chat) die_usage("--system is for --chat");
+    if (o->no_bos && o->chat)
+        die_usage("--no-bos: the template says what a conversation begins with (--chat)");
+    if (s->temperature == 0 && chooses)
+        warn("--top-k, --top-p, --min-p and --seed change nothing: without --temperature the "
+             "likeliest token is taken");
+}
 
 static void check(const struct options *o)
 {
     const struct sampling *s = &o->sampling;
-    if (!o->loaded.model) die_usage("--model is needed");
+    bool is_lines = !strcmp(o->format, "jsonl");
+    if (!o->loaded.model) die_usage("--model is needed: a model's directory or weights");
     if (o->prompt && o->prompt_file) die_usage("--prompt and --prompt-file are one too many");
     if (!strcmp(o->loaded.model, "-") && !o->prompt && !o->prompt_file)
         die_usage("--prompt is needed: standard input is the model");
-    if (!strcmp(o->format, "jsonl") && o->prompt) die_usage("--format jsonl reads a file");
-    if (o->system && !o->chat) die_usage("--system is for --chat");
+    die_if_typed(o->loaded.model, "--model");
+    if (is_lines && o->prompt)
+        die_usage("--format jsonl reads lines of a file (--prompt-file) or of standard input, no "
+                  "--prompt");
     if (s->temperature < 0) die_usage("--temperature: %g is negative", s->temperature);
     if (!(s->top_p > 0) || s->top_p > 1) die_usage("--top-p: %g is not in (0, 1]", s->top_p);
     if (s->min_p < 0 || s->min_p > 1) die_usage("--min-p: %g is not in [0, 1]", s->min_p);
     if (!(s->repetition > 0)) die_usage("--repetition-penalty: %g is not positive", s->repetition);
-    if (!o->max_tokens) die_usage("--max-new-tokens: 0");
+    if (!o->max_tokens) die_usage("--max-new-tokens: at least 1");
     for (int i = 0; i < o->stops.count; i++)
         if (!*o->stops.at[i]) die_usage("--stop: an empty text");
+    if (o->chat && chat_template_check(o->chat, &why)) die_usage("--chat: %s", why.text);
+    if (o->prompt_file && strcmp(o->prompt_file, "-") != 0 && access(o->prompt_file, R_OK))
+        die(STATUS_FAILED, "%s: %m", o->prompt_file);
+    check_unused(o);
+}
+
+/* What can be known to be wrong before the weights are read. */
+static void check_places(const struct options *o)
+{
+    const struct kernels *k;
+    or_die(loaded_check_places(&o->loaded, &why), &why);
+    or_die(kernels_open(&k, o->device, &why), &why);
+    run_find_tokenizer(o);
 }
 
 /* What it says may be appended to a file. */
@@ -90,7 +121,7 @@ int main(int argc, char **argv)
           "draw from those at least P times as likely as the likeliest", 0 },
         { "repetition-penalty", 0, OPT_REAL, &o.sampling.repetition, "R",
           "make what stands there less likely; 1: no", 0 },
-        { "seed", 's', OPT_COUNT, &o.sampling.seed, "N", "of the draws", 0 },
+        { "seed", 's', OPT_COUNT, &o.sampling.seed, "N", "of the draws", OPT_ANY_COUNT },
         { "stop", 0, OPT_LIST, &o.stops, "TEXT", "end before this text; may be given many times",
           0 },
         { "no-bos", 0, OPT_FLAG, &o.no_bos, 0, "do not begin a text with BOS", 0 },
@@ -122,6 +153,7 @@ int main(int argc, char **argv)
     declare_files(&o);
     /* Without a prompt a plan needs no weights and no tokenizer. */
     o.loaded.is_outline = o.dry_run && !o.prompt && !o.prompt_file;
+    if (!o.loaded.is_outline) check_places(&o);
     or_die(loaded_open(&l, &o.loaded, &why), &why);
     if (o.loaded.is_outline)
         run_plan(&o, &l);

@@ -3,32 +3,75 @@
 #include "../../lib/common/die.h"
 #include "../../lib/common/input.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct fail why;
 
+/* Where it lies; false: nowhere. */
+static bool locate_tokenizer(const struct options *o, char *path, size_t size)
+{
+    const char *places[] = { o->loaded.model, o->loaded.adapter };
+    if (o->tokenizer) {
+        (void)tokenizer_locate(o->tokenizer, path, size); /* opening it tells what is wrong */
+        return true;
+    }
+    for (int i = 0; i < 2; i++)
+        if (places[i] && weights_are_directory(places[i]) &&
+            tokenizer_locate(places[i], path, size))
+            return true;
+    return false;
+}
+
+NORETURN static void refuse_model(const struct options *o)
+{
+    const char *model = o->loaded.model;
+    die_usage("%s: %s: --tokenizer DIR%s", strcmp(model, "-") ? model : "standard input",
+              weights_are_directory(model) ? "neither tokenizer.model nor tokenizer.json in it"
+                                           : "weights alone, which hold no tokenizer",
+              o->loaded.adapter ? " (there is none in the adapter's directory either)" : "");
+}
+
+/* A file that does not even begin as weights do: opening it tells what it is. */
+static bool is_other_file(const char *path)
+{
+    unsigned char head[4] = { 0 };
+    struct stat st;
+    if (stat(path, &st) || !S_ISREG(st.st_mode)) return false;
+    FILE *file = fopen(path, "re");
+    bool is_zstd = file && fread(head, 1, 4, file) == 4 && !memcmp(head, "\x28\xb5\x2f\xfd", 4);
+    if (file) fclose(file);
+    return !is_zstd;
+}
+
+void run_find_tokenizer(const struct options *o)
+{
+    char path[4096];
+    if (o->tokenizer && access(o->tokenizer, F_OK))
+        die(STATUS_FAILED, "--tokenizer %s: %m", o->tokenizer);
+    if (!locate_tokenizer(o, path, sizeof path) && !is_other_file(o->loaded.model)) refuse_model(o);
+}
+
 struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
 {
-    const char *places[] = { o->tokenizer, o->loaded.model, o->loaded.adapter };
     struct tokenizer *t;
     char path[4096];
-    for (int i = o->tokenizer ? 0 : 1; i < 3; i++) {
-        if (!places[i]) continue;
-        bool is_there = tokenizer_locate(places[i], path, sizeof path);
-        if (i && (!is_there || !weights_are_directory(places[i]))) continue;
-        or_die(tokenizer_open(&t, path, &why), &why);
-        if (l->weights.tokenizer[0] && strcmp(l->weights.tokenizer, tokenizer_digest(t)) != 0)
-            die(STATUS_INPUT, "%s: tokenizer %s, the model has %s", path, tokenizer_digest(t),
-                l->weights.tokenizer);
-        if (tokenizer_vocab(t) > l->config.vocab)
-            die(STATUS_INPUT, "%s: vocabulary %u, the model has %lld", path, tokenizer_vocab(t),
-                (long long)l->config.vocab);
-        if (tokenizer_vocab(t) < l->config.vocab)
-            warn("%s: vocabulary %u, the model has %lld: the rest is never taken", path,
-                 tokenizer_vocab(t), (long long)l->config.vocab);
-        return t;
-    }
-    die_usage("no tokenizer.model or tokenizer.json beside the model: say --tokenizer FILE");
+    long long vocab = l->config.vocab;
+    if (!locate_tokenizer(o, path, sizeof path)) refuse_model(o);
+    or_die(tokenizer_open(&t, o->tokenizer ? o->tokenizer : path, &why), &why);
+    if (l->weights.tokenizer[0] && strcmp(l->weights.tokenizer, tokenizer_digest(t)) != 0)
+        die(STATUS_INPUT,
+            "%s: another tokenizer (digest %s) than the one of %s (digest %s): --tokenizer names "
+            "the directory of the model that the weights were made of",
+            path, tokenizer_digest(t), o->loaded.model, l->weights.tokenizer);
+    if (tokenizer_vocab(t) > vocab)
+        die(STATUS_INPUT,
+            "%s: vocabulary %u, that of %s is %lld: --tokenizer names the model's own", path,
+            tokenizer_vocab(t), o->loaded.model, vocab);
+    if (tokenizer_vocab(t) < vocab)
+        warn("%s: vocabulary %u, the model has %lld: the rest is never taken", path,
+             tokenizer_vocab(t), vocab);
+    return t;
 }
 
 /* The prompt that is one text, without the newline that ends a file; NULL if there is none. */
@@ -38,11 +81,13 @@ static char *read_prompt(const struct options *o)
     char *text, *copy;
     size_t bytes;
     if (o->prompt) return strdup(o->prompt);
+    if (!o->prompt_file || !strcmp(o->prompt_file, "-")) note_if_typed("-", "the prompt");
     or_die(input_open(&in, o->prompt_file ? o->prompt_file : "-", &why), &why);
     or_die(input_rest(in, &text, &bytes, &why), &why);
     if (memchr(text, 0, bytes))
-        die(STATUS_INPUT, "%s: a NUL character in the prompt", input_name(in));
+        die(STATUS_INPUT, "%s: a NUL character in the prompt: not a text", input_name(in));
     if (bytes && text[bytes - 1] == '\n') bytes--;
+    if (!bytes) note("%s: the prompt is empty", input_name(in));
     copy = strndup(text, bytes);
     input_close(in);
     return copy;
@@ -60,10 +105,11 @@ int run_say(void *arg, const char *text, size_t bytes, struct fail *f)
 
 static void report(const struct answer *a, int64_t prompt)
 {
-    note("prompt of %lld tokens in %.2f s, %lld tokens in %.2f s: %.1f tokens/s, ended by %s",
-         (long long)prompt, a->read_seconds, (long long)a->count, a->write_seconds,
-         (double)a->count / (a->write_seconds > 0 ? a->write_seconds : 1e-9),
-         ending_name(a->ending));
+    char rate[48] = "";
+    if (a->steps && a->write_seconds > 0)
+        snprintf(rate, sizeof rate, ": %.1f tokens/s", (double)a->steps / a->write_seconds);
+    note("prompt of %lld tokens in %.2f s, %lld tokens in %.2f s%s, ended by %s", (long long)prompt,
+         a->read_seconds, (long long)a->count, a->write_seconds, rate, ending_name(a->ending));
 }
 
 static struct model_setup set_up(const struct options *o, int64_t context)
@@ -90,7 +136,7 @@ struct needs {
 static struct needs needs_of(const struct options *o, const struct loaded *l, int64_t context)
 {
     struct needs n = { .setup = set_up(o, context) };
-    or_die(kernels_open(&n.k, o->device, &why), &why);
+    or_die(kernels_choose(&n.k, o->device, true, &why), &why);
     or_die(loaded_plan(l, &n.setup, &n.plan, &why), &why);
     n.room = memory_room_of(n.k, &l->weights);
     return n;
@@ -134,8 +180,12 @@ static void check_memory(const struct options *o, const struct loaded *l, int64_
     or_die(loaded_check_memory(l, &setup, &fits, text, sizeof text, &why), &why);
     if (!fits) {
         struct needs n = needs_of(o, l, context);
-        die(STATUS_FAILED, "a context of %lld needs %s; the longest that fits is %lld",
-            (long long)context, text, (long long)longest(&n, l));
+        int64_t fitting = longest(&n, l);
+        if (fitting)
+            die(STATUS_FAILED, "a context of %lld needs %s; the longest that fits is %lld",
+                (long long)context, text, (long long)fitting);
+        die(STATUS_FAILED, "a context of %lld needs %s; none fits%s", (long long)context, text,
+            l->weights.is_quantized ? "" : ", of weights that quantize has made smaller one may");
     }
     note("memory: %s", text);
 }
@@ -214,6 +264,7 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
         if (!o->context) talk.context = context = shortened(o, l, context);
         open_session(g, o, l, context, &a);
         g->session.shows_progress = !is_lines;
+        if (is_lines && !strcmp(file, "-")) note_if_typed("-", "JSON lines");
         if (is_lines)
             or_die(lines_answer(g, chat, !o->no_bos, file, &a, &why), &why);
         else

@@ -14,6 +14,9 @@ struct options {
     bool no_bos, exact_cache, verbose, dry_run;
 };
 
+/* Dies if there is no tokenizer, before the weights are read. */
+void run_find_tokenizer(const struct options *o);
+
 /* The given file or directory's, else the model's, else the adapter's; dies if it does not
  * fit the model. */
 struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l);

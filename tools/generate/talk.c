@@ -1,6 +1,7 @@
 #include "talk.h"
 
 #include "../../lib/common/die.h"
+#include "../../lib/common/message.h"
 #include "../../lib/common/signals.h"
 
 #include <unistd.h>
@@ -94,8 +95,7 @@ static void interrupt(int number)
         was_interrupted = 1;
         return;
     }
-    signal(number, SIG_DFL);
-    raise(number);
+    die_by_signal(number);
 }
 
 /* The next line, owned by the caller; NULL at the end. */
@@ -108,7 +108,7 @@ static char *ask_user(void)
 #else
     char *line = NULL;
     size_t room = 0;
-    fputs("> ", stderr);
+    message_write("> ", 2);
     ssize_t n = getline(&line, &room, stdin);
     if (n < 0) {
         free(line);
@@ -157,6 +157,6 @@ int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fa
         if (!is_blank(line)) status = one_turn(t, line, a, shows_ids, why);
         free(line);
     }
-    if (!status && write(2, "\n", 1) < 0) return 0;
+    if (!status) message_write("\n", 1);
     return status;
 }

@@ -3,11 +3,13 @@
 #include "../../lib/common/model_guard.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
+#include "../../lib/common/size.h"
 #include "../../lib/common/tokenizer.h"
 #include "../../lib/llama/loaded.h"
 #include "merger.h"
 
 #include <math.h>
+#include <unistd.h>
 
 struct options {
     struct loaded_options loaded;
@@ -46,6 +48,8 @@ static void merge_all(const struct options *o, const struct loaded *l)
     if (!headers) die(STATUS_FAILED, "out of memory");
     or_die(merger_open(&m, w, &l->adapter, dtypes, l->base_is_due, (int)opt_standard.threads, &why),
            &why);
+    m.base_path = o->loaded.model;
+    m.adapter_path = o->loaded.adapter;
     struct directory_job job = { .config = c,
                                  .headers = headers,
                                  .count = w->count,
@@ -63,7 +67,8 @@ static void merge_all(const struct options *o, const struct loaded *l)
     if (!tokenizer_locate(o->output, tokenizer, sizeof tokenizer))
         warn("%s: no tokenizer in it: other programs will want one (--tokenizer DIR)", o->output);
     if (!(m.change_squares > 0) && m.merged)
-        warn("%s: every change is zero: an untrained adapter?", o->loaded.adapter);
+        warn("%s: every change is zero, the result is the base: an untrained adapter?",
+             o->loaded.adapter);
     note("%lld linears merged, %lld tensors replaced, |change| / |weight| = %.4g",
          (long long)m.merged, (long long)m.replaced,
          m.squares > 0 ? sqrt(m.change_squares / m.squares) : 0);
@@ -80,6 +85,37 @@ static void declare_files(const struct options *o)
     or_die(directory_declare("-o ", o->output, companions_of(o), &why), &why);
 }
 
+static void check_needed(const struct options *o)
+{
+    const struct {
+        const char *value, *option;
+    } needed[] = { { o->loaded.model, "--base MODEL" },
+                   { o->loaded.adapter, "--adapter DIR" },
+                   { o->output, "-o OUT_DIR" } };
+    char missing[80] = "";
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        size_t used = strlen(missing);
+        if (!needed[i].value)
+            snprintf(missing + used, sizeof missing - used, "%s%s", count++ ? ", " : "",
+                     needed[i].option);
+    }
+    if (count) die_usage("%s %s missing", missing, count > 1 ? "are" : "is");
+}
+
+/* Its directory, since licences and templates are copied with it. */
+static void check_tokenizer(const char *directory)
+{
+    char path[4096];
+    if (access(directory, F_OK)) die(STATUS_FAILED, "--tokenizer %s: %m", directory);
+    if (!weights_are_directory(directory))
+        die(STATUS_FAILED, "--tokenizer %s: a file: the directory that it lies in is needed",
+            directory);
+    if (!tokenizer_locate(directory, path, sizeof path))
+        die(STATUS_FAILED, "--tokenizer %s: neither tokenizer.model nor tokenizer.json in it",
+            directory);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = { .dtype = "base", .config_style = "old", .max_shard_mb = 5000 };
@@ -94,7 +130,7 @@ int main(int argc, char **argv)
         { "dtype", 0, OPT_WORD, &o.dtype, "TYPE", "of the result; base: each tensor as it was",
           "base|f32|f16|bf16" },
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB", "begin another file beyond that",
-          0 },
+          "1000000000" },
         { "config-style", 0, OPT_WORD, &o.config_style, "HOW",
           "new: rope_scaling has rope_type too (transformers 4.43 and later)", "old|new" },
         { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
@@ -118,21 +154,25 @@ int main(int argc, char **argv)
     struct loaded l;
     char rope[160], described[120];
     double start = progress_clock();
-    if (!o.loaded.model || !o.loaded.adapter || !o.output)
-        die_usage("--base, --adapter and -o are needed");
+    check_needed(&o);
+    if (o.tokenizer) check_tokenizer(o.tokenizer);
     if (!o.max_shard_mb) die_usage("--max-shard-size: at least 1");
     declare_files(&o);
     o.loaded.is_checked_later = true;
     or_die(loaded_open(&l, &o.loaded, &why), &why);
     if (!l.adapter.has_rope && !o.loaded.rope)
-        warn("%s: no longqlora.json: its base and rope are not known (--rope)", o.loaded.adapter);
-    or_die(adapter_check_tensors(&l.adapter, &l.config, &why), &why);
+        warn("%s: no longqlora.json: its base and rope are not known (--rope says the rope)",
+             o.loaded.adapter);
+    if (adapter_check_tensors(&l.adapter, &l.config, &why)) {
+        fail_prefix(&why, o.loaded.adapter);
+        die_fail(&why);
+    }
     config_describe_rope(&l.config, rope, sizeof rope);
     weights_describe(&l.weights, described, sizeof described);
     note("rope: %s; base: %s, %s", rope, l.weights.is_quantized ? "nf4" : "unquantized", described);
     merge_all(&o, &l);
     double seconds = progress_clock() - start;
-    note("%.1f s, %.2f GB/s of the base", seconds, (double)l.weights.bytes / seconds / 1e9);
+    note("%.2f s, %s/s of the base", seconds, size_text((double)l.weights.bytes / seconds).at);
     loaded_close(&l);
     free(operands);
     return 0;

@@ -151,7 +151,8 @@ static int check_base(struct merger *m, struct fail *why)
     char base[STREAM_DIGEST_TEXT];
     base_reading_end(m->reading, base);
     m->reading = NULL;
-    return adapter_check_base(m->adapter, base, why);
+    if (!adapter_check_base(m->adapter, base, m->base_path, why)) return 0;
+    return loaded_blame_base(m->adapter_path, why);
 }
 
 int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why)
@@ -165,6 +166,7 @@ int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struc
     }
     int64_t each = rows_of_piece(t);
     int status = read_update(m, t, &u, why);
+    if (status && m->adapter_path) fail_prefix(why, m->adapter_path);
     for (int64_t row = 0; row < t->rows && !status; row += each)
         status =
             produce_rows(m, index, &u, row, row + each < t->rows ? each : t->rows - row, w, why);

@@ -2,13 +2,14 @@
 #ifndef LONGQLORA_MERGER_H
 #define LONGQLORA_MERGER_H
 
-#include "../../lib/llama/adapter.h"
 #include "../../lib/llama/base_digest.h"
 #include "../../lib/llama/directory.h"
+#include "../../lib/llama/loaded.h"
 
 struct merger {
     const struct weights *base;
     const struct adapter *adapter;
+    const char *base_path, *adapter_path; /* for messages; set after merger_open */
     const struct kernels *k;
     struct device *dev;
     const enum dtype *dtypes;       /* of the results, [base->count] */

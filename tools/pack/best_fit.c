@@ -1,6 +1,7 @@
 #include "best_fit.h"
 
-enum { LEVELS = 6, NONE = 0xffffffff }; /* 64^6 rooms: every 32-bit length */
+enum { LEVELS = 6 }; /* 64^6 rooms: every 32-bit length */
+#define NONE UINT32_MAX
 
 /* Bins by the room left in them: for each room a list of bins, and a tree of bits that says
  * which lists hold some. */

@@ -16,6 +16,9 @@ static int pack_document(void *arg, const struct tokens *t, struct fail *why)
     struct job *j = arg;
     struct source_summary *e = summary_source(&j->summary, t->source);
     e->drawn_documents++;
+    j->drawn++;
+    for (size_t i = 0; i < j->draw.quota_count; i++)
+        if (!strcmp(j->draw.quotas[i].source, t->source)) j->quota_drawn[i]++;
     e->drawn_tokens += t->count;
     return packer_add(&j->packer, t, why);
 }
@@ -51,6 +54,8 @@ static void put_options(const struct job *j, struct fields *made)
 static int open_output(struct job *j, struct fail *why)
 {
     struct fields made;
+    j->quota_drawn = calloc(j->draw.quota_count + 1, sizeof *j->quota_drawn);
+    if (!j->quota_drawn) return fail(why, "out of memory");
     j->info.context = j->context;
     j->info.seed = j->draw.seed;
     snprintf(j->info.strategy, sizeof j->info.strategy, "%s", strategy_names[j->strategy]);
@@ -68,6 +73,7 @@ static int offer(struct job *j, struct reservoir *drawn, const struct tokens *t,
                  struct fail *why)
 {
     summary_document(&j->summary, t->source, t->count);
+    if (t->count > j->longest) j->longest = t->count;
     if (t->count < j->min_tokens || (j->max_tokens && t->count > j->max_tokens))
         leave_out(j, t->source, t->count);
     else if (drawn)
@@ -75,6 +81,34 @@ static int offer(struct job *j, struct reservoir *drawn, const struct tokens *t,
     else
         return pack_document(j, t, why);
     return 0;
+}
+
+/* Why no sample came out. */
+static void blame_options(const struct job *j, struct fail *why)
+{
+    unsigned long long longest = j->longest, documents = summary_documents(&j->summary);
+    const char *none = "no sample comes out";
+    if (!documents)
+        (void)fail_input(why, "%s: no document in it", none);
+    else if (j->drawn && j->summary.without_target)
+        (void)fail_input(
+            why, "%s: %llu had nothing to be trained on (answers beyond --context %llu?)", none,
+            (unsigned long long)j->summary.without_target, (unsigned long long)j->context);
+    else if (j->drawn)
+        (void)fail_input(why,
+                         "%s: the documents drawn have too few tokens to fill --context %llu "
+                         "(--strategy best-fit keeps what fills none)",
+                         none, (unsigned long long)j->context);
+    else if (j->min_tokens > longest)
+        (void)fail_input(why, "%s: --min-tokens %llu, the longest of %llu documents has %llu", none,
+                         (unsigned long long)j->min_tokens, documents, longest);
+    else if (j->draw.quota_count)
+        (void)fail_input(why, "%s: of %llu documents none is of a --quota's source and length",
+                         none, documents);
+    else
+        (void)fail_input(
+            why, "%s: of %llu documents none has --min-tokens %llu to --max-tokens %llu", none,
+            documents, (unsigned long long)j->min_tokens, (unsigned long long)j->max_tokens);
 }
 
 static int finish(struct job *j, struct reservoir *drawn, const char *input, const char *digest,
@@ -86,8 +120,10 @@ static int finish(struct job *j, struct reservoir *drawn, const char *input, con
     j->summary.kept = j->packer.kept;
     j->summary.cut = j->packer.cut;
     j->summary.without_target = j->packer.without_target;
-    if (!j->packer.samples)
-        return fail_input(why, "%s: no sample comes out (see --min-tokens, --quota)", input);
+    if (!j->packer.samples) {
+        blame_options(j, why);
+        return fail_in(why, input);
+    }
     writer_parent(j->out, "tokens", digest);
     struct writer *out = j->out;
     j->out = NULL;
@@ -172,4 +208,5 @@ void job_release(struct job *j)
 {
     writer_abandon(j->out);
     packer_release(&j->packer);
+    free(j->quota_drawn);
 }

@@ -17,6 +17,8 @@ struct job {
     /* what becomes of it */
     struct sample_info info;
     struct summary summary;
+    uint64_t drawn, *quota_drawn; /* documents; of each quota */
+    uint64_t longest;             /* of all documents */
     struct packer packer;
     struct writer *out;
 };

@@ -6,6 +6,8 @@
 #include "../../lib/common/output.h"
 #include "job.h"
 
+#include <errno.h>
+
 struct options {
     int64_t context, min_tokens, max_tokens, samples, seed;
     const char *output, *strategy, *summary, *from, *to, *tokenizer, *upsample;
@@ -17,8 +19,9 @@ static size_t parse_pair(const char *option, const char *text, uint64_t *value)
 {
     const char *equals = strrchr(text, '=');
     char *end = NULL;
+    errno = 0;
     *value = equals && equals[1] >= '0' && equals[1] <= '9' ? strtoull(equals + 1, &end, 10) : 0;
-    if (!end || *end || equals == text)
+    if (!end || *end || equals == text || errno || *value > OPT_COUNT_MOST)
         die_usage("--%s: '%s' is not %s=N", option, text,
                   !strcmp(option, "quota") ? "SOURCE" : "TOKENS");
     return (size_t)(equals - text);
@@ -49,11 +52,39 @@ static struct draw parse_draw(const struct options *o, const struct quota *quota
     if (!o->upsample) return d;
     if (!o->quotas.count && !o->samples)
         die_usage("--upsample: nothing is drawn: add --samples or --quota");
-    parse_pair("upsample", o->upsample, &d.tickets);
+    size_t length = parse_pair("upsample", o->upsample, &d.tickets);
     d.long_tokens = strtoull(o->upsample, NULL, 10);
-    if (!d.long_tokens || d.tickets < 2 || d.tickets > 1000)
+    if (strspn(o->upsample, "0123456789") != length || !d.long_tokens ||
+        d.long_tokens > OPT_COUNT_MOST || d.tickets < 2 || d.tickets > 1000)
         die_usage("--upsample: '%s': at least 1 token, 2 to 1000 times", o->upsample);
     return d;
+}
+
+/* Samples are written as they are: what makes or chooses them has nothing to do. */
+static void check_copy(const struct options *o)
+{
+    const char *given = o->min_tokens || o->max_tokens  ? "--min-tokens and --max-tokens"
+                        : o->samples || o->quotas.count ? "--samples and --quota"
+                        : o->upsample                   ? "--upsample"
+                        : o->summary                    ? "--summary"
+                                                        : NULL;
+    if (given) die_usage("%s: --from %s writes samples as they are", given, o->from);
+}
+
+/* Fewer documents were there than were asked for. */
+static void warn_of_few(const struct job *j)
+{
+    const struct draw *d = &j->draw;
+    if (d->samples && j->drawn < d->samples)
+        warn("--samples %llu: only %llu documents were there to draw from (see --min-tokens, "
+             "--max-tokens), all are taken",
+             (unsigned long long)d->samples, (unsigned long long)j->drawn);
+    for (size_t i = 0; i < d->quota_count; i++)
+        if (j->quota_drawn[i] < d->quotas[i].most)
+            warn("--quota %s=%llu: only %llu documents of it were there%s, all are taken",
+                 d->quotas[i].source, (unsigned long long)d->quotas[i].most,
+                 (unsigned long long)j->quota_drawn[i],
+                 j->quota_drawn[i] ? "" : " (a name that no document has?)");
 }
 
 static enum strategy strategy_of(const char *word)
@@ -99,7 +130,7 @@ int main(int argc, char **argv)
           "draw documents of at least TOKENS tokens N times as readily as shorter ones of their "
           "source",
           0 },
-        { "seed", 0, OPT_COUNT, &o.seed, "N", "of the draw", 0 },
+        { "seed", 0, OPT_COUNT, &o.seed, "N", "of the draw", OPT_ANY_COUNT },
         { "from", 0, OPT_WORD, &o.from, "HOW",
           "what is read: tokens in our stream, as JSON lines, as bare little-endian numbers; or "
           "samples, which are written as they are",
@@ -123,12 +154,26 @@ int main(int argc, char **argv)
         .table = table,
     };
     const char **files = opt_parse(argc, argv, &program);
-    if (files[0] && files[1]) die_usage("one stream at a time: join more with cat");
-    if (o.context < 2 || o.context > 1 << 30) die_usage("--context: 2 to 2^30");
-    if (*o.from == 'u' && !o.tokenizer) die_usage("--from %s: --tokenizer is needed", o.from);
+    const char *input = *files ? *files : "-";
+    if (files[0] && files[1])
+        die_usage("one stream at a time, not '%s' and '%s': join more with cat", files[0],
+                  files[1]);
+    if (o.context < 2 || o.context > 1 << 30)
+        die_usage("--context: %lld is not between 2 and 2^30", (long long)o.context);
+    if (o.max_tokens && o.max_tokens < o.min_tokens)
+        die_usage("--max-tokens %lld is less than --min-tokens %lld: no document is left",
+                  (long long)o.max_tokens, (long long)o.min_tokens);
+    if (*o.from == 'u' && !o.tokenizer)
+        die_usage("--from %s: --tokenizer is needed: bare numbers do not say whose they are",
+                  o.from);
+    if (*o.from != 'u' && o.tokenizer)
+        die_usage("--tokenizer is for bare numbers (--from u16, u32)");
+    if (!strncmp(o.from, "samples", 7)) check_copy(&o);
     if (!strcmp(o.to, "stream")) die_if_terminal(o.output);
+    if (*o.from != 'j' && strcmp(o.from, "samples-jsonl") != 0) die_if_typed(input, "the stream");
     struct fail why;
     struct quota *quotas = parse_quotas(&o.quotas);
+    if (o.summary) or_die(output_try(o.summary, &why), &why);
     static struct job job;
     job = (struct job){ .strategy = strategy_of(o.strategy),
                         .context = (uint64_t)o.context,
@@ -138,7 +183,6 @@ int main(int argc, char **argv)
                         .output = o.output,
                         .tokenizer = o.tokenizer,
                         .to = view_of(o.to) };
-    const char *input = *files ? *files : "-";
     declare_files(&o, input);
     if (!strncmp(o.from, "samples", 7)) {
         job.from = strcmp(o.from, "samples") ? VIEW_JSONL : VIEW_STREAM;
@@ -147,6 +191,7 @@ int main(int argc, char **argv)
         job.from = view_of(o.from);
         or_die(job_pack(&job, input, &why), &why);
         summary_print(&job.summary);
+        warn_of_few(&job);
         if (o.summary) or_die(summary_write(&job.summary, o.summary, &why), &why);
     }
     job_release(&job);

@@ -33,6 +33,14 @@ static int entries(const struct summary *s)
     return s->sources + (s->source[SUMMARY_SOURCES].documents > 0);
 }
 
+uint64_t summary_documents(const struct summary *s)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i <= SUMMARY_SOURCES; i++)
+        sum += s->source[i].documents;
+    return sum;
+}
+
 /* Documents by length: below 1024 tokens, from there in doublings, 32768 and more. */
 static void print_lengths(const struct summary *s)
 {

@@ -23,7 +23,8 @@ struct summary {
 /* The entry of a source, made if it is new. */
 struct source_summary *summary_source(struct summary *s, const char *name);
 void summary_document(struct summary *s, const char *source, uint64_t tokens);
-void summary_print(const struct summary *s); /* on standard error */
+uint64_t summary_documents(const struct summary *s); /* of all sources */
+void summary_print(const struct summary *s);         /* on standard error */
 int summary_write(const struct summary *s, const char *path, struct fail *why) MUST_USE;
 
 #endif

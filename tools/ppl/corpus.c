@@ -2,28 +2,7 @@
 
 #include "../../lib/common/die.h"
 
-static void check_fits(const struct reader *r, const struct token_info *info,
-                       const struct weights *w)
-{
-    if ((int64_t)info->vocab_size != w->config.vocab)
-        die(STATUS_INPUT, "%s: vocabulary %llu, the model has %lld", reader_name(r),
-            (unsigned long long)info->vocab_size, (long long)w->config.vocab);
-    if (info->tokenizer[0] && w->tokenizer[0] && strcmp(info->tokenizer, w->tokenizer) != 0)
-        die(STATUS_INPUT, "%s: tokenizer %s, the model has %s", reader_name(r), info->tokenizer,
-            w->tokenizer);
-}
-
-/* Bytes of the text that these tokens are. */
-static uint64_t text_bytes(const struct tokenizer *tokenizer, const uint32_t *ids, size_t count)
-{
-    struct fail why;
-    size_t bytes;
-    if (!tokenizer) return 0;
-    char *text = tokenizer_decode(tokenizer, ids, count, &bytes, &why);
-    if (!text) die_fail(&why);
-    free(text);
-    return bytes;
-}
+static struct fail why;
 
 /* Room for a power of two of them, taken when it is reached. */
 static void add_end(struct corpus *c)
@@ -36,58 +15,123 @@ static void add_end(struct corpus *c)
     c->ends[c->documents++] = c->count;
 }
 
-static struct corpus read_bare(const char *path, enum view view, const struct weights *model,
-                               const struct tokenizer *tokenizer)
+static void add_document(struct corpus *c, const struct tokens *t, size_t *room)
 {
-    struct fail why;
+    size_t wanted = (size_t)c->count + t->count;
+    if (wanted > *room) {
+        *room = 2 * wanted;
+        c->ids = realloc(c->ids, *room * sizeof *c->ids);
+        if (!c->ids) die(STATUS_FAILED, "out of memory");
+    }
+    if (t->count) memcpy(c->ids + c->count, t->ids, t->count * sizeof *c->ids);
+    c->count += (int64_t)t->count;
+    add_end(c);
+}
+
+/* The sources that were passed over, for one who asked for another: the first few. */
+struct others {
+    char text[200];
+    char last[SOURCE_MAX];
+};
+
+static void pass_over(struct others *o, const char *source)
+{
+    char listed[SOURCE_MAX + 4];
+    size_t used = strlen(o->text);
+    if (!strcmp(o->last, source)) return;
+    snprintf(o->last, sizeof o->last, "%s", source);
+    snprintf(listed, sizeof listed, "'%s'", source);
+    if (strstr(o->text, listed) || used + strlen(listed) + 6 > sizeof o->text) return;
+    snprintf(o->text + used, sizeof o->text - used, "%s%s", used ? ", " : "", listed);
+}
+
+static void read_stream(struct corpus *c, const char *path, const char *source)
+{
+    struct reader *r;
     struct tokens t = { 0 };
-    struct corpus c = { 0 };
-    int64_t bos = 1;
-    or_die(json_get_count(model->config.json, "bos_token_id", model->config.vocab - 1, &bos, &why),
-           &why);
-    c.bos = (uint32_t)bos;
-    or_die(tokens_read_bare(path, view, (uint64_t)model->config.vocab, &t, c.digest, &why), &why);
-    c.ids = t.ids;
-    c.count = (int64_t)t.count;
-    c.bytes = text_bytes(tokenizer, t.ids, t.count);
+    struct others others = { 0 };
+    size_t room = 0;
+    or_die(tokens_reader(&r, path, c->view, &c->info, &why), &why);
+    while (or_die(tokens_read(r, &c->info, &t, &why), &why) > 0)
+        if (source && strcmp(source, t.source) != 0)
+            pass_over(&others, t.source);
+        else
+            add_document(c, &t, &room);
+    if (source && !c->documents)
+        die(STATUS_INPUT, "%s: no document of --source '%s': there are %s", c->name, source,
+            others.text[0] ? others.text : "none at all");
+    memcpy(c->digest, reader_digest(r), sizeof c->digest);
+    tokens_release(&t);
+    reader_close(r);
+}
+
+static void read_bare(struct corpus *c, const char *path)
+{
+    struct tokens t = { 0 };
+    or_die(tokens_read_bare(path, c->view, UINT64_C(1) << 32, &t, c->digest, &why), &why);
+    c->ids = t.ids;
+    c->count = (int64_t)t.count;
     free(t.targets);
-    add_end(&c);
+    add_end(c);
+}
+
+static bool is_bare(const struct corpus *c) { return c->view == VIEW_U16 || c->view == VIEW_U32; }
+
+struct corpus corpus_read(const char *path, enum view view, const char *source)
+{
+    struct corpus c = { .view = view, .name = strcmp(path, "-") ? path : "standard input" };
+    if (source && is_bare(&c))
+        die_usage("--source: bare numbers are one document, which names no source");
+    if (is_bare(&c))
+        read_bare(&c, path);
+    else
+        read_stream(&c, path, source);
+    if (!c.count) die(STATUS_INPUT, "%s: no tokens in it", c.name);
     return c;
 }
 
-struct corpus corpus_read(const char *path, enum view view, const char *source,
-                          const struct weights *model, const struct tokenizer *tokenizer)
+static void check_bare(struct corpus *c, const struct weights *w)
 {
-    struct fail why;
-    struct reader *r;
-    struct token_info info;
-    struct tokens t = { 0 };
-    struct corpus c = { 0 };
-    size_t room = 0;
-    if (view == VIEW_U16 || view == VIEW_U32) return read_bare(path, view, model, tokenizer);
-    or_die(tokens_reader(&r, path, view, &info, &why), &why);
-    check_fits(r, &info, model);
-    if (tokenizer && info.tokenizer[0] && strcmp(info.tokenizer, tokenizer_digest(tokenizer)) != 0)
-        die(STATUS_INPUT, "%s: tokenizer %s, the one to count bytes with is %s", reader_name(r),
-            info.tokenizer, tokenizer_digest(tokenizer));
-    while (or_die(tokens_read(r, &info, &t, &why), &why) > 0) {
-        if (source && strcmp(source, t.source) != 0) continue;
-        size_t wanted = (size_t)c.count + t.count;
-        if (wanted > room) {
-            room = 2 * wanted;
-            c.ids = realloc(c.ids, room * sizeof *c.ids);
-            if (!c.ids) die(STATUS_FAILED, "out of memory");
-        }
-        if (t.count) memcpy(c.ids + c.count, t.ids, t.count * sizeof *c.ids);
-        c.count += (int64_t)t.count;
-        add_end(&c);
-        c.bytes += text_bytes(tokenizer, t.ids, t.count);
+    int64_t bos = 1;
+    or_die(json_get_count(w->config.json, "bos_token_id", w->config.vocab - 1, &bos, &why), &why);
+    c->info.bos = (uint64_t)bos;
+    for (int64_t i = 0; i < c->count; i++)
+        if (c->ids[i] >= w->config.vocab)
+            die(STATUS_INPUT, "%s: token %lld is %u, the model's vocabulary %lld (of --from %s?)",
+                c->name, (long long)i, c->ids[i], (long long)w->config.vocab,
+                c->view == VIEW_U16 ? "u32" : "u16");
+}
+
+void corpus_check(struct corpus *c, const struct weights *w)
+{
+    if (is_bare(c)) {
+        check_bare(c, w);
+        return;
     }
-    memcpy(c.digest, reader_digest(r), sizeof c.digest);
-    c.bos = (uint32_t)info.bos;
-    tokens_release(&t);
-    reader_close(r);
-    return c;
+    if ((int64_t)c->info.vocab_size != w->config.vocab)
+        die(STATUS_INPUT,
+            "%s: made with a vocabulary of %llu, the model has %lld: tokenize the text with the "
+            "model's own tokenizer",
+            c->name, (unsigned long long)c->info.vocab_size, (long long)w->config.vocab);
+    if (c->info.tokenizer[0] && w->tokenizer[0] && strcmp(c->info.tokenizer, w->tokenizer) != 0)
+        die(STATUS_INPUT,
+            "%s: made with tokenizer %s, the model's is %s: tokenize the text with the model's own",
+            c->name, c->info.tokenizer, w->tokenizer);
+}
+
+void corpus_count_bytes(struct corpus *c, const struct tokenizer *t)
+{
+    if (c->info.tokenizer[0] && strcmp(c->info.tokenizer, tokenizer_digest(t)) != 0)
+        die(STATUS_INPUT, "%s: made with tokenizer %s, the one to count bytes with is %s", c->name,
+            c->info.tokenizer, tokenizer_digest(t));
+    for (int64_t i = 0, start = 0; i < c->documents; start = c->ends[i++]) {
+        size_t bytes;
+        char *text =
+            tokenizer_decode(t, c->ids + start, (size_t)(c->ends[i] - start), &bytes, &why);
+        if (!text) die_fail(&why);
+        free(text);
+        c->bytes += bytes;
+    }
 }
 
 void corpus_release(struct corpus *c)

@@ -11,15 +11,22 @@ struct corpus {
     int64_t count;
     int64_t *ends; /* of each document, in ids */
     int64_t documents;
-    uint64_t bytes; /* of the text that the tokens are; 0: not known */
-    uint32_t bos;
+    const char *name;                /* of the file, for messages */
+    enum view view;                  /* that it was read in */
+    struct token_info info;          /* of bare numbers: nothing is said */
+    uint64_t bytes;                  /* of the text that the tokens are; 0: not known */
     char digest[STREAM_DIGEST_TEXT]; /* of the stream */
 };
 
-/* source NULL: every document. tokenizer NULL: the text's bytes are not known. Dies of a
- * stream that does not fit the model or the tokenizer. */
-struct corpus corpus_read(const char *path, enum view view, const char *source,
-                          const struct weights *model, const struct tokenizer *tokenizer);
+/* Reads the tokens alone, so that what is wrong with them is said before a model is opened. source
+ * NULL: every document. Dies of damage, and where there is no token. */
+struct corpus corpus_read(const char *path, enum view view, const char *source);
+
+/* Dies if the tokens are not of the model's vocabulary and tokenizer. Bare numbers say no BOS: it
+ * is the model's. */
+void corpus_check(struct corpus *c, const struct weights *model);
+/* Finds the bytes of the text. Dies if the tokens are another tokenizer's. */
+void corpus_count_bytes(struct corpus *c, const struct tokenizer *tokenizer);
 void corpus_release(struct corpus *c);
 
 #endif

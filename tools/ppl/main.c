@@ -6,6 +6,7 @@
 #include "../../lib/common/output.h"
 #include "../../lib/common/record_tokens.h"
 #include "measure.h"
+#include "protocol.h"
 
 static void declare_files(const struct measure_options *o)
 {
@@ -26,7 +27,6 @@ int main(int argc, char **argv)
                                  .device = "auto",
                                  .data = "-",
                                  .from = "stream",
-                                 .short_context = 4096,
                                  .loaded = { .with_base = true } };
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.loaded.model, "MODEL",
@@ -37,10 +37,10 @@ int main(int argc, char **argv)
           "what the data is: our stream, JSON lines, or bare little-endian numbers", VIEW_WORDS },
         { "context", 'c', OPT_TEXT, &o.contexts, "LENGTHS", "context lengths to measure at", 0 },
         { "protocol", 0, OPT_WORD, &o.protocol, "NAME", "windows, scored positions, average",
-          "longqlora|longlora|sliding|llamacpp|longppl" },
+          PROTOCOLS },
         { "stride", 0, OPT_COUNT, &o.stride, "N", "between windows; 0: as the protocol says", 0 },
         { "short-context", 0, OPT_COUNT, &o.short_context, "N",
-          "of longppl: what a prediction must gain upon", 0 },
+          "of longppl: what a prediction must gain upon; 0: 4096", 0 },
         { "bytes", 0, OPT_COUNT, &o.bytes, "N",
           "of the text that the data is, for bits per byte; 0: as the tokenizer tells", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "PATH",
@@ -58,7 +58,7 @@ int main(int argc, char **argv)
           0 },
         { "to", 0, OPT_WORD, &o.to, "HOW",
           "a table; one by the tokens that a prediction has seen; a stream of scores; JSON; auto: "
-          "a table on a terminal, else scores",
+          "what the output's name says, .scores or .json, else a table",
           "auto|table|positions|scores|json" },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the scores go; - is standard output",
           0 },
@@ -75,16 +75,14 @@ int main(int argc, char **argv)
         .no_operands = true,
     };
     const char **operands = opt_parse(argc, argv, &program);
-    struct fail why;
-    struct loaded l;
-    if (!o.loaded.model) die_usage("--model is needed");
+    if (!o.loaded.model) die_usage("--model is needed: a model's directory or weights");
     if (!strcmp(o.loaded.model, "-") && !strcmp(o.data, "-"))
         die_usage("--data is needed: standard input is the model");
-    if (o.short_context < 2) die_usage("--short-context: at least 2");
+    die_if_typed(o.loaded.model, "--model");
+    die_if_typed(o.data, "--data");
+    if (o.short_context == 1) die_usage("--short-context: at least 2");
     declare_files(&o);
-    or_die(loaded_open(&l, &o.loaded, &why), &why);
-    measure(&o, &l);
-    loaded_close(&l);
+    measure(&o);
     free(operands);
     return 0;
 }

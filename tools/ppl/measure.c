@@ -2,6 +2,7 @@
 
 #include "../../lib/common/die.h"
 #include "../../lib/common/opt.h"
+#include "../../lib/common/output.h"
 #include "corpus.h"
 #include "report.h"
 
@@ -18,7 +19,8 @@ static int parse_contexts(const char *text, int64_t contexts[CONTEXTS_MAX])
         char *end;
         long long value = strtoll(at, &end, 10);
         if (end == at || value < 2 || value > 1 << 24 || (*end && *end != ','))
-            die_usage("--context: '%s' is not a list of lengths of at least 2", text);
+            die_usage("--context: '%s' is not a list of lengths, 2 to 16777216, as 1024,2048",
+                      text);
         if (n == CONTEXTS_MAX) die_usage("--context: at most %d lengths", CONTEXTS_MAX);
         contexts[n++] = value;
         at = end;
@@ -71,16 +73,24 @@ static struct model *open_model(const struct measure_options *o, struct loaded *
     return m;
 }
 
+/* A table, unless --to says otherwise or the output's name does. */
+static const char *form_of(const struct measure_options *o)
+{
+    const char *dot = strrchr(o->output, '.');
+    if (strcmp(o->to, "auto") != 0) return o->to;
+    if (dot && !strcmp(dot, ".scores")) return "scores";
+    if (dot && !strcmp(dot, ".json")) return "json";
+    return "table";
+}
+
 static void write_report(const struct measure_options *o, const struct report *r)
 {
-    const char *to = o->to;
-    if (!strcmp(to, "auto"))
-        to = !strcmp(o->output, "-") && isatty(STDOUT_FILENO) ? "table" : "scores";
-    if (!strcmp(to, "positions"))
+    const char *form = form_of(o);
+    if (!strcmp(form, "positions"))
         or_die(report_positions(r, o->output, &why), &why);
-    else if (!strcmp(to, "table"))
+    else if (!strcmp(form, "table"))
         or_die(report_table(r, o->output, &why), &why);
-    else if (!strcmp(to, "json"))
+    else if (!strcmp(form, "json"))
         or_die(report_json(r, o->output, &why), &why);
     else
         or_die(report_stream(r, o->output, &why), &why);
@@ -102,63 +112,184 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
     return t;
 }
 
-void measure(const struct measure_options *o, struct loaded *l)
+/* What is measured, and how. */
+struct measurement {
+    struct protocol protocol;
+    struct corpus corpus;
+    struct texts texts;
+    int64_t contexts[CONTEXTS_MAX], needs[CONTEXTS_MAX]; /* tokens that a text must have */
+    int count;
+};
+
+/* Those contexts that a text of so many tokens has a window for, or those that it has none for, as
+ * a list. */
+static int list_contexts(const struct measurement *m, int64_t longest, bool fitting, char *text,
+                         size_t size)
 {
-    const struct weights *w = &l->weights;
-    const struct config *c = &l->config;
-    int64_t contexts[CONTEXTS_MAX];
+    size_t used = 0;
+    int listed = 0;
+    *text = 0;
+    for (int i = 0; i < m->count && used + 24 < size; i++) {
+        if ((m->needs[i] <= longest) != fitting) continue;
+        used += (size_t)snprintf(text + used, size - used, "%s%lld", listed++ ? "," : "",
+                                 (long long)m->contexts[i]);
+    }
+    return listed;
+}
+
+/* The longest context that a text of so many tokens has a window for. */
+static int64_t longest_context(const struct protocol *p, int64_t tokens)
+{
+    int64_t fits = 0, too_long = tokens + 1, needed;
+    struct fail none;
+    while (too_long - fits > 1) {
+        int64_t middle = fits + (too_long - fits) / 2;
+        if (protocol_needs(p, middle, &needed, &none) || needed <= tokens)
+            fits = middle;
+        else
+            too_long = middle;
+    }
+    return protocol_needs(p, fits, &needed, &none) ? 0 : fits;
+}
+
+/* Another protocol, which wants no more tokens than a window has. */
+static void suggest_sliding(const struct measurement *m, int64_t longest, char *text, size_t size)
+{
+    struct protocol sliding = m->protocol;
+    struct fail none;
+    sliding.name = "sliding";
+    *text = 0;
+    for (int i = 0; i < m->count; i++) {
+        int64_t needed;
+        if (protocol_needs(&sliding, m->contexts[i], &needed, &none) || needed > longest) return;
+    }
+    snprintf(text, size, ", or by --protocol sliding, which wants a window's tokens alone");
+}
+
+NORETURN static void refuse_contexts(const struct measurement *m, int64_t longest)
+{
+    char refused[160], fitting[160], sliding[80];
+    const char *document = m->texts.count > 1 ? "the longest document has " : "";
+    const char *limit = m->protocol.max_tokens ? " (--max-tokens)" : "";
+    int64_t needed = 0;
+    for (int i = 0; i < m->count; i++)
+        if (m->needs[i] > needed) needed = m->needs[i];
+    list_contexts(m, longest, false, refused, sizeof refused);
+    suggest_sliding(m, longest, sliding, sizeof sliding);
+    if (list_contexts(m, longest, true, fitting, sizeof fitting))
+        die(STATUS_INPUT,
+            "%s: %s%lld tokens%s, too few for --context %s by --protocol %s, which wants %lld: "
+            "measure at --context %s%s",
+            m->corpus.name, document, (long long)longest, limit, refused, m->protocol.name,
+            (long long)needed, fitting, sliding);
+    int64_t fits = longest_context(&m->protocol, longest);
+    if (fits)
+        snprintf(fitting, sizeof fitting, "--context %lld is the longest that fits%s",
+                 (long long)fits, sliding);
+    else
+        snprintf(fitting, sizeof fitting, "no context fits: more text is needed");
+    die(STATUS_INPUT,
+        "%s: %s%lld tokens%s, too few for --context %s by --protocol %s, which wants "
+        "%lld: %s",
+        m->corpus.name, document, (long long)longest, limit, refused, m->protocol.name,
+        (long long)needed, fitting);
+}
+
+static void check_usage(const struct measure_options *o, struct measurement *m)
+{
+    m->count = parse_contexts(o->contexts, m->contexts);
+    m->protocol = (struct protocol){ .name = o->protocol,
+                                     .stride = o->stride,
+                                     .short_context = o->short_context,
+                                     .max_tokens = o->max_tokens };
+    for (int i = 0; i < m->count; i++)
+        if (protocol_needs(&m->protocol, m->contexts[i], &m->needs[i], &why))
+            die_usage("%s", why.text);
+    const struct kernels *k;
+    or_die(loaded_check_places(&o->loaded, &why), &why);
+    or_die(kernels_open(&k, o->device, &why), &why);
+}
+
+static void read_corpus(const struct measure_options *o, struct measurement *m)
+{
+    m->corpus = corpus_read(o->data, view_of(o->from), o->source);
+    m->texts = (struct texts){ .ids = m->corpus.ids, .ends = &m->corpus.count, .count = 1 };
+    if (o->per_document) {
+        m->texts.ends = m->corpus.ends;
+        m->texts.count = m->corpus.documents;
+    }
+    int64_t longest = protocol_longest(&m->protocol, &m->texts);
+    for (int i = 0; i < m->count; i++)
+        if (m->needs[i] > longest) refuse_contexts(m, longest);
+}
+
+static void open_base(const struct measure_options *o, struct measurement *m, struct loaded *l)
+{
+    or_die(loaded_open(l, &o->loaded, &why), &why);
+    struct tokenizer *tokenizer = open_tokenizer(o, l);
+    corpus_check(&m->corpus, &l->weights);
+    if (tokenizer) corpus_count_bytes(&m->corpus, tokenizer);
+    tokenizer_close(tokenizer);
+    m->protocol.bos = (uint32_t)m->corpus.info.bos;
+}
+
+static void run(const struct measurement *m, const struct loaded *l, struct model *model,
+                struct score *scores)
+{
+    int64_t positions = config_context(&l->config);
+    for (int i = 0; i < m->count; i++) {
+        long long context = m->contexts[i];
+        if (context > positions)
+            note("context %lld is beyond the %lld that the positions are made for", context,
+                 (long long)positions);
+        or_die(protocol_run(&m->protocol, model, &m->texts, context, &scores[i], &why), &why);
+        if (m->texts.ends != &m->corpus.count)
+            note("context %lld: %lld of %lld documents are long enough", context,
+                 (long long)scores[i].texts, (long long)m->texts.count);
+    }
+}
+
+void measure(const struct measure_options *o)
+{
+    static struct measurement m;
+    struct loaded l;
     struct score scores[CONTEXTS_MAX];
     char rope[160], loaded[120];
-    int n = parse_contexts(o->contexts, contexts);
-    struct protocol p = { .name = o->protocol,
-                          .stride = o->stride,
-                          .short_context = o->short_context,
-                          .max_tokens = o->max_tokens };
-    struct tokenizer *tokenizer = open_tokenizer(o, l);
-    struct corpus corpus = corpus_read(o->data, view_of(o->from), o->source, w, tokenizer);
-    tokenizer_close(tokenizer);
-    p.bos = corpus.bos;
-    struct texts texts = { .ids = corpus.ids, .ends = &corpus.count, .count = 1 };
-    if (o->per_document) {
-        texts.ends = corpus.ends;
-        texts.count = corpus.documents;
-    }
-    for (int i = 0; i < n; i++)
-        or_die(protocol_check(&p, &texts, contexts[i], &why), &why);
-    struct model *m = open_model(o, l, contexts, n);
-    config_describe_rope(c, rope, sizeof rope);
+    if (!strcmp(form_of(o), "scores")) die_if_terminal(o->output);
+    or_die(output_try(o->output, &why), &why);
+    check_usage(o, &m);
+    read_corpus(o, &m);
+    open_base(o, &m, &l);
+    const struct weights *w = &l.weights;
+    struct model *model = open_model(o, &l, m.contexts, m.count);
+    config_describe_rope(&l.config, rope, sizeof rope);
     weights_describe(w, loaded, sizeof loaded);
     note("rope: %s; attention: full; base: %s, %s; device: %s, %s", rope,
-         w->is_quantized ? "nf4" : "unquantized", loaded, model_kernels(m)->name,
-         model_kernels(m)->act_name);
-    for (int i = 0; i < n; i++) {
-        if (contexts[i] > config_context(c))
-            note("context %lld is beyond the %lld that the positions are made for",
-                 (long long)contexts[i], (long long)config_context(c));
-        or_die(protocol_run(&p, m, &texts, contexts[i], &scores[i], &why), &why);
-        if (o->per_document)
-            note("context %lld: %lld of %lld documents are long enough", (long long)contexts[i],
-                 (long long)scores[i].texts, (long long)texts.count);
-    }
+         w->is_quantized ? "nf4" : "unquantized", loaded, model_kernels(model)->name,
+         model_kernels(model)->act_name);
+    run(&m, &l, model, scores);
+    bool is_longppl = !strcmp(o->protocol, "longppl");
     struct report r = { .model = w->stream[0] ? w->stream : w->base,
                         .base = w->base,
-                        .adapter = l->has_adapter ? l->adapter.digest : "",
+                        .adapter = l.has_adapter ? l.adapter.digest : "",
                         .rope = rope,
                         .tokenizer = w->tokenizer,
                         .protocol = o->protocol,
                         .definition = protocol_definition(o->protocol),
-                        .dtype = model_kernels(m)->act_name,
+                        .dtype = model_kernels(model)->act_name,
                         .quantization = w->is_quantized ? "nf4" : "none",
                         .source = o->source ? o->source : "",
-                        .data = corpus.digest,
+                        .data = m.corpus.digest,
                         .per_document = o->per_document,
                         .stride = o->stride,
-                        .short_context = !strcmp(o->protocol, "longppl") ? o->short_context : 0,
-                        .tokens = (uint64_t)corpus.count,
-                        .bytes = o->bytes ? (uint64_t)o->bytes : corpus.bytes,
+                        .short_context =
+                            o->short_context || !is_longppl ? o->short_context : SHORT_CONTEXT,
+                        .tokens = (uint64_t)m.corpus.count,
+                        .bytes = o->bytes ? (uint64_t)o->bytes : m.corpus.bytes,
                         .scores = scores,
-                        .count = n };
+                        .count = m.count };
     write_report(o, &r);
-    model_close(m);
-    corpus_release(&corpus);
+    model_close(model);
+    corpus_release(&m.corpus);
+    loaded_close(&l);
 }

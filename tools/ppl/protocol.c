@@ -11,9 +11,10 @@ static const float least_gain = 2, most_loss = 2;
 
 /* Windows of one context: start of each, and the first row whose prediction counts. */
 struct windows {
-    int64_t stride, score_from;
+    int64_t context, stride, score_from;
     int64_t short_context, short_stride; /* 0: every prediction counts */
     bool new_only, puts_bos, drops_last;
+    bool is_guide; /* Hugging Face's: the text's end cuts the last window; see weight_of */
 };
 
 const char *protocol_definition(const char *name)
@@ -23,7 +24,11 @@ const char *protocol_definition(const char *name)
         "window means",
         "longlora: windows of L at range(0, N-L, 256) less its last; all L-1 predictions; mean of "
         "window means",
-        "sliding: windows of L every stride; predictions not scored before; mean over tokens",
+        "sliding: windows of L every stride, by default half of L; predictions not scored before; "
+        "what fills no window at the end is left out; mean over tokens",
+        "huggingface: windows of L every stride, by default half of L, the last one cut by the end "
+        "of the text; predictions not scored before; each window's mean by its new tokens less one "
+        "(transformers' guide, Perplexity of fixed-length models)",
         "llamacpp: windows of L side by side, BOS first; second half; mean over tokens",
         "longppl: windows of L side by side; predictions whose loss is below 2 and more than 2 "
         "lower than with the short context (windows of it every stride, by default a quarter of "
@@ -43,46 +48,76 @@ int64_t protocol_rows(int64_t context)
     return rows ? rows : context;
 }
 
+static int plan_sliding(const struct protocol *p, struct windows *w, struct fail *why)
+{
+    w->stride = p->stride ? p->stride : (w->context + 1) / 2;
+    w->new_only = true;
+    w->is_guide = !strcmp(p->name, "huggingface");
+    if (w->stride <= w->context) return 0;
+    return fail_usage(why, "--stride %lld leaves gaps between windows of --context %lld",
+                      (long long)w->stride, (long long)w->context);
+}
+
+static int plan_longppl(const struct protocol *p, struct windows *w, struct fail *why)
+{
+    int64_t alone = p->short_context ? p->short_context : SHORT_CONTEXT;
+    if (w->context <= alone)
+        return fail_usage(why,
+                          "--context %lld is no longer than longppl's short context of %lld "
+                          "(--short-context)",
+                          (long long)w->context, (long long)alone);
+    w->short_context = alone;
+    w->short_stride = p->stride ? p->stride : (alone + 3) / 4;
+    if (w->short_stride < alone) return 0;
+    return fail_usage(why, "--stride %lld leaves gaps between windows of --short-context %lld",
+                      (long long)w->short_stride, (long long)alone);
+}
+
+static int plan_llamacpp(const struct protocol *p, struct windows *w, struct fail *why)
+{
+    w->puts_bos = true;
+    w->score_from = w->context / 2;
+    if (p->stride)
+        return fail_usage(why, "--stride: the windows of --protocol llamacpp lie side by side");
+    if (w->score_from + 1 < w->context) return 0;
+    return fail_usage(why,
+                      "--context %lld: --protocol llamacpp scores the second half but for its "
+                      "end: at least 3",
+                      (long long)w->context);
+}
+
 /* The windows but for their number, which a text's length gives. */
 static int plan(const struct protocol *p, int64_t context, struct windows *w, struct fail *why)
 {
-    *w = (struct windows){ .stride = p->stride ? p->stride : context };
-    if (!strcmp(p->name, "longlora")) w->stride = p->stride ? p->stride : 256;
-    if (!strcmp(p->name, "sliding")) {
-        w->stride = p->stride ? p->stride : (context + 1) / 2;
-        w->new_only = true;
-        if (w->stride > context)
-            return fail_usage(why, "a stride of %lld leaves gaps between windows of %lld",
-                              (long long)w->stride, (long long)context);
-    }
-    if (!strcmp(p->name, "longppl")) {
-        if (context <= p->short_context)
-            return fail_usage(why, "a context of %lld is no longer than the short one of %lld",
-                              (long long)context, (long long)p->short_context);
-        w->stride = context;
-        w->short_context = p->short_context;
-        w->short_stride = p->stride ? p->stride : (p->short_context + 3) / 4;
-        if (w->short_stride >= w->short_context)
-            return fail_usage(why, "a stride of %lld leaves gaps between windows of %lld",
-                              (long long)w->short_stride, (long long)w->short_context);
-    }
-    if (!strcmp(p->name, "llamacpp")) {
-        w->stride = context;
-        w->puts_bos = true;
-        w->score_from = context / 2;
-    }
-    w->drops_last = !w->new_only && !w->puts_bos && !w->short_context;
+    *w = (struct windows){ .context = context, .stride = context };
+    bool is_longppl = !strcmp(p->name, "longppl");
+    if (p->short_context && !is_longppl)
+        return fail_usage(why, "--short-context is of --protocol longppl, not of %s", p->name);
+    if (is_longppl) return plan_longppl(p, w, why);
+    if (!strcmp(p->name, "llamacpp")) return plan_llamacpp(p, w, why);
+    if (strcmp(p->name, "longqlora") != 0 && strcmp(p->name, "longlora") != 0)
+        return plan_sliding(p, w, why);
+    w->drops_last = true;
+    if (!strcmp(p->name, "longlora")) w->stride = 256;
+    if (p->stride) w->stride = p->stride;
     return 0;
 }
 
-/* In a text of so many tokens. */
-static int64_t windows_in(const struct windows *w, const struct protocol *p, int64_t context,
-                          int64_t tokens)
+/* Of a text of so many, those that count. */
+static int64_t counted(const struct protocol *p, int64_t tokens)
 {
-    if (p->max_tokens && tokens > p->max_tokens) tokens = p->max_tokens;
-    if (tokens < context) return 0;
-    if (!w->drops_last) return (tokens - context) / w->stride + 1;
-    int64_t starts = (tokens - context + w->stride - 1) / w->stride;
+    return p->max_tokens && tokens > p->max_tokens ? p->max_tokens : tokens;
+}
+
+/* In a text of so many tokens that count. */
+static int64_t windows_in(const struct windows *w, int64_t tokens)
+{
+    if (w->is_guide && tokens <= w->context) return tokens > 1;
+    if (tokens < w->context) return 0;
+    int64_t beyond = tokens - w->context;
+    if (w->is_guide) return (beyond + w->stride - 1) / w->stride + 1;
+    if (!w->drops_last) return beyond / w->stride + 1;
+    int64_t starts = (beyond + w->stride - 1) / w->stride;
     return starts > 1 ? starts - 1 : 0;
 }
 
@@ -91,27 +126,29 @@ static int64_t length_of(const struct texts *t, int64_t i)
     return t->ends[i] - (i ? t->ends[i - 1] : 0);
 }
 
-int protocol_check(const struct protocol *p, const struct texts *t, int64_t context,
-                   struct fail *why)
+int protocol_needs(const struct protocol *p, int64_t context, int64_t *tokens, struct fail *why)
 {
     struct windows w;
-    int64_t longest = 0;
     if (plan(p, context, &w, why)) return -1;
-    for (int64_t i = 0; i < t->count; i++) {
-        if (windows_in(&w, p, context, length_of(t, i))) return 0;
-        if (length_of(t, i) > longest) longest = length_of(t, i);
-    }
-    int64_t needed = w.drops_last ? context + w.stride + 1 : context;
-    if (p->max_tokens && longest > p->max_tokens) longest = p->max_tokens;
-    return fail_input(why, "context %lld: %lld tokens are too few, %s wants %lld%s",
-                      (long long)context, (long long)longest, p->name, (long long)needed,
-                      t->count > 1 ? " of a document" : "");
+    *tokens = w.drops_last ? context + w.stride + 1 : context;
+    return 0;
 }
 
-/* Over windows: of their sums and of the numbers of predictions in them. */
+int64_t protocol_longest(const struct protocol *p, const struct texts *t)
+{
+    int64_t longest = 0;
+    for (int64_t i = 0; i < t->count; i++) {
+        int64_t length = counted(p, length_of(t, i));
+        if (length > longest) longest = length;
+    }
+    return longest;
+}
+
+/* Over windows: of their means by their weights, and of the weights, which are the numbers of
+ * predictions in them (see weight_of). */
 struct sums {
-    double nll, squares, products, counts;
-    int64_t scored, windows;                  /* windows: with a prediction that counts */
+    double nll, squares, products, weight, weights;
+    int64_t scored, windows;                  /* windows: with a weight */
     struct position positions[POSITIONS_MAX]; /* nll: sums */
 };
 
@@ -124,35 +161,53 @@ static void add_prediction(struct sums *s, int64_t seen, double nll)
     s->positions[i].nll += nll;
 }
 
-static void add_window(const struct windows *w, int64_t index, const float *nll, const bool *counts,
-                       int64_t context, struct sums *s)
+/* The first row of a window whose prediction was not scored in the one before. Row t predicts token
+ * t + 1: windows that share no token leave the first token of each without a prediction. */
+static int64_t first_row(const struct windows *w, int64_t index)
 {
-    int64_t from = w->score_from, scored = 0;
-    if (w->new_only && index) from = context - w->stride - 1;
+    if (!w->new_only || !index || w->stride == w->context) return w->score_from;
+    return w->context - w->stride - 1;
+}
+
+/* Hugging Face's guide takes one off the number of a window's new tokens, as if the first of them
+ * had no prediction. It has one where the window begins before it. */
+static int64_t weight_of(const struct windows *w, int64_t index, int64_t scored)
+{
+    bool predicts_all = index && w->stride < w->context;
+    return w->is_guide && predicts_all ? scored - 1 : scored;
+}
+
+static void add_window(const struct windows *w, int64_t index, const float *nll, const bool *counts,
+                       int64_t length, struct sums *s)
+{
+    int64_t scored = 0;
     double sum = 0;
-    for (int64_t t = from; t + 1 < context; t++) {
+    for (int64_t t = first_row(w, index); t + 1 < length; t++) {
         if (counts && !counts[t]) continue;
         sum += (double)nll[t];
         scored++;
         add_prediction(s, t + 1, (double)nll[t]);
     }
-    double n = (double)scored;
+    if (!scored) return;
+    double weight = (double)weight_of(w, index, scored);
+    if (w->is_guide) sum = sum / (double)scored * weight;
     s->nll += sum;
     s->squares += sum * sum;
-    s->products += sum * n;
-    s->counts += n * n;
+    s->products += sum * weight;
+    s->weight += weight;
+    s->weights += weight * weight;
     s->scored += scored;
-    s->windows += scored > 0;
+    s->windows += weight > 0;
 }
 
-/* The mean of all predictions; its standard error by the windows' residuals, sum − mean · count,
- * which for equal counts is that of the windows' means. Of windows that share no prediction twice:
+/* The mean of all predictions; its standard error by the windows' residuals, sum − mean · weight,
+ * which for equal weights is that of the windows' means. Of windows that share no prediction twice:
  * mean of means. */
 static void finish(const struct sums *s, struct score *score)
 {
-    double scored = (double)s->scored, windows = (double)s->windows, mean = s->nll / scored;
-    double residuals = s->squares - 2 * mean * s->products + mean * mean * s->counts;
-    double variance = fmax(residuals, 0) * windows / (windows - 1) / (scored * scored);
+    double windows = (double)s->windows, mean = s->nll / s->weight;
+    double residuals = s->squares - 2 * mean * s->products + mean * mean * s->weights;
+    double variance = fmax(residuals, 0) * windows / (windows - 1) / (s->weight * s->weight);
     score->scored = s->scored;
     score->nll = mean;
     score->perplexity = exp(mean);
@@ -232,39 +287,62 @@ static int judge(struct run *r, const uint32_t *ids, struct fail *why)
     return 0;
 }
 
+/* A text, or what counts of it. */
+struct text {
+    const uint32_t *ids;
+    int64_t tokens, windows;
+};
+
+/* Of Hugging Face's guide the text's end cuts the last window. */
+static int64_t window_length(const struct run *r, const struct text *t, int64_t index)
+{
+    int64_t left = t->tokens - index * r->w->stride;
+    return left < r->context ? left : r->context;
+}
+
 /* n windows from number `first` on, in one batch. */
-static int run_windows(struct run *r, const uint32_t *ids, int64_t first, int64_t n,
+static int run_windows(struct run *r, const struct text *t, int64_t first, int64_t n,
                        struct fail *why)
 {
+    const uint32_t *ids = t->ids + first * r->w->stride;
     r->b.rows = 0;
     for (int64_t i = 0; i < n; i++) {
-        batch_add_window(&r->b, ids + (first + i) * r->w->stride, r->context);
-        if (r->w->puts_bos) r->b.id[r->b.rows - r->context] = (int32_t)r->p->bos;
+        int64_t row = r->b.rows;
+        batch_add_window(&r->b, ids + i * r->w->stride, window_length(r, t, first + i));
+        if (r->w->puts_bos) r->b.id[row] = (int32_t)r->p->bos;
     }
     if (losses(r, why)) return -1;
     if (!r->w->short_context) {
         for (int64_t i = 0; i < n; i++)
-            add_window(r->w, first + i, r->nll + i * r->context, NULL, r->context, &r->sums);
+            add_window(r->w, first + i, r->nll + i * r->context, NULL,
+                       window_length(r, t, first + i), &r->sums);
         return 0;
     }
     memcpy(r->full, r->nll, (size_t)r->context * sizeof *r->full);
-    if (judge(r, ids + first * r->w->stride, why)) return -1;
+    if (judge(r, ids, why)) return -1;
     add_window(r->w, first, r->full, r->counts, r->context, &r->sums);
     return 0;
 }
 
 /* All windows of one text; done: windows of those before it. */
-static int run_text(struct run *r, const uint32_t *ids, int64_t windows, int64_t done,
-                    struct fail *why)
+static int run_text(struct run *r, const struct text *t, int64_t done, struct fail *why)
 {
     /* A window of longppl is followed by its short ones in the same batch's room. */
     int64_t each = r->w->short_context ? 1 : r->rows / r->context;
-    for (int64_t first = 0; first < windows; first += each) {
-        int64_t n = windows - first < each ? windows - first : each;
-        if (run_windows(r, ids, first, n, why)) return -1;
+    for (int64_t first = 0; first < t->windows; first += each) {
+        int64_t n = t->windows - first < each ? t->windows - first : each;
+        if (run_windows(r, t, first, n, why)) return -1;
         progress_at((double)(done + first + n));
     }
     return 0;
+}
+
+static struct text text_of(const struct run *r, const struct texts *t, int64_t i)
+{
+    struct text text = { .ids = t->ids + (t->ends[i] - length_of(t, i)),
+                         .tokens = counted(r->p, length_of(t, i)) };
+    text.windows = windows_in(r->w, text.tokens);
+    return text;
 }
 
 int protocol_run(const struct protocol *p, struct model *m, const struct texts *t, int64_t context,
@@ -277,18 +355,19 @@ int protocol_run(const struct protocol *p, struct model *m, const struct texts *
     int status = run_open(&r, why);
     struct progress shown = { .unit = "windows" };
     for (int64_t i = 0; i < t->count; i++)
-        shown.total += (double)windows_in(&w, p, context, length_of(t, i));
+        shown.total += (double)text_of(&r, t, i).windows;
     progress_begin(&shown);
     for (int64_t i = 0; i < t->count && !status; i++) {
-        int64_t windows = windows_in(&w, p, context, length_of(t, i));
-        const uint32_t *ids = t->ids + (t->ends[i] - length_of(t, i));
-        status = run_text(&r, ids, windows, score->windows, why);
-        score->windows += windows;
-        score->texts += windows > 0;
+        struct text text = text_of(&r, t, i);
+        status = run_text(&r, &text, score->windows, why);
+        score->windows += text.windows;
+        score->texts += text.windows > 0;
     }
     progress_end();
-    if (!status && !r.sums.scored)
-        status = fail_input(why, "context %lld: no prediction gains from it what longppl asks for",
+    if (!status && !r.sums.windows)
+        status = fail_input(why,
+                            "context %lld: no prediction gains from it what longppl asks for "
+                            "(a shorter --short-context, or more text)",
                             (long long)context);
     if (!status) finish(&r.sums, score);
     if (!status && !isfinite(score->nll))

@@ -1,20 +1,25 @@
 /* protocol.h - how perplexity is measured: windows, what is scored, how it is averaged.
  *
- * longqlora  windows of L at range(0, N−L, L) less its last, all L−1 predictions, mean of
- *            the windows' means (the report's table)
- * longlora   the same with a stride of 256
- * sliding    windows at multiples of the stride, each scores what the one before has not
- *            seen, mean over tokens
- * llamacpp   whole windows side by side, the first token replaced by BOS, the second half
- *            scored, mean over tokens
- * longppl    whole windows side by side; scored are the predictions whose loss is below 2,
- *            and more than 2 lower than with a short context alone; mean over tokens
- *            (Fang et al. 2024, arXiv 2410.23771, with the model as its own judge)
+ * longqlora    windows of L at range(0, N−L, L) less its last, all L−1 predictions, mean of
+ *              the windows' means (the report's table)
+ * longlora     the same with a stride of 256
+ * sliding      whole windows at multiples of the stride, each scores what the one before has
+ *              not scored, mean over tokens; what fills no window at the end is left out
+ * huggingface  the guide "Perplexity of fixed-length models" of transformers, to the digit: as
+ *              sliding, but the last window is cut by the end of the text and scored too, and a
+ *              window's mean counts as often as it has new tokens, less one
+ * llamacpp     whole windows side by side, the first token replaced by BOS, the second half
+ *              scored, mean over tokens
+ * longppl      whole windows side by side; scored are the predictions whose loss is below 2,
+ *              and more than 2 lower than with a short context alone; mean over tokens
+ *              (Fang et al. 2024, arXiv 2410.23771, with the model as its own judge)
  */
 #ifndef LONGQLORA_PROTOCOL_H
 #define LONGQLORA_PROTOCOL_H
 
 #include "../../lib/llama/batch.h"
+
+#define PROTOCOLS "longqlora|longlora|sliding|huggingface|llamacpp|longppl"
 
 /* What is measured: a text, or many, each for itself, one after the other. */
 struct texts {
@@ -26,13 +31,13 @@ struct texts {
 struct protocol {
     const char *name;
     int64_t stride;        /* 0: what the protocol says */
-    int64_t short_context; /* of longppl */
+    int64_t short_context; /* of longppl; 0: SHORT_CONTEXT */
     uint32_t bos;          /* for llamacpp */
     int64_t max_tokens;    /* of a text; windows begin in the first so many; 0: all */
 };
 
 /* Contexts end at 2^24. */
-enum { POSITIONS_MAX = 25 };
+enum { POSITIONS_MAX = 25, SHORT_CONTEXT = 4096 };
 
 /* Predictions that have seen 2^i to 2^(i+1) − 1 tokens of their window. */
 struct position {
@@ -55,11 +60,15 @@ const char *protocol_definition(const char *name);
 /* Rows of one batch of windows: a function of the context alone, so that digits are. */
 int64_t protocol_rows(int64_t context);
 
-/* Fails if no text is long enough for one window, or the protocol has no such windows. */
-int protocol_check(const struct protocol *p, const struct texts *t, int64_t context,
+/* How many tokens a text must have for one whole window. Fails if the protocol has no windows
+ * of that context, or has no use for an option. */
+int protocol_needs(const struct protocol *p, int64_t context, int64_t *tokens,
                    struct fail *why) MUST_USE;
+/* Tokens of the longest text, of those that count. */
+int64_t protocol_longest(const struct protocol *p, const struct texts *t);
 
-/* Of what protocol_check lets pass. Texts that are too short are left out. */
+/* Of texts of which the longest has what protocol_needs says. Those that are too short are left
+ * out. */
 int protocol_run(const struct protocol *p, struct model *m, const struct texts *t, int64_t context,
                  struct score *score, struct fail *why) MUST_USE;
 

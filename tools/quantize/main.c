@@ -5,22 +5,26 @@
 #include "../../lib/common/opt.h"
 #include "../../lib/common/output.h"
 #include "../../lib/common/progress.h"
+#include "../../lib/common/size.h"
 #include "../../lib/llama/directory.h"
 #include "sinks.h"
 
-#include <math.h>
 #include <unistd.h>
 
 struct options {
     const char *output, *to;
     int64_t max_shard_mb;
+    bool verbose;
 };
 
 static struct fail why;
 
 static void check_usage(const struct options *o, const char **operands)
 {
-    if (!operands[0] || operands[1]) die_usage("one model directory is needed");
+    if (!operands[0]) die_usage("a model directory is needed: quantize MODEL_DIR -o FILE");
+    if (operands[1])
+        die_usage("one model directory at a time, not '%s' and '%s': -o names the output",
+                  operands[0], operands[1]);
     if (!o->max_shard_mb) die_usage("--max-shard-size: at least 1");
     if (strcmp(o->to, "bnb") != 0)
         die_if_terminal(o->output);
@@ -45,13 +49,13 @@ static void quantize(const struct options *o, const char *path, const struct wei
     struct progress p = { .unit = "tensors", .total = (double)w->count };
     progress_begin(&p);
     or_die(quantizer_open(&q, w, path, &why), &why);
+    q.is_verbose = o->verbose;
     if (!strcmp(o->to, "bnb"))
         or_die(quantize_to_bnb(&q, o->output, (uint64_t)o->max_shard_mb << 20, &why), &why);
     else
         or_die(quantize_to_stream(&q, o->output, &why), &why);
     progress_end();
-    note("all linears: relative error %.4f",
-         q.errors.squares > 0 ? sqrt(q.errors.wrong / q.errors.squares) : 0);
+    quantizer_report(&q);
     quantizer_close(&q);
 }
 
@@ -64,7 +68,8 @@ int main(int argc, char **argv)
         { "to", 0, OPT_WORD, &o.to, "HOW",
           "our stream, or a directory that transformers loads with bitsandbytes", "weights|bnb" },
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB",
-          "of a directory: begin another file beyond that", 0 },
+          "of a directory: begin another file beyond that", "1000000000" },
+        { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "say the error of each linear too", 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -80,19 +85,22 @@ int main(int argc, char **argv)
     char loaded[120];
     check_usage(&o, operands);
     double start = progress_clock();
-    bool is_there = !strcmp(operands[0], "-") || !access(operands[0], F_OK);
-    if (is_there && !weights_are_directory(operands[0]))
-        die(STATUS_INPUT, "%s: not a directory, which models are", operands[0]);
+    or_die(weights_check_place(operands[0], &why), &why);
+    if (!weights_are_directory(operands[0]))
+        die(STATUS_INPUT, "%s: not a directory, which a model is, with its config.json",
+            operands[0]);
     declare_files(&o, operands[0]);
     or_die(weights_open(&w, operands[0], false, &why), &why);
-    if (w.is_quantized) die(STATUS_INPUT, "%s: its linears are NF4 already", operands[0]);
+    if (w.is_quantized)
+        die(STATUS_INPUT, "%s: its linears are NF4 already: nothing to do", operands[0]);
     weights_describe(&w, loaded, sizeof loaded);
     note("%s: %s", operands[0], loaded);
     quantize(&o, operands[0], &w);
     double seconds = progress_clock() - start;
-    note("%lld parameters in %.1f s, %.1f million a second, %.2f GB/s of the model",
+    note("%lld parameters in %.2f s, %.3g million a second, %s/s of the model",
          (long long)tensors_parameters(&w.config), seconds,
-         (double)tensors_parameters(&w.config) / seconds / 1e6, (double)w.bytes / seconds / 1e9);
+         (double)tensors_parameters(&w.config) / seconds / 1e6,
+         size_text((double)w.bytes / seconds).at);
     weights_close(&w);
     free(operands);
     return 0;

@@ -74,6 +74,25 @@ static int name_fault(struct quantizer *q, int64_t i, struct fail *why)
     return fail_input(why, "%s: %s: values too large to add up", q->path, t->name);
 }
 
+static double relative(const struct nf4_error *e)
+{
+    return e->squares > 0 ? sqrt(e->wrong / e->squares) : 0;
+}
+
+static void count_error(struct quantizer *q, const struct tensor *t)
+{
+    struct kind_error *kind = &q->kinds[t->part];
+    double error = relative(&q->error);
+    q->errors.squares += q->error.squares;
+    q->errors.wrong += q->error.wrong;
+    kind->sum += error;
+    if (!kind->count++ || error > kind->worst) {
+        kind->worst = error;
+        kind->worst_layer = t->layer;
+    }
+    if (q->is_verbose) note("%s: relative error %.4f, largest %.3g", t->name, error, q->error.most);
+}
+
 int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why)
 {
     const struct weight *w = &q->weights->at[i];
@@ -84,8 +103,7 @@ int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why)
     q->k->nf4_nest(q->dev, q->absmax, q->nested, q->tops, q->offset, blocks);
     q->k->nf4_error(q->dev, &q->error, w->data, w->type, q->codes, q->absmax, q->nested, q->offset,
                     count);
-    q->errors.squares += q->error.squares;
-    q->errors.wrong += q->error.wrong;
+    count_error(q, &q->weights->table[i]);
     progress_at((double)i + 1);
     return 0;
 }
@@ -102,9 +120,15 @@ int quantizer_check(struct quantizer *q, int64_t i, struct fail *why)
     return 0;
 }
 
-void quantizer_say(const struct quantizer *q, const struct tensor *t)
+void quantizer_report(const struct quantizer *q)
 {
-    const struct nf4_error *e = &q->error;
-    note("%s: relative error %.4f, largest %.3g", t->name,
-         e->squares > 0 ? sqrt(e->wrong / e->squares) : 0, e->most);
+    for (int part = 0; part < PART_COUNT; part++) {
+        const struct kind_error *k = &q->kinds[part];
+        if (!k->count) continue;
+        note("%-9s of %lld layers: relative error %.4f in the mean, %.4f at worst (layer %lld)",
+             part_module((enum part)part), (long long)k->count, k->sum / (double)k->count, k->worst,
+             (long long)k->worst_layer);
+    }
+    note("all linears: relative error %.4f%s", relative(&q->errors),
+         q->is_verbose ? "" : " (each one's: --verbose)");
 }

@@ -4,6 +4,12 @@
 
 #include "../../lib/llama/weights.h"
 
+/* Of the linears of one kind: all layers' q_proj, say. */
+struct kind_error {
+    int64_t count, worst_layer;
+    double sum, worst; /* of the linears' relative errors */
+};
+
 struct quantizer {
     const struct weights *weights;
     const char *path; /* of the model, for messages */
@@ -15,6 +21,8 @@ struct quantizer {
     uint8_t *codes, *absmax;
     float *nested, offset;
     struct nf4_error error, errors; /* its own, and of all so far */
+    struct kind_error kinds[PART_COUNT];
+    bool is_verbose; /* says each linear's error too */
 };
 
 int quantizer_open(struct quantizer *q, const struct weights *w, const char *path,
@@ -27,7 +35,7 @@ int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why) MUST_USE;
 /* The same check for a tensor that is kept as it is. */
 int quantizer_check(struct quantizer *q, int64_t i, struct fail *why) MUST_USE;
 
-/* Says the error of the linear just quantized. */
-void quantizer_say(const struct quantizer *q, const struct tensor *t);
+/* Says the errors of all linears: by kind and together. */
+void quantizer_report(const struct quantizer *q);
 
 #endif

@@ -1,4 +1,4 @@
-/* sinks.h - where quantize's results go. Both say each linear's error. */
+/* sinks.h - where quantize's results go. */
 #ifndef LONGQLORA_SINKS_H
 #define LONGQLORA_SINKS_H
 

@@ -59,7 +59,6 @@ static int put_part(struct quantizer *q, const struct piece *p, struct safetenso
     switch (p->part) {
     case BNB_CODES: /* the first of the six */
         if (quantizer_linear(q, p->tensor, why)) return -1;
-        quantizer_say(q, t);
         return safetensors_put(w, q->codes, (n + 1) / 2, why);
     case BNB_ABSMAX:
         return safetensors_put(w, q->absmax, (n + 63) / 64, why);

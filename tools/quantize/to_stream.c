@@ -52,7 +52,6 @@ static int write_tensor(struct quantizer *q, struct writer *out, int64_t i, stru
     if (t->role != ROLE_LINEAR)
         return quantizer_check(q, i, why) || write_plain(out, t, &q->weights->at[i], why) ? -1 : 0;
     if (quantizer_linear(q, i, why)) return -1;
-    quantizer_say(q, t);
     return write_nf4(q, out, t, why);
 }
 

@@ -2,6 +2,7 @@
 
 #include "../../lib/common/progress.h"
 #include "../../lib/common/utf8.h"
+#include "advice.h"
 #include "jsonl.h"
 
 enum { BATCH_DOCUMENTS = 256, BATCH_BYTES = 4 << 20, SLOT_BYTES = 64 << 10 };
@@ -258,17 +259,26 @@ static void trim(struct slot *s)
     }
 }
 
+/* What may have been meant with a line that has no text: how to say it; "" if nothing comes to
+ * mind. */
+static void advise(const struct encoder *e, const struct slot *s, char *advice, size_t size)
+{
+    *advice = 0;
+    if (e->format != FORMAT_JSONL || !s->bytes) return;
+    if (s->number == 1 && s->byte == 1 && advise_file(s->line, s->bytes, advice, size)) return;
+    advise_line(s->line, s->bytes, e->text_key, advice, size);
+}
+
 static int write_batch(struct encoder_work *w, struct batch *b, struct fail *why)
 {
     struct encoder *e = w->e;
     for (int i = 0; i < b->count; i++) {
         struct slot *s = &b->slots[i];
         if (s->status && e->on_error == ON_ERROR_STOP) {
+            char place[320], advice[200];
             *why = s->why;
-            char place[320];
-            bool is_first = e->format == FORMAT_JSONL && s->number == 1 && s->byte == 1;
-            if (is_first && s->bytes && !strchr("{[", s->line[0]))
-                fail_input(why, "%s (plain text? --format text)", s->why.text);
+            advise(e, s, advice, sizeof advice);
+            if (*advice) fail_input(why, "%s%s", s->why.text, advice);
             if (e->format == FORMAT_CHAT)
                 snprintf(place, sizeof place, "%.240s:%llu", w->name,
                          (unsigned long long)s->number);

@@ -4,17 +4,13 @@
 #include "../../lib/common/model_guard.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
+#include "../../lib/common/size.h"
 #include "decode.h"
 #include "encode.h"
+#include "options.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
-
-struct options {
-    const char *model, *output, *format, *text_key, *source_key, *source, *on_error, *raw, *from,
-        *to, *template;
-    bool no_bos, eos, decode;
-};
 
 struct sink {
     struct writer *stream;
@@ -56,10 +52,12 @@ static void open_sink(struct sink *s, const struct options *o, const struct toke
     memcpy(s->info.tokenizer, tokenizer_digest(t), sizeof s->info.tokenizer);
     if ((s->info.add_bos && s->info.bos == UINT32_MAX) ||
         (s->info.add_eos && s->info.eos == UINT32_MAX))
-        die(STATUS_INPUT, "%s: has no BOS or EOS piece: use --no-bos", o->model);
+        die(STATUS_INPUT, "%s: the tokenizer has no %s piece: %s", o->model,
+            s->info.add_bos && s->info.bos == UINT32_MAX ? "BOS" : "EOS",
+            s->info.add_bos && s->info.bos == UINT32_MAX ? "--no-bos" : "leave --eos out");
     if (strcmp(o->raw, "none") != 0) {
         if (!strcmp(o->raw, "u16") && s->info.vocab_size > 1 << 16)
-            die_usage("--raw u16: the vocabulary of %llu does not fit",
+            die_usage("--raw u16: the vocabulary of %llu does not fit: --raw u32",
                       (unsigned long long)s->info.vocab_size);
         or_die(output_open(&s->raw, o->output, &why), &why);
         return;
@@ -67,7 +65,8 @@ static void open_sink(struct sink *s, const struct options *o, const struct toke
     fields_init(&made);
     fields_text(&made, "format", o->format);
     fields_text(&made, "on_error", o->on_error);
-    if (!strcmp(o->format, "chat")) fields_text(&made, "template", chat_name(o->template));
+    if (!strcmp(o->format, "chat"))
+        fields_text(&made, "template", chat_name(o->template ? o->template : "vicuna"));
     or_die(tokens_writer(&s->stream, o->output, view_of(o->to), "tokenize", &s->info, &made, &why),
            &why);
     fields_release(&made);
@@ -91,8 +90,9 @@ static void encode_all(const struct options *o, const char **files, const struct
     struct fail why;
     struct sink sink = { 0 };
     struct chat_template chat = { 0 };
+    const char *template = o->template ? o->template : "vicuna";
     bool is_chat = !strcmp(o->format, "chat");
-    if (is_chat) or_die(chat_template_open(&chat, o->template, t, &why), &why);
+    if (is_chat) or_die(chat_template_open(&chat, template, t, &why), &why);
     struct encoder e = { .tokenizer = t,
                          .format = !strcmp(o->format, "jsonl")  ? FORMAT_JSONL
                                    : !strcmp(o->format, "text") ? FORMAT_TEXT
@@ -112,6 +112,7 @@ static void encode_all(const struct options *o, const char **files, const struct
     double start = progress_clock();
     open_sink(&sink, o, t, is_chat ? chat.adds_bos : !o->no_bos,
               is_chat ? chat.end == tokenizer_eos(t) : o->eos);
+    if (!strcmp(*files, "-")) note_if_typed("-", e.format == FORMAT_TEXT ? "a text" : "JSON lines");
     or_die(pool_open(&e.pool, (int)opt_standard.threads, &why), &why);
     or_die(encoder_open(&e, &why), &why);
     progress_begin(&p);
@@ -124,10 +125,11 @@ static void encode_all(const struct options *o, const char **files, const struct
     progress_end();
     or_die(sink.stream ? writer_close(sink.stream, &why) : output_close(&sink.raw, &why), &why);
     double seconds = progress_clock() - start;
-    note("%llu documents, %llu skipped, %llu bytes of text, %llu tokens, %.1f MB/s",
+    note("%llu documents, %llu skipped, %llu bytes of text, %llu tokens, %s/s",
          (unsigned long long)e.documents, (unsigned long long)e.skipped,
          (unsigned long long)e.text_bytes, (unsigned long long)e.tokens,
-         (double)e.text_bytes / seconds / 1e6);
+         size_text((double)e.text_bytes / seconds).at);
+    if (!e.documents) warn("no document: the stream holds none");
     encoder_close(&e);
     chat_template_close(&chat);
     pool_close(e.pool);
@@ -148,26 +150,13 @@ static void declare_files(const struct options *o, const char **files)
 {
     struct fail why;
     if (o->model) or_die(model_guard_input("--model ", o->model, &why), &why);
-    if (!strcmp(o->format, "chat"))
-        or_die(file_guard_input("--template ", o->template, &why), &why);
+    if (o->template) or_die(file_guard_input("--template ", o->template, &why), &why);
     if (!*files) or_die(file_guard_input("", "-", &why), &why);
     for (; *files; files++)
         or_die(file_guard_input("", *files, &why), &why);
     if (!o->decode && strcmp(o->to, "jsonl") != 0 && !opt_standard.quiet)
         or_die(output_check_apart(o->output, &why), &why);
     or_die(output_declare("-o ", o->output, &why), &why);
-}
-
-static void check(const struct options *o)
-{
-    bool is_chat = !strcmp(o->format, "chat");
-    if (!o->model) die_usage("--model is needed");
-    if (is_chat && !strcmp(o->on_error, "replace"))
-        die_usage("--on-error replace: conversations are not mended: stop or skip");
-    if (is_chat && strcmp(o->raw, "none") != 0)
-        die_usage("--raw: bare numbers cannot say what is trained on");
-    if (strcmp(o->raw, "none") != 0 && strcmp(o->to, "stream") != 0)
-        die_usage("--raw and --to exclude each other");
 }
 
 int main(int argc, char **argv)
@@ -179,8 +168,7 @@ int main(int argc, char **argv)
                          .on_error = "stop",
                          .raw = "none",
                          .from = "text",
-                         .to = "stream",
-                         .template = "vicuna" };
+                         .to = "stream" };
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.model, "FILE",
           "tokenizer.model, tokenizer.json, or a directory with one", 0 },
@@ -190,7 +178,7 @@ int main(int argc, char **argv)
           "a document is a JSON line's text, a whole file, or a JSON line's conversation",
           "jsonl|text|chat" },
         { "template", 0, OPT_TEXT, &o.template, "NAME",
-          "how conversations are worded: " CHAT_TEMPLATES, 0 },
+          "how conversations are worded: " CHAT_TEMPLATES "; else vicuna", 0 },
         { "from", 0, OPT_WORD, &o.from, "HOW",
           "read text; or tokens, in our stream or as JSON lines, to write them again",
           "text|stream|jsonl" },
@@ -222,7 +210,7 @@ int main(int argc, char **argv)
     bool is_text = !strcmp(o.from, "text");
     enum view from = is_text ? VIEW_STREAM : view_of(o.from);
     if (!o.decode && strcmp(o.to, "jsonl") != 0) die_if_terminal(o.output);
-    if (is_text || o.decode) check(&o);
+    options_check(&o, files);
     declare_files(&o, files);
     if (!is_text && !o.decode) {
         or_die(convert_tokens(*files ? *files : "-", from, view_of(o.to), o.output, &why), &why);

@@ -110,7 +110,7 @@ int events_open(struct events **out, const char *directory, int64_t step, struct
     if (gethostname(host, sizeof host - 1)) snprintf(host, sizeof host, "localhost");
     snprintf(e->path, sizeof e->path, "%s/events.out.tfevents.%lld.%s.%ld", directory,
              (long long)time(NULL), host, (long)getpid());
-    e->file = fopen(e->path, "we");
+    e->file = fopen(e->path, "wxe");
     int status = e->file ? write_start(e, step, why)
                          : fail(why, "%s: cannot create: %s", e->path, strerror(errno));
     if (status) {
@@ -121,6 +121,8 @@ int events_open(struct events **out, const char *directory, int64_t step, struct
     *out = e;
     return 0;
 }
+
+const char *events_name(const struct events *e) { return strrchr(e->path, '/') + 1; }
 
 /* Event: summary = 5 { value = 1 { tag = 1, simple_value = 2 (float) } }. */
 int events_add(struct events *e, int64_t step, const struct event_value *values, int count,

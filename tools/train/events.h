@@ -19,8 +19,11 @@ struct event_value {
     double value; /* written as f32, as the format has it */
 };
 
-/* events.out.tfevents.<time>.<host>.<process> in the directory, which is made. */
+/* events.out.tfevents.<time>.<host>.<process> in the directory, which is made. The file is a new
+ * one: a name that is taken is none of this run. */
 int events_open(struct events **e, const char *directory, int64_t step, struct fail *why) MUST_USE;
+/* The last part of its path. */
+const char *events_name(const struct events *e);
 /* At most 8 values; flushed. With e NULL nothing happens, here and in events_close. */
 int events_add(struct events *e, int64_t step, const struct event_value *values, int count,
                struct fail *why) MUST_USE;

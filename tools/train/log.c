@@ -1,4 +1,5 @@
 #include "log.h"
+#include "schedules.h"
 
 #include "../../lib/common/input.h"
 #include "../../lib/common/output.h"
@@ -9,8 +10,46 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Rewrites the log with its lines up to a step; other lines are another run's. */
-static int keep_until(const char *path, int64_t step, struct fail *why)
+static const char log_name[] = "trainer_log.jsonl";
+
+/* A line of a log, NULL if it is none; the caller decrefs. */
+static json_t *read_entry(const char *line, size_t bytes)
+{
+    json_t *entry = json_loadb(line, bytes, 0, NULL);
+    if (entry && json_is_integer(json_object_get(entry, "step"))) return entry;
+    json_decref(entry);
+    return NULL;
+}
+
+int log_check(const char *directory, struct fail *why)
+{
+    char path[4096 + 32], *line;
+    struct input *in;
+    size_t bytes;
+    int got, status = 0;
+    long long number = 0, bad = 0;
+    snprintf(path, sizeof path, "%s/%s", directory, log_name);
+    if (access(path, F_OK)) return 0;
+    if (input_open(&in, path, why)) return -1;
+    while ((got = input_line(in, &line, &bytes, why)) > 0) {
+        json_t *entry = read_entry(line, bytes);
+        number++;
+        if (!entry && !bad) bad = number;
+        json_decref(entry);
+    }
+    input_close(in);
+    /* The last line may be one that a broken machine cut short. */
+    if (bad && bad < number)
+        status = fail_usage(why,
+                            "%s is in the way: line %lld is not a run's: move it away, or name "
+                            "another output_dir",
+                            path, bad);
+    return got < 0 ? -1 : status;
+}
+
+/* Rewrites the log with its lines up to a step; later ones are of steps that come again. *seconds:
+ * of steps, as the last line has them. */
+static int keep_until(const char *path, int64_t step, double *seconds, struct fail *why)
 {
     struct input *in;
     struct output out;
@@ -24,8 +63,9 @@ static int keep_until(const char *path, int64_t step, struct fail *why)
         return -1;
     }
     while (!status && (got = input_line(in, &line, &bytes, why)) > 0) {
-        json_t *entry = json_loadb(line, bytes, 0, NULL);
+        json_t *entry = read_entry(line, bytes), *total = json_object_get(entry, "train_seconds");
         if (entry && json_integer_value(json_object_get(entry, "step")) <= step) {
+            if (json_is_number(total)) *seconds = json_number_value(total);
             status = output_write(&out, line, bytes, why);
             if (!status) status = output_write(&out, "\n", 1, why);
         }
@@ -37,20 +77,30 @@ static int keep_until(const char *path, int64_t step, struct fail *why)
     return -1;
 }
 
-int log_open(struct log *log, const struct recipe *recipe, int64_t step, struct fail *why)
+int log_open(struct log *log, struct trainer *t, struct fail *why)
 {
-    char path[4096];
-    *log = (struct log){ .started = progress_clock(), .first_step = step };
-    snprintf(path, sizeof path, "%s/trainer_log.jsonl", recipe->output_dir);
-    if (keep_until(path, step, why)) return -1;
+    const struct recipe *r = t->recipe;
+    char path[4096 + 32];
+    *log = (struct log){ .started = progress_clock(), .first_step = t->state.step };
+    snprintf(path, sizeof path, "%s/%s", t->folder.path, log_name);
+    if (keep_until(path, t->state.step, &log->before, why)) return -1;
     log->file = fopen(path, "ae");
     if (!log->file) return fail(why, "%s: %s", path, strerror(errno));
-    if (strcmp(recipe->report_to, "tensorboard") != 0) return 0;
-    if (recipe->logging_dir)
-        snprintf(path, sizeof path, "%s", recipe->logging_dir);
-    else
-        snprintf(path, sizeof path, "%s/runs", recipe->output_dir);
-    return events_open(&log->events, path, step, why);
+    if (strcmp(r->report_to, "tensorboard") != 0) return 0;
+    snprintf(path, sizeof path, "%s/runs", t->folder.path);
+    if (events_open(&log->events, r->logging_dir ? r->logging_dir : path, t->state.step, why))
+        return -1;
+    if (r->logging_dir) return 0;
+    snprintf(path, sizeof path, "runs/%s", events_name(log->events));
+    return run_folder_add_file(&t->folder, path, why);
+}
+
+void log_step(struct log *log, const struct step_result *r, double seconds)
+{
+    log->tokens += (uint64_t)r->tokens;
+    log->seconds += seconds;
+    log->interval += seconds;
+    log->steps++;
 }
 
 /* Takes the object. */
@@ -64,23 +114,33 @@ static int write_line(struct log *log, json_t *line, struct fail *why)
     return failed ? fail(why, "trainer_log.jsonl: cannot write: %s", strerror(errno)) : 0;
 }
 
+int log_schedules(struct log *log, const struct trainer *t, struct fail *why)
+{
+    struct fail lack = { .status = STATUS_DONE };
+    json_t *all = schedules_to_json(t, &lack);
+    if (!all) return lack.status ? fail(why, "%s", lack.text) : 0;
+    return write_line(
+        log, json_pack("{s:I,s:o}", "step", (json_int_t)t->state.step, "schedules", all), why);
+}
+
 int log_line(struct log *log, struct trainer *t, const struct step_result *r, char *shown,
              size_t size, struct fail *why)
 {
     double elapsed = progress_clock() - log->started;
-    double rate = (double)log->tokens / elapsed;
+    double rate = (double)log->tokens / log->seconds;
     double loss = t->state.loss_sum / (double)t->state.loss_steps;
     double samples = (double)(t->state.step * t->recipe->batch_size * t->recipe->accumulation);
     double epoch = samples / (double)reader_records(t->samples);
     int64_t done = t->state.step - log->first_step;
-    double eta = elapsed / (double)done * (double)(t->optimiser.steps - t->state.step);
+    double eta = log->seconds / (double)done * (double)(t->optimiser.steps - t->state.step);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     json_t *line = json_pack(
-        "{s:I,s:f,s:f,s:f,s:f,s:I,s:f,s:I,s:f,s:f}", "step", (json_int_t)t->state.step, "epoch",
-        epoch, "loss", loss, "grad_norm", r->grad_norm, "learning_rate", r->learning_rate, "tokens",
-        (json_int_t)t->state.tokens, "tokens_per_second", rate, "max_rss_bytes",
-        (json_int_t)usage.ru_maxrss * 1024, "elapsed", elapsed, "eta", eta);
+        "{s:I,s:f,s:f,s:f,s:f,s:I,s:f,s:f,s:f,s:I,s:f,s:f}", "step", (json_int_t)t->state.step,
+        "epoch", epoch, "loss", loss, "grad_norm", r->grad_norm, "learning_rate", r->learning_rate,
+        "tokens", (json_int_t)t->state.tokens, "tokens_per_second", rate, "step_seconds",
+        log->interval / (double)log->steps, "train_seconds", log->before + log->seconds,
+        "max_rss_bytes", (json_int_t)usage.ru_maxrss * 1024, "elapsed", elapsed, "eta", eta);
     if (line && t->scales_loss)
         json_object_set_new(line, "loss_scale", json_real(t->state.loss_scale));
     if (write_line(log, line, why)) return -1;
@@ -96,23 +156,30 @@ int log_line(struct log *log, struct trainer *t, const struct step_result *r, ch
              "step %lld of %lld, loss %.4f, norm %.3f, rate %.3g, %.0f tokens/s, %s left",
              (long long)t->state.step, (long long)t->optimiser.steps, loss, r->grad_norm,
              r->learning_rate, rate, left);
+    log->interval = 0;
+    log->steps = 0;
     t->state.loss_sum = 0;
     t->state.loss_steps = 0;
     return 0;
 }
 
 int log_evaluation(struct log *log, const struct trainer *t, const struct evaluation *e,
-                   double seconds, char *shown, size_t size, struct fail *why)
+                   double seconds, bool is_best, char *shown, size_t size, struct fail *why)
 {
     double perplexity = exp(e->loss);
     json_t *line = json_pack("{s:I,s:f,s:f,s:I,s:f}", "step", (json_int_t)t->state.step,
                              "eval_loss", e->loss, "eval_perplexity", perplexity, "eval_tokens",
                              (json_int_t)e->targets, "eval_runtime", seconds);
+    if (line && recipe_seeks_best(t->recipe)) {
+        json_object_set_new(line, "best_step", json_integer((json_int_t)t->state.best_step));
+        json_object_set_new(line, "best_metric", json_real(t->state.best_metric));
+    }
     if (write_line(log, line, why)) return -1;
     const struct event_value values[] = { { "eval/loss", e->loss },
                                           { "eval/perplexity", perplexity } };
-    snprintf(shown, size, "step %lld of %lld, evaluation: loss %.4f, perplexity %.3f",
-             (long long)t->state.step, (long long)t->optimiser.steps, e->loss, perplexity);
+    snprintf(shown, size, "step %lld of %lld, evaluation: loss %.4f, perplexity %.3f%s",
+             (long long)t->state.step, (long long)t->optimiser.steps, e->loss, perplexity,
+             is_best ? ", the best so far" : "");
     return events_add(log->events, t->state.step, values, 2, why);
 }
 

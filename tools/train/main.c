@@ -6,19 +6,24 @@
 #include "guard.h"
 #include "log.h"
 #include "plan.h"
+#include "starting.h"
 
 #include <unistd.h>
 
 static struct fail why;
 static volatile sig_atomic_t stop_signal;
 
+/* Those that a person or an impatient system sends twice mean it. SIGHUP comes twice by itself
+ * (from the terminal and the shell), SIGXCPU each second, and after any of them a batch system's
+ * SIGTERM. */
 static void ask_to_stop(int number)
 {
-    static const char text[] = "train: stops and saves; a second time leaves at once\n";
-    if (stop_signal) _Exit(128 + number);
+    static volatile sig_atomic_t wishes;
+    bool is_wish = number == SIGINT || number == SIGTERM || number == SIGQUIT;
+    if (is_wish && ++wishes > 1) _Exit(128 + number);
+    if (stop_signal) return;
     stop_signal = number;
-    note_passing_ends();
-    if (!opt_standard.quiet && write(STDERR_FILENO, text, sizeof text - 1) < 0) return;
+    note_in_handler("stops and saves; a second SIGINT or SIGTERM leaves at once");
 }
 
 static void ignored_key(const char *key) { note("recipe: %s has no meaning here: ignored", key); }
@@ -42,10 +47,10 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
 }
 
 /* What the recipe's bf16 and fp16 mean on that device. A CPU has bf16 products or none. */
-static const char *choose_device(const struct recipe *r, const char *device)
+static const char *choose_device(const struct recipe *r, const char *device, bool plan_only)
 {
     const struct kernels *k, *bf16;
-    or_die(kernels_open(&k, device, &why), &why);
+    or_die(kernels_choose(&k, device, plan_only, &why), &why);
     if (!k->is_host && r->fp16 && strcmp(device, "cuda-bf16") != 0) return "cuda-f16";
     if (!k->is_host && r->bf16 && !strcmp(k->act_name, "f16"))
         die_usage("bf16: true, but device %s computes in f16: fp16: true", device);
@@ -53,16 +58,6 @@ static const char *choose_device(const struct recipe *r, const char *device)
     if (!kernels_open(&bf16, "cpu-bf16", &why)) return "cpu-bf16";
     note("bf16: true: %s: f32", why.text);
     return device;
-}
-
-static void evaluate(struct trainer *t, struct log *log)
-{
-    struct evaluation e;
-    char line[256];
-    double started = progress_clock();
-    if (!t->evaluation || or_die(trainer_evaluate(t, &e, &why), &why)) return;
-    or_die(log_evaluation(log, t, &e, progress_clock() - started, line, sizeof line, &why), &why);
-    note("%s", line);
 }
 
 /* Steps have lines of their own: where they take long, lines of samples stand between. */
@@ -75,37 +70,73 @@ static void begin_progress(const struct trainer *t)
     progress_begin(&p);
 }
 
+/* With what it means for the best model. Steps are counted without the time that it takes. */
+static void evaluate(struct trainer *t, struct log *log)
+{
+    struct evaluation e;
+    bool is_best;
+    char line[256];
+    if (!t->evaluation) return;
+    double started = progress_clock();
+    progress_end();
+    int status = or_die(trainer_evaluate(t, &e, &why), &why);
+    double seconds = progress_clock() - started;
+    if (!status) {
+        or_die(trainer_consider(t, &e, &is_best, &why), &why);
+        or_die(log_evaluation(log, t, &e, seconds, is_best, line, sizeof line, &why), &why);
+        note("%s", line);
+    }
+    begin_progress(t);
+}
+
 static bool is_due(int64_t step, int64_t every) { return every && step % every == 0; }
+
+/* An evaluation that a signal stopped, after which the run goes on, or one after what were the last
+ * steps of a shorter run. */
+static void catch_up(struct trainer *t, struct log *log)
+{
+    int64_t step = t->state.step;
+    if (!step || t->state.evaluated == step) return;
+    if (is_due(step, t->recipe->eval_steps) || trainer_is_done(t)) evaluate(t, log);
+}
+
+static void take_step(struct trainer *t, struct log *log)
+{
+    const struct recipe *recipe = t->recipe;
+    struct step_result r;
+    char line[256];
+    double started = progress_clock();
+    if (or_die(trainer_step(t, &r, &why), &why)) return;
+    int64_t step = t->state.step;
+    log_step(log, &r, progress_clock() - started);
+    if (r.overflows)
+        note("step %lld: gradients overflowed: loss scale %g from now on", (long long)step,
+             t->state.loss_scale);
+    if (is_due(step, recipe->logging_steps) || trainer_is_done(t)) {
+        or_die(log_line(log, t, &r, line, sizeof line, &why), &why);
+        note("%s", line);
+    }
+    if (is_due(step, recipe->eval_steps) || trainer_is_done(t)) evaluate(t, log);
+    if (stop_signal || !strcmp(recipe->save_strategy, "no")) return;
+    if (is_due(step, recipe->save_steps) || trainer_is_done(t))
+        or_die(trainer_checkpoint(t, &why), &why);
+}
 
 static void run(struct trainer *t)
 {
     struct log log;
-    struct step_result r;
-    const struct recipe *recipe = t->recipe;
-    char line[256];
-    int64_t save = strcmp(recipe->save_strategy, "no") ? recipe->save_steps : 0;
-    or_die(log_open(&log, recipe, t->state.step, &why), &why);
-    signal_handle(SIGINT, ask_to_stop, true);
-    signal_handle(SIGTERM, ask_to_stop, true);
+    signals_handle_ends(ask_to_stop, true);
+    or_die(log_open(&log, t, &why), &why);
+    if (t->resumed && t->state.since == t->resumed) or_die(log_schedules(&log, t, &why), &why);
     begin_progress(t);
-    while (!trainer_is_done(t)) {
-        if (or_die(trainer_step(t, &r, &why), &why)) break;
-        int64_t step = t->state.step;
-        bool is_last = trainer_is_done(t);
-        log.tokens += (uint64_t)r.tokens;
-        if (r.overflows)
-            note("step %lld: gradients overflowed: loss scale %g from now on", (long long)step,
-                 t->state.loss_scale);
-        if (is_due(step, recipe->logging_steps) || is_last) {
-            or_die(log_line(&log, t, &r, line, sizeof line, &why), &why);
-            note("%s", line);
-        }
-        if (is_due(step, recipe->eval_steps) || is_last) evaluate(t, &log);
-        if (is_due(step, save) && !is_last && !stop_signal)
-            or_die(trainer_checkpoint(t, &why), &why);
-    }
+    catch_up(t, &log);
+    while (!trainer_is_done(t) && !stop_signal)
+        take_step(t, &log);
     progress_end();
     or_die(log_close(&log, &why), &why);
+    if (!stop_signal && t->state.step < t->optimiser.steps)
+        note("stopped early after step %lld: no better evaluation than that of step %lld",
+             (long long)t->state.step, (long long)t->state.best_step);
     if (!stop_signal) return;
     if (!t->state.step)
         die((enum status)(128 + stop_signal),
@@ -117,10 +148,27 @@ static void run(struct trainer *t)
         (int)stop_signal, (long long)t->state.step);
 }
 
+static void train(struct trainer *t)
+{
+    char text[512];
+    int status = or_die(trainer_is_finished(t, text, sizeof text, &why), &why);
+    if (status) {
+        note("%s", text);
+        return;
+    }
+    starting_warn(t);
+    or_die(trainer_start(t, say, &why), &why);
+    trainer_describe(t, text, sizeof text);
+    note("%s", text);
+    run(t);
+    or_die(trainer_finish(t, &why), &why);
+}
+
 int main(int argc, char **argv)
 {
     const char *device = "auto";
     bool dry_run = false, print_config = false, list_keys = false, nvtx = false;
+    int64_t ranks = 0;
     struct opt table[] = {
         { "dry-run", 0, OPT_FLAG, &dry_run, 0, "print the memory plan and stop", 0 },
         { "print-config", 0, OPT_FLAG, &print_config, 0,
@@ -129,6 +177,8 @@ int main(int argc, char **argv)
         { "device", 0, OPT_TEXT, &device, "NAME", KERNELS_DEVICES, 0 },
         { "nvtx", 0, OPT_FLAG, &nvtx, 0, "name steps, passes and layers for a profiler of the GPU",
           0 },
+        { "ranks", 0, OPT_COUNT, &ranks, "N",
+          "1: this process is a run of its own, though a launcher started several", 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -140,16 +190,12 @@ int main(int argc, char **argv)
                    "model_name_or_path=llama-2-7b.nf4",
         .table = table,
     };
+    starting_refuse_keys(argc, argv, &program);
     const char **operands = opt_parse(argc, argv, &program);
-    const char *world = getenv("WORLD_SIZE");
-    if (world && *world && strcmp(world, "1") != 0)
-        die_usage("WORLD_SIZE=%s: one program trains on one device: start it without torchrun or "
-                  "deepspeed",
-                  world);
+    starting_refuse_ranks(ranks);
     static struct recipe recipe;
     static struct adapter adapter;
     static struct trainer trainer;
-    char described[512];
     if (list_keys) {
         recipe_list_keys(stdout);
         return 0;
@@ -157,22 +203,20 @@ int main(int argc, char **argv)
     read_recipe(&recipe, &adapter, operands, dry_run);
     or_die(guard_files(&recipe, operands[0], dry_run || print_config, &why), &why);
     if (print_config) {
-        recipe_print(&recipe, stdout);
+        or_die(recipe_print(&recipe, stdout, &why), &why);
         return 0;
     }
     or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL,
-                        choose_device(&recipe, device), (int)opt_standard.threads, dry_run, &why),
+                        choose_device(&recipe, device, dry_run), (int)opt_standard.threads, dry_run,
+                        &why),
            &why);
     trainer.setup.names_ranges = nvtx;
     trainer.setup.stop = &stop_signal;
     if (dry_run) {
-        or_die(plan_print(&trainer, stdout, &why), &why);
+        starting_warn(&trainer);
+        or_die(plan_print(&trainer, strcmp(device, "auto") == 0, stdout, &why), &why);
     } else {
-        or_die(trainer_start(&trainer, say, &why), &why);
-        trainer_describe(&trainer, described, sizeof described);
-        note("%s", described);
-        run(&trainer);
-        or_die(trainer_finish(&trainer, &why), &why);
+        train(&trainer);
     }
     trainer_close(&trainer);
     if (recipe.adapter) adapter_close(&adapter);

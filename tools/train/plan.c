@@ -102,7 +102,7 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
 {
     const struct kernels *k;
     bool does_fit;
-    if (kernels_open(&k, setup->device, why)) return -1;
+    if (kernels_choose(&k, setup->device, true, why)) return -1;
     struct memory_room room = memory_room_of(k, &t->weights);
     if (settle_least(t, k, room, true, setup, &does_fit, why)) return -1;
     if (!does_fit) return 0;
@@ -120,12 +120,14 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
 static int longest_context(const struct trainer *t, const char *device, struct memory_room room,
                            bool may_offload, int64_t *longest, uint64_t *host, struct fail *why)
 {
-    enum { STEP = 256 };
+    enum { STEP = 256, MOST = 1 << 24 };
     const struct kernels *k;
     struct memory_plan plan;
-    int64_t least = 0, too_long = (1 << 24) / STEP;
+    /* A model with a window is not trained beyond it. */
+    int64_t most = t->config.window < MOST ? t->config.window : MOST;
+    int64_t least = 0, too_long = most / STEP + 1;
     *host = 0;
-    if (kernels_open(&k, device, why)) return -1;
+    if (kernels_choose(&k, device, true, why)) return -1;
     while (too_long - least > 1) {
         int64_t middle = least + (too_long - least) / 2;
         struct model_setup setup = setup_at(t, device, middle * STEP);
@@ -143,25 +145,66 @@ static int longest_context(const struct trainer *t, const char *device, struct m
     return 0;
 }
 
-static const uint64_t card_gib[] = { 8, 12, 16, 24, 40, 48, 80 };
-enum { CARDS = sizeof card_gib / sizeof *card_gib };
+static const double gib = 1 << 30;
+
+/* "4096 tokens, 8192 with 3.20 GiB of the host's" */
+static int describe_longest(const struct trainer *t, const char *device, struct memory_room room,
+                            char *text, size_t size, struct fail *why)
+{
+    int64_t alone, longest;
+    uint64_t host, most_host;
+    char more[80] = "";
+    if (longest_context(t, device, room, false, &alone, &host, why) ||
+        longest_context(t, device, room, true, &longest, &most_host, why))
+        return -1;
+    if (longest > alone)
+        snprintf(more, sizeof more, ", %lld with %.2f GiB of the host's", (long long)longest,
+                 (double)most_host / gib);
+    snprintf(text, size, "%lld tokens%s", (long long)alone, more);
+    return 0;
+}
+
+/* "fits", "fits with 3.20 GiB of the host's" or "does not fit": this run, at its own context. */
+static int describe_verdict(const struct trainer *t, const char *device, struct memory_room room,
+                            char *text, size_t size, struct fail *why)
+{
+    const struct kernels *k;
+    struct memory_plan plan;
+    bool does_fit = false;
+    if (kernels_choose(&k, device, true, why)) return -1;
+    for (int may_offload = 0; may_offload < 2 && !does_fit; may_offload++) {
+        struct model_setup setup = setup_at(t, device, t->setup.positions);
+        if (settle_least(t, k, room, may_offload, &setup, &does_fit, why) ||
+            plan_of(t, &setup, &plan, why))
+            return -1;
+    }
+    double host = (double)memory_host_total(&plan);
+    if (does_fit && host > 0)
+        snprintf(text, size, "fits with %.2f GiB of the host's", host / gib);
+    else
+        snprintf(text, size, "%s", does_fit ? "fits" : "does not fit");
+    return 0;
+}
+
+static const uint64_t card_sizes[] = { 8, 12, 16, 24, 32, 40, 48, 80 };
+enum { CARDS = sizeof card_sizes / sizeof *card_sizes };
 
 /* What the driver, the libraries' handles and the screen keep of a card. */
 static const uint64_t card_overhead = (uint64_t)600 << 20;
 
-static int print_longest(const struct trainer *t, const char *device, const char *what,
-                         struct memory_room room, FILE *to, struct fail *why)
+/* What the run would be on cards of the usual sizes, each with as much of the host's memory as it
+ * likes. */
+static int print_cards(const struct trainer *t, const char *device, FILE *to, struct fail *why)
 {
-    int64_t alone, longest;
-    uint64_t host, most_host;
-    if (longest_context(t, device, room, false, &alone, &host, why) ||
-        longest_context(t, device, room, true, &longest, &most_host, why))
-        return -1;
-    fprintf(to, "%-20s %16lld tokens", what, (long long)alone);
-    if (longest > alone)
-        fprintf(to, ", %lld with %.2f GB of the host's", (long long)longest,
-                (double)most_host / 1e9);
-    fprintf(to, "\n");
+    char verdict[80], longest[160];
+    fprintf(to, "%-10s %-34s %s\n", "GPU with", "this run", "longest context");
+    for (int i = 0; i < CARDS; i++) {
+        struct memory_room room = { (card_sizes[i] << 30) - card_overhead, 0 };
+        if (describe_verdict(t, device, room, verdict, sizeof verdict, why) ||
+            describe_longest(t, device, room, longest, sizeof longest, why))
+            return -1;
+        fprintf(to, "%5llu GB   %-34s %s\n", (unsigned long long)card_sizes[i], verdict, longest);
+    }
     return 0;
 }
 
@@ -184,7 +227,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     struct memory_plan plan;
     const struct kernels *k;
     struct model_setup setup = setup_at(t, device, t->setup.positions);
-    if (kernels_open(&k, device, why) || plan_settle(t, &setup, why) ||
+    if (kernels_choose(&k, device, true, why) || plan_settle(t, &setup, why) ||
         plan_of(t, &setup, &plan, why))
         return -1;
     struct memory_room room = memory_room_of(k, &t->weights);
@@ -194,25 +237,22 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
             kept);
     memory_print(&plan, to);
     if (room.device) {
-        fprintf(to, "%-20s %16llu bytes\n", "free now", (unsigned long long)room.device);
-        return print_longest(t, device, "longest that fits", room, to, why);
+        char longest[160];
+        if (describe_longest(t, device, room, longest, sizeof longest, why)) return -1;
+        fprintf(to, "%-20s %16llu bytes %10.2f GiB\n%-20s %s\n", "free now",
+                (unsigned long long)room.device, (double)room.device / gib, "longest that fits",
+                longest);
     }
-    for (int i = 0; i < CARDS; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "longest in %llu GiB", (unsigned long long)card_gib[i]);
-        room = (struct memory_room){ (card_gib[i] << 30) - card_overhead, 0 };
-        if (print_longest(t, device, name, room, to, why)) return -1;
-    }
-    return 0;
+    return k->is_host ? 0 : print_cards(t, device, to, why);
 }
 
-int plan_print(const struct trainer *t, FILE *to, struct fail *why)
+int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why)
 {
-    const struct kernels *own, *gpu;
-    struct fail none = { .status = STATUS_FAILED };
-    if (kernels_open(&own, t->setup.device, why) || print_device(t, t->setup.device, to, why))
+    const struct kernels *own;
+    if (kernels_choose(&own, t->setup.device, true, why) ||
+        print_device(t, t->setup.device, to, why))
         return -1;
-    if (!own->is_host || kernels_open(&gpu, "cuda", &none)) return 0;
+    if (!is_auto || !own->is_host) return 0;
     fprintf(to, "\n");
     return print_device(t, "cuda", to, why);
 }
@@ -224,7 +264,8 @@ int plan_check(const struct trainer *t, void (*say)(const char *), struct fail *
     int64_t longest;
     uint64_t host;
     char text[480], takes[240], kept[160];
-    if (kernels_open(&k, t->setup.device, why) || plan_of(t, &t->setup, &plan, why)) return -1;
+    if (kernels_choose(&k, t->setup.device, true, why) || plan_of(t, &t->setup, &plan, why))
+        return -1;
     struct memory_room room = memory_room_of(k, &t->weights);
     if (memory_fits(&plan, k, room)) {
         memory_describe(&plan, k, room, takes, sizeof takes);

@@ -9,9 +9,9 @@
  * a bit. What fits nowhere stays as small as it can be. */
 int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail *why) MUST_USE;
 
-/* Every use in bytes, on the run's device and, where the plug-in is, on a GPU; what is free;
- * the longest context that fits. */
-int plan_print(const struct trainer *t, FILE *to, struct fail *why) MUST_USE;
+/* Every use, on the run's device and, if that was not chosen by name, on a GPU, whether one is here
+ * or not; what is free and the longest context that fits in it; a verdict for the usual cards. */
+int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why) MUST_USE;
 
 /* Says what the run takes of the memory that is free, and what it keeps; fails if it needs more,
  * naming both and what would fit. */

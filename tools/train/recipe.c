@@ -1,5 +1,6 @@
 #include "recipe_inside.h"
 
+#include "../../lib/common/file.h"
 #include "../../lib/common/opt.h"
 
 #include <errno.h>
@@ -7,26 +8,15 @@
 #include <stddef.h>
 #include <yaml.h>
 
-enum kind { TEXT, COUNT, REAL, FLAG, AUTO_FLAG, WORD, NAMES, IGNORED };
-
-/* decides: the value decides the result, so a run cannot be resumed with another. */
-struct key {
-    const char *name;
-    enum kind kind;
-    size_t at;
-    bool decides, is_ours;
-    const char *meaning, *words;
-};
-
 #define AT(field) offsetof(struct recipe, field)
 /* clang-format off */
-static const struct key keys[] = {
+const struct recipe_key recipe_keys[] = {
     { "output_dir", TEXT, AT(output_dir), false, false, "where checkpoints and the result go", 0 },
     { "model_name_or_path", TEXT, AT(model), false, false, "model directory, weights stream, or (from_scratch) config.json", 0 },
     { "adapter_name_or_path", TEXT, AT(adapter), false, true, "adapter to train further: where the values begin, and rank, alpha and targets", 0 },
     { "train_file", TEXT, AT(train_file), false, false, "stream of samples; - is standard input, spooled to output_dir", 0 },
     { "tokenizer", TEXT, AT(tokenizer), false, true, "directory whose tokenizer files go with a new model", 0 },
-    { "resume_from_checkpoint", TEXT, AT(resume), false, false, "auto: the newest that is whole; none; or a checkpoint-N", 0 },
+    { "resume_from_checkpoint", TEXT, AT(resume), false, false, "auto: the newest of this run that is whole; none: from step 0, unless a finished run gets more steps; or a checkpoint-N", 0 },
     { "num_train_epochs", REAL, AT(epochs), true, false, "passes over the samples, if max_steps is 0", 0 },
     { "max_steps", COUNT, AT(max_steps), true, false, "updates; 0: as the epochs give", 0 },
     { "per_device_train_batch_size", COUNT, AT(batch_size), true, false, "samples computed at once", 0 },
@@ -35,11 +25,16 @@ static const struct key keys[] = {
     { "model_max_length", COUNT, AT(context), true, false, "the same, as the original's second name", 0 },
     { "seed", COUNT, AT(seed), true, false, "of order, initial values and dropout", 0 },
     { "logging_steps", COUNT, AT(logging_steps), false, false, "updates between log lines", 0 },
-    { "save_steps", COUNT, AT(save_steps), false, false, "updates between checkpoints; 0: none but the result", 0 },
-    { "save_total_limit", COUNT, AT(save_total_limit), false, false, "checkpoints kept; 0: all", 0 },
-    { "save_strategy", WORD, AT(save_strategy), false, false, "when to save", "steps|no" },
+    { "save_steps", COUNT, AT(save_steps), false, false, "updates between checkpoints; 0: one of the last step only", 0 },
+    { "save_total_limit", COUNT, AT(save_total_limit), false, false, "whole checkpoints of this run kept, the newest ones; 0: all", 0 },
+    { "save_strategy", WORD, AT(save_strategy), false, false, "steps: as save_steps says, and after the last step, from where more steps go on; no: only when a signal stops the run", "steps|no" },
     { "eval_file", TEXT, AT(eval_file), false, false, "stream of samples to measure the model on, without dropout", 0 },
     { "eval_steps", COUNT, AT(eval_steps), false, false, "updates between evaluations; 0: after the last one only", 0 },
+    { "load_best_model_at_end", FLAG, AT(load_best), false, false, "the result is the best model that an evaluation found; it stands in output_dir/best", 0 },
+    { "metric_for_best_model", WORD, AT(metric), false, false, "what is best, and kept in output_dir/best; loss if load_best_model_at_end or early_stopping_patience is said", "loss|eval_loss" },
+    { "greater_is_better", AUTO_FLAG, AT(greater), false, false, "of that metric; auto: no, of a loss", 0 },
+    { "early_stopping_patience", COUNT, AT(patience), false, false, "ends the run after so many evaluations in a row without a better one; 0: never", 0 },
+    { "early_stopping_threshold", REAL, AT(threshold), false, false, "what an evaluation must be better by, not to count as one without", 0 },
     { "learning_rate", REAL, AT(learning_rate), true, false, "highest rate", 0 },
     { "lr_scheduler_type", WORD, AT(scheduler), true, false, "course of the rate", "constant|constant_with_warmup|linear|cosine" },
     { "warmup_steps", COUNT, AT(warmup_steps), true, false, "updates until the highest rate", 0 },
@@ -79,12 +74,13 @@ static const struct key keys[] = {
     { "report_to", WORD, AT(report_to), false, false, "tensorboard: event files in logging_dir beside trainer_log.jsonl", "none|tensorboard" },
     { "logging_dir", TEXT, AT(logging_dir), false, false, "where event files go; output_dir/runs if not given", 0 },
     { "logging_strategy", IGNORED, 0, false, false, "see logging_steps", 0 },
-    { "overwrite_output_dir", FLAG, AT(overwrite), false, false, "remove the checkpoints of another run that stand in output_dir", 0 },
+    { "overwrite_output_dir", FLAG, AT(overwrite), false, false, "from step 0, and all that a run made in output_dir is removed first; what it did not make stays", 0 },
     { "use_flash_attn", IGNORED, 0, false, false, "there is one attention kernel", 0 },
     { "sft", IGNORED, 0, false, false, "samples say which tokens are targets", 0 },
 };
 /* clang-format on */
-enum { KEYS = sizeof keys / sizeof *keys };
+enum { KEYS = sizeof recipe_keys / sizeof *recipe_keys };
+const int recipe_key_count = KEYS;
 _Static_assert((int)KEYS <= (int)RECIPE_KEYS_MAX, "room for the origins");
 
 void recipe_defaults(struct recipe *r)
@@ -135,23 +131,25 @@ const char *recipe_keep_text(struct recipe *r, const char *text)
     return copy;
 }
 
-static const struct key *find_key(const char *name)
+static const struct recipe_key *find_key(const char *name)
 {
     for (int i = 0; i < KEYS; i++)
-        if (!strcmp(keys[i].name, name)) return &keys[i];
+        if (!strcmp(recipe_keys[i].name, name)) return &recipe_keys[i];
     return NULL;
 }
 
+bool recipe_has_key(const char *name) { return find_key(name) != NULL; }
+
 const char **recipe_origin(struct recipe *r, const char *key)
 {
-    return &r->origins[find_key(key) - keys];
+    return &r->origins[find_key(key) - recipe_keys];
 }
 
 static int unknown_key(const char *name, struct fail *why)
 {
     const char *names[KEYS];
     for (int i = 0; i < KEYS; i++)
-        names[i] = keys[i].name;
+        names[i] = recipe_keys[i].name;
     const char *near = opt_nearest(name, names, KEYS);
     return near ? fail_usage(why, "unknown key '%.60s': did you mean %s?", name, near)
                 : fail_usage(why, "unknown key '%.60s'", name);
@@ -174,23 +172,32 @@ static int parse_flag(const char *text, bool *value)
 }
 
 /* A text that is empty was not said. */
-static int set_default(struct recipe *r, const struct key *k)
+static int set_default(struct recipe *r, const struct recipe_key *k)
 {
     struct recipe none;
     recipe_defaults(&none);
     *(const char **)((char *)r + k->at) = *(const char **)((char *)&none + k->at);
-    r->origins[k - keys] = NULL;
+    r->origins[k - recipe_keys] = NULL;
     return 0;
 }
 
+/* Is the default of the word none of them? */
+static bool is_unsaid(const struct recipe_key *k)
+{
+    struct recipe none;
+    recipe_defaults(&none);
+    return !*(const char **)((char *)&none + k->at);
+}
+
 /* origin: where the value comes from, for recipe_print. */
-static int set_value(struct recipe *r, const struct key *k, const char *text, const char *origin,
-                     void (*ignored)(const char *), struct fail *why)
+static int set_value(struct recipe *r, const struct recipe_key *k, const char *text,
+                     const char *origin, void (*ignored)(const char *), struct fail *why)
 {
     void *at = (char *)r + k->at;
     char *end;
     errno = 0;
-    if (!(r->origins[k - keys] = recipe_keep_text(r, origin))) return fail(why, "out of memory");
+    if (!(r->origins[k - recipe_keys] = recipe_keep_text(r, origin)))
+        return fail(why, "out of memory");
     switch (k->kind) {
     case IGNORED:
         ignored(k->name);
@@ -222,11 +229,12 @@ static int set_value(struct recipe *r, const struct key *k, const char *text, co
         return 0;
     }
     case WORD:
+        if (!*text && is_unsaid(k)) return set_default(r, k);
         if (!opt_word_in(k->words, text))
             return fail_usage(why, "%s: '%.60s' is not one of %s", k->name, text, k->words);
         /* fall through */
     default:
-        if (k->kind == TEXT && !*text) return set_default(r, k);
+        if (!*text && k->kind == TEXT) return set_default(r, k);
         *(const char **)at = recipe_keep_text(r, text);
         return *(const char **)at ? 0 : fail(why, "out of memory");
     }
@@ -281,16 +289,16 @@ static int take_pair(struct recipe *r, yaml_document_t *doc, yaml_node_pair_t *p
         fail_usage(why, "a key is not a word");
         return blame(&here, why);
     }
-    const struct key *k = find_key((const char *)name->data.scalar.value);
+    const struct recipe_key *k = find_key((const char *)name->data.scalar.value);
     if (!k) {
         unknown_key((const char *)name->data.scalar.value, why);
         return blame(&here, why);
     }
-    if (seen[k - keys]) {
+    if (seen[k - recipe_keys]) {
         fail_usage(why, "key '%s' stands twice", k->name);
         return blame(&here, why);
     }
-    seen[k - keys] = true;
+    seen[k - recipe_keys] = true;
     const char *text = NULL;
     char origin[300];
     here = place_of(path, value->start_mark);
@@ -325,15 +333,18 @@ int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *
 {
     yaml_parser_t parser;
     yaml_document_t doc;
-    FILE *file = fopen(path, "re");
-    if (!file) return fail(why, "%s: %s", path, strerror(errno));
+    char *text;
+    size_t bytes;
+    if (recipe_load_text(path, &text, &bytes, why)) return -1;
     if (!yaml_parser_initialize(&parser)) {
-        fclose(file);
+        free(text);
         return fail(why, "%s: out of memory", path);
     }
-    yaml_parser_set_input_file(&parser, file);
-    int status;
-    if (!yaml_parser_load(&parser, &doc)) {
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
+    int status, is_loaded = yaml_parser_load(&parser, &doc);
+    if (!is_loaded && parser.error == YAML_MEMORY_ERROR) {
+        status = fail(why, "%s: out of memory", path);
+    } else if (!is_loaded) {
         status = fail_usage(why, "%s:%zu:%zu: %s", path, parser.problem_mark.line + 1,
                             parser.problem_mark.column + 1,
                             parser.problem ? parser.problem : "not YAML");
@@ -342,7 +353,7 @@ int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *
         yaml_document_delete(&doc);
     }
     yaml_parser_delete(&parser);
-    fclose(file);
+    free(text);
     return status;
 }
 
@@ -354,7 +365,7 @@ int recipe_override(struct recipe *r, const char *assignment, void (*ignored)(co
     if (!equals || equals == assignment || (size_t)(equals - assignment) >= sizeof name)
         return fail_usage(why, "'%.60s' is not KEY=VALUE", assignment);
     snprintf(name, sizeof name, "%.*s", (int)(equals - assignment), assignment);
-    const struct key *k = find_key(name);
+    const struct recipe_key *k = find_key(name);
     return k ? set_value(r, k, equals + 1, "command line", ignored, why) : unknown_key(name, why);
 }
 
@@ -365,6 +376,7 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
     if (!r->train_file && !(plan_only && r->context))
         return fail_usage(why, plan_only ? "a plan needs train_file or max_seq_length"
                                          : "train_file is missing");
+    if (recipe_check_ranges(r, why)) return -1;
     if (!r->batch_size || !r->accumulation || !r->logging_steps)
         return fail_usage(why, "per_device_train_batch_size, gradient_accumulation_steps and "
                                "logging_steps must be at least 1");
@@ -375,88 +387,13 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
         return fail_usage(why, "from_scratch: true needs method: full");
     if (r->adapter && strcmp(r->method, "lora") != 0)
         return fail_usage(why, "adapter_name_or_path needs method: lora");
+    if ((r->load_best || r->metric || r->patience) && (!r->eval_file || !r->eval_steps))
+        return fail_usage(why, "%s needs eval_file and eval_steps",
+                          r->load_best  ? "load_best_model_at_end"
+                          : r->patience ? "early_stopping_patience"
+                                        : "metric_for_best_model");
     if (r->loss_scale && log2(r->loss_scale) != floor(log2(r->loss_scale)))
         return fail_usage(why, "loss_scale must be a power of two, so that it rounds nothing");
     if (r->beta1 >= 1 || r->beta2 >= 1) return fail_usage(why, "adam_beta1 and 2 must be below 1");
     return 0;
-}
-
-/* ---- out ---- */
-
-static void print_value(const struct recipe *r, const struct key *k, char *text, size_t size)
-{
-    const void *at = (const char *)r + k->at;
-    switch (k->kind) {
-    case COUNT:
-        snprintf(text, size, "%lld", (long long)*(const int64_t *)at);
-        break;
-    case REAL:
-        snprintf(text, size, "%.12g", *(const double *)at);
-        break;
-    case FLAG:
-        snprintf(text, size, "%s", *(const bool *)at ? "true" : "false");
-        break;
-    case AUTO_FLAG: {
-        static const char *const names[] = { "auto", "false", "true" };
-        snprintf(text, size, "%s", names[*(const enum toggle *)at]);
-        break;
-    }
-    default:
-        snprintf(text, size, "%s", *(const char *const *)at ? *(const char *const *)at : "");
-        break;
-    }
-}
-
-void recipe_print(const struct recipe *r, FILE *to)
-{
-    for (int i = 0; i < KEYS; i++) {
-        char text[4096];
-        if (keys[i].kind == IGNORED) continue;
-        print_value(r, &keys[i], text, sizeof text);
-        fprintf(to, "%s: %s%s# %s\n", keys[i].name, text, *text ? " " : "",
-                r->origins[i] ? r->origins[i] : "default");
-    }
-}
-
-void recipe_list_keys(FILE *to)
-{
-    struct recipe r;
-    recipe_defaults(&r);
-    fprintf(to, "| key | default | meaning |\n|---|---|---|\n");
-    for (int i = 0; i < KEYS; i++) {
-        char text[4096] = "";
-        if (keys[i].kind != IGNORED) print_value(&r, &keys[i], text, sizeof text);
-        fprintf(to, "| `%s`%s | %s | %s", keys[i].name, keys[i].is_ours ? " *" : "",
-                keys[i].kind == IGNORED ? "(ignored)" : text, keys[i].meaning);
-        for (const char *c = keys[i].words ? keys[i].words : ""; *c; c++) {
-            if (c == keys[i].words) fputs(": ", to);
-            if (*c == '|')
-                fputs(", ", to);
-            else
-                fputc(*c, to);
-        }
-        fprintf(to, " |\n");
-    }
-}
-
-json_t *recipe_to_json(const struct recipe *r)
-{
-    json_t *all = json_object();
-    for (int i = 0; i < KEYS; i++) {
-        const void *at = (const char *)r + keys[i].at;
-        char text[4096];
-        json_t *value;
-        if (!keys[i].decides) continue;
-        print_value(r, &keys[i], text, sizeof text);
-        if (keys[i].kind == COUNT)
-            value = json_integer(*(const int64_t *)at);
-        else if (keys[i].kind == REAL)
-            value = json_real(*(const double *)at);
-        else if (keys[i].kind == FLAG)
-            value = json_boolean(*(const bool *)at);
-        else
-            value = json_string(text);
-        json_object_set_new(all, keys[i].name, value);
-    }
-    return all;
 }

@@ -12,7 +12,19 @@
 #include "../../lib/llama/batch.h"
 #include "../../lib/llama/optimiser.h"
 
-enum { RECIPE_KEYS_MAX = 64 };
+enum {
+    RECIPE_KEYS_MAX = 72,
+    /* of a file: libyaml's time grows with the square of each */
+    RECIPE_BYTES_MAX = 64 << 10,
+    RECIPE_DEPTH_MAX = 8,
+    RECIPE_VALUES_MAX = 1024,
+    /* of its numbers: a product of any of them, and of sizes of a model, fits in 63 bits */
+    RECIPE_STEPS_MAX = 1000000000,
+    RECIPE_SAMPLES_MAX = 1 << 16,
+    RECIPE_CONTEXT_MAX = 1 << 28,
+    RECIPE_RANK_MAX = 1 << 16,
+    RECIPE_EPOCHS_MAX = 1000000,
+};
 
 enum toggle { TOGGLE_AUTO, TOGGLE_NO, TOGGLE_YES };
 
@@ -26,6 +38,12 @@ struct recipe {
     int64_t max_steps, batch_size, accumulation, context, seed;
     int64_t logging_steps, save_steps, save_total_limit, eval_steps;
     const char *save_strategy, *report_to;
+    /* the best model */
+    bool load_best;
+    const char *metric; /* NULL: not said */
+    enum toggle greater;
+    int64_t patience; /* 0: does not stop early */
+    double threshold;
     /* the optimiser */
     double learning_rate, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, epsilon;
     int64_t warmup_steps;
@@ -64,8 +82,11 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MU
  * embedding and norms; fails if the recipe says other ones. */
 int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *why) MUST_USE;
 
-/* Every effective value as "key: value # where it comes from", for --print-config. */
-void recipe_print(const struct recipe *r, FILE *to);
+/* Is it a key of recipes? */
+bool recipe_has_key(const char *name);
+/* Every effective value as "key: value # where it comes from", for --print-config. What is printed
+ * reads back as the very same recipe; fails if a text cannot be written as YAML. */
+int recipe_print(const struct recipe *r, FILE *to, struct fail *why) MUST_USE;
 /* The keys as a Markdown table. */
 void recipe_list_keys(FILE *to);
 /* The effective values that decide the result, for longqlora.json and the digest. */

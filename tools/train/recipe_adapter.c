@@ -70,7 +70,7 @@ int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *
     if (r->lora_rank != a->rank)
         return fail_usage(why, "lora_rank: %lld, but the adapter has %lld", (long long)r->lora_rank,
                           (long long)a->rank);
-    /* --print-config rounds what rank-stabilized adapters have. */
+    /* Older programs rounded what rank-stabilized adapters have in --print-config. */
     if (fabs(r->lora_alpha - a->alpha) > 1e-9 * a->alpha)
         return fail_usage(why, "lora_alpha: %g, but the adapter has %g", r->lora_alpha, a->alpha);
     r->lora_alpha = a->alpha;

@@ -2,7 +2,9 @@
 
 #include "plan.h"
 
+#include "../../lib/common/file.h"
 #include "../../lib/common/output.h"
+#include "../../lib/common/program.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/rng.h"
 
@@ -12,18 +14,20 @@ bool trainer_is_lora(const struct trainer *t) { return !strcmp(t->recipe->method
 
 /* ---- opening ---- */
 
-/* Text where samples belong: says what makes samples of it. */
+/* What is no file cannot be read in any order. Text where samples belong: says what makes samples
+ * of it. */
 static int refuse_text(const struct recipe *r, const char *path, struct fail *why)
 {
-    FILE *file = fopen(path, "re");
-    int first = file ? getc(file) : EOF;
-    if (file) fclose(file);
+    FILE *file = file_open_stdio(path, NULL, why);
+    if (!file) return -1;
+    int first = getc(file);
+    fclose(file);
     if (first != '{') return 0;
-    return fail_usage(
-        why,
-        "%s: JSON lines, samples are needed: tokenize --model tokenizer.model %s | pack "
-        "--context %lld > train.smp",
-        path, path, (long long)(r->context ? r->context : 8192));
+    return fail_usage(why,
+                      "%s: JSON lines, samples are needed: %s --model tokenizer.model %s | %s "
+                      "--context %lld > train.smp",
+                      path, program_of("tokenize"), path, program_of("pack"),
+                      (long long)(r->context ? r->context : 8192));
 }
 
 /* Samples that are read in any order. */
@@ -37,16 +41,25 @@ static int index_samples(const struct trainer *t, const char *path, struct reade
     return 0;
 }
 
-/* Standard input goes to a file first, so that the run can be resumed. */
+/* Standard input goes to a file of the run first, so that it can be resumed. */
+static int spool_samples(struct trainer *t, char path[4200], struct fail *why)
+{
+    struct run_folder *f = &t->folder;
+    if (run_folder_prepare(f, why) || run_folder_make(f, "samples", t->spooled, why)) return -1;
+    snprintf(path, 4200, "%s/train.samples", t->spooled);
+    return output_copy("/dev/stdin", path, why);
+}
+
 static int open_samples(struct trainer *t, struct fail *why)
 {
     const char *path = t->recipe->train_file;
-    char spooled[4096];
+    char spooled[4200];
     if (!path) return 0;
     if (!strcmp(path, "-")) {
-        snprintf(spooled, sizeof spooled, "%s/train.samples", t->recipe->output_dir);
-        if (output_directory(t->recipe->output_dir, why) || output_copy("/dev/stdin", spooled, why))
-            return -1;
+        if (t->plan_only)
+            return fail_usage(why, "train_file: a plan does not read standard input: name a file, "
+                                   "or set max_seq_length alone");
+        if (spool_samples(t, spooled, why)) return -1;
         path = spooled;
     }
     if (index_samples(t, path, &t->samples, &t->info, why)) return -1;
@@ -57,9 +70,9 @@ static int open_samples(struct trainer *t, struct fail *why)
 static int refuse_unquantized(const char *model, struct fail *why)
 {
     return fail_usage(why,
-                      "%s is not quantized: run quantize %s -o base.nf4 and name that, or set "
+                      "%s is not quantized: run %s %s -o base.nf4 and name that, or set "
                       "quantization: none",
-                      model, model);
+                      model, program_of("quantize"), model);
 }
 
 static int open_base(struct trainer *t, struct fail *why)
@@ -106,8 +119,8 @@ static int check_adapter(const struct trainer *t, struct fail *why)
 {
     const struct adapter *a = t->adapter;
     if (!a || t->plan_only) return 0;
-    if (adapter_check_base(a, t->weights.base, why) ||
-        adapter_check_tokenizer(a, t->weights.tokenizer, why) ||
+    if (adapter_check_base(a, t->weights.base, t->recipe->model, why) ||
+        adapter_check_tokenizer(a, t->weights.tokenizer, t->recipe->model, why) ||
         adapter_check_tensors(a, &t->config, why))
         return fail_in(why, t->recipe->adapter);
     return 0;
@@ -138,6 +151,11 @@ static int plan_positions(struct trainer *t, struct fail *why)
     t->attention.masks_documents =
         !strcmp(r->document_mask, "yes") ||
         (!strcmp(r->document_mask, "auto") && !strcmp(t->info.strategy, "best-fit"));
+    if (r->batch_size * context > INT32_MAX)
+        return fail_usage(why,
+                          "per_device_train_batch_size times max_seq_length is %lld tokens, at "
+                          "most %d: see gradient_accumulation_steps",
+                          (long long)(r->batch_size * context), INT32_MAX);
     t->setup.positions = context;
     t->setup.rows = r->batch_size * context;
     t->setup.chunk = r->chunk_rows;
@@ -156,9 +174,13 @@ static int plan_run(struct trainer *t, struct fail *why)
                              .decay = r->weight_decay,
                              .max_norm = r->max_grad_norm,
                              .warmup = r->warmup_steps };
-    o->steps = r->max_steps || !t->samples
-                   ? r->max_steps
-                   : (int64_t)ceil((double)reader_records(t->samples) * r->epochs / each);
+    double steps = r->max_steps || !t->samples
+                       ? (double)r->max_steps
+                       : ceil((double)reader_records(t->samples) * r->epochs / each);
+    if (steps > RECIPE_STEPS_MAX)
+        return fail_usage(why, "num_train_epochs makes %g steps, at most %d", steps,
+                          RECIPE_STEPS_MAX);
+    o->steps = (int64_t)steps;
     if (!o->warmup) o->warmup = (int64_t)ceil(r->warmup_ratio * (double)o->steps);
     if (schedule_parse(r->scheduler, &o->schedule)) return fail_usage(why, "lr_scheduler_type");
     t->setup.is_training = true;
@@ -200,7 +222,7 @@ static int describe_run(struct trainer *t, struct fail *why)
     free(text);
     snprintf(s->tokenizer, sizeof s->tokenizer, "%s", t->info.text.tokenizer);
     config_describe_rope(&t->config, s->rope, sizeof s->rope);
-    if (kernels_open(&k, t->setup.device, why)) return -1;
+    if (kernels_choose(&k, t->setup.device, t->plan_only, why)) return -1;
     snprintf(s->device, sizeof s->device, "%s, %s", k->name, k->act_name);
     s->chunk = t->setup.chunk ? t->setup.chunk : k->chunk_rows;
     if (s->chunk > t->setup.rows) s->chunk = t->setup.rows;
@@ -208,6 +230,8 @@ static int describe_run(struct trainer *t, struct fail *why)
                     : !strcmp(k->act_name, "f16") ? 65536
                                                   : 1;
     t->scales_loss = s->loss_scale > 1;
+    s->steps = t->optimiser.steps;
+    s->warmup = t->optimiser.warmup;
     return 0;
 }
 
@@ -219,6 +243,9 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
     };
     t->setup.device = device;
     t->setup.threads = threads;
+    if (!plan_only && (run_folder_open(&t->folder, recipe->output_dir, why) ||
+                       trainer_check_inputs(t, why) || trainer_claim_result(t, why)))
+        return -1;
     if (open_samples(t, why) || open_base(t, why) || check_adapter(t, why) ||
         plan_positions(t, why) || plan_run(t, why) || open_evaluation(t, why))
         return -1;
@@ -233,7 +260,7 @@ int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why
     t->order = malloc(reader_records(t->samples) * sizeof *t->order);
     if (!t->step || !t->nll || !t->order) return fail(why, "out of memory");
     if (batch_init(&t->batch, t->setup.rows, why)) return -1;
-    if (trainer_find_checkpoint(t, say, why)) return -1;
+    if (trainer_find_checkpoint(t, say, why) || trainer_claim_names(t, why)) return -1;
     if (plan_settle(t, &t->setup, why) || plan_check(t, say, why)) return -1;
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
@@ -255,12 +282,17 @@ void trainer_close(struct trainer *t)
     weights_close(&t->weights);
     config_release(&t->config);
     json_decref(t->recipe_json);
+    run_folder_close(&t->folder);
     free(t->step);
     free(t->nll);
     free(t->order);
 }
 
-bool trainer_is_done(const struct trainer *t) { return t->state.step >= t->optimiser.steps; }
+bool trainer_is_done(const struct trainer *t)
+{
+    int64_t patience = t->recipe->patience;
+    return t->state.step >= t->optimiser.steps || (patience && t->state.worse >= patience);
+}
 
 /* ---- a step ---- */
 

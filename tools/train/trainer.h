@@ -5,6 +5,7 @@
 #include "../../lib/llama/adapter.h"
 #include "../../lib/llama/checkpoint.h"
 #include "recipe.h"
+#include "run_folder.h"
 
 struct step_result {
     double loss, grad_norm, learning_rate;
@@ -29,8 +30,14 @@ struct trainer {
     struct model_setup setup;
     struct model *model;
     struct run_state state;
-    char checkpoint[4096]; /* that it goes on from; "": none */
-    int64_t resumed;       /* the step that it went on from; 0 if from none */
+    struct run_folder folder; /* output_dir */
+    char checkpoint[4096];    /* that it goes on from; "": none */
+    char adopts[48];          /* its name, if it lies in a folder without a record; "": no */
+    int64_t resumed;          /* the step that it went on from; 0 if from none */
+    bool lengthens;           /* a finished run of fewer steps goes on */
+    char spooled[4096];       /* standard input's samples, before they have their name; "": none */
+    int64_t kept_best;        /* the best step that the newest checkpoint knows; 0: none */
+    int64_t best_there;       /* the step of the model in best/; 0: none */
     bool scales_loss, plan_only;
     json_t *recipe_json;
     /* the step's samples and the batch being computed */
@@ -49,11 +56,22 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
 int trainer_start(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);
 
+/* Is step 0 where it begins, whatever the folder holds? */
+bool trainer_begins_anew(const struct trainer *t);
+/* Was a run of this recipe finished in output_dir? 1: yes, and `text` says so; nothing is to be
+ * done. Fails if it holds a finished run of another recipe. */
+int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail *why) MUST_USE;
 /* The checkpoint that the recipe says to go on from: verified, and of the same run. */
 int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *text),
                             struct fail *why) MUST_USE;
+/* Fails if the folder has no record, and a name of the result is taken. */
+int trainer_claim_result(const struct trainer *t, struct fail *why) MUST_USE;
+/* Fails if a name that the run will write is taken by what is not the run's. */
+int trainer_claim_names(const struct trainer *t, struct fail *why) MUST_USE;
 /* Goes on from it, or at step 0 in a directory that holds no other run. */
 int trainer_resume(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
+/* Fails if an input is output_dir, or something that the run would remove there. */
+int trainer_check_inputs(const struct trainer *t, struct fail *why) MUST_USE;
 
 bool trainer_is_lora(const struct trainer *t);
 bool trainer_is_done(const struct trainer *t);
@@ -61,10 +79,32 @@ bool trainer_is_done(const struct trainer *t);
 int trainer_step(struct trainer *t, struct step_result *result, struct fail *why) MUST_USE;
 /* The samples of eval_file with full attention and no dropout. 1: stopped. */
 int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why) MUST_USE;
+/* Does the recipe ask for the best model, or to stop when it gets no better? */
+bool recipe_seeks_best(const struct recipe *r);
+/* Takes an evaluation into account, as Hugging Face's Trainer and EarlyStoppingCallback do; a model
+ * that is better than all before goes to best/ in output_dir. */
+int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_best,
+                     struct fail *why) MUST_USE;
+/* Makes best/ the model that the state speaks of, after going on from a checkpoint. */
+int trainer_restore_best(struct trainer *t, void (*say)(const char *text),
+                         struct fail *why) MUST_USE;
+/* The best model's parameters take the place of the last ones. */
+int trainer_load_best(struct trainer *t, struct fail *why) MUST_USE;
+
+/* A whole checkpoint, named so, in output_dir. */
+int trainer_save(struct trainer *t, const char *name, struct fail *why) MUST_USE;
 /* checkpoint-N in output_dir, whole or absent. */
 int trainer_checkpoint(struct trainer *t, struct fail *why) MUST_USE;
-/* The result itself: adapter or model in output_dir. */
+/* The result itself, adapter or model, in output_dir: the best one where the recipe says so. */
 int trainer_finish(struct trainer *t, struct fail *why) MUST_USE;
+/* Parameters in the result's file and in the state, two moments, and the small files. */
+uint64_t trainer_checkpoint_bytes(const struct trainer *t);
+/* What the run is and what it was made of, as the record has it; and how its result was chosen.
+ * NULL: out of memory. */
+json_t *trainer_run_json(const struct trainer *t);
+json_t *trainer_outcome_json(const struct trainer *t);
+/* "longqlora.json" or "config.json": the file of a result that is written last. */
+const char *trainer_last_file(const struct trainer *t);
 
 /* The sample that is number `position` of the whole run. */
 uint64_t trainer_sample_at(struct trainer *t, uint64_t position);

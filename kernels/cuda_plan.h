@@ -1,0 +1,128 @@
+/* cuda_plan.h - what is known of the CUDA plug-ins without them: sizes that a plan needs.
+ *
+ * The plug-ins take their scratch by these functions, and kernels.c plans with them where no
+ * plug-in is, so that a run on a GPU can be planned on a machine that has neither GPU nor nvcc.
+ * `act` is the plug-in's type of activations.
+ */
+#ifndef LONGQLORA_CUDA_PLAN_H
+#define LONGQLORA_CUDA_PLAN_H
+
+#include "kernels.h"
+
+enum {
+    CUDA_CHUNK_ROWS = 4096, /* 2.3 % faster than 2048, which fill a large GPU's waves as well */
+    CUDA_READ_ROWS = 2048,
+
+    SUM_PIECES = 1024,      /* of a flat sum */
+    GAIN_PIECES = 64,       /* of rows, in a sum over rows */
+    CHECKS = 1024,          /* finite_checks between two syncs */
+    LOGIT_BYTES = 64 << 20, /* at least, of logits and their gradients at once */
+    DROPPED_ROWS = 512,     /* that are masked at once where linear_thin.cu does not suit */
+    WORKSPACE = 32 << 20,   /* cuBLASLt's */
+
+    /* linear_thin.cu's: */
+    THIN_RANK = 64, /* the most of a part */
+    THIN_PARTS = 3,
+    THIN_TILE = 128,  /* rows of u, columns of dA, rows of dx that a block has */
+    THIN_PIECES = 16, /* most pieces that a sum is cut into */
+
+    ATTENTION_SPLIT = 256, /* keys that a block of attention_one.cu has */
+};
+
+static inline int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Elements of a row of a slot: products want rows of 16 bytes. */
+static inline int64_t slot_width(int64_t in, int64_t rank) { return (in + rank + 7) / 8 * 8; }
+
+/* How many blocks are wanted: of three parts a multiprocessor has one, else two. */
+static inline int64_t blocks_wanted(int parts) { return parts < THIN_PARTS ? 256 : 128; }
+
+/* Of linear_thin.cu's sums of pieces. */
+static inline size_t thin_bytes(const struct shape *s)
+{
+    int64_t floats = 0;
+    for (int i = 0; i < LINEAR_SLOTS; i++) {
+        int64_t in = s->slot[i].in;
+        if (!s->slot[i].rank) continue;
+        for (int parts = 1; parts <= THIN_PARTS; parts++) {
+            int64_t ranks = least(s->slot[i].rank, parts * THIN_RANK);
+            int64_t wanted = blocks_wanted(parts) * THIN_TILE;
+            floats = most(floats, most(s->chunk, least(THIN_PIECES * s->chunk, wanted)) * ranks);
+            floats = most(floats, most(in, least(THIN_PIECES * in, wanted)) * ranks);
+        }
+    }
+    return sizeof(float) * (size_t)floats;
+}
+
+/* Of attention_one.cu's splits. */
+static inline size_t attention_one_bytes(const struct shape *s)
+{
+    return sizeof(float) *
+           (size_t)(s->heads * pieces(s->keys, ATTENTION_SPLIT) * (s->head_dim + 2));
+}
+
+/* Bytes of each part of the scratch, in order, but that logits and their gradients lie in the place
+ * of the slots, which a loss leaves empty. */
+struct cuda_parts {
+    size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, partial, squares, base;
+    size_t splits, thin, workspace, fault;
+    int64_t logit_rows;
+};
+
+static inline size_t cuda_rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+static inline size_t cuda_element(enum weight_type act) { return act == WEIGHT_F32 ? 4 : 2; }
+
+/* As many rows at once as there is room for: fewer would read the head's weights for longer than
+ * they are multiplied, and their gradients would not fill a large GPU. */
+static inline int64_t cuda_logit_rows(const struct shape *s, size_t room, size_t element)
+{
+    size_t row = (size_t)most(1, s->vocab) * (4 + (s->has_backward ? element : 0));
+    int64_t chunk = pieces(s->chunk, 64) * 64, rows = (int64_t)(room / row / 64 * 64);
+    int64_t times = pieces(chunk, least(most(256, rows), chunk));
+    return pieces(pieces(chunk, times), 64) * 64;
+}
+
+static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum weight_type act)
+{
+    struct cuda_parts p;
+    size_t element = cuda_element(act);
+    int64_t widest = most(s->ffn, most(s->dim, s->heads * s->head_dim));
+    memset(&p, 0, sizeof p);
+    for (int i = 0; i < LINEAR_SLOTS; i++) {
+        const struct slot_shape *l = &s->slot[i];
+        p.slot[i] =
+            cuda_rounded(element * (size_t)(l->out * slot_width(l->in, l->rank) + l->rank * l->in));
+        p.slots += p.slot[i];
+    }
+    p.logit_rows = cuda_logit_rows(s, (size_t)most((int64_t)p.slots, LOGIT_BYTES), element);
+    p.logits = cuda_rounded(4 * (size_t)(p.logit_rows * s->vocab));
+    if (s->has_backward) p.dlogits = cuda_rounded(element * (size_t)(p.logit_rows * s->vocab));
+    if (p.slots < p.logits + p.dlogits) p.slots = p.logits + p.dlogits;
+    if (shape_has_adapters(s) && s->dropout > 0) {
+        p.dropped = cuda_rounded(element * (size_t)(least(s->chunk, DROPPED_ROWS) * widest));
+        p.thin = cuda_rounded(thin_bytes(s));
+    }
+    if (s->head_type != act) p.head = cuda_rounded(element * (size_t)(s->vocab * s->dim));
+    if (s->has_backward) {
+        p.partial = cuda_rounded(4 * (size_t)(GAIN_PIECES * widest));
+        p.base = cuda_rounded(8 * (size_t)(s->heads * s->rows));
+    }
+    p.squares = cuda_rounded(3 * 8 * SUM_PIECES);
+    p.splits = cuda_rounded(attention_one_bytes(s));
+    p.workspace = WORKSPACE;
+    p.fault = cuda_rounded(8 * CHECKS);
+    return p;
+}
+
+/* What reserve takes. */
+static inline size_t cuda_scratch_bytes(const struct shape *s, enum weight_type act)
+{
+    struct cuda_parts p = cuda_parts_of(s, act);
+    return p.slots + p.dropped + p.head + p.partial + p.squares + p.base + p.splits + p.thin +
+           p.workspace + p.fault;
+}
+
+#endif

@@ -1,0 +1,116 @@
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What a file is that is not regular; NULL: regular. */
+static const char *kind_of(mode_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFREG:
+        return NULL;
+    case S_IFDIR:
+        return "a directory";
+    case S_IFIFO:
+        return "a pipe";
+    case S_IFSOCK:
+        return "a socket";
+    default:
+        return "a device";
+    }
+}
+
+static int refuse(const char *path, const char *kind, struct fail *why)
+{
+    return fail(why, "%s: %s, where a file is needed", path, kind);
+}
+
+int file_open(const char *path, uint64_t *bytes, struct fail *why)
+{
+    struct stat st;
+    if (stat(path, &st)) return fail(why, "%s: %s", path, strerror(errno));
+    if (kind_of(st.st_mode)) return refuse(path, kind_of(st.st_mode), why);
+    /* Without waiting, because it may have become a pipe meanwhile. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 || fstat(fd, &st)) {
+        fail(why, "%s: %s", path, strerror(errno));
+    } else if (kind_of(st.st_mode)) {
+        refuse(path, kind_of(st.st_mode), why);
+    } else {
+        if (bytes) *bytes = (uint64_t)st.st_size;
+        return fd;
+    }
+    if (fd >= 0) close(fd);
+    return -1;
+}
+
+static bool is_given_open(const char *path)
+{
+    static const char *const places[] = { "/dev/fd/", "/proc/self/fd/" };
+    for (int i = 0; i < 2; i++)
+        if (!strncmp(path, places[i], strlen(places[i]))) return true;
+    return !strcmp(path, "/dev/stdin") || !strcmp(path, "/dev/null");
+}
+
+int file_open_text(const char *path, struct fail *why)
+{
+    return is_given_open(path) ? file_open_stream(path, why) : file_open(path, NULL, why);
+}
+
+int file_check_text(const char *path, struct fail *why)
+{
+    struct stat st;
+    if (!strcmp(path, "-") || is_given_open(path)) return 0;
+    if (stat(path, &st)) return fail(why, "%s: %s", path, strerror(errno));
+    return kind_of(st.st_mode) ? refuse(path, kind_of(st.st_mode), why) : 0;
+}
+
+int file_open_stream(const char *path, struct fail *why)
+{
+    struct stat st;
+    bool is_input = !strcmp(path, "-");
+    const char *name = is_input ? "standard input" : path;
+    if (is_input ? fstat(STDIN_FILENO, &st) : stat(path, &st))
+        return fail(why, "%s: %s", name, strerror(errno));
+    /* A directory in place of standard input is what process_begin puts there. */
+    if (!is_input && (S_ISDIR(st.st_mode) || S_ISSOCK(st.st_mode)))
+        return refuse(path, kind_of(st.st_mode), why);
+    int fd = is_input ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+                      : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    return fd < 0 ? fail(why, "%s: %s", name, strerror(errno)) : fd;
+}
+
+uint64_t file_size(int fd)
+{
+    struct stat st;
+    return !fstat(fd, &st) && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
+int file_check_end(int fd, uint64_t size, const char *name, struct fail *why)
+{
+    off_t at = size ? lseek(fd, 0, SEEK_CUR) : -1;
+    if (at < 0 || (uint64_t)at >= size) return 0;
+    return fail_input(why, "%s: changed while it was read", name);
+}
+
+static FILE *stdio_of(int fd, const char *path, struct fail *why)
+{
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+    if (fd >= 0 && !file) {
+        fail(why, "%s: %s", path, strerror(errno));
+        close(fd);
+    }
+    return file;
+}
+
+FILE *file_open_stdio(const char *path, uint64_t *bytes, struct fail *why)
+{
+    return stdio_of(file_open(path, bytes, why), path, why);
+}
+
+FILE *file_open_text_stdio(const char *path, struct fail *why)
+{
+    return stdio_of(file_open_text(path, why), path, why);
+}

@@ -1,0 +1,87 @@
+#include "mapped.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+/* A list that only grows: a handler may read it at any moment. Places are used again. */
+struct place {
+    struct place *next;
+    _Atomic(const char *) at;
+    atomic_size_t bytes; /* 0: free */
+    char *name;
+};
+static _Atomic(struct place *) places;
+static atomic_flag lock = ATOMIC_FLAG_INIT; /* of who adds; nobody holds it for long */
+
+static struct place *free_place(void)
+{
+    for (struct place *p = atomic_load(&places); p; p = p->next)
+        if (!atomic_load(&p->bytes)) return p;
+    struct place *p = calloc(1, sizeof *p);
+    if (!p) return NULL;
+    p->next = atomic_load(&places);
+    atomic_store(&places, p);
+    return p;
+}
+
+static int add(const char *at, size_t bytes, const char *name)
+{
+    char *copy = strdup(name);
+    if (!copy) return -1;
+    while (atomic_flag_test_and_set(&lock))
+        ;
+    struct place *p = free_place();
+    if (p) {
+        free(p->name);
+        p->name = copy;
+        atomic_store(&p->at, at);
+        atomic_store(&p->bytes, bytes);
+    }
+    atomic_flag_clear(&lock);
+    if (!p) free(copy);
+    return p ? 0 : -1;
+}
+
+const void *mapped_open(int fd, size_t bytes, const char *name, struct fail *why)
+{
+    void *at = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (at == MAP_FAILED) {
+        fail(why, "%s: cannot map: %s", name, strerror(errno));
+        return NULL;
+    }
+    if (!add(at, bytes, name)) return at;
+    munmap(at, bytes);
+    fail(why, "%s: out of memory", name);
+    return NULL;
+}
+
+void mapped_close(const void *at, size_t bytes)
+{
+    if (!at) return;
+    for (struct place *p = atomic_load(&places); p; p = p->next)
+        if (atomic_load(&p->at) == at && atomic_load(&p->bytes) == bytes) {
+            atomic_store(&p->bytes, 0);
+            break;
+        }
+    munmap((void *)at, bytes);
+}
+
+void mapped_touch(const void *at, size_t bytes)
+{
+    enum { PAGE = 4096 };
+    const volatile char *byte = at;
+    for (size_t i = 0; i < bytes; i += PAGE)
+        (void)byte[i];
+    if (bytes) (void)byte[bytes - 1];
+}
+
+const char *mapped_name(const void *address)
+{
+    for (struct place *p = atomic_load(&places); p; p = p->next) {
+        uintptr_t at = (uintptr_t)atomic_load(&p->at), bytes = atomic_load(&p->bytes);
+        if ((uintptr_t)address - at < bytes) return p->name;
+    }
+    return NULL;
+}

@@ -1,0 +1,88 @@
+#include "message.h"
+
+#include "utf8.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Controls (C0, C1), and what Unicode 16 calls format characters, line and paragraph separators,
+ * and letters without a shape. */
+static bool is_masked(uint32_t c)
+{
+    static const uint32_t ranges[][2] = {
+        { 0, 0x1f },          { 0x7f, 0x9f },       { 0xad, 0xad },     { 0x34f, 0x34f },
+        { 0x61c, 0x61c },     { 0x115f, 0x1160 },   { 0x17b4, 0x17b5 }, { 0x180b, 0x180f },
+        { 0x200b, 0x200f },   { 0x2028, 0x202e },   { 0x2060, 0x206f }, { 0x3164, 0x3164 },
+        { 0xfeff, 0xfeff },   { 0xffa0, 0xffa0 },   { 0xfff0, 0xfffb }, { 0x1bca0, 0x1bca3 },
+        { 0x1d173, 0x1d17a }, { 0xe0000, 0xe0fff },
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges && c >= ranges[i][0]; i++)
+        if (c <= ranges[i][1]) return true;
+    return false;
+}
+
+size_t message_mask(char *text, size_t length)
+{
+    size_t to = 0;
+    for (size_t at = 0; at < length;) {
+        size_t bytes = utf8_valid((const unsigned char *)text + at, length - at), unused;
+        if (!bytes || is_masked(utf8_decode(text + at, &unused))) {
+            text[to++] = '?';
+            at += bytes ? bytes : 1;
+            continue;
+        }
+        memmove(text + to, text + at, bytes);
+        to += bytes;
+        at += bytes;
+    }
+    return to;
+}
+
+size_t message_fit(const char *text, size_t length, size_t columns)
+{
+    size_t at = 0, bytes;
+    for (size_t used = 0; at < length; at += bytes) {
+        /* From Hangul on characters may be as wide as two. */
+        used += utf8_decode(text + at, &bytes) < 0x1100 ? 1 : 2;
+        if (used > columns || at + bytes > length) break;
+    }
+    return at;
+}
+
+size_t message_columns(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) ? 0 : size.ws_col;
+}
+
+void message_write(const char *text, size_t length)
+{
+    int error = errno;
+    sigset_t pipe, before, pending;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    sigemptyset(&pending);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    while (length) {
+        ssize_t n = write(STDERR_FILENO, text, length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break; /* nobody to tell */
+        text += n;
+        length -= (size_t)n;
+    }
+    /* The signal of this write is taken away; one that waited before stays. */
+    if (length && errno == EPIPE && !sigismember(&pending, SIGPIPE)) {
+        static const struct timespec at_once = { 0 };
+        while (sigtimedwait(&pipe, NULL, &at_once) < 0 && errno == EINTR)
+            ;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+}

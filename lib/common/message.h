@@ -1,0 +1,22 @@
+/* message.h - text for standard error, which may be a terminal. */
+#ifndef LONGQLORA_MESSAGE_H
+#define LONGQLORA_MESSAGE_H
+
+#include <stddef.h>
+
+/* Puts a '?' in place of each character that a terminal would obey or not show: controls, marks of
+ * direction, invisible ones; and of each byte that is not UTF-8. In place; returns the new length.
+ * Safe in a signal handler. */
+size_t message_mask(char *text, size_t length);
+
+/* Bytes at the beginning that take no more than so many columns of a terminal, in whole characters
+ * of masked text. */
+size_t message_fit(const char *text, size_t length, size_t columns);
+/* Columns of the terminal that standard error is; 0: it is none, or does not tell. */
+size_t message_columns(void);
+
+/* Writes to standard error. That nobody reads it any more is no SIGPIPE, which would end the work.
+ * Safe in a signal handler. */
+void message_write(const char *text, size_t length);
+
+#endif

@@ -1,0 +1,88 @@
+#include "process.h"
+
+#include "signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* Stacks that libraries' threads get, the kernel's usual size; and ours, which hold no arrays. */
+enum { DEFAULT_STACK = 8 << 20, OWN_STACK = 2 << 20 };
+
+/* A descriptor that can neither be read nor written stands for one that was closed: programs then
+ * say so, where they need it. One that does not wait, as whoever shares it may have left it, would
+ * fail wherever the other end is slower: shells make terminals wait again, too. */
+static void open_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        int flags = fcntl(fd, F_GETFL);
+        if (flags >= 0 && flags & O_NONBLOCK) (void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+        if (flags < 0 && errno == EBADF && open("/", O_PATH) != fd) _exit(1);
+    }
+}
+
+static void size_stacks(void)
+{
+    struct rlimit limit;
+    if (!getrlimit(RLIMIT_STACK, &limit) && limit.rlim_cur < DEFAULT_STACK) {
+        limit.rlim_cur = limit.rlim_max < DEFAULT_STACK ? limit.rlim_max : DEFAULT_STACK;
+        (void)setrlimit(RLIMIT_STACK, &limit); /* what the main thread may grow to */
+    }
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes)) return;
+    if (!pthread_attr_setstacksize(&attributes, DEFAULT_STACK))
+        (void)pthread_setattr_default_np(&attributes);
+    pthread_attr_destroy(&attributes);
+}
+
+void process_begin(void)
+{
+    static bool has_begun;
+    if (has_begun) return;
+    has_begun = true;
+    open_standard_descriptors();
+    size_stacks();
+    signals_begin();
+}
+
+struct start {
+    void *(*run)(void *);
+    void *arg;
+    _Alignas(64) char stack[SIGNAL_STACK_BYTES];
+};
+
+static void *run_thread(void *arg)
+{
+    struct start *start = arg;
+    stack_t none = { .ss_flags = SS_DISABLE };
+    signals_use_stack(start->stack);
+    void *result = start->run(start->arg);
+    sigaltstack(&none, NULL);
+    free(start);
+    return result;
+}
+
+int process_thread(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+    pthread_attr_t attributes;
+    struct start *start = aligned_alloc(_Alignof(struct start), sizeof *start);
+    if (!start) return ENOMEM;
+    start->run = run;
+    start->arg = arg;
+    int error = pthread_attr_init(&attributes);
+    if (error) {
+        free(start);
+        return error;
+    }
+    sigset_t before;
+    (void)pthread_attr_setstacksize(&attributes, OWN_STACK);
+    signals_block(&before);
+    error = pthread_create(thread, &attributes, run_thread, start);
+    signals_unblock(&before);
+    pthread_attr_destroy(&attributes);
+    if (error) free(start);
+    return error;
+}

@@ -1,0 +1,24 @@
+/* process.h - makes the process a good one, whatever it was started with.
+ *
+ * Programs are started with descriptors closed, with signals ignored, with a stack of any size and
+ * with limits on files. What all code may assume of its process is made true here, once.
+ */
+#ifndef LONGQLORA_PROCESS_H
+#define LONGQLORA_PROCESS_H
+
+#include <pthread.h>
+
+/* The first thing that a program does. From here on
+ * - descriptors 0 to 2 are open: what was closed fails when it is read or written, and no file that
+ *   is opened later takes its number, so that no message lands in an output; and they wait, when
+ *   they are read or written, for who is slower;
+ * - a file that grows beyond its limit (ulimit -f) is an error of write, EFBIG, and no signal;
+ * - stacks of threads have a size of their own, whatever ulimit -s says;
+ * - the main thread has a stack for handlers of signals. */
+void process_begin(void);
+
+/* pthread_create for all threads of ours: with a stack of known size and one for handlers of
+ * signals; the thread takes none of the signals that ask a program to end. Returns errno. */
+int process_thread(pthread_t *thread, void *(*run)(void *), void *arg);
+
+#endif

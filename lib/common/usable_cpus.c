@@ -1,0 +1,43 @@
+#include "usable_cpus.h"
+
+#include "control_group.h"
+
+#include <errno.h>
+#include <sched.h>
+
+/* The kernel has sets of any size, and refuses those that are smaller than its own. */
+static int cpus_of_affinity(void)
+{
+    enum { FIRST = 1024, LAST = 1 << 20 };
+    for (int most = FIRST; most <= LAST; most *= 2) {
+        cpu_set_t *set = CPU_ALLOC((size_t)most);
+        if (!set) return 1;
+        size_t bytes = CPU_ALLOC_SIZE((size_t)most);
+        int error = sched_getaffinity(0, bytes, set) ? errno : 0;
+        int count = error ? 0 : CPU_COUNT_S(bytes, set);
+        CPU_FREE(set);
+        if (error != EINVAL) return count > 0 ? count : 1;
+    }
+    return 1;
+}
+
+/* Microseconds of all CPUs in a period; -1 or "max": no limit. */
+static void take_group(void *arg, const char *directory, bool is_version_2)
+{
+    int *least = arg;
+    int64_t n[2];
+    bool has_both = is_version_2
+                        ? control_group_numbers(directory, "cpu.max", "", n, 2) == 2
+                        : control_group_numbers(directory, "cpu.cfs_quota_us", "", &n[0], 1) &&
+                              control_group_numbers(directory, "cpu.cfs_period_us", "", &n[1], 1);
+    if (!has_both || n[0] <= 0 || n[1] <= 0) return;
+    int64_t cpus = (n[0] - 1) / n[1] + 1;
+    if (cpus < *least) *least = (int)cpus;
+}
+
+int usable_cpus(const char *root)
+{
+    int least = cpus_of_affinity();
+    control_groups(root, "cpu", take_group, &least);
+    return least;
+}

@@ -1,0 +1,397 @@
+load helper
+
+# What a process is started with, and what happens to it: limits, descriptors, signals, inputs that shrink, things in
+# the place of files. Each of the seven programs once; with LONG=1 a hundred times.
+TOOLS="tokenize pack quantize train merge ppl generate"
+times=${LONG:+100}
+
+# Inputs, and what each program makes of them in good/, once a file.
+make_good() {
+    make_base
+    if [ ! -d "$BATS_FILE_TMPDIR/good" ]; then
+        lora adapter model_name_or_path=base quantization=none max_steps=1 --quiet
+        mkdir good
+        for tool in $TOOLS; do
+            run_tool $tool > stdout 2> /dev/null
+            mv_result good
+        done
+        mv good adapter lora.yaml "$BATS_FILE_TMPDIR"
+    fi
+    ln -s "$BATS_FILE_TMPDIR"/{good,adapter,lora.yaml} .
+    touch stdout stderr
+    ls -A > before
+}
+
+mv_result() { # DIRECTORY
+    [ -e out ] || mv stdout out
+    mv out "$1/$tool"
+}
+
+command_of() { # TOOL
+    case $1 in
+    tokenize) echo tokenize -m tok/tokenizer.model docs.jsonl -o out ;;
+    pack) echo pack --context 16 --strategy split docs.tok -o out ;;
+    quantize) echo quantize base -o out ;;
+    train) echo train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=2 lora_rank=4 logging_steps=1 save_strategy=no ;;
+    merge) echo merge --base base --adapter adapter -o out ;;
+    ppl) echo ppl --model base --data docs.tok --context 16 --to scores -o out ;;
+    generate) echo generate --model base -n 8 --prompt abc ;;
+    esac
+}
+
+run_tool() { $(command_of "$1") --threads 2; }
+
+# Nothing lies here that was not here before, but what the program was asked for.
+nothing_left() {
+    local left
+    left=$(ls -A | grep -vxF -f before | grep -vE '^(out|separate-stderr-.*)$' || true)
+    [ -z "$left" ] || { echo "$tool left: $left"; cat stderr; false; }
+}
+
+# The result is what a good process makes.
+is_good() {
+    nothing_left
+    if [ -d "good/$tool" ]; then
+        for file in "good/$tool"/*.safetensors; do cmp "$file" "out/$(basename "$file")"; done
+    elif [ -e out ]; then
+        cmp "good/$tool" out
+    else
+        cmp "good/$tool" stdout
+    fi
+    rm -rf out
+}
+
+# Runs the shell's command with each program in it as "$@"; then checks.
+each() { # CHECK SHELL-COMMAND
+    for _ in $(seq "${times:-1}"); do
+        for tool in $TOOLS; do
+            status=0
+            bash -c "$2" bash $(command_of $tool) --threads 2 > stdout 2> stderr || status=$?
+            $1
+        done
+    done
+}
+
+succeeds() {
+    [ "$status" = 0 ] || { echo "$tool: $status"; cat stderr; false; }
+    is_good
+}
+
+@test "process: a stack of any size serves" {
+    make_good
+    for limit in unlimited 512; do each succeeds "ulimit -s $limit && exec \"\$@\""; done
+    # Products have blocks of their own on CPUs without AVX-512 and in bf16, where those are.
+    for how in "baseline cpu" "best cpu-bf16"; do
+        [[ $how != *bf16 ]] || grep -q avx512_bf16 /proc/cpuinfo || continue
+        command="env LONGQLORA_CPU=${how% *} $(command_of train) --quiet --threads 4 --device ${how#* }"
+        $command
+        for limit in unlimited 512; do
+            (ulimit -s $limit && exec ${command/output_dir=out/output_dir=limited})
+            cmp out/adapter_model.safetensors limited/adapter_model.safetensors
+            rm -r limited
+        done
+        rm -r out
+    done
+}
+
+file_limited() {
+    [ "$status" = 0 ] && { is_good; return; }
+    [ "$status" = 1 ]
+    grep -q "^$tool: .*: cannot write: File too large" stderr || { cat stderr; false; }
+    rm -rf out/trainer_log.jsonl out/runs out/lock out/.??*
+    [ "$tool" != train ] || [ ! -e out ] || [ -z "$(ls out)" ] || { ls out; false; }
+    [ "$tool" = train ] || [ ! -e out ]
+    nothing_left
+    rm -rf out
+}
+
+@test "process: a limit on files is an error with a line, and no signal" {
+    make_good
+    each file_limited 'ulimit -f 8 && exec "$@"'
+    # The limit was met: weights are more than 8 KiB.
+    bash -c 'ulimit -f 8 && quantize base -o out' 2> stderr || true
+    grep -qx 'quantize: out: cannot write: File too large' stderr
+}
+
+@test "process: with descriptors closed no message lands in an output, and what needs one says so" {
+    make_good
+    each succeeds 'exec "$@" 2>&-'
+    each succeeds 'exec "$@" 2> /dev/full'
+    each succeeds 'exec "$@" <&-'
+    TOOLS="tokenize pack quantize train merge ppl" each succeeds 'exec "$@" >&-'
+    TOOLS="tokenize pack quantize train merge ppl" each succeeds 'exec "$@" <&- >&- 2>&-'
+    run --separate-stderr -1 bash -c 'generate --model base -n 8 --prompt abc --quiet >&-'
+    [ "$stderr" = "generate: standard output: Bad file descriptor" ]
+    run --separate-stderr -1 bash -c 'tokenize -m tok/tokenizer.model - -o out <&-'
+    [ "$stderr" = "tokenize: standard input: cannot read: Bad file descriptor" ]
+    run --separate-stderr -1 bash -c 'pack --context 16 -o out <&-'
+    [ "$stderr" = "pack: standard input: cannot read: Bad file descriptor" ]
+    [ ! -e out ]
+    # What stdio could not write.
+    for to in '>&-' '> /dev/full'; do
+        run --separate-stderr -1 bash -c "train --list-keys $to"
+        [[ "$stderr" == "train: standard output: cannot write"* ]]
+        run -1 bash -c "train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=out --dry-run $to"
+        run -1 bash -c "ppl --help $to"
+    done
+}
+
+@test "process: whoever read the messages and goes away ends nothing" {
+    make_good
+    each succeeds 'exec perl -e "pipe R, W; close R; open STDERR, q(>&), W; exec @ARGV" "$@"'
+    # Data that nobody takes end the program as ever, and what is unfinished goes.
+    for tool in tokenize pack ppl generate; do
+        command=$(command_of $tool | sed 's/ -o out/ -o -/')
+        run -141 perl -e 'pipe R, W; close R; open STDOUT, q(>&), W; exec @ARGV' $command --quiet
+        nothing_left
+    done
+}
+
+@test "process: input and output that do not wait are waited for" {
+    make_good
+    tool=tokenize
+    # Both ends are slow: what is read comes late, and what is written fills its pipe.
+    for _ in $(seq 40); do cat docs.jsonl; done > long.jsonl
+    tokenize --quiet -m tok/tokenizer.model - --to jsonl < long.jsonl > wanted
+    (head -c 100 long.jsonl; sleep 0.2; tail -c +101 long.jsonl) |
+        perl -MFcntl -e 'fcntl($_, F_SETFL, fcntl($_, F_GETFL, 0) | O_NONBLOCK) for *STDIN, *STDOUT, *STDERR; exec @ARGV' \
+            tokenize -m tok/tokenizer.model - --to jsonl 2> >(cat > stderr) | (sleep 0.2; cat) > got
+    cmp wanted got
+}
+
+@test "process: a training whose reader goes away goes on, and saves when it is asked to end" {
+    make_base
+    echo 'method: lora' > lora.yaml
+    mkfifo said
+    train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=1000000 lora_rank=4 logging_steps=1 2> said &
+    pid=$!
+    exec 8< said
+    while read -r line <&8; do [[ $line != *"step 1 of"* ]] || break; done
+    exec 8<&-
+    kill -TERM $pid
+    status=0
+    wait $pid || status=$?
+    [ "$status" = 143 ]
+    [ -f out/checkpoint-*/training_state ]
+}
+
+# A program reads from a pipe that stays open until the test has done its part: it is in the middle of its work.
+hold() { # COMMAND... reading ./held
+    mkfifo held
+    "$@" > stdout 2> stderr &
+    pid=$!
+    exec 7> held # when the program has opened it
+}
+
+@test "process: what asks a program to end ends it by that signal, and nothing is left; nohup holds" {
+    make_good
+    echo held >> before
+    ulimit -c 0
+    # A shell's job in the background ignores SIGINT and SIGQUIT.
+    default='$SIG{INT} = $SIG{QUIT} = "DEFAULT"; exec @ARGV'
+    for signal in HUP TERM INT QUIT USR1 USR2 XCPU; do
+        for tool in tokenize pack; do
+            case $tool in
+            tokenize) hold perl -e "$default" tokenize -m tok/tokenizer.model held -o out; cat docs.jsonl >&7 ;;
+            pack) hold perl -e "$default" pack --context 16 --strategy split held -o out; head -c 100 docs.tok >&7 ;;
+            esac
+            kill -$signal $pid
+            status=0
+            wait $pid 2> /dev/null || status=$?
+            exec 7>&-
+            [ "$status" = $((128 + $(kill -l $signal))) ]
+            [ ! -e out ]
+            nothing_left
+            rm held
+        done
+    done
+    # Ignored from the beginning: it goes on, and comes to its end.
+    tool=tokenize
+    for how in nohup "perl -e \$SIG{HUP}=\$SIG{USR1}=\$SIG{XCPU}='IGNORE';exec@ARGV --"; do
+        hold $how tokenize -m tok/tokenizer.model held -o out
+        kill -HUP $pid
+        [ "$how" = nohup ] || kill -USR1 $pid
+        [ "$how" = nohup ] || kill -XCPU $pid
+        cat docs.jsonl >&7
+        kill -HUP $pid
+        exec 7>&-
+        wait $pid
+        nothing_left
+        cmp <(tokenize --quiet -m tok/tokenizer.model --decode out) <(tokenize --quiet -m tok/tokenizer.model --decode good/tokenize)
+        rm held out
+    done
+}
+
+# The whole result may be there when the signal comes.
+ends_well() {
+    [ "$status" = 0 ] && { is_good; return; }
+    [ "$status" = $((128 + $(kill -l $signal))) ] || { echo "$tool: $status"; cat stderr; false; }
+    [ ! -e out ] || [ "$tool" = train ] || is_good
+    nothing_left
+    rm -rf out
+}
+
+@test "process: a signal at any moment leaves what was, or the whole result" {
+    make_good
+    for signal in HUP TERM USR1 XCPU; do
+        # As soon as it has said something, or at once.
+        each ends_well 'exec 3< <(exec "$@" 2>&1 > stdout); p=$!; read -r _ <&3; kill -'$signal' $p 2> /dev/null; cat <&3 > /dev/null; wait $p; exit $?'
+    done
+}
+
+@test "process: an input that shrinks while it is mapped is told, and nothing is left" {
+    [ -e "$BUILD/tests/shrink.so" ] || skip "faults are injected into the release flavour only"
+    make_good
+    for bytes in 8192 81920; do
+        for tool in quantize merge ppl generate train; do
+            rm -rf base
+            cp -r "$BATS_FILE_TMPDIR/base" base
+            command=$(command_of $tool | sed 's/base.nf4/base quantization=none/')
+            status=0
+            LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/model.safetensors SHRINK_TO=$bytes $command > stdout 2> stderr || status=$?
+            [ "$status" = 3 ] || { echo "$tool: $status"; cat stderr; false; }
+            [ "$(tail -n 1 stderr)" = "$tool: base/model.safetensors: changed while it was read" ]
+            [ "$tool" = train ] || [ ! -e out ]
+            nothing_left
+            rm -rf out
+        done
+    done
+    # What is read and not mapped: a part is not taken for all.
+    for _ in $(seq 40); do cat docs.jsonl; done > long.jsonl
+    shuf -i 0-399 -n 400000 -r --random-source=<(yes) | perl -ne 'print pack "V", $_' > long.u32
+    for tool in tokenize pack; do
+        case $tool in
+        tokenize) command="tokenize -m tok/tokenizer.model long.jsonl -o out" ;;
+        pack) command="pack --from u32 --tokenizer tok/tokenizer.model --context 16 long.u32 -o out" ;;
+        esac
+        file=$(grep -o 'long[^ ]*' <<< "$command")
+        run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=$file SHRINK_TO=300000 $command
+        [[ "${stderr_lines[-1]}" == "$tool: $file: "*"changed while it was read" ]]
+        [ ! -e out ]
+    done
+    # While matrices are multiplied, by code that has no stack.
+    for threads in 1 2; do
+        rm -rf base
+        cp -r "$BATS_FILE_TMPDIR/base" base
+        run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/model.safetensors SHRINK_TO=8192 SHRINK_WHEN=memory: \
+            ppl --model base --data docs.tok --context 16 -o out --device cpu --threads $threads
+        [ "${stderr_lines[-1]}" = "ppl: base/model.safetensors: changed while it was read" ]
+        [ ! -e out ]
+    done
+}
+
+refused() { # WHAT COMMAND...
+    local what=$1
+    shift
+    run --separate-stderr timeout 20 "$@"
+    [ "$status" = 1 ] || { echo "$status: $*"; echo "$stderr"; false; }
+    [[ "${stderr_lines[-1]}" == *": $what, where a file is needed" ]] || { echo "$*: $stderr"; false; }
+    [ ! -e out ]
+}
+
+@test "process: a pipe, a directory, a socket or a device in a file's place is refused at once" {
+    make_good
+    mkfifo fifo
+    mkdir folder
+    perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => "socket", Listen => 1) or die'
+    for kind in "fifo:a pipe" "socket:a socket" "folder:a directory" "/dev/zero:a device"; do
+        thing=${kind%%:*} what=${kind#*:}
+        [ $thing = folder ] || refused "$what" tokenize -m $thing docs.jsonl -o out
+        refused "$what" tokenize -m tok/tokenizer.model --format chat --template $thing docs.jsonl -o out
+        refused "$what" train $thing
+        refused "$what" train lora.yaml model_name_or_path=base.nf4 train_file=$thing output_dir=out
+        [ $thing = folder ] || refused "$what" train lora.yaml model_name_or_path=$thing train_file=32.smp output_dir=out
+        [ $thing = folder ] || refused "$what" ppl --model $thing --data docs.tok --context 16 -o out
+        [ $thing = folder ] || refused "$what" generate --model $thing --tokenizer tok --prompt a
+        for name in config.json model.safetensors tokenizer.model generation_config.json; do
+            rm -rf model
+            cp -r "$BATS_FILE_TMPDIR/base" model
+            rm -f model/$name
+            case $thing in
+            fifo) mkfifo model/$name ;;
+            folder) mkdir model/$name ;;
+            *) ln -s "$(realpath $thing)" model/$name ;;
+            esac
+            refused "$what" generate --model model --prompt a
+            [ $name != generation_config.json ] && [ $thing = fifo ] || continue
+            refused "$what" quantize model -o out
+            refused "$what" ppl --model model --data docs.tok --context 16 --to scores -o out
+            run timeout 20 merge --base model --adapter adapter -o out
+            [ "$status" = 1 ] && [[ "$output" == *model/$name* ]] && [ ! -e out ]
+        done
+        for name in adapter_config.json adapter_model.safetensors; do
+            rm -rf own
+            cp -r "$BATS_FILE_TMPDIR/adapter" own
+            rm own/$name
+            ln -s "$(realpath $thing)" own/$name
+            refused "$what" ppl --model base --adapter own --data docs.tok --context 16 --to scores -o out
+            [ $thing = fifo ] || continue
+            refused "$what" generate --model base --adapter own --prompt a
+            refused "$what" merge --base base --adapter own -o out
+        done
+    done
+    run --separate-stderr -1 tokenize -m tok/tokenizer.model folder -o out
+    [ "$stderr" = "tokenize: folder: a directory, where a file is needed" ]
+    # What is read from its beginning to its end may be a pipe that is open.
+    keys="model_name_or_path=base.nf4 train_file=32.smp output_dir=out --print-config"
+    train <(cat lora.yaml) $keys > /dev/null
+    cat lora.yaml | train /dev/stdin $keys > /dev/null
+    train /dev/null method=lora $keys > /dev/null
+    rm fifo
+    mkfifo fifo
+    cat docs.jsonl > fifo &
+    tokenize --quiet -m tok/tokenizer.model fifo -o out
+    cmp <(tokenize --quiet -m tok/tokenizer.model --decode out) <(tokenize --quiet -m tok/tokenizer.model --decode good/tokenize)
+}
+
+@test "process: threads are bounded, and no count becomes another" {
+    make_good
+    for tool in $TOOLS; do
+        for threads in 1025 4294967297; do
+            run --separate-stderr -2 $(command_of $tool) --threads $threads
+            [ "$stderr" = "$tool: --threads: $threads is more than 1024 (see $tool --help)" ]
+        done
+        run --separate-stderr -2 $(command_of $tool) --threads 99999999999999999999
+        run --separate-stderr -2 $(command_of $tool) --threads -1
+        [ ! -e out ]
+        for threads in 0 64; do
+            $(command_of $tool) --threads $threads --quiet > stdout 2> stderr
+            is_good
+        done
+    done
+    run --separate-stderr -2 ppl --model base --data docs.tok --stride 1000000000000001
+    [ "$stderr" = "ppl: --stride: 1000000000000001 is more than 1000000000000000 (see ppl --help)" ]
+    run --separate-stderr -2 merge --base base --adapter adapter -o out --max-shard-size 17592186044417
+    run --separate-stderr -2 pack --context 16 --quota even=18446744073709551617 docs.tok -o out
+    run --separate-stderr -2 pack --context 16 --samples 4 --upsample 99999999999999999999=2 docs.tok -o out
+    run --separate-stderr -2 pack --context 16 --samples 4 --upsample 4k=2 docs.tok -o out
+    # A seed is any number.
+    pack --context 16 --samples 4 --seed 9223372036854775807 docs.tok -o out --quiet
+}
+
+@test "process: messages obey no control characters and keep the reason of a long path" {
+    name=$'x\x1b[31m\x07\xc2\x9b\xe2\x80\xae\xe2\x80\x8b\xef\xbb\xbf\xff\xc3\xa4'
+    run --separate-stderr -1 tokenize -m "$name" -
+    [ "$stderr" = $'tokenize: x?[31m??????\xc3\xa4: No such file or directory' ]
+    # Paths that end in the middle of a character where a message ends.
+    for bytes in 300 900 1001 1002 1003 3000; do
+        name=$(perl -e 'print "\xe2\x82\xac" x 80, "/" for 1 .. 20' | head -c $bytes)
+        run --separate-stderr tokenize -m "$(head -c "$bytes" < <(perl -e 'print "/", "ab\xe2\x82\xac" x 40 for 1 .. 60'))" -
+        [ "$status" = 1 ]
+        [[ "$stderr" == "tokenize: /ab€ab"*": No such file or directory" ]] || [[ "$stderr" == "tokenize: /ab€ab"*": File name too long" ]]
+        echo "$stderr" | iconv -f utf-8 -t utf-8 > /dev/null
+        [ "${#stderr}" -lt 1024 ]
+    done
+    long=$(perl -e 'print "y" x 100000')
+    run --separate-stderr -1 tokenize -m "$long" -
+    [[ "$stderr" == "tokenize: yyy"*" … "*"yyy: File name too long" ]]
+    run --separate-stderr -2 ppl "--$long"
+    [[ "$stderr" == "ppl: unknown option --yyy"*"(see ppl --help)" ]]
+}
+
+@test "process: a line of progress is no wider than the terminal" {
+    make_base
+    TERM=xterm timeout 100 script -qec "stty cols 24; quantize base -o out" typescript < /dev/null > /dev/null
+    perl -0777 -ne 's/\r\n/\n/g; for (/\r\e\[K([^\r\n\e]+)\r/g) { $seen++; die "[$_]\n" if length > 23 } die "none\n" unless $seen' typescript
+    grep -q $'\r\e\[Kquantize: [0-9]* of 21 tens' typescript
+}

@@ -1,0 +1,43 @@
+#include "bounded.h"
+
+#include "check.h"
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+enum { IS_MEASURED = false };
+#else
+enum { IS_MEASURED = true };
+#endif
+
+bool bounded_is_measured(void) { return IS_MEASURED; }
+
+/* Bytes of this process that are in memory now. */
+static size_t resident(void)
+{
+    unsigned long all = 0, here = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%lu %lu", &all, &here), 2);
+    fclose(f);
+    return here * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void bounded_work(int (*work)(void), int expected, size_t most)
+{
+    struct rusage used;
+    int status;
+    fflush(stdout);
+    size_t before = resident();
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (!child) _exit(work() == expected ? 0 : 99);
+    assert_int_equal(wait4(child, &status, 0, &used), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    size_t peak = (size_t)used.ru_maxrss * 1024;
+    if (IS_MEASURED && peak > before + most)
+        fail_msg("%zu bytes at once, at most %zu", peak - before, most);
+}

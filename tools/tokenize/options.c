@@ -1,0 +1,57 @@
+#include "options.h"
+
+#include "../../lib/common/chat.h"
+#include "../../lib/common/die.h"
+
+/* Conversations have a wording of their own, and are not mended. */
+static void check_chat(const struct options *o)
+{
+    struct fail why;
+    bool is_chat = !strcmp(o->format, "chat");
+    if (!is_chat && o->template) die_usage("--template is for --format chat");
+    if (!is_chat) return;
+    if (o->template && chat_template_check(o->template, &why))
+        die_usage("--template: %s", why.text);
+    if (!strcmp(o->on_error, "replace"))
+        die_usage("--on-error replace: conversations are not mended: stop or skip");
+    if (strcmp(o->raw, "none") != 0) die_usage("--raw: bare numbers cannot say what is trained on");
+    if (o->no_bos || o->eos)
+        die_usage("%s: the template says what conversations begin and end with (--template)",
+                  o->no_bos ? "--no-bos" : "--eos");
+    if (strcmp(o->text_key, "text") != 0)
+        die_usage("--text-key: conversations have keys of their own");
+}
+
+/* Who decodes, or writes tokens again, reads one stream and encodes nothing. */
+static void check_stream(const struct options *o, const char **files)
+{
+    const char *how = o->decode ? "--decode" : o->from;
+    die_if_typed(*files ? *files : "-", "the stream");
+    if (files[0] && files[1])
+        die_usage("one stream at a time, not '%s' and '%s': join more with cat", files[0],
+                  files[1]);
+    if (strcmp(o->raw, "none") != 0)
+        die_usage("--raw is for text, not for %s%s", o->decode ? "" : "--from ", how);
+    if (!o->decode && strcmp(o->format, "jsonl") != 0)
+        die_usage("--format is for text, not for --from %s", how);
+    if (o->decode && !strcmp(o->format, "chat"))
+        die_usage("--decode writes --format jsonl or text, no conversations");
+    if (o->decode && strcmp(o->to, "stream") != 0)
+        die_usage("--decode writes text: --format jsonl is JSON lines of it");
+}
+
+static void check_text(const struct options *o)
+{
+    if (!o->model)
+        die_usage("--model is needed: the model's tokenizer.model, tokenizer.json, or directory");
+    if (strcmp(o->raw, "none") != 0 && strcmp(o->to, "stream") != 0)
+        die_usage("--raw and --to exclude each other");
+}
+
+void options_check(const struct options *o, const char **files)
+{
+    bool is_text = !strcmp(o->from, "text");
+    check_chat(o);
+    if (!is_text || o->decode) check_stream(o, files);
+    if (is_text || o->decode) check_text(o);
+}

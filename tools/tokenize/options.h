@@ -1,0 +1,16 @@
+/* options.h - what tokenize's command line asks for. */
+#ifndef LONGQLORA_TOKENIZE_OPTIONS_H
+#define LONGQLORA_TOKENIZE_OPTIONS_H
+
+#include <stdbool.h>
+
+struct options {
+    const char *model, *output, *format, *text_key, *source_key, *source, *on_error, *raw, *from,
+        *to, *template;
+    bool no_bos, eos, decode;
+};
+
+/* Dies, before anything is read, of options that exclude each other or would do nothing. */
+void options_check(const struct options *o, const char **files);
+
+#endif

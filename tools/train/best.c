@@ -1,0 +1,93 @@
+/* The best model so far, and when to stop for want of a better one: as Hugging Face's Trainer and
+ * its EarlyStoppingCallback have it (transformers 5.24). */
+#include "trainer.h"
+
+#include <math.h>
+#include <sys/stat.h>
+
+static const char best_name[] = "best", before_name[] = "best-before";
+
+bool recipe_seeks_best(const struct recipe *r) { return r->load_best || r->metric || r->patience; }
+
+static bool is_better(const struct trainer *t, double metric, double than)
+{
+    return t->recipe->greater == TOGGLE_YES ? metric > than : metric < than;
+}
+
+/* The model is the best from now on. The one before stays as best-before while the newest
+ * checkpoint knows no other: a run that goes on from there finds it. */
+static int save_best(struct trainer *t, struct fail *why)
+{
+    struct run_folder *f = &t->folder;
+    if (t->kept_best && t->best_there == t->kept_best && run_folder_owns(f, best_name) &&
+        run_folder_rename(f, best_name, before_name, why))
+        return -1;
+    if (trainer_save(t, best_name, why)) return -1;
+    t->best_there = t->state.step;
+    return 0;
+}
+
+int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_best, struct fail *why)
+{
+    struct run_state *s = &t->state;
+    s->evaluated = s->step;
+    *is_best = false;
+    if (!recipe_seeks_best(t->recipe)) return 0;
+    /* The callback compares with the best before this evaluation. */
+    if (!s->evaluations || (is_better(t, e->loss, s->best_metric) &&
+                            fabs(e->loss - s->best_metric) > t->recipe->threshold))
+        s->worse = 0;
+    else
+        s->worse++;
+    if (!s->evaluations) s->best_metric = t->recipe->greater == TOGGLE_YES ? -INFINITY : INFINITY;
+    s->evaluations++;
+    if (!is_better(t, e->loss, s->best_metric)) return 0;
+    s->best_metric = e->loss;
+    s->best_step = s->step;
+    *is_best = true;
+    return save_best(t, why);
+}
+
+/* The step of the model in a folder of the run; 0: there is none that is whole. */
+static int64_t step_in(const struct trainer *t, const char *name)
+{
+    char path[4096], state[4200];
+    struct run_state then;
+    struct fail ignored;
+    snprintf(path, sizeof path, "%s/%s", t->folder.path, name);
+    snprintf(state, sizeof state, "%s/training_state", path);
+    if (!run_folder_owns(&t->folder, name) || checkpoint_verify(path, &ignored) ||
+        checkpoint_peek(state, &then, &ignored))
+        return 0;
+    return then.step;
+}
+
+int trainer_restore_best(struct trainer *t, void (*say)(const char *), struct fail *why)
+{
+    struct run_folder *f = &t->folder;
+    int64_t wanted = t->state.best_step;
+    char text[300];
+    if (!wanted)
+        return run_folder_remove(f, best_name, why) || run_folder_remove(f, before_name, why) ? -1
+                                                                                              : 0;
+    if (!recipe_seeks_best(t->recipe)) return 0;
+    t->best_there = wanted;
+    if (step_in(t, best_name) == wanted) return 0;
+    if (step_in(t, before_name) == wanted) return run_folder_rename(f, before_name, best_name, why);
+    snprintf(text, sizeof text,
+             "%s: the best model, of step %lld, is not there any more: the next one begins anew",
+             best_name, (long long)wanted);
+    say(text);
+    t->best_there = t->state.best_step = 0;
+    t->state.best_metric = t->recipe->greater == TOGGLE_YES ? -INFINITY : INFINITY;
+    return 0;
+}
+
+int trainer_load_best(struct trainer *t, struct fail *why)
+{
+    struct run_state then;
+    char path[4096], state[4200];
+    snprintf(path, sizeof path, "%s/%s", t->folder.path, best_name);
+    snprintf(state, sizeof state, "%s/training_state", path);
+    return checkpoint_verify(path, why) ? -1 : checkpoint_load_state(state, t->model, &then, why);
+}

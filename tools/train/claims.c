@@ -1,0 +1,148 @@
+/* What a run would write over, seen before it begins. */
+#include "../../lib/llama/directory.h"
+#include "log.h"
+#include "trainer.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+/* Shards and their index; companions of the model that the result takes along. */
+static bool is_weights(const char *name)
+{
+    size_t length = strlen(name), tail = strlen(".safetensors");
+    return !strcmp(name, "model.safetensors") || !strcmp(name, "model.safetensors.index.json") ||
+           (!strncmp(name, "model-", 6) && length > tail &&
+            !strcmp(name + length - tail, ".safetensors"));
+}
+
+static int claim_model(const struct trainer *t, struct fail *why)
+{
+    const struct run_folder *f = &t->folder;
+    const char *from = t->recipe->tokenizer       ? t->recipe->tokenizer
+                       : !t->recipe->from_scratch ? t->recipe->model
+                                                  : NULL;
+    const char *name;
+    struct stat st;
+    char path[4200];
+    for (size_t i = 0; from && (name = directory_companion(i)); i++) {
+        snprintf(path, sizeof path, "%.4000s/%s", from, name);
+        if (!stat(path, &st) && run_folder_claim(f, name, why)) return -1;
+    }
+    DIR *dir = opendir(f->path);
+    int status = 0;
+    for (struct dirent *e; dir && !status && (e = readdir(dir));)
+        if (is_weights(e->d_name)) status = run_folder_claim(f, e->d_name, why);
+    if (dir) closedir(dir);
+    return status ? status : run_folder_claim(f, "config.json", why);
+}
+
+static int claim_adapter(const struct run_folder *f, struct fail *why)
+{
+    return run_folder_claim(f, "adapter_model.safetensors", why) ||
+                   run_folder_claim(f, "adapter_config.json", why) ||
+                   run_folder_claim(f, "longqlora.json", why)
+               ? -1
+               : 0;
+}
+
+/* Those of steps that are to come; a signal may ask for any. */
+static int claim_checkpoints(const struct trainer *t, struct fail *why)
+{
+    char name[48];
+    for (int64_t n = t->optimiser.steps + 1;
+         (n = checkpoint_newest(t->folder.path, n)) > t->resumed;) {
+        snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
+        if (run_folder_claim(&t->folder, name, why)) return -1;
+    }
+    return 0;
+}
+
+/* The newest of the run's checkpoints; -1 if there is none. */
+static int64_t newest_own(const struct run_folder *f)
+{
+    for (int64_t n = INT64_MAX; (n = checkpoint_newest(f->path, n)) >= 0;) {
+        char name[48];
+        snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
+        if (run_folder_owns(f, name)) return n;
+    }
+    return -1;
+}
+
+static int claim_result(const struct trainer *t, struct fail *why)
+{
+    return trainer_is_lora(t) ? claim_adapter(&t->folder, why) : claim_model(t, why);
+}
+
+int trainer_claim_result(const struct trainer *t, struct fail *why)
+{
+    return t->folder.record ? 0 : claim_result(t, why);
+}
+
+int trainer_claim_names(const struct trainer *t, struct fail *why)
+{
+    const struct run_folder *f = &t->folder;
+    const struct recipe *r = t->recipe;
+    int64_t n = trainer_begins_anew(t) && !r->overwrite ? newest_own(f) : -1;
+    if (n >= 0)
+        return fail_usage(why,
+                          "%s holds checkpoint-%lld: resume_from_checkpoint=auto goes on with it, "
+                          "overwrite_output_dir=true removes it",
+                          f->path, (long long)n);
+    if (claim_checkpoints(t, why)) return -1;
+    if (claim_result(t, why)) return -1;
+    if (t->adopts[0] || run_folder_owns(f, "trainer_log.jsonl")) {
+        if (log_check(f->path, why)) return -1;
+    } else if (run_folder_claim(f, "trainer_log.jsonl", why)) {
+        return -1;
+    }
+    if (!strcmp(r->report_to, "tensorboard") && !r->logging_dir && !t->adopts[0] &&
+        run_folder_claim(f, "runs", why))
+        return -1;
+    if (t->spooled[0] && run_folder_claim(f, "train.samples", why)) return -1;
+    if (!recipe_seeks_best(r)) return 0;
+    return run_folder_claim(f, "best", why) || run_folder_claim(f, "best-before", why) ? -1 : 0;
+}
+
+/* ---- inputs ---- */
+
+/* The first part of the path below the folder, if that is where it leads. */
+static bool lies_in(const char *folder, const char *path, char name[RUN_NAME])
+{
+    char *whole = realpath(path, NULL), *root = realpath(folder, NULL);
+    size_t length = root ? strlen(root) : 0;
+    bool is_inside = whole && root && !strncmp(whole, root, length) && whole[length] == '/';
+    if (is_inside) {
+        const char *first = whole + length + 1;
+        snprintf(name, RUN_NAME, "%.*s", (int)strcspn(first, "/"), first);
+    }
+    free(whole);
+    free(root);
+    return is_inside;
+}
+
+int trainer_check_inputs(const struct trainer *t, struct fail *why)
+{
+    const struct recipe *r = t->recipe;
+    const struct {
+        const char *key, *path;
+    } inputs[] = { { "model_name_or_path", r->model },
+                   { "adapter_name_or_path", r->adapter },
+                   { "tokenizer", r->tokenizer },
+                   { "train_file", r->train_file },
+                   { "eval_file", r->eval_file } };
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        struct stat in, out;
+        char name[RUN_NAME];
+        if (!inputs[i].path || stat(inputs[i].path, &in) || fstat(t->folder.lock, &out)) continue;
+        if (in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+            return fail_usage(why, "output_dir is %s itself: name another", inputs[i].key);
+        if (r->overwrite && trainer_begins_anew(t) &&
+            lies_in(t->folder.path, inputs[i].path, name) && run_folder_owns(&t->folder, name))
+            return fail_usage(
+                why,
+                "%s is %s, which overwrite_output_dir=true would remove: name another "
+                "output_dir",
+                inputs[i].key, inputs[i].path);
+    }
+    return 0;
+}

@@ -1,0 +1,329 @@
+/* Going on: a finished run, a checkpoint, and what stands in the way. */
+#include "../../lib/common/output.h"
+#include "../../lib/llama/directory.h"
+#include "log.h"
+#include "schedules.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int compare(const char *what, const char *then, const char *now, struct fail *why)
+{
+    if (!strcmp(then, now)) return 0;
+    return fail_input(why, "%s changed since: %s then, %s now", what, then, now);
+}
+
+/* Of how many steps a run is; see schedules.h. */
+static bool is_length(const char *key)
+{
+    return !strcmp(key, "max_steps") || !strcmp(key, "num_train_epochs");
+}
+
+/* Names the first key whose value is another one. */
+static int compare_recipes(const char *then, const json_t *now, bool any_length, struct fail *why)
+{
+    json_t *old = json_read_text(then, strlen(then), "recipe", why);
+    const char *key;
+    json_t *value;
+    int status = old ? 0 : -1;
+    json_object_foreach((json_t *)now, key, value)
+    {
+        json_t *before = json_object_get(old, key);
+        if (status || (any_length && is_length(key)) || (before && json_equal(before, value)))
+            continue;
+        char *a = before ? json_dumps(before, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
+        char *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        status = fail_input(why, "the recipe changed since: %s was %s, is %s", key,
+                            a ? a : "not there", b ? b : "?");
+        free(a);
+        free(b);
+    }
+    json_object_foreach(old, key, value)
+    {
+        if (!status && !json_object_get(now, key))
+            status = fail_input(why, "the recipe changed since: %s is not there any more", key);
+    }
+    json_decref(old);
+    return status;
+}
+
+static int check_same_recipe(const struct trainer *t, const struct run_state *then, bool any_length,
+                             struct fail *why)
+{
+    const struct run_state *now = &t->state;
+    if (compare_recipes(then->recipe, t->recipe_json, any_length, why) ||
+        compare("the tokenizer", then->tokenizer, now->tokenizer, why) ||
+        compare("the samples", then->data, now->data, why) ||
+        compare("the base", then->base, now->base, why) ||
+        compare("rope", then->rope, now->rope, why))
+        return -1;
+    return 0;
+}
+
+static int check_same_run(const struct trainer *t, const struct run_state *then, struct fail *why)
+{
+    const struct run_state *now = &t->state;
+    char was[24], is[24];
+    snprintf(was, sizeof was, "%lld", (long long)then->chunk);
+    snprintf(is, sizeof is, "%lld", (long long)now->chunk);
+    if (check_same_recipe(t, then, then->steps > 0, why) ||
+        compare("the device", then->device, now->device, why) ||
+        compare("the rows of a chunk", was, is, why))
+        return -1;
+    return 0;
+}
+
+static bool is_auto(const char *from) { return !strcmp(from, "auto") || !strcmp(from, "true"); }
+static bool is_none(const char *from) { return !strcmp(from, "none") || !strcmp(from, "false"); }
+
+bool trainer_begins_anew(const struct trainer *t)
+{
+    return is_none(t->recipe->resume) && !t->lengthens;
+}
+
+/* ---- a finished run ---- */
+
+/* The run of the record, as a state has it. */
+static int run_of_record(const struct trainer *t, struct run_state *then, struct fail *why)
+{
+    const json_t *run = run_folder_said(&t->folder, "run");
+    struct {
+        const char *key;
+        char *to;
+        size_t size;
+    } texts[] = { { "data", then->data, sizeof then->data },
+                  { "tokenizer", then->tokenizer, sizeof then->tokenizer },
+                  { "base", then->base, sizeof then->base },
+                  { "rope", then->rope, sizeof then->rope } };
+    char *recipe = json_dumps(json_object_get(run, "recipe"), JSON_COMPACT);
+    *then = (struct run_state){ 0 };
+    snprintf(then->recipe, sizeof then->recipe, "%s", recipe ? recipe : "{}");
+    free(recipe);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const char *text = json_string_value(json_object_get(run, texts[i].key));
+        if (!text) return fail_input(why, "longqlora-run.json: run has no '%s'", texts[i].key);
+        snprintf(texts[i].to, texts[i].size, "%s", text);
+    }
+    return 0;
+}
+
+/* Are all files of the result there? One that is, but is another's, is in the way. */
+static bool has_result(const struct trainer *t, const json_t *finished)
+{
+    size_t i;
+    json_t *name;
+    const json_t *files = json_object_get(finished, "files");
+    json_array_foreach((json_t *)files, i, name)
+    {
+        if (!run_folder_owns(&t->folder, json_string_value(name) ? json_string_value(name) : "?"))
+            return false;
+    }
+    return json_array_size(files) > 0;
+}
+
+static int64_t number_in(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+/* Ways on from a finished run that is not the recipe's. */
+static int refuse_finished(const struct trainer *t, struct fail *why)
+{
+    char text[480];
+    snprintf(text, sizeof text,
+             "%.70s: %.170s; the run there is finished: %s=%.70s in another output_dir trains it "
+             "further, %soverwrite_output_dir=true removes it",
+             t->folder.path, why->text,
+             trainer_is_lora(t) ? "adapter_name_or_path" : "model_name_or_path", t->folder.path,
+             is_none(t->recipe->resume) ? "" : "resume_from_checkpoint=none with ");
+    memcpy(why->text, text, sizeof text);
+    return -1;
+}
+
+/* Was the result chosen as the recipe says now? Patience that never ended a run is as good as none.
+ */
+static bool has_outcome(const struct trainer *t, const json_t *then, bool is_whole)
+{
+    json_t *now = trainer_outcome_json(t);
+    bool is_same = json_equal(now, then) ||
+                   (is_whole && !t->recipe->patience &&
+                    json_equal(json_object_get(now, "best"), json_object_get(then, "best")));
+    json_decref(now);
+    return is_same;
+}
+
+int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail *why)
+{
+    const json_t *finished = run_folder_said(&t->folder, "finished");
+    struct run_state then;
+    int64_t done = number_in(finished, "step"), steps = number_in(finished, "steps");
+    int64_t now = t->optimiser.steps, patience = t->recipe->patience;
+    if (!finished || (t->recipe->overwrite && is_none(t->recipe->resume))) return 0;
+    if (!has_result(t, finished)) return 0;
+    if (run_of_record(t, &then, why)) return -1;
+    if (check_same_recipe(t, &then, true, why)) return refuse_finished(t, why);
+    bool is_early = patience && number_in(finished, "worse") >= patience;
+    if (now < done) {
+        fail_usage(why, "it has done %lld steps, the recipe says %lld", (long long)done,
+                   (long long)now);
+        return refuse_finished(t, why);
+    }
+    t->lengthens = !is_early && now > done;
+    if (t->lengthens) return 0;
+    if (!has_outcome(t, json_object_get(finished, "outcome"), done >= steps)) {
+        fail_usage(why, "load_best_model_at_end or early_stopping_patience, or what they go by, "
+                        "changed since");
+        return refuse_finished(t, why);
+    }
+    if (is_early)
+        snprintf(text, size,
+                 "%s: already finished: stopped early after step %lld of %lld, as "
+                 "early_stopping_patience says; nothing is done",
+                 t->folder.path, (long long)done, (long long)steps);
+    else
+        snprintf(text, size,
+                 "%s: already finished: %lld steps of this recipe; nothing is done (a larger "
+                 "max_steps or num_train_epochs goes on)",
+                 t->folder.path, (long long)done);
+    return 1;
+}
+
+/* ---- the checkpoint ---- */
+
+/* The newest checkpoint of the run that is whole, "" if there is none. Without a record all count:
+ * those of older programs. */
+static void find_whole(struct trainer *t, void (*say)(const char *))
+{
+    char text[4200], name[48];
+    for (int64_t n = INT64_MAX;;) {
+        struct fail why = { .status = STATUS_FAILED };
+        n = checkpoint_newest(t->folder.path, n);
+        t->checkpoint[0] = '\0';
+        if (n < 0) return;
+        snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
+        snprintf(t->checkpoint, sizeof t->checkpoint, "%s/%s", t->folder.path, name);
+        bool is_known = !t->folder.record || run_folder_owns(&t->folder, name);
+        if (is_known && !run_folder_verify(&t->folder, n, &why)) return;
+        if (!is_known) fail(&why, "%s: this run did not make it", t->checkpoint);
+        snprintf(text, sizeof text, "skipped: %s", why.text);
+        say(text);
+    }
+}
+
+/* Does the checkpoint lie in a folder that has no record? Then the run that it belongs to, and that
+ * goes on, is an older program's, and so is the log beside it. */
+static void note_adoption(struct trainer *t)
+{
+    char parent[4200];
+    struct stat here, there;
+    const char *slash = strrchr(t->checkpoint, '/'), *name = slash ? slash + 1 : t->checkpoint;
+    snprintf(parent, sizeof parent, "%s/..", t->checkpoint);
+    if (t->folder.record || checkpoint_number(name) < 0 || stat(parent, &there) ||
+        fstat(t->folder.lock, &here) || here.st_ino != there.st_ino || here.st_dev != there.st_dev)
+        return;
+    snprintf(t->adopts, sizeof t->adopts, "%.47s", name);
+}
+
+static void state_path(const struct trainer *t, char path[4200])
+{
+    snprintf(path, 4200, "%s/training_state", t->checkpoint);
+}
+
+int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct fail *why)
+{
+    const char *from = t->recipe->resume;
+    char path[4200];
+    struct run_state then;
+    if (trainer_begins_anew(t)) return 0;
+    if (is_auto(from) || is_none(from)) {
+        find_whole(t, say);
+        if (!t->checkpoint[0] && t->lengthens) {
+            fail_usage(why, "no checkpoint is there to go on from (save_strategy: no?)");
+            return refuse_finished(t, why);
+        }
+        if (!t->checkpoint[0]) return 0;
+    } else {
+        snprintf(t->checkpoint, sizeof t->checkpoint, "%s", from);
+        size_t length = strlen(t->checkpoint);
+        while (length > 1 && t->checkpoint[length - 1] == '/')
+            t->checkpoint[--length] = 0;
+        if (checkpoint_verify(t->checkpoint, why)) return -1;
+    }
+    state_path(t, path);
+    if (checkpoint_peek(path, &then, why)) return -1;
+    /* Where the recipe leaves the rows of a chunk to the device they are those that the run began
+     * with, whatever this program would take. */
+    if (!t->recipe->chunk_rows && then.chunk > 0 && then.chunk <= t->setup.rows)
+        t->setup.chunk = t->state.chunk = then.chunk;
+    if (check_same_run(t, &then, why) || schedules_go_on(t, &then, why))
+        return fail_in(why, t->checkpoint);
+    t->resumed = then.step;
+    note_adoption(t);
+    return 0;
+}
+
+/* ---- going on ---- */
+
+static void say_how(const struct trainer *t, void (*say)(const char *))
+{
+    char text[4400], schedules[600];
+    snprintf(text, sizeof text, "resumed from %s: going on with step %lld", t->checkpoint,
+             (long long)t->state.step + 1);
+    say(text);
+    if (t->state.since != t->state.step || !t->state.schedules[0]) return;
+    schedules_describe(t, schedules, sizeof schedules);
+    snprintf(text, sizeof text,
+             "%s; from here on it is %s over %lld steps (warm-up %lld): not the bits of a run that "
+             "had as many from the start",
+             schedules, schedule_name(t->optimiser.schedule), (long long)t->optimiser.steps,
+             (long long)t->optimiser.warmup);
+    say(text);
+}
+
+/* What the run is stays as it is now: the recipe and its schedules. */
+static int load_state(struct trainer *t, struct fail *why)
+{
+    struct run_state now = t->state;
+    char path[4200];
+    state_path(t, path);
+    if (checkpoint_load_state(path, t->model, &t->state, why)) return -1;
+    memcpy(t->state.recipe, now.recipe, sizeof now.recipe);
+    memcpy(t->state.schedules, now.schedules, sizeof now.schedules);
+    t->state.since = now.since;
+    t->state.steps = now.steps;
+    t->state.warmup = now.warmup;
+    t->kept_best = t->state.best_step;
+    return 0;
+}
+
+/* From here on the record is this run's, and the log. */
+static int begin_record(struct trainer *t, struct fail *why)
+{
+    struct run_folder *f = &t->folder;
+    json_t *run = trainer_run_json(t);
+    int status = run ? run_folder_begin(f, run, why) : fail(why, "out of memory");
+    json_decref(run);
+    if (status || (t->adopts[0] && run_folder_adopt(f, t->adopts, why)) ||
+        run_folder_add_file(f, "trainer_log.jsonl", why))
+        return -1;
+    if (!strcmp(t->recipe->report_to, "tensorboard") && !t->recipe->logging_dir &&
+        run_folder_add_folder(f, "runs", why))
+        return -1;
+    return t->spooled[0] ? run_folder_place_files(f, t->spooled, "train.samples", why) : 0;
+}
+
+int trainer_resume(struct trainer *t, void (*say)(const char *), struct fail *why)
+{
+    if (output_room(t->folder.path, trainer_checkpoint_bytes(t), why)) return -1;
+    if (trainer_begins_anew(t) && t->recipe->overwrite && run_folder_clear(&t->folder, why))
+        return -1;
+    if (begin_record(t, why)) return -1;
+    if (t->checkpoint[0]) {
+        if (load_state(t, why)) return -1;
+        say_how(t, say);
+    } else if (!trainer_begins_anew(t)) {
+        say("no checkpoint to resume from: starting at step 0");
+    }
+    return trainer_restore_best(t, say, why);
+}

@@ -1,0 +1,177 @@
+/* A recipe's values on their way out: as YAML that reads back, as a table, as JSON. */
+#include "recipe_inside.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <strings.h>
+
+/* The shortest decimal that reads back as the same number. */
+static void print_real(double x, char *text, size_t size)
+{
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, size, "%.*g", digits, x);
+        if (strtod(text, NULL) == x) return;
+    }
+}
+
+/* A value that is no text; texts are returned, "" for those that nobody said. */
+static const char *value_text(const struct recipe *r, const struct recipe_key *k, char room[64])
+{
+    static const char *const toggles[] = { "auto", "false", "true" };
+    const void *at = (const char *)r + k->at;
+    switch (k->kind) {
+    case COUNT:
+        snprintf(room, 64, "%lld", (long long)*(const int64_t *)at);
+        return room;
+    case REAL:
+        print_real(*(const double *)at, room, 64);
+        return room;
+    case FLAG:
+        return *(const bool *)at ? "true" : "false";
+    case AUTO_FLAG:
+        return toggles[*(const enum toggle *)at];
+    default:
+        return *(const char *const *)at ? *(const char *const *)at : "";
+    }
+}
+
+/* ---- YAML ---- */
+
+/* Reads one character of UTF-8, which must be the shortest form and no surrogate; -1 if it is
+ * none. */
+static long next_character(const unsigned char **at)
+{
+    static const long least[] = { 0, 0x80, 0x800, 0x10000 };
+    const unsigned char *s = *at;
+    int more = *s < 0x80 ? 0 : *s >> 5 == 6 ? 1 : *s >> 4 == 14 ? 2 : *s >> 3 == 30 ? 3 : -1;
+    if (more < 0) return -1;
+    long c = more ? *s & (0x3f >> more) : *s;
+    for (int i = 1; i <= more; i++) {
+        if (s[i] >> 6 != 2) return -1;
+        c = c << 6 | (s[i] & 0x3f);
+    }
+    if (c < least[more] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff)) return -1;
+    *at = s + more + 1;
+    return c;
+}
+
+/* What YAML does not allow as it is, and what a terminal obeys or does not show. */
+static bool needs_escape(long c)
+{
+    return c < 0x20 || (c >= 0x7f && c <= 0xa0) || c == 0xad || c == 0x61c ||
+           (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
+           (c >= 0x2060 && c <= 0x206f) || c == 0xfeff || (c & 0xfffe) == 0xfffe;
+}
+
+/* Would every reader of YAML take the bare text for a text, and for this one? */
+static bool is_plain(const char *s)
+{
+    static const char *const words[] = {
+        "null", "true", "false", "yes", "no", "on", "off", "y", "n"
+    };
+    if (!isalpha((unsigned char)*s) && *s != '/' && *s != '_' && !(*s == '.' && s[1] == '/'))
+        return false;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strcasecmp(s, words[i])) return false;
+    size_t length = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                              "_./,+@%=:-");
+    return !s[length] && s[length - 1] != ':';
+}
+
+/* In double quotes where it must be; -1 if it is not UTF-8. */
+static int print_text(const char *text, FILE *to)
+{
+    if (is_plain(text)) return fputs(text, to) < 0 ? -1 : 0;
+    fputc('"', to);
+    for (const unsigned char *at = (const unsigned char *)text, *from = at; *at; from = at) {
+        long c = next_character(&at);
+        if (c < 0) return -1;
+        if (c == '"' || c == '\\')
+            fprintf(to, "\\%c", (char)c);
+        else if (needs_escape(c))
+            fprintf(to, c > 0xffff ? "\\U%08lX" : "\\u%04lX", c);
+        else
+            fwrite(from, 1, (size_t)(at - from), to);
+    }
+    fputc('"', to);
+    return 0;
+}
+
+/* Of a comment, which nobody reads back. */
+static void print_origin(const char *origin, FILE *to)
+{
+    for (const unsigned char *at = (const unsigned char *)origin, *from = at; *at; from = at) {
+        long c = next_character(&at);
+        if (c < 0) at++;
+        if (c < 0 || needs_escape(c))
+            fputc('?', to);
+        else
+            fwrite(from, 1, (size_t)(at - from), to);
+    }
+}
+
+int recipe_print(const struct recipe *r, FILE *to, struct fail *why)
+{
+    for (int i = 0; i < recipe_key_count; i++) {
+        const struct recipe_key *k = &recipe_keys[i];
+        char room[64];
+        if (k->kind == IGNORED) continue;
+        const char *text = value_text(r, k, room);
+        bool is_text = k->kind == TEXT || k->kind == WORD || k->kind == NAMES;
+        fprintf(to, "%s: ", k->name);
+        if (!is_text || (!*text && k->kind != NAMES))
+            fputs(text, to);
+        else if (print_text(text, to))
+            return fail_usage(why,
+                              "%s is not UTF-8, which a recipe is: it can only be said on the "
+                              "command line",
+                              k->name);
+        fputs(*text ? " # " : "# ", to);
+        print_origin(r->origins[i] ? r->origins[i] : "default", to);
+        fputc('\n', to);
+    }
+    return 0;
+}
+
+void recipe_list_keys(FILE *to)
+{
+    struct recipe r;
+    recipe_defaults(&r);
+    fprintf(to, "| key | default | meaning |\n|---|---|---|\n");
+    for (int i = 0; i < recipe_key_count; i++) {
+        const struct recipe_key *k = &recipe_keys[i];
+        char room[64];
+        const char *text = k->kind == IGNORED ? "(ignored)" : value_text(&r, k, room);
+        fprintf(to, "| `%s`%s | %s | %s", k->name, k->is_ours ? " *" : "", text, k->meaning);
+        for (const char *c = k->words ? k->words : ""; *c; c++) {
+            if (c == k->words) fputs(": ", to);
+            if (*c == '|')
+                fputs(", ", to);
+            else
+                fputc(*c, to);
+        }
+        fprintf(to, " |\n");
+    }
+}
+
+json_t *recipe_to_json(const struct recipe *r)
+{
+    json_t *all = json_object();
+    for (int i = 0; i < recipe_key_count; i++) {
+        const struct recipe_key *k = &recipe_keys[i];
+        const void *at = (const char *)r + k->at;
+        char room[64];
+        json_t *value;
+        if (!k->decides) continue;
+        if (k->kind == COUNT)
+            value = json_integer(*(const int64_t *)at);
+        else if (k->kind == REAL)
+            value = json_real(*(const double *)at);
+        else if (k->kind == FLAG)
+            value = json_boolean(*(const bool *)at);
+        else
+            value = json_string(value_text(r, k, room));
+        json_object_set_new(all, k->name, value);
+    }
+    return all;
+}

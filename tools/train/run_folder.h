@@ -1,0 +1,82 @@
+/* run_folder.h - output_dir, which belongs to its user: one run holds it at a time, and only what
+ * the run made there is the run's.
+ *
+ * longqlora-run.json says which run it is and what it made: of each file its digest, of each
+ * checkpoint that of its manifest. What is not in that record, or is there with another digest, is
+ * somebody's, and is neither replaced nor removed. A file is recorded before it gets its name, with
+ * the digest that it is going to have beside the one that it had, so that what a killed run left is
+ * known as well.
+ *
+ * Folders that become checkpoints are made under names that begin with the record's mark,
+ * ".longqlora-" and 16 random digits. What lies under it when the next run begins is what a killed
+ * one left.
+ */
+#ifndef LONGQLORA_RUN_FOLDER_H
+#define LONGQLORA_RUN_FOLDER_H
+
+#include "../../lib/llama/checkpoint.h"
+
+enum { RUN_PATH = 3840, RUN_NAME = 256 };
+
+struct run_folder {
+    char path[RUN_PATH];
+    int lock;       /* the folder's descriptor, locked; 0: not held */
+    json_t *record; /* NULL: there is none */
+    char mark[40];
+    int64_t *verified; /* steps of checkpoints that were found whole, or made, by this process */
+    int64_t verified_count;
+};
+
+/* Makes the folder if it is not there, and locks it for as long as the process lives; fails if
+ * another process holds it. Reads the record, and removes what a killed run left. When the program
+ * ends, a folder that it made and left empty is removed. One folder a process. */
+int run_folder_open(struct run_folder *f, const char *path, struct fail *why) MUST_USE;
+void run_folder_close(struct run_folder *f);
+
+/* The record's object of that name: "run", "finished"; NULL if there is none. Borrowed. */
+const json_t *run_folder_said(const struct run_folder *f, const char *key);
+/* Is what stands under the name the run's? */
+bool run_folder_owns(const struct run_folder *f, const char *name);
+/* Fails if the name is taken by what is not the run's. */
+int run_folder_claim(const struct run_folder *f, const char *name, struct fail *why) MUST_USE;
+
+/* Writes a record, if there is none, that is removed again unless the run begins. */
+int run_folder_prepare(struct run_folder *f, struct fail *why) MUST_USE;
+/* The record is this run's from now on, and unfinished. What was recorded before stays. */
+int run_folder_begin(struct run_folder *f, const json_t *run, struct fail *why) MUST_USE;
+/* The file of that name is the run's, whatever is in it: it grows. */
+int run_folder_add_file(struct run_folder *f, const char *name, struct fail *why) MUST_USE;
+/* Likewise a folder, but not what lies in it. */
+int run_folder_add_folder(struct run_folder *f, const char *name, struct fail *why) MUST_USE;
+/* A checkpoint that stands there is the run's: of a program that kept no record. */
+int run_folder_adopt(struct run_folder *f, const char *name, struct fail *why) MUST_USE;
+int run_folder_finish(struct run_folder *f, const json_t *finished, struct fail *why) MUST_USE;
+/* Removes all that is the run's, and the record last. */
+int run_folder_clear(struct run_folder *f, struct fail *why) MUST_USE;
+
+/* An empty folder of a name with the mark, its path to `path`. One at a time; it is removed when
+ * the program ends before it is put in place. */
+int run_folder_make(struct run_folder *f, const char *purpose, char path[4096],
+                    struct fail *why) MUST_USE;
+/* Removes what was made and has not been put in place. */
+void run_folder_unmake(const char *path);
+/* The sealed folder `made` becomes `name`, in place of the run's one of that name. */
+int run_folder_place(struct run_folder *f, const char *made, const char *name,
+                     struct fail *why) MUST_USE;
+/* The files of `made` get their names in the run's folder, the one called `last` after all
+ * others. */
+int run_folder_place_files(struct run_folder *f, const char *made, const char *last,
+                           struct fail *why) MUST_USE;
+/* One checkpoint of the run gets another one's name, in its place. */
+int run_folder_rename(struct run_folder *f, const char *from, const char *to,
+                      struct fail *why) MUST_USE;
+/* Removes a checkpoint if it is the run's. */
+int run_folder_remove(struct run_folder *f, const char *name, struct fail *why) MUST_USE;
+
+/* Is checkpoint-N whole? Each is read once a process. */
+int run_folder_verify(struct run_folder *f, int64_t step, struct fail *why) MUST_USE;
+/* Removes the run's checkpoints but for the newest `keep` whole ones (0: all stay) and the one that
+ * was just saved. */
+int run_folder_prune(struct run_folder *f, int64_t keep, int64_t saved, struct fail *why) MUST_USE;
+
+#endif

@@ -1,0 +1,65 @@
+#include "starting.h"
+
+#include "../../lib/common/die.h"
+
+void starting_refuse_ranks(int64_t ranks)
+{
+    static const char *const names[] = { "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS",
+                                         "WORLD_SIZE" };
+    if (ranks > 1) die_usage("--ranks %lld: one program trains on one device", (long long)ranks);
+    for (size_t i = 0; !ranks && i < sizeof names / sizeof *names; i++) {
+        const char *size = getenv(names[i]);
+        if (!size || !*size || !strcmp(size + strspn(size, "0"), "1") || !size[strspn(size, "0")])
+            continue;
+        if (size[strspn(size, "0123456789")])
+            die_usage("%s=%s is not a number of processes: unset it, or say --ranks 1 if this is a "
+                      "run of its own",
+                      names[i], size);
+        die_usage("%s=%s: one program trains on one device: start it once, without torchrun, "
+                  "deepspeed, mpirun or srun; --ranks 1 says that each is a run of its own",
+                  names[i], size);
+    }
+}
+
+void starting_refuse_keys(int argc, char **argv, const struct opt_program *program)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        char key[64];
+        size_t length = strcspn(argv[i] + (strlen(argv[i]) > 2 ? 2 : 0), "=");
+        if (strncmp(argv[i], "--", 2) || length >= sizeof key) continue;
+        snprintf(key, sizeof key, "%.*s", (int)length, argv[i] + 2);
+        for (char *c = key; *c; c++)
+            if (*c == '-') *c = '_';
+        if (!recipe_has_key(key)) continue;
+        const char *value = argv[i][2 + length] ? argv[i] + 3 + length : argv[i + 1];
+        bool is_value = value && (argv[i][2 + length] || strncmp(value, "--", 2) != 0);
+        die_init(program->name, false);
+        die_usage("--%.*s is a key of recipes: write %s=%s", (int)length, argv[i] + 2, key,
+                  is_value ? value : "VALUE");
+    }
+}
+
+void starting_warn(const struct trainer *t)
+{
+    int64_t group = t->attention.group, steps = t->optimiser.steps;
+    int64_t a_step = t->recipe->batch_size * t->recipe->accumulation;
+    uint64_t longest = t->info.context, samples = t->samples ? reader_records(t->samples) : 0;
+    if (group && samples && longest <= (uint64_t)group)
+        warn("no sample is longer than a group: up to %llu tokens, groups of %lld%s: pack them to "
+             "--context %lld, or set group or attention: full",
+             (unsigned long long)longest, (long long)group,
+             longest <= (uint64_t)group / 2 ? ": s2 splits nothing"
+                                            : ": s2 splits only what the shifted heads see",
+             (long long)t->setup.positions);
+    if (t->optimiser.schedule != SCHEDULE_CONSTANT && t->optimiser.warmup >= steps && steps)
+        warn("the warm-up of %lld steps is as long as the run of %lld: the learning rate never "
+             "gets to %g, and is 0 in the first step",
+             (long long)t->optimiser.warmup, (long long)steps, t->recipe->learning_rate);
+    if (samples && (uint64_t)a_step > samples)
+        warn("a step takes %lld samples, there are %llu: it takes some of them more than once",
+             (long long)a_step, (unsigned long long)samples);
+    else if (samples && t->recipe->max_steps && (uint64_t)(a_step * steps) > samples)
+        note("%lld steps of %lld samples go %.3g times over the %llu that there are",
+             (long long)steps, (long long)a_step, (double)(a_step * steps) / (double)samples,
+             (unsigned long long)samples);
+}
