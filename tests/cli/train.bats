@@ -448,6 +448,6 @@ Y
     refused 1 'nowhere: No such file or directory' adapter_name_or_path=nowhere
     cp -rL base other
     printf '\x3c' | dd of=other/model.safetensors bs=1 seek=$(($(stat -c %s other/model.safetensors) - 1)) conv=notrunc status=none
-    refused 3 'first: adapter was trained on base ' model_name_or_path=other quantization=none
+    refused 3 'first: trained on the base base.nf4 (digest ' model_name_or_path=other quantization=none
     refused 2 "of its modules_to_save only embed_tokens and all norms are trained" adapter_name_or_path="$golden/peft/adapter"
 }
