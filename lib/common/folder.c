@@ -94,14 +94,6 @@ int folder_remove_kind(const char *path, const struct folder_kind *kind, struct 
     return fail(why, "%.200s: cannot remove: %s", path, strerror(errno));
 }
 
-static bool holds_all(const char *name) { return !is_dots(name); }
-
-int folder_remove(const char *path, struct fail *why)
-{
-    if (!temporary_empty_folder(path, holds_all)) return 0;
-    return fail(why, "%s: cannot remove: %s", path, strerror(errno));
-}
-
 /* ---- making one ---- */
 
 int folder_open(struct folder *f, const char *path, const struct folder_kind *kind,

@@ -50,8 +50,6 @@ void folder_abandon(struct folder *f);
 /* Removes a directory of that kind; fails, and removes nothing, if folder_check would. */
 int folder_remove_kind(const char *path, const struct folder_kind *kind, struct fail *why) MUST_USE;
 
-/* Removes a directory of files, whoever made them. */
-int folder_remove(const char *path, struct fail *why) MUST_USE;
 /* Removes the process's unfinished folders; safe in a signal handler. */
 void folder_remove_pending(void);
 

@@ -1,11 +1,11 @@
 /* The reading half of stream.h: frames come from stream_frames.c; here is what the
  * objects in them mean. */
 #include "file.h"
-#include "program.h"
 #include "stream.h"
 #include "stream_check.h"
 #include "stream_frames.h"
 #include "stream_parents.h"
+#include "stream_wanted.h"
 
 #include <xxhash.h>
 
@@ -137,30 +137,6 @@ static int read_header(struct reader *r, struct fail *why)
     return 0;
 }
 
-/* What a file of that kind is, to whoever named another one, and the program that makes it. */
-static const struct {
-    const char *what, *maker;
-} wanted[] = {
-    [STREAM_TOKENS] = { "a stream of tokens", "tokenize" },
-    [STREAM_SAMPLES] = { "a stream of samples", "pack" },
-    [STREAM_WEIGHTS] = { "a stream of weights", "quantize" },
-    [STREAM_SCORES] = { "a stream of scores", "ppl" },
-    [STREAM_STATE] = { "a state of training", NULL },
-};
-static void set_wanted(struct reader *r)
-{
-    const char *maker = wanted[r->kind].maker;
-    snprintf(r->wanted, sizeof r->wanted, "%s, which %s", wanted[r->kind].what,
-             maker ? program_of(maker) : "checkpoints");
-    snprintf(r->wanted + strlen(r->wanted), sizeof r->wanted - strlen(r->wanted), " %s",
-             maker ? "makes" : "have");
-    r->in.wanted = r->wanted;
-    if (maker && (r->kind == STREAM_TOKENS || r->kind == STREAM_SAMPLES))
-        snprintf(r->from_json, sizeof r->from_json, "; %s --from %s makes one of them",
-                 program_of(maker), r->kind == STREAM_TOKENS ? "jsonl" : "samples-jsonl");
-    r->in.from_json = r->from_json;
-}
-
 static int open_reader(struct reader **out, const char *path, enum stream_kind kind, bool as_json,
                        struct fail *why)
 {
@@ -177,7 +153,9 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
         fail(why, "%s: out of memory", path);
     } else if (!(as_json ? frames_open_json(&r->in, path, r->name, why)
                          : frames_open(&r->in, path, r->name, why))) {
-        set_wanted(r);
+        stream_wanted(kind, r->wanted, sizeof r->wanted, r->from_json, sizeof r->from_json);
+        r->in.wanted = r->wanted;
+        r->in.from_json = r->from_json;
         XXH3_128bits_reset(r->hash);
         if (!read_header(r, why)) {
             *out = r;

@@ -1,6 +1,8 @@
 /* train - adapters, or a whole model, by a recipe. */
 #include "../../lib/common/die.h"
+#include "../../lib/common/folder.h"
 #include "../../lib/common/opt.h"
+#include "../../lib/common/output.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/signals.h"
 #include "guard.h"
@@ -20,7 +22,11 @@ static void ask_to_stop(int number)
 {
     static volatile sig_atomic_t wishes;
     bool is_wish = number == SIGINT || number == SIGTERM || number == SIGQUIT;
-    if (is_wish && ++wishes > 1) _Exit(128 + number);
+    if (is_wish && ++wishes > 1) {
+        output_remove_pending();
+        folder_remove_pending();
+        _Exit(128 + number);
+    }
     if (stop_signal) return;
     stop_signal = number;
     note_in_handler("stops and saves; a second SIGINT or SIGTERM leaves at once");

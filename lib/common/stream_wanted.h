@@ -1,0 +1,15 @@
+/* stream_wanted.h - what a stream of each kind is called, and which program makes one: for who
+ * named another file.
+ */
+#ifndef LONGQLORA_STREAM_WANTED_H
+#define LONGQLORA_STREAM_WANTED_H
+
+#include "stream.h"
+
+/* wanted: "a stream of tokens, which tokenize makes". from_json: what makes a stream of the JSON
+ * lines of that kind, "; tokenize --from jsonl makes one of them", or an empty text. Both are cut
+ * off at their sizes. */
+void stream_wanted(enum stream_kind kind, char *wanted, size_t wanted_size, char *from_json,
+                   size_t from_json_size);
+
+#endif
