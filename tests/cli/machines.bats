@@ -306,8 +306,10 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     sed 's/"model_type": "llama"/"model_type": "mistral", "sliding_window": 4096/; s/LlamaFor/MistralFor/' "$root/recipes/shapes/llama2-7b.json" > window.json
     plan model_name_or_path=window.json max_seq_length=4096 > window
     grep -qE '^   80 GB   fits +4096 tokens$' window
-    # A run needs the plug-in, and says so before anything else is done.
     make_base
+    generate -m base --dry-run --device cuda -p abc > text
+    grep -qE '^total ' text
+    # A run needs the plug-in, and says so before anything else is done.
     run --separate-stderr -1 lora x --device cuda
     [[ "$stderr" == "train: device cuda: no usable kernels-cuda.so: "* ]]
     [ ! -e x ]

@@ -51,7 +51,7 @@ static void check_places(const struct options *o)
 {
     const struct kernels *k;
     or_die(loaded_check_places(&o->loaded, &why), &why);
-    or_die(kernels_open(&k, o->device, &why), &why);
+    or_die(kernels_choose(&k, o->device, o->dry_run, &why), &why);
     run_find_tokenizer(o);
 }
 
