@@ -98,9 +98,9 @@ file_limited() {
     [ "$status" = 0 ] && { is_good; return; }
     [ "$status" = 1 ]
     grep -q "^$tool: .*: cannot write: File too large" stderr || { cat stderr; false; }
-    rm -rf out/trainer_log.jsonl out/runs out/lock out/.??*
-    [ "$tool" != train ] || [ ! -e out ] || [ -z "$(ls out)" ] || { ls out; false; }
+    # A training has its folder and log, but no adapter and nothing unfinished.
     [ "$tool" = train ] || [ ! -e out ]
+    [ ! -e out ] || [ -z "$(find out -name '*.safetensors*' -o -name '*tmp*')" ] || { find out; false; }
     nothing_left
     rm -rf out
 }
