@@ -84,9 +84,11 @@ $(BUILD)/tests/gpu/cublaslt.so: tests/gpu/cublaslt.cu Makefile
 	$(Q)$(NVCC) -std=c++20 -O3 $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings -Xcompiler -fPIC -shared -cudart static $< -o $@
 # The emulation has ranges of its own (nvtx.cpp).
 EMULATED_PARTS := $(filter-out %/ranges.o,$(call choices_parts,$(BUILD)/emulation/bf16)) $(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx)
-$(BUILD)/emulation/choices: tests/bench/choices.cu tests/bench/measured.h $(EMULATED_PARTS) $(BUILD)/emulation/bf16/kernels-cuda.so $(BUILD)/tests/bench/measured.o $(LIBRARY)
-	$(Q)$(EMULATED_CXX) -x c++ -DEMULATE -Itests/cuda-emulation -O1 -fsanitize=thread -ffp-contract=off -c $< -o $@.o
-	$(Q)g++ $@.o $(EMULATED_PARTS) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(LIBS) -o $@
+$(BUILD)/emulation/choices.o: tests/bench/choices.cu Makefile
+	@mkdir -p $(@D)
+	$(Q)$(EMULATED_CXX) -x c++ -DEMULATE -Itests/cuda-emulation -O1 -fsanitize=thread -ffp-contract=off -c $< -o $@
+$(BUILD)/emulation/choices: $(BUILD)/emulation/choices.o $(EMULATED_PARTS) $(BUILD)/emulation/bf16/kernels-cuda.so $(BUILD)/tests/bench/measured.o $(LIBRARY)
+	$(Q)g++ $< $(EMULATED_PARTS) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(LIBS) -o $@
 
 # Faults of system calls and allocations; sanitizers bring their own malloc.
 FAULT := $(if $(filter release,$(FLAVOUR)),$(BUILD)/tests/fault.so $(BUILD)/tests/shrink.so)

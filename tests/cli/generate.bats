@@ -35,7 +35,7 @@ setup() {
     cp -r ad odd
     sed -i 's/"r": *[0-9]*/"r": 5/' odd/adapter_config.json
     run --separate-stderr -3 generate --quiet -m base --adapter odd -p abc -n 2
-    [[ "$stderr" == "generate: "*": "*" has not the shape ["* ]]
+    [[ "$stderr" == "generate: odd/adapter_model.safetensors: "*".lora_"*" is "*", adapter_config.json has the rank r 5" ]]
     [ "$output" != "$(generate --quiet -m base --rope linear:2 -p abc -n 24)" ]
     run --separate-stderr -2 generate -m base -a ad --rope none -p abc
     [[ "$stderr" == *"the adapter was trained with linear:2, which it brings along"* ]]

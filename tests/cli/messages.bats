@@ -129,21 +129,21 @@ digest_of() { perl -MJSON::PP -e 'local $/; open my $f, "<", "$ARGV[0]/longqlora
 
 @test "messages: a line without a text says what it has, and the option" {
     make_tokenizer
-    says 3 "tokenize: standard input:1: byte 16: no string 'text', but 'messages': a conversation? (--format chat)" tokenize -m "$BATS_FILE_TMPDIR/tok" <<< '{"messages":[]}'
-    says 3 "tokenize: standard input:1: byte 27: no string 'text', but 'output': a conversation? (--format chat)" tokenize -m "$BATS_FILE_TMPDIR/tok" <<< '{"input":"a","output":"b"}'
-    says 3 "tokenize: standard input:1: byte 32: no string 'text', but 'raw_content', as RedPajama v2 has (--text-key raw_content)" tokenize -m "$BATS_FILE_TMPDIR/tok" <<< '{"url":"u","raw_content":"abc"}'
-    says 3 "tokenize: standard input:1: byte 43: no string 'text', but 'content', 'meta.set' (--text-key KEY)" tokenize -m "$BATS_FILE_TMPDIR/tok" <<< '{"content":"abc","meta":{"set":"x"},"n":1}'
-    says 3 "tokenize: standard input:1: byte 14: no string 'text': its value is no string" tokenize -m "$BATS_FILE_TMPDIR/tok" <<< '{"text":[""]}'
-    says 3 "tokenize: standard input:1: none of 'messages', 'conversations', 'input' and 'output': no conversation but a text (--format jsonl)" tokenize -m "$BATS_FILE_TMPDIR/tok" --format chat <<< '{"text":"a"}'
+    says 3 "tokenize: standard input:1: byte 16: no string 'text', but 'messages': a conversation? (--format chat)" tokenize -m "$made/tok" <<< '{"messages":[]}'
+    says 3 "tokenize: standard input:1: byte 27: no string 'text', but 'output': a conversation? (--format chat)" tokenize -m "$made/tok" <<< '{"input":"a","output":"b"}'
+    says 3 "tokenize: standard input:1: byte 32: no string 'text', but 'raw_content', as RedPajama v2 has (--text-key raw_content)" tokenize -m "$made/tok" <<< '{"url":"u","raw_content":"abc"}'
+    says 3 "tokenize: standard input:1: byte 43: no string 'text', but 'content', 'meta.set' (--text-key KEY)" tokenize -m "$made/tok" <<< '{"content":"abc","meta":{"set":"x"},"n":1}'
+    says 3 "tokenize: standard input:1: byte 14: no string 'text': its value is no string" tokenize -m "$made/tok" <<< '{"text":[""]}'
+    says 3 "tokenize: standard input:1: none of 'messages', 'conversations', 'input' and 'output': no conversation but a text (--format jsonl)" tokenize -m "$made/tok" --format chat <<< '{"text":"a"}'
     make_documents
-    tokenize --quiet -m "$BATS_FILE_TMPDIR/tok" docs.jsonl -o docs.tok
-    says 3 "tokenize: docs.tok:1: byte 1: not a JSON object but a stream of ours (--decode, or --from stream)" tokenize -m "$BATS_FILE_TMPDIR/tok" docs.tok
+    tokenize --quiet -m "$made/tok" docs.jsonl -o docs.tok
+    says 3 "tokenize: docs.tok:1: byte 1: not a JSON object but a stream of ours (--decode, or --from stream)" tokenize -m "$made/tok" docs.tok
     [ -z "$output" ]
 }
 
 @test "messages: a file that is no JSON lines says what it may be" {
     make_tokenizer
-    tok=$BATS_FILE_TMPDIR/tok
+    tok=$made/tok
     not_lines() { printf "$1" > x.jsonl; says 3 "tokenize: x.jsonl:1: $2" tokenize -m "$tok" x.jsonl; }
     not_lines 'abc\n' 'byte 1: not a JSON object (plain text? --format text)'
     not_lines '\xef\xbb\xbf{"text":"a"}\n' 'byte 1: not a JSON object: a byte order mark begins the file: leave it out'

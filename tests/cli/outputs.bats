@@ -15,7 +15,7 @@ picture() {
 # An adapter for them all, made once.
 make_adapter() {
     make_base
-    [ -d "$BATS_FILE_TMPDIR/ad" ] || (cd "$BATS_FILE_TMPDIR" && lora ad --quiet)
+    [ -d "$BATS_FILE_TMPDIR/ad" ] || (lora ad --quiet && mv ad "$BATS_FILE_TMPDIR")
     ln -s "$BATS_FILE_TMPDIR/ad" .
     printf 'method: lora\n' > lora.yaml
 }

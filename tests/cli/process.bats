@@ -245,7 +245,7 @@ ends_well() {
     for bytes in 8192 81920; do
         for tool in quantize merge ppl generate train; do
             rm -rf base
-            cp -r "$BATS_FILE_TMPDIR/base" base
+            cp -r "$made/base" base
             command=$(command_of $tool | sed 's/base.nf4/base quantization=none/')
             status=0
             LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/model.safetensors SHRINK_TO=$bytes $command > stdout 2> stderr || status=$?
@@ -272,7 +272,7 @@ ends_well() {
     # While matrices are multiplied, by code that has no stack.
     for threads in 1 2; do
         rm -rf base
-        cp -r "$BATS_FILE_TMPDIR/base" base
+        cp -r "$made/base" base
         run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/model.safetensors SHRINK_TO=8192 SHRINK_WHEN=memory: \
             ppl --model base --data docs.tok --context 16 -o out --device cpu --threads $threads
         [ "${stderr_lines[-1]}" = "ppl: base/model.safetensors: changed while it was read" ]
@@ -305,7 +305,7 @@ refused() { # WHAT COMMAND...
         [ $thing = folder ] || refused "$what" generate --model $thing --tokenizer tok --prompt a
         for name in config.json model.safetensors tokenizer.model generation_config.json; do
             rm -rf model
-            cp -r "$BATS_FILE_TMPDIR/base" model
+            cp -r "$made/base" model
             rm -f model/$name
             case $thing in
             fifo) mkfifo model/$name ;;
