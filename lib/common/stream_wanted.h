@@ -6,9 +6,8 @@
 
 #include "stream.h"
 
-/* wanted: "a stream of tokens, which tokenize makes". from_json: what makes a stream of the JSON
- * lines of that kind, "; tokenize --from jsonl makes one of them", or an empty text. Both are cut
- * off at their sizes. */
+/* wanted: what it is and which program makes it. from_json: how that program makes one of JSON
+ * lines, to be added to a message, or an empty text. Both are cut off at their sizes. */
 void stream_wanted(enum stream_kind kind, char *wanted, size_t wanted_size, char *from_json,
                    size_t from_json_size);
 

@@ -457,7 +457,7 @@ killed_name() {
     rm model/tokenizer.json
     ln -s gone model/LICENSE
     refused "model/LICENSE: a link that cannot be followed" merge --base model --adapter ad -o out
-    refused "id_rsa: not a folder" merge --base base --adapter ad --tokenizer id_rsa -o out
+    refused "id_rsa: a file: the directory that it lies in is needed" merge --base base --adapter ad --tokenizer id_rsa -o out
     rm model/LICENSE
     # Within the folder, and in the hub cache that it is a snapshot of.
     echo free > model/LICENSE.real

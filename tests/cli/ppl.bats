@@ -152,7 +152,7 @@ data=$golden/ppl/tokens.bin
     "${eval_[@]}" --to table -o t.scores
     cmp log t.scores
     # A stream is no sight for a terminal: said before the model is looked for.
-    run -2 script -qec 'ppl -m nowhere --to scores' /dev/null
+    run -2 script -qec 'ppl -m nowhere -d nowhere --to scores' /dev/null
     [[ "$output" == *"standard output is a terminal: name a file with -o, or pipe"* ]]
 }
 

@@ -89,6 +89,16 @@ static void report(const struct sum *s, const char *name, double seconds)
          (double)s->tokens / (seconds > 0 ? seconds : 1e-9), (unsigned long long)s->cut);
 }
 
+/* A line that is no JSON object; why says so if it is no JSON at all. */
+static int refuse_line(const char *line, size_t bytes, bool is_json, struct fail *why)
+{
+    if (is_json) (void)fail_input(why, "not a JSON object");
+    struct fail first = *why;
+    if (bytes && !strchr("{[", *line))
+        fail_with(why, first.status, "%s (plain text? --format text)", first.text);
+    return -1;
+}
+
 int lines_answer(struct generator *g, struct talk *t, bool adds_bos, const char *path,
                  struct answer *a, struct fail *why)
 {
@@ -107,14 +117,11 @@ int lines_answer(struct generator *g, struct talk *t, bool adds_bos, const char 
     g->speech.say = append;
     g->speech.arg = &text;
     while (!status && (got = input_line(in, &at, &bytes, why)) > 0) {
-        json_error_t error;
-        json_t *line = json_loadb(at, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+        json_t *line = json_read_line(at, bytes, JSON_ALLOW_NUL, why);
         text.bytes = 0;
         sampler_restart(g->sampler, input_line_number(in));
-        status = !json_is_object(line)
-                     ? fail_input(why, "%s%s", line ? "not a JSON object" : error.text,
-                                  bytes && !strchr("{[", *at) ? " (plain text? --format text)" : "")
-                     : answer_object(g, t, adds_bos, line, a, &own, why);
+        status = !json_is_object(line) ? refuse_line(at, bytes, line != NULL, why)
+                                       : answer_object(g, t, adds_bos, line, a, &own, why);
         if (!status) {
             status = write_line(line, &text, a, why);
             count_answer(&sum, a);

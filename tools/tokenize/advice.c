@@ -1,8 +1,7 @@
 #include "advice.h"
 
 #include "../../lib/common/compiler.h"
-
-#include <jansson.h>
+#include "../../lib/common/json.h"
 
 bool advise_file(const char *line, size_t bytes, char *advice, size_t size)
 {
@@ -65,8 +64,8 @@ static int list_strings(const json_t *object, const char *above, int count, char
 void advise_line(const char *text, size_t bytes, const char *text_key, char *advice, size_t size)
 {
     char list[120] = "";
-    json_error_t error;
-    json_t *line = json_loadb(text, bytes, JSON_ALLOW_NUL, &error);
+    struct fail ignored;
+    json_t *line = json_read_line(text, bytes, JSON_ALLOW_NUL, &ignored);
     const char *chat = conversation_key(line);
     bool is_brace = bytes && *text == '{' && strspn(text + 1, " \t\r") + 1 >= bytes;
     *advice = 0;

@@ -14,6 +14,7 @@ struct slot {
     uint64_t number;
     struct tokens tokens;
     size_t text_bytes;
+    bool has_text; /* what fails is not that the line has none */
     int status;
     struct fail why;
 };
@@ -182,6 +183,7 @@ static int encode_slot(const struct encoder *e, const char *input, struct slot *
                           e->on_error == ON_ERROR_REPLACE, &w->text, &w->source, &s->byte, &s->why)
             : plain_text(e, s, &w->text, &s->byte, &s->why);
     if (status) return -1;
+    s->has_text = true;
     w->buffer.count = 0;
     s->byte = 1;
     if (tokenizer_encode(e->tokenizer, &w->buffer, w->text.at, w->text.bytes, &s->why)) return -1;
@@ -216,6 +218,7 @@ static int add_slot(struct batch *b, const char *line, size_t bytes, uint64_t nu
         s->room = bytes;
     }
     memcpy(s->line, line, bytes);
+    s->has_text = false;
     s->bytes = bytes;
     s->number = number;
     b->count++;
@@ -264,7 +267,7 @@ static void trim(struct slot *s)
 static void advise(const struct encoder *e, const struct slot *s, char *advice, size_t size)
 {
     *advice = 0;
-    if (e->format != FORMAT_JSONL || !s->bytes) return;
+    if (e->format != FORMAT_JSONL || !s->bytes || s->has_text) return;
     if (s->number == 1 && s->byte == 1 && advise_file(s->line, s->bytes, advice, size)) return;
     advise_line(s->line, s->bytes, e->text_key, advice, size);
 }
