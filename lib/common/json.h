@@ -17,8 +17,8 @@ enum {
     JSON_TREE_LEAST = 16 << 20,
 };
 
-/* Calls `lost`, which does not return, when memory is out while a value is made rather than read: an
- * object that lost a value for want of a few bytes must never be written. */
+/* Calls `lost`, which does not return, when memory is out while a value is made rather than read:
+ * an object that lost a value for want of a few bytes must never be written. */
 void json_when_memory_is_lost(void (*lost)(void));
 
 /* The caller decrefs what it gets; NULL on failure. name stands in messages. */
