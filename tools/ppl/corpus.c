@@ -36,13 +36,14 @@ struct others {
 
 static void pass_over(struct others *o, const char *source)
 {
-    char listed[SOURCE_MAX + 4];
+    char listed[SOURCE_MAX + 5];
     size_t used = strlen(o->text);
     if (!strcmp(o->last, source)) return;
     snprintf(o->last, sizeof o->last, "%s", source);
-    snprintf(listed, sizeof listed, "'%s'", source);
-    if (strstr(o->text, listed) || used + strlen(listed) + 6 > sizeof o->text) return;
-    snprintf(o->text + used, sizeof o->text - used, "%s%s", used ? ", " : "", listed);
+    size_t length = (size_t)snprintf(listed, sizeof listed, ", '%s'", source);
+    const char *shown = used ? listed : listed + 2;
+    if (strstr(o->text, listed + 2) || used + length >= sizeof o->text) return;
+    memcpy(o->text + used, shown, strlen(shown) + 1);
 }
 
 static void read_stream(struct corpus *c, const char *path, const char *source)
