@@ -130,14 +130,11 @@ int trainer_check_inputs(const struct trainer *t, struct fail *why)
                    { "tokenizer", r->tokenizer },
                    { "train_file", r->train_file },
                    { "eval_file", r->eval_file } };
+    if (!r->overwrite || !trainer_begins_anew(t)) return 0;
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
-        struct stat in, out;
         char name[RUN_NAME];
-        if (!inputs[i].path || stat(inputs[i].path, &in) || fstat(t->folder.lock, &out)) continue;
-        if (in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-            return fail_usage(why, "output_dir is %s itself: name another", inputs[i].key);
-        if (r->overwrite && trainer_begins_anew(t) &&
-            lies_in(t->folder.path, inputs[i].path, name) && run_folder_owns(&t->folder, name))
+        if (inputs[i].path && lies_in(t->folder.path, inputs[i].path, name) &&
+            run_folder_owns(&t->folder, name))
             return fail_usage(
                 why,
                 "%s is %s, which overwrite_output_dir=true would remove: name another "

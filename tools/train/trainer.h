@@ -70,7 +70,7 @@ int trainer_claim_result(const struct trainer *t, struct fail *why) MUST_USE;
 int trainer_claim_names(const struct trainer *t, struct fail *why) MUST_USE;
 /* Goes on from it, or at step 0 in a directory that holds no other run. */
 int trainer_resume(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
-/* Fails if an input is output_dir, or something that the run would remove there. */
+/* Fails if an input is something that the run would remove in output_dir. */
 int trainer_check_inputs(const struct trainer *t, struct fail *why) MUST_USE;
 
 bool trainer_is_lora(const struct trainer *t);
