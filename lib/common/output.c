@@ -269,7 +269,8 @@ int output_copy(const char *from, const char *to, struct fail *why)
     }
     if (fd >= 0) close(fd);
     free(buffer);
-    if (!status) return output_close(&out, why);
+    /* What output_open took is released by close or abandon. */
+    if (!status) return output_close(&out, why); /* NOLINT(clang-analyzer-unix.Malloc) */
     output_abandon(&out);
     return -1;
 }
