@@ -115,16 +115,16 @@ sub put {
 
 # ---- figure: one line a model, one panel a factor ----
 
-my $plot = '';
+my ($data, $plot, $block) = ('', '', 0);
 for my $f (@factors) {
-    $plot .= qq(set title "extension by $f"\nplot ) . join(', ', map {
-        my $row = $_;
-        qq('-' using 1:2 with linespoints title "$row->[1]")
-    } rows($f)) . "\n";
+    my @lines;
     for my $row (rows($f)) {
-        $plot .= sprintf "%d %.5f\n", $_, ppl($row->[0], 'all', $_) for @contexts;
-        $plot .= "e\n";
+        $data .= "\$row" . ++$block . " << E\n";
+        $data .= sprintf "%d %.5f\n", $_, ppl($row->[0], 'all', $_) for @contexts;
+        $data .= "E\n";
+        push @lines, qq(\$row$block using 1:2 with linespoints title "$row->[1]");
     }
+    $plot .= qq(set title "extension by $f"\nplot ) . join(', ', @lines) . "\n";
 }
 my $panels = @factors;
 my $common = qq(set logscale x 2\nset xlabel "context length (tokens)"\nset ylabel "perplexity"\n)
@@ -132,7 +132,7 @@ my $common = qq(set logscale x 2\nset xlabel "context length (tokens)"\nset ylab
 my $width = 640 * $panels;
 for my $kind ([ 'svg', "svg size $width,620 dynamic" ], [ 'png', "pngcairo size $width,620" ]) {
     open my $gnuplot, '|-', 'gnuplot' or die "gnuplot: $!\n";
-    print $gnuplot "set terminal $kind->[1]\nset output '$run/figure.$kind->[0]'\n$common$plot";
+    print $gnuplot "set terminal $kind->[1]\nset output '$run/figure.$kind->[0]'\n$data$common$plot";
     close $gnuplot or die "gnuplot failed\n";
 }
 put('table.txt', $text);

@@ -49,7 +49,7 @@ static int check_contents(const char *path, const char *shown, const struct fold
                           struct fail *why)
 {
     char name[256];
-    struct stat st;
+    struct stat st = { 0 };
     size_t count;
     if (find_foreign(path, kind->holds, name, &st, &count, why)) return -1;
     if (*name)
