@@ -8,7 +8,8 @@ load helper
  "num_attention_heads": 8192, "max_position_embeddings": 268435456}
 E
     printf 'model_name_or_path: big.json\nmax_seq_length: 268435456\nmax_steps: 5\n' > big.yaml
-    (ulimit -v 4000000; train big.yaml --dry-run > plan)
+    # Sanitizers reserve more than any limit.
+    ([ "${FLAVOUR:-release}" != release ] || ulimit -v 4000000; train big.yaml --dry-run > plan)
     grep -q '^longest that fits  *0 tokens' plan
     run ! grep -q -- '-[0-9]' plan
 }
