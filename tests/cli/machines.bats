@@ -147,8 +147,6 @@ SH
 
 # ---- installing ----
 
-install_into() { make -s -C "$root" install BIN=bin DESTDIR="$1" PREFIX="$2" FLAVOUR=release; }
-
 # What install would do, without make's look at what is to be built.
 places() { (cd "$root" && DESTDIR=$1 PREFIX=$2 packaging/install "${@:3}"); }
 all_tools=(generate merge pack ppl quantize tokenize train)
