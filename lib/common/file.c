@@ -27,6 +27,15 @@ static int refuse(const char *path, const char *kind, struct fail *why)
     return fail(why, "%s: %s, where a file is needed", path, kind);
 }
 
+/* What a clone without Git LFS has in the place of large files. */
+static bool is_pointer(int fd)
+{
+    static const char mark[] = "version https://git-lfs.github.com/spec/";
+    char head[sizeof mark - 1];
+    return pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head &&
+           !memcmp(head, mark, sizeof head);
+}
+
 int file_open(const char *path, uint64_t *bytes, struct fail *why)
 {
     struct stat st;
@@ -38,6 +47,8 @@ int file_open(const char *path, uint64_t *bytes, struct fail *why)
         fail(why, "%s: %s", path, strerror(errno));
     } else if (kind_of(st.st_mode)) {
         refuse(path, kind_of(st.st_mode), why);
+    } else if (is_pointer(fd)) {
+        fail_input(why, "%s: a pointer of Git LFS in the place of the file: git lfs pull", path);
     } else {
         if (bytes) *bytes = (uint64_t)st.st_size;
         return fd;

@@ -36,6 +36,13 @@ static int read_raw(struct input *in, struct fail *why)
     }
 }
 
+/* A frame, or one that is to be skipped, as pzstd puts one before each. */
+static bool begins_zstd(const unsigned char *at)
+{
+    return !memcmp(at, "\x28\xb5\x2f\xfd", 4) ||
+           ((at[0] & 0xf0) == 0x50 && !memcmp(at + 1, "\x2a\x4d\x18", 3));
+}
+
 int input_open(struct input **out, const char *path, struct fail *why)
 {
     *out = NULL;
@@ -62,7 +69,7 @@ int input_open(struct input **out, const char *path, struct fail *why)
             in->raw_size += (size_t)n;
         }
         in->consumed = in->raw_size;
-        bool is_zstd = in->raw_size >= 4 && !memcmp(in->raw, "\x28\xb5\x2f\xfd", 4);
+        bool is_zstd = in->raw_size >= 4 && begins_zstd((const unsigned char *)in->raw);
         if (is_zstd) in->zstd = ZSTD_createDCtx();
         if (!is_zstd || in->zstd) {
             if (is_zstd)

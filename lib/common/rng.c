@@ -41,14 +41,15 @@ static int by_bits(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-void rng_permutation(uint64_t key, uint64_t *order, size_t n)
+int rng_permutation(uint64_t key, uint64_t *order, size_t n)
 {
     struct draw *draws = malloc((n ? n : 1) * sizeof *draws);
-    must(draws);
+    if (!draws) return -1;
     for (size_t i = 0; i < n; i++)
         draws[i] = (struct draw){ rng_bits(key, 0, i), i };
     qsort(draws, n, sizeof *draws, by_bits);
     for (size_t i = 0; i < n; i++)
         order[i] = draws[i].number;
     free(draws);
+    return 0;
 }

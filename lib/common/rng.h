@@ -17,7 +17,7 @@ float rng_normal(uint64_t key, uint64_t stream, uint64_t i);
 uint64_t rng_key(uint64_t seed, const char *purpose);
 
 /* order[0..n) becomes a permutation of 0..n-1 fixed by key: the numbers sorted by
- * rng_bits(key, 0, number). */
-void rng_permutation(uint64_t key, uint64_t *order, size_t n);
+ * rng_bits(key, 0, number). Fails without memory. */
+int rng_permutation(uint64_t key, uint64_t *order, size_t n) __attribute__((warn_unused_result));
 
 #endif

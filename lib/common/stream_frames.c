@@ -13,6 +13,8 @@
 #include <zstd_errors.h>
 
 enum { INPUT_BYTES = 1 << 18, FRAME_HEAD_MAX = 18 };
+/* A block of zstd has at least four bytes, and at most 128 KiB of content. */
+enum { ZSTD_TIMES_MOST = (128 << 10) / 4 };
 
 static uint64_t get_le(const void *at, int bytes)
 {
@@ -283,11 +285,12 @@ int frames_table(struct frames *f, uint64_t **offsets, size_t *count, uint64_t *
     bool ok = pread(f->fd, entries, (size_t)bytes, (off_t)(size - table + SKIPPABLE_HEAD)) == bytes;
     *content = 0;
     for (uint64_t i = 0; ok && i < n; i++) {
+        uint64_t packed = get_le(entries + SEEK_ENTRY * i, 4);
         uint64_t inside = get_le(entries + SEEK_ENTRY * i + 4, 4);
         (*offsets)[i] = offset;
-        offset += get_le(entries + SEEK_ENTRY * i, 4);
+        offset += packed;
         *content += inside;
-        ok = inside <= STREAM_FRAME_MAX;
+        ok = inside <= STREAM_FRAME_MAX && inside <= packed * ZSTD_TIMES_MOST;
     }
     free(entries);
     if (ok && offset == size - table) {

@@ -32,6 +32,24 @@ struct split_work {
     "\\t-\\r\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}" \
     "\\x{3000}"
 
+/* What such patterns are written for, Oniguruma, takes otherwise than PCRE2: classes in classes,
+ * beginnings of lines, flags. (Ends of lines, too; but cl100k's \s++$ is one for both.) Its letters
+ * if something of the kind begins here, else NULL. */
+static const char *taken_otherwise(const char *at, bool in_class)
+{
+    static const char *const anywhere[] = { "\\h", "\\H", "\\Q" }, *const inside[] = { "[", "&&" },
+                             *const outside[] = { "^", "(*", "[]", "[^]" };
+    const char *const *list = in_class ? inside : outside;
+    int count = in_class ? 2 : 4;
+    for (int i = 0; i < 3; i++)
+        if (!strncmp(at, anywhere[i], 2)) return anywhere[i];
+    for (int i = 0; i < count; i++)
+        if (!strncmp(at, list[i], strlen(list[i]))) return list[i];
+    if (in_class || strncmp(at, "(?", 2) != 0) return NULL;
+    const char *flag = at + 2 + strspn(at + 2, "i-");
+    return *flag == 'm' ? "(?m" : *flag == 's' ? "(?s" : *flag == 'x' ? "(?x" : NULL;
+}
+
 static char *spell_spaces(const char *pattern, struct fail *why)
 {
     char *out = malloc(strlen(pattern) * (sizeof SPACES + 3) + 1), *to = out;
@@ -42,8 +60,10 @@ static char *spell_spaces(const char *pattern, struct fail *why)
     }
     for (const char *at = pattern; *at; at++) {
         bool is_space = at[0] == '\\' && at[1] == 's', is_other = at[0] == '\\' && at[1] == 'S';
-        if (is_other && in_class) {
-            fail_input(why, "a pattern with \\S in brackets is not done here");
+        const char *refused = is_other && in_class ? "\\S" : taken_otherwise(at, in_class);
+        if (refused) {
+            fail_input(why, "a pattern with %s%s is not done here", refused,
+                       in_class ? " in brackets" : "");
             free(out);
             return NULL;
         }

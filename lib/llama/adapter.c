@@ -98,6 +98,8 @@ static int read_config(struct adapter *a, const json_t *config, struct fail *why
         json_get_flag(config, "use_rslora", &is_rank_stabilized, why))
         return -1;
     if (!a->rank) return fail_input(why, "rank r is missing or 0");
+    if (!json_is_number(json_object_get(config, "lora_alpha")))
+        return fail_input(why, "lora_alpha is missing");
     if (fabs(a->alpha) > (double)FLT_MAX)
         return fail_input(why, "lora_alpha is %g, more than f32 has", a->alpha);
     /* Kalajdzievski 2023: the scale is alpha / sqrt(r). */

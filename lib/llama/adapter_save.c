@@ -83,13 +83,8 @@ static int write_tensors(const struct model *m, const char *directory, struct fa
     if (!status) status = safetensors_create(&w, path, headers, (size_t)p->at_count, why);
     for (int64_t i = 0; i < p->at_count && !status; i++) {
         size_t bytes = (size_t)(p->at[i].rows * p->at[i].cols) * 4;
-        float *host = malloc(bytes + 1);
-        if (!host)
-            status = fail(why, "out of memory");
-        else {
-            model_kernels(m)->download(model_device(m), host, p->value + p->at[i].offset, bytes);
-            status = safetensors_put(w, host, bytes, why);
-        }
+        float *host = model_trained(m, &p->at[i], why);
+        status = host ? safetensors_put(w, host, bytes, why) : -1;
         free(host);
     }
     if (!status)

@@ -256,6 +256,25 @@ const struct kernels *model_kernels(const struct model *m) { return m->k; }
 struct device *model_device(const struct model *m) { return m->dev; }
 const struct parameters *model_parameters(const struct model *m) { return &m->params; }
 
+float *model_trained(const struct model *m, const struct trainable *t, struct fail *why)
+{
+    static const char *const kinds[] = { "", " (lora_A)", " (lora_B)" };
+    int64_t count = t->rows * t->cols, bad = 0;
+    float *host = malloc((size_t)count * sizeof *host + 1);
+    if (!host) {
+        fail(why, "out of memory");
+        return NULL;
+    }
+    m->k->download(m->dev, host, m->params.value + t->offset, (size_t)count * sizeof *host);
+    while (bad < count && isfinite(host[bad]))
+        bad++;
+    if (bad == count) return host;
+    fail(why, "%s%s: row %lld, column %lld is %f: the training has diverged", t->tensor->name,
+         kinds[t->kind], (long long)(bad / t->cols), (long long)(bad % t->cols), (double)host[bad]);
+    free(host);
+    return NULL;
+}
+
 void model_range_begin(const struct model *m, const char *format, ...)
 {
     char name[64];

@@ -93,6 +93,9 @@ struct parameters {
     int64_t at_count;
 };
 const struct parameters *model_parameters(const struct model *m);
+/* What was trained of it, on the host; the caller frees. NULL, with the reason, where there is no
+ * memory or a value is not finite. */
+float *model_trained(const struct model *m, const struct trainable *t, struct fail *why);
 
 /* One batch. drop.first_row is the number of the batch's first row in its step. With a
  * context its rows come after the cached ones: positions and spans count from the first. */

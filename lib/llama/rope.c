@@ -73,10 +73,11 @@ int rope_parse(struct rope *r, const json_t *scaling, int64_t *original, struct 
     if (found < 0 || found == ROPE_NTK)
         return fail_input(why, "rope_scaling: type '%.30s' is not computed here", type);
     if (found == ROPE_DEFAULT) return 0;
-    double factor = 1;
+    double factor = NAN; /* transformers has none to fall back upon */
     if (json_get_real(scaling, "factor", &factor, why) ||
         json_get_count(scaling, "original_max_position_embeddings", INT32_MAX, original, why))
         return -1;
+    if (isnan(factor)) return fail_input(why, "rope_scaling: %s positions without a factor", type);
     if (!(factor >= 1) || factor > FACTOR_MAX)
         return fail_input(why, "rope_scaling: factor %g", factor);
     *r = (struct rope){ .type = (enum rope_type)found, .factor = factor, .attention = 1 };

@@ -109,6 +109,18 @@ digest_of() { perl -MJSON::PP -e 'local $/; open my $f, "<", "$ARGV[0]/longqlora
     [ ! -e x ]
 }
 
+@test "messages: what Git LFS has not fetched is told" {
+    make_base
+    pointer='version https://git-lfs.github.com/spec/v1
+oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
+size 12345'
+    for file in model.safetensors tokenizer.model config.json; do
+        rm -rf cloned && cp -rL base cloned && rm -rf cloned/checkpoint*
+        printf '%s\n' "$pointer" > cloned/$file
+        says 3 "generate: cloned/$file: a pointer of Git LFS in the place of the file: git lfs pull" generate -m cloned -p x
+    done
+}
+
 @test "messages: an unknown template is wrong usage, with the names, before anything is read" {
     names='vicuna, llama-2, llama-3, zephyr, chatml, or a file'
     says 2 "tokenize: --template: 'llama3' is no template and no file: there are $names (see tokenize --help)" tokenize -m nowhere --format chat --template llama3 x.jsonl

@@ -45,6 +45,12 @@ load helper
     cmp one three
     zstd -q docs.jsonl
     tokenize --quiet -m "$m" docs.jsonl.zst -o zst
+    # As pzstd writes it: frames to be skipped before and between those of zstd.
+    { printf '\x5a\x2a\x4d\x18\x04\0\0\0size'; head -n 3 docs.jsonl | zstd -q
+      printf '\x50\x2a\x4d\x18\x04\0\0\0size'; tail -n +4 docs.jsonl | zstd -q; } > skipped
+    tokenize --quiet -m "$m" - < skipped > from_skipped
+    tokenize --quiet -m "$m" - < docs.jsonl > from_plain
+    cmp from_skipped from_plain
     zstd -dcq one | sed 's/docs.jsonl//g' > a
     zstd -dcq zst | sed 's/docs.jsonl.zst//g' > b
     [ "$(perl -MForeignStream -e 'my @o = ForeignStream::read_all(shift); print map { $_->{tokens} } @o[1..$#o-1]' one | md5sum)" = \

@@ -180,6 +180,22 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     [ ! -e x ]
 }
 
+@test "train: what is not finite after a step is neither saved nor taken for a loss" {
+    make_base
+    # AdamW without an epsilon divides 0 by 0 where nothing has a gradient: A's, while B is 0.
+    for save in no steps; do
+        run --separate-stderr -1 lora x max_steps=1 adam_epsilon=0 save_strategy=$save save_steps=1
+        [ "${stderr_lines[-1]}" = "train: model.layers.0.self_attn.q_proj.weight (lora_A): row 0, column 0 is -nan: the training has diverged" ]
+        [ ! -e x/adapter_model.safetensors ] && [ ! -e x/checkpoint-1 ]
+        rm -r x
+    done
+    run --separate-stderr -1 train scratch.yaml model_name_or_path=base train_file=16.smp output_dir=x attention=full max_steps=1 adam_epsilon=0
+    [[ "${stderr_lines[-1]}" == *": row "*", column "*" is -nan: the training has diverged" ]]
+    [ ! -e x/model.safetensors ]
+    run --separate-stderr -1 lora y max_steps=1 adam_epsilon=0 eval_file=32.smp eval_steps=1
+    [[ "${stderr_lines[-1]}" == "train: evaluation after step 1: 32.smp: sample 1: the loss is not finite; first: "* ]]
+}
+
 @test "train: a NaN in the base stops the run and is named" {
     make_base
     cp -rL base nan

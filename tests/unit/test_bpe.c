@@ -118,6 +118,13 @@ static void test_refusals(void **state)
     refused(l, "Isolated", "Removed", "Isolated");
     refused(l, "(?i:", "(?i", "pattern");
     refused(l, "[^\\\\s", "[^\\\\S", "\\S in brackets");
+    /* Oniguruma's, which PCRE2 reads as something else. */
+    refused(l, "[^\\\\s", "[^[:space:]\\\\s", "a pattern with [ in brackets is not done");
+    refused(l, "[^\\\\s", "[^a-z&&x-z\\\\s", "a pattern with && in brackets is not done");
+    refused(l, "[^\\\\s", "[^]\\\\s", "a pattern with [^] is not done");
+    refused(l, "(?i:", "^|\\\\h|(?i:", "a pattern with ^ is not done");
+    refused(l, "(?i:", "\\\\h|(?i:", "a pattern with \\h is not done");
+    refused(l, "(?i:", "(?m:.)|(?i:", "a pattern with (?m is not done");
     refused(l, "\"special\": true", "\"special\": false", "not special");
     refused(l, "\"!\": 0", "\"!\": 1", "stands twice");
     refused(l, "\"!\": 0", "\"!\": -1", "the id of '!'");

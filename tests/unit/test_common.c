@@ -91,8 +91,8 @@ static void test_draws(void **state)
     assert_true(rng_key(1, "a") != rng_key(1, "b") && rng_key(1, "a") != rng_key(2, "a"));
     uint64_t order[1000], again[1000];
     bool seen[1000] = { false };
-    rng_permutation(7, order, 1000);
-    rng_permutation(7, again, 1000);
+    assert_int_equal(rng_permutation(7, order, 1000), 0);
+    assert_int_equal(rng_permutation(7, again, 1000), 0);
     assert_memory_equal(order, again, sizeof order);
     for (int i = 0; i < 1000; i++) {
         assert_false(seen[order[i]]);

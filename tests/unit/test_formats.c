@@ -211,6 +211,8 @@ static void test_what_is_not_computed_is_refused(void **state)
     config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}", "factor 0.5");
     config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"rope_type\":\"dynamic\"}", "differ");
     config_refused(",\"rope_scaling\":{\"factor\":2}", "no type");
+    config_refused(",\"rope_scaling\":{\"type\":\"linear\"}", "linear positions without a factor");
+    config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"factor\":null}", "without a factor");
     config_refused(",\"num_key_value_heads\":5", "32 attention heads for 5");
     config_refused(",\"head_dim\":127", "not even");
     config_refused(",\"num_key_value_heads\":-1", "is -1");

@@ -258,6 +258,7 @@ static void test_what_is_not_merged_is_refused(void **state)
     (void)state;
     static const char *const variants[][2] = {
         { "\"use_dora\":true", "use_dora" },
+        { "\"lora_alpha\":null", "lora_alpha is missing" },
         { "\"rank_pattern\":{\"q_proj\":8}", "rank_pattern" },
         { "\"layers_to_transform\":[1]", "layers_to_transform" },
         { "\"bias\":\"all\"", "bias 'all'" },
@@ -271,7 +272,8 @@ static void test_what_is_not_merged_is_refused(void **state)
         const char *targets =
             strstr(variants[i][0], "target_modules") ? "" : "\"target_modules\":[\"q_proj\"],";
         snprintf(path, sizeof path, "%s/adapter_config.json", scratch_directory);
-        snprintf(text, sizeof text, "{\"peft_type\":\"LORA\",\"r\":4,%s%s}", targets,
+        const char *alpha = strstr(variants[i][0], "lora_alpha") ? "" : "\"lora_alpha\":8,";
+        snprintf(text, sizeof text, "{\"peft_type\":\"LORA\",\"r\":4,%s%s%s}", alpha, targets,
                  variants[i][0]);
         FILE *f = fopen(path, "w");
         fputs(text, f);

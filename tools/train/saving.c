@@ -11,10 +11,8 @@ static int produce_parameter(void *arg, int64_t index, struct safetensors_writer
     const struct model *m = arg;
     const struct trainable *p = &model_parameters(m)->at[index];
     size_t bytes = (size_t)(p->rows * p->cols) * 4;
-    float *host = malloc(bytes + 1);
-    if (!host) return fail(why, "out of memory");
-    model_kernels(m)->download(model_device(m), host, model_parameters(m)->value + p->offset,
-                               bytes);
+    float *host = model_trained(m, p, why);
+    if (!host) return -1;
     int status = safetensors_put(w, host, bytes, why);
     free(host);
     return status;

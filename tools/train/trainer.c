@@ -296,16 +296,18 @@ bool trainer_is_done(const struct trainer *t)
 
 /* ---- a step ---- */
 
-uint64_t trainer_sample_at(struct trainer *t, uint64_t position)
+int trainer_sample_at(struct trainer *t, uint64_t position, uint64_t *number, struct fail *why)
 {
     uint64_t count = reader_records(t->samples), epoch = position / count;
     if ((int64_t)epoch != t->order_epoch) {
         char purpose[48];
         snprintf(purpose, sizeof purpose, "order of epoch %llu", (unsigned long long)epoch);
-        rng_permutation(rng_key((uint64_t)t->recipe->seed, purpose), t->order, count);
+        if (rng_permutation(rng_key((uint64_t)t->recipe->seed, purpose), t->order, count))
+            return fail(why, "out of memory: the order of %llu samples", (unsigned long long)count);
         t->order_epoch = (int64_t)epoch;
     }
-    return t->order[position % count];
+    *number = t->order[position % count];
+    return 0;
 }
 
 /* Reads the step's samples; their number of targets. */
@@ -313,8 +315,10 @@ static int64_t read_step(struct trainer *t, int64_t samples, struct fail *why)
 {
     int64_t targets = 0;
     for (int64_t i = 0; i < samples; i++) {
-        uint64_t number = trainer_sample_at(t, (uint64_t)(t->state.step * samples + i));
-        if (samples_read_at(t->samples, &t->info, number, &t->step[i], why)) return -1;
+        uint64_t number;
+        if (trainer_sample_at(t, (uint64_t)(t->state.step * samples + i), &number, why) ||
+            samples_read_at(t->samples, &t->info, number, &t->step[i], why))
+            return -1;
         targets += sample_targets(&t->step[i], &t->attention);
     }
     if (!targets)
@@ -337,11 +341,11 @@ static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples
                         struct dropout drop, struct fail *why)
 {
     struct fail fault;
-    uint64_t position = (uint64_t)(t->state.step * samples + first_sample);
+    uint64_t position = (uint64_t)(t->state.step * samples + first_sample), number;
+    if (trainer_sample_at(t, position, &number, why)) return -1;
     if (!model_find_fault(t->model, &t->batch, drop, &fault)) fail(&fault, "logits or loss");
     return fail(why, "step %lld: sample %llu: the loss is not finite; first: %s",
-                (long long)t->state.step + 1,
-                (unsigned long long)trainer_sample_at(t, position) + 1, fault.text);
+                (long long)t->state.step + 1, (unsigned long long)number + 1, fault.text);
 }
 
 /* The gradient of the step's mean loss, times the loss scale. 1: stopped. */
@@ -426,6 +430,17 @@ int trainer_step(struct trainer *t, struct step_result *result, struct fail *why
 
 /* ---- evaluation ---- */
 
+/* As above, of an evaluation's sample. */
+static int report_evaluation(struct trainer *t, uint64_t sample, struct fail *why)
+{
+    struct fail fault;
+    if (!model_find_fault(t->model, &t->batch, (struct dropout){ 0 }, &fault))
+        fail(&fault, "logits or loss");
+    return fail(
+        why, "evaluation after step %lld: %s: sample %llu: the loss is not finite; first: %s",
+        (long long)t->state.step, t->recipe->eval_file, (unsigned long long)sample + 1, fault.text);
+}
+
 int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
 {
     struct attention_plan full = { .masks_documents = t->attention.masks_documents };
@@ -444,6 +459,7 @@ int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
         status = setup_is_stopped(&t->setup) ? 1 : model_loss(t->model, t->nll, 0, why);
         for (int64_t row = 0; row < t->batch.rows && !status; row++)
             sum += (double)t->nll[row];
+        if (!status && !isfinite(sum)) status = report_evaluation(t, i, why);
     }
     sample_release(&sample);
     if (status) return status;

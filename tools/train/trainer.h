@@ -107,7 +107,8 @@ json_t *trainer_outcome_json(const struct trainer *t);
 const char *trainer_last_file(const struct trainer *t);
 
 /* The sample that is number `position` of the whole run. */
-uint64_t trainer_sample_at(struct trainer *t, uint64_t position);
+int trainer_sample_at(struct trainer *t, uint64_t position, uint64_t *number,
+                      struct fail *why) MUST_USE;
 
 /* "rope: …; attention: …; base: …; adapter: …; device: …" */
 void trainer_describe(const struct trainer *t, char *text, size_t size);
