@@ -102,3 +102,21 @@ make_recipe() {
     [ -e out/adapter_model.safetensors ]
     grep -q eval_loss out/trainer_log.jsonl
 }
+
+@test "runs: from an earlier checkpoint another number of steps is another run, where it has other rates" {
+    make_recipe
+    linear=(lr_scheduler_type=linear save_steps=2 save_total_limit=0 --quiet --device cpu)
+    train r.yaml output_dir=out "${linear[@]}"
+    run --separate-stderr -2 train r.yaml output_dir=out max_steps=8 "${linear[@]}" resume_from_checkpoint=out/checkpoint-2
+    [[ "$stderr" == "train: out/checkpoint-6 is of steps that another number of steps would not repeat: "* ]]
+    [ -e out/adapter_model.safetensors ]
+    train r.yaml output_dir=apart max_steps=8 "${linear[@]}" resume_from_checkpoint=out/checkpoint-2
+    # The same rates: the later ones come again as they were.
+    train r.yaml output_dir=even save_steps=2 --quiet --device cpu
+    train r.yaml output_dir=even save_steps=2 --quiet --device cpu max_steps=8 resume_from_checkpoint=even/checkpoint-2
+    # Lengthened where it ended, the same command line goes the same way again.
+    for i in 1 2; do
+        train r.yaml output_dir=apart max_steps=12 "${linear[@]}" resume_from_checkpoint=apart/checkpoint-8
+        rm apart/adapter_model.safetensors
+    done
+}
