@@ -53,6 +53,12 @@ int checkpoint_digest(const char *directory, char digest[STREAM_DIGEST_TEXT],
 /* Removes the files that manifest.json names, then it, then the directory. What else lies in the
  * directory stays, and the directory with it. */
 int checkpoint_remove(const char *directory, struct fail *why) MUST_USE;
+/* Likewise, where another one has taken its place, and takes what else lies in it: the checkpoint
+ * `heir`. */
+int checkpoint_drop(const char *old, const char *heir, struct fail *why) MUST_USE;
+/* Likewise of what a program left that was killed; one without a manifest.json, which was not done,
+ * goes with all that lies in it. */
+int checkpoint_discard(const char *path, const char *heir);
 /* True if the directory holds nothing else. */
 bool checkpoint_is_pure(const char *directory);
 

@@ -3,7 +3,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const char manifest_name[] = "manifest.json";
@@ -140,4 +142,52 @@ int checkpoint_remove(const char *directory, struct fail *why)
     if (!status && rmdir(directory) && errno != ENOTEMPTY && errno != EEXIST)
         status = fail(why, "%s: cannot remove: %s", directory, strerror(errno));
     return status;
+}
+
+/* Moves what the manifest does not name, unless something of that name stands there already. */
+static int move_foreign(const char *old, const char *heir, const json_t *files, struct fail *why)
+{
+    enum { NOREPLACE = 1 << 0 }; /* RENAME_NOREPLACE */
+    DIR *dir = opendir(old);
+    int status = dir ? 0 : fail(why, "%s: %s", old, strerror(errno));
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        char from[4096 + 256], to[4096 + 256];
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+            !strcmp(e->d_name, manifest_name) || json_object_get(files, e->d_name))
+            continue;
+        snprintf(from, sizeof from, "%s/%s", old, e->d_name);
+        snprintf(to, sizeof to, "%s/%s", heir, e->d_name);
+        int failed = (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, NOREPLACE);
+        if (failed && (errno == EINVAL || errno == ENOSYS) && access(to, F_OK))
+            failed = rename(from, to);
+        if (failed) status = fail(why, "%s: cannot move: %s", from, strerror(errno));
+    }
+    if (dir) closedir(dir);
+    return status;
+}
+
+int checkpoint_drop(const char *old, const char *heir, struct fail *why)
+{
+    struct stat st;
+    if (lstat(old, &st)) return 0;
+    json_t *files = files_of(old, why);
+    /* First, so that what a killed program left without a manifest holds nobody's files. */
+    int status = !files ? -1 : move_foreign(old, heir, files, why);
+    json_decref(files);
+    return status ? -1 : checkpoint_remove(old, why);
+}
+
+int checkpoint_discard(const char *path, const char *heir)
+{
+    struct fail ignored;
+    json_t *files = files_of(path, &ignored);
+    json_decref(files);
+    if (files) return checkpoint_drop(path, heir, &ignored);
+    DIR *dir = opendir(path);
+    if (!dir) return -1;
+    for (struct dirent *e; (e = readdir(dir));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            unlinkat(dirfd(dir), e->d_name, 0);
+    closedir(dir);
+    return rmdir(path);
 }

@@ -62,14 +62,20 @@ static int64_t step_in(const struct trainer *t, const char *name)
     return then.step;
 }
 
+/* One that holds somebody's files, too, stays until another takes its place. */
+static int forget(struct trainer *t, const char *name, struct fail *why)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", t->folder.path, name);
+    return checkpoint_is_pure(path) ? run_folder_remove(&t->folder, name, why) : 0;
+}
+
 int trainer_restore_best(struct trainer *t, void (*say)(const char *), struct fail *why)
 {
     struct run_folder *f = &t->folder;
     int64_t wanted = t->state.best_step;
     char text[300];
-    if (!wanted)
-        return run_folder_remove(f, best_name, why) || run_folder_remove(f, before_name, why) ? -1
-                                                                                              : 0;
+    if (!wanted) return forget(t, best_name, why) || forget(t, before_name, why) ? -1 : 0;
     if (!recipe_seeks_best(t->recipe)) return 0;
     t->best_there = wanted;
     if (step_in(t, best_name) == wanted) return 0;

@@ -1,10 +1,12 @@
 /* What a run would write over, seen before it begins. */
+#include "../../lib/common/output.h"
 #include "../../lib/llama/directory.h"
 #include "log.h"
 #include "trainer.h"
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Shards and their index; companions of the model that the result takes along. */
 static bool is_weights(const char *name)
@@ -78,7 +80,7 @@ int trainer_claim_result(const struct trainer *t, struct fail *why)
     return t->folder.record ? 0 : claim_result(t, why);
 }
 
-int trainer_claim_names(const struct trainer *t, struct fail *why)
+static int claim_names(const struct trainer *t, struct fail *why)
 {
     const struct run_folder *f = &t->folder;
     const struct recipe *r = t->recipe;
@@ -101,6 +103,19 @@ int trainer_claim_names(const struct trainer *t, struct fail *why)
     if (t->spooled[0] && run_folder_claim(f, "train.samples", why)) return -1;
     if (!recipe_seeks_best(r)) return 0;
     return run_folder_claim(f, "best", why) || run_folder_claim(f, "best-before", why) ? -1 : 0;
+}
+
+/* The folder of events is made first: one that cannot be is told before anything is removed, and
+ * one that takes a name of the run's is in the way like anything else. */
+int trainer_claim_names(const struct trainer *t, struct fail *why)
+{
+    const struct recipe *r = t->recipe;
+    bool has_events = !strcmp(r->report_to, "tensorboard") && r->logging_dir;
+    bool is_new = has_events && access(r->logging_dir, F_OK);
+    if (has_events && output_directory(r->logging_dir, why)) return fail_in(why, "logging_dir");
+    if (!claim_names(t, why)) return 0;
+    if (is_new) rmdir(r->logging_dir);
+    return -1;
 }
 
 /* ---- inputs ---- */

@@ -230,6 +230,30 @@ static void state_path(const struct trainer *t, char path[4200])
     snprintf(path, 4200, "%s/training_state", t->checkpoint);
 }
 
+/* From an earlier checkpoint under another schedule: the later ones are of steps that do not come
+ * again, and a run that was killed would go on from them. */
+static int check_later(const struct trainer *t, struct fail *why)
+{
+    const char *from = t->recipe->resume;
+    bool is_named = !is_auto(from) && !is_none(from);
+    if (!is_named || t->state.since != t->resumed) return 0;
+    for (int64_t n = INT64_MAX; (n = checkpoint_newest(t->folder.path, n)) > t->resumed;) {
+        char name[48], path[4200];
+        struct run_state later;
+        struct fail ignored;
+        snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
+        snprintf(path, sizeof path, "%s/%s/training_state", t->folder.path, name);
+        if (!run_folder_owns(&t->folder, name) || checkpoint_peek(path, &later, &ignored) ||
+            (later.steps == t->state.steps && !strcmp(later.schedules, t->state.schedules)))
+            continue;
+        return fail_usage(why,
+                          "%s/%s is of steps that another number of steps would not repeat: move "
+                          "it away, or name another output_dir",
+                          t->folder.path, name);
+    }
+    return 0;
+}
+
 int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct fail *why)
 {
     const char *from = t->recipe->resume;
@@ -260,7 +284,7 @@ int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct
         return fail_in(why, t->checkpoint);
     t->resumed = then.step;
     note_adoption(t);
-    return 0;
+    return check_later(t, why);
 }
 
 /* ---- going on ---- */

@@ -163,16 +163,20 @@ int log_line(struct log *log, struct trainer *t, const struct step_result *r, ch
     return 0;
 }
 
+/* JSON has no number that is infinite or none. */
+static json_t *real_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+
 int log_evaluation(struct log *log, const struct trainer *t, const struct evaluation *e,
                    double seconds, bool is_best, char *shown, size_t size, struct fail *why)
 {
     double perplexity = exp(e->loss);
-    json_t *line = json_pack("{s:I,s:f,s:f,s:I,s:f}", "step", (json_int_t)t->state.step,
-                             "eval_loss", e->loss, "eval_perplexity", perplexity, "eval_tokens",
-                             (json_int_t)e->targets, "eval_runtime", seconds);
+    json_t *line =
+        json_pack("{s:I,s:o,s:o,s:I,s:f}", "step", (json_int_t)t->state.step, "eval_loss",
+                  real_or_null(e->loss), "eval_perplexity", real_or_null(perplexity), "eval_tokens",
+                  (json_int_t)e->targets, "eval_runtime", seconds);
     if (line && recipe_seeks_best(t->recipe)) {
         json_object_set_new(line, "best_step", json_integer((json_int_t)t->state.best_step));
-        json_object_set_new(line, "best_metric", json_real(t->state.best_metric));
+        json_object_set_new(line, "best_metric", real_or_null(t->state.best_metric));
     }
     if (write_line(log, line, why)) return -1;
     const struct event_value values[] = { { "eval/loss", e->loss },

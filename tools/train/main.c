@@ -76,6 +76,14 @@ static void begin_progress(const struct trainer *t)
     progress_begin(&p);
 }
 
+/* An evaluation that fails is no reason to lose the steps before it. */
+static void keep_steps(struct trainer *t)
+{
+    struct fail lack = { .status = STATUS_DONE };
+    if (t->state.step <= t->resumed || trainer_checkpoint(t, &lack)) return;
+    note("step %lld is saved: resume_from_checkpoint=auto goes on", (long long)t->state.step);
+}
+
 /* With what it means for the best model. Steps are counted without the time that it takes. */
 static void evaluate(struct trainer *t, struct log *log)
 {
@@ -85,7 +93,9 @@ static void evaluate(struct trainer *t, struct log *log)
     if (!t->evaluation) return;
     double started = progress_clock();
     progress_end();
-    int status = or_die(trainer_evaluate(t, &e, &why), &why);
+    int status = trainer_evaluate(t, &e, &why);
+    if (status < 0) keep_steps(t);
+    or_die(status, &why);
     double seconds = progress_clock() - started;
     if (!status) {
         or_die(trainer_consider(t, &e, &is_best, &why), &why);

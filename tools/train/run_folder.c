@@ -22,16 +22,11 @@ static void path_of(const struct run_folder *f, const char *name, char path[4096
 
 /* ---- what a killed run left, and what this one leaves if it comes to nothing ---- */
 
-/* Removes a folder of files. */
-static int remove_flat(const char *path)
+static int clear_left(const struct run_folder *f, const char *path, const char *purpose)
 {
-    DIR *dir = opendir(path);
-    if (!dir) return -1;
-    for (struct dirent *e; (e = readdir(dir));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            unlinkat(dirfd(dir), e->d_name, 0);
-    closedir(dir);
-    return rmdir(path);
+    char heir[4096];
+    path_of(f, purpose, heir);
+    return checkpoint_discard(path, heir);
 }
 
 static int remove_left(const struct run_folder *f, struct fail *why)
@@ -43,7 +38,8 @@ static int remove_left(const struct run_folder *f, struct fail *why)
         char path[4096];
         if (strncmp(e->d_name, f->mark, length) || e->d_name[length] != '.') continue;
         path_of(f, e->d_name, path);
-        if (remove_flat(path)) status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
+        if (clear_left(f, path, e->d_name + length + 1))
+            status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
     }
     if (dir) closedir(dir);
     return status;
@@ -58,7 +54,7 @@ static struct {
 
 static void remove_unused(void)
 {
-    if (unused.made[0]) remove_flat(unused.made);
+    if (unused.made[0]) checkpoint_discard(unused.made, "");
     if (unused.record[0]) unlink(unused.record);
     while (unused.missing && strlen(unused.path) >= unused.missing && !rmdir(unused.path)) {
         char *slash = strrchr(unused.path, '/');
@@ -80,6 +76,30 @@ static void note_missing(const char *path)
 }
 
 /* ---- the record ---- */
+
+/* Is the folder of that path the one that is open? A run that came to nothing removes an empty one.
+ */
+static bool is_open_one(const struct run_folder *f)
+{
+    struct stat opened, named;
+    return !fstat(f->lock, &opened) && !stat(f->path, &named) && opened.st_dev == named.st_dev &&
+           opened.st_ino == named.st_ino;
+}
+
+/* Who moves the folder away may begin another run under its name: this one goes with it. */
+static int find_again(struct run_folder *f, struct fail *why)
+{
+    char own[64];
+    struct run_folder moved = *f;
+    if (is_open_one(f)) return 0;
+    snprintf(own, sizeof own, "/proc/self/fd/%d", f->lock);
+    ssize_t n = readlink(own, moved.path, sizeof moved.path - 1);
+    moved.path[n > 0 ? n : 0] = 0;
+    if (n <= 0 || !is_open_one(&moved))
+        return fail(why, "%s: was removed while the run was under way", f->path);
+    memcpy(f->path, moved.path, sizeof f->path);
+    return 0;
+}
 
 static int read_record(struct run_folder *f, struct fail *why)
 {
@@ -107,6 +127,7 @@ static int read_record(struct run_folder *f, struct fail *why)
 static int write_record(struct run_folder *f, struct fail *why)
 {
     char path[4096];
+    if (find_again(f, why)) return -1;
     path_of(f, record_name, path);
     return json_write_file(f->record, path, why);
 }
@@ -128,15 +149,6 @@ const json_t *run_folder_said(const struct run_folder *f, const char *key)
 }
 
 /* ---- the lock ---- */
-
-/* Is the folder of that path the one that is open? A run that came to nothing removes an empty one.
- */
-static bool is_open_one(const struct run_folder *f)
-{
-    struct stat opened, named;
-    return !fstat(f->lock, &opened) && !stat(f->path, &named) && opened.st_dev == named.st_dev &&
-           opened.st_ino == named.st_ino;
-}
 
 static int lock_folder(struct run_folder *f, struct fail *why)
 {
@@ -333,8 +345,9 @@ int run_folder_clear(struct run_folder *f, struct fail *why)
 
 int run_folder_make(struct run_folder *f, const char *purpose, char path[4096], struct fail *why)
 {
+    if (find_again(f, why)) return -1;
     snprintf(path, 4096, "%s/%s.%s", f->path, f->mark, purpose);
-    remove_flat(path); /* what failed to be removed before */
+    clear_left(f, path, purpose); /* what failed to be removed before */
     if (mkdir(path, 0777)) return fail(why, "%s: cannot create: %s", path, strerror(errno));
     memcpy(unused.made, path, sizeof unused.made);
     return 0;
@@ -342,7 +355,7 @@ int run_folder_make(struct run_folder *f, const char *purpose, char path[4096], 
 
 void run_folder_unmake(const char *path)
 {
-    remove_flat(path);
+    checkpoint_discard(path, "");
     unused.made[0] = 0;
 }
 
@@ -376,27 +389,6 @@ static int note_verified(struct run_folder *f, int64_t step, struct fail *why)
     return 0;
 }
 
-/* What was in the place of a checkpoint, and has its temporary name now: ours goes, and what
- * somebody put there comes back to the new one. */
-static int drop_old(const char *old, const char *placed, struct fail *why)
-{
-    struct stat st;
-    if (lstat(old, &st)) return 0;
-    if (checkpoint_is_pure(old)) return checkpoint_remove(old, why);
-    if (checkpoint_remove(old, why)) return -1;
-    DIR *dir = opendir(old);
-    if (!dir) return 0;
-    for (struct dirent *e; (e = readdir(dir));) {
-        char from[4096 + 256], to[4096 + 256];
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
-        snprintf(from, sizeof from, "%s/%s", old, e->d_name);
-        snprintf(to, sizeof to, "%s/%s", placed, e->d_name);
-        if (rename(from, to)) fail(why, "%s: cannot move: %s", from, strerror(errno));
-    }
-    closedir(dir);
-    return rmdir(old) ? fail(why, "%s: cannot remove: %s", old, strerror(errno)) : 0;
-}
-
 int run_folder_place(struct run_folder *f, const char *made, const char *name, struct fail *why)
 {
     char path[4096], digest[STREAM_DIGEST_TEXT];
@@ -409,7 +401,7 @@ int run_folder_place(struct run_folder *f, const char *made, const char *name, s
     unused.made[0] = 0;
     int64_t step = checkpoint_number(name);
     if (step >= 0 && note_verified(f, step, why)) return -1;
-    return output_sync_directory(f->path, why) || drop_old(made, path, why) ? -1 : 0;
+    return output_sync_directory(f->path, why) || checkpoint_drop(made, path, why) ? -1 : 0;
 }
 
 static int place_file(struct run_folder *f, const char *made, const char *name, struct fail *why)
@@ -458,7 +450,7 @@ int run_folder_rename(struct run_folder *f, const char *from, const char *to, st
     char source[4096], target[4096], digest[STREAM_DIGEST_TEXT];
     path_of(f, from, source);
     path_of(f, to, target);
-    if (run_folder_claim(f, to, why) || run_folder_remove(f, to, why) ||
+    if (run_folder_claim(f, to, why) || run_folder_give_way(f, to, from, why) ||
         checkpoint_digest(source, digest, why) || expect(f, "folders", to, digest, why) ||
         write_record(f, why))
         return -1;
@@ -479,6 +471,17 @@ int run_folder_remove(struct run_folder *f, const char *name, struct fail *why)
     /* Under the temporary name a half removed one is taken for no checkpoint. */
     if (checkpoint_is_pure(path) && !rename(path, aside)) return checkpoint_remove(aside, why);
     return checkpoint_remove(path, why);
+}
+
+int run_folder_give_way(struct run_folder *f, const char *name, const char *heir, struct fail *why)
+{
+    char path[4096], to[4096];
+    if (!run_folder_owns(f, name)) return 0;
+    path_of(f, name, path);
+    path_of(f, heir, to);
+    if (checkpoint_is_pure(path)) return run_folder_remove(f, name, why);
+    json_object_del(json_object_get(f->record, "folders"), name);
+    return checkpoint_drop(path, to, why);
 }
 
 int run_folder_verify(struct run_folder *f, int64_t step, struct fail *why)

@@ -72,6 +72,9 @@ int run_folder_rename(struct run_folder *f, const char *from, const char *to,
                       struct fail *why) MUST_USE;
 /* Removes a checkpoint if it is the run's. */
 int run_folder_remove(struct run_folder *f, const char *name, struct fail *why) MUST_USE;
+/* Likewise; what somebody put there goes to the one called `heir`. */
+int run_folder_give_way(struct run_folder *f, const char *name, const char *heir,
+                        struct fail *why) MUST_USE;
 
 /* Is checkpoint-N whole? Each is read once a process. */
 int run_folder_verify(struct run_folder *f, int64_t step, struct fail *why) MUST_USE;

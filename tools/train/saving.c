@@ -95,10 +95,10 @@ static int fill_checkpoint(struct trainer *t, const char *directory, struct fail
 int trainer_save(struct trainer *t, const char *name, struct fail *why)
 {
     char made[4096];
-    if (output_room(t->folder.path, trainer_checkpoint_bytes(t), why) ||
-        run_folder_make(&t->folder, name, made, why))
-        return -1;
-    if (!fill_checkpoint(t, made, why) && !run_folder_place(&t->folder, made, name, why)) return 0;
+    if (run_folder_make(&t->folder, name, made, why)) return -1;
+    if (!output_room(t->folder.path, trainer_checkpoint_bytes(t), why) &&
+        !fill_checkpoint(t, made, why) && !run_folder_place(&t->folder, made, name, why))
+        return 0;
     run_folder_unmake(made);
     return -1;
 }
@@ -110,7 +110,7 @@ int trainer_checkpoint(struct trainer *t, struct fail *why)
     bool is_there = t->resumed && t->resumed == t->state.step && run_folder_owns(&t->folder, name);
     if (!is_there && trainer_save(t, name, why)) return -1;
     t->kept_best = t->state.best_step;
-    if (recipe_seeks_best(t->recipe) && run_folder_remove(&t->folder, "best-before", why))
+    if (recipe_seeks_best(t->recipe) && run_folder_give_way(&t->folder, "best-before", "best", why))
         return -1;
     return run_folder_prune(&t->folder, t->recipe->save_total_limit, t->state.step, why);
 }

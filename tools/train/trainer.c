@@ -194,6 +194,22 @@ static int plan_run(struct trainer *t, struct fail *why)
     return recipe_targets(r, &t->setup.targets, why);
 }
 
+/* Has any sample a target? Samples without one are few, so that the first decides. */
+static int check_targets(const struct trainer *t, struct fail *why)
+{
+    struct attention_plan full = { .masks_documents = t->attention.masks_documents };
+    struct sample sample = { 0 };
+    int64_t targets = 0;
+    int status = 0;
+    for (uint64_t i = 0; i < reader_records(t->evaluation) && !status && !targets; i++) {
+        status = samples_read_at(t->evaluation, &t->eval_info, i, &sample, why);
+        if (!status) targets = sample_targets(&sample, &full);
+    }
+    sample_release(&sample);
+    if (status || targets) return status;
+    return fail_input(why, "%s: its samples have no target tokens", t->recipe->eval_file);
+}
+
 static int open_evaluation(struct trainer *t, struct fail *why)
 {
     const char *path = t->recipe->eval_file;
@@ -205,7 +221,7 @@ static int open_evaluation(struct trainer *t, struct fail *why)
     if ((int64_t)t->eval_info.context > t->setup.positions)
         return fail_input(why, "%s: samples of up to %llu tokens, max_seq_length is %lld", path,
                           (unsigned long long)t->eval_info.context, (long long)t->setup.positions);
-    return 0;
+    return check_targets(t, why);
 }
 
 /* What a run that goes on must agree in. */
