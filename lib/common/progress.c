@@ -42,7 +42,8 @@ void progress_begin(const struct progress *p)
     if (!now.of.seconds) now.of.seconds = 30;
     now.look = look_of(opt_standard.progress);
     now.started = progress_clock();
-    now.shown = now.look == BAR ? 0 : now.started; /* a bar is there at once */
+    /* A bar is there after 0.01 s: a rate of less time than that would mean nothing. */
+    now.shown = now.look == BAR ? now.started - 0.09 : now.started;
 }
 
 void progress_duration(double seconds, char *text, size_t size)
