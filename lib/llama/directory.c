@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <unistd.h>
 
 /* ---- names ---- */
 
@@ -89,12 +90,31 @@ static int check_made(const char *path, struct fail *why)
 
 const struct folder_kind directory_kind = { "a model", directory_holds, check_made };
 
+/* Nothing in a tokenizer's or licence's file says who wrote it: one that will not be there again is
+ * the user's. (companions_check sees to those that would be there with other bytes.) */
+static int check_left(const char *path, const char *copy_from, struct fail *why)
+{
+    char there[4096 + 64], coming[4096 + 64];
+    const char *name;
+    for (size_t i = 0; (name = companion_name(i)); i++) {
+        snprintf(there, sizeof there, "%.4000s/%s", path, name);
+        snprintf(coming, sizeof coming, "%.4000s/%s", copy_from ? copy_from : "", name);
+        if (access(there, F_OK) || (copy_from && !access(coming, F_OK))) continue;
+        return fail(why,
+                    "%.200s: holds %s, which would not be there again: name another folder, or "
+                    "move it away",
+                    path, name);
+    }
+    return 0;
+}
+
 int directory_declare(const char *option, const char *path, const char *copy_from, struct fail *why)
 {
     if (file_guard_output_folder(option, path, directory_holds, why) ||
-        folder_check(path, &directory_kind, why))
+        folder_check(path, &directory_kind, why) ||
+        (copy_from && companions_check(copy_from, path, why)))
         return -1;
-    return copy_from ? companions_check(copy_from, NULL, why) : 0;
+    return check_left(path, copy_from, why);
 }
 
 /* ---- writing ---- */

@@ -118,15 +118,18 @@ tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, m
     run --separate-stderr -3 merge --base base --adapter huge --dtype f16 -o x
     [[ "$stderr" =~ "model.layers.0.self_attn."[qkvo]"_proj.weight: rows 0 to "[0-9]+" are not finite after merging to F16"$ ]]
     [ -z "$(find . -maxdepth 1 -name 'x*')" ]
-    # What stands there and is no model is nobody's to replace; a model is replaced as a whole.
+    # What stands there and is no model is nobody's to replace; a model that was made here is replaced as a whole,
+    # unless a file would go that may be the user's.
     mkdir precious && touch precious/thesis
     run --separate-stderr -1 merge --base base --adapter ad -o precious
     [[ "$stderr" == "merge: precious: holds thesis, a file that is not of it: "* ]]
     [ -e precious/thesis ]
     merge --quiet --base base --adapter ad -o out
     touch out/NOTICE
+    run --separate-stderr -1 merge --quiet --base base --adapter ad -o out/
+    [ "$stderr" = "merge: out/: holds NOTICE, which would not be there again: name another folder, or move it away" ]
+    rm out/NOTICE
     merge --quiet --base base --adapter ad -o out/
-    [ ! -e out/NOTICE ]
     converts out
 }
 

@@ -76,7 +76,6 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     merged -o big/model
     chmod 700 big/model
     chmod 600 big/model/model.safetensors
-    touch big/model/NOTICE
     ln -s big/model link
     for make in merged bnb merged; do
         $make -o link
@@ -84,7 +83,6 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
         [ "$(stat -c %a big/model)" = 700 ]
         [ "$(stat -c %a big/model/model.safetensors)" = 600 ]
         [ "$(stat -c %a big/model/config.json)" = 644 ]
-        [ ! -e big/model/NOTICE ]
     done
     [ "$(ls -A big)" = model ]
     ln -s big/new dangling
@@ -102,7 +100,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
 
 @test "outputs: what somebody puts into a folder while it is made is found before it is replaced" {
     make_adapter
-    merged -o out
+    merge --quiet --base base.nf4 --adapter ad -o out
     cp -r out copy
     mkfifo pipe
     merge --quiet --base - --adapter ad -o out < pipe 2> said &
@@ -471,6 +469,7 @@ killed_name() {
         cp "$file" hub/models--a--b/blobs/$name-blob
         ln -s ../../blobs/$name-blob hub/models--a--b/snapshots/rev/$name
     done
+    rm -r out
     merge --quiet --base hub/models--a--b/snapshots/rev --adapter ad -o out
     cmp out/tokenizer.model base/tokenizer.model
     ln -s ../../../../id_rsa hub/models--a--b/snapshots/rev/LICENSE
@@ -488,4 +487,24 @@ killed_name() {
     refused "taken: holds thesis" quantize --to bnb damaged -o taken
     refused "taken: a folder" quantize damaged -o taken
     refused "taken: a folder" ppl -m damaged -d docs.tok -o taken
+}
+
+@test "outputs: a tokenizer's or licence's file that somebody put into a model made here is not lost" {
+    make_adapter
+    merge --quiet --base base.nf4 --adapter ad -o m
+    cp tok/tokenizer.model m/
+    echo mine > m/NOTICE
+    before=$(picture m)
+    refused "m: holds tokenizer.model, which would not be there again" merge --base base.nf4 --adapter ad -o m
+    [ "$(picture m)" = "$before" ]
+    refused "NOTICE" merge --base base.nf4 --adapter ad --tokenizer tok -o m
+    [ "$(picture m)" = "$before" ]
+    # The same file comes again; another one does not replace it.
+    rm m/NOTICE
+    merge --quiet --base base.nf4 --adapter ad --tokenizer tok -o m
+    cmp m/tokenizer.model tok/tokenizer.model
+    echo more >> m/tokenizer.model
+    before=$(picture m)
+    refused "tokenizer.model" merge --base base.nf4 --adapter ad --tokenizer tok -o m
+    [ "$(picture m)" = "$before" ]
 }

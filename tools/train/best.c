@@ -80,6 +80,12 @@ int trainer_restore_best(struct trainer *t, void (*say)(const char *), struct fa
     t->best_there = wanted;
     if (step_in(t, best_name) == wanted) return 0;
     if (step_in(t, before_name) == wanted) return run_folder_rename(f, before_name, best_name, why);
+    if (t->recipe->load_best && t->state.step >= t->optimiser.steps)
+        return fail(
+            why,
+            "%.200s/%s: the best model, of step %lld, is not there any more: put it back, or "
+            "load_best_model_at_end=false keeps the last one",
+            f->path, best_name, (long long)wanted);
     snprintf(text, sizeof text,
              "%s: the best model, of step %lld, is not there any more: the next one begins anew",
              best_name, (long long)wanted);
