@@ -493,7 +493,9 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         [ "$(grep -c eval_loss out/trainer_log.jsonl)" = "$(grep -c eval_loss whole/trainer_log.jsonl)" ]
     done
     # A signal in an evaluation, which takes long: it is made when the run goes on.
-    for i in $(seq 60); do cat docs.jsonl; done | tokenize --quiet -m tok/tokenizer.model - | pack --quiet --context 16 --strategy split -o long.smp
+    long=60
+    [ "${FLAVOUR:-release}" = release ] || long=6 # sanitizers take twenty times as long
+    for i in $(seq $long); do cat docs.jsonl; done | tokenize --quiet -m tok/tokenizer.model - | pack --quiet --context 16 --strategy split -o long.smp
     signal="max_steps=3 eval_file=long.smp eval_steps=2 metric_for_best_model=loss resume_from_checkpoint=auto"
     train r.yaml output_dir=calm $signal --quiet
     start signal $signal
