@@ -1,5 +1,7 @@
 #include "scratch.h"
 
+#include "check.h"
+
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,4 +34,26 @@ int scratch_close(void **state)
 {
     (void)state;
     return scratch_remove(scratch_directory);
+}
+
+struct scratch_bytes scratch_load(const char *name)
+{
+    struct scratch_bytes b = { 0 };
+    FILE *f = fopen(name, "rb");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    b.count = (size_t)ftell(f);
+    rewind(f);
+    b.at = malloc(b.count + 1);
+    assert_int_equal(fread(b.at, 1, b.count, f), b.count);
+    fclose(f);
+    return b;
+}
+
+void scratch_store(const char *name, const unsigned char *at, size_t count)
+{
+    FILE *f = fopen(name, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(at, 1, count, f), count);
+    assert_int_equal(fclose(f), 0);
 }

@@ -32,33 +32,6 @@ static void says(const char *what)
     if (!strstr(why.text, what)) fail_msg("'%s' does not say '%s'", why.text, what);
 }
 
-struct bytes {
-    unsigned char *at;
-    size_t count;
-};
-
-static struct bytes load(const char *name)
-{
-    struct bytes b = { 0 };
-    FILE *f = fopen(name, "rb");
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    b.count = (size_t)ftell(f);
-    rewind(f);
-    b.at = malloc(b.count + 1);
-    assert_int_equal(fread(b.at, 1, b.count, f), b.count);
-    fclose(f);
-    return b;
-}
-
-static void store(const char *name, const unsigned char *at, size_t count)
-{
-    FILE *f = fopen(name, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(at, 1, count, f), count);
-    assert_int_equal(fclose(f), 0);
-}
-
 static void store_objects(const char *name, const void *objects, size_t bytes)
 {
     size_t room = ZSTD_compressBound(bytes);
@@ -68,7 +41,7 @@ static void store_objects(const char *name, const void *objects, size_t bytes)
     size_t n = ZSTD_compress2(c, packed, room, objects, bytes);
     assert_false(ZSTD_isError(n));
     ZSTD_freeCCtx(c);
-    store(name, packed, n);
+    scratch_store(name, packed, n);
     free(packed);
 }
 
@@ -153,7 +126,7 @@ static void write_stream(void)
 static void promise_records(const void *number, uint32_t inside)
 {
     write_stream();
-    struct bytes b = load(path);
+    struct scratch_bytes b = scratch_load(path);
     /* Its last frame but the seek table is the end record's, compressed in raw or in part: write
      * it anew. */
     unsigned char table[4096], end[512], packed[1024];
@@ -183,7 +156,7 @@ static void promise_records(const void *number, uint32_t inside)
     memcpy(all, b.at, at);
     memcpy(all + at, packed, packed_bytes);
     memcpy(all + at + packed_bytes, table, table_bytes);
-    store(path, all, at + packed_bytes + table_bytes);
+    scratch_store(path, all, at + packed_bytes + table_bytes);
     free(all);
     free(b.at);
 }
@@ -292,7 +265,7 @@ static void test_many_tensors(void **state)
     header[n++] = '}';
     uint64_t length = n - 8;
     memcpy(header, &length, 8);
-    store(path, (unsigned char *)header, n);
+    scratch_store(path, (unsigned char *)header, n);
     free(header);
     bounded_work(open_tensors, 0, 6 * n);
     assert_int_equal(open_tensors(), 0);
@@ -302,7 +275,7 @@ static void test_many_tensors(void **state)
     /* And nested where nothing is read. */
     char deep[8 + 300] = "\x2c\1\0\0\0\0\0\0{\"a\":{\"b\":";
     memset(deep + 8 + 10, '[', sizeof deep - 18);
-    store(path, (unsigned char *)deep, sizeof deep);
+    scratch_store(path, (unsigned char *)deep, sizeof deep);
     assert_int_equal(open_tensors(), -1);
     says("header byte 73: nested deeper than 64");
 }
@@ -559,7 +532,7 @@ static void test_made_patterns(void **state)
 static struct tokenizer *open_changed(const char *from, const char *to)
 {
     struct tokenizer *t = NULL;
-    struct bytes model = load("tests/golden/bpe/llama3/tokenizer.json");
+    struct scratch_bytes model = scratch_load("tests/golden/bpe/llama3/tokenizer.json");
     model.at[model.count] = 0;
     const char *at = strstr((char *)model.at, from);
     if (!at) fail_msg("no %s", from);
@@ -602,7 +575,7 @@ static void write_file(const char *name, const char *text)
 {
     char file[128];
     snprintf(file, sizeof file, "%s/%s", scratch_directory, name);
-    store(file, (const unsigned char *)text, strlen(text));
+    scratch_store(file, (const unsigned char *)text, strlen(text));
 }
 
 /* Tensors and shards were looked up one by one. */

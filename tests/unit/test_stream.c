@@ -27,33 +27,6 @@ static int open_directory(void **state)
 
 /* ---- small streams of each kind ---- */
 
-struct bytes {
-    unsigned char *at;
-    size_t count;
-};
-
-static struct bytes load(const char *name)
-{
-    struct bytes b = { 0 };
-    FILE *f = fopen(name, "rb");
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    b.count = (size_t)ftell(f);
-    rewind(f);
-    b.at = malloc(b.count + 1);
-    assert_int_equal(fread(b.at, 1, b.count, f), b.count);
-    fclose(f);
-    return b;
-}
-
-static void store(const char *name, const unsigned char *at, size_t count)
-{
-    FILE *f = fopen(name, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(at, 1, count, f), count);
-    assert_int_equal(fclose(f), 0);
-}
-
 static const char filler[] =
     "the records of this stream are long enough to fill more than one frame";
 
@@ -162,7 +135,7 @@ static void test_round_trip(void **state)
     for (int kind = STREAM_TOKENS; kind <= STREAM_STATE; kind++) {
         write_stream(path, (enum stream_kind)kind, 40, 100000);
         assert_int_equal(read_stream(path, (enum stream_kind)kind, &sum), 40);
-        struct bytes b = load(path);
+        struct scratch_bytes b = scratch_load(path);
         assert_int_equal(read_pipe(b.at, b.count, (enum stream_kind)kind, &again), 40);
         assert_int_equal(sum, again);
         free(b.at);
@@ -171,7 +144,7 @@ static void test_round_trip(void **state)
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), 0);
 }
 
-static size_t table_bytes(const struct bytes *b)
+static size_t table_bytes(const struct scratch_bytes *b)
 {
     const unsigned char *foot = b->at + b->count - 9;
     return 8 + 8 * (size_t)(foot[0] | foot[1] << 8) + 9;
@@ -183,11 +156,11 @@ static void test_cut_anywhere_is_refused(void **state)
     uint64_t sum;
     for (int kind = STREAM_TOKENS; kind <= STREAM_STATE; kind++) {
         write_stream(path, (enum stream_kind)kind, 5, 700);
-        struct bytes b = load(path);
+        struct scratch_bytes b = scratch_load(path);
         size_t whole = b.count - table_bytes(&b);
         for (size_t cut = 0; cut < b.count; cut += 97) {
             if (cut == whole) continue; /* all but the table, which may be absent */
-            store(other, b.at, cut);
+            scratch_store(other, b.at, cut);
             assert_int_equal(read_stream(other, (enum stream_kind)kind, &sum), -1);
             assert_int_equal(why.status, STATUS_INPUT);
             assert_non_null(strstr(why.text, other));
@@ -207,7 +180,7 @@ static void test_changed_byte_is_refused_or_harmless(void **state)
     for (int kind = STREAM_TOKENS; kind <= STREAM_STATE; kind++) {
         write_stream(path, (enum stream_kind)kind, 5, 300);
         assert_int_equal(read_stream(path, (enum stream_kind)kind, &sum), 5);
-        struct bytes b = load(path);
+        struct scratch_bytes b = scratch_load(path);
         size_t whole = b.count - table_bytes(&b);
         for (size_t at = 0; at < b.count; at += kind == STREAM_TOKENS ? 1 : 97) {
             unsigned char before = b.at[at];
@@ -216,7 +189,7 @@ static void test_changed_byte_is_refused_or_harmless(void **state)
             for (int way = 0; way < (at % 97 ? 1 : 3); way++) {
                 size_t count = way == 1 ? whole : b.count;
                 if (at >= count) continue;
-                store(other, b.at, count);
+                scratch_store(other, b.at, count);
                 int records = way == 2 ? read_pipe(b.at, count, (enum stream_kind)kind, &got)
                                        : read_stream(other, (enum stream_kind)kind, &got);
                 if (records < 0) continue;
@@ -239,10 +212,10 @@ static void test_wrong_kind_and_version(void **state)
     assert_int_equal(read_stream(path, STREAM_SAMPLES, &sum), -1);
     assert_non_null(strstr(why.text, "a stream of tokens, samples are needed here"));
     assert_int_equal(why.status, STATUS_INPUT);
-    store(other, (const unsigned char *)"hello, this is no stream", 24);
+    scratch_store(other, (const unsigned char *)"hello, this is no stream", 24);
     assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), -1);
     assert_non_null(strstr(why.text, "not a zstd frame"));
-    store(other, (const unsigned char *)"", 0);
+    scratch_store(other, (const unsigned char *)"", 0);
     assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), -1);
     assert_non_null(strstr(why.text, "empty"));
     assert_int_equal(read_stream("/nonexistent/x", STREAM_TOKENS, &sum), -1);
@@ -259,7 +232,7 @@ static void store_objects(const char *name, const void *objects, size_t bytes)
     size_t n = ZSTD_compress2(c, packed, room, objects, bytes);
     assert_false(ZSTD_isError(n));
     ZSTD_freeCCtx(c);
-    store(name, packed, n);
+    scratch_store(name, packed, n);
     free(packed);
 }
 
@@ -305,21 +278,21 @@ static void test_oversize_frame(void **state)
     uint64_t sum;
     unsigned char head[32] = { 0x28, 0xb5, 0x2f, 0xfd, 0xe4 };
     head[5 + 5] = 1; /* 2^40 bytes */
-    store(path, head, sizeof head);
+    scratch_store(path, head, sizeof head);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     assert_non_null(strstr(why.text, "frame of 1099511627776 bytes, at most 268435456"));
     head[4] = 0xe0; /* no checksum */
-    store(path, head, sizeof head);
+    scratch_store(path, head, sizeof head);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     assert_non_null(strstr(why.text, "without a checksum"));
 }
 
-static void concatenate(const struct bytes *a, const struct bytes *b)
+static void concatenate(const struct scratch_bytes *a, const struct scratch_bytes *b)
 {
     unsigned char *both = malloc(a->count + b->count);
     memcpy(both, a->at, a->count);
     memcpy(both + a->count, b->at, b->count);
-    store(other, both, a->count + b->count);
+    scratch_store(other, both, a->count + b->count);
     free(both);
 }
 
@@ -328,9 +301,9 @@ static void test_concatenated(void **state)
     (void)state;
     uint64_t sum;
     write_stream(path, STREAM_TOKENS, 30, 100000);
-    struct bytes a = load(path);
+    struct scratch_bytes a = scratch_load(path);
     write_stream(path, STREAM_TOKENS, 7, 10);
-    struct bytes b = load(path);
+    struct scratch_bytes b = scratch_load(path);
     concatenate(&a, &b);
     assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), 37);
     /* Its index cannot use the second one's table, and needs none. */
@@ -352,7 +325,7 @@ static void test_concatenated(void **state)
     assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), -1);
     free(b.at);
     write_stream(path, STREAM_SAMPLES, 7, 10);
-    b = load(path);
+    b = scratch_load(path);
     concatenate(&a, &b);
     assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), -1);
     free(a.at);
@@ -366,8 +339,8 @@ static void test_index(void **state)
     for (size_t c = 0; c < 3; c++)
         for (int with_table = 0; with_table < 2; with_table++) {
             write_stream(path, STREAM_SAMPLES, counts[c], 100000);
-            struct bytes b = load(path);
-            store(other, b.at, with_table ? b.count : b.count - table_bytes(&b));
+            struct scratch_bytes b = scratch_load(path);
+            scratch_store(other, b.at, with_table ? b.count : b.count - table_bytes(&b));
             free(b.at);
             struct reader *r;
             msgpack_object o;
@@ -520,7 +493,7 @@ static void test_parents(void **state)
                          "{\"longqlora\":1,\"kind\":\"tokens\"}\n"
                          "{\"end\":true,\"records\":0,\"parents\":%s}\n",
                          bad[i][0]);
-        store(path, (const unsigned char *)text, (size_t)n);
+        scratch_store(path, (const unsigned char *)text, (size_t)n);
         assert_int_equal(reader_open_json(&r, path, STREAM_TOKENS, &why), 0);
         assert_int_equal(reader_next(r, &o, &why), -1);
         if (!strstr(why.text, "end record: ") || !strstr(why.text, bad[i][1]))
