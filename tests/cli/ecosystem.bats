@@ -46,7 +46,7 @@ tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, m
     grep -q '"base_quantization": "nf4"' by-bnb/longqlora.json
     merge --quiet --base bnb --adapter by-stream -o from-bnb
     converts from-bnb
-    ! grep -q quantization_config from-bnb/config.json
+    run ! grep -q quantization_config from-bnb/config.json
     merge --quiet --base base.nf4 --adapter by-bnb --tokenizer tok -o from-stream
     cmp from-bnb/model.safetensors from-stream/model.safetensors
     # An unquantized directory is still not what a recipe for NF4 means.

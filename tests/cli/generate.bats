@@ -184,7 +184,7 @@ chat() {
 @test "generate: a broken pipe ends it quietly; a full disk is an error" {
     (generate -m base --context 4000 -p abc -n 3900 2> err || echo $? > status) | head -c 5 > /dev/null
     [ "$(cat status)" -eq 141 ]
-    ! grep -q 'standard output' err
+    run ! grep -q 'standard output' err
     run --separate-stderr -1 bash -c 'generate --quiet -m base -p abc -n 4 > /dev/full'
     [[ "$stderr" == "generate: standard output: No space left on device" ]]
     run --separate-stderr -1 bash -c "generate --quiet -m base --format jsonl -n 4 <<< '{\"prompt\":\"a\"}' > /dev/full"

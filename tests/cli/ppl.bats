@@ -29,7 +29,7 @@ data=$golden/ppl/tokens.bin
         my $s = $r->{scores}[0]; my $bits = $s->{nll} / log(2) * $tokens / $bytes;
         die "$s->{bits_per_byte} $bits" if abs($s->{bits_per_byte} - $bits) > 1e-9' <<< "$output"
     ppl --quiet -m base.nf4 -d docs.tok -c 16 --to json > without
-    ! grep -q bits_per_byte without
+    run ! grep -q bits_per_byte without
     ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer tok --to table > with
     grep -q 'stderr  bits/byte$' with
     ppl --quiet -m base.nf4 -d docs.tok -c 16 --bytes 1000 --to json > said
@@ -39,7 +39,7 @@ data=$golden/ppl/tokens.bin
     # Of one window there is no standard error.
     ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to json > one
     grep -q '"windows": 1,' one
-    ! grep -q stderr one
+    run ! grep -q stderr one
     ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to table | tail -n 1 | grep -Eq '^ +16 +1 +15 +[0-9.]+ +[0-9.]+ +- +[0-9.]+$'
     # Another tokenizer than the data's.
     spm_train --input="$made/text" --model_prefix=other --model_type=bpe --vocab_size=300 --byte_fallback=true \

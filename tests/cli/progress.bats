@@ -38,10 +38,10 @@ wide() {
     grep -Eq '^generate: [0-9]+ prompts, [0-9.]+ a second$' generate.seen
     # Nobody asked, or nobody sees it.
     seen tokenize --progress none -m tok/tokenizer.model many.jsonl -o many.tok > none.seen
-    ! grep -q MB, none.seen
+    run ! grep -q MB, none.seen
     seen tokenize --quiet -m tok/tokenizer.model many.jsonl -o many.tok > quiet.seen
     [ ! -s quiet.seen ]
     tokenize -m tok/tokenizer.model many.jsonl -o many.tok 2> piped
     [ "$(grep -c '' piped)" = 1 ]
-    ! grep -q $'\x1b' piped
+    run ! grep -q $'\x1b' piped
 }

@@ -387,7 +387,7 @@ Y
     lora one $common bf16=true --threads 1
     lora two $common bf16=true --threads 3
     cmp one/adapter_model.safetensors two/adapter_model.safetensors
-    ! cmp -s f32/adapter_model.safetensors one/adapter_model.safetensors
+    run ! cmp -s f32/adapter_model.safetensors one/adapter_model.safetensors
     perl -e 'my @a = split " ", shift; my @b = split " ", shift; die unless @a == 12 && @b == 12;
         for (0 .. 11) { die "$a[$_] $b[$_]" if abs($a[$_] - $b[$_]) > 2 ** -9 * $a[$_] }' "$(losses f32)" "$(losses one)"
     run --separate-stderr -0 lora named bf16=true max_steps=1 --device cpu
