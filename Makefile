@@ -82,9 +82,12 @@ archs_f16_own = $(or $(filter $(OLDER_ARCHS) $(ALL_ARCHS),$(GPU_ARCH)),75)
 ARCHS_cuda := $(call at_least_80,$(or $(archs_$(CUDA_ARCHS)),$(CUDA_ARCHS)))
 ARCHS_cuda-f16 := $(or $(archs_f16_$(CUDA_ARCHS)),$(CUDA_ARCHS))
 CUDA_SOURCES := $(wildcard kernels/cuda/*.cu)
-# For each architecture, and PTX of the newest for those to come.
-cuda_code = $(foreach a,$(1),-gencode arch=compute_$(a),code=sm_$(a)) \
-	-gencode arch=compute_$(lastword $(1)),code=compute_$(lastword $(1))
+# For each architecture, and PTX of the newest for those to come. The sources ask for nothing between 8.0 and 9.0, so
+# that nvcc's first half, which takes the longer, is the same for 8.0, 8.6 and 8.9.
+ampere = $(filter 80 86 89,$(1))
+virtual_arch = $(if $(call ampere,$(1)),$(firstword $(call ampere,$(2))),$(1))
+cuda_code = $(foreach a,$(1),-gencode arch=compute_$(call virtual_arch,$(a),$(1)),code=sm_$(a)) \
+	-gencode arch=compute_$(call virtual_arch,$(lastword $(1)),$(1)),code=compute_$(call virtual_arch,$(lastword $(1)),$(1))
 PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so $(BIN)/kernels-cuda-f16.so))
 
 # Programs and plug-ins are made beside each other, also where make was started without -j.
