@@ -129,7 +129,8 @@ static int longest_context(const struct trainer *t, const char *device, struct m
     *host = 0;
     if (kernels_choose(&k, device, true, why)) return -1;
     while (too_long - least > 1) {
-        int64_t middle = least + (too_long - least) / 2;
+        /* The shortest first: where it does not fit, nothing does. */
+        int64_t middle = least ? least + (too_long - least) / 2 : 1;
         struct model_setup setup = setup_at(t, device, middle * STEP);
         bool does_fit;
         if (settle_least(t, k, room, may_offload, &setup, &does_fit, why)) return -1;
