@@ -9,6 +9,13 @@ TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
 TOOL_PARTS := $(BUILD)/tools/merge/merger.o $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
 	$(BUILD)/tools/train/recipe.o $(patsubst %,$(BUILD)/tools/train/recipe_%.o,yaml ranges print) $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech)
 
+# What the kernels are compared with is slow and is no kernel: sanitizers watch the kernels, and the memory that
+# both use, but not each step of the comparison.
+ORACLES := $(patsubst %.c,$(BUILD)/%.o,$(TEST_KERNELS) $(TEST_CUDA)) $(TEST_LIBRARY)
+ifeq ($(FLAVOUR),asan)
+$(ORACLES): OWN := $(filter-out -O1 -fsanitize=% -fno-sanitize-recover=%,$(OWN)) -O2
+endif
+
 $(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIBRARY) $(TOOL_PARTS) $(LIBRARY)
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) $^ $(LIBS) -lcmocka -o $@
