@@ -109,7 +109,7 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
     train scratch.yaml from_scratch=true attention=full model_name_or_path=wide.json tokenizer=tok train_file=16.smp output_dir=wide \
         max_steps=1 per_device_train_batch_size=4 --quiet --device cpu
     quantize --quiet wide -o wide.nf4
-    wide() { lora "$@" --quiet model_name_or_path=wide.nf4 lora_rank=64 lora_dropout=0.1 chunk_rows=40 max_steps=3 logging_steps=1; }
+    wide() { lora "$@" --quiet model_name_or_path=wide.nf4 lora_rank=64 lora_dropout=0.1 chunk_rows=40 max_steps=2 logging_steps=1; }
     wide gpu --device cuda gradient_checkpointing=true
     wide host --device cuda gradient_checkpointing=true offload_activations=true
     cmp gpu/adapter_model.safetensors host/adapter_model.safetensors

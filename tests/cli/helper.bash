@@ -52,11 +52,11 @@ config() {
 JSON
 }
 
-# tokens, samples of 16 and 32, and a model trained for a few steps: base/
+# tokens, samples of 16 and 32, a few for evaluations, and a model trained for a few steps: base/
 make_base() {
     make_tokenizer
     once base train_base
-    ln -sf "$made"/{tok,base,base.nf4,docs.jsonl,docs.tok,16.smp,32.smp,scratch.yaml} .
+    ln -sf "$made"/{tok,base,base.nf4,docs.jsonl,docs.tok,16.smp,32.smp,few.smp,scratch.yaml} .
     cp "$made/config.json" .
 }
 train_base() {
@@ -65,6 +65,8 @@ train_base() {
     tokenize --quiet -m tok/tokenizer.model docs.jsonl -o docs.tok
     pack --quiet --context 16 --strategy split docs.tok -o 16.smp
     pack --quiet --context 32 --strategy split docs.tok -o 32.smp
+    # For evaluations: a tenth of it.
+    head -n 2 docs.jsonl | tokenize --quiet -m tok/tokenizer.model - | pack --quiet --context 16 --strategy split -o few.smp
     config
     echo 'method: full' > scratch.yaml
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \

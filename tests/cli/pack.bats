@@ -107,7 +107,7 @@ load helper
     make_base
     m=tok/tokenizer.model
     mkfifo slow
-    (cat docs.jsonl; sleep 20) > slow &
+    (cat docs.jsonl; exec sleep 20) > slow &
     feeder=$!
     tokenize --quiet -m "$m" slow > pipe.tok &
     writer=$!
