@@ -1,5 +1,5 @@
 /* Lines of documents and of conversations. */
-#include "../../lib/common/chat.h"
+#include "../../lib/common/chat_record.h"
 #include "../../tools/tokenize/jsonl.h"
 #include "fuzz.h"
 
