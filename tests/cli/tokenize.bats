@@ -141,7 +141,7 @@ load helper
     echo '{"system": "S. ", "turn": "<{}>", "bos": true}' > own.json
     echo '{"input":"x","output":"y"}' | tokenize --quiet --format chat --template own.json -m "$m" | tokenize --decode --format text -m "$m" > text
     [ "$(cat text)" = "S. <x> y" ]
-    for bad in '{"input":"x"}' '{"messages":[{"role":"user","content":"x"}]}' '{"messages":[{"role":"assistant","content":"x"}]}' '[]' '{"input":1,"output":"a"}'; do
+    for bad in '{"input":"x"}' '{"messages":[{"role":"user","content":"x"}]}' '{"messages":[{"role":"assistant","content":"x"}]}' '{"input":1,"output":"a"}'; do
         run --separate-stderr -3 tokenize --format chat -m "$m" -o none <<< "$bad"
         [[ "$stderr" == "tokenize: standard input:1: "* ]]
     done

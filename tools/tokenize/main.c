@@ -8,6 +8,7 @@
 #include "decode.h"
 #include "encode.h"
 #include "options.h"
+#include "show.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -67,6 +68,8 @@ static void open_sink(struct sink *s, const struct options *o, const struct toke
     fields_text(&made, "on_error", o->on_error);
     if (!strcmp(o->format, "chat"))
         fields_text(&made, "template", chat_name(o->template ? o->template : "vicuna"));
+    if (strcmp(o->train_on, "all") != 0) fields_text(&made, "train_on", o->train_on);
+    if (strcmp(o->odd, "stop") != 0) fields_text(&made, "odd", o->odd);
     or_die(tokens_writer(&s->stream, o->output, view_of(o->to), "tokenize", &s->info, &made, &why),
            &why);
     fields_release(&made);
@@ -85,51 +88,121 @@ static uint64_t size_of(const char **files)
     return sum;
 }
 
-static void encode_all(const struct options *o, const char **files, const struct tokenizer *t)
+static struct chat_reader reader_of(const struct options *o)
+{
+    struct chat_reader reader = { .source_key = o->source_key };
+    if (!strcmp(o->train_on, "last")) reader.train_on = CHAT_TRAIN_LAST;
+    reader.odd = !strcmp(o->odd, "stop")   ? CHAT_ODD_STOP
+                 : !strcmp(o->odd, "skip") ? CHAT_ODD_SKIP
+                 : !strcmp(o->odd, "drop") ? CHAT_ODD_DROP
+                                           : CHAT_ODD_MERGE;
+    return reader;
+}
+
+/* What is no plain text is named here, with the options of this program. */
+static struct input *open_text(const char *path, enum format format)
+{
+    struct fail why;
+    struct input *in;
+    or_die(input_open(&in, path, &why), &why);
+    enum file_kind kind = input_kind(in);
+    if (kind == FILE_KIND_LONGQLORA)
+        die(STATUS_INPUT, "%s: %s, where text is needed (--decode, or --from stream)",
+            input_name(in), file_kind_words(kind));
+    if (kind != FILE_KIND_OTHER && format == FORMAT_TEXT)
+        warn("%s: %s: it is taken as text, marks and all (%s)", input_name(in),
+             file_kind_words(kind), file_kind_way_to_text(kind));
+    return in;
+}
+
+static void note_tally(const char *what, struct tally *t)
+{
+    char text[320];
+    if (!tally_sum(t)) return;
+    tally_text(t, what ? TALLY_THINGS : TALLY_KEYS, text, sizeof text);
+    note("%s: %s", what ? what : "keys of records that say nothing here, left out", text);
+}
+
+static void report(struct encoder *e, double seconds)
+{
+    note("%llu documents, %llu skipped, %llu bytes of text, %llu tokens, %s/s",
+         (unsigned long long)e->documents, (unsigned long long)e->skipped,
+         (unsigned long long)e->text_bytes, (unsigned long long)e->tokens,
+         size_text((double)e->text_bytes / seconds).at);
+    note_tally("skipped", &e->skips);
+    note_tally("mended", &e->mends);
+    note_tally(NULL, &e->unknown);
+    if (!e->documents) warn("no document: the stream holds none");
+}
+
+/* Prints instead of writing. */
+static void show_all(struct encoder *e, const char **files)
+{
+    struct fail why;
+    struct show show;
+    show_begin(&show, e->tokenizer);
+    for (; *files && e->documents < e->most; files++) {
+        struct input *in = open_text(*files, e->format);
+        or_die(encoder_run(e, in, show_document, &show, &why), &why);
+        input_close(in);
+    }
+    note_tally("skipped", &e->skips);
+    note_tally("mended", &e->mends);
+    note_tally(NULL, &e->unknown);
+    if (!show.shown) warn("no conversation to show");
+}
+
+static void write_all(const struct options *o, struct encoder *e, const char **files)
 {
     struct fail why;
     struct sink sink = { 0 };
+    bool is_chat = e->format == FORMAT_CHAT;
+    struct progress p = { .unit = "MB", .size = 1e6, .total = (double)size_of(files) };
+    double start = progress_clock();
+    open_sink(&sink, o, e->tokenizer, is_chat ? e->chat->adds_bos : e->add_bos,
+              is_chat ? e->chat->end == tokenizer_eos(e->tokenizer) : e->add_eos);
+    progress_begin(&p);
+    for (; *files; files++) {
+        struct input *in = open_text(*files, e->format);
+        or_die(encoder_run(e, in, take, &sink, &why), &why);
+        input_close(in);
+    }
+    progress_end();
+    or_die(sink.stream ? writer_close(sink.stream, &why) : output_close(&sink.raw, &why), &why);
+    report(e, progress_clock() - start);
+}
+
+static void encode_all(const struct options *o, const char **files, const struct tokenizer *t)
+{
+    struct fail why;
     struct chat_template chat = { 0 };
-    const char *template = o->template ? o->template : "vicuna";
     bool is_chat = !strcmp(o->format, "chat");
-    if (is_chat) or_die(chat_template_open(&chat, template, t, &why), &why);
+    if (is_chat)
+        or_die(chat_template_open(&chat, o->template ? o->template : "vicuna", t, &why), &why);
     struct encoder e = { .tokenizer = t,
                          .format = !strcmp(o->format, "jsonl")  ? FORMAT_JSONL
                                    : !strcmp(o->format, "text") ? FORMAT_TEXT
                                                                 : FORMAT_CHAT,
                          .chat = &chat,
+                         .reader = reader_of(o),
                          .text_key = o->text_key,
                          .source_key = o->source_key,
                          .source = o->source,
                          .add_bos = !o->no_bos && !is_chat,
                          .add_eos = o->eos,
+                         .most = (uint64_t)o->show,
                          .on_error = !strcmp(o->on_error, "stop")   ? ON_ERROR_STOP
                                      : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP
                                                                     : ON_ERROR_REPLACE };
     static const char *standard_input[] = { "-", NULL };
     if (!*files) files = standard_input;
-    struct progress p = { .unit = "MB", .size = 1e6, .total = (double)size_of(files) };
-    double start = progress_clock();
-    open_sink(&sink, o, t, is_chat ? chat.adds_bos : !o->no_bos,
-              is_chat ? chat.end == tokenizer_eos(t) : o->eos);
     if (!strcmp(*files, "-")) note_if_typed("-", e.format == FORMAT_TEXT ? "a text" : "JSON lines");
     or_die(pool_open(&e.pool, (int)opt_standard.threads, &why), &why);
     or_die(encoder_open(&e, &why), &why);
-    progress_begin(&p);
-    for (; *files; files++) {
-        struct input *in;
-        or_die(input_open(&in, *files, &why), &why);
-        or_die(encoder_run(&e, in, take, &sink, &why), &why);
-        input_close(in);
-    }
-    progress_end();
-    or_die(sink.stream ? writer_close(sink.stream, &why) : output_close(&sink.raw, &why), &why);
-    double seconds = progress_clock() - start;
-    note("%llu documents, %llu skipped, %llu bytes of text, %llu tokens, %s/s",
-         (unsigned long long)e.documents, (unsigned long long)e.skipped,
-         (unsigned long long)e.text_bytes, (unsigned long long)e.tokens,
-         size_text((double)e.text_bytes / seconds).at);
-    if (!e.documents) warn("no document: the stream holds none");
+    if (o->show)
+        show_all(&e, files);
+    else
+        write_all(o, &e, files);
     encoder_close(&e);
     chat_template_close(&chat);
     pool_close(e.pool);
@@ -154,6 +227,10 @@ static void declare_files(const struct options *o, const char **files)
     if (!*files) or_die(file_guard_input("", "-", &why), &why);
     for (; *files; files++)
         or_die(file_guard_input("", *files, &why), &why);
+    if (o->show) {
+        or_die(file_guard_output("", "-", &why), &why);
+        return;
+    }
     if (!o->decode && strcmp(o->to, "jsonl") != 0 && !opt_standard.quiet)
         or_die(output_check_apart(o->output, &why), &why);
     or_die(output_declare("-o ", o->output, &why), &why);
@@ -166,6 +243,8 @@ int main(int argc, char **argv)
                          .text_key = "text",
                          .source_key = "source",
                          .on_error = "stop",
+                         .train_on = "all",
+                         .odd = "stop",
                          .raw = "none",
                          .from = "text",
                          .to = "stream" };
@@ -179,6 +258,15 @@ int main(int argc, char **argv)
           "jsonl|text|chat" },
         { "template", 0, OPT_TEXT, &o.template, "NAME",
           "how conversations are worded: " CHAT_TEMPLATES "; else vicuna", 0 },
+        { "train-on", 0, OPT_WORD, &o.train_on, "WHICH",
+          "train on all answers of a conversation, or on its last", "all|last" },
+        { "odd", 0, OPT_WORD, &o.odd, "HOW",
+          "with a conversation that does not take turns, or has tools: give up, leave it out, "
+          "leave "
+          "out what does not fit, or also join messages of one role in a row",
+          "stop|skip|drop|merge" },
+        { "show", 0, OPT_COUNT, &o.show, "N",
+          "print the first N conversations as the model will see them, and leave", 0 },
         { "from", 0, OPT_WORD, &o.from, "HOW",
           "read text; or tokens, in our stream or as JSON lines, to write them again",
           "text|stream|jsonl" },
@@ -209,7 +297,7 @@ int main(int argc, char **argv)
     struct fail why;
     bool is_text = !strcmp(o.from, "text");
     enum view from = is_text ? VIEW_STREAM : view_of(o.from);
-    if (!o.decode && strcmp(o.to, "jsonl") != 0) die_if_terminal(o.output);
+    if (!o.decode && !o.show && strcmp(o.to, "jsonl") != 0) die_if_terminal(o.output);
     options_check(&o, files);
     declare_files(&o, files);
     if (!is_text && !o.decode) {
