@@ -6,7 +6,7 @@
 bool advise_file(const char *line, size_t bytes, char *advice, size_t size)
 {
     *advice = 0;
-    if (bytes && *line != '{') snprintf(advice, size, " (plain text? --format text)");
+    if (bytes && !strchr("{[\"", *line)) snprintf(advice, size, " (plain text? --format text)");
     return *advice;
 }
 
