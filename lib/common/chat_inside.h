@@ -38,7 +38,7 @@ struct chat_reading {
 /* May it be mended? Then it is counted. */
 bool chat_mends(struct chat_reading *r, enum chat_mend mend);
 
-/* Is there nothing in the value: null, "", [], {} or "[]"? */
+/* Is there nothing in the value: null, "", [] or {}? */
 bool chat_is_nothing(const json_t *value);
 /* A string, or a list of parts of type "text", which are joined by newlines. The caller frees. */
 int chat_text_of(struct chat_reading *r, const json_t *value, const char *key,

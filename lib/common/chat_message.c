@@ -78,7 +78,7 @@ bool chat_mends(struct chat_reading *r, enum chat_mend mend)
 bool chat_is_nothing(const json_t *value)
 {
     const char *text = json_string_value(value);
-    return !value || json_is_null(value) || (text && (!*text || !strcmp(text, "[]"))) ||
+    return !value || json_is_null(value) || (text && !*text) ||
            (json_is_array(value) && !json_array_size(value)) ||
            (json_is_object(value) && !json_object_size(value));
 }

@@ -144,6 +144,13 @@ static bool is_source(const struct chat_reading *r, const char *key)
     return path && strlen(key) == n && !strncmp(path, key, n);
 }
 
+/* LLaMA-Factory has a list of tools as a text of JSON. */
+static bool is_no_tool(enum use use, const json_t *value)
+{
+    const char *text = json_string_value(value);
+    return use == USE_TOOLS && text && !strcmp(text, "[]");
+}
+
 /* An empty text is a text, and an empty list is a list. */
 static bool may_be_empty(enum use use)
 {
@@ -178,7 +185,7 @@ static int sort_keys(struct chat_reading *r, const json_t *object, struct record
     json_object_foreach((json_t *)object, key, value)
     {
         enum use use = use_of(key);
-        bool is_nothing = chat_is_nothing(value);
+        bool is_nothing = chat_is_nothing(value) || is_no_tool(use, value);
         if (use == USE_LABEL && !json_is_boolean(value)) use = USE_UNKNOWN;
         bool is_idle = use == USE_UNKNOWN || (is_list && is_idle_beside_messages(use));
         if (use == USE_UNKNOWN ? !is_source(r, key) : is_idle && !is_nothing)

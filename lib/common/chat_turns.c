@@ -92,49 +92,56 @@ static int leave_out(struct chat_reading *r)
 
 /* ---- messages of one role in a row become one, with newlines between ---- */
 
-/* [0, count) of them into the first. */
-static int join(struct chat_reading *r, struct chat_message *m, size_t count)
+/* The text of `count` of them. */
+static int join(struct chat_reading *r, struct chat_message *to, const struct chat_message *m,
+                size_t count)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++)
         bytes += strlen(m[i].text) + 1;
-    char *text = malloc(bytes), *at = text;
-    if (!text) return fail(r->why, "out of memory");
+    char *at = to->text = malloc(bytes);
+    if (!at) return fail(r->why, "out of memory");
     for (size_t i = 0; i < count; i++) {
         size_t n = strlen(m[i].text);
         memcpy(at, m[i].text, n);
         at += n;
         *at++ = '\n';
-        m->is_trained &= m[i].is_trained;
-        free(give_text(&m[i]));
+        to->is_trained &= m[i].is_trained;
     }
     at[-1] = 0;
-    m->text = text;
     r->chat->mended[CHAT_MEND_MERGED] += count - 1;
     return 0;
 }
 
 static int join_rows(struct chat_reading *r)
 {
+    struct chat_message *joined = calloc(r->count + 1, sizeof *joined);
     size_t kept = 0;
-    for (size_t i = 0, next; i < r->count; i = next) {
+    int status = 0;
+    if (!joined) return fail(r->why, "out of memory");
+    for (size_t i = 0, next; !status && i < r->count; i = next) {
         for (next = i + 1; next < r->count && r->at[next].who == r->at[i].who;)
             next++;
-        if (next > i + 1 && join(r, &r->at[i], next - i)) return -1;
-        struct chat_message m = r->at[i];
-        r->at[i].text = NULL;
-        r->at[kept++] = m;
+        joined[kept] = r->at[i];
+        if (next == i + 1)
+            r->at[i].text = NULL;
+        else
+            status = join(r, &joined[kept], &r->at[i], next - i);
+        kept++;
     }
+    for (size_t i = 0; i < r->count; i++)
+        free(r->at[i].text);
+    free(r->at);
+    r->at = joined;
+    r->room = r->count + 1;
     r->count = kept;
-    return 0;
+    return status;
 }
 
 /* ---- turns ---- */
 
-static struct chat_turn *last_turn(const struct chat *c)
-{
-    return c->count ? &c->turns[c->count - 1] : NULL;
-}
+/* Is there a prompt that waits for its answer? */
+static bool waits(const struct chat *c) { return c->count && !c->turns[c->count - 1].answer; }
 
 static void drop_last_turn(struct chat *c)
 {
@@ -159,8 +166,7 @@ static int take_system(struct chat_reading *r, struct chat_message *m)
 static int take_prompt(struct chat_reading *r, struct chat_message *m)
 {
     struct chat *c = r->chat;
-    struct chat_turn *turn = last_turn(c);
-    if (turn && !turn->answer) {
+    if (waits(c)) {
         if (!chat_mends(r, CHAT_MEND_ROW))
             return chat_refuse(r, CHAT_IN_A_ROW,
                                "message %zu: a prompt after a prompt, where an assistant's answer "
@@ -175,19 +181,20 @@ static int take_prompt(struct chat_reading *r, struct chat_message *m)
 /* Of answers in a row the first one stays, which follows the prompt. */
 static int take_answer(struct chat_reading *r, struct chat_message *m)
 {
-    struct chat_turn *turn = last_turn(r->chat);
-    if (!turn) {
+    struct chat *c = r->chat;
+    if (!c->count) {
         if (chat_mends(r, CHAT_MEND_FIRST)) return 0;
         return chat_refuse(r, CHAT_ANSWER_FIRST,
                            "message %zu: an answer, where a user's prompt was expected", m->number);
     }
-    if (turn->answer) {
+    if (!waits(c)) {
         if (chat_mends(r, CHAT_MEND_ROW)) return 0;
         return chat_refuse(r, CHAT_IN_A_ROW,
                            "message %zu: an answer after an answer, where a user's prompt was "
                            "expected",
                            m->number);
     }
+    struct chat_turn *turn = &c->turns[c->count - 1];
     turn->answer = give_text(m);
     turn->is_trained = m->is_trained;
     return 0;
@@ -224,13 +231,11 @@ int chat_take_turns(struct chat_reading *r, const char *preference)
     if (!c->turns) return fail(r->why, "out of memory");
     for (size_t i = 0; i < r->count; i++)
         if (take_message(r, &r->at[i])) return -1;
-    struct chat_turn *turn = last_turn(c);
-    if (turn && !turn->answer && c->count > 1 && chat_mends(r, CHAT_MEND_LAST)) {
+    if (waits(c) && c->count > 1) {
+        if (!chat_mends(r, CHAT_MEND_LAST))
+            return chat_refuse(r, CHAT_PROMPT_LAST, "the conversation does not end with an answer");
         drop_last_turn(c);
-        turn = last_turn(c);
     }
-    if (turn && !turn->answer && c->count > 1)
-        return chat_refuse(r, CHAT_PROMPT_LAST, "the conversation does not end with an answer");
-    if (!turn || !turn->answer) return chat_refuse(r, CHAT_NO_ANSWER, "no answer in it");
+    if (!c->count || waits(c)) return chat_refuse(r, CHAT_NO_ANSWER, "no answer in it");
     return choose_trained(r);
 }

@@ -156,6 +156,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
 @test "chat: each form is the conversation that it says" {
     sees '{"instruction":"i","input":"n","output":"o"}' '[i⏎|n]|> o⟨</s>⟩'
     sees '{"instruction":"i","input":"","output":"o"}' '[i]|> o⟨</s>⟩'
+    sees '{"instruction":"i","input":"[]","output":"o"}' '[i⏎|[]]|> o⟨</s>⟩'
     sees '{"instruction":"i","input":null,"output":"o","system":"","history":[]}' '[i]|> o⟨</s>⟩'
     sees '{"instruction":"","input":"n","output":"o"}' '[n]|> o⟨</s>⟩'
     sees '{"instruction":" i ","input":" n ","output":" o\n"}' '[i·⏎| n]|> o⟨</s>⟩'
