@@ -67,6 +67,9 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
             [ "$stderr" = "tokenize: cut: ${cut#*:}" ]
         done
     done
+    { cat gz; head -c 100 gz; } > cut
+    run --separate-stderr -3 tokenize -m "$tok" cut -o none
+    [ "$stderr" = "tokenize: cut: gzip member is truncated" ]
     perl -e 'local $/; my $s = <STDIN>; substr($s, length($s) / 2, 4) = "abcd"; print $s' < gz > bad
     run --separate-stderr -3 tokenize -m "$tok" bad -o none
     [[ "$stderr" == "tokenize: bad: gzip: "* ]]
@@ -364,7 +367,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
         [ "$got" = "$want" ]
     done
     # Options come back for the line after.
-    printf '%s\n' '{"prompt":"abc","temperature":2,"max_tokens":1}' '{"prompt":"abc"}' | generate --quiet -m base --format jsonl -n 4 > two
+    printf '%s\n' '{"prompt":"abc","temperature":2,"max_tokens":1,"stop":["a","e","i","o","u"," "]}' '{"prompt":"abc"}' | generate --quiet -m base --format jsonl -n 4 > two
     [ "$(tail -n 1 two)" = "$(ask '{"prompt":"abc"}' -n 4)" ]
     whole=$(ask '{"prompt":"abc"}' -n 12 --temperature 2 --seed 5 | completion)
     stop=${whole:4:2}
