@@ -60,9 +60,8 @@ int main(int argc, char **argv)
         { "train-on", 0, OPT_WORD, &o.train_on, "WHICH",
           "train on all answers of a conversation, or on its last", "all|last" },
         { "odd", 0, OPT_WORD, &o.odd, "HOW",
-          "with a conversation that does not take turns, or has tools: give up, leave it out, "
-          "leave "
-          "out what does not fit, or also join messages of one role in a row",
+          "with a conversation that does not take turns or has tools: give up, skip it, drop what "
+          "does not fit, or also merge messages of one role in a row",
           "stop|skip|drop|merge" },
         { "show", 0, OPT_COUNT, &o.show, "N",
           "print the first N conversations as the model will see them, and leave", 0 },
