@@ -1,4 +1,4 @@
-/* chat.h - conversations as tokens: templates, and the lines that hold conversations.
+/* chat.h - conversations as tokens: templates (how records become conversations: chat_record.h).
  *
  * A template is a JSON file (docs/formats/chat.md), or one of those that are built in. Each
  * prompt with what stands around it and each answer is encoded for itself, or, if the template
@@ -55,22 +55,5 @@ int chat_put_prompt(const struct chat_template *t, struct token_buffer *ids, con
 /* An answer and its end. */
 int chat_put_answer(const struct chat_template *t, struct token_buffer *ids, const char *answer,
                     struct fail *why) MUST_USE;
-
-struct chat_turn {
-    char *prompt, *answer; /* stripped */
-};
-
-/* One conversation. */
-struct chat {
-    struct chat_turn *turns;
-    size_t count;
-    char *system, *source; /* NULL: not said */
-};
-
-/* Reads {"input", "output"}, {"messages": [{"role", "content"}]} or {"conversations": [{"from",
- * "value"}]}: prompts and answers in turn, perhaps after a system sentence. */
-int chat_parse(struct chat *c, const char *line, size_t bytes, const char *source_key,
-               struct fail *why) MUST_USE;
-void chat_release(struct chat *c);
 
 #endif
