@@ -159,7 +159,7 @@ static int plan_positions(struct trainer *t, struct fail *why)
     t->setup.positions = context;
     t->setup.rows = r->batch_size * context;
     t->setup.chunk = r->chunk_rows;
-    return is_s2 ? attention_check(&t->attention, &t->config, why) : 0;
+    return is_s2 ? attention_check(&t->attention, why) : 0;
 }
 
 static int plan_run(struct trainer *t, struct fail *why)
