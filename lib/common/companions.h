@@ -19,7 +19,8 @@ const char *companion_name(size_t i);
 /* Is it one's name? */
 bool companion_is(const char *name);
 /* Before any work: fails naming the first that may not be copied, or that stands in `to` (NULL: not
- * looked at) with other content, since it is the user's. */
+ * looked at) with other content, since it is the user's. (The number that model_max_length.h writes
+ * may be another.) */
 int companions_check(const char *from, const char *to, struct fail *why) MUST_USE;
 /* Copies those that are there; checks again. One that stands there with the same content stays. */
 int companions_copy(const char *from, const char *to, struct fail *why) MUST_USE;

@@ -2,6 +2,7 @@
 
 #include "file.h"
 #include "output.h"
+#include "wrong_kind.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -116,6 +117,16 @@ json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail
     return value;
 }
 
+/* A file that is no JSON at all is told as what it is. */
+static void blame_kind(const char *text, size_t bytes, const char *path, struct fail *why)
+{
+    struct fail kind = { 0 };
+    (void)wrong_kind_of_json(text, bytes, &kind);
+    if (!*kind.text) return;
+    *why = kind;
+    fail_prefix(why, path);
+}
+
 json_t *json_read_file(const char *path, struct fail *why)
 {
     uint64_t bytes;
@@ -134,8 +145,8 @@ json_t *json_read_file(const char *path, struct fail *why)
             fail(why, "%s: cannot read: %s", path, strerror(errno));
         else if (got < bytes)
             fail_input(why, "%s: changed while it was read", path);
-        else
-            value = json_read_text(text, got, path, why);
+        else if (!(value = json_read_text(text, got, path, why)))
+            blame_kind(text, got, path, why);
         free(text);
     }
     fclose(file);

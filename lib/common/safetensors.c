@@ -2,6 +2,7 @@
 
 #include "json_scan.h"
 #include "output.h"
+#include "wrong_kind.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -188,6 +189,8 @@ int safetensors_open(struct tensor_file *file, const char *path, struct fail *wh
 {
     if (tensor_file_map(file, path, why)) return -1;
     if (!parse(file, why)) return 0;
+    (void)wrong_kind_of_weights(file->map, file->map_bytes, FILE_KIND_SAFETENSORS, "safetensors",
+                                why);
     tensor_file_close(file);
     return fail_in(why, path);
 }

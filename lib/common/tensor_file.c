@@ -1,5 +1,6 @@
 #include "tensor_file.h"
 
+#include "bf16.h"
 #include "file.h"
 #include "mapped.h"
 
@@ -90,4 +91,27 @@ void stored_tensor_describe(const struct stored_tensor *t, char *text, size_t si
         used += (size_t)snprintf(text + used, size - used, i ? ", %lld" : "%lld",
                                  (long long)t->shape[i]);
     if (used < size) snprintf(text + used, size - used, "]");
+}
+
+static float value_at(const struct stored_tensor *s, size_t i)
+{
+    const char *at = (const char *)s->data + i * dtype_size(s->dtype);
+    uint16_t half;
+    float whole;
+    if (s->dtype == DTYPE_F32) {
+        memcpy(&whole, at, sizeof whole);
+        return whole;
+    }
+    memcpy(&half, at, sizeof half);
+    return s->dtype == DTYPE_F16 ? f16_to_float(half) : bf16_to_float(half);
+}
+
+bool stored_tensor_equal(const struct stored_tensor *a, const struct stored_tensor *b)
+{
+    if (a->dims != b->dims || memcmp(a->shape, b->shape, sizeof a->shape) != 0) return false;
+    if (a->dtype == b->dtype) return a->data == b->data || !memcmp(a->data, b->data, a->bytes);
+    if (a->dtype > DTYPE_BF16 || b->dtype > DTYPE_BF16) return false;
+    for (size_t i = 0; i < a->bytes / dtype_size(a->dtype); i++)
+        if (value_at(a, i) != value_at(b, i)) return false;
+    return true;
 }

@@ -52,6 +52,9 @@ int tensor_file_sort(struct tensor_file *file, struct fail *why) MUST_USE;
 const struct stored_tensor *tensor_file_find(const struct tensor_file *file, const char *name);
 void tensor_file_close(struct tensor_file *file);
 
+/* The same shape and the same numbers, whichever of f32, f16 and bf16 they are stored in. */
+bool stored_tensor_equal(const struct stored_tensor *a, const struct stored_tensor *b);
+
 /* "F32 [2, 3]", for messages. */
 void stored_tensor_describe(const struct stored_tensor *t, char *text, size_t size);
 

@@ -1,6 +1,7 @@
 #include "torch_file.h"
 
 #include "pickle.h"
+#include "wrong_kind.h"
 #include "zip.h"
 
 static const char pickle_name[] = "/data.pkl";
@@ -106,6 +107,8 @@ int torch_open(struct tensor_file *file, const char *path, struct fail *why)
     if (!status) status = read_archive(file, &z, why);
     zip_close(&z);
     if (!status) return 0;
+    (void)wrong_kind_of_weights(file->map, file->map_bytes, FILE_KIND_TORCH,
+                                "PyTorch's pytorch_model.bin", why);
     tensor_file_close(file);
     return fail_in(why, path);
 }

@@ -2,8 +2,9 @@
  *
  * S2-Attn (LongLoRA, Chen et al. 2023, section 3.2) without its wrap-around is
  * causal attention over segments: the first half of the heads inside [0,G), [G,2G),
- * …; the second inside [0,G/2), [G/2,3G/2), …. Document masking cuts the same
- * segments at document borders; full attention is one segment.
+ * …; the second inside [0,G/2), [G/2,3G/2), …. Of an odd number of heads the first half is
+ * the smaller one, as in LongLoRA's code: the second begins at heads / 2, rounded down. Document
+ * masking cuts the same segments at document borders; full attention is one segment.
  */
 #ifndef LONGQLORA_BATCH_H
 #define LONGQLORA_BATCH_H
@@ -16,9 +17,8 @@ struct attention_plan {
     bool masks_documents;
 };
 
-/* Fails if G is odd, or heads cannot be halved. */
-int attention_check(const struct attention_plan *a, const struct config *c,
-                    struct fail *why) MUST_USE;
+/* Fails if G is odd. */
+int attention_check(const struct attention_plan *a, struct fail *why) MUST_USE;
 
 /* Room for so many rows in one block; released by batch_release. */
 int batch_init(struct batch *b, int64_t rows, struct fail *why) MUST_USE;

@@ -1,5 +1,7 @@
 #include "config.h"
 
+#include "config_keys.h"
+
 #include <float.h>
 #include <math.h>
 #include <sys/stat.h>
@@ -9,44 +11,55 @@ static const char ntk_key[] = "ntk_rope";
 
 enum { DIM_MAX = 1 << 20, LAYERS_MAX = 4096, POSITION_MAX = 1 << 28 };
 
-static int refuse_flag(const json_t *json, const char *key, struct fail *why)
+/* ---- sizes ---- */
+
+/* What transformers takes where a key is absent; 0: see the place. */
+static const struct model_type {
+    const char *name;
+    int64_t ffn, kv_heads, max_position, window;
+} model_types[] = {
+    { "llama", 11008, 0, 2048, INT64_MAX },
+    { "mistral", 14336, 8, 4096 * 32, 4096 },
+};
+enum { DEFAULT_VOCAB = 32000, DEFAULT_DIM = 4096, DEFAULT_LAYERS = 32, DEFAULT_HEADS = 32 };
+
+/* Other heads than a language model's are known by the name of the class that was stored. */
+static int check_architectures(const json_t *list, struct fail *why)
 {
-    bool value = false;
-    if (json_get_flag(json, key, &value, why)) return -1;
-    if (value) return fail_input(why, "%s: true is not computed here", key);
+    static const char *const ends[] = { "ForCausalLM", "Model" };
+    size_t i;
+    json_t *item;
+    if (!list || json_is_null(list)) return 0;
+    if (!json_is_array(list)) return fail_input(why, "'architectures' is not a list");
+    json_array_foreach(list, i, item)
+    {
+        const char *name = json_string_value(item);
+        size_t length = name ? strlen(name) : 0;
+        for (size_t e = 0; e < sizeof ends / sizeof *ends; e++)
+            if (length >= strlen(ends[e]) && !strcmp(name + length - strlen(ends[e]), ends[e]))
+                return 0;
+        return fail_input(why, "architectures: '%.60s' is no language model (…ForCausalLM)",
+                          name ? name : "?");
+    }
     return 0;
 }
 
-static int parse_sizes(struct config *c, struct fail *why)
+static int parse_type(const json_t *j, const struct model_type **type, struct fail *why)
 {
-    json_t *j = c->json;
-    if (json_get_count(j, "vocab_size", 1 << 24, &c->vocab, why) ||
-        json_get_count(j, "hidden_size", DIM_MAX, &c->dim, why) ||
-        json_get_count(j, "intermediate_size", DIM_MAX, &c->ffn, why) ||
-        json_get_count(j, "num_hidden_layers", LAYERS_MAX, &c->layers, why) ||
-        json_get_count(j, "num_attention_heads", 1 << 16, &c->heads, why))
-        return -1;
-    c->kv_heads = c->heads;
-    c->max_position = 2048;
-    if (json_get_count(j, "num_key_value_heads", 1 << 16, &c->kv_heads, why) ||
-        json_get_count(j, "max_position_embeddings", POSITION_MAX, &c->max_position, why))
-        return -1;
-    const struct {
-        const char *key;
-        int64_t value;
-    } sizes[] = { { "vocab_size", c->vocab },
-                  { "hidden_size", c->dim },
-                  { "intermediate_size", c->ffn },
-                  { "num_hidden_layers", c->layers },
-                  { "num_attention_heads", c->heads },
-                  { "num_key_value_heads", c->kv_heads },
-                  { "max_position_embeddings", c->max_position } };
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        if (!sizes[i].value) return fail_input(why, "'%s' is missing or 0", sizes[i].key);
-    c->head_dim = c->dim / c->heads;
-    if (!json_is_null(json_object_get(j, "head_dim")) &&
-        json_get_count(j, "head_dim", 1 << 16, &c->head_dim, why))
-        return -1;
+    const json_t *found = json_object_get(j, "model_type");
+    const char *name = json_string_value(found);
+    *type = &model_types[0];
+    if (found && !name) return fail_input(why, "'model_type' is not a text");
+    for (size_t i = 0; name && i < sizeof model_types / sizeof *model_types; i++)
+        if (!strcmp(name, model_types[i].name)) *type = &model_types[i];
+    if (name && strcmp(name, (*type)->name) != 0)
+        return fail_input(why, "model_type '%.40s': only llama and mistral are computed here",
+                          name);
+    return check_architectures(json_object_get(j, "architectures"), why);
+}
+
+static int check_heads(const struct config *c, struct fail *why)
+{
     if (c->heads % c->kv_heads)
         return fail_input(why, "%lld attention heads for %lld key/value heads", (long long)c->heads,
                           (long long)c->kv_heads);
@@ -56,25 +69,119 @@ static int parse_sizes(struct config *c, struct fail *why)
     if (c->head_dim % 2 || !c->head_dim)
         return fail_input(why, "head dimension %lld is not even", (long long)c->head_dim);
     if (c->dim % 8 || c->ffn % 8 || c->heads * c->head_dim % 8)
-        return fail_input(why, "hidden_size and intermediate_size must be multiples of 8");
+        return fail_input(why, "hidden_size, intermediate_size and heads times their dimension "
+                               "must be multiples of 8");
     return 0;
 }
 
-/* Keys that other models of the family have, where their values change what is computed. */
-static int refuse_others(const json_t *j, struct fail *why)
+static int parse_heads(struct config *c, const struct model_type *type, struct fail *why)
 {
-    const char *kind = json_string_value(json_object_get(j, "model_type"));
-    const char *act = json_string_value(json_object_get(j, "hidden_act"));
-    double rotary = 1;
-    if (kind && strcmp(kind, "llama") != 0 && strcmp(kind, "mistral") != 0)
-        return fail_input(why, "model_type '%.40s': only llama and mistral are computed here",
-                          kind);
-    if (act && strcmp(act, "silu") != 0)
-        return fail_input(why, "hidden_act '%.40s' is not computed here", act);
-    if (refuse_flag(j, "attention_bias", why) || refuse_flag(j, "mlp_bias", why) ||
-        json_get_real(j, "partial_rotary_factor", &rotary, why))
+    const json_t *j = c->json, *kv = json_object_get(j, "num_key_value_heads");
+    bool has_dim = !json_is_null(json_object_get(j, "head_dim")) && json_object_get(j, "head_dim");
+    c->kv_heads =
+        kv || !type->kv_heads || !json_object_get(j, "model_type") ? c->heads : type->kv_heads;
+    if (!json_is_null(kv) && json_get_count(j, "num_key_value_heads", 1 << 16, &c->kv_heads, why))
         return -1;
-    return rotary == 1 ? 0 : fail_input(why, "partial_rotary_factor is not computed here");
+    if (!c->kv_heads) return fail_input(why, "'num_key_value_heads' is 0");
+    if (has_dim)
+        return json_get_count(j, "head_dim", 1 << 16, &c->head_dim, why) ? -1 : check_heads(c, why);
+    /* Mistral's code rounds down. */
+    if (c->dim % c->heads && !strcmp(type->name, "llama"))
+        return fail_input(why,
+                          "hidden_size %lld is no multiple of %lld heads, and there is no "
+                          "head_dim",
+                          (long long)c->dim, (long long)c->heads);
+    c->head_dim = c->dim / c->heads;
+    return check_heads(c, why);
+}
+
+static int parse_sizes(struct config *c, const struct model_type *type, struct fail *why)
+{
+    json_t *j = c->json;
+    const struct {
+        const char *key;
+        int64_t most, standard, *to;
+    } sizes[] = { { "vocab_size", 1 << 24, DEFAULT_VOCAB, &c->vocab },
+                  { "hidden_size", DIM_MAX, DEFAULT_DIM, &c->dim },
+                  { "intermediate_size", DIM_MAX, type->ffn, &c->ffn },
+                  { "num_hidden_layers", LAYERS_MAX, DEFAULT_LAYERS, &c->layers },
+                  { "num_attention_heads", 1 << 16, DEFAULT_HEADS, &c->heads },
+                  { "max_position_embeddings", POSITION_MAX, type->max_position,
+                    &c->max_position } };
+    /* Without its type an object is known for a model's by nothing but its sizes. */
+    bool has_type = json_object_get(j, "model_type") != NULL;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        bool is_position = sizes[i].to == &c->max_position;
+        *sizes[i].to = has_type || is_position ? sizes[i].standard : 0;
+        if (json_get_count(j, sizes[i].key, sizes[i].most, sizes[i].to, why)) return -1;
+        if (!*sizes[i].to) return fail_input(why, "'%s' is missing or 0", sizes[i].key);
+    }
+    return parse_heads(c, type, why);
+}
+
+/* ---- what is not a size ---- */
+
+/* All layers attend in one way, which is what sliding_window says too: transformers' classes take
+ * the one or the other. */
+static int check_layer_types(const struct config *c, bool has_window, struct fail *why)
+{
+    const json_t *list = json_object_get(c->json, "layer_types");
+    const char *wanted = has_window ? "sliding_attention" : "full_attention";
+    size_t i;
+    json_t *item;
+    if (!list || json_is_null(list)) return 0;
+    if (!json_is_array(list) || (int64_t)json_array_size(list) != c->layers)
+        return fail_input(why, "layer_types is not a list of %lld", (long long)c->layers);
+    json_array_foreach(list, i, item)
+    {
+        const char *name = json_string_value(item);
+        if (!name || strcmp(name, wanted) != 0)
+            return fail_input(why,
+                              "layer_types: '%.40s' at layer %zu; %s sliding_window all must be %s",
+                              name ? name : "?", i, has_window ? "with a" : "without a", wanted);
+    }
+    return 0;
+}
+
+static int parse_window(struct config *c, const struct model_type *type, struct fail *why)
+{
+    const json_t *found = json_object_get(c->json, "sliding_window");
+    c->window = found ? INT64_MAX : type->window;
+    if (found && !json_is_null(found) &&
+        json_get_count(c->json, "sliding_window", INT64_MAX, &c->window, why))
+        return -1;
+    if (!c->window) return fail_input(why, "sliding_window is not positive");
+    /* LLaMA's classes know no window, so that there it is a limit and no more. */
+    bool has_window = c->window < INT64_MAX && !strcmp(type->name, "mistral");
+    return check_layer_types(c, has_window, why);
+}
+
+static int parse_others(struct config *c, struct fail *why)
+{
+    const json_t *j = c->json, *act = json_object_get(j, "hidden_act");
+    const char *name = json_string_value(act);
+    double rotary = 1;
+    bool is_causal = !json_is_null(json_object_get(j, "is_causal"));
+    if (act && !name) return fail_input(why, "'hidden_act' is not a text");
+    if (name && strcmp(name, "silu") != 0 && strcmp(name, "swish") != 0)
+        return fail_input(why, "hidden_act '%.40s' is not computed here", name);
+    if (json_get_real(j, "partial_rotary_factor", &rotary, why) ||
+        json_get_flag(j, "is_causal", &is_causal, why) ||
+        json_get_flag(j, "tie_word_embeddings", &c->is_tied, why))
+        return -1;
+    if (rotary != 1) return fail_input(why, "partial_rotary_factor is not computed here");
+    if (!is_causal)
+        return fail_input(why, "is_causal: false: attention to what follows is not computed here");
+    c->norm_eps = 1e-6;
+    if (json_is_null(json_object_get(j, "rms_norm_eps")))
+        return fail_input(why, "rms_norm_eps is null, which is no number");
+    if (json_get_real(j, "rms_norm_eps", &c->norm_eps, why) ||
+        json_get_real(j, "attention_dropout", &c->attention_dropout, why))
+        return -1;
+    if (!(c->norm_eps > 0)) return fail_input(why, "rms_norm_eps is not positive");
+    if (c->norm_eps > (double)FLT_MAX)
+        return fail_input(why, "rms_norm_eps is %g, more than f32 has", c->norm_eps);
+    return 0;
 }
 
 /* merge's own key for NTK-aware positions, whose theta is stretched already: see
@@ -92,58 +199,101 @@ static int parse_ntk(struct config *c, const json_t *ntk, struct fail *why)
     return rope_make(&c->rope, ROPE_NTK, factor, why);
 }
 
+/* ---- positions ---- */
+
+static const char *const rope_names[] = { "rope_scaling", "rope_parameters" };
+
+/* What one of the two says. */
+struct spelling {
+    const json_t *json; /* NULL: nothing */
+    struct rope rope;
+    double theta;
+    int64_t original;
+};
+
+/* theta stands in the object, or outside of it. transformers 4 reads it outside alone, 5 inside
+ * first: where a file of transformers 4's name has two, they must be one. */
+static int read_theta(const struct config *c, struct spelling *s, const char *where,
+                      struct fail *why)
+{
+    const json_t *outside = json_object_get(c->json, "rope_theta");
+    const json_t *inside = json_object_get(s->json, "rope_theta");
+    double old = 10000;
+    if (json_is_null(inside) || (!inside && json_is_null(outside)))
+        return fail_input(why, "rope_theta is null, which is no number");
+    if (json_get_real(c->json, "rope_theta", &old, why)) return -1;
+    s->theta = old;
+    if (json_get_real(s->json, "rope_theta", &s->theta, why)) return fail_in(why, where);
+    if (inside && json_is_number(outside) && s->theta != old && where == rope_names[0])
+        return fail_input(why, "rope_theta is %g and, in %s, %g: which one?", old, where, s->theta);
+    if (!(s->theta > 0)) return fail_input(why, "rope_theta is not positive");
+    if (s->theta > (double)FLT_MAX)
+        return fail_input(why, "rope_theta is %g, more than f32 has", s->theta);
+    return 0;
+}
+
+static int read_spelling(const struct config *c, struct spelling *s, const char *where,
+                         struct fail *why)
+{
+    int64_t top = c->max_position;
+    if (json_get_count(c->json, "original_max_position_embeddings", POSITION_MAX, &top, why) ||
+        read_theta(c, s, where, why) || config_rope_keys_check(s->json, where, why))
+        return -1;
+    s->original = top;
+    if (rope_parse(&s->rope, s->json, where, c->max_position, &s->original, why)) return -1;
+    if (s->original != top && json_object_get(c->json, "original_max_position_embeddings"))
+        return fail_input(why, "original_max_position_embeddings is %lld and, for rope, %lld",
+                          (long long)top, (long long)s->original);
+    /* transformers measures these by max_position_embeddings whatever else stands there. */
+    if (s->rope.type == ROPE_DYNAMIC && s->original != c->max_position)
+        return fail_input(why, "dynamic positions whose original context is not "
+                               "max_position_embeddings");
+    /* A logarithm of theta, and the head dimension less 2, are divided by. */
+    if ((s->rope.type == ROPE_YARN && !(s->theta > 1)) ||
+        (s->rope.type == ROPE_DYNAMIC && c->head_dim <= 2))
+        return fail_input(why, "%s positions with rope_theta %g and a head dimension of %lld",
+                          rope_type_name(s->rope.type), s->theta, (long long)c->head_dim);
+    return s->original ? 0 : fail_input(why, "the original context is not positive");
+}
+
 /* transformers 4 has rope_theta and rope_scaling, 5 has both in rope_parameters. */
 static int parse_rope(struct config *c, struct fail *why)
 {
-    const json_t *j = c->json, *parameters = json_object_get(j, "rope_parameters");
-    const json_t *scaling = json_object_get(j, "rope_scaling");
-    int64_t top = c->max_position, original;
-    if (json_is_null(parameters)) parameters = NULL;
-    if (parameters && scaling && !json_is_null(scaling))
-        return fail_input(why, "rope_scaling and rope_parameters: which one?");
-    c->theta = 10000;
-    if (json_get_real(j, "rope_theta", &c->theta, why) ||
-        json_get_real(parameters, "rope_theta", &c->theta, why) ||
-        json_get_count(j, "original_max_position_embeddings", POSITION_MAX, &top, why))
+    struct spelling s[2] = { { 0 }, { 0 } };
+    for (int i = 0; i < 2; i++) {
+        s[i].json = json_object_get(c->json, rope_names[i]);
+        if (json_is_null(s[i].json) || (json_is_object(s[i].json) && !json_object_size(s[i].json)))
+            s[i].json = NULL;
+    }
+    /* Without either the first tells rope_theta. */
+    if (((s[0].json || !s[1].json) && read_spelling(c, &s[0], rope_names[0], why)) ||
+        (s[1].json && read_spelling(c, &s[1], rope_names[1], why)))
         return -1;
-    original = top;
-    if (rope_parse(&c->rope, parameters ? parameters : scaling, &original, why)) return -1;
-    if (original != top && json_object_get(j, "original_max_position_embeddings"))
-        return fail_input(why, "original_max_position_embeddings is %lld and, for rope, %lld",
-                          (long long)top, (long long)original);
-    /* transformers measures these by max_position_embeddings whatever else stands there. */
-    if (c->rope.type == ROPE_DYNAMIC && original != c->max_position)
-        return fail_input(why, "dynamic positions whose original context is not "
-                               "max_position_embeddings");
-    if (!(c->theta > 0) || !original)
-        return fail_input(why, "rope_theta or the original context is not positive");
-    if (c->theta > (double)FLT_MAX)
-        return fail_input(why, "rope_theta is %g, more than f32 has", c->theta);
-    c->original_position = original;
-    if (parse_ntk(c, json_object_get(j, ntk_key), why)) return -1;
+    if (s[0].json && s[1].json &&
+        (!rope_equal(&s[0].rope, &s[1].rope) || s[0].theta != s[1].theta ||
+         s[0].original != s[1].original))
+        return fail_input(why, "rope_scaling and rope_parameters: which one?");
+    const struct spelling *found = &s[s[1].json != NULL];
+    c->rope = found->rope;
+    c->theta = found->theta;
+    c->original_position = found->original;
+    if (parse_ntk(c, json_object_get(c->json, ntk_key), why)) return -1;
     c->stored_rope = c->rope;
     return 0;
 }
 
 static int parse(struct config *c, struct fail *why)
 {
-    json_t *j = c->json;
-    if (!json_is_object(j)) return fail_input(why, "not an object");
-    c->norm_eps = 1e-6;
-    c->window = INT64_MAX;
-    if (refuse_others(j, why) || parse_sizes(c, why) || parse_rope(c, why) ||
-        json_get_real(j, "rms_norm_eps", &c->norm_eps, why) ||
-        json_get_flag(j, "tie_word_embeddings", &c->is_tied, why))
+    const struct model_type *type;
+    if (!json_is_object(c->json)) return fail_input(why, "not an object");
+    if (parse_type(c->json, &type, why) ||
+        config_keys_check(c->json, c->unknown, sizeof c->unknown, why) ||
+        parse_sizes(c, type, why) || parse_rope(c, why) || parse_window(c, type, why))
         return -1;
-    if (!json_is_null(json_object_get(j, "sliding_window")) &&
-        json_get_count(j, "sliding_window", INT64_MAX, &c->window, why))
-        return -1;
-    if (!(c->norm_eps > 0) || !c->window)
-        return fail_input(why, "rms_norm_eps or sliding_window is not positive");
-    if (c->norm_eps > (double)FLT_MAX)
-        return fail_input(why, "rms_norm_eps is %g, more than f32 has", c->norm_eps);
-    return 0;
+    return parse_others(c, why);
 }
+
+/* ---- files ---- */
 
 int config_parse(struct config *c, const char *text, const char *name, struct fail *why)
 {
@@ -215,6 +365,25 @@ int config_check_context(const struct config *c, int64_t context, struct fail *w
                       (long long)c->window, (long long)context);
 }
 
+int config_check_training(const struct config *c, struct fail *why)
+{
+    if (c->attention_dropout == 0) return 0;
+    return fail_input(why,
+                      "attention_dropout %g: attention's weights are not dropped here in training: "
+                      "write 0 for it",
+                      c->attention_dropout);
+}
+
+bool config_remark(const struct config *c, char *text, size_t size)
+{
+    static const char tied[] = "its tie_word_embeddings is true, but a head is stored that differs "
+                               "from the embedding: that one is used, as in transformers 5";
+    snprintf(text, size, "config.json: %s%s%s%s", c->was_tied ? tied : "",
+             c->was_tied && *c->unknown ? "; " : "",
+             *c->unknown ? "not known and not used, as in transformers: " : "", c->unknown);
+    return c->was_tied || *c->unknown;
+}
+
 int config_extend(struct config *c, int64_t context, struct fail *why)
 {
     if (context <= config_context(c)) return 0;
@@ -245,7 +414,8 @@ static void use_old_names(const struct config *c, json_t *j)
         json_object_set(j, "torch_dtype", json_object_get(j, "dtype"));
         json_object_del(j, "dtype");
     }
-    if (json_object_get(j, "rope_parameters") || json_object_get(j, ntk_key))
+    if (json_object_get(j, "rope_parameters") || json_object_get(j, ntk_key) ||
+        json_object_get(json_object_get(j, "rope_scaling"), "rope_theta"))
         json_object_set_new(j, "rope_theta", json_real(c->theta));
     json_object_del(j, "quantization_config");
     json_object_del(j, ntk_key);
@@ -254,10 +424,10 @@ static void use_old_names(const struct config *c, json_t *j)
 /* rope_scaling as the file had it, with all that makes it this one. */
 static void keep_scaling(json_t *j)
 {
-    json_t *parameters = json_object_get(j, "rope_parameters");
-    if (!parameters) return;
-    json_object_del(parameters, "rope_theta");
-    json_object_set(j, "rope_scaling", parameters);
+    json_t *scaling = json_object_get(j, "rope_scaling");
+    if (!json_object_size(scaling)) scaling = json_object_get(j, "rope_parameters");
+    json_object_del(scaling, "rope_theta");
+    json_object_set(j, "rope_scaling", scaling);
 }
 
 static void put_scaling(const struct config *c, json_t *j, bool new_style)
@@ -267,6 +437,9 @@ static void put_scaling(const struct config *c, json_t *j, bool new_style)
     if (c->rope.type != ROPE_DEFAULT && c->rope.type != ROPE_DYNAMIC)
         json_object_set_new(j, "original_max_position_embeddings",
                             json_integer(c->original_position));
+    /* The last versions of transformers 4 take YaRN's factor from these two, whatever it says. */
+    if (c->rope.type == ROPE_YARN)
+        json_object_set_new(j, "max_position_embeddings", json_integer(config_context(c)));
 }
 
 /* NTK-aware positions are plain ones with a larger theta: that is what others get; ntk_key

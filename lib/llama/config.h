@@ -1,5 +1,8 @@
 /* config.h - what a model of the LLaMA family is: config.json, and the arithmetic of
  * its rotary positions.
+ *
+ * config.json is read as transformers 4.31 to 5 reads it, absent keys included; where these
+ * versions differ, as 5.24 does or not at all. config_keys.h has the list of keys.
  */
 #ifndef LONGQLORA_CONFIG_H
 #define LONGQLORA_CONFIG_H
@@ -13,7 +16,10 @@ struct config {
     int64_t window;                /* sliding_window; INT64_MAX without one */
     double norm_eps, theta;        /* theta before any stretching */
     struct rope rope, stored_rope; /* the one to use; the one in the file */
+    double attention_dropout;      /* in training; not computed here */
     bool is_tied;                  /* the head is the embedding */
+    bool was_tied;                 /* config.json says so, and the stored head differs */
+    char unknown[120];             /* keys that say nothing here; see config_keys.h */
     json_t *json;                  /* the file, kept whole to be written again; owned */
 };
 
@@ -35,6 +41,13 @@ int config_extend(struct config *c, int64_t context, struct fail *why) MUST_USE;
 
 /* Fails if attention over so many positions is not what the model computes. */
 int config_check_context(const struct config *c, int64_t context, struct fail *why) MUST_USE;
+
+/* Fails if training is not what the model's own code does. */
+int config_check_training(const struct config *c, struct fail *why) MUST_USE;
+
+/* What a program says of it once, in a line: keys that say nothing here, a head that is not tied.
+ * False if there is nothing to say. */
+bool config_remark(const struct config *c, char *text, size_t size);
 
 /* "linear 2 (4096 → 8192), theta 10000" */
 void config_describe_rope(const struct config *c, char *text, size_t size);

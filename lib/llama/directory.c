@@ -2,6 +2,7 @@
 
 #include "../common/companions.h"
 #include "../common/file_guard.h"
+#include "../common/model_max_length.h"
 #include "../common/output.h"
 
 #include <dirent.h>
@@ -221,7 +222,13 @@ int directory_write(const char *path, const struct directory_job *job, struct fa
     if (job->copy_from && is_directory(job->copy_from) &&
         companions_copy(job->copy_from, path, why))
         return -1;
+    if (!rope_equal(&job->config->rope, &job->config->stored_rope) &&
+        model_max_length_raise(path, config_context(job->config), why))
+        return -1;
     json_t *config = config_to_json(job->config, job->new_style_rope);
+    if (config && job->whole_positions)
+        json_object_set_new(config, "max_position_embeddings",
+                            json_integer(config_context(job->config)));
     if (!config) return fail(why, "%s: out of memory", path);
     json_object_set_new(config, "torch_dtype", json_string(dtype_torch_name(job->dtype)));
     if (job->quantization)

@@ -21,6 +21,7 @@ struct directory_job {
     const char *copy_from;      /* tokenizer and licence files come from here; may be NULL */
     uint64_t max_shard_bytes;   /* of tensors; a larger one is alone in its shard */
     bool new_style_rope;        /* see config_to_json */
+    bool whole_positions;       /* max_position_embeddings is the context after stretching */
     const json_t *quantization; /* config.json's quantization_config, read after the last tensor
                                  * was produced; may be NULL */
 };

@@ -1,5 +1,7 @@
 #include "loaded.h"
 
+#include "model_place.h"
+
 static int set_rope(struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     struct config *c = &l->config;
@@ -35,7 +37,7 @@ int loaded_blame_base(const char *adapter, struct fail *why)
 int loaded_check_places(const struct loaded_options *o, struct fail *why)
 {
     if (o->adapter && adapter_check_place(o->adapter, why)) return -1;
-    if (!weights_check_place(o->model, why)) return 0;
+    if (!model_place_check(o->model, why)) return 0;
     if (o->adapter || adapter_check_place(o->model, &(struct fail){ 0 })) return -1;
     struct fail first = *why;
     return fail_input(why, "%s, and this with --adapter", first.text);

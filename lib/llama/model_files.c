@@ -2,6 +2,7 @@
 
 #include "../common/safetensors.h"
 #include "../common/torch_file.h"
+#include "model_place.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -172,13 +173,19 @@ static int name_content(const char *directory, struct fail *why)
             of = &layouts[i];
         }
     closedir(dir);
-    if (!count)
-        return fail(why, "%s: no %s, no %s, and no index of either", directory, layouts[0].one,
-                    layouts[1].one);
+    if (!count) return model_place_name_weights(directory, why);
     return fail(why,
                 "%s: %zu shard%s of a model (%s …), and no %s, which says what is where: "
                 "fetch it too",
                 directory, count, count > 1 ? "s" : "", first, of->index);
+}
+
+static const struct stored_tensor *find_stored(const struct model_files *m, const char *name)
+{
+    const struct stored_tensor *found = NULL;
+    for (size_t i = 0; i < m->count && !found; i++)
+        found = tensor_file_find(&m->at[i], name);
+    return found;
 }
 
 int model_files_open(struct model_files *m, const char *directory, struct fail *why)
@@ -192,6 +199,7 @@ int model_files_open(struct model_files *m, const char *directory, struct fail *
         else if (exists(path, directory, layouts[i].index))
             status = open_shards(m, &layouts[i], directory, path, why);
     if (status == 1) status = name_content(directory, why);
+    m->is_bare = !status && find_stored(m, "norm.weight") && !find_stored(m, "model.norm.weight");
     if (status) model_files_close(m);
     return status;
 }
@@ -205,12 +213,20 @@ bool model_files_exist(const char *directory)
     return false;
 }
 
+static const char prefix[] = "model.";
+
 const struct stored_tensor *model_files_find(const struct model_files *m, const char *name)
 {
-    const struct stored_tensor *found = NULL;
-    for (size_t i = 0; i < m->count && !found; i++)
-        found = tensor_file_find(&m->at[i], name);
-    return found;
+    bool has_prefix = !strncmp(name, prefix, sizeof prefix - 1);
+    return find_stored(m, m->is_bare && has_prefix ? name + sizeof prefix - 1 : name);
+}
+
+const char *model_files_name(const struct model_files *m, const char *stored,
+                             char buffer[TENSOR_NAME_MAX + 8])
+{
+    if (!m->is_bare || !strncmp(stored, "lm_head.", 8)) return stored;
+    snprintf(buffer, TENSOR_NAME_MAX + 8, "%s%s", prefix, stored);
+    return buffer;
 }
 
 uint64_t model_files_bytes(const struct model_files *m)

@@ -28,15 +28,24 @@ static int parse_llama3(struct rope *r, const json_t *scaling, struct fail *why)
         json_get_real(scaling, "high_freq_factor", &r->high, why))
         return -1;
     if (!(r->low > 0) || !(r->high > r->low))
-        return fail_input(why, "rope_scaling: low_freq_factor %g, high_freq_factor %g", r->low,
-                          r->high);
+        return fail_input(why, "low_freq_factor %g, high_freq_factor %g", r->low, r->high);
+    return 0;
+}
+
+/* Absent, null or 0: the standard. */
+static int get_positive(const json_t *scaling, const char *key, double standard, double *value,
+                        struct fail *why)
+{
+    *value = 0;
+    if (json_get_real(scaling, key, value, why)) return -1;
+    if (*value == 0) *value = standard;
     return 0;
 }
 
 static int parse_yarn(struct rope *r, const json_t *scaling, struct fail *why)
 {
     double mscale = 0, mscale_all_dim = 0;
-    bool is_rounded = true;
+    bool is_rounded = !json_is_null(json_object_get(scaling, "truncate"));
     if (json_get_real(scaling, "mscale", &mscale, why) ||
         json_get_real(scaling, "mscale_all_dim", &mscale_all_dim, why) ||
         json_get_flag(scaling, "truncate", &is_rounded, why))
@@ -46,46 +55,82 @@ static int parse_yarn(struct rope *r, const json_t *scaling, struct fail *why)
         r->attention =
             yarn_attention(r->factor, mscale) / yarn_attention(r->factor, mscale_all_dim);
     r->is_exact = !is_rounded;
-    if (json_get_real(scaling, "beta_slow", &r->low, why) ||
-        json_get_real(scaling, "beta_fast", &r->high, why) ||
+    if (get_positive(scaling, "beta_slow", YARN_SLOW, &r->low, why) ||
+        get_positive(scaling, "beta_fast", YARN_FAST, &r->high, why) ||
         json_get_real(scaling, "attention_factor", &r->attention, why))
         return -1;
     if (!(r->low > 0) || !(r->high > r->low) || !(r->attention > 0) ||
         r->attention > (double)FLT_MAX)
-        return fail_input(why, "rope_scaling: beta_slow %g, beta_fast %g, attention_factor %g",
-                          r->low, r->high, r->attention);
+        return fail_input(why, "beta_slow %g, beta_fast %g, attention_factor %g", r->low, r->high,
+                          r->attention);
     return 0;
 }
 
-int rope_parse(struct rope *r, const json_t *scaling, int64_t *original, struct fail *why)
+/* The type; without one an object that says rope_theta alone is of the plain kind. */
+static int parse_type(const json_t *scaling, enum rope_type *found, struct fail *why)
+{
+    const json_t *old = json_object_get(scaling, "type");
+    const json_t *new = json_object_get(scaling, "rope_type");
+    const char *old_name = json_string_value(old), *name = json_string_value(new);
+    size_t others = json_object_size(scaling) - (json_object_get(scaling, "rope_theta") != NULL) -
+                    (json_object_get(scaling, "partial_rotary_factor") != NULL);
+    *found = ROPE_DEFAULT;
+    if (!old && !new && !others) return 0;
+    if ((old && !old_name) || (new && !name)) return fail_input(why, "its type is not a text");
+    if (old && new &&strcmp(old_name, name) != 0)
+        return fail_input(why, "type '%.20s' and rope_type '%.20s' differ", old_name, name);
+    if (!name) name = old_name;
+    if (!name) return fail_input(why, "it has no type");
+    int type = rope_type_by_name(name);
+    if (type < 0 || type == ROPE_NTK)
+        return fail_input(why,
+                          "type '%.30s' is not computed here, only default, linear, dynamic, yarn "
+                          "and llama3",
+                          name);
+    *found = (enum rope_type)type;
+    return 0;
+}
+
+/* transformers has nothing to fall back upon where it is absent. */
+static int parse_factor(const json_t *scaling, enum rope_type type, double stretch, double *factor,
+                        struct fail *why)
+{
+    const json_t *found = json_object_get(scaling, "factor");
+    *factor = NAN;
+    if (json_get_real(scaling, "factor", factor, why)) return -1;
+    if (json_is_null(found) && type == ROPE_YARN) *factor = stretch;
+    if (isnan(*factor)) return fail_input(why, "%s positions without a factor", names[type]);
+    if (!(*factor >= 1) || *factor > FACTOR_MAX) return fail_input(why, "factor %g", *factor);
+    return 0;
+}
+
+static int parse_object(struct rope *r, const json_t *scaling, int64_t max_position,
+                        int64_t *original, struct fail *why)
+{
+    enum rope_type type;
+    double factor, rotary = 1;
+    if (!json_is_object(scaling)) return fail_input(why, "it is not an object");
+    if (parse_type(scaling, &type, why) ||
+        json_get_real(scaling, "partial_rotary_factor", &rotary, why))
+        return -1;
+    if (rotary != 1 || json_is_null(json_object_get(scaling, "partial_rotary_factor")))
+        return fail_input(why, "partial_rotary_factor is not computed here");
+    if (type == ROPE_DEFAULT) return 0;
+    if (json_get_count(scaling, "original_max_position_embeddings", INT32_MAX, original, why))
+        return -1;
+    double stretch = *original ? (double)max_position / (double)*original : NAN;
+    if (parse_factor(scaling, type, stretch, &factor, why)) return -1;
+    *r = (struct rope){ .type = type, .factor = factor, .attention = 1 };
+    if (type == ROPE_LLAMA3) return parse_llama3(r, scaling, why);
+    return type == ROPE_YARN ? parse_yarn(r, scaling, why) : 0;
+}
+
+int rope_parse(struct rope *r, const json_t *scaling, const char *where, int64_t max_position,
+               int64_t *original, struct fail *why)
 {
     *r = plain;
     if (!scaling || json_is_null(scaling)) return 0;
-    if (!json_is_object(scaling)) return fail_input(why, "rope_scaling is not an object");
-    const char *old = json_string_value(json_object_get(scaling, "type"));
-    const char *type = json_string_value(json_object_get(scaling, "rope_type"));
-    if (old && type && strcmp(old, type) != 0)
-        return fail_input(why, "rope_scaling: type '%.20s' and rope_type '%.20s' differ", old,
-                          type);
-    if (!type) type = old;
-    if (!type) return fail_input(why, "rope_scaling has no type");
-    int found = rope_type_by_name(type);
-    if (found < 0 || found == ROPE_NTK)
-        return fail_input(why, "rope_scaling: type '%.30s' is not computed here", type);
-    if (found == ROPE_DEFAULT) return 0;
-    double factor = NAN; /* transformers has none to fall back upon */
-    if (json_get_real(scaling, "factor", &factor, why) ||
-        json_get_count(scaling, "original_max_position_embeddings", INT32_MAX, original, why))
-        return -1;
-    if (isnan(factor)) return fail_input(why, "rope_scaling: %s positions without a factor", type);
-    if (!(factor >= 1) || factor > FACTOR_MAX)
-        return fail_input(why, "rope_scaling: factor %g", factor);
-    *r = (struct rope){ .type = (enum rope_type)found, .factor = factor, .attention = 1 };
-    if (r->type == ROPE_LLAMA3) return parse_llama3(r, scaling, why);
-    if (r->type != ROPE_YARN) return 0;
-    r->low = YARN_SLOW;
-    r->high = YARN_FAST;
-    return parse_yarn(r, scaling, why);
+    return parse_object(r, scaling, max_position, original, why) ? fail_in(why, where) : 0;
 }
 
 int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *why)
@@ -194,9 +239,9 @@ void rope_tables(const struct rope_scale *s, int64_t length, int64_t first, int6
         if (r->type == ROPE_LLAMA3) frequency = llama3_frequency(r, frequency, (double)s->original);
         if (r->type == ROPE_YARN)
             frequency = yarn_frequency(r, i, theta, s->head_dim, (double)s->original);
-        float factor = r->type == ROPE_LINEAR ? (float)r->factor : 1;
+        if (r->type == ROPE_LINEAR) frequency /= (float)r->factor;
         for (int64_t t = 0; t < count; t++) {
-            float angle = (float)(first + t) / factor * frequency;
+            float angle = (float)(first + t) * frequency;
             cos_out[t * half + i] = (float)cos((double)angle) * (float)r->attention;
             sin_out[t * half + i] = (float)sin((double)angle) * (float)r->attention;
         }

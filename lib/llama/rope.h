@@ -1,7 +1,9 @@
 /* rope.h - rotary positions (Su et al. 2021) and the ways to stretch them, as
  * transformers computes them in f32.
  *
- * linear: position interpolation (Chen et al. 2023). ntk: theta times
+ * linear: position interpolation (Chen et al. 2023), as transformers computes it since 4.43:
+ * a frequency is divided by the factor, then multiplied by the position. Older versions divided the
+ * position; where the factor is a power of two both give the same bits. ntk: theta times
  * factor^(c/(c-2)) for a head dimension c, so that the slowest pair turns as with linear
  * and the fastest as before ("NTK-aware", fixed factor). dynamic: the same with a factor
  * that grows with the sequence once it is longer than the original context. yarn: Peng
@@ -39,8 +41,10 @@ const char *rope_type_name(enum rope_type type); /* as config.json spells it */
 int rope_type_by_name(const char *name);
 
 /* From config.json's rope_scaling, which may be NULL or null; either spelling of the type.
- * *original becomes the context before stretching if rope_scaling says it. */
-int rope_parse(struct rope *r, const json_t *scaling, int64_t *original, struct fail *why) MUST_USE;
+ * *original becomes the context before stretching if rope_scaling says it. where: its name, for
+ * messages. max_position: what YaRN without a number for its factor takes over the original. */
+int rope_parse(struct rope *r, const json_t *scaling, const char *where, int64_t max_position,
+               int64_t *original, struct fail *why) MUST_USE;
 
 /* A type and its factor, all else as transformers' defaults; llama3 has none. */
 int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *why) MUST_USE;

@@ -5,6 +5,8 @@
 #include "../common/progress.h"
 #include "../common/size.h"
 #include "../common/tokenizer.h"
+#include "model_place.h"
+#include "stored_names.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -77,6 +79,8 @@ int digest_file(const char *path, char digest[STREAM_DIGEST_TEXT], struct fail *
 
 /* ---- a directory ---- */
 
+static const char head_name[] = "lm_head.weight", embedding_name[] = "model.embed_tokens.weight";
+
 /* Old files do not pad their header: such data is copied to where it can be used. */
 static int align(struct weights *w, const void **data, size_t bytes, size_t unit, struct fail *why)
 {
@@ -105,11 +109,29 @@ static int take_packed(struct weights *w, int64_t i, struct fail *why)
     return 0;
 }
 
+/* Of a head that is the embedding either name may be stored. */
+static const struct stored_tensor *find_stored(const struct weights *w, const struct tensor *t)
+{
+    const struct stored_tensor *s = model_files_find(&w->files, t->name);
+    if (s || t->part != PART_EMBEDDING || !w->config.is_tied) return s;
+    return model_files_find(&w->files, head_name);
+}
+
+static int name_missing(const struct weights *w, const struct tensor *t, struct fail *why)
+{
+    if (t->part == PART_HEAD && w->files.is_bare)
+        return fail_input(why,
+                          "tensor %s is missing: a model that was saved without its head "
+                          "(LlamaModel), and is not tied",
+                          t->name);
+    return fail_input(why, "tensor %s is missing%s", t->name, stored_names_hint(&w->files));
+}
+
 static int take_stored(struct weights *w, int64_t i, struct fail *why)
 {
     const struct tensor *t = &w->table[i];
-    const struct stored_tensor *s = model_files_find(&w->files, t->name);
-    if (!s) return fail_input(why, "tensor %s is missing", t->name);
+    const struct stored_tensor *s = find_stored(w, t);
+    if (!s) return name_missing(w, t, why);
     if (bnb_is_packed(&w->files, t->name)) return take_packed(w, i, why);
     int64_t cols = s->dims == 2 ? s->shape[1] : 1;
     if (s->dims < 1 || s->dims > 2 || s->shape[0] != t->rows || cols != t->cols ||
@@ -141,14 +163,14 @@ static int64_t find_tensor(const struct weights *w, const char *name)
     return -1;
 }
 
-/* Tensors that mean nothing here: tables that old versions of transformers kept, and the
- * head's own name where it is the embedding. */
+/* Tensors that mean nothing here: tables that old versions of transformers kept, and a
+ * tied head's own name. */
 static bool is_harmless(const struct weights *w, const char *name)
 {
     static const char table[] = ".rotary_emb.inv_freq";
     size_t length = strlen(name), suffix = sizeof table - 1;
     if (length > suffix && !strcmp(name + length - suffix, table)) return true;
-    return w->config.is_tied && !strcmp(name, "lm_head.weight");
+    return w->config.is_tied && !strcmp(name, head_name);
 }
 
 /* A tensor that nobody asks for is a model that is not what its config says. */
@@ -156,12 +178,30 @@ static int check_all_used(const struct weights *w, struct fail *why)
 {
     for (size_t f = 0; f < w->files.count; f++)
         for (size_t i = 0; i < w->files.at[f].count; i++) {
-            const char *name = w->files.at[f].at[i].name;
+            char whole[TENSOR_NAME_MAX + 8];
+            const char *stored = w->files.at[f].at[i].name;
+            const char *name = model_files_name(&w->files, stored, whole);
             if (is_harmless(w, name) || (w->is_quantized && bnb_is_part(name))) continue;
             if (find_tensor(w, name) < 0)
-                return fail_input(why, "tensor %.100s is not one of this model", name);
+                return fail_input(why, "tensor %.100s is not one of this model%s", stored,
+                                  stored_name_hint(stored));
         }
     return 0;
+}
+
+/* A head that is stored beside the embedding and differs from it is a head of its own, whatever
+ * the config says: so transformers 5 takes it. (Earlier ones left it out.) */
+static int settle_head(struct weights *w, struct fail *why)
+{
+    struct config *c = &w->config;
+    const struct stored_tensor *head = model_files_find(&w->files, head_name);
+    const struct stored_tensor *embedding = model_files_find(&w->files, embedding_name);
+    if (!c->is_tied || !head || !embedding || stored_tensor_equal(head, embedding)) return 0;
+    c->is_tied = false;
+    c->was_tied = true;
+    return json_object_set_new(c->json, "tie_word_embeddings", json_false())
+               ? fail(why, "out of memory")
+               : 0;
 }
 
 static int list_tensors(struct weights *w, struct fail *why)
@@ -190,8 +230,8 @@ static int take_all(struct weights *w, struct fail *why)
 static int open_directory(struct weights *w, const char *path, bool with_base, struct fail *why)
 {
     char tokenizer[4096];
-    if (config_read(&w->config, path, why) || list_tensors(w, why) ||
-        model_files_open(&w->files, path, why))
+    if (config_read(&w->config, path, why) || model_files_open(&w->files, path, why) ||
+        settle_head(w, why) || list_tensors(w, why))
         return -1;
     if (bnb_check_config(w->config.json, why) < 0 || take_all(w, why)) return fail_in(why, path);
     w->bytes = model_files_bytes(&w->files);
@@ -334,34 +374,6 @@ bool weights_are_directory(const char *path)
     return strcmp(path, "-") != 0 && !stat(path, &st) && S_ISDIR(st.st_mode);
 }
 
-/* A file that stands in a model's directory: the directory is what is to be named. */
-static bool is_part_of_directory(const char *path)
-{
-    static const char *const ends[] = { ".safetensors", ".bin", ".json", ".pt", ".pth" };
-    const char *dot = strrchr(path, '.');
-    for (size_t i = 0; dot && i < sizeof ends / sizeof *ends; i++)
-        if (!strcmp(dot, ends[i])) return true;
-    return false;
-}
-
-int weights_check_place(const char *path, struct fail *why)
-{
-    char config[4096];
-    struct stat st;
-    if (!strcmp(path, "-")) return 0;
-    if (stat(path, &st)) return fail(why, "%s: %s", path, strerror(errno));
-    snprintf(config, sizeof config, "%s/config.json", path);
-    if (S_ISDIR(st.st_mode)) {
-        if (!access(config, F_OK)) return 0;
-        if (config_refuse_adapter(path, why)) return -1;
-        return fail(why, "%s: no config.json in it: not a model's directory", path);
-    }
-    if (!S_ISREG(st.st_mode) || !is_part_of_directory(path)) return 0;
-    const char *slash = strrchr(path, '/');
-    return fail_input(why, "%s: a file: a model is named by its directory, %.*s", path,
-                      slash ? (int)(slash - path) : 1, slash ? path : ".");
-}
-
 int weights_directory_is_nf4(const char *path, struct fail *why)
 {
     struct config c;
@@ -375,7 +387,7 @@ int weights_open(struct weights *w, const char *path, bool with_base, struct fai
 {
     *w = (struct weights){ 0 };
     double start = progress_clock();
-    if (weights_check_place(path, why)) return -1;
+    if (model_place_check(path, why)) return -1;
     int status = weights_are_directory(path) ? open_directory(w, path, with_base, why)
                                              : open_stream(w, path, why);
     w->seconds = progress_clock() - start;
@@ -387,8 +399,8 @@ int weights_open(struct weights *w, const char *path, bool with_base, struct fai
 
 enum weight_type weights_config_type(const struct config *c)
 {
-    const char *name = json_string_value(json_object_get(c->json, "torch_dtype"));
-    if (!name) name = json_string_value(json_object_get(c->json, "dtype"));
+    const char *name = json_string_value(json_object_get(c->json, "dtype"));
+    if (!name) name = json_string_value(json_object_get(c->json, "torch_dtype"));
     if (name && !strcmp(name, "float32")) return WEIGHT_F32;
     return name && !strcmp(name, "bfloat16") ? WEIGHT_BF16 : WEIGHT_F16;
 }
@@ -421,6 +433,7 @@ int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fai
     bool is_directory = weights_are_directory(path);
     bool is_config = length > 5 && !strcmp(path + length - 5, ".json");
     int status;
+    if (!is_config && model_place_check(path, why)) return -1;
     if (is_directory && model_files_exist(path)) {
         status = open_directory(w, path, false, why);
     } else if (is_directory || is_config) {

@@ -33,9 +33,6 @@ struct weights {
 /* path: a directory, a stream's file, or "-". with_base: compute the digest of a
  * directory, which reads all of it. */
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why) MUST_USE;
-/* Fails, saying what it is, if a model cannot lie there: nothing, an adapter, a file of a model's
- * directory. Opens nothing. */
-int weights_check_place(const char *path, struct fail *why) MUST_USE;
 /* Is it a directory, not a stream? */
 bool weights_are_directory(const char *path);
 /* By its config.json: 1 bitsandbytes' NF4, 0 not quantized, -1 see why. */

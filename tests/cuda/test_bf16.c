@@ -251,6 +251,7 @@ static void test_attention(void **state)
         one_attention(1, 2, 2, dims[i], 1, 0, 0);
         one_attention(150, 2, 1, dims[i], 150, 0, 0);
         one_attention(133, 4, 2, dims[i], 70, 24, 0);
+        one_attention(70, 9, 3, dims[i], 70, 24, 0); /* the shifted heads begin at a key's second */
         one_attention(260, 2, 1, dims[i], 100, 0, 0); /* a sample ends within a tile of keys */
         one_attention(390, 2, 1, dims[i], 390, 0, 0); /* every place of a tile is used again */
         one_attention(70, 2, 2, dims[i], 70, 0, 61);

@@ -1,4 +1,6 @@
-/* config.json: what is accepted is written so that it reads the same. */
+/* config.json: what is accepted is written so that it reads the same. And the number of a
+ * tokenizer_config.json lies in it. */
+#include "../../lib/common/model_max_length.h"
 #include "../../lib/llama/config.h"
 #include "fuzz.h"
 
@@ -8,6 +10,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fail why;
     struct config c, again;
+    size_t at, length;
+    if (model_max_length_find((const char *)data, size, &at, &length))
+        must(length && at < size && length <= size - at);
     if (config_read(&c, fuzz_file(0, data, size), &why)) {
         fuzz_check_failure(&why);
         return 0;

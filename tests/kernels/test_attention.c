@@ -1,7 +1,9 @@
 /* Attention over segments: full, S2, documents, grouped queries; against an O(n²) loop in
  * double and its finite differences. */
 #include "../../lib/common/bf16.h"
+#include "../../lib/common/safetensors.h"
 #include "../lib/backend.h"
+#include "../lib/made_model.h"
 
 #include <math.h>
 
@@ -198,6 +200,10 @@ static void test_shifted_short_attention(void **state)
     one_case(22, 4, 2, 4, 22, 8, true); /* the last group is ragged */
     one_case(24, 2, 2, 4, 24, 6, true);
     one_case(300, 4, 4, 16, 150, 38, false);
+    /* Odd numbers of heads: the shifted ones begin between heads that share keys. */
+    one_case(22, 9, 3, 2, 22, 8, true);
+    one_case(70, 9, 3, 8, 70, 24, false);
+    one_case(12, 1, 1, 4, 12, 4, true);
 }
 
 /* Lengths from 1 to four groups, alone and several in a batch, the last one cut: whatever the
@@ -338,12 +344,66 @@ static void test_many_blocks(void **state)
     one_case(530, 1, 1, 128, 530, 0, true);
 }
 
+/* Of nine heads on three keys, as LongLoRA's code shifts them (tests/golden/odd_heads.py). Its
+ * first half group of the shifted heads sees the last one: those outputs are others, and have no
+ * gradient. */
+static void test_longlora_shifts_the_larger_half(void **state)
+{
+    (void)state;
+    enum { ROWS = 32, GROUP = 8, HEADS = 9, KEYS = 3, DIM = 8, WIDE = HEADS * DIM };
+    enum { NARROW = KEYS * DIM, N = ROWS * WIDE, M = ROWS * NARROW };
+    struct fail why;
+    struct tensor_file golden;
+    float *q = check_buffer(N), *key = check_buffer(M), *value = check_buffer(M);
+    float *dout = check_buffer(N), *o = check_buffer(N), *lse = check_buffer(ROWS * HEADS);
+    for (int i = 0; i < N; i++) {
+        q[i] = (float)(2 * made_number(7001, (uint64_t)i));
+        bool is_wrapped = i / WIDE < GROUP / 2 && i % WIDE >= HEADS / 2 * DIM;
+        dout[i] = is_wrapped ? 0 : (float)(2 * made_number(7004, (uint64_t)i));
+    }
+    for (int i = 0; i < M; i++) {
+        key[i] = (float)(2 * made_number(7002, (uint64_t)i));
+        value[i] = (float)(2 * made_number(7003, (uint64_t)i));
+    }
+    assert_int_equal(safetensors_open(&golden, "tests/golden/longlora/odd-heads.safetensors", &why),
+                     0);
+    float *exact = check_buffer(N);
+    memcpy(exact, tensor_file_find(&golden, "o")->data, N * sizeof *exact);
+    backend_reserve((struct shape){ .rows = ROWS,
+                                    .chunk = ROWS,
+                                    .dim = WIDE,
+                                    .ffn = 8,
+                                    .heads = HEADS,
+                                    .kv_heads = KEYS,
+                                    .head_dim = DIM,
+                                    .vocab = 8,
+                                    .has_backward = true });
+    struct spans spans = { make_list(ROWS, ROWS, GROUP, 0), make_list(ROWS, ROWS, GROUP, GROUP / 2),
+                           HEADS / 2 };
+    float scale = (float)(1 / sqrt((double)DIM));
+    k->attention_fwd(dev, mat_of(o, WIDE), lse, mat_of(q, WIDE), mat_of(key, NARROW),
+                     mat_of(value, NARROW), spans, ROWS, HEADS, KEYS, DIM, scale);
+    for (int t = 0; t < GROUP / 2; t++)
+        for (int i = HEADS / 2 * DIM; i < WIDE; i++)
+            exact[t * WIDE + i] = o[t * WIDE + i];
+    check_close("o", o, check_doubles(exact, N), N, 2e-6);
+    k->attention_bwd(dev, mat_of(o, WIDE), mat_of(key, NARROW), mat_of(value, NARROW),
+                     mat_of(dout, WIDE), mat_of(o, WIDE), lse, mat_of(q, WIDE), mat_of(key, NARROW),
+                     mat_of(value, NARROW), spans, ROWS, HEADS, KEYS, DIM, scale);
+    check_close("dq", o, check_doubles(tensor_file_find(&golden, "dq")->data, N), N, 5e-6);
+    check_close("dk", key, check_doubles(tensor_file_find(&golden, "dk")->data, M), M, 5e-6);
+    check_close("dv", value, check_doubles(tensor_file_find(&golden, "dv")->data, M), M, 5e-6);
+    tensor_file_close(&golden);
+    check_free_all();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_full, buffers_close),
         cmocka_unit_test_teardown(test_several_samples, buffers_close),
         cmocka_unit_test_teardown(test_shifted_short_attention, buffers_close),
+        cmocka_unit_test_teardown(test_longlora_shifts_the_larger_half, buffers_close),
         cmocka_unit_test_teardown(test_ragged_lengths, buffers_close),
         cmocka_unit_test_teardown(test_grouped_queries, buffers_close),
         cmocka_unit_test_teardown(test_cached, buffers_close),

@@ -149,12 +149,14 @@ int main(int argc, char **argv)
     };
     const char **operands = opt_parse(argc, argv, &program);
     struct loaded l;
+    char remark[400];
     check(&o);
     declare_files(&o);
     /* Without a prompt a plan needs no weights and no tokenizer. */
     o.loaded.is_outline = o.dry_run && !o.prompt && !o.prompt_file;
     if (!o.loaded.is_outline) check_places(&o);
     or_die(loaded_open(&l, &o.loaded, &why), &why);
+    if (config_remark(&l.config, remark, sizeof remark)) warn("%s: %s", o.loaded.model, remark);
     if (o.loaded.is_outline)
         run_plan(&o, &l);
     else

@@ -13,7 +13,7 @@
 
 struct options {
     struct loaded_options loaded;
-    const char *output, *tokenizer, *dtype, *config_style;
+    const char *output, *tokenizer, *dtype, *config_style, *max_positions;
     int64_t max_shard_mb;
 };
 
@@ -58,7 +58,8 @@ static void merge_all(const struct options *o, const struct loaded *l)
                                  .arg = &m,
                                  .copy_from = companions_of(o),
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
-                                 .new_style_rope = !strcmp(o->config_style, "new") };
+                                 .new_style_rope = !strcmp(o->config_style, "new"),
+                                 .whole_positions = !strcmp(o->max_positions, "whole") };
     struct progress p = { .unit = "tensors", .total = (double)w->count };
     progress_begin(&p);
     or_die(directory_make(o->output, &job, &why), &why);
@@ -118,7 +119,9 @@ static void check_tokenizer(const char *directory)
 
 int main(int argc, char **argv)
 {
-    struct options o = { .dtype = "base", .config_style = "old", .max_shard_mb = 5000 };
+    struct options o = {
+        .dtype = "base", .config_style = "old", .max_positions = "base", .max_shard_mb = 5000
+    };
     struct opt table[] = {
         { "base", 'b', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory or weights stream that the adapter was trained on", 0 },
@@ -133,6 +136,10 @@ int main(int argc, char **argv)
           "1000000000" },
         { "config-style", 0, OPT_WORD, &o.config_style, "HOW",
           "new: rope_scaling has rope_type too (transformers 4.43 and later)", "old|new" },
+        { "max-positions", 0, OPT_WORD, &o.max_positions, "HOW",
+          "max_position_embeddings of linear positions; base: transformers and vLLM multiply it by "
+          "the factor; whole: multiplied already, as llama.cpp's converter takes it",
+          "base|whole" },
         { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
           ROPE_WORDS ", of an adapter that does not say what it was trained with", 0 },
         { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",
@@ -152,7 +159,7 @@ int main(int argc, char **argv)
     };
     const char **operands = opt_parse(argc, argv, &program);
     struct loaded l;
-    char rope[160], described[120];
+    char rope[160], described[120], remark[400];
     double start = progress_clock();
     check_needed(&o);
     if (o.tokenizer) check_tokenizer(o.tokenizer);
@@ -167,6 +174,9 @@ int main(int argc, char **argv)
         fail_prefix(&why, o.loaded.adapter);
         die_fail(&why);
     }
+    if (config_remark(&l.config, remark, sizeof remark)) warn("%s: %s", o.loaded.model, remark);
+    if (!strcmp(o.max_positions, "whole") && l.config.rope.type == ROPE_DYNAMIC)
+        die_usage("--max-positions whole: dynamic positions are measured by the base's");
     config_describe_rope(&l.config, rope, sizeof rope);
     weights_describe(&l.weights, described, sizeof described);
     note("rope: %s; base: %s, %s", rope, l.weights.is_quantized ? "nf4" : "unquantized", described);

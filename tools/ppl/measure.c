@@ -225,7 +225,9 @@ static void read_corpus(const struct measure_options *o, struct measurement *m)
 
 static void open_base(const struct measure_options *o, struct measurement *m, struct loaded *l)
 {
+    char remark[400];
     or_die(loaded_open(l, &o->loaded, &why), &why);
+    if (config_remark(&l->config, remark, sizeof remark)) warn("%s: %s", o->loaded.model, remark);
     struct tokenizer *tokenizer = open_tokenizer(o, l);
     corpus_check(&m->corpus, &l->weights);
     if (tokenizer) corpus_count_bytes(&m->corpus, tokenizer);

@@ -7,6 +7,7 @@
 #include "../../lib/common/progress.h"
 #include "../../lib/common/size.h"
 #include "../../lib/llama/directory.h"
+#include "../../lib/llama/model_place.h"
 #include "sinks.h"
 
 #include <unistd.h>
@@ -82,10 +83,10 @@ int main(int argc, char **argv)
     };
     const char **operands = opt_parse(argc, argv, &program);
     struct weights w;
-    char loaded[120];
+    char loaded[120], remark[400];
     check_usage(&o, operands);
     double start = progress_clock();
-    or_die(weights_check_place(operands[0], &why), &why);
+    or_die(model_place_check(operands[0], &why), &why);
     if (!weights_are_directory(operands[0]))
         die(STATUS_INPUT, "%s: not a directory, which a model is, with its config.json",
             operands[0]);
@@ -95,6 +96,7 @@ int main(int argc, char **argv)
         die(STATUS_INPUT, "%s: its linears are NF4 already: nothing to do", operands[0]);
     weights_describe(&w, loaded, sizeof loaded);
     note("%s: %s", operands[0], loaded);
+    if (config_remark(&w.config, remark, sizeof remark)) warn("%s: %s", operands[0], remark);
     quantize(&o, operands[0], &w);
     double seconds = progress_clock() - start;
     note("%lld parameters in %.2f s, %.3g million a second, %s/s of the model",

@@ -1,5 +1,6 @@
 /* Checkpoints and the result. */
 #include "../../lib/common/output.h"
+#include "../../lib/llama/base_name.h"
 #include "../../lib/llama/directory.h"
 #include "schedules.h"
 
@@ -53,7 +54,10 @@ static int save_adapter(struct trainer *t, const char *directory, struct fail *w
     struct fail lack = { .status = STATUS_DONE };
     json_t *schedules = schedules_to_json(t, &lack);
     if (schedules) json_object_set_new(recipe, "schedules", schedules);
-    struct adapter_origin origin = { .base_name = t->recipe->model,
+    if (!*t->base_name)
+        base_name(t->recipe->model, t->recipe->tokenizer, &t->weights, t->base_name,
+                  sizeof t->base_name);
+    struct adapter_origin origin = { .base_name = t->base_name,
                                      .base = t->weights.base,
                                      .tokenizer = t->weights.tokenizer,
                                      .quantization = t->weights.is_quantized ? "nf4" : "none",

@@ -46,6 +46,8 @@ void starting_warn(const struct trainer *t)
     int64_t group = t->attention.group, steps = t->optimiser.steps;
     int64_t a_step = t->recipe->batch_size * t->recipe->accumulation;
     uint64_t longest = t->info.context, samples = t->samples ? reader_records(t->samples) : 0;
+    char remark[400];
+    if (config_remark(&t->config, remark, sizeof remark)) warn("%s: %s", t->recipe->model, remark);
     if (group && samples && longest <= (uint64_t)group)
         warn("no sample is longer than a group: up to %llu tokens, groups of %lld%s: pack them to "
              "--context %lld, or set group or attention: full",

@@ -7,6 +7,7 @@
 #include "../../lib/common/program.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/rng.h"
+#include "../../lib/llama/model_place.h"
 
 #include <math.h>
 
@@ -88,6 +89,7 @@ static int open_base(struct trainer *t, struct fail *why)
         if (config_read(&t->config, r->model, why)) return -1;
         snprintf(t->state.base, sizeof t->state.base, "none");
     } else {
+        if (model_place_check(r->model, why)) return -1;
         /* An unquantized directory is not worth reading to find that out. */
         if (wants_nf4 && weights_are_directory(r->model)) {
             int quantized = weights_directory_is_nf4(r->model, why);
@@ -97,6 +99,7 @@ static int open_base(struct trainer *t, struct fail *why)
         if (config_copy(&t->config, &t->weights.config, why)) return -1;
         memcpy(t->state.base, t->weights.base, sizeof t->state.base);
     }
+    if (config_check_training(&t->config, why)) return fail_in(why, r->model);
     bool is_nf4 = t->weights.is_quantized;
     if (wants_nf4 && !is_nf4) return refuse_unquantized(r->model, why);
     if (!strcmp(r->quantization, "none") && is_nf4)
@@ -159,7 +162,7 @@ static int plan_positions(struct trainer *t, struct fail *why)
     t->setup.positions = context;
     t->setup.rows = r->batch_size * context;
     t->setup.chunk = r->chunk_rows;
-    return is_s2 ? attention_check(&t->attention, &t->config, why) : 0;
+    return is_s2 ? attention_check(&t->attention, why) : 0;
 }
 
 static int plan_run(struct trainer *t, struct fail *why)

@@ -30,6 +30,7 @@ struct trainer {
     struct model_setup setup;
     struct model *model;
     struct run_state state;
+    char base_name[4096];     /* that the adapter is given; "": not known yet */
     struct run_folder folder; /* output_dir */
     char checkpoint[4096];    /* that it goes on from; "": none */
     char adopts[48];          /* its name, if it lies in a folder without a record; "": no */

@@ -1,0 +1,52 @@
+#include "base_name.h"
+
+#include "model_files.h"
+
+#include <stdlib.h>
+
+static bool is_same_shape(const struct config *a, const struct config *b)
+{
+    return a->vocab == b->vocab && a->dim == b->dim && a->ffn == b->ffn && a->layers == b->layers &&
+           a->heads == b->heads && a->kv_heads == b->kv_heads && a->head_dim == b->head_dim;
+}
+
+/* Reads all of the directory, where its sizes are the right ones. */
+static bool is_model_of(const char *directory, const struct weights *w)
+{
+    struct config found;
+    struct weights other;
+    struct fail unused;
+    if (!weights_are_directory(directory) || !model_files_exist(directory) ||
+        config_read(&found, directory, &unused))
+        return false;
+    bool is_same = is_same_shape(&found, &w->config);
+    config_release(&found);
+    if (!is_same || weights_open(&other, directory, true, &unused)) return false;
+    is_same = !strcmp(other.base, w->base);
+    weights_close(&other);
+    return is_same;
+}
+
+/* "owner/name" of …/models--owner--name/snapshots/REVISION. */
+static bool hub_name(const char *path, char *name, size_t size)
+{
+    static const char models[] = "/models--", snapshots[] = "/snapshots/";
+    const char *from = strstr(path, models), *end = from ? strstr(from, snapshots) : NULL;
+    if (!end) return false;
+    from += sizeof models - 1;
+    const char *middle = strstr(from, "--");
+    if (!middle || middle >= end || middle == from) return false;
+    snprintf(name, size, "%.*s/%.*s", (int)(middle - from), from, (int)(end - middle - 2),
+             middle + 2);
+    return true;
+}
+
+void base_name(const char *model, const char *tokenizer, const struct weights *w, char *name,
+               size_t size)
+{
+    bool is_stream = !weights_are_directory(model);
+    const char *found = is_stream && tokenizer && is_model_of(tokenizer, w) ? tokenizer : model;
+    char *real = realpath(found, NULL);
+    if (!real || !hub_name(real, name, size)) snprintf(name, size, "%s", found);
+    free(real);
+}

@@ -1,0 +1,293 @@
+#include "config_keys.h"
+
+#include <fnmatch.h>
+
+#define USED CONFIG_KEY_UNDERSTOOD
+#define SAFE CONFIG_KEY_HARMLESS
+#define STOP CONFIG_KEY_REFUSED
+#define UNIT CONFIG_KEY_FACTOR
+
+/* Why keys change no result, where many share the reason. */
+#define A_LABEL "names of classes, which a language model has not"
+#define A_TOKEN "a token's number; the tokenizer's files say what is used"
+#define AN_OUTPUT "what transformers hands back beside the logits"
+#define DECODING "how transformers generates; here the options of `generate` say that"
+#define TRAINING "used when transformers makes or trains a model"
+#define A_NOTE "a note of the program that wrote the file"
+#define SPEED "how transformers computes attention, not what"
+#define ENCODER "encoders and decoders of two parts are not computed here"
+#define EXPERTS "mixtures of experts are not computed here"
+#define NORMS "other norms than RMSNorm before attention and MLP are not computed here"
+#define POSITIONS "positions other than rope_scaling's are not computed here"
+#define NO_BIAS "biases are not computed here"
+#define PARTS "models of several parts are not computed here"
+#define SCALES "factors on embeddings, residuals, attention or logits are not computed here"
+#define WINDOWS "attention that differs by layer is not computed here"
+
+static const struct config_key keys[] = {
+    /* What a model is. */
+    { "model_type", USED,
+      "`llama` or `mistral`; absent: llama, whose sizes must then all be there" },
+    { "architectures", USED, "a name that ends in `ForCausalLM` or `Model`; others are refused" },
+    { "vocab_size", USED, "rows of the embedding; absent: 32000" },
+    { "hidden_size", USED, "absent: 4096" },
+    { "intermediate_size", USED, "absent: 11008, mistral 14336" },
+    { "num_hidden_layers", USED, "absent: 32" },
+    { "num_attention_heads", USED, "absent: 32" },
+    { "num_key_value_heads", USED, "null: num_attention_heads; absent: the same, mistral 8" },
+    { "head_dim", USED, "null or absent: hidden_size / num_attention_heads" },
+    { "max_position_embeddings", USED, "absent: 2048, mistral 131072" },
+    { "original_max_position_embeddings", USED, "the context before stretching" },
+    { "rms_norm_eps", USED, "absent: 1e-6" },
+    { "hidden_act", USED, "`silu` or `swish`, which are one; absent: silu" },
+    { "tie_word_embeddings", USED, "absent or null: false; a stored head that differs is used" },
+    { "rope_theta", USED, "absent: 10000" },
+    { "rope_scaling", USED, "transformers 4's name; null or {}: none" },
+    { "rope_parameters", USED, "transformers 5's name, with rope_theta in it" },
+    { "partial_rotary_factor", USED, "1 or null; others are refused" },
+    { "sliding_window", USED,
+      "null: none; absent: none, mistral 4096; no longer context is taken" },
+    { "layer_types", USED, "all `full_attention` without a window, or all `sliding_attention`" },
+    { "is_causal", USED, "true; false is refused" },
+    { "attention_dropout", USED, "0 for `train`, which has none; elsewhere nothing is dropped" },
+    { "dtype", USED, "transformers 5's name, taken before torch_dtype" },
+    { "torch_dtype", USED,
+      "what type weights are meant to be in; all is computed from them in f32" },
+    { "quantization_config", USED, "bitsandbytes' NF4; others are refused" },
+    { "ntk_rope", USED, "our own: what rope_theta was before `ntk` positions" },
+    /* What changes nothing. */
+    { "pretraining_tp", SAFE, "slices of the same products" },
+    { "use_cache", SAFE, SPEED },
+    { "attn_implementation", SAFE, SPEED },
+    { "_attn_implementation", SAFE, SPEED },
+    { "_attn_implementation_internal", SAFE, SPEED },
+    { "_attn_implementation_autoset", SAFE, SPEED },
+    { "_experts_implementation_internal", SAFE, SPEED },
+    { "_flash_attn_2_enabled", SAFE, SPEED },
+    { "experts_implementation", SAFE, SPEED },
+    { "chunk_size_feed_forward", SAFE, SPEED },
+    { "gradient_checkpointing", SAFE, TRAINING },
+    { "torchscript", SAFE, SPEED },
+    { "use_bfloat16", SAFE, "of TensorFlow alone" },
+    { "tf_legacy_loss", SAFE, "of TensorFlow alone" },
+    { "initializer_range", SAFE, "read where `train` begins from scratch" },
+    { "use_sliding_window", SAFE,
+      "transformers reads it of other types alone; see sliding_window" },
+    { "max_window_layers", SAFE, "transformers reads it of other types alone" },
+    { "max_sequence_length", SAFE, "transformers does not read it; see max_position_embeddings" },
+    { "model_max_length", SAFE, "transformers does not read it; see max_position_embeddings" },
+    { "tokenizer_class", SAFE, "the tokenizer's files say it" },
+    { "auto_map", SAFE,
+      "code that comes with a model is not run here, nor by transformers unasked" },
+    { "bos_token_id", SAFE, A_TOKEN },
+    { "eos_token_id", SAFE, A_TOKEN },
+    { "pad_token_id", SAFE, A_TOKEN },
+    { "unk_token_id", SAFE, A_TOKEN },
+    { "sep_token_id", SAFE, A_TOKEN },
+    { "decoder_start_token_id", SAFE, A_TOKEN },
+    { "is_decoder", SAFE, "a language model is one" },
+    { "prefix", SAFE, DECODING },
+    { "task_specific_params", SAFE, DECODING },
+    { "finetuning_task", SAFE, A_NOTE },
+    { "id2label", SAFE, A_LABEL },
+    { "label2id", SAFE, A_LABEL },
+    { "num_labels", SAFE, A_LABEL },
+    { "problem_type", SAFE, A_LABEL },
+    { "*dropout*", SAFE, "transformers drops nothing by it in these types" },
+    { "output_attentions", SAFE, AN_OUTPUT },
+    { "output_hidden_states", SAFE, AN_OUTPUT },
+    { "output_scores", SAFE, AN_OUTPUT },
+    { "return_dict", SAFE, AN_OUTPUT },
+    { "return_dict_in_generate", SAFE, AN_OUTPUT },
+    { "tie_last_hidden_states", SAFE, AN_OUTPUT },
+    { "transformers_version", SAFE, A_NOTE },
+    { "_name_or_path", SAFE, A_NOTE },
+    { "name_or_path", SAFE, A_NOTE },
+    { "_commit_hash", SAFE, A_NOTE },
+    { "configuration_files", SAFE, A_NOTE },
+    { "unsloth_version", SAFE, A_NOTE },
+    { "unsloth_fixed", SAFE, A_NOTE },
+    { "max_length", SAFE, DECODING },
+    { "min_length", SAFE, DECODING },
+    { "max_new_tokens", SAFE, DECODING },
+    { "do_sample", SAFE, DECODING },
+    { "early_stopping", SAFE, DECODING },
+    { "num_beams", SAFE, DECODING },
+    { "num_beam_groups", SAFE, DECODING },
+    { "diversity_penalty", SAFE, DECODING },
+    { "temperature", SAFE, DECODING },
+    { "top_k", SAFE, DECODING },
+    { "top_p", SAFE, DECODING },
+    { "typical_p", SAFE, DECODING },
+    { "repetition_penalty", SAFE, DECODING },
+    { "encoder_repetition_penalty", SAFE, DECODING },
+    { "length_penalty", SAFE, DECODING },
+    { "no_repeat_ngram_size", SAFE, DECODING },
+    { "encoder_no_repeat_ngram_size", SAFE, DECODING },
+    { "bad_words_ids", SAFE, DECODING },
+    { "num_return_sequences", SAFE, DECODING },
+    { "forced_bos_token_id", SAFE, DECODING },
+    { "forced_eos_token_id", SAFE, DECODING },
+    { "remove_invalid_values", SAFE, DECODING },
+    { "exponential_decay_length_penalty", SAFE, DECODING },
+    { "suppress_tokens", SAFE, DECODING },
+    { "begin_suppress_tokens", SAFE, DECODING },
+    /* What would change a result. */
+    { "attention_bias", STOP, NO_BIAS },
+    { "mlp_bias", STOP, NO_BIAS },
+    { "*bias*", STOP, NO_BIAS },
+    { "is_encoder_decoder", STOP, ENCODER },
+    { "add_cross_attention", STOP, ENCODER },
+    { "cross_attention*", STOP, ENCODER },
+    { "tie_encoder_decoder", STOP, ENCODER },
+    { "pruned_heads", STOP, "heads that were taken out are not computed here" },
+    { "per_layer_config", STOP, "layers of several kinds are not computed here" },
+    { "transformers_weights", STOP, "weights of another name are not read here" },
+    { "compression_config", STOP, "compressed weights are not read here: decompress them first" },
+    { "quantiz*", STOP, "its quantization is not read here" },
+    { "text_config", STOP, PARTS },
+    { "vision_config", STOP, PARTS },
+    { "audio_config", STOP, PARTS },
+    { "mm_*", STOP, PARTS },
+    { "*experts*", STOP, EXPERTS },
+    { "*moe*", STOP, EXPERTS },
+    { "router_*", STOP, EXPERTS },
+    { "*multiplier*", UNIT, SCALES },
+    { "*_scaling*", UNIT, SCALES },
+    { "*_scale", UNIT, SCALES },
+    { "scale_*", UNIT, SCALES },
+    { "*softcap*", STOP, SCALES },
+    { "query_pre_attn_scalar", STOP, SCALES },
+    { "*norm*", STOP, NORMS },
+    { "*rope*", STOP, POSITIONS },
+    { "rotary_*", UNIT, POSITIONS },
+    { "*alibi*", STOP, POSITIONS },
+    { "position_embedding_type", STOP, POSITIONS },
+    { "attention_*", STOP, "attention in another way is not computed here" },
+    { "attn_*", STOP, "attention in another way is not computed here" },
+    { "*sparse*", STOP, "attention in another way is not computed here" },
+    { "*window*", STOP, WINDOWS },
+    { "*layer*", STOP, "layers of several kinds are not computed here" },
+    { "parallel_*", STOP, "attention and MLP beside each other are not computed here" },
+    { "use_parallel_*", STOP, "attention and MLP beside each other are not computed here" },
+    { "*lora*", STOP, "adapters in a model's own file are not read here: merge them first" },
+};
+
+/* Inside of rope_scaling and rope_parameters. */
+static const struct config_key rope_keys[] = {
+    { "rope_type", USED,
+      "`default`, `linear`, `dynamic`, `yarn`, `llama3`; absent beside nothing but rope_theta: "
+      "default" },
+    { "type", USED, "rope_type's older name" },
+    { "rope_theta", USED, "taken before the one outside; two that differ are refused" },
+    { "factor", USED, "must be there; YaRN's null: max_position_embeddings / the original" },
+    { "original_max_position_embeddings", USED, "absent: max_position_embeddings" },
+    { "low_freq_factor", USED, "of llama3, must be there" },
+    { "high_freq_factor", USED, "of llama3, must be there" },
+    { "beta_fast", USED, "of YaRN; absent, null or 0: 32" },
+    { "beta_slow", USED, "of YaRN; absent, null or 0: 1" },
+    { "attention_factor", USED, "of YaRN; absent or null: from factor and mscale" },
+    { "mscale", USED, "of YaRN, with mscale_all_dim; absent, null or 0: 1" },
+    { "mscale_all_dim", USED, "of YaRN, with mscale" },
+    { "truncate", USED, "of YaRN; absent: true; null: false" },
+    { "partial_rotary_factor", USED, "1; others are refused" },
+    { "finetuned", SAFE, "of another code, which computes the same" },
+    { "short_factor", STOP, "longrope is not computed here" },
+    { "long_factor", STOP, "longrope is not computed here" },
+    { "mrope_section", STOP, "positions of images are not computed here" },
+};
+
+enum { KEYS = sizeof keys / sizeof *keys, ROPE_KEYS = sizeof rope_keys / sizeof *rope_keys };
+
+const struct config_key *config_key_at(size_t i) { return i < KEYS ? &keys[i] : NULL; }
+const struct config_key *config_rope_key_at(size_t i)
+{
+    return i < ROPE_KEYS ? &rope_keys[i] : NULL;
+}
+
+static const struct config_key *find_key(const struct config_key *table, size_t count,
+                                         const char *name)
+{
+    const struct config_key *found = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(table[i].name, name)) return &table[i];
+    for (size_t i = 0; i < count && !found; i++)
+        if (strchr(table[i].name, '*') && !fnmatch(table[i].name, name, 0)) found = &table[i];
+    return found;
+}
+
+static bool is_off(const json_t *value, enum config_key_kind kind)
+{
+    switch (json_typeof(value)) {
+    case JSON_NULL:
+    case JSON_FALSE:
+        return true;
+    case JSON_STRING:
+        return !json_string_length(value);
+    case JSON_ARRAY:
+        return !json_array_size(value);
+    case JSON_OBJECT:
+        return !json_object_size(value);
+    case JSON_INTEGER:
+    case JSON_REAL:
+        return json_number_value(value) == 0 ||
+               (kind == CONFIG_KEY_FACTOR && json_number_value(value) == 1);
+    case JSON_TRUE:
+        break;
+    }
+    return false;
+}
+
+/* Fails if the key's line, which may be NULL, refuses the value. */
+static int check_value(const struct config_key *key, const char *name, const json_t *value,
+                       struct fail *why)
+{
+    if (!key || key->kind < CONFIG_KEY_REFUSED || is_off(value, key->kind)) return 0;
+    /* transformers reads the keys that have a line of their own, and no others. */
+    const char *way = strchr(key->name, '*')
+                          ? "; transformers does not read it for this type: remove "
+                            "it if it says nothing of these weights"
+                          : "";
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
+    (void)fail_input(why, "%.60s: %.60s: %s%s", name, text ? text : "?", key->text, way);
+    free(text);
+    return -1;
+}
+
+/* Adds a name, or says that there are more. */
+static void list_name(char *list, size_t size, const char *name)
+{
+    static const char more[] = ", …";
+    size_t used = strlen(list), needed = strlen(name) + (used ? 2 : 0);
+    if (used + needed + sizeof more <= size)
+        snprintf(list + used, size - used, "%s%s", used ? ", " : "", name);
+    else if (used + sizeof more <= size && (used < 3 || strcmp(list + used - 3, "…") != 0))
+        snprintf(list + used, size - used, "%s", used ? more : "…");
+}
+
+int config_keys_check(const json_t *config, char *unknown, size_t size, struct fail *why)
+{
+    const char *name;
+    json_t *value;
+    *unknown = 0;
+    json_object_foreach((json_t *)config, name, value)
+    {
+        const struct config_key *key = find_key(keys, KEYS, name);
+        if (check_value(key, name, value, why)) return -1;
+        if (!key) list_name(unknown, size, name);
+    }
+    return 0;
+}
+
+int config_rope_keys_check(const json_t *rope, const char *where, struct fail *why)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)rope, name, value)
+    {
+        const struct config_key *key = find_key(rope_keys, ROPE_KEYS, name);
+        if (!key) return fail_input(why, "%s: '%.60s' is not known here", where, name);
+        if (check_value(key, name, value, why)) return fail_in(why, where);
+    }
+    return 0;
+}

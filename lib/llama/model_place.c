@@ -1,0 +1,263 @@
+#include "model_place.h"
+
+#include "../common/file.h"
+#include "../common/wrong_kind.h"
+#include "config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- the hub ---- */
+
+static bool is_directory(const char *path)
+{
+    struct stat st;
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+/* The first entry, by name, that the pattern matches; false: there is none. */
+static bool find_entry(const char *directory, const char *pattern, char name[256])
+{
+    DIR *dir = opendir(directory);
+    *name = 0;
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (e->d_name[0] != '.' && !fnmatch(pattern, e->d_name, 0) &&
+            (!*name || strcmp(e->d_name, name) < 0))
+            snprintf(name, 256, "%s", e->d_name);
+    if (dir) closedir(dir);
+    return *name != 0;
+}
+
+/* Of a repository in the hub's cache: the folder that its main branch is in. */
+static bool find_snapshot(const char *repository, char path[4096])
+{
+    char file[4200], revision[256] = "";
+    snprintf(file, sizeof file, "%.4000s/refs/main", repository);
+    FILE *ref = file_open_stdio(file, NULL, &(struct fail){ 0 });
+    if (ref) {
+        if (fscanf(ref, "%255[0-9a-zA-Z]", revision) != 1) *revision = 0;
+        fclose(ref);
+    }
+    snprintf(file, sizeof file, "%.4000s/snapshots", repository);
+    if (!*revision && !find_entry(file, "*", revision)) return false;
+    snprintf(path, 4096, "%.3800s/snapshots/%.250s", repository, revision);
+    return is_directory(path);
+}
+
+/* "owner/name", or its address. */
+static bool is_hub_name(const char *name)
+{
+    const char *slash = strchr(name, '/');
+    size_t length = strlen(name);
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./";
+    if (!slash || slash == name || !slash[1] || strchr(slash + 1, '/') || *name == '.')
+        return false;
+    if (strspn(name, letters) != length || length > 200) return false;
+    /* A folder that is there was meant. */
+    char owner[256];
+    snprintf(owner, sizeof owner, "%.*s", (int)(slash - name), name);
+    return !is_directory(owner);
+}
+
+/* Where the hub's cache has that repository. */
+static bool find_cached(const char *name, char path[4096])
+{
+    static const struct {
+        const char *variable, *below;
+    } places[] = { { "HF_HUB_CACHE", "" },
+                   { "HF_HOME", "/hub" },
+                   { "XDG_CACHE_HOME", "/huggingface/hub" },
+                   { "HOME", "/.cache/huggingface/hub" } };
+    char repository[4096];
+    const char *slash = strchr(name, '/');
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const char *at = getenv(places[i].variable);
+        if (!at || !*at) continue;
+        snprintf(repository, sizeof repository, "%.3000s%s/models--%.*s--%.200s", at,
+                 places[i].below, (int)(slash - name), name, slash + 1);
+        if (find_snapshot(repository, path)) return true;
+    }
+    return false;
+}
+
+static int name_absent(const char *path, int error, struct fail *why)
+{
+    static const char address[] = "https://huggingface.co/";
+    char cached[4096];
+    const char *name = path;
+    if (!strncmp(path, address, sizeof address - 1)) name += sizeof address - 1;
+    if (error != ENOENT || !is_hub_name(name)) return fail(why, "%s: %s", path, strerror(error));
+    if (find_cached(name, cached))
+        return fail(why, "%.200s: %s; the hub's cache has such a model: name %s", path,
+                    strerror(error), cached);
+    return fail(why,
+                "%.200s: %s; if that is a name of the hub, fetch it first (hf download %.200s "
+                "--local-dir DIR) and name DIR",
+                path, strerror(error), name);
+}
+
+/* ---- folders ---- */
+
+/* What may lie where weights were to be, the surest first. */
+static const struct {
+    const char *pattern, *words, *way;
+} holdings[] = {
+    { "*.gguf", "llama.cpp's weights",
+      "fetch the model that they were made of: config.json and model.safetensors" },
+    { "consolidated.*.pth", "Meta's own format",
+      "transformers' convert_llama_weights_to_hf.py makes a model of it, or fetch the one whose "
+      "name ends in -hf" },
+    { "consolidated*.safetensors", "Mistral's own format",
+      "fetch the model's other files, model-….safetensors and their index" },
+    { "params.json", "Meta's own format",
+      "transformers' convert_llama_weights_to_hf.py makes a model of it, or fetch the one whose "
+      "name ends in -hf" },
+    { "*.incomplete", "a download that was not finished", "fetch it again" },
+    { "*.part", "a download that was not finished", "fetch it again" },
+    { "model.*.safetensors", "a variant of the weights", "call it model.safetensors" },
+    { "pytorch_model.*.bin", "a variant of the weights", "call it pytorch_model.bin" },
+    { "tf_model*.h5", "TensorFlow's weights",
+      "transformers 4 reads them with from_tf=True and stores them with save_pretrained" },
+    { "flax_model*.msgpack", "Flax's weights",
+      "transformers 4 reads them with from_flax=True and stores them with save_pretrained" },
+    { "*.onnx", "a graph of ONNX", "fetch the model that it was made of" },
+    { "rust_model.ot", "weights of rust-bert", "fetch model.safetensors" },
+    { "*.nemo", "NeMo's format", "NeMo's converter makes a model of transformers of it" },
+    { "__*_*.distcp", "a checkpoint in parts of PyTorch's", "save the model whole in Python" },
+    { "zero_to_fp32.py", "a checkpoint of DeepSpeed's",
+      "run that script, which makes the weights" },
+    { "global_step*", "a checkpoint of DeepSpeed's",
+      "run zero_to_fp32.py, which makes the weights" },
+    { "*.safetensors", "weights of another name", "call them model.safetensors" },
+    { "*.bin", "a file of another name", "if it is the weights, call it pytorch_model.bin" },
+    { "*.pt", "a file of another name", "if it is the weights, call it pytorch_model.bin" },
+    { "*.pth", "a file of another name", "if it is the weights, call it pytorch_model.bin" },
+    { "*.zip", "a zip", "unpack it there" },
+    { "*.tar*", "a tar archive", "unpack it there" },
+};
+
+/* A link whose end is not there: a snapshot of the hub's cache whose blobs were not fetched. */
+static bool find_broken_link(const char *directory, char name[256])
+{
+    char path[4500];
+    struct stat st;
+    DIR *dir = opendir(directory);
+    *name = 0;
+    for (struct dirent *e; dir && !*name && (e = readdir(dir));) {
+        snprintf(path, sizeof path, "%.4000s/%s", directory, e->d_name);
+        if (!lstat(path, &st) && S_ISLNK(st.st_mode) && stat(path, &st))
+            snprintf(name, 256, "%s", e->d_name);
+    }
+    if (dir) closedir(dir);
+    return *name != 0;
+}
+
+/* False if nothing of it is known. */
+static bool name_holding(const char *directory, const char *lack, struct fail *why)
+{
+    char name[256];
+    if (find_broken_link(directory, name)) {
+        (void)fail(why, "%s: %s, but links whose end is not there (%.80s): fetch it again",
+                   directory, lack, name);
+        return true;
+    }
+    for (size_t i = 0; i < sizeof holdings / sizeof *holdings; i++) {
+        if (!find_entry(directory, holdings[i].pattern, name)) continue;
+        (void)fail(why, "%s: %s, but %s (%.80s): %s", directory, lack, holdings[i].words, name,
+                   holdings[i].way);
+        return true;
+    }
+    return false;
+}
+
+int model_place_name_weights(const char *directory, struct fail *why)
+{
+    static const char lack[] = "no model.safetensors, no pytorch_model.bin, and no index of either";
+    if (name_holding(directory, lack, why)) return -1;
+    return fail(why, "%s: %s", directory, lack);
+}
+
+/* The one folder in it that has a config.json. */
+static bool find_inner(const char *directory, char name[256])
+{
+    char file[4500];
+    DIR *dir = opendir(directory);
+    int found = 0;
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        snprintf(file, sizeof file, "%.4000s/%s/config.json", directory, e->d_name);
+        if (e->d_name[0] == '.' || access(file, F_OK)) continue;
+        snprintf(name, 256, "%s", e->d_name);
+        found++;
+    }
+    if (dir) closedir(dir);
+    return found == 1;
+}
+
+static int check_directory(const char *path, struct fail *why)
+{
+    static const char lack[] = "no config.json in it";
+    char inner[4096], name[256];
+    snprintf(inner, sizeof inner, "%.4000s/config.json", path);
+    if (!access(inner, F_OK)) return 0;
+    if (config_refuse_adapter(path, why)) return -1;
+    if (find_snapshot(path, inner))
+        return fail(why, "%s: a repository of the hub's cache: its model is %s", path, inner);
+    if (find_entry(path, "models--*", name))
+        return fail(why, "%s: the hub's cache: the model is a folder in %s/%s/snapshots", path,
+                    path, name);
+    if (find_inner(path, name))
+        return fail(why, "%s: %s, but in %s/%s: name that", path, lack, path, name);
+    if (name_holding(path, lack, why)) return -1;
+    return fail(why, "%s: %s: not a model's directory", path, lack);
+}
+
+/* ---- files ---- */
+
+/* A file that stands in a model's directory: the directory is what is to be named. */
+static bool is_part_of_directory(const char *path)
+{
+    static const char *const ends[] = { ".safetensors", ".bin", ".json", ".pt", ".pth" };
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof ends / sizeof *ends; i++)
+        if (!strcmp(dot, ends[i])) return true;
+    return false;
+}
+
+static enum file_kind kind_at(const char *path)
+{
+    char head[FILE_KIND_HEAD];
+    FILE *file = file_open_stdio(path, NULL, &(struct fail){ 0 });
+    size_t bytes = file ? fread(head, 1, sizeof head, file) : 0;
+    if (file) fclose(file);
+    return file_kind_of(head, bytes);
+}
+
+static int check_file(const char *path, struct fail *why)
+{
+    const char *slash = strrchr(path, '/');
+    if (is_part_of_directory(path))
+        return fail_input(why, "%s: a file: a model is named by its directory, %.*s", path,
+                          slash ? (int)(slash - path) : 1, slash ? path : ".");
+    enum file_kind kind = kind_at(path);
+    const char *words = file_kind_words(kind), *way = wrong_kind_way_to_weights(kind);
+    if (kind == FILE_KIND_ZSTD) return 0;
+    for (size_t i = 0; !way && i < sizeof holdings / sizeof *holdings; i++)
+        if (!fnmatch(holdings[i].pattern, slash ? slash + 1 : path, 0))
+            words = holdings[i].words, way = holdings[i].way;
+    if (!way) return 0; /* a stream that is damaged: its reader tells */
+    return fail_input(why, "%s: %s, where a model's directory or a stream is needed: %s", path,
+                      words, way);
+}
+
+int model_place_check(const char *path, struct fail *why)
+{
+    struct stat st;
+    if (!strcmp(path, "-")) return 0;
+    if (stat(path, &st)) return name_absent(path, errno, why);
+    if (S_ISDIR(st.st_mode)) return check_directory(path, why);
+    return S_ISREG(st.st_mode) ? check_file(path, why) : 0;
+}

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""config.json in every spelling that transformers loads, and the logits that it computes then.
+
+usage: odd_configs.py OUT_DIR                the cases of tests/unit/test_config.c
+       odd_configs.py OUT_DIR COUNT SEED     as many at random; then CONFIGS=OUT_DIR build/release/tests/unit/test_config
+
+Environment: that of transformers_logits.py, see README.md. Each case is a directory that AutoModelForCausalLM loads, or does
+not: its config.json as it stands here, and made.py's weights of the sizes that transformers reads from it. OUT_DIR/cases.json is
+a list of {name, text, tokens, rows, is_loaded, error, values}, OUT_DIR/logits.safetensors has the logits of those rows.
+"""
+import json
+import os
+import random
+import sys
+import tempfile
+
+import made
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import logging
+
+logging.set_verbosity_error()
+SMALL = dict(model_type="llama", vocab_size=24, hidden_size=32, intermediate_size=40, num_hidden_layers=2,
+             num_attention_heads=4, max_position_embeddings=64)
+MISTRAL = {**SMALL, "model_type": "mistral", "num_key_value_heads": 2}
+
+
+def without(config, *keys):
+    return {k: v for k, v in config.items() if k not in keys}
+
+
+def rope(**scaling):
+    return {**SMALL, "rope_scaling": scaling}
+
+
+def new(**parameters):
+    return {**SMALL, "rope_parameters": parameters}
+
+
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16)
+LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=16)
+CHOSEN = {
+    "plain": SMALL,
+    "no-type": without(SMALL, "model_type"),
+    "kv-null": {**SMALL, "num_key_value_heads": None},
+    "mistral-kv-8": {**without(MISTRAL, "num_key_value_heads"), "num_attention_heads": 8, "hidden_size": 64},
+    "head-dim-null": {**SMALL, "head_dim": None},
+    "head-dim-16": {**SMALL, "head_dim": 16, "num_key_value_heads": 1},
+    "not-a-multiple": {**SMALL, "num_attention_heads": 6, "hidden_size": 40},
+    "mistral-rounds-down": {**MISTRAL, "num_attention_heads": 16, "hidden_size": 72, "head_dim": None},
+    "swish": {**SMALL, "hidden_act": "swish"},
+    "act-is-a-number": {**SMALL, "hidden_act": 5},
+    "act-null": {**SMALL, "hidden_act": None},
+    "tied": {**SMALL, "tie_word_embeddings": True},
+    "vocab-null": {**SMALL, "vocab_size": None},
+    "layers-real": {**SMALL, "num_hidden_layers": 2.0},
+    "theta-int": {**SMALL, "rope_theta": 500},
+    "theta-null": {**SMALL, "rope_theta": None},
+    "scaling-null": {**SMALL, "rope_scaling": None, "rope_theta": 300.0},
+    "scaling-empty": {**SMALL, "rope_scaling": {}},
+    "linear-type": rope(type="linear", factor=2.0),
+    "linear-rope-type": rope(rope_type="linear", factor=3),
+    "linear-2.5": rope(type="linear", rope_type="linear", factor=2.5),
+    "linear-without-factor": rope(type="linear"),
+    "linear-factor-null": rope(type="linear", factor=None),
+    "dynamic-without-factor": rope(type="dynamic"),
+    "dynamic": {**rope(type="dynamic", factor=3.0), "max_position_embeddings": 32},
+    "parameters": new(rope_type="default", rope_theta=200.0),
+    "parameters-theta-alone": new(rope_theta=200.0),
+    "parameters-empty": new(),
+    "parameters-theta-outside": {**new(rope_type="linear", factor=3.0), "rope_theta": 700.0},
+    "parameters-theta-twice": {**new(rope_type="linear", factor=3.0, rope_theta=70.0), "rope_theta": 700.0},
+    "parameters-theta-null": new(rope_type="linear", factor=2.0, rope_theta=None),
+    "yarn": rope(**YARN),
+    "yarn-factor-null": rope(**{**YARN, "factor": None}),
+    "yarn-without-factor": rope(**without(YARN, "factor")),
+    "yarn-without-original": rope(rope_type="yarn", factor=3.0),
+    "yarn-original-outside": {**rope(rope_type="yarn", factor=4.0), "original_max_position_embeddings": 16},
+    "yarn-nulls": rope(**YARN, beta_fast=None, beta_slow=0, attention_factor=None, mscale=None, truncate=None),
+    "yarn-mscale": rope(**YARN, mscale=0.8, mscale_all_dim=0.5, beta_fast=8, beta_slow=2, truncate=False),
+    "yarn-attention": rope(**YARN, attention_factor=1.25, finetuned=True),
+    "llama3": {**rope(**LLAMA3), "rope_theta": 500000.0},
+    "llama3-without-factor": rope(**without(LLAMA3, "factor")),
+    "llama3-without-low": rope(**without(LLAMA3, "low_freq_factor")),
+    "longrope": rope(rope_type="longrope", factor=2.0, short_factor=[1.0] * 4, long_factor=[2.0] * 4),
+    "proportional": new(rope_type="proportional", rope_theta=300.0, partial_rotary_factor=0.5),
+    "rotary-1": {**SMALL, "partial_rotary_factor": 1.0},
+    "window-null": {**MISTRAL, "sliding_window": None},
+    "window-64": {**MISTRAL, "sliding_window": 64},
+    "window-absent": MISTRAL,
+    "llama-window": {**SMALL, "sliding_window": 40},
+    "all-full": {**MISTRAL, "head_dim": 8, "sliding_window": None, "layer_types": ["full_attention"] * 2},
+    "all-sliding": {**MISTRAL, "head_dim": 8, "sliding_window": 64, "layer_types": ["sliding_attention"] * 2},
+    "mixed-layers": {**MISTRAL, "head_dim": 8, "sliding_window": 16, "layer_types": ["full_attention", "sliding_attention"]},
+    "biases": {**SMALL, "attention_bias": True},
+    "both-ways": {**SMALL, "is_causal": False},
+    "granite": {**SMALL, "embedding_multiplier": 12.0},
+    "sequence-class": {**SMALL, "architectures": ["LlamaForSequenceClassification"]},
+    "eps-null": {**SMALL, "rms_norm_eps": None},
+    "a-note": {**SMALL, "my_own_note": "x", "pretraining_tp": 2, "attn_implementation": "eager", "attention_dropout": 0.1},
+}
+
+
+def at_random(rng):
+    """A model of one type with any of its keys in any spelling, now and then one that nobody loads."""
+    c = dict(rng.choice((SMALL, MISTRAL)))
+    heads = rng.choice((2, 3, 4, 6, 8))
+    c["num_attention_heads"] = heads
+    c["hidden_size"] = heads * 8 if rng.random() < 0.85 else rng.choice((24, 32, 48, 64))
+    c["num_key_value_heads"] = rng.choice([None, heads] + [k for k in range(1, heads) if heads % k == 0])
+    if rng.random() < 0.2:
+        del c["num_key_value_heads"]
+    if rng.random() < 0.6:
+        c["head_dim"] = rng.choice((None, 8, 16, 4))
+    if rng.random() < 0.2:
+        c["tie_word_embeddings"] = rng.choice((True, False))
+    for key, values in {"rms_norm_eps": (1e-5, 1e-6, 1e-3), "hidden_act": ("silu", "swish", "silu", "gelu", 7),
+                        "max_position_embeddings": (16, 32, 128), "sliding_window": (None, 16, 64, 4096),
+                        "layer_types": (["full_attention"] * 2, ["sliding_attention"] * 2, None),
+                        "attention_bias": (False, None), "mlp_bias": (False,), "attention_dropout": (0.0, 0.1),
+                        "partial_rotary_factor": (1.0, 0.5), "original_max_position_embeddings": (16, 32),
+                        "pretraining_tp": (1, 2), "torch_dtype": ("float16", "float32"), "dtype": ("float32",),
+                        "architectures": (["LlamaForCausalLM"], None, ["MistralForCausalLM"]), "use_cache": (False, True),
+                        "eos_token_id": (2, [2, 3], None), "temperature": (0.5,), "some_note": (1, "x", None),
+                        "num_experts": (0, None), "use_sliding_window": (False, True)}.items():
+        if rng.random() < 0.18:
+            c[key] = rng.choice(values)
+    theta = rng.choice((None, 100, 10000.0, 5e5))
+    kind = rng.choice(("default", "linear", "dynamic", "yarn", "llama3") * 3 + (None, "longrope"))
+    scaling = {}
+    if kind:
+        scaling[rng.choice(("type", "rope_type", "rope_type"))] = kind
+    if rng.random() < 0.92 and kind not in ("default", None):
+        scaling["factor"] = rng.choice((1.0, 1.5, 2, 3, 4.0, 12.0, 3.0, 8, None))
+    for key, values, chance in (("original_max_position_embeddings", (16, 32, 64), 0.5), ("low_freq_factor", (1.0, 2), 0.9),
+                                ("high_freq_factor", (4.0, 8), 0.9)) if kind in ("llama3", "yarn", "linear") else ():
+        if rng.random() < chance:
+            scaling[key] = rng.choice(values)
+    for key, values in {"beta_fast": (8, 16.0, None, 0), "beta_slow": (1, 2, None), "attention_factor": (1.1, None),
+                        "mscale": (0.7, None, 1), "mscale_all_dim": (0.5, 0), "truncate": (True, False, None)}.items():
+        if kind == "yarn" and rng.random() < 0.3:
+            scaling[key] = rng.choice(values)
+    where = rng.choice(("rope_scaling", "rope_parameters"))
+    if scaling or rng.random() < 0.5:
+        c[where] = scaling
+    if theta:
+        place = c[where] if where in c and rng.random() < (0.7 if where == "rope_parameters" else 0.1) else c
+        place["rope_theta"] = theta
+    return c
+
+
+def sizes(config):
+    """As made.py wants them, of what transformers understood."""
+    keys = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+            "num_key_value_heads", "tie_word_embeddings")
+    found = {k: getattr(config, k) for k in keys}
+    found["head_dim"] = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return found
+
+
+def reference(text, tokens):
+    """What transformers makes of it: its sizes and logits."""
+    with tempfile.TemporaryDirectory() as place:
+        with open(f"{place}/config.json", "w") as file:
+            file.write(text)
+        raw = json.loads(text)
+        if "model_type" not in raw:
+            with open(f"{place}/config.json", "w") as file:
+                json.dump({"model_type": "llama", **raw}, file)
+        understood = sizes(AutoConfig.from_pretrained(place))
+        save_file({n: torch.from_numpy(a) for n, a in made.weights(understood).items()}, f"{place}/model.safetensors",
+                  {"format": "pt"})
+        model, info = AutoModelForCausalLM.from_pretrained(place, attn_implementation="eager", dtype=torch.float32,
+                                                           output_loading_info=True)
+        lost = {k: sorted(v) for k, v in info.items() if v}
+        if lost:
+            raise ValueError(f"not loaded as it stands: {lost}")
+        ids = torch.from_numpy(made.tokens(tokens, understood["vocab_size"]))[None]
+        with torch.no_grad():
+            return understood, model.eval()(ids).logits[0].float()
+
+
+def main():
+    out = sys.argv[1]
+    os.makedirs(out, exist_ok=True)
+    chosen = CHOSEN
+    if len(sys.argv) > 2:
+        rng = random.Random(int(sys.argv[3]))
+        chosen = {f"random-{i}": at_random(rng) for i in range(int(sys.argv[2]))}
+    cases, logits = [], {}
+    for name, config in chosen.items():
+        tokens = 60
+        case = {"name": name, "text": json.dumps(config), "tokens": tokens, "rows": [0, 23, tokens - 1]}
+        try:
+            case["values"], got = reference(case["text"], tokens)
+            case["is_loaded"] = bool(torch.isfinite(got).all())
+            if case["is_loaded"]:
+                logits[name] = got[case["rows"]].contiguous()
+        except Exception as error:
+            case["is_loaded"] = False
+            case["error"] = f"{type(error).__name__}: {error}"[:160]
+        cases.append(case)
+        print(name, "loaded" if case["is_loaded"] else f"refused: {case.get('error')}")
+    json.dump(cases, open(f"{out}/cases.json", "w"), indent=1)
+    save_file(logits, f"{out}/logits.safetensors", {"format": "pt"})
+
+
+main()

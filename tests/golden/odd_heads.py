@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Shifted short attention of 9 heads on 3 keys as LongLoRA's code without flash attention computes it.
+
+usage: odd_heads.py longlora        (numpy and PyTorch 2.15.0; see README.md)
+
+That code (llama_attn_replace.py, forward_noflashattn) repeats keys and values for their heads, rolls heads from heads // 2 on by
+half a group, attends causally inside groups and rolls back: so it is here. The first half group of the rolled heads then
+sees the last one, which ours does not; its outputs are not compared, and its gradient is 0 here. q, k, v and the gradient of
+the output are made.py's numbers 7001 to 7004, doubled; odd-heads.safetensors has o, dq, dk, dv.
+"""
+import math
+import sys
+
+import made
+import torch
+from safetensors.torch import save_file
+
+ROWS, GROUP, HEADS, KEYS, DIM = 32, 8, 9, 3, 8
+
+
+def numbers(sequence, heads):
+    return torch.from_numpy(made.numbers(sequence, ROWS * heads * DIM) * 2).view(ROWS, heads, DIM)
+
+
+def shift(x):
+    """[heads, rows, dim] to [groups, heads, group, dim]."""
+    x = torch.cat((x[:HEADS // 2], x[HEADS // 2:].roll(-GROUP // 2, dims=1)))
+    return x.transpose(0, 1).reshape(ROWS // GROUP, GROUP, HEADS, DIM).transpose(1, 2)
+
+
+q, k, v, dout = numbers(7001, HEADS), numbers(7002, KEYS), numbers(7003, KEYS), numbers(7004, HEADS)
+dout[:GROUP // 2, HEADS // 2:] = 0
+for x in (q, k, v):
+    x.requires_grad_(True)
+repeated = [x.transpose(0, 1).repeat_interleave(HEADS // n, dim=0) for x, n in ((q, HEADS), (k, KEYS), (v, KEYS))]
+qs, ks, vs = (shift(x) for x in repeated)
+mask = torch.full((GROUP, GROUP), -math.inf, dtype=torch.float64).triu(1)
+weights = torch.softmax(qs @ ks.transpose(2, 3) / math.sqrt(DIM) + mask, -1)
+o = (weights @ vs).transpose(1, 2).reshape(ROWS, HEADS, DIM)
+o = torch.cat((o[:, :HEADS // 2], o[:, HEADS // 2:].roll(GROUP // 2, dims=0)), 1)
+o.backward(dout)
+save_file({"o": o.detach().float().contiguous(), "dq": q.grad.float(), "dk": k.grad.float(), "dv": v.grad.float()},
+          f"{sys.argv[1]}/odd-heads.safetensors", {"format": "pt"})

@@ -1,0 +1,544 @@
+/* config.json in every spelling that transformers loads: the sizes, positions and logits that it
+ * gets (tests/golden/odd_configs.py), the table of keys, heads that are tied or not. */
+#include "../../lib/common/bf16.h"
+#include "../../lib/common/model_max_length.h"
+#include "../../lib/common/output.h"
+#include "../../lib/common/safetensors.h"
+#include "../../lib/llama/base_name.h"
+#include "../../lib/llama/batch.h"
+#include "../../lib/llama/config_keys.h"
+#include "../../lib/llama/directory.h"
+#include "../../lib/llama/loaded.h"
+#include "../lib/check.h"
+#include "../lib/made_model.h"
+#include "../lib/scratch.h"
+
+#include <math.h>
+#include <unistd.h>
+
+static struct fail why;
+static const double bound = 2e-5; /* of the largest logit */
+
+/* ---- against transformers ---- */
+
+static float *logits_of(const struct weights *w, int64_t count)
+{
+    struct model *m;
+    struct batch b;
+    struct model_setup setup = {
+        .positions = count, .rows = count, .chunk = count, .device = "cpu", .threads = 1
+    };
+    int64_t vocab = w->config.vocab;
+    float *logits = malloc((size_t)(count * vocab) * sizeof *logits);
+    uint32_t *ids = malloc((size_t)count * sizeof *ids);
+    assert_true(logits && ids);
+    for (int64_t t = 0; t < count; t++)
+        ids[t] = made_token(t, vocab);
+    assert_int_equal(model_open(&m, &setup, &w->config, w, 0, &why), 0);
+    assert_int_equal(batch_init(&b, count, &why), 0);
+    batch_add_window(&b, ids, count);
+    model_forward(m, &b, (struct dropout){ 0 });
+    assert_int_equal(model_logits(m, count, logits, &why), 0);
+    batch_release(&b);
+    model_close(m);
+    free(ids);
+    return logits;
+}
+
+static void check_size(const char *name, const json_t *values, const char *key, int64_t ours)
+{
+    int64_t theirs = json_integer_value(json_object_get(values, key));
+    if (theirs != ours) print_error("%s: %s is %lld\n", name, key, (long long)ours);
+    assert_int_equal(theirs, ours);
+}
+
+static void check_sizes(const char *name, const json_t *values, const struct config *c)
+{
+    check_size(name, values, "vocab_size", c->vocab);
+    check_size(name, values, "hidden_size", c->dim);
+    check_size(name, values, "intermediate_size", c->ffn);
+    check_size(name, values, "num_hidden_layers", c->layers);
+    check_size(name, values, "num_attention_heads", c->heads);
+    check_size(name, values, "num_key_value_heads", c->kv_heads);
+    check_size(name, values, "head_dim", c->head_dim);
+    assert_int_equal(json_is_true(json_object_get(values, "tie_word_embeddings")), c->is_tied);
+}
+
+static void compare(const char *name, const json_t *item, const struct stored_tensor *exact)
+{
+    struct weights w;
+    int64_t count = json_integer_value(json_object_get(item, "tokens"));
+    const json_t *rows = json_object_get(item, "rows");
+    made_model(scratch_directory, json_string_value(json_object_get(item, "text")), "f32");
+    assert_int_equal(weights_open(&w, scratch_directory, false, &why), 0);
+    int64_t vocab = w.config.vocab;
+    check_sizes(name, json_object_get(item, "values"), &w.config);
+    float *logits = logits_of(&w, count), *got = malloc(exact->bytes);
+    double *wanted = check_doubles(exact->data, exact->bytes / 4);
+    assert_non_null(got);
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        memcpy(got + (int64_t)i * vocab,
+               logits + json_integer_value(json_array_get(rows, i)) * vocab, (size_t)vocab * 4);
+    check_close(name, got, wanted, exact->bytes / 4, bound);
+    free(logits);
+    free(got);
+    weights_close(&w);
+    check_free_all();
+}
+
+/* Understood here, for that many tokens? */
+static bool is_understood(const char *text, int64_t tokens)
+{
+    struct config c;
+    if (config_parse(&c, text, "config.json", &why)) return false;
+    bool is_whole = !config_check_context(&c, tokens, &why);
+    config_release(&c);
+    return is_whole;
+}
+
+/* Every case is equal, or refused by name; what transformers refuses is refused. CONFIGS names
+ * another folder, of cases at random. */
+static void test_as_transformers(void **state)
+{
+    (void)state;
+    const char *folder = getenv("CONFIGS");
+    char path[4096];
+    struct tensor_file file;
+    json_t *item;
+    size_t i;
+    int equal = 0, only_theirs = 0, neither = 0, only_ours = 0;
+    if (!folder) folder = "tests/golden/configs";
+    snprintf(path, sizeof path, "%s/cases.json", folder);
+    json_t *cases = json_read_file(path, &why);
+    assert_non_null(cases);
+    snprintf(path, sizeof path, "%s/logits.safetensors", folder);
+    assert_int_equal(safetensors_open(&file, path, &why), 0);
+    json_array_foreach(cases, i, item)
+    {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        const char *text = json_string_value(json_object_get(item, "text"));
+        bool is_loaded = json_is_true(json_object_get(item, "is_loaded"));
+        bool is_ours = is_understood(text, json_integer_value(json_object_get(item, "tokens")));
+        if (is_ours && is_loaded) compare(name, item, tensor_file_find(&file, name));
+        if (getenv("CONFIGS") && is_ours != is_loaded)
+            print_message("%s: %s: %s\n", name, text, is_ours ? "understood here alone" : why.text);
+        equal += is_ours && is_loaded;
+        only_theirs += !is_ours && is_loaded;
+        only_ours += is_ours && !is_loaded;
+        neither += !is_ours && !is_loaded;
+    }
+    print_message("%d equal, %d refused here alone, %d refused by both, %d understood here alone\n",
+                  equal, only_theirs, neither, only_ours);
+    if (!getenv("CONFIGS")) {
+        assert_int_equal(only_ours, 1); /* all-full, which transformers 4 loads */
+        assert_true(equal >= 35 && neither >= 15);
+    }
+    tensor_file_close(&file);
+    json_decref(cases);
+}
+
+/* ---- what is absent ---- */
+
+static void parsed(struct config *c, const char *text)
+{
+    if (config_parse(c, text, "c", &why)) print_error("%s\n", why.text);
+    assert_non_null(c->json);
+}
+
+static void test_absent_keys(void **state)
+{
+    (void)state;
+    struct config c;
+    parsed(&c, "{\"model_type\":\"llama\"}");
+    assert_true(c.vocab == 32000 && c.dim == 4096 && c.ffn == 11008 && c.layers == 32);
+    assert_true(c.heads == 32 && c.kv_heads == 32 && c.head_dim == 128 && c.max_position == 2048);
+    assert_true(c.norm_eps == 1e-6 && c.theta == 10000 && !c.is_tied && c.window == INT64_MAX);
+    config_release(&c);
+    parsed(&c, "{\"model_type\":\"mistral\"}");
+    assert_true(c.ffn == 14336 && c.kv_heads == 8 && c.max_position == 131072 && c.window == 4096);
+    assert_int_equal(config_context(&c), 4096);
+    assert_int_equal(config_check_context(&c, 5000, &why), -1);
+    config_release(&c);
+    parsed(&c, "{\"model_type\":\"mistral\",\"sliding_window\":null,\"num_key_value_heads\":null}");
+    assert_true(c.window == INT64_MAX && c.kv_heads == 32);
+    assert_int_equal(config_check_context(&c, 5000, &why), 0);
+    config_release(&c);
+    /* Some other program's config.json is no LLaMA. */
+    assert_int_equal(config_parse(&c, "{\"name\":\"webapp\"}", "c", &why), -1);
+    assert_non_null(strstr(why.text, "'vocab_size' is missing"));
+}
+
+/* ---- positions ---- */
+
+static void test_yarn_without_a_number(void **state)
+{
+    (void)state;
+    struct config c;
+    parsed(&c,
+           "{\"model_type\":\"llama\",\"max_position_embeddings\":8192,\"rope_scaling\":{"
+           "\"rope_type\":\"yarn\",\"factor\":null,\"original_max_position_embeddings\":2048}}");
+    assert_true(c.rope.type == ROPE_YARN && c.rope.factor == 4 && c.original_position == 2048);
+    config_release(&c);
+    parsed(&c, "{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4,"
+               "\"truncate\":null,\"beta_fast\":0,\"beta_slow\":null}}");
+    assert_true(c.rope.is_exact && c.rope.high == 32 && c.rope.low == 1);
+    config_release(&c);
+}
+
+/* The order of operations of transformers since 4.43, to the bit; a power of two has the same bits
+ * in both orders. */
+static void test_three_times_the_positions(void **state)
+{
+    (void)state;
+    struct config c;
+    static const double factors[] = { 3, 2 };
+    float cosine[50 * 64], sine[50 * 64];
+    parsed(&c, "{\"model_type\":\"llama\"}");
+    for (int f = 0; f < 2; f++) {
+        float factor = (float)factors[f];
+        int others = 0;
+        c.rope = (struct rope){ .type = ROPE_LINEAR, .factor = factors[f], .attention = 1 };
+        config_rope_tables(&c, 12000, 11950, 50, cosine, sine);
+        for (int t = 0; t < 50; t++)
+            for (int i = 0; i < 64; i++) {
+                float frequency = 1 / powf(10000, (float)(2 * i) / 128),
+                      position = (float)(11950 + t);
+                float angle = position * (frequency / factor), old = position / factor * frequency;
+                assert_true(cosine[t * 64 + i] == (float)cos((double)angle));
+                assert_true(sine[t * 64 + i] == (float)sin((double)angle));
+                others += angle != old;
+            }
+        assert_true(factor == 3 ? others > 0 : others == 0);
+    }
+    config_release(&c);
+}
+
+static void refused(const char *text, const char *reason)
+{
+    struct config c;
+    assert_int_equal(config_parse(&c, text, "c", &why), -1);
+    if (!strstr(why.text, reason)) print_error("'%s' lacks '%s'\n", why.text, reason);
+    assert_non_null(strstr(why.text, reason));
+}
+
+#define TYPED(more) "{\"model_type\":\"llama\"," more "}"
+
+static void test_refusals_name_the_key(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        { TYPED("\"hidden_act\":5"), "'hidden_act' is not a text" },
+        { TYPED("\"hidden_act\":\"gelu\""), "hidden_act 'gelu' is not computed here" },
+        { "{\"model_type\":7}", "'model_type' is not a text" },
+        { TYPED("\"architectures\":[\"LlamaForSequenceClassification\"]"), "is no language model" },
+        { TYPED("\"rope_theta\":null"), "rope_theta is null" },
+        { TYPED("\"rms_norm_eps\":null"), "rms_norm_eps is null" },
+        { TYPED("\"hidden_size\":4100"), "hidden_size 4100 is no multiple of 32 heads" },
+        { TYPED("\"is_causal\":false"), "is_causal: false" },
+        { TYPED("\"rope_scaling\":{\"type\":\"dynamic\"}"), "dynamic positions without a factor" },
+        { TYPED("\"rope_scaling\":{\"type\":\"llama3\",\"low_freq_factor\":1}"),
+          "llama3 positions without a factor" },
+        { TYPED("\"rope_scaling\":{\"type\":\"yarn\"}"), "yarn positions without a factor" },
+        { TYPED("\"rope_scaling\":{\"type\":\"su\",\"factor\":2}"),
+          "type 'su' is not computed here" },
+        { TYPED("\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,\"alpha\":3}"),
+          "rope_scaling: 'alpha' is not known here" },
+        { TYPED("\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":2,\"rope_theta\":null}"),
+          "rope_theta is null" },
+        { TYPED("\"rope_theta\":100,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,"
+                "\"rope_theta\":200}"),
+          "rope_theta is 100 and, in rope_scaling, 200: which one?" },
+        { TYPED("\"layer_types\":[\"full_attention\"]"), "layer_types is not a list of 32" },
+        { TYPED("\"num_experts\":8"), "num_experts: 8: mixtures of experts" },
+        { TYPED("\"embedding_multiplier\":12.0"), "embedding_multiplier: 12.0: factors on" },
+        { TYPED("\"final_logit_softcapping\":30"), "final_logit_softcapping: 30" },
+        { TYPED("\"per_layer_config\":{\"1\":{\"head_dim\":64}}"), "per_layer_config" },
+        { TYPED("\"rope_local_base_freq\":10000"), "rope_local_base_freq" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        refused(cases[i][0], cases[i][1]);
+}
+
+/* What is off says nothing, and neither does a factor of 1. */
+static void test_keys_that_are_off(void **state)
+{
+    (void)state;
+    struct config c;
+    char text[400];
+    parsed(&c, TYPED("\"num_experts\":null,\"num_local_experts\":0,\"embedding_multiplier\":1.0,"
+                     "\"use_qk_norm\":false,\"attention_bias\":false,\"pruned_heads\":{}"));
+    assert_false(config_remark(&c, text, sizeof text));
+    assert_int_equal(config_check_training(&c, &why), 0);
+    config_release(&c);
+    parsed(&c, TYPED("\"attention_dropout\":0.1"));
+    assert_int_equal(config_check_training(&c, &why), -1);
+    assert_non_null(strstr(why.text, "attention_dropout 0.1"));
+    config_release(&c);
+}
+
+static void test_unknown_keys_are_named(void **state)
+{
+    (void)state;
+    struct config c;
+    char text[400], many[4000] = "{\"model_type\":\"llama\"";
+    parsed(&c, TYPED("\"use_cache\":true,\"my_note\":3,\"another\":null"));
+    assert_true(config_remark(&c, text, sizeof text));
+    assert_string_equal(text, "config.json: not known and not used, as in transformers: my_note, "
+                              "another");
+    config_release(&c);
+    for (int i = 0; i < 60; i++)
+        snprintf(many + strlen(many), 40, ",\"note_%d\":%d", i, i);
+    snprintf(many + strlen(many), 2, "}");
+    parsed(&c, many);
+    assert_true(config_remark(&c, text, sizeof text));
+    assert_non_null(strstr(text, "note_0, note_1, "));
+    assert_string_equal(text + strlen(text) - strlen(", …"), ", …");
+    config_release(&c);
+}
+
+/* ---- the table ---- */
+
+static const char *kind_name(const struct config_key *k)
+{
+    return k->kind == CONFIG_KEY_UNDERSTOOD ? "understood"
+           : k->kind == CONFIG_KEY_HARMLESS ? "harmless"
+                                            : "refused";
+}
+
+static int count_rows(const char *text, const char *from, const char *to)
+{
+    int count = 0;
+    const char *at = strstr(text, from), *end = to ? strstr(text, to) : NULL;
+    assert_non_null(at);
+    while ((at = strstr(at + 1, "\n| `")) && (!end || at < end))
+        count++;
+    return count;
+}
+
+/* docs/config.md has a row of each key, and of no other. */
+static void test_the_table_is_documented(void **state)
+{
+    (void)state;
+    struct scratch_bytes document = scratch_load("docs/config.md");
+    char *text = strndup((const char *)document.at, document.count), row[400];
+    assert_non_null(text);
+    int keys = 0, rope_keys = 0;
+    for (const struct config_key *k; (k = config_key_at((size_t)keys)); keys++) {
+        snprintf(row, sizeof row, "\n| `%s` | %s | %s |\n", k->name, kind_name(k), k->text);
+        if (!strstr(text, row)) print_error("docs/config.md lacks:%s", row);
+        assert_non_null(strstr(text, row));
+    }
+    for (const struct config_key *k; (k = config_rope_key_at((size_t)rope_keys)); rope_keys++) {
+        snprintf(row, sizeof row, "\n| `%s` | %s | %s |\n", k->name, kind_name(k), k->text);
+        if (!strstr(text, row)) print_error("docs/config.md lacks:%s", row);
+        assert_non_null(strstr(text, row));
+    }
+    assert_int_equal(count_rows(text, "## The keys", "## In rope_scaling"), keys);
+    assert_int_equal(count_rows(text, "## In rope_scaling", "## Files"), rope_keys);
+    free(text);
+    free(document.at);
+}
+
+/* ---- heads and names ---- */
+
+static const char tiny[] = "{\"model_type\":\"llama\",\"vocab_size\":24,\"hidden_size\":32,"
+                           "\"intermediate_size\":40,\"num_hidden_layers\":1,"
+                           "\"num_attention_heads\":4,\"max_position_embeddings\":64,"
+                           "\"tie_word_embeddings\":%s}";
+
+/* The tensors of an untied model, under other names and with other heads. */
+struct variant {
+    const char *tied, *prefix; /* tie_word_embeddings; what stands in the place of "model." */
+    bool head_is_embedding, head_is_f16, lacks_head, lacks_embedding;
+};
+
+static void write_variant(const struct variant *v)
+{
+    struct config c;
+    struct tensor *table;
+    struct safetensors_writer *w;
+    char text[400], path[300];
+    char names[16][80];
+    struct tensor_header headers[16];
+    float *values[16];
+    snprintf(text, sizeof text, tiny, "false");
+    assert_int_equal(config_parse(&c, text, "c", &why), 0);
+    int64_t count = tensors_list(&c, &table, &why), n = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const struct tensor *t = &table[i];
+        if ((t->part == PART_HEAD && v->lacks_head) ||
+            (t->part == PART_EMBEDDING && v->lacks_embedding))
+            continue;
+        bool has_prefix = t->part != PART_HEAD;
+        snprintf(names[n], sizeof names[n], "%s%s", has_prefix ? v->prefix : "",
+                 t->name + (has_prefix ? strlen("model.") : 0));
+        values[n] = made_values(t, t->part == PART_HEAD && v->head_is_embedding ? 0 : i);
+        headers[n] = directory_header(t, DTYPE_F32);
+        headers[n].name = names[n];
+        if (t->part == PART_HEAD && v->head_is_f16) {
+            uint16_t *half = (uint16_t *)(void *)values[n]; /* narrowed in place */
+            headers[n].dtype = DTYPE_F16;
+            for (int64_t j = 0; j < t->rows * t->cols; j++)
+                half[j] = f16_from_float(values[n][j]);
+        }
+        n++;
+    }
+    snprintf(path, sizeof path, "%s/model.safetensors", scratch_directory);
+    assert_int_equal(safetensors_create(&w, path, headers, (size_t)n, &why), 0);
+    for (int64_t i = 0; i < n; i++) {
+        assert_int_equal(safetensors_put(w, values[i], tensor_header_bytes(&headers[i]), &why), 0);
+        free(values[i]);
+    }
+    assert_int_equal(safetensors_finish(w, &why), 0);
+    snprintf(text, sizeof text, tiny, v->tied);
+    snprintf(path, sizeof path, "%s/config.json", scratch_directory);
+    assert_int_equal(output_text(path, text, &why), 0);
+    free(table);
+    config_release(&c);
+}
+
+static float *logits_of_variant(const struct variant *v, bool is_tied)
+{
+    struct weights w;
+    write_variant(v);
+    if (weights_open(&w, scratch_directory, true, &why)) print_error("%s\n", why.text);
+    assert_int_equal(w.count, is_tied ? 11 : 12);
+    assert_int_equal(w.config.is_tied, is_tied);
+    assert_int_equal(json_is_true(json_object_get(w.config.json, "tie_word_embeddings")), is_tied);
+    float *logits = logits_of(&w, 5);
+    char text[400];
+    assert_int_equal(config_remark(&w.config, text, sizeof text),
+                     !strcmp(v->tied, "true") && !is_tied);
+    weights_close(&w);
+    return logits;
+}
+
+static void check_same(const struct variant *a, const struct variant *b, bool is_tied)
+{
+    float *one = logits_of_variant(a, is_tied), *other = logits_of_variant(b, is_tied);
+    assert_memory_equal(one, other, 5 * 24 * sizeof *one);
+    free(one);
+    free(other);
+}
+
+/* As transformers 5: a tied head that is stored with other values is used; one with the same values
+ * is the embedding, and so is one that stands alone. */
+static void test_a_stored_head(void **state)
+{
+    (void)state;
+    struct variant untied = { .tied = "false", .prefix = "model." };
+    struct variant differs = { .tied = "true", .prefix = "model." };
+    struct variant same = { .tied = "true", .prefix = "model.", .head_is_embedding = true };
+    struct variant narrower = {
+        .tied = "true", .prefix = "model.", .head_is_embedding = true, .head_is_f16 = true
+    };
+    struct variant absent = { .tied = "true", .prefix = "model.", .lacks_head = true };
+    struct variant alone = {
+        .tied = "true", .prefix = "model.", .head_is_embedding = true, .lacks_embedding = true
+    };
+    check_same(&untied, &differs, false);
+    check_same(&same, &absent, true);
+    check_same(&narrower, &absent, true);
+    check_same(&absent, &alone, true);
+}
+
+/* LlamaModel's names, with and without a head. */
+static void test_names_without_model(void **state)
+{
+    (void)state;
+    struct weights w;
+    struct variant whole = { .tied = "true", .prefix = "model.", .lacks_head = true };
+    struct variant bare = { .tied = "true", .prefix = "", .lacks_head = true };
+    struct variant bare_head = { .tied = "false", .prefix = "" };
+    struct variant untied = { .tied = "false", .prefix = "model." };
+    check_same(&whole, &bare, true);
+    check_same(&untied, &bare_head, false);
+    struct variant headless = { .tied = "false", .prefix = "", .lacks_head = true };
+    write_variant(&headless);
+    assert_int_equal(weights_open(&w, scratch_directory, false, &why), -1);
+    assert_non_null(strstr(why.text,
+                           "lm_head.weight is missing: a model that was saved without its "
+                           "head"));
+    static const char *const prefixes[][2] = {
+        { "_orig_mod.model.", "saved from a compiled model" },
+        { "base_model.model.model.", "save the model after merge_and_unload" },
+        { "module.model.", "saved from a parallel model" },
+    };
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        struct variant wrapped = { .tied = "false", .prefix = prefixes[i][0] };
+        write_variant(&wrapped);
+        assert_int_equal(weights_open(&w, scratch_directory, false, &why), -1);
+        assert_non_null(strstr(why.text, prefixes[i][1]));
+    }
+}
+
+/* ---- what merge writes for servers ---- */
+
+static void test_yarn_is_written_for_all(void **state)
+{
+    (void)state;
+    struct config c;
+    parsed(&c, TYPED("\"max_position_embeddings\":4096"));
+    assert_int_equal(rope_set(&c.rope, "yarn:4", &why), 0);
+    json_t *json = config_to_json(&c, false);
+    assert_int_equal(json_integer_value(json_object_get(json, "max_position_embeddings")), 16384);
+    char *text = json_dumps(json, 0);
+    config_release(&c);
+    parsed(&c, text);
+    assert_true(c.rope.factor == 4 && c.original_position == 4096 && config_context(&c) == 16384);
+    config_release(&c);
+    free(text);
+    json_decref(json);
+}
+
+static void test_model_max_length(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        { "{\"a\":{\"model_max_length\":1},\"model_max_length\": 16 }",
+          "{\"a\":{\"model_max_length\":1},\"model_max_length\": 32 }" },
+        { "{\"model_max_length\":16.0,\"b\":1000000000000000019884624838656}",
+          "{\"model_max_length\":32,\"b\":1000000000000000019884624838656}" },
+        { "{\"model_max_length\":1e30}", "{\"model_max_length\":1e30}" },
+        { "{\"model_max_length\":64}", "{\"model_max_length\":64}" },
+        { "{\"model_max_length\":\"16\"}", "{\"model_max_length\":\"16\"}" },
+        { "{\"model_max_length\":null}", "{\"model_max_length\":null}" },
+        { "{\"model_max_length\":-1}", "{\"model_max_length\":-1}" },
+        { "[16]", "[16]" },
+        { "{\"model_max_length\":16", "{\"model_max_length\":16" },
+    };
+    char path[300];
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", scratch_directory);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(output_text(path, cases[i][0], &why), 0);
+        assert_int_equal(model_max_length_raise(scratch_directory, 32, &why), 0);
+        struct scratch_bytes got = scratch_load(path);
+        assert_int_equal(got.count, strlen(cases[i][1]));
+        assert_memory_equal(got.at, cases[i][1], got.count);
+        free(got.at);
+    }
+    assert_true(model_max_length_is_all(cases[0][0], strlen(cases[0][0]), cases[0][1],
+                                        strlen(cases[0][1])));
+    assert_false(model_max_length_is_all(cases[0][0], strlen(cases[0][0]), cases[1][1],
+                                         strlen(cases[1][1])));
+    assert_int_equal(unlink(path), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_as_transformers),
+        cmocka_unit_test(test_absent_keys),
+        cmocka_unit_test(test_yarn_without_a_number),
+        cmocka_unit_test(test_three_times_the_positions),
+        cmocka_unit_test(test_refusals_name_the_key),
+        cmocka_unit_test(test_keys_that_are_off),
+        cmocka_unit_test(test_unknown_keys_are_named),
+        cmocka_unit_test(test_the_table_is_documented),
+        cmocka_unit_test(test_a_stored_head),
+        cmocka_unit_test(test_names_without_model),
+        cmocka_unit_test(test_yarn_is_written_for_all),
+        cmocka_unit_test(test_model_max_length),
+    };
+    return cmocka_run_group_tests(tests, scratch_open, scratch_close);
+}
