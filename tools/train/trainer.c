@@ -439,6 +439,7 @@ int trainer_step(struct trainer *t, struct step_result *result, struct fail *why
     }
     t->state.step++;
     t->state.tokens += (uint64_t)targets;
+    t->state.computed += (uint64_t)result->tokens;
     t->state.loss_sum += result->loss;
     t->state.loss_steps++;
     return 0;
@@ -469,6 +470,7 @@ int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
         if (!status) status = samples_read_at(t->evaluation, &t->eval_info, i, &sample, why);
         if (status) break;
         e->targets += sample_targets(&sample, &full);
+        e->tokens += (int64_t)sample.count;
         t->batch.rows = 0;
         batch_add(&t->batch, &sample, &full);
         model_forward(t->model, &t->batch, (struct dropout){ 0 });
