@@ -2,7 +2,11 @@
 #include "../../tools/train/recipe.h"
 #include "fuzz.h"
 
-static void ignored(const char *key) { (void)key; }
+static void ignored(const char *key, const char *reason)
+{
+    (void)key;
+    (void)reason;
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

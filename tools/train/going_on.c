@@ -266,6 +266,11 @@ int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct
             fail_usage(why, "no checkpoint is there to go on from (save_strategy: no?)");
             return refuse_finished(t, why);
         }
+        if (!t->checkpoint[0] && !strcmp(from, "true"))
+            return fail_usage(why,
+                              "%s: resume_from_checkpoint: true, and no checkpoint is whole there: "
+                              "auto begins at step 0 then",
+                              t->folder.path);
         if (!t->checkpoint[0]) return 0;
     } else {
         snprintf(t->checkpoint, sizeof t->checkpoint, "%s", from);

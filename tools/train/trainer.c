@@ -183,6 +183,7 @@ static int plan_run(struct trainer *t, struct fail *why)
     o->steps = (int64_t)steps;
     if (!o->warmup) o->warmup = (int64_t)ceil(r->warmup_ratio * (double)o->steps);
     if (schedule_parse(r->scheduler, &o->schedule)) return fail_usage(why, "lr_scheduler_type");
+    due_plan(t);
     t->setup.is_training = true;
     t->setup.method = trainer_is_lora(t) ? METHOD_LORA : METHOD_FULL;
     if (!trainer_is_lora(t)) return 0;

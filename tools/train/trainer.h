@@ -4,6 +4,7 @@
 
 #include "../../lib/llama/adapter.h"
 #include "../../lib/llama/checkpoint.h"
+#include "due.h"
 #include "recipe.h"
 #include "run_folder.h"
 
@@ -27,6 +28,7 @@ struct trainer {
     struct sample_info info, eval_info;
     struct attention_plan attention;
     struct optimiser optimiser;
+    struct due_steps due;
     struct model_setup setup;
     struct model *model;
     struct run_state state;
