@@ -165,6 +165,9 @@ static void test_null(void **state)
     assert_string_equal(r.output_dir, "null");
     say(&r, "output_dir=a: b #c [d");
     assert_string_equal(r.output_dir, "a: b #c [d");
+    assert_int_equal(setenv("HOME", "/home/someone", 1), 0);
+    say(&r, "output_dir=~/out");
+    assert_string_equal(r.output_dir, "/home/someone/out");
     unsaid("learning_rate=", "learning_rate has no value");
     refused("learning_rate: \"\"\n", "learning_rate has no value");
     refused("lora_rank: 'null'\n", "lora_rank: 'null' is not a count");
