@@ -135,6 +135,9 @@ without_computed() { # CHECKPOINT RECORD
     cmp a/adapter_model.safetensors b/adapter_model.safetensors
     run --separate-stderr -2 train axolotl.yaml output_dir=c dataset=alpaca
     [ "${stderr_lines[-1]}" = "train: dataset (of QLoRA, LLaMA-Factory) is not a key here: train_file: samples, which tokenize and pack make" ]
+    ln -s "$BIN/train" longqlora-train
+    run --separate-stderr -2 ./longqlora-train axolotl.yaml output_dir=c dataset=alpaca
+    [[ "${stderr_lines[-1]}" == *": samples, which longqlora-tokenize and longqlora-pack make" ]]
     run --separate-stderr -2 train axolotl.yaml output_dir=c --lora_r 8
     [[ "$stderr" == "train: --lora_r is a key of recipes: write lora_rank=8"* ]]
     run --separate-stderr -2 train axolotl.yaml output_dir=c --dataset alpaca

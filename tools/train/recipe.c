@@ -177,9 +177,10 @@ int recipe_unknown_key(const char *name, struct fail *why)
 {
     const char *near = nearest_key(name);
     const struct foreign_key *f = near && !recipe_find_key(near) ? foreign_find(near) : NULL;
+    char says[FOREIGN_TEXT];
     if (f)
         return fail_usage(why, "unknown key '%.60s': did you mean %s (%s)?", name, near,
-                          f->ours ? f->ours : f->says);
+                          f->ours ? f->ours : foreign_says(f, says));
     if (near) return fail_usage(why, "unknown key '%.60s': did you mean %s?", name, near);
     return fail_usage(why, "unknown key '%.60s': --list-keys prints those that there are", name);
 }
@@ -187,7 +188,9 @@ int recipe_unknown_key(const char *name, struct fail *why)
 int recipe_explain_key(const char *name, const char *value, struct fail *why)
 {
     const struct foreign_key *f = recipe_find_key(name) ? NULL : foreign_find(name);
-    if (f && f->kind != SAME_AS) return fail_usage(why, "is a key of %s: %s", f->programs, f->says);
+    char says[FOREIGN_TEXT];
+    if (f && f->kind != SAME_AS)
+        return fail_usage(why, "is a key of %s: %s", f->programs, foreign_says(f, says));
     return fail_usage(why, "is a key of recipes: write %s=%s", f && !f->values ? f->ours : name,
                       value);
 }
@@ -231,7 +234,8 @@ static int override_value(struct recipe *r, const char *name, const char *text,
     if (target && target->kind == TEXT && (k || !f->values))
         return override_text(r, target, text, ignored, why);
     if (k ? k->kind == IGNORED : f->kind == HARMLESS) {
-        if (*text) ignored(name, k ? k->meaning : f->says);
+        char says[FOREIGN_TEXT];
+        if (*text) ignored(name, k ? k->meaning : foreign_says(f, says));
         return 0;
     }
     if (recipe_parse_value(name, text, &v, list, &document, why)) return -1;

@@ -4,9 +4,7 @@
 #include "recipe_inside.h"
 #include "recipe_scalar.h"
 
-#include "../../lib/common/opt.h"
-
-#include <math.h>
+#include "../../lib/common/program.h"
 
 const struct foreign_key *foreign_at(int i)
 {
@@ -21,6 +19,20 @@ const struct foreign_key *foreign_find(const char *name)
     for (int i = 0; (f = foreign_at(i)); i++)
         if (!strcmp(f->name, name)) return f;
     return NULL;
+}
+
+const char *foreign_says(const struct foreign_key *f, char text[FOREIGN_TEXT])
+{
+    size_t used = 0;
+    for (const char *at = f->says; *at && used < FOREIGN_TEXT;) {
+        size_t plain = strcspn(at, "{"), name = at[plain] ? strcspn(at + plain, "}") : 0;
+        char tool[32] = "";
+        if (name) snprintf(tool, sizeof tool, "%.*s", (int)name - 1, at + plain + 1);
+        used += (size_t)snprintf(text + used, FOREIGN_TEXT - used, "%.*s%s", (int)plain, at,
+                                 name ? program_of(tool) : "");
+        at += plain + (name ? name + 1 : 0);
+    }
+    return text;
 }
 
 /* What is empty does nothing in these programs. */
@@ -76,14 +88,14 @@ static int take_same(struct recipe *r, const struct foreign_key *f, const struct
 {
     const struct recipe_key *k = recipe_find_key(f->ours);
     struct recipe_value own = *v;
-    char word[64], theirs[200];
+    char word[64], theirs[200], says[FOREIGN_TEXT];
     must(k);
     if (f->values && !recipe_is_null(v)) {
         own.text = v->shape == VALUE_SCALAR ? translate(f->values, v->text, word) : NULL;
         list_theirs(f->values, theirs);
         if (!own.text)
             return fail_usage(why, "%s: '%.60s' is not one of %s: %s", f->name, v->text, theirs,
-                              f->says);
+                              foreign_says(f, says));
     }
     return recipe_set(r, k, &own, origin, ignored, why);
 }
@@ -100,13 +112,15 @@ static bool is_allowed(const struct foreign_key *f, const struct recipe_value *v
 int foreign_take(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
                  const char *origin, void (*ignored)(const char *, const char *), struct fail *why)
 {
+    char says[FOREIGN_TEXT];
     if (f->kind == SAME_AS) return take_same(r, f, v, origin, ignored, why);
     if (is_empty(v) || (f->kind == ONLY && is_allowed(f, v))) return 0;
     if (f->kind == HARMLESS) {
-        ignored(f->name, f->says);
+        ignored(f->name, foreign_says(f, says));
         return 0;
     }
     if (f->kind == ANSWERED)
-        return fail_usage(why, "%s (of %s) is not a key here: %s", f->name, f->programs, f->says);
-    return fail_usage(why, "%s: '%.60s': %s", f->name, v->text, f->says);
+        return fail_usage(why, "%s (of %s) is not a key here: %s", f->name, f->programs,
+                          foreign_says(f, says));
+    return fail_usage(why, "%s: '%.60s': %s", f->name, v->text, foreign_says(f, says));
 }

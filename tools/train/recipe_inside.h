@@ -64,7 +64,7 @@ struct foreign_key {
     enum foreign_kind kind;
     const char *ours;   /* SAME_AS: the key */
     const char *values; /* SAME_AS: "theirs=ours|…", NULL: as they are; ONLY: "false|0" */
-    const char *says;   /* why, or what to do */
+    const char *says;   /* why, or what to do; "{pack}" is that program: see foreign_says */
 };
 
 enum { FOREIGN_KEYS_MAX = 512 };
@@ -77,6 +77,9 @@ const struct foreign_key *foreign_find(const char *name);
 int foreign_take(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
                  const char *origin, void (*ignored)(const char *key, const char *why),
                  struct fail *why) MUST_USE;
+enum { FOREIGN_TEXT = 300 };
+/* What it says, with programs as they are called here; returns text. */
+const char *foreign_says(const struct foreign_key *f, char text[FOREIGN_TEXT]);
 /* The i-th of all; NULL: there are no more. */
 const struct foreign_key *foreign_at(int i);
 

@@ -144,12 +144,14 @@ int recipe_print(const struct recipe *r, FILE *to, struct fail *why)
 static void print_foreign(const struct foreign_key *f, FILE *to)
 {
     const char *values = f->values ? f->values : "";
+    char text[FOREIGN_TEXT];
+    const char *says = foreign_says(f, text);
     if (f->kind == SAME_AS)
         fprintf(to, "is `%s`", f->ours);
     else if (f->kind == HARMLESS)
-        fprintf(to, "ignored: %s", f->says);
+        fprintf(to, "ignored: %s", says);
     else if (f->kind == ANSWERED || !*values)
-        fprintf(to, "%s: %s", f->kind == ANSWERED ? "refused" : "refused, unless empty", f->says);
+        fprintf(to, "%s: %s", f->kind == ANSWERED ? "refused" : "refused, unless empty", says);
     else
         fputs("only ", to);
     if (f->kind != SAME_AS && f->kind != ONLY) return;
@@ -161,7 +163,7 @@ static void print_foreign(const struct foreign_key *f, FILE *to)
         if (theirs < length) fprintf(to, " is `%.*s`", (int)(length - theirs - 1), at + theirs + 1);
         at += length + (at[length] == '|');
     }
-    if (f->kind == ONLY && *values) fprintf(to, ": %s", f->says);
+    if (f->kind == ONLY && *values) fprintf(to, ": %s", says);
 }
 
 static void list_foreign(FILE *to)
