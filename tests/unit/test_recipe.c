@@ -461,9 +461,9 @@ static void test_idle(void **state)
     assert_int_equal(idle_count, 0);
     taken(&r, "method: full\nlora_rank: 4\nlearning_rate: 0\nattention: full\ngroup: 8\n"
               "save_strategy: epoch\nsave_steps: 10\nwarmup_steps: 5\nwarmup_ratio: 0.1\n"
-              "logging_dir: x\n");
+              "logging_dir: x\nmax_steps: 5\nnum_train_epochs: 2\n");
     recipe_find_idle(&r, count_idle);
-    assert_int_equal(idle_count, 6);
+    assert_int_equal(idle_count, 7);
     assert_non_null(strstr(idle_text, "learning_rate is 0: nothing is learned"));
     assert_non_null(strstr(idle_text, "lora_rank does nothing: it needs method: lora"));
     taken(&r, "model_name_or_path: m\noutput_dir: o\ntrain_file: t\nlora_alpha: 0\n");

@@ -32,6 +32,7 @@ static void find_conditional(const struct recipe *r, void (*warn)(const char *))
           "eval_strategy: steps" },
         { "early_stopping_threshold", r->patience || !(r->threshold > 0),
           "early_stopping_patience" },
+        { "num_train_epochs", !r->max_steps, "max_steps: 0" },
         { "warmup_ratio", !r->warmup_steps || !(r->warmup_ratio > 0), "warmup_steps: 0" },
     };
     char text[200];
@@ -46,6 +47,4 @@ void recipe_find_idle(const struct recipe *r, void (*warn)(const char *))
 {
     find_conditional(r, warn);
     if (!(r->learning_rate > 0)) warn("learning_rate is 0: nothing is learned");
-    if (!is_word(r->method, "full") && r->tokenizer)
-        warn("tokenizer does nothing: it goes with a new model, not with an adapter");
 }
