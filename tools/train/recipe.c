@@ -54,7 +54,7 @@ const struct recipe_key recipe_keys[] = {
     { "lora_rank", COUNT, AT(lora_rank), true, false, "rank of the adapters", 0 },
     { "lora_alpha", REAL, AT(lora_alpha), true, false, "their scale is alpha / rank", 0 },
     { "lora_dropout", REAL, AT(lora_dropout), true, false, "share of the adapters' input left out", 0 },
-    { "target_modules", NAMES, AT(target_modules), true, true, "linears with an adapter: all (or all-linear), or a list", 0 },
+    { "target_modules", NAMES, AT(target_modules), true, true, "linears with an adapter: all, or a list", 0 },
     { "train_embedding", FLAG, AT(train_embedding), true, false, "train the embedding too", 0 },
     { "train_norm", FLAG, AT(train_norm), true, false, "train the norms too", 0 },
     { "attention", WORD, AT(attention), true, true, "shifted short attention, or full", "s2|full" },
