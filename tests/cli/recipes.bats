@@ -140,6 +140,8 @@ without_computed() { # CHECKPOINT RECORD
     [[ "${stderr_lines[-1]}" == *": samples, which longqlora-tokenize and longqlora-pack make" ]]
     run --separate-stderr -2 train axolotl.yaml output_dir=c --lora_r 8
     [[ "$stderr" == "train: --lora_r is a key of recipes: write lora_rank=8"* ]]
+    run --separate-stderr -2 train axolotl.yaml learning_rate 0.1
+    [[ "${stderr_lines[-1]}" == "train: 'learning_rate' is not KEY=VALUE: write learning_rate=0.1"* ]]
     run --separate-stderr -2 train axolotl.yaml output_dir=c --dataset alpaca
     [[ "$stderr" == "train: --dataset is a key of QLoRA, LLaMA-Factory: train_file: samples, which tokenize and pack make"* ]]
     run --separate-stderr -0 train axolotl.yaml output_dir=c learning_rate=0 --dry-run

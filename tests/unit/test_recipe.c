@@ -352,7 +352,7 @@ static void test_other_names(void **state)
             ":1:10: dataset (of QLoRA, LLaMA-Factory) is not a key here: train_file: samples");
     refused("datasets:\n  - path: x\n", "datasets (of Axolotl) is not a key here: train_file");
     taken(&r, "dataset: null\ndatasets: []\n");
-    refused("template: vicuna\n", "tokenize --format chat --template");
+    refused("template: vicuna\n", "train_file: tokenize --format chat --template");
     refused("val_size: 0.1\n", "val_size: '0.1': eval_file");
     refused("group_by_length: true\n", "group_by_length: 'true': the order of samples is random");
     refused("use_rslora: true\n", "lora_alpha times the root of lora_rank");

@@ -47,6 +47,8 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
             or_die(recipe_override(r, *at, ignored_key, &why), &why);
         else if (at == operands)
             or_die(recipe_read(r, *at, ignored_key, &why), &why);
+        else if (at[1] && recipe_knows_key(*at))
+            die_usage("'%s' is not KEY=VALUE: write %s=%s", *at, *at, at[1]);
         else
             die_usage("'%s' is not KEY=VALUE", *at);
     or_die(recipe_check(r, plan_only, &why), &why);
