@@ -428,6 +428,12 @@ static void test_table(void **state)
         if (f->kind == SAME_AS && f->values && !*f->says) fail_msg("%s says nothing", f->name);
         if (f->kind == ONLY && !f->values) fail_msg("%s: only what?", f->name);
         if (f->kind != SAME_AS && !*f->says) fail_msg("%s says nothing", f->name);
+        if (f->kind == ANSWERED) {
+            char key[64];
+            snprintf(key, sizeof key, "%.*s", (int)strspn(f->says, "abcdefghijklmnopqrstuvwxyz_"),
+                     f->says);
+            if (!recipe_find_key(key)) fail_msg("%s: %s names no key", f->name, f->says);
+        }
         if (f->kind != SAME_AS || !f->values) continue;
         /* Each translation is a value of our key. */
         for (const char *at = f->values; *at;) {
