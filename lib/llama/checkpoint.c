@@ -10,7 +10,7 @@ static const char *const header_keys[] = {
     "parameters",  "loss_scale", "scale_steps", "recipe",      "data",      "tokenizer",
     "base",        "rope",       "device",      "chunk",       "since",     "steps",
     "warmup",      "schedules",  "evaluated",   "evaluations", "best_step", "worse",
-    "best_metric", "tool",       "version",     "options",     NULL
+    "best_metric", "computed",   "tool",        "version",     "options",   NULL
 };
 static const char *const record_keys[] = { "name", "first", "data", NULL };
 
@@ -54,6 +54,7 @@ int checkpoint_save_state(const char *path, const struct model *m, const struct 
     fields_init(&none);
     fields_count(&own, "step", (uint64_t)s->step);
     fields_count(&own, "tokens", s->tokens);
+    fields_count(&own, "computed", s->computed);
     fields_real(&own, "loss_sum", s->loss_sum);
     fields_count(&own, "loss_steps", (uint64_t)s->loss_steps);
     fields_real(&own, "loss_scale", s->loss_scale);
@@ -130,6 +131,7 @@ static int get_header(struct reader *r, struct run_state *s, uint64_t *parameter
     if (fields_check(h, header_keys, why) ||
         field_count(h, "step", CHECKPOINT_STEPS_MAX, &step, why) ||
         field_count(h, "tokens", INT64_MAX, &s->tokens, why) ||
+        (field_find(h, "computed") && field_count(h, "computed", INT64_MAX, &s->computed, why)) ||
         field_real(h, "loss_sum", &s->loss_sum, why) ||
         field_count(h, "loss_steps", CHECKPOINT_STEPS_MAX, &loss_steps, why) ||
         field_real(h, "loss_scale", &s->loss_scale, why) ||

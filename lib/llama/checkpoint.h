@@ -17,6 +17,8 @@ enum { RECIPE_TEXT = 8192, CHECKPOINT_STEPS_MAX = 1 << 30 };
 struct run_state {
     int64_t step;    /* updates done */
     uint64_t tokens; /* targets trained on so far */
+    /* Tokens of the samples so far, targets or not; 0 in states of older programs. */
+    uint64_t computed;
     double loss_sum; /* since the last log line */
     int64_t loss_steps;
     double loss_scale;   /* in use; 1: none */

@@ -74,3 +74,15 @@ load helper
         train recipes/$scale-longqlora.yaml model_name_or_path=x train_file=y output_dir=z --print-config > /dev/null
     done
 }
+
+@test "docs: the distance to the originals names options and keys that there are, and is linked" {
+    cd "$root"
+    for tool in tokenize pack quantize train merge ppl generate; do "$BIN/$tool" --help; done > "$BATS_TEST_TMPDIR/help"
+    for option in $(grep -oE -- '--[a-z][a-z-]*' docs/fidelity.md | sort -u); do
+        grep -q -- "$option\b" "$BATS_TEST_TMPDIR/help" || { echo "$option"; return 1; }
+    done
+    for key in $(grep -o '`[a-z_]*: [a-z0-9]*`' docs/fidelity.md | tr -d '`' | sed 's/:.*//' | sort -u); do
+        "$BIN/train" --list-keys | grep -q "^| \`$key\`" || { echo "$key"; return 1; }
+    done
+    grep -q 'docs/fidelity.md' README.md
+}

@@ -566,7 +566,9 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         print join "\0", @texts' > texts
     ours() { sed 's/ # [^#]*$//'; }
     while IFS= read -r -d '' text; do
-        train scratch.yaml "output_dir=$text" "rope=$text" learning_rate=0.30000000000000004 --print-config model_name_or_path=m train_file=f > printed.yaml
+        # What bare would be null, or quotes of YAML, is written in quotes.
+        case $text in '~' | null | Null | \"*\") written="'$text'" ;; \'*\') written="\"$text\"" ;; *) written=$text ;; esac
+        train scratch.yaml "output_dir=$written" "rope=$written" learning_rate=0.30000000000000004 --print-config model_name_or_path=m train_file=f > printed.yaml
         # Nothing in it that YAML has not, or that a terminal obeys.
         perl -CSD -ne 'exit 1 if /[\x00-\x09\x0b-\x1f\x7f-\x9f\x{200b}-\x{200f}\x{2028}-\x{202e}\x{feff}]/' printed.yaml
         # What is printed is that text and no other; what reads it prints the same, and so has read the same.

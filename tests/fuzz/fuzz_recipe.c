@@ -1,8 +1,12 @@
-/* YAML recipes, up to the check that a run begins with. */
+/* YAML recipes, up to the check that a run begins with; and a value of the command line. */
 #include "../../tools/train/recipe.h"
 #include "fuzz.h"
 
-static void ignored(const char *key) { (void)key; }
+static void ignored(const char *key, const char *reason)
+{
+    (void)key;
+    (void)reason;
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -14,5 +18,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else
         json_decref(recipe_to_json(&r));
     recipe_release(&r);
+    char *assignment = strndup((const char *)data, size);
+    recipe_defaults(&r);
+    if (assignment && recipe_override(&r, assignment, ignored, &why)) fuzz_check_failure(&why);
+    recipe_release(&r);
+    free(assignment);
     return 0;
 }

@@ -333,9 +333,10 @@ static void test_json_lines(void **state)
 /* ---- recipes ---- */
 
 static int ignored_count;
-static void count_ignored(const char *key)
+static void count_ignored(const char *key, const char *reason)
 {
     (void)key;
+    (void)reason;
     ignored_count++;
 }
 

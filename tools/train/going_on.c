@@ -266,6 +266,11 @@ int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct
             fail_usage(why, "no checkpoint is there to go on from (save_strategy: no?)");
             return refuse_finished(t, why);
         }
+        if (!t->checkpoint[0] && !strcmp(from, "true"))
+            return fail_usage(why,
+                              "%s: resume_from_checkpoint: true, and no checkpoint is whole there: "
+                              "auto begins at step 0 then",
+                              t->folder.path);
         if (!t->checkpoint[0]) return 0;
     } else {
         snprintf(t->checkpoint, sizeof t->checkpoint, "%s", from);
@@ -321,6 +326,20 @@ static int load_state(struct trainer *t, struct fail *why)
     return 0;
 }
 
+int trainer_count_computed(struct trainer *t, struct fail *why)
+{
+    int64_t each = t->recipe->batch_size * t->recipe->accumulation;
+    uint64_t number, end = (uint64_t)(t->state.step * each);
+    if (t->state.computed) return 0;
+    for (uint64_t i = 0; i < end; i++) {
+        if (trainer_sample_at(t, i, &number, why) ||
+            samples_read_at(t->samples, &t->info, number, &t->step[0], why))
+            return -1;
+        t->state.computed += t->step[0].count;
+    }
+    return 0;
+}
+
 /* From here on the record is this run's, and the log. */
 static int begin_record(struct trainer *t, struct fail *why)
 {
@@ -344,7 +363,7 @@ int trainer_resume(struct trainer *t, void (*say)(const char *), struct fail *wh
         return -1;
     if (begin_record(t, why)) return -1;
     if (t->checkpoint[0]) {
-        if (load_state(t, why)) return -1;
+        if (load_state(t, why) || trainer_count_computed(t, why)) return -1;
         say_how(t, say);
     } else if (!trainer_begins_anew(t)) {
         say("no checkpoint to resume from: starting at step 0");

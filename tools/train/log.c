@@ -136,11 +136,12 @@ int log_line(struct log *log, struct trainer *t, const struct step_result *r, ch
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     json_t *line = json_pack(
-        "{s:I,s:f,s:f,s:f,s:f,s:I,s:f,s:f,s:f,s:I,s:f,s:f}", "step", (json_int_t)t->state.step,
+        "{s:I,s:f,s:f,s:f,s:f,s:I,s:I,s:f,s:f,s:f,s:I,s:f,s:f}", "step", (json_int_t)t->state.step,
         "epoch", epoch, "loss", loss, "grad_norm", r->grad_norm, "learning_rate", r->learning_rate,
-        "tokens", (json_int_t)t->state.tokens, "tokens_per_second", rate, "step_seconds",
-        log->interval / (double)log->steps, "train_seconds", log->before + log->seconds,
-        "max_rss_bytes", (json_int_t)usage.ru_maxrss * 1024, "elapsed", elapsed, "eta", eta);
+        "tokens", (json_int_t)t->state.computed, "targets", (json_int_t)t->state.tokens,
+        "tokens_per_second", rate, "step_seconds", log->interval / (double)log->steps,
+        "train_seconds", log->before + log->seconds, "max_rss_bytes",
+        (json_int_t)usage.ru_maxrss * 1024, "elapsed", elapsed, "eta", eta);
     if (line && t->scales_loss)
         json_object_set_new(line, "loss_scale", json_real(t->state.loss_scale));
     if (write_line(log, line, why)) return -1;
@@ -170,10 +171,10 @@ int log_evaluation(struct log *log, const struct trainer *t, const struct evalua
                    double seconds, bool is_best, char *shown, size_t size, struct fail *why)
 {
     double perplexity = exp(e->loss);
-    json_t *line =
-        json_pack("{s:I,s:o,s:o,s:I,s:f}", "step", (json_int_t)t->state.step, "eval_loss",
-                  real_or_null(e->loss), "eval_perplexity", real_or_null(perplexity), "eval_tokens",
-                  (json_int_t)e->targets, "eval_runtime", seconds);
+    json_t *line = json_pack("{s:I,s:o,s:o,s:I,s:I,s:f}", "step", (json_int_t)t->state.step,
+                             "eval_loss", real_or_null(e->loss), "eval_perplexity",
+                             real_or_null(perplexity), "eval_tokens", (json_int_t)e->tokens,
+                             "eval_targets", (json_int_t)e->targets, "eval_runtime", seconds);
     if (line && recipe_seeks_best(t->recipe)) {
         json_object_set_new(line, "best_step", json_integer((json_int_t)t->state.best_step));
         json_object_set_new(line, "best_metric", real_or_null(t->state.best_metric));

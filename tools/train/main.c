@@ -32,7 +32,10 @@ static void ask_to_stop(int number)
     note_in_handler("stops and saves; a second SIGINT or SIGTERM leaves at once");
 }
 
-static void ignored_key(const char *key) { note("recipe: %s has no meaning here: ignored", key); }
+static void ignored_key(const char *key, const char *reason)
+{
+    note("recipe: %s has no meaning here: ignored (%s)", key, reason);
+}
 static void say(const char *text) { note("%s", text); }
 
 static void read_recipe(struct recipe *r, struct adapter *a, const char **operands, bool plan_only)
@@ -44,6 +47,8 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
             or_die(recipe_override(r, *at, ignored_key, &why), &why);
         else if (at == operands)
             or_die(recipe_read(r, *at, ignored_key, &why), &why);
+        else if (at[1] && recipe_knows_key(*at))
+            die_usage("'%s' is not KEY=VALUE: write %s=%s", *at, *at, at[1]);
         else
             die_usage("'%s' is not KEY=VALUE", *at);
     or_die(recipe_check(r, plan_only, &why), &why);
@@ -101,24 +106,22 @@ static void evaluate(struct trainer *t, struct log *log)
         or_die(trainer_consider(t, &e, &is_best, &why), &why);
         or_die(log_evaluation(log, t, &e, seconds, is_best, line, sizeof line, &why), &why);
         note("%s", line);
+        if (is_best && !strcmp(t->recipe->save_strategy, "best"))
+            or_die(trainer_checkpoint(t, &why), &why);
     }
     begin_progress(t);
 }
-
-static bool is_due(int64_t step, int64_t every) { return every && step % every == 0; }
 
 /* An evaluation that a signal stopped, after which the run goes on, or one after what were the last
  * steps of a shorter run. */
 static void catch_up(struct trainer *t, struct log *log)
 {
     int64_t step = t->state.step;
-    if (!step || t->state.evaluated == step) return;
-    if (is_due(step, t->recipe->eval_steps) || trainer_is_done(t)) evaluate(t, log);
+    if (step && t->state.evaluated != step && due_is(t, DUE_EVALUATION)) evaluate(t, log);
 }
 
 static void take_step(struct trainer *t, struct log *log)
 {
-    const struct recipe *recipe = t->recipe;
     struct step_result r;
     char line[256];
     double started = progress_clock();
@@ -128,14 +131,12 @@ static void take_step(struct trainer *t, struct log *log)
     if (r.overflows)
         note("step %lld: gradients overflowed: loss scale %g from now on", (long long)step,
              t->state.loss_scale);
-    if (is_due(step, recipe->logging_steps) || trainer_is_done(t)) {
+    if (due_is(t, DUE_LOG)) {
         or_die(log_line(log, t, &r, line, sizeof line, &why), &why);
         note("%s", line);
     }
-    if (is_due(step, recipe->eval_steps) || trainer_is_done(t)) evaluate(t, log);
-    if (stop_signal || !strcmp(recipe->save_strategy, "no")) return;
-    if (is_due(step, recipe->save_steps) || trainer_is_done(t))
-        or_die(trainer_checkpoint(t, &why), &why);
+    if (due_is(t, DUE_EVALUATION)) evaluate(t, log);
+    if (!stop_signal && due_is(t, DUE_CHECKPOINT)) or_die(trainer_checkpoint(t, &why), &why);
 }
 
 static void run(struct trainer *t)

@@ -13,9 +13,11 @@
 #include "../../lib/llama/optimiser.h"
 
 enum {
-    RECIPE_KEYS_MAX = 72,
-    /* of a file: libyaml's time grows with the square of each */
+    RECIPE_KEYS_MAX = 80,
+    /* of a file, and of a value of the command line: libyaml's time grows with the square of each
+     */
     RECIPE_BYTES_MAX = 64 << 10,
+    RECIPE_VALUE_MAX = 4 << 10,
     RECIPE_DEPTH_MAX = 8,
     RECIPE_VALUES_MAX = 1024,
     /* of its numbers: a product of any of them, and of sizes of a model, fits in 63 bits */
@@ -36,8 +38,11 @@ struct recipe {
     /* the run */
     double epochs;
     int64_t max_steps, batch_size, accumulation, context, seed;
-    int64_t logging_steps, save_steps, save_total_limit, eval_steps;
-    const char *save_strategy, *report_to;
+    int64_t save_total_limit;
+    /* a count of updates, or a share below 1 of all: see due.h */
+    double logging_steps, save_steps, eval_steps, eval_delay;
+    const char *save_strategy, *eval_strategy, *logging_strategy, *report_to;
+    bool log_first;
     /* the best model */
     bool load_best;
     const char *metric; /* NULL: not said */
@@ -68,13 +73,18 @@ struct recipe {
 void recipe_defaults(struct recipe *r);
 void recipe_release(struct recipe *r);
 /* Unknown, duplicate or mistyped keys fail with line and column and the nearest known
- * key. ignored: called for keys that are accepted but cannot apply here. */
-int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *key),
-                struct fail *why) MUST_USE;
-int recipe_override(struct recipe *r, const char *assignment, void (*ignored)(const char *key),
-                    struct fail *why) MUST_USE;
+ * key. Keys of Hugging Face's Trainer, PEFT, Axolotl and LLaMA-Factory are understood where they
+ * mean the same, else answered; docs/recipe-keys.md lists them. ignored: called for keys that are
+ * accepted but cannot apply here, with the reason. */
+int recipe_read(struct recipe *r, const char *path,
+                void (*ignored)(const char *key, const char *why), struct fail *why) MUST_USE;
+/* KEY=VALUE, the value as in a file; a path is as it stands, but for null and quotes. */
+int recipe_override(struct recipe *r, const char *assignment,
+                    void (*ignored)(const char *key, const char *why), struct fail *why) MUST_USE;
 /* Are the values possible, alone and together? plan_only: no samples and no output needed. */
 int recipe_check(const struct recipe *r, bool plan_only, struct fail *why) MUST_USE;
+/* Calls warn for each value that somebody said and that does nothing beside the others. */
+void recipe_find_idle(const struct recipe *r, void (*warn)(const char *text));
 
 /* Of target_modules. */
 int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MUST_USE;
@@ -82,12 +92,14 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MU
  * embedding and norms; fails if the recipe says other ones. */
 int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *why) MUST_USE;
 
-/* Is it a key of recipes? */
-bool recipe_has_key(const char *name);
+/* Is it a key of recipes, here or elsewhere? */
+bool recipe_knows_key(const char *name);
+/* What to do with a key that was written as an option, as what follows its name; fails always. */
+int recipe_explain_key(const char *name, const char *value, struct fail *why) MUST_USE;
 /* Every effective value as "key: value # where it comes from", for --print-config. What is printed
  * reads back as the very same recipe; fails if a text cannot be written as YAML. */
 int recipe_print(const struct recipe *r, FILE *to, struct fail *why) MUST_USE;
-/* The keys as a Markdown table. */
+/* The keys as a Markdown table, and after an empty line those of other programs as another. */
 void recipe_list_keys(FILE *to);
 /* The effective values that decide the result, for longqlora.json and the digest. */
 json_t *recipe_to_json(const struct recipe *r);

@@ -24,6 +24,7 @@ static const char *value_text(const struct recipe *r, const struct recipe_key *k
         snprintf(room, 64, "%lld", (long long)*(const int64_t *)at);
         return room;
     case REAL:
+    case STEPS:
         print_real(*(const double *)at, room, 64);
         return room;
     case FLAG:
@@ -33,6 +34,12 @@ static const char *value_text(const struct recipe *r, const struct recipe_key *k
     default:
         return *(const char *const *)at ? *(const char *const *)at : "";
     }
+}
+
+bool recipe_same_value(const struct recipe *a, const struct recipe *b, const struct recipe_key *k)
+{
+    char first[64], second[64];
+    return !strcmp(value_text(a, k, first), value_text(b, k, second));
 }
 
 /* ---- YAML ---- */
@@ -117,7 +124,7 @@ int recipe_print(const struct recipe *r, FILE *to, struct fail *why)
         char room[64];
         if (k->kind == IGNORED) continue;
         const char *text = value_text(r, k, room);
-        bool is_text = k->kind == TEXT || k->kind == WORD || k->kind == NAMES;
+        bool is_text = k->kind == TEXT || k->kind == WORD || k->kind == WORDS || k->kind == NAMES;
         fprintf(to, "%s: ", k->name);
         if (!is_text || (!*text && k->kind != NAMES))
             fputs(text, to);
@@ -131,6 +138,43 @@ int recipe_print(const struct recipe *r, FILE *to, struct fail *why)
         fputc('\n', to);
     }
     return 0;
+}
+
+/* What a key of another program comes to. */
+static void print_foreign(const struct foreign_key *f, FILE *to)
+{
+    const char *values = f->values ? f->values : "";
+    char text[FOREIGN_TEXT];
+    const char *says = foreign_says(f, text);
+    if (f->kind == SAME_AS)
+        fprintf(to, "is `%s`", f->ours);
+    else if (f->kind == HARMLESS)
+        fprintf(to, "ignored: %s", says);
+    else if (f->kind == ANSWERED || !*values)
+        fprintf(to, "%s: %s", f->kind == ANSWERED ? "refused" : "refused, unless empty", says);
+    else
+        fputs("only ", to);
+    if (f->kind != SAME_AS && f->kind != ONLY) return;
+    for (const char *at = values; *at;) {
+        size_t length = strcspn(at, "|"), theirs = strcspn(at, "=|");
+        if (f->kind == SAME_AS && at == values) fputs(": ", to);
+        if (at != values) fputs(", ", to);
+        fprintf(to, "`%.*s`", (int)theirs, at);
+        if (theirs < length) fprintf(to, " is `%.*s`", (int)(length - theirs - 1), at + theirs + 1);
+        at += length + (at[length] == '|');
+    }
+    if (f->kind == ONLY && *values) fprintf(to, ": %s", says);
+}
+
+static void list_foreign(FILE *to)
+{
+    const struct foreign_key *f;
+    fprintf(to, "\n| key | of | here |\n|---|---|---|\n");
+    for (int i = 0; (f = foreign_at(i)); i++) {
+        fprintf(to, "| `%s` | %s | ", f->name, f->programs);
+        print_foreign(f, to);
+        fprintf(to, " |\n");
+    }
 }
 
 void recipe_list_keys(FILE *to)
@@ -152,6 +196,7 @@ void recipe_list_keys(FILE *to)
         }
         fprintf(to, " |\n");
     }
+    list_foreign(to);
 }
 
 json_t *recipe_to_json(const struct recipe *r)
@@ -165,7 +210,7 @@ json_t *recipe_to_json(const struct recipe *r)
         if (!k->decides) continue;
         if (k->kind == COUNT)
             value = json_integer(*(const int64_t *)at);
-        else if (k->kind == REAL)
+        else if (k->kind == REAL || k->kind == STEPS)
             value = json_real(*(const double *)at);
         else if (k->kind == FLAG)
             value = json_boolean(*(const bool *)at);

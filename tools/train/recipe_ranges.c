@@ -17,10 +17,7 @@ static const struct {
     { "original_context", AT(original_context), RECIPE_CONTEXT_MAX },
     { "group", AT(group), RECIPE_CONTEXT_MAX },
     { "chunk_rows", AT(chunk_rows), RECIPE_CONTEXT_MAX },
-    { "logging_steps", AT(logging_steps), RECIPE_STEPS_MAX },
-    { "save_steps", AT(save_steps), RECIPE_STEPS_MAX },
     { "save_total_limit", AT(save_total_limit), RECIPE_STEPS_MAX },
-    { "eval_steps", AT(eval_steps), RECIPE_STEPS_MAX },
     { "warmup_steps", AT(warmup_steps), RECIPE_STEPS_MAX },
     { "lora_rank", AT(lora_rank), RECIPE_RANK_MAX },
 };
@@ -32,6 +29,10 @@ static const struct {
     double most;
 } reals[] = {
     { "num_train_epochs", AT(epochs), RECIPE_EPOCHS_MAX },
+    { "logging_steps", AT(logging_steps), RECIPE_STEPS_MAX },
+    { "save_steps", AT(save_steps), RECIPE_STEPS_MAX },
+    { "eval_steps", AT(eval_steps), RECIPE_STEPS_MAX },
+    { "eval_delay", AT(eval_delay), RECIPE_STEPS_MAX },
     { "learning_rate", AT(learning_rate), (double)FLT_MAX },
     { "warmup_ratio", AT(warmup_ratio), 1 },
     { "weight_decay", AT(weight_decay), (double)FLT_MAX },

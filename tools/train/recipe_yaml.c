@@ -1,9 +1,10 @@
-/* The text of a recipe, before libyaml makes a document of it. */
+/* Recipes as YAML: one document, one flat mapping; and one value of the command line. */
 #include "../../lib/common/file.h"
 #include "recipe_inside.h"
 
 #include <errno.h>
-#include <yaml.h>
+
+/* ---- the text, within its limits ---- */
 
 static int read_text(const char *path, char **text, size_t *bytes, struct fail *why)
 {
@@ -19,58 +20,267 @@ static int read_text(const char *path, char **text, size_t *bytes, struct fail *
     else if (*bytes > RECIPE_BYTES_MAX)
         status = fail_usage(why, "%s: longer than %d bytes: not a recipe", path, RECIPE_BYTES_MAX);
     fclose(file);
+    if (status) {
+        free(*text);
+        *text = NULL;
+    }
     return status;
 }
 
+struct count {
+    int depth, values, documents;
+};
+
+static const yaml_char_t *tag_of(const yaml_event_t *e)
+{
+    return e->type == YAML_SCALAR_EVENT           ? e->data.scalar.tag
+           : e->type == YAML_SEQUENCE_START_EVENT ? e->data.sequence_start.tag
+           : e->type == YAML_MAPPING_START_EVENT  ? e->data.mapping_start.tag
+                                                  : NULL;
+}
+
 /* Depth and number of what has come so far. Aliases are values too. */
-static int count_event(const yaml_event_t *e, int *depth, int *values, struct fail *why)
+static int count_event(const yaml_event_t *e, struct count *n, struct fail *why)
 {
     bool opens = e->type == YAML_SEQUENCE_START_EVENT || e->type == YAML_MAPPING_START_EVENT;
-    *depth += opens;
-    *depth -= e->type == YAML_SEQUENCE_END_EVENT || e->type == YAML_MAPPING_END_EVENT;
-    *values += opens || e->type == YAML_SCALAR_EVENT || e->type == YAML_ALIAS_EVENT;
-    if (*depth > RECIPE_DEPTH_MAX)
+    n->depth += opens;
+    n->depth -= e->type == YAML_SEQUENCE_END_EVENT || e->type == YAML_MAPPING_END_EVENT;
+    n->values += opens || e->type == YAML_SCALAR_EVENT || e->type == YAML_ALIAS_EVENT;
+    n->documents += e->type == YAML_DOCUMENT_START_EVENT;
+    if (n->depth > RECIPE_DEPTH_MAX)
         return fail_usage(why, "nested deeper than %d", RECIPE_DEPTH_MAX);
-    if (*values > RECIPE_VALUES_MAX)
+    if (n->values > RECIPE_VALUES_MAX)
         return fail_usage(why, "more than %d keys and values", RECIPE_VALUES_MAX);
+    if (n->documents > 1) return fail_usage(why, "a second document begins here: a recipe is one");
+    if (tag_of(e))
+        return fail_usage(why, "the tag %.60s: tags are not read: write the value alone",
+                          (const char *)tag_of(e));
     return 0;
+}
+
+/* path: of a file, in which places are told, or NULL. */
+static int blame(const char *path, yaml_mark_t mark, struct fail *why)
+{
+    char place[300];
+    if (!path) return fail_status();
+    snprintf(place, sizeof place, "%.240s:%zu:%zu", path, mark.line + 1, mark.column + 1);
+    return fail_in(why, place);
 }
 
 /* Reads event by event up to the first that is beyond a limit, or that is not YAML: what that is
  * libyaml says when it makes the document. */
 static int check_events(yaml_parser_t *parser, const char *path, struct fail *why)
 {
-    int depth = 0, values = 0, status = 0;
+    struct count n = { 0 };
+    int status = 0;
     for (bool is_end = false; !is_end && !status;) {
         yaml_event_t e;
         if (!yaml_parser_parse(parser, &e)) return 0;
         is_end = e.type == YAML_STREAM_END_EVENT;
-        status = count_event(&e, &depth, &values, why);
-        if (status) {
-            char place[300];
-            snprintf(place, sizeof place, "%.240s:%zu:%zu", path, e.start_mark.line + 1,
-                     e.start_mark.column + 1);
-            (void)fail_in(why, place);
-        }
+        status = count_event(&e, &n, why);
+        if (status) (void)blame(path, e.start_mark, why);
         yaml_event_delete(&e);
     }
     return status;
 }
 
-int recipe_load_text(const char *path, char **text, size_t *bytes, struct fail *why)
+/* What libyaml says of a text that is none; of tabs it only says that they begin nothing. */
+static int blame_parser(const yaml_parser_t *parser, const char *path, const char *text,
+                        size_t bytes, struct fail *why)
+{
+    const char *line = text, *end = text + bytes;
+    if (parser->error == YAML_MEMORY_ERROR) return fail(why, "out of memory");
+    for (size_t i = 0; line && i < parser->problem_mark.line; i++) {
+        line = memchr(line, '\n', (size_t)(end - line));
+        if (line) line++;
+    }
+    if (line && parser->problem_mark.column < (size_t)(end - line) &&
+        line[parser->problem_mark.column] == '\t')
+        fail_usage(why, "a tab, where YAML wants spaces");
+    else
+        fail_usage(why, "%s", parser->problem ? parser->problem : "not YAML");
+    return blame(path, parser->problem_mark, why);
+}
+
+static int load_document(yaml_document_t *doc, const char *path, const char *text, size_t bytes,
+                         struct fail *why)
 {
     yaml_parser_t parser;
-    *text = NULL;
-    int status = read_text(path, text, bytes, why);
-    if (!status && !yaml_parser_initialize(&parser)) {
-        status = fail(why, "%s: out of memory", path);
-    } else if (!status) {
-        yaml_parser_set_input_string(&parser, (const unsigned char *)*text, *bytes);
-        status = check_events(&parser, path, why);
-        yaml_parser_delete(&parser);
+    const unsigned char *input = (const unsigned char *)text;
+    if (!yaml_parser_initialize(&parser)) return fail(why, "out of memory");
+    yaml_parser_set_input_string(&parser, input, bytes);
+    int status = check_events(&parser, path, why);
+    yaml_parser_delete(&parser);
+    if (status) return -1;
+    if (!yaml_parser_initialize(&parser)) return fail(why, "out of memory");
+    yaml_parser_set_input_string(&parser, input, bytes);
+    if (!yaml_parser_load(&parser, doc)) status = blame_parser(&parser, path, text, bytes, why);
+    yaml_parser_delete(&parser);
+    return status;
+}
+
+/* ---- values ---- */
+
+/* Scalars as one text, "a,b,c". */
+static int join_list(yaml_document_t *doc, const yaml_node_t *node, char list[1024],
+                     struct fail *why)
+{
+    size_t used = 0;
+    list[0] = 0;
+    for (yaml_node_item_t *i = node->data.sequence.items.start; i < node->data.sequence.items.top;
+         i++) {
+        yaml_node_t *item = yaml_document_get_node(doc, *i);
+        if (!item || item->type != YAML_SCALAR_NODE || !item->data.scalar.length)
+            return fail_usage(why, "a list of plain words is needed");
+        int n = snprintf(list + used, 1024 - used, "%s%s", used ? "," : "",
+                         (const char *)item->data.scalar.value);
+        if (n < 0 || (size_t)n >= 1024 - used) return fail_usage(why, "the list is too long");
+        used += (size_t)n;
     }
-    if (!status) return 0;
-    free(*text);
-    *text = NULL;
-    return -1;
+    return 0;
+}
+
+/* node: NULL for no value. The list is joined only where it is a list of words that is wanted. */
+static int value_of_node(yaml_document_t *doc, const yaml_node_t *node, bool wants_list,
+                         struct recipe_value *v, char list[1024], struct fail *why)
+{
+    *v = (struct recipe_value){ .text = "" };
+    if (!node) return 0;
+    if (node->type == YAML_SCALAR_NODE) {
+        v->text = (const char *)node->data.scalar.value;
+        v->is_quoted = node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+        if (strlen(v->text) < node->data.scalar.length)
+            return fail_usage(why, "a character of code 0");
+        return 0;
+    }
+    bool is_list = node->type == YAML_SEQUENCE_NODE;
+    bool is_empty = is_list ? node->data.sequence.items.start == node->data.sequence.items.top
+                            : node->data.mapping.pairs.start == node->data.mapping.pairs.top;
+    v->shape = is_list ? VALUE_LIST : VALUE_MAPPING;
+    v->text = is_empty ? "" : is_list ? "[...]" : "{...}";
+    if (!is_list || !wants_list) return 0;
+    v->text = list;
+    return join_list(doc, node, list, why);
+}
+
+int recipe_parse_value(const char *key, const char *text, struct recipe_value *v, char list[1024],
+                       yaml_document_t *document, struct fail *why)
+{
+    size_t bytes = strlen(text);
+    if (bytes > RECIPE_VALUE_MAX)
+        return fail_usage(why, "%s: longer than %d bytes", key, RECIPE_VALUE_MAX);
+    if (load_document(document, NULL, text, bytes, why)) return fail_in(why, key);
+    if (!value_of_node(document, yaml_document_get_root_node(document), true, v, list, why))
+        return 0;
+    yaml_document_delete(document);
+    return fail_in(why, key);
+}
+
+/* ---- the mapping ---- */
+
+struct file {
+    struct recipe *r;
+    yaml_document_t doc;
+    const char *path;
+    bool seen[RECIPE_KEYS_MAX]; /* keys of which this file has said a value */
+    void (*ignored)(const char *, const char *);
+};
+
+/* Two names of one value: max_seq_length and model_max_length, lora_r and lora_rank. Marks what the
+ * pair has said; fails if it said another thing before. */
+static int check_others(struct file *f, const struct recipe *before, const char *name,
+                        struct fail *why)
+{
+    for (int i = 0; i < recipe_key_count; i++) {
+        const struct recipe_key *k = &recipe_keys[i];
+        if (k->kind == IGNORED) continue;
+        if (f->seen[i] && !recipe_same_value(before, f->r, k))
+            return fail_usage(why, "%s: another value of %s than the file says before: say one",
+                              name, k->name);
+        if (f->r->origins[i] != before->origins[i]) f->seen[i] = true;
+    }
+    return 0;
+}
+
+static int take_value(struct file *f, const char *name, yaml_node_t *node, struct fail *why)
+{
+    const struct recipe_key *k = recipe_find_key(name);
+    const struct foreign_key *other = k ? NULL : foreign_find(name);
+    const struct recipe before = *f->r;
+    struct recipe_value v;
+    char list[1024], origin[300];
+    bool wants_list = k ? k->kind == NAMES || k->kind == WORDS : other->kind == SAME_AS;
+    if (value_of_node(&f->doc, node, wants_list, &v, list, why)) return fail_in(why, name);
+    const struct recipe_key *target = k                        ? k
+                                      : other->kind == SAME_AS ? recipe_find_key(other->ours)
+                                                               : NULL;
+    /* Another name has said it. */
+    if (target && recipe_is_null(&v) && f->seen[target - recipe_keys]) return 0;
+    snprintf(origin, sizeof origin, "%.240s:%zu", f->path, node->start_mark.line + 1);
+    if (k ? recipe_set(f->r, k, &v, origin, f->ignored, why)
+          : foreign_take(f->r, other, &v, origin, f->ignored, why))
+        return -1;
+    return check_others(f, &before, name, why);
+}
+
+static const char *name_of(const struct file *f, const yaml_node_pair_t *pair)
+{
+    const yaml_node_t *node = yaml_document_get_node((yaml_document_t *)&f->doc, pair->key);
+    return node->type == YAML_SCALAR_NODE ? (const char *)node->data.scalar.value : NULL;
+}
+
+/* Is the key one that stands before? */
+static bool stands_before(const struct file *f, const yaml_node_t *root,
+                          const yaml_node_pair_t *pair)
+{
+    for (const yaml_node_pair_t *p = root->data.mapping.pairs.start; p < pair; p++)
+        if (!strcmp(name_of(f, p), name_of(f, pair))) return true;
+    return false;
+}
+
+static int take_pair(struct file *f, const yaml_node_t *root, const yaml_node_pair_t *pair,
+                     struct fail *why)
+{
+    yaml_node_t *key = yaml_document_get_node(&f->doc, pair->key);
+    yaml_node_t *value = yaml_document_get_node(&f->doc, pair->value);
+    const char *name = name_of(f, pair);
+    int status = 0;
+    if (!name || strlen(name) < key->data.scalar.length)
+        status = fail_usage(why, "a key is not a word");
+    else if (!strcmp(name, "<<"))
+        status = fail_usage(why, "the merge key <<: it is not read: write its keys out");
+    else if (!recipe_find_key(name) && !foreign_find(name))
+        status = recipe_unknown_key(name, why);
+    else if (stands_before(f, root, pair))
+        status = fail_usage(why, "key '%s' stands twice", name);
+    if (status) return blame(f->path, key->start_mark, why);
+    return take_value(f, name, value, why) ? blame(f->path, value->start_mark, why) : 0;
+}
+
+static int take_document(struct file *f, struct fail *why)
+{
+    const yaml_node_t *root = yaml_document_get_root_node(&f->doc);
+    if (!root || (root->type == YAML_SCALAR_NODE && !root->data.scalar.length)) return 0;
+    if (root->type != YAML_MAPPING_NODE)
+        return fail_usage(why, "%s: not a list of 'key: value' lines", f->path);
+    for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top;
+         p++)
+        if (take_pair(f, root, p, why)) return -1;
+    return 0;
+}
+
+int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *, const char *),
+                struct fail *why)
+{
+    struct file f = { .r = r, .path = path, .ignored = ignored };
+    char *text;
+    size_t bytes;
+    if (read_text(path, &text, &bytes, why)) return -1;
+    int status = load_document(&f.doc, path, text, bytes, why);
+    if (!status) {
+        status = take_document(&f, why);
+        yaml_document_delete(&f.doc);
+    }
+    free(text);
+    return status;
 }

@@ -31,15 +31,18 @@ void starting_refuse_keys(int argc, char **argv, const struct opt_program *progr
         snprintf(key, sizeof key, "%.*s", (int)length, argv[i] + 2);
         for (char *c = key; *c; c++)
             if (*c == '-') *c = '_';
-        if (!recipe_has_key(key)) continue;
+        if (!recipe_knows_key(key)) continue;
         const char *value = argv[i][2 + length] ? argv[i] + 3 + length : argv[i + 1];
         bool is_value = value && (argv[i][2 + length] || strncmp(value, "--", 2) != 0);
         program_begin(argv[0], program->name);
         die_init(program_name(), false);
-        die_usage("--%.*s is a key of recipes: write %s=%s", (int)length, argv[i] + 2, key,
-                  is_value ? value : "VALUE");
+        struct fail why;
+        if (recipe_explain_key(key, is_value ? value : "VALUE", &why))
+            die_usage("--%.*s %s", (int)length, argv[i] + 2, why.text);
     }
 }
+
+static void warn_of(const char *text) { warn("%s", text); }
 
 void starting_warn(const struct trainer *t)
 {
@@ -59,9 +62,10 @@ void starting_warn(const struct trainer *t)
         warn("the warm-up of %lld steps is as long as the run of %lld: the learning rate never "
              "gets to %g, and is 0 in the first step",
              (long long)t->optimiser.warmup, (long long)steps, t->recipe->learning_rate);
-    if (t->recipe->eval_steps && !t->recipe->eval_file)
+    if (t->due.evaluation && !t->recipe->eval_file)
         warn("eval_steps %lld: nothing is evaluated without an eval_file",
-             (long long)t->recipe->eval_steps);
+             (long long)t->due.evaluation);
+    recipe_find_idle(t->recipe, warn_of);
     if (samples && (uint64_t)a_step > samples)
         warn("a step takes %lld samples, there are %llu: it takes some of them more than once",
              (long long)a_step, (unsigned long long)samples);

@@ -186,6 +186,7 @@ static int plan_run(struct trainer *t, struct fail *why)
     o->steps = (int64_t)steps;
     if (!o->warmup) o->warmup = (int64_t)ceil(r->warmup_ratio * (double)o->steps);
     if (schedule_parse(r->scheduler, &o->schedule)) return fail_usage(why, "lr_scheduler_type");
+    due_plan(t);
     t->setup.is_training = true;
     t->setup.method = trainer_is_lora(t) ? METHOD_LORA : METHOD_FULL;
     if (!trainer_is_lora(t)) return 0;
@@ -442,6 +443,7 @@ int trainer_step(struct trainer *t, struct step_result *result, struct fail *why
     }
     t->state.step++;
     t->state.tokens += (uint64_t)targets;
+    t->state.computed += (uint64_t)result->tokens;
     t->state.loss_sum += result->loss;
     t->state.loss_steps++;
     return 0;
@@ -472,6 +474,7 @@ int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
         if (!status) status = samples_read_at(t->evaluation, &t->eval_info, i, &sample, why);
         if (status) break;
         e->targets += sample_targets(&sample, &full);
+        e->tokens += (int64_t)sample.count;
         t->batch.rows = 0;
         batch_add(&t->batch, &sample, &full);
         model_forward(t->model, &t->batch, (struct dropout){ 0 });

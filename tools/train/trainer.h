@@ -4,18 +4,19 @@
 
 #include "../../lib/llama/adapter.h"
 #include "../../lib/llama/checkpoint.h"
+#include "due.h"
 #include "recipe.h"
 #include "run_folder.h"
 
 struct step_result {
     double loss, grad_norm, learning_rate;
-    int64_t targets, tokens;
-    int overflows; /* times that the loss scale was halved and the step computed again */
+    int64_t targets, tokens; /* tokens: of the samples, targets or not */
+    int overflows;           /* times that the loss scale was halved and the step computed again */
 };
 
 struct evaluation {
     double loss; /* mean over the targets, in nats */
-    int64_t targets;
+    int64_t targets, tokens;
 };
 
 struct trainer {
@@ -27,6 +28,7 @@ struct trainer {
     struct sample_info info, eval_info;
     struct attention_plan attention;
     struct optimiser optimiser;
+    struct due_steps due;
     struct model_setup setup;
     struct model *model;
     struct run_state state;
@@ -107,6 +109,8 @@ json_t *trainer_outcome_json(const struct trainer *t);
 /* "longqlora.json" or "config.json": the file of a result that is written last. */
 const char *trainer_last_file(const struct trainer *t);
 
+/* Fills t->state.computed where the state has none. */
+int trainer_count_computed(struct trainer *t, struct fail *why) MUST_USE;
 /* The sample that is number `position` of the whole run. */
 int trainer_sample_at(struct trainer *t, uint64_t position, uint64_t *number,
                       struct fail *why) MUST_USE;

@@ -1,0 +1,161 @@
+load helper
+
+# Eight samples, two an update: four updates are a pass over them.
+make_eight() {
+    make_base
+    pack --quiet --context 32 --strategy truncate --samples 8 docs.tok -o eight.smp
+    pack --quiet --context 32 --strategy truncate --samples 2 --seed 1 docs.tok -o two.smp
+    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: eight.smp' 'lora_rank: 2' 'learning_rate: 0.01' \
+        'per_device_train_batch_size: 2' 'save_total_limit: null' 'lr_scheduler_type: constant' > r.yaml
+}
+
+# The steps of a log's lines that have a field; those of the checkpoints.
+steps_with() { perl -MJSON::PP -e 'my $k = shift; print join " ", map { $_->{step} } grep { exists $_->{$k} } map { decode_json($_) } <STDIN>' "$2" < "$1/trainer_log.jsonl"; }
+checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-//' | sort -n | tr '\n' ' ' | sed 's/ $//'); }
+
+# Makes a checkpoint's state one of an older program, without the field `computed`; the run's record agrees.
+without_computed() { # CHECKPOINT RECORD
+    perl -MForeignStream -MJSON::PP -e 'my ($directory, $record) = @ARGV;
+        my $state = "$directory/training_state";
+        local $/;
+        open my $zstd, "-|", "zstd", "-dcqf", $state or die;
+        binmode $zstd;
+        my $bytes = <$zstd>;
+        # A map of 16 to 65535 pairs, one of them gone.
+        $bytes =~ s/\xa8computed(?:\xce....|\xcd..|\xcc.|[\x00-\x7f])//s or die;
+        $bytes =~ s/^\xde(..)/"\xde" . pack("n", unpack("n", $1) - 1)/se or die;
+        my $end = rindex($bytes, "\xa3end\xc3") - 1;
+        my ($whole, $last) = (substr($bytes, 0, $end), substr $bytes, $end);
+        my $digest = ForeignStream::digest($whole);
+        $last =~ s/(?<=\xa6digest\xd9.)[0-9a-f]{32}/$digest/s or die;
+        open my $out, "|-", "zstd -q -1 -c > $state.new" or die;
+        binmode $out;
+        print $out $whole, $last;
+        close $out or die;
+        rename "$state.new", $state or die;
+        sub digest_of { my ($hex) = `xxhsum -H2 $_[0]` =~ /^([0-9a-f]{32})/ or die; $hex }
+        sub rewrite { my ($path, $change) = @_; open my $in, "<", $path or die; local $_ = <$in>; $change->();
+            open my $to, ">", $path or die; print $to $_; close $to or die }
+        my $before = digest_of("$directory/manifest.json");
+        my ($bytes_now, $digest_now) = (-s $state, digest_of($state));
+        rewrite("$directory/manifest.json", sub { my $m = decode_json($_); $m->{files}{training_state} = { bytes => $bytes_now, digest => $digest_now }; $_ = encode_json($m) });
+        my $after = digest_of("$directory/manifest.json");
+        rewrite($record, sub { s/$before/$after/ or die })' "$@"
+}
+
+@test "recipes: logs, evaluations and checkpoints come after the updates of Hugging Face's Trainer" {
+    make_eight
+    while IFS='|' read -r settings logs evaluations saved; do
+        rm -rf out
+        train r.yaml output_dir=out eval_file=two.smp $settings --quiet 2> said || { cat said; false; }
+        last=$(steps_with out loss | sed 's/.* //')
+        # Ours logs the last update too, where it logs any by their number.
+        [[ "$settings" == *logging_strategy=no* || " $logs " == *" $last "* ]] || logs="$logs $last"
+        [ "$(steps_with out loss)" = "${logs# }" ] || { echo "$settings: logs $(steps_with out loss), not $logs"; false; }
+        [ "$(steps_with out eval_loss)" = "$evaluations" ] || { echo "$settings: evaluations $(steps_with out eval_loss), not $evaluations"; false; }
+        [ "$(checkpoints out)" = "$saved" ] || { echo "$settings: checkpoints $(checkpoints out), not $saved"; false; }
+    done < <(tr '\t' '|' < "$golden/recipe/flow.tsv")
+    [ "$(wc -l < "$golden/recipe/flow.tsv")" -ge 8 ]
+}
+
+@test "recipes: how the run is watched changes no bit of it" {
+    make_eight
+    train r.yaml output_dir=a max_steps=6 --quiet
+    train r.yaml output_dir=b max_steps=6 eval_file=two.smp eval_strategy=epoch save_strategy=epoch logging_strategy=epoch logging_first_step=true --quiet
+    train r.yaml output_dir=c num_train_epochs=1.5 eval_file=two.smp eval_strategy=steps eval_steps=0.5 save_steps=0.2 report_to=[tensorboard] --quiet
+    cmp a/adapter_model.safetensors b/adapter_model.safetensors
+    cmp a/adapter_model.safetensors c/adapter_model.safetensors
+}
+
+@test "recipes: save_strategy best keeps the checkpoint of each evaluation that finds a better model" {
+    make_eight
+    train r.yaml output_dir=out max_steps=6 eval_file=two.smp eval_strategy=steps eval_steps=1 save_strategy=best metric_for_best_model=loss --quiet
+    perl -MJSON::PP -e 'my @best; for (map { decode_json($_) } <STDIN>) { push @best, $_->{step} if exists $_->{eval_loss} && $_->{best_step} == $_->{step} } print "@best"' < out/trainer_log.jsonl > best
+    [ "$(checkpoints out)" = "$(cat best)" ]
+    [ -s best ]
+}
+
+@test "recipes: resume_from_checkpoint true goes on, and is refused where there is nothing to go on from" {
+    make_eight
+    run --separate-stderr -2 train r.yaml output_dir=out max_steps=4 resume_from_checkpoint=True
+    [[ "$stderr" == *"out: resume_from_checkpoint: true, and no checkpoint is whole there: auto begins at step 0 then" ]]
+    train r.yaml output_dir=out max_steps=4 resume_from_checkpoint=auto --quiet
+    train r.yaml output_dir=whole max_steps=6 --quiet
+    echo 'resume_from_checkpoint: True' >> r.yaml
+    run --separate-stderr -0 train r.yaml output_dir=out max_steps=6
+    [[ "$stderr" == *"resumed from out/checkpoint-4: going on with step 5"* ]]
+    cmp out/adapter_model.safetensors whole/adapter_model.safetensors
+}
+
+@test "recipes: a share of warm-up is warmup_ratio, to the bit" {
+    make_eight
+    train r.yaml output_dir=a max_steps=6 lr_scheduler_type=cosine warmup_ratio=0.3 --quiet
+    train r.yaml output_dir=b max_steps=6 lr_scheduler_type=cosine warmup_steps=0.3 --quiet
+    train r.yaml output_dir=c max_steps=6 lr_scheduler_type=cosine warmup_steps=2 --quiet
+    cmp a/adapter_model.safetensors b/adapter_model.safetensors
+    cmp a/adapter_model.safetensors c/adapter_model.safetensors
+    run --separate-stderr -0 train r.yaml --print-config output_dir=x warmup_steps=0.3
+    [[ "$output" == *$'\nwarmup_steps: 0 # command line\nwarmup_ratio: 0.3 # command line\n'* ]]
+}
+
+@test "recipes: tokens of the log are all that were computed, targets those that were learned; a run that goes on counts on" {
+    make_base
+    perl -MForeignStream -e '
+        my $s = ForeignStream->new(kind => "samples", tokenizer => { digest => "", vocab_size => 400, bos => 1, eos => 2 }, dtype => "u16",
+            add_bos => ForeignStream::no(), add_eos => ForeignStream::no(), context => 16, strategy => "split", seed => 0);
+        for my $n (1 .. 8) { $s->add(tokens => ForeignStream::u16(map { 3 + ($n * 31 + $_ * 7) % 397 } 1 .. 16), documents => ForeignStream::u32(16),
+            targets => ForeignStream::u32(8, 12), source => "chat") }
+        $s->close' > chat.smp
+    echo 'method: full' > s.yaml
+    all="model_name_or_path=base train_file=chat.smp eval_file=chat.smp attention=full learning_rate=0.001 per_device_train_batch_size=2 logging_steps=1 --quiet"
+    train s.yaml output_dir=out $all max_steps=3
+    train s.yaml output_dir=out $all max_steps=5
+    perl -MJSON::PP -e 'for (map { decode_json($_) } <STDIN>) {
+        die "$_->{tokens} $_->{targets}" if exists $_->{loss} && ($_->{tokens} != 32 * $_->{step} || $_->{targets} != 8 * $_->{step});
+        die "$_->{eval_tokens}" if exists $_->{eval_loss} && ($_->{eval_tokens} != 128 || $_->{eval_targets} != 32) }' < out/trainer_log.jsonl
+    [ "$(steps_with out loss)" = "1 2 3 4 5" ]
+    # A state of an older program has no such count: it is made again from the samples.
+    train s.yaml output_dir=old $all max_steps=3
+    without_computed old/checkpoint-3 old/longqlora-run.json
+    train s.yaml output_dir=old $all max_steps=5
+    [ "$(perl -MJSON::PP -ne 'my $l = decode_json($_); print "$l->{tokens} " if exists $l->{loss}' < old/trainer_log.jsonl)" = "32 64 96 128 160 " ]
+    cmp old/model.safetensors out/model.safetensors
+}
+
+@test "recipes: keys of other programs are understood, or answered; the command line reads as a file does" {
+    make_base
+    printf '%s\n' 'base_model: base.nf4' 'train_file: 32.smp' 'adapter: qlora' 'load_in_4bit: true' 'lora_r: 2' 'lora_alpha: 4' 'lora_target_linear: true' \
+        'sequence_len: 32' 'micro_batch_size: 2' 'num_epochs: 1' 'max_steps: 2' 'optimizer: adamw_torch' 'lr_scheduler: constant' 'learning_rate: 2e-4' \
+        's2_attention: true' 'bf16: false' 'wandb_project: mine' 'wandb_entity:' 'gradient_checkpointing: true' > axolotl.yaml
+    run --separate-stderr -0 train axolotl.yaml output_dir=a
+    [[ "$stderr" == *"train: recipe: wandb_project has no meaning here: ignored (nothing is uploaded: see report_to)"* && "$stderr" != *wandb_entity* ]]
+    printf '%s\n' 'method: lora' 'quantization: nf4' > ours.yaml
+    train ours.yaml output_dir=b model_name_or_path=base.nf4 train_file=32.smp lora_rank=2 lora_alpha=4 target_modules=all-linear \
+        max_seq_length=32 per_device_train_batch_size=2 max_steps=2 lr_scheduler_type=constant learning_rate=2e-4 attention=s2 report_to=[none] --quiet
+    cmp a/adapter_model.safetensors b/adapter_model.safetensors
+    run --separate-stderr -2 train axolotl.yaml output_dir=c dataset=alpaca
+    [ "${stderr_lines[-1]}" = "train: dataset (of QLoRA, LLaMA-Factory) is not a key here: train_file: samples, which tokenize and pack make" ]
+    ln -s "$BIN/train" longqlora-train
+    run --separate-stderr -2 ./longqlora-train axolotl.yaml output_dir=c dataset=alpaca
+    [[ "${stderr_lines[-1]}" == *": samples, which longqlora-tokenize and longqlora-pack make" ]]
+    run --separate-stderr -2 train axolotl.yaml output_dir=c --lora_r 8
+    [[ "$stderr" == "train: --lora_r is a key of recipes: write lora_rank=8"* ]]
+    run --separate-stderr -2 train axolotl.yaml learning_rate 0.1
+    [[ "${stderr_lines[-1]}" == "train: 'learning_rate' is not KEY=VALUE: write learning_rate=0.1"* ]]
+    run --separate-stderr -2 train axolotl.yaml output_dir=c --dataset alpaca
+    [[ "$stderr" == "train: --dataset is a key of QLoRA, LLaMA-Factory: train_file: samples, which tokenize and pack make"* ]]
+    run --separate-stderr -0 train axolotl.yaml output_dir=c learning_rate=0 --dry-run
+    [[ "$stderr" == *"learning_rate is 0: nothing is learned"* ]]
+    run --separate-stderr -2 train axolotl.yaml output_dir=c lora_alpha=0
+    [ "${stderr_lines[-1]}" = "train: lora_alpha: 0 makes adapters that change nothing" ]
+    [ ! -e c ]
+}
+
+@test "recipes: the tables of keys in the documents are those of the program" {
+    train --list-keys > keys
+    awk '/^$/ { exit } 1' keys > ours
+    awk 'out; /^$/ { out = 1 }' keys > others
+    awk '/^\| key \| default/,0' "$root/docs/recipe.md" | diff ours -
+    awk '/^\| key \| of/,0' "$root/docs/recipe-keys.md" | diff others -
+    [ "$(wc -l < others)" -gt 200 ]
+}

@@ -1,0 +1,508 @@
+/* Recipes: scalars as PyYAML reads them, keys of other programs, values on the command line. */
+#include "../../tools/train/recipe_inside.h"
+#include "../../tools/train/recipe_scalar.h"
+#include "../lib/check.h"
+
+#include <math.h>
+#include <unistd.h>
+
+static struct fail why;
+static char ignored_keys[4000];
+
+static void ignored(const char *key, const char *reason)
+{
+    assert_true(*reason != 0);
+    strncat(ignored_keys, key, sizeof ignored_keys - strlen(ignored_keys) - 1);
+    strncat(ignored_keys, " ", sizeof ignored_keys - strlen(ignored_keys) - 1);
+}
+
+static int read_recipe(struct recipe *r, const char *yaml)
+{
+    char path[] = "/tmp/longqlora-recipe-XXXXXX";
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, yaml, strlen(yaml)), strlen(yaml));
+    close(fd);
+    recipe_defaults(r);
+    ignored_keys[0] = 0;
+    int status = recipe_read(r, path, ignored, &why);
+    unlink(path);
+    return status;
+}
+
+static void refused(const char *yaml, const char *reason)
+{
+    struct recipe r;
+    if (!read_recipe(&r, yaml)) fail_msg("'%s' is taken", yaml);
+    if (!strstr(why.text, reason)) fail_msg("'%s' lacks '%s'", why.text, reason);
+    assert_int_equal(why.status, STATUS_USAGE);
+    recipe_release(&r);
+}
+
+/* Read into *r, which is released before. */
+static void taken(struct recipe *r, const char *yaml)
+{
+    recipe_release(r);
+    if (read_recipe(r, yaml)) fail_msg("'%s': %s", yaml, why.text);
+}
+
+static void say(struct recipe *r, const char *assignment)
+{
+    if (recipe_override(r, assignment, ignored, &why)) fail_msg("'%s': %s", assignment, why.text);
+}
+
+static void unsaid(const char *assignment, const char *reason)
+{
+    struct recipe r;
+    recipe_defaults(&r);
+    if (!recipe_override(&r, assignment, ignored, &why)) fail_msg("'%s' is taken", assignment);
+    if (!strstr(why.text, reason)) fail_msg("'%s' lacks '%s'", why.text, reason);
+    assert_int_equal(why.status, STATUS_USAGE);
+    recipe_release(&r);
+}
+
+/* ---- scalars ---- */
+
+/* "0", then digits: 8 to PyYAML, 10 to others, and 08 a text. Or 0o10, a text to it. */
+static bool leads_with_zero(const char *text)
+{
+    const char *s = text + (*text == '+' || *text == '-');
+    if (s[0] == '0' && s[1] == 'o') return s[2] && !s[2 + strspn(s + 2, "01234567_")];
+    return s[0] == '0' && s[1] && !s[strspn(s, "0123456789_")];
+}
+
+static void expect_kind(const char *text, enum scalar_kind kind, enum scalar_kind wanted)
+{
+    if (kind != wanted) fail_msg("'%s' is of kind %d, PyYAML's is %d", text, kind, wanted);
+}
+
+static void expect_number(const char *text, struct scalar s, const char *said)
+{
+    double value = strtod(said, NULL);
+    if (strchr(text, ':')) return expect_kind(text, s.kind, SCALAR_SIXTIES);
+    if (!isfinite(value)) return expect_kind(text, s.kind, SCALAR_INFINITE);
+    if (s.kind != SCALAR_INTEGER) expect_kind(text, s.kind, SCALAR_REAL);
+    if (s.real < value || s.real > value) fail_msg("'%s' is %.17g, not %s", text, s.real, said);
+    if (s.kind == SCALAR_INTEGER && strspn(said, "-0123456789") == strlen(said))
+        assert_int_equal(s.integer, strtoll(said, NULL, 10));
+}
+
+static void check_scalar(const char *text, const char *type, const char *said, const char *cast)
+{
+    struct scalar s = scalar_read(text);
+    if (!strcmp(type, "error")) return;
+    if (leads_with_zero(text)) return expect_kind(text, s.kind, SCALAR_LEADING_ZERO);
+    if (!strcmp(type, "NoneType")) return expect_kind(text, s.kind, SCALAR_NULL);
+    if (!strcmp(type, "bool"))
+        return expect_kind(text, s.kind,
+                           strchr("tTyY", *text) || strchr("nN", text[1]) ? SCALAR_TRUE
+                                                                          : SCALAR_FALSE);
+    /* Numbers in base 2 or 16 that no int64_t holds, and underscores in an exponent, are texts. */
+    if (!strncmp(text, "0x8", 3) || !strcmp(text, "1e1_0"))
+        return expect_kind(text, s.kind, SCALAR_TEXT);
+    if (!strcmp(type, "int") || !strcmp(type, "float")) return expect_number(text, s, said);
+    if (*cast) return expect_number(text, s, cast);
+    expect_kind(text, s.kind, SCALAR_TEXT);
+}
+
+static void test_scalars(void **state)
+{
+    (void)state;
+    char line[1000];
+    int count = 0;
+    FILE *table = fopen("tests/golden/recipe/scalars.tsv", "r");
+    assert_non_null(table);
+    while (fgets(line, sizeof line, table)) {
+        char *fields[4] = { line };
+        line[strcspn(line, "\n")] = 0;
+        for (int i = 1; i < 4; i++) {
+            fields[i] = strchr(fields[i - 1], '\t');
+            assert_non_null(fields[i]);
+            *fields[i]++ = 0;
+        }
+        json_t *text = json_loads(fields[0], JSON_DECODE_ANY, NULL);
+        assert_non_null(text);
+        check_scalar(json_string_value(text), fields[1], fields[2], fields[3]);
+        json_decref(text);
+        count++;
+    }
+    fclose(table);
+    assert_true(count > 300);
+}
+
+/* ---- values ---- */
+
+static void test_null(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    static const char *const nulls[] = { "null", "~", "Null", "NULL", "" };
+    for (size_t i = 0; i < sizeof nulls / sizeof *nulls; i++) {
+        char yaml[300];
+        snprintf(yaml, sizeof yaml,
+                 "target_modules: %s\neval_file: %s\nmax_steps: %s\nsave_total_limit: %s\n"
+                 "metric_for_best_model: %s\nresume_from_checkpoint: %s\nbf16: %s\n"
+                 "gradient_checkpointing: %s\ngreater_is_better: %s\nrun_name: %s\n",
+                 nulls[i], nulls[i], nulls[i], nulls[i], nulls[i], nulls[i], nulls[i], nulls[i],
+                 nulls[i], nulls[i]);
+        taken(&r, yaml);
+        assert_string_equal(r.target_modules, "all");
+        assert_null(r.eval_file);
+        assert_null(r.metric);
+        assert_string_equal(r.resume, "none");
+        assert_true(!r.bf16 && r.checkpointing == TOGGLE_AUTO && r.greater == TOGGLE_AUTO);
+        /* None is no limit, which is not what the default says. */
+        assert_true(r.max_steps == 0 && r.save_total_limit == 0);
+        snprintf(yaml, sizeof yaml, "learning_rate: %s\n", nulls[i]);
+        refused(yaml, "learning_rate has no value: write one, or leave the key out");
+    }
+    say(&r, "target_modules=q_proj");
+    say(&r, "target_modules=null");
+    assert_string_equal(r.target_modules, "all");
+    say(&r, "output_dir=out");
+    say(&r, "output_dir=~");
+    assert_null(r.output_dir);
+    say(&r, "output_dir='null'");
+    assert_string_equal(r.output_dir, "null");
+    say(&r, "output_dir=a: b #c [d");
+    assert_string_equal(r.output_dir, "a: b #c [d");
+    assert_int_equal(setenv("HOME", "/home/someone", 1), 0);
+    say(&r, "output_dir=~/out");
+    assert_string_equal(r.output_dir, "/home/someone/out");
+    unsaid("learning_rate=", "learning_rate has no value");
+    refused("learning_rate: \"\"\n", "learning_rate has no value");
+    refused("lora_rank: 'null'\n", "lora_rank: 'null' is not a count");
+    recipe_release(&r);
+}
+
+static void test_numbers(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    taken(&r, "learning_rate: 1e-4\nlora_alpha: 2e1\nmax_steps: 1_000\nlora_rank: 0x10\n"
+              "save_steps: 1.0\neval_steps: 0.1\nwarmup_steps: 5.0\nadam_epsilon: '1e-8'\n"
+              "seed: 0b101\nweight_decay: .5\nmax_grad_norm: +1.\n");
+    assert_true(r.learning_rate == 1e-4 && r.lora_alpha == 20 && r.max_steps == 1000);
+    assert_true(r.lora_rank == 16 && r.save_steps == 1 && r.eval_steps == 0.1);
+    assert_true(r.warmup_steps == 5 && r.epsilon == 1e-8 && r.seed == 5);
+    assert_true(r.weight_decay == 0.5 && r.max_grad_norm == 1);
+    taken(&r, "max_steps: -1\nsave_total_limit: -1\n");
+    assert_true(r.max_steps == 0 && r.save_total_limit == 0);
+    refused("save_steps: -1\n", "save_steps: '-1' is not a number of at least 0");
+    refused("save_steps: 2.5\n", "save_steps: '2.5' is neither a count nor a share below 1");
+    refused("max_steps: 2.5\n", ":1:12: max_steps: '2.5' is not a count");
+    refused("max_steps: 010\n", "'010' begins with 0");
+    refused("learning_rate: 0o17\n", "'0o17' begins with 0");
+    refused("max_steps: 1:30\n", "'1:30' counts in sixties");
+    refused("learning_rate: .inf\n", "'.inf' is not finite");
+    refused("learning_rate: .NaN\n", "'.NaN' is not finite");
+    refused("learning_rate: 1e999\n", "'1e999' is not finite");
+    refused("learning_rate: nan\n", "'nan' is not a number");
+    refused("learning_rate: inf\n", "'inf' is not a number");
+    refused("learning_rate: 0x1p3\n", "not a number");
+    refused("learning_rate: 1,5\n", "not a number");
+    refused("learning_rate: true\n", "not a number");
+    unsaid("max_steps=010", "'010' begins with 0");
+    unsaid("learning_rate=.inf", "'.inf' is not finite");
+    say(&r, "learning_rate=1e-4 # a comment");
+    assert_true(r.learning_rate == 1e-4);
+    recipe_release(&r);
+}
+
+/* transformers 5: a number below 1 is a share of all steps. */
+static void test_warmup(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    taken(&r, "warmup_steps: 0.1\n");
+    assert_true(r.warmup_steps == 0 && r.warmup_ratio == 0.1);
+    taken(&r, "warmup_steps: 20\n");
+    say(&r, "warmup_steps=0.1");
+    assert_true(r.warmup_steps == 0 && r.warmup_ratio == 0.1);
+    taken(&r, "warmup_steps: 0.1\nwarmup_ratio: 0.1\n");
+    refused("warmup_steps: 0.1\nwarmup_ratio: 0.2\n", "another value of warmup_ratio");
+    refused("warmup_ratio: 0.2\nwarmup_steps: 0.1\n", "another value of warmup_ratio");
+    refused("warmup_steps: 1.5\n", "is not a count");
+    recipe_release(&r);
+}
+
+static void test_flags_and_words(void **state)
+{
+    (void)state;
+    static const char *const yes[] = { "true", "True", "TRUE", "yes",   "Yes",
+                                       "on",   "ON",   "1",    "'true'" };
+    static const char *const no[] = { "false", "False", "no", "NO", "off", "Off", "0", "\"no\"" };
+    struct recipe r = { 0 };
+    char yaml[60];
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) {
+        snprintf(yaml, sizeof yaml, "bf16: %s\n", yes[i]);
+        taken(&r, yaml);
+        assert_true(r.bf16);
+    }
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
+        snprintf(yaml, sizeof yaml, "train_norm: true\nbf16: %s\n", no[i]);
+        taken(&r, yaml);
+        assert_true(r.train_norm && !r.bf16);
+    }
+    refused("bf16: y\n", "'y' is not true or false");
+    refused("bf16: tRUE\n", "'tRUE' is not true or false");
+    refused("bf16: 2\n", "'2' is not true or false");
+    taken(&r, "save_strategy: no\neval_strategy: False\nresume_from_checkpoint: True\n");
+    assert_string_equal(r.save_strategy, "no");
+    assert_string_equal(r.eval_strategy, "no");
+    assert_string_equal(r.resume, "true");
+    taken(&r, "resume_from_checkpoint: Off\nsave_strategy: epoch\nevaluation_strategy: epoch\n");
+    assert_string_equal(r.resume, "none");
+    assert_string_equal(r.save_strategy, "epoch");
+    assert_string_equal(r.eval_strategy, "epoch");
+    refused("save_strategy: yes\n", "'yes' is not one of steps|epoch|best|no");
+    refused("optim: adafactor\n", "'adafactor' is not one of ");
+    recipe_release(&r);
+}
+
+static void test_lists(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    taken(&r, "report_to: [tensorboard]\ntarget_modules: all-linear\n");
+    assert_string_equal(r.report_to, "tensorboard");
+    assert_string_equal(r.target_modules, "all");
+    taken(&r, "report_to:\n- tensorboard\ntarget_modules:\n  - q_proj\n  - 'v_proj'\n");
+    assert_string_equal(r.target_modules, "q_proj,v_proj");
+    taken(&r, "report_to: all\ntarget_modules: \"q_proj, v_proj\"\n");
+    assert_string_equal(r.report_to, "tensorboard");
+    assert_string_equal(r.target_modules, "q_proj,v_proj");
+    taken(&r, "report_to: []\n");
+    assert_string_equal(r.report_to, "none");
+    say(&r, "report_to=[tensorboard]");
+    assert_string_equal(r.report_to, "tensorboard");
+    say(&r, "report_to=none");
+    assert_string_equal(r.report_to, "none");
+    say(&r, "target_modules=[q_proj,v_proj]");
+    assert_string_equal(r.target_modules, "q_proj,v_proj");
+    say(&r, "target_modules=[\"q_proj\", 'v_proj']");
+    assert_string_equal(r.target_modules, "q_proj,v_proj");
+    say(&r, "target_modules=all-linear");
+    assert_string_equal(r.target_modules, "all");
+    say(&r, "target_modules=q_proj,v_proj");
+    assert_string_equal(r.target_modules, "q_proj,v_proj");
+    refused("report_to: [tensorboard, wandb]\n",
+            "report_to: 'wandb' is not one of none|tensorboard|all");
+    refused("report_to: wandb\n", "'wandb' is not one of");
+    refused("target_modules: [[q_proj]]\n", "target_modules: a list of plain words is needed");
+    refused("target_modules: [q_proj, ~, '']\n", "a list of plain words is needed");
+    refused("target_modules: {q_proj: 1}\n", "target_modules: one plain value is needed");
+    unsaid("target_modules=[q_proj", "target_modules: did not find expected ',' or ']'");
+    unsaid("seed=[1]", "seed: one plain value is needed");
+    recipe_release(&r);
+}
+
+static void test_yaml(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    taken(&r, "%YAML 1.1\n---\nseed: 7\n...\n");
+    assert_int_equal(r.seed, 7);
+    taken(&r, "{\"seed\": 7, \"bf16\": true, \"learning_rate\": 1e-05}\n");
+    assert_true(r.seed == 7 && r.bf16 && r.learning_rate == 1e-5);
+    taken(&r, "save_steps: &n 10\neval_steps: *n\noutput_dir: >-\n  a\n  b\n");
+    assert_true(r.save_steps == 10 && r.eval_steps == 10);
+    assert_string_equal(r.output_dir, "a b");
+    taken(&r, "");
+    taken(&r, "---\n");
+    refused("seed: 1\n---\nseed: 2\n", ":2:1: a second document begins here");
+    refused("seed: 1\nseed: 1\n", ":2:1: key 'seed' stands twice");
+    refused("deepspeed: a\ndeepspeed: b\n", ":2:1: key 'deepspeed' stands twice");
+    refused("run_name: a\nrun_name: b\n", ":2:1: key 'run_name' stands twice");
+    refused("<<: {seed: 1}\n", ":1:1: the merge key <<");
+    refused("base: &b {seed: 1}\n", "unknown key 'base'");
+    refused("seed: !!int 3\n", ":1:7: the tag tag:yaml.org,2002:int");
+    refused("seed: !mine 3\n", "the tag !mine");
+    refused("seed: 1\n\tbf16: true\n", ":2:1: a tab, where YAML wants spaces");
+    refused("? [a]\n: 1\n", "a key is not a word");
+    refused("output_dir: \"a\\0b\"\n", "a character of code 0");
+    refused("seed: *none\n", "undefined alias");
+    recipe_release(&r);
+}
+
+/* ---- keys of others ---- */
+
+static void test_other_names(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    taken(&r,
+          "base_model: m\nsequence_len: 4096\nlora_r: 8\nmicro_batch_size: 2\nnum_epochs: 3\n"
+          "optimizer: adamw_torch\nlr_scheduler: cosine\nload_in_4bit: true\ns2_attention: true\n"
+          "adapter: qlora\nlora_target_linear: true\nwandb_project:\nval_set_size: 0.0\n"
+          "load_in_8bit: false\nstrict: false\n");
+    assert_string_equal(r.model, "m");
+    assert_true(r.context == 4096 && r.lora_rank == 8 && r.batch_size == 2 && r.epochs == 3);
+    assert_string_equal(r.scheduler, "cosine");
+    assert_string_equal(r.quantization, "nf4");
+    assert_string_equal(r.attention, "s2");
+    assert_string_equal(r.method, "lora");
+    assert_string_equal(ignored_keys, "strict ");
+    taken(&r, "cutoff_len: 2048\nlora_target: q_proj,v_proj\nfinetuning_type: full\nstage: sft\n"
+              "shift_attn: false\nquantization_bit: 4\n");
+    assert_true(r.context == 2048);
+    assert_string_equal(r.target_modules, "q_proj,v_proj");
+    assert_string_equal(r.method, "full");
+    assert_string_equal(r.attention, "full");
+    refused("dataset: alpaca\n",
+            ":1:10: dataset (of QLoRA, LLaMA-Factory) is not a key here: train_file: samples");
+    refused("datasets:\n  - path: x\n", "datasets (of Axolotl) is not a key here: train_file");
+    taken(&r, "dataset: null\ndatasets: []\n");
+    refused("template: vicuna\n", "train_file: tokenize --format chat --template");
+    refused("val_size: 0.1\n", "val_size: '0.1': eval_file");
+    refused("group_by_length: true\n", "group_by_length: 'true': the order of samples is random");
+    refused("use_rslora: true\n", "lora_alpha times the root of lora_rank");
+    refused("use_dora: true\n", "DoRA is not trained");
+    refused("init_lora_weights: pissa\n", "init_lora_weights: 'pissa'");
+    refused("lr_scheduler_kwargs: {num_cycles: 2}\n", "lr_scheduler_kwargs: '{...}'");
+    refused("push_to_hub: true\n", "nothing is uploaded");
+    refused("quantization_bit: 8\n", "quantization_bit: '8' is not one of 4");
+    refused("lora_r: 8\nlora_rank: 16\n",
+            ":2:12: lora_rank: another value of lora_rank than the file says before");
+    taken(&r, "lora_r: 8\nlora_rank: 8\n");
+    taken(&r, "activation_checkpointing: true\ngradient_checkpointing: null\n");
+    assert_true(r.checkpointing == TOGGLE_YES);
+    taken(&r, "gradient_checkpointing: null\nactivation_checkpointing: true\n");
+    assert_true(r.checkpointing == TOGGLE_YES);
+    /* The original's recipes say both; two numbers would be two things there, and one here. */
+    taken(&r, "max_seq_length: 8192\nmodel_max_length: 8192\n");
+    refused("max_seq_length: 4096\nmodel_max_length: 8192\n",
+            "model_max_length: another value of max_seq_length");
+    say(&r, "max_seq_length=4096");
+    assert_int_equal(r.context, 4096);
+    say(&r, "lora_r=4");
+    say(&r, "s2_attention=false");
+    assert_true(r.lora_rank == 4);
+    assert_string_equal(r.attention, "full");
+    unsaid("dataset=alpaca", "train_file: samples");
+    unsaid("evaluation_stratgy=steps", "did you mean evaluation_strategy (eval_strategy)?");
+    refused("learning_rat: 1\n", "unknown key 'learning_rat': did you mean learning_rate?");
+    refused("frobnicate_all_of_it: 1\n", "--list-keys prints those that there are");
+    char *longer = malloc(400);
+    memset(longer, 'x', 300);
+    snprintf(longer + 300, 100, ": 1\n");
+    refused(longer, "--list-keys prints those that there are");
+    free(longer);
+    recipe_release(&r);
+}
+
+/* The defaults of the reference, as a recipe, are taken; and no key of it is unknown. */
+static void test_references(void **state)
+{
+    (void)state;
+    struct recipe r;
+    static const char *const files[] = { "tests/golden/recipe/training-arguments.yaml",
+                                         "tests/golden/recipe/lora-config.yaml" };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        recipe_defaults(&r);
+        ignored_keys[0] = 0;
+        if (recipe_read(&r, files[i], ignored, &why)) fail_msg("%s", why.text);
+        if (i == 0) {
+            assert_true(r.learning_rate == 5e-5 && r.epochs == 3 && r.batch_size == 8);
+            assert_true(r.save_steps == 500 && r.save_total_limit == 0 && r.epsilon == 1e-8);
+            assert_string_equal(r.scheduler, "linear");
+        } else {
+            assert_true(r.lora_rank == 8 && r.lora_alpha == 8 && r.lora_dropout == 0);
+        }
+        recipe_release(&r);
+    }
+}
+
+/* ---- the table ---- */
+
+/* Each row can be followed: what it names is there, and no name is there twice. */
+static void test_table(void **state)
+{
+    (void)state;
+    const struct foreign_key *f, *other;
+    int count = 0;
+    for (int i = 0; (f = foreign_at(i)); i++, count++) {
+        if (recipe_find_key(f->name)) fail_msg("%s is ours", f->name);
+        for (int j = 0; j < i && (other = foreign_at(j)); j++)
+            if (!strcmp(f->name, other->name)) fail_msg("%s stands twice", f->name);
+        if (f->kind == SAME_AS && !recipe_find_key(f->ours)) fail_msg("%s: %s", f->name, f->ours);
+        if (f->kind == SAME_AS && f->values && !*f->says) fail_msg("%s says nothing", f->name);
+        if (f->kind == ONLY && !f->values) fail_msg("%s: only what?", f->name);
+        if (f->kind != SAME_AS && !*f->says) fail_msg("%s says nothing", f->name);
+        if (f->kind == ANSWERED) {
+            char key[64];
+            snprintf(key, sizeof key, "%.*s", (int)strspn(f->says, "abcdefghijklmnopqrstuvwxyz_"),
+                     f->says);
+            if (!recipe_find_key(key)) fail_msg("%s: %s names no key", f->name, f->says);
+        }
+        if (f->kind != SAME_AS || !f->values) continue;
+        /* Each translation is a value of our key. */
+        for (const char *at = f->values; *at;) {
+            char word[64], yaml[200];
+            size_t length = strcspn(at, "|");
+            struct recipe r = { 0 };
+            snprintf(word, sizeof word, "%.*s", (int)strcspn(at, "="), at);
+            snprintf(yaml, sizeof yaml, "%s: %s\n", f->name, word);
+            taken(&r, yaml);
+            recipe_release(&r);
+            at += length + (at[length] == '|');
+        }
+    }
+    assert_true(count > 200 && count < FOREIGN_KEYS_MAX);
+}
+
+static int idle_count;
+static char idle_text[1000];
+static void count_idle(const char *text)
+{
+    idle_count++;
+    strncat(idle_text, text, sizeof idle_text - strlen(idle_text) - 1);
+}
+
+static void test_idle(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    taken(&r, "method: lora\nlora_rank: 4\nsave_steps: 10\ngroup: 8\n");
+    recipe_find_idle(&r, count_idle);
+    assert_int_equal(idle_count, 0);
+    taken(&r, "method: full\nlora_rank: 4\nlearning_rate: 0\nattention: full\ngroup: 8\n"
+              "save_strategy: epoch\nsave_steps: 10\nwarmup_steps: 5\nwarmup_ratio: 0.1\n"
+              "logging_dir: x\nmax_steps: 5\nnum_train_epochs: 2\n");
+    recipe_find_idle(&r, count_idle);
+    assert_int_equal(idle_count, 7);
+    assert_non_null(strstr(idle_text, "learning_rate is 0: nothing is learned"));
+    assert_non_null(strstr(idle_text, "lora_rank does nothing: it needs method: lora"));
+    taken(&r, "model_name_or_path: m\noutput_dir: o\ntrain_file: t\nlora_alpha: 0\n");
+    assert_int_equal(recipe_check(&r, false, &why), -1);
+    assert_string_equal(why.text, "lora_alpha: 0 makes adapters that change nothing");
+    taken(&r, "model_name_or_path: m\noutput_dir: o\ntrain_file: t\nnum_train_epochs: 0\n");
+    assert_int_equal(recipe_check(&r, false, &why), -1);
+    assert_non_null(strstr(why.text, "trains nothing"));
+    taken(&r, "model_name_or_path: m\noutput_dir: o\ntrain_file: t\neval_strategy: epoch\n");
+    assert_int_equal(recipe_check(&r, false, &why), -1);
+    assert_string_equal(why.text, "eval_strategy: epoch needs eval_file");
+    taken(&r, "model_name_or_path: m\noutput_dir: o\ntrain_file: t\nsave_strategy: best\n");
+    assert_int_equal(recipe_check(&r, false, &why), -1);
+    assert_string_equal(why.text, "save_strategy: best needs metric_for_best_model");
+    taken(&r, "model_name_or_path: m\noutput_dir: o\ntrain_file: t\nbf16: true\nfp16: true\n");
+    assert_int_equal(recipe_check(&r, false, &why), -1);
+    recipe_release(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_scalars),
+        cmocka_unit_test(test_null),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_warmup),
+        cmocka_unit_test(test_flags_and_words),
+        cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_yaml),
+        cmocka_unit_test(test_other_names),
+        cmocka_unit_test(test_references),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_idle),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

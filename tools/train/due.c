@@ -1,0 +1,59 @@
+#include "due.h"
+#include "trainer.h"
+
+#include <math.h>
+
+static int64_t count_of(double said, int64_t all)
+{
+    return (int64_t)(said < 1 ? ceil(said * (double)all) : said);
+}
+
+static bool is_word(const char *value, const char *word) { return !strcmp(value, word); }
+
+void due_plan(struct trainer *t)
+{
+    const struct recipe *r = t->recipe;
+    int64_t all = t->optimiser.steps;
+    t->due = (struct due_steps){ .log = count_of(r->logging_steps, all),
+                                 .evaluation = count_of(r->eval_steps, all),
+                                 .checkpoint = count_of(r->save_steps, all) };
+    if (!t->due.evaluation && is_word(r->eval_strategy, "steps")) t->due.evaluation = t->due.log;
+}
+
+static int64_t samples_after(const struct trainer *t, int64_t steps)
+{
+    return steps * t->recipe->batch_size * t->recipe->accumulation;
+}
+
+/* Is the last of the samples among those of the update? */
+static bool ends_pass(const struct trainer *t)
+{
+    int64_t pass = (int64_t)reader_records(t->samples);
+    return samples_after(t, t->state.step) / pass > samples_after(t, t->state.step - 1) / pass;
+}
+
+/* Passes over the samples so far. */
+static double passes(const struct trainer *t)
+{
+    return (double)samples_after(t, t->state.step) / (double)reader_records(t->samples);
+}
+
+static bool is_multiple(int64_t step, int64_t every) { return every && step % every == 0; }
+
+static bool is_due(const struct trainer *t, const char *strategy, int64_t every)
+{
+    if (is_word(strategy, "no") || is_word(strategy, "best")) return false;
+    if (trainer_is_done(t)) return true;
+    return is_word(strategy, "epoch") ? ends_pass(t) : is_multiple(t->state.step, every);
+}
+
+bool due_is(const struct trainer *t, enum due what)
+{
+    const struct recipe *r = t->recipe;
+    int64_t step = t->state.step;
+    if (what == DUE_CHECKPOINT) return is_due(t, r->save_strategy, t->due.checkpoint);
+    if (what == DUE_LOG)
+        return is_due(t, r->logging_strategy, t->due.log) || (r->log_first && step == 1);
+    double done = is_word(r->eval_strategy, "epoch") ? passes(t) : (double)step;
+    return done >= r->eval_delay && is_due(t, r->eval_strategy, t->due.evaluation);
+}

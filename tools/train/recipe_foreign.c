@@ -1,0 +1,126 @@
+/* Keys of other programs' recipes: what each comes to here. The tables are in
+ * recipe_foreign_trainer.c and recipe_foreign_programs.c; docs/recipe-keys.md is what
+ * recipe_list_keys prints of them. */
+#include "recipe_inside.h"
+#include "recipe_scalar.h"
+
+#include "../../lib/common/program.h"
+
+const struct foreign_key *foreign_at(int i)
+{
+    if (i < foreign_trainer_key_count) return &foreign_trainer_keys[i];
+    i -= foreign_trainer_key_count;
+    return i < foreign_program_key_count ? &foreign_program_keys[i] : NULL;
+}
+
+const struct foreign_key *foreign_find(const char *name)
+{
+    const struct foreign_key *f;
+    for (int i = 0; (f = foreign_at(i)); i++)
+        if (!strcmp(f->name, name)) return f;
+    return NULL;
+}
+
+const char *foreign_says(const struct foreign_key *f, char text[FOREIGN_TEXT])
+{
+    size_t used = 0;
+    for (const char *at = f->says; *at && used < FOREIGN_TEXT;) {
+        size_t plain = strcspn(at, "{"), name = at[plain] ? strcspn(at + plain, "}") : 0;
+        char tool[32] = "";
+        if (name) snprintf(tool, sizeof tool, "%.*s", (int)name - 1, at + plain + 1);
+        used += (size_t)snprintf(text + used, FOREIGN_TEXT - used, "%.*s%s", (int)plain, at,
+                                 name ? program_of(tool) : "");
+        at += plain + (name ? name + 1 : 0);
+    }
+    return text;
+}
+
+/* What is empty does nothing in these programs. */
+static bool is_empty(const struct recipe_value *v) { return !*v->text || recipe_is_null(v); }
+
+/* Do two texts say the same: the same flag, number or word? */
+static bool is_same(const char *a, const char *b)
+{
+    struct scalar x = scalar_read(a), y = scalar_read(b);
+    bool are_numbers = (x.kind == SCALAR_INTEGER || x.kind == SCALAR_REAL) &&
+                       (y.kind == SCALAR_INTEGER || y.kind == SCALAR_REAL);
+    if (are_numbers) return !(x.real < y.real) && !(x.real > y.real);
+    if (x.kind == SCALAR_TRUE || x.kind == SCALAR_FALSE) return x.kind == y.kind;
+    return !strcmp(a, b);
+}
+
+/* Copies the next of "a|b|c"; false: there is none. */
+static bool next_word(const char **list, char word[64])
+{
+    if (!*list) return false;
+    size_t length = strcspn(*list, "|");
+    snprintf(word, 64, "%.*s", (int)length, *list);
+    *list = (*list)[length] ? *list + length + 1 : NULL;
+    return true;
+}
+
+/* What a value is called here, by "theirs=ours|…". NULL: it has no name. */
+static const char *translate(const char *pairs, const char *text, char word[64])
+{
+    while (next_word(&pairs, word)) {
+        char *equals = strchr(word, '=');
+        must(equals);
+        *equals = 0;
+        if (is_same(text, word)) return equals + 1;
+    }
+    return NULL;
+}
+
+/* "true, false" of "true=s2|false=full". */
+static void list_theirs(const char *pairs, char text[200])
+{
+    char word[64];
+    size_t used = 0;
+    text[0] = 0;
+    while (next_word(&pairs, word) && used < 200)
+        used += (size_t)snprintf(text + used, 200 - used, "%s%.*s", used ? ", " : "",
+                                 (int)strcspn(word, "="), word);
+}
+
+static int take_same(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
+                     const char *origin, void (*ignored)(const char *, const char *),
+                     struct fail *why)
+{
+    const struct recipe_key *k = recipe_find_key(f->ours);
+    struct recipe_value own = *v;
+    char word[64], theirs[200], says[FOREIGN_TEXT];
+    must(k);
+    if (f->values && !recipe_is_null(v)) {
+        own.text = v->shape == VALUE_SCALAR ? translate(f->values, v->text, word) : NULL;
+        list_theirs(f->values, theirs);
+        if (!own.text)
+            return fail_usage(why, "%s: '%.60s' is not one of %s: %s", f->name, v->text, theirs,
+                              foreign_says(f, says));
+    }
+    return recipe_set(r, k, &own, origin, ignored, why);
+}
+
+static bool is_allowed(const struct foreign_key *f, const struct recipe_value *v)
+{
+    char word[64];
+    if (v->shape != VALUE_SCALAR) return false;
+    for (const char *list = f->values; next_word(&list, word);)
+        if (is_same(v->text, word)) return true;
+    return false;
+}
+
+int foreign_take(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
+                 const char *origin, void (*ignored)(const char *, const char *), struct fail *why)
+{
+    char says[FOREIGN_TEXT];
+    if (f->kind == SAME_AS) return take_same(r, f, v, origin, ignored, why);
+    if (is_empty(v) || (f->kind == ONLY && is_allowed(f, v))) return 0;
+    if (f->kind == HARMLESS) {
+        ignored(f->name, foreign_says(f, says));
+        return 0;
+    }
+    if (f->kind == ANSWERED)
+        return fail_usage(why, "%s (of %s) is not a key here: %s", f->name, f->programs,
+                          foreign_says(f, says));
+    return fail_usage(why, "%s: '%.60s': %s", f->name, v->text, foreign_says(f, says));
+}

@@ -1,0 +1,50 @@
+/* What somebody said that does nothing beside the other values. */
+#include "recipe_inside.h"
+
+static bool is_said(const struct recipe *r, const char *key)
+{
+    return *recipe_origin((struct recipe *)r, key) != NULL;
+}
+
+static bool is_word(const char *value, const char *word) { return !strcmp(value, word); }
+
+/* Keys that count under a condition alone. */
+static void find_conditional(const struct recipe *r, void (*warn)(const char *))
+{
+    bool is_full = is_word(r->method, "full");
+    const struct {
+        const char *key;
+        bool counts;
+        const char *needs;
+    } rows[] = {
+        { "lora_rank", !is_full, "method: lora" },
+        { "lora_alpha", !is_full, "method: lora" },
+        { "lora_dropout", !is_full, "method: lora" },
+        { "target_modules", !is_full, "method: lora" },
+        { "group", is_word(r->attention, "s2") || !r->group, "attention: s2" },
+        { "save_steps", is_word(r->save_strategy, "steps") || !(r->save_steps > 0),
+          "save_strategy: steps" },
+        { "logging_dir", is_word(r->report_to, "tensorboard"), "report_to: tensorboard" },
+        { "eval_file", !is_word(r->eval_strategy, "no"), "another eval_strategy than no" },
+        { "eval_steps",
+          is_word(r->eval_strategy, "auto") || is_word(r->eval_strategy, "steps") ||
+              !(r->eval_steps > 0),
+          "eval_strategy: steps" },
+        { "early_stopping_threshold", r->patience || !(r->threshold > 0),
+          "early_stopping_patience" },
+        { "num_train_epochs", !r->max_steps, "max_steps: 0" },
+        { "warmup_ratio", !r->warmup_steps || !(r->warmup_ratio > 0), "warmup_steps: 0" },
+    };
+    char text[200];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (rows[i].counts || !is_said(r, rows[i].key)) continue;
+        snprintf(text, sizeof text, "%s does nothing: it needs %s", rows[i].key, rows[i].needs);
+        warn(text);
+    }
+}
+
+void recipe_find_idle(const struct recipe *r, void (*warn)(const char *))
+{
+    find_conditional(r, warn);
+    if (!(r->learning_rate > 0)) warn("learning_rate is 0: nothing is learned");
+}

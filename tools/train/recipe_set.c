@@ -1,0 +1,311 @@
+/* A value, as a recipe or the command line has it, becomes that of a key. */
+#include "recipe_inside.h"
+#include "recipe_scalar.h"
+
+#include "../../lib/common/opt.h"
+
+#include <math.h>
+#include <stddef.h>
+
+static void *value_at(struct recipe *r, const struct recipe_key *k) { return (char *)r + k->at; }
+
+static bool is_text_kind(enum recipe_kind kind)
+{
+    return kind == TEXT || kind == WORD || kind == WORDS || kind == NAMES;
+}
+
+static bool is_key(const struct recipe_key *k, const char *name) { return !strcmp(k->name, name); }
+
+/* ---- null ---- */
+
+/* Where the reference has no None, a value was forgotten: the default would be a guess. */
+static bool needs_value(const struct recipe_key *k)
+{
+    static const char *const names[] = { "learning_rate",
+                                         "num_train_epochs",
+                                         "per_device_train_batch_size",
+                                         "gradient_accumulation_steps",
+                                         "weight_decay",
+                                         "adam_beta1",
+                                         "adam_beta2",
+                                         "adam_epsilon",
+                                         "max_grad_norm",
+                                         "lora_rank",
+                                         "lora_alpha",
+                                         "lora_dropout",
+                                         "logging_steps",
+                                         "seed",
+                                         "lr_scheduler_type",
+                                         "optim",
+                                         "save_strategy",
+                                         "eval_strategy",
+                                         "logging_strategy" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (is_key(k, names[i])) return true;
+    return false;
+}
+
+/* The value is what it was before anyone said one. */
+static void set_default(struct recipe *r, const struct recipe_key *k)
+{
+    static const size_t sizes[] = {
+        [TEXT] = sizeof(char *),  [COUNT] = sizeof(int64_t), [REAL] = sizeof(double),
+        [STEPS] = sizeof(double), [FLAG] = sizeof(bool),     [AUTO_FLAG] = sizeof(enum toggle),
+        [WORD] = sizeof(char *),  [WORDS] = sizeof(char *),  [NAMES] = sizeof(char *),
+    };
+    struct recipe none;
+    recipe_defaults(&none);
+    memcpy(value_at(r, k), (char *)&none + k->at, sizes[k->kind]);
+    recipe_set_origin(r, k, NULL);
+}
+
+static int set_null(struct recipe *r, const struct recipe_key *k, const char *origin,
+                    struct fail *why)
+{
+    if (needs_value(k))
+        return fail_usage(why, "%s has no value: write one, or leave the key out", k->name);
+    set_default(r, k);
+    if (!is_key(k, "save_total_limit")) return 0;
+    /* None is no limit to Hugging Face's Trainer. */
+    r->save_total_limit = 0;
+    return recipe_set_origin(r, k, origin) ? fail(why, "out of memory") : 0;
+}
+
+/* ---- numbers ---- */
+
+/* Says what is the matter with a number that readers of YAML take for different ones. 1: nothing.
+ */
+static int refuse_odd(const char *key, const char *text, enum scalar_kind kind, struct fail *why)
+{
+    switch (kind) {
+    case SCALAR_LEADING_ZERO:
+        return fail_usage(why,
+                          "%s: '%.60s' begins with 0, which is octal to some readers of YAML and "
+                          "decimal to others: write it without",
+                          key, text);
+    case SCALAR_SIXTIES:
+        return fail_usage(
+            why,
+            "%s: '%.60s' counts in sixties to YAML 1.1 and is a text to others: write "
+            "a number",
+            key, text);
+    case SCALAR_INFINITE:
+        return fail_usage(why, "%s: '%.60s' is not finite", key, text);
+    default:
+        return 1;
+    }
+}
+
+static int set_count(struct recipe *r, const struct recipe_key *k, const char *text,
+                     struct fail *why)
+{
+    struct scalar s = scalar_read(text);
+    bool is_whole = s.kind == SCALAR_INTEGER ||
+                    (s.kind == SCALAR_REAL && fabs(s.real) < 0x1p53 && s.real == floor(s.real));
+    if (refuse_odd(k->name, text, s.kind, why) < 0) return -1;
+    int64_t n = s.kind == SCALAR_INTEGER ? s.integer : is_whole ? (int64_t)s.real : 0;
+    /* Any number below 0 is no limit to Hugging Face's Trainer. */
+    if (n < 0 && (is_key(k, "max_steps") || is_key(k, "save_total_limit"))) n = 0;
+    if (!is_whole || n < 0) return fail_usage(why, "%s: '%.60s' is not a count", k->name, text);
+    *(int64_t *)value_at(r, k) = n;
+    return 0;
+}
+
+static int set_real(struct recipe *r, const struct recipe_key *k, const char *text,
+                    struct fail *why)
+{
+    struct scalar s = scalar_read(text);
+    bool is_number = s.kind == SCALAR_INTEGER || s.kind == SCALAR_REAL;
+    if (refuse_odd(k->name, text, s.kind, why) < 0) return -1;
+    if (!is_number || s.real < 0)
+        return fail_usage(why, "%s: '%.60s' is not a number of at least 0", k->name, text);
+    bool is_steps = k->kind == STEPS;
+    if (is_steps && s.real > 1 && s.real != floor(s.real))
+        return fail_usage(why, "%s: '%.60s' is neither a count nor a share below 1", k->name, text);
+    *(double *)value_at(r, k) = s.real + 0.0;
+    return 0;
+}
+
+/* As transformers 5 has it, a number below 1 is a share of all steps, which is warmup_ratio's. */
+static bool is_share(const char *text)
+{
+    struct scalar s = scalar_read(text);
+    return s.kind == SCALAR_REAL && s.real > 0 && s.real < 1;
+}
+
+/* ---- flags and words ---- */
+
+static int read_flag(const char *text, bool *value)
+{
+    struct scalar s = scalar_read(text);
+    bool is_bit = s.kind == SCALAR_INTEGER && (s.integer == 0 || s.integer == 1);
+    if (s.kind != SCALAR_TRUE && s.kind != SCALAR_FALSE && !is_bit) return -1;
+    *value = s.kind == SCALAR_TRUE || (is_bit && s.integer);
+    return 0;
+}
+
+static int set_toggle(struct recipe *r, const struct recipe_key *k, const char *text,
+                      struct fail *why)
+{
+    bool is_yes = false, is_auto = !strcmp(text, "auto");
+    if (!is_auto && read_flag(text, &is_yes))
+        return fail_usage(why, "%s: '%.60s' is not auto, true or false", k->name, text);
+    *(enum toggle *)value_at(r, k) = is_auto ? TOGGLE_AUTO : is_yes ? TOGGLE_YES : TOGGLE_NO;
+    return 0;
+}
+
+/* The word that a text is, or that a flag stands for: YAML 1.1 makes False of "no". NULL: none. */
+static const char *word_of(const char *words, const char *text)
+{
+    static const char *const yes[] = { "true", "yes", "on" }, *const no[] = { "false", "no",
+                                                                              "off" };
+    enum scalar_kind kind = scalar_read(text).kind;
+    const char *const *names = kind == SCALAR_TRUE ? yes : no;
+    if (opt_word_in(words, text)) return text;
+    if (kind != SCALAR_TRUE && kind != SCALAR_FALSE) return NULL;
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
+        if (opt_word_in(words, names[i])) return names[i];
+    return NULL;
+}
+
+static int keep(struct recipe *r, const struct recipe_key *k, const char *text, struct fail *why)
+{
+    const char *kept = recipe_keep_text(r, text);
+    if (!kept) return fail(why, "out of memory");
+    *(const char **)value_at(r, k) = kept;
+    return 0;
+}
+
+static int set_word(struct recipe *r, const struct recipe_key *k, const char *text,
+                    struct fail *why)
+{
+    const char *word = word_of(k->words, text);
+    if (!word) return fail_usage(why, "%s: '%.60s' is not one of %s", k->name, text, k->words);
+    return keep(r, k, word, why);
+}
+
+/* Reads the next name of "a, b,c", without spaces around it; NULL: there is no other. */
+static const char *next_name(const char **list, char name[64])
+{
+    const char *from = *list;
+    if (!from) return NULL;
+    size_t length = strcspn(from, ",");
+    *list = from[length] ? from + length + 1 : NULL;
+    while (length && strchr(" \t\n", *from))
+        from++, length--;
+    while (length && strchr(" \t\n", from[length - 1]))
+        length--;
+    snprintf(name, 64, "%.*s", (int)(length < 63 ? length : 63), from);
+    return name;
+}
+
+/* Of report_to: "all" is what there is, which is tensorboard. */
+static int set_words(struct recipe *r, const struct recipe_key *k, const char *text,
+                     struct fail *why)
+{
+    char name[64];
+    const char *list = text, *result = "none";
+    while (*text && next_name(&list, name)) {
+        if (!opt_word_in(k->words, name))
+            return fail_usage(why, "%s: '%.60s' is not one of %s", k->name, name, k->words);
+        if (strcmp(name, "none") != 0) result = "tensorboard";
+    }
+    return keep(r, k, result, why);
+}
+
+static int set_names(struct recipe *r, const struct recipe_key *k, const char *text,
+                     struct fail *why)
+{
+    char name[64], joined[1024];
+    const char *list = text;
+    size_t used = 0;
+    joined[0] = 0;
+    /* PEFT's word for the same; it has the head in neither. */
+    if (!strcmp(text, "all-linear")) return keep(r, k, "all", why);
+    if (strlen(text) >= sizeof joined) return fail_usage(why, "%s: the list is too long", k->name);
+    while (*text && next_name(&list, name))
+        used +=
+            (size_t)snprintf(joined + used, sizeof joined - used, "%s%s", used ? "," : "", name);
+    return keep(r, k, joined, why);
+}
+
+/* Paths of the reference are expanded where they begin with a "~". */
+static int set_text(struct recipe *r, const struct recipe_key *k, const char *text,
+                    struct fail *why)
+{
+    char path[4096];
+    const char *home = getenv("HOME");
+    if (!*text) {
+        set_default(r, k);
+        return 0;
+    }
+    if (strncmp(text, "~/", 2) != 0 || is_key(k, "rope") || !home || !*home)
+        return keep(r, k, text, why);
+    if ((size_t)snprintf(path, sizeof path, "%s%s", home, text + 1) >= sizeof path)
+        return fail_usage(why, "%s: the path is too long", k->name);
+    return keep(r, k, path, why);
+}
+
+/* ---- any ---- */
+
+static int set_scalar(struct recipe *r, const struct recipe_key *k, const char *text,
+                      struct fail *why)
+{
+    switch (k->kind) {
+    case COUNT:
+        return set_count(r, k, text, why);
+    case REAL:
+    case STEPS:
+        return set_real(r, k, text, why);
+    case FLAG:
+        if (!read_flag(text, value_at(r, k))) return 0;
+        return fail_usage(why, "%s: '%.60s' is not true or false", k->name, text);
+    case AUTO_FLAG:
+        return set_toggle(r, k, text, why);
+    case WORD:
+        return set_word(r, k, text, why);
+    case WORDS:
+        return set_words(r, k, text, why);
+    case NAMES:
+        return set_names(r, k, text, why);
+    default:
+        return set_text(r, k, text, why);
+    }
+}
+
+/* A run goes on from its newest checkpoint where the value is true, as in the Trainer. */
+static const char *checkpoint_word(const char *text)
+{
+    enum scalar_kind kind = scalar_read(text).kind;
+    return kind == SCALAR_TRUE ? "true" : kind == SCALAR_FALSE ? "none" : text;
+}
+
+bool recipe_is_null(const struct recipe_value *v)
+{
+    return v->shape == VALUE_SCALAR && !v->is_quoted && scalar_read(v->text).kind == SCALAR_NULL;
+}
+
+int recipe_set(struct recipe *r, const struct recipe_key *k, const struct recipe_value *v,
+               const char *origin, void (*ignored)(const char *, const char *), struct fail *why)
+{
+    const char *text = v->text;
+    bool is_text = is_text_kind(k->kind);
+    if (k->kind == IGNORED) {
+        if (!recipe_is_null(v)) ignored(k->name, k->meaning);
+        return 0;
+    }
+    if (v->shape == VALUE_MAPPING ||
+        (v->shape == VALUE_LIST && k->kind != NAMES && k->kind != WORDS))
+        return fail_usage(why, "%s: one plain value is needed", k->name);
+    if (recipe_is_null(v)) return set_null(r, k, origin, why);
+    if (v->is_quoted && !is_text && !*text)
+        return fail_usage(why, "%s has no value: write one, or leave the key out", k->name);
+    if (is_key(k, "warmup_steps") && is_share(text)) {
+        r->warmup_steps = 0;
+        if (recipe_set_origin(r, k, origin)) return fail(why, "out of memory");
+        k = recipe_find_key("warmup_ratio");
+    }
+    if (is_key(k, "resume_from_checkpoint") && !v->is_quoted) text = checkpoint_word(text);
+    if (recipe_set_origin(r, k, origin)) return fail(why, "out of memory");
+    return set_scalar(r, k, text, why);
+}
