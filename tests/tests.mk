@@ -6,7 +6,7 @@ TEST_KERNELS := $(wildcard tests/kernels/test_*.c)
 TEST_CUDA := $(wildcard tests/cuda/test_*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_UNITS) $(TEST_KERNELS) $(TEST_CUDA))
 TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
-TOOL_PARTS := $(BUILD)/tools/merge/merger.o $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
+TOOL_PARTS := $(patsubst %,$(BUILD)/tools/merge/%.o,merger update biases parts) $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
 	$(BUILD)/tools/train/recipe.o $(patsubst %,$(BUILD)/tools/train/recipe_%.o,yaml ranges print) $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech)
 
 $(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIBRARY) $(TOOL_PARTS) $(LIBRARY)
@@ -45,7 +45,7 @@ $(eval $(call emulated,f16,-DELEM_F16))
 # A fuzz target for each parser. `make test` runs it over its corpus; `make fuzz` (and test-long) lets
 # libFuzzer at it with sanitizers, for SECONDS each.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZED := $(COMMON) $(patsubst %,$(BUILD)/lib/llama/%.o,config rope model_files tensors) $(BUILD)/tools/train/recipe.o $(patsubst %,$(BUILD)/tools/train/recipe_%.o,yaml ranges print) $(BUILD)/tools/tokenize/jsonl.o
+FUZZED := $(COMMON) $(patsubst %,$(BUILD)/lib/llama/%.o,config rope model_files tensors adapter_fields adapter_rules) $(BUILD)/tools/train/recipe.o $(patsubst %,$(BUILD)/tools/train/recipe_%.o,yaml ranges print) $(BUILD)/tools/tokenize/jsonl.o
 CORPUS_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/corpus_%)
 FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/libfuzzer_%)
 SECONDS ?= 600
