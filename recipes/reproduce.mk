@@ -104,7 +104,7 @@ $(R)/lora-%/longqlora.json: $(R)/base/config.json $(R)/samples-%.smp recipes/$(L
 	$(call train,lora-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base quantization=none)
 
 $(R)/longqlora-plus-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml | bin/train
-	$(call train,longqlora-plus-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4 train_embedding=true train_norm=true)
+	$(call train,longqlora-plus-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4 train_embedding=embedding train_norm=true)
 
 $(R)/longqlora-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml | bin/train
 	$(call train,longqlora-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4)

@@ -7,7 +7,7 @@ TEST_CUDA := $(wildcard tests/cuda/test_*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_UNITS) $(TEST_KERNELS) $(TEST_CUDA))
 RECIPE := $(BUILD)/tools/train/recipe.o $(patsubst %,$(BUILD)/tools/train/recipe_%.o,scalar set yaml ranges print idle foreign foreign_trainer foreign_programs)
 TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
-TOOL_PARTS := $(BUILD)/tools/merge/merger.o $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
+TOOL_PARTS := $(patsubst %,$(BUILD)/tools/merge/%.o,merger update biases parts) $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
 	$(RECIPE) $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech)
 
 # What the kernels are compared with is slow and is no kernel: sanitizers watch the kernels, and the memory that
@@ -53,7 +53,7 @@ $(eval $(call emulated,f16,-DELEM_F16))
 # A fuzz target for each parser. `make test` runs it over its corpus; `make fuzz` (and test-long) lets
 # libFuzzer at it with sanitizers, for SECONDS each.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZED := $(COMMON) $(patsubst %,$(BUILD)/lib/llama/%.o,config config_keys rope model_files model_place tensors) $(RECIPE) $(BUILD)/tools/tokenize/jsonl.o
+FUZZED := $(COMMON) $(patsubst %,$(BUILD)/lib/llama/%.o,config config_keys rope model_files model_place tensors adapter_fields adapter_rules) $(RECIPE) $(BUILD)/tools/tokenize/jsonl.o
 CORPUS_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/corpus_%)
 FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/libfuzzer_%)
 SECONDS ?= 600

@@ -1,8 +1,9 @@
 #include "adapter.h"
 
-#include "../common/bf16.h"
-#include "../common/output.h"
+#include "../common/safetensors.h"
 #include "../common/torch_file.h"
+#include "adapter_fields.h"
+#include "adapter_rules.h"
 #include "checkpoint.h"
 
 #include <errno.h>
@@ -11,100 +12,93 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char peft_prefix[] = "base_model.model.";
+/* What LoraConfig takes where a file does not say it. */
+enum { DEFAULT_RANK = 8, DEFAULT_ALPHA = 8, RANK_MAX = 1 << 16 };
 
-void adapter_tensor_name(const struct tensor *t, enum trained kind, char *name, size_t size)
-{
-    size_t stem = strlen(t->name) - strlen(".weight");
-    if (kind == TRAINED_WEIGHT)
-        snprintf(name, size, "%s%s", peft_prefix, t->name);
-    else
-        snprintf(name, size, "%s%.*s.lora_%c.weight", peft_prefix, (int)stem, t->name,
-                 kind == TRAINED_LORA_A ? 'A' : 'B');
-}
-
-static int read_targets(struct adapter *a, const json_t *config, struct fail *why)
-{
-    const json_t *list = json_object_get(config, "target_modules");
-    const char *word = json_string_value(list);
-    size_t i;
-    json_t *item;
-    if (word && !strcmp(word, "all-linear"))
-        a->targets = parts_of_role(ROLE_LINEAR);
-    else if (!json_is_array(list) || !json_array_size(list))
-        return fail_input(why, "target_modules is not a list of names");
-    json_array_foreach(list, i, item)
-    {
-        const char *name = json_string_value(item), *dot = name ? strrchr(name, '.') : NULL;
-        int part = name ? part_by_module(dot ? dot + 1 : name) : -1;
-        if (part < 0)
-            return fail_input(why, "target module '%.60s' is not a linear of a LLaMA layer",
-                              name ? name : "?");
-        a->targets |= 1u << part;
-    }
-    list = json_object_get(config, "modules_to_save");
-    json_array_foreach(list, i, item)
-    {
-        const char *name = json_string_value(item);
-        uint32_t parts = name ? parts_by_suffix(name) : 0;
-        if (!parts || parts & parts_of_role(ROLE_LINEAR))
-            return fail_input(why, "modules_to_save: '%.60s' is not read here", name ? name : "?");
-        a->whole |= parts;
-    }
-    return 0;
-}
-
-/* What changes the meaning of the matrices and is not computed here. */
-static int refuse_variants(const json_t *config, struct fail *why)
-{
-    static const char *const flags[] = { "use_dora", "fan_in_fan_out", "lora_bias", "use_bdlora",
-                                         "use_qalora" };
-    static const char *const filled[] = { "rank_pattern",
-                                          "alpha_pattern",
-                                          "layers_to_transform",
-                                          "target_parameters",
-                                          "layer_replication",
-                                          "trainable_token_indices",
-                                          "alora_invocation_tokens",
-                                          "kasa_config",
-                                          "velora_config",
-                                          "monteclora_config",
-                                          "arrow_config" };
-    const char *bias = json_string_value(json_object_get(config, "bias"));
-    if (bias && strcmp(bias, "none") != 0) return fail_input(why, "bias '%.20s' is not read", bias);
-    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
-        if (json_is_true(json_object_get(config, flags[i])))
-            return fail_input(why, "%s is not computed here", flags[i]);
-    for (size_t i = 0; i < sizeof filled / sizeof *filled; i++) {
-        const json_t *value = json_object_get(config, filled[i]);
-        if (json_object_size(value) || json_array_size(value) || json_is_integer(value) ||
-            json_is_true(value) || json_is_string(value))
-            return fail_input(why, "%s is not computed here", filled[i]);
-    }
-    return 0;
-}
-
-static int read_config(struct adapter *a, const json_t *config, struct fail *why)
+static int check_kind(const json_t *config, struct fail *why)
 {
     const char *type = json_string_value(json_object_get(config, "peft_type"));
-    const char *base = json_string_value(json_object_get(config, "base_model_name_or_path"));
-    bool is_rank_stabilized = false;
+    const char *task = json_string_value(json_object_get(config, "task_type"));
+    const json_t *bias = json_object_get(config, "bias");
+    const char *name = json_string_value(bias);
     if (!type || strcmp(type, "LORA") != 0)
-        return fail_input(why, "peft_type is '%.20s', not LORA", type ? type : "missing");
-    a->base_name = base && *base ? strdup(base) : NULL;
-    if (refuse_variants(config, why) || json_get_count(config, "r", 1 << 16, &a->rank, why) ||
-        json_get_real(config, "lora_alpha", &a->alpha, why) ||
-        json_get_real(config, "lora_dropout", &a->dropout, why) ||
-        json_get_flag(config, "use_rslora", &is_rank_stabilized, why))
+        return fail_input(why,
+                          "peft_type is '%.20s', not LORA: PEFT merges others (merge_and_unload)",
+                          type ? type : "missing");
+    if (adapter_fields_check(config, why) ||
+        adapter_check_init(json_object_get(config, "init_lora_weights"), why))
         return -1;
-    if (!a->rank) return fail_input(why, "rank r is missing or 0");
-    if (!json_is_number(json_object_get(config, "lora_alpha")))
-        return fail_input(why, "lora_alpha is missing");
-    if (fabs(a->alpha) > (double)FLT_MAX)
-        return fail_input(why, "lora_alpha is %g, more than f32 has", a->alpha);
+    if (task && strcmp(task, "CAUSAL_LM") != 0)
+        return fail_input(why, "task_type '%.20s': only CAUSAL_LM models are computed here", task);
+    if (bias &&
+        (!name || (strcmp(name, "none") && strcmp(name, "all") && strcmp(name, "lora_only"))))
+        return fail_input(why, "bias is '%.20s', not none, all or lora_only", name ? name : "null");
+    return 0;
+}
+
+/* A number that f32 has, and that is there unless nobody says it. */
+static int read_alpha(const json_t *value, const char *field, double *alpha, struct fail *why)
+{
+    if (!value) return 0;
+    if (!json_is_number(value)) return fail_input(why, "%s is not a number", field);
+    *alpha = json_number_value(value);
+    if (fabs(*alpha) > (double)FLT_MAX)
+        return fail_input(why, "%s is %g, more than f32 has", field, *alpha);
+    return 0;
+}
+
+static int read_rank(const json_t *value, const char *field, int64_t *rank, struct fail *why)
+{
+    if (!value) return 0;
+    json_int_t n = json_integer_value(value);
+    if (!json_is_integer(value) || n < 1 || n > RANK_MAX)
+        return fail_input(why, "%s is not a rank, a whole number from 1 to %d", field, RANK_MAX);
+    *rank = (int64_t)n;
+    return 0;
+}
+
+static int check_patterns(const json_t *config, struct fail *why)
+{
+    const char *key;
+    json_t *value;
+    int64_t rank;
+    double alpha;
+    json_object_foreach(json_object_get(config, "rank_pattern"), key, value)
+    {
+        if (read_rank(value, key, &rank, why)) return fail_in(why, "rank_pattern");
+    }
+    json_object_foreach(json_object_get(config, "alpha_pattern"), key, value)
+    {
+        if (read_alpha(value, key, &alpha, why)) return fail_in(why, "alpha_pattern");
+    }
+    return 0;
+}
+
+static int read_config(struct adapter *a, json_t *config, struct fail *why)
+{
+    struct adapter_rules *rules;
+    if (check_kind(config, why)) return -1;
+    const char *base = json_string_value(json_object_get(config, "base_model_name_or_path"));
+    a->config = json_incref(config);
+    a->base_name = base && *base ? strdup(base) : NULL;
+    a->rank = DEFAULT_RANK;
+    a->plain_alpha = DEFAULT_ALPHA;
+    if (read_rank(json_object_get(config, "r"), "r", &a->rank, why) ||
+        read_alpha(json_object_get(config, "lora_alpha"), "lora_alpha", &a->plain_alpha, why) ||
+        json_get_real(config, "lora_dropout", &a->dropout, why) ||
+        json_get_flag(config, "use_rslora", &a->is_rank_stabilized, why) ||
+        json_get_flag(config, "use_dora", &a->is_dora, why) ||
+        json_get_flag(config, "ensure_weight_tying", &a->ties_head, why) ||
+        json_get_flag(config, "lora_bias", &a->has_bias, why) || check_patterns(config, why) ||
+        adapter_rules_open(&rules, config, why))
+        return -1;
+    adapter_rules_close(rules);
+    if (a->has_bias && (a->is_dora || json_is_string(json_object_get(config, "init_lora_weights"))))
+        return fail_input(why, "lora_bias with DoRA, or with init_lora_weights of a name: PEFT has "
+                               "neither");
     /* Kalajdzievski 2023: the scale is alpha / sqrt(r). */
-    if (is_rank_stabilized) a->alpha *= sqrt((double)a->rank);
-    return read_targets(a, config, why);
+    a->alpha = a->plain_alpha * (a->is_rank_stabilized ? sqrt((double)a->rank) : 1);
+    return 0;
 }
 
 static int read_text(const json_t *object, const char *key, char text[STREAM_DIGEST_TEXT],
@@ -116,13 +110,9 @@ static int read_text(const json_t *object, const char *key, char text[STREAM_DIG
     return 0;
 }
 
-static int read_origin(struct adapter *a, const json_t *origin, struct fail *why)
+/* Only rope that is computed has a factor; one that is not would be another model's. */
+static int read_rope(struct adapter *a, const json_t *rope, struct fail *why)
 {
-    if (read_text(origin, "base", a->base, why) ||
-        read_text(origin, "tokenizer", a->tokenizer, why))
-        return -1;
-    a->knows_base = true;
-    const json_t *rope = json_object_get(origin, "rope");
     const char *type = json_string_value(json_object_get(rope, "type"));
     int found = type ? rope_type_by_name(type) : -1;
     if (found < 0) return fail_input(why, "rope has no type that is computed here");
@@ -132,13 +122,40 @@ static int read_origin(struct adapter *a, const json_t *origin, struct fail *why
         json_get_count(rope, "original_max_position_embeddings", 1 << 28, &a->original_position,
                        why))
         return -1;
-    if (!(a->factor >= 1) || !a->original_position) return fail_input(why, "rope is not whole");
+    if (!(a->factor >= 1) || !isfinite(a->factor) || !a->original_position)
+        return fail_input(why, "rope is not whole");
+    if (a->rope == ROPE_DEFAULT && a->factor != 1)
+        return fail_input(
+            why, "rope is of type default, which has no factor, and has the factor %g", a->factor);
     a->has_rope = true;
     return 0;
 }
 
+/* Version 1 is the only one so far. */
+static int read_origin(struct adapter *a, json_t *origin, struct fail *why)
+{
+    const json_t *version = json_object_get(origin, "longqlora");
+    const json_t *tied = json_object_get(origin, "tied_head");
+    const char *name = json_string_value(json_object_get(origin, "base_name"));
+    if (!json_is_integer(version) || json_integer_value(version) != 1)
+        return fail_input(why,
+                          "'longqlora' is not 1, the version that is read here: made by a newer "
+                          "program?");
+    if (tied && !json_is_boolean(tied)) return fail_input(why, "'tied_head' is not true or false");
+    a->head = !tied ? HEAD_TIED_OLD : json_is_true(tied) ? HEAD_TIED : HEAD_BY_PEFT;
+    if (name && *name) {
+        free(a->base_name);
+        a->base_name = strdup(name);
+    }
+    if (read_text(origin, "base", a->base, why) ||
+        read_text(origin, "tokenizer", a->tokenizer, why))
+        return -1;
+    a->knows_base = true;
+    return read_rope(a, json_object_get(origin, "rope"), why);
+}
+
 static int read_json(struct adapter *a, const char *directory, const char *name,
-                     int (*read)(struct adapter *, const json_t *, struct fail *), struct fail *why)
+                     int (*read)(struct adapter *, json_t *, struct fail *), struct fail *why)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", directory, name);
@@ -149,13 +166,16 @@ static int read_json(struct adapter *a, const char *directory, const char *name,
     return status ? fail_in(why, path) : 0;
 }
 
-/* The rank sizes what a model takes for its adapter: it must be the file's. */
+/* The rank sizes what a model takes for its adapter: it must be the file's. With ranks by module
+ * adapter_fit sees to it. */
 static int check_rank(const struct adapter *a, const char *path, struct fail *why)
 {
+    if (json_object_size(json_object_get(a->config, "rank_pattern"))) return 0;
     for (size_t i = 0; i < a->file.count; i++) {
         const struct stored_tensor *s = &a->file.at[i];
         int side = strstr(s->name, ".lora_A.") ? 0 : strstr(s->name, ".lora_B.") ? 1 : -1;
-        if (side < 0 || (s->dims == 2 && s->shape[side] == a->rank)) continue;
+        bool is_bias = side >= 0 && strstr(s->name, ".bias");
+        if (side < 0 || is_bias || (s->dims == 2 && s->shape[side] == a->rank)) continue;
         char shape[128];
         stored_tensor_describe(s, shape, sizeof shape);
         return fail_input(why, "%s: %s is %s, adapter_config.json has the rank r %lld", path,
@@ -229,18 +249,16 @@ static int open_matrices(struct adapter *a, const char *directory, struct fail *
     if (digest_file(path, a->digest, why)) return -1;
     if (is_torch ? torch_open(&a->file, path, why) : safetensors_open(&a->file, path, why))
         return -1;
+    for (size_t i = 0; i < a->file.count; i++) {
+        const char *name = a->file.at[i].name;
+        int part = part_of_name(name);
+        if (part < 0) continue;
+        if (strstr(name, ".lora_"))
+            a->targets |= 1u << part;
+        else
+            a->whole |= 1u << part;
+    }
     return check_rank(a, path, why);
-}
-
-/* Which part a tensor of that name belongs to, as PEFT would name its module. */
-static uint32_t part_of_tensor(const char *name)
-{
-    char module[TENSOR_NAME_MAX + 1];
-    const char *dot, *end = strrchr(name, '.');
-    if (!end || strcmp(end, ".weight") != 0) return 0;
-    snprintf(module, sizeof module, "%.*s", (int)(end - name), name);
-    dot = strstr(module, ".layers.") ? strrchr(module, '.') : NULL;
-    return parts_by_suffix(dot ? dot + 1 : module);
 }
 
 /* LongLoRA's embedding and norms, by the names of the base, or of the base inside PEFT's. */
@@ -254,12 +272,11 @@ static int open_beside(struct adapter *a, const char *directory, struct fail *wh
     int n = snprintf(both, sizeof both, "%s%s", a->digest, digest);
     digest_of_bytes(both, (size_t)n, a->digest);
     for (size_t i = 0; i < a->beside.count; i++) {
-        const char *name = a->beside.at[i].name;
-        size_t prefix = strncmp(name, peft_prefix, strlen(peft_prefix)) ? 0 : strlen(peft_prefix);
-        uint32_t part = part_of_tensor(name + prefix);
-        if (!part || part & parts_of_role(ROLE_LINEAR))
+        const char *name = a->beside.at[i].name, *end = strrchr(name, '.');
+        int part = end && !strcmp(end, ".weight") ? part_of_name(name) : -1;
+        if (part < 0 || parts_of_role(ROLE_LINEAR) >> part & 1)
             return fail_input(why, "%s: %s is not read here", path, name);
-        a->whole |= part;
+        a->whole |= 1u << part;
     }
     return 0;
 }
@@ -282,17 +299,11 @@ void adapter_close(struct adapter *a)
 {
     free(a->base_name);
     a->base_name = NULL;
+    json_decref(a->config);
+    a->config = NULL;
     tensor_file_close(&a->file);
     if (a->has_beside) tensor_file_close(&a->beside);
     a->has_beside = false;
-}
-
-void adapter_set_up(const struct adapter *a, struct model_setup *setup)
-{
-    setup->rank = a->rank;
-    setup->alpha = a->alpha;
-    setup->targets = a->targets;
-    setup->whole = a->whole;
 }
 
 int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why)
@@ -330,100 +341,4 @@ int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, cons
                       "trained on the base %s with the tokenizer of digest %s, that of %s is %s: "
                       "take that base",
                       a->base_name ? a->base_name : "?", a->tokenizer, model, tokenizer);
-}
-
-static const struct stored_tensor *find(const struct adapter *a, const struct tensor *t,
-                                        enum trained kind, char name[160])
-{
-    adapter_tensor_name(t, kind, name, 160);
-    const struct stored_tensor *s = tensor_file_find(&a->file, name);
-    if (s || !a->has_beside || kind != TRAINED_WEIGHT) return s;
-    s = tensor_file_find(&a->beside, name);
-    return s ? s : tensor_file_find(&a->beside, t->name);
-}
-
-/* Rows beyond the vocabulary are of tokens that LongLoRA adds, to fill samples up. */
-static bool has_rows(const struct adapter *a, const struct tensor *t, const struct stored_tensor *s,
-                     int64_t rows)
-{
-    bool is_beside = a->has_beside && s >= a->beside.at && s < a->beside.at + a->beside.count;
-    return is_beside && t->part == PART_EMBEDDING ? s->shape[0] >= rows : s->shape[0] == rows;
-}
-
-float *adapter_values(const struct adapter *a, const struct tensor *t, enum trained kind,
-                      int64_t rows, int64_t cols, struct fail *why)
-{
-    char name[160];
-    const struct stored_tensor *s = find(a, t, kind, name);
-    size_t count = (size_t)(rows * cols);
-    if (!s) {
-        fail_input(why, "no tensor %s in it, which its targets ask for", name);
-        return NULL;
-    }
-    int64_t stored_cols = s->dims == 2 ? s->shape[1] : 1;
-    if (s->dims < 1 || s->dims > 2 || !has_rows(a, t, s, rows) || stored_cols != cols ||
-        s->dtype > DTYPE_BF16) {
-        fail_input(why, "%s has not the shape [%lld, %lld], which this base needs", name,
-                   (long long)rows, (long long)cols);
-        return NULL;
-    }
-    float *values = malloc(count * sizeof *values + 1);
-    if (!values) {
-        fail(why, "out of memory");
-        return NULL;
-    }
-    if (s->dtype == DTYPE_F32) {
-        memcpy(values, s->data, count * sizeof *values);
-        return values;
-    }
-    for (size_t i = 0; i < count; i++) {
-        uint16_t half;
-        memcpy(&half, (const char *)s->data + 2 * i, 2);
-        values[i] = s->dtype == DTYPE_BF16 ? bf16_to_float(half) : f16_to_float(half);
-    }
-    return values;
-}
-
-static bool wants(const struct adapter *a, const struct tensor *t, enum trained kind)
-{
-    if (kind == TRAINED_WEIGHT) return a->whole >> t->part & 1;
-    return t->role == ROLE_LINEAR && (a->targets >> t->part & 1);
-}
-
-int adapter_check_tensors(const struct adapter *a, const struct config *c, struct fail *why)
-{
-    struct tensor *table;
-    int64_t count = tensors_list(c, &table, why), expected = 0;
-    if (count < 0) return -1;
-    int status = 0;
-    for (int64_t i = 0; i < count && !status; i++)
-        for (int kind = TRAINED_WEIGHT; kind <= TRAINED_LORA_B && !status; kind++) {
-            if (!wants(a, &table[i], (enum trained)kind)) continue;
-            char name[160];
-            expected++;
-            if (!find(a, &table[i], (enum trained)kind, name))
-                status = fail_input(why, "no tensor %s in it, which its targets ask for", name);
-        }
-    free(table);
-    size_t stored = a->file.count + (a->has_beside ? a->beside.count : 0);
-    if (!status && (size_t)expected != stored)
-        status =
-            fail_input(why, "%zu tensors in it, %lld of them belong to this base: another base?",
-                       stored, (long long)expected);
-    return status;
-}
-
-int adapter_load(const struct adapter *a, struct model *m, struct fail *why)
-{
-    const struct parameters *p = model_parameters(m);
-    if (adapter_check_tensors(a, model_config(m), why)) return -1;
-    for (int64_t i = 0; i < p->at_count; i++) {
-        const struct trainable *t = &p->at[i];
-        float *values = adapter_values(a, t->tensor, t->kind, t->rows, t->cols, why);
-        if (!values) return -1;
-        model_kernels(m)->upload(model_device(m), p->value + t->offset, values,
-                                 (size_t)(t->rows * t->cols) * 4);
-        free(values);
-    }
-    return 0;
 }

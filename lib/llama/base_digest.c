@@ -51,7 +51,7 @@ static XXH3_state_t *new_state(void)
 void base_digest(const struct weights *w, char digest[STREAM_DIGEST_TEXT])
 {
     XXH3_state_t *state = new_state();
-    for (int64_t i = 0; i < w->count; i++)
+    for (int64_t i = 0; i < w->source_count; i++)
         digest_tensor(state, w, i);
     digest_of_state(state, digest);
     XXH3_freeState(state);
@@ -77,7 +77,7 @@ static void *read_tensors(void *arg)
 {
     struct base_reading *r = arg;
     pthread_mutex_lock(&r->lock);
-    while (r->read < r->w->count) {
+    while (r->read < r->w->source_count) {
         while (r->ahead >= BASE_DIGEST_AHEAD && !r->is_ending)
             pthread_cond_wait(&r->moved, &r->lock);
         if (r->is_ending) break;
@@ -115,6 +115,7 @@ int base_reading_begin(struct base_reading **out, const struct weights *w, struc
 
 void base_reading_reach(struct base_reading *r, int64_t i)
 {
+    if (i >= r->w->source_count) i = r->w->source_count - 1;
     pthread_mutex_lock(&r->lock);
     while (r->reached < i)
         r->ahead -= bytes_of(r, r->reached++);
@@ -128,7 +129,7 @@ void base_reading_end(struct base_reading *r, char digest[STREAM_DIGEST_TEXT])
 {
     if (!r) return;
     pthread_mutex_lock(&r->lock);
-    must(!digest || r->read == r->w->count);
+    must(!digest || r->read == r->w->source_count);
     r->is_ending = true;
     pthread_cond_broadcast(&r->moved);
     pthread_mutex_unlock(&r->lock);

@@ -14,7 +14,8 @@ void base_digest(const struct weights *w, char digest[STREAM_DIGEST_TEXT]);
 enum { BASE_DIGEST_AHEAD = 1 << 30 };
 struct base_reading;
 int base_reading_begin(struct base_reading **r, const struct weights *w, struct fail *why) MUST_USE;
-/* Waits until tensor i was read. Those before it are done with. */
+/* Waits until tensor i was read. Those before it are done with. A head that was untied is not of
+ * the source, and not waited for. */
 void base_reading_reach(struct base_reading *r, int64_t i);
 /* Ends it; the digest, unless NULL, once all tensors are reached. */
 void base_reading_end(struct base_reading *r, char digest[STREAM_DIGEST_TEXT]);

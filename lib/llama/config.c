@@ -307,14 +307,20 @@ int config_parse(struct config *c, const char *text, const char *name, struct fa
 
 int config_refuse_adapter(const char *directory, struct fail *why)
 {
-    char file[4096];
+    char file[4096], own[4096];
+    struct fail none;
     snprintf(file, sizeof file, "%s/adapter_config.json", directory);
     if (access(file, F_OK)) return 0;
+    /* Our own file calls the base as it was called in training, PEFT's as others can open it. */
+    snprintf(own, sizeof own, "%s/longqlora.json", directory);
+    json_t *origin = access(own, F_OK) ? NULL : json_read_file(own, &none);
     json_t *adapter = json_read_file(file, why);
-    const char *base = json_string_value(json_object_get(adapter, "base_model_name_or_path"));
+    const char *base = json_string_value(json_object_get(origin, "base_name"));
+    if (!base) base = json_string_value(json_object_get(adapter, "base_model_name_or_path"));
     (void)fail_input(why, "%s: an adapter, not a model: its base%s%.200s is needed here", directory,
                      base ? " " : "", base ? base : "");
     json_decref(adapter);
+    json_decref(origin);
     return -1;
 }
 

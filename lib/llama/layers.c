@@ -53,19 +53,20 @@ static void look(struct model *m, const char *what, int64_t layer, struct mat x,
 static void keep_inner(struct model *m, struct mat u, struct mat x, const struct group *g,
                        int64_t first, int64_t rows)
 {
-    if (!u.at) return;
-    m->k->copy_rows(m->dev, at_rows(m, u, first), mat_columns(m->k, x, g->at[0].in), rows,
-                    group_rank_of(g->at, g->count));
+    int64_t rank = group_rank_of(g->at, g->count);
+    if (!u.at || !rank) return;
+    m->k->copy_rows(m->dev, at_rows(m, u, first), mat_columns(m->k, x, g->at[0].in), rows, rank);
 }
 
 /* u right of x, as the forward had it. */
 static void inner_again(struct model *m, struct mat u, struct mat x, const struct group *g,
                         int64_t first, int64_t rows, struct dropout drop)
 {
-    if (u.at)
+    int64_t rank = group_rank_of(g->at, g->count);
+    if (u.at && rank)
         m->k->copy_rows(m->dev, mat_columns(m->k, x, g->at[0].in), at_rows(m, u, first), rows,
-                        group_rank_of(g->at, g->count));
-    else
+                        rank);
+    else if (!u.at)
         m->k->linear_inner(m->dev, x, g, rows, drop);
 }
 

@@ -30,14 +30,27 @@ static struct mat take_mat(struct model *m, enum memory memory, int64_t rows, in
     return (struct mat){ take(m, memory, (size_t)(rows * stride * m->k->act_bytes)), stride };
 }
 
-bool is_trained(const struct model *m, const struct tensor *t)
+int list_adapted(struct model *m, struct fail *why)
 {
-    return m->setup.method == METHOD_FULL || (m->setup.whole >> t->part & 1);
+    const struct model_setup *s = &m->setup;
+    m->each = calloc((size_t)m->tensor_count, sizeof *m->each);
+    if (!m->each) return fail(why, "out of memory");
+    for (int64_t i = 0; i < m->tensor_count; i++) {
+        const struct tensor *t = &m->table[i];
+        bool carries = s->rank && t->role == ROLE_LINEAR && (s->targets >> t->part & 1);
+        if (s->each)
+            m->each[i] = s->each[i];
+        else if (carries)
+            m->each[i] = (struct adapted){ s->rank, s->alpha / (double)s->rank, false };
+        if (!s->each) m->each[i].whole = s->whole >> t->part & 1;
+        must(!m->each[i].rank || t->role == ROLE_LINEAR);
+    }
+    return 0;
 }
 
-static bool has_adapter(const struct model *m, const struct tensor *t)
+bool is_trained(const struct model *m, const struct tensor *t)
 {
-    return m->setup.rank && t->role == ROLE_LINEAR && (m->setup.targets >> t->part & 1);
+    return m->setup.method == METHOD_FULL || model_adapted(m, t)->whole;
 }
 
 static void add_trainable(struct parameters *p, const struct tensor *t, enum trained kind,
@@ -50,14 +63,15 @@ static void add_trainable(struct parameters *p, const struct tensor *t, enum tra
 int list_parameters(struct model *m, struct fail *why)
 {
     struct parameters *p = &m->params;
-    p->at = calloc((size_t)m->tensor_count * 2, sizeof *p->at);
+    p->at = calloc((size_t)m->tensor_count * 3, sizeof *p->at);
     if (!p->at) return fail(why, "out of memory");
     for (int64_t i = 0; i < m->tensor_count; i++) {
         const struct tensor *t = &m->table[i];
         if (is_trained(m, t)) add_trainable(p, t, TRAINED_WEIGHT, t->rows, t->cols);
-        if (!has_adapter(m, t)) continue;
-        add_trainable(p, t, TRAINED_LORA_A, m->setup.rank, t->cols);
-        add_trainable(p, t, TRAINED_LORA_B, t->rows, m->setup.rank);
+        int64_t rank = model_adapted(m, t)->rank;
+        if (!rank) continue;
+        add_trainable(p, t, TRAINED_LORA_A, rank, t->cols);
+        add_trainable(p, t, TRAINED_LORA_B, t->rows, rank);
     }
     return 0;
 }
@@ -126,8 +140,8 @@ static struct linear make_linear(struct model *m, const struct tensor *t, const 
     const struct trainable *a = find_parameter(m, t, TRAINED_LORA_A);
     const struct trainable *b = find_parameter(m, t, TRAINED_LORA_B);
     if (!a) return l;
-    l.rank = m->setup.rank;
-    l.scale = (float)(m->setup.alpha / (double)m->setup.rank);
+    l.rank = model_adapted(m, t)->rank;
+    l.scale = (float)model_adapted(m, t)->scale;
     l.a = value_of(m, a);
     l.b = value_of(m, b);
     l.da_acc = gradient_of(m, a);
@@ -227,19 +241,35 @@ static void place_weights(struct model *m)
     m->head.in = m->config.dim;
 }
 
-static int64_t widest_rank(const struct model *m)
+/* The largest sum of ranks that a slot's group has in any layer. */
+static int64_t slot_rank(const struct model *m, int slot)
 {
-    const struct layer *l = &m->layers[0];
-    int64_t qkv = group_rank_of(l->qkv, 3), gate_up = group_rank_of(l->gate_up, 2);
-    int64_t o = group_rank_of(l->o, 1), down = group_rank_of(l->down, 1);
-    int64_t widest = qkv > gate_up ? qkv : gate_up;
-    widest = o > widest ? o : widest;
-    return down > widest ? down : widest;
+    int64_t widest = 0;
+    for (int64_t i = 0; i < m->config.layers; i++) {
+        const struct layer *l = &m->layers[i];
+        int64_t rank = slot == SLOT_QKV       ? group_rank_of(l->qkv, 3)
+                       : slot == SLOT_O       ? group_rank_of(l->o, 1)
+                       : slot == SLOT_GATE_UP ? group_rank_of(l->gate_up, 2)
+                                              : group_rank_of(l->down, 1);
+        if (rank > widest) widest = rank;
+    }
+    return widest;
 }
 
-static struct mat take_inner(struct model *m, const struct linear *at, int count)
+static int64_t widest_rank(const struct model *m)
 {
-    int64_t rank = m->setup.is_training ? group_rank_of(at, count) : 0;
+    int64_t widest = 0;
+    for (int slot = SLOT_QKV; slot <= SLOT_DOWN; slot++) {
+        int64_t rank = slot_rank(m, slot);
+        if (rank > widest) widest = rank;
+    }
+    return widest;
+}
+
+/* Room for the u of a slot's group in any layer, since layers may share it. */
+static struct mat take_inner(struct model *m, int slot)
+{
+    int64_t rank = m->setup.is_training ? slot_rank(m, slot) : 0;
     return rank ? take_mat(m, MEMORY_ACTIVATIONS, m->setup.rows, rank) : (struct mat){ NULL, 0 };
 }
 
@@ -259,16 +289,16 @@ static void place_saved(struct model *m)
             s->qkv = take_mat(m, MEMORY_ACTIVATIONS, rows, width + 2 * kv);
             s->h = take_mat(m, MEMORY_ACTIVATIONS, mlp_rows, c->dim);
             s->m = take_mat(m, MEMORY_ACTIVATIONS, mlp_rows, 2 * c->ffn);
-            s->u_qkv = take_inner(m, m->layers[l].qkv, 3);
-            if (is_kept) s->u_gate_up = take_inner(m, m->layers[l].gate_up, 2);
+            s->u_qkv = take_inner(m, SLOT_QKV);
+            if (is_kept) s->u_gate_up = take_inner(m, SLOT_GATE_UP);
         }
         /* Where memory is so dear that inputs go to the host, it is made again. */
-        if (is_kept || !m->setup.inputs_on_host) s->u_down = take_inner(m, m->layers[l].down, 1);
+        if (is_kept || !m->setup.inputs_on_host) s->u_down = take_inner(m, SLOT_DOWN);
         if (!keeps_output && output) {
             s->o = output->o;
             s->lse = output->lse;
         } else {
-            s->o = take_mat(m, MEMORY_ACTIVATIONS, rows, width + group_rank_of(m->layers[0].o, 1));
+            s->o = take_mat(m, MEMORY_ACTIVATIONS, rows, width + slot_rank(m, SLOT_O));
             s->lse = take(m, MEMORY_ACTIVATIONS, lse_bytes(m));
         }
         /* The last ones are still there when the backward begins. */
@@ -358,9 +388,10 @@ void lay_out(struct model *m)
     }
 }
 
-static struct slot_shape slot_shape_of(const struct linear *at, int count)
+static struct slot_shape slot_shape_of(const struct model *m, const struct linear *at, int count,
+                                       int slot)
 {
-    struct slot_shape s = { 0, at->in, group_rank_of(at, count) };
+    struct slot_shape s = { 0, at->in, slot_rank(m, slot) };
     for (int i = 0; i < count; i++)
         s.out += at[i].out;
     return s;
@@ -382,10 +413,10 @@ struct shape shape_of(const struct model *m)
                        .has_backward = m->setup.is_training,
                        .dropout = (float)m->setup.dropout };
     const struct layer *l = &m->layers[0];
-    s.slot[SLOT_QKV] = slot_shape_of(l->qkv, 3);
-    s.slot[SLOT_O] = slot_shape_of(l->o, 1);
-    s.slot[SLOT_GATE_UP] = slot_shape_of(l->gate_up, 2);
-    s.slot[SLOT_DOWN] = slot_shape_of(l->down, 1);
+    s.slot[SLOT_QKV] = slot_shape_of(m, l->qkv, 3, SLOT_QKV);
+    s.slot[SLOT_O] = slot_shape_of(m, l->o, 1, SLOT_O);
+    s.slot[SLOT_GATE_UP] = slot_shape_of(m, l->gate_up, 2, SLOT_GATE_UP);
+    s.slot[SLOT_DOWN] = slot_shape_of(m, l->down, 1, SLOT_DOWN);
     for (int64_t i = 0; m->weights && i < m->tensor_count; i++)
         if (m->table[i].role == ROLE_LINEAR && !is_trained(m, &m->table[i]) &&
             m->weights->at[i].type != WEIGHT_F32)

@@ -43,6 +43,15 @@ int loaded_check_places(const struct loaded_options *o, struct fail *why)
     return fail_input(why, "%s, and this with --adapter", first.text);
 }
 
+/* What the adapter makes of the model, which is not yet loaded. */
+static int fit_adapter(struct loaded *l, const struct loaded_options *o, struct fail *why)
+{
+    if (!l->has_adapter) return 0;
+    if (adapter_fit(&l->adapter, &l->config, &l->fit, why)) return fail_in(why, o->adapter);
+    if (!o->merges && fit_check_applied(&l->fit, o->adapter, why)) return -1;
+    return l->fit.unties ? weights_untie(&l->weights, why) : 0;
+}
+
 int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     *l = (struct loaded){ 0 };
@@ -57,7 +66,8 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
     const struct weights *w = &l->weights;
     l->base_is_due = checks && !status && !w->base[0];
     if (status || (checks && check_adapter(l, o, why)) ||
-        config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why)) {
+        config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why) ||
+        fit_adapter(l, o, why)) {
         loaded_close(l);
         return -1;
     }
@@ -67,6 +77,7 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
 void loaded_close(struct loaded *l)
 {
     config_release(&l->config);
+    fit_release(&l->fit);
     adapter_close(&l->adapter);
     weights_close(&l->weights);
     *l = (struct loaded){ 0 };
@@ -74,7 +85,7 @@ void loaded_close(struct loaded *l)
 
 static struct model_setup with_adapter(const struct loaded *l, struct model_setup setup)
 {
-    if (l->has_adapter) adapter_set_up(&l->adapter, &setup);
+    if (l->has_adapter) fit_set_up(&l->fit, &l->adapter, &setup);
     return setup;
 }
 

@@ -14,15 +14,17 @@ struct loaded_options {
     bool with_base;              /* the model's digest is wanted, which reads all of it */
     bool is_checked_later;       /* do not read all of it to check the adapter's base */
     bool is_outline;             /* shapes alone, for a plan: of a config.json too */
+    bool merges;                 /* adapters that only merge computes are taken, too */
 };
 
 struct loaded {
     struct weights weights;
     struct adapter adapter;
+    struct fit fit; /* of the adapter */
     bool has_adapter;
     const char *adapter_path; /* borrowed */
     bool base_is_due;         /* adapter_check_base is, with the base's digest */
-    struct config config;     /* with the rope that is used */
+    struct config config; /* with the rope that is used, and what else the adapter makes of it */
 };
 
 /* Fails if what is named is no model or no adapter, as loaded_open would, and opens nothing. */

@@ -78,11 +78,15 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
             if (put_random(m, t, i, seed, why)) return -1;
             continue;
         }
-        const struct weight *w = &m->weights->at[t->tensor - m->table];
+        /* The weights' own table: an adapter may have more rows than the base, whose come later. */
+        int64_t index = t->tensor - m->table;
+        const struct weight *w = &m->weights->at[index];
+        if (w->type == WEIGHT_NF4 && m->setup.each) continue;
         if (w->type == WEIGHT_NF4)
             return fail_usage(why, "full fine-tuning needs an unquantized base");
         put_copy(m, &(struct copied){ m->params.value + t->offset, w->data,
-                                      weight_bytes(w, t->tensor), WEIGHT_F32, w->type });
+                                      weight_bytes(w, &m->weights->table[index]), WEIGHT_F32,
+                                      w->type });
     }
     for (int64_t i = 0; i < m->copied_count; i++)
         put_copy(m, &m->copied[i]);
@@ -134,7 +138,9 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     m->copied = calloc((size_t)m->tensor_count * 3, sizeof *m->copied);
     if (!m->layers || !m->saved || !m->x || !m->cache || !m->host_x || !m->host_o || !m->copied)
         return fail(why, "out of memory");
-    if (list_parameters(m, why) || kernels_choose(&m->k, setup->device, plan_only, why)) return -1;
+    if (list_adapted(m, why) || list_parameters(m, why) ||
+        kernels_choose(&m->k, setup->device, plan_only, why))
+        return -1;
     int64_t likes = setup->is_training ? m->k->chunk_rows : m->k->read_rows;
     int64_t most = setup->chunk ? setup->chunk : likes;
     if (!setup->rows) m->setup.rows = setup->positions < most ? setup->positions : most;
@@ -152,6 +158,7 @@ static void end(struct model *m)
 {
     config_release(&m->config);
     free(m->params.at);
+    free(m->each);
     free(m->layers);
     free(m->saved);
     free(m->x);
@@ -171,7 +178,9 @@ static void add_scratch(struct model *m, int threads)
     /* On the host the source's own memory counts. */
     size_t source = 0;
     if (!m->weights || !m->k->is_host) return;
-    for (int64_t i = 0; i < m->tensor_count; i++)
+    int64_t count =
+        m->tensor_count < m->weights->source_count ? m->tensor_count : m->weights->source_count;
+    for (int64_t i = 0; i < count; i++)
         if (!is_trained(m, &m->table[i])) {
             const struct weight *w = &m->weights->at[i];
             const struct tensor *t = &m->table[i];
@@ -252,6 +261,10 @@ void model_close(struct model *m)
 
 const struct config *model_config(const struct model *m) { return &m->config; }
 const struct model_setup *model_setup_of(const struct model *m) { return &m->setup; }
+const struct adapted *model_adapted(const struct model *m, const struct tensor *t)
+{
+    return &m->each[t - m->table];
+}
 const struct kernels *model_kernels(const struct model *m) { return m->k; }
 struct device *model_device(const struct model *m) { return m->dev; }
 const struct parameters *model_parameters(const struct model *m) { return &m->params; }

@@ -13,13 +13,24 @@
 
 enum method { METHOD_FROZEN, METHOD_LORA, METHOD_FULL };
 
+/* What of a tensor is an adapter's. */
+struct adapted {
+    int64_t rank; /* of the pair of matrices beside it; 0: none */
+    double scale; /* of their product */
+    bool whole;   /* the tensor itself is trained, or replaced */
+};
+
 struct model_setup {
     enum method method; /* FROZEN with rank > 0: an adapter is applied, not trained */
     bool is_training;   /* gradients and moments are there */
     int64_t rank;
     double alpha, dropout;
-    uint32_t targets;     /* bit for each enum part that carries an adapter */
-    uint32_t whole;       /* and for each that beside adapters is trained, or replaced, whole */
+    uint32_t targets; /* bit for each enum part that carries an adapter */
+    uint32_t whole;   /* and for each that beside adapters is trained, or replaced, whole */
+    /* An adapter that is there, tensor by tensor in the order of tensors_list: it has the say in
+     * place of targets and whole, and its values follow (adapter_load). NULL: a new one. Borrowed
+     * until the model is open. */
+    const struct adapted *each;
     int64_t kept_layers;  /* whose activations are kept, the last ones; the others are recomputed in
                            * the backward. KEEPS_ALL is as many as there are */
     int64_t kept_outputs; /* of the layers before those, of which attention's output is kept */
@@ -77,6 +88,8 @@ int model_plan(struct memory_plan *plan, const struct model_setup *setup,
 
 const struct config *model_config(const struct model *m);
 const struct model_setup *model_setup_of(const struct model *m);
+/* What the setup says of the tensor, one of the model's parameters. */
+const struct adapted *model_adapted(const struct model *m, const struct tensor *t);
 const struct kernels *model_kernels(const struct model *m);
 struct device *model_device(const struct model *m);
 /* Ranges of a profiler's time line, if the setup asks for them. */

@@ -50,6 +50,7 @@ struct model {
     const struct weights *weights;
     struct tensor *table;
     int64_t tensor_count;
+    struct adapted *each; /* [tensor_count] */
 
     struct layer *layers;
     struct linear head;
@@ -87,6 +88,8 @@ struct model {
     bool checks; /* model_find_fault is at work */
 };
 
+/* What the setup says of each tensor. */
+int list_adapted(struct model *m, struct fail *why);
 int list_parameters(struct model *m, struct fail *why);
 void lay_out(struct model *m);
 struct shape shape_of(const struct model *m);

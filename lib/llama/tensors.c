@@ -99,6 +99,25 @@ uint32_t parts_by_suffix(const char *suffix)
     return parts;
 }
 
+/* The words of a name are what stands between its dots. */
+static bool has_word(const char *name, const char *word)
+{
+    size_t length = strlen(word);
+    while (name) {
+        if (!strncmp(name, word, length) && name[length] == '.') return true;
+        const char *dot = strchr(name, '.');
+        name = dot ? dot + 1 : NULL;
+    }
+    return false;
+}
+
+int part_of_name(const char *tensor)
+{
+    for (int p = 0; p < PART_COUNT; p++)
+        if (has_word(tensor, plans[p].module)) return p;
+    return -1;
+}
+
 uint32_t parts_of_role(enum role role)
 {
     uint32_t parts = 0;

@@ -42,6 +42,9 @@ const char *part_module(enum part part);
 int part_by_module(const char *module);
 /* Bits of the parts whose module's full name ends in that text, as PEFT takes modules_to_save. */
 uint32_t parts_by_suffix(const char *suffix);
+/* The part whose module a tensor of any file is of, with a prefix or without: "embed_tokens" or
+ * "q_proj" stands in its name between dots. -1: none. */
+int part_of_name(const char *tensor);
 /* Bits of the parts of a role. */
 uint32_t parts_of_role(enum role role);
 

@@ -206,7 +206,7 @@ static int settle_head(struct weights *w, struct fail *why)
 
 static int list_tensors(struct weights *w, struct fail *why)
 {
-    w->count = tensors_list(&w->config, &w->table, why);
+    w->count = w->source_count = tensors_list(&w->config, &w->table, why);
     if (w->count < 0) return -1;
     w->at = calloc((size_t)w->count, sizeof *w->at);
     return w->at ? 0 : fail(why, "out of memory");
@@ -458,6 +458,25 @@ int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fai
                              .nested = is_nf4 ? (const float *)(const void *)&not_there : NULL };
     }
     w->is_quantized = w->is_quantized || as_nf4;
+    return 0;
+}
+
+int weights_untie(struct weights *w, struct fail *why)
+{
+    struct config untied = w->config;
+    struct tensor *table;
+    must(w->config.is_tied && w->count == w->source_count);
+    struct weight *grown = realloc(w->at, (size_t)(w->count + 1) * sizeof *grown);
+    if (!grown) return fail(why, "out of memory");
+    w->at = grown;
+    untied.is_tied = false;
+    int64_t count = tensors_list(&untied, &table, why);
+    if (count < 0) return -1;
+    must(count == w->count + 1 && table[w->count].part == PART_HEAD);
+    w->at[w->count] = w->at[0];
+    free(w->table);
+    w->table = table;
+    w->count = count;
     return 0;
 }
 

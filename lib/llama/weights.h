@@ -16,6 +16,7 @@ struct weights {
     struct tensor *table;
     struct weight *at; /* at[i] is table[i] */
     int64_t count;
+    int64_t source_count; /* of those the source has: all, but for a head that was untied */
     bool is_quantized;
     char base[STREAM_DIGEST_TEXT];      /* over names, dtypes, shapes, data of the source */
     char tokenizer[STREAM_DIGEST_TEXT]; /* of its file; empty if there is none */
@@ -40,6 +41,9 @@ int weights_directory_is_nf4(const char *path, struct fail *why) MUST_USE;
 /* Shapes and types only, for model_plan: the same, or a config.json, or its directory without
  * weights. as_nf4: linears as quantize would store them. Data are not there. */
 int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fail *why) MUST_USE;
+/* A tied model's head becomes a tensor of its own, which has the embedding's data: for an adapter
+ * that replaces or changes only one of the two. */
+int weights_untie(struct weights *w, struct fail *why) MUST_USE;
 /* Gives the memory back of data that lie on a device now, where nothing reads these any more. */
 void weights_forget(struct weights *w);
 void weights_close(struct weights *w);

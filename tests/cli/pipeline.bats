@@ -32,7 +32,7 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
     make_base
     lora ad --quiet model_name_or_path=base quantization=none train_embedding=true train_norm=true
     run --separate-stderr -0 merge --base base --adapter ad -o merged
-    [[ "$stderr" == *"14 linears merged, 6 tensors replaced, |change| / |weight| = "* ]]
+    [[ "$stderr" == *"14 linears merged, 7 tensors replaced, |change| / |weight| = "* ]]
     a=$(ppl --quiet --model base --adapter ad --data docs.tok --context 16,32 --to json | nll)
     b=$(ppl --quiet --model merged --data docs.tok --context 16,32 --to json | nll)
     same_loss "$a" "$b"

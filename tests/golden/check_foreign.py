@@ -41,6 +41,7 @@ def make(directory, bin_dir, build):
             subprocess.run([f"{build}/tests/bench/logits", f"{directory}/{name}", str(TOKENS), *adapter], stdout=out, check=True)
 
     base(f"{directory}/base-f32", CONFIG, np.float32)
+    base(f"{directory}/base-tied", dict(CONFIG, tie_word_embeddings=True), np.float32)
     base(f"{directory}/base-f16", CONFIG, np.float16)
     base(f"{directory}/wide", WIDE, np.float16)
     adapter = f"{directory}/adapter"
@@ -58,17 +59,18 @@ def make(directory, bin_dir, build):
                 logits(name)
     run(f"{bin_dir}/quantize", "--quiet", f"{directory}/wide", "--to", "bnb", "-o", f"{directory}/bnb")
     logits("bnb")
-    # An adapter that train made, for PEFT to load over the base with the positions it was trained with.
+    # Adapters that train made, with embedding and head, for PEFT to load over the base with the positions it was trained with.
     head = dict(longqlora=1, kind="tokens", tokenizer=dict(digest="", vocab_size=48, bos=1, eos=2), dtype="u16", add_bos=False, add_eos=False)
     documents = [dict(id=f"d:{i}", source="", tokens=made.tokens(2000, 48)[i * 48:i * 48 + 48].tolist()) for i in range(40)]
     lines = "\n".join(json.dumps(o) for o in [head, *documents, dict(end=True, records=len(documents))]) + "\n"
     subprocess.run([f"{bin_dir}/pack", "--quiet", "--from", "jsonl", "--context", "48", "-o", f"{directory}/48.smp"], input=lines, text=True, check=True)
     open(f"{directory}/lora.yaml", "w").write("method: lora\nquantization: none\nlearning_rate: 0.01\nlora_rank: 4\nmax_steps: 5\n"
                                               "train_embedding: true\ntrain_norm: true\n")
-    run(f"{bin_dir}/train", f"{directory}/lora.yaml", "--quiet", f"model_name_or_path={directory}/base-f32",
-        f"train_file={directory}/48.smp", f"output_dir={directory}/trained")
-    with open(f"{directory}/trained.logits", "wb") as out:
-        subprocess.run([f"{build}/tests/bench/logits", f"{directory}/base-f32", str(TOKENS), f"{directory}/trained"], stdout=out, check=True)
+    for name, of in (("trained", "base-f32"), ("trained-tied", "base-tied")):
+        run(f"{bin_dir}/train", f"{directory}/lora.yaml", "--quiet", f"model_name_or_path={directory}/{of}",
+            f"train_file={directory}/48.smp", f"output_dir={directory}/{name}")
+        with open(f"{directory}/{name}.logits", "wb") as out:
+            subprocess.run([f"{build}/tests/bench/logits", f"{directory}/{of}", str(TOKENS), f"{directory}/{name}"], stdout=out, check=True)
 
 
 def load(directory):
@@ -84,12 +86,13 @@ def load(directory):
         if not new and (name == "bnb" or "-new-" in name or "-ntk-" in name):
             continue
         how = dict(device_map="cpu") if name == "bnb" else {}
-        if name == "trained":
+        if name.startswith("trained"):
             from peft import PeftModel
-            config = json.load(open(f"{directory}/base-f32/config.json"))
-            base = AutoModelForCausalLM.from_pretrained(f"{directory}/base-f32", config=LlamaConfig(
+            of = f"{directory}/base-tied" if name == "trained-tied" else f"{directory}/base-f32"
+            config = json.load(open(f"{of}/config.json"))
+            base = AutoModelForCausalLM.from_pretrained(of, config=LlamaConfig(
                 **config, rope_scaling={"type": "linear", "factor": 2.0}))
-            model = PeftModel.from_pretrained(base, f"{directory}/trained")
+            model = PeftModel.from_pretrained(base, f"{directory}/{name}")
         else:
             model = AutoModelForCausalLM.from_pretrained(f"{directory}/{name}", **{"dtype" if new else "torch_dtype": torch.float32}, **how)
         # Everything in f32: transformers leaves a quantized model's other weights in f16, and

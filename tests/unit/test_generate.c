@@ -33,6 +33,7 @@ static void open_case(struct loaded *l, const json_t *c)
     if (!adapter) return;
     snprintf(path, sizeof path, "tests/golden/generate/%s", adapter);
     assert_int_equal(adapter_open(&l->adapter, path, &why), 0);
+    assert_int_equal(adapter_fit(&l->adapter, &l->config, &l->fit, &why), 0);
     l->has_adapter = true;
 }
 

@@ -6,13 +6,16 @@
 #include "../../lib/common/size.h"
 #include "../../lib/common/tokenizer.h"
 #include "../../lib/llama/loaded.h"
-#include "merger.h"
+#include "biases.h"
+#include "parts.h"
 
 #include <math.h>
 #include <unistd.h>
 
 struct options {
     struct loaded_options loaded;
+    struct opt_list adapters;
+    struct part_word words[MERGE_PARTS_MAX]; /* of the adapters */
     const char *output, *tokenizer, *dtype, *config_style, *max_positions;
     int64_t max_shard_mb;
 };
@@ -35,53 +38,99 @@ static const char *companions_of(const struct options *o)
     return weights_are_directory(o->loaded.model) ? o->loaded.model : NULL;
 }
 
-static void merge_all(const struct options *o, const struct loaded *l)
+/* What is written: as many tensors as the weights have, in the same order, and biases. */
+struct result {
+    struct tensor *table;
+    enum dtype *dtypes; /* of the table's */
+    struct bias *biases;
+    struct tensor_header *headers;
+    int64_t count, bias_count;
+};
+
+static void list_result(const struct options *o, const struct loaded *l, const struct parts *parts,
+                        struct result *r)
 {
     const struct weights *w = &l->weights;
-    const struct config *c = &l->config;
+    r->count = or_die((int)tensors_list(&l->config, &r->table, &why), &why);
+    must(r->count == w->count);
+    r->bias_count = or_die(
+        (int)biases_list(parts->at, parts->count, r->table, r->count, &r->biases, &why), &why);
+    r->dtypes = calloc((size_t)r->count, sizeof *r->dtypes);
+    r->headers = calloc((size_t)(r->count + r->bias_count), sizeof *r->headers);
+    if (!r->dtypes || !r->headers) die(STATUS_FAILED, "out of memory");
+    for (int64_t i = 0; i < r->count; i++) {
+        r->dtypes[i] = dtype_of(o, &l->config, &w->at[i]);
+        r->headers[i] = directory_header(&r->table[i], r->dtypes[i]);
+    }
+    for (int64_t i = 0; i < r->bias_count; i++)
+        r->headers[r->count + i] = bias_header(&r->biases[i], r->dtypes[r->biases[i].index]);
+    or_die(biases_to_config(r->biases, r->bias_count, l->config.json, &why), &why);
+}
+
+static void release_result(struct result *r)
+{
+    free(r->table);
+    free(r->dtypes);
+    free(r->biases);
+    free(r->headers);
+}
+
+static void say_result(const struct options *o, const struct merger *m, bool has_biases)
+{
+    char tokenizer[4096];
+    if (!tokenizer_locate(o->output, tokenizer, sizeof tokenizer))
+        warn("%s: no tokenizer in it: other programs will want one (--tokenizer DIR)", o->output);
+    if (has_biases)
+        note("%s has biases: transformers and llama.cpp compute them, the programs here do not",
+             o->output);
+    if (!(m->change_squares > 0) && m->merged)
+        warn("%s: every change is zero, the result is the base: an untrained adapter?",
+             o->loaded.adapter);
+    note("%lld linears merged, %lld tensors replaced, |change| / |weight| = %.4g",
+         (long long)m->merged, (long long)m->replaced,
+         m->squares > 0 ? sqrt(m->change_squares / m->squares) : 0);
+}
+
+static void merge_all(const struct options *o, const struct loaded *l, const struct parts *parts)
+{
     struct merger m;
-    enum dtype *dtypes = calloc((size_t)w->count, sizeof *dtypes);
-    if (!dtypes) die(STATUS_FAILED, "out of memory");
-    for (int64_t i = 0; i < w->count; i++)
-        dtypes[i] = dtype_of(o, c, &w->at[i]);
-    struct tensor_header *headers = directory_headers(w->table, w->count, dtypes);
-    if (!headers) die(STATUS_FAILED, "out of memory");
-    or_die(merger_open(&m, w, &l->adapter, dtypes, l->base_is_due, (int)opt_standard.threads, &why),
-           &why);
+    struct result r;
+    list_result(o, l, parts, &r);
+    const struct merger_job merging = { .base = &l->weights,
+                                        .table = r.table,
+                                        .count = r.count,
+                                        .parts = parts->at,
+                                        .part_count = parts->count,
+                                        .dtypes = r.dtypes,
+                                        .biases = r.biases,
+                                        .checks_base = parts->checks_base,
+                                        .threads = (int)opt_standard.threads };
+    or_die(merger_open(&m, &merging, &why), &why);
     m.base_path = o->loaded.model;
-    m.adapter_path = o->loaded.adapter;
-    struct directory_job job = { .config = c,
-                                 .headers = headers,
-                                 .count = w->count,
-                                 .dtype = dtypes[0],
+    struct directory_job job = { .config = &l->config,
+                                 .headers = r.headers,
+                                 .count = r.count + r.bias_count,
+                                 .dtype = r.dtypes[0],
                                  .produce = merger_produce,
                                  .arg = &m,
                                  .copy_from = companions_of(o),
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
                                  .new_style_rope = !strcmp(o->config_style, "new"),
                                  .whole_positions = !strcmp(o->max_positions, "whole") };
-    struct progress p = { .unit = "tensors", .total = (double)w->count };
+    struct progress p = { .unit = "tensors", .total = (double)r.count };
     progress_begin(&p);
     or_die(directory_make(o->output, &job, &why), &why);
     progress_end();
-    char tokenizer[4096];
-    if (!tokenizer_locate(o->output, tokenizer, sizeof tokenizer))
-        warn("%s: no tokenizer in it: other programs will want one (--tokenizer DIR)", o->output);
-    if (!(m.change_squares > 0) && m.merged)
-        warn("%s: every change is zero, the result is the base: an untrained adapter?",
-             o->loaded.adapter);
-    note("%lld linears merged, %lld tensors replaced, |change| / |weight| = %.4g",
-         (long long)m.merged, (long long)m.replaced,
-         m.squares > 0 ? sqrt(m.change_squares / m.squares) : 0);
+    say_result(o, &m, r.bias_count > 0);
     merger_close(&m);
-    free(headers);
-    free(dtypes);
+    release_result(&r);
 }
 
 static void declare_files(const struct options *o)
 {
     or_die(model_guard_input("--base ", o->loaded.model, &why), &why);
-    or_die(model_guard_input("--adapter ", o->loaded.adapter, &why), &why);
+    for (int i = 0; i < o->adapters.count; i++)
+        or_die(model_guard_input("--adapter ", o->words[i].path, &why), &why);
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     or_die(directory_declare("-o ", o->output, companions_of(o), &why), &why);
 }
@@ -91,7 +140,7 @@ static void check_needed(const struct options *o)
     const struct {
         const char *value, *option;
     } needed[] = { { o->loaded.model, "--base MODEL" },
-                   { o->loaded.adapter, "--adapter DIR" },
+                   { o->adapters.count ? o->adapters.at[0] : NULL, "--adapter DIR" },
                    { o->output, "-o OUT_DIR" } };
     char missing[80] = "";
     int count = 0;
@@ -102,6 +151,15 @@ static void check_needed(const struct options *o)
                      needed[i].option);
     }
     if (count) die_usage("%s %s missing", missing, count > 1 ? "are" : "is");
+}
+
+static void read_adapters(struct options *o)
+{
+    if (o->adapters.count > MERGE_PARTS_MAX)
+        die_usage("%d adapters, at most %d at once", o->adapters.count, MERGE_PARTS_MAX);
+    for (int i = 0; i < o->adapters.count; i++)
+        or_die(part_parse(&o->words[i], o->adapters.at[i], &why), &why);
+    o->loaded.adapter = o->words[0].path;
 }
 
 /* Its directory, since licences and templates are copied with it. */
@@ -125,7 +183,8 @@ int main(int argc, char **argv)
     struct opt table[] = {
         { "base", 'b', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory or weights stream that the adapter was trained on", 0 },
-        { "adapter", 'a', OPT_TEXT, &o.loaded.adapter, "DIR", "PEFT adapter directory", 0 },
+        { "adapter", 'a', OPT_LIST, &o.adapters, "DIR",
+          "PEFT adapter directory; may be given several times, each with :WEIGHT (1 without)", 0 },
         { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory to make", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "DIR",
           "where tokenizer and licence files are copied from; else the base, if it is a directory",
@@ -151,39 +210,44 @@ int main(int argc, char **argv)
     };
     const struct opt_program program = {
         .name = "merge",
-        .summary = "merge a LoRA adapter into its base",
-        .usage = "merge --base MODEL --adapter DIR -o OUT_DIR [options]",
+        .summary = "merge LoRA adapters into their base",
+        .usage = "merge --base MODEL --adapter DIR[:WEIGHT] -o OUT_DIR [options]",
         .example = "merge --base Llama-2-7b-hf --adapter run/ -o Llama-2-7b-8k",
         .table = table,
         .no_operands = true,
     };
     const char **operands = opt_parse(argc, argv, &program);
+    static struct parts parts;
     struct loaded l;
     char rope[160], described[120], remark[400];
     double start = progress_clock();
     check_needed(&o);
+    read_adapters(&o);
     if (o.tokenizer) check_tokenizer(o.tokenizer);
     if (!o.max_shard_mb) die_usage("--max-shard-size: at least 1");
     declare_files(&o);
-    o.loaded.is_checked_later = true;
+    o.loaded.is_checked_later = o.loaded.merges = true;
     or_die(loaded_open(&l, &o.loaded, &why), &why);
-    if (!l.adapter.has_rope && !o.loaded.rope)
-        warn("%s: no longqlora.json: its base and rope are not known (--rope says the rope)",
-             o.loaded.adapter);
-    if (adapter_check_tensors(&l.adapter, &l.config, &why)) {
-        fail_prefix(&why, o.loaded.adapter);
-        die_fail(&why);
-    }
+    or_die(parts_open(&parts, &l, o.words, o.adapters.count, o.loaded.force_base, o.loaded.model,
+                      &why),
+           &why);
+    for (int i = 0; i < parts.count; i++)
+        if (!parts.at[i].adapter->has_rope && !o.loaded.rope)
+            warn("%s: no longqlora.json: its base and rope are not known (--rope says the rope)",
+                 parts.at[i].path);
     if (config_remark(&l.config, remark, sizeof remark)) warn("%s: %s", o.loaded.model, remark);
     if (!strcmp(o.max_positions, "whole") && l.config.rope.type == ROPE_DYNAMIC)
         die_usage("--max-positions whole: dynamic positions are measured by the base's");
     config_describe_rope(&l.config, rope, sizeof rope);
     weights_describe(&l.weights, described, sizeof described);
     note("rope: %s; base: %s, %s", rope, l.weights.is_quantized ? "nf4" : "unquantized", described);
-    merge_all(&o, &l);
+    merge_all(&o, &l, &parts);
     double seconds = progress_clock() - start;
     note("%.2f s, %s/s of the base", seconds, size_text((double)l.weights.bytes / seconds).at);
+    parts_close(&parts);
     loaded_close(&l);
+    for (int i = 0; i < o.adapters.count; i++)
+        free(o.words[i].path);
     free(operands);
     return 0;
 }

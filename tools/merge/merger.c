@@ -1,4 +1,5 @@
-#include "merger.h"
+#include "biases.h"
+#include "update.h"
 
 #include "../../lib/common/progress.h"
 
@@ -15,21 +16,28 @@ static int64_t rows_of_piece(const struct tensor *t)
     return rows < t->rows ? rows : t->rows;
 }
 
-int merger_open(struct merger *m, const struct weights *base, const struct adapter *adapter,
-                const enum dtype *dtypes, bool checks_base, int threads, struct fail *why)
+int merger_open(struct merger *m, const struct merger_job *job, struct fail *why)
 {
-    *m = (struct merger){ .base = base, .adapter = adapter, .dtypes = dtypes };
-    for (int64_t i = 0; i < base->count; i++) {
-        int64_t count = rows_of_piece(&base->table[i]) * base->table[i].cols;
+    *m = (struct merger){ .base = job->base,
+                          .table = job->table,
+                          .count = job->count,
+                          .parts = job->parts,
+                          .part_count = job->part_count,
+                          .dtypes = job->dtypes,
+                          .biases = job->biases };
+    must(job->part_count > 0 && job->part_count <= MERGE_PARTS_MAX);
+    for (int64_t i = 0; i < m->count; i++) {
+        int64_t count = rows_of_piece(&m->table[i]) * m->table[i].cols;
         if (count > m->room) m->room = count;
     }
     m->wide = malloc((size_t)m->room * sizeof *m->wide);
     m->change = malloc((size_t)m->room * sizeof *m->change);
     m->narrow = malloc((size_t)m->room * sizeof(float));
     int status = m->wide && m->change && m->narrow ? 0 : fail(why, "out of memory");
+    if (!status) status = update_check_parts(m, why);
     if (!status) status = kernels_open(&m->k, "cpu", why);
-    if (!status) status = m->k->open(&m->dev, threads, why);
-    if (!status && checks_base) status = base_reading_begin(&m->reading, base, why);
+    if (!status) status = m->k->open(&m->dev, job->threads, why);
+    if (!status && job->checks_base) status = base_reading_begin(&m->reading, job->base, why);
     if (status) merger_close(m);
     return status;
 }
@@ -42,50 +50,6 @@ void merger_close(struct merger *m)
     free(m->change);
     free(m->narrow);
     *m = (struct merger){ 0 };
-}
-
-/* What an adapter does to a tensor. */
-struct update {
-    float *turned_a; /* Aᵀ [cols, r]; NULL: no LoRA */
-    float *b;        /* [rows, r] */
-    float *own;      /* instead of the base's; NULL: none */
-};
-
-static void update_release(struct update *u)
-{
-    free(u->turned_a);
-    free(u->b);
-    free(u->own);
-}
-
-static int read_matrices(struct merger *m, const struct tensor *t, struct update *u,
-                         struct fail *why)
-{
-    int64_t rank = m->adapter->rank;
-    float *a = adapter_values(m->adapter, t, TRAINED_LORA_A, rank, t->cols, why);
-    if (!a) return -1;
-    u->b = adapter_values(m->adapter, t, TRAINED_LORA_B, t->rows, rank, why);
-    u->turned_a = malloc((size_t)(rank * t->cols) * sizeof *u->turned_a);
-    if (u->b && !u->turned_a) (void)fail(why, "out of memory");
-    for (int64_t r = 0; u->turned_a && r < rank; r++)
-        for (int64_t i = 0; i < t->cols; i++)
-            u->turned_a[i * rank + r] = a[r * t->cols + i];
-    free(a);
-    return u->b && u->turned_a ? 0 : -1;
-}
-
-static int read_update(struct merger *m, const struct tensor *t, struct update *u, struct fail *why)
-{
-    const struct adapter *a = m->adapter;
-    *u = (struct update){ 0 };
-    if (a->whole >> t->part & 1) {
-        u->own = adapter_values(a, t, TRAINED_WEIGHT, t->rows, t->cols, why);
-        m->replaced++;
-        return u->own ? 0 : -1;
-    }
-    if (!(a->targets >> t->part & 1)) return 0;
-    m->merged++;
-    return read_matrices(m, t, u, why);
 }
 
 /* The base's elements in f32. */
@@ -101,16 +65,33 @@ static void widen_rows(struct merger *m, const struct weight *w, int64_t first, 
                     w->type, count);
 }
 
-/* change = B·A of some rows: the kernels' linear with x = B and the weight Aᵀ. */
-static void multiply(struct merger *m, const struct tensor *t, const struct update *u,
-                     int64_t first_row, int64_t rows)
+/* Some rows of a tensor. */
+struct rows {
+    const struct tensor *t;
+    int64_t index, first, count;
+};
+
+static int64_t elements_of(struct rows r) { return r.count * r.t->cols; }
+
+/* Where the rows lie that are changed: the base's, widened, or an adapter's own. */
+static const float *begin_rows(struct merger *m, const struct update *u, struct rows r)
 {
-    int64_t rank = m->adapter->rank;
-    struct linear l = { .type = WEIGHT_F32, .weight = u->turned_a, .out = t->cols, .in = rank };
+    int64_t first = r.first * r.t->cols;
+    if (u->own) return u->own + first;
+    widen_rows(m, &m->base->at[r.index], first, elements_of(r));
+    return m->wide;
+}
+
+/* change = B·A of the rows: the kernels' linear with x = B and the weight Aᵀ. */
+static void multiply(struct merger *m, const struct change *c, struct rows r)
+{
+    struct linear l = {
+        .type = WEIGHT_F32, .weight = c->turned_a, .out = r.t->cols, .in = c->rank
+    };
     struct group g = { &l, 1, 0 };
-    struct mat x = { (struct act *)(void *)(u->b + first_row * rank), rank };
-    struct mat y = { (struct act *)(void *)m->change, t->cols };
-    m->k->linear_fwd(m->dev, y, x, &g, (struct mat){ NULL, 0 }, rows, (struct dropout){ 0 });
+    struct mat x = { (struct act *)(void *)(c->b + r.first * c->rank), c->rank };
+    struct mat y = { (struct act *)(void *)m->change, r.t->cols };
+    m->k->linear_fwd(m->dev, y, x, &g, (struct mat){ NULL, 0 }, r.count, (struct dropout){ 0 });
 }
 
 static double sum_of_squares(struct merger *m, const float *x, int64_t count)
@@ -120,27 +101,106 @@ static double sum_of_squares(struct merger *m, const float *x, int64_t count)
     return sum;
 }
 
-static int produce_rows(struct merger *m, int64_t index, const struct update *u, int64_t first_row,
-                        int64_t rows, struct safetensors_writer *w, struct fail *why)
+/* ---- DoRA ---- */
+
+/* ‖row of W + scale·change‖ of a linear. */
+static double row_norm(const float *from, const float *change, float scale, int64_t cols)
 {
-    const struct tensor *t = &m->base->table[index];
-    enum dtype dtype = m->dtypes[index];
-    enum weight_type type = weight_type_of_dtype(dtype);
-    float scale = (float)(m->adapter->alpha / (double)m->adapter->rank);
-    int64_t first = first_row * t->cols, count = rows * t->cols;
-    const float *from = u->own ? u->own + first : m->wide;
-    if (!u->own) widen_rows(m, &m->base->at[index], first, count);
-    if (u->b) {
-        multiply(m, t, u, first_row, rows);
-        m->squares += sum_of_squares(m, m->wide, count);
-        m->change_squares += (double)scale * (double)scale * sum_of_squares(m, m->change, count);
+    double sum = 0;
+    for (int64_t c = 0; c < cols; c++) {
+        double x = (double)(from[c] + scale * change[c]);
+        sum += x * x;
     }
-    m->k->narrow_sum(m->dev, m->narrow, type, from, scale, u->b ? m->change : NULL, count);
+    return sqrt(sum);
+}
+
+/* wide = factor ∘ (from + scale·change), in place where from is wide. */
+static void rescale_rows(struct merger *m, const struct update *u, struct rows r, const float *from)
+{
+    int64_t cols = r.t->cols;
+    float scale = u->at[0].scale;
+    for (int64_t row = 0; row < r.count; row++) {
+        const float *x = from + row * cols, *change = m->change + row * cols;
+        float *to = m->wide + row * cols;
+        double norm = u->norm ? 0 : row_norm(x, change, scale, cols);
+        float whole = u->norm ? 0 : u->magnitude[r.first + row] / (float)norm;
+        for (int64_t c = 0; c < cols; c++) {
+            float factor = u->norm ? u->magnitude[c] / u->norm[c] : whole;
+            float before = x[c], after = factor * (before + scale * change[c]);
+            double moved = (double)after - (double)before;
+            m->change_squares += moved * moved;
+            to[c] = after;
+        }
+    }
+}
+
+/* The norms of an embedding's columns, over all of its rows. */
+static int find_norms(struct merger *m, int64_t index, struct update *u, struct fail *why)
+{
+    const struct tensor *t = &m->table[index];
+    if (!u->magnitude || t->role != ROLE_EMBEDDING) return 0;
+    double *sums = calloc((size_t)t->cols, sizeof *sums);
+    u->norm = malloc((size_t)t->cols * sizeof *u->norm);
+    int status = sums && u->norm ? 0 : fail(why, "out of memory");
+    int64_t each = rows_of_piece(t);
+    for (int64_t row = 0; row < t->rows && !status; row += each) {
+        struct rows r = { t, index, row, row + each < t->rows ? each : t->rows - row };
+        const float *from = begin_rows(m, u, r);
+        multiply(m, &u->at[0], r);
+        for (int64_t i = 0; i < elements_of(r); i++) {
+            double x = (double)(from[i] + u->at[0].scale * m->change[i]);
+            sums[i % t->cols] += x * x;
+        }
+    }
+    for (int64_t c = 0; c < t->cols && !status; c++)
+        u->norm[c] = (float)sqrt(sums[c]);
+    free(sums);
+    return status;
+}
+
+/* ---- one tensor ---- */
+
+/* Adds all changes but the last, which is left in m->change with its scale. */
+static const float *add_changes(struct merger *m, const struct update *u, struct rows r,
+                                const float *from, float *scale)
+{
+    int64_t count = elements_of(r);
+    *scale = 0;
+    if (u->count) m->squares += sum_of_squares(m, from, count);
+    for (int i = 0; i < u->count; i++) {
+        if (i) {
+            m->k->narrow_sum(m->dev, m->wide, WEIGHT_F32, from, *scale, m->change, count);
+            from = m->wide;
+        }
+        multiply(m, &u->at[i], r);
+        *scale = u->at[i].scale;
+        if (!u->magnitude)
+            m->change_squares +=
+                (double)*scale * (double)*scale * sum_of_squares(m, m->change, count);
+    }
+    return from;
+}
+
+static int produce_rows(struct merger *m, const struct update *u, struct rows r,
+                        struct safetensors_writer *w, struct fail *why)
+{
+    enum dtype dtype = m->dtypes[r.index];
+    enum weight_type type = weight_type_of_dtype(dtype);
+    int64_t count = elements_of(r);
+    float scale;
+    const float *from = add_changes(m, u, r, begin_rows(m, u, r), &scale);
+    bool adds = u->count > 0;
+    if (u->magnitude) {
+        rescale_rows(m, u, r, from);
+        from = m->wide;
+        adds = false;
+    }
+    m->k->narrow_sum(m->dev, m->narrow, type, from, scale, adds ? m->change : NULL, count);
     /* Infinite in the result's type counts too. */
     m->k->widen(m->dev, m->change, m->narrow, type, count);
     if (!isfinite(sum_of_squares(m, m->change, count)))
-        return fail_input(why, "%s: rows %lld to %lld are not finite after merging to %s", t->name,
-                          (long long)first_row, (long long)(first_row + rows - 1),
+        return fail_input(why, "%s: rows %lld to %lld are not finite after merging to %s",
+                          r.t->name, (long long)r.first, (long long)(r.first + r.count - 1),
                           dtype_name(dtype));
     return safetensors_put(w, m->narrow, (size_t)count * dtype_size(dtype), why);
 }
@@ -151,25 +211,28 @@ static int check_base(struct merger *m, struct fail *why)
     char base[STREAM_DIGEST_TEXT];
     base_reading_end(m->reading, base);
     m->reading = NULL;
-    if (!adapter_check_base(m->adapter, base, m->base_path, why)) return 0;
-    return loaded_blame_base(m->adapter_path, why);
+    for (int i = 0; i < m->part_count; i++)
+        if (adapter_check_base(m->parts[i].adapter, base, m->base_path, why))
+            return loaded_blame_base(m->parts[i].path, why);
+    return 0;
 }
 
 int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why)
 {
     struct merger *m = arg;
-    const struct tensor *t = &m->base->table[index];
+    if (index >= m->count) return bias_produce(m, &m->biases[index - m->count], w, why);
+    const struct tensor *t = &m->table[index];
     struct update u;
     if (m->reading) {
         base_reading_reach(m->reading, index);
-        if (index == m->base->count - 1 && check_base(m, why)) return -1;
+        if (index == m->count - 1 && check_base(m, why)) return -1;
     }
     int64_t each = rows_of_piece(t);
-    int status = read_update(m, t, &u, why);
-    if (status && m->adapter_path) fail_prefix(why, m->adapter_path);
-    for (int64_t row = 0; row < t->rows && !status; row += each)
-        status =
-            produce_rows(m, index, &u, row, row + each < t->rows ? each : t->rows - row, w, why);
+    int status = update_read(m, index, &u, why) || find_norms(m, index, &u, why) ? -1 : 0;
+    for (int64_t row = 0; row < t->rows && !status; row += each) {
+        struct rows r = { t, index, row, row + each < t->rows ? each : t->rows - row };
+        status = produce_rows(m, &u, r, w, why);
+    }
     update_release(&u);
     progress_at((double)index + 1);
     return status;

@@ -20,6 +20,17 @@ static bool is_length(const char *key)
     return !strcmp(key, "max_steps") || !strcmp(key, "num_train_epochs");
 }
 
+/* Is it what an older program wrote for the value? train_embedding was a flag, whose true was the
+ * embedding alone. */
+static bool is_same_value(const char *key, const json_t *before, const json_t *value)
+{
+    if (json_is_true(before) && !strcmp(key, "train_embedding")) {
+        const char *now = json_string_value(value);
+        return now && !strcmp(now, "embedding");
+    }
+    return before && json_equal(before, value);
+}
+
 /* Names the first key whose value is another one. */
 static int compare_recipes(const char *then, const json_t *now, bool any_length, struct fail *why)
 {
@@ -30,8 +41,7 @@ static int compare_recipes(const char *then, const json_t *now, bool any_length,
     json_object_foreach((json_t *)now, key, value)
     {
         json_t *before = json_object_get(old, key);
-        if (status || (any_length && is_length(key)) || (before && json_equal(before, value)))
-            continue;
+        if (status || (any_length && is_length(key)) || is_same_value(key, before, value)) continue;
         char *a = before ? json_dumps(before, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
         char *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         status = fail_input(why, "the recipe changed since: %s was %s, is %s", key,
@@ -72,6 +82,37 @@ static int check_same_run(const struct trainer *t, const struct run_state *then,
         compare("the rows of a chunk", was, is, why))
         return -1;
     return 0;
+}
+
+/* The recipe of the run that stands in output_dir, or of the checkpoint that is named; NULL: there
+ * is none. The caller decrefs. */
+static json_t *recipe_there(const struct trainer *t)
+{
+    const char *from = t->recipe->resume;
+    char path[4200];
+    struct run_state then;
+    struct fail ignored;
+    json_t *recorded = json_object_get(run_folder_said(&t->folder, "run"), "recipe");
+    bool is_named = strcmp(from, "auto") && strcmp(from, "true") && strcmp(from, "none") &&
+                    strcmp(from, "false");
+    if (recorded && !is_named) return json_incref(recorded);
+    int64_t newest = checkpoint_newest(t->folder.path, INT64_MAX);
+    if (is_named)
+        snprintf(path, sizeof path, "%s/training_state", from);
+    else
+        snprintf(path, sizeof path, "%s/checkpoint-%lld/training_state", t->folder.path,
+                 (long long)newest);
+    if ((!is_named && newest < 0) || checkpoint_peek(path, &then, &ignored)) return NULL;
+    return json_read_text(then.recipe, strlen(then.recipe), "recipe", &ignored);
+}
+
+bool trainer_trained_embedding_alone(const struct trainer *t)
+{
+    if (t->recipe->overwrite) return false;
+    json_t *there = recipe_there(t);
+    bool is_alone = json_is_true(json_object_get(there, "train_embedding"));
+    json_decref(there);
+    return is_alone;
 }
 
 static bool is_auto(const char *from) { return !strcmp(from, "auto") || !strcmp(from, "true"); }

@@ -56,8 +56,9 @@ struct recipe {
     /* what is trained */
     int64_t lora_rank;
     double lora_alpha, lora_dropout;
-    const char *target_modules; /* comma-separated; "all" */
-    bool train_embedding, train_norm, from_scratch;
+    const char *target_modules;  /* comma-separated; "all" */
+    const char *train_embedding; /* "false"; "true": with the head; "embedding": alone */
+    bool train_norm, from_scratch;
     const char *method, *quantization;
     /* how */
     const char *attention, *document_mask, *rope;
@@ -88,6 +89,8 @@ void recipe_find_idle(const struct recipe *r, void (*warn)(const char *text));
 
 /* Of target_modules. */
 int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MUST_USE;
+/* Bits of the parts that train_embedding and train_norm name. */
+uint32_t recipe_whole(const struct recipe *r);
 /* An adapter that is trained further has the say in its rank, alpha, targets and what it has of
  * embedding and norms; fails if the recipe says other ones. */
 int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *why) MUST_USE;

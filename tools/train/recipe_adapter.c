@@ -56,15 +56,40 @@ static int take_targets(struct recipe *r, const struct adapter *a, struct fail *
     return fail_usage(why, "target_modules: %s, but the adapter has %s", r->target_modules, list);
 }
 
+uint32_t recipe_whole(const struct recipe *r)
+{
+    uint32_t whole = r->train_norm ? parts_of_role(ROLE_NORM) : 0;
+    if (strcmp(r->train_embedding, "false") != 0) whole |= parts_of_role(ROLE_EMBEDDING);
+    if (!strcmp(r->train_embedding, "true")) whole |= parts_of_role(ROLE_HEAD);
+    return whole;
+}
+
+static int take_embedding(struct recipe *r, const struct adapter *a, struct fail *why)
+{
+    bool embedding = a->whole & parts_of_role(ROLE_EMBEDDING);
+    bool head = a->whole & parts_of_role(ROLE_HEAD);
+    const char *own = embedding && head ? "true" : embedding ? "embedding" : "false";
+    bool is_old = a->knows_base && a->head == HEAD_TIED_OLD;
+    const char *said = r->train_embedding;
+    if (head && !embedding)
+        return fail_usage(why, "%s: of its modules_to_save the head alone is not trained here",
+                          r->adapter);
+    /* true was the embedding alone to the program that made it. */
+    bool is_same = !strcmp(said, own) || (is_old && embedding && !strcmp(said, "true"));
+    if (!leaves_open(r, "train_embedding") && !is_same)
+        return fail_usage(
+            why, "train_embedding: %s, but the adapter has %s: train_embedding: %s", said,
+            embedding ? head ? "embedding and head" : "the embedding alone" : "none", own);
+    r->train_embedding = own;
+    return 0;
+}
+
 int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *why)
 {
-    uint32_t embedding = parts_of_role(ROLE_EMBEDDING), norms = parts_of_role(ROLE_NORM);
-    uint32_t own = a->whole & norms;
-    if (a->whole & ~(embedding | norms) || (own && own != norms))
-        return fail_usage(why,
-                          "%s: of its modules_to_save only embed_tokens and all norms are "
-                          "trained",
-                          r->adapter);
+    bool norms = a->whole & parts_of_role(ROLE_NORM);
+    if (a->targets & ~parts_of_role(ROLE_LINEAR) || a->is_dora)
+        return fail_usage(why, "%s: %s is not trained here: merge it, and train on that model",
+                          r->adapter, a->is_dora ? "DoRA" : "LoRA on embedding or head");
     if (leaves_open(r, "lora_rank")) r->lora_rank = a->rank;
     if (leaves_open(r, "lora_alpha")) r->lora_alpha = a->alpha;
     if (r->lora_rank != a->rank)
@@ -74,8 +99,7 @@ int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *
     if (fabs(r->lora_alpha - a->alpha) > 1e-9 * a->alpha)
         return fail_usage(why, "lora_alpha: %g, but the adapter has %g", r->lora_alpha, a->alpha);
     r->lora_alpha = a->alpha;
-    if (take_flag(r, "train_embedding", &r->train_embedding, (a->whole & embedding) != 0, why) ||
-        take_flag(r, "train_norm", &r->train_norm, own != 0, why))
+    if (take_embedding(r, a, why) || take_flag(r, "train_norm", &r->train_norm, norms, why))
         return -1;
     return take_targets(r, a, why);
 }

@@ -214,6 +214,9 @@ json_t *recipe_to_json(const struct recipe *r)
             value = json_real(*(const double *)at);
         else if (k->kind == FLAG)
             value = json_boolean(*(const bool *)at);
+        /* A flag once, which older programs wrote: their true was the embedding alone. */
+        else if (at == &r->train_embedding && !strcmp(r->train_embedding, "false"))
+            value = json_false();
         else
             value = json_string(value_text(r, k, room));
         json_object_set_new(all, k->name, value);

@@ -62,7 +62,8 @@ static int save_adapter(struct trainer *t, const char *directory, struct fail *w
                                      .tokenizer = t->weights.tokenizer,
                                      .quantization = t->weights.is_quantized ? "nf4" : "none",
                                      .attention = attention,
-                                     .recipe = recipe };
+                                     .recipe = recipe,
+                                     .from = t->adapter };
     int status =
         lack.status ? fail(why, "%s", lack.text) : adapter_save(t->model, &origin, directory, why);
     json_decref(attention);

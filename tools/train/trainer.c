@@ -76,6 +76,20 @@ static int refuse_unquantized(const char *model, struct fail *why)
                       model, program_of("quantize"), model);
 }
 
+/* An adapter that is trained further must be this base's, and makes of it what it is for. */
+static int take_adapter(struct trainer *t, struct fail *why)
+{
+    const struct adapter *a = t->adapter;
+    const char *path = t->recipe->adapter;
+    if (!a) return 0;
+    if (!t->plan_only && (adapter_check_base(a, t->weights.base, t->recipe->model, why) ||
+                          adapter_check_tokenizer(a, t->weights.tokenizer, t->recipe->model, why)))
+        return fail_in(why, path);
+    if (adapter_fit(a, &t->config, &t->fit, why)) return fail_in(why, path);
+    if (fit_check_applied(&t->fit, path, why)) return -1;
+    return t->fit.unties ? weights_untie(&t->weights, why) : 0;
+}
+
 static int open_base(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
@@ -106,6 +120,7 @@ static int open_base(struct trainer *t, struct fail *why)
         return fail_usage(why, "%s is quantized, the recipe says quantization: none", r->model);
     if (is_nf4 && !trainer_is_lora(t))
         return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
+    if (take_adapter(t, why)) return -1;
     if (!t->samples) return 0;
     if ((int64_t)t->info.text.vocab_size != t->config.vocab)
         return fail_input(why, "%s: vocabulary %llu, the model has %lld", reader_name(t->samples),
@@ -114,18 +129,6 @@ static int open_base(struct trainer *t, struct fail *why)
         strcmp(t->info.text.tokenizer, t->weights.tokenizer) != 0)
         return fail_input(why, "%s: tokenizer %s, the model has %s", reader_name(t->samples),
                           t->info.text.tokenizer, t->weights.tokenizer);
-    return 0;
-}
-
-/* An adapter that is trained further must be this base's. */
-static int check_adapter(const struct trainer *t, struct fail *why)
-{
-    const struct adapter *a = t->adapter;
-    if (!a || t->plan_only) return 0;
-    if (adapter_check_base(a, t->weights.base, t->recipe->model, why) ||
-        adapter_check_tokenizer(a, t->weights.tokenizer, t->recipe->model, why) ||
-        adapter_check_tensors(a, &t->config, why))
-        return fail_in(why, t->recipe->adapter);
     return 0;
 }
 
@@ -193,8 +196,9 @@ static int plan_run(struct trainer *t, struct fail *why)
     t->setup.rank = r->lora_rank;
     t->setup.alpha = r->lora_alpha;
     t->setup.dropout = r->lora_dropout;
-    if (r->train_embedding) t->setup.whole |= parts_of_role(ROLE_EMBEDDING);
-    if (r->train_norm) t->setup.whole |= parts_of_role(ROLE_NORM);
+    t->setup.whole = recipe_whole(r);
+    if (t->embedding_alone) t->setup.whole &= ~parts_of_role(ROLE_HEAD);
+    t->setup.each = t->fit.each;
     return recipe_targets(r, &t->setup.targets, why);
 }
 
@@ -235,6 +239,8 @@ static int describe_run(struct trainer *t, struct fail *why)
     const struct kernels *k;
     t->recipe_json = recipe_to_json(t->recipe);
     if (t->adapter) json_object_set_new(t->recipe_json, "adapter", json_string(t->adapter->digest));
+    if (t->embedding_alone)
+        json_object_set_new(t->recipe_json, "train_embedding", json_string("embedding"));
     char *text = t->recipe_json ? json_dumps(t->recipe_json, JSON_COMPACT) : NULL;
     if (!text) return fail(why, "out of memory");
     snprintf(s->recipe, sizeof s->recipe, "%s", text);
@@ -266,8 +272,10 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
     if (!plan_only && (run_folder_open(&t->folder, recipe->output_dir, why) ||
                        trainer_check_inputs(t, why) || trainer_claim_result(t, why)))
         return -1;
-    if (open_samples(t, why) || open_base(t, why) || check_adapter(t, why) ||
-        plan_positions(t, why) || plan_run(t, why) || open_evaluation(t, why))
+    t->embedding_alone = !plan_only && !strcmp(recipe->train_embedding, "true") && !adapter &&
+                         trainer_trained_embedding_alone(t);
+    if (open_samples(t, why) || open_base(t, why) || plan_positions(t, why) || plan_run(t, why) ||
+        open_evaluation(t, why))
         return -1;
     return describe_run(t, why);
 }
@@ -299,6 +307,7 @@ void trainer_close(struct trainer *t)
     batch_release(&t->batch);
     reader_close(t->samples);
     reader_close(t->evaluation);
+    fit_release(&t->fit);
     weights_close(&t->weights);
     config_release(&t->config);
     json_decref(t->recipe_json);

@@ -22,7 +22,10 @@ struct evaluation {
 struct trainer {
     const struct recipe *recipe;
     const struct adapter *adapter; /* that is trained further; NULL: a new one */
-    struct weights weights;        /* zeroed when from scratch */
+    struct fit fit;                /* of it with the base */
+    bool embedding_alone;   /* the run that goes on is an older program's, to which train_embedding
+                             * was   that */
+    struct weights weights; /* zeroed when from scratch */
     struct config config;
     struct reader *samples, *evaluation; /* evaluation: NULL without eval_file */
     struct sample_info info, eval_info;
@@ -58,6 +61,10 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
 /* Allocates all memory, and goes on from a checkpoint if the recipe says so. */
 int trainer_start(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);
+
+/* Is the run that stands in output_dir, or the checkpoint that is named, an older program's that
+ * trained the embedding without the head by train_embedding: true? */
+bool trainer_trained_embedding_alone(const struct trainer *t);
 
 /* Is step 0 where it begins, whatever the folder holds? */
 bool trainer_begins_anew(const struct trainer *t);

@@ -1,0 +1,301 @@
+/* A pattern is copied letter by letter. What is not known to mean the same to both is refused. */
+#include "python_pattern.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <ctype.h>
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Steps of a match, and the heap it may take in KiB: names are short. */
+enum { STEPS_MAX = 1 << 20, HEAP_MAX = 16 << 10 };
+
+struct python_pattern {
+    pcre2_code *code;
+    pcre2_match_data *found;
+    pcre2_match_context *context;
+    char name[256]; /* that was matched last */
+    char shown[80]; /* the pattern, for messages */
+};
+
+/* The pattern's text under way from Python's spelling to PCRE2's. */
+struct copying {
+    const char *at; /* what comes next */
+    char *to;
+    bool has_item;   /* something stands before, which a quantifier may follow */
+    bool quantified; /* and it has a quantifier already */
+    int depth;       /* of groups */
+};
+
+static int refuse(const char *what, struct fail *why)
+{
+    return fail_input(why,
+                      "%s is not taken alike by Python's re and by PCRE2, or is none of Python's: "
+                      "spell it otherwise, or name the modules in a list",
+                      what);
+}
+
+static void put(struct copying *c, size_t letters)
+{
+    memcpy(c->to, c->at, letters);
+    c->to += letters;
+    c->at += letters;
+}
+
+static void note_item(struct copying *c, bool is_item)
+{
+    c->has_item = is_item;
+    c->quantified = false;
+}
+
+/* A backslash and what follows it, outside of brackets. */
+static int copy_escape(struct copying *c, struct fail *why)
+{
+    unsigned char letter = (unsigned char)c->at[1];
+    char what[8];
+    bool is_place = letter && strchr("bBAZ", letter);
+    bool is_known = is_place || (letter && strchr("dDsSwWtnrf", letter)) || ispunct(letter);
+    if (!is_known) {
+        snprintf(what, sizeof what, "\\%c", letter ? letter : ' ');
+        return refuse(what, why);
+    }
+    /* Python's \Z is the very end, which PCRE2 spells \z. */
+    if (letter == 'Z') {
+        memcpy(c->to, "\\z", 2);
+        c->to += 2;
+        c->at += 2;
+    } else {
+        put(c, 2);
+    }
+    note_item(c, !is_place);
+    return 0;
+}
+
+/* Brackets. Both take a ']' at their beginning for itself. */
+static int copy_class(struct copying *c, struct fail *why)
+{
+    put(c, c->at[1] == '^' ? 2 : 1);
+    if (*c->at == ']') put(c, 1);
+    while (*c->at && *c->at != ']') {
+        if (*c->at == '[') return refuse("[ in brackets", why);
+        if (*c->at != '\\') {
+            if (!strncmp(c->at, "&&", 2) || !strncmp(c->at, "--", 2) || !strncmp(c->at, "||", 2) ||
+                !strncmp(c->at, "~~", 2))
+                return refuse("&&, --, || or ~~ in brackets", why);
+            put(c, 1);
+            continue;
+        }
+        unsigned char letter = (unsigned char)c->at[1];
+        bool is_class = letter && strchr("dDsSwW", letter);
+        if (!is_class && !ispunct(letter) && !(letter && strchr("tnrf", letter)))
+            return refuse("that escape in brackets", why);
+        put(c, 2);
+        if (is_class && *c->at == '-' && c->at[1] != ']')
+            return refuse("a range from a class", why);
+    }
+    if (!*c->at) return refuse("[ without ]", why);
+    put(c, 1);
+    note_item(c, true);
+    return 0;
+}
+
+/* "(?<=abc)": only where what is looked back at is plain letters, of one length to both. */
+static bool is_plain_behind(const char *at)
+{
+    size_t length = strcspn(at, "()[]{}*+?|\\^$");
+    return at[length] == ')';
+}
+
+/* "(?P<name>" in letters; 0 where the name is none. */
+static size_t named_letters(const char *at)
+{
+    size_t name = strspn(at + 4, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_");
+    bool is_name = name && name <= 32 && !strchr("0123456789", at[4]) && at[4 + name] == '>';
+    return is_name ? name + 5 : 0;
+}
+
+static int copy_group(struct copying *c, struct fail *why)
+{
+    const char *at = c->at;
+    size_t letters = 1;
+    if (at[1] == '*') return refuse("(*", why);
+    if (at[1] == '?') {
+        if (at[2] == ':' || at[2] == '=' || at[2] == '!')
+            letters = 3;
+        else if (at[2] == '<' && (at[3] == '=' || at[3] == '!') && is_plain_behind(at + 4))
+            letters = 4;
+        else if (!strncmp(at, "(?i:", 4))
+            letters = 4;
+        else if (at[2] == 'P' && at[3] == '<' && named_letters(at))
+            letters = named_letters(at);
+        else
+            return refuse("that (?", why);
+    }
+    put(c, letters);
+    c->depth++;
+    note_item(c, false);
+    return 0;
+}
+
+/* "{2}", "{2,}", "{,3}", "{2,3}" are quantifiers to Python, any other brace is itself. */
+static size_t quantifier_letters(const char *at)
+{
+    size_t low = strspn(at + 1, "0123456789"), end = 1 + low;
+    if (at[end] == ',') {
+        size_t high = strspn(at + end + 1, "0123456789");
+        end += 1 + high;
+    } else if (!low) {
+        return 0;
+    }
+    return at[end] == '}' ? end + 1 : 0;
+}
+
+static int copy_quantifier(struct copying *c, struct fail *why)
+{
+    if (!c->has_item) return refuse("a quantifier of nothing", why);
+    if (c->quantified) return refuse("a quantifier of a quantifier", why);
+    if (*c->at == '{') {
+        size_t letters = quantifier_letters(c->at);
+        if (c->at[1] == ',') {
+            memcpy(c->to, "{0", 2);
+            c->to += 2;
+            c->at++;
+            letters--;
+        }
+        put(c, letters);
+    } else {
+        put(c, 1);
+    }
+    if (*c->at == '?') put(c, 1);
+    if (*c->at == '+') return refuse("a possessive quantifier", why);
+    c->quantified = true;
+    return 0;
+}
+
+static int copy_next(struct copying *c, struct fail *why)
+{
+    unsigned char letter = (unsigned char)*c->at;
+    if (letter < 0x20 || letter >= 0x7f) return refuse("a letter that is not ASCII", why);
+    switch (letter) {
+    case '\\':
+        return copy_escape(c, why);
+    case '[':
+        return copy_class(c, why);
+    case '(':
+        return copy_group(c, why);
+    case ')':
+        put(c, 1);
+        c->depth--;
+        note_item(c, true);
+        return 0;
+    case '*':
+    case '+':
+    case '?':
+        return copy_quantifier(c, why);
+    case '{':
+        if (quantifier_letters(c->at)) return copy_quantifier(c, why);
+        *c->to++ = '\\';
+        put(c, 1);
+        note_item(c, true);
+        return 0;
+    case '^':
+    case '$':
+    case '|':
+        put(c, 1);
+        note_item(c, false);
+        return 0;
+    default:
+        put(c, 1);
+        note_item(c, true);
+        return 0;
+    }
+}
+
+/* PCRE2's spelling; the caller frees. NULL on failure. */
+static char *spell(const char *text, struct fail *why)
+{
+    char *out = malloc(2 * strlen(text) + 3);
+    struct copying c = { .at = text, .to = out };
+    if (!out) {
+        (void)fail(why, "out of memory");
+        return NULL;
+    }
+    /* Of Python's flags the one for all of a pattern that both know stands at its beginning. */
+    if (!strncmp(text, "(?i)", 4)) put(&c, 4);
+    while (*c.at)
+        if (copy_next(&c, why)) {
+            free(out);
+            return NULL;
+        }
+    *c.to = 0;
+    return out;
+}
+
+static int compile(struct python_pattern *p, const char *text, bool whole, struct fail *why)
+{
+    int error;
+    PCRE2_SIZE place;
+    char *spelled = spell(text, why);
+    if (!spelled) return -1;
+    p->code =
+        pcre2_compile((PCRE2_SPTR)spelled, PCRE2_ZERO_TERMINATED,
+                      PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C | (whole ? PCRE2_ENDANCHORED : 0),
+                      &error, &place, NULL);
+    free(spelled);
+    if (p->code) return 0;
+    PCRE2_UCHAR message[128];
+    pcre2_get_error_message(error, message, sizeof message);
+    return fail_input(why, "not a regular expression: %s", (char *)message);
+}
+
+int python_pattern_open(struct python_pattern **out, const char *text, bool whole, struct fail *why)
+{
+    struct python_pattern *p = *out = calloc(1, sizeof *p);
+    if (!p) return fail(why, "out of memory");
+    snprintf(p->shown, sizeof p->shown, "'%.60s'", text);
+    int status = strlen(text) <= PYTHON_PATTERN_MAX
+                     ? compile(p, text, whole, why)
+                     : fail_input(why, "a pattern of %zu bytes, at most %d", strlen(text),
+                                  PYTHON_PATTERN_MAX);
+    if (!status) {
+        p->found = pcre2_match_data_create_from_pattern(p->code, NULL);
+        p->context = pcre2_match_context_create(NULL);
+        if (!p->found || !p->context) status = fail(why, "out of memory");
+    }
+    if (!status) {
+        pcre2_set_match_limit(p->context, STEPS_MAX);
+        pcre2_set_heap_limit(p->context, HEAP_MAX);
+        return 0;
+    }
+    fail_prefix(why, p->shown);
+    python_pattern_close(p);
+    *out = NULL;
+    return -1;
+}
+
+void python_pattern_close(struct python_pattern *p)
+{
+    if (!p) return;
+    pcre2_code_free(p->code);
+    pcre2_match_data_free(p->found);
+    pcre2_match_context_free(p->context);
+    free(p);
+}
+
+int python_pattern_match(struct python_pattern *p, const char *name, struct fail *why)
+{
+    snprintf(p->name, sizeof p->name, "%s", name);
+    int found =
+        pcre2_match(p->code, (PCRE2_SPTR)p->name, strlen(p->name), 0, 0, p->found, p->context);
+    if (found >= 0) return 1;
+    if (found == PCRE2_ERROR_NOMATCH) return 0;
+    return fail_input(why, "%s takes too many steps on '%.100s'", p->shown, name);
+}
+
+long long python_pattern_number(const struct python_pattern *p, const char *group)
+{
+    PCRE2_UCHAR text[24];
+    PCRE2_SIZE length = sizeof text;
+    if (pcre2_substring_copy_byname(p->found, (PCRE2_SPTR)group, text, &length)) return -1;
+    return atoll((const char *)text);
+}

@@ -1,0 +1,191 @@
+/* The fields of adapter_config.json: peft.config.PeftConfig and peft.tuners.lora.config.LoraConfig
+ * of PEFT 0.21.2. */
+#include "adapter_fields.h"
+
+#include <strings.h>
+
+/* Types that a value may have; what is null is as if it was not there. */
+enum {
+    FLAG = 1,
+    WHOLE = 2,
+    NUMBER = 4,
+    TEXT = 8,
+    LIST = 16,
+    OBJECT = 32,
+};
+
+enum rule {
+    READ,     /* its value decides what is computed */
+    HARMLESS, /* any value is right */
+    OFF,      /* only null, false, or an empty list or object */
+};
+
+struct field {
+    const char *name;
+    enum rule rule;
+    unsigned types;   /* READ */
+    const char *text; /* what it does; why it is harmless; why it is refused, and what to do */
+};
+
+/* Of variants whose result no sum of the base and a product is, or that only other bases have. */
+#define MERGE_IN_PEFT "merge it in PEFT (merge_and_unload) and take that model"
+
+/* clang-format off */
+static const struct field fields[] = {
+    { "task_type", READ, TEXT, "CAUSAL_LM, or null" },
+    { "peft_type", READ, TEXT, "LORA" },
+    { "auto_mapping", HARMLESS, 0, "names Python classes" },
+    { "peft_version", HARMLESS, 0, "says who wrote the file" },
+    { "base_model_name_or_path", READ, TEXT, "stands in messages; the base is the one that is named on the command line" },
+    { "revision", HARMLESS, 0, "of the base on the hub" },
+    { "inference_mode", HARMLESS, 0, "whether PEFT lets it be trained" },
+    { "r", READ, WHOLE, "rank; not there: 8, PEFT's default" },
+    { "target_modules", READ, TEXT | LIST, "names that the end of a module's is compared with; a text is a regular expression, or all-linear; null: q_proj and v_proj" },
+    { "exclude_modules", READ, TEXT | LIST, "likewise, of modules that carry no adapter" },
+    { "lora_alpha", READ, NUMBER, "the scale is lora_alpha / r; not there: 8, PEFT's default" },
+    { "lora_dropout", READ, NUMBER, "of training; applied, an adapter has none" },
+    { "fan_in_fan_out", HARMLESS, 0, "PEFT takes it for false on a linear and an embedding" },
+    { "bias", READ, TEXT, "none; all and lora_only are the same on a base without biases, and a stored bias is refused" },
+    { "use_rslora", READ, FLAG, "the scale is lora_alpha / √r" },
+    { "modules_to_save", READ, LIST, "embedding, norms, linears and head that are replaced; on a tied base the embedding or the head alone is untied from the other" },
+    { "init_lora_weights", READ, FLAG | TEXT, "true, false, gaussian, orthogonal, eva, mica: they leave the base as it is" },
+    { "layers_to_transform", READ, WHOLE | LIST, "the layers that carry adapters, where target_modules is a list" },
+    { "layers_pattern", READ, TEXT | LIST, "what the list of layers is called, for layers_to_transform" },
+    { "rank_pattern", READ, OBJECT, "rank by module: the first regular expression that matches the end of its name" },
+    { "alpha_pattern", READ, OBJECT, "lora_alpha by module, likewise" },
+    { "megatron_config", OFF, 0, "it is for Megatron's layers, which a LLaMA in Hugging Face's files has not: " MERGE_IN_PEFT },
+    { "megatron_core", HARMLESS, 0, "only read with megatron_config" },
+    { "trainable_token_indices", READ, LIST | OBJECT, "rows of the embedding that are replaced (of a tied head too): `merge` alone computes it" },
+    { "loftq_config", HARMLESS, 0, "only read with init_lora_weights: loftq" },
+    { "eva_config", HARMLESS, 0, "only read when the adapter is made: ranks that EVA moves stand in rank_pattern" },
+    { "corda_config", HARMLESS, 0, "only read with init_lora_weights: corda" },
+    { "lora_ga_config", HARMLESS, 0, "only read with init_lora_weights: lora_ga" },
+    { "use_dora", READ, FLAG, "DoRA: `merge` alone computes it" },
+    { "velora_config", HARMLESS, 0, "decides how training computes gradients; its lora_velora_embed are left aside" },
+    { "alora_invocation_tokens", OFF, 0, "the adapter is on only behind these tokens, which no merged model can do, nor this program: use PEFT or vLLM" },
+    { "use_qalora", OFF, 0, "it is for GPTQ's bases, which are not read here: " MERGE_IN_PEFT },
+    { "qalora_group_size", HARMLESS, 0, "only read with use_qalora" },
+    { "monteclora_config", HARMLESS, 0, "draws noise in training alone; its lora_monteclora_sampler are left aside" },
+    { "layer_replication", OFF, 0, "the base would have more layers than its files: merge that model first (mergekit's passthrough), then train the adapter on it" },
+    { "runtime_config", HARMLESS, 0, "PEFT does not read it from a file" },
+    { "lora_bias", READ, FLAG, "B has a bias: `merge` alone computes it, into a model with biases (attention_bias, mlp_bias) for transformers and llama.cpp, which the programs here do not compute" },
+    { "target_parameters", OFF, 0, "parameters that are no modules are of mixtures of experts, which are not computed here" },
+    { "use_bdlora", OFF, 0, "block-diagonal matrices are not computed here: " MERGE_IN_PEFT },
+    { "arrow_config", OFF, 0, "it routes each token to other adapters: name one of them, or merge them by weights (--adapter DIR:WEIGHT)" },
+    { "kasa_config", OFF, 0, "KaSA cuts the base when it is made: " MERGE_IN_PEFT },
+    { "ensure_weight_tying", READ, FLAG, "on a tied base embedding and head stay one; LoRA on both of them tied is refused" },
+};
+/* clang-format on */
+_Static_assert(sizeof fields / sizeof *fields == ADAPTER_FIELDS, "PEFT 0.21 has 42 fields");
+
+static const struct {
+    unsigned type;
+    const char *name;
+} type_names[] = {
+    { FLAG, "true or false" }, { WHOLE, "a whole number" }, { NUMBER, "a number" },
+    { TEXT, "a text" },        { LIST, "a list" },          { OBJECT, "an object" }
+};
+enum { TYPES = sizeof type_names / sizeof *type_names };
+
+static unsigned types_of(const json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return FLAG;
+    case JSON_INTEGER:
+        return WHOLE | NUMBER;
+    case JSON_REAL:
+        return NUMBER;
+    case JSON_STRING:
+        return TEXT;
+    case JSON_ARRAY:
+        return LIST;
+    case JSON_OBJECT:
+        return OBJECT;
+    default:
+        return 0;
+    }
+}
+
+static bool is_off(const json_t *value)
+{
+    return json_is_null(value) || json_is_false(value) ||
+           (json_is_array(value) && !json_array_size(value)) ||
+           (json_is_object(value) && !json_object_size(value));
+}
+
+static int refuse_type(const struct field *f, struct fail *why)
+{
+    char names[120] = "";
+    size_t used = 0;
+    for (int i = 0; i < TYPES; i++)
+        if (f->types & type_names[i].type)
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? " or " : "",
+                                     type_names[i].name);
+    return fail_input(why, "%s is not %s", f->name, names);
+}
+
+static const struct field *find_field(const char *name)
+{
+    for (int i = 0; i < ADAPTER_FIELDS; i++)
+        if (!strcmp(fields[i].name, name)) return &fields[i];
+    return NULL;
+}
+
+static int check_field(const struct field *f, const json_t *value, struct fail *why)
+{
+    if (f->rule == HARMLESS) return 0;
+    if (f->rule == OFF) return is_off(value) ? 0 : fail_input(why, "%s: %s", f->name, f->text);
+    return json_is_null(value) || types_of(value) & f->types ? 0 : refuse_type(f, why);
+}
+
+int adapter_fields_check(const json_t *config, struct fail *why)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)config, name, value)
+    {
+        const struct field *f = find_field(name);
+        if (f ? check_field(f, value, why) : 0) return -1;
+        /* Of PEFT's early versions. */
+        if (f || is_off(value) || !strcmp(name, "merge_weights")) continue;
+        return fail_input(
+            why,
+            "'%.60s': a field that PEFT 0.21 has not, so that it is not known what it "
+            "does: delete it, if PEFT computes the same without it",
+            name);
+    }
+    return 0;
+}
+
+int adapter_check_init(const json_t *init, struct fail *why)
+{
+    static const char *const kept[] = { "gaussian", "orthogonal", "eva", "mica" };
+    static const char *const changed[] = { "pissa", "olora", "corda", "loftq", "lora_ga" };
+    const char *name = json_string_value(init);
+    if (!name) return 0;
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (!strcasecmp(name, kept[i])) return 0;
+    for (size_t i = 0; i < sizeof changed / sizeof *changed; i++)
+        if (!strncasecmp(name, changed[i], strlen(changed[i])))
+            return fail_input(
+                why,
+                "init_lora_weights '%.40s' changes the base when the adapter is made, so that it "
+                "fits no other: %s",
+                name,
+                strcasecmp(name, "loftq")
+                    ? "save it by PEFT's save_pretrained(..., "
+                      "path_initial_model_for_weight_conversion=...), which makes plain LoRA of it"
+                    : "merge it in PEFT, into the base that it was made with");
+    return fail_input(why, "init_lora_weights '%.40s' is none that PEFT 0.21 has", name);
+}
+
+void adapter_fields_print(FILE *to)
+{
+    static const char *const rules[] = { "read", "harmless", "refused unless off" };
+    fprintf(to,
+            "| field | here | what it does, why it is harmless, or the message |\n|---|---|---|\n");
+    for (int i = 0; i < ADAPTER_FIELDS; i++)
+        fprintf(to, "| `%s` | %s | %s |\n", fields[i].name, rules[fields[i].rule], fields[i].text);
+}

@@ -1,0 +1,419 @@
+/* Which of a base's tensors an adapter is for, and how, as PEFT 0.21 has it. */
+#include "adapter_rules.h"
+
+#include "adapter.h"
+
+#include <math.h>
+
+/* An adapter's matching with a base under way. */
+struct fitting {
+    const struct adapter *a;
+    struct config *c;
+    struct fit *fit;
+    struct adapter_rules *rules;
+    struct tensor *table;     /* of the model with the adapter; the head is its last, untied */
+    bool *used, *beside_used; /* the tensors of the adapter's files */
+};
+
+static bool ends_with(const char *name, const char *end)
+{
+    size_t length = strlen(name), tail = strlen(end);
+    return length >= tail && !strcmp(name + length - tail, end);
+}
+
+static bool is_beside(const struct adapter *a, const struct stored_tensor *s)
+{
+    return a->has_beside && s >= a->beside.at && s < a->beside.at + a->beside.count;
+}
+
+/* The tensor of a file is used. */
+static void mark(struct fitting *f, const struct stored_tensor *s)
+{
+    if (!s) return;
+    if (is_beside(f->a, s))
+        f->beside_used[s - f->a->beside.at] = true;
+    else
+        f->used[s - f->a->file.at] = true;
+}
+
+/* The module of a tensor: its name without ".weight". */
+static void module_of(const struct tensor *t, char module[64])
+{
+    snprintf(module, 64, "%.*s", (int)(strlen(t->name) - strlen(".weight")), t->name);
+}
+
+/* ---- the modules that are no tensors' ---- */
+
+static int check_block(struct fitting *f, const char *module, struct fail *why)
+{
+    int found = adapter_rules_target(f->rules, module, false, why);
+    if (found < 0) return -1;
+    if (found)
+        return fail_input(why,
+                          "target_modules: they match %s, which is no linear, embedding or head, "
+                          "so that PEFT refuses it too",
+                          module);
+    return 0;
+}
+
+static int check_blocks(struct fitting *f, struct fail *why)
+{
+    static const char *const own[] = { "", ".self_attn", ".mlp", ".mlp.act_fn" };
+    char module[64];
+    if (check_block(f, "model", why) || check_block(f, "model.layers", why) ||
+        check_block(f, "model.rotary_emb", why))
+        return -1;
+    for (int64_t l = 0; l < f->c->layers; l++)
+        for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+            snprintf(module, sizeof module, "model.layers.%lld%s", (long long)l, own[i]);
+            if (check_block(f, module, why)) return -1;
+        }
+    return 0;
+}
+
+/* ---- each tensor ---- */
+
+static int find_scale(struct fitting *f, const char *module, struct adapted *own, struct fail *why)
+{
+    const struct adapter *a = f->a;
+    const json_t *rank, *alpha;
+    if (adapter_rules_rank(f->rules, module, &rank, why) ||
+        adapter_rules_alpha(f->rules, module, &alpha, why))
+        return -1;
+    own->rank = rank ? (int64_t)json_integer_value(rank) : a->rank;
+    double r = (double)own->rank, value = alpha ? json_number_value(alpha) : a->plain_alpha;
+    if (!rank && !alpha)
+        own->scale = a->alpha / r;
+    else
+        own->scale = value / (a->is_rank_stabilized ? sqrt(r) : r);
+    return 0;
+}
+
+/* May the module carry an adapter? PEFT's kinds are linears, of which the head is one, and
+ * embeddings. */
+static bool may_carry(const struct tensor *t) { return t->role != ROLE_NORM; }
+
+/* Is it named in modules_to_save, itself or a block that it is in? PEFT cannot load what is saved
+ * twice. */
+static int find_saved(const struct fitting *f, const char *module, bool *is_saved, struct fail *why)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s", module);
+    *is_saved = false;
+    for (char *dot = name; dot; dot = strrchr(name, '.')) {
+        if (dot != name) *dot = 0;
+        if (!adapter_rules_save(f->rules, name)) continue;
+        if (*is_saved)
+            return fail_input(why,
+                              "modules_to_save: %s is in it, and %s, which it is in: PEFT cannot "
+                              "load that either",
+                              module, name);
+        *is_saved = true;
+    }
+    return 0;
+}
+
+static int match_tensor(struct fitting *f, int64_t i, struct fail *why)
+{
+    const struct tensor *t = &f->table[i];
+    struct adapted *own = &f->fit->each[i];
+    char module[64];
+    module_of(t, module);
+    int found = adapter_rules_target(f->rules, module, t->role == ROLE_LINEAR, why);
+    if (found < 0) return -1;
+    if (found && !may_carry(t))
+        return fail_input(why, "target_modules: they match %s, a norm, so that PEFT refuses it too",
+                          module);
+    if (find_saved(f, module, &own->whole, why)) return -1;
+    if (found && own->whole)
+        return fail_input(why, "%s is in target_modules and in modules_to_save", module);
+    return found ? find_scale(f, module, own, why) : 0;
+}
+
+/* ---- embedding and head ---- */
+
+static bool are_equal(const struct stored_tensor *a, const struct stored_tensor *b)
+{
+    return a->dtype == b->dtype && a->bytes == b->bytes && !memcmp(a->data, b->data, a->bytes);
+}
+
+/* Where the two are one, what is stored for both must be stored alike. */
+static int check_equal(struct fitting *f, const struct tensor *head, int kind, struct fail *why)
+{
+    const struct stored_tensor *e = adapter_find(f->a, &f->table[0], kind);
+    const struct stored_tensor *h = adapter_find(f->a, head, kind);
+    bool may_be_alone = kind == STORED_BASE; /* PEFT stores it of what carries an adapter */
+    if (!h || (e ? are_equal(e, h) : may_be_alone)) return 0;
+    return fail_input(why,
+                      "the base's head is its embedding, but %s %s: PEFT takes the head's for "
+                      "both: make the two one, or set modules_to_save",
+                      h->name, e ? "differs from the embedding's" : "is stored alone");
+}
+
+/* The head goes on being the embedding. */
+static int stay_tied(struct fitting *f, const struct tensor *head, struct fail *why)
+{
+    struct adapted *e = &f->fit->each[0];
+    f->fit->count--;
+    e->whole = e->whole || f->fit->each[f->fit->count].whole;
+    if (check_equal(f, head, TRAINED_WEIGHT, why)) return -1;
+    mark(f, adapter_find(f->a, head, TRAINED_WEIGHT));
+    return 0;
+}
+
+/* On a tied base; the table has the head as its last, as if it were untied. */
+static int decide_tie(struct fitting *f, struct fail *why)
+{
+    const struct tensor *head = &f->table[f->fit->count - 1];
+    const struct adapted *e = &f->fit->each[0], *h = &f->fit->each[f->fit->count - 1];
+    bool saves = e->whole || h->whole, adapts = e->rank || h->rank;
+    bool is_ours = f->a->knows_base && f->a->head != HEAD_BY_PEFT;
+    if (f->a->ties_head && adapts)
+        return fail_input(why,
+                          "ensure_weight_tying with LoRA on the embedding or the head is not "
+                          "computed here: merge it in PEFT (merge_and_unload) and take that model");
+    if ((is_ours || f->a->ties_head) && saves) return stay_tied(f, head, why);
+    if (!saves && !adapts) return stay_tied(f, head, why);
+    f->fit->unties = true;
+    return check_equal(f, head, STORED_BASE, why);
+}
+
+/* What PEFT stores beside what it was told to, where the vocabulary was another one: it goes into
+ * the base itself. */
+static void take_stored(struct fitting *f)
+{
+    for (int64_t i = 0; i < f->fit->count; i++) {
+        const struct tensor *t = &f->table[i];
+        struct adapted *own = &f->fit->each[i];
+        bool is_table = t->role == ROLE_EMBEDDING || t->role == ROLE_HEAD;
+        bool is_beside = f->a->has_beside && (t->role == ROLE_EMBEDDING || t->role == ROLE_NORM);
+        if ((is_table || is_beside) && !own->rank && adapter_find(f->a, t, TRAINED_WEIGHT))
+            own->whole = true;
+    }
+}
+
+/* More rows than the base has: PEFT needs the base resized before, and so do embedding and head
+ * here, both of which must be stored then. */
+static int grow_vocabulary(struct fitting *f, struct fail *why)
+{
+    const struct stored_tensor *e = adapter_find(f->a, &f->table[0], TRAINED_WEIGHT);
+    const struct adapted *h = &f->fit->each[f->fit->count - 1];
+    long long had = (long long)f->c->vocab;
+    if (!e || is_beside(f->a, e) || e->dims != 2 || e->shape[0] <= f->c->vocab) return 0;
+    bool has_head = f->table[f->fit->count - 1].role == ROLE_HEAD;
+    if (e->shape[0] > 1 << 24) return fail_input(why, "%s has more than 2^24 rows", e->name);
+    if (has_head && !h->whole)
+        return fail_input(why,
+                          "%s has %lld rows, the base has %lld, and of the new tokens no rows of "
+                          "the head are stored: save the adapter with save_embedding_layers=True",
+                          e->name, (long long)e->shape[0], had);
+    f->c->vocab = e->shape[0];
+    f->fit->grows = true;
+    json_object_set_new(f->c->json, "vocab_size", json_integer((json_int_t)f->c->vocab));
+    f->table[0].rows = f->c->vocab;
+    if (has_head) f->table[f->fit->count - 1].rows = f->c->vocab;
+    return 0;
+}
+
+/* Rows of the embedding that are replaced: a list, or an object whose only key is the embedding. */
+static int take_tokens(struct fitting *f, struct fail *why)
+{
+    json_t *list = json_object_get(f->a->config, "trainable_token_indices"), *item;
+    const char *key = NULL;
+    size_t i;
+    if (json_is_object(list)) {
+        void *first = json_object_iter(list);
+        key = first ? json_object_iter_key(first) : "";
+        if (json_object_size(list) != 1 || !ends_with("model.embed_tokens", key) || !*key)
+            return fail_input(why,
+                              "trainable_token_indices: only those of embed_tokens are read here");
+        list = json_object_iter_value(first);
+    }
+    if (!json_array_size(list)) return 0;
+    if (f->fit->each[0].whole || f->fit->each[0].rank || f->fit->unties)
+        return fail_input(why, "trainable_token_indices beside an adapter of embedding or head is "
+                               "not read here");
+    bool *seen = calloc((size_t)f->c->vocab, sizeof *seen);
+    int status = seen ? 0 : fail(why, "out of memory");
+    json_array_foreach(list, i, item)
+    {
+        json_int_t token = json_is_integer(item) ? json_integer_value(item) : -1;
+        if (status) break;
+        if (token < 0 || token >= f->c->vocab || seen[token])
+            status = fail_input(why,
+                                "trainable_token_indices: number %zu is no token of this base, "
+                                "or stands twice",
+                                i);
+        else
+            seen[token] = true;
+    }
+    free(seen);
+    f->fit->tokens = status ? NULL : list;
+    return status;
+}
+
+/* ---- the files ---- */
+
+static int check_stored(struct fitting *f, const struct tensor *t, int kind, int64_t rows,
+                        int64_t cols, struct fail *why)
+{
+    if (adapter_check_shape(f->a, t, kind, rows, cols, why)) return -1;
+    mark(f, adapter_find(f->a, t, kind));
+    return 0;
+}
+
+/* Has the model's config a word for a bias of that tensor? */
+static int check_bias(const struct fitting *f, const struct tensor *t, struct fail *why)
+{
+    const char *type = json_string_value(json_object_get(f->c->json, "model_type"));
+    bool is_llama = !type || !strcmp(type, "llama");
+    if (t->role == ROLE_LINEAR && is_llama) return 0;
+    return fail_input(why, "lora_bias on %s: a %s model has no bias there, and cannot get one",
+                      t->name, type ? type : "llama");
+}
+
+static int check_tokens(struct fitting *f, struct fail *why)
+{
+    const struct tensor *t = &f->table[0];
+    if (!f->fit->tokens) return 0;
+    if (check_stored(f, t, STORED_TOKENS, (int64_t)json_array_size(f->fit->tokens), t->cols, why))
+        return -1;
+    f->fit->each[0].whole = true;
+    return 0;
+}
+
+static int check_tensor(struct fitting *f, int64_t i, struct fail *why)
+{
+    const struct tensor *t = &f->table[i];
+    const struct adapted *own = &f->fit->each[i];
+    bool is_embedding = t->role == ROLE_EMBEDDING;
+    if (own->whole && check_stored(f, t, TRAINED_WEIGHT, t->rows, t->cols, why)) return -1;
+    if (!own->rank) return 0;
+    if (is_embedding ? check_stored(f, t, STORED_EMBEDDING_A, own->rank, t->rows, why) ||
+                           check_stored(f, t, STORED_EMBEDDING_B, t->cols, own->rank, why)
+                     : check_stored(f, t, TRAINED_LORA_A, own->rank, t->cols, why) ||
+                           check_stored(f, t, TRAINED_LORA_B, t->rows, own->rank, why))
+        return -1;
+    if (f->a->has_bias &&
+        (check_bias(f, t, why) || check_stored(f, t, STORED_BIAS, t->rows, 1, why)))
+        return -1;
+    if (f->a->is_dora &&
+        check_stored(f, t, STORED_MAGNITUDE, is_embedding ? t->cols : t->rows, 1, why))
+        return -1;
+    if (t->role == ROLE_LINEAR || !adapter_find(f->a, t, STORED_BASE)) return 0;
+    return check_stored(f, t, STORED_BASE, t->rows, t->cols, why);
+}
+
+/* Of training alone; and what PEFT stores of modules that it replaces when it stores embeddings by
+ * itself: a second copy, which it does not read again, and the module that was replaced. That is
+ * the other one's, too, on a tied base, which must be stored by its own name then. */
+static bool is_left_aside(const struct fitting *f, const char *name)
+{
+    bool is_alone =
+        !f->fit->unties || (f->fit->each[0].whole && f->fit->each[f->fit->count - 1].whole);
+    return strstr(name, ".lora_velora_embed") || strstr(name, ".lora_monteclora_sampler.") ||
+           ends_with(name, ".modules_to_save.weight") ||
+           (is_alone && ends_with(name, ".original_module.weight"));
+}
+
+static int check_all_used(const struct fitting *f, const struct tensor_file *file, const bool *used,
+                          struct fail *why)
+{
+    for (size_t i = 0; i < file->count; i++) {
+        const char *name = file->at[i].name;
+        if (used[i] || is_left_aside(f, name)) continue;
+        if (ends_with(name, ".bias"))
+            return fail_input(why, "%s in it is a trained bias, and this base has none", name);
+        return fail_input(
+            why,
+            "%s in it belongs to nothing that this base and adapter_config.json have: "
+            "another base?",
+            name);
+    }
+    return 0;
+}
+
+static void find_merge_only(struct fitting *f)
+{
+    for (int64_t i = 0; i < f->fit->count; i++)
+        if (f->fit->each[i].rank && f->table[i].role != ROLE_LINEAR)
+            f->fit->merge_only =
+                f->table[i].role == ROLE_HEAD ? "LoRA on the head" : "LoRA on the embedding";
+    if (f->a->is_dora) f->fit->merge_only = "DoRA";
+    if (f->a->has_bias) f->fit->merge_only = "lora_bias";
+    if (f->fit->tokens) f->fit->merge_only = "trainable_token_indices";
+}
+
+static int match_all(struct fitting *f, struct fail *why)
+{
+    struct fit *fit = f->fit;
+    bool is_tied = f->c->is_tied, carries = false;
+    if (check_blocks(f, why)) return -1;
+    for (int64_t i = 0; i < fit->count; i++) {
+        if (match_tensor(f, i, why)) return -1;
+        carries = carries || fit->each[i].rank;
+    }
+    if (!carries)
+        return fail_input(why, "target_modules: they match no module of this base (exclude_modules "
+                               "and layers_to_transform count)");
+    if (is_tied && decide_tie(f, why)) return -1;
+    take_stored(f);
+    if (grow_vocabulary(f, why) || take_tokens(f, why)) return -1;
+    for (int64_t i = 0; i < fit->count; i++)
+        if (check_tensor(f, i, why)) return -1;
+    if (check_tokens(f, why)) return -1;
+    if (fit->unties) {
+        f->c->is_tied = false;
+        json_object_set_new(f->c->json, "tie_word_embeddings", json_false());
+    }
+    find_merge_only(f);
+    if (check_all_used(f, &f->a->file, f->used, why)) return -1;
+    return f->a->has_beside ? check_all_used(f, &f->a->beside, f->beside_used, why) : 0;
+}
+
+static int open_fitting(struct fitting *f, struct fail *why)
+{
+    struct config untied = *f->c;
+    untied.is_tied = false;
+    f->fit->count = tensors_list(&untied, &f->table, why);
+    if (f->fit->count < 0) return -1;
+    f->fit->each = calloc((size_t)f->fit->count, sizeof *f->fit->each);
+    f->used = calloc(f->a->file.count + 1, sizeof *f->used);
+    f->beside_used = calloc((f->a->has_beside ? f->a->beside.count : 0) + 1, sizeof *f->used);
+    if (!f->fit->each || !f->used || !f->beside_used) return fail(why, "out of memory");
+    return adapter_rules_open(&f->rules, f->a->config, why);
+}
+
+int adapter_fit(const struct adapter *a, struct config *c, struct fit *fit, struct fail *why)
+{
+    struct fitting f = { .a = a, .c = c, .fit = fit };
+    *fit = (struct fit){ 0 };
+    int status = open_fitting(&f, why) || match_all(&f, why) ? -1 : 0;
+    adapter_rules_close(f.rules);
+    free(f.table);
+    free(f.used);
+    free(f.beside_used);
+    return status;
+}
+
+void fit_release(struct fit *fit)
+{
+    free(fit->each);
+    *fit = (struct fit){ 0 };
+}
+
+int fit_check_applied(const struct fit *fit, const char *directory, struct fail *why)
+{
+    if (!fit->merge_only) return 0;
+    return fail_input(why, "%s: %s: only merge computes it: merge it first, and name that model",
+                      directory, fit->merge_only);
+}
+
+void fit_set_up(const struct fit *fit, const struct adapter *a, struct model_setup *setup)
+{
+    setup->rank = a->rank;
+    setup->alpha = a->alpha;
+    setup->targets = a->targets;
+    setup->whole = a->whole;
+    setup->each = fit->each;
+}

@@ -1,0 +1,133 @@
+/* The tensors of an adapter's files: their names, and their values in f32. */
+#include "adapter.h"
+
+#include "../common/bf16.h"
+
+static const char peft_prefix[] = "base_model.model.";
+
+/* What stands behind a module's name, PEFT's own spelling first. A raw state dict has the name of
+ * the adapter too, "default", and PEFT takes it. */
+static const char *const suffixes[STORED_KINDS][3] = {
+    [TRAINED_WEIGHT] = { ".weight" },
+    [TRAINED_LORA_A] = { ".lora_A.weight", ".lora_A.default.weight" },
+    [TRAINED_LORA_B] = { ".lora_B.weight", ".lora_B.default.weight" },
+    [STORED_MAGNITUDE] = { ".lora_magnitude_vector", ".lora_magnitude_vector.weight",
+                           ".lora_magnitude_vector.default.weight" },
+    [STORED_BASE] = { ".base_layer.weight" },
+    [STORED_EMBEDDING_A] = { ".lora_embedding_A", ".lora_embedding_A.default" },
+    [STORED_TOKENS] = { ".token_adapter.trainable_tokens_delta" },
+    [STORED_BIAS] = { ".lora_B.bias", ".lora_B.default.bias" },
+    [STORED_EMBEDDING_B] = { ".lora_embedding_B", ".lora_embedding_B.default" },
+};
+
+static void spell_name(const struct tensor *t, const char *suffix, char *name, size_t size)
+{
+    size_t stem = strlen(t->name) - strlen(".weight");
+    snprintf(name, size, "%s%.*s%s", peft_prefix, (int)stem, t->name, suffix);
+}
+
+void adapter_tensor_name(const struct tensor *t, int kind, char *name, size_t size)
+{
+    spell_name(t, suffixes[kind][0], name, size);
+}
+
+const struct stored_tensor *adapter_find(const struct adapter *a, const struct tensor *t, int kind)
+{
+    char name[160];
+    const struct stored_tensor *s = NULL;
+    for (int i = 0; i < 3 && suffixes[kind][i] && !s; i++) {
+        spell_name(t, suffixes[kind][i], name, sizeof name);
+        s = tensor_file_find(&a->file, name);
+        if (!s && a->has_beside && kind == TRAINED_WEIGHT) s = tensor_file_find(&a->beside, name);
+    }
+    return !s && a->has_beside && kind == TRAINED_WEIGHT ? tensor_file_find(&a->beside, t->name)
+                                                         : s;
+}
+
+/* Rows beyond the vocabulary are of tokens that LongLoRA adds, to fill samples up. */
+static bool has_rows(const struct adapter *a, const struct tensor *t, const struct stored_tensor *s,
+                     int64_t rows)
+{
+    bool is_beside = a->has_beside && s >= a->beside.at && s < a->beside.at + a->beside.count;
+    return is_beside && t->part == PART_EMBEDDING ? s->shape[0] >= rows : s->shape[0] == rows;
+}
+
+static bool is_number_type(enum dtype dtype) { return dtype <= DTYPE_BF16 || dtype == DTYPE_F64; }
+
+/* The stored tensor, if it is there in that shape. */
+static const struct stored_tensor *find_shaped(const struct adapter *a, const struct tensor *t,
+                                               int kind, int64_t rows, int64_t cols,
+                                               struct fail *why)
+{
+    char name[160];
+    adapter_tensor_name(t, kind, name, sizeof name);
+    const struct stored_tensor *s = adapter_find(a, t, kind);
+    if (!s) {
+        (void)fail_input(why, "no tensor %s in it, which its targets ask for", name);
+        return NULL;
+    }
+    int64_t stored_cols = s->dims == 2 ? s->shape[1] : 1;
+    if (s->dims >= 1 && s->dims <= 2 && has_rows(a, t, s, rows) && stored_cols == cols &&
+        is_number_type(s->dtype))
+        return s;
+    char shape[128];
+    stored_tensor_describe(s, shape, sizeof shape);
+    if (cols == 1)
+        (void)fail_input(why, "%s is %s, this base and its config need [%lld]", name, shape,
+                         (long long)rows);
+    else
+        (void)fail_input(why, "%s is %s, this base and its config need [%lld, %lld]", name, shape,
+                         (long long)rows, (long long)cols);
+    return NULL;
+}
+
+int adapter_check_shape(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
+                        int64_t cols, struct fail *why)
+{
+    return find_shaped(a, t, kind, rows, cols, why) ? 0 : -1;
+}
+
+static float value_at(const struct stored_tensor *s, size_t i)
+{
+    uint16_t half;
+    double wide;
+    if (s->dtype == DTYPE_F64) {
+        memcpy(&wide, (const char *)s->data + 8 * i, sizeof wide);
+        return (float)wide;
+    }
+    memcpy(&half, (const char *)s->data + 2 * i, sizeof half);
+    return s->dtype == DTYPE_BF16 ? bf16_to_float(half) : f16_to_float(half);
+}
+
+float *adapter_values(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
+                      int64_t cols, struct fail *why)
+{
+    size_t count = (size_t)(rows * cols);
+    const struct stored_tensor *s = find_shaped(a, t, kind, rows, cols, why);
+    if (!s) return NULL;
+    float *values = malloc(count * sizeof *values + 1);
+    if (!values) {
+        (void)fail(why, "out of memory");
+        return NULL;
+    }
+    if (s->dtype == DTYPE_F32)
+        memcpy(values, s->data, count * sizeof *values);
+    else
+        for (size_t i = 0; i < count; i++)
+            values[i] = value_at(s, i);
+    return values;
+}
+
+int adapter_load(const struct adapter *a, struct model *m, struct fail *why)
+{
+    const struct parameters *p = model_parameters(m);
+    for (int64_t i = 0; i < p->at_count; i++) {
+        const struct trainable *t = &p->at[i];
+        float *values = adapter_values(a, t->tensor, (int)t->kind, t->rows, t->cols, why);
+        if (!values) return -1;
+        model_kernels(m)->upload(model_device(m), p->value + t->offset, values,
+                                 (size_t)(t->rows * t->cols) * 4);
+        free(values);
+    }
+    return 0;
+}

@@ -1,0 +1,182 @@
+load helper
+
+nll() { perl -MJSON::PP -e 'local $/; print join " ", map { sprintf "%.6f", $_->{nll} } @{ decode_json(<STDIN>)->{scores} }'; }
+loss() { ppl --quiet "$@" --data docs.tok --context 16,32 --to json | nll; }
+same() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die "@a / @b\n" unless @a && @a == @b; for (0 .. $#a) { die "@a / @b\n" if abs($a[$_] - $b[$_]) > 2e-6 * $a[$_] }' "$1" "$2"; }
+# Changes a file of JSON by an expression of $_.
+edit() { perl -MJSON::PP -e 'my ($file, $do) = @ARGV; local $/; open my $f, "<", $file or die; $_ = decode_json(<$f>); eval $do; die $@ if $@; open my $o, ">", $file; print $o JSON::PP->new->canonical->pretty->encode($_)' "$1" "$2"; }
+names() { perl -MJSON::PP -e 'local $/; print join ",", sort @{ decode_json(<STDIN>)->{modules_to_save} // [] }' < "$1/adapter_config.json"; }
+tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, my $n, 8; read $f, my $h, unpack "Q<", $n; print scalar grep { /$ARGV[1]/ } keys %{ decode_json($h) }' "$1/adapter_model.safetensors" "$2"; }
+make_tied() { # tied/, of the same samples, tied head
+    make_base
+    config tied.json 400 true
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=tied.json tokenizer=tok train_file=16.smp output_dir=tied max_steps=4 \
+        learning_rate=0.01 per_device_train_batch_size=4 --quiet --device cpu
+}
+
+@test "train_embedding: true trains the head too, embedding the embedding alone" {
+    make_base
+    lora both --quiet model_name_or_path=base quantization=none train_embedding=true
+    [ "$(names both)" = embed_tokens,lm_head ]
+    lora alone --quiet model_name_or_path=base quantization=none train_embedding=embedding
+    [ "$(names alone)" = embed_tokens ]
+    lora none --quiet model_name_or_path=base quantization=none
+    [ "$(names none)" = '' ]
+    run -0 grep -c '"train_embedding": false' none/longqlora.json
+    run --separate-stderr -2 lora x train_embedding=head
+    [[ "$stderr" == *"train_embedding: 'head' is not one of false|true|embedding"* ]]
+    # Trained further it stays what it is.
+    lora on --quiet model_name_or_path=base quantization=none adapter_name_or_path=alone max_steps=1
+    [ "$(names on)" = embed_tokens ]
+    run --separate-stderr -2 lora x model_name_or_path=base quantization=none adapter_name_or_path=alone train_embedding=true
+    [[ "$stderr" == *"train_embedding: true, but the adapter has the embedding alone: train_embedding: embedding" ]]
+}
+
+@test "a tied base: the head is stored beside the embedding, and both stay one; older adapters mean that too" {
+    make_tied
+    lora run --quiet model_name_or_path=tied quantization=none train_embedding=true
+    [ "$(names run)" = embed_tokens,lm_head ]
+    grep -q '"tied_head": true' run/longqlora.json
+    [ "$(tensors run lm_head)" -eq 1 ]
+    a=$(loss --model tied --adapter run)
+    merge --quiet --base tied --adapter run -o merged
+    grep -q '"tie_word_embeddings": true' merged/config.json
+    same "$a" "$(loss --model merged)"
+    # As older programs wrote it: the embedding alone, by name and in the file.
+    cp -r run old
+    edit old/adapter_config.json '$_->{modules_to_save} = ["embed_tokens"]'
+    edit old/longqlora.json 'delete @$_{qw(tied_head base_name)}'
+    perl -MJSON::PP -e 'my $p = shift; open my $f, "<:raw", $p; local $/; my $b = <$f>; my $n = unpack "Q<", $b; my $h = decode_json(substr $b, 8, $n);
+        my $t = delete $h->{"base_model.model.lm_head.weight"}; my ($from, $to) = @{ $t->{data_offsets} }; die unless $to == length($b) - 8 - $n;
+        my $j = encode_json($h); $j .= " " while length($j) % 8; open my $o, ">:raw", $p; print $o pack("Q<", length $j), $j, substr($b, 8 + $n, $from)' old/adapter_model.safetensors
+    same "$a" "$(loss --model tied --adapter old)"
+    lora on --quiet model_name_or_path=tied quantization=none adapter_name_or_path=old train_embedding=true max_steps=1
+    [ "$(names on)" = embed_tokens,lm_head ]
+    # PEFT takes an embedding alone for one that has parted from the head, and so it is without our own file.
+    rm old/longqlora.json
+    b=$(loss --model tied --adapter old --rope linear:2)
+    [ "$a" != "$b" ]
+    merge --quiet --base tied --adapter old --rope linear:2 -o parted 2> /dev/null
+    grep -q '"tie_word_embeddings": false' parted/config.json
+    same "$b" "$(loss --model parted)"
+    # Trained further it stays parted.
+    lora further --quiet model_name_or_path=tied quantization=none adapter_name_or_path=old learning_rate=1e-30 max_steps=1 lora_dropout=0
+    [ "$(names further)" = embed_tokens ]
+    grep -q '"tied_head": false' further/longqlora.json
+    same "$b" "$(loss --model tied --adapter further)"
+}
+
+@test "a checkpoint of an older program, whose train_embedding: true was the embedding alone, goes on as it was" {
+    make_base
+    go() { lora "$1" --quiet model_name_or_path=base quantization=none max_steps=4 save_steps=2 lora_dropout=0 "${@:2}"; }
+    go whole train_embedding=embedding
+    cp -r whole cut
+    rm -r cut/checkpoint-4 cut/adapter_* cut/longqlora.json cut/longqlora-run.json
+    # Its state as that program wrote it, and no record.
+    perl -MForeignStream -e 'my $p = shift; open my $z, "-|", "zstd", "-dcqf", $p; binmode $z; local $/; my $b = <$z>;
+        $b =~ s/"train_embedding":"embedding"/"train_embedding":true       / or die; my $end = rindex $b, "\xa3end"; $end--;
+        my $d = ForeignStream::digest(substr $b, 0, $end); my $at = rindex $b, "digest"; my $tail = substr $b, $at; $tail =~ s/[0-9a-f]{32}/$d/ or die; substr($b, $at) = $tail;
+        open my $o, "|-", "zstd", "-q", "-1", "-fo", $p; binmode $o; print $o $b; close $o or die' cut/checkpoint-2/training_state
+    edit cut/checkpoint-2/manifest.json 'my $f = "cut/checkpoint-2/training_state"; my ($d) = `xxhsum -q -H2 $f` =~ /^(\w+)/; $_->{files}{training_state} = { bytes => -s $f, digest => $d }'
+    go cut train_embedding=true resume_from_checkpoint=auto
+    cmp whole/adapter_model.safetensors cut/adapter_model.safetensors
+    # A new run of the same recipe has the head.
+    go new train_embedding=true
+    [ "$(names new)" = embed_tokens,lm_head ]
+}
+
+@test "patterns and regular expressions: applied, merged, trained further and kept" {
+    make_base
+    lora ad --quiet model_name_or_path=base quantization=none lora_alpha=4
+    a=$(loss --model base --adapter ad)
+    # The same adapter in PEFT's other words.
+    cp -r ad other
+    edit other/adapter_config.json '$_->{r} = 9; $_->{lora_alpha} = 7; $_->{rank_pattern} = { ".*_proj" => 4 };
+        $_->{alpha_pattern} = { "layers\\.[01]\\..*_(?:proj)" => 4 }; $_->{target_modules} = ".*\\.(?:[qkvo]|gate|up|down)_proj"; $_->{exclude_modules} = ["layers.7.mlp.up_proj"]'
+    same "$a" "$(loss --model base --adapter other)"
+    merge --quiet --base base --adapter ad -o merged
+    merge --quiet --base base --adapter other -o merged-other
+    cmp merged/model.safetensors merged-other/model.safetensors
+    # Another scale of some modules is another model.
+    edit other/adapter_config.json '$_->{alpha_pattern}{q_proj} = 40; delete $_->{alpha_pattern}{"layers\\.[01]\\..*_(?:proj)"}; $_->{lora_alpha} = 4'
+    b=$(loss --model base --adapter other)
+    [ "$a" != "$b" ]
+    echo 'method: lora' > bare.yaml
+    train bare.yaml --quiet output_dir=on model_name_or_path=base train_file=32.smp quantization=none adapter_name_or_path=other learning_rate=1e-30 max_steps=1 lora_dropout=0
+    cmp other/adapter_model.safetensors on/adapter_model.safetensors
+    grep -q '"q_proj": 40' on/adapter_config.json
+    same "$b" "$(loss --model base --adapter on)"
+    # What is not understood is named, with its field.
+    edit other/adapter_config.json '$_->{target_modules} = ".*(?>_proj)"'
+    run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
+    [[ "$stderr" == "ppl: other/adapter_config.json: target_modules: '.*(?>_proj)': that (? is not taken alike by"* ]]
+    edit other/adapter_config.json '$_->{target_modules} = ["q_proj"]'
+    run --separate-stderr -3 merge --base base --adapter other -o x
+    [[ "$stderr" == *"merge: other: base_model.model.model.layers.0."*" in it belongs to nothing that this base and adapter_config.json have: another base?" ]]
+    edit other/adapter_config.json '$_->{target_modules} = "all-linear"; $_->{use_dora} = JSON::PP::true'
+    run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
+    [[ "$stderr" == *"other: no tensor base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector in it"* ]]
+}
+
+@test "what only merge computes is refused elsewhere, with the way out" {
+    # A base of the shape that the golden adapters are for.
+    printf '%s\n' '{"longqlora":1,"kind":"tokens","tokenizer":{"digest":"","vocab_size":40,"bos":1,"eos":2},"dtype":"u16","add_bos":false,"add_eos":false}' \
+        '{"id":"a","source":"","tokens":[1,5,7,9,11,3,8,20,30,12,13,14,15,16,17,18,5,6]}' '{"end":true,"records":1}' > few.jsonl
+    tokenize --quiet --from jsonl --to stream < few.jsonl > few.tok
+    pack --quiet --context 8 --strategy split few.tok -o few.smp
+    perl -MJSON::PP -e 'local $/; print encode_json(decode_json(<STDIN>)->[0]{config})' < "$golden/adapters/cases.json" > few.json
+    printf 'method: full\nfrom_scratch: true\nattention: full\n' > few.yaml
+    train few.yaml --quiet model_name_or_path=few.json train_file=few.smp output_dir=base max_steps=1 --device cpu
+    for a in dora adapt-head; do
+        run --separate-stderr -3 ppl --quiet --model base --adapter "$golden/adapters/$a" --data few.tok --context 8
+        [[ "$stderr" == *"$a: "*": only merge computes it: merge it first, and name that model" ]]
+        merge --quiet --base base --adapter "$golden/adapters/$a" -o "$a" 2> /dev/null
+        ppl --quiet --model "$a" --data few.tok --context 8 > /dev/null
+    done
+}
+
+@test "merge: adapters by weight" {
+    make_base
+    lora a --quiet model_name_or_path=base quantization=none
+    lora b --quiet model_name_or_path=base quantization=none seed=7 target_modules=q_proj,up_proj
+    merge --quiet --base base --adapter a -o one
+    merge --quiet --base base --adapter a:1 -o same
+    cmp one/model.safetensors same/model.safetensors
+    run --separate-stderr -0 merge --base base --adapter a:0.7 --adapter b:0.3 -o both
+    [[ "$stderr" == *"14 linears merged, 0 tensors replaced"* ]]
+    [ "$(loss --model both)" != "$(loss --model one)" ]
+    # Halves are the whole, within a rounding.
+    merge --quiet --base base --adapter a:0.5 --adapter a:0.5 -o halves
+    same "$(loss --model one)" "$(loss --model halves)"
+    # A folder's name may have a colon.
+    cp -r a odd:0.5
+    merge --quiet --base base --adapter odd:0.5 -o by-name
+    cmp one/model.safetensors by-name/model.safetensors
+    merge --quiet --base base --adapter odd:0.5:0.5 --adapter a:0.5 -o half-by-name
+    cmp halves/model.safetensors half-by-name/model.safetensors
+    run --separate-stderr -2 merge --base base --adapter a:much -o x
+    [ "$stderr" = "merge: --adapter a:much: 'much' is not a weight" ]
+    # Both must be of this base, and of the same positions.
+    edit b/longqlora.json '$_->{rope}{factor} = 4'
+    run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
+    [[ "$stderr" == "merge: b: trained with linear positions, factor 4, but linear, 2 were chosen" ]]
+    edit b/longqlora.json '$_->{rope}{factor} = 2; $_->{base} = "0" x 32'
+    run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
+    [[ "$stderr" == *"b: trained on the base base (digest 0"*"or --force-base" ]]
+    [ ! -e x ]
+}
+
+@test "train: the base's name in adapter_config.json is one that others can open" {
+    make_base
+    lora s --quiet max_steps=1
+    grep -q '"base_model_name_or_path": null' s/adapter_config.json
+    grep -q '"base_name": "base.nf4"' s/longqlora.json
+    lora d --quiet max_steps=1 model_name_or_path=base quantization=none
+    grep -q '"base_model_name_or_path": "base"' d/adapter_config.json
+    # What a model from the hub says of itself.
+    cp -rL base hub
+    edit hub/config.json '$_->{_name_or_path} = "meta-llama/Llama-2-7b-hf"'
+    quantize --quiet hub -o hub.nf4
+    lora h --quiet max_steps=1 model_name_or_path=hub.nf4
+    grep -q '"base_model_name_or_path": "meta-llama/Llama-2-7b-hf"' h/adapter_config.json
+}

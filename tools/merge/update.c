@@ -1,0 +1,197 @@
+#include "update.h"
+
+static const struct adapted none;
+
+/* What the part does to a tensor of the result; its fit has no head where that stays tied. */
+static const struct adapted *adapted_of(const struct merge_part *p, int64_t index)
+{
+    return index < p->fit->count ? &p->fit->each[index] : &none;
+}
+
+/* ---- together ---- */
+
+static int check_pair(const struct merger *m, const struct merge_part *p,
+                      const struct merge_part *q, struct fail *why)
+{
+    for (int64_t i = 0; i < m->count; i++) {
+        const struct adapted *a = adapted_of(p, i), *b = adapted_of(q, i);
+        if (a->whole && (b->whole || b->rank))
+            return fail_usage(
+                why, "%.150s replaces %s, which %.150s %s too: merge one after the other", p->path,
+                m->table[i].name, q->path, b->whole ? "replaces" : "changes");
+    }
+    bool has_tied = adapted_of(q, 0)->whole && !q->fit->unties;
+    if (p->fit->unties && has_tied)
+        return fail_usage(why,
+                          "%.150s unties the head from the embedding, %.150s replaces both as one: "
+                          "merge one after the other",
+                          p->path, q->path);
+    if (p->fit->grows && (adapted_of(q, 0)->rank || adapted_of(q, m->count - 1)->rank))
+        return fail_usage(why,
+                          "%.150s has tokens that the base has not, %.150s changes the rows of "
+                          "those it has: merge one after the other",
+                          p->path, q->path);
+    return 0;
+}
+
+static int check_weight(const struct merger *m, const struct merge_part *p, struct fail *why)
+{
+    if (p->weight == 1) return 0;
+    for (int64_t i = 0; i < m->count; i++)
+        if (adapted_of(p, i)->whole)
+            return fail_usage(why,
+                              "%.200s replaces %s whole (modules_to_save), which has no weight: "
+                              "leave out the weight",
+                              p->path, m->table[i].name);
+    return 0;
+}
+
+int update_check_parts(const struct merger *m, struct fail *why)
+{
+    for (int i = 0; i < m->part_count; i++) {
+        const struct merge_part *p = &m->parts[i];
+        if (p->adapter->is_dora && (m->part_count > 1 || p->weight != 1))
+            return fail_usage(why,
+                              "%.200s: DoRA is no sum: merge it alone, and the others into the "
+                              "result",
+                              p->path);
+        if (check_weight(m, p, why)) return -1;
+        for (int j = 0; j < m->part_count; j++)
+            if (i != j && check_pair(m, p, &m->parts[j], why)) return -1;
+    }
+    return 0;
+}
+
+/* ---- one tensor ---- */
+
+void update_release(struct update *u)
+{
+    for (int i = 0; i < u->count; i++) {
+        free(u->at[i].turned_a);
+        free(u->at[i].b);
+    }
+    free(u->own);
+    free(u->magnitude);
+    free(u->norm);
+}
+
+/* to [cols, rows] of from [rows, cols]. */
+static float *turned(const float *from, int64_t rows, int64_t cols, struct fail *why)
+{
+    float *to = malloc((size_t)(rows * cols) * sizeof *to + 1);
+    if (!to) (void)fail(why, "out of memory");
+    for (int64_t r = 0; to && r < rows; r++)
+        for (int64_t c = 0; c < cols; c++)
+            to[c * rows + r] = from[r * cols + c];
+    return to;
+}
+
+static int read_linear(const struct adapter *a, const struct tensor *t, struct change *c,
+                       struct fail *why)
+{
+    float *lora_a = adapter_values(a, t, TRAINED_LORA_A, c->rank, t->cols, why);
+    if (!lora_a) return -1;
+    c->b = adapter_values(a, t, TRAINED_LORA_B, t->rows, c->rank, why);
+    c->turned_a = turned(lora_a, c->rank, t->cols, why);
+    free(lora_a);
+    return c->b && c->turned_a ? 0 : -1;
+}
+
+/* An embedding's matrices lie the other way round: its change is AᵀBᵀ. */
+static int read_embedding(const struct adapter *a, const struct tensor *t, struct change *c,
+                          struct fail *why)
+{
+    float *lora_a = adapter_values(a, t, STORED_EMBEDDING_A, c->rank, t->rows, why);
+    if (!lora_a) return -1;
+    c->turned_a = adapter_values(a, t, STORED_EMBEDDING_B, t->cols, c->rank, why);
+    c->b = turned(lora_a, c->rank, t->rows, why);
+    free(lora_a);
+    return c->b && c->turned_a ? 0 : -1;
+}
+
+static int read_change(const struct merge_part *p, const struct tensor *t,
+                       const struct adapted *own, struct update *u, struct fail *why)
+{
+    struct change *c = &u->at[u->count++];
+    bool is_embedding = t->role == ROLE_EMBEDDING;
+    c->rank = own->rank;
+    c->scale = (float)(p->weight * own->scale);
+    if (is_embedding ? read_embedding(p->adapter, t, c, why) : read_linear(p->adapter, t, c, why))
+        return -1;
+    if (!p->adapter->is_dora) return 0;
+    u->magnitude =
+        adapter_values(p->adapter, t, STORED_MAGNITUDE, is_embedding ? t->cols : t->rows, 1, why);
+    return u->magnitude ? 0 : -1;
+}
+
+/* As PEFT copies it into the base, in the base's type. */
+static void round_to(struct merger *m, enum weight_type type, float *values, int64_t count)
+{
+    for (int64_t i = 0; type != WEIGHT_F32 && i < count; i += m->room) {
+        int64_t n = count - i < m->room ? count - i : m->room;
+        m->k->narrow_sum(m->dev, m->narrow, type, values + i, 0, NULL, n);
+        m->k->widen(m->dev, values + i, m->narrow, type, n);
+    }
+}
+
+/* What PEFT stores of an embedding's or head's base; of one that both are it is both. */
+static int read_base(struct merger *m, const struct merge_part *p, int64_t index, struct update *u,
+                     struct fail *why)
+{
+    const struct tensor *t = &m->table[index],
+                        *other = index ? &m->table[0] : &m->table[m->count - 1];
+    if (t->role != ROLE_EMBEDDING && t->role != ROLE_HEAD) return 0;
+    if (!adapter_find(p->adapter, t, STORED_BASE)) {
+        if (!p->fit->unties || !adapter_find(p->adapter, other, STORED_BASE)) return 0;
+        t = other;
+    }
+    free(u->own);
+    u->own = adapter_values(p->adapter, t, STORED_BASE, t->rows, t->cols, why);
+    if (!u->own) return -1;
+    round_to(m, m->base->at[index].type, u->own, t->rows * t->cols);
+    return 0;
+}
+
+/* The base's embedding in f32, but for the rows of some tokens. */
+static int read_tokens(struct merger *m, const struct merge_part *p, struct update *u,
+                       struct fail *why)
+{
+    const struct tensor *t = &m->table[0];
+    const struct weight *w = &m->base->at[0];
+    int64_t count = t->rows * t->cols, tokens = (int64_t)json_array_size(p->fit->tokens);
+    float *rows = adapter_values(p->adapter, t, STORED_TOKENS, tokens, t->cols, why);
+    if (!rows) return -1;
+    u->own = malloc((size_t)count * sizeof *u->own);
+    if (u->own) {
+        m->k->widen(m->dev, u->own, w->data, w->type, count);
+        for (int64_t i = 0; i < tokens; i++)
+            memcpy(u->own + json_integer_value(json_array_get(p->fit->tokens, (size_t)i)) * t->cols,
+                   rows + i * t->cols, (size_t)t->cols * sizeof *rows);
+    }
+    free(rows);
+    return u->own ? 0 : fail(why, "out of memory");
+}
+
+static int read_part(struct merger *m, const struct merge_part *p, int64_t index, struct update *u,
+                     struct fail *why)
+{
+    const struct tensor *t = &m->table[index];
+    const struct adapted *own = adapted_of(p, index);
+    if (!index && p->fit->tokens) return read_tokens(m, p, u, why);
+    if (own->whole) {
+        u->own = adapter_values(p->adapter, t, TRAINED_WEIGHT, t->rows, t->cols, why);
+        return u->own ? 0 : -1;
+    }
+    if (read_base(m, p, index, u, why)) return -1;
+    return own->rank ? read_change(p, t, own, u, why) : 0;
+}
+
+int update_read(struct merger *m, int64_t index, struct update *u, struct fail *why)
+{
+    *u = (struct update){ 0 };
+    for (int i = 0; i < m->part_count; i++)
+        if (read_part(m, &m->parts[i], index, u, why)) return fail_in(why, m->parts[i].path);
+    m->merged += u->count > 0;
+    m->replaced += u->own && !u->count;
+    return 0;
+}
