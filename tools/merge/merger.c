@@ -102,8 +102,8 @@ static void widen_rows(struct merger *m, const struct weight *w, int64_t first, 
 }
 
 /* change = B·A of some rows: the kernels' linear with x = B and the weight Aᵀ. */
-static void multiply(struct merger *m, const struct tensor *t, const struct update *u,
-                     int64_t first_row, int64_t rows)
+static int multiply(struct merger *m, const struct tensor *t, const struct update *u,
+                    int64_t first_row, int64_t rows, struct fail *why)
 {
     int64_t rank = m->adapter->rank;
     struct linear l = { .type = WEIGHT_F32, .weight = u->turned_a, .out = t->cols, .in = rank };
@@ -111,6 +111,7 @@ static void multiply(struct merger *m, const struct tensor *t, const struct upda
     struct mat x = { (struct act *)(void *)(u->b + first_row * rank), rank };
     struct mat y = { (struct act *)(void *)m->change, t->cols };
     m->k->linear_fwd(m->dev, y, x, &g, (struct mat){ NULL, 0 }, rows, (struct dropout){ 0 });
+    return m->k->sync(m->dev, why);
 }
 
 static double sum_of_squares(struct merger *m, const float *x, int64_t count)
@@ -131,7 +132,7 @@ static int produce_rows(struct merger *m, int64_t index, const struct update *u,
     const float *from = u->own ? u->own + first : m->wide;
     if (!u->own) widen_rows(m, &m->base->at[index], first, count);
     if (u->b) {
-        multiply(m, t, u, first_row, rows);
+        if (multiply(m, t, u, first_row, rows, why)) return -1;
         m->squares += sum_of_squares(m, m->wide, count);
         m->change_squares += (double)scale * (double)scale * sum_of_squares(m, m->change, count);
     }
