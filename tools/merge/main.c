@@ -18,6 +18,7 @@ struct options {
 };
 
 static struct fail why;
+static struct companions *companions;
 
 /* What was NF4 becomes what the model was in before. */
 static enum dtype dtype_of(const struct options *o, const struct config *c, const struct weight *w)
@@ -56,7 +57,7 @@ static void merge_all(const struct options *o, const struct loaded *l)
                                  .dtype = dtypes[0],
                                  .produce = merger_produce,
                                  .arg = &m,
-                                 .copy_from = companions_of(o),
+                                 .companions = companions,
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
                                  .new_style_rope = !strcmp(o->config_style, "new") };
     struct progress p = { .unit = "tensors", .total = (double)w->count };
@@ -82,7 +83,9 @@ static void declare_files(const struct options *o)
     or_die(model_guard_input("--base ", o->loaded.model, &why), &why);
     or_die(model_guard_input("--adapter ", o->loaded.adapter, &why), &why);
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
-    or_die(directory_declare("-o ", o->output, companions_of(o), &why), &why);
+    const char *from = companions_of(o);
+    or_die(directory_declare("-o ", o->output, from, &why), &why);
+    if (from) or_die(companions_read(&companions, from, &why), &why);
 }
 
 static void check_needed(const struct options *o)
@@ -174,6 +177,7 @@ int main(int argc, char **argv)
     double seconds = progress_clock() - start;
     note("%.2f s, %s/s of the base", seconds, size_text((double)l.weights.bytes / seconds).at);
     loaded_close(&l);
+    companions_free(companions);
     free(operands);
     return 0;
 }

@@ -1,7 +1,6 @@
 #include "starting.h"
 
 #include "../../lib/common/die.h"
-#include "../../lib/common/program.h"
 
 void starting_refuse_ranks(int64_t ranks)
 {
@@ -34,17 +33,37 @@ void starting_refuse_keys(int argc, char **argv, const struct opt_program *progr
         if (!recipe_has_key(key)) continue;
         const char *value = argv[i][2 + length] ? argv[i] + 3 + length : argv[i + 1];
         bool is_value = value && (argv[i][2 + length] || strncmp(value, "--", 2) != 0);
-        program_begin(argv[0], program->name);
-        die_init(program_name(), false);
+        opt_begin(argc, argv, program);
         die_usage("--%.*s is a key of recipes: write %s=%s", (int)length, argv[i] + 2, key,
                   is_value ? value : "VALUE");
     }
+}
+
+static struct opt_list ignored;
+
+void starting_ignore(const char *key)
+{
+    const char **grown = realloc(ignored.at, (size_t)(ignored.count + 1) * sizeof *grown);
+    char *copy = strdup(key);
+    if (!grown || !copy) die(STATUS_FAILED, "out of memory");
+    ignored.at = grown;
+    ignored.at[ignored.count++] = copy;
+}
+
+void starting_tell_ignored(void)
+{
+    for (int i = 0; i < ignored.count; i++)
+        note("recipe: %s has no meaning here: ignored", ignored.at[i]);
 }
 
 void starting_warn(const struct trainer *t)
 {
     int64_t group = t->attention.group, steps = t->optimiser.steps;
     int64_t a_step = t->recipe->batch_size * t->recipe->accumulation;
+    if (t->folder.has_no_locks)
+        warn("%s: its file system has no locks, by which a second run there would be refused: see "
+             "to it that none is started",
+             t->folder.path);
     uint64_t longest = t->info.context, samples = t->samples ? reader_records(t->samples) : 0;
     if (group && samples && longest <= (uint64_t)group)
         warn("no sample is longer than a group: up to %llu tokens, groups of %lld%s: pack them to "
