@@ -102,6 +102,12 @@ void product(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_
              float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
              float *c, int64_t ldc);
 
+/* Before the first product. Fails where there is not the memory that oneDNN takes for its code,
+ * without which it would end the program. */
+int product_begin(struct fail *why) MUST_USE;
+/* Had a product no memory for its operands? Its result is not there then; sync tells. */
+bool product_lacks_memory(void);
+
 /* Bytes that product needs on each thread, a multiple of 64. They are the device's and not
  * thread-local, because thread-local arrays lie on a thread's stack. */
 size_t product_scratch(void);

@@ -107,7 +107,8 @@ int cpu_open(struct device **out, int threads, struct fail *why)
     }
     dev->threads = pool_threads(dev->pool);
     void *products;
-    if (cpu_alloc(dev, &products, product_scratch() * (size_t)dev->threads, why)) {
+    if (product_begin(why) ||
+        cpu_alloc(dev, &products, product_scratch() * (size_t)dev->threads, why)) {
         cpu_close(dev);
         return -1;
     }
@@ -215,6 +216,7 @@ void cpu_range_end(void) {}
 
 int cpu_sync(struct device *dev, struct fail *why)
 {
+    if (product_lacks_memory()) return fail(why, "device cpu: not enough memory for a product");
     if (!dev->has_failed) return 0;
     *why = dev->failed;
     dev->has_failed = false;

@@ -3,6 +3,8 @@
 #include "cpu.h"
 
 #include <dnnl.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
 
 extern void omp_set_num_threads(int threads); /* of libgomp, which oneDNN uses */
 
@@ -14,6 +16,19 @@ static void use_one_thread(void)
     is_single = true;
 }
 
+static atomic_bool lacks_memory;
+
+bool product_lacks_memory(void) { return atomic_load(&lacks_memory); }
+
+/* oneDNN packs operands in memory of its own. */
+static void check_status(dnnl_status_t status)
+{
+    if (status == dnnl_out_of_memory)
+        atomic_store(&lacks_memory, true);
+    else
+        must(status == dnnl_success);
+}
+
 static void multiply(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
                      float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
                      float beta, float *c, int64_t ldc)
@@ -21,7 +36,32 @@ static void multiply(bool a_transposed, bool b_transposed, int64_t m, int64_t n,
     use_one_thread();
     dnnl_status_t status = dnnl_sgemm(a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', m, n, k,
                                       alpha, a, lda, b, ldb, beta, c, ldc);
-    must(status == dnnl_success);
+    check_status(status);
+}
+
+/* oneDNN generates its code at the first product, and dies where it gets no memory for that. So the
+ * memory is asked for before, and the first product of each kind is made while nothing else takes
+ * any. */
+int product_begin(struct fail *why)
+{
+    enum { NEEDED = 64 << 20, EDGE = 48 };
+    static const int64_t columns[] = { EDGE, 1, 8 };
+    float *room = mmap(NULL, NEEDED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED || munmap(room, NEEDED))
+        return fail(why,
+                    "device cpu: not enough memory: matrix products want %d MiB for themselves "
+                    "(ulimit -v?)",
+                    NEEDED >> 20);
+    room = calloc(3 * EDGE * EDGE, sizeof *room);
+    if (!room) return fail(why, "device cpu: not enough memory");
+    float *b = room + EDGE * EDGE, *c = b + EDGE * EDGE;
+    for (int i = 0; i < 4; i++)
+        for (size_t n = 0; n < sizeof columns / sizeof *columns; n++)
+            for (int beta = 0; beta < 2; beta++)
+                multiply(i & 1, i >> 1, EDGE, columns[n], EDGE, 1, room, EDGE, b, EDGE, (float)beta,
+                         c, EDGE);
+    free(room);
+    return product_lacks_memory() ? fail(why, "device cpu: not enough memory") : 0;
 }
 
 #if defined(__AVX512F__)
@@ -139,7 +179,7 @@ static void multiply_blocks(float *c, int64_t ldc, struct blocks *blocks, bool a
     dnnl_status_t status = dnnl_gemm_bf16bf16f32(
         a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', rows, cols, depth, alpha, blocks->a,
         a_transposed ? rows : depth, blocks->b, b_transposed ? depth : cols, beta, c, ldc);
-    must(status == dnnl_success);
+    check_status(status);
 }
 
 static void product_bf16(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,

@@ -139,37 +139,83 @@ static int write_one(const char *to, const char *name, const char *data, const s
     return -1;
 }
 
-/* One after the other: compared with what stands in `to` (NULL: nothing does), and copied. */
-static int go_through(const char *from, const char *to, bool is_copied, struct fail *why)
+/* ---- all of them ---- */
+
+struct companions {
+    struct {
+        char *data; /* NULL: it is not there */
+        struct stat st;
+    } at[NAMES];
+};
+
+void companions_free(struct companions *all)
+{
+    for (int i = 0; all && i < NAMES; i++)
+        free(all->at[i].data);
+    free(all);
+}
+
+int companions_read(struct companions **out, const char *from, struct fail *why)
 {
     struct stat st;
+    *out = NULL;
     if (stat(from, &st)) return fail(why, "%.300s: %s", from, strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return fail_usage(why, "%.300s: not a folder, from which tokenizer files could be copied",
                           from);
-    for (int i = 0; i < NAMES; i++) {
-        int fd, got = open_one(from, names[i], &fd, &st, why);
-        if (got < 0) return -1;
-        if (!got) continue;
-        size_t bytes = (size_t)st.st_size;
-        char *data = to ? read_whole(fd, bytes, names[i], why) : NULL;
-        int status = to && !data ? -1 : 0, stands = 0;
-        if (data) stands = compare(to, names[i], data, bytes, why);
-        if (!status && stands < 0) status = -1;
-        if (!status && is_copied && !stands) status = write_one(to, names[i], data, &st, why);
-        free(data);
+    struct companions *all = calloc(1, sizeof *all);
+    int status = all ? 0 : fail(why, "%.300s: out of memory", from);
+    for (int i = 0; i < NAMES && !status; i++) {
+        char path[4200];
+        int fd, got = open_one(from, names[i], &fd, &all->at[i].st, why);
+        if (got <= 0) {
+            status = got;
+            continue;
+        }
+        snprintf(path, sizeof path, "%s/%s", from, names[i]);
+        all->at[i].data = read_whole(fd, (size_t)all->at[i].st.st_size, path, why);
+        if (!all->at[i].data) status = -1;
         close(fd);
-        if (status) return -1;
+    }
+    if (status)
+        companions_free(all);
+    else
+        *out = all;
+    return status;
+}
+
+bool companions_hold(const struct companions *all, const char *name)
+{
+    for (int i = 0; all && i < NAMES; i++)
+        if (all->at[i].data && !strcmp(names[i], name)) return true;
+    return false;
+}
+
+/* One after the other: compared with what stands in `to`, and written. */
+static int go_through(const struct companions *all, const char *to, bool is_written,
+                      struct fail *why)
+{
+    for (int i = 0; all && i < NAMES; i++) {
+        const char *data = all->at[i].data;
+        const struct stat *st = &all->at[i].st;
+        if (!data) continue;
+        int stands = compare(to, names[i], data, (size_t)st->st_size, why);
+        if (stands < 0) return -1;
+        if (is_written && !stands && write_one(to, names[i], data, st, why)) return -1;
     }
     return 0;
 }
 
 int companions_check(const char *from, const char *to, struct fail *why)
 {
-    return go_through(from, to, false, why);
+    struct companions *all;
+    if (companions_read(&all, from, why)) return -1;
+    int status = to ? go_through(all, to, false, why) : 0;
+    companions_free(all);
+    return status;
 }
 
-int companions_copy(const char *from, const char *to, struct fail *why)
+int companions_write(const struct companions *all, const char *to, struct fail *why)
 {
-    return go_through(from, to, true, why);
+    return go_through(all, to, true, why);
 }

@@ -4,6 +4,9 @@
  * machine. So each must be a regular file, of at most 64 MiB, that lies in the folder itself when
  * all links are followed, or in the blobs of the Hugging Face hub cache that the folder is a
  * snapshot of (models--NAME/snapshots/REVISION, models--NAME/blobs).
+ *
+ * They are read before any work, and written from memory at its end: what happens to the folder
+ * meanwhile costs nothing.
  */
 #ifndef LONGQLORA_COMPANIONS_H
 #define LONGQLORA_COMPANIONS_H
@@ -22,7 +25,15 @@ bool companion_is(const char *name);
  * looked at) with other content, since it is the user's. (The number that model_max_length.h writes
  * may be another.) */
 int companions_check(const char *from, const char *to, struct fail *why) MUST_USE;
-/* Copies those that are there; checks again. One that stands there with the same content stays. */
-int companions_copy(const char *from, const char *to, struct fail *why) MUST_USE;
+
+struct companions;
+/* Reads those that are there; fails as companions_check does. The caller frees. */
+int companions_read(struct companions **all, const char *from, struct fail *why) MUST_USE;
+/* Is one of that name among them? NULL holds none. */
+bool companions_hold(const struct companions *all, const char *name);
+/* Writes them; fails where another file stands. One that stands there with the same content stays.
+ */
+int companions_write(const struct companions *all, const char *to, struct fail *why) MUST_USE;
+void companions_free(struct companions *all);
 
 #endif

@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 enum { LINE_BYTES = 1024 };
@@ -182,10 +184,22 @@ void note_passing(const char *format, ...)
     va_end(args);
 }
 
+/* By the number of its driver, since opening a device may do something to it: consoles, /dev/tty
+ * and serial lines, and what terminals in windows are (the kernel's devices.txt). */
+static bool is_terminal(const char *path)
+{
+    enum { CONSOLES = 4, TTY = 5, FIRST_PTS = 136, LAST_PTS = 143 };
+    struct stat st;
+    if (stat(path, &st) || !S_ISCHR(st.st_mode)) return false;
+    unsigned driver = major(st.st_rdev);
+    return driver == CONSOLES || driver == TTY || (driver >= FIRST_PTS && driver <= LAST_PTS);
+}
+
 void die_if_terminal(const char *output)
 {
     if (!strcmp(output, "-") && isatty(STDOUT_FILENO))
         die_usage("standard output is a terminal: name a file with -o, or pipe");
+    if (is_terminal(output)) die_usage("%s is a terminal: name a file with -o", output);
 }
 
 void die_if_typed(const char *input, const char *what)

@@ -52,6 +52,17 @@ void fail_prefix(struct fail *why, const char *prefix)
     free(whole);
 }
 
+void fail_rename(struct fail *why, const char *from, const char *to)
+{
+    char *whole = NULL;
+    const char *at = strstr(why->text, from);
+    if (!at ||
+        asprintf(&whole, "%.*s%s%s", (int)(at - why->text), why->text, to, at + strlen(from)) < 0)
+        return;
+    fail_fit(why->text, sizeof why->text, whole);
+    free(whole);
+}
+
 void must_failed(const char *expression, const char *file, int line)
 {
     char text[512];

@@ -36,6 +36,9 @@ struct fail {
 
 void fail_with(struct fail *why, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
 void fail_prefix(struct fail *why, const char *prefix);
+/* Puts `to` in the place of `from`, where that stands in the text: the name that the user knows
+ * for one that only we do. */
+void fail_rename(struct fail *why, const char *from, const char *to);
 /* Copies what fits. Where it does not, the middle gives way, in whole characters: a message begins
  * with a place, which may be long, and ends with the reason. */
 void fail_fit(char *text, size_t size, const char *whole);

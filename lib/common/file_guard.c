@@ -1,5 +1,7 @@
 #include "file_guard.h"
 
+#include "message.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -56,8 +58,11 @@ static bool meets(const struct entry *a, const struct entry *b)
     return is_one || is_in(a, &b->at) || is_in(b, &a->at);
 }
 
+/* The refusal itself is not to be written into the input. */
 static int refuse(const struct entry *input, const struct entry *output, struct fail *why)
 {
+    struct stat st;
+    if (!fstat(STDERR_FILENO, &st) && is_same(id_of(&st), output->at.id)) message_turn_away();
     if (is_in(input, &output->at))
         return fail_usage(why, "%s: %s a part of the input %s: name another", output->label,
                           output->at.id.inode ? "is" : "would become", input->label);
@@ -269,6 +274,27 @@ int file_guard_check(const char *name, const struct target *t, struct fail *why)
     free(new.label);
     pthread_mutex_unlock(&lock);
     return status;
+}
+
+const char *file_guard_messages(int argc, char **argv)
+{
+    struct stat messages;
+    struct target t;
+    struct fail ignored;
+    if (fstat(STDERR_FILENO, &messages) || !S_ISREG(messages.st_mode) || !messages.st_size)
+        return NULL;
+    for (int i = 1; i < argc; i++) {
+        const char *equals = strchr(argv[i], '=');
+        const char *paths[] = { argv[i], equals ? equals + 1 : NULL };
+        for (int k = 0; k < 2; k++) {
+            if (!paths[k] || target_find(&t, paths[k], &ignored) || !t.exists ||
+                t.kind != TARGET_FILE || !is_same(id_of(&t.st), id_of(&messages)))
+                continue;
+            message_turn_away();
+            return paths[k];
+        }
+    }
+    return NULL;
 }
 
 static void empty(struct table *table)

@@ -27,6 +27,10 @@ int file_guard_output(const char *option, const char *path, struct fail *why) MU
 int file_guard_output_folder(const char *option, const char *path, folder_holds *writes,
                              struct fail *why) MUST_USE;
 
+/* Before anything is said: a file that has something in it, that the command line names, and that
+ * standard error is; NULL: none. Messages are turned away from it. */
+const char *file_guard_messages(int argc, char **argv);
+
 /* Is this output, which may be declared, an input or another output? By output_open. */
 int file_guard_check(const char *name, const struct target *t, struct fail *why) MUST_USE;
 

@@ -3,9 +3,11 @@
 #include "utf8.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -44,6 +46,35 @@ size_t message_mask(char *text, size_t length)
     return to;
 }
 
+/* What text needs to be read as it is meant (joiners, soft hyphens) is let through. */
+static bool is_obeyed(uint32_t c)
+{
+    return (c < 0x20 && c != '\t' && c != '\n') || (c >= 0x7f && c <= 0x9f) || c == 0x61c ||
+           c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||
+           (c >= 0x2066 && c <= 0x206f) || (c >= 0xfff9 && c <= 0xfffb);
+}
+
+size_t message_show(const char *text, size_t length, size_t *taken, char *to, size_t room)
+{
+    enum { MOST = 7 }; /* six, and the zero that snprintf adds */
+    size_t at = 0, used = 0;
+    while (at < length && room - used >= MOST) {
+        size_t bytes = utf8_valid((const unsigned char *)text + at, length - at), unused;
+        uint32_t c = bytes ? utf8_decode(text + at, &unused) : 0xfffd;
+        if (!bytes || is_obeyed(c)) {
+            used += bytes ? (size_t)snprintf(to + used, room - used, "\\u%04x", (unsigned)c)
+                          : utf8_encode(c, to + used);
+            at += bytes ? bytes : 1;
+            continue;
+        }
+        memcpy(to + used, text + at, bytes);
+        used += bytes;
+        at += bytes;
+    }
+    *taken = at;
+    return used;
+}
+
 size_t message_fit(const char *text, size_t length, size_t columns)
 {
     size_t at = 0, bytes;
@@ -59,6 +90,15 @@ size_t message_columns(void)
 {
     struct winsize size;
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) ? 0 : size.ws_col;
+}
+
+void message_turn_away(void)
+{
+    int fd = isatty(STDOUT_FILENO) ? dup(STDOUT_FILENO) : open("/dev/tty", O_WRONLY | O_NOCTTY);
+    /* What can be neither read nor written, as process_begin opens it. */
+    if (fd < 0) fd = open("/", O_PATH);
+    if (dup2(fd, STDERR_FILENO) < 0) close(STDERR_FILENO);
+    if (fd > STDERR_FILENO) close(fd);
 }
 
 void message_write(const char *text, size_t length)

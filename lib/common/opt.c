@@ -1,6 +1,7 @@
 #include "opt.h"
 
 #include "die.h"
+#include "file_guard.h"
 #include "program.h"
 
 #include <ctype.h>
@@ -245,6 +246,9 @@ static void parse_short(const struct opt_program *program, char **argv, int argc
         }
         if (!argv[*at][2] && *at + 1 >= argc)
             die_usage("-%c needs a value: %s", letter, o->argument);
+        if (argv[*at][2] == '=')
+            die_usage("'%s': a letter takes its value without the sign: -%c %s", argv[*at], letter,
+                      argv[*at] + 3);
         set_value(o, argv[*at][2] ? argv[*at] + 2 : argv[++*at]);
         return;
     }
@@ -255,10 +259,19 @@ static void parse_short(const struct opt_program *program, char **argv, int argc
     die_usage("unknown option -%c", letter);
 }
 
-const char **opt_parse(int argc, char **argv, const struct opt_program *program)
+void opt_begin(int argc, char **argv, const struct opt_program *program)
 {
     program_begin(argv[0], program->name);
     die_init(program_name(), false);
+    const char *messages = file_guard_messages(argc, argv);
+    if (messages)
+        die_usage("standard error is %s, in which messages would stand: send them elsewhere",
+                  messages);
+}
+
+const char **opt_parse(int argc, char **argv, const struct opt_program *program)
+{
+    opt_begin(argc, argv, program);
     static const char **operands; /* what exits early leaves to the system */
     operands = calloc((size_t)argc + 1, sizeof *operands);
     if (!operands) die(STATUS_FAILED, "out of memory");

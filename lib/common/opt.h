@@ -48,6 +48,10 @@ struct opt_program {
     struct opt *table; /* ends with a zeroed entry */
 };
 
+/* What comes before parsing: names the program, makes the process a good one (die_init), and
+ * refuses to say anything into a file that the command line names. opt_parse does it. */
+void opt_begin(int argc, char **argv, const struct opt_program *program);
+
 /* Parses, handles --help, --help-man and --version, and returns the operands
  * (borrowed from argv, NULL at the end). Exits on a usage error. */
 const char **opt_parse(int argc, char **argv, const struct opt_program *program);

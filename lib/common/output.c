@@ -1,7 +1,9 @@
 #include "output.h"
 
+#include "file.h"
 #include "file_guard.h"
 #include "mapped.h"
+#include "message.h"
 #include "output_behind.h"
 #include "size.h"
 #include "temporary.h"
@@ -59,12 +61,14 @@ static int open_named(struct output *out, const char *path, bool is_rewritten, s
     int status = out->path && out->buffer ? 0 : fail(why, "%s: out of memory", path);
     if (!status && !strcmp(path, "-")) {
         out->fd = STDOUT_FILENO;
+        out->is_shown = isatty(out->fd);
         return 0;
     }
     if (!status) status = target_find(&t, path, why);
     if (!status) status = check_target(&t, path, why);
     if (!status && !is_rewritten) status = file_guard_check(path, &t, why);
     if (!status) status = open_target(out, &t, why);
+    if (!status) out->is_shown = isatty(out->fd);
     if (status) release(out);
     return status;
 }
@@ -107,7 +111,7 @@ int output_declare(const char *option, const char *path, struct fail *why)
     return file_guard_output(option, path, why) || output_try(path, why) ? -1 : 0;
 }
 
-static int write_all(struct output *out, const char *data, size_t bytes, struct fail *why)
+static int write_plain(struct output *out, const char *data, size_t bytes, struct fail *why)
 {
     while (bytes && !out->error) {
         ssize_t n = write(out->fd, data, bytes);
@@ -123,6 +127,17 @@ static int write_all(struct output *out, const char *data, size_t bytes, struct 
     return 0;
 }
 
+static int write_all(struct output *out, const char *data, size_t bytes, struct fail *why)
+{
+    char shown[4096];
+    if (!out->is_shown) return write_plain(out, data, bytes, why);
+    for (size_t taken; bytes; data += taken, bytes -= taken) {
+        size_t length = message_show(data, bytes, &taken, shown, sizeof shown);
+        if (write_plain(out, shown, length, why)) return -1;
+    }
+    return 0;
+}
+
 static int flush(struct output *out, struct fail *why)
 {
     size_t used = out->used;
@@ -134,7 +149,7 @@ static int flush(struct output *out, struct fail *why)
 void output_write_behind(struct output *out, uint64_t bytes)
 {
     enum { MUCH = 64 << 20 };
-    if (bytes < MUCH) return;
+    if (bytes < MUCH || out->is_shown) return;
     struct fail ignored;
     char *buffer = malloc(BEHIND_BYTES);
     if (!buffer || flush(out, &ignored)) { /* a failure is told by the next write */
@@ -252,18 +267,18 @@ int output_copy(const char *from, const char *to, struct fail *why)
     static const size_t piece = 1 << 20;
     struct output out = { .fd = -1 };
     char *buffer = malloc(piece);
-    int fd = open(from, O_RDONLY | O_CLOEXEC), status = -1;
-    if (!buffer)
-        fail(why, "%s: out of memory", from);
-    else if (fd < 0)
-        fail(why, "%s: %s", from, strerror(errno));
-    else
+    const char *name = strcmp(from, "-") ? from : "standard input";
+    int fd = file_open_stream(from, why), status = -1;
+    if (fd >= 0 && !buffer)
+        fail(why, "%s: out of memory", name);
+    else if (fd >= 0)
         status = output_open(&out, to, why);
     while (!status) {
         ssize_t n = read(fd, buffer, piece);
         if (n == 0) break;
+        if (n < 0 && errno == EINTR) continue;
         if (n < 0)
-            status = fail(why, "%s: cannot read: %s", from, strerror(errno));
+            status = fail(why, "%s: cannot read: %s", name, strerror(errno));
         else
             status = output_write(&out, buffer, (size_t)n, why);
     }

@@ -27,6 +27,7 @@ struct output {
     size_t used;
     uint64_t written;      /* bytes accepted so far */
     int error;             /* errno of the first failed write; repeated by close */
+    bool is_shown;         /* on a terminal: nothing that it would obey is written (message_show) */
     struct behind *behind; /* the thread that writes; NULL: the caller's does */
 };
 
@@ -59,7 +60,7 @@ void output_remove_pending(void);
 
 /* Writes a small file whole. */
 int output_text(const char *path, const char *text, struct fail *why) MUST_USE;
-/* Copies a file whole. */
+/* Copies a file whole; from "-": standard input. */
 int output_copy(const char *from, const char *to, struct fail *why) MUST_USE;
 /* mkdir -p. */
 int output_directory(const char *path, struct fail *why) MUST_USE;

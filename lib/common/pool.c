@@ -133,11 +133,13 @@ int pool_open(struct pool **out, int threads, struct fail *why)
     pthread_cond_init(&pool->finished, NULL);
     pool->threads = 1;
     pool->spins = threads <= cpus ? SPINS : 1;
+    int error = ENOMEM;
     for (int worker = 1; pool->thread && pool->share && worker < threads; worker++) {
         struct start *start = malloc(sizeof *start);
         if (!start) break;
         *start = (struct start){ pool, worker };
-        if (process_thread(&pool->thread[worker], worker_main, start)) {
+        error = process_thread(&pool->thread[worker], worker_main, start);
+        if (error) {
             free(start);
             break;
         }
@@ -146,7 +148,8 @@ int pool_open(struct pool **out, int threads, struct fail *why)
     if (pool->threads < threads || !pool->share) {
         int started = pool->threads;
         pool_close(pool);
-        return fail(why, "thread pool: only %d of %d threads could be started", started, threads);
+        return fail(why, "only %d of %d threads could be started: %s: see --threads", started,
+                    threads, strerror(error ? error : ENOMEM));
     }
     *out = pool;
     return 0;

@@ -1,9 +1,9 @@
 #include "progress.h"
 
+#include "clock.h"
 #include "die.h"
 #include "opt.h"
 
-#include <time.h>
 #include <unistd.h>
 
 enum look { NONE, LINES, BAR };
@@ -14,12 +14,7 @@ static struct {
     double started, shown;
 } now;
 
-double progress_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
+double progress_clock(void) { return clock_seconds(); }
 
 static bool terminal_can_redraw(void)
 {

@@ -4,11 +4,22 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-/* SIGPIPE and SIGBUS are not among them: they belong to the thread that writes or reads. */
-static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU };
+/* What ends a program that does not handle it, but for the signals of faults (SIGSEGV, SIGABRT and
+ * their like, whose core says what went wrong), and SIGPIPE and SIGBUS, which belong to the thread
+ * that writes or reads. The signals of real time come behind them. */
+static const int ends[] = { SIGINT,    SIGTERM, SIGHUP,    SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU,
+                            SIGVTALRM, SIGALRM, SIGSTKFLT, SIGPROF, SIGIO,   SIGPWR };
 enum { ENDS = sizeof ends / sizeof *ends };
 
 static pthread_t main_thread;
+
+/* The signal of that index; 0: there are no more. */
+static int end_at(int i)
+{
+    if (i < ENDS) return ends[i];
+    int number = SIGRTMIN + i - ENDS;
+    return number <= SIGRTMAX ? number : 0;
+}
 
 void signals_use_stack(void *stack)
 {
@@ -33,21 +44,27 @@ bool signal_handle(int number, void (*handler)(int), bool restarts)
     signals_begin();
     sigfillset(&action.sa_mask);
     sigdelset(&action.sa_mask, SIGBUS);
-    return !sigaction(number, &action, NULL);
+    if (sigaction(number, &action, NULL)) return false;
+    /* Who started the program may have left it blocked. */
+    sigset_t own;
+    sigemptyset(&own);
+    sigaddset(&own, number);
+    pthread_sigmask(SIG_UNBLOCK, &own, NULL);
+    return true;
 }
 
 void signals_handle_ends(void (*handler)(int), bool restarts)
 {
-    for (int i = 0; i < ENDS; i++)
-        signal_handle(ends[i], handler, restarts);
+    for (int i = 0, number; (number = end_at(i)); i++)
+        signal_handle(number, handler, restarts);
 }
 
 void signals_block(sigset_t *before)
 {
     sigset_t handled;
     sigemptyset(&handled);
-    for (int i = 0; i < ENDS; i++)
-        sigaddset(&handled, ends[i]);
+    for (int i = 0, number; (number = end_at(i)); i++)
+        sigaddset(&handled, number);
     pthread_sigmask(SIG_BLOCK, &handled, before);
 }
 

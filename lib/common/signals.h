@@ -23,11 +23,13 @@ void signals_begin(void);
 void signals_use_stack(void *stack);
 
 /* From now on the calling thread, which is the main one, handles that signal; a system call that it
- * interrupts fails with EINTR unless it `restarts`. While the handler runs, other signals wait.
- * False, and nothing changes, if the signal is ignored. */
+ * interrupts fails with EINTR unless it `restarts`. While the handler runs, other signals wait. A
+ * signal that was blocked is not any more. False, and nothing changes, if the signal is ignored. */
 bool signal_handle(int number, void (*handler)(int), bool restarts);
 /* The same for each signal that asks a program to end: those of terminals (SIGINT, SIGHUP,
- * SIGQUIT), and what batch systems send before they kill (SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU). */
+ * SIGQUIT), what batch systems send before they kill (SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU), and
+ * whatever else would end a program that does not handle it: clocks (SIGALRM, SIGVTALRM, SIGPROF),
+ * SIGIO, SIGPWR, SIGSTKFLT and those of real time. Not those of faults, nor SIGPIPE. */
 void signals_handle_ends(void (*handler)(int), bool restarts);
 
 /* Threads made between the two take none of those signals. */

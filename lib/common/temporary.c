@@ -23,6 +23,8 @@ static struct slot {
 } slots[SLOTS];
 static bool is_taken[SLOTS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static void (*also)(void); /* NULL: nothing else is to be removed */
+static volatile sig_atomic_t is_ending;
 
 static struct slot *take_slot(void)
 {
@@ -124,19 +126,34 @@ struct entry {
     char name[];
 };
 
-int temporary_empty_folder(const char *path, folder_holds *holds)
+static void empty(int fd, folder_holds *holds)
 {
     _Alignas(8) char buffer[4096];
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) return -1;
     for (long n; (n = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0;)
         for (long at = 0; at < n;) {
             const struct entry *e = (const struct entry *)(const void *)(buffer + at);
             if (holds(e->name) || temporary_is(e->name)) unlinkat(fd, e->name, 0);
             at += e->length;
         }
-    close(fd);
-    return rmdir(path);
+}
+
+/* Where no descriptor is left (ulimit -n), a program that ends gives standard input's for it. */
+static int open_folder(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 || (errno != EMFILE && errno != ENFILE) || !is_ending || close(STDIN_FILENO))
+        return fd;
+    return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+int temporary_empty_folder(const char *path, folder_holds *holds)
+{
+    int fd = open_folder(path);
+    if (fd >= 0) {
+        empty(fd, holds);
+        close(fd);
+    }
+    return rmdir(path); /* without a descriptor an empty one can go */
 }
 
 /* ---- making ---- */
@@ -235,13 +252,19 @@ void temporary_remove(struct temporary *t)
     const struct slot *s = t->slot;
     if (!s) return;
     if (s->is_file) unlink(t->path);
-    if (s->is_folder && temporary_empty_folder(t->path, s->holds))
-        (void)0; /* what is not ours stays */
+    if (s->is_folder) {
+        if (t->fd >= 0 && is_named(t->fd, t->path) && !lseek(t->fd, 0, SEEK_SET))
+            empty(t->fd, s->holds);
+        if (rmdir(t->path)) (void)0; /* what is not ours stays */
+    }
     temporary_done(t);
 }
 
+void temporary_also(void (*remove)(void)) { also = remove; }
+
 void temporary_remove_files(void)
 {
+    is_ending = 1;
     for (int i = 0; i < SLOTS; i++)
         if (slots[i].is_file) unlink(slots[i].path);
 }
@@ -251,4 +274,5 @@ void temporary_remove_folders(void)
     for (int i = 0; i < SLOTS; i++)
         if (slots[i].is_folder && temporary_empty_folder(slots[i].path, slots[i].holds))
             continue; /* what is not ours stays */
+    if (also) also();
 }

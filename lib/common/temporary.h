@@ -44,7 +44,10 @@ bool temporary_is(const char *name);
  * folders go only where `holds` says what may be in them; NULL: they stay. */
 void temporary_sweep(const char *directory, const char *name, folder_holds *holds);
 
-/* Remove what the process has not finished; safe in a signal handler. Files first. */
+/* What temporary_remove_folders calls, too; safe in a signal handler, and more than once. */
+void temporary_also(void (*remove)(void));
+/* Remove what the process has not finished, because it ends; safe in a signal handler. Files first.
+ */
 void temporary_remove_files(void);
 void temporary_remove_folders(void);
 /* Removes the files of a folder that `holds` knows and temporary ones, and then the folder; files

@@ -28,6 +28,19 @@ static inline size_t utf8_valid(const unsigned char *s, size_t n)
     return length;
 }
 
+/* Puts a '?' in the place of each byte that is none of valid UTF-8. JSON can have no such byte, and
+ * a file's name may be any bytes. */
+static inline void utf8_mend(char *text)
+{
+    size_t length = 0;
+    while (text[length])
+        length++;
+    for (size_t at = 0, n; at < length; at += n ? n : 1) {
+        n = utf8_valid((const unsigned char *)text + at, length - at);
+        if (!n) text[at] = '?';
+    }
+}
+
 /* The character at the start of valid UTF-8, and its bytes. */
 static inline uint32_t utf8_decode(const char *text, size_t *bytes)
 {

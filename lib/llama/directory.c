@@ -1,6 +1,5 @@
 #include "directory.h"
 
-#include "../common/companions.h"
 #include "../common/file_guard.h"
 #include "../common/model_max_length.h"
 #include "../common/output.h"
@@ -120,8 +119,6 @@ int directory_declare(const char *option, const char *path, const char *copy_fro
 
 /* ---- writing ---- */
 
-const char *directory_companion(size_t i) { return companion_name(i); }
-
 struct tensor_header directory_header(const struct tensor *t, enum dtype dtype)
 {
     return (struct tensor_header){ .name = t->name,
@@ -208,19 +205,11 @@ const char *dtype_torch_name(enum dtype dtype)
     return dtype == DTYPE_F16 ? "float16" : dtype == DTYPE_BF16 ? "bfloat16" : "float32";
 }
 
-/* A stream of weights has no files beside it. */
-static bool is_directory(const char *path)
-{
-    struct stat st;
-    return !stat(path, &st) && S_ISDIR(st.st_mode);
-}
-
 int directory_write(const char *path, const struct directory_job *job, struct fail *why)
 {
     char file[4096];
-    if (output_directory(path, why) || write_shards(path, job, why)) return -1;
-    if (job->copy_from && is_directory(job->copy_from) &&
-        companions_copy(job->copy_from, path, why))
+    if (output_directory(path, why) || write_shards(path, job, why) ||
+        companions_write(job->companions, path, why))
         return -1;
     if (!rope_equal(&job->config->rope, &job->config->stored_rope) &&
         model_max_length_raise(path, config_context(job->config), why))
@@ -246,6 +235,7 @@ int directory_make(const char *path, const struct directory_job *job, struct fai
     if (folder_open(&f, path, &directory_kind, why)) return -1;
     if (output_room(f.temporary, directory_bytes(job) + SMALL_FILES, why) ||
         directory_write(f.temporary, job, why)) {
+        fail_rename(why, f.temporary, path);
         folder_abandon(&f);
         return -1;
     }

@@ -2,6 +2,7 @@
 #ifndef LONGQLORA_DIRECTORY_H
 #define LONGQLORA_DIRECTORY_H
 
+#include "../common/companions.h"
 #include "../common/folder.h"
 #include "../common/safetensors.h"
 #include "config.h"
@@ -17,11 +18,11 @@ struct directory_job {
     int64_t count;
     directory_produce *produce;
     void *arg;
-    enum dtype dtype;           /* config.json's torch_dtype */
-    const char *copy_from;      /* tokenizer and licence files come from here; may be NULL */
-    uint64_t max_shard_bytes;   /* of tensors; a larger one is alone in its shard */
-    bool new_style_rope;        /* see config_to_json */
-    bool whole_positions;       /* max_position_embeddings is the context after stretching */
+    enum dtype dtype;                    /* config.json's torch_dtype */
+    const struct companions *companions; /* tokenizer and licence files; may be NULL */
+    uint64_t max_shard_bytes;            /* of tensors; a larger one is alone in its shard */
+    bool new_style_rope;                 /* see config_to_json */
+    bool whole_positions;                /* max_position_embeddings is the context after stretching */
     const json_t *quantization; /* config.json's quantization_config, read after the last tensor
                                  * was produced; may be NULL */
 };
@@ -32,8 +33,6 @@ struct tensor_header directory_header(const struct tensor *t, enum dtype dtype);
  * Names are the table's. */
 struct tensor_header *directory_headers(const struct tensor *table, int64_t count,
                                         const enum dtype *dtypes);
-/* The names, one by one, of what is copied from copy_from if it is there; NULL: no more. */
-const char *directory_companion(size_t i);
 /* Bytes of all tensors. */
 uint64_t directory_bytes(const struct directory_job *job);
 

@@ -9,7 +9,7 @@ static int set_rope(struct loaded *l, const struct loaded_options *o, struct fai
     if (l->has_adapter && adapter_set_rope(&l->adapter, c, why)) return fail_in(why, o->adapter);
     if (!o->rope) return 0;
     struct rope asked;
-    if (rope_set(&asked, o->rope, why)) return -1;
+    if (rope_set(&asked, o->rope, why)) return fail_in(why, "--rope");
     if (l->has_adapter && l->adapter.has_rope && !rope_equal(&asked, &c->rope))
         return fail_usage(why,
                           "--rope %s: the adapter was trained with %s:%g, which it brings along",
@@ -36,6 +36,8 @@ int loaded_blame_base(const char *adapter, struct fail *why)
 
 int loaded_check_places(const struct loaded_options *o, struct fail *why)
 {
+    struct rope asked;
+    if (o->rope && rope_set(&asked, o->rope, why)) return fail_in(why, "--rope");
     if (o->adapter && adapter_check_place(o->adapter, why)) return -1;
     if (!model_place_check(o->model, why)) return 0;
     if (o->adapter || adapter_check_place(o->model, &(struct fail){ 0 })) return -1;

@@ -27,7 +27,8 @@ struct loaded {
     struct config config; /* with the rope that is used, and what else the adapter makes of it */
 };
 
-/* Fails if what is named is no model or no adapter, as loaded_open would, and opens nothing. */
+/* Fails if what is named is no model, no adapter or no rope, as loaded_open would, and opens
+ * nothing. */
 int loaded_check_places(const struct loaded_options *o, struct fail *why) MUST_USE;
 int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why) MUST_USE;
 void loaded_close(struct loaded *l);

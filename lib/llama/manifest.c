@@ -171,6 +171,7 @@ int checkpoint_drop(const char *old, const char *heir, struct fail *why)
     struct stat st;
     if (lstat(old, &st)) return 0;
     json_t *files = files_of(old, why);
+    must(*heir);
     /* First, so that what a killed program left without a manifest holds nobody's files. */
     int status = !files ? -1 : move_foreign(old, heir, files, why);
     json_decref(files);

@@ -2,6 +2,8 @@
 
 #include "../common/size.h"
 
+#include <stdarg.h>
+
 static const char *const memory_names[MEMORY_COUNT] = {
     "frozen weights",    "parameters (f32)", "gradients (f32)", "moments (f32)",
     "keys and values",   "layer inputs",     "activations",     "chunk activations",
@@ -21,27 +23,44 @@ static size_t sum(const size_t *bytes)
 size_t memory_total(const struct memory_plan *plan) { return sum(plan->bytes); }
 size_t memory_host_total(const struct memory_plan *plan) { return sum(plan->host); }
 
-static void print_bytes(FILE *out, const char *what, size_t bytes)
+/* A table under construction. */
+struct rows {
+    char *at;
+    size_t used;
+};
+
+PRINTF_LIKE(2, 3) static void add(struct rows *r, const char *format, ...)
 {
-    fprintf(out, "%-20s %16zu bytes %10.2f GiB", what, bytes, (double)bytes / (1 << 30));
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(r->at + r->used, MEMORY_TABLE - r->used, format, args);
+    va_end(args);
+    must(length >= 0 && (size_t)length < MEMORY_TABLE - r->used);
+    r->used += (size_t)length;
 }
 
-void memory_print(const struct memory_plan *plan, FILE *out)
+static void add_bytes(struct rows *r, const char *what, size_t bytes)
 {
+    add(r, "%-20s %16zu bytes %14s", what, bytes, size_binary((double)bytes).at);
+}
+
+void memory_table(const struct memory_plan *plan, char text[MEMORY_TABLE])
+{
+    struct rows r = { .at = text };
     for (int i = 0; i < MEMORY_COUNT; i++) {
         if (!plan->bytes[i] && !plan->host[i]) continue;
-        print_bytes(out, memory_names[i], plan->bytes[i]);
+        add_bytes(&r, memory_names[i], plan->bytes[i]);
         if (plan->host[i])
-            fprintf(out, " and %zu bytes, %.2f GiB, of the host's", plan->host[i],
-                    (double)plan->host[i] / (1 << 30));
-        if (i == MEMORY_WEIGHTS && plan->mapped) fprintf(out, ", of them %zu mapped", plan->mapped);
-        fprintf(out, "\n");
+            add(&r, " and %zu bytes, %s, of the host's", plan->host[i],
+                size_binary((double)plan->host[i]).at);
+        if (i == MEMORY_WEIGHTS && plan->mapped) add(&r, ", of them %zu mapped", plan->mapped);
+        add(&r, "\n");
     }
-    print_bytes(out, "total", memory_total(plan));
-    fprintf(out, "\n");
+    add_bytes(&r, "total", memory_total(plan));
+    add(&r, "\n");
     if (!memory_host_total(plan)) return;
-    print_bytes(out, "total on the host", memory_host_total(plan));
-    fprintf(out, "\n");
+    add_bytes(&r, "total on the host", memory_host_total(plan));
+    add(&r, "\n");
 }
 
 struct memory_room memory_room_of(const struct kernels *k, const struct weights *w)

@@ -6,8 +6,6 @@
 #include "../../kernels/kernels.h"
 #include "weights.h"
 
-#include <stdio.h>
-
 enum memory {
     MEMORY_WEIGHTS,
     MEMORY_PARAMETERS,
@@ -30,8 +28,10 @@ struct memory_plan {
 const char *memory_name(enum memory memory);
 size_t memory_total(const struct memory_plan *plan);
 size_t memory_host_total(const struct memory_plan *plan);
-/* A line for each use that takes some, and the totals, in bytes and GiB. */
-void memory_print(const struct memory_plan *plan, FILE *out);
+/* A line for each use that takes some, and the totals, in bytes and in GiB, or MiB where they are
+ * fewer. */
+enum { MEMORY_TABLE = 4096 };
+void memory_table(const struct memory_plan *plan, char text[MEMORY_TABLE]);
 
 /* Free bytes; 0: not known. */
 struct memory_room {

@@ -1,7 +1,5 @@
 #include "session.h"
 
-#include "../common/progress.h"
-
 #include <math.h>
 
 /* Tokens that are read at once: a layer's weights are prepared once for them. */
@@ -89,15 +87,14 @@ static void read_piece(struct session *s, const uint32_t *ids, int64_t count, in
 
 static void read_pieces(struct session *s, const uint32_t *ids, int64_t count)
 {
-    struct progress shown = { .unit = "tokens", .total = (double)count, .first = (double)s->count };
-    bool is_long = s->shows_progress && count - s->count > s->chunk;
-    if (is_long) progress_begin(&shown);
+    const struct session_watch *watch = count - s->count > s->chunk ? s->watch : NULL;
+    if (watch) watch->begin(s->count, count);
     while (s->count < count && !setup_is_stopped(model_setup_of(s->model))) {
         int64_t left = count - s->count;
-        if (is_long) progress_at((double)s->count);
+        if (watch) watch->at(s->count);
         read_piece(s, ids + s->count, left < s->chunk ? left : s->chunk, count);
     }
-    if (is_long) progress_end();
+    if (watch) watch->end();
 }
 
 int session_read(struct session *s, const uint32_t *ids, int64_t count, struct fail *why)

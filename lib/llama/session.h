@@ -16,8 +16,15 @@ struct session {
     struct batch batch;
     uint32_t *ids; /* [context] what was read */
     int64_t count, context, chunk;
-    float *logits;       /* [vocab] of the token after the last */
-    bool shows_progress; /* in tokens, while a text of many pieces is read */
+    float *logits;                     /* [vocab] of the token after the last */
+    const struct session_watch *watch; /* NULL: nobody is told */
+};
+
+/* Who wants to know how far a text of many pieces is read, in tokens of `total`. */
+struct session_watch {
+    void (*begin)(int64_t first, int64_t total);
+    void (*at)(int64_t done);
+    void (*end)(void);
 };
 
 /* Of a session of that many tokens. */

@@ -1,8 +1,8 @@
 #include "base_digest.h"
 
 #include "../../kernels/nf4.h"
+#include "../common/clock.h"
 #include "../common/file.h"
-#include "../common/progress.h"
 #include "../common/size.h"
 #include "../common/tokenizer.h"
 #include "model_place.h"
@@ -386,11 +386,11 @@ int weights_directory_is_nf4(const char *path, struct fail *why)
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why)
 {
     *w = (struct weights){ 0 };
-    double start = progress_clock();
+    double start = clock_seconds();
     if (model_place_check(path, why)) return -1;
     int status = weights_are_directory(path) ? open_directory(w, path, with_base, why)
                                              : open_stream(w, path, why);
-    w->seconds = progress_clock() - start;
+    w->seconds = clock_seconds() - start;
     if (status) weights_close(w);
     return status;
 }

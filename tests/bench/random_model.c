@@ -71,16 +71,19 @@ int main(int argc, char **argv)
             (float)(sqrt(-2 * log(uniform(&s.state))) * cos(2 * M_PI * uniform(&s.state)));
     s.table = table;
     s.dtypes = dtypes;
+    struct companions *companions = NULL;
+    if (argv[4]) or_die(companions_read(&companions, argv[4], &why), &why);
     struct directory_job job = { .config = &c,
                                  .headers = directory_headers(table, count, dtypes),
                                  .count = count,
                                  .dtype = dtype,
                                  .produce = produce,
                                  .arg = &s,
-                                 .copy_from = argv[4],
+                                 .companions = companions,
                                  .max_shard_bytes = (uint64_t)4 << 30 };
     or_die(directory_make(argv[2], &job, &why), &why);
     free((void *)job.headers);
+    companions_free(companions);
     free(dtypes);
     free(table);
     config_release(&c);

@@ -78,7 +78,7 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
     sed 's/"num_hidden_layers": *2/"num_hidden_layers":5/' base/config.json > five.json
     run -0 lora x --device cuda --dry-run model_name_or_path=five.json offload_activations=true gradient_checkpointing=true
     [[ "$output" == *"activations of 0 of 5 layers kept, attention's outputs on the host"* ]]
-    [[ "$output" =~ activations\ +[0-9]+" bytes "\ +[0-9.]+" GiB and "[0-9]+" bytes, "[0-9.]+" GiB, of the host's" ]]
+    [[ "$output" =~ activations\ +[0-9]+" bytes "\ +[0-9.]+" "[KMG]"iB and "[0-9]+" bytes, "[0-9.]+" "[KMG]"iB, of the host's" ]]
     run -0 lora x --device cuda --dry-run model_name_or_path=five.json gradient_checkpointing=true
     [[ "$output" != *"outputs on the host"* ]]
     export EMULATION_MEMORY=$least
@@ -86,7 +86,7 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
     [[ "$output" == *"activations of 0 of 2 layers kept"* && "${output%%GPU with*}" != *"of the host's"* ]]
     EMULATION_MEMORY=$((least - 1))
     run -0 lora x --device cuda --dry-run
-    [[ "$output" =~ "moments (f32) "\ +"0 bytes "\ +"0.00 GiB and "[0-9]+" bytes, 0.00 GiB, of the host's" ]]
+    [[ "$output" =~ "moments (f32) "\ +"0 bytes "\ +"0 bytes and "[0-9]+" bytes, "[0-9.]+" KiB, of the host's" ]]
     lora moved --quiet --device cuda
     cmp whole/adapter_model.safetensors moved/adapter_model.safetensors
     run --separate-stderr -1 lora x --quiet --device cuda offload_optimizer=false offload_activations=false

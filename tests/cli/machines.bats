@@ -217,6 +217,53 @@ all_tools=(generate merge pack ppl quantize tokenize train)
     [ "$(find "$dest" -type f)" = "$dest/share/longqlora/recipes/scratch.yaml" ]
 }
 
+@test "machines: a file that somebody had there stays theirs, even the same one; folders that were made go" {
+    only_release
+    dest="$PWD/stage"
+    mkdir -p "$dest/usr/bin"
+    cp "$BIN/pack" "$dest/usr/bin/longqlora-pack"
+    run --separate-stderr -0 places "$dest" /usr pack tokenize
+    [ "$stderr" = "install: $dest/usr/bin/longqlora-pack: was there already, the same: it stays yours" ]
+    run --separate-stderr -0 places "$dest" /usr pack tokenize # again
+    DESTDIR=$dest PREFIX=/usr "$root/packaging/install" --uninstall
+    [ "$(find "$dest" -type f)" = "$dest/usr/bin/longqlora-pack" ]
+    # What is to be a folder is none; what is to be a file is a folder; a list that is none.
+    echo mine > "$dest/usr/share"
+    run --separate-stderr -1 places "$dest" /usr pack
+    [ "$stderr" = "install: $dest/usr/bin/longqlora-pack: was there already, the same: it stays yours
+install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
+    rm -r "$dest"
+    mkdir -p "$dest/usr/bin/longqlora-pack"
+    run --separate-stderr -1 places "$dest" /usr pack
+    [ "$stderr" = "install: $dest/usr/bin/longqlora-pack: a folder, where a file is to be: move it away" ]
+    mkdir -p "$dest/usr/share/longqlora"
+    echo 'my list' > "$dest/usr/share/longqlora/installed"
+    run --separate-stderr -1 places "$dest" /usr tokenize
+    [ "$stderr" = "install: $dest/usr/share/longqlora/installed: not a list of what was installed: move it away" ]
+    run -1 env DESTDIR="$dest" PREFIX=/usr "$root/packaging/install" --uninstall
+    [ "$(cat "$dest/usr/share/longqlora/installed")" = "my list" ]
+    # Folders above a DESTDIR, relative or not.
+    for dest in one/two/three "$PWD/four/five" ./six/; do
+        (DESTDIR=$dest PREFIX=/usr "$root/packaging/install" pack > /dev/null)
+        [ -x "$dest/usr/bin/longqlora-pack" ]
+        (DESTDIR=$dest PREFIX=/usr "$root/packaging/install" --uninstall)
+    done
+    [ ! -e one ] && [ ! -e four ] && [ ! -e six ]
+    # A new version that is broken off in the middle can be installed again.
+    cp -r "$root/packaging" "$root/tools" "$root/recipes" "$root/docs" "$root/README.md" .
+    mkdir bin stand-in
+    cp "$BIN/pack" "$BIN/tokenize" bin
+    packages() { DESTDIR=$PWD/dest PREFIX=/usr packaging/install pack tokenize; }
+    packages
+    for tool in pack tokenize; do printf '#!/bin/sh\n' > bin/$tool; done
+    printf '#!/bin/sh\ncase $* in *longqlora-tokenize) exit 1; esac\nexec /usr/bin/install "$@"\n' > stand-in/install
+    chmod +x stand-in/install
+    run -1 env PATH="$PWD/stand-in:$PATH" DESTDIR="$PWD/dest" PREFIX=/usr packaging/install pack tokenize
+    packages
+    DESTDIR=$PWD/dest PREFIX=/usr packaging/install --uninstall
+    [ ! -e dest ]
+}
+
 @test "machines: a PREFIX with a space: what is named in pages can be typed" {
     only_release
     places "$PWD/stage" "/opt/my tools" train

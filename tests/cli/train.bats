@@ -129,7 +129,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     kill -TERM $pid
     ended
     [ "$status" -eq 143 ]
-    [[ "$(cat sig.err)" == *"train: stops and saves; a second SIGINT or SIGTERM leaves at once"*"stopped by signal 15 after step "* ]]
+    [[ "$(cat sig.err)" == *"train: stops and saves; a second SIGINT, SIGQUIT or SIGTERM leaves at once"*"stopped by signal 15 after step "* ]]
     [ -f sig/checkpoint-*/training_state ]
     # Not after a step that takes long; none is done. Signals are handled when the log is there.
     long="max_steps=9 per_device_train_batch_size=1024 gradient_accumulation_steps=1024"

@@ -1,7 +1,9 @@
 /* fault.so - with LD_PRELOAD: one call that a checkpoint makes fails, or the process is killed
  * there.
  *
- * FAULT_OF     write, fsync, rename, malloc, or kill (at any of the first three)
+ * FAULT_OF     write, fsync, rename, malloc, or kill or term (at any of the first three: SIGKILL;
+ *              SIGTERM, twice); flush: of a stdio file; flock: no file has locks, from the
+ *              beginning
  * FAULT_AT     which of those calls, from 1 on
  * FAULT_BEGIN  counting begins when a directory is made whose path ends with this text
  * FAULT_TRACE  set: says where
@@ -13,9 +15,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,7 +33,9 @@ static atomic_long calls;
 static int is_named(const char *kind)
 {
     const char *of = getenv("FAULT_OF");
-    return of && (!strcmp(of, kind) || (!strcmp(of, "kill") && strcmp(kind, "malloc") != 0));
+    bool is_any = of && (!strcmp(of, "kill") || !strcmp(of, "term"));
+    bool is_call = strcmp(kind, "malloc") != 0 && strcmp(kind, "flush") != 0;
+    return of && (!strcmp(of, kind) || (is_any && is_call));
 }
 
 /* Is this the call that fails? */
@@ -45,7 +51,10 @@ static int strikes(const char *kind)
         backtrace_symbols_fd(frames, backtrace(frames, 32), 2);
     }
     if (!strcmp(getenv("FAULT_OF"), "kill")) raise(SIGKILL);
-    return 1;
+    if (strcmp(getenv("FAULT_OF"), "term") != 0) return 1;
+    raise(SIGTERM);
+    raise(SIGTERM);
+    return 0;
 }
 
 #define NEXT(type, name) ((type)dlsym(RTLD_NEXT, name))
@@ -84,6 +93,25 @@ int rename(const char *from, const char *to)
         return -1;
     }
     return NEXT(int (*)(const char *, const char *), "rename")(from, to);
+}
+
+int fflush(FILE *file)
+{
+    if (file && fileno(file) > 2 && strikes("flush")) {
+        errno = ENOSPC;
+        return EOF;
+    }
+    return NEXT(int (*)(FILE *), "fflush")(file);
+}
+
+int flock(int fd, int operation)
+{
+    const char *of = getenv("FAULT_OF");
+    if (of && !strcmp(of, "flock")) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    return NEXT(int (*)(int, int), "flock")(fd, operation);
 }
 
 void *malloc(size_t bytes) { return strikes("malloc") ? NULL : __libc_malloc(bytes); }

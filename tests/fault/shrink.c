@@ -5,6 +5,7 @@
  * SHRINK_TO    its bytes from then on
  * SHRINK_WHEN  what the program must have said on standard error first; unset: as soon as it is
  *              mapped or read for the first time
+ * SHRINK_AT    2: for the second time
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -15,7 +16,9 @@
 
 static void shrink(void)
 {
-    static int is_done;
+    static int is_done, times;
+    const char *at = getenv("SHRINK_AT");
+    if (at && ++times < strtol(at, NULL, 10)) return;
     const char *to = getenv("SHRINK_TO");
     if (!is_done && to && truncate(getenv("SHRINK"), strtol(to, NULL, 10))) perror("shrink.so");
     is_done = 1;

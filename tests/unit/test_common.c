@@ -10,6 +10,7 @@
 #include "../../lib/common/pool.h"
 #include "../../lib/common/rng.h"
 #include "../../lib/common/signals.h"
+#include "../../lib/common/size.h"
 #include "../../lib/common/usable_cpus.h"
 #include "../../lib/common/utf8.h"
 #include "../lib/check.h"
@@ -294,6 +295,56 @@ static void test_messages_are_masked(void **state)
     assert_int_equal(message_fit("abc", 3, 0), 0);
 }
 
+/* What a terminal would obey is written as JSON writes it; the rest, tabs, newlines, joiners and
+ * every script, is as it was. Piece by piece it is the same. */
+static void test_a_terminal_is_shown_what_it_would_obey(void **state)
+{
+    (void)state;
+    static const char from[] =
+        "a\t\n\r\x1b[31m\x7f\xc2\x9b\xe2\x80\xae\xe2\x81\xa6\xd8\x9c\xe2\x80\x8d"
+        "\xd7\x90\xe4\xb8\xad\xf0\x9f\x98\x80\xff\xe2\x82";
+    static const char shown[] =
+        "a\t\n\\u000d\\u001b[31m\\u007f\\u009b\\u202e\\u2066\\u061c\xe2\x80\x8d"
+        "\xd7\x90\xe4\xb8\xad\xf0\x9f\x98\x80\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd";
+    for (size_t room = 16; room < 256; room++) {
+        char all[256], piece[256];
+        size_t used = 0;
+        for (size_t at = 0, taken; at < sizeof from - 1; at += taken) {
+            size_t length = message_show(from + at, sizeof from - 1 - at, &taken, piece, room);
+            assert_true(taken && length <= room);
+            memcpy(all + used, piece, length);
+            used += length;
+        }
+        assert_int_equal(used, sizeof shown - 1);
+        assert_memory_equal(all, shown, used);
+    }
+}
+
+static void test_sizes_never_read_as_nothing(void **state)
+{
+    (void)state;
+    assert_string_equal(size_binary(0).at, "0 bytes");
+    assert_string_equal(size_binary(1).at, "1 byte");
+    assert_string_equal(size_binary(1023).at, "1023 bytes");
+    assert_string_equal(size_binary(1024).at, "1.00 KiB");
+    assert_string_equal(size_binary(1024 * 1024 - 1).at, "1.00 MiB");
+    assert_string_equal(size_binary(3.6 * (1 << 30)).at, "3.60 GiB");
+    assert_string_equal(size_text(1e9 - 1).at, "1.00 GB");
+}
+
+static void test_a_name_that_is_ours_is_told_as_the_users(void **state)
+{
+    (void)state;
+    fail_with(&why, STATUS_FAILED, "%s: cannot write", "out/.longqlora-1.2/a");
+    fail_rename(&why, "out/.longqlora-1.2", "out");
+    assert_string_equal(why.text, "out/a: cannot write");
+    fail_rename(&why, "elsewhere", "x");
+    assert_string_equal(why.text, "out/a: cannot write");
+    char name[] = "a\xff\xc3\xa4\xc3";
+    utf8_mend(name);
+    assert_string_equal(name, "a?\xc3\xa4?");
+}
+
 /* Paths of each length, of characters of two bytes: the reason is there, and no half character. */
 static void test_a_long_path_leaves_the_reason(void **state)
 {
@@ -460,6 +511,9 @@ int main(void)
         cmocka_unit_test(test_a_mapped_file_that_shrinks_is_named),
         cmocka_unit_test(test_messages_are_masked),
         cmocka_unit_test(test_a_long_path_leaves_the_reason),
+        cmocka_unit_test(test_a_terminal_is_shown_what_it_would_obey),
+        cmocka_unit_test(test_sizes_never_read_as_nothing),
+        cmocka_unit_test(test_a_name_that_is_ours_is_told_as_the_users),
         cmocka_unit_test(test_usable_cpus_are_what_control_groups_leave),
         cmocka_unit_test(test_free_memory_is_what_control_groups_leave),
         cmocka_unit_test(test_json_is_strict),

@@ -430,15 +430,18 @@ static void test_directory_in_shards(void **state)
     char sub[80], file[120];
     assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
     snprintf(sub, sizeof sub, "%s/shards", scratch_directory);
+    struct companions *companions;
+    assert_int_equal(companions_read(&companions, "tests/golden/llama-gqa", &why), 0);
     struct directory_job job = { .config = &w.config,
                                  .headers = directory_headers(w.table, w.count, NULL),
                                  .count = w.count,
                                  .produce = produce_stored,
                                  .arg = &w,
-                                 .copy_from = "tests/golden/llama-gqa",
+                                 .companions = companions,
                                  .max_shard_bytes = 5000 };
     assert_int_equal(directory_write(sub, &job, &why), 0);
     free((void *)job.headers);
+    companions_free(companions);
     assert_int_equal(weights_open(&back, sub, true, &why), 0);
     assert_true(back.files.count > 3);
     assert_string_equal(back.base, w.base);

@@ -1,5 +1,6 @@
 #include "generator.h"
 
+#include "../../lib/common/message.h"
 #include "../../lib/common/progress.h"
 
 #include <unistd.h>
@@ -123,8 +124,15 @@ int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count,
 
 void ids_note(const char *what, const uint32_t *ids, int64_t count)
 {
-    fprintf(stderr, "%s:", what);
-    for (int64_t i = 0; i < count; i++)
-        fprintf(stderr, " %u", ids[i]);
-    fputc('\n', stderr);
+    char text[4096];
+    size_t used = (size_t)snprintf(text, 64, "%s:", what);
+    for (int64_t i = 0; i < count; i++) {
+        if (used + 16 > sizeof text) {
+            message_write(text, used);
+            used = 0;
+        }
+        used += (size_t)snprintf(text + used, sizeof text - used, " %u", ids[i]);
+    }
+    text[used++] = '\n';
+    message_write(text, used);
 }

@@ -1,5 +1,7 @@
 #include "lines.h"
 
+#include "run.h"
+
 #include "../../lib/common/die.h"
 #include "../../lib/common/json_records.h"
 #include "../../lib/common/progress.h"
@@ -54,11 +56,9 @@ static int write_line(json_t *line, const struct text *text, const struct answer
     json_object_set_new(line, "tokens", json_integer(a->count));
     json_object_set_new(line, "stop", json_string(ending_name(a->ending)));
     char *dumped = json_dumps(line, JSON_COMPACT);
-    int status = dumped && printf("%s\n", dumped) > 0 && !fflush(stdout)
-                     ? 0
-                     : fail(why, "standard output: cannot be written");
+    int status = !dumped ? fail(why, "out of memory") : run_say(NULL, dumped, strlen(dumped), why);
     free(dumped);
-    return status;
+    return status ? status : run_say(NULL, "\n", 1, why);
 }
 
 /* What came of all lines. */

@@ -43,7 +43,6 @@ static void check(const struct options *o)
     if (o->chat && chat_template_check(o->chat, &why)) die_usage("--chat: %s", why.text);
     if (o->prompt_file && strcmp(o->prompt_file, "-") != 0 && access(o->prompt_file, R_OK))
         die(STATUS_FAILED, "%s: %m", o->prompt_file);
-    check_unused(o);
 }
 
 /* What can be known to be wrong before the weights are read. */
@@ -152,9 +151,13 @@ int main(int argc, char **argv)
     char remark[400];
     check(&o);
     declare_files(&o);
+    check_unused(&o);
     /* Without a prompt a plan needs no weights and no tokenizer. */
     o.loaded.is_outline = o.dry_run && !o.prompt && !o.prompt_file;
-    if (!o.loaded.is_outline) check_places(&o);
+    if (!o.loaded.is_outline) {
+        check_places(&o);
+        run_check_early(&o);
+    }
     or_die(loaded_open(&l, &o.loaded, &why), &why);
     if (config_remark(&l.config, remark, sizeof remark)) warn("%s: %s", o.loaded.model, remark);
     if (o.loaded.is_outline)

@@ -2,7 +2,10 @@
 
 #include "../../lib/common/die.h"
 #include "../../lib/common/input.h"
+#include "../../lib/common/message.h"
+#include "../../lib/common/progress.h"
 
+#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -115,12 +118,24 @@ static char *read_prompt(const struct options *o)
     return copy;
 }
 
-int run_say(void *arg, const char *text, size_t bytes, struct fail *f)
+static int write_out(const char *text, size_t bytes, struct fail *f)
 {
-    (void)arg;
     for (ssize_t n; bytes; text += n, bytes -= (size_t)n) {
         n = write(STDOUT_FILENO, text, bytes);
+        if (n < 0 && errno == EINTR) n = 0;
         if (n < 0) return fail(f, "standard output: %m");
+    }
+    return 0;
+}
+
+int run_say(void *arg, const char *text, size_t bytes, struct fail *f)
+{
+    char shown[1024];
+    (void)arg;
+    if (!isatty(STDOUT_FILENO)) return write_out(text, bytes, f);
+    for (size_t taken; bytes; text += taken, bytes -= taken) {
+        size_t length = message_show(text, bytes, &taken, shown, sizeof shown);
+        if (write_out(shown, length, f)) return -1;
     }
     return 0;
 }
@@ -175,7 +190,9 @@ static void print_plan(const struct loaded *l, int64_t context, const struct opt
 {
     struct needs n = needs_of(o, l, context);
     printf("context              %16lld tokens\n", (long long)context);
-    memory_print(&n.plan, stdout);
+    char table[MEMORY_TABLE];
+    memory_table(&n.plan, table);
+    fputs(table, stdout);
     if (n.room.device)
         printf("%-20s %16llu bytes\n", "free now", (unsigned long long)n.room.device);
     if (!memory_fits(&n.plan, n.k, n.room))
@@ -212,6 +229,20 @@ static void check_memory(const struct options *o, const struct loaded *l, int64_
     note("memory: %s", text);
 }
 
+/* By the shapes alone, for a context of one token, and where all of a directory will be read to
+ * check the adapter's base. */
+void run_check_early(const struct options *o)
+{
+    struct loaded l;
+    struct loaded_options outline = o->loaded;
+    outline.is_outline = true;
+    if (!o->loaded.adapter || !weights_are_directory(o->loaded.model)) return;
+    or_die(loaded_open(&l, &outline, &why), &why);
+    struct needs n = needs_of(o, &l, 1);
+    if (!o->dry_run && !memory_fits(&n.plan, n.k, n.room)) check_memory(o, &l, 1);
+    loaded_close(&l);
+}
+
 static void open_session(struct generator *g, const struct options *o, struct loaded *l,
                          int64_t context, struct answer *a)
 {
@@ -231,6 +262,16 @@ static void open_session(struct generator *g, const struct options *o, struct lo
     a->ids = malloc((size_t)context * sizeof *a->ids);
     if (!a->ids) die(STATUS_FAILED, "out of memory");
 }
+
+static void begin_reading(int64_t first, int64_t total)
+{
+    struct progress p = { .unit = "tokens", .total = (double)total, .first = (double)first };
+    progress_begin(&p);
+}
+
+static void read_until(int64_t done) { progress_at((double)done); }
+
+static const struct session_watch shown = { begin_reading, read_until, progress_end };
 
 /* One text is read and answered; no more memory is taken than the two need. */
 static void answer_one(struct generator *g, struct talk *t, const struct options *o,
@@ -253,7 +294,7 @@ static void answer_one(struct generator *g, struct talk *t, const struct options
         print_plan(l, context, o);
     } else {
         open_session(g, o, l, context, a);
-        g->session.shows_progress = true;
+        g->session.watch = &shown;
         or_die(generator_answer(g, ids->ids, count, a, &why), &why);
         or_die(run_say(NULL, "\n", 1, &why), &why);
         report(a, count);
@@ -288,7 +329,7 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
     } else {
         if (!o->context) talk.context = context = shortened(o, l, context);
         open_session(g, o, l, context, &a);
-        g->session.shows_progress = !is_lines;
+        if (!is_lines) g->session.watch = &shown;
         if (is_lines && !strcmp(file, "-")) note_if_typed("-", "JSON lines");
         if (is_lines)
             or_die(lines_answer(g, chat, &asked, !o->no_bos, file, &a, &why), &why);

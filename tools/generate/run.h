@@ -21,6 +21,9 @@ void run_find_tokenizer(const struct options *o);
  * fit the model. */
 struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l);
 
+/* Dies if there is not the memory for the model, before its weights are read. */
+void run_check_early(const struct options *o);
+
 /* Prints what memory the whole context would take; the model may be an outline. */
 void run_plan(const struct options *o, const struct loaded *l);
 

@@ -102,6 +102,8 @@ static void interrupt(int number)
 static char *ask_user(void)
 {
 #if defined(HAVE_LIBEDIT)
+    /* What is typed is shown where messages are, unless answers are shown there, too. */
+    if (!isatty(STDOUT_FILENO)) rl_outstream = stderr;
     char *line = readline("> ");
     if (line && *line) add_history(line);
     return line;

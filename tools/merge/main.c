@@ -21,6 +21,7 @@ struct options {
 };
 
 static struct fail why;
+static struct companions *companions;
 
 /* What was NF4 becomes what the model was in before. */
 static enum dtype dtype_of(const struct options *o, const struct config *c, const struct weight *w)
@@ -113,7 +114,7 @@ static void merge_all(const struct options *o, const struct loaded *l, const str
                                  .dtype = r.dtypes[0],
                                  .produce = merger_produce,
                                  .arg = &m,
-                                 .copy_from = companions_of(o),
+                                 .companions = companions,
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
                                  .new_style_rope = !strcmp(o->config_style, "new"),
                                  .whole_positions = !strcmp(o->max_positions, "whole") };
@@ -132,7 +133,9 @@ static void declare_files(const struct options *o)
     for (int i = 0; i < o->adapters.count; i++)
         or_die(model_guard_input("--adapter ", o->words[i].path, &why), &why);
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
-    or_die(directory_declare("-o ", o->output, companions_of(o), &why), &why);
+    const char *from = companions_of(o);
+    or_die(directory_declare("-o ", o->output, from, &why), &why);
+    if (from) or_die(companions_read(&companions, from, &why), &why);
 }
 
 static void check_needed(const struct options *o)
@@ -248,6 +251,7 @@ int main(int argc, char **argv)
     loaded_close(&l);
     for (int i = 0; i < o.adapters.count; i++)
         free(o.words[i].path);
+    companions_free(companions);
     free(operands);
     return 0;
 }

@@ -7,6 +7,7 @@
 
 struct spill {
     FILE *file;
+    const char *directory;
     uint64_t end;
     bool is_reading;
 };
@@ -47,11 +48,13 @@ int spill_open(struct spill **out, struct fail *why)
     int fd = open_nameless(directory, path, sizeof path);
     if (fd >= 0) s->file = fdopen(fd, "w+");
     if (!s->file) {
-        fail(why, "%s: cannot create: %s", path, strerror(errno));
+        fail(why, "%s: no temporary file: %s: TMPDIR names a folder for it", directory,
+             strerror(errno));
         if (fd >= 0) close(fd);
         free(s);
         return -1;
     }
+    s->directory = directory;
     *out = s;
     return 0;
 }
@@ -65,9 +68,13 @@ void spill_close(struct spill *s)
 
 uint64_t spill_end(const struct spill *s) { return s->end; }
 
-static int broken(struct fail *why, const char *what)
+/* Buffered bytes may go to the disk in any call. */
+static int broken(const struct spill *s, struct fail *why, const char *what)
 {
-    return fail(why, "temporary file: cannot %s: %s", what, strerror(errno));
+    bool is_full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+    return fail(why, "%s: cannot %s the documents that wait there: %s%s", s->directory,
+                is_full ? "write" : what, strerror(errno),
+                is_full ? ": TMPDIR names a folder with room for all of them" : "");
 }
 
 int spill_put(struct spill *s, const struct tokens *t, size_t from, size_t to, struct fail *why)
@@ -76,17 +83,17 @@ int spill_put(struct spill *s, const struct tokens *t, size_t from, size_t to, s
     memcpy(head.source, t->source, sizeof head.source);
     for (size_t i = 0; i < t->target_count; i++)
         head.target_count += t->targets[2 * i] < to && t->targets[2 * i + 1] > from;
-    if (s->is_reading && fseeko(s->file, (off_t)s->end, SEEK_SET)) return broken(why, "seek");
+    if (s->is_reading && fseeko(s->file, (off_t)s->end, SEEK_SET)) return broken(s, why, "seek");
     s->is_reading = false;
     if (fwrite(&head, sizeof head, 1, s->file) != 1 ||
         (head.count && fwrite(t->ids + from, 4, head.count, s->file) != head.count))
-        return broken(why, "write");
+        return broken(s, why, "write");
     for (size_t i = 0; i < t->target_count; i++) {
         size_t start = t->targets[2 * i], end = t->targets[2 * i + 1];
         if (start >= to || end <= from) continue;
         uint32_t pair[2] = { (uint32_t)((start > from ? start : from) - from),
                              (uint32_t)((end < to ? end : to) - from) };
-        if (fwrite(pair, sizeof pair, 1, s->file) != 1) return broken(why, "write");
+        if (fwrite(pair, sizeof pair, 1, s->file) != 1) return broken(s, why, "write");
     }
     s->end += sizeof head + 4 * head.count + 8 * head.target_count;
     return 0;
@@ -95,8 +102,8 @@ int spill_put(struct spill *s, const struct tokens *t, size_t from, size_t to, s
 static int get_head(struct spill *s, uint64_t offset, struct head *head, struct fail *why)
 {
     s->is_reading = true;
-    if (fseeko(s->file, (off_t)offset, SEEK_SET)) return broken(why, "seek");
-    return fread(head, sizeof *head, 1, s->file) == 1 ? 0 : broken(why, "read");
+    if (fseeko(s->file, (off_t)offset, SEEK_SET)) return broken(s, why, "seek");
+    return fread(head, sizeof *head, 1, s->file) == 1 ? 0 : broken(s, why, "read");
 }
 
 int spill_source(struct spill *s, uint64_t offset, char *source, struct fail *why)
@@ -122,6 +129,6 @@ int spill_get(struct spill *s, uint64_t offset, struct tokens *t, struct fail *w
     memcpy(t->source, head.source, sizeof t->source);
     if (fread(ids, 4, head.count, s->file) != head.count ||
         fread(targets, 8, head.target_count, s->file) != head.target_count)
-        return broken(why, "read");
+        return broken(s, why, "read");
     return 0;
 }

@@ -2,6 +2,7 @@
 
 #include "../../lib/common/die.h"
 #include "../../lib/common/json.h"
+#include "../../lib/common/utf8.h"
 
 struct source_summary *summary_source(struct summary *s, const char *name)
 {
@@ -84,8 +85,11 @@ int summary_write(const struct summary *s, const char *path, struct fail *why)
         json_t *bins = json_array();
         for (int b = 0; b < SUMMARY_BINS; b++)
             json_array_append_new(bins, json_integer((json_int_t)e->bin[b]));
+        char name[sizeof e->name];
+        memcpy(name, e->name, sizeof name);
+        utf8_mend(name);
         json_object_set_new(
-            sources, e->name,
+            sources, name,
             json_pack("{s:I,s:I,s:I,s:I,s:o}", "documents", (json_int_t)e->documents, "tokens",
                       (json_int_t)e->tokens, "drawn_documents", (json_int_t)e->drawn_documents,
                       "drawn_tokens", (json_int_t)e->drawn_tokens, "lengths_log2", bins));

@@ -41,16 +41,17 @@ static struct model_setup set_up(const struct measure_options *o, const int64_t 
     return setup;
 }
 
-/* Before anything is measured. */
+/* Before anything is measured; is_early: before the base is read. */
 static void check_memory(const struct measure_options *o, const struct loaded *l,
-                         const struct model_setup *setup, const int64_t *contexts, int n)
+                         const struct model_setup *setup, const int64_t *contexts, int n,
+                         bool is_early)
 {
     char text[240], alone[240], rest[64] = "";
     bool fits;
     int64_t longest = 0;
     or_die(loaded_check_memory(l, setup, &fits, text, sizeof text, &why), &why);
     if (fits) {
-        note("memory: %s", text);
+        if (!is_early) note("memory: %s", text);
         return;
     }
     for (int i = 0; i < n; i++) {
@@ -62,12 +63,26 @@ static void check_memory(const struct measure_options *o, const struct loaded *l
     die(STATUS_FAILED, "--context %s: needs %s%s", o->contexts, text, rest);
 }
 
+/* By the shapes alone, of a directory, whose digest may take minutes. A stream is read into the
+ * memory that it needs. */
+static void check_outline(const struct measure_options *o, const int64_t *contexts, int n)
+{
+    struct loaded l;
+    struct loaded_options outline = o->loaded;
+    struct model_setup setup = set_up(o, contexts, n);
+    outline.is_outline = true;
+    if (!weights_are_directory(outline.model)) return;
+    or_die(loaded_open(&l, &outline, &why), &why);
+    check_memory(o, &l, &setup, contexts, n, true);
+    loaded_close(&l);
+}
+
 static struct model *open_model(const struct measure_options *o, struct loaded *l,
                                 const int64_t *contexts, int n)
 {
     struct model *m;
     struct model_setup setup = set_up(o, contexts, n);
-    check_memory(o, l, &setup, contexts, n);
+    check_memory(o, l, &setup, contexts, n, false);
     or_die(loaded_model(l, &setup, &m, &why), &why);
     model_forget_weights(m, &l->weights);
     return m;
@@ -172,6 +187,9 @@ NORETURN static void refuse_contexts(const struct measurement *m, int64_t longes
     const char *document = m->texts.count > 1 ? "the longest document has " : "";
     const char *limit = m->protocol.max_tokens ? " (--max-tokens)" : "";
     int64_t needed = 0;
+    if (m->protocol.stride >= longest)
+        die(STATUS_INPUT, "%s: %s%lld tokens%s, too few for --stride %lld: a smaller one",
+            m->corpus.name, document, (long long)longest, limit, (long long)m->protocol.stride);
     for (int i = 0; i < m->count; i++)
         if (m->needs[i] > needed) needed = m->needs[i];
     list_contexts(m, longest, false, refused, sizeof refused);
@@ -261,6 +279,7 @@ void measure(const struct measure_options *o)
     or_die(output_try(o->output, &why), &why);
     check_usage(o, &m);
     read_corpus(o, &m);
+    check_outline(o, m.contexts, m.count);
     open_base(o, &m, &l);
     const struct weights *w = &l.weights;
     struct model *model = open_model(o, &l, m.contexts, m.count);

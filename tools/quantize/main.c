@@ -10,6 +10,7 @@
 #include "../../lib/llama/model_place.h"
 #include "sinks.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct options {
@@ -19,6 +20,7 @@ struct options {
 };
 
 static struct fail why;
+static struct companions *companions; /* of a directory */
 
 static void check_usage(const struct options *o, const char **operands)
 {
@@ -33,11 +35,23 @@ static void check_usage(const struct options *o, const char **operands)
         die_usage("--to bnb makes a directory: -o DIR is needed");
 }
 
+NORETURN static void refuse_file(const char *path)
+{
+    struct stat st;
+    struct reader *r;
+    struct weights_info info;
+    if (!stat(path, &st) && S_ISREG(st.st_mode) && !weights_reader(&r, path, &info, &why))
+        die(STATUS_INPUT, "%s: a weights stream already, quantized to %s: nothing to do", path,
+            info.quantization);
+    die(STATUS_INPUT, "%s: not a directory, which a model is, with its config.json", path);
+}
+
 static void declare_files(const struct options *o, const char *model)
 {
     or_die(model_guard_input("", model, &why), &why);
     if (!strcmp(o->to, "bnb")) {
         or_die(directory_declare("-o ", o->output, model, &why), &why);
+        or_die(companions_read(&companions, model, &why), &why);
         return;
     }
     if (!opt_standard.quiet) or_die(output_check_apart(o->output, &why), &why);
@@ -52,7 +66,8 @@ static void quantize(const struct options *o, const char *path, const struct wei
     or_die(quantizer_open(&q, w, path, &why), &why);
     q.is_verbose = o->verbose;
     if (!strcmp(o->to, "bnb"))
-        or_die(quantize_to_bnb(&q, o->output, (uint64_t)o->max_shard_mb << 20, &why), &why);
+        or_die(quantize_to_bnb(&q, o->output, companions, (uint64_t)o->max_shard_mb << 20, &why),
+               &why);
     else
         or_die(quantize_to_stream(&q, o->output, &why), &why);
     progress_end();
@@ -87,9 +102,7 @@ int main(int argc, char **argv)
     check_usage(&o, operands);
     double start = progress_clock();
     or_die(model_place_check(operands[0], &why), &why);
-    if (!weights_are_directory(operands[0]))
-        die(STATUS_INPUT, "%s: not a directory, which a model is, with its config.json",
-            operands[0]);
+    if (!weights_are_directory(operands[0])) refuse_file(operands[0]);
     declare_files(&o, operands[0]);
     or_die(weights_open(&w, operands[0], false, &why), &why);
     if (w.is_quantized)
@@ -104,6 +117,7 @@ int main(int argc, char **argv)
          (double)tensors_parameters(&w.config) / seconds / 1e6,
          size_text((double)w.bytes / seconds).at);
     weights_close(&w);
+    companions_free(companions);
     free(operands);
     return 0;
 }

@@ -2,13 +2,14 @@
 #ifndef LONGQLORA_SINKS_H
 #define LONGQLORA_SINKS_H
 
+#include "../../lib/common/companions.h"
 #include "quantizer.h"
 
 /* A stream of kind weights: docs/formats/weights.md. path "-" is standard output. */
 int quantize_to_stream(struct quantizer *q, const char *path, struct fail *why) MUST_USE;
 /* A directory that transformers loads with bitsandbytes: lib/llama/bnb.h. Tokenizer and
- * licence files come from the model's. */
-int quantize_to_bnb(struct quantizer *q, const char *path, uint64_t max_shard_bytes,
-                    struct fail *why) MUST_USE;
+ * licence files are the model's companions. */
+int quantize_to_bnb(struct quantizer *q, const char *path, const struct companions *companions,
+                    uint64_t max_shard_bytes, struct fail *why) MUST_USE;
 
 #endif

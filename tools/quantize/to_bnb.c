@@ -94,8 +94,8 @@ static int produce(void *arg, int64_t index, struct safetensors_writer *w, struc
     return status;
 }
 
-int quantize_to_bnb(struct quantizer *q, const char *path, uint64_t max_shard_bytes,
-                    struct fail *why)
+int quantize_to_bnb(struct quantizer *q, const char *path, const struct companions *companions,
+                    uint64_t max_shard_bytes, struct fail *why)
 {
     const struct weights *w = q->weights;
     enum dtype dtype = weight_type_dtype(w->at[0].type);
@@ -107,7 +107,7 @@ int quantize_to_bnb(struct quantizer *q, const char *path, uint64_t max_shard_by
                                  .produce = produce,
                                  .arg = &o,
                                  .dtype = dtype,
-                                 .copy_from = q->path,
+                                 .companions = companions,
                                  .max_shard_bytes = max_shard_bytes,
                                  .quantization = o.quantization };
     if (!status) status = base_reading_begin(&o.reading, w, why);

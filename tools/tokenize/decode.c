@@ -1,5 +1,7 @@
 #include "decode.h"
 
+#include "../../lib/common/utf8.h"
+
 #include <jansson.h>
 
 static int put_document(const struct tokenizer *t, const struct tokens *d, bool as_text,
@@ -21,7 +23,10 @@ static int put_document(const struct tokenizer *t, const struct tokens *d, bool 
         return fail_input(why, "%s: decodes to invalid UTF-8: use --format text", d->id);
     }
     json_object_set_new(line, "text", value);
-    json_object_set_new(line, "source", json_string(d->source));
+    char source[sizeof d->source];
+    memcpy(source, d->source, sizeof source);
+    utf8_mend(source); /* of a stream that an older program made */
+    json_object_set_new(line, "source", json_string(source));
     char *dumped = json_dumps(line, JSON_COMPACT);
     json_decref(line);
     if (!dumped) return fail(why, "out of memory");

@@ -125,6 +125,8 @@ static void name_document(const struct encoder *e, struct slot *s, const struct 
                  (int)(source->bytes < 255 ? source->bytes : 255), source->at);
     else
         snprintf(t->source, sizeof t->source, "%.255s", base_name(input));
+    utf8_mend(t->id);
+    utf8_mend(t->source);
 }
 
 /* Makes room for `more` ids beside those. */

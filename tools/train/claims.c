@@ -3,6 +3,7 @@
 #include "../../lib/llama/directory.h"
 #include "log.h"
 #include "trainer.h"
+#include "unfinished.h"
 
 #include <dirent.h>
 #include <sys/stat.h>
@@ -20,16 +21,9 @@ static bool is_weights(const char *name)
 static int claim_model(const struct trainer *t, struct fail *why)
 {
     const struct run_folder *f = &t->folder;
-    const char *from = t->recipe->tokenizer       ? t->recipe->tokenizer
-                       : !t->recipe->from_scratch ? t->recipe->model
-                                                  : NULL;
     const char *name;
-    struct stat st;
-    char path[4200];
-    for (size_t i = 0; from && (name = directory_companion(i)); i++) {
-        snprintf(path, sizeof path, "%.4000s/%s", from, name);
-        if (!stat(path, &st) && run_folder_claim(f, name, why)) return -1;
-    }
+    for (size_t i = 0; (name = companion_name(i)); i++)
+        if (companions_hold(t->companions, name) && run_folder_claim(f, name, why)) return -1;
     DIR *dir = opendir(f->path);
     int status = 0;
     for (struct dirent *e; dir && !status && (e = readdir(dir));)
@@ -106,16 +100,15 @@ static int claim_names(const struct trainer *t, struct fail *why)
 }
 
 /* The folder of events is made first: one that cannot be is told before anything is removed, and
- * one that takes a name of the run's is in the way like anything else. */
+ * one that takes a name of the run's is in the way like anything else; it goes with the program
+ * if nothing comes into it. */
 int trainer_claim_names(const struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
     bool has_events = !strcmp(r->report_to, "tensorboard") && r->logging_dir;
-    bool is_new = has_events && access(r->logging_dir, F_OK);
+    if (has_events) unfinished_place(UNFINISHED_EVENTS, r->logging_dir);
     if (has_events && output_directory(r->logging_dir, why)) return fail_in(why, "logging_dir");
-    if (!claim_names(t, why)) return 0;
-    if (is_new) rmdir(r->logging_dir);
-    return -1;
+    return claim_names(t, why);
 }
 
 /* ---- inputs ---- */

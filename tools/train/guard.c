@@ -3,10 +3,13 @@
 #include "../../lib/common/companions.h"
 #include "../../lib/common/file_guard.h"
 #include "../../lib/common/model_guard.h"
+#include "../../lib/common/utf8.h"
 #include "../../lib/llama/directory.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* Names that a run writes in output_dir itself. */
@@ -24,6 +27,19 @@ static bool writes_model(const char *name)
     return directory_holds(name) || !strcmp(name, "trainer_log.jsonl");
 }
 
+/* adapter_config.json names the base, at the end of the work. */
+static int check_name(const char *path, struct fail *why)
+{
+    size_t length = strlen(path);
+    for (size_t at = 0, n; at < length; at += n)
+        if (!(n = utf8_valid((const unsigned char *)path + at, length - at)))
+            return fail_usage(why,
+                              "model_name_or_path=%.200s: not UTF-8, so that adapter_config.json "
+                              "cannot name it: rename it, or name a link to it",
+                              path);
+    return 0;
+}
+
 static int guard_inputs(const struct recipe *r, const char *recipe_file, bool is_full,
                         struct fail *why)
 {
@@ -37,6 +53,43 @@ static int guard_inputs(const struct recipe *r, const char *recipe_file, bool is
     return 0;
 }
 
+static bool is_checkpoint(const char *folder)
+{
+    static const char *const files[] = { "manifest.json", "training_state" };
+    char path[4200];
+    bool has_all = true;
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        has_all = has_all && !access(path, F_OK);
+    }
+    return has_all;
+}
+
+/* A checkpoint is removed one day, and what lies in it stands in the way. */
+static int check_outside(const struct target *t, struct fail *why)
+{
+    char at[sizeof t->path], whole[PATH_MAX];
+    snprintf(at, sizeof at, "%s", t->path);
+    while (!realpath(at, whole)) {
+        char *slash = strrchr(at, '/');
+        if (slash == at || !strcmp(at, ".")) return 0;
+        if (slash)
+            *slash = 0;
+        else
+            snprintf(at, sizeof at, ".");
+    }
+    for (char *slash; *whole; *slash = 0) {
+        if (is_checkpoint(whole))
+            return fail_usage(why,
+                              "output_dir=%.150s: %.150s is a run's checkpoint, in which no other "
+                              "run has a place: name another",
+                              t->path, whole);
+        slash = strrchr(whole, '/');
+        if (!slash) break;
+    }
+    return 0;
+}
+
 static int check_folder(const char *path, struct fail *why)
 {
     struct target t;
@@ -45,22 +98,28 @@ static int check_folder(const char *path, struct fail *why)
     if (t.kind != TARGET_FOLDER && (t.exists || t.kind != TARGET_FILE))
         return fail_usage(why, "output_dir=%.200s: not a folder, and one is made: name another",
                           path);
+    if (check_outside(&t, why)) return -1;
     if (!t.exists) return target_check_above(&t, path, why) ? fail_in(why, "output_dir") : 0;
     if (!faccessat(AT_FDCWD, t.path, W_OK | X_OK, AT_EACCESS)) return 0;
     return fail(why, "output_dir=%.200s: may not be written: %s", path, strerror(errno));
 }
 
+const char *guard_companions(const struct recipe *r)
+{
+    if (strcmp(r->method, "full") != 0) return NULL;
+    if (r->tokenizer) return r->tokenizer;
+    return !r->from_scratch && weights_are_directory(r->model) ? r->model : NULL;
+}
+
 int guard_files(const struct recipe *r, const char *recipe_file, bool plan_only, struct fail *why)
 {
     bool is_full = !strcmp(r->method, "full");
+    if (!plan_only && check_name(r->model, why)) return -1;
     if (guard_inputs(r, recipe_file, is_full, why)) return -1;
     if (plan_only) return file_guard_output("", "-", why);
     if (check_folder(r->output_dir, why) ||
         file_guard_output_folder("output_dir=", r->output_dir,
                                  is_full ? writes_model : writes_adapter, why))
         return -1;
-    const char *files = r->tokenizer                                          ? r->tokenizer
-                        : !r->from_scratch && weights_are_directory(r->model) ? r->model
-                                                                              : NULL;
-    return is_full && files ? companions_check(files, NULL, why) : 0;
+    return 0;
 }

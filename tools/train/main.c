@@ -23,19 +23,16 @@ static void ask_to_stop(int number)
     static volatile sig_atomic_t wishes;
     bool is_wish = number == SIGINT || number == SIGTERM || number == SIGQUIT;
     if (is_wish && ++wishes > 1) {
+        note_in_handler("leaves at once: steps since the last checkpoint are lost");
         output_remove_pending();
         folder_remove_pending();
         _Exit(128 + number);
     }
     if (stop_signal) return;
     stop_signal = number;
-    note_in_handler("stops and saves; a second SIGINT or SIGTERM leaves at once");
+    note_in_handler("stops and saves; a second SIGINT, SIGQUIT or SIGTERM leaves at once");
 }
 
-static void ignored_key(const char *key, const char *reason)
-{
-    note("recipe: %s has no meaning here: ignored (%s)", key, reason);
-}
 static void say(const char *text) { note("%s", text); }
 
 static void read_recipe(struct recipe *r, struct adapter *a, const char **operands, bool plan_only)
@@ -44,9 +41,9 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
     if (!operands[0]) die_usage("a recipe is needed");
     for (const char **at = operands; *at; at++)
         if (strchr(*at, '=') && at != operands)
-            or_die(recipe_override(r, *at, ignored_key, &why), &why);
+            or_die(recipe_override(r, *at, starting_ignore, &why), &why);
         else if (at == operands)
-            or_die(recipe_read(r, *at, ignored_key, &why), &why);
+            or_die(recipe_read(r, *at, starting_ignore, &why), &why);
         else if (at[1] && recipe_knows_key(*at))
             die_usage("'%s' is not KEY=VALUE: write %s=%s", *at, *at, at[1]);
         else
@@ -81,12 +78,14 @@ static void begin_progress(const struct trainer *t)
     progress_begin(&p);
 }
 
-/* An evaluation that fails is no reason to lose the steps before it. */
-static void keep_steps(struct trainer *t)
+/* What fails beside the steps (an evaluation, a line of the log, reading a sample) is no reason to
+ * lose those that are done. */
+static int or_save(struct trainer *t, int status)
 {
     struct fail lack = { .status = STATUS_DONE };
-    if (t->state.step <= t->resumed || trainer_checkpoint(t, &lack)) return;
-    note("step %lld is saved: resume_from_checkpoint=auto goes on", (long long)t->state.step);
+    if (status < 0 && t->is_whole && t->state.step > t->resumed && !trainer_checkpoint(t, &lack))
+        note("step %lld is saved: resume_from_checkpoint=auto goes on", (long long)t->state.step);
+    return or_die(status, &why);
 }
 
 /* With what it means for the best model. Steps are counted without the time that it takes. */
@@ -98,13 +97,11 @@ static void evaluate(struct trainer *t, struct log *log)
     if (!t->evaluation) return;
     double started = progress_clock();
     progress_end();
-    int status = trainer_evaluate(t, &e, &why);
-    if (status < 0) keep_steps(t);
-    or_die(status, &why);
+    int status = or_save(t, trainer_evaluate(t, &e, &why));
     double seconds = progress_clock() - started;
     if (!status) {
-        or_die(trainer_consider(t, &e, &is_best, &why), &why);
-        or_die(log_evaluation(log, t, &e, seconds, is_best, line, sizeof line, &why), &why);
+        or_save(t, trainer_consider(t, &e, &is_best, &why));
+        or_save(t, log_evaluation(log, t, &e, seconds, is_best, line, sizeof line, &why));
         note("%s", line);
         if (is_best && !strcmp(t->recipe->save_strategy, "best"))
             or_die(trainer_checkpoint(t, &why), &why);
@@ -125,14 +122,14 @@ static void take_step(struct trainer *t, struct log *log)
     struct step_result r;
     char line[256];
     double started = progress_clock();
-    if (or_die(trainer_step(t, &r, &why), &why)) return;
+    if (or_save(t, trainer_step(t, &r, &why))) return;
     int64_t step = t->state.step;
     log_step(log, &r, progress_clock() - started);
     if (r.overflows)
         note("step %lld: gradients overflowed: loss scale %g from now on", (long long)step,
              t->state.loss_scale);
     if (due_is(t, DUE_LOG)) {
-        or_die(log_line(log, t, &r, line, sizeof line, &why), &why);
+        or_save(t, log_line(log, t, &r, line, sizeof line, &why));
         note("%s", line);
     }
     if (due_is(t, DUE_EVALUATION)) evaluate(t, log);
@@ -143,6 +140,7 @@ static void run(struct trainer *t)
 {
     struct log log;
     signals_handle_ends(ask_to_stop, true);
+    signal_handle(SIGPIPE, ask_to_stop, true); /* sent: data are written to no pipe here */
     or_die(log_open(&log, t, &why), &why);
     if (t->resumed && t->state.since == t->resumed) or_die(log_schedules(&log, t, &why), &why);
     begin_progress(t);
@@ -219,6 +217,7 @@ int main(int argc, char **argv)
     }
     read_recipe(&recipe, &adapter, operands, dry_run);
     or_die(guard_files(&recipe, operands[0], dry_run || print_config, &why), &why);
+    starting_tell_ignored();
     if (print_config) {
         or_die(recipe_print(&recipe, stdout, &why), &why);
         return 0;

@@ -1,5 +1,7 @@
 #include "plan.h"
 
+#include "../../lib/common/size.h"
+
 static int plan_of(const struct trainer *t, const struct model_setup *setup,
                    struct memory_plan *plan, struct fail *why)
 {
@@ -146,8 +148,6 @@ static int longest_context(const struct trainer *t, const char *device, struct m
     return 0;
 }
 
-static const double gib = 1 << 30;
-
 /* "4096 tokens, 8192 with 3.20 GiB of the host's" */
 static int describe_longest(const struct trainer *t, const char *device, struct memory_room room,
                             char *text, size_t size, struct fail *why)
@@ -159,8 +159,8 @@ static int describe_longest(const struct trainer *t, const char *device, struct 
         longest_context(t, device, room, true, &longest, &most_host, why))
         return -1;
     if (longest > alone)
-        snprintf(more, sizeof more, ", %lld with %.2f GiB of the host's", (long long)longest,
-                 (double)most_host / gib);
+        snprintf(more, sizeof more, ", %lld with %s of the host's", (long long)longest,
+                 size_binary((double)most_host).at);
     snprintf(text, size, "%lld tokens%s", (long long)alone, more);
     return 0;
 }
@@ -181,7 +181,7 @@ static int describe_verdict(const struct trainer *t, const char *device, struct 
     }
     double host = (double)memory_host_total(&plan);
     if (does_fit && host > 0)
-        snprintf(text, size, "fits with %.2f GiB of the host's", host / gib);
+        snprintf(text, size, "fits with %s of the host's", size_binary(host).at);
     else
         snprintf(text, size, "%s", does_fit ? "fits" : "does not fit");
     return 0;
@@ -232,17 +232,18 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
         plan_of(t, &setup, &plan, why))
         return -1;
     struct memory_room room = memory_room_of(k, &t->weights);
-    char kept[160];
+    char kept[160], table[MEMORY_TABLE];
     describe_kept(t, &setup, &plan, kept, sizeof kept);
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
             kept);
-    memory_print(&plan, to);
+    memory_table(&plan, table);
+    fputs(table, to);
     if (room.device) {
         char longest[160];
         if (describe_longest(t, device, room, longest, sizeof longest, why)) return -1;
-        fprintf(to, "%-20s %16llu bytes %10.2f GiB\n%-20s %s\n", "free now",
-                (unsigned long long)room.device, (double)room.device / gib, "longest that fits",
-                longest);
+        fprintf(to, "%-20s %16llu bytes %14s\n%-20s %s\n", "free now",
+                (unsigned long long)room.device, size_binary((double)room.device).at,
+                "longest that fits", longest);
     }
     return k->is_host ? 0 : print_cards(t, device, to, why);
 }

@@ -1,6 +1,9 @@
 #include "run_folder.h"
 
 #include "../../lib/common/output.h"
+#include "../../lib/common/signals.h"
+#include "run_record.h"
+#include "unfinished.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,14 +16,13 @@
 #include <unistd.h>
 
 static const char record_name[] = "longqlora-run.json";
-static const char mark_prefix[] = ".longqlora-run-";
 
 static void path_of(const struct run_folder *f, const char *name, char path[4096])
 {
     snprintf(path, 4096, "%s/%.*s", f->path, RUN_NAME - 1, name);
 }
 
-/* ---- what a killed run left, and what this one leaves if it comes to nothing ---- */
+/* ---- what a killed run left ---- */
 
 static int clear_left(const struct run_folder *f, const char *path, const char *purpose)
 {
@@ -43,36 +45,6 @@ static int remove_left(const struct run_folder *f, struct fail *why)
     }
     if (dir) closedir(dir);
     return status;
-}
-
-static struct {
-    char made[4096];     /* a folder that is not in place; "": none */
-    char record[4096];   /* of a run that has not begun; "": none */
-    char path[RUN_PATH]; /* the folder itself, if it was not there */
-    size_t missing;      /* the length of the first part of its path that was not; 0: none */
-} unused;
-
-static void remove_unused(void)
-{
-    if (unused.made[0]) checkpoint_discard(unused.made, "");
-    if (unused.record[0]) unlink(unused.record);
-    while (unused.missing && strlen(unused.path) >= unused.missing && !rmdir(unused.path)) {
-        char *slash = strrchr(unused.path, '/');
-        if (!slash || slash == unused.path) return;
-        *slash = 0;
-    }
-}
-
-static void note_missing(const char *path)
-{
-    char part[RUN_PATH];
-    for (size_t i = 1; i <= strlen(path) && !unused.missing; i++) {
-        if (path[i] != '/' && path[i]) continue;
-        snprintf(part, sizeof part, "%.*s", (int)i, path);
-        if (access(part, F_OK)) unused.missing = i;
-    }
-    snprintf(unused.path, sizeof unused.path, "%s", path);
-    atexit(remove_unused);
 }
 
 /* ---- the record ---- */
@@ -107,16 +79,11 @@ static int read_record(struct run_folder *f, struct fail *why)
     path_of(f, record_name, path);
     if (access(path, F_OK) && errno == ENOENT) return 0;
     f->record = json_read_file(path, why);
-    const char *mark = json_string_value(json_object_get(f->record, "mark"));
-    size_t prefix = sizeof mark_prefix - 1;
-    if (f->record && (!json_is_object(json_object_get(f->record, "run")) ||
-                      !json_is_object(json_object_get(f->record, "files")) ||
-                      !json_is_object(json_object_get(f->record, "folders")) || !mark ||
-                      strncmp(mark, mark_prefix, prefix) || strlen(mark) != prefix + 16 ||
-                      strspn(mark + prefix, "0123456789abcdef") != 16))
+    if (f->record && !run_record_is_sound(f->record))
         fail_input(why, "%s: not a run's record", path);
     else if (f->record) {
-        snprintf(f->mark, sizeof f->mark, "%s", mark);
+        snprintf(f->mark, sizeof f->mark, "%s",
+                 json_string_value(json_object_get(f->record, "mark")));
         return remove_left(f, why);
     }
     char more[600];
@@ -137,7 +104,7 @@ static int start_record(struct run_folder *f, struct fail *why)
     uint64_t random;
     if (getrandom(&random, sizeof random, 0) != sizeof random)
         return fail(why, "getrandom: %s", strerror(errno));
-    snprintf(f->mark, sizeof f->mark, "%s%016llx", mark_prefix, (unsigned long long)random);
+    snprintf(f->mark, sizeof f->mark, RUN_MARK "%016llx", (unsigned long long)random);
     f->record = json_pack("{s:i,s:s,s:{},s:{},s:{}}", "longqlora", 1, "mark", f->mark, "run",
                           "files", "folders");
     return f->record ? 0 : fail(why, "out of memory");
@@ -153,15 +120,15 @@ const json_t *run_folder_said(const struct run_folder *f, const char *key)
 static int lock_folder(struct run_folder *f, struct fail *why)
 {
     enum { TRIES = 100 };
-    note_missing(f->path);
+    unfinished_place(UNFINISHED_RUN, f->path);
     for (int i = 0; i < TRIES; i++) {
         if (output_directory(f->path, why)) return -1;
         f->lock = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (f->lock < 0 && errno != ENOENT) return fail(why, "%s: %s", f->path, strerror(errno));
-        /* Where a file system has no locks the user has to see to it. */
-        bool is_taken = f->lock >= 0 && flock(f->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
-        if (is_taken) {
-            unused.missing = 0; /* the other one's now */
+        int error = f->lock >= 0 && flock(f->lock, LOCK_EX | LOCK_NB) ? errno : 0;
+        f->has_no_locks = error && error != EWOULDBLOCK;
+        if (error == EWOULDBLOCK) {
+            unfinished_place_taken(UNFINISHED_RUN);
             return fail(
                 why, "%s: another run is under way there: wait for it, or name another output_dir",
                 f->path);
@@ -169,7 +136,7 @@ static int lock_folder(struct run_folder *f, struct fail *why)
         if (f->lock >= 0 && is_open_one(f)) return 0;
         if (f->lock >= 0) close(f->lock);
     }
-    unused.missing = 0;
+    unfinished_place_taken(UNFINISHED_RUN);
     return fail(why, "%s: is removed again and again", f->path);
 }
 
@@ -233,6 +200,15 @@ bool run_folder_owns(const struct run_folder *f, const char *name)
     return digest_of_name(f, name, is_folder, digest) && lists(list, digest);
 }
 
+/* Something that programs of ours write, which a lost record would know. */
+static bool is_like_ours(const char *path, const char *name)
+{
+    char manifest[4096 + 32];
+    snprintf(manifest, sizeof manifest, "%s/manifest.json", path);
+    return !access(manifest, F_OK) || !strcmp(name, "longqlora.json") ||
+           !strcmp(name, "adapter_model.safetensors") || !strcmp(name, "trainer_log.jsonl");
+}
+
 int run_folder_claim(const struct run_folder *f, const char *name, struct fail *why)
 {
     char path[4096];
@@ -241,9 +217,12 @@ int run_folder_claim(const struct run_folder *f, const char *name, struct fail *
     if (lstat(path, &st) || run_folder_owns(f, name)) return 0;
     return fail_usage(
         why,
-        "%s is in the way: the run would write it, but did not make what stands there: "
+        "%s is in the way: the run would write it, but did not make what stands there%s: "
         "move it away, or name another output_dir",
-        path);
+        path,
+        f->record || !is_like_ours(path, name) ? ""
+                                               : " (no longqlora-run.json says so: if it was moved "
+                                                 "away, put it back)");
 }
 
 /* The name has, or is going to have, that digest; what it has now stays known. */
@@ -267,8 +246,10 @@ static int expect(struct run_folder *f, const char *kind, const char *name, cons
 int run_folder_prepare(struct run_folder *f, struct fail *why)
 {
     if (f->record) return 0;
+    char path[4096];
     if (start_record(f, why)) return -1;
-    path_of(f, record_name, unused.record);
+    path_of(f, record_name, path);
+    unfinished_record(path);
     return write_record(f, why);
 }
 
@@ -278,7 +259,7 @@ int run_folder_begin(struct run_folder *f, const json_t *run, struct fail *why)
     json_object_del(f->record, "finished");
     if (json_object_set_new(f->record, "run", json_deep_copy(run)))
         return fail(why, "out of memory");
-    unused.record[0] = 0;
+    unfinished_record(NULL);
     return write_record(f, why);
 }
 
@@ -348,15 +329,19 @@ int run_folder_make(struct run_folder *f, const char *purpose, char path[4096], 
     if (find_again(f, why)) return -1;
     snprintf(path, 4096, "%s/%s.%s", f->path, f->mark, purpose);
     clear_left(f, path, purpose); /* what failed to be removed before */
-    if (mkdir(path, 0777)) return fail(why, "%s: cannot create: %s", path, strerror(errno));
-    memcpy(unused.made, path, sizeof unused.made);
-    return 0;
+    sigset_t before;
+    signals_block(&before);
+    int error = mkdir(path, 0777) ? errno : 0;
+    if (!error) unfinished_folder(path);
+    signals_unblock(&before);
+    return error ? fail(why, "%s: cannot create: %s", path, strerror(error)) : 0;
 }
 
-void run_folder_unmake(const char *path)
+/* What a checkpoint was exchanged for is not removed here: it may hold somebody's files. */
+void run_folder_unmake(const char *path, const char *shown, struct fail *why)
 {
-    checkpoint_discard(path, "");
-    unused.made[0] = 0;
+    fail_rename(why, path, shown);
+    unfinished_folder_remove();
 }
 
 /* What replaces something has its permissions. */
@@ -397,11 +382,15 @@ int run_folder_place(struct run_folder *f, const char *made, const char *name, s
         expect(f, "folders", name, digest, why) || write_record(f, why))
         return -1;
     take_mode(made, path);
-    if (exchange(made, path, why)) return -1;
-    unused.made[0] = 0;
+    /* A signal that ends the program waits until nothing half done is left. */
+    sigset_t before;
+    signals_block(&before);
+    int status = exchange(made, path, why);
+    if (!status) unfinished_folder(NULL);
+    if (!status) status = output_sync_directory(f->path, why) || checkpoint_drop(made, path, why);
+    signals_unblock(&before);
     int64_t step = checkpoint_number(name);
-    if (step >= 0 && note_verified(f, step, why)) return -1;
-    return output_sync_directory(f->path, why) || checkpoint_drop(made, path, why) ? -1 : 0;
+    return status || (step >= 0 && note_verified(f, step, why)) ? -1 : 0;
 }
 
 static int place_file(struct run_folder *f, const char *made, const char *name, struct fail *why)
@@ -441,7 +430,7 @@ int run_folder_place_files(struct run_folder *f, const char *made, const char *l
     if (for_files(f, made, "", false, why) || write_record(f, why) ||
         for_files(f, made, last, true, why) || place_file(f, made, last, why))
         return -1;
-    run_folder_unmake(made);
+    unfinished_folder_remove();
     return output_sync_directory(f->path, why);
 }
 
@@ -464,13 +453,17 @@ int run_folder_rename(struct run_folder *f, const char *from, const char *to, st
 int run_folder_remove(struct run_folder *f, const char *name, struct fail *why)
 {
     char path[4096], aside[4096];
+    sigset_t before;
     if (!run_folder_owns(f, name)) return 0;
     path_of(f, name, path);
     snprintf(aside, sizeof aside, "%s/%s.old", f->path, f->mark);
     json_object_del(json_object_get(f->record, "folders"), name);
     /* Under the temporary name a half removed one is taken for no checkpoint. */
-    if (checkpoint_is_pure(path) && !rename(path, aside)) return checkpoint_remove(aside, why);
-    return checkpoint_remove(path, why);
+    signals_block(&before);
+    bool is_aside = checkpoint_is_pure(path) && !rename(path, aside);
+    int status = checkpoint_remove(is_aside ? aside : path, why);
+    signals_unblock(&before);
+    return status;
 }
 
 int run_folder_give_way(struct run_folder *f, const char *name, const char *heir, struct fail *why)
@@ -493,19 +486,29 @@ int run_folder_verify(struct run_folder *f, int64_t step, struct fail *why)
     return checkpoint_verify(path, why) ? -1 : note_verified(f, step, why);
 }
 
-int run_folder_prune(struct run_folder *f, int64_t keep, int64_t saved, struct fail *why)
+/* Those from step `first` on and below `end`, the newest first. */
+static int prune_between(struct run_folder *f, int64_t first, int64_t end, int64_t keep,
+                         int64_t *kept, struct fail *why)
 {
-    int64_t kept = 0;
-    for (int64_t n = INT64_MAX; keep && (n = checkpoint_newest(f->path, n)) >= 0;) {
+    for (int64_t n = end; (n = checkpoint_newest(f->path, n)) >= first;) {
         char name[48];
         struct fail ignored;
         snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
         if (!run_folder_owns(f, name)) continue;
-        if (kept >= keep ? n != saved : false) {
-            if (run_folder_remove(f, name, why)) return -1;
-        } else if (!run_folder_verify(f, n, &ignored)) {
-            kept++;
-        }
+        if (*kept < keep)
+            *kept += !run_folder_verify(f, n, &ignored);
+        else if (run_folder_remove(f, name, why))
+            return -1;
     }
     return 0;
+}
+
+int run_folder_prune(struct run_folder *f, int64_t keep, int64_t saved, struct fail *why)
+{
+    int64_t kept = 0;
+    if (!keep) return 0;
+    return prune_between(f, 0, saved + 1, keep, &kept, why) ||
+                   prune_between(f, saved + 1, INT64_MAX, keep, &kept, why)
+               ? -1
+               : 0;
 }

@@ -20,8 +20,9 @@ enum { RUN_PATH = 3840, RUN_NAME = 256 };
 
 struct run_folder {
     char path[RUN_PATH];
-    int lock;       /* the folder's descriptor, locked; 0: not held */
-    json_t *record; /* NULL: there is none */
+    int lock;          /* the folder's descriptor, locked; 0: not held */
+    bool has_no_locks; /* its file system has none: nothing keeps another run away */
+    json_t *record;    /* NULL: there is none */
     char mark[40];
     int64_t *verified; /* steps of checkpoints that were found whole, or made, by this process */
     int64_t verified_count;
@@ -58,8 +59,9 @@ int run_folder_clear(struct run_folder *f, struct fail *why) MUST_USE;
  * the program ends before it is put in place. */
 int run_folder_make(struct run_folder *f, const char *purpose, char path[4096],
                     struct fail *why) MUST_USE;
-/* Removes what was made and has not been put in place. */
-void run_folder_unmake(const char *path);
+/* Removes what was made and has not been put in place, and puts the name that it would have had in
+ * the place of its own in why. */
+void run_folder_unmake(const char *path, const char *shown, struct fail *why);
 /* The sealed folder `made` becomes `name`, in place of the run's one of that name. */
 int run_folder_place(struct run_folder *f, const char *made, const char *name,
                      struct fail *why) MUST_USE;
@@ -78,8 +80,9 @@ int run_folder_give_way(struct run_folder *f, const char *name, const char *heir
 
 /* Is checkpoint-N whole? Each is read once a process. */
 int run_folder_verify(struct run_folder *f, int64_t step, struct fail *why) MUST_USE;
-/* Removes the run's checkpoints but for the newest `keep` whole ones (0: all stay) and the one that
- * was just saved. */
+/* Removes the run's checkpoints but for `keep` whole ones (0: all stay): the one that was just
+ * saved, those of the steps before it, the newest first, and then those of later steps, which a run
+ * that began again at an earlier one had made before. */
 int run_folder_prune(struct run_folder *f, int64_t keep, int64_t saved, struct fail *why) MUST_USE;
 
 #endif

@@ -2,6 +2,7 @@
 #include "../../lib/common/output.h"
 #include "../../lib/llama/base_name.h"
 #include "../../lib/llama/directory.h"
+#include "guard.h"
 #include "schedules.h"
 
 #include <dirent.h>
@@ -19,15 +20,18 @@ static int produce_parameter(void *arg, int64_t index, struct safetensors_writer
     return status;
 }
 
+int trainer_read_companions(struct trainer *t, struct fail *why)
+{
+    const char *from = guard_companions(t->recipe);
+    return from ? companions_read(&t->companions, from, why) : 0;
+}
+
 static int save_model(struct trainer *t, const char *directory, struct fail *why)
 {
     const struct parameters *p = model_parameters(t->model);
     struct tensor *table;
     int64_t count = tensors_list(&t->config, &table, why);
     must(count < 0 || count == p->at_count); /* method full: all, in the table's order */
-    const char *files = t->recipe->tokenizer       ? t->recipe->tokenizer
-                        : !t->recipe->from_scratch ? t->recipe->model
-                                                   : NULL;
     struct tensor_header *headers = count < 0 ? NULL : directory_headers(table, count, NULL);
     struct directory_job job = { .config = &t->config,
                                  .headers = headers,
@@ -35,7 +39,7 @@ static int save_model(struct trainer *t, const char *directory, struct fail *why
                                  .dtype = DTYPE_F32,
                                  .produce = produce_parameter,
                                  .arg = t->model,
-                                 .copy_from = files,
+                                 .companions = t->companions,
                                  .max_shard_bytes = (uint64_t)5 << 30 };
     int status = count < 0  ? -1
                  : !headers ? fail(why, "out of memory")
@@ -104,7 +108,9 @@ int trainer_save(struct trainer *t, const char *name, struct fail *why)
     if (!output_room(t->folder.path, trainer_checkpoint_bytes(t), why) &&
         !fill_checkpoint(t, made, why) && !run_folder_place(&t->folder, made, name, why))
         return 0;
-    run_folder_unmake(made);
+    char shown[4096];
+    snprintf(shown, sizeof shown, "%s/%s", t->folder.path, name);
+    run_folder_unmake(made, shown, why);
     return -1;
 }
 
@@ -172,7 +178,7 @@ int trainer_finish(struct trainer *t, struct fail *why)
     int status = !files ? -1 : !finished ? fail(why, "out of memory") : 0;
     if (!status) status = run_folder_place_files(f, made, trainer_last_file(t), why);
     if (!status) status = run_folder_finish(f, finished, why);
-    if (status) run_folder_unmake(made);
+    if (status) run_folder_unmake(made, f->path, why);
     json_decref(files);
     json_decref(finished);
     return status;

@@ -1,7 +1,6 @@
 #include "starting.h"
 
 #include "../../lib/common/die.h"
-#include "../../lib/common/program.h"
 
 void starting_refuse_ranks(int64_t ranks)
 {
@@ -34,9 +33,8 @@ void starting_refuse_keys(int argc, char **argv, const struct opt_program *progr
         if (!recipe_knows_key(key)) continue;
         const char *value = argv[i][2 + length] ? argv[i] + 3 + length : argv[i + 1];
         bool is_value = value && (argv[i][2 + length] || strncmp(value, "--", 2) != 0);
-        program_begin(argv[0], program->name);
-        die_init(program_name(), false);
         struct fail why;
+        opt_begin(argc, argv, program);
         if (recipe_explain_key(key, is_value ? value : "VALUE", &why))
             die_usage("--%.*s %s", (int)length, argv[i] + 2, why.text);
     }
@@ -44,10 +42,32 @@ void starting_refuse_keys(int argc, char **argv, const struct opt_program *progr
 
 static void warn_of(const char *text) { warn("%s", text); }
 
+static struct opt_list ignored;
+
+void starting_ignore(const char *key, const char *reason)
+{
+    const char **grown = realloc(ignored.at, (size_t)(ignored.count + 1) * sizeof *grown);
+    char *line;
+    if (!grown || asprintf(&line, "%s has no meaning here: ignored (%s)", key, reason) < 0)
+        die(STATUS_FAILED, "out of memory");
+    ignored.at = grown;
+    ignored.at[ignored.count++] = line;
+}
+
+void starting_tell_ignored(void)
+{
+    for (int i = 0; i < ignored.count; i++)
+        note("recipe: %s", ignored.at[i]);
+}
+
 void starting_warn(const struct trainer *t)
 {
     int64_t group = t->attention.group, steps = t->optimiser.steps;
     int64_t a_step = t->recipe->batch_size * t->recipe->accumulation;
+    if (t->folder.has_no_locks)
+        warn("%s: its file system has no locks, by which a second run there would be refused: see "
+             "to it that none is started",
+             t->folder.path);
     uint64_t longest = t->info.context, samples = t->samples ? reader_records(t->samples) : 0;
     char remark[400];
     if (config_remark(&t->config, remark, sizeof remark)) warn("%s: %s", t->recipe->model, remark);

@@ -11,6 +11,10 @@
 void starting_refuse_ranks(int64_t ranks);
 /* Keys of recipes that are written like options, as other trainers have them. */
 void starting_refuse_keys(int argc, char **argv, const struct opt_program *program);
+/* Remembers a key of the recipe that has no meaning here; and tells of them, when it is known that
+ * messages go into no input. */
+void starting_ignore(const char *key, const char *reason);
+void starting_tell_ignored(void);
 /* Warns of groups that split nothing, of a warm-up as long as the run, of too few samples. */
 void starting_warn(const struct trainer *t);
 

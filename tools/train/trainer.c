@@ -48,7 +48,15 @@ static int spool_samples(struct trainer *t, char path[4200], struct fail *why)
     struct run_folder *f = &t->folder;
     if (run_folder_prepare(f, why) || run_folder_make(f, "samples", t->spooled, why)) return -1;
     snprintf(path, 4200, "%s/train.samples", t->spooled);
-    return output_copy("/dev/stdin", path, why);
+    return output_copy("-", path, why);
+}
+
+/* Of samples that have no name of their own yet. */
+static void blame_input(const struct trainer *t, struct fail *why)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/train.samples", t->spooled);
+    if (t->spooled[0]) fail_rename(why, path, "standard input");
 }
 
 static int open_samples(struct trainer *t, struct fail *why)
@@ -90,7 +98,7 @@ static int take_adapter(struct trainer *t, struct fail *why)
     return t->fit.unties ? weights_untie(&t->weights, why) : 0;
 }
 
-static int open_base(struct trainer *t, struct fail *why)
+int trainer_open_base(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
     bool is_auto = !strcmp(r->quantization, "auto");
@@ -132,7 +140,7 @@ static int open_base(struct trainer *t, struct fail *why)
     return 0;
 }
 
-static int plan_positions(struct trainer *t, struct fail *why)
+int trainer_plan_positions(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
     int64_t context = r->context ? r->context : (int64_t)t->info.context;
@@ -146,7 +154,7 @@ static int plan_positions(struct trainer *t, struct fail *why)
     if (!strcmp(r->rope, "auto")) {
         if (!r->from_scratch && config_extend(&t->config, context, why)) return -1;
     } else if (rope_set(&t->config.rope, r->rope, why)) {
-        return -1;
+        return fail_in(why, "rope");
     }
     if (config_check_context(&t->config, context, why)) return -1;
     if (context > config_context(&t->config))
@@ -168,7 +176,7 @@ static int plan_positions(struct trainer *t, struct fail *why)
     return is_s2 ? attention_check(&t->attention, why) : 0;
 }
 
-static int plan_run(struct trainer *t, struct fail *why)
+int trainer_plan_run(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
     struct optimiser *o = &t->optimiser;
@@ -269,15 +277,19 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
     };
     t->setup.device = device;
     t->setup.threads = threads;
-    if (!plan_only && (run_folder_open(&t->folder, recipe->output_dir, why) ||
-                       trainer_check_inputs(t, why) || trainer_claim_result(t, why)))
+    t->is_whole = true;
+    if (!plan_only &&
+        (trainer_read_companions(t, why) || run_folder_open(&t->folder, recipe->output_dir, why) ||
+         trainer_check_inputs(t, why) || trainer_claim_result(t, why)))
         return -1;
     t->embedding_alone = !plan_only && !strcmp(recipe->train_embedding, "true") && !adapter &&
                          trainer_trained_embedding_alone(t);
-    if (open_samples(t, why) || open_base(t, why) || plan_positions(t, why) || plan_run(t, why) ||
-        open_evaluation(t, why))
-        return -1;
-    return describe_run(t, why);
+    if (!open_samples(t, why) && (plan_only || !trainer_check_early(t, why)) &&
+        !trainer_open_base(t, why) && !trainer_plan_positions(t, why) &&
+        !trainer_plan_run(t, why) && !open_evaluation(t, why))
+        return describe_run(t, why);
+    blame_input(t, why);
+    return -1;
 }
 
 int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why)
@@ -311,6 +323,7 @@ void trainer_close(struct trainer *t)
     weights_close(&t->weights);
     config_release(&t->config);
     json_decref(t->recipe_json);
+    companions_free(t->companions);
     run_folder_close(&t->folder);
     free(t->step);
     free(t->nll);
@@ -444,6 +457,7 @@ int trainer_step(struct trainer *t, struct step_result *result, struct fail *why
     result->learning_rate = optimiser_rate(&t->optimiser, t->state.step);
     model_range_begin(t->model, "step %lld", (long long)t->state.step + 1);
     int status = update(t, targets, result, why);
+    t->is_whole = status >= 0;
     model_range_end(t->model);
     if (status) return status;
     if (t->scales_loss && ++t->state.scale_steps == SCALE_GROWS_AFTER) {

@@ -2,6 +2,7 @@
 #ifndef LONGQLORA_TRAINER_H
 #define LONGQLORA_TRAINER_H
 
+#include "../../lib/common/companions.h"
 #include "../../lib/llama/adapter.h"
 #include "../../lib/llama/checkpoint.h"
 #include "due.h"
@@ -45,7 +46,9 @@ struct trainer {
     int64_t kept_best;        /* the best step that the newest checkpoint knows; 0: none */
     int64_t best_there;       /* the step of the model in best/; 0: none */
     bool scales_loss, plan_only;
+    bool is_whole; /* the parameters are those of state.step: no update failed */
     json_t *recipe_json;
+    struct companions *companions; /* that a model takes along; NULL: none */
     /* the step's samples and the batch being computed */
     struct sample *step;
     struct batch batch;
@@ -58,6 +61,12 @@ struct trainer {
  * the recipe took. plan_only: of the weights only their shapes, and no samples are needed. */
 int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
                  const char *device, int threads, bool plan_only, struct fail *why) MUST_USE;
+/* Parts of it: base and config; positions, S2's groups and rows; steps and what is trained. */
+int trainer_open_base(struct trainer *t, struct fail *why) MUST_USE;
+int trainer_plan_positions(struct trainer *t, struct fail *why) MUST_USE;
+int trainer_plan_run(struct trainer *t, struct fail *why) MUST_USE;
+/* Between samples and base: fails if there is not the memory that the run needs. */
+int trainer_check_early(const struct trainer *t, struct fail *why) MUST_USE;
 /* Allocates all memory, and goes on from a checkpoint if the recipe says so. */
 int trainer_start(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);
@@ -101,6 +110,8 @@ int trainer_restore_best(struct trainer *t, void (*say)(const char *text),
 /* The best model's parameters take the place of the last ones. */
 int trainer_load_best(struct trainer *t, struct fail *why) MUST_USE;
 
+/* Reads the files that a model takes along: before any work, since they may be gone after it. */
+int trainer_read_companions(struct trainer *t, struct fail *why) MUST_USE;
 /* A whole checkpoint, named so, in output_dir. */
 int trainer_save(struct trainer *t, const char *name, struct fail *why) MUST_USE;
 /* checkpoint-N in output_dir, whole or absent. */

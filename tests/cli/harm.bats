@@ -1,0 +1,442 @@
+load helper
+
+# What could be lost without a word: memory, descriptors and signals that run out or come at a bad moment, messages that
+# land in an input, characters that a terminal obeys.
+
+only_release() { [ "${FLAVOUR:-release}" = release ] || skip "sanitizers take memory of their own"; }
+with_faults() { [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"; }
+teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
+
+make_recipe() {
+    make_base
+    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' 'lora_rank: 4' 'learning_rate: 0.01' \
+        'per_device_train_batch_size: 2' 'logging_steps: 1' 'max_steps: 4' > r.yaml
+}
+make_adapter() {
+    make_base
+    [ -d "$BATS_FILE_TMPDIR/ad" ] || (lora ad --quiet model_name_or_path=base quantization=none && mv ad "$BATS_FILE_TMPDIR")
+    ln -s "$BATS_FILE_TMPDIR/ad" .
+}
+nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name '.longqlora-*'; false; }; }
+
+# ---- memory and descriptors ----
+
+@test "harm: with too little memory every program ends with a line" {
+    only_release
+    make_adapter
+    for command in "generate --model base -n 4 --prompt abc" "ppl --model base --data docs.tok --context 16" \
+        "merge --base base --adapter ad -o out" "train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=1 lora_rank=4"; do
+        echo 'method: lora' > lora.yaml
+        few=0
+        for mb in $(seq 34 6 118); do
+            status=0
+            (ulimit -v $((mb * 1024)) && exec $command --threads 2 --device cpu) > said 2>&1 || status=$?
+            [ "${command%% *}" != merge ] || { status=0; (ulimit -v $((mb * 1024)) && exec $command --threads 2) > said 2>&1 || status=$?; }
+            [ "$status" = 0 ] || [ "$status" = 1 ] || [ "$status" = 127 ] || { echo "$mb MB: $status: $command"; cat said; false; }
+            if [ "$status" = 1 ]; then
+                few=$((few + 1))
+                tail -n 1 said | grep -Eq "^${command%% *}: .*(memory|threads could be started|Cannot allocate)" || { cat said; false; }
+            fi
+            nothing_unfinished
+            rm -rf out
+        done
+        [ $few -gt 0 ]
+    done
+}
+
+@test "harm: with too few descriptors nothing is left, and messages name what the user named" {
+    make_adapter
+    echo 'method: lora' > lora.yaml
+    train="train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=1 lora_rank=4"
+    for command in "merge --base base --adapter ad -o out" "quantize --to bnb base -o out" "quantize base -o out" "$train" \
+        "tokenize -m tok docs.jsonl -o out" "pack docs.tok --context 16 -o out" "ppl -m base -d docs.tok -c 16 -o out"; do
+        failed=0
+        for n in 3 4 5 6 7 8; do
+            status=0
+            (ulimit -n $n && exec $command) > said 2>&1 || status=$?
+            [ "$status" -lt 128 ] || { echo "$n: $status"; cat said; false; }
+            [ "$status" = 0 ] || failed=$((failed + 1))
+            [ "$status" = 0 ] || [ ! -e out ] || [ "${command%% *}" = train ]
+            run ! grep -F .longqlora- said
+            nothing_unfinished
+            rm -rf out
+        done
+        [ $failed -gt 0 ]
+    done
+}
+
+@test "harm: a full disk in the middle of a folder is told by the folder's own name" {
+    with_faults
+    make_adapter
+    fails() { env FAULT_OF=write FAULT_AT=3 FAULT_BEGIN="$1" FAULT_MARK=mark LD_PRELOAD="$BUILD/tests/fault.so" "${@:2}"; }
+    make_recipe
+    run --separate-stderr -1 fails .checkpoint-2 train r.yaml output_dir=out save_steps=2 --device cpu
+    [[ "${stderr_lines[-1]}" == "train: out/checkpoint-2/"*": cannot write: No space left on device" ]]
+    nothing_unfinished
+    run --separate-stderr -1 fails .result train r.yaml output_dir=new --device cpu
+    [[ "${stderr_lines[-1]}" == "train: new/"*": cannot write: No space left on device" ]]
+    [[ "$stderr" != *.longqlora-* ]]
+    nothing_unfinished
+}
+
+# ---- messages and inputs ----
+
+@test "harm: a message never lands in an input" {
+    make_adapter
+    printf 'method: lora\nfp16_backend: auto\n' > lora.yaml
+    for f in docs.jsonl docs.tok base.nf4 32.smp; do cp -L $f own && mv own $f; done
+    cp -rL base model
+    echo '{"prompt":"ab"}' > prompts
+    echo text > prompt
+    sha256sum docs.jsonl docs.tok base.nf4 32.smp lora.yaml model/*.* prompts prompt > sums
+    keys="model_name_or_path=base.nf4 train_file=32.smp output_dir=out lora_rank=4 max_steps=1"
+    printf 'method: lora\nreport_to: none\ndeepspeed: x\ntrain_file: 32.smp\nmodel_name_or_path: base.nf4\nlora_rank: 4\n' > whole.yaml
+    sha256sum whole.yaml >> sums
+    unharmed() { # FILE COMMAND...
+        for how in '<>' '>>'; do
+            status=0
+            bash -c "exec \"\$@\" 2$how $1" bash "${@:2}" > /dev/null < /dev/null || status=$?
+            [ "$status" = 2 ] || { echo "$status: $*"; false; }
+            sha256sum --quiet -c sums
+            [ ! -e out ]
+        done
+    }
+    unharmed docs.jsonl tokenize -m tok docs.jsonl -o out
+    unharmed docs.jsonl tokenize -m tok docs.jsonl --bogus
+    unharmed model/tokenizer.model tokenize -m model docs.jsonl -o out
+    unharmed docs.tok pack docs.tok --context 16 -o out
+    unharmed model/config.json quantize model -o out
+    unharmed base.nf4 ppl --model base.nf4 --data docs.tok --context 16 -o out
+    unharmed docs.tok ppl --model base.nf4 --data=docs.tok --context 1
+    unharmed base.nf4 generate --model base.nf4 --tokenizer tok --prompt a --top-k 3
+    unharmed prompts generate --model base.nf4 --tokenizer tok --format jsonl -f prompts
+    unharmed model/model.safetensors merge --base model --adapter ad -o out
+    unharmed lora.yaml train lora.yaml $keys
+    unharmed lora.yaml train lora.yaml --learning_rate 1
+    unharmed base.nf4 train lora.yaml $keys
+    unharmed 32.smp train whole.yaml output_dir=out
+    # Where there is a terminal, it is told there.
+    script -qec "ppl --model base.nf4 --data docs.tok --context 16 -o out 2>> base.nf4" typescript < /dev/null > /dev/null || true
+    grep -q 'ppl: standard error is base.nf4, in which messages would stand: send them elsewhere' typescript
+    sha256sum --quiet -c sums
+    # A log that is no input is appended to.
+    echo first > log
+    tokenize -m tok docs.jsonl -o out 2>> log
+    [ "$(head -n 1 log)" = first ] && [ "$(wc -l < log)" -gt 1 ]
+}
+
+# ---- terminals ----
+
+# What a terminal would have got from the command. The line ends are the terminal's.
+on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null > /dev/null; sed '1d;$d' typescript | tr -d '\r'; }
+
+@test "harm: a terminal gets no character that it would obey; pipes and files get the bytes as they are" {
+    make_base
+    printf '%s\n' '{"text":"a\u001b[31m\u0007b\u009bc\u202ed\u200fe\u0008f\tg\nh\u007f\u200d\u00e9","source":"s\u009b"}' > bad.jsonl
+    tokenize --quiet -m tok bad.jsonl -o bad.tok
+    decode="tokenize --quiet -m tok --decode bad.tok"
+    wanted=$'a\e[31m\ab\xc2\x9bc\xe2\x80\xaed\xe2\x80\x8fe\bf\tg\nh\x7f\xe2\x80\x8d\xc3\xa9'
+    [ "$($decode --format text)" = "$wanted" ]
+    $decode --format text -o file
+    [ "$(cat file)" = "$wanted" ]
+    [ "$(on_terminal "$decode --format text")" = $'a\\u001b[31m\\u0007b\\u009bc\\u202ed\\u200fe\\u0008f\tg\nh\\u007f\xe2\x80\x8d\xc3\xa9' ]
+    [ "$(on_terminal "$decode --format text -o /dev/stdout")" = "$(on_terminal "$decode --format text")" ]
+    # JSON has the same value.
+    for command in "$decode" "tokenize --quiet --from stream --to jsonl bad.tok" "pack --quiet --context 64 --strategy split --to jsonl bad.tok"; do
+        on_terminal "$command" > shown
+        run ! grep -P '[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80\xae' shown
+        $command > bytes
+        grep -q $'\xc2\x9b' bytes
+        diff <(perl -MJSON::PP -ne 'print JSON::PP->new->canonical->ascii->encode(decode_json($_)), "\n"' shown) \
+            <(perl -MJSON::PP -ne 'print JSON::PP->new->canonical->ascii->encode(decode_json($_)), "\n"' bytes)
+    done
+    # What a model says: any bytes, at that temperature.
+    say="generate --quiet --model base --prompt ab -n 300 --context 400 --temperature 1000 --seed 1"
+    $say > bytes
+    grep -qP '[\x01-\x08\x0b-\x1f]' bytes
+    on_terminal "$say" > shown
+    run ! grep -P '[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]' shown
+    grep -qF '\u00' shown
+    printf '{"prompt":"a\\u009b\\u202e"}\n' > prompts
+    on_terminal "generate --quiet --model base --format jsonl -f prompts -n 2" > shown
+    grep -qF '{"prompt":"a\u009b\u202e"' shown
+    # Data that are no text are refused, by any name that a terminal has.
+    run -0 on_terminal "tokenize --quiet -m tok bad.jsonl -o /dev/tty || echo refused"
+    [[ "$output" == *"/dev/tty is a terminal: name a file with -o"*refused* ]]
+}
+
+# ---- what a model takes along ----
+
+@test "harm: a tokenizer's folder that goes away during the work costs nothing" {
+    make_base
+    cp -rL tok mine
+    echo free > mine/LICENSE
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json tokenizer=mine train_file=16.smp \
+        output_dir=out max_steps=1000000 learning_rate=0.01 save_strategy=no --quiet --device cpu 3>&- &
+    pid=$!
+    until_true has_step out 2
+    rm mine/tokenizer.model
+    ln -s /etc/passwd mine/NOTICE
+    mkfifo mine/tokenizer.model
+    kill -TERM $pid
+    status=0
+    wait $pid || status=$?
+    [ "$status" = 143 ]
+    cmp tok/tokenizer.model out/checkpoint-*/tokenizer.model
+    [ "$(cat out/checkpoint-*/LICENSE)" = free ]
+    [ ! -e out/checkpoint-*/NOTICE ]
+    pid=
+    # A merge, while its base is on the way.
+    cp -rL tok mine2
+    make_adapter
+    lora other --quiet
+    mkfifo pipe
+    merge --quiet --base - --adapter other --tokenizer mine2 -o merged < pipe &
+    pid=$!
+    exec 7> pipe
+    head -c 100000 base.nf4 >&7 # more than a pipe holds
+    rm -r mine2
+    tail -c +100001 base.nf4 >&7
+    exec 7>&-
+    wait $pid
+    pid=
+    cmp tok/tokenizer.model merged/tokenizer.model
+}
+
+# ---- signals ----
+
+@test "harm: every signal that would end a program saves a run, and leaves nothing of another program" {
+    make_recipe
+    for signal in ALRM VTALRM PROF PIPE IO PWR STKFLT RTMIN RTMAX QUIT; do
+        env --default-signal=$signal train r.yaml output_dir=$signal max_steps=100000 --quiet --device cpu 2> said 3>&- &
+        pid=$!
+        until_true has_step $signal 1
+        kill -$signal $pid
+        status=0
+        wait $pid || status=$?
+        pid=
+        [ "$status" = $((128 + $(kill -l $signal))) ] || { echo "$signal: $status"; cat said; false; }
+        [ -f $signal/checkpoint-*/training_state ]
+        rm -r $signal
+    done
+    mkfifo held
+    for signal in ALRM PROF RTMIN+3 IO; do
+        tokenize -m tok held -o out 2> said 3>&- &
+        pid=$!
+        exec 7> held
+        kill -$signal $pid
+        status=0
+        wait $pid || status=$?
+        pid=
+        exec 7>&-
+        [ "$status" = $((128 + $(kill -l $signal))) ]
+        [ ! -e out ]
+        nothing_unfinished
+    done
+}
+
+@test "harm: a signal that was blocked when the program started ends it all the same" {
+    make_recipe
+    perl -MPOSIX -e 'sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGINT)); exec @ARGV' \
+        train r.yaml output_dir=out max_steps=100000 --quiet --device cpu 2> said 3>&- &
+    pid=$!
+    until_true has_step out 1
+    kill -TERM $pid
+    status=0
+    wait $pid || status=$?
+    pid=
+    [ "$status" = 143 ]
+}
+
+@test "harm: a second wish to stop, at any moment of a checkpoint, leaves nothing half done" {
+    with_faults
+    make_recipe
+    train r.yaml output_dir=whole --quiet --device cpu
+    struck=0
+    for at in 1 2 3 5 8 11 14 17 20 23 26 29 32; do
+        rm -f mark
+        # The folder of a checkpoint of that number is replaced.
+        rm -rf out
+        train r.yaml output_dir=out max_steps=2 --quiet --device cpu
+        echo mine > out/checkpoint-2/notes
+        run env FAULT_OF=term FAULT_AT=$at FAULT_BEGIN=.checkpoint-4 FAULT_MARK=mark LD_PRELOAD="$BUILD/tests/fault.so" \
+            train r.yaml output_dir=out resume_from_checkpoint=auto save_total_limit=1 --quiet --device cpu
+        [ -e mark ] || break
+        [ "$status" = 143 ]
+        struck=$((struck + 1))
+        nothing_unfinished
+        [ "$(cat out/checkpoint-2/notes)" = mine ]
+        train r.yaml output_dir=out resume_from_checkpoint=auto --quiet --device cpu
+        cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+    done
+    [ $struck -gt 5 ]
+}
+
+@test "harm: a run that is ended before it begins leaves nothing: while samples are read, and where a link leads" {
+    make_recipe
+    mkfifo held
+    train r.yaml train_file=- output_dir=deep/out --quiet --device cpu < held 2> said 3>&- &
+    pid=$!
+    exec 7> held
+    head -c 100 32.smp >&7
+    until_true eval 'test -e deep/out/.longqlora-run-*.samples'
+    kill -TERM $pid
+    status=0
+    wait $pid || status=$?
+    exec 7>&-
+    pid=
+    [ "$status" = 143 ]
+    [ ! -e deep ]
+    ln -s far/target link
+    run --separate-stderr -1 train r.yaml output_dir=link train_file=none.smp
+    [ -L link ] && [ ! -e far ]
+    # A folder of events, of a run that there is no memory for.
+    LONGQLORA_MEMORY=1000 run --separate-stderr -1 train r.yaml output_dir=out report_to=tensorboard logging_dir=events/here --device cpu
+    [ ! -e events ] && [ ! -e out ]
+    # What is wrong with samples that were read from a pipe is told of standard input.
+    run --separate-stderr -3 bash -c 'head -c 200 32.smp | train r.yaml train_file=- output_dir=out --device cpu'
+    [[ "$stderr" == "train: standard input: "* ]]
+    [ ! -e out ]
+}
+
+# ---- a run's folder ----
+
+@test "harm: no run has a place in another one's checkpoint" {
+    make_recipe
+    train r.yaml output_dir=out --quiet --device cpu
+    ln -s out/checkpoint-4 link
+    for where in out/checkpoint-4 out/checkpoint-4/new out/checkpoint-4/a/b link/new; do
+        run --separate-stderr -2 train r.yaml output_dir=$where --device cpu
+        [[ "$stderr" == "train: output_dir="*"out/checkpoint-4 is a run's checkpoint, in which no other run has a place: name another" ]]
+    done
+    [ ! -e out/checkpoint-4/new ] && [ ! -e out/checkpoint-4/a ]
+    train r.yaml output_dir=out/beside max_steps=1 --quiet --device cpu
+}
+
+@test "harm: a record that was moved away is missed by name" {
+    make_recipe
+    train r.yaml output_dir=out --quiet --device cpu
+    mv out/longqlora-run.json kept
+    run --separate-stderr -2 train r.yaml output_dir=out --device cpu
+    [[ "$stderr" == *"is in the way: the run would write it, but did not make what stands there (no longqlora-run.json says so: if it was moved away, put it back): move it away"* ]]
+    mv kept out/longqlora-run.json
+    run --separate-stderr -0 train r.yaml output_dir=out --device cpu
+    [[ "$stderr" == *"already finished"* ]]
+}
+
+@test "harm: a run that began again at an earlier step keeps what it saves now, before later steps of before" {
+    make_recipe
+    with_faults
+    train r.yaml output_dir=out max_steps=8 save_steps=2 save_total_limit=0 --quiet --device cpu
+    cp out/adapter_model.safetensors whole
+    rm out/adapter_model.safetensors
+    again="train r.yaml output_dir=out max_steps=8 save_steps=2 save_total_limit=2 --quiet --device cpu"
+    # Killed before it saves step 6: of the two that are kept none is of a later step.
+    run -137 env FAULT_OF=kill FAULT_AT=1 FAULT_BEGIN=.checkpoint-6 FAULT_MARK=mark LD_PRELOAD="$BUILD/tests/fault.so" \
+        $again resume_from_checkpoint=out/checkpoint-2
+    [ "$(ls -d out/checkpoint-*)" = "$(printf '%s\n' out/checkpoint-2 out/checkpoint-4)" ]
+    $again resume_from_checkpoint=auto
+    [ "$(ls -d out/checkpoint-*)" = "$(printf '%s\n' out/checkpoint-6 out/checkpoint-8)" ]
+    cmp whole out/adapter_model.safetensors
+}
+
+@test "harm: a file system without locks is told once" {
+    with_faults
+    make_recipe
+    run --separate-stderr -0 env FAULT_OF=flock LD_PRELOAD="$BUILD/tests/fault.so" train r.yaml output_dir=out --device cpu
+    [ "$(grep -c '^train: out: its file system has no locks' <<< "$stderr")" = 1 ]
+    run --separate-stderr -0 train r.yaml output_dir=new --device cpu
+    [[ "$stderr" != *"no locks"* ]]
+}
+
+# ---- messages ----
+
+@test "harm: a message names the option, the place and the way out" {
+    make_base
+    run --separate-stderr -2 ppl --model base --data docs.tok --context 16 --rope junk
+    [ "$stderr" = "ppl: --rope: 'junk' is neither none nor linear, ntk, dynamic or yarn:FACTOR" ]
+    run --separate-stderr -2 generate --model base --prompt a --rope linear:x
+    [[ "$stderr" == "generate: --rope: 'linear:x' is neither "* ]]
+    run --separate-stderr -2 tokenize -m tok docs.jsonl -o=out
+    [ "$stderr" = "tokenize: '-o=out': a letter takes its value without the sign: -o out (see tokenize --help)" ]
+    [ ! -e =out ]
+    run --separate-stderr -3 ppl --model base --data docs.tok --context 16 --stride 1000000000000000
+    [[ "$stderr" == "ppl: docs.tok: "*" tokens, too few for --stride 1000000000000000: a smaller one" ]]
+    run --separate-stderr -3 quantize base.nf4 -o out
+    [ "$stderr" = "quantize: base.nf4: a weights stream already, quantized to nf4: nothing to do" ]
+    run --separate-stderr -3 quantize docs.jsonl -o out
+    [[ "$stderr" == "quantize: docs.jsonl: not a directory"* ]]
+    TMPDIR=$PWD/nowhere run --separate-stderr -1 pack --context 16 --samples 4 docs.tok -o out
+    [ "$stderr" = "pack: $PWD/nowhere: no temporary file: No such file or directory: TMPDIR names a folder for it" ]
+    run --separate-stderr -1 bash -c 'ulimit -f 1; TMPDIR=$PWD exec pack --context 16 --samples 8 docs.tok -o out'
+    [[ "$stderr" == "pack: "*": cannot write the documents that wait there: File too large: TMPDIR names a folder with room for all of them" ]]
+    [ ! -e out ]
+}
+
+@test "harm: ppl asks for memory before it reads the base" {
+    only_release
+    make_adapter
+    # A base whose bytes are not there yet can be planned for, and is not read.
+    cp -rL base slow
+    LONGQLORA_MEMORY=1000 run --separate-stderr -1 ppl --model slow --adapter ad --data docs.tok --context 16 --device cpu
+    [[ "$stderr" == "ppl: --context 16: needs "*" of memory, "*" are free" ]]
+    perl -e 'open my $f, "+<", "slow/model.safetensors"; seek $f, -64, 2; print $f "x" x 64'
+    LONGQLORA_MEMORY=1000 run --separate-stderr -1 ppl --model slow --adapter ad --data docs.tok --context 16 --device cpu
+    [[ "$stderr" == "ppl: --context 16: needs "*" of memory, "*" are free" ]]
+    run --separate-stderr -3 ppl --model slow --adapter ad --data docs.tok --context 16 --device cpu
+    [[ "$stderr" == *"--force-base"* ]]
+}
+
+@test "harm: a plan never says 0.00" {
+    make_base
+    for device in cpu cuda; do
+        lora x --device $device --dry-run > plan
+        run ! grep -w '0\.00' plan
+    done
+}
+
+@test "harm: a log that cannot be written loses no step" {
+    with_faults
+    make_recipe
+    run --separate-stderr -1 env FAULT_OF=flush FAULT_AT=3 FAULT_BEGIN=out FAULT_MARK=mark LD_PRELOAD="$BUILD/tests/fault.so" \
+        train r.yaml output_dir=out --device cpu
+    [[ "$stderr" == *"train: step 3 is saved: resume_from_checkpoint=auto goes on"*"trainer_log.jsonl: cannot write: No space left on device" ]]
+    train r.yaml output_dir=out resume_from_checkpoint=auto --quiet --device cpu
+    train r.yaml output_dir=whole --quiet --device cpu
+    cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+}
+
+@test "harm: a file whose name is no UTF-8 gives documents that JSON can have" {
+    make_tokenizer
+    ln -s "$made/tok" .
+    name=$'caf\xe9.jsonl'
+    printf '{"text":"abc"}\n' > "$name"
+    tokenize --quiet -m tok "$name" --to jsonl > out
+    grep -qF '"source":"caf?.jsonl"' out
+    tokenize --quiet -m tok "$name" | tokenize --quiet -m tok --decode | grep -qF '"source":"caf?.jsonl"'
+    # Cut in the middle of a character.
+    perl -e 'print "{\"text\":\"abc\",\"source\":\"", "a", "\xc3\xa9" x 200, "\"}\n"' | tokenize --quiet -m tok --to jsonl - > out
+    perl -MJSON::PP -ne 'decode_json($_)' out
+    make_recipe
+    cp -L base.nf4 $'caf\xe9.nf4'
+    run --separate-stderr -2 train r.yaml model_name_or_path=$'caf\xe9.nf4' output_dir=out2 --device cpu
+    [ "$stderr" = "train: model_name_or_path=caf?.nf4: not UTF-8, so that adapter_config.json cannot name it: rename it, or name a link to it" ]
+}
+
+@test "harm: a run's record that names something outside of its folder is none" {
+    make_recipe
+    train r.yaml output_dir=out --quiet --device cpu
+    echo mine > thesis.txt
+    mkdir -p folder/checkpoint-2
+    cp -r out/checkpoint-4/. folder/checkpoint-2
+    cp out/longqlora-run.json kept
+    for change in '$r->{files}{"../thesis.txt"} = []' '$r->{files}{"runs/../../thesis.txt"} = []' '$r->{folders}{"../folder/checkpoint-2"} = []' \
+        '$r->{folders}{".."} = []' '$r->{files}{""} = []' '$r->{files}{"x"} = 1' '$r->{mark} = "."'; do
+        perl -MJSON::PP -0777 -e 'my $r = decode_json(<STDIN>); eval $ARGV[0]; print JSON::PP->new->canonical->encode($r)' "$change" < kept > out/longqlora-run.json
+        run --separate-stderr -3 train r.yaml output_dir=out overwrite_output_dir=true --device cpu
+        [[ "$stderr" == "train: out/longqlora-run.json: not a run's record; move it away, or name another output_dir" ]]
+        [ "$(cat thesis.txt)" = mine ] && [ -e folder/checkpoint-2/manifest.json ]
+    done
+    cp kept out/longqlora-run.json
+    train r.yaml output_dir=out overwrite_output_dir=true --quiet --device cpu
+}

@@ -1,0 +1,38 @@
+#include "run_record.h"
+
+#include <string.h>
+
+static bool is_mark(const char *mark)
+{
+    static const char prefix[] = RUN_MARK;
+    enum { PREFIX = sizeof prefix - 1, DIGITS = 16 };
+    return mark && !strncmp(mark, prefix, PREFIX) && strlen(mark) == PREFIX + DIGITS &&
+           strspn(mark + PREFIX, "0123456789abcdef") == DIGITS;
+}
+
+/* Of something in the folder itself, or of a file of events in runs/. */
+static bool is_name(const char *name)
+{
+    static const char events[] = "runs/";
+    if (!strncmp(name, events, sizeof events - 1)) name += sizeof events - 1;
+    return *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !strchr(name, '/');
+}
+
+/* Names, each with a list of digests. */
+static bool is_list(const json_t *list)
+{
+    const char *name;
+    json_t *digests;
+    bool is_sound = json_is_object(list);
+    json_object_foreach((json_t *)list, name, digests)
+        is_sound = is_sound && is_name(name) && json_is_array(digests);
+    return is_sound;
+}
+
+bool run_record_is_sound(const json_t *record)
+{
+    return json_is_object(json_object_get(record, "run")) &&
+           is_list(json_object_get(record, "files")) &&
+           is_list(json_object_get(record, "folders")) &&
+           is_mark(json_string_value(json_object_get(record, "mark")));
+}

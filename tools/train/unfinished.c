@@ -1,0 +1,88 @@
+#include "unfinished.h"
+
+#include "../../lib/common/target.h"
+#include "../../lib/common/temporary.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* A handler of signals sees a name as soon as it is whole. */
+struct name {
+    volatile sig_atomic_t is_set;
+    char at[4096];
+    size_t missing; /* of a place: the length of its first part that was not there */
+};
+
+static struct name folder, record, places[2];
+
+static void remember(struct name *name, const char *path, size_t missing)
+{
+    name->is_set = 0;
+    if (!path) return;
+    atomic_signal_fence(memory_order_seq_cst);
+    snprintf(name->at, sizeof name->at, "%s", path);
+    name->missing = missing;
+    atomic_signal_fence(memory_order_seq_cst);
+    name->is_set = 1;
+}
+
+/* In a folder of that name all files are the run's. */
+static bool holds_any(const char *name)
+{
+    return strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+/* The place, and what was made above it. */
+static void remove_place(struct name *place)
+{
+    while (place->is_set && strlen(place->at) >= place->missing && !rmdir(place->at)) {
+        char *slash = strrchr(place->at, '/');
+        if (!slash || slash == place->at) return;
+        *slash = 0;
+    }
+}
+
+void unfinished_folder_remove(void)
+{
+    if (folder.is_set && !temporary_empty_folder(folder.at, holds_any)) folder.is_set = 0;
+}
+
+static void remove_all(void)
+{
+    unfinished_folder_remove();
+    if (record.is_set) unlink(record.at);
+    remove_place(&places[UNFINISHED_EVENTS]);
+    remove_place(&places[UNFINISHED_RUN]);
+}
+
+static void begin(void)
+{
+    static bool has_begun;
+    if (has_begun) return;
+    has_begun = true;
+    atexit(remove_all);
+    temporary_also(remove_all);
+}
+
+/* What a link leads to is what will be made. */
+void unfinished_place(enum unfinished_place which, const char *path)
+{
+    struct target t;
+    struct fail ignored;
+    char part[4096];
+    begin();
+    if (target_find(&t, path, &ignored)) return;
+    for (size_t i = 1; i <= strlen(t.path); i++) {
+        if (t.path[i] != '/' && t.path[i]) continue;
+        snprintf(part, sizeof part, "%.*s", (int)i, t.path);
+        if (!access(part, F_OK)) continue;
+        remember(&places[which], t.path, i);
+        return;
+    }
+}
+
+void unfinished_place_taken(enum unfinished_place which) { places[which].is_set = 0; }
+void unfinished_folder(const char *path) { remember(&folder, path, 0); }
+void unfinished_record(const char *path) { remember(&record, path, 0); }
