@@ -105,9 +105,14 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
     const char *place = o->tokenizer ? o->tokenizer : o->loaded.model;
     bool is_there = tokenizer_locate(place, path, sizeof path);
     if (o->bytes || (!o->tokenizer && (!is_there || !weights_are_directory(place)))) return NULL;
-    or_die(tokenizer_open(&t, path, &why), &why);
-    if (tokenizer_vocab(t) > l->config.vocab)
-        die(STATUS_INPUT, "%s: vocabulary %u, the model has %lld", path, tokenizer_vocab(t),
+    if (tokenizer_open(&t, path, &why)) {
+        if (o->tokenizer) die_fail(&why);
+        /* Tokens are measured without it. */
+        note("no bits per byte (--bytes, or --tokenizer): %s", why.text);
+        return NULL;
+    }
+    if (tokenizer_pieces(t) > l->config.vocab)
+        die(STATUS_INPUT, "%s: vocabulary %u, the model has %lld", path, tokenizer_pieces(t),
             (long long)l->config.vocab);
     return t;
 }

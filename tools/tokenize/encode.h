@@ -19,10 +19,12 @@ struct encoder {
     enum format format;
     const struct chat_template *chat;
     const char *text_key, *source_key, *source;
-    bool add_bos, add_eos;
+    uint32_t begin, end; /* what documents begin and end with; UINT32_MAX: nothing */
+    bool parses_special; /* special tokens that a text spells are tokens */
     enum on_error on_error;
     /* counted */
     uint64_t documents, skipped, tokens, text_bytes, read_bytes; /* read: of inputs, as stored */
+    uint64_t dropped; /* characters or bytes without a piece, which gave nothing */
     struct encoder_work *work;
 };
 

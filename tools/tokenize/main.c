@@ -39,7 +39,7 @@ static const char *chat_name(const char *template)
 }
 
 static void open_sink(struct sink *s, const struct options *o, const struct tokenizer *t,
-                      bool add_bos, bool add_eos)
+                      const struct encoder *e, bool add_bos, bool add_eos)
 {
     struct fail why;
     struct fields made;
@@ -47,14 +47,9 @@ static void open_sink(struct sink *s, const struct options *o, const struct toke
     s->info = (struct token_info){ .vocab_size = tokenizer_vocab(t),
                                    .add_bos = add_bos,
                                    .add_eos = add_eos };
-    s->info.bos = tokenizer_bos(t);
-    s->info.eos = tokenizer_eos(t);
+    s->info.bos = e->begin != UINT32_MAX ? e->begin : tokenizer_bos(t);
+    s->info.eos = e->end != UINT32_MAX ? e->end : tokenizer_eos(t);
     memcpy(s->info.tokenizer, tokenizer_digest(t), sizeof s->info.tokenizer);
-    if ((s->info.add_bos && s->info.bos == UINT32_MAX) ||
-        (s->info.add_eos && s->info.eos == UINT32_MAX))
-        die(STATUS_INPUT, "%s: the tokenizer has no %s piece: %s", o->model,
-            s->info.add_bos && s->info.bos == UINT32_MAX ? "BOS" : "EOS",
-            s->info.add_bos && s->info.bos == UINT32_MAX ? "--no-bos" : "leave --eos out");
     if (strcmp(o->raw, "none") != 0) {
         if (!strcmp(o->raw, "u16") && s->info.vocab_size > 1 << 16)
             die_usage("--raw u16: the vocabulary of %llu does not fit: --raw u32",
@@ -101,8 +96,9 @@ static void encode_all(const struct options *o, const char **files, const struct
                          .text_key = o->text_key,
                          .source_key = o->source_key,
                          .source = o->source,
-                         .add_bos = !o->no_bos && !is_chat,
-                         .add_eos = o->eos,
+                         .begin = is_chat ? UINT32_MAX : options_begin(o, t),
+                         .end = is_chat ? UINT32_MAX : options_end(o, t),
+                         .parses_special = o->parse_special,
                          .on_error = !strcmp(o->on_error, "stop")   ? ON_ERROR_STOP
                                      : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP
                                                                     : ON_ERROR_REPLACE };
@@ -110,8 +106,8 @@ static void encode_all(const struct options *o, const char **files, const struct
     if (!*files) files = standard_input;
     struct progress p = { .unit = "MB", .size = 1e6, .total = (double)size_of(files) };
     double start = progress_clock();
-    open_sink(&sink, o, t, is_chat ? chat.adds_bos : !o->no_bos,
-              is_chat ? chat.end == tokenizer_eos(t) : o->eos);
+    open_sink(&sink, o, t, &e, is_chat ? chat.adds_bos : e.begin != UINT32_MAX,
+              is_chat ? chat.end == tokenizer_eos(t) : e.end != UINT32_MAX);
     if (!strcmp(*files, "-")) note_if_typed("-", e.format == FORMAT_TEXT ? "a text" : "JSON lines");
     or_die(pool_open(&e.pool, (int)opt_standard.threads, &why), &why);
     or_die(encoder_open(&e, &why), &why);
@@ -129,6 +125,9 @@ static void encode_all(const struct options *o, const char **files, const struct
          (unsigned long long)e.documents, (unsigned long long)e.skipped,
          (unsigned long long)e.text_bytes, (unsigned long long)e.tokens,
          size_text((double)e.text_bytes / seconds).at);
+    if (e.dropped)
+        warn("%llu characters or bytes have no piece in this vocabulary and gave no token",
+             (unsigned long long)e.dropped);
     if (!e.documents) warn("no document: the stream holds none");
     encoder_close(&e);
     chat_template_close(&chat);
@@ -187,8 +186,14 @@ int main(int argc, char **argv)
         { "source-key", 0, OPT_TEXT, &o.source_key, "KEY",
           "path of the subset's name; else the file's name is taken", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "the subset's name for every document", 0 },
+        { "bos", 0, OPT_FLAG, &o.bos, 0,
+          "begin documents with BOS; else as the tokenizer's own files do it", 0 },
         { "no-bos", 0, OPT_FLAG, &o.no_bos, 0, "do not begin documents with BOS", 0 },
-        { "eos", 0, OPT_FLAG, &o.eos, 0, "end documents with EOS", 0 },
+        { "eos", 0, OPT_FLAG, &o.eos, 0,
+          "end documents with EOS; else as the tokenizer's own files do it", 0 },
+        { "no-eos", 0, OPT_FLAG, &o.no_eos, 0, "do not end documents with EOS", 0 },
+        { "parse-special", 0, OPT_FLAG, &o.parse_special, 0,
+          "special tokens that a text spells are tokens, not text", 0 },
         { "on-error", 0, OPT_WORD, &o.on_error, "HOW",
           "with a bad document: give up, leave it out, or mend its text", "stop|skip|replace" },
         { "raw", 0, OPT_WORD, &o.raw, "WIDTH",
