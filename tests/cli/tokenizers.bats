@@ -140,6 +140,18 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     cp grown/* run/
     run --separate-stderr -0 generate -m base -a run -p 'a' -n 2
     [[ "$stderr" == *"tokenizer: the adapter's own, run/tokenizer.model"* ]]
+    # The same pieces in another file: a field that means nothing.
+    mkdir own && cp -r run/adapter* run/longqlora.json own/
+    { cat tok/tokenizer.model; printf '\240\006\001'; } > own/tokenizer.model
+    tokenize --quiet -m own docs.jsonl -o own.tok
+    run --separate-stderr -3 ppl -m base --data own.tok --context 16
+    [[ "$stderr" == *"own.tok: made with "*"tokenizer"* ]]
+    ppl --quiet -m base -a own --data own.tok --context 16 --to json | grep -q bits_per_byte
+    ppl --quiet -m base -a own --data docs.tok --context 16 --to json | grep -q bits_per_byte
+    pack --quiet --context 32 --strategy split own.tok -o own.smp
+    run --separate-stderr -3 lora x --quiet train_file=own.smp
+    [[ "$stderr" == *"own.smp: tokenizer "*", the model has "* ]]
+    lora on --quiet adapter_name_or_path=own train_file=own.smp
     run --separate-stderr -3 generate -m base -a run -p 'a<think>' -n 2
     [[ "$stderr" == *"token 400 of the prompt is beyond the model's 400 rows"* ]]
     lora run-base --quiet model_name_or_path=base quantization=none

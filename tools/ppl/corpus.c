@@ -1,6 +1,7 @@
 #include "corpus.h"
 
 #include "../../lib/common/die.h"
+#include "../../lib/llama/own_tokenizer.h"
 
 static struct fail why;
 
@@ -103,7 +104,7 @@ static void check_bare(struct corpus *c, const struct weights *w)
                 c->view == VIEW_U16 ? "u32" : "u16");
 }
 
-void corpus_check(struct corpus *c, const struct weights *w)
+void corpus_check(struct corpus *c, const struct weights *w, const char *adapter)
 {
     if (is_bare(c)) {
         check_bare(c, w);
@@ -118,7 +119,7 @@ void corpus_check(struct corpus *c, const struct weights *w)
                 "tokenize the text with the model's own tokenizer",
                 c->name, (unsigned long long)c->info.vocab_size, (long long)w->config.vocab,
                 (long long)i, c->ids[i]);
-    if (c->info.tokenizer[0] && w->tokenizer[0] && strcmp(c->info.tokenizer, w->tokenizer) != 0)
+    if (!own_tokenizer_fits(c->info.tokenizer, w, adapter))
         die(STATUS_INPUT,
             "%s: made with tokenizer %s, the model's is %s: tokenize the text with the model's own",
             c->name, c->info.tokenizer, w->tokenizer);

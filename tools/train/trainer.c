@@ -1,14 +1,14 @@
 #include "trainer.h"
 
-#include "rows.h"
-
 #include "plan.h"
+#include "rows.h"
 
 #include "../../lib/common/file.h"
 #include "../../lib/common/output.h"
 #include "../../lib/common/program.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/rng.h"
+#include "../../lib/llama/own_tokenizer.h"
 
 #include <math.h>
 
@@ -107,8 +107,7 @@ static int open_base(struct trainer *t, struct fail *why)
         return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
     if (!t->samples) return 0;
     if (rows_check(t->samples, &t->info, t->config.vocab, why)) return -1;
-    if (t->info.text.tokenizer[0] && t->weights.tokenizer[0] &&
-        strcmp(t->info.text.tokenizer, t->weights.tokenizer) != 0)
+    if (!own_tokenizer_fits(t->info.text.tokenizer, &t->weights, r->adapter))
         return fail_input(why, "%s: tokenizer %s, the model has %s", reader_name(t->samples),
                           t->info.text.tokenizer, t->weights.tokenizer);
     return 0;
