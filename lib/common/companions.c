@@ -24,6 +24,14 @@ bool companion_is(const char *name)
     return false;
 }
 
+const char *companions_folder_of(struct companions_place from, const char *name)
+{
+    enum { TOKENIZERS = 6 }; /* they come first */
+    for (int i = 0; from.tokenizer && i < TOKENIZERS; i++)
+        if (!strcmp(name, names[i])) return from.tokenizer;
+    return from.folder;
+}
+
 static bool is_inside(const char *path, const char *folder)
 {
     size_t length = strlen(folder);
@@ -155,24 +163,33 @@ void companions_free(struct companions *all)
     free(all);
 }
 
-int companions_read(struct companions **out, const char *from, struct fail *why)
+static int check_folder(const char *path, struct fail *why)
 {
     struct stat st;
-    *out = NULL;
-    if (stat(from, &st)) return fail(why, "%.300s: %s", from, strerror(errno));
+    if (!path) return 0;
+    if (stat(path, &st)) return fail(why, "%.300s: %s", path, strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return fail_usage(why, "%.300s: not a folder, from which tokenizer files could be copied",
-                          from);
+                          path);
+    return 0;
+}
+
+int companions_read(struct companions **out, struct companions_place from, struct fail *why)
+{
+    *out = NULL;
+    if (check_folder(from.folder, why) || check_folder(from.tokenizer, why)) return -1;
     struct companions *all = calloc(1, sizeof *all);
-    int status = all ? 0 : fail(why, "%.300s: out of memory", from);
+    int status = all ? 0 : fail(why, "out of memory");
     for (int i = 0; i < NAMES && !status; i++) {
         char path[4200];
-        int fd, got = open_one(from, names[i], &fd, &all->at[i].st, why);
+        const char *folder = companions_folder_of(from, names[i]);
+        if (!folder) continue;
+        int fd, got = open_one(folder, names[i], &fd, &all->at[i].st, why);
         if (got <= 0) {
             status = got;
             continue;
         }
-        snprintf(path, sizeof path, "%s/%s", from, names[i]);
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
         all->at[i].data = read_whole(fd, (size_t)all->at[i].st.st_size, path, why);
         if (!all->at[i].data) status = -1;
         close(fd);
@@ -206,7 +223,7 @@ static int go_through(const struct companions *all, const char *to, bool is_writ
     return 0;
 }
 
-int companions_check(const char *from, const char *to, struct fail *why)
+int companions_check(struct companions_place from, const char *to, struct fail *why)
 {
     struct companions *all;
     if (companions_read(&all, from, why)) return -1;

@@ -21,14 +21,23 @@ enum { COMPANION_MAX = 64 << 20 };
 const char *companion_name(size_t i);
 /* Is it one's name? */
 bool companion_is(const char *name);
+
+/* Where they come from; NULL: from nowhere. */
+struct companions_place {
+    const char *folder;
+    const char
+        *tokenizer; /* the tokenizer's files, with the chat template, come from here instead */
+};
+const char *companions_folder_of(struct companions_place from, const char *name);
+
 /* Before any work: fails naming the first that may not be copied, or that stands in `to` (NULL: not
- * looked at) with other content, since it is the user's. (The number that model_max_length.h writes
- * may be another.) */
-int companions_check(const char *from, const char *to, struct fail *why) MUST_USE;
+ * looked at) with other content, since it is the user's. */
+int companions_check(struct companions_place from, const char *to, struct fail *why) MUST_USE;
 
 struct companions;
 /* Reads those that are there; fails as companions_check does. The caller frees. */
-int companions_read(struct companions **all, const char *from, struct fail *why) MUST_USE;
+int companions_read(struct companions **all, struct companions_place from,
+                    struct fail *why) MUST_USE;
 /* Is one of that name among them? NULL holds none. */
 bool companions_hold(const struct companions *all, const char *name);
 /* Writes them; fails where another file stands. One that stands there with the same content stays.

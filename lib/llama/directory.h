@@ -22,7 +22,7 @@ struct directory_job {
     const struct companions *companions; /* tokenizer and licence files; may be NULL */
     uint64_t max_shard_bytes;            /* of tensors; a larger one is alone in its shard */
     bool new_style_rope;                 /* see config_to_json */
-    bool whole_positions;                /* max_position_embeddings is the context after stretching */
+    bool whole_positions;       /* max_position_embeddings is the context after stretching */
     const json_t *quantization; /* config.json's quantization_config, read after the last tensor
                                  * was produced; may be NULL */
 };
@@ -51,9 +51,9 @@ bool directory_holds(const char *name);
 extern const struct folder_kind directory_kind;
 
 /* Before any work: the path that the user gave with that option ("-o ") is to become a directory,
- * whose tokenizer and licence files come from copy_from (NULL: none). Fails where directory_make
- * would, and where the path is an input. */
-int directory_declare(const char *option, const char *path, const char *copy_from,
+ * whose tokenizer and licence files come from there. Fails where directory_make would, and where
+ * the path is an input. */
+int directory_declare(const char *option, const char *path, struct companions_place from,
                       struct fail *why) MUST_USE;
 const char *dtype_torch_name(enum dtype dtype); /* float32 and so on */
 

@@ -32,11 +32,19 @@ static enum dtype dtype_of(const struct options *o, const struct config *c, cons
     return weight_type_dtype(w->type == WEIGHT_NF4 ? weights_config_type(c) : w->type);
 }
 
-/* Where tokenizer and licence files come from; NULL: nowhere. */
-static const char *companions_of(const struct options *o)
+/* Where tokenizer and licence files come from. An adapter that brings its own tokenizer may have
+ * grown it: its files go along, not the base's. Of several adapters none is asked. */
+static struct companions_place companions_of(const struct options *o)
 {
-    if (o->tokenizer) return o->tokenizer;
-    return weights_are_directory(o->loaded.model) ? o->loaded.model : NULL;
+    char path[4096];
+    if (o->tokenizer) return (struct companions_place){ .folder = o->tokenizer };
+    struct companions_place from = { .folder = weights_are_directory(o->loaded.model)
+                                                   ? o->loaded.model
+                                                   : NULL };
+    const char *adapter = o->adapters.count == 1 ? o->words[0].path : NULL;
+    if (adapter && weights_are_directory(adapter) && tokenizer_locate(adapter, path, sizeof path))
+        from.tokenizer = adapter;
+    return from;
 }
 
 /* What is written: as many tensors as the weights have, in the same order, and biases. */
@@ -133,9 +141,10 @@ static void declare_files(const struct options *o)
     for (int i = 0; i < o->adapters.count; i++)
         or_die(model_guard_input("--adapter ", o->words[i].path, &why), &why);
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
-    const char *from = companions_of(o);
+    struct companions_place from = companions_of(o);
     or_die(directory_declare("-o ", o->output, from, &why), &why);
-    if (from) or_die(companions_read(&companions, from, &why), &why);
+    or_die(companions_read(&companions, from, &why), &why);
+    if (from.tokenizer) note("tokenizer: the adapter's own, %s", from.tokenizer);
 }
 
 static void check_needed(const struct options *o)

@@ -38,7 +38,7 @@ static const char *chat_name(const char *template)
 }
 
 static void open_sink(struct sink *s, const struct options *o, const struct tokenizer *t,
-                      bool add_bos, bool add_eos)
+                      const struct encoder *e, bool add_bos, bool add_eos)
 {
     struct fail why;
     struct fields made;
@@ -46,14 +46,9 @@ static void open_sink(struct sink *s, const struct options *o, const struct toke
     s->info = (struct token_info){ .vocab_size = tokenizer_vocab(t),
                                    .add_bos = add_bos,
                                    .add_eos = add_eos };
-    s->info.bos = tokenizer_bos(t);
-    s->info.eos = tokenizer_eos(t);
+    s->info.bos = e->begin != UINT32_MAX ? e->begin : tokenizer_bos(t);
+    s->info.eos = e->end != UINT32_MAX ? e->end : tokenizer_eos(t);
     memcpy(s->info.tokenizer, tokenizer_digest(t), sizeof s->info.tokenizer);
-    if ((s->info.add_bos && s->info.bos == UINT32_MAX) ||
-        (s->info.add_eos && s->info.eos == UINT32_MAX))
-        die(STATUS_INPUT, "%s: the tokenizer has no %s piece: %s", o->model,
-            s->info.add_bos && s->info.bos == UINT32_MAX ? "BOS" : "EOS",
-            s->info.add_bos && s->info.bos == UINT32_MAX ? "--no-bos" : "leave --eos out");
     if (strcmp(o->raw, "none") != 0) {
         if (!strcmp(o->raw, "u16") && s->info.vocab_size > 1 << 16)
             die_usage("--raw u16: the vocabulary of %llu does not fit: --raw u32",
@@ -130,6 +125,9 @@ static void report(struct encoder *e, double seconds)
     note_tally("skipped", &e->skips);
     note_tally("mended", &e->mends);
     note_tally(NULL, &e->unknown);
+    if (e->dropped)
+        warn("%llu characters or bytes have no piece in this vocabulary and gave no token",
+             (unsigned long long)e->dropped);
     if (!e->documents) warn("no document: the stream holds none");
 }
 
@@ -157,8 +155,8 @@ static void write_all(const struct options *o, struct encoder *e, const char **f
     bool is_chat = e->format == FORMAT_CHAT;
     struct progress p = { .unit = "MB", .size = 1e6, .total = (double)size_of(files) };
     double start = progress_clock();
-    open_sink(&sink, o, e->tokenizer, is_chat ? e->chat->adds_bos : e->add_bos,
-              is_chat ? e->chat->end == tokenizer_eos(e->tokenizer) : e->add_eos);
+    open_sink(&sink, o, e->tokenizer, e, is_chat ? e->chat->adds_bos : e->begin != UINT32_MAX,
+              is_chat ? e->chat->end == tokenizer_eos(e->tokenizer) : e->end != UINT32_MAX);
     progress_begin(&p);
     for (; *files; files++) {
         struct input *in = open_text(*files, e->format);
@@ -186,8 +184,9 @@ void run_encode(const struct options *o, const char **files, const struct tokeni
                          .text_key = o->text_key,
                          .source_key = o->source_key,
                          .source = o->source,
-                         .add_bos = !o->no_bos && !is_chat,
-                         .add_eos = o->eos,
+                         .begin = is_chat ? UINT32_MAX : options_begin(o, t),
+                         .end = is_chat ? UINT32_MAX : options_end(o, t),
+                         .parses_special = o->parse_special,
                          .most = (uint64_t)o->show,
                          .on_error = !strcmp(o->on_error, "stop")   ? ON_ERROR_STOP
                                      : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP

@@ -23,7 +23,8 @@ static int produce_parameter(void *arg, int64_t index, struct safetensors_writer
 int trainer_read_companions(struct trainer *t, struct fail *why)
 {
     const char *from = guard_companions(t->recipe);
-    return from ? companions_read(&t->companions, from, why) : 0;
+    struct companions_place place = { .folder = from };
+    return from ? companions_read(&t->companions, place, why) : 0;
 }
 
 static int save_model(struct trainer *t, const char *directory, struct fail *why)
