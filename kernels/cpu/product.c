@@ -5,6 +5,7 @@
 #include <dnnl.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 extern void omp_set_num_threads(int threads); /* of libgomp, which oneDNN uses */
 
@@ -39,9 +40,17 @@ static void multiply(bool a_transposed, bool b_transposed, int64_t m, int64_t n,
     check_status(status);
 }
 
+static bool is_limited(int resource)
+{
+    struct rlimit limit;
+    return !getrlimit(resource, &limit) && limit.rlim_cur != RLIM_INFINITY;
+}
+
 /* oneDNN generates its code at the first product, and dies where it gets no memory for that. So the
- * memory is asked for before, and the first product of each kind is made while nothing else takes
- * any. */
+ * memory is asked for before, and where it is limited (ulimit -v, -d) the first product of each
+ * kind is made while nothing else takes any; elsewhere it would be time lost to who multiplies
+ * nothing.
+ */
 int product_begin(struct fail *why)
 {
     enum { NEEDED = 64 << 20, EDGE = 48 };
@@ -52,6 +61,7 @@ int product_begin(struct fail *why)
                     "device cpu: not enough memory: matrix products want %d MiB for themselves "
                     "(ulimit -v?)",
                     NEEDED >> 20);
+    if (!is_limited(RLIMIT_AS) && !is_limited(RLIMIT_DATA)) return 0;
     room = calloc(3 * EDGE * EDGE, sizeof *room);
     if (!room) return fail(why, "device cpu: not enough memory");
     float *b = room + EDGE * EDGE, *c = b + EDGE * EDGE;

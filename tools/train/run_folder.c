@@ -505,10 +505,16 @@ static int prune_between(struct run_folder *f, int64_t first, int64_t end, int64
 
 int run_folder_prune(struct run_folder *f, int64_t keep, int64_t saved, struct fail *why)
 {
-    int64_t kept = 0;
+    struct fail ignored;
+    int64_t kept = 0, newest = INT64_MAX;
     if (!keep) return 0;
+    while ((newest = checkpoint_newest(f->path, newest)) > saved) {
+        char name[48];
+        snprintf(name, sizeof name, "checkpoint-%lld", (long long)newest);
+        if (run_folder_owns(f, name) && !run_folder_verify(f, newest, &ignored)) break;
+    }
     return prune_between(f, 0, saved + 1, keep, &kept, why) ||
-                   prune_between(f, saved + 1, INT64_MAX, keep, &kept, why)
+                   prune_between(f, saved + 1, newest, keep, &kept, why)
                ? -1
                : 0;
 }

@@ -82,7 +82,7 @@ int run_folder_give_way(struct run_folder *f, const char *name, const char *heir
 int run_folder_verify(struct run_folder *f, int64_t step, struct fail *why) MUST_USE;
 /* Removes the run's checkpoints but for `keep` whole ones (0: all stay): the one that was just
  * saved, those of the steps before it, the newest first, and then those of later steps, which a run
- * that began again at an earlier one had made before. */
+ * that began again at an earlier one had made before. The newest of these stays, uncounted. */
 int run_folder_prune(struct run_folder *f, int64_t keep, int64_t saved, struct fail *why) MUST_USE;
 
 #endif

@@ -25,7 +25,9 @@ static bool is_list(const json_t *list)
     json_t *digests;
     bool is_sound = json_is_object(list);
     json_object_foreach((json_t *)list, name, digests)
+    {
         is_sound = is_sound && is_name(name) && json_is_array(digests);
+    }
     return is_sound;
 }
 
