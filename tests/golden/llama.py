@@ -3,7 +3,7 @@
 
 usage: llama.py OUT_DIR        (python3-torch 1.13.1; see README.md for the environment)
 
-For multi-head and grouped-query attention: a model directory, and cases.safetensors with, for
+For multi-head and grouped-query attention, and for 9 heads on 3 keys (s2 alone): a model directory, and cases.safetensors with, for
 each of {full, s2} x {plain, lora}: logits and the gradients of every weight (plain) or of the
 adapters (lora). Two samples of 24 and 17 tokens are one batch. If transformers 4.31 can be
 imported, the plain full-attention logits are checked against LlamaForCausalLM first.
@@ -44,15 +44,19 @@ def write_safetensors(path, tensors):
         out.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
+def head_dim(c):
+    return c.get("head_dim", c["hidden_size"] // c["num_attention_heads"])
+
+
 def weights(c):
-    d, f, c_dim = c["hidden_size"], c["intermediate_size"], c["hidden_size"] // c["num_attention_heads"]
-    kv = c["num_key_value_heads"] * c_dim
+    d, f, c_dim = c["hidden_size"], c["intermediate_size"], head_dim(c)
+    q, kv = c["num_attention_heads"] * c_dim, c["num_key_value_heads"] * c_dim
     shapes = {"model.embed_tokens.weight": (c["vocab_size"], d)}
     for i in range(c["num_hidden_layers"]):
         p = f"model.layers.{i}."
-        shapes.update({p + "input_layernorm.weight": (d,), p + "self_attn.q_proj.weight": (d, d),
+        shapes.update({p + "input_layernorm.weight": (d,), p + "self_attn.q_proj.weight": (q, d),
                        p + "self_attn.k_proj.weight": (kv, d), p + "self_attn.v_proj.weight": (kv, d),
-                       p + "self_attn.o_proj.weight": (d, d),
+                       p + "self_attn.o_proj.weight": (d, q),
                        p + "post_attention_layernorm.weight": (d,), p + "mlp.gate_proj.weight": (f, d),
                        p + "mlp.up_proj.weight": (f, d), p + "mlp.down_proj.weight": (d, f)})
     shapes.update({"model.norm.weight": (d,), "lm_head.weight": (c["vocab_size"], d)})
@@ -77,7 +81,7 @@ def norm(x, gain, eps):
 
 def forward(c, w, adapters, ids, s2):
     t, d, heads, kv_heads = len(ids), c["hidden_size"], c["num_attention_heads"], c["num_key_value_heads"]
-    dim = d // heads
+    dim = head_dim(c)
     # Frequencies and angles in f32, as transformers has them.
     inverse = 1.0 / (torch.tensor(c["rope_theta"], dtype=torch.float32) **
                      (torch.arange(0, dim, 2, dtype=torch.float32) / dim))
@@ -131,8 +135,9 @@ def check_with_transformers(c, w, ids, logits):
 
 def main():
     out = sys.argv[1]
-    for kind, kv_heads in (("mha", 4), ("gqa", 2)):
-        c = dict(BASE, num_key_value_heads=kv_heads)
+    odd = dict(num_attention_heads=9, num_key_value_heads=3, head_dim=8, num_hidden_layers=1)
+    for kind, own in (("mha", dict(num_key_value_heads=4)), ("gqa", dict(num_key_value_heads=2)), ("odd", odd)):
+        c = dict(BASE, **own)
         w = weights(c)
         directory = os.path.join(out, f"llama-{kind}")
         os.makedirs(directory, exist_ok=True)
@@ -146,8 +151,9 @@ def main():
         for n, (a, b) in adapters.items():
             cases[f"lora_A.{n}"], cases[f"lora_B.{n}"] = a, b
         with torch.no_grad():
-            check_with_transformers(c, w, samples[0], forward(c, w, {}, samples[0], False))
-        for s2 in (False, True):
+            if kind != "odd":  # transformers wants a hidden size that 9 divides
+                check_with_transformers(c, w, samples[0], forward(c, w, {}, samples[0], False))
+        for s2 in (True,) if kind == "odd" else (False, True):
             for lora in (False, True):
                 prefix = f"{'s2' if s2 else 'full'}.{'lora' if lora else 'plain'}."
                 leaves = {f"lora_{'AB'[i]}.{n}": ab[i] for n, ab in adapters.items() for i in (0, 1)} if lora else w

@@ -62,6 +62,7 @@ CHOSEN = {
     "scaling-empty": {**SMALL, "rope_scaling": {}},
     "linear-type": rope(type="linear", factor=2.0),
     "linear-rope-type": rope(rope_type="linear", factor=3),
+    "linear-3-long": rope(type="linear", factor=3.0),
     "linear-2.5": rope(type="linear", rope_type="linear", factor=2.5),
     "linear-without-factor": rope(type="linear"),
     "linear-factor-null": rope(type="linear", factor=None),
@@ -191,8 +192,8 @@ def main():
         chosen = {f"random-{i}": at_random(rng) for i in range(int(sys.argv[2]))}
     cases, logits = [], {}
     for name, config in chosen.items():
-        tokens = 60
-        case = {"name": name, "text": json.dumps(config), "tokens": tokens, "rows": [0, 23, tokens - 1]}
+        tokens = 4000 if name.endswith("-long") else 60
+        case = {"name": name, "text": json.dumps(config), "tokens": tokens, "rows": [0, tokens // 3, tokens - 1]}
         try:
             case["values"], got = reference(case["text"], tokens)
             case["is_loaded"] = bool(torch.isfinite(got).all())

@@ -132,6 +132,16 @@ static void test_against_pytorch(void **state)
                 }
 }
 
+/* Nine heads on three keys, of which S2 shifts five. */
+static void test_odd_heads_against_pytorch(void **state)
+{
+    (void)state;
+    for (int lora = 0; lora < 2; lora++) {
+        one_case("odd", true, lora, 0, 16);
+        one_case("odd", true, lora, 1, 41);
+    }
+}
+
 /* ---- laws ---- */
 
 struct opened {
@@ -421,6 +431,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_against_pytorch, NULL),
+        cmocka_unit_test_teardown(test_odd_heads_against_pytorch, NULL),
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_memory_changes_no_bit),
         cmocka_unit_test(test_gradient_with_dropout_is_the_slope),
