@@ -72,7 +72,8 @@ int main(int argc, char **argv)
     s.table = table;
     s.dtypes = dtypes;
     struct companions *companions = NULL;
-    if (argv[4]) or_die(companions_read(&companions, argv[4], &why), &why);
+    struct companions_place from = { .folder = argv[4] };
+    if (argv[4]) or_die(companions_read(&companions, from, &why), &why);
     struct directory_job job = { .config = &c,
                                  .headers = directory_headers(table, count, dtypes),
                                  .count = count,

@@ -431,7 +431,8 @@ static void test_directory_in_shards(void **state)
     assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
     snprintf(sub, sizeof sub, "%s/shards", scratch_directory);
     struct companions *companions;
-    assert_int_equal(companions_read(&companions, "tests/golden/llama-gqa", &why), 0);
+    struct companions_place from = { .folder = "tests/golden/llama-gqa" };
+    assert_int_equal(companions_read(&companions, from, &why), 0);
     struct directory_job job = { .config = &w.config,
                                  .headers = directory_headers(w.table, w.count, NULL),
                                  .count = w.count,
