@@ -181,11 +181,12 @@ int adapter_check_init(const json_t *init, struct fail *why)
     return fail_input(why, "init_lora_weights '%.40s' is none that PEFT 0.21 has", name);
 }
 
-void adapter_fields_print(FILE *to)
+bool adapter_field_at(int i, const char **name, const char **rule, const char **text)
 {
     static const char *const rules[] = { "read", "harmless", "refused unless off" };
-    fprintf(to,
-            "| field | here | what it does, why it is harmless, or the message |\n|---|---|---|\n");
-    for (int i = 0; i < ADAPTER_FIELDS; i++)
-        fprintf(to, "| `%s` | %s | %s |\n", fields[i].name, rules[fields[i].rule], fields[i].text);
+    if (i >= ADAPTER_FIELDS) return false;
+    *name = fields[i].name;
+    *rule = rules[fields[i].rule];
+    *text = fields[i].text;
+    return true;
 }

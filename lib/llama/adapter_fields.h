@@ -15,7 +15,8 @@ enum { ADAPTER_FIELDS = 42 };
 int adapter_fields_check(const json_t *config, struct fail *why) MUST_USE;
 /* Fails unless adapters that begin so leave their base as it is. (init_lora_weights) */
 int adapter_check_init(const json_t *init, struct fail *why) MUST_USE;
-/* As a table in Markdown. */
-void adapter_fields_print(FILE *to);
+/* One by one, for the table of docs/formats/adapter.md: the name, what becomes of the field, and
+ * what it does, why it is harmless, or what the message says. false: no more. */
+bool adapter_field_at(int i, const char **name, const char **rule, const char **text);
 
 #endif

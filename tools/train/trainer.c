@@ -8,8 +8,6 @@
 #include "../../lib/common/program.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/rng.h"
-#include "../../lib/llama/model_place.h"
-#include "../../lib/llama/own_tokenizer.h"
 
 #include <math.h>
 
@@ -75,67 +73,6 @@ static int open_samples(struct trainer *t, struct fail *why)
     }
     if (index_samples(t, path, &t->samples, &t->info, why)) return -1;
     memcpy(t->state.data, reader_digest(t->samples), sizeof t->state.data);
-    return 0;
-}
-
-static int refuse_unquantized(const char *model, struct fail *why)
-{
-    return fail_usage(why,
-                      "%s is not quantized: run %s %s -o base.nf4 and name that, or set "
-                      "quantization: none",
-                      model, program_of("quantize"), model);
-}
-
-/* An adapter that is trained further must be this base's, and makes of it what it is for. */
-static int take_adapter(struct trainer *t, struct fail *why)
-{
-    const struct adapter *a = t->adapter;
-    const char *path = t->recipe->adapter;
-    if (!a) return 0;
-    if (!t->plan_only && (adapter_check_base(a, t->weights.base, t->recipe->model, why) ||
-                          adapter_check_tokenizer(a, t->weights.tokenizer, t->recipe->model, why)))
-        return fail_in(why, path);
-    if (adapter_fit(a, &t->config, &t->fit, why)) return fail_in(why, path);
-    if (fit_check_applied(&t->fit, path, why)) return -1;
-    return t->fit.unties ? weights_untie(&t->weights, why) : 0;
-}
-
-int trainer_open_base(struct trainer *t, struct fail *why)
-{
-    const struct recipe *r = t->recipe;
-    bool is_auto = !strcmp(r->quantization, "auto");
-    bool wants_nf4 = is_auto ? trainer_is_lora(t) : !strcmp(r->quantization, "nf4");
-    if (t->plan_only && !r->from_scratch) {
-        if (weights_outline(&t->weights, r->model, wants_nf4, why) ||
-            config_copy(&t->config, &t->weights.config, why))
-            return -1;
-    } else if (r->from_scratch) {
-        if (config_read(&t->config, r->model, why)) return -1;
-        snprintf(t->state.base, sizeof t->state.base, "none");
-    } else {
-        if (model_place_check(r->model, why)) return -1;
-        /* An unquantized directory is not worth reading to find that out. */
-        if (wants_nf4 && weights_are_directory(r->model)) {
-            int quantized = weights_directory_is_nf4(r->model, why);
-            if (quantized <= 0) return quantized ? -1 : refuse_unquantized(r->model, why);
-        }
-        if (weights_open(&t->weights, r->model, true, why)) return -1;
-        if (config_copy(&t->config, &t->weights.config, why)) return -1;
-        memcpy(t->state.base, t->weights.base, sizeof t->state.base);
-    }
-    if (config_check_training(&t->config, why)) return fail_in(why, r->model);
-    bool is_nf4 = t->weights.is_quantized;
-    if (wants_nf4 && !is_nf4) return refuse_unquantized(r->model, why);
-    if (!strcmp(r->quantization, "none") && is_nf4)
-        return fail_usage(why, "%s is quantized, the recipe says quantization: none", r->model);
-    if (is_nf4 && !trainer_is_lora(t))
-        return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
-    if (take_adapter(t, why)) return -1;
-    if (!t->samples) return 0;
-    if (rows_check(t->samples, &t->info, t->config.vocab, why)) return -1;
-    if (!own_tokenizer_fits(t->info.text.tokenizer, &t->weights, r->adapter))
-        return fail_input(why, "%s: tokenizer %s, the model has %s", reader_name(t->samples),
-                          t->info.text.tokenizer, t->weights.tokenizer);
     return 0;
 }
 
