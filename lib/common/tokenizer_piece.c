@@ -2,7 +2,9 @@
 
 const char *tokenizer_control(const struct tokenizer *t, uint32_t id, size_t *bytes)
 {
-    if (id >= t->count || t->pieces[id].type != PIECE_CONTROL) return NULL;
-    *bytes = t->pieces[id].length;
-    return t->pieces[id].text;
+    if (id >= t->vocab) return NULL;
+    const struct piece *piece = tokenizer_piece(t, id);
+    if (piece->type != PIECE_CONTROL) return NULL;
+    *bytes = piece->length;
+    return piece->text;
 }
