@@ -33,6 +33,11 @@ static void test_patterns(void **state)
         { "q(?<=q)_proj", "q_proj", true, 1 },
         { "q\\_proj", "q_proj", true, 1 },
         { ".*?", "q_proj", true, 1 },
+        /* What Unsloth writes. */
+        { "(?:.*?(?:language|text).*?(?:self_attn|mlp).*?(?:q_proj|up_proj).*?)|(?:\\bmodel\\."
+          "layers\\."
+          "[\\d]{1,}\\.(?:self_attn|mlp)\\.(?:(?:q_proj|up_proj)))",
+          "model.layers.31.mlp.up_proj", true, 1 },
     };
     static const char *const refused[] = {
         "\\z",      "\\h",      "\\Qx\\E", "[[:alpha:]]", "[a&&b]",  "(?>a)",  "a++", "a*+",
