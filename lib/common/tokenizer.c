@@ -232,9 +232,9 @@ static int encode_known(const struct tokenizer *t, struct token_buffer *b, const
 
 /* The units that end where a bit is set, 64 bytes at a time. */
 static int encode_units(const struct tokenizer *t, struct token_buffer *b, const uint64_t *starts,
-                        const char *text, size_t bytes, struct fail *why)
+                        const char *text, size_t bytes, bool puts_space, struct fail *why)
 {
-    bool after_unknown = false, is_first = t->adds_prefix;
+    bool after_unknown = false, is_first = puts_space;
     size_t start = 0;
     for (size_t word = 0; word <= bytes / 64; word++) {
         uint32_t end[64];
@@ -303,8 +303,8 @@ int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count, 
     return 0;
 }
 
-int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                     size_t bytes, struct fail *why)
+static int encode_text(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                       size_t bytes, bool puts_space, struct fail *why)
 {
     enum { LONGEST = 1 << 29 }; /* symbols are counted in 31 bits */
     if (!bytes) return 0;
@@ -318,7 +318,7 @@ int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const ch
                        sizeof *b->work->units, why))
         return -1;
     uint64_t *starts = b->work->units;
-    uint32_t before_text = t->adds_prefix ? ' ' : 0;
+    uint32_t before_text = puts_space ? ' ' : 0;
     if (t->is_byte_level) {
         if (splitter_cut(t->splitter, &b->work->split, starts, text, bytes, why))
             return fail_in(why, t->name);
@@ -327,7 +327,19 @@ int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const ch
         find_units(t, starts, text, bytes, before_text);
     }
     starts[bytes / 64] |= UINT64_C(1) << (bytes % 64);
-    return encode_units(t, b, starts, text, bytes, why);
+    return encode_units(t, b, starts, text, bytes, puts_space, why);
+}
+
+int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                     size_t bytes, struct fail *why)
+{
+    return encode_text(t, b, text, bytes, t->adds_prefix, why);
+}
+
+int tokenizer_encode_after(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                           size_t bytes, struct fail *why)
+{
+    return encode_text(t, b, text, bytes, tokenizer_puts_space(t, text, bytes, true), why);
 }
 
 static bool is_mark(const char *text, size_t left)

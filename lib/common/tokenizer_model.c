@@ -413,7 +413,8 @@ int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
             fail_input(why, "%s: changed while it was read", path);
         else
             status = tokenizer_parse(t, model, got, path, why);
-        if (!status && (*t)->is_byte_level && tokenizer_read_specials(*t, path, why)) {
+        if (!status && ((*t)->is_byte_level ? tokenizer_read_specials(*t, path, why)
+                                            : tokenizer_read_prefix(*t, path, why))) {
             tokenizer_close(*t);
             *t = NULL;
             status = -1;

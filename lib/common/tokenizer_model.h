@@ -31,6 +31,13 @@ struct merge {
     float score;
 };
 
+/* What a SentencePiece model's dummy prefix is behind a special token. */
+enum prefix_after {
+    PREFIX_EACH,     /* a space before each text between two of them */
+    PREFIX_UNSPACED, /* the same, but where there is one already */
+    PREFIX_NONE,     /* none but at the beginning */
+};
+
 struct tokenizer {
     char *name;           /* for messages */
     char *model;          /* the file */
@@ -38,6 +45,7 @@ struct tokenizer {
     uint32_t count, symbols, bos, eos, unknown;
     uint32_t byte_piece[256];
     bool adds_prefix, has_bytes;
+    enum prefix_after prefix_after; /* where adds_prefix */
     /* of tokenizer.json: symbols are bytes, a pattern cuts units */
     bool is_byte_level, ignores_merges; /* a unit that is a piece is one, whatever merges */
     struct splitter *splitter;
@@ -63,6 +71,8 @@ int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why);
 
 /* tokenizer.json, into a zeroed tokenizer whose model has room for its bytes. */
 int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why);
+/* prefix_after of a SentencePiece model, by the tokenizer_config.json beside it. */
+int tokenizer_read_prefix(struct tokenizer *t, const char *path, struct fail *why);
 /* BOS and EOS, by the tokenizer_config.json beside it. */
 int tokenizer_read_specials(struct tokenizer *t, const char *path, struct fail *why);
 
