@@ -8,6 +8,7 @@
 #include "decode.h"
 #include "encode.h"
 #include "options.h"
+#include "wording.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,22 +32,16 @@ static int take(void *arg, const struct tokens *t, struct fail *why)
     return 0;
 }
 
-/* A template's name, not its path. */
-static const char *chat_name(const char *template)
-{
-    const char *slash = strrchr(template, '/');
-    return slash ? slash + 1 : template;
-}
-
+/* chat: NULL where the documents are no conversations. */
 static void open_sink(struct sink *s, const struct options *o, const struct tokenizer *t,
-                      bool add_bos, bool add_eos)
+                      const struct chat_template *chat)
 {
     struct fail why;
     struct fields made;
     s->width = o->raw;
     s->info = (struct token_info){ .vocab_size = tokenizer_vocab(t),
-                                   .add_bos = add_bos,
-                                   .add_eos = add_eos };
+                                   .add_bos = chat ? chat->begins_with_bos : !o->no_bos,
+                                   .add_eos = chat ? chat->end == tokenizer_eos(t) : o->eos };
     s->info.bos = tokenizer_bos(t);
     s->info.eos = tokenizer_eos(t);
     memcpy(s->info.tokenizer, tokenizer_digest(t), sizeof s->info.tokenizer);
@@ -65,8 +60,7 @@ static void open_sink(struct sink *s, const struct options *o, const struct toke
     fields_init(&made);
     fields_text(&made, "format", o->format);
     fields_text(&made, "on_error", o->on_error);
-    if (!strcmp(o->format, "chat"))
-        fields_text(&made, "template", chat_name(o->template ? o->template : "vicuna"));
+    if (chat) wording_record(&made, chat);
     or_die(tokens_writer(&s->stream, o->output, view_of(o->to), "tokenize", &s->info, &made, &why),
            &why);
     fields_release(&made);
@@ -90,9 +84,8 @@ static void encode_all(const struct options *o, const char **files, const struct
     struct fail why;
     struct sink sink = { 0 };
     struct chat_template chat = { 0 };
-    const char *template = o->template ? o->template : "vicuna";
     bool is_chat = !strcmp(o->format, "chat");
-    if (is_chat) or_die(chat_template_open(&chat, template, t, &why), &why);
+    if (is_chat) wording_choose(&chat, o, t);
     struct encoder e = { .tokenizer = t,
                          .format = !strcmp(o->format, "jsonl")  ? FORMAT_JSONL
                                    : !strcmp(o->format, "text") ? FORMAT_TEXT
@@ -110,8 +103,7 @@ static void encode_all(const struct options *o, const char **files, const struct
     if (!*files) files = standard_input;
     struct progress p = { .unit = "MB", .size = 1e6, .total = (double)size_of(files) };
     double start = progress_clock();
-    open_sink(&sink, o, t, is_chat ? chat.adds_bos : !o->no_bos,
-              is_chat ? chat.end == tokenizer_eos(t) : o->eos);
+    open_sink(&sink, o, t, is_chat ? &chat : NULL);
     if (!strcmp(*files, "-")) note_if_typed("-", e.format == FORMAT_TEXT ? "a text" : "JSON lines");
     or_die(pool_open(&e.pool, (int)opt_standard.threads, &why), &why);
     or_die(encoder_open(&e, &why), &why);
@@ -178,7 +170,7 @@ int main(int argc, char **argv)
           "a document is a JSON line's text, a whole file, or a JSON line's conversation",
           "jsonl|text|chat" },
         { "template", 0, OPT_TEXT, &o.template, "NAME",
-          "how conversations are worded: " CHAT_TEMPLATES "; else vicuna", 0 },
+          "how conversations are worded: " CHAT_TEMPLATES "; else longqlora", 0 },
         { "from", 0, OPT_WORD, &o.from, "HOW",
           "read text; or tokens, in our stream or as JSON lines, to write them again",
           "text|stream|jsonl" },
