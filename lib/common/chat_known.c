@@ -10,9 +10,17 @@ static const struct chat_known table[] = {
     { "3018a1f20386e6814d03ea225d908264", "llama-2", .of = "meta-llama/Llama-2-7b-chat-hf" },
     { "eb909eafebb934890d7925ead89dc7a1", "llama-2", .of = "codellama/CodeLlama-34b-Instruct-hf" },
     { "ddd43c0e9c807421d3fff2402b82729b", "llama-3", .of = "meta-llama/Meta-Llama-3-8B-Instruct" },
+    { "bc1059074290ee658bddf97a7e4f36ea", "llama-3",
+      .finish = "<|start_header_id|>assistant<|end_header_id|>\n\n",
+      .of = "meta-llama/Meta-Llama-3-8B-Instruct of April 2024" },
     { "7a067e25c44496d08e0c8d24dbc8d587", "llama-3", .of = "MLP-KTLim/llama-3-Korean-Bllossom-8B" },
     { "babe9d6f47758285e18f2db92035f5cb", "llama-3.1", .of = "meta-llama/Llama-3.1-8B-Instruct" },
     { "b0549c8ea806ea2ca45603473db66cc0", "zephyr", .of = "TinyLlama/TinyLlama-1.1B-Chat-v1.0" },
+    { "e294d77f24e09bd70ca676fb36d6a83a", "zephyr", .of = "ghost-x/ghost-7b-alpha" },
+    { "4b5c5049df1104746599eebf3e260e97", "chatml", .of = "01-ai/Yi-Coder-1.5B-Chat" },
+    { "e0900c5a088e31c97a8114e54afc54ec", "chatml",
+      .of = "cognitivecomputations/dolphin-2.6-mistral-7b-dpo-laser" },
+    { "ac08baf258a8df37bdc9affea1fafcf8", "chatml", .of = "abhishek/autotrain-llama3-70b-orpo-v1" },
     { "490a5e0c3d83e678e6178e90b63d34f3", "chatml", .of = "teknium/OpenHermes-2.5-Mistral-7B" },
     { "246483439bfb76673dc2e3b0a15a49b8", "chatml", .of = "Open-Orca/Mistral-7B-OpenOrca" },
     { "39458eacd71a6be2d408a45fec874abe", "chatml", .begin = "{bos}",
@@ -28,6 +36,9 @@ static const struct chat_known table[] = {
     { "6ebdc627065523ec4213ad1b69aa75a8", "chatml",
       .system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
       .of = "Qwen/Qwen2.5-3B-Instruct" },
+    { "85dc9690b151b97483dba7e9e2daca3e", "chatml",
+      .system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+      .of = "Qwen/Qwen2.5-0.5B-Instruct" },
     { "f47671175c2201d9551eebf7ce9c5d0d", "chatml",
       .system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
       .of = "HuggingFaceTB/SmolLM2-135M-Instruct" },
@@ -44,6 +55,7 @@ static const struct chat_known table[] = {
       .of = "mistralai/Mistral-Nemo-Instruct-2407" },
     { "9e6f935cbbcf92f2e604c388328d1f72", "mistral-2023",
       .of = "mistralai/Mixtral-8x7B-Instruct-v0.1 of 2023" },
+    { "0b009b9c7531be3855012385752694d1", "mistral-2023", .of = "abacusai/Smaug-Mixtral-v0.1" },
     { "b3f5f04e473f049fb4e759b44076eb62", "mistral-2023-space",
       .of = "mistralai/Mistral-7B-Instruct-v0.1 of 2023" },
     { "5ae77c092ba9bb1e5ff50d3c6b74c074", NULL,
@@ -118,7 +130,7 @@ const struct chat_known *chat_known_find(const char *text, size_t bytes, const c
 int chat_known_open(struct chat_template *t, const struct chat_known *known,
                     const struct tokenizer *tokenizer, struct fail *why)
 {
-    struct chat_changes changes = { known->begin, known->system };
+    struct chat_changes changes = { known->begin, known->system, known->finish };
     return chat_template_open_changed(t, known->wording, &changes, tokenizer, why);
 }
 

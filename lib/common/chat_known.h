@@ -22,11 +22,12 @@ int chat_source_find(struct chat_source *s, const char *place, struct fail *why)
 void chat_source_release(struct chat_source *s);
 
 struct chat_known {
-    const char *digest;         /* of the text's form */
-    const char *wording;        /* NULL: none, since */
-    const char *reason;         /* this */
-    const char *begin, *system; /* where the text has others than the wording; NULL: it has not */
-    const char *of;             /* whose text it is */
+    const char *digest;  /* of the text's form */
+    const char *wording; /* NULL: none, since */
+    const char *reason;  /* this */
+    const char *begin, *system,
+        *finish;    /* where the text has others than the wording; NULL: it has not */
+    const char *of; /* whose text it is */
 };
 /* NULL, with why, if the text is none of the known ones; `option` is what asks for a wording by
  * name in the program that speaks. */

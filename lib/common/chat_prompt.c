@@ -320,6 +320,7 @@ int chat_template_encode(const struct chat_template *t, struct token_buffer *ids
         say_answer(&b, turns[i].answer, spans + 2 * i);
     }
     if (count) say_ours(&b, t->following);
+    if (count) say_ours(&b, t->finish);
     return end_building(&b);
 }
 

@@ -159,9 +159,10 @@ static int read_end(struct chat_template *t, const json_t *end, struct fail *why
 static int check_keys(const json_t *object, struct fail *why)
 {
     static const char *const known[] = {
-        "begin",  "system",     "system_turn", "always_system", "own_system", "turn",  "turns",
-        "answer", "input_turn", "between",     "following",     "special",    "end",   "optional",
-        "bos",    "whole",      "counted",     "strip",         "once",       "never", "empty",
+        "begin",   "finish", "system",   "system_turn", "always_system", "own_system",
+        "turn",    "turns",  "answer",   "input_turn",  "between",       "following",
+        "special", "end",    "optional", "bos",         "whole",         "counted",
+        "strip",   "once",   "never",    "empty",
     };
     const char *key;
     json_t *value;
@@ -210,6 +211,7 @@ static int read_texts(struct chat_template *t, const json_t *object, struct fail
                    read_text(&t->system, object, "system", why) ||
                    read_text(&t->between, object, "between", why) ||
                    read_text(&t->following, object, "following", why) ||
+                   read_text(&t->finish, object, "finish", why) ||
                    read_text(&t->once, object, "once", why) ||
                    read_text(&t->never, object, "never", why) ||
                    read_turn(t, json_string_value(json_object_get(object, "turn")), why) ||
@@ -226,7 +228,8 @@ static int read_texts(struct chat_template *t, const json_t *object, struct fail
 static int read_digest(struct chat_template *t, const json_t *object, struct fail *why)
 {
     char *all = NULL, *text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
-    if (text && asprintf(&all, "%s\n%s\n%s", text, t->begin, t->system) < 0) all = NULL;
+    if (text && asprintf(&all, "%s\n%s\n%s\n%s", text, t->begin, t->system, t->finish) < 0)
+        all = NULL;
     if (all) digest_of_bytes(all, strlen(all), t->digest);
     free(text);
     free(all);
@@ -239,7 +242,8 @@ static int read_template(struct chat_template *t, const json_t *object,
     if (check_keys(object, why) || read_texts(t, object, why) || read_flags(t, object, why) ||
         read_strips(t, json_object_get(object, "strip"), why) ||
         (changes && (change_text(&t->begin, changes->begin, why) ||
-                     change_text(&t->system, changes->system, why))) ||
+                     change_text(&t->system, changes->system, why) ||
+                     change_text(&t->finish, changes->finish, why))) ||
         read_specials(t, object, why) || read_end(t, json_object_get(object, "end"), why))
         return -1;
     if ((*t->once || *t->never) && !t->is_whole)
@@ -288,8 +292,8 @@ static void close_around(struct chat_around *a)
 
 void chat_template_close(struct chat_template *t)
 {
-    char *texts[] = { t->name,      t->begin, t->system, t->between,
-                      t->following, t->lead,  t->once,   t->never };
+    char *texts[] = { t->name,      t->begin,  t->system, t->between, t->lead,
+                      t->following, t->finish, t->once,   t->never };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     for (size_t i = 0; i < t->special_count; i++)

@@ -42,6 +42,7 @@ struct chat_template {
     char *system;             /* the sentence of conversations that have none of their own */
     char *between;            /* an answer's end and the next turn */
     char *following;          /* every answer's end, the last one's too */
+    char *finish;             /* of a whole conversation */
     char *lead;               /* of a turn, before the system's sentence */
     char *once, *never;       /* texts that a turn has once, before its answer, and never */
     struct chat_around system_turn, turn, answer;

@@ -15,7 +15,7 @@ enum {
 
 /* Where a published text differs from the wording that it is otherwise; NULL: as the wording. */
 struct chat_changes {
-    const char *begin, *system;
+    const char *begin, *system, *finish;
 };
 
 /* The JSON text of a built-in template; NULL if there is none of that name. */

@@ -81,9 +81,14 @@ PUBLISHED = [
     ("codellama/CodeLlama-34b-Instruct-hf", "llama-2"),
     ("meta-llama/Meta-Llama-3-8B-Instruct", "llama-3"),
     ("MLP-KTLim/llama-3-Korean-Bllossom-8B", "llama-3"),
+    ("ollama library/dolphin-llama3:8b", "llama-3"),  # Meta's own of April 2024
     ("meta-llama/Llama-3.1-8B-Instruct", "llama-3.1"),
     ("TinyLlama/TinyLlama-1.1B-Chat-v1.0", "zephyr"),
-    ("Felladrin/Llama-68M-Chat-v1", "chatml"),
+    ("ghost-x/ghost-7b-alpha", "zephyr"),
+    ("Felladrin/Llama-68M-Chat-v1", "chatml"),  # teknium/OpenHermes-2.5-Mistral-7B's
+    ("ollama library/yi-coder:1.5b", "chatml"),
+    ("cognitivecomputations/dolphin-2.6-mistral-7b-dpo-laser", "chatml"),
+    ("abhishek/autotrain-llama3-70b-orpo-v1", "chatml"),
     ("TheBloke/Mistral-7B-OpenOrca-GPTQ", "chatml"),
     ("NousResearch/Nous-Hermes-2-Mixtral-8x7B-DPO", "chatml"),
     ("cognitivecomputations/dolphin-2.8-mistral-7b-v02", "chatml"),
@@ -91,6 +96,7 @@ PUBLISHED = [
     ("Qwen/Qwen1.5-0.5B", "chatml"),
     ("Qwen/Qwen2-7B-Instruct", "chatml"),
     ("Qwen/Qwen2.5-3B-Instruct", "chatml"),
+    ("ollama library/qwen2.5:0.5b", "chatml"),
     ("ollama library/smollm2:135m", "chatml"),
     ("ollama library/opencoder:8b", "chatml"),
     ("Nondzu/zephyr-speakleash-010-pl-3072-32-16-0.01", "chatml"),
@@ -99,6 +105,7 @@ PUBLISHED = [
     ("mistralai/Mistral-7B-Instruct-v0.3", "mistral-v3"),
     ("mistralai/Mistral-Nemo-Instruct-2407", "mistral-nemo"),
     ("TheBloke/Mixtral-8x7B-Instruct-v0.1-GPTQ", "mistral-2023"),
+    ("abacusai/Smaug-Mixtral-v0.1", "mistral-2023"),
     ("TheBloke/Mistral-7B-Instruct-v0.1-GPTQ", "mistral-2023-space"),
 ]
 # docs/formats/chat_template.md's.
