@@ -22,6 +22,7 @@ static const struct {
     [FILE_KIND_BZIP2] = { "bzip2", "bzip2 -dc gives its content" },
     [FILE_KIND_LZ4] = { "lz4", "lz4 -dc gives its content" },
     [FILE_KIND_LZIP] = { "lzip", "lzip -dc gives its content" },
+    [FILE_KIND_LZMA] = { "lzma", "xz -dc gives its content" },
     [FILE_KIND_ZIP] = { "a zip", "unzip -p gives the content of the files in it" },
     [FILE_KIND_OFFICE] = { "a document of an office program", "save it as text in UTF-8" },
     [FILE_KIND_OLE] = { "a document of an office program", "save it as text in UTF-8" },
@@ -39,8 +40,7 @@ static const struct {
     [FILE_KIND_ARROW] = { "an Arrow file", JSON_LINES ": in Python datasets.Dataset.from_file(FILE)"
                                                       ".to_json('FILE.jsonl') makes them" },
     [FILE_KIND_HDF5] = { "an HDF5 file", PANDAS("read_hdf") },
-    [FILE_KIND_NUMPY] = { "arrays of NumPy",
-                          "text is needed, or --from for token numbers of ours" },
+    [FILE_KIND_NUMPY] = { "arrays of NumPy", "text is needed" },
     [FILE_KIND_SQLITE] = { "a database of SQLite", "sqlite3 -json gives its rows" },
     [FILE_KIND_IMAGE] = { "an image", "text is needed" },
     [FILE_KIND_PROGRAM] = { "a program", "text is needed" },
@@ -165,6 +165,10 @@ static enum file_kind kind_by_shape(const unsigned char *at, size_t bytes)
     if (bytes >= 10 && begins(at, bytes, "BZh") && at[3] >= '1' && at[3] <= '9' &&
         begins(at + 4, bytes - 4, "1AY&SY"))
         return FILE_KIND_BZIP2;
+    /* Its usual properties, a dictionary of whole pages, a size that is not known or below 2^32. */
+    if (bytes >= 13 && begins(at, bytes, "\x5d") && !at[1] && !at[2] && at[9] == at[12] &&
+        (!at[12] || at[12] == 0xff))
+        return FILE_KIND_LZMA;
     if (bytes >= 8 && begins(at, bytes, "GGUF") && (!at[5] || !at[6])) return FILE_KIND_GGUF;
     if (bytes >= 4 && (at[0] & 0xf0) == 0x50 && begins(at + 1, bytes - 1, "\x2a\x4d\x18"))
         return FILE_KIND_ZSTD; /* a frame that is to be skipped, as pzstd puts one before each */

@@ -29,6 +29,7 @@ enum file_kind {
     FILE_KIND_BZIP2,
     FILE_KIND_LZ4,
     FILE_KIND_LZIP,
+    FILE_KIND_LZMA, /* what came before xz */
     /* Archives and documents. */
     FILE_KIND_ZIP,
     FILE_KIND_OFFICE, /* a zip of Word's, Excel's or OpenOffice's */

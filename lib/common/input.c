@@ -1,102 +1,58 @@
 #include "input.h"
 
+#include "decompressor.h"
 #include "file.h"
 
 #include <errno.h>
 #include <unistd.h>
-#include <zstd.h>
-#include <zstd_errors.h>
 
 enum { PIECE = 1 << 18 };
 
 struct input {
     int fd;
     char *name;
-    ZSTD_DCtx *zstd; /* NULL: plain */
-    char *raw;       /* bytes of the file, [raw_at, raw_size) unused */
+    struct decompressor *decompressor; /* NULL: plain */
+    enum file_kind kind;
+    char *raw; /* bytes of the file, [raw_at, raw_size) unused */
     size_t raw_at, raw_size;
-    bool at_end, in_frame;
+    bool at_end;
     char *text; /* [at, size) not yet handed out */
     size_t at, size, room;
     uint64_t lines, consumed;
     uint64_t size_of_file; /* when it was opened; 0: no regular file */
 };
 
+/* Adds to what is there. 1, 0 at the end of the file, -1. */
 static int read_raw(struct input *in, struct fail *why)
 {
-    in->raw_at = in->raw_size = 0;
     for (;;) {
-        ssize_t n = read(in->fd, in->raw, PIECE);
+        ssize_t n = read(in->fd, in->raw + in->raw_size, PIECE - in->raw_size);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail(why, "%s: cannot read: %s", in->name, strerror(errno));
-        if (n == 0 && file_check_end(in->fd, in->size_of_file, in->name, why)) return -1;
-        in->raw_size = (size_t)n;
+        if (n < 0) return fail(why, "cannot read: %s", strerror(errno));
+        struct fail changed;
+        if (n == 0 && file_check_end(in->fd, in->size_of_file, in->name, &changed))
+            return fail_input(why, "changed while it was read");
+        in->raw_size += (size_t)n;
         in->consumed += (size_t)n;
         return n > 0;
     }
 }
 
-/* A frame, or one that is to be skipped, as pzstd puts one before each. */
-static bool begins_zstd(const unsigned char *at)
+/* A few bytes tell; a pipe may give them one by one. Whoever types a short line waits for its
+ * answer, so that no more is waited for where text has begun. */
+static int read_head(struct input *in, struct fail *why)
 {
-    return !memcmp(at, "\x28\xb5\x2f\xfd", 4) ||
-           ((at[0] & 0xf0) == 0x50 && !memcmp(at + 1, "\x2a\x4d\x18", 3));
-}
-
-int input_open(struct input **out, const char *path, struct fail *why)
-{
-    *out = NULL;
-    struct input *in = calloc(1, sizeof *in);
-    if (!in) return fail(why, "%s: out of memory", path);
-    in->fd = file_open_stream(path, why);
-    in->name = strdup(strcmp(path, "-") ? path : "standard input");
-    in->raw = malloc(PIECE);
-    if (in->fd >= 0 && (!in->name || !in->raw))
-        fail(why, "%s: out of memory", path);
-    else if (in->fd >= 0) {
-        in->size_of_file = file_size(in->fd);
-        /* Four bytes tell; a pipe may give them one by one. */
-        int got = 1;
-        while (got > 0 && in->raw_size < 4) {
-            ssize_t n = read(in->fd, in->raw + in->raw_size, PIECE - in->raw_size);
-            if (n < 0 && errno == EINTR) continue;
-            got = n > 0;
-            if (n < 0) {
-                fail(why, "%s: cannot read: %s", in->name, strerror(errno));
-                input_close(in);
-                return -1;
-            }
-            in->raw_size += (size_t)n;
-        }
-        in->consumed = in->raw_size;
-        bool is_zstd = in->raw_size >= 4 && begins_zstd((const unsigned char *)in->raw);
-        if (is_zstd) in->zstd = ZSTD_createDCtx();
-        if (!is_zstd || in->zstd) {
-            if (is_zstd)
-                ZSTD_DCtx_setParameter(in->zstd, ZSTD_d_windowLogMax, INPUT_WINDOW_LOG_MAX);
-            *out = in;
-            return 0;
-        }
-        fail(why, "%s: out of memory", path);
+    enum { TEXT_TELLS = 4, BINARY_TELLS = 16 };
+    for (int got = 1; got > 0;) {
+        unsigned char first = in->raw_size ? (unsigned char)*in->raw : '\n';
+        bool is_binary = first < '\t' || first > 0xf4;
+        if (in->raw_size >= (size_t)(is_binary ? BINARY_TELLS : TEXT_TELLS)) return 0;
+        if (!is_binary && memchr(in->raw, '\n', in->raw_size)) return 0;
+        got = read_raw(in, why);
+        if (got < 0) return -1;
     }
-    input_close(in);
-    return -1;
+    return 0;
 }
-
-void input_close(struct input *in)
-{
-    if (!in) return;
-    if (in->fd >= 0) close(in->fd);
-    ZSTD_freeDCtx(in->zstd);
-    free(in->name);
-    free(in->raw);
-    free(in->text);
-    free(in);
-}
-
-const char *input_name(const struct input *in) { return in->name; }
-uint64_t input_line_number(const struct input *in) { return in->lines; }
-uint64_t input_bytes_read(const struct input *in) { return in->consumed; }
 
 static int grow(struct input *in, struct fail *why)
 {
@@ -107,31 +63,38 @@ static int grow(struct input *in, struct fail *why)
     }
     if (in->room - in->size >= PIECE) return 0;
     if (in->size > INPUT_LINE_MAX)
-        return fail_input(why, "%s: line %llu is longer than 1 GiB", in->name,
-                          (unsigned long long)in->lines + 1);
+        return fail_input(why, "line %llu is longer than 1 GiB", (unsigned long long)in->lines + 1);
     size_t more = in->room < 2 * PIECE ? 4 * PIECE : 2 * in->room;
     char *grown = realloc(in->text, more + 1);
-    if (!grown) return fail(why, "%s: out of memory: a line of %zu bytes", in->name, more);
+    if (!grown) return fail(why, "out of memory: a line of %zu bytes", more);
     in->text = grown;
     in->room = more;
     return 0;
 }
 
-/* Adds text; 1, 0 at the end of the input, -1. */
-static int more_text(struct input *in, struct fail *why)
+/* The file has ended; what was decompressed and not yet written may be left. */
+static int last_text(struct input *in, struct fail *why)
+{
+    char *to = in->text + in->size;
+    int more =
+        in->decompressor ? decompressor_end(in->decompressor, &to, in->text + in->room, why) : 0;
+    if (more < 0) return -1;
+    in->size = (size_t)(to - in->text);
+    in->at_end = !more;
+    return 1;
+}
+
+/* Adds text, perhaps none yet; 1, 0 at the end of the input, -1 with a message without a name. */
+static int add_text(struct input *in, struct fail *why)
 {
     if (in->at_end) return 0;
     if (grow(in, why)) return -1;
     if (in->raw_at == in->raw_size) {
+        in->raw_at = in->raw_size = 0;
         int got = read_raw(in, why);
-        if (got < 0) return -1;
-        if (!got && in->in_frame) return fail_input(why, "%s: zstd frame is truncated", in->name);
-        if (!got) {
-            in->at_end = true;
-            return 0;
-        }
+        if (got <= 0) return got < 0 ? -1 : last_text(in, why);
     }
-    if (!in->zstd) {
+    if (!in->decompressor) {
         size_t n = in->raw_size - in->raw_at;
         if (n > in->room - in->size) n = in->room - in->size;
         memcpy(in->text + in->size, in->raw + in->raw_at, n);
@@ -139,18 +102,87 @@ static int more_text(struct input *in, struct fail *why)
         in->size += n;
         return 1;
     }
-    ZSTD_inBuffer from = { in->raw, in->raw_size, in->raw_at };
-    ZSTD_outBuffer to = { in->text, in->room, in->size };
-    size_t left = ZSTD_decompressStream(in->zstd, &to, &from);
-    if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
-        return fail(why, "%s: out of memory: its zstd window, of up to 2 GiB", in->name);
-    if (ZSTD_isError(left))
-        return fail_input(why, "%s: zstd: %s", in->name, ZSTD_getErrorName(left));
-    in->raw_at = from.pos;
-    in->size = to.pos;
-    in->in_frame = left != 0;
+    const char *from = in->raw + in->raw_at;
+    char *to = in->text + in->size;
+    if (decompressor_run(in->decompressor, &from, in->raw + in->raw_size, &to, in->text + in->room,
+                         why))
+        return -1;
+    in->raw_at = (size_t)(from - in->raw);
+    in->size = (size_t)(to - in->text);
     return 1;
 }
+
+static int more_text(struct input *in, struct fail *why)
+{
+    int got = add_text(in, why);
+    return got < 0 ? fail_in(why, in->name) : got;
+}
+
+static int refuse_kind(enum file_kind outer, enum file_kind kind, struct fail *why)
+{
+    bool is_packed = outer != kind && outer != FILE_KIND_OTHER;
+    return fail_input(why, "%s%s%s: %s", file_kind_words(kind), is_packed ? " in " : "",
+                      is_packed ? file_kind_words(outer) : "", file_kind_way_to_text(kind));
+}
+
+/* What is it, and what is in it? */
+static int begin(struct input *in, struct fail *why)
+{
+    enum { HEAD = 16 };
+    if (read_head(in, why)) return -1;
+    enum file_kind outer = file_kind_of(in->raw, in->raw_size);
+    if (decompressor_open(&in->decompressor, outer, why)) return -1;
+    for (int got = 1; got > 0;) {
+        got = add_text(in, why);
+        if (got < 0) return -1;
+        if (!in->decompressor || in->size >= HEAD) break;
+    }
+    size_t bytes = in->size < FILE_KIND_HEAD ? in->size : FILE_KIND_HEAD;
+    in->kind = bytes ? file_kind_of(in->text, bytes) : FILE_KIND_OTHER;
+    bool is_left = file_kind_is_text(in->kind) || in->kind == FILE_KIND_LONGQLORA;
+    if (in->kind != FILE_KIND_OTHER && !is_left)
+        return refuse_kind(outer, in->kind, why);
+    if (bytes >= 3 && !memcmp(in->text, "\xef\xbb\xbf", 3)) in->at = 3;
+    return 0;
+}
+
+int input_open(struct input **out, const char *path, struct fail *why)
+{
+    *out = NULL;
+    struct input *in = calloc(1, sizeof *in);
+    if (!in) return fail(why, "%s: out of memory", path);
+    in->fd = file_open_stream(path, why);
+    int status = in->fd < 0 ? -1 : 0;
+    if (!status) {
+        in->size_of_file = file_size(in->fd);
+        in->name = strdup(strcmp(path, "-") ? path : "standard input");
+        in->raw = malloc(PIECE);
+        status = in->name && in->raw ? begin(in, why) : fail(why, "out of memory");
+        if (status) (void)fail_in(why, in->name ? in->name : path);
+    }
+    if (status) {
+        input_close(in);
+        return -1;
+    }
+    *out = in;
+    return 0;
+}
+
+void input_close(struct input *in)
+{
+    if (!in) return;
+    if (in->fd >= 0) close(in->fd);
+    decompressor_close(in->decompressor);
+    free(in->name);
+    free(in->raw);
+    free(in->text);
+    free(in);
+}
+
+const char *input_name(const struct input *in) { return in->name; }
+enum file_kind input_kind(const struct input *in) { return in->kind; }
+uint64_t input_line_number(const struct input *in) { return in->lines; }
+uint64_t input_bytes_read(const struct input *in) { return in->consumed; }
 
 int input_line(struct input *in, char **line, size_t *bytes, struct fail *why)
 {
@@ -186,9 +218,22 @@ int input_rest(struct input *in, char **text, size_t *bytes, struct fail *why)
     while ((got = more_text(in, why)) > 0)
         ;
     if (got < 0) return -1;
-    *text = in->text ? in->text + in->at : in->raw;
+    *text = in->text + in->at;
     *bytes = in->size - in->at;
     in->at = in->size;
     in->lines = 1;
     return 0;
 }
+
+int input_look(struct input *in, size_t more, char **text, size_t *bytes, struct fail *why)
+{
+    int got = 1;
+    while (got > 0 && in->size - in->at < more)
+        got = more_text(in, why);
+    if (got < 0) return -1;
+    *text = in->text + in->at;
+    *bytes = in->size - in->at;
+    return 0;
+}
+
+void input_take(struct input *in, size_t bytes) { in->at += bytes; }

@@ -187,12 +187,20 @@ static int next_line(struct frames *f, struct fail *why)
     return 1;
 }
 
-/* What is no frame of zstd: JSON lines that a stream was written as, or of something else. */
+/* What is no frame of zstd: JSON lines that a stream was written as, or of something else, or a
+ * file of another kind. */
 static void name_content(const struct frames *f, char *what, size_t size)
 {
     static const char mark[] = "\"longqlora\"";
     const char *text = f->input + f->input_at;
     size_t have = f->input_size - f->input_at;
+    enum file_kind kind = f->consumed ? FILE_KIND_OTHER : file_kind_of(text, have);
+    if (kind != FILE_KIND_OTHER) {
+        bool is_pointer = kind == FILE_KIND_LFS_POINTER;
+        snprintf(what, size, "%s%s%s: not %s", file_kind_words(kind), is_pointer ? ": " : "",
+                 is_pointer ? file_kind_way_to_text(kind) : "", f->wanted);
+        return;
+    }
     bool is_json = *text == '{', is_ours = is_json && memmem(text, have < 40 ? have : 40, mark, 11);
     snprintf(what, size, "%s not %s%s", is_json ? "JSON lines," : "not a zstd frame:", f->wanted,
              is_ours ? f->from_json : "");

@@ -40,6 +40,10 @@ uint32_t tokenizer_bos(const struct tokenizer *t); /* UINT32_MAX if the model ha
 uint32_t tokenizer_eos(const struct tokenizer *t);
 /* The id of a control piece or special token; UINT32_MAX if there is none of that name. */
 uint32_t tokenizer_special(const struct tokenizer *t, const char *name);
+/* The name of a control piece or special token, which is not ended by a zero; NULL: a piece of
+ * text.
+ */
+const char *tokenizer_control(const struct tokenizer *t, uint32_t id, size_t *bytes);
 const char *tokenizer_digest(const struct tokenizer *t); /* XXH3-128 of the model file, hex */
 
 /* One thread's working memory. Zero it, use it again and again, release it. */

@@ -84,7 +84,7 @@ SH
     for tool in bash cat mkdir dirname cut sed grep gcc cc as ld; do ln -s "$(command -v $tool)" few/; done
     # Without pkg-config, by compiling a line: the flags are as good.
     run --separate-stderr -0 env PATH="$PWD/few" "$root/packaging/requirements" build found
-    [[ "$(cat found.libs)" == *-ldnnl*-lzstd*-lmsgpack*-ljansson*-lyaml*-lxxhash*-lpcre2-8* ]]
+    [[ "$(cat found.libs)" == *-ldnnl*-lzstd*"-lz "*-llzma*-lmsgpack*-ljansson*-lyaml*-lxxhash*-lpcre2-8* ]]
     # A compiler that knows no library.
     printf '#!/bin/sh\nexit 1\n' > few/nothing
     chmod +x few/nothing

@@ -138,3 +138,25 @@ made() {
     run --separate-stderr -0 generate -m base --chat alpaca -p 'a?' -n 1 -c 400 -v
     [[ "$stderr" == *"alpaca words single turns: each prompt is for itself"* ]]
 }
+
+# text STREAM MODEL: what the documents of a stream decode to.
+text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
+
+@test "wordings: Alpaca's input has its place, and white space is the wording's matter" {
+    make_tokenizer
+    m=$made/tok/tokenizer.model
+    record='{"instruction":" Do it. ","input":"x\ny","output":" z\n"}'
+    tokenize --quiet --format chat --template alpaca -m "$m" -o a.tok <<< "$record"
+    [ "$(text a.tok "$m")" = $'Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\n Do it. \n\n### Input:\nx\ny\n\n### Response: z' ]
+    tokenize --quiet --format chat --template alpaca -m "$m" -o a.tok <<< '{"instruction":"Do it.","input":"","output":"z"}'
+    [[ "$(text a.tok "$m")" == *$'a task. Write a response'*$'### Instruction:\nDo it.\n\n### Response:z' ]]
+    # Elsewhere an input is a line behind the instruction.
+    tokenize --quiet --format chat -m "$m" -o a.tok <<< "$record"
+    [[ "$(text a.tok "$m")" == *$'\nUSER: Do it. \nx\ny\nASSISTANT:  z' ]]
+    tokenize --quiet --format chat --template zephyr -m "$m" -o a.tok <<< "$record"
+    text a.tok "$m" > seen
+    printf '<|user|>\n Do it. \nx\ny \n<|assistant|>\n z\n \n' | diff seen -
+    # An empty key is no sentence, an empty message of the system is one.
+    tokenize --quiet --format chat --template zephyr -m "$m" -o b.tok <<< '{"system":"","instruction":" Do it. ","input":"x\ny","output":" z\n"}'
+    cmp a.tok b.tok
+}

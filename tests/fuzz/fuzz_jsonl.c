@@ -1,5 +1,4 @@
-/* Lines of documents and of conversations. */
-#include "../../lib/common/chat_record.h"
+/* Lines of documents. */
 #include "../../tools/tokenize/jsonl.h"
 #include "fuzz.h"
 
@@ -7,7 +6,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct jsonl_text text, source;
     struct fail why;
-    struct chat c = { 0 };
     size_t byte;
     for (int replaces = 0; replaces < 2; replaces++)
         if (jsonl_parse((const char *)data, size, "text", "meta.set", replaces, &text, &source,
@@ -15,7 +13,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             fuzz_check_failure(&why);
             must(byte >= 1 && byte <= size + 1);
         }
-    if (chat_parse(&c, (const char *)data, size, "source", &why)) fuzz_check_failure(&why);
-    chat_release(&c);
     return 0;
 }

@@ -21,6 +21,7 @@ static void test_kinds_are_told_by_their_first_bytes(void **state)
         { FILE_KIND_GZIP, HEAD("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03") },
         { FILE_KIND_XZ, HEAD("\xfd\x37zXZ\x00\x00\x04") },
         { FILE_KIND_BZIP2, HEAD("BZh91AY&SY\x12\x34") },
+        { FILE_KIND_LZMA, HEAD("\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0") },
         { FILE_KIND_LZ4, HEAD("\x04\x22\x4d\x18\x64\x40") },
         { FILE_KIND_ZIP, HEAD("PK\x03\x04\x14\0\0\0\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
                               "\x05\0\0\0a.txthello") },

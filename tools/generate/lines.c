@@ -1,7 +1,7 @@
 #include "lines.h"
 
 #include "../../lib/common/die.h"
-#include "../../lib/common/input.h"
+#include "../../lib/common/json_records.h"
 #include "../../lib/common/progress.h"
 
 #include <unistd.h>
@@ -31,10 +31,7 @@ static int answer_object(struct generator *g, struct talk *t, bool adds_bos, jso
 {
     const json_t *prompt = json_object_get(line, "prompt");
     const char *text = json_string_value(prompt);
-    if (!text)
-        return fail_input(why, "no string 'prompt'%s",
-                          json_object_get(line, "messages") ? ", and 'messages' are not read here"
-                                                            : "");
+    if (!text) return fail_input(why, "no string 'prompt'");
     if (!t) {
         if (generator_encode(g, text, json_string_length(prompt), adds_bos, own, why)) return -1;
         return generator_answer(g, own->ids, (int64_t)own->count, a, why);
@@ -68,6 +65,7 @@ static int write_line(json_t *line, const struct text *text, const struct answer
 struct sum {
     uint64_t answers, tokens;
     uint64_t cut; /* by --max-new-tokens or the context's end */
+    struct tally carried;
 };
 
 static void count_answer(struct sum *s, const struct answer *a)
@@ -77,7 +75,7 @@ static void count_answer(struct sum *s, const struct answer *a)
     s->cut += a->ending == END_LENGTH || a->ending == END_CONTEXT;
 }
 
-static void report(const struct sum *s, const char *name, double seconds)
+static void report(struct sum *s, const char *name, double seconds)
 {
     if (!s->answers) {
         warn("%s: no prompt in it", name);
@@ -87,55 +85,86 @@ static void report(const struct sum *s, const char *name, double seconds)
          "--max-new-tokens or the context",
          (unsigned long long)s->answers, (unsigned long long)s->tokens, seconds,
          (double)s->tokens / (seconds > 0 ? seconds : 1e-9), (unsigned long long)s->cut);
+    if (tally_sum(&s->carried)) {
+        char keys[320];
+        tally_text(&s->carried, TALLY_KEYS, keys, sizeof keys);
+        note("keys that say nothing here, carried along: %s", keys);
+    }
 }
 
-/* A line that is no JSON object; why says so if it is no JSON at all. */
-static int refuse_line(const char *line, size_t bytes, bool is_json, struct fail *why)
+/* A record that is no JSON object; why says so if it is no JSON at all. */
+static int refuse_record(const char *text, size_t bytes, bool is_json, struct fail *why)
 {
     if (is_json) (void)fail_input(why, "not a JSON object");
     struct fail first = *why;
-    if (bytes && !strchr("{[", *line))
+    if (bytes && !strchr("{[", *text))
         fail_with(why, first.status, "%s (plain text? --format text)", first.text);
     return -1;
 }
 
-int lines_answer(struct generator *g, struct talk *t, bool adds_bos, const char *path,
-                 struct answer *a, struct fail *why)
+/* As the line wishes, where it says something. */
+static int answer_request(struct generator *g, struct talk *t, struct request q, bool adds_bos,
+                          uint64_t number, json_t *line, struct answer *a, struct token_buffer *own,
+                          struct tally *carried, struct fail *why)
+{
+    const char *stops[REQUEST_STOPS_MAX];
+    struct generator before = *g;
+    if (request_read(&q, line, t != NULL, stops, carried, why)) return -1;
+    g->max_tokens = q.max_tokens;
+    g->speech.stops = &q.stops;
+    sampler_change(g->sampler, &q.sampling);
+    sampler_restart(g->sampler, q.has_seed ? 0 : number);
+    int status = answer_object(g, t, adds_bos, line, a, own, why);
+    g->max_tokens = before.max_tokens;
+    g->speech.stops = before.speech.stops;
+    return status;
+}
+
+static void name_place(const struct json_records *r, struct fail *why)
+{
+    char place[4200];
+    snprintf(place, sizeof place, "%s: %s %llu", input_name(r->in),
+             r->is_array ? "element" : "line", (unsigned long long)r->number);
+    fail_prefix(why, place);
+}
+
+int lines_answer(struct generator *g, struct talk *t, const struct request *defaults, bool adds_bos,
+                 const char *path, struct answer *a, struct fail *why)
 {
     struct input *in;
+    struct json_records records;
     struct text text = { 0 };
     struct token_buffer own = { 0 };
     char *at;
     size_t bytes;
     struct sum sum = { 0 };
-    int got = 0, status = 0;
+    int got = 0;
     double start = progress_clock();
     if (input_open(&in, path, why)) return -1;
+    int status = json_records_open(&records, in, why);
     struct progress p = { .unit = "prompts" };
     /* On a terminal the answers say how far they are. */
     if (!isatty(STDOUT_FILENO)) progress_begin(&p);
     g->speech.say = append;
     g->speech.arg = &text;
-    while (!status && (got = input_line(in, &at, &bytes, why)) > 0) {
+    while (!status && (got = json_records_next(&records, &at, &bytes, why)) > 0) {
         json_t *line = json_read_line(at, bytes, JSON_ALLOW_NUL, why);
         text.bytes = 0;
-        sampler_restart(g->sampler, input_line_number(in));
-        status = !json_is_object(line) ? refuse_line(at, bytes, line != NULL, why)
-                                       : answer_object(g, t, adds_bos, line, a, &own, why);
+        status = json_is_object(line) ? answer_request(g, t, *defaults, adds_bos, records.number,
+                                                       line, a, &own, &sum.carried, why)
+                                      : refuse_record(at, bytes, line != NULL, why);
         if (!status) {
             status = write_line(line, &text, a, why);
             count_answer(&sum, a);
             progress_at((double)sum.answers);
         } else {
-            char place[4200];
-            snprintf(place, sizeof place, "%s: line %llu", input_name(in),
-                     (unsigned long long)input_line_number(in));
-            fail_prefix(why, place);
+            name_place(&records, why);
         }
         json_decref(line);
     }
     progress_end();
     if (!status && got >= 0) report(&sum, input_name(in), progress_clock() - start);
+    tally_release(&sum.carried);
     free(text.at);
     token_buffer_release(&own);
     input_close(in);

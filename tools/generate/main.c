@@ -16,7 +16,7 @@ static void check_unused(const struct options *o)
     if (o->system && !o->chat) die_usage("--system is for --chat");
     if (o->no_bos && o->chat)
         die_usage("--no-bos: the template says what a conversation begins with (--chat)");
-    if (s->temperature == 0 && chooses)
+    if (s->temperature == 0 && chooses && strcmp(o->format, "jsonl") != 0)
         warn("--top-k, --top-p, --min-p and --seed change nothing: without --temperature the "
              "likeliest token is taken");
 }

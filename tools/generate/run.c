@@ -75,6 +75,26 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
     return t;
 }
 
+/* A line that ends as Windows ends it ends as others do, as in text that Python reads. */
+static size_t mend_line_ends(char *text, size_t bytes)
+{
+    size_t to = 0;
+    for (size_t i = 0; i < bytes; i++)
+        if (text[i] != '\r' || i + 1 == bytes || text[i + 1] != '\n') text[to++] = text[i];
+    return to;
+}
+
+/* What is no plain text is said, or refused. */
+static void check_kind(const struct input *in)
+{
+    enum file_kind kind = input_kind(in);
+    if (kind == FILE_KIND_LONGQLORA)
+        die(STATUS_INPUT, "%s: %s, where a prompt is needed", input_name(in),
+            file_kind_words(kind));
+    if (kind != FILE_KIND_OTHER)
+        warn("%s: %s: it is taken as text, marks and all", input_name(in), file_kind_words(kind));
+}
+
 /* The prompt that is one text, without the newline that ends a file; NULL if there is none. */
 static char *read_prompt(const struct options *o)
 {
@@ -84,9 +104,11 @@ static char *read_prompt(const struct options *o)
     if (o->prompt) return strdup(o->prompt);
     if (!o->prompt_file || !strcmp(o->prompt_file, "-")) note_if_typed("-", "the prompt");
     or_die(input_open(&in, o->prompt_file ? o->prompt_file : "-", &why), &why);
+    check_kind(in);
     or_die(input_rest(in, &text, &bytes, &why), &why);
     if (memchr(text, 0, bytes))
         die(STATUS_INPUT, "%s: a NUL character in the prompt: not a text", input_name(in));
+    bytes = mend_line_ends(text, bytes);
     if (bytes && text[bytes - 1] == '\n') bytes--;
     if (!bytes) note("%s: the prompt is empty", input_name(in));
     copy = strndup(text, bytes);
@@ -267,6 +289,9 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
     struct talk talk = { .g = g, .template = &template, .system = o->system, .context = context };
     struct talk *chat = o->chat ? &talk : NULL;
     struct answer a = { 0 };
+    const struct request asked = { .sampling = o->sampling,
+                                   .max_tokens = o->max_tokens,
+                                   .stops = o->stops };
     const char *file = o->prompt_file ? o->prompt_file : "-";
     bool is_given = o->prompt || o->prompt_file, is_lines = !strcmp(o->format, "jsonl");
     bool is_one = !is_lines && (is_given || !(chat && isatty(STDIN_FILENO)));
@@ -282,7 +307,7 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
         g->session.shows_progress = !is_lines;
         if (is_lines && !strcmp(file, "-")) note_if_typed("-", "JSON lines");
         if (is_lines)
-            or_die(lines_answer(g, chat, !o->no_bos, file, &a, &why), &why);
+            or_die(lines_answer(g, chat, &asked, !o->no_bos, file, &a, &why), &why);
         else
             or_die(talk_on_terminal(chat, &a, o->verbose, &why), &why);
     }

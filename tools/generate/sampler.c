@@ -17,12 +17,18 @@ struct sampler {
     bool *is_penalised;   /* [vocab] */
 };
 
+void sampler_change(struct sampler *s, const struct sampling *how)
+{
+    s->how = *how;
+    s->key = rng_key((uint64_t)how->seed, "generate");
+}
+
 int sampler_open(struct sampler **out, const struct sampling *how, int64_t vocab, struct fail *why)
 {
     struct sampler *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(why, "out of memory");
-    *s = (struct sampler){ .how = *how, .vocab = vocab };
-    s->key = rng_key((uint64_t)how->seed, "generate");
+    *s = (struct sampler){ .vocab = vocab };
+    sampler_change(s, how);
     s->at = malloc((size_t)vocab * sizeof *s->at);
     s->is_penalised = calloc((size_t)vocab, sizeof *s->is_penalised);
     if (s->at && s->is_penalised) return 0;

@@ -26,6 +26,9 @@ int sampler_open(struct sampler **s, const struct sampling *how, int64_t vocab,
                  struct fail *why) MUST_USE;
 void sampler_close(struct sampler *s);
 
+/* From here on it draws in that way. */
+void sampler_change(struct sampler *s, const struct sampling *how);
+
 /* Draws from here on depend on the seed and this number alone. */
 void sampler_restart(struct sampler *s, uint64_t stream);
 

@@ -5,32 +5,30 @@
 
 bool advise_file(const char *line, size_t bytes, char *advice, size_t size)
 {
-    static const struct {
-        const char *magic, *advice;
-        size_t bytes;
-    } files[] = {
-        { "\xef\xbb\xbf", ": a byte order mark begins the file: leave it out", 3 },
-        { "\xff\xfe", ": UTF-16 or another binary file: UTF-8 is needed", 2 },
-        { "\xfe\xff", ": UTF-16 or another binary file: UTF-8 is needed", 2 },
-        { "\x1f\x8b", " but gzip: gzip -dc FILE | tokenize", 2 },
-        { "\xfd"
-          "7zXZ",
-          " but xz: xz -dc FILE | tokenize", 5 },
-        { "BZh", " but bzip2: bzip2 -dc FILE | tokenize", 3 },
-        { "PAR1", " but parquet: JSON lines are needed", 4 },
-        { "PK\x03\x04", " but a zip: JSON lines are needed", 4 },
-        { "[", " but an array: one object a line is needed (jq -c '.[]' makes that)", 1 },
-    };
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        if (bytes >= files[i].bytes && !memcmp(line, files[i].magic, files[i].bytes)) {
-            snprintf(advice, size, "%s", files[i].advice);
-            return true;
-        }
-    if (memmem(line, bytes < 40 ? bytes : 40, "longqlora", 9))
-        snprintf(advice, size, " but a stream of ours (--decode, or --from stream)");
-    else if (bytes && *line != '{')
-        snprintf(advice, size, " (plain text? --format text)");
+    *advice = 0;
+    if (bytes && !strchr("{[\"", *line)) snprintf(advice, size, " (plain text? --format text)");
     return *advice;
+}
+
+static const char many_lines[] = " (an object over many lines? one a line is needed: jq -c .)";
+
+static bool is_open_brace(const char *line, size_t bytes)
+{
+    return bytes && *line == '{' && strspn(line + 1, " \t\r") + 1 >= bytes;
+}
+
+void advise_chat(const char *line, size_t bytes, char *advice, size_t size)
+{
+    *advice = 0;
+    if (is_open_brace(line, bytes))
+        snprintf(advice, size, "%s", many_lines);
+    else if (bytes && !strchr("{[\"", *line) &&
+             (memchr(line, ',', bytes) || memchr(line, '\t', bytes)))
+        snprintf(advice, size,
+                 " (a table? in Python pandas.read_csv(FILE).to_json('FILE.jsonl', "
+                 "orient='records', lines=True) makes JSON lines of it)");
+    else if (bytes && !strchr("{[\"", *line))
+        snprintf(advice, size, " (plain text? --format text)");
 }
 
 static bool has(const json_t *line, const char *key) { return json_object_get(line, key) != NULL; }
@@ -40,7 +38,12 @@ static const char *conversation_key(const json_t *line)
 {
     if (json_is_array(json_object_get(line, "messages"))) return "messages";
     if (json_is_array(json_object_get(line, "conversations"))) return "conversations";
-    return has(line, "input") && has(line, "output") && !has(line, "instruction") ? "output" : NULL;
+    static const char *const prompts[] = { "instruction", "prompt", "question", "query", "input" };
+    static const char *const answers[] = { "output", "response", "completion", "answer" };
+    for (size_t p = 0; p < sizeof prompts / sizeof *prompts; p++)
+        for (size_t a = 0; has(line, prompts[p]) && a < sizeof answers / sizeof *answers; a++)
+            if (has(line, answers[a])) return answers[a];
+    return NULL;
 }
 
 /* The first few keys of strings, of the line and of the objects in it. */
@@ -67,10 +70,9 @@ void advise_line(const char *text, size_t bytes, const char *text_key, char *adv
     struct fail ignored;
     json_t *line = json_read_line(text, bytes, JSON_ALLOW_NUL, &ignored);
     const char *chat = conversation_key(line);
-    bool is_brace = bytes && *text == '{' && strspn(text + 1, " \t\r") + 1 >= bytes;
     *advice = 0;
-    if (is_brace)
-        snprintf(advice, size, " (an object over many lines? one a line is needed: jq -c .)");
+    if (is_open_brace(text, bytes))
+        snprintf(advice, size, "%s", many_lines);
     else if (!json_is_object(line))
         ;
     else if (has(line, text_key))

@@ -17,11 +17,14 @@ struct slot {
     bool has_text; /* what fails is not that the line has none */
     int status;
     struct fail why;
+    enum chat_reason reason; /* why a record is no conversation */
+    uint64_t mended[CHAT_MENDS];
 };
 
 struct worker {
     struct token_buffer buffer;
     struct jsonl_text text, source;
+    struct tally unknown;
 };
 
 /* Documents that are encoded together. */
@@ -40,6 +43,7 @@ struct encoder_work {
     struct batch *stage[STAGES];
     struct worker *workers;
     struct input *in;
+    struct json_records records;
     const char *name; /* of the input */
     struct encoder *e;
     int (*take)(void *arg, const struct tokens *t, struct fail *why);
@@ -73,7 +77,11 @@ void encoder_close(struct encoder *e)
         token_buffer_release(&w->workers[i].buffer);
         free(w->workers[i].text.at);
         free(w->workers[i].source.at);
+        tally_release(&w->workers[i].unknown);
     }
+    tally_release(&e->skips);
+    tally_release(&e->mends);
+    tally_release(&e->unknown);
     free(w->workers);
     free(w);
     e->work = NULL;
@@ -144,7 +152,7 @@ static int encode_turns(const struct encoder *e, struct slot *s, struct worker *
     if (!said) return fail(&s->why, "out of memory");
     for (size_t i = 0; i < c->count; i++) {
         const struct chat_turn *turn = &c->turns[i];
-        said[i] = (struct chat_said){ .prompt = turn->prompt, .answer = turn->answer };
+        said[i] = (struct chat_said){ turn->prompt, turn->answer, turn->input_at };
         s->text_bytes += strlen(turn->prompt) + strlen(turn->answer);
     }
     w->buffer.count = 0;
@@ -155,17 +163,32 @@ static int encode_turns(const struct encoder *e, struct slot *s, struct worker *
     return status ? -1 : append_ids(t, w->buffer.ids, w->buffer.count, 0, &s->why);
 }
 
+/* Of the answers only some may be trained on. */
+static void keep_trained(struct tokens *t, const struct chat *c)
+{
+    t->target_count = 0;
+    for (size_t i = 0; i < c->count; i++) {
+        if (!c->turns[i].is_trained) continue;
+        memmove(t->targets + 2 * t->target_count, t->targets + 2 * i, 2 * sizeof *t->targets);
+        t->target_count++;
+    }
+}
+
 static int encode_chat(const struct encoder *e, const char *input, struct slot *s, struct worker *w)
 {
     struct chat c;
     struct tokens *t = &s->tokens;
-    if (chat_parse(&c, s->line, s->bytes, e->source_key, &s->why)) return -1;
+    int read = chat_read(&c, &e->reader, s->line, s->bytes, &w->unknown, &s->why);
+    s->reason = c.reason;
+    if (read) return -1;
+    memcpy(s->mended, c.mended, sizeof s->mended);
     uint32_t *targets = realloc(t->targets, (2 * c.count + 1) * sizeof *targets);
     if (targets) t->targets = targets;
     t->count = t->target_count = 0;
     t->has_targets = true;
     s->text_bytes = 0;
     int status = targets ? encode_turns(e, s, w, &c) : fail(&s->why, "out of memory");
+    if (!status) keep_trained(t, &c);
     struct jsonl_text source = { .at = c.source, .found = c.source != NULL };
     if (c.source) source.bytes = strlen(c.source);
     name_document(e, s, &source, input);
@@ -198,13 +221,6 @@ static int encode_slot(const struct encoder *e, const char *input, struct slot *
     s->text_bytes = w->text.bytes;
     name_document(e, s, &w->source, input);
     return 0;
-}
-
-static bool is_blank(const char *line, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++)
-        if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r') return false;
-    return true;
 }
 
 static int add_slot(struct batch *b, const char *line, size_t bytes, uint64_t number,
@@ -240,9 +256,8 @@ static int read_batch(struct encoder_work *w, struct batch *b, struct fail *why)
         return add_slot(b, line, bytes, 1, why);
     }
     while (b->count < BATCH_DOCUMENTS && b->bytes < BATCH_BYTES &&
-           (got = input_line(w->in, &line, &bytes, why)) > 0)
-        if (!is_blank(line, bytes) && add_slot(b, line, bytes, input_line_number(w->in), why))
-            return -1;
+           (got = json_records_next(&w->records, &line, &bytes, why)) > 0)
+        if (add_slot(b, line, bytes, w->records.number, why)) return -1;
     if (b->count < BATCH_DOCUMENTS && b->bytes < BATCH_BYTES) w->at_end = true;
     return got < 0 ? -1 : 0;
 }
@@ -267,38 +282,66 @@ static void trim(struct slot *s)
 static void advise(const struct encoder *e, const struct slot *s, char *advice, size_t size)
 {
     *advice = 0;
+    if (e->format == FORMAT_CHAT && s->reason == CHAT_NOT_JSON && s->number == 1)
+        advise_chat(s->line, s->bytes, advice, size);
     if (e->format != FORMAT_JSONL || !s->bytes || s->has_text) return;
     if (s->number == 1 && s->byte == 1 && advise_file(s->line, s->bytes, advice, size)) return;
     advise_line(s->line, s->bytes, e->text_key, advice, size);
 }
 
+/* Is the document left out, and the work goes on? */
+static bool is_skipped(const struct encoder *e, const struct slot *s)
+{
+    bool is_odd = e->format == FORMAT_CHAT && chat_reason_is_odd(s->reason);
+    if (s->why.status != STATUS_INPUT) return false;
+    return e->on_error != ON_ERROR_STOP || (is_odd && e->reader.odd != CHAT_ODD_STOP);
+}
+
+static int refuse_document(const struct encoder_work *w, const struct slot *s, struct fail *why)
+{
+    const struct encoder *e = w->e;
+    char place[320], advice[200];
+    *why = s->why;
+    if (why->status != STATUS_INPUT) return fail_in(why, w->name);
+    advise(e, s, advice, sizeof advice);
+    if (e->format == FORMAT_CHAT && chat_reason_is_odd(s->reason))
+        snprintf(advice, sizeof advice, " (--odd: what to do with such conversations)");
+    if (*advice) fail_input(why, "%s%s", s->why.text, advice);
+    if (e->format == FORMAT_TEXT)
+        snprintf(place, sizeof place, "%.240s", w->name);
+    else
+        json_records_place(&w->records, s->number, place, 280);
+    if (e->format != FORMAT_CHAT)
+        snprintf(place + strlen(place), sizeof place - strlen(place), ": byte %zu", s->byte);
+    return fail_in(why, place);
+}
+
+static void count_skip(struct encoder *e, const struct slot *s)
+{
+    const char *reason = s->why.text;
+    e->skipped++;
+    if (e->format == FORMAT_CHAT)
+        reason =
+            s->reason == CHAT_FINE ? "that the template refuses" : chat_reason_words(s->reason);
+    tally_add(&e->skips, reason, 1);
+}
+
 static int write_batch(struct encoder_work *w, struct batch *b, struct fail *why)
 {
     struct encoder *e = w->e;
-    for (int i = 0; i < b->count; i++) {
+    for (int i = 0; i < b->count && (!e->most || e->documents < e->most); i++) {
         struct slot *s = &b->slots[i];
-        if (s->status && e->on_error == ON_ERROR_STOP) {
-            char place[320], advice[200];
-            *why = s->why;
-            advise(e, s, advice, sizeof advice);
-            if (*advice) fail_input(why, "%s%s", s->why.text, advice);
-            if (e->format == FORMAT_CHAT)
-                snprintf(place, sizeof place, "%.240s:%llu", w->name,
-                         (unsigned long long)s->number);
-            else if (e->format == FORMAT_JSONL)
-                snprintf(place, sizeof place, "%.240s:%llu: byte %zu", w->name,
-                         (unsigned long long)s->number, s->byte);
-            else
-                snprintf(place, sizeof place, "%.240s: byte %zu", w->name, s->byte);
-            return fail_in(why, place);
-        }
+        if (s->status && !is_skipped(e, s)) return refuse_document(w, s, why);
         if (s->status) {
-            e->skipped++;
+            count_skip(e, s);
             continue;
         }
         e->documents++;
         e->tokens += s->tokens.count;
         e->text_bytes += s->text_bytes;
+        for (int m = 0; e->format == FORMAT_CHAT && m < CHAT_MENDS; m++)
+            if (s->mended[m])
+                tally_add(&e->mends, chat_mend_words((enum chat_mend)m), s->mended[m]);
         if (w->take(w->arg, &s->tokens, why)) return -1;
         trim(s);
     }
@@ -341,6 +384,7 @@ int encoder_run(struct encoder *e, struct input *in,
     w->arg = arg;
     w->at_end = false;
     w->read_status = w->write_status = 0;
+    if (e->format != FORMAT_TEXT && json_records_open(&w->records, in, why)) return -1;
     do {
         pool_run(e->pool, 2 + w->stage[ENCODING]->count, step_task, w);
         if (w->write_status) {
@@ -348,9 +392,14 @@ int encoder_run(struct encoder *e, struct input *in,
             return -1;
         }
         advance(w);
+        if (e->most && e->documents == e->most) return 0; /* what was read ahead is of no account */
         progress_at((double)(before + input_bytes_read(in)));
     } while (!w->at_end || w->stage[ENCODING]->count || w->stage[WRITING]->count);
     e->read_bytes = before + input_bytes_read(in);
+    for (int i = 0; i < pool_threads(e->pool); i++) {
+        tally_add_all(&e->unknown, &w->workers[i].unknown);
+        tally_release(&w->workers[i].unknown);
+    }
     if (w->read_status) *why = w->read_why;
     return w->read_status;
 }

@@ -1,11 +1,14 @@
 /* encode.h - documents of text files, encoded on all threads, in the order of the input.
+ *
+ * A document that cannot be read ends the work, or is skipped and counted with the reason; what a
+ * program lacks (memory, a file) ends it always.
  */
 #ifndef LONGQLORA_ENCODE_H
 #define LONGQLORA_ENCODE_H
 
 #include "../../lib/common/chat_record.h"
 #include "../../lib/common/chat_template.h"
-#include "../../lib/common/input.h"
+#include "../../lib/common/json_records.h"
 #include "../../lib/common/pool.h"
 #include "../../lib/common/record_tokens.h"
 #include "../../lib/common/tokenizer.h"
@@ -19,11 +22,15 @@ struct encoder {
     struct pool *pool;
     enum format format;
     const struct chat_template *chat;
+    struct chat_reader reader; /* of conversations */
     const char *text_key, *source_key, *source;
     bool add_bos, add_eos;
     enum on_error on_error;
+    uint64_t most; /* documents are enough; 0: all that there are */
     /* counted */
     uint64_t documents, skipped, tokens, text_bytes, read_bytes; /* read: of inputs, as stored */
+    struct tally skips, mends;                                   /* why and what */
+    struct tally unknown; /* keys of conversations that say nothing here; after encoder_run */
     struct encoder_work *work;
 };
 

@@ -9,6 +9,9 @@ static void check_chat(const struct options *o)
     struct fail why;
     bool is_chat = !strcmp(o->format, "chat");
     if (!is_chat && o->template) die_usage("--template is for --format chat");
+    if (!is_chat && strcmp(o->train_on, "all") != 0) die_usage("--train-on is for --format chat");
+    if (!is_chat && strcmp(o->odd, "stop") != 0) die_usage("--odd is for --format chat");
+    if (!is_chat && o->show) die_usage("--show is for --format chat");
     if (!is_chat) return;
     if (o->template && chat_template_check(o->template, &why))
         die_usage("--template: %s", why.text);
@@ -20,6 +23,14 @@ static void check_chat(const struct options *o)
                   o->no_bos ? "--no-bos" : "--eos");
     if (strcmp(o->text_key, "text") != 0)
         die_usage("--text-key: conversations have keys of their own");
+}
+
+/* Who looks writes nothing. */
+static void check_show(const struct options *o)
+{
+    if (!o->show) return;
+    if (strcmp(o->output, "-") != 0) die_usage("--show prints, and writes nothing: no -o");
+    if (strcmp(o->to, "stream") != 0) die_usage("--show prints, and writes nothing: no --to");
 }
 
 /* Who decodes, or writes tokens again, reads one stream and encodes nothing. */
@@ -52,6 +63,7 @@ void options_check(const struct options *o, const char **files)
 {
     bool is_text = !strcmp(o->from, "text");
     check_chat(o);
+    check_show(o);
     if (!is_text || o->decode) check_stream(o, files);
     if (is_text || o->decode) check_text(o);
 }

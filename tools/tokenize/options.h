@@ -3,10 +3,12 @@
 #define LONGQLORA_TOKENIZE_OPTIONS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct options {
     const char *model, *output, *format, *text_key, *source_key, *source, *on_error, *raw, *from,
-        *to, *template;
+        *to, *template, *train_on, *odd;
+    int64_t show;
     bool no_bos, eos, decode;
 };
 

@@ -1,0 +1,156 @@
+#include "json_records.h"
+
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+static int bad(const struct json_records *r, const char *what, struct fail *why)
+{
+    char place[4200];
+    json_records_place(r, r->number + 1, place, sizeof place);
+    return fail_input(why, "%s: %s", place, what);
+}
+
+/* The next byte that is no white space, which is not taken; -1 at the end, -2 on failure. */
+static int next_byte(struct json_records *r, struct fail *why)
+{
+    char *text;
+    size_t bytes;
+    for (;;) {
+        if (input_look(r->in, 1, &text, &bytes, why)) return -2;
+        if (!bytes) return -1;
+        size_t n = 0;
+        while (n < bytes && is_space(text[n]))
+            n++;
+        if (n < bytes && !n) return (unsigned char)*text;
+        input_take(r->in, n);
+    }
+}
+
+int json_records_open(struct json_records *r, struct input *in, struct fail *why)
+{
+    *r = (struct json_records){ .in = in };
+    enum file_kind kind = input_kind(in);
+    if (kind == FILE_KIND_OTHER) return 0;
+    return fail_input(why, "%s: %s, where JSON is needed: %s", input_name(in),
+                      file_kind_words(kind), file_kind_way_to_text(kind));
+}
+
+void json_records_place(const struct json_records *r, uint64_t number, char *place, size_t size)
+{
+    snprintf(place, size, r->is_array ? "%s: element %llu" : "%s:%llu", input_name(r->in),
+             (unsigned long long)number);
+}
+
+/* Lines are counted from the first, so that white space before it is not taken: does a bracket come
+ * after it? */
+static int find_shape(struct json_records *r, struct fail *why)
+{
+    char *text;
+    size_t bytes, more = 1;
+    r->is_begun = true;
+    for (;; more = bytes + 1) {
+        if (input_look(r->in, more, &text, &bytes, why)) return -1;
+        size_t n = 0;
+        while (n < bytes && is_space(text[n]))
+            n++;
+        if (n == bytes && bytes >= more) continue;
+        r->is_array = n < bytes && text[n] == '[';
+        if (r->is_array) input_take(r->in, n + 1);
+        return 0;
+    }
+}
+
+/* Where an element ends that begins at the text's beginning: how many bytes it has. */
+struct scan {
+    size_t at;
+    int64_t depth;
+    bool in_string, is_escaped;
+};
+
+/* Goes on over what is there. True at the comma or bracket after the element. */
+static bool scan_element(struct scan *s, const char *text, size_t bytes)
+{
+    for (; s->at < bytes; s->at++) {
+        char c = text[s->at];
+        if (s->in_string) {
+            if (s->is_escaped)
+                s->is_escaped = false;
+            else if (c == '\\')
+                s->is_escaped = true;
+            else if (c == '"')
+                s->in_string = false;
+        } else if (c == '"') {
+            s->in_string = true;
+        } else if (c == '[' || c == '{') {
+            s->depth++;
+        } else if (s->depth && (c == ']' || c == '}')) {
+            s->depth--;
+        } else if (!s->depth && (c == ',' || c == ']')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Behind the array only white space may stand. */
+static int end_array(struct json_records *r, struct fail *why)
+{
+    r->is_ended = true;
+    int c = next_byte(r, why);
+    if (c == -1) return 0;
+    return c < 0 ? -1 : bad(r, "something follows the array, which is alone in its file", why);
+}
+
+/* After the comma that ended the element before, if there was one. */
+static int next_element(struct json_records *r, char **text, size_t *bytes, struct fail *why)
+{
+    struct scan scan = { 0 };
+    size_t have;
+    int c = next_byte(r, why);
+    if (c == -2) return -1;
+    if (c == ']' && !r->number) {
+        input_take(r->in, 1);
+        return end_array(r, why);
+    }
+    for (size_t more = 1;; more = have + 1) {
+        if (input_look(r->in, more, text, &have, why)) return -1;
+        if (scan_element(&scan, *text, have)) break;
+        if (have < more) return bad(r, "the array is cut: its bracket does not close", why);
+    }
+    r->taken = scan.at;
+    *bytes = scan.at;
+    while (*bytes && is_space((*text)[*bytes - 1]))
+        --*bytes;
+    if (!*bytes) return bad(r, "a value is missing", why);
+    r->number++;
+    return 1;
+}
+
+/* Takes the element that was read, and what stands behind it. 1 another one comes, 0 none, -1. */
+static int leave_element(struct json_records *r, struct fail *why)
+{
+    char *text;
+    size_t bytes;
+    input_take(r->in, r->taken);
+    r->taken = 0;
+    if (input_look(r->in, 1, &text, &bytes, why)) return -1;
+    bool is_last = *text == ']';
+    input_take(r->in, 1);
+    return is_last ? end_array(r, why) : 1;
+}
+
+int json_records_next(struct json_records *r, char **text, size_t *bytes, struct fail *why)
+{
+    if (!r->is_begun && find_shape(r, why)) return -1;
+    if (r->is_array) {
+        int got = r->is_ended ? 0 : r->taken ? leave_element(r, why) : 1;
+        return got > 0 ? next_element(r, text, bytes, why) : got;
+    }
+    int got;
+    while ((got = input_line(r->in, text, bytes, why)) > 0)
+        for (size_t i = 0; i < *bytes; i++)
+            if (!is_space((*text)[i])) {
+                r->number = input_line_number(r->in);
+                return 1;
+            }
+    return got;
+}

@@ -1,0 +1,428 @@
+load helper
+
+# Files, records, conversations and requests as people have them.
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    make_tokenizer
+    tok=$made/tok
+    echo '{"system_turn":"<{}>","turn":"{system}[{}]"}' > own.json
+}
+
+chat() { tokenize -m "$tok" --format chat --template own.json "$@"; }
+
+# seen OPTIONS...: the conversations of standard input as the model will see them, a line each; what is trained on
+# begins with ">".
+seen() {
+    chat --quiet --show 1000 "$@" | perl -00 -ne 'next if $. == 1; my @l = split /\n/; shift @l; s/^  //, s/^> />/ for @l; print join("|", @l), "\n"'
+}
+
+# sees RECORD SEEN [OPTIONS...]
+sees() {
+    local got
+    got=$(seen "${@:3}" <<< "$1")
+    [ "$got" = "$2" ] || { printf '%s\nseen: %s\nnot:  %s\n' "$1" "$got" "$2" >&2; return 1; }
+}
+
+# refuses RECORD MESSAGE [OPTIONS...]: without its place.
+refuses() {
+    run --separate-stderr -3 chat -o none "${@:3}" <<< "$1"
+    [ "$stderr" = "tokenize: standard input:1: $2" ] || { echo "$stderr" >&2; return 1; }
+}
+
+# The tokens of the documents, without their ids.
+tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tokens":[^]]*'; }
+
+# ---- files ----
+
+@test "records: zstd, gzip and xz, in one piece and in many, are what is in them" {
+    make_documents
+    tokens docs.jsonl > want
+    [ "$(wc -l < want)" -eq 10 ]
+    head -n 4 docs.jsonl > first
+    tail -n +5 docs.jsonl > second
+    for pack in gzip xz "zstd -q"; do
+        $pack -c docs.jsonl > whole.packed
+        { $pack -c < first; $pack -c < second; } > two.packed
+        for file in whole two; do
+            tokens $file.packed | cmp - want
+            cat $file.packed | tokens | cmp - want
+        done
+        # Byte by byte from a pipe.
+        head -n 1 docs.jsonl | $pack -c | perl -e 'while (read STDIN, my $b, 1) { syswrite STDOUT, $b }' | tokens | cmp - <(head -n 1 want)
+    done
+    # A frame that is to be skipped first; zeros behind gzip, as tapes have them.
+    { printf '\x50\x2a\x4d\x18\x03\0\0\0abc'; zstd -qc docs.jsonl; } | tokens | cmp - want
+    { gzip -c docs.jsonl; head -c 100 /dev/zero; } | tokens | cmp - want
+}
+
+@test "records: a compressed file that is cut, damaged or followed by something is refused" {
+    make_documents
+    gzip -c docs.jsonl > gz
+    xz -c docs.jsonl > xz
+    zstd -qc docs.jsonl > zst
+    for cut in gz:'gzip member is truncated' xz:'xz stream is truncated' zst:'zstd frame is truncated'; do
+        for bytes in 20 100 $(($(stat -c %s "${cut%%:*}") - 1)); do
+            head -c $bytes "${cut%%:*}" > cut
+            run --separate-stderr -3 tokenize -m "$tok" cut -o none
+            [ "$stderr" = "tokenize: cut: ${cut#*:}" ]
+        done
+    done
+    { cat gz; head -c 100 gz; } > cut
+    run --separate-stderr -3 tokenize -m "$tok" cut -o none
+    [ "$stderr" = "tokenize: cut: gzip member is truncated" ]
+    perl -e 'local $/; my $s = <STDIN>; substr($s, length($s) / 2, 4) = "abcd"; print $s' < gz > bad
+    run --separate-stderr -3 tokenize -m "$tok" bad -o none
+    [[ "$stderr" == "tokenize: bad: gzip: "* ]]
+    perl -e 'local $/; my $s = <STDIN>; substr($s, length($s) / 2, 4) = "abcd"; print $s' < xz > bad
+    run --separate-stderr -3 tokenize -m "$tok" bad -o none
+    [ "$stderr" = "tokenize: bad: xz: damaged" ]
+    { cat gz; echo '{"text":"a"}'; } > after
+    run --separate-stderr -3 tokenize -m "$tok" after -o none
+    [ "$stderr" = "tokenize: after: gzip: something follows its end" ]
+    [ ! -e none ]
+}
+
+@test "records: byte order mark, CR LF, blank lines; an array is read as lines are" {
+    printf '%s\n' '{"text":"a b"}' '{"text":"c ],\"{"}' '{"text":"d"}' > lines
+    tokens lines > want
+    printf '\xef\xbb\xbf{"text":"a b"}\r\n\r\n \t\r\n{"text":"c ],\\"{"}\r\n{"text":"d"}' | tokens | cmp - want
+    printf '\xef\xbb\xbf\n [\n {"text":\r\n"a b"},{"text":"c ],\\"{"}  ,\n\n{"text":"d"}\n]\n\n' > array
+    tokens array | cmp - want
+    xz -c array | tokens | cmp - want
+    tokenize --quiet -m "$tok" --to jsonl array | grep -q '"id":"array:3"'
+    # One that is longer than what is read at once.
+    perl -e 'print "[", join(",\n", map { "{\"text\":\"" . "ab " x 2000 . "$_\"}" } 1..300), "]"' > large
+    tokenize --quiet -m "$tok" large -o large.tok
+    [ "$(tokenize --quiet -m "$tok" --decode large.tok | grep -o '[0-9]*","source"' | tr -cd '0-9\n' | uniq | paste -sd' ')" = "$(seq 300 | paste -sd' ')" ]
+    says() { printf '%s' "$1" > x; run --separate-stderr -3 tokenize -m "$tok" x -o none; [ "$stderr" = "tokenize: x: element $2" ]; }
+    says '[{"text":"a"}, {"text":"b"' '2: the array is cut: its bracket does not close'
+    says '[{"text":"a"},' '2: the array is cut: its bracket does not close'
+    says '[{"text":"a"},]' '2: a value is missing'
+    says '[,{"text":"a"}]' '1: a value is missing'
+    says '[{"text":"a"}] {' '2: something follows the array, which is alone in its file'
+    says '[{"text":"a"}, 3]' '2: byte 1: not a JSON object'
+    says '[{"text":"a"} {"text":"b"}]' '1: byte 14: something follows the object, which is alone on its line'
+    run --separate-stderr -0 tokenize -m "$tok" -o none.tok <<< ' [ ] '
+    [[ "$stderr" == *"no document: the stream holds none"* ]]
+}
+
+@test "records: a file of another kind is named, with what to do" {
+    make_documents
+    names() { # BYTES MESSAGE
+        printf "$1" > x
+        run --separate-stderr -3 tokenize -m "$tok" x -o none
+        [[ "$stderr" == "tokenize: x: $2"* ]] || { echo "$stderr" >&2; return 1; }
+    }
+    names 'PAR1\x15\x04\x15\x00' 'a parquet file: JSON lines are needed: in Python pandas.read_parquet(FILE)'
+    names '\xff\xfe{\0"\0' 'text in UTF-16: iconv -f UTF-16 -t UTF-8 makes UTF-8 of it'
+    names '{\0"\0t\0e\0x\0t\0' 'text in UTF-16: '
+    names '\0\0\0{\0\0\0"\0\0\0t\0\0\0e' 'text in UTF-32: '
+    names 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n' 'a pointer of Git LFS in the place of the file: git lfs pull'
+    names '<!DOCTYPE html>\n<html>\n' 'a web page (HTML), where JSON is needed: a download that failed may have left it'
+    names '<?xml version="1.0"?><Error>' 'XML, where JSON is needed: '
+    names 'GGUF\x03\0\0\0\0\0\0\0' 'a GGUF file: '
+    names '%%PDF-1.7\n' 'a PDF document: pdftotext makes text of it'
+    names 'PK\x03\x04' 'a zip: '
+    names 'PK\x03\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x18\0\0\0consolidated.00/data.pkl' 'a checkpoint of PyTorch: '
+    names 'BZh91AY&SY' 'bzip2: bzip2 -dc gives its content'
+    names '\x48\0\0\0\0\0\0\0{"__metadata__"' 'weights in safetensors: '
+    cp "$tok/tokenizer.model" x
+    run --separate-stderr -3 tokenize -m "$tok" x -o none
+    [[ "$stderr" == "tokenize: x: a SentencePiece model: "* ]]
+    tar -cf docs.tar docs.jsonl
+    run --separate-stderr -3 tokenize -m "$tok" docs.tar -o none
+    [[ "$stderr" == "tokenize: docs.tar: a tar archive: "* ]]
+    tar -czf docs.tgz docs.jsonl
+    run --separate-stderr -3 tokenize -m "$tok" --format text docs.tgz -o none
+    [[ "$stderr" == "tokenize: docs.tgz: a tar archive in gzip: "* ]]
+    # What may have been meant as text is taken as text, and said.
+    printf '<html>a</html>' > page
+    run --separate-stderr -0 tokenize -m "$tok" --format text page -o page.tok
+    [[ "$stderr" == *"page: a web page (HTML): it is taken as text, marks and all"* ]]
+    # Where a stream is wanted.
+    printf 'PAR1\x15\x04\x15\x00aaaaaaaaaaaaaaaaaaaa' > x
+    run --separate-stderr -3 pack --context 16 x -o none
+    [ "$stderr" = "pack: x: byte 0: a parquet file: not a stream of tokens, which tokenize makes" ]
+    printf 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n' > x
+    run --separate-stderr -3 pack --context 16 x -o none
+    [ "$stderr" = "pack: x: byte 0: a pointer of Git LFS in the place of the file: git lfs pull: not a stream of tokens, which tokenize makes" ]
+    # Letters that only begin so are text.
+    for text in 'PAR1 is how it begins' 'GGUF is a format' '<htmlx' 'BZh9'; do
+        printf '%s' "$text" > x
+        run --separate-stderr -0 tokenize -m "$tok" --format text x -o x.tok
+        [[ "$stderr" != *"marks and all"* ]]
+    done
+}
+
+# ---- conversations ----
+
+@test "chat: each form is the conversation that it says" {
+    sees '{"instruction":"i","input":"n","output":"o"}' '[i⏎|n]|> o⟨</s>⟩'
+    sees '{"instruction":"i","input":"","output":"o"}' '[i]|> o⟨</s>⟩'
+    sees '{"instruction":"i","input":"[]","output":"o"}' '[i⏎|[]]|> o⟨</s>⟩'
+    sees '{"instruction":"i","input":null,"output":"o","system":"","history":[]}' '[i]|> o⟨</s>⟩'
+    sees '{"instruction":"","input":"n","output":"o"}' '[n]|> o⟨</s>⟩'
+    sees '{"instruction":" i ","input":" n ","output":" o\n"}' '[i·⏎| n]|> o⟨</s>⟩'
+    sees '{"instruction":"i","output":"o","system":"s","history":[["a","b"],["c","d"]]}' '<s>[a]|> b⟨</s>⟩|[c]|> d⟨</s>⟩|[i]|> o⟨</s>⟩'
+    sees '{"instruction":"i","context":"c","response":"r"}' '[i⏎|c]|> r⟨</s>⟩'
+    sees '{"prompt":"p","input":"n","response":"r"}' '[p⏎|n]|> r⟨</s>⟩'
+    sees '{"prompt":"p","completion":"c"}' '[p]|> c⟨</s>⟩'
+    sees '{"question":"q","answer":"a"}' '[q]|> a⟨</s>⟩'
+    sees '{"system_prompt":"s","question":"q","response":"r"}' '<s>[q]|> r⟨</s>⟩'
+    sees '{"query":"q","response":"r"}' '[q]|> r⟨</s>⟩'
+    sees '{"input":" u ","output":"a"}' '[u]|> a⟨</s>⟩'
+    sees '{"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' '<s>[u]|> a⟨</s>⟩'
+    sees '{"messages":[{"role":"developer","content":"s"},{"role":"user","content":"u","name":"bob"},{"role":"assistant","content":"a"}]}' '<s>[u]|> a⟨</s>⟩'
+    sees '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}],"system":"s"}' '<s>[u]|> a⟨</s>⟩'
+    sees '{"messages":[{"role":"user","content":[{"type":"text","text":"u"},{"type":"text","text":"v"}]},{"role":"assistant","content":[{"type":"text","text":"a"}]}]}' '[u⏎|v]|> a⟨</s>⟩'
+    sees '{"messages":[{"role":"user","content":[{"type":"text","value":"u"}],"loss_weight":0.0},{"role":"assistant","content":[{"type":"text","value":"a"}],"loss_weight":1.0}]}' '[u]|> a⟨</s>⟩'
+    sees '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a","tool_calls":null,"refusal":null,"reasoning_content":""}],"tools":[],"images":[]}' '[u]|> a⟨</s>⟩'
+    sees '{"conversations":[{"from":"system","value":"s"},{"from":"human","value":"u"},{"from":"gpt","value":"a"},{"from":"human","value":"v"},{"from":"gpt","value":"b"}],"tools":"[]"}' '<s>[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    sees '{"conversations":[{"role":"user","content":"u"},{"role":"model","content":"a"}]}' '[u]|> a⟨</s>⟩'
+    sees '{"conversation":[{"human":"u","assistant":"a"},{"human":"v","assistant":"b"}]}' '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    sees '{"conversations":["u","a","v","b"]}' '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    sees '{"id":"0","data":["u","a"]}' '[u]|> a⟨</s>⟩'
+    sees '[[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]]' '[u]|> a⟨</s>⟩'
+    sees '{"id":123456789012345678901234567890,"input":"u","output":"a"}' '[u]|> a⟨</s>⟩'
+    # A list wins over the same again in other words.
+    sees '{"prompt":"u","messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' '[u]|> a⟨</s>⟩'
+    sees '{"prompt":"u","messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}],"chosen":[1],"rejected":[2]}' '[u]|> a⟨</s>⟩'
+    # TRL's: the completion is what is trained on; Nemotron's.
+    sees '{"prompt":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"}],"completion":[{"role":"assistant","content":"b"}]}' '[u] a⟨</s>⟩[v]|> b⟨</s>⟩'
+    sees '{"input":[{"role":"user","content":"u"}],"output":"a"}' '[u]|> a⟨</s>⟩'
+}
+
+@test "chat: what is trained on: all answers, the last, and what messages say" {
+    two='{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"},{"role":"assistant","content":"b"}]}'
+    sees "$two" '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩' --train-on all
+    sees "$two" '[u] a⟨</s>⟩[v]|> b⟨</s>⟩' --train-on last
+    for off in '"weight":0' '"weight":0.0' '"train":false' '"training":false' '"loss":false' '"weight":0,"train":false'; do
+        sees "${two/\"content\":\"a\"/\"content\":\"a\",$off}" '[u] a⟨</s>⟩[v]|> b⟨</s>⟩'
+    done
+    sees "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":1,\"train\":null}" '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    sees "${two/\"content\":\"u\"/\"content\":\"u\",\"weight\":0}" '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    refuses "${two/\"content\":\"u\"/\"content\":\"u\",\"train\":true}" "message 1: 'train' of 'user': only answers are trained on (--odd: what to do with such conversations)"
+    refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":0.5}" "message 2: 'weight' is neither 0 nor 1: an answer is trained on or it is not"
+    refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":0,\"train\":true}" "message 2: 'weight' and 'train' contradict each other"
+    refuses "${two/\"content\":\"b\"/\"content\":\"b\",\"train\":false}" "no answer in it is to be trained on (--odd: what to do with such conversations)" --train-on last
+    # In the stream, too, and in what the stream says of itself.
+    chat --quiet --train-on last --to jsonl -o last.jsonl <<< "$two"
+    [[ "$(head -n 1 last.jsonl)" == *'"train_on":"last"'* ]]
+    [ "$(grep -o '"targets":\[\[[^]]*\]\]' last.jsonl | tr -cd '[' | wc -c)" -eq 2 ]
+}
+
+@test "chat: odd conversations end the work, are left out, or mended, and counted" {
+    how=' (--odd: what to do with such conversations)'
+    odd() { # RECORD MESSAGE DROPPED MERGED REASON: "-": nothing is left
+        refuses "$1" "$2$how"
+        run --separate-stderr -0 chat --odd skip -o none.tok <<< "$1"
+        [[ "$stderr" == *"0 documents, 1 skipped"*"skipped: 1 $5"* ]] || { echo "$stderr" >&2; return 1; }
+        local way want
+        for way in drop merge; do
+            want=$3
+            [ $way = drop ] || want=$4
+            if [ "$want" = - ]; then
+                run --separate-stderr -0 chat --odd $way -o none.tok <<< "$1"
+                [[ "$stderr" == *"0 documents, 1 skipped"* ]] || { echo "$stderr" >&2; return 1; }
+            else
+                sees "$1" "$want" --odd $way
+            fi
+        done
+    }
+    say() { # from:value ...
+        local turn list=
+        for turn; do list+="${list:+,}{\"from\":\"${turn%%:*}\",\"value\":\"${turn#*:}\"}"; done
+        echo "{\"conversations\":[$list]}"
+    }
+    one='[u]|> a⟨</s>⟩'
+    odd "$(say gpt:x human:u gpt:a)" "message 1: an answer, where a user's prompt was expected" "$one" "$one" 'that begin with an answer'
+    odd "$(say human:u gpt:a human:v)" 'the conversation does not end with an answer' "$one" "$one" 'that end with a prompt'
+    odd "$(say human:x human:u gpt:a)" "message 2: a prompt after a prompt, where an assistant's answer was expected" "$one" '[x⏎|u]|> a⟨</s>⟩' 'with two of a role in a row'
+    odd "$(say human:u gpt:a gpt:x)" "message 3: an answer after an answer, where a user's prompt was expected" "$one" '[u]|> a⏎|>x⟨</s>⟩' 'with two of a role in a row'
+    odd "$(say system:s system:t human:u gpt:a)" "message 2: a second message of the system" "<s>$one" "<s⏎|t>$one" 'with a later system message'
+    odd "$(say human:u gpt:a system:t human:v gpt:b)" "message 3: a system's message in the middle" "$one|[v]|> b⟨</s>⟩" "$one|[v]|> b⟨</s>⟩" 'with a later system message'
+    odd "$(say human:u 'gpt: ')" 'message 2: an empty answer' - - 'with an empty message'
+    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":null}]}' 'message 2: an empty answer' - - 'with an empty message'
+    odd "$(say human:x gpt: human:u gpt:a)" 'message 2: an empty answer' "$one" '[x⏎|u]|> a⟨</s>⟩' 'with an empty message'
+    odd '{"instruction":"","input":"","output":"a"}' 'message 1: an empty prompt' - - 'with an empty message'
+    odd "$(say human:u)" 'no answer in it' - - 'without an answer'
+    odd '{"messages":[]}' 'no answer in it' - - 'without an answer'
+    odd "$(say human:u function_call:f observation:o gpt:a)" "message 2: tools are not trained on: a message of 'function_call'" "$one" "$one" 'with tools'
+    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},{"role":"tool","tool_call_id":"1","content":"r"},{"role":"assistant","content":"a"}]}' \
+        "message 2: tools are not trained on: a call of one by 'assistant'" "$one" "$one" 'with tools'
+    odd '{"tools":[{"name":"t"}],"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' "'tools': tools are not trained on" "$one" "$one" 'with tools'
+    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a","reasoning_content":"hm"}]}' 'message 2: reasoning beside an answer is not trained on' "$one" "$one" 'with reasoning'
+    odd '{"messages":[{"role":"user","content":[{"type":"text","text":"u"},{"type":"image_url","image_url":{"url":"x"}}]},{"role":"assistant","content":"a"}]}' \
+        "message 1: 'content' holds a part of type 'image_url': only text is understood" - - 'with more than text'
+    odd '{"images":["a.png"],"instruction":"i","output":"o"}' "'images': only text is understood" - - 'with more than text'
+    odd '{"prompt":"p","chosen":"c","rejected":"r"}' "'chosen': better and worse answers are not trained on" - - 'of preferences'
+    odd '{"prompt":"p","completion":"c","label":false}' "'label': better and worse answers are not trained on" - - 'of preferences'
+    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}],"label":true}' "'label': better and worse answers are not trained on" - - 'of preferences'
+    odd '{"conversations":[{"from":"human","value":"u"}],"chosen":{"from":"gpt","value":"a"},"rejected":{"from":"gpt","value":"b"}}' "'rejected': better and worse answers are not trained on" - - 'of preferences'
+    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":[{"type":"reasoning","value":"hm"},{"type":"text","value":"a"}]}]}' \
+        "message 2: 'content' holds a part of type 'reasoning': only text is understood" "$one" "$one" 'with reasoning'
+    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":[{"type":"tool_call","value":"f"}]}]}' \
+        "message 2: 'content' holds a part of type 'tool_call': only text is understood" - - 'with tools'
+    odd '{"question":"q","choices":["a","b"],"answer":"a"}' "'choices' is not understood" - - 'that ask for what is not done'
+    # An answer is trained on if both of its parts are.
+    sees '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"},{"role":"assistant","content":"b"},{"role":"assistant","content":"c","weight":0}]}' \
+        "$one|[v] b⏎|c⟨</s>⟩" --odd merge
+}
+
+@test "chat: skips are counted by reason, mended turns by kind, unknown keys by name" {
+    printf '%s\n' '{"input":"u","output":"a","id":1,"lang":"en"}' '{"input":"u","output":"a","id":2}' \
+        '{"conversations":[{"from":"human","value":"u"},{"from":"gpt","value":"a","markdown":{}},{"from":"human","value":"v"}]}' \
+        '{"conversations":[{"from":"gpt","value":"x"},{"from":"human","value":"u"},{"from":"gpt","value":"a"},{"from":"human","value":"v"}]}' \
+        '{"images":["x"],"input":"u","output":"a"}' '{"input":"u"}' 'no JSON' '{"text":"t"}' '{"messages":[{"role":"narrator","content":"x"}]}' > mixed
+    run --separate-stderr -0 chat --odd drop --on-error skip mixed -o mixed.tok
+    [[ "$stderr" == *"4 documents, 5 skipped"* ]]
+    [[ "$stderr" == *"tokenize: skipped: 2 in no form that is known, 1 not JSON objects, 1 with more than text, 1 with unknown roles"* ]]
+    [[ "$stderr" == *"tokenize: mended: 2 prompts without an answer at the end left out, 1 answers before the first prompt left out"* ]]
+    [[ "$stderr" == *"tokenize: keys of records that say nothing here, left out: 'id' (2), 'lang' (1), 'markdown of messages' (1), 'text' (1)"* ]]
+    # Odd ones alone are skipped; what is damaged still ends the work.
+    run --separate-stderr -3 chat --odd skip mixed -o none
+    [[ "$stderr" == *"tokenize: mixed:6: 'input' without an answer beside it: output, response, completion or answer" ]]
+    [ ! -e none ]
+    # The same for any number of threads.
+    for n in 1 2 5; do chat --threads $n --odd merge --on-error skip mixed --to jsonl -o out.$n 2> report.$n; done
+    cmp out.1 out.2
+    cmp out.1 out.5
+    cmp <(grep -v /s report.1) <(grep -v /s report.5)
+    # Documents, too.
+    printf '%s\n' '{"text":"a"}' '{"tex":"a"}' '{"tex":"b"}' '{' > docs
+    run --separate-stderr -0 tokenize -m "$tok" --on-error skip docs -o docs.tok
+    [[ "$stderr" == *"1 documents, 3 skipped"*"skipped: 2 no string 'text', 1 "* ]]
+}
+
+@test "chat: what is not understood is refused by name" {
+    refuses '{"text":"a"}' 'no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer; but a text (--format jsonl)'
+    refuses '{"output":"a"}' "'output' without a prompt beside it: instruction, prompt, question, query or input"
+    refuses '{"context":"c","answer":"a"}' "'answer' without a prompt beside it: instruction, prompt, question, query or input"
+    refuses '{"instruction":"i","prompt":"p","output":"o"}' "both 'instruction' and 'prompt': one is needed"
+    refuses '{"instruction":"i","output":"o","response":"r"}' "both 'output' and 'response': one is needed"
+    refuses '{"question":"q","context":"c","answer":"a"}' "'context' beside 'question': which of them comes first is not known: write both into 'question'"
+    refuses '{"input":1,"output":"a"}' "'input' is no text"
+    refuses '{"input":"a\u0000b","output":"a"}' "'input' holds a NUL character"
+    refuses '{"instruction":"i","output":"o","history":[["a"]]}' "'history' 1 is no pair of texts"
+    refuses '{"messages":"a"}' "'messages' is no list"
+    refuses '{"messages":[1]}' "message 1: no 'role' with 'content', and no 'from' with 'value' in it"
+    refuses '{"messages":[{"role":"user"}]}' "message 1: no 'content' in it"
+    refuses '{"messages":[{"role":"user","content":[{"text":"a"}]}]}' "message 1: part 1 of 'content' has no type"
+    refuses '{"messages":[{"role":"narrator","content":"x"}]}' "message 1: 'role' is 'narrator': known are system (developer), user (human), assistant (gpt, chatgpt, model) and those of tools"
+    refuses '{"system":"s","messages":[{"role":"system","content":"t"},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' "'system' and a system's message, which say different things"
+    refuses '{"instruction":"i","output":["a","b"]}' "'output' is a list, where one text is needed"
+    # What may have been meant.
+    run --separate-stderr -3 chat -o none <<< $'instruction,input,output\na,b,c'
+    [[ "$stderr" == *" (a table? in Python pandas.read_csv(FILE).to_json("* ]]
+    run --separate-stderr -3 chat -o none <<< $'{\n"input": "a", "output": "b"}'
+    [[ "$stderr" == *" (an object over many lines? one a line is needed: jq -c .)" ]]
+    # Options that would do nothing.
+    for option in "--train-on last" "--odd skip" "--show 1"; do
+        run --separate-stderr -2 tokenize -m "$tok" $option docs.jsonl
+        [ "$stderr" = "tokenize: ${option% *} is for --format chat (see tokenize --help)" ]
+    done
+    run --separate-stderr -2 chat --show 1 -o x
+    [ "$stderr" = "tokenize: --show prints, and writes nothing: no -o (see tokenize --help)" ]
+    [ ! -e x ]
+}
+
+@test "chat: --show prints so many conversations, masks what a terminal would obey, and marks special tokens" {
+    printf '%s\n' '{"system":"s","input":"a</s>\tb\u001b[31m ","output":"c \n d"}' '{"input":"u","output":"v"}' '{"input":"w","output":"x"}' 'damaged' > c.jsonl
+    chat --show 2 c.jsonl > shown
+    [ "$(head -n 1 shown)" = '> begins what is trained on; ⟨…⟩ is a special token, ⏎ a newline, ⇥ a tab, · a space at the end of a line' ]
+    [ "$(sed -n 4,6p shown)" = '  <s>[a</s>⇥b?[31m]
+>  c·⏎
+>  d⟨</s>⟩' ]
+    [[ "$(sed -n 3p shown)" == 'c.jsonl:1: '*' tokens, '*' of them trained on' ]]
+    [ "$(grep -c 'trained on$' shown)" -eq 2 ]
+    # The tokens are those of the stream.
+    n=$(chat --quiet --to jsonl c.jsonl --on-error skip | sed -n 2p | grep -o '"tokens":[^]]*' | tr , '\n' | wc -l)
+    [[ "$(sed -n 3p shown)" == "c.jsonl:1: $n tokens, "* ]]
+    # More than there are: those that there are, then what is wrong with the next.
+    run --separate-stderr -3 chat --show 9 c.jsonl
+    [[ "$stderr" == "tokenize: c.jsonl:4: "* ]]
+    run --separate-stderr -0 chat --show 9 --on-error skip c.jsonl
+    [[ "$stderr" == *"skipped: 1 not JSON objects"* ]]
+    # Colours on a terminal alone.
+    [[ "$(cat shown)" != *$'\033'* ]]
+    script -qec "$BIN/tokenize -m $tok --format chat --template own.json --show 1 c.jsonl" /dev/null > coloured
+    grep -q $'\033\[1;32m> ' coloured
+    [ "$(NO_COLOR=1 script -qec "$BIN/tokenize -m $tok --format chat --template own.json --show 1 c.jsonl" /dev/null | grep -c $'\033')" -eq 0 ]
+}
+
+# ---- requests ----
+
+@test "generate: a line's own wishes go before the options" {
+    make_base
+    completion() { sed 's/.*"completion":"\(\([^"\\]\|\\.\)*\)".*/\1/'; }
+    ask() { generate --quiet -m base --format jsonl "${@:2}" <<< "$1"; }
+    [[ "$(ask '{"prompt":"abc","max_tokens":2}' -n 5)" == *'"tokens":2,"stop":"length"}' ]]
+    [[ "$(ask '{"prompt":"abc","max_new_tokens":3}' -n 5)" == *'"tokens":3,'* ]]
+    [[ "$(ask '{"prompt":"abc","max_tokens":null}' -n 5)" == *'"tokens":5,'* ]]
+    # As the program does with the same options; of its own seed alone, whatever the line.
+    for options in '"temperature":1.5,"seed":7|--temperature 1.5 --seed 7' '"temperature":2,"top_k":5,"top_p":0.9,"min_p":0.1,"seed":3|--temperature 2 --top-k 5 --top-p 0.9 --min-p 0.1 --seed 3' \
+        '"repetition_penalty":1.7|--repetition-penalty 1.7' '"temperature":0|' '"temperature":1,"top_k":-1,"seed":2|--temperature 1 --seed 2'; do
+        want=$(generate --quiet -m base -p abc -n 8 ${options#*|})
+        got=$(printf '{"prompt":"x"}\n{"prompt":"abc",%s}\n' "${options%%|*}" | generate --quiet -m base --format jsonl -n 8 --temperature 0 | tail -n 1 | perl -MJSON::PP -ne 'print decode_json($_)->{completion}')
+        [ "$got" = "$want" ]
+    done
+    # Options come back for the line after.
+    printf '%s\n' '{"prompt":"abc","temperature":2,"max_tokens":1,"stop":["a","e","i","o","u"," "]}' '{"prompt":"abc"}' | generate --quiet -m base --format jsonl -n 4 > two
+    [ "$(tail -n 1 two)" = "$(ask '{"prompt":"abc"}' -n 4)" ]
+    whole=$(ask '{"prompt":"abc"}' -n 12 --temperature 2 --seed 5 | completion)
+    stop=${whole:4:2}
+    for stops in "\"stop\":\"$stop\"" "\"stop\":[\"zzzz\",\"$stop\"]" "\"stop_sequences\":[\"$stop\"]"; do
+        line=$(ask "{\"prompt\":\"abc\",$stops}" -n 12 --temperature 2 --seed 5 --stop never)
+        [ "$(completion <<< "$line")" = "${whole%%"$stop"*}" ]
+        [[ "$line" == *'"stop":"stop"'* ]]
+    done
+    # What was answered is answered again: its "stop" says why it ended.
+    ask '{"prompt":"abc"}' -n 3 > answered
+    [ "$(ask "$(cat answered)" -n 3)" = "$(cat answered)" ]
+    # An array, blank lines, a byte order mark, gzip.
+    printf '\xef\xbb\xbf[{"prompt":"abc"},\n{"prompt":"d"}]' | gzip | generate --quiet -m base --format jsonl -n 2 > array
+    printf '\n{"prompt":"abc"}\r\n\n{"prompt":"d"}\n' | generate --quiet -m base --format jsonl -n 2 | cmp - array
+}
+
+@test "generate: what a line asks for and is not done is refused by name; the rest is carried along, and said" {
+    make_base
+    refused() { # KEYS MESSAGE
+        run --separate-stderr -3 generate --quiet -m base --format jsonl -n 1 <<< "{\"prompt\":\"a\",$1}"
+        [ "$stderr" = "generate: standard input: line 1: $2" ] || { echo "$stderr" >&2; return 1; }
+    }
+    for key in '"n":2' '"logit_bias":{"5":1}' '"messages":[{"role":"user","content":"a"}]' '"presence_penalty":0.5' '"echo":true' '"stream":true' '"do_sample":true' '"tools":[{}]' '"response_format":{"type":"json_object"}' '"best_of":3' '"logprobs":2' '"ignore_eos":true' '"body":{"a":1}'; do
+        name=${key%%:*}
+        refused "$key" "'${name//\"/}' is not understood here"
+    done
+    refused '"max_tokens":0' "'max_tokens' is no whole number from 1 on"
+    refused '"max_tokens":2.5' "'max_tokens' is no whole number from 1 on"
+    refused '"max_tokens":1,"max_new_tokens":2' "both 'max_tokens' and 'max_new_tokens': one is needed"
+    refused '"temperature":-1' "'temperature' is no number from 0"
+    refused '"temperature":"hot"' "'temperature' is no number from 0"
+    refused '"top_p":0' "'top_p' is no number in (0, 1]"
+    refused '"min_p":2' "'min_p' is no number in [0, 1]"
+    refused '"top_k":-2' "'top_k' is no whole number from -1 on"
+    refused '"repetition_penalty":0' "'repetition_penalty' is no number above 0"
+    refused '"seed":"a"' "'seed' is no whole number"
+    refused '"stop":[""]' "'stop' is no text, and no list of texts that are not empty"
+    refused '"system":"s"' "'system' is for conversations (--chat)"
+    run --separate-stderr -0 generate -m base --format jsonl -n 1 <<< '{"prompt":"a","n":1,"stream":false,"logit_bias":null,"tools":[],"presence_penalty":0,"id":7,"temprature":2}'
+    [[ "$output" == '{"prompt":"a","n":1,'*'"id":7,"temprature":2,"completion":'* ]]
+    [[ "$stderr" == *"generate: keys that say nothing here, carried along: 'id' (1), 'temprature' (1)"* ]]
+}
+
+@test "generate: a prompt's byte order mark and CR LF, files of other kinds" {
+    make_base
+    want=$(generate --quiet -m base -p $'ab\ncd' -n 4)
+    printf '\xef\xbb\xbfab\r\ncd\r\n' > prompt
+    [ "$(generate --quiet -m base -f prompt -n 4)" = "$want" ]
+    gzip prompt
+    [ "$(generate --quiet -m base -f prompt.gz -n 4)" = "$want" ]
+    printf 'a\0b\0c\0d\0' > x
+    run --separate-stderr -3 generate --quiet -m base -f x
+    [ "$stderr" = "generate: x: text in UTF-16: iconv -f UTF-16 -t UTF-8 makes UTF-8 of it" ]
+    run --separate-stderr -3 generate --quiet -m base -f docs.tok
+    [ "$stderr" = "generate: docs.tok: a stream of ours, where a prompt is needed" ]
+    run --separate-stderr -3 generate --quiet -m base --format jsonl -f docs.tok
+    [ "$stderr" = "generate: docs.tok: a stream of ours, where JSON is needed: text is needed" ]
+}

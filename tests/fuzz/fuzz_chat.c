@@ -1,0 +1,44 @@
+/* Records of conversations, for each way to treat odd ones. */
+#include "../../lib/common/chat_record.h"
+#include "fuzz.h"
+
+/* Prompts and answers in turn, none of them empty, and something to train on. */
+static void check_chat(const struct chat *c, const struct chat_reader *how)
+{
+    size_t trained = 0;
+    must(c->count && c->reason == CHAT_FINE);
+    for (size_t i = 0; i < c->count; i++) {
+        const struct chat_turn *t = &c->turns[i];
+        must(t->prompt && *t->prompt && t->answer && *t->answer);
+        must(t->input_at < strlen(t->prompt));
+        must(!t->input_at || t->prompt[t->input_at - 1] == '\n');
+        trained += t->is_trained;
+    }
+    must(trained && (how->train_on == CHAT_TRAIN_ALL || trained == 1));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    for (int way = 0; way < 16; way++) {
+        const struct chat_reader how = { .source_key = "meta.set",
+                                         .odd = (enum chat_odd)(way & 3),
+                                         .train_on = (enum chat_train_on)(way >> 2 & 1),
+                                         .keeps_space = way >> 3 };
+        struct tally unknown = { 0 };
+        struct fail why;
+        struct chat c;
+        char text[320];
+        if (chat_read(&c, &how, (const char *)data, size, &unknown, &why)) {
+            fuzz_check_failure(&why);
+            must(c.reason != CHAT_FINE || why.status == STATUS_FAILED);
+            must(!c.turns && !c.system && !c.source);
+        } else {
+            check_chat(&c, &how);
+        }
+        tally_text(&unknown, TALLY_KEYS, text, sizeof text);
+        must(strlen(text) < sizeof text);
+        tally_release(&unknown);
+        chat_release(&c);
+    }
+    return 0;
+}

@@ -1,0 +1,44 @@
+/* Files of JSON, plain and compressed: their records one by one, and the same text in one piece. */
+#include "../../lib/common/json_records.h"
+#include "fuzz.h"
+
+static void read_records(const char *path)
+{
+    struct input *in;
+    struct json_records r;
+    struct fail why;
+    char *text;
+    size_t bytes;
+    if (input_open(&in, path, &why)) {
+        fuzz_check_failure(&why);
+        return;
+    }
+    int got = json_records_open(&r, in, &why) ? -1 : 1;
+    for (uint64_t before = 0; got > 0; before = r.number) {
+        got = json_records_next(&r, &text, &bytes, &why);
+        if (got <= 0) break;
+        must(bytes && r.number > before);
+        must(!r.is_array || r.number == before + 1);
+        /* Neither white space at the end of an element, nor a whole element more in it. */
+        must(!r.is_array || (text[bytes - 1] != ' ' && text[0] != ','));
+    }
+    if (got < 0) fuzz_check_failure(&why);
+    input_close(in);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct input *in;
+    struct fail why;
+    char *text;
+    size_t bytes;
+    const char *path = fuzz_file(0, data, size);
+    read_records(path);
+    if (input_open(&in, path, &why)) {
+        fuzz_check_failure(&why);
+        return 0;
+    }
+    if (input_rest(in, &text, &bytes, &why)) fuzz_check_failure(&why);
+    input_close(in);
+    return 0;
+}

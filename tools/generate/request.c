@@ -1,0 +1,217 @@
+#include "request.h"
+
+#include "generator.h"
+
+#include <math.h>
+
+enum ask {
+    ASK_CARRIED,
+    ASK_OURS, /* read elsewhere, or an answer's that was made before */
+    ASK_SYSTEM,
+    ASK_MAX_TOKENS,
+    ASK_TEMPERATURE,
+    ASK_TOP_P,
+    ASK_TOP_K,
+    ASK_MIN_P,
+    ASK_REPETITION,
+    ASK_SEED,
+    ASK_STOP,
+    ASK_UNDONE,
+};
+
+/* idle: the number of an undone key that asks for nothing. */
+static const struct {
+    const char *name;
+    enum ask ask;
+    double idle;
+} keys[] = {
+    { "prompt", ASK_OURS, 0 },
+    { "completion", ASK_OURS, 0 },
+    { "tokens", ASK_OURS, 0 },
+    { "system", ASK_SYSTEM, 0 },
+    { "max_tokens", ASK_MAX_TOKENS, 0 },
+    { "max_completion_tokens", ASK_MAX_TOKENS, 0 },
+    { "max_new_tokens", ASK_MAX_TOKENS, 0 },
+    { "n_predict", ASK_MAX_TOKENS, 0 },
+    { "temperature", ASK_TEMPERATURE, 0 },
+    { "top_p", ASK_TOP_P, 0 },
+    { "top_k", ASK_TOP_K, 0 },
+    { "min_p", ASK_MIN_P, 0 },
+    { "repetition_penalty", ASK_REPETITION, 0 },
+    { "repeat_penalty", ASK_REPETITION, 0 },
+    { "seed", ASK_SEED, 0 },
+    { "stop", ASK_STOP, 0 },
+    { "stop_sequences", ASK_STOP, 0 },
+    { "messages", ASK_UNDONE, 0 },
+    { "body", ASK_UNDONE, 0 },
+    { "n", ASK_UNDONE, 1 },
+    { "best_of", ASK_UNDONE, 1 },
+    { "num_return_sequences", ASK_UNDONE, 1 },
+    { "num_beams", ASK_UNDONE, 1 },
+    { "do_sample", ASK_UNDONE, NAN },
+    { "presence_penalty", ASK_UNDONE, 0 },
+    { "frequency_penalty", ASK_UNDONE, 0 },
+    { "length_penalty", ASK_UNDONE, 1 },
+    { "no_repeat_ngram_size", ASK_UNDONE, 0 },
+    { "typical_p", ASK_UNDONE, 1 },
+    { "mirostat", ASK_UNDONE, 0 },
+    { "min_tokens", ASK_UNDONE, 0 },
+    { "min_new_tokens", ASK_UNDONE, 0 },
+    { "max_length", ASK_UNDONE, NAN },
+    { "ignore_eos", ASK_UNDONE, 0 },
+    { "stop_token_ids", ASK_UNDONE, NAN },
+    { "logit_bias", ASK_UNDONE, 0 },
+    { "logprobs", ASK_UNDONE, 0 },
+    { "top_logprobs", ASK_UNDONE, 0 },
+    { "echo", ASK_UNDONE, 0 },
+    { "stream", ASK_UNDONE, 0 },
+    { "suffix", ASK_UNDONE, 0 },
+    { "tools", ASK_UNDONE, 0 },
+    { "functions", ASK_UNDONE, 0 },
+    { "tool_choice", ASK_UNDONE, 0 },
+    { "response_format", ASK_UNDONE, 0 },
+    { "json_schema", ASK_UNDONE, 0 },
+    { "grammar", ASK_UNDONE, 0 },
+};
+enum { KEYS = sizeof keys / sizeof *keys };
+
+static size_t find_key(const char *name)
+{
+    size_t i = 0;
+    while (i < KEYS && strcmp(name, keys[i].name) != 0)
+        i++;
+    return i;
+}
+
+/* Does a value of a key that is not done here ask for nothing? */
+static bool is_idle(const json_t *value, double idle)
+{
+    const char *text = json_string_value(value);
+    return json_is_null(value) || json_is_false(value) || (text && !*text) ||
+           (json_is_array(value) && !json_array_size(value)) ||
+           (json_is_object(value) && !json_object_size(value)) ||
+           (json_is_number(value) && json_number_value(value) == idle);
+}
+
+/* A line that was answered before, and is read again, says with "stop" why that answer ended. */
+static bool is_answered(const json_t *line)
+{
+    const char *stop = json_string_value(json_object_get(line, "stop"));
+    if (!stop || !json_is_string(json_object_get(line, "completion")) ||
+        !json_is_integer(json_object_get(line, "tokens")))
+        return false;
+    for (enum ending e = END_EOS; e <= END_INTERRUPTED; e++)
+        if (!strcmp(stop, ending_name(e))) return true;
+    return false;
+}
+
+static int read_stops(struct request *q, const char *name, const json_t *value, const char **stops,
+                      struct fail *why)
+{
+    size_t count = json_is_array(value) ? json_array_size(value) : 1;
+    if (count > REQUEST_STOPS_MAX)
+        return fail_input(why, "'%s' has %zu texts, at most %d are read", name, count,
+                          REQUEST_STOPS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *one = json_is_array(value) ? json_array_get(value, i) : value;
+        stops[i] = json_string_value(one);
+        if (!stops[i] || !*stops[i] || strlen(stops[i]) != json_string_length(one))
+            return fail_input(why, "'%s' is no text, and no list of texts that are not empty",
+                              name);
+    }
+    q->stops = (struct opt_list){ .at = stops, .count = (int)count };
+    return 0;
+}
+
+static int read_real(double *to, const char *name, const json_t *value, double least, double most,
+                     bool may_be_least, struct fail *why)
+{
+    double number = json_number_value(value);
+    bool is_inside = number <= most && (may_be_least ? number >= least : number > least);
+    if (json_is_number(value) && is_inside) {
+        *to = number;
+        return 0;
+    }
+    if (isinf(most))
+        return fail_input(why, "'%s' is no number %s %g", name, may_be_least ? "from" : "above",
+                          least);
+    return fail_input(why, "'%s' is no number in %c%g, %g]", name, may_be_least ? '[' : '(', least,
+                      most);
+}
+
+static int read_count(int64_t *to, const char *name, const json_t *value, int64_t least,
+                      struct fail *why)
+{
+    int64_t number = json_integer_value(value);
+    if (!json_is_integer(value) || number < least || number > OPT_COUNT_MOST)
+        return fail_input(why, "'%s' is no whole number from %lld on", name, (long long)least);
+    *to = number;
+    return 0;
+}
+
+static int read_seed(struct request *q, const char *name, const json_t *value, struct fail *why)
+{
+    if (!json_is_integer(value)) return fail_input(why, "'%s' is no whole number", name);
+    q->sampling.seed = json_integer_value(value);
+    q->has_seed = true;
+    return 0;
+}
+
+/* top_k: -1 means all elsewhere. */
+static int read_top_k(struct request *q, const char *name, const json_t *value, struct fail *why)
+{
+    if (read_count(&q->sampling.top_k, name, value, -1, why)) return -1;
+    if (q->sampling.top_k < 0) q->sampling.top_k = 0;
+    return 0;
+}
+
+static int read_key(struct request *q, size_t key, const json_t *value, const char **stops,
+                    struct fail *why)
+{
+    struct sampling *s = &q->sampling;
+    const char *name = keys[key].name;
+    switch (keys[key].ask) {
+    case ASK_MAX_TOKENS:
+        return read_count(&q->max_tokens, name, value, 1, why);
+    case ASK_TEMPERATURE:
+        return read_real(&s->temperature, name, value, 0, INFINITY, true, why);
+    case ASK_TOP_P:
+        return read_real(&s->top_p, name, value, 0, 1, false, why);
+    case ASK_TOP_K:
+        return read_top_k(q, name, value, why);
+    case ASK_MIN_P:
+        return read_real(&s->min_p, name, value, 0, 1, true, why);
+    case ASK_REPETITION:
+        return read_real(&s->repetition, name, value, 0, INFINITY, false, why);
+    case ASK_SEED:
+        return read_seed(q, name, value, why);
+    case ASK_STOP:
+        return read_stops(q, name, value, stops, why);
+    default:
+        return 0;
+    }
+}
+
+int request_read(struct request *q, const json_t *line, bool has_chat, const char **stops,
+                 struct tally *carried, struct fail *why)
+{
+    const char *said[ASK_UNDONE] = { NULL };
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)line, name, value)
+    {
+        size_t key = find_key(name);
+        enum ask ask = key < KEYS ? keys[key].ask : ASK_CARRIED;
+        if (ask == ASK_CARRIED) tally_add(carried, name, 1);
+        if (ask == ASK_UNDONE && !is_idle(value, keys[key].idle))
+            return fail_input(why, "'%s' is not understood here", name);
+        if (ask == ASK_SYSTEM && !has_chat && !is_idle(value, 0))
+            return fail_input(why, "'system' is for conversations (--chat)");
+        if (ask <= ASK_SYSTEM || ask == ASK_UNDONE || json_is_null(value)) continue;
+        if (ask == ASK_STOP && is_answered(line)) continue;
+        if (said[ask]) return fail_input(why, "both '%s' and '%s': one is needed", said[ask], name);
+        said[ask] = name;
+        if (read_key(q, key, value, stops, why)) return -1;
+    }
+    return 0;
+}

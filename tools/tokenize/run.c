@@ -1,0 +1,199 @@
+#include "run.h"
+
+#include "../../lib/common/die.h"
+#include "../../lib/common/opt.h"
+#include "../../lib/common/output.h"
+#include "../../lib/common/progress.h"
+#include "../../lib/common/size.h"
+#include "encode.h"
+#include "show.h"
+#include "wording.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct sink {
+    struct writer *stream;
+    struct output raw;
+    const char *width; /* "none", "u16" or "u32" */
+    struct token_info info;
+};
+
+static int take(void *arg, const struct tokens *t, struct fail *why)
+{
+    struct sink *s = arg;
+    if (s->stream) return tokens_write(s->stream, &s->info, t, why);
+    if (!strcmp(s->width, "u32")) return output_write(&s->raw, t->ids, 4 * t->count, why);
+    for (size_t i = 0; i < t->count; i++) {
+        uint16_t id = (uint16_t)t->ids[i];
+        if (output_write(&s->raw, &id, 2, why)) return -1;
+    }
+    return 0;
+}
+
+/* chat: NULL where the documents are no conversations. */
+static void open_sink(struct sink *s, const struct options *o, const struct tokenizer *t,
+                      const struct chat_template *chat)
+{
+    struct fail why;
+    struct fields made;
+    s->width = o->raw;
+    s->info = (struct token_info){ .vocab_size = tokenizer_vocab(t),
+                                   .add_bos = chat ? chat->begins_with_bos : !o->no_bos,
+                                   .add_eos = chat ? chat->end == tokenizer_eos(t) : o->eos };
+    s->info.bos = tokenizer_bos(t);
+    s->info.eos = tokenizer_eos(t);
+    memcpy(s->info.tokenizer, tokenizer_digest(t), sizeof s->info.tokenizer);
+    if ((s->info.add_bos && s->info.bos == UINT32_MAX) ||
+        (s->info.add_eos && s->info.eos == UINT32_MAX))
+        die(STATUS_INPUT, "%s: the tokenizer has no %s piece: %s", o->model,
+            s->info.add_bos && s->info.bos == UINT32_MAX ? "BOS" : "EOS",
+            s->info.add_bos && s->info.bos == UINT32_MAX ? "--no-bos" : "leave --eos out");
+    if (strcmp(o->raw, "none") != 0) {
+        if (!strcmp(o->raw, "u16") && s->info.vocab_size > 1 << 16)
+            die_usage("--raw u16: the vocabulary of %llu does not fit: --raw u32",
+                      (unsigned long long)s->info.vocab_size);
+        or_die(output_open(&s->raw, o->output, &why), &why);
+        return;
+    }
+    fields_init(&made);
+    fields_text(&made, "format", o->format);
+    fields_text(&made, "on_error", o->on_error);
+    if (chat) wording_record(&made, chat);
+    if (strcmp(o->train_on, "all") != 0) fields_text(&made, "train_on", o->train_on);
+    if (strcmp(o->odd, "stop") != 0) fields_text(&made, "odd", o->odd);
+    or_die(tokens_writer(&s->stream, o->output, view_of(o->to), "tokenize", &s->info, &made, &why),
+           &why);
+    fields_release(&made);
+}
+
+/* Of all inputs; 0 where one of them has no size. */
+static uint64_t size_of(const char **files)
+{
+    uint64_t sum = 0;
+    for (; *files; files++) {
+        struct stat s;
+        int status = strcmp(*files, "-") ? stat(*files, &s) : fstat(STDIN_FILENO, &s);
+        if (status || !S_ISREG(s.st_mode)) return 0;
+        sum += (uint64_t)s.st_size;
+    }
+    return sum;
+}
+
+static struct chat_reader reader_of(const struct options *o)
+{
+    /* White space around messages is the template's matter. */
+    struct chat_reader reader = { .source_key = o->source_key, .keeps_space = true };
+    if (!strcmp(o->train_on, "last")) reader.train_on = CHAT_TRAIN_LAST;
+    reader.odd = !strcmp(o->odd, "stop")   ? CHAT_ODD_STOP
+                 : !strcmp(o->odd, "skip") ? CHAT_ODD_SKIP
+                 : !strcmp(o->odd, "drop") ? CHAT_ODD_DROP
+                                           : CHAT_ODD_MERGE;
+    return reader;
+}
+
+/* What is no plain text is named here, with the options of this program. */
+static struct input *open_text(const char *path, enum format format)
+{
+    struct fail why;
+    struct input *in;
+    or_die(input_open(&in, path, &why), &why);
+    enum file_kind kind = input_kind(in);
+    if (kind == FILE_KIND_LONGQLORA)
+        die(STATUS_INPUT, "%s: %s, where text is needed (--decode, or --from stream)",
+            input_name(in), file_kind_words(kind));
+    if (kind != FILE_KIND_OTHER && format == FORMAT_TEXT)
+        warn("%s: %s: it is taken as text, marks and all (%s)", input_name(in),
+             file_kind_words(kind), file_kind_way_to_text(kind));
+    return in;
+}
+
+static void note_tally(const char *what, struct tally *t)
+{
+    char text[320];
+    if (!tally_sum(t)) return;
+    tally_text(t, what ? TALLY_THINGS : TALLY_KEYS, text, sizeof text);
+    note("%s: %s", what ? what : "keys of records that say nothing here, left out", text);
+}
+
+static void report(struct encoder *e, double seconds)
+{
+    note("%llu documents, %llu skipped, %llu bytes of text, %llu tokens, %s/s",
+         (unsigned long long)e->documents, (unsigned long long)e->skipped,
+         (unsigned long long)e->text_bytes, (unsigned long long)e->tokens,
+         size_text((double)e->text_bytes / seconds).at);
+    note_tally("skipped", &e->skips);
+    note_tally("mended", &e->mends);
+    note_tally(NULL, &e->unknown);
+    if (!e->documents) warn("no document: the stream holds none");
+}
+
+/* Prints instead of writing. */
+static void show_all(struct encoder *e, const char **files)
+{
+    struct fail why;
+    struct show show;
+    show_begin(&show, e->tokenizer);
+    for (; *files && e->documents < e->most; files++) {
+        struct input *in = open_text(*files, e->format);
+        or_die(encoder_run(e, in, show_document, &show, &why), &why);
+        input_close(in);
+    }
+    note_tally("skipped", &e->skips);
+    note_tally("mended", &e->mends);
+    note_tally(NULL, &e->unknown);
+    if (!show.shown) warn("no conversation to show");
+}
+
+static void write_all(const struct options *o, struct encoder *e, const char **files)
+{
+    struct fail why;
+    struct sink sink = { 0 };
+    struct progress p = { .unit = "MB", .size = 1e6, .total = (double)size_of(files) };
+    double start = progress_clock();
+    open_sink(&sink, o, e->tokenizer, e->format == FORMAT_CHAT ? e->chat : NULL);
+    progress_begin(&p);
+    for (; *files; files++) {
+        struct input *in = open_text(*files, e->format);
+        or_die(encoder_run(e, in, take, &sink, &why), &why);
+        input_close(in);
+    }
+    progress_end();
+    or_die(sink.stream ? writer_close(sink.stream, &why) : output_close(&sink.raw, &why), &why);
+    report(e, progress_clock() - start);
+}
+
+void run_encode(const struct options *o, const char **files, const struct tokenizer *t)
+{
+    struct fail why;
+    struct chat_template chat = { 0 };
+    bool is_chat = !strcmp(o->format, "chat");
+    if (is_chat) wording_choose(&chat, o, t);
+    struct encoder e = { .tokenizer = t,
+                         .format = !strcmp(o->format, "jsonl")  ? FORMAT_JSONL
+                                   : !strcmp(o->format, "text") ? FORMAT_TEXT
+                                                                : FORMAT_CHAT,
+                         .chat = &chat,
+                         .reader = reader_of(o),
+                         .text_key = o->text_key,
+                         .source_key = o->source_key,
+                         .source = o->source,
+                         .add_bos = !o->no_bos && !is_chat,
+                         .add_eos = o->eos,
+                         .most = (uint64_t)o->show,
+                         .on_error = !strcmp(o->on_error, "stop")   ? ON_ERROR_STOP
+                                     : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP
+                                                                    : ON_ERROR_REPLACE };
+    static const char *standard_input[] = { "-", NULL };
+    if (!*files) files = standard_input;
+    if (!strcmp(*files, "-")) note_if_typed("-", e.format == FORMAT_TEXT ? "a text" : "JSON lines");
+    or_die(pool_open(&e.pool, (int)opt_standard.threads, &why), &why);
+    or_die(encoder_open(&e, &why), &why);
+    if (o->show)
+        show_all(&e, files);
+    else
+        write_all(o, &e, files);
+    encoder_close(&e);
+    chat_template_close(&chat);
+    pool_close(e.pool);
+}
