@@ -23,6 +23,15 @@ bool companion_is(const char *name)
     return false;
 }
 
+bool companion_is_of(const char *name, enum companion_part part)
+{
+    enum { TOKENIZERS = 6 }; /* they come first */
+    for (int i = 0; i < NAMES; i++)
+        if (!strcmp(name, names[i]))
+            return part == COMPANIONS_ALL || (i < TOKENIZERS) == (part == COMPANIONS_TOKENIZER);
+    return false;
+}
+
 static bool is_inside(const char *path, const char *folder)
 {
     size_t length = strlen(folder);
@@ -135,7 +144,8 @@ static int write_one(const char *to, const char *name, const char *data, const s
 }
 
 /* One after the other: compared with what stands in `to` (NULL: nothing does), and copied. */
-static int go_through(const char *from, const char *to, bool is_copied, struct fail *why)
+static int go_through(const char *from, const char *to, enum companion_part part, bool is_copied,
+                      struct fail *why)
 {
     struct stat st;
     if (stat(from, &st)) return fail(why, "%.300s: %s", from, strerror(errno));
@@ -143,6 +153,7 @@ static int go_through(const char *from, const char *to, bool is_copied, struct f
         return fail_usage(why, "%.300s: not a folder, from which tokenizer files could be copied",
                           from);
     for (int i = 0; i < NAMES; i++) {
+        if (!companion_is_of(names[i], part)) continue;
         int fd, got = open_one(from, names[i], &fd, &st, why);
         if (got < 0) return -1;
         if (!got) continue;
@@ -161,10 +172,22 @@ static int go_through(const char *from, const char *to, bool is_copied, struct f
 
 int companions_check(const char *from, const char *to, struct fail *why)
 {
-    return go_through(from, to, false, why);
+    return go_through(from, to, COMPANIONS_ALL, false, why);
 }
 
 int companions_copy(const char *from, const char *to, struct fail *why)
 {
-    return go_through(from, to, true, why);
+    return go_through(from, to, COMPANIONS_ALL, true, why);
+}
+
+int companions_check_part(const char *from, const char *to, enum companion_part part,
+                          struct fail *why)
+{
+    return go_through(from, to, part, false, why);
+}
+
+int companions_copy_part(const char *from, const char *to, enum companion_part part,
+                         struct fail *why)
+{
+    return go_through(from, to, part, true, why);
 }

@@ -24,4 +24,13 @@ int companions_check(const char *from, const char *to, struct fail *why) MUST_US
 /* Copies those that are there; checks again. One that stands there with the same content stays. */
 int companions_copy(const char *from, const char *to, struct fail *why) MUST_USE;
 
+/* A model's tokenizer may come from another folder (an adapter's) than the rest: its files alone,
+ * with the chat template, and the others alone. */
+enum companion_part { COMPANIONS_ALL, COMPANIONS_TOKENIZER, COMPANIONS_OTHERS };
+int companions_check_part(const char *from, const char *to, enum companion_part part,
+                          struct fail *why) MUST_USE;
+int companions_copy_part(const char *from, const char *to, enum companion_part part,
+                         struct fail *why) MUST_USE;
+bool companion_is_of(const char *name, enum companion_part part);
+
 #endif

@@ -97,15 +97,21 @@ static json_t *read_tree(const char *text, size_t bytes, size_t flags, json_erro
     return NULL;
 }
 
-json_t *json_read_text(const char *text, size_t bytes, const char *name, struct fail *why)
+static json_t *read_named(const char *text, size_t bytes, size_t flags, const char *name,
+                          struct fail *why)
 {
     json_error_t error;
-    json_t *value = read_tree(text, bytes, 0, &error, why);
+    json_t *value = read_tree(text, bytes, flags, &error, why);
     if (!value && error.text[0])
         fail_input(why, "%s: line %d, column %d: %s", name, error.line, error.column, error.text);
     else if (!value)
         (void)fail_in(why, name);
     return value;
+}
+
+json_t *json_read_text(const char *text, size_t bytes, const char *name, struct fail *why)
+{
+    return read_named(text, bytes, 0, name, why);
 }
 
 json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail *why)
@@ -116,7 +122,7 @@ json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail
     return value;
 }
 
-json_t *json_read_file(const char *path, struct fail *why)
+static json_t *read_file(const char *path, size_t flags, struct fail *why)
 {
     uint64_t bytes;
     FILE *file = file_open_stdio(path, &bytes, why);
@@ -135,11 +141,18 @@ json_t *json_read_file(const char *path, struct fail *why)
         else if (got < bytes)
             fail_input(why, "%s: changed while it was read", path);
         else
-            value = json_read_text(text, got, path, why);
+            value = read_named(text, got, flags, path, why);
         free(text);
     }
     fclose(file);
     return value;
+}
+
+json_t *json_read_file(const char *path, struct fail *why) { return read_file(path, 0, why); }
+
+json_t *json_read_file_of_reals(const char *path, struct fail *why)
+{
+    return read_file(path, JSON_DECODE_INT_AS_REAL, why);
 }
 
 int json_write_file(const json_t *value, const char *path, struct fail *why)

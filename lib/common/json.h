@@ -24,6 +24,8 @@ void json_when_memory_is_lost(void (*lost)(void));
 /* The caller decrefs what it gets; NULL on failure. name stands in messages. */
 json_t *json_read_file(const char *path, struct fail *why);
 json_t *json_read_text(const char *text, size_t bytes, const char *name, struct fail *why);
+/* All numbers are real ones: in tokenizer_config.json one may have 31 digits. */
+json_t *json_read_file_of_reals(const char *path, struct fail *why);
 /* A line of a file, which the message has no place in. flags: jansson's, besides that keys must not
  * stand twice. */
 json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail *why);

@@ -21,12 +21,15 @@ static bool is_read(const char *name)
 
 int model_guard_input(const char *option, const char *path, struct fail *why)
 {
-    static const char tokenizer[] = "tokenizer.json", config[] = "tokenizer_config.json";
-    char beside[4096];
+    static const char *const beside[] = { "tokenizer_config.json", "special_tokens_map.json",
+                                          "added_tokens.json", "tokenizer.json" };
+    char other[4200];
     if (file_guard_input_folder(option, path, is_read, why)) return -1;
-    size_t length = strlen(path), before = length - (sizeof tokenizer - 1);
-    if (!ends_with(path, tokenizer) || (before && path[before - 1] != '/')) return 0;
-    if (before + sizeof config > sizeof beside) return 0;
-    snprintf(beside, sizeof beside, "%.*s%s", (int)before, path, config);
-    return file_guard_input(option, beside, why);
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    if (strcmp(name, "tokenizer.json") != 0 && strcmp(name, "tokenizer.model") != 0) return 0;
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
+        int length = snprintf(other, sizeof other, "%.*s%s", (int)(name - path), path, beside[i]);
+        if (length < (int)sizeof other && file_guard_input(option, other, why)) return -1;
+    }
+    return 0;
 }

@@ -2,7 +2,8 @@
  *
  * A unit ends wherever no piece of the vocabulary has the two characters side by side:
  * no merge crosses such a place, so units are encoded alone (tokenizer_merge.c). A
- * byte-level model says itself where units end, by a pattern (tokenizer_split.c). */
+ * byte-level model says itself where units end, by a pattern (tokenizer_split.c), or by several
+ * steps (tokenizer_pipeline.c), through which also goes what has added tokens in it. */
 #include "tokenizer.h"
 
 #include "tokenizer_model.h"
@@ -36,6 +37,7 @@ struct token_work {
     char *text; /* whose space marks have become spaces */
     size_t text_room;
     struct merger merger;
+    struct pipeline pipeline;
     struct split_work *split;
     uint64_t *units; /* a bit for each byte: does a unit begin there? */
     size_t unit_room;
@@ -49,6 +51,7 @@ void token_buffer_release(struct token_buffer *b)
     if (b->work) {
         free(b->work->text);
         merger_release(&b->work->merger);
+        pipeline_release(&b->work->pipeline);
         split_work_release(b->work->split);
         free(b->work->units);
         free(b->work->shorts);
@@ -74,9 +77,11 @@ static int remember_long(const struct tokenizer *t, struct token_buffer *b, cons
         return 0;
     }
     size_t first = b->count;
+    uint64_t dropped = b->work->merger.dropped;
     if (merge_unit(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
     size_t count = b->count - first;
-    if (count <= LONG_IDS) {
+    /* What is dropped is counted each time. */
+    if (count <= LONG_IDS && dropped == b->work->merger.dropped) {
         u->length = (uint8_t)bytes;
         u->count = (uint8_t)count;
         memcpy(u->text, text, bytes);
@@ -102,9 +107,10 @@ static int remember_short(const struct tokenizer *t, struct token_buffer *b, con
                           struct fail *why)
 {
     size_t first = b->count;
+    uint64_t dropped = b->work->merger.dropped;
     if (remember_long(t, b, text, bytes, why)) return -1;
     size_t count = b->count - first;
-    if (count > SHORT_IDS) return 0;
+    if (count > SHORT_IDS || dropped != b->work->merger.dropped) return 0;
     set[1] = set[0];
     set[0] = (struct short_unit){ .text = { key[0], key[1] }, .count = (uint32_t)count };
     memcpy(set[0].ids, b->ids + first, count * sizeof *b->ids);
@@ -160,7 +166,7 @@ static inline bool is_ascii(const char *text)
 }
 
 /* Sets the bits of `starts` where a unit begins. last: the character before the text. False if
- * there is a space mark in it. */
+ * there is a space mark in it that a SentencePiece model takes for a space. */
 static bool find_units(const struct tokenizer *t, uint64_t *starts, const char *text, size_t bytes,
                        uint32_t last)
 {
@@ -177,7 +183,7 @@ static bool find_units(const struct tokenizer *t, uint64_t *starts, const char *
             continue;
         }
         uint32_t c = utf8_decode(text + at, &n);
-        if (c == SPACE_MARK_CODE) return false;
+        if (c == SPACE_MARK_CODE && !t->is_json) return false;
         if (!joins(t, last, c)) starts[at / 64] |= UINT64_C(1) << (at % 64);
         last = c;
     }
@@ -232,9 +238,9 @@ static int encode_known(const struct tokenizer *t, struct token_buffer *b, const
 
 /* The units that end where a bit is set, 64 bytes at a time. */
 static int encode_units(const struct tokenizer *t, struct token_buffer *b, const uint64_t *starts,
-                        const char *text, size_t bytes, bool puts_space, struct fail *why)
+                        const char *text, size_t bytes, bool has_prefix, struct fail *why)
 {
-    bool after_unknown = false, is_first = puts_space;
+    bool after_unknown = false, is_first = has_prefix;
     size_t start = 0;
     for (size_t word = 0; word <= bytes / 64; word++) {
         uint32_t end[64];
@@ -250,8 +256,9 @@ static int encode_units(const struct tokenizer *t, struct token_buffer *b, const
             }
             start = at;
         }
-        if (t->has_bytes ? encode_known(t, b, text, bytes, end, count, from, why)
-                         : encode_unknowing(t, b, text, end, count, from, &after_unknown, why))
+        if (t->has_bytes || t->is_json
+                ? encode_known(t, b, text, bytes, end, count, from, why)
+                : encode_unknowing(t, b, text, end, count, from, &after_unknown, why))
             return -1;
     }
     return 0;
@@ -303,90 +310,99 @@ int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count, 
     return 0;
 }
 
-static int encode_text(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                       size_t bytes, bool puts_space, struct fail *why)
+/* Room for what texts of so many bytes may become: a space its mark's three bytes. */
+static int make_room(struct token_buffer *b, size_t bytes, struct fail *why)
 {
     enum { LONGEST = 1 << 29 }; /* symbols are counted in 31 bits */
-    if (!bytes) return 0;
     if (bytes > LONGEST)
         return fail_input(why, "a document of %zu bytes, at most %d", bytes, LONGEST);
-    /* A space may become the three bytes of its mark. */
-    if (prepare(t, b, why) ||
-        tokenizer_room((void **)&b->ids, &b->room, b->count + 3 * (bytes + 1) + SHORT_IDS,
-                       sizeof *b->ids, why) ||
-        tokenizer_room((void **)&b->work->units, &b->work->unit_room, bytes / 64 + 1,
-                       sizeof *b->work->units, why))
-        return -1;
+    return tokenizer_room((void **)&b->ids, &b->room, b->count + 3 * (bytes + 1) + SHORT_IDS,
+                          sizeof *b->ids, why) ||
+                   tokenizer_room((void **)&b->work->units, &b->work->unit_room, bytes / 64 + 1,
+                                  sizeof *b->work->units, why)
+               ? -1
+               : 0;
+}
+
+/* Text of characters: units end where no merge crosses. */
+static int encode_characters(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                             size_t bytes, bool has_prefix, struct fail *why)
+{
+    uint32_t before_text = has_prefix ? ' ' : 0;
     uint64_t *starts = b->work->units;
-    uint32_t before_text = puts_space ? ' ' : 0;
-    if (t->is_byte_level) {
-        if (splitter_cut(t->splitter, &b->work->split, starts, text, bytes, why))
-            return fail_in(why, t->name);
-    } else if (!find_units(t, starts, text, bytes, before_text)) {
+    if (!find_units(t, starts, text, bytes, before_text)) {
         if (replace_marks(b->work, &text, &bytes, why)) return -1;
         find_units(t, starts, text, bytes, before_text);
     }
     starts[bytes / 64] |= UINT64_C(1) << (bytes % 64);
-    return encode_units(t, b, starts, text, bytes, puts_space, why);
+    return encode_units(t, b, starts, text, bytes, has_prefix, why);
+}
+
+/* One span of the pipeline. Behind a token SentencePiece's prefix stands only in the legacy way. */
+static int encode_span(const struct tokenizer *t, struct token_buffer *b, const struct text_span *s,
+                       bool is_after, struct fail *why)
+{
+    const char *text = b->work->pipeline.text + s->at;
+    if (s->token != UINT32_MAX) {
+        b->ids[b->count++] = s->token;
+        return 0;
+    }
+    if (!t->is_json) {
+        bool has_prefix = s->is_first ? tokenizer_puts_space(t, text, s->bytes, is_after)
+                                      : t->adds_prefix && t->is_legacy && *text != ' ';
+        return encode_characters(t, b, text, s->bytes, has_prefix, why);
+    }
+    if (t->cuts_units) return encode_characters(t, b, text, s->bytes, false, why);
+    struct waiting unit;
+    await(b->work, &unit, text, s->bytes);
+    return look_up(t, b, &unit, why);
+}
+
+static int encode_spans(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                        size_t bytes, bool is_after, struct fail *why)
+{
+    struct pipeline *p = &b->work->pipeline;
+    bool is_first = !(is_after && t->is_json);
+    if (pipeline_run(t, p, text, bytes, is_first, b->parses_special, why))
+        return fail_in(why, t->name);
+    for (size_t i = 0; i < p->count; i++)
+        if (make_room(b, p->spans[i].bytes, why) || encode_span(t, b, &p->spans[i], is_after, why))
+            return -1;
+    return 0;
+}
+
+/* is_after: behind a special token, of which the text says nothing. */
+static int encode(const struct tokenizer *t, struct token_buffer *b, const char *text, size_t bytes,
+                  bool is_after, struct fail *why)
+{
+    int status;
+    if (!bytes) return 0;
+    if (prepare(t, b, why) || make_room(b, bytes, why)) return -1;
+    if ((t->is_json && !t->splitter) || pipeline_finds(t, text, bytes, b->parses_special)) {
+        status = encode_spans(t, b, text, bytes, is_after, why);
+    } else if (t->splitter) {
+        uint64_t *starts = b->work->units;
+        if (splitter_cut(t->splitter, &b->work->split, starts, text, bytes, why))
+            return fail_in(why, t->name);
+        starts[bytes / 64] |= UINT64_C(1) << (bytes % 64);
+        status = encode_units(t, b, starts, text, bytes, false, why);
+    } else {
+        bool has_prefix = tokenizer_puts_space(t, text, bytes, is_after);
+        status = encode_characters(t, b, text, bytes, has_prefix, why);
+    }
+    b->dropped += b->work->merger.dropped;
+    b->work->merger.dropped = 0;
+    return status;
 }
 
 int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const char *text,
                      size_t bytes, struct fail *why)
 {
-    return encode_text(t, b, text, bytes, t->adds_prefix, why);
+    return encode(t, b, text, bytes, false, why);
 }
 
 int tokenizer_encode_after(const struct tokenizer *t, struct token_buffer *b, const char *text,
                            size_t bytes, struct fail *why)
 {
-    return encode_text(t, b, text, bytes, tokenizer_puts_space(t, text, bytes, true), why);
-}
-
-static bool is_mark(const char *text, size_t left)
-{
-    return left >= SPACE_MARK_BYTES && !memcmp(text, SPACE_MARK, SPACE_MARK_BYTES);
-}
-
-char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t count, size_t *bytes,
-                       struct fail *why)
-{
-    size_t have = 0;
-    char *text = NULL;
-    *bytes = 0;
-    if (tokenizer_room((void **)&text, &have, 1, 1, why)) return NULL;
-    bool at_start = t->adds_prefix;
-    for (size_t i = 0; i < count; i++) {
-        if (ids[i] >= t->count) {
-            fail_input(why, "token %u, vocabulary %u", ids[i], t->count);
-            free(text);
-            return NULL;
-        }
-        const struct piece *p = &t->pieces[ids[i]];
-        if (tokenizer_room((void **)&text, &have, *bytes + p->length + 8, 1, why)) {
-            free(text);
-            return NULL;
-        }
-        if (p->type == PIECE_CONTROL) continue;
-        if (t->is_byte_level) {
-            if (p->length) memcpy(text + *bytes, p->text, p->length);
-            *bytes += p->length;
-        } else if (p->type == PIECE_UNKNOWN) {
-            memcpy(text + *bytes, " \xe2\x81\x87 ", 5);
-            *bytes += 5;
-        } else if (p->type == PIECE_BYTE) {
-            for (int v = 0; v < 256; v++)
-                if (t->byte_piece[v] == ids[i]) text[(*bytes)++] = (char)v;
-        } else {
-            for (uint32_t j = 0; j < p->length;) {
-                bool mark = is_mark(p->text + j, p->length - j);
-                if (!mark)
-                    text[(*bytes)++] = p->text[j];
-                else if (!(at_start && j == 0))
-                    text[(*bytes)++] = ' ';
-                j += mark ? SPACE_MARK_BYTES : 1;
-            }
-        }
-        at_start = false;
-    }
-    return text;
+    return encode(t, b, text, bytes, true, why);
 }

@@ -1,16 +1,17 @@
 /* tokenizer.h - BPE, id for id as the reference libraries encode: SentencePiece's
  * tokenizer.model (LLaMA-1, LLaMA-2), and tokenizer.json of Hugging Face's tokenizers with
- * a byte-level BPE (LLaMA-3).
+ * BPE over bytes (LLaMA-3) or characters (LLaMA-2), and the tokens that files beside them add.
  *
- * What a model asks for and is not done here (other algorithms, normalisation,
- * user-defined pieces) is refused by name when it is loaded, never encoded
- * differently. Special tokens in text are text.
+ * What a model asks for and is not done here (docs/formats/tokenizer.md lists it) is refused by
+ * name when it is loaded, never encoded differently. Special tokens spelled in a text are text,
+ * unless the buffer says otherwise; added tokens that are not special are always found.
  */
 #ifndef LONGQLORA_TOKENIZER_H
 #define LONGQLORA_TOKENIZER_H
 
 #include "fail.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,10 +36,16 @@ int tokenizer_parse(struct tokenizer **t, const void *model, size_t bytes, const
                     struct fail *why) MUST_USE;
 void tokenizer_close(struct tokenizer *t);
 
-uint32_t tokenizer_vocab(const struct tokenizer *t);
-uint32_t tokenizer_bos(const struct tokenizer *t); /* UINT32_MAX if the model has none */
+uint32_t tokenizer_vocab(const struct tokenizer *t);  /* with added tokens */
+uint32_t tokenizer_pieces(const struct tokenizer *t); /* without those that are not the model's */
+/* What the files call BOS and EOS; UINT32_MAX if the model has none. */
+uint32_t tokenizer_bos(const struct tokenizer *t);
 uint32_t tokenizer_eos(const struct tokenizer *t);
-/* The id of a control piece or special token; UINT32_MAX if there is none of that name. */
+/* What they put before and behind a text (post_processor, add_bos_token, add_eos_token);
+ * UINT32_MAX: nothing. */
+uint32_t tokenizer_begin(const struct tokenizer *t);
+uint32_t tokenizer_end(const struct tokenizer *t);
+/* The id of a control piece or added token; UINT32_MAX if there is none of that name. */
 uint32_t tokenizer_special(const struct tokenizer *t, const char *name);
 /* The name of a control piece or special token, which is not ended by a zero; NULL: a piece of
  * text.
@@ -50,6 +57,8 @@ const char *tokenizer_digest(const struct tokenizer *t); /* XXH3-128 of the mode
 struct token_buffer {
     uint32_t *ids;
     size_t count, room;
+    bool parses_special; /* special tokens that a text spells are tokens */
+    uint64_t dropped;    /* counted: characters (or bytes) without a piece, which gave nothing */
     struct token_work *work;
 };
 void token_buffer_release(struct token_buffer *b);

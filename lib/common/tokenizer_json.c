@@ -1,15 +1,11 @@
-/* Reads tokenizer.json of Hugging Face's tokenizers: byte-level BPE, as LLaMA-3 and GPT-2 have it.
- * A piece's text is kept as the bytes that its characters stand for. */
+/* Reads tokenizer.json of Hugging Face's tokenizers: BPE over bytes, as LLaMA-3 and GPT-2 have it,
+ * or over characters, as LLaMA-2 has it. Of the former a piece's text is kept as the bytes that its
+ * characters stand for. */
 #include "tokenizer_model.h"
 
 #include "json.h"
+#include "tokenizer_parts.h"
 #include "utf8.h"
-
-#include <unistd.h>
-
-/* Before it cuts by pattern, GPT-2's kind of ByteLevel has this one. */
-static const char gpt2_pattern[] =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 /* ---- bytes as characters (Radford et al. 2019) ---- */
 
@@ -40,75 +36,50 @@ static int64_t to_bytes(const int16_t byte_of[CHARACTERS], const char *text, siz
     return length;
 }
 
-/* ---- what is not done is refused by name ---- */
+/* ---- the model's options ---- */
 
-static const char *type_of(const json_t *object)
-{
-    const char *type = json_string_value(json_object_get(object, "type"));
-    return type ? type : "something without a type";
-}
+#define UNKNOWN_IS_MISSING (UINT32_MAX - 1)
 
 static bool is_set(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);
     if (!value || json_is_null(value) || json_is_false(value)) return false;
+    if (json_is_number(value)) return json_number_value(value) != 0;
     return !(json_is_string(value) && !json_string_length(value));
 }
 
 static int check_model(const json_t *model, struct fail *why)
 {
-    static const char *const undone[] = { "dropout", "unk_token", "continuing_subword_prefix",
-                                          "end_of_word_suffix", "fuse_unk" };
-    const char *type = json_string_value(json_object_get(model, "type"));
+    static const char *const undone[] = { "dropout", "continuing_subword_prefix",
+                                          "end_of_word_suffix" };
     if (!json_is_object(model)) return fail_input(why, "not a tokenizer.json: it has no model");
-    if (type && strcmp(type, "BPE") != 0)
-        return fail_input(why, "model %s is not done here, BPE is", type);
-    if (is_set(model, "byte_fallback"))
-        return fail_input(why, "byte_fallback: take the tokenizer.model beside it");
+    if (!part_check("model", model, why)) return -1;
     for (int i = 0; i < (int)(sizeof undone / sizeof *undone); i++)
-        if (is_set(model, undone[i])) return fail_input(why, "%s is not done here", undone[i]);
+        if (is_set(model, undone[i])) return part_refuse("model", "BPE", undone[i], why);
     return 0;
 }
 
-static int check_normalizer(const json_t *normalizer, struct fail *why)
+/* null and a missing one are false. */
+static int take_option(bool *to, const json_t *model, const char *key, struct fail *why)
 {
-    if (!normalizer || json_is_null(normalizer)) return 0;
-    const json_t *parts = json_object_get(normalizer, "normalizers");
-    if (json_is_array(parts) && !json_array_size(parts)) return 0;
-    return fail_input(why, "normalizer %s is not done here", type_of(normalizer));
+    *to = false;
+    return json_is_null(json_object_get(model, key)) ? 0 : json_get_flag(model, key, to, why);
 }
 
-/* ByteLevel, or a Split by a pattern before it. *pattern is the one to cut by. */
-static int find_pattern(const json_t *pre, const char **pattern, struct fail *why)
+static int take_options(struct tokenizer *t, const json_t *model, struct fail *why)
 {
-    const json_t *last = pre, *split = NULL;
-    const json_t *parts = json_object_get(pre, "pretokenizers");
-    if (!strcmp(type_of(pre), "Sequence")) {
-        size_t count = json_array_size(parts);
-        if (!count || count > 2)
-            return fail_input(why, "a sequence of %zu pre-tokenizers is not done here", count);
-        last = json_array_get(parts, count - 1);
-        if (count == 2) split = json_array_get(parts, 0);
-    }
-    if (strcmp(type_of(last), "ByteLevel") != 0)
-        return fail_input(why, "pre-tokenizer %s is not done here, ByteLevel is", type_of(last));
-    if (json_is_true(json_object_get(last, "add_prefix_space")))
-        return fail_input(why, "add_prefix_space is not done here");
-    const json_t *uses = json_object_get(last, "use_regex");
-    bool uses_own = !uses || json_is_true(uses);
-    if (!split) {
-        if (!uses_own) return fail_input(why, "ByteLevel without a pattern is not done here");
-        *pattern = gpt2_pattern;
-        return 0;
-    }
-    if (uses_own) return fail_input(why, "two patterns one after the other are not done here");
-    const char *behavior = json_string_value(json_object_get(split, "behavior"));
-    *pattern = json_string_value(json_object_get(json_object_get(split, "pattern"), "Regex"));
-    if (strcmp(type_of(split), "Split") != 0 || !*pattern)
-        return fail_input(why, "pre-tokenizer %s is not done here", type_of(split));
-    if (!behavior || strcmp(behavior, "Isolated") != 0 ||
-        json_is_true(json_object_get(split, "invert")))
-        return fail_input(why, "a Split that is not Isolated is not done here");
+    const json_t *unknown = json_object_get(model, "unk_token");
+    const char *text = json_string_value(unknown);
+    t->unknown = UINT32_MAX;
+    if (take_option(&t->fuses_unknown, model, "fuse_unk", why) ||
+        take_option(&t->falls_back, model, "byte_fallback", why) ||
+        take_option(&t->ignores_merges, model, "ignore_merges", why))
+        return -1;
+    if (unknown && !text && !json_is_null(unknown))
+        return part_refuse("model", "BPE", "unk_token", why);
+    if (!text) return 0;
+    const json_t *id = json_object_get(json_object_get(model, "vocab"), text);
+    t->unknown = id ? (uint32_t)json_integer_value(id) : UNKNOWN_IS_MISSING;
     return 0;
 }
 
@@ -127,122 +98,151 @@ static int64_t id_of(const json_t *value)
     return id >= 0 && id < TOKENIZER_PIECES_MAX ? id : -1;
 }
 
-static int count_ids(struct tokenizer *t, json_t *vocab, const json_t *added, struct fail *why)
+static int count_ids(struct tokenizer *t, json_t *vocab, struct fail *why)
 {
     const char *text;
     json_t *value;
-    size_t i;
     int64_t most = -1, id;
     json_object_foreach(vocab, text, value)
     {
         if ((id = id_of(value)) < 0) return fail_input(why, "the id of '%.60s'", text);
         most = id > most ? id : most;
     }
-    json_array_foreach(added, i, value)
-    {
-        if ((id = id_of(json_object_get(value, "id"))) < 0)
-            return fail_input(why, "the id of added token %zu", i);
-        most = id > most ? id : most;
-    }
-    int64_t given = (int64_t)(json_object_size(vocab) + json_array_size(added));
+    int64_t given = (int64_t)json_object_size(vocab);
     if (most >= given + TOKENIZER_HOLES_MAX)
         return fail_input(why, "id %lld, but %lld pieces: more than %d numbers without one",
                           (long long)most, (long long)given, TOKENIZER_HOLES_MAX);
     t->count = t->symbols = (uint32_t)(most + 1);
+    t->added.next_id = (uint32_t)given;
     t->pieces = calloc((size_t)most + 2, sizeof *t->pieces);
     return t->pieces ? 0 : fail(why, "out of memory");
 }
 
-static int take_vocab(struct tokenizer *t, json_t *vocab, char **to, struct fail *why)
+/* A piece that stands for no bytes cannot be met in text that was made of bytes. */
+static int take_vocab(struct tokenizer *t, json_t *vocab, struct fail *why)
 {
     int16_t byte_of[CHARACTERS];
     const char *text;
+    char *to = t->model;
     json_t *value;
     make_byte_map(byte_of);
     json_object_foreach(vocab, text, value)
     {
-        int64_t length = to_bytes(byte_of, text, strlen(text), *to);
-        struct piece p = { *to, (uint32_t)length, 0, PIECE_NORMAL };
+        struct piece p = { to, 0, 0, PIECE_NORMAL };
+        int64_t length = t->is_byte_level ? to_bytes(byte_of, text, strlen(text), to) : -1;
         if (length < 0) {
-            /* GPT-2's own special token stands among the others. */
+            if (t->is_byte_level) p.type = PIECE_USER;
             length = (int64_t)strlen(text);
-            p = (struct piece){ *to, (uint32_t)length, 0, PIECE_CONTROL };
-            memcpy(*to, text, (size_t)length);
+            memcpy(to, text, (size_t)length);
         }
-        if (!length || length > TOKENIZER_PIECE_MAX)
-            return fail_input(why, "'%.60s' is empty or longer than %d bytes", text,
-                              TOKENIZER_PIECE_MAX);
-        *to += length;
+        if (length > TOKENIZER_PIECE_MAX)
+            return fail_input(why, "'%.60s' is longer than %d bytes", text, TOKENIZER_PIECE_MAX);
+        p.length = (uint32_t)length;
+        to += length;
         if (put_piece(t, id_of(value), p, why)) return -1;
     }
     return 0;
 }
 
-/* An added token may stand in the vocabulary too. Special ones are no text; others would be found
- * in text, which is not done. */
-static int take_added(struct tokenizer *t, const json_t *added, char **to, struct fail *why)
+/* ---- what text is made of ---- */
+
+static int index_bytes(struct tokenizer *t, struct fail *why)
 {
-    json_t *value;
-    size_t i;
-    json_array_foreach(added, i, value)
-    {
-        const char *text = json_string_value(json_object_get(value, "content"));
-        int64_t id = id_of(json_object_get(value, "id"));
-        if (!text) return fail_input(why, "added token %zu has no content", i);
-        if (!json_is_true(json_object_get(value, "special")))
-            return fail_input(why, "added token '%.60s', which is not special, is not done here",
-                              text);
-        uint32_t length = (uint32_t)strlen(text);
-        t->pieces[id] = (struct piece){ *to, length, 0, PIECE_CONTROL };
-        memcpy(*to, text, length);
-        *to += length;
+    t->has_bytes = true;
+    for (int b = 0; b < 256; b++) {
+        char byte = (char)b;
+        t->byte_piece[b] = tokenizer_find(t, &byte, 1);
+        if (t->byte_piece[b] == SYMBOL_NONE) t->has_bytes = false;
     }
+    if (!t->has_bytes && t->falls_back) return part_refuse("model", "BPE", "byte_fallback", why);
     return 0;
 }
 
-static int index_bytes(struct tokenizer *t, struct fail *why)
+/* Which characters stand side by side in a piece: a merge may cross the place between those only.
+ */
+static void note_neighbours(struct tokenizer *t, const struct piece *p)
+{
+    uint32_t last = 0;
+    for (size_t at = 0, n; at < p->length; at += n) {
+        uint32_t c = utf8_decode(p->text + at, &n), h = join_hash(last, c);
+        if (at && (last | c) < 128) t->joins_ascii[last << 7 | c] = true;
+        if (at) t->joins_other[h / 64] |= UINT64_C(1) << (h % 64);
+        last = c;
+    }
+}
+
+static void index_characters(struct tokenizer *t)
+{
+    char name[8];
+    t->has_bytes = t->falls_back;
+    for (int b = 0; b < 256; b++) {
+        snprintf(name, sizeof name, "<0x%02X>", (unsigned)b);
+        t->byte_piece[b] = tokenizer_find(t, name, 6);
+        if (t->byte_piece[b] == SYMBOL_NONE) t->has_bytes = false;
+    }
+    for (uint32_t c = 0; c < 128; c++) {
+        char text = (char)c;
+        t->ascii_symbol[c] = tokenizer_find(t, &text, 1);
+    }
+    for (uint32_t i = 0; i < t->count; i++)
+        if (t->pieces[i].type == PIECE_NORMAL) note_neighbours(t, &t->pieces[i]);
+    /* What is unknown is not a matter of one unit, and a whole text may be a piece. */
+    t->cuts_units = t->has_bytes && !t->ignores_merges;
+}
+
+static int index_pieces(struct tokenizer *t, struct fail *why)
 {
     if (tokenizer_make_table(t, 2 * (uint64_t)t->count, why)) return -1;
     for (uint32_t i = 0; i < t->count; i++) {
         const struct piece *p = &t->pieces[i];
-        if (!p->text) t->pieces[i].type = PIECE_UNUSED;
-        if (p->type == PIECE_NORMAL && tokenizer_enter(t, i, why)) return -1;
+        if (!p->text) t->pieces[i] = (struct piece){ .text = "", .type = PIECE_UNUSED };
+        if (p->type == PIECE_NORMAL && p->length && tokenizer_enter(t, i, why)) return -1;
     }
-    for (int b = 0; b < 256; b++) {
-        char byte = (char)b;
-        t->byte_piece[b] = tokenizer_find(t, &byte, 1);
-        if (t->byte_piece[b] == SYMBOL_NONE) return fail_input(why, "no piece for byte %d", b);
-    }
+    if (t->is_byte_level && index_bytes(t, why)) return -1;
+    if (!t->is_byte_level) index_characters(t);
+    if (t->unknown != UNKNOWN_IS_MISSING) return 0;
+    if (!t->has_bytes) return part_refuse("model", "BPE", "unk_token", why);
+    t->unknown = UINT32_MAX;
     return 0;
 }
 
 /* ---- merges: an earlier one goes first ---- */
 
 /* "left right", or [left, right]. */
-static int read_merge(const struct tokenizer *t, const int16_t byte_of[CHARACTERS],
-                      const json_t *value, struct merge *m)
+static int find_parts(const json_t *value, const char *parts[2], size_t sizes[2])
 {
-    char both[2 * TOKENIZER_PIECE_MAX];
-    const char *parts[2], *pair = json_string_value(value);
-    size_t sizes[2];
-    int64_t length[2], used = 0;
+    const char *pair = json_string_value(value);
     if (pair) {
         const char *space = strchr(pair, ' ');
         if (!space) return -1;
         parts[0] = pair, sizes[0] = (size_t)(space - pair);
         parts[1] = space + 1, sizes[1] = strlen(space + 1);
-    } else {
-        for (int i = 0; i < 2; i++) {
-            parts[i] = json_string_value(json_array_get(value, (size_t)i));
-            if (!parts[i]) return -1;
-            sizes[i] = strlen(parts[i]);
-        }
-        if (json_array_size(value) != 2) return -1;
+        return strchr(parts[1], ' ') ? -1 : 0;
     }
+    for (int i = 0; i < 2; i++) {
+        parts[i] = json_string_value(json_array_get(value, (size_t)i));
+        if (!parts[i]) return -1;
+        sizes[i] = strlen(parts[i]);
+    }
+    return json_array_size(value) == 2 ? 0 : -1;
+}
+
+static int read_merge(const struct tokenizer *t, const int16_t byte_of[CHARACTERS],
+                      const json_t *value, struct merge *m)
+{
+    char both[2 * TOKENIZER_PIECE_MAX];
+    const char *parts[2];
+    size_t sizes[2];
+    int64_t length[2], used = 0;
+    if (find_parts(value, parts, sizes)) return -1;
     for (int i = 0; i < 2; i++) {
         /* A byte is spelled in at most two. */
         if (sizes[i] > sizeof both - (size_t)used) return -1;
-        length[i] = to_bytes(byte_of, parts[i], sizes[i], both + used);
+        length[i] = (int64_t)sizes[i];
+        if (t->is_byte_level)
+            length[i] = to_bytes(byte_of, parts[i], sizes[i], both + used);
+        else
+            memcpy(both + used, parts[i], sizes[i]);
         if (length[i] <= 0) return -1;
         used += length[i];
     }
@@ -250,6 +250,12 @@ static int read_merge(const struct tokenizer *t, const int16_t byte_of[CHARACTER
     m->right = tokenizer_find(t, both + length[0], (size_t)length[1]);
     m->piece = tokenizer_find(t, both, (size_t)used);
     return m->left == SYMBOL_NONE || m->right == SYMBOL_NONE || m->piece == SYMBOL_NONE ? -1 : 0;
+}
+
+static bool is_byte_piece(const struct tokenizer *t, uint32_t id)
+{
+    const struct piece *p = &t->pieces[id];
+    return p->length == 6 && !memcmp(p->text, "<0x", 3) && p->text[5] == '>';
 }
 
 static int take_merges(struct tokenizer *t, const json_t *merges, struct fail *why)
@@ -264,34 +270,77 @@ static int take_merges(struct tokenizer *t, const json_t *merges, struct fail *w
     json_array_foreach(merges, i, value)
     {
         struct merge m = { .score = -(float)i };
+        const char *line = json_string_value(value);
+        if (line && !strncmp(line, "#version", 8)) continue;
         if (read_merge(t, byte_of, value, &m))
             return fail_input(why, "merge %zu is not two pieces that make a third", i);
         if (find_merge(t, m.left, m.right)) return fail_input(why, "merge %zu stands twice", i);
         if (tokenizer_add_merge(t, m, why)) return -1;
+        /* Bytes of unknown characters may merge with their neighbours. */
+        if (is_byte_piece(t, m.left) || is_byte_piece(t, m.right)) t->cuts_units = false;
     }
     return 0;
 }
 
 /* ---- the whole ---- */
 
+uint32_t tokenizer_byte_level_id(const struct tokenizer *t, const char *spelling)
+{
+    int16_t byte_of[CHARACTERS];
+    char bytes[TOKENIZER_PIECE_MAX];
+    size_t length = strlen(spelling);
+    make_byte_map(byte_of);
+    if (length > sizeof bytes) return UINT32_MAX;
+    int64_t count = to_bytes(byte_of, spelling, length, bytes);
+    if (count > 0) return tokenizer_find(t, bytes, (size_t)count);
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct piece *p = &t->pieces[i];
+        if (p->type == PIECE_USER && p->length == length && !memcmp(p->text, spelling, length))
+            return i;
+    }
+    return UINT32_MAX;
+}
+
+static int take_added(struct tokenizer *t, const json_t *list, struct fail *why)
+{
+    json_t *value;
+    size_t i;
+    if (list && !json_is_array(list)) return fail_input(why, "added_tokens is no list");
+    json_array_foreach(list, i, value)
+    {
+        struct added_token token;
+        const char *key;
+        json_t *option;
+        int64_t id = id_of(json_object_get(value, "id"));
+        if (id < 0) return fail_input(why, "the id of added token %zu", i);
+        json_object_foreach(value, key, option)
+        {
+            if (!part_has_option("added_tokens", key))
+                return fail_input(why, "added token %zu: option '%.60s' is not known here", i, key);
+        }
+        if (added_read(&token, value, why) || added_put(t, &token, (uint32_t)id, why)) return -1;
+    }
+    return added_finish(t, why);
+}
+
 static int take_all(struct tokenizer *t, json_t *root, struct fail *why)
 {
     json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
-    const json_t *added = json_object_get(root, "added_tokens");
-    const char *pattern;
-    if (check_model(model, why) || check_normalizer(json_object_get(root, "normalizer"), why) ||
-        find_pattern(json_object_get(root, "pre_tokenizer"), &pattern, why))
-        return -1;
+    const char *version = json_string_value(json_object_get(root, "version"));
+    if (check_model(model, why)) return -1;
+    if (version && strcmp(version, "1.0") != 0)
+        return fail_input(why, "version '%.20s' of tokenizer.json is not known here", version);
     if (!json_is_object(vocab)) return fail_input(why, "no vocabulary");
-    char *to = t->model;
-    t->is_byte_level = t->has_bytes = true;
-    t->ignores_merges = json_is_true(json_object_get(model, "ignore_merges"));
-    t->bos = t->eos = t->unknown = UINT32_MAX;
-    if (count_ids(t, vocab, added, why) || take_vocab(t, vocab, &to, why) ||
-        take_added(t, added, &to, why) || index_bytes(t, why) ||
-        take_merges(t, json_object_get(model, "merges"), why))
+    t->is_json = true;
+    t->bos = t->eos = UINT32_MAX;
+    if (steps_read(t, json_object_get(root, "normalizer"), json_object_get(root, "pre_tokenizer"),
+                   why) ||
+        count_ids(t, vocab, why) || take_options(t, model, why) || take_vocab(t, vocab, why) ||
+        index_pieces(t, why) || take_merges(t, json_object_get(model, "merges"), why) ||
+        take_added(t, json_object_get(root, "added_tokens"), why) ||
+        tokenizer_read_decoder(t, json_object_get(root, "decoder"), why))
         return -1;
-    return splitter_open(&t->splitter, pattern, why);
+    return tokenizer_read_template(t, json_object_get(root, "post_processor"), why);
 }
 
 int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why)
@@ -303,33 +352,4 @@ int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, str
     int status = take_all(t, root, why);
     json_decref(root);
     return status;
-}
-
-/* ---- which tokens begin and end a text: tokenizer_config.json says it ---- */
-
-static uint32_t special_of(const struct tokenizer *t, const json_t *config, const char *key)
-{
-    const json_t *value = json_object_get(config, key);
-    if (json_is_object(value)) value = json_object_get(value, "content");
-    const char *name = json_string_value(value);
-    return name ? tokenizer_special(t, name) : UINT32_MAX;
-}
-
-int tokenizer_read_specials(struct tokenizer *t, const char *path, struct fail *why)
-{
-    char beside[4096];
-    const char *slash = strrchr(path, '/');
-    snprintf(beside, sizeof beside, "%.*s%s", slash ? (int)(slash - path + 1) : 0, path,
-             "tokenizer_config.json");
-    if (access(beside, F_OK)) {
-        t->bos = tokenizer_special(t, "<|begin_of_text|>");
-        t->eos = tokenizer_special(t, "<|end_of_text|>");
-        return 0;
-    }
-    json_t *config = json_read_file(beside, why);
-    if (!config) return -1;
-    t->bos = special_of(t, config, "bos_token");
-    t->eos = special_of(t, config, "eos_token");
-    json_decref(config);
-    return 0;
 }

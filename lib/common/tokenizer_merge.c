@@ -68,26 +68,67 @@ static void emit(const struct tokenizer *t, struct token_buffer *b, uint32_t sym
     }
 }
 
+/* ---- tokenizer.json: what is unknown becomes symbols before anything is merged ---- */
+
+/* What tokenizers puts in place of a character without a piece. An unknown one waits until a known
+ * one comes, and bytes that it falls back to do not end its waiting (models/bpe/model.rs). */
+struct unknowns {
+    bool waits;
+    uint64_t dropped;
+};
+
+static size_t put_unknown(const struct tokenizer *t, struct unknowns *u, uint32_t *ids, size_t n,
+                          const char *text, size_t bytes)
+{
+    bool has_all = t->falls_back && !t->is_byte_level;
+    for (size_t i = 0; i < bytes && has_all; i++)
+        has_all = t->byte_piece[(unsigned char)text[i]] != SYMBOL_NONE;
+    if (has_all) {
+        for (size_t i = 0; i < bytes; i++)
+            ids[n++] = t->byte_piece[(unsigned char)text[i]];
+    } else if (t->unknown == UINT32_MAX) {
+        u->dropped++;
+    } else {
+        if (u->waits && !t->fuses_unknown) ids[n++] = t->unknown;
+        u->waits = true;
+    }
+    return n;
+}
+
+/* At most as many as the unit has bytes. */
+static size_t read_symbols(const struct tokenizer *t, struct merger *w, const char *text,
+                           size_t bytes, uint32_t *ids)
+{
+    struct unknowns u = { 0 };
+    size_t n = 0;
+    for (size_t at = 0, length; at < bytes; at += length) {
+        uint32_t id = symbol_at(t, text + at, &length);
+        if (id == SYMBOL_NONE) {
+            n = put_unknown(t, &u, ids, n, text + at, length);
+            continue;
+        }
+        if (u.waits) ids[n++] = t->unknown;
+        u.waits = false;
+        ids[n++] = id;
+    }
+    if (u.waits) ids[n++] = t->unknown;
+    w->dropped += u.dropped;
+    return n;
+}
+
 /* ---- a unit of few symbols: the best pair is found by looking at all ---- */
 
-static void merge_few(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                      size_t bytes, bool *after_unknown)
+/* Merges n symbols; start: where each begins, and the end. Gives how many are left. */
+static int merge_all_few(const struct tokenizer *t, uint32_t *id, uint32_t *start, int n)
 {
-    uint32_t id[FEW], start[FEW + 1];
     const struct merge *pair[FEW];
-    int n = 0;
-    for (size_t at = 0, length; at < bytes; at += length, n++) {
-        id[n] = symbol_at(t, text + at, &length);
-        start[n] = (uint32_t)at;
-    }
-    start[n] = (uint32_t)bytes;
     for (int i = 0; i + 1 < n; i++)
         pair[i] = find_merge(t, id[i], id[i + 1]);
     for (;;) {
         int best = -1;
         for (int i = 0; i + 1 < n; i++)
             if (pair[i] && (best < 0 || pair[i]->score > pair[best]->score)) best = i;
-        if (best < 0) break;
+        if (best < 0) return n;
         id[best] = pair[best]->piece;
         n--;
         for (int i = best + 1; i < n; i++) {
@@ -95,10 +136,29 @@ static void merge_few(const struct tokenizer *t, struct token_buffer *b, const c
             start[i] = start[i + 1];
             pair[i - 1] = pair[i];
         }
-        start[n] = (uint32_t)bytes;
+        start[n] = start[n + 1];
         if (best) pair[best - 1] = find_merge(t, id[best - 1], id[best]);
         if (best + 1 < n) pair[best] = find_merge(t, id[best], id[best + 1]);
     }
+}
+
+static void merge_few(const struct tokenizer *t, struct merger *w, struct token_buffer *b,
+                      const char *text, size_t bytes, bool *after_unknown)
+{
+    uint32_t id[FEW], start[FEW + 1] = { 0 };
+    int n = 0;
+    if (t->is_json) {
+        n = merge_all_few(t, id, start, (int)read_symbols(t, w, text, bytes, id));
+        memcpy(b->ids + b->count, id, (size_t)n * sizeof *id);
+        b->count += (size_t)n;
+        return;
+    }
+    for (size_t at = 0, length; at < bytes; at += length, n++) {
+        id[n] = symbol_at(t, text + at, &length);
+        start[n] = (uint32_t)at;
+    }
+    start[n] = (uint32_t)bytes;
+    n = merge_all_few(t, id, start, n);
     for (int i = 0; i < n; i++)
         emit(t, b, id[i], text + start[i], start[i + 1] - start[i], after_unknown);
 }
@@ -161,28 +221,44 @@ static void merge_many(const struct tokenizer *t, struct merger *w)
     }
 }
 
+/* The symbols of a unit, side by side; none, if all was dropped. */
+static int32_t list_symbols(const struct tokenizer *t, struct merger *w, const char *text,
+                            size_t bytes)
+{
+    int32_t n = 0;
+    if (t->is_json) {
+        n = (int32_t)read_symbols(t, w, text, bytes, w->starts);
+        for (int32_t i = 0; i < n; i++)
+            w->symbols[i] = (struct symbol){ w->starts[i], i - 1, i + 1 };
+    } else {
+        for (size_t at = 0, length; at < bytes; at += length, n++) {
+            w->symbols[n] = (struct symbol){ symbol_at(t, text + at, &length), n - 1, n + 1 };
+            w->starts[n] = (uint32_t)at;
+        }
+    }
+    if (n) w->symbols[n - 1].right = -1;
+    return n;
+}
+
 static int encode_many(const struct tokenizer *t, struct merger *w, struct token_buffer *b,
                        const char *text, size_t bytes, bool *after_unknown, struct fail *why)
 {
-
     if (tokenizer_room((void **)&w->starts, &w->start_room, bytes + 1, sizeof *w->starts, why) ||
         tokenizer_room((void **)&w->symbols, &w->symbol_room, bytes + 1, sizeof *w->symbols, why) ||
         tokenizer_room((void **)&w->heap, &w->heap_room, 2 * bytes + 2, sizeof *w->heap, why))
         return -1;
-    int32_t n = 0;
-    for (size_t at = 0, length; at < bytes; at += length, n++) {
-        w->symbols[n] = (struct symbol){ symbol_at(t, text + at, &length), n - 1, n + 1 };
-        w->starts[n] = (uint32_t)at;
-    }
-    w->symbols[n - 1].right = -1;
+    int32_t n = list_symbols(t, w, text, bytes);
     w->heap_count = 0;
     for (int32_t i = 0; i + 1 < n; i++)
         offer(t, w, i);
     merge_many(t, w);
-    for (int32_t i = 0, next; i >= 0; i = next) {
+    for (int32_t i = n ? 0 : -1, next; i >= 0; i = next) {
         next = w->symbols[i].right;
         size_t end = next < 0 ? bytes : w->starts[next];
-        emit(t, b, w->symbols[i].id, text + w->starts[i], end - w->starts[i], after_unknown);
+        if (t->is_json)
+            b->ids[b->count++] = w->symbols[i].id;
+        else
+            emit(t, b, w->symbols[i].id, text + w->starts[i], end - w->starts[i], after_unknown);
     }
     return 0;
 }
@@ -198,6 +274,6 @@ int merge_unit(const struct tokenizer *t, struct merger *w, struct token_buffer 
         }
     }
     if (bytes > FEW) return encode_many(t, w, b, text, bytes, after_unknown, why);
-    merge_few(t, b, text, bytes, after_unknown);
+    merge_few(t, w, b, text, bytes, after_unknown);
     return 0;
 }

@@ -322,6 +322,21 @@ static int index_merges(struct tokenizer *t, struct fail *why)
                : 0;
 }
 
+/* Control pieces are special tokens, for those who want to find them in text. */
+static int put_controls(struct tokenizer *t, struct fail *why)
+{
+    char text[TOKENIZER_PIECE_MAX + 1];
+    t->added.next_id = t->count;
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct piece *p = &t->pieces[i];
+        if (p->type != PIECE_CONTROL && p->type != PIECE_UNKNOWN) continue;
+        snprintf(text, sizeof text, "%.*s", (int)p->length, p->text);
+        const struct added_token token = { .content = text, .special = true };
+        if (!added_find(t, text) && added_put(t, &token, UINT32_MAX, why)) return -1;
+    }
+    return added_finish(t, why);
+}
+
 static int parse(struct tokenizer *t, size_t bytes, struct fail *why)
 {
     struct bytes all = { (unsigned char *)t->model, (unsigned char *)t->model + bytes }, b = all;
@@ -348,8 +363,10 @@ static int parse(struct tokenizer *t, size_t bytes, struct fail *why)
         has_normalizer |= f.number == 3;
     }
     if (!has_trainer || !has_normalizer) return broken(why);
-    if (index_pieces(t, why) || index_characters(t, why)) return -1;
-    return index_merges(t, why);
+    if (index_pieces(t, why) || index_characters(t, why) || index_merges(t, why)) return -1;
+    t->begin = t->bos;
+    t->end = UINT32_MAX;
+    return put_controls(t, why);
 }
 
 int tokenizer_parse(struct tokenizer **out, const void *model, size_t bytes, const char *name,
@@ -413,8 +430,8 @@ int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
             fail_input(why, "%s: changed while it was read", path);
         else
             status = tokenizer_parse(t, model, got, path, why);
-        if (!status && ((*t)->is_byte_level ? tokenizer_read_specials(*t, path, why)
-                                            : tokenizer_read_prefix(*t, path, why))) {
+        if (!status && tokenizer_read_beside(*t, path, why)) {
+            (void)fail_in(why, path);
             tokenizer_close(*t);
             *t = NULL;
             status = -1;
@@ -433,17 +450,25 @@ void tokenizer_close(struct tokenizer *t)
     free(t->pieces);
     free(t->table);
     free(t->merges);
-    splitter_close(t->splitter);
+    free(t->extra);
+    added_release(&t->added);
+    steps_release(&t->normalizers);
+    steps_release(&t->cutters);
     free(t);
 }
 
-uint32_t tokenizer_vocab(const struct tokenizer *t) { return t->count; }
+uint32_t tokenizer_vocab(const struct tokenizer *t) { return t->vocab; }
+uint32_t tokenizer_pieces(const struct tokenizer *t) { return t->count; }
 uint32_t tokenizer_bos(const struct tokenizer *t) { return t->bos; }
 uint32_t tokenizer_eos(const struct tokenizer *t) { return t->eos; }
+uint32_t tokenizer_begin(const struct tokenizer *t) { return t->begin; }
+uint32_t tokenizer_end(const struct tokenizer *t) { return t->end; }
 
 uint32_t tokenizer_special(const struct tokenizer *t, const char *name)
 {
+    const struct added_token *added = added_find(t, name);
     size_t length = strlen(name);
+    if (added) return added->id;
     for (uint32_t i = t->count; i-- > 0;)
         if (t->pieces[i].type == PIECE_CONTROL && t->pieces[i].length == length &&
             !memcmp(t->pieces[i].text, name, length))

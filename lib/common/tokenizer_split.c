@@ -4,7 +4,9 @@
  * tried in a short piece of the text and with few tries: where it depends on nothing behind the
  * piece (PCRE2_PARTIAL_HARD tells) it is that of the whole text. Else the pattern is matched anew
  * with a call at each of its items, which counts by how much the place has moved. */
+#include "oniguruma.h"
 #include "tokenizer_model.h"
+#include "unicode_tables.h"
 #include "utf8.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -16,75 +18,22 @@ struct splitter {
     pcre2_code *code, *counted; /* the same pattern */
     char *pattern;
     bool is_compiled; /* to machine code, both */
+    bool keeps_unassigned;
+    uint64_t *late; /* of pages of 64 characters: has it some that others stand for? NULL: none */
 };
 
 struct split_work {
+    const char *text; /* that is cut, or a copy in which other characters stand for some */
+    size_t bytes;
+    char *copy;
+    size_t copy_room;
     uint64_t steps; /* left for this text */
+    uint64_t spare; /* of those that do not depend on its length */
     size_t place;   /* in it, at the last call */
     pcre2_match_data *found;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
 };
-
-/* Characters with the property White_Space: what \s is to Hugging Face's tokenizers. PCRE2's has
- * U+180E besides. */
-#define SPACES                                                                                     \
-    "\\t-\\r\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}" \
-    "\\x{3000}"
-
-/* What such patterns are written for, Oniguruma, takes otherwise than PCRE2: classes in classes,
- * beginnings of lines, flags. (Ends of lines, too; but cl100k's \s++$ is one for both.) Its letters
- * if something of the kind begins here, else NULL. */
-static const char *taken_otherwise(const char *at, bool in_class)
-{
-    static const char *const anywhere[] = { "\\h", "\\H", "\\Q" }, *const inside[] = { "[", "&&" },
-                             *const outside[] = { "^", "(*", "[]", "[^]" };
-    const char *const *list = in_class ? inside : outside;
-    int count = in_class ? 2 : 4;
-    for (int i = 0; i < 3; i++)
-        if (!strncmp(at, anywhere[i], 2)) return anywhere[i];
-    for (int i = 0; i < count; i++)
-        if (!strncmp(at, list[i], strlen(list[i]))) return list[i];
-    if (in_class || strncmp(at, "(?", 2) != 0) return NULL;
-    const char *flag = at + 2 + strspn(at + 2, "i-");
-    return *flag == 'm' ? "(?m" : *flag == 's' ? "(?s" : *flag == 'x' ? "(?x" : NULL;
-}
-
-static char *spell_spaces(const char *pattern, struct fail *why)
-{
-    char *out = malloc(strlen(pattern) * (sizeof SPACES + 3) + 1), *to = out;
-    bool in_class = false;
-    if (!out) {
-        fail(why, "out of memory");
-        return NULL;
-    }
-    for (const char *at = pattern; *at; at++) {
-        bool is_space = at[0] == '\\' && at[1] == 's', is_other = at[0] == '\\' && at[1] == 'S';
-        const char *refused = is_other && in_class ? "\\S" : taken_otherwise(at, in_class);
-        if (refused) {
-            fail_input(why, "a pattern with %s%s is not done here", refused,
-                       in_class ? " in brackets" : "");
-            free(out);
-            return NULL;
-        }
-        if (is_space || is_other) {
-            to = stpcpy(to, in_class ? "" : is_other ? "[^" : "[");
-            to = stpcpy(to, SPACES);
-            to = stpcpy(to, in_class ? "" : "]");
-            at++;
-            continue;
-        }
-        if (*at == '[')
-            in_class = true;
-        else if (*at == ']')
-            in_class = false;
-        else if (*at == '\\' && at[1])
-            *to++ = *at++;
-        *to++ = *at;
-    }
-    *to = 0;
-    return out;
-}
 
 static pcre2_code *compile(const char *pattern, uint32_t options, struct fail *why)
 {
@@ -100,24 +49,41 @@ static pcre2_code *compile(const char *pattern, uint32_t options, struct fail *w
     return NULL;
 }
 
+/* Which pages have characters that others stand for? */
+static int find_late(struct splitter *s, struct fail *why)
+{
+    enum { PAGES = 0x110000 / 64 };
+    s->late = calloc(PAGES / 64, sizeof *s->late);
+    if (!s->late) return fail(why, "out of memory");
+    for (int i = 0; i < unicode_late_count; i++)
+        for (uint32_t page = unicode_late[i].first / 64; page <= unicode_late[i].last / 64; page++)
+            s->late[page / 64] |= UINT64_C(1) << (page % 64);
+    return 0;
+}
+
 int splitter_open(struct splitter **out, const char *pattern, struct fail *why)
 {
     struct splitter *s = *out = calloc(1, sizeof *s);
+    struct oniguruma_pattern p;
     if (!s) return fail(why, "out of memory");
-    if (strlen(pattern) > SPLIT_PATTERN_MAX)
-        return fail_input(why, "a pattern of %zu bytes, at most %d", strlen(pattern),
-                          SPLIT_PATTERN_MAX);
+    if (oniguruma_translate(&p, pattern, why)) return -1;
     s->pattern = strdup(pattern);
-    if (!s->pattern) return fail(why, "out of memory");
-    char *spelled = spell_spaces(pattern, why);
-    if (!spelled) return -1;
-    s->code = compile(spelled, 0, why);
-    if (s->code) s->counted = compile(spelled, PCRE2_AUTO_CALLOUT, why);
-    free(spelled);
+    s->keeps_unassigned = p.keeps_unassigned;
+    s->code = compile(p.text, 0, why);
+    if (s->code) s->counted = compile(p.text, PCRE2_AUTO_CALLOUT, why);
+    free(p.text);
     if (!s->counted) return -1;
+    if (!s->pattern) return fail(why, "out of memory");
+    if (p.uses_tables && find_late(s, why)) return -1;
     s->is_compiled = !pcre2_jit_compile(s->code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) &&
                      !pcre2_jit_compile(s->counted, PCRE2_JIT_COMPLETE);
     return 0;
+}
+
+bool splitter_matches_nothing(const struct splitter *s)
+{
+    uint32_t does = 0;
+    return !pcre2_pattern_info(s->code, PCRE2_INFO_MATCHEMPTY, &does) && does;
 }
 
 void splitter_close(struct splitter *s)
@@ -126,6 +92,7 @@ void splitter_close(struct splitter *s)
         pcre2_code_free(s->code);
         pcre2_code_free(s->counted);
         free(s->pattern);
+        free(s->late);
     }
     free(s);
 }
@@ -136,6 +103,7 @@ void split_work_release(struct split_work *w)
     pcre2_match_data_free(w->found);
     pcre2_match_context_free(w->context);
     pcre2_jit_stack_free(w->stack);
+    free(w->copy);
     free(w);
 }
 
@@ -167,9 +135,10 @@ static int prepare(struct split_work **out, struct fail *why)
 }
 
 /* A match of the text's first `bytes` bytes that begins at `at`. */
-static int match(const struct splitter *s, struct split_work *w, const char *text, size_t bytes,
-                 size_t at, bool is_counted, bool is_piece)
+static int match(const struct splitter *s, struct split_work *w, size_t bytes, size_t at,
+                 bool is_counted, bool is_piece)
 {
+    const char *text = w->text;
     const pcre2_code *code = is_counted ? s->counted : s->code;
     uint32_t options = is_piece ? PCRE2_PARTIAL_HARD : 0;
     w->place = at;
@@ -180,16 +149,15 @@ static int match(const struct splitter *s, struct split_work *w, const char *tex
                        w->context);
 }
 
-static int match_at(const struct splitter *s, struct split_work *w, const char *text, size_t bytes,
-                    size_t at)
+static int match_at(const struct splitter *s, struct split_work *w, size_t at)
 {
     size_t end = at + PIECE;
-    if (bytes - at <= PIECE) end = bytes;
-    while (end < bytes && ((unsigned char)text[end] & 0xc0) == 0x80)
+    if (w->bytes - at <= PIECE) end = w->bytes;
+    while (end < w->bytes && ((unsigned char)w->text[end] & 0xc0) == 0x80)
         end++;
-    int got = match(s, w, text, end, at, false, end < bytes);
+    int got = match(s, w, end, at, false, end < w->bytes);
     if (got != PCRE2_ERROR_PARTIAL && got != PCRE2_ERROR_MATCHLIMIT) return got;
-    return match(s, w, text, bytes, at, true, false);
+    return match(s, w, w->bytes, at, true, false);
 }
 
 static int blame_pattern(const struct splitter *s, int error, size_t at, size_t bytes,
@@ -204,28 +172,78 @@ static int blame_pattern(const struct splitter *s, int error, size_t at, size_t 
     return fail_input(why, "byte %zu: pattern %.80s fails: %s", at, s->pattern, (char *)message);
 }
 
+/* Where the text has characters that others stand for, a copy of it with those is cut. */
+static int put_stand_ins(const struct splitter *s, struct split_work *w, struct fail *why)
+{
+    bool is_copied = false;
+    for (size_t at = 0, n; at < w->bytes; at += n) {
+        n = 1;
+        if ((unsigned char)w->text[at] < 0x80) continue;
+        uint32_t c = utf8_decode(w->text + at, &n), page = c / 64;
+        if (!(s->late[page / 64] >> (page % 64) & 1)) continue;
+        uint32_t other = unicode_stand_in(c);
+        bool is_nothing = other == UNICODE_NOTHING_OF_3 || other == UNICODE_NOTHING_OF_4;
+        if (other == c || (is_nothing && s->keeps_unassigned)) continue;
+        if (!is_copied) {
+            if (tokenizer_room((void **)&w->copy, &w->copy_room, w->bytes, 1, why)) return -1;
+            memcpy(w->copy, w->text, w->bytes);
+            w->text = w->copy;
+            is_copied = true;
+        }
+        utf8_encode(other, w->copy + at);
+    }
+    return 0;
+}
+
+int split_work_begin(struct split_work **work, struct fail *why)
+{
+    if (prepare(work, why)) return -1;
+    (*work)->steps = (*work)->spare = SPLIT_STEPS_LEAST;
+    return 0;
+}
+
+int splitter_begin(const struct splitter *s, struct split_work *w, const char *text, size_t bytes,
+                   struct fail *why)
+{
+    w->text = text;
+    w->bytes = bytes;
+    if (w->steps < w->spare) w->spare = w->steps;
+    w->steps = w->spare + (uint64_t)SPLIT_STEPS_EACH * bytes;
+    return s->late ? put_stand_ins(s, w, why) : 0;
+}
+
+int splitter_next(const struct splitter *s, struct split_work *w, size_t from, size_t *start,
+                  size_t *end, struct fail *why)
+{
+    const PCRE2_SIZE *range = pcre2_get_ovector_pointer(w->found);
+    for (size_t at = from;;) {
+        int got = match_at(s, w, at);
+        if (got < 0 && got != PCRE2_ERROR_NOMATCH) return blame_pattern(s, got, at, w->bytes, why);
+        if (got >= 0) {
+            *start = range[0];
+            *end = range[1];
+            return 1;
+        }
+        if (at >= w->bytes) return 0;
+        at += utf8_length((unsigned char)w->text[at]);
+    }
+}
+
 static void begin(uint64_t *starts, size_t at) { starts[at / 64] |= UINT64_C(1) << (at % 64); }
 
 int splitter_cut(const struct splitter *s, struct split_work **work, uint64_t *starts,
                  const char *text, size_t bytes, struct fail *why)
 {
-    if (prepare(work, why)) return -1;
-    struct split_work *w = *work;
-    const PCRE2_SIZE *range = pcre2_get_ovector_pointer(w->found);
-    w->steps = SPLIT_STEPS_LEAST + (uint64_t)SPLIT_STEPS_EACH * bytes;
+    size_t start, end;
+    int got = 1;
+    if (split_work_begin(work, why) || splitter_begin(s, *work, text, bytes, why)) return -1;
     memset(starts, 0, (bytes / 64 + 1) * sizeof *starts);
     if (bytes) begin(starts, 0);
-    for (size_t at = 0; at < bytes;) {
-        size_t next = at + utf8_length((unsigned char)text[at]);
-        int got = match_at(s, w, text, bytes, at);
-        if (got < 0 && got != PCRE2_ERROR_NOMATCH) return blame_pattern(s, got, at, bytes, why);
-        if (got >= 0) {
-            /* What stands between two matches is a unit too. */
-            begin(starts, range[0]);
-            begin(starts, range[1]);
-            next = range[1] > at ? range[1] : next;
-        }
-        at = next;
+    for (size_t at = 0; at < bytes && (got = splitter_next(s, *work, at, &start, &end, why)) > 0;) {
+        /* What stands between two matches is a unit too. */
+        begin(starts, start);
+        begin(starts, end);
+        at = end > start ? end : end < bytes ? end + utf8_length((unsigned char)text[end]) : bytes;
     }
-    return 0;
+    return got < 0 ? -1 : 0;
 }

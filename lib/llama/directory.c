@@ -92,14 +92,17 @@ const struct folder_kind directory_kind = { "a model", directory_holds, check_ma
 
 /* Nothing in a tokenizer's or licence's file says who wrote it: one that will not be there again is
  * the user's. (companions_check sees to those that would be there with other bytes.) */
-static int check_left(const char *path, const char *copy_from, struct fail *why)
+static int check_left(const char *path, const char *copy_from, const char *tokenizer_from,
+                      struct fail *why)
 {
     char there[4096 + 64], coming[4096 + 64];
     const char *name;
     for (size_t i = 0; (name = companion_name(i)); i++) {
         snprintf(there, sizeof there, "%.4000s/%s", path, name);
-        snprintf(coming, sizeof coming, "%.4000s/%s", copy_from ? copy_from : "", name);
-        if (access(there, F_OK) || (copy_from && !access(coming, F_OK))) continue;
+        bool is_other = tokenizer_from && companion_is_of(name, COMPANIONS_TOKENIZER);
+        const char *from = is_other ? tokenizer_from : copy_from;
+        snprintf(coming, sizeof coming, "%.4000s/%s", from ? from : "", name);
+        if (access(there, F_OK) || (from && !access(coming, F_OK))) continue;
         return fail(why,
                     "%.200s: holds %s, which would not be there again: name another folder, or "
                     "move it away",
@@ -108,13 +111,16 @@ static int check_left(const char *path, const char *copy_from, struct fail *why)
     return 0;
 }
 
-int directory_declare(const char *option, const char *path, const char *copy_from, struct fail *why)
+int directory_declare(const char *option, const char *path, const char *copy_from,
+                      const char *tokenizer_from, struct fail *why)
 {
+    enum companion_part part = tokenizer_from ? COMPANIONS_OTHERS : COMPANIONS_ALL;
     if (file_guard_output_folder(option, path, directory_holds, why) ||
         folder_check(path, &directory_kind, why) ||
-        (copy_from && companions_check(copy_from, path, why)))
+        (copy_from && companions_check_part(copy_from, path, part, why)) ||
+        (tokenizer_from && companions_check_part(tokenizer_from, path, COMPANIONS_TOKENIZER, why)))
         return -1;
-    return check_left(path, copy_from, why);
+    return check_left(path, copy_from, tokenizer_from, why);
 }
 
 /* ---- writing ---- */
@@ -218,8 +224,11 @@ int directory_write(const char *path, const struct directory_job *job, struct fa
 {
     char file[4096];
     if (output_directory(path, why) || write_shards(path, job, why)) return -1;
-    if (job->copy_from && is_directory(job->copy_from) &&
-        companions_copy(job->copy_from, path, why))
+    enum companion_part part = job->tokenizer_from ? COMPANIONS_OTHERS : COMPANIONS_ALL;
+    if ((job->copy_from && is_directory(job->copy_from) &&
+         companions_copy_part(job->copy_from, path, part, why)) ||
+        (job->tokenizer_from &&
+         companions_copy_part(job->tokenizer_from, path, COMPANIONS_TOKENIZER, why)))
         return -1;
     json_t *config = config_to_json(job->config, job->new_style_rope);
     if (!config) return fail(why, "%s: out of memory", path);

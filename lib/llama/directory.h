@@ -19,6 +19,7 @@ struct directory_job {
     void *arg;
     enum dtype dtype;           /* config.json's torch_dtype */
     const char *copy_from;      /* tokenizer and licence files come from here; may be NULL */
+    const char *tokenizer_from; /* the tokenizer's come from here instead; NULL: they do not */
     uint64_t max_shard_bytes;   /* of tensors; a larger one is alone in its shard */
     bool new_style_rope;        /* see config_to_json */
     const json_t *quantization; /* config.json's quantization_config, read after the last tensor
@@ -52,9 +53,9 @@ extern const struct folder_kind directory_kind;
 
 /* Before any work: the path that the user gave with that option ("-o ") is to become a directory,
  * whose tokenizer and licence files come from copy_from (NULL: none). Fails where directory_make
- * would, and where the path is an input. */
+ * would, and where the path is an input. tokenizer_from: as in directory_job. */
 int directory_declare(const char *option, const char *path, const char *copy_from,
-                      struct fail *why) MUST_USE;
+                      const char *tokenizer_from, struct fail *why) MUST_USE;
 const char *dtype_torch_name(enum dtype dtype); /* float32 and so on */
 
 #endif

@@ -166,9 +166,9 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     [[ "$stderr" == *"samples of up to 32 tokens, max_seq_length is 16"* ]]
     run --separate-stderr -2 lora x rope=none
     [[ "$stderr" == *"the positions reach 16: set rope"* ]]
-    config c401.json 408
-    run --separate-stderr -3 train scratch.yaml from_scratch=true model_name_or_path=c401.json train_file=16.smp output_dir=x attention=full
-    [[ "$stderr" == *"vocabulary 400, the model has 408"* ]]
+    config fewer.json 392
+    run --separate-stderr -3 train scratch.yaml from_scratch=true model_name_or_path=fewer.json train_file=16.smp output_dir=x attention=full
+    [[ "$stderr" == *"vocabulary 400, the model has 392, and sample "*" has token 39"* ]]
     run --separate-stderr -2 lora x lora_rnk=3
     [ "$stderr" = "train: unknown key 'lora_rnk': did you mean lora_rank?" ]
     run --separate-stderr -2 train

@@ -9,18 +9,11 @@ import json
 import random
 import sys
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from bpe_texts import ODD, SPACES, WORDS
 
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
-WORDS = ("the of and to in that he shall unto for I his LORD they be is him not them it with all thou was thy God which my me said "
-         "but ye their have will thee from as are when this out were by you up there Ärger größer naïve façade été señor ação "
-         "жизнь слово было человек 世界 日本語 한국어 हिन्दी العربية שלום ไทย don't I'll WE'VE it's o'clock 2024 3.14159 12,345 "
-         "for(i=0;i<n;i++) {return x->y;} printf(\"%d\\n\") #include <stdio.h> http://example.org/a?b=c&d=e").split(" ")
-SPACES = [" ", " ", " ", " ", " ", "\n", "\n\n", "  ", "\t", " \n", "\r\n", "    ", "\u00a0", "\u3000", "\u2028", "\u0085", "\u180e", "\u200b"]
-ODD = ["😀👩‍👩‍👧‍👦", "e\u0301", "ﬁ", "Ⅷ", "½", "²³", "١٢٣٤", "ſ", "K's", "'ſ", "'S 'T 'RE 'll", "\x00\x01", "\x7f", "ǅ", "<|end_of_text|>", "<|begin|>x",
-       "a" * 300, " " * 200, "\n" * 70, "1" * 50, "!" * 90, "\U0010ffff", "\ue000", "ß", "İ", "ı", "…", "—", "''''", "_snake_case_", "camelCase"]
-
-
 def texts():
     draw = random.Random(7)
     out = ["", " ", "\n", "a", "Hello, world!", " leading", "trailing ", "  two", "x\n y", "don't DON'T don’t"]
@@ -45,7 +38,14 @@ def make(kind, corpus):
     t.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=[], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     t.train_from_iterator(corpus, trainer)
+    if kind == "llama3":  # special tokens in the vocabulary, and a whole word that no merges make: found by ignore_merges only
+        j = json.loads(t.to_str())
+        j["model"]["vocab"].update({"<|begin_of_text|>": 700, "<|end_of_text|>": 701, "unreached": 702})
+        t = Tokenizer.from_str(json.dumps(j))
     t.add_special_tokens([AddedToken("<|begin_of_text|>", special=True), AddedToken("<|end_of_text|>", special=True)])
+    if kind == "llama3":
+        t.post_processor = processors.Sequence([processors.ByteLevel(), processors.TemplateProcessing(
+            single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", t.token_to_id("<|begin_of_text|>"))])])
     return t
 
 
@@ -59,13 +59,10 @@ def main(directory):
         if kind == "gpt2":  # merges as one string each, as files were written until 2024
             j = json.loads(t.to_str())
             j["model"]["merges"] = [" ".join(m) for m in j["model"]["merges"]]
-            # A whole word that no merges make: found by ignore_merges only.
             text = json.dumps(j, ensure_ascii=False)
         else:
             j = json.loads(t.to_str())
-            j["model"]["vocab"]["unreached"] = 702
             text = json.dumps(j, ensure_ascii=False)
-            t = Tokenizer.from_str(text)
         import os
         os.makedirs(f"{directory}/{kind}", exist_ok=True)
         with open(f"{directory}/{kind}/tokenizer.json", "w", encoding="utf-8") as f:

@@ -109,33 +109,21 @@ static void test_refusals(void **state)
     char *l = read_whole("tests/golden/bpe/llama3/tokenizer.json");
     char *g = read_whole("tests/golden/bpe/gpt2/tokenizer.json");
     refused(l, "\"type\": \"BPE\"", "\"type\": \"Unigram\"", "model Unigram");
-    refused(l, "\"byte_fallback\": false", "\"byte_fallback\": true", "tokenizer.model");
     refused(l, "\"dropout\": null", "\"dropout\": 0.1", "dropout");
-    refused(l, "\"unk_token\": null", "\"unk_token\": \"<unk>\"", "unk_token");
     refused(l, "\"normalizer\": null", "\"normalizer\": {\"type\":\"NFC\"}", "normalizer NFC");
     refused(l, "\"type\": \"ByteLevel\"", "\"type\": \"Metaspace\"", "Metaspace");
-    refused(l, "\"add_prefix_space\": false", "\"add_prefix_space\": true", "add_prefix_space");
-    refused(l, "Isolated", "Removed", "Isolated");
     refused(l, "(?i:", "(?i", "pattern");
-    refused(l, "[^\\\\s", "[^\\\\S", "\\S in brackets");
     /* Oniguruma's, which PCRE2 reads as something else. */
-    refused(l, "[^\\\\s", "[^[:space:]\\\\s", "a pattern with [ in brackets is not done");
-    refused(l, "[^\\\\s", "[^a-z&&x-z\\\\s", "a pattern with && in brackets is not done");
-    refused(l, "[^\\\\s", "[^]\\\\s", "a pattern with [^] is not done");
-    refused(l, "(?i:", "^|\\\\h|(?i:", "a pattern with ^ is not done");
-    refused(l, "(?i:", "\\\\h|(?i:", "a pattern with \\h is not done");
+    refused(l, "[^\\\\s", "[^]\\\\s", "a pattern with [] or [^] is not done");
     refused(l, "(?i:", "(?m:.)|(?i:", "a pattern with (?m is not done");
-    refused(l, "\"special\": true", "\"special\": false", "not special");
     refused(l, "\"!\": 0", "\"!\": 1", "stands twice");
     refused(l, "\"!\": 0", "\"!\": -1", "the id of '!'");
     refused(l, "\"!\": 0", "\"!\": 99999999", "the id of '!'");
-    refused(l, "\"!\": 0, ", "", "no piece for byte 33");
     refused(l, "[[\"", "[[\"no such piece", "merge 0");
     refused(l, "\"merges\": [", "\"merges\": [7,", "merge 0");
     refused(g, "\"merges\": [", "\"merges\": [\"aa\",", "merge 0");
-    refused(g, "\"merges\":", "\"mergers\":", "no merges");
+    refused(g, "\"merges\":", "\"mergers\":", "option 'mergers'");
     refused(g, "{\"version\"", "{\"version\": 1, \"version\"", "");
-    refused(g, "\"use_regex\": true", "\"use_regex\": false", "without a pattern");
     /* Cut anywhere. */
     for (size_t bytes = 1; bytes < strlen(g) - 2; bytes += 97) {
         struct tokenizer *t;

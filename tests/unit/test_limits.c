@@ -495,11 +495,14 @@ static void test_long_units(void **state)
 static void test_made_patterns(void **state)
 {
     (void)state;
-    static const char *const made[] = {
-        "(\\w+\\w+)+\\d",          "(a|aa)+[!?]",       "(?=.*x)a",
-        "\\w+\\w+\\w+\\w+\\w+\\d", "(a?){40}a{40}[!?]", ".*.*.*.*[=:]",
-        "(?:\\w++ x|\\w)*[!?]",    "(((((((a|b)))))))+"
-    };
+    static const char *const made[] = { "(\\w+\\w+)+\\d",
+                                        "(a|aa)+[!?]",
+                                        "(?=.*x)a",
+                                        "\\w+\\w+\\w+\\w+\\w+\\d",
+                                        "(a?){40}a{40}[!?]",
+                                        ".*.*.*.*[=:]",
+                                        "(?:\\w++ x|\\w)*[!?]",
+                                        "(((((((((a|b)|c)|d)|e)|f)|g)|h)|i)|j)+" };
     enum { BYTES = 1 << 17 };
     char *text = malloc(BYTES);
     uint64_t *starts = malloc((BYTES / 64 + 1) * sizeof *starts);

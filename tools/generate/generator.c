@@ -59,9 +59,10 @@ void generator_add_eos(struct generator *g, uint32_t id)
 int generator_encode(const struct generator *g, const char *text, size_t bytes, bool adds_bos,
                      struct token_buffer *ids, struct fail *why)
 {
-    uint32_t bos = tokenizer_bos(g->tokenizer);
+    uint32_t begin = tokenizer_begin(g->tokenizer);
     ids->count = 0;
-    if (adds_bos && bos != UINT32_MAX && token_buffer_add(ids, &bos, 1, why)) return -1;
+    ids->parses_special = g->parses_special;
+    if (adds_bos && begin != UINT32_MAX && token_buffer_add(ids, &begin, 1, why)) return -1;
     if (tokenizer_encode(g->tokenizer, ids, text, bytes, why)) return -1;
     return ids->count ? 0
                       : fail_input(why, "the prompt is empty, and there is no BOS to begin with");
@@ -112,6 +113,12 @@ int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count,
     struct session *s = &g->session;
     double start = progress_clock();
     a->count = a->steps = 0;
+    for (int64_t i = 0; i < count; i++)
+        if (prompt[i] >= g->rows)
+            return fail_input(why,
+                              "token %u of the prompt is beyond the model's %lld rows: a tokenizer "
+                              "with tokens that this model was never given",
+                              prompt[i], (long long)g->rows);
     if (prompt_fits(count, s->context, why) || session_read(s, prompt, count, why) < 0) return -1;
     double middle = progress_clock();
     speech_begin(&g->speech, prompt[count - 1]);

@@ -17,6 +17,8 @@ struct generator {
     const struct tokenizer *tokenizer;
     struct sampler *sampler;
     struct speech speech;
+    int64_t rows;              /* of the model's vocabulary: a token beyond them is refused */
+    bool parses_special;       /* special tokens that a text spells are tokens */
     int64_t max_tokens;        /* of an answer */
     uint32_t eos[EOS_MAX + 1]; /* and a template's */
     int eos_count;

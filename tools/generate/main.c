@@ -71,12 +71,16 @@ static void declare_files(const struct options *o)
 static void generate(const struct options *o, struct loaded *l)
 {
     struct tokenizer *t = run_tokenizer(o, l);
-    struct generator g = { .tokenizer = t, .max_tokens = o->max_tokens };
+    struct generator g = { .tokenizer = t,
+                           .max_tokens = o->max_tokens,
+                           .parses_special = o->parse_special };
     g.speech = (struct speech){
         .tokenizer = t, .stops = &o->stops, .say = run_say, .strips = o->chat != NULL
     };
     or_die(generator_find_eos(&g, o->loaded.model, &l->config, &why), &why);
-    or_die(sampler_open(&g.sampler, &o->sampling, tokenizer_vocab(t), &why), &why);
+    g.rows = l->config.vocab;
+    int64_t vocab = tokenizer_vocab(t) < g.rows ? tokenizer_vocab(t) : g.rows;
+    or_die(sampler_open(&g.sampler, &o->sampling, vocab, &why), &why);
     run(&g, o, l);
     session_close(&g.session);
     speech_release(&g.speech);
@@ -95,7 +99,7 @@ int main(int argc, char **argv)
           "model directory, or weights stream; - is standard input", 0 },
         { "adapter", 'a', OPT_TEXT, &o.loaded.adapter, "DIR", "PEFT adapter directory", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "FILE",
-          "tokenizer.model or .json, or a directory with it; else the model's or the adapter's",
+          "tokenizer.model or .json, or a directory with it; else the adapter's or the model's",
           0 },
         { "prompt", 'p', OPT_TEXT, &o.prompt, "TEXT", "continue this text", 0 },
         { "prompt-file", 'f', OPT_TEXT, &o.prompt_file, "FILE",
@@ -124,7 +128,10 @@ int main(int argc, char **argv)
         { "seed", 's', OPT_COUNT, &o.sampling.seed, "N", "of the draws", OPT_ANY_COUNT },
         { "stop", 0, OPT_LIST, &o.stops, "TEXT", "end before this text; may be given many times",
           0 },
-        { "no-bos", 0, OPT_FLAG, &o.no_bos, 0, "do not begin a text with BOS", 0 },
+        { "no-bos", 0, OPT_FLAG, &o.no_bos, 0,
+          "do not begin a text with BOS, where the tokenizer's own files do it", 0 },
+        { "parse-special", 0, OPT_FLAG, &o.parse_special, 0,
+          "special tokens that a prompt spells are tokens, not text", 0 },
         { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
           ROPE_WORDS ", instead of what model and adapter say", 0 },
         { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",

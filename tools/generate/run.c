@@ -9,18 +9,22 @@
 
 static struct fail why;
 
-/* Where it lies; false: nowhere. */
-static bool locate_tokenizer(const struct options *o, char *path, size_t size)
+/* Where it lies; false: nowhere. An adapter's own goes before its base's, since it may have grown.
+ */
+static bool locate_tokenizer(const struct options *o, char *path, size_t size, bool *is_adapters)
 {
-    const char *places[] = { o->loaded.model, o->loaded.adapter };
+    const char *places[] = { o->loaded.adapter, o->loaded.model };
+    *is_adapters = false;
     if (o->tokenizer) {
         (void)tokenizer_locate(o->tokenizer, path, size); /* opening it tells what is wrong */
         return true;
     }
     for (int i = 0; i < 2; i++)
         if (places[i] && weights_are_directory(places[i]) &&
-            tokenizer_locate(places[i], path, size))
+            tokenizer_locate(places[i], path, size)) {
+            *is_adapters = i == 0;
             return true;
+        }
     return false;
 }
 
@@ -48,9 +52,11 @@ static bool is_other_file(const char *path)
 void run_find_tokenizer(const struct options *o)
 {
     char path[4096];
+    bool is_adapters;
     if (o->tokenizer && access(o->tokenizer, F_OK))
         die(STATUS_FAILED, "--tokenizer %s: %m", o->tokenizer);
-    if (!locate_tokenizer(o, path, sizeof path) && !is_other_file(o->loaded.model)) refuse_model(o);
+    if (!locate_tokenizer(o, path, sizeof path, &is_adapters) && !is_other_file(o->loaded.model))
+        refuse_model(o);
 }
 
 struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
@@ -58,17 +64,23 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
     struct tokenizer *t;
     char path[4096];
     long long vocab = l->config.vocab;
-    if (!locate_tokenizer(o, path, sizeof path)) refuse_model(o);
+    bool is_adapters;
+    if (!locate_tokenizer(o, path, sizeof path, &is_adapters)) refuse_model(o);
     or_die(tokenizer_open(&t, o->tokenizer ? o->tokenizer : path, &why), &why);
-    if (l->weights.tokenizer[0] && strcmp(l->weights.tokenizer, tokenizer_digest(t)) != 0)
+    if (is_adapters) note("tokenizer: the adapter's own, %s", path);
+    if (!is_adapters && l->weights.tokenizer[0] &&
+        strcmp(l->weights.tokenizer, tokenizer_digest(t)) != 0)
         die(STATUS_INPUT,
             "%s: another tokenizer (digest %s) than the one of %s (digest %s): --tokenizer names "
             "the directory of the model that the weights were made of",
             path, tokenizer_digest(t), o->loaded.model, l->weights.tokenizer);
-    if (tokenizer_vocab(t) > vocab)
+    if (tokenizer_pieces(t) > vocab)
         die(STATUS_INPUT,
             "%s: vocabulary %u, that of %s is %lld: --tokenizer names the model's own", path,
-            tokenizer_vocab(t), o->loaded.model, vocab);
+            tokenizer_pieces(t), o->loaded.model, vocab);
+    if (tokenizer_vocab(t) > vocab)
+        note("%s: added tokens from %lld on are beyond the model's rows, and refused in a prompt",
+             path, vocab);
     if (tokenizer_vocab(t) < vocab)
         warn("%s: vocabulary %u, the model has %lld: the rest is never taken", path,
              tokenizer_vocab(t), vocab);
@@ -245,6 +257,10 @@ static void answer_one(struct generator *g, struct talk *t, const struct options
         or_die(talk_ask(t, prompt, 0, &dropped, &why), &why);
     else
         or_die(generator_encode(g, prompt, strlen(prompt), !o->no_bos, ids, &why), &why);
+    if (ids->dropped)
+        warn("the prompt: %llu characters or bytes have no piece in this vocabulary and gave no "
+             "token",
+             (unsigned long long)ids->dropped);
     free(prompt);
     int64_t count = (int64_t)ids->count, context = count + o->max_tokens;
     or_die(prompt_fits(count, most, &why), &why);
@@ -288,6 +304,7 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
     struct chat_template template = { 0 };
     struct talk talk = { .g = g, .template = &template, .system = o->system, .context = context };
     struct talk *chat = o->chat ? &talk : NULL;
+    talk.ids.parses_special = o->parse_special;
     struct answer a = { 0 };
     const struct request asked = { .sampling = o->sampling,
                                    .max_tokens = o->max_tokens,

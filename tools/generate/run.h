@@ -11,7 +11,7 @@ struct options {
     const char *tokenizer, *prompt, *prompt_file, *format, *chat, *system, *device;
     int64_t max_tokens, context;
     struct opt_list stops;
-    bool no_bos, exact_cache, verbose, dry_run;
+    bool no_bos, parse_special, exact_cache, verbose, dry_run;
 };
 
 /* Dies if there is no tokenizer, before the weights are read. */

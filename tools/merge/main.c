@@ -35,6 +35,16 @@ static const char *companions_of(const struct options *o)
     return weights_are_directory(o->loaded.model) ? o->loaded.model : NULL;
 }
 
+/* An adapter that brings its own tokenizer may have grown it: its files go along, not the base's.
+ */
+static const char *tokenizer_of(const struct options *o)
+{
+    char path[4096];
+    bool has_own = !o->tokenizer && o->loaded.adapter && weights_are_directory(o->loaded.adapter) &&
+                   tokenizer_locate(o->loaded.adapter, path, sizeof path);
+    return has_own ? o->loaded.adapter : NULL;
+}
+
 static void merge_all(const struct options *o, const struct loaded *l)
 {
     const struct weights *w = &l->weights;
@@ -57,8 +67,10 @@ static void merge_all(const struct options *o, const struct loaded *l)
                                  .produce = merger_produce,
                                  .arg = &m,
                                  .copy_from = companions_of(o),
+                                 .tokenizer_from = tokenizer_of(o),
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
                                  .new_style_rope = !strcmp(o->config_style, "new") };
+    if (job.tokenizer_from) note("tokenizer: the adapter's own, %s", job.tokenizer_from);
     struct progress p = { .unit = "tensors", .total = (double)w->count };
     progress_begin(&p);
     or_die(directory_make(o->output, &job, &why), &why);
@@ -82,7 +94,7 @@ static void declare_files(const struct options *o)
     or_die(model_guard_input("--base ", o->loaded.model, &why), &why);
     or_die(model_guard_input("--adapter ", o->loaded.adapter, &why), &why);
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
-    or_die(directory_declare("-o ", o->output, companions_of(o), &why), &why);
+    or_die(directory_declare("-o ", o->output, companions_of(o), tokenizer_of(o), &why), &why);
 }
 
 static void check_needed(const struct options *o)

@@ -1,6 +1,7 @@
 #include "corpus.h"
 
 #include "../../lib/common/die.h"
+#include "../../lib/llama/own_tokenizer.h"
 
 static struct fail why;
 
@@ -103,18 +104,22 @@ static void check_bare(struct corpus *c, const struct weights *w)
                 c->view == VIEW_U16 ? "u32" : "u16");
 }
 
-void corpus_check(struct corpus *c, const struct weights *w)
+void corpus_check(struct corpus *c, const struct weights *w, const char *adapter)
 {
     if (is_bare(c)) {
         check_bare(c, w);
         return;
     }
-    if ((int64_t)c->info.vocab_size != w->config.vocab)
-        die(STATUS_INPUT,
-            "%s: made with a vocabulary of %llu, the model has %lld: tokenize the text with the "
-            "model's own tokenizer",
-            c->name, (unsigned long long)c->info.vocab_size, (long long)w->config.vocab);
-    if (c->info.tokenizer[0] && w->tokenizer[0] && strcmp(c->info.tokenizer, w->tokenizer) != 0)
+    /* A vocabulary may be smaller than the model's rows; where it is not, what counts is the ids.
+     */
+    for (int64_t i = 0; i < c->count && (int64_t)c->info.vocab_size > w->config.vocab; i++)
+        if (c->ids[i] >= w->config.vocab)
+            die(STATUS_INPUT,
+                "%s: made with a vocabulary of %llu, the model has %lld, and token %lld is %u: "
+                "tokenize the text with the model's own tokenizer",
+                c->name, (unsigned long long)c->info.vocab_size, (long long)w->config.vocab,
+                (long long)i, c->ids[i]);
+    if (!own_tokenizer_fits(c->info.tokenizer, w, adapter))
         die(STATUS_INPUT,
             "%s: made with tokenizer %s, the model's is %s: tokenize the text with the model's own",
             c->name, c->info.tokenizer, w->tokenizer);
@@ -125,6 +130,10 @@ void corpus_count_bytes(struct corpus *c, const struct tokenizer *t)
     if (c->info.tokenizer[0] && strcmp(c->info.tokenizer, tokenizer_digest(t)) != 0)
         die(STATUS_INPUT, "%s: made with tokenizer %s, the one to count bytes with is %s", c->name,
             c->info.tokenizer, tokenizer_digest(t));
+    for (int64_t i = 0; i < c->count; i++)
+        if (c->ids[i] >= tokenizer_vocab(t))
+            die(STATUS_INPUT, "%s: token %lld is %u, the tokenizer's vocabulary %u", c->name,
+                (long long)i, c->ids[i], tokenizer_vocab(t));
     for (int64_t i = 0, start = 0; i < c->documents; start = c->ends[i++]) {
         size_t bytes;
         char *text =

@@ -22,9 +22,9 @@ struct corpus {
  * NULL: every document. Dies of damage, and where there is no token. */
 struct corpus corpus_read(const char *path, enum view view, const char *source);
 
-/* Dies if the tokens are not of the model's vocabulary and tokenizer. Bare numbers say no BOS: it
- * is the model's. */
-void corpus_check(struct corpus *c, const struct weights *model);
+/* Dies if the tokens are not of the model's vocabulary and tokenizer, or of the one that the
+ * adapter (its directory, or NULL) brings along. Bare numbers say no BOS: it is the model's. */
+void corpus_check(struct corpus *c, const struct weights *model, const char *adapter);
 /* Finds the bytes of the text. Dies if the tokens are another tokenizer's. */
 void corpus_count_bytes(struct corpus *c, const struct tokenizer *tokenizer);
 void corpus_release(struct corpus *c);

@@ -96,18 +96,36 @@ static void write_report(const struct measure_options *o, const struct report *r
         or_die(report_stream(r, o->output, &why), &why);
 }
 
-/* The one that was named, or the one beside the model; NULL if the bytes are said or there is none.
- */
-static struct tokenizer *open_tokenizer(const struct measure_options *o, const struct loaded *l)
+/* The one beside an adapter, if the data was made with it. */
+static bool is_adapters(const struct measure_options *o, const char *digest, char *path,
+                        size_t size)
+{
+    char own[STREAM_DIGEST_TEXT];
+    const char *adapter = o->loaded.adapter;
+    return adapter && weights_are_directory(adapter) && tokenizer_locate(adapter, path, size) &&
+           !digest_file(path, own, &why) && !strcmp(own, digest);
+}
+
+/* The one that was named, or the one beside the adapter or the model; NULL if the bytes are said or
+ * there is none. */
+static struct tokenizer *open_tokenizer(const struct measure_options *o, const struct loaded *l,
+                                        const char *digest)
 {
     struct tokenizer *t;
     char path[4096];
     const char *place = o->tokenizer ? o->tokenizer : o->loaded.model;
-    bool is_there = tokenizer_locate(place, path, sizeof path);
-    if (o->bytes || (!o->tokenizer && (!is_there || !weights_are_directory(place)))) return NULL;
-    or_die(tokenizer_open(&t, path, &why), &why);
-    if (tokenizer_vocab(t) > l->config.vocab)
-        die(STATUS_INPUT, "%s: vocabulary %u, the model has %lld", path, tokenizer_vocab(t),
+    bool is_own = !o->tokenizer && is_adapters(o, digest, path, sizeof path);
+    bool is_there = is_own || tokenizer_locate(place, path, sizeof path);
+    if (o->bytes || (!o->tokenizer && !is_own && (!is_there || !weights_are_directory(place))))
+        return NULL;
+    if (tokenizer_open(&t, path, &why)) {
+        if (o->tokenizer) die_fail(&why);
+        /* Tokens are measured without it. */
+        note("no bits per byte (--bytes, or --tokenizer): %s", why.text);
+        return NULL;
+    }
+    if (tokenizer_pieces(t) > l->config.vocab)
+        die(STATUS_INPUT, "%s: vocabulary %u, the model has %lld", path, tokenizer_pieces(t),
             (long long)l->config.vocab);
     return t;
 }
@@ -226,8 +244,8 @@ static void read_corpus(const struct measure_options *o, struct measurement *m)
 static void open_base(const struct measure_options *o, struct measurement *m, struct loaded *l)
 {
     or_die(loaded_open(l, &o->loaded, &why), &why);
-    struct tokenizer *tokenizer = open_tokenizer(o, l);
-    corpus_check(&m->corpus, &l->weights);
+    struct tokenizer *tokenizer = open_tokenizer(o, l, m->corpus.info.tokenizer);
+    corpus_check(&m->corpus, &l->weights, o->loaded.adapter);
     if (tokenizer) corpus_count_bytes(&m->corpus, tokenizer);
     tokenizer_close(tokenizer);
     m->protocol.bos = (uint32_t)m->corpus.info.bos;

@@ -36,7 +36,7 @@ static void declare_files(const struct options *o, const char *model)
 {
     or_die(model_guard_input("", model, &why), &why);
     if (!strcmp(o->to, "bnb")) {
-        or_die(directory_declare("-o ", o->output, model, &why), &why);
+        or_die(directory_declare("-o ", o->output, model, NULL, &why), &why);
         return;
     }
     if (!opt_standard.quiet) or_die(output_check_apart(o->output, &why), &why);

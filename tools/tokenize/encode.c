@@ -199,6 +199,7 @@ static int encode_chat(const struct encoder *e, const char *input, struct slot *
 static int encode_slot(const struct encoder *e, const char *input, struct slot *s, struct worker *w)
 {
     w->source.found = false;
+    w->buffer.parses_special = e->parses_special;
     if (e->format == FORMAT_CHAT) return encode_chat(e, input, s, w);
     int status =
         e->format == FORMAT_JSONL
@@ -209,15 +210,16 @@ static int encode_slot(const struct encoder *e, const char *input, struct slot *
     s->has_text = true;
     w->buffer.count = 0;
     s->byte = 1;
+    bool has_begin = e->begin != UINT32_MAX, has_end = e->end != UINT32_MAX;
     if (tokenizer_encode(e->tokenizer, &w->buffer, w->text.at, w->text.bytes, &s->why)) return -1;
     struct tokens *t = &s->tokens;
     t->count = 0;
-    if (append_ids(t, w->buffer.ids, w->buffer.count, e->add_bos + e->add_eos, &s->why)) return -1;
-    if (e->add_bos) {
+    if (append_ids(t, w->buffer.ids, w->buffer.count, has_begin + has_end, &s->why)) return -1;
+    if (has_begin) {
         memmove(t->ids + 1, t->ids, t->count++ * sizeof *t->ids);
-        t->ids[0] = tokenizer_bos(e->tokenizer);
+        t->ids[0] = e->begin;
     }
-    if (e->add_eos) t->ids[t->count++] = tokenizer_eos(e->tokenizer);
+    if (has_end) t->ids[t->count++] = e->end;
     s->text_bytes = w->text.bytes;
     name_document(e, s, &w->source, input);
     return 0;
@@ -400,6 +402,9 @@ int encoder_run(struct encoder *e, struct input *in,
         tally_add_all(&e->unknown, &w->workers[i].unknown);
         tally_release(&w->workers[i].unknown);
     }
+    e->dropped = 0;
+    for (int i = 0; i < pool_threads(e->pool); i++)
+        e->dropped += w->workers[i].buffer.dropped;
     if (w->read_status) *why = w->read_why;
     return w->read_status;
 }

@@ -24,13 +24,15 @@ struct encoder {
     const struct chat_template *chat;
     struct chat_reader reader; /* of conversations */
     const char *text_key, *source_key, *source;
-    bool add_bos, add_eos;
+    uint32_t begin, end; /* what documents begin and end with; UINT32_MAX: nothing */
+    bool parses_special; /* special tokens that a text spells are tokens */
     enum on_error on_error;
     uint64_t most; /* documents are enough; 0: all that there are */
     /* counted */
     uint64_t documents, skipped, tokens, text_bytes, read_bytes; /* read: of inputs, as stored */
     struct tally skips, mends;                                   /* why and what */
     struct tally unknown; /* keys of conversations that say nothing here; after encoder_run */
+    uint64_t dropped;     /* characters or bytes without a piece, which gave nothing */
     struct encoder_work *work;
 };
 

@@ -18,9 +18,12 @@ static void check_chat(const struct options *o)
     if (!strcmp(o->on_error, "replace"))
         die_usage("--on-error replace: conversations are not mended: stop or skip");
     if (strcmp(o->raw, "none") != 0) die_usage("--raw: bare numbers cannot say what is trained on");
-    if (o->no_bos || o->eos)
+    if (o->bos || o->no_bos || o->eos || o->no_eos)
         die_usage("%s: the template says what conversations begin and end with (--template)",
-                  o->no_bos ? "--no-bos" : "--eos");
+                  o->bos      ? "--bos"
+                  : o->no_bos ? "--no-bos"
+                  : o->eos    ? "--eos"
+                              : "--no-eos");
     if (strcmp(o->text_key, "text") != 0)
         die_usage("--text-key: conversations have keys of their own");
 }
@@ -53,6 +56,9 @@ static void check_stream(const struct options *o, const char **files)
 
 static void check_text(const struct options *o)
 {
+    if (o->bos && o->no_bos) die_usage("--bos and --no-bos exclude each other");
+    if (o->eos && o->no_eos) die_usage("--eos and --no-eos exclude each other");
+    if (o->decode && o->parse_special) die_usage("--parse-special is for text, not for --decode");
     if (!o->model)
         die_usage("--model is needed: the model's tokenizer.model, tokenizer.json, or directory");
     if (strcmp(o->raw, "none") != 0 && strcmp(o->to, "stream") != 0)
@@ -66,4 +72,20 @@ void options_check(const struct options *o, const char **files)
     check_show(o);
     if (!is_text || o->decode) check_stream(o, files);
     if (is_text || o->decode) check_text(o);
+}
+
+uint32_t options_begin(const struct options *o, const struct tokenizer *t)
+{
+    uint32_t bos = tokenizer_bos(t), begin = tokenizer_begin(t);
+    if (o->bos && begin == UINT32_MAX && bos == UINT32_MAX)
+        die(STATUS_INPUT, "%s: the tokenizer has no BOS piece: leave --bos out", o->model);
+    return o->no_bos ? UINT32_MAX : begin == UINT32_MAX && o->bos ? bos : begin;
+}
+
+uint32_t options_end(const struct options *o, const struct tokenizer *t)
+{
+    uint32_t eos = tokenizer_eos(t), end = tokenizer_end(t);
+    if (o->eos && end == UINT32_MAX && eos == UINT32_MAX)
+        die(STATUS_INPUT, "%s: the tokenizer has no EOS piece: leave --eos out", o->model);
+    return o->no_eos ? UINT32_MAX : end == UINT32_MAX && o->eos ? eos : end;
 }

@@ -32,23 +32,20 @@ static int take(void *arg, const struct tokens *t, struct fail *why)
 }
 
 /* chat: NULL where the documents are no conversations. */
-static void open_sink(struct sink *s, const struct options *o, const struct tokenizer *t,
+static void open_sink(struct sink *s, const struct options *o, const struct encoder *e,
                       const struct chat_template *chat)
 {
     struct fail why;
     struct fields made;
+    const struct tokenizer *t = e->tokenizer;
+    bool has_begin = e->begin != UINT32_MAX, has_end = e->end != UINT32_MAX;
     s->width = o->raw;
     s->info = (struct token_info){ .vocab_size = tokenizer_vocab(t),
-                                   .add_bos = chat ? chat->begins_with_bos : !o->no_bos,
-                                   .add_eos = chat ? chat->end == tokenizer_eos(t) : o->eos };
-    s->info.bos = tokenizer_bos(t);
-    s->info.eos = tokenizer_eos(t);
+                                   .add_bos = chat ? chat->begins_with_bos : has_begin,
+                                   .add_eos = chat ? chat->end == tokenizer_eos(t) : has_end };
+    s->info.bos = has_begin ? e->begin : tokenizer_bos(t);
+    s->info.eos = has_end ? e->end : tokenizer_eos(t);
     memcpy(s->info.tokenizer, tokenizer_digest(t), sizeof s->info.tokenizer);
-    if ((s->info.add_bos && s->info.bos == UINT32_MAX) ||
-        (s->info.add_eos && s->info.eos == UINT32_MAX))
-        die(STATUS_INPUT, "%s: the tokenizer has no %s piece: %s", o->model,
-            s->info.add_bos && s->info.bos == UINT32_MAX ? "BOS" : "EOS",
-            s->info.add_bos && s->info.bos == UINT32_MAX ? "--no-bos" : "leave --eos out");
     if (strcmp(o->raw, "none") != 0) {
         if (!strcmp(o->raw, "u16") && s->info.vocab_size > 1 << 16)
             die_usage("--raw u16: the vocabulary of %llu does not fit: --raw u32",
@@ -122,6 +119,9 @@ static void report(struct encoder *e, double seconds)
          (unsigned long long)e->documents, (unsigned long long)e->skipped,
          (unsigned long long)e->text_bytes, (unsigned long long)e->tokens,
          size_text((double)e->text_bytes / seconds).at);
+    if (e->dropped)
+        warn("%llu characters or bytes have no piece in this vocabulary and gave no token",
+             (unsigned long long)e->dropped);
     note_tally("skipped", &e->skips);
     note_tally("mended", &e->mends);
     note_tally(NULL, &e->unknown);
@@ -151,7 +151,7 @@ static void write_all(const struct options *o, struct encoder *e, const char **f
     struct sink sink = { 0 };
     struct progress p = { .unit = "MB", .size = 1e6, .total = (double)size_of(files) };
     double start = progress_clock();
-    open_sink(&sink, o, e->tokenizer, e->format == FORMAT_CHAT ? e->chat : NULL);
+    open_sink(&sink, o, e, e->format == FORMAT_CHAT ? e->chat : NULL);
     progress_begin(&p);
     for (; *files; files++) {
         struct input *in = open_text(*files, e->format);
@@ -178,8 +178,9 @@ void run_encode(const struct options *o, const char **files, const struct tokeni
                          .text_key = o->text_key,
                          .source_key = o->source_key,
                          .source = o->source,
-                         .add_bos = !o->no_bos && !is_chat,
-                         .add_eos = o->eos,
+                         .begin = is_chat ? UINT32_MAX : options_begin(o, t),
+                         .end = is_chat ? UINT32_MAX : options_end(o, t),
+                         .parses_special = o->parse_special,
                          .most = (uint64_t)o->show,
                          .on_error = !strcmp(o->on_error, "stop")   ? ON_ERROR_STOP
                                      : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP

@@ -1,12 +1,14 @@
 #include "trainer.h"
 
 #include "plan.h"
+#include "rows.h"
 
 #include "../../lib/common/file.h"
 #include "../../lib/common/output.h"
 #include "../../lib/common/program.h"
 #include "../../lib/common/progress.h"
 #include "../../lib/common/rng.h"
+#include "../../lib/llama/own_tokenizer.h"
 
 #include <math.h>
 
@@ -104,11 +106,8 @@ static int open_base(struct trainer *t, struct fail *why)
     if (is_nf4 && !trainer_is_lora(t))
         return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
     if (!t->samples) return 0;
-    if ((int64_t)t->info.text.vocab_size != t->config.vocab)
-        return fail_input(why, "%s: vocabulary %llu, the model has %lld", reader_name(t->samples),
-                          (unsigned long long)t->info.text.vocab_size, (long long)t->config.vocab);
-    if (t->info.text.tokenizer[0] && t->weights.tokenizer[0] &&
-        strcmp(t->info.text.tokenizer, t->weights.tokenizer) != 0)
+    if (rows_check(t->samples, &t->info, t->config.vocab, why)) return -1;
+    if (!own_tokenizer_fits(t->info.text.tokenizer, &t->weights, r->adapter))
         return fail_input(why, "%s: tokenizer %s, the model has %s", reader_name(t->samples),
                           t->info.text.tokenizer, t->weights.tokenizer);
     return 0;
@@ -218,6 +217,7 @@ static int open_evaluation(struct trainer *t, struct fail *why)
     if (strcmp(t->eval_info.text.tokenizer, t->info.text.tokenizer) != 0)
         return fail_input(why, "%s: tokenizer %s, the training samples have %s", path,
                           t->eval_info.text.tokenizer, t->info.text.tokenizer);
+    if (rows_check(t->evaluation, &t->eval_info, t->config.vocab, why)) return -1;
     if ((int64_t)t->eval_info.context > t->setup.positions)
         return fail_input(why, "%s: samples of up to %llu tokens, max_seq_length is %lld", path,
                           (unsigned long long)t->eval_info.context, (long long)t->setup.positions);

@@ -1,0 +1,245 @@
+/* What the files beside a tokenizer say: tokens that were added, which are special, and what texts
+ * begin and end with. They are taken in the order in which transformers 5 takes them. */
+#include "tokenizer_model.h"
+
+#include "json.h"
+
+#include <unistd.h>
+
+struct beside {
+    struct tokenizer *t;
+    char folder[4096];
+    json_t *config, *specials, *json; /* NULL: not there */
+};
+
+static int load(struct beside *b, const char *name, bool has_ids, json_t **to, struct fail *why)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s%s", b->folder, name);
+    if (*to || access(path, F_OK)) return 0;
+    *to = has_ids ? json_read_file(path, why) : json_read_file_of_reals(path, why);
+    if (!*to) return -1;
+    if (json_is_object(*to)) return 0;
+    return fail_input(why, "%s: not a JSON object", path);
+}
+
+static bool is_there(const json_t *value) { return value && !json_is_null(value); }
+
+/* ---- added tokens ---- */
+
+struct numbered {
+    int64_t id;
+    const char *text;
+    const json_t *object;
+};
+
+static int compare_numbers(const void *a, const void *b)
+{
+    const struct numbered *x = a, *y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static const char *content_of(const json_t *value)
+{
+    if (json_is_object(value)) value = json_object_get(value, "content");
+    return json_string_value(value);
+}
+
+static const char *const named[] = { "bos_token", "eos_token", "unk_token", "sep_token",
+                                     "pad_token", "cls_token", "mask_token" };
+static const char *const lists[] = { "additional_special_tokens", "extra_special_tokens" };
+enum { NAMED = sizeof named / sizeof *named, LISTS = sizeof lists / sizeof *lists };
+
+/* special_tokens_map.json counts only where the config lists no tokens. */
+static const json_t *value_of(const struct beside *b, const char *key)
+{
+    const json_t *value = json_object_get(b->specials, key);
+    return value ? value : json_object_get(b->config, key);
+}
+
+static bool is_named(const struct beside *b, const char *text)
+{
+    for (int i = 0; i < NAMED; i++) {
+        const char *content = content_of(value_of(b, named[i]));
+        if (content && !strcmp(content, text)) return true;
+    }
+    for (int i = 0; i < LISTS; i++) {
+        const json_t *list = value_of(b, lists[i]);
+        for (size_t n = 0; n < json_array_size(list); n++) {
+            const char *content = content_of(json_array_get(list, n));
+            if (content && !strcmp(content, text)) return true;
+        }
+    }
+    return false;
+}
+
+static int put_numbered(struct beside *b, const struct numbered *one, struct fail *why)
+{
+    struct added_token token = { .content = (char *)one->text };
+    if (one->id < 0 || one->id >= TOKENIZER_PIECES_MAX)
+        return fail_input(why, "the id of an added token");
+    if (one->object) {
+        if (added_read(&token, one->object, why)) return -1;
+    } else {
+        token.special = is_named(b, one->text);
+        token.normalized = !token.special;
+    }
+    return added_put(b->t, &token, (uint32_t)one->id, why);
+}
+
+/* {"32000": {…}} of the config, or {"<think>": 32000} of added_tokens.json. */
+static int put_object(struct beside *b, json_t *object, bool is_by_number, struct fail *why)
+{
+    size_t count = 0;
+    const char *key;
+    json_t *value;
+    struct numbered *list = calloc(json_object_size(object) + 1, sizeof *list);
+    if (!list) return fail(why, "out of memory");
+    json_object_foreach(object, key, value)
+    {
+        char *end;
+        struct numbered one = { -1, key, NULL };
+        if (is_by_number) {
+            one.id = strtoll(key, &end, 10);
+            if (*end || !*key || !json_is_object(value)) one.id = -1;
+            one.object = value;
+        } else if (json_is_integer(value)) {
+            one.id = json_integer_value(value);
+        }
+        list[count++] = one;
+    }
+    qsort(list, count, sizeof *list, compare_numbers);
+    int status = 0;
+    for (size_t i = 0; i < count && !status; i++)
+        status = put_numbered(b, &list[i], why);
+    free(list);
+    return status;
+}
+
+/* tokenizer.json's own, where tokenizer.model is read. */
+static int put_list(struct beside *b, const json_t *added, struct fail *why)
+{
+    json_t *value;
+    size_t i;
+    json_array_foreach(added, i, value)
+    {
+        const json_t *id = json_object_get(value, "id");
+        struct numbered one = { json_is_integer(id) ? json_integer_value(id) : -1, NULL, value };
+        if (put_numbered(b, &one, why)) return -1;
+    }
+    return 0;
+}
+
+/* One that is named is special, and is added if it is not there. */
+static int put_special(struct beside *b, const json_t *value, struct fail *why)
+{
+    const char *content = content_of(value);
+    struct added_token *old = content ? added_find(b->t, content) : NULL, token;
+    if (!content) return 0;
+    if (old) {
+        old->special = true;
+        return 0;
+    }
+    token = (struct added_token){ .content = (char *)content };
+    if (json_is_object(value) && added_read(&token, value, why)) return -1;
+    if (!json_is_object(value) || !json_object_get(value, "normalized")) token.normalized = false;
+    token.special = true;
+    return added_put(b->t, &token, UINT32_MAX, why);
+}
+
+static int put_specials(struct beside *b, struct fail *why)
+{
+    for (int i = 0; i < NAMED; i++)
+        if (put_special(b, value_of(b, named[i]), why)) return -1;
+    for (int i = 0; i < LISTS; i++) {
+        const json_t *list = value_of(b, lists[i]);
+        const char *key;
+        json_t *value;
+        for (size_t n = 0; n < json_array_size(list); n++)
+            if (put_special(b, json_array_get(list, n), why)) return -1;
+        json_object_foreach((json_t *)list, key, value)
+        {
+            if (put_special(b, value, why)) return -1;
+        }
+    }
+    return 0;
+}
+
+static int put_tokens(struct beside *b, struct fail *why)
+{
+    json_t *decoder = json_object_get(b->config, "added_tokens_decoder"), *old = NULL;
+    if (is_there(decoder)) {
+        if (!json_is_object(decoder))
+            return fail_input(why, "tokenizer_config.json: added_tokens_decoder is no object");
+        if (put_object(b, decoder, true, why)) return fail_in(why, "added_tokens_decoder");
+        return put_specials(b, why);
+    }
+    if (load(b, "special_tokens_map.json", false, &b->specials, why) ||
+        load(b, "added_tokens.json", true, &old, why)) {
+        json_decref(old);
+        return -1;
+    }
+    int status = old ? put_object(b, old, false, why) : 0;
+    json_decref(old);
+    if (status) return fail_in(why, "added_tokens.json");
+    if (!b->t->is_json) {
+        if (load(b, "tokenizer.json", true, &b->json, why)) return -1;
+        if (put_list(b, json_object_get(b->json, "added_tokens"), why))
+            return fail_in(why, "tokenizer.json");
+    }
+    return put_specials(b, why);
+}
+
+/* ---- what texts begin and end with ---- */
+
+static uint32_t id_of(const struct beside *b, const char *key, uint32_t otherwise)
+{
+    const json_t *value = value_of(b, key);
+    const char *content = content_of(value);
+    const struct added_token *token = content ? added_find(b->t, content) : NULL;
+    return token ? token->id : value ? UINT32_MAX : otherwise;
+}
+
+static int find_ends(struct beside *b, struct fail *why)
+{
+    struct tokenizer *t = b->t;
+    const json_t *bos = json_object_get(b->config, "add_bos_token");
+    const json_t *eos = json_object_get(b->config, "add_eos_token");
+    if (t->is_json) {
+        t->bos = t->begin != UINT32_MAX ? t->begin : tokenizer_special(t, "<|begin_of_text|>");
+        t->eos = t->end != UINT32_MAX ? t->end : tokenizer_special(t, "<|end_of_text|>");
+    }
+    t->bos = id_of(b, "bos_token", t->bos);
+    t->eos = id_of(b, "eos_token", t->eos);
+    /* Where there is a tokenizer.json, its post_processor alone decides. */
+    if (t->is_json) return 0;
+    if (load(b, "tokenizer.json", true, &b->json, why)) return -1;
+    if (b->json) {
+        const json_t *processor = json_object_get(b->json, "post_processor");
+        if (tokenizer_read_template(t, processor, why)) return fail_in(why, "tokenizer.json");
+        return 0;
+    }
+    /* A model without a word about it begins a text as LLaMA's own code does. */
+    bool has_none = !bos && !eos;
+    t->begin = has_none || json_is_true(bos) ? t->bos : UINT32_MAX;
+    t->end = json_is_true(eos) ? t->eos : UINT32_MAX;
+    return 0;
+}
+
+int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *why)
+{
+    struct beside b = { .t = t };
+    const char *slash = strrchr(path, '/');
+    if (slash && (size_t)(slash - path) + 2 > sizeof b.folder) return fail(why, "a path too long");
+    if (slash) snprintf(b.folder, sizeof b.folder, "%.*s", (int)(slash - path + 1), path);
+    int status = load(&b, "tokenizer_config.json", false, &b.config, why);
+    if (!status) status = put_tokens(&b, why);
+    if (!status) status = find_ends(&b, why);
+    if (!status) status = added_finish(t, why);
+    t->is_legacy = json_is_true(json_object_get(b.config, "legacy"));
+    t->is_bare = !b.config;
+    json_decref(b.config);
+    json_decref(b.specials);
+    json_decref(b.json);
+    return status;
+}

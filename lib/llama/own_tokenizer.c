@@ -1,0 +1,14 @@
+#include "own_tokenizer.h"
+
+#include "../common/tokenizer.h"
+#include "base_digest.h"
+
+bool own_tokenizer_fits(const char *digest, const struct weights *w, const char *adapter)
+{
+    char path[4096], own[STREAM_DIGEST_TEXT];
+    struct fail ignored;
+    if (!*digest || !w->tokenizer[0] || !strcmp(digest, w->tokenizer)) return true;
+    return adapter && weights_are_directory(adapter) &&
+           tokenizer_locate(adapter, path, sizeof path) && !digest_file(path, own, &ignored) &&
+           !strcmp(digest, own);
+}
