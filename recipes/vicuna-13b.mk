@@ -4,7 +4,7 @@
 
 MODEL ?= vicuna-13b-v1.5
 TEXT ?= chat.jsonl
-TEXT_OPTIONS := --format chat --template vicuna
+TEXT_OPTIONS := --format chat --template longqlora
 HELDOUT ?= pg19.jsonl
 
 HEADLINE := extension by two

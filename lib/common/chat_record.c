@@ -314,7 +314,7 @@ static int add_single(struct chat_reading *r, const json_t *object, const struct
 static int add_system(struct chat_reading *r, const struct record *found)
 {
     char *text;
-    if (!found->at[USE_SYSTEM].name) return 0;
+    if (!found->at[USE_SYSTEM].name || chat_is_nothing(found->at[USE_SYSTEM].value)) return 0;
     if (chat_text_of(r, found->at[USE_SYSTEM].value, found->at[USE_SYSTEM].name, &text)) return -1;
     bool is_twice = r->count && r->at->who == SPEAKER_SYSTEM;
     if (is_twice && strcmp(text, r->at->text) != 0) {

@@ -340,7 +340,7 @@ static int encode_characters(const struct tokenizer *t, struct token_buffer *b, 
 
 /* One span of the pipeline. Behind a token SentencePiece's prefix stands only in the legacy way. */
 static int encode_span(const struct tokenizer *t, struct token_buffer *b, const struct text_span *s,
-                       struct fail *why)
+                       bool is_after, struct fail *why)
 {
     const char *text = b->work->pipeline.text + s->at;
     if (s->token != UINT32_MAX) {
@@ -348,7 +348,8 @@ static int encode_span(const struct tokenizer *t, struct token_buffer *b, const 
         return 0;
     }
     if (!t->is_json) {
-        bool has_prefix = t->adds_prefix && (s->is_first || (t->is_legacy && *text != ' '));
+        bool has_prefix = s->is_first ? tokenizer_puts_space(t, text, s->bytes, is_after)
+                                      : t->adds_prefix && t->is_legacy && *text != ' ';
         return encode_characters(t, b, text, s->bytes, has_prefix, why);
     }
     if (t->cuts_units) return encode_characters(t, b, text, s->bytes, false, why);
@@ -358,23 +359,27 @@ static int encode_span(const struct tokenizer *t, struct token_buffer *b, const 
 }
 
 static int encode_spans(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                        size_t bytes, struct fail *why)
+                        size_t bytes, bool is_after, struct fail *why)
 {
     struct pipeline *p = &b->work->pipeline;
-    if (pipeline_run(t, p, text, bytes, b->parses_special, why)) return fail_in(why, t->name);
+    bool is_first = !(is_after && t->is_json);
+    if (pipeline_run(t, p, text, bytes, is_first, b->parses_special, why))
+        return fail_in(why, t->name);
     for (size_t i = 0; i < p->count; i++)
-        if (make_room(b, p->spans[i].bytes, why) || encode_span(t, b, &p->spans[i], why)) return -1;
+        if (make_room(b, p->spans[i].bytes, why) || encode_span(t, b, &p->spans[i], is_after, why))
+            return -1;
     return 0;
 }
 
-int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                     size_t bytes, struct fail *why)
+/* is_after: behind a special token, of which the text says nothing. */
+static int encode(const struct tokenizer *t, struct token_buffer *b, const char *text, size_t bytes,
+                  bool is_after, struct fail *why)
 {
     int status;
     if (!bytes) return 0;
     if (prepare(t, b, why) || make_room(b, bytes, why)) return -1;
     if ((t->is_json && !t->splitter) || pipeline_finds(t, text, bytes, b->parses_special)) {
-        status = encode_spans(t, b, text, bytes, why);
+        status = encode_spans(t, b, text, bytes, is_after, why);
     } else if (t->splitter) {
         uint64_t *starts = b->work->units;
         if (splitter_cut(t->splitter, &b->work->split, starts, text, bytes, why))
@@ -382,9 +387,22 @@ int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const ch
         starts[bytes / 64] |= UINT64_C(1) << (bytes % 64);
         status = encode_units(t, b, starts, text, bytes, false, why);
     } else {
-        status = encode_characters(t, b, text, bytes, t->adds_prefix, why);
+        bool has_prefix = tokenizer_puts_space(t, text, bytes, is_after);
+        status = encode_characters(t, b, text, bytes, has_prefix, why);
     }
     b->dropped += b->work->merger.dropped;
     b->work->merger.dropped = 0;
     return status;
+}
+
+int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                     size_t bytes, struct fail *why)
+{
+    return encode(t, b, text, bytes, false, why);
+}
+
+int tokenizer_encode_after(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                           size_t bytes, struct fail *why)
+{
+    return encode(t, b, text, bytes, true, why);
 }

@@ -70,6 +70,13 @@ int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count,
 int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const char *text,
                      size_t bytes, struct fail *why) MUST_USE;
 
+/* The same of a text that stands behind a special token in what is encoded. Whether a space is put
+ * before it there is what the reference libraries differ in (tokenizer_prefix.c). */
+int tokenizer_encode_after(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                           size_t bytes, struct fail *why) MUST_USE;
+/* Is a space put before this text, at the beginning or behind a special token? */
+bool tokenizer_puts_space(const struct tokenizer *t, const char *text, size_t bytes, bool is_after);
+
 /* The text of ids, as the reference decodes; the caller frees. Control pieces are
  * nothing. NULL on failure. */
 char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t count, size_t *bytes,

@@ -237,6 +237,7 @@ int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *wh
     if (!status) status = find_ends(&b, why);
     if (!status) status = added_finish(t, why);
     t->is_legacy = json_is_true(json_object_get(b.config, "legacy"));
+    t->is_bare = !b.config;
     json_decref(b.config);
     json_decref(b.specials);
     json_decref(b.json);

@@ -103,6 +103,7 @@ struct tokenizer {
     uint32_t byte_piece[256];
     bool adds_prefix, has_bytes;
     bool is_legacy; /* of tokenizer.model: a prefix behind each added token, too */
+    bool is_bare;   /* no tokenizer_config.json says anything */
     struct added_tokens added;
     /* of tokenizer.json */
     bool is_json;
@@ -222,7 +223,7 @@ void pipeline_release(struct pipeline *p);
 bool pipeline_finds(const struct tokenizer *t, const char *text, size_t bytes, bool parses_special);
 /* Cuts a text into spans: tokens, and texts that the model encodes one by one. */
 int pipeline_run(const struct tokenizer *t, struct pipeline *p, const char *text, size_t bytes,
-                 bool parses_special, struct fail *why);
+                 bool is_first, bool parses_special, struct fail *why);
 /* What the normalizers make of a text; the caller frees. */
 char *pipeline_normalize(const struct tokenizer *t, const char *text, struct fail *why);
 

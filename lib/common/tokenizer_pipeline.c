@@ -406,11 +406,12 @@ static int cut_once(struct pipeline *p, const void *arg, struct text_span s, str
     return cut(p, arg, s, why);
 }
 
-static int begin(struct pipeline *p, const char *text, size_t bytes, struct fail *why)
+static int begin(struct pipeline *p, const char *text, size_t bytes, bool is_first,
+                 struct fail *why)
 {
     p->used = p->next_count = 0;
     p->most = TIMES * bytes + MORE;
-    struct text_span whole = { 0, bytes, UINT32_MAX, true };
+    struct text_span whole = { 0, bytes, UINT32_MAX, is_first };
     if (split_work_begin(&p->split, why)) return -1;
     if (add_text(p, text, bytes, why) || add_next(p, whole, why)) return -1;
     take_next(p);
@@ -418,10 +419,10 @@ static int begin(struct pipeline *p, const char *text, size_t bytes, struct fail
 }
 
 int pipeline_run(const struct tokenizer *t, struct pipeline *p, const char *text, size_t bytes,
-                 bool parses_special, struct fail *why)
+                 bool is_first, bool parses_special, struct fail *why)
 {
     const struct token_search search = { t, parses_special };
-    if (begin(p, text, bytes, why) || for_texts(p, cut_raw, &search, why) ||
+    if (begin(p, text, bytes, is_first, why) || for_texts(p, cut_raw, &search, why) ||
         for_texts(p, cut_normal, &search, why))
         return -1;
     for (int i = 0; i < t->cutters.count; i++)
@@ -433,7 +434,7 @@ char *pipeline_normalize(const struct tokenizer *t, const char *text, struct fai
 {
     struct pipeline p = { 0 };
     char *out = NULL;
-    int status = begin(&p, text, strlen(text), why);
+    int status = begin(&p, text, strlen(text), true, why);
     struct text_span s = { 0, strlen(text), UINT32_MAX, true };
     for (int i = 0; i < t->normalizers.count && !status; i++)
         status = normalize(&p, &t->normalizers.at[i], &s, why);

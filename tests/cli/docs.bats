@@ -20,7 +20,7 @@ load helper
     sed -n '/^## Talking to it/,/^The answer/p' "$root/README.md" | sed -n 's/^    //p' | sed -e 's/bin\///g' \
         -e 's/--model [a-zL][^ ]*.nf4/--model base.nf4/' -e 's/--model Llama-2-7b-8k/--model base/' \
         -e 's/run-chat/run/' -e 's/--tokenizer [^ ]*/--tokenizer base/' -e 's/generate/generate --context 300 --max-new-tokens 3/' \
-        -e 's/vicuna$/vicuna <<< "abc"/' > talk.sh
+        -e 's/longqlora$/longqlora <<< "abc"/' > talk.sh
     [ "$(grep -c generate talk.sh)" -eq 4 ]
     bash -euo pipefail talk.sh > /dev/null
     grep -q completion answers.jsonl

@@ -99,8 +99,8 @@ setup() {
 
 @test "generate --chat: one encoding of the whole prompt, as tokenize has it" {
     # What tokenize --format chat makes of the same prompt, up to the answer.
-    echo '{"input":" what is it? ","output":"no"}' > chat.jsonl
-    for template in vicuna llama-2 zephyr; do
+    echo '{"input":"what is it?","output":"no"}' > chat.jsonl
+    for template in longqlora vicuna vicuna-apart alpaca llama-2 zephyr mistral; do
         tokenize --quiet -m tok/tokenizer.model --format chat --template $template chat.jsonl --to jsonl > chat.tok
         start=$(sed -n 's/.*"targets":\[\[*\([0-9]*\).*/\1/p' chat.tok)
         want=$(sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p' chat.tok | tr , '\n' | head -n "$start" | tr '\n' ' ')
@@ -211,7 +211,7 @@ chat() {
     check '--system is for --chat' 2 -m base -p x --system y
     check 'base.nf4: weights alone, which hold no tokenizer: --tokenizer DIR (see generate --help)' 2 -m base.nf4 -p x
     check 'nowhere' 1 -m nowhere -p x
-    check "--chat: 'nowhere.json' is no template and no file: there are vicuna, llama-2, llama-3, zephyr, chatml, or a file" 2 -m base -p x --chat nowhere.json
+    check "--chat: 'nowhere.json' is no template and no file: there are longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, auto, or a file" 2 -m base -p x --chat nowhere.json
     cp -rL base other
     sed -i 's/"vocab_size": *400/"vocab_size": 399/' other/config.json
     check '' 3 -m other -p x

@@ -122,7 +122,7 @@ size 12345'
 }
 
 @test "messages: an unknown template is wrong usage, with the names, before anything is read" {
-    names='vicuna, llama-2, llama-3, zephyr, chatml, or a file'
+    names='longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, auto, or a file'
     says 2 "tokenize: --template: 'llama3' is no template and no file: there are $names (see tokenize --help)" tokenize -m nowhere --format chat --template llama3 x.jsonl
     make_base
     says 2 "generate: --chat: 'vicunaa' is no template and no file: there are $names (see generate --help)" generate -m base -p x --chat vicunaa

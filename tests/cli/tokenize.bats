@@ -126,8 +126,8 @@ load helper
         '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b"},{"role":"user","content":"c?"},{"role":"assistant","content":"d"}],"source":"s"}' > c.jsonl
     tokenize --quiet --format chat -m "$m" c.jsonl -o c.tok
     # Each prompt and each answer as SentencePiece encodes it alone, then EOS.
-    printf '%s\001' "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions. USER: Hi there ASSISTANT: " \
-        "Hello." "Be brief. USER: a? ASSISTANT: " "b" "USER: c? ASSISTANT: " "d" \
+    printf '%s\001' "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions."$'\nUSER: Hi there\nASSISTANT: ' \
+        "Hello." $'Be brief.\nUSER: a?\nASSISTANT: ' "b" $'USER: c?\nASSISTANT: ' "d" \
         | perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' \
         | "$BUILD/tests/spm_oracle" "$m" > ids
     perl -e 'my @l = map { [split] } <STDIN>; my $n = 0; my (@ids, @t);
@@ -204,17 +204,13 @@ conversations() {
     echo '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b c"},{"role":"user","content":"d </s>"},{"role":"assistant","content":"ef"}]}' |
         tokenize --quiet --format chat --template zephyr -m "$m" -o c.tok
     # The answers begin behind what stands before them.
-    printf '%s\001' $'<|system|>\nBe brief.' $'\n<|user|>\na?' $'\n<|assistant|>\nb c' $'\n<|user|>\nd </s>' $'\n<|assistant|>\nef' $'\n<|assistant|>\n' |
+    printf '%s\001' $'<|system|>\nBe brief.' $'\n<|user|>\na?' $'\n<|assistant|>\nb c' $'\n<|user|>\nd </s>' $'\n<|assistant|>\nef' $'\n' $'\n<|assistant|>\n' |
         perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' | "$BUILD/tests/spm_oracle" "$m" > ids
-    perl -e 'my @l = map { [split] } <STDIN>; my $tail = @{pop @l}; my (@i, @g);
+    perl -e 'my @l = map { [split] } <STDIN>; my $tail = @{pop @l}; my $last = pop @l; my (@i, @g);
         for my $k (0 .. $#l) { my $start = @i + $tail; push @i, @{$l[$k]}, 2; push @g, "$start-" . @i if $k == 2 || $k == 4 }
-        print "@i | @g\n"' < ids > expected
+        print "@i @$last | @g\n"' < ids > expected
     conversations c.tok | diff - expected
-    # What would change its tokens with the answer that comes after it cannot stand before one.
-    echo '{"turn":"{}</s>it: ","special":["</s>"],"whole":true}' > runs.json
-    run --separate-stderr -3 tokenize --format chat --template runs.json -m "$m" -o none <<< '{"input":"a","output":"it is"}'
-    [ "$stderr" = "tokenize: standard input:1: the answer runs into the text before it: not for 'whole'" ]
-    for bad in '{"turn":"{}","whole":true}:'"'whole' needs one of 'special' between prompt and answer" '{"turn":"{}","between":1}:'"'between' is not a text" '{"turn":"{}","whole":1}:'; do
+    for bad in '{"turn":"{}","strip":["all"]}:'"'strip' is a list of system, prompt, answer and turn" '{"turn":"{}","turns":2}:'"'turns'" '{"turn":"{}","input_turn":"{}"}:'"'input_turn' needs one {input}" '{"turn":"{}","between":1}:'"'between' is not a text" '{"turn":"{}","whole":1}:'; do
         echo "${bad%\}:*}}" > bad.json
         run --separate-stderr -3 tokenize --format chat --template bad.json -m "$m" -o none <<< '{"input":"a","output":"b"}'
         echo "$stderr"

@@ -20,21 +20,22 @@ def text(draw):
     return "".join(draw.choice(WORDS) + draw.choice([" ", " ", ""]) for _ in range(draw.randrange(1, 25))).strip() or "yes"
 
 
-# What a conversation begins with, what stands before a message, what ends one, what stands between two.
+# What a conversation begins with, what stands before a message, what ends one, what stands behind that.
 LLAMA_3 = "<|begin_of_text|>", "<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>", ""
 CHATML = "", "<|im_start|>{}\n", "<|im_end|>", "\n"
 
 
 def wording(t, messages, how):
     """The tokens of the whole text, and where the answers stand in it."""
-    whole, header, ending, between = how
+    whole, header, ending, behind = how
     answers = []
-    for i, m in enumerate(messages):
-        whole += (between if i else "") + header.format(m["role"])
+    for m in messages:
+        whole += header.format(m["role"])
         start = len(whole)
         whole += m["content"].strip() + ending
         if m["role"] == "assistant":
             answers.append((start, len(whole)))
+        whole += behind
     e = t.encode(whole, add_special_tokens=False)
     targets = []
     for start, end in answers:

@@ -148,7 +148,7 @@ int main(int argc, char **argv)
     const struct opt_program program = {
         .name = "generate",
         .summary = "continue a text, or talk, with a model",
-        .usage = "generate --model MODEL [--adapter DIR] [--chat vicuna] [options] < prompt",
+        .usage = "generate --model MODEL [--adapter DIR] [--chat longqlora] [options] < prompt",
         .example = "generate --model Llama-2-7b-8k --prompt 'In the beginning' --temperature 0.7",
         .table = table,
         .no_operands = true,

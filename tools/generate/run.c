@@ -1,5 +1,6 @@
 #include "run.h"
 
+#include "../../lib/common/chat_known.h"
 #include "../../lib/common/die.h"
 #include "../../lib/common/input.h"
 #include "../../lib/common/message.h"
@@ -323,6 +324,21 @@ void run_plan(const struct options *o, const struct loaded *l)
     print_plan(l, context_of(o, l), o);
 }
 
+/* Of the tokenizer that was named, or the adapter, which may have been trained with another than
+ * the model's own, or the model. */
+static void choose_template(struct chat_template *t, const struct options *o,
+                            const struct tokenizer *tokenizer)
+{
+    const char *places[] = { o->tokenizer, o->loaded.adapter, NULL };
+    const struct chat_known *known;
+    char text[480];
+    if (weights_are_directory(o->loaded.model)) places[2] = o->loaded.model;
+    or_die(chat_known_choose(t, o->chat, places, 3, "--chat", tokenizer, &known, &why), &why);
+    chat_known_describe(t, known, "--chat", text, sizeof text);
+    if (*text) note("%s", text);
+    if (t->is_single) note("%s words single turns: each prompt is for itself", t->name);
+}
+
 void run(struct generator *g, const struct options *o, struct loaded *l)
 {
     int64_t context = context_of(o, l);
@@ -338,7 +354,7 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
     bool is_given = o->prompt || o->prompt_file, is_lines = !strcmp(o->format, "jsonl");
     bool is_one = !is_lines && (is_given || !(chat && isatty(STDIN_FILENO)));
     if (chat) {
-        or_die(chat_template_open(&template, o->chat, g->tokenizer, &why), &why);
+        choose_template(&template, o, g->tokenizer);
         generator_add_eos(g, template.end);
     }
     if (is_one) {

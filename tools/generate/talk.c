@@ -15,10 +15,10 @@
 static int lay_out(struct talk *t, size_t first, struct fail *why)
 {
     t->ids.count = 0;
-    if (chat_begin(t->template, &t->ids, why)) return -1;
     for (size_t i = first; i < t->count; i++) {
         const struct turn *turn = &t->turns[i];
-        if (chat_put_prompt(t->template, &t->ids, t->system, turn->prompt, i == first, why) ||
+        const struct chat_said said = { .prompt = turn->prompt };
+        if (chat_template_prompt(t->template, &t->ids, t->system, &said, i == first, why) ||
             token_buffer_add(&t->ids, turn->answer, (size_t)turn->count, why))
             return -1;
     }
@@ -39,6 +39,7 @@ static void drop_turns(struct talk *t, size_t from, size_t count)
 int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *dropped, struct fail *why)
 {
     *dropped = 0;
+    if (t->template->is_single) talk_forget(t);
     if (t->count == t->room) {
         size_t room = 2 * t->room + 8;
         struct turn *grown = realloc(t->turns, room * sizeof *grown);

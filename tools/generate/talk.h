@@ -3,7 +3,7 @@
 #ifndef LONGQLORA_TALK_H
 #define LONGQLORA_TALK_H
 
-#include "../../lib/common/chat.h"
+#include "../../lib/common/chat_template.h"
 #include "generator.h"
 
 struct turn {
@@ -22,7 +22,8 @@ struct talk {
     struct token_buffer ids; /* what the model reads next */
 };
 
-/* A new turn: talk->ids becomes the whole conversation up to its answer. Oldest turns are
+/* A new turn: talk->ids becomes the whole conversation up to its answer; a template that words one
+ * turn forgets those before it. Oldest turns are
  * dropped until `reserve` tokens of the context are free; *dropped counts them. Fails,
  * without the turn, if it alone does not fit. */
 int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *dropped,

@@ -150,19 +150,19 @@ static int encode_turns(const struct encoder *e, struct slot *s, struct worker *
                         const struct chat *c)
 {
     struct tokens *t = &s->tokens;
-    w->buffer.count = 0;
-    if (chat_begin(e->chat, &w->buffer, &s->why)) return -1;
+    struct chat_said *said = calloc(c->count + 1, sizeof *said);
+    if (!said) return fail(&s->why, "out of memory");
     for (size_t i = 0; i < c->count; i++) {
         const struct chat_turn *turn = &c->turns[i];
+        said[i] = (struct chat_said){ turn->prompt, turn->answer, turn->input_at };
         s->text_bytes += strlen(turn->prompt) + strlen(turn->answer);
-        if (chat_put_prompt(e->chat, &w->buffer, c->system, turn->prompt, i == 0, &s->why))
-            return -1;
-        t->targets[2 * i] = (uint32_t)w->buffer.count;
-        if (chat_put_answer(e->chat, &w->buffer, turn->answer, &s->why)) return -1;
-        t->targets[2 * i + 1] = (uint32_t)w->buffer.count;
     }
+    w->buffer.count = 0;
+    int status =
+        chat_template_encode(e->chat, &w->buffer, c->system, said, c->count, t->targets, &s->why);
+    free(said);
     t->target_count = c->count;
-    return append_ids(t, w->buffer.ids, w->buffer.count, 0, &s->why);
+    return status ? -1 : append_ids(t, w->buffer.ids, w->buffer.count, 0, &s->why);
 }
 
 /* Of the answers only some may be trained on. */

@@ -6,8 +6,8 @@
 #ifndef LONGQLORA_ENCODE_H
 #define LONGQLORA_ENCODE_H
 
-#include "../../lib/common/chat.h"
 #include "../../lib/common/chat_record.h"
+#include "../../lib/common/chat_template.h"
 #include "../../lib/common/json_records.h"
 #include "../../lib/common/pool.h"
 #include "../../lib/common/record_tokens.h"

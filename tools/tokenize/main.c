@@ -1,5 +1,5 @@
 /* tokenize - text files to a stream of token numbers, as SentencePiece encodes them. */
-#include "../../lib/common/chat.h"
+#include "../../lib/common/chat_template.h"
 #include "../../lib/common/die.h"
 #include "../../lib/common/file_guard.h"
 #include "../../lib/common/model_guard.h"
@@ -56,7 +56,7 @@ int main(int argc, char **argv)
           "a document is a JSON line's text, a whole file, or a JSON line's conversation",
           "jsonl|text|chat" },
         { "template", 0, OPT_TEXT, &o.template, "NAME",
-          "how conversations are worded: " CHAT_TEMPLATES "; else vicuna", 0 },
+          "how conversations are worded: " CHAT_TEMPLATES "; else longqlora", 0 },
         { "train-on", 0, OPT_WORD, &o.train_on, "WHICH",
           "train on all answers of a conversation, or on its last", "all|last" },
         { "odd", 0, OPT_WORD, &o.odd, "HOW",

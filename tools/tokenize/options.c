@@ -1,6 +1,6 @@
 #include "options.h"
 
-#include "../../lib/common/chat.h"
+#include "../../lib/common/chat_template.h"
 #include "../../lib/common/die.h"
 
 /* Conversations have a wording of their own, and are not mended. */

@@ -7,6 +7,7 @@
 #include "../../lib/common/size.h"
 #include "encode.h"
 #include "show.h"
+#include "wording.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,24 +31,20 @@ static int take(void *arg, const struct tokens *t, struct fail *why)
     return 0;
 }
 
-/* A template's name, not its path. */
-static const char *chat_name(const char *template)
-{
-    const char *slash = strrchr(template, '/');
-    return slash ? slash + 1 : template;
-}
-
-static void open_sink(struct sink *s, const struct options *o, const struct tokenizer *t,
-                      const struct encoder *e, bool add_bos, bool add_eos)
+/* chat: NULL where the documents are no conversations. */
+static void open_sink(struct sink *s, const struct options *o, const struct encoder *e,
+                      const struct chat_template *chat)
 {
     struct fail why;
     struct fields made;
+    const struct tokenizer *t = e->tokenizer;
+    bool has_begin = e->begin != UINT32_MAX, has_end = e->end != UINT32_MAX;
     s->width = o->raw;
     s->info = (struct token_info){ .vocab_size = tokenizer_vocab(t),
-                                   .add_bos = add_bos,
-                                   .add_eos = add_eos };
-    s->info.bos = e->begin != UINT32_MAX ? e->begin : tokenizer_bos(t);
-    s->info.eos = e->end != UINT32_MAX ? e->end : tokenizer_eos(t);
+                                   .add_bos = chat ? chat->begins_with_bos : has_begin,
+                                   .add_eos = chat ? chat->end == tokenizer_eos(t) : has_end };
+    s->info.bos = has_begin ? e->begin : tokenizer_bos(t);
+    s->info.eos = has_end ? e->end : tokenizer_eos(t);
     memcpy(s->info.tokenizer, tokenizer_digest(t), sizeof s->info.tokenizer);
     if (strcmp(o->raw, "none") != 0) {
         if (!strcmp(o->raw, "u16") && s->info.vocab_size > 1 << 16)
@@ -59,8 +56,7 @@ static void open_sink(struct sink *s, const struct options *o, const struct toke
     fields_init(&made);
     fields_text(&made, "format", o->format);
     fields_text(&made, "on_error", o->on_error);
-    if (!strcmp(o->format, "chat"))
-        fields_text(&made, "template", chat_name(o->template ? o->template : "vicuna"));
+    if (chat) wording_record(&made, chat);
     if (strcmp(o->train_on, "all") != 0) fields_text(&made, "train_on", o->train_on);
     if (strcmp(o->odd, "stop") != 0) fields_text(&made, "odd", o->odd);
     or_die(tokens_writer(&s->stream, o->output, view_of(o->to), "tokenize", &s->info, &made, &why),
@@ -83,7 +79,8 @@ static uint64_t size_of(const char **files)
 
 static struct chat_reader reader_of(const struct options *o)
 {
-    struct chat_reader reader = { .source_key = o->source_key };
+    /* White space around messages is the template's matter. */
+    struct chat_reader reader = { .source_key = o->source_key, .keeps_space = true };
     if (!strcmp(o->train_on, "last")) reader.train_on = CHAT_TRAIN_LAST;
     reader.odd = !strcmp(o->odd, "stop")   ? CHAT_ODD_STOP
                  : !strcmp(o->odd, "skip") ? CHAT_ODD_SKIP
@@ -122,6 +119,9 @@ static void report(struct encoder *e, double seconds)
          (unsigned long long)e->documents, (unsigned long long)e->skipped,
          (unsigned long long)e->text_bytes, (unsigned long long)e->tokens,
          size_text((double)e->text_bytes / seconds).at);
+    if (e->dropped)
+        warn("%llu characters or bytes have no piece in this vocabulary and gave no token",
+             (unsigned long long)e->dropped);
     note_tally("skipped", &e->skips);
     note_tally("mended", &e->mends);
     note_tally(NULL, &e->unknown);
@@ -152,11 +152,9 @@ static void write_all(const struct options *o, struct encoder *e, const char **f
 {
     struct fail why;
     struct sink sink = { 0 };
-    bool is_chat = e->format == FORMAT_CHAT;
     struct progress p = { .unit = "MB", .size = 1e6, .total = (double)size_of(files) };
     double start = progress_clock();
-    open_sink(&sink, o, e->tokenizer, e, is_chat ? e->chat->adds_bos : e->begin != UINT32_MAX,
-              is_chat ? e->chat->end == tokenizer_eos(e->tokenizer) : e->end != UINT32_MAX);
+    open_sink(&sink, o, e, e->format == FORMAT_CHAT ? e->chat : NULL);
     progress_begin(&p);
     for (; *files; files++) {
         struct input *in = open_text(*files, e->format);
@@ -173,8 +171,7 @@ void run_encode(const struct options *o, const char **files, const struct tokeni
     struct fail why;
     struct chat_template chat = { 0 };
     bool is_chat = !strcmp(o->format, "chat");
-    if (is_chat)
-        or_die(chat_template_open(&chat, o->template ? o->template : "vicuna", t, &why), &why);
+    if (is_chat) wording_choose(&chat, o, t);
     struct encoder e = { .tokenizer = t,
                          .format = !strcmp(o->format, "jsonl")  ? FORMAT_JSONL
                                    : !strcmp(o->format, "text") ? FORMAT_TEXT

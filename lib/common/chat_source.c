@@ -1,0 +1,108 @@
+/* Finds a model's own chat_template. */
+#include "chat_known.h"
+
+#include "file.h"
+#include "jinja_form.h"
+#include "json.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void chat_source_release(struct chat_source *s)
+{
+    free(s->text);
+    *s = (struct chat_source){ 0 };
+}
+
+/* A text file as it is. */
+static int read_file(struct chat_source *s, struct fail *why)
+{
+    uint64_t bytes;
+    FILE *file = file_open_stdio(s->place, &bytes, why);
+    if (!file) return -1;
+    int status = 0;
+    if (bytes > JINJA_TEXT_MAX) {
+        status = fail_input(why, "%.300s: %llu bytes, a template has at most %d", s->place,
+                            (unsigned long long)bytes, JINJA_TEXT_MAX);
+    } else if (!(s->text = malloc(bytes + 1))) {
+        status = fail(why, "%.300s: out of memory", s->place);
+    } else {
+        s->bytes = fread(s->text, 1, bytes, file);
+        s->text[s->bytes] = 0;
+        if (ferror(file))
+            status = fail(why, "%.300s: cannot read: %s", s->place, strerror(errno));
+        else if (s->bytes < bytes)
+            status = fail_input(why, "%.300s: changed while it was read", s->place);
+    }
+    fclose(file);
+    if (status) chat_source_release(s);
+    return status;
+}
+
+/* Of a list of {"name", "template"}; NULL and why if none of them is called default. */
+static const json_t *default_of(const json_t *list, struct fail *why)
+{
+    char names[200] = "";
+    size_t i;
+    json_t *entry;
+    json_array_foreach(list, i, entry)
+    {
+        const char *name = json_string_value(json_object_get(entry, "name"));
+        size_t used = strlen(names);
+        if (name && !strcmp(name, "default")) return json_object_get(entry, "template");
+        if (name && used + strlen(name) + 3 < sizeof names)
+            snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", name);
+    }
+    fail_input(why, "of its named chat_templates (%s) none is called default", names);
+    return NULL;
+}
+
+static int read_config(struct chat_source *s, struct fail *why)
+{
+    json_t *config = json_read_file(s->place, why);
+    if (!config) return -1;
+    const json_t *value = json_object_get(config, "chat_template");
+    int status = 0;
+    if (json_is_array(value)) {
+        value = default_of(value, why);
+        if (!value) status = -1;
+    }
+    if (!status && value && !json_is_null(value) && !json_is_string(value))
+        status = fail_input(why, "chat_template is neither a text nor a list of named texts");
+    if (!status && json_is_string(value)) {
+        s->bytes = json_string_length(value);
+        s->text = malloc(s->bytes + 1);
+        if (s->text) memcpy(s->text, json_string_value(value), s->bytes + 1);
+        if (!s->text) status = fail(why, "out of memory");
+    }
+    json_decref(config);
+    return status ? fail_in(why, s->place) : 0;
+}
+
+/* The file of that name beside `place`, which is a file, or in it. */
+static bool is_there(struct chat_source *s, const char *place, bool is_folder, const char *name)
+{
+    const char *slash = strrchr(place, '/');
+    if (is_folder)
+        snprintf(s->place, sizeof s->place, "%s/%s", place, name);
+    else
+        snprintf(s->place, sizeof s->place, "%.*s%s", slash ? (int)(slash - place + 1) : 0, place,
+                 name);
+    return !access(s->place, F_OK);
+}
+
+int chat_source_find(struct chat_source *s, const char *place, struct fail *why)
+{
+    struct stat st;
+    size_t length = strlen(place);
+    bool is_folder = !stat(place, &st) && S_ISDIR(st.st_mode);
+    *s = (struct chat_source){ 0 };
+    if (!is_folder && length > 6 && !strcmp(place + length - 6, ".jinja")) {
+        snprintf(s->place, sizeof s->place, "%s", place);
+        return read_file(s, why);
+    }
+    if (is_there(s, place, is_folder, "chat_template.jinja")) return read_file(s, why);
+    if (is_there(s, place, is_folder, "tokenizer_config.json")) return read_config(s, why);
+    return 0;
+}

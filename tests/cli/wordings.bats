@@ -1,0 +1,162 @@
+# The wording of a model's own chat_template, and of records of another kind of vocabulary.
+load helper
+
+# A byte-level tokenizer with ChatML's and LLaMA-3's tokens, in DIR, and the page's template in page.jinja.
+make_model() { # DIR
+    mkdir -p "$1"
+    cp "$golden"/chat/tokenizer{,_config}.json "$1"
+    chmod u+w "$1"/*
+    sed -n '/^    {%- for/,/^    {%- endif %}$/s/^    //p' "$root/docs/formats/chat_template.md" > page.jinja
+    grep -q 'im_start' page.jinja
+}
+
+# says STATUS MESSAGE COMMAND...: the last line on standard error is this.
+says() {
+    local status=$1 message=$2
+    run --separate-stderr "-$status" "${@:3}"
+    [ "${stderr_lines[-1]}" = "$message" ] || { printf '%s\n' "$stderr" "$message" && false; }
+}
+
+# made STREAM: what its header says of the template.
+made() {
+    perl -MForeignStream -e 'my ($h) = ForeignStream::read_all(shift); print join(" ", @{$h->{options}}{"template", "template_digest"}), "\n"' "$1"
+}
+
+@test "wordings: auto takes the wording of the model's own chat_template, wherever it stands" {
+    make_model m
+    echo '{"messages":[{"role":"system","content":"S"},{"role":"user","content":"a?"},{"role":"assistant","content":"b"}]}' > c.jsonl
+    tokenize --quiet --format chat --template chatml -m m c.jsonl -o named.tok
+    read -r name digest <<< "$(made named.tok)"
+    [ "$name" = chatml ] && [ "${#digest}" -eq 32 ]
+    auto() { # what auto makes is what chatml makes, and it is said whose text it is
+        run --separate-stderr -0 tokenize --format chat --template auto -m "${1:-m}" c.jsonl -o auto.tok
+        [[ "$stderr" == *"the chat_template is that of docs/formats/chat_template.md: worded as chatml"* ]]
+        cmp named.tok auto.tok
+    }
+    cp page.jinja m/chat_template.jinja
+    auto
+    auto m/tokenizer.json
+    # White space is no difference where it makes none.
+    perl -0pe 's/\{\{- /{{-   /g; s/\n    /\n\n\t/g; s/ -%/-%/g; s/\z/\n/' page.jinja > m/chat_template.jinja
+    run ! cmp -s page.jinja m/chat_template.jinja
+    auto
+    rm m/chat_template.jinja
+    configure() { perl -MJSON::PP -0e 'local $/; my $t = shift; open my $f, "<", "m/tokenizer_config.json"; my $c = decode_json(<$f>); open $f, "<", "page.jinja"; my $page = <$f>;
+        $c->{chat_template} = eval $t; open $f, ">", "m/tokenizer_config.json"; print $f encode_json($c)' "$1"; }
+    configure '$page'
+    auto
+    configure '[{ name => "tool_use", template => "x" }, { name => "default", template => $page }]'
+    auto
+    configure '[{ name => "tool_use", template => "x" }, { name => "rag", template => $page }]'
+    says 3 "tokenize: m/tokenizer_config.json: of its named chat_templates (tool_use, rag) none is called default" tokenize --format chat --template auto -m m c.jsonl -o x
+    configure '7'
+    says 3 "tokenize: m/tokenizer_config.json: chat_template is neither a text nor a list of named texts" tokenize --format chat --template auto -m m c.jsonl -o x
+    configure 'undef'
+    says 3 "tokenize: --template auto: the model has no chat_template (chat_template.jinja, or one in tokenizer_config.json): --template NAME" tokenize --format chat --template auto -m m c.jsonl -o x
+    # The file of somebody else's, by its name.
+    tokenize --quiet --format chat --template page.jinja -m m c.jsonl -o auto.tok
+    cmp named.tok auto.tok
+    [ ! -e x ]
+}
+
+@test "wordings: another text is refused, and the wording named whose marks it has" {
+    make_model m
+    echo '{"input":"a","output":"b"}' > c.jsonl
+    known='a chat_template that is none of the published ones that are known here'
+    refused() { # TEXT MESSAGE
+        printf '%s' "$1" > m/chat_template.jinja
+        says 3 "tokenize: m/chat_template.jinja: $2" tokenize --format chat --template auto -m m c.jsonl -o x
+    }
+    # One letter of the page's own text is another.
+    sed 's/message.content/message.content|trim/' page.jinja > other
+    refused "$(cat other)" "$known; it has marks of chatml, and --template chatml takes that wording if you know it to be the model's"
+    refused '[INST] {{ m }} [/INST]' "$known; it has marks of mistral, and --template mistral takes that wording if you know it to be the model's"
+    refused '{{ m }}' "$known, nor has their marks: --template FILE words conversations by a file (docs/formats/chat_template.md)"
+    refused '{{ m' 'a tag does not end'
+    refused '' "$known, nor has their marks: --template FILE words conversations by a file (docs/formats/chat_template.md)"
+    # On the user's word.
+    cp other m/chat_template.jinja
+    tokenize --quiet --format chat --template chatml -m m c.jsonl -o x
+    head -c 1100000 /dev/zero | tr '\0' ' ' > m/chat_template.jinja
+    says 3 "tokenize: m/chat_template.jinja: 1100000 bytes, a template has at most 1048576" tokenize --format chat --template auto -m m c.jsonl -o y
+    [ ! -e y ]
+}
+
+@test "wordings: generate --chat auto looks beside the tokenizer, in the adapter's folder, in the model's" {
+    make_model tok
+    config config.json 708
+    echo '{"text":"one two three four five six seven eight nine ten"}' | tokenize --quiet -m tok --no-bos | pack --quiet --context 16 --strategy split -o 16.smp
+    echo 'method: full' > scratch.yaml
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json tokenizer=tok train_file=16.smp output_dir=base max_steps=1 --quiet --device cpu
+    ids() { grep '^ids: ' <<< "$stderr"; }
+    run --separate-stderr -0 generate -m base --chat chatml -p 'a?' -n 1 -c 200 -v
+    want=$(ids)
+    says 3 "generate: --chat auto: the model has no chat_template (chat_template.jinja, or one in tokenizer_config.json): --chat NAME" generate -m base --chat auto -p 'a?' -n 1 -c 200
+    cp page.jinja base/chat_template.jinja
+    run --separate-stderr -0 generate -m base --chat auto -p 'a?' -n 1 -c 200 -v
+    [ "$(ids)" = "$want" ]
+    # The tokenizer that is named goes first.
+    printf '%s' '[INST] {{ m }} [/INST]' > tok/chat_template.jinja
+    run --separate-stderr -3 generate -m base --tokenizer tok --chat auto -p 'a?' -n 1 -c 200
+    [[ "$stderr" == *"tok/chat_template.jinja: "*"--chat mistral takes"* ]]
+    # An adapter's own template goes before its base's.
+    lora run model_name_or_path=base quantization=none train_file=16.smp max_steps=1 --quiet --device cpu
+    cp tok/chat_template.jinja run
+    run --separate-stderr -3 generate -m base --adapter run --chat auto -p 'a?' -n 1 -c 200
+    [[ "$stderr" == *"run/chat_template.jinja: "*"--chat mistral takes"* ]]
+    rm run/chat_template.jinja
+    run --separate-stderr -0 generate -m base --adapter run --chat auto -p 'a?' -n 1 -c 200 -v
+    [ "$(ids)" = "$want" ]
+}
+
+@test "wordings: the vicuna of before is vicuna-apart, and that is said" {
+    make_tokenizer
+    m=$made/tok/tokenizer.model
+    echo '{"input":"a?","output":"b"}' > c.jsonl
+    run --separate-stderr -0 tokenize --format chat --template vicuna -m "$m" c.jsonl -o new.tok
+    [[ "$stderr" == *"vicuna words as FastChat's v1.1 does; the vicuna of earlier versions (no BOS, prompt and answer encoded apart) is --template vicuna-apart"* ]]
+    tokenize --quiet --format chat --template vicuna-apart -m "$m" c.jsonl -o old.tok
+    perl -MForeignStream -e 'for my $f (@ARGV) { my @o = ForeignStream::read_all($f); my @i = unpack "v*", $o[1]{tokens}; my @t = unpack "V*", $o[1]{targets}; print "$i[0] $i[-1] $t[1]-", scalar @i, "\n" }' new.tok old.tok > seen
+    [ "$(sed -n 1p seen | cut -d' ' -f1)" = 1 ]
+    [ "$(sed -n 2p seen | cut -d' ' -f1)" != 1 ]
+    # A stream of a version that wrote no digest is read as it is.
+    [ "$(made old.tok | cut -d' ' -f1)" = vicuna-apart ]
+    pack --quiet --context 400 --strategy truncate old.tok -o old.smp
+    # FastChat learns nothing of these.
+    printf '%s\n' '{"input":"a ASSISTANT: b","output":"c"}' '{"input":"a?","output":"b"}' > spells.jsonl
+    says 3 "tokenize: spells.jsonl:1: a message spells ' ASSISTANT: ', which is a mark of vicuna: nothing of such a conversation is learned there: leave it out" tokenize --format chat --template vicuna -m "$m" spells.jsonl -o x
+    run --separate-stderr -0 tokenize --format chat --template vicuna --on-error skip -m "$m" spells.jsonl -o x
+    [[ "$stderr" == *"1 documents, 1 skipped"* ]]
+}
+
+@test "wordings: alpaca words one turn; on a terminal each prompt is for itself" {
+    make_base
+    says 3 "tokenize: standard input:1: 2 turns, alpaca words one: as many conversations, or another template" \
+        tokenize --format chat --template alpaca -m tok/tokenizer.model -o x <<< '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},{"role":"assistant","content":"d"}]}'
+    says 3 "tokenize: standard input:1: alpaca has no place for a system's sentence: leave it out, or put it into the first prompt" \
+        tokenize --format chat --template alpaca -m tok/tokenizer.model -o x <<< '{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
+    run --separate-stderr -0 generate -m base --chat alpaca -p 'a?' -n 1 -c 400 -v
+    [[ "$stderr" == *"alpaca words single turns: each prompt is for itself"* ]]
+}
+
+# text STREAM MODEL: what the documents of a stream decode to.
+text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
+
+@test "wordings: Alpaca's input has its place, and white space is the wording's matter" {
+    make_tokenizer
+    m=$made/tok/tokenizer.model
+    record='{"instruction":" Do it. ","input":"x\ny","output":" z\n"}'
+    tokenize --quiet --format chat --template alpaca -m "$m" -o a.tok <<< "$record"
+    [ "$(text a.tok "$m")" = $'Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\n Do it. \n\n### Input:\nx\ny\n\n### Response: z' ]
+    tokenize --quiet --format chat --template alpaca -m "$m" -o a.tok <<< '{"instruction":"Do it.","input":"","output":"z"}'
+    [[ "$(text a.tok "$m")" == *$'a task. Write a response'*$'### Instruction:\nDo it.\n\n### Response:z' ]]
+    # Elsewhere an input is a line behind the instruction.
+    tokenize --quiet --format chat -m "$m" -o a.tok <<< "$record"
+    [[ "$(text a.tok "$m")" == *$'\nUSER: Do it. \nx\ny\nASSISTANT:  z' ]]
+    tokenize --quiet --format chat --template zephyr -m "$m" -o a.tok <<< "$record"
+    text a.tok "$m" > seen
+    printf '<|user|>\n Do it. \nx\ny \n<|assistant|>\n z\n \n' | diff seen -
+    # An empty key is no sentence, an empty message of the system is one.
+    tokenize --quiet --format chat --template zephyr -m "$m" -o b.tok <<< '{"system":"","instruction":" Do it. ","input":"x\ny","output":" z\n"}'
+    cmp a.tok b.tok
+}

@@ -1,0 +1,324 @@
+/* Conversations in the wording of others, id for id; the form of Jinja texts; what is refused. */
+#include "../../lib/common/chat_known.h"
+#include "../../lib/common/jinja_form.h"
+#include "../../lib/common/json.h"
+#include "../lib/check.h"
+
+#define GOLDEN "tests/golden/wordings/"
+enum { TURNS = 8 };
+
+static struct fail why;
+
+/* ---- reading ---- */
+
+/* Calls `check` with each line of a file; how many there were. */
+static size_t each_line(const char *path, void (*check)(const json_t *line))
+{
+    char *line = NULL;
+    size_t capacity = 0, count = 0;
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    while (getline(&line, &capacity, file) > 0) {
+        json_t *value = json_loads(line, 0, NULL);
+        assert_non_null(value);
+        check(value);
+        json_decref(value);
+        count++;
+    }
+    fclose(file);
+    free(line);
+    return count;
+}
+
+static const char *text_of(const json_t *line, const char *key)
+{
+    return json_string_value(json_object_get(line, key));
+}
+
+static const struct tokenizer *tokenizer_of(const char *name)
+{
+    static struct {
+        char name[40];
+        struct tokenizer *t;
+    } opened[4];
+    for (int i = 0; i < 4; i++) {
+        char place[100];
+        if (!strcmp(opened[i].name, name)) return opened[i].t;
+        if (*opened[i].name) continue;
+        snprintf(place, sizeof place, GOLDEN "%s", name);
+        if (tokenizer_open(&opened[i].t, place, &why)) fail_msg("%s", why.text);
+        snprintf(opened[i].name, sizeof opened[i].name, "%s", name);
+        return opened[i].t;
+    }
+    fail_msg("more tokenizers than room");
+    return NULL;
+}
+
+static const struct chat_known *known_of(const char *digest)
+{
+    const struct chat_known *known;
+    for (size_t i = 0; (known = chat_known_at(i)); i++)
+        if (!strcmp(known->digest, digest)) return known;
+    return NULL;
+}
+
+static void open_template(struct chat_template *t, const json_t *line, bool by_name)
+{
+    const char *digest = text_of(line, "digest"), *wording = text_of(line, "wording");
+    const struct tokenizer *tokenizer = tokenizer_of(text_of(line, "tokenizer"));
+    const struct chat_known *known = digest ? known_of(digest) : NULL;
+    if (digest && !known) fail_msg("%s is not in the table", text_of(line, "of"));
+    if (known) assert_string_equal(known->wording, wording);
+    if (known && !by_name ? chat_known_open(t, known, tokenizer, &why)
+                          : chat_template_open(t, wording, tokenizer, &why))
+        fail_msg("%s", why.text);
+}
+
+/* A conversation; its texts belong to the line, but for a joined prompt. */
+struct told {
+    struct chat_said turns[TURNS];
+    size_t count;
+    const char *system;
+    char joined[400];
+};
+
+static void read_conversation(struct told *c, const json_t *line)
+{
+    const json_t *turns = json_object_get(line, "turns");
+    const char *input = text_of(line, "input");
+    *c = (struct told){ .count = json_array_size(turns), .system = text_of(line, "system") };
+    assert_true(c->count > 0 && c->count <= TURNS);
+    for (size_t i = 0; i < c->count; i++) {
+        const json_t *turn = json_array_get(turns, i);
+        c->turns[i].prompt = json_string_value(json_array_get(turn, 0));
+        c->turns[i].answer = json_string_value(json_array_get(turn, 1));
+    }
+    if (!input || !*input) return;
+    c->turns[0].input_at = strlen(c->turns[0].prompt) + 1;
+    snprintf(c->joined, sizeof c->joined, "%s\n%s", c->turns[0].prompt, input);
+    c->turns[0].prompt = c->joined;
+}
+
+static void same_ids(const json_t *line, const char *what, const json_t *wanted,
+                     const struct token_buffer *got)
+{
+    size_t count = json_array_size(wanted);
+    for (size_t i = 0; i < count || i < got->count; i++) {
+        json_int_t id = i < count ? json_integer_value(json_array_get(wanted, i)) : -1;
+        if (i >= got->count || i >= count || got->ids[i] != id) {
+            char *text = json_dumps(line, JSON_COMPACT);
+            fail_msg("%s: id %zu is %lld of %zu, not %lld of %zu: %s", what, i,
+                     i < got->count ? (long long)got->ids[i] : -1, got->count, (long long)id, count,
+                     text);
+        }
+    }
+}
+
+/* ---- golden conversations ---- */
+
+static void check_case(const json_t *line)
+{
+    struct chat_template t;
+    struct told c;
+    struct token_buffer ids = { 0 };
+    uint32_t spans[2 * TURNS];
+    const json_t *targets = json_object_get(line, "targets");
+    const json_t *prompts = json_object_get(line, "prompts");
+    open_template(&t, line, false);
+    read_conversation(&c, line);
+    if (chat_template_encode(&t, &ids, c.system, c.turns, c.count, spans, &why))
+        fail_msg("%s", why.text);
+    same_ids(line, "tokens", json_object_get(line, "tokens"), &ids);
+    for (size_t i = 0; i < json_array_size(targets); i++) {
+        const json_t *range = json_array_get(targets, i);
+        for (size_t k = 0; k < 2; k++)
+            if (spans[2 * i + k] != json_integer_value(json_array_get(range, k))) {
+                char *text = json_dumps(line, JSON_COMPACT);
+                fail_msg("answer %zu is [%u, %u): %s", i, spans[2 * i], spans[2 * i + 1], text);
+            }
+    }
+    if (json_is_array(targets)) assert_int_equal(json_array_size(targets), c.count);
+    /* As one talks: each prompt behind the answers so far, which stand as they are. */
+    struct token_buffer asked = { 0 };
+    for (size_t i = 0; i < c.count; i++) {
+        if (chat_template_prompt(&t, &asked, c.system, &c.turns[i], i == 0, &why))
+            fail_msg("%s", why.text);
+        same_ids(line, "prompt", json_array_get(prompts, i), &asked);
+        asked.count = 0;
+        if (token_buffer_add(&asked, ids.ids, spans[2 * i + 1], &why)) fail_msg("%s", why.text);
+    }
+    token_buffer_release(&asked);
+    token_buffer_release(&ids);
+    chat_template_close(&t);
+}
+
+static void test_conversations(void **state)
+{
+    (void)state;
+    assert_true(each_line(GOLDEN "cases.jsonl", check_case) > 150);
+}
+
+/* Every wording and every text of the table is in the cases. */
+static char seen[20000];
+
+static void note_case(const json_t *line)
+{
+    const char *digest = text_of(line, "digest");
+    size_t used = strlen(seen);
+    snprintf(seen + used, sizeof seen - used, "%s %s\n", text_of(line, "wording"),
+             digest ? digest : "-");
+}
+
+static void test_nothing_is_without_a_case(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        "longqlora",         "vicuna",     "alpaca",       "llama-2",
+        "llama-3",           "llama-3.1",  "zephyr",       "chatml",
+        "mistral",           "mistral-v3", "mistral-nemo", "mistral-2023",
+        "mistral-2023-space"
+    };
+    char part[100];
+    const struct chat_known *known;
+    *seen = 0;
+    each_line(GOLDEN "cases.jsonl", note_case);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(part, sizeof part, "%s ", names[i]);
+        if (!strstr(seen, part)) fail_msg("no case of %s", names[i]);
+    }
+    for (size_t i = 0; (known = chat_known_at(i)); i++)
+        if (known->wording && !strstr(seen, known->digest)) fail_msg("no case of %s", known->of);
+}
+
+/* A wording by its name is that of the texts that change nothing. */
+static void check_by_name(const json_t *line)
+{
+    const char *digest = text_of(line, "digest");
+    const struct chat_known *known = digest ? known_of(digest) : NULL;
+    struct chat_template t, named;
+    if (!known || known->begin || known->system || known->finish) return;
+    open_template(&t, line, false);
+    open_template(&named, line, true);
+    assert_string_equal(t.digest, named.digest);
+    chat_template_close(&t);
+    chat_template_close(&named);
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    each_line(GOLDEN "cases.jsonl", check_by_name);
+}
+
+/* ---- the form of a text ---- */
+
+static void check_form(const json_t *line)
+{
+    const json_t *text = json_object_get(line, "text");
+    char *form = jinja_form(json_string_value(text), json_string_length(text), &why);
+    if (!form) fail_msg("%s: %s", json_string_value(text), why.text);
+    assert_string_equal(form, text_of(line, "form"));
+    free(form);
+}
+
+static void test_forms(void **state)
+{
+    (void)state;
+    static const char *const bad[] = { "{{ a",        "{% if a",          "{# a",
+                                       "{{ 'a }}",    "{{ (a }}",         "{%",
+                                       "{{ 'a\\' }}", "{% raw %}{{ a }}", "{{" };
+    assert_true(each_line(GOLDEN "forms.jsonl", check_form) > 40);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        if (jinja_form(bad[i], strlen(bad[i]), &why)) fail_msg("%s has a form", bad[i]);
+        assert_int_equal(why.status, STATUS_INPUT);
+    }
+    assert_null(jinja_form("a\0b", 3, &why));
+}
+
+/* ---- what is refused ---- */
+
+static void test_texts_that_are_not_known(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *words;
+    } cases[] = {
+        { "<|im_start|>{{ m }}<|im_end|>", "marks of chatml, and --chat chatml takes" },
+        { "<|start_header_id|>{{ m }}<|eot_id|>", "--chat llama-3 takes" },
+        { "<|start_header_id|>Cutting Knowledge Date{{ m }}", "--chat llama-3.1 takes" },
+        { "[INST] <<SYS>>{{ m }}<</SYS>> [/INST]", "--chat llama-2 takes" },
+        { "[INST] {{ m }} [/INST]", "--chat mistral takes" },
+        { "[INST] {{ m }}[/INST]", "--chat mistral-v3 takes" },
+        { "[INST]{{ m }}[/INST]", "--chat mistral-nemo takes" },
+        { "[SYSTEM_PROMPT]{{ s }}[INST] {{ m }} [/INST]", "nor has their marks" },
+        { "<|user|>{{ m }}<|assistant|>", "--chat zephyr takes" },
+        { "USER: {{ m }} ASSISTANT:", "--chat vicuna takes" },
+        { "### Instruction: {{ m }} ### Response:", "--chat alpaca takes" },
+        { "<start_of_turn>{{ m }}", "--chat FILE words conversations by a file" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_null(chat_known_find(cases[i].text, strlen(cases[i].text), "--chat", &why));
+        if (!strstr(why.text, cases[i].words)) fail_msg("'%s': %s", cases[i].words, why.text);
+        assert_int_equal(why.status, STATUS_INPUT);
+    }
+}
+
+static void refused(const char *wording, const char *system, size_t count,
+                    const struct chat_said *turns, const char *words)
+{
+    struct chat_template t;
+    struct token_buffer ids = { 0 };
+    uint32_t spans[2 * TURNS];
+    if (chat_template_open(&t, wording, tokenizer_of("spm-legacy"), &why)) fail_msg("%s", why.text);
+    assert_int_equal(chat_template_encode(&t, &ids, system, turns, count, spans, &why), -1);
+    if (!strstr(why.text, words)) fail_msg("'%s': %s", words, why.text);
+    assert_int_equal(why.status, STATUS_INPUT);
+    token_buffer_release(&ids);
+    chat_template_close(&t);
+}
+
+static void test_conversations_that_are_refused(void **state)
+{
+    (void)state;
+    const struct chat_said plain[2] = { { "a", "b", 0 }, { "c", "d", 0 } };
+    const struct chat_said spells = { "a ASSISTANT: b", "c", 0 }, ends = { "a", "b</s>c", 0 };
+    const struct chat_said late = { "a", "b ASSISTANT: c", 0 };
+    const struct chat_said no_prompt = { "", "b", 0 }, no_answer = { "a", "", 0 };
+    static const char *const no_place[] = { "alpaca", "mistral-v3", "mistral-nemo", "mistral-2023",
+                                            "mistral-2023-space" };
+    for (size_t i = 0; i < sizeof no_place / sizeof *no_place; i++)
+        refused(no_place[i], "S", 1, plain, "has no place for a system's sentence");
+    refused("alpaca", NULL, 2, plain, "2 turns, alpaca words one");
+    refused("vicuna", NULL, 1, &spells, "spells ' ASSISTANT: '");
+    refused("vicuna", NULL, 1, &late, "spells ' ASSISTANT: '");
+    refused("vicuna", NULL, 1, &ends, "spells '</s>'");
+    refused("vicuna", NULL, 1, &no_prompt, "an empty prompt");
+    refused("vicuna", NULL, 1, &no_answer, "an empty answer");
+}
+
+static void test_templates_that_are_refused(void **state)
+{
+    (void)state;
+    struct chat_template t;
+    const struct tokenizer *spm = tokenizer_of("spm-legacy");
+    assert_int_equal(chat_template_open(&t, "llama-3", spm, &why), -1);
+    assert_string_equal(why.text, "llama-3: the tokenizer has no token <|start_header_id|>: a "
+                                  "template for another model?");
+    assert_int_equal(chat_template_open(&t, "lama-3", spm, &why), -1);
+    assert_int_equal(why.status, STATUS_USAGE);
+    assert_non_null(strstr(why.text, "there are " CHAT_TEMPLATES));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_conversations),
+        cmocka_unit_test(test_nothing_is_without_a_case),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_texts_that_are_not_known),
+        cmocka_unit_test(test_conversations_that_are_refused),
+        cmocka_unit_test(test_templates_that_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,24 @@
+#include "wording.h"
+
+#include "../../lib/common/chat_known.h"
+#include "../../lib/common/die.h"
+
+void wording_choose(struct chat_template *t, const struct options *o,
+                    const struct tokenizer *tokenizer)
+{
+    struct fail why;
+    const struct chat_known *known;
+    const char *name = o->template ? o->template : "longqlora";
+    or_die(chat_known_choose(t, name, &o->model, 1, "--template", tokenizer, &known, &why), &why);
+    char text[480];
+    chat_known_describe(t, known, "--template", text, sizeof text);
+    if (*text) note("%s", text);
+}
+
+/* The name, not the path, of a file; and the digest, since what a name means may change. */
+void wording_record(struct fields *made, const struct chat_template *t)
+{
+    const char *slash = strrchr(t->name, '/');
+    fields_text(made, "template", slash ? slash + 1 : t->name);
+    fields_text(made, "template_digest", t->digest);
+}

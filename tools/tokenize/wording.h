@@ -1,0 +1,14 @@
+/* wording.h - the template that --template asks for, and what the stream says of it. */
+#ifndef LONGQLORA_TOKENIZE_WORDING_H
+#define LONGQLORA_TOKENIZE_WORDING_H
+
+#include "../../lib/common/chat_template.h"
+#include "../../lib/common/fields.h"
+#include "options.h"
+
+/* Dies if there is none that fits the tokenizer. */
+void wording_choose(struct chat_template *t, const struct options *o,
+                    const struct tokenizer *tokenizer);
+void wording_record(struct fields *made, const struct chat_template *t);
+
+#endif
