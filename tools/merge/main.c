@@ -6,8 +6,7 @@
 #include "../../lib/common/size.h"
 #include "../../lib/common/tokenizer.h"
 #include "../../lib/llama/loaded.h"
-#include "biases.h"
-#include "parts.h"
+#include "result.h"
 
 #include <math.h>
 #include <unistd.h>
@@ -23,15 +22,6 @@ struct options {
 static struct fail why;
 static struct companions *companions;
 
-/* What was NF4 becomes what the model was in before. */
-static enum dtype dtype_of(const struct options *o, const struct config *c, const struct weight *w)
-{
-    if (!strcmp(o->dtype, "f32")) return DTYPE_F32;
-    if (!strcmp(o->dtype, "f16")) return DTYPE_F16;
-    if (!strcmp(o->dtype, "bf16")) return DTYPE_BF16;
-    return weight_type_dtype(w->type == WEIGHT_NF4 ? weights_config_type(c) : w->type);
-}
-
 /* Where tokenizer and licence files come from. An adapter that brings its own tokenizer may have
  * grown it: its files go along, not the base's. Of several adapters none is asked. */
 static struct companions_place companions_of(const struct options *o)
@@ -45,43 +35,6 @@ static struct companions_place companions_of(const struct options *o)
     if (adapter && weights_are_directory(adapter) && tokenizer_locate(adapter, path, sizeof path))
         from.tokenizer = adapter;
     return from;
-}
-
-/* What is written: as many tensors as the weights have, in the same order, and biases. */
-struct result {
-    struct tensor *table;
-    enum dtype *dtypes; /* of the table's */
-    struct bias *biases;
-    struct tensor_header *headers;
-    int64_t count, bias_count;
-};
-
-static void list_result(const struct options *o, const struct loaded *l, const struct parts *parts,
-                        struct result *r)
-{
-    const struct weights *w = &l->weights;
-    r->count = or_die((int)tensors_list(&l->config, &r->table, &why), &why);
-    must(r->count == w->count);
-    r->bias_count = or_die(
-        (int)biases_list(parts->at, parts->count, r->table, r->count, &r->biases, &why), &why);
-    r->dtypes = calloc((size_t)r->count, sizeof *r->dtypes);
-    r->headers = calloc((size_t)(r->count + r->bias_count), sizeof *r->headers);
-    if (!r->dtypes || !r->headers) die(STATUS_FAILED, "out of memory");
-    for (int64_t i = 0; i < r->count; i++) {
-        r->dtypes[i] = dtype_of(o, &l->config, &w->at[i]);
-        r->headers[i] = directory_header(&r->table[i], r->dtypes[i]);
-    }
-    for (int64_t i = 0; i < r->bias_count; i++)
-        r->headers[r->count + i] = bias_header(&r->biases[i], r->dtypes[r->biases[i].index]);
-    or_die(biases_to_config(r->biases, r->bias_count, l->config.json, &why), &why);
-}
-
-static void release_result(struct result *r)
-{
-    free(r->table);
-    free(r->dtypes);
-    free(r->biases);
-    free(r->headers);
 }
 
 static void say_result(const struct options *o, const struct merger *m, bool has_biases)
@@ -104,7 +57,7 @@ static void merge_all(const struct options *o, const struct loaded *l, const str
 {
     struct merger m;
     struct result r;
-    list_result(o, l, parts, &r);
+    or_die(result_list(&r, l, parts, o->dtype, &why), &why);
     const struct merger_job merging = { .base = &l->weights,
                                         .table = r.table,
                                         .count = r.count,
@@ -132,7 +85,7 @@ static void merge_all(const struct options *o, const struct loaded *l, const str
     progress_end();
     say_result(o, &m, r.bias_count > 0);
     merger_close(&m);
-    release_result(&r);
+    result_release(&r);
 }
 
 static void declare_files(const struct options *o)

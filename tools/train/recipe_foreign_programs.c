@@ -7,7 +7,9 @@
 #define AX "Axolotl"
 #define LF "LLaMA-Factory"
 #define SAMPLES "train_file: samples, which {tokenize} and {pack} make"
-#define AT_TOKENIZE "of conversations the answers are learned: texts that {tokenize} takes without --format chat are learned whole"
+#define AT_TOKENIZE                                                                                \
+    "of conversations the answers are learned: texts that {tokenize} takes without --format chat " \
+    "are learned whole"
 
 /* clang-format off */
 const struct foreign_key foreign_program_keys[] = {
