@@ -140,8 +140,7 @@ static int begin(struct input *in, struct fail *why)
     size_t bytes = in->size < FILE_KIND_HEAD ? in->size : FILE_KIND_HEAD;
     in->kind = bytes ? file_kind_of(in->text, bytes) : FILE_KIND_OTHER;
     bool is_left = file_kind_is_text(in->kind) || in->kind == FILE_KIND_LONGQLORA;
-    if (in->kind != FILE_KIND_OTHER && !is_left)
-        return refuse_kind(outer, in->kind, why);
+    if (in->kind != FILE_KIND_OTHER && !is_left) return refuse_kind(outer, in->kind, why);
     if (bytes >= 3 && !memcmp(in->text, "\xef\xbb\xbf", 3)) in->at = 3;
     return 0;
 }

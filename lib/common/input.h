@@ -22,8 +22,8 @@ int input_open(struct input **in, const char *path, struct fail *why) MUST_USE;
 void input_close(struct input *in);
 const char *input_name(const struct input *in);
 
-/* FILE_KIND_OTHER, or what is left to who reads: text that may have been meant (a web page, XML, RTF)
- * and our own streams, which some programs read with another option. */
+/* FILE_KIND_OTHER, or what is left to who reads: text that may have been meant (a web page, XML,
+ * RTF) and our own streams, which some programs read with another option. */
 enum file_kind input_kind(const struct input *in);
 
 /* The next line without its newline, valid until the next call. 1, 0 the end, -1. */

@@ -18,9 +18,9 @@ struct writing {
     uint32_t last; /* the letter just before, under (?i) */
 };
 
-int oniguruma_refuse(const struct oniguruma_scan *s, const char *what)
+void oniguruma_blame(const struct oniguruma_scan *s, const char *what)
 {
-    return fail_input(s->why, "a pattern with %s is not done here", what);
+    (void)fail_input(s->why, "a pattern with %s is not done here", what);
 }
 
 static void put(struct writing *w, const char *text) { oniguruma_put(&w->out, text, strlen(text)); }

@@ -65,7 +65,8 @@ int oniguruma_read_class(struct oniguruma_scan *s, struct oniguruma_text *out);
 int oniguruma_read_posix(struct oniguruma_scan *s, struct oniguruma_set *set);
 /* Appends a character as itself. */
 void oniguruma_put_character(struct oniguruma_text *t, uint32_t c);
-/* "a pattern with WHAT is not done here". */
-int oniguruma_refuse(const struct oniguruma_scan *s, const char *what);
+/* "a pattern with WHAT is not done here"; returns -1. */
+#define oniguruma_refuse(scan, what) (oniguruma_blame((scan), (what)), fail_status())
+void oniguruma_blame(const struct oniguruma_scan *s, const char *what);
 
 #endif

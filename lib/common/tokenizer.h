@@ -26,8 +26,9 @@ enum {
 
 struct tokenizer;
 
-/* The file that a file or directory stands for: itself, or the tokenizer.model in it, or else the
- * tokenizer.json. False if there is none; path is then the last one looked for. */
+/* The file that a file or directory stands for: itself, or the tokenizer.model in it, or else (or
+ * if that is of a kind that is not encoded here) the tokenizer.json. False if there is none; path
+ * is then the last one looked for. */
 bool tokenizer_locate(const char *place, char *path, size_t size);
 /* Of a file, or of a directory that has one. */
 int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why) MUST_USE;

@@ -2,12 +2,9 @@
  * the fields named here matter. */
 #include "tokenizer_model.h"
 
-#include "file.h"
 #include "utf8.h"
 
-#include <errno.h>
 #include <math.h>
-#include <sys/stat.h>
 #include <xxhash.h>
 
 struct bytes {
@@ -337,7 +334,7 @@ static int put_controls(struct tokenizer *t, struct fail *why)
     return added_finish(t, why);
 }
 
-static int parse(struct tokenizer *t, size_t bytes, struct fail *why)
+int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why)
 {
     struct bytes all = { (unsigned char *)t->model, (unsigned char *)t->model + bytes }, b = all;
     struct field f;
@@ -362,7 +359,12 @@ static int parse(struct tokenizer *t, size_t bytes, struct fail *why)
         has_trainer |= f.number == 2;
         has_normalizer |= f.number == 3;
     }
-    if (!has_trainer || !has_normalizer) return broken(why);
+    return has_trainer && has_normalizer ? 0 : broken(why);
+}
+
+static int parse(struct tokenizer *t, size_t bytes, struct fail *why)
+{
+    if (tokenizer_read_model(t, bytes, why)) return -1;
     if (index_pieces(t, why) || index_characters(t, why) || index_merges(t, why)) return -1;
     t->begin = t->bos;
     t->end = UINT32_MAX;
@@ -389,57 +391,6 @@ int tokenizer_parse(struct tokenizer **out, const void *model, size_t bytes, con
     }
     *out = t;
     return 0;
-}
-
-bool tokenizer_locate(const char *place, char *path, size_t size)
-{
-    static const char *const names[] = { "tokenizer.model", "tokenizer.json" };
-    struct stat st;
-    bool is_there = !stat(place, &st);
-    snprintf(path, size, "%s", place);
-    if (!is_there || !S_ISDIR(st.st_mode)) return is_there;
-    for (int i = 0; i < 2; i++) {
-        snprintf(path, size, "%s/%s", place, names[i]);
-        if (!stat(path, &st)) return true;
-    }
-    return false;
-}
-
-int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
-{
-    char path[4096];
-    *t = NULL;
-    struct stat st;
-    uint64_t bytes;
-    if (!tokenizer_locate(place, path, sizeof path) && !stat(place, &st) && S_ISDIR(st.st_mode))
-        return fail(why, "%s: neither tokenizer.model nor tokenizer.json in it", place);
-    FILE *file = file_open_stdio(path, &bytes, why);
-    if (!file) return -1;
-    int status = -1;
-    if (bytes > TOKENIZER_MODEL_MAX) {
-        fail_input(why, "%s: %llu bytes, at most %d", path, (unsigned long long)bytes,
-                   TOKENIZER_MODEL_MAX);
-    } else {
-        char *model = malloc(bytes + 1);
-        size_t got = model ? fread(model, 1, bytes, file) : 0;
-        if (!model)
-            fail(why, "%s: out of memory", path);
-        else if (ferror(file))
-            fail(why, "%s: cannot read: %s", path, strerror(errno));
-        else if (got < bytes)
-            fail_input(why, "%s: changed while it was read", path);
-        else
-            status = tokenizer_parse(t, model, got, path, why);
-        if (!status && tokenizer_read_beside(*t, path, why)) {
-            (void)fail_in(why, path);
-            tokenizer_close(*t);
-            *t = NULL;
-            status = -1;
-        }
-        free(model);
-    }
-    fclose(file);
-    return status;
 }
 
 void tokenizer_close(struct tokenizer *t)

@@ -138,6 +138,9 @@ int tokenizer_enter(struct tokenizer *t, uint32_t symbol, struct fail *why);
 int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why);
 int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why);
 
+/* The pieces and options of a tokenizer.model, into a zeroed tokenizer whose model is its bytes;
+ * nothing is indexed. Fails if it is one that is not encoded here. */
+int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why);
 /* tokenizer.json, into a zeroed tokenizer whose model has room for its bytes. */
 int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why);
 /* The number of the piece that is spelled so in the file; UINT32_MAX: none. */

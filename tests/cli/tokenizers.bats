@@ -189,3 +189,20 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     tokenize --quiet --format text -m t text -o t.tok
     [ "$(tokenize --decode --format text -m t t.tok; echo .)" = "$(cat text; echo .)" ]
 }
+
+@test "tokenizers: beside a tokenizer.model of another kind tokenizer.json is taken" {
+    make_tokenizer
+    mkdir t
+    spm_train --input="$made/text" --model_prefix=t/tokenizer --model_type=bpe --vocab_size=300 --user_defined_symbols='[X]' \
+        --hard_vocab_limit=false --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > /dev/null 2>&1
+    rm t/tokenizer.vocab
+    printf 'the world' > text
+    run --separate-stderr -3 tokenize --format text -m t text
+    [[ "$stderr" == "tokenize: t/tokenizer.model: piece "*" '[X]' is user-defined: such models are not encoded here" ]]
+    cp "$golden/bpe/gpt2/tokenizer.json" t/
+    [ "$(ids_of text -m t)" = "$(ids_of text -m "$golden/bpe/gpt2")" ]
+    # One that is understood is taken; two files of different models are told apart.
+    cp "$made/tok/tokenizer.model" t/
+    run --separate-stderr -3 tokenize --format text -m t text
+    [[ "$stderr" == "tokenize: t/tokenizer.model: tokenizer.json: added token '<|begin_of_text|>' says id 700, but tokenizers gives it 400"* ]]
+}

@@ -1,0 +1,78 @@
+/* Where a tokenizer lies, and opening it. */
+#include "tokenizer_model.h"
+
+#include "file.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+/* Is it a SentencePiece model of the kind that is encoded here? What cannot be read is, so that
+ * opening it says why. */
+static bool is_understood(const char *path)
+{
+    struct fail ignored;
+    struct tokenizer *t = calloc(1, sizeof *t);
+    uint64_t bytes;
+    FILE *file = t ? file_open_stdio(path, &bytes, &ignored) : NULL;
+    bool is = true;
+    if (file && bytes <= TOKENIZER_MODEL_MAX && (t->model = malloc(bytes + 1)) &&
+        fread(t->model, 1, bytes, file) == bytes)
+        is = !tokenizer_read_model(t, bytes, &ignored);
+    if (file) fclose(file);
+    tokenizer_close(t);
+    return is;
+}
+
+/* Of both files tokenizer.model is taken, unless it is of another kind (user-defined pieces,
+ * unigram). */
+bool tokenizer_locate(const char *place, char *path, size_t size)
+{
+    struct stat st;
+    char json[4096];
+    bool is_there = !stat(place, &st);
+    snprintf(path, size, "%s", place);
+    if (!is_there || !S_ISDIR(st.st_mode)) return is_there;
+    snprintf(json, sizeof json, "%s/tokenizer.json", place);
+    snprintf(path, size, "%s/tokenizer.model", place);
+    bool has_json = !stat(json, &st), has_model = !stat(path, &st);
+    if (has_model && (!has_json || is_understood(path))) return true;
+    snprintf(path, size, "%s", json);
+    return has_json;
+}
+
+int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
+{
+    char path[4096];
+    *t = NULL;
+    struct stat st;
+    uint64_t bytes;
+    if (!tokenizer_locate(place, path, sizeof path) && !stat(place, &st) && S_ISDIR(st.st_mode))
+        return fail(why, "%s: neither tokenizer.model nor tokenizer.json in it", place);
+    FILE *file = file_open_stdio(path, &bytes, why);
+    if (!file) return -1;
+    int status = -1;
+    if (bytes > TOKENIZER_MODEL_MAX) {
+        fail_input(why, "%s: %llu bytes, at most %d", path, (unsigned long long)bytes,
+                   TOKENIZER_MODEL_MAX);
+    } else {
+        char *model = malloc(bytes + 1);
+        size_t got = model ? fread(model, 1, bytes, file) : 0;
+        if (!model)
+            fail(why, "%s: out of memory", path);
+        else if (ferror(file))
+            fail(why, "%s: cannot read: %s", path, strerror(errno));
+        else if (got < bytes)
+            fail_input(why, "%s: changed while it was read", path);
+        else
+            status = tokenizer_parse(t, model, got, path, why);
+        if (!status && tokenizer_read_beside(*t, path, why)) {
+            (void)fail_in(why, path);
+            tokenizer_close(*t);
+            *t = NULL;
+            status = -1;
+        }
+        free(model);
+    }
+    fclose(file);
+    return status;
+}
