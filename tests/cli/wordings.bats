@@ -159,4 +159,6 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     # An empty key is no sentence, an empty message of the system is one.
     tokenize --quiet --format chat --template zephyr -m "$m" -o b.tok <<< '{"system":"","instruction":" Do it. ","input":"x\ny","output":" z\n"}'
     cmp a.tok b.tok
+    tokenize --quiet --format chat --template zephyr -m "$m" -o b.tok <<< '{"messages":[{"role":"system","content":""},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
+    [[ "$(text b.tok "$m")" == '<|system|>'$'\n'*'<|user|>'$'\n'a* ]]
 }

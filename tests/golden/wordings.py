@@ -130,6 +130,7 @@ CONVERSATIONS = [
     (" S ", [(" x ", "  y"), ("z\n\n", "w ")]),
     ("", [("q", "a")]),
     ("Be brief.", [("  ", "Yes.")]),
+    (None, [("Hi", "]] yes"), ("q", "] no")]),
 ]
 
 
@@ -144,7 +145,8 @@ def make_tokenizer(directory):
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/text", "w", encoding="utf-8") as f:
             for i, a in enumerate(WORDS.split()):
-                f.writelines(f"{a} {b}, USER: {b}. ASSISTANT: {a}\n" for b in WORDS.split()[i:] + WORDS.split()[:i])
+                # Pieces that stand on both sides of where an answer begins: ":)" and "]]"; "kq" goes before "zk".
+                f.writelines(f"{a} {b}, USER: {b}. ASSISTANT: {a} :) {b}:) ]] x]] y]] {a}kq {b}kq {a}zk\n" for b in WORDS.split()[i:] + WORDS.split()[:i])
         subprocess.run(["spm_train", f"--input={folder}/text", f"--model_prefix={folder}/m", "--model_type=bpe", "--vocab_size=460",
                         "--byte_fallback=true", "--character_coverage=0.9999", "--split_digits=true", "--minloglevel=2",
                         "--normalization_rule_name=identity", "--remove_extra_whitespaces=false", "--allow_whitespace_only_pieces=true"],

@@ -3,6 +3,7 @@
 #include "../../lib/common/jinja_form.h"
 #include "../../lib/common/json.h"
 #include "../lib/check.h"
+#include "../lib/scratch.h"
 
 #define GOLDEN "tests/golden/wordings/"
 enum { TURNS = 8 };
@@ -296,6 +297,34 @@ static void test_conversations_that_are_refused(void **state)
     refused("vicuna", NULL, 1, &no_answer, "an empty answer");
 }
 
+/* "zk" is a token, but of "zkq" z and kq are: the answer q begins with the second one, though the
+ * first is another than without it. */
+static void test_a_token_of_both_sides_is_the_answers(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"turn\": \"{}zk\", \"whole\": true}";
+    const char *path = scratch_file;
+    const struct tokenizer *spm = tokenizer_of("spm-legacy");
+    const struct chat_said turn = { "a", "q", 0 };
+    struct chat_template t;
+    struct token_buffer prompt = { 0 }, whole = { 0 };
+    uint32_t span[2];
+    size_t bytes;
+    FILE *file = fopen(path, "we");
+    assert_true(file && fputs(json, file) >= 0 && !fclose(file));
+    if (chat_template_open(&t, path, spm, &why)) fail_msg("%s", why.text);
+    assert_int_equal(chat_template_prompt(&t, &prompt, NULL, &turn, true, &why), 0);
+    assert_int_equal(chat_template_encode(&t, &whole, NULL, &turn, 1, span, &why), 0);
+    char *last = tokenizer_decode(spm, whole.ids + span[0], span[1] - span[0], &bytes, &why);
+    assert_true(bytes == 2 && !memcmp(last, "kq", 2));
+    assert_int_equal(span[0], prompt.count);
+    assert_int_not_equal(whole.ids[span[0] - 1], prompt.ids[prompt.count - 1]);
+    free(last);
+    token_buffer_release(&prompt);
+    token_buffer_release(&whole);
+    chat_template_close(&t);
+}
+
 static void test_templates_that_are_refused(void **state)
 {
     (void)state;
@@ -318,7 +347,8 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_texts_that_are_not_known),
         cmocka_unit_test(test_conversations_that_are_refused),
+        cmocka_unit_test(test_a_token_of_both_sides_is_the_answers),
         cmocka_unit_test(test_templates_that_are_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
