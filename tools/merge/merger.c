@@ -83,7 +83,7 @@ static const float *begin_rows(struct merger *m, const struct update *u, struct 
 }
 
 /* change = B·A of the rows: the kernels' linear with x = B and the weight Aᵀ. */
-static void multiply(struct merger *m, const struct change *c, struct rows r)
+static int multiply(struct merger *m, const struct change *c, struct rows r, struct fail *why)
 {
     struct linear l = {
         .type = WEIGHT_F32, .weight = c->turned_a, .out = r.t->cols, .in = c->rank
@@ -92,6 +92,7 @@ static void multiply(struct merger *m, const struct change *c, struct rows r)
     struct mat x = { (struct act *)(void *)(c->b + r.first * c->rank), c->rank };
     struct mat y = { (struct act *)(void *)m->change, r.t->cols };
     m->k->linear_fwd(m->dev, y, x, &g, (struct mat){ NULL, 0 }, r.count, (struct dropout){ 0 });
+    return m->k->sync(m->dev, why);
 }
 
 static double sum_of_squares(struct merger *m, const float *x, int64_t count)
@@ -146,8 +147,8 @@ static int find_norms(struct merger *m, int64_t index, struct update *u, struct 
     for (int64_t row = 0; row < t->rows && !status; row += each) {
         struct rows r = { t, index, row, row + each < t->rows ? each : t->rows - row };
         const float *from = begin_rows(m, u, r);
-        multiply(m, &u->at[0], r);
-        for (int64_t i = 0; i < elements_of(r); i++) {
+        status = multiply(m, &u->at[0], r, why);
+        for (int64_t i = 0; i < elements_of(r) && !status; i++) {
             double x = (double)(from[i] + u->at[0].scale * m->change[i]);
             sums[i % t->cols] += x * x;
         }
@@ -161,24 +162,24 @@ static int find_norms(struct merger *m, int64_t index, struct update *u, struct 
 /* ---- one tensor ---- */
 
 /* Adds all changes but the last, which is left in m->change with its scale. */
-static const float *add_changes(struct merger *m, const struct update *u, struct rows r,
-                                const float *from, float *scale)
+static int add_changes(struct merger *m, const struct update *u, struct rows r, const float **from,
+                       float *scale, struct fail *why)
 {
     int64_t count = elements_of(r);
     *scale = 0;
-    if (u->count) m->squares += sum_of_squares(m, from, count);
+    if (u->count) m->squares += sum_of_squares(m, *from, count);
     for (int i = 0; i < u->count; i++) {
         if (i) {
-            m->k->narrow_sum(m->dev, m->wide, WEIGHT_F32, from, *scale, m->change, count);
-            from = m->wide;
+            m->k->narrow_sum(m->dev, m->wide, WEIGHT_F32, *from, *scale, m->change, count);
+            *from = m->wide;
         }
-        multiply(m, &u->at[i], r);
+        if (multiply(m, &u->at[i], r, why)) return -1;
         *scale = u->at[i].scale;
         if (!u->magnitude)
             m->change_squares +=
                 (double)*scale * (double)*scale * sum_of_squares(m, m->change, count);
     }
-    return from;
+    return 0;
 }
 
 static int produce_rows(struct merger *m, const struct update *u, struct rows r,
@@ -188,7 +189,8 @@ static int produce_rows(struct merger *m, const struct update *u, struct rows r,
     enum weight_type type = weight_type_of_dtype(dtype);
     int64_t count = elements_of(r);
     float scale;
-    const float *from = add_changes(m, u, r, begin_rows(m, u, r), &scale);
+    const float *from = begin_rows(m, u, r);
+    if (add_changes(m, u, r, &from, &scale, why)) return -1;
     bool adds = u->count > 0;
     if (u->magnitude) {
         rescale_rows(m, u, r, from);
