@@ -127,9 +127,12 @@ make_tied() { # tied/, of the same samples, tied head
     perl -MJSON::PP -e 'local $/; print encode_json(decode_json(<STDIN>)->[0]{config})' < "$golden/adapters/cases.json" > few.json
     printf 'method: full\nfrom_scratch: true\nattention: full\n' > few.yaml
     train few.yaml --quiet model_name_or_path=few.json train_file=few.smp output_dir=base max_steps=1 --device cpu
+    echo 'method: lora' > lora.yaml
     for a in dora adapt-head; do
         run --separate-stderr -3 ppl --quiet --model base --adapter "$golden/adapters/$a" --data few.tok --context 8
         [[ "$stderr" == *"$a: "*": only merge computes it: merge it first, and name that model" ]]
+        run --separate-stderr -2 train lora.yaml quantization=none model_name_or_path=base train_file=few.smp output_dir=x adapter_name_or_path="$golden/adapters/$a"
+        [[ "$stderr" == *"$a: "*" is not trained here: merge it, and train on that model" ]]
         merge --quiet --base base --adapter "$golden/adapters/$a" -o "$a" 2> /dev/null
         ppl --quiet --model "$a" --data few.tok --context 8 > /dev/null
     done
