@@ -21,6 +21,7 @@ struct place {
 struct entry {
     struct place at;
     char *label;         /* "-o out.tok" */
+    char *path;          /* NULL: a descriptor, which stays what it is */
     folder_holds *holds; /* of a folder: names that are read or written in it */
     int standard;        /* 1 or 2: output or error, which may be one file */
     bool is_content;     /* of a folder that is declared */
@@ -76,10 +77,18 @@ static int compare_input(const struct entry *new, struct fail *why)
     return 0;
 }
 
+/* Was it removed since? Then its inode may be another file's by now: the output's own. */
+static bool is_gone(const struct entry *input)
+{
+    struct stat st;
+    return input->path && (stat(input->path, &st) || !is_same(id_of(&st), input->at.id));
+}
+
 static int compare_with_inputs(const struct entry *new, struct fail *why)
 {
     for (size_t i = 0; i < inputs.count; i++)
-        if (meets(new, &inputs.at[i])) return refuse(&inputs.at[i], new, why);
+        if (meets(new, &inputs.at[i]) && !is_gone(&inputs.at[i]))
+            return refuse(&inputs.at[i], new, why);
     return 0;
 }
 
@@ -110,7 +119,13 @@ static char *label_of(const char *option, const char *path)
     return strdup(text);
 }
 
-/* Takes the label. */
+static void release(struct entry *e)
+{
+    free(e->label);
+    free(e->path);
+}
+
+/* Takes the label and the path. */
 static int add(struct table *table, struct entry new, struct fail *why)
 {
     int status = !new.label          ? fail(why, "out of memory")
@@ -120,14 +135,14 @@ static int add(struct table *table, struct entry new, struct fail *why)
         size_t more = table->capacity ? 2 * table->capacity : 64;
         struct entry *grown = realloc(table->at, more * sizeof *grown);
         if (!grown) {
-            free(new.label);
+            release(&new);
             return fail(why, "out of memory");
         }
         table->at = grown;
         table->capacity = more;
     }
     if (status)
-        free(new.label);
+        release(&new);
     else
         table->at[table->count++] = new;
     return status;
@@ -174,6 +189,7 @@ static int add_contents(struct table *table, folder_holds *holds, const char *op
         if (stat(file, &st) || !S_ISREG(st.st_mode)) continue;
         struct entry new = { .at.id = id_of(&st), .is_content = true };
         new.label = label_of(option, file);
+        new.path = strdup(file);
         status = add(table, new, why);
     }
     closedir(dir);
@@ -201,7 +217,9 @@ static int add_path(struct table *table, const char *option, const char *path, f
     if (t.kind == TARGET_DESCRIPTOR) return add_descriptor(table, t.descriptor, path, why);
     if (!is_output && !t.exists) return 0;
     if (t.kind == TARGET_DEVICE && !(t.exists && counts(table, &t.st))) return 0;
-    struct entry new = { .at = place_of(&t), .label = label_of(option, path) };
+    struct entry new = { .at = place_of(&t),
+                         .label = label_of(option, path),
+                         .path = strdup(path) };
     if (t.kind == TARGET_FOLDER || is_output) new.holds = holds;
     if (add(table, new, why)) return -1;
     return holds && t.kind == TARGET_FOLDER ? add_contents(table, holds, option, path, why) : 0;
@@ -300,7 +318,7 @@ const char *file_guard_messages(int argc, char **argv)
 static void empty(struct table *table)
 {
     for (size_t i = 0; i < table->count; i++)
-        free(table->at[i].label);
+        release(&table->at[i]);
     free(table->at);
     *table = (struct table){ 0 };
 }

@@ -57,6 +57,8 @@ static void merge_all(const struct options *o, const struct loaded *l, const str
 {
     struct merger m;
     struct result r;
+    const char *own = companions_of(o).tokenizer;
+    if (own) note("tokenizer: the adapter's own, %s", own);
     or_die(result_list(&r, l, parts, o->dtype, &why), &why);
     const struct merger_job merging = { .base = &l->weights,
                                         .table = r.table,
@@ -97,7 +99,6 @@ static void declare_files(const struct options *o)
     struct companions_place from = companions_of(o);
     or_die(directory_declare("-o ", o->output, from, &why), &why);
     or_die(companions_read(&companions, from, &why), &why);
-    if (from.tokenizer) note("tokenizer: the adapter's own, %s", from.tokenizer);
 }
 
 static void check_needed(const struct options *o)
