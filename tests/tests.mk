@@ -12,7 +12,7 @@ TOOL_PARTS := $(patsubst %,$(BUILD)/tools/merge/%.o,merger update biases parts) 
 
 # What the kernels are compared with is slow and is no kernel: sanitizers watch the kernels, and the memory that
 # both use, but not each step of the comparison.
-ORACLES := $(patsubst %.c,$(BUILD)/%.o,$(TEST_KERNELS) $(TEST_CUDA)) $(TEST_LIBRARY)
+ORACLES := $(patsubst %.c,$(BUILD)/%.o,$(TEST_KERNELS) $(TEST_CUDA) tests/lib/check.c)
 ifeq ($(FLAVOUR),asan)
 $(ORACLES): OWN := $(filter-out -O1 -fsanitize=% -fno-sanitize-recover=%,$(OWN)) -O2
 endif

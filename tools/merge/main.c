@@ -214,6 +214,7 @@ int main(int argc, char **argv)
     loaded_close(&l);
     for (int i = 0; i < o.adapters.count; i++)
         free(o.words[i].path);
+    free((void *)o.adapters.at);
     companions_free(companions);
     free(operands);
     return 0;
