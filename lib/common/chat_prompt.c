@@ -129,7 +129,7 @@ static int check_marks(struct builder *b)
     size_t length = strlen(once), at = b->bytes;
     const char *found = length ? memmem(b->text, b->bytes, once, length) : NULL;
     if (found) at = (size_t)(found - b->text);
-    if (length && ((int64_t)(at + length) != b->mark + 1 ||
+    if (length && (!found || (int64_t)(at + length) != b->mark + 1 ||
                    memmem(found + length, b->bytes - at - length, once, length)))
         return spelled(b, once);
     if (*never && memmem(b->text, b->bytes, never, strlen(never))) return spelled(b, never);
@@ -169,7 +169,9 @@ static void say(struct builder *b, struct slice text)
         b->text = grown;
         b->capacity = capacity;
     }
-    if (text.bytes) memcpy(b->text + b->bytes, text.at, text.bytes);
+    if (!text.bytes) return;
+    must(b->text);
+    memcpy(b->text + b->bytes, text.at, text.bytes);
     b->bytes += text.bytes;
 }
 

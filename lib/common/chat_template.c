@@ -150,7 +150,8 @@ static int read_end(struct chat_template *t, const json_t *end, struct fail *why
     t->end = end ? UINT32_MAX : tokenizer_eos(t->tokenizer);
     if (!end && t->end == UINT32_MAX) return fail_input(why, "the tokenizer has no EOS");
     for (size_t i = 0; i < t->special_count; i++)
-        if (name && !strcmp(t->specials[i].text, name)) t->end = t->specials[i].id;
+        if (name && t->specials[i].text && !strcmp(t->specials[i].text, name))
+            t->end = t->specials[i].id;
     return t->end == UINT32_MAX ? fail_input(why, "'end' is none of 'special'") : 0;
 }
 
