@@ -440,3 +440,19 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     cp kept out/longqlora-run.json
     train r.yaml output_dir=out overwrite_output_dir=true --quiet --device cpu
 }
+
+@test "harm: a run that overwrites another is refused before anything is removed where somebody's file would be in its way" {
+    make_base
+    best="eval_file=few.smp eval_steps=2 load_best_model_at_end=true save_steps=2"
+    lora out --quiet max_steps=4 $best
+    for place in checkpoint-4 checkpoint-2 best; do
+        echo mine > out/$place/notes
+        (cd out && find . -type f -exec md5sum {} + | sort) > before
+        run --separate-stderr -2 lora out --quiet max_steps=4 $best seed=3 overwrite_output_dir=true
+        [[ "$stderr" == "train: out/$place is in the way: it holds what the run did not make, "* ]]
+        (cd out && find . -type f -exec md5sum {} + | sort) | diff before -
+        rm out/$place/notes
+    done
+    lora out --quiet max_steps=4 $best seed=3 overwrite_output_dir=true
+    [ -e out/checkpoint-4/training_state ]
+}

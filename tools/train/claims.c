@@ -41,6 +41,23 @@ static int claim_adapter(const struct run_folder *f, struct fail *why)
                : 0;
 }
 
+/* A folder that overwrite_output_dir removes, but for what somebody put into it: then the name
+ * would stay taken, and the new run could not be saved there. */
+static int claim_folder(const struct trainer *t, const char *name, struct fail *why)
+{
+    const struct run_folder *f = &t->folder;
+    char path[4096];
+    if (run_folder_claim(f, name, why)) return -1;
+    snprintf(path, sizeof path, "%s/%s", f->path, name);
+    if (!trainer_begins_anew(t) || !t->recipe->overwrite || !run_folder_owns(f, name) ||
+        checkpoint_is_pure(path))
+        return 0;
+    return fail_usage(why,
+                      "%s is in the way: it holds what the run did not make, and the new run would "
+                      "write there: move that away, or name another output_dir",
+                      path);
+}
+
 /* Those of steps that are to come; a signal may ask for any. */
 static int claim_checkpoints(const struct trainer *t, struct fail *why)
 {
@@ -48,7 +65,7 @@ static int claim_checkpoints(const struct trainer *t, struct fail *why)
     for (int64_t n = t->optimiser.steps + 1;
          (n = checkpoint_newest(t->folder.path, n)) > t->resumed;) {
         snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
-        if (run_folder_claim(&t->folder, name, why)) return -1;
+        if (claim_folder(t, name, why)) return -1;
     }
     return 0;
 }
@@ -96,7 +113,7 @@ static int claim_names(const struct trainer *t, struct fail *why)
         return -1;
     if (t->spooled[0] && run_folder_claim(f, "train.samples", why)) return -1;
     if (!recipe_seeks_best(r)) return 0;
-    return run_folder_claim(f, "best", why) || run_folder_claim(f, "best-before", why) ? -1 : 0;
+    return claim_folder(t, "best", why) || claim_folder(t, "best-before", why) ? -1 : 0;
 }
 
 /* The folder of events is made first: one that cannot be is told before anything is removed, and
