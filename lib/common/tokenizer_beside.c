@@ -226,6 +226,16 @@ static int find_ends(struct beside *b, struct fail *why)
     return 0;
 }
 
+/* SentencePiece's own file says whether a space stands before a text; transformers lets this key
+ * overrule it. */
+static int check_prefix(const struct beside *b, struct fail *why)
+{
+    if (b->t->is_json || !json_is_false(json_object_get(b->config, "add_prefix_space"))) return 0;
+    return fail_input(why, "tokenizer_config.json: 'add_prefix_space': false is not understood "
+                           "beside a tokenizer.model: take the key out, or save the model's "
+                           "tokenizer.json, which says it itself");
+}
+
 int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *why)
 {
     struct beside b = { .t = t };
@@ -233,6 +243,7 @@ int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *wh
     if (slash && (size_t)(slash - path) + 2 > sizeof b.folder) return fail(why, "a path too long");
     if (slash) snprintf(b.folder, sizeof b.folder, "%.*s", (int)(slash - path + 1), path);
     int status = load(&b, "tokenizer_config.json", false, &b.config, why);
+    if (!status) status = check_prefix(&b, why);
     if (!status) status = put_tokens(&b, why);
     if (!status) status = find_ends(&b, why);
     if (!status) status = added_finish(t, why);

@@ -206,3 +206,14 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     run --separate-stderr -3 tokenize --format text -m t text
     [[ "$stderr" == "tokenize: t/tokenizer.model: tokenizer.json: added token '<|begin_of_text|>' says id 700, but tokenizers gives it 400"* ]]
 }
+
+@test "tokenizers: a space before the text that tokenizer_config.json takes away from SentencePiece's file is refused" {
+    make_base
+    cp -rL tok mine
+    echo '{"add_prefix_space": true}' > mine/tokenizer_config.json
+    tokenize --quiet -m mine docs.jsonl -o a.tok
+    echo '{"add_prefix_space": false}' > mine/tokenizer_config.json
+    run --separate-stderr -3 tokenize -m mine docs.jsonl -o b.tok
+    [[ "$stderr" == *"tokenizer_config.json: 'add_prefix_space': false is not understood beside a tokenizer.model"* ]]
+    [ ! -e b.tok ]
+}
