@@ -194,6 +194,20 @@ static int read_pair(struct chat_reading *r, const json_t *message, bool is_trai
     return 0;
 }
 
+/* Two spellings side by side say the same, or nobody knows which is meant. */
+static int check_spellings(struct chat_reading *r, const json_t *message)
+{
+    const char *role = json_string_value(json_object_get(message, "role"));
+    const char *from = json_string_value(json_object_get(message, "from"));
+    const json_t *content = json_object_get(message, "content");
+    const json_t *value = json_object_get(message, "value");
+    if (role && from && speaker_of(role) != speaker_of(from))
+        return chat_refuse(r, CHAT_UNREADABLE, "'role' and 'from' contradict each other");
+    if (!chat_is_nothing(content) && !chat_is_nothing(value) && !json_equal(content, value))
+        return chat_refuse(r, CHAT_UNREADABLE, "'content' and 'value' contradict each other");
+    return 0;
+}
+
 static int read_message(struct chat_reading *r, const json_t *message, bool is_trained)
 {
     bool is_openai = json_object_get(message, "role") != NULL;
@@ -214,6 +228,7 @@ static int read_message(struct chat_reading *r, const json_t *message, bool is_t
                            "no 'role' with 'content', and no 'from' with 'value' in it");
     }
     enum chat_speaker who = speaker_of(role);
+    if (check_spellings(r, message)) return -1;
     if (who == SPEAKER_UNKNOWN)
         return chat_refuse(r, CHAT_UNKNOWN_ROLE,
                            "'%s' is '%.40s': known are system (developer), user (human), "

@@ -204,6 +204,8 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     refuses "${two/\"content\":\"u\"/\"content\":\"u\",\"train\":true}" "message 1: 'train' of 'user': only answers are trained on (--odd: what to do with such conversations)"
     refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":0.5}" "message 2: 'weight' is neither 0 nor 1: an answer is trained on or it is not"
     refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":0,\"train\":true}" "message 2: 'weight' and 'train' contradict each other"
+    refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"from\":\"human\"}" "message 2: 'role' and 'from' contradict each other"
+    refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"value\":\"b\"}" "message 2: 'content' and 'value' contradict each other"
     refuses "${two/\"content\":\"b\"/\"content\":\"b\",\"train\":false}" "no answer in it is to be trained on (--odd: what to do with such conversations)" --train-on last
     # In the stream, too, and in what the stream says of itself.
     chat --quiet --train-on last --to jsonl -o last.jsonl <<< "$two"
