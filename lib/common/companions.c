@@ -24,7 +24,7 @@ bool companion_is(const char *name)
     return false;
 }
 
-const char *companions_folder_of(struct companions_place from, const char *name)
+static const char *folder_of(struct companions_place from, const char *name)
 {
     enum { TOKENIZERS = 6 }; /* they come first */
     for (int i = 0; from.tokenizer && i < TOKENIZERS; i++)
@@ -182,7 +182,7 @@ int companions_read(struct companions **out, struct companions_place from, struc
     int status = all ? 0 : fail(why, "out of memory");
     for (int i = 0; i < NAMES && !status; i++) {
         char path[4200];
-        const char *folder = companions_folder_of(from, names[i]);
+        const char *folder = folder_of(from, names[i]);
         if (!folder) continue;
         int fd, got = open_one(folder, names[i], &fd, &all->at[i].st, why);
         if (got <= 0) {
@@ -223,13 +223,9 @@ static int go_through(const struct companions *all, const char *to, bool is_writ
     return 0;
 }
 
-int companions_check(struct companions_place from, const char *to, struct fail *why)
+int companions_check(const struct companions *all, const char *to, struct fail *why)
 {
-    struct companions *all;
-    if (companions_read(&all, from, why)) return -1;
-    int status = to ? go_through(all, to, false, why) : 0;
-    companions_free(all);
-    return status;
+    return go_through(all, to, false, why);
 }
 
 int companions_write(const struct companions *all, const char *to, struct fail *why)

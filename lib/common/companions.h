@@ -28,16 +28,14 @@ struct companions_place {
     const char
         *tokenizer; /* the tokenizer's files, with the chat template, come from here instead */
 };
-const char *companions_folder_of(struct companions_place from, const char *name);
-
-/* Before any work: fails naming the first that may not be copied, or that stands in `to` (NULL: not
- * looked at) with other content, since it is the user's. */
-int companions_check(struct companions_place from, const char *to, struct fail *why) MUST_USE;
 
 struct companions;
-/* Reads those that are there; fails as companions_check does. The caller frees. */
+/* Before any work: reads those that are there; fails naming the first that may not be copied. The
+ * caller frees. */
 int companions_read(struct companions **all, struct companions_place from,
                     struct fail *why) MUST_USE;
+/* Fails naming the first that stands in `to` with other content, since it is the user's. */
+int companions_check(const struct companions *all, const char *to, struct fail *why) MUST_USE;
 /* Is one of that name among them? NULL holds none. */
 bool companions_hold(const struct companions *all, const char *name);
 /* Writes them; fails where another file stands. One that stands there with the same content stays.

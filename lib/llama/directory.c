@@ -92,15 +92,13 @@ const struct folder_kind directory_kind = { "a model", directory_holds, check_ma
 
 /* Nothing in a tokenizer's or licence's file says who wrote it: one that will not be there again is
  * the user's. (companions_check sees to those that would be there with other bytes.) */
-static int check_left(const char *path, struct companions_place place, struct fail *why)
+static int check_left(const char *path, const struct companions *companions, struct fail *why)
 {
-    char there[4096 + 64], coming[4096 + 64];
+    char there[4096 + 64];
     const char *name;
     for (size_t i = 0; (name = companion_name(i)); i++) {
         snprintf(there, sizeof there, "%.4000s/%s", path, name);
-        const char *from = companions_folder_of(place, name);
-        snprintf(coming, sizeof coming, "%.4000s/%s", from ? from : "", name);
-        if (access(there, F_OK) || (from && !access(coming, F_OK))) continue;
+        if (access(there, F_OK) || companions_hold(companions, name)) continue;
         return fail(why,
                     "%.200s: holds %s, which would not be there again: name another folder, or "
                     "move it away",
@@ -109,13 +107,13 @@ static int check_left(const char *path, struct companions_place place, struct fa
     return 0;
 }
 
-int directory_declare(const char *option, const char *path, struct companions_place from,
+int directory_declare(const char *option, const char *path, const struct companions *companions,
                       struct fail *why)
 {
     if (file_guard_output_folder(option, path, directory_holds, why) ||
-        folder_check(path, &directory_kind, why) || companions_check(from, path, why))
+        folder_check(path, &directory_kind, why) || companions_check(companions, path, why))
         return -1;
-    return check_left(path, from, why);
+    return check_left(path, companions, why);
 }
 
 /* ---- writing ---- */

@@ -50,10 +50,10 @@ bool directory_holds(const char *name);
  * weights that have the mark of safetensors_create. */
 extern const struct folder_kind directory_kind;
 
-/* Before any work: the path that the user gave with that option ("-o ") is to become a directory,
- * whose tokenizer and licence files come from there. Fails where directory_make would, and where
- * the path is an input. */
-int directory_declare(const char *option, const char *path, struct companions_place from,
+/* Before any work: the path that the user gave with that option ("-o ") is to become a directory
+ * with these tokenizer and licence files. Fails where directory_make would, and where the path is
+ * an input. */
+int directory_declare(const char *option, const char *path, const struct companions *companions,
                       struct fail *why) MUST_USE;
 const char *dtype_torch_name(enum dtype dtype); /* float32 and so on */
 

@@ -97,8 +97,8 @@ static void declare_files(const struct options *o)
         or_die(model_guard_input("--adapter ", o->words[i].path, &why), &why);
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     struct companions_place from = companions_of(o);
-    or_die(directory_declare("-o ", o->output, from, &why), &why);
     or_die(companions_read(&companions, from, &why), &why);
+    or_die(directory_declare("-o ", o->output, companions, &why), &why);
 }
 
 static void check_needed(const struct options *o)
