@@ -89,7 +89,12 @@ load helper
             my $text = <$in>; $text =~ s/"\s*\n\s*"//g; $text =~ s/\\"/"/g; $all .= $text;
         }
         open my $in, "<", "docs/faq.md" or die;
-        while (<$in>) { /^\| `([^`]+)`/ or next; $rows++; index($all, $1) >= 0 or print "$1\n" and $bad = 1 }
+        while (<$in>) {
+            /^\| `([^`]+)`/ or next;
+            $rows++;
+            my $said = join "[^\"]{1,12}", map { quotemeta } split /…/, $1, -1;
+            $all =~ /$said/ or print "$1\n" and $bad = 1;
+        }
         exit $bad || $rows < 20'
 }
 
