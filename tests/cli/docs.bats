@@ -21,8 +21,11 @@ load helper
     words=$(sed 's/[|│▼►◄─└┘┌┐]/ /g' README.md | wc -w)
     [ "$words" -le 800 ] || { echo "$words words"; false; }
     first=$(head -n 36 README.md)
-    for part in 'perplexity 6' 'adapter (PEFT)' 'make deps demo' '--dry-run'; do [[ "$first" == *"$part"* ]]; done
+    for part in 'has perplexity' 'adapter (PEFT)' 'make deps demo' '--dry-run'; do [[ "$first" == *"$part"* ]]; done
     # The figures of the first screen and of the results are the table's.
+    for number in $(head -n 6 README.md | grep -oE '[0-9]+\.[0-9]'); do
+        grep -q "| $number" docs/miniature/table-seed0.md || { echo "$number"; false; }
+    done
     while IFS='|' read -r _ model _ _ _; do
         case $model in *base\ *| *interpolation* | *full* | *LongQLoRA\ \(*) ;; *) continue ;; esac
         grep -qF "${model% }" docs/miniature/table-seed0.md || { echo "$model"; false; }
