@@ -102,6 +102,26 @@ load helper
         exit $bad || $rows < 20'
 }
 
+@test "docs: what train makes of other programs' keys is what the page for their users says" {
+    cd "$root"
+    rows=0
+    while IFS=$'\t' read -r pair verdict ours; do
+        rows=$((rows + 1))
+        run --separate-stderr "$BIN/train" recipes/llama2-7b-longqlora.yaml output_dir=o train_file=t model_name_or_path=m \
+            "${pair/: /=}" --print-config
+        case $verdict in
+        understood) [ "$status" -eq 0 ] && { [ -z "$ours" ] || grep -qE "^${ours/: /: +\"?}\"?( |$)" <<< "$output"; } ;;
+        ignored) [ "$status" -eq 0 ] ;;
+        refused) [ "$status" -eq 2 ] && [[ "$stderr" == *"${pair%%:*}"* ]] ;;
+        esac || { echo "$pair: $verdict $ours: $status $stderr"; grep "^${ours%%:*}" <<< "$output"; false; }
+    done < <(sed -n '/^## Axolotl/,/^## Unsloth/p' docs/coming-from.md | perl -ne '
+        my ($theirs, $here) = (split / *\| */)[1, 2];
+        next unless defined $here && $here =~ /^(understood|ignored|refused)(?:: `([a-z_]+: [^`]+)`)?/;
+        my ($verdict, $ours) = ($1, $2 // "");
+        print join("\t", $_, $verdict, $verdict eq "understood" ? $ours : ""), "\n" for $theirs =~ /`(\w+: [\w.]+)`/g')
+    [ "$rows" -ge 25 ] || { echo "$rows rows"; false; }
+}
+
 @test "docs: the hardware table's plans are those of train --dry-run" {
     export LONGQLORA_CUDA=/nonexistent/kernels-cuda.so
     cd "$root"
