@@ -62,6 +62,12 @@ load helper
         exit $bad'
 }
 
+@test "docs: the change log begins with the version that the programs say" {
+    version=$(sed -n '/^## /{s/^## //p;q}' "$root/CHANGELOG.md")
+    [ -n "$version" ]
+    for tool in tokenize train; do [ "$("$BIN/$tool" --version)" = "$tool (longqlora) $version" ]; done
+}
+
 @test "docs: each promise names a test that there is" {
     cd "$root"
     perl -Mstrict -e '
