@@ -35,6 +35,8 @@ static void ask_to_stop(int number)
 
 static void say(const char *text) { note("%s", text); }
 
+static void list_keys_for_shells(void) { recipe_list_completions(stdout); }
+
 static void read_recipe(struct recipe *r, struct adapter *a, const char **operands, bool plan_only)
 {
     recipe_defaults(r);
@@ -204,6 +206,7 @@ int main(int argc, char **argv)
         .example = "train recipes/llama2-7b-longqlora.yaml train_file=train.smp "
                    "model_name_or_path=llama-2-7b.nf4",
         .table = table,
+        .list_operands = list_keys_for_shells,
     };
     starting_refuse_keys(argc, argv, &program);
     const char **operands = opt_parse(argc, argv, &program);
