@@ -9,6 +9,7 @@ static const struct {
     { "developer", SPEAKER_SYSTEM },
     { "user", SPEAKER_USER },
     { "human", SPEAKER_USER },
+    { "prompter", SPEAKER_USER }, /* OpenAssistant's */
     { "assistant", SPEAKER_ASSISTANT },
     { "gpt", SPEAKER_ASSISTANT },
     { "chatgpt", SPEAKER_ASSISTANT },
@@ -175,21 +176,25 @@ static int check_traits(struct chat_reading *r, enum chat_speaker who, const cha
     return 0;
 }
 
-/* {"human": …, "assistant": …}: a prompt and its answer in one. 1 if it is that. */
+/* {"human": …, "assistant": …}, or Capybara's {"input": …, "output": …}: a prompt and its answer in
+ * one. 1 if it is that. */
 static int read_pair(struct chat_reading *r, const json_t *message, bool is_trained)
 {
-    static const char *const names[] = { "human", "user" };
-    for (size_t i = 0; i < 2; i++) {
-        const json_t *prompt = json_object_get(message, names[i]);
-        const json_t *answer = json_object_get(message, "assistant");
+    static const struct {
+        const char *prompt, *answer;
+    } names[] = { { "human", "assistant" }, { "user", "assistant" }, { "input", "output" } };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *asks = names[i].prompt, *says = names[i].answer;
+        const json_t *prompt = json_object_get(message, asks);
+        const json_t *answer = json_object_get(message, says);
         char *text;
         if (!json_is_string(prompt) || !json_is_string(answer)) continue;
-        if (chat_text_of(r, prompt, names[i], &text) || chat_add(r, SPEAKER_USER, text, false) ||
-            chat_text_of(r, answer, "assistant", &text) ||
+        if (chat_text_of(r, prompt, asks, &text) || chat_add(r, SPEAKER_USER, text, false) ||
+            chat_text_of(r, answer, says, &text) ||
             chat_add(r, SPEAKER_ASSISTANT, text, is_trained))
             return -1;
         struct traits ignored = { 0 };
-        return read_traits(r, message, names[i], "assistant", &ignored) ? -1 : 1;
+        return read_traits(r, message, asks, says, &ignored) ? -1 : 1;
     }
     return 0;
 }

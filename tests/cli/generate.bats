@@ -90,7 +90,9 @@ setup() {
     printf '%s\n' '{"prompt":"x y"}' '{"prompt":"z"}' '{"prompt":"de f","extra":[1]}' > other
     [ "$(generate --quiet -m base --format jsonl -n 4 --temperature 1 < other | tail -n 1)" = "$third" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< $'{"prompt":"a"}\n{"text":"a"}'
-    [ "$stderr" = "generate: standard input: line 2: no string 'prompt'" ]
+    [ "$stderr" = "generate: standard input: line 2: no string 'prompt', but 'text': jq -c '.prompt = .text' calls it so" ]
+    run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"id":1}'
+    [ "$stderr" = "generate: standard input: line 1: no string 'prompt'" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":'
     [[ "$stderr" == "generate: standard input: line 1: "* ]]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":"a b c d e f g h i j k l m n o p q r s t"}'
