@@ -133,10 +133,10 @@ size 12345'
 }
 
 @test "messages: an unknown template is wrong usage, with the names, before anything is read" {
-    names='longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, auto, or a file'
-    says 2 "tokenize: --template: 'llama3' is no template and no file: there are $names (see tokenize --help)" tokenize -m nowhere --format chat --template llama3 x.jsonl
+    names='longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, mistral-v3, mistral-nemo, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file'
+    says 2 "tokenize: --template: 'llama3' is no template and no file: did you mean llama-3? there are $names (see tokenize --help)" tokenize -m nowhere --format chat --template llama3 x.jsonl
     make_base
-    says 2 "generate: --chat: 'vicunaa' is no template and no file: there are $names (see generate --help)" generate -m base -p x --chat vicunaa
+    says 2 "generate: --chat: 'vicunaa' is no template and no file: did you mean vicuna? there are $names (see generate --help)" generate -m base -p x --chat vicunaa
     says 2 "tokenize: --template is for --format chat (see tokenize --help)" tokenize -m tok --template vicuna docs.jsonl
 }
 

@@ -162,3 +162,37 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     tokenize --quiet --format chat --template zephyr -m "$m" -o b.tok <<< '{"messages":[{"role":"system","content":""},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
     [[ "$(text b.tok "$m")" == '<|system|>'$'\n'*'<|user|>'$'\n'a* ]]
 }
+
+@test "wordings: an unknown name is answered with the nearest one, and others' names with ours" {
+    make_tokenizer
+    near() { # NAME MEANT
+        run --separate-stderr -2 tokenize --format chat --template "$1" -m "$made/tok" c.jsonl
+        [[ "$stderr" == "tokenize: --template: '$1' is no template and no file: did you mean $2? there are longqlora, "*", mistral-v3, mistral-nemo, "*", auto, or a file (see tokenize --help)" ]] || { echo "$stderr"; false; }
+    }
+    near llama3 llama-3
+    near chat-ml chatml
+    near mistral-v03 mistral-v3
+    near mistral_v3_tekken mistral-nemo
+    near vicuna_v1.1 vicuna
+    near qwen chatml
+    near tokenizer_default auto
+    run --separate-stderr -2 tokenize --format chat --template ./nowhere.json -m "$made/tok" c.jsonl
+    [[ "$stderr" == "tokenize: --template: './nowhere.json' is no template and no file: there are longqlora, "* ]]
+}
+
+@test "wordings: Mistral's sentence stands before the question that waits, and nowhere else" {
+    make_base
+    ids() { grep '^ids: ' <<< "$stderr"; }
+    for name in mistral-v3 mistral-nemo; do
+        run --separate-stderr -0 generate -m base --chat $name --system S -p 'a?' -n 1 -c 300 -v
+        told=$(ids)
+        run --separate-stderr -0 generate -m base --chat $name -p $'S\n\na?' -n 1 -c 300 -v
+        [ "$(ids)" = "$told" ]
+        # What ends with an answer has none, and that is counted.
+        run --separate-stderr -0 tokenize --format chat --template $name -m tok -o with.tok <<< '{"system":"S","input":"a?","output":"b"}'
+        [[ "$stderr" == *"mended: 1 system sentences left out, as the template does where an answer ends"* ]]
+        run --separate-stderr -0 tokenize --format chat --template $name -m tok -o without.tok <<< '{"input":"a?","output":"b"}'
+        [[ "$stderr" != *mended* ]]
+        cmp with.tok without.tok
+    done
+}

@@ -184,6 +184,7 @@ static int encode_chat(const struct encoder *e, const char *input, struct slot *
     s->reason = c.reason;
     if (read) return -1;
     memcpy(s->mended, c.mended, sizeof s->mended);
+    s->mended[CHAT_MEND_SENTENCE] = e->chat->asks_system && c.system && *c.system;
     uint32_t *targets = realloc(t->targets, (2 * c.count + 1) * sizeof *targets);
     if (targets) t->targets = targets;
     t->count = t->target_count = 0;
