@@ -166,6 +166,7 @@ static void write_all(const struct options *o, struct encoder *e, const char **f
         input_close(in);
     }
     progress_end();
+    if (sink.stream && e->format == FORMAT_CHAT) wording_hand_on(sink.stream, e->chat);
     or_die(sink.stream ? writer_close(sink.stream, &why) : output_close(&sink.raw, &why), &why);
     report(e, progress_clock() - start);
 }
