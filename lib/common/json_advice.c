@@ -100,7 +100,8 @@ static bool is_table(const char *text, size_t bytes)
     return names > 1;
 }
 
-/* "---", "- role: user", "messages:"; not prose with a colon in it. */
+/* "---", "- role: user", "messages:", "text: a"; not prose, which has a capital before its colon.
+ */
 static bool is_yaml(const char *text, size_t bytes)
 {
     size_t at = 0;
@@ -108,11 +109,14 @@ static bool is_yaml(const char *text, size_t bytes)
     bool is_item = bytes > 2 && text[0] == '-' && text[1] == ' ';
     if (is_item) at = skip_blank(text, bytes, 1);
     size_t start = at;
-    while (at < bytes && (isalnum((unsigned char)text[at]) || text[at] == '_' || text[at] == '-'))
-        at++;
+    bool has_capital = false;
+    for (; at < bytes && (isalnum((unsigned char)text[at]) || text[at] == '_' || text[at] == '-');
+         at++)
+        has_capital |= isupper((unsigned char)text[at]) != 0;
     if (at == start || at == bytes || text[at] != ':') return false;
+    bool is_key = at + 1 == bytes || text[at + 1] == ' ';
     at = skip_blank(text, bytes, at + 1);
-    return is_item || at == bytes || ((text[at] == '|' || text[at] == '>') && bytes - at < 4);
+    return is_key && (is_item || at == bytes || !has_capital);
 }
 
 /* It begins with a quote: of a table's first name, or of a key in an object over many lines. */
