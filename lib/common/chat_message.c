@@ -213,6 +213,16 @@ static int check_spellings(struct chat_reading *r, const json_t *message)
     return 0;
 }
 
+/* A file that is one object may have its records in a list. */
+static bool is_record(const json_t *message)
+{
+    static const char *const names[] = { "messages", "conversations", "output",
+                                         "response", "completion",    "answer" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (json_object_get(message, names[i])) return true;
+    return false;
+}
+
 static int read_message(struct chat_reading *r, const json_t *message, bool is_trained)
 {
     bool is_openai = json_object_get(message, "role") != NULL;
@@ -229,8 +239,13 @@ static int read_message(struct chat_reading *r, const json_t *message, bool is_t
     if (!role) {
         int pair = read_pair(r, message, is_trained);
         if (pair) return pair < 0 ? -1 : 0;
-        return chat_refuse(r, CHAT_UNREADABLE,
-                           "no 'role' with 'content', and no 'from' with 'value' in it");
+        return r->list && is_record(message)
+                   ? chat_refuse(r, CHAT_UNREADABLE,
+                                 "a record, where a message is needed: jq -c '.%s[]' makes a line "
+                                 "of each",
+                                 r->list)
+                   : chat_refuse(r, CHAT_UNREADABLE,
+                                 "no 'role' with 'content', and no 'from' with 'value' in it");
     }
     enum chat_speaker who = speaker_of(role);
     if (check_spellings(r, message)) return -1;

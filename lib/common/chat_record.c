@@ -319,6 +319,12 @@ static int refuse_form(struct chat_reading *r, const json_t *object, const struc
             r, CHAT_NO_FORM,
             "one message of a tree, with its 'parent_id', as OpenAssistant has them: "
             "a record is a whole conversation: take a data set of its threads");
+    const char *records = json_key_of_records(object);
+    if (records)
+        return chat_refuse(r, CHAT_NO_FORM,
+                           "no conversation in it, but a list of records under '%.40s': jq -c "
+                           "'.%.40s[]' makes a line of each",
+                           records, records);
     char other[260];
     describe_texts(object, other, sizeof other);
     return chat_refuse(r, CHAT_NO_FORM,
@@ -399,6 +405,7 @@ static int read_record(struct chat_reading *r, const json_t *object)
     if (sort_keys(r, object, &found)) return -1;
     list = found.at[USE_MESSAGES].value;
     if (list && !json_is_array(list)) return refuse_list(r, found.at[USE_MESSAGES].name, list);
+    r->list = found.at[USE_MESSAGES].name;
     if (list ? chat_add_messages(r, list, true) : add_single(r, object, &found)) return -1;
     return add_system(r, &found) || chat_take_turns(r, found.preference) ? -1 : 0;
 }

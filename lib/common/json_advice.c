@@ -28,6 +28,7 @@ struct look {
     bool is_open;
     bool has_python;   /* None, True or False */
     bool has_infinity; /* or NaN */
+    bool has_comma;    /* before a bracket that closes */
 };
 
 static bool begins(const char *text, size_t bytes, size_t at, const char *word)
@@ -40,9 +41,13 @@ static void look_at(const char *text, size_t bytes, struct look *l)
 {
     long long depth = 0;
     bool in_string = false;
+    char before = 0; /* the last that is no white space */
     *l = (struct look){ 0 };
     for (size_t i = 0; i < bytes; i++) {
         char c = text[i];
+        bool closes = c == ']' || c == '}';
+        if (!in_string && closes && before == ',') l->has_comma = true;
+        if (!is_blank(c)) before = c;
         if (in_string) {
             i += c == '\\';
             in_string = c != '"';
@@ -50,7 +55,7 @@ static void look_at(const char *text, size_t bytes, struct look *l)
             in_string = true;
         } else if (c == '[' || c == '{') {
             depth++;
-        } else if (c == ']' || c == '}') {
+        } else if (closes) {
             depth--;
             if (!depth && !l->end) l->end = i + 1;
         } else if (c >= 'A' && c <= 'Z') {
@@ -81,7 +86,12 @@ static const char *advise_object(const char *text, size_t bytes, enum json_place
         return " (many objects on a line? one a line is needed: jq -c .)";
     if (is_line && next < bytes && text[next] == ',')
         return " (an array without its brackets? objects stand on lines without commas)";
-    return is_line && l.is_open ? many_lines : "";
+    if (!is_line && next < bytes && (text[next] == '{' || text[next] == '['))
+        return " (a comma missing between elements?)";
+    if (is_line && l.is_open) return many_lines;
+    if (l.has_comma) return " (a comma behind the last value?)";
+    bool has_key = first == bytes || text[first] == '"' || text[first] == '}' || *text == '[';
+    return has_key ? "" : " (keys and texts of JSON stand in double quotes)";
 }
 
 /* A first line of names: "id,question,answer", with or without quotes; or with tabs. */

@@ -101,7 +101,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     says '[,{"text":"a"}]' '1: a value is missing'
     says '[{"text":"a"}] {' '2: something follows the array, which is alone in its file'
     says '[{"text":"a"}, 3]' '2: byte 1: not a JSON object'
-    says '[{"text":"a"} {"text":"b"}]' '1: byte 14: something follows the object, which is alone on its line'
+    says '[{"text":"a"} {"text":"b"}]' '1: byte 14: something follows the object, which is alone on its line (a comma missing between elements?)'
     run --separate-stderr -0 tokenize -m "$tok" -o none.tok <<< ' [ ] '
     [[ "$stderr" == *"no document: the stream holds none"* ]]
 }
@@ -406,6 +406,10 @@ hints() {
 
 @test "chat: what is not understood is refused by name" {
     refuses '{"text":"a"}' 'no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer; but a text (--format jsonl)'
+    refuses '{"train":[{"input":"u","output":"a"}]}' "no conversation in it, but a list of records under 'train': jq -c '.train[]' makes a line of each"
+    refuses '{"data":[{"instruction":"u","output":"a"}]}' "message 1: a record, where a message is needed: jq -c '.data[]' makes a line of each"
+    run --separate-stderr -3 tokenize -m "$tok" -o none <<< '{"version":1,"train":[{"text":"a"}]}'
+    [[ "$stderr" == *"no string 'text', but a list of records under 'train': jq -c '.train[]' makes a line of each" ]]
     refuses '{"output":"a"}' "'output' without a prompt beside it: instruction, prompt, question, query or input"
     refuses '{"context":"c","answer":"a"}' "'answer' without a prompt beside it: instruction, prompt, question, query or input"
     refuses '{"instruction":"i","prompt":"p","output":"o"}' "both 'instruction' and 'prompt': one is needed"

@@ -38,6 +38,10 @@ static void test_first_lines(void **state)
         { "[{'a':1}]", "Python" },
         { "[ { 'a':1}]", "Python" },
         { "{\"a\":True}", "Python's" },
+        { "{\"a\":1,}", "a comma behind" },
+        { "{\"a\":[1, ]}", "a comma behind" },
+        { "{\"a\":\",}\" 1}", "" },
+        { "{a: 1}", "double quotes" },
         { "{\"a\":\"True\"", "many lines" },
         { "a,b", "a table" },
         { "a\tb", "a table" },
@@ -71,7 +75,7 @@ static void test_what_a_later_line_or_an_element_cannot_be(void **state)
     }
     says("{\"a\":", JSON_LATER_LINE, "many lines");
     says("{\"a\":", JSON_ELEMENT, "");
-    says("{} {}", JSON_ELEMENT, "");
+    says("{} {}", JSON_ELEMENT, "a comma missing");
     says("{\"a\":NaN}", JSON_ELEMENT, "NaN");
     says("{'a':1}", JSON_ELEMENT, "Python");
 }

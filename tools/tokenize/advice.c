@@ -68,6 +68,10 @@ void advise_line(const char *text, size_t bytes, const char *text_key, enum json
         snprintf(advice, size, ", but '%s': a conversation? (--format chat)", chat);
     else if (json_is_string(json_object_get(line, "raw_content")))
         snprintf(advice, size, ", but 'raw_content', as RedPajama v2 has (--text-key raw_content)");
+    else if (json_key_of_records(line))
+        snprintf(advice, size,
+                 ", but a list of records under '%.40s': jq -c '.%.40s[]' makes a line of each",
+                 json_key_of_records(line), json_key_of_records(line));
     else if (list_strings(line, "", 0, list, sizeof list))
         snprintf(advice, size, ", but %s (--text-key KEY)", list);
     json_decref(line);
