@@ -39,6 +39,7 @@ struct adapter {
     enum rope_type rope;
     double factor; /* of the rope */
     int64_t original_position;
+    struct stream_wording wording;   /* of the conversations that it was trained on */
     char digest[STREAM_DIGEST_TEXT]; /* of adapter_model, and of what stands beside it */
     struct tensor_file file;
     bool has_beside;
@@ -112,11 +113,12 @@ int adapter_check_shape(const struct adapter *a, const struct tensor *t, int kin
 
 /* What adapter_save writes beside the parameters. */
 struct adapter_origin {
-    const char *base_name;            /* as the user calls it */
-    const char *base, *tokenizer;     /* digests */
-    const char *quantization;         /* of the base in training */
-    const json_t *attention, *recipe; /* borrowed */
-    const struct adapter *from;       /* that was trained further; NULL: none */
+    const char *base_name;                /* as the user calls it */
+    const char *base, *tokenizer;         /* digests */
+    const char *quantization;             /* of the base in training */
+    const json_t *attention, *recipe;     /* borrowed */
+    const struct stream_wording *wording; /* NULL: none */
+    const struct adapter *from;           /* that was trained further; NULL: none */
 };
 
 int adapter_save(const struct model *m, const struct adapter_origin *origin, const char *directory,
