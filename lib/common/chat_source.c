@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 void chat_source_release(struct chat_source *s)
 {
@@ -34,6 +33,11 @@ static int read_file(struct chat_source *s, struct fail *why)
             status = fail(why, "%.300s: cannot read: %s", s->place, strerror(errno));
         else if (s->bytes < bytes)
             status = fail_input(why, "%.300s: changed while it was read", s->place);
+        else if (strspn(s->text, " \t\r\n") == s->bytes)
+            status = fail_input(why,
+                                "%.300s: empty, which words every conversation as nothing: fetch "
+                                "the file again, or remove it if the model has no chat_template",
+                                s->place);
     }
     fclose(file);
     if (status) chat_source_release(s);
@@ -80,8 +84,9 @@ static int read_config(struct chat_source *s, struct fail *why)
     return status ? fail_in(why, s->place) : 0;
 }
 
-/* The file of that name beside `place`, which is a file, or in it. */
-static bool is_there(struct chat_source *s, const char *place, bool is_folder, const char *name)
+/* The file of that name beside `place`, which is a file, or in it: 1, or 0 for none. */
+static int is_there(struct chat_source *s, const char *place, bool is_folder, const char *name,
+                    struct fail *why)
 {
     const char *slash = strrchr(place, '/');
     if (is_folder)
@@ -89,7 +94,7 @@ static bool is_there(struct chat_source *s, const char *place, bool is_folder, c
     else
         snprintf(s->place, sizeof s->place, "%.*s%s", slash ? (int)(slash - place + 1) : 0, place,
                  name);
-    return !access(s->place, F_OK);
+    return file_is_there(s->place, why);
 }
 
 int chat_source_find(struct chat_source *s, const char *place, struct fail *why)
@@ -102,7 +107,8 @@ int chat_source_find(struct chat_source *s, const char *place, struct fail *why)
         snprintf(s->place, sizeof s->place, "%s", place);
         return read_file(s, why);
     }
-    if (is_there(s, place, is_folder, "chat_template.jinja")) return read_file(s, why);
-    if (is_there(s, place, is_folder, "tokenizer_config.json")) return read_config(s, why);
-    return 0;
+    int found = is_there(s, place, is_folder, "chat_template.jinja", why);
+    if (found) return found < 0 ? -1 : read_file(s, why);
+    found = is_there(s, place, is_folder, "tokenizer_config.json", why);
+    return found > 0 ? read_config(s, why) : found;
 }

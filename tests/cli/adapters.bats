@@ -183,3 +183,13 @@ make_tied() { # tied/, of the same samples, tied head
     lora h --quiet max_steps=1 model_name_or_path=hub.nf4
     grep -q '"base_model_name_or_path": "meta-llama/Llama-2-7b-hf"' h/adapter_config.json
 }
+
+@test "an adapter_config.json with a byte order mark is refused by name, as PEFT refuses it" {
+    make_base
+    lora ad --quiet
+    sed -i '1s/^/\xef\xbb\xbf/' ad/adapter_config.json
+    run --separate-stderr -3 merge --base base.nf4 --adapter ad -o x
+    [[ "$stderr" == "merge: ad/adapter_config.json: begins with a byte order mark, which JSON has not, and which Python refuses too: save it"* ]]
+    sed -i '1s/^\xEF\xBB\xBF//' ad/adapter_config.json
+    merge --quiet --base base.nf4 --adapter ad -o x
+}

@@ -1,5 +1,6 @@
 /* merge - an adapter into its base: a model directory that others load unedited. */
 #include "../../lib/common/die.h"
+#include "../../lib/common/hub_name.h"
 #include "../../lib/common/model_guard.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
@@ -8,6 +9,7 @@
 #include "../../lib/llama/loaded.h"
 #include "result.h"
 
+#include <errno.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -132,7 +134,10 @@ static void read_adapters(struct options *o)
 static void check_tokenizer(const char *directory)
 {
     char path[4096];
-    if (access(directory, F_OK)) die(STATUS_FAILED, "--tokenizer %s: %m", directory);
+    if (access(directory, F_OK)) {
+        (void)hub_name_absent(directory, errno, &why);
+        die(STATUS_FAILED, "--tokenizer %s", why.text);
+    }
     if (!weights_are_directory(directory))
         die(STATUS_FAILED, "--tokenizer %s: a file: the directory that it lies in is needed",
             directory);
