@@ -111,6 +111,9 @@ int main(int argc, char **argv)
     }
     struct tokenizer *t;
     or_die(tokenizer_open(&t, o.model, &why), &why);
+    bool puts_begin = !o.decode && !o.bos && !o.no_bos && strcmp(o.format, "chat") != 0;
+    const char *remark = tokenizer_remark(t, puts_begin);
+    if (remark && !o.decode) warn("%s", remark);
     if (o.decode)
         decode_all(&o, *files ? *files : "-", from, t);
     else
