@@ -14,6 +14,15 @@ void chat_source_release(struct chat_source *s)
     *s = (struct chat_source){ 0 };
 }
 
+static int check_empty(const struct chat_source *s, struct fail *why)
+{
+    if (strspn(s->text, " \t\r\n") < s->bytes) return 0;
+    return fail_input(why,
+                      "%.300s: an empty chat_template words every conversation as nothing: fetch "
+                      "the file again, or remove it if the model has none",
+                      s->place);
+}
+
 /* A text file as it is. */
 static int read_file(struct chat_source *s, struct fail *why)
 {
@@ -33,11 +42,8 @@ static int read_file(struct chat_source *s, struct fail *why)
             status = fail(why, "%.300s: cannot read: %s", s->place, strerror(errno));
         else if (s->bytes < bytes)
             status = fail_input(why, "%.300s: changed while it was read", s->place);
-        else if (strspn(s->text, " \t\r\n") == s->bytes)
-            status = fail_input(why,
-                                "%.300s: empty, which words every conversation as nothing: fetch "
-                                "the file again, or remove it if the model has no chat_template",
-                                s->place);
+        else
+            status = check_empty(s, why);
     }
     fclose(file);
     if (status) chat_source_release(s);
@@ -81,7 +87,10 @@ static int read_config(struct chat_source *s, struct fail *why)
         if (!s->text) status = fail(why, "out of memory");
     }
     json_decref(config);
-    return status ? fail_in(why, s->place) : 0;
+    if (status) return fail_in(why, s->place);
+    status = s->text ? check_empty(s, why) : 0;
+    if (status) chat_source_release(s);
+    return status;
 }
 
 /* The file of that name beside `place`, which is a file, or in it: 1, or 0 for none. */

@@ -311,10 +311,13 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
     echo '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}' > chat
     echo '{"chat_template": "x"}' > t/tokenizer_config.json
     printf ' \n' > t/chat_template.jinja
-    refuses 3 "t/chat_template.jinja: empty, which words every conversation as nothing: fetch the file again" \
+    refuses 3 "t/chat_template.jinja: an empty chat_template words every conversation as nothing: fetch the file again" \
         tokenize --format chat --template auto -m t chat
     ln -sf gone t/chat_template.jinja
     refuses 1 "t/chat_template.jinja: a link whose end is not there" tokenize --format chat --template auto -m t chat
+    rm t/chat_template.jinja
+    echo '{"chat_template": ""}' > t/tokenizer_config.json
+    refuses 3 "t/tokenizer_config.json: an empty chat_template words every conversation" tokenize --format chat --template auto -m t chat
     wording() { echo "{\"turn\": \"$1\", \"end\": \"</s>\", \"special\": [\"</s>\"]}" > w.json; }
     wording '{bos}Q: {} A: '
     tokenize --quiet --format chat --template w.json -m tok chat -o a.tok
