@@ -3,7 +3,7 @@
     python tokenizer.py tests/golden/tokenizer      (tokenizers 0.23.3, transformers 5.24.0, sentencepiece 0.2.3)
 
 bytes.json, chars.json: two small tokenizers, of bytes (GPT-2's way) and of characters (LLaMA-2's way).
-spm.model: a SentencePiece model like LLaMA's.
+spm.model: a SentencePiece model like LLaMA's. These three are kept where they are there.
 texts: one JSON string a line.
 cases: a line each: "base", what is "set" in it (a path of keys: value), and for each text the CRC-32 of its ids
     (little-endian, 32 bits), without and with special tokens parsed; null where tokenizers panics.
@@ -380,8 +380,13 @@ def train_spm(directory, corpus):
 def main(directory):
     draw = random.Random(1)
     corpus = [" ".join(draw.choice(WORDS) for _ in range(30)) for _ in range(200)] + ["<|endoftext|> the word" * 3]
-    bases = {"bytes": base_bytes(corpus), "chars": base_chars(corpus)}
-    for kind, j in bases.items():
+    bases = {}
+    for kind, make in ("bytes", base_bytes), ("chars", base_chars):
+        if os.path.exists(f"{directory}/{kind}.json"):  # ties make another one of each training
+            with open(f"{directory}/{kind}.json", encoding="utf-8") as f:
+                bases[kind] = json.load(f)
+            continue
+        bases[kind] = j = make(corpus)
         with open(f"{directory}/{kind}.json", "w", encoding="utf-8") as f:
             json.dump(j, f, ensure_ascii=False)
             f.write("\n")
@@ -396,7 +401,8 @@ def main(directory):
         for pattern in CLASSES:
             found = matched(pattern, points)
             f.write(f"{json.dumps(pattern)} {len(found)} {crc(found):08x}\n")
-    train_spm(directory, corpus)
+    if not os.path.exists(f"{directory}/spm.model"):
+        train_spm(directory, corpus)
     write_beside(directory, bases)
 
 
