@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
-VERSION := 0.1
+VERSION := 0.2
 FLAVOUR ?= release
 CC ?= gcc
 ifeq ($(origin CC),default)

@@ -9,7 +9,7 @@
 #include <math.h>
 
 #ifndef LONGQLORA_VERSION
-#define LONGQLORA_VERSION "0.1"
+#define LONGQLORA_VERSION "unknown"
 #endif
 
 struct opt_standard opt_standard = { .progress = "auto" };

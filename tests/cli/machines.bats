@@ -250,7 +250,7 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     done
     [ ! -e one ] && [ ! -e four ] && [ ! -e six ]
     # A new version that is broken off in the middle can be installed again.
-    cp -r "$root/packaging" "$root/tools" "$root/recipes" "$root/docs" "$root/README.md" .
+    cp -r "$root/packaging" "$root/tools" "$root/recipes" "$root/docs" "$root"/*.md .
     mkdir bin stand-in
     cp "$BIN/pack" "$BIN/tokenize" bin
     packages() { DESTDIR=$PWD/dest PREFIX=/usr packaging/install pack tokenize; }
@@ -264,6 +264,11 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     [ ! -e dest ]
 }
 
+# A page's first command line that begins so, with the lines that go on.
+first_command() { # BEGINNING PAGE
+    sed -n "\\,^    $1,{s/^ *//;:more;/\\\\\$/{N;s/\\\\\n */ /;bmore};p;q}" "$2"
+}
+
 @test "machines: a PREFIX with a space: what is named in pages can be typed" {
     only_release
     places "$PWD/stage" "/opt/my tools" train
@@ -271,10 +276,11 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     PATH=$in/bin:$PATH
     eval "set -- $(longqlora-train --help | sed -n 4p)"
     [ -f "$2" ]
-    line=$(grep -m 1 '^    longqlora-train ' "$in/share/doc/longqlora/README.md")
+    line=$(first_command longqlora-train "$in/share/doc/longqlora/README.md")
     eval "set -- $line"
     [ -f "$PWD/stage$2" ]
-    [ -f "$PWD/stage${3#*=}" ]
+    last=${*: -1}
+    [ -f "$PWD/stage${last#*=}" ]
     DESTDIR="$PWD/stage" PREFIX="/opt/my tools" "$root/packaging/install" --uninstall
     [ ! -e stage ]
 }
@@ -297,7 +303,7 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     done
     while IFS= read -r file; do
         same "$root/$file" "$dest/usr/share/doc/longqlora/$file"
-    done < <(cd "$root" && find README.md docs -name '*.md')
+    done < <(cd "$root" && find README.md CHANGELOG.md CONTRIBUTING.md docs -name '*.md')
     # No command has its bare name: in code lines, in backquotes, in recipes' comments.
     run ! grep -rnE "^    (\\$ )?$tools |^    .*\\| $tools |bin/$tools|\`$tools[ \`]" "$dest/usr/share/doc/longqlora" --include=*.md
     for recipe in "$root"/recipes/*.yaml; do same "$recipe" "$dest/usr/share/longqlora/recipes/${recipe##*/}"; done
@@ -310,7 +316,7 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     only_release
     command -v dpkg-shlibdeps > /dev/null || skip "no dpkg-dev here"
     mkdir tree
-    cp -r "$root"/{packaging,recipes,docs,README.md} tree/
+    cp -r "$root"/{packaging,recipes,docs,README.md,CHANGELOG.md,CONTRIBUTING.md} tree/
     mkdir -p tree/bin tree/tools
     for tool in pack tokenize; do
         cp "$BIN/$tool" tree/bin/
@@ -368,8 +374,9 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
 
 @test "machines: the README's first command is a plan that needs nothing but the tree" {
     export LONGQLORA_CUDA=/nonexistent/kernels-cuda.so
-    command=$(sed -n '/^    bin\//{s/^    bin\///p;q}' "$root/README.md")
-    [[ "$command" == "train "*" --dry-run --device cuda" ]]
+    command=$(first_command bin/ "$root/README.md")
+    command=${command#bin/}
+    [[ "$command" == "train "*" --dry-run --device cuda "* ]]
     cd "$root"
     run -0 bash -c "$command"
     [[ "$output" == *"   24 GB   fits "* ]]
