@@ -253,6 +253,7 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     cp -r "$root/packaging" "$root/tools" "$root/recipes" "$root/docs" "$root"/*.md .
     mkdir bin stand-in
     cp "$BIN/pack" "$BIN/tokenize" bin
+    cp -r "$root/examples" .
     packages() { DESTDIR=$PWD/dest PREFIX=/usr packaging/install pack tokenize; }
     packages
     for tool in pack tokenize; do printf '#!/bin/sh\n' > bin/$tool; done
@@ -290,7 +291,7 @@ first_command() { # BEGINNING PAGE
     dest="$PWD/stage"
     places "$dest" /usr "${all_tools[@]}"
     tools='(tokenize|pack|quantize|train|merge|ppl|generate)'
-    bare() { sed -E "s/longqlora-$tools/\1/g; s|bin/$tools|\1|g; s|/usr/share/longqlora/||g; s|/usr/share/doc/longqlora/||g
+    bare() { sed -E "s/longqlora-$tools/\1/g; s#bin/$tools#\1#g; s|/usr/share/longqlora/||g; s|/usr/share/doc/longqlora/||g
         s|/usr/lib/longqlora/|bin/|g" "$1" | grep -v '^Installed, each program\|^begins with .make. wants'; }
     same() { diff -B <(bare "$1") <(bare "$2"); }
     for tool in "${all_tools[@]}"; do
@@ -307,6 +308,13 @@ first_command() { # BEGINNING PAGE
     # No command has its bare name: in code lines, in backquotes, in recipes' comments.
     run ! grep -rnE "^    (\\$ )?$tools |^    .*\\| $tools |bin/$tools|\`$tools[ \`]" "$dest/usr/share/doc/longqlora" --include=*.md
     for recipe in "$root"/recipes/*.yaml; do same "$recipe" "$dest/usr/share/longqlora/recipes/${recipe##*/}"; done
+    for example in "$root"/examples/*.sh; do
+        installed=$dest/usr/share/doc/longqlora/examples/${example##*/}
+        diff <(bare "$example") <(bare "$installed") > changed || true
+        [ "$(grep -c '^[<>]' changed)" = 2 ]
+        grep -q 'Run it where your files are\.' changed
+    done
+    run ! grep -rnE '(^|[^/a-z-])(bin|recipes|examples)/' "$dest/usr/share/doc/longqlora/examples"
     run ! grep -rnE "(made by|\\||:) $tools( --|\\)| \\|)" "$dest/usr/share/longqlora/recipes"
     # Each recipe and document that is named is there.
     while IFS= read -r path; do [ -e "$dest$path" ]; done < <(grep -rhoE '/usr/share/(doc/)?longqlora/[a-z0-9./_-]+[a-z0-9]' "$dest/usr/share")
@@ -318,6 +326,7 @@ first_command() { # BEGINNING PAGE
     mkdir tree
     cp -r "$root"/{packaging,recipes,docs,README.md,CHANGELOG.md,CONTRIBUTING.md} tree/
     mkdir -p tree/bin tree/tools
+    cp -r "$root/examples" tree/
     for tool in pack tokenize; do
         cp "$BIN/$tool" tree/bin/
         cp -r "$root/tools/$tool" tree/tools/
@@ -330,6 +339,13 @@ first_command() { # BEGINNING PAGE
     dpkg-deb -x "$package" out
     [ -x out/usr/bin/longqlora-pack ]
     [ -f out/usr/share/man/man1/longqlora-tokenize.1.gz ]
+    [ -f out/usr/share/bash-completion/completions/longqlora-tokenize ]
+    [ -x out/usr/share/doc/longqlora/examples/extend-7b.sh ]
+    # Slow, and not everywhere: with the long loops only.
+    if [ "${LONG:-}" = 1 ] && command -v lintian > /dev/null; then
+        run lintian --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog "$package"
+        [ -z "$(grep -E '^[EW]:' <<< "$output")" ] || { echo "$output"; false; }
+    fi
     grep -q 'No licence has been chosen yet' out/usr/share/doc/longqlora/copyright
     [ ! -e out/usr/share/longqlora/installed ]
     [ "$(out/usr/bin/longqlora-pack --version | cut -d ' ' -f 1)" = longqlora-pack ]
