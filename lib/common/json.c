@@ -101,6 +101,15 @@ static json_t *read_tree(const char *text, size_t bytes, size_t flags, json_erro
 static json_t *read_named(const char *text, size_t bytes, size_t flags, const char *name,
                           struct fail *why)
 {
+    static const char mark[] = "\xef\xbb\xbf";
+    if (bytes >= 3 && !memcmp(text, mark, 3)) {
+        fail_input(
+            why,
+            "%s: begins with a byte order mark, which JSON has not, and which Python refuses "
+            "too: save it in UTF-8 without one (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE)",
+            name);
+        return NULL;
+    }
     json_error_t error;
     json_t *value = read_tree(text, bytes, flags, &error, why);
     if (!value && error.text[0])

@@ -1,5 +1,6 @@
 #include "adapter.h"
 
+#include "../common/file.h"
 #include "../common/safetensors.h"
 #include "../common/torch_file.h"
 #include "adapter_fields.h"
@@ -291,7 +292,8 @@ static int open_beside(struct adapter *a, const char *directory, struct fail *wh
 {
     char path[4096], both[2 * STREAM_DIGEST_TEXT], digest[STREAM_DIGEST_TEXT];
     snprintf(path, sizeof path, "%s/trainable_params.bin", directory);
-    if (access(path, F_OK)) return 0;
+    int found = file_is_there(path, why);
+    if (found <= 0) return found;
     if (digest_file(path, digest, why) || torch_open(&a->beside, path, why)) return -1;
     a->has_beside = true;
     int n = snprintf(both, sizeof both, "%s%s", a->digest, digest);
@@ -310,7 +312,10 @@ int adapter_open(struct adapter *a, const char *directory, struct fail *why)
 {
     *a = (struct adapter){ .factor = 1 };
     if (adapter_check_place(directory, why)) return -1;
-    bool is_ours = is_there(directory, "longqlora.json");
+    char own[4096];
+    snprintf(own, sizeof own, "%s/longqlora.json", directory);
+    int is_ours = file_is_there(own, why);
+    if (is_ours < 0) return -1;
     if (read_json(a, directory, "adapter_config.json", read_config, why) ||
         (is_ours && read_json(a, directory, "longqlora.json", read_origin, why)) ||
         open_matrices(a, directory, why) || open_beside(a, directory, why)) {

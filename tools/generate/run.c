@@ -1,6 +1,7 @@
 #include "run.h"
 
 #include "../../lib/common/die.h"
+#include "../../lib/common/hub_name.h"
 #include "../../lib/common/input.h"
 #include "../../lib/common/message.h"
 #include "../../lib/common/progress.h"
@@ -56,8 +57,10 @@ void run_find_tokenizer(const struct options *o)
 {
     char path[4096];
     bool is_adapters;
-    if (o->tokenizer && access(o->tokenizer, F_OK))
-        die(STATUS_FAILED, "--tokenizer %s: %m", o->tokenizer);
+    if (o->tokenizer && access(o->tokenizer, F_OK)) {
+        (void)hub_name_absent(o->tokenizer, errno, &why);
+        die(STATUS_FAILED, "--tokenizer %s", why.text);
+    }
     if (!locate_tokenizer(o, path, sizeof path, &is_adapters) && !is_other_file(o->loaded.model))
         refuse_model(o);
 }
@@ -70,6 +73,8 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
     bool is_adapters;
     if (!locate_tokenizer(o, path, sizeof path, &is_adapters)) refuse_model(o);
     or_die(tokenizer_open(&t, o->tokenizer ? o->tokenizer : path, &why), &why);
+    const char *remark = tokenizer_remark(t, !o->no_bos && !o->chat);
+    if (remark) warn("%s", remark);
     if (is_adapters) note("tokenizer: the adapter's own, %s", path);
     if (!is_adapters && l->weights.tokenizer[0] &&
         strcmp(l->weights.tokenizer, tokenizer_digest(t)) != 0)
