@@ -181,6 +181,7 @@ int main(int argc, char **argv)
                         .max_tokens = (uint64_t)o.max_tokens,
                         .draw = parse_draw(&o, quotas),
                         .output = o.output,
+                        .summary_path = o.summary,
                         .tokenizer = o.tokenizer,
                         .to = view_of(o.to) };
     declare_files(&o, input);
@@ -192,7 +193,6 @@ int main(int argc, char **argv)
         or_die(job_pack(&job, input, &why), &why);
         summary_print(&job.summary);
         warn_of_few(&job);
-        if (o.summary) or_die(summary_write(&job.summary, o.summary, &why), &why);
     }
     job_release(&job);
     free(quotas);
