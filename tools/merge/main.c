@@ -78,6 +78,7 @@ static void merge_all(const struct options *o, const struct loaded *l, const str
                                  .produce = merger_produce,
                                  .arg = &m,
                                  .companions = companions,
+                                 .made_by = "merge",
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
                                  .new_style_rope = !strcmp(o->config_style, "new"),
                                  .whole_positions = !strcmp(o->max_positions, "whole") };
@@ -98,7 +99,7 @@ static void declare_files(const struct options *o)
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     struct companions_place from = companions_of(o);
     or_die(companions_read(&companions, from, &why), &why);
-    or_die(directory_declare("-o ", o->output, companions, &why), &why);
+    or_die(directory_declare("-o ", o->output, &why), &why);
 }
 
 static void check_needed(const struct options *o)
