@@ -41,7 +41,9 @@ int frames_open_json(struct frames *f, const char *path, const char *name, struc
 {
     *f = (struct frames){ .fd = -1, .name = name };
     msgpack_sbuffer_init(&f->object);
-    return input_open(&f->lines, path, why);
+    if (input_open(&f->lines, path, why)) return -1;
+    input_allow_lines(f->lines, INPUT_LINE_OF_NUMBERS);
+    return 0;
 }
 
 void frames_close(struct frames *f)

@@ -456,3 +456,68 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     lora out --quiet max_steps=4 $best seed=3 overwrite_output_dir=true
     [ -e out/checkpoint-4/training_state ]
 }
+
+@test "harm: blanks that a small file holds by the gigabyte take neither memory nor time" {
+    only_release
+    make_base
+    blanks() { perl -e 'my $b = $ARGV[0] eq "n" ? "\n" : $ARGV[0]; $b x= 1 << 20; print $b for 1..$ARGV[1]' "$@" | zstd -q -1; }
+    { blanks ' ' 300; echo '{"text":"ab"}' | zstd -q; blanks n 300; printf '   {"text":"cd"}\n' | zstd -q; blanks ' ' 300; } > blank.zst
+    { blanks n 300; echo '[' | zstd -q; blanks ' ' 300; echo '{"text":"ab"},' | zstd -q; blanks n 300; echo '{"text":"cd"}]' | zstd -q; } > array.zst
+    limited() { (ulimit -v 300000 && exec "$@"); }
+    for file in blank array; do
+        limited tokenize --quiet --threads 2 -m tok $file.zst -o $file.tok
+        [ "$(tokenize --quiet -m tok --decode $file.tok --format text)" = abcd ]
+    done
+    # A line that begins behind blanks is told by its own place.
+    { blanks n 3; blanks ' ' 1; echo '{"text":3}' | zstd -q; } > bad.zst
+    run --separate-stderr -3 tokenize -m tok bad.zst -o x
+    [[ "$stderr" == "tokenize: bad.zst:3145729: byte 10485"??": "* ]] || { echo "$stderr"; false; }
+    # A line without an end is refused when it is longer than any book.
+    perl -e 'print "{\"text\":\""; my $a = "a" x (1 << 20); print $a for 1..300' | zstd -q -1 > long.zst
+    run --separate-stderr -3 limited tokenize --threads 2 -m tok long.zst -o x
+    [ "$stderr" = "tokenize: long.zst: line 1 is longer than 64 MiB: split it" ]
+    { printf '[' | zstd -q; cat long.zst; } > element.zst
+    run --separate-stderr -3 limited tokenize --threads 2 -m tok element.zst -o x
+    [ "$stderr" = "tokenize: element.zst: an element is longer than 64 MiB: split it" ]
+}
+
+@test "harm: samples from standard input are called that as long as they are read" {
+    make_base
+    echo 'method: lora' > lora.yaml
+    keys="model_name_or_path=base.nf4 train_file=- lora_rank=4 max_steps=2"
+    run --separate-stderr -3 train lora.yaml output_dir=out $keys max_seq_length=16 --device cpu < 32.smp
+    [[ "$stderr" == "train: standard input: samples of up to 32 tokens"* ]]
+    # Damage that is met in the run itself.
+    perl -0pe 'substr($_, length($_) / 2, 1) ^= "\x01"' 32.smp > damaged
+    run --separate-stderr -3 train lora.yaml output_dir=out $keys --device cpu < damaged
+    [[ "$stderr" != *.longqlora-* ]]
+    [[ "$stderr" == *"train: standard input: "* ]]
+}
+
+@test "harm: a model that comes through a pipe is refused for want of memory when its header was read" {
+    only_release
+    make_adapter
+    for program in "ppl --data docs.tok --context 16 --model" "generate --tokenizer tok --prompt ab -n 2 --model"; do
+        LONGQLORA_MEMORY=1000 run --separate-stderr -1 $program base.nf4 --device cpu
+        said=$stderr
+        [[ "$said" == *" needs "*" of memory, "*" are free"* ]]
+        # Its data need not come: what is cut is not read.
+        LONGQLORA_MEMORY=1000 run --separate-stderr -1 $program - --device cpu < <(head -c 4000 base.nf4)
+        [ "$stderr" = "$said" ] || { echo "$said"; echo "$stderr"; false; }
+    done
+    echo 'method: lora' > lora.yaml
+    keys="output_dir=out train_file=32.smp lora_rank=4 max_steps=1"
+    LONGQLORA_MEMORY=1000 run --separate-stderr -1 train lora.yaml $keys model_name_or_path=base.nf4 --device cpu
+    said=$stderr
+    [[ "$said" == "train: the run needs "*" of memory, "*" are free; "* ]]
+    LONGQLORA_MEMORY=1000 run --separate-stderr -1 train lora.yaml $keys model_name_or_path=- --device cpu < <(head -c 4000 base.nf4)
+    [ "$stderr" = "$said" ] || { echo "$said"; echo "$stderr"; false; }
+    [ ! -e out ]
+}
+
+@test "harm: what ppl has measured is said where it cannot be written" {
+    make_base
+    ppl --model base.nf4 --data docs.tok --context 16 --quiet --device cpu > table
+    run --separate-stderr -1 ppl --model base.nf4 --data docs.tok --context 16 --quiet --device cpu -o /dev/full
+    [[ "$stderr" == "ppl: context 16: "*" perplexity $(awk 'NR == 2 { print $5 }' table)"*"ppl: /dev/full: cannot write: No space left on device" ]]
+}
