@@ -176,7 +176,13 @@ static void train(struct trainer *t)
     trainer_describe(t, text, sizeof text);
     note("%s", text);
     run(t);
-    or_die(trainer_finish(t, &why), &why);
+    status = trainer_finish(t, &why);
+    char name[RUN_NAME];
+    if (status < 0 && !run_folder_said(&t->folder, "finished") &&
+        run_folder_newest(&t->folder, t->state.step + 1, name) == t->state.step)
+        note("%s/%s has what was trained: resume_from_checkpoint=auto makes the result of it",
+             t->folder.path, name);
+    or_die(status, &why);
 }
 
 int main(int argc, char **argv)
