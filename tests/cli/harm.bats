@@ -521,3 +521,19 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     run --separate-stderr -1 ppl --model base.nf4 --data docs.tok --context 16 --quiet --device cpu -o /dev/full
     [[ "$stderr" == "ppl: context 16: "*" perplexity $(awk 'NR == 2 { print $5 }' table)"*"ppl: /dev/full: cannot write: No space left on device" ]]
 }
+
+@test "harm: a stream as JSON lines has no blank line, and one is not kept to find that out" {
+    only_release
+    make_base
+    tokenize --quiet --from stream --to jsonl docs.tok -o docs
+    { head -n 2 docs; perl -e 'print "\n" x (1 << 20) for 1..300'; } | zstd -q -1 > blank.zst
+    run --separate-stderr -3 bash -c 'ulimit -v 300000; exec pack --from jsonl --context 16 blank.zst -o x'
+    [ "$stderr" = "pack: blank.zst:3: not a JSON object" ]
+    { head -n 2 docs; perl -e 'print " " x (1 << 20) for 1..300'; } | zstd -q -1 > blank.zst
+    run --separate-stderr -3 bash -c 'ulimit -v 300000; exec pack --from jsonl --context 16 blank.zst -o x'
+    [[ "$stderr" == "pack: blank.zst: record 2: stream ends without its end record"* ]] || { echo "$stderr"; false; }
+    perl -pe 's/^/" " x 1000/e' docs > indented
+    pack --quiet --from jsonl --context 16 indented -o a
+    pack --quiet --from jsonl --context 16 docs -o b
+    cmp a b
+}
