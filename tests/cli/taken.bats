@@ -61,6 +61,15 @@ held() { # WHAT OUT KEY=VALUE...
     [ "$(ls out/best)" = thesis ]
     cmp out/adapter_model.safetensors whole/adapter_model.safetensors
     cmp out/best-2/adapter_model.safetensors whole/best/adapter_model.safetensors
+    # In the middle of the run: told once, however often a better one comes.
+    rm -r out
+    held 'mv out/best mine; mkdir out/best; echo mine > out/best/thesis' out eval_file=few.smp eval_steps=2 load_best_model_at_end=true
+    [ $status = 0 ]
+    [ "$(grep -c 'is in the way' said)" = 1 ]
+    grep -qx 'train: out/best is in the way, the run did not make it: saved as out/best-2' said
+    [ "$(ls out/best)" = thesis ]
+    train r.yaml output_dir=whole2 eval_file=few.smp eval_steps=2 load_best_model_at_end=true save_steps=100 max_steps=100 --quiet --device cpu
+    cmp out/adapter_model.safetensors whole2/adapter_model.safetensors
 }
 
 @test "taken: a result of which a name is taken is whole in a folder of its own, and the status says so" {

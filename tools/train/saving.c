@@ -117,6 +117,16 @@ static void warn_of_folder(struct run_folder *f)
     told_record = f->lost_record;
 }
 
+/* A best model comes again and again. */
+static void warn_of_name(const struct run_folder *f, const char *wanted, const char *name)
+{
+    static char told[RUN_NAME];
+    if (!strcmp(name, wanted) || !strcmp(name, told)) return;
+    snprintf(told, sizeof told, "%s", name);
+    warn("%s/%s is in the way, the run did not make it: saved as %s/%s", f->path, wanted, f->path,
+         name);
+}
+
 /* Makes it under a temporary name, which is removed if that fails. */
 static int make_checkpoint(struct trainer *t, const char *name, char made[4096], struct fail *why)
 {
@@ -145,9 +155,7 @@ int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
         run_folder_unmake(made, shown, why);
         status = -1;
     }
-    if (!status && strcmp(name, wanted) != 0)
-        warn("%s/%s is in the way, the run did not make it: saved as %s/%s", f->path, wanted,
-             f->path, name);
+    if (!status) warn_of_name(f, wanted, name);
     warn_of_folder(f);
     return status;
 }
