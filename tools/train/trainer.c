@@ -76,7 +76,7 @@ static int open_samples(struct trainer *t, struct fail *why)
         path = spooled;
     }
     if (index_samples(t, path, &t->samples, &t->info, why)) return -1;
-    if (t->spooled[0] && reader_call(t->samples, "standard input", why)) return -1;
+    if (t->spooled[0]) reader_call(t->samples, "standard input");
     memcpy(t->state.data, reader_digest(t->samples), sizeof t->state.data);
     return 0;
 }
