@@ -156,8 +156,8 @@ static int check_all(const char *folder, struct fail *why)
     int status = json_is_object(files)
                      ? check_config(folder, config, files, why)
                      : refuse(folder, weights,
-                              "was not made here by merge or quantize, or by an older version, "
-                              "which did not note what it wrote",
+                              "was not made here by merge or quantize (older versions did not note "
+                              "what they made)",
                               why);
     if (!status) status = check_files(folder, files, why);
     json_decref(files);
