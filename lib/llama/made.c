@@ -1,6 +1,7 @@
 #include "made.h"
 
 #include "../common/digest.h"
+#include "../common/program.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -138,6 +139,15 @@ static void find_weights(const char *folder, char found[256])
     if (dir) closedir(dir);
 }
 
+static int refuse_other(const char *folder, const char *weights, struct fail *why)
+{
+    char what[160];
+    snprintf(what, sizeof what,
+             "was not made here by %s or %s (older versions did not note what they made)",
+             program_of("merge"), program_of("quantize"));
+    return refuse(folder, weights, what, why);
+}
+
 static int check_all(const char *folder, struct fail *why)
 {
     char path[4096 + 32], weights[256];
@@ -153,12 +163,8 @@ static int check_all(const char *folder, struct fail *why)
         return refuse(folder, weights, "has no config.json beside it", why);
     if (!config) return refuse(folder, config_name, "is not what was written there", why);
     json_t *files = json_incref(json_object_get(json_object_get(config, key), "files"));
-    int status = json_is_object(files)
-                     ? check_config(folder, config, files, why)
-                     : refuse(folder, weights,
-                              "was not made here by merge or quantize (older versions did not note "
-                              "what they made)",
-                              why);
+    int status = json_is_object(files) ? check_config(folder, config, files, why)
+                                       : refuse_other(folder, weights, why);
     if (!status) status = check_files(folder, files, why);
     json_decref(files);
     json_decref(config);
