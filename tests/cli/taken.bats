@@ -84,6 +84,8 @@ held() { # WHAT OUT KEY=VALUE...
         cmp out/result/adapter_model.safetensors whole/adapter_model.safetensors
         [ ! -e out/adapter_config.json ]
     done
+    run --separate-stderr -3 ppl --model base.nf4 --adapter out --data docs.tok --context 16 --quiet --device cpu
+    [ "$stderr" = "ppl: out: no adapter: a name was taken when the run there ended: its result is in out/result" ]
     # It is a run's like another one.
     ppl --model base.nf4 --adapter out/result --data docs.tok --context 16 --quiet --device cpu > measured
     ppl --model base.nf4 --adapter whole --data docs.tok --context 16 --quiet --device cpu | diff - measured
