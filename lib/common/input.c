@@ -19,10 +19,10 @@ struct input {
     bool at_end;
     char *text; /* [at, size) not yet handed out */
     size_t at, size, room;
-    uint64_t lines, consumed;
-    size_t most;           /* bytes that what is asked for may have */
-    const char *what;      /* "line" */
-    uint64_t size_of_file; /* when it was opened; 0: no regular file */
+    uint64_t lines, consumed, made; /* made: bytes that were decompressed */
+    size_t most;                    /* bytes that what is asked for may have */
+    const char *what;               /* "line" */
+    uint64_t size_of_file;          /* when it was opened; 0: no regular file */
 };
 
 /* Adds to what is there. 1, 0 at the end of the file, -1. */
@@ -93,6 +93,21 @@ static int last_text(struct input *in, struct fail *why)
     return 1;
 }
 
+/* A large window is for large files: what a small one fills it with is no text, and the memory that
+ * it takes is not to be had so cheaply. */
+static int check_growth(const struct input *in, struct fail *why)
+{
+    enum { MUCH = 256 << 20, TEXT_TIMES = 1000 };
+    if (in->made <= MUCH || in->made / TEXT_TIMES <= in->consumed ||
+        decompressor_memory(in->decompressor) <= MUCH)
+        return 0;
+    return fail_input(why,
+                      "more than %d MiB come of its first %llu KiB, through a window of %llu MiB: "
+                      "no text; if it is one all the same, decompress it first",
+                      MUCH >> 20, (unsigned long long)in->consumed >> 10,
+                      (unsigned long long)decompressor_memory(in->decompressor) >> 20);
+}
+
 /* Adds text, perhaps none yet; 1, 0 at the end of the input, -1 with a message without a name. */
 static int add_text(struct input *in, struct fail *why)
 {
@@ -117,8 +132,9 @@ static int add_text(struct input *in, struct fail *why)
                          why))
         return -1;
     in->raw_at = (size_t)(from - in->raw);
+    in->made += (size_t)(to - in->text) - in->size;
     in->size = (size_t)(to - in->text);
-    return 1;
+    return check_growth(in, why) ? -1 : 1;
 }
 
 static int more_text(struct input *in, struct fail *why)

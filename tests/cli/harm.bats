@@ -537,3 +537,20 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     pack --quiet --from jsonl --context 16 docs -o b
     cmp a b
 }
+
+@test "harm: a small file with a large window takes no more memory than one with a small window" {
+    only_release
+    make_base
+    perl -e 'my $b = "\n" x (1 << 20); print $b for 1..400; print qq({"text":"ab"}\n)' > blank
+    for how in "zstd -q -1 --long=31" "xz -q -0 --lzma2=dict=512MiB,mode=fast,mf=hc3,nice=8"; do
+        $how < blank > wide 2> /dev/null || continue
+        run --separate-stderr -3 tokenize -m tok wide -o x
+        [[ "$stderr" == "tokenize: wide: more than 256 MiB come of its first "*" KiB, through a window of "*" MiB: no text; "* ]] || { echo "$stderr"; false; }
+    done
+    # A window that is only said costs nothing, and one of the usual size is read through.
+    echo '{"text":"ab"}' | zstd -q --long=31 > wide
+    tokenize --quiet -m tok wide -o x
+    zstd -q -1 < blank > usual
+    tokenize --quiet -m tok usual -o y
+    [ "$(tokenize --quiet -m tok --decode y --format text)" = ab ]
+}
