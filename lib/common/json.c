@@ -175,18 +175,26 @@ json_t *json_read_file_of_reals(const char *path, struct fail *why)
     return read_file(path, JSON_DECODE_INT_AS_REAL, why);
 }
 
-int json_write_file(const json_t *value, const char *path, struct fail *why)
+char *json_text(const json_t *value)
 {
     char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    if (!text) return fail(why, "%s: out of memory", path);
-    size_t length = strlen(text);
-    char *line = realloc(text, length + 2);
-    if (line) {
-        line[length] = '\n';
-        line[length + 1] = 0;
+    size_t length = text ? strlen(text) : 0;
+    char *line = text ? realloc(text, length + 2) : NULL;
+    if (!line) {
+        free(text);
+        return NULL;
     }
-    int status = line ? output_text(path, line, why) : fail(why, "%s: out of memory", path);
-    free(line ? line : text);
+    line[length] = '\n';
+    line[length + 1] = 0;
+    return line;
+}
+
+int json_write_file(const json_t *value, const char *path, struct fail *why)
+{
+    char *text = json_text(value);
+    if (!text) return fail(why, "%s: out of memory", path);
+    int status = output_text(path, text, why);
+    free(text);
     return status;
 }
 

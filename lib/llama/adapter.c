@@ -225,12 +225,21 @@ static bool holds_adapter(const char *directory, const char *folder)
     return !access(path, F_OK);
 }
 
-/* A run that was stopped has checkpoints and no result yet: says which to name. */
+/* A run that was stopped has checkpoints and no result yet, one that found a name taken has it in a
+ * folder: says which to name. */
 static int check_is_finished(const char *directory, struct fail *why)
 {
     char path[4096], folder[48] = "best";
+    struct stat st;
     snprintf(path, sizeof path, "%s/adapter_config.json", directory);
-    if (!access(path, F_OK) || errno != ENOENT) return 0;
+    bool is_there = !stat(path, &st);
+    if ((is_there && S_ISREG(st.st_mode)) || (!is_there && errno != ENOENT)) return 0;
+    if (holds_adapter(directory, "result"))
+        return fail_input(why,
+                          "%.180s: no adapter: a name was taken when the run there ended: its "
+                          "result is in %.180s/result",
+                          directory, directory);
+    if (is_there) return 0;
     for (int64_t n = INT64_MAX; (n = checkpoint_newest(directory, n)) >= 0;) {
         char name[48];
         snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);

@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "config_keys.h"
+#include "made.h"
 
 #include <float.h>
 #include <math.h>
@@ -302,6 +303,7 @@ static int parse(struct config *c, struct fail *why)
 {
     const struct model_type *type;
     if (!json_is_object(c->json)) return fail_input(why, "not an object");
+    made_forget(c->json);
     if (parse_type(c->json, &type, why) ||
         config_keys_check(c->json, c->unknown, sizeof c->unknown, why) ||
         parse_sizes(c, type, why) || parse_rope(c, why) || parse_window(c, type, why))

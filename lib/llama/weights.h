@@ -34,6 +34,11 @@ struct weights {
 /* path: a directory, a stream's file, or "-". with_base: compute the digest of a
  * directory, which reads all of it. */
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why) MUST_USE;
+/* The same; of a stream, once its header was read and before anything else is: calls `check` with
+ * the shapes and types that are to come, which it may change (weights_untie). */
+typedef int weights_check(void *arg, struct weights *outline, struct fail *why);
+int weights_open_checked(struct weights *w, const char *path, bool with_base, weights_check *check,
+                         void *arg, struct fail *why) MUST_USE;
 /* Is it a directory, not a stream? */
 bool weights_are_directory(const char *path);
 /* By its config.json: 1 bitsandbytes' NF4, 0 not quantized, -1 see why. */
@@ -64,8 +69,5 @@ const char *weight_type_name(enum weight_type type); /* as streams spell it */
 /* As files of tensors store it; NF4's codes are U8. */
 enum dtype weight_type_dtype(enum weight_type type);
 enum weight_type weight_type_of_dtype(enum dtype dtype); /* of F32, F16 or BF16 */
-
-/* XXH3-128 of a file's bytes, in hex. */
-int digest_file(const char *path, char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
 
 #endif

@@ -135,7 +135,7 @@ holds() { # FILE EXPRESSION
     # What the user has changed there is still the user's.
     printf '{"model_max_length":32, "mine": 1}' > merged/tokenizer_config.json
     run -1 --separate-stderr merge --base model --adapter run -o merged
-    [[ "$stderr" == *"is another file than the model's and is not replaced"* ]]
+    [[ "$stderr" == *"merged: holds tokenizer_config.json, which was changed since it was made: "* ]]
 }
 
 @test "an adapter names a base that others open" {

@@ -247,8 +247,19 @@ static void check_memory(const struct options *o, const struct loaded *l, int64_
     note("memory: %s", text);
 }
 
-/* By the shapes alone, for a context of one token, and where all of a directory will be read to
- * check the adapter's base. */
+static void check_outline(const struct options *o, const struct loaded *outline)
+{
+    struct needs n = needs_of(o, outline, 1);
+    if (!o->dry_run && !memory_fits(&n.plan, n.k, n.room)) check_memory(o, outline, 1);
+}
+
+int run_check_outline(void *arg, const struct loaded *outline, struct fail *unused)
+{
+    (void)unused;
+    check_outline(arg, outline);
+    return 0;
+}
+
 void run_check_early(const struct options *o)
 {
     struct loaded l;
@@ -256,8 +267,7 @@ void run_check_early(const struct options *o)
     outline.is_outline = true;
     if (!o->loaded.adapter || !weights_are_directory(o->loaded.model)) return;
     or_die(loaded_open(&l, &outline, &why), &why);
-    struct needs n = needs_of(o, &l, 1);
-    if (!o->dry_run && !memory_fits(&n.plan, n.k, n.room)) check_memory(o, &l, 1);
+    check_outline(o, &l);
     loaded_close(&l);
 }
 
