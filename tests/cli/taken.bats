@@ -63,7 +63,10 @@ held() { # WHAT OUT KEY=VALUE...
     cmp out/best-2/adapter_model.safetensors whole/best/adapter_model.safetensors
     # In the middle of the run: told once, however often a better one comes.
     rm -r out
-    held 'mv out/best mine; mkdir out/best; echo mine > out/best/thesis' out eval_file=few.smp eval_steps=2 load_best_model_at_end=true
+    mkdir spare
+    echo mine > spare/thesis
+    # The run may be putting its best model there at that very moment.
+    held 'until mv -T out/best "taken$((i++))" && mv -T spare out/best; do :; done 2> tries' out eval_file=few.smp eval_steps=2 load_best_model_at_end=true
     [ $status = 0 ]
     [ "$(grep -c 'is in the way' said)" = 1 ]
     grep -qx 'train: out/best is in the way, the run did not make it: saved as out/best-2' said
