@@ -97,8 +97,8 @@ all:
 programs: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
 
 # Files whose bits are the CPU's: no fused multiply-add.
-CUDA_EXACT := optimiser
-uses_hopper = $(and $(filter attention_hopper,$(1)),$(filter 90,$(2)),$(KNOWS_HOPPER))
+CUDA_EXACT := adamw
+uses_hopper = $(and $(filter attention_wgmma,$(1)),$(filter 90,$(2)),$(KNOWS_HOPPER))
 hopper_code := -DHOPPER -gencode arch=compute_90a,code=sm_90a
 
 space := $() $()

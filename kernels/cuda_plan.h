@@ -17,16 +17,16 @@ enum {
     GAIN_PIECES = 64,       /* of rows, in a sum over rows */
     CHECKS = 1024,          /* finite_checks between two syncs */
     LOGIT_BYTES = 64 << 20, /* at least, of logits and their gradients at once */
-    DROPPED_ROWS = 512,     /* that are masked at once where linear_thin.cu does not suit */
+    DROPPED_ROWS = 512,     /* that are masked at once where linear_lora.cu does not suit */
     WORKSPACE = 32 << 20,   /* cuBLASLt's */
 
-    /* linear_thin.cu's: */
+    /* linear_lora.cu's: */
     THIN_RANK = 64, /* the most of a part */
     THIN_PARTS = 3,
     THIN_TILE = 128,  /* rows of u, columns of dA, rows of dx that a block has */
     THIN_PIECES = 16, /* most pieces that a sum is cut into */
 
-    ATTENTION_SPLIT = 256, /* keys that a block of attention_one.cu has */
+    ATTENTION_SPLIT = 256, /* keys that a block of attention_decode.cu has */
 };
 
 static inline int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
@@ -39,7 +39,7 @@ static inline int64_t slot_width(int64_t in, int64_t rank) { return (in + rank +
 /* How many blocks are wanted: of three parts a multiprocessor has one, else two. */
 static inline int64_t blocks_wanted(int parts) { return parts < THIN_PARTS ? 256 : 128; }
 
-/* Of linear_thin.cu's sums of pieces. */
+/* Of linear_lora.cu's sums of pieces. */
 static inline size_t thin_bytes(const struct shape *s)
 {
     int64_t floats = 0;
@@ -56,7 +56,7 @@ static inline size_t thin_bytes(const struct shape *s)
     return sizeof(float) * (size_t)floats;
 }
 
-/* Of attention_one.cu's splits. */
+/* Of attention_decode.cu's splits. */
 static inline size_t attention_one_bytes(const struct shape *s)
 {
     return sizeof(float) *

@@ -178,7 +178,7 @@ static inline bool head_is_laid(int64_t dim) { return laid_usable() && dim > WID
 /* Of a thread's scratch that attention takes, but for few rows of a cache. */
 size_t attention_floats(const struct shape *s);
 
-/* linear_laid.c: a group whose packed weights are in its slot as tiles; operands of its products.
+/* linear_packed.c: a group whose packed weights are in its slot as tiles; operands of its products.
  */
 enum { GROUP_MOST = 4, LAID_ROWS = 32 /* of weights that a task decodes at once */ };
 bool group_is_laid(const struct group *g);

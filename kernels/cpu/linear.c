@@ -3,7 +3,7 @@
  * Bound by multiply-adds: a forward costs 2·T·in·out, the backward as much again
  * for each of input and weight. A task takes a patch of results (forward, input gradient) or
  * some rows of a weight's gradient, and goes through all of the inner dimension, so sums have
- * one order. Where operands are laid out as tiles, linear_laid.c has them.
+ * one order. Where operands are laid out as tiles, linear_packed.c has them.
  */
 #include "cpu.h"
 

@@ -1,5 +1,5 @@
 /* Causal attention over segments, forward and backward: tensor cores where shapes suit them
- * (attention_tile.cu), a single row of a cache in splits (attention_one.cu), and for everything
+ * (attention_mma.cu), a single row of a cache in splits (attention_decode.cu), and for everything
  * else the plain kernels here, a warp a row.
  */
 #include "attention.cuh"

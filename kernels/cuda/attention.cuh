@@ -3,7 +3,7 @@
 #ifndef LONGQLORA_ATTENTION_CUH
 #define LONGQLORA_ATTENTION_CUH
 
-#include "cuda.cuh"
+#include "device.cuh"
 
 static const float log2_e = 1.4426950408889634f;
 
@@ -42,14 +42,14 @@ static inline bool is_all_wide(const attention &a)
     return true;
 }
 
-/* attention_hopper.cu, attention_tile.cu: false, and nothing done, where shapes or the GPU do not
+/* attention_wgmma.cu, attention_mma.cu: false, and nothing done, where shapes or the GPU do not
  * suit their tensor cores. The backward wants base. */
 bool hopper_fwd(struct device *dev, const struct attention &a);
 bool hopper_dq(struct device *dev, const struct attention &a);
 bool hopper_dkdv(struct device *dev, const struct attention &a);
 bool tiles_fwd(struct device *dev, const struct attention &a);
 bool tiles_bwd(struct device *dev, const struct attention &a);
-/* attention_one.cu: one row of a text; false, and nothing done, where shapes do not suit it. */
+/* attention_decode.cu: one row of a text; false, and nothing done, where shapes do not suit it. */
 bool attention_one(struct device *dev, const struct attention &a);
 
 #endif

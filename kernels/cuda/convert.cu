@@ -1,5 +1,5 @@
 /* Flat ranges between f32 and the types that weights are stored in; bound by memory. */
-#include "cuda.cuh"
+#include "device.cuh"
 
 KERNEL(THREADS, 1)
 widen_kernel(float *out, const void *in, enum weight_type type, int64_t count)

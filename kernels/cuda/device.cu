@@ -1,5 +1,5 @@
 /* The GPU as a device: memory, one stream, scratch planned by shape, failures. */
-#include "cuda.cuh"
+#include "device.cuh"
 
 size_t cuda_plan(const struct shape *s, int threads)
 {

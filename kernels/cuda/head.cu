@@ -1,5 +1,5 @@
 /* The output head with cross-entropy, in chunks of rows; logits in f32. */
-#include "cuda.cuh"
+#include "device.cuh"
 
 /* Row blockIdx.x: nll, and d = dscale · (softmax − onehot) if wanted; zeros if not scored. */
 KERNEL(THREADS, 1)

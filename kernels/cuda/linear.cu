@@ -4,7 +4,7 @@
  * of the backward's dy that matrix gives dx in its left columns and du in its right ones.
  * LoRA's outer half so costs R / in more operations and no pass over the outputs.
  */
-#include "cuda.cuh"
+#include "device.cuh"
 
 static int64_t group_rank(const struct group *g)
 {
@@ -129,7 +129,7 @@ static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, 
     product(dev, &p);
 }
 
-/* ---- under dropout, what linear_thin.cu does not suit: some rows at a time ---- */
+/* ---- under dropout, what linear_lora.cu does not suit: some rows at a time ---- */
 
 static struct mat rows_from(struct mat m, int64_t row) { return mat_rows(&kernels_cuda, m, row); }
 

@@ -1,7 +1,7 @@
 /* NF4 with double quantization, and every other weight, to elements; bound by memory. */
 #include "nf4.cuh"
 
-#include "cuda.cuh"
+#include "device.cuh"
 
 /* ---- to elements or f32 ---- */
 

@@ -3,7 +3,7 @@
 #ifndef LONGQLORA_NF4_CUH
 #define LONGQLORA_NF4_CUH
 
-#include "device.cuh"
+#include "intrinsics.cuh"
 
 #define NF4_TABLE static __device__ const
 #include "../nf4.h"

@@ -1,7 +1,7 @@
 /* What is done row by row: bound by memory, a block a row, 16 bytes an access. */
-#include "mask.cuh"
+#include "dropout.cuh"
 
-#include "cuda.cuh"
+#include "device.cuh"
 
 /* Launches kernel<8> where every matrix allows it, else kernel<1>; a block a row. */
 #define ROWS(wide, kernel, rows, ...)                                                              \

@@ -1,4 +1,4 @@
-#include "cuda.cuh"
+#include "device.cuh"
 
 #ifdef ELEM_F32
 #define ACT_NAME "f32"

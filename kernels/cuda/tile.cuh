@@ -3,7 +3,7 @@
 #ifndef LONGQLORA_TILE_CUH
 #define LONGQLORA_TILE_CUH
 
-#include "device.cuh"
+#include "intrinsics.cuh"
 
 #ifndef ELEM_F32
 template <int C> DEVICE elem *tile_at(elem *tile, int row, int column)

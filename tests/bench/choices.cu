@@ -7,8 +7,8 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "../../kernels/cuda/attention_tile.cu"
-#include "../../kernels/cuda/product.cu"
+#include "../../kernels/cuda/attention_mma.cu"
+#include "../../kernels/cuda/gemm_cublaslt.cu"
 
 extern "C" {
 #include "../../lib/common/die.h"

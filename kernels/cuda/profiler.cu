@@ -1,5 +1,5 @@
 /* Ranges of a profiler's time line, by NVTX: next to nothing where no profiler is attached. */
-#include "cuda.cuh"
+#include "device.cuh"
 
 #include <nvtx3/nvToolsExt.h>
 

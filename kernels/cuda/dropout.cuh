@@ -1,9 +1,9 @@
-/* mask.cuh - dropout masks of the CPU, bit for bit: Philox4x32-10 (lib/common/philox.h), 16 bits an
+/* dropout.cuh - dropout masks of the CPU, bit for bit: Philox4x32-10 (lib/common/philox.h), 16 bits an
  * element, eight neighbours a call. */
-#ifndef LONGQLORA_MASK_CUH
-#define LONGQLORA_MASK_CUH
+#ifndef LONGQLORA_DROPOUT_CUH
+#define LONGQLORA_DROPOUT_CUH
 
-#include "device.cuh"
+#include "intrinsics.cuh"
 
 /* A dropout as kernels want it. */
 struct mask {

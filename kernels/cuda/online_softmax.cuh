@@ -1,9 +1,9 @@
-/* attention_rows.cuh - what the tensor-core kernels of attention do with a warp's rows of scores.
+/* online_softmax.cuh - what the tensor-core kernels of attention do with a warp's rows of scores.
  * Lane 4g + t of a warp holds of a 16 × 8 block of scores the rows g and g + 8, columns 2t and 2t
  * + 1.
  */
-#ifndef LONGQLORA_ATTENTION_ROWS_CUH
-#define LONGQLORA_ATTENTION_ROWS_CUH
+#ifndef LONGQLORA_ONLINE_SOFTMAX_CUH
+#define LONGQLORA_ONLINE_SOFTMAX_CUH
 
 #include "attention.cuh"
 

@@ -7,7 +7,7 @@
  * are tensor cores, NF4 goes another way (below). */
 #include "nf4.cuh"
 
-#include "cuda.cuh"
+#include "device.cuh"
 
 enum { WARPS = 4 };
 

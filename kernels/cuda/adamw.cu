@@ -1,6 +1,6 @@
 /* AdamW and the gradient's norm, over flat f32. Compiled without contraction to fused
  * multiply-add: the bits are those of the CPU. */
-#include "cuda.cuh"
+#include "device.cuh"
 
 #include <cmath>
 

@@ -1,8 +1,8 @@
-/* thin.cuh - what linear_thin.cu's kernels share: a launch's parts, masks, tiles of du. */
-#ifndef LONGQLORA_THIN_CUH
-#define LONGQLORA_THIN_CUH
+/* linear_lora.cuh - what linear_lora.cu's kernels share: a launch's parts, masks, tiles of du. */
+#ifndef LONGQLORA_LINEAR_LORA_CUH
+#define LONGQLORA_LINEAR_LORA_CUH
 
-#include "mask.cuh"
+#include "dropout.cuh"
 #include "tile.cuh"
 
 extern "C" {

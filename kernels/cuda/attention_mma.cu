@@ -15,7 +15,7 @@
 bool tiles_fwd(struct device *, const attention &) { return false; }
 bool tiles_bwd(struct device *, const attention &) { return false; }
 #else
-#include "attention_rows.cuh"
+#include "online_softmax.cuh"
 
 /* s[16 · M, 8 · N] += rows row … row + 16 · M − 1 of A times the rows of B. */
 template <int C, int M, int N> DEVICE void times_rows(float (*s)[N][4], elem *a, int row, elem *b)

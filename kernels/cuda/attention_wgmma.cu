@@ -1,5 +1,5 @@
 /* Attention by Hopper's products of warpgroups, where elements have 16 bits and a head has 64 or
- * 128 columns. As attention_tile.cu, but for what waits for what: two warpgroups of 64 rows each
+ * 128 columns. As attention_mma.cu, but for what waits for what: two warpgroups of 64 rows each
  * issue products and go on; as in FlashAttention-3 (Shah et al. 2024) the softmax of a tile is
  * computed while the tensor cores have the products of the one before.
  *
@@ -13,7 +13,7 @@ bool hopper_fwd(struct device *, const attention &) { return false; }
 bool hopper_dq(struct device *, const attention &) { return false; }
 bool hopper_dkdv(struct device *, const attention &) { return false; }
 #else
-#include "attention_rows.cuh"
+#include "online_softmax.cuh"
 #include "wgmma.cuh"
 
 /* Grids: heads, rows; of all heads the blocks with most to do are begun first. */

@@ -2,7 +2,7 @@
  * computed is the heuristic's first answer, asked once and kept: the same shapes give the same
  * bits, and a product costs the host two microseconds instead of fifty. Row-major products are
  * the column-major ones of the transposed matrices: D^T = op(B)^T op(A)^T. */
-#include "cuda.cuh"
+#include "device.cuh"
 
 #include <cublasLt.h>
 #include <new>

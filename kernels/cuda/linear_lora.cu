@@ -15,9 +15,9 @@
  *
  * A launch has up to three parts: a linear of rank up to 64, smaller ones with zeros up to it, or
  * 64 of a linear's ranks. Sums are in f32, in an order that depends on shapes only. */
-#include "thin.cuh"
+#include "linear_lora.cuh"
 
-#include "cuda.cuh"
+#include "device.cuh"
 
 #ifdef ELEM_F32
 bool takes_thin(const struct device *, const struct group *, struct mat) { return false; }
