@@ -347,3 +347,12 @@ bool attention_one(struct device *dev, const attention &a)
     launched(dev, "attention_cached");
     return true;
 }
+
+void cache_rows(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
+                int64_t rows)
+{
+    must(first >= 0 && first + rows <= cache->capacity && cache->type == kernels_cuda.act_type);
+    int64_t cols = 2 * cache->kv_heads * cache->head_dim, stride = cache_stride(cache);
+    elem *to = (elem *)cache->at + first * stride;
+    copy_rows(dev, { (struct act *)to, stride }, kv, rows, cols);
+}
