@@ -10,7 +10,7 @@
 
 #include "../../lib/common/bf16.h"
 #include "../../lib/common/pool.h"
-#include "../kernels.h"
+#include "../ops.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -255,88 +255,9 @@ static inline float max_row(const float *p, int64_t count)
 void widen_range(float *to, const void *from, enum weight_type type, int64_t first, int64_t count);
 void narrow_range(void *to, enum weight_type type, int64_t first, const float *from, int64_t count);
 
-/* Every entry of the table. */
-int cpu_probe(struct fail *why);
-uint64_t cpu_available(void);
-int cpu_open(struct device **dev, int threads, struct fail *why);
-void cpu_close(struct device *dev);
-size_t cpu_plan(const struct shape *shape, int threads);
-int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why);
-int cpu_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why);
-void cpu_release(struct device *dev, void *mem, size_t bytes);
-void cpu_upload(struct device *dev, void *to, const void *from, size_t bytes);
-void cpu_download(struct device *dev, void *to, const void *from, size_t bytes);
-void cpu_zero(struct device *dev, void *mem, size_t bytes);
-int cpu_sync(struct device *dev, struct fail *why);
-void cpu_copy(struct device *dev, void *to, const void *from, size_t bytes, int ticket);
-void cpu_copy_wait(struct device *dev, int ticket);
-void cpu_range_begin(const char *name);
-void cpu_range_end(void);
-void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols);
-void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
-void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols);
-void embedding_fwd(struct device *dev, struct mat x, const void *table, enum weight_type type,
-                   const int32_t *id, int64_t rows, int64_t dim);
-void embedding_bwd(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
-                   int64_t rows, int64_t dim);
-void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, const float *gain,
-                 int64_t rows, int64_t dim, float eps);
-void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
-                 struct mat x, const float *rstd, const float *gain, int64_t rows, int64_t dim);
-void rope_apply(struct device *dev, struct mat out, struct mat x, const float *cos,
-                const float *sin, const int32_t *position, int64_t rows, int64_t heads,
-                int64_t head_dim, int direction);
-void linear_prepare(struct device *dev, const struct group *g);
-void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
-                  struct dropout drop);
-void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
-                struct mat residual, int64_t rows, struct dropout drop);
-void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
-                      const struct group *g, int64_t rows, struct dropout drop);
-void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
-                       struct mat du, struct mat x, int64_t rows, struct dropout drop);
-void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows, int64_t dim,
-                  struct dropout drop);
 /* out [t.rows, t.cols] densely = keep ? x / (1 − p) : 0, x at the tile's corner of a matrix of dim
  * columns, on this thread; out may be x where its rows are dense. */
 void dropout_patch(float *out, const float *x, int64_t stride, uint32_t site, struct patch t,
                    int64_t dim, struct dropout drop);
-void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
-                   int64_t head_dim, float scale);
-void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv, struct mat dout,
-                   struct mat o, const float *lse, struct mat q, struct mat k, struct mat v,
-                   struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
-                   int64_t head_dim, float scale);
-void cache_rows(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
-                int64_t rows);
-void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q,
-                      const struct cache *cache, struct spans spans, int64_t past, int64_t rows,
-                      int64_t heads, float scale);
-void swiglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up, int64_t rows,
-                int64_t cols);
-void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat up, int64_t rows,
-                int64_t cols);
-void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
-               const struct linear *head, const int32_t *target, int64_t rows, float dscale);
-void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
-                 int64_t rows);
-void sum_squares(struct device *dev, double *sum, const float *g, int64_t count);
-void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t count, float lr,
-           float beta1, float beta2, float eps, float decay, int64_t step, float gscale);
-void finite_check(struct device *dev, const char *name, struct mat x, int64_t rows, int64_t cols);
-void widen(struct device *dev, float *out, const void *in, enum weight_type type, int64_t count);
-void narrow_sum(struct device *dev, void *out, enum weight_type type, const float *a, float scale,
-                const float *b, int64_t count);
-void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
-               enum weight_type type, int64_t count);
-void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum weight_type type,
-               const uint8_t *codes, const uint8_t *absmax_codes, const float *nested, float offset,
-               int64_t count);
-void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t blocks);
-void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
-              float offset, int64_t blocks);
-void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
-                    const float *nested, float offset, int64_t count);
 
 #endif

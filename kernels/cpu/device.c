@@ -79,24 +79,24 @@ static size_t block_bytes(struct parts p, int threads)
     return sizeof(float) * floats;
 }
 
-size_t cpu_plan(const struct shape *s, int threads)
+size_t device_plan(const struct shape *s, int threads)
 {
     return block_bytes(parts_of(s), threads) + product_scratch() * (size_t)threads;
 }
 
-int cpu_probe(struct fail *why)
+int device_probe(struct fail *why)
 {
     (void)why;
     return 0;
 }
 
-uint64_t cpu_available(void)
+uint64_t device_available(void)
 {
     const char *told = getenv("LONGQLORA_MEMORY"); /* to test plans on any machine */
     return told ? strtoull(told, NULL, 10) : free_memory("");
 }
 
-int cpu_open(struct device **out, int threads, struct fail *why)
+int device_open(struct device **out, int threads, struct fail *why)
 {
     *out = NULL;
     struct device *dev = calloc(1, sizeof *dev);
@@ -108,8 +108,8 @@ int cpu_open(struct device **out, int threads, struct fail *why)
     dev->threads = pool_threads(dev->pool);
     void *products;
     if (product_begin(why) ||
-        cpu_alloc(dev, &products, product_scratch() * (size_t)dev->threads, why)) {
-        cpu_close(dev);
+        device_alloc(dev, &products, product_scratch() * (size_t)dev->threads, why)) {
+        device_close(dev);
         return -1;
     }
     dev->products = products;
@@ -117,16 +117,16 @@ int cpu_open(struct device **out, int threads, struct fail *why)
     return 0;
 }
 
-void cpu_close(struct device *dev)
+void device_close(struct device *dev)
 {
     if (!dev) return;
-    cpu_release(dev, dev->scratch, dev->scratch_bytes);
-    cpu_release(dev, dev->products, product_scratch() * (size_t)dev->threads);
+    device_release(dev, dev->scratch, dev->scratch_bytes);
+    device_release(dev, dev->products, product_scratch() * (size_t)dev->threads);
     pool_close(dev->pool);
     free(dev);
 }
 
-int cpu_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
+int device_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
 {
     (void)dev;
     *mem = NULL;
@@ -140,20 +140,20 @@ int cpu_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
     return 0;
 }
 
-void cpu_release(struct device *dev, void *mem, size_t bytes)
+void device_release(struct device *dev, void *mem, size_t bytes)
 {
     (void)dev;
     if (mem) munmap(mem, bytes);
 }
 
-int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
+int device_reserve(struct device *dev, const struct shape *shape, struct fail *why)
 {
     struct parts p = parts_of(shape);
-    cpu_release(dev, dev->scratch, dev->scratch_bytes);
+    device_release(dev, dev->scratch, dev->scratch_bytes);
     dev->scratch = NULL;
     dev->scratch_bytes = block_bytes(p, dev->threads);
     void *mem;
-    if (cpu_alloc(dev, &mem, dev->scratch_bytes, why)) return -1;
+    if (device_alloc(dev, &mem, dev->scratch_bytes, why)) return -1;
     dev->scratch = mem;
     dev->shape = *shape;
     float *at = mem;
@@ -179,42 +179,58 @@ int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
     return 0;
 }
 
-void cpu_upload(struct device *dev, void *to, const void *from, size_t bytes)
+void device_upload(struct device *dev, void *to, const void *from, size_t bytes)
 {
     (void)dev;
     memcpy(to, from, bytes);
 }
 
-void cpu_download(struct device *dev, void *to, const void *from, size_t bytes)
+void device_download(struct device *dev, void *to, const void *from, size_t bytes)
 {
     (void)dev;
     memcpy(to, from, bytes);
 }
 
-void cpu_zero(struct device *dev, void *mem, size_t bytes)
+void device_zero(struct device *dev, void *mem, size_t bytes)
 {
     (void)dev;
     memset(mem, 0, bytes);
 }
 
-void cpu_copy(struct device *dev, void *to, const void *from, size_t bytes, int ticket)
+/* Memory of the host is this device's own, and a copy is over when it returns. */
+int device_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail *why)
+{
+    return device_alloc(dev, mem, bytes, why);
+}
+
+void device_release_host(struct device *dev, void *mem, size_t bytes)
+{
+    device_release(dev, mem, bytes);
+}
+
+void device_copy_out(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket)
 {
     (void)dev;
     must(ticket >= 0 && ticket < COPY_TICKETS);
-    memcpy(to, from, bytes);
+    memcpy(to_host, from, bytes);
 }
 
-void cpu_copy_wait(struct device *dev, int ticket)
+void device_copy_in(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket)
+{
+    device_copy_out(dev, to, from_host, bytes, ticket);
+}
+
+void device_copy_wait(struct device *dev, int ticket)
 {
     (void)dev;
     must(ticket >= 0 && ticket < COPY_TICKETS);
 }
 
 /* Profilers of the CPU show functions. */
-void cpu_range_begin(const char *name) { (void)name; }
-void cpu_range_end(void) {}
+void device_range_begin(const char *name) { (void)name; }
+void device_range_end(void) {}
 
-int cpu_sync(struct device *dev, struct fail *why)
+int device_sync(struct device *dev, struct fail *why)
 {
     if (product_lacks_memory()) return fail(why, "device cpu: not enough memory for a product");
     if (!dev->has_failed) return 0;

@@ -66,7 +66,7 @@ void sum_squares(struct device *dev, double *sum, const float *g, int64_t count)
     LAUNCH(squares_kernel, dim3((unsigned)tasks), dim3(THREADS), 32 * sizeof(double), dev->stream,
            dev->squares, g, count, size);
     launched(dev, __func__);
-    cuda_download(dev, sums, dev->squares, (size_t)tasks * sizeof *sums);
+    device_download(dev, sums, dev->squares, (size_t)tasks * sizeof *sums);
     for (int64_t i = 0; i < tasks; i++)
         *sum += sums[i];
 }

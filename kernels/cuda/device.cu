@@ -1,7 +1,7 @@
 /* The GPU as a device: memory, one stream, scratch planned by shape, failures. */
 #include "device.cuh"
 
-size_t cuda_plan(const struct shape *s, int threads)
+size_t device_plan(const struct shape *s, int threads)
 {
     (void)threads;
     return cuda_scratch_bytes(s, kernels_cuda.act_type);
@@ -37,7 +37,7 @@ static cudaError_t capability(int *tenfold)
     return error;
 }
 
-int cuda_probe(struct fail *why)
+int device_probe(struct fail *why)
 {
     int count = 0, has = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
@@ -50,7 +50,7 @@ int cuda_probe(struct fail *why)
                 has % 10);
 }
 
-uint64_t cuda_available(void)
+uint64_t device_available(void)
 {
     size_t available = 0, all = 0;
     return cudaMemGetInfo(&available, &all) == cudaSuccess ? available : 0;
@@ -76,11 +76,11 @@ static void close_streams(struct device *dev)
     if (dev->stream) cudaStreamDestroy(dev->stream);
 }
 
-int cuda_open(struct device **out, int threads, struct fail *why)
+int device_open(struct device **out, int threads, struct fail *why)
 {
     (void)threads;
     *out = NULL;
-    if (cuda_probe(why)) return -1;
+    if (device_probe(why)) return -1;
     struct device *dev = (struct device *)calloc(1, sizeof *dev);
     if (!dev) return fail(why, "device cuda: out of memory");
     cudaError_t error =
@@ -91,16 +91,16 @@ int cuda_open(struct device **out, int threads, struct fail *why)
     if (error == cudaSuccess) error = open_streams(dev);
     int status = error == cudaSuccess ? product_open(dev, why) : failure(error, "opening", why);
     if (status)
-        cuda_close(dev);
+        device_close(dev);
     else
         *out = dev;
     return status;
 }
 
-void cuda_close(struct device *dev)
+void device_close(struct device *dev)
 {
     if (!dev) return;
-    cuda_release(dev, dev->scratch, dev->scratch_bytes);
+    device_release(dev, dev->scratch, dev->scratch_bytes);
     product_close(dev);
     close_streams(dev);
     free(dev);
@@ -121,11 +121,11 @@ static int take(void **mem, size_t bytes, struct fail *why)
     return 0;
 }
 
-int cuda_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
+int device_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
 {
     if (take(mem, bytes, why)) return -1;
-    if (bytes) cuda_zero(dev, *mem, bytes);
-    return cuda_sync(dev, why);
+    if (bytes) device_zero(dev, *mem, bytes);
+    return device_sync(dev, why);
 }
 
 static void wait_for_all(struct device *dev, const char *operation)
@@ -134,7 +134,7 @@ static void wait_for_all(struct device *dev, const char *operation)
     cuda_check(dev, cudaStreamSynchronize(dev->copies), operation);
 }
 
-void cuda_release(struct device *dev, void *mem, size_t bytes)
+void device_release(struct device *dev, void *mem, size_t bytes)
 {
     (void)bytes;
     if (!mem) return;
@@ -142,7 +142,7 @@ void cuda_release(struct device *dev, void *mem, size_t bytes)
     cudaFree(mem);
 }
 
-int cuda_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail *why)
+int device_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail *why)
 {
     (void)dev;
     *mem = NULL;
@@ -157,7 +157,7 @@ int cuda_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail *w
     return 0;
 }
 
-void cuda_release_host(struct device *dev, void *mem, size_t bytes)
+void device_release_host(struct device *dev, void *mem, size_t bytes)
 {
     (void)bytes;
     if (!mem) return;
@@ -165,13 +165,13 @@ void cuda_release_host(struct device *dev, void *mem, size_t bytes)
     cudaFreeHost(mem);
 }
 
-int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why)
+int device_reserve(struct device *dev, const struct shape *shape, struct fail *why)
 {
     struct cuda_parts p = cuda_parts_of(shape, kernels_cuda.act_type);
     void *mem;
-    cuda_release(dev, dev->scratch, dev->scratch_bytes);
+    device_release(dev, dev->scratch, dev->scratch_bytes);
     dev->scratch = NULL;
-    dev->scratch_bytes = cuda_plan(shape, 0);
+    dev->scratch_bytes = device_plan(shape, 0);
     /* Not zeroed: nobody may read what nobody wrote. */
     if (take(&mem, dev->scratch_bytes, why)) return -1;
     char *at = dev->scratch = (char *)mem, *slot = at;
@@ -198,7 +198,7 @@ int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why
     return 0;
 }
 
-void cuda_upload(struct device *dev, void *to, const void *from, size_t bytes)
+void device_upload(struct device *dev, void *to, const void *from, size_t bytes)
 {
     cuda_check(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->stream), "upload");
     /* Pageable memory is staged before the call returns, unless the device reads it where it lies.
@@ -206,13 +206,13 @@ void cuda_upload(struct device *dev, void *to, const void *from, size_t bytes)
     if (dev->reads_pageable) cuda_check(dev, cudaStreamSynchronize(dev->stream), "upload");
 }
 
-void cuda_download(struct device *dev, void *to, const void *from, size_t bytes)
+void device_download(struct device *dev, void *to, const void *from, size_t bytes)
 {
     cuda_check(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->stream), "download");
     cuda_check(dev, cudaStreamSynchronize(dev->stream), "download");
 }
 
-void cuda_zero(struct device *dev, void *mem, size_t bytes)
+void device_zero(struct device *dev, void *mem, size_t bytes)
 {
     cuda_check(dev, cudaMemsetAsync(mem, 0, bytes, dev->stream), "zero");
 }
@@ -229,17 +229,17 @@ static void copy_beside(struct device *dev, void *to, const void *from, size_t b
     cuda_check(dev, cudaEventRecord(dev->copied[ticket], dev->copies), operation);
 }
 
-void cuda_copy_out(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket)
+void device_copy_out(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket)
 {
     copy_beside(dev, to_host, from, bytes, ticket, "copy_out");
 }
 
-void cuda_copy_in(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket)
+void device_copy_in(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket)
 {
     copy_beside(dev, to, from_host, bytes, ticket, "copy_in");
 }
 
-void cuda_copy_wait(struct device *dev, int ticket)
+void device_copy_wait(struct device *dev, int ticket)
 {
     must(ticket >= 0 && ticket < COPY_TICKETS);
     cuda_check(dev, cudaStreamWaitEvent(dev->stream, dev->copied[ticket], 0), "copy_wait");
@@ -278,12 +278,12 @@ void finite_check(struct device *dev, const char *name, struct mat x, int64_t ro
     launched(dev, "finite_check");
 }
 
-int cuda_sync(struct device *dev, struct fail *why)
+int device_sync(struct device *dev, struct fail *why)
 {
     unsigned long long fault[CHECKS];
     int checks = dev->checks;
     dev->checks = 0;
-    if (checks) cuda_download(dev, fault, dev->fault, (size_t)checks * sizeof *fault);
+    if (checks) device_download(dev, fault, dev->fault, (size_t)checks * sizeof *fault);
     cuda_check(dev, cudaStreamSynchronize(dev->stream), "at or before sync");
     for (int i = 0; i < checks && !dev->has_failed; i++)
         if (fault[i] != ~0ull) {

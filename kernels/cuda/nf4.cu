@@ -190,7 +190,7 @@ void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t 
     double mean;
     LAUNCH(offset_kernel, dim3(1), dim3(1), 0, dev->stream, dev->squares, absmax, blocks);
     launched(dev, __func__);
-    cuda_download(dev, &mean, dev->squares, sizeof mean);
+    device_download(dev, &mean, dev->squares, sizeof mean);
     *offset = (float)mean;
 }
 
@@ -270,7 +270,7 @@ void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum 
     LAUNCH(error_kernel, dim3((unsigned)tasks), dim3(THREADS), 32 * sizeof(double), dev->stream,
            dev->squares, x, type, w, count, size);
     launched(dev, __func__);
-    cuda_download(dev, parts, dev->squares, (size_t)tasks * sizeof *parts);
+    device_download(dev, parts, dev->squares, (size_t)tasks * sizeof *parts);
     for (int64_t i = 0; i < tasks; i++) {
         error->squares += parts[i].squares;
         error->wrong += parts[i].wrong;

@@ -3,5 +3,5 @@
 
 #include <nvtx3/nvToolsExt.h>
 
-void cuda_range_begin(const char *name) { nvtxRangePushA(name); }
-void cuda_range_end(void) { nvtxRangePop(); }
+void device_range_begin(const char *name) { nvtxRangePushA(name); }
+void device_range_end(void) { nvtxRangePop(); }

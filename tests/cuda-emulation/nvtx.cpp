@@ -3,5 +3,5 @@
 
 static emulated_balance ranges = { "ranges", 0 };
 
-void cuda_range_begin(const char *) { ranges.open++; }
-void cuda_range_end(void) { ranges.open--; }
+void device_range_begin(const char *) { ranges.open++; }
+void device_range_end(void) { ranges.open--; }
