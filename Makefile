@@ -45,7 +45,7 @@ LEVELS := baseline $(if $(filter x86_64,$(ARCH)),v3 v4 bf16)
 MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 # Products in bf16 with f32 sums (device cpu-bf16).
-MARCH_bf16 := $(MARCH_v4) -mavx512bf16 -mamx-tile -mamx-bf16 -DPRODUCTS_BF16
+MARCH_bf16 := $(MARCH_v4) -mavx512bf16 -mamx-tile -mamx-bf16 -DGEMM_BF16
 # Clang warns of each loop marked simd that it cannot vectorise: a hint, not a fault.
 OPTIMIZE := $(if $(filter coverage,$(FLAVOUR)),,-O3) -fopenmp-simd -fno-math-errno -fno-trapping-math -Wno-pass-failed
 # Bits that are part of a format or of a promise across levels: no fused multiply-add.

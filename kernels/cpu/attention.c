@@ -16,57 +16,58 @@ enum { FWD_ROWS = 4 * QUERY_TILE, KEY_BLOCK = 512 /* whole tiles of queries, and
 /* ---- operands: where they lie, and as tiles where those are ---- */
 
 /* Narrower heads would be mostly padding. */
-static bool is_laid(int64_t head_dim) { return laid_usable() && head_dim >= STRIP; }
+static bool is_packed(int64_t head_dim) { return packing_usable() && head_dim >= PANEL; }
 
 /* [strips, depth], strips being rows of A or columns of B. */
 struct operand {
     struct source from;
-    struct laid laid;
+    struct packed packed;
     bool is_b;
 };
 
-static struct operand operand_of(const struct attention *a, float **room, int64_t strips,
+static struct operand operand_of(const struct attention *a, float **room, int64_t panels,
                                  int64_t depth, bool is_b)
 {
     struct operand m = { .is_b = is_b };
-    if (!a->is_laid) return m;
-    m.laid = (struct laid){ (bf16 *)(void *)*room, strips, depth };
-    *room += laid_elements(strips, depth) / 2;
+    if (!a->is_packed) return m;
+    m.packed = (struct packed){ (bf16 *)(void *)*room, panels, depth };
+    *room += packed_elements(panels, depth) / 2;
     return m;
 }
 
 /* What the operand is from now on. */
-static void set(const struct attention *a, struct operand *m, const float *x, int64_t ld,
-                bool k_apart, float scale, int64_t strips, int64_t depth)
+static void set_operand(const struct attention *a, struct operand *m, const float *x, int64_t ld,
+                        bool k_is_outer, float scale, int64_t panels, int64_t depth)
 {
-    m->from = (struct source){ x, ld, k_apart, scale };
-    m->laid.strips = strips, m->laid.depth = depth;
-    if (a->is_laid) lay_out(&m->laid, (struct laid_part){ 0, strips, 0, depth }, m->from, m->is_b);
+    m->from = (struct source){ x, ld, k_is_outer, scale };
+    m->packed.panels = panels, m->packed.depth = depth;
+    if (a->is_packed)
+        pack_operand(&m->packed, (struct packed_part){ 0, panels, 0, depth }, m->from, m->is_b);
 }
 
 /* From a strip and a k of it on. */
-struct part {
+struct operand_view {
     const struct operand *of;
-    int64_t strip, k;
+    int64_t panel, k;
 };
 
-static const float *first_of(struct part p)
+static const float *first_of(struct operand_view p)
 {
     struct source from = p.of->from;
-    return from.x + (from.k_apart ? p.k * from.ld + p.strip : p.strip * from.ld + p.k);
+    return from.x + (from.k_is_outer ? p.k * from.ld + p.panel : p.panel * from.ld + p.k);
 }
 
 /* C[m, n] = or += A B over so many k. */
 static void multiply(const struct attention *call, void *room, int64_t m, int64_t n, int64_t k,
-                     struct part a, struct part b, bool adds, float *c, int64_t ldc)
+                     struct operand_view a, struct operand_view b, bool adds, float *c, int64_t ldc)
 {
     const struct operand *left = a.of, *right = b.of;
-    if (call->is_laid)
-        product_laid(m, n, k, (struct corner){ &left->laid, a.strip, a.k },
-                     (struct corner){ &right->laid, b.strip, b.k }, adds, c, ldc);
+    if (call->is_packed)
+        gemm_packed(m, n, k, (struct packed_view){ &left->packed, a.panel, a.k },
+                    (struct packed_view){ &right->packed, b.panel, b.k }, adds, c, ldc);
     else
-        product(room, left->from.k_apart, !right->from.k_apart, m, n, k, left->from.scale,
-                first_of(a), left->from.ld, first_of(b), right->from.ld, adds, c, ldc);
+        gemm(room, left->from.k_is_outer, !right->from.k_is_outer, m, n, k, left->from.scale,
+             first_of(a), left->from.ld, first_of(b), right->from.ld, adds, c, ldc);
 }
 
 /* ---- blocks of keys ---- */
@@ -81,7 +82,7 @@ struct seen {
 };
 static struct seen seen_of(struct block keys, int64_t low, int64_t end)
 {
-    int64_t from = low > keys.first ? (low - keys.first) / DEPTH * DEPTH : 0;
+    int64_t from = low > keys.first ? (low - keys.first) / TILE_K * TILE_K : 0;
     int64_t to = least(end, keys.first + keys.count) - keys.first;
     return (struct seen){ from, low < keys.first + keys.count ? to - from : 0 };
 }
@@ -141,17 +142,17 @@ static void fwd_tile(const struct attention *a, struct met *m, int64_t head, int
     int64_t c = a->head_dim;
     struct seen seen = seen_of(keys, start[0], a->past + first + tile + rows);
     if (seen.count <= 0) return;
-    multiply(a, m->room, rows, seen.count, c, (struct part){ &m->q, tile, 0 },
-             (struct part){ &m->k, seen.from, 0 }, false, m->s, KEY_BLOCK);
+    multiply(a, m->room, rows, seen.count, c, (struct operand_view){ &m->q, tile, 0 },
+             (struct operand_view){ &m->k, seen.from, 0 }, false, m->s, KEY_BLOCK);
     for (int64_t r = 0; r < rows; r++) {
         float *s = m->s + r * KEY_BLOCK;
         struct span in = span_of(keys, seen, start[r], a->past + first + tile + r);
         if (in.from < in.to) meet(m, tile + r, s, in, c);
         clear_outside(s, in, seen.count);
     }
-    set(a, &m->p, m->s, KEY_BLOCK, false, 1, rows, seen.count);
-    multiply(a, m->room, rows, c, seen.count, (struct part){ &m->p, 0, 0 },
-             (struct part){ &m->v, 0, seen.from }, true, m->o + tile * c, c);
+    set_operand(a, &m->p, m->s, KEY_BLOCK, false, 1, rows, seen.count);
+    multiply(a, m->room, rows, c, seen.count, (struct operand_view){ &m->p, 0, 0 },
+             (struct operand_view){ &m->v, 0, seen.from }, true, m->o + tile * c, c);
 }
 
 /* Keys and values of a block are the operands from now on. */
@@ -167,8 +168,8 @@ static void set_keys(const struct attention *a, struct met *m, int64_t kv, struc
         k = rows_of(a->k, keys.first, kv, a);
         v = rows_of(a->v, keys.first, kv, a);
     }
-    set(a, &m->k, k, k_stride, false, 1, keys.count, c);
-    set(a, &m->v, v, v_stride, true, 1, c, keys.count);
+    set_operand(a, &m->k, k, k_stride, false, 1, keys.count, c);
+    set_operand(a, &m->v, v, v_stride, true, 1, c, keys.count);
 }
 
 static void fwd_task(void *arg, int64_t task, int worker)
@@ -180,7 +181,7 @@ static void fwd_task(void *arg, int64_t task, int worker)
     float *room = worker_scratch(a->dev, worker);
     int64_t end = a->past + first + rows;
     struct met m = { .s = room, .o = room + QUERY_TILE * KEY_BLOCK };
-    m.room = product_room(a->dev, worker);
+    m.room = gemm_scratch(a->dev, worker);
     m.wide_k = m.o + FWD_ROWS * c;
     m.wide_v = m.wide_k + (a->cache ? KEY_BLOCK * c : 0);
     room = m.wide_v + (a->cache ? KEY_BLOCK * c : 0);
@@ -192,7 +193,7 @@ static void fwd_task(void *arg, int64_t task, int worker)
     memset(m.o, 0, (size_t)(rows * c) * sizeof *m.o);
     for (int64_t r = 0; r < rows; r++)
         m.top[r] = -INFINITY;
-    set(a, &m.q, rows_of(a->q, first, head, a), a->q.stride, false, a->scale, rows, c);
+    set_operand(a, &m.q, rows_of(a->q, first, head, a), a->q.stride, false, a->scale, rows, c);
     struct block keys = { low, 0 };
     for (; keys.first < end; keys.first += KEY_BLOCK) {
         keys.count = least(KEY_BLOCK, end - keys.first);
@@ -211,7 +212,7 @@ static void fwd_task(void *arg, int64_t task, int worker)
 void attention_forward(struct attention *a)
 {
     a->tiles = pieces(a->rows, FWD_ROWS);
-    a->is_laid = is_laid(a->head_dim);
+    a->is_packed = is_packed(a->head_dim);
     pool_run(a->dev->pool, a->heads * a->tiles, fwd_task, a);
 }
 
@@ -290,27 +291,27 @@ static void bwd_tile(const struct attention *a, struct range *g, int64_t head, i
     const float *q = rows_of(a->q, first, head, a), *d = rows_of(a->dout, first, head, a);
     struct seen seen = seen_of(keys, start[0], first + rows);
     int64_t from = seen.from, count = seen.count;
-    set(a, &g->q_for_s, q, a->q.stride, false, a->scale, rows, c);
-    set(a, &g->d_for_dp, d, a->dout.stride, false, 1, rows, c);
-    multiply(a, g->room, rows, count, c, (struct part){ &g->q_for_s, 0, 0 },
-             (struct part){ &g->k_for_s, from, 0 }, false, g->p, ld);
-    multiply(a, g->room, rows, count, c, (struct part){ &g->d_for_dp, 0, 0 },
-             (struct part){ &g->v_for_dp, from, 0 }, false, g->ds, ld);
+    set_operand(a, &g->q_for_s, q, a->q.stride, false, a->scale, rows, c);
+    set_operand(a, &g->d_for_dp, d, a->dout.stride, false, 1, rows, c);
+    multiply(a, g->room, rows, count, c, (struct operand_view){ &g->q_for_s, 0, 0 },
+             (struct operand_view){ &g->k_for_s, from, 0 }, false, g->p, ld);
+    multiply(a, g->room, rows, count, c, (struct operand_view){ &g->d_for_dp, 0, 0 },
+             (struct operand_view){ &g->v_for_dp, from, 0 }, false, g->ds, ld);
     for (int64_t r = 0; r < rows; r++)
         softmax_bwd(g->p + r * ld, g->ds + r * ld, span_of(keys, seen, start[r], first + r), count,
                     a->lse[head * a->rows + first + r], deltas_of(a, g, head)[first + r - g->base],
                     a->scale);
-    set(a, &g->d_for_dv, d, a->dout.stride, true, 1, c, rows);
-    set(a, &g->p_for_dv, g->p, ld, true, 1, count, rows);
-    multiply(a, g->room, c, count, rows, (struct part){ &g->d_for_dv, 0, 0 },
-             (struct part){ &g->p_for_dv, 0, 0 }, true, g->dv + from, ld);
-    set(a, &g->q_for_dk, q, a->q.stride, true, 1, c, rows);
-    set(a, &g->ds_for_dk, g->ds, ld, true, 1, count, rows);
-    multiply(a, g->room, c, count, rows, (struct part){ &g->q_for_dk, 0, 0 },
-             (struct part){ &g->ds_for_dk, 0, 0 }, true, g->dk + from, ld);
-    set(a, &g->ds_for_dq, g->ds, ld, false, 1, rows, count);
-    multiply(a, g->room, rows, c, count, (struct part){ &g->ds_for_dq, 0, 0 },
-             (struct part){ &g->k_for_dq, 0, from }, start[0] < keys.first,
+    set_operand(a, &g->d_for_dv, d, a->dout.stride, true, 1, c, rows);
+    set_operand(a, &g->p_for_dv, g->p, ld, true, 1, count, rows);
+    multiply(a, g->room, c, count, rows, (struct operand_view){ &g->d_for_dv, 0, 0 },
+             (struct operand_view){ &g->p_for_dv, 0, 0 }, true, g->dv + from, ld);
+    set_operand(a, &g->q_for_dk, q, a->q.stride, true, 1, c, rows);
+    set_operand(a, &g->ds_for_dk, g->ds, ld, true, 1, count, rows);
+    multiply(a, g->room, c, count, rows, (struct operand_view){ &g->q_for_dk, 0, 0 },
+             (struct operand_view){ &g->ds_for_dk, 0, 0 }, true, g->dk + from, ld);
+    set_operand(a, &g->ds_for_dq, g->ds, ld, false, 1, rows, count);
+    multiply(a, g->room, rows, c, count, (struct operand_view){ &g->ds_for_dq, 0, 0 },
+             (struct operand_view){ &g->k_for_dq, 0, from }, start[0] < keys.first,
              head_at(a->dq, first, head, c), a->dq.stride);
 }
 
@@ -328,9 +329,9 @@ static void bwd_block(const struct attention *a, struct range *g, struct block k
 {
     int64_t c = a->head_dim, share = shared_by(a);
     const float *k = rows_of(a->k, keys.first, g->kv, a), *v = rows_of(a->v, keys.first, g->kv, a);
-    set(a, &g->k_for_s, k, a->k.stride, false, 1, keys.count, c);
-    set(a, &g->v_for_dp, v, a->v.stride, false, 1, keys.count, c);
-    set(a, &g->k_for_dq, k, a->k.stride, true, 1, c, keys.count);
+    set_operand(a, &g->k_for_s, k, a->k.stride, false, 1, keys.count, c);
+    set_operand(a, &g->v_for_dp, v, a->v.stride, false, 1, keys.count, c);
+    set_operand(a, &g->k_for_dq, k, a->k.stride, true, 1, c, keys.count);
     memset(g->dk, 0, (size_t)(c * KEY_BLOCK) * sizeof *g->dk);
     memset(g->dv, 0, (size_t)(c * KEY_BLOCK) * sizeof *g->dv);
     for (int64_t head = g->kv * share; head < (g->kv + 1) * share; head++) {
@@ -350,7 +351,7 @@ static int64_t range_floats(int64_t rows, int64_t share, int64_t c)
 }
 
 /* Returns the end. */
-static float *lay_range(const struct attention *a, struct range *g, float *room)
+static float *plan_range(const struct attention *a, struct range *g, float *room)
 {
     int64_t c = a->head_dim;
     g->p = room;
@@ -375,8 +376,8 @@ static float *lay_range(const struct attention *a, struct range *g, float *room)
 /* Of the backward's operands, queries' c by 64 for which the forward has 256 once. */
 static size_t operand_floats(int64_t c)
 {
-    return (4 * laid_elements(FWD_ROWS, c) + 3 * laid_elements(KEY_BLOCK, c) +
-            3 * laid_elements(KEY_BLOCK, QUERY_TILE)) /
+    return (4 * packed_elements(FWD_ROWS, c) + 3 * packed_elements(KEY_BLOCK, c) +
+            3 * packed_elements(KEY_BLOCK, QUERY_TILE)) /
            2;
 }
 
@@ -385,7 +386,8 @@ size_t attention_floats(const struct shape *s)
     int64_t c = s->head_dim, forward = QUERY_TILE * KEY_BLOCK + FWD_ROWS * c;
     if (s->keys) forward += 2 * KEY_BLOCK * c;
     int64_t backward = s->has_backward ? range_floats(s->rows, s->heads / s->kv_heads, c) : 0;
-    return (size_t)(forward > backward ? forward : backward) + (is_laid(c) ? operand_floats(c) : 0);
+    return (size_t)(forward > backward ? forward : backward) +
+           (is_packed(c) ? operand_floats(c) : 0);
 }
 
 static void bwd_task(void *arg, int64_t task, int worker)
@@ -394,9 +396,9 @@ static void bwd_task(void *arg, int64_t task, int worker)
     const int32_t *border = a->dev->ranges + task % a->ranges;
     int64_t share = shared_by(a);
     struct range g = { .kv = task / a->ranges, .base = border[0], .end = border[1] };
-    g.room = product_room(a->dev, worker);
+    g.room = gemm_scratch(a->dev, worker);
     float *room = worker_scratch(a->dev, worker);
-    must(lay_range(a, &g, room) <= room + a->dev->worker_floats);
+    must(plan_range(a, &g, room) <= room + a->dev->worker_floats);
     for (int64_t head = g.kv * share; head < (g.kv + 1) * share; head++)
         make_deltas(a, &g, head);
     for (int64_t first = g.base; first < g.end; first += KEY_BLOCK)
@@ -438,7 +440,7 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
                            .kv_heads = kv_heads,
                            .head_dim = head_dim,
                            .scale = scale };
-    a.is_laid = is_laid(head_dim);
+    a.is_packed = is_packed(head_dim);
     a.ranges = find_ranges(dev->ranges, spans, rows);
     pool_run(dev->pool, kv_heads * a.ranges, bwd_task, &a);
 }

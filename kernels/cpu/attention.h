@@ -13,7 +13,7 @@ struct attention {
     struct spans spans;
     int64_t past, rows, heads, kv_heads, head_dim, tiles, ranges;
     float scale;
-    bool is_laid;
+    bool is_packed;
 };
 
 void attention_forward(struct attention *a);

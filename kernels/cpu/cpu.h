@@ -44,9 +44,9 @@ struct device {
     bool slot_is_due[LINEAR_SLOTS]; /* its group is prepared when it is first needed */
     float *worker;                  /* [threads][worker_floats] */
     size_t worker_floats;
-    char *products; /* [threads][product_scratch()] */
-    bf16 *laid;     /* an input, or gradients of outputs, as tiles */
-    size_t laid_elements;
+    char *gemm_scratch; /* [threads][gemm_scratch_bytes()] */
+    bf16 *packed;       /* an input, or gradients of outputs, as tiles */
+    size_t packed_capacity;
     float *split; /* [FEW_ROWS, widest input] x as linear_few wants it */
     float *logits;
     size_t logits_floats;
@@ -96,39 +96,40 @@ static inline float *worker_scratch(struct device *dev, int worker)
 }
 
 /* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on this thread; beta is 0 or 1.
- * Compiled with PRODUCTS_BF16 the operands, one of them times alpha, are rounded to bf16 and the
- * sums are f32. room: product_room of the thread's worker. */
-void product(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
-             float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-             float *c, int64_t ldc);
+ * Compiled with GEMM_BF16 the operands, one of them times alpha, are rounded to bf16 and the
+ * sums are f32. room: gemm_scratch of the thread's worker. */
+void gemm(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+          float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+          float *c, int64_t ldc);
 
 /* Before the first product. Fails where there is not the memory that oneDNN takes for its code,
  * without which it would end the program. */
-int product_begin(struct fail *why) MUST_USE;
+int gemm_begin(struct fail *why) MUST_USE;
 /* Had a product no memory for its operands? Its result is not there then; sync tells. */
-bool product_lacks_memory(void);
+bool gemm_lacks_memory(void);
 
 /* Bytes that product needs on each thread, a multiple of 64. They are the device's and not
  * thread-local, because thread-local arrays lie on a thread's stack. */
-size_t product_scratch(void);
+size_t gemm_scratch_bytes(void);
 
-static inline void *product_room(const struct device *dev, int worker)
+static inline void *gemm_scratch(const struct device *dev, int worker)
 {
-    return dev->products ? dev->products + (size_t)worker * product_scratch() : NULL;
+    return dev->gemm_scratch ? dev->gemm_scratch + (size_t)worker * gemm_scratch_bytes() : NULL;
 }
 
 /* AMX's tiles, where they are. A block of one operand, rounded, as tiles; wants_pairs: as B's. */
 enum {
-    STRIP = 16, /* rows of A, or columns of B, in a tile */
-    DEPTH = 32, /* k in a tile */
-    TILE = STRIP * DEPTH,
+    PANEL = 16,  /* rows of A, or columns of B, in a tile */
+    TILE_K = 32, /* k in a tile */
+    TILE_ELEMENTS = PANEL * TILE_K,
 };
 /* Where an operand comes from: x is at the corner of what is asked for. */
 struct source {
     const float *x;
-    int64_t ld;   /* elements between its k, if k_apart, else between its strips' rows or columns */
-    bool k_apart; /* the others are neighbours */
-    float scale;  /* elements count times this, before they are rounded */
+    int64_t
+        ld; /* elements between its k, if k_is_outer, else between its strips' rows or columns */
+    bool k_is_outer; /* the others are neighbours */
+    float scale;     /* elements count times this, before they are rounded */
 };
 bool amx_usable(void);
 /* Tiles of strips, those of one after the other; `apart` elements from a strip's to the next's. */
@@ -136,67 +137,66 @@ struct tiles {
     bf16 *at;
     int64_t apart;
 };
-void amx_lay_out(struct tiles to, struct source from, bool wants_pairs, int64_t strips,
-                 int64_t depth);
+void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t panels, int64_t depth);
 /* C[rows, cols] = or += A B, of so many tiles a strip. A sum goes on from what is there: blocks of
  * k one after the other make the sum that one block would. */
 void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
                   int64_t count, bool adds);
 
-/* An operand of many products, rounded and laid out once where there are tiles (laid_usable;
- * elsewhere the rest is not called): blocks of LAID_DEPTH k, each with all tiles of its strips,
- * which are rows of A or columns of B. at: laid_elements, on 64 bytes. */
-enum { LAID_DEPTH = 2048 };
-struct laid {
+/* An operand of many products, rounded and laid out once where there are tiles (packing_usable;
+ * elsewhere the rest is not called): blocks of PACK_DEPTH k, each with all tiles of its strips,
+ * which are rows of A or columns of B. at: packed_capacity, on 64 bytes. */
+enum { PACK_DEPTH = 2048 };
+struct packed {
     bf16 *at;
-    int64_t strips, depth;
+    int64_t panels, depth;
 };
-struct laid_part {
-    int64_t strip, strips; /* strip: a multiple of 16 */
+struct packed_part {
+    int64_t panel, panels; /* strip: a multiple of 16 */
     int64_t k, depth;      /* k: a multiple of 32 */
 };
-bool laid_usable(void);
-size_t laid_elements(int64_t strips, int64_t depth);
-void lay_out(const struct laid *to, struct laid_part part, struct source from, bool is_b);
+bool packing_usable(void);
+size_t packed_elements(int64_t panels, int64_t depth);
+void pack_operand(const struct packed *to, struct packed_part part, struct source from, bool is_b);
 /* C[m,n] = or += A B over k of their depth, from these corners on: strips are multiples of 16, k of
  * 32. What fills up the last tile is zero, in one of the two. The same bits as product's. */
-struct corner {
-    const struct laid *of;
-    int64_t strip, k;
+struct packed_view {
+    const struct packed *of;
+    int64_t panel, k;
 };
-void product_laid(int64_t m, int64_t n, int64_t k, struct corner a, struct corner b, bool adds,
-                  float *c, int64_t ldc);
+void gemm_packed(int64_t m, int64_t n, int64_t k, struct packed_view a, struct packed_view b,
+                 bool adds, float *c, int64_t ldc);
 
 /* f32 weights of the linear: its own, or the slot's copy. */
 const float *linear_weight(const struct device *dev, const struct group *g, int index);
 
-/* Columns of a result of the head that a task makes for all rows; so many by LAID_DEPTH of the
+/* Columns of a result of the head that a task makes for all rows; so many by PACK_DEPTH of the
  * weights are as much as a patch's rows. A narrow head is cut along rows instead. */
-enum { HEAD_COLS = 256 };
-static inline bool head_is_laid(int64_t dim) { return laid_usable() && dim > WIDE_COLS; }
+enum { HEAD_COLUMNS = 256 };
+static inline bool head_is_packed(int64_t dim) { return packing_usable() && dim > WIDE_COLS; }
 
 /* Of a thread's scratch that attention takes, but for few rows of a cache. */
 size_t attention_floats(const struct shape *s);
 
 /* linear_packed.c: a group whose packed weights are in its slot as tiles; operands of its products.
  */
-enum { GROUP_MOST = 4, LAID_ROWS = 32 /* of weights that a task decodes at once */ };
-bool group_is_laid(const struct group *g);
-void laid_fill_slot(struct device *dev, const struct group *g);
+enum { MAX_GROUP = 4, PACK_ROWS = 32 /* of weights that a task decodes at once */ };
+bool group_is_packed(const struct group *g);
+void packed_fill_slot(struct device *dev, const struct group *g);
 /* Right operands: W for y and for dx; scale · B for y and for du, A for dx, of rank 0 if there is
  * no adapter; all but those for y only where there is a backward. */
-struct laid_linear {
-    struct laid forward, backward, b_forward, b_backward, a_backward;
+struct packed_linear {
+    struct packed forward, backward, b_forward, b_backward, a_backward;
 };
-struct laid_linear laid_linear(const struct device *dev, const struct group *g, int index);
+struct packed_linear packed_linear(const struct device *dev, const struct group *g, int index);
 /* Places for left operands of to[i].depth columns, in the device's scratch from *at on, which goes
  * on behind them; and what lies there: rows of each mat, of a pool's task or all. */
-void laid_place(struct device *dev, struct laid *to, int count, int64_t rows, bf16 **at);
-void laid_rows_of(const struct laid *to, const struct mat *from, int count, int64_t first,
+void packed_place(struct device *dev, struct packed *to, int count, int64_t rows, bf16 **at);
+void pack_rows_of(const struct packed *to, const struct mat *from, int count, int64_t first,
                   int64_t rows);
-void laid_rows(struct device *dev, const struct laid *to, const struct mat *from, int count);
-size_t laid_slot_floats(const struct slot_shape *s);
-size_t laid_rows_floats(const struct slot_shape *s, int64_t rows);
+void pack_rows(struct device *dev, const struct packed *to, const struct mat *from, int count);
+size_t packed_slot_floats(const struct slot_shape *s);
+size_t packed_rows_floats(const struct slot_shape *s, int64_t rows);
 
 /* y = residual + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored: bound
  * by reading them. u lands right of x, as in linear_inner. */

@@ -12,7 +12,7 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Floats of each part of the scratch, in order. */
 struct parts {
-    size_t slot[LINEAR_SLOTS], worker, laid, split, logits, partial, ranges;
+    size_t slot[LINEAR_SLOTS], worker, packed, split, logits, partial, ranges;
 };
 
 /* Of a thread: queries of all heads that share keys, and their scores of a split. */
@@ -25,8 +25,8 @@ static size_t cached_floats(const struct shape *s)
 /* A copy in f32, or tiles. */
 static size_t slot_floats(const struct slot_shape *s)
 {
-    size_t plain = (size_t)(s->out * s->in), laid = laid_usable() ? laid_slot_floats(s) : 0;
-    return s->out && laid > plain ? laid : plain;
+    size_t plain = (size_t)(s->out * s->in), packed = packing_usable() ? packed_slot_floats(s) : 0;
+    return s->out && packed > plain ? packed : plain;
 }
 
 static struct parts parts_of(const struct shape *s)
@@ -42,12 +42,12 @@ static struct parts parts_of(const struct shape *s)
     tile = most(tile, least(DROPPED_ROWS, s->chunk) * WIDE_OUT);
     size_t linear = has_adapters ? rounded((size_t)most(ROW_TILE * most(widest, 8), tile)) : 0;
     p.worker = attention > linear ? attention : linear;
-    if (s->has_packed_weights && laid_usable()) {
-        p.worker = (size_t)most((int64_t)p.worker, LAID_ROWS * widest);
+    if (s->has_packed_weights && packing_usable()) {
+        p.worker = (size_t)most((int64_t)p.worker, PACK_ROWS * widest);
         for (int i = 0; i < LINEAR_SLOTS; i++)
             if (s->slot[i].out)
-                p.laid =
-                    (size_t)most((int64_t)p.laid, (int64_t)laid_rows_floats(&s->slot[i], s->chunk));
+                p.packed = (size_t)most((int64_t)p.packed,
+                                        (int64_t)packed_rows_floats(&s->slot[i], s->chunk));
     }
     /* linear_few: one row of weights. */
     if (!s->has_backward) {
@@ -57,10 +57,10 @@ static struct parts parts_of(const struct shape *s)
     int64_t rows = most(LEAST_LOGIT_ROWS, LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64);
     rows = least(rows, pieces(s->chunk, 64) * 64);
     p.logits = rounded((size_t)(rows * s->vocab));
-    if (s->head_type == WEIGHT_F32 && head_is_laid(s->dim)) {
+    if (s->head_type == WEIGHT_F32 && head_is_packed(s->dim)) {
         int64_t deepest = s->has_backward ? most(s->dim, s->vocab) : s->dim;
-        p.laid = (size_t)most((int64_t)p.laid, (int64_t)laid_elements(rows, deepest) / 2);
-        p.worker = (size_t)most((int64_t)p.worker, HEAD_COLS * LAID_DEPTH / 2);
+        p.packed = (size_t)most((int64_t)p.packed, (int64_t)packed_elements(rows, deepest) / 2);
+        p.worker = (size_t)most((int64_t)p.worker, HEAD_COLUMNS * PACK_DEPTH / 2);
     }
     if (s->keys) {
         p.worker = (size_t)most((int64_t)p.worker, (int64_t)cached_floats(s));
@@ -73,7 +73,8 @@ static struct parts parts_of(const struct shape *s)
 
 static size_t block_bytes(struct parts p, int threads)
 {
-    size_t floats = p.worker * (size_t)threads + p.laid + p.split + p.logits + p.partial + p.ranges;
+    size_t floats =
+        p.worker * (size_t)threads + p.packed + p.split + p.logits + p.partial + p.ranges;
     for (int i = 0; i < LINEAR_SLOTS; i++)
         floats += p.slot[i];
     return sizeof(float) * floats;
@@ -81,7 +82,7 @@ static size_t block_bytes(struct parts p, int threads)
 
 size_t device_plan(const struct shape *s, int threads)
 {
-    return block_bytes(parts_of(s), threads) + product_scratch() * (size_t)threads;
+    return block_bytes(parts_of(s), threads) + gemm_scratch_bytes() * (size_t)threads;
 }
 
 int device_probe(struct fail *why)
@@ -107,12 +108,12 @@ int device_open(struct device **out, int threads, struct fail *why)
     }
     dev->threads = pool_threads(dev->pool);
     void *products;
-    if (product_begin(why) ||
-        device_alloc(dev, &products, product_scratch() * (size_t)dev->threads, why)) {
+    if (gemm_begin(why) ||
+        device_alloc(dev, &products, gemm_scratch_bytes() * (size_t)dev->threads, why)) {
         device_close(dev);
         return -1;
     }
-    dev->products = products;
+    dev->gemm_scratch = products;
     *out = dev;
     return 0;
 }
@@ -121,7 +122,7 @@ void device_close(struct device *dev)
 {
     if (!dev) return;
     device_release(dev, dev->scratch, dev->scratch_bytes);
-    device_release(dev, dev->products, product_scratch() * (size_t)dev->threads);
+    device_release(dev, dev->gemm_scratch, gemm_scratch_bytes() * (size_t)dev->threads);
     pool_close(dev->pool);
     free(dev);
 }
@@ -165,9 +166,9 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
     dev->worker = at;
     dev->worker_floats = p.worker;
     at += p.worker * (size_t)dev->threads;
-    dev->laid = (bf16 *)(void *)at;
-    dev->laid_elements = 2 * p.laid;
-    at += p.laid;
+    dev->packed = (bf16 *)(void *)at;
+    dev->packed_capacity = 2 * p.packed;
+    at += p.packed;
     dev->split = at;
     at += p.split;
     dev->logits = at;
@@ -232,7 +233,7 @@ void device_range_end(void) {}
 
 int device_sync(struct device *dev, struct fail *why)
 {
-    if (product_lacks_memory()) return fail(why, "device cpu: not enough memory for a product");
+    if (gemm_lacks_memory()) return fail(why, "device cpu: not enough memory for a product");
     if (!dev->has_failed) return 0;
     *why = dev->failed;
     dev->has_failed = false;

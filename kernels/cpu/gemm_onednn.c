@@ -19,7 +19,7 @@ static void use_one_thread(void)
 
 static atomic_bool lacks_memory;
 
-bool product_lacks_memory(void) { return atomic_load(&lacks_memory); }
+bool gemm_lacks_memory(void) { return atomic_load(&lacks_memory); }
 
 /* oneDNN packs operands in memory of its own. */
 static void check_status(dnnl_status_t status)
@@ -51,7 +51,7 @@ static bool is_limited(int resource)
  * kind is made while nothing else takes any; elsewhere it would be time lost to who multiplies
  * nothing.
  */
-int product_begin(struct fail *why)
+int gemm_begin(struct fail *why)
 {
     enum { NEEDED = 64 << 20, EDGE = 48 };
     static const int64_t columns[] = { EDGE, 1, 8 };
@@ -71,16 +71,16 @@ int product_begin(struct fail *why)
                 multiply(i & 1, i >> 1, EDGE, columns[n], EDGE, 1, room, EDGE, b, EDGE, (float)beta,
                          c, EDGE);
     free(room);
-    return product_lacks_memory() ? fail(why, "device cpu: not enough memory") : 0;
+    return gemm_lacks_memory() ? fail(why, "device cpu: not enough memory") : 0;
 }
 
 #if defined(__AVX512F__)
 
 enum { COPIES = 0 };
 
-static void product_f32(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
-                        int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                        int64_t ldb, float beta, float *c, int64_t ldc)
+static void gemm_f32(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
+                     int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, float beta, float *c, int64_t ldc)
 {
     (void)room;
     multiply(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
@@ -110,9 +110,9 @@ static const float *copied(float *to, const float *x, int64_t *stride, int64_t r
     return to;
 }
 
-static void product_f32(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
-                        int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                        int64_t ldb, float beta, float *c, int64_t ldc)
+static void gemm_f32(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
+                     int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, float beta, float *c, int64_t ldc)
 {
     struct copies *copies = room;
     bool a_collides = a_transposed && collides(lda) && m <= COPIED_MOST;
@@ -137,7 +137,7 @@ static void product_f32(void *room, bool a_transposed, bool b_transposed, int64_
 
 #endif
 
-#if defined(PRODUCTS_BF16)
+#if defined(GEMM_BF16)
 
 /* Exported by oneDNN since 1.0 with the arguments of dnnl_sgemm, but in none of its headers. */
 dnnl_status_t dnnl_gemm_bf16bf16f32(char transa, char transb, dnnl_dim_t m, dnnl_dim_t n,
@@ -152,7 +152,7 @@ struct blocks {
     _Alignas(64) bf16 a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];
 };
 
-size_t product_scratch(void) { return sizeof(struct blocks) + COPIES; }
+size_t gemm_scratch_bytes(void) { return sizeof(struct blocks) + COPIES; }
 
 /* Rows as they lie, without the gaps between them. */
 static void round_rows(bf16 *restrict to, const float *restrict from, int64_t stride, int64_t rows,
@@ -165,14 +165,15 @@ static void round_rows(bf16 *restrict to, const float *restrict from, int64_t st
 
 /* The block of A [strips, depth] or B [depth, strips]: as tiles, or for CPUs with bf16 dot products
  * alone as it lies, for oneDNN, which scales sums. */
-static void round_block(bf16 *to, struct source from, bool is_b, int64_t strips, int64_t depth)
+static void round_block(bf16 *to, struct source from, bool is_b, int64_t panels, int64_t depth)
 {
     if (amx_usable())
-        amx_lay_out((struct tiles){ to, pieces(depth, DEPTH) * TILE }, from, is_b, strips, depth);
-    else if (from.k_apart)
-        round_rows(to, from.x, from.ld, depth, strips);
+        amx_pack((struct tiles){ to, pieces(depth, TILE_K) * TILE_ELEMENTS }, from, is_b, panels,
+                 depth);
+    else if (from.k_is_outer)
+        round_rows(to, from.x, from.ld, depth, panels);
     else
-        round_rows(to, from.x, from.ld, strips, depth);
+        round_rows(to, from.x, from.ld, panels, depth);
 }
 
 static void multiply_blocks(float *c, int64_t ldc, struct blocks *blocks, bool a_transposed,
@@ -180,8 +181,9 @@ static void multiply_blocks(float *c, int64_t ldc, struct blocks *blocks, bool a
                             float alpha, float beta)
 {
     if (amx_usable()) {
-        int64_t count = pieces(depth, DEPTH);
-        struct tiles a = { blocks->a, count * TILE }, b = { blocks->b, count * TILE };
+        int64_t count = pieces(depth, TILE_K);
+        struct tiles a = { blocks->a, count * TILE_ELEMENTS },
+                     b = { blocks->b, count * TILE_ELEMENTS };
         amx_multiply(c, ldc, a, b, rows, cols, count, beta != 0);
         return;
     }
@@ -192,9 +194,9 @@ static void multiply_blocks(float *c, int64_t ldc, struct blocks *blocks, bool a
     check_status(status);
 }
 
-static void product_bf16(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
-                         int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                         int64_t ldb, float beta, float *c, int64_t ldc)
+static void gemm_bf16(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
+                      int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                      int64_t ldb, float beta, float *c, int64_t ldc)
 {
     struct blocks *blocks = room;
     for (int64_t j = 0; j < n; j += BLOCK_N)
@@ -214,27 +216,26 @@ static void product_bf16(void *room, bool a_transposed, bool b_transposed, int64
         }
 }
 
-void product(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
-             float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-             float *c, int64_t ldc)
+void gemm(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+          float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+          float *c, int64_t ldc)
 {
     /* Of few terms a sum costs less than rounding them. */
     if (k >= LEAST_K)
-        product_bf16(room, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c,
-                     ldc);
+        gemm_bf16(room, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     else
-        product_f32(room, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        gemm_f32(room, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 #else
 
-size_t product_scratch(void) { return COPIES; }
+size_t gemm_scratch_bytes(void) { return COPIES; }
 
-void product(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
-             float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-             float *c, int64_t ldc)
+void gemm(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+          float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+          float *c, int64_t ldc)
 {
-    product_f32(room, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    gemm_f32(room, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 #endif

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { LOSS_TILE = STRIP }; /* rows a task of the loss takes */
+enum { LOSS_TILE = PANEL }; /* rows a task of the loss takes */
 
 struct head_call {
     struct device *dev;
@@ -16,8 +16,8 @@ struct head_call {
     float *nll, *logits, *dweight;
     int64_t first, rows, vocab, dim; /* of the chunk */
     float dscale;
-    bool is_laid;
-    struct laid a; /* x, then the gradient of the logits */
+    bool is_packed;
+    struct packed a; /* x, then the gradient of the logits */
 };
 
 static float loss_row(float *restrict z, int64_t vocab, int32_t target, float dscale, bool wants_d)
@@ -45,41 +45,42 @@ static void logits_tile(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
     struct patch t = patch_of(c->rows, c->vocab, task);
-    product(product_room(c->dev, worker), false, true, t.rows, t.cols, c->dim, 1,
-            row_of(c->x, c->first + t.row), c->x.stride, c->weight + t.col * c->dim, c->dim, 0,
-            c->logits + t.row * c->vocab + t.col, c->vocab);
+    gemm(gemm_scratch(c->dev, worker), false, true, t.rows, t.cols, c->dim, 1,
+         row_of(c->x, c->first + t.row), c->x.stride, c->weight + t.col * c->dim, c->dim, 0,
+         c->logits + t.row * c->vocab + t.col, c->vocab);
 }
 
 /* C [rows, count] = or += a by that part of the weights, from k on, which is laid out on the way:
  * columns of C are rows of the weights if k are neighbours, else k are. */
-static void multiply_laid(const struct head_call *c, int worker, float *to, int64_t ld, int64_t k,
-                          const float *weights, int64_t count, bool k_apart)
+static void multiply_packed(const struct head_call *c, int worker, float *to, int64_t ld, int64_t k,
+                            const float *weights, int64_t count, bool k_is_outer)
 {
-    struct laid b = { (bf16 *)(void *)worker_scratch(c->dev, worker), count,
-                      least(LAID_DEPTH, c->a.depth - k) };
-    lay_out(&b, (struct laid_part){ 0, count, 0, b.depth },
-            (struct source){ weights, c->dim, k_apart, 1 }, true);
+    struct packed b = { (bf16 *)(void *)worker_scratch(c->dev, worker), count,
+                        least(PACK_DEPTH, c->a.depth - k) };
+    pack_operand(&b, (struct packed_part){ 0, count, 0, b.depth },
+                 (struct source){ weights, c->dim, k_is_outer, 1 }, true);
     for (int64_t r = 0; r < c->rows; r += WIDE_ROWS)
-        product_laid(least(WIDE_ROWS, c->rows - r), count, b.depth, (struct corner){ &c->a, r, k },
-                     (struct corner){ &b, 0, 0 }, k > 0, to + r * ld, ld);
+        gemm_packed(least(WIDE_ROWS, c->rows - r), count, b.depth,
+                    (struct packed_view){ &c->a, r, k }, (struct packed_view){ &b, 0, 0 }, k > 0,
+                    to + r * ld, ld);
 }
 
-static void logits_laid(void *arg, int64_t task, int worker)
+static void logits_packed(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
-    int64_t col = task * HEAD_COLS, count = least(HEAD_COLS, c->vocab - col);
-    for (int64_t k = 0; k < c->dim; k += LAID_DEPTH)
-        multiply_laid(c, worker, c->logits + col, c->vocab, k, c->weight + col * c->dim + k, count,
-                      false);
+    int64_t col = task * HEAD_COLUMNS, count = least(HEAD_COLUMNS, c->vocab - col);
+    for (int64_t k = 0; k < c->dim; k += PACK_DEPTH)
+        multiply_packed(c, worker, c->logits + col, c->vocab, k, c->weight + col * c->dim + k,
+                        count, false);
 }
 
-static void gradient_laid(void *arg, int64_t task, int worker)
+static void gradient_packed(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
-    int64_t col = task * HEAD_COLS, count = least(HEAD_COLS, c->dim - col);
-    for (int64_t k = 0; k < c->vocab; k += LAID_DEPTH)
-        multiply_laid(c, worker, row_of(c->dx, c->first) + col, c->dx.stride, k,
-                      c->weight + k * c->dim + col, count, true);
+    int64_t col = task * HEAD_COLUMNS, count = least(HEAD_COLUMNS, c->dim - col);
+    for (int64_t k = 0; k < c->vocab; k += PACK_DEPTH)
+        multiply_packed(c, worker, row_of(c->dx, c->first) + col, c->dx.stride, k,
+                        c->weight + k * c->dim + col, count, true);
 }
 
 static void loss_rows(void *arg, int64_t task, int worker)
@@ -95,45 +96,46 @@ static void loss_rows(void *arg, int64_t task, int worker)
         if (!is_scored && c->dx.at) memset(z, 0, (size_t)c->vocab * sizeof *z);
     }
     int64_t first = task * LOSS_TILE;
-    if (c->is_laid && c->dx.at)
-        lay_out(&c->a, (struct laid_part){ first, least(LOSS_TILE, c->rows - first), 0, c->vocab },
-                (struct source){ c->logits + first * c->vocab, c->vocab, false, 1 }, false);
+    if (c->is_packed && c->dx.at)
+        pack_operand(&c->a,
+                     (struct packed_part){ first, least(LOSS_TILE, c->rows - first), 0, c->vocab },
+                     (struct source){ c->logits + first * c->vocab, c->vocab, false, 1 }, false);
 }
 
 static void gradient_tile(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
     struct patch t = patch_of(c->rows, c->dim, task);
-    product(product_room(c->dev, worker), false, false, t.rows, t.cols, c->vocab, 1,
-            c->logits + t.row * c->vocab, c->vocab, c->weight + t.col, c->dim, 0,
-            row_of(c->dx, c->first + t.row) + t.col, c->dx.stride);
+    gemm(gemm_scratch(c->dev, worker), false, false, t.rows, t.cols, c->vocab, 1,
+         c->logits + t.row * c->vocab, c->vocab, c->weight + t.col, c->dim, 0,
+         row_of(c->dx, c->first + t.row) + t.col, c->dx.stride);
 }
 
 static void weight_tile(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
     int64_t first = task * OUT_TILE, count = least(OUT_TILE, c->vocab - first);
-    product(product_room(c->dev, worker), true, false, count, c->dim, c->rows, 1, c->logits + first,
-            c->vocab, row_of(c->x, c->first), c->x.stride, 1, c->dweight + first * c->dim, c->dim);
+    gemm(gemm_scratch(c->dev, worker), true, false, count, c->dim, c->rows, 1, c->logits + first,
+         c->vocab, row_of(c->x, c->first), c->x.stride, 1, c->dweight + first * c->dim, c->dim);
 }
 
 static void chunk_loss(struct head_call *c)
 {
     struct pool *pool = c->dev->pool;
-    if (c->is_laid) {
+    if (c->is_packed) {
         struct mat x = { (struct act *)row_of(c->x, c->first), c->x.stride };
-        bf16 *at = c->dev->laid;
+        bf16 *at = c->dev->packed;
         c->a.depth = c->dim;
-        laid_place(c->dev, &c->a, 1, c->rows, &at);
-        laid_rows(c->dev, &c->a, &x, 1);
-        pool_run(pool, pieces(c->vocab, HEAD_COLS), logits_laid, c);
+        packed_place(c->dev, &c->a, 1, c->rows, &at);
+        pack_rows(c->dev, &c->a, &x, 1);
+        pool_run(pool, pieces(c->vocab, HEAD_COLUMNS), logits_packed, c);
         c->a.depth = c->vocab;
     } else {
         pool_run(pool, patches_of(c->rows, c->vocab), logits_tile, c);
     }
     pool_run(pool, pieces(c->rows, LOSS_TILE), loss_rows, c);
-    if (c->dx.at && c->is_laid)
-        pool_run(pool, pieces(c->dim, HEAD_COLS), gradient_laid, c);
+    if (c->dx.at && c->is_packed)
+        pool_run(pool, pieces(c->dim, HEAD_COLUMNS), gradient_packed, c);
     else if (c->dx.at)
         pool_run(pool, patches_of(c->rows, c->dim), gradient_tile, c);
     if (c->dweight) pool_run(pool, pieces(c->vocab, OUT_TILE), weight_tile, c);
@@ -155,7 +157,7 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
                            .vocab = head->out,
                            .dim = head->in,
                            .dscale = dscale,
-                           .is_laid = head_is_laid(head->in) };
+                           .is_packed = head_is_packed(head->in) };
     int64_t chunk = (int64_t)dev->logits_floats / c.vocab;
     must(chunk > 0);
     for (c.first = 0; c.first < rows; c.first += chunk) {

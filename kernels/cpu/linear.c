@@ -14,9 +14,9 @@ struct group_call {
     const struct mat *dy;
     int64_t rows, in, outs, rank;
     struct dropout drop;
-    bool is_laid;
-    struct laid a[GROUP_MOST];     /* x, in the first, or the gradients of the outputs; */
-    struct laid inner[GROUP_MOST]; /* u, or du */
+    bool is_packed;
+    struct packed a[MAX_GROUP];     /* x, in the first, or the gradients of the outputs; */
+    struct packed inner[MAX_GROUP]; /* u, or du */
 };
 
 static int64_t group_rank(const struct group *g)
@@ -29,31 +29,31 @@ static int64_t group_rank(const struct group *g)
 
 /* ---- weights ---- */
 
-static bool is_packed(const struct linear *l) { return l->type != WEIGHT_F32; }
+static bool is_compact(const struct linear *l) { return l->type != WEIGHT_F32; }
 
 static int64_t slot_offset(const struct group *g, int index)
 {
     int64_t offset = 0;
     for (int i = 0; i < index; i++)
-        if (is_packed(&g->at[i])) offset += g->at[i].out * g->at[i].in;
+        if (is_compact(&g->at[i])) offset += g->at[i].out * g->at[i].in;
     return offset;
 }
 
 const float *linear_weight(const struct device *dev, const struct group *g, int index)
 {
-    if (!is_packed(&g->at[index])) return g->at[index].weight;
+    if (!is_compact(&g->at[index])) return g->at[index].weight;
     return dev->slot[g->slot] + slot_offset(g, index);
 }
 
 static void fill_slot(struct device *dev, const struct group *g)
 {
-    if (group_is_laid(g)) {
-        laid_fill_slot(dev, g);
+    if (group_is_packed(g)) {
+        packed_fill_slot(dev, g);
         return;
     }
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
-        if (!is_packed(l)) continue;
+        if (!is_compact(l)) continue;
         int64_t offset = slot_offset(g, i), count = l->out * l->in;
         must((size_t)(offset + count) <= dev->slot_floats[g->slot]);
         float *to = dev->slot[g->slot] + offset;
@@ -98,8 +98,8 @@ static void inner_tile(void *arg, int64_t task, int worker)
             x = dropped;
             stride = c->in;
         }
-        product(product_room(c->dev, worker), false, true, t.rows, l->rank, c->in, 1, x, stride,
-                l->a, c->in, 0, row_of(c->x, t.row) + column, c->x.stride);
+        gemm(gemm_scratch(c->dev, worker), false, true, t.rows, l->rank, c->in, 1, x, stride, l->a,
+             c->in, 0, row_of(c->x, t.row) + column, c->x.stride);
         column += l->rank;
     }
 }
@@ -145,8 +145,8 @@ static void multiply_patch(const struct group_call *c, struct patch t, void *roo
         i = run_of(c, i, &out);
         struct overlap o = overlap_of(t, first, out);
         if (o.count > 0)
-            product(room, false, true, t.rows, o.count, c->in, 1, row_of(c->x, t.row), c->x.stride,
-                    weight + o.from * c->in, c->in, beta, y + first + o.from, c->y.stride);
+            gemm(room, false, true, t.rows, o.count, c->in, 1, row_of(c->x, t.row), c->x.stride,
+                 weight + o.from * c->in, c->in, beta, y + first + o.from, c->y.stride);
     }
 }
 
@@ -160,27 +160,28 @@ static void add_adapters(const struct group_call *c, struct patch t, void *room)
         const struct linear *l = &c->g->at[i];
         struct overlap o = overlap_of(t, first, l->out);
         if (l->rank && o.count > 0)
-            product(room, false, true, t.rows, o.count, l->rank, l->scale, u, c->x.stride,
-                    l->b + o.from * l->rank, l->rank, 1, y + first + o.from, c->y.stride);
+            gemm(room, false, true, t.rows, o.count, l->rank, l->scale, u, c->x.stride,
+                 l->b + o.from * l->rank, l->rank, 1, y + first + o.from, c->y.stride);
         u += l->rank;
         first += l->out;
     }
 }
 
-static void multiply_laid_patch(const struct group_call *c, struct patch t)
+static void multiply_packed_patch(const struct group_call *c, struct patch t)
 {
     float *y = row_of(c->y, t.row);
     int64_t first = 0;
     for (int i = 0; i < c->g->count; first += c->g->at[i++].out) {
-        struct laid_linear w = laid_linear(c->dev, c->g, i);
+        struct packed_linear w = packed_linear(c->dev, c->g, i);
         struct overlap o = overlap_of(t, first, c->g->at[i].out);
         if (o.count <= 0) continue;
         float *to = y + first + o.from;
-        product_laid(t.rows, o.count, c->in, (struct corner){ &c->a[0], t.row, 0 },
-                     (struct corner){ &w.forward, o.from, 0 }, c->residual.at != NULL, to,
-                     c->y.stride);
-        product_laid(t.rows, o.count, c->g->at[i].rank, (struct corner){ &c->inner[i], t.row, 0 },
-                     (struct corner){ &w.b_forward, o.from, 0 }, true, to, c->y.stride);
+        gemm_packed(t.rows, o.count, c->in, (struct packed_view){ &c->a[0], t.row, 0 },
+                    (struct packed_view){ &w.forward, o.from, 0 }, c->residual.at != NULL, to,
+                    c->y.stride);
+        gemm_packed(t.rows, o.count, c->g->at[i].rank,
+                    (struct packed_view){ &c->inner[i], t.row, 0 },
+                    (struct packed_view){ &w.b_forward, o.from, 0 }, true, to, c->y.stride);
     }
 }
 
@@ -188,10 +189,10 @@ static void fwd_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
     struct patch t = patch_of(c->rows, c->outs, task);
-    void *room = product_room(c->dev, worker);
+    void *room = gemm_scratch(c->dev, worker);
     if (c->residual.at && c->residual.at != c->y.at) copy_residual(c, t);
-    if (c->is_laid) {
-        multiply_laid_patch(c, t);
+    if (c->is_packed) {
+        multiply_packed_patch(c, t);
         return;
     }
     multiply_patch(c, t, room);
@@ -207,27 +208,27 @@ static struct group_call call_of(struct device *dev, const struct group *g, int6
                             .in = g->at[0].in,
                             .rank = group_rank(g),
                             .drop = drop,
-                            .is_laid = group_is_laid(g) };
+                            .is_packed = group_is_packed(g) };
     for (int i = 0; i < g->count; i++)
         c.outs += g->at[i].out;
     return c;
 }
 
 /* x and what adapters made of it, as tiles. */
-static void lay_inputs(struct group_call *c)
+static void pack_inputs(struct group_call *c)
 {
-    struct laid to[1 + GROUP_MOST] = { { .depth = c->in } };
-    struct mat from[1 + GROUP_MOST] = { c->x };
+    struct packed to[1 + MAX_GROUP] = { { .depth = c->in } };
+    struct mat from[1 + MAX_GROUP] = { c->x };
     int count = c->rank ? 1 + c->g->count : 1;
-    bf16 *at = c->dev->laid;
+    bf16 *at = c->dev->packed;
     int64_t column = c->in;
     for (int i = 1; i < count; i++) {
         to[i].depth = c->g->at[i - 1].rank;
         from[i] = (struct mat){ (struct act *)(floats(c->x) + column), c->x.stride };
         column += to[i].depth;
     }
-    laid_place(c->dev, to, count, c->rows, &at);
-    laid_rows(c->dev, to, from, count);
+    packed_place(c->dev, to, count, c->rows, &at);
+    pack_rows(c->dev, to, from, count);
     c->a[0] = to[0];
     memcpy(c->inner, to + 1, sizeof c->inner);
 }
@@ -254,14 +255,14 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
     c.y = y, c.x = x, c.residual = residual;
     need_slot(dev, g);
     linear_inner(dev, x, g, rows, drop);
-    if (c.is_laid) lay_inputs(&c);
+    if (c.is_packed) pack_inputs(&c);
     pool_run(dev->pool, patches_of(rows, c.outs), fwd_tile, &c);
 }
 
 /* ---- gradient of the input ---- */
 
 /* du of a task's rows. */
-static void inner_gradient_tile(void *arg, int64_t task, int worker)
+static void du_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
     int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first);
@@ -269,29 +270,29 @@ static void inner_gradient_tile(void *arg, int64_t task, int worker)
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
         if (!l->rank) continue;
-        product(product_room(c->dev, worker), false, false, rows, l->rank, l->out, l->scale,
-                row_of(c->dy[i], first), c->dy[i].stride, l->b, l->rank, 0, du, c->du.stride);
+        gemm(gemm_scratch(c->dev, worker), false, false, rows, l->rank, l->out, l->scale,
+             row_of(c->dy[i], first), c->dy[i].stride, l->b, l->rank, 0, du, c->du.stride);
         du += l->rank;
     }
 }
 
 /* And the same as tiles. */
-static void inner_gradient_laid(void *arg, int64_t task, int worker)
+static void du_packed(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct group_call *c = arg;
     int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first);
-    struct mat du[GROUP_MOST], at = c->du;
+    struct mat du[MAX_GROUP], at = c->du;
     for (int i = 0; i < c->g->count; i++) {
         int64_t rank = c->g->at[i].rank;
         du[i] = at;
         at.at = (struct act *)(floats(at) + rank);
-        struct laid_linear w = laid_linear(c->dev, c->g, i);
-        product_laid(rows, rank, c->g->at[i].out, (struct corner){ &c->a[i], first, 0 },
-                     (struct corner){ &w.b_backward, 0, 0 }, false, row_of(du[i], first),
-                     c->du.stride);
+        struct packed_linear w = packed_linear(c->dev, c->g, i);
+        gemm_packed(rows, rank, c->g->at[i].out, (struct packed_view){ &c->a[i], first, 0 },
+                    (struct packed_view){ &w.b_backward, 0, 0 }, false, row_of(du[i], first),
+                    c->du.stride);
     }
-    laid_rows_of(c->inner, du, c->g->count, first, rows);
+    pack_rows_of(c->inner, du, c->g->count, first, rows);
 }
 
 /* dx += du A of a linear in the patch. */
@@ -299,14 +300,14 @@ static void add_through_adapter(const struct group_call *c, int index, struct pa
                                 const float *du, float *to, int64_t stride, bool adds, void *room)
 {
     const struct linear *l = &c->g->at[index];
-    if (c->is_laid) {
-        struct laid_linear w = laid_linear(c->dev, c->g, index);
-        product_laid(t.rows, t.cols, l->rank, (struct corner){ &c->inner[index], t.row, 0 },
-                     (struct corner){ &w.a_backward, t.col, 0 }, adds, to, stride);
+    if (c->is_packed) {
+        struct packed_linear w = packed_linear(c->dev, c->g, index);
+        gemm_packed(t.rows, t.cols, l->rank, (struct packed_view){ &c->inner[index], t.row, 0 },
+                    (struct packed_view){ &w.a_backward, t.col, 0 }, adds, to, stride);
         return;
     }
-    product(room, false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in,
-            adds, to, stride);
+    gemm(room, false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in,
+         adds, to, stride);
 }
 
 /* dx += mask⊙(du A)/(1−p): the product goes to scratch, is masked, then added. */
@@ -315,7 +316,7 @@ static void masked_add(const struct group_call *c, int index, struct patch t, co
 {
     const struct linear *l = &c->g->at[index];
     float *part = worker_scratch(c->dev, worker);
-    add_through_adapter(c, index, t, du, part, t.cols, false, product_room(c->dev, worker));
+    add_through_adapter(c, index, t, du, part, t.cols, false, gemm_scratch(c->dev, worker));
     dropout_patch(part, part, t.cols, l->site, t, c->in, c->drop);
     for (int64_t r = 0; r < t.rows; r++) {
         float *dx = row_of(c->dx, t.row + r) + t.col;
@@ -343,19 +344,19 @@ static void gradient_patch(const struct group_call *c, struct patch t, void *roo
     for (int i = 0; i < c->g->count;) {
         int start = i;
         i = run_of_gradients(c, i, &out);
-        product(room, false, false, t.rows, t.cols, out, 1, row_of(c->dy[start], t.row),
-                c->dy[start].stride, linear_weight(c->dev, c->g, start) + t.col, c->in,
-                start ? 1 : 0, dx, c->dx.stride);
+        gemm(room, false, false, t.rows, t.cols, out, 1, row_of(c->dy[start], t.row),
+             c->dy[start].stride, linear_weight(c->dev, c->g, start) + t.col, c->in, start ? 1 : 0,
+             dx, c->dx.stride);
     }
 }
 
-static void gradient_laid_patch(const struct group_call *c, struct patch t)
+static void gradient_packed_patch(const struct group_call *c, struct patch t)
 {
     float *dx = row_of(c->dx, t.row) + t.col;
     for (int i = 0; i < c->g->count; i++) {
-        struct laid_linear w = laid_linear(c->dev, c->g, i);
-        product_laid(t.rows, t.cols, c->g->at[i].out, (struct corner){ &c->a[i], t.row, 0 },
-                     (struct corner){ &w.backward, t.col, 0 }, i > 0, dx, c->dx.stride);
+        struct packed_linear w = packed_linear(c->dev, c->g, i);
+        gemm_packed(t.rows, t.cols, c->g->at[i].out, (struct packed_view){ &c->a[i], t.row, 0 },
+                    (struct packed_view){ &w.backward, t.col, 0 }, i > 0, dx, c->dx.stride);
     }
 }
 
@@ -365,9 +366,9 @@ static void bwd_input_tile(void *arg, int64_t task, int worker)
     struct patch t = patch_of(c->rows, c->in, task);
     float *dx = row_of(c->dx, t.row) + t.col;
     const float *du = c->rank ? row_of(c->du, t.row) : NULL;
-    void *room = product_room(c->dev, worker);
-    if (c->is_laid)
-        gradient_laid_patch(c, t);
+    void *room = gemm_scratch(c->dev, worker);
+    if (c->is_packed)
+        gradient_packed_patch(c, t);
     else
         gradient_patch(c, t, room);
     for (int i = 0; i < c->g->count; i++) {
@@ -382,16 +383,16 @@ static void bwd_input_tile(void *arg, int64_t task, int worker)
 }
 
 /* The gradients of outputs as tiles, and places for du's. */
-static void lay_gradients(struct group_call *c)
+static void pack_gradients(struct group_call *c)
 {
-    bf16 *at = c->dev->laid;
+    bf16 *at = c->dev->packed;
     for (int i = 0; i < c->g->count; i++) {
         c->a[i].depth = c->g->at[i].out;
         c->inner[i].depth = c->g->at[i].rank;
     }
-    laid_place(c->dev, c->a, c->g->count, c->rows, &at);
-    laid_place(c->dev, c->inner, c->g->count, c->rows, &at);
-    laid_rows(c->dev, c->a, c->dy, c->g->count);
+    packed_place(c->dev, c->a, c->g->count, c->rows, &at);
+    packed_place(c->dev, c->inner, c->g->count, c->rows, &at);
+    pack_rows(c->dev, c->a, c->dy, c->g->count);
 }
 
 void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
@@ -400,10 +401,8 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     struct group_call c = call_of(dev, g, rows, drop);
     c.dx = dx, c.du = du, c.dy = dy;
     must(!c.rank || du.stride >= c.rank);
-    if (c.is_laid) lay_gradients(&c);
-    if (c.rank)
-        pool_run(dev->pool, pieces(rows, ROW_TILE),
-                 c.is_laid ? inner_gradient_laid : inner_gradient_tile, &c);
+    if (c.is_packed) pack_gradients(&c);
+    if (c.rank) pool_run(dev->pool, pieces(rows, ROW_TILE), c.is_packed ? du_packed : du_tile, &c);
     pool_run(dev->pool, patches_of(rows, c.in), bwd_input_tile, &c);
 }
 
@@ -428,11 +427,11 @@ static void add_to_rows(const struct weight_call *w, int64_t first, void *room)
     int64_t count = least(part_of(l->out), l->out - first), in = w->c->in, rows = w->c->rows;
     const float *dy = w->dy + first;
     if (l->dweight_acc)
-        product(room, true, false, count, in, rows, 1, dy, w->dy_stride, floats(x), x.stride, 1,
-                l->dweight_acc + first * in, in);
+        gemm(room, true, false, count, in, rows, 1, dy, w->dy_stride, floats(x), x.stride, 1,
+             l->dweight_acc + first * in, in);
     if (l->db_acc)
-        product(room, true, false, count, l->rank, rows, l->scale, dy, w->dy_stride, w->u, x.stride,
-                1, l->db_acc + first * l->rank, l->rank);
+        gemm(room, true, false, count, l->rank, rows, l->scale, dy, w->dy_stride, w->u, x.stride, 1,
+             l->db_acc + first * l->rank, l->rank);
 }
 
 /* da += duᵀ drop(x), so many rows at a time as are masked at once. */
@@ -451,15 +450,15 @@ static void add_to_columns(const struct weight_call *w, int64_t first, float *dr
             x = dropped;
             stride = count;
         }
-        product(room, true, false, l->rank, count, t.rows, 1, w->du + row * c->du.stride,
-                c->du.stride, x, stride, 1, l->da_acc + first, c->in);
+        gemm(room, true, false, l->rank, count, t.rows, 1, w->du + row * c->du.stride, c->du.stride,
+             x, stride, 1, l->da_acc + first, c->in);
     }
 }
 
 static void weight_tile(void *arg, int64_t task, int worker)
 {
     const struct weight_call *w = arg;
-    void *room = product_room(w->c->dev, worker);
+    void *room = gemm_scratch(w->c->dev, worker);
     if (task < w->out_tasks)
         add_to_rows(w, task * part_of(w->l->out), room);
     else

@@ -5,7 +5,7 @@ const struct kernels KERNELS_CPU = {
     .version = KERNELS_VERSION,
     .size = sizeof(struct kernels),
     .name = "cpu",
-#if defined(PRODUCTS_BF16)
+#if defined(GEMM_BF16)
     .act_name = "f32, products in bf16",
 #else
     .act_name = "f32",

@@ -89,7 +89,7 @@ int device_open(struct device **out, int threads, struct fail *why)
         error = cudaDeviceGetAttribute(&dev->reads_pageable, cudaDevAttrPageableMemoryAccess, 0);
     if (error == cudaSuccess) error = capability(&dev->capability);
     if (error == cudaSuccess) error = open_streams(dev);
-    int status = error == cudaSuccess ? product_open(dev, why) : failure(error, "opening", why);
+    int status = error == cudaSuccess ? gemm_open(dev, why) : failure(error, "opening", why);
     if (status)
         device_close(dev);
     else
@@ -101,7 +101,7 @@ void device_close(struct device *dev)
 {
     if (!dev) return;
     device_release(dev, dev->scratch, dev->scratch_bytes);
-    product_close(dev);
+    gemm_close(dev);
     close_streams(dev);
     free(dev);
 }

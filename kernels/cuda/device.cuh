@@ -15,9 +15,9 @@ extern "C" {
 #include "../ops.h"
 
 enum {
-    THREADS = 256,          /* of a row's block */
-    FEW_ROWS = 8,           /* that are multiplied by weights as they are stored */
-    LINEAR_GROUP_MOST = 3,  /* linears of a group that is */
+    THREADS = 256,         /* of a row's block */
+    FEW_ROWS = 8,          /* that are multiplied by weights as they are stored */
+    LINEAR_GROUP_MOST = 3, /* linears of a group that is */
 };
 
 /* A group's weights, ready for products: [outputs, in + ranks] of elem, scale · B right of W,
@@ -31,7 +31,7 @@ struct slot {
 struct device {
     cudaStream_t stream, copies;             /* operations; copies beside them */
     cudaEvent_t ready, copied[COPY_TICKETS]; /* what a copy waits for; its end */
-    struct products *products;
+    struct gemm_plans *gemm_plans;
     int shared_bytes;   /* that a block may have */
     int capability;     /* times ten */
     int reads_pageable; /* memory of the host without staging: Grace, or HMM */
@@ -91,7 +91,7 @@ static inline bool mat_is_wide(struct mat m, int64_t cols)
 }
 
 /* D = alpha · op(A) op(B) + beta · C, row-major, D [m, n]; elem in, elem or f32 out; C may be D. */
-struct product {
+struct gemm {
     bool a_transposed, b_transposed, is_f32; /* D and C are f32 */
     int64_t m, n, k;
     float alpha, beta;
@@ -101,9 +101,9 @@ struct product {
     void *d;
     int64_t ldc, ldd;
 };
-void product(struct device *dev, const struct product *p);
-int product_open(struct device *dev, struct fail *why);
-void product_close(struct device *dev);
+void gemm(struct device *dev, const struct gemm *p);
+int gemm_open(struct device *dev, struct fail *why);
+void gemm_close(struct device *dev);
 
 /* W, f32 or packed, to elem rows `stride` apart. */
 void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct linear *l);

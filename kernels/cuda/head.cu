@@ -42,10 +42,10 @@ static const elem *prepare_head(struct device *dev, const struct linear *head)
     return dev->head;
 }
 
-static void product_of_head(struct device *dev, float *logits, struct mat x, int64_t first,
-                            int64_t rows, const elem *weight, const struct linear *head)
+static void head_gemm(struct device *dev, float *logits, struct mat x, int64_t first, int64_t rows,
+                      const elem *weight, const struct linear *head)
 {
-    struct product p = {};
+    struct gemm p = {};
     p.b_transposed = p.is_f32 = true;
     p.m = rows;
     p.n = head->out;
@@ -57,7 +57,7 @@ static void product_of_head(struct device *dev, float *logits, struct mat x, int
     p.ldb = head->in;
     p.c = p.d = logits;
     p.ldc = p.ldd = head->out;
-    product(dev, &p);
+    gemm(dev, &p);
 }
 
 void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
@@ -68,12 +68,12 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
     int64_t vocab = head->out, dim = head->in;
     for (int64_t first = 0; first < rows; first += dev->logit_rows) {
         int64_t n = least(dev->logit_rows, rows - first);
-        product_of_head(dev, dev->logits, x, first, n, weight, head);
+        head_gemm(dev, dev->logits, x, first, n, weight, head);
         LAUNCH(loss_kernel, dim3((unsigned)n), dim3(THREADS), 64 * 4, dev->stream, nll + first,
                dx.at ? dev->dlogits : (elem *)NULL, dev->logits, target + first, vocab, dscale);
         launched(dev, __func__);
         if (!dx.at) continue;
-        struct product p = {};
+        struct gemm p = {};
         p.m = n;
         p.n = dim;
         p.k = vocab;
@@ -84,7 +84,7 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
         p.ldb = dim;
         p.c = p.d = elems(dx) + first * dx.stride;
         p.ldc = p.ldd = dx.stride;
-        product(dev, &p);
+        gemm(dev, &p);
         if (!dweight_acc) continue;
         p.a_transposed = p.is_f32 = true;
         p.m = vocab;
@@ -94,7 +94,7 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
         p.ldb = x.stride;
         p.c = p.d = dweight_acc;
         p.ldc = p.ldd = dim;
-        product(dev, &p);
+        gemm(dev, &p);
     }
 }
 
@@ -105,5 +105,5 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
     if (takes_few(dev, &g, x, rows))
         head_few(dev, logits, x, head, rows);
     else
-        product_of_head(dev, logits, x, 0, rows, prepare_head(dev, head), head);
+        head_gemm(dev, logits, x, 0, rows, prepare_head(dev, head), head);
 }

@@ -113,7 +113,7 @@ static const struct slot *slot_of(struct device *dev, const struct group *g)
 static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, int64_t m,
                       const elem *b, int64_t ldb, int64_t n, int64_t rows, float alpha)
 {
-    struct product p = {};
+    struct gemm p = {};
     p.a_transposed = p.is_f32 = true;
     p.m = m;
     p.n = n;
@@ -126,7 +126,7 @@ static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, 
     p.ldb = ldb;
     p.c = p.d = d;
     p.ldc = p.ldd = n;
-    product(dev, &p);
+    gemm(dev, &p);
 }
 
 /* ---- under dropout, what linear_lora.cu does not suit: some rows at a time ---- */
@@ -138,7 +138,7 @@ static void dropped_inner(struct device *dev, struct mat x, const struct group *
                           int64_t rows, struct dropout drop)
 {
     int64_t in = g->at[0].in;
-    struct product p = {};
+    struct gemm p = {};
     p.b_transposed = true;
     p.k = p.lda = p.ldb = in;
     p.alpha = 1;
@@ -154,7 +154,7 @@ static void dropped_inner(struct device *dev, struct mat x, const struct group *
             if (!p.n) continue;
             drop_rows(dev, dev->dropped, part, g->at[i].site, p.m, in, dropout_from(drop, first));
             p.c = p.d;
-            product(dev, &p);
+            gemm(dev, &p);
             p.b += p.n * in;
             p.d = (elem *)p.d + p.n;
         }
@@ -166,7 +166,7 @@ static void dropped_spread(struct device *dev, struct mat dx, struct mat du, con
                            const elem *a, int64_t rows, struct dropout drop)
 {
     int64_t in = g->at[0].in;
-    struct product p = {};
+    struct gemm p = {};
     p.n = p.ldb = p.ldc = p.ldd = in;
     p.alpha = 1;
     p.lda = du.stride;
@@ -178,7 +178,7 @@ static void dropped_spread(struct device *dev, struct mat dx, struct mat du, con
         for (int i = 0; i < g->count; i++) {
             p.k = g->at[i].rank;
             if (!p.k) continue;
-            product(dev, &p);
+            gemm(dev, &p);
             add_masked(dev, rows_from(dx, first), dev->dropped, g->at[i].site, p.m, in,
                        dropout_from(drop, first));
             p.a += p.k;
@@ -217,7 +217,7 @@ void linear_inner(struct device *dev, struct mat x, const struct group *g, int64
             dropped_inner(dev, x, g, a, rows, drop);
         return;
     }
-    struct product p = {};
+    struct gemm p = {};
     p.b_transposed = true;
     p.m = rows;
     p.n = rank;
@@ -228,7 +228,7 @@ void linear_inner(struct device *dev, struct mat x, const struct group *g, int64
     p.b = a;
     p.c = p.d = elems(x) + in;
     p.ldc = p.ldd = x.stride;
-    product(dev, &p);
+    gemm(dev, &p);
 }
 
 void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
@@ -240,7 +240,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
         return;
     }
     linear_inner(dev, x, g, rows, drop);
-    struct product p = {};
+    struct gemm p = {};
     p.b_transposed = true;
     p.m = rows;
     for (int i = 0; i < g->count; i++)
@@ -256,7 +256,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
     p.ldc = residual.at ? residual.stride : y.stride;
     p.d = y.at;
     p.ldd = y.stride;
-    product(dev, &p);
+    gemm(dev, &p);
 }
 
 /* Gradients of the linears from `first` on that lie side by side are one matrix. */
@@ -277,7 +277,7 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     const elem *weight = dev->slot[g->slot].weight, *a = dev->slot[g->slot].a;
     must(!rank || du.stride >= rank);
     for (int i = 0; i < g->count;) {
-        struct product p = {};
+        struct gemm p = {};
         int start = i;
         i = run_of(g, dy, i, &outs);
         p.m = rows;
@@ -291,13 +291,13 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
         p.ldb = width;
         p.c = p.d = dx.at;
         p.ldc = p.ldd = dx.stride;
-        product(dev, &p);
+        gemm(dev, &p);
         if (rank) {
             p.n = rank;
             p.b = weight + in;
             p.c = p.d = du.at;
             p.ldc = p.ldd = du.stride;
-            product(dev, &p);
+            gemm(dev, &p);
         }
         weight += outs * width;
     }
@@ -309,7 +309,7 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
             dropped_spread(dev, dx, du, g, a, rows, drop);
         return;
     }
-    struct product p = {};
+    struct gemm p = {};
     p.m = rows;
     p.n = p.ldb = in;
     p.k = rank;
@@ -319,7 +319,7 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     p.b = a;
     p.c = p.d = dx.at;
     p.ldc = p.ldd = dx.stride;
-    product(dev, &p);
+    gemm(dev, &p);
 }
 
 void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,

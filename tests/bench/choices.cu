@@ -142,20 +142,20 @@ static void measure_attention(int rows)
 /* ---- products ---- */
 
 struct multiplied {
-    const struct product *p;
-    const answer *a;
+    const struct gemm *p;
+    const gemm_plan *a;
 };
 
 static void multiply_once(void *arg)
 {
     const multiplied *m = (const multiplied *)arg;
-    check(measured_device, multiply(measured_device, m->p, m->a), m->p);
+    check(measured_device, run_plan(measured_device, m->p, m->a), m->p);
 }
 
 static void measure_product(const char *what, bool a_transposed, bool b_transposed, bool is_f32,
                             int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb)
 {
-    struct product p = {};
+    struct gemm p = {};
     cublasLtMatmulHeuristicResult_t results[8];
     int count = 0, fastest = 0;
     p.a_transposed = a_transposed, p.b_transposed = b_transposed, p.is_f32 = is_f32;
@@ -164,9 +164,9 @@ static void measure_product(const char *what, bool a_transposed, bool b_transpos
     p.a = some(a_transposed ? k : m, lda), p.b = some(b_transposed ? n : k, ldb);
     p.d = measured_bytes((size_t)(m * n) * (is_f32 ? 4 : sizeof(elem)));
     p.c = p.d;
-    answer a = {};
-    question q = question_of(&p);
-    cublasStatus_t status = ask(measured_device->products->lt, &a, q, results,
+    gemm_plan a = {};
+    gemm_shape q = gemm_shape_of(&p);
+    cublasStatus_t status = ask_heuristic(measured_device->gemm_plans->lt, &a, q, results,
                                 sizeof results / sizeof *results, &count);
     check(measured_device, status, &p);
     double taken = 0, best = 0;
@@ -183,7 +183,7 @@ static void measure_product(const char *what, bool a_transposed, bool b_transpos
            "\"of_answers\":%d}\n",
            what, (long long)m, (long long)n, (long long)k, work / taken, work / best, fastest,
            count);
-    forget(&a);
+    destroy_plan(&a);
 }
 
 static void measure_products(int64_t rows)
