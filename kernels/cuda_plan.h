@@ -21,10 +21,10 @@ enum {
     WORKSPACE = 32 << 20,   /* cuBLASLt's */
 
     /* linear_lora.cu's: */
-    THIN_RANK = 64, /* the most of a part */
-    THIN_PARTS = 3,
-    THIN_TILE = 128,  /* rows of u, columns of dA, rows of dx that a block has */
-    THIN_PIECES = 16, /* most pieces that a sum is cut into */
+    LORA_RANK = 64, /* the most of a part */
+    LORA_PARTS = 3,
+    LORA_TILE = 128,  /* rows of u, columns of dA, rows of dx that a block has */
+    LORA_SPLITS = 16, /* most pieces that a sum is cut into */
 
     ATTENTION_SPLIT = 256, /* keys that a block of attention_decode.cu has */
 };
@@ -37,20 +37,20 @@ static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t slot_width(int64_t in, int64_t rank) { return (in + rank + 7) / 8 * 8; }
 
 /* How many blocks are wanted: of three parts a multiprocessor has one, else two. */
-static inline int64_t blocks_wanted(int parts) { return parts < THIN_PARTS ? 256 : 128; }
+static inline int64_t blocks_wanted(int parts) { return parts < LORA_PARTS ? 256 : 128; }
 
 /* Of linear_lora.cu's sums of pieces. */
-static inline size_t thin_bytes(const struct shape *s)
+static inline size_t lora_bytes(const struct shape *s)
 {
     int64_t floats = 0;
     for (int i = 0; i < LINEAR_SLOTS; i++) {
         int64_t in = s->slot[i].in;
         if (!s->slot[i].rank) continue;
-        for (int parts = 1; parts <= THIN_PARTS; parts++) {
-            int64_t ranks = least(s->slot[i].rank, parts * THIN_RANK);
-            int64_t wanted = blocks_wanted(parts) * THIN_TILE;
-            floats = most(floats, most(s->chunk, least(THIN_PIECES * s->chunk, wanted)) * ranks);
-            floats = most(floats, most(in, least(THIN_PIECES * in, wanted)) * ranks);
+        for (int parts = 1; parts <= LORA_PARTS; parts++) {
+            int64_t ranks = least(s->slot[i].rank, parts * LORA_RANK);
+            int64_t wanted = blocks_wanted(parts) * LORA_TILE;
+            floats = most(floats, most(s->chunk, least(LORA_SPLITS * s->chunk, wanted)) * ranks);
+            floats = most(floats, most(in, least(LORA_SPLITS * in, wanted)) * ranks);
         }
     }
     return sizeof(float) * (size_t)floats;
@@ -67,7 +67,7 @@ static inline size_t attention_one_bytes(const struct shape *s)
  * of the slots, which a loss leaves empty. */
 struct cuda_parts {
     size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, partial, squares, base;
-    size_t splits, thin, workspace, fault;
+    size_t splits, lora_partial, workspace, fault;
     int64_t logit_rows;
 };
 
@@ -103,7 +103,7 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum weight
     if (p.slots < p.logits + p.dlogits) p.slots = p.logits + p.dlogits;
     if (shape_has_adapters(s) && s->dropout > 0) {
         p.dropped = cuda_rounded(element * (size_t)(least(s->chunk, DROPPED_ROWS) * widest));
-        p.thin = cuda_rounded(thin_bytes(s));
+        p.lora_partial = cuda_rounded(lora_bytes(s));
     }
     if (s->head_type != act) p.head = cuda_rounded(element * (size_t)(s->vocab * s->dim));
     if (s->has_backward) {
@@ -121,8 +121,8 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum weight
 static inline size_t cuda_scratch_bytes(const struct shape *s, enum weight_type act)
 {
     struct cuda_parts p = cuda_parts_of(s, act);
-    return p.slots + p.dropped + p.head + p.partial + p.squares + p.base + p.splits + p.thin +
-           p.workspace + p.fault;
+    return p.slots + p.dropped + p.head + p.partial + p.squares + p.base + p.splits +
+           p.lora_partial + p.workspace + p.fault;
 }
 
 #endif

@@ -222,7 +222,7 @@ void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q
 {
     must(rows > 0 && rows <= dev->shape.rows && heads % cache->kv_heads == 0);
     must(past + rows <= dev->shape.keys && past + rows <= cache->capacity);
-    if (rows > FEW_QUERIES) {
+    if (rows > DECODE_QUERIES) {
         struct attention a = { .dev = dev,
                                .o = o,
                                .q = q,

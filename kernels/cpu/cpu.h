@@ -28,8 +28,9 @@ enum {
     LEAST_LOGIT_ROWS = 256, /* so many rows, for which the head's weights are read once */
     SUM_PIECES = 1024,      /* of a flat sum */
     FLAT_TILE = 1 << 15,    /* elements a task of a flat operation takes */
-    FEW_ROWS = 16,          /* up to so many, weights are used as they are stored */
-    FEW_QUERIES = 4, /* rows up to which attention reads a cache once for all heads that share it */
+    DECODE_ROWS = 16,       /* up to so many, weights are used as they are stored */
+    DECODE_QUERIES =
+        4, /* rows up to which attention reads a cache once for all heads that share it */
     CACHE_SPLIT = 512, /* keys of it that a task then takes */
 };
 
@@ -47,10 +48,10 @@ struct device {
     char *gemm_scratch; /* [threads][gemm_scratch_bytes()] */
     bf16 *packed;       /* an input, or gradients of outputs, as tiles */
     size_t packed_capacity;
-    float *split; /* [FEW_ROWS, widest input] x as linear_few wants it */
+    float *split; /* [DECODE_ROWS, widest input] x as linear_decode wants it */
     float *logits;
     size_t logits_floats;
-    float *partial;  /* [heads, FEW_QUERIES, splits of the cache, head_dim + 2] */
+    float *partial;  /* [heads, DECODE_QUERIES, splits of the cache, head_dim + 2] */
     int32_t *ranges; /* [rows + 1] */
     struct fail failed;
     bool has_failed;
@@ -200,8 +201,8 @@ size_t packed_rows_floats(const struct slot_shape *s, int64_t rows);
 
 /* y = residual + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored: bound
  * by reading them. u lands right of x, as in linear_inner. */
-void linear_few(struct device *dev, struct mat y, struct mat x, const struct group *g,
-                struct mat residual, int64_t rows);
+void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                   struct mat residual, int64_t rows);
 /* Elements of an NF4 weight in f32, from the beginning of a block on, on this thread. */
 void nf4_decode(float *x, const struct linear *l, int64_t first, int64_t count);
 /* The absmax of `count` blocks from block `first` on. */

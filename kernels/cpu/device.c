@@ -18,7 +18,7 @@ struct parts {
 /* Of a thread: queries of all heads that share keys, and their scores of a split. */
 static size_t cached_floats(const struct shape *s)
 {
-    int64_t queries = s->heads / s->kv_heads * FEW_QUERIES;
+    int64_t queries = s->heads / s->kv_heads * DECODE_QUERIES;
     return rounded((size_t)(queries * (s->head_dim + CACHE_SPLIT)));
 }
 
@@ -49,10 +49,10 @@ static struct parts parts_of(const struct shape *s)
                 p.packed = (size_t)most((int64_t)p.packed,
                                         (int64_t)packed_rows_floats(&s->slot[i], s->chunk));
     }
-    /* linear_few: one row of weights. */
+    /* linear_decode: one row of weights. */
     if (!s->has_backward) {
         p.worker = p.worker > rounded((size_t)widest) ? p.worker : rounded((size_t)widest);
-        p.split = rounded((size_t)(FEW_ROWS * widest));
+        p.split = rounded((size_t)(DECODE_ROWS * widest));
     }
     int64_t rows = most(LEAST_LOGIT_ROWS, LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64);
     rows = least(rows, pieces(s->chunk, 64) * 64);
@@ -65,7 +65,7 @@ static struct parts parts_of(const struct shape *s)
     if (s->keys) {
         p.worker = (size_t)most((int64_t)p.worker, (int64_t)cached_floats(s));
         p.partial = rounded(
-            (size_t)(s->heads * FEW_QUERIES * pieces(s->keys, CACHE_SPLIT) * (s->head_dim + 2)));
+            (size_t)(s->heads * DECODE_QUERIES * pieces(s->keys, CACHE_SPLIT) * (s->head_dim + 2)));
     }
     p.ranges = rounded((size_t)s->rows + 1);
     return p;

@@ -173,10 +173,10 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
     if (head->type != WEIGHT_F32) {
         struct group g = { head, 1, 0 };
         struct mat none = { NULL, 0 };
-        for (int64_t t = 0; t < rows; t += FEW_ROWS) {
+        for (int64_t t = 0; t < rows; t += DECODE_ROWS) {
             struct mat z = { (struct act *)(logits + t * head->out), head->out };
-            struct mat few = { (struct act *)row_of(x, t), x.stride };
-            linear_few(dev, z, few, &g, none, least(FEW_ROWS, rows - t));
+            struct mat x_rows = { (struct act *)row_of(x, t), x.stride };
+            linear_decode(dev, z, x_rows, &g, none, least(DECODE_ROWS, rows - t));
         }
         return;
     }

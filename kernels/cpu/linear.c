@@ -15,8 +15,8 @@ struct group_call {
     int64_t rows, in, outs, rank;
     struct dropout drop;
     bool is_packed;
-    struct packed a[MAX_GROUP];     /* x, in the first, or the gradients of the outputs; */
-    struct packed inner[MAX_GROUP]; /* u, or du */
+    struct packed a[MAX_GROUP];        /* x, in the first, or the gradients of the outputs; */
+    struct packed packed_u[MAX_GROUP]; /* u, or du */
 };
 
 static int64_t group_rank(const struct group *g)
@@ -82,7 +82,7 @@ static void need_slot(struct device *dev, const struct group *g)
 /* ---- forward ---- */
 
 /* u of a task's rows, into the columns right of x. */
-static void inner_tile(void *arg, int64_t task, int worker)
+static void lora_down_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
     struct patch t = { task * ROW_TILE, least(ROW_TILE, c->rows - task * ROW_TILE), 0, c->in };
@@ -180,7 +180,7 @@ static void multiply_packed_patch(const struct group_call *c, struct patch t)
                     (struct packed_view){ &w.forward, o.from, 0 }, c->residual.at != NULL, to,
                     c->y.stride);
         gemm_packed(t.rows, o.count, c->g->at[i].rank,
-                    (struct packed_view){ &c->inner[i], t.row, 0 },
+                    (struct packed_view){ &c->packed_u[i], t.row, 0 },
                     (struct packed_view){ &w.b_forward, o.from, 0 }, true, to, c->y.stride);
     }
 }
@@ -230,7 +230,7 @@ static void pack_inputs(struct group_call *c)
     packed_place(c->dev, to, count, c->rows, &at);
     pack_rows(c->dev, to, from, count);
     c->a[0] = to[0];
-    memcpy(c->inner, to + 1, sizeof c->inner);
+    memcpy(c->packed_u, to + 1, sizeof c->packed_u);
 }
 
 void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
@@ -240,15 +240,15 @@ void linear_inner(struct device *dev, struct mat x, const struct group *g, int64
     if (!c.rank) return;
     must(x.stride >= c.in + c.rank);
     c.x = x;
-    pool_run(dev->pool, pieces(rows, ROW_TILE), inner_tile, &c);
+    pool_run(dev->pool, pieces(rows, ROW_TILE), lora_down_tile, &c);
 }
 
 void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
                 struct mat residual, int64_t rows, struct dropout drop)
 {
-    if (rows <= FEW_ROWS && !dev->shape.has_backward) {
+    if (rows <= DECODE_ROWS && !dev->shape.has_backward) {
         must(drop.p <= 0);
-        linear_few(dev, y, x, g, residual, rows);
+        linear_decode(dev, y, x, g, residual, rows);
         return;
     }
     struct group_call c = call_of(dev, g, rows, drop);
@@ -292,7 +292,7 @@ static void du_packed(void *arg, int64_t task, int worker)
                     (struct packed_view){ &w.b_backward, 0, 0 }, false, row_of(du[i], first),
                     c->du.stride);
     }
-    pack_rows_of(c->inner, du, c->g->count, first, rows);
+    pack_rows_of(c->packed_u, du, c->g->count, first, rows);
 }
 
 /* dx += du A of a linear in the patch. */
@@ -302,7 +302,7 @@ static void add_through_adapter(const struct group_call *c, int index, struct pa
     const struct linear *l = &c->g->at[index];
     if (c->is_packed) {
         struct packed_linear w = packed_linear(c->dev, c->g, index);
-        gemm_packed(t.rows, t.cols, l->rank, (struct packed_view){ &c->inner[index], t.row, 0 },
+        gemm_packed(t.rows, t.cols, l->rank, (struct packed_view){ &c->packed_u[index], t.row, 0 },
                     (struct packed_view){ &w.a_backward, t.col, 0 }, adds, to, stride);
         return;
     }
@@ -388,10 +388,10 @@ static void pack_gradients(struct group_call *c)
     bf16 *at = c->dev->packed;
     for (int i = 0; i < c->g->count; i++) {
         c->a[i].depth = c->g->at[i].out;
-        c->inner[i].depth = c->g->at[i].rank;
+        c->packed_u[i].depth = c->g->at[i].rank;
     }
     packed_place(c->dev, c->a, c->g->count, c->rows, &at);
-    packed_place(c->dev, c->inner, c->g->count, c->rows, &at);
+    packed_place(c->dev, c->packed_u, c->g->count, c->rows, &at);
     pack_rows(c->dev, c->a, c->dy, c->g->count);
 }
 

@@ -141,19 +141,19 @@ static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_
 
 /* ---- tasks ---- */
 
-struct few {
+struct decode_call {
     struct device *dev;
     const struct group *g;
     struct mat y, x, residual;
     int64_t rows, in, tile;
-    bool is_inner; /* u = x Aᵀ, else y */
+    bool is_lora_down; /* u = x Aᵀ, else y */
 };
 
 /* Blocks of NF4 do not cross rows, and x lies split. */
-static bool is_split(const struct few *c) { return c->in % NF4_BLOCK == 0; }
+static bool is_split(const struct decode_call *c) { return c->in % NF4_BLOCK == 0; }
 
 /* A row of NF4 whose blocks are not its own goes through f32. */
-static void dot_unaligned(float *y, const struct linear *l, int64_t o, const struct few *c,
+static void dot_unaligned(float *y, const struct linear *l, int64_t o, const struct decode_call *c,
                           int64_t first, int rows, float *row)
 {
     for (int64_t i = 0; i < l->in; i++) {
@@ -167,8 +167,8 @@ static void dot_unaligned(float *y, const struct linear *l, int64_t o, const str
 }
 
 /* y[r] = x[first + r] · row o of W, for up to four rows. */
-static void dot(float *y, const struct few *c, const struct linear *l, int64_t o, int64_t first,
-                int rows, const float *scales, float *row)
+static void dot(float *y, const struct decode_call *c, const struct linear *l, int64_t o,
+                int64_t first, int rows, const float *scales, float *row)
 {
     const float *x = row_of(c->x, first);
     switch (l->type) {
@@ -190,8 +190,8 @@ static void dot(float *y, const struct few *c, const struct linear *l, int64_t o
     }
 }
 
-static void output_tile(const struct few *c, const struct linear *l, int64_t column,
-                        int64_t inner_column, int64_t start, int worker)
+static void output_tile(const struct decode_call *c, const struct linear *l, int64_t column,
+                        int64_t u_column, int64_t start, int worker)
 {
     int64_t end = least(start + c->tile, l->out);
     float *row = worker_scratch(c->dev, worker); /* of weights, or its scales */
@@ -204,7 +204,7 @@ static void output_tile(const struct few *c, const struct linear *l, int64_t col
             float y[ROWS_AT_ONCE], adapter[ROWS_AT_ONCE] = { 0 };
             dot(y, c, l, o, first, rows, row, row);
             if (l->rank)
-                dot_f32(adapter, l->b + o * l->rank, row_of(c->x, first) + c->in + inner_column,
+                dot_f32(adapter, l->b + o * l->rank, row_of(c->x, first) + c->in + u_column,
                         c->x.stride, l->rank, rows);
             for (int r = 0; r < rows; r++) {
                 float before = c->residual.at ? row_of(c->residual, first + r)[column + o] : 0;
@@ -214,7 +214,8 @@ static void output_tile(const struct few *c, const struct linear *l, int64_t col
     }
 }
 
-static void inner_tile(const struct few *c, const struct linear *l, int64_t column, int64_t start)
+static void lora_down_tile(const struct decode_call *c, const struct linear *l, int64_t column,
+                           int64_t start)
 {
     int64_t end = least(start + c->tile, l->rank);
     for (int64_t o = start; o < end; o++)
@@ -227,38 +228,38 @@ static void inner_tile(const struct few *c, const struct linear *l, int64_t colu
         }
 }
 
-static int64_t tiles_of(const struct few *c, const struct linear *l)
+static int64_t tiles_of(const struct decode_call *c, const struct linear *l)
 {
-    return pieces(c->is_inner ? l->rank : l->out, c->tile);
+    return pieces(c->is_lora_down ? l->rank : l->out, c->tile);
 }
 
-static void few_tile(void *arg, int64_t task, int worker)
+static void decode_tile(void *arg, int64_t task, int worker)
 {
-    const struct few *c = arg;
+    const struct decode_call *c = arg;
     const struct linear *l = c->g->at;
-    int64_t column = 0, inner_column = 0;
+    int64_t column = 0, u_column = 0;
     for (; task >= tiles_of(c, l); l++) {
         task -= tiles_of(c, l);
         column += l->out;
-        inner_column += l->rank;
+        u_column += l->rank;
     }
-    if (c->is_inner)
-        inner_tile(c, l, inner_column, task * c->tile);
+    if (c->is_lora_down)
+        lora_down_tile(c, l, u_column, task * c->tile);
     else
-        output_tile(c, l, column, inner_column, task * c->tile, worker);
+        output_tile(c, l, column, u_column, task * c->tile, worker);
 }
 
-static void run(struct few *c, bool is_inner)
+static void run(struct decode_call *c, bool is_lora_down)
 {
     int64_t tiles = 0;
-    c->is_inner = is_inner;
-    c->tile = is_inner ? RANK_TILE : WEIGHT_TILE;
+    c->is_lora_down = is_lora_down;
+    c->tile = is_lora_down ? RANK_TILE : WEIGHT_TILE;
     for (int i = 0; i < c->g->count; i++)
         tiles += tiles_of(c, &c->g->at[i]);
-    if (tiles) pool_run(c->dev->pool, tiles, few_tile, c);
+    if (tiles) pool_run(c->dev->pool, tiles, decode_tile, c);
 }
 
-static void split_rows(const struct few *c)
+static void split_rows(const struct decode_call *c)
 {
     for (int64_t r = 0; r < c->rows; r++) {
         const float *x = row_of(c->x, r);
@@ -269,10 +270,10 @@ static void split_rows(const struct few *c)
     }
 }
 
-void linear_few(struct device *dev, struct mat y, struct mat x, const struct group *g,
-                struct mat residual, int64_t rows)
+void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                   struct mat residual, int64_t rows)
 {
-    struct few c = {
+    struct decode_call c = {
         .dev = dev, .g = g, .y = y, .x = x, .residual = residual, .rows = rows, .in = g->at[0].in
     };
     bool has_nf4 = false;

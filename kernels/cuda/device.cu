@@ -189,8 +189,8 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
     dev->squares = (double *)(at += p.partial);
     dev->base = (struct row_base *)(at += p.squares);
     dev->splits = (float *)(at += p.base);
-    dev->thin = (float *)(at += p.splits);
-    dev->workspace = at += p.thin;
+    dev->lora_partial = (float *)(at += p.splits);
+    dev->workspace = at += p.lora_partial;
     dev->fault = (unsigned long long *)(at += p.workspace);
     dev->logit_rows = p.logit_rows;
     dev->head_is_of = NULL;

@@ -15,9 +15,9 @@ extern "C" {
 #include "../ops.h"
 
 enum {
-    THREADS = 256,         /* of a row's block */
-    FEW_ROWS = 8,          /* that are multiplied by weights as they are stored */
-    LINEAR_GROUP_MOST = 3, /* linears of a group that is */
+    THREADS = 256,   /* of a row's block */
+    DECODE_ROWS = 8, /* that are multiplied by weights as they are stored */
+    MAX_GROUP = 3,   /* linears of a group that is */
 };
 
 /* A group's weights, ready for products: [outputs, in + ranks] of elem, scale · B right of W,
@@ -49,7 +49,7 @@ struct device {
     double *squares;       /* [3, SUM_PIECES] */
     struct row_base *base; /* attention's, [heads, rows] */
     float *splits;         /* attention_one's */
-    float *thin;           /* linear_thin's: sums of pieces */
+    float *lora_partial;   /* linear_thin's: sums of pieces */
     void *workspace;
     unsigned long long *fault; /* [CHECKS] first element that is not finite */
     char names[CHECKS][64];
@@ -115,20 +115,20 @@ void add_masked(struct device *dev, struct mat dx, const elem *t, uint32_t site,
                 int64_t dim, struct dropout drop);
 
 /* linear_lora.cu: what adapters under dropout add to a group's products. */
-bool takes_thin(const struct device *dev, const struct group *g, struct mat wide);
-void thin_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
+bool suits_lora(const struct device *dev, const struct group *g, struct mat wide);
+void lora_fwd_a(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                 struct dropout drop);
-void thin_spread(struct device *dev, struct mat dx, struct mat du, const struct group *g,
-                 int64_t rows, struct dropout drop);
-void thin_outer(struct device *dev, const struct group *g, struct mat du, struct mat x,
+void lora_bwd_x(struct device *dev, struct mat dx, struct mat du, const struct group *g,
+                int64_t rows, struct dropout drop);
+void lora_bwd_a(struct device *dev, const struct group *g, struct mat du, struct mat x,
                 int64_t rows, struct dropout drop);
 
 /* linear_decode.cu: without a backward, few rows by weights as they are stored. */
-bool takes_few(const struct device *dev, const struct group *g, struct mat x, int64_t rows);
-void linear_few(struct device *dev, struct mat y, struct mat x, const struct group *g,
-                struct mat residual, int64_t rows);
-void head_few(struct device *dev, float *logits, struct mat x, const struct linear *head,
-              int64_t rows);
+bool suits_decode(const struct device *dev, const struct group *g, struct mat x, int64_t rows);
+void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                   struct mat residual, int64_t rows);
+void head_decode(struct device *dev, float *logits, struct mat x, const struct linear *head,
+                 int64_t rows);
 
 extern "C" const struct kernels kernels_cuda;
 

@@ -102,8 +102,8 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
                  int64_t rows)
 {
     const struct group g = { head, 1, 0 };
-    if (takes_few(dev, &g, x, rows))
-        head_few(dev, logits, x, head, rows);
+    if (suits_decode(dev, &g, x, rows))
+        head_decode(dev, logits, x, head, rows);
     else
         head_gemm(dev, logits, x, 0, rows, prepare_head(dev, head), head);
 }

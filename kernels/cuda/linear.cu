@@ -21,9 +21,9 @@ static int64_t width_of(const struct group *g) { return slot_width(g->at[0].in, 
 struct adapters {
     elem *right, *below;
     int64_t width, in;
-    int cols, out[LINEAR_GROUP_MOST], rank[LINEAR_GROUP_MOST]; /* cols: right of W */
-    float scale[LINEAR_GROUP_MOST];
-    const float *a[LINEAR_GROUP_MOST], *b[LINEAR_GROUP_MOST];
+    int cols, out[MAX_GROUP], rank[MAX_GROUP]; /* cols: right of W */
+    float scale[MAX_GROUP];
+    const float *a[MAX_GROUP], *b[MAX_GROUP];
 };
 
 /* Grid: pieces of N elements, linears. */
@@ -34,7 +34,7 @@ template <int N> KERNEL(THREADS, 1) adapters_kernel(const adapters g)
     int n = blockIdx.x * THREADS + threadIdx.x, column = 0, rank = g.rank[0], out = g.out[0];
     float scale = g.scale[0];
 #pragma unroll
-    for (int l = 1; l < LINEAR_GROUP_MOST; l++) {
+    for (int l = 1; l < MAX_GROUP; l++) {
         if ((int)blockIdx.y < l) break;
         right += out * g.width, below += rank * g.in, column += rank;
         a = g.a[l], b = g.b[l], rank = g.rank[l], out = g.out[l], scale = g.scale[l];
@@ -60,7 +60,7 @@ static void fill_adapters(struct device *dev, const struct group *g, elem *weigh
     int64_t in = g->at[0].in, width = width_of(g), most_elements = 0;
     struct adapters all = { weight + in, a, width, in, (int)(width - in), {}, {}, {}, {}, {} };
     bool wide = is_wide(weight, width, in, sizeof *weight) && is_wide(a, in, in, sizeof *a);
-    must(g->count <= LINEAR_GROUP_MOST);
+    must(g->count <= MAX_GROUP);
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
         all.out[i] = (int)l->out, all.rank[i] = (int)l->rank, all.scale[i] = l->scale;
@@ -134,8 +134,8 @@ static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, 
 static struct mat rows_from(struct mat m, int64_t row) { return mat_rows(&kernels_cuda, m, row); }
 
 /* u = drop(x) Aᵀ */
-static void dropped_inner(struct device *dev, struct mat x, const struct group *g, const elem *a,
-                          int64_t rows, struct dropout drop)
+static void masked_fwd_a(struct device *dev, struct mat x, const struct group *g, const elem *a,
+                         int64_t rows, struct dropout drop)
 {
     int64_t in = g->at[0].in;
     struct gemm p = {};
@@ -162,8 +162,8 @@ static void dropped_inner(struct device *dev, struct mat x, const struct group *
 }
 
 /* dx += mask ⊙ (du A) / (1 − p) */
-static void dropped_spread(struct device *dev, struct mat dx, struct mat du, const struct group *g,
-                           const elem *a, int64_t rows, struct dropout drop)
+static void masked_bwd_x(struct device *dev, struct mat dx, struct mat du, const struct group *g,
+                         const elem *a, int64_t rows, struct dropout drop)
 {
     int64_t in = g->at[0].in;
     struct gemm p = {};
@@ -188,8 +188,8 @@ static void dropped_spread(struct device *dev, struct mat dx, struct mat du, con
 }
 
 /* dA += duᵀ drop(x), of one linear whose du begins at that column. */
-static void dropped_outer(struct device *dev, const struct linear *l, struct mat du, int64_t column,
-                          struct mat x, int64_t rows, struct dropout drop)
+static void masked_bwd_a(struct device *dev, const struct linear *l, struct mat du, int64_t column,
+                         struct mat x, int64_t rows, struct dropout drop)
 {
     for (int64_t first = 0; first < rows; first += DROPPED_ROWS) {
         int64_t n = least(DROPPED_ROWS, rows - first);
@@ -211,10 +211,10 @@ void linear_inner(struct device *dev, struct mat x, const struct group *g, int64
     must(x.stride >= in + rank);
     if (drop.p > 0) {
         must(rows <= dev->shape.chunk);
-        if (takes_thin(dev, g, x))
-            thin_inner(dev, x, g, rows, drop);
+        if (suits_lora(dev, g, x))
+            lora_fwd_a(dev, x, g, rows, drop);
         else
-            dropped_inner(dev, x, g, a, rows, drop);
+            masked_fwd_a(dev, x, g, a, rows, drop);
         return;
     }
     struct gemm p = {};
@@ -234,9 +234,9 @@ void linear_inner(struct device *dev, struct mat x, const struct group *g, int64
 void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
                 struct mat residual, int64_t rows, struct dropout drop)
 {
-    if (takes_few(dev, g, x, rows)) {
+    if (suits_decode(dev, g, x, rows)) {
         must(drop.p <= 0);
-        linear_few(dev, y, x, g, residual, rows);
+        linear_decode(dev, y, x, g, residual, rows);
         return;
     }
     linear_inner(dev, x, g, rows, drop);
@@ -303,10 +303,10 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     }
     if (!rank) return;
     if (drop.p > 0) {
-        if (takes_thin(dev, g, dx) && mat_is_wide(du, 8))
-            thin_spread(dev, dx, du, g, rows, drop);
+        if (suits_lora(dev, g, dx) && mat_is_wide(du, 8))
+            lora_bwd_x(dev, dx, du, g, rows, drop);
         else
-            dropped_spread(dev, dx, du, g, a, rows, drop);
+            masked_bwd_x(dev, dx, du, g, a, rows, drop);
         return;
     }
     struct gemm p = {};
@@ -326,8 +326,8 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
                        struct mat du, struct mat x, int64_t rows, struct dropout drop)
 {
     int64_t in = g->at[0].in, column = 0;
-    bool is_thin = drop.p > 0 && group_rank(g) && takes_thin(dev, g, x) && mat_is_wide(du, 8);
-    if (is_thin) thin_outer(dev, g, du, x, rows, drop);
+    bool by_lora = drop.p > 0 && group_rank(g) && suits_lora(dev, g, x) && mat_is_wide(du, 8);
+    if (by_lora) lora_bwd_a(dev, g, du, x, rows, drop);
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
         if (l->dweight_acc)
@@ -339,8 +339,8 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
         if (l->da_acc && drop.p <= 0)
             add_outer(dev, l->da_acc, elems(du) + column, du.stride, l->rank, elems(x), x.stride,
                       in, rows, 1);
-        else if (l->da_acc && !is_thin)
-            dropped_outer(dev, l, du, column, x, rows, drop);
+        else if (l->da_acc && !by_lora)
+            masked_bwd_a(dev, l, du, column, x, rows, drop);
         column += l->rank;
     }
 }

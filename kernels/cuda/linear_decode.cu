@@ -11,16 +11,16 @@
 
 enum { WARPS = 4 };
 
-struct few_linear {
+struct decode_linear {
     const void *weight; /* NF4's are in nf4 */
-    packed nf4;
+    nf4_weight nf4;
     const float *b;
     float scale;
     int64_t out, rank, y_column, u_column;
 };
 
-struct few {
-    few_linear at[LINEAR_GROUP_MOST];
+struct decode_call {
+    decode_linear at[MAX_GROUP];
     const elem *x, *residual;
     elem *y;
     float *y32; /* instead of y */
@@ -35,7 +35,7 @@ template <> struct piece<WEIGHT_NF4> {
     static constexpr int COUNT = 32;
     uint4 codes;
     float absmax;
-    DEVICE_MEMBER void load(const few_linear &l, int64_t at, const float *map)
+    DEVICE_MEMBER void load(const decode_linear &l, int64_t at, const float *map)
     {
         codes = ((const uint4 *)l.nf4.codes)[at / COUNT];
         absmax = absmax_of(l.nf4, map, at);
@@ -51,7 +51,7 @@ template <> struct piece<WEIGHT_NF4> {
 template <> struct piece<WEIGHT_F32> {
     static constexpr int COUNT = 8;
     pack<8> p;
-    DEVICE_MEMBER void load(const few_linear &l, int64_t at, const float *)
+    DEVICE_MEMBER void load(const decode_linear &l, int64_t at, const float *)
     {
         ::load(p, (const float *)l.weight + at);
     }
@@ -67,7 +67,7 @@ template <> struct piece<WEIGHT_F32> {
 template <enum weight_type TYPE> struct piece {
     static constexpr int COUNT = 8;
     uint4 half;
-    DEVICE_MEMBER void load(const few_linear &l, int64_t at, const float *)
+    DEVICE_MEMBER void load(const decode_linear &l, int64_t at, const float *)
     {
         half = ((const uint4 *)l.weight)[at / COUNT];
     }
@@ -84,8 +84,8 @@ template <enum weight_type TYPE> struct piece {
 
 /* sum[t][o] += x[t] · row first + o of W, this lane's share; rows beyond the last repeat it. */
 template <enum weight_type TYPE, int ROWS, int OUTS>
-DEVICE void add_products(float (*sum)[OUTS], const few &a, const few_linear &l, int64_t first,
-                         const float *value, const float *map)
+DEVICE void add_products(float (*sum)[OUTS], const decode_call &a, const decode_linear &l,
+                         int64_t first, const float *value, const float *map)
 {
     constexpr int COUNT = piece<TYPE>::COUNT;
     for (int64_t i = threadIdx.x % 32 * COUNT; i < a.in; i += 32 * COUNT) {
@@ -126,11 +126,11 @@ constexpr int blocks_for(int rows) { return rows == 1 ? 8 : rows == 8 ? 4 : 5; }
 /* blockIdx.y: which linear. */
 template <enum weight_type TYPE, int ROWS, int OUTS>
 KERNEL(WARPS * 32, blocks_for(ROWS))
-few_kernel(const few a)
+decode_kernel(const decode_call a)
 {
     SHARED_DYNAMIC(memory);
     nf4_tables *tables = (nf4_tables *)memory;
-    const few_linear &l = a.at[blockIdx.y];
+    const decode_linear &l = a.at[blockIdx.y];
     if (TYPE == WEIGHT_NF4) fill_tables<WARPS * 32>(tables);
     int lane = threadIdx.x % 32;
     int64_t first = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * OUTS;
@@ -176,7 +176,7 @@ enum { TILE_OUTS = 16, TILE_WARPS = 8, GROUP = 4, TILE_COLUMNS = GROUP * NF4_BLO
 
 struct pair_tables {
     uint32_t pair[256][32]; /* values of a byte, the first code in its high nibble; [byte][lane] */
-    float map[256], partial[TILE_WARPS][TILE_OUTS][FEW_ROWS];
+    float map[256], partial[TILE_WARPS][TILE_OUTS][DECODE_ROWS];
 };
 
 /* Row by row: each thread's eight pieces of 16 bytes in another order, for the banks. */
@@ -203,7 +203,7 @@ template <bool NESTED> struct row_group {
     float4 absmax;
     uint32_t absmax_codes;
     float nested;
-    DEVICE_MEMBER void load(const packed &w, int block, int quarter)
+    DEVICE_MEMBER void load(const nf4_weight &w, int block, int quarter)
     {
         const uint2 *from = (const uint2 *)w.codes + (int64_t)block * 4 + quarter;
 #pragma unroll
@@ -251,11 +251,11 @@ DEVICE void add_group(float *sum, uint32_t copy, const float *map, const row_gro
 }
 
 /* blockIdx.y: which linear. */
-template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) few_tile_kernel(const few a)
+template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode_call a)
 {
     SHARED_DYNAMIC(memory);
     pair_tables *t = (pair_tables *)memory;
-    const few_linear &l = a.at[blockIdx.y];
+    const decode_linear &l = a.at[blockIdx.y];
     int first = blockIdx.x * TILE_OUTS, last = (int)l.out - 1, blocks = (int)(a.in / NF4_BLOCK);
     if (first > last) return;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
@@ -299,11 +299,11 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) few_tile_kernel(const few a)
 }
 
 /* May rows be cut into groups of blocks, whose absmax are read at once? */
-static bool takes_tiles(const struct device *dev, const few &a, int count)
+static bool suits_mma(const struct device *dev, const decode_call &a, int count)
 {
     if (!has_tensor_cores(dev) || a.in % TILE_COLUMNS) return false;
     for (int i = 0; i < count; i++) {
-        const packed &w = a.at[i].nf4;
+        const nf4_weight &w = a.at[i].nf4;
         bool is_aligned = w.absmax ? (uintptr_t)w.absmax % 4 == 0 : (uintptr_t)w.nested % 16 == 0;
         if (!is_aligned || !w.absmax != !a.at[0].nf4.absmax) return false;
     }
@@ -311,36 +311,36 @@ static bool takes_tiles(const struct device *dev, const few &a, int count)
 }
 
 template <bool NESTED>
-static void launch_tiles(struct device *dev, const few &a, int count, int64_t most_out)
+static void launch_mma(struct device *dev, const decode_call &a, int count, int64_t most_out)
 {
     dim3 grid((unsigned)pieces(most_out, TILE_OUTS), (unsigned)count);
-    LAUNCH(few_tile_kernel<NESTED>, grid, dim3(TILE_WARPS * 32), sizeof(pair_tables), dev->stream,
+    LAUNCH(decode_mma_kernel<NESTED>, grid, dim3(TILE_WARPS * 32), sizeof(pair_tables), dev->stream,
            a);
-    launched(dev, "linear_few");
+    launched(dev, "linear_decode");
 }
 #endif
 
 template <enum weight_type TYPE, int ROWS, int OUTS>
-static void launch(struct device *dev, const few &a, int count, int64_t most_out)
+static void launch(struct device *dev, const decode_call &a, int count, int64_t most_out)
 {
     dim3 grid((unsigned)pieces(most_out, WARPS * OUTS), (unsigned)count);
-    LAUNCH((few_kernel<TYPE, ROWS, OUTS>), grid, dim3(WARPS * 32), sizeof(nf4_tables), dev->stream,
-           a);
-    launched(dev, "linear_few");
+    LAUNCH((decode_kernel<TYPE, ROWS, OUTS>), grid, dim3(WARPS * 32), sizeof(nf4_tables),
+           dev->stream, a);
+    launched(dev, "linear_decode");
 }
 
 template <enum weight_type TYPE>
-static void launch_type(struct device *dev, const few &a, int count)
+static void launch_type(struct device *dev, const decode_call &a, int count)
 {
     int64_t most_out = 0;
     for (int i = 0; i < count; i++)
         most_out = most(most_out, a.at[i].out);
 #ifndef ELEM_F32
-    if (TYPE == WEIGHT_NF4 && takes_tiles(dev, a, count)) {
+    if (TYPE == WEIGHT_NF4 && suits_mma(dev, a, count)) {
         if (a.at[0].nf4.absmax)
-            launch_tiles<true>(dev, a, count, most_out);
+            launch_mma<true>(dev, a, count, most_out);
         else
-            launch_tiles<false>(dev, a, count, most_out);
+            launch_mma<false>(dev, a, count, most_out);
         return;
     }
 #endif
@@ -354,7 +354,8 @@ static void launch_type(struct device *dev, const few &a, int count)
         launch<TYPE, 8, 2>(dev, a, count, most_out);
 }
 
-static void launch_few(struct device *dev, const few &a, enum weight_type type, int count)
+static void launch_decode(struct device *dev, const decode_call &a, enum weight_type type,
+                          int count)
 {
     if (type == WEIGHT_NF4)
         launch_type<WEIGHT_NF4>(dev, a, count);
@@ -372,9 +373,9 @@ static bool is_in_place_usable(const struct linear *l)
     return l->in % unit == 0 && (uintptr_t)l->weight % 16 == 0;
 }
 
-bool takes_few(const struct device *dev, const struct group *g, struct mat x, int64_t rows)
+bool suits_decode(const struct device *dev, const struct group *g, struct mat x, int64_t rows)
 {
-    if (dev->shape.has_backward || rows > FEW_ROWS || g->count > LINEAR_GROUP_MOST ||
+    if (dev->shape.has_backward || rows > DECODE_ROWS || g->count > MAX_GROUP ||
         !mat_is_wide(x, g->at[0].in))
         return false;
     for (int i = 0; i < g->count; i++)
@@ -383,27 +384,27 @@ bool takes_few(const struct device *dev, const struct group *g, struct mat x, in
 }
 
 /* u = x A^T. */
-static void inner_few(struct device *dev, struct mat x, const struct group *g, int64_t rows)
+static void lora_down_decode(struct device *dev, struct mat x, const struct group *g, int64_t rows)
 {
-    few a = {};
+    decode_call a = {};
     int count = 0;
     a.x = elems(x), a.x_stride = x.stride, a.y = elems(x), a.y_stride = x.stride;
     a.in = g->at[0].in, a.rows = (int)rows;
     for (int64_t i = 0, column = a.in; i < g->count; column += g->at[i++].rank) {
         if (!g->at[i].rank) continue;
-        few_linear *l = &a.at[count++];
+        decode_linear *l = &a.at[count++];
         l->weight = g->at[i].a;
         l->out = g->at[i].rank;
         l->y_column = column;
     }
-    if (count) launch_few(dev, a, WEIGHT_F32, count);
+    if (count) launch_decode(dev, a, WEIGHT_F32, count);
 }
 
-void linear_few(struct device *dev, struct mat y, struct mat x, const struct group *g,
-                struct mat residual, int64_t rows)
+void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                   struct mat residual, int64_t rows)
 {
-    few a = {};
-    inner_few(dev, x, g, rows);
+    decode_call a = {};
+    lora_down_decode(dev, x, g, rows);
     a.x = elems(x), a.x_stride = x.stride, a.y = elems(y), a.y_stride = y.stride;
     a.residual = elems(residual), a.residual_stride = residual.stride;
     a.in = g->at[0].in, a.rows = (int)rows;
@@ -422,16 +423,16 @@ void linear_few(struct device *dev, struct mat y, struct mat x, const struct gro
         y_column += from->out;
         u_column += from->rank;
     }
-    launch_few(dev, a, g->at[0].type, g->count);
+    launch_decode(dev, a, g->at[0].type, g->count);
 }
 
-void head_few(struct device *dev, float *logits, struct mat x, const struct linear *head,
-              int64_t rows)
+void head_decode(struct device *dev, float *logits, struct mat x, const struct linear *head,
+                 int64_t rows)
 {
-    few a = {};
+    decode_call a = {};
     a.x = elems(x), a.x_stride = x.stride, a.y32 = logits, a.y_stride = head->out;
     a.in = head->in, a.rows = (int)rows;
     a.at[0].weight = head->weight;
     a.at[0].out = head->out;
-    launch_few(dev, a, head->type, 1);
+    launch_decode(dev, a, head->type, 1);
 }

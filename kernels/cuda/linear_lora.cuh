@@ -10,16 +10,16 @@ extern "C" {
 }
 
 enum {
-    RANK = THIN_RANK,
-    PARTS = THIN_PARTS,
-    TILE = THIN_TILE,
-    PIECES = THIN_PIECES,
+    RANK = LORA_RANK,
+    PARTS = LORA_PARTS,
+    TILE = LORA_TILE,
+    PIECES = LORA_SPLITS,
     STEP = 64, /* columns of x, or rows, that it sums between two barriers; columns of dx */
     PART_THREADS = 128, /* of u and dA: a warp has 32 of the tile's rows or columns */
     DX_THREADS = 256,
 };
 
-struct thin {
+struct lora_launch {
     const elem *x, *a, *du; /* [rows, in]; [ranks, in]; [rows, ranks] of the whole group */
     elem *u, *dx;
     float *partial; /* [pieces, rows, ranks] or [pieces, ranks, in] of this launch */
@@ -40,7 +40,7 @@ template <class T> DEVICE T of_part(const T (&v)[PARTS], int part)
 
 /* Which of 32 elements of a row are kept, from a column on that is a multiple of 32: of each eight
  * the even ones in the low half of a byte, the odd ones in the high half. */
-DEVICE uint32_t kept_word(const thin &t, uint32_t site, int row, int column)
+DEVICE uint32_t kept_word(const lora_launch &t, uint32_t site, int row, int column)
 {
     uint64_t block = ((t.drop.first_row + (uint64_t)row) * t.in + column) / 8;
     uint32_t word = 0;
@@ -63,7 +63,7 @@ DEVICE void store2(float *to, float first, float second)
 
 /* Rows of du of a part's 64, zeros beyond its rank. */
 template <int ROWS, int THREADS_>
-DEVICE void fetch_du(elem *tile, const thin &t, int column, int rank, int first, int thread)
+DEVICE void fetch_du(elem *tile, const lora_launch &t, int column, int rank, int first, int thread)
 {
     fetch<RANK, ROWS, THREADS_>(tile, t.du + column, t.du_stride, first,
                                 thread % (RANK / 8) * 8 < rank ? t.rows : 0, thread);

@@ -11,7 +11,7 @@ enum { DECODED_ROWS = 4 }; /* of a block: so many loads are in flight for each t
 template <int N> struct undecoded {
     uint32_t codes[DECODED_ROWS], absmax[DECODED_ROWS];
     float nested[DECODED_ROWS];
-    DEVICE_MEMBER void take(const packed &w, int64_t e, int64_t cols, int64_t count)
+    DEVICE_MEMBER void take(const nf4_weight &w, int64_t e, int64_t cols, int64_t count)
     {
 #pragma unroll
         for (int r = 0; r < DECODED_ROWS; r++, e += cols) {
@@ -27,7 +27,7 @@ template <int N> struct undecoded {
  * their way while these are decoded, the first while the tables come. */
 template <class T, int N>
 KERNEL(THREADS, 1)
-nf4_kernel(T *out, int64_t stride, const packed w, int64_t cols, int64_t count)
+nf4_kernel(T *out, int64_t stride, const nf4_weight w, int64_t cols, int64_t count)
 {
     SHARED_DYNAMIC(memory);
     nf4_tables *tables = (nf4_tables *)memory;
@@ -52,7 +52,7 @@ nf4_kernel(T *out, int64_t stride, const packed w, int64_t cols, int64_t count)
 }
 
 template <class T>
-static void decode(struct device *dev, T *out, int64_t stride, const packed &w, int64_t rows,
+static void decode(struct device *dev, T *out, int64_t stride, const nf4_weight &w, int64_t rows,
                    int64_t cols, int64_t count)
 {
     bool is_aligned =
@@ -224,7 +224,7 @@ void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const fl
 /* ---- what it costs ---- */
 
 KERNEL(THREADS, 1)
-error_kernel(double *parts, const void *x, enum weight_type type, const packed w, int64_t count,
+error_kernel(double *parts, const void *x, enum weight_type type, const nf4_weight w, int64_t count,
              int64_t size)
 {
     SHARED_DYNAMIC(memory);
@@ -266,7 +266,7 @@ void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum 
     must(type != WEIGHT_NF4);
     *error = { 0, 0, 0 };
     if (!tasks) return;
-    const packed w = { codes, absmax_codes, nested, offset };
+    const nf4_weight w = { codes, absmax_codes, nested, offset };
     LAUNCH(error_kernel, dim3((unsigned)tasks), dim3(THREADS), 32 * sizeof(double), dev->stream,
            dev->squares, x, type, w, count, size);
     launched(dev, __func__);

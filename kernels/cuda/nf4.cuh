@@ -8,7 +8,7 @@
 #define NF4_TABLE static __device__ const
 #include "../nf4.h"
 
-struct packed {
+struct nf4_weight {
     const uint8_t *codes, *absmax;
     const float *nested;
     float offset;
@@ -34,13 +34,13 @@ DEVICE float nested_absmax(const float *map, uint32_t code, float nested, float 
 }
 
 /* The same; without codes the scale is absmax itself. */
-DEVICE float absmax_from(const packed &w, const float *map, uint32_t code, float nested)
+DEVICE float absmax_from(const nf4_weight &w, const float *map, uint32_t code, float nested)
 {
     return w.absmax ? nested_absmax(map, code, nested, w.offset) : nested;
 }
 
 /* absmax of element e's block. */
-DEVICE float absmax_of(const packed &w, const float *map, int64_t e)
+DEVICE float absmax_of(const nf4_weight &w, const float *map, int64_t e)
 {
     return w.absmax ? absmax_from(w, map, w.absmax[e / NF4_BLOCK], w.nested[e / NF4_NESTED])
                     : w.nested[e / NF4_BLOCK];
