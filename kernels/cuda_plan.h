@@ -57,7 +57,7 @@ static inline size_t lora_bytes(const struct shape *s)
 }
 
 /* Of attention_decode.cu's splits. */
-static inline size_t attention_one_bytes(const struct shape *s)
+static inline size_t flash_decode_bytes(const struct shape *s)
 {
     return sizeof(float) *
            (size_t)(s->heads * pieces(s->keys, ATTENTION_SPLIT) * (s->head_dim + 2));
@@ -66,7 +66,7 @@ static inline size_t attention_one_bytes(const struct shape *s)
 /* Bytes of each part of the scratch, in order, but that logits and their gradients lie in the place
  * of the slots, which a loss leaves empty. */
 struct cuda_parts {
-    size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, partial, squares, base;
+    size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, partial, squares, row_stats;
     size_t splits, lora_partial, workspace, fault;
     int64_t logit_rows;
 };
@@ -108,10 +108,10 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum weight
     if (s->head_type != act) p.head = cuda_rounded(element * (size_t)(s->vocab * s->dim));
     if (s->has_backward) {
         p.partial = cuda_rounded(4 * (size_t)(GAIN_PIECES * widest));
-        p.base = cuda_rounded(8 * (size_t)(s->heads * s->rows));
+        p.row_stats = cuda_rounded(8 * (size_t)(s->heads * s->rows));
     }
     p.squares = cuda_rounded(3 * 8 * SUM_PIECES);
-    p.splits = cuda_rounded(attention_one_bytes(s));
+    p.splits = cuda_rounded(flash_decode_bytes(s));
     p.workspace = WORKSPACE;
     p.fault = cuda_rounded(8 * CHECKS);
     return p;
@@ -121,7 +121,7 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum weight
 static inline size_t cuda_scratch_bytes(const struct shape *s, enum weight_type act)
 {
     struct cuda_parts p = cuda_parts_of(s, act);
-    return p.slots + p.dropped + p.head + p.partial + p.squares + p.base + p.splits +
+    return p.slots + p.dropped + p.head + p.partial + p.squares + p.row_stats + p.splits +
            p.lora_partial + p.workspace + p.fault;
 }
 

@@ -7,7 +7,7 @@
 struct update {
     float *p, *m, *v, *g;
     int64_t count;
-    float beta1, beta2, eps, gscale, step_size, shrink, root2;
+    float beta1, beta2, eps, gscale, step_size, decay_factor, root2;
 };
 
 static void update_piece(void *arg, int64_t task, int worker)
@@ -23,7 +23,7 @@ static void update_piece(void *arg, int64_t task, int worker)
         float vi = u->beta2 * v[i] + (1 - u->beta2) * d * d;
         m[i] = mi;
         v[i] = vi;
-        p[i] = p[i] * u->shrink - u->step_size * mi / (sqrtf(vi) / u->root2 + u->eps);
+        p[i] = p[i] * u->decay_factor - u->step_size * mi / (sqrtf(vi) / u->root2 + u->eps);
         g[i] = 0;
     }
 }
@@ -44,7 +44,7 @@ void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t c
                         .eps = eps,
                         .gscale = gscale,
                         .step_size = (float)((double)lr / correction1),
-                        .shrink = 1 - lr * decay,
+                        .decay_factor = 1 - lr * decay,
                         .root2 = (float)sqrt(correction2) };
     pool_run(dev->pool, pieces(count, FLAT_TILE), update_piece, &u);
 }

@@ -77,28 +77,29 @@ static void multiply(const struct attention *call, void *room, int64_t m, int64_
 struct block {
     int64_t first, count;
 };
-struct seen {
+struct key_range {
     int64_t from, count; /* count <= 0: nothing */
 };
-static struct seen seen_of(struct block keys, int64_t low, int64_t end)
+static struct key_range key_range_of(struct block keys, int64_t low, int64_t end)
 {
     int64_t from = low > keys.first ? (low - keys.first) / TILE_K * TILE_K : 0;
     int64_t to = least(end, keys.first + keys.count) - keys.first;
-    return (struct seen){ from, low < keys.first + keys.count ? to - from : 0 };
+    return (struct key_range){ from, low < keys.first + keys.count ? to - from : 0 };
 }
 
 /* Of one row, counted from the first that its tile sees. */
-struct span {
+struct row_range {
     int64_t from, to; /* to <= from: nothing */
 };
-static struct span span_of(struct block keys, struct seen seen, int64_t low, int64_t row)
+static struct row_range row_range_of(struct block keys, struct key_range visible, int64_t low,
+                                     int64_t row)
 {
-    int64_t first = keys.first + seen.from;
+    int64_t first = keys.first + visible.from;
     int64_t from = low > first ? low - first : 0;
-    return (struct span){ least(from, seen.count), least(row + 1 - first, seen.count) };
+    return (struct row_range){ least(from, visible.count), least(row + 1 - first, visible.count) };
 }
 
-static void clear_outside(float *s, struct span in, int64_t count)
+static void zero_outside(float *s, struct row_range in, int64_t count)
 {
     int64_t to = in.to > in.from ? in.to : in.from;
     memset(s, 0, (size_t)in.from * sizeof *s);
@@ -114,49 +115,51 @@ static const float *rows_of(struct mat m, int64_t row, int64_t head, const struc
 
 /* Of a task's queries: scores of a tile, sums, room for keys and values of a cache, and what the
  * softmax has met. */
-struct met {
-    float *s, *o, *wide_k, *wide_v, top[FWD_ROWS], sum[FWD_ROWS];
+struct softmax_state {
+    float *s, *o, *wide_k, *wide_v, row_max[FWD_ROWS], sum[FWD_ROWS];
     void *room; /* of product */
     struct operand q, k, v, p;
 };
 
 /* Scores of a row become weights relative to the highest so far, which the sums follow. */
-static void meet(struct met *m, int64_t row, float *s, struct span in, int64_t c)
+static void online_softmax(struct softmax_state *m, int64_t row, float *s, struct row_range in,
+                           int64_t c)
 {
-    float peak = max_row(s + in.from, in.to - in.from), *o = m->o + row * c;
-    if (peak > m->top[row]) {
-        float factor = fast_exp(m->top[row] - peak);
-        m->top[row] = peak;
+    float new_max = max_row(s + in.from, in.to - in.from), *o = m->o + row * c;
+    if (new_max > m->row_max[row]) {
+        float factor = fast_exp(m->row_max[row] - new_max);
+        m->row_max[row] = new_max;
         m->sum[row] *= factor;
         for (int64_t i = 0; i < c; i++)
             o[i] *= factor;
     }
-    m->sum[row] += exp_row(s + in.from, in.to - in.from, m->top[row]);
+    m->sum[row] += exp_row(s + in.from, in.to - in.from, m->row_max[row]);
 }
 
 /* The queries from `tile` on of a task that begins at row `first`, against a block of keys. */
-static void fwd_tile(const struct attention *a, struct met *m, int64_t head, int64_t first,
-                     int64_t tile, int64_t rows, struct block keys)
+static void fwd_tile(const struct attention *a, struct softmax_state *m, int64_t head,
+                     int64_t first, int64_t tile, int64_t rows, struct block keys)
 {
-    const int32_t *start = list_of(a->spans, head) + first + tile;
+    const int32_t *start = starts_of(a->spans, head) + first + tile;
     int64_t c = a->head_dim;
-    struct seen seen = seen_of(keys, start[0], a->past + first + tile + rows);
-    if (seen.count <= 0) return;
-    multiply(a, m->room, rows, seen.count, c, (struct operand_view){ &m->q, tile, 0 },
-             (struct operand_view){ &m->k, seen.from, 0 }, false, m->s, KEY_BLOCK);
+    struct key_range visible = key_range_of(keys, start[0], a->past + first + tile + rows);
+    if (visible.count <= 0) return;
+    multiply(a, m->room, rows, visible.count, c, (struct operand_view){ &m->q, tile, 0 },
+             (struct operand_view){ &m->k, visible.from, 0 }, false, m->s, KEY_BLOCK);
     for (int64_t r = 0; r < rows; r++) {
         float *s = m->s + r * KEY_BLOCK;
-        struct span in = span_of(keys, seen, start[r], a->past + first + tile + r);
-        if (in.from < in.to) meet(m, tile + r, s, in, c);
-        clear_outside(s, in, seen.count);
+        struct row_range in = row_range_of(keys, visible, start[r], a->past + first + tile + r);
+        if (in.from < in.to) online_softmax(m, tile + r, s, in, c);
+        zero_outside(s, in, visible.count);
     }
-    set_operand(a, &m->p, m->s, KEY_BLOCK, false, 1, rows, seen.count);
-    multiply(a, m->room, rows, c, seen.count, (struct operand_view){ &m->p, 0, 0 },
-             (struct operand_view){ &m->v, 0, seen.from }, true, m->o + tile * c, c);
+    set_operand(a, &m->p, m->s, KEY_BLOCK, false, 1, rows, visible.count);
+    multiply(a, m->room, rows, c, visible.count, (struct operand_view){ &m->p, 0, 0 },
+             (struct operand_view){ &m->v, 0, visible.from }, true, m->o + tile * c, c);
 }
 
 /* Keys and values of a block are the operands from now on. */
-static void set_keys(const struct attention *a, struct met *m, int64_t kv, struct block keys)
+static void set_keys(const struct attention *a, struct softmax_state *m, int64_t kv,
+                     struct block keys)
 {
     int64_t c = a->head_dim, k_stride = a->k.stride, v_stride = a->v.stride;
     const float *k, *v;
@@ -177,10 +180,10 @@ static void fwd_task(void *arg, int64_t task, int worker)
     const struct attention *a = arg;
     int64_t head = task / a->tiles, first = (a->tiles - 1 - task % a->tiles) * FWD_ROWS;
     int64_t rows = least(FWD_ROWS, a->rows - first), c = a->head_dim;
-    int64_t kv = head * a->kv_heads / a->heads, low = list_of(a->spans, head)[first];
+    int64_t kv = head * a->kv_heads / a->heads, low = starts_of(a->spans, head)[first];
     float *room = worker_scratch(a->dev, worker);
     int64_t end = a->past + first + rows;
-    struct met m = { .s = room, .o = room + QUERY_TILE * KEY_BLOCK };
+    struct softmax_state m = { .s = room, .o = room + QUERY_TILE * KEY_BLOCK };
     m.room = gemm_scratch(a->dev, worker);
     m.wide_k = m.o + FWD_ROWS * c;
     m.wide_v = m.wide_k + (a->cache ? KEY_BLOCK * c : 0);
@@ -192,7 +195,7 @@ static void fwd_task(void *arg, int64_t task, int worker)
     must(room <= worker_scratch(a->dev, worker) + a->dev->worker_floats);
     memset(m.o, 0, (size_t)(rows * c) * sizeof *m.o);
     for (int64_t r = 0; r < rows; r++)
-        m.top[r] = -INFINITY;
+        m.row_max[r] = -INFINITY;
     set_operand(a, &m.q, rows_of(a->q, first, head, a), a->q.stride, false, a->scale, rows, c);
     struct block keys = { low, 0 };
     for (; keys.first < end; keys.first += KEY_BLOCK) {
@@ -205,7 +208,7 @@ static void fwd_task(void *arg, int64_t task, int worker)
         float *o = head_at(a->o, first + r, head, c), inverse = 1 / m.sum[r];
         for (int64_t i = 0; i < c; i++)
             o[i] = m.o[r * c + i] * inverse;
-        a->lse[head * a->rows + first + r] = m.top[r] + logf(m.sum[r]);
+        a->lse[head * a->rows + first + r] = m.row_max[r] + logf(m.sum[r]);
     }
 }
 
@@ -240,36 +243,36 @@ void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, s
 
 /* Of a task: a tile's scores' softmax and their gradient, those of a block's keys and values,
  * columns for rows, and o · dout of all its rows, head after head. Operands by what they meet. */
-struct range {
-    int64_t kv, base, end;
+struct bwd_range {
+    int64_t kv, first_row, end;
     float *p, *ds, *dk, *dv, *delta;
     struct operand q_for_s, k_for_s, d_for_dp, v_for_dp, d_for_dv, p_for_dv, q_for_dk, ds_for_dk;
     struct operand ds_for_dq, k_for_dq;
     void *room; /* of product */
 };
 
-static int64_t shared_by(const struct attention *a) { return a->heads / a->kv_heads; }
+static int64_t group_size_of(const struct attention *a) { return a->heads / a->kv_heads; }
 
-static float *deltas_of(const struct attention *a, const struct range *g, int64_t head)
+static float *deltas_of(const struct attention *a, const struct bwd_range *g, int64_t head)
 {
-    return g->delta + (head - g->kv * shared_by(a)) * (g->end - g->base);
+    return g->delta + (head - g->kv * group_size_of(a)) * (g->end - g->first_row);
 }
 
 /* Before dq takes o's place. */
-static void make_deltas(const struct attention *a, const struct range *g, int64_t head)
+static void compute_deltas(const struct attention *a, const struct bwd_range *g, int64_t head)
 {
-    for (int64_t row = g->base; row < g->end; row++) {
+    for (int64_t row = g->first_row; row < g->end; row++) {
         const float *o = rows_of(a->o, row, head, a), *d = rows_of(a->dout, row, head, a);
         float delta = 0;
 #pragma omp simd reduction(+ : delta)
         for (int64_t i = 0; i < a->head_dim; i++)
             delta += o[i] * d[i];
-        deltas_of(a, g, head)[row - g->base] = delta;
+        deltas_of(a, g, head)[row - g->first_row] = delta;
     }
 }
 
 /* p becomes softmax, ds, which is dP, becomes P⊙(dP − delta)·scale; 0 outside the spans. */
-static void softmax_bwd(float *restrict p, float *restrict ds, struct span in, int64_t count,
+static void softmax_bwd(float *restrict p, float *restrict ds, struct row_range in, int64_t count,
                         float lse, float delta, float scale)
 {
 #pragma omp simd
@@ -278,19 +281,19 @@ static void softmax_bwd(float *restrict p, float *restrict ds, struct span in, i
         p[j] = e;
         ds[j] = e * (ds[j] - delta) * scale;
     }
-    clear_outside(p, in, count);
-    clear_outside(ds, in, count);
+    zero_outside(p, in, count);
+    zero_outside(ds, in, count);
 }
 
 /* The queries from row `first` on against a block of keys. */
-static void bwd_tile(const struct attention *a, struct range *g, int64_t head, int64_t first,
+static void bwd_tile(const struct attention *a, struct bwd_range *g, int64_t head, int64_t first,
                      struct block keys)
 {
-    const int32_t *start = list_of(a->spans, head) + first;
+    const int32_t *start = starts_of(a->spans, head) + first;
     int64_t rows = least(QUERY_TILE, g->end - first), c = a->head_dim, ld = KEY_BLOCK;
     const float *q = rows_of(a->q, first, head, a), *d = rows_of(a->dout, first, head, a);
-    struct seen seen = seen_of(keys, start[0], first + rows);
-    int64_t from = seen.from, count = seen.count;
+    struct key_range visible = key_range_of(keys, start[0], first + rows);
+    int64_t from = visible.from, count = visible.count;
     set_operand(a, &g->q_for_s, q, a->q.stride, false, a->scale, rows, c);
     set_operand(a, &g->d_for_dp, d, a->dout.stride, false, 1, rows, c);
     multiply(a, g->room, rows, count, c, (struct operand_view){ &g->q_for_s, 0, 0 },
@@ -298,9 +301,9 @@ static void bwd_tile(const struct attention *a, struct range *g, int64_t head, i
     multiply(a, g->room, rows, count, c, (struct operand_view){ &g->d_for_dp, 0, 0 },
              (struct operand_view){ &g->v_for_dp, from, 0 }, false, g->ds, ld);
     for (int64_t r = 0; r < rows; r++)
-        softmax_bwd(g->p + r * ld, g->ds + r * ld, span_of(keys, seen, start[r], first + r), count,
-                    a->lse[head * a->rows + first + r], deltas_of(a, g, head)[first + r - g->base],
-                    a->scale);
+        softmax_bwd(g->p + r * ld, g->ds + r * ld, row_range_of(keys, visible, start[r], first + r),
+                    count, a->lse[head * a->rows + first + r],
+                    deltas_of(a, g, head)[first + r - g->first_row], a->scale);
     set_operand(a, &g->d_for_dv, d, a->dout.stride, true, 1, c, rows);
     set_operand(a, &g->p_for_dv, g->p, ld, true, 1, count, rows);
     multiply(a, g->room, c, count, rows, (struct operand_view){ &g->d_for_dv, 0, 0 },
@@ -315,8 +318,8 @@ static void bwd_tile(const struct attention *a, struct range *g, int64_t head, i
              head_at(a->dq, first, head, c), a->dq.stride);
 }
 
-static void put_turned(const struct attention *a, struct mat to, const float *from,
-                       const struct range *g, struct block keys)
+static void put_transposed(const struct attention *a, struct mat to, const float *from,
+                           const struct bwd_range *g, struct block keys)
 {
     for (int64_t r = 0; r < keys.count; r++) {
         float *row = head_at(to, keys.first + r, g->kv, a->head_dim);
@@ -325,33 +328,33 @@ static void put_turned(const struct attention *a, struct mat to, const float *fr
     }
 }
 
-static void bwd_block(const struct attention *a, struct range *g, struct block keys)
+static void bwd_block(const struct attention *a, struct bwd_range *g, struct block keys)
 {
-    int64_t c = a->head_dim, share = shared_by(a);
+    int64_t c = a->head_dim, group_size = group_size_of(a);
     const float *k = rows_of(a->k, keys.first, g->kv, a), *v = rows_of(a->v, keys.first, g->kv, a);
     set_operand(a, &g->k_for_s, k, a->k.stride, false, 1, keys.count, c);
     set_operand(a, &g->v_for_dp, v, a->v.stride, false, 1, keys.count, c);
     set_operand(a, &g->k_for_dq, k, a->k.stride, true, 1, c, keys.count);
     memset(g->dk, 0, (size_t)(c * KEY_BLOCK) * sizeof *g->dk);
     memset(g->dv, 0, (size_t)(c * KEY_BLOCK) * sizeof *g->dv);
-    for (int64_t head = g->kv * share; head < (g->kv + 1) * share; head++) {
-        const int32_t *start = list_of(a->spans, head);
+    for (int64_t head = g->kv * group_size; head < (g->kv + 1) * group_size; head++) {
+        const int32_t *start = starts_of(a->spans, head);
         int64_t end = keys.first + keys.count;
         for (int64_t first = keys.first; first < g->end && start[first] < end; first += QUERY_TILE)
             bwd_tile(a, g, head, first, keys);
     }
-    put_turned(a, a->dk, g->dk, g, keys);
-    put_turned(a, a->dv, g->dv, g, keys);
+    put_transposed(a, a->dk, g->dk, g, keys);
+    put_transposed(a, a->dv, g->dv, g, keys);
 }
 
 /* Floats before the operands. */
-static int64_t range_floats(int64_t rows, int64_t share, int64_t c)
+static int64_t range_floats(int64_t rows, int64_t group_size, int64_t c)
 {
-    return 2 * (QUERY_TILE + c) * KEY_BLOCK + pieces(share * rows, 16) * 16;
+    return 2 * (QUERY_TILE + c) * KEY_BLOCK + pieces(group_size * rows, 16) * 16;
 }
 
 /* Returns the end. */
-static float *plan_range(const struct attention *a, struct range *g, float *room)
+static float *plan_range(const struct attention *a, struct bwd_range *g, float *room)
 {
     int64_t c = a->head_dim;
     g->p = room;
@@ -359,7 +362,7 @@ static float *plan_range(const struct attention *a, struct range *g, float *room
     g->dk = g->ds + QUERY_TILE * KEY_BLOCK;
     g->dv = g->dk + c * KEY_BLOCK;
     g->delta = g->dv + c * KEY_BLOCK;
-    room += range_floats(g->end - g->base, shared_by(a), c);
+    room += range_floats(g->end - g->first_row, group_size_of(a), c);
     g->q_for_s = operand_of(a, &room, QUERY_TILE, c, false);
     g->d_for_dp = operand_of(a, &room, QUERY_TILE, c, false);
     g->q_for_dk = operand_of(a, &room, c, QUERY_TILE, false);
@@ -394,14 +397,14 @@ static void bwd_task(void *arg, int64_t task, int worker)
 {
     const struct attention *a = arg;
     const int32_t *border = a->dev->ranges + task % a->ranges;
-    int64_t share = shared_by(a);
-    struct range g = { .kv = task / a->ranges, .base = border[0], .end = border[1] };
+    int64_t group_size = group_size_of(a);
+    struct bwd_range g = { .kv = task / a->ranges, .first_row = border[0], .end = border[1] };
     g.room = gemm_scratch(a->dev, worker);
     float *room = worker_scratch(a->dev, worker);
     must(plan_range(a, &g, room) <= room + a->dev->worker_floats);
-    for (int64_t head = g.kv * share; head < (g.kv + 1) * share; head++)
-        make_deltas(a, &g, head);
-    for (int64_t first = g.base; first < g.end; first += KEY_BLOCK)
+    for (int64_t head = g.kv * group_size; head < (g.kv + 1) * group_size; head++)
+        compute_deltas(a, &g, head);
+    for (int64_t first = g.first_row; first < g.end; first += KEY_BLOCK)
         bwd_block(a, &g, (struct block){ first, least(KEY_BLOCK, g.end - first) });
 }
 

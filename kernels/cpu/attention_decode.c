@@ -9,13 +9,13 @@
 #include "attention.h"
 #include "vec.h"
 
-struct cached {
+struct attention_decode_call {
     struct device *dev;
     struct mat o, q;
     float *lse;
     const struct cache *cache;
     struct spans spans;
-    int64_t past, rows, share, splits;
+    int64_t past, rows, group_size, splits;
     float scale;
 };
 
@@ -35,16 +35,16 @@ static int64_t clamp(int64_t n, int64_t most) { return n < 0 ? 0 : least(n, most
 
 /* ---- writing ---- */
 
-struct keeping {
+struct cache_write {
     const struct cache *cache;
     struct mat kv;
     int64_t first, rows;
 };
 
-static void keep_head(void *arg, int64_t task, int worker)
+static void write_head(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const struct keeping *k = arg;
+    const struct cache_write *k = arg;
     const struct cache *c = k->cache;
     float most = c->type == WEIGHT_F16 ? 65504 : INFINITY;
     for (int64_t t = 0; t < k->rows; t++) {
@@ -67,8 +67,8 @@ void cache_rows(struct device *dev, const struct cache *cache, int64_t first, st
 {
     must(first >= 0 && first + rows <= cache->capacity);
     must(cache->type == WEIGHT_F32 || cache->type == WEIGHT_F16);
-    struct keeping k = { cache, kv, first, rows };
-    pool_run(dev->pool, 2 * cache->kv_heads, keep_head, &k);
+    struct cache_write k = { cache, kv, first, rows };
+    pool_run(dev->pool, 2 * cache->kv_heads, write_head, &k);
 }
 
 /* ---- few rows ---- */
@@ -143,23 +143,25 @@ static void weigh_values(const struct cache *c, int64_t place, int64_t count, fl
         }
 }
 
-static float *part_of(const struct cached *a, int64_t head, int64_t row, int64_t split)
+static float *partial_of(const struct attention_decode_call *a, int64_t head, int64_t row,
+                         int64_t split)
 {
     return a->dev->partial +
            ((head * a->rows + row) * a->splits + split) * (a->cache->head_dim + 2);
 }
 
 /* Query n of a key/value head is of row n / share and head n % share of those that share it. */
-static void split_task(void *arg, int64_t task, int worker)
+static void decode_task(void *arg, int64_t task, int worker)
 {
-    const struct cached *a = arg;
+    const struct attention_decode_call *a = arg;
     const struct cache *c = a->cache;
     int64_t kv = task / a->splits, split = task % a->splits, dim = c->head_dim;
     int64_t begin = split * CACHE_SPLIT, count = least(CACHE_SPLIT, a->past + a->rows - begin);
-    int64_t queries = a->rows * a->share;
+    int64_t queries = a->rows * a->group_size;
     float *q = worker_scratch(a->dev, worker), *score = q + queries * dim;
     for (int64_t n = 0; n < queries; n++) {
-        const float *from = head_at(a->q, n / a->share, kv * a->share + n % a->share, dim);
+        const float *from =
+            head_at(a->q, n / a->group_size, kv * a->group_size + n % a->group_size, dim);
         for (int64_t i = 0; i < dim; i++)
             q[n * dim + i] = from[i] * a->scale;
     }
@@ -169,11 +171,12 @@ static void split_task(void *arg, int64_t task, int worker)
         int rows = (int)least(ROWS_AT_ONCE, queries - first);
         float *to[ROWS_AT_ONCE] = { NULL };
         for (int r = 0; r < rows; r++) {
-            int64_t row = (first + r) / a->share, head = kv * a->share + (first + r) % a->share;
+            int64_t row = (first + r) / a->group_size,
+                    head = kv * a->group_size + (first + r) % a->group_size;
             int64_t end = clamp(a->past + row + 1 - begin, count);
-            int64_t from = clamp(list_of(a->spans, head)[row] - begin, end);
+            int64_t from = clamp(starts_of(a->spans, head)[row] - begin, end);
             float *weight = score + (first + r) * CACHE_SPLIT;
-            to[r] = part_of(a, head, row, split);
+            to[r] = partial_of(a, head, row, split);
             to[r][dim] = from < end ? max_row(weight + from, end - from) : -INFINITY;
             to[r][dim + 1] = from < end ? exp_row(weight + from, end - from, to[r][dim]) : 0;
             memset(weight, 0, (size_t)from * sizeof *weight);
@@ -184,25 +187,25 @@ static void split_task(void *arg, int64_t task, int worker)
     }
 }
 
-static void join_task(void *arg, int64_t task, int worker)
+static void combine_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const struct cached *a = arg;
+    const struct attention_decode_call *a = arg;
     int64_t head = task / a->rows, row = task % a->rows, dim = a->cache->head_dim;
-    float *o = head_at(a->o, row, head, dim), top = -INFINITY, total = 0;
+    float *o = head_at(a->o, row, head, dim), row_max = -INFINITY, row_sum = 0;
     for (int64_t s = 0; s < a->splits; s++)
-        top = fmaxf(top, part_of(a, head, row, s)[dim]);
+        row_max = fmaxf(row_max, partial_of(a, head, row, s)[dim]);
     memset(o, 0, (size_t)dim * sizeof *o);
     for (int64_t s = 0; s < a->splits; s++) {
-        const float *part = part_of(a, head, row, s);
-        float factor = expf(part[dim] - top);
-        total += factor * part[dim + 1];
+        const float *part = partial_of(a, head, row, s);
+        float factor = expf(part[dim] - row_max);
+        row_sum += factor * part[dim + 1];
         for (int64_t i = 0; i < dim; i++)
             o[i] += factor * part[i];
     }
     for (int64_t i = 0; i < dim; i++)
-        o[i] /= total;
-    a->lse[task] = top + logf(total);
+        o[i] /= row_sum;
+    a->lse[task] = row_max + logf(row_sum);
 }
 
 /* ---- more rows ---- */
@@ -238,17 +241,17 @@ void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q
         attention_forward(&a);
         return;
     }
-    struct cached a = { .dev = dev,
-                        .o = o,
-                        .q = q,
-                        .lse = lse,
-                        .cache = cache,
-                        .spans = spans,
-                        .past = past,
-                        .rows = rows,
-                        .share = heads / cache->kv_heads,
-                        .splits = pieces(past + rows, CACHE_SPLIT),
-                        .scale = scale };
-    pool_run(dev->pool, cache->kv_heads * a.splits, split_task, &a);
-    pool_run(dev->pool, heads * rows, join_task, &a);
+    struct attention_decode_call a = { .dev = dev,
+                                       .o = o,
+                                       .q = q,
+                                       .lse = lse,
+                                       .cache = cache,
+                                       .spans = spans,
+                                       .past = past,
+                                       .rows = rows,
+                                       .group_size = heads / cache->kv_heads,
+                                       .splits = pieces(past + rows, CACHE_SPLIT),
+                                       .scale = scale };
+    pool_run(dev->pool, cache->kv_heads * a.splits, decode_task, &a);
+    pool_run(dev->pool, heads * rows, combine_task, &a);
 }

@@ -86,7 +86,7 @@ static inline float *head_at(struct mat m, int64_t row, int64_t head, int64_t he
     return row_of(m, row) + head * head_dim;
 }
 
-static inline const int32_t *list_of(struct spans spans, int64_t head)
+static inline const int32_t *starts_of(struct spans spans, int64_t head)
 {
     return head < spans.split ? spans.first : spans.second;
 }
@@ -231,12 +231,12 @@ static inline float fast_exp(float x)
 }
 
 /* p[0..count) = exp(p - top); returns the sum. */
-static inline float exp_row(float *restrict p, int64_t count, float top)
+static inline float exp_row(float *restrict p, int64_t count, float row_max)
 {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < count; j++) {
-        float e = fast_exp(p[j] - top);
+        float e = fast_exp(p[j] - row_max);
         p[j] = e;
         sum += e;
     }
@@ -245,11 +245,11 @@ static inline float exp_row(float *restrict p, int64_t count, float top)
 
 static inline float max_row(const float *p, int64_t count)
 {
-    float top = p[0];
-#pragma omp simd reduction(max : top)
+    float row_max = p[0];
+#pragma omp simd reduction(max : row_max)
     for (int64_t j = 0; j < count; j++)
-        top = p[j] > top ? p[j] : top;
-    return top;
+        row_max = p[j] > row_max ? p[j] : row_max;
+    return row_max;
 }
 
 /* Elements first … of a weight of any type but NF4, in f32, on this thread; and back. */

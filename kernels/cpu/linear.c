@@ -418,13 +418,13 @@ struct weight_call {
 
 /* What meets all of a task's part is laid out, or packed, for each task: parts of wide matrices are
  * wider. */
-static int64_t part_of(int64_t size) { return size >= 8 * WIDE_OUT ? WIDE_OUT : OUT_TILE; }
+static int64_t task_width(int64_t size) { return size >= 8 * WIDE_OUT ? WIDE_OUT : OUT_TILE; }
 
 static void add_to_rows(const struct weight_call *w, int64_t first, void *room)
 {
     const struct linear *l = w->l;
     struct mat x = w->c->x;
-    int64_t count = least(part_of(l->out), l->out - first), in = w->c->in, rows = w->c->rows;
+    int64_t count = least(task_width(l->out), l->out - first), in = w->c->in, rows = w->c->rows;
     const float *dy = w->dy + first;
     if (l->dweight_acc)
         gemm(room, true, false, count, in, rows, 1, dy, w->dy_stride, floats(x), x.stride, 1,
@@ -439,7 +439,7 @@ static void add_to_columns(const struct weight_call *w, int64_t first, float *dr
 {
     const struct group_call *c = w->c;
     const struct linear *l = w->l;
-    int64_t count = least(part_of(c->in), c->in - first);
+    int64_t count = least(task_width(c->in), c->in - first);
     int64_t at_once = c->drop.p > 0 ? DROPPED_ROWS : c->rows;
     for (int64_t row = 0; row < c->rows; row += at_once) {
         struct patch t = { row, least(at_once, c->rows - row), first, count };
@@ -460,9 +460,9 @@ static void weight_tile(void *arg, int64_t task, int worker)
     const struct weight_call *w = arg;
     void *room = gemm_scratch(w->c->dev, worker);
     if (task < w->out_tasks)
-        add_to_rows(w, task * part_of(w->l->out), room);
+        add_to_rows(w, task * task_width(w->l->out), room);
     else
-        add_to_columns(w, (task - w->out_tasks) * part_of(w->c->in),
+        add_to_columns(w, (task - w->out_tasks) * task_width(w->c->in),
                        worker_scratch(w->c->dev, worker), room);
 }
 
@@ -479,8 +479,8 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
                                  .dy = floats(dy[i]),
                                  .dy_stride = dy[i].stride,
                                  .u = floats(x) + c.in + column };
-        if (l->dweight_acc || l->db_acc) w.out_tasks = pieces(l->out, part_of(l->out));
-        if (l->da_acc) w.in_tasks = pieces(c.in, part_of(c.in));
+        if (l->dweight_acc || l->db_acc) w.out_tasks = pieces(l->out, task_width(l->out));
+        if (l->da_acc) w.in_tasks = pieces(c.in, task_width(c.in));
         if (l->rank) w.du = floats(du) + column;
         pool_run(dev->pool, w.out_tasks + w.in_tasks, weight_tile, &w);
         column += l->rank;

@@ -8,7 +8,7 @@
 static const float log2_e = 1.4426950408889634f;
 
 /* What the backward wants of a row of a head's scores: lse · log2 e and o · dout. */
-struct alignas(8) row_base {
+struct alignas(8) row_stats {
     float lse2, delta;
 };
 
@@ -17,13 +17,13 @@ struct attention {
     elem *o, *dq, *dk, *dv;
     int64_t q_stride, k_stride, v_stride, dout_stride, o_stride, dq_stride, dk_stride, dv_stride;
     float *lse;
-    const row_base *base; /* [heads, rows] */
+    const row_stats *stats; /* [heads, rows] */
     const int32_t *first, *second;
     int split, past, rows, heads, kv_heads, head_dim;
     float scale;
 };
 
-DEVICE const int32_t *list_of(const attention &a, int head)
+DEVICE const int32_t *starts_of(const attention &a, int head)
 {
     return head < a.split ? a.first : a.second;
 }
@@ -44,12 +44,12 @@ static inline bool is_all_wide(const attention &a)
 
 /* attention_wgmma.cu, attention_mma.cu: false, and nothing done, where shapes or the GPU do not
  * suit their tensor cores. The backward wants base. */
-bool hopper_fwd(struct device *dev, const struct attention &a);
-bool hopper_dq(struct device *dev, const struct attention &a);
-bool hopper_dkdv(struct device *dev, const struct attention &a);
-bool tiles_fwd(struct device *dev, const struct attention &a);
-bool tiles_bwd(struct device *dev, const struct attention &a);
+bool wgmma_fwd(struct device *dev, const struct attention &a);
+bool wgmma_dq(struct device *dev, const struct attention &a);
+bool wgmma_dkdv(struct device *dev, const struct attention &a);
+bool mma_fwd(struct device *dev, const struct attention &a);
+bool mma_bwd(struct device *dev, const struct attention &a);
 /* attention_decode.cu: one row of a text; false, and nothing done, where shapes do not suit it. */
-bool attention_one(struct device *dev, const struct attention &a);
+bool flash_decode(struct device *dev, const struct attention &a);
 
 #endif

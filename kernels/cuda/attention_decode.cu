@@ -23,7 +23,7 @@ struct attention_row : attention {
     int splits;
 };
 
-DEVICE int start_of(const attention_row &a, int head) { return list_of(a, head)[0]; }
+DEVICE int start_of(const attention_row &a, int head) { return starts_of(a, head)[0]; }
 
 /* score[g][key of the split] for heads head … head + N − 1, −infinity where the row sees no key. */
 template <int N>
@@ -64,43 +64,43 @@ DEVICE void put_scores(float *score, const attention_row &a, const float *q, int
 }
 
 /* Scores become weights relative to the highest; a warp a head. */
-DEVICE void weigh(float *score, float *top, float *total)
+DEVICE void softmax_of_split(float *score, float *row_max, float *row_sum)
 {
-    float highest = -INFINITY, sum = 0;
+    float new_max = -INFINITY, sum = 0;
     for (int j = threadIdx.x % 32; j < SPLIT; j += 32)
-        highest = fmaxf(highest, score[j]);
+        new_max = fmaxf(new_max, score[j]);
     for (int mask = 16; mask; mask /= 2)
-        highest = fmaxf(highest, shuffle_xor(highest, mask));
+        new_max = fmaxf(new_max, shuffle_xor(new_max, mask));
     for (int j = threadIdx.x % 32; j < SPLIT; j += 32) {
-        score[j] = highest == -INFINITY ? 0 : expf(score[j] - highest);
+        score[j] = new_max == -INFINITY ? 0 : expf(score[j] - new_max);
         sum += score[j];
     }
     for (int mask = 16; mask; mask /= 2)
         sum += shuffle_xor(sum, mask);
-    *top = highest;
-    *total = sum;
+    *row_max = new_max;
+    *row_sum = sum;
 }
 
 /* N heads that share keys and values at a time; shared memory: q [N, head_dim], weights [N, SPLIT],
  * values of each part of the keys [parts, N, head_dim]. */
-template <int N> KERNEL(BLOCK, 1) split_kernel(const attention_row a)
+template <int N> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
 {
     SHARED_DYNAMIC(memory);
     int c = a.head_dim, columns = c / 8, parts = BLOCK / columns;
     float *q = (float *)memory, *score = q + N * c, *values = score + N * SPLIT;
-    int kv = blockIdx.y, share = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
-    for (int head = kv * share; head < (kv + 1) * share; head += N) {
-        int count = min(N, (kv + 1) * share - head);
+    int kv = blockIdx.y, group_size = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
+    for (int head = kv * group_size; head < (kv + 1) * group_size; head += N) {
+        int count = min(N, (kv + 1) * group_size - head);
         for (int i = threadIdx.x; i < count * c; i += BLOCK)
             q[i] = widen(a.q[head * c + i]);
         block_sync();
         put_scores<N>(score, a, q, head, count, kv, begin);
         block_sync();
         for (int g = threadIdx.x / 32; g < count; g += BLOCK / 32) {
-            float top, total;
-            weigh(score + g * SPLIT, &top, &total);
+            float row_max, row_sum;
+            softmax_of_split(score + g * SPLIT, &row_max, &row_sum);
             float *to = a.partial + ((int64_t)(head + g) * a.splits + blockIdx.x) * (c + 2) + c;
-            if (threadIdx.x % 32 == 0) to[0] = top, to[1] = total;
+            if (threadIdx.x % 32 == 0) to[0] = row_max, to[1] = row_sum;
         }
         block_sync();
         int part = threadIdx.x / columns, column = threadIdx.x % columns * 8;
@@ -246,24 +246,24 @@ DEVICE void put_tile_values(float *values, const weights *w, const attention_row
                 sum[t][n];
 }
 
-template <int DIM> KERNEL(BLOCK, 5) split_tile_kernel(const attention_row a)
+template <int DIM> KERNEL(BLOCK, 5) flash_decode_mma_kernel(const attention_row a)
 {
     SHARED_DYNAMIC(memory);
     weights *w = (weights *)memory;
     float *values = (float *)(w + 1);
-    int kv = blockIdx.y, share = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
+    int kv = blockIdx.y, group_size = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    for (int head = kv * share; head < (kv + 1) * share; head += HEADS) {
-        int count = min((int)HEADS, (kv + 1) * share - head);
+    for (int head = kv * group_size; head < (kv + 1) * group_size; head += HEADS) {
+        int count = min((int)HEADS, (kv + 1) * group_size - head);
         put_tile_scores<DIM>(w, a, head, count, kv, begin);
         block_sync();
         for (int h = warp; h < count; h += WARPS) {
-            float top, total;
-            weigh(w->score[h], &top, &total);
+            float row_max, row_sum;
+            softmax_of_split(w->score[h], &row_max, &row_sum);
             for (int j = lane; j < SPLIT; j += 32)
                 w->rounded[h][j] = narrow(w->score[h][j]);
             float *to = a.partial + ((int64_t)(head + h) * a.splits + blockIdx.x) * (DIM + 2) + DIM;
-            if (lane == 0) to[0] = top, to[1] = total;
+            if (lane == 0) to[0] = row_max, to[1] = row_sum;
         }
         block_sync();
         put_tile_values<DIM>(values, w, a, count, kv, begin);
@@ -278,58 +278,58 @@ template <int DIM> KERNEL(BLOCK, 5) split_tile_kernel(const attention_row a)
     }
 }
 
-template <int DIM> static void launch_split_tile(struct device *dev, const attention_row &a)
+template <int DIM> static void launch_flash_decode_mma(struct device *dev, const attention_row &a)
 {
     size_t bytes = sizeof(weights) + sizeof(float) * WARPS * HEADS * DIM;
     dim3 grid((unsigned)a.splits, (unsigned)a.kv_heads);
-    LAUNCH(split_tile_kernel<DIM>, grid, dim3(BLOCK), bytes, dev->stream, a);
+    LAUNCH(flash_decode_mma_kernel<DIM>, grid, dim3(BLOCK), bytes, dev->stream, a);
     launched(dev, "attention_cached");
 }
 
 /* false: not this head_dim, or no such tensor cores. */
-static bool split_by_tiles(struct device *dev, const attention_row &a)
+static bool flash_decode_mma(struct device *dev, const attention_row &a)
 {
     if (!has_tensor_cores(dev) || (uintptr_t)a.q % 16) return false;
     if (a.head_dim == 64)
-        launch_split_tile<64>(dev, a);
+        launch_flash_decode_mma<64>(dev, a);
     else if (a.head_dim == 128)
-        launch_split_tile<128>(dev, a);
+        launch_flash_decode_mma<128>(dev, a);
     else
         return false;
     return true;
 }
 #else
-static bool split_by_tiles(struct device *, const attention_row &) { return false; }
+static bool flash_decode_mma(struct device *, const attention_row &) { return false; }
 #endif
 
-KERNEL(BLOCK, 1) join_kernel(const attention_row a)
+KERNEL(BLOCK, 1) combine_kernel(const attention_row a)
 {
     int head = blockIdx.x, c = a.head_dim;
     const float *part = a.partial + (int64_t)head * a.splits * (c + 2);
-    float top = -INFINITY, total = 0;
+    float row_max = -INFINITY, row_sum = 0;
     for (int s = 0; s < a.splits; s++)
-        top = fmaxf(top, part[s * (c + 2) + c]);
+        row_max = fmaxf(row_max, part[s * (c + 2) + c]);
     for (int s = 0; s < a.splits; s++)
-        total += part[s * (c + 2) + c + 1] * expf(part[s * (c + 2) + c] - top);
+        row_sum += part[s * (c + 2) + c + 1] * expf(part[s * (c + 2) + c] - row_max);
     for (int i = threadIdx.x; i < c; i += BLOCK) {
         float sum = 0;
         for (int s = 0; s < a.splits; s++)
-            sum += part[s * (c + 2) + i] * expf(part[s * (c + 2) + c] - top);
-        a.o[head * c + i] = narrow(sum / total);
+            sum += part[s * (c + 2) + i] * expf(part[s * (c + 2) + c] - row_max);
+        a.o[head * c + i] = narrow(sum / row_sum);
     }
-    if (threadIdx.x == 0) a.lse[head] = top + logf(total);
+    if (threadIdx.x == 0) a.lse[head] = row_max + logf(row_sum);
 }
 
-template <int N> static void launch_split(struct device *dev, const attention_row &a)
+template <int N> static void launch_flash_decode(struct device *dev, const attention_row &a)
 {
     int parts = BLOCK / (a.head_dim / 8);
     size_t bytes = sizeof(float) * (size_t)(N * (a.head_dim + SPLIT + parts * a.head_dim));
     dim3 grid((unsigned)a.splits, (unsigned)a.kv_heads);
-    LAUNCH(split_kernel<N>, grid, dim3(BLOCK), bytes, dev->stream, a);
+    LAUNCH(flash_decode_kernel<N>, grid, dim3(BLOCK), bytes, dev->stream, a);
     launched(dev, "attention_cached");
 }
 
-bool attention_one(struct device *dev, const attention &a)
+bool flash_decode(struct device *dev, const attention &a)
 {
     if (a.rows != 1 || a.head_dim % 8 || a.head_dim > 256 || a.past >= dev->shape.keys ||
         a.heads > dev->shape.heads || !is_wide(a.k, a.k_stride, 8, sizeof *a.k) ||
@@ -340,10 +340,10 @@ bool attention_one(struct device *dev, const attention &a)
     r.partial = dev->splits;
     r.splits = (int)pieces(a.past + 1, SPLIT);
     if (a.heads == a.kv_heads) /* one head a key is bound by memory, not by arithmetic */
-        launch_split<1>(dev, r);
-    else if (!split_by_tiles(dev, r))
-        launch_split<4>(dev, r);
-    LAUNCH(join_kernel, dim3((unsigned)a.heads), dim3(BLOCK), 0, dev->stream, r);
+        launch_flash_decode<1>(dev, r);
+    else if (!flash_decode_mma(dev, r))
+        launch_flash_decode<4>(dev, r);
+    LAUNCH(combine_kernel, dim3((unsigned)a.heads), dim3(BLOCK), 0, dev->stream, r);
     launched(dev, "attention_cached");
     return true;
 }

@@ -12,8 +12,8 @@
 #include "attention.cuh"
 
 #ifdef ELEM_F32
-bool tiles_fwd(struct device *, const attention &) { return false; }
-bool tiles_bwd(struct device *, const attention &) { return false; }
+bool mma_fwd(struct device *, const attention &) { return false; }
+bool mma_bwd(struct device *, const attention &) { return false; }
 #else
 #include "online_softmax.cuh"
 
@@ -74,18 +74,19 @@ fwd_kernel(const attention a)
     elem *q = (elem *)memory, *k = q + QUERIES * C, *v = k + KEYS * C;
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     int head = blockIdx.y, kv = head / (a.heads / a.kv_heads);
-    const int32_t *start = list_of(a, head);
+    const int32_t *start = starts_of(a, head);
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * QUERIES;
     int last = min(first + QUERIES, a.rows) - 1, all = a.past + a.rows;
     int tile = start[first] / KEYS, last_tile = (a.past + last) / KEYS;
-    int clear = start[last]; /* from here on keys are in every row's span, but for causality */
-    int mine = first + warp * M * 16 + g; /* rows mine + 16 · m + 8 · h */
+    int first_unmasked =
+        start[last]; /* from here on keys are in every row's span, but for causality */
+    int row0 = first + warp * M * 16 + g; /* rows mine + 16 · m + 8 · h */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
-    float top[M][2], total[M][2], sum[M][C / 8][4] = {};
+    float row_max[M][2], row_sum[M][2], sum[M][C / 8][4] = {};
     for (int m = 0; m < M; m++)
         for (int h = 0; h < 2; h++) {
-            top[m][h] = -INFINITY;
-            total[m][h] = 0;
+            row_max[m][h] = -INFINITY;
+            row_sum[m][h] = 0;
         }
     fetch<C, QUERIES, WARPS * 32>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, all);
@@ -104,18 +105,18 @@ fwd_kernel(const attention a)
             fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS, all);
             copy_commit();
         }
-        if (tile * KEYS + KEYS - 1 > a.past + first || tile * KEYS < clear)
-            hide<M, N>(s, start, mine, tile * KEYS, a);
+        if (tile * KEYS + KEYS - 1 > a.past + first || tile * KEYS < first_unmasked)
+            mask_scores<M, N>(s, start, row0, tile * KEYS, a);
 #pragma unroll
         for (int m = 0; m < M; m++)
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                float shrink = soften<N>(s[m], h, top[m][h], total[m][h], scale2);
-                if (shrink == 1) continue; /* after the first tiles it mostly is */
+                float rescale = online_softmax<N>(s[m], h, row_max[m][h], row_sum[m][h], scale2);
+                if (rescale == 1) continue; /* after the first tiles it mostly is */
 #pragma unroll
                 for (int c = 0; c < C / 8; c++) {
-                    sum[m][c][2 * h] *= shrink;
-                    sum[m][c][2 * h + 1] *= shrink;
+                    sum[m][c][2 * h] *= rescale;
+                    sum[m][c][2 * h + 1] *= rescale;
                 }
             }
         times_columns<C, M, N>(sum, s, v);
@@ -124,12 +125,12 @@ fwd_kernel(const attention a)
     for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            int row = mine + m * 16 + h * 8;
-            float all_of_row = row_sum(total[m][h]);
+            int row = row0 + m * 16 + h * 8;
+            float whole_sum = sum_over_lanes(row_sum[m][h]);
             if (row >= a.rows) continue;
-            put_row<C>(a.o + row * a.o_stride + head * C, sum[m], h, 1 / all_of_row);
+            store_row<C>(a.o + row * a.o_stride + head * C, sum[m], h, 1 / whole_sum);
             if (t == 0)
-                a.lse[(int64_t)head * a.rows + row] = top[m][h] * a.scale + logf(all_of_row);
+                a.lse[(int64_t)head * a.rows + row] = row_max[m][h] * a.scale + logf(whole_sum);
         }
 }
 
@@ -144,17 +145,17 @@ dq_kernel(const attention a)
     elem *v = k + STAGES * KEYS * C;
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
     int head = blockIdx.y, kv = head / (a.heads / a.kv_heads);
-    const int32_t *start = list_of(a, head);
+    const int32_t *start = starts_of(a, head);
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * QUERIES;
     int last = min(first + QUERIES, a.rows) - 1;
-    int tile = start[first] / KEYS, last_tile = last / KEYS, clear = start[last];
-    int mine = first + warp * M * 16 + g; /* rows mine + 16 · m + 8 · h */
+    int tile = start[first] / KEYS, last_tile = last / KEYS, first_unmasked = start[last];
+    int row0 = first + warp * M * 16 + g; /* rows mine + 16 · m + 8 · h */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
-    row_base base[M][2];
+    row_stats stats[M][2];
     float sum[M][C / 8][4] = {};
     for (int m = 0; m < M; m++)
         for (int h = 0; h < 2; h++)
-            base[m][h] = a.base[(int64_t)head * a.rows + min(mine + m * 16 + h * 8, a.rows - 1)];
+            stats[m][h] = a.stats[(int64_t)head * a.rows + min(row0 + m * 16 + h * 8, a.rows - 1)];
     fetch<C, QUERIES, WARPS * 32>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch<C, QUERIES, WARPS * 32>(d, a.dout + head * C, a.dout_stride, first, a.rows);
     fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, a.rows);
@@ -175,16 +176,16 @@ dq_kernel(const attention a)
         float s[M][N][4] = {}, ds[M][N][4] = {};
         times_rows<C, M, N>(s, q, warp * M * 16, this_k);
         times_rows<C, M, N>(ds, d, warp * M * 16, this_v);
-        if (tile * KEYS + KEYS - 1 > first || tile * KEYS < clear)
-            hide<M, N>(s, start, mine, tile * KEYS, a);
+        if (tile * KEYS + KEYS - 1 > first || tile * KEYS < first_unmasked)
+            mask_scores<M, N>(s, start, row0, tile * KEYS, a);
 #pragma unroll
         for (int m = 0; m < M; m++)
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    float p = exp2_fast(s[m][n][e] * scale2 - base[m][e / 2].lse2);
-                    ds[m][n][e] = p * (ds[m][n][e] - base[m][e / 2].delta);
+                    float p = exp2_fast(s[m][n][e] * scale2 - stats[m][e / 2].lse2);
+                    ds[m][n][e] = p * (ds[m][n][e] - stats[m][e / 2].delta);
                 }
         times_columns<C, M, N>(sum, ds, this_k);
         if (STAGES == 1) {
@@ -200,19 +201,20 @@ dq_kernel(const attention a)
     for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            int row = mine + m * 16 + h * 8;
-            if (row < a.rows) put_row<C>(a.dq + row * a.dq_stride + head * C, sum[m], h, a.scale);
+            int row = row0 + m * 16 + h * 8;
+            if (row < a.rows) store_row<C>(a.dq + row * a.dq_stride + head * C, sum[m], h, a.scale);
         }
 }
 
 /* A tile of queries with their gradients and bases; beyond the last row zeros, which add nothing.
  */
 template <int C, int QUERIES, int THREADS_>
-DEVICE void fetch_queries(elem *q, elem *d, row_base *base, const attention &a, int head, int first)
+DEVICE void fetch_queries(elem *q, elem *d, row_stats *stats, const attention &a, int head,
+                          int first)
 {
     fetch<C, QUERIES, THREADS_>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch<C, QUERIES, THREADS_>(d, a.dout + head * C, a.dout_stride, first, a.rows);
-    fetch_bases<QUERIES>(base, a, head, first);
+    fetch_row_stats<QUERIES>(stats, a, head, first);
     copy_commit();
 }
 
@@ -224,29 +226,30 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
     constexpr int KEYS = WARPS * 16, N = QUERIES / 8, THREADS_ = WARPS * 32;
     SHARED_DYNAMIC(memory);
     elem *k = (elem *)memory, *v = k + KEYS * C, *q = v + KEYS * C, *d = q + 2 * QUERIES * C;
-    row_base *base = (row_base *)(d + 2 * QUERIES * C);
+    row_stats *stats = (row_stats *)(d + 2 * QUERIES * C);
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    int kv = blockIdx.y, share = a.heads / a.kv_heads;
+    int kv = blockIdx.y, group_size = a.heads / a.kv_heads;
     int first = blockIdx.x * KEYS, last = min(first + KEYS, a.rows) - 1;
-    int mine = first + warp * 16 + g; /* keys mine and mine + 8 */
+    int key0 = first + warp * 16 + g; /* keys mine and mine + 8 */
     float dk[1][C / 8][4] = {}, dv[1][C / 8][4] = {}, scale2 = a.scale * log2_e;
     fetch<C, KEYS, THREADS_>(k, a.k + kv * C, a.k_stride, first, a.rows);
     fetch<C, KEYS, THREADS_>(v, a.v + kv * C, a.v_stride, first, a.rows);
     copy_commit();
-    for (int head = kv * share; head < (kv + 1) * share; head++) {
-        const int32_t *start = list_of(a, head);
+    for (int head = kv * group_size; head < (kv + 1) * group_size; head++) {
+        const int32_t *start = starts_of(a, head);
         int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
-        int clear = last_query(start, a.rows, first); /* up to here every row's span has begun */
-        fetch_queries<C, QUERIES, THREADS_>(q, d, base, a, head, tile * QUERIES);
+        int last_unmasked =
+            last_query(start, a.rows, first); /* up to here every row's span has begun */
+        fetch_queries<C, QUERIES, THREADS_>(q, d, stats, a, head, tile * QUERIES);
         for (int stage = 0; tile <= last_tile; tile++, stage = 1 - stage) {
             elem *this_q = q + stage * QUERIES * C, *this_d = d + stage * QUERIES * C;
-            const row_base *this_base = base + stage * QUERIES;
+            const row_stats *this_stats = stats + stage * QUERIES;
             copy_wait<0>();
             block_sync(); /* this tile is there, and all are done with the other */
             if (tile < last_tile)
                 fetch_queries<C, QUERIES, THREADS_>(
                     q + (1 - stage) * QUERIES * C, d + (1 - stage) * QUERIES * C,
-                    base + (1 - stage) * QUERIES, a, head, (tile + 1) * QUERIES);
+                    stats + (1 - stage) * QUERIES, a, head, (tile + 1) * QUERIES);
             float s[1][N][4] = {}, ds[1][N][4] = {};
             times_rows<C, 1, N>(s, k, warp * 16, this_q);
 #pragma unroll
@@ -254,9 +257,9 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
 #pragma unroll
                 for (int e = 0; e < 4; e++)
                     s[0][n][e] =
-                        exp2_fast(s[0][n][e] * scale2 - this_base[n * 8 + t * 2 + e % 2].lse2);
-            if (tile * QUERIES < last || tile * QUERIES + QUERIES - 1 > clear)
-                hide_keys<N>(s[0], start, mine, tile * QUERIES, a);
+                        exp2_fast(s[0][n][e] * scale2 - this_stats[n * 8 + t * 2 + e % 2].lse2);
+            if (tile * QUERIES < last || tile * QUERIES + QUERIES - 1 > last_unmasked)
+                mask_keys<N>(s[0], start, key0, tile * QUERIES, a);
             times_columns<C, 1, N>(dv, s, this_d);
             times_rows<C, 1, N>(ds, v, warp * 16, this_d);
 #pragma unroll
@@ -264,17 +267,17 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
 #pragma unroll
                 for (int e = 0; e < 4; e++)
                     ds[0][n][e] =
-                        s[0][n][e] * (ds[0][n][e] - this_base[n * 8 + t * 2 + e % 2].delta);
+                        s[0][n][e] * (ds[0][n][e] - this_stats[n * 8 + t * 2 + e % 2].delta);
             times_columns<C, 1, N>(dk, ds, this_q);
         }
         block_sync(); /* the next head's tiles take the place of these */
     }
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        int key = mine + h * 8;
+        int key = key0 + h * 8;
         if (key >= a.rows) continue;
-        put_row<C>(a.dk + key * a.dk_stride + kv * C, dk[0], h, a.scale);
-        put_row<C>(a.dv + key * a.dv_stride + kv * C, dv[0], h, 1);
+        store_row<C>(a.dk + key * a.dk_stride + kv * C, dk[0], h, a.scale);
+        store_row<C>(a.dv + key * a.dv_stride + kv * C, dv[0], h, 1);
     }
 }
 
@@ -291,7 +294,7 @@ static constexpr size_t dq_bytes(int c, int keys, int warps, int m, int stages)
 static constexpr size_t dkdv_bytes(int c, int queries, int warps)
 {
     return (size_t)(2 * warps * 16 + 4 * queries) * c * sizeof(elem) +
-           2 * queries * sizeof(row_base);
+           2 * queries * sizeof(row_stats);
 }
 
 template <int C, int KEYS, int WARPS, int M>
@@ -356,7 +359,7 @@ static bool suits(const struct device *dev, const attention &a)
            (a.head_dim == 32 || a.head_dim == 64 || a.head_dim == 128);
 }
 
-bool tiles_fwd(struct device *dev, const attention &a)
+bool mma_fwd(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
     if (a.head_dim == 32)
@@ -371,7 +374,7 @@ bool tiles_fwd(struct device *dev, const attention &a)
     return true;
 }
 
-bool tiles_bwd(struct device *dev, const attention &a)
+bool mma_bwd(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
     launch_bwd(dev, a);

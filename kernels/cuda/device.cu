@@ -187,8 +187,8 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
     dev->head = (elem *)(at += p.dropped);
     dev->partial = (float *)(at += p.head);
     dev->squares = (double *)(at += p.partial);
-    dev->base = (struct row_base *)(at += p.squares);
-    dev->splits = (float *)(at += p.base);
+    dev->row_stats = (struct row_stats *)(at += p.squares);
+    dev->splits = (float *)(at += p.row_stats);
     dev->lora_partial = (float *)(at += p.splits);
     dev->workspace = at += p.lora_partial;
     dev->fault = (unsigned long long *)(at += p.workspace);

@@ -45,11 +45,11 @@ struct device {
     float *logits;          /* [logit_rows, vocab] */
     elem *dlogits;
     int64_t logit_rows;
-    float *partial;        /* GAIN_PIECES sums over rows, [.., widest] */
-    double *squares;       /* [3, SUM_PIECES] */
-    struct row_base *base; /* attention's, [heads, rows] */
-    float *splits;         /* attention_one's */
-    float *lora_partial;   /* linear_thin's: sums of pieces */
+    float *partial;              /* GAIN_PIECES sums over rows, [.., widest] */
+    double *squares;             /* [3, SUM_PIECES] */
+    struct row_stats *row_stats; /* attention's, [heads, rows] */
+    float *splits;               /* flash_decode's */
+    float *lora_partial;         /* linear_thin's: sums of pieces */
     void *workspace;
     unsigned long long *fault; /* [CHECKS] first element that is not finite */
     char names[CHECKS][64];

@@ -19,15 +19,15 @@ DEVICE void pack_left(uint32_t *left, const float (*two)[4])
 
 /* Bases of rows first, first + 1, …, zeros beyond the last; arrives asynchronously. */
 template <int QUERIES>
-DEVICE void fetch_bases(row_base *base, const attention &a, int head, int first)
+DEVICE void fetch_row_stats(row_stats *stats, const attention &a, int head, int first)
 {
     int i = threadIdx.x;
     if (i < QUERIES)
-        copy8_async(base + i, a.base + (int64_t)head * a.rows + first + i, first + i < a.rows);
+        copy8_async(stats + i, a.stats + (int64_t)head * a.rows + first + i, first + i < a.rows);
 }
 
 /* Row g (half 0) or g + 8 (half 1) of a warp's sums to memory. */
-template <int C> DEVICE void put_row(elem *to, const float (*sum)[4], int half, float factor)
+template <int C> DEVICE void store_row(elem *to, const float (*sum)[4], int half, float factor)
 {
     int t = threadIdx.x % 4;
 #pragma unroll
@@ -38,14 +38,15 @@ template <int C> DEVICE void put_row(elem *to, const float (*sum)[4], int half, 
 
 /* −infinity where a row, mine + 16 · m + 8 · h, does not see a key: keys first, first + 1, … */
 template <int M, int N>
-DEVICE void hide(float (*s)[N][4], const int32_t *start, int mine, int first, const attention &a)
+DEVICE void mask_scores(float (*s)[N][4], const int32_t *start, int row0, int first,
+                        const attention &a)
 {
     int t = threadIdx.x % 4;
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            int row = mine + m * 16 + h * 8, begin = start[min(row, a.rows - 1)];
+            int row = row0 + m * 16 + h * 8, begin = start[min(row, a.rows - 1)];
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
@@ -58,7 +59,7 @@ DEVICE void hide(float (*s)[N][4], const int32_t *start, int mine, int first, co
 
 /* Zero where a weight's key, mine or mine + 8, is not seen by its row: rows first, first + 1, … */
 template <int N>
-DEVICE void hide_keys(float (*p)[4], const int32_t *start, int mine, int first, const attention &a)
+DEVICE void mask_keys(float (*p)[4], const int32_t *start, int key0, int first, const attention &a)
 {
     int t = threadIdx.x % 4;
 #pragma unroll
@@ -67,8 +68,8 @@ DEVICE void hide_keys(float (*p)[4], const int32_t *start, int mine, int first, 
         for (int i = 0; i < 2; i++) {
             int row = first + n * 8 + t * 2 + i;
             int begin = start[min(row, a.rows - 1)];
-            if (mine > row || mine < begin) p[n][i] = 0;
-            if (mine + 8 > row || mine + 8 < begin) p[n][2 + i] = 0;
+            if (key0 > row || key0 < begin) p[n][i] = 0;
+            if (key0 + 8 > row || key0 + 8 < begin) p[n][2 + i] = 0;
         }
 }
 
@@ -76,30 +77,30 @@ DEVICE void hide_keys(float (*p)[4], const int32_t *start, int mine, int first, 
  * which is added to total, this thread's columns of it. Returns what earlier sums are to be
  * multiplied by. */
 template <int N>
-DEVICE float soften(float (*s)[4], int half, float &top, float &total, float scale2)
+DEVICE float online_softmax(float (*s)[4], int half, float &row_max, float &row_sum, float scale2)
 {
-    float higher = top, part = 0;
+    float new_max = row_max, part = 0;
 #pragma unroll
     for (int n = 0; n < N; n++)
-        higher = fmaxf(higher, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
-    higher = fmaxf(higher, shuffle_xor(higher, 1));
-    higher = fmaxf(higher, shuffle_xor(higher, 2));
-    float base = higher == -INFINITY ? 0 : higher * scale2;
-    float shrink = exp2_fast(top * scale2 - base);
+        new_max = fmaxf(new_max, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+    new_max = fmaxf(new_max, shuffle_xor(new_max, 1));
+    new_max = fmaxf(new_max, shuffle_xor(new_max, 2));
+    float scaled_max = new_max == -INFINITY ? 0 : new_max * scale2;
+    float rescale = exp2_fast(row_max * scale2 - scaled_max);
 #pragma unroll
     for (int n = 0; n < N; n++)
 #pragma unroll
         for (int e = 2 * half; e < 2 * half + 2; e++) {
-            s[n][e] = exp2_fast(s[n][e] * scale2 - base);
+            s[n][e] = exp2_fast(s[n][e] * scale2 - scaled_max);
             part += s[n][e];
         }
-    top = higher;
-    total = total * shrink + part;
-    return shrink;
+    row_max = new_max;
+    row_sum = row_sum * rescale + part;
+    return rescale;
 }
 
 /* Sums of a row over its four lanes. */
-DEVICE float row_sum(float x)
+DEVICE float sum_over_lanes(float x)
 {
     x += shuffle_xor(x, 1);
     return x + shuffle_xor(x, 2);

@@ -112,7 +112,7 @@ DEVICE uint64_t descriptor(const elem *at, int columns_bytes)
 
 /* d[64, N] = A[64, C] B[N, C]^T: rows row … row + 63 of a tile of A_ROWS, all N rows of a tile. */
 template <int C, int N, int A_ROWS>
-DEVICE void group_rows(float (*d)[4], const elem *a, int row, const elem *b)
+DEVICE void times_rows(float (*d)[4], const elem *a, int row, const elem *b)
 {
     uint64_t left = descriptor(a + row * 64, 0), right = descriptor(b, 0);
 #pragma unroll
@@ -127,7 +127,7 @@ DEVICE void group_rows(float (*d)[4], const elem *a, int row, const elem *b)
 
 /* d[64, C] += p[64, K] B[K, C], p in registers. */
 template <int C, int K>
-DEVICE void group_columns(float (*d)[4], const uint32_t (*p)[4], const elem *b)
+DEVICE void times_columns(float (*d)[4], const uint32_t (*p)[4], const elem *b)
 {
     uint64_t right = descriptor(b, K * 128);
 #pragma unroll

@@ -112,25 +112,25 @@ static bool always(struct device *dev, const attention &a)
 /* clang-format on */
 
 static const choice forward[] = { FWD(64, 4, 2), FWD(64, 4, 1),  FWD(32, 4, 2),
-                                  FWD(64, 8, 1), FWD(128, 4, 1), HOPPER_(hopper_fwd) };
-static const choice dq[] = { DQ(32, 4, 2, 2), DQ(64, 8, 1, 2), DQ(64, 8, 1, 1),   DQ(64, 4, 1, 1),
-                             DQ(32, 8, 1, 2), DQ(64, 4, 1, 2), HOPPER_(hopper_dq) };
+                                  FWD(64, 8, 1), FWD(128, 4, 1), HOPPER_(wgmma_fwd) };
+static const choice dq[] = { DQ(32, 4, 2, 2), DQ(64, 8, 1, 2), DQ(64, 8, 1, 1),  DQ(64, 4, 1, 1),
+                             DQ(32, 8, 1, 2), DQ(64, 4, 1, 2), HOPPER_(wgmma_dq) };
 static const choice dkdv[] = { DKDV(64, 8), DKDV(32, 8), DKDV(16, 4),
-                               DKDV(64, 4), DKDV(32, 4), HOPPER_(hopper_dkdv) };
+                               DKDV(64, 4), DKDV(32, 4), HOPPER_(wgmma_dkdv) };
 
 static void measure_attention(int rows)
 {
     int heads = (int)most(1, 32 / scale), width = heads * 128;
     attention a = {};
     int32_t *starts = (int32_t *)measured_bytes((size_t)rows * sizeof *starts); /* zeros: causal */
-    row_base *base = (row_base *)measured_bytes(sizeof *base * (size_t)rows * (size_t)heads);
+    row_stats *stats = (row_stats *)measured_bytes(sizeof *stats * (size_t)rows * (size_t)heads);
     a.q = some(rows, width), a.k = some(rows, width), a.v = some(rows, width);
     a.dout = some(rows, width), a.o = result(rows, width);
     a.dq = result(rows, width), a.dk = result(rows, width), a.dv = result(rows, width);
     a.q_stride = a.k_stride = a.v_stride = a.dout_stride = a.o_stride = width;
     a.dq_stride = a.dk_stride = a.dv_stride = width;
     a.lse = (float *)measured_bytes(sizeof(float) * (size_t)rows * (size_t)heads);
-    a.base = base; /* zeros: weights are e^score, which is as much work */
+    a.stats = stats; /* zeros: weights are e^score, which is as much work */
     a.first = a.second = starts;
     a.rows = rows, a.heads = a.kv_heads = heads, a.head_dim = 128;
     a.scale = 1 / sqrtf(128);
@@ -167,7 +167,7 @@ static void measure_product(const char *what, bool a_transposed, bool b_transpos
     gemm_plan a = {};
     gemm_shape q = gemm_shape_of(&p);
     cublasStatus_t status = ask_heuristic(measured_device->gemm_plans->lt, &a, q, results,
-                                sizeof results / sizeof *results, &count);
+                                          sizeof results / sizeof *results, &count);
     check(measured_device, status, &p);
     double taken = 0, best = 0;
     for (int i = 0; i < count; i++) {
