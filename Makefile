@@ -108,7 +108,7 @@ OBJECTS_$(1) := $(BUILD)/$(1)/$(subst $(space),-,$(strip $(ARCHS_$(1))))
 $$(OBJECTS_$(1))/%.o: kernels/cuda/%.cu Makefile
 	@mkdir -p $$(@D)
 	@echo "NVCC $$@"
-	$(Q)$(NVCC) -std=c++20 -O3 $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) -DLEAST_CAPABILITY=$(firstword $(ARCHS_$(1))) $(2) \
+	$(Q)$(NVCC) -std=c++20 -O3 $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) -DMIN_CAPABILITY=$(firstword $(ARCHS_$(1))) $(2) \
 		$$(if $$(call uses_hopper,$$*,$(ARCHS_$(1))),$$(hopper_code),$$(call cuda_code,$(ARCHS_$(1)))) \
 		-MMD -MP -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings --ptxas-options=-v -c $$< -o $$@ \
 		> $$(@:.o=.log) 2>&1 || { cat $$(@:.o=.log); false; }

@@ -29,9 +29,9 @@ enum {
     ATTENTION_SPLIT = 256, /* keys that a block of attention_decode.cu has */
 };
 
-static inline int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Elements of a row of a slot: products want rows of 16 bytes. */
 static inline int64_t slot_width(int64_t in, int64_t rank) { return (in + rank + 7) / 8 * 8; }
@@ -47,10 +47,11 @@ static inline size_t lora_bytes(const struct shape *s)
         int64_t in = s->slot[i].in;
         if (!s->slot[i].rank) continue;
         for (int parts = 1; parts <= LORA_PARTS; parts++) {
-            int64_t ranks = least(s->slot[i].rank, parts * LORA_RANK);
+            int64_t ranks = min_i64(s->slot[i].rank, parts * LORA_RANK);
             int64_t wanted = blocks_wanted(parts) * LORA_TILE;
-            floats = most(floats, most(s->chunk, least(LORA_SPLITS * s->chunk, wanted)) * ranks);
-            floats = most(floats, most(in, least(LORA_SPLITS * in, wanted)) * ranks);
+            floats =
+                max_i64(floats, max_i64(s->chunk, min_i64(LORA_SPLITS * s->chunk, wanted)) * ranks);
+            floats = max_i64(floats, max_i64(in, min_i64(LORA_SPLITS * in, wanted)) * ranks);
         }
     }
     return sizeof(float) * (size_t)floats;
@@ -60,14 +61,14 @@ static inline size_t lora_bytes(const struct shape *s)
 static inline size_t flash_decode_bytes(const struct shape *s)
 {
     return sizeof(float) *
-           (size_t)(s->heads * pieces(s->keys, ATTENTION_SPLIT) * (s->head_dim + 2));
+           (size_t)(s->heads * ceil_div(s->keys, ATTENTION_SPLIT) * (s->head_dim + 2));
 }
 
 /* Bytes of each part of the scratch, in order, but that logits and their gradients lie in the place
  * of the slots, which a loss leaves empty. */
 struct cuda_parts {
     size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, partial, squares, row_stats;
-    size_t splits, lora_partial, workspace, fault;
+    size_t splits, lora_partial, workspace, finite_checks;
     int64_t logit_rows;
 };
 
@@ -77,19 +78,19 @@ static inline size_t cuda_element(enum weight_type act) { return act == WEIGHT_F
 
 /* As many rows at once as there is room for: fewer would read the head's weights for longer than
  * they are multiplied, and their gradients would not fill a large GPU. */
-static inline int64_t cuda_logit_rows(const struct shape *s, size_t room, size_t element)
+static inline int64_t cuda_logit_rows(const struct shape *s, size_t capacity, size_t element)
 {
-    size_t row = (size_t)most(1, s->vocab) * (4 + (s->has_backward ? element : 0));
-    int64_t chunk = pieces(s->chunk, 64) * 64, rows = (int64_t)(room / row / 64 * 64);
-    int64_t times = pieces(chunk, least(most(256, rows), chunk));
-    return pieces(pieces(chunk, times), 64) * 64;
+    size_t row = (size_t)max_i64(1, s->vocab) * (4 + (s->has_backward ? element : 0));
+    int64_t chunk = ceil_div(s->chunk, 64) * 64, rows = (int64_t)(capacity / row / 64 * 64);
+    int64_t times = ceil_div(chunk, min_i64(max_i64(256, rows), chunk));
+    return ceil_div(ceil_div(chunk, times), 64) * 64;
 }
 
 static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum weight_type act)
 {
     struct cuda_parts p;
     size_t element = cuda_element(act);
-    int64_t widest = most(s->ffn, most(s->dim, s->heads * s->head_dim));
+    int64_t widest = max_i64(s->ffn, max_i64(s->dim, s->heads * s->head_dim));
     memset(&p, 0, sizeof p);
     for (int i = 0; i < LINEAR_SLOTS; i++) {
         const struct slot_shape *l = &s->slot[i];
@@ -97,12 +98,12 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum weight
             cuda_rounded(element * (size_t)(l->out * slot_width(l->in, l->rank) + l->rank * l->in));
         p.slots += p.slot[i];
     }
-    p.logit_rows = cuda_logit_rows(s, (size_t)most((int64_t)p.slots, LOGIT_BYTES), element);
+    p.logit_rows = cuda_logit_rows(s, (size_t)max_i64((int64_t)p.slots, LOGIT_BYTES), element);
     p.logits = cuda_rounded(4 * (size_t)(p.logit_rows * s->vocab));
     if (s->has_backward) p.dlogits = cuda_rounded(element * (size_t)(p.logit_rows * s->vocab));
     if (p.slots < p.logits + p.dlogits) p.slots = p.logits + p.dlogits;
     if (shape_has_adapters(s) && s->dropout > 0) {
-        p.dropped = cuda_rounded(element * (size_t)(least(s->chunk, DROPPED_ROWS) * widest));
+        p.dropped = cuda_rounded(element * (size_t)(min_i64(s->chunk, DROPPED_ROWS) * widest));
         p.lora_partial = cuda_rounded(lora_bytes(s));
     }
     if (s->head_type != act) p.head = cuda_rounded(element * (size_t)(s->vocab * s->dim));
@@ -113,7 +114,7 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum weight
     p.squares = cuda_rounded(3 * 8 * SUM_PIECES);
     p.splits = cuda_rounded(flash_decode_bytes(s));
     p.workspace = WORKSPACE;
-    p.fault = cuda_rounded(8 * CHECKS);
+    p.finite_checks = cuda_rounded(8 * CHECKS);
     return p;
 }
 
@@ -122,7 +123,7 @@ static inline size_t cuda_scratch_bytes(const struct shape *s, enum weight_type 
 {
     struct cuda_parts p = cuda_parts_of(s, act);
     return p.slots + p.dropped + p.head + p.partial + p.squares + p.row_stats + p.splits +
-           p.lora_partial + p.workspace + p.fault;
+           p.lora_partial + p.workspace + p.finite_checks;
 }
 
 #endif

@@ -35,12 +35,12 @@ static int load_plugin(const struct kernels **table, const char *name, struct fa
     if (n < 0) return fail(why, "device cuda: cannot tell where this program lies");
     path[n] = 0;
     char *file = strrchr(path, '/') + 1;
-    size_t room = sizeof path - (size_t)(file - path);
-    snprintf(file, room, "%s", name);
+    size_t capacity = sizeof path - (size_t)(file - path);
+    snprintf(file, capacity, "%s", name);
     if (other) snprintf(path, sizeof path, "%s", other);
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!plugin && !other) {
-        snprintf(file, room, "../lib/longqlora/%s", name);
+        snprintf(file, capacity, "../lib/longqlora/%s", name);
         plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     }
     if (!plugin) return fail(why, "device cuda: no usable %s: %s", name, dlerror());

@@ -14,7 +14,7 @@ static void update_piece(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct update *u = arg;
-    int64_t first = task * FLAT_TILE, count = least(FLAT_TILE, u->count - first);
+    int64_t first = task * FLAT_TILE, count = min_i64(FLAT_TILE, u->count - first);
     float *restrict p = u->p + first, *restrict m = u->m + first, *restrict v = u->v + first;
     float *restrict g = u->g + first;
     for (int64_t i = 0; i < count; i++) {
@@ -46,7 +46,7 @@ void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t c
                         .step_size = (float)((double)lr / correction1),
                         .decay_factor = 1 - lr * decay,
                         .root2 = (float)sqrt(correction2) };
-    pool_run(dev->pool, pieces(count, FLAT_TILE), update_piece, &u);
+    pool_run(dev->pool, ceil_div(count, FLAT_TILE), update_piece, &u);
 }
 
 struct squares {
@@ -59,7 +59,7 @@ static void square_piece(void *arg, int64_t task, int worker)
 {
     (void)worker;
     struct squares *s = arg;
-    int64_t first = task * s->size, end = least(first + s->size, s->count);
+    int64_t first = task * s->size, end = min_i64(first + s->size, s->count);
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = first; i < end; i++)
@@ -69,8 +69,8 @@ static void square_piece(void *arg, int64_t task, int worker)
 
 void sum_squares(struct device *dev, double *sum, const float *g, int64_t count)
 {
-    struct squares s = { .g = g, .count = count, .size = pieces(count, SUM_PIECES) };
-    int64_t tasks = s.size ? pieces(count, s.size) : 0;
+    struct squares s = { .g = g, .count = count, .size = ceil_div(count, SUM_PIECES) };
+    int64_t tasks = s.size ? ceil_div(count, s.size) : 0;
     pool_run(dev->pool, tasks, square_piece, &s);
     *sum = 0;
     for (int64_t i = 0; i < tasks; i++)

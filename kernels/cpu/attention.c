@@ -25,13 +25,13 @@ struct operand {
     bool is_b;
 };
 
-static struct operand operand_of(const struct attention *a, float **room, int64_t panels,
+static struct operand operand_of(const struct attention *a, float **scratch, int64_t panels,
                                  int64_t depth, bool is_b)
 {
     struct operand m = { .is_b = is_b };
     if (!a->is_packed) return m;
-    m.packed = (struct packed){ (bf16 *)(void *)*room, panels, depth };
-    *room += packed_elements(panels, depth) / 2;
+    m.packed = (struct packed){ (bf16 *)(void *)*scratch, panels, depth };
+    *scratch += packed_elements(panels, depth) / 2;
     return m;
 }
 
@@ -58,7 +58,7 @@ static const float *first_of(struct operand_view p)
 }
 
 /* C[m, n] = or += A B over so many k. */
-static void multiply(const struct attention *call, void *room, int64_t m, int64_t n, int64_t k,
+static void multiply(const struct attention *call, void *scratch, int64_t m, int64_t n, int64_t k,
                      struct operand_view a, struct operand_view b, bool adds, float *c, int64_t ldc)
 {
     const struct operand *left = a.of, *right = b.of;
@@ -66,7 +66,7 @@ static void multiply(const struct attention *call, void *room, int64_t m, int64_
         gemm_packed(m, n, k, (struct packed_view){ &left->packed, a.panel, a.k },
                     (struct packed_view){ &right->packed, b.panel, b.k }, adds, c, ldc);
     else
-        gemm(room, left->from.k_is_outer, !right->from.k_is_outer, m, n, k, left->from.scale,
+        gemm(scratch, left->from.k_is_outer, !right->from.k_is_outer, m, n, k, left->from.scale,
              first_of(a), left->from.ld, first_of(b), right->from.ld, adds, c, ldc);
 }
 
@@ -83,7 +83,7 @@ struct key_range {
 static struct key_range key_range_of(struct block keys, int64_t low, int64_t end)
 {
     int64_t from = low > keys.first ? (low - keys.first) / TILE_K * TILE_K : 0;
-    int64_t to = least(end, keys.first + keys.count) - keys.first;
+    int64_t to = min_i64(end, keys.first + keys.count) - keys.first;
     return (struct key_range){ from, low < keys.first + keys.count ? to - from : 0 };
 }
 
@@ -96,7 +96,8 @@ static struct row_range row_range_of(struct block keys, struct key_range visible
 {
     int64_t first = keys.first + visible.from;
     int64_t from = low > first ? low - first : 0;
-    return (struct row_range){ least(from, visible.count), least(row + 1 - first, visible.count) };
+    return (struct row_range){ min_i64(from, visible.count),
+                               min_i64(row + 1 - first, visible.count) };
 }
 
 static void zero_outside(float *s, struct row_range in, int64_t count)
@@ -117,7 +118,7 @@ static const float *rows_of(struct mat m, int64_t row, int64_t head, const struc
  * softmax has met. */
 struct softmax_state {
     float *s, *o, *wide_k, *wide_v, row_max[FWD_ROWS], sum[FWD_ROWS];
-    void *room; /* of product */
+    void *scratch; /* of product */
     struct operand q, k, v, p;
 };
 
@@ -144,7 +145,7 @@ static void fwd_tile(const struct attention *a, struct softmax_state *m, int64_t
     int64_t c = a->head_dim;
     struct key_range visible = key_range_of(keys, start[0], a->past + first + tile + rows);
     if (visible.count <= 0) return;
-    multiply(a, m->room, rows, visible.count, c, (struct operand_view){ &m->q, tile, 0 },
+    multiply(a, m->scratch, rows, visible.count, c, (struct operand_view){ &m->q, tile, 0 },
              (struct operand_view){ &m->k, visible.from, 0 }, false, m->s, KEY_BLOCK);
     for (int64_t r = 0; r < rows; r++) {
         float *s = m->s + r * KEY_BLOCK;
@@ -153,7 +154,7 @@ static void fwd_tile(const struct attention *a, struct softmax_state *m, int64_t
         zero_outside(s, in, visible.count);
     }
     set_operand(a, &m->p, m->s, KEY_BLOCK, false, 1, rows, visible.count);
-    multiply(a, m->room, rows, c, visible.count, (struct operand_view){ &m->p, 0, 0 },
+    multiply(a, m->scratch, rows, c, visible.count, (struct operand_view){ &m->p, 0, 0 },
              (struct operand_view){ &m->v, 0, visible.from }, true, m->o + tile * c, c);
 }
 
@@ -179,30 +180,30 @@ static void fwd_task(void *arg, int64_t task, int worker)
 {
     const struct attention *a = arg;
     int64_t head = task / a->tiles, first = (a->tiles - 1 - task % a->tiles) * FWD_ROWS;
-    int64_t rows = least(FWD_ROWS, a->rows - first), c = a->head_dim;
+    int64_t rows = min_i64(FWD_ROWS, a->rows - first), c = a->head_dim;
     int64_t kv = head * a->kv_heads / a->heads, low = starts_of(a->spans, head)[first];
-    float *room = worker_scratch(a->dev, worker);
+    float *scratch = worker_scratch(a->dev, worker);
     int64_t end = a->past + first + rows;
-    struct softmax_state m = { .s = room, .o = room + QUERY_TILE * KEY_BLOCK };
-    m.room = gemm_scratch(a->dev, worker);
+    struct softmax_state m = { .s = scratch, .o = scratch + QUERY_TILE * KEY_BLOCK };
+    m.scratch = gemm_scratch(a->dev, worker);
     m.wide_k = m.o + FWD_ROWS * c;
     m.wide_v = m.wide_k + (a->cache ? KEY_BLOCK * c : 0);
-    room = m.wide_v + (a->cache ? KEY_BLOCK * c : 0);
-    m.q = operand_of(a, &room, FWD_ROWS, c, false);
-    m.p = operand_of(a, &room, QUERY_TILE, KEY_BLOCK, false);
-    m.k = operand_of(a, &room, KEY_BLOCK, c, true);
-    m.v = operand_of(a, &room, c, KEY_BLOCK, true);
-    must(room <= worker_scratch(a->dev, worker) + a->dev->worker_floats);
+    scratch = m.wide_v + (a->cache ? KEY_BLOCK * c : 0);
+    m.q = operand_of(a, &scratch, FWD_ROWS, c, false);
+    m.p = operand_of(a, &scratch, QUERY_TILE, KEY_BLOCK, false);
+    m.k = operand_of(a, &scratch, KEY_BLOCK, c, true);
+    m.v = operand_of(a, &scratch, c, KEY_BLOCK, true);
+    must(scratch <= worker_scratch(a->dev, worker) + a->dev->worker_floats);
     memset(m.o, 0, (size_t)(rows * c) * sizeof *m.o);
     for (int64_t r = 0; r < rows; r++)
         m.row_max[r] = -INFINITY;
     set_operand(a, &m.q, rows_of(a->q, first, head, a), a->q.stride, false, a->scale, rows, c);
     struct block keys = { low, 0 };
     for (; keys.first < end; keys.first += KEY_BLOCK) {
-        keys.count = least(KEY_BLOCK, end - keys.first);
+        keys.count = min_i64(KEY_BLOCK, end - keys.first);
         set_keys(a, &m, kv, keys);
         for (int64_t tile = 0; tile < rows; tile += QUERY_TILE)
-            fwd_tile(a, &m, head, first, tile, least(QUERY_TILE, rows - tile), keys);
+            fwd_tile(a, &m, head, first, tile, min_i64(QUERY_TILE, rows - tile), keys);
     }
     for (int64_t r = 0; r < rows; r++) {
         float *o = head_at(a->o, first + r, head, c), inverse = 1 / m.sum[r];
@@ -214,7 +215,7 @@ static void fwd_task(void *arg, int64_t task, int worker)
 
 void attention_forward(struct attention *a)
 {
-    a->tiles = pieces(a->rows, FWD_ROWS);
+    a->tiles = ceil_div(a->rows, FWD_ROWS);
     a->is_packed = is_packed(a->head_dim);
     pool_run(a->dev->pool, a->heads * a->tiles, fwd_task, a);
 }
@@ -248,7 +249,7 @@ struct bwd_range {
     float *p, *ds, *dk, *dv, *delta;
     struct operand q_for_s, k_for_s, d_for_dp, v_for_dp, d_for_dv, p_for_dv, q_for_dk, ds_for_dk;
     struct operand ds_for_dq, k_for_dq;
-    void *room; /* of product */
+    void *scratch; /* of product */
 };
 
 static int64_t group_size_of(const struct attention *a) { return a->heads / a->kv_heads; }
@@ -290,15 +291,15 @@ static void bwd_tile(const struct attention *a, struct bwd_range *g, int64_t hea
                      struct block keys)
 {
     const int32_t *start = starts_of(a->spans, head) + first;
-    int64_t rows = least(QUERY_TILE, g->end - first), c = a->head_dim, ld = KEY_BLOCK;
+    int64_t rows = min_i64(QUERY_TILE, g->end - first), c = a->head_dim, ld = KEY_BLOCK;
     const float *q = rows_of(a->q, first, head, a), *d = rows_of(a->dout, first, head, a);
     struct key_range visible = key_range_of(keys, start[0], first + rows);
     int64_t from = visible.from, count = visible.count;
     set_operand(a, &g->q_for_s, q, a->q.stride, false, a->scale, rows, c);
     set_operand(a, &g->d_for_dp, d, a->dout.stride, false, 1, rows, c);
-    multiply(a, g->room, rows, count, c, (struct operand_view){ &g->q_for_s, 0, 0 },
+    multiply(a, g->scratch, rows, count, c, (struct operand_view){ &g->q_for_s, 0, 0 },
              (struct operand_view){ &g->k_for_s, from, 0 }, false, g->p, ld);
-    multiply(a, g->room, rows, count, c, (struct operand_view){ &g->d_for_dp, 0, 0 },
+    multiply(a, g->scratch, rows, count, c, (struct operand_view){ &g->d_for_dp, 0, 0 },
              (struct operand_view){ &g->v_for_dp, from, 0 }, false, g->ds, ld);
     for (int64_t r = 0; r < rows; r++)
         softmax_bwd(g->p + r * ld, g->ds + r * ld, row_range_of(keys, visible, start[r], first + r),
@@ -306,14 +307,14 @@ static void bwd_tile(const struct attention *a, struct bwd_range *g, int64_t hea
                     deltas_of(a, g, head)[first + r - g->first_row], a->scale);
     set_operand(a, &g->d_for_dv, d, a->dout.stride, true, 1, c, rows);
     set_operand(a, &g->p_for_dv, g->p, ld, true, 1, count, rows);
-    multiply(a, g->room, c, count, rows, (struct operand_view){ &g->d_for_dv, 0, 0 },
+    multiply(a, g->scratch, c, count, rows, (struct operand_view){ &g->d_for_dv, 0, 0 },
              (struct operand_view){ &g->p_for_dv, 0, 0 }, true, g->dv + from, ld);
     set_operand(a, &g->q_for_dk, q, a->q.stride, true, 1, c, rows);
     set_operand(a, &g->ds_for_dk, g->ds, ld, true, 1, count, rows);
-    multiply(a, g->room, c, count, rows, (struct operand_view){ &g->q_for_dk, 0, 0 },
+    multiply(a, g->scratch, c, count, rows, (struct operand_view){ &g->q_for_dk, 0, 0 },
              (struct operand_view){ &g->ds_for_dk, 0, 0 }, true, g->dk + from, ld);
     set_operand(a, &g->ds_for_dq, g->ds, ld, false, 1, rows, count);
-    multiply(a, g->room, rows, c, count, (struct operand_view){ &g->ds_for_dq, 0, 0 },
+    multiply(a, g->scratch, rows, c, count, (struct operand_view){ &g->ds_for_dq, 0, 0 },
              (struct operand_view){ &g->k_for_dq, 0, from }, start[0] < keys.first,
              head_at(a->dq, first, head, c), a->dq.stride);
 }
@@ -350,30 +351,30 @@ static void bwd_block(const struct attention *a, struct bwd_range *g, struct blo
 /* Floats before the operands. */
 static int64_t range_floats(int64_t rows, int64_t group_size, int64_t c)
 {
-    return 2 * (QUERY_TILE + c) * KEY_BLOCK + pieces(group_size * rows, 16) * 16;
+    return 2 * (QUERY_TILE + c) * KEY_BLOCK + ceil_div(group_size * rows, 16) * 16;
 }
 
 /* Returns the end. */
-static float *plan_range(const struct attention *a, struct bwd_range *g, float *room)
+static float *plan_range(const struct attention *a, struct bwd_range *g, float *scratch)
 {
     int64_t c = a->head_dim;
-    g->p = room;
+    g->p = scratch;
     g->ds = g->p + QUERY_TILE * KEY_BLOCK;
     g->dk = g->ds + QUERY_TILE * KEY_BLOCK;
     g->dv = g->dk + c * KEY_BLOCK;
     g->delta = g->dv + c * KEY_BLOCK;
-    room += range_floats(g->end - g->first_row, group_size_of(a), c);
-    g->q_for_s = operand_of(a, &room, QUERY_TILE, c, false);
-    g->d_for_dp = operand_of(a, &room, QUERY_TILE, c, false);
-    g->q_for_dk = operand_of(a, &room, c, QUERY_TILE, false);
-    g->d_for_dv = operand_of(a, &room, c, QUERY_TILE, false);
-    g->k_for_s = operand_of(a, &room, KEY_BLOCK, c, true);
-    g->v_for_dp = operand_of(a, &room, KEY_BLOCK, c, true);
-    g->k_for_dq = operand_of(a, &room, c, KEY_BLOCK, true);
-    g->p_for_dv = operand_of(a, &room, KEY_BLOCK, QUERY_TILE, true);
-    g->ds_for_dk = operand_of(a, &room, KEY_BLOCK, QUERY_TILE, true);
-    g->ds_for_dq = operand_of(a, &room, QUERY_TILE, KEY_BLOCK, false);
-    return room;
+    scratch += range_floats(g->end - g->first_row, group_size_of(a), c);
+    g->q_for_s = operand_of(a, &scratch, QUERY_TILE, c, false);
+    g->d_for_dp = operand_of(a, &scratch, QUERY_TILE, c, false);
+    g->q_for_dk = operand_of(a, &scratch, c, QUERY_TILE, false);
+    g->d_for_dv = operand_of(a, &scratch, c, QUERY_TILE, false);
+    g->k_for_s = operand_of(a, &scratch, KEY_BLOCK, c, true);
+    g->v_for_dp = operand_of(a, &scratch, KEY_BLOCK, c, true);
+    g->k_for_dq = operand_of(a, &scratch, c, KEY_BLOCK, true);
+    g->p_for_dv = operand_of(a, &scratch, KEY_BLOCK, QUERY_TILE, true);
+    g->ds_for_dk = operand_of(a, &scratch, KEY_BLOCK, QUERY_TILE, true);
+    g->ds_for_dq = operand_of(a, &scratch, QUERY_TILE, KEY_BLOCK, false);
+    return scratch;
 }
 
 /* Of the backward's operands, queries' c by 64 for which the forward has 256 once. */
@@ -399,13 +400,13 @@ static void bwd_task(void *arg, int64_t task, int worker)
     const int32_t *border = a->dev->ranges + task % a->ranges;
     int64_t group_size = group_size_of(a);
     struct bwd_range g = { .kv = task / a->ranges, .first_row = border[0], .end = border[1] };
-    g.room = gemm_scratch(a->dev, worker);
-    float *room = worker_scratch(a->dev, worker);
-    must(plan_range(a, &g, room) <= room + a->dev->worker_floats);
+    g.scratch = gemm_scratch(a->dev, worker);
+    float *scratch = worker_scratch(a->dev, worker);
+    must(plan_range(a, &g, scratch) <= scratch + a->dev->worker_floats);
     for (int64_t head = g.kv * group_size; head < (g.kv + 1) * group_size; head++)
         compute_deltas(a, &g, head);
     for (int64_t first = g.first_row; first < g.end; first += KEY_BLOCK)
-        bwd_block(a, &g, (struct block){ first, least(KEY_BLOCK, g.end - first) });
+        bwd_block(a, &g, (struct block){ first, min_i64(KEY_BLOCK, g.end - first) });
 }
 
 /* Cuts rows where neither list has a span across (lists do not decrease, so no later

@@ -21,6 +21,6 @@ void attention_forward(struct attention *a);
 /* Rows of a cache's head in f32, densely: where they lie, or in `room`; heads of values come after
  * those of keys. */
 const float *cache_widened(const struct cache *c, int64_t head, int64_t row, int64_t count,
-                           float *room);
+                           float *scratch);
 
 #endif

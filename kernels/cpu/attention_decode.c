@@ -31,7 +31,7 @@ static const void *element_at(const struct cache *c, int64_t place)
                                  : (const void *)((const uint16_t *)c->at + place);
 }
 
-static int64_t clamp(int64_t n, int64_t most) { return n < 0 ? 0 : least(n, most); }
+static int64_t clamp(int64_t n, int64_t high) { return n < 0 ? 0 : min_i64(n, high); }
 
 /* ---- writing ---- */
 
@@ -46,16 +46,16 @@ static void write_head(void *arg, int64_t task, int worker)
     (void)worker;
     const struct cache_write *k = arg;
     const struct cache *c = k->cache;
-    float most = c->type == WEIGHT_F16 ? 65504 : INFINITY;
+    float max_finite = c->type == WEIGHT_F16 ? 65504 : INFINITY;
     for (int64_t t = 0; t < k->rows; t++) {
         const float *from = head_at(k->kv, t, task, c->head_dim);
         int64_t place = place_of(c, task, k->first + t);
         for (int64_t i = 0; i < c->head_dim; i += 64) {
             float value[64];
-            int64_t n = least(64, c->head_dim - i);
+            int64_t n = min_i64(64, c->head_dim - i);
             for (int64_t j = 0; j < n; j++) {
                 float x = from[i + j];
-                value[j] = x > most ? most : x < -most ? -most : x;
+                value[j] = x > max_finite ? max_finite : x < -max_finite ? -max_finite : x;
             }
             narrow_range(c->at, c->type, place + i, value, n);
         }
@@ -81,11 +81,11 @@ static void score_split(const struct cache *c, int64_t place, int64_t values, in
     int64_t dim = c->head_dim, bytes = dim * (c->type == WEIGHT_F32 ? 4 : 2);
     for (int64_t j = 0; j < count; j++) {
         const void *key = element_at(c, place + j * dim);
-        ask_for((const char *)key + ASKED_AHEAD, bytes);
-        ask_for(element_at(c, values + j * dim), bytes);
+        prefetch((const char *)key + PREFETCH_AHEAD, bytes);
+        prefetch(element_at(c, values + j * dim), bytes);
         for (int64_t n = 0; n < queries; n += ROWS_AT_ONCE) {
             float y[ROWS_AT_ONCE];
-            int rows = (int)least(ROWS_AT_ONCE, queries - n);
+            int rows = (int)min_i64(ROWS_AT_ONCE, queries - n);
             if (c->type == WEIGHT_F32)
                 dot_f32(y, key, q + n * dim, dim, dim, rows);
             else
@@ -156,7 +156,7 @@ static void decode_task(void *arg, int64_t task, int worker)
     const struct attention_decode_call *a = arg;
     const struct cache *c = a->cache;
     int64_t kv = task / a->splits, split = task % a->splits, dim = c->head_dim;
-    int64_t begin = split * CACHE_SPLIT, count = least(CACHE_SPLIT, a->past + a->rows - begin);
+    int64_t begin = split * CACHE_SPLIT, count = min_i64(CACHE_SPLIT, a->past + a->rows - begin);
     int64_t queries = a->rows * a->group_size;
     float *q = worker_scratch(a->dev, worker), *score = q + queries * dim;
     for (int64_t n = 0; n < queries; n++) {
@@ -168,7 +168,7 @@ static void decode_task(void *arg, int64_t task, int worker)
     score_split(c, place_of(c, kv, begin), place_of(c, c->kv_heads + kv, begin), count, score, q,
                 queries);
     for (int64_t first = 0; first < queries; first += ROWS_AT_ONCE) {
-        int rows = (int)least(ROWS_AT_ONCE, queries - first);
+        int rows = (int)min_i64(ROWS_AT_ONCE, queries - first);
         float *to[ROWS_AT_ONCE] = { NULL };
         for (int r = 0; r < rows; r++) {
             int64_t row = (first + r) / a->group_size,
@@ -211,12 +211,12 @@ static void combine_task(void *arg, int64_t task, int worker)
 /* ---- more rows ---- */
 
 const float *cache_widened(const struct cache *c, int64_t head, int64_t row, int64_t count,
-                           float *room)
+                           float *scratch)
 {
     int64_t place = place_of(c, head, row);
     if (c->type == WEIGHT_F32) return (const float *)c->at + place;
-    widen_range(room, c->at, c->type, place, count * c->head_dim);
-    return room;
+    widen_range(scratch, c->at, c->type, place, count * c->head_dim);
+    return scratch;
 }
 
 void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q,
@@ -250,7 +250,7 @@ void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q
                                        .past = past,
                                        .rows = rows,
                                        .group_size = heads / cache->kv_heads,
-                                       .splits = pieces(past + rows, CACHE_SPLIT),
+                                       .splits = ceil_div(past + rows, CACHE_SPLIT),
                                        .scale = scale };
     pool_run(dev->pool, cache->kv_heads * a.splits, decode_task, &a);
     pool_run(dev->pool, heads * rows, combine_task, &a);

@@ -48,14 +48,15 @@ static void widen_piece(void *arg, int64_t task, int worker)
     (void)worker;
     const struct conversion *c = arg;
     int64_t first = task * FLAT_TILE;
-    widen_range((float *)c->out + first, c->in, c->type, first, least(FLAT_TILE, c->count - first));
+    widen_range((float *)c->out + first, c->in, c->type, first,
+                min_i64(FLAT_TILE, c->count - first));
 }
 
 void widen(struct device *dev, float *out, const void *in, enum weight_type type, int64_t count)
 {
     must(type != WEIGHT_NF4);
     struct conversion c = { .out = out, .in = in, .type = type, .count = count };
-    pool_run(dev->pool, pieces(count, FLAT_TILE), widen_piece, &c);
+    pool_run(dev->pool, ceil_div(count, FLAT_TILE), widen_piece, &c);
 }
 
 static void narrow_f16(uint16_t *to, const float *from, int64_t count)
@@ -86,10 +87,10 @@ static void narrow_piece(void *arg, int64_t task, int worker)
     enum { RUN = 512 };
     (void)worker;
     const struct conversion *c = arg;
-    int64_t end = least((task + 1) * FLAT_TILE, c->count);
+    int64_t end = min_i64((task + 1) * FLAT_TILE, c->count);
     for (int64_t first = task * FLAT_TILE; first < end; first += RUN) {
         float sum[RUN];
-        int64_t n = least(RUN, end - first);
+        int64_t n = min_i64(RUN, end - first);
         const float *a = (const float *)c->in + first, *b = c->added ? c->added + first : NULL;
         float scale = c->scale;
         for (int64_t i = 0; b && i < n; i++)
@@ -105,5 +106,5 @@ void narrow_sum(struct device *dev, void *out, enum weight_type type, const floa
     struct conversion c = {
         .out = out, .in = a, .added = b, .scale = scale, .type = type, .count = count
     };
-    pool_run(dev->pool, pieces(count, FLAT_TILE), narrow_piece, &c);
+    pool_run(dev->pool, ceil_div(count, FLAT_TILE), narrow_piece, &c);
 }

@@ -25,7 +25,7 @@ enum {
     LIGHT_TILE = 32,    /* rows a task of an elementwise operation takes */
     QUERY_TILE = 64,    /* queries of one head that attention handles at once */
     LOGIT_BYTES = 64 << 20, /* of logits alive at once, but for large vocabularies: */
-    LEAST_LOGIT_ROWS = 256, /* so many rows, for which the head's weights are read once */
+    MIN_LOGIT_ROWS = 256,   /* so many rows, for which the head's weights are read once */
     SUM_PIECES = 1024,      /* of a flat sum */
     FLAT_TILE = 1 << 15,    /* elements a task of a flat operation takes */
     DECODE_ROWS = 16,       /* up to so many, weights are used as they are stored */
@@ -59,8 +59,8 @@ struct device {
 
 static inline float *floats(struct mat m) { return (float *)m.at; }
 static inline float *row_of(struct mat m, int64_t row) { return (float *)m.at + row * m.stride; }
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 /* A matrix of results cut into tasks. Patches below each other have the same weights and come one
  * after the other. */
@@ -70,14 +70,14 @@ struct patch {
 static inline int64_t patch_rows(int64_t cols) { return cols > WIDE_COLS ? WIDE_ROWS : ROW_TILE; }
 static inline int64_t patches_of(int64_t rows, int64_t cols)
 {
-    return pieces(rows, patch_rows(cols)) * pieces(cols, WIDE_COLS);
+    return ceil_div(rows, patch_rows(cols)) * ceil_div(cols, WIDE_COLS);
 }
 static inline struct patch patch_of(int64_t rows, int64_t cols, int64_t task)
 {
-    int64_t height = patch_rows(cols), down = pieces(rows, height);
+    int64_t height = patch_rows(cols), down = ceil_div(rows, height);
     struct patch t = { task % down * height, height, task / down * WIDE_COLS, WIDE_COLS };
-    t.rows = least(t.rows, rows - t.row);
-    t.cols = least(t.cols, cols - t.col);
+    t.rows = min_i64(t.rows, rows - t.row);
+    t.cols = min_i64(t.cols, cols - t.col);
     return t;
 }
 
@@ -99,7 +99,7 @@ static inline float *worker_scratch(struct device *dev, int worker)
 /* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on this thread; beta is 0 or 1.
  * Compiled with GEMM_BF16 the operands, one of them times alpha, are rounded to bf16 and the
  * sums are f32. room: gemm_scratch of the thread's worker. */
-void gemm(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
           float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
           float *c, int64_t ldc);
 

@@ -8,7 +8,7 @@
 
 static size_t rounded(size_t floats) { return (floats + 15) / 16 * 16; }
 
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Floats of each part of the scratch, in order. */
 struct parts {
@@ -32,40 +32,41 @@ static size_t slot_floats(const struct slot_shape *s)
 static struct parts parts_of(const struct shape *s)
 {
     struct parts p = { 0 };
-    int64_t widest = most(s->ffn, most(s->dim, s->heads * s->head_dim));
+    int64_t widest = max_i64(s->ffn, max_i64(s->dim, s->heads * s->head_dim));
     for (int i = 0; i < LINEAR_SLOTS && s->has_packed_weights; i++)
         p.slot[i] = rounded(slot_floats(&s->slot[i]));
     size_t attention = rounded(attention_floats(s));
     bool has_adapters = shape_has_adapters(s);
     /* drop(x) of a task's rows; of its columns; a tile on its way to be masked. */
-    int64_t tile = patch_rows(widest) * least(most(widest, 8), WIDE_COLS);
-    tile = most(tile, least(DROPPED_ROWS, s->chunk) * WIDE_OUT);
-    size_t linear = has_adapters ? rounded((size_t)most(ROW_TILE * most(widest, 8), tile)) : 0;
+    int64_t tile = patch_rows(widest) * min_i64(max_i64(widest, 8), WIDE_COLS);
+    tile = max_i64(tile, min_i64(DROPPED_ROWS, s->chunk) * WIDE_OUT);
+    size_t linear =
+        has_adapters ? rounded((size_t)max_i64(ROW_TILE * max_i64(widest, 8), tile)) : 0;
     p.worker = attention > linear ? attention : linear;
     if (s->has_packed_weights && packing_usable()) {
-        p.worker = (size_t)most((int64_t)p.worker, PACK_ROWS * widest);
+        p.worker = (size_t)max_i64((int64_t)p.worker, PACK_ROWS * widest);
         for (int i = 0; i < LINEAR_SLOTS; i++)
             if (s->slot[i].out)
-                p.packed = (size_t)most((int64_t)p.packed,
-                                        (int64_t)packed_rows_floats(&s->slot[i], s->chunk));
+                p.packed = (size_t)max_i64((int64_t)p.packed,
+                                           (int64_t)packed_rows_floats(&s->slot[i], s->chunk));
     }
     /* linear_decode: one row of weights. */
     if (!s->has_backward) {
         p.worker = p.worker > rounded((size_t)widest) ? p.worker : rounded((size_t)widest);
         p.split = rounded((size_t)(DECODE_ROWS * widest));
     }
-    int64_t rows = most(LEAST_LOGIT_ROWS, LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64);
-    rows = least(rows, pieces(s->chunk, 64) * 64);
+    int64_t rows = max_i64(MIN_LOGIT_ROWS, LOGIT_BYTES / 4 / max_i64(1, s->vocab) / 64 * 64);
+    rows = min_i64(rows, ceil_div(s->chunk, 64) * 64);
     p.logits = rounded((size_t)(rows * s->vocab));
     if (s->head_type == WEIGHT_F32 && head_is_packed(s->dim)) {
-        int64_t deepest = s->has_backward ? most(s->dim, s->vocab) : s->dim;
-        p.packed = (size_t)most((int64_t)p.packed, (int64_t)packed_elements(rows, deepest) / 2);
-        p.worker = (size_t)most((int64_t)p.worker, HEAD_COLUMNS * PACK_DEPTH / 2);
+        int64_t deepest = s->has_backward ? max_i64(s->dim, s->vocab) : s->dim;
+        p.packed = (size_t)max_i64((int64_t)p.packed, (int64_t)packed_elements(rows, deepest) / 2);
+        p.worker = (size_t)max_i64((int64_t)p.worker, HEAD_COLUMNS * PACK_DEPTH / 2);
     }
     if (s->keys) {
-        p.worker = (size_t)most((int64_t)p.worker, (int64_t)cached_floats(s));
-        p.partial = rounded(
-            (size_t)(s->heads * DECODE_QUERIES * pieces(s->keys, CACHE_SPLIT) * (s->head_dim + 2)));
+        p.worker = (size_t)max_i64((int64_t)p.worker, (int64_t)cached_floats(s));
+        p.partial = rounded((size_t)(s->heads * DECODE_QUERIES * ceil_div(s->keys, CACHE_SPLIT) *
+                                     (s->head_dim + 2)));
     }
     p.ranges = rounded((size_t)s->rows + 1);
     return p;

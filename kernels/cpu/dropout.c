@@ -80,17 +80,17 @@ void dropout_patch(float *out, const float *x, int64_t stride, uint32_t site, st
 {
     must(dim % DRAWS == 0 && tile.col % DRAWS == 0);
     float scale = 1 / (1 - drop.p);
-    uint16_t least_kept = (uint16_t)threshold(drop.p), draw[BATCH * DRAWS];
+    uint16_t keep_threshold = (uint16_t)threshold(drop.p), draw[BATCH * DRAWS];
     for (int64_t t = 0; t < tile.rows; t++) {
         uint64_t block = (uint64_t)((drop.first_row + tile.row + t) * dim + tile.col) / DRAWS;
         for (int64_t i = 0; i < tile.cols; i += BATCH * DRAWS) {
             const float *from = x + t * stride + i;
             float *to = out + t * tile.cols + i;
-            int64_t count = least(BATCH * DRAWS, tile.cols - i);
+            int64_t count = min_i64(BATCH * DRAWS, tile.cols - i);
             draws_of(draw, drop.key, block + (uint64_t)(i / DRAWS), site);
 #pragma omp simd
             for (int64_t j = 0; j < count; j++)
-                to[j] = draw[j] >= least_kept ? from[j] * scale : 0;
+                to[j] = draw[j] >= keep_threshold ? from[j] * scale : 0;
         }
     }
 }

@@ -15,7 +15,7 @@ static void fwd_rows(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct lookup *l = arg;
-    for (int64_t t = task * LIGHT_TILE; t < least((task + 1) * LIGHT_TILE, l->rows); t++) {
+    for (int64_t t = task * LIGHT_TILE; t < min_i64((task + 1) * LIGHT_TILE, l->rows); t++) {
         float *x = row_of(l->x, t);
         int64_t at = l->id[t] * l->dim;
         if (l->type == WEIGHT_F32) {
@@ -33,7 +33,7 @@ void embedding_fwd(struct device *dev, struct mat x, const void *table, enum wei
 {
     must(type != WEIGHT_NF4);
     struct lookup l = { x, table, type, id, NULL, rows, dim };
-    pool_run(dev->pool, pieces(rows, LIGHT_TILE), fwd_rows, &l);
+    pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), fwd_rows, &l);
 }
 
 /* Each task owns some columns of the table and goes through all rows in order. */
@@ -41,7 +41,7 @@ static void bwd_columns(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct lookup *l = arg;
-    int64_t first = task * COLUMN_TILE, end = least(first + COLUMN_TILE, l->dim);
+    int64_t first = task * COLUMN_TILE, end = min_i64(first + COLUMN_TILE, l->dim);
     for (int64_t t = 0; t < l->rows; t++) {
         const float *dx = row_of(l->x, t);
         float *d = l->dtable + l->id[t] * l->dim;
@@ -54,5 +54,5 @@ void embedding_bwd(struct device *dev, float *dtable_acc, struct mat dx, const i
                    int64_t rows, int64_t dim)
 {
     struct lookup l = { dx, NULL, WEIGHT_F32, id, dtable_acc, rows, dim };
-    pool_run(dev->pool, pieces(dim, COLUMN_TILE), bwd_columns, &l);
+    pool_run(dev->pool, ceil_div(dim, COLUMN_TILE), bwd_columns, &l);
 }

@@ -129,7 +129,7 @@ static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t
 static inline __attribute__((always_inline)) void
 pack_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t panels, int64_t depth)
 {
-    int64_t across = pieces(panels, PANEL), down = pieces(depth, TILE_K);
+    int64_t across = ceil_div(panels, PANEL), down = ceil_div(depth, TILE_K);
     int64_t outer = from.k_is_outer ? down : across, inner = from.k_is_outer ? across : down;
     for (int64_t o = 0; o < outer; o++)
         for (int64_t n = 0; n < inner; n++) {
@@ -211,7 +211,7 @@ void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t
     configure();
     for (int64_t v = 0; v < cols; v += SIDE)
         for (int64_t u = 0; u < rows; u += SIDE) {
-            int64_t height = least(SIDE, rows - u), width = least(SIDE, cols - v);
+            int64_t height = min_i64(SIDE, rows - u), width = min_i64(SIDE, cols - v);
             struct tiles left = { a.at + u / PANEL * a.apart, a.apart };
             struct tiles right = { b.at + v / PANEL * b.apart, b.apart };
             float *to = c + u * ldc + v;

@@ -55,22 +55,22 @@ int gemm_begin(struct fail *why)
 {
     enum { NEEDED = 64 << 20, EDGE = 48 };
     static const int64_t columns[] = { EDGE, 1, 8 };
-    float *room = mmap(NULL, NEEDED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (room == MAP_FAILED || munmap(room, NEEDED))
+    float *memory = mmap(NULL, NEEDED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || munmap(memory, NEEDED))
         return fail(why,
                     "device cpu: not enough memory: matrix products want %d MiB for themselves "
                     "(ulimit -v?)",
                     NEEDED >> 20);
     if (!is_limited(RLIMIT_AS) && !is_limited(RLIMIT_DATA)) return 0;
-    room = calloc(3 * EDGE * EDGE, sizeof *room);
-    if (!room) return fail(why, "device cpu: not enough memory");
-    float *b = room + EDGE * EDGE, *c = b + EDGE * EDGE;
+    memory = calloc(3 * EDGE * EDGE, sizeof *memory);
+    if (!memory) return fail(why, "device cpu: not enough memory");
+    float *b = memory + EDGE * EDGE, *c = b + EDGE * EDGE;
     for (int i = 0; i < 4; i++)
         for (size_t n = 0; n < sizeof columns / sizeof *columns; n++)
             for (int beta = 0; beta < 2; beta++)
-                multiply(i & 1, i >> 1, EDGE, columns[n], EDGE, 1, room, EDGE, b, EDGE, (float)beta,
-                         c, EDGE);
-    free(room);
+                multiply(i & 1, i >> 1, EDGE, columns[n], EDGE, 1, memory, EDGE, b, EDGE,
+                         (float)beta, c, EDGE);
+    free(memory);
     return gemm_lacks_memory() ? fail(why, "device cpu: not enough memory") : 0;
 }
 
@@ -78,11 +78,11 @@ int gemm_begin(struct fail *why)
 
 enum { COPIES = 0 };
 
-static void gemm_f32(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
+static void gemm_f32(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
                      int64_t k, float alpha, const float *a, int64_t lda, const float *b,
                      int64_t ldb, float beta, float *c, int64_t ldc)
 {
-    (void)room;
+    (void)scratch;
     multiply(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
@@ -91,10 +91,10 @@ static void gemm_f32(void *room, bool a_transposed, bool b_transposed, int64_t m
 /* Where k of an operand are rows of multiples of 4 KiB, all of them lie in the same few lines of
  * the first-level cache, and oneDNN, which takes some columns of all rows at a time, reads each
  * line again and again, at half its speed. Such an operand is copied to rows that lie otherwise. */
-enum { COPIED_K = 256, COPIED_MOST = 512, APART = 16, LEAST_M = 32 };
+enum { COPY_K = 256, COPY_COLUMNS = 512, APART = 16, MIN_COPY_M = 32 };
 
 struct copies {
-    _Alignas(64) float a[COPIED_K * (COPIED_MOST + APART)], b[COPIED_K * (COPIED_MOST + APART)];
+    _Alignas(64) float a[COPY_K * (COPY_COLUMNS + APART)], b[COPY_K * (COPY_COLUMNS + APART)];
 };
 
 enum { COPIES = sizeof(struct copies) };
@@ -110,23 +110,23 @@ static const float *copied(float *to, const float *x, int64_t *stride, int64_t r
     return to;
 }
 
-static void gemm_f32(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
+static void gemm_f32(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
                      int64_t k, float alpha, const float *a, int64_t lda, const float *b,
                      int64_t ldb, float beta, float *c, int64_t ldc)
 {
-    struct copies *copies = room;
-    bool a_collides = a_transposed && collides(lda) && m <= COPIED_MOST;
+    struct copies *copies = scratch;
+    bool a_collides = a_transposed && collides(lda) && m <= COPY_COLUMNS;
     bool b_collides = !b_transposed && collides(ldb);
-    if (m < LEAST_M || !(a_collides || b_collides)) {
+    if (m < MIN_COPY_M || !(a_collides || b_collides)) {
         multiply(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
         return;
     }
-    for (int64_t i = 0; i < k; i += COPIED_K) {
-        int64_t depth = least(COPIED_K, k - i), a_stride = lda;
+    for (int64_t i = 0; i < k; i += COPY_K) {
+        int64_t depth = min_i64(COPY_K, k - i), a_stride = lda;
         const float *left = a_transposed ? a + i * lda : a + i;
         if (a_collides) left = copied(copies->a, left, &a_stride, depth, m);
-        for (int64_t j = 0; j < n; j += COPIED_MOST) {
-            int64_t cols = least(COPIED_MOST, n - j), b_stride = ldb;
+        for (int64_t j = 0; j < n; j += COPY_COLUMNS) {
+            int64_t cols = min_i64(COPY_COLUMNS, n - j), b_stride = ldb;
             const float *right = b_transposed ? b + j * ldb + i : b + i * ldb + j;
             if (b_collides) right = copied(copies->b, right, &b_stride, depth, cols);
             multiply(a_transposed, b_transposed, m, cols, depth, alpha, left, a_stride, right,
@@ -146,7 +146,7 @@ dnnl_status_t dnnl_gemm_bf16bf16f32(char transa, char transb, dnnl_dim_t m, dnnl
                                     dnnl_dim_t ldc);
 
 /* Operands are rounded in blocks that stay in the second-level cache; multiples of a tile. */
-enum { BLOCK_M = 256, BLOCK_N = 512, BLOCK_K = 512, LEAST_K = 8 };
+enum { BLOCK_M = 256, BLOCK_N = 512, BLOCK_K = 512, MIN_BF16_K = 8 };
 
 struct blocks {
     _Alignas(64) bf16 a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];
@@ -168,7 +168,7 @@ static void round_rows(bf16 *restrict to, const float *restrict from, int64_t st
 static void round_block(bf16 *to, struct source from, bool is_b, int64_t panels, int64_t depth)
 {
     if (amx_usable())
-        amx_pack((struct tiles){ to, pieces(depth, TILE_K) * TILE_ELEMENTS }, from, is_b, panels,
+        amx_pack((struct tiles){ to, ceil_div(depth, TILE_K) * TILE_ELEMENTS }, from, is_b, panels,
                  depth);
     else if (from.k_is_outer)
         round_rows(to, from.x, from.ld, depth, panels);
@@ -181,7 +181,7 @@ static void multiply_blocks(float *c, int64_t ldc, struct blocks *blocks, bool a
                             float alpha, float beta)
 {
     if (amx_usable()) {
-        int64_t count = pieces(depth, TILE_K);
+        int64_t count = ceil_div(depth, TILE_K);
         struct tiles a = { blocks->a, count * TILE_ELEMENTS },
                      b = { blocks->b, count * TILE_ELEMENTS };
         amx_multiply(c, ldc, a, b, rows, cols, count, beta != 0);
@@ -194,19 +194,19 @@ static void multiply_blocks(float *c, int64_t ldc, struct blocks *blocks, bool a
     check_status(status);
 }
 
-static void gemm_bf16(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
+static void gemm_bf16(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
                       int64_t k, float alpha, const float *a, int64_t lda, const float *b,
                       int64_t ldb, float beta, float *c, int64_t ldc)
 {
-    struct blocks *blocks = room;
+    struct blocks *blocks = scratch;
     for (int64_t j = 0; j < n; j += BLOCK_N)
         for (int64_t l = 0; l < k; l += BLOCK_K) {
-            int64_t cols = least(BLOCK_N, n - j), depth = least(BLOCK_K, k - l);
+            int64_t cols = min_i64(BLOCK_N, n - j), depth = min_i64(BLOCK_K, k - l);
             const float *right = b_transposed ? b + j * ldb + l : b + l * ldb + j;
             round_block(blocks->b, (struct source){ right, ldb, !b_transposed, alpha }, true, cols,
                         depth);
             for (int64_t i = 0; i < m; i += BLOCK_M) {
-                int64_t rows = least(BLOCK_M, m - i);
+                int64_t rows = min_i64(BLOCK_M, m - i);
                 const float *left = a_transposed ? a + l * lda + i : a + i * lda + l;
                 round_block(blocks->a, (struct source){ left, lda, a_transposed, 1 }, false, rows,
                             depth);
@@ -216,26 +216,27 @@ static void gemm_bf16(void *room, bool a_transposed, bool b_transposed, int64_t 
         }
 }
 
-void gemm(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
           float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
           float *c, int64_t ldc)
 {
     /* Of few terms a sum costs less than rounding them. */
-    if (k >= LEAST_K)
-        gemm_bf16(room, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    if (k >= MIN_BF16_K)
+        gemm_bf16(scratch, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c,
+                  ldc);
     else
-        gemm_f32(room, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        gemm_f32(scratch, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 #else
 
 size_t gemm_scratch_bytes(void) { return COPIES; }
 
-void gemm(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
           float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
           float *c, int64_t ldc)
 {
-    gemm_f32(room, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    gemm_f32(scratch, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 #endif

@@ -5,7 +5,7 @@ bool packing_usable(void) { return amx_usable(); }
 
 size_t packed_elements(int64_t panels, int64_t depth)
 {
-    return (size_t)(pieces(panels, PANEL) * PANEL * pieces(depth, TILE_K) * TILE_K);
+    return (size_t)(ceil_div(panels, PANEL) * PANEL * ceil_div(depth, TILE_K) * TILE_K);
 }
 
 /* The tiles of the strip from k on, which is in a block that ends at *end. */
@@ -13,8 +13,9 @@ static struct tiles tiles_at(const struct packed *m, int64_t panel, int64_t k, i
 {
     must(panel % PANEL == 0 && k % TILE_K == 0);
     int64_t from = k / PACK_DEPTH * PACK_DEPTH;
-    *end = least(from + PACK_DEPTH, m->depth);
-    int64_t deep = pieces(*end - from, TILE_K) * TILE_K, panels = pieces(m->panels, PANEL) * PANEL;
+    *end = min_i64(from + PACK_DEPTH, m->depth);
+    int64_t deep = ceil_div(*end - from, TILE_K) * TILE_K,
+            panels = ceil_div(m->panels, PANEL) * PANEL;
     return (struct tiles){ m->at + panels * from + panel * deep + (k - from) * PANEL,
                            deep * PANEL };
 }
@@ -25,7 +26,7 @@ void pack_operand(const struct packed *to, struct packed_part part, struct sourc
         struct tiles tiles = tiles_at(to, part.panel, part.k + k, &end);
         struct source here = from;
         here.x += from.k_is_outer ? k * from.ld : k;
-        end = least(end, part.k + part.depth);
+        end = min_i64(end, part.k + part.depth);
         amx_pack(tiles, here, is_b, part.panels, end - part.k - k);
     }
 }
@@ -37,8 +38,8 @@ void gemm_packed(int64_t m, int64_t n, int64_t k, struct packed_view a, struct p
         int64_t a_end, b_end;
         struct tiles left = tiles_at(a.of, a.panel, a.k + done, &a_end);
         struct tiles right = tiles_at(b.of, b.panel, b.k + done, &b_end);
-        next = least(k, least(a_end - a.k, b_end - b.k));
+        next = min_i64(k, min_i64(a_end - a.k, b_end - b.k));
         must(next > done);
-        amx_multiply(c, ldc, left, right, m, n, pieces(next - done, TILE_K), adds || done);
+        amx_multiply(c, ldc, left, right, m, n, ceil_div(next - done, TILE_K), adds || done);
     }
 }

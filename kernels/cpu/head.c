@@ -22,13 +22,13 @@ struct head_call {
 
 static float loss_row(float *restrict z, int64_t vocab, int32_t target, float dscale, bool wants_d)
 {
-    float top = z[0], sum = 0, at_target = z[target];
-#pragma omp simd reduction(max : top)
+    float max_logit = z[0], sum = 0, at_target = z[target];
+#pragma omp simd reduction(max : max_logit)
     for (int64_t i = 0; i < vocab; i++)
-        top = z[i] > top ? z[i] : top;
+        max_logit = z[i] > max_logit ? z[i] : max_logit;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < vocab; i++) {
-        float e = fast_exp(z[i] - top);
+        float e = fast_exp(z[i] - max_logit);
         z[i] = e;
         sum += e;
     }
@@ -38,7 +38,7 @@ static float loss_row(float *restrict z, int64_t vocab, int32_t target, float ds
             z[i] *= factor;
         z[target] -= dscale;
     }
-    return top + logf(sum) - at_target;
+    return max_logit + logf(sum) - at_target;
 }
 
 static void logits_tile(void *arg, int64_t task, int worker)
@@ -56,11 +56,11 @@ static void multiply_packed(const struct head_call *c, int worker, float *to, in
                             const float *weights, int64_t count, bool k_is_outer)
 {
     struct packed b = { (bf16 *)(void *)worker_scratch(c->dev, worker), count,
-                        least(PACK_DEPTH, c->a.depth - k) };
+                        min_i64(PACK_DEPTH, c->a.depth - k) };
     pack_operand(&b, (struct packed_part){ 0, count, 0, b.depth },
                  (struct source){ weights, c->dim, k_is_outer, 1 }, true);
     for (int64_t r = 0; r < c->rows; r += WIDE_ROWS)
-        gemm_packed(least(WIDE_ROWS, c->rows - r), count, b.depth,
+        gemm_packed(min_i64(WIDE_ROWS, c->rows - r), count, b.depth,
                     (struct packed_view){ &c->a, r, k }, (struct packed_view){ &b, 0, 0 }, k > 0,
                     to + r * ld, ld);
 }
@@ -68,7 +68,7 @@ static void multiply_packed(const struct head_call *c, int worker, float *to, in
 static void logits_packed(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
-    int64_t col = task * HEAD_COLUMNS, count = least(HEAD_COLUMNS, c->vocab - col);
+    int64_t col = task * HEAD_COLUMNS, count = min_i64(HEAD_COLUMNS, c->vocab - col);
     for (int64_t k = 0; k < c->dim; k += PACK_DEPTH)
         multiply_packed(c, worker, c->logits + col, c->vocab, k, c->weight + col * c->dim + k,
                         count, false);
@@ -77,7 +77,7 @@ static void logits_packed(void *arg, int64_t task, int worker)
 static void gradient_packed(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
-    int64_t col = task * HEAD_COLUMNS, count = least(HEAD_COLUMNS, c->dim - col);
+    int64_t col = task * HEAD_COLUMNS, count = min_i64(HEAD_COLUMNS, c->dim - col);
     for (int64_t k = 0; k < c->vocab; k += PACK_DEPTH)
         multiply_packed(c, worker, row_of(c->dx, c->first) + col, c->dx.stride, k,
                         c->weight + k * c->dim + col, count, true);
@@ -87,7 +87,7 @@ static void loss_rows(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct head_call *c = arg;
-    for (int64_t r = task * LOSS_TILE; r < least((task + 1) * LOSS_TILE, c->rows); r++) {
+    for (int64_t r = task * LOSS_TILE; r < min_i64((task + 1) * LOSS_TILE, c->rows); r++) {
         int64_t t = c->first + r;
         float *z = c->logits + r * c->vocab;
         bool is_scored = c->target[t] >= 0;
@@ -97,9 +97,9 @@ static void loss_rows(void *arg, int64_t task, int worker)
     }
     int64_t first = task * LOSS_TILE;
     if (c->is_packed && c->dx.at)
-        pack_operand(&c->a,
-                     (struct packed_part){ first, least(LOSS_TILE, c->rows - first), 0, c->vocab },
-                     (struct source){ c->logits + first * c->vocab, c->vocab, false, 1 }, false);
+        pack_operand(
+            &c->a, (struct packed_part){ first, min_i64(LOSS_TILE, c->rows - first), 0, c->vocab },
+            (struct source){ c->logits + first * c->vocab, c->vocab, false, 1 }, false);
 }
 
 static void gradient_tile(void *arg, int64_t task, int worker)
@@ -114,7 +114,7 @@ static void gradient_tile(void *arg, int64_t task, int worker)
 static void weight_tile(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
-    int64_t first = task * OUT_TILE, count = least(OUT_TILE, c->vocab - first);
+    int64_t first = task * OUT_TILE, count = min_i64(OUT_TILE, c->vocab - first);
     gemm(gemm_scratch(c->dev, worker), true, false, count, c->dim, c->rows, 1, c->logits + first,
          c->vocab, row_of(c->x, c->first), c->x.stride, 1, c->dweight + first * c->dim, c->dim);
 }
@@ -128,17 +128,17 @@ static void chunk_loss(struct head_call *c)
         c->a.depth = c->dim;
         packed_place(c->dev, &c->a, 1, c->rows, &at);
         pack_rows(c->dev, &c->a, &x, 1);
-        pool_run(pool, pieces(c->vocab, HEAD_COLUMNS), logits_packed, c);
+        pool_run(pool, ceil_div(c->vocab, HEAD_COLUMNS), logits_packed, c);
         c->a.depth = c->vocab;
     } else {
         pool_run(pool, patches_of(c->rows, c->vocab), logits_tile, c);
     }
-    pool_run(pool, pieces(c->rows, LOSS_TILE), loss_rows, c);
+    pool_run(pool, ceil_div(c->rows, LOSS_TILE), loss_rows, c);
     if (c->dx.at && c->is_packed)
-        pool_run(pool, pieces(c->dim, HEAD_COLUMNS), gradient_packed, c);
+        pool_run(pool, ceil_div(c->dim, HEAD_COLUMNS), gradient_packed, c);
     else if (c->dx.at)
         pool_run(pool, patches_of(c->rows, c->dim), gradient_tile, c);
-    if (c->dweight) pool_run(pool, pieces(c->vocab, OUT_TILE), weight_tile, c);
+    if (c->dweight) pool_run(pool, ceil_div(c->vocab, OUT_TILE), weight_tile, c);
 }
 
 void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
@@ -161,7 +161,7 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
     int64_t chunk = (int64_t)dev->logits_floats / c.vocab;
     must(chunk > 0);
     for (c.first = 0; c.first < rows; c.first += chunk) {
-        c.rows = least(chunk, rows - c.first);
+        c.rows = min_i64(chunk, rows - c.first);
         chunk_loss(&c);
     }
 }
@@ -176,7 +176,7 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
         for (int64_t t = 0; t < rows; t += DECODE_ROWS) {
             struct mat z = { (struct act *)(logits + t * head->out), head->out };
             struct mat x_rows = { (struct act *)row_of(x, t), x.stride };
-            linear_decode(dev, z, x_rows, &g, none, least(DECODE_ROWS, rows - t));
+            linear_decode(dev, z, x_rows, &g, none, min_i64(DECODE_ROWS, rows - t));
         }
         return;
     }

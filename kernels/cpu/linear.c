@@ -85,7 +85,7 @@ static void need_slot(struct device *dev, const struct group *g)
 static void lora_down_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
-    struct patch t = { task * ROW_TILE, least(ROW_TILE, c->rows - task * ROW_TILE), 0, c->in };
+    struct patch t = { task * ROW_TILE, min_i64(ROW_TILE, c->rows - task * ROW_TILE), 0, c->in };
     int64_t column = c->in;
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
@@ -125,7 +125,7 @@ struct overlap {
 static struct overlap overlap_of(struct patch t, int64_t first, int64_t count)
 {
     int64_t low = first > t.col ? first : t.col;
-    return (struct overlap){ low - first, least(first + count, t.col + t.cols) - low };
+    return (struct overlap){ low - first, min_i64(first + count, t.col + t.cols) - low };
 }
 
 static void copy_residual(const struct group_call *c, struct patch t)
@@ -136,7 +136,7 @@ static void copy_residual(const struct group_call *c, struct patch t)
 }
 
 /* y = x Wᵀ in the patch, or += where there is a residual. */
-static void multiply_patch(const struct group_call *c, struct patch t, void *room)
+static void multiply_patch(const struct group_call *c, struct patch t, void *scratch)
 {
     float *y = row_of(c->y, t.row), beta = c->residual.at ? 1 : 0;
     int64_t first = 0, out;
@@ -145,13 +145,13 @@ static void multiply_patch(const struct group_call *c, struct patch t, void *roo
         i = run_of(c, i, &out);
         struct overlap o = overlap_of(t, first, out);
         if (o.count > 0)
-            gemm(room, false, true, t.rows, o.count, c->in, 1, row_of(c->x, t.row), c->x.stride,
+            gemm(scratch, false, true, t.rows, o.count, c->in, 1, row_of(c->x, t.row), c->x.stride,
                  weight + o.from * c->in, c->in, beta, y + first + o.from, c->y.stride);
     }
 }
 
 /* += scale · u Bᵀ. */
-static void add_adapters(const struct group_call *c, struct patch t, void *room)
+static void add_adapters(const struct group_call *c, struct patch t, void *scratch)
 {
     const float *u = row_of(c->x, t.row) + c->in;
     float *y = row_of(c->y, t.row);
@@ -160,7 +160,7 @@ static void add_adapters(const struct group_call *c, struct patch t, void *room)
         const struct linear *l = &c->g->at[i];
         struct overlap o = overlap_of(t, first, l->out);
         if (l->rank && o.count > 0)
-            gemm(room, false, true, t.rows, o.count, l->rank, l->scale, u, c->x.stride,
+            gemm(scratch, false, true, t.rows, o.count, l->rank, l->scale, u, c->x.stride,
                  l->b + o.from * l->rank, l->rank, 1, y + first + o.from, c->y.stride);
         u += l->rank;
         first += l->out;
@@ -189,14 +189,14 @@ static void fwd_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
     struct patch t = patch_of(c->rows, c->outs, task);
-    void *room = gemm_scratch(c->dev, worker);
+    void *scratch = gemm_scratch(c->dev, worker);
     if (c->residual.at && c->residual.at != c->y.at) copy_residual(c, t);
     if (c->is_packed) {
         multiply_packed_patch(c, t);
         return;
     }
-    multiply_patch(c, t, room);
-    add_adapters(c, t, room);
+    multiply_patch(c, t, scratch);
+    add_adapters(c, t, scratch);
 }
 
 static struct group_call call_of(struct device *dev, const struct group *g, int64_t rows,
@@ -240,7 +240,7 @@ void linear_inner(struct device *dev, struct mat x, const struct group *g, int64
     if (!c.rank) return;
     must(x.stride >= c.in + c.rank);
     c.x = x;
-    pool_run(dev->pool, pieces(rows, ROW_TILE), lora_down_tile, &c);
+    pool_run(dev->pool, ceil_div(rows, ROW_TILE), lora_down_tile, &c);
 }
 
 void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
@@ -265,7 +265,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
 static void du_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
-    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first);
+    int64_t first = task * ROW_TILE, rows = min_i64(ROW_TILE, c->rows - first);
     float *du = row_of(c->du, first);
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
@@ -281,7 +281,7 @@ static void du_packed(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct group_call *c = arg;
-    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first);
+    int64_t first = task * ROW_TILE, rows = min_i64(ROW_TILE, c->rows - first);
     struct mat du[MAX_GROUP], at = c->du;
     for (int i = 0; i < c->g->count; i++) {
         int64_t rank = c->g->at[i].rank;
@@ -297,7 +297,8 @@ static void du_packed(void *arg, int64_t task, int worker)
 
 /* dx += du A of a linear in the patch. */
 static void add_through_adapter(const struct group_call *c, int index, struct patch t,
-                                const float *du, float *to, int64_t stride, bool adds, void *room)
+                                const float *du, float *to, int64_t stride, bool adds,
+                                void *scratch)
 {
     const struct linear *l = &c->g->at[index];
     if (c->is_packed) {
@@ -306,7 +307,7 @@ static void add_through_adapter(const struct group_call *c, int index, struct pa
                     (struct packed_view){ &w.a_backward, t.col, 0 }, adds, to, stride);
         return;
     }
-    gemm(room, false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in,
+    gemm(scratch, false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in,
          adds, to, stride);
 }
 
@@ -337,14 +338,14 @@ static int run_of_gradients(const struct group_call *c, int first, int64_t *out)
 }
 
 /* dx = dy W in the patch. */
-static void gradient_patch(const struct group_call *c, struct patch t, void *room)
+static void gradient_patch(const struct group_call *c, struct patch t, void *scratch)
 {
     float *dx = row_of(c->dx, t.row) + t.col;
     int64_t out;
     for (int i = 0; i < c->g->count;) {
         int start = i;
         i = run_of_gradients(c, i, &out);
-        gemm(room, false, false, t.rows, t.cols, out, 1, row_of(c->dy[start], t.row),
+        gemm(scratch, false, false, t.rows, t.cols, out, 1, row_of(c->dy[start], t.row),
              c->dy[start].stride, linear_weight(c->dev, c->g, start) + t.col, c->in, start ? 1 : 0,
              dx, c->dx.stride);
     }
@@ -366,18 +367,18 @@ static void bwd_input_tile(void *arg, int64_t task, int worker)
     struct patch t = patch_of(c->rows, c->in, task);
     float *dx = row_of(c->dx, t.row) + t.col;
     const float *du = c->rank ? row_of(c->du, t.row) : NULL;
-    void *room = gemm_scratch(c->dev, worker);
+    void *scratch = gemm_scratch(c->dev, worker);
     if (c->is_packed)
         gradient_packed_patch(c, t);
     else
-        gradient_patch(c, t, room);
+        gradient_patch(c, t, scratch);
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
         if (!l->rank) continue;
         if (c->drop.p > 0)
             masked_add(c, i, t, du, worker);
         else
-            add_through_adapter(c, i, t, du, dx, c->dx.stride, true, room);
+            add_through_adapter(c, i, t, du, dx, c->dx.stride, true, scratch);
         du += l->rank;
     }
 }
@@ -402,7 +403,8 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     c.dx = dx, c.du = du, c.dy = dy;
     must(!c.rank || du.stride >= c.rank);
     if (c.is_packed) pack_gradients(&c);
-    if (c.rank) pool_run(dev->pool, pieces(rows, ROW_TILE), c.is_packed ? du_packed : du_tile, &c);
+    if (c.rank)
+        pool_run(dev->pool, ceil_div(rows, ROW_TILE), c.is_packed ? du_packed : du_tile, &c);
     pool_run(dev->pool, patches_of(rows, c.in), bwd_input_tile, &c);
 }
 
@@ -420,29 +422,30 @@ struct weight_call {
  * wider. */
 static int64_t task_width(int64_t size) { return size >= 8 * WIDE_OUT ? WIDE_OUT : OUT_TILE; }
 
-static void add_to_rows(const struct weight_call *w, int64_t first, void *room)
+static void add_to_rows(const struct weight_call *w, int64_t first, void *scratch)
 {
     const struct linear *l = w->l;
     struct mat x = w->c->x;
-    int64_t count = least(task_width(l->out), l->out - first), in = w->c->in, rows = w->c->rows;
+    int64_t count = min_i64(task_width(l->out), l->out - first), in = w->c->in, rows = w->c->rows;
     const float *dy = w->dy + first;
     if (l->dweight_acc)
-        gemm(room, true, false, count, in, rows, 1, dy, w->dy_stride, floats(x), x.stride, 1,
+        gemm(scratch, true, false, count, in, rows, 1, dy, w->dy_stride, floats(x), x.stride, 1,
              l->dweight_acc + first * in, in);
     if (l->db_acc)
-        gemm(room, true, false, count, l->rank, rows, l->scale, dy, w->dy_stride, w->u, x.stride, 1,
-             l->db_acc + first * l->rank, l->rank);
+        gemm(scratch, true, false, count, l->rank, rows, l->scale, dy, w->dy_stride, w->u, x.stride,
+             1, l->db_acc + first * l->rank, l->rank);
 }
 
 /* da += duᵀ drop(x), so many rows at a time as are masked at once. */
-static void add_to_columns(const struct weight_call *w, int64_t first, float *dropped, void *room)
+static void add_to_columns(const struct weight_call *w, int64_t first, float *dropped,
+                           void *scratch)
 {
     const struct group_call *c = w->c;
     const struct linear *l = w->l;
-    int64_t count = least(task_width(c->in), c->in - first);
+    int64_t count = min_i64(task_width(c->in), c->in - first);
     int64_t at_once = c->drop.p > 0 ? DROPPED_ROWS : c->rows;
     for (int64_t row = 0; row < c->rows; row += at_once) {
-        struct patch t = { row, least(at_once, c->rows - row), first, count };
+        struct patch t = { row, min_i64(at_once, c->rows - row), first, count };
         const float *x = row_of(c->x, row) + first;
         int64_t stride = c->x.stride;
         if (c->drop.p > 0) {
@@ -450,20 +453,20 @@ static void add_to_columns(const struct weight_call *w, int64_t first, float *dr
             x = dropped;
             stride = count;
         }
-        gemm(room, true, false, l->rank, count, t.rows, 1, w->du + row * c->du.stride, c->du.stride,
-             x, stride, 1, l->da_acc + first, c->in);
+        gemm(scratch, true, false, l->rank, count, t.rows, 1, w->du + row * c->du.stride,
+             c->du.stride, x, stride, 1, l->da_acc + first, c->in);
     }
 }
 
 static void weight_tile(void *arg, int64_t task, int worker)
 {
     const struct weight_call *w = arg;
-    void *room = gemm_scratch(w->c->dev, worker);
+    void *scratch = gemm_scratch(w->c->dev, worker);
     if (task < w->out_tasks)
-        add_to_rows(w, task * task_width(w->l->out), room);
+        add_to_rows(w, task * task_width(w->l->out), scratch);
     else
         add_to_columns(w, (task - w->out_tasks) * task_width(w->c->in),
-                       worker_scratch(w->c->dev, worker), room);
+                       worker_scratch(w->c->dev, worker), scratch);
 }
 
 void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
@@ -479,8 +482,8 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
                                  .dy = floats(dy[i]),
                                  .dy_stride = dy[i].stride,
                                  .u = floats(x) + c.in + column };
-        if (l->dweight_acc || l->db_acc) w.out_tasks = pieces(l->out, task_width(l->out));
-        if (l->da_acc) w.in_tasks = pieces(c.in, task_width(c.in));
+        if (l->dweight_acc || l->db_acc) w.out_tasks = ceil_div(l->out, task_width(l->out));
+        if (l->da_acc) w.in_tasks = ceil_div(c.in, task_width(c.in));
         if (l->rank) w.du = floats(du) + column;
         pool_run(dev->pool, w.out_tasks + w.in_tasks, weight_tile, &w);
         column += l->rank;

@@ -119,7 +119,7 @@ static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_
     const struct values values = read_values();
     for (int64_t b = 0; b < in / NF4_BLOCK; b++) {
         /* Two blocks' codes are a line. */
-        if (b % 2 == 0) ask_for(codes + b * NF4_BLOCK / 2 + ASKED_AHEAD, CACHE_LINE);
+        if (b % 2 == 0) prefetch(codes + b * NF4_BLOCK / 2 + PREFETCH_AHEAD, CACHE_LINE);
         vec even[ROWS_AT_ONCE] = { 0 }, odd[ROWS_AT_ONCE] = { 0 };
 #pragma GCC unroll 8
         for (int part = 0; part < PARTS; part++) {
@@ -193,14 +193,14 @@ static void dot(float *y, const struct decode_call *c, const struct linear *l, i
 static void output_tile(const struct decode_call *c, const struct linear *l, int64_t column,
                         int64_t u_column, int64_t start, int worker)
 {
-    int64_t end = least(start + c->tile, l->out);
+    int64_t end = min_i64(start + c->tile, l->out);
     float *row = worker_scratch(c->dev, worker); /* of weights, or its scales */
     int64_t blocks = c->in / NF4_BLOCK;
     bool has_scales = l->type == WEIGHT_NF4 && is_split(c);
     for (int64_t o = start; o < end; o++) {
         if (has_scales) nf4_scales(row, l, o * blocks, blocks);
         for (int64_t first = 0; first < c->rows; first += ROWS_AT_ONCE) {
-            int rows = (int)least(ROWS_AT_ONCE, c->rows - first);
+            int rows = (int)min_i64(ROWS_AT_ONCE, c->rows - first);
             float y[ROWS_AT_ONCE], adapter[ROWS_AT_ONCE] = { 0 };
             dot(y, c, l, o, first, rows, row, row);
             if (l->rank)
@@ -217,10 +217,10 @@ static void output_tile(const struct decode_call *c, const struct linear *l, int
 static void lora_down_tile(const struct decode_call *c, const struct linear *l, int64_t column,
                            int64_t start)
 {
-    int64_t end = least(start + c->tile, l->rank);
+    int64_t end = min_i64(start + c->tile, l->rank);
     for (int64_t o = start; o < end; o++)
         for (int64_t first = 0; first < c->rows; first += ROWS_AT_ONCE) {
-            int rows = (int)least(ROWS_AT_ONCE, c->rows - first);
+            int rows = (int)min_i64(ROWS_AT_ONCE, c->rows - first);
             float u[ROWS_AT_ONCE];
             dot_f32(u, l->a + o * c->in, row_of(c->x, first), c->x.stride, c->in, rows);
             for (int r = 0; r < rows; r++)
@@ -230,7 +230,7 @@ static void lora_down_tile(const struct decode_call *c, const struct linear *l, 
 
 static int64_t tiles_of(const struct decode_call *c, const struct linear *l)
 {
-    return pieces(c->is_lora_down ? l->rank : l->out, c->tile);
+    return ceil_div(c->is_lora_down ? l->rank : l->out, c->tile);
 }
 
 static void decode_tile(void *arg, int64_t task, int worker)

@@ -66,7 +66,7 @@ struct weight_call {
 static void pack_weight_rows(const struct weight_call *w, int64_t first, float *wide)
 {
     const struct linear *l = w->l;
-    int64_t rows = least(PACK_ROWS, l->out - first), in = l->in;
+    int64_t rows = min_i64(PACK_ROWS, l->out - first), in = l->in;
     if (l->type == WEIGHT_NF4)
         nf4_decode(wide, l, first * in, rows * in);
     else
@@ -95,7 +95,7 @@ static void pack_weight(void *arg, int64_t task, int worker)
     }
     int64_t first = (task - w->row_tasks) * WIDE_COLS;
     pack_operand(&w->to.a_backward,
-                 (struct packed_part){ first, least(WIDE_COLS, w->l->in - first), 0, w->l->rank },
+                 (struct packed_part){ first, min_i64(WIDE_COLS, w->l->in - first), 0, w->l->rank },
                  (struct source){ w->l->a + first, w->l->in, true, 1 }, true);
 }
 
@@ -103,8 +103,8 @@ void packed_fill_slot(struct device *dev, const struct group *g)
 {
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
-        struct weight_call w = { dev, l, packed_linear(dev, g, i), pieces(l->out, PACK_ROWS) };
-        int64_t columns = l->rank && dev->shape.has_backward ? pieces(l->in, WIDE_COLS) : 0;
+        struct weight_call w = { dev, l, packed_linear(dev, g, i), ceil_div(l->out, PACK_ROWS) };
+        int64_t columns = l->rank && dev->shape.has_backward ? ceil_div(l->in, WIDE_COLS) : 0;
         pool_run(dev->pool, w.row_tasks + columns, pack_weight, &w);
     }
 }
@@ -135,11 +135,11 @@ static void pack_rows_task(void *arg, int64_t task, int worker)
     (void)worker;
     const struct rows_call *c = arg;
     int64_t first = task * ROW_TILE;
-    pack_rows_of(c->to, c->from, c->count, first, least(ROW_TILE, c->to[0].panels - first));
+    pack_rows_of(c->to, c->from, c->count, first, min_i64(ROW_TILE, c->to[0].panels - first));
 }
 
 void pack_rows(struct device *dev, const struct packed *to, const struct mat *from, int count)
 {
     struct rows_call c = { to, from, count };
-    pool_run(dev->pool, pieces(to[0].panels, ROW_TILE), pack_rows_task, &c);
+    pool_run(dev->pool, ceil_div(to[0].panels, ROW_TILE), pack_rows_task, &c);
 }

@@ -13,7 +13,7 @@ static void rotate_rows(void *arg, int64_t task, int worker)
     (void)worker;
     const struct rotation *r = arg;
     int64_t half = r->head_dim / 2;
-    for (int64_t t = task * LIGHT_TILE; t < least((task + 1) * LIGHT_TILE, r->rows); t++) {
+    for (int64_t t = task * LIGHT_TILE; t < min_i64((task + 1) * LIGHT_TILE, r->rows); t++) {
         const float *restrict cos = r->cos + r->position[t] * half;
         const float *restrict sin = r->sin + r->position[t] * half;
         for (int64_t h = 0; h < r->heads; h++) {
@@ -36,5 +36,5 @@ void rope_apply(struct device *dev, struct mat out, struct mat x, const float *c
     must(direction == 1 || direction == -1);
     must(head_dim % 2 == 0);
     struct rotation r = { out, x, cos, sin, position, rows, heads, head_dim, (float)direction };
-    pool_run(dev->pool, pieces(rows, LIGHT_TILE), rotate_rows, &r);
+    pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), rotate_rows, &r);
 }

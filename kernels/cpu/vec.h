@@ -14,8 +14,8 @@ enum { ROWS_AT_ONCE = 4, SUMS = 4 };
 
 /* Asks for memory that is read soon. What the hardware asks for by itself ends with a page, and
  * where some work is done with each byte memory would wait for it there. */
-enum { ASKED_AHEAD = 2048, CACHE_LINE = 64 };
-static inline void ask_for(const void *at, int64_t bytes)
+enum { PREFETCH_AHEAD = 2048, CACHE_LINE = 64 };
+static inline void prefetch(const void *at, int64_t bytes)
 {
     for (int64_t i = 0; i < bytes; i += CACHE_LINE)
         __builtin_prefetch((const char *)at + i);

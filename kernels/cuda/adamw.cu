@@ -42,7 +42,8 @@ void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t c
                         (float)((double)lr / correction1),
                         1 - lr * decay,
                         (float)sqrt(correction2) };
-    LAUNCH(adamw_kernel, dim3((unsigned)pieces(count, THREADS)), dim3(THREADS), 0, dev->stream, u);
+    LAUNCH(adamw_kernel, dim3((unsigned)ceil_div(count, THREADS)), dim3(THREADS), 0, dev->stream,
+           u);
     launched(dev, __func__);
 }
 
@@ -60,7 +61,7 @@ KERNEL(THREADS, 1) squares_kernel(double *sums, const float *g, int64_t count, i
 void sum_squares(struct device *dev, double *sum, const float *g, int64_t count)
 {
     double sums[SUM_PIECES];
-    int64_t size = pieces(count, SUM_PIECES), tasks = size ? pieces(count, size) : 0;
+    int64_t size = ceil_div(count, SUM_PIECES), tasks = size ? ceil_div(count, size) : 0;
     *sum = 0;
     if (!tasks) return;
     LAUNCH(squares_kernel, dim3((unsigned)tasks), dim3(THREADS), 32 * sizeof(double), dev->stream,

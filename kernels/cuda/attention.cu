@@ -136,7 +136,7 @@ plain_dkdv_kernel(const attention a)
 
 static dim3 plain_grid(int64_t rows, int64_t heads)
 {
-    return dim3((unsigned)rows, (unsigned)pieces(heads, PLAIN_WARPS));
+    return dim3((unsigned)rows, (unsigned)ceil_div(heads, PLAIN_WARPS));
 }
 
 static attention forward_of(struct mat o, float *lse, struct mat q, struct spans spans,

@@ -338,7 +338,7 @@ bool flash_decode(struct device *dev, const attention &a)
     attention_row r = {};
     (attention &)r = a;
     r.partial = dev->splits;
-    r.splits = (int)pieces(a.past + 1, SPLIT);
+    r.splits = (int)ceil_div(a.past + 1, SPLIT);
     if (a.heads == a.kv_heads) /* one head a key is bound by memory, not by arithmetic */
         launch_flash_decode<1>(dev, r);
     else if (!flash_decode_mma(dev, r))

@@ -301,7 +301,7 @@ template <int C, int KEYS, int WARPS, int M>
 static void launch_fwd(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = fwd_bytes(C, KEYS, WARPS, M);
-    dim3 grid((unsigned)pieces(a.rows, WARPS * M * 16), (unsigned)a.heads);
+    dim3 grid((unsigned)ceil_div(a.rows, WARPS * M * 16), (unsigned)a.heads);
     allow_shared(dev, (const void *)&fwd_kernel<C, KEYS, WARPS, M>, bytes, "attention");
     LAUNCH((fwd_kernel<C, KEYS, WARPS, M>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
@@ -310,7 +310,7 @@ template <int C, int KEYS, int WARPS, int M, int STAGES>
 static void launch_dq(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = dq_bytes(C, KEYS, WARPS, M, STAGES);
-    dim3 grid((unsigned)pieces(a.rows, WARPS * M * 16), (unsigned)a.heads);
+    dim3 grid((unsigned)ceil_div(a.rows, WARPS * M * 16), (unsigned)a.heads);
     allow_shared(dev, (const void *)&dq_kernel<C, KEYS, WARPS, M, STAGES>, bytes, "attention");
     LAUNCH((dq_kernel<C, KEYS, WARPS, M, STAGES>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
@@ -319,7 +319,7 @@ template <int C, int QUERIES, int WARPS>
 static void launch_dkdv(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = dkdv_bytes(C, QUERIES, WARPS);
-    dim3 grid((unsigned)pieces(a.rows, WARPS * 16), (unsigned)a.kv_heads);
+    dim3 grid((unsigned)ceil_div(a.rows, WARPS * 16), (unsigned)a.kv_heads);
     allow_shared(dev, (const void *)&dkdv_kernel<C, QUERIES, WARPS>, bytes, "attention");
     LAUNCH((dkdv_kernel<C, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }

@@ -186,13 +186,13 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 s[n][e] = exp2_fast(s[n][e] * scale2 - stats[e / 2].lse2);
-        float most[2] = {};
+        float row_max2[2] = {};
 #pragma unroll
         for (int n = 0; n < N; n++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                most[e / 2] = fmaxf(most[e / 2], s[n][e]);
-        computed(most[0], most[1]);
+                row_max2[e / 2] = fmaxf(row_max2[e / 2], s[n][e]);
+        computed(row_max2[0], row_max2[1]);
         products_wait<0>();
         settle<KEYS>(ds);
 #pragma unroll
@@ -321,7 +321,7 @@ template <class K>
 static bool launch(struct device *dev, const attention &a, K *kernel, int64_t heads, size_t bytes,
                    const char *operation)
 {
-    dim3 grid((unsigned)heads, (unsigned)pieces(a.rows, OWN_ROWS));
+    dim3 grid((unsigned)heads, (unsigned)ceil_div(a.rows, OWN_ROWS));
     allow_shared(dev, (const void *)kernel, bytes, operation);
     LAUNCH(kernel, grid, dim3(GROUP_THREADS), bytes, dev->stream, a);
     launched(dev, operation);

@@ -18,8 +18,8 @@ void widen(struct device *dev, float *out, const void *in, enum weight_type type
 {
     must(type != WEIGHT_NF4);
     if (!count) return;
-    LAUNCH(widen_kernel, dim3((unsigned)pieces(count, THREADS)), dim3(THREADS), 0, dev->stream, out,
-           in, type, count);
+    LAUNCH(widen_kernel, dim3((unsigned)ceil_div(count, THREADS)), dim3(THREADS), 0, dev->stream,
+           out, in, type, count);
     launched(dev, __func__);
 }
 
@@ -60,7 +60,7 @@ void narrow_sum(struct device *dev, void *out, enum weight_type type, const floa
 {
     must(type != WEIGHT_NF4);
     if (!count) return;
-    LAUNCH(narrow_sum_kernel, dim3((unsigned)pieces(count, THREADS)), dim3(THREADS), 0, dev->stream,
-           out, type, a, scale, b, count);
+    LAUNCH(narrow_sum_kernel, dim3((unsigned)ceil_div(count, THREADS)), dim3(THREADS), 0,
+           dev->stream, out, type, a, scale, b, count);
     launched(dev, __func__);
 }

@@ -56,7 +56,7 @@ void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, 
     bool wide = mat_is_wide(out, cols) && mat_is_wide(in, cols);
     int packs = (int)(wide ? cols / 8 : cols);
     if (!rows || !cols) return;
-    dim3 grid((unsigned)pieces(rows * packs, THREADS));
+    dim3 grid((unsigned)ceil_div(rows * packs, THREADS));
     if (wide)
         LAUNCH(copy_kernel<8>, grid, dim3(THREADS), 0, dev->stream, elems(out), out.stride,
                elems(in), in.stride, rows, packs);

@@ -23,8 +23,8 @@ static int failure(cudaError_t error, const char *what, struct fail *why)
 }
 
 /* Of the architectures that this plug-in is compiled for, times ten. */
-#ifndef LEAST_CAPABILITY
-#define LEAST_CAPABILITY 70
+#ifndef MIN_CAPABILITY
+#define MIN_CAPABILITY 70
 #endif
 
 static cudaError_t capability(int *tenfold)
@@ -44,9 +44,9 @@ int device_probe(struct fail *why)
     if (error == cudaSuccess && !count) error = cudaErrorNoDevice;
     if (error == cudaSuccess) error = capability(&has);
     if (error != cudaSuccess) return failure(error, "looking for a GPU", why);
-    if (has >= LEAST_CAPABILITY) return 0;
+    if (has >= MIN_CAPABILITY) return 0;
     return fail(why, "device cuda: %s needs compute capability %d.%d, this GPU has %d.%d",
-                kernels_cuda.act_name, LEAST_CAPABILITY / 10, LEAST_CAPABILITY % 10, has / 10,
+                kernels_cuda.act_name, MIN_CAPABILITY / 10, MIN_CAPABILITY % 10, has / 10,
                 has % 10);
 }
 
@@ -106,24 +106,24 @@ void device_close(struct device *dev)
     free(dev);
 }
 
-static int take(void **mem, size_t bytes, struct fail *why)
+static int alloc_device(void **mem, size_t bytes, struct fail *why)
 {
-    size_t room = 0, total = 0;
+    size_t free_bytes = 0, all_bytes = 0;
     *mem = NULL;
     if (!bytes) return 0;
     cudaError_t error = cudaMalloc(mem, bytes);
     if (error != cudaSuccess) {
         (void)cudaGetLastError();
-        (void)cudaMemGetInfo(&room, &total);
+        (void)cudaMemGetInfo(&free_bytes, &all_bytes);
         return fail(why, "device cuda: out of memory: %zu bytes asked, %zu of %zu are free (%s)",
-                    bytes, room, total, cudaGetErrorString(error));
+                    bytes, free_bytes, all_bytes, cudaGetErrorString(error));
     }
     return 0;
 }
 
 int device_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
 {
-    if (take(mem, bytes, why)) return -1;
+    if (alloc_device(mem, bytes, why)) return -1;
     if (bytes) device_zero(dev, *mem, bytes);
     return device_sync(dev, why);
 }
@@ -173,7 +173,7 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
     dev->scratch = NULL;
     dev->scratch_bytes = device_plan(shape, 0);
     /* Not zeroed: nobody may read what nobody wrote. */
-    if (take(&mem, dev->scratch_bytes, why)) return -1;
+    if (alloc_device(&mem, dev->scratch_bytes, why)) return -1;
     char *at = dev->scratch = (char *)mem, *slot = at;
     dev->shape = *shape;
     for (int i = 0; i < LINEAR_SLOTS; i++) {
@@ -191,7 +191,7 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
     dev->splits = (float *)(at += p.row_stats);
     dev->lora_partial = (float *)(at += p.splits);
     dev->workspace = at += p.lora_partial;
-    dev->fault = (unsigned long long *)(at += p.workspace);
+    dev->first_nonfinite = (unsigned long long *)(at += p.workspace);
     dev->logit_rows = p.logit_rows;
     dev->head_is_of = NULL;
     dev->checks = 0;
@@ -249,7 +249,7 @@ void device_copy_wait(struct device *dev, int ticket)
 
 template <int N>
 KERNEL(THREADS, 1)
-finite_kernel(unsigned long long *fault, const elem *x, int64_t stride, int64_t cols)
+finite_kernel(unsigned long long *first_nonfinite, const elem *x, int64_t stride, int64_t cols)
 {
     int64_t row = blockIdx.x;
     for (int64_t i = threadIdx.x * N; i < cols; i += THREADS * N) {
@@ -257,7 +257,7 @@ finite_kernel(unsigned long long *fault, const elem *x, int64_t stride, int64_t 
         load(p, x + row * stride + i);
         for (int j = 0; j < N; j++)
             if ((float_as_bits(p.v[j]) & 0x7f800000) == 0x7f800000)
-                atomic_min(fault, (unsigned long long)(row * cols + i + j));
+                atomic_min(first_nonfinite, (unsigned long long)(row * cols + i + j));
     }
 }
 
@@ -267,30 +267,34 @@ void finite_check(struct device *dev, const char *name, struct mat x, int64_t ro
     int i = dev->checks++;
     snprintf(dev->names[i], sizeof dev->names[i], "%s", name);
     dev->check_cols[i] = cols;
-    cuda_check(dev, cudaMemsetAsync(dev->fault + i, 0xff, sizeof *dev->fault, dev->stream),
-               "finite_check");
+    cuda_check(
+        dev,
+        cudaMemsetAsync(dev->first_nonfinite + i, 0xff, sizeof *dev->first_nonfinite, dev->stream),
+        "finite_check");
     if (mat_is_wide(x, cols))
-        LAUNCH(finite_kernel<8>, dim3(rows), dim3(THREADS), 0, dev->stream, dev->fault + i,
-               elems(x), x.stride, cols);
+        LAUNCH(finite_kernel<8>, dim3(rows), dim3(THREADS), 0, dev->stream,
+               dev->first_nonfinite + i, elems(x), x.stride, cols);
     else
-        LAUNCH(finite_kernel<1>, dim3(rows), dim3(THREADS), 0, dev->stream, dev->fault + i,
-               elems(x), x.stride, cols);
+        LAUNCH(finite_kernel<1>, dim3(rows), dim3(THREADS), 0, dev->stream,
+               dev->first_nonfinite + i, elems(x), x.stride, cols);
     launched(dev, "finite_check");
 }
 
 int device_sync(struct device *dev, struct fail *why)
 {
-    unsigned long long fault[CHECKS];
+    unsigned long long first_nonfinite[CHECKS];
     int checks = dev->checks;
     dev->checks = 0;
-    if (checks) device_download(dev, fault, dev->fault, (size_t)checks * sizeof *fault);
+    if (checks)
+        device_download(dev, first_nonfinite, dev->first_nonfinite,
+                        (size_t)checks * sizeof *first_nonfinite);
     cuda_check(dev, cudaStreamSynchronize(dev->stream), "at or before sync");
     for (int i = 0; i < checks && !dev->has_failed; i++)
-        if (fault[i] != ~0ull) {
+        if (first_nonfinite[i] != ~0ull) {
             dev->has_failed = true;
             fail(&dev->failed, "%s: row %lld, column %lld is not finite", dev->names[i],
-                 (long long)fault[i] / dev->check_cols[i],
-                 (long long)fault[i] % dev->check_cols[i]);
+                 (long long)first_nonfinite[i] / dev->check_cols[i],
+                 (long long)first_nonfinite[i] % dev->check_cols[i]);
         }
     if (!dev->has_failed) return 0;
     *why = dev->failed;

@@ -51,7 +51,7 @@ struct device {
     float *splits;               /* flash_decode's */
     float *lora_partial;         /* linear_thin's: sums of pieces */
     void *workspace;
-    unsigned long long *fault; /* [CHECKS] first element that is not finite */
+    unsigned long long *first_nonfinite; /* [CHECKS] first element that is not finite */
     char names[CHECKS][64];
     int64_t check_cols[CHECKS];
     int checks;

@@ -9,7 +9,7 @@ dropout_mask_kernel(uint8_t *keep, const mask m, uint32_t site, int64_t dim, int
     int64_t n = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (n >= count) return;
     uint64_t e = m.first_row * (uint64_t)dim + (uint64_t)n;
-    keep[n] = lanes_of(m.key, e / 8, site).of(e % 8) >= m.least_kept;
+    keep[n] = lanes_of(m.key, e / 8, site).of(e % 8) >= m.keep_threshold;
 }
 
 void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows, int64_t dim,
@@ -17,7 +17,7 @@ void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows
 {
     int64_t count = rows * dim;
     if (!count) return;
-    LAUNCH(dropout_mask_kernel, dim3((unsigned)pieces(count, THREADS)), dim3(THREADS), 0,
+    LAUNCH(dropout_mask_kernel, dim3((unsigned)ceil_div(count, THREADS)), dim3(THREADS), 0,
            dev->stream, keep, mask_of(drop), site, dim, count);
     launched(dev, __func__);
 }

@@ -1,5 +1,5 @@
-/* dropout.cuh - dropout masks of the CPU, bit for bit: Philox4x32-10 (lib/common/philox.h), 16 bits an
- * element, eight neighbours a call. */
+/* dropout.cuh - dropout masks of the CPU, bit for bit: Philox4x32-10 (lib/common/philox.h), 16 bits
+ * an element, eight neighbours a call. */
 #ifndef LONGQLORA_DROPOUT_CUH
 #define LONGQLORA_DROPOUT_CUH
 
@@ -8,7 +8,7 @@
 /* A dropout as kernels want it. */
 struct mask {
     uint64_t key, first_row;
-    uint32_t least_kept;
+    uint32_t keep_threshold;
     float scale; /* 1 / (1 − p) */
 };
 static inline mask mask_of(struct dropout drop)
@@ -39,11 +39,11 @@ DEVICE lanes lanes_of(uint64_t key, uint64_t block, uint32_t site)
 
 /* The highest bit of each half of a word of lanes: is it kept? Both halves are compared at once,
  * without their highest bits first, so that none borrows from the other. */
-DEVICE uint32_t kept_halves(uint32_t word, uint32_t least_kept)
+DEVICE uint32_t kept_halves(uint32_t word, uint32_t keep_threshold)
 {
-    uint32_t least = least_kept * 0x10001u, high = 0x80008000u;
-    uint32_t rest = (word | high) - (least & ~high);
-    return ((word & ~least) | (~(word ^ least) & rest)) & high;
+    uint32_t threshold = keep_threshold * 0x10001u, high = 0x80008000u;
+    uint32_t rest = (word | high) - (threshold & ~high);
+    return ((word & ~threshold) | (~(word ^ threshold) & rest)) & high;
 }
 
 /* p ⊙ mask of elements e … e + N − 1, which lie in one call's eight. */
@@ -52,7 +52,7 @@ template <int N> DEVICE void apply_mask(pack<N> &p, const mask &m, uint32_t site
     lanes l = lanes_of(m.key, e / 8, site);
 #pragma unroll
     for (int j = 0; j < N; j++)
-        p.v[j] = l.of((N == 8 ? 0 : e % 8) + j) >= m.least_kept ? p.v[j] * m.scale : 0;
+        p.v[j] = l.of((N == 8 ? 0 : e % 8) + j) >= m.keep_threshold ? p.v[j] * m.scale : 0;
 }
 
 #endif

@@ -54,7 +54,7 @@ embedding_bwd_kernel(float *dtable, const elem *dx, int64_t stride, const int32_
 void embedding_bwd(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
                    int64_t rows, int64_t dim)
 {
-    LAUNCH(embedding_bwd_kernel, dim3((unsigned)pieces(dim, THREADS)), dim3(THREADS), 0,
+    LAUNCH(embedding_bwd_kernel, dim3((unsigned)ceil_div(dim, THREADS)), dim3(THREADS), 0,
            dev->stream, dtable_acc, elems(dx), dx.stride, id, rows, dim);
     launched(dev, __func__);
 }

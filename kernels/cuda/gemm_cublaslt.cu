@@ -124,7 +124,8 @@ static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const gemm_s
 
 /* Up to `most` answers, of which the first is taken. */
 static cublasStatus_t ask_heuristic(cublasLtHandle_t lt, gemm_plan *a, const gemm_shape &q,
-                                    cublasLtMatmulHeuristicResult_t *results, int most, int *count)
+                                    cublasLtMatmulHeuristicResult_t *results, int max_results,
+                                    int *count)
 {
     cublasLtMatmulPreference_t preference = NULL;
     *count = 0;
@@ -133,7 +134,7 @@ static cublasStatus_t ask_heuristic(cublasLtHandle_t lt, gemm_plan *a, const gem
     if (!status) status = prefer(preference, q);
     if (!status)
         status = cublasLtMatmulAlgoGetHeuristic(lt, a->operation, a->a, a->b, a->c, a->d,
-                                                preference, most, results, count);
+                                                preference, max_results, results, count);
     if (preference) cublasLtMatmulPreferenceDestroy(preference);
     if (!status && !*count) status = CUBLAS_STATUS_NOT_SUPPORTED;
     if (!status) a->algorithm = results->algo;

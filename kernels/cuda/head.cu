@@ -10,24 +10,24 @@ loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int
     int64_t row = blockIdx.x;
     const float *z = logits + row * vocab;
     int32_t at = target[row];
-    float top = -INFINITY, sum = 0;
+    float max_logit = -INFINITY, sum = 0;
     for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
-        top = fmaxf(top, z[i]);
+        max_logit = fmaxf(max_logit, z[i]);
     for (int mask = 16; mask; mask /= 2)
-        top = fmaxf(top, shuffle_xor(top, mask));
-    float *tops = (float *)memory + 32;
-    if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top;
+        max_logit = fmaxf(max_logit, shuffle_xor(max_logit, mask));
+    float *max_logits = (float *)memory + 32;
+    if (threadIdx.x % 32 == 0) max_logits[threadIdx.x / 32] = max_logit;
     block_sync();
     for (int w = 0; w < THREADS / 32; w++)
-        top = fmaxf(top, tops[w]);
+        max_logit = fmaxf(max_logit, max_logits[w]);
     for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
-        sum += expf(z[i] - top);
+        sum += expf(z[i] - max_logit);
     sum = block_sum(sum, (float *)memory);
-    if (threadIdx.x == 0) nll[row] = at < 0 ? 0 : top + logf(sum) - z[at];
+    if (threadIdx.x == 0) nll[row] = at < 0 ? 0 : max_logit + logf(sum) - z[at];
     if (!d) return;
     float factor = at < 0 ? 0 : dscale / sum;
     for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
-        d[row * vocab + i] = narrow(expf(z[i] - top) * factor - (i == at ? dscale : 0));
+        d[row * vocab + i] = narrow(expf(z[i] - max_logit) * factor - (i == at ? dscale : 0));
 }
 
 /* The head in elem: as it is stored, or a copy; a frozen model's is made once. */
@@ -67,7 +67,7 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
     const elem *weight = prepare_head(dev, head);
     int64_t vocab = head->out, dim = head->in;
     for (int64_t first = 0; first < rows; first += dev->logit_rows) {
-        int64_t n = least(dev->logit_rows, rows - first);
+        int64_t n = min_i64(dev->logit_rows, rows - first);
         head_gemm(dev, dev->logits, x, first, n, weight, head);
         LAUNCH(loss_kernel, dim3((unsigned)n), dim3(THREADS), 64 * 4, dev->stream, nll + first,
                dx.at ? dev->dlogits : (elem *)NULL, dev->logits, target + first, vocab, dscale);

@@ -57,7 +57,7 @@ template <int N> KERNEL(THREADS, 1) adapters_kernel(const adapters g)
 
 static void fill_adapters(struct device *dev, const struct group *g, elem *weight, elem *a)
 {
-    int64_t in = g->at[0].in, width = width_of(g), most_elements = 0;
+    int64_t in = g->at[0].in, width = width_of(g), max_elements = 0;
     struct adapters all = { weight + in, a, width, in, (int)(width - in), {}, {}, {}, {}, {} };
     bool wide = is_wide(weight, width, in, sizeof *weight) && is_wide(a, in, in, sizeof *a);
     must(g->count <= MAX_GROUP);
@@ -65,11 +65,11 @@ static void fill_adapters(struct device *dev, const struct group *g, elem *weigh
         const struct linear *l = &g->at[i];
         all.out[i] = (int)l->out, all.rank[i] = (int)l->rank, all.scale[i] = l->scale;
         all.a[i] = l->a, all.b[i] = l->b;
-        most_elements = most(most_elements, l->out * all.cols + l->rank * in);
+        max_elements = max_i64(max_elements, l->out * all.cols + l->rank * in);
         wide = wide && is_wide(l->a, in, in, sizeof *l->a) && l->rank * in % 8 == 0;
     }
-    if (!most_elements) return;
-    dim3 grid((unsigned)pieces(most_elements, THREADS * (wide ? 8 : 1)), (unsigned)g->count);
+    if (!max_elements) return;
+    dim3 grid((unsigned)ceil_div(max_elements, THREADS * (wide ? 8 : 1)), (unsigned)g->count);
     if (wide)
         LAUNCH(adapters_kernel<8>, grid, dim3(THREADS), 0, dev->stream, all);
     else
@@ -146,7 +146,7 @@ static void masked_fwd_a(struct device *dev, struct mat x, const struct group *g
     p.ldc = p.ldd = x.stride;
     for (int64_t first = 0; first < rows; first += DROPPED_ROWS) {
         struct mat part = rows_from(x, first);
-        p.m = least(DROPPED_ROWS, rows - first);
+        p.m = min_i64(DROPPED_ROWS, rows - first);
         p.b = a;
         p.d = elems(part) + in;
         for (int i = 0; i < g->count; i++) {
@@ -172,7 +172,7 @@ static void masked_bwd_x(struct device *dev, struct mat dx, struct mat du, const
     p.lda = du.stride;
     p.c = p.d = dev->dropped;
     for (int64_t first = 0; first < rows; first += DROPPED_ROWS) {
-        p.m = least(DROPPED_ROWS, rows - first);
+        p.m = min_i64(DROPPED_ROWS, rows - first);
         p.a = elems(rows_from(du, first));
         p.b = a;
         for (int i = 0; i < g->count; i++) {
@@ -192,7 +192,7 @@ static void masked_bwd_a(struct device *dev, const struct linear *l, struct mat 
                          struct mat x, int64_t rows, struct dropout drop)
 {
     for (int64_t first = 0; first < rows; first += DROPPED_ROWS) {
-        int64_t n = least(DROPPED_ROWS, rows - first);
+        int64_t n = min_i64(DROPPED_ROWS, rows - first);
         drop_rows(dev, dev->dropped, rows_from(x, first), l->site, n, l->in,
                   dropout_from(drop, first));
         add_outer(dev, l->da_acc, elems(rows_from(du, first)) + column, du.stride, l->rank,

@@ -311,9 +311,9 @@ static bool suits_mma(const struct device *dev, const decode_call &a, int count)
 }
 
 template <bool NESTED>
-static void launch_mma(struct device *dev, const decode_call &a, int count, int64_t most_out)
+static void launch_mma(struct device *dev, const decode_call &a, int count, int64_t max_out)
 {
-    dim3 grid((unsigned)pieces(most_out, TILE_OUTS), (unsigned)count);
+    dim3 grid((unsigned)ceil_div(max_out, TILE_OUTS), (unsigned)count);
     LAUNCH(decode_mma_kernel<NESTED>, grid, dim3(TILE_WARPS * 32), sizeof(pair_tables), dev->stream,
            a);
     launched(dev, "linear_decode");
@@ -321,9 +321,9 @@ static void launch_mma(struct device *dev, const decode_call &a, int count, int6
 #endif
 
 template <enum weight_type TYPE, int ROWS, int OUTS>
-static void launch(struct device *dev, const decode_call &a, int count, int64_t most_out)
+static void launch(struct device *dev, const decode_call &a, int count, int64_t max_out)
 {
-    dim3 grid((unsigned)pieces(most_out, WARPS * OUTS), (unsigned)count);
+    dim3 grid((unsigned)ceil_div(max_out, WARPS * OUTS), (unsigned)count);
     LAUNCH((decode_kernel<TYPE, ROWS, OUTS>), grid, dim3(WARPS * 32), sizeof(nf4_tables),
            dev->stream, a);
     launched(dev, "linear_decode");
@@ -332,26 +332,26 @@ static void launch(struct device *dev, const decode_call &a, int count, int64_t 
 template <enum weight_type TYPE>
 static void launch_type(struct device *dev, const decode_call &a, int count)
 {
-    int64_t most_out = 0;
+    int64_t max_out = 0;
     for (int i = 0; i < count; i++)
-        most_out = most(most_out, a.at[i].out);
+        max_out = max_i64(max_out, a.at[i].out);
 #ifndef ELEM_F32
     if (TYPE == WEIGHT_NF4 && suits_mma(dev, a, count)) {
         if (a.at[0].nf4.absmax)
-            launch_mma<true>(dev, a, count, most_out);
+            launch_mma<true>(dev, a, count, max_out);
         else
-            launch_mma<false>(dev, a, count, most_out);
+            launch_mma<false>(dev, a, count, max_out);
         return;
     }
 #endif
     if (a.rows == 1)
-        launch<TYPE, 1, 4>(dev, a, count, most_out);
+        launch<TYPE, 1, 4>(dev, a, count, max_out);
     else if (a.rows == 2)
-        launch<TYPE, 2, 4>(dev, a, count, most_out);
+        launch<TYPE, 2, 4>(dev, a, count, max_out);
     else if (a.rows <= 4)
-        launch<TYPE, 4, 2>(dev, a, count, most_out);
+        launch<TYPE, 4, 2>(dev, a, count, max_out);
     else
-        launch<TYPE, 8, 2>(dev, a, count, most_out);
+        launch<TYPE, 8, 2>(dev, a, count, max_out);
 }
 
 static void launch_decode(struct device *dev, const decode_call &a, enum weight_type type,

@@ -310,13 +310,13 @@ struct launch_progress {
 
 /* The next launch's parts; false: there are no more. */
 static bool next_parts(lora_launch &t, struct launch_progress *p, const struct group *g,
-                       int most_parts)
+                       int max_parts)
 {
     int count = 0;
     t.ranks = 0;
-    while (count < most_parts && p->linear < g->count) {
+    while (count < max_parts && p->linear < g->count) {
         const struct linear *l = &g->at[p->linear];
-        int rank = (int)least(RANK, l->rank - p->rank);
+        int rank = (int)min_i64(RANK, l->rank - p->rank);
         if (!rank) {
             p->linear++, p->rank = 0;
             continue;
@@ -338,8 +338,8 @@ static bool next_parts(lora_launch &t, struct launch_progress *p, const struct g
 /* Into how many pieces sums are cut whose results are `tiles` tiles, and how long a piece is. */
 static int64_t piece_of(int parts, int64_t tiles, int64_t length)
 {
-    int64_t count = most(1, least(PIECES, blocks_wanted(parts) / tiles));
-    return pieces(pieces(length, STEP), count) * STEP;
+    int64_t count = max_i64(1, min_i64(PIECES, blocks_wanted(parts) / tiles));
+    return ceil_div(ceil_div(length, STEP), count) * STEP;
 }
 
 static lora_launch lora_launch_of(struct device *dev, const struct group *g, int64_t rows,
@@ -367,7 +367,7 @@ static int parts_allowed(const struct device *dev)
 {
     int parts = PARTS;
     while (parts &&
-           most((int64_t)a_shared(parts), (int64_t)bwd_x_shared(parts)) > dev->shared_bytes)
+           max_i64((int64_t)a_shared(parts), (int64_t)bwd_x_shared(parts)) > dev->shared_bytes)
         parts--;
     return parts;
 }
@@ -415,19 +415,19 @@ static const launch launches_fwd_a[] = { launch_fwd_a<1>, launch_fwd_a<2>, launc
 static const launch launches_bwd_x[] = { launch_bwd_x<1>, launch_bwd_x<2>, launch_bwd_x<3> };
 static const launch launches_bwd_a[] = { launch_bwd_a<1>, launch_bwd_a<2>, launch_bwd_a<3> };
 
-static dim3 flat_grid(int64_t elements) { return dim3((unsigned)pieces(elements, THREADS * 8)); }
+static dim3 flat_grid(int64_t elements) { return dim3((unsigned)ceil_div(elements, THREADS * 8)); }
 
 void lora_fwd_a(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                 struct dropout drop)
 {
     lora_launch t = lora_launch_of(dev, g, rows, drop);
     struct launch_progress p = {};
-    int64_t tiles = pieces(rows, TILE);
+    int64_t tiles = ceil_div(rows, TILE);
     t.x = elems(x), t.x_stride = x.stride;
     while (next_parts(t, &p, g, parts_allowed(dev))) {
         t.piece = (int)piece_of(t.parts, tiles, t.in);
         t.u = elems(x) + t.in + t.column[0];
-        int count = (int)pieces(t.in, t.piece);
+        int count = (int)ceil_div(t.in, t.piece);
         must(sizeof(float) * (size_t)(count * rows * t.ranks) <= lora_bytes(&dev->shape));
         launches_fwd_a[t.parts - 1]({ dev, dim3((unsigned)tiles, (unsigned)count) }, t);
         LAUNCH(fwd_a_sum_kernel, flat_grid(rows * t.ranks), dim3(THREADS), 0, dev->stream, t,
@@ -443,7 +443,7 @@ void lora_bwd_x(struct device *dev, struct mat dx, struct mat du, const struct g
     struct launch_progress p = {};
     t.du = elems(du), t.du_stride = du.stride;
     t.dx = elems(dx), t.dx_stride = dx.stride;
-    dim3 grid((unsigned)(t.in / STEP), (unsigned)pieces(rows, TILE));
+    dim3 grid((unsigned)(t.in / STEP), (unsigned)ceil_div(rows, TILE));
     while (next_parts(t, &p, g, parts_allowed(dev)))
         launches_bwd_x[t.parts - 1]({ dev, grid }, t);
     launched(dev, "linear_bwd_input");
@@ -454,12 +454,12 @@ void lora_bwd_a(struct device *dev, const struct group *g, struct mat du, struct
 {
     lora_launch t = lora_launch_of(dev, g, rows, drop);
     struct launch_progress p = {};
-    int64_t tiles = pieces(t.in, TILE);
+    int64_t tiles = ceil_div(t.in, TILE);
     t.x = elems(x), t.x_stride = x.stride;
     t.du = elems(du), t.du_stride = du.stride;
     while (next_parts(t, &p, g, parts_allowed(dev))) {
         t.piece = (int)piece_of(t.parts, tiles, rows);
-        int count = (int)pieces(rows, t.piece);
+        int count = (int)ceil_div(rows, t.piece);
         must(sizeof(float) * (size_t)count * t.ranks * t.in <= lora_bytes(&dev->shape));
         launches_bwd_a[t.parts - 1]({ dev, dim3((unsigned)tiles, (unsigned)count) }, t);
         LAUNCH(bwd_a_sum_kernel, flat_grid(t.ranks * t.in), dim3(THREADS), 0, dev->stream, t,

@@ -50,7 +50,7 @@ DEVICE uint32_t kept_word(const lora_launch &t, uint32_t site, int row, int colu
         uint32_t eight = 0;
 #pragma unroll
         for (int j = 0; j < 4; j++)
-            eight = eight >> 1 | kept_halves(l.word[j], t.drop.least_kept);
+            eight = eight >> 1 | kept_halves(l.word[j], t.drop.keep_threshold);
         word |= (eight >> 24 | (eight >> 12 & 0xf)) << 8 * i;
     }
     return word;

@@ -8,10 +8,10 @@
 enum { DECODED_ROWS = 4 }; /* of a block: so many loads are in flight for each thread */
 
 /* What is read of DECODED_ROWS rows, for N elements of each. */
-template <int N> struct undecoded {
+template <int N> struct raw_codes {
     uint32_t codes[DECODED_ROWS], absmax[DECODED_ROWS];
     float nested[DECODED_ROWS];
-    DEVICE_MEMBER void take(const nf4_weight &w, int64_t e, int64_t cols, int64_t count)
+    DEVICE_MEMBER void load(const nf4_weight &w, int64_t e, int64_t cols, int64_t count)
     {
 #pragma unroll
         for (int r = 0; r < DECODED_ROWS; r++, e += cols) {
@@ -32,11 +32,11 @@ nf4_kernel(T *out, int64_t stride, const nf4_weight w, int64_t cols, int64_t cou
     SHARED_DYNAMIC(memory);
     nf4_tables *tables = (nf4_tables *)memory;
     int64_t first = (int64_t)blockIdx.x * DECODED_ROWS, i = threadIdx.x * N;
-    undecoded<N> now, next;
-    if (i < cols) now.take(w, first * cols + i, cols, count);
+    raw_codes<N> now, next;
+    if (i < cols) now.load(w, first * cols + i, cols, count);
     fill_tables<THREADS>(tables);
     for (; i < cols; i += THREADS * N, now = next) {
-        if (i + THREADS * N < cols) next.take(w, first * cols + i + THREADS * N, cols, count);
+        if (i + THREADS * N < cols) next.load(w, first * cols + i + THREADS * N, cols, count);
 #pragma unroll
         for (int r = 0; r < DECODED_ROWS; r++) {
             int64_t row = first + r, e = row * cols + i;
@@ -57,7 +57,7 @@ static void decode(struct device *dev, T *out, int64_t stride, const nf4_weight 
 {
     bool is_aligned =
         is_wide(out, stride, cols, sizeof *out) && count % 8 == 0 && (uintptr_t)w.codes % 4 == 0;
-    dim3 grid((unsigned)pieces(rows, DECODED_ROWS)), threads(THREADS);
+    dim3 grid((unsigned)ceil_div(rows, DECODED_ROWS)), threads(THREADS);
     if (!rows) return;
     if (is_aligned)
         LAUNCH((nf4_kernel<T, 8>), grid, threads, sizeof(nf4_tables), dev->stream, out, stride, w,
@@ -71,7 +71,7 @@ static void decode(struct device *dev, T *out, int64_t stride, const nf4_weight 
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
                     const float *nested, float offset, int64_t count)
 {
-    decode(dev, x, NF4_NESTED, { codes, absmax, nested, offset }, pieces(count, NF4_NESTED),
+    decode(dev, x, NF4_NESTED, { codes, absmax, nested, offset }, ceil_div(count, NF4_NESTED),
            NF4_NESTED, count);
 }
 
@@ -169,10 +169,10 @@ void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
                enum weight_type type, int64_t count)
 {
     must(type != WEIGHT_NF4);
-    int64_t blocks = pieces(count, NF4_BLOCK);
+    int64_t blocks = ceil_div(count, NF4_BLOCK);
     if (!blocks) return;
-    LAUNCH(code_kernel, dim3((unsigned)pieces(blocks * 32, THREADS)), dim3(THREADS), 0, dev->stream,
-           codes, absmax, x, type, count);
+    LAUNCH(code_kernel, dim3((unsigned)ceil_div(blocks * 32, THREADS)), dim3(THREADS), 0,
+           dev->stream, codes, absmax, x, type, count);
     launched(dev, __func__);
 }
 
@@ -216,7 +216,7 @@ void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const fl
               float offset, int64_t blocks)
 {
     if (!blocks) return;
-    LAUNCH(nest_kernel, dim3((unsigned)pieces(blocks, NF4_NESTED_BLOCK)), dim3(NF4_NESTED_BLOCK),
+    LAUNCH(nest_kernel, dim3((unsigned)ceil_div(blocks, NF4_NESTED_BLOCK)), dim3(NF4_NESTED_BLOCK),
            8 * 4, dev->stream, absmax_codes, nested, absmax, offset, blocks);
     launched(dev, __func__);
 }
@@ -228,7 +228,7 @@ error_kernel(double *parts, const void *x, enum weight_type type, const nf4_weig
              int64_t size)
 {
     SHARED_DYNAMIC(memory);
-    double *scratch = (double *)memory, squares = 0, wrong = 0, most = 0;
+    double *scratch = (double *)memory, squares = 0, wrong = 0, max_error = 0;
     int64_t first = blockIdx.x * size, end = first + size < count ? first + size : count;
     for (int64_t e = first + threadIdx.x; e < end; e += THREADS) {
         float absmax = absmax_of(w, nf4_absmax_value, e);
@@ -238,23 +238,23 @@ error_kernel(double *parts, const void *x, enum weight_type type, const nf4_weig
             (double)fabsf(value - mul_rn(nf4_value[e % 2 ? codes & 15 : codes >> 4], absmax));
         squares += (double)value * (double)value;
         wrong += d * d;
-        most = d > most ? d : most;
+        max_error = d > max_error ? d : max_error;
     }
     squares = block_sum(squares, scratch);
     wrong = block_sum(wrong, scratch);
     for (int mask = 16; mask; mask /= 2) {
-        double other = shuffle_xor(most, mask);
-        most = other > most ? other : most;
+        double other = shuffle_xor(max_error, mask);
+        max_error = other > max_error ? other : max_error;
     }
     block_sync();
-    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = most;
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = max_error;
     block_sync();
     if (threadIdx.x) return;
     for (int i = 0; i < THREADS / 32; i++)
-        most = scratch[i] > most ? scratch[i] : most;
+        max_error = scratch[i] > max_error ? scratch[i] : max_error;
     parts[3 * blockIdx.x] = squares;
     parts[3 * blockIdx.x + 1] = wrong;
-    parts[3 * blockIdx.x + 2] = most;
+    parts[3 * blockIdx.x + 2] = max_error;
 }
 
 void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum weight_type type,
@@ -262,7 +262,7 @@ void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum 
                int64_t count)
 {
     struct nf4_error parts[SUM_PIECES];
-    int64_t size = pieces(count, SUM_PIECES), tasks = size ? pieces(count, size) : 0;
+    int64_t size = ceil_div(count, SUM_PIECES), tasks = size ? ceil_div(count, size) : 0;
     must(type != WEIGHT_NF4);
     *error = { 0, 0, 0 };
     if (!tasks) return;

@@ -111,7 +111,7 @@ void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct
                     rmsnorm_bwd_kernel, rows, elems(dx_acc), dx_acc.stride, elems(dy), dy.stride,
                     elems(x), x.stride, rstd, gain, dim);
     if (!dgain_acc) return;
-    unsigned blocks = (unsigned)pieces(dim, THREADS);
+    unsigned blocks = (unsigned)ceil_div(dim, THREADS);
     LAUNCH(gain_piece_kernel, dim3(blocks, GAIN_PIECES), dim3(THREADS), 0, dev->stream,
            dev->partial, elems(dy), dy.stride, elems(x), x.stride, rstd, rows, dim);
     LAUNCH(gain_sum_kernel, dim3(blocks), dim3(THREADS), 0, dev->stream, dgain_acc, dev->partial,

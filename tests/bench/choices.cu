@@ -120,7 +120,7 @@ static const choice dkdv[] = { DKDV(64, 8), DKDV(32, 8), DKDV(16, 4),
 
 static void measure_attention(int rows)
 {
-    int heads = (int)most(1, 32 / scale), width = heads * 128;
+    int heads = (int)max_i64(1, 32 / scale), width = heads * 128;
     attention a = {};
     int32_t *starts = (int32_t *)measured_bytes((size_t)rows * sizeof *starts); /* zeros: causal */
     row_stats *stats = (row_stats *)measured_bytes(sizeof *stats * (size_t)rows * (size_t)heads);
