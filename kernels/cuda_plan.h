@@ -74,7 +74,7 @@ struct cuda_parts {
 
 static inline size_t cuda_rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
-static inline size_t cuda_element(enum weight_type act) { return act == WEIGHT_F32 ? 4 : 2; }
+static inline size_t cuda_element(enum dtype act) { return act == DTYPE_F32 ? 4 : 2; }
 
 /* As many rows at once as there is room for: fewer would read the head's weights for longer than
  * they are multiplied, and their gradients would not fill a large GPU. */
@@ -86,7 +86,7 @@ static inline int64_t cuda_logit_rows(const struct shape *s, size_t capacity, si
     return ceil_div(ceil_div(chunk, times), 64) * 64;
 }
 
-static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum weight_type act)
+static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum dtype act)
 {
     struct cuda_parts p;
     size_t element = cuda_element(act);
@@ -119,7 +119,7 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum weight
 }
 
 /* What reserve takes. */
-static inline size_t cuda_scratch_bytes(const struct shape *s, enum weight_type act)
+static inline size_t cuda_scratch_bytes(const struct shape *s, enum dtype act)
 {
     struct cuda_parts p = cuda_parts_of(s, act);
     return p.slots + p.dropped + p.head + p.partial + p.squares + p.row_stats + p.splits +

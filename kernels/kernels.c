@@ -72,13 +72,13 @@ static int open_nothing(struct device **dev, int threads, struct fail *why)
 static size_t plan_bf16(const struct shape *s, int threads)
 {
     (void)threads;
-    return cuda_scratch_bytes(s, WEIGHT_BF16);
+    return cuda_scratch_bytes(s, DTYPE_BF16);
 }
 
 static size_t plan_f16(const struct shape *s, int threads)
 {
     (void)threads;
-    return cuda_scratch_bytes(s, WEIGHT_F16);
+    return cuda_scratch_bytes(s, DTYPE_F16);
 }
 
 /* Of the plug-in whose activations are of that type, what a plan asks for. */
@@ -87,8 +87,8 @@ static const struct kernels planned_bf16 = {
     .size = sizeof(struct kernels),
     .name = "cuda",
     .act_name = "bf16",
-    .act_type = WEIGHT_BF16,
-    .cache_type = WEIGHT_BF16,
+    .act_type = DTYPE_BF16,
+    .cache_type = DTYPE_BF16,
     .act_bytes = 2,
     .chunk_rows = CUDA_CHUNK_ROWS,
     .read_rows = CUDA_READ_ROWS,
@@ -103,8 +103,8 @@ static const struct kernels planned_f16 = {
     .size = sizeof(struct kernels),
     .name = "cuda",
     .act_name = "f16",
-    .act_type = WEIGHT_F16,
-    .cache_type = WEIGHT_F16,
+    .act_type = DTYPE_F16,
+    .cache_type = DTYPE_F16,
     .act_bytes = 2,
     .chunk_rows = CUDA_CHUNK_ROWS,
     .read_rows = CUDA_READ_ROWS,

@@ -16,6 +16,7 @@
 #ifndef LONGQLORA_KERNELS_H
 #define LONGQLORA_KERNELS_H
 
+#include "../lib/common/dtype.h"
 #include "../lib/common/fail.h"
 
 #include <stdint.h>
@@ -31,11 +32,16 @@ struct mat {
     int64_t stride;
 };
 
-enum weight_type { WEIGHT_F32, WEIGHT_BF16, WEIGHT_F16, WEIGHT_NF4 };
+/* Earlier names, until the renaming of the tree. */
+#define weight_type dtype
+#define WEIGHT_F32 DTYPE_F32
+#define WEIGHT_BF16 DTYPE_BF16
+#define WEIGHT_F16 DTYPE_F16
+#define WEIGHT_NF4 DTYPE_NF4
 
 /* y = x Wᵀ + scale · drop(x) Aᵀ Bᵀ   (LoRA: Hu et al. 2021, equation 3) */
 struct linear {
-    enum weight_type type;
+    enum dtype type;
     const void *weight;    /* [out, in]; NF4: two codes a byte, first in the high nibble */
     const uint8_t *absmax; /* NF4: codes of absmax, one for 64 elements, counted flat */
     const float *nested;   /* NF4: one for 16384 elements; absmax NULL: absmax itself, one for 64 */
@@ -79,7 +85,7 @@ struct spans {
  * the activations' or the table's cache_type. */
 struct cache {
     void *at; /* cache_elements of the type, zeroed */
-    enum weight_type type;
+    enum dtype type;
     int64_t capacity, kv_heads, head_dim;
 };
 static inline int64_t cache_stride(const struct cache *c)
@@ -97,8 +103,8 @@ struct shape {
     int64_t keys;        /* of attention_cached; 0: it is not called */
     int64_t dim, ffn, heads, kv_heads, head_dim, vocab;
     struct slot_shape slot[LINEAR_SLOTS];
-    bool has_packed_weights;    /* some weight is not f32 */
-    enum weight_type head_type; /* of head_loss and head_logits */
+    bool has_packed_weights; /* some weight is not f32 */
+    enum dtype head_type;    /* of head_loss and head_logits */
     bool has_backward;
     float dropout;
 };
@@ -121,8 +127,8 @@ struct kernels {
     int version;
     size_t size; /* of this table */
     const char *name, *act_name;
-    enum weight_type act_type;   /* a */
-    enum weight_type cache_type; /* 16 bits where a has more */
+    enum dtype act_type;   /* a */
+    enum dtype cache_type; /* 16 bits where a has more */
     int64_t act_bytes;
     bool is_host;       /* its memory is host memory: weights may be used where they lie */
     int64_t chunk_rows; /* that row-wise operations are fast with in training; */
@@ -169,8 +175,8 @@ struct kernels {
 
     /* ---- embedding: table f32 or 16 bits [V, d], id [T] ---- */
     /* x[t] = table[id[t]] */
-    void (*embedding_fwd)(struct device *dev, struct mat x, const void *table,
-                          enum weight_type type, const int32_t *id, int64_t rows, int64_t dim);
+    void (*embedding_fwd)(struct device *dev, struct mat x, const void *table, enum dtype type,
+                          const int32_t *id, int64_t rows, int64_t dim);
     /* dtable_acc[id[t]] += dx[t], in the order of rows */
     void (*embedding_bwd)(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
                           int64_t rows, int64_t dim);
@@ -264,26 +270,25 @@ struct kernels {
 
     /* ---- flat ranges of weights, of any type but NF4 ---- */
     /* out = (float) in */
-    void (*widen)(struct device *dev, float *out, const void *in, enum weight_type type,
-                  int64_t count);
+    void (*widen)(struct device *dev, float *out, const void *in, enum dtype type, int64_t count);
     /* out = (type) (a + scale · b); product, sum and type are each rounded; b NULL: a alone */
-    void (*narrow_sum)(struct device *dev, void *out, enum weight_type type, const float *a,
-                       float scale, const float *b, int64_t count);
+    void (*narrow_sum)(struct device *dev, void *out, enum dtype type, const float *a, float scale,
+                       const float *b, int64_t count);
     /* ---- NF4 with double quantization, bit for bit bitsandbytes' (see nf4.h) ----
      * codes [⌈n/2⌉], absmax [⌈n/64⌉], nested [⌈n/16384⌉] */
     /* absmax = max |x| of a block, not finite if any x is not; codes of x / absmax; x [n] of any
      * type but NF4 */
     void (*nf4_codes)(struct device *dev, uint8_t *codes, float *absmax, const void *x,
-                      enum weight_type type, int64_t count);
+                      enum dtype type, int64_t count);
     /* *offset, on the host, is the mean, summed in double in the order of blocks */
     void (*nf4_offset)(struct device *dev, float *offset, const float *absmax, int64_t blocks);
     /* nested = max |absmax − offset| of 256; 8-bit codes of (absmax − offset) / nested */
     void (*nf4_nest)(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
                      float offset, int64_t blocks);
     /* *error is on the host; squares are taken and summed in double */
-    void (*nf4_error)(struct device *dev, struct nf4_error *error, const void *x,
-                      enum weight_type type, const uint8_t *codes, const uint8_t *absmax_codes,
-                      const float *nested, float offset, int64_t count);
+    void (*nf4_error)(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
+                      const uint8_t *codes, const uint8_t *absmax_codes, const float *nested,
+                      float offset, int64_t count);
     /* absmax NULL: nested [⌈n/64⌉] is absmax itself */
     void (*nf4_dequantize)(struct device *dev, float *x, const uint8_t *codes,
                            const uint8_t *absmax, const float *nested, float offset, int64_t count);

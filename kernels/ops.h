@@ -37,7 +37,7 @@ void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64
 void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols);
 
 /* ---- embedding ---- */
-void embedding_fwd(struct device *dev, struct mat x, const void *table, enum weight_type type,
+void embedding_fwd(struct device *dev, struct mat x, const void *table, enum dtype type,
                    const int32_t *id, int64_t rows, int64_t dim);
 void embedding_bwd(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
                    int64_t rows, int64_t dim);
@@ -105,17 +105,17 @@ void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t c
 void finite_check(struct device *dev, const char *name, struct mat x, int64_t rows, int64_t cols);
 
 /* ---- convert ---- */
-void widen(struct device *dev, float *out, const void *in, enum weight_type type, int64_t count);
-void narrow_sum(struct device *dev, void *out, enum weight_type type, const float *a, float scale,
+void widen(struct device *dev, float *out, const void *in, enum dtype type, int64_t count);
+void narrow_sum(struct device *dev, void *out, enum dtype type, const float *a, float scale,
                 const float *b, int64_t count);
 
 /* ---- nf4 ---- */
-void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
-               enum weight_type type, int64_t count);
+void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x, enum dtype type,
+               int64_t count);
 void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t blocks);
 void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
               float offset, int64_t blocks);
-void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum weight_type type,
+void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
                const uint8_t *codes, const uint8_t *absmax_codes, const float *nested, float offset,
                int64_t count);
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,

@@ -27,8 +27,8 @@ static int64_t place_of(const struct cache *c, int64_t head, int64_t row)
 
 static const void *element_at(const struct cache *c, int64_t place)
 {
-    return c->type == WEIGHT_F32 ? (const void *)((const float *)c->at + place)
-                                 : (const void *)((const uint16_t *)c->at + place);
+    return c->type == DTYPE_F32 ? (const void *)((const float *)c->at + place)
+                                : (const void *)((const uint16_t *)c->at + place);
 }
 
 static int64_t clamp(int64_t n, int64_t high) { return n < 0 ? 0 : min_i64(n, high); }
@@ -46,7 +46,7 @@ static void write_head(void *arg, int64_t task, int worker)
     (void)worker;
     const struct cache_write *k = arg;
     const struct cache *c = k->cache;
-    float max_finite = c->type == WEIGHT_F16 ? 65504 : INFINITY;
+    float max_finite = c->type == DTYPE_F16 ? 65504 : INFINITY;
     for (int64_t t = 0; t < k->rows; t++) {
         const float *from = head_at(k->kv, t, task, c->head_dim);
         int64_t place = place_of(c, task, k->first + t);
@@ -66,7 +66,7 @@ void cache_rows(struct device *dev, const struct cache *cache, int64_t first, st
                 int64_t rows)
 {
     must(first >= 0 && first + rows <= cache->capacity);
-    must(cache->type == WEIGHT_F32 || cache->type == WEIGHT_F16);
+    must(cache->type == DTYPE_F32 || cache->type == DTYPE_F16);
     struct cache_write k = { cache, kv, first, rows };
     pool_run(dev->pool, 2 * cache->kv_heads, write_head, &k);
 }
@@ -78,7 +78,7 @@ void cache_rows(struct device *dev, const struct cache *cache, int64_t first, st
 static void score_split(const struct cache *c, int64_t place, int64_t values, int64_t count,
                         float *score, const float *q, int64_t queries)
 {
-    int64_t dim = c->head_dim, bytes = dim * (c->type == WEIGHT_F32 ? 4 : 2);
+    int64_t dim = c->head_dim, bytes = dim * (c->type == DTYPE_F32 ? 4 : 2);
     for (int64_t j = 0; j < count; j++) {
         const void *key = element_at(c, place + j * dim);
         prefetch((const char *)key + PREFETCH_AHEAD, bytes);
@@ -86,7 +86,7 @@ static void score_split(const struct cache *c, int64_t place, int64_t values, in
         for (int64_t n = 0; n < queries; n += ROWS_AT_ONCE) {
             float y[ROWS_AT_ONCE];
             int rows = (int)min_i64(ROWS_AT_ONCE, queries - n);
-            if (c->type == WEIGHT_F32)
+            if (c->type == DTYPE_F32)
                 dot_f32(y, key, q + n * dim, dim, dim, rows);
             else
                 dot_16(y, key, false, q + n * dim, dim, dim, rows);
@@ -121,7 +121,7 @@ static void weigh_values(const struct cache *c, int64_t place, int64_t count, fl
 {
     int64_t dim = c->head_dim, i = 0;
     const void *value = element_at(c, place);
-    bool is_f32 = c->type == WEIGHT_F32;
+    bool is_f32 = c->type == DTYPE_F32;
     for (; i + SUMS * LANES <= dim; i += SUMS * LANES)
         if (is_f32)
             FOR_ROWS(rows, weigh_columns(to, weight, value, load_f32, i, dim, count, N, SUMS))
@@ -214,7 +214,7 @@ const float *cache_widened(const struct cache *c, int64_t head, int64_t row, int
                            float *scratch)
 {
     int64_t place = place_of(c, head, row);
-    if (c->type == WEIGHT_F32) return (const float *)c->at + place;
+    if (c->type == DTYPE_F32) return (const float *)c->at + place;
     widen_range(scratch, c->at, c->type, place, count * c->head_dim);
     return scratch;
 }

@@ -253,8 +253,8 @@ static inline float max_row(const float *p, int64_t count)
 }
 
 /* Elements first … of a weight of any type but NF4, in f32, on this thread; and back. */
-void widen_range(float *to, const void *from, enum weight_type type, int64_t first, int64_t count);
-void narrow_range(void *to, enum weight_type type, int64_t first, const float *from, int64_t count);
+void widen_range(float *to, const void *from, enum dtype type, int64_t first, int64_t count);
+void narrow_range(void *to, enum dtype type, int64_t first, const float *from, int64_t count);
 
 /* out [t.rows, t.cols] densely = keep ? x / (1 − p) : 0, x at the tile's corner of a matrix of dim
  * columns, on this thread; out may be x where its rows are dense. */

@@ -58,7 +58,7 @@ static struct parts parts_of(const struct shape *s)
     int64_t rows = max_i64(MIN_LOGIT_ROWS, LOGIT_BYTES / 4 / max_i64(1, s->vocab) / 64 * 64);
     rows = min_i64(rows, ceil_div(s->chunk, 64) * 64);
     p.logits = rounded((size_t)(rows * s->vocab));
-    if (s->head_type == WEIGHT_F32 && head_is_packed(s->dim)) {
+    if (s->head_type == DTYPE_F32 && head_is_packed(s->dim)) {
         int64_t deepest = s->has_backward ? max_i64(s->dim, s->vocab) : s->dim;
         p.packed = (size_t)max_i64((int64_t)p.packed, (int64_t)packed_elements(rows, deepest) / 2);
         p.worker = (size_t)max_i64((int64_t)p.worker, HEAD_COLUMNS * PACK_DEPTH / 2);

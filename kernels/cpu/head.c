@@ -144,7 +144,7 @@ static void chunk_loss(struct head_call *c)
 void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
                const struct linear *head, const int32_t *target, int64_t rows, float dscale)
 {
-    must(head->type == WEIGHT_F32 && !head->rank);
+    must(head->type == DTYPE_F32 && !head->rank);
     must(!dweight_acc || dx.at);
     struct head_call c = { .dev = dev,
                            .x = x,
@@ -170,7 +170,7 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
                  int64_t rows)
 {
     must(!head->rank);
-    if (head->type != WEIGHT_F32) {
+    if (head->type != DTYPE_F32) {
         struct group g = { head, 1, 0 };
         struct mat none = { NULL, 0 };
         for (int64_t t = 0; t < rows; t += DECODE_ROWS) {

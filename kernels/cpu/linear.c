@@ -29,7 +29,7 @@ static int64_t group_rank(const struct group *g)
 
 /* ---- weights ---- */
 
-static bool is_compact(const struct linear *l) { return l->type != WEIGHT_F32; }
+static bool is_compact(const struct linear *l) { return l->type != DTYPE_F32; }
 
 static int64_t slot_offset(const struct group *g, int index)
 {
@@ -57,7 +57,7 @@ static void fill_slot(struct device *dev, const struct group *g)
         int64_t offset = slot_offset(g, i), count = l->out * l->in;
         must((size_t)(offset + count) <= dev->slot_floats[g->slot]);
         float *to = dev->slot[g->slot] + offset;
-        if (l->type == WEIGHT_NF4) {
+        if (l->type == DTYPE_NF4) {
             nf4_dequantize(dev, to, l->weight, l->absmax, l->nested, l->offset, count);
             continue;
         }

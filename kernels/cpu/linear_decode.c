@@ -172,21 +172,23 @@ static void dot(float *y, const struct decode_call *c, const struct linear *l, i
 {
     const float *x = row_of(c->x, first);
     switch (l->type) {
-    case WEIGHT_F32:
+    case DTYPE_F32:
         dot_f32(y, (const float *)l->weight + o * l->in, x, c->x.stride, c->in, rows);
         break;
-    case WEIGHT_BF16:
-    case WEIGHT_F16:
-        dot_16(y, (const uint16_t *)l->weight + o * l->in, l->type == WEIGHT_BF16, x, c->x.stride,
+    case DTYPE_BF16:
+    case DTYPE_F16:
+        dot_16(y, (const uint16_t *)l->weight + o * l->in, l->type == DTYPE_BF16, x, c->x.stride,
                c->in, rows);
         break;
-    case WEIGHT_NF4:
+    case DTYPE_NF4:
         if (is_split(c))
             FOR_ROWS(rows, dot_nf4(y, (const uint8_t *)l->weight + o * l->in / 2, scales,
                                    c->dev->split + first * c->in, c->in, c->in, N))
         else
             dot_unaligned(y, l, o, c, first, rows, row);
         break;
+    default:
+        must(false);
     }
 }
 
@@ -196,7 +198,7 @@ static void output_tile(const struct decode_call *c, const struct linear *l, int
     int64_t end = min_i64(start + c->tile, l->out);
     float *row = worker_scratch(c->dev, worker); /* of weights, or its scales */
     int64_t blocks = c->in / NF4_BLOCK;
-    bool has_scales = l->type == WEIGHT_NF4 && is_split(c);
+    bool has_scales = l->type == DTYPE_NF4 && is_split(c);
     for (int64_t o = start; o < end; o++) {
         if (has_scales) nf4_scales(row, l, o * blocks, blocks);
         for (int64_t first = 0; first < c->rows; first += ROWS_AT_ONCE) {
@@ -278,7 +280,7 @@ void linear_decode(struct device *dev, struct mat y, struct mat x, const struct 
     };
     bool has_nf4 = false;
     for (int i = 0; i < g->count; i++)
-        has_nf4 |= g->at[i].type == WEIGHT_NF4;
+        has_nf4 |= g->at[i].type == DTYPE_NF4;
     if (has_nf4 && is_split(&c)) split_rows(&c);
     run(&c, true);
     run(&c, false);

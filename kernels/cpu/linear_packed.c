@@ -9,7 +9,7 @@ bool group_is_packed(const struct group *g)
 {
     bool fits = packing_usable() && g->count <= MAX_GROUP && g->at[0].in % PANEL == 0;
     for (int i = 0; i < g->count; i++)
-        if (g->at[i].type == WEIGHT_F32 || g->at[i].out % PANEL) fits = false;
+        if (g->at[i].type == DTYPE_F32 || g->at[i].out % PANEL) fits = false;
     return fits;
 }
 
@@ -67,7 +67,7 @@ static void pack_weight_rows(const struct weight_call *w, int64_t first, float *
 {
     const struct linear *l = w->l;
     int64_t rows = min_i64(PACK_ROWS, l->out - first), in = l->in;
-    if (l->type == WEIGHT_NF4)
+    if (l->type == DTYPE_NF4)
         nf4_decode(wide, l, first * in, rows * in);
     else
         widen_range(wide, l->weight, l->type, first * in, rows * in);

@@ -17,7 +17,7 @@ struct code_call {
     uint8_t *codes;
     float *absmax;
     const void *x;
-    enum weight_type type;
+    enum dtype type;
     int64_t count, blocks;
 };
 
@@ -105,10 +105,10 @@ static void code_blocks(void *arg, int64_t task, int worker)
     }
 }
 
-void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
-               enum weight_type type, int64_t count)
+void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x, enum dtype type,
+               int64_t count)
 {
-    must(type != WEIGHT_NF4);
+    must(type != DTYPE_NF4);
     struct code_call q = { codes, absmax, x, type, count, ceil_div(count, NF4_BLOCK) };
     pool_run(dev->pool, ceil_div(q.blocks, CODED_BLOCKS), code_blocks, &q);
 }
@@ -268,7 +268,7 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
 struct error_call {
     struct dequantize_call d;
     const void *x;
-    enum weight_type type;
+    enum dtype type;
     int64_t size; /* elements of a task */
     struct nf4_error part[SUM_PIECES];
 };
@@ -299,11 +299,11 @@ static void error_piece(void *arg, int64_t task, int worker)
     j->part[task] = e;
 }
 
-void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum weight_type type,
+void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
                const uint8_t *codes, const uint8_t *absmax_codes, const float *nested, float offset,
                int64_t count)
 {
-    must(type != WEIGHT_NF4);
+    must(type != DTYPE_NF4);
     struct error_call j = { .d = { NULL, codes, absmax_codes, nested, offset, count },
                             .x = x,
                             .type = type,

@@ -10,8 +10,8 @@ const struct kernels KERNELS_CPU = {
 #else
     .act_name = "f32",
 #endif
-    .act_type = WEIGHT_F32,
-    .cache_type = WEIGHT_F16,
+    .act_type = DTYPE_F32,
+    .cache_type = DTYPE_F16,
     .act_bytes = 4,
     .is_host = true,
     .chunk_rows = 512, /* of a thread's share the wide activations stay in the second-level cache */

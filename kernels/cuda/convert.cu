@@ -2,21 +2,21 @@
 #include "device.cuh"
 
 KERNEL(THREADS, 1)
-widen_kernel(float *out, const void *in, enum weight_type type, int64_t count)
+widen_kernel(float *out, const void *in, enum dtype type, int64_t count)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
-    if (type == WEIGHT_F32)
+    if (type == DTYPE_F32)
         out[i] = ((const float *)in)[i];
-    else if (type == WEIGHT_BF16)
+    else if (type == DTYPE_BF16)
         out[i] = bits_as_float((uint32_t)((const uint16_t *)in)[i] << 16);
     else
         out[i] = half_as_float(((const uint16_t *)in)[i]);
 }
 
-void widen(struct device *dev, float *out, const void *in, enum weight_type type, int64_t count)
+void widen(struct device *dev, float *out, const void *in, enum dtype type, int64_t count)
 {
-    must(type != WEIGHT_NF4);
+    must(type != DTYPE_NF4);
     if (!count) return;
     LAUNCH(widen_kernel, dim3((unsigned)ceil_div(count, THREADS)), dim3(THREADS), 0, dev->stream,
            out, in, type, count);
@@ -43,22 +43,22 @@ DEVICE uint16_t half_bits(float x)
 }
 
 KERNEL(THREADS, 1)
-narrow_sum_kernel(void *out, enum weight_type type, const float *a, float scale, const float *b,
+narrow_sum_kernel(void *out, enum dtype type, const float *a, float scale, const float *b,
                   int64_t count)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
     float sum = b ? add_rn(a[i], mul_rn(scale, b[i])) : a[i];
-    if (type == WEIGHT_F32)
+    if (type == DTYPE_F32)
         ((float *)out)[i] = sum;
     else
-        ((uint16_t *)out)[i] = type == WEIGHT_BF16 ? bf16_bits(sum) : half_bits(sum);
+        ((uint16_t *)out)[i] = type == DTYPE_BF16 ? bf16_bits(sum) : half_bits(sum);
 }
 
-void narrow_sum(struct device *dev, void *out, enum weight_type type, const float *a, float scale,
+void narrow_sum(struct device *dev, void *out, enum dtype type, const float *a, float scale,
                 const float *b, int64_t count)
 {
-    must(type != WEIGHT_NF4);
+    must(type != DTYPE_NF4);
     if (!count) return;
     LAUNCH(narrow_sum_kernel, dim3((unsigned)ceil_div(count, THREADS)), dim3(THREADS), 0,
            dev->stream, out, type, a, scale, b, count);

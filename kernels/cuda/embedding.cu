@@ -27,17 +27,17 @@ embedding_half_kernel(elem *x, int64_t stride, const uint16_t *table, bool is_bf
     }
 }
 
-void embedding_fwd(struct device *dev, struct mat x, const void *table, enum weight_type type,
+void embedding_fwd(struct device *dev, struct mat x, const void *table, enum dtype type,
                    const int32_t *id, int64_t rows, int64_t dim)
 {
-    if (type == WEIGHT_F32) {
+    if (type == DTYPE_F32) {
         LAUNCH_ROWS(mat_is_wide(x, dim) && is_wide(table, dim, dim, 4), embedding_fwd_kernel, rows,
                     elems(x), x.stride, (const float *)table, id, dim);
         return;
     }
-    must(type == WEIGHT_BF16 || type == WEIGHT_F16);
+    must(type == DTYPE_BF16 || type == DTYPE_F16);
     LAUNCH_ROWS(mat_is_wide(x, dim) && is_wide(table, dim, dim, 2), embedding_half_kernel, rows,
-                elems(x), x.stride, (const uint16_t *)table, type == WEIGHT_BF16, id, dim);
+                elems(x), x.stride, (const uint16_t *)table, type == DTYPE_BF16, id, dim);
 }
 
 /* A thread a column, rows in order: what two rows add to one id has one order. */

@@ -33,7 +33,7 @@ loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int
 /* The head in elem: as it is stored, or a copy; a frozen model's is made once. */
 static const elem *prepare_head(struct device *dev, const struct linear *head)
 {
-    must(!head->rank && head->type != WEIGHT_NF4);
+    must(!head->rank && head->type != DTYPE_NF4);
     if (head->type == kernels_cuda.act_type) return (const elem *)head->weight;
     must(dev->shape.head_type != kernels_cuda.act_type);
     if (dev->shape.has_backward || dev->head_is_of != head->weight)

@@ -29,9 +29,9 @@ struct decode_call {
 };
 
 /* What a lane loads of a row of weights at once, COUNT elements from `at`. */
-template <enum weight_type TYPE> struct piece;
+template <enum dtype TYPE> struct piece;
 
-template <> struct piece<WEIGHT_NF4> {
+template <> struct piece<DTYPE_NF4> {
     static constexpr int COUNT = 32;
     uint4 codes;
     float absmax;
@@ -48,7 +48,7 @@ template <> struct piece<WEIGHT_NF4> {
     DEVICE_MEMBER float scale() const { return absmax; }
 };
 
-template <> struct piece<WEIGHT_F32> {
+template <> struct piece<DTYPE_F32> {
     static constexpr int COUNT = 8;
     pack<8> p;
     DEVICE_MEMBER void load(const decode_linear &l, int64_t at, const float *)
@@ -64,7 +64,7 @@ template <> struct piece<WEIGHT_F32> {
     DEVICE_MEMBER float scale() const { return 1; }
 };
 
-template <enum weight_type TYPE> struct piece {
+template <enum dtype TYPE> struct piece {
     static constexpr int COUNT = 8;
     uint4 half;
     DEVICE_MEMBER void load(const decode_linear &l, int64_t at, const float *)
@@ -74,7 +74,7 @@ template <enum weight_type TYPE> struct piece {
     DEVICE_MEMBER void widen8(float *w, int, const float *) const
     {
         pack<8> p;
-        load_halves(p, (const uint16_t *)&half, TYPE == WEIGHT_BF16);
+        load_halves(p, (const uint16_t *)&half, TYPE == DTYPE_BF16);
 #pragma unroll
         for (int i = 0; i < 8; i++)
             w[i] = p.v[i];
@@ -83,7 +83,7 @@ template <enum weight_type TYPE> struct piece {
 };
 
 /* sum[t][o] += x[t] · row first + o of W, this lane's share; rows beyond the last repeat it. */
-template <enum weight_type TYPE, int ROWS, int OUTS>
+template <enum dtype TYPE, int ROWS, int OUTS>
 DEVICE void add_products(float (*sum)[OUTS], const decode_call &a, const decode_linear &l,
                          int64_t first, const float *value, const float *map)
 {
@@ -124,14 +124,14 @@ DEVICE void add_products(float (*sum)[OUTS], const decode_call &a, const decode_
 constexpr int blocks_for(int rows) { return rows == 1 ? 8 : rows == 8 ? 4 : 5; }
 
 /* blockIdx.y: which linear. */
-template <enum weight_type TYPE, int ROWS, int OUTS>
+template <enum dtype TYPE, int ROWS, int OUTS>
 KERNEL(WARPS * 32, blocks_for(ROWS))
 decode_kernel(const decode_call a)
 {
     SHARED_DYNAMIC(memory);
     nf4_tables *tables = (nf4_tables *)memory;
     const decode_linear &l = a.at[blockIdx.y];
-    if (TYPE == WEIGHT_NF4) fill_tables<WARPS * 32>(tables);
+    if (TYPE == DTYPE_NF4) fill_tables<WARPS * 32>(tables);
     int lane = threadIdx.x % 32;
     int64_t first = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * OUTS;
     if (first >= l.out) return;
@@ -320,7 +320,7 @@ static void launch_mma(struct device *dev, const decode_call &a, int count, int6
 }
 #endif
 
-template <enum weight_type TYPE, int ROWS, int OUTS>
+template <enum dtype TYPE, int ROWS, int OUTS>
 static void launch(struct device *dev, const decode_call &a, int count, int64_t max_out)
 {
     dim3 grid((unsigned)ceil_div(max_out, WARPS * OUTS), (unsigned)count);
@@ -329,14 +329,14 @@ static void launch(struct device *dev, const decode_call &a, int count, int64_t 
     launched(dev, "linear_decode");
 }
 
-template <enum weight_type TYPE>
+template <enum dtype TYPE>
 static void launch_type(struct device *dev, const decode_call &a, int count)
 {
     int64_t max_out = 0;
     for (int i = 0; i < count; i++)
         max_out = max_i64(max_out, a.at[i].out);
 #ifndef ELEM_F32
-    if (TYPE == WEIGHT_NF4 && suits_mma(dev, a, count)) {
+    if (TYPE == DTYPE_NF4 && suits_mma(dev, a, count)) {
         if (a.at[0].nf4.absmax)
             launch_mma<true>(dev, a, count, max_out);
         else
@@ -354,22 +354,21 @@ static void launch_type(struct device *dev, const decode_call &a, int count)
         launch<TYPE, 8, 2>(dev, a, count, max_out);
 }
 
-static void launch_decode(struct device *dev, const decode_call &a, enum weight_type type,
-                          int count)
+static void launch_decode(struct device *dev, const decode_call &a, enum dtype type, int count)
 {
-    if (type == WEIGHT_NF4)
-        launch_type<WEIGHT_NF4>(dev, a, count);
-    else if (type == WEIGHT_BF16)
-        launch_type<WEIGHT_BF16>(dev, a, count);
-    else if (type == WEIGHT_F16)
-        launch_type<WEIGHT_F16>(dev, a, count);
+    if (type == DTYPE_NF4)
+        launch_type<DTYPE_NF4>(dev, a, count);
+    else if (type == DTYPE_BF16)
+        launch_type<DTYPE_BF16>(dev, a, count);
+    else if (type == DTYPE_F16)
+        launch_type<DTYPE_F16>(dev, a, count);
     else
-        launch_type<WEIGHT_F32>(dev, a, count);
+        launch_type<DTYPE_F32>(dev, a, count);
 }
 
 static bool is_in_place_usable(const struct linear *l)
 {
-    int64_t unit = l->type == WEIGHT_NF4 ? 32 : 8;
+    int64_t unit = l->type == DTYPE_NF4 ? 32 : 8;
     return l->in % unit == 0 && (uintptr_t)l->weight % 16 == 0;
 }
 
@@ -397,7 +396,7 @@ static void lora_down_decode(struct device *dev, struct mat x, const struct grou
         l->out = g->at[i].rank;
         l->y_column = column;
     }
-    if (count) launch_decode(dev, a, WEIGHT_F32, count);
+    if (count) launch_decode(dev, a, DTYPE_F32, count);
 }
 
 void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,

@@ -90,14 +90,14 @@ half_rows_kernel(elem *to, int64_t stride, const uint16_t *from, bool is_bf16, i
 void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct linear *l)
 {
     dim3 rows((unsigned)l->out), threads(THREADS);
-    if (l->type == WEIGHT_NF4) {
+    if (l->type == DTYPE_NF4) {
         decode(dev, to, stride, { (const uint8_t *)l->weight, l->absmax, l->nested, l->offset },
                l->out, l->in, l->out * l->in);
-    } else if (l->type == WEIGHT_F32) {
+    } else if (l->type == DTYPE_F32) {
         cast_in(dev, { (struct act *)to, stride }, (const float *)l->weight, l->out, l->in);
     } else {
         const uint16_t *from = (const uint16_t *)l->weight;
-        bool is_bf16 = l->type == WEIGHT_BF16;
+        bool is_bf16 = l->type == DTYPE_BF16;
         if (is_wide(to, stride, l->in, sizeof *to) && is_wide(from, l->in, l->in, sizeof *from))
             LAUNCH(half_rows_kernel<8>, rows, threads, 0, dev->stream, to, stride, from, is_bf16,
                    l->in);
@@ -138,16 +138,16 @@ DEVICE uint8_t absmax_code(float x)
 DEVICE uint32_t magnitude(float x) { return float_as_bits(x) & 0x7fffffff; }
 DEVICE uint32_t above(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
-DEVICE float weight_at(const void *x, enum weight_type type, int64_t i)
+DEVICE float weight_at(const void *x, enum dtype type, int64_t i)
 {
-    if (type == WEIGHT_F32) return ((const float *)x)[i];
+    if (type == DTYPE_F32) return ((const float *)x)[i];
     uint16_t half = ((const uint16_t *)x)[i];
-    return type == WEIGHT_BF16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half);
+    return type == DTYPE_BF16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half);
 }
 
 /* A warp a block of 64: a lane has two neighbours, which are one byte. */
 KERNEL(THREADS, 1)
-code_kernel(uint8_t *codes, float *absmax, const void *x, enum weight_type type, int64_t count)
+code_kernel(uint8_t *codes, float *absmax, const void *x, enum dtype type, int64_t count)
 {
     int64_t block = ((int64_t)blockIdx.x * THREADS + threadIdx.x) / 32, lane = threadIdx.x % 32;
     int64_t e = block * NF4_BLOCK + 2 * lane;
@@ -165,10 +165,10 @@ code_kernel(uint8_t *codes, float *absmax, const void *x, enum weight_type type,
     codes[e / 2] = (uint8_t)(first << 4 | second);
 }
 
-void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
-               enum weight_type type, int64_t count)
+void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x, enum dtype type,
+               int64_t count)
 {
-    must(type != WEIGHT_NF4);
+    must(type != DTYPE_NF4);
     int64_t blocks = ceil_div(count, NF4_BLOCK);
     if (!blocks) return;
     LAUNCH(code_kernel, dim3((unsigned)ceil_div(blocks * 32, THREADS)), dim3(THREADS), 0,
@@ -224,7 +224,7 @@ void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const fl
 /* ---- what it costs ---- */
 
 KERNEL(THREADS, 1)
-error_kernel(double *parts, const void *x, enum weight_type type, const nf4_weight w, int64_t count,
+error_kernel(double *parts, const void *x, enum dtype type, const nf4_weight w, int64_t count,
              int64_t size)
 {
     SHARED_DYNAMIC(memory);
@@ -257,13 +257,13 @@ error_kernel(double *parts, const void *x, enum weight_type type, const nf4_weig
     parts[3 * blockIdx.x + 2] = max_error;
 }
 
-void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum weight_type type,
+void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
                const uint8_t *codes, const uint8_t *absmax_codes, const float *nested, float offset,
                int64_t count)
 {
     struct nf4_error parts[SUM_PIECES];
     int64_t size = ceil_div(count, SUM_PIECES), tasks = size ? ceil_div(count, size) : 0;
-    must(type != WEIGHT_NF4);
+    must(type != DTYPE_NF4);
     *error = { 0, 0, 0 };
     if (!tasks) return;
     const nf4_weight w = { codes, absmax_codes, nested, offset };

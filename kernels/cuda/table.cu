@@ -2,13 +2,13 @@
 
 #ifdef ELEM_F32
 #define ACT_NAME "f32"
-#define ACT_TYPE WEIGHT_F32
+#define ACT_TYPE DTYPE_F32
 #elif defined(ELEM_F16)
 #define ACT_NAME "f16"
-#define ACT_TYPE WEIGHT_F16
+#define ACT_TYPE DTYPE_F16
 #else
 #define ACT_NAME "bf16"
-#define ACT_TYPE WEIGHT_BF16
+#define ACT_TYPE DTYPE_BF16
 #endif
 
 extern "C" __attribute__((visibility("default"))) const struct kernels kernels_cuda = {
