@@ -192,7 +192,7 @@ struct packed_linear {
 struct packed_linear packed_linear(const struct device *dev, const struct group *g, int index);
 /* Places for left operands of to[i].depth columns, in the device's scratch from *at on, which goes
  * on behind them; and what lies there: rows of each mat, of a pool's task or all. */
-void packed_place(struct device *dev, struct packed *to, int count, int64_t rows, bf16 **at);
+void packed_alloc(struct device *dev, struct packed *to, int count, int64_t rows, bf16 **at);
 void pack_rows_of(const struct packed *to, const struct mat *from, int count, int64_t first,
                   int64_t rows);
 void pack_rows(struct device *dev, const struct packed *to, const struct mat *from, int count);

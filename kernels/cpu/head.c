@@ -126,7 +126,7 @@ static void chunk_loss(struct head_call *c)
         struct mat x = { (struct act *)row_of(c->x, c->first), c->x.stride };
         bf16 *at = c->dev->packed;
         c->a.depth = c->dim;
-        packed_place(c->dev, &c->a, 1, c->rows, &at);
+        packed_alloc(c->dev, &c->a, 1, c->rows, &at);
         pack_rows(c->dev, &c->a, &x, 1);
         pool_run(pool, ceil_div(c->vocab, HEAD_COLUMNS), logits_packed, c);
         c->a.depth = c->vocab;

@@ -227,7 +227,7 @@ static void pack_inputs(struct group_call *c)
         from[i] = (struct mat){ (struct act *)(floats(c->x) + column), c->x.stride };
         column += to[i].depth;
     }
-    packed_place(c->dev, to, count, c->rows, &at);
+    packed_alloc(c->dev, to, count, c->rows, &at);
     pack_rows(c->dev, to, from, count);
     c->a[0] = to[0];
     memcpy(c->packed_u, to + 1, sizeof c->packed_u);
@@ -391,8 +391,8 @@ static void pack_gradients(struct group_call *c)
         c->a[i].depth = c->g->at[i].out;
         c->packed_u[i].depth = c->g->at[i].rank;
     }
-    packed_place(c->dev, c->a, c->g->count, c->rows, &at);
-    packed_place(c->dev, c->packed_u, c->g->count, c->rows, &at);
+    packed_alloc(c->dev, c->a, c->g->count, c->rows, &at);
+    packed_alloc(c->dev, c->packed_u, c->g->count, c->rows, &at);
     pack_rows(c->dev, c->a, c->dy, c->g->count);
 }
 

@@ -109,7 +109,7 @@ void packed_fill_slot(struct device *dev, const struct group *g)
     }
 }
 
-void packed_place(struct device *dev, struct packed *to, int count, int64_t rows, bf16 **at)
+void packed_alloc(struct device *dev, struct packed *to, int count, int64_t rows, bf16 **at)
 {
     for (int i = 0; i < count; i++)
         to[i] = next_packed(at, rows, to[i].depth);
