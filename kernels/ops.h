@@ -121,7 +121,7 @@ void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum 
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
                     const float *nested, float offset, int64_t count);
 
-/* The functions of a table, in the order of struct kernels. */
+/* The functions of a backend's table, in the order of struct kernels. */
 /* clang-format off */
 #define KERNELS_FUNCTIONS \
     .probe = device_probe, \

@@ -1,5 +1,5 @@
-/* The optimiser's passes. Compiled without contraction to fused multiply-add, so
- * that every level and backend gives the same bits. */
+/* AdamW and the norm of a gradient. Compiled without fused multiply-add, so that all levels of the
+ * instruction set and all backends give the same bits. */
 #include "cpu.h"
 
 #include <math.h>

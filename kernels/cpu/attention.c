@@ -1,24 +1,33 @@
-/* Causal attention over segments, forward and backward, in blocks of keys.
+/* Causal attention over segments, forward and backward, one block of keys after the other.
  *
- * Scores of 64 queries of one head against a block of keys stay in the cache. The forward goes
- * through the blocks that its queries see with the softmax of what it has met so far (Dao et al.
- * 2022, algorithm 1); keys and values of a block are laid out once for 256 queries. The backward
- * makes the scores again from lse, block of keys after block: a key/value head's gradients are
- * summed by one task over all queries and heads that share it; rows that no span joins (other
- * samples, other groups) are other tasks. Products have the order
+ * Forward: a task has 256 queries of one head. It goes over the blocks of 512 keys that these
+ * queries see, with an online softmax (FlashAttention, Dao et al. 2022, algorithm 1). The scores of
+ * 64 queries against a block stay in the cache. A block's keys and values are packed once for all
+ * 256 queries.
+ *
+ * Backward: the scores are computed again from lse, one block of keys after the other. One task
+ * sums the gradients of a key/value head, over all queries and all heads that share it. Rows that
+ * see nothing of each other (other samples, other groups) are the work of other tasks. The products
+ * are
+ *
  *     S = q kᵀ,  o += P v;    dP = d vᵀ,  dvᵀ += dᵀ P,  dkᵀ += qᵀ dS,  dq += dS k
- * so that P and dS, which are most of what is laid out, never change rows for columns.
+ *
+ * In this form P and dS, the largest operands, are never transposed when they are packed.
  */
 #include "attention.h"
 
-enum { FWD_ROWS = 4 * QUERY_TILE, KEY_BLOCK = 512 /* whole tiles of queries, and of k */ };
+enum {
+    FWD_ROWS = 4 * QUERY_TILE,
+    KEY_BLOCK = 512 /* FWD_ROWS is a multiple of QUERY_TILE; KEY_BLOCK is a multiple of TILE_K */
+};
 
 /* ---- operands: where they lie, and as tiles where those are ---- */
 
-/* Narrower heads would be mostly padding. */
+/* Are operands packed into AMX tiles? Heads of fewer than 16 dimensions would be mostly padding. */
 static bool is_packed(int64_t head_dim) { return packing_usable() && head_dim >= PANEL; }
 
-/* [strips, depth], strips being rows of A or columns of B. */
+/* An operand of a matrix product. Its panels are the rows of a left operand A, or the columns of a
+ * right operand B; depth is k. */
 struct operand {
     struct source from;
     struct packed packed;
@@ -35,7 +44,7 @@ static struct operand operand_of(const struct attention *a, float **scratch, int
     return m;
 }
 
-/* What the operand is from now on. */
+/* Makes x, [panels, depth], the operand's content, and packs it where operands are packed. */
 static void set_operand(const struct attention *a, struct operand *m, const float *x, int64_t ld,
                         bool k_is_outer, float scale, int64_t panels, int64_t depth)
 {
@@ -45,7 +54,7 @@ static void set_operand(const struct attention *a, struct operand *m, const floa
         pack_operand(&m->packed, (struct packed_part){ 0, panels, 0, depth }, m->from, m->is_b);
 }
 
-/* From a strip and a k of it on. */
+/* The part of an operand from this panel and this k on. */
 struct operand_view {
     const struct operand *of;
     int64_t panel, k;
@@ -57,7 +66,7 @@ static const float *first_of(struct operand_view p)
     return from.x + (from.k_is_outer ? p.k * from.ld + p.panel : p.panel * from.ld + p.k);
 }
 
-/* C[m, n] = or += A B over so many k. */
+/* C[m, n] = A B, or += A B, summed over k elements. */
 static void multiply(const struct attention *call, void *scratch, int64_t m, int64_t n, int64_t k,
                      struct operand_view a, struct operand_view b, bool adds, float *c, int64_t ldc)
 {
@@ -72,13 +81,14 @@ static void multiply(const struct attention *call, void *scratch, int64_t m, int
 
 /* ---- blocks of keys ---- */
 
-/* Keys [first, first + count) of the rows; what a tile of queries sees of them, counted from
- * `first`: begins at a tile's k, so that a product over keys may. */
+/* block: the rows first … first + count − 1, which are keys. key_range: the keys of a block that
+ * some row of a tile of queries sees, counted from `first`. It begins at a multiple of TILE_K, so
+ * that a product over keys can begin there. */
 struct block {
     int64_t first, count;
 };
 struct key_range {
-    int64_t from, count; /* count <= 0: nothing */
+    int64_t from, count; /* count <= 0: no key */
 };
 static struct key_range key_range_of(struct block keys, int64_t low, int64_t end)
 {
@@ -87,9 +97,9 @@ static struct key_range key_range_of(struct block keys, int64_t low, int64_t end
     return (struct key_range){ from, low < keys.first + keys.count ? to - from : 0 };
 }
 
-/* Of one row, counted from the first that its tile sees. */
+/* The keys that one row sees, counted from the first key of its tile's key_range. */
 struct row_range {
-    int64_t from, to; /* to <= from: nothing */
+    int64_t from, to; /* to <= from: no key */
 };
 static struct row_range row_range_of(struct block keys, struct key_range visible, int64_t low,
                                      int64_t row)
@@ -114,15 +124,17 @@ static const float *rows_of(struct mat m, int64_t row, int64_t head, const struc
 
 /* ---- forward ---- */
 
-/* Of a task's queries: scores of a tile, sums, room for keys and values of a cache, and what the
- * softmax has met. */
+/* What a forward task keeps for its 256 queries: s, the scores of a tile; o, the unnormalized
+ * outputs; wide_k and wide_v, a block of a cache in f32; and of each row the maximum and the sum of
+ * the softmax so far. */
 struct softmax_state {
     float *s, *o, *wide_k, *wide_v, row_max[FWD_ROWS], sum[FWD_ROWS];
-    void *scratch; /* of product */
+    void *scratch; /* for gemm */
     struct operand q, k, v, p;
 };
 
-/* Scores of a row become weights relative to the highest so far, which the sums follow. */
+/* Scores of one row become weights e^(score − row_max). If this block has a higher score than all
+ * blocks before, the row's sum and output are rescaled to it first. */
 static void online_softmax(struct softmax_state *m, int64_t row, float *s, struct row_range in,
                            int64_t c)
 {
@@ -137,7 +149,8 @@ static void online_softmax(struct softmax_state *m, int64_t row, float *s, struc
     m->sum[row] += exp_row(s + in.from, in.to - in.from, m->row_max[row]);
 }
 
-/* The queries from `tile` on of a task that begins at row `first`, against a block of keys. */
+/* Processes a tile of queries against a block of keys. The task's queries begin at row `first`, the
+ * tile at row first + tile. */
 static void fwd_tile(const struct attention *a, struct softmax_state *m, int64_t head,
                      int64_t first, int64_t tile, int64_t rows, struct block keys)
 {
@@ -158,7 +171,7 @@ static void fwd_tile(const struct attention *a, struct softmax_state *m, int64_t
              (struct operand_view){ &m->v, 0, visible.from }, true, m->o + tile * c, c);
 }
 
-/* Keys and values of a block are the operands from now on. */
+/* Makes the keys and values of a block the operands k and v. */
 static void set_keys(const struct attention *a, struct softmax_state *m, int64_t kv,
                      struct block keys)
 {
@@ -242,14 +255,15 @@ void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, s
 
 /* ---- backward ---- */
 
-/* Of a task: a tile's scores' softmax and their gradient, those of a block's keys and values,
- * columns for rows, and o · dout of all its rows, head after head. Operands by what they meet. */
+/* What a backward task keeps: p and ds, a tile's softmax and its gradient; dk and dv, the gradients
+ * of a block, transposed; delta, o · dout of all rows of its range, head after head. An operand is
+ * named for what it is and for the product it is used in. */
 struct bwd_range {
     int64_t kv, first_row, end;
     float *p, *ds, *dk, *dv, *delta;
     struct operand q_for_s, k_for_s, d_for_dp, v_for_dp, d_for_dv, p_for_dv, q_for_dk, ds_for_dk;
     struct operand ds_for_dq, k_for_dq;
-    void *scratch; /* of product */
+    void *scratch; /* for gemm */
 };
 
 static int64_t group_size_of(const struct attention *a) { return a->heads / a->kv_heads; }
@@ -259,7 +273,8 @@ static float *deltas_of(const struct attention *a, const struct bwd_range *g, in
     return g->delta + (head - g->kv * group_size_of(a)) * (g->end - g->first_row);
 }
 
-/* Before dq takes o's place. */
+/* Computes delta = o · dout of each row. It must run before dq is written, which may overwrite o.
+ */
 static void compute_deltas(const struct attention *a, const struct bwd_range *g, int64_t head)
 {
     for (int64_t row = g->first_row; row < g->end; row++) {
@@ -272,7 +287,8 @@ static void compute_deltas(const struct attention *a, const struct bwd_range *g,
     }
 }
 
-/* p becomes softmax, ds, which is dP, becomes P⊙(dP − delta)·scale; 0 outside the spans. */
+/* One row: p, the scores, become the softmax; ds, which is dP on entry, becomes P⊙(dP −
+ * delta)·scale. Both become 0 where the row does not see the key. */
 static void softmax_bwd(float *restrict p, float *restrict ds, struct row_range in, int64_t count,
                         float lse, float delta, float scale)
 {
@@ -286,7 +302,8 @@ static void softmax_bwd(float *restrict p, float *restrict ds, struct row_range 
     zero_outside(ds, in, count);
 }
 
-/* The queries from row `first` on against a block of keys. */
+/* Adds what the tile of queries that begins at row `first` contributes to the gradients of a block
+ * of keys, and what that block contributes to dq. */
 static void bwd_tile(const struct attention *a, struct bwd_range *g, int64_t head, int64_t first,
                      struct block keys)
 {
@@ -348,13 +365,13 @@ static void bwd_block(const struct attention *a, struct bwd_range *g, struct blo
     put_transposed(a, a->dv, g->dv, g, keys);
 }
 
-/* Floats before the operands. */
+/* How many floats struct bwd_range's arrays take, without its operands. */
 static int64_t range_floats(int64_t rows, int64_t group_size, int64_t c)
 {
     return 2 * (QUERY_TILE + c) * KEY_BLOCK + ceil_div(group_size * rows, 16) * 16;
 }
 
-/* Returns the end. */
+/* Places the arrays and the operands in `scratch`. Returns the end of what they take. */
 static float *plan_range(const struct attention *a, struct bwd_range *g, float *scratch)
 {
     int64_t c = a->head_dim;
@@ -377,7 +394,8 @@ static float *plan_range(const struct attention *a, struct bwd_range *g, float *
     return scratch;
 }
 
-/* Of the backward's operands, queries' c by 64 for which the forward has 256 once. */
+/* Floats of the packed operands of the backward, which need more than those of the forward: eight
+ * of c × 64, which are counted as two of 256 × c, and all others. */
 static size_t operand_floats(int64_t c)
 {
     return (4 * packed_elements(FWD_ROWS, c) + 3 * packed_elements(KEY_BLOCK, c) +
@@ -409,8 +427,9 @@ static void bwd_task(void *arg, int64_t task, int worker)
         bwd_block(a, &g, (struct block){ first, min_i64(KEY_BLOCK, g.end - first) });
 }
 
-/* Cuts rows where neither list has a span across (lists do not decrease, so no later
- * row reaches back): ranges[0..n] are the borders. */
+/* Finds where rows can be cut: where no row from t on sees a row before t. Since starts do not
+ * decrease, it is enough that row t sees only itself in both lists. The borders are ranges[0] …
+ * ranges[n]; returns n. */
 static int64_t find_ranges(int32_t *ranges, struct spans spans, int64_t rows)
 {
     int64_t n = 0;

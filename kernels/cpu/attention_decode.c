@@ -1,10 +1,10 @@
-/* Attention over a cache of keys and values: text in the making.
+/* Attention over a cache of keys and values, for generating text.
  *
- * The cache lies head by head: [2, K, capacity, c], keys first, so that what a task reads is one
- * stretch. Decoding is bound by reading it: few rows take it in splits of 512 keys, each read
- * once for all the heads that share it, and what splits leave (the highest score, the sum of
- * weights, the weighted values) is put together in their order (Flash-Decoding, Dao et al. 2023).
- * More rows go through blocks of keys as in training.
+ * The cache is [2, K, capacity, c], the keys first, so that a task reads one contiguous stretch.
+ * Generating is bound by reading the cache. Up to four rows take it in splits of 512 keys, and each
+ * split is read once for all heads that share it. A split leaves its highest score, its sum of
+ * weights and its weighted sum of values; these are combined in the order of the splits
+ * (Flash-Decoding, Dao et al. 2023). More rows go through attention.c, as in training.
  */
 #include "attention.h"
 #include "vec.h"
@@ -19,7 +19,7 @@ struct attention_decode_call {
     float scale;
 };
 
-/* Elements of the cache before key `row` of a head; heads of values come after those of keys. */
+/* The index of the cache's element that begins row `row` of a head. Heads K … 2K − 1 are values. */
 static int64_t place_of(const struct cache *c, int64_t head, int64_t row)
 {
     return (head * c->capacity + row) * c->head_dim;
@@ -73,8 +73,8 @@ void cache_rows(struct device *dev, const struct cache *cache, int64_t first, st
 
 /* ---- few rows ---- */
 
-/* score[n, CACHE_SPLIT] = q[n] · key, for `count` keys from `place` on; the values, which come
- * next, are asked for on the way. */
+/* score[n, CACHE_SPLIT] = q[n] · key, for the `count` keys that begin at element `place`. The
+ * values that the next loop will read are prefetched meanwhile. */
 static void score_split(const struct cache *c, int64_t place, int64_t values, int64_t count,
                         float *score, const float *q, int64_t queries)
 {
@@ -96,8 +96,8 @@ static void score_split(const struct cache *c, int64_t place, int64_t values, in
     }
 }
 
-/* to[r] = Σ_j weight[r, j] · value[j], `vecs` vectors of columns; the callers make `load`, `rows`
- * and `vecs` constants. */
+/* to[r] = Σ_j weight[r, j] · value[j], for `vecs` vectors of columns. Callers pass constants for
+ * `load`, `rows` and `vecs`, so that the loops are unrolled. */
 static inline __attribute__((always_inline)) void
 weigh_columns(float *const *to, const float *weight, const void *value,
               vec (*load)(const void *, int64_t), int64_t column, int64_t dim, int64_t count,
@@ -115,7 +115,7 @@ weigh_columns(float *const *to, const float *weight, const void *value,
             memcpy(to[r] + column + k * LANES, &sum[r][k], sizeof sum[r][k]);
 }
 
-/* The same for all columns and up to four rows. */
+/* The same for all columns of a head, and for up to four rows. */
 static void weigh_values(const struct cache *c, int64_t place, int64_t count, float *const *to,
                          const float *weight, int rows)
 {
@@ -150,7 +150,8 @@ static float *partial_of(const struct attention_decode_call *a, int64_t head, in
            ((head * a->rows + row) * a->splits + split) * (a->cache->head_dim + 2);
 }
 
-/* Query n of a key/value head is of row n / share and head n % share of those that share it. */
+/* Computes one split of one key/value head. Query n belongs to row n / group_size and to the head n
+ * % group_size of those that share the key/value head. */
 static void decode_task(void *arg, int64_t task, int worker)
 {
     const struct attention_decode_call *a = arg;

@@ -1,5 +1,5 @@
-/* Flat ranges between f32 and the types that weights are stored in; bound by memory. Compiled
- * without contraction: the roundings of a merge are part of a promise. */
+/* Converts flat arrays between f32 and the types that weights are stored in. Bound by memory.
+ * Compiled without fused multiply-add, because merge promises how it rounds. */
 #include "cpu.h"
 
 #if defined(__F16C__)
@@ -9,8 +9,8 @@
 struct conversion {
     void *out;
     const void *in;
-    const float *added; /* NULL: nothing */
-    float scale;        /* of what is added */
+    const float *added; /* NULL: nothing is added */
+    float scale;        /* factor of what is added */
     enum dtype type;
     int64_t count;
 };

@@ -1,4 +1,4 @@
-/* Matrices between f32 and the activations, which are f32 here, and copies of their rows. */
+/* Copies rows of matrices. Activations are f32 on the CPU, so a cast is a copy too. */
 #include "cpu.h"
 
 void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols)

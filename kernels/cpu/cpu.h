@@ -1,9 +1,9 @@
-/* cpu.h - what the CPU kernels share: the device, tiles, products, vector maths.
+/* cpu.h - what the CPU kernels share: the device, the cutting of work, matrix products, e^x.
  *
- * Work is cut into tiles whose size depends on the shape alone; each tile is one
- * task of the pool and its products run on one thread. So bits do not depend on
- * the number of threads. Every file here is compiled once for each level of the
- * instruction set; only the table leaves the object (see the Makefile).
+ * Work is cut into tiles whose sizes depend on the shapes alone. A tile is one task of the thread
+ * pool, and its matrix products run on that thread. So results have the same bits for any number of
+ * threads. Every file in this folder is compiled once for each level of the instruction set, and
+ * each level exports its table alone (see the Makefile).
  */
 #ifndef LONGQLORA_CPU_H
 #define LONGQLORA_CPU_H
@@ -16,39 +16,41 @@
 #include <stddef.h>
 
 enum {
-    ROW_TILE = 128,     /* rows a task of a row-wise product takes */
-    WIDE_ROWS = 256,    /* and a patch where there are more columns: weights are read once for */
-    WIDE_COLS = 512,    /* 256 rows, and the results stay in the cache */
-    OUT_TILE = 64,      /* rows of a weight gradient a task takes, */
-    WIDE_OUT = 256,     /* and where there are many */
-    DROPPED_ROWS = 512, /* masked at once for the gradient of A */
-    LIGHT_TILE = 32,    /* rows a task of an elementwise operation takes */
-    QUERY_TILE = 64,    /* queries of one head that attention handles at once */
-    LOGIT_BYTES = 64 << 20, /* of logits alive at once, but for large vocabularies: */
-    MIN_LOGIT_ROWS = 256,   /* so many rows, for which the head's weights are read once */
-    SUM_PIECES = 1024,      /* of a flat sum */
-    FLAT_TILE = 1 << 15,    /* elements a task of a flat operation takes */
-    DECODE_ROWS = 16,       /* up to so many, weights are used as they are stored */
-    DECODE_QUERIES =
-        4, /* rows up to which attention reads a cache once for all heads that share it */
-    CACHE_SPLIT = 512, /* keys of it that a task then takes */
+    ROW_TILE = 128, /* A task of a product with few columns takes so many rows of the result. */
+    /* With more columns a task takes a patch of WIDE_ROWS × WIDE_COLS of the result: */
+    WIDE_ROWS = 256,
+    /* weights are then read once for 256 rows, and the result stays in the cache. */
+    WIDE_COLS = 512,
+    OUT_TILE = 64,          /* A task takes so many rows of a weight's gradient, */
+    WIDE_OUT = 256,         /* or so many where the gradient is large. */
+    DROPPED_ROWS = 512,     /* Rows that are masked at once for the gradient of A. */
+    LIGHT_TILE = 32,        /* A task of an elementwise operation takes so many rows. */
+    QUERY_TILE = 64,        /* Queries of one head that attention processes at once. */
+    LOGIT_BYTES = 64 << 20, /* The logits that exist at once take so much, */
+    /* but at least so many rows, so that the head's weights are not read too often. */
+    MIN_LOGIT_ROWS = 256,
+    SUM_PIECES = 1024,   /* A sum over a flat array is cut into at most so many partial sums. */
+    FLAT_TILE = 1 << 15, /* A task of an operation on a flat array takes so many elements. */
+    DECODE_ROWS = 16,    /* Up to so many rows are multiplied by weights as they are stored. */
+    DECODE_QUERIES = 4,  /* Up to so many rows read a cache in splits. */
+    CACHE_SPLIT = 512,   /* Keys in such a split. */
 };
 
 struct device {
     struct pool *pool;
     int threads;
     struct shape shape;
-    char *scratch; /* one block, carved by reserve */
+    char *scratch; /* one block of memory, which reserve divides */
     size_t scratch_bytes;
     float *slot[LINEAR_SLOTS];
     size_t slot_floats[LINEAR_SLOTS];
-    bool slot_is_due[LINEAR_SLOTS]; /* its group is prepared when it is first needed */
+    bool slot_is_due[LINEAR_SLOTS]; /* The slot is filled only when an operation needs it. */
     float *worker;                  /* [threads][worker_floats] */
     size_t worker_floats;
     char *gemm_scratch; /* [threads][gemm_scratch_bytes()] */
-    bf16 *packed;       /* an input, or gradients of outputs, as tiles */
+    bf16 *packed;       /* the input, or the gradients of the outputs, packed */
     size_t packed_capacity;
-    float *split; /* [DECODE_ROWS, widest input] x as linear_decode wants it */
+    float *split; /* [DECODE_ROWS, widest input] x in the order that linear_decode wants */
     float *logits;
     size_t logits_floats;
     float *partial;  /* [heads, DECODE_QUERIES, splits of the cache, head_dim + 2] */
@@ -62,8 +64,8 @@ static inline float *row_of(struct mat m, int64_t row) { return (float *)m.at + 
 static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
-/* A matrix of results cut into tasks. Patches below each other have the same weights and come one
- * after the other. */
+/* A patch is the part of a product's result that one task computes. Tasks are numbered down the
+ * columns, since patches below each other use the same weights. */
 struct patch {
     int64_t row, rows, col, cols;
 };
@@ -96,21 +98,22 @@ static inline float *worker_scratch(struct device *dev, int worker)
     return dev->worker + (size_t)worker * dev->worker_floats;
 }
 
-/* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on this thread; beta is 0 or 1.
- * Compiled with GEMM_BF16 the operands, one of them times alpha, are rounded to bf16 and the
- * sums are f32. room: gemm_scratch of the thread's worker. */
+/* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on the calling thread. beta is 0
+ * or 1. Compiled with GEMM_BF16, alpha times one operand and the other operand are rounded to bf16,
+ * and sums are f32. scratch: gemm_scratch of the calling worker. */
 void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
           float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
           float *c, int64_t ldc);
 
-/* Before the first product. Fails where there is not the memory that oneDNN takes for its code,
- * without which it would end the program. */
+/* Must be called before the first product. Fails where oneDNN would not get the memory for the code
+ * that it generates, because oneDNN would then end the program. */
 int gemm_begin(struct fail *why) MUST_USE;
-/* Had a product no memory for its operands? Its result is not there then; sync tells. */
+/* Did some product not get memory for its operands? Its result is missing then, and sync says so.
+ */
 bool gemm_lacks_memory(void);
 
-/* Bytes that product needs on each thread, a multiple of 64. They are the device's and not
- * thread-local, because thread-local arrays lie on a thread's stack. */
+/* Bytes that gemm needs on each thread, a multiple of 64. The device allocates them; thread-local
+ * arrays would lie on the threads' stacks. */
 size_t gemm_scratch_bytes(void);
 
 static inline void *gemm_scratch(const struct device *dev, int worker)
@@ -118,49 +121,52 @@ static inline void *gemm_scratch(const struct device *dev, int worker)
     return dev->gemm_scratch ? dev->gemm_scratch + (size_t)worker * gemm_scratch_bytes() : NULL;
 }
 
-/* AMX's tiles, where they are. A block of one operand, rounded, as tiles; wants_pairs: as B's. */
+/* AMX tiles (gemm_amx.c). A panel is 16 rows of A, or 16 columns of B. */
 enum {
     PANEL = 16,  /* rows of A, or columns of B, in a tile */
     TILE_K = 32, /* k in a tile */
     TILE_ELEMENTS = PANEL * TILE_K,
 };
-/* Where an operand comes from: x is at the corner of what is asked for. */
+/* Where an operand is read from. x points to the first element that is wanted. */
 struct source {
     const float *x;
-    int64_t
-        ld; /* elements between its k, if k_is_outer, else between its strips' rows or columns */
-    bool k_is_outer; /* the others are neighbours */
-    float scale;     /* elements count times this, before they are rounded */
+    /* k_is_outer: the distance from one k to the next; else from one row of A, or column of B, to
+     * the next */
+    int64_t ld;
+    bool k_is_outer; /* else k are neighbours in memory */
+    float scale;     /* Elements are multiplied by this before they are rounded. */
 };
 bool amx_usable(void);
-/* Tiles of strips, those of one after the other; `apart` elements from a strip's to the next's. */
+/* The tiles of several panels. The tiles of one panel are contiguous; `apart` elements are between
+ * the beginnings of two panels. */
 struct tiles {
     bf16 *at;
     int64_t apart;
 };
 void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t panels, int64_t depth);
-/* C[rows, cols] = or += A B, of so many tiles a strip. A sum goes on from what is there: blocks of
- * k one after the other make the sum that one block would. */
+/* C[rows, cols] = A B, or += A B, of operands with `count` tiles a panel. If C is added to, blocks
+ * of k one after the other give the same bits as one block would. */
 void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
                   int64_t count, bool adds);
 
-/* An operand of many products, rounded and laid out once where there are tiles (packing_usable;
- * elsewhere the rest is not called): blocks of PACK_DEPTH k, each with all tiles of its strips,
- * which are rows of A or columns of B. at: packed_capacity, on 64 bytes. */
+/* An operand that is packed once for many products, where AMX is usable (packing_usable; elsewhere
+ * the other functions are not called). It consists of blocks of PACK_DEPTH k; each block has the
+ * tiles of all panels. at: packed_elements, aligned to 64 bytes. */
 enum { PACK_DEPTH = 2048 };
 struct packed {
     bf16 *at;
     int64_t panels, depth;
 };
 struct packed_part {
-    int64_t panel, panels; /* strip: a multiple of 16 */
+    int64_t panel, panels; /* panel: a row of A or column of B, a multiple of 16 */
     int64_t k, depth;      /* k: a multiple of 32 */
 };
 bool packing_usable(void);
 size_t packed_elements(int64_t panels, int64_t depth);
 void pack_operand(const struct packed *to, struct packed_part part, struct source from, bool is_b);
-/* C[m,n] = or += A B over k of their depth, from these corners on: strips are multiples of 16, k of
- * 32. What fills up the last tile is zero, in one of the two. The same bits as product's. */
+/* C[m,n] = A B, or += A B, summed over k, of operands that begin at these views. panel is a
+ * multiple of 16, k of 32. Padding in the last tile must be zero in one of the operands. Gives the
+ * same bits as gemm. */
 struct packed_view {
     const struct packed *of;
     int64_t panel, k;
@@ -168,30 +174,32 @@ struct packed_view {
 void gemm_packed(int64_t m, int64_t n, int64_t k, struct packed_view a, struct packed_view b,
                  bool adds, float *c, int64_t ldc);
 
-/* f32 weights of the linear: its own, or the slot's copy. */
+/* The f32 weights of a linear: its own, or the copy in its slot. */
 const float *linear_weight(const struct device *dev, const struct group *g, int index);
 
-/* Columns of a result of the head that a task makes for all rows; so many by PACK_DEPTH of the
- * weights are as much as a patch's rows. A narrow head is cut along rows instead. */
+/* A task of the head computes HEAD_COLUMNS logits for every row. HEAD_COLUMNS × PACK_DEPTH weights
+ * fill as much cache as the rows of one patch do. A narrow head is cut along the rows instead. */
 enum { HEAD_COLUMNS = 256 };
 static inline bool head_is_packed(int64_t dim) { return packing_usable() && dim > WIDE_COLS; }
 
-/* Of a thread's scratch that attention takes, but for few rows of a cache. */
+/* Floats of a thread's scratch that attention takes, but for few rows of a cache. */
 size_t attention_floats(const struct shape *s);
 
-/* linear_packed.c: a group whose packed weights are in its slot as tiles; operands of its products.
- */
-enum { MAX_GROUP = 4, PACK_ROWS = 32 /* of weights that a task decodes at once */ };
+/* linear_packed.c: the weights of a group in AMX tiles. PACK_ROWS: rows of weights that a task
+ * decodes at once. */
+enum { MAX_GROUP = 4, PACK_ROWS = 32 };
 bool group_is_packed(const struct group *g);
 void packed_fill_slot(struct device *dev, const struct group *g);
-/* Right operands: W for y and for dx; scale · B for y and for du, A for dx, of rank 0 if there is
- * no adapter; all but those for y only where there is a backward. */
+/* Packed right operands: forward is W for y, backward is W for dx; b_forward and b_backward are
+ * scale · B for y and for du; a_backward is A for dx. B and A have rank 0 if there is no adapter.
+ * Only forward and b_forward are there in inference. */
 struct packed_linear {
     struct packed forward, backward, b_forward, b_backward, a_backward;
 };
 struct packed_linear packed_linear(const struct device *dev, const struct group *g, int index);
-/* Places for left operands of to[i].depth columns, in the device's scratch from *at on, which goes
- * on behind them; and what lies there: rows of each mat, of a pool's task or all. */
+/* packed_alloc finds places for left operands with to[i].depth columns in the device's scratch,
+ * from *at on, and moves *at behind them. pack_rows packs all rows of each matrix; pack_rows_of
+ * packs some rows, on the calling thread. */
 void packed_alloc(struct device *dev, struct packed *to, int count, int64_t rows, bf16 **at);
 void pack_rows_of(const struct packed *to, const struct mat *from, int count, int64_t first,
                   int64_t rows);
@@ -199,21 +207,22 @@ void pack_rows(struct device *dev, const struct packed *to, const struct mat *fr
 size_t packed_slot_floats(const struct slot_shape *s);
 size_t packed_rows_floats(const struct slot_shape *s, int64_t rows);
 
-/* y = residual + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored: bound
- * by reading them. u lands right of x, as in linear_inner. */
+/* y = residual + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored. Bound by
+ * reading the weights. Writes u right of x. */
 void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
                    struct mat residual, int64_t rows);
-/* Elements of an NF4 weight in f32, from the beginning of a block on, on this thread. */
+/* Decodes elements of an NF4 weight to f32 on the calling thread. first: a multiple of 64. */
 void nf4_decode(float *x, const struct linear *l, int64_t first, int64_t count);
-/* The absmax of `count` blocks from block `first` on. */
+/* Decodes the absmax of the `count` blocks from block `first` on. */
 void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count);
 
-/* e^x to 1.5 units in the last place; 0 below -87.3, the largest f32 above 88.7; NaN
- * stays. Written so that loops over it become vector code. */
+/* e^x, with an error of at most 1.5 units in the last place; 0 below −87.3, the largest f32
+ * above 88.7; NaN stays NaN. It has no branches, so that compilers can vectorize loops over it. */
 static inline float fast_exp(float x)
 {
     float clamped = x < -87.3f ? -87.3f : x > 88.7f ? 88.7f : x;
-    float shifted = clamped * 1.44269504f + 12582912.0f; /* 1.5 · 2^23: rounds to an integer */
+    /* Adding 1.5 · 2^23 rounds to an integer. */
+    float shifted = clamped * 1.44269504f + 12582912.0f;
     float n = shifted - 12582912.0f;
     float r = clamped - n * 0.693359375f + n * 2.12194440e-4f;
     float p = 1.9875691500e-4f;
@@ -223,14 +232,14 @@ static inline float fast_exp(float x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    /* Two factors, since 2^128 has no f32. */
+    /* 2^e is applied as two factors, since 2^128 is not an f32. */
     int32_t e = (int32_t)(float_bits(shifted) - 0x4b400000u), half = e >> 1;
     float low = bits_float((uint32_t)(half + 127) << 23);
     float high = bits_float((uint32_t)(e - half + 127) << 23);
     return x < -87.3f ? 0.0f : p * low * high;
 }
 
-/* p[0..count) = exp(p - top); returns the sum. */
+/* p[0..count) = exp(p − row_max); returns their sum. */
 static inline float exp_row(float *restrict p, int64_t count, float row_max)
 {
     float sum = 0;
@@ -252,12 +261,13 @@ static inline float max_row(const float *p, int64_t count)
     return row_max;
 }
 
-/* Elements first … of a weight of any type but NF4, in f32, on this thread; and back. */
+/* Converts elements from `first` on, of a weight of any type but NF4, to f32 and back, on the
+ * calling thread. */
 void widen_range(float *to, const void *from, enum dtype type, int64_t first, int64_t count);
 void narrow_range(void *to, enum dtype type, int64_t first, const float *from, int64_t count);
 
-/* out [t.rows, t.cols] densely = keep ? x / (1 − p) : 0, x at the tile's corner of a matrix of dim
- * columns, on this thread; out may be x where its rows are dense. */
+/* out [t.rows, t.cols], dense, = kept ? x / (1 − p) : 0, on the calling thread. x points to the
+ * patch's first element, in a matrix of dim columns. out may be x if its rows are dense. */
 void dropout_patch(float *out, const float *x, int64_t stride, uint32_t site, struct patch t,
                    int64_t dim, struct dropout drop);
 

@@ -1,4 +1,5 @@
-/* The CPU as a device: threads, memory, and one block of scratch planned by shape. */
+/* The CPU as a device: the thread pool, memory, and one block of scratch that reserve plans from
+ * the shape. */
 #include "cpu.h"
 
 #include "../../lib/common/free_memory.h"
@@ -10,19 +11,20 @@ static size_t rounded(size_t floats) { return (floats + 15) / 16 * 16; }
 
 static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Floats of each part of the scratch, in order. */
+/* How many floats each part of the scratch takes, in their order. */
 struct parts {
     size_t slot[LINEAR_SLOTS], worker, packed, split, logits, partial, ranges;
 };
 
-/* Of a thread: queries of all heads that share keys, and their scores of a split. */
+/* Of one thread: the queries of all heads that share a key/value head, and their scores of one
+ * split. */
 static size_t cached_floats(const struct shape *s)
 {
     int64_t queries = s->heads / s->kv_heads * DECODE_QUERIES;
     return rounded((size_t)(queries * (s->head_dim + CACHE_SPLIT)));
 }
 
-/* A copy in f32, or tiles. */
+/* Of one slot: its weights as f32, or packed, whichever is larger. */
 static size_t slot_floats(const struct slot_shape *s)
 {
     size_t plain = (size_t)(s->out * s->in), packed = packing_usable() ? packed_slot_floats(s) : 0;
@@ -37,7 +39,8 @@ static struct parts parts_of(const struct shape *s)
         p.slot[i] = rounded(slot_floats(&s->slot[i]));
     size_t attention = rounded(attention_floats(s));
     bool has_adapters = shape_has_adapters(s);
-    /* drop(x) of a task's rows; of its columns; a tile on its way to be masked. */
+    /* A thread needs room for drop(x) of a task's rows, for drop(x) of a task's columns, and for a
+     * patch of du A that is masked before it is added. */
     int64_t tile = patch_rows(widest) * min_i64(max_i64(widest, 8), WIDE_COLS);
     tile = max_i64(tile, min_i64(DROPPED_ROWS, s->chunk) * WIDE_OUT);
     size_t linear =
@@ -50,7 +53,7 @@ static struct parts parts_of(const struct shape *s)
                 p.packed = (size_t)max_i64((int64_t)p.packed,
                                            (int64_t)packed_rows_floats(&s->slot[i], s->chunk));
     }
-    /* linear_decode: one row of weights. */
+    /* linear_decode needs one row of weights as f32. */
     if (!s->has_backward) {
         p.worker = p.worker > rounded((size_t)widest) ? p.worker : rounded((size_t)widest);
         p.split = rounded((size_t)(DECODE_ROWS * widest));
@@ -94,7 +97,8 @@ int device_probe(struct fail *why)
 
 uint64_t device_available(void)
 {
-    const char *told = getenv("LONGQLORA_MEMORY"); /* to test plans on any machine */
+    /* simulates another machine, for tests of plans */
+    const char *told = getenv("LONGQLORA_MEMORY");
     return told ? strtoull(told, NULL, 10) : free_memory("");
 }
 
@@ -199,7 +203,7 @@ void device_zero(struct device *dev, void *mem, size_t bytes)
     memset(mem, 0, bytes);
 }
 
-/* Memory of the host is this device's own, and a copy is over when it returns. */
+/* The host's memory is the device's memory here, and a copy is done when its call returns. */
 int device_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail *why)
 {
     return device_alloc(dev, mem, bytes, why);
@@ -228,7 +232,7 @@ void device_copy_wait(struct device *dev, int ticket)
     must(ticket >= 0 && ticket < COPY_TICKETS);
 }
 
-/* Profilers of the CPU show functions. */
+/* Profilers of the CPU know the functions' names, so ranges do nothing. */
 void device_range_begin(const char *name) { (void)name; }
 void device_range_end(void) {}
 

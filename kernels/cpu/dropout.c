@@ -2,7 +2,7 @@
 
 #include "../../lib/common/philox.h"
 
-enum { DRAWS = 8 }; /* of 16 bits, of one block: a call of Philox */
+enum { DRAWS = 8 }; /* numbers of 16 bits in a block, which is the result of one call of Philox */
 
 static uint32_t threshold(float p) { return (uint32_t)(p * 65536); }
 
@@ -25,9 +25,10 @@ void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows
     }
 }
 
-/* The draws of BATCH consecutive blocks, side by side: philox.h's rounds, a block in each 64-bit
- * lane, of which the upper half means nothing before the end. */
-enum { BATCH = 16, BLOCKS = LANES / 2 /* of a vector */ };
+/* Computes the numbers of BATCH consecutive blocks side by side. The rounds are philox.h's. Each
+ * 64-bit lane holds a 32-bit word of one block; the upper half of a lane holds garbage until the
+ * end. */
+enum { BATCH = 16, BLOCKS = LANES / 2 /* in a vector */ };
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "draws are taken from words as they lie");
 
 static inline quads first_blocks(void)

@@ -36,7 +36,8 @@ void embedding_fwd(struct device *dev, struct mat x, const void *table, enum dty
     pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), fwd_rows, &l);
 }
 
-/* Each task owns some columns of the table and goes through all rows in order. */
+/* A task has some columns of the table and goes over all rows in order, so that sums have one
+ * order. */
 static void bwd_columns(void *arg, int64_t task, int worker)
 {
     (void)worker;

@@ -1,10 +1,10 @@
-/* Products in bf16 on the tile registers of AMX (Intel 64 and IA-32 Architectures Software
+/* Matrix products in bf16 on the tile registers of AMX (Intel 64 and IA-32 Architectures Software
  * Developer's Manual, volume 1, chapter 18).
  *
- * A tile of A is 16 rows of 32 consecutive k; one of B is 16 pairs of k for 16 columns. Blocks
- * of both operands are rounded and laid out as tiles, which stay in the second-level cache; then
- * two by two tiles of C are summed in registers. Rounding and layout cost one load, half a
- * conversion and half a store for 16 elements, and 4 shuffles more where rows and k change places.
+ * A tile of A is 16 rows of 32 consecutive k. A tile of B is 16 pairs of k for 16 columns. Blocks
+ * of both operands are rounded to bf16 and packed into tiles, which stay in the second-level cache.
+ * Then two by two tiles of C are summed in registers. Packing costs one load, half a conversion and
+ * half a store for 16 elements, and 4 shuffles more where the operand is transposed.
  */
 #include "cpu.h"
 
@@ -20,14 +20,16 @@ static bool ask_for_tiles(void)
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
     unsigned a, b, c, d;
     bool has_amx = __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 22 & 1 && d >> 24 & 1;
-    const char *limit = getenv("LONGQLORA_CPU"); /* dots: to test what is done without tiles */
+    /* "dots" disables AMX, to test the bf16 dot products without it */
+    const char *limit = getenv("LONGQLORA_CPU");
     if (limit && !strcmp(limit, "dots")) return false;
     return has_amx && !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA);
 }
 
 bool amx_usable(void)
 {
-    static int known; /* 1: no, 2: yes; threads that ask at once find the same */
+    /* 1: no, 2: yes, 0: not asked yet. Threads that ask at once find the same answer. */
+    static int known;
     int now = __atomic_load_n(&known, __ATOMIC_RELAXED);
     if (!now) {
         now = ask_for_tiles() ? 2 : 1;
@@ -36,7 +38,7 @@ bool amx_usable(void)
     return now == 2;
 }
 
-/* All eight tiles have 16 rows of 64 bytes; a setting of the thread. */
+/* Gives all eight tile registers 16 rows of 64 bytes. This is a setting of each thread. */
 static void configure(void)
 {
     static __thread bool is_configured;
@@ -54,7 +56,7 @@ static void configure(void)
     is_configured = true;
 }
 
-/* 16 x 16 elements of 32 bits, rows to columns. */
+/* Transposes 16 × 16 elements of 32 bits. */
 static inline void transpose(__m512i r[16])
 {
     __m512i t[16];
@@ -67,7 +69,7 @@ static inline void transpose(__m512i r[16])
             r[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + 2 + j]);
             r[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + 2 + j]);
         }
-    /* r[4g + c] holds column c of each quarter's rows 4g to 4g + 3. */
+    /* Now r[4g + c] holds, in each quarter of 128 bits, column c of rows 4g … 4g + 3. */
     for (int c = 0; c < 4; c++)
         for (int h = 0; h < 2; h++) {
             t[8 * h + c] = _mm512_shuffle_i32x4(r[8 * h + c], r[8 * h + 4 + c], 0x88);
@@ -86,7 +88,7 @@ static inline __mmask16 first_of(int64_t n)
     return (__mmask16)(n >= 16 ? 0xffff : n > 0 ? (1u << n) - 1 : 0);
 }
 
-/* Two vectors times scale, rounded side by side. */
+/* Multiplies two vectors by scale and rounds them to bf16; low becomes the lower half. */
 static inline __m512i rounded(__m512 high, __m512 low, float scale)
 {
     if (scale != 1) {
@@ -96,7 +98,7 @@ static inline __m512i rounded(__m512 high, __m512 low, float scale)
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
 }
 
-/* Rows of the strip, 32 k each, from memory where k are neighbours. */
+/* Loads 16 rows of 32 k each, from memory in which the k of a row are neighbours. */
 static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t panel,
                              int64_t depth, float scale)
 {
@@ -108,7 +110,8 @@ static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t 
     }
 }
 
-/* Pairs of k, 16 of the strip each, from memory where the strip's are neighbours. */
+/* Loads 16 pairs of k, each for the panel's 16 rows or columns, from memory in which the panel's
+ * elements of one k are neighbours. */
 static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t panel,
                               int64_t depth, float scale)
 {
@@ -125,7 +128,8 @@ static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t
     }
 }
 
-/* One tile of each strip before the next of any where that is how memory lies. */
+/* Packs tiles in the order in which memory has the source: where k is the outer dimension, one tile
+ * of every panel before the second tile of any. */
 static inline __attribute__((always_inline)) void
 pack_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t panels, int64_t depth)
 {
@@ -155,12 +159,12 @@ void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t pan
         pack_scaled(to, from, wants_pairs, panels, depth);
         return;
     }
-    from.scale = 1; /* known where this is compiled */
+    from.scale = 1; /* a constant for the compiler */
     pack_scaled(to, from, wants_pairs, panels, depth);
 }
 
-/* C = or += two strips of A by two of B, of `count` tiles each; where there is only one, what is
- * stored beyond is of no use. */
+/* C = A B, or += A B, of up to two panels of A and two of B, with `count` tiles each. Where there
+ * is only one panel, the part of C that belongs to the second is garbage. */
 static void multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t count,
                      bool second_a, bool second_b, bool adds)
 {

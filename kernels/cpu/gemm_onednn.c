@@ -1,5 +1,5 @@
-/* Matrix products by oneDNN's gemm, which generates code for the CPU at hand. The
- * caller has cut the work into tasks, so each product runs on its own thread. */
+/* Matrix products by oneDNN's gemm, which generates code for the CPU it runs on. The caller has cut
+ * the work into tasks, so each product runs on one thread. */
 #include "cpu.h"
 
 #include <dnnl.h>
@@ -7,13 +7,13 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-extern void omp_set_num_threads(int threads); /* of libgomp, which oneDNN uses */
+extern void omp_set_num_threads(int threads); /* a function of libgomp, which oneDNN uses */
 
 static void use_one_thread(void)
 {
     static __thread bool is_single;
     if (is_single) return;
-    omp_set_num_threads(1); /* a setting of this thread only */
+    omp_set_num_threads(1); /* affects this thread only */
     is_single = true;
 }
 
@@ -21,7 +21,7 @@ static atomic_bool lacks_memory;
 
 bool gemm_lacks_memory(void) { return atomic_load(&lacks_memory); }
 
-/* oneDNN packs operands in memory of its own. */
+/* oneDNN allocates memory to pack operands in, which may fail. */
 static void check_status(dnnl_status_t status)
 {
     if (status == dnnl_out_of_memory)
@@ -46,11 +46,10 @@ static bool is_limited(int resource)
     return !getrlimit(resource, &limit) && limit.rlim_cur != RLIM_INFINITY;
 }
 
-/* oneDNN generates its code at the first product, and dies where it gets no memory for that. So the
- * memory is asked for before, and where it is limited (ulimit -v, -d) the first product of each
- * kind is made while nothing else takes any; elsewhere it would be time lost to who multiplies
- * nothing.
- */
+/* oneDNN generates its code at the first product, and ends the program if it gets no memory for
+ * that. So this function first tries whether the memory is there. Where memory is limited (ulimit
+ * -v, -d), it also makes the first product of each kind now, while nothing else allocates. Without
+ * a limit that would only cost time for programs that never multiply. */
 int gemm_begin(struct fail *why)
 {
     enum { NEEDED = 64 << 20, EDGE = 48 };
@@ -88,9 +87,10 @@ static void gemm_f32(void *scratch, bool a_transposed, bool b_transposed, int64_
 
 #else
 
-/* Where k of an operand are rows of multiples of 4 KiB, all of them lie in the same few lines of
- * the first-level cache, and oneDNN, which takes some columns of all rows at a time, reads each
- * line again and again, at half its speed. Such an operand is copied to rows that lie otherwise. */
+/* If the rows of an operand whose outer dimension is k are a multiple of 4 KiB apart, all of them
+ * fall into the same few lines of the first-level cache. oneDNN reads some columns of all rows at a
+ * time, so it would read each line again and again, at half its speed. Such an operand is copied to
+ * rows with another distance first. */
 enum { COPY_K = 256, COPY_COLUMNS = 512, APART = 16, MIN_COPY_M = 32 };
 
 struct copies {
@@ -101,7 +101,7 @@ enum { COPIES = sizeof(struct copies) };
 
 static bool collides(int64_t stride) { return stride % 1024 == 0; }
 
-/* What stands for rows of x: *stride apart. */
+/* Copies the rows of x to `to`; *stride becomes the distance of the copied rows. */
 static const float *copied(float *to, const float *x, int64_t *stride, int64_t rows, int64_t cols)
 {
     for (int64_t r = 0; r < rows; r++)
@@ -139,13 +139,15 @@ static void gemm_f32(void *scratch, bool a_transposed, bool b_transposed, int64_
 
 #if defined(GEMM_BF16)
 
-/* Exported by oneDNN since 1.0 with the arguments of dnnl_sgemm, but in none of its headers. */
+/* oneDNN exports this function since 1.0, with the arguments of dnnl_sgemm, but declares it in no
+ * header. */
 dnnl_status_t dnnl_gemm_bf16bf16f32(char transa, char transb, dnnl_dim_t m, dnnl_dim_t n,
                                     dnnl_dim_t k, float alpha, const bf16 *a, dnnl_dim_t lda,
                                     const bf16 *b, dnnl_dim_t ldb, float beta, float *c,
                                     dnnl_dim_t ldc);
 
-/* Operands are rounded in blocks that stay in the second-level cache; multiples of a tile. */
+/* Operands are rounded in blocks that stay in the second-level cache. Sizes are multiples of a
+ * tile's. */
 enum { BLOCK_M = 256, BLOCK_N = 512, BLOCK_K = 512, MIN_BF16_K = 8 };
 
 struct blocks {
@@ -154,7 +156,7 @@ struct blocks {
 
 size_t gemm_scratch_bytes(void) { return sizeof(struct blocks) + COPIES; }
 
-/* Rows as they lie, without the gaps between them. */
+/* Rounds rows to bf16 and drops the gaps between them. */
 static void round_rows(bf16 *restrict to, const float *restrict from, int64_t stride, int64_t rows,
                        int64_t cols)
 {
@@ -163,8 +165,8 @@ static void round_rows(bf16 *restrict to, const float *restrict from, int64_t st
             to[r * cols + i] = bf16_from_float(from[r * stride + i]);
 }
 
-/* The block of A [strips, depth] or B [depth, strips]: as tiles, or for CPUs with bf16 dot products
- * alone as it lies, for oneDNN, which scales sums. */
+/* Rounds a block of A or B to bf16: packed into AMX tiles, or on CPUs that only have bf16 dot
+ * products as rows for oneDNN, which applies `scale` to its sums itself. */
 static void round_block(bf16 *to, struct source from, bool is_b, int64_t panels, int64_t depth)
 {
     if (amx_usable())
@@ -220,7 +222,7 @@ void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_
           float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
           float *c, int64_t ldc)
 {
-    /* Of few terms a sum costs less than rounding them. */
+    /* For sums of few terms, rounding the operands would cost more than it saves. */
     if (k >= MIN_BF16_K)
         gemm_bf16(scratch, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c,
                   ldc);

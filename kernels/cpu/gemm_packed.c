@@ -1,4 +1,4 @@
-/* Operands laid out once for many products: see cpu.h. */
+/* Products of operands that are packed once for many products. cpu.h describes them. */
 #include "cpu.h"
 
 bool packing_usable(void) { return amx_usable(); }
@@ -8,7 +8,8 @@ size_t packed_elements(int64_t panels, int64_t depth)
     return (size_t)(ceil_div(panels, PANEL) * PANEL * ceil_div(depth, TILE_K) * TILE_K);
 }
 
-/* The tiles of the strip from k on, which is in a block that ends at *end. */
+/* The tiles of panel `panel` from k on. They lie in a block of PACK_DEPTH k that ends at k = *end.
+ */
 static struct tiles tiles_at(const struct packed *m, int64_t panel, int64_t k, int64_t *end)
 {
     must(panel % PANEL == 0 && k % TILE_K == 0);

@@ -1,12 +1,14 @@
-/* The output head with cross-entropy, in chunks of rows: their logits, then their loss, whose
- * gradient takes the logits' place, then what that is to x. The weights are read twice a chunk;
- * where there are tiles a task lays its part of them out and multiplies all rows by it, and x and
- * the gradient of the logits are laid out once. */
+/* The output head with cross-entropy. Rows are processed in chunks: first their logits, then the
+ * loss, whose gradient overwrites the logits, then dx.
+ *
+ * The weights are read twice a chunk. Where AMX is usable, a task packs its part of the weights and
+ * multiplies all rows of the chunk by it, and x and the gradient of the logits are packed once.
+ */
 #include "cpu.h"
 
 #include <math.h>
 
-enum { LOSS_TILE = PANEL }; /* rows a task of the loss takes */
+enum { LOSS_TILE = PANEL }; /* rows that a task of the loss takes */
 
 struct head_call {
     struct device *dev;
@@ -14,10 +16,10 @@ struct head_call {
     const float *weight;
     const int32_t *target;
     float *nll, *logits, *dweight;
-    int64_t first, rows, vocab, dim; /* of the chunk */
+    int64_t first, rows, vocab, dim; /* of the chunk that is being processed */
     float dscale;
     bool is_packed;
-    struct packed a; /* x, then the gradient of the logits */
+    struct packed a; /* packed: first x, then the gradient of the logits */
 };
 
 static float loss_row(float *restrict z, int64_t vocab, int32_t target, float dscale, bool wants_d)
@@ -50,8 +52,9 @@ static void logits_tile(void *arg, int64_t task, int worker)
          c->logits + t.row * c->vocab + t.col, c->vocab);
 }
 
-/* C [rows, count] = or += a by that part of the weights, from k on, which is laid out on the way:
- * columns of C are rows of the weights if k are neighbours, else k are. */
+/* C [rows, count] = A B, or += A B from the second block of k on, where B is a part of the weights,
+ * which is packed here. Without k_is_outer, the columns of C are rows of the weights (logits = x
+ * Wᵀ); with it, k are the rows of the weights (dx = dlogits W). */
 static void multiply_packed(const struct head_call *c, int worker, float *to, int64_t ld, int64_t k,
                             const float *weights, int64_t count, bool k_is_outer)
 {

@@ -1,9 +1,9 @@
-/* Groups of linears with adapters.
+/* Groups of linears with adapters, forward and backward.
  *
- * Bound by multiply-adds: a forward costs 2·T·in·out, the backward as much again
- * for each of input and weight. A task takes a patch of results (forward, input gradient) or
- * some rows of a weight's gradient, and goes through all of the inner dimension, so sums have
- * one order. Where operands are laid out as tiles, linear_packed.c has them.
+ * They are bound by multiplications: 2·T·in·out operations forward, and as many for each of the
+ * gradients of input and weight. A task computes a patch of the result, or some rows of a weight's
+ * gradient. It sums over the whole inner dimension, so sums have one order. Where weights are
+ * packed into AMX tiles, linear_packed.c packs them.
  */
 #include "cpu.h"
 
@@ -15,8 +15,9 @@ struct group_call {
     int64_t rows, in, outs, rank;
     struct dropout drop;
     bool is_packed;
-    struct packed a[MAX_GROUP];        /* x, in the first, or the gradients of the outputs; */
-    struct packed packed_u[MAX_GROUP]; /* u, or du */
+    /* the packed left operands: x, in a[0], or the gradient of each output */
+    struct packed a[MAX_GROUP];
+    struct packed packed_u[MAX_GROUP]; /* and each linear's u, or du */
 };
 
 static int64_t group_rank(const struct group *g)
@@ -65,7 +66,8 @@ static void fill_slot(struct device *dev, const struct group *g)
     }
 }
 
-/* Without a backward, a group may meet few rows only, which need no slot. */
+/* In inference a slot is filled only when it is needed, since calls with few rows do not need it.
+ */
 void linear_prepare(struct device *dev, const struct group *g)
 {
     must(g->slot >= 0 && g->slot < LINEAR_SLOTS);
@@ -81,7 +83,7 @@ static void need_slot(struct device *dev, const struct group *g)
 
 /* ---- forward ---- */
 
-/* u of a task's rows, into the columns right of x. */
+/* Computes u = drop(x) Aᵀ for a task's rows and writes it to the columns right of x. */
 static void lora_down_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
@@ -104,8 +106,9 @@ static void lora_down_tile(void *arg, int64_t task, int worker)
     }
 }
 
-/* Linears from `first` on whose weights lie one after the other are one matrix: x is
- * read once for all of them. Returns the index after the last, and their rows. */
+/* Linears whose weights are contiguous in memory are one matrix, so x is read once for all of them.
+ * Returns the index after the last linear of such a run from `first` on; *out becomes their number
+ * of rows. */
 static int run_of(const struct group_call *c, int first, int64_t *out)
 {
     const float *end = linear_weight(c->dev, c->g, first) + c->g->at[first].out * c->in;
@@ -118,9 +121,9 @@ static int run_of(const struct group_call *c, int first, int64_t *out)
     return i;
 }
 
-/* What of the columns first … first + count − 1 lies in the patch. */
+/* The intersection of a patch with the columns first … first + count − 1. */
 struct overlap {
-    int64_t from, count; /* from: of those columns; count <= 0: nothing */
+    int64_t from, count; /* from: counted from `first`. count <= 0: it is empty */
 };
 static struct overlap overlap_of(struct patch t, int64_t first, int64_t count)
 {
@@ -135,7 +138,7 @@ static void copy_residual(const struct group_call *c, struct patch t)
                (size_t)t.cols * sizeof(float));
 }
 
-/* y = x Wᵀ in the patch, or += where there is a residual. */
+/* y = x Wᵀ in the patch; or y += x Wᵀ if there is a residual, which y holds already. */
 static void multiply_patch(const struct group_call *c, struct patch t, void *scratch)
 {
     float *y = row_of(c->y, t.row), beta = c->residual.at ? 1 : 0;
@@ -150,7 +153,7 @@ static void multiply_patch(const struct group_call *c, struct patch t, void *scr
     }
 }
 
-/* += scale · u Bᵀ. */
+/* y += scale · u Bᵀ in the patch. */
 static void add_adapters(const struct group_call *c, struct patch t, void *scratch)
 {
     const float *u = row_of(c->x, t.row) + c->in;
@@ -214,7 +217,7 @@ static struct group_call call_of(struct device *dev, const struct group *g, int6
     return c;
 }
 
-/* x and what adapters made of it, as tiles. */
+/* Packs x and each linear's u. */
 static void pack_inputs(struct group_call *c)
 {
     struct packed to[1 + MAX_GROUP] = { { .depth = c->in } };
@@ -261,7 +264,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
 
 /* ---- gradient of the input ---- */
 
-/* du of a task's rows. */
+/* du = scale · dy B for a task's rows. */
 static void du_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
@@ -276,7 +279,7 @@ static void du_tile(void *arg, int64_t task, int worker)
     }
 }
 
-/* And the same as tiles. */
+/* The same from packed operands. du is packed too. */
 static void du_packed(void *arg, int64_t task, int worker)
 {
     (void)worker;
@@ -295,7 +298,7 @@ static void du_packed(void *arg, int64_t task, int worker)
     pack_rows_of(c->packed_u, du, c->g->count, first, rows);
 }
 
-/* dx += du A of a linear in the patch. */
+/* dx += du A in the patch, for one linear; or without `adds`, = du A. */
 static void add_through_adapter(const struct group_call *c, int index, struct patch t,
                                 const float *du, float *to, int64_t stride, bool adds,
                                 void *scratch)
@@ -311,7 +314,8 @@ static void add_through_adapter(const struct group_call *c, int index, struct pa
          adds, to, stride);
 }
 
-/* dx += mask⊙(du A)/(1−p): the product goes to scratch, is masked, then added. */
+/* dx += mask⊙(du A)/(1−p) in the patch. The product is computed into scratch, masked there, and
+ * added. */
 static void masked_add(const struct group_call *c, int index, struct patch t, const float *du,
                        int worker)
 {
@@ -326,7 +330,8 @@ static void masked_add(const struct group_call *c, int index, struct patch t, co
     }
 }
 
-/* Gradients side by side whose weights are one matrix: one product for all. */
+/* Gradients that lie side by side, of linears whose weights are one matrix, are one product.
+ * Returns the index after the last linear of such a run. */
 static int run_of_gradients(const struct group_call *c, int first, int64_t *out)
 {
     int end = run_of(c, first, out), i = first + 1;
@@ -383,7 +388,7 @@ static void bwd_input_tile(void *arg, int64_t task, int worker)
     }
 }
 
-/* The gradients of outputs as tiles, and places for du's. */
+/* Packs the gradients of the outputs, and finds places for the packed du. */
 static void pack_gradients(struct group_call *c)
 {
     bf16 *at = c->dev->packed;
@@ -410,7 +415,8 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
 
 /* ---- gradient of the weights ---- */
 
-/* One linear's matrices, cut along rows of W and of B, and along columns of A. */
+/* The gradients of one linear. Tasks are cut along the rows of dW and dB, and along the columns of
+ * dA. */
 struct weight_call {
     const struct group_call *c;
     const struct linear *l;
@@ -418,8 +424,8 @@ struct weight_call {
     int64_t dy_stride, out_tasks, in_tasks;
 };
 
-/* What meets all of a task's part is laid out, or packed, for each task: parts of wide matrices are
- * wider. */
+/* How many rows or columns a task takes. Each task packs the other operand anew, so tasks of large
+ * matrices take more. */
 static int64_t task_width(int64_t size) { return size >= 8 * WIDE_OUT ? WIDE_OUT : OUT_TILE; }
 
 static void add_to_rows(const struct weight_call *w, int64_t first, void *scratch)
@@ -436,7 +442,7 @@ static void add_to_rows(const struct weight_call *w, int64_t first, void *scratc
              1, l->db_acc + first * l->rank, l->rank);
 }
 
-/* da += duᵀ drop(x), so many rows at a time as are masked at once. */
+/* dA += duᵀ drop(x) for some columns. Under dropout, x is masked DROPPED_ROWS rows at a time. */
 static void add_to_columns(const struct weight_call *w, int64_t first, float *dropped,
                            void *scratch)
 {

@@ -1,9 +1,9 @@
-/* Products of few rows with weights as they are stored: the decoding of text.
+/* Products of few rows with weights as they are stored, for generating text.
  *
- * Bound by reading the weights: 0.52 bytes an element in NF4, 2 in 16 bits, against
- * two operations for each row. Values are made in registers and used for up to four
- * rows of x before the next are read. A task takes 32 rows of W, whose sums have one
- * order whatever the threads.
+ * They are bound by reading the weights: 0.52 bytes an element in NF4, 2 in 16 bits, for two
+ * operations for each row of x. Weights are decoded in registers and used for up to four rows of x
+ * before the next are read. A task takes 32 rows of W. The order of a sum does not depend on the
+ * number of threads.
  */
 #include "../nf4.h"
 #include "vec.h"
@@ -29,17 +29,19 @@ static inline void look_up(vec *to, struct values v, const uint8_t *codes, int p
     __m128i sixteen = _mm_loadu_si128((const __m128i *)(const void *)codes + part);
     __m512i byte = _mm512_cvtepu8_epi32(sixteen);
     to[0] = (vec)_mm512_permutexvar_ps(_mm512_srli_epi32(byte, 4), (__m512)v.of);
-    to[1] = (vec)_mm512_permutexvar_ps(byte, (__m512)v.of); /* takes the last 4 bits */
+    /* uses the lowest 4 bits of each element only */
+    to[1] = (vec)_mm512_permutexvar_ps(byte, (__m512)v.of);
 }
 
 #elif defined(__AVX2__)
 
-/* A byte is looked up in 16 for 32 codes at once: the four of each value for itself, which are then
- * interleaved. Permutations of whole values take three bits of a code, 8 values at a time, and two
- * of AMD's operations each. */
+/* AVX2 can look up a byte in a table of 16 for 32 codes at once. So each of the four bytes of a
+ * value is looked up by itself, and the bytes are interleaved afterwards. A permutation of whole
+ * values looks up 8 values at a time, uses three bits of the code only, and is two operations on
+ * AMD's CPUs. */
 enum { VECTORS = 4 };
 struct values {
-    __m256i byte[4]; /* [k]: the k-th of all 16, twice */
+    __m256i byte[4]; /* byte[k] has byte k of all 16 values, twice */
 };
 
 static inline struct values read_values(void)
@@ -57,7 +59,7 @@ static inline struct values read_values(void)
     return v;
 }
 
-/* Of the low nibbles, then of the high ones. */
+/* Part 0 decodes the low nibbles, part 1 the high ones. */
 static inline void look_up(vec *to, struct values v, const uint8_t *codes, int part)
 {
     __m256i both = _mm256_loadu_si256((const void *)codes);
@@ -99,12 +101,13 @@ static inline void look_up(vec *to, struct values v, const uint8_t *codes, int p
 
 enum { PARTS = NF4_BLOCK / (VECTORS * LANES) };
 
-/* Which element of a block is the n-th that look_up gives. */
+/* The index within its block of the n-th value that look_up gives. x is brought into the same
+ * order. */
 static int element_of(int n)
 {
     int lane = n % LANES, vector = n / LANES % VECTORS, part = n / (VECTORS * LANES);
     if (VECTORS == 2) return 2 * (part * LANES + lane) + vector;
-    /* AVX2 interleaves within halves of a register. */
+    /* AVX2 interleaves the two halves of a register separately. */
     int byte = 4 * vector + lane % 4 + lane / 4 * 16;
     return 2 * byte + !part;
 }
@@ -118,7 +121,7 @@ static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_
     vec sum[ROWS_AT_ONCE] = { 0 };
     const struct values values = read_values();
     for (int64_t b = 0; b < in / NF4_BLOCK; b++) {
-        /* Two blocks' codes are a line. */
+        /* The codes of two blocks fill a cache line. */
         if (b % 2 == 0) prefetch(codes + b * NF4_BLOCK / 2 + PREFETCH_AHEAD, CACHE_LINE);
         vec even[ROWS_AT_ONCE] = { 0 }, odd[ROWS_AT_ONCE] = { 0 };
 #pragma GCC unroll 8
@@ -146,13 +149,13 @@ struct decode_call {
     const struct group *g;
     struct mat y, x, residual;
     int64_t rows, in, tile;
-    bool is_lora_down; /* u = x Aᵀ, else y */
+    bool is_lora_down; /* computes u = x Aᵀ, else y */
 };
 
-/* Blocks of NF4 do not cross rows, and x lies split. */
+/* Do blocks of NF4 begin where rows do? Then x is in the order of look_up, in dev->split. */
 static bool is_split(const struct decode_call *c) { return c->in % NF4_BLOCK == 0; }
 
-/* A row of NF4 whose blocks are not its own goes through f32. */
+/* A row of NF4 weights that does not begin with a block is decoded to f32 first. */
 static void dot_unaligned(float *y, const struct linear *l, int64_t o, const struct decode_call *c,
                           int64_t first, int rows, float *row)
 {
@@ -166,7 +169,7 @@ static void dot_unaligned(float *y, const struct linear *l, int64_t o, const str
     dot_f32(y, row, row_of(c->x, first), c->x.stride, c->in, rows);
 }
 
-/* y[r] = x[first + r] · row o of W, for up to four rows. */
+/* y[r] = x[first + r] · (row o of W), for up to four rows of x. */
 static void dot(float *y, const struct decode_call *c, const struct linear *l, int64_t o,
                 int64_t first, int rows, const float *scales, float *row)
 {
@@ -196,7 +199,8 @@ static void output_tile(const struct decode_call *c, const struct linear *l, int
                         int64_t u_column, int64_t start, int worker)
 {
     int64_t end = min_i64(start + c->tile, l->out);
-    float *row = worker_scratch(c->dev, worker); /* of weights, or its scales */
+    /* a decoded row of weights, or the absmax of its blocks */
+    float *row = worker_scratch(c->dev, worker);
     int64_t blocks = c->in / NF4_BLOCK;
     bool has_scales = l->type == DTYPE_NF4 && is_split(c);
     for (int64_t o = start; o < end; o++) {

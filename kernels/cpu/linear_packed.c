@@ -1,7 +1,9 @@
-/* Groups of packed weights as tiles. A slot has each linear twice, for the forward [in, out] and
- * for the gradient of the input [out, in], in the place of one copy in f32, and its adapter for the
- * products on the way; so a product neither rounds nor lays out weights. A linear begins at a
- * strip, so that a patch of results may begin anywhere.
+/* Groups of linears with compact (NF4 or 16-bit) weights, packed into AMX tiles.
+ *
+ * A slot holds each weight twice, as operand of the forward [in, out] and of the gradient of the
+ * input [out, in]; together that takes the place of one f32 copy. It holds the adapter in the same
+ * way. So a product neither rounds nor packs weights. Each linear begins at a panel of its own, so
+ * that a patch of results may begin at any multiple of 16.
  */
 #include "cpu.h"
 
@@ -13,7 +15,7 @@ bool group_is_packed(const struct group *g)
     return fits;
 }
 
-/* The operand's place; *at goes on to the next. */
+/* The operand that lies at *at. Moves *at behind it. */
 static struct packed next_packed(bf16 **at, int64_t panels, int64_t depth)
 {
     struct packed m = { *at, panels, depth };
@@ -38,7 +40,8 @@ struct packed_linear packed_linear(const struct device *dev, const struct group 
     return w;
 }
 
-/* Each linear's padding to whole tiles included, as if all ranks met all outputs. */
+/* An upper bound: each linear's padding to whole tiles is counted, and B as if all ranks met all
+ * outputs. */
 size_t packed_slot_floats(const struct slot_shape *s)
 {
     int64_t out = s->out + MAX_GROUP * PANEL, rank = s->rank + MAX_GROUP * TILE_K;
@@ -62,7 +65,7 @@ struct weight_call {
     int64_t row_tasks;
 };
 
-/* Rows of W and of B. */
+/* Packs some rows of W and of B. */
 static void pack_weight_rows(const struct weight_call *w, int64_t first, float *wide)
 {
     const struct linear *l = w->l;
@@ -85,7 +88,7 @@ static void pack_weight_rows(const struct weight_call *w, int64_t first, float *
                      (struct source){ b, l->rank, true, l->scale }, true);
 }
 
-/* Or columns of A. */
+/* A task packs some rows of W and B, or some columns of A. */
 static void pack_weight(void *arg, int64_t task, int worker)
 {
     const struct weight_call *w = arg;

@@ -1,5 +1,5 @@
-/* NF4 with double quantization, as bitsandbytes has it. Compiled without
- * contraction: the two roundings of absmax are part of the format. */
+/* NF4 with double quantization, with the bits of bitsandbytes. Compiled without fused multiply-add,
+ * because decoding absmax rounds twice by definition. */
 #include "../nf4.h"
 #include "cpu.h"
 
@@ -9,8 +9,8 @@
 #endif
 
 enum {
-    CODED_BLOCKS = 64, /* that a task codes at once */
-    ERROR_RUN = 1024,  /* elements of a task decoded at once, to be judged */
+    CODED_BLOCKS = 64, /* blocks that a task quantizes */
+    ERROR_RUN = 1024,  /* elements that a task decodes at once to compute their error */
 };
 
 struct code_call {
@@ -28,7 +28,8 @@ struct scale_call {
     int64_t blocks;
 };
 
-/* The number of thresholds below x: a tie takes the lower code. */
+/* The NF4 code of x: the number of thresholds below it. x equal to a threshold takes the lower
+ * code. */
 static uint8_t nf4_code(float x)
 {
     uint8_t code = 0;
@@ -37,8 +38,8 @@ static uint8_t nf4_code(float x)
     return code;
 }
 
-/* The nearest of the map's values. A tie goes to the even index, as it does in the
- * reference's search by halving, whose last pivot is always even. */
+/* The index of the nearest value of the 8-bit map. Of two equally near ones it is the even index,
+ * as in bitsandbytes, whose binary search always ends at an even index. */
 static uint8_t absmax_code(float x)
 {
     int low = 0, high = 255;
@@ -53,7 +54,7 @@ static uint8_t absmax_code(float x)
     return (uint8_t)low;
 }
 
-/* The largest magnitude by its bits, so that infinity and NaN stay on top. */
+/* The largest |x|. Magnitudes are compared as bits, so that infinity and NaN are the largest. */
 static float largest(const float *x, int64_t count)
 {
     uint32_t top = 0;
@@ -64,12 +65,13 @@ static float largest(const float *x, int64_t count)
     return bits_float(top);
 }
 
-/* Two codes a byte, the first in the high nibble; of an odd count one more x is there. */
+/* Quantizes count values, two codes in a byte, the first in the high nibble. If count is odd,
+ * x[count] must exist. */
 static void code_pairs(uint8_t *to, const float *x, float inverse, int64_t count)
 {
     int64_t i = 0;
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-    /* The thresholds are a search tree: four steps down find how many are below x. */
+    /* The thresholds form a binary search tree, so four steps find how many are below x. */
     const __m512 tree = _mm512_maskz_loadu_ps(0x7fff, nf4_threshold);
     const __m512 scale = _mm512_set1_ps(inverse), root = _mm512_set1_ps(nf4_threshold[7]);
     for (; i + 16 <= count; i += 16) {
@@ -97,7 +99,7 @@ static void code_blocks(void *arg, int64_t task, int worker)
     int64_t first = task * CODED_BLOCKS * NF4_BLOCK;
     int64_t count = min_i64(CODED_BLOCKS * NF4_BLOCK, q->count - first);
     widen_range(wide, q->x, q->type, first, count);
-    wide[count] = 0; /* the padding of an odd count: code 7 */
+    wide[count] = 0; /* the padding of an odd count, whose code is 7 */
     for (int64_t i = 0; i < count; i += NF4_BLOCK) {
         int64_t n = min_i64(NF4_BLOCK, count - i);
         float top = q->absmax[(first + i) / NF4_BLOCK] = largest(wide + i, n);
@@ -127,7 +129,7 @@ static void code_absmax(uint8_t *codes, const float *absmax, float offset, float
 {
     int64_t i = 0;
 #if defined(__AVX512F__) && defined(__AVX512VL__)
-    /* The same search by halving, for sixteen at once. */
+    /* absmax_code's binary search for sixteen values at once. */
     for (; i + 16 <= count; i += 16) {
         __m512 x = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(absmax + i), _mm512_set1_ps(offset)),
                                  _mm512_set1_ps(inverse));
@@ -184,7 +186,7 @@ struct dequantize_call {
     int64_t count;
 };
 
-/* A block's values: the codes' times absmax. */
+/* Decodes a block: values of the codes times absmax. */
 static void decode_block(float *x, const uint8_t *codes, float absmax, int64_t count)
 {
     int64_t i = 0;
@@ -206,7 +208,7 @@ static void decode_block(float *x, const uint8_t *codes, float absmax, int64_t c
     if (i < count) x[i] = nf4_value[codes[i / 2] >> 4] * absmax;
 }
 
-/* Elements first … first + count of the tensor, from the beginning of a block on. */
+/* Decodes the elements first … first + count − 1 of the tensor. first is a multiple of 64. */
 static void decode_range(float *x, const struct dequantize_call *d, int64_t first, int64_t count)
 {
     for (int64_t i = first; i < first + count; i += NF4_BLOCK) {
@@ -240,7 +242,7 @@ void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t co
     }
     const uint8_t *code = l->absmax + first;
     for (int64_t i = 0; i < count;) {
-        /* Up to the end of the nested block. */
+        /* Up to the next block of 256 absmax, which has another scale. */
         int64_t end = min_i64(count, i + NF4_NESTED_BLOCK - (first + i) % NF4_NESTED_BLOCK);
         float nested = l->nested[(first + i) / NF4_NESTED_BLOCK];
 #if defined(__AVX512F__)
@@ -269,7 +271,7 @@ struct error_call {
     struct dequantize_call d;
     const void *x;
     enum dtype type;
-    int64_t size; /* elements of a task */
+    int64_t size; /* elements that a task takes */
     struct nf4_error part[SUM_PIECES];
 };
 

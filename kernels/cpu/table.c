@@ -1,6 +1,6 @@
 #include "cpu.h"
 
-/* Named for the level of the instruction set: kernels_cpu_baseline, _v3, _v4. */
+/* The Makefile names the table for its level: kernels_cpu_baseline, _v3, _v4, _bf16. */
 const struct kernels KERNELS_CPU = {
     .version = KERNELS_VERSION,
     .size = sizeof(struct kernels),
@@ -14,7 +14,8 @@ const struct kernels KERNELS_CPU = {
     .cache_type = DTYPE_F16,
     .act_bytes = 4,
     .is_host = true,
-    .chunk_rows = 512, /* of a thread's share the wide activations stay in the second-level cache */
+    /* With 512 rows, a thread's share of the wide activations stays in the second-level cache. */
+    .chunk_rows = 512,
     .read_rows = 512,
     KERNELS_FUNCTIONS,
 };
