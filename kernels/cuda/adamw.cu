@@ -1,5 +1,5 @@
-/* AdamW and the gradient's norm, over flat f32. Compiled without contraction to fused
- * multiply-add: the bits are those of the CPU. */
+/* AdamW and the norm of a gradient, over flat f32. Compiled without fused multiply-add, so that the
+ * bits are those of the CPU. */
 #include "device.cuh"
 
 #include <cmath>

@@ -1,12 +1,15 @@
-/* Causal attention over segments, forward and backward: tensor cores where shapes suit them
- * (attention_mma.cu), a single row of a cache in splits (attention_decode.cu), and for everything
- * else the plain kernels here, a warp a row.
+/* Causal attention over segments, forward and backward.
+ *
+ * The tensor-core kernels (attention_wgmma.cu, attention_mma.cu) are used where the shapes and the
+ * GPU suit them, and attention_decode.cu for a single row against a cache. Everything else is
+ * computed by the plain kernels in this file, which use a warp for each row.
  */
 #include "attention.cuh"
 
 #include <cmath>
 
-enum { PLAIN_COLUMNS = 8, PLAIN_WARPS = 4 }; /* a lane's columns: heads of up to 256 */
+/* A lane holds up to 8 columns of a head, so heads may have 256. */
+enum { PLAIN_COLUMNS = 8, PLAIN_WARPS = 4 };
 
 DEVICE float warp_sum(float x)
 {
@@ -15,7 +18,7 @@ DEVICE float warp_sum(float x)
     return x;
 }
 
-/* A warp each. */
+/* Computes struct row_stats of a row, a warp for each row. */
 template <int N> KERNEL(PLAIN_WARPS * 32, 1) row_stats_kernel(const attention a, row_stats *stats)
 {
     int row = blockIdx.x, head = blockIdx.y * PLAIN_WARPS + threadIdx.x / 32;
@@ -108,7 +111,8 @@ plain_dq_kernel(const attention a)
     store_columns(a.dq + row * a.dq_stride + head * c, dq, c, a.scale);
 }
 
-/* A warp a key: reads no other key, so its gradients may take its place. */
+/* A warp computes the gradients of one key. It reads no other key, so they may overwrite k and v.
+ */
 KERNEL(PLAIN_WARPS * 32, 1)
 plain_dkdv_kernel(const attention a)
 {
@@ -212,7 +216,7 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
         LAUNCH(row_stats_kernel<1>, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream,
                a, dev->row_stats);
     if ((wgmma_dq(dev, a) && wgmma_dkdv(dev, a)) || mma_bwd(dev, a)) return;
-    /* dq first: it reads the keys, whose gradients may take their place. */
+    /* dq comes first: it reads the keys, which their gradients may overwrite. */
     LAUNCH(plain_dq_kernel, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream, a);
     LAUNCH(plain_dkdv_kernel, plain_grid(rows, kv_heads), dim3(PLAIN_WARPS * 32), 0, dev->stream,
            a);

@@ -1,7 +1,10 @@
-/* One row against a cache of keys and values: decoding, where memory decides (Flash-Decoding, Dao
- * et al. 2023). A block has SPLIT keys of a key/value head and leaves for each of its queries the
- * highest score, the sum of weights and the weighted values; a second kernel puts the splits
- * together in their order. The cut depends on positions only, so the bits do not depend on the GPU.
+/* Attention of one row over a cache of keys and values, for generating text (Flash-Decoding, Dao et
+ * al. 2023). It is bound by memory.
+ *
+ * A block reads SPLIT keys of one key/value head. For each query head that shares them it leaves
+ * the highest score, the sum of the weights and the weighted sum of the values. A second kernel
+ * combines the splits in their order. How keys are cut depends on their positions only, so the bits
+ * do not depend on the GPU.
  */
 #include "attention.cuh"
 
@@ -9,12 +12,12 @@
 
 enum {
     SPLIT = ATTENTION_SPLIT,
-    LANES = 8, /* of a key */
+    LANES = 8, /* that share a key */
     BLOCK = 128,
-    AHEAD = 4, /* keys, or values, that a thread has on their way at once */
-    /* by tensor cores: */
-    HEADS = 8, /* at once, columns of a product; those beyond the last have zeros */
-    KEYS = 16, /* of a product */
+    AHEAD = 4, /* A thread has so many keys, or values, in flight. */
+    /* for the kernels on tensor cores: */
+    HEADS = 8, /* columns of a product; the columns beyond the last head are zeros */
+    KEYS = 16, /* rows of a product */
     WARPS = BLOCK / 32,
 };
 
@@ -25,7 +28,8 @@ struct attention_row : attention {
 
 DEVICE int start_of(const attention_row &a, int head) { return starts_of(a, head)[0]; }
 
-/* score[g][key of the split] for heads head … head + N − 1, −infinity where the row sees no key. */
+/* score[g][j] for the heads head … head + N − 1 and the keys j of the split; −∞ where the row does
+ * not see the key. */
 template <int N>
 DEVICE void put_scores(float *score, const attention_row &a, const float *q, int head, int count,
                        int kv, int begin)
@@ -63,7 +67,7 @@ DEVICE void put_scores(float *score, const attention_row &a, const float *q, int
     }
 }
 
-/* Scores become weights relative to the highest; a warp a head. */
+/* Turns the scores of a head into weights e^(score − row_max). A warp does it for one head. */
 DEVICE void softmax_of_split(float *score, float *row_max, float *row_sum)
 {
     float new_max = -INFINITY, sum = 0;
@@ -81,8 +85,8 @@ DEVICE void softmax_of_split(float *score, float *row_max, float *row_sum)
     *row_sum = sum;
 }
 
-/* N heads that share keys and values at a time; shared memory: q [N, head_dim], weights [N, SPLIT],
- * values of each part of the keys [parts, N, head_dim]. */
+/* Processes N heads at a time that share keys and values. Shared memory: q [N, head_dim], weights
+ * [N, SPLIT], and weighted values of each part of the keys [parts, N, head_dim]. */
 template <int N> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
 {
     SHARED_DYNAMIC(memory);
@@ -141,16 +145,17 @@ template <int N> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
     }
 }
 
-/* ---- the same by tensor cores ----
+/* ---- the same on tensor cores ----
  *
- * Heads that share keys and values are columns of one product: scores K Qᵀ, of 16 keys; outputs
- * Vᵀ P, of 16 keys, summed over those of a warp. Which lane has which dimensions of a head is free
- * as long as both operands agree, so keys and values come by 16 bytes. Weights are rounded to
- * elements for their product, as those of many rows are. */
+ * The query heads that share a key/value head are the columns of a product. Scores are K Qᵀ, of 16
+ * keys at a time. Outputs are Vᵀ P, of 16 keys at a time, summed over the keys of a warp. It does
+ * not matter which lane holds which dimensions of a head as long as both operands agree, so lanes
+ * load 16 contiguous bytes of keys and values. Weights are rounded to elements for the product, as
+ * in the kernels for many rows. */
 #ifndef ELEM_F32
 struct weights {
     float score[HEADS][SPLIT];
-    elem rounded[HEADS][SPLIT + 8]; /* rows in other banks */
+    elem rounded[HEADS][SPLIT + 8]; /* 8 more, so that rows begin in different banks */
 };
 
 DEVICE void load_words(uint32_t word[4], const elem *from, bool valid)
@@ -159,8 +164,8 @@ DEVICE void load_words(uint32_t word[4], const elem *from, bool valid)
     word[0] = x.x, word[1] = x.y, word[2] = x.z, word[3] = x.w;
 }
 
-/* Scores of a warp's keys. Lane (g, q) has dimensions 32 i + 8 q … + 7 of keys g and g + 8, and of
- * head g. */
+/* Computes the scores of a warp's keys. Lane 4g + q holds the dimensions 32 i + 8 q … + 7 of the
+ * keys g and g + 8, and of the head g. */
 template <int DIM>
 DEVICE void put_tile_scores(weights *w, const attention_row &a, int head, int count, int kv,
                             int begin)
@@ -199,14 +204,14 @@ DEVICE void put_tile_scores(weights *w, const attention_row &a, int head, int co
     }
 }
 
-/* The low, or the high, halves of two words. */
+/* The low halves of two words, or the high ones. */
 DEVICE uint32_t pair_halves(uint32_t first, uint32_t second, bool is_high)
 {
     return is_high ? first >> 16 | (second & 0xffff0000) : (first & 0xffff) | second << 16;
 }
 
-/* values[warp][head][dimension] of a warp's keys. Lane (g, q) has dimensions 64 i + 8 g … + 7 of
- * keys 2 q, 2 q + 1 and those eight further. */
+/* values[warp][head][dimension], summed over a warp's keys. Lane 4g + q holds the dimensions 64 i +
+ * 8 g … + 7 of the keys 2q, 2q + 1, 2q + 8 and 2q + 9. */
 template <int DIM>
 DEVICE void put_tile_values(float *values, const weights *w, const attention_row &a, int count,
                             int kv, int begin)
@@ -286,7 +291,7 @@ template <int DIM> static void launch_flash_decode_mma(struct device *dev, const
     launched(dev, "attention_cached");
 }
 
-/* false: not this head_dim, or no such tensor cores. */
+/* Returns false if there is no kernel for this head_dim, or no suitable tensor core. */
 static bool flash_decode_mma(struct device *dev, const attention_row &a)
 {
     if (!has_tensor_cores(dev) || (uintptr_t)a.q % 16) return false;
@@ -339,7 +344,8 @@ bool flash_decode(struct device *dev, const attention &a)
     (attention &)r = a;
     r.partial = dev->splits;
     r.splits = (int)ceil_div(a.past + 1, SPLIT);
-    if (a.heads == a.kv_heads) /* one head a key is bound by memory, not by arithmetic */
+    /* With one query head for each key, arithmetic is not the bound, memory is. */
+    if (a.heads == a.kv_heads)
         launch_flash_decode<1>(dev, r);
     else if (!flash_decode_mma(dev, r))
         launch_flash_decode<4>(dev, r);

@@ -1,11 +1,13 @@
-/* Attention on tensor cores, where elements have 16 bits and a head has 32, 64 or 128 columns:
- * FlashAttention-2 (Dao 2023) with spans for a mask. A warp owns 16 or 32 rows of scores; softmax
- * and all sums are f32. The backward is two passes, one for dQ and one for dK and dV, so that
- * nothing is added atomically.
+/* Attention on tensor cores by mma, for elements of 16 bits and heads of 32, 64 or 128 columns:
+ * FlashAttention-2 (Dao 2023), masked by each row's first key.
  *
- * What a warp multiplies it reads from shared memory, 128 bytes a clock of a multiprocessor: with
- * 16 rows of 128 columns a product of 16 x 8 x 16 waits 2.25 clocks for its operands forward
- * and 2.33 in dq, with 32 rows 1.25 and 1.67. The tensor cores want about 1.6 (sm_90) or 2 (sm_80).
+ * A warp owns 16 or 32 rows of scores. The softmax and all sums are f32. The backward has two
+ * passes, one for dQ and one for dK and dV, so that no sum needs atomic additions.
+ *
+ * A warp reads its operands from shared memory, which delivers 128 bytes a clock to a
+ * multiprocessor. With 16 rows of 128 columns, a product of 16 × 8 × 16 waits 2.25 clocks for its
+ * operands in the forward and 2.33 in dq; with 32 rows, 1.25 and 1.67. The tensor cores themselves
+ * need about 1.6 clocks (sm_90) or 2 (sm_80).
  */
 #include "tile.cuh"
 
@@ -17,7 +19,8 @@ bool mma_bwd(struct device *, const attention &) { return false; }
 #else
 #include "online_softmax.cuh"
 
-/* s[16 · M, 8 · N] += rows row … row + 16 · M − 1 of A times the rows of B. */
+/* s[16 · M, 8 · N] += A Bᵀ, with the rows row … row + 16 · M − 1 of A and the first 8 · N rows of
+ * B. */
 template <int C, int M, int N> DEVICE void times_rows(float (*s)[N][4], elem *a, int row, elem *b)
 {
     int lane = threadIdx.x % 32;
@@ -39,7 +42,7 @@ template <int C, int M, int N> DEVICE void times_rows(float (*s)[N][4], elem *a,
     }
 }
 
-/* sum[16 · M, C] += p[16 · M, 8 · N], rounded to elements, times B [8 · N, C]. */
+/* sum[16 · M, C] += p B, with p [16 · M, 8 · N] rounded to elements, and B [8 · N, C]. */
 template <int C, int M, int N>
 DEVICE void times_columns(float (*sum)[C / 8][4], const float (*p)[N][4], elem *b)
 {
@@ -63,8 +66,9 @@ DEVICE void times_columns(float (*sum)[C / 8][4], const float (*p)[N][4], elem *
     }
 }
 
-/* A block owns WARPS · M · 16 queries of a head and goes over the keys in tiles of KEYS. V comes
- * while Q K^T is computed, the next K while P V is. Long rows are started first. */
+/* A block owns WARPS · M · 16 queries of a head and goes over the keys in tiles of KEYS. It loads a
+ * tile of V while it computes Q Kᵀ, and the next tile of K while it computes P V. The blocks with
+ * the most keys start first. */
 template <int C, int KEYS, int WARPS, int M>
 KERNEL(WARPS * 32, C == 128 ? 2 : 1)
 fwd_kernel(const attention a)
@@ -78,9 +82,9 @@ fwd_kernel(const attention a)
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * QUERIES;
     int last = min(first + QUERIES, a.rows) - 1, all = a.past + a.rows;
     int tile = start[first] / KEYS, last_tile = (a.past + last) / KEYS;
-    int first_unmasked =
-        start[last]; /* from here on keys are in every row's span, but for causality */
-    int row0 = first + warp * M * 16 + g; /* rows mine + 16 · m + 8 · h */
+    /* Every row of the block sees the keys from here on, up to its own position. */
+    int first_unmasked = start[last];
+    int row0 = first + warp * M * 16 + g; /* this lane's rows are row0 + 16 · m + 8 · h */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
     float row_max[M][2], row_sum[M][2], sum[M][C / 8][4] = {};
     for (int m = 0; m < M; m++)
@@ -94,13 +98,13 @@ fwd_kernel(const attention a)
     float scale2 = a.scale * log2_e;
     for (; tile <= last_tile; tile++) {
         copy_wait<0>();
-        block_sync(); /* this K is there, and all are done with the last V */
+        block_sync(); /* K has arrived, and no warp needs the last V any more. */
         fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, all);
         copy_commit();
         float s[M][N][4] = {};
         times_rows<C, M, N>(s, q, warp * M * 16, k);
         copy_wait<0>();
-        block_sync(); /* V is there, and all are done with this K */
+        block_sync(); /* V has arrived, and no warp needs this K any more. */
         if (tile < last_tile) {
             fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS, all);
             copy_commit();
@@ -112,7 +116,7 @@ fwd_kernel(const attention a)
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 float rescale = online_softmax<N>(s[m], h, row_max[m][h], row_sum[m][h], scale2);
-                if (rescale == 1) continue; /* after the first tiles it mostly is */
+                if (rescale == 1) continue; /* This is the usual case after the first tiles. */
 #pragma unroll
                 for (int c = 0; c < C / 8; c++) {
                     sum[m][c][2 * h] *= rescale;
@@ -134,7 +138,8 @@ fwd_kernel(const attention a)
         }
 }
 
-/* The forward's loop with P from lse: dP = dO V^T, dS = P ⊙ (dP − delta), dQ += dS K. */
+/* dQ. The loop is the forward's, with P computed from lse: dP = dO Vᵀ, dS = P ⊙ (dP − delta), dQ +=
+ * dS K. */
 template <int C, int KEYS, int WARPS, int M, int STAGES>
 KERNEL(WARPS * 32, 1)
 dq_kernel(const attention a)
@@ -149,7 +154,7 @@ dq_kernel(const attention a)
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * QUERIES;
     int last = min(first + QUERIES, a.rows) - 1;
     int tile = start[first] / KEYS, last_tile = last / KEYS, first_unmasked = start[last];
-    int row0 = first + warp * M * 16 + g; /* rows mine + 16 · m + 8 · h */
+    int row0 = first + warp * M * 16 + g; /* this lane's rows are row0 + 16 · m + 8 · h */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
     row_stats stats[M][2];
     float sum[M][C / 8][4] = {};
@@ -165,7 +170,8 @@ dq_kernel(const attention a)
     for (int stage = 0; tile <= last_tile; tile++, stage = (stage + 1) % STAGES) {
         elem *this_k = k + stage * KEYS * C, *this_v = v + stage * KEYS * C;
         copy_wait<0>();
-        block_sync(); /* this tile is there, and with two stages all are done with the other */
+        /* This tile has arrived. With two stages, no warp needs the other stage any more. */
+        block_sync();
         if (STAGES == 2 && tile < last_tile) {
             fetch<C, KEYS, WARPS * 32>(k + (1 - stage) * KEYS * C, keys, a.k_stride,
                                        (tile + 1) * KEYS, a.rows);
@@ -189,7 +195,7 @@ dq_kernel(const attention a)
                 }
         times_columns<C, M, N>(sum, ds, this_k);
         if (STAGES == 1) {
-            block_sync(); /* all are done with this tile */
+            block_sync(); /* No warp needs this tile any more. */
             if (tile < last_tile) {
                 fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS, a.rows);
                 fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, (tile + 1) * KEYS, a.rows);
@@ -206,8 +212,8 @@ dq_kernel(const attention a)
         }
 }
 
-/* A tile of queries with their gradients and bases; beyond the last row zeros, which add nothing.
- */
+/* Loads a tile of queries with the gradients of their outputs and their row_stats. Rows beyond the
+ * last become zeros, which add nothing to dK and dV. */
 template <int C, int QUERIES, int THREADS_>
 DEVICE void fetch_queries(elem *q, elem *d, row_stats *stats, const attention &a, int head,
                           int first)
@@ -218,9 +224,9 @@ DEVICE void fetch_queries(elem *q, elem *d, row_stats *stats, const attention &a
     copy_commit();
 }
 
-/* A block owns WARPS · 16 keys of a key/value head and goes over the heads that read it and
- * their queries in tiles of QUERIES, on transposed scores, whose softmax is at once the left
- * side of the next product: dV += P^T dO, dK += dS^T Q. */
+/* dK and dV. A block owns WARPS · 16 keys of a key/value head. It goes over the query heads that
+ * share it, and over their queries in tiles of QUERIES. Scores are computed transposed, so that the
+ * softmax is the left operand of the next product: dV += Pᵀ dO, dK += dSᵀ Q. */
 template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const attention a)
 {
     constexpr int KEYS = WARPS * 16, N = QUERIES / 8, THREADS_ = WARPS * 32;
@@ -230,7 +236,7 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     int kv = blockIdx.y, group_size = a.heads / a.kv_heads;
     int first = blockIdx.x * KEYS, last = min(first + KEYS, a.rows) - 1;
-    int key0 = first + warp * 16 + g; /* keys mine and mine + 8 */
+    int key0 = first + warp * 16 + g; /* this lane's keys are key0 and key0 + 8 */
     float dk[1][C / 8][4] = {}, dv[1][C / 8][4] = {}, scale2 = a.scale * log2_e;
     fetch<C, KEYS, THREADS_>(k, a.k + kv * C, a.k_stride, first, a.rows);
     fetch<C, KEYS, THREADS_>(v, a.v + kv * C, a.v_stride, first, a.rows);
@@ -238,14 +244,14 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
     for (int head = kv * group_size; head < (kv + 1) * group_size; head++) {
         const int32_t *start = starts_of(a, head);
         int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
-        int last_unmasked =
-            last_query(start, a.rows, first); /* up to here every row's span has begun */
+        /* Up to this query, every row sees the block's first key. */
+        int last_unmasked = last_query(start, a.rows, first);
         fetch_queries<C, QUERIES, THREADS_>(q, d, stats, a, head, tile * QUERIES);
         for (int stage = 0; tile <= last_tile; tile++, stage = 1 - stage) {
             elem *this_q = q + stage * QUERIES * C, *this_d = d + stage * QUERIES * C;
             const row_stats *this_stats = stats + stage * QUERIES;
             copy_wait<0>();
-            block_sync(); /* this tile is there, and all are done with the other */
+            block_sync(); /* This tile has arrived, and no warp needs the other one any more. */
             if (tile < last_tile)
                 fetch_queries<C, QUERIES, THREADS_>(
                     q + (1 - stage) * QUERIES * C, d + (1 - stage) * QUERIES * C,
@@ -270,7 +276,7 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
                         s[0][n][e] * (ds[0][n][e] - this_stats[n * 8 + t * 2 + e % 2].delta);
             times_columns<C, 1, N>(dk, ds, this_q);
         }
-        block_sync(); /* the next head's tiles take the place of these */
+        block_sync(); /* The next head's tiles overwrite these. */
     }
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -324,9 +330,9 @@ static void launch_dkdv(struct device *dev, const attention &a)
     LAUNCH((dkdv_kernel<C, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
-/* Heads of 128: 32 rows a warp where two such blocks fit a multiprocessor, which is where a block
- * may have 160 KiB (sm_80) forward, and 192 (sm_90) for dq; smaller tiles where it may have 99
- * (sm_86, sm_89) or 64 (sm_75). */
+/* Heads of 128: a warp has 32 rows where two such blocks fit on a multiprocessor. For the forward
+ * that is where a block may have 160 KiB of shared memory (sm_80), for dq 192 KiB (sm_90). Tiles
+ * are smaller where a block may have 99 KiB (sm_86, sm_89) or 64 (sm_75). */
 enum { SM_90 = 192 << 10, SM_80 = 160 << 10, SM_86 = 97 << 10 };
 
 static void launch_bwd(struct device *dev, const attention &a)
@@ -352,7 +358,7 @@ static void launch_bwd(struct device *dev, const attention &a)
     }
 }
 
-/* sm_70 loads and multiplies other tiles than all after it. */
+/* sm_70 has other instructions to load and to multiply tiles than all GPUs after it. */
 static bool suits(const struct device *dev, const attention &a)
 {
     return has_tensor_cores(dev) && is_all_wide(a) &&

@@ -1,10 +1,13 @@
-/* Attention by Hopper's products of warpgroups, where elements have 16 bits and a head has 64 or
- * 128 columns. As attention_mma.cu, but for what waits for what: two warpgroups of 64 rows each
- * issue products and go on; as in FlashAttention-3 (Shah et al. 2024) the softmax of a tile is
- * computed while the tensor cores have the products of the one before.
+/* Attention by Hopper's warpgroup products (wgmma), for elements of 16 bits and heads of 64 or 128
+ * columns.
  *
- * A product of 64 × 64 or 128 × 16 takes 32 or 64 clocks of a multiprocessor, and its operands
- * 128 bytes of shared memory a clock: 2 KB of A, where that is not in registers, and 2 or 4 of B.
+ * The arithmetic is that of attention_mma.cu. The difference is in what waits for what: each of two
+ * warpgroups of 64 rows issues a product and goes on. As in FlashAttention-3 (Shah et al. 2024),
+ * the softmax of a tile is computed while the tensor cores work on the products of the tile before.
+ *
+ * A product of 64 × 64 × 16 takes 32 clocks of a multiprocessor, one of 64 × 128 × 16 takes 64. Its
+ * operands come from shared memory at 128 bytes a clock: 2 KB of A, unless A is in registers, and 2
+ * or 4 KB of B.
  */
 #include "attention.cuh"
 
@@ -16,14 +19,14 @@ bool wgmma_dkdv(struct device *, const attention &) { return false; }
 #include "online_softmax.cuh"
 #include "wgmma.cuh"
 
-/* Grids: heads, rows; of all heads the blocks with most to do are begun first. */
+/* Grids are [heads, tiles of rows]. Over all heads, the blocks with the most to do start first. */
 enum { GROUPS = 2, GROUP_ROWS = 64, OWN_ROWS = GROUPS * GROUP_ROWS, GROUP_THREADS = GROUPS * 128 };
 
-/* A tile's columns, and how many tiles there is room for: of keys in dQ, of queries in dK and dV.
- */
+/* KEYS: keys in a tile of the forward and of dQ. QUERIES: queries in a tile of dK and dV. STAGES:
+ * tiles of keys (dQ) or of queries (dK and dV) that have a place in shared memory. */
 enum { KEYS = 128, QUERIES = 64, STAGES = 3 };
 
-/* Scores as the left side of the next product. */
+/* Rounds scores to elements, as left operand of the next product. */
 template <int N> DEVICE void pack_scores(uint32_t (*p)[4], const float (*s)[4])
 {
 #pragma unroll
@@ -31,7 +34,7 @@ template <int N> DEVICE void pack_scores(uint32_t (*p)[4], const float (*s)[4])
         pack_left(p[n / 2], s + n);
 }
 
-/* This thread's copies have come, and all threads' are there for products. */
+/* Waits until the copies of all threads have arrived and products may read them. */
 DEVICE void arrived()
 {
     copy_wait<0>();
@@ -39,7 +42,7 @@ DEVICE void arrived()
     block_sync();
 }
 
-/* A tile's scores become weights; shrink: what the rows' earlier sums are to be multiplied by. */
+/* Turns a tile's scores into weights. rescale: the factors for the sums of the tiles before. */
 template <int N>
 DEVICE void softmax_tile(float (&s)[N][4], float *row_max, float *row_sum, float *rescale,
                          const int32_t *start, int row0, int key, int first, int first_unmasked,
@@ -52,8 +55,8 @@ DEVICE void softmax_tile(float (&s)[N][4], float *row_max, float *row_sum, float
         rescale[h] = online_softmax<N>(s, h, row_max[h], row_sum[h], a.scale * log2_e);
 }
 
-/* A block owns OWN_ROWS queries of a head. Products of a tile's scores and of the last tile's
- * values are in flight together; the softmax waits for the first of them alone. */
+/* A block owns OWN_ROWS queries of a head. The product for this tile's scores and the product with
+ * the last tile's values are in flight together. The softmax waits for the first of them only. */
 template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
 {
     constexpr int N = KEYS / 8;
@@ -65,9 +68,9 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     int first = ((int)gridDim.y - 1 - (int)blockIdx.y) * OWN_ROWS;
     int last = min(first + OWN_ROWS, a.rows) - 1, all = a.past + a.rows;
     int tile = start[first] / KEYS, last_tile = (a.past + last) / KEYS;
-    int first_unmasked =
-        start[last]; /* from here on keys are in every row's span, but for causality */
-    int row0 = first + warp * 16 + g; /* rows mine and mine + 8 */
+    /* Every row of the block sees the keys from here on, up to its own position. */
+    int first_unmasked = start[last];
+    int row0 = first + warp * 16 + g; /* this lane's rows are row0 and row0 + 8 */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
     float row_max[2] = { -INFINITY, -INFINITY }, row_sum[2] = {}, rescale[2];
     float s[N][4], sum[C / 8][4] = {};
@@ -91,7 +94,8 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     pack_scores<N>(p, s);
     int stage = 0;
     for (; tile < last_tile; tile++, stage = 1 - stage) {
-        arrived(); /* these values and the next keys; all are done with those before */
+        /* These values and the next keys have arrived. No warp needs those before any more. */
+        arrived();
         products_begin();
         times_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k + (1 - stage) * KEYS * C);
         products_commit();
@@ -134,8 +138,8 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     }
 }
 
-/* dQ += dS K while the next tile's scores and dP = dO V^T are computed, so that a tile of keys is
- * needed one tile longer than one of values. */
+/* dQ += dS K runs while the scores and dP = dO Vᵀ of the next tile are computed. So a tile of keys
+ * is needed for one tile longer than a tile of values. */
 template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
 {
     constexpr int N = KEYS / 8;
@@ -148,7 +152,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
     int first = ((int)gridDim.y - 1 - (int)blockIdx.y) * OWN_ROWS;
     int last = min(first + OWN_ROWS, a.rows) - 1;
     int tile = start[first] / KEYS, last_tile = last / KEYS, first_unmasked = start[last];
-    int row0 = first + warp * 16 + g; /* rows mine and mine + 8 */
+    int row0 = first + warp * 16 + g; /* this lane's rows are row0 and row0 + 8 */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
     row_stats stats[2];
     float sum[C / 8][4] = {}, scale2 = a.scale * log2_e;
@@ -160,10 +164,12 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
     fetch_panels<C, KEYS, GROUP_THREADS>(k, keys, a.k_stride, tile * KEYS, a.rows);
     fetch_panels<C, KEYS, GROUP_THREADS>(v, values, a.v_stride, tile * KEYS, a.rows);
     copy_commit();
-    for (int at_k = 0, at_v = 0;; tile++, at_v = 1 - at_v) { /* there is a tile */
+    for (int at_k = 0, at_v = 0;; tile++, at_v = 1 - at_v) { /* there is at least one tile */
         int next_k = at_k == STAGES - 1 ? 0 : at_k + 1;
         const elem *this_k = k + at_k * KEYS * C, *this_v = v + at_v * KEYS * C;
-        arrived(); /* this tile; all are done with the keys before the last and the last values */
+        /* This tile has arrived. No warp needs the keys of two tiles ago or the last values any
+         * more. */
+        arrived();
         float s[N][4], ds[N][4];
         products_begin();
         times_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, this_k);
@@ -216,8 +222,8 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
     }
 }
 
-/* A tile of queries with their gradients and bases; beyond the last row zeros, which add nothing.
- */
+/* Loads a tile of queries with the gradients of their outputs and their row_stats. Rows beyond the
+ * last become zeros, which add nothing to dK and dV. */
 template <int C>
 DEVICE void fetch_queries(elem *q, elem *d, row_stats *stats, const attention &a, int head,
                           int first)
@@ -227,9 +233,9 @@ DEVICE void fetch_queries(elem *q, elem *d, row_stats *stats, const attention &a
     fetch_row_stats<QUERIES>(stats, a, head, first);
 }
 
-/* A block owns OWN_ROWS keys of a key/value head and goes over the heads that read it and their
- * queries, on transposed scores: dV += P^T dO, dK += dS^T Q, each in flight while the next thing is
- * computed. */
+/* A block owns OWN_ROWS keys of a key/value head. It goes over the query heads that share it and
+ * over their queries. Scores are computed transposed: dV += Pᵀ dO, dK += dSᵀ Q. Each of these
+ * products runs while the next operand is computed. */
 template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
 {
     constexpr int N = QUERIES / 8;
@@ -241,7 +247,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
     int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     int kv = blockIdx.x, group_size = a.heads / a.kv_heads;
     int first = blockIdx.y * OWN_ROWS, last = min(first + OWN_ROWS, a.rows) - 1;
-    int key0 = first + warp * 16 + g; /* keys mine and mine + 8 */
+    int key0 = first + warp * 16 + g; /* this lane's keys are key0 and key0 + 8 */
     float dk[C / 8][4] = {}, dv[C / 8][4] = {};
     float scale2 = a.scale * log2_e;
     uint32_t weights[N / 2][4], left[N / 2][4];
@@ -250,15 +256,15 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
     for (int head = kv * group_size; head < (kv + 1) * group_size; head++) {
         const int32_t *start = starts_of(a, head);
         int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
-        int last_unmasked =
-            last_query(start, a.rows, first); /* up to here every row's span has begun */
+        /* Up to this query, every row sees the block's first key. */
+        int last_unmasked = last_query(start, a.rows, first);
         fetch_queries<C>(q, d, stats, a, head, tile * QUERIES);
         copy_commit();
         for (int stage = 0; tile <= last_tile; tile++) {
             int next = stage == STAGES - 1 ? 0 : stage + 1;
             const elem *this_q = q + stage * QUERIES * C, *this_d = d + stage * QUERIES * C;
             const row_stats *this_stats = stats + stage * QUERIES;
-            arrived(); /* this tile; all are done with the one before the last */
+            arrived(); /* This tile has arrived. No warp needs the tile of two before any more. */
             float s[N][4], ds[N][4];
             products_begin();
             times_rows<C, QUERIES, OWN_ROWS>(s, k, group * GROUP_ROWS, this_q);
@@ -298,7 +304,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
         products_wait<0>();
         settle<C>(dk);
         settle<C>(dv);
-        block_sync(); /* the next head's tiles take the place of these */
+        block_sync(); /* The next head's tiles overwrite these. */
     }
 #pragma unroll
     for (int h = 0; h < 2; h++) {

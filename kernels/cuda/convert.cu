@@ -1,4 +1,4 @@
-/* Flat ranges between f32 and the types that weights are stored in; bound by memory. */
+/* Converts flat arrays between f32 and the types that weights are stored in. Bound by memory. */
 #include "device.cuh"
 
 KERNEL(THREADS, 1)
@@ -23,7 +23,7 @@ void widen(struct device *dev, float *out, const void *in, enum dtype type, int6
     launched(dev, __func__);
 }
 
-/* To nearest, ties to even; NaN stays NaN (lib/common/bf16.h). */
+/* Rounds to nearest, ties to even. NaN stays NaN (lib/common/bf16.h). */
 DEVICE uint16_t bf16_bits(float x)
 {
     uint32_t bits = float_as_bits(x), rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
@@ -35,7 +35,7 @@ DEVICE uint16_t half_bits(float x)
     uint32_t bits = float_as_bits(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00);
     if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00);
-    /* Subnormal: adding 0.5 rounds at f16's last place, 2^-24. */
+    /* For a subnormal result, adding 0.5 rounds at the last place of f16, 2^-24. */
     if (magnitude < 0x38800000)
         return (uint16_t)(sign |
                           (float_as_bits(add_rn(bits_as_float(magnitude), 0.5f)) - 0x3f000000));

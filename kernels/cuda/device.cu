@@ -1,4 +1,4 @@
-/* The GPU as a device: memory, one stream, scratch planned by shape, failures. */
+/* The GPU as a device: memory, streams, scratch planned from the shape, and failures. */
 #include "device.cuh"
 
 size_t device_plan(const struct shape *s, int threads)
@@ -22,7 +22,7 @@ static int failure(cudaError_t error, const char *what, struct fail *why)
     return fail(why, "device cuda: %s: %s", what, cudaGetErrorString(error));
 }
 
-/* Of the architectures that this plug-in is compiled for, times ten. */
+/* The lowest compute capability that this plug-in is compiled for, times ten. */
 #ifndef MIN_CAPABILITY
 #define MIN_CAPABILITY 70
 #endif
@@ -172,7 +172,7 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
     device_release(dev, dev->scratch, dev->scratch_bytes);
     dev->scratch = NULL;
     dev->scratch_bytes = device_plan(shape, 0);
-    /* Not zeroed: nobody may read what nobody wrote. */
+    /* The memory is not zeroed: operations read only what an operation wrote. */
     if (alloc_device(&mem, dev->scratch_bytes, why)) return -1;
     char *at = dev->scratch = (char *)mem, *slot = at;
     dev->shape = *shape;
@@ -201,8 +201,8 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
 void device_upload(struct device *dev, void *to, const void *from, size_t bytes)
 {
     cuda_check(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->stream), "upload");
-    /* Pageable memory is staged before the call returns, unless the device reads it where it lies.
-     */
+    /* From pageable memory, cudaMemcpyAsync copies to a staging buffer before it returns, unless
+     * the device reads pageable memory directly. */
     if (dev->reads_pageable) cuda_check(dev, cudaStreamSynchronize(dev->stream), "upload");
 }
 

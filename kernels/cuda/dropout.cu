@@ -1,4 +1,4 @@
-/* Dropout by masks of the CPU, bit for bit (dropout.cuh). */
+/* Dropout. The masks are those of the CPU, bit for bit (dropout.cuh). */
 #include "dropout.cuh"
 
 #include "rowwise.cuh"
@@ -22,7 +22,8 @@ void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows
     launched(dev, __func__);
 }
 
-/* out = mask ⊙ x · scale, or out += it. Rows of out and x are `…_stride` apart; N divides 8. */
+/* out = mask ⊙ x · scale; or with ADDS, out += mask ⊙ x · scale. Rows of out and x are out_stride
+ * and x_stride apart. N divides 8. */
 template <int N, bool ADDS>
 DEVICE void masked_row(elem *out, int64_t out_stride, const elem *x, int64_t x_stride, int64_t dim,
                        const mask &m, uint32_t site)

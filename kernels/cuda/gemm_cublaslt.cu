@@ -1,7 +1,10 @@
-/* Matrix products by cuBLASLt: elements in, f32 sums, one workspace of our own. How a shape is
- * computed is the heuristic's first answer, asked once and kept: the same shapes give the same
- * bits, and a product costs the host two microseconds instead of fifty. Row-major products are
- * the column-major ones of the transposed matrices: D^T = op(B)^T op(A)^T. */
+/* Matrix products by cuBLASLt: elements in, f32 sums, and one workspace that the device allocates.
+ *
+ * The plan for a shape is the first that cuBLASLt's heuristic proposes. It is asked for once and
+ * kept. So equal shapes give equal bits, and a product costs the host two microseconds instead of
+ * fifty. cuBLASLt is column-major. A row-major product is the column-major product of the
+ * transposed matrices: Dᵀ = op(B)ᵀ op(A)ᵀ.
+ */
 #include "device.cuh"
 
 #include <cublasLt.h>
@@ -15,10 +18,10 @@ static const cudaDataType_t element = CUDA_R_16F;
 static const cudaDataType_t element = CUDA_R_16BF;
 #endif
 
-/* What decides how a product is computed. */
+/* Everything that decides which plan a product gets. */
 struct gemm_shape {
     int64_t m, n, k, lda, ldb, ldc, ldd;
-    uint32_t a_align, b_align, c_align, d_align; /* bytes, powers of two up to 256 */
+    uint32_t a_align, b_align, c_align, d_align; /* in bytes: powers of two up to 256 */
     bool a_transposed, b_transposed, is_f32, adds;
     bool operator==(const gemm_shape &) const = default;
 };
@@ -29,7 +32,8 @@ struct gemm_plan {
     cublasLtMatmulAlgo_t algorithm;
 };
 
-enum { PLANS = 128 }; /* training asks some thirty, a prompt twelve for each of its lengths */
+/* Training has some thirty shapes, and a prompt twelve for each of its lengths. */
+enum { PLANS = 128 };
 
 struct gemm_plans {
     cublasLtHandle_t lt;
@@ -99,8 +103,9 @@ static cublasStatus_t describe(gemm_plan *a, const gemm_shape &q)
 static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const gemm_shape &q)
 {
     const uint64_t workspace = WORKSPACE;
-    /* Partial sums in f32 in the workspace, in one order, or none: not in the output's type. Narrow
-     * results of long sums (du, dA, dB) would else fill a quarter of a large GPU. */
+    /* cuBLASLt may cut a sum into partial sums in its workspace, if they are f32 and added in one
+     * order, but not in the output's type. Without that, the small results of long sums (du, dA,
+     * dB) would fill only a quarter of a large GPU. */
     const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const struct {
         cublasLtMatmulPreferenceAttributes_t name;
@@ -122,7 +127,7 @@ static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const gemm_s
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* Up to `most` answers, of which the first is taken. */
+/* Asks for up to max_results plans and takes the first. */
 static cublasStatus_t ask_heuristic(cublasLtHandle_t lt, gemm_plan *a, const gemm_shape &q,
                                     cublasLtMatmulHeuristicResult_t *results, int max_results,
                                     int *count)
@@ -147,7 +152,7 @@ static uint32_t alignment(const void *at)
     return lowest && lowest < 256 ? (uint32_t)lowest : 256;
 }
 
-/* The oldest answer makes room for a new one. */
+/* When all places are taken, a new plan replaces the oldest. */
 static cublasStatus_t find_plan(struct gemm_plans *all, const gemm_shape &q, const gemm_plan **to)
 {
     for (int i = 0; i < all->count; i++)

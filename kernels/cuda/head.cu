@@ -1,7 +1,8 @@
-/* The output head with cross-entropy, in chunks of rows; logits in f32. */
+/* The output head with cross-entropy, in chunks of rows. Logits are f32. */
 #include "device.cuh"
 
-/* Row blockIdx.x: nll, and d = dscale · (softmax − onehot) if wanted; zeros if not scored. */
+/* A block computes the nll of one row and, unless d is NULL, d = dscale · (softmax − onehot). Both
+ * are 0 for a row that is not scored. */
 KERNEL(THREADS, 1)
 loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int64_t vocab,
             float dscale)
@@ -30,7 +31,8 @@ loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int
         d[row * vocab + i] = narrow(expf(z[i] - max_logit) * factor - (i == at ? dscale : 0));
 }
 
-/* The head in elem: as it is stored, or a copy; a frozen model's is made once. */
+/* Returns the head as elements: the stored weights, or a copy of them. The copy of a frozen head is
+ * made only once. */
 static const elem *prepare_head(struct device *dev, const struct linear *head)
 {
     must(!head->rank && head->type != DTYPE_NF4);

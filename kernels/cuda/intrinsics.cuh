@@ -1,11 +1,11 @@
-/* intrinsics.cuh - what differs between nvcc and the emulation on the CPU (tests/cuda-emulation):
- * launches, shared memory, warps, tensor cores, copies in flight, rounding. Kernels use
- * nothing else of either.
+/* intrinsics.cuh - everything in which nvcc and the emulation on the CPU (tests/cuda-emulation)
+ * differ: launches, shared memory, warps, tensor cores, asynchronous copies, rounding. The kernels
+ * use nothing else that is special to either.
  *
- * elem is the type of an activation: bf16; with -DELEM_F16 f16, for GPUs without bf16 (compute
- * capability 7.0 and 7.5); with -DELEM_F32 (tests only) f32, so that everything but the tensor-core
- * kernels can be held to the bounds of f32. What an architecture has no instruction for is
- * spelled out for it.
+ * `elem` is the type of an activation: bf16; with -DELEM_F16 f16, for GPUs without bf16 (compute
+ * capability 7.0 and 7.5); with -DELEM_F32 f32, for tests only, which then hold all kernels but
+ * those on tensor cores to the bounds of f32. What an architecture has no instruction for is
+ * computed by other instructions.
  */
 #ifndef LONGQLORA_INTRINSICS_CUH
 #define LONGQLORA_INTRINSICS_CUH
@@ -35,10 +35,10 @@ DEVICE float exp2_fast(float x)
 DEVICE float mul_rn(float a, float b) { return __fmul_rn(a, b); }
 DEVICE float add_rn(float a, float b) { return __fadd_rn(a, b); }
 DEVICE uint32_t mul_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
-/* Of that lane of the warp. */
+/* The value of x in another lane of the warp. */
 DEVICE uint32_t shuffle(uint32_t x, int lane) { return __shfl_sync(~0u, x, lane); }
-/* All ones in the low half if the highest bit of byte `byte` of `low` is set, else zeros; in the
- * high half by that of `high`. */
+/* The low half of the result is all ones if the highest bit of byte `byte` of `low` is set, else
+ * zeros. The high half is the same for `high`. */
 DEVICE uint32_t fill_halves(uint32_t low, uint32_t high, int byte)
 {
     uint32_t filled;
@@ -47,7 +47,7 @@ DEVICE uint32_t fill_halves(uint32_t low, uint32_t high, int byte)
         : "r"(low), "r"(high), "r"(0xcc88 + 0x1111 * byte));
     return filled;
 }
-/* x >> 8 · byte & 255, in one instruction where compilers find two. */
+/* (x >> 8 · byte) & 255 in one instruction, for which compilers use two. */
 DEVICE uint32_t byte_of(uint32_t x, int byte)
 {
     uint32_t alone;
@@ -92,15 +92,15 @@ DEVICE float half_as_float(uint16_t half)
 }
 
 DEVICE uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
-/* The word there, of shared memory; with an address as a number, a compiler keeps what was added
- * up. */
+/* The word of shared memory at this address. The address is a number, so that the compiler does not
+ * compute it anew for each access. */
 DEVICE uint32_t word_at(uint32_t address)
 {
     uint32_t word;
     asm("ld.shared.b32 %0, [%1];" : "=r"(word) : "r"(address) : "memory");
     return word;
 }
-/* 16 bytes of global memory, zeros if not valid. */
+/* Loads 16 bytes of global memory; gives zeros if not valid. */
 DEVICE uint4 load16(const void *from, bool valid)
 {
     uint4 x;
@@ -113,7 +113,8 @@ DEVICE uint4 load16(const void *from, bool valid)
     return x;
 }
 
-/* Four 8 × 8 matrices of 16 bits, whose rows the lanes name eight by eight. */
+/* Loads four 8 × 8 matrices of 16-bit elements. Lanes 8 i … 8 i + 7 give the addresses of the rows
+ * of matrix i. */
 DEVICE void ldmatrix4(uint32_t r[4], const void *row)
 {
 #if __CUDA_ARCH__ >= 750
@@ -132,7 +133,7 @@ DEVICE void ldmatrix4_trans(uint32_t r[4], const void *row)
                  : "memory");
 #endif
 }
-/* c += a b: 16 × 16 by 16 × 8, elements in, f32 sums. */
+/* c += a b, of 16 × 16 by 16 × 8 elements, with f32 sums. */
 #ifdef ELEM_F16
 #define MMA_TYPES "f32.f16.f16.f32"
 #else
@@ -146,7 +147,7 @@ DEVICE void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #elif defined(ELEM_F16) && __CUDA_ARCH__ >= 750
-    /* Its halves of eight terms, one after the other. */
+    /* Two instructions, for eight terms each. */
     for (int half = 0; half < 2; half++)
         asm volatile("mma.sync.aligned.m16n8k8.row.col." MMA_TYPES
                      " {%0,%1,%2,%3},{%4,%5},{%6},{%0,%1,%2,%3};"
@@ -154,7 +155,8 @@ DEVICE void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
                      : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(half ? b1 : b0));
 #endif
 }
-/* 16 bytes from global to shared memory, zeros if not valid; they are there after a wait. */
+/* Copies 16 bytes from global to shared memory asynchronously, zeros if not valid. They are there
+ * after copy_wait. */
 DEVICE void copy16_async(void *to, const void *from, bool valid)
 {
 #if __CUDA_ARCH__ >= 800
@@ -165,7 +167,7 @@ DEVICE void copy16_async(void *to, const void *from, bool valid)
     *(uint4 *)to = valid ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
 #endif
 }
-/* 8 bytes likewise. */
+/* The same for 8 bytes. */
 DEVICE void copy8_async(void *to, const void *from, bool valid)
 {
 #if __CUDA_ARCH__ >= 800
@@ -182,7 +184,7 @@ DEVICE void copy_commit()
     asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
 }
-/* Until at most N of the thread's groups are in flight. */
+/* Waits until at most N of this thread's groups of copies are in flight. */
 template <int N> DEVICE void copy_wait()
 {
 #if __CUDA_ARCH__ >= 800
@@ -209,7 +211,8 @@ DEVICE float widen(elem x) { return bits_as_float((uint32_t)x << 16); }
 DEVICE elem narrow(float x) { return (elem)pack2(x, 0); }
 #endif
 
-/* N neighbours: 8, by accesses of 16 bytes, where width, stride and address allow; else 1. */
+/* N neighbouring elements as f32. N is 8, with accesses of 16 bytes, where width, stride and
+ * address allow it; else 1. */
 template <int N> struct pack {
     float v[N];
 };
@@ -247,7 +250,7 @@ DEVICE void store(elem *to, const pack<8> &p)
 }
 #endif
 
-/* bf16 or f16, whatever elem is. */
+/* Converts bf16 or f16, independently of elem. */
 DEVICE float widen_half(uint16_t half, bool is_bf16)
 {
     return is_bf16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half);
@@ -266,13 +269,13 @@ DEVICE void load_halves(pack<8> &p, const uint16_t *from, bool is_bf16)
     }
 }
 
-/* The sum over a block of at most 1024 threads, in one order; all threads call it and get
- * it. scratch: 32 values of shared memory. */
+/* The sum of x over a block of at most 1024 threads, always in the same order. All threads must
+ * call it, and all get the sum. scratch: 32 values in shared memory. */
 template <class T> DEVICE T block_sum(T x, T *scratch)
 {
     for (int mask = 16; mask; mask /= 2)
         x += shuffle_xor(x, mask);
-    block_sync(); /* what the last sum left is read */
+    block_sync(); /* All threads have read what the last sum left. */
     if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
     block_sync();
     x = 0;

@@ -1,8 +1,8 @@
 /* Groups of linears with adapters, as products of elements with f32 sums.
  *
- * A prepared group is one matrix [W | scale·B]: the forward is one product of [x | u], and
- * of the backward's dy that matrix gives dx in its left columns and du in its right ones.
- * LoRA's outer half so costs R / in more operations and no pass over the outputs.
+ * A prepared group is one matrix [W | scale · B]. The forward is one product, of [x | u] with it.
+ * In the backward, dy times its left columns is dx, and dy times its right columns is du. So LoRA's
+ * B costs a fraction R / in more operations, and no additional pass over the outputs.
  */
 #include "device.cuh"
 
@@ -14,19 +14,20 @@ static int64_t group_rank(const struct group *g)
     return rank;
 }
 
-/* Of the prepared matrix. */
+/* The width of the prepared matrix. */
 static int64_t width_of(const struct group *g) { return slot_width(g->at[0].in, group_rank(g)); }
 
-/* The adapters of a group: scale · B right of W, in columns of its own, and A below. */
+/* Where the adapters of a group are copied to: scale · B right of W, each linear's in columns of
+ * its own, and A below. */
 struct adapters {
     elem *right, *below;
     int64_t width, in;
-    int cols, out[MAX_GROUP], rank[MAX_GROUP]; /* cols: right of W */
+    int cols, out[MAX_GROUP], rank[MAX_GROUP]; /* cols: how many columns are right of W */
     float scale[MAX_GROUP];
     const float *a[MAX_GROUP], *b[MAX_GROUP];
 };
 
-/* Grid: pieces of N elements, linears. */
+/* The grid is [packs of N elements, linears]. */
 template <int N> KERNEL(THREADS, 1) adapters_kernel(const adapters g)
 {
     elem *right = g.right, *below = g.below;
@@ -93,7 +94,8 @@ static void fill_slot(struct device *dev, const struct group *g)
     fill_adapters(dev, g, s->weight, s->a);
 }
 
-/* Without a backward, a group may meet few rows only, which need no slot. */
+/* In inference a slot is filled only when it is needed, since calls with few rows do not need it.
+ */
 void linear_prepare(struct device *dev, const struct group *g)
 {
     must(g->slot >= 0 && g->slot < LINEAR_SLOTS);
@@ -109,7 +111,7 @@ static const struct slot *slot_of(struct device *dev, const struct group *g)
     return s;
 }
 
-/* d += alpha · aᵀ b: [m, n] in f32, sums over rows. */
+/* d [m, n] += alpha · aᵀ b in f32, summed over the rows of a and b. */
 static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, int64_t m,
                       const elem *b, int64_t ldb, int64_t n, int64_t rows, float alpha)
 {
@@ -187,7 +189,7 @@ static void masked_bwd_x(struct device *dev, struct mat dx, struct mat du, const
     }
 }
 
-/* dA += duᵀ drop(x), of one linear whose du begins at that column. */
+/* dA += duᵀ drop(x) of one linear. Its du begins at `column`. */
 static void masked_bwd_a(struct device *dev, const struct linear *l, struct mat du, int64_t column,
                          struct mat x, int64_t rows, struct dropout drop)
 {
@@ -259,7 +261,8 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
     gemm(dev, &p);
 }
 
-/* Gradients of the linears from `first` on that lie side by side are one matrix. */
+/* Gradients that lie side by side are one matrix. Returns the index after the last linear of such a
+ * run from `first` on; *outs becomes their number of columns. */
 static int run_of(const struct group *g, const struct mat *dy, int first, int64_t *outs)
 {
     int i = first + 1;

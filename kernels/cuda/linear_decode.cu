@@ -1,10 +1,12 @@
-/* Few rows times weights as they are stored: decoding, where memory decides.
+/* Products of few rows with weights as they are stored, for generating text. They are bound by
+ * memory.
  *
- * A warp has OUTS rows of a linear's weights and goes over their columns; a lane takes 16 bytes of
- * each at a time, so that enough is in flight. Values of NF4 are looked up in shared memory (16
- * words, no two in one bank), summed in f32 over the lane's half block, then multiplied by its
- * absmax. That is five instructions a value, which take longer than its half byte; so where there
- * are tensor cores, NF4 goes another way (below). */
+ * A warp has OUTS rows of a linear's weights and goes over their columns. A lane loads 16 bytes of
+ * each row at a time, so that enough loads are in flight. NF4 values are looked up in shared memory
+ * (16 words in 16 banks), multiplied by x, summed in f32 over the half block that a lane has, and
+ * then multiplied by absmax. That is five instructions a value, which take longer than loading its
+ * half byte. So on GPUs with tensor cores, NF4 is computed in another way (below).
+ */
 #include "nf4.cuh"
 
 #include "device.cuh"
@@ -12,7 +14,7 @@
 enum { WARPS = 4 };
 
 struct decode_linear {
-    const void *weight; /* NF4's are in nf4 */
+    const void *weight; /* of NF4, nf4 is used instead */
     nf4_weight nf4;
     const float *b;
     float scale;
@@ -23,12 +25,12 @@ struct decode_call {
     decode_linear at[MAX_GROUP];
     const elem *x, *residual;
     elem *y;
-    float *y32; /* instead of y */
+    float *y32; /* if not NULL, results go here instead of y */
     int64_t x_stride, residual_stride, y_stride, in;
     int rows;
 };
 
-/* What a lane loads of a row of weights at once, COUNT elements from `at`. */
+/* What a lane loads of a row of weights at once: COUNT elements from `at` on. */
 template <enum dtype TYPE> struct piece;
 
 template <> struct piece<DTYPE_NF4> {
@@ -82,7 +84,8 @@ template <enum dtype TYPE> struct piece {
     DEVICE_MEMBER float scale() const { return 1; }
 };
 
-/* sum[t][o] += x[t] · row first + o of W, this lane's share; rows beyond the last repeat it. */
+/* sum[t][o] += x[t] · (row first + o of W), over this lane's elements. Beyond the last row of W and
+ * of x, the last row is used again. */
 template <enum dtype TYPE, int ROWS, int OUTS>
 DEVICE void add_products(float (*sum)[OUTS], const decode_call &a, const decode_linear &l,
                          int64_t first, const float *value, const float *map)
@@ -119,11 +122,12 @@ DEVICE void add_products(float (*sum)[OUTS], const decode_call &a, const decode_
     }
 }
 
-/* Blocks that a multiprocessor shall have room for: one row of NF4 else takes 185 registers, and
- * two warps a scheduler wait for memory. As many as make nothing spill. */
+/* Blocks that should fit on a multiprocessor. Without this bound the kernel for one row of NF4
+ * takes 185 registers, so that each scheduler has only two warps, which both wait for memory. The
+ * numbers are the largest with which no register spills. */
 constexpr int blocks_for(int rows) { return rows == 1 ? 8 : rows == 8 ? 4 : 5; }
 
-/* blockIdx.y: which linear. */
+/* blockIdx.y is the index of the linear. */
 template <enum dtype TYPE, int ROWS, int OUTS>
 KERNEL(WARPS * 32, blocks_for(ROWS))
 decode_kernel(const decode_call a)
@@ -163,23 +167,25 @@ decode_kernel(const decode_call a)
         }
 }
 
-/* ---- NF4 by tensor cores ----
+/* ---- NF4 on tensor cores ----
  *
- * A block has TILE_OUTS rows of weights; its warps go over the columns, GROUP blocks of 64 at a
- * time. A lane has 8 bytes of each block of two rows, in which a byte is two neighbours of a
- * product's left operand: a table of 256 words says which, in a copy for each lane, so that no two
- * lanes meet in a bank. x is the right operand, whose eight columns are up to eight rows. The sums
- * over a block are multiplied by its absmax in f32. Values are rounded to elements, as those of
- * prepared weights are. */
+ * A block has TILE_OUTS rows of weights, the left operand. Its warps go over the columns, GROUP
+ * blocks of 64 at a time. A lane holds 8 bytes of each block of two rows. One byte, two codes, is
+ * two neighbours of the left operand: a table of 256 words gives both values. Each lane has its own
+ * copy of the table, so that no two lanes meet in a bank. x is the right operand, and its eight
+ * columns are up to eight rows of x. The sum over a block is multiplied by its absmax in f32.
+ * Values are rounded to elements, like those of prepared weights. */
 #ifndef ELEM_F32
 enum { TILE_OUTS = 16, TILE_WARPS = 8, GROUP = 4, TILE_COLUMNS = GROUP * NF4_BLOCK };
 
 struct pair_tables {
-    uint32_t pair[256][32]; /* values of a byte, the first code in its high nibble; [byte][lane] */
+    /* [byte][lane]: the values of a byte's two codes, that of the high nibble first */
+    uint32_t pair[256][32];
     float map[256], partial[TILE_WARPS][TILE_OUTS][DECODE_ROWS];
 };
 
-/* Row by row: each thread's eight pieces of 16 bytes in another order, for the banks. */
+/* A thread fills the copies of one byte. The threads write their eight pieces of 16 bytes in
+ * different orders, so that they use different banks. */
 DEVICE void fill_pairs(pair_tables *t)
 {
     int byte = threadIdx.x;
@@ -190,14 +196,14 @@ DEVICE void fill_pairs(pair_tables *t)
     t->map[byte] = nf4_absmax_value[byte];
 }
 
-/* Both values of byte `b` of a word, from the lane's copy, which begins there. */
+/* Both values of byte `b` of a word. `copy` is the address of this lane's copy of the table. */
 DEVICE uint32_t pair_of(uint32_t copy, uint32_t word, int b)
 {
     return word_at(copy + byte_of(word, b) * sizeof(pair_tables::pair[0]));
 }
 
-/* What a lane loads of a row of weights at once: 8 bytes of each of GROUP blocks; their absmax,
- * as codes with one nested scale, or as they are. */
+/* What a lane loads of a row of weights at once: 8 bytes of each of GROUP blocks, and their absmax.
+ * With double quantization (NESTED) these are codes that share one scale. */
 template <bool NESTED> struct row_group {
     uint2 codes[GROUP];
     float4 absmax;
@@ -223,7 +229,7 @@ template <bool NESTED> struct row_group {
     }
 };
 
-/* sum of [16 rows of weights, 8 rows of x] += a group's blocks. */
+/* sum [16 rows of weights, 8 rows of x] += the products of GROUP blocks. */
 template <bool NESTED>
 DEVICE void add_group(float *sum, uint32_t copy, const float *map, const row_group<NESTED> *rows,
                       float offset, const elem *x, bool has_x)
@@ -250,7 +256,7 @@ DEVICE void add_group(float *sum, uint32_t copy, const float *map, const row_gro
     }
 }
 
-/* blockIdx.y: which linear. */
+/* blockIdx.y is the index of the linear. */
 template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode_call a)
 {
     SHARED_DYNAMIC(memory);
@@ -265,7 +271,7 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
     float sum[4] = {};
     row_group<NESTED> rows[2];
     int block = warp * GROUP;
-    if (block < blocks) /* on its way while the table is filled */
+    if (block < blocks) /* These loads are in flight while the table is filled. */
         for (int r = 0; r < 2; r++)
             rows[r].load(l.nf4, row[r] + block, q);
     fill_pairs(t);
@@ -281,7 +287,8 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
     for (int j = 0; j < 4; j++)
         t->partial[warp][g + j / 2 * 8][q * 2 + j % 2] = sum[j];
     block_sync();
-    /* Sixteen threads have a row of weights: its warps' sums, and its part of the adapter. */
+    /* Sixteen threads share a row of weights. They add the sums of all warps, and the adapter's
+     * product. */
     int out = threadIdx.x / 16, part = threadIdx.x % 16;
     const float *b = l.b + min(first + out, last) * l.rank;
     for (int64_t y = 0; y < a.rows; y++) {
@@ -298,7 +305,7 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
     }
 }
 
-/* May rows be cut into groups of blocks, whose absmax are read at once? */
+/* Can rows be cut into groups of blocks, so that a group's absmax is one aligned load? */
 static bool suits_mma(const struct device *dev, const decode_call &a, int count)
 {
     if (!has_tensor_cores(dev) || a.in % TILE_COLUMNS) return false;
@@ -382,7 +389,7 @@ bool suits_decode(const struct device *dev, const struct group *g, struct mat x,
     return true;
 }
 
-/* u = x A^T. */
+/* u = x Aᵀ, written right of x. */
 static void lora_down_decode(struct device *dev, struct mat x, const struct group *g, int64_t rows)
 {
     decode_call a = {};

@@ -1,20 +1,22 @@
-/* The thin products of adapters under dropout, by tensor cores: each reads its wide matrix once for
- * all linears of a group and applies their masks on the way, where products by cuBLASLt would want
- * a masked copy for each.
+/* The adapters' products under dropout, on tensor cores. Each kernel reads its large matrix once
+ * for all linears of a group and applies their masks on the way. cuBLASLt would need a masked copy
+ * for each linear.
  *
- *     inner:  u_l = drop_l(x) A_l^T
- *     spread: dx += Σ_l mask_l ⊙ (du_l A_l) / (1 − p)
- *     outer:  dA_l += du_l^T drop_l(x)
+ *     lora_fwd_a:  u_l = drop_l(x) A_lᵀ
+ *     lora_bwd_x:  dx += Σ_l mask_l ⊙ (du_l A_l) / (1 − p)
+ *     lora_bwd_a:  dA_l += du_lᵀ drop_l(x)
  *
- * What bounds them is the making of masks, ten rounds of Philox for eight elements of each linear,
- * and what the second-level cache gives: each block reads a thin matrix anew, so tiles are high. A
- * warp makes the masks of 32 rows by 32 columns of one linear, a bit an element and a row a lane,
- * while the next tiles are on their way; they go to the lanes that want them by shuffles and onto
- * elements in the registers of a product. What is kept is not multiplied by 1 / (1 − p) one by
- * one: the sums are.
+ * Two things bound them. Masks take ten rounds of Philox for every eight elements of each linear.
+ * And each block reads the small matrix anew from the second-level cache, so tiles have many rows.
  *
- * A launch has up to three parts: a linear of rank up to 64, smaller ones with zeros up to it, or
- * 64 of a linear's ranks. Sums are in f32, in an order that depends on shapes only. */
+ * A warp makes the masks of 32 rows × 32 columns of one linear while the next tiles are being
+ * loaded. A lane holds one row, one bit an element. The lanes that need the bits get them by
+ * shuffles, and apply them to the registers of a product. Kept elements are not multiplied by 1 /
+ * (1 − p) one by one; the sums are.
+ *
+ * A launch has up to three parts. A part is a linear of rank up to 64, padded with zeros, or 64 of
+ * the ranks of a larger one. Sums are f32, in an order that depends on shapes only.
+ */
 #include "linear_lora.cuh"
 
 #include "device.cuh"
@@ -34,12 +36,12 @@ void lora_bwd_a(struct device *, const struct group *, struct mat, struct mat, i
 
 /* ---- u = drop(x) A^T ---- */
 
-/* Grid: tiles of rows, pieces of columns. */
+/* The grid is [tiles of rows, pieces of columns]. */
 template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const lora_launch t)
 {
     SHARED_DYNAMIC(memory);
     constexpr int X = TILE * STEP, A = RANK * STEP, STAGE = X + COUNT * A;
-    constexpr int FETCHING = COUNT == 1 ? 128 : 256; /* threads that fetch x */
+    constexpr int FETCHING = COUNT == 1 ? 128 : 256; /* threads that load x */
     elem *stages = (elem *)memory;
     int part = threadIdx.x / PART_THREADS, thread = threadIdx.x % PART_THREADS;
     int lane = threadIdx.x % 32, strip = thread / 32 * 32, g = lane / 4, q = lane % 4;
@@ -63,11 +65,12 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
         for (int h = 0; h < STEP / 32; h++)
             kept[h] = kept_word(t, site, first + strip + lane, at + h * 32);
         copy_wait<0>();
-        block_sync(); /* this stage is there, and all are done with the other */
+        block_sync(); /* This stage has arrived, and no warp needs the other one any more. */
         if (at + STEP < end) fetch_step(1 - stage, at + STEP);
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++) {
-            uint32_t even[4], odd[4]; /* of rows g + 8r, this thread's two columns in each eight */
+            /* for the rows g + 8r: the masks of this thread's two columns in every eight */
+            uint32_t even[4], odd[4];
 #pragma unroll
             for (int r = 0; r < 4; r++) {
                 odd[r] = shuffle(kept[h], g + 8 * r) << (3 - q);
@@ -110,7 +113,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
         }
 }
 
-/* Eight neighbours, summed over the pieces in their order, / (1 − p). */
+/* Eight neighbouring results: the partial sums added in their order, divided by (1 − p). */
 DEVICE pack<8> sum_of_pieces(const lora_launch &t, int64_t n, int64_t all, int count)
 {
     pack<8> sum = {}, p;
@@ -133,7 +136,7 @@ KERNEL(THREADS, 1) fwd_a_sum_kernel(const lora_launch t, int count)
 
 /* ---- dx += Σ mask ⊙ (du A) / (1 − p) ---- */
 
-/* Grid: tiles of columns and of rows. */
+/* The grid is [tiles of columns, tiles of rows]. */
 template <int COUNT> KERNEL(DX_THREADS, 2) bwd_x_kernel(const lora_launch t)
 {
     SHARED_DYNAMIC(memory);
@@ -141,7 +144,8 @@ template <int COUNT> KERNEL(DX_THREADS, 2) bwd_x_kernel(const lora_launch t)
     elem *du = (elem *)memory, *a = du + COUNT * DU, *dx = a + COUNT * A;
     int column = blockIdx.x * STEP, first = blockIdx.y * TILE;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
-    int strip = warp % 4 * 32, side = warp / 4 * 32; /* a warp's rows and columns */
+    /* the warp's first row and column in the tile */
+    int strip = warp % 4 * 32, side = warp / 4 * 32;
     uint32_t kept[COUNT];
     float sum[2][4][4] = {};
 #pragma unroll
@@ -210,20 +214,21 @@ template <int COUNT> KERNEL(DX_THREADS, 2) bwd_x_kernel(const lora_launch t)
 
 /* ---- dA += du^T drop(x) ---- */
 
-/* Grid: tiles of columns, pieces of rows. */
+/* The grid is [tiles of columns, pieces of rows]. */
 template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const lora_launch t)
 {
     SHARED_DYNAMIC(memory);
     constexpr int X = STEP * TILE, DU = STEP * RANK, STAGE = X + COUNT * DU;
-    constexpr int FETCHING = COUNT == 1 ? 128 : 256; /* threads that fetch x */
+    constexpr int FETCHING = COUNT == 1 ? 128 : 256; /* threads that load x */
     elem *stages = (elem *)memory;
     int part = threadIdx.x / PART_THREADS, thread = threadIdx.x % PART_THREADS;
     int lane = threadIdx.x % 32, strip = thread / 32 * 32, g = lane / 4, q = lane % 4;
     int column = blockIdx.x * TILE, from = blockIdx.y * t.piece, end = min(from + t.piece, t.rows);
     int rank = of_part(t.rank, part), du_column = of_part(t.column, part);
-    int place = 7 - (g / 2 + g % 2 * 4); /* lifts the bit of this thread's column in each eight */
+    /* shift that brings the bit of this thread's column in every eight to the top */
+    int place = 7 - (g / 2 + g % 2 * 4);
     uint32_t site = of_part(t.site, part);
-    bool has_column = column + (int)threadIdx.x % (TILE / 8) * 8 < t.in; /* to fetch */
+    bool has_column = column + (int)threadIdx.x % (TILE / 8) * 8 < t.in; /* to load */
     float sum[RANK / 16][4][4] = {};
     auto fetch_step = [&](int stage, int at) {
         elem *x = stages + stage * STAGE, *du = x + X + part * DU;
@@ -240,14 +245,15 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
         for (int h = 0; h < STEP / 32; h++)
             kept[h] = kept_word(t, site, at + h * 32 + lane, column + strip);
         copy_wait<0>();
-        block_sync(); /* this stage is there, and all are done with the other */
+        block_sync(); /* This stage has arrived, and no warp needs the other one any more. */
         if (at + STEP < end) fetch_step(1 - stage, at + STEP);
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++)
 #pragma unroll
             for (int half = 0; half < 32; half += 16) {
                 int k = h * 32 + half;
-                uint32_t left[RANK / 16][4], right[4], kept_rows[4]; /* of rows 2q + 0, 1, 8, 9 */
+                /* of the rows 2q, 2q + 1, 2q + 8, 2q + 9 */
+                uint32_t left[RANK / 16][4], right[4], kept_rows[4];
 #pragma unroll
                 for (int r = 0; r < 4; r++)
                     kept_rows[r] = shuffle(kept[h], half + 2 * q + r % 2 + r / 2 * 8) << place;
@@ -301,14 +307,14 @@ KERNEL(THREADS, 1) bwd_a_sum_kernel(const lora_launch t, int count)
 
 /* ---- parts ---- */
 
-static_assert((int)MAX_GROUP <= (int)PARTS); /* of ranks up to 64, a group is one launch */
+static_assert((int)MAX_GROUP <= (int)PARTS); /* A group whose ranks are at most 64 is one launch. */
 
-/* What of a group is in launches already. */
+/* How much of a group the launches so far have processed. */
 struct launch_progress {
-    int linear, rank, column; /* ranks of that linear, and of all */
+    int linear, rank, column; /* ranks of that linear, and of all linears */
 };
 
-/* The next launch's parts; false: there are no more. */
+/* Fills in the next launch's parts. Returns false if there are none left. */
 static bool next_parts(lora_launch &t, struct launch_progress *p, const struct group *g,
                        int max_parts)
 {
@@ -335,7 +341,8 @@ static bool next_parts(lora_launch &t, struct launch_progress *p, const struct g
     return count > 0;
 }
 
-/* Into how many pieces sums are cut whose results are `tiles` tiles, and how long a piece is. */
+/* How long the pieces are into which a sum is cut. There are enough pieces for blocks_wanted
+ * blocks, if the results are `tiles` tiles. */
 static int64_t piece_of(int parts, int64_t tiles, int64_t length)
 {
     int64_t count = max_i64(1, min_i64(PIECES, blocks_wanted(parts) / tiles));

@@ -1,4 +1,5 @@
-/* linear_lora.cuh - what linear_lora.cu's kernels share: a launch's parts, masks, tiles of du. */
+/* linear_lora.cuh - what the kernels of linear_lora.cu share: the arguments of a launch, masks,
+ * tiles of du. */
 #ifndef LONGQLORA_LINEAR_LORA_CUH
 #define LONGQLORA_LINEAR_LORA_CUH
 
@@ -14,20 +15,22 @@ enum {
     PARTS = LORA_PARTS,
     TILE = LORA_TILE,
     PIECES = LORA_SPLITS,
-    STEP = 64, /* columns of x, or rows, that it sums between two barriers; columns of dx */
-    PART_THREADS = 128, /* of u and dA: a warp has 32 of the tile's rows or columns */
+    /* columns of x, or rows of it, that are summed between two barriers; columns of dx in a tile */
+    STEP = 64,
+    PART_THREADS = 128, /* for u and dA: each warp has 32 rows or columns of the tile */
     DX_THREADS = 256,
 };
 
 struct lora_launch {
-    const elem *x, *a, *du; /* [rows, in]; [ranks, in]; [rows, ranks] of the whole group */
+    const elem *x, *a, *du; /* [rows, in]; [ranks, in]; [rows, ranks], of the whole group */
     elem *u, *dx;
-    float *partial; /* [pieces, rows, ranks] or [pieces, ranks, in] of this launch */
+    float *partial; /* [pieces, rows, ranks] or [pieces, ranks, in], of this launch */
     int64_t x_stride, du_stride, dx_stride;
-    int rows, in, piece;           /* what of columns, or rows, a block sums over */
+    int rows, in, piece;           /* piece: how many columns, or rows, a block sums over */
     int parts, ranks, rank[PARTS]; /* of this launch */
-    int column[PARTS], own[PARTS]; /* where a part begins among the group's and these ranks */
-    float *da[PARTS];              /* [rank, in], NULL: frozen */
+    /* where a part begins among the ranks of the group; and of this launch */
+    int column[PARTS], own[PARTS];
+    float *da[PARTS]; /* [rank, in]; NULL: frozen */
     uint32_t site[PARTS];
     mask drop;
 };
@@ -38,8 +41,8 @@ template <class T> DEVICE T of_part(const T (&v)[PARTS], int part)
     return part == 0 ? v[0] : part == 1 ? v[1] : v[2];
 }
 
-/* Which of 32 elements of a row are kept, from a column on that is a multiple of 32: of each eight
- * the even ones in the low half of a byte, the odd ones in the high half. */
+/* The mask of 32 elements of a row, from a column on that is a multiple of 32. A byte has the mask
+ * of eight elements: the even ones in its low half, the odd ones in its high half. */
 DEVICE uint32_t kept_word(const lora_launch &t, uint32_t site, int row, int column)
 {
     uint64_t block = ((t.drop.first_row + (uint64_t)row) * t.in + column) / 8;
@@ -61,7 +64,7 @@ DEVICE void store2(float *to, float first, float second)
     *(uint2 *)to = { float_as_bits(first), float_as_bits(second) };
 }
 
-/* Rows of du of a part's 64, zeros beyond its rank. */
+/* Loads rows of du of a part. The columns from its rank to 64 become zeros. */
 template <int ROWS, int THREADS_>
 DEVICE void fetch_du(elem *tile, const lora_launch &t, int column, int rank, int first, int thread)
 {

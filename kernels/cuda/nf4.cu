@@ -1,13 +1,15 @@
-/* NF4 with double quantization, and every other weight, to elements; bound by memory. */
+/* Quantizes to NF4 with double quantization; converts NF4 and all other types of weights to
+ * elements. Bound by memory. */
 #include "nf4.cuh"
 
 #include "device.cuh"
 
 /* ---- to elements or f32 ---- */
 
-enum { DECODED_ROWS = 4 }; /* of a block: so many loads are in flight for each thread */
+/* A block decodes so many rows, so that each thread has as many loads in flight. */
+enum { DECODED_ROWS = 4 };
 
-/* What is read of DECODED_ROWS rows, for N elements of each. */
+/* What a thread reads of DECODED_ROWS rows: codes and absmax of N elements each. */
 template <int N> struct raw_codes {
     uint32_t codes[DECODED_ROWS], absmax[DECODED_ROWS];
     float nested[DECODED_ROWS];
@@ -23,8 +25,8 @@ template <int N> struct raw_codes {
     }
 };
 
-/* Row r of out: elements r·cols … of the tensor, at most `count` in all. The next elements are on
- * their way while these are decoded, the first while the tables come. */
+/* Row r of out has the elements r · cols … of the tensor, which has `count` elements. The next
+ * elements are loaded while these are decoded, and the first while the tables are filled. */
 template <class T, int N>
 KERNEL(THREADS, 1)
 nf4_kernel(T *out, int64_t stride, const nf4_weight w, int64_t cols, int64_t count)
@@ -44,7 +46,7 @@ nf4_kernel(T *out, int64_t stride, const nf4_weight w, int64_t cols, int64_t cou
             float v[8], absmax = absmax_from(w, tables->map, now.absmax[r], now.nested[r]);
             pack<N> p;
             look_up(v, now.codes[r], tables->value);
-            for (int j = 0; j < N; j++) /* alone, a value is one of the first byte's two */
+            for (int j = 0; j < N; j++) /* A single value is one of the first byte's two. */
                 p.v[j] = mul_rn(v[N == 8 ? j : e % 2], absmax);
             store(out + row * stride + i, p);
         }
@@ -110,7 +112,8 @@ void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct 
 
 /* ---- from f32 ---- */
 
-/* The number of thresholds below x: a tie takes the lower code. */
+/* The NF4 code of x: the number of thresholds below it. x equal to a threshold takes the lower
+ * code. */
 DEVICE uint8_t code_of(float x)
 {
     uint8_t code = 0;
@@ -119,7 +122,8 @@ DEVICE uint8_t code_of(float x)
     return code;
 }
 
-/* The nearest of the map's values, a tie to the even index (kernels/cpu/nf4.c). */
+/* The index of the nearest value of the 8-bit map. Of two equally near ones it is the even index,
+ * as in kernels/cpu/nf4.c. */
 DEVICE uint8_t absmax_code(float x)
 {
     int low = 0, high = 255;
@@ -134,7 +138,7 @@ DEVICE uint8_t absmax_code(float x)
     return (uint8_t)low;
 }
 
-/* A magnitude by its bits, so that infinity and NaN stay on top. */
+/* A magnitude as bits, so that infinity and NaN compare as the largest. */
 DEVICE uint32_t magnitude(float x) { return float_as_bits(x) & 0x7fffffff; }
 DEVICE uint32_t above(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
@@ -145,7 +149,7 @@ DEVICE float weight_at(const void *x, enum dtype type, int64_t i)
     return type == DTYPE_BF16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half);
 }
 
-/* A warp a block of 64: a lane has two neighbours, which are one byte. */
+/* A warp quantizes a block of 64. A lane has two neighbours, whose codes are one byte. */
 KERNEL(THREADS, 1)
 code_kernel(uint8_t *codes, float *absmax, const void *x, enum dtype type, int64_t count)
 {
@@ -161,7 +165,7 @@ code_kernel(uint8_t *codes, float *absmax, const void *x, enum dtype type, int64
     if (lane == 0) absmax[block] = top;
     float inverse = 1 / (top > 1e-38f ? top : 1e-38f);
     uint8_t first = code_of(mul_rn(a, inverse));
-    uint8_t second = e + 1 < count ? code_of(mul_rn(b, inverse)) : 7; /* the padding's zero */
+    uint8_t second = e + 1 < count ? code_of(mul_rn(b, inverse)) : 7; /* the padding's 0 */
     codes[e / 2] = (uint8_t)(first << 4 | second);
 }
 
@@ -176,7 +180,7 @@ void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
     launched(dev, __func__);
 }
 
-/* The mean in double, in the order of blocks: one thread. */
+/* The mean of absmax in double, block after block, by a single thread. */
 KERNEL(1, 1) offset_kernel(double *offset, const float *absmax, int64_t blocks)
 {
     double sum = 0;

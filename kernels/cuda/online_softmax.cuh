@@ -1,6 +1,7 @@
 /* online_softmax.cuh - what the tensor-core kernels of attention do with a warp's rows of scores.
- * Lane 4g + t of a warp holds of a 16 × 8 block of scores the rows g and g + 8, columns 2t and 2t
- * + 1.
+ *
+ * Lane 4g + t of a warp holds, of each 16 × 8 block of scores, the rows g and g + 8, columns 2t and
+ * 2t + 1.
  */
 #ifndef LONGQLORA_ONLINE_SOFTMAX_CUH
 #define LONGQLORA_ONLINE_SOFTMAX_CUH
@@ -9,7 +10,7 @@
 
 #include <cmath>
 
-/* Two neighbouring blocks of eight columns, rounded to elements, as the left side of a product. */
+/* Rounds two neighbouring blocks of eight columns to elements, as left operand of a product. */
 DEVICE void pack_left(uint32_t *left, const float (*two)[4])
 {
 #pragma unroll
@@ -17,7 +18,7 @@ DEVICE void pack_left(uint32_t *left, const float (*two)[4])
         left[i] = pack2(two[i / 2][i % 2 * 2], two[i / 2][i % 2 * 2 + 1]);
 }
 
-/* Bases of rows first, first + 1, …, zeros beyond the last; arrives asynchronously. */
+/* Loads the row_stats of the rows first, first + 1, … asynchronously; zeros beyond the last row. */
 template <int QUERIES>
 DEVICE void fetch_row_stats(row_stats *stats, const attention &a, int head, int first)
 {
@@ -26,7 +27,7 @@ DEVICE void fetch_row_stats(row_stats *stats, const attention &a, int head, int 
         copy8_async(stats + i, a.stats + (int64_t)head * a.rows + first + i, first + i < a.rows);
 }
 
-/* Row g (half 0) or g + 8 (half 1) of a warp's sums to memory. */
+/* Writes row g (half 0) or g + 8 (half 1) of a warp's sums to memory, times factor. */
 template <int C> DEVICE void store_row(elem *to, const float (*sum)[4], int half, float factor)
 {
     int t = threadIdx.x % 4;
@@ -36,7 +37,8 @@ template <int C> DEVICE void store_row(elem *to, const float (*sum)[4], int half
             pack2(sum[c][2 * half] * factor, sum[c][2 * half + 1] * factor);
 }
 
-/* −infinity where a row, mine + 16 · m + 8 · h, does not see a key: keys first, first + 1, … */
+/* Sets scores to −∞ where a row does not see a key. This lane's rows are row0 + 16 · m + 8 · h; the
+ * keys are first, first + 1, … */
 template <int M, int N>
 DEVICE void mask_scores(float (*s)[N][4], const int32_t *start, int row0, int first,
                         const attention &a)
@@ -57,7 +59,8 @@ DEVICE void mask_scores(float (*s)[N][4], const int32_t *start, int row0, int fi
         }
 }
 
-/* Zero where a weight's key, mine or mine + 8, is not seen by its row: rows first, first + 1, … */
+/* Sets transposed weights to 0 where a row does not see a key. This lane's keys are key0 and key0 +
+ * 8; the rows are first, first + 1, … */
 template <int N>
 DEVICE void mask_keys(float (*p)[4], const int32_t *start, int key0, int first, const attention &a)
 {
@@ -73,9 +76,9 @@ DEVICE void mask_keys(float (*p)[4], const int32_t *start, int key0, int first, 
         }
 }
 
-/* The softmax of row g (half 0) or g + 8 (half 1), tile by tile: scores become e^(score − top),
- * which is added to total, this thread's columns of it. Returns what earlier sums are to be
- * multiplied by. */
+/* Continues the softmax of row g (half 0) or g + 8 (half 1) with one more tile. Scores become
+ * e^(score − row_max). They are added to row_sum, which holds this thread's columns only. Returns
+ * the factor for the row's earlier sums. */
 template <int N>
 DEVICE float online_softmax(float (*s)[4], int half, float &row_max, float &row_sum, float scale2)
 {
@@ -99,14 +102,15 @@ DEVICE float online_softmax(float (*s)[4], int half, float &row_max, float &row_
     return rescale;
 }
 
-/* Sums of a row over its four lanes. */
+/* The sum over the four lanes that share a row. */
 DEVICE float sum_over_lanes(float x)
 {
     x += shuffle_xor(x, 1);
     return x + shuffle_xor(x, 2);
 }
 
-/* The last query that may see a key up to `key`: lists do not decrease. */
+/* The last query that sees some key up to `key`. Starts do not decrease, so this is a binary
+ * search. */
 DEVICE int last_query(const int32_t *start, int rows, int key)
 {
     int low = 0, high = rows - 1;

@@ -1,4 +1,5 @@
-/* Ranges of a profiler's time line, by NVTX: next to nothing where no profiler is attached. */
+/* Ranges on a profiler's time line, by NVTX. They cost almost nothing when no profiler is attached.
+ */
 #include "device.cuh"
 
 #include <nvtx3/nvToolsExt.h>

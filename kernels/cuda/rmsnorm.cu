@@ -28,7 +28,7 @@ rmsnorm_fwd_kernel(elem *y, int64_t y_stride, float *rstd, const elem *x, int64_
     }
 }
 
-enum { SUM_BYTES = 32 * 8 }; /* what block_sum wants */
+enum { SUM_BYTES = 32 * 8 }; /* scratch of block_sum */
 
 #define LAUNCH_ROWS_SUM(wide, kernel, rows, ...)                                                   \
     do {                                                                                           \
@@ -79,7 +79,7 @@ rmsnorm_bwd_kernel(elem *dx, int64_t dx_stride, const elem *dy, int64_t dy_strid
     }
 }
 
-/* partial[piece][i] = Σ over the piece's rows of dy · x · rstd. */
+/* partial[piece][i] = Σ over the rows of the piece of dy · x · rstd. */
 KERNEL(THREADS, 1)
 gain_piece_kernel(float *partial, const elem *dy, int64_t dy_stride, const elem *x,
                   int64_t x_stride, const float *rstd, int64_t rows, int64_t dim)

@@ -1,11 +1,11 @@
-/* rowwise.cuh - launches of kernels that go over a matrix row by row: a block a row, 16 bytes an
- * access. Such kernels are bound by memory. */
+/* rowwise.cuh - launches of kernels that use a block for each row and access 16 bytes at a time.
+ * Such kernels are bound by memory. */
 #ifndef LONGQLORA_ROWWISE_CUH
 #define LONGQLORA_ROWWISE_CUH
 
 #include "device.cuh"
 
-/* Launches kernel<8> where every matrix allows it, else kernel<1>; a block a row. */
+/* Launches kernel<8> if every matrix allows accesses of eight elements, else kernel<1>. */
 #define LAUNCH_ROWS(wide, kernel, rows, ...)                                                       \
     do {                                                                                           \
         if (!(rows)) break;                                                                        \
