@@ -167,9 +167,8 @@ struct kernels {
     int (*alloc_host)(struct device *dev, void **mem, size_t bytes, struct fail *why);
     void (*release_host)(struct device *dev, void *mem, size_t bytes);
     /* Copies that run beside the operations. They run one after the other, and each begins when
-     * everything queued before it is done. An operation may write what a copy reads, or touch what
-     * it writes, only after copy_wait of the copy's ticket. Reading what copy_out reads is always
-     * allowed. */
+     * everything queued before it is done. Operations may touch what a copy reads or writes only
+     * after copy_wait of the copy's ticket; but they may always read what copy_out reads. */
     void (*copy_out)(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket);
     void (*copy_in)(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket);
     /* Does nothing if the ticket was never used. */

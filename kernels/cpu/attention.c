@@ -394,8 +394,8 @@ static float *plan_range(const struct attention *a, struct bwd_range *g, float *
     return scratch;
 }
 
-/* Floats of the packed operands of the backward, which need more than those of the forward: eight
- * of c × 64, which are counted as two of 256 × c, and all others. */
+/* Floats of the backward's packed operands: four of 64 × c, each counted as 256 × c so that there
+ * is room for the forward's, three of KEY_BLOCK × c and three of KEY_BLOCK × 64. */
 static size_t operand_floats(int64_t c)
 {
     return (4 * packed_elements(FWD_ROWS, c) + 3 * packed_elements(KEY_BLOCK, c) +
