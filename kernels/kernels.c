@@ -53,7 +53,7 @@ static int load_plugin(const struct kernels **table, const char *name, struct fa
     return 0;
 }
 
-/* ---- plans of a GPU without a plug-in ---- */
+/* ---- tables for planning a run on a GPU without a plug-in ---- */
 
 static uint64_t available_unknown(void) { return 0; }
 
@@ -114,7 +114,7 @@ static const struct kernels planned_f16 = {
     .plan = plan_f16,
 };
 
-/* ---- the choice ---- */
+/* ---- choosing a backend ---- */
 
 /* Takes the plug-in in bf16 where the GPU has bf16, else the one in f16. Without a GPU, either will
  * do for a plan. */

@@ -161,7 +161,7 @@ struct kernels {
     /* Waits for all operations. Fails with the first failure since the last sync. */
     int (*sync)(struct device *dev, struct fail *why);
 
-    /* ---- memory of the host, for what the device has no room for ---- */
+    /* ---- memory of the host, for what does not fit on the device ---- */
     /* The memory is zeroed and pinned. Operations may use it like the device's own, at the speed of
      * the bus. */
     int (*alloc_host)(struct device *dev, void **mem, size_t bytes, struct fail *why);
@@ -245,7 +245,7 @@ struct kernels {
                           struct mat k, struct mat v, struct spans spans, int64_t rows,
                           int64_t heads, int64_t kv_heads, int64_t head_dim, float scale);
 
-    /* ---- attention of a text in the making, kv [T, 2·K·c] ---- */
+    /* ---- attention over a cache, for generating text: kv [T, 2·K·c] ---- */
     /* Writes kv to the rows first … first + T − 1 of the cache. f16: rounded to nearest, limited to
      * ±65504. */
     void (*cache_rows)(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
@@ -264,7 +264,7 @@ struct kernels {
     void (*swiglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,
                        int64_t rows, int64_t cols);
 
-    /* ---- head and loss: logits = x Wᵀ in chunks, never whole ---- */
+    /* ---- head and loss: logits = x Wᵀ, in chunks of rows ---- */
     /* nll[t] = ln Σ exp(logits) − logits[target], and 0 where target < 0. The head's weights are
      * f32. Unless dx.at is NULL, dx = dscale · (softmax − onehot) W; unless dweight_acc [V, d] is
      * NULL, the same gradient of the weights is added to it. */
@@ -275,7 +275,7 @@ struct kernels {
     void (*head_logits)(struct device *dev, float *logits, struct mat x, const struct linear *head,
                         int64_t rows);
 
-    /* ---- optimiser, over flat f32 ranges ---- */
+    /* ---- optimiser, on flat f32 arrays ---- */
     /* *sum, in the host's memory, becomes Σ g², computed in double. It is not finite if any g is
      * not. */
     void (*sum_squares)(struct device *dev, double *sum, const float *g, int64_t count);
@@ -289,7 +289,7 @@ struct kernels {
     void (*finite_check)(struct device *dev, const char *name, struct mat x, int64_t rows,
                          int64_t cols);
 
-    /* ---- flat ranges of weights, of any type but NF4 ---- */
+    /* ---- flat arrays of weights, of any type but NF4 ---- */
     /* out = in, as f32 */
     void (*widen)(struct device *dev, float *out, const void *in, enum dtype type, int64_t count);
     /* out = a + scale · b, as type. The product, the sum and the result are each rounded. b NULL: a

@@ -21,7 +21,7 @@ enum {
     KEY_BLOCK = 512 /* FWD_ROWS is a multiple of QUERY_TILE; KEY_BLOCK is a multiple of TILE_K */
 };
 
-/* ---- operands: where they lie, and as tiles where those are ---- */
+/* ---- operands, packed into AMX tiles where the CPU has them ---- */
 
 /* Are operands packed into AMX tiles? Heads of fewer than 16 dimensions would be mostly padding. */
 static bool is_packed(int64_t head_dim) { return packing_usable() && head_dim >= PANEL; }

@@ -33,7 +33,7 @@ static const void *element_at(const struct cache *c, int64_t place)
 
 static int64_t clamp(int64_t n, int64_t high) { return n < 0 ? 0 : min_i64(n, high); }
 
-/* ---- writing ---- */
+/* ---- writing the cache ---- */
 
 struct cache_write {
     const struct cache *cache;
@@ -71,7 +71,7 @@ void cache_rows(struct device *dev, const struct cache *cache, int64_t first, st
     pool_run(dev->pool, 2 * cache->kv_heads, write_head, &k);
 }
 
-/* ---- few rows ---- */
+/* ---- few rows: splits of the cache ---- */
 
 /* score[n, CACHE_SPLIT] = q[n] · key, for the `count` keys that begin at element `place`. The
  * values that the next loop will read are prefetched meanwhile. */
@@ -209,7 +209,7 @@ static void combine_task(void *arg, int64_t task, int worker)
     a->lse[task] = row_max + logf(row_sum);
 }
 
-/* ---- more rows ---- */
+/* ---- more rows: blocks of keys ---- */
 
 const float *cache_widened(const struct cache *c, int64_t head, int64_t row, int64_t count,
                            float *scratch)

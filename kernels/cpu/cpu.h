@@ -155,11 +155,13 @@ void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t
 enum { PACK_DEPTH = 2048 };
 struct packed {
     bf16 *at;
-    int64_t panels, depth;
+    int64_t panels, depth; /* rows of A or columns of B; k */
 };
+/* The rows of A (columns of B) panel … panel + panels − 1, and the k from k to k + depth − 1. panel
+ * is a multiple of 16, k of 32. */
 struct packed_part {
-    int64_t panel, panels; /* panel: a row of A or column of B, a multiple of 16 */
-    int64_t k, depth;      /* k: a multiple of 32 */
+    int64_t panel, panels;
+    int64_t k, depth;
 };
 bool packing_usable(void);
 size_t packed_elements(int64_t panels, int64_t depth);

@@ -10,7 +10,7 @@
 
 enum { WEIGHT_TILE = 32, RANK_TILE = 8 };
 
-/* ---- a block's values, VECTORS at a time; x lies in their order ---- */
+/* ---- decoding NF4, VECTORS vectors at a time ---- */
 
 #if defined(__AVX512F__)
 
@@ -112,7 +112,7 @@ static int element_of(int n)
     return 2 * byte + !part;
 }
 
-/* ---- one row of W with up to four of x ---- */
+/* ---- products of one row of NF4 with up to four rows of x ---- */
 
 static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_t *codes,
                                                           const float *scales, const float *x,

@@ -265,7 +265,7 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     pool_run(dev->pool, ceil_div(count, NF4_NESTED), decode_piece, &d);
 }
 
-/* ---- what it costs ---- */
+/* ---- the error of quantizing ---- */
 
 struct error_call {
     struct dequantize_call d;

@@ -131,7 +131,7 @@ static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, 
     gemm(dev, &p);
 }
 
-/* ---- under dropout, what linear_lora.cu does not suit: some rows at a time ---- */
+/* ---- adapters under dropout where linear_lora.cu does not suit, some rows at a time ---- */
 
 static struct mat rows_from(struct mat m, int64_t row) { return mat_rows(&kernels_cuda, m, row); }
 

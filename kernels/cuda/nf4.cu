@@ -225,7 +225,7 @@ void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const fl
     launched(dev, __func__);
 }
 
-/* ---- what it costs ---- */
+/* ---- the error of quantizing ---- */
 
 KERNEL(THREADS, 1)
 error_kernel(double *parts, const void *x, enum dtype type, const nf4_weight w, int64_t count,
