@@ -26,44 +26,44 @@ enum {
 /* Are operands packed into AMX tiles? Heads of fewer than 16 dimensions would be mostly padding. */
 static bool is_packed(int64_t head_dim) { return packing_usable() && head_dim >= PANEL; }
 
-/* An operand of a matrix product. Its panels are the rows of a left operand A, or the columns of a
- * right operand B; depth is k. */
+/* An operand of a matrix product: a left one, A [width, depth], or a right one, B [depth, width].
+ */
 struct operand {
     struct source from;
     struct packed packed;
     bool is_b;
 };
 
-static struct operand operand_of(const struct attention *a, float **scratch, int64_t panels,
+static struct operand operand_of(const struct attention *a, float **scratch, int64_t width,
                                  int64_t depth, bool is_b)
 {
     struct operand m = { .is_b = is_b };
     if (!a->is_packed) return m;
-    m.packed = (struct packed){ (bf16 *)(void *)*scratch, panels, depth };
-    *scratch += packed_elements(panels, depth) / 2;
+    m.packed = (struct packed){ (bf16 *)(void *)*scratch, width, depth };
+    *scratch += packed_elements(width, depth) / 2;
     return m;
 }
 
-/* Makes x, [panels, depth], the operand's content, and packs it where operands are packed. */
+/* Makes x the operand's content, and packs it where operands are packed. */
 static void set_operand(const struct attention *a, struct operand *m, const float *x, int64_t ld,
-                        bool k_is_outer, float scale, int64_t panels, int64_t depth)
+                        bool k_is_outer, float scale, int64_t width, int64_t depth)
 {
     m->from = (struct source){ x, ld, k_is_outer, scale };
-    m->packed.panels = panels, m->packed.depth = depth;
+    m->packed.width = width, m->packed.depth = depth;
     if (a->is_packed)
-        pack_operand(&m->packed, (struct packed_part){ 0, panels, 0, depth }, m->from, m->is_b);
+        pack_operand(&m->packed, (struct packed_part){ 0, width, 0, depth }, m->from, m->is_b);
 }
 
-/* The part of an operand from this panel and this k on. */
+/* The part of an operand from this row of A (or column of B) and this k on. */
 struct operand_view {
     const struct operand *of;
-    int64_t panel, k;
+    int64_t start, k;
 };
 
 static const float *first_of(struct operand_view p)
 {
     struct source from = p.of->from;
-    return from.x + (from.k_is_outer ? p.k * from.ld + p.panel : p.panel * from.ld + p.k);
+    return from.x + (from.k_is_outer ? p.k * from.ld + p.start : p.start * from.ld + p.k);
 }
 
 /* C[m, n] = A B, or += A B, summed over k elements. */
@@ -72,8 +72,8 @@ static void multiply(const struct attention *call, void *scratch, int64_t m, int
 {
     const struct operand *left = a.of, *right = b.of;
     if (call->is_packed)
-        gemm_packed(m, n, k, (struct packed_view){ &left->packed, a.panel, a.k },
-                    (struct packed_view){ &right->packed, b.panel, b.k }, adds, c, ldc);
+        gemm_packed(m, n, k, (struct packed_view){ &left->packed, a.start, a.k },
+                    (struct packed_view){ &right->packed, b.start, b.k }, adds, c, ldc);
     else
         gemm(scratch, left->from.k_is_outer, !right->from.k_is_outer, m, n, k, left->from.scale,
              first_of(a), left->from.ld, first_of(b), right->from.ld, adds, c, ldc);

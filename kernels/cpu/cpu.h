@@ -143,7 +143,7 @@ struct tiles {
     bf16 *at;
     int64_t apart;
 };
-void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t panels, int64_t depth);
+void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth);
 /* C[rows, cols] = A B, or += A B, of operands with `count` tiles a panel. If C is added to, blocks
  * of k one after the other give the same bits as one block would. */
 void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
@@ -155,23 +155,23 @@ void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t
 enum { PACK_DEPTH = 2048 };
 struct packed {
     bf16 *at;
-    int64_t panels, depth; /* rows of A or columns of B; k */
+    int64_t width, depth; /* A is [width, depth], B [depth, width] */
 };
-/* The rows of A (columns of B) panel … panel + panels − 1, and the k from k to k + depth − 1. panel
- * is a multiple of 16, k of 32. */
+/* The rows of A (or columns of B) start … start + width − 1, and the k from k to k + depth − 1.
+ * start is a multiple of 16, k of 32. */
 struct packed_part {
-    int64_t panel, panels;
+    int64_t start, width;
     int64_t k, depth;
 };
 bool packing_usable(void);
-size_t packed_elements(int64_t panels, int64_t depth);
+size_t packed_elements(int64_t width, int64_t depth);
 void pack_operand(const struct packed *to, struct packed_part part, struct source from, bool is_b);
-/* C[m,n] = A B, or += A B, summed over k, of operands that begin at these views. panel is a
+/* C[m,n] = A B, or += A B, summed over k, of operands that begin at these views. start is a
  * multiple of 16, k of 32. Padding in the last tile must be zero in one of the operands. Gives the
  * same bits as gemm. */
 struct packed_view {
     const struct packed *of;
-    int64_t panel, k;
+    int64_t start, k;
 };
 void gemm_packed(int64_t m, int64_t n, int64_t k, struct packed_view a, struct packed_view b,
                  bool adds, float *c, int64_t ldc);

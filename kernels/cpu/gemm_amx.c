@@ -99,11 +99,11 @@ static inline __m512i rounded(__m512 high, __m512 low, float scale)
 }
 
 /* Loads 16 rows of 32 k each, from memory in which the k of a row are neighbours. */
-static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t panel,
+static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t start,
                              int64_t depth, float scale)
 {
     for (int64_t i = 0; i < PANEL; i++) {
-        __mmask16 there = i < panel ? 0xffff : 0;
+        __mmask16 there = i < start ? 0xffff : 0;
         __m512 low = _mm512_maskz_loadu_ps(there & first_of(depth), x + i * ld);
         __m512 high = _mm512_maskz_loadu_ps(there & first_of(depth - 16), x + i * ld + 16);
         r[i] = rounded(high, low, scale);
@@ -112,14 +112,14 @@ static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t 
 
 /* Loads 16 pairs of k, each for the panel's 16 rows or columns, from memory in which the panel's
  * elements of one k are neighbours. */
-static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t panel,
+static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t start,
                               int64_t depth, float scale)
 {
     static const uint16_t order[32] = { 0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
                                         21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
                                         11, 27, 12, 28, 13, 29, 14, 30, 15, 31 };
     const __m512i interleave = _mm512_loadu_si512(order);
-    __mmask16 mask = first_of(panel);
+    __mmask16 mask = first_of(start);
     for (int64_t p = 0; p < TILE_K / 2; p++) {
         const float *row = x + 2 * p * ld;
         __m512 even = _mm512_maskz_loadu_ps(2 * p < depth ? mask : 0, row);
@@ -131,21 +131,21 @@ static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t
 /* Packs tiles in the order in which memory has the source: where k is the outer dimension, one tile
  * of every panel before the second tile of any. */
 static inline __attribute__((always_inline)) void
-pack_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t panels, int64_t depth)
+pack_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth)
 {
-    int64_t across = ceil_div(panels, PANEL), down = ceil_div(depth, TILE_K);
+    int64_t across = ceil_div(width, PANEL), down = ceil_div(depth, TILE_K);
     int64_t outer = from.k_is_outer ? down : across, inner = from.k_is_outer ? across : down;
     for (int64_t o = 0; o < outer; o++)
         for (int64_t n = 0; n < inner; n++) {
             int64_t s = from.k_is_outer ? n : o, l = from.k_is_outer ? o : n;
-            int64_t panel = s * PANEL, k = l * TILE_K;
+            int64_t start = s * PANEL, k = l * TILE_K;
             bf16 *tile = to.at + s * to.apart + l * TILE_ELEMENTS;
             __m512i r[16];
             if (from.k_is_outer)
-                load_pairs(r, from.x + k * from.ld + panel, from.ld, panels - panel, depth - k,
+                load_pairs(r, from.x + k * from.ld + start, from.ld, width - start, depth - k,
                            from.scale);
             else
-                load_rows(r, from.x + panel * from.ld + k, from.ld, panels - panel, depth - k,
+                load_rows(r, from.x + start * from.ld + k, from.ld, width - start, depth - k,
                           from.scale);
             if (from.k_is_outer != wants_pairs) transpose(r);
             for (int i = 0; i < 16; i++)
@@ -153,14 +153,14 @@ pack_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t panel
         }
 }
 
-void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t panels, int64_t depth)
+void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth)
 {
     if (from.scale != 1) {
-        pack_scaled(to, from, wants_pairs, panels, depth);
+        pack_scaled(to, from, wants_pairs, width, depth);
         return;
     }
     from.scale = 1; /* a constant for the compiler */
-    pack_scaled(to, from, wants_pairs, panels, depth);
+    pack_scaled(to, from, wants_pairs, width, depth);
 }
 
 /* C = A B, or += A B, of up to two panels of A and two of B, with `count` tiles each. Where there
@@ -233,9 +233,9 @@ void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t
 
 bool amx_usable(void) { return false; }
 
-void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t panels, int64_t depth)
+void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth)
 {
-    (void)to, (void)from, (void)wants_pairs, (void)panels, (void)depth;
+    (void)to, (void)from, (void)wants_pairs, (void)width, (void)depth;
     must(false);
 }
 

@@ -167,15 +167,15 @@ static void round_rows(bf16 *restrict to, const float *restrict from, int64_t st
 
 /* Rounds a block of A or B to bf16: packed into AMX tiles, or on CPUs that only have bf16 dot
  * products as rows for oneDNN, which applies `scale` to its sums itself. */
-static void round_block(bf16 *to, struct source from, bool is_b, int64_t panels, int64_t depth)
+static void round_block(bf16 *to, struct source from, bool is_b, int64_t width, int64_t depth)
 {
     if (amx_usable())
-        amx_pack((struct tiles){ to, ceil_div(depth, TILE_K) * TILE_ELEMENTS }, from, is_b, panels,
+        amx_pack((struct tiles){ to, ceil_div(depth, TILE_K) * TILE_ELEMENTS }, from, is_b, width,
                  depth);
     else if (from.k_is_outer)
-        round_rows(to, from.x, from.ld, depth, panels);
+        round_rows(to, from.x, from.ld, depth, width);
     else
-        round_rows(to, from.x, from.ld, panels, depth);
+        round_rows(to, from.x, from.ld, width, depth);
 }
 
 static void multiply_blocks(float *c, int64_t ldc, struct blocks *blocks, bool a_transposed,

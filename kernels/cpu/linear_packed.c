@@ -16,10 +16,10 @@ bool group_is_packed(const struct group *g)
 }
 
 /* The operand that lies at *at. Moves *at behind it. */
-static struct packed next_packed(bf16 **at, int64_t panels, int64_t depth)
+static struct packed next_packed(bf16 **at, int64_t width, int64_t depth)
 {
-    struct packed m = { *at, panels, depth };
-    *at += packed_elements(panels, depth);
+    struct packed m = { *at, width, depth };
+    *at += packed_elements(width, depth);
     return m;
 }
 
@@ -138,11 +138,11 @@ static void pack_rows_task(void *arg, int64_t task, int worker)
     (void)worker;
     const struct rows_call *c = arg;
     int64_t first = task * ROW_TILE;
-    pack_rows_of(c->to, c->from, c->count, first, min_i64(ROW_TILE, c->to[0].panels - first));
+    pack_rows_of(c->to, c->from, c->count, first, min_i64(ROW_TILE, c->to[0].width - first));
 }
 
 void pack_rows(struct device *dev, const struct packed *to, const struct mat *from, int count)
 {
     struct rows_call c = { to, from, count };
-    pool_run(dev->pool, ceil_div(to[0].panels, ROW_TILE), pack_rows_task, &c);
+    pool_run(dev->pool, ceil_div(to[0].width, ROW_TILE), pack_rows_task, &c);
 }
