@@ -54,7 +54,7 @@ $(eval $(call emulated,f16,-DELEM_F16))
 # A fuzz target for each parser. `make test` runs it over its corpus; `make fuzz` (and test-long) lets
 # libFuzzer at it with sanitizers, for SECONDS each.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZED := $(COMMON) $(patsubst %,$(BUILD)/lib/llama/%.o,config config_keys rope model_files model_place tensors adapter_fields adapter_rules) $(RECIPE) $(BUILD)/tools/tokenize/jsonl.o
+FUZZED := $(COMMON) $(patsubst %,$(BUILD)/lib/llama/%.o,config config_keys rope model_files model_place tensors adapter_fields adapter_rules made) $(RECIPE) $(BUILD)/tools/tokenize/jsonl.o
 CORPUS_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/corpus_%)
 FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/libfuzzer_%)
 SECONDS ?= 600

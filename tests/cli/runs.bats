@@ -388,6 +388,21 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     [ "$(strange out)" = "$before" ]
 }
 
+@test "runs: what a checkpoint's own step logged after it was made is logged once, however often the run goes on from there" {
+    make_recipe
+    lines() { sed 's/"eval_runtime":[^,]*,//;s/"tokens_per.*//' "$1/trainer_log.jsonl"; }
+    train r.yaml output_dir=short max_steps=4 save_steps=4 lr_scheduler_type=cosine --quiet
+    cp -r short killed
+    more="max_steps=8 lr_scheduler_type=cosine save_steps=100 eval_file=few.smp eval_steps=4 metric_for_best_model=loss resume_from_checkpoint=auto --quiet"
+    train r.yaml output_dir=short $more
+    [ "$(lines short | grep -c '"step":4,"eval_loss"')" = 1 ]
+    [ "$(lines short | grep -c '"step":4,"schedules"')" = 1 ]
+    # Killed before its next checkpoint.
+    cp short/trainer_log.jsonl killed/
+    train r.yaml output_dir=killed $more
+    diff <(lines short) <(lines killed)
+}
+
 # What transformers 5.24 does with these evaluations, in its own order: EarlyStoppingCallback, then _determine_best_metric.
 # The best step and the step after which it stops.
 reference() { # LOG PATIENCE THRESHOLD GREATER

@@ -47,9 +47,18 @@ int log_check(const char *directory, struct fail *why)
     return got < 0 ? -1 : status;
 }
 
-/* Rewrites the log with its lines up to a step; later ones are of steps that come again. *seconds:
- * of steps, as the last line has them. */
-static int keep_until(const char *path, int64_t step, double *seconds, struct fail *why)
+/* Is a line written again by a run that goes on from a checkpoint: of a later step, or of this one
+ * after the checkpoint was made? */
+static bool comes_again(const json_t *entry, const struct trainer *t)
+{
+    int64_t step = json_integer_value(json_object_get(entry, "step"));
+    if (step != t->state.step) return step > t->state.step;
+    if (json_object_get(entry, "eval_loss")) return t->state.evaluated != step;
+    return json_object_get(entry, "schedules") && t->resumed && t->state.since == t->resumed;
+}
+
+/* Rewrites the log without what comes again. *seconds: of steps, as the last line has them. */
+static int keep_until(const char *path, const struct trainer *t, double *seconds, struct fail *why)
 {
     struct input *in;
     struct output out;
@@ -64,7 +73,7 @@ static int keep_until(const char *path, int64_t step, double *seconds, struct fa
     }
     while (!status && (got = input_line(in, &line, &bytes, why)) > 0) {
         json_t *entry = read_entry(line, bytes), *total = json_object_get(entry, "train_seconds");
-        if (entry && json_integer_value(json_object_get(entry, "step")) <= step) {
+        if (entry && !comes_again(entry, t)) {
             if (json_is_number(total)) *seconds = json_number_value(total);
             status = output_write(&out, line, bytes, why);
             if (!status) status = output_write(&out, "\n", 1, why);
@@ -83,7 +92,7 @@ int log_open(struct log *log, struct trainer *t, struct fail *why)
     char path[4096 + 32];
     *log = (struct log){ .started = progress_clock(), .first_step = t->state.step };
     snprintf(path, sizeof path, "%s/%s", t->folder.path, log_name);
-    if (keep_until(path, t->state.step, &log->before, why)) return -1;
+    if (keep_until(path, t, &log->before, why)) return -1;
     log->file = fopen(path, "ae");
     if (!log->file) return fail(why, "%s: %s", path, strerror(errno));
     if (strcmp(r->report_to, "tensorboard") != 0) return 0;
