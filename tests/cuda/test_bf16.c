@@ -241,19 +241,30 @@ static void one_attention(int64_t rows, int64_t heads, int64_t kv_heads, int64_t
     check_free_all();
 }
 
+/* A GPU without tensor cores' m16n8k8 has the plain kernels alone, which keep no tiles that a long
+ * sequence would use again. */
+static bool keeps_tiles(void)
+{
+    const char *capability = getenv("EMULATION_CAPABILITY");
+    return !capability || atoi(capability) >= 75;
+}
+
 /* Every variant of a tile, heads of one or several queries a key, ragged ends, segments,
  * samples, a cache. */
 static void test_attention(void **state)
 {
     (void)state;
     static const int64_t dims[] = { 32, 64, 128 };
+    bool is_long = keeps_tiles();
     for (int i = 0; i < 3; i++) {
         one_attention(1, 2, 2, dims[i], 1, 0, 0);
         one_attention(150, 2, 1, dims[i], 150, 0, 0);
         one_attention(133, 4, 2, dims[i], 70, 24, 0);
         one_attention(70, 9, 3, dims[i], 70, 24, 0); /* the shifted heads begin at a key's second */
-        one_attention(260, 2, 1, dims[i], 100, 0, 0); /* a sample ends within a tile of keys */
-        one_attention(390, 2, 1, dims[i], 390, 0, 0); /* every place of a tile is used again */
+        if (is_long || !i) {
+            one_attention(260, 2, 1, dims[i], 100, 0, 0); /* a sample ends within a tile of keys */
+            one_attention(390, 2, 1, dims[i], 390, 0, 0); /* every place of a tile is used again */
+        }
         one_attention(70, 2, 2, dims[i], 70, 0, 61);
         one_attention(1, 2, 2, dims[i], 1, 0, 255);
         one_attention(1, 6, 1, dims[i], 1, 290, 600);
