@@ -17,6 +17,7 @@
 #define LONGQLORA_KERNELS_H
 
 #include "../lib/common/fail.h"
+#include "../lib/common/weight_type.h"
 
 #include <stdint.h>
 
@@ -30,8 +31,6 @@ struct mat {
     struct act *at;
     int64_t stride;
 };
-
-enum weight_type { WEIGHT_F32, WEIGHT_BF16, WEIGHT_F16, WEIGHT_NF4 };
 
 /* y = x Wᵀ + scale · drop(x) Aᵀ Bᵀ   (LoRA: Hu et al. 2021, equation 3) */
 struct linear {
