@@ -5,7 +5,7 @@
  * rows of x before the next are read. A task takes 32 rows of W, whose sums have one
  * order whatever the threads.
  */
-#include "../nf4.h"
+#include "../../lib/common/nf4.h"
 #include "vec.h"
 
 enum { WEIGHT_TILE = 32, RANK_TILE = 8 };

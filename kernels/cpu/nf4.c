@@ -1,6 +1,6 @@
 /* NF4 with double quantization, as bitsandbytes has it. Compiled without
  * contraction: the two roundings of absmax are part of the format. */
-#include "../nf4.h"
+#include "../../lib/common/nf4.h"
 #include "cpu.h"
 
 #include <math.h>

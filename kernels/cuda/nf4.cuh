@@ -6,7 +6,7 @@
 #include "device.cuh"
 
 #define NF4_TABLE static __device__ const
-#include "../nf4.h"
+#include "../../lib/common/nf4.h"
 
 struct packed {
     const uint8_t *codes, *absmax;

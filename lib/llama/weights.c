@@ -1,8 +1,8 @@
 #include "base_digest.h"
 
-#include "../../kernels/nf4.h"
 #include "../common/clock.h"
 #include "../common/file.h"
+#include "../common/nf4.h"
 #include "../common/size.h"
 #include "../common/tokenizer.h"
 #include "model_place.h"
