@@ -1,18 +1,15 @@
 #include "base_digest.h"
 
 #include "../common/clock.h"
-#include "../common/file.h"
 #include "../common/nf4.h"
 #include "../common/size.h"
 #include "../common/tokenizer.h"
 #include "model_place.h"
 #include "stored_names.h"
 
-#include <errno.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 static const struct {
     const char *name;
@@ -53,28 +50,6 @@ enum weight_type weight_type_of_dtype(enum dtype dtype)
         type++;
     must(type < WEIGHT_NF4);
     return (enum weight_type)type;
-}
-
-int digest_file(const char *path, char digest[STREAM_DIGEST_TEXT], struct fail *why)
-{
-    static const size_t piece = 1 << 18;
-    FILE *file = file_open_stdio(path, NULL, why);
-    if (!file) return -1;
-    XXH3_state_t *state = XXH3_createState();
-    char *buffer = malloc(piece);
-    int status = state && buffer ? 0 : fail(why, "%s: out of memory", path);
-    if (!status) {
-        XXH3_128bits_reset(state);
-        size_t n;
-        while ((n = fread(buffer, 1, piece, file)) > 0)
-            XXH3_128bits_update(state, buffer, n);
-        if (ferror(file)) status = fail(why, "%s: cannot read: %s", path, strerror(errno));
-        digest_of_state(state, digest);
-    }
-    free(buffer);
-    XXH3_freeState(state);
-    fclose(file);
-    return status;
 }
 
 /* ---- a directory ---- */

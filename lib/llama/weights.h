@@ -65,7 +65,4 @@ const char *weight_type_name(enum weight_type type); /* as streams spell it */
 enum dtype weight_type_dtype(enum weight_type type);
 enum weight_type weight_type_of_dtype(enum dtype dtype); /* of F32, F16 or BF16 */
 
-/* XXH3-128 of a file's bytes, in hex. */
-int digest_file(const char *path, char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
-
 #endif
