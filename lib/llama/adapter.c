@@ -4,7 +4,7 @@
 #include "../common/torch_file.h"
 #include "adapter_fields.h"
 #include "adapter_rules.h"
-#include "checkpoint.h"
+#include "checkpoint_number.h"
 
 #include <errno.h>
 #include <float.h>
