@@ -1,10 +1,11 @@
-# LongQLoRA as Unix tools. `make help` lists what can be made.
+# LongQLoRA as Unix tools. `make help` lists what can be made: each target with what stands behind
+# its ##, here, in recipes/reproduce.mk and in tests/tests.mk.
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
-VERSION := 0.1
+VERSION := 0.2
 FLAVOUR ?= release
 CC ?= gcc
 ifeq ($(origin CC),default)
@@ -90,9 +91,10 @@ cuda_code = $(foreach a,$(1),-gencode arch=compute_$(call virtual_arch,$(a),$(1)
 	-gencode arch=compute_$(call virtual_arch,$(lastword $(1)),$(1)),code=compute_$(call virtual_arch,$(lastword $(1)),$(1))
 PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so $(BIN)/kernels-cuda-f16.so))
 
+## Build
 # Programs and plug-ins are made beside each other, also where make was started without -j.
 parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
-all:
+all: ## programs, and the CUDA plug-ins where there is nvcc (CUDA_ARCHS=all: for every one)
 	@$(MAKE) --no-print-directory $(parallel) programs
 programs: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
 
@@ -127,7 +129,7 @@ $(if $(NVCC),$(eval $(call plugin,cuda,)))
 $(if $(NVCC),$(eval $(call plugin,cuda-f16,-DELEM_F16)))
 FORCE:
 
-cuda-report:
+cuda-report: ## registers and spills of each CUDA kernel
 	@for p in $(OBJECTS_cuda) $(OBJECTS_cuda-f16); do echo "$$p:"; tests/ptxas-report $$p; done
 
 $(FOUND).libs: packaging/requirements $(if $(filter deps,$(MAKECMDGOALS)),| deps)
@@ -168,6 +170,8 @@ include recipes/reproduce.mk
 
 # ---- the machine ----
 
+## This machine
+
 # The lists of deps.txt that the other goals on the command line need; without any, all.
 GOALS := $(filter-out deps,$(MAKECMDGOALS))
 BUILD_GOALS := all install uninstall deb info help clean
@@ -178,13 +182,13 @@ else
 LISTS ?= build $(if $(filter $(FIGURE_GOALS),$(GOALS)),reproduce)
 endif
 
-deps:
+deps: ## install the packages that the other goals given here need; alone all of deps.txt
 	@tests/install-deps $(LISTS)
 	@rm -f $(FOUND).*
 # In one command line what is to be made waits for them.
 $(if $(filter deps,$(MAKECMDGOALS)),$(eval $(GOALS): | deps))
 
-info:
+info: ## versions of compiler, libraries and CUDA that are here
 	@echo "longqlora $(VERSION), flavour $(FLAVOUR), tools: $(TOOLS)"
 	@$(CC) --version | head -n 1
 	@echo "levels of the CPU kernels: $(LEVELS); this CPU: $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
@@ -195,28 +199,26 @@ info:
 
 install uninstall: export PREFIX := $(PREFIX)
 install uninstall: export DESTDIR := $(DESTDIR)
-install:
+install: ## programs, manuals, documents, examples, recipes, completion (PREFIX, DESTDIR)
 	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all programs
 	@packaging/install $(TOOLS) $(if $(PLUGIN),-- $(PLUGIN))
 
-uninstall:
+uninstall: ## remove exactly what install put there
 	@packaging/install --uninstall
 
 # A package for the release that runs here.
-deb:
+deb: ## a package for the release that runs here
 	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all programs
 	@packaging/deb $(VERSION) $(TOOLS) $(if $(PLUGIN),-- $(PLUGIN))
 
-clean:
+clean: ## remove build/ and bin/
 	rm -rf build bin
 
-# The loss curve of a training: RUN/loss.svg.
-plot:
-	@recipes/loss.pl $(or $(RUN),$(error plot: say RUN=output_dir))
+help: ## this list
+	@awk -F ': *([^#]*)## ' '/^## / { print (heads++ ? "\n" : "") substr($$0, 4) } \
+		/^[a-z-]+:.*## / { printf "  %-12s  %s\n", $$1, $$2 }' \
+		Makefile recipes/reproduce.mk tests/tests.mk
 
-help:
-	@echo "all deps test lint format coverage bench gpu-check demo reproduce plot info man golden install uninstall deb clean"
-
-.PHONY: all programs cuda-report deps info install uninstall deb clean help plot
+.PHONY: all programs cuda-report deps info install uninstall deb clean help
 
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -1,12 +1,16 @@
 #!/usr/bin/perl
-# lengths.pl SUMMARY.json FIGURE.svg - the lengths of documents by source, as pack --summary
-# counted them, drawn by gnuplot: the share of each source's documents by powers of two.
+# lengths.pl SUMMARY.json FIGURE.svg|FIGURE.png - the lengths of documents by source, as
+# pack --summary counted them: the share of each source's documents by powers of two.
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::Bin;
 use JSON::PP;
+use Figure qw(gnuplot quoted);
 
 my ($summary, $figure) = @ARGV;
-die "usage: lengths.pl SUMMARY.json FIGURE.svg\n" unless defined $figure;
+die "usage: lengths.pl SUMMARY.json FIGURE.svg|FIGURE.png\n"
+    unless defined $figure && $figure =~ /\.(svg|png)$/;
 open my $in, '<', $summary or die "$summary: $!\n";
 my $sources = decode_json(do { local $/; <$in> })->{sources};
 my @names = sort keys %$sources;
@@ -20,12 +24,15 @@ for my $name (@names) {
 }
 my $data = '';
 for my $b ($first .. $last) {
-    $data .= join(' ', 2 ** $b, map { my $s = $sources->{$_}; 100 * $s->{lengths_log2}[$b] / $s->{documents} } @names) . "\n";
+    my @shares = map { 100 * $_->{lengths_log2}[$b] / $_->{documents} } @$sources{@names};
+    $data .= join(' ', 2 ** $b, @shares) . "\n";
 }
-open my $plot, '|-', 'gnuplot' or die "gnuplot: $!\n";
-print $plot "\$lengths << E\n${data}E\n",
-    qq(set terminal svg size 800,480 background "white"\nset output "$figure"\n),
-    "set style data histogram\nset style fill solid 0.8\nset key top right\nset grid y\n",
-    "set xlabel 'tokens of a document, from'\nset ylabel 'share of the source in %'\nset xtics rotate by -45\n",
-    'plot ', join(', ', map { "\$lengths using " . ($_ + 2) . ':xtic(1) title "' . $names[$_] =~ s/["_]/ /gr . '"' } 0 .. $#names), "\n";
-close $plot or die "gnuplot failed\n";
+my @bars = map { "\$lengths using " . ($_ + 2) . ':xtic(1) title ' . quoted($names[$_]) }
+    0 .. $#names;
+gnuplot("\$lengths << E\n${data}E\n"
+        . "set title 'Lengths of documents, by source'\nset style data histogram\n"
+        . "set style fill solid 0.8\nset colorsequence podo\nset key outside right top\n"
+        . "set grid y\nset xtics rotate by -45\nset xlabel 'tokens of a document, from'\n"
+        . "set ylabel 'share of the documents of a source (%)'\n"
+        . 'plot ' . join(', ', @bars) . "\n",
+    800, 480, $figure);

@@ -1,25 +1,107 @@
 #!/usr/bin/perl
-# loss.pl RUN - draws the loss of a training, and of its evaluations if there are any, from
-# RUN/trainer_log.jsonl: RUN/loss.svg.
+# loss.pl RUN... - draws the loss of a training, and of its evaluations if there are any, from
+# RUN/trainer_log.jsonl: RUN/loss.svg and RUN/loss.png. Several runs are drawn into one figure,
+# losses.svg and losses.png in the folder of the first.
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::Bin;
 use JSON::PP;
+use List::Util qw(max min);
+use Figure qw(draw styles);
 
-my ($run) = @ARGV;
-die "usage: loss.pl RUN\n" unless defined $run;
-open my $in, '<', "$run/trainer_log.jsonl" or die "$run/trainer_log.jsonl: $!\n";
-my ($data, $measured) = ('', '');
-while (<$in>) {
-    my $line = decode_json($_);
-    $data .= "$line->{step} $line->{loss}\n" if defined $line->{loss};
-    $measured .= "$line->{step} $line->{eval_loss}\n" if defined $line->{eval_loss};
+# Points of a smoothed line, and of those that it is made of, that a figure has room for.
+use constant { SMOOTHED => 300, FAINT => 3000 };
+
+my @runs = map { s{(?<=.)/+$}{}r } @ARGV;
+die "usage: loss.pl RUN...\n" unless @runs;
+
+# The points [step, value] of a log's lines that have that key.
+sub points_of {
+    my ($lines, $key) = @_;
+    return map { defined $_->{$key} ? [ $_->{step}, $_->{$key} ] : () } @$lines;
 }
-die "$run/trainer_log.jsonl: no loss in it\n" if $data eq '';
-open my $plot, '|-', 'gnuplot' or die "gnuplot: $!\n";
-print $plot "\$loss << E\n${data}E\n", "\$measured << E\n${measured}E\n",
-    qq(set terminal svg size 800,480 background "white"\nset output "$run/loss.svg"\n),
-    "set grid\nset xlabel 'step'\nset ylabel 'loss'\n", $measured eq '' ? "unset key\n" : '',
-    "plot \$loss using 1:2 with linespoints pointtype 7 pointsize 0.3 title 'training'",
-    $measured eq '' ? "\n" : ", \$measured using 1:2 with linespoints pointtype 7 title 'evaluation'\n";
-close $plot or die "gnuplot failed\n";
-print "$run/loss.svg\n";
+
+sub read_log {
+    my ($run) = @_;
+    my $path = "$run/trainer_log.jsonl";
+    open my $in, '<', $path or die "loss.pl: $path: $!\n";
+    my @lines;
+    while (my $text = <$in>) {
+        my $line = eval { decode_json($text) };
+        next if !$line && $text !~ /\n\z/; # it is being written
+        die "loss.pl: $path: line $.: not a run's\n"
+            unless ref $line eq 'HASH' && defined $line->{step};
+        push @lines, $line;
+    }
+    die "loss.pl: $path: no loss in it\n" unless points_of(\@lines, 'loss');
+    return [ sort { $a->{step} <=> $b->{step} } @lines ];
+}
+
+# Every n-th, so that they are not many more than that, and the last.
+sub thin {
+    my ($most, @points) = @_;
+    my $every = max(1, int(@points / $most));
+    return @points[ grep { $_ % $every == 0 || $_ == $#points } 0 .. $#points ];
+}
+
+# At each place the straight line through the points around it, weighted by a bell that is so many
+# steps wide. Unlike a mean of those before, it neither lags behind nor bends at the ends.
+sub smooth {
+    my ($width, @points) = @_;
+    my ($from, @line) = (0);
+    for my $place (map { $_->[0] } thin(SMOOTHED, @points)) {
+        $from++ while $points[$from][0] < $place - 3 * $width;
+        my ($n, $x, $xx, $y, $xy) = (0) x 5;
+        for (my $i = $from; $i < @points && $points[$i][0] <= $place + 3 * $width; $i++) {
+            my $distance = ($points[$i][0] - $place) / $width;
+            my $weight = exp(-$distance ** 2 / 2);
+            $n += $weight;
+            $x += $weight * $distance;
+            $xx += $weight * $distance ** 2;
+            $y += $weight * $points[$i][1];
+            $xy += $weight * $distance * $points[$i][1];
+        }
+        my $determinant = $n * $xx - $x * $x;
+        my $is_line = $determinant > 1e-6 * $n * $n;
+        push @line, [ $place, $is_line ? ($xx * $y - $x * $xy) / $determinant : $y / $n ];
+    }
+    return @line;
+}
+
+# The end of a path that is long, whole characters of it.
+sub shortened {
+    my ($path) = @_;
+    return $path if length $path <= 44;
+    return '...' . (substr $path, -40) =~ s/^[\x80-\xbf]+//r;
+}
+
+my @logs = map { read_log($_) } @runs;
+my @steps = map { $_->[0] } map { points_of($_, 'loss') } @logs;
+# A fiftieth of the figure, and not less than from one line of a log to the next.
+my $width = max(1, (max(@steps) - min(@steps)) / 50);
+for my $log (@logs) {
+    my @points = points_of($log, 'loss');
+    $width = max($width, ($points[-1][0] - $points[0][0]) / (@points - 1)) if @points > 1;
+}
+
+my @lines;
+for my $i (0 .. $#runs) {
+    my @points = points_of($logs[$i], 'loss');
+    my @evaluations = points_of($logs[$i], 'eval_loss');
+    my $run = @runs > 1 ? shortened($runs[$i]) . ', ' : '';
+    push @lines, { name => "${run}training", points => [ smooth($width, @points) ],
+        faint => [ thin(FAINT, @points) ], marks => 8 };
+    push @lines, { name => "${run}evaluation", points => \@evaluations } if @evaluations;
+}
+my $most = () = styles();
+die 'loss.pl: ' . @lines . " lines, of which $most can be told apart: name fewer runs\n"
+    if @lines > $most;
+$lines[$_]{style} = $_ for 0 .. $#lines;
+
+my $stem = @runs > 1 ? "$runs[0]/losses" : "$runs[0]/loss";
+my $panel = { lines => \@lines, x => 'step (updates of the weights)', y => 'loss (nats per token)',
+    title => sprintf 'Points: lines of the log. Training: smoothed, width %.0f.', $width };
+draw({ title => @runs > 1 ? 'Loss of ' . @runs . ' runs' : 'Loss of ' . shortened($runs[0]),
+    panels => [$panel] }, "$stem.svg", "$stem.png");
+print "$stem.svg\n$stem.png\n";

@@ -1,32 +1,24 @@
 #!/usr/bin/perl
-# report.pl RUN FACTORS SOURCES - the report's tables and figure from RUN/scores/*.json:
-# table.txt, table.md, table.json, figure.svg, figure.png. Numbers are perplexities by
-# context length; over several sources the windows' mean losses are averaged.
+# report.pl RUN FACTORS SOURCES BASE_CONTEXT ROWS - the report's tables and figure from the scores
+# of these rows, RUN/scores/*.json: table.txt, table.md, table.json, figure.svg, figure.png. Numbers
+# are perplexities by context length; over several sources the windows' mean losses are averaged.
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::Bin;
 use JSON::PP;
+use Figure qw(put);
+use Rows qw(rows);
 
-my ($run, $factors, $sources) = @ARGV;
-die "usage: report.pl RUN FACTORS SOURCES\n" unless defined $sources;
+my ($run, $factors, $sources, $base, $measured) = @ARGV;
+die "usage: report.pl RUN FACTORS SOURCES BASE_CONTEXT ROWS\n" unless defined $measured;
 my @factors = split ' ', $factors;
 my @sources = split ' ', $sources;
+my %is_measured = map { $_ => 1 } split ' ', $measured;
 my $json = JSON::PP->new->canonical->pretty;
 
-sub rows {
-    my ($f) = @_;
-    return (
-        [ 'base', 'base' ],
-        [ 'base-nf4', 'base, NF4' ],
-        [ "interpolated-$f", 'base + interpolation, untrained' ],
-        [ "full-$f", 'full fine-tuning, S2' ],
-        [ "lora-$f", 'LoRA, S2' ],
-        [ "longqlora-$f", 'LongQLoRA (NF4 + LoRA, S2)' ],
-        [ "merged-$f", 'LongQLoRA merged into the unquantized base' ],
-        [ "longqlora-plus-$f", 'LongQLoRA + embeddings and norms' ],
-        [ "scratch-$f", 'trained at the long context from scratch' ],
-        [ 'control', 'control: as many more steps at the short context' ],
-    );
-}
+# The rows of a factor's tables: those that this scale has.
+sub rows_of { return grep { $is_measured{ $_->[0] } } rows(@_) }
 
 my (%loss, %seen);
 sub read_scores {
@@ -46,8 +38,10 @@ sub read_scores {
     $loss{$row}{all}{$_} /= $seen{$row}{$_} for keys %{ $seen{$row} };
 }
 
-read_scores($_->[0]) for map { rows($_) } @factors;
+read_scores($_->[0]) for map { rows_of($_) } @factors;
 my @contexts = sort { $a <=> $b } keys %{ $loss{base}{all} };
+die "report.pl: nothing was measured at the base's context, $base\n"
+    unless grep { $_ == $base } @contexts;
 
 sub ppl { my ($row, $source, $c) = @_; return exp $loss{$row}{$source}{$c} }
 
@@ -59,12 +53,15 @@ for my $f (@factors) {
         my $where = $source eq 'all' ? 'all sources' : "source $source";
         my $title = "Perplexity by context length, extension by $f, $where";
         my $short = $source ne 'all';
-        $text .= sprintf "%s\n%-50s%s\n", $title, '', join '', map { sprintf '%9d', $_ } @contexts unless $short;
-        $markdown .= "### $title\n\n| model | " . join(' | ', @contexts) . " |\n|---|" . '---|' x @contexts . "\n";
-        for my $row (rows($f)) {
+        $text .= sprintf "%s\n%-50s%s\n", $title, '', join '', map { sprintf '%9d', $_ } @contexts
+            unless $short;
+        $markdown .= "### $title\n\n| model | " . join(' | ', @contexts) . " |\n|---|"
+            . '---|' x @contexts . "\n";
+        for my $row (rows_of($f)) {
             my ($key, $label) = @$row;
             my @values = map { sprintf '%.2f', ppl($key, $source, $_) } @contexts;
-            $text .= sprintf "%-50s%s\n", $label, join '', map { sprintf '%9s', $_ } @values unless $short;
+            $text .= sprintf "%-50s%s\n", $label, join '', map { sprintf '%9s', $_ } @values
+                unless $short;
             $markdown .= "| $label | " . join(' | ', @values) . " |\n";
             $table{"extension by $f"}{$source}{$label} =
                 { map { $_ => 0 + sprintf '%.6f', ppl($key, $source, $_) } @contexts };
@@ -81,60 +78,36 @@ sub fact {
     my $line = sprintf '%s: %s (%s)', $label, $value, $holds ? 'yes' : 'no';
     $text .= "$line\n";
     $markdown .= "- $line\n";
-    push @{ $table{facts} }, { claim => $label, value => $value, holds => $holds ? JSON::PP::true : JSON::PP::false };
+    $holds = $holds ? JSON::PP::true : JSON::PP::false;
+    push @{ $table{facts} }, { claim => $label, value => $value, holds => $holds };
 }
 
-my $base = $contexts[int(@contexts / 2)];
 my $long = $contexts[-1];
 for my $source ('all', @sources) {
     my $at = $source eq 'all' ? '' : ", $source";
-    my $ratio = ppl('base', $source, $long) / ppl('base', $source, $base);
-    fact("the base at $long is at least 1.1 times worse than at $base$at", sprintf('%.3f times', $ratio), $ratio >= 1.1);
-    my $nf4 = ppl('base-nf4', $source, $base) / ppl('base', $source, $base) - 1;
+    my $here = ppl('base', $source, $base);
+    my $ratio = ppl('base', $source, $long) / $here;
+    fact("the base at $long is at least 1.1 times worse than at $base$at",
+        sprintf('%.3f times', $ratio), $ratio >= 1.1);
+    my $nf4 = ppl('base-nf4', $source, $base) / $here - 1;
     fact("NF4 costs less than 1 % at $base$at", sprintf('%.2f %%', 100 * $nf4), $nf4 < 0.01);
     for my $f (@factors) {
         my ($i, $c) = (ppl("interpolated-$f", $source, $base), $base * $f);
         fact("interpolation by $f without training is worse than the base at $base$at",
-            sprintf('%.2f against %.2f', $i, ppl('base', $source, $base)), $i > ppl('base', $source, $base));
+            sprintf('%.2f against %.2f', $i, $here), $i > $here);
         next if $f != $factors[0];
         my @path = map { ppl("longqlora-$f", $source, $_) } grep { $_ <= $c } @contexts;
-        fact("LongQLoRA improves with length up to $c$at", join(' > ', map { sprintf '%.2f', $_ } @path),
+        fact("LongQLoRA improves with length up to $c$at",
+            join(' > ', map { sprintf '%.2f', $_ } @path),
             !grep { $path[$_] >= $path[ $_ - 1 ] } 1 .. $#path);
         my ($q, $b) = (ppl("longqlora-$f", $source, $c), ppl('base', $source, $c));
         fact("LongQLoRA beats the base at $c$at", sprintf('%.2f against %.2f', $q, $b), $q < $b);
     }
 }
 
-sub put {
-    my ($name, $content) = @_;
-    open my $out, '>', "$run/$name.tmp" or die "$run/$name: $!\n";
-    print $out $content;
-    close $out or die "$run/$name: $!\n";
-    rename "$run/$name.tmp", "$run/$name" or die "$run/$name: $!\n";
-}
-
-# ---- figure: one line a model, one panel a factor ----
-
-my ($data, $plot, $block) = ('', '', 0);
-for my $f (@factors) {
-    my @lines;
-    for my $row (rows($f)) {
-        $data .= "\$row" . ++$block . " << E\n";
-        $data .= sprintf "%d %.5f\n", $_, ppl($row->[0], 'all', $_) for @contexts;
-        $data .= "E\n";
-        push @lines, qq(\$row$block using 1:2 with linespoints title "$row->[1]");
-    }
-    $plot .= qq(set title "extension by $f"\nplot ) . join(', ', @lines) . "\n";
-}
-my $panels = @factors;
-my $common = qq(set logscale x 2\nset xlabel "context length (tokens)"\nset ylabel "perplexity"\n)
-    . qq(set key below font ",9"\nset grid\nset multiplot layout 1,$panels\n);
-my $width = 640 * $panels;
-for my $kind ([ 'svg', "svg size $width,620 dynamic" ], [ 'png', "pngcairo size $width,620" ]) {
-    open my $gnuplot, '|-', 'gnuplot' or die "gnuplot: $!\n";
-    print $gnuplot "set terminal $kind->[1]\nset output '$run/figure.$kind->[0]'\n$data$common$plot";
-    close $gnuplot or die "gnuplot failed\n";
-}
-put('table.txt', $text);
-put('table.json', $json->encode(\%table));
-put('table.md', $markdown);
+put("$run/table.txt", $text);
+put("$run/table.json", $json->encode(\%table));
+my @figures = map { "$run/figure.$_" } qw(svg png);
+system("$FindBin::Bin/figure.pl", "$run/table.json", $base, @figures) == 0
+    or die "report.pl: no figure\n";
+put("$run/table.md", $markdown);

@@ -21,11 +21,12 @@ EXAMPLE_TOKENS ?= 180
 EXAMPLE_PROMPTS ?= "In the beginning"
 SCORES := $(foreach row,$(ROWS),$(foreach s,$(SOURCES),$(R)/scores/$(row).$(s).json))
 
-demo:
+## Reproduce and draw
+demo: ## the whole method in miniature: tables and a figure in run/, in minutes
 	@$(MAKE) --no-print-directory reproduce SCALE=miniature
 
 # Programs are built in parallel, stages run one after the other: each uses all cores.
-reproduce:
+reproduce: ## the same at another scale or seed (SCALE=smoke, llama2-7b, vicuna-13b; SEED=1)
 	@packaging/requirements reproduce
 	@$(MAKE) --no-print-directory -j$(JOBS) programs
 	@$(MAKE) --no-print-directory -j1 $(R)/table.md $(R)/examples.txt
@@ -112,50 +113,49 @@ $(R)/longqlora-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/$(LORA
 $(R)/merged-%/config.json: $(R)/longqlora-%/longqlora.json | bin/merge
 	$(STAGE) "merge: $*x" bin/merge --base $(R)/base --adapter $(R)/longqlora-$* -o $(R)/merged-$*
 
-# ---- scores: $(call score,TARGET'S STEM,OPTIONS) for each source ----
+# ---- scores: how each row of the table is measured, on each source ----
 
-score = $(STAGE) "ppl: $(1)" bin/ppl $(2) --data $(R)/heldout.tok --source $* \
-	--context $(CONTEXTS) --max-tokens $(EVAL_TOKENS) --to json -o $@ --quiet
+# $(call row,NAME,WHAT IS MADE BEFORE,OPTIONS OF PPL); recipes/Rows.pm has what each is called.
+define row
+$(R)/scores/$(1).%.json: $(R)/$(2) $(R)/heldout.tok | bin/ppl $(R)/scores
+	$(STAGE) "ppl: $(1) $$*" bin/ppl $(3) --data $(R)/heldout.tok --source $$* \
+		--context $(CONTEXTS) --max-tokens $(EVAL_TOKENS) --to json -o $$@ --quiet
 
-define factor_scores
-$(R)/scores/interpolated-$(1).%.json: $(R)/base/config.json $(R)/heldout.tok | bin/ppl $(R)/scores
-	$$(call score,interpolated-$(1) $$*,--model $(R)/base --rope linear:$(1))
-$(R)/scores/full-$(1).%.json: $(R)/full-$(1)/config.json $(R)/heldout.tok | bin/ppl $(R)/scores
-	$$(call score,full-$(1) $$*,--model $(R)/full-$(1))
-$(R)/scores/merged-$(1).%.json: $(R)/merged-$(1)/config.json $(R)/heldout.tok | bin/ppl $(R)/scores
-	$$(call score,merged-$(1) $$*,--model $(R)/merged-$(1))
-$(R)/scores/scratch-$(1).%.json: $(R)/scratch-$(1)/config.json $(R)/heldout.tok | bin/ppl $(R)/scores
-	$$(call score,scratch-$(1) $$*,--model $(R)/scratch-$(1))
-$(R)/scores/lora-$(1).%.json: $(R)/lora-$(1)/longqlora.json $(R)/heldout.tok | bin/ppl $(R)/scores
-	$$(call score,lora-$(1) $$*,--model $(R)/base --adapter $(R)/lora-$(1))
-$(R)/scores/longqlora-$(1).%.json: $(R)/longqlora-$(1)/longqlora.json $(R)/heldout.tok | bin/ppl $(R)/scores
-	$$(call score,longqlora-$(1) $$*,--model $(R)/base.nf4 --adapter $(R)/longqlora-$(1))
-$(R)/scores/longqlora-plus-$(1).%.json: $(R)/longqlora-plus-$(1)/longqlora.json $(R)/heldout.tok | bin/ppl $(R)/scores
-	$$(call score,longqlora-plus-$(1) $$*,--model $(R)/base.nf4 --adapter $(R)/longqlora-plus-$(1))
 endef
-$(foreach f,$(FACTORS),$(eval $(call factor_scores,$(f))))
-
-$(R)/scores/base.%.json: $(R)/base/config.json $(R)/heldout.tok | bin/ppl $(R)/scores
-	$(call score,base $*,--model $(R)/base)
-$(R)/scores/base-nf4.%.json: $(R)/base.nf4 $(R)/heldout.tok | bin/ppl $(R)/scores
-	$(call score,base-nf4 $*,--model $(R)/base.nf4)
-$(R)/scores/control.%.json: $(R)/control/config.json $(R)/heldout.tok | bin/ppl $(R)/scores
-	$(call score,control $*,--model $(R)/control)
+on_nf4 := --model $(R)/base.nf4 --adapter $(R)
+define factor_rows
+$(call row,interpolated-$(1),base/config.json,--model $(R)/base --rope linear:$(1))
+$(call row,full-$(1),full-$(1)/config.json,--model $(R)/full-$(1))
+$(call row,merged-$(1),merged-$(1)/config.json,--model $(R)/merged-$(1))
+$(call row,scratch-$(1),scratch-$(1)/config.json,--model $(R)/scratch-$(1))
+$(call row,lora-$(1),lora-$(1)/longqlora.json,--model $(R)/base --adapter $(R)/lora-$(1))
+$(call row,longqlora-$(1),longqlora-$(1)/longqlora.json,$(on_nf4)/longqlora-$(1))
+$(call row,longqlora-plus-$(1),longqlora-plus-$(1)/longqlora.json,$(on_nf4)/longqlora-plus-$(1))
+endef
+$(eval $(call row,base,base/config.json,--model $(R)/base))
+$(eval $(call row,base-nf4,base.nf4,--model $(R)/base.nf4))
+$(eval $(call row,control,control/config.json,--model $(R)/control))
+$(foreach f,$(FACTORS),$(eval $(call factor_rows,$(f))))
 
 $(R)/scores:
 	@mkdir -p $@
 
 # ---- the report: table.txt, table.md, table.json, figure.svg, figure.png ----
 
-$(R)/table.md: $(SCORES) recipes/report.pl
-	$(STAGE) report recipes/report.pl $(R) "$(FACTORS)" "$(SOURCES)"
+$(R)/table.md: $(SCORES) recipes/report.pl recipes/figure.pl recipes/Figure.pm recipes/Rows.pm
+	$(STAGE) report recipes/report.pl $(R) "$(FACTORS)" "$(SOURCES)" $(BASE_CONTEXT) "$(ROWS)"
 
 # ---- what the model says, before and after ----
 
 $(R)/examples.txt: $(R)/longqlora-2/longqlora.json $(R)/base.nf4 recipes/examples | bin/generate
 	$(STAGE) examples recipes/examples $(R) $(EXAMPLE_TOKENS) $(EXAMPLE_PROMPTS)
 
+# ---- the course of a training ----
+
+plot: ## the loss of trainings, drawn as SVG and PNG (RUN="output_dir ...")
+	@recipes/loss.pl $(or $(RUN),$(error plot: say RUN=output_dir, or RUN="one another"))
+
 .PRECIOUS: $(R)/%.tok $(R)/samples-%.smp $(R)/config-%.json $(R)/scratch-%/config.json \
 	$(R)/full-%/config.json $(R)/lora-%/longqlora.json $(R)/longqlora-%/longqlora.json \
 	$(R)/longqlora-plus-%/longqlora.json $(R)/merged-%/config.json
-.PHONY: demo reproduce
+.PHONY: demo reproduce plot

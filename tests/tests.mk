@@ -1,6 +1,7 @@
 # Tests: unit and kernel tests with cmocka, command lines with bats, all as TAP; tests/summary
 # adds the totals up. FLAVOUR=asan runs the same with sanitizers.
 
+## Test and check
 TEST_UNITS := $(wildcard tests/unit/test_*.c)
 TEST_KERNELS := $(wildcard tests/kernels/test_*.c)
 TEST_CUDA := $(wildcard tests/cuda/test_*.c)
@@ -66,7 +67,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/tests/fuzz/libfuzzer_%: $(BUILD)/tests/fuzz/fuzz_%.o 
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) -fsanitize=fuzzer $^ $(LIBS) -o $@
 
-fuzz:
+fuzz: ## fuzz each parser with sanitizers (SECONDS=600 each)
 	@$(MAKE) --no-print-directory -j$(JOBS) FLAVOUR=fuzz CC=clang fuzz-programs
 	@SECONDS_EACH=$(SECONDS) tests/fuzz/run build/fuzz/tests/fuzz
 
@@ -108,32 +109,32 @@ $(BUILD)/tests/%.so: tests/fault/%.c
 test-programs: programs $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/tests/spm_oracle $(EMULATED)
 
 # TIMES=--times: with the table of what each test takes.
-test:
+test: ## every test (TIMES=--times: and what each takes; FLAVOUR=asan: with sanitizers)
 	@packaging/requirements test
 	@$(MAKE) --no-print-directory $(parallel) test-programs
 	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) JOBS=$(JOBS) tests/run $(TIMES) $(TEST_PROGRAMS)
 
-test-long:
+test-long: ## every test with its long loops, then fuzz
 	@packaging/requirements test
 	@$(MAKE) --no-print-directory $(parallel) test-programs
 	@LONG=1 BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
 	@$(MAKE) --no-print-directory fuzz
 
-coverage:
+coverage: ## which lines of lib/ and kernels/ the tests reach
 	@rm -rf build/coverage
 	@$(MAKE) --no-print-directory test FLAVOUR=coverage
 	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' -s 2>/dev/null | tail -n 60
 
 # What a machine with a GPU needs, and where one is here, the checks themselves.
 gpu-check-programs: programs $(BENCH_PROGRAMS) $(CHOICES) $(PLAIN_PRODUCTS) $(BUILD)/tests/cuda/test_bf16
-gpu-check:
+gpu-check: ## what a machine with a GPU needs, and the checks themselves where one is here
 	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all gpu-check-programs
 	@BUILD=$(BUILD) tests/gpu/prepare build/gpu-check
 	@if nvidia-smi -L > /dev/null 2>&1; then build/gpu-check/run build/gpu-check/out; \
 	else echo "gpu-check: no GPU here: take build/gpu-check to one"; fi
 
 bench-programs: programs $(BUILD)/tests/spm_oracle $(BENCH_PROGRAMS)
-bench:
+bench: ## what the programs take here, beside their peers
 	@$(MAKE) --no-print-directory $(parallel) bench-programs
 	@tests/bench/run
 	@tests/bench/tokenize
@@ -141,27 +142,27 @@ bench:
 	@tests/bench/quantize
 	@tests/bench/peft
 
-golden:
+golden: ## where the tests' reference values come from
 	@echo "Golden files are made by hand: see tests/golden/README.md"
 
 SOURCES_C := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
-format:
+format: ## lay out all C files as .clang-format says
 	clang-format -i $(SOURCES_C)
 
-check-format:
+check-format: ## name the C files that are laid out otherwise
 	clang-format --dry-run -Werror $(SOURCES_C)
 
 # Warnings as errors on both compilers, then clang-tidy and cppcheck (which takes the array that
 # fail_with writes into for a read).
-lint: check-format
+lint: check-format ## warnings of two compilers as errors, clang-format, clang-tidy, cppcheck
 	@$(MAKE) --no-print-directory FLAVOUR=lint-gcc CC=gcc CFLAGS='-O1 -Werror' programs $(patsubst build/$(FLAVOUR)/%,build/lint-gcc/%,$(TEST_PROGRAMS))
 	@$(MAKE) --no-print-directory FLAVOUR=lint-clang CC=clang CFLAGS='-O1 -Werror' programs $(patsubst build/$(FLAVOUR)/%,build/lint-clang/%,$(TEST_PROGRAMS))
 	clang-tidy --quiet $(filter %.c,$(filter-out tests/%,$(SOURCES_C))) -- -std=gnu11 $(CPPFLAGS) -DKERNELS_CPU=kernels_cpu_baseline
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
 		--suppress=missingInclude --suppress=ctuuninitvar:lib/common/fail.c -D__x86_64__ -DKERNELS_CPU=kernels_cpu_baseline lib kernels tools
 
-man: all
+man: all ## put the programs' own options into the manual pages
 	@for t in $(TOOLS); do tests/man-options $$t; done
 
 .PHONY: gpu-check-programs bench-programs fuzz fuzz-programs test test-programs test-long coverage bench gpu-check golden format check-format lint man

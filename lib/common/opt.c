@@ -9,7 +9,7 @@
 #include <math.h>
 
 #ifndef LONGQLORA_VERSION
-#define LONGQLORA_VERSION "0.1"
+#define LONGQLORA_VERSION "unknown"
 #endif
 
 struct opt_standard opt_standard = { .progress = "auto" };
@@ -185,6 +185,27 @@ static void help_man(const struct opt_program *program)
     printf(".It Fl \\-help , Fl \\-version\nPrint a summary, or the version, and exit.\n.El\n");
 }
 
+static void print_completion(const struct opt *o)
+{
+    if (o->argument) printf(" %s", o->argument);
+    if (o->kind == OPT_WORD) printf(" %s", o->words);
+    putchar('\n');
+}
+
+/* What a shell needs to complete a command line: see opt.h. */
+static void help_completion(const struct opt_program *program)
+{
+    for (const struct opt *o = program->table; o->name; o++) {
+        printf("--%s", o->name);
+        print_completion(o);
+        if (!o->letter) continue;
+        printf("-%c", o->letter);
+        print_completion(o);
+    }
+    printf("--help\n--version\n");
+    if (program->list_operands) program->list_operands();
+}
+
 NORETURN static void unknown(const struct opt_program *program, const char *typed)
 {
     const char *names[64];
@@ -208,6 +229,10 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
     }
     if (!strcmp(name, "help-man")) {
         help_man(program);
+        exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
+    }
+    if (!strcmp(name, "help-completion")) {
+        help_completion(program);
         exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
     }
     if (!strcmp(name, "version")) {

@@ -1,5 +1,8 @@
 /* opt.h - one table gives parsing, --help and the OPTIONS of the manual page.
  *
+ * The same table makes the shell's completion: --help-completion prints a line for each option,
+ * "--name", "--name ARGUMENT" or "--name ARGUMENT word|word", which packaging/completion reads.
+ *
  * Long names are the interface: --name VALUE or --name=VALUE, in any order, "--"
  * ends them. Unknown options, missing or odd values are usage errors (exit 2).
  */
@@ -46,13 +49,15 @@ struct opt_program {
     const char *details;         /* printed last by --help; may be NULL */
     bool no_operands;
     struct opt *table; /* ends with a zeroed entry */
+    /* Prints the operands that --help-completion is to know, as it prints options; may be NULL. */
+    void (*list_operands)(void);
 };
 
 /* What comes before parsing: names the program, makes the process a good one (die_init), and
  * refuses to say anything into a file that the command line names. opt_parse does it. */
 void opt_begin(int argc, char **argv, const struct opt_program *program);
 
-/* Parses, handles --help, --help-man and --version, and returns the operands
+/* Parses, handles --help, --help-man, --help-completion and --version, and returns the operands
  * (borrowed from argv, NULL at the end). Exits on a usage error. */
 const char **opt_parse(int argc, char **argv, const struct opt_program *program);
 

@@ -8,7 +8,7 @@
 #include <zstd.h>
 
 #ifndef LONGQLORA_VERSION
-#define LONGQLORA_VERSION "0.1"
+#define LONGQLORA_VERSION "unknown"
 #endif
 
 struct frame {

@@ -23,12 +23,12 @@ near() { # BOUND LOSSES LOSSES
     train $full output_dir=full --device cuda
     train $full output_dir=full-cpu --device cpu
     near 0.01 "$(losses full-cpu)" "$(losses full)"
-    lora whole --quiet --device cuda logging_steps=1 eval_file=32.smp
-    lora cpu --quiet --device cpu logging_steps=1 eval_file=32.smp
+    lora whole --quiet --device cuda max_steps=4 logging_steps=1 eval_file=few.smp
+    lora cpu --quiet --device cpu max_steps=4 logging_steps=1 eval_file=few.smp
     near 0.01 "$(losses cpu)" "$(losses whole)"
-    lora broken --quiet --device cuda save_steps=2
+    lora broken --quiet --device cuda max_steps=4 save_steps=2
     rm broken/adapter_model.safetensors
-    lora broken --quiet --device cuda save_steps=2 resume_from_checkpoint=broken/checkpoint-2
+    lora broken --quiet --device cuda max_steps=4 save_steps=2 resume_from_checkpoint=broken/checkpoint-2
     cmp whole/adapter_model.safetensors broken/adapter_model.safetensors
 }
 
@@ -48,8 +48,8 @@ near() { # BOUND LOSSES LOSSES
     make_base
     lora adapter --quiet --device cpu
     for model in base base.nf4; do
-        ppl -m $model --data docs.tok --context 16 --to json --device cpu --quiet -o cpu.json
-        ppl -m $model --data docs.tok --context 16 --to json --device cuda --quiet -o cuda.json
+        ppl -m $model --data docs.tok --max-tokens 400 --context 16 --to json --device cpu --quiet -o cpu.json
+        ppl -m $model --data docs.tok --max-tokens 400 --context 16 --to json --device cuda --quiet -o cuda.json
         near 0.005 "$(sed -n 's/.*"nll": *\([0-9.]*\).*/\1/p' cpu.json)" "$(sed -n 's/.*"nll": *\([0-9.]*\).*/\1/p' cuda.json)"
     done
     run --separate-stderr -0 generate -m base.nf4 --adapter adapter --tokenizer tok --device cuda -p abc -n 12
@@ -59,7 +59,7 @@ near() { # BOUND LOSSES LOSSES
     on f32
     for model in base base.nf4; do
         for device in cpu cuda; do
-            generate -m $model --adapter adapter --force-base --tokenizer tok --device $device --quiet -p abc -n 12 > $device.text
+            generate -m $model --adapter adapter --force-base --tokenizer tok --device $device --quiet -p abc -n 8 > $device.text
         done
         cmp cpu.text cuda.text
     done

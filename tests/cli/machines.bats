@@ -250,9 +250,10 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     done
     [ ! -e one ] && [ ! -e four ] && [ ! -e six ]
     # A new version that is broken off in the middle can be installed again.
-    cp -r "$root/packaging" "$root/tools" "$root/recipes" "$root/docs" "$root/README.md" .
+    cp -r "$root/packaging" "$root/tools" "$root/recipes" "$root/docs" "$root"/*.md .
     mkdir bin stand-in
     cp "$BIN/pack" "$BIN/tokenize" bin
+    cp -r "$root/examples" .
     packages() { DESTDIR=$PWD/dest PREFIX=/usr packaging/install pack tokenize; }
     packages
     for tool in pack tokenize; do printf '#!/bin/sh\n' > bin/$tool; done
@@ -264,6 +265,11 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     [ ! -e dest ]
 }
 
+# A page's first command line that begins so, with the lines that go on.
+first_command() { # BEGINNING PAGE
+    sed -n "\\,^    $1,{s/^ *//;:more;/\\\\\$/{N;s/\\\\\n */ /;bmore};p;q}" "$2"
+}
+
 @test "machines: a PREFIX with a space: what is named in pages can be typed" {
     only_release
     places "$PWD/stage" "/opt/my tools" train
@@ -271,10 +277,11 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     PATH=$in/bin:$PATH
     eval "set -- $(longqlora-train --help | sed -n 4p)"
     [ -f "$2" ]
-    line=$(grep -m 1 '^    longqlora-train ' "$in/share/doc/longqlora/README.md")
+    line=$(first_command longqlora-train "$in/share/doc/longqlora/README.md")
     eval "set -- $line"
     [ -f "$PWD/stage$2" ]
-    [ -f "$PWD/stage${3#*=}" ]
+    last=${*: -1}
+    [ -f "$PWD/stage${last#*=}" ]
     DESTDIR="$PWD/stage" PREFIX="/opt/my tools" "$root/packaging/install" --uninstall
     [ ! -e stage ]
 }
@@ -284,7 +291,7 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     dest="$PWD/stage"
     places "$dest" /usr "${all_tools[@]}"
     tools='(tokenize|pack|quantize|train|merge|ppl|generate)'
-    bare() { sed -E "s/longqlora-$tools/\1/g; s|bin/$tools|\1|g; s|/usr/share/longqlora/||g; s|/usr/share/doc/longqlora/||g
+    bare() { sed -E "s/longqlora-$tools/\1/g; s#bin/$tools#\1#g; s|/usr/share/longqlora/||g; s|/usr/share/doc/longqlora/||g
         s|/usr/lib/longqlora/|bin/|g" "$1" | grep -v '^Installed, each program\|^begins with .make. wants'; }
     same() { diff -B <(bare "$1") <(bare "$2"); }
     for tool in "${all_tools[@]}"; do
@@ -297,10 +304,17 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     done
     while IFS= read -r file; do
         same "$root/$file" "$dest/usr/share/doc/longqlora/$file"
-    done < <(cd "$root" && find README.md docs -name '*.md')
+    done < <(cd "$root" && find README.md CHANGELOG.md CONTRIBUTING.md docs -name '*.md')
     # No command has its bare name: in code lines, in backquotes, in recipes' comments.
     run ! grep -rnE "^    (\\$ )?$tools |^    .*\\| $tools |bin/$tools|\`$tools[ \`]" "$dest/usr/share/doc/longqlora" --include=*.md
     for recipe in "$root"/recipes/*.yaml; do same "$recipe" "$dest/usr/share/longqlora/recipes/${recipe##*/}"; done
+    for example in "$root"/examples/*.sh; do
+        installed=$dest/usr/share/doc/longqlora/examples/${example##*/}
+        diff <(bare "$example") <(bare "$installed") > changed || true
+        [ "$(grep -c '^[<>]' changed)" = 2 ]
+        grep -q 'Run it where your files are\.' changed
+    done
+    run ! grep -rnE '(^|[^/a-z-])(bin|recipes|examples)/' "$dest/usr/share/doc/longqlora/examples"
     run ! grep -rnE "(made by|\\||:) $tools( --|\\)| \\|)" "$dest/usr/share/longqlora/recipes"
     # Each recipe and document that is named is there.
     while IFS= read -r path; do [ -e "$dest$path" ]; done < <(grep -rhoE '/usr/share/(doc/)?longqlora/[a-z0-9./_-]+[a-z0-9]' "$dest/usr/share")
@@ -310,8 +324,9 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     only_release
     command -v dpkg-shlibdeps > /dev/null || skip "no dpkg-dev here"
     mkdir tree
-    cp -r "$root"/{packaging,recipes,docs,README.md} tree/
+    cp -r "$root"/{packaging,recipes,docs,README.md,CHANGELOG.md,CONTRIBUTING.md} tree/
     mkdir -p tree/bin tree/tools
+    cp -r "$root/examples" tree/
     for tool in pack tokenize; do
         cp "$BIN/$tool" tree/bin/
         cp -r "$root/tools/$tool" tree/tools/
@@ -324,6 +339,13 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     dpkg-deb -x "$package" out
     [ -x out/usr/bin/longqlora-pack ]
     [ -f out/usr/share/man/man1/longqlora-tokenize.1.gz ]
+    [ -f out/usr/share/bash-completion/completions/longqlora-tokenize ]
+    [ -x out/usr/share/doc/longqlora/examples/extend-7b.sh ]
+    # Slow, and not everywhere: with the long loops only.
+    if [ "${LONG:-}" = 1 ] && command -v lintian > /dev/null; then
+        run lintian --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog "$package"
+        [ -z "$(grep -E '^[EW]:' <<< "$output")" ] || { echo "$output"; false; }
+    fi
     grep -q 'No licence has been chosen yet' out/usr/share/doc/longqlora/copyright
     [ ! -e out/usr/share/longqlora/installed ]
     [ "$(out/usr/bin/longqlora-pack --version | cut -d ' ' -f 1)" = longqlora-pack ]
@@ -368,8 +390,9 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
 
 @test "machines: the README's first command is a plan that needs nothing but the tree" {
     export LONGQLORA_CUDA=/nonexistent/kernels-cuda.so
-    command=$(sed -n '/^    bin\//{s/^    bin\///p;q}' "$root/README.md")
-    [[ "$command" == "train "*" --dry-run --device cuda" ]]
+    command=$(first_command bin/ "$root/README.md")
+    command=${command#bin/}
+    [[ "$command" == "train "*" --dry-run --device cuda "* ]]
     cd "$root"
     run -0 bash -c "$command"
     [[ "$output" == *"   24 GB   fits "* ]]

@@ -1,49 +1,8 @@
 /* generate - continue a text, or talk, with a model, its adapter applied as it is. */
 #include "../../lib/common/die.h"
-#include "../../lib/common/file_guard.h"
-#include "../../lib/common/model_guard.h"
 #include "run.h"
 
-#include <unistd.h>
-
 static struct fail why;
-
-/* Options that do nothing as the others are. */
-static void check_unused(const struct options *o)
-{
-    const struct sampling *s = &o->sampling;
-    bool chooses = s->top_k || s->top_p < 1 || s->min_p > 0 || s->seed;
-    if (o->system && !o->chat) die_usage("--system is for --chat");
-    if (o->no_bos && o->chat)
-        die_usage("--no-bos: the template says what a conversation begins with (--chat)");
-    if (s->temperature == 0 && chooses && strcmp(o->format, "jsonl") != 0)
-        warn("--top-k, --top-p, --min-p and --seed change nothing: without --temperature the "
-             "likeliest token is taken");
-}
-
-static void check(const struct options *o)
-{
-    const struct sampling *s = &o->sampling;
-    bool is_lines = !strcmp(o->format, "jsonl");
-    if (!o->loaded.model) die_usage("--model is needed: a model's directory or weights");
-    if (o->prompt && o->prompt_file) die_usage("--prompt and --prompt-file are one too many");
-    if (!strcmp(o->loaded.model, "-") && !o->prompt && !o->prompt_file)
-        die_usage("--prompt is needed: standard input is the model");
-    die_if_typed(o->loaded.model, "--model");
-    if (is_lines && o->prompt)
-        die_usage("--format jsonl reads lines of a file (--prompt-file) or of standard input, no "
-                  "--prompt");
-    if (s->temperature < 0) die_usage("--temperature: %g is negative", s->temperature);
-    if (!(s->top_p > 0) || s->top_p > 1) die_usage("--top-p: %g is not in (0, 1]", s->top_p);
-    if (s->min_p < 0 || s->min_p > 1) die_usage("--min-p: %g is not in [0, 1]", s->min_p);
-    if (!(s->repetition > 0)) die_usage("--repetition-penalty: %g is not positive", s->repetition);
-    if (!o->max_tokens) die_usage("--max-new-tokens: at least 1");
-    for (int i = 0; i < o->stops.count; i++)
-        if (!*o->stops.at[i]) die_usage("--stop: an empty text");
-    if (o->chat && chat_template_check(o->chat, &why)) die_usage("--chat: %s", why.text);
-    if (o->prompt_file && strcmp(o->prompt_file, "-") != 0 && access(o->prompt_file, R_OK))
-        die(STATUS_FAILED, "%s: %m", o->prompt_file);
-}
 
 /* What can be known to be wrong before the weights are read. */
 static void check_places(const struct options *o)
@@ -52,19 +11,6 @@ static void check_places(const struct options *o)
     or_die(loaded_check_places(&o->loaded, &why), &why);
     or_die(kernels_choose(&k, o->device, o->dry_run, &why), &why);
     run_find_tokenizer(o);
-}
-
-/* What it says may be appended to a file. */
-static void declare_files(const struct options *o)
-{
-    or_die(model_guard_input("--model ", o->loaded.model, &why), &why);
-    if (o->loaded.adapter) or_die(model_guard_input("--adapter ", o->loaded.adapter, &why), &why);
-    if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
-    if (o->chat) or_die(file_guard_input("--chat ", o->chat, &why), &why);
-    if (!o->prompt)
-        or_die(file_guard_input("--prompt-file ", o->prompt_file ? o->prompt_file : "-", &why),
-               &why);
-    or_die(file_guard_output("", "-", &why), &why);
 }
 
 static void generate(const struct options *o, struct loaded *l)
@@ -155,9 +101,9 @@ int main(int argc, char **argv)
     const char **operands = opt_parse(argc, argv, &program);
     struct loaded l;
     char remark[400];
-    check(&o);
-    declare_files(&o);
-    check_unused(&o);
+    options_check(&o);
+    options_declare_files(&o);
+    options_check_unused(&o);
     /* Without a prompt a plan needs no weights and no tokenizer. */
     o.loaded.is_outline = o.dry_run && !o.prompt && !o.prompt_file;
     if (!o.loaded.is_outline) {

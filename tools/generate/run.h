@@ -1,18 +1,10 @@
-/* run.h - what the command line asks for, and doing it. Used by main.c only.
+/* run.h - doing what the command line asks for. Used by main.c only.
  */
 #ifndef LONGQLORA_RUN_H
 #define LONGQLORA_RUN_H
 
 #include "lines.h"
-
-struct options {
-    struct loaded_options loaded;
-    struct sampling sampling;
-    const char *tokenizer, *prompt, *prompt_file, *format, *chat, *system, *device;
-    int64_t max_tokens, context;
-    struct opt_list stops;
-    bool no_bos, parse_special, exact_cache, verbose, dry_run;
-};
+#include "options.h"
 
 /* Dies if there is no tokenizer, before the weights are read. */
 void run_find_tokenizer(const struct options *o);

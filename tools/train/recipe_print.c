@@ -199,6 +199,20 @@ void recipe_list_keys(FILE *to)
     list_foreign(to);
 }
 
+void recipe_list_completions(FILE *to)
+{
+    for (int i = 0; i < recipe_key_count; i++) {
+        const struct recipe_key *k = &recipe_keys[i];
+        if (k->kind == IGNORED) continue;
+        bool is_path = k->kind == TEXT && strcmp(k->name, "rope") != 0;
+        const char *words = k->kind == FLAG        ? "true|false"
+                            : k->kind == AUTO_FLAG ? "auto|true|false"
+                                                   : k->words;
+        fprintf(to, "%s= %s%s%s\n", k->name, is_path ? "FILE" : "VALUE", words ? " " : "",
+                words ? words : "");
+    }
+}
+
 json_t *recipe_to_json(const struct recipe *r)
 {
     json_t *all = json_object();

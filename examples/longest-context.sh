@@ -1,0 +1,59 @@
+#!/bin/bash
+# longest-context.sh - asks how long a context this machine, or a card of some size, can train,
+# trains there, and measures what the far end of that context is worth.
+#
+# Run it in the root of the source tree. Words behind its name are keys of the recipe.
+set -euo pipefail
+
+# ---- change these, or say them before the command: CARD=24 examples/longest-context.sh ----
+
+MODEL=${MODEL:-Llama-2-7b-hf}       # the model's directory, as Hugging Face has it
+TEXT=${TEXT:-long.jsonl}            # JSON lines with a "text" as long as the context is to be
+HELDOUT=${HELDOUT:-heldout.jsonl}   # the same, of what is not trained on
+CARD=${CARD:-}                      # GB of a GPU: 8, 12, 16, 24, 32, 40, 48, 80; "": this machine
+MOST=${MOST:-65536}                 # tokens; no longer than this, even if it would fit
+STEPS=${STEPS:-200}                 # of 16 samples each
+OUT=${OUT:-longest}                 # a folder for all that is made; another one for another run
+
+mkdir -p "$OUT"
+recipe=recipes/llama2-7b-longqlora.yaml
+
+# 1. The plan says what fits: a line of it for this machine, and a line for each size of a card.
+#    The number before the first "tokens" is what fits without the host's memory.
+device=auto
+[ -z "$CARD" ] || device=cuda
+bin/train "$recipe" model_name_or_path="$MODEL/config.json" "$@" \
+    --dry-run --device "$device" > "$OUT/plan"
+line="^longest that fits"
+[ -z "$CARD" ] || line="^ *$CARD GB "
+fits=$(grep -m 1 "$line" "$OUT/plan" | sed -E 's/^[^,]* ([0-9]+) tokens.*/\1/' || true)
+if [ -z "$fits" ]; then
+    echo "$OUT/plan says nothing of CARD=$CARD" >&2
+    exit 1
+fi
+
+# 2. The longest that fits of the base's context doubled, doubled again, and so on.
+base=$(sed -n 's/.*"max_position_embeddings": *\([0-9]*\).*/\1/p' "$MODEL/config.json")
+context=$base
+while ((context * 2 <= fits && context * 2 <= MOST)); do context=$((context * 2)); done
+echo "$fits tokens fit; from $base to $context"
+if ((context == base)); then
+    echo "nothing longer than the base's own context fits, or MOST=$MOST is less" >&2
+    exit 1
+fi
+
+# 3. Documents that fill at least half of it, and the model in 4 bits.
+if [ ! -e "$OUT/$context.smp" ]; then
+    bin/tokenize --model "$MODEL" "$TEXT" \
+        | bin/pack --context "$context" --min-tokens $((context / 2)) -o "$OUT/$context.smp"
+fi
+[ -e "$OUT/base.nf4" ] || bin/quantize "$MODEL" -o "$OUT/base.nf4"
+
+# 4. Training. Stopped, it goes on from its last checkpoint.
+bin/train "$recipe" model_name_or_path="$OUT/base.nf4" train_file="$OUT/$context.smp" \
+    output_dir="$OUT/adapter-$context" max_seq_length="$context" max_steps="$STEPS" "$@"
+
+# 5. The loss by how many tokens a prediction has seen: it falls as far as the context is used.
+[ -e "$OUT/heldout.tok" ] || bin/tokenize --model "$MODEL" "$HELDOUT" -o "$OUT/heldout.tok"
+bin/ppl --model "$OUT/base.nf4" --adapter "$OUT/adapter-$context" --data "$OUT/heldout.tok" \
+    --context "$context" --to positions

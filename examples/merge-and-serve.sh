@@ -1,0 +1,47 @@
+#!/bin/bash
+# merge-and-serve.sh - merges an adapter into its base, which makes a model directory that other
+# programs load as it is; then answers prompts with it, here or in a server.
+#
+# Run it in the root of the source tree.
+set -euo pipefail
+
+# ---- change these, or say them before the command: SERVER=vllm examples/merge-and-serve.sh ----
+
+MODEL=${MODEL:-Llama-2-7b-hf}       # the base that the adapter was trained on, not in 4 bits
+ADAPTER=${ADAPTER:-extended/adapter}
+OUT=${OUT:-Llama-2-7b-8k}           # the model directory to make
+SERVER=${SERVER:-none}              # none: PROMPTS are answered here; vllm; or llama.cpp
+PROMPTS=${PROMPTS:-prompts.jsonl}   # lines such as {"prompt": "In the beginning"}
+CONTEXT=${CONTEXT:-8192}            # tokens that llama.cpp's server holds
+PORT=${PORT:-8000}
+LLAMA_CPP=${LLAMA_CPP:-llama.cpp}   # where llama.cpp was built
+
+# 1. One model of the two. The new positions go into its config.json. llama.cpp's converter takes
+#    max_position_embeddings as it is there; transformers and vLLM multiply it by the factor.
+positions=base
+[ "$SERVER" != llama.cpp ] || positions=whole
+[ -e "$OUT" ] || bin/merge --base "$MODEL" --adapter "$ADAPTER" \
+    --max-positions "$positions" -o "$OUT"
+
+# 2. Ask it.
+case $SERVER in
+none)
+    # A line of JSON for each prompt, in the same order.
+    bin/generate --model "$OUT" --format jsonl --max-new-tokens 100 < "$PROMPTS"
+    ;;
+vllm)
+    exec vllm serve "$OUT" --port "$PORT"
+    ;;
+llama.cpp)
+    if [ ! -e "$OUT.gguf" ]; then
+        python3 "$LLAMA_CPP/convert_hf_to_gguf.py" "$OUT" --outfile "$OUT.gguf.part"
+        mv "$OUT.gguf.part" "$OUT.gguf"
+    fi
+    exec "$LLAMA_CPP/build/bin/llama-server" --model "$OUT.gguf" \
+        --ctx-size "$CONTEXT" --port "$PORT"
+    ;;
+*)
+    echo "SERVER=$SERVER: none, vllm or llama.cpp" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,66 @@
+load helper
+
+tools="generate merge pack ppl quantize tokenize train"
+
+# What bash offers for the last of the words that a command line was split into, one a line.
+offers() { # TOOL WORD...
+    "$1" --help-completion | "$root/packaging/completion" "longqlora-$1" > completion
+    bash -c 'set -uo pipefail
+        source ./completion
+        read -r _ _ _ _ function name < <(complete -p "$1")
+        [ "$name" = "$1" ]
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+        "$function" "$1" "${@: -1}" ""
+        printf "%s\n" "${COMPREPLY[@]}"' bash "longqlora-$1" "${@:2}" 2> /dev/null | grep . || true
+}
+listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
+
+@test "completion: the options that begin so are those that --help lists, of each program" {
+    for tool in $tools; do
+        for begun in -- --d --m --to --h; do
+            listed "$tool" | grep -e "^$begun" | sort > there || true
+            offers "$tool" "$begun" | sort | diff there - || { echo "$tool $begun"; return 1; }
+        done
+        [ "$(listed "$tool" | wc -l)" -ge 7 ]
+    done
+    diff <(printf '%s\n' --dry-run --device | sort) <(offers train --d | sort)
+    offers generate - | grep -qx -e -m
+}
+
+@test "completion: values are those of the option, with a blank or a sign before them; else files" {
+    [ "$(offers pack --strategy '' | tr '\n' ' ')" = "truncate split concat best-fit " ]
+    [ "$(offers pack --strategy = s)" = split ]
+    [ "$(offers pack --strategy =  | wc -l)" = 4 ]
+    [ "$(offers pack a.tok --progress b)" = bar ]
+    [ -z "$(offers pack --output '')" ]
+    [ -z "$(offers pack -o s)" ]
+    [ -z "$(offers pack --context 1)" ]
+    # Behind a value, and behind an option that has none, options are offered again.
+    [ "$(offers pack --context 16 --strat)" = --strategy ]
+    [ "$(offers pack --quiet --strat)" = --strategy ]
+}
+
+@test "completion: a recipe's keys, and what their values may be" {
+    train --list-keys | awk '/^$/ { exit } 1' | grep -v '(ignored)' \
+        | sed -n 's/^| `\([a-z_0-9]*\)`.*/\1=/p' | sort > there
+    [ "$(wc -l < there)" -gt 50 ]
+    offers train r.yaml '' | sort | diff there -
+    [ "$(offers train r.yaml learning_)" = learning_rate= ]
+    [ "$(offers train r.yaml save_strategy = e)" = epoch ]
+    [ "$(offers train r.yaml bf16 = '' | tr '\n' ' ')" = "true false " ]
+    [ "$(offers train r.yaml max_steps=3 gradient_checkpointing = a)" = auto ]
+    # Files: of the recipe, and of a key that names one.
+    [ -z "$(offers train lear)" ]
+    [ -z "$(offers train r.yaml train_file = s)" ]
+}
+
+@test "completion: it is installed under the installed names, and a table that is none is refused" {
+    DESTDIR=$PWD/stage PREFIX=/usr "$root/packaging/install" pack train > /dev/null
+    for tool in pack train; do
+        "$tool" --help-completion | "$root/packaging/completion" "longqlora-$tool" > made
+        cmp made "stage/usr/share/bash-completion/completions/longqlora-$tool"
+    done
+    echo 'no table' > table
+    run ! "$root/packaging/completion" longqlora-pack < table
+    [ "$output" = "completion: line 1: not of such a table" ]
+}

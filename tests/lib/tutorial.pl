@@ -1,0 +1,59 @@
+#!/usr/bin/perl
+# tutorial.pl PAGE > script - a page's commands, to be run by bash. Lines after "$ " are a command, after "> " more of
+# it; what follows is what it prints. What an <!-- exact --> stands before must be printed so, "…" being anything;
+# and where a table of perplexities stands, the script compares it with what comes if NEAR is set.
+# tutorial.pl --same|--near WANT GOT - are they the same; is each perplexity within two per cent?
+use strict;
+use warnings;
+use utf8;
+use open qw(:std :encoding(UTF-8));
+
+sub text_of {
+    my ($path) = @_;
+    open my $in, '<', $path or die "$path: $!\n";
+    local $/;
+    my $text = <$in> // '';
+    $text =~ s/^\s*\n//mg;
+    return $text;
+}
+
+sub perplexities { map { /^ +(\d+) +\d+ +\d+ +[\d.]+ +([\d.]+)/ ? [$1, $2] : () } split /\n/, $_[0] }
+
+my $first = shift // die "usage: tutorial.pl PAGE\n";
+if ($first =~ /^--(same|near)$/) {
+    my ($want, $got) = map { text_of($_) } @ARGV;
+    my $is_well;
+    if ($1 eq 'same') {
+        my $pattern = join '.*', map { quotemeta } split /…/, $want, -1;
+        $is_well = $got =~ /^$pattern$/s;
+    } else {
+        my @want = perplexities($want);
+        my @got = perplexities($got);
+        $is_well = @want && @want == @got;
+        for my $i (0 .. $#want) {
+            last unless $is_well;
+            $is_well = $want[$i][0] == $got[$i][0] && abs($got[$i][1] / $want[$i][1] - 1) < 0.02;
+        }
+    }
+    print "wanted:\n${want}came:\n$got" unless $is_well;
+    exit !$is_well;
+}
+
+my ($command, $output, $is_exact) = (undef, '', 0);
+sub finish {
+    if (defined $command && $command !~ /^make /) {
+        print "cat > want <<'__WANT__'\n${output}__WANT__\n" if $is_exact || $output =~ /perplexity/;
+        print "{ $command\n} > got 2>&1", $is_exact ? "\ntutorial.pl --same want got || exit\n" : " || { cat got; exit 1; }\n";
+        print "[ -z \"\${NEAR:-}\" ] || tutorial.pl --near want got || exit\n" if $output =~ /perplexity/;
+    }
+    ($command, $output) = (undef, '');
+}
+
+open my $page, '<', $first or die "$first: $!\n";
+while (<$page>) {
+    if (/^    \$ (.*)/) { finish(); $command = $1 }
+    elsif (/^    > ?(.*)/ && $output eq '') { $command .= "\n$1" }
+    elsif (/^    (.*)/) { $output .= "$1\n" }
+    elsif (/\S/) { finish(); $is_exact = /^<!-- exact -->/ }
+}
+finish();

@@ -1,0 +1,83 @@
+#include "options.h"
+
+#include "../../lib/common/die.h"
+#include "../../lib/common/model_guard.h"
+#include "../../lib/common/tokenizer.h"
+
+#include <unistd.h>
+
+static struct fail why;
+
+static void check_needed(const struct options *o)
+{
+    const struct {
+        const char *value, *option;
+    } needed[] = { { o->loaded.model, "--base MODEL" },
+                   { o->adapters.count ? o->adapters.at[0] : NULL, "--adapter DIR" },
+                   { o->output, "-o OUT_DIR" } };
+    char missing[80] = "";
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        size_t used = strlen(missing);
+        if (!needed[i].value)
+            snprintf(missing + used, sizeof missing - used, "%s%s", count++ ? ", " : "",
+                     needed[i].option);
+    }
+    if (count) die_usage("%s %s missing", missing, count > 1 ? "are" : "is");
+}
+
+static void read_adapters(struct options *o)
+{
+    if (o->adapters.count > MERGE_PARTS_MAX)
+        die_usage("%d adapters, at most %d at once", o->adapters.count, MERGE_PARTS_MAX);
+    for (int i = 0; i < o->adapters.count; i++)
+        or_die(part_parse(&o->words[i], o->adapters.at[i], &why), &why);
+    o->loaded.adapter = o->words[0].path;
+}
+
+/* Its directory, since licences and templates are copied with it. */
+static void check_tokenizer(const char *directory)
+{
+    char path[4096];
+    if (access(directory, F_OK)) die(STATUS_FAILED, "--tokenizer %s: %m", directory);
+    if (!weights_are_directory(directory))
+        die(STATUS_FAILED, "--tokenizer %s: a file: the directory that it lies in is needed",
+            directory);
+    if (!tokenizer_locate(directory, path, sizeof path))
+        die(STATUS_FAILED, "--tokenizer %s: neither tokenizer.model nor tokenizer.json in it",
+            directory);
+}
+
+void options_check(struct options *o)
+{
+    check_needed(o);
+    read_adapters(o);
+    if (o->tokenizer) check_tokenizer(o->tokenizer);
+    if (!o->max_shard_mb) die_usage("--max-shard-size: at least 1");
+}
+
+struct companions_place options_companions(const struct options *o)
+{
+    char path[4096];
+    if (o->tokenizer) return (struct companions_place){ .folder = o->tokenizer };
+    struct companions_place from = { .folder = weights_are_directory(o->loaded.model)
+                                                   ? o->loaded.model
+                                                   : NULL };
+    const char *adapter = o->adapters.count == 1 ? o->words[0].path : NULL;
+    if (adapter && weights_are_directory(adapter) && tokenizer_locate(adapter, path, sizeof path))
+        from.tokenizer = adapter;
+    return from;
+}
+
+struct companions *options_declare_files(const struct options *o)
+{
+    struct companions *companions;
+    or_die(model_guard_input("--base ", o->loaded.model, &why), &why);
+    for (int i = 0; i < o->adapters.count; i++)
+        or_die(model_guard_input("--adapter ", o->words[i].path, &why), &why);
+    if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
+    struct companions_place from = options_companions(o);
+    or_die(companions_read(&companions, from, &why), &why);
+    or_die(directory_declare("-o ", o->output, companions, &why), &why);
+    return companions;
+}

@@ -1,0 +1,64 @@
+#include "run.h"
+
+#include "../../lib/common/die.h"
+#include "../../lib/common/progress.h"
+#include "../../lib/common/tokenizer.h"
+#include "result.h"
+
+#include <math.h>
+
+static struct fail why;
+
+static void say_result(const struct options *o, const struct merger *m, bool has_biases)
+{
+    char tokenizer[4096];
+    if (!tokenizer_locate(o->output, tokenizer, sizeof tokenizer))
+        warn("%s: no tokenizer in it: other programs will want one (--tokenizer DIR)", o->output);
+    if (has_biases)
+        note("%s has biases: transformers and llama.cpp compute them, the programs here do not",
+             o->output);
+    if (!(m->change_squares > 0) && m->merged)
+        warn("%s: every change is zero, the result is the base: an untrained adapter?",
+             o->loaded.adapter);
+    note("%lld linears merged, %lld tensors replaced, |change| / |weight| = %.4g",
+         (long long)m->merged, (long long)m->replaced,
+         m->squares > 0 ? sqrt(m->change_squares / m->squares) : 0);
+}
+
+void run_merge(const struct options *o, const struct loaded *l, const struct parts *parts,
+               struct companions *companions)
+{
+    struct merger m;
+    struct result r;
+    const char *own = options_companions(o).tokenizer;
+    if (own) note("tokenizer: the adapter's own, %s", own);
+    or_die(result_list(&r, l, parts, o->dtype, &why), &why);
+    const struct merger_job merging = { .base = &l->weights,
+                                        .table = r.table,
+                                        .count = r.count,
+                                        .parts = parts->at,
+                                        .part_count = parts->count,
+                                        .dtypes = r.dtypes,
+                                        .biases = r.biases,
+                                        .checks_base = parts->checks_base,
+                                        .threads = (int)opt_standard.threads };
+    or_die(merger_open(&m, &merging, &why), &why);
+    m.base_path = o->loaded.model;
+    struct directory_job job = { .config = &l->config,
+                                 .headers = r.headers,
+                                 .count = r.count + r.bias_count,
+                                 .dtype = r.dtypes[0],
+                                 .produce = merger_produce,
+                                 .arg = &m,
+                                 .companions = companions,
+                                 .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
+                                 .new_style_rope = !strcmp(o->config_style, "new"),
+                                 .whole_positions = !strcmp(o->max_positions, "whole") };
+    struct progress p = { .unit = "tensors", .total = (double)r.count };
+    progress_begin(&p);
+    or_die(directory_make(o->output, &job, &why), &why);
+    progress_end();
+    say_result(o, &m, r.bias_count > 0);
+    merger_close(&m);
+    result_release(&r);
+}

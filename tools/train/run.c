@@ -1,0 +1,146 @@
+#include "run.h"
+
+#include "../../lib/common/die.h"
+#include "../../lib/common/folder.h"
+#include "../../lib/common/output.h"
+#include "../../lib/common/progress.h"
+#include "../../lib/common/signals.h"
+#include "log.h"
+#include "starting.h"
+
+#include <unistd.h>
+
+static struct fail why;
+static volatile sig_atomic_t stop_signal;
+
+/* Those that a person or an impatient system sends twice mean it. SIGHUP comes twice by itself
+ * (from the terminal and the shell), SIGXCPU each second, and after any of them a batch system's
+ * SIGTERM. */
+static void ask_to_stop(int number)
+{
+    static volatile sig_atomic_t wishes;
+    bool is_wish = number == SIGINT || number == SIGTERM || number == SIGQUIT;
+    if (is_wish && ++wishes > 1) {
+        note_in_handler("leaves at once: steps since the last checkpoint are lost");
+        output_remove_pending();
+        folder_remove_pending();
+        _Exit(128 + number);
+    }
+    if (stop_signal) return;
+    stop_signal = number;
+    note_in_handler("stops and saves; a second SIGINT, SIGQUIT or SIGTERM leaves at once");
+}
+
+static void say(const char *text) { note("%s", text); }
+
+/* Steps have lines of their own: where they take long, lines of samples stand between. */
+static void begin_progress(const struct trainer *t)
+{
+    double each = (double)(t->recipe->batch_size * t->recipe->accumulation);
+    struct progress p = { .unit = "samples", .seconds = 300 };
+    p.first = each * (double)t->state.step;
+    p.total = each * (double)t->optimiser.steps;
+    progress_begin(&p);
+}
+
+/* What fails beside the steps (an evaluation, a line of the log, reading a sample) is no reason to
+ * lose those that are done. */
+static int or_save(struct trainer *t, int status)
+{
+    struct fail lack = { .status = STATUS_DONE };
+    if (status < 0 && t->is_whole && t->state.step > t->resumed && !trainer_checkpoint(t, &lack))
+        note("step %lld is saved: resume_from_checkpoint=auto goes on", (long long)t->state.step);
+    return or_die(status, &why);
+}
+
+/* With what it means for the best model. Steps are counted without the time that it takes. */
+static void evaluate(struct trainer *t, struct log *log)
+{
+    struct evaluation e;
+    bool is_best;
+    char line[256];
+    if (!t->evaluation) return;
+    double started = progress_clock();
+    progress_end();
+    int status = or_save(t, trainer_evaluate(t, &e, &why));
+    double seconds = progress_clock() - started;
+    if (!status) {
+        or_save(t, trainer_consider(t, &e, &is_best, &why));
+        or_save(t, log_evaluation(log, t, &e, seconds, is_best, line, sizeof line, &why));
+        note("%s", line);
+        if (is_best && !strcmp(t->recipe->save_strategy, "best"))
+            or_die(trainer_checkpoint(t, &why), &why);
+    }
+    begin_progress(t);
+}
+
+/* An evaluation that a signal stopped, after which the run goes on, or one after what were the last
+ * steps of a shorter run. */
+static void catch_up(struct trainer *t, struct log *log)
+{
+    int64_t step = t->state.step;
+    if (step && t->state.evaluated != step && due_is(t, DUE_EVALUATION)) evaluate(t, log);
+}
+
+static void take_step(struct trainer *t, struct log *log)
+{
+    struct step_result r;
+    char line[256];
+    double started = progress_clock();
+    if (or_save(t, trainer_step(t, &r, &why))) return;
+    int64_t step = t->state.step;
+    log_step(log, &r, progress_clock() - started);
+    if (r.overflows)
+        note("step %lld: gradients overflowed: loss scale %g from now on", (long long)step,
+             t->state.loss_scale);
+    if (due_is(t, DUE_LOG)) {
+        or_save(t, log_line(log, t, &r, line, sizeof line, &why));
+        note("%s", line);
+    }
+    if (due_is(t, DUE_EVALUATION)) evaluate(t, log);
+    if (!stop_signal && due_is(t, DUE_CHECKPOINT)) or_die(trainer_checkpoint(t, &why), &why);
+}
+
+static void take_steps(struct trainer *t)
+{
+    struct log log;
+    signals_handle_ends(ask_to_stop, true);
+    signal_handle(SIGPIPE, ask_to_stop, true); /* sent: data are written to no pipe here */
+    or_die(log_open(&log, t, &why), &why);
+    if (t->resumed && t->state.since == t->resumed) or_die(log_schedules(&log, t, &why), &why);
+    begin_progress(t);
+    catch_up(t, &log);
+    while (!trainer_is_done(t) && !stop_signal)
+        take_step(t, &log);
+    progress_end();
+    or_die(log_close(&log, &why), &why);
+    if (!stop_signal && t->state.step < t->optimiser.steps)
+        note("stopped early after step %lld: no better evaluation than that of step %lld",
+             (long long)t->state.step, (long long)t->state.best_step);
+    if (!stop_signal) return;
+    if (!t->state.step)
+        die((enum status)(128 + stop_signal),
+            "stopped by signal %d in the first step: there is nothing to save", (int)stop_signal);
+    or_die(trainer_checkpoint(t, &why), &why);
+    die((enum status)(128 + stop_signal),
+        "stopped by signal %d after step %lld: saved, resume with "
+        "resume_from_checkpoint=auto",
+        (int)stop_signal, (long long)t->state.step);
+}
+
+void run(struct trainer *t)
+{
+    char text[512];
+    t->setup.stop = &stop_signal;
+    int status = or_die(trainer_is_finished(t, text, sizeof text, &why), &why);
+    if (status) {
+        note("%s", text);
+        return;
+    }
+    starting_warn(t);
+    or_die(trainer_start(t, say, &why), &why);
+    trainer_describe(t, text, sizeof text);
+    note("%s", text);
+    take_steps(t);
+    or_die(trainer_finish(t, &why), &why);
+}
