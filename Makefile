@@ -46,7 +46,7 @@ LEVELS := baseline $(if $(filter x86_64,$(ARCH)),v3 v4 bf16)
 MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 # Products in bf16 with f32 sums (device cpu-bf16).
-MARCH_bf16 := $(MARCH_v4) -mavx512bf16 -mamx-tile -mamx-bf16 -DPRODUCTS_BF16
+MARCH_bf16 := $(MARCH_v4) -mavx512bf16 -mamx-tile -mamx-bf16 -DGEMM_BF16
 # Clang warns of each loop marked simd that it cannot vectorise: a hint, not a fault.
 OPTIMIZE := $(if $(filter coverage,$(FLAVOUR)),,-O3) -fopenmp-simd -fno-math-errno -fno-trapping-math -Wno-pass-failed
 # Bits that are part of a format or of a promise across levels: no fused multiply-add.
@@ -99,8 +99,8 @@ all: ## programs, and the CUDA plug-ins where there is nvcc (CUDA_ARCHS=all: for
 programs: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
 
 # Files whose bits are the CPU's: no fused multiply-add.
-CUDA_EXACT := optimiser
-uses_hopper = $(and $(filter attention_hopper,$(1)),$(filter 90,$(2)),$(KNOWS_HOPPER))
+CUDA_EXACT := adamw
+uses_hopper = $(and $(filter attention_wgmma,$(1)),$(filter 90,$(2)),$(KNOWS_HOPPER))
 hopper_code := -DHOPPER -gencode arch=compute_90a,code=sm_90a
 
 space := $() $()
@@ -110,7 +110,7 @@ OBJECTS_$(1) := $(BUILD)/$(1)/$(subst $(space),-,$(strip $(ARCHS_$(1))))
 $$(OBJECTS_$(1))/%.o: kernels/cuda/%.cu Makefile
 	@mkdir -p $$(@D)
 	@echo "NVCC $$@"
-	$(Q)$(NVCC) -std=c++20 -O3 $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) -DLEAST_CAPABILITY=$(firstword $(ARCHS_$(1))) $(2) \
+	$(Q)$(NVCC) -std=c++20 -O3 $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) -DMIN_CAPABILITY=$(firstword $(ARCHS_$(1))) $(2) \
 		$$(if $$(call uses_hopper,$$*,$(ARCHS_$(1))),$$(hopper_code),$$(call cuda_code,$(ARCHS_$(1)))) \
 		-MMD -MP -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings --ptxas-options=-v -c $$< -o $$@ \
 		> $$(@:.o=.log) 2>&1 || { cat $$(@:.o=.log); false; }

@@ -1,8 +1,8 @@
-/* cuda_plan.h - what is known of the CUDA plug-ins without them: sizes that a plan needs.
+/* cuda_plan.h - sizes of the CUDA plug-ins' scratch memory, computed without a plug-in.
  *
- * The plug-ins take their scratch by these functions, and kernels.c plans with them where no
- * plug-in is, so that a run on a GPU can be planned on a machine that has neither GPU nor nvcc.
- * `act` is the plug-in's type of activations.
+ * The plug-ins allocate their scratch by these functions. kernels.c calls the same functions where
+ * no plug-in is installed, so that a run on a GPU can be planned on a machine that has neither a
+ * GPU nor nvcc. `act` is the plug-in's type of activations.
  */
 #ifndef LONGQLORA_CUDA_PLAN_H
 #define LONGQLORA_CUDA_PLAN_H
@@ -10,86 +10,94 @@
 #include "kernels.h"
 
 enum {
-    CUDA_CHUNK_ROWS = 4096, /* 2.3 % faster than 2048, which fill a large GPU's waves as well */
+    /* 2.3 % faster than 2048 rows, although these fill a large GPU as well */
+    CUDA_CHUNK_ROWS = 4096,
     CUDA_READ_ROWS = 2048,
 
-    SUM_PIECES = 1024,      /* of a flat sum */
-    GAIN_PIECES = 64,       /* of rows, in a sum over rows */
-    CHECKS = 1024,          /* finite_checks between two syncs */
-    LOGIT_BYTES = 64 << 20, /* at least, of logits and their gradients at once */
-    DROPPED_ROWS = 512,     /* that are masked at once where linear_thin.cu does not suit */
-    WORKSPACE = 32 << 20,   /* cuBLASLt's */
+    SUM_PIECES = 1024, /* A sum over a flat array is cut into at most so many partial sums. */
+    GAIN_PIECES = 64,  /* A sum over the rows of a matrix is cut into so many partial sums. */
+    CHECKS = 1024,     /* finite_check can be called so often between two calls of sync. */
+    /* The logits and their gradients that exist at once take at least so much. */
+    LOGIT_BYTES = 64 << 20,
+    /* Rows that are masked at once where linear_lora.cu does not suit the shapes. */
+    DROPPED_ROWS = 512,
+    WORKSPACE = 32 << 20, /* bytes that cuBLASLt may use */
 
-    /* linear_thin.cu's: */
-    THIN_RANK = 64, /* the most of a part */
-    THIN_PARTS = 3,
-    THIN_TILE = 128,  /* rows of u, columns of dA, rows of dx that a block has */
-    THIN_PIECES = 16, /* most pieces that a sum is cut into */
+    /* Of the kernels in linear_lora.cu. A part is a linear, or 64 of its ranks. */
+    LORA_RANK = 64, /* the largest rank of a part */
+    LORA_PARTS = 3,
+    LORA_TILE = 128,  /* A block computes so many rows of u, columns of dA or rows of dx. */
+    LORA_SPLITS = 16, /* A sum is cut into at most so many partial sums. */
 
-    ATTENTION_SPLIT = 256, /* keys that a block of attention_one.cu has */
+    ATTENTION_SPLIT = 256, /* Keys that a block of attention_decode.cu reads. */
 };
 
-static inline int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Elements of a row of a slot: products want rows of 16 bytes. */
+/* Elements in a row of a prepared matrix [W | scale · B]. cuBLASLt wants rows of a multiple of 16
+ * bytes. */
 static inline int64_t slot_width(int64_t in, int64_t rank) { return (in + rank + 7) / 8 * 8; }
 
-/* How many blocks are wanted: of three parts a multiprocessor has one, else two. */
-static inline int64_t blocks_wanted(int parts) { return parts < THIN_PARTS ? 256 : 128; }
+/* How many blocks a launch should have. A multiprocessor holds one block of three parts, or two
+ * blocks of fewer. */
+static inline int64_t blocks_wanted(int parts) { return parts < LORA_PARTS ? 256 : 128; }
 
-/* Of linear_thin.cu's sums of pieces. */
-static inline size_t thin_bytes(const struct shape *s)
+/* Bytes of the partial sums of linear_lora.cu, the largest over all groups. */
+static inline size_t lora_bytes(const struct shape *s)
 {
     int64_t floats = 0;
     for (int i = 0; i < LINEAR_SLOTS; i++) {
         int64_t in = s->slot[i].in;
         if (!s->slot[i].rank) continue;
-        for (int parts = 1; parts <= THIN_PARTS; parts++) {
-            int64_t ranks = least(s->slot[i].rank, parts * THIN_RANK);
-            int64_t wanted = blocks_wanted(parts) * THIN_TILE;
-            floats = most(floats, most(s->chunk, least(THIN_PIECES * s->chunk, wanted)) * ranks);
-            floats = most(floats, most(in, least(THIN_PIECES * in, wanted)) * ranks);
+        for (int parts = 1; parts <= LORA_PARTS; parts++) {
+            int64_t ranks = min_i64(s->slot[i].rank, parts * LORA_RANK);
+            int64_t wanted = blocks_wanted(parts) * LORA_TILE;
+            floats =
+                max_i64(floats, max_i64(s->chunk, min_i64(LORA_SPLITS * s->chunk, wanted)) * ranks);
+            floats = max_i64(floats, max_i64(in, min_i64(LORA_SPLITS * in, wanted)) * ranks);
         }
     }
     return sizeof(float) * (size_t)floats;
 }
 
-/* Of attention_one.cu's splits. */
-static inline size_t attention_one_bytes(const struct shape *s)
+/* Bytes of the partial results of attention_decode.cu: for each head and split of the keys a vector
+ * of head_dim, its row_max and its row_sum. */
+static inline size_t flash_decode_bytes(const struct shape *s)
 {
     return sizeof(float) *
-           (size_t)(s->heads * pieces(s->keys, ATTENTION_SPLIT) * (s->head_dim + 2));
+           (size_t)(s->heads * ceil_div(s->keys, ATTENTION_SPLIT) * (s->head_dim + 2));
 }
 
-/* Bytes of each part of the scratch, in order, but that logits and their gradients lie in the place
- * of the slots, which a loss leaves empty. */
+/* Bytes of each part of the scratch, in their order. Logits and their gradients have no place of
+ * their own: they lie over the slots, whose weights a loss does not need any more. */
 struct cuda_parts {
-    size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, partial, squares, base;
-    size_t splits, thin, workspace, fault;
+    size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, partial, squares, row_stats;
+    size_t splits, lora_partial, workspace, finite_checks;
     int64_t logit_rows;
 };
 
 static inline size_t cuda_rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
-static inline size_t cuda_element(enum weight_type act) { return act == WEIGHT_F32 ? 4 : 2; }
+static inline size_t cuda_element(enum dtype act) { return act == DTYPE_F32 ? 4 : 2; }
 
-/* As many rows at once as there is room for: fewer would read the head's weights for longer than
- * they are multiplied, and their gradients would not fill a large GPU. */
-static inline int64_t cuda_logit_rows(const struct shape *s, size_t room, size_t element)
+/* How many rows of logits are computed at once: as many as fit in `capacity` bytes. With fewer
+ * rows, reading the head's weights would take longer than multiplying by them, and the product for
+ * their gradient would not fill a large GPU. */
+static inline int64_t cuda_logit_rows(const struct shape *s, size_t capacity, size_t element)
 {
-    size_t row = (size_t)most(1, s->vocab) * (4 + (s->has_backward ? element : 0));
-    int64_t chunk = pieces(s->chunk, 64) * 64, rows = (int64_t)(room / row / 64 * 64);
-    int64_t times = pieces(chunk, least(most(256, rows), chunk));
-    return pieces(pieces(chunk, times), 64) * 64;
+    size_t row = (size_t)max_i64(1, s->vocab) * (4 + (s->has_backward ? element : 0));
+    int64_t chunk = ceil_div(s->chunk, 64) * 64, rows = (int64_t)(capacity / row / 64 * 64);
+    int64_t times = ceil_div(chunk, min_i64(max_i64(256, rows), chunk));
+    return ceil_div(ceil_div(chunk, times), 64) * 64;
 }
 
-static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum weight_type act)
+static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum dtype act)
 {
     struct cuda_parts p;
     size_t element = cuda_element(act);
-    int64_t widest = most(s->ffn, most(s->dim, s->heads * s->head_dim));
+    int64_t widest = max_i64(s->ffn, max_i64(s->dim, s->heads * s->head_dim));
     memset(&p, 0, sizeof p);
     for (int i = 0; i < LINEAR_SLOTS; i++) {
         const struct slot_shape *l = &s->slot[i];
@@ -97,32 +105,32 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum weight
             cuda_rounded(element * (size_t)(l->out * slot_width(l->in, l->rank) + l->rank * l->in));
         p.slots += p.slot[i];
     }
-    p.logit_rows = cuda_logit_rows(s, (size_t)most((int64_t)p.slots, LOGIT_BYTES), element);
+    p.logit_rows = cuda_logit_rows(s, (size_t)max_i64((int64_t)p.slots, LOGIT_BYTES), element);
     p.logits = cuda_rounded(4 * (size_t)(p.logit_rows * s->vocab));
     if (s->has_backward) p.dlogits = cuda_rounded(element * (size_t)(p.logit_rows * s->vocab));
     if (p.slots < p.logits + p.dlogits) p.slots = p.logits + p.dlogits;
     if (shape_has_adapters(s) && s->dropout > 0) {
-        p.dropped = cuda_rounded(element * (size_t)(least(s->chunk, DROPPED_ROWS) * widest));
-        p.thin = cuda_rounded(thin_bytes(s));
+        p.dropped = cuda_rounded(element * (size_t)(min_i64(s->chunk, DROPPED_ROWS) * widest));
+        p.lora_partial = cuda_rounded(lora_bytes(s));
     }
     if (s->head_type != act) p.head = cuda_rounded(element * (size_t)(s->vocab * s->dim));
     if (s->has_backward) {
         p.partial = cuda_rounded(4 * (size_t)(GAIN_PIECES * widest));
-        p.base = cuda_rounded(8 * (size_t)(s->heads * s->rows));
+        p.row_stats = cuda_rounded(8 * (size_t)(s->heads * s->rows));
     }
     p.squares = cuda_rounded(3 * 8 * SUM_PIECES);
-    p.splits = cuda_rounded(attention_one_bytes(s));
+    p.splits = cuda_rounded(flash_decode_bytes(s));
     p.workspace = WORKSPACE;
-    p.fault = cuda_rounded(8 * CHECKS);
+    p.finite_checks = cuda_rounded(8 * CHECKS);
     return p;
 }
 
-/* What reserve takes. */
-static inline size_t cuda_scratch_bytes(const struct shape *s, enum weight_type act)
+/* The bytes that reserve allocates. */
+static inline size_t cuda_scratch_bytes(const struct shape *s, enum dtype act)
 {
     struct cuda_parts p = cuda_parts_of(s, act);
-    return p.slots + p.dropped + p.head + p.partial + p.squares + p.base + p.splits + p.thin +
-           p.workspace + p.fault;
+    return p.slots + p.dropped + p.head + p.partial + p.squares + p.row_stats + p.splits +
+           p.lora_partial + p.workspace + p.finite_checks;
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* Chooses a backend; for the CPU, the best instruction set that it has. */
+/* Chooses a backend by name. For the CPU it chooses the best level of the instruction set. */
 #include "cuda_plan.h"
 
 #include <dlfcn.h>
@@ -12,7 +12,7 @@ extern const struct kernels kernels_cpu_v3, kernels_cpu_v4, kernels_cpu_bf16;
 static const struct kernels *best_cpu(void)
 {
 #if defined(__x86_64__)
-    /* LONGQLORA_CPU=baseline|v3 lowers the level: to test every level on one machine. */
+    /* LONGQLORA_CPU=baseline or v3 lowers the level, so that one machine can test every level. */
     const char *limit = getenv("LONGQLORA_CPU");
     if (limit && !strcmp(limit, "baseline")) return &kernels_cpu_baseline;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -26,21 +26,21 @@ static const struct kernels *best_cpu(void)
     return &kernels_cpu_baseline;
 }
 
-/* A plug-in beside the program, or in the library folder of the installation. */
+/* Opens a plug-in that lies beside the program, or in the library folder of the installation. */
 static int load_plugin(const struct kernels **table, const char *name, struct fail *why)
 {
     char path[4096];
-    const char *other = getenv("LONGQLORA_CUDA"); /* another plug-in: to test one */
+    const char *other = getenv("LONGQLORA_CUDA"); /* names another plug-in, for tests */
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
     if (n < 0) return fail(why, "device cuda: cannot tell where this program lies");
     path[n] = 0;
     char *file = strrchr(path, '/') + 1;
-    size_t room = sizeof path - (size_t)(file - path);
-    snprintf(file, room, "%s", name);
+    size_t capacity = sizeof path - (size_t)(file - path);
+    snprintf(file, capacity, "%s", name);
     if (other) snprintf(path, sizeof path, "%s", other);
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!plugin && !other) {
-        snprintf(file, room, "../lib/longqlora/%s", name);
+        snprintf(file, capacity, "../lib/longqlora/%s", name);
         plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     }
     if (!plugin) return fail(why, "device cuda: no usable %s: %s", name, dlerror());
@@ -53,7 +53,7 @@ static int load_plugin(const struct kernels **table, const char *name, struct fa
     return 0;
 }
 
-/* ---- plans of a GPU without a plug-in ---- */
+/* ---- tables for planning a run on a GPU without a plug-in ---- */
 
 static uint64_t available_unknown(void) { return 0; }
 
@@ -72,23 +72,23 @@ static int open_nothing(struct device **dev, int threads, struct fail *why)
 static size_t plan_bf16(const struct shape *s, int threads)
 {
     (void)threads;
-    return cuda_scratch_bytes(s, WEIGHT_BF16);
+    return cuda_scratch_bytes(s, DTYPE_BF16);
 }
 
 static size_t plan_f16(const struct shape *s, int threads)
 {
     (void)threads;
-    return cuda_scratch_bytes(s, WEIGHT_F16);
+    return cuda_scratch_bytes(s, DTYPE_F16);
 }
 
-/* Of the plug-in whose activations are of that type, what a plan asks for. */
+/* What a plan asks of the plug-in whose activations are bf16; below, of the one with f16. */
 static const struct kernels planned_bf16 = {
     .version = KERNELS_VERSION,
     .size = sizeof(struct kernels),
     .name = "cuda",
     .act_name = "bf16",
-    .act_type = WEIGHT_BF16,
-    .cache_type = WEIGHT_BF16,
+    .act_type = DTYPE_BF16,
+    .cache_type = DTYPE_BF16,
     .act_bytes = 2,
     .chunk_rows = CUDA_CHUNK_ROWS,
     .read_rows = CUDA_READ_ROWS,
@@ -103,8 +103,8 @@ static const struct kernels planned_f16 = {
     .size = sizeof(struct kernels),
     .name = "cuda",
     .act_name = "f16",
-    .act_type = WEIGHT_F16,
-    .cache_type = WEIGHT_F16,
+    .act_type = DTYPE_F16,
+    .cache_type = DTYPE_F16,
     .act_bytes = 2,
     .chunk_rows = CUDA_CHUNK_ROWS,
     .read_rows = CUDA_READ_ROWS,
@@ -114,9 +114,10 @@ static const struct kernels planned_f16 = {
     .plan = plan_f16,
 };
 
-/* ---- the choice ---- */
+/* ---- choosing a backend ---- */
 
-/* In bf16 where the GPU has it, else in f16. Where there is no GPU either will do for a plan. */
+/* Takes the plug-in in bf16 where the GPU has bf16, else the one in f16. Without a GPU, either will
+ * do for a plan. */
 static int load_cuda(const struct kernels **table, struct fail *why)
 {
     struct fail none = { .status = STATUS_FAILED };
@@ -140,7 +141,7 @@ static int open_cpu_bf16(const struct kernels **table, struct fail *why)
     return fail(why, "device cpu-bf16: this CPU has no bf16 products (AVX512_BF16)");
 }
 
-/* Without a driver there is no GPU, and the plug-in with its libraries need not be loaded. */
+/* Without a driver there is no GPU, so the plug-in and its libraries need not be loaded. */
 static bool has_driver(void)
 {
     void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);

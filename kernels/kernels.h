@@ -16,17 +16,17 @@
 #ifndef LONGQLORA_KERNELS_H
 #define LONGQLORA_KERNELS_H
 
+#include "../lib/common/dtype.h"
 #include "../lib/common/fail.h"
-#include "../lib/common/weight_type.h"
 
 #include <stdint.h>
 
 enum { KERNELS_VERSION = 7 };
 
 struct device;
-struct act; /* an activation, of the backend's type */
+struct act; /* an activation, in the backend's type */
 
-/* Rows of activations, `stride` elements apart. */
+/* A matrix of activations. The beginnings of two rows are `stride` elements apart. */
 struct mat {
     struct act *at;
     int64_t stride;
@@ -34,51 +34,57 @@ struct mat {
 
 /* y = x Wᵀ + scale · drop(x) Aᵀ Bᵀ   (LoRA: Hu et al. 2021, equation 3) */
 struct linear {
-    enum weight_type type;
-    const void *weight;    /* [out, in]; NF4: two codes a byte, first in the high nibble */
-    const uint8_t *absmax; /* NF4: codes of absmax, one for 64 elements, counted flat */
-    const float *nested;   /* NF4: one for 16384 elements; absmax NULL: absmax itself, one for 64 */
-    float offset;          /* NF4: absmax = map[code] · nested + offset */
+    enum dtype type;
+    const void *weight; /* [out, in]. NF4: two codes in a byte, the first in the high nibble */
+    /* NF4: 8-bit codes of absmax, one for every 64 elements of the flat array */
+    const uint8_t *absmax;
+    /* NF4: f32 scale of absmax, one for 16384 elements. Where absmax is NULL: absmax itself, one
+     * for 64 */
+    const float *nested;
+    float offset; /* NF4: absmax = map[code] · nested + offset */
     int64_t out, in;
-    int64_t rank;           /* 0: no adapter */
+    int64_t rank;           /* 0: there is no adapter */
     float scale;            /* alpha / rank */
-    uint32_t site;          /* which dropout mask */
+    uint32_t site;          /* which of Philox's streams its dropout masks are */
     const float *a, *b;     /* [rank, in], [out, rank] */
-    float *da_acc, *db_acc; /* NULL: frozen */
-    float *dweight_acc;     /* NULL: frozen */
+    float *da_acc, *db_acc; /* NULL: the adapter is frozen */
+    float *dweight_acc;     /* NULL: the weight is frozen */
 };
 
-/* Linears that share x; their outputs lie side by side, and so do their u. */
+/* Linears that have the same input x. Their outputs lie side by side in y, and their u = drop(x) Aᵀ
+ * side by side in the columns right of x. A slot holds the prepared weights of one group. */
 enum { LINEAR_SLOTS = 4 };
 struct group {
     const struct linear *at;
     int count, slot;
 };
-/* The largest group that a slot will be prepared for; out and rank are sums. */
+/* The largest group that a slot will be prepared for. out and rank are sums over its linears. */
 struct slot_shape {
     int64_t out, in, rank;
 };
 
-/* first_row: number of this call's first row in the step, so that the way a step is
- * cut into calls does not change a mask. p 0: no dropout. */
+/* key: of Philox. p: the probability that an element becomes 0; 0 is no dropout. first_row: the
+ * number, in the optimiser's step, of the first row of this call: masks depend on a row's number,
+ * so they do not change when a step is cut into other calls. */
 struct dropout {
     uint64_t key;
     float p;
     int64_t first_row;
 };
 
-/* Which keys a row may see: list[t] <= j <= t. Non-decreasing. Heads below split use
- * the first list, the others the second. */
+/* Which keys a row sees: row t sees the keys j with start[t] <= j <= t. start does not decrease.
+ * The heads below `split` have the first list of starts, the others the second: S2-Attn shifts half
+ * of the heads. */
 struct spans {
     const int32_t *first, *second;
     int64_t split;
 };
 
-/* Keys and values of up to `capacity` rows: the order of elements is the backend's own, the type
- * the activations' or the table's cache_type. */
+/* Keys and values of up to `capacity` rows. The backend decides the order of the elements. Their
+ * type is that of the activations, or the table's cache_type. */
 struct cache {
-    void *at; /* cache_elements of the type, zeroed */
-    enum weight_type type;
+    void *at; /* cache_elements of that type, zeroed */
+    enum dtype type;
     int64_t capacity, kv_heads, head_dim;
 };
 static inline int64_t cache_stride(const struct cache *c)
@@ -90,14 +96,15 @@ static inline int64_t cache_elements(const struct cache *c)
     return c->capacity * cache_stride(c);
 }
 
-/* The largest sizes that operations will be called with. */
+/* The largest sizes that operations will be called with. reserve allocates scratch for them. */
 struct shape {
-    int64_t rows, chunk; /* T of attention; rows of every other operation's call */
-    int64_t keys;        /* of attention_cached; 0: it is not called */
+    /* rows: T of attention. chunk: the rows that every other operation gets in one call */
+    int64_t rows, chunk;
+    int64_t keys; /* keys of attention over a cache; 0: it is not called */
     int64_t dim, ffn, heads, kv_heads, head_dim, vocab;
     struct slot_shape slot[LINEAR_SLOTS];
-    bool has_packed_weights;    /* some weight is not f32 */
-    enum weight_type head_type; /* of head_loss and head_logits */
+    bool has_packed_weights; /* some weight is not f32 */
+    enum dtype head_type;    /* type of the weights of head_loss and head_logits */
     bool has_backward;
     float dropout;
 };
@@ -109,7 +116,7 @@ static inline bool shape_has_adapters(const struct shape *s)
     return false;
 }
 
-/* What quantizing x to q costs: Σ x², Σ (x − q)², the largest |x − q|. */
+/* The error of quantizing x to q: Σ x², Σ (x − q)², and the largest |x − q|. */
 struct nf4_error {
     double squares, wrong, most;
 };
@@ -118,59 +125,66 @@ enum { COPY_TICKETS = 5 };
 
 struct kernels {
     int version;
-    size_t size; /* of this table */
+    size_t size; /* of this table, to recognize a plug-in of another version */
     const char *name, *act_name;
-    enum weight_type act_type;   /* a */
-    enum weight_type cache_type; /* 16 bits where a has more */
+    enum dtype act_type; /* type of activations */
+    /* type of a cache of keys and values: 16 bits even where activations have more */
+    enum dtype cache_type;
     int64_t act_bytes;
-    bool is_host;       /* its memory is host memory: weights may be used where they lie */
-    int64_t chunk_rows; /* that row-wise operations are fast with in training; */
-    int64_t read_rows;  /* and without a backward, where memory counts for more */
+    /* the device's memory is the host's: weights may be used where they are mapped */
+    bool is_host;
+    int64_t chunk_rows; /* how many rows a call should have in training; */
+    int64_t read_rows;  /* and in inference, where memory counts for more than speed */
 
     /* ---- device and memory ---- */
-    int (*probe)(struct fail *why); /* is such a device there? */
-    uint64_t (*available)(void);    /* bytes of its memory that are free; 0: not known */
+    int (*probe)(struct fail *why); /* Is there such a device? */
+    uint64_t (*available)(void);    /* Free bytes of its memory. 0: not known. */
     int (*open)(struct device **dev, int threads, struct fail *why);
     void (*close)(struct device *dev);
-    size_t (*plan)(const struct shape *shape, int threads); /* what reserve will take */
+    /* the bytes that reserve will allocate */
+    size_t (*plan)(const struct shape *shape, int threads);
     int (*reserve)(struct device *dev, const struct shape *shape, struct fail *why);
-    int (*alloc)(struct device *dev, void **mem, size_t bytes, struct fail *why); /* zeroed */
+    /* The memory is zeroed. */
+    int (*alloc)(struct device *dev, void **mem, size_t bytes, struct fail *why);
     void (*release)(struct device *dev, void *mem, size_t bytes);
-    /* the source may change when it returns */
+    /* The caller may change the source once the call returns. */
     void (*upload)(struct device *dev, void *to, const void *from_host, size_t bytes);
     void (*download)(struct device *dev, void *to_host, const void *from, size_t bytes);
     void (*zero)(struct device *dev, void *mem, size_t bytes);
-    int (*sync)(struct device *dev, struct fail *why); /* waits; the first failure since the last */
+    /* Waits for all operations. Fails with the first failure since the last sync. */
+    int (*sync)(struct device *dev, struct fail *why);
 
-    /* ---- memory of the host, for what the device has no room for ---- */
-    /* zeroed, never paged to a disk; operations may use it as their own, at the bus's speed */
+    /* ---- memory of the host, for what does not fit on the device ---- */
+    /* The memory is zeroed and pinned. Operations may use it like the device's own, at the speed of
+     * the bus. */
     int (*alloc_host)(struct device *dev, void **mem, size_t bytes, struct fail *why);
     void (*release_host)(struct device *dev, void *mem, size_t bytes);
-    /* Copies beside the operations, one after the other, each begun when what was queued before
-     * it is done. Only after copy_wait of its ticket may operations touch what it reads or writes,
-     * but for reading what copy_out reads. */
+    /* Copies that run beside the operations. They run one after the other, and each begins when
+     * everything queued before it is done. Operations may touch what a copy reads or writes only
+     * after copy_wait of the copy's ticket; but they may always read what copy_out reads. */
     void (*copy_out)(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket);
     void (*copy_in)(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket);
-    void (*copy_wait)(struct device *dev, int ticket); /* nothing, if it was never used */
+    /* Does nothing if the ticket was never used. */
+    void (*copy_wait)(struct device *dev, int ticket);
 
-    /* A named range of the time line that a profiler shows (NVTX); they nest. */
+    /* A named range on the time line that a profiler shows (NVTX). Ranges nest. */
     void (*range_begin)(const char *name);
     void (*range_end)(void);
 
     /* ---- element types ---- */
-    /* out = (a) in; out = (float) in [rows, cols] */
+    /* cast_in: out = in [rows, cols], rounded to the activations' type. cast_out: the way back. */
     void (*cast_in)(struct device *dev, struct mat out, const float *in, int64_t rows,
                     int64_t cols);
     void (*cast_out)(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
-    /* out = in [rows, cols]; they share no byte */
+    /* out = in [rows, cols]. The two do not overlap. */
     void (*copy_rows)(struct device *dev, struct mat out, struct mat in, int64_t rows,
                       int64_t cols);
 
     /* ---- embedding: table f32 or 16 bits [V, d], id [T] ---- */
     /* x[t] = table[id[t]] */
-    void (*embedding_fwd)(struct device *dev, struct mat x, const void *table,
-                          enum weight_type type, const int32_t *id, int64_t rows, int64_t dim);
-    /* dtable_acc[id[t]] += dx[t], in the order of rows */
+    void (*embedding_fwd)(struct device *dev, struct mat x, const void *table, enum dtype type,
+                          const int32_t *id, int64_t rows, int64_t dim);
+    /* dtable_acc[id[t]] += dx[t], row after row */
     void (*embedding_bwd)(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
                           int64_t rows, int64_t dim);
 
@@ -191,118 +205,129 @@ struct kernels {
                        int64_t head_dim, int direction);
 
     /* ---- linear groups: x [T, in], u [T, R] in the columns right of x ---- */
-    /* readies the group's weights in its slot, until that is prepared again or a loss computed */
+    /* Prepares the group's weights in its slot. They stay until the slot is prepared again or a
+     * loss is computed. */
     void (*linear_prepare)(struct device *dev, const struct group *g);
     /* u = drop(x) Aᵀ, stored right of x */
     void (*linear_inner)(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                          struct dropout drop);
-    /* inner, then y = residual + x Wᵀ + scale · u Bᵀ; residual.at NULL: none; may be y */
+    /* u as above, then y = residual + x Wᵀ + scale · u Bᵀ. residual.at NULL: there is none.
+     * residual may be y. */
     void (*linear_fwd)(struct device *dev, struct mat y, struct mat x, const struct group *g,
                        struct mat residual, int64_t rows, struct dropout drop);
-    /* dy: one mat for each linear; du = scale · dy B; dx = dy W + mask⊙(du A)/(1−p) */
+    /* dy: a matrix for each linear. du = scale · dy B; dx = dy W + mask⊙(du A)/(1−p) */
     void (*linear_bwd_input)(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
                              const struct group *g, int64_t rows, struct dropout drop);
     /* da_acc += duᵀ drop(x); db_acc += scale · dyᵀ u; dweight_acc += dyᵀ x */
     void (*linear_bwd_weight)(struct device *dev, const struct group *g, const struct mat *dy,
                               struct mat du, struct mat x, int64_t rows, struct dropout drop);
-    /* keep[t, i] = 1 if element e = (first_row + t) · dim + i stays: lane e % 8 (16 bits)
-     * of Philox4x32-10(key; e / 8, site) >= p · 65536 */
+    /* keep[t, i] = 1 if the element e = (first_row + t) · dim + i is kept, that is, if the 16-bit
+     * lane e % 8 of Philox4x32-10(key; e / 8, stream) is >= p · 65536 */
     void (*dropout_mask)(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows,
                          int64_t dim, struct dropout drop);
 
     /* ---- attention, causal over segments: q, o [T, H·c], k, v [T, K·c], lse [H, T] ---- */
-    /* o[t] = Σ_j softmax_j(scale · q[t]·k[j]) v[j] over the span of t;
-     * lse = ln Σ_j exp(scale · q·k); head h reads key/value head h·K/H */
+    /* o[t] = Σ_j softmax_j(scale · q[t]·k[j]) v[j] over the keys that t sees; lse = ln Σ_j
+     * exp(scale · q·k). Head h reads the key/value head h·K/H. */
     void (*attention_fwd)(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
                           struct mat v, struct spans spans, int64_t rows, int64_t heads,
                           int64_t kv_heads, int64_t head_dim, float scale);
-    /* dq may be o; dk may be k; dv may be v */
+    /* dq may lie where o does, dk where k does, dv where v does. */
     void (*attention_bwd)(struct device *dev, struct mat dq, struct mat dk, struct mat dv,
                           struct mat dout, struct mat o, const float *lse, struct mat q,
                           struct mat k, struct mat v, struct spans spans, int64_t rows,
                           int64_t heads, int64_t kv_heads, int64_t head_dim, float scale);
 
-    /* ---- attention of a text in the making, kv [T, 2·K·c] ---- */
-    /* rows first … first + T − 1 of the cache = kv; in f16 rounded to nearest, at most ±65504 */
+    /* ---- attention over a cache, for generating text: kv [T, 2·K·c] ---- */
+    /* Writes kv to the rows first … first + T − 1 of the cache. f16: rounded to nearest, limited to
+     * ±65504. */
     void (*cache_rows)(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
                        int64_t rows);
-    /* as attention_fwd; rows 0 … past + T − 1 are in the cache, row t sees list[t] <= j <= past + t
-     */
+    /* As attention_fwd, with the keys and values of the cache's rows 0 … past + T − 1. Row t sees
+     * start[t] <= j <= past + t. */
     void (*attention_cached)(struct device *dev, struct mat o, float *lse, struct mat q,
                              const struct cache *cache, struct spans spans, int64_t past,
                              int64_t rows, int64_t heads, float scale);
 
     /* ---- SwiGLU (Shazeer 2020): s = gate · σ(gate) · up, all [T, f] ---- */
     void (*swiglu_fwd)(struct device *dev, struct mat s, struct mat gate, struct mat up,
-                       int64_t rows, int64_t cols); /* s may be gate */
-    /* in place: ds becomes s, with the bits it had, gate becomes dgate, up becomes dup */
+                       int64_t rows, int64_t cols); /* s may be gate. */
+    /* In place: ds becomes s, with the bits that the forward gave it; gate becomes dgate; up
+     * becomes dup. */
     void (*swiglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,
                        int64_t rows, int64_t cols);
 
-    /* ---- head and loss: logits = x Wᵀ in chunks, never whole ---- */
-    /* nll[t] = ln Σ exp(logits) − logits[target], 0 where target < 0; the head's weights are
-     * f32; unless dx.at is NULL,
-     * dx = dscale · (softmax − onehot) W, dweight_acc [V, d] likewise unless NULL */
+    /* ---- head and loss: logits = x Wᵀ, in chunks of rows ---- */
+    /* nll[t] = ln Σ exp(logits) − logits[target], and 0 where target < 0. The head's weights are
+     * f32. Unless dx.at is NULL, dx = dscale · (softmax − onehot) W; unless dweight_acc [V, d] is
+     * NULL, the same gradient of the weights is added to it. */
     void (*head_loss)(struct device *dev, float *nll, struct mat dx, float *dweight_acc,
                       struct mat x, const struct linear *head, const int32_t *target, int64_t rows,
                       float dscale);
-    /* logits [rows, V] f32; the head's weights of any type */
+    /* logits [rows, V] are f32. The head's weights may be of any type. */
     void (*head_logits)(struct device *dev, float *logits, struct mat x, const struct linear *head,
                         int64_t rows);
 
-    /* ---- optimiser, over flat f32 ranges ---- */
-    /* *sum, on the host, is Σ g², in double; not finite if any g is not */
+    /* ---- optimiser, on flat f32 arrays ---- */
+    /* *sum, in the host's memory, becomes Σ g², computed in double. It is not finite if any g is
+     * not. */
     void (*sum_squares)(struct device *dev, double *sum, const float *g, int64_t count);
-    /* AdamW (Loshchilov, Hutter 2019): g is multiplied by gscale first and zeroed last */
+    /* AdamW (Loshchilov, Hutter 2019). g is multiplied by gscale first, and set to zero at the end.
+     */
     void (*adamw)(struct device *dev, float *p, float *m, float *v, float *g, int64_t count,
                   float lr, float beta1, float beta2, float eps, float decay, int64_t step,
                   float gscale);
-    /* sync reports the first value that is not finite, with this name */
+    /* If a value is not finite, the next sync fails and says this name and the first such element.
+     */
     void (*finite_check)(struct device *dev, const char *name, struct mat x, int64_t rows,
                          int64_t cols);
 
-    /* ---- flat ranges of weights, of any type but NF4 ---- */
-    /* out = (float) in */
-    void (*widen)(struct device *dev, float *out, const void *in, enum weight_type type,
-                  int64_t count);
-    /* out = (type) (a + scale · b); product, sum and type are each rounded; b NULL: a alone */
-    void (*narrow_sum)(struct device *dev, void *out, enum weight_type type, const float *a,
-                       float scale, const float *b, int64_t count);
+    /* ---- flat arrays of weights, of any type but NF4 ---- */
+    /* out = in, as f32 */
+    void (*widen)(struct device *dev, float *out, const void *in, enum dtype type, int64_t count);
+    /* out = a + scale · b, as type. The product, the sum and the result are each rounded. b NULL: a
+     * alone */
+    void (*narrow_sum)(struct device *dev, void *out, enum dtype type, const float *a, float scale,
+                       const float *b, int64_t count);
     /* ---- NF4 with double quantization, bit for bit bitsandbytes' (see nf4.h) ----
      * codes [⌈n/2⌉], absmax [⌈n/64⌉], nested [⌈n/16384⌉] */
-    /* absmax = max |x| of a block, not finite if any x is not; codes of x / absmax; x [n] of any
-     * type but NF4 */
+    /* absmax = max |x| of each block of 64; it is not finite if any x is not. codes are those of x
+     * / absmax. x [n] may be of any type but NF4. */
     void (*nf4_codes)(struct device *dev, uint8_t *codes, float *absmax, const void *x,
-                      enum weight_type type, int64_t count);
-    /* *offset, on the host, is the mean, summed in double in the order of blocks */
+                      enum dtype type, int64_t count);
+    /* *offset, in the host's memory, becomes the mean of absmax, summed in double, block after
+     * block. */
     void (*nf4_offset)(struct device *dev, float *offset, const float *absmax, int64_t blocks);
-    /* nested = max |absmax − offset| of 256; 8-bit codes of (absmax − offset) / nested */
+    /* Quantizes absmax: the scale is max |absmax − offset| of 256 of them; the 8-bit codes are
+     * those of (absmax − offset) / scale. */
     void (*nf4_nest)(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
                      float offset, int64_t blocks);
-    /* *error is on the host; squares are taken and summed in double */
-    void (*nf4_error)(struct device *dev, struct nf4_error *error, const void *x,
-                      enum weight_type type, const uint8_t *codes, const uint8_t *absmax_codes,
-                      const float *nested, float offset, int64_t count);
-    /* absmax NULL: nested [⌈n/64⌉] is absmax itself */
+    /* *error lies in the host's memory. Squares are computed and summed in double. */
+    void (*nf4_error)(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
+                      const uint8_t *codes, const uint8_t *absmax_codes, const float *nested,
+                      float offset, int64_t count);
+    /* absmax NULL: the scales, one for 64 elements, are absmax itself. */
     void (*nf4_dequantize)(struct device *dev, float *x, const uint8_t *codes,
                            const uint8_t *absmax, const float *nested, float offset, int64_t count);
 };
 
-/* The names of backends, in a help text. */
+/* The names of the backends, for help texts. */
 #define KERNELS_DEVICES "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16"
-/* The backend of that name: "cpu"; "cpu-bf16" (products round their operands to bf16 and sum in
- * f32, the rest is f32; where the CPU has AVX512_BF16); "cuda" (a plug-in: kernels-cuda.so in bf16,
- * or kernels-cuda-f16.so where the GPU has no bf16), "cuda-bf16" and "cuda-f16", which are one of
- * these; "auto": cuda where a plug-in and a GPU are, else cpu. Fails with the reason if it is not
- * to be had; that there is no GPU is found out by open, so that plans can be made without one. */
+/* Finds the backend of that name.
+ * "cpu". "cpu-bf16": matrix products round their operands to bf16 and sum in f32, all else is f32;
+ * it needs a CPU with AVX512_BF16. "cuda-bf16" and "cuda-f16": the plug-ins kernels-cuda.so and
+ * kernels-cuda-f16.so. "cuda": the first of them, or the second where the GPU has no bf16. "auto":
+ * cuda where there are a plug-in and a GPU, else cpu.
+ * Fails with the reason if there is no such backend. A missing GPU is found out by open only, so
+ * that plans can be made without one. */
 int kernels_open(const struct kernels **table, const char *name, struct fail *why) MUST_USE;
-/* The same; plan_only is for those who only ask for sizes. Where a plug-in is not to be had, they
- * get a table of its names, sizes and `plan`, with no free memory, no operation, and an `open` that
- * fails. */
+/* The same for callers that, with plan_only, only ask for sizes. Where a plug-in is missing they
+ * get a table of its name, sizes and `plan`. Its `available` says 0, its `open` fails, and it has
+ * no operations. */
 int kernels_choose(const struct kernels **table, const char *name, bool plan_only,
                    struct fail *why) MUST_USE;
 
-/* Columns from `column` on of the same rows. */
+/* The columns from `column` on of the same rows. */
 static inline struct mat mat_columns(const struct kernels *k, struct mat m, int64_t column)
 {
     return (struct mat){ (struct act *)((char *)m.at + column * k->act_bytes), m.stride };
@@ -313,7 +338,7 @@ static inline struct mat mat_rows(const struct kernels *k, struct mat m, int64_t
     return (struct mat){ (struct act *)((char *)m.at + row * m.stride * k->act_bytes), m.stride };
 }
 
-/* The dropout of a call that begins at that row of another's. */
+/* The dropout of a call that begins `row` rows after the call that drop is for. */
 static inline struct dropout dropout_from(struct dropout drop, int64_t row)
 {
     drop.first_row += row;

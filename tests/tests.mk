@@ -43,7 +43,7 @@ $(BUILD)/emulation/$(1)/%.o: tests/cuda-emulation/%.cpp Makefile
 $(BUILD)/emulation/$(1)/fail.o: lib/common/fail.c lib/common/fail.h
 	@mkdir -p $$(@D)
 	$$(Q)$(CC) $(CPPFLAGS) -std=gnu11 -fPIC -c $$< -o $$@
-$(BUILD)/emulation/$(1)/kernels-cuda.so: $(patsubst kernels/cuda/%.cu,$(BUILD)/emulation/$(1)/%.o,$(filter-out %/ranges.cu,$(CUDA_SOURCES))) \
+$(BUILD)/emulation/$(1)/kernels-cuda.so: $(patsubst kernels/cuda/%.cu,$(BUILD)/emulation/$(1)/%.o,$(filter-out %/profiler.cu,$(CUDA_SOURCES))) \
 		$(BUILD)/emulation/$(1)/emulation.o $(BUILD)/emulation/$(1)/cublaslt.o $(BUILD)/emulation/$(1)/nvtx.o $(BUILD)/emulation/$(1)/fail.o
 	$$(Q)g++ -shared $$^ -o $$@
 endef
@@ -81,8 +81,8 @@ $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench/measured.o $(BU
 
 # The plug-in's choices, measured: with its own objects, where it is built; and emulated, to be tried without a GPU.
 CHOICES := $(if $(PLUGIN),$(BUILD)/tests/bench/choices)
-choices_parts = $(patsubst kernels/cuda/%.cu,$(1)/%.o,$(filter-out %/attention_tile.cu %/product.cu,$(CUDA_SOURCES)))
-$(BUILD)/tests/bench/choices: tests/bench/choices.cu tests/bench/measured.h $(call choices_parts,$(OBJECTS_cuda)) $(BUILD)/tests/bench/measured.o $(LIBRARY) kernels/cuda/attention_tile.cu kernels/cuda/product.cu Makefile
+choices_parts = $(patsubst kernels/cuda/%.cu,$(1)/%.o,$(filter-out %/attention_mma.cu %/gemm_cublaslt.cu,$(CUDA_SOURCES)))
+$(BUILD)/tests/bench/choices: tests/bench/choices.cu tests/bench/measured.h $(call choices_parts,$(OBJECTS_cuda)) $(BUILD)/tests/bench/measured.o $(LIBRARY) kernels/cuda/attention_mma.cu kernels/cuda/gemm_cublaslt.cu Makefile
 	@echo "NVCC $@"
 	$(Q)$(NVCC) -std=c++20 -O3 -MMD -MP -MF $@.d -MT $@ $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings -cudart static $< $(filter %.o,$^) $(LIBS) -lcublasLt -o $@
 # cuBLASLt's stand-in under racecheck.
@@ -92,7 +92,7 @@ $(BUILD)/tests/gpu/cublaslt.so: tests/gpu/cublaslt.cu Makefile
 	@echo "NVCC $@"
 	$(Q)$(NVCC) -std=c++20 -O3 $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings -Xcompiler -fPIC -shared -cudart static $< -o $@
 # The emulation has ranges of its own (nvtx.cpp).
-EMULATED_PARTS := $(filter-out %/ranges.o,$(call choices_parts,$(BUILD)/emulation/bf16)) $(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx)
+EMULATED_PARTS := $(filter-out %/profiler.o,$(call choices_parts,$(BUILD)/emulation/bf16)) $(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx)
 $(BUILD)/emulation/choices.o: tests/bench/choices.cu Makefile
 	@mkdir -p $(@D)
 	$(Q)$(EMULATED_CXX) -x c++ -DEMULATE -Itests/cuda-emulation -O1 -fsanitize=thread -ffp-contract=off -c $< -o $@

@@ -1,5 +1,5 @@
-/* The optimiser's passes. Compiled without contraction to fused multiply-add, so
- * that every level and backend gives the same bits. */
+/* AdamW and the norm of a gradient. Compiled without fused multiply-add, so that all levels of the
+ * instruction set and all backends give the same bits. */
 #include "cpu.h"
 
 #include <math.h>
@@ -7,14 +7,14 @@
 struct update {
     float *p, *m, *v, *g;
     int64_t count;
-    float beta1, beta2, eps, gscale, step_size, shrink, root2;
+    float beta1, beta2, eps, gscale, step_size, decay_factor, root2;
 };
 
 static void update_piece(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct update *u = arg;
-    int64_t first = task * FLAT_TILE, count = least(FLAT_TILE, u->count - first);
+    int64_t first = task * FLAT_TILE, count = min_i64(FLAT_TILE, u->count - first);
     float *restrict p = u->p + first, *restrict m = u->m + first, *restrict v = u->v + first;
     float *restrict g = u->g + first;
     for (int64_t i = 0; i < count; i++) {
@@ -23,7 +23,7 @@ static void update_piece(void *arg, int64_t task, int worker)
         float vi = u->beta2 * v[i] + (1 - u->beta2) * d * d;
         m[i] = mi;
         v[i] = vi;
-        p[i] = p[i] * u->shrink - u->step_size * mi / (sqrtf(vi) / u->root2 + u->eps);
+        p[i] = p[i] * u->decay_factor - u->step_size * mi / (sqrtf(vi) / u->root2 + u->eps);
         g[i] = 0;
     }
 }
@@ -44,9 +44,9 @@ void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t c
                         .eps = eps,
                         .gscale = gscale,
                         .step_size = (float)((double)lr / correction1),
-                        .shrink = 1 - lr * decay,
+                        .decay_factor = 1 - lr * decay,
                         .root2 = (float)sqrt(correction2) };
-    pool_run(dev->pool, pieces(count, FLAT_TILE), update_piece, &u);
+    pool_run(dev->pool, ceil_div(count, FLAT_TILE), update_piece, &u);
 }
 
 struct squares {
@@ -59,7 +59,7 @@ static void square_piece(void *arg, int64_t task, int worker)
 {
     (void)worker;
     struct squares *s = arg;
-    int64_t first = task * s->size, end = least(first + s->size, s->count);
+    int64_t first = task * s->size, end = min_i64(first + s->size, s->count);
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = first; i < end; i++)
@@ -69,8 +69,8 @@ static void square_piece(void *arg, int64_t task, int worker)
 
 void sum_squares(struct device *dev, double *sum, const float *g, int64_t count)
 {
-    struct squares s = { .g = g, .count = count, .size = pieces(count, SUM_PIECES) };
-    int64_t tasks = s.size ? pieces(count, s.size) : 0;
+    struct squares s = { .g = g, .count = count, .size = ceil_div(count, SUM_PIECES) };
+    int64_t tasks = s.size ? ceil_div(count, s.size) : 0;
     pool_run(dev->pool, tasks, square_piece, &s);
     *sum = 0;
     for (int64_t i = 0; i < tasks; i++)

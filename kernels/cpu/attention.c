@@ -1,103 +1,116 @@
-/* Causal attention over segments, forward and backward, in blocks of keys.
+/* Causal attention over segments, forward and backward, one block of keys after the other.
  *
- * Scores of 64 queries of one head against a block of keys stay in the cache. The forward goes
- * through the blocks that its queries see with the softmax of what it has met so far (Dao et al.
- * 2022, algorithm 1); keys and values of a block are laid out once for 256 queries. The backward
- * makes the scores again from lse, block of keys after block: a key/value head's gradients are
- * summed by one task over all queries and heads that share it; rows that no span joins (other
- * samples, other groups) are other tasks. Products have the order
+ * Forward: a task has 256 queries of one head. It goes over the blocks of 512 keys that these
+ * queries see, with an online softmax (FlashAttention, Dao et al. 2022, algorithm 1). The scores of
+ * 64 queries against a block stay in the cache. A block's keys and values are packed once for all
+ * 256 queries.
+ *
+ * Backward: the scores are computed again from lse, one block of keys after the other. One task
+ * sums the gradients of a key/value head, over all queries and all heads that share it. Rows that
+ * see nothing of each other (other samples, other groups) are the work of other tasks. The products
+ * are
+ *
  *     S = q kᵀ,  o += P v;    dP = d vᵀ,  dvᵀ += dᵀ P,  dkᵀ += qᵀ dS,  dq += dS k
- * so that P and dS, which are most of what is laid out, never change rows for columns.
+ *
+ * In this form P and dS, the largest operands, are never transposed when they are packed.
  */
 #include "attention.h"
 
-enum { FWD_ROWS = 4 * QUERY_TILE, KEY_BLOCK = 512 /* whole tiles of queries, and of k */ };
+enum {
+    FWD_ROWS = 4 * QUERY_TILE,
+    KEY_BLOCK = 512 /* FWD_ROWS is a multiple of QUERY_TILE; KEY_BLOCK is a multiple of TILE_K */
+};
 
-/* ---- operands: where they lie, and as tiles where those are ---- */
+/* ---- operands, packed into AMX tiles where the CPU has them ---- */
 
-/* Narrower heads would be mostly padding. */
-static bool is_laid(int64_t head_dim) { return laid_usable() && head_dim >= STRIP; }
+/* Are operands packed into AMX tiles? Heads of fewer than 16 dimensions would be mostly padding. */
+static bool is_packed(int64_t head_dim) { return packing_usable() && head_dim >= PANEL; }
 
-/* [strips, depth], strips being rows of A or columns of B. */
+/* An operand of a matrix product: a left one, A [width, depth], or a right one, B [depth, width].
+ */
 struct operand {
     struct source from;
-    struct laid laid;
+    struct packed packed;
     bool is_b;
 };
 
-static struct operand operand_of(const struct attention *a, float **room, int64_t strips,
+static struct operand operand_of(const struct attention *a, float **scratch, int64_t width,
                                  int64_t depth, bool is_b)
 {
     struct operand m = { .is_b = is_b };
-    if (!a->is_laid) return m;
-    m.laid = (struct laid){ (bf16 *)(void *)*room, strips, depth };
-    *room += laid_elements(strips, depth) / 2;
+    if (!a->is_packed) return m;
+    m.packed = (struct packed){ (bf16 *)(void *)*scratch, width, depth };
+    *scratch += packed_elements(width, depth) / 2;
     return m;
 }
 
-/* What the operand is from now on. */
-static void set(const struct attention *a, struct operand *m, const float *x, int64_t ld,
-                bool k_apart, float scale, int64_t strips, int64_t depth)
+/* Makes x the operand's content, and packs it where operands are packed. */
+static void set_operand(const struct attention *a, struct operand *m, const float *x, int64_t ld,
+                        bool k_is_outer, float scale, int64_t width, int64_t depth)
 {
-    m->from = (struct source){ x, ld, k_apart, scale };
-    m->laid.strips = strips, m->laid.depth = depth;
-    if (a->is_laid) lay_out(&m->laid, (struct laid_part){ 0, strips, 0, depth }, m->from, m->is_b);
+    m->from = (struct source){ x, ld, k_is_outer, scale };
+    m->packed.width = width, m->packed.depth = depth;
+    if (a->is_packed)
+        pack_operand(&m->packed, (struct packed_part){ 0, width, 0, depth }, m->from, m->is_b);
 }
 
-/* From a strip and a k of it on. */
-struct part {
+/* The part of an operand from this row of A (or column of B) and this k on. */
+struct operand_view {
     const struct operand *of;
-    int64_t strip, k;
+    int64_t start, k;
 };
 
-static const float *first_of(struct part p)
+static const float *first_of(struct operand_view p)
 {
     struct source from = p.of->from;
-    return from.x + (from.k_apart ? p.k * from.ld + p.strip : p.strip * from.ld + p.k);
+    return from.x + (from.k_is_outer ? p.k * from.ld + p.start : p.start * from.ld + p.k);
 }
 
-/* C[m, n] = or += A B over so many k. */
-static void multiply(const struct attention *call, void *room, int64_t m, int64_t n, int64_t k,
-                     struct part a, struct part b, bool adds, float *c, int64_t ldc)
+/* C[m, n] = A B, or += A B, summed over k elements. */
+static void multiply(const struct attention *call, void *scratch, int64_t m, int64_t n, int64_t k,
+                     struct operand_view a, struct operand_view b, bool adds, float *c, int64_t ldc)
 {
     const struct operand *left = a.of, *right = b.of;
-    if (call->is_laid)
-        product_laid(m, n, k, (struct corner){ &left->laid, a.strip, a.k },
-                     (struct corner){ &right->laid, b.strip, b.k }, adds, c, ldc);
+    if (call->is_packed)
+        gemm_packed(m, n, k, (struct packed_view){ &left->packed, a.start, a.k },
+                    (struct packed_view){ &right->packed, b.start, b.k }, adds, c, ldc);
     else
-        product(room, left->from.k_apart, !right->from.k_apart, m, n, k, left->from.scale,
-                first_of(a), left->from.ld, first_of(b), right->from.ld, adds, c, ldc);
+        gemm(scratch, left->from.k_is_outer, !right->from.k_is_outer, m, n, k, left->from.scale,
+             first_of(a), left->from.ld, first_of(b), right->from.ld, adds, c, ldc);
 }
 
 /* ---- blocks of keys ---- */
 
-/* Keys [first, first + count) of the rows; what a tile of queries sees of them, counted from
- * `first`: begins at a tile's k, so that a product over keys may. */
+/* block: the rows first … first + count − 1, which are keys. key_range: the keys of a block that
+ * some row of a tile of queries sees, counted from `first`. It begins at a multiple of TILE_K, so
+ * that a product over keys can begin there. */
 struct block {
     int64_t first, count;
 };
-struct seen {
-    int64_t from, count; /* count <= 0: nothing */
+struct key_range {
+    int64_t from, count; /* count <= 0: no key */
 };
-static struct seen seen_of(struct block keys, int64_t low, int64_t end)
+static struct key_range key_range_of(struct block keys, int64_t low, int64_t end)
 {
-    int64_t from = low > keys.first ? (low - keys.first) / DEPTH * DEPTH : 0;
-    int64_t to = least(end, keys.first + keys.count) - keys.first;
-    return (struct seen){ from, low < keys.first + keys.count ? to - from : 0 };
+    int64_t from = low > keys.first ? (low - keys.first) / TILE_K * TILE_K : 0;
+    int64_t to = min_i64(end, keys.first + keys.count) - keys.first;
+    return (struct key_range){ from, low < keys.first + keys.count ? to - from : 0 };
 }
 
-/* Of one row, counted from the first that its tile sees. */
-struct span {
-    int64_t from, to; /* to <= from: nothing */
+/* The keys that one row sees, counted from the first key of its tile's key_range. */
+struct row_range {
+    int64_t from, to; /* to <= from: no key */
 };
-static struct span span_of(struct block keys, struct seen seen, int64_t low, int64_t row)
+static struct row_range row_range_of(struct block keys, struct key_range visible, int64_t low,
+                                     int64_t row)
 {
-    int64_t first = keys.first + seen.from;
+    int64_t first = keys.first + visible.from;
     int64_t from = low > first ? low - first : 0;
-    return (struct span){ least(from, seen.count), least(row + 1 - first, seen.count) };
+    return (struct row_range){ min_i64(from, visible.count),
+                               min_i64(row + 1 - first, visible.count) };
 }
 
-static void clear_outside(float *s, struct span in, int64_t count)
+static void zero_outside(float *s, struct row_range in, int64_t count)
 {
     int64_t to = in.to > in.from ? in.to : in.from;
     memset(s, 0, (size_t)in.from * sizeof *s);
@@ -111,51 +124,56 @@ static const float *rows_of(struct mat m, int64_t row, int64_t head, const struc
 
 /* ---- forward ---- */
 
-/* Of a task's queries: scores of a tile, sums, room for keys and values of a cache, and what the
- * softmax has met. */
-struct met {
-    float *s, *o, *wide_k, *wide_v, top[FWD_ROWS], sum[FWD_ROWS];
-    void *room; /* of product */
+/* What a forward task keeps for its 256 queries: s, the scores of a tile; o, the unnormalized
+ * outputs; wide_k and wide_v, a block of a cache in f32; and of each row the maximum and the sum of
+ * the softmax so far. */
+struct softmax_state {
+    float *s, *o, *wide_k, *wide_v, row_max[FWD_ROWS], sum[FWD_ROWS];
+    void *scratch; /* for gemm */
     struct operand q, k, v, p;
 };
 
-/* Scores of a row become weights relative to the highest so far, which the sums follow. */
-static void meet(struct met *m, int64_t row, float *s, struct span in, int64_t c)
+/* Scores of one row become weights e^(score − row_max). If this block has a higher score than all
+ * blocks before, the row's sum and output are rescaled to it first. */
+static void online_softmax(struct softmax_state *m, int64_t row, float *s, struct row_range in,
+                           int64_t c)
 {
-    float peak = max_row(s + in.from, in.to - in.from), *o = m->o + row * c;
-    if (peak > m->top[row]) {
-        float factor = fast_exp(m->top[row] - peak);
-        m->top[row] = peak;
+    float new_max = max_row(s + in.from, in.to - in.from), *o = m->o + row * c;
+    if (new_max > m->row_max[row]) {
+        float factor = fast_exp(m->row_max[row] - new_max);
+        m->row_max[row] = new_max;
         m->sum[row] *= factor;
         for (int64_t i = 0; i < c; i++)
             o[i] *= factor;
     }
-    m->sum[row] += exp_row(s + in.from, in.to - in.from, m->top[row]);
+    m->sum[row] += exp_row(s + in.from, in.to - in.from, m->row_max[row]);
 }
 
-/* The queries from `tile` on of a task that begins at row `first`, against a block of keys. */
-static void fwd_tile(const struct attention *a, struct met *m, int64_t head, int64_t first,
-                     int64_t tile, int64_t rows, struct block keys)
+/* Processes a tile of queries against a block of keys. The task's queries begin at row `first`, the
+ * tile at row first + tile. */
+static void fwd_tile(const struct attention *a, struct softmax_state *m, int64_t head,
+                     int64_t first, int64_t tile, int64_t rows, struct block keys)
 {
-    const int32_t *start = list_of(a->spans, head) + first + tile;
+    const int32_t *start = starts_of(a->spans, head) + first + tile;
     int64_t c = a->head_dim;
-    struct seen seen = seen_of(keys, start[0], a->past + first + tile + rows);
-    if (seen.count <= 0) return;
-    multiply(a, m->room, rows, seen.count, c, (struct part){ &m->q, tile, 0 },
-             (struct part){ &m->k, seen.from, 0 }, false, m->s, KEY_BLOCK);
+    struct key_range visible = key_range_of(keys, start[0], a->past + first + tile + rows);
+    if (visible.count <= 0) return;
+    multiply(a, m->scratch, rows, visible.count, c, (struct operand_view){ &m->q, tile, 0 },
+             (struct operand_view){ &m->k, visible.from, 0 }, false, m->s, KEY_BLOCK);
     for (int64_t r = 0; r < rows; r++) {
         float *s = m->s + r * KEY_BLOCK;
-        struct span in = span_of(keys, seen, start[r], a->past + first + tile + r);
-        if (in.from < in.to) meet(m, tile + r, s, in, c);
-        clear_outside(s, in, seen.count);
+        struct row_range in = row_range_of(keys, visible, start[r], a->past + first + tile + r);
+        if (in.from < in.to) online_softmax(m, tile + r, s, in, c);
+        zero_outside(s, in, visible.count);
     }
-    set(a, &m->p, m->s, KEY_BLOCK, false, 1, rows, seen.count);
-    multiply(a, m->room, rows, c, seen.count, (struct part){ &m->p, 0, 0 },
-             (struct part){ &m->v, 0, seen.from }, true, m->o + tile * c, c);
+    set_operand(a, &m->p, m->s, KEY_BLOCK, false, 1, rows, visible.count);
+    multiply(a, m->scratch, rows, c, visible.count, (struct operand_view){ &m->p, 0, 0 },
+             (struct operand_view){ &m->v, 0, visible.from }, true, m->o + tile * c, c);
 }
 
-/* Keys and values of a block are the operands from now on. */
-static void set_keys(const struct attention *a, struct met *m, int64_t kv, struct block keys)
+/* Makes the keys and values of a block the operands k and v. */
+static void set_keys(const struct attention *a, struct softmax_state *m, int64_t kv,
+                     struct block keys)
 {
     int64_t c = a->head_dim, k_stride = a->k.stride, v_stride = a->v.stride;
     const float *k, *v;
@@ -167,51 +185,51 @@ static void set_keys(const struct attention *a, struct met *m, int64_t kv, struc
         k = rows_of(a->k, keys.first, kv, a);
         v = rows_of(a->v, keys.first, kv, a);
     }
-    set(a, &m->k, k, k_stride, false, 1, keys.count, c);
-    set(a, &m->v, v, v_stride, true, 1, c, keys.count);
+    set_operand(a, &m->k, k, k_stride, false, 1, keys.count, c);
+    set_operand(a, &m->v, v, v_stride, true, 1, c, keys.count);
 }
 
 static void fwd_task(void *arg, int64_t task, int worker)
 {
     const struct attention *a = arg;
     int64_t head = task / a->tiles, first = (a->tiles - 1 - task % a->tiles) * FWD_ROWS;
-    int64_t rows = least(FWD_ROWS, a->rows - first), c = a->head_dim;
-    int64_t kv = head * a->kv_heads / a->heads, low = list_of(a->spans, head)[first];
-    float *room = worker_scratch(a->dev, worker);
+    int64_t rows = min_i64(FWD_ROWS, a->rows - first), c = a->head_dim;
+    int64_t kv = head * a->kv_heads / a->heads, low = starts_of(a->spans, head)[first];
+    float *scratch = worker_scratch(a->dev, worker);
     int64_t end = a->past + first + rows;
-    struct met m = { .s = room, .o = room + QUERY_TILE * KEY_BLOCK };
-    m.room = product_room(a->dev, worker);
+    struct softmax_state m = { .s = scratch, .o = scratch + QUERY_TILE * KEY_BLOCK };
+    m.scratch = gemm_scratch(a->dev, worker);
     m.wide_k = m.o + FWD_ROWS * c;
     m.wide_v = m.wide_k + (a->cache ? KEY_BLOCK * c : 0);
-    room = m.wide_v + (a->cache ? KEY_BLOCK * c : 0);
-    m.q = operand_of(a, &room, FWD_ROWS, c, false);
-    m.p = operand_of(a, &room, QUERY_TILE, KEY_BLOCK, false);
-    m.k = operand_of(a, &room, KEY_BLOCK, c, true);
-    m.v = operand_of(a, &room, c, KEY_BLOCK, true);
-    must(room <= worker_scratch(a->dev, worker) + a->dev->worker_floats);
+    scratch = m.wide_v + (a->cache ? KEY_BLOCK * c : 0);
+    m.q = operand_of(a, &scratch, FWD_ROWS, c, false);
+    m.p = operand_of(a, &scratch, QUERY_TILE, KEY_BLOCK, false);
+    m.k = operand_of(a, &scratch, KEY_BLOCK, c, true);
+    m.v = operand_of(a, &scratch, c, KEY_BLOCK, true);
+    must(scratch <= worker_scratch(a->dev, worker) + a->dev->worker_floats);
     memset(m.o, 0, (size_t)(rows * c) * sizeof *m.o);
     for (int64_t r = 0; r < rows; r++)
-        m.top[r] = -INFINITY;
-    set(a, &m.q, rows_of(a->q, first, head, a), a->q.stride, false, a->scale, rows, c);
+        m.row_max[r] = -INFINITY;
+    set_operand(a, &m.q, rows_of(a->q, first, head, a), a->q.stride, false, a->scale, rows, c);
     struct block keys = { low, 0 };
     for (; keys.first < end; keys.first += KEY_BLOCK) {
-        keys.count = least(KEY_BLOCK, end - keys.first);
+        keys.count = min_i64(KEY_BLOCK, end - keys.first);
         set_keys(a, &m, kv, keys);
         for (int64_t tile = 0; tile < rows; tile += QUERY_TILE)
-            fwd_tile(a, &m, head, first, tile, least(QUERY_TILE, rows - tile), keys);
+            fwd_tile(a, &m, head, first, tile, min_i64(QUERY_TILE, rows - tile), keys);
     }
     for (int64_t r = 0; r < rows; r++) {
         float *o = head_at(a->o, first + r, head, c), inverse = 1 / m.sum[r];
         for (int64_t i = 0; i < c; i++)
             o[i] = m.o[r * c + i] * inverse;
-        a->lse[head * a->rows + first + r] = m.top[r] + logf(m.sum[r]);
+        a->lse[head * a->rows + first + r] = m.row_max[r] + logf(m.sum[r]);
     }
 }
 
 void attention_forward(struct attention *a)
 {
-    a->tiles = pieces(a->rows, FWD_ROWS);
-    a->is_laid = is_laid(a->head_dim);
+    a->tiles = ceil_div(a->rows, FWD_ROWS);
+    a->is_packed = is_packed(a->head_dim);
     pool_run(a->dev->pool, a->heads * a->tiles, fwd_task, a);
 }
 
@@ -237,38 +255,41 @@ void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, s
 
 /* ---- backward ---- */
 
-/* Of a task: a tile's scores' softmax and their gradient, those of a block's keys and values,
- * columns for rows, and o · dout of all its rows, head after head. Operands by what they meet. */
-struct range {
-    int64_t kv, base, end;
+/* What a backward task keeps: p and ds, a tile's softmax and its gradient; dk and dv, the gradients
+ * of a block, transposed; delta, o · dout of all rows of its range, head after head. An operand is
+ * named for what it is and for the product it is used in. */
+struct bwd_range {
+    int64_t kv, first_row, end;
     float *p, *ds, *dk, *dv, *delta;
     struct operand q_for_s, k_for_s, d_for_dp, v_for_dp, d_for_dv, p_for_dv, q_for_dk, ds_for_dk;
     struct operand ds_for_dq, k_for_dq;
-    void *room; /* of product */
+    void *scratch; /* for gemm */
 };
 
-static int64_t shared_by(const struct attention *a) { return a->heads / a->kv_heads; }
+static int64_t group_size_of(const struct attention *a) { return a->heads / a->kv_heads; }
 
-static float *deltas_of(const struct attention *a, const struct range *g, int64_t head)
+static float *deltas_of(const struct attention *a, const struct bwd_range *g, int64_t head)
 {
-    return g->delta + (head - g->kv * shared_by(a)) * (g->end - g->base);
+    return g->delta + (head - g->kv * group_size_of(a)) * (g->end - g->first_row);
 }
 
-/* Before dq takes o's place. */
-static void make_deltas(const struct attention *a, const struct range *g, int64_t head)
+/* Computes delta = o · dout of each row. It must run before dq is written, which may overwrite o.
+ */
+static void compute_deltas(const struct attention *a, const struct bwd_range *g, int64_t head)
 {
-    for (int64_t row = g->base; row < g->end; row++) {
+    for (int64_t row = g->first_row; row < g->end; row++) {
         const float *o = rows_of(a->o, row, head, a), *d = rows_of(a->dout, row, head, a);
         float delta = 0;
 #pragma omp simd reduction(+ : delta)
         for (int64_t i = 0; i < a->head_dim; i++)
             delta += o[i] * d[i];
-        deltas_of(a, g, head)[row - g->base] = delta;
+        deltas_of(a, g, head)[row - g->first_row] = delta;
     }
 }
 
-/* p becomes softmax, ds, which is dP, becomes P⊙(dP − delta)·scale; 0 outside the spans. */
-static void softmax_bwd(float *restrict p, float *restrict ds, struct span in, int64_t count,
+/* One row: p, the scores, become the softmax; ds, which is dP on entry, becomes P⊙(dP −
+ * delta)·scale. Both become 0 where the row does not see the key. */
+static void softmax_bwd(float *restrict p, float *restrict ds, struct row_range in, int64_t count,
                         float lse, float delta, float scale)
 {
 #pragma omp simd
@@ -277,45 +298,46 @@ static void softmax_bwd(float *restrict p, float *restrict ds, struct span in, i
         p[j] = e;
         ds[j] = e * (ds[j] - delta) * scale;
     }
-    clear_outside(p, in, count);
-    clear_outside(ds, in, count);
+    zero_outside(p, in, count);
+    zero_outside(ds, in, count);
 }
 
-/* The queries from row `first` on against a block of keys. */
-static void bwd_tile(const struct attention *a, struct range *g, int64_t head, int64_t first,
+/* Adds what the tile of queries that begins at row `first` contributes to the gradients of a block
+ * of keys, and what that block contributes to dq. */
+static void bwd_tile(const struct attention *a, struct bwd_range *g, int64_t head, int64_t first,
                      struct block keys)
 {
-    const int32_t *start = list_of(a->spans, head) + first;
-    int64_t rows = least(QUERY_TILE, g->end - first), c = a->head_dim, ld = KEY_BLOCK;
+    const int32_t *start = starts_of(a->spans, head) + first;
+    int64_t rows = min_i64(QUERY_TILE, g->end - first), c = a->head_dim, ld = KEY_BLOCK;
     const float *q = rows_of(a->q, first, head, a), *d = rows_of(a->dout, first, head, a);
-    struct seen seen = seen_of(keys, start[0], first + rows);
-    int64_t from = seen.from, count = seen.count;
-    set(a, &g->q_for_s, q, a->q.stride, false, a->scale, rows, c);
-    set(a, &g->d_for_dp, d, a->dout.stride, false, 1, rows, c);
-    multiply(a, g->room, rows, count, c, (struct part){ &g->q_for_s, 0, 0 },
-             (struct part){ &g->k_for_s, from, 0 }, false, g->p, ld);
-    multiply(a, g->room, rows, count, c, (struct part){ &g->d_for_dp, 0, 0 },
-             (struct part){ &g->v_for_dp, from, 0 }, false, g->ds, ld);
+    struct key_range visible = key_range_of(keys, start[0], first + rows);
+    int64_t from = visible.from, count = visible.count;
+    set_operand(a, &g->q_for_s, q, a->q.stride, false, a->scale, rows, c);
+    set_operand(a, &g->d_for_dp, d, a->dout.stride, false, 1, rows, c);
+    multiply(a, g->scratch, rows, count, c, (struct operand_view){ &g->q_for_s, 0, 0 },
+             (struct operand_view){ &g->k_for_s, from, 0 }, false, g->p, ld);
+    multiply(a, g->scratch, rows, count, c, (struct operand_view){ &g->d_for_dp, 0, 0 },
+             (struct operand_view){ &g->v_for_dp, from, 0 }, false, g->ds, ld);
     for (int64_t r = 0; r < rows; r++)
-        softmax_bwd(g->p + r * ld, g->ds + r * ld, span_of(keys, seen, start[r], first + r), count,
-                    a->lse[head * a->rows + first + r], deltas_of(a, g, head)[first + r - g->base],
-                    a->scale);
-    set(a, &g->d_for_dv, d, a->dout.stride, true, 1, c, rows);
-    set(a, &g->p_for_dv, g->p, ld, true, 1, count, rows);
-    multiply(a, g->room, c, count, rows, (struct part){ &g->d_for_dv, 0, 0 },
-             (struct part){ &g->p_for_dv, 0, 0 }, true, g->dv + from, ld);
-    set(a, &g->q_for_dk, q, a->q.stride, true, 1, c, rows);
-    set(a, &g->ds_for_dk, g->ds, ld, true, 1, count, rows);
-    multiply(a, g->room, c, count, rows, (struct part){ &g->q_for_dk, 0, 0 },
-             (struct part){ &g->ds_for_dk, 0, 0 }, true, g->dk + from, ld);
-    set(a, &g->ds_for_dq, g->ds, ld, false, 1, rows, count);
-    multiply(a, g->room, rows, c, count, (struct part){ &g->ds_for_dq, 0, 0 },
-             (struct part){ &g->k_for_dq, 0, from }, start[0] < keys.first,
+        softmax_bwd(g->p + r * ld, g->ds + r * ld, row_range_of(keys, visible, start[r], first + r),
+                    count, a->lse[head * a->rows + first + r],
+                    deltas_of(a, g, head)[first + r - g->first_row], a->scale);
+    set_operand(a, &g->d_for_dv, d, a->dout.stride, true, 1, c, rows);
+    set_operand(a, &g->p_for_dv, g->p, ld, true, 1, count, rows);
+    multiply(a, g->scratch, c, count, rows, (struct operand_view){ &g->d_for_dv, 0, 0 },
+             (struct operand_view){ &g->p_for_dv, 0, 0 }, true, g->dv + from, ld);
+    set_operand(a, &g->q_for_dk, q, a->q.stride, true, 1, c, rows);
+    set_operand(a, &g->ds_for_dk, g->ds, ld, true, 1, count, rows);
+    multiply(a, g->scratch, c, count, rows, (struct operand_view){ &g->q_for_dk, 0, 0 },
+             (struct operand_view){ &g->ds_for_dk, 0, 0 }, true, g->dk + from, ld);
+    set_operand(a, &g->ds_for_dq, g->ds, ld, false, 1, rows, count);
+    multiply(a, g->scratch, rows, c, count, (struct operand_view){ &g->ds_for_dq, 0, 0 },
+             (struct operand_view){ &g->k_for_dq, 0, from }, start[0] < keys.first,
              head_at(a->dq, first, head, c), a->dq.stride);
 }
 
-static void put_turned(const struct attention *a, struct mat to, const float *from,
-                       const struct range *g, struct block keys)
+static void put_transposed(const struct attention *a, struct mat to, const float *from,
+                           const struct bwd_range *g, struct block keys)
 {
     for (int64_t r = 0; r < keys.count; r++) {
         float *row = head_at(to, keys.first + r, g->kv, a->head_dim);
@@ -324,59 +346,60 @@ static void put_turned(const struct attention *a, struct mat to, const float *fr
     }
 }
 
-static void bwd_block(const struct attention *a, struct range *g, struct block keys)
+static void bwd_block(const struct attention *a, struct bwd_range *g, struct block keys)
 {
-    int64_t c = a->head_dim, share = shared_by(a);
+    int64_t c = a->head_dim, group_size = group_size_of(a);
     const float *k = rows_of(a->k, keys.first, g->kv, a), *v = rows_of(a->v, keys.first, g->kv, a);
-    set(a, &g->k_for_s, k, a->k.stride, false, 1, keys.count, c);
-    set(a, &g->v_for_dp, v, a->v.stride, false, 1, keys.count, c);
-    set(a, &g->k_for_dq, k, a->k.stride, true, 1, c, keys.count);
+    set_operand(a, &g->k_for_s, k, a->k.stride, false, 1, keys.count, c);
+    set_operand(a, &g->v_for_dp, v, a->v.stride, false, 1, keys.count, c);
+    set_operand(a, &g->k_for_dq, k, a->k.stride, true, 1, c, keys.count);
     memset(g->dk, 0, (size_t)(c * KEY_BLOCK) * sizeof *g->dk);
     memset(g->dv, 0, (size_t)(c * KEY_BLOCK) * sizeof *g->dv);
-    for (int64_t head = g->kv * share; head < (g->kv + 1) * share; head++) {
-        const int32_t *start = list_of(a->spans, head);
+    for (int64_t head = g->kv * group_size; head < (g->kv + 1) * group_size; head++) {
+        const int32_t *start = starts_of(a->spans, head);
         int64_t end = keys.first + keys.count;
         for (int64_t first = keys.first; first < g->end && start[first] < end; first += QUERY_TILE)
             bwd_tile(a, g, head, first, keys);
     }
-    put_turned(a, a->dk, g->dk, g, keys);
-    put_turned(a, a->dv, g->dv, g, keys);
+    put_transposed(a, a->dk, g->dk, g, keys);
+    put_transposed(a, a->dv, g->dv, g, keys);
 }
 
-/* Floats before the operands. */
-static int64_t range_floats(int64_t rows, int64_t share, int64_t c)
+/* How many floats struct bwd_range's arrays take, without its operands. */
+static int64_t range_floats(int64_t rows, int64_t group_size, int64_t c)
 {
-    return 2 * (QUERY_TILE + c) * KEY_BLOCK + pieces(share * rows, 16) * 16;
+    return 2 * (QUERY_TILE + c) * KEY_BLOCK + ceil_div(group_size * rows, 16) * 16;
 }
 
-/* Returns the end. */
-static float *lay_range(const struct attention *a, struct range *g, float *room)
+/* Places the arrays and the operands in `scratch`. Returns the end of what they take. */
+static float *plan_range(const struct attention *a, struct bwd_range *g, float *scratch)
 {
     int64_t c = a->head_dim;
-    g->p = room;
+    g->p = scratch;
     g->ds = g->p + QUERY_TILE * KEY_BLOCK;
     g->dk = g->ds + QUERY_TILE * KEY_BLOCK;
     g->dv = g->dk + c * KEY_BLOCK;
     g->delta = g->dv + c * KEY_BLOCK;
-    room += range_floats(g->end - g->base, shared_by(a), c);
-    g->q_for_s = operand_of(a, &room, QUERY_TILE, c, false);
-    g->d_for_dp = operand_of(a, &room, QUERY_TILE, c, false);
-    g->q_for_dk = operand_of(a, &room, c, QUERY_TILE, false);
-    g->d_for_dv = operand_of(a, &room, c, QUERY_TILE, false);
-    g->k_for_s = operand_of(a, &room, KEY_BLOCK, c, true);
-    g->v_for_dp = operand_of(a, &room, KEY_BLOCK, c, true);
-    g->k_for_dq = operand_of(a, &room, c, KEY_BLOCK, true);
-    g->p_for_dv = operand_of(a, &room, KEY_BLOCK, QUERY_TILE, true);
-    g->ds_for_dk = operand_of(a, &room, KEY_BLOCK, QUERY_TILE, true);
-    g->ds_for_dq = operand_of(a, &room, QUERY_TILE, KEY_BLOCK, false);
-    return room;
+    scratch += range_floats(g->end - g->first_row, group_size_of(a), c);
+    g->q_for_s = operand_of(a, &scratch, QUERY_TILE, c, false);
+    g->d_for_dp = operand_of(a, &scratch, QUERY_TILE, c, false);
+    g->q_for_dk = operand_of(a, &scratch, c, QUERY_TILE, false);
+    g->d_for_dv = operand_of(a, &scratch, c, QUERY_TILE, false);
+    g->k_for_s = operand_of(a, &scratch, KEY_BLOCK, c, true);
+    g->v_for_dp = operand_of(a, &scratch, KEY_BLOCK, c, true);
+    g->k_for_dq = operand_of(a, &scratch, c, KEY_BLOCK, true);
+    g->p_for_dv = operand_of(a, &scratch, KEY_BLOCK, QUERY_TILE, true);
+    g->ds_for_dk = operand_of(a, &scratch, KEY_BLOCK, QUERY_TILE, true);
+    g->ds_for_dq = operand_of(a, &scratch, QUERY_TILE, KEY_BLOCK, false);
+    return scratch;
 }
 
-/* Of the backward's operands, queries' c by 64 for which the forward has 256 once. */
+/* Floats of the backward's packed operands: four of 64 × c, each counted as 256 × c so that there
+ * is room for the forward's, three of KEY_BLOCK × c and three of KEY_BLOCK × 64. */
 static size_t operand_floats(int64_t c)
 {
-    return (4 * laid_elements(FWD_ROWS, c) + 3 * laid_elements(KEY_BLOCK, c) +
-            3 * laid_elements(KEY_BLOCK, QUERY_TILE)) /
+    return (4 * packed_elements(FWD_ROWS, c) + 3 * packed_elements(KEY_BLOCK, c) +
+            3 * packed_elements(KEY_BLOCK, QUERY_TILE)) /
            2;
 }
 
@@ -385,26 +408,28 @@ size_t attention_floats(const struct shape *s)
     int64_t c = s->head_dim, forward = QUERY_TILE * KEY_BLOCK + FWD_ROWS * c;
     if (s->keys) forward += 2 * KEY_BLOCK * c;
     int64_t backward = s->has_backward ? range_floats(s->rows, s->heads / s->kv_heads, c) : 0;
-    return (size_t)(forward > backward ? forward : backward) + (is_laid(c) ? operand_floats(c) : 0);
+    return (size_t)(forward > backward ? forward : backward) +
+           (is_packed(c) ? operand_floats(c) : 0);
 }
 
 static void bwd_task(void *arg, int64_t task, int worker)
 {
     const struct attention *a = arg;
     const int32_t *border = a->dev->ranges + task % a->ranges;
-    int64_t share = shared_by(a);
-    struct range g = { .kv = task / a->ranges, .base = border[0], .end = border[1] };
-    g.room = product_room(a->dev, worker);
-    float *room = worker_scratch(a->dev, worker);
-    must(lay_range(a, &g, room) <= room + a->dev->worker_floats);
-    for (int64_t head = g.kv * share; head < (g.kv + 1) * share; head++)
-        make_deltas(a, &g, head);
-    for (int64_t first = g.base; first < g.end; first += KEY_BLOCK)
-        bwd_block(a, &g, (struct block){ first, least(KEY_BLOCK, g.end - first) });
+    int64_t group_size = group_size_of(a);
+    struct bwd_range g = { .kv = task / a->ranges, .first_row = border[0], .end = border[1] };
+    g.scratch = gemm_scratch(a->dev, worker);
+    float *scratch = worker_scratch(a->dev, worker);
+    must(plan_range(a, &g, scratch) <= scratch + a->dev->worker_floats);
+    for (int64_t head = g.kv * group_size; head < (g.kv + 1) * group_size; head++)
+        compute_deltas(a, &g, head);
+    for (int64_t first = g.first_row; first < g.end; first += KEY_BLOCK)
+        bwd_block(a, &g, (struct block){ first, min_i64(KEY_BLOCK, g.end - first) });
 }
 
-/* Cuts rows where neither list has a span across (lists do not decrease, so no later
- * row reaches back): ranges[0..n] are the borders. */
+/* Finds where rows can be cut: where no row from t on sees a row before t. Since starts do not
+ * decrease, it is enough that row t sees only itself in both lists. The borders are ranges[0] …
+ * ranges[n]; returns n. */
 static int64_t find_ranges(int32_t *ranges, struct spans spans, int64_t rows)
 {
     int64_t n = 0;
@@ -438,7 +463,7 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
                            .kv_heads = kv_heads,
                            .head_dim = head_dim,
                            .scale = scale };
-    a.is_laid = is_laid(head_dim);
+    a.is_packed = is_packed(head_dim);
     a.ranges = find_ranges(dev->ranges, spans, rows);
     pool_run(dev->pool, kv_heads * a.ranges, bwd_task, &a);
 }

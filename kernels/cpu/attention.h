@@ -1,10 +1,11 @@
-/* attention.h - what attention over a batch and over a cache share. */
+/* attention.h - what attention over a batch and attention over a cache share. */
 #ifndef LONGQLORA_CPU_ATTENTION_H
 #define LONGQLORA_CPU_ATTENTION_H
 
 #include "cpu.h"
 
-/* A call. Keys and values are rows of k and v, or of a cache, of which row t sees past + t last. */
+/* One call of an operation. Keys and values are the rows of k and v, or those of a cache; in a
+ * cache, row t sees the keys up to past + t. */
 struct attention {
     struct device *dev;
     struct mat o, q, k, v, dq, dk, dv, dout;
@@ -13,14 +14,14 @@ struct attention {
     struct spans spans;
     int64_t past, rows, heads, kv_heads, head_dim, tiles, ranges;
     float scale;
-    bool is_laid;
+    bool is_packed;
 };
 
 void attention_forward(struct attention *a);
 
-/* Rows of a cache's head in f32, densely: where they lie, or in `room`; heads of values come after
- * those of keys. */
+/* Returns `count` rows of one head of the cache as dense f32: the cache itself if it is f32, else
+ * `scratch` after converting to it. Heads 0 … K − 1 are keys, heads K … 2K − 1 are values. */
 const float *cache_widened(const struct cache *c, int64_t head, int64_t row, int64_t count,
-                           float *room);
+                           float *scratch);
 
 #endif

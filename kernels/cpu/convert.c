@@ -1,5 +1,5 @@
-/* Flat ranges between f32 and the types that weights are stored in; bound by memory. Compiled
- * without contraction: the roundings of a merge are part of a promise. */
+/* Converts flat arrays between f32 and the types that weights are stored in. Bound by memory.
+ * Compiled without fused multiply-add, because merge promises how it rounds. */
 #include "cpu.h"
 
 #if defined(__F16C__)
@@ -9,9 +9,9 @@
 struct conversion {
     void *out;
     const void *in;
-    const float *added; /* NULL: nothing */
-    float scale;        /* of what is added */
-    enum weight_type type;
+    const float *added; /* NULL: nothing is added */
+    float scale;        /* factor of what is added */
+    enum dtype type;
     int64_t count;
 };
 
@@ -29,14 +29,14 @@ static void widen_f16(float *to, const uint16_t *from, int64_t count)
         to[i] = f16_to_float(from[i]);
 }
 
-void widen_range(float *to, const void *from, enum weight_type type, int64_t first, int64_t count)
+void widen_range(float *to, const void *from, enum dtype type, int64_t first, int64_t count)
 {
-    if (type == WEIGHT_F32) {
+    if (type == DTYPE_F32) {
         memcpy(to, (const float *)from + first, (size_t)count * sizeof *to);
         return;
     }
     const uint16_t *half = (const uint16_t *)from + first;
-    if (type == WEIGHT_F16)
+    if (type == DTYPE_F16)
         widen_f16(to, half, count);
     else
         for (int64_t i = 0; i < count; i++)
@@ -48,14 +48,15 @@ static void widen_piece(void *arg, int64_t task, int worker)
     (void)worker;
     const struct conversion *c = arg;
     int64_t first = task * FLAT_TILE;
-    widen_range((float *)c->out + first, c->in, c->type, first, least(FLAT_TILE, c->count - first));
+    widen_range((float *)c->out + first, c->in, c->type, first,
+                min_i64(FLAT_TILE, c->count - first));
 }
 
-void widen(struct device *dev, float *out, const void *in, enum weight_type type, int64_t count)
+void widen(struct device *dev, float *out, const void *in, enum dtype type, int64_t count)
 {
-    must(type != WEIGHT_NF4);
+    must(type != DTYPE_NF4);
     struct conversion c = { .out = out, .in = in, .type = type, .count = count };
-    pool_run(dev->pool, pieces(count, FLAT_TILE), widen_piece, &c);
+    pool_run(dev->pool, ceil_div(count, FLAT_TILE), widen_piece, &c);
 }
 
 static void narrow_f16(uint16_t *to, const float *from, int64_t count)
@@ -70,11 +71,11 @@ static void narrow_f16(uint16_t *to, const float *from, int64_t count)
         to[i] = f16_from_float(from[i]);
 }
 
-void narrow_range(void *to, enum weight_type type, int64_t first, const float *from, int64_t count)
+void narrow_range(void *to, enum dtype type, int64_t first, const float *from, int64_t count)
 {
-    if (type == WEIGHT_F32)
+    if (type == DTYPE_F32)
         memcpy((float *)to + first, from, (size_t)count * sizeof *from);
-    else if (type == WEIGHT_F16)
+    else if (type == DTYPE_F16)
         narrow_f16((uint16_t *)to + first, from, count);
     else
         for (int64_t i = 0; i < count; i++)
@@ -86,10 +87,10 @@ static void narrow_piece(void *arg, int64_t task, int worker)
     enum { RUN = 512 };
     (void)worker;
     const struct conversion *c = arg;
-    int64_t end = least((task + 1) * FLAT_TILE, c->count);
+    int64_t end = min_i64((task + 1) * FLAT_TILE, c->count);
     for (int64_t first = task * FLAT_TILE; first < end; first += RUN) {
         float sum[RUN];
-        int64_t n = least(RUN, end - first);
+        int64_t n = min_i64(RUN, end - first);
         const float *a = (const float *)c->in + first, *b = c->added ? c->added + first : NULL;
         float scale = c->scale;
         for (int64_t i = 0; b && i < n; i++)
@@ -98,12 +99,12 @@ static void narrow_piece(void *arg, int64_t task, int worker)
     }
 }
 
-void narrow_sum(struct device *dev, void *out, enum weight_type type, const float *a, float scale,
+void narrow_sum(struct device *dev, void *out, enum dtype type, const float *a, float scale,
                 const float *b, int64_t count)
 {
-    must(type != WEIGHT_NF4);
+    must(type != DTYPE_NF4);
     struct conversion c = {
         .out = out, .in = a, .added = b, .scale = scale, .type = type, .count = count
     };
-    pool_run(dev->pool, pieces(count, FLAT_TILE), narrow_piece, &c);
+    pool_run(dev->pool, ceil_div(count, FLAT_TILE), narrow_piece, &c);
 }

@@ -1,56 +1,59 @@
-/* cpu.h - what the CPU kernels share: the device, tiles, products, vector maths.
+/* cpu.h - what the CPU kernels share: the device, the cutting of work, matrix products, e^x.
  *
- * Work is cut into tiles whose size depends on the shape alone; each tile is one
- * task of the pool and its products run on one thread. So bits do not depend on
- * the number of threads. Every file here is compiled once for each level of the
- * instruction set; only the table leaves the object (see the Makefile).
+ * Work is cut into tiles whose sizes depend on the shapes alone. A tile is one task of the thread
+ * pool, and its matrix products run on that thread. So results have the same bits for any number of
+ * threads. Every file in this folder is compiled once for each level of the instruction set, and
+ * each level exports its table alone (see the Makefile).
  */
 #ifndef LONGQLORA_CPU_H
 #define LONGQLORA_CPU_H
 
 #include "../../lib/common/bf16.h"
 #include "../../lib/common/pool.h"
-#include "../kernels.h"
+#include "../ops.h"
 
 #include <math.h>
 #include <stddef.h>
 
 enum {
-    ROW_TILE = 128,     /* rows a task of a row-wise product takes */
-    WIDE_ROWS = 256,    /* and a patch where there are more columns: weights are read once for */
-    WIDE_COLS = 512,    /* 256 rows, and the results stay in the cache */
-    OUT_TILE = 64,      /* rows of a weight gradient a task takes, */
-    WIDE_OUT = 256,     /* and where there are many */
-    DROPPED_ROWS = 512, /* masked at once for the gradient of A */
-    LIGHT_TILE = 32,    /* rows a task of an elementwise operation takes */
-    QUERY_TILE = 64,    /* queries of one head that attention handles at once */
-    LOGIT_BYTES = 64 << 20, /* of logits alive at once, but for large vocabularies: */
-    LEAST_LOGIT_ROWS = 256, /* so many rows, for which the head's weights are read once */
-    SUM_PIECES = 1024,      /* of a flat sum */
-    FLAT_TILE = 1 << 15,    /* elements a task of a flat operation takes */
-    FEW_ROWS = 16,          /* up to so many, weights are used as they are stored */
-    FEW_QUERIES = 4, /* rows up to which attention reads a cache once for all heads that share it */
-    CACHE_SPLIT = 512, /* keys of it that a task then takes */
+    ROW_TILE = 128, /* A task of a product with few columns takes so many rows of the result. */
+    /* With more columns a task takes a patch of WIDE_ROWS × WIDE_COLS of the result: */
+    WIDE_ROWS = 256,
+    /* weights are then read once for 256 rows, and the result stays in the cache. */
+    WIDE_COLS = 512,
+    OUT_TILE = 64,          /* A task takes so many rows of a weight's gradient, */
+    WIDE_OUT = 256,         /* or so many where the gradient is large. */
+    DROPPED_ROWS = 512,     /* Rows that are masked at once for the gradient of A. */
+    LIGHT_TILE = 32,        /* A task of an elementwise operation takes so many rows. */
+    QUERY_TILE = 64,        /* Queries of one head that attention processes at once. */
+    LOGIT_BYTES = 64 << 20, /* The logits that exist at once take so much, */
+    /* but at least so many rows, so that the head's weights are not read too often. */
+    MIN_LOGIT_ROWS = 256,
+    SUM_PIECES = 1024,   /* A sum over a flat array is cut into at most so many partial sums. */
+    FLAT_TILE = 1 << 15, /* A task of an operation on a flat array takes so many elements. */
+    DECODE_ROWS = 16,    /* Up to so many rows are multiplied by weights as they are stored. */
+    DECODE_QUERIES = 4,  /* Up to so many rows read a cache in splits. */
+    CACHE_SPLIT = 512,   /* Keys in such a split. */
 };
 
 struct device {
     struct pool *pool;
     int threads;
     struct shape shape;
-    char *scratch; /* one block, carved by reserve */
+    char *scratch; /* one block of memory, which reserve divides */
     size_t scratch_bytes;
     float *slot[LINEAR_SLOTS];
     size_t slot_floats[LINEAR_SLOTS];
-    bool slot_is_due[LINEAR_SLOTS]; /* its group is prepared when it is first needed */
+    bool slot_is_due[LINEAR_SLOTS]; /* The slot is filled only when an operation needs it. */
     float *worker;                  /* [threads][worker_floats] */
     size_t worker_floats;
-    char *products; /* [threads][product_scratch()] */
-    bf16 *laid;     /* an input, or gradients of outputs, as tiles */
-    size_t laid_elements;
-    float *split; /* [FEW_ROWS, widest input] x as linear_few wants it */
+    char *gemm_scratch; /* [threads][gemm_scratch_bytes()] */
+    bf16 *packed;       /* the input, or the gradients of the outputs, packed */
+    size_t packed_capacity;
+    float *split; /* [DECODE_ROWS, widest input] x in the order that linear_decode wants */
     float *logits;
     size_t logits_floats;
-    float *partial;  /* [heads, FEW_QUERIES, splits of the cache, head_dim + 2] */
+    float *partial;  /* [heads, DECODE_QUERIES, splits of the cache, head_dim + 2] */
     int32_t *ranges; /* [rows + 1] */
     struct fail failed;
     bool has_failed;
@@ -58,25 +61,25 @@ struct device {
 
 static inline float *floats(struct mat m) { return (float *)m.at; }
 static inline float *row_of(struct mat m, int64_t row) { return (float *)m.at + row * m.stride; }
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
-/* A matrix of results cut into tasks. Patches below each other have the same weights and come one
- * after the other. */
+/* A patch is the part of a product's result that one task computes. Tasks are numbered down the
+ * columns, since patches below each other use the same weights. */
 struct patch {
     int64_t row, rows, col, cols;
 };
 static inline int64_t patch_rows(int64_t cols) { return cols > WIDE_COLS ? WIDE_ROWS : ROW_TILE; }
 static inline int64_t patches_of(int64_t rows, int64_t cols)
 {
-    return pieces(rows, patch_rows(cols)) * pieces(cols, WIDE_COLS);
+    return ceil_div(rows, patch_rows(cols)) * ceil_div(cols, WIDE_COLS);
 }
 static inline struct patch patch_of(int64_t rows, int64_t cols, int64_t task)
 {
-    int64_t height = patch_rows(cols), down = pieces(rows, height);
+    int64_t height = patch_rows(cols), down = ceil_div(rows, height);
     struct patch t = { task % down * height, height, task / down * WIDE_COLS, WIDE_COLS };
-    t.rows = least(t.rows, rows - t.row);
-    t.cols = least(t.cols, cols - t.col);
+    t.rows = min_i64(t.rows, rows - t.row);
+    t.cols = min_i64(t.cols, cols - t.col);
     return t;
 }
 
@@ -85,7 +88,7 @@ static inline float *head_at(struct mat m, int64_t row, int64_t head, int64_t he
     return row_of(m, row) + head * head_dim;
 }
 
-static inline const int32_t *list_of(struct spans spans, int64_t head)
+static inline const int32_t *starts_of(struct spans spans, int64_t head)
 {
     return head < spans.split ? spans.first : spans.second;
 }
@@ -95,124 +98,133 @@ static inline float *worker_scratch(struct device *dev, int worker)
     return dev->worker + (size_t)worker * dev->worker_floats;
 }
 
-/* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on this thread; beta is 0 or 1.
- * Compiled with PRODUCTS_BF16 the operands, one of them times alpha, are rounded to bf16 and the
- * sums are f32. room: product_room of the thread's worker. */
-void product(void *room, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
-             float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-             float *c, int64_t ldc);
+/* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on the calling thread. beta is 0
+ * or 1. Compiled with GEMM_BF16, alpha times one operand and the other operand are rounded to bf16,
+ * and sums are f32. scratch: gemm_scratch of the calling worker. */
+void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+          float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+          float *c, int64_t ldc);
 
-/* Before the first product. Fails where there is not the memory that oneDNN takes for its code,
- * without which it would end the program. */
-int product_begin(struct fail *why) MUST_USE;
-/* Had a product no memory for its operands? Its result is not there then; sync tells. */
-bool product_lacks_memory(void);
+/* Must be called before the first product. Fails where oneDNN would not get the memory for the code
+ * that it generates, because oneDNN would then end the program. */
+int gemm_begin(struct fail *why) MUST_USE;
+/* Did some product not get memory for its operands? Its result is missing then, and sync says so.
+ */
+bool gemm_lacks_memory(void);
 
-/* Bytes that product needs on each thread, a multiple of 64. They are the device's and not
- * thread-local, because thread-local arrays lie on a thread's stack. */
-size_t product_scratch(void);
+/* Bytes that gemm needs on each thread, a multiple of 64. The device allocates them; thread-local
+ * arrays would lie on the threads' stacks. */
+size_t gemm_scratch_bytes(void);
 
-static inline void *product_room(const struct device *dev, int worker)
+static inline void *gemm_scratch(const struct device *dev, int worker)
 {
-    return dev->products ? dev->products + (size_t)worker * product_scratch() : NULL;
+    return dev->gemm_scratch ? dev->gemm_scratch + (size_t)worker * gemm_scratch_bytes() : NULL;
 }
 
-/* AMX's tiles, where they are. A block of one operand, rounded, as tiles; wants_pairs: as B's. */
+/* AMX tiles (gemm_amx.c). A panel is 16 rows of A, or 16 columns of B. */
 enum {
-    STRIP = 16, /* rows of A, or columns of B, in a tile */
-    DEPTH = 32, /* k in a tile */
-    TILE = STRIP * DEPTH,
+    PANEL = 16,  /* rows of A, or columns of B, in a tile */
+    TILE_K = 32, /* k in a tile */
+    TILE_ELEMENTS = PANEL * TILE_K,
 };
-/* Where an operand comes from: x is at the corner of what is asked for. */
+/* Where an operand is read from. x points to the first element that is wanted. */
 struct source {
     const float *x;
-    int64_t ld;   /* elements between its k, if k_apart, else between its strips' rows or columns */
-    bool k_apart; /* the others are neighbours */
-    float scale;  /* elements count times this, before they are rounded */
+    /* k_is_outer: the distance from one k to the next; else from one row of A, or column of B, to
+     * the next */
+    int64_t ld;
+    bool k_is_outer; /* else k are neighbours in memory */
+    float scale;     /* Elements are multiplied by this before they are rounded. */
 };
 bool amx_usable(void);
-/* Tiles of strips, those of one after the other; `apart` elements from a strip's to the next's. */
+/* The tiles of several panels. The tiles of one panel are contiguous; `apart` elements are between
+ * the beginnings of two panels. */
 struct tiles {
     bf16 *at;
     int64_t apart;
 };
-void amx_lay_out(struct tiles to, struct source from, bool wants_pairs, int64_t strips,
-                 int64_t depth);
-/* C[rows, cols] = or += A B, of so many tiles a strip. A sum goes on from what is there: blocks of
- * k one after the other make the sum that one block would. */
+void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth);
+/* C[rows, cols] = A B, or += A B, of operands with `count` tiles a panel. If C is added to, blocks
+ * of k one after the other give the same bits as one block would. */
 void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
                   int64_t count, bool adds);
 
-/* An operand of many products, rounded and laid out once where there are tiles (laid_usable;
- * elsewhere the rest is not called): blocks of LAID_DEPTH k, each with all tiles of its strips,
- * which are rows of A or columns of B. at: laid_elements, on 64 bytes. */
-enum { LAID_DEPTH = 2048 };
-struct laid {
+/* An operand that is packed once for many products, where AMX is usable (packing_usable; elsewhere
+ * the other functions are not called). It consists of blocks of PACK_DEPTH k; each block has the
+ * tiles of all panels. at: packed_elements, aligned to 64 bytes. */
+enum { PACK_DEPTH = 2048 };
+struct packed {
     bf16 *at;
-    int64_t strips, depth;
+    int64_t width, depth; /* A is [width, depth], B [depth, width] */
 };
-struct laid_part {
-    int64_t strip, strips; /* strip: a multiple of 16 */
-    int64_t k, depth;      /* k: a multiple of 32 */
+/* The rows of A (or columns of B) start … start + width − 1, and the k from k to k + depth − 1.
+ * start is a multiple of 16, k of 32. */
+struct packed_part {
+    int64_t start, width;
+    int64_t k, depth;
 };
-bool laid_usable(void);
-size_t laid_elements(int64_t strips, int64_t depth);
-void lay_out(const struct laid *to, struct laid_part part, struct source from, bool is_b);
-/* C[m,n] = or += A B over k of their depth, from these corners on: strips are multiples of 16, k of
- * 32. What fills up the last tile is zero, in one of the two. The same bits as product's. */
-struct corner {
-    const struct laid *of;
-    int64_t strip, k;
+bool packing_usable(void);
+size_t packed_elements(int64_t width, int64_t depth);
+void pack_operand(const struct packed *to, struct packed_part part, struct source from, bool is_b);
+/* C[m,n] = A B, or += A B, summed over k, of operands that begin at these views. start is a
+ * multiple of 16, k of 32. Padding in the last tile must be zero in one of the operands. Gives the
+ * same bits as gemm. */
+struct packed_view {
+    const struct packed *of;
+    int64_t start, k;
 };
-void product_laid(int64_t m, int64_t n, int64_t k, struct corner a, struct corner b, bool adds,
-                  float *c, int64_t ldc);
+void gemm_packed(int64_t m, int64_t n, int64_t k, struct packed_view a, struct packed_view b,
+                 bool adds, float *c, int64_t ldc);
 
-/* f32 weights of the linear: its own, or the slot's copy. */
+/* The f32 weights of a linear: its own, or the copy in its slot. */
 const float *linear_weight(const struct device *dev, const struct group *g, int index);
 
-/* Columns of a result of the head that a task makes for all rows; so many by LAID_DEPTH of the
- * weights are as much as a patch's rows. A narrow head is cut along rows instead. */
-enum { HEAD_COLS = 256 };
-static inline bool head_is_laid(int64_t dim) { return laid_usable() && dim > WIDE_COLS; }
+/* A task of the head computes HEAD_COLUMNS logits for every row. HEAD_COLUMNS × PACK_DEPTH weights
+ * fill as much cache as the rows of one patch do. A narrow head is cut along the rows instead. */
+enum { HEAD_COLUMNS = 256 };
+static inline bool head_is_packed(int64_t dim) { return packing_usable() && dim > WIDE_COLS; }
 
-/* Of a thread's scratch that attention takes, but for few rows of a cache. */
+/* Floats of a thread's scratch that attention takes, but for few rows of a cache. */
 size_t attention_floats(const struct shape *s);
 
-/* linear_laid.c: a group whose packed weights are in its slot as tiles; operands of its products.
- */
-enum { GROUP_MOST = 4, LAID_ROWS = 32 /* of weights that a task decodes at once */ };
-bool group_is_laid(const struct group *g);
-void laid_fill_slot(struct device *dev, const struct group *g);
-/* Right operands: W for y and for dx; scale · B for y and for du, A for dx, of rank 0 if there is
- * no adapter; all but those for y only where there is a backward. */
-struct laid_linear {
-    struct laid forward, backward, b_forward, b_backward, a_backward;
+/* linear_packed.c: the weights of a group in AMX tiles. PACK_ROWS: rows of weights that a task
+ * decodes at once. */
+enum { MAX_GROUP = 4, PACK_ROWS = 32 };
+bool group_is_packed(const struct group *g);
+void packed_fill_slot(struct device *dev, const struct group *g);
+/* Packed right operands: forward is W for y, backward is W for dx; b_forward and b_backward are
+ * scale · B for y and for du; a_backward is A for dx. B and A have rank 0 if there is no adapter.
+ * Only forward and b_forward are there in inference. */
+struct packed_linear {
+    struct packed forward, backward, b_forward, b_backward, a_backward;
 };
-struct laid_linear laid_linear(const struct device *dev, const struct group *g, int index);
-/* Places for left operands of to[i].depth columns, in the device's scratch from *at on, which goes
- * on behind them; and what lies there: rows of each mat, of a pool's task or all. */
-void laid_place(struct device *dev, struct laid *to, int count, int64_t rows, bf16 **at);
-void laid_rows_of(const struct laid *to, const struct mat *from, int count, int64_t first,
+struct packed_linear packed_linear(const struct device *dev, const struct group *g, int index);
+/* packed_alloc finds places for left operands with to[i].depth columns in the device's scratch,
+ * from *at on, and moves *at behind them. pack_rows packs all rows of each matrix; pack_rows_of
+ * packs some rows, on the calling thread. */
+void packed_alloc(struct device *dev, struct packed *to, int count, int64_t rows, bf16 **at);
+void pack_rows_of(const struct packed *to, const struct mat *from, int count, int64_t first,
                   int64_t rows);
-void laid_rows(struct device *dev, const struct laid *to, const struct mat *from, int count);
-size_t laid_slot_floats(const struct slot_shape *s);
-size_t laid_rows_floats(const struct slot_shape *s, int64_t rows);
+void pack_rows(struct device *dev, const struct packed *to, const struct mat *from, int count);
+size_t packed_slot_floats(const struct slot_shape *s);
+size_t packed_rows_floats(const struct slot_shape *s, int64_t rows);
 
-/* y = residual + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored: bound
- * by reading them. u lands right of x, as in linear_inner. */
-void linear_few(struct device *dev, struct mat y, struct mat x, const struct group *g,
-                struct mat residual, int64_t rows);
-/* Elements of an NF4 weight in f32, from the beginning of a block on, on this thread. */
+/* y = residual + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored. Bound by
+ * reading the weights. Writes u right of x. */
+void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                   struct mat residual, int64_t rows);
+/* Decodes elements of an NF4 weight to f32 on the calling thread. first: a multiple of 64. */
 void nf4_decode(float *x, const struct linear *l, int64_t first, int64_t count);
-/* The absmax of `count` blocks from block `first` on. */
+/* Decodes the absmax of the `count` blocks from block `first` on. */
 void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count);
 
-/* e^x to 1.5 units in the last place; 0 below -87.3, the largest f32 above 88.7; NaN
- * stays. Written so that loops over it become vector code. */
+/* e^x, with an error of at most 1.5 units in the last place; 0 below −87.3, the largest f32
+ * above 88.7; NaN stays NaN. It has no branches, so that compilers can vectorize loops over it. */
 static inline float fast_exp(float x)
 {
     float clamped = x < -87.3f ? -87.3f : x > 88.7f ? 88.7f : x;
-    float shifted = clamped * 1.44269504f + 12582912.0f; /* 1.5 · 2^23: rounds to an integer */
+    /* Adding 1.5 · 2^23 rounds to an integer. */
+    float shifted = clamped * 1.44269504f + 12582912.0f;
     float n = shifted - 12582912.0f;
     float r = clamped - n * 0.693359375f + n * 2.12194440e-4f;
     float p = 1.9875691500e-4f;
@@ -222,20 +234,20 @@ static inline float fast_exp(float x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    /* Two factors, since 2^128 has no f32. */
+    /* 2^e is applied as two factors, since 2^128 is not an f32. */
     int32_t e = (int32_t)(float_bits(shifted) - 0x4b400000u), half = e >> 1;
     float low = bits_float((uint32_t)(half + 127) << 23);
     float high = bits_float((uint32_t)(e - half + 127) << 23);
     return x < -87.3f ? 0.0f : p * low * high;
 }
 
-/* p[0..count) = exp(p - top); returns the sum. */
-static inline float exp_row(float *restrict p, int64_t count, float top)
+/* p[0..count) = exp(p − row_max); returns their sum. */
+static inline float exp_row(float *restrict p, int64_t count, float row_max)
 {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < count; j++) {
-        float e = fast_exp(p[j] - top);
+        float e = fast_exp(p[j] - row_max);
         p[j] = e;
         sum += e;
     }
@@ -244,99 +256,21 @@ static inline float exp_row(float *restrict p, int64_t count, float top)
 
 static inline float max_row(const float *p, int64_t count)
 {
-    float top = p[0];
-#pragma omp simd reduction(max : top)
+    float row_max = p[0];
+#pragma omp simd reduction(max : row_max)
     for (int64_t j = 0; j < count; j++)
-        top = p[j] > top ? p[j] : top;
-    return top;
+        row_max = p[j] > row_max ? p[j] : row_max;
+    return row_max;
 }
 
-/* Elements first … of a weight of any type but NF4, in f32, on this thread; and back. */
-void widen_range(float *to, const void *from, enum weight_type type, int64_t first, int64_t count);
-void narrow_range(void *to, enum weight_type type, int64_t first, const float *from, int64_t count);
+/* Converts elements from `first` on, of a weight of any type but NF4, to f32 and back, on the
+ * calling thread. */
+void widen_range(float *to, const void *from, enum dtype type, int64_t first, int64_t count);
+void narrow_range(void *to, enum dtype type, int64_t first, const float *from, int64_t count);
 
-/* Every entry of the table. */
-int cpu_probe(struct fail *why);
-uint64_t cpu_available(void);
-int cpu_open(struct device **dev, int threads, struct fail *why);
-void cpu_close(struct device *dev);
-size_t cpu_plan(const struct shape *shape, int threads);
-int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why);
-int cpu_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why);
-void cpu_release(struct device *dev, void *mem, size_t bytes);
-void cpu_upload(struct device *dev, void *to, const void *from, size_t bytes);
-void cpu_download(struct device *dev, void *to, const void *from, size_t bytes);
-void cpu_zero(struct device *dev, void *mem, size_t bytes);
-int cpu_sync(struct device *dev, struct fail *why);
-void cpu_copy(struct device *dev, void *to, const void *from, size_t bytes, int ticket);
-void cpu_copy_wait(struct device *dev, int ticket);
-void cpu_range_begin(const char *name);
-void cpu_range_end(void);
-void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols);
-void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
-void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols);
-void embedding_fwd(struct device *dev, struct mat x, const void *table, enum weight_type type,
-                   const int32_t *id, int64_t rows, int64_t dim);
-void embedding_bwd(struct device *dev, float *dtable_acc, struct mat dx, const int32_t *id,
-                   int64_t rows, int64_t dim);
-void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, const float *gain,
-                 int64_t rows, int64_t dim, float eps);
-void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
-                 struct mat x, const float *rstd, const float *gain, int64_t rows, int64_t dim);
-void rope_apply(struct device *dev, struct mat out, struct mat x, const float *cos,
-                const float *sin, const int32_t *position, int64_t rows, int64_t heads,
-                int64_t head_dim, int direction);
-void linear_prepare(struct device *dev, const struct group *g);
-void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
-                  struct dropout drop);
-void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
-                struct mat residual, int64_t rows, struct dropout drop);
-void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
-                      const struct group *g, int64_t rows, struct dropout drop);
-void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
-                       struct mat du, struct mat x, int64_t rows, struct dropout drop);
-void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows, int64_t dim,
-                  struct dropout drop);
-/* out [t.rows, t.cols] densely = keep ? x / (1 − p) : 0, x at the tile's corner of a matrix of dim
- * columns, on this thread; out may be x where its rows are dense. */
+/* out [t.rows, t.cols], dense, = kept ? x / (1 − p) : 0, on the calling thread. x points to the
+ * patch's first element, in a matrix of dim columns. out may be x if its rows are dense. */
 void dropout_patch(float *out, const float *x, int64_t stride, uint32_t site, struct patch t,
                    int64_t dim, struct dropout drop);
-void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
-                   int64_t head_dim, float scale);
-void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv, struct mat dout,
-                   struct mat o, const float *lse, struct mat q, struct mat k, struct mat v,
-                   struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
-                   int64_t head_dim, float scale);
-void cache_rows(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
-                int64_t rows);
-void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q,
-                      const struct cache *cache, struct spans spans, int64_t past, int64_t rows,
-                      int64_t heads, float scale);
-void swiglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up, int64_t rows,
-                int64_t cols);
-void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat up, int64_t rows,
-                int64_t cols);
-void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
-               const struct linear *head, const int32_t *target, int64_t rows, float dscale);
-void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
-                 int64_t rows);
-void sum_squares(struct device *dev, double *sum, const float *g, int64_t count);
-void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t count, float lr,
-           float beta1, float beta2, float eps, float decay, int64_t step, float gscale);
-void finite_check(struct device *dev, const char *name, struct mat x, int64_t rows, int64_t cols);
-void widen(struct device *dev, float *out, const void *in, enum weight_type type, int64_t count);
-void narrow_sum(struct device *dev, void *out, enum weight_type type, const float *a, float scale,
-                const float *b, int64_t count);
-void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
-               enum weight_type type, int64_t count);
-void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum weight_type type,
-               const uint8_t *codes, const uint8_t *absmax_codes, const float *nested, float offset,
-               int64_t count);
-void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t blocks);
-void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
-              float offset, int64_t blocks);
-void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
-                    const float *nested, float offset, int64_t count);
 
 #endif

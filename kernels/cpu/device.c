@@ -1,4 +1,5 @@
-/* The CPU as a device: threads, memory, and one block of scratch planned by shape. */
+/* The CPU as a device: the thread pool, memory, and one block of scratch that reserve plans from
+ * the shape. */
 #include "cpu.h"
 
 #include "../../lib/common/free_memory.h"
@@ -8,64 +9,67 @@
 
 static size_t rounded(size_t floats) { return (floats + 15) / 16 * 16; }
 
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Floats of each part of the scratch, in order. */
+/* How many floats each part of the scratch takes, in their order. */
 struct parts {
-    size_t slot[LINEAR_SLOTS], worker, laid, split, logits, partial, ranges;
+    size_t slot[LINEAR_SLOTS], worker, packed, split, logits, partial, ranges;
 };
 
-/* Of a thread: queries of all heads that share keys, and their scores of a split. */
+/* Of one thread: the queries of all heads that share a key/value head, and their scores of one
+ * split. */
 static size_t cached_floats(const struct shape *s)
 {
-    int64_t queries = s->heads / s->kv_heads * FEW_QUERIES;
+    int64_t queries = s->heads / s->kv_heads * DECODE_QUERIES;
     return rounded((size_t)(queries * (s->head_dim + CACHE_SPLIT)));
 }
 
-/* A copy in f32, or tiles. */
+/* Of one slot: its weights as f32, or packed, whichever is larger. */
 static size_t slot_floats(const struct slot_shape *s)
 {
-    size_t plain = (size_t)(s->out * s->in), laid = laid_usable() ? laid_slot_floats(s) : 0;
-    return s->out && laid > plain ? laid : plain;
+    size_t plain = (size_t)(s->out * s->in), packed = packing_usable() ? packed_slot_floats(s) : 0;
+    return s->out && packed > plain ? packed : plain;
 }
 
 static struct parts parts_of(const struct shape *s)
 {
     struct parts p = { 0 };
-    int64_t widest = most(s->ffn, most(s->dim, s->heads * s->head_dim));
+    int64_t widest = max_i64(s->ffn, max_i64(s->dim, s->heads * s->head_dim));
     for (int i = 0; i < LINEAR_SLOTS && s->has_packed_weights; i++)
         p.slot[i] = rounded(slot_floats(&s->slot[i]));
     size_t attention = rounded(attention_floats(s));
     bool has_adapters = shape_has_adapters(s);
-    /* drop(x) of a task's rows; of its columns; a tile on its way to be masked. */
-    int64_t tile = patch_rows(widest) * least(most(widest, 8), WIDE_COLS);
-    tile = most(tile, least(DROPPED_ROWS, s->chunk) * WIDE_OUT);
-    size_t linear = has_adapters ? rounded((size_t)most(ROW_TILE * most(widest, 8), tile)) : 0;
+    /* A thread needs room for drop(x) of a task's rows, for drop(x) of a task's columns, and for a
+     * patch of du A that is masked before it is added. */
+    int64_t tile = patch_rows(widest) * min_i64(max_i64(widest, 8), WIDE_COLS);
+    tile = max_i64(tile, min_i64(DROPPED_ROWS, s->chunk) * WIDE_OUT);
+    size_t linear =
+        has_adapters ? rounded((size_t)max_i64(ROW_TILE * max_i64(widest, 8), tile)) : 0;
     p.worker = attention > linear ? attention : linear;
-    if (s->has_packed_weights && laid_usable()) {
-        p.worker = (size_t)most((int64_t)p.worker, LAID_ROWS * widest);
+    if (s->has_packed_weights && packing_usable()) {
+        p.worker = (size_t)max_i64((int64_t)p.worker, PACK_ROWS * widest);
         for (int i = 0; i < LINEAR_SLOTS; i++)
             if (s->slot[i].out)
-                p.laid =
-                    (size_t)most((int64_t)p.laid, (int64_t)laid_rows_floats(&s->slot[i], s->chunk));
+                p.packed = (size_t)max_i64((int64_t)p.packed,
+                                           (int64_t)packed_rows_floats(&s->slot[i], s->chunk));
     }
-    /* linear_few: one row of weights. */
+    /* linear_decode needs one row of weights as f32. */
     if (!s->has_backward) {
         p.worker = p.worker > rounded((size_t)widest) ? p.worker : rounded((size_t)widest);
-        p.split = rounded((size_t)(FEW_ROWS * widest));
+        p.split = rounded((size_t)(DECODE_ROWS * widest));
     }
-    int64_t rows = most(LEAST_LOGIT_ROWS, LOGIT_BYTES / 4 / most(1, s->vocab) / 64 * 64);
-    rows = least(rows, pieces(s->chunk, 64) * 64);
+    int64_t rows = max_i64(MIN_LOGIT_ROWS, LOGIT_BYTES / 4 / max_i64(1, s->vocab) / 64 * 64);
+    rows = min_i64(rows, ceil_div(s->chunk, 64) * 64);
     p.logits = rounded((size_t)(rows * s->vocab));
-    if (s->head_type == WEIGHT_F32 && head_is_laid(s->dim)) {
-        int64_t deepest = s->has_backward ? most(s->dim, s->vocab) : s->dim;
-        p.laid = (size_t)most((int64_t)p.laid, (int64_t)laid_elements(rows, deepest) / 2);
-        p.worker = (size_t)most((int64_t)p.worker, HEAD_COLS * LAID_DEPTH / 2);
+    if (s->head_type == DTYPE_F32 && head_is_packed(s->dim)) {
+        int64_t deepest = s->has_backward ? max_i64(s->dim, s->vocab) : s->dim;
+        p.packed = (size_t)max_i64((int64_t)p.packed, (int64_t)packed_elements(rows, deepest) / 2);
+        p.worker = (size_t)max_i64((int64_t)p.worker, HEAD_COLUMNS * PACK_DEPTH / 2);
     }
     if (s->keys) {
-        p.worker = (size_t)most((int64_t)p.worker, (int64_t)cached_floats(s));
-        p.partial = rounded(
-            (size_t)(s->heads * FEW_QUERIES * pieces(s->keys, CACHE_SPLIT) * (s->head_dim + 2)));
+        p.worker = (size_t)max_i64((int64_t)p.worker, (int64_t)cached_floats(s));
+        p.partial = rounded((size_t)(s->heads * DECODE_QUERIES * ceil_div(s->keys, CACHE_SPLIT) *
+                                     (s->head_dim + 2)));
     }
     p.ranges = rounded((size_t)s->rows + 1);
     return p;
@@ -73,30 +77,32 @@ static struct parts parts_of(const struct shape *s)
 
 static size_t block_bytes(struct parts p, int threads)
 {
-    size_t floats = p.worker * (size_t)threads + p.laid + p.split + p.logits + p.partial + p.ranges;
+    size_t floats =
+        p.worker * (size_t)threads + p.packed + p.split + p.logits + p.partial + p.ranges;
     for (int i = 0; i < LINEAR_SLOTS; i++)
         floats += p.slot[i];
     return sizeof(float) * floats;
 }
 
-size_t cpu_plan(const struct shape *s, int threads)
+size_t device_plan(const struct shape *s, int threads)
 {
-    return block_bytes(parts_of(s), threads) + product_scratch() * (size_t)threads;
+    return block_bytes(parts_of(s), threads) + gemm_scratch_bytes() * (size_t)threads;
 }
 
-int cpu_probe(struct fail *why)
+int device_probe(struct fail *why)
 {
     (void)why;
     return 0;
 }
 
-uint64_t cpu_available(void)
+uint64_t device_available(void)
 {
-    const char *told = getenv("LONGQLORA_MEMORY"); /* to test plans on any machine */
+    /* simulates another machine, for tests of plans */
+    const char *told = getenv("LONGQLORA_MEMORY");
     return told ? strtoull(told, NULL, 10) : free_memory("");
 }
 
-int cpu_open(struct device **out, int threads, struct fail *why)
+int device_open(struct device **out, int threads, struct fail *why)
 {
     *out = NULL;
     struct device *dev = calloc(1, sizeof *dev);
@@ -107,26 +113,26 @@ int cpu_open(struct device **out, int threads, struct fail *why)
     }
     dev->threads = pool_threads(dev->pool);
     void *products;
-    if (product_begin(why) ||
-        cpu_alloc(dev, &products, product_scratch() * (size_t)dev->threads, why)) {
-        cpu_close(dev);
+    if (gemm_begin(why) ||
+        device_alloc(dev, &products, gemm_scratch_bytes() * (size_t)dev->threads, why)) {
+        device_close(dev);
         return -1;
     }
-    dev->products = products;
+    dev->gemm_scratch = products;
     *out = dev;
     return 0;
 }
 
-void cpu_close(struct device *dev)
+void device_close(struct device *dev)
 {
     if (!dev) return;
-    cpu_release(dev, dev->scratch, dev->scratch_bytes);
-    cpu_release(dev, dev->products, product_scratch() * (size_t)dev->threads);
+    device_release(dev, dev->scratch, dev->scratch_bytes);
+    device_release(dev, dev->gemm_scratch, gemm_scratch_bytes() * (size_t)dev->threads);
     pool_close(dev->pool);
     free(dev);
 }
 
-int cpu_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
+int device_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
 {
     (void)dev;
     *mem = NULL;
@@ -140,20 +146,20 @@ int cpu_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
     return 0;
 }
 
-void cpu_release(struct device *dev, void *mem, size_t bytes)
+void device_release(struct device *dev, void *mem, size_t bytes)
 {
     (void)dev;
     if (mem) munmap(mem, bytes);
 }
 
-int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
+int device_reserve(struct device *dev, const struct shape *shape, struct fail *why)
 {
     struct parts p = parts_of(shape);
-    cpu_release(dev, dev->scratch, dev->scratch_bytes);
+    device_release(dev, dev->scratch, dev->scratch_bytes);
     dev->scratch = NULL;
     dev->scratch_bytes = block_bytes(p, dev->threads);
     void *mem;
-    if (cpu_alloc(dev, &mem, dev->scratch_bytes, why)) return -1;
+    if (device_alloc(dev, &mem, dev->scratch_bytes, why)) return -1;
     dev->scratch = mem;
     dev->shape = *shape;
     float *at = mem;
@@ -165,9 +171,9 @@ int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
     dev->worker = at;
     dev->worker_floats = p.worker;
     at += p.worker * (size_t)dev->threads;
-    dev->laid = (bf16 *)(void *)at;
-    dev->laid_elements = 2 * p.laid;
-    at += p.laid;
+    dev->packed = (bf16 *)(void *)at;
+    dev->packed_capacity = 2 * p.packed;
+    at += p.packed;
     dev->split = at;
     at += p.split;
     dev->logits = at;
@@ -179,44 +185,60 @@ int cpu_reserve(struct device *dev, const struct shape *shape, struct fail *why)
     return 0;
 }
 
-void cpu_upload(struct device *dev, void *to, const void *from, size_t bytes)
+void device_upload(struct device *dev, void *to, const void *from, size_t bytes)
 {
     (void)dev;
     memcpy(to, from, bytes);
 }
 
-void cpu_download(struct device *dev, void *to, const void *from, size_t bytes)
+void device_download(struct device *dev, void *to, const void *from, size_t bytes)
 {
     (void)dev;
     memcpy(to, from, bytes);
 }
 
-void cpu_zero(struct device *dev, void *mem, size_t bytes)
+void device_zero(struct device *dev, void *mem, size_t bytes)
 {
     (void)dev;
     memset(mem, 0, bytes);
 }
 
-void cpu_copy(struct device *dev, void *to, const void *from, size_t bytes, int ticket)
+/* The host's memory is the device's memory here, and a copy is done when its call returns. */
+int device_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail *why)
+{
+    return device_alloc(dev, mem, bytes, why);
+}
+
+void device_release_host(struct device *dev, void *mem, size_t bytes)
+{
+    device_release(dev, mem, bytes);
+}
+
+void device_copy_out(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket)
 {
     (void)dev;
     must(ticket >= 0 && ticket < COPY_TICKETS);
-    memcpy(to, from, bytes);
+    memcpy(to_host, from, bytes);
 }
 
-void cpu_copy_wait(struct device *dev, int ticket)
+void device_copy_in(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket)
+{
+    device_copy_out(dev, to, from_host, bytes, ticket);
+}
+
+void device_copy_wait(struct device *dev, int ticket)
 {
     (void)dev;
     must(ticket >= 0 && ticket < COPY_TICKETS);
 }
 
-/* Profilers of the CPU show functions. */
-void cpu_range_begin(const char *name) { (void)name; }
-void cpu_range_end(void) {}
+/* Profilers of the CPU know the functions' names, so ranges do nothing. */
+void device_range_begin(const char *name) { (void)name; }
+void device_range_end(void) {}
 
-int cpu_sync(struct device *dev, struct fail *why)
+int device_sync(struct device *dev, struct fail *why)
 {
-    if (product_lacks_memory()) return fail(why, "device cpu: not enough memory for a product");
+    if (gemm_lacks_memory()) return fail(why, "device cpu: not enough memory for a product");
     if (!dev->has_failed) return 0;
     *why = dev->failed;
     dev->has_failed = false;
@@ -235,25 +257,4 @@ void finite_check(struct device *dev, const char *name, struct mat x, int64_t ro
             break;
         }
     }
-}
-
-void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols)
-{
-    (void)dev;
-    for (int64_t r = 0; r < rows; r++)
-        memcpy(row_of(out, r), in + r * cols, (size_t)cols * sizeof(float));
-}
-
-void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols)
-{
-    (void)dev;
-    for (int64_t r = 0; r < rows; r++)
-        memcpy(out + r * cols, row_of(in, r), (size_t)cols * sizeof(float));
-}
-
-void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols)
-{
-    (void)dev;
-    for (int64_t r = 0; r < rows; r++)
-        memcpy(row_of(out, r), row_of(in, r), (size_t)cols * sizeof(float));
 }

@@ -2,7 +2,7 @@
 
 #include "../../lib/common/philox.h"
 
-enum { DRAWS = 8 }; /* of 16 bits, of one block: a call of Philox */
+enum { DRAWS = 8 }; /* numbers of 16 bits in a block, which is the result of one call of Philox */
 
 static uint32_t threshold(float p) { return (uint32_t)(p * 65536); }
 
@@ -25,9 +25,10 @@ void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows
     }
 }
 
-/* The draws of BATCH consecutive blocks, side by side: philox.h's rounds, a block in each 64-bit
- * lane, of which the upper half means nothing before the end. */
-enum { BATCH = 16, BLOCKS = LANES / 2 /* of a vector */ };
+/* Computes the numbers of BATCH consecutive blocks side by side. The rounds are philox.h's. Each
+ * 64-bit lane holds a 32-bit word of one block; the upper half of a lane holds garbage until the
+ * end. */
+enum { BATCH = 16, BLOCKS = LANES / 2 /* in a vector */ };
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "draws are taken from words as they lie");
 
 static inline quads first_blocks(void)
@@ -80,17 +81,17 @@ void dropout_patch(float *out, const float *x, int64_t stride, uint32_t site, st
 {
     must(dim % DRAWS == 0 && tile.col % DRAWS == 0);
     float scale = 1 / (1 - drop.p);
-    uint16_t least_kept = (uint16_t)threshold(drop.p), draw[BATCH * DRAWS];
+    uint16_t keep_threshold = (uint16_t)threshold(drop.p), draw[BATCH * DRAWS];
     for (int64_t t = 0; t < tile.rows; t++) {
         uint64_t block = (uint64_t)((drop.first_row + tile.row + t) * dim + tile.col) / DRAWS;
         for (int64_t i = 0; i < tile.cols; i += BATCH * DRAWS) {
             const float *from = x + t * stride + i;
             float *to = out + t * tile.cols + i;
-            int64_t count = least(BATCH * DRAWS, tile.cols - i);
+            int64_t count = min_i64(BATCH * DRAWS, tile.cols - i);
             draws_of(draw, drop.key, block + (uint64_t)(i / DRAWS), site);
 #pragma omp simd
             for (int64_t j = 0; j < count; j++)
-                to[j] = draw[j] >= least_kept ? from[j] * scale : 0;
+                to[j] = draw[j] >= keep_threshold ? from[j] * scale : 0;
         }
     }
 }

@@ -1,12 +1,14 @@
-/* The output head with cross-entropy, in chunks of rows: their logits, then their loss, whose
- * gradient takes the logits' place, then what that is to x. The weights are read twice a chunk;
- * where there are tiles a task lays its part of them out and multiplies all rows by it, and x and
- * the gradient of the logits are laid out once. */
+/* The output head with cross-entropy. Rows are processed in chunks: first their logits, then the
+ * loss, whose gradient overwrites the logits, then dx.
+ *
+ * The weights are read twice a chunk. Where AMX is usable, a task packs its part of the weights and
+ * multiplies all rows of the chunk by it, and x and the gradient of the logits are packed once.
+ */
 #include "cpu.h"
 
 #include <math.h>
 
-enum { LOSS_TILE = STRIP }; /* rows a task of the loss takes */
+enum { LOSS_TILE = PANEL }; /* rows that a task of the loss takes */
 
 struct head_call {
     struct device *dev;
@@ -14,21 +16,21 @@ struct head_call {
     const float *weight;
     const int32_t *target;
     float *nll, *logits, *dweight;
-    int64_t first, rows, vocab, dim; /* of the chunk */
+    int64_t first, rows, vocab, dim; /* of the chunk that is being processed */
     float dscale;
-    bool is_laid;
-    struct laid a; /* x, then the gradient of the logits */
+    bool is_packed;
+    struct packed a; /* packed: first x, then the gradient of the logits */
 };
 
 static float loss_row(float *restrict z, int64_t vocab, int32_t target, float dscale, bool wants_d)
 {
-    float top = z[0], sum = 0, at_target = z[target];
-#pragma omp simd reduction(max : top)
+    float max_logit = z[0], sum = 0, at_target = z[target];
+#pragma omp simd reduction(max : max_logit)
     for (int64_t i = 0; i < vocab; i++)
-        top = z[i] > top ? z[i] : top;
+        max_logit = z[i] > max_logit ? z[i] : max_logit;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < vocab; i++) {
-        float e = fast_exp(z[i] - top);
+        float e = fast_exp(z[i] - max_logit);
         z[i] = e;
         sum += e;
     }
@@ -38,55 +40,57 @@ static float loss_row(float *restrict z, int64_t vocab, int32_t target, float ds
             z[i] *= factor;
         z[target] -= dscale;
     }
-    return top + logf(sum) - at_target;
+    return max_logit + logf(sum) - at_target;
 }
 
 static void logits_tile(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
     struct patch t = patch_of(c->rows, c->vocab, task);
-    product(product_room(c->dev, worker), false, true, t.rows, t.cols, c->dim, 1,
-            row_of(c->x, c->first + t.row), c->x.stride, c->weight + t.col * c->dim, c->dim, 0,
-            c->logits + t.row * c->vocab + t.col, c->vocab);
+    gemm(gemm_scratch(c->dev, worker), false, true, t.rows, t.cols, c->dim, 1,
+         row_of(c->x, c->first + t.row), c->x.stride, c->weight + t.col * c->dim, c->dim, 0,
+         c->logits + t.row * c->vocab + t.col, c->vocab);
 }
 
-/* C [rows, count] = or += a by that part of the weights, from k on, which is laid out on the way:
- * columns of C are rows of the weights if k are neighbours, else k are. */
-static void multiply_laid(const struct head_call *c, int worker, float *to, int64_t ld, int64_t k,
-                          const float *weights, int64_t count, bool k_apart)
+/* C [rows, count] = A B, or += A B from the second block of k on, where B is a part of the weights,
+ * which is packed here. Without k_is_outer, the columns of C are rows of the weights (logits = x
+ * Wᵀ); with it, k are the rows of the weights (dx = dlogits W). */
+static void multiply_packed(const struct head_call *c, int worker, float *to, int64_t ld, int64_t k,
+                            const float *weights, int64_t count, bool k_is_outer)
 {
-    struct laid b = { (bf16 *)(void *)worker_scratch(c->dev, worker), count,
-                      least(LAID_DEPTH, c->a.depth - k) };
-    lay_out(&b, (struct laid_part){ 0, count, 0, b.depth },
-            (struct source){ weights, c->dim, k_apart, 1 }, true);
+    struct packed b = { (bf16 *)(void *)worker_scratch(c->dev, worker), count,
+                        min_i64(PACK_DEPTH, c->a.depth - k) };
+    pack_operand(&b, (struct packed_part){ 0, count, 0, b.depth },
+                 (struct source){ weights, c->dim, k_is_outer, 1 }, true);
     for (int64_t r = 0; r < c->rows; r += WIDE_ROWS)
-        product_laid(least(WIDE_ROWS, c->rows - r), count, b.depth, (struct corner){ &c->a, r, k },
-                     (struct corner){ &b, 0, 0 }, k > 0, to + r * ld, ld);
+        gemm_packed(min_i64(WIDE_ROWS, c->rows - r), count, b.depth,
+                    (struct packed_view){ &c->a, r, k }, (struct packed_view){ &b, 0, 0 }, k > 0,
+                    to + r * ld, ld);
 }
 
-static void logits_laid(void *arg, int64_t task, int worker)
+static void logits_packed(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
-    int64_t col = task * HEAD_COLS, count = least(HEAD_COLS, c->vocab - col);
-    for (int64_t k = 0; k < c->dim; k += LAID_DEPTH)
-        multiply_laid(c, worker, c->logits + col, c->vocab, k, c->weight + col * c->dim + k, count,
-                      false);
+    int64_t col = task * HEAD_COLUMNS, count = min_i64(HEAD_COLUMNS, c->vocab - col);
+    for (int64_t k = 0; k < c->dim; k += PACK_DEPTH)
+        multiply_packed(c, worker, c->logits + col, c->vocab, k, c->weight + col * c->dim + k,
+                        count, false);
 }
 
-static void gradient_laid(void *arg, int64_t task, int worker)
+static void gradient_packed(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
-    int64_t col = task * HEAD_COLS, count = least(HEAD_COLS, c->dim - col);
-    for (int64_t k = 0; k < c->vocab; k += LAID_DEPTH)
-        multiply_laid(c, worker, row_of(c->dx, c->first) + col, c->dx.stride, k,
-                      c->weight + k * c->dim + col, count, true);
+    int64_t col = task * HEAD_COLUMNS, count = min_i64(HEAD_COLUMNS, c->dim - col);
+    for (int64_t k = 0; k < c->vocab; k += PACK_DEPTH)
+        multiply_packed(c, worker, row_of(c->dx, c->first) + col, c->dx.stride, k,
+                        c->weight + k * c->dim + col, count, true);
 }
 
 static void loss_rows(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct head_call *c = arg;
-    for (int64_t r = task * LOSS_TILE; r < least((task + 1) * LOSS_TILE, c->rows); r++) {
+    for (int64_t r = task * LOSS_TILE; r < min_i64((task + 1) * LOSS_TILE, c->rows); r++) {
         int64_t t = c->first + r;
         float *z = c->logits + r * c->vocab;
         bool is_scored = c->target[t] >= 0;
@@ -95,54 +99,55 @@ static void loss_rows(void *arg, int64_t task, int worker)
         if (!is_scored && c->dx.at) memset(z, 0, (size_t)c->vocab * sizeof *z);
     }
     int64_t first = task * LOSS_TILE;
-    if (c->is_laid && c->dx.at)
-        lay_out(&c->a, (struct laid_part){ first, least(LOSS_TILE, c->rows - first), 0, c->vocab },
-                (struct source){ c->logits + first * c->vocab, c->vocab, false, 1 }, false);
+    if (c->is_packed && c->dx.at)
+        pack_operand(
+            &c->a, (struct packed_part){ first, min_i64(LOSS_TILE, c->rows - first), 0, c->vocab },
+            (struct source){ c->logits + first * c->vocab, c->vocab, false, 1 }, false);
 }
 
 static void gradient_tile(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
     struct patch t = patch_of(c->rows, c->dim, task);
-    product(product_room(c->dev, worker), false, false, t.rows, t.cols, c->vocab, 1,
-            c->logits + t.row * c->vocab, c->vocab, c->weight + t.col, c->dim, 0,
-            row_of(c->dx, c->first + t.row) + t.col, c->dx.stride);
+    gemm(gemm_scratch(c->dev, worker), false, false, t.rows, t.cols, c->vocab, 1,
+         c->logits + t.row * c->vocab, c->vocab, c->weight + t.col, c->dim, 0,
+         row_of(c->dx, c->first + t.row) + t.col, c->dx.stride);
 }
 
 static void weight_tile(void *arg, int64_t task, int worker)
 {
     const struct head_call *c = arg;
-    int64_t first = task * OUT_TILE, count = least(OUT_TILE, c->vocab - first);
-    product(product_room(c->dev, worker), true, false, count, c->dim, c->rows, 1, c->logits + first,
-            c->vocab, row_of(c->x, c->first), c->x.stride, 1, c->dweight + first * c->dim, c->dim);
+    int64_t first = task * OUT_TILE, count = min_i64(OUT_TILE, c->vocab - first);
+    gemm(gemm_scratch(c->dev, worker), true, false, count, c->dim, c->rows, 1, c->logits + first,
+         c->vocab, row_of(c->x, c->first), c->x.stride, 1, c->dweight + first * c->dim, c->dim);
 }
 
 static void chunk_loss(struct head_call *c)
 {
     struct pool *pool = c->dev->pool;
-    if (c->is_laid) {
+    if (c->is_packed) {
         struct mat x = { (struct act *)row_of(c->x, c->first), c->x.stride };
-        bf16 *at = c->dev->laid;
+        bf16 *at = c->dev->packed;
         c->a.depth = c->dim;
-        laid_place(c->dev, &c->a, 1, c->rows, &at);
-        laid_rows(c->dev, &c->a, &x, 1);
-        pool_run(pool, pieces(c->vocab, HEAD_COLS), logits_laid, c);
+        packed_alloc(c->dev, &c->a, 1, c->rows, &at);
+        pack_rows(c->dev, &c->a, &x, 1);
+        pool_run(pool, ceil_div(c->vocab, HEAD_COLUMNS), logits_packed, c);
         c->a.depth = c->vocab;
     } else {
         pool_run(pool, patches_of(c->rows, c->vocab), logits_tile, c);
     }
-    pool_run(pool, pieces(c->rows, LOSS_TILE), loss_rows, c);
-    if (c->dx.at && c->is_laid)
-        pool_run(pool, pieces(c->dim, HEAD_COLS), gradient_laid, c);
+    pool_run(pool, ceil_div(c->rows, LOSS_TILE), loss_rows, c);
+    if (c->dx.at && c->is_packed)
+        pool_run(pool, ceil_div(c->dim, HEAD_COLUMNS), gradient_packed, c);
     else if (c->dx.at)
         pool_run(pool, patches_of(c->rows, c->dim), gradient_tile, c);
-    if (c->dweight) pool_run(pool, pieces(c->vocab, OUT_TILE), weight_tile, c);
+    if (c->dweight) pool_run(pool, ceil_div(c->vocab, OUT_TILE), weight_tile, c);
 }
 
 void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
                const struct linear *head, const int32_t *target, int64_t rows, float dscale)
 {
-    must(head->type == WEIGHT_F32 && !head->rank);
+    must(head->type == DTYPE_F32 && !head->rank);
     must(!dweight_acc || dx.at);
     struct head_call c = { .dev = dev,
                            .x = x,
@@ -155,11 +160,11 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
                            .vocab = head->out,
                            .dim = head->in,
                            .dscale = dscale,
-                           .is_laid = head_is_laid(head->in) };
+                           .is_packed = head_is_packed(head->in) };
     int64_t chunk = (int64_t)dev->logits_floats / c.vocab;
     must(chunk > 0);
     for (c.first = 0; c.first < rows; c.first += chunk) {
-        c.rows = least(chunk, rows - c.first);
+        c.rows = min_i64(chunk, rows - c.first);
         chunk_loss(&c);
     }
 }
@@ -168,13 +173,13 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
                  int64_t rows)
 {
     must(!head->rank);
-    if (head->type != WEIGHT_F32) {
+    if (head->type != DTYPE_F32) {
         struct group g = { head, 1, 0 };
         struct mat none = { NULL, 0 };
-        for (int64_t t = 0; t < rows; t += FEW_ROWS) {
+        for (int64_t t = 0; t < rows; t += DECODE_ROWS) {
             struct mat z = { (struct act *)(logits + t * head->out), head->out };
-            struct mat few = { (struct act *)row_of(x, t), x.stride };
-            linear_few(dev, z, few, &g, none, least(FEW_ROWS, rows - t));
+            struct mat x_rows = { (struct act *)row_of(x, t), x.stride };
+            linear_decode(dev, z, x_rows, &g, none, min_i64(DECODE_ROWS, rows - t));
         }
         return;
     }

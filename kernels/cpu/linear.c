@@ -1,9 +1,9 @@
-/* Groups of linears with adapters.
+/* Groups of linears with adapters, forward and backward.
  *
- * Bound by multiply-adds: a forward costs 2·T·in·out, the backward as much again
- * for each of input and weight. A task takes a patch of results (forward, input gradient) or
- * some rows of a weight's gradient, and goes through all of the inner dimension, so sums have
- * one order. Where operands are laid out as tiles, linear_laid.c has them.
+ * They are bound by multiplications: 2·T·in·out operations forward, and as many for each of the
+ * gradients of input and weight. A task computes a patch of the result, or some rows of a weight's
+ * gradient. It sums over the whole inner dimension, so sums have one order. Where weights are
+ * packed into AMX tiles, linear_packed.c packs them.
  */
 #include "cpu.h"
 
@@ -14,9 +14,10 @@ struct group_call {
     const struct mat *dy;
     int64_t rows, in, outs, rank;
     struct dropout drop;
-    bool is_laid;
-    struct laid a[GROUP_MOST];     /* x, in the first, or the gradients of the outputs; */
-    struct laid inner[GROUP_MOST]; /* u, or du */
+    bool is_packed;
+    /* the packed left operands: x, in a[0], or the gradient of each output */
+    struct packed a[MAX_GROUP];
+    struct packed packed_u[MAX_GROUP]; /* and each linear's u, or du */
 };
 
 static int64_t group_rank(const struct group *g)
@@ -29,35 +30,35 @@ static int64_t group_rank(const struct group *g)
 
 /* ---- weights ---- */
 
-static bool is_packed(const struct linear *l) { return l->type != WEIGHT_F32; }
+static bool is_compact(const struct linear *l) { return l->type != DTYPE_F32; }
 
 static int64_t slot_offset(const struct group *g, int index)
 {
     int64_t offset = 0;
     for (int i = 0; i < index; i++)
-        if (is_packed(&g->at[i])) offset += g->at[i].out * g->at[i].in;
+        if (is_compact(&g->at[i])) offset += g->at[i].out * g->at[i].in;
     return offset;
 }
 
 const float *linear_weight(const struct device *dev, const struct group *g, int index)
 {
-    if (!is_packed(&g->at[index])) return g->at[index].weight;
+    if (!is_compact(&g->at[index])) return g->at[index].weight;
     return dev->slot[g->slot] + slot_offset(g, index);
 }
 
 static void fill_slot(struct device *dev, const struct group *g)
 {
-    if (group_is_laid(g)) {
-        laid_fill_slot(dev, g);
+    if (group_is_packed(g)) {
+        packed_fill_slot(dev, g);
         return;
     }
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
-        if (!is_packed(l)) continue;
+        if (!is_compact(l)) continue;
         int64_t offset = slot_offset(g, i), count = l->out * l->in;
         must((size_t)(offset + count) <= dev->slot_floats[g->slot]);
         float *to = dev->slot[g->slot] + offset;
-        if (l->type == WEIGHT_NF4) {
+        if (l->type == DTYPE_NF4) {
             nf4_dequantize(dev, to, l->weight, l->absmax, l->nested, l->offset, count);
             continue;
         }
@@ -65,7 +66,8 @@ static void fill_slot(struct device *dev, const struct group *g)
     }
 }
 
-/* Without a backward, a group may meet few rows only, which need no slot. */
+/* In inference a slot is filled only when it is needed, since calls with few rows do not need it.
+ */
 void linear_prepare(struct device *dev, const struct group *g)
 {
     must(g->slot >= 0 && g->slot < LINEAR_SLOTS);
@@ -81,11 +83,11 @@ static void need_slot(struct device *dev, const struct group *g)
 
 /* ---- forward ---- */
 
-/* u of a task's rows, into the columns right of x. */
-static void inner_tile(void *arg, int64_t task, int worker)
+/* Computes u = drop(x) Aᵀ for a task's rows and writes it to the columns right of x. */
+static void lora_down_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
-    struct patch t = { task * ROW_TILE, least(ROW_TILE, c->rows - task * ROW_TILE), 0, c->in };
+    struct patch t = { task * ROW_TILE, min_i64(ROW_TILE, c->rows - task * ROW_TILE), 0, c->in };
     int64_t column = c->in;
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
@@ -98,14 +100,15 @@ static void inner_tile(void *arg, int64_t task, int worker)
             x = dropped;
             stride = c->in;
         }
-        product(product_room(c->dev, worker), false, true, t.rows, l->rank, c->in, 1, x, stride,
-                l->a, c->in, 0, row_of(c->x, t.row) + column, c->x.stride);
+        gemm(gemm_scratch(c->dev, worker), false, true, t.rows, l->rank, c->in, 1, x, stride, l->a,
+             c->in, 0, row_of(c->x, t.row) + column, c->x.stride);
         column += l->rank;
     }
 }
 
-/* Linears from `first` on whose weights lie one after the other are one matrix: x is
- * read once for all of them. Returns the index after the last, and their rows. */
+/* Linears whose weights are contiguous in memory are one matrix, so x is read once for all of them.
+ * Returns the index after the last linear of such a run from `first` on; *out becomes their number
+ * of rows. */
 static int run_of(const struct group_call *c, int first, int64_t *out)
 {
     const float *end = linear_weight(c->dev, c->g, first) + c->g->at[first].out * c->in;
@@ -118,14 +121,14 @@ static int run_of(const struct group_call *c, int first, int64_t *out)
     return i;
 }
 
-/* What of the columns first … first + count − 1 lies in the patch. */
+/* The intersection of a patch with the columns first … first + count − 1. */
 struct overlap {
-    int64_t from, count; /* from: of those columns; count <= 0: nothing */
+    int64_t from, count; /* from: counted from `first`. count <= 0: it is empty */
 };
 static struct overlap overlap_of(struct patch t, int64_t first, int64_t count)
 {
     int64_t low = first > t.col ? first : t.col;
-    return (struct overlap){ low - first, least(first + count, t.col + t.cols) - low };
+    return (struct overlap){ low - first, min_i64(first + count, t.col + t.cols) - low };
 }
 
 static void copy_residual(const struct group_call *c, struct patch t)
@@ -135,8 +138,8 @@ static void copy_residual(const struct group_call *c, struct patch t)
                (size_t)t.cols * sizeof(float));
 }
 
-/* y = x Wᵀ in the patch, or += where there is a residual. */
-static void multiply_patch(const struct group_call *c, struct patch t, void *room)
+/* y = x Wᵀ in the patch; or y += x Wᵀ if there is a residual, which y holds already. */
+static void multiply_patch(const struct group_call *c, struct patch t, void *scratch)
 {
     float *y = row_of(c->y, t.row), beta = c->residual.at ? 1 : 0;
     int64_t first = 0, out;
@@ -145,13 +148,13 @@ static void multiply_patch(const struct group_call *c, struct patch t, void *roo
         i = run_of(c, i, &out);
         struct overlap o = overlap_of(t, first, out);
         if (o.count > 0)
-            product(room, false, true, t.rows, o.count, c->in, 1, row_of(c->x, t.row), c->x.stride,
-                    weight + o.from * c->in, c->in, beta, y + first + o.from, c->y.stride);
+            gemm(scratch, false, true, t.rows, o.count, c->in, 1, row_of(c->x, t.row), c->x.stride,
+                 weight + o.from * c->in, c->in, beta, y + first + o.from, c->y.stride);
     }
 }
 
-/* += scale · u Bᵀ. */
-static void add_adapters(const struct group_call *c, struct patch t, void *room)
+/* y += scale · u Bᵀ in the patch. */
+static void add_adapters(const struct group_call *c, struct patch t, void *scratch)
 {
     const float *u = row_of(c->x, t.row) + c->in;
     float *y = row_of(c->y, t.row);
@@ -160,27 +163,28 @@ static void add_adapters(const struct group_call *c, struct patch t, void *room)
         const struct linear *l = &c->g->at[i];
         struct overlap o = overlap_of(t, first, l->out);
         if (l->rank && o.count > 0)
-            product(room, false, true, t.rows, o.count, l->rank, l->scale, u, c->x.stride,
-                    l->b + o.from * l->rank, l->rank, 1, y + first + o.from, c->y.stride);
+            gemm(scratch, false, true, t.rows, o.count, l->rank, l->scale, u, c->x.stride,
+                 l->b + o.from * l->rank, l->rank, 1, y + first + o.from, c->y.stride);
         u += l->rank;
         first += l->out;
     }
 }
 
-static void multiply_laid_patch(const struct group_call *c, struct patch t)
+static void multiply_packed_patch(const struct group_call *c, struct patch t)
 {
     float *y = row_of(c->y, t.row);
     int64_t first = 0;
     for (int i = 0; i < c->g->count; first += c->g->at[i++].out) {
-        struct laid_linear w = laid_linear(c->dev, c->g, i);
+        struct packed_linear w = packed_linear(c->dev, c->g, i);
         struct overlap o = overlap_of(t, first, c->g->at[i].out);
         if (o.count <= 0) continue;
         float *to = y + first + o.from;
-        product_laid(t.rows, o.count, c->in, (struct corner){ &c->a[0], t.row, 0 },
-                     (struct corner){ &w.forward, o.from, 0 }, c->residual.at != NULL, to,
-                     c->y.stride);
-        product_laid(t.rows, o.count, c->g->at[i].rank, (struct corner){ &c->inner[i], t.row, 0 },
-                     (struct corner){ &w.b_forward, o.from, 0 }, true, to, c->y.stride);
+        gemm_packed(t.rows, o.count, c->in, (struct packed_view){ &c->a[0], t.row, 0 },
+                    (struct packed_view){ &w.forward, o.from, 0 }, c->residual.at != NULL, to,
+                    c->y.stride);
+        gemm_packed(t.rows, o.count, c->g->at[i].rank,
+                    (struct packed_view){ &c->packed_u[i], t.row, 0 },
+                    (struct packed_view){ &w.b_forward, o.from, 0 }, true, to, c->y.stride);
     }
 }
 
@@ -188,14 +192,14 @@ static void fwd_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
     struct patch t = patch_of(c->rows, c->outs, task);
-    void *room = product_room(c->dev, worker);
+    void *scratch = gemm_scratch(c->dev, worker);
     if (c->residual.at && c->residual.at != c->y.at) copy_residual(c, t);
-    if (c->is_laid) {
-        multiply_laid_patch(c, t);
+    if (c->is_packed) {
+        multiply_packed_patch(c, t);
         return;
     }
-    multiply_patch(c, t, room);
-    add_adapters(c, t, room);
+    multiply_patch(c, t, scratch);
+    add_adapters(c, t, scratch);
 }
 
 static struct group_call call_of(struct device *dev, const struct group *g, int64_t rows,
@@ -207,29 +211,29 @@ static struct group_call call_of(struct device *dev, const struct group *g, int6
                             .in = g->at[0].in,
                             .rank = group_rank(g),
                             .drop = drop,
-                            .is_laid = group_is_laid(g) };
+                            .is_packed = group_is_packed(g) };
     for (int i = 0; i < g->count; i++)
         c.outs += g->at[i].out;
     return c;
 }
 
-/* x and what adapters made of it, as tiles. */
-static void lay_inputs(struct group_call *c)
+/* Packs x and each linear's u. */
+static void pack_inputs(struct group_call *c)
 {
-    struct laid to[1 + GROUP_MOST] = { { .depth = c->in } };
-    struct mat from[1 + GROUP_MOST] = { c->x };
+    struct packed to[1 + MAX_GROUP] = { { .depth = c->in } };
+    struct mat from[1 + MAX_GROUP] = { c->x };
     int count = c->rank ? 1 + c->g->count : 1;
-    bf16 *at = c->dev->laid;
+    bf16 *at = c->dev->packed;
     int64_t column = c->in;
     for (int i = 1; i < count; i++) {
         to[i].depth = c->g->at[i - 1].rank;
         from[i] = (struct mat){ (struct act *)(floats(c->x) + column), c->x.stride };
         column += to[i].depth;
     }
-    laid_place(c->dev, to, count, c->rows, &at);
-    laid_rows(c->dev, to, from, count);
+    packed_alloc(c->dev, to, count, c->rows, &at);
+    pack_rows(c->dev, to, from, count);
     c->a[0] = to[0];
-    memcpy(c->inner, to + 1, sizeof c->inner);
+    memcpy(c->packed_u, to + 1, sizeof c->packed_u);
 }
 
 void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
@@ -239,83 +243,85 @@ void linear_inner(struct device *dev, struct mat x, const struct group *g, int64
     if (!c.rank) return;
     must(x.stride >= c.in + c.rank);
     c.x = x;
-    pool_run(dev->pool, pieces(rows, ROW_TILE), inner_tile, &c);
+    pool_run(dev->pool, ceil_div(rows, ROW_TILE), lora_down_tile, &c);
 }
 
 void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
                 struct mat residual, int64_t rows, struct dropout drop)
 {
-    if (rows <= FEW_ROWS && !dev->shape.has_backward) {
+    if (rows <= DECODE_ROWS && !dev->shape.has_backward) {
         must(drop.p <= 0);
-        linear_few(dev, y, x, g, residual, rows);
+        linear_decode(dev, y, x, g, residual, rows);
         return;
     }
     struct group_call c = call_of(dev, g, rows, drop);
     c.y = y, c.x = x, c.residual = residual;
     need_slot(dev, g);
     linear_inner(dev, x, g, rows, drop);
-    if (c.is_laid) lay_inputs(&c);
+    if (c.is_packed) pack_inputs(&c);
     pool_run(dev->pool, patches_of(rows, c.outs), fwd_tile, &c);
 }
 
 /* ---- gradient of the input ---- */
 
-/* du of a task's rows. */
-static void inner_gradient_tile(void *arg, int64_t task, int worker)
+/* du = scale · dy B for a task's rows. */
+static void du_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
-    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first);
+    int64_t first = task * ROW_TILE, rows = min_i64(ROW_TILE, c->rows - first);
     float *du = row_of(c->du, first);
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
         if (!l->rank) continue;
-        product(product_room(c->dev, worker), false, false, rows, l->rank, l->out, l->scale,
-                row_of(c->dy[i], first), c->dy[i].stride, l->b, l->rank, 0, du, c->du.stride);
+        gemm(gemm_scratch(c->dev, worker), false, false, rows, l->rank, l->out, l->scale,
+             row_of(c->dy[i], first), c->dy[i].stride, l->b, l->rank, 0, du, c->du.stride);
         du += l->rank;
     }
 }
 
-/* And the same as tiles. */
-static void inner_gradient_laid(void *arg, int64_t task, int worker)
+/* The same from packed operands. du is packed too. */
+static void du_packed(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct group_call *c = arg;
-    int64_t first = task * ROW_TILE, rows = least(ROW_TILE, c->rows - first);
-    struct mat du[GROUP_MOST], at = c->du;
+    int64_t first = task * ROW_TILE, rows = min_i64(ROW_TILE, c->rows - first);
+    struct mat du[MAX_GROUP], at = c->du;
     for (int i = 0; i < c->g->count; i++) {
         int64_t rank = c->g->at[i].rank;
         du[i] = at;
         at.at = (struct act *)(floats(at) + rank);
-        struct laid_linear w = laid_linear(c->dev, c->g, i);
-        product_laid(rows, rank, c->g->at[i].out, (struct corner){ &c->a[i], first, 0 },
-                     (struct corner){ &w.b_backward, 0, 0 }, false, row_of(du[i], first),
-                     c->du.stride);
+        struct packed_linear w = packed_linear(c->dev, c->g, i);
+        gemm_packed(rows, rank, c->g->at[i].out, (struct packed_view){ &c->a[i], first, 0 },
+                    (struct packed_view){ &w.b_backward, 0, 0 }, false, row_of(du[i], first),
+                    c->du.stride);
     }
-    laid_rows_of(c->inner, du, c->g->count, first, rows);
+    pack_rows_of(c->packed_u, du, c->g->count, first, rows);
 }
 
-/* dx += du A of a linear in the patch. */
+/* dx += du A in the patch, for one linear; or without `adds`, = du A. */
 static void add_through_adapter(const struct group_call *c, int index, struct patch t,
-                                const float *du, float *to, int64_t stride, bool adds, void *room)
+                                const float *du, float *to, int64_t stride, bool adds,
+                                void *scratch)
 {
     const struct linear *l = &c->g->at[index];
-    if (c->is_laid) {
-        struct laid_linear w = laid_linear(c->dev, c->g, index);
-        product_laid(t.rows, t.cols, l->rank, (struct corner){ &c->inner[index], t.row, 0 },
-                     (struct corner){ &w.a_backward, t.col, 0 }, adds, to, stride);
+    if (c->is_packed) {
+        struct packed_linear w = packed_linear(c->dev, c->g, index);
+        gemm_packed(t.rows, t.cols, l->rank, (struct packed_view){ &c->packed_u[index], t.row, 0 },
+                    (struct packed_view){ &w.a_backward, t.col, 0 }, adds, to, stride);
         return;
     }
-    product(room, false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in,
-            adds, to, stride);
+    gemm(scratch, false, false, t.rows, t.cols, l->rank, 1, du, c->du.stride, l->a + t.col, c->in,
+         adds, to, stride);
 }
 
-/* dx += mask⊙(du A)/(1−p): the product goes to scratch, is masked, then added. */
+/* dx += mask⊙(du A)/(1−p) in the patch. The product is computed into scratch, masked there, and
+ * added. */
 static void masked_add(const struct group_call *c, int index, struct patch t, const float *du,
                        int worker)
 {
     const struct linear *l = &c->g->at[index];
     float *part = worker_scratch(c->dev, worker);
-    add_through_adapter(c, index, t, du, part, t.cols, false, product_room(c->dev, worker));
+    add_through_adapter(c, index, t, du, part, t.cols, false, gemm_scratch(c->dev, worker));
     dropout_patch(part, part, t.cols, l->site, t, c->in, c->drop);
     for (int64_t r = 0; r < t.rows; r++) {
         float *dx = row_of(c->dx, t.row + r) + t.col;
@@ -324,7 +330,8 @@ static void masked_add(const struct group_call *c, int index, struct patch t, co
     }
 }
 
-/* Gradients side by side whose weights are one matrix: one product for all. */
+/* Gradients that lie side by side, of linears whose weights are one matrix, are one product.
+ * Returns the index after the last linear of such a run. */
 static int run_of_gradients(const struct group_call *c, int first, int64_t *out)
 {
     int end = run_of(c, first, out), i = first + 1;
@@ -336,26 +343,26 @@ static int run_of_gradients(const struct group_call *c, int first, int64_t *out)
 }
 
 /* dx = dy W in the patch. */
-static void gradient_patch(const struct group_call *c, struct patch t, void *room)
+static void gradient_patch(const struct group_call *c, struct patch t, void *scratch)
 {
     float *dx = row_of(c->dx, t.row) + t.col;
     int64_t out;
     for (int i = 0; i < c->g->count;) {
         int start = i;
         i = run_of_gradients(c, i, &out);
-        product(room, false, false, t.rows, t.cols, out, 1, row_of(c->dy[start], t.row),
-                c->dy[start].stride, linear_weight(c->dev, c->g, start) + t.col, c->in,
-                start ? 1 : 0, dx, c->dx.stride);
+        gemm(scratch, false, false, t.rows, t.cols, out, 1, row_of(c->dy[start], t.row),
+             c->dy[start].stride, linear_weight(c->dev, c->g, start) + t.col, c->in, start ? 1 : 0,
+             dx, c->dx.stride);
     }
 }
 
-static void gradient_laid_patch(const struct group_call *c, struct patch t)
+static void gradient_packed_patch(const struct group_call *c, struct patch t)
 {
     float *dx = row_of(c->dx, t.row) + t.col;
     for (int i = 0; i < c->g->count; i++) {
-        struct laid_linear w = laid_linear(c->dev, c->g, i);
-        product_laid(t.rows, t.cols, c->g->at[i].out, (struct corner){ &c->a[i], t.row, 0 },
-                     (struct corner){ &w.backward, t.col, 0 }, i > 0, dx, c->dx.stride);
+        struct packed_linear w = packed_linear(c->dev, c->g, i);
+        gemm_packed(t.rows, t.cols, c->g->at[i].out, (struct packed_view){ &c->a[i], t.row, 0 },
+                    (struct packed_view){ &w.backward, t.col, 0 }, i > 0, dx, c->dx.stride);
     }
 }
 
@@ -365,33 +372,33 @@ static void bwd_input_tile(void *arg, int64_t task, int worker)
     struct patch t = patch_of(c->rows, c->in, task);
     float *dx = row_of(c->dx, t.row) + t.col;
     const float *du = c->rank ? row_of(c->du, t.row) : NULL;
-    void *room = product_room(c->dev, worker);
-    if (c->is_laid)
-        gradient_laid_patch(c, t);
+    void *scratch = gemm_scratch(c->dev, worker);
+    if (c->is_packed)
+        gradient_packed_patch(c, t);
     else
-        gradient_patch(c, t, room);
+        gradient_patch(c, t, scratch);
     for (int i = 0; i < c->g->count; i++) {
         const struct linear *l = &c->g->at[i];
         if (!l->rank) continue;
         if (c->drop.p > 0)
             masked_add(c, i, t, du, worker);
         else
-            add_through_adapter(c, i, t, du, dx, c->dx.stride, true, room);
+            add_through_adapter(c, i, t, du, dx, c->dx.stride, true, scratch);
         du += l->rank;
     }
 }
 
-/* The gradients of outputs as tiles, and places for du's. */
-static void lay_gradients(struct group_call *c)
+/* Packs the gradients of the outputs, and finds places for the packed du. */
+static void pack_gradients(struct group_call *c)
 {
-    bf16 *at = c->dev->laid;
+    bf16 *at = c->dev->packed;
     for (int i = 0; i < c->g->count; i++) {
         c->a[i].depth = c->g->at[i].out;
-        c->inner[i].depth = c->g->at[i].rank;
+        c->packed_u[i].depth = c->g->at[i].rank;
     }
-    laid_place(c->dev, c->a, c->g->count, c->rows, &at);
-    laid_place(c->dev, c->inner, c->g->count, c->rows, &at);
-    laid_rows(c->dev, c->a, c->dy, c->g->count);
+    packed_alloc(c->dev, c->a, c->g->count, c->rows, &at);
+    packed_alloc(c->dev, c->packed_u, c->g->count, c->rows, &at);
+    pack_rows(c->dev, c->a, c->dy, c->g->count);
 }
 
 void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
@@ -400,16 +407,16 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     struct group_call c = call_of(dev, g, rows, drop);
     c.dx = dx, c.du = du, c.dy = dy;
     must(!c.rank || du.stride >= c.rank);
-    if (c.is_laid) lay_gradients(&c);
+    if (c.is_packed) pack_gradients(&c);
     if (c.rank)
-        pool_run(dev->pool, pieces(rows, ROW_TILE),
-                 c.is_laid ? inner_gradient_laid : inner_gradient_tile, &c);
+        pool_run(dev->pool, ceil_div(rows, ROW_TILE), c.is_packed ? du_packed : du_tile, &c);
     pool_run(dev->pool, patches_of(rows, c.in), bwd_input_tile, &c);
 }
 
 /* ---- gradient of the weights ---- */
 
-/* One linear's matrices, cut along rows of W and of B, and along columns of A. */
+/* The gradients of one linear. Tasks are cut along the rows of dW and dB, and along the columns of
+ * dA. */
 struct weight_call {
     const struct group_call *c;
     const struct linear *l;
@@ -417,33 +424,34 @@ struct weight_call {
     int64_t dy_stride, out_tasks, in_tasks;
 };
 
-/* What meets all of a task's part is laid out, or packed, for each task: parts of wide matrices are
- * wider. */
-static int64_t part_of(int64_t size) { return size >= 8 * WIDE_OUT ? WIDE_OUT : OUT_TILE; }
+/* How many rows or columns a task takes. Each task packs the other operand anew, so tasks of large
+ * matrices take more. */
+static int64_t task_width(int64_t size) { return size >= 8 * WIDE_OUT ? WIDE_OUT : OUT_TILE; }
 
-static void add_to_rows(const struct weight_call *w, int64_t first, void *room)
+static void add_to_rows(const struct weight_call *w, int64_t first, void *scratch)
 {
     const struct linear *l = w->l;
     struct mat x = w->c->x;
-    int64_t count = least(part_of(l->out), l->out - first), in = w->c->in, rows = w->c->rows;
+    int64_t count = min_i64(task_width(l->out), l->out - first), in = w->c->in, rows = w->c->rows;
     const float *dy = w->dy + first;
     if (l->dweight_acc)
-        product(room, true, false, count, in, rows, 1, dy, w->dy_stride, floats(x), x.stride, 1,
-                l->dweight_acc + first * in, in);
+        gemm(scratch, true, false, count, in, rows, 1, dy, w->dy_stride, floats(x), x.stride, 1,
+             l->dweight_acc + first * in, in);
     if (l->db_acc)
-        product(room, true, false, count, l->rank, rows, l->scale, dy, w->dy_stride, w->u, x.stride,
-                1, l->db_acc + first * l->rank, l->rank);
+        gemm(scratch, true, false, count, l->rank, rows, l->scale, dy, w->dy_stride, w->u, x.stride,
+             1, l->db_acc + first * l->rank, l->rank);
 }
 
-/* da += duᵀ drop(x), so many rows at a time as are masked at once. */
-static void add_to_columns(const struct weight_call *w, int64_t first, float *dropped, void *room)
+/* dA += duᵀ drop(x) for some columns. Under dropout, x is masked DROPPED_ROWS rows at a time. */
+static void add_to_columns(const struct weight_call *w, int64_t first, float *dropped,
+                           void *scratch)
 {
     const struct group_call *c = w->c;
     const struct linear *l = w->l;
-    int64_t count = least(part_of(c->in), c->in - first);
+    int64_t count = min_i64(task_width(c->in), c->in - first);
     int64_t at_once = c->drop.p > 0 ? DROPPED_ROWS : c->rows;
     for (int64_t row = 0; row < c->rows; row += at_once) {
-        struct patch t = { row, least(at_once, c->rows - row), first, count };
+        struct patch t = { row, min_i64(at_once, c->rows - row), first, count };
         const float *x = row_of(c->x, row) + first;
         int64_t stride = c->x.stride;
         if (c->drop.p > 0) {
@@ -451,20 +459,20 @@ static void add_to_columns(const struct weight_call *w, int64_t first, float *dr
             x = dropped;
             stride = count;
         }
-        product(room, true, false, l->rank, count, t.rows, 1, w->du + row * c->du.stride,
-                c->du.stride, x, stride, 1, l->da_acc + first, c->in);
+        gemm(scratch, true, false, l->rank, count, t.rows, 1, w->du + row * c->du.stride,
+             c->du.stride, x, stride, 1, l->da_acc + first, c->in);
     }
 }
 
 static void weight_tile(void *arg, int64_t task, int worker)
 {
     const struct weight_call *w = arg;
-    void *room = product_room(w->c->dev, worker);
+    void *scratch = gemm_scratch(w->c->dev, worker);
     if (task < w->out_tasks)
-        add_to_rows(w, task * part_of(w->l->out), room);
+        add_to_rows(w, task * task_width(w->l->out), scratch);
     else
-        add_to_columns(w, (task - w->out_tasks) * part_of(w->c->in),
-                       worker_scratch(w->c->dev, worker), room);
+        add_to_columns(w, (task - w->out_tasks) * task_width(w->c->in),
+                       worker_scratch(w->c->dev, worker), scratch);
 }
 
 void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
@@ -480,8 +488,8 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
                                  .dy = floats(dy[i]),
                                  .dy_stride = dy[i].stride,
                                  .u = floats(x) + c.in + column };
-        if (l->dweight_acc || l->db_acc) w.out_tasks = pieces(l->out, part_of(l->out));
-        if (l->da_acc) w.in_tasks = pieces(c.in, part_of(c.in));
+        if (l->dweight_acc || l->db_acc) w.out_tasks = ceil_div(l->out, task_width(l->out));
+        if (l->da_acc) w.in_tasks = ceil_div(c.in, task_width(c.in));
         if (l->rank) w.du = floats(du) + column;
         pool_run(dev->pool, w.out_tasks + w.in_tasks, weight_tile, &w);
         column += l->rank;

@@ -1,5 +1,5 @@
-/* NF4 with double quantization, as bitsandbytes has it. Compiled without
- * contraction: the two roundings of absmax are part of the format. */
+/* NF4 with double quantization, with the bits of bitsandbytes. Compiled without fused multiply-add,
+ * because decoding absmax rounds twice by definition. */
 #include "../../lib/common/nf4.h"
 #include "cpu.h"
 
@@ -9,26 +9,27 @@
 #endif
 
 enum {
-    CODED_BLOCKS = 64, /* that a task codes at once */
-    JUDGED = 1024,     /* elements of a task decoded at once, to be judged */
+    CODED_BLOCKS = 64, /* blocks that a task quantizes */
+    ERROR_RUN = 1024,  /* elements that a task decodes at once to compute their error */
 };
 
-struct quantizer {
+struct code_call {
     uint8_t *codes;
     float *absmax;
     const void *x;
-    enum weight_type type;
+    enum dtype type;
     int64_t count, blocks;
 };
 
-struct nesting {
+struct scale_call {
     uint8_t *codes;
     float *nested, offset;
     const float *absmax;
     int64_t blocks;
 };
 
-/* The number of thresholds below x: a tie takes the lower code. */
+/* The NF4 code of x: the number of thresholds below it. x equal to a threshold takes the lower
+ * code. */
 static uint8_t nf4_code(float x)
 {
     uint8_t code = 0;
@@ -37,8 +38,8 @@ static uint8_t nf4_code(float x)
     return code;
 }
 
-/* The nearest of the map's values. A tie goes to the even index, as it does in the
- * reference's search by halving, whose last pivot is always even. */
+/* The index of the nearest value of the 8-bit map. Of two equally near ones it is the even index,
+ * as in bitsandbytes, whose binary search always ends at an even index. */
 static uint8_t absmax_code(float x)
 {
     int low = 0, high = 255;
@@ -53,7 +54,7 @@ static uint8_t absmax_code(float x)
     return (uint8_t)low;
 }
 
-/* The largest magnitude by its bits, so that infinity and NaN stay on top. */
+/* The largest |x|. Magnitudes are compared as bits, so that infinity and NaN are the largest. */
 static float largest(const float *x, int64_t count)
 {
     uint32_t top = 0;
@@ -64,12 +65,13 @@ static float largest(const float *x, int64_t count)
     return bits_float(top);
 }
 
-/* Two codes a byte, the first in the high nibble; of an odd count one more x is there. */
+/* Quantizes count values, two codes in a byte, the first in the high nibble. If count is odd,
+ * x[count] must exist. */
 static void code_pairs(uint8_t *to, const float *x, float inverse, int64_t count)
 {
     int64_t i = 0;
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-    /* The thresholds are a search tree: four steps down find how many are below x. */
+    /* The thresholds form a binary search tree, so four steps find how many are below x. */
     const __m512 tree = _mm512_maskz_loadu_ps(0x7fff, nf4_threshold);
     const __m512 scale = _mm512_set1_ps(inverse), root = _mm512_set1_ps(nf4_threshold[7]);
     for (; i + 16 <= count; i += 16) {
@@ -92,25 +94,25 @@ static void code_pairs(uint8_t *to, const float *x, float inverse, int64_t count
 static void code_blocks(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const struct quantizer *q = arg;
+    const struct code_call *q = arg;
     float wide[CODED_BLOCKS * NF4_BLOCK + 1];
     int64_t first = task * CODED_BLOCKS * NF4_BLOCK;
-    int64_t count = least(CODED_BLOCKS * NF4_BLOCK, q->count - first);
+    int64_t count = min_i64(CODED_BLOCKS * NF4_BLOCK, q->count - first);
     widen_range(wide, q->x, q->type, first, count);
-    wide[count] = 0; /* the padding of an odd count: code 7 */
+    wide[count] = 0; /* the padding of an odd count, whose code is 7 */
     for (int64_t i = 0; i < count; i += NF4_BLOCK) {
-        int64_t n = least(NF4_BLOCK, count - i);
+        int64_t n = min_i64(NF4_BLOCK, count - i);
         float top = q->absmax[(first + i) / NF4_BLOCK] = largest(wide + i, n);
         code_pairs(q->codes + (first + i) / 2, wide + i, 1 / (top > 1e-38f ? top : 1e-38f), n);
     }
 }
 
-void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
-               enum weight_type type, int64_t count)
+void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x, enum dtype type,
+               int64_t count)
 {
-    must(type != WEIGHT_NF4);
-    struct quantizer q = { codes, absmax, x, type, count, pieces(count, NF4_BLOCK) };
-    pool_run(dev->pool, pieces(q.blocks, CODED_BLOCKS), code_blocks, &q);
+    must(type != DTYPE_NF4);
+    struct code_call q = { codes, absmax, x, type, count, ceil_div(count, NF4_BLOCK) };
+    pool_run(dev->pool, ceil_div(q.blocks, CODED_BLOCKS), code_blocks, &q);
 }
 
 void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t blocks)
@@ -127,7 +129,7 @@ static void code_absmax(uint8_t *codes, const float *absmax, float offset, float
 {
     int64_t i = 0;
 #if defined(__AVX512F__) && defined(__AVX512VL__)
-    /* The same search by halving, for sixteen at once. */
+    /* absmax_code's binary search for sixteen values at once. */
     for (; i + 16 <= count; i += 16) {
         __m512 x = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(absmax + i), _mm512_set1_ps(offset)),
                                  _mm512_set1_ps(inverse));
@@ -152,11 +154,11 @@ static void code_absmax(uint8_t *codes, const float *absmax, float offset, float
         codes[i] = absmax_code((absmax[i] - offset) * inverse);
 }
 
-static void nest_block(void *arg, int64_t task, int worker)
+static void scale_block(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const struct nesting *q = arg;
-    int64_t first = task * NF4_NESTED_BLOCK, n = least(NF4_NESTED_BLOCK, q->blocks - first);
+    const struct scale_call *q = arg;
+    int64_t first = task * NF4_NESTED_BLOCK, n = min_i64(NF4_NESTED_BLOCK, q->blocks - first);
     float top = 0;
     for (int64_t i = first; i < first + n; i++) {
         float distance = fabsf(q->absmax[i] - q->offset);
@@ -172,11 +174,11 @@ static void nest_block(void *arg, int64_t task, int worker)
 void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
               float offset, int64_t blocks)
 {
-    struct nesting q = { absmax_codes, nested, offset, absmax, blocks };
-    pool_run(dev->pool, pieces(blocks, NF4_NESTED_BLOCK), nest_block, &q);
+    struct scale_call q = { absmax_codes, nested, offset, absmax, blocks };
+    pool_run(dev->pool, ceil_div(blocks, NF4_NESTED_BLOCK), scale_block, &q);
 }
 
-struct dequantizer {
+struct dequantize_call {
     float *x;
     const uint8_t *codes, *absmax;
     const float *nested;
@@ -184,7 +186,7 @@ struct dequantizer {
     int64_t count;
 };
 
-/* A block's values: the codes' times absmax. */
+/* Decodes a block: values of the codes times absmax. */
 static void decode_block(float *x, const uint8_t *codes, float absmax, int64_t count)
 {
     int64_t i = 0;
@@ -206,27 +208,28 @@ static void decode_block(float *x, const uint8_t *codes, float absmax, int64_t c
     if (i < count) x[i] = nf4_value[codes[i / 2] >> 4] * absmax;
 }
 
-/* Elements first … first + count of the tensor, from the beginning of a block on. */
-static void decode_range(float *x, const struct dequantizer *d, int64_t first, int64_t count)
+/* Decodes the elements first … first + count − 1 of the tensor. first is a multiple of 64. */
+static void decode_range(float *x, const struct dequantize_call *d, int64_t first, int64_t count)
 {
     for (int64_t i = first; i < first + count; i += NF4_BLOCK) {
         float absmax = d->nested[i / (d->absmax ? NF4_NESTED : NF4_BLOCK)];
         if (d->absmax) absmax = nf4_absmax_value[d->absmax[i / NF4_BLOCK]] * absmax + d->offset;
-        decode_block(x + i - first, d->codes + i / 2, absmax, least(NF4_BLOCK, first + count - i));
+        decode_block(x + i - first, d->codes + i / 2, absmax,
+                     min_i64(NF4_BLOCK, first + count - i));
     }
 }
 
 static void decode_piece(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const struct dequantizer *d = arg;
+    const struct dequantize_call *d = arg;
     int64_t first = task * NF4_NESTED;
-    decode_range(d->x + first, d, first, least(NF4_NESTED, d->count - first));
+    decode_range(d->x + first, d, first, min_i64(NF4_NESTED, d->count - first));
 }
 
 void nf4_decode(float *x, const struct linear *l, int64_t first, int64_t count)
 {
-    struct dequantizer d = { x, l->weight, l->absmax, l->nested, l->offset, l->out * l->in };
+    struct dequantize_call d = { x, l->weight, l->absmax, l->nested, l->offset, l->out * l->in };
     must(first % NF4_BLOCK == 0);
     decode_range(x, &d, first, count);
 }
@@ -239,8 +242,8 @@ void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t co
     }
     const uint8_t *code = l->absmax + first;
     for (int64_t i = 0; i < count;) {
-        /* Up to the end of the nested block. */
-        int64_t end = least(count, i + NF4_NESTED_BLOCK - (first + i) % NF4_NESTED_BLOCK);
+        /* Up to the next block of 256 absmax, which has another scale. */
+        int64_t end = min_i64(count, i + NF4_NESTED_BLOCK - (first + i) % NF4_NESTED_BLOCK);
         float nested = l->nested[(first + i) / NF4_NESTED_BLOCK];
 #if defined(__AVX512F__)
         for (; i + 16 <= end; i += 16) {
@@ -258,58 +261,58 @@ void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t co
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
                     const float *nested, float offset, int64_t count)
 {
-    struct dequantizer d = { x, codes, absmax, nested, offset, count };
-    pool_run(dev->pool, pieces(count, NF4_NESTED), decode_piece, &d);
+    struct dequantize_call d = { x, codes, absmax, nested, offset, count };
+    pool_run(dev->pool, ceil_div(count, NF4_NESTED), decode_piece, &d);
 }
 
-/* ---- what it costs ---- */
+/* ---- the error of quantizing ---- */
 
-struct judgement {
-    struct dequantizer d;
+struct error_call {
+    struct dequantize_call d;
     const void *x;
-    enum weight_type type;
-    int64_t size; /* elements of a task */
+    enum dtype type;
+    int64_t size; /* elements that a task takes */
     struct nf4_error part[SUM_PIECES];
 };
 
-static void judge_piece(void *arg, int64_t task, int worker)
+static void error_piece(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    struct judgement *j = arg;
+    struct error_call *j = arg;
     struct nf4_error e = { 0 };
-    int64_t end = least((task + 1) * j->size, j->d.count);
-    for (int64_t first = task * j->size; first < end; first += JUDGED) {
-        float x[JUDGED] = { 0 }, back[JUDGED] = { 0 }, most = 0;
+    int64_t end = min_i64((task + 1) * j->size, j->d.count);
+    for (int64_t first = task * j->size; first < end; first += ERROR_RUN) {
+        float x[ERROR_RUN] = { 0 }, back[ERROR_RUN] = { 0 }, max_error = 0;
         double squares = 0, wrong = 0;
-        int64_t n = least(JUDGED, end - first);
+        int64_t n = min_i64(ERROR_RUN, end - first);
         widen_range(x, j->x, j->type, first, n);
         decode_range(back, &j->d, first, n);
-#pragma omp simd reduction(+ : squares, wrong) reduction(max : most)
+#pragma omp simd reduction(+ : squares, wrong) reduction(max : max_error)
         for (int64_t i = 0; i < n; i++) {
             float d = fabsf(x[i] - back[i]);
             squares += (double)x[i] * (double)x[i];
             wrong += (double)d * (double)d;
-            most = d > most ? d : most;
+            max_error = d > max_error ? d : max_error;
         }
         e.squares += squares;
         e.wrong += wrong;
-        e.most = (double)most > e.most ? (double)most : e.most;
+        e.most = (double)max_error > e.most ? (double)max_error : e.most;
     }
     j->part[task] = e;
 }
 
-void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum weight_type type,
+void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
                const uint8_t *codes, const uint8_t *absmax_codes, const float *nested, float offset,
                int64_t count)
 {
-    must(type != WEIGHT_NF4);
-    struct judgement j = { .d = { NULL, codes, absmax_codes, nested, offset, count },
-                           .x = x,
-                           .type = type,
-                           .size = pieces(pieces(count, JUDGED), SUM_PIECES) * JUDGED };
-    int64_t tasks = count ? pieces(count, j.size) : 0;
+    must(type != DTYPE_NF4);
+    struct error_call j = { .d = { NULL, codes, absmax_codes, nested, offset, count },
+                            .x = x,
+                            .type = type,
+                            .size = ceil_div(ceil_div(count, ERROR_RUN), SUM_PIECES) * ERROR_RUN };
+    int64_t tasks = count ? ceil_div(count, j.size) : 0;
     *error = (struct nf4_error){ 0 };
-    pool_run(dev->pool, tasks, judge_piece, &j);
+    pool_run(dev->pool, tasks, error_piece, &j);
     for (int64_t i = 0; i < tasks; i++) {
         error->squares += j.part[i].squares;
         error->wrong += j.part[i].wrong;

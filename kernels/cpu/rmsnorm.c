@@ -18,7 +18,7 @@ static void fwd_rows(void *arg, int64_t task, int worker)
     const struct norm *n = arg;
     int64_t dim = n->dim;
     const float *restrict gain = n->gain;
-    for (int64_t t = task * LIGHT_TILE; t < least((task + 1) * LIGHT_TILE, n->rows); t++) {
+    for (int64_t t = task * LIGHT_TILE; t < min_i64((task + 1) * LIGHT_TILE, n->rows); t++) {
         const float *restrict x = row_of(n->x, t);
         float *restrict y = row_of(n->y, t), sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -38,7 +38,7 @@ void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, co
     struct norm n = {
         .y = y, .x = x, .rstd = rstd, .gain = gain, .rows = rows, .dim = dim, .eps = eps
     };
-    pool_run(dev->pool, pieces(rows, LIGHT_TILE), fwd_rows, &n);
+    pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), fwd_rows, &n);
 }
 
 static void bwd_rows(void *arg, int64_t task, int worker)
@@ -47,7 +47,7 @@ static void bwd_rows(void *arg, int64_t task, int worker)
     const struct norm *n = arg;
     int64_t dim = n->dim;
     const float *restrict gain = n->gain;
-    for (int64_t t = task * LIGHT_TILE; t < least((task + 1) * LIGHT_TILE, n->rows); t++) {
+    for (int64_t t = task * LIGHT_TILE; t < min_i64((task + 1) * LIGHT_TILE, n->rows); t++) {
         const float *restrict x = row_of(n->x, t), *restrict dy = row_of(n->dy, t);
         float *restrict dx = row_of(n->dx, t), rstd = n->rstd[t], dot = 0;
 #pragma omp simd reduction(+ : dot)
@@ -63,7 +63,7 @@ static void bwd_gain(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct norm *n = arg;
-    int64_t first = task * COLUMN_TILE, count = least(COLUMN_TILE, n->dim - first);
+    int64_t first = task * COLUMN_TILE, count = min_i64(COLUMN_TILE, n->dim - first);
     float sum[COLUMN_TILE] = { 0 };
     for (int64_t t = 0; t < n->rows; t++) {
         const float *x = row_of(n->x, t) + first, *dy = row_of(n->dy, t) + first;
@@ -86,6 +86,6 @@ void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct
                       .gain = gain,
                       .rows = rows,
                       .dim = dim };
-    pool_run(dev->pool, pieces(rows, LIGHT_TILE), bwd_rows, &n);
-    if (dgain_acc) pool_run(dev->pool, pieces(dim, COLUMN_TILE), bwd_gain, &n);
+    pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), bwd_rows, &n);
+    if (dgain_acc) pool_run(dev->pool, ceil_div(dim, COLUMN_TILE), bwd_gain, &n);
 }

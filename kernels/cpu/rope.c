@@ -1,6 +1,6 @@
 #include "cpu.h"
 
-struct turn {
+struct rotation {
     struct mat out, x;
     const float *cos, *sin;
     const int32_t *position;
@@ -8,12 +8,12 @@ struct turn {
     float sign;
 };
 
-static void turn_rows(void *arg, int64_t task, int worker)
+static void rotate_rows(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const struct turn *r = arg;
+    const struct rotation *r = arg;
     int64_t half = r->head_dim / 2;
-    for (int64_t t = task * LIGHT_TILE; t < least((task + 1) * LIGHT_TILE, r->rows); t++) {
+    for (int64_t t = task * LIGHT_TILE; t < min_i64((task + 1) * LIGHT_TILE, r->rows); t++) {
         const float *restrict cos = r->cos + r->position[t] * half;
         const float *restrict sin = r->sin + r->position[t] * half;
         for (int64_t h = 0; h < r->heads; h++) {
@@ -35,6 +35,6 @@ void rope_apply(struct device *dev, struct mat out, struct mat x, const float *c
 {
     must(direction == 1 || direction == -1);
     must(head_dim % 2 == 0);
-    struct turn r = { out, x, cos, sin, position, rows, heads, head_dim, (float)direction };
-    pool_run(dev->pool, pieces(rows, LIGHT_TILE), turn_rows, &r);
+    struct rotation r = { out, x, cos, sin, position, rows, heads, head_dim, (float)direction };
+    pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), rotate_rows, &r);
 }

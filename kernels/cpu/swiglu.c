@@ -11,7 +11,7 @@ static void fwd_rows(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct gated *g = arg;
-    for (int64_t t = task * LIGHT_TILE; t < least((task + 1) * LIGHT_TILE, g->rows); t++) {
+    for (int64_t t = task * LIGHT_TILE; t < min_i64((task + 1) * LIGHT_TILE, g->rows); t++) {
         float *s = row_of(g->s, t);
         const float *gate = row_of(g->gate, t), *up = row_of(g->up, t);
 #pragma omp simd
@@ -24,14 +24,14 @@ void swiglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up
                 int64_t cols)
 {
     struct gated g = { s, gate, up, rows, cols };
-    pool_run(dev->pool, pieces(rows, LIGHT_TILE), fwd_rows, &g);
+    pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), fwd_rows, &g);
 }
 
 static void bwd_rows(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const struct gated *g = arg;
-    for (int64_t t = task * LIGHT_TILE; t < least((task + 1) * LIGHT_TILE, g->rows); t++) {
+    for (int64_t t = task * LIGHT_TILE; t < min_i64((task + 1) * LIGHT_TILE, g->rows); t++) {
         float *restrict ds = row_of(g->s, t);
         float *restrict gate = row_of(g->gate, t), *restrict up = row_of(g->up, t);
 #pragma omp simd
@@ -49,5 +49,5 @@ void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat u
                 int64_t cols)
 {
     struct gated g = { ds, gate, up, rows, cols };
-    pool_run(dev->pool, pieces(rows, LIGHT_TILE), bwd_rows, &g);
+    pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), bwd_rows, &g);
 }

@@ -1,5 +1,5 @@
-/* vec.h - vectors as wide as the level's registers, and dot products of one stored row with up to
- * four rows of f32: what is read from memory is used for all four.
+/* vec.h - vectors as wide as the level's registers, and dot products of one row of weights with up
+ * to four rows of x, so that each weight is read once for all four.
  */
 #ifndef LONGQLORA_VEC_H
 #define LONGQLORA_VEC_H
@@ -12,10 +12,10 @@
 
 enum { ROWS_AT_ONCE = 4, SUMS = 4 };
 
-/* Asks for memory that is read soon. What the hardware asks for by itself ends with a page, and
- * where some work is done with each byte memory would wait for it there. */
-enum { ASKED_AHEAD = 2048, CACHE_LINE = 64 };
-static inline void ask_for(const void *at, int64_t bytes)
+/* Prefetches memory that will be read soon. The hardware's own prefetching stops at the end of a
+ * page. Where each byte costs some work, the loop would wait for memory at each new page. */
+enum { PREFETCH_AHEAD = 2048, CACHE_LINE = 64 };
+static inline void prefetch(const void *at, int64_t bytes)
 {
     for (int64_t i = 0; i < bytes; i += CACHE_LINE)
         __builtin_prefetch((const char *)at + i);
@@ -33,8 +33,8 @@ typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef uint64_t quads __attribute__((vector_size(4 * LANES)));
 typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
 
-/* Of the lower halves of 64-bit lanes. GCC's own product of them is of whole lanes, three times as
- * slow. */
+/* Products of the lower 32 bits of each 64-bit lane. Written with *, GCC would multiply whole
+ * 64-bit lanes, which is three times as slow. */
 static inline quads product_of_halves(quads a, quads b)
 {
 #if defined(__AVX512F__)
@@ -77,7 +77,8 @@ static inline vec load_f16(const void *p, int64_t i)
 #endif
 }
 
-/* By halves: lane after lane would be as many additions as a short row has products. */
+/* Adds halves of the vector to each other. Adding lane after lane would take as many additions as a
+ * short row has products. */
 static inline float sum_of(vec v)
 {
     typedef float four __attribute__((vector_size(16)));
@@ -89,8 +90,8 @@ static inline float sum_of(vec v)
     return (part[0][0] + part[0][2]) + (part[0][1] + part[0][3]);
 }
 
-/* y[r] = w · row r of x, over the whole vectors of a row; callers make `load` and `rows` constants.
- */
+/* y[r] = w · (row r of x), over the whole vectors of a row. Callers pass constants for `load` and
+ * `rows`, so that the loops are unrolled. */
 static inline __attribute__((always_inline)) void dot_rows(float *y, const void *w,
                                                            vec (*load)(const void *, int64_t),
                                                            const float *x, int64_t stride,
@@ -133,7 +134,7 @@ static inline __attribute__((always_inline)) void dot_rows(float *y, const void 
     } break;                                                                                       \
     }
 
-/* What is left of a row beyond the last whole vector. */
+/* The sum over the elements beyond the last whole vector of a row. */
 static inline float tail_f32(const float *w, const float *x, int64_t in)
 {
     float sum = 0;
@@ -142,7 +143,7 @@ static inline float tail_f32(const float *w, const float *x, int64_t in)
     return sum;
 }
 
-/* y[r] = w · row r of x, for up to four rows of x. */
+/* y[r] = w · (row r of x), for up to four rows of x. */
 static inline void dot_f32(float *y, const float *w, const float *x, int64_t stride, int64_t in,
                            int rows)
 {

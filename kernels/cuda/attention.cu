@@ -1,12 +1,15 @@
-/* Causal attention over segments, forward and backward: tensor cores where shapes suit them
- * (attention_tile.cu), a single row of a cache in splits (attention_one.cu), and for everything
- * else the plain kernels here, a warp a row.
+/* Causal attention over segments, forward and backward.
+ *
+ * The tensor-core kernels (attention_wgmma.cu, attention_mma.cu) are used where the shapes and the
+ * GPU suit them, and attention_decode.cu for a single row against a cache. Everything else is
+ * computed by the plain kernels in this file, which use a warp for each row.
  */
 #include "attention.cuh"
 
 #include <cmath>
 
-enum { PLAIN_COLUMNS = 8, PLAIN_WARPS = 4 }; /* a lane's columns: heads of up to 256 */
+/* A lane holds up to 8 columns of a head, so heads may have 256. */
+enum { PLAIN_COLUMNS = 8, PLAIN_WARPS = 4 };
 
 DEVICE float warp_sum(float x)
 {
@@ -15,8 +18,8 @@ DEVICE float warp_sum(float x)
     return x;
 }
 
-/* A warp each. */
-template <int N> KERNEL(PLAIN_WARPS * 32, 1) base_kernel(const attention a, row_base *base)
+/* Computes struct row_stats of a row, a warp for each row. */
+template <int N> KERNEL(PLAIN_WARPS * 32, 1) row_stats_kernel(const attention a, row_stats *stats)
 {
     int row = blockIdx.x, head = blockIdx.y * PLAIN_WARPS + threadIdx.x / 32;
     if (head >= a.heads) return;
@@ -31,7 +34,7 @@ template <int N> KERNEL(PLAIN_WARPS * 32, 1) base_kernel(const attention a, row_
     }
     sum = warp_sum(sum);
     int64_t n = (int64_t)head * a.rows + row;
-    if (threadIdx.x % 32 == 0) base[n] = { a.lse[n] * log2_e, sum };
+    if (threadIdx.x % 32 == 0) stats[n] = { a.lse[n] * log2_e, sum };
 }
 
 /* ---- plain kernels: a lane has the columns lane, lane + 32, … of its head ---- */
@@ -73,19 +76,19 @@ plain_fwd_kernel(const attention a)
     if (head >= a.heads) return;
     int kv = head / (a.heads / a.kv_heads);
     columns q = load_columns(a.q + row * a.q_stride + head * c, c), sum = {};
-    float top = -INFINITY, total = 0;
-    for (int j = list_of(a, head)[row]; j <= a.past + row; j++) {
+    float row_max = -INFINITY, row_sum = 0;
+    for (int j = starts_of(a, head)[row]; j <= a.past + row; j++) {
         columns k = load_columns(a.k + j * a.k_stride + kv * c, c);
         columns v = load_columns(a.v + j * a.v_stride + kv * c, c);
-        float score = dot(q, k) * a.scale, higher = fmaxf(top, score);
-        float shrink = expf(top - higher), weight = expf(score - higher);
+        float score = dot(q, k) * a.scale, new_max = fmaxf(row_max, score);
+        float rescale = expf(row_max - new_max), weight = expf(score - new_max);
         for (int e = 0; e < PLAIN_COLUMNS; e++)
-            sum.v[e] = sum.v[e] * shrink + weight * v.v[e];
-        total = total * shrink + weight;
-        top = higher;
+            sum.v[e] = sum.v[e] * rescale + weight * v.v[e];
+        row_sum = row_sum * rescale + weight;
+        row_max = new_max;
     }
-    store_columns(a.o + row * a.o_stride + head * c, sum, c, 1 / total);
-    if (threadIdx.x % 32 == 0) a.lse[(int64_t)head * a.rows + row] = top + logf(total);
+    store_columns(a.o + row * a.o_stride + head * c, sum, c, 1 / row_sum);
+    if (threadIdx.x % 32 == 0) a.lse[(int64_t)head * a.rows + row] = row_max + logf(row_sum);
 }
 
 KERNEL(PLAIN_WARPS * 32, 1)
@@ -97,8 +100,8 @@ plain_dq_kernel(const attention a)
     columns q = load_columns(a.q + row * a.q_stride + head * c, c), dq = {};
     columns d = load_columns(a.dout + row * a.dout_stride + head * c, c);
     float lse = a.lse[(int64_t)head * a.rows + row];
-    float delta = a.base[(int64_t)head * a.rows + row].delta;
-    for (int j = list_of(a, head)[row]; j <= row; j++) {
+    float delta = a.stats[(int64_t)head * a.rows + row].delta;
+    for (int j = starts_of(a, head)[row]; j <= row; j++) {
         columns k = load_columns(a.k + j * a.k_stride + kv * c, c);
         columns v = load_columns(a.v + j * a.v_stride + kv * c, c);
         float weight = expf(dot(q, k) * a.scale - lse), ds = weight * (dot(d, v) - delta);
@@ -108,22 +111,23 @@ plain_dq_kernel(const attention a)
     store_columns(a.dq + row * a.dq_stride + head * c, dq, c, a.scale);
 }
 
-/* A warp a key: reads no other key, so its gradients may take its place. */
+/* A warp computes the gradients of one key. It reads no other key, so they may overwrite k and v.
+ */
 KERNEL(PLAIN_WARPS * 32, 1)
 plain_dkdv_kernel(const attention a)
 {
     int key = blockIdx.x, kv = blockIdx.y * PLAIN_WARPS + threadIdx.x / 32, c = a.head_dim;
     if (kv >= a.kv_heads) return;
-    int share = a.heads / a.kv_heads;
+    int group_size = a.heads / a.kv_heads;
     columns k = load_columns(a.k + key * a.k_stride + kv * c, c), dk = {};
     columns v = load_columns(a.v + key * a.v_stride + kv * c, c), dv = {};
-    for (int head = kv * share; head < (kv + 1) * share; head++) {
-        const int32_t *start = list_of(a, head);
+    for (int head = kv * group_size; head < (kv + 1) * group_size; head++) {
+        const int32_t *start = starts_of(a, head);
         for (int t = key; t < a.rows && start[t] <= key; t++) {
             columns q = load_columns(a.q + t * a.q_stride + head * c, c);
             columns d = load_columns(a.dout + t * a.dout_stride + head * c, c);
             float weight = expf(dot(q, k) * a.scale - a.lse[(int64_t)head * a.rows + t]);
-            float ds = weight * (dot(d, v) - a.base[(int64_t)head * a.rows + t].delta);
+            float ds = weight * (dot(d, v) - a.stats[(int64_t)head * a.rows + t].delta);
             for (int e = 0; e < PLAIN_COLUMNS; e++) {
                 dv.v[e] += weight * d.v[e];
                 dk.v[e] += ds * q.v[e];
@@ -136,7 +140,7 @@ plain_dkdv_kernel(const attention a)
 
 static dim3 plain_grid(int64_t rows, int64_t heads)
 {
-    return dim3((unsigned)rows, (unsigned)pieces(heads, PLAIN_WARPS));
+    return dim3((unsigned)rows, (unsigned)ceil_div(heads, PLAIN_WARPS));
 }
 
 static attention forward_of(struct mat o, float *lse, struct mat q, struct spans spans,
@@ -162,7 +166,7 @@ static void set_keys(attention &a, struct mat k, struct mat v, int64_t kv_heads,
 
 static void run_fwd(struct device *dev, const attention &a)
 {
-    if (hopper_fwd(dev, a) || tiles_fwd(dev, a)) return;
+    if (wgmma_fwd(dev, a) || mma_fwd(dev, a)) return;
     LAUNCH(plain_fwd_kernel, plain_grid(a.rows, a.heads), dim3(PLAIN_WARPS * 32), 0, dev->stream,
            a);
     launched(dev, "attention_fwd");
@@ -188,7 +192,7 @@ void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q
     set_keys(a, { (struct act *)keys, stride }, { (struct act *)values, stride }, cache->kv_heads,
              cache->head_dim);
     a.past = (int)past;
-    if (!attention_one(dev, a)) run_fwd(dev, a);
+    if (!flash_decode(dev, a)) run_fwd(dev, a);
 }
 
 void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv, struct mat dout,
@@ -204,15 +208,15 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
     a.dq = elems(dq), a.dq_stride = dq.stride;
     a.dk = elems(dk), a.dk_stride = dk.stride;
     a.dv = elems(dv), a.dv_stride = dv.stride;
-    a.base = dev->base;
+    a.stats = dev->row_stats;
     if (mat_is_wide(o, head_dim) && mat_is_wide(dout, head_dim))
-        LAUNCH(base_kernel<8>, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream, a,
-               dev->base);
+        LAUNCH(row_stats_kernel<8>, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream,
+               a, dev->row_stats);
     else
-        LAUNCH(base_kernel<1>, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream, a,
-               dev->base);
-    if ((hopper_dq(dev, a) && hopper_dkdv(dev, a)) || tiles_bwd(dev, a)) return;
-    /* dq first: it reads the keys, whose gradients may take their place. */
+        LAUNCH(row_stats_kernel<1>, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream,
+               a, dev->row_stats);
+    if ((wgmma_dq(dev, a) && wgmma_dkdv(dev, a)) || mma_bwd(dev, a)) return;
+    /* dq comes first: it reads the keys, which their gradients may overwrite. */
     LAUNCH(plain_dq_kernel, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream, a);
     LAUNCH(plain_dkdv_kernel, plain_grid(rows, kv_heads), dim3(PLAIN_WARPS * 32), 0, dev->stream,
            a);

@@ -1,14 +1,13 @@
-/* attention.cuh - what the kernels of attention are given.
- */
+/* attention.cuh - the arguments of the attention kernels, and which files have them. */
 #ifndef LONGQLORA_ATTENTION_CUH
 #define LONGQLORA_ATTENTION_CUH
 
-#include "cuda.cuh"
+#include "device.cuh"
 
 static const float log2_e = 1.4426950408889634f;
 
-/* What the backward wants of a row of a head's scores: lse · log2 e and o · dout. */
-struct alignas(8) row_base {
+/* What the backward needs of each row of a head: lse · log2 e, and delta = o · dout. */
+struct alignas(8) row_stats {
     float lse2, delta;
 };
 
@@ -17,18 +16,18 @@ struct attention {
     elem *o, *dq, *dk, *dv;
     int64_t q_stride, k_stride, v_stride, dout_stride, o_stride, dq_stride, dk_stride, dv_stride;
     float *lse;
-    const row_base *base; /* [heads, rows] */
+    const row_stats *stats; /* [heads, rows] */
     const int32_t *first, *second;
     int split, past, rows, heads, kv_heads, head_dim;
     float scale;
 };
 
-DEVICE const int32_t *list_of(const attention &a, int head)
+DEVICE const int32_t *starts_of(const attention &a, int head)
 {
     return head < a.split ? a.first : a.second;
 }
 
-/* May all rows be read and written 16 bytes at a time? A matrix that is not there may. */
+/* Can all rows be read and written 16 bytes at a time? An operand that is NULL does not count. */
 static inline bool is_all_wide(const attention &a)
 {
     const struct {
@@ -42,14 +41,15 @@ static inline bool is_all_wide(const attention &a)
     return true;
 }
 
-/* attention_hopper.cu, attention_tile.cu: false, and nothing done, where shapes or the GPU do not
- * suit their tensor cores. The backward wants base. */
-bool hopper_fwd(struct device *dev, const struct attention &a);
-bool hopper_dq(struct device *dev, const struct attention &a);
-bool hopper_dkdv(struct device *dev, const struct attention &a);
-bool tiles_fwd(struct device *dev, const struct attention &a);
-bool tiles_bwd(struct device *dev, const struct attention &a);
-/* attention_one.cu: one row of a text; false, and nothing done, where shapes do not suit it. */
-bool attention_one(struct device *dev, const struct attention &a);
+/* attention_wgmma.cu, attention_mma.cu. They return false and do nothing if the shapes or the GPU
+ * do not suit the tensor cores. The backward needs a.stats. */
+bool wgmma_fwd(struct device *dev, const struct attention &a);
+bool wgmma_dq(struct device *dev, const struct attention &a);
+bool wgmma_dkdv(struct device *dev, const struct attention &a);
+bool mma_fwd(struct device *dev, const struct attention &a);
+bool mma_bwd(struct device *dev, const struct attention &a);
+/* attention_decode.cu, for one row of a text. It returns false and does nothing if it does not suit
+ * the shapes. */
+bool flash_decode(struct device *dev, const struct attention &a);
 
 #endif

@@ -1,7 +1,7 @@
-/* The GPU as a device: memory, one stream, scratch planned by shape, failures. */
-#include "cuda.cuh"
+/* The GPU as a device: memory, streams, scratch planned from the shape, and failures. */
+#include "device.cuh"
 
-size_t cuda_plan(const struct shape *s, int threads)
+size_t device_plan(const struct shape *s, int threads)
 {
     (void)threads;
     return cuda_scratch_bytes(s, kernels_cuda.act_type);
@@ -22,9 +22,9 @@ static int failure(cudaError_t error, const char *what, struct fail *why)
     return fail(why, "device cuda: %s: %s", what, cudaGetErrorString(error));
 }
 
-/* Of the architectures that this plug-in is compiled for, times ten. */
-#ifndef LEAST_CAPABILITY
-#define LEAST_CAPABILITY 70
+/* The lowest compute capability that this plug-in is compiled for, times ten. */
+#ifndef MIN_CAPABILITY
+#define MIN_CAPABILITY 70
 #endif
 
 static cudaError_t capability(int *tenfold)
@@ -37,20 +37,20 @@ static cudaError_t capability(int *tenfold)
     return error;
 }
 
-int cuda_probe(struct fail *why)
+int device_probe(struct fail *why)
 {
     int count = 0, has = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
     if (error == cudaSuccess && !count) error = cudaErrorNoDevice;
     if (error == cudaSuccess) error = capability(&has);
     if (error != cudaSuccess) return failure(error, "looking for a GPU", why);
-    if (has >= LEAST_CAPABILITY) return 0;
+    if (has >= MIN_CAPABILITY) return 0;
     return fail(why, "device cuda: %s needs compute capability %d.%d, this GPU has %d.%d",
-                kernels_cuda.act_name, LEAST_CAPABILITY / 10, LEAST_CAPABILITY % 10, has / 10,
+                kernels_cuda.act_name, MIN_CAPABILITY / 10, MIN_CAPABILITY % 10, has / 10,
                 has % 10);
 }
 
-uint64_t cuda_available(void)
+uint64_t device_available(void)
 {
     size_t available = 0, all = 0;
     return cudaMemGetInfo(&available, &all) == cudaSuccess ? available : 0;
@@ -76,11 +76,11 @@ static void close_streams(struct device *dev)
     if (dev->stream) cudaStreamDestroy(dev->stream);
 }
 
-int cuda_open(struct device **out, int threads, struct fail *why)
+int device_open(struct device **out, int threads, struct fail *why)
 {
     (void)threads;
     *out = NULL;
-    if (cuda_probe(why)) return -1;
+    if (device_probe(why)) return -1;
     struct device *dev = (struct device *)calloc(1, sizeof *dev);
     if (!dev) return fail(why, "device cuda: out of memory");
     cudaError_t error =
@@ -89,43 +89,43 @@ int cuda_open(struct device **out, int threads, struct fail *why)
         error = cudaDeviceGetAttribute(&dev->reads_pageable, cudaDevAttrPageableMemoryAccess, 0);
     if (error == cudaSuccess) error = capability(&dev->capability);
     if (error == cudaSuccess) error = open_streams(dev);
-    int status = error == cudaSuccess ? product_open(dev, why) : failure(error, "opening", why);
+    int status = error == cudaSuccess ? gemm_open(dev, why) : failure(error, "opening", why);
     if (status)
-        cuda_close(dev);
+        device_close(dev);
     else
         *out = dev;
     return status;
 }
 
-void cuda_close(struct device *dev)
+void device_close(struct device *dev)
 {
     if (!dev) return;
-    cuda_release(dev, dev->scratch, dev->scratch_bytes);
-    product_close(dev);
+    device_release(dev, dev->scratch, dev->scratch_bytes);
+    gemm_close(dev);
     close_streams(dev);
     free(dev);
 }
 
-static int take(void **mem, size_t bytes, struct fail *why)
+static int alloc_device(void **mem, size_t bytes, struct fail *why)
 {
-    size_t room = 0, total = 0;
+    size_t free_bytes = 0, all_bytes = 0;
     *mem = NULL;
     if (!bytes) return 0;
     cudaError_t error = cudaMalloc(mem, bytes);
     if (error != cudaSuccess) {
         (void)cudaGetLastError();
-        (void)cudaMemGetInfo(&room, &total);
+        (void)cudaMemGetInfo(&free_bytes, &all_bytes);
         return fail(why, "device cuda: out of memory: %zu bytes asked, %zu of %zu are free (%s)",
-                    bytes, room, total, cudaGetErrorString(error));
+                    bytes, free_bytes, all_bytes, cudaGetErrorString(error));
     }
     return 0;
 }
 
-int cuda_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
+int device_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
 {
-    if (take(mem, bytes, why)) return -1;
-    if (bytes) cuda_zero(dev, *mem, bytes);
-    return cuda_sync(dev, why);
+    if (alloc_device(mem, bytes, why)) return -1;
+    if (bytes) device_zero(dev, *mem, bytes);
+    return device_sync(dev, why);
 }
 
 static void wait_for_all(struct device *dev, const char *operation)
@@ -134,7 +134,7 @@ static void wait_for_all(struct device *dev, const char *operation)
     cuda_check(dev, cudaStreamSynchronize(dev->copies), operation);
 }
 
-void cuda_release(struct device *dev, void *mem, size_t bytes)
+void device_release(struct device *dev, void *mem, size_t bytes)
 {
     (void)bytes;
     if (!mem) return;
@@ -142,7 +142,7 @@ void cuda_release(struct device *dev, void *mem, size_t bytes)
     cudaFree(mem);
 }
 
-int cuda_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail *why)
+int device_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail *why)
 {
     (void)dev;
     *mem = NULL;
@@ -157,7 +157,7 @@ int cuda_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail *w
     return 0;
 }
 
-void cuda_release_host(struct device *dev, void *mem, size_t bytes)
+void device_release_host(struct device *dev, void *mem, size_t bytes)
 {
     (void)bytes;
     if (!mem) return;
@@ -165,15 +165,15 @@ void cuda_release_host(struct device *dev, void *mem, size_t bytes)
     cudaFreeHost(mem);
 }
 
-int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why)
+int device_reserve(struct device *dev, const struct shape *shape, struct fail *why)
 {
     struct cuda_parts p = cuda_parts_of(shape, kernels_cuda.act_type);
     void *mem;
-    cuda_release(dev, dev->scratch, dev->scratch_bytes);
+    device_release(dev, dev->scratch, dev->scratch_bytes);
     dev->scratch = NULL;
-    dev->scratch_bytes = cuda_plan(shape, 0);
-    /* Not zeroed: nobody may read what nobody wrote. */
-    if (take(&mem, dev->scratch_bytes, why)) return -1;
+    dev->scratch_bytes = device_plan(shape, 0);
+    /* The memory is not zeroed: operations read only what an operation wrote. */
+    if (alloc_device(&mem, dev->scratch_bytes, why)) return -1;
     char *at = dev->scratch = (char *)mem, *slot = at;
     dev->shape = *shape;
     for (int i = 0; i < LINEAR_SLOTS; i++) {
@@ -187,37 +187,37 @@ int cuda_reserve(struct device *dev, const struct shape *shape, struct fail *why
     dev->head = (elem *)(at += p.dropped);
     dev->partial = (float *)(at += p.head);
     dev->squares = (double *)(at += p.partial);
-    dev->base = (struct row_base *)(at += p.squares);
-    dev->splits = (float *)(at += p.base);
-    dev->thin = (float *)(at += p.splits);
-    dev->workspace = at += p.thin;
-    dev->fault = (unsigned long long *)(at += p.workspace);
+    dev->row_stats = (struct row_stats *)(at += p.squares);
+    dev->splits = (float *)(at += p.row_stats);
+    dev->lora_partial = (float *)(at += p.splits);
+    dev->workspace = at += p.lora_partial;
+    dev->first_nonfinite = (unsigned long long *)(at += p.workspace);
     dev->logit_rows = p.logit_rows;
     dev->head_is_of = NULL;
     dev->checks = 0;
     return 0;
 }
 
-void cuda_upload(struct device *dev, void *to, const void *from, size_t bytes)
+void device_upload(struct device *dev, void *to, const void *from, size_t bytes)
 {
     cuda_check(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->stream), "upload");
-    /* Pageable memory is staged before the call returns, unless the device reads it where it lies.
-     */
+    /* From pageable memory, cudaMemcpyAsync copies to a staging buffer before it returns, unless
+     * the device reads pageable memory directly. */
     if (dev->reads_pageable) cuda_check(dev, cudaStreamSynchronize(dev->stream), "upload");
 }
 
-void cuda_download(struct device *dev, void *to, const void *from, size_t bytes)
+void device_download(struct device *dev, void *to, const void *from, size_t bytes)
 {
     cuda_check(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->stream), "download");
     cuda_check(dev, cudaStreamSynchronize(dev->stream), "download");
 }
 
-void cuda_zero(struct device *dev, void *mem, size_t bytes)
+void device_zero(struct device *dev, void *mem, size_t bytes)
 {
     cuda_check(dev, cudaMemsetAsync(mem, 0, bytes, dev->stream), "zero");
 }
 
-/* ---- copies beside the operations, on a stream of their own ---- */
+/* ---- copies on a stream of their own, beside the operations ---- */
 
 static void copy_beside(struct device *dev, void *to, const void *from, size_t bytes, int ticket,
                         const char *operation)
@@ -229,17 +229,17 @@ static void copy_beside(struct device *dev, void *to, const void *from, size_t b
     cuda_check(dev, cudaEventRecord(dev->copied[ticket], dev->copies), operation);
 }
 
-void cuda_copy_out(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket)
+void device_copy_out(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket)
 {
     copy_beside(dev, to_host, from, bytes, ticket, "copy_out");
 }
 
-void cuda_copy_in(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket)
+void device_copy_in(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket)
 {
     copy_beside(dev, to, from_host, bytes, ticket, "copy_in");
 }
 
-void cuda_copy_wait(struct device *dev, int ticket)
+void device_copy_wait(struct device *dev, int ticket)
 {
     must(ticket >= 0 && ticket < COPY_TICKETS);
     cuda_check(dev, cudaStreamWaitEvent(dev->stream, dev->copied[ticket], 0), "copy_wait");
@@ -249,7 +249,7 @@ void cuda_copy_wait(struct device *dev, int ticket)
 
 template <int N>
 KERNEL(THREADS, 1)
-finite_kernel(unsigned long long *fault, const elem *x, int64_t stride, int64_t cols)
+finite_kernel(unsigned long long *first_nonfinite, const elem *x, int64_t stride, int64_t cols)
 {
     int64_t row = blockIdx.x;
     for (int64_t i = threadIdx.x * N; i < cols; i += THREADS * N) {
@@ -257,7 +257,7 @@ finite_kernel(unsigned long long *fault, const elem *x, int64_t stride, int64_t 
         load(p, x + row * stride + i);
         for (int j = 0; j < N; j++)
             if ((float_as_bits(p.v[j]) & 0x7f800000) == 0x7f800000)
-                atomic_min(fault, (unsigned long long)(row * cols + i + j));
+                atomic_min(first_nonfinite, (unsigned long long)(row * cols + i + j));
     }
 }
 
@@ -267,30 +267,34 @@ void finite_check(struct device *dev, const char *name, struct mat x, int64_t ro
     int i = dev->checks++;
     snprintf(dev->names[i], sizeof dev->names[i], "%s", name);
     dev->check_cols[i] = cols;
-    cuda_check(dev, cudaMemsetAsync(dev->fault + i, 0xff, sizeof *dev->fault, dev->stream),
-               "finite_check");
+    cuda_check(
+        dev,
+        cudaMemsetAsync(dev->first_nonfinite + i, 0xff, sizeof *dev->first_nonfinite, dev->stream),
+        "finite_check");
     if (mat_is_wide(x, cols))
-        LAUNCH(finite_kernel<8>, dim3(rows), dim3(THREADS), 0, dev->stream, dev->fault + i,
-               elems(x), x.stride, cols);
+        LAUNCH(finite_kernel<8>, dim3(rows), dim3(THREADS), 0, dev->stream,
+               dev->first_nonfinite + i, elems(x), x.stride, cols);
     else
-        LAUNCH(finite_kernel<1>, dim3(rows), dim3(THREADS), 0, dev->stream, dev->fault + i,
-               elems(x), x.stride, cols);
+        LAUNCH(finite_kernel<1>, dim3(rows), dim3(THREADS), 0, dev->stream,
+               dev->first_nonfinite + i, elems(x), x.stride, cols);
     launched(dev, "finite_check");
 }
 
-int cuda_sync(struct device *dev, struct fail *why)
+int device_sync(struct device *dev, struct fail *why)
 {
-    unsigned long long fault[CHECKS];
+    unsigned long long first_nonfinite[CHECKS];
     int checks = dev->checks;
     dev->checks = 0;
-    if (checks) cuda_download(dev, fault, dev->fault, (size_t)checks * sizeof *fault);
+    if (checks)
+        device_download(dev, first_nonfinite, dev->first_nonfinite,
+                        (size_t)checks * sizeof *first_nonfinite);
     cuda_check(dev, cudaStreamSynchronize(dev->stream), "at or before sync");
     for (int i = 0; i < checks && !dev->has_failed; i++)
-        if (fault[i] != ~0ull) {
+        if (first_nonfinite[i] != ~0ull) {
             dev->has_failed = true;
             fail(&dev->failed, "%s: row %lld, column %lld is not finite", dev->names[i],
-                 (long long)fault[i] / dev->check_cols[i],
-                 (long long)fault[i] % dev->check_cols[i]);
+                 (long long)first_nonfinite[i] / dev->check_cols[i],
+                 (long long)first_nonfinite[i] % dev->check_cols[i]);
         }
     if (!dev->has_failed) return 0;
     *why = dev->failed;

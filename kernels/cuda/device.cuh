@@ -1,284 +1,138 @@
-/* device.cuh - what differs between nvcc and the emulation on the CPU (tests/cuda-emulation):
- * launches, shared memory, warps, tensor cores, copies in flight, rounding. Kernels use
- * nothing else of either.
+/* device.cuh - what the CUDA kernels share: the device, its scratch, matrix products, launches.
  *
- * elem is the type of an activation: bf16; with -DELEM_F16 f16, for GPUs without bf16 (compute
- * capability 7.0 and 7.5); with -DELEM_F32 (tests only) f32, so that everything but the tensor-core
- * kernels can be held to the bounds of f32. What an architecture has no instruction for is
- * spelled out for it.
+ * Operations are queued on one stream. Every sum has one order: there are no atomic additions of
+ * floats, and sums are cut by index, never by the number of multiprocessors. Matrix products are
+ * cuBLASLt's, of elements, with f32 sums.
  */
 #ifndef LONGQLORA_DEVICE_CUH
 #define LONGQLORA_DEVICE_CUH
 
-#include <cstdint>
-#ifdef EMULATE
-#include "../../tests/cuda-emulation/emulation.h"
-#else
-#include <cuda_runtime.h>
-
-#define LAUNCH(kernel, grid, block, shared, stream, ...)                                           \
-    kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
-#define SHARED_DYNAMIC(name) extern __shared__ __align__(1024) unsigned char name[]
-#define DEVICE static __device__ __forceinline__
-#define DEVICE_MEMBER __device__ __forceinline__
-#define KERNEL(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)
-#define block_sync() __syncthreads()
-
-DEVICE float shuffle_xor(float x, int mask) { return __shfl_xor_sync(~0u, x, mask); }
-DEVICE double shuffle_xor(double x, int mask) { return __shfl_xor_sync(~0u, x, mask); }
-DEVICE float exp2_fast(float x)
-{
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-DEVICE float mul_rn(float a, float b) { return __fmul_rn(a, b); }
-DEVICE float add_rn(float a, float b) { return __fadd_rn(a, b); }
-DEVICE uint32_t mul_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
-/* Of that lane of the warp. */
-DEVICE uint32_t shuffle(uint32_t x, int lane) { return __shfl_sync(~0u, x, lane); }
-/* All ones in the low half if the highest bit of byte `byte` of `low` is set, else zeros; in the
- * high half by that of `high`. */
-DEVICE uint32_t fill_halves(uint32_t low, uint32_t high, int byte)
-{
-    uint32_t filled;
-    asm("prmt.b32 %0, %1, %2, %3;"
-        : "=r"(filled)
-        : "r"(low), "r"(high), "r"(0xcc88 + 0x1111 * byte));
-    return filled;
-}
-/* x >> 8 · byte & 255, in one instruction where compilers find two. */
-DEVICE uint32_t byte_of(uint32_t x, int byte)
-{
-    uint32_t alone;
-    asm("prmt.b32 %0, %1, 0, %2;" : "=r"(alone) : "r"(x), "r"(0x4440 + byte));
-    return alone;
-}
-DEVICE void atomic_min(unsigned long long *at, unsigned long long value) { atomicMin(at, value); }
-DEVICE uint32_t float_as_bits(float x) { return __float_as_uint(x); }
-DEVICE float bits_as_float(uint32_t x) { return __uint_as_float(x); }
-
-#ifdef ELEM_F16
-/* Two f16 in a word, the first in the low half; to nearest, ties to even. */
-DEVICE uint32_t pack2(float first, float second)
-{
-    uint32_t word;
-    asm("{.reg .b16 a, b; cvt.rn.f16.f32 a, %1; cvt.rn.f16.f32 b, %2; mov.b32 %0, {a, b};}"
-        : "=r"(word)
-        : "f"(first), "f"(second));
-    return word;
-}
-#else
-/* Two bf16 in a word, the first in the low half; to nearest, ties to even. */
-DEVICE uint32_t pack2(float first, float second)
-{
-    uint32_t word;
-#if __CUDA_ARCH__ >= 800
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
-#else
-    uint32_t a = __float_as_uint(first), b = __float_as_uint(second);
-    a = (a & 0x7fffffff) > 0x7f800000 ? 0x7fff0000 : a + 0x7fff + (a >> 16 & 1);
-    b = (b & 0x7fffffff) > 0x7f800000 ? 0x7fff0000 : b + 0x7fff + (b >> 16 & 1);
-    word = a >> 16 | (b & 0xffff0000);
-#endif
-    return word;
-}
-#endif
-DEVICE float half_as_float(uint16_t half)
-{
-    float x;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(half));
-    return x;
-}
-
-DEVICE uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
-/* The word there, of shared memory; with an address as a number, a compiler keeps what was added
- * up. */
-DEVICE uint32_t word_at(uint32_t address)
-{
-    uint32_t word;
-    asm("ld.shared.b32 %0, [%1];" : "=r"(word) : "r"(address) : "memory");
-    return word;
-}
-/* 16 bytes of global memory, zeros if not valid. */
-DEVICE uint4 load16(const void *from, bool valid)
-{
-    uint4 x;
-    asm("{.reg .pred p; setp.ne.u32 p, %5, 0;"
-        " mov.b32 %0, 0; mov.b32 %1, 0; mov.b32 %2, 0; mov.b32 %3, 0;"
-        " @p ld.global.v4.b32 {%0, %1, %2, %3}, [%4];}"
-        : "=&r"(x.x), "=&r"(x.y), "=&r"(x.z), "=&r"(x.w)
-        : "l"(from), "r"((uint32_t)valid)
-        : "memory");
-    return x;
-}
-
-/* Four 8 × 8 matrices of 16 bits, whose rows the lanes name eight by eight. */
-DEVICE void ldmatrix4(uint32_t r[4], const void *row)
-{
-#if __CUDA_ARCH__ >= 750
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(row))
-                 : "memory");
-#endif
-}
-DEVICE void ldmatrix4_trans(uint32_t r[4], const void *row)
-{
-#if __CUDA_ARCH__ >= 750
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(row))
-                 : "memory");
-#endif
-}
-/* c += a b: 16 × 16 by 16 × 8, elements in, f32 sums. */
-#ifdef ELEM_F16
-#define MMA_TYPES "f32.f16.f16.f32"
-#else
-#define MMA_TYPES "f32.bf16.bf16.f32"
-#endif
-DEVICE void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
-{
-#if __CUDA_ARCH__ >= 800
-    asm volatile("mma.sync.aligned.m16n8k16.row.col." MMA_TYPES
-                 " {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-#elif defined(ELEM_F16) && __CUDA_ARCH__ >= 750
-    /* Its halves of eight terms, one after the other. */
-    for (int half = 0; half < 2; half++)
-        asm volatile("mma.sync.aligned.m16n8k8.row.col." MMA_TYPES
-                     " {%0,%1,%2,%3},{%4,%5},{%6},{%0,%1,%2,%3};"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(half ? b1 : b0));
-#endif
-}
-/* 16 bytes from global to shared memory, zeros if not valid; they are there after a wait. */
-DEVICE void copy16_async(void *to, const void *from, bool valid)
-{
-#if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
-                 "l"(from), "r"(valid ? 16 : 0)
-                 : "memory");
-#else
-    *(uint4 *)to = valid ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
-#endif
-}
-/* 8 bytes likewise. */
-DEVICE void copy8_async(void *to, const void *from, bool valid)
-{
-#if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(shared_address(to)),
-                 "l"(from), "r"(valid ? 8 : 0)
-                 : "memory");
-#else
-    *(uint2 *)to = valid ? *(const uint2 *)from : make_uint2(0, 0);
-#endif
-}
-DEVICE void copy_commit()
-{
-#if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-/* Until at most N of the thread's groups are in flight. */
-template <int N> DEVICE void copy_wait()
-{
-#if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
-#endif
-}
-#endif
+#include "intrinsics.cuh"
 
 extern "C" {
-#include "../kernels.h"
+#include "../cuda_plan.h"
 }
+#include "../ops.h"
 
-#ifdef ELEM_F32
-typedef float elem;
-DEVICE float widen(elem x) { return x; }
-DEVICE elem narrow(float x) { return x; }
-#else
-typedef uint16_t elem;
-#ifdef ELEM_F16
-DEVICE float widen(elem x) { return half_as_float(x); }
-#else
-DEVICE float widen(elem x) { return bits_as_float((uint32_t)x << 16); }
-#endif
-DEVICE elem narrow(float x) { return (elem)pack2(x, 0); }
-#endif
-
-/* N neighbours: 8, by accesses of 16 bytes, where width, stride and address allow; else 1. */
-template <int N> struct pack {
-    float v[N];
+enum {
+    THREADS = 256,   /* of a block that works on one row */
+    DECODE_ROWS = 8, /* Up to so many rows are multiplied by weights as they are stored. */
+    MAX_GROUP = 3,   /* the most linears in a group */
 };
 
-DEVICE void load(pack<1> &p, const float *from) { p.v[0] = *from; }
-DEVICE void store(float *to, const pack<1> &p) { *to = p.v[0]; }
-DEVICE void load(pack<8> &p, const float *from)
-{
-    for (int i = 0; i < 2; i++) {
-        float4 f = ((const float4 *)from)[i];
-        p.v[4 * i] = f.x, p.v[4 * i + 1] = f.y, p.v[4 * i + 2] = f.z, p.v[4 * i + 3] = f.w;
-    }
-}
-DEVICE void store(float *to, const pack<8> &p)
-{
-    for (int i = 0; i < 2; i++)
-        ((float4 *)to)[i] = make_float4(p.v[4 * i], p.v[4 * i + 1], p.v[4 * i + 2], p.v[4 * i + 3]);
-}
-#ifndef ELEM_F32
-DEVICE void load(pack<1> &p, const elem *from) { p.v[0] = widen(*from); }
-DEVICE void store(elem *to, const pack<1> &p) { *to = narrow(p.v[0]); }
-DEVICE void load(pack<8> &p, const elem *from)
-{
-    uint4 u = *(const uint4 *)from;
-    uint32_t word[4] = { u.x, u.y, u.z, u.w };
-    for (int i = 0; i < 4; i++) {
-        p.v[2 * i] = widen((elem)word[i]);
-        p.v[2 * i + 1] = widen((elem)(word[i] >> 16));
-    }
-}
-DEVICE void store(elem *to, const pack<8> &p)
-{
-    *(uint4 *)to = make_uint4(pack2(p.v[0], p.v[1]), pack2(p.v[2], p.v[3]), pack2(p.v[4], p.v[5]),
-                              pack2(p.v[6], p.v[7]));
-}
-#endif
+/* The prepared weights of a group: a matrix [outputs, in + ranks] of elements, with W in its left
+ * columns and scale · B in its right ones. A row of one linear has zeros in the columns of another
+ * linear's ranks. Below the matrix lies A, [ranks, in]. */
+struct slot {
+    elem *weight, *a;
+    size_t elements; /* what fits in it */
+    bool is_due;     /* The slot is filled only when an operation needs it. */
+};
 
-/* bf16 or f16, whatever elem is. */
-DEVICE float widen_half(uint16_t half, bool is_bf16)
+struct device {
+    cudaStream_t stream, copies;             /* of operations; of copies that run beside them */
+    cudaEvent_t ready, copied[COPY_TICKETS]; /* what a copy waits for; its end */
+    struct gemm_plans *gemm_plans;
+    int shared_bytes;   /* shared memory that a block may have */
+    int capability;     /* compute capability times ten */
+    int reads_pageable; /* The GPU reads pageable host memory without staging (Grace, or HMM). */
+    struct shape shape;
+    char *scratch;
+    size_t scratch_bytes;
+    struct slot slot[LINEAR_SLOTS];
+    elem *dropped;          /* [DROPPED_ROWS, widest] drop(x), or a product that will be masked */
+    elem *head;             /* [vocab, dim], unless the head is stored as elements */
+    const void *head_is_of; /* the stored weights that `head` was made from */
+    float *logits;          /* [logit_rows, vocab] */
+    elem *dlogits;
+    int64_t logit_rows;
+    float *partial;              /* GAIN_PIECES partial sums over rows, [GAIN_PIECES, widest] */
+    double *squares;             /* [3, SUM_PIECES] */
+    struct row_stats *row_stats; /* for attention, [heads, rows] */
+    float *splits;               /* partial results of flash_decode */
+    float *lora_partial;         /* partial sums of linear_lora.cu */
+    void *workspace;
+    /* [CHECKS] index of the first element that is not finite */
+    unsigned long long *first_nonfinite;
+    char names[CHECKS][64];
+    int64_t check_cols[CHECKS];
+    int checks;
+    struct fail failed;
+    bool has_failed;
+};
+
+/* Does it have tensor cores for elements? The plug-in in bf16 requires capability 80 anyway. */
+static inline bool has_tensor_cores(const struct device *dev) { return dev->capability >= 75; }
+
+static inline elem *elems(struct mat m) { return (elem *)m.at; }
+
+/* Keeps the first failure with the operation's name. sync reports it. */
+void cuda_check(struct device *dev, cudaError_t error, const char *operation);
+static inline void launched(struct device *dev, const char *operation)
 {
-    return is_bf16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half);
-}
-DEVICE void load_halves(pack<1> &p, const uint16_t *from, bool is_bf16)
-{
-    p.v[0] = widen_half(*from, is_bf16);
-}
-DEVICE void load_halves(pack<8> &p, const uint16_t *from, bool is_bf16)
-{
-    uint4 u = *(const uint4 *)from;
-    uint32_t word[4] = { u.x, u.y, u.z, u.w };
-    for (int i = 0; i < 4; i++) {
-        p.v[2 * i] = widen_half((uint16_t)word[i], is_bf16);
-        p.v[2 * i + 1] = widen_half((uint16_t)(word[i] >> 16), is_bf16);
-    }
+    cuda_check(dev, cudaPeekAtLastError(), operation);
 }
 
-/* The sum over a block of at most 1024 threads, in one order; all threads call it and get
- * it. scratch: 32 values of shared memory. */
-template <class T> DEVICE T block_sum(T x, T *scratch)
+/* Must be called before a launch whose blocks use more than 48 KiB of shared memory. */
+static inline void allow_shared(struct device *dev, const void *kernel, size_t bytes,
+                                const char *operation)
 {
-    for (int mask = 16; mask; mask /= 2)
-        x += shuffle_xor(x, mask);
-    block_sync(); /* what the last sum left is read */
-    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
-    block_sync();
-    x = 0;
-    for (unsigned w = 0; w < (blockDim.x + 31) / 32; w++)
-        x += scratch[w];
-    return x;
+    cuda_check(
+        dev, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
+        operation);
 }
+
+/* Can the rows of this matrix be read and written eight elements at a time? */
+static inline bool is_wide(const void *at, int64_t stride, int64_t cols, size_t element)
+{
+    return (uintptr_t)at % 16 == 0 && stride * (int64_t)element % 16 == 0 && cols % 8 == 0;
+}
+static inline bool mat_is_wide(struct mat m, int64_t cols)
+{
+    return !m.at || is_wide(m.at, m.stride, cols, sizeof(elem));
+}
+
+/* D = alpha · op(A) op(B) + beta · C, row-major, D [m, n]. A and B are elements; C and D are
+ * elements, or f32 with is_f32. C may be D. */
+struct gemm {
+    bool a_transposed, b_transposed, is_f32;
+    int64_t m, n, k;
+    float alpha, beta;
+    const elem *a, *b;
+    int64_t lda, ldb;
+    const void *c;
+    void *d;
+    int64_t ldc, ldd;
+};
+void gemm(struct device *dev, const struct gemm *p);
+int gemm_open(struct device *dev, struct fail *why);
+void gemm_close(struct device *dev);
+
+/* Converts W, f32 or compact, to rows of elements that are `stride` apart. */
+void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct linear *l);
+/* out [rows, dim], dense, = mask ⊙ x / (1 − p). */
+void drop_rows(struct device *dev, elem *out, struct mat x, uint32_t site, int64_t rows,
+               int64_t dim, struct dropout drop);
+/* dx += mask ⊙ t / (1 − p), with t [rows, dim] dense. */
+void add_masked(struct device *dev, struct mat dx, const elem *t, uint32_t site, int64_t rows,
+                int64_t dim, struct dropout drop);
+
+/* linear_lora.cu: the adapters' part of a group's products, under dropout. */
+bool suits_lora(const struct device *dev, const struct group *g, struct mat wide);
+void lora_fwd_a(struct device *dev, struct mat x, const struct group *g, int64_t rows,
+                struct dropout drop);
+void lora_bwd_x(struct device *dev, struct mat dx, struct mat du, const struct group *g,
+                int64_t rows, struct dropout drop);
+void lora_bwd_a(struct device *dev, const struct group *g, struct mat du, struct mat x,
+                int64_t rows, struct dropout drop);
+
+/* linear_decode.cu: in inference, few rows times weights as they are stored. */
+bool suits_decode(const struct device *dev, const struct group *g, struct mat x, int64_t rows);
+void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                   struct mat residual, int64_t rows);
+void head_decode(struct device *dev, float *logits, struct mat x, const struct linear *head,
+                 int64_t rows);
+
+extern "C" const struct kernels kernels_cuda;
 
 #endif

@@ -1,7 +1,8 @@
-/* The output head with cross-entropy, in chunks of rows; logits in f32. */
-#include "cuda.cuh"
+/* The output head with cross-entropy, in chunks of rows. Logits are f32. */
+#include "device.cuh"
 
-/* Row blockIdx.x: nll, and d = dscale · (softmax − onehot) if wanted; zeros if not scored. */
+/* A block computes the nll of one row and, unless d is NULL, d = dscale · (softmax − onehot). Both
+ * are 0 for a row that is not scored. */
 KERNEL(THREADS, 1)
 loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int64_t vocab,
             float dscale)
@@ -10,30 +11,31 @@ loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int
     int64_t row = blockIdx.x;
     const float *z = logits + row * vocab;
     int32_t at = target[row];
-    float top = -INFINITY, sum = 0;
+    float max_logit = -INFINITY, sum = 0;
     for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
-        top = fmaxf(top, z[i]);
+        max_logit = fmaxf(max_logit, z[i]);
     for (int mask = 16; mask; mask /= 2)
-        top = fmaxf(top, shuffle_xor(top, mask));
-    float *tops = (float *)memory + 32;
-    if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top;
+        max_logit = fmaxf(max_logit, shuffle_xor(max_logit, mask));
+    float *max_logits = (float *)memory + 32;
+    if (threadIdx.x % 32 == 0) max_logits[threadIdx.x / 32] = max_logit;
     block_sync();
     for (int w = 0; w < THREADS / 32; w++)
-        top = fmaxf(top, tops[w]);
+        max_logit = fmaxf(max_logit, max_logits[w]);
     for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
-        sum += expf(z[i] - top);
+        sum += expf(z[i] - max_logit);
     sum = block_sum(sum, (float *)memory);
-    if (threadIdx.x == 0) nll[row] = at < 0 ? 0 : top + logf(sum) - z[at];
+    if (threadIdx.x == 0) nll[row] = at < 0 ? 0 : max_logit + logf(sum) - z[at];
     if (!d) return;
     float factor = at < 0 ? 0 : dscale / sum;
     for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
-        d[row * vocab + i] = narrow(expf(z[i] - top) * factor - (i == at ? dscale : 0));
+        d[row * vocab + i] = narrow(expf(z[i] - max_logit) * factor - (i == at ? dscale : 0));
 }
 
-/* The head in elem: as it is stored, or a copy; a frozen model's is made once. */
+/* Returns the head as elements: the stored weights, or a copy of them. The copy of a frozen head is
+ * made only once. */
 static const elem *prepare_head(struct device *dev, const struct linear *head)
 {
-    must(!head->rank && head->type != WEIGHT_NF4);
+    must(!head->rank && head->type != DTYPE_NF4);
     if (head->type == kernels_cuda.act_type) return (const elem *)head->weight;
     must(dev->shape.head_type != kernels_cuda.act_type);
     if (dev->shape.has_backward || dev->head_is_of != head->weight)
@@ -42,10 +44,10 @@ static const elem *prepare_head(struct device *dev, const struct linear *head)
     return dev->head;
 }
 
-static void product_of_head(struct device *dev, float *logits, struct mat x, int64_t first,
-                            int64_t rows, const elem *weight, const struct linear *head)
+static void head_gemm(struct device *dev, float *logits, struct mat x, int64_t first, int64_t rows,
+                      const elem *weight, const struct linear *head)
 {
-    struct product p = {};
+    struct gemm p = {};
     p.b_transposed = p.is_f32 = true;
     p.m = rows;
     p.n = head->out;
@@ -57,7 +59,7 @@ static void product_of_head(struct device *dev, float *logits, struct mat x, int
     p.ldb = head->in;
     p.c = p.d = logits;
     p.ldc = p.ldd = head->out;
-    product(dev, &p);
+    gemm(dev, &p);
 }
 
 void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
@@ -67,13 +69,13 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
     const elem *weight = prepare_head(dev, head);
     int64_t vocab = head->out, dim = head->in;
     for (int64_t first = 0; first < rows; first += dev->logit_rows) {
-        int64_t n = least(dev->logit_rows, rows - first);
-        product_of_head(dev, dev->logits, x, first, n, weight, head);
+        int64_t n = min_i64(dev->logit_rows, rows - first);
+        head_gemm(dev, dev->logits, x, first, n, weight, head);
         LAUNCH(loss_kernel, dim3((unsigned)n), dim3(THREADS), 64 * 4, dev->stream, nll + first,
                dx.at ? dev->dlogits : (elem *)NULL, dev->logits, target + first, vocab, dscale);
         launched(dev, __func__);
         if (!dx.at) continue;
-        struct product p = {};
+        struct gemm p = {};
         p.m = n;
         p.n = dim;
         p.k = vocab;
@@ -84,7 +86,7 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
         p.ldb = dim;
         p.c = p.d = elems(dx) + first * dx.stride;
         p.ldc = p.ldd = dx.stride;
-        product(dev, &p);
+        gemm(dev, &p);
         if (!dweight_acc) continue;
         p.a_transposed = p.is_f32 = true;
         p.m = vocab;
@@ -94,7 +96,7 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
         p.ldb = x.stride;
         p.c = p.d = dweight_acc;
         p.ldc = p.ldd = dim;
-        product(dev, &p);
+        gemm(dev, &p);
     }
 }
 
@@ -102,8 +104,8 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
                  int64_t rows)
 {
     const struct group g = { head, 1, 0 };
-    if (takes_few(dev, &g, x, rows))
-        head_few(dev, logits, x, head, rows);
+    if (suits_decode(dev, &g, x, rows))
+        head_decode(dev, logits, x, head, rows);
     else
-        product_of_head(dev, logits, x, 0, rows, prepare_head(dev, head), head);
+        head_gemm(dev, logits, x, 0, rows, prepare_head(dev, head), head);
 }

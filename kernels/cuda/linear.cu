@@ -1,10 +1,10 @@
 /* Groups of linears with adapters, as products of elements with f32 sums.
  *
- * A prepared group is one matrix [W | scale·B]: the forward is one product of [x | u], and
- * of the backward's dy that matrix gives dx in its left columns and du in its right ones.
- * LoRA's outer half so costs R / in more operations and no pass over the outputs.
+ * A prepared group is one matrix [W | scale · B]. The forward is one product, of [x | u] with it.
+ * In the backward, dy times its left columns is dx, and dy times its right columns is du. So LoRA's
+ * B costs a fraction R / in more operations, and no additional pass over the outputs.
  */
-#include "cuda.cuh"
+#include "device.cuh"
 
 static int64_t group_rank(const struct group *g)
 {
@@ -14,19 +14,20 @@ static int64_t group_rank(const struct group *g)
     return rank;
 }
 
-/* Of the prepared matrix. */
+/* The width of the prepared matrix. */
 static int64_t width_of(const struct group *g) { return slot_width(g->at[0].in, group_rank(g)); }
 
-/* The adapters of a group: scale · B right of W, in columns of its own, and A below. */
+/* Where the adapters of a group are copied to: scale · B right of W, each linear's in columns of
+ * its own, and A below. */
 struct adapters {
     elem *right, *below;
     int64_t width, in;
-    int cols, out[LINEAR_GROUP_MOST], rank[LINEAR_GROUP_MOST]; /* cols: right of W */
-    float scale[LINEAR_GROUP_MOST];
-    const float *a[LINEAR_GROUP_MOST], *b[LINEAR_GROUP_MOST];
+    int cols, out[MAX_GROUP], rank[MAX_GROUP]; /* cols: how many columns are right of W */
+    float scale[MAX_GROUP];
+    const float *a[MAX_GROUP], *b[MAX_GROUP];
 };
 
-/* Grid: pieces of N elements, linears. */
+/* The grid is [packs of N elements, linears]. */
 template <int N> KERNEL(THREADS, 1) adapters_kernel(const adapters g)
 {
     elem *right = g.right, *below = g.below;
@@ -34,7 +35,7 @@ template <int N> KERNEL(THREADS, 1) adapters_kernel(const adapters g)
     int n = blockIdx.x * THREADS + threadIdx.x, column = 0, rank = g.rank[0], out = g.out[0];
     float scale = g.scale[0];
 #pragma unroll
-    for (int l = 1; l < LINEAR_GROUP_MOST; l++) {
+    for (int l = 1; l < MAX_GROUP; l++) {
         if ((int)blockIdx.y < l) break;
         right += out * g.width, below += rank * g.in, column += rank;
         a = g.a[l], b = g.b[l], rank = g.rank[l], out = g.out[l], scale = g.scale[l];
@@ -57,19 +58,19 @@ template <int N> KERNEL(THREADS, 1) adapters_kernel(const adapters g)
 
 static void fill_adapters(struct device *dev, const struct group *g, elem *weight, elem *a)
 {
-    int64_t in = g->at[0].in, width = width_of(g), most_elements = 0;
+    int64_t in = g->at[0].in, width = width_of(g), max_elements = 0;
     struct adapters all = { weight + in, a, width, in, (int)(width - in), {}, {}, {}, {}, {} };
     bool wide = is_wide(weight, width, in, sizeof *weight) && is_wide(a, in, in, sizeof *a);
-    must(g->count <= LINEAR_GROUP_MOST);
+    must(g->count <= MAX_GROUP);
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
         all.out[i] = (int)l->out, all.rank[i] = (int)l->rank, all.scale[i] = l->scale;
         all.a[i] = l->a, all.b[i] = l->b;
-        most_elements = most(most_elements, l->out * all.cols + l->rank * in);
+        max_elements = max_i64(max_elements, l->out * all.cols + l->rank * in);
         wide = wide && is_wide(l->a, in, in, sizeof *l->a) && l->rank * in % 8 == 0;
     }
-    if (!most_elements) return;
-    dim3 grid((unsigned)pieces(most_elements, THREADS * (wide ? 8 : 1)), (unsigned)g->count);
+    if (!max_elements) return;
+    dim3 grid((unsigned)ceil_div(max_elements, THREADS * (wide ? 8 : 1)), (unsigned)g->count);
     if (wide)
         LAUNCH(adapters_kernel<8>, grid, dim3(THREADS), 0, dev->stream, all);
     else
@@ -93,7 +94,8 @@ static void fill_slot(struct device *dev, const struct group *g)
     fill_adapters(dev, g, s->weight, s->a);
 }
 
-/* Without a backward, a group may meet few rows only, which need no slot. */
+/* In inference a slot is filled only when it is needed, since calls with few rows do not need it.
+ */
 void linear_prepare(struct device *dev, const struct group *g)
 {
     must(g->slot >= 0 && g->slot < LINEAR_SLOTS);
@@ -109,11 +111,11 @@ static const struct slot *slot_of(struct device *dev, const struct group *g)
     return s;
 }
 
-/* d += alpha · aᵀ b: [m, n] in f32, sums over rows. */
+/* d [m, n] += alpha · aᵀ b in f32, summed over the rows of a and b. */
 static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, int64_t m,
                       const elem *b, int64_t ldb, int64_t n, int64_t rows, float alpha)
 {
-    struct product p = {};
+    struct gemm p = {};
     p.a_transposed = p.is_f32 = true;
     p.m = m;
     p.n = n;
@@ -126,19 +128,19 @@ static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, 
     p.ldb = ldb;
     p.c = p.d = d;
     p.ldc = p.ldd = n;
-    product(dev, &p);
+    gemm(dev, &p);
 }
 
-/* ---- under dropout, what linear_thin.cu does not suit: some rows at a time ---- */
+/* ---- adapters under dropout where linear_lora.cu does not suit, some rows at a time ---- */
 
 static struct mat rows_from(struct mat m, int64_t row) { return mat_rows(&kernels_cuda, m, row); }
 
 /* u = drop(x) Aᵀ */
-static void dropped_inner(struct device *dev, struct mat x, const struct group *g, const elem *a,
-                          int64_t rows, struct dropout drop)
+static void masked_fwd_a(struct device *dev, struct mat x, const struct group *g, const elem *a,
+                         int64_t rows, struct dropout drop)
 {
     int64_t in = g->at[0].in;
-    struct product p = {};
+    struct gemm p = {};
     p.b_transposed = true;
     p.k = p.lda = p.ldb = in;
     p.alpha = 1;
@@ -146,7 +148,7 @@ static void dropped_inner(struct device *dev, struct mat x, const struct group *
     p.ldc = p.ldd = x.stride;
     for (int64_t first = 0; first < rows; first += DROPPED_ROWS) {
         struct mat part = rows_from(x, first);
-        p.m = least(DROPPED_ROWS, rows - first);
+        p.m = min_i64(DROPPED_ROWS, rows - first);
         p.b = a;
         p.d = elems(part) + in;
         for (int i = 0; i < g->count; i++) {
@@ -154,7 +156,7 @@ static void dropped_inner(struct device *dev, struct mat x, const struct group *
             if (!p.n) continue;
             drop_rows(dev, dev->dropped, part, g->at[i].site, p.m, in, dropout_from(drop, first));
             p.c = p.d;
-            product(dev, &p);
+            gemm(dev, &p);
             p.b += p.n * in;
             p.d = (elem *)p.d + p.n;
         }
@@ -162,23 +164,23 @@ static void dropped_inner(struct device *dev, struct mat x, const struct group *
 }
 
 /* dx += mask ⊙ (du A) / (1 − p) */
-static void dropped_spread(struct device *dev, struct mat dx, struct mat du, const struct group *g,
-                           const elem *a, int64_t rows, struct dropout drop)
+static void masked_bwd_x(struct device *dev, struct mat dx, struct mat du, const struct group *g,
+                         const elem *a, int64_t rows, struct dropout drop)
 {
     int64_t in = g->at[0].in;
-    struct product p = {};
+    struct gemm p = {};
     p.n = p.ldb = p.ldc = p.ldd = in;
     p.alpha = 1;
     p.lda = du.stride;
     p.c = p.d = dev->dropped;
     for (int64_t first = 0; first < rows; first += DROPPED_ROWS) {
-        p.m = least(DROPPED_ROWS, rows - first);
+        p.m = min_i64(DROPPED_ROWS, rows - first);
         p.a = elems(rows_from(du, first));
         p.b = a;
         for (int i = 0; i < g->count; i++) {
             p.k = g->at[i].rank;
             if (!p.k) continue;
-            product(dev, &p);
+            gemm(dev, &p);
             add_masked(dev, rows_from(dx, first), dev->dropped, g->at[i].site, p.m, in,
                        dropout_from(drop, first));
             p.a += p.k;
@@ -187,12 +189,12 @@ static void dropped_spread(struct device *dev, struct mat dx, struct mat du, con
     }
 }
 
-/* dA += duᵀ drop(x), of one linear whose du begins at that column. */
-static void dropped_outer(struct device *dev, const struct linear *l, struct mat du, int64_t column,
-                          struct mat x, int64_t rows, struct dropout drop)
+/* dA += duᵀ drop(x) of one linear. Its du begins at `column`. */
+static void masked_bwd_a(struct device *dev, const struct linear *l, struct mat du, int64_t column,
+                         struct mat x, int64_t rows, struct dropout drop)
 {
     for (int64_t first = 0; first < rows; first += DROPPED_ROWS) {
-        int64_t n = least(DROPPED_ROWS, rows - first);
+        int64_t n = min_i64(DROPPED_ROWS, rows - first);
         drop_rows(dev, dev->dropped, rows_from(x, first), l->site, n, l->in,
                   dropout_from(drop, first));
         add_outer(dev, l->da_acc, elems(rows_from(du, first)) + column, du.stride, l->rank,
@@ -211,13 +213,13 @@ void linear_inner(struct device *dev, struct mat x, const struct group *g, int64
     must(x.stride >= in + rank);
     if (drop.p > 0) {
         must(rows <= dev->shape.chunk);
-        if (takes_thin(dev, g, x))
-            thin_inner(dev, x, g, rows, drop);
+        if (suits_lora(dev, g, x))
+            lora_fwd_a(dev, x, g, rows, drop);
         else
-            dropped_inner(dev, x, g, a, rows, drop);
+            masked_fwd_a(dev, x, g, a, rows, drop);
         return;
     }
-    struct product p = {};
+    struct gemm p = {};
     p.b_transposed = true;
     p.m = rows;
     p.n = rank;
@@ -228,19 +230,19 @@ void linear_inner(struct device *dev, struct mat x, const struct group *g, int64
     p.b = a;
     p.c = p.d = elems(x) + in;
     p.ldc = p.ldd = x.stride;
-    product(dev, &p);
+    gemm(dev, &p);
 }
 
 void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
                 struct mat residual, int64_t rows, struct dropout drop)
 {
-    if (takes_few(dev, g, x, rows)) {
+    if (suits_decode(dev, g, x, rows)) {
         must(drop.p <= 0);
-        linear_few(dev, y, x, g, residual, rows);
+        linear_decode(dev, y, x, g, residual, rows);
         return;
     }
     linear_inner(dev, x, g, rows, drop);
-    struct product p = {};
+    struct gemm p = {};
     p.b_transposed = true;
     p.m = rows;
     for (int i = 0; i < g->count; i++)
@@ -256,10 +258,11 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
     p.ldc = residual.at ? residual.stride : y.stride;
     p.d = y.at;
     p.ldd = y.stride;
-    product(dev, &p);
+    gemm(dev, &p);
 }
 
-/* Gradients of the linears from `first` on that lie side by side are one matrix. */
+/* Gradients that lie side by side are one matrix. Returns the index after the last linear of such a
+ * run from `first` on; *outs becomes their number of columns. */
 static int run_of(const struct group *g, const struct mat *dy, int first, int64_t *outs)
 {
     int i = first + 1;
@@ -277,7 +280,7 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     const elem *weight = dev->slot[g->slot].weight, *a = dev->slot[g->slot].a;
     must(!rank || du.stride >= rank);
     for (int i = 0; i < g->count;) {
-        struct product p = {};
+        struct gemm p = {};
         int start = i;
         i = run_of(g, dy, i, &outs);
         p.m = rows;
@@ -291,25 +294,25 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
         p.ldb = width;
         p.c = p.d = dx.at;
         p.ldc = p.ldd = dx.stride;
-        product(dev, &p);
+        gemm(dev, &p);
         if (rank) {
             p.n = rank;
             p.b = weight + in;
             p.c = p.d = du.at;
             p.ldc = p.ldd = du.stride;
-            product(dev, &p);
+            gemm(dev, &p);
         }
         weight += outs * width;
     }
     if (!rank) return;
     if (drop.p > 0) {
-        if (takes_thin(dev, g, dx) && mat_is_wide(du, 8))
-            thin_spread(dev, dx, du, g, rows, drop);
+        if (suits_lora(dev, g, dx) && mat_is_wide(du, 8))
+            lora_bwd_x(dev, dx, du, g, rows, drop);
         else
-            dropped_spread(dev, dx, du, g, a, rows, drop);
+            masked_bwd_x(dev, dx, du, g, a, rows, drop);
         return;
     }
-    struct product p = {};
+    struct gemm p = {};
     p.m = rows;
     p.n = p.ldb = in;
     p.k = rank;
@@ -319,15 +322,15 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     p.b = a;
     p.c = p.d = dx.at;
     p.ldc = p.ldd = dx.stride;
-    product(dev, &p);
+    gemm(dev, &p);
 }
 
 void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
                        struct mat du, struct mat x, int64_t rows, struct dropout drop)
 {
     int64_t in = g->at[0].in, column = 0;
-    bool is_thin = drop.p > 0 && group_rank(g) && takes_thin(dev, g, x) && mat_is_wide(du, 8);
-    if (is_thin) thin_outer(dev, g, du, x, rows, drop);
+    bool by_lora = drop.p > 0 && group_rank(g) && suits_lora(dev, g, x) && mat_is_wide(du, 8);
+    if (by_lora) lora_bwd_a(dev, g, du, x, rows, drop);
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
         if (l->dweight_acc)
@@ -339,8 +342,8 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
         if (l->da_acc && drop.p <= 0)
             add_outer(dev, l->da_acc, elems(du) + column, du.stride, l->rank, elems(x), x.stride,
                       in, rows, 1);
-        else if (l->da_acc && !is_thin)
-            dropped_outer(dev, l, du, column, x, rows, drop);
+        else if (l->da_acc && !by_lora)
+            masked_bwd_a(dev, l, du, column, x, rows, drop);
         column += l->rank;
     }
 }

@@ -1,17 +1,19 @@
-/* NF4 with double quantization, and every other weight, to elements; bound by memory. */
+/* Quantizes to NF4 with double quantization; converts NF4 and all other types of weights to
+ * elements. Bound by memory. */
 #include "nf4.cuh"
 
-#include "cuda.cuh"
+#include "device.cuh"
 
 /* ---- to elements or f32 ---- */
 
-enum { DECODED_ROWS = 4 }; /* of a block: so many loads are in flight for each thread */
+/* A block decodes so many rows, so that each thread has as many loads in flight. */
+enum { DECODED_ROWS = 4 };
 
-/* What is read of DECODED_ROWS rows, for N elements of each. */
-template <int N> struct undecoded {
+/* What a thread reads of DECODED_ROWS rows: codes and absmax of N elements each. */
+template <int N> struct raw_codes {
     uint32_t codes[DECODED_ROWS], absmax[DECODED_ROWS];
     float nested[DECODED_ROWS];
-    DEVICE_MEMBER void take(const packed &w, int64_t e, int64_t cols, int64_t count)
+    DEVICE_MEMBER void load(const nf4_weight &w, int64_t e, int64_t cols, int64_t count)
     {
 #pragma unroll
         for (int r = 0; r < DECODED_ROWS; r++, e += cols) {
@@ -23,20 +25,20 @@ template <int N> struct undecoded {
     }
 };
 
-/* Row r of out: elements r·cols … of the tensor, at most `count` in all. The next elements are on
- * their way while these are decoded, the first while the tables come. */
+/* Row r of out has the elements r · cols … of the tensor, which has `count` elements. The next
+ * elements are loaded while these are decoded, and the first while the tables are filled. */
 template <class T, int N>
 KERNEL(THREADS, 1)
-nf4_kernel(T *out, int64_t stride, const packed w, int64_t cols, int64_t count)
+nf4_kernel(T *out, int64_t stride, const nf4_weight w, int64_t cols, int64_t count)
 {
     SHARED_DYNAMIC(memory);
     nf4_tables *tables = (nf4_tables *)memory;
     int64_t first = (int64_t)blockIdx.x * DECODED_ROWS, i = threadIdx.x * N;
-    undecoded<N> now, next;
-    if (i < cols) now.take(w, first * cols + i, cols, count);
+    raw_codes<N> now, next;
+    if (i < cols) now.load(w, first * cols + i, cols, count);
     fill_tables<THREADS>(tables);
     for (; i < cols; i += THREADS * N, now = next) {
-        if (i + THREADS * N < cols) next.take(w, first * cols + i + THREADS * N, cols, count);
+        if (i + THREADS * N < cols) next.load(w, first * cols + i + THREADS * N, cols, count);
 #pragma unroll
         for (int r = 0; r < DECODED_ROWS; r++) {
             int64_t row = first + r, e = row * cols + i;
@@ -44,7 +46,7 @@ nf4_kernel(T *out, int64_t stride, const packed w, int64_t cols, int64_t count)
             float v[8], absmax = absmax_from(w, tables->map, now.absmax[r], now.nested[r]);
             pack<N> p;
             look_up(v, now.codes[r], tables->value);
-            for (int j = 0; j < N; j++) /* alone, a value is one of the first byte's two */
+            for (int j = 0; j < N; j++) /* A single value is one of the first byte's two. */
                 p.v[j] = mul_rn(v[N == 8 ? j : e % 2], absmax);
             store(out + row * stride + i, p);
         }
@@ -52,12 +54,12 @@ nf4_kernel(T *out, int64_t stride, const packed w, int64_t cols, int64_t count)
 }
 
 template <class T>
-static void decode(struct device *dev, T *out, int64_t stride, const packed &w, int64_t rows,
+static void decode(struct device *dev, T *out, int64_t stride, const nf4_weight &w, int64_t rows,
                    int64_t cols, int64_t count)
 {
     bool is_aligned =
         is_wide(out, stride, cols, sizeof *out) && count % 8 == 0 && (uintptr_t)w.codes % 4 == 0;
-    dim3 grid((unsigned)pieces(rows, DECODED_ROWS)), threads(THREADS);
+    dim3 grid((unsigned)ceil_div(rows, DECODED_ROWS)), threads(THREADS);
     if (!rows) return;
     if (is_aligned)
         LAUNCH((nf4_kernel<T, 8>), grid, threads, sizeof(nf4_tables), dev->stream, out, stride, w,
@@ -71,7 +73,7 @@ static void decode(struct device *dev, T *out, int64_t stride, const packed &w, 
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
                     const float *nested, float offset, int64_t count)
 {
-    decode(dev, x, NF4_NESTED, { codes, absmax, nested, offset }, pieces(count, NF4_NESTED),
+    decode(dev, x, NF4_NESTED, { codes, absmax, nested, offset }, ceil_div(count, NF4_NESTED),
            NF4_NESTED, count);
 }
 
@@ -90,14 +92,14 @@ half_rows_kernel(elem *to, int64_t stride, const uint16_t *from, bool is_bf16, i
 void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct linear *l)
 {
     dim3 rows((unsigned)l->out), threads(THREADS);
-    if (l->type == WEIGHT_NF4) {
+    if (l->type == DTYPE_NF4) {
         decode(dev, to, stride, { (const uint8_t *)l->weight, l->absmax, l->nested, l->offset },
                l->out, l->in, l->out * l->in);
-    } else if (l->type == WEIGHT_F32) {
+    } else if (l->type == DTYPE_F32) {
         cast_in(dev, { (struct act *)to, stride }, (const float *)l->weight, l->out, l->in);
     } else {
         const uint16_t *from = (const uint16_t *)l->weight;
-        bool is_bf16 = l->type == WEIGHT_BF16;
+        bool is_bf16 = l->type == DTYPE_BF16;
         if (is_wide(to, stride, l->in, sizeof *to) && is_wide(from, l->in, l->in, sizeof *from))
             LAUNCH(half_rows_kernel<8>, rows, threads, 0, dev->stream, to, stride, from, is_bf16,
                    l->in);
@@ -110,7 +112,8 @@ void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct 
 
 /* ---- from f32 ---- */
 
-/* The number of thresholds below x: a tie takes the lower code. */
+/* The NF4 code of x: the number of thresholds below it. x equal to a threshold takes the lower
+ * code. */
 DEVICE uint8_t code_of(float x)
 {
     uint8_t code = 0;
@@ -119,7 +122,8 @@ DEVICE uint8_t code_of(float x)
     return code;
 }
 
-/* The nearest of the map's values, a tie to the even index (kernels/cpu/nf4.c). */
+/* The index of the nearest value of the 8-bit map. Of two equally near ones it is the even index,
+ * as in kernels/cpu/nf4.c. */
 DEVICE uint8_t absmax_code(float x)
 {
     int low = 0, high = 255;
@@ -134,20 +138,20 @@ DEVICE uint8_t absmax_code(float x)
     return (uint8_t)low;
 }
 
-/* A magnitude by its bits, so that infinity and NaN stay on top. */
+/* A magnitude as bits, so that infinity and NaN compare as the largest. */
 DEVICE uint32_t magnitude(float x) { return float_as_bits(x) & 0x7fffffff; }
 DEVICE uint32_t above(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
-DEVICE float weight_at(const void *x, enum weight_type type, int64_t i)
+DEVICE float weight_at(const void *x, enum dtype type, int64_t i)
 {
-    if (type == WEIGHT_F32) return ((const float *)x)[i];
+    if (type == DTYPE_F32) return ((const float *)x)[i];
     uint16_t half = ((const uint16_t *)x)[i];
-    return type == WEIGHT_BF16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half);
+    return type == DTYPE_BF16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half);
 }
 
-/* A warp a block of 64: a lane has two neighbours, which are one byte. */
+/* A warp quantizes a block of 64. A lane has two neighbours, whose codes are one byte. */
 KERNEL(THREADS, 1)
-code_kernel(uint8_t *codes, float *absmax, const void *x, enum weight_type type, int64_t count)
+code_kernel(uint8_t *codes, float *absmax, const void *x, enum dtype type, int64_t count)
 {
     int64_t block = ((int64_t)blockIdx.x * THREADS + threadIdx.x) / 32, lane = threadIdx.x % 32;
     int64_t e = block * NF4_BLOCK + 2 * lane;
@@ -161,22 +165,22 @@ code_kernel(uint8_t *codes, float *absmax, const void *x, enum weight_type type,
     if (lane == 0) absmax[block] = top;
     float inverse = 1 / (top > 1e-38f ? top : 1e-38f);
     uint8_t first = code_of(mul_rn(a, inverse));
-    uint8_t second = e + 1 < count ? code_of(mul_rn(b, inverse)) : 7; /* the padding's zero */
+    uint8_t second = e + 1 < count ? code_of(mul_rn(b, inverse)) : 7; /* the padding's 0 */
     codes[e / 2] = (uint8_t)(first << 4 | second);
 }
 
-void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
-               enum weight_type type, int64_t count)
+void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x, enum dtype type,
+               int64_t count)
 {
-    must(type != WEIGHT_NF4);
-    int64_t blocks = pieces(count, NF4_BLOCK);
+    must(type != DTYPE_NF4);
+    int64_t blocks = ceil_div(count, NF4_BLOCK);
     if (!blocks) return;
-    LAUNCH(code_kernel, dim3((unsigned)pieces(blocks * 32, THREADS)), dim3(THREADS), 0, dev->stream,
-           codes, absmax, x, type, count);
+    LAUNCH(code_kernel, dim3((unsigned)ceil_div(blocks * 32, THREADS)), dim3(THREADS), 0,
+           dev->stream, codes, absmax, x, type, count);
     launched(dev, __func__);
 }
 
-/* The mean in double, in the order of blocks: one thread. */
+/* The mean of absmax in double, block after block, by a single thread. */
 KERNEL(1, 1) offset_kernel(double *offset, const float *absmax, int64_t blocks)
 {
     double sum = 0;
@@ -190,7 +194,7 @@ void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t 
     double mean;
     LAUNCH(offset_kernel, dim3(1), dim3(1), 0, dev->stream, dev->squares, absmax, blocks);
     launched(dev, __func__);
-    cuda_download(dev, &mean, dev->squares, sizeof mean);
+    device_download(dev, &mean, dev->squares, sizeof mean);
     *offset = (float)mean;
 }
 
@@ -216,19 +220,19 @@ void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const fl
               float offset, int64_t blocks)
 {
     if (!blocks) return;
-    LAUNCH(nest_kernel, dim3((unsigned)pieces(blocks, NF4_NESTED_BLOCK)), dim3(NF4_NESTED_BLOCK),
+    LAUNCH(nest_kernel, dim3((unsigned)ceil_div(blocks, NF4_NESTED_BLOCK)), dim3(NF4_NESTED_BLOCK),
            8 * 4, dev->stream, absmax_codes, nested, absmax, offset, blocks);
     launched(dev, __func__);
 }
 
-/* ---- what it costs ---- */
+/* ---- the error of quantizing ---- */
 
 KERNEL(THREADS, 1)
-error_kernel(double *parts, const void *x, enum weight_type type, const packed w, int64_t count,
+error_kernel(double *parts, const void *x, enum dtype type, const nf4_weight w, int64_t count,
              int64_t size)
 {
     SHARED_DYNAMIC(memory);
-    double *scratch = (double *)memory, squares = 0, wrong = 0, most = 0;
+    double *scratch = (double *)memory, squares = 0, wrong = 0, max_error = 0;
     int64_t first = blockIdx.x * size, end = first + size < count ? first + size : count;
     for (int64_t e = first + threadIdx.x; e < end; e += THREADS) {
         float absmax = absmax_of(w, nf4_absmax_value, e);
@@ -238,39 +242,39 @@ error_kernel(double *parts, const void *x, enum weight_type type, const packed w
             (double)fabsf(value - mul_rn(nf4_value[e % 2 ? codes & 15 : codes >> 4], absmax));
         squares += (double)value * (double)value;
         wrong += d * d;
-        most = d > most ? d : most;
+        max_error = d > max_error ? d : max_error;
     }
     squares = block_sum(squares, scratch);
     wrong = block_sum(wrong, scratch);
     for (int mask = 16; mask; mask /= 2) {
-        double other = shuffle_xor(most, mask);
-        most = other > most ? other : most;
+        double other = shuffle_xor(max_error, mask);
+        max_error = other > max_error ? other : max_error;
     }
     block_sync();
-    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = most;
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = max_error;
     block_sync();
     if (threadIdx.x) return;
     for (int i = 0; i < THREADS / 32; i++)
-        most = scratch[i] > most ? scratch[i] : most;
+        max_error = scratch[i] > max_error ? scratch[i] : max_error;
     parts[3 * blockIdx.x] = squares;
     parts[3 * blockIdx.x + 1] = wrong;
-    parts[3 * blockIdx.x + 2] = most;
+    parts[3 * blockIdx.x + 2] = max_error;
 }
 
-void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum weight_type type,
+void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
                const uint8_t *codes, const uint8_t *absmax_codes, const float *nested, float offset,
                int64_t count)
 {
     struct nf4_error parts[SUM_PIECES];
-    int64_t size = pieces(count, SUM_PIECES), tasks = size ? pieces(count, size) : 0;
-    must(type != WEIGHT_NF4);
+    int64_t size = ceil_div(count, SUM_PIECES), tasks = size ? ceil_div(count, size) : 0;
+    must(type != DTYPE_NF4);
     *error = { 0, 0, 0 };
     if (!tasks) return;
-    const packed w = { codes, absmax_codes, nested, offset };
+    const nf4_weight w = { codes, absmax_codes, nested, offset };
     LAUNCH(error_kernel, dim3((unsigned)tasks), dim3(THREADS), 32 * sizeof(double), dev->stream,
            dev->squares, x, type, w, count, size);
     launched(dev, __func__);
-    cuda_download(dev, parts, dev->squares, (size_t)tasks * sizeof *parts);
+    device_download(dev, parts, dev->squares, (size_t)tasks * sizeof *parts);
     for (int64_t i = 0; i < tasks; i++) {
         error->squares += parts[i].squares;
         error->wrong += parts[i].wrong;

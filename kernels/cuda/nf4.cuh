@@ -1,20 +1,20 @@
-/* nf4.cuh - NF4 as kernels decode it. The two roundings of absmax are part of the format: no fused
- * multiply-add. */
+/* nf4.cuh - decoding NF4 in kernels. The format defines that absmax is rounded twice, so
+ * multiply-adds are not fused. */
 #ifndef LONGQLORA_NF4_CUH
 #define LONGQLORA_NF4_CUH
 
-#include "device.cuh"
+#include "intrinsics.cuh"
 
 #define NF4_TABLE static __device__ const
 #include "../../lib/common/nf4.h"
 
-struct packed {
+struct nf4_weight {
     const uint8_t *codes, *absmax;
     const float *nested;
     float offset;
 };
 
-/* Both tables in shared memory: a block's threads meet in no bank. */
+/* Both tables, in shared memory. The 16 values lie in 16 banks. */
 struct nf4_tables {
     float value[16], map[256];
 };
@@ -27,27 +27,27 @@ template <int THREADS_> DEVICE void fill_tables(nf4_tables *t)
     block_sync();
 }
 
-/* Of a block's 8-bit code and its nested scale. */
+/* Decodes the absmax of a block from its 8-bit code and its scale. */
 DEVICE float nested_absmax(const float *map, uint32_t code, float nested, float offset)
 {
     return add_rn(mul_rn(map[code], nested), offset);
 }
 
-/* The same; without codes the scale is absmax itself. */
-DEVICE float absmax_from(const packed &w, const float *map, uint32_t code, float nested)
+/* The same. Without double quantization the scale is absmax itself. */
+DEVICE float absmax_from(const nf4_weight &w, const float *map, uint32_t code, float nested)
 {
     return w.absmax ? nested_absmax(map, code, nested, w.offset) : nested;
 }
 
-/* absmax of element e's block. */
-DEVICE float absmax_of(const packed &w, const float *map, int64_t e)
+/* The absmax of the block of element e. */
+DEVICE float absmax_of(const nf4_weight &w, const float *map, int64_t e)
 {
     return w.absmax ? absmax_from(w, map, w.absmax[e / NF4_BLOCK], w.nested[e / NF4_NESTED])
                     : w.nested[e / NF4_BLOCK];
 }
 
-/* Eight values, the first code in the high nibble of the first byte. Codes become offsets in bytes,
- * four at once. */
+/* Decodes eight values; the first code is in the high nibble of the first byte. Codes are shifted
+ * to offsets in bytes, four at once. */
 DEVICE void look_up(float *v, uint32_t codes, const float *value)
 {
     uint32_t first = codes >> 2 & 0x3c3c3c3c, second = codes << 2 & 0x3c3c3c3c;

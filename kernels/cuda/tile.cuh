@@ -1,9 +1,10 @@
-/* tile.cuh - tiles of 16-bit elements in shared memory for the tensor cores: rows of C elements,
- * chunks of 16 bytes exchanged with the row's number, so that ldmatrix meets every bank once. */
+/* tile.cuh - tiles of 16-bit elements in shared memory, for tensor cores. A tile has rows of C
+ * elements. The chunks of 16 bytes in a row are permuted by the row's number, so that ldmatrix
+ * meets every bank once. */
 #ifndef LONGQLORA_TILE_CUH
 #define LONGQLORA_TILE_CUH
 
-#include "device.cuh"
+#include "intrinsics.cuh"
 
 #ifndef ELEM_F32
 template <int C> DEVICE elem *tile_at(elem *tile, int row, int column)
@@ -12,10 +13,10 @@ template <int C> DEVICE elem *tile_at(elem *tile, int row, int column)
     return tile + row * C + (((column >> 3) ^ exchange) << 3 | (column & 7));
 }
 
-/* The part of one of THREADS_ threads of rows first … first + ROWS − 1 of a matrix of C columns,
- * zeros beyond the last; arrives asynchronously. Its rows are STEP apart, so that they have one
- * place in their exchange; in the tile a row has WIDTH elements, and `to` is where the first goes.
- */
+/* Copies the rows first … first + ROWS − 1 of a matrix of C columns to a tile, asynchronously;
+ * zeros beyond the last row. This is the part of one of THREADS_ threads: rows that are STEP apart,
+ * so that their chunks are permuted in the same way. A row of the tile has WIDTH elements. `to` is
+ * the place of this thread's first chunk. */
 template <int C, int ROWS, int THREADS_, int WIDTH>
 DEVICE void fetch_rows(elem *to, const elem *from, int64_t stride, int first, int rows,
                        int thread = (int)threadIdx.x)

@@ -1,11 +1,12 @@
-/* wgmma.cuh - Hopper's products of a warpgroup (four warps, 64 rows), asynchronous, whose operands
- * stand in shared memory (PTX ISA, "Asynchronous warpgroup level matrix multiply-accumulate"). Only
- * for sm_90a.
+/* wgmma.cuh - Hopper's asynchronous products of a warpgroup (four warps, 64 rows), whose operands
+ * lie in shared memory (PTX ISA, "Asynchronous warpgroup level matrix multiply-accumulate"). For
+ * sm_90a only.
  *
- * A tile of C columns is C / 64 panels of [ROWS, 64] elements one after the other; a panel's rows
- * have 128 bytes, whose chunks of 16 are exchanged with the row's number (the 128-byte swizzle),
- * and begin on 1024 bytes. Sums lie as those of mma do: of 16 rows a warp, lane 4g + t holds of
- * each eight columns the rows g and g + 8, columns 2t and 2t + 1.
+ * A tile of C columns consists of C / 64 panels of [ROWS, 64] elements, one after the other. A
+ * panel's rows have 128 bytes, and their chunks of 16 bytes are permuted by the row's number (the
+ * 128-byte swizzle). Panels are aligned to 1024 bytes. Sums are laid out as those of mma: each warp
+ * has 16 rows, and lane 4g + t holds, of each eight columns, the rows g and g + 8, columns 2t and
+ * 2t + 1.
  */
 #ifndef LONGQLORA_WGMMA_CUH
 #define LONGQLORA_WGMMA_CUH
@@ -13,15 +14,16 @@
 #include "tile.cuh"
 
 #ifndef EMULATE
-/* Ahead of a warpgroup's products, after sums or its own operand were written in registers. */
+/* Must come before a warpgroup's products if their sums, or an operand in registers, were written.
+ */
 DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-/* Until at most N groups are in flight. */
+/* Waits until at most N groups of products are in flight. */
 template <int N> DEVICE void products_wait()
 {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
 }
-/* What this thread wrote to shared memory is there for products after the next barrier. */
+/* Makes what this thread wrote to shared memory visible to products after the next barrier. */
 DEVICE void shared_to_products() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 #ifdef ELEM_F16
@@ -43,8 +45,8 @@ DEVICE void shared_to_products() { asm volatile("fence.proxy.async.shared::cta;"
                        "wgmma.mma_async.sync.aligned.m64n" #n "k16." WGMMA_TYPES " {" NAMES_##n "}, "
 /* clang-format on */
 
-/* d[64, N] = (ADDS ? d : 0) + A[64, 16] B, A and B named by descriptors; COLUMNS: B is stored [16,
- * N], else [N, 16]. */
+/* d [64, N] = (ADDS ? d : 0) + A [64, 16] B. Descriptors give the places of A and B. With COLUMNS,
+ * B is stored as [16, N], else as [N, 16]. */
 template <int N, bool COLUMNS, bool ADDS> DEVICE void wgmma(float (*d)[4], uint64_t a, uint64_t b)
 {
     static_assert(N == 64 || N == 128);
@@ -65,7 +67,8 @@ template <int N, bool COLUMNS, bool ADDS> DEVICE void wgmma(float (*d)[4], uint6
                      : SUMS_128("=")
                      : "l"(a), "l"(b), "n"(COLUMNS));
 }
-/* d += A B with A in registers, as mma wants it; they are read until the product is waited for. */
+/* d += A B with A in registers, in the layout of mma. They must not be written before the product
+ * is waited for. */
 template <int N, bool COLUMNS> DEVICE void wgmma(float (*d)[4], const uint32_t *a, uint64_t b)
 {
     static_assert(N == 64 || N == 128);
@@ -78,15 +81,16 @@ template <int N, bool COLUMNS> DEVICE void wgmma(float (*d)[4], const uint32_t *
                      : SUMS_128("+")
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(COLUMNS));
 }
-/* Sums are not moved before this: the compiler does not know when they are written. */
+/* Uses of the sums stay behind this line. Without it the compiler would move them ahead of the
+ * wait, because it does not know that a product writes them. */
 template <int N> DEVICE void settle(float (*d)[4])
 {
 #pragma unroll
     for (int i = 0; i < N / 8; i++)
         asm volatile("" : SUM("+", i)::"memory");
 }
-/* These two, not negative, are computed before what is written after this: ptxas moves waits ahead
- * of arithmetic that was meant to pass the time until then. */
+/* Forces these two values, which are not negative, to be computed before anything that follows.
+ * ptxas would move a wait ahead of the arithmetic that should run while the product does. */
 DEVICE void computed(float a, float b)
 {
     asm volatile("{.reg .pred p; setp.lt.s32 p, %0, 0; @p nanosleep.u32 0;}" ::"r"(
@@ -101,8 +105,8 @@ template <int ROWS> DEVICE elem *panel_at(elem *tile, int row, int column)
            (column & 7);
 }
 
-/* A panel's address, in units of 16 bytes; how far it is to the next 64 columns (where B is stored
- * [16, N]) and to the next eight rows. */
+/* The descriptor of a panel: its address, the distance to the next 64 columns (used where B is
+ * stored as [16, N]) and the distance to the next eight rows, each in units of 16 bytes. */
 DEVICE uint64_t descriptor(const elem *at, int columns_bytes)
 {
     const uint64_t eight_rows = 1024, swizzle_128 = (uint64_t)1 << 62;
@@ -110,9 +114,10 @@ DEVICE uint64_t descriptor(const elem *at, int columns_bytes)
            (uint64_t)(columns_bytes >> 4 & 0x3fff) << 16 | eight_rows >> 4 << 32 | swizzle_128;
 }
 
-/* d[64, N] = A[64, C] B[N, C]^T: rows row … row + 63 of a tile of A_ROWS, all N rows of a tile. */
+/* d [64, N] = A Bᵀ, with the rows row … row + 63 of a tile of A_ROWS rows, and all N rows of B.
+ * Both have C columns. */
 template <int C, int N, int A_ROWS>
-DEVICE void group_rows(float (*d)[4], const elem *a, int row, const elem *b)
+DEVICE void times_rows(float (*d)[4], const elem *a, int row, const elem *b)
 {
     uint64_t left = descriptor(a + row * 64, 0), right = descriptor(b, 0);
 #pragma unroll
@@ -125,9 +130,9 @@ DEVICE void group_rows(float (*d)[4], const elem *a, int row, const elem *b)
     }
 }
 
-/* d[64, C] += p[64, K] B[K, C], p in registers. */
+/* d [64, C] += p B, with p [64, K] in registers and B [K, C]. */
 template <int C, int K>
-DEVICE void group_columns(float (*d)[4], const uint32_t (*p)[4], const elem *b)
+DEVICE void times_columns(float (*d)[4], const uint32_t (*p)[4], const elem *b)
 {
     uint64_t right = descriptor(b, K * 128);
 #pragma unroll

@@ -1,26 +1,26 @@
-/* nf4.h - the numbers of NF4 and of its double quantization, once for everyone.
+/* nf4.h - the numbers of NF4 and of its double quantization, for all backends and tests.
  *
- * NF4: T. Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs", 2023,
- * appendix E. The 8-bit map is bitsandbytes' signed dynamic map (1 sign, up to 7
- * exponent bits); it is a table because its construction depends on fused
- * multiply-add. Values are exact.
+ * NF4: T. Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs", 2023, appendix E. The
+ * 8-bit map for absmax is bitsandbytes' signed dynamic map (1 sign, up to 7 exponent bits). It
+ * stands here as a table, because its construction depends on fused multiply-add. The values are
+ * exact.
  */
 #ifndef LONGQLORA_NF4_H
 #define LONGQLORA_NF4_H
 
 enum {
     NF4_BLOCK = 64,         /* weights that share one absmax */
-    NF4_NESTED_BLOCK = 256, /* absmax that share one f32 scale */
+    NF4_NESTED_BLOCK = 256, /* absmax values that share one f32 scale */
     NF4_NESTED = NF4_BLOCK * NF4_NESTED_BLOCK,
 };
 
-/* Scales of so many elements: nested ones, or without double quantization (has_codes false)
- * absmax itself. */
+/* How many f32 scales a tensor of so many elements has: one for 16384 elements, or without double
+ * quantization (has_codes false) one absmax for 64. */
 #define NF4_SCALES(elements, has_codes)                                                            \
     (((elements) + ((has_codes) ? NF4_NESTED : NF4_BLOCK) - 1) /                                   \
      ((has_codes) ? NF4_NESTED : NF4_BLOCK))
 
-/* Where the tables lie: a GPU's are its own. */
+/* CUDA defines this to put the tables in the GPU's memory. */
 #ifndef NF4_TABLE
 #define NF4_TABLE static const
 #endif
@@ -33,7 +33,7 @@ NF4_TABLE float nf4_value[16] = {
     0x1.c3497p-2f, 0x1.200f56p-1f, 0x1.722766p-1f, 0x1p+0f,
 };
 
-/* A weight above nf4_threshold[i] takes a code above i; a tie stays. */
+/* A weight above nf4_threshold[i] takes a code above i. A weight equal to it takes code i or less. */
 NF4_TABLE float nf4_threshold[15] = {
     -0x1.b239bp-1f, -0x1.38a4ep-1f, -0x1.d709p-2f,
     -0x1.5bd4ecp-2f, -0x1.e079d8p-3f, -0x1.1a7178p-3f,

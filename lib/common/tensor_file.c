@@ -6,29 +6,6 @@
 
 #include <unistd.h>
 
-static const struct {
-    const char *name;
-    size_t size;
-} dtypes[] = {
-    [DTYPE_F32] = { "F32", 4 },   [DTYPE_F16] = { "F16", 2 }, [DTYPE_BF16] = { "BF16", 2 },
-    [DTYPE_U8] = { "U8", 1 },     [DTYPE_F64] = { "F64", 8 }, [DTYPE_I8] = { "I8", 1 },
-    [DTYPE_I16] = { "I16", 2 },   [DTYPE_I32] = { "I32", 4 }, [DTYPE_I64] = { "I64", 8 },
-    [DTYPE_BOOL] = { "BOOL", 1 },
-};
-
-size_t dtype_size(enum dtype dtype) { return dtypes[dtype].size; }
-const char *dtype_name(enum dtype dtype) { return dtypes[dtype].name; }
-
-int dtype_parse(const char *name, enum dtype *dtype)
-{
-    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
-        if (!strcmp(name, dtypes[i].name)) {
-            *dtype = (enum dtype)i;
-            return 0;
-        }
-    return -1;
-}
-
 int tensor_file_map(struct tensor_file *file, const char *path, struct fail *why)
 {
     *file = (struct tensor_file){ 0 };
@@ -110,7 +87,7 @@ bool stored_tensor_equal(const struct stored_tensor *a, const struct stored_tens
 {
     if (a->dims != b->dims || memcmp(a->shape, b->shape, sizeof a->shape) != 0) return false;
     if (a->dtype == b->dtype) return a->data == b->data || !memcmp(a->data, b->data, a->bytes);
-    if (a->dtype > DTYPE_BF16 || b->dtype > DTYPE_BF16) return false;
+    if (!dtype_is_float(a->dtype) || !dtype_is_float(b->dtype)) return false;
     for (size_t i = 0; i < a->bytes / dtype_size(a->dtype); i++)
         if (value_at(a, i) != value_at(b, i)) return false;
     return true;

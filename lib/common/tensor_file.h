@@ -7,27 +7,10 @@
 #ifndef LONGQLORA_TENSOR_FILE_H
 #define LONGQLORA_TENSOR_FILE_H
 
+#include "dtype.h"
 #include "json.h"
 
-/* The first four are what weights may be; the others only stand in files. */
-enum dtype {
-    DTYPE_F32,
-    DTYPE_F16,
-    DTYPE_BF16,
-    DTYPE_U8,
-    DTYPE_F64,
-    DTYPE_I8,
-    DTYPE_I16,
-    DTYPE_I32,
-    DTYPE_I64,
-    DTYPE_BOOL,
-};
-
 enum { TENSOR_DIMS_MAX = 8, TENSOR_NAME_MAX = 255, TENSOR_COUNT_MAX = 1 << 20 };
-
-size_t dtype_size(enum dtype dtype);
-const char *dtype_name(enum dtype dtype); /* as safetensors spells it */
-int dtype_parse(const char *name, enum dtype *dtype);
 
 struct stored_tensor {
     char *name;

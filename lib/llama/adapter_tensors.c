@@ -52,7 +52,7 @@ static bool has_rows(const struct adapter *a, const struct tensor *t, const stru
     return is_beside && t->part == PART_EMBEDDING ? s->shape[0] >= rows : s->shape[0] == rows;
 }
 
-static bool is_number_type(enum dtype dtype) { return dtype <= DTYPE_BF16 || dtype == DTYPE_F64; }
+static bool is_number_type(enum dtype dtype) { return dtype_is_float(dtype) || dtype == DTYPE_F64; }
 
 /* The stored tensor, if it is there in that shape. */
 static const struct stored_tensor *find_shaped(const struct adapter *a, const struct tensor *t,

@@ -14,8 +14,8 @@
 #ifndef LONGQLORA_BNB_H
 #define LONGQLORA_BNB_H
 
+#include "../common/dtype.h"
 #include "../common/safetensors.h"
-#include "../common/weight_type.h"
 #include "model_files.h"
 #include "tensors.h"
 

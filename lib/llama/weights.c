@@ -11,18 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const struct {
-    const char *name;
-    size_t bits;
-    enum dtype dtype;
-} types[] = {
-    [WEIGHT_F32] = { "f32", 32, DTYPE_F32 },
-    [WEIGHT_BF16] = { "bf16", 16, DTYPE_BF16 },
-    [WEIGHT_F16] = { "f16", 16, DTYPE_F16 },
-    [WEIGHT_NF4] = { "nf4", 4, DTYPE_U8 },
-};
-
-size_t weight_type_bits(enum weight_type type) { return types[type].bits; }
 size_t weight_bytes(const struct weight *w, const struct tensor *t)
 {
     return ((size_t)(t->rows * t->cols) * weight_type_bits(w->type) + 7) / 8;
@@ -38,18 +26,6 @@ size_t weight_nested_bytes(const struct weight *w, const struct tensor *t)
 {
     if (w->type != WEIGHT_NF4) return 0;
     return NF4_SCALES((size_t)(t->rows * t->cols), w->absmax) * sizeof *w->nested;
-}
-
-const char *weight_type_name(enum weight_type type) { return types[type].name; }
-enum dtype weight_type_dtype(enum weight_type type) { return types[type].dtype; }
-
-enum weight_type weight_type_of_dtype(enum dtype dtype)
-{
-    int type = WEIGHT_F32;
-    while (type < WEIGHT_NF4 && types[type].dtype != dtype)
-        type++;
-    must(type < WEIGHT_NF4);
-    return (enum weight_type)type;
 }
 
 /* ---- a directory ---- */
@@ -110,7 +86,7 @@ static int take_stored(struct weights *w, int64_t i, struct fail *why)
     if (bnb_is_packed(&w->files, t->name)) return take_packed(w, i, why);
     int64_t cols = s->dims == 2 ? s->shape[1] : 1;
     if (s->dims < 1 || s->dims > 2 || s->shape[0] != t->rows || cols != t->cols ||
-        s->dtype > DTYPE_BF16) {
+        !dtype_is_float(s->dtype)) {
         char shape[128];
         stored_tensor_describe(s, shape, sizeof shape);
         return fail_input(why, "%s is %s, F32, F16 or BF16 [%lld, %lld] is needed", t->name, shape,
@@ -258,11 +234,11 @@ static int begin_tensor(struct weights *w, int64_t i, const struct weights_recor
                           (long long)t->cols);
     size_t elements = (size_t)(t->rows * t->cols);
     for (int type = WEIGHT_F32; type <= WEIGHT_NF4; type++)
-        if (!strcmp(r->dtype, types[type].name)) at->type = (enum weight_type)type;
+        if (!strcmp(r->dtype, dtype_stream_name((enum dtype)type))) at->type = (enum dtype)type;
     bool is_nf4 = at->type == WEIGHT_NF4;
     if (is_nf4 && t->role != ROLE_LINEAR)
         return fail_input(why, "%s is NF4, only linears may be", t->name);
-    size_t absmax = padded((elements * types[at->type].bits + 7) / 8);
+    size_t absmax = padded((elements * dtype_bits(at->type) + 7) / 8);
     size_t nested = absmax + padded(is_nf4 ? (elements + 63) / 64 : 0);
     size_t bytes = nested + (is_nf4 ? (elements + 16383) / 16384 * sizeof(float) : 0);
     char *memory = take_memory(w, bytes, why);
@@ -286,11 +262,11 @@ static int take_record(struct weights *w, int64_t *rows_read, const struct weigh
                           (long long)r->first_row, (long long)rows_read[i]);
     if (!rows_read[i] && begin_tensor(w, i, r, why)) return -1;
     const struct weight *at = &w->at[i];
-    if (strcmp(r->dtype, types[at->type].name) != 0 || r->offset != at->offset ||
+    if (strcmp(r->dtype, dtype_stream_name(at->type)) != 0 || r->offset != at->offset ||
         r->rows != t->rows || r->cols != t->cols)
         return fail_input(why, "%s: ranges of rows that do not belong together", r->name);
     size_t first = (size_t)(r->first_row * r->cols);
-    memcpy((char *)at->data + first * types[at->type].bits / 8, r->data, r->data_bytes);
+    memcpy((char *)at->data + first * dtype_bits(at->type) / 8, r->data, r->data_bytes);
     if (at->type == WEIGHT_NF4) {
         memcpy((uint8_t *)at->absmax + first / 64, r->absmax, r->absmax_bytes);
         memcpy((float *)at->nested + first / 16384, r->nested, r->nested_bytes);

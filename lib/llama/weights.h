@@ -59,10 +59,10 @@ size_t weight_bytes(const struct weight *w, const struct tensor *t);
 /* Of NF4's: codes of absmax, none without double quantization; scales. 0 for other types. */
 size_t weight_absmax_bytes(const struct weight *w, const struct tensor *t);
 size_t weight_nested_bytes(const struct weight *w, const struct tensor *t);
-size_t weight_type_bits(enum weight_type type);      /* an element; 4 for NF4's codes */
-const char *weight_type_name(enum weight_type type); /* as streams spell it */
-/* As files of tensors store it; NF4's codes are U8. */
-enum dtype weight_type_dtype(enum weight_type type);
-enum weight_type weight_type_of_dtype(enum dtype dtype); /* of F32, F16 or BF16 */
+/* Earlier names, until the renaming of the tree. */
+#define weight_type_bits dtype_bits
+#define weight_type_name dtype_stream_name
+#define weight_type_dtype dtype_stored
+#define weight_type_of_dtype(dtype) (dtype)
 
 #endif

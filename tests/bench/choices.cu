@@ -7,8 +7,8 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "../../kernels/cuda/attention_tile.cu"
-#include "../../kernels/cuda/product.cu"
+#include "../../kernels/cuda/attention_mma.cu"
+#include "../../kernels/cuda/gemm_cublaslt.cu"
 
 extern "C" {
 #include "../../lib/common/die.h"
@@ -112,25 +112,25 @@ static bool always(struct device *dev, const attention &a)
 /* clang-format on */
 
 static const choice forward[] = { FWD(64, 4, 2), FWD(64, 4, 1),  FWD(32, 4, 2),
-                                  FWD(64, 8, 1), FWD(128, 4, 1), HOPPER_(hopper_fwd) };
-static const choice dq[] = { DQ(32, 4, 2, 2), DQ(64, 8, 1, 2), DQ(64, 8, 1, 1),   DQ(64, 4, 1, 1),
-                             DQ(32, 8, 1, 2), DQ(64, 4, 1, 2), HOPPER_(hopper_dq) };
+                                  FWD(64, 8, 1), FWD(128, 4, 1), HOPPER_(wgmma_fwd) };
+static const choice dq[] = { DQ(32, 4, 2, 2), DQ(64, 8, 1, 2), DQ(64, 8, 1, 1),  DQ(64, 4, 1, 1),
+                             DQ(32, 8, 1, 2), DQ(64, 4, 1, 2), HOPPER_(wgmma_dq) };
 static const choice dkdv[] = { DKDV(64, 8), DKDV(32, 8), DKDV(16, 4),
-                               DKDV(64, 4), DKDV(32, 4), HOPPER_(hopper_dkdv) };
+                               DKDV(64, 4), DKDV(32, 4), HOPPER_(wgmma_dkdv) };
 
 static void measure_attention(int rows)
 {
-    int heads = (int)most(1, 32 / scale), width = heads * 128;
+    int heads = (int)max_i64(1, 32 / scale), width = heads * 128;
     attention a = {};
     int32_t *starts = (int32_t *)measured_bytes((size_t)rows * sizeof *starts); /* zeros: causal */
-    row_base *base = (row_base *)measured_bytes(sizeof *base * (size_t)rows * (size_t)heads);
+    row_stats *stats = (row_stats *)measured_bytes(sizeof *stats * (size_t)rows * (size_t)heads);
     a.q = some(rows, width), a.k = some(rows, width), a.v = some(rows, width);
     a.dout = some(rows, width), a.o = result(rows, width);
     a.dq = result(rows, width), a.dk = result(rows, width), a.dv = result(rows, width);
     a.q_stride = a.k_stride = a.v_stride = a.dout_stride = a.o_stride = width;
     a.dq_stride = a.dk_stride = a.dv_stride = width;
     a.lse = (float *)measured_bytes(sizeof(float) * (size_t)rows * (size_t)heads);
-    a.base = base; /* zeros: weights are e^score, which is as much work */
+    a.stats = stats; /* zeros: weights are e^score, which is as much work */
     a.first = a.second = starts;
     a.rows = rows, a.heads = a.kv_heads = heads, a.head_dim = 128;
     a.scale = 1 / sqrtf(128);
@@ -142,20 +142,20 @@ static void measure_attention(int rows)
 /* ---- products ---- */
 
 struct multiplied {
-    const struct product *p;
-    const answer *a;
+    const struct gemm *p;
+    const gemm_plan *a;
 };
 
 static void multiply_once(void *arg)
 {
     const multiplied *m = (const multiplied *)arg;
-    check(measured_device, multiply(measured_device, m->p, m->a), m->p);
+    check(measured_device, run_plan(measured_device, m->p, m->a), m->p);
 }
 
 static void measure_product(const char *what, bool a_transposed, bool b_transposed, bool is_f32,
                             int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb)
 {
-    struct product p = {};
+    struct gemm p = {};
     cublasLtMatmulHeuristicResult_t results[8];
     int count = 0, fastest = 0;
     p.a_transposed = a_transposed, p.b_transposed = b_transposed, p.is_f32 = is_f32;
@@ -164,10 +164,10 @@ static void measure_product(const char *what, bool a_transposed, bool b_transpos
     p.a = some(a_transposed ? k : m, lda), p.b = some(b_transposed ? n : k, ldb);
     p.d = measured_bytes((size_t)(m * n) * (is_f32 ? 4 : sizeof(elem)));
     p.c = p.d;
-    answer a = {};
-    question q = question_of(&p);
-    cublasStatus_t status = ask(measured_device->products->lt, &a, q, results,
-                                sizeof results / sizeof *results, &count);
+    gemm_plan a = {};
+    gemm_shape q = gemm_shape_of(&p);
+    cublasStatus_t status = ask_heuristic(measured_device->gemm_plans->lt, &a, q, results,
+                                          sizeof results / sizeof *results, &count);
     check(measured_device, status, &p);
     double taken = 0, best = 0;
     for (int i = 0; i < count; i++) {
@@ -183,7 +183,7 @@ static void measure_product(const char *what, bool a_transposed, bool b_transpos
            "\"of_answers\":%d}\n",
            what, (long long)m, (long long)n, (long long)k, work / taken, work / best, fastest,
            count);
-    forget(&a);
+    destroy_plan(&a);
 }
 
 static void measure_products(int64_t rows)

@@ -168,7 +168,7 @@ static void measure_decoding(void)
                                .cache = { NULL, k->cache_type, keys, heads / share, 128 },
                                .rows = 1,
                                .heads = heads };
-        size_t size = (size_t)cache_elements(&a.cache) * (k->cache_type == WEIGHT_F32 ? 4 : 2);
+        size_t size = (size_t)cache_elements(&a.cache) * (k->cache_type == DTYPE_F32 ? 4 : 2);
         a.cache.at = measured_bytes(size);
         for (int64_t first = 0; first < keys; first += 64)
             k->cache_rows(dev, &a.cache, first, kv, keys - first < 64 ? keys - first : 64);

@@ -89,7 +89,7 @@ struct mat measured_mat(int64_t rows, int64_t cols, int64_t stride)
 struct linear measured_nf4(int64_t in, int64_t out)
 {
     size_t count = (size_t)(in * out);
-    return (struct linear){ .type = WEIGHT_NF4,
+    return (struct linear){ .type = DTYPE_NF4,
                             .weight = measured_bytes((count + 1) / 2),
                             .absmax = measured_bytes((count + 63) / 64),
                             .nested = measured_bytes((count + 16383) / 16384 * sizeof(float)),

@@ -21,7 +21,7 @@ none() { # COMMAND, as a shell reads it
     none "grep -nE '#include \"[^\"]*(llama|tools|kernels)/' lib/common/*.[ch]"
     none "grep -nE '#include \"[^\"]*tools/' lib/llama/*.[ch]"
     none "grep -nE '#include \"[^\"]*(llama|tools)/' kernels/*.[ch] kernels/cpu/*.[ch]"
-    none "grep -nE '#include \"[^\"]*lib/common/' kernels/*.[ch] kernels/cpu/*.[ch] | grep -vE 'common/(fail|bf16|pool|philox|free_memory)\.h'"
+    none "grep -nE '#include \"[^\"]*lib/common/' kernels/*.[ch] kernels/cpu/*.[ch] | grep -vE 'common/(fail|dtype|bf16|pool|philox|free_memory)\.h'"
     none "grep -nE '#include \"[^\"]*(die|opt|progress)\.h\"' lib/llama/*.[ch] kernels/*.[ch] kernels/cpu/*.[ch]"
     none "grep -nE '#include \"[^\"]*cpu/' lib tools -r"
 }

@@ -1,4 +1,4 @@
-/* cublasLt.h - what kernels/cuda/product.cu uses of NVIDIA's header of that name, for the
+/* cublasLt.h - what kernels/cuda/gemm_cublaslt.cu uses of NVIDIA's header of that name, for the
  * emulation: column-major products by plain loops (cublaslt.cpp), which refuse what the library
  * would. */
 #ifndef LONGQLORA_EMULATED_CUBLASLT_H

@@ -2,7 +2,7 @@
  * algorithm was asked for must be what it is used for: layouts, types, alignments, workspace. */
 #include "cublasLt.h"
 
-#include "../../kernels/cuda/cuda.cuh"
+#include "../../kernels/cuda/device.cuh"
 
 #include <map>
 #include <vector>

@@ -1,7 +1,7 @@
 /* NVTX's place in the emulation: a count of the ranges that are open. */
-#include "../../kernels/cuda/cuda.cuh"
+#include "../../kernels/cuda/device.cuh"
 
 static emulated_balance ranges = { "ranges", 0 };
 
-void cuda_range_begin(const char *) { ranges.open++; }
-void cuda_range_end(void) { ranges.open--; }
+void device_range_begin(const char *) { ranges.open++; }
+void device_range_end(void) { ranges.open--; }

@@ -338,7 +338,7 @@ static void one_group(int64_t rows, int64_t in, int count, const int64_t *ranks,
         double *b = draw((size_t)(out[i] * r), 1);
         da[i] = draw((size_t)(r * in), 1);
         db[i] = draw((size_t)(out[i] * r), 1);
-        l[i] = (struct linear){ .type = WEIGHT_F32,
+        l[i] = (struct linear){ .type = DTYPE_F32,
                                 .weight = put_floats(w, (size_t)(out[i] * in)),
                                 .out = out[i],
                                 .in = in,
@@ -458,14 +458,14 @@ static void few_of(struct linear l, const double *w, int64_t in, int64_t rows)
     s.slot[0] = (struct slot_shape){ FEW_OUT, in, RANK };
     s.vocab = FEW_OUT;
     s.has_packed_weights = true;
-    s.head_type = l.type == WEIGHT_NF4 ? WEIGHT_F32 : l.type;
+    s.head_type = l.type == DTYPE_NF4 ? DTYPE_F32 : l.type;
     backend_reserve(s);
     struct mat mx = put(x, rows, in, in + RANK + 8);
     struct mat my = put(residual, rows, FEW_OUT, FEW_OUT + 2);
     k->linear_prepare(dev, &g);
     k->linear_fwd(dev, my, mx, &g, my, rows, (struct dropout){ 0 });
     close_to("few rows", my, y, rows, FEW_OUT, 8e-3);
-    if (l.type != WEIGHT_NF4) {
+    if (l.type != DTYPE_NF4) {
         float *logits = device_bytes(NULL, (size_t)(rows * FEW_OUT) * 4);
         k->head_logits(dev, logits, mx, &bare, rows);
         floats_close_to("few logits", logits, plain, (size_t)(rows * FEW_OUT), 4e-3);
@@ -481,20 +481,19 @@ static void few_by_type(int64_t in, int64_t rows)
         w[j] = ldexp(w[j], (int)(j / (size_t)in / 8));
     float *f = floats_of(w, n), *absmax = check_buffer(blocks), *y = check_buffer(n);
     uint16_t *half = (uint16_t *)check_buffer(n);
-    few_of((struct linear){ .type = WEIGHT_F32, .weight = put_floats(w, n) }, w, in, rows);
-    for (int kind = WEIGHT_BF16; kind <= WEIGHT_F16; kind++) {
+    few_of((struct linear){ .type = DTYPE_F32, .weight = put_floats(w, n) }, w, in, rows);
+    for (int kind = DTYPE_BF16; kind <= DTYPE_F16; kind++) {
         for (size_t j = 0; j < n; j++) {
-            half[j] = kind == WEIGHT_BF16 ? bf16_from_float(f[j]) : f16_from_float(f[j]);
+            half[j] = kind == DTYPE_BF16 ? bf16_from_float(f[j]) : f16_from_float(f[j]);
             rounded[j] =
-                (double)(kind == WEIGHT_BF16 ? bf16_to_float(half[j]) : f16_to_float(half[j]));
+                (double)(kind == DTYPE_BF16 ? bf16_to_float(half[j]) : f16_to_float(half[j]));
         }
-        few_of(
-            (struct linear){ .type = (enum weight_type)kind, .weight = device_bytes(half, n * 2) },
-            rounded, in, rows);
+        few_of((struct linear){ .type = (enum dtype)kind, .weight = device_bytes(half, n * 2) },
+               rounded, in, rows);
     }
     uint8_t *codes = (uint8_t *)check_buffer(n), *nest = (uint8_t *)check_buffer(blocks);
     float *nested = check_buffer(8), offset = 0;
-    cpu->nf4_codes(cpu_dev, codes, absmax, f, WEIGHT_F32, (int64_t)n);
+    cpu->nf4_codes(cpu_dev, codes, absmax, f, DTYPE_F32, (int64_t)n);
     for (int is_nested = 0; is_nested < 2; is_nested++) {
         if (is_nested) {
             cpu->nf4_offset(cpu_dev, &offset, absmax, (int64_t)blocks);
@@ -502,7 +501,7 @@ static void few_by_type(int64_t in, int64_t rows)
         }
         cpu->nf4_dequantize(cpu_dev, y, codes, is_nested ? nest : NULL, is_nested ? nested : absmax,
                             offset, (int64_t)n);
-        struct linear l = { .type = WEIGHT_NF4,
+        struct linear l = { .type = DTYPE_NF4,
                             .weight = device_bytes(codes, n / 2),
                             .absmax = is_nested ? device_bytes(nest, blocks) : NULL,
                             .nested = is_nested ? device_bytes(nested, 32)
@@ -550,10 +549,10 @@ static void test_bits_of_the_cpu(void **state)
     float *dscratch = device_bytes(NULL, N * 4);
     uint8_t *dcodes = device_bytes(NULL, N), *dabsmax = device_bytes(NULL, N);
     uint8_t *dkeep = device_bytes(NULL, N);
-    cpu->nf4_codes(cpu_dev, codes, scratch, x, WEIGHT_F32, N);
+    cpu->nf4_codes(cpu_dev, codes, scratch, x, DTYPE_F32, N);
     cpu->nf4_offset(cpu_dev, &offset, scratch, N / 64);
     cpu->nf4_nest(cpu_dev, absmax, nested, scratch, offset, N / 64);
-    k->nf4_codes(dev, dcodes, dscratch, dx, WEIGHT_F32, N);
+    k->nf4_codes(dev, dcodes, dscratch, dx, DTYPE_F32, N);
     k->nf4_offset(dev, &theirs, dscratch, N / 64);
     k->nf4_nest(dev, dabsmax, dnested, dscratch, theirs, N / 64);
     same_bytes(dcodes, codes, N / 2);

@@ -1,6 +1,6 @@
 /* A stand-in for libcublasLt.so: products by plain loops, for compute-sanitizer's racecheck. It
  * wants minutes for NVIDIA's own kernels, or dies of them; what is to be checked are ours. Only
- * what kernels/cuda/product.cu asks for is here. */
+ * what kernels/cuda/gemm_cublaslt.cu asks for is here. */
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>

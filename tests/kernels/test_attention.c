@@ -229,7 +229,7 @@ static void test_grouped_queries(void **state)
 /* The rows given in pieces with a cache: what the definition gives for all of them; in 16 bits,
  * over keys and values rounded to them. Emulated, which takes minutes, pieces of many rows are only
  * cached. */
-static void one_cache(enum weight_type type, int64_t heads, int64_t kv_heads, int64_t dim)
+static void one_cache(enum dtype type, int64_t heads, int64_t kv_heads, int64_t dim)
 {
     enum { ROWS = 560, CAPACITY = ROWS + 5 };
     static const int cuts[] = { 0,   70,  71,  72,  74,  77,  140, 255, 256,
@@ -243,7 +243,7 @@ static void one_cache(enum weight_type type, int64_t heads, int64_t kv_heads, in
     int64_t stride = 2 * narrow;
     for (int t = 71; t < ROWS; t++)
         second[t] = t < 300 ? 20 : t < 515 ? 200 : 513;
-    for (size_t i = 0; i < 2 * m && type == WEIGHT_F16; i++)
+    for (size_t i = 0; i < 2 * m && type == DTYPE_F16; i++)
         kv[i] = f16_to_float(f16_from_float(kv[i]));
     cache.at = check_buffer((size_t)cache_elements(&cache));
     struct spans spans = { first, second, heads / 3 }; /* not between two key/value heads */
@@ -290,7 +290,7 @@ static void one_cache(enum weight_type type, int64_t heads, int64_t kv_heads, in
 static void test_cached(void **state)
 {
     (void)state;
-    enum weight_type types[] = { k->act_type, k->cache_type };
+    enum dtype types[] = { k->act_type, k->cache_type };
     for (int i = 0; i < (types[0] == types[1] ? 1 : 2); i++) {
         one_cache(types[i], 6, 2, 24);
         one_cache(types[i], 2, 2, 128);
@@ -307,7 +307,7 @@ static void test_cache_of_large_values(void **state)
     float *kv = check_buffer(2 * DIM), *q = check_buffer(DIM), *o = check_buffer(DIM);
     float *lse = check_buffer(1);
     int32_t *list = make_list(1, 1, 0, 0);
-    struct cache cache = { check_buffer(2 * DIM), WEIGHT_F16, 1, 1, DIM };
+    struct cache cache = { check_buffer(2 * DIM), DTYPE_F16, 1, 1, DIM };
     for (int i = 0; i < DIM; i++) {
         q[i] = 0.01f;
         kv[i] = i % 2 ? 1e6f : -3e5f;

@@ -16,13 +16,13 @@ static void test_widen_and_back(void **state)
     uint16_t *half = (uint16_t *)(void *)check_buffer(ALL / 2);
     uint16_t *back = (uint16_t *)(void *)check_buffer(ALL / 2);
     float *wide = check_buffer(ALL);
-    for (int type = WEIGHT_BF16; type <= WEIGHT_F16; type++) {
+    for (int type = DTYPE_BF16; type <= DTYPE_F16; type++) {
         for (int i = 0; i < ALL; i++)
             half[i] = (uint16_t)i;
-        k->widen(dev, wide, half, (enum weight_type)type, ALL);
-        k->narrow_sum(dev, back, (enum weight_type)type, wide, 0, NULL, ALL);
+        k->widen(dev, wide, half, (enum dtype)type, ALL);
+        k->narrow_sum(dev, back, (enum dtype)type, wide, 0, NULL, ALL);
         for (int i = 0; i < ALL; i++) {
-            float exact = type == WEIGHT_F16 ? f16_to_float(half[i]) : bf16_to_float(half[i]);
+            float exact = type == DTYPE_F16 ? f16_to_float(half[i]) : bf16_to_float(half[i]);
             if (isnan(exact)) {
                 assert_true(isnan(wide[i]));
                 continue;
@@ -47,15 +47,15 @@ static void test_narrow_sum(void **state)
             b[i] = i % 3 ? ldexpf(b[i], power - 9) : 0;
             if (i % 5 == 0) a[i] = ldexpf(rintf(ldexpf(a[i], 12 - power)), power - 12); /* ties */
         }
-        k->narrow_sum(dev, wide, WEIGHT_F32, a, 1.7f, b, n);
+        k->narrow_sum(dev, wide, DTYPE_F32, a, 1.7f, b, n);
         for (int64_t i = 0; i < n; i++) {
             volatile float product = 1.7f * b[i];
             assert_true(wide[i] == (float)((double)a[i] + (double)product));
         }
-        k->narrow_sum(dev, half, WEIGHT_F16, a, 1.7f, b, n);
+        k->narrow_sum(dev, half, DTYPE_F16, a, 1.7f, b, n);
         for (int64_t i = 0; i < n; i++)
             assert_int_equal(half[i], f16_from_float(wide[i]));
-        k->narrow_sum(dev, half, WEIGHT_BF16, a, 1.7f, b, n);
+        k->narrow_sum(dev, half, DTYPE_BF16, a, 1.7f, b, n);
         for (int64_t i = 0; i < n; i++)
             assert_int_equal(half[i], bf16_from_float(wide[i]));
         check_free_all();

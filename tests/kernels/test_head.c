@@ -50,7 +50,7 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim)
     shape.vocab = vocab;
     shape.has_backward = true;
     backend_reserve(shape);
-    struct linear head = { .type = WEIGHT_F32, .weight = w, .out = vocab, .in = dim };
+    struct linear head = { .type = DTYPE_F32, .weight = w, .out = vocab, .in = dim };
     struct head_case c = { rows, vocab, dim, target, 0.25 };
     k->head_loss(dev, nll, mat_of(dx, dim), dw, mat_of(x, dim), &head, target, rows, 0.25f);
     check_gradient(head_loss_ref, &c, v, n + m, gradient);
@@ -82,12 +82,12 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim)
     uint16_t *half = (uint16_t *)check_buffer(m);
     for (size_t i = 0; i < m; i++)
         w[i] = bf16_to_float(half[i] = bf16_from_float(w[i]));
-    struct linear stored = { .type = WEIGHT_BF16, .weight = half, .out = vocab, .in = dim };
+    struct linear stored = { .type = DTYPE_BF16, .weight = half, .out = vocab, .in = dim };
     shape.has_backward = false;
     backend_reserve(shape);
     k->head_logits(dev, logits, mat_of(x, dim), &head, rows);
     float *from_stored = check_buffer((size_t)(rows * vocab));
-    shape.head_type = WEIGHT_BF16;
+    shape.head_type = DTYPE_BF16;
     backend_reserve(shape);
     k->head_logits(dev, from_stored, mat_of(x, dim), &stored, rows);
     check_close("head_logits, bf16", from_stored, check_doubles(logits, (size_t)(rows * vocab)),
@@ -113,7 +113,7 @@ static void test_head_in_chunks(void **state)
     int32_t *target = (int32_t *)check_buffer(ROWS);
     for (int i = 0; i < ROWS; i++)
         target[i] = (int32_t)check_below(VOCAB);
-    struct linear head = { .type = WEIGHT_F32, .weight = w, .out = VOCAB, .in = DIM };
+    struct linear head = { .type = DTYPE_F32, .weight = w, .out = VOCAB, .in = DIM };
     struct shape shape = small_shape(ROWS, DIM);
     shape.vocab = VOCAB;
     backend_reserve(shape);
@@ -161,7 +161,7 @@ static void one_wide_head(int rows, int vocab, int dim)
             }
         }
     }
-    struct linear head = { .type = WEIGHT_F32, .weight = w, .out = vocab, .in = dim };
+    struct linear head = { .type = DTYPE_F32, .weight = w, .out = vocab, .in = dim };
     struct shape shape = small_shape(rows, dim);
     shape.vocab = vocab;
     shape.has_backward = true;

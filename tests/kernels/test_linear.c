@@ -108,7 +108,7 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
         dw[i] = check_buffer((size_t)(c.out[i] * in));
         da[i] = check_buffer((size_t)(c.rank[i] * in));
         db[i] = check_buffer((size_t)(c.rank[i] * c.out[i]));
-        l[i] = (struct linear){ .type = WEIGHT_F32,
+        l[i] = (struct linear){ .type = DTYPE_F32,
                                 .weight = w,
                                 .out = c.out[i],
                                 .in = in,
@@ -192,7 +192,7 @@ static void test_residual_in_place(void **state)
     float *x = check_random_buffer(40 * 8), *w = check_random_buffer(8 * 8);
     float *y = check_random_buffer(40 * 8), *z = check_buffer(40 * 8), *r = check_buffer(40 * 8);
     memcpy(r, y, 40 * 8 * sizeof *r);
-    struct linear l = { .type = WEIGHT_F32, .weight = w, .out = 8, .in = 8 };
+    struct linear l = { .type = DTYPE_F32, .weight = w, .out = 8, .in = 8 };
     struct group g = { &l, 1, 0 };
     struct dropout none = { 0 };
     k->linear_fwd(dev, mat_of(y, 8), mat_of(x, 8), &g, mat_of(y, 8), 40, none);
@@ -229,20 +229,20 @@ static void one_packed(int64_t rows, int64_t in, bool has_backward)
     shape.has_backward = has_backward;
     shape.has_packed_weights = true;
     backend_reserve(shape);
-    k->nf4_codes(dev, codes, scratch, source, WEIGHT_F32, (int64_t)n);
+    k->nf4_codes(dev, codes, scratch, source, DTYPE_F32, (int64_t)n);
     k->nf4_offset(dev, &offset, scratch, (int64_t)(n + 63) / 64);
     k->nf4_nest(dev, absmax, nested, scratch, offset, (int64_t)(n + 63) / 64);
     /* The last is NF4 without double quantization. */
-    for (int kind = WEIGHT_BF16; kind <= WEIGHT_NF4 + 1; kind++) {
-        enum weight_type type = kind > WEIGHT_NF4 ? WEIGHT_NF4 : (enum weight_type)kind;
+    for (int kind = DTYPE_BF16; kind <= DTYPE_NF4 + 1; kind++) {
+        enum dtype type = kind > DTYPE_NF4 ? DTYPE_NF4 : (enum dtype)kind;
         packed.type = type;
         for (size_t i = 0; i < n; i++) {
-            half[i] = type == WEIGHT_BF16 ? bf16_from_float(source[i]) : f16_from_float(source[i]);
-            w[i] = type == WEIGHT_BF16 ? bf16_to_float(half[i]) : f16_to_float(half[i]);
+            half[i] = type == DTYPE_BF16 ? bf16_from_float(source[i]) : f16_from_float(source[i]);
+            w[i] = type == DTYPE_BF16 ? bf16_to_float(half[i]) : f16_to_float(half[i]);
         }
         packed.weight = half;
-        if (type == WEIGHT_NF4) {
-            bool is_nested = kind == WEIGHT_NF4;
+        if (type == DTYPE_NF4) {
+            bool is_nested = kind == DTYPE_NF4;
             packed.weight = codes;
             packed.absmax = is_nested ? absmax : NULL;
             packed.nested = is_nested ? nested : scratch;
@@ -305,7 +305,7 @@ static void exact_products(int64_t rows, int64_t in, int64_t out)
     float *y = small_integers((size_t)(rows * out)), *dx = check_buffer((size_t)(rows * in));
     float *first = check_buffer((size_t)(out * in));
     memcpy(first, dw, (size_t)(out * in) * sizeof *dw);
-    struct linear l = { .type = WEIGHT_F32, .weight = w, .out = out, .in = in, .dweight_acc = dw };
+    struct linear l = { .type = DTYPE_F32, .weight = w, .out = out, .in = in, .dweight_acc = dw };
     struct group g = { &l, 1, 0 };
     struct mat none = mat_of(NULL, 0), dys = mat_of(dy, out);
     struct dropout drop = { 0 };
@@ -421,13 +421,13 @@ static void two_of_one_weight(struct linear *packed, struct linear *plain, float
     uint8_t *codes = (uint8_t *)check_buffer((size_t)n / 8 + 1);
     uint8_t *absmax_codes = (uint8_t *)check_buffer((size_t)blocks / 4 + 1);
     float offset;
-    k->nf4_codes(dev, codes, absmax, source, WEIGHT_F32, n);
+    k->nf4_codes(dev, codes, absmax, source, DTYPE_F32, n);
     k->nf4_offset(dev, &offset, absmax, blocks);
     k->nf4_nest(dev, absmax_codes, nested, absmax, offset, blocks);
     k->nf4_dequantize(dev, w, codes, absmax_codes, nested, offset, n);
     plain->weight = w;
     *packed = *plain;
-    packed->type = WEIGHT_NF4;
+    packed->type = DTYPE_NF4;
     packed->weight = codes;
     packed->absmax = absmax_codes;
     packed->nested = nested;
@@ -455,7 +455,7 @@ static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p, bool
     struct dropout drop = { .key = 99, .p = p, .first_row = first_row };
     struct mat dys[WIDE_LINEARS], du = mat_of(check_buffer((size_t)(rows * ranks)), ranks);
     for (int64_t i = 0, column = 0; i < WIDE_LINEARS; column += out[i++]) {
-        c.l[i] = (struct linear){ .type = WEIGHT_F32,
+        c.l[i] = (struct linear){ .type = DTYPE_F32,
                                   .out = out[i],
                                   .in = in,
                                   .rank = WIDE_RANK,

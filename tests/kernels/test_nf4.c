@@ -26,7 +26,7 @@ static void quantize(uint8_t *codes, uint8_t *absmax_codes, float *nested, float
                      float *absmax, const float *x, int64_t count)
 {
     int64_t blocks = (count + 63) / 64;
-    k->nf4_codes(dev, codes, absmax, x, WEIGHT_F32, count);
+    k->nf4_codes(dev, codes, absmax, x, DTYPE_F32, count);
     k->nf4_offset(dev, offset, absmax, blocks);
     k->nf4_nest(dev, absmax_codes, nested, absmax, *offset, blocks);
 }
@@ -128,7 +128,7 @@ static void test_codes_near_thresholds(void **state)
         if (i % 64 == 0 || i == COUNT - 1) x[i] = -1;
     }
     for (int count = 1; count <= COUNT; count += count < 70 ? 1 : 97) {
-        k->nf4_codes(dev, codes, absmax, x, WEIGHT_F32, count);
+        k->nf4_codes(dev, codes, absmax, x, DTYPE_F32, count);
         for (int i = 0; i < count; i++) {
             float top = absmax[i / 64];
             assert_int_equal(code_at(codes, i), slow_code(x[i] * (1 / top)));
@@ -143,7 +143,7 @@ static void test_not_finite_shows(void **state)
     uint8_t *codes = (uint8_t *)check_buffer(24);
     x[70] = -INFINITY;
     x[130] = NAN;
-    k->nf4_codes(dev, codes, absmax, x, WEIGHT_F32, 192);
+    k->nf4_codes(dev, codes, absmax, x, DTYPE_F32, 192);
     k->nf4_offset(dev, &offset, absmax, 3);
     assert_true(absmax[0] < 1 && absmax[1] == INFINITY && isnan(absmax[2]) && isnan(offset));
 }
@@ -154,7 +154,7 @@ static void test_types_and_error(void **state)
     (void)state;
     static const int counts[] = { 1, 63, 64, 1023, 1025, 16384 * 2 + 1000 };
     for (int c = 0; c < 6; c++)
-        for (int type = WEIGHT_F32; type <= WEIGHT_F16; type++) {
+        for (int type = DTYPE_F32; type <= DTYPE_F16; type++) {
             int n = counts[c];
             size_t room = (size_t)n + 64;
             float *x = check_random_buffer(room), *scratch = check_buffer(room / 64 + 1);
@@ -164,18 +164,18 @@ static void test_types_and_error(void **state)
             uint8_t *absmax = (uint8_t *)check_buffer(room);
             for (int i = 0; i < n; i++) {
                 x[i] *= 0.02f * (float)(1 + i / 64 % 5);
-                half[i] = type == WEIGHT_F16 ? f16_from_float(x[i]) : bf16_from_float(x[i]);
-                if (type == WEIGHT_F16) x[i] = f16_to_float(half[i]);
-                if (type == WEIGHT_BF16) x[i] = bf16_to_float(half[i]);
+                half[i] = type == DTYPE_F16 ? f16_from_float(x[i]) : bf16_from_float(x[i]);
+                if (type == DTYPE_F16) x[i] = f16_to_float(half[i]);
+                if (type == DTYPE_BF16) x[i] = bf16_to_float(half[i]);
             }
-            const void *stored = type == WEIGHT_F32 ? (const void *)x : half;
+            const void *stored = type == DTYPE_F32 ? (const void *)x : half;
             quantize(codes, absmax, nested, &offset, scratch, x, n);
-            k->nf4_codes(dev, same, scratch, stored, (enum weight_type)type, n);
+            k->nf4_codes(dev, same, scratch, stored, (enum dtype)type, n);
             assert_memory_equal(codes, same, (size_t)(n + 1) / 2);
             k->nf4_dequantize(dev, back, codes, absmax, nested, offset, n);
             struct nf4_error e;
             double squares = 0, wrong = 0, most = 0;
-            k->nf4_error(dev, &e, stored, (enum weight_type)type, codes, absmax, nested, offset, n);
+            k->nf4_error(dev, &e, stored, (enum dtype)type, codes, absmax, nested, offset, n);
             for (int i = 0; i < n; i++) {
                 double d = fabs((double)(x[i] - back[i]));
                 squares += (double)x[i] * (double)x[i];

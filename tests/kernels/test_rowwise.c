@@ -226,7 +226,7 @@ static void test_embedding(void **state)
     double *sum = check_doubles(d, (size_t)(vocab * dim));
     for (int64_t t = 0; t < rows; t++)
         id[t] = (int32_t)check_below(vocab);
-    k->embedding_fwd(dev, mat_of(x, dim), table, WEIGHT_F32, id, rows, dim);
+    k->embedding_fwd(dev, mat_of(x, dim), table, DTYPE_F32, id, rows, dim);
     for (int64_t t = 0; t < rows; t++)
         assert_memory_equal(x + t * dim, table + id[t] * dim, (size_t)dim * 4);
     for (int64_t t = 0; t < rows; t++)
@@ -238,10 +238,10 @@ static void test_embedding(void **state)
     int32_t first = 0;
     half[0] = 0x3f80; /* bf16 1 */
     half[1] = 0xc000; /* bf16 -2 */
-    k->embedding_fwd(dev, mat_of(x, 2), half, WEIGHT_BF16, &first, 1, 2);
+    k->embedding_fwd(dev, mat_of(x, 2), half, DTYPE_BF16, &first, 1, 2);
     assert_true(x[0] == 1 && x[1] == -2);
     half[0] = 0x3c00; /* f16 1 */
-    k->embedding_fwd(dev, mat_of(x, 2), half, WEIGHT_F16, &first, 1, 1);
+    k->embedding_fwd(dev, mat_of(x, 2), half, DTYPE_F16, &first, 1, 1);
     assert_true(x[0] == 1);
 }
 

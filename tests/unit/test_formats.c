@@ -100,6 +100,29 @@ static void test_foreign_spelling(void **state)
     tensor_file_close(&s);
 }
 
+/* Every type that a file may name is found by its name; NF4 is none of them, and is stored as
+ * bytes. */
+static void test_dtypes(void **state)
+{
+    (void)state;
+    enum dtype found;
+    for (int i = DTYPE_F32; i <= DTYPE_BOOL; i++) {
+        enum dtype dtype = (enum dtype)i;
+        if (dtype == DTYPE_NF4) continue;
+        assert_int_equal(dtype_parse(dtype_name(dtype), &found), 0);
+        assert_int_equal(found, dtype);
+        assert_int_equal(dtype_stored(dtype), dtype);
+        assert_int_equal(dtype_bits(dtype), 8 * dtype_size(dtype));
+        assert_int_equal(dtype_is_float(dtype),
+                         dtype == DTYPE_F32 || dtype == DTYPE_BF16 || dtype == DTYPE_F16);
+    }
+    assert_int_equal(dtype_parse("NF4", &found), -1);
+    assert_int_equal(dtype_parse("nf4", &found), -1);
+    assert_string_equal(dtype_stream_name(DTYPE_NF4), "nf4");
+    assert_int_equal(dtype_stored(DTYPE_NF4), DTYPE_U8);
+    assert_int_equal(dtype_bits(DTYPE_NF4), 4);
+}
+
 static void test_safetensors_round_trip(void **state)
 {
     (void)state;
@@ -670,6 +693,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hostile_safetensors),
         cmocka_unit_test(test_foreign_spelling),
+        cmocka_unit_test(test_dtypes),
         cmocka_unit_test(test_safetensors_round_trip),
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_what_is_not_computed_is_refused),

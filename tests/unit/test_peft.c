@@ -212,7 +212,7 @@ static void merge_and_compare(const char *name, enum dtype dtype, const struct a
 static void test_merges(void **state)
 {
     (void)state;
-    static const char *const names[] = { "f32", "f16", "bf16" };
+    static const char *const names[] = { "f32", "bf16", "f16" };
     struct adapter a;
     open_adapter(&a, "tests/golden/peft/adapter");
     for (int i = 0; i < 3; i++) {

@@ -1,32 +1,34 @@
-/* The thin products of adapters under dropout, by tensor cores: each reads its wide matrix once for
- * all linears of a group and applies their masks on the way, where products by cuBLASLt would want
- * a masked copy for each.
+/* The adapters' products under dropout, on tensor cores. Each kernel reads its large matrix once
+ * for all linears of a group and applies their masks on the way. cuBLASLt would need a masked copy
+ * for each linear.
  *
- *     inner:  u_l = drop_l(x) A_l^T
- *     spread: dx += Σ_l mask_l ⊙ (du_l A_l) / (1 − p)
- *     outer:  dA_l += du_l^T drop_l(x)
+ *     lora_fwd_a:  u_l = drop_l(x) A_lᵀ
+ *     lora_bwd_x:  dx += Σ_l mask_l ⊙ (du_l A_l) / (1 − p)
+ *     lora_bwd_a:  dA_l += du_lᵀ drop_l(x)
  *
- * What bounds them is the making of masks, ten rounds of Philox for eight elements of each linear,
- * and what the second-level cache gives: each block reads a thin matrix anew, so tiles are high. A
- * warp makes the masks of 32 rows by 32 columns of one linear, a bit an element and a row a lane,
- * while the next tiles are on their way; they go to the lanes that want them by shuffles and onto
- * elements in the registers of a product. What is kept is not multiplied by 1 / (1 − p) one by
- * one: the sums are.
+ * Two things bound them. Masks take ten rounds of Philox for every eight elements of each linear.
+ * And each block reads the small matrix anew from the second-level cache, so tiles have many rows.
  *
- * A launch has up to three parts: a linear of rank up to 64, smaller ones with zeros up to it, or
- * 64 of a linear's ranks. Sums are in f32, in an order that depends on shapes only. */
-#include "thin.cuh"
+ * A warp makes the masks of 32 rows × 32 columns of one linear while the next tiles are being
+ * loaded. A lane holds one row, one bit an element. The lanes that need the bits get them by
+ * shuffles, and apply them to the registers of a product. Kept elements are not multiplied by 1 /
+ * (1 − p) one by one; the sums are.
+ *
+ * A launch has up to three parts. A part is a linear of rank up to 64, padded with zeros, or 64 of
+ * the ranks of a larger one. Sums are f32, in an order that depends on shapes only.
+ */
+#include "linear_lora.cuh"
 
-#include "cuda.cuh"
+#include "device.cuh"
 
 #ifdef ELEM_F32
-bool takes_thin(const struct device *, const struct group *, struct mat) { return false; }
-void thin_inner(struct device *, struct mat, const struct group *, int64_t, struct dropout) {}
-void thin_spread(struct device *, struct mat, struct mat, const struct group *, int64_t,
-                 struct dropout)
+bool suits_lora(const struct device *, const struct group *, struct mat) { return false; }
+void lora_fwd_a(struct device *, struct mat, const struct group *, int64_t, struct dropout) {}
+void lora_bwd_x(struct device *, struct mat, struct mat, const struct group *, int64_t,
+                struct dropout)
 {
 }
-void thin_outer(struct device *, const struct group *, struct mat, struct mat, int64_t,
+void lora_bwd_a(struct device *, const struct group *, struct mat, struct mat, int64_t,
                 struct dropout)
 {
 }
@@ -34,12 +36,12 @@ void thin_outer(struct device *, const struct group *, struct mat, struct mat, i
 
 /* ---- u = drop(x) A^T ---- */
 
-/* Grid: tiles of rows, pieces of columns. */
-template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) inner_kernel(const thin t)
+/* The grid is [tiles of rows, pieces of columns]. */
+template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const lora_launch t)
 {
     SHARED_DYNAMIC(memory);
     constexpr int X = TILE * STEP, A = RANK * STEP, STAGE = X + COUNT * A;
-    constexpr int FETCHING = COUNT == 1 ? 128 : 256; /* threads that fetch x */
+    constexpr int FETCHING = COUNT == 1 ? 128 : 256; /* threads that load x */
     elem *stages = (elem *)memory;
     int part = threadIdx.x / PART_THREADS, thread = threadIdx.x % PART_THREADS;
     int lane = threadIdx.x % 32, strip = thread / 32 * 32, g = lane / 4, q = lane % 4;
@@ -58,19 +60,20 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) inner_kernel(const t
     fetch_step(0, from);
     for (int at = from, stage = 0; at < end; at += STEP, stage = 1 - stage) {
         const elem *x = stages + stage * STAGE, *a = x + X + part * A;
-        uint32_t mine[STEP / 32];
+        uint32_t kept[STEP / 32];
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++)
-            mine[h] = kept_word(t, site, first + strip + lane, at + h * 32);
+            kept[h] = kept_word(t, site, first + strip + lane, at + h * 32);
         copy_wait<0>();
-        block_sync(); /* this stage is there, and all are done with the other */
+        block_sync(); /* This stage has arrived, and no warp needs the other one any more. */
         if (at + STEP < end) fetch_step(1 - stage, at + STEP);
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++) {
-            uint32_t even[4], odd[4]; /* of rows g + 8r, this thread's two columns in each eight */
+            /* for the rows g + 8r: the masks of this thread's two columns in every eight */
+            uint32_t even[4], odd[4];
 #pragma unroll
             for (int r = 0; r < 4; r++) {
-                odd[r] = shuffle(mine[h], g + 8 * r) << (3 - q);
+                odd[r] = shuffle(kept[h], g + 8 * r) << (3 - q);
                 even[r] = odd[r] << 4;
             }
 #pragma unroll
@@ -110,8 +113,8 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) inner_kernel(const t
         }
 }
 
-/* Eight neighbours, summed over the pieces in their order, / (1 − p). */
-DEVICE pack<8> sum_of_pieces(const thin &t, int64_t n, int64_t all, int count)
+/* Eight neighbouring results: the partial sums added in their order, divided by (1 − p). */
+DEVICE pack<8> sum_of_pieces(const lora_launch &t, int64_t n, int64_t all, int count)
 {
     pack<8> sum = {}, p;
     for (int i = 0; i < count; i++) {
@@ -124,7 +127,7 @@ DEVICE pack<8> sum_of_pieces(const thin &t, int64_t n, int64_t all, int count)
     return sum;
 }
 
-KERNEL(THREADS, 1) inner_sum_kernel(const thin t, int count)
+KERNEL(THREADS, 1) fwd_a_sum_kernel(const lora_launch t, int count)
 {
     int64_t n = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 8, all = (int64_t)t.rows * t.ranks;
     if (n >= all) return;
@@ -133,16 +136,17 @@ KERNEL(THREADS, 1) inner_sum_kernel(const thin t, int count)
 
 /* ---- dx += Σ mask ⊙ (du A) / (1 − p) ---- */
 
-/* Grid: tiles of columns and of rows. */
-template <int COUNT> KERNEL(DX_THREADS, 2) spread_kernel(const thin t)
+/* The grid is [tiles of columns, tiles of rows]. */
+template <int COUNT> KERNEL(DX_THREADS, 2) bwd_x_kernel(const lora_launch t)
 {
     SHARED_DYNAMIC(memory);
     constexpr int DU = TILE * RANK, A = RANK * STEP;
     elem *du = (elem *)memory, *a = du + COUNT * DU, *dx = a + COUNT * A;
     int column = blockIdx.x * STEP, first = blockIdx.y * TILE;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
-    int strip = warp % 4 * 32, side = warp / 4 * 32; /* a warp's rows and columns */
-    uint32_t mine[COUNT];
+    /* the warp's first row and column in the tile */
+    int strip = warp % 4 * 32, side = warp / 4 * 32;
+    uint32_t kept[COUNT];
     float sum[2][4][4] = {};
 #pragma unroll
     for (int l = 0; l < COUNT; l++) {
@@ -154,7 +158,7 @@ template <int COUNT> KERNEL(DX_THREADS, 2) spread_kernel(const thin t)
     copy_commit();
 #pragma unroll
     for (int l = 0; l < COUNT; l++)
-        mine[l] = kept_word(t, t.site[l], first + strip + lane, column + side);
+        kept[l] = kept_word(t, t.site[l], first + strip + lane, column + side);
     copy_wait<0>();
     block_sync();
 #pragma unroll
@@ -180,7 +184,7 @@ template <int COUNT> KERNEL(DX_THREADS, 2) spread_kernel(const thin t)
         }
 #pragma unroll
         for (int r = 0; r < 4; r++) {
-            uint32_t odd = shuffle(mine[l], g + 8 * r) << (3 - q), even = odd << 4;
+            uint32_t odd = shuffle(kept[l], g + 8 * r) << (3 - q), even = odd << 4;
 #pragma unroll
             for (int n = 0; n < 4; n++) {
                 int e = r % 2 * 2;
@@ -210,20 +214,21 @@ template <int COUNT> KERNEL(DX_THREADS, 2) spread_kernel(const thin t)
 
 /* ---- dA += du^T drop(x) ---- */
 
-/* Grid: tiles of columns, pieces of rows. */
-template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) outer_kernel(const thin t)
+/* The grid is [tiles of columns, pieces of rows]. */
+template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const lora_launch t)
 {
     SHARED_DYNAMIC(memory);
     constexpr int X = STEP * TILE, DU = STEP * RANK, STAGE = X + COUNT * DU;
-    constexpr int FETCHING = COUNT == 1 ? 128 : 256; /* threads that fetch x */
+    constexpr int FETCHING = COUNT == 1 ? 128 : 256; /* threads that load x */
     elem *stages = (elem *)memory;
     int part = threadIdx.x / PART_THREADS, thread = threadIdx.x % PART_THREADS;
     int lane = threadIdx.x % 32, strip = thread / 32 * 32, g = lane / 4, q = lane % 4;
     int column = blockIdx.x * TILE, from = blockIdx.y * t.piece, end = min(from + t.piece, t.rows);
     int rank = of_part(t.rank, part), du_column = of_part(t.column, part);
-    int place = 7 - (g / 2 + g % 2 * 4); /* lifts the bit of this thread's column in each eight */
+    /* shift that brings the bit of this thread's column in every eight to the top */
+    int place = 7 - (g / 2 + g % 2 * 4);
     uint32_t site = of_part(t.site, part);
-    bool has_column = column + (int)threadIdx.x % (TILE / 8) * 8 < t.in; /* to fetch */
+    bool has_column = column + (int)threadIdx.x % (TILE / 8) * 8 < t.in; /* to load */
     float sum[RANK / 16][4][4] = {};
     auto fetch_step = [&](int stage, int at) {
         elem *x = stages + stage * STAGE, *du = x + X + part * DU;
@@ -235,22 +240,23 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) outer_kernel(const t
     fetch_step(0, from);
     for (int at = from, stage = 0; at < end; at += STEP, stage = 1 - stage) {
         elem *x = stages + stage * STAGE, *du = x + X + part * DU;
-        uint32_t mine[STEP / 32];
+        uint32_t kept[STEP / 32];
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++)
-            mine[h] = kept_word(t, site, at + h * 32 + lane, column + strip);
+            kept[h] = kept_word(t, site, at + h * 32 + lane, column + strip);
         copy_wait<0>();
-        block_sync(); /* this stage is there, and all are done with the other */
+        block_sync(); /* This stage has arrived, and no warp needs the other one any more. */
         if (at + STEP < end) fetch_step(1 - stage, at + STEP);
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++)
 #pragma unroll
             for (int half = 0; half < 32; half += 16) {
                 int k = h * 32 + half;
-                uint32_t left[RANK / 16][4], right[4], kept[4]; /* of rows 2q + 0, 1, 8, 9 */
+                /* of the rows 2q, 2q + 1, 2q + 8, 2q + 9 */
+                uint32_t left[RANK / 16][4], right[4], kept_rows[4];
 #pragma unroll
                 for (int r = 0; r < 4; r++)
-                    kept[r] = shuffle(mine[h], half + 2 * q + r % 2 + r / 2 * 8) << place;
+                    kept_rows[r] = shuffle(kept[h], half + 2 * q + r % 2 + r / 2 * 8) << place;
 #pragma unroll
                 for (int m = 0; m < RANK / 16; m++)
                     ldmatrix4_trans(left[m], tile_at<RANK>(du, k + lane % 8 + lane / 16 * 8,
@@ -259,10 +265,10 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) outer_kernel(const t
                 for (int n = 0; n < 4; n += 2) {
                     ldmatrix4_trans(right,
                                     tile_at<TILE>(x, k + lane % 16, strip + n * 8 + lane / 16 * 8));
-                    right[0] &= fill_halves(kept[0], kept[1], n);
-                    right[1] &= fill_halves(kept[2], kept[3], n);
-                    right[2] &= fill_halves(kept[0], kept[1], n + 1);
-                    right[3] &= fill_halves(kept[2], kept[3], n + 1);
+                    right[0] &= fill_halves(kept_rows[0], kept_rows[1], n);
+                    right[1] &= fill_halves(kept_rows[2], kept_rows[3], n);
+                    right[2] &= fill_halves(kept_rows[0], kept_rows[1], n + 1);
+                    right[3] &= fill_halves(kept_rows[2], kept_rows[3], n + 1);
 #pragma unroll
                     for (int m = 0; m < RANK / 16; m++) {
                         mma(sum[m][n], left[m], right[0], right[1]);
@@ -284,7 +290,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) outer_kernel(const t
             }
 }
 
-KERNEL(THREADS, 1) outer_sum_kernel(const thin t, int count)
+KERNEL(THREADS, 1) bwd_a_sum_kernel(const lora_launch t, int count)
 {
     int64_t n = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 8, all = (int64_t)t.ranks * t.in;
     if (n >= all) return;
@@ -301,21 +307,22 @@ KERNEL(THREADS, 1) outer_sum_kernel(const thin t, int count)
 
 /* ---- parts ---- */
 
-static_assert((int)LINEAR_GROUP_MOST <= (int)PARTS); /* of ranks up to 64, a group is one launch */
+static_assert((int)MAX_GROUP <= (int)PARTS); /* A group whose ranks are at most 64 is one launch. */
 
-/* What of a group is in launches already. */
-struct progress {
-    int linear, rank, column; /* ranks of that linear, and of all */
+/* How much of a group the launches so far have processed. */
+struct launch_progress {
+    int linear, rank, column; /* ranks of that linear, and of all linears */
 };
 
-/* The next launch's parts; false: there are no more. */
-static bool next_parts(thin &t, struct progress *p, const struct group *g, int most_parts)
+/* Fills in the next launch's parts. Returns false if there are none left. */
+static bool next_parts(lora_launch &t, struct launch_progress *p, const struct group *g,
+                       int max_parts)
 {
     int count = 0;
     t.ranks = 0;
-    while (count < most_parts && p->linear < g->count) {
+    while (count < max_parts && p->linear < g->count) {
         const struct linear *l = &g->at[p->linear];
-        int rank = (int)least(RANK, l->rank - p->rank);
+        int rank = (int)min_i64(RANK, l->rank - p->rank);
         if (!rank) {
             p->linear++, p->rank = 0;
             continue;
@@ -334,29 +341,31 @@ static bool next_parts(thin &t, struct progress *p, const struct group *g, int m
     return count > 0;
 }
 
-/* Into how many pieces sums are cut whose results are `tiles` tiles, and how long a piece is. */
+/* How long the pieces are into which a sum is cut. There are enough pieces for blocks_wanted
+ * blocks, if the results are `tiles` tiles. */
 static int64_t piece_of(int parts, int64_t tiles, int64_t length)
 {
-    int64_t count = most(1, least(PIECES, blocks_wanted(parts) / tiles));
-    return pieces(pieces(length, STEP), count) * STEP;
+    int64_t count = max_i64(1, min_i64(PIECES, blocks_wanted(parts) / tiles));
+    return ceil_div(ceil_div(length, STEP), count) * STEP;
 }
 
-static thin thin_of(struct device *dev, const struct group *g, int64_t rows, struct dropout drop)
+static lora_launch lora_launch_of(struct device *dev, const struct group *g, int64_t rows,
+                                  struct dropout drop)
 {
-    thin t = {};
+    lora_launch t = {};
     t.a = dev->slot[g->slot].a;
-    t.partial = dev->thin;
+    t.partial = dev->lora_partial;
     t.rows = (int)rows, t.in = (int)g->at[0].in;
     t.drop = mask_of(drop);
     return t;
 }
 
-static size_t sum_shared(int parts)
+static size_t a_shared(int parts)
 {
     return 2 * sizeof(elem) * (size_t)(TILE * STEP + parts * RANK * STEP);
 }
 
-static size_t spread_shared(int parts)
+static size_t bwd_x_shared(int parts)
 {
     return sizeof(elem) * (size_t)(parts * (TILE + STEP) * RANK + TILE * STEP);
 }
@@ -365,12 +374,12 @@ static int parts_allowed(const struct device *dev)
 {
     int parts = PARTS;
     while (parts &&
-           most((int64_t)sum_shared(parts), (int64_t)spread_shared(parts)) > dev->shared_bytes)
+           max_i64((int64_t)a_shared(parts), (int64_t)bwd_x_shared(parts)) > dev->shared_bytes)
         parts--;
     return parts;
 }
 
-bool takes_thin(const struct device *dev, const struct group *g, struct mat wide)
+bool suits_lora(const struct device *dev, const struct group *g, struct mat wide)
 {
     if (!has_tensor_cores(dev) || !parts_allowed(dev) || g->at[0].in % STEP ||
         !mat_is_wide(wide, g->at[0].in))
@@ -382,85 +391,85 @@ bool takes_thin(const struct device *dev, const struct group *g, struct mat wide
 
 /* ---- launches, by the number of parts ---- */
 
-struct call {
+struct launch_target {
     struct device *dev;
     dim3 grid;
 };
 
-template <int COUNT> static void launch_inner(const call &c, const thin &t)
+template <int COUNT> static void launch_fwd_a(const launch_target &c, const lora_launch &t)
 {
-    size_t shared = sum_shared(COUNT);
-    allow_shared(c.dev, (const void *)inner_kernel<COUNT>, shared, "linear_inner");
-    LAUNCH(inner_kernel<COUNT>, c.grid, dim3(COUNT * PART_THREADS), shared, c.dev->stream, t);
+    size_t shared = a_shared(COUNT);
+    allow_shared(c.dev, (const void *)fwd_a_kernel<COUNT>, shared, "linear_inner");
+    LAUNCH(fwd_a_kernel<COUNT>, c.grid, dim3(COUNT * PART_THREADS), shared, c.dev->stream, t);
 }
 
-template <int COUNT> static void launch_spread(const call &c, const thin &t)
+template <int COUNT> static void launch_bwd_x(const launch_target &c, const lora_launch &t)
 {
-    size_t shared = spread_shared(COUNT);
-    allow_shared(c.dev, (const void *)spread_kernel<COUNT>, shared, "linear_bwd_input");
-    LAUNCH(spread_kernel<COUNT>, c.grid, dim3(DX_THREADS), shared, c.dev->stream, t);
+    size_t shared = bwd_x_shared(COUNT);
+    allow_shared(c.dev, (const void *)bwd_x_kernel<COUNT>, shared, "linear_bwd_input");
+    LAUNCH(bwd_x_kernel<COUNT>, c.grid, dim3(DX_THREADS), shared, c.dev->stream, t);
 }
 
-template <int COUNT> static void launch_outer(const call &c, const thin &t)
+template <int COUNT> static void launch_bwd_a(const launch_target &c, const lora_launch &t)
 {
-    size_t shared = sum_shared(COUNT);
-    allow_shared(c.dev, (const void *)outer_kernel<COUNT>, shared, "linear_bwd_weight");
-    LAUNCH(outer_kernel<COUNT>, c.grid, dim3(COUNT * PART_THREADS), shared, c.dev->stream, t);
+    size_t shared = a_shared(COUNT);
+    allow_shared(c.dev, (const void *)bwd_a_kernel<COUNT>, shared, "linear_bwd_weight");
+    LAUNCH(bwd_a_kernel<COUNT>, c.grid, dim3(COUNT * PART_THREADS), shared, c.dev->stream, t);
 }
 
-typedef void (*launch)(const call &, const thin &);
-static const launch launches_inner[] = { launch_inner<1>, launch_inner<2>, launch_inner<3> };
-static const launch launches_spread[] = { launch_spread<1>, launch_spread<2>, launch_spread<3> };
-static const launch launches_outer[] = { launch_outer<1>, launch_outer<2>, launch_outer<3> };
+typedef void (*launch)(const launch_target &, const lora_launch &);
+static const launch launches_fwd_a[] = { launch_fwd_a<1>, launch_fwd_a<2>, launch_fwd_a<3> };
+static const launch launches_bwd_x[] = { launch_bwd_x<1>, launch_bwd_x<2>, launch_bwd_x<3> };
+static const launch launches_bwd_a[] = { launch_bwd_a<1>, launch_bwd_a<2>, launch_bwd_a<3> };
 
-static dim3 flat_grid(int64_t elements) { return dim3((unsigned)pieces(elements, THREADS * 8)); }
+static dim3 flat_grid(int64_t elements) { return dim3((unsigned)ceil_div(elements, THREADS * 8)); }
 
-void thin_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
+void lora_fwd_a(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                 struct dropout drop)
 {
-    thin t = thin_of(dev, g, rows, drop);
-    struct progress p = {};
-    int64_t tiles = pieces(rows, TILE);
+    lora_launch t = lora_launch_of(dev, g, rows, drop);
+    struct launch_progress p = {};
+    int64_t tiles = ceil_div(rows, TILE);
     t.x = elems(x), t.x_stride = x.stride;
     while (next_parts(t, &p, g, parts_allowed(dev))) {
         t.piece = (int)piece_of(t.parts, tiles, t.in);
         t.u = elems(x) + t.in + t.column[0];
-        int count = (int)pieces(t.in, t.piece);
-        must(sizeof(float) * (size_t)(count * rows * t.ranks) <= thin_bytes(&dev->shape));
-        launches_inner[t.parts - 1]({ dev, dim3((unsigned)tiles, (unsigned)count) }, t);
-        LAUNCH(inner_sum_kernel, flat_grid(rows * t.ranks), dim3(THREADS), 0, dev->stream, t,
+        int count = (int)ceil_div(t.in, t.piece);
+        must(sizeof(float) * (size_t)(count * rows * t.ranks) <= lora_bytes(&dev->shape));
+        launches_fwd_a[t.parts - 1]({ dev, dim3((unsigned)tiles, (unsigned)count) }, t);
+        LAUNCH(fwd_a_sum_kernel, flat_grid(rows * t.ranks), dim3(THREADS), 0, dev->stream, t,
                count);
     }
     launched(dev, "linear_inner");
 }
 
-void thin_spread(struct device *dev, struct mat dx, struct mat du, const struct group *g,
-                 int64_t rows, struct dropout drop)
+void lora_bwd_x(struct device *dev, struct mat dx, struct mat du, const struct group *g,
+                int64_t rows, struct dropout drop)
 {
-    thin t = thin_of(dev, g, rows, drop);
-    struct progress p = {};
+    lora_launch t = lora_launch_of(dev, g, rows, drop);
+    struct launch_progress p = {};
     t.du = elems(du), t.du_stride = du.stride;
     t.dx = elems(dx), t.dx_stride = dx.stride;
-    dim3 grid((unsigned)(t.in / STEP), (unsigned)pieces(rows, TILE));
+    dim3 grid((unsigned)(t.in / STEP), (unsigned)ceil_div(rows, TILE));
     while (next_parts(t, &p, g, parts_allowed(dev)))
-        launches_spread[t.parts - 1]({ dev, grid }, t);
+        launches_bwd_x[t.parts - 1]({ dev, grid }, t);
     launched(dev, "linear_bwd_input");
 }
 
-void thin_outer(struct device *dev, const struct group *g, struct mat du, struct mat x,
+void lora_bwd_a(struct device *dev, const struct group *g, struct mat du, struct mat x,
                 int64_t rows, struct dropout drop)
 {
-    thin t = thin_of(dev, g, rows, drop);
-    struct progress p = {};
-    int64_t tiles = pieces(t.in, TILE);
+    lora_launch t = lora_launch_of(dev, g, rows, drop);
+    struct launch_progress p = {};
+    int64_t tiles = ceil_div(t.in, TILE);
     t.x = elems(x), t.x_stride = x.stride;
     t.du = elems(du), t.du_stride = du.stride;
     while (next_parts(t, &p, g, parts_allowed(dev))) {
         t.piece = (int)piece_of(t.parts, tiles, rows);
-        int count = (int)pieces(rows, t.piece);
-        must(sizeof(float) * (size_t)count * t.ranks * t.in <= thin_bytes(&dev->shape));
-        launches_outer[t.parts - 1]({ dev, dim3((unsigned)tiles, (unsigned)count) }, t);
-        LAUNCH(outer_sum_kernel, flat_grid(t.ranks * t.in), dim3(THREADS), 0, dev->stream, t,
+        int count = (int)ceil_div(rows, t.piece);
+        must(sizeof(float) * (size_t)count * t.ranks * t.in <= lora_bytes(&dev->shape));
+        launches_bwd_a[t.parts - 1]({ dev, dim3((unsigned)tiles, (unsigned)count) }, t);
+        LAUNCH(bwd_a_sum_kernel, flat_grid(t.ranks * t.in), dim3(THREADS), 0, dev->stream, t,
                count);
     }
     launched(dev, "linear_bwd_weight");

@@ -1,25 +1,25 @@
-/* Attention over a cache of keys and values: text in the making.
+/* Attention over a cache of keys and values, for generating text.
  *
- * The cache lies head by head: [2, K, capacity, c], keys first, so that what a task reads is one
- * stretch. Decoding is bound by reading it: few rows take it in splits of 512 keys, each read
- * once for all the heads that share it, and what splits leave (the highest score, the sum of
- * weights, the weighted values) is put together in their order (Flash-Decoding, Dao et al. 2023).
- * More rows go through blocks of keys as in training.
+ * The cache is [2, K, capacity, c], the keys first, so that a task reads one contiguous stretch.
+ * Generating is bound by reading the cache. Up to four rows take it in splits of 512 keys, and each
+ * split is read once for all heads that share it. A split leaves its highest score, its sum of
+ * weights and its weighted sum of values; these are combined in the order of the splits
+ * (Flash-Decoding, Dao et al. 2023). More rows go through attention.c, as in training.
  */
 #include "attention.h"
 #include "vec.h"
 
-struct cached {
+struct attention_decode_call {
     struct device *dev;
     struct mat o, q;
     float *lse;
     const struct cache *cache;
     struct spans spans;
-    int64_t past, rows, share, splits;
+    int64_t past, rows, group_size, splits;
     float scale;
 };
 
-/* Elements of the cache before key `row` of a head; heads of values come after those of keys. */
+/* The index of the cache's element that begins row `row` of a head. Heads K … 2K − 1 are values. */
 static int64_t place_of(const struct cache *c, int64_t head, int64_t row)
 {
     return (head * c->capacity + row) * c->head_dim;
@@ -27,35 +27,35 @@ static int64_t place_of(const struct cache *c, int64_t head, int64_t row)
 
 static const void *element_at(const struct cache *c, int64_t place)
 {
-    return c->type == WEIGHT_F32 ? (const void *)((const float *)c->at + place)
-                                 : (const void *)((const uint16_t *)c->at + place);
+    return c->type == DTYPE_F32 ? (const void *)((const float *)c->at + place)
+                                : (const void *)((const uint16_t *)c->at + place);
 }
 
-static int64_t clamp(int64_t n, int64_t most) { return n < 0 ? 0 : least(n, most); }
+static int64_t clamp(int64_t n, int64_t high) { return n < 0 ? 0 : min_i64(n, high); }
 
-/* ---- writing ---- */
+/* ---- writing the cache ---- */
 
-struct keeping {
+struct cache_write {
     const struct cache *cache;
     struct mat kv;
     int64_t first, rows;
 };
 
-static void keep_head(void *arg, int64_t task, int worker)
+static void write_head(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const struct keeping *k = arg;
+    const struct cache_write *k = arg;
     const struct cache *c = k->cache;
-    float most = c->type == WEIGHT_F16 ? 65504 : INFINITY;
+    float max_finite = c->type == DTYPE_F16 ? 65504 : INFINITY;
     for (int64_t t = 0; t < k->rows; t++) {
         const float *from = head_at(k->kv, t, task, c->head_dim);
         int64_t place = place_of(c, task, k->first + t);
         for (int64_t i = 0; i < c->head_dim; i += 64) {
             float value[64];
-            int64_t n = least(64, c->head_dim - i);
+            int64_t n = min_i64(64, c->head_dim - i);
             for (int64_t j = 0; j < n; j++) {
                 float x = from[i + j];
-                value[j] = x > most ? most : x < -most ? -most : x;
+                value[j] = x > max_finite ? max_finite : x < -max_finite ? -max_finite : x;
             }
             narrow_range(c->at, c->type, place + i, value, n);
         }
@@ -66,27 +66,27 @@ void cache_rows(struct device *dev, const struct cache *cache, int64_t first, st
                 int64_t rows)
 {
     must(first >= 0 && first + rows <= cache->capacity);
-    must(cache->type == WEIGHT_F32 || cache->type == WEIGHT_F16);
-    struct keeping k = { cache, kv, first, rows };
-    pool_run(dev->pool, 2 * cache->kv_heads, keep_head, &k);
+    must(cache->type == DTYPE_F32 || cache->type == DTYPE_F16);
+    struct cache_write k = { cache, kv, first, rows };
+    pool_run(dev->pool, 2 * cache->kv_heads, write_head, &k);
 }
 
-/* ---- few rows ---- */
+/* ---- few rows: splits of the cache ---- */
 
-/* score[n, CACHE_SPLIT] = q[n] · key, for `count` keys from `place` on; the values, which come
- * next, are asked for on the way. */
+/* score[n, CACHE_SPLIT] = q[n] · key, for the `count` keys that begin at element `place`. The
+ * values that the next loop will read are prefetched meanwhile. */
 static void score_split(const struct cache *c, int64_t place, int64_t values, int64_t count,
                         float *score, const float *q, int64_t queries)
 {
-    int64_t dim = c->head_dim, bytes = dim * (c->type == WEIGHT_F32 ? 4 : 2);
+    int64_t dim = c->head_dim, bytes = dim * (c->type == DTYPE_F32 ? 4 : 2);
     for (int64_t j = 0; j < count; j++) {
         const void *key = element_at(c, place + j * dim);
-        ask_for((const char *)key + ASKED_AHEAD, bytes);
-        ask_for(element_at(c, values + j * dim), bytes);
+        prefetch((const char *)key + PREFETCH_AHEAD, bytes);
+        prefetch(element_at(c, values + j * dim), bytes);
         for (int64_t n = 0; n < queries; n += ROWS_AT_ONCE) {
             float y[ROWS_AT_ONCE];
-            int rows = (int)least(ROWS_AT_ONCE, queries - n);
-            if (c->type == WEIGHT_F32)
+            int rows = (int)min_i64(ROWS_AT_ONCE, queries - n);
+            if (c->type == DTYPE_F32)
                 dot_f32(y, key, q + n * dim, dim, dim, rows);
             else
                 dot_16(y, key, false, q + n * dim, dim, dim, rows);
@@ -96,8 +96,8 @@ static void score_split(const struct cache *c, int64_t place, int64_t values, in
     }
 }
 
-/* to[r] = Σ_j weight[r, j] · value[j], `vecs` vectors of columns; the callers make `load`, `rows`
- * and `vecs` constants. */
+/* to[r] = Σ_j weight[r, j] · value[j], for `vecs` vectors of columns. Callers pass constants for
+ * `load`, `rows` and `vecs`, so that the loops are unrolled. */
 static inline __attribute__((always_inline)) void
 weigh_columns(float *const *to, const float *weight, const void *value,
               vec (*load)(const void *, int64_t), int64_t column, int64_t dim, int64_t count,
@@ -115,13 +115,13 @@ weigh_columns(float *const *to, const float *weight, const void *value,
             memcpy(to[r] + column + k * LANES, &sum[r][k], sizeof sum[r][k]);
 }
 
-/* The same for all columns and up to four rows. */
+/* The same for all columns of a head, and for up to four rows. */
 static void weigh_values(const struct cache *c, int64_t place, int64_t count, float *const *to,
                          const float *weight, int rows)
 {
     int64_t dim = c->head_dim, i = 0;
     const void *value = element_at(c, place);
-    bool is_f32 = c->type == WEIGHT_F32;
+    bool is_f32 = c->type == DTYPE_F32;
     for (; i + SUMS * LANES <= dim; i += SUMS * LANES)
         if (is_f32)
             FOR_ROWS(rows, weigh_columns(to, weight, value, load_f32, i, dim, count, N, SUMS))
@@ -143,37 +143,41 @@ static void weigh_values(const struct cache *c, int64_t place, int64_t count, fl
         }
 }
 
-static float *part_of(const struct cached *a, int64_t head, int64_t row, int64_t split)
+static float *partial_of(const struct attention_decode_call *a, int64_t head, int64_t row,
+                         int64_t split)
 {
     return a->dev->partial +
            ((head * a->rows + row) * a->splits + split) * (a->cache->head_dim + 2);
 }
 
-/* Query n of a key/value head is of row n / share and head n % share of those that share it. */
-static void split_task(void *arg, int64_t task, int worker)
+/* Computes one split of one key/value head. Query n belongs to row n / group_size and to the head n
+ * % group_size of those that share the key/value head. */
+static void decode_task(void *arg, int64_t task, int worker)
 {
-    const struct cached *a = arg;
+    const struct attention_decode_call *a = arg;
     const struct cache *c = a->cache;
     int64_t kv = task / a->splits, split = task % a->splits, dim = c->head_dim;
-    int64_t begin = split * CACHE_SPLIT, count = least(CACHE_SPLIT, a->past + a->rows - begin);
-    int64_t queries = a->rows * a->share;
+    int64_t begin = split * CACHE_SPLIT, count = min_i64(CACHE_SPLIT, a->past + a->rows - begin);
+    int64_t queries = a->rows * a->group_size;
     float *q = worker_scratch(a->dev, worker), *score = q + queries * dim;
     for (int64_t n = 0; n < queries; n++) {
-        const float *from = head_at(a->q, n / a->share, kv * a->share + n % a->share, dim);
+        const float *from =
+            head_at(a->q, n / a->group_size, kv * a->group_size + n % a->group_size, dim);
         for (int64_t i = 0; i < dim; i++)
             q[n * dim + i] = from[i] * a->scale;
     }
     score_split(c, place_of(c, kv, begin), place_of(c, c->kv_heads + kv, begin), count, score, q,
                 queries);
     for (int64_t first = 0; first < queries; first += ROWS_AT_ONCE) {
-        int rows = (int)least(ROWS_AT_ONCE, queries - first);
+        int rows = (int)min_i64(ROWS_AT_ONCE, queries - first);
         float *to[ROWS_AT_ONCE] = { NULL };
         for (int r = 0; r < rows; r++) {
-            int64_t row = (first + r) / a->share, head = kv * a->share + (first + r) % a->share;
+            int64_t row = (first + r) / a->group_size,
+                    head = kv * a->group_size + (first + r) % a->group_size;
             int64_t end = clamp(a->past + row + 1 - begin, count);
-            int64_t from = clamp(list_of(a->spans, head)[row] - begin, end);
+            int64_t from = clamp(starts_of(a->spans, head)[row] - begin, end);
             float *weight = score + (first + r) * CACHE_SPLIT;
-            to[r] = part_of(a, head, row, split);
+            to[r] = partial_of(a, head, row, split);
             to[r][dim] = from < end ? max_row(weight + from, end - from) : -INFINITY;
             to[r][dim + 1] = from < end ? exp_row(weight + from, end - from, to[r][dim]) : 0;
             memset(weight, 0, (size_t)from * sizeof *weight);
@@ -184,36 +188,36 @@ static void split_task(void *arg, int64_t task, int worker)
     }
 }
 
-static void join_task(void *arg, int64_t task, int worker)
+static void combine_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const struct cached *a = arg;
+    const struct attention_decode_call *a = arg;
     int64_t head = task / a->rows, row = task % a->rows, dim = a->cache->head_dim;
-    float *o = head_at(a->o, row, head, dim), top = -INFINITY, total = 0;
+    float *o = head_at(a->o, row, head, dim), row_max = -INFINITY, row_sum = 0;
     for (int64_t s = 0; s < a->splits; s++)
-        top = fmaxf(top, part_of(a, head, row, s)[dim]);
+        row_max = fmaxf(row_max, partial_of(a, head, row, s)[dim]);
     memset(o, 0, (size_t)dim * sizeof *o);
     for (int64_t s = 0; s < a->splits; s++) {
-        const float *part = part_of(a, head, row, s);
-        float factor = expf(part[dim] - top);
-        total += factor * part[dim + 1];
+        const float *part = partial_of(a, head, row, s);
+        float factor = expf(part[dim] - row_max);
+        row_sum += factor * part[dim + 1];
         for (int64_t i = 0; i < dim; i++)
             o[i] += factor * part[i];
     }
     for (int64_t i = 0; i < dim; i++)
-        o[i] /= total;
-    a->lse[task] = top + logf(total);
+        o[i] /= row_sum;
+    a->lse[task] = row_max + logf(row_sum);
 }
 
-/* ---- more rows ---- */
+/* ---- more rows: blocks of keys ---- */
 
 const float *cache_widened(const struct cache *c, int64_t head, int64_t row, int64_t count,
-                           float *room)
+                           float *scratch)
 {
     int64_t place = place_of(c, head, row);
-    if (c->type == WEIGHT_F32) return (const float *)c->at + place;
-    widen_range(room, c->at, c->type, place, count * c->head_dim);
-    return room;
+    if (c->type == DTYPE_F32) return (const float *)c->at + place;
+    widen_range(scratch, c->at, c->type, place, count * c->head_dim);
+    return scratch;
 }
 
 void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q,
@@ -222,7 +226,7 @@ void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q
 {
     must(rows > 0 && rows <= dev->shape.rows && heads % cache->kv_heads == 0);
     must(past + rows <= dev->shape.keys && past + rows <= cache->capacity);
-    if (rows > FEW_QUERIES) {
+    if (rows > DECODE_QUERIES) {
         struct attention a = { .dev = dev,
                                .o = o,
                                .q = q,
@@ -238,17 +242,17 @@ void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q
         attention_forward(&a);
         return;
     }
-    struct cached a = { .dev = dev,
-                        .o = o,
-                        .q = q,
-                        .lse = lse,
-                        .cache = cache,
-                        .spans = spans,
-                        .past = past,
-                        .rows = rows,
-                        .share = heads / cache->kv_heads,
-                        .splits = pieces(past + rows, CACHE_SPLIT),
-                        .scale = scale };
-    pool_run(dev->pool, cache->kv_heads * a.splits, split_task, &a);
-    pool_run(dev->pool, heads * rows, join_task, &a);
+    struct attention_decode_call a = { .dev = dev,
+                                       .o = o,
+                                       .q = q,
+                                       .lse = lse,
+                                       .cache = cache,
+                                       .spans = spans,
+                                       .past = past,
+                                       .rows = rows,
+                                       .group_size = heads / cache->kv_heads,
+                                       .splits = ceil_div(past + rows, CACHE_SPLIT),
+                                       .scale = scale };
+    pool_run(dev->pool, cache->kv_heads * a.splits, decode_task, &a);
+    pool_run(dev->pool, heads * rows, combine_task, &a);
 }

@@ -1,13 +1,13 @@
-/* AdamW and the gradient's norm, over flat f32. Compiled without contraction to fused
- * multiply-add: the bits are those of the CPU. */
-#include "cuda.cuh"
+/* AdamW and the norm of a gradient, over flat f32. Compiled without fused multiply-add, so that the
+ * bits are those of the CPU. */
+#include "device.cuh"
 
 #include <cmath>
 
 struct update {
     float *p, *m, *v, *g;
     int64_t count;
-    float beta1, beta2, eps, gscale, step_size, shrink, root2;
+    float beta1, beta2, eps, gscale, step_size, decay_factor, root2;
 };
 
 KERNEL(THREADS, 1) adamw_kernel(const update u)
@@ -19,7 +19,7 @@ KERNEL(THREADS, 1) adamw_kernel(const update u)
     float vi = u.beta2 * u.v[i] + (1 - u.beta2) * d * d;
     u.m[i] = mi;
     u.v[i] = vi;
-    u.p[i] = u.p[i] * u.shrink - u.step_size * mi / (sqrtf(vi) / u.root2 + u.eps);
+    u.p[i] = u.p[i] * u.decay_factor - u.step_size * mi / (sqrtf(vi) / u.root2 + u.eps);
     u.g[i] = 0;
 }
 
@@ -42,7 +42,8 @@ void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t c
                         (float)((double)lr / correction1),
                         1 - lr * decay,
                         (float)sqrt(correction2) };
-    LAUNCH(adamw_kernel, dim3((unsigned)pieces(count, THREADS)), dim3(THREADS), 0, dev->stream, u);
+    LAUNCH(adamw_kernel, dim3((unsigned)ceil_div(count, THREADS)), dim3(THREADS), 0, dev->stream,
+           u);
     launched(dev, __func__);
 }
 
@@ -60,13 +61,13 @@ KERNEL(THREADS, 1) squares_kernel(double *sums, const float *g, int64_t count, i
 void sum_squares(struct device *dev, double *sum, const float *g, int64_t count)
 {
     double sums[SUM_PIECES];
-    int64_t size = pieces(count, SUM_PIECES), tasks = size ? pieces(count, size) : 0;
+    int64_t size = ceil_div(count, SUM_PIECES), tasks = size ? ceil_div(count, size) : 0;
     *sum = 0;
     if (!tasks) return;
     LAUNCH(squares_kernel, dim3((unsigned)tasks), dim3(THREADS), 32 * sizeof(double), dev->stream,
            dev->squares, g, count, size);
     launched(dev, __func__);
-    cuda_download(dev, sums, dev->squares, (size_t)tasks * sizeof *sums);
+    device_download(dev, sums, dev->squares, (size_t)tasks * sizeof *sums);
     for (int64_t i = 0; i < tasks; i++)
         *sum += sums[i];
 }

@@ -1,16 +1,16 @@
-/* Products of few rows with weights as they are stored: the decoding of text.
+/* Products of few rows with weights as they are stored, for generating text.
  *
- * Bound by reading the weights: 0.52 bytes an element in NF4, 2 in 16 bits, against
- * two operations for each row. Values are made in registers and used for up to four
- * rows of x before the next are read. A task takes 32 rows of W, whose sums have one
- * order whatever the threads.
+ * They are bound by reading the weights: 0.52 bytes an element in NF4, 2 in 16 bits, for two
+ * operations for each row of x. Weights are decoded in registers and used for up to four rows of x
+ * before the next are read. A task takes 32 rows of W. The order of a sum does not depend on the
+ * number of threads.
  */
 #include "../../lib/common/nf4.h"
 #include "vec.h"
 
 enum { WEIGHT_TILE = 32, RANK_TILE = 8 };
 
-/* ---- a block's values, VECTORS at a time; x lies in their order ---- */
+/* ---- decoding NF4, VECTORS vectors at a time ---- */
 
 #if defined(__AVX512F__)
 
@@ -29,17 +29,19 @@ static inline void look_up(vec *to, struct values v, const uint8_t *codes, int p
     __m128i sixteen = _mm_loadu_si128((const __m128i *)(const void *)codes + part);
     __m512i byte = _mm512_cvtepu8_epi32(sixteen);
     to[0] = (vec)_mm512_permutexvar_ps(_mm512_srli_epi32(byte, 4), (__m512)v.of);
-    to[1] = (vec)_mm512_permutexvar_ps(byte, (__m512)v.of); /* takes the last 4 bits */
+    /* uses the lowest 4 bits of each element only */
+    to[1] = (vec)_mm512_permutexvar_ps(byte, (__m512)v.of);
 }
 
 #elif defined(__AVX2__)
 
-/* A byte is looked up in 16 for 32 codes at once: the four of each value for itself, which are then
- * interleaved. Permutations of whole values take three bits of a code, 8 values at a time, and two
- * of AMD's operations each. */
+/* AVX2 can look up a byte in a table of 16 for 32 codes at once. So each of the four bytes of a
+ * value is looked up by itself, and the bytes are interleaved afterwards. A permutation of whole
+ * values looks up 8 values at a time, uses three bits of the code only, and is two operations on
+ * AMD's CPUs. */
 enum { VECTORS = 4 };
 struct values {
-    __m256i byte[4]; /* [k]: the k-th of all 16, twice */
+    __m256i byte[4]; /* byte[k] has byte k of all 16 values, twice */
 };
 
 static inline struct values read_values(void)
@@ -57,7 +59,7 @@ static inline struct values read_values(void)
     return v;
 }
 
-/* Of the low nibbles, then of the high ones. */
+/* Part 0 decodes the low nibbles, part 1 the high ones. */
 static inline void look_up(vec *to, struct values v, const uint8_t *codes, int part)
 {
     __m256i both = _mm256_loadu_si256((const void *)codes);
@@ -99,17 +101,18 @@ static inline void look_up(vec *to, struct values v, const uint8_t *codes, int p
 
 enum { PARTS = NF4_BLOCK / (VECTORS * LANES) };
 
-/* Which element of a block is the n-th that look_up gives. */
+/* The index within its block of the n-th value that look_up gives. x is brought into the same
+ * order. */
 static int element_of(int n)
 {
     int lane = n % LANES, vector = n / LANES % VECTORS, part = n / (VECTORS * LANES);
     if (VECTORS == 2) return 2 * (part * LANES + lane) + vector;
-    /* AVX2 interleaves within halves of a register. */
+    /* AVX2 interleaves the two halves of a register separately. */
     int byte = 4 * vector + lane % 4 + lane / 4 * 16;
     return 2 * byte + !part;
 }
 
-/* ---- one row of W with up to four of x ---- */
+/* ---- products of one row of NF4 with up to four rows of x ---- */
 
 static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_t *codes,
                                                           const float *scales, const float *x,
@@ -118,8 +121,8 @@ static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_
     vec sum[ROWS_AT_ONCE] = { 0 };
     const struct values values = read_values();
     for (int64_t b = 0; b < in / NF4_BLOCK; b++) {
-        /* Two blocks' codes are a line. */
-        if (b % 2 == 0) ask_for(codes + b * NF4_BLOCK / 2 + ASKED_AHEAD, CACHE_LINE);
+        /* The codes of two blocks fill a cache line. */
+        if (b % 2 == 0) prefetch(codes + b * NF4_BLOCK / 2 + PREFETCH_AHEAD, CACHE_LINE);
         vec even[ROWS_AT_ONCE] = { 0 }, odd[ROWS_AT_ONCE] = { 0 };
 #pragma GCC unroll 8
         for (int part = 0; part < PARTS; part++) {
@@ -141,19 +144,19 @@ static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_
 
 /* ---- tasks ---- */
 
-struct few {
+struct decode_call {
     struct device *dev;
     const struct group *g;
     struct mat y, x, residual;
     int64_t rows, in, tile;
-    bool is_inner; /* u = x Aᵀ, else y */
+    bool is_lora_down; /* computes u = x Aᵀ, else y */
 };
 
-/* Blocks of NF4 do not cross rows, and x lies split. */
-static bool is_split(const struct few *c) { return c->in % NF4_BLOCK == 0; }
+/* Do blocks of NF4 begin where rows do? Then x is in the order of look_up, in dev->split. */
+static bool is_split(const struct decode_call *c) { return c->in % NF4_BLOCK == 0; }
 
-/* A row of NF4 whose blocks are not its own goes through f32. */
-static void dot_unaligned(float *y, const struct linear *l, int64_t o, const struct few *c,
+/* A row of NF4 weights that does not begin with a block is decoded to f32 first. */
+static void dot_unaligned(float *y, const struct linear *l, int64_t o, const struct decode_call *c,
                           int64_t first, int rows, float *row)
 {
     for (int64_t i = 0; i < l->in; i++) {
@@ -166,45 +169,48 @@ static void dot_unaligned(float *y, const struct linear *l, int64_t o, const str
     dot_f32(y, row, row_of(c->x, first), c->x.stride, c->in, rows);
 }
 
-/* y[r] = x[first + r] · row o of W, for up to four rows. */
-static void dot(float *y, const struct few *c, const struct linear *l, int64_t o, int64_t first,
-                int rows, const float *scales, float *row)
+/* y[r] = x[first + r] · (row o of W), for up to four rows of x. */
+static void dot(float *y, const struct decode_call *c, const struct linear *l, int64_t o,
+                int64_t first, int rows, const float *scales, float *row)
 {
     const float *x = row_of(c->x, first);
     switch (l->type) {
-    case WEIGHT_F32:
+    case DTYPE_F32:
         dot_f32(y, (const float *)l->weight + o * l->in, x, c->x.stride, c->in, rows);
         break;
-    case WEIGHT_BF16:
-    case WEIGHT_F16:
-        dot_16(y, (const uint16_t *)l->weight + o * l->in, l->type == WEIGHT_BF16, x, c->x.stride,
+    case DTYPE_BF16:
+    case DTYPE_F16:
+        dot_16(y, (const uint16_t *)l->weight + o * l->in, l->type == DTYPE_BF16, x, c->x.stride,
                c->in, rows);
         break;
-    case WEIGHT_NF4:
+    case DTYPE_NF4:
         if (is_split(c))
             FOR_ROWS(rows, dot_nf4(y, (const uint8_t *)l->weight + o * l->in / 2, scales,
                                    c->dev->split + first * c->in, c->in, c->in, N))
         else
             dot_unaligned(y, l, o, c, first, rows, row);
         break;
+    default:
+        must(false);
     }
 }
 
-static void output_tile(const struct few *c, const struct linear *l, int64_t column,
-                        int64_t inner_column, int64_t start, int worker)
+static void output_tile(const struct decode_call *c, const struct linear *l, int64_t column,
+                        int64_t u_column, int64_t start, int worker)
 {
-    int64_t end = least(start + c->tile, l->out);
-    float *row = worker_scratch(c->dev, worker); /* of weights, or its scales */
+    int64_t end = min_i64(start + c->tile, l->out);
+    /* a decoded row of weights, or the absmax of its blocks */
+    float *row = worker_scratch(c->dev, worker);
     int64_t blocks = c->in / NF4_BLOCK;
-    bool has_scales = l->type == WEIGHT_NF4 && is_split(c);
+    bool has_scales = l->type == DTYPE_NF4 && is_split(c);
     for (int64_t o = start; o < end; o++) {
         if (has_scales) nf4_scales(row, l, o * blocks, blocks);
         for (int64_t first = 0; first < c->rows; first += ROWS_AT_ONCE) {
-            int rows = (int)least(ROWS_AT_ONCE, c->rows - first);
+            int rows = (int)min_i64(ROWS_AT_ONCE, c->rows - first);
             float y[ROWS_AT_ONCE], adapter[ROWS_AT_ONCE] = { 0 };
             dot(y, c, l, o, first, rows, row, row);
             if (l->rank)
-                dot_f32(adapter, l->b + o * l->rank, row_of(c->x, first) + c->in + inner_column,
+                dot_f32(adapter, l->b + o * l->rank, row_of(c->x, first) + c->in + u_column,
                         c->x.stride, l->rank, rows);
             for (int r = 0; r < rows; r++) {
                 float before = c->residual.at ? row_of(c->residual, first + r)[column + o] : 0;
@@ -214,12 +220,13 @@ static void output_tile(const struct few *c, const struct linear *l, int64_t col
     }
 }
 
-static void inner_tile(const struct few *c, const struct linear *l, int64_t column, int64_t start)
+static void lora_down_tile(const struct decode_call *c, const struct linear *l, int64_t column,
+                           int64_t start)
 {
-    int64_t end = least(start + c->tile, l->rank);
+    int64_t end = min_i64(start + c->tile, l->rank);
     for (int64_t o = start; o < end; o++)
         for (int64_t first = 0; first < c->rows; first += ROWS_AT_ONCE) {
-            int rows = (int)least(ROWS_AT_ONCE, c->rows - first);
+            int rows = (int)min_i64(ROWS_AT_ONCE, c->rows - first);
             float u[ROWS_AT_ONCE];
             dot_f32(u, l->a + o * c->in, row_of(c->x, first), c->x.stride, c->in, rows);
             for (int r = 0; r < rows; r++)
@@ -227,38 +234,38 @@ static void inner_tile(const struct few *c, const struct linear *l, int64_t colu
         }
 }
 
-static int64_t tiles_of(const struct few *c, const struct linear *l)
+static int64_t tiles_of(const struct decode_call *c, const struct linear *l)
 {
-    return pieces(c->is_inner ? l->rank : l->out, c->tile);
+    return ceil_div(c->is_lora_down ? l->rank : l->out, c->tile);
 }
 
-static void few_tile(void *arg, int64_t task, int worker)
+static void decode_tile(void *arg, int64_t task, int worker)
 {
-    const struct few *c = arg;
+    const struct decode_call *c = arg;
     const struct linear *l = c->g->at;
-    int64_t column = 0, inner_column = 0;
+    int64_t column = 0, u_column = 0;
     for (; task >= tiles_of(c, l); l++) {
         task -= tiles_of(c, l);
         column += l->out;
-        inner_column += l->rank;
+        u_column += l->rank;
     }
-    if (c->is_inner)
-        inner_tile(c, l, inner_column, task * c->tile);
+    if (c->is_lora_down)
+        lora_down_tile(c, l, u_column, task * c->tile);
     else
-        output_tile(c, l, column, inner_column, task * c->tile, worker);
+        output_tile(c, l, column, u_column, task * c->tile, worker);
 }
 
-static void run(struct few *c, bool is_inner)
+static void run(struct decode_call *c, bool is_lora_down)
 {
     int64_t tiles = 0;
-    c->is_inner = is_inner;
-    c->tile = is_inner ? RANK_TILE : WEIGHT_TILE;
+    c->is_lora_down = is_lora_down;
+    c->tile = is_lora_down ? RANK_TILE : WEIGHT_TILE;
     for (int i = 0; i < c->g->count; i++)
         tiles += tiles_of(c, &c->g->at[i]);
-    if (tiles) pool_run(c->dev->pool, tiles, few_tile, c);
+    if (tiles) pool_run(c->dev->pool, tiles, decode_tile, c);
 }
 
-static void split_rows(const struct few *c)
+static void split_rows(const struct decode_call *c)
 {
     for (int64_t r = 0; r < c->rows; r++) {
         const float *x = row_of(c->x, r);
@@ -269,15 +276,15 @@ static void split_rows(const struct few *c)
     }
 }
 
-void linear_few(struct device *dev, struct mat y, struct mat x, const struct group *g,
-                struct mat residual, int64_t rows)
+void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                   struct mat residual, int64_t rows)
 {
-    struct few c = {
+    struct decode_call c = {
         .dev = dev, .g = g, .y = y, .x = x, .residual = residual, .rows = rows, .in = g->at[0].in
     };
     bool has_nf4 = false;
     for (int i = 0; i < g->count; i++)
-        has_nf4 |= g->at[i].type == WEIGHT_NF4;
+        has_nf4 |= g->at[i].type == DTYPE_NF4;
     if (has_nf4 && is_split(&c)) split_rows(&c);
     run(&c, true);
     run(&c, false);

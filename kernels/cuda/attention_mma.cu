@@ -1,23 +1,26 @@
-/* Attention on tensor cores, where elements have 16 bits and a head has 32, 64 or 128 columns:
- * FlashAttention-2 (Dao 2023) with spans for a mask. A warp owns 16 or 32 rows of scores; softmax
- * and all sums are f32. The backward is two passes, one for dQ and one for dK and dV, so that
- * nothing is added atomically.
+/* Attention on tensor cores by mma, for elements of 16 bits and heads of 32, 64 or 128 columns:
+ * FlashAttention-2 (Dao 2023), masked by each row's first key.
  *
- * What a warp multiplies it reads from shared memory, 128 bytes a clock of a multiprocessor: with
- * 16 rows of 128 columns a product of 16 x 8 x 16 waits 2.25 clocks for its operands forward
- * and 2.33 in dq, with 32 rows 1.25 and 1.67. The tensor cores want about 1.6 (sm_90) or 2 (sm_80).
+ * A warp owns 16 or 32 rows of scores. The softmax and all sums are f32. The backward has two
+ * passes, one for dQ and one for dK and dV, so that no sum needs atomic additions.
+ *
+ * A warp reads its operands from shared memory, which delivers 128 bytes a clock to a
+ * multiprocessor. With 16 rows of 128 columns, a product of 16 × 8 × 16 waits 2.25 clocks for its
+ * operands in the forward and 2.33 in dq; with 32 rows, 1.25 and 1.67. The tensor cores themselves
+ * need about 1.6 clocks (sm_90) or 2 (sm_80).
  */
 #include "tile.cuh"
 
 #include "attention.cuh"
 
 #ifdef ELEM_F32
-bool tiles_fwd(struct device *, const attention &) { return false; }
-bool tiles_bwd(struct device *, const attention &) { return false; }
+bool mma_fwd(struct device *, const attention &) { return false; }
+bool mma_bwd(struct device *, const attention &) { return false; }
 #else
-#include "attention_rows.cuh"
+#include "online_softmax.cuh"
 
-/* s[16 · M, 8 · N] += rows row … row + 16 · M − 1 of A times the rows of B. */
+/* s[16 · M, 8 · N] += A Bᵀ, with the rows row … row + 16 · M − 1 of A and the first 8 · N rows of
+ * B. */
 template <int C, int M, int N> DEVICE void times_rows(float (*s)[N][4], elem *a, int row, elem *b)
 {
     int lane = threadIdx.x % 32;
@@ -39,7 +42,7 @@ template <int C, int M, int N> DEVICE void times_rows(float (*s)[N][4], elem *a,
     }
 }
 
-/* sum[16 · M, C] += p[16 · M, 8 · N], rounded to elements, times B [8 · N, C]. */
+/* sum[16 · M, C] += p B, with p [16 · M, 8 · N] rounded to elements, and B [8 · N, C]. */
 template <int C, int M, int N>
 DEVICE void times_columns(float (*sum)[C / 8][4], const float (*p)[N][4], elem *b)
 {
@@ -63,8 +66,9 @@ DEVICE void times_columns(float (*sum)[C / 8][4], const float (*p)[N][4], elem *
     }
 }
 
-/* A block owns WARPS · M · 16 queries of a head and goes over the keys in tiles of KEYS. V comes
- * while Q K^T is computed, the next K while P V is. Long rows are started first. */
+/* A block owns WARPS · M · 16 queries of a head and goes over the keys in tiles of KEYS. It loads a
+ * tile of V while it computes Q Kᵀ, and the next tile of K while it computes P V. The blocks with
+ * the most keys start first. */
 template <int C, int KEYS, int WARPS, int M>
 KERNEL(WARPS * 32, C == 128 ? 2 : 1)
 fwd_kernel(const attention a)
@@ -74,18 +78,19 @@ fwd_kernel(const attention a)
     elem *q = (elem *)memory, *k = q + QUERIES * C, *v = k + KEYS * C;
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     int head = blockIdx.y, kv = head / (a.heads / a.kv_heads);
-    const int32_t *start = list_of(a, head);
+    const int32_t *start = starts_of(a, head);
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * QUERIES;
     int last = min(first + QUERIES, a.rows) - 1, all = a.past + a.rows;
     int tile = start[first] / KEYS, last_tile = (a.past + last) / KEYS;
-    int clear = start[last]; /* from here on keys are in every row's span, but for causality */
-    int mine = first + warp * M * 16 + g; /* rows mine + 16 · m + 8 · h */
+    /* Every row of the block sees the keys from here on, up to its own position. */
+    int first_unmasked = start[last];
+    int row0 = first + warp * M * 16 + g; /* this lane's rows are row0 + 16 · m + 8 · h */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
-    float top[M][2], total[M][2], sum[M][C / 8][4] = {};
+    float row_max[M][2], row_sum[M][2], sum[M][C / 8][4] = {};
     for (int m = 0; m < M; m++)
         for (int h = 0; h < 2; h++) {
-            top[m][h] = -INFINITY;
-            total[m][h] = 0;
+            row_max[m][h] = -INFINITY;
+            row_sum[m][h] = 0;
         }
     fetch<C, QUERIES, WARPS * 32>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, all);
@@ -93,29 +98,29 @@ fwd_kernel(const attention a)
     float scale2 = a.scale * log2_e;
     for (; tile <= last_tile; tile++) {
         copy_wait<0>();
-        block_sync(); /* this K is there, and all are done with the last V */
+        block_sync(); /* K has arrived, and no warp needs the last V any more. */
         fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, all);
         copy_commit();
         float s[M][N][4] = {};
         times_rows<C, M, N>(s, q, warp * M * 16, k);
         copy_wait<0>();
-        block_sync(); /* V is there, and all are done with this K */
+        block_sync(); /* V has arrived, and no warp needs this K any more. */
         if (tile < last_tile) {
             fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS, all);
             copy_commit();
         }
-        if (tile * KEYS + KEYS - 1 > a.past + first || tile * KEYS < clear)
-            hide<M, N>(s, start, mine, tile * KEYS, a);
+        if (tile * KEYS + KEYS - 1 > a.past + first || tile * KEYS < first_unmasked)
+            mask_scores<M, N>(s, start, row0, tile * KEYS, a);
 #pragma unroll
         for (int m = 0; m < M; m++)
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                float shrink = soften<N>(s[m], h, top[m][h], total[m][h], scale2);
-                if (shrink == 1) continue; /* after the first tiles it mostly is */
+                float rescale = online_softmax<N>(s[m], h, row_max[m][h], row_sum[m][h], scale2);
+                if (rescale == 1) continue; /* This is the usual case after the first tiles. */
 #pragma unroll
                 for (int c = 0; c < C / 8; c++) {
-                    sum[m][c][2 * h] *= shrink;
-                    sum[m][c][2 * h + 1] *= shrink;
+                    sum[m][c][2 * h] *= rescale;
+                    sum[m][c][2 * h + 1] *= rescale;
                 }
             }
         times_columns<C, M, N>(sum, s, v);
@@ -124,16 +129,17 @@ fwd_kernel(const attention a)
     for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            int row = mine + m * 16 + h * 8;
-            float all_of_row = row_sum(total[m][h]);
+            int row = row0 + m * 16 + h * 8;
+            float whole_sum = sum_over_lanes(row_sum[m][h]);
             if (row >= a.rows) continue;
-            put_row<C>(a.o + row * a.o_stride + head * C, sum[m], h, 1 / all_of_row);
+            store_row<C>(a.o + row * a.o_stride + head * C, sum[m], h, 1 / whole_sum);
             if (t == 0)
-                a.lse[(int64_t)head * a.rows + row] = top[m][h] * a.scale + logf(all_of_row);
+                a.lse[(int64_t)head * a.rows + row] = row_max[m][h] * a.scale + logf(whole_sum);
         }
 }
 
-/* The forward's loop with P from lse: dP = dO V^T, dS = P ⊙ (dP − delta), dQ += dS K. */
+/* dQ. The loop is the forward's, with P computed from lse: dP = dO Vᵀ, dS = P ⊙ (dP − delta), dQ +=
+ * dS K. */
 template <int C, int KEYS, int WARPS, int M, int STAGES>
 KERNEL(WARPS * 32, 1)
 dq_kernel(const attention a)
@@ -144,17 +150,17 @@ dq_kernel(const attention a)
     elem *v = k + STAGES * KEYS * C;
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
     int head = blockIdx.y, kv = head / (a.heads / a.kv_heads);
-    const int32_t *start = list_of(a, head);
+    const int32_t *start = starts_of(a, head);
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * QUERIES;
     int last = min(first + QUERIES, a.rows) - 1;
-    int tile = start[first] / KEYS, last_tile = last / KEYS, clear = start[last];
-    int mine = first + warp * M * 16 + g; /* rows mine + 16 · m + 8 · h */
+    int tile = start[first] / KEYS, last_tile = last / KEYS, first_unmasked = start[last];
+    int row0 = first + warp * M * 16 + g; /* this lane's rows are row0 + 16 · m + 8 · h */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
-    row_base base[M][2];
+    row_stats stats[M][2];
     float sum[M][C / 8][4] = {};
     for (int m = 0; m < M; m++)
         for (int h = 0; h < 2; h++)
-            base[m][h] = a.base[(int64_t)head * a.rows + min(mine + m * 16 + h * 8, a.rows - 1)];
+            stats[m][h] = a.stats[(int64_t)head * a.rows + min(row0 + m * 16 + h * 8, a.rows - 1)];
     fetch<C, QUERIES, WARPS * 32>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch<C, QUERIES, WARPS * 32>(d, a.dout + head * C, a.dout_stride, first, a.rows);
     fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, a.rows);
@@ -164,7 +170,8 @@ dq_kernel(const attention a)
     for (int stage = 0; tile <= last_tile; tile++, stage = (stage + 1) % STAGES) {
         elem *this_k = k + stage * KEYS * C, *this_v = v + stage * KEYS * C;
         copy_wait<0>();
-        block_sync(); /* this tile is there, and with two stages all are done with the other */
+        /* This tile has arrived. With two stages, no warp needs the other stage any more. */
+        block_sync();
         if (STAGES == 2 && tile < last_tile) {
             fetch<C, KEYS, WARPS * 32>(k + (1 - stage) * KEYS * C, keys, a.k_stride,
                                        (tile + 1) * KEYS, a.rows);
@@ -175,20 +182,20 @@ dq_kernel(const attention a)
         float s[M][N][4] = {}, ds[M][N][4] = {};
         times_rows<C, M, N>(s, q, warp * M * 16, this_k);
         times_rows<C, M, N>(ds, d, warp * M * 16, this_v);
-        if (tile * KEYS + KEYS - 1 > first || tile * KEYS < clear)
-            hide<M, N>(s, start, mine, tile * KEYS, a);
+        if (tile * KEYS + KEYS - 1 > first || tile * KEYS < first_unmasked)
+            mask_scores<M, N>(s, start, row0, tile * KEYS, a);
 #pragma unroll
         for (int m = 0; m < M; m++)
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    float p = exp2_fast(s[m][n][e] * scale2 - base[m][e / 2].lse2);
-                    ds[m][n][e] = p * (ds[m][n][e] - base[m][e / 2].delta);
+                    float p = exp2_fast(s[m][n][e] * scale2 - stats[m][e / 2].lse2);
+                    ds[m][n][e] = p * (ds[m][n][e] - stats[m][e / 2].delta);
                 }
         times_columns<C, M, N>(sum, ds, this_k);
         if (STAGES == 1) {
-            block_sync(); /* all are done with this tile */
+            block_sync(); /* No warp needs this tile any more. */
             if (tile < last_tile) {
                 fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS, a.rows);
                 fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, (tile + 1) * KEYS, a.rows);
@@ -200,53 +207,55 @@ dq_kernel(const attention a)
     for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            int row = mine + m * 16 + h * 8;
-            if (row < a.rows) put_row<C>(a.dq + row * a.dq_stride + head * C, sum[m], h, a.scale);
+            int row = row0 + m * 16 + h * 8;
+            if (row < a.rows) store_row<C>(a.dq + row * a.dq_stride + head * C, sum[m], h, a.scale);
         }
 }
 
-/* A tile of queries with their gradients and bases; beyond the last row zeros, which add nothing.
- */
+/* Loads a tile of queries with the gradients of their outputs and their row_stats. Rows beyond the
+ * last become zeros, which add nothing to dK and dV. */
 template <int C, int QUERIES, int THREADS_>
-DEVICE void fetch_queries(elem *q, elem *d, row_base *base, const attention &a, int head, int first)
+DEVICE void fetch_queries(elem *q, elem *d, row_stats *stats, const attention &a, int head,
+                          int first)
 {
     fetch<C, QUERIES, THREADS_>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch<C, QUERIES, THREADS_>(d, a.dout + head * C, a.dout_stride, first, a.rows);
-    fetch_bases<QUERIES>(base, a, head, first);
+    fetch_row_stats<QUERIES>(stats, a, head, first);
     copy_commit();
 }
 
-/* A block owns WARPS · 16 keys of a key/value head and goes over the heads that read it and
- * their queries in tiles of QUERIES, on transposed scores, whose softmax is at once the left
- * side of the next product: dV += P^T dO, dK += dS^T Q. */
+/* dK and dV. A block owns WARPS · 16 keys of a key/value head. It goes over the query heads that
+ * share it, and over their queries in tiles of QUERIES. Scores are computed transposed, so that the
+ * softmax is the left operand of the next product: dV += Pᵀ dO, dK += dSᵀ Q. */
 template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const attention a)
 {
     constexpr int KEYS = WARPS * 16, N = QUERIES / 8, THREADS_ = WARPS * 32;
     SHARED_DYNAMIC(memory);
     elem *k = (elem *)memory, *v = k + KEYS * C, *q = v + KEYS * C, *d = q + 2 * QUERIES * C;
-    row_base *base = (row_base *)(d + 2 * QUERIES * C);
+    row_stats *stats = (row_stats *)(d + 2 * QUERIES * C);
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    int kv = blockIdx.y, share = a.heads / a.kv_heads;
+    int kv = blockIdx.y, group_size = a.heads / a.kv_heads;
     int first = blockIdx.x * KEYS, last = min(first + KEYS, a.rows) - 1;
-    int mine = first + warp * 16 + g; /* keys mine and mine + 8 */
+    int key0 = first + warp * 16 + g; /* this lane's keys are key0 and key0 + 8 */
     float dk[1][C / 8][4] = {}, dv[1][C / 8][4] = {}, scale2 = a.scale * log2_e;
     fetch<C, KEYS, THREADS_>(k, a.k + kv * C, a.k_stride, first, a.rows);
     fetch<C, KEYS, THREADS_>(v, a.v + kv * C, a.v_stride, first, a.rows);
     copy_commit();
-    for (int head = kv * share; head < (kv + 1) * share; head++) {
-        const int32_t *start = list_of(a, head);
+    for (int head = kv * group_size; head < (kv + 1) * group_size; head++) {
+        const int32_t *start = starts_of(a, head);
         int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
-        int clear = last_query(start, a.rows, first); /* up to here every row's span has begun */
-        fetch_queries<C, QUERIES, THREADS_>(q, d, base, a, head, tile * QUERIES);
+        /* Up to this query, every row sees the block's first key. */
+        int last_unmasked = last_query(start, a.rows, first);
+        fetch_queries<C, QUERIES, THREADS_>(q, d, stats, a, head, tile * QUERIES);
         for (int stage = 0; tile <= last_tile; tile++, stage = 1 - stage) {
             elem *this_q = q + stage * QUERIES * C, *this_d = d + stage * QUERIES * C;
-            const row_base *this_base = base + stage * QUERIES;
+            const row_stats *this_stats = stats + stage * QUERIES;
             copy_wait<0>();
-            block_sync(); /* this tile is there, and all are done with the other */
+            block_sync(); /* This tile has arrived, and no warp needs the other one any more. */
             if (tile < last_tile)
                 fetch_queries<C, QUERIES, THREADS_>(
                     q + (1 - stage) * QUERIES * C, d + (1 - stage) * QUERIES * C,
-                    base + (1 - stage) * QUERIES, a, head, (tile + 1) * QUERIES);
+                    stats + (1 - stage) * QUERIES, a, head, (tile + 1) * QUERIES);
             float s[1][N][4] = {}, ds[1][N][4] = {};
             times_rows<C, 1, N>(s, k, warp * 16, this_q);
 #pragma unroll
@@ -254,9 +263,9 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
 #pragma unroll
                 for (int e = 0; e < 4; e++)
                     s[0][n][e] =
-                        exp2_fast(s[0][n][e] * scale2 - this_base[n * 8 + t * 2 + e % 2].lse2);
-            if (tile * QUERIES < last || tile * QUERIES + QUERIES - 1 > clear)
-                hide_keys<N>(s[0], start, mine, tile * QUERIES, a);
+                        exp2_fast(s[0][n][e] * scale2 - this_stats[n * 8 + t * 2 + e % 2].lse2);
+            if (tile * QUERIES < last || tile * QUERIES + QUERIES - 1 > last_unmasked)
+                mask_keys<N>(s[0], start, key0, tile * QUERIES, a);
             times_columns<C, 1, N>(dv, s, this_d);
             times_rows<C, 1, N>(ds, v, warp * 16, this_d);
 #pragma unroll
@@ -264,17 +273,17 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
 #pragma unroll
                 for (int e = 0; e < 4; e++)
                     ds[0][n][e] =
-                        s[0][n][e] * (ds[0][n][e] - this_base[n * 8 + t * 2 + e % 2].delta);
+                        s[0][n][e] * (ds[0][n][e] - this_stats[n * 8 + t * 2 + e % 2].delta);
             times_columns<C, 1, N>(dk, ds, this_q);
         }
-        block_sync(); /* the next head's tiles take the place of these */
+        block_sync(); /* The next head's tiles overwrite these. */
     }
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        int key = mine + h * 8;
+        int key = key0 + h * 8;
         if (key >= a.rows) continue;
-        put_row<C>(a.dk + key * a.dk_stride + kv * C, dk[0], h, a.scale);
-        put_row<C>(a.dv + key * a.dv_stride + kv * C, dv[0], h, 1);
+        store_row<C>(a.dk + key * a.dk_stride + kv * C, dk[0], h, a.scale);
+        store_row<C>(a.dv + key * a.dv_stride + kv * C, dv[0], h, 1);
     }
 }
 
@@ -291,14 +300,14 @@ static constexpr size_t dq_bytes(int c, int keys, int warps, int m, int stages)
 static constexpr size_t dkdv_bytes(int c, int queries, int warps)
 {
     return (size_t)(2 * warps * 16 + 4 * queries) * c * sizeof(elem) +
-           2 * queries * sizeof(row_base);
+           2 * queries * sizeof(row_stats);
 }
 
 template <int C, int KEYS, int WARPS, int M>
 static void launch_fwd(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = fwd_bytes(C, KEYS, WARPS, M);
-    dim3 grid((unsigned)pieces(a.rows, WARPS * M * 16), (unsigned)a.heads);
+    dim3 grid((unsigned)ceil_div(a.rows, WARPS * M * 16), (unsigned)a.heads);
     allow_shared(dev, (const void *)&fwd_kernel<C, KEYS, WARPS, M>, bytes, "attention");
     LAUNCH((fwd_kernel<C, KEYS, WARPS, M>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
@@ -307,7 +316,7 @@ template <int C, int KEYS, int WARPS, int M, int STAGES>
 static void launch_dq(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = dq_bytes(C, KEYS, WARPS, M, STAGES);
-    dim3 grid((unsigned)pieces(a.rows, WARPS * M * 16), (unsigned)a.heads);
+    dim3 grid((unsigned)ceil_div(a.rows, WARPS * M * 16), (unsigned)a.heads);
     allow_shared(dev, (const void *)&dq_kernel<C, KEYS, WARPS, M, STAGES>, bytes, "attention");
     LAUNCH((dq_kernel<C, KEYS, WARPS, M, STAGES>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
@@ -316,14 +325,14 @@ template <int C, int QUERIES, int WARPS>
 static void launch_dkdv(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = dkdv_bytes(C, QUERIES, WARPS);
-    dim3 grid((unsigned)pieces(a.rows, WARPS * 16), (unsigned)a.kv_heads);
+    dim3 grid((unsigned)ceil_div(a.rows, WARPS * 16), (unsigned)a.kv_heads);
     allow_shared(dev, (const void *)&dkdv_kernel<C, QUERIES, WARPS>, bytes, "attention");
     LAUNCH((dkdv_kernel<C, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
-/* Heads of 128: 32 rows a warp where two such blocks fit a multiprocessor, which is where a block
- * may have 160 KiB (sm_80) forward, and 192 (sm_90) for dq; smaller tiles where it may have 99
- * (sm_86, sm_89) or 64 (sm_75). */
+/* Heads of 128: a warp has 32 rows where two such blocks fit on a multiprocessor. For the forward
+ * that is where a block may have 160 KiB of shared memory (sm_80), for dq 192 KiB (sm_90). Tiles
+ * are smaller where a block may have 99 KiB (sm_86, sm_89) or 64 (sm_75). */
 enum { SM_90 = 192 << 10, SM_80 = 160 << 10, SM_86 = 97 << 10 };
 
 static void launch_bwd(struct device *dev, const attention &a)
@@ -349,14 +358,14 @@ static void launch_bwd(struct device *dev, const attention &a)
     }
 }
 
-/* sm_70 loads and multiplies other tiles than all after it. */
+/* sm_70 has other instructions to load and to multiply tiles than all GPUs after it. */
 static bool suits(const struct device *dev, const attention &a)
 {
     return has_tensor_cores(dev) && is_all_wide(a) &&
            (a.head_dim == 32 || a.head_dim == 64 || a.head_dim == 128);
 }
 
-bool tiles_fwd(struct device *dev, const attention &a)
+bool mma_fwd(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
     if (a.head_dim == 32)
@@ -371,7 +380,7 @@ bool tiles_fwd(struct device *dev, const attention &a)
     return true;
 }
 
-bool tiles_bwd(struct device *dev, const attention &a)
+bool mma_bwd(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
     launch_bwd(dev, a);

@@ -1,14 +1,14 @@
-/* Products in bf16 on the tile registers of AMX (Intel 64 and IA-32 Architectures Software
+/* Matrix products in bf16 on the tile registers of AMX (Intel 64 and IA-32 Architectures Software
  * Developer's Manual, volume 1, chapter 18).
  *
- * A tile of A is 16 rows of 32 consecutive k; one of B is 16 pairs of k for 16 columns. Blocks
- * of both operands are rounded and laid out as tiles, which stay in the second-level cache; then
- * two by two tiles of C are summed in registers. Rounding and layout cost one load, half a
- * conversion and half a store for 16 elements, and 4 shuffles more where rows and k change places.
+ * A tile of A is 16 rows of 32 consecutive k. A tile of B is 16 pairs of k for 16 columns. Blocks
+ * of both operands are rounded to bf16 and packed into tiles, which stay in the second-level cache.
+ * Then two by two tiles of C are summed in registers. Packing costs one load, half a conversion and
+ * half a store for 16 elements, and 4 shuffles more where the operand is transposed.
  */
 #include "cpu.h"
 
-#if defined(PRODUCTS_BF16)
+#if defined(GEMM_BF16)
 
 #include <cpuid.h>
 #include <immintrin.h>
@@ -20,14 +20,16 @@ static bool ask_for_tiles(void)
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
     unsigned a, b, c, d;
     bool has_amx = __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 22 & 1 && d >> 24 & 1;
-    const char *limit = getenv("LONGQLORA_CPU"); /* dots: to test what is done without tiles */
+    /* "dots" disables AMX, to test the bf16 dot products without it */
+    const char *limit = getenv("LONGQLORA_CPU");
     if (limit && !strcmp(limit, "dots")) return false;
     return has_amx && !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA);
 }
 
 bool amx_usable(void)
 {
-    static int known; /* 1: no, 2: yes; threads that ask at once find the same */
+    /* 1: no, 2: yes, 0: not asked yet. Threads that ask at once find the same answer. */
+    static int known;
     int now = __atomic_load_n(&known, __ATOMIC_RELAXED);
     if (!now) {
         now = ask_for_tiles() ? 2 : 1;
@@ -36,7 +38,7 @@ bool amx_usable(void)
     return now == 2;
 }
 
-/* All eight tiles have 16 rows of 64 bytes; a setting of the thread. */
+/* Gives all eight tile registers 16 rows of 64 bytes. This is a setting of each thread. */
 static void configure(void)
 {
     static __thread bool is_configured;
@@ -47,14 +49,14 @@ static void configure(void)
         uint8_t rows[16];
     } config = { .palette = 1 };
     for (int i = 0; i < 8; i++) {
-        config.bytes_per_row[i] = DEPTH * sizeof(bf16);
-        config.rows[i] = STRIP;
+        config.bytes_per_row[i] = TILE_K * sizeof(bf16);
+        config.rows[i] = PANEL;
     }
     _tile_loadconfig(&config);
     is_configured = true;
 }
 
-/* 16 x 16 elements of 32 bits, rows to columns. */
+/* Transposes 16 × 16 elements of 32 bits. */
 static inline void transpose(__m512i r[16])
 {
     __m512i t[16];
@@ -67,7 +69,7 @@ static inline void transpose(__m512i r[16])
             r[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + 2 + j]);
             r[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + 2 + j]);
         }
-    /* r[4g + c] holds column c of each quarter's rows 4g to 4g + 3. */
+    /* Now r[4g + c] holds, in each quarter of 128 bits, column c of rows 4g … 4g + 3. */
     for (int c = 0; c < 4; c++)
         for (int h = 0; h < 2; h++) {
             t[8 * h + c] = _mm512_shuffle_i32x4(r[8 * h + c], r[8 * h + 4 + c], 0x88);
@@ -86,7 +88,7 @@ static inline __mmask16 first_of(int64_t n)
     return (__mmask16)(n >= 16 ? 0xffff : n > 0 ? (1u << n) - 1 : 0);
 }
 
-/* Two vectors times scale, rounded side by side. */
+/* Multiplies two vectors by scale and rounds them to bf16; low becomes the lower half. */
 static inline __m512i rounded(__m512 high, __m512 low, float scale)
 {
     if (scale != 1) {
@@ -96,28 +98,29 @@ static inline __m512i rounded(__m512 high, __m512 low, float scale)
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
 }
 
-/* Rows of the strip, 32 k each, from memory where k are neighbours. */
-static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t strip,
+/* Loads 16 rows of 32 k each, from memory in which the k of a row are neighbours. */
+static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t start,
                              int64_t depth, float scale)
 {
-    for (int64_t i = 0; i < STRIP; i++) {
-        __mmask16 there = i < strip ? 0xffff : 0;
+    for (int64_t i = 0; i < PANEL; i++) {
+        __mmask16 there = i < start ? 0xffff : 0;
         __m512 low = _mm512_maskz_loadu_ps(there & first_of(depth), x + i * ld);
         __m512 high = _mm512_maskz_loadu_ps(there & first_of(depth - 16), x + i * ld + 16);
         r[i] = rounded(high, low, scale);
     }
 }
 
-/* Pairs of k, 16 of the strip each, from memory where the strip's are neighbours. */
-static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t strip,
+/* Loads 16 pairs of k, each for the panel's 16 rows or columns, from memory in which the panel's
+ * elements of one k are neighbours. */
+static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t start,
                               int64_t depth, float scale)
 {
     static const uint16_t order[32] = { 0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
                                         21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
                                         11, 27, 12, 28, 13, 29, 14, 30, 15, 31 };
     const __m512i interleave = _mm512_loadu_si512(order);
-    __mmask16 mask = first_of(strip);
-    for (int64_t p = 0; p < DEPTH / 2; p++) {
+    __mmask16 mask = first_of(start);
+    for (int64_t p = 0; p < TILE_K / 2; p++) {
         const float *row = x + 2 * p * ld;
         __m512 even = _mm512_maskz_loadu_ps(2 * p < depth ? mask : 0, row);
         __m512 odd = _mm512_maskz_loadu_ps(2 * p + 1 < depth ? mask : 0, row + ld);
@@ -125,55 +128,55 @@ static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t
     }
 }
 
-/* One tile of each strip before the next of any where that is how memory lies. */
+/* Packs tiles in the order in which memory has the source: where k is the outer dimension, one tile
+ * of every panel before the second tile of any. */
 static inline __attribute__((always_inline)) void
-lay_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t strips, int64_t depth)
+pack_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth)
 {
-    int64_t across = pieces(strips, STRIP), down = pieces(depth, DEPTH);
-    int64_t outer = from.k_apart ? down : across, inner = from.k_apart ? across : down;
+    int64_t across = ceil_div(width, PANEL), down = ceil_div(depth, TILE_K);
+    int64_t outer = from.k_is_outer ? down : across, inner = from.k_is_outer ? across : down;
     for (int64_t o = 0; o < outer; o++)
         for (int64_t n = 0; n < inner; n++) {
-            int64_t s = from.k_apart ? n : o, l = from.k_apart ? o : n;
-            int64_t strip = s * STRIP, k = l * DEPTH;
-            bf16 *tile = to.at + s * to.apart + l * TILE;
+            int64_t s = from.k_is_outer ? n : o, l = from.k_is_outer ? o : n;
+            int64_t start = s * PANEL, k = l * TILE_K;
+            bf16 *tile = to.at + s * to.apart + l * TILE_ELEMENTS;
             __m512i r[16];
-            if (from.k_apart)
-                load_pairs(r, from.x + k * from.ld + strip, from.ld, strips - strip, depth - k,
+            if (from.k_is_outer)
+                load_pairs(r, from.x + k * from.ld + start, from.ld, width - start, depth - k,
                            from.scale);
             else
-                load_rows(r, from.x + strip * from.ld + k, from.ld, strips - strip, depth - k,
+                load_rows(r, from.x + start * from.ld + k, from.ld, width - start, depth - k,
                           from.scale);
-            if (from.k_apart != wants_pairs) transpose(r);
+            if (from.k_is_outer != wants_pairs) transpose(r);
             for (int i = 0; i < 16; i++)
-                _mm512_store_si512(tile + i * DEPTH, r[i]);
+                _mm512_store_si512(tile + i * TILE_K, r[i]);
         }
 }
 
-void amx_lay_out(struct tiles to, struct source from, bool wants_pairs, int64_t strips,
-                 int64_t depth)
+void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth)
 {
     if (from.scale != 1) {
-        lay_scaled(to, from, wants_pairs, strips, depth);
+        pack_scaled(to, from, wants_pairs, width, depth);
         return;
     }
-    from.scale = 1; /* known where this is compiled */
-    lay_scaled(to, from, wants_pairs, strips, depth);
+    from.scale = 1; /* a constant for the compiler */
+    pack_scaled(to, from, wants_pairs, width, depth);
 }
 
-/* C = or += two strips of A by two of B, of `count` tiles each; where there is only one, what is
- * stored beyond is of no use. */
+/* C = A B, or += A B, of up to two panels of A and two of B, with `count` tiles each. Where there
+ * is only one panel, the part of C that belongs to the second is garbage. */
 static void multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t count,
                      bool second_a, bool second_b, bool adds)
 {
-    enum { BYTES = DEPTH * sizeof(bf16) };
+    enum { BYTES = TILE_K * sizeof(bf16) };
     const bf16 *a1 = a.at + (second_a ? a.apart : 0), *b1 = b.at + (second_b ? b.apart : 0);
-    float *below = c + STRIP * ldc;
+    float *below = c + PANEL * ldc;
     int64_t row = ldc * (int64_t)sizeof(float);
     if (adds) {
         _tile_loadd(0, c, row);
-        _tile_loadd(1, c + STRIP, row);
+        _tile_loadd(1, c + PANEL, row);
         _tile_loadd(2, below, row);
-        _tile_loadd(3, below + STRIP, row);
+        _tile_loadd(3, below + PANEL, row);
     } else {
         _tile_zero(0);
         _tile_zero(1);
@@ -181,19 +184,19 @@ static void multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int6
         _tile_zero(3);
     }
     for (int64_t t = 0; t < count; t++) {
-        _tile_loadd(6, b.at + t * TILE, BYTES);
-        _tile_loadd(4, a.at + t * TILE, BYTES);
+        _tile_loadd(6, b.at + t * TILE_ELEMENTS, BYTES);
+        _tile_loadd(4, a.at + t * TILE_ELEMENTS, BYTES);
         _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, b1 + t * TILE, BYTES);
+        _tile_loadd(7, b1 + t * TILE_ELEMENTS, BYTES);
         _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, a1 + t * TILE, BYTES);
+        _tile_loadd(5, a1 + t * TILE_ELEMENTS, BYTES);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
     _tile_stored(0, c, row);
-    _tile_stored(1, c + STRIP, row);
+    _tile_stored(1, c + PANEL, row);
     _tile_stored(2, below, row);
-    _tile_stored(3, below + STRIP, row);
+    _tile_stored(3, below + PANEL, row);
 }
 
 static void copy_block(float *restrict to, int64_t ldt, const float *restrict from, int64_t ldf,
@@ -207,21 +210,21 @@ static void copy_block(float *restrict to, int64_t ldt, const float *restrict fr
 void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
                   int64_t count, bool adds)
 {
-    enum { SIDE = 2 * STRIP };
+    enum { SIDE = 2 * PANEL };
     _Alignas(64) float edge[SIDE * SIDE] = { 0 };
     configure();
     for (int64_t v = 0; v < cols; v += SIDE)
         for (int64_t u = 0; u < rows; u += SIDE) {
-            int64_t height = least(SIDE, rows - u), width = least(SIDE, cols - v);
-            struct tiles left = { a.at + u / STRIP * a.apart, a.apart };
-            struct tiles right = { b.at + v / STRIP * b.apart, b.apart };
+            int64_t height = min_i64(SIDE, rows - u), width = min_i64(SIDE, cols - v);
+            struct tiles left = { a.at + u / PANEL * a.apart, a.apart };
+            struct tiles right = { b.at + v / PANEL * b.apart, b.apart };
             float *to = c + u * ldc + v;
             if (height == SIDE && width == SIDE) {
                 multiply(to, ldc, left, right, count, true, true, adds);
                 continue;
             }
             if (adds) copy_block(edge, SIDE, to, ldc, height, width);
-            multiply(edge, SIDE, left, right, count, height > STRIP, width > STRIP, adds);
+            multiply(edge, SIDE, left, right, count, height > PANEL, width > PANEL, adds);
             copy_block(to, ldc, edge, SIDE, height, width);
         }
 }
@@ -230,10 +233,9 @@ void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t
 
 bool amx_usable(void) { return false; }
 
-void amx_lay_out(struct tiles to, struct source from, bool wants_pairs, int64_t strips,
-                 int64_t depth)
+void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth)
 {
-    (void)to, (void)from, (void)wants_pairs, (void)strips, (void)depth;
+    (void)to, (void)from, (void)wants_pairs, (void)width, (void)depth;
     must(false);
 }
 

@@ -1,7 +1,10 @@
-/* One row against a cache of keys and values: decoding, where memory decides (Flash-Decoding, Dao
- * et al. 2023). A block has SPLIT keys of a key/value head and leaves for each of its queries the
- * highest score, the sum of weights and the weighted values; a second kernel puts the splits
- * together in their order. The cut depends on positions only, so the bits do not depend on the GPU.
+/* Attention of one row over a cache of keys and values, for generating text (Flash-Decoding, Dao et
+ * al. 2023). It is bound by memory.
+ *
+ * A block reads SPLIT keys of one key/value head. For each query head that shares them it leaves
+ * the highest score, the sum of the weights and the weighted sum of the values. A second kernel
+ * combines the splits in their order. How keys are cut depends on their positions only, so the bits
+ * do not depend on the GPU.
  */
 #include "attention.cuh"
 
@@ -9,12 +12,12 @@
 
 enum {
     SPLIT = ATTENTION_SPLIT,
-    LANES = 8, /* of a key */
+    LANES = 8, /* that share a key */
     BLOCK = 128,
-    AHEAD = 4, /* keys, or values, that a thread has on their way at once */
-    /* by tensor cores: */
-    HEADS = 8, /* at once, columns of a product; those beyond the last have zeros */
-    KEYS = 16, /* of a product */
+    AHEAD = 4, /* A thread has so many keys, or values, in flight. */
+    /* for the kernels on tensor cores: */
+    HEADS = 8, /* columns of a product; the columns beyond the last head are zeros */
+    KEYS = 16, /* rows of a product */
     WARPS = BLOCK / 32,
 };
 
@@ -23,9 +26,10 @@ struct attention_row : attention {
     int splits;
 };
 
-DEVICE int start_of(const attention_row &a, int head) { return list_of(a, head)[0]; }
+DEVICE int start_of(const attention_row &a, int head) { return starts_of(a, head)[0]; }
 
-/* score[g][key of the split] for heads head … head + N − 1, −infinity where the row sees no key. */
+/* score[g][j] for the heads head … head + N − 1 and the keys j of the split; −∞ where the row does
+ * not see the key. */
 template <int N>
 DEVICE void put_scores(float *score, const attention_row &a, const float *q, int head, int count,
                        int kv, int begin)
@@ -63,44 +67,44 @@ DEVICE void put_scores(float *score, const attention_row &a, const float *q, int
     }
 }
 
-/* Scores become weights relative to the highest; a warp a head. */
-DEVICE void weigh(float *score, float *top, float *total)
+/* Turns the scores of a head into weights e^(score − row_max). A warp does it for one head. */
+DEVICE void softmax_of_split(float *score, float *row_max, float *row_sum)
 {
-    float highest = -INFINITY, sum = 0;
+    float new_max = -INFINITY, sum = 0;
     for (int j = threadIdx.x % 32; j < SPLIT; j += 32)
-        highest = fmaxf(highest, score[j]);
+        new_max = fmaxf(new_max, score[j]);
     for (int mask = 16; mask; mask /= 2)
-        highest = fmaxf(highest, shuffle_xor(highest, mask));
+        new_max = fmaxf(new_max, shuffle_xor(new_max, mask));
     for (int j = threadIdx.x % 32; j < SPLIT; j += 32) {
-        score[j] = highest == -INFINITY ? 0 : expf(score[j] - highest);
+        score[j] = new_max == -INFINITY ? 0 : expf(score[j] - new_max);
         sum += score[j];
     }
     for (int mask = 16; mask; mask /= 2)
         sum += shuffle_xor(sum, mask);
-    *top = highest;
-    *total = sum;
+    *row_max = new_max;
+    *row_sum = sum;
 }
 
-/* N heads that share keys and values at a time; shared memory: q [N, head_dim], weights [N, SPLIT],
- * values of each part of the keys [parts, N, head_dim]. */
-template <int N> KERNEL(BLOCK, 1) split_kernel(const attention_row a)
+/* Processes N heads at a time that share keys and values. Shared memory: q [N, head_dim], weights
+ * [N, SPLIT], and weighted values of each part of the keys [parts, N, head_dim]. */
+template <int N> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
 {
     SHARED_DYNAMIC(memory);
     int c = a.head_dim, columns = c / 8, parts = BLOCK / columns;
     float *q = (float *)memory, *score = q + N * c, *values = score + N * SPLIT;
-    int kv = blockIdx.y, share = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
-    for (int head = kv * share; head < (kv + 1) * share; head += N) {
-        int count = min(N, (kv + 1) * share - head);
+    int kv = blockIdx.y, group_size = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
+    for (int head = kv * group_size; head < (kv + 1) * group_size; head += N) {
+        int count = min(N, (kv + 1) * group_size - head);
         for (int i = threadIdx.x; i < count * c; i += BLOCK)
             q[i] = widen(a.q[head * c + i]);
         block_sync();
         put_scores<N>(score, a, q, head, count, kv, begin);
         block_sync();
         for (int g = threadIdx.x / 32; g < count; g += BLOCK / 32) {
-            float top, total;
-            weigh(score + g * SPLIT, &top, &total);
+            float row_max, row_sum;
+            softmax_of_split(score + g * SPLIT, &row_max, &row_sum);
             float *to = a.partial + ((int64_t)(head + g) * a.splits + blockIdx.x) * (c + 2) + c;
-            if (threadIdx.x % 32 == 0) to[0] = top, to[1] = total;
+            if (threadIdx.x % 32 == 0) to[0] = row_max, to[1] = row_sum;
         }
         block_sync();
         int part = threadIdx.x / columns, column = threadIdx.x % columns * 8;
@@ -141,16 +145,17 @@ template <int N> KERNEL(BLOCK, 1) split_kernel(const attention_row a)
     }
 }
 
-/* ---- the same by tensor cores ----
+/* ---- the same on tensor cores ----
  *
- * Heads that share keys and values are columns of one product: scores K Qᵀ, of 16 keys; outputs
- * Vᵀ P, of 16 keys, summed over those of a warp. Which lane has which dimensions of a head is free
- * as long as both operands agree, so keys and values come by 16 bytes. Weights are rounded to
- * elements for their product, as those of many rows are. */
+ * The query heads that share a key/value head are the columns of a product. Scores are K Qᵀ, of 16
+ * keys at a time. Outputs are Vᵀ P, of 16 keys at a time, summed over the keys of a warp. It does
+ * not matter which lane holds which dimensions of a head as long as both operands agree, so lanes
+ * load 16 contiguous bytes of keys and values. Weights are rounded to elements for the product, as
+ * in the kernels for many rows. */
 #ifndef ELEM_F32
 struct weights {
     float score[HEADS][SPLIT];
-    elem rounded[HEADS][SPLIT + 8]; /* rows in other banks */
+    elem rounded[HEADS][SPLIT + 8]; /* 8 more, so that rows begin in different banks */
 };
 
 DEVICE void load_words(uint32_t word[4], const elem *from, bool valid)
@@ -159,8 +164,8 @@ DEVICE void load_words(uint32_t word[4], const elem *from, bool valid)
     word[0] = x.x, word[1] = x.y, word[2] = x.z, word[3] = x.w;
 }
 
-/* Scores of a warp's keys. Lane (g, q) has dimensions 32 i + 8 q … + 7 of keys g and g + 8, and of
- * head g. */
+/* Computes the scores of a warp's keys. Lane 4g + q holds the dimensions 32 i + 8 q … + 7 of the
+ * keys g and g + 8, and of the head g. */
 template <int DIM>
 DEVICE void put_tile_scores(weights *w, const attention_row &a, int head, int count, int kv,
                             int begin)
@@ -199,14 +204,14 @@ DEVICE void put_tile_scores(weights *w, const attention_row &a, int head, int co
     }
 }
 
-/* The low, or the high, halves of two words. */
+/* The low halves of two words, or the high ones. */
 DEVICE uint32_t pair_halves(uint32_t first, uint32_t second, bool is_high)
 {
     return is_high ? first >> 16 | (second & 0xffff0000) : (first & 0xffff) | second << 16;
 }
 
-/* values[warp][head][dimension] of a warp's keys. Lane (g, q) has dimensions 64 i + 8 g … + 7 of
- * keys 2 q, 2 q + 1 and those eight further. */
+/* values[warp][head][dimension], summed over a warp's keys. Lane 4g + q holds the dimensions 64 i +
+ * 8 g … + 7 of the keys 2q, 2q + 1, 2q + 8 and 2q + 9. */
 template <int DIM>
 DEVICE void put_tile_values(float *values, const weights *w, const attention_row &a, int count,
                             int kv, int begin)
@@ -246,24 +251,24 @@ DEVICE void put_tile_values(float *values, const weights *w, const attention_row
                 sum[t][n];
 }
 
-template <int DIM> KERNEL(BLOCK, 5) split_tile_kernel(const attention_row a)
+template <int DIM> KERNEL(BLOCK, 5) flash_decode_mma_kernel(const attention_row a)
 {
     SHARED_DYNAMIC(memory);
     weights *w = (weights *)memory;
     float *values = (float *)(w + 1);
-    int kv = blockIdx.y, share = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
+    int kv = blockIdx.y, group_size = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    for (int head = kv * share; head < (kv + 1) * share; head += HEADS) {
-        int count = min((int)HEADS, (kv + 1) * share - head);
+    for (int head = kv * group_size; head < (kv + 1) * group_size; head += HEADS) {
+        int count = min((int)HEADS, (kv + 1) * group_size - head);
         put_tile_scores<DIM>(w, a, head, count, kv, begin);
         block_sync();
         for (int h = warp; h < count; h += WARPS) {
-            float top, total;
-            weigh(w->score[h], &top, &total);
+            float row_max, row_sum;
+            softmax_of_split(w->score[h], &row_max, &row_sum);
             for (int j = lane; j < SPLIT; j += 32)
                 w->rounded[h][j] = narrow(w->score[h][j]);
             float *to = a.partial + ((int64_t)(head + h) * a.splits + blockIdx.x) * (DIM + 2) + DIM;
-            if (lane == 0) to[0] = top, to[1] = total;
+            if (lane == 0) to[0] = row_max, to[1] = row_sum;
         }
         block_sync();
         put_tile_values<DIM>(values, w, a, count, kv, begin);
@@ -278,58 +283,58 @@ template <int DIM> KERNEL(BLOCK, 5) split_tile_kernel(const attention_row a)
     }
 }
 
-template <int DIM> static void launch_split_tile(struct device *dev, const attention_row &a)
+template <int DIM> static void launch_flash_decode_mma(struct device *dev, const attention_row &a)
 {
     size_t bytes = sizeof(weights) + sizeof(float) * WARPS * HEADS * DIM;
     dim3 grid((unsigned)a.splits, (unsigned)a.kv_heads);
-    LAUNCH(split_tile_kernel<DIM>, grid, dim3(BLOCK), bytes, dev->stream, a);
+    LAUNCH(flash_decode_mma_kernel<DIM>, grid, dim3(BLOCK), bytes, dev->stream, a);
     launched(dev, "attention_cached");
 }
 
-/* false: not this head_dim, or no such tensor cores. */
-static bool split_by_tiles(struct device *dev, const attention_row &a)
+/* Returns false if there is no kernel for this head_dim, or no suitable tensor core. */
+static bool flash_decode_mma(struct device *dev, const attention_row &a)
 {
     if (!has_tensor_cores(dev) || (uintptr_t)a.q % 16) return false;
     if (a.head_dim == 64)
-        launch_split_tile<64>(dev, a);
+        launch_flash_decode_mma<64>(dev, a);
     else if (a.head_dim == 128)
-        launch_split_tile<128>(dev, a);
+        launch_flash_decode_mma<128>(dev, a);
     else
         return false;
     return true;
 }
 #else
-static bool split_by_tiles(struct device *, const attention_row &) { return false; }
+static bool flash_decode_mma(struct device *, const attention_row &) { return false; }
 #endif
 
-KERNEL(BLOCK, 1) join_kernel(const attention_row a)
+KERNEL(BLOCK, 1) combine_kernel(const attention_row a)
 {
     int head = blockIdx.x, c = a.head_dim;
     const float *part = a.partial + (int64_t)head * a.splits * (c + 2);
-    float top = -INFINITY, total = 0;
+    float row_max = -INFINITY, row_sum = 0;
     for (int s = 0; s < a.splits; s++)
-        top = fmaxf(top, part[s * (c + 2) + c]);
+        row_max = fmaxf(row_max, part[s * (c + 2) + c]);
     for (int s = 0; s < a.splits; s++)
-        total += part[s * (c + 2) + c + 1] * expf(part[s * (c + 2) + c] - top);
+        row_sum += part[s * (c + 2) + c + 1] * expf(part[s * (c + 2) + c] - row_max);
     for (int i = threadIdx.x; i < c; i += BLOCK) {
         float sum = 0;
         for (int s = 0; s < a.splits; s++)
-            sum += part[s * (c + 2) + i] * expf(part[s * (c + 2) + c] - top);
-        a.o[head * c + i] = narrow(sum / total);
+            sum += part[s * (c + 2) + i] * expf(part[s * (c + 2) + c] - row_max);
+        a.o[head * c + i] = narrow(sum / row_sum);
     }
-    if (threadIdx.x == 0) a.lse[head] = top + logf(total);
+    if (threadIdx.x == 0) a.lse[head] = row_max + logf(row_sum);
 }
 
-template <int N> static void launch_split(struct device *dev, const attention_row &a)
+template <int N> static void launch_flash_decode(struct device *dev, const attention_row &a)
 {
     int parts = BLOCK / (a.head_dim / 8);
     size_t bytes = sizeof(float) * (size_t)(N * (a.head_dim + SPLIT + parts * a.head_dim));
     dim3 grid((unsigned)a.splits, (unsigned)a.kv_heads);
-    LAUNCH(split_kernel<N>, grid, dim3(BLOCK), bytes, dev->stream, a);
+    LAUNCH(flash_decode_kernel<N>, grid, dim3(BLOCK), bytes, dev->stream, a);
     launched(dev, "attention_cached");
 }
 
-bool attention_one(struct device *dev, const attention &a)
+bool flash_decode(struct device *dev, const attention &a)
 {
     if (a.rows != 1 || a.head_dim % 8 || a.head_dim > 256 || a.past >= dev->shape.keys ||
         a.heads > dev->shape.heads || !is_wide(a.k, a.k_stride, 8, sizeof *a.k) ||
@@ -338,12 +343,22 @@ bool attention_one(struct device *dev, const attention &a)
     attention_row r = {};
     (attention &)r = a;
     r.partial = dev->splits;
-    r.splits = (int)pieces(a.past + 1, SPLIT);
-    if (a.heads == a.kv_heads) /* one head a key is bound by memory, not by arithmetic */
-        launch_split<1>(dev, r);
-    else if (!split_by_tiles(dev, r))
-        launch_split<4>(dev, r);
-    LAUNCH(join_kernel, dim3((unsigned)a.heads), dim3(BLOCK), 0, dev->stream, r);
+    r.splits = (int)ceil_div(a.past + 1, SPLIT);
+    /* With one query head for each key, arithmetic is not the bound, memory is. */
+    if (a.heads == a.kv_heads)
+        launch_flash_decode<1>(dev, r);
+    else if (!flash_decode_mma(dev, r))
+        launch_flash_decode<4>(dev, r);
+    LAUNCH(combine_kernel, dim3((unsigned)a.heads), dim3(BLOCK), 0, dev->stream, r);
     launched(dev, "attention_cached");
     return true;
+}
+
+void cache_rows(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
+                int64_t rows)
+{
+    must(first >= 0 && first + rows <= cache->capacity && cache->type == kernels_cuda.act_type);
+    int64_t cols = 2 * cache->kv_heads * cache->head_dim, stride = cache_stride(cache);
+    elem *to = (elem *)cache->at + first * stride;
+    copy_rows(dev, { (struct act *)to, stride }, kv, rows, cols);
 }

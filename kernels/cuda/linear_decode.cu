@@ -1,41 +1,43 @@
-/* Few rows times weights as they are stored: decoding, where memory decides.
+/* Products of few rows with weights as they are stored, for generating text. They are bound by
+ * memory.
  *
- * A warp has OUTS rows of a linear's weights and goes over their columns; a lane takes 16 bytes of
- * each at a time, so that enough is in flight. Values of NF4 are looked up in shared memory (16
- * words, no two in one bank), summed in f32 over the lane's half block, then multiplied by its
- * absmax. That is five instructions a value, which take longer than its half byte; so where there
- * are tensor cores, NF4 goes another way (below). */
+ * A warp has OUTS rows of a linear's weights and goes over their columns. A lane loads 16 bytes of
+ * each row at a time, so that enough loads are in flight. NF4 values are looked up in shared memory
+ * (16 words in 16 banks), multiplied by x, summed in f32 over the half block that a lane has, and
+ * then multiplied by absmax. That is five instructions a value, which take longer than loading its
+ * half byte. So on GPUs with tensor cores, NF4 is computed in another way (below).
+ */
 #include "nf4.cuh"
 
-#include "cuda.cuh"
+#include "device.cuh"
 
 enum { WARPS = 4 };
 
-struct few_linear {
-    const void *weight; /* NF4's are in nf4 */
-    packed nf4;
+struct decode_linear {
+    const void *weight; /* of NF4, nf4 is used instead */
+    nf4_weight nf4;
     const float *b;
     float scale;
     int64_t out, rank, y_column, u_column;
 };
 
-struct few {
-    few_linear at[LINEAR_GROUP_MOST];
+struct decode_call {
+    decode_linear at[MAX_GROUP];
     const elem *x, *residual;
     elem *y;
-    float *y32; /* instead of y */
+    float *y32; /* if not NULL, results go here instead of y */
     int64_t x_stride, residual_stride, y_stride, in;
     int rows;
 };
 
-/* What a lane loads of a row of weights at once, COUNT elements from `at`. */
-template <enum weight_type TYPE> struct piece;
+/* What a lane loads of a row of weights at once: COUNT elements from `at` on. */
+template <enum dtype TYPE> struct piece;
 
-template <> struct piece<WEIGHT_NF4> {
+template <> struct piece<DTYPE_NF4> {
     static constexpr int COUNT = 32;
     uint4 codes;
     float absmax;
-    DEVICE_MEMBER void load(const few_linear &l, int64_t at, const float *map)
+    DEVICE_MEMBER void load(const decode_linear &l, int64_t at, const float *map)
     {
         codes = ((const uint4 *)l.nf4.codes)[at / COUNT];
         absmax = absmax_of(l.nf4, map, at);
@@ -48,10 +50,10 @@ template <> struct piece<WEIGHT_NF4> {
     DEVICE_MEMBER float scale() const { return absmax; }
 };
 
-template <> struct piece<WEIGHT_F32> {
+template <> struct piece<DTYPE_F32> {
     static constexpr int COUNT = 8;
     pack<8> p;
-    DEVICE_MEMBER void load(const few_linear &l, int64_t at, const float *)
+    DEVICE_MEMBER void load(const decode_linear &l, int64_t at, const float *)
     {
         ::load(p, (const float *)l.weight + at);
     }
@@ -64,17 +66,17 @@ template <> struct piece<WEIGHT_F32> {
     DEVICE_MEMBER float scale() const { return 1; }
 };
 
-template <enum weight_type TYPE> struct piece {
+template <enum dtype TYPE> struct piece {
     static constexpr int COUNT = 8;
     uint4 half;
-    DEVICE_MEMBER void load(const few_linear &l, int64_t at, const float *)
+    DEVICE_MEMBER void load(const decode_linear &l, int64_t at, const float *)
     {
         half = ((const uint4 *)l.weight)[at / COUNT];
     }
     DEVICE_MEMBER void widen8(float *w, int, const float *) const
     {
         pack<8> p;
-        load_halves(p, (const uint16_t *)&half, TYPE == WEIGHT_BF16);
+        load_halves(p, (const uint16_t *)&half, TYPE == DTYPE_BF16);
 #pragma unroll
         for (int i = 0; i < 8; i++)
             w[i] = p.v[i];
@@ -82,10 +84,11 @@ template <enum weight_type TYPE> struct piece {
     DEVICE_MEMBER float scale() const { return 1; }
 };
 
-/* sum[t][o] += x[t] · row first + o of W, this lane's share; rows beyond the last repeat it. */
-template <enum weight_type TYPE, int ROWS, int OUTS>
-DEVICE void add_products(float (*sum)[OUTS], const few &a, const few_linear &l, int64_t first,
-                         const float *value, const float *map)
+/* sum[t][o] += x[t] · (row first + o of W), over this lane's elements. Beyond the last row of W and
+ * of x, the last row is used again. */
+template <enum dtype TYPE, int ROWS, int OUTS>
+DEVICE void add_products(float (*sum)[OUTS], const decode_call &a, const decode_linear &l,
+                         int64_t first, const float *value, const float *map)
 {
     constexpr int COUNT = piece<TYPE>::COUNT;
     for (int64_t i = threadIdx.x % 32 * COUNT; i < a.in; i += 32 * COUNT) {
@@ -119,19 +122,20 @@ DEVICE void add_products(float (*sum)[OUTS], const few &a, const few_linear &l, 
     }
 }
 
-/* Blocks that a multiprocessor shall have room for: one row of NF4 else takes 185 registers, and
- * two warps a scheduler wait for memory. As many as make nothing spill. */
+/* Blocks that should fit on a multiprocessor. Without this bound the kernel for one row of NF4
+ * takes 185 registers, so that each scheduler has only two warps, which both wait for memory. The
+ * numbers are the largest with which no register spills. */
 constexpr int blocks_for(int rows) { return rows == 1 ? 8 : rows == 8 ? 4 : 5; }
 
-/* blockIdx.y: which linear. */
-template <enum weight_type TYPE, int ROWS, int OUTS>
+/* blockIdx.y is the index of the linear. */
+template <enum dtype TYPE, int ROWS, int OUTS>
 KERNEL(WARPS * 32, blocks_for(ROWS))
-few_kernel(const few a)
+decode_kernel(const decode_call a)
 {
     SHARED_DYNAMIC(memory);
     nf4_tables *tables = (nf4_tables *)memory;
-    const few_linear &l = a.at[blockIdx.y];
-    if (TYPE == WEIGHT_NF4) fill_tables<WARPS * 32>(tables);
+    const decode_linear &l = a.at[blockIdx.y];
+    if (TYPE == DTYPE_NF4) fill_tables<WARPS * 32>(tables);
     int lane = threadIdx.x % 32;
     int64_t first = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * OUTS;
     if (first >= l.out) return;
@@ -163,23 +167,25 @@ few_kernel(const few a)
         }
 }
 
-/* ---- NF4 by tensor cores ----
+/* ---- NF4 on tensor cores ----
  *
- * A block has TILE_OUTS rows of weights; its warps go over the columns, GROUP blocks of 64 at a
- * time. A lane has 8 bytes of each block of two rows, in which a byte is two neighbours of a
- * product's left operand: a table of 256 words says which, in a copy for each lane, so that no two
- * lanes meet in a bank. x is the right operand, whose eight columns are up to eight rows. The sums
- * over a block are multiplied by its absmax in f32. Values are rounded to elements, as those of
- * prepared weights are. */
+ * A block has TILE_OUTS rows of weights, the left operand. Its warps go over the columns, GROUP
+ * blocks of 64 at a time. A lane holds 8 bytes of each block of two rows. One byte, two codes, is
+ * two neighbours of the left operand: a table of 256 words gives both values. Each lane has its own
+ * copy of the table, so that no two lanes meet in a bank. x is the right operand, and its eight
+ * columns are up to eight rows of x. The sum over a block is multiplied by its absmax in f32.
+ * Values are rounded to elements, like those of prepared weights. */
 #ifndef ELEM_F32
 enum { TILE_OUTS = 16, TILE_WARPS = 8, GROUP = 4, TILE_COLUMNS = GROUP * NF4_BLOCK };
 
 struct pair_tables {
-    uint32_t pair[256][32]; /* values of a byte, the first code in its high nibble; [byte][lane] */
-    float map[256], partial[TILE_WARPS][TILE_OUTS][FEW_ROWS];
+    /* [byte][lane]: the values of a byte's two codes, that of the high nibble first */
+    uint32_t pair[256][32];
+    float map[256], partial[TILE_WARPS][TILE_OUTS][DECODE_ROWS];
 };
 
-/* Row by row: each thread's eight pieces of 16 bytes in another order, for the banks. */
+/* A thread fills the copies of one byte. The threads write their eight pieces of 16 bytes in
+ * different orders, so that they use different banks. */
 DEVICE void fill_pairs(pair_tables *t)
 {
     int byte = threadIdx.x;
@@ -190,20 +196,20 @@ DEVICE void fill_pairs(pair_tables *t)
     t->map[byte] = nf4_absmax_value[byte];
 }
 
-/* Both values of byte `b` of a word, from the lane's copy, which begins there. */
+/* Both values of byte `b` of a word. `copy` is the address of this lane's copy of the table. */
 DEVICE uint32_t pair_of(uint32_t copy, uint32_t word, int b)
 {
     return word_at(copy + byte_of(word, b) * sizeof(pair_tables::pair[0]));
 }
 
-/* What a lane loads of a row of weights at once: 8 bytes of each of GROUP blocks; their absmax,
- * as codes with one nested scale, or as they are. */
+/* What a lane loads of a row of weights at once: 8 bytes of each of GROUP blocks, and their absmax.
+ * With double quantization (NESTED) these are codes that share one scale. */
 template <bool NESTED> struct row_group {
     uint2 codes[GROUP];
     float4 absmax;
     uint32_t absmax_codes;
     float nested;
-    DEVICE_MEMBER void load(const packed &w, int block, int quarter)
+    DEVICE_MEMBER void load(const nf4_weight &w, int block, int quarter)
     {
         const uint2 *from = (const uint2 *)w.codes + (int64_t)block * 4 + quarter;
 #pragma unroll
@@ -223,7 +229,7 @@ template <bool NESTED> struct row_group {
     }
 };
 
-/* sum of [16 rows of weights, 8 rows of x] += a group's blocks. */
+/* sum [16 rows of weights, 8 rows of x] += the products of GROUP blocks. */
 template <bool NESTED>
 DEVICE void add_group(float *sum, uint32_t copy, const float *map, const row_group<NESTED> *rows,
                       float offset, const elem *x, bool has_x)
@@ -250,12 +256,12 @@ DEVICE void add_group(float *sum, uint32_t copy, const float *map, const row_gro
     }
 }
 
-/* blockIdx.y: which linear. */
-template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) few_tile_kernel(const few a)
+/* blockIdx.y is the index of the linear. */
+template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode_call a)
 {
     SHARED_DYNAMIC(memory);
     pair_tables *t = (pair_tables *)memory;
-    const few_linear &l = a.at[blockIdx.y];
+    const decode_linear &l = a.at[blockIdx.y];
     int first = blockIdx.x * TILE_OUTS, last = (int)l.out - 1, blocks = (int)(a.in / NF4_BLOCK);
     if (first > last) return;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
@@ -265,7 +271,7 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) few_tile_kernel(const few a)
     float sum[4] = {};
     row_group<NESTED> rows[2];
     int block = warp * GROUP;
-    if (block < blocks) /* on its way while the table is filled */
+    if (block < blocks) /* These loads are in flight while the table is filled. */
         for (int r = 0; r < 2; r++)
             rows[r].load(l.nf4, row[r] + block, q);
     fill_pairs(t);
@@ -281,7 +287,8 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) few_tile_kernel(const few a)
     for (int j = 0; j < 4; j++)
         t->partial[warp][g + j / 2 * 8][q * 2 + j % 2] = sum[j];
     block_sync();
-    /* Sixteen threads have a row of weights: its warps' sums, and its part of the adapter. */
+    /* Sixteen threads share a row of weights. They add the sums of all warps, and the adapter's
+     * product. */
     int out = threadIdx.x / 16, part = threadIdx.x % 16;
     const float *b = l.b + min(first + out, last) * l.rank;
     for (int64_t y = 0; y < a.rows; y++) {
@@ -298,12 +305,12 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) few_tile_kernel(const few a)
     }
 }
 
-/* May rows be cut into groups of blocks, whose absmax are read at once? */
-static bool takes_tiles(const struct device *dev, const few &a, int count)
+/* Can rows be cut into groups of blocks, so that a group's absmax is one aligned load? */
+static bool suits_mma(const struct device *dev, const decode_call &a, int count)
 {
     if (!has_tensor_cores(dev) || a.in % TILE_COLUMNS) return false;
     for (int i = 0; i < count; i++) {
-        const packed &w = a.at[i].nf4;
+        const nf4_weight &w = a.at[i].nf4;
         bool is_aligned = w.absmax ? (uintptr_t)w.absmax % 4 == 0 : (uintptr_t)w.nested % 16 == 0;
         if (!is_aligned || !w.absmax != !a.at[0].nf4.absmax) return false;
     }
@@ -311,70 +318,70 @@ static bool takes_tiles(const struct device *dev, const few &a, int count)
 }
 
 template <bool NESTED>
-static void launch_tiles(struct device *dev, const few &a, int count, int64_t most_out)
+static void launch_mma(struct device *dev, const decode_call &a, int count, int64_t max_out)
 {
-    dim3 grid((unsigned)pieces(most_out, TILE_OUTS), (unsigned)count);
-    LAUNCH(few_tile_kernel<NESTED>, grid, dim3(TILE_WARPS * 32), sizeof(pair_tables), dev->stream,
+    dim3 grid((unsigned)ceil_div(max_out, TILE_OUTS), (unsigned)count);
+    LAUNCH(decode_mma_kernel<NESTED>, grid, dim3(TILE_WARPS * 32), sizeof(pair_tables), dev->stream,
            a);
-    launched(dev, "linear_few");
+    launched(dev, "linear_decode");
 }
 #endif
 
-template <enum weight_type TYPE, int ROWS, int OUTS>
-static void launch(struct device *dev, const few &a, int count, int64_t most_out)
+template <enum dtype TYPE, int ROWS, int OUTS>
+static void launch(struct device *dev, const decode_call &a, int count, int64_t max_out)
 {
-    dim3 grid((unsigned)pieces(most_out, WARPS * OUTS), (unsigned)count);
-    LAUNCH((few_kernel<TYPE, ROWS, OUTS>), grid, dim3(WARPS * 32), sizeof(nf4_tables), dev->stream,
-           a);
-    launched(dev, "linear_few");
+    dim3 grid((unsigned)ceil_div(max_out, WARPS * OUTS), (unsigned)count);
+    LAUNCH((decode_kernel<TYPE, ROWS, OUTS>), grid, dim3(WARPS * 32), sizeof(nf4_tables),
+           dev->stream, a);
+    launched(dev, "linear_decode");
 }
 
-template <enum weight_type TYPE>
-static void launch_type(struct device *dev, const few &a, int count)
+template <enum dtype TYPE>
+static void launch_type(struct device *dev, const decode_call &a, int count)
 {
-    int64_t most_out = 0;
+    int64_t max_out = 0;
     for (int i = 0; i < count; i++)
-        most_out = most(most_out, a.at[i].out);
+        max_out = max_i64(max_out, a.at[i].out);
 #ifndef ELEM_F32
-    if (TYPE == WEIGHT_NF4 && takes_tiles(dev, a, count)) {
+    if (TYPE == DTYPE_NF4 && suits_mma(dev, a, count)) {
         if (a.at[0].nf4.absmax)
-            launch_tiles<true>(dev, a, count, most_out);
+            launch_mma<true>(dev, a, count, max_out);
         else
-            launch_tiles<false>(dev, a, count, most_out);
+            launch_mma<false>(dev, a, count, max_out);
         return;
     }
 #endif
     if (a.rows == 1)
-        launch<TYPE, 1, 4>(dev, a, count, most_out);
+        launch<TYPE, 1, 4>(dev, a, count, max_out);
     else if (a.rows == 2)
-        launch<TYPE, 2, 4>(dev, a, count, most_out);
+        launch<TYPE, 2, 4>(dev, a, count, max_out);
     else if (a.rows <= 4)
-        launch<TYPE, 4, 2>(dev, a, count, most_out);
+        launch<TYPE, 4, 2>(dev, a, count, max_out);
     else
-        launch<TYPE, 8, 2>(dev, a, count, most_out);
+        launch<TYPE, 8, 2>(dev, a, count, max_out);
 }
 
-static void launch_few(struct device *dev, const few &a, enum weight_type type, int count)
+static void launch_decode(struct device *dev, const decode_call &a, enum dtype type, int count)
 {
-    if (type == WEIGHT_NF4)
-        launch_type<WEIGHT_NF4>(dev, a, count);
-    else if (type == WEIGHT_BF16)
-        launch_type<WEIGHT_BF16>(dev, a, count);
-    else if (type == WEIGHT_F16)
-        launch_type<WEIGHT_F16>(dev, a, count);
+    if (type == DTYPE_NF4)
+        launch_type<DTYPE_NF4>(dev, a, count);
+    else if (type == DTYPE_BF16)
+        launch_type<DTYPE_BF16>(dev, a, count);
+    else if (type == DTYPE_F16)
+        launch_type<DTYPE_F16>(dev, a, count);
     else
-        launch_type<WEIGHT_F32>(dev, a, count);
+        launch_type<DTYPE_F32>(dev, a, count);
 }
 
 static bool is_in_place_usable(const struct linear *l)
 {
-    int64_t unit = l->type == WEIGHT_NF4 ? 32 : 8;
+    int64_t unit = l->type == DTYPE_NF4 ? 32 : 8;
     return l->in % unit == 0 && (uintptr_t)l->weight % 16 == 0;
 }
 
-bool takes_few(const struct device *dev, const struct group *g, struct mat x, int64_t rows)
+bool suits_decode(const struct device *dev, const struct group *g, struct mat x, int64_t rows)
 {
-    if (dev->shape.has_backward || rows > FEW_ROWS || g->count > LINEAR_GROUP_MOST ||
+    if (dev->shape.has_backward || rows > DECODE_ROWS || g->count > MAX_GROUP ||
         !mat_is_wide(x, g->at[0].in))
         return false;
     for (int i = 0; i < g->count; i++)
@@ -382,28 +389,28 @@ bool takes_few(const struct device *dev, const struct group *g, struct mat x, in
     return true;
 }
 
-/* u = x A^T. */
-static void inner_few(struct device *dev, struct mat x, const struct group *g, int64_t rows)
+/* u = x Aᵀ, written right of x. */
+static void lora_down_decode(struct device *dev, struct mat x, const struct group *g, int64_t rows)
 {
-    few a = {};
+    decode_call a = {};
     int count = 0;
     a.x = elems(x), a.x_stride = x.stride, a.y = elems(x), a.y_stride = x.stride;
     a.in = g->at[0].in, a.rows = (int)rows;
     for (int64_t i = 0, column = a.in; i < g->count; column += g->at[i++].rank) {
         if (!g->at[i].rank) continue;
-        few_linear *l = &a.at[count++];
+        decode_linear *l = &a.at[count++];
         l->weight = g->at[i].a;
         l->out = g->at[i].rank;
         l->y_column = column;
     }
-    if (count) launch_few(dev, a, WEIGHT_F32, count);
+    if (count) launch_decode(dev, a, DTYPE_F32, count);
 }
 
-void linear_few(struct device *dev, struct mat y, struct mat x, const struct group *g,
-                struct mat residual, int64_t rows)
+void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
+                   struct mat residual, int64_t rows)
 {
-    few a = {};
-    inner_few(dev, x, g, rows);
+    decode_call a = {};
+    lora_down_decode(dev, x, g, rows);
     a.x = elems(x), a.x_stride = x.stride, a.y = elems(y), a.y_stride = y.stride;
     a.residual = elems(residual), a.residual_stride = residual.stride;
     a.in = g->at[0].in, a.rows = (int)rows;
@@ -422,16 +429,16 @@ void linear_few(struct device *dev, struct mat y, struct mat x, const struct gro
         y_column += from->out;
         u_column += from->rank;
     }
-    launch_few(dev, a, g->at[0].type, g->count);
+    launch_decode(dev, a, g->at[0].type, g->count);
 }
 
-void head_few(struct device *dev, float *logits, struct mat x, const struct linear *head,
-              int64_t rows)
+void head_decode(struct device *dev, float *logits, struct mat x, const struct linear *head,
+                 int64_t rows)
 {
-    few a = {};
+    decode_call a = {};
     a.x = elems(x), a.x_stride = x.stride, a.y32 = logits, a.y_stride = head->out;
     a.in = head->in, a.rows = (int)rows;
     a.at[0].weight = head->weight;
     a.at[0].out = head->out;
-    launch_few(dev, a, head->type, 1);
+    launch_decode(dev, a, head->type, 1);
 }

@@ -1,8 +1,11 @@
-/* Matrix products by cuBLASLt: elements in, f32 sums, one workspace of our own. How a shape is
- * computed is the heuristic's first answer, asked once and kept: the same shapes give the same
- * bits, and a product costs the host two microseconds instead of fifty. Row-major products are
- * the column-major ones of the transposed matrices: D^T = op(B)^T op(A)^T. */
-#include "cuda.cuh"
+/* Matrix products by cuBLASLt: elements in, f32 sums, and one workspace that the device allocates.
+ *
+ * The plan for a shape is the first that cuBLASLt's heuristic proposes. It is asked for once and
+ * kept. So equal shapes give equal bits, and a product costs the host two microseconds instead of
+ * fifty. cuBLASLt is column-major. A row-major product is the column-major product of the
+ * transposed matrices: Dᵀ = op(B)ᵀ op(A)ᵀ.
+ */
+#include "device.cuh"
 
 #include <cublasLt.h>
 #include <new>
@@ -15,30 +18,31 @@ static const cudaDataType_t element = CUDA_R_16F;
 static const cudaDataType_t element = CUDA_R_16BF;
 #endif
 
-/* What decides how a product is computed. */
-struct question {
+/* Everything that decides which plan a product gets. */
+struct gemm_shape {
     int64_t m, n, k, lda, ldb, ldc, ldd;
-    uint32_t a_align, b_align, c_align, d_align; /* bytes, powers of two up to 256 */
+    uint32_t a_align, b_align, c_align, d_align; /* in bytes: powers of two up to 256 */
     bool a_transposed, b_transposed, is_f32, adds;
-    bool operator==(const question &) const = default;
+    bool operator==(const gemm_shape &) const = default;
 };
 
-struct answer {
+struct gemm_plan {
     cublasLtMatmulDesc_t operation;
     cublasLtMatrixLayout_t a, b, c, d;
     cublasLtMatmulAlgo_t algorithm;
 };
 
-enum { ANSWERS = 128 }; /* training asks some thirty, a prompt twelve for each of its lengths */
+/* Training has some thirty shapes, and a prompt twelve for each of its lengths. */
+enum { PLANS = 128 };
 
-struct products {
+struct gemm_plans {
     cublasLtHandle_t lt;
-    question asked[ANSWERS];
-    answer found[ANSWERS];
+    gemm_shape shapes[PLANS];
+    gemm_plan plans[PLANS];
     int count, oldest;
 };
 
-static void check(struct device *dev, cublasStatus_t status, const struct product *p)
+static void check(struct device *dev, cublasStatus_t status, const struct gemm *p)
 {
     if (status == CUBLAS_STATUS_SUCCESS || dev->has_failed) return;
     dev->has_failed = true;
@@ -46,17 +50,17 @@ static void check(struct device *dev, cublasStatus_t status, const struct produc
          (long long)p->n, (long long)p->k, (int)status);
 }
 
-int product_open(struct device *dev, struct fail *why)
+int gemm_open(struct device *dev, struct fail *why)
 {
-    dev->products = new (std::nothrow) products();
-    if (!dev->products) return fail(why, "device cuda: out of memory");
-    cublasStatus_t status = cublasLtCreate(&dev->products->lt);
+    dev->gemm_plans = new (std::nothrow) gemm_plans();
+    if (!dev->gemm_plans) return fail(why, "device cuda: out of memory");
+    cublasStatus_t status = cublasLtCreate(&dev->gemm_plans->lt);
     if (status != CUBLAS_STATUS_SUCCESS)
         return fail(why, "device cuda: cuBLASLt cannot start: %d", (int)status);
     return 0;
 }
 
-static void forget(answer *a)
+static void destroy_plan(gemm_plan *a)
 {
     if (a->d) cublasLtMatrixLayoutDestroy(a->d);
     if (a->c) cublasLtMatrixLayoutDestroy(a->c);
@@ -66,16 +70,16 @@ static void forget(answer *a)
     *a = {};
 }
 
-void product_close(struct device *dev)
+void gemm_close(struct device *dev)
 {
-    if (!dev->products) return;
-    for (int i = 0; i < dev->products->count; i++)
-        forget(&dev->products->found[i]);
-    if (dev->products->lt) cublasLtDestroy(dev->products->lt);
-    delete dev->products;
+    if (!dev->gemm_plans) return;
+    for (int i = 0; i < dev->gemm_plans->count; i++)
+        destroy_plan(&dev->gemm_plans->plans[i]);
+    if (dev->gemm_plans->lt) cublasLtDestroy(dev->gemm_plans->lt);
+    delete dev->gemm_plans;
 }
 
-static cublasStatus_t describe(answer *a, const question &q)
+static cublasStatus_t describe(gemm_plan *a, const gemm_shape &q)
 {
     cublasOperation_t a_op = q.a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasOperation_t b_op = q.b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -96,11 +100,12 @@ static cublasStatus_t describe(answer *a, const question &q)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const question &q)
+static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const gemm_shape &q)
 {
     const uint64_t workspace = WORKSPACE;
-    /* Partial sums in f32 in the workspace, in one order, or none: not in the output's type. Narrow
-     * results of long sums (du, dA, dB) would else fill a quarter of a large GPU. */
+    /* cuBLASLt may cut a sum into partial sums in its workspace, if they are f32 and added in one
+     * order, but not in the output's type. Without that, the small results of long sums (du, dA,
+     * dB) would fill only a quarter of a large GPU. */
     const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const struct {
         cublasLtMatmulPreferenceAttributes_t name;
@@ -122,9 +127,10 @@ static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const questi
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* Up to `most` answers, of which the first is taken. */
-static cublasStatus_t ask(cublasLtHandle_t lt, answer *a, const question &q,
-                          cublasLtMatmulHeuristicResult_t *results, int most, int *count)
+/* Asks for up to max_results plans and takes the first. */
+static cublasStatus_t ask_heuristic(cublasLtHandle_t lt, gemm_plan *a, const gemm_shape &q,
+                                    cublasLtMatmulHeuristicResult_t *results, int max_results,
+                                    int *count)
 {
     cublasLtMatmulPreference_t preference = NULL;
     *count = 0;
@@ -133,7 +139,7 @@ static cublasStatus_t ask(cublasLtHandle_t lt, answer *a, const question &q,
     if (!status) status = prefer(preference, q);
     if (!status)
         status = cublasLtMatmulAlgoGetHeuristic(lt, a->operation, a->a, a->b, a->c, a->d,
-                                                preference, most, results, count);
+                                                preference, max_results, results, count);
     if (preference) cublasLtMatmulPreferenceDestroy(preference);
     if (!status && !*count) status = CUBLAS_STATUS_NOT_SUPPORTED;
     if (!status) a->algorithm = results->algo;
@@ -146,25 +152,25 @@ static uint32_t alignment(const void *at)
     return lowest && lowest < 256 ? (uint32_t)lowest : 256;
 }
 
-/* The oldest answer makes room for a new one. */
-static cublasStatus_t answer_to(struct products *all, const question &q, const answer **to)
+/* When all places are taken, a new plan replaces the oldest. */
+static cublasStatus_t find_plan(struct gemm_plans *all, const gemm_shape &q, const gemm_plan **to)
 {
     for (int i = 0; i < all->count; i++)
-        if (all->asked[i] == q) {
-            *to = &all->found[i];
+        if (all->shapes[i] == q) {
+            *to = &all->plans[i];
             return CUBLAS_STATUS_SUCCESS;
         }
     cublasLtMatmulHeuristicResult_t first;
-    int count, i = all->count < ANSWERS ? all->count : all->oldest++ % ANSWERS;
-    forget(&all->found[i]);
-    cublasStatus_t status = ask(all->lt, &all->found[i], q, &first, 1, &count);
-    all->asked[i] = status ? question{} : q;
+    int count, i = all->count < PLANS ? all->count : all->oldest++ % PLANS;
+    destroy_plan(&all->plans[i]);
+    cublasStatus_t status = ask_heuristic(all->lt, &all->plans[i], q, &first, 1, &count);
+    all->shapes[i] = status ? gemm_shape{} : q;
     if (i == all->count) all->count++;
-    *to = &all->found[i];
+    *to = &all->plans[i];
     return status;
 }
 
-static question question_of(const struct product *p)
+static gemm_shape gemm_shape_of(const struct gemm *p)
 {
     return { p->m,
              p->n,
@@ -183,18 +189,18 @@ static question question_of(const struct product *p)
              p->beta != 0 };
 }
 
-static cublasStatus_t multiply(struct device *dev, const struct product *p, const answer *a)
+static cublasStatus_t run_plan(struct device *dev, const struct gemm *p, const gemm_plan *a)
 {
-    return cublasLtMatmul(dev->products->lt, a->operation, &p->alpha, p->b, a->a, p->a, a->b,
+    return cublasLtMatmul(dev->gemm_plans->lt, a->operation, &p->alpha, p->b, a->a, p->a, a->b,
                           &p->beta, p->c, a->c, p->d, a->d, &a->algorithm, dev->workspace,
                           WORKSPACE, dev->stream);
 }
 
-void product(struct device *dev, const struct product *p)
+void gemm(struct device *dev, const struct gemm *p)
 {
-    const answer *a;
+    const gemm_plan *a;
     if (dev->has_failed || !p->m || !p->n) return;
-    cublasStatus_t status = answer_to(dev->products, question_of(p), &a);
-    if (!status) status = multiply(dev, p, a);
+    cublasStatus_t status = find_plan(dev->gemm_plans, gemm_shape_of(p), &a);
+    if (!status) status = run_plan(dev, p, a);
     check(dev, status, p);
 }

@@ -1,37 +1,40 @@
-/* Attention by Hopper's products of warpgroups, where elements have 16 bits and a head has 64 or
- * 128 columns. As attention_tile.cu, but for what waits for what: two warpgroups of 64 rows each
- * issue products and go on; as in FlashAttention-3 (Shah et al. 2024) the softmax of a tile is
- * computed while the tensor cores have the products of the one before.
+/* Attention by Hopper's warpgroup products (wgmma), for elements of 16 bits and heads of 64 or 128
+ * columns.
  *
- * A product of 64 × 64 or 128 × 16 takes 32 or 64 clocks of a multiprocessor, and its operands
- * 128 bytes of shared memory a clock: 2 KB of A, where that is not in registers, and 2 or 4 of B.
+ * The arithmetic is that of attention_mma.cu. The difference is in what waits for what: each of two
+ * warpgroups of 64 rows issues a product and goes on. As in FlashAttention-3 (Shah et al. 2024),
+ * the softmax of a tile is computed while the tensor cores work on the products of the tile before.
+ *
+ * A product of 64 × 64 × 16 takes 32 clocks of a multiprocessor, one of 64 × 128 × 16 takes 64. Its
+ * operands come from shared memory at 128 bytes a clock: 2 KB of A, unless A is in registers, and 2
+ * or 4 KB of B.
  */
 #include "attention.cuh"
 
 #if defined ELEM_F32 || !defined HOPPER
-bool hopper_fwd(struct device *, const attention &) { return false; }
-bool hopper_dq(struct device *, const attention &) { return false; }
-bool hopper_dkdv(struct device *, const attention &) { return false; }
+bool wgmma_fwd(struct device *, const attention &) { return false; }
+bool wgmma_dq(struct device *, const attention &) { return false; }
+bool wgmma_dkdv(struct device *, const attention &) { return false; }
 #else
-#include "attention_rows.cuh"
+#include "online_softmax.cuh"
 #include "wgmma.cuh"
 
-/* Grids: heads, rows; of all heads the blocks with most to do are begun first. */
+/* Grids are [heads, tiles of rows]. Over all heads, the blocks with the most to do start first. */
 enum { GROUPS = 2, GROUP_ROWS = 64, OWN_ROWS = GROUPS * GROUP_ROWS, GROUP_THREADS = GROUPS * 128 };
 
-/* A tile's columns, and how many tiles there is room for: of keys in dQ, of queries in dK and dV.
- */
+/* KEYS: keys in a tile of the forward and of dQ. QUERIES: queries in a tile of dK and dV. STAGES:
+ * tiles of keys (dQ) or of queries (dK and dV) that have a place in shared memory. */
 enum { KEYS = 128, QUERIES = 64, STAGES = 3 };
 
-/* Scores as the left side of the next product. */
-template <int N> DEVICE void pack_all(uint32_t (*p)[4], const float (*s)[4])
+/* Rounds scores to elements, as left operand of the next product. */
+template <int N> DEVICE void pack_scores(uint32_t (*p)[4], const float (*s)[4])
 {
 #pragma unroll
     for (int n = 0; n < N; n += 2)
         pack_left(p[n / 2], s + n);
 }
 
-/* This thread's copies have come, and all threads' are there for products. */
+/* Waits until the copies of all threads have arrived and products may read them. */
 DEVICE void arrived()
 {
     copy_wait<0>();
@@ -39,35 +42,37 @@ DEVICE void arrived()
     block_sync();
 }
 
-/* A tile's scores become weights; shrink: what the rows' earlier sums are to be multiplied by. */
+/* Turns a tile's scores into weights. rescale: the factors for the sums of the tiles before. */
 template <int N>
-DEVICE void soften_tile(float (&s)[N][4], float *top, float *total, float *shrink,
-                        const int32_t *start, int mine, int key, int first, int clear,
-                        const attention &a)
+DEVICE void softmax_tile(float (&s)[N][4], float *row_max, float *row_sum, float *rescale,
+                         const int32_t *start, int row0, int key, int first, int first_unmasked,
+                         const attention &a)
 {
-    if (key + N * 8 - 1 > a.past + first || key < clear) hide<1, N>(&s, start, mine, key, a);
+    if (key + N * 8 - 1 > a.past + first || key < first_unmasked)
+        mask_scores<1, N>(&s, start, row0, key, a);
 #pragma unroll
     for (int h = 0; h < 2; h++)
-        shrink[h] = soften<N>(s, h, top[h], total[h], a.scale * log2_e);
+        rescale[h] = online_softmax<N>(s, h, row_max[h], row_sum[h], a.scale * log2_e);
 }
 
-/* A block owns OWN_ROWS queries of a head. Products of a tile's scores and of the last tile's
- * values are in flight together; the softmax waits for the first of them alone. */
-template <int C> KERNEL(GROUP_THREADS, 1) hopper_fwd_kernel(const attention a)
+/* A block owns OWN_ROWS queries of a head. The product for this tile's scores and the product with
+ * the last tile's values are in flight together. The softmax waits for the first of them only. */
+template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
 {
     constexpr int N = KEYS / 8;
     SHARED_DYNAMIC(memory);
     elem *q = (elem *)memory, *k = q + OWN_ROWS * C, *v = k + 2 * KEYS * C;
     int group = threadIdx.x / 128, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
     int head = blockIdx.x, kv = head / (a.heads / a.kv_heads);
-    const int32_t *start = list_of(a, head);
+    const int32_t *start = starts_of(a, head);
     int first = ((int)gridDim.y - 1 - (int)blockIdx.y) * OWN_ROWS;
     int last = min(first + OWN_ROWS, a.rows) - 1, all = a.past + a.rows;
     int tile = start[first] / KEYS, last_tile = (a.past + last) / KEYS;
-    int clear = start[last]; /* from here on keys are in every row's span, but for causality */
-    int mine = first + warp * 16 + g; /* rows mine and mine + 8 */
+    /* Every row of the block sees the keys from here on, up to its own position. */
+    int first_unmasked = start[last];
+    int row0 = first + warp * 16 + g; /* this lane's rows are row0 and row0 + 8 */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
-    float top[2] = { -INFINITY, -INFINITY }, total[2] = {}, shrink[2];
+    float row_max[2] = { -INFINITY, -INFINITY }, row_sum[2] = {}, rescale[2];
     float s[N][4], sum[C / 8][4] = {};
     uint32_t p[N / 2][4];
     fetch_panels<C, OWN_ROWS, GROUP_THREADS>(q, a.q + head * C, a.q_stride, first, a.rows);
@@ -75,7 +80,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_fwd_kernel(const attention a)
     copy_commit();
     arrived();
     products_begin();
-    group_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k);
+    times_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k);
     products_commit();
     fetch_panels<C, KEYS, GROUP_THREADS>(v, values, a.v_stride, tile * KEYS, all);
     if (tile < last_tile)
@@ -84,15 +89,17 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_fwd_kernel(const attention a)
     copy_commit();
     products_wait<0>();
     settle<KEYS>(s);
-    soften_tile<N>(s, top, total, shrink, start, mine, tile * KEYS, first, clear, a);
-    pack_all<N>(p, s);
+    softmax_tile<N>(s, row_max, row_sum, rescale, start, row0, tile * KEYS, first, first_unmasked,
+                    a);
+    pack_scores<N>(p, s);
     int stage = 0;
     for (; tile < last_tile; tile++, stage = 1 - stage) {
-        arrived(); /* these values and the next keys; all are done with those before */
+        /* These values and the next keys have arrived. No warp needs those before any more. */
+        arrived();
         products_begin();
-        group_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k + (1 - stage) * KEYS * C);
+        times_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k + (1 - stage) * KEYS * C);
         products_commit();
-        group_columns<C, KEYS>(sum, p, v + stage * KEYS * C);
+        times_columns<C, KEYS>(sum, p, v + stage * KEYS * C);
         products_commit();
         fetch_panels<C, KEYS, GROUP_THREADS>(v + (1 - stage) * KEYS * C, values, a.v_stride,
                                              (tile + 1) * KEYS, all);
@@ -102,37 +109,38 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_fwd_kernel(const attention a)
         copy_commit();
         products_wait<1>();
         settle<KEYS>(s);
-        soften_tile<N>(s, top, total, shrink, start, mine, (tile + 1) * KEYS, first, clear, a);
-        computed(total[0], total[1]);
+        softmax_tile<N>(s, row_max, row_sum, rescale, start, row0, (tile + 1) * KEYS, first,
+                        first_unmasked, a);
+        computed(row_sum[0], row_sum[1]);
         products_wait<0>();
         settle<C>(sum);
 #pragma unroll
         for (int c = 0; c < C / 8; c++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                sum[c][e] *= shrink[e / 2];
-        pack_all<N>(p, s);
+                sum[c][e] *= rescale[e / 2];
+        pack_scores<N>(p, s);
     }
     arrived();
     products_begin();
-    group_columns<C, KEYS>(sum, p, v + stage * KEYS * C);
+    times_columns<C, KEYS>(sum, p, v + stage * KEYS * C);
     products_commit();
     products_wait<0>();
     settle<C>(sum);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        int row = mine + h * 8;
-        float all_of_row = row_sum(total[h]);
+        int row = row0 + h * 8;
+        float whole_sum = sum_over_lanes(row_sum[h]);
         if (row >= a.rows) continue;
-        put_row<C>(a.o + row * a.o_stride + head * C, sum, h, 1 / all_of_row);
+        store_row<C>(a.o + row * a.o_stride + head * C, sum, h, 1 / whole_sum);
         if (threadIdx.x % 4 == 0)
-            a.lse[(int64_t)head * a.rows + row] = top[h] * a.scale + logf(all_of_row);
+            a.lse[(int64_t)head * a.rows + row] = row_max[h] * a.scale + logf(whole_sum);
     }
 }
 
-/* dQ += dS K while the next tile's scores and dP = dO V^T are computed, so that a tile of keys is
- * needed one tile longer than one of values. */
-template <int C> KERNEL(GROUP_THREADS, 1) hopper_dq_kernel(const attention a)
+/* dQ += dS K runs while the scores and dP = dO Vᵀ of the next tile are computed. So a tile of keys
+ * is needed for one tile longer than a tile of values. */
+template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
 {
     constexpr int N = KEYS / 8;
     SHARED_DYNAMIC(memory);
@@ -140,31 +148,33 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_dq_kernel(const attention a)
          *v = k + STAGES * KEYS * C;
     int group = threadIdx.x / 128, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
     int head = blockIdx.x, kv = head / (a.heads / a.kv_heads);
-    const int32_t *start = list_of(a, head);
+    const int32_t *start = starts_of(a, head);
     int first = ((int)gridDim.y - 1 - (int)blockIdx.y) * OWN_ROWS;
     int last = min(first + OWN_ROWS, a.rows) - 1;
-    int tile = start[first] / KEYS, last_tile = last / KEYS, clear = start[last];
-    int mine = first + warp * 16 + g; /* rows mine and mine + 8 */
+    int tile = start[first] / KEYS, last_tile = last / KEYS, first_unmasked = start[last];
+    int row0 = first + warp * 16 + g; /* this lane's rows are row0 and row0 + 8 */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
-    row_base base[2];
+    row_stats stats[2];
     float sum[C / 8][4] = {}, scale2 = a.scale * log2_e;
     uint32_t left[N / 2][4];
     for (int h = 0; h < 2; h++)
-        base[h] = a.base[(int64_t)head * a.rows + min(mine + h * 8, a.rows - 1)];
+        stats[h] = a.stats[(int64_t)head * a.rows + min(row0 + h * 8, a.rows - 1)];
     fetch_panels<C, OWN_ROWS, GROUP_THREADS>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch_panels<C, OWN_ROWS, GROUP_THREADS>(d, a.dout + head * C, a.dout_stride, first, a.rows);
     fetch_panels<C, KEYS, GROUP_THREADS>(k, keys, a.k_stride, tile * KEYS, a.rows);
     fetch_panels<C, KEYS, GROUP_THREADS>(v, values, a.v_stride, tile * KEYS, a.rows);
     copy_commit();
-    for (int at_k = 0, at_v = 0;; tile++, at_v = 1 - at_v) { /* there is a tile */
+    for (int at_k = 0, at_v = 0;; tile++, at_v = 1 - at_v) { /* there is at least one tile */
         int next_k = at_k == STAGES - 1 ? 0 : at_k + 1;
         const elem *this_k = k + at_k * KEYS * C, *this_v = v + at_v * KEYS * C;
-        arrived(); /* this tile; all are done with the keys before the last and the last values */
+        /* This tile has arrived. No warp needs the keys of two tiles ago or the last values any
+         * more. */
+        arrived();
         float s[N][4], ds[N][4];
         products_begin();
-        group_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, this_k);
+        times_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, this_k);
         products_commit();
-        group_rows<C, KEYS, OWN_ROWS>(ds, d, group * GROUP_ROWS, this_v);
+        times_rows<C, KEYS, OWN_ROWS>(ds, d, group * GROUP_ROWS, this_v);
         products_commit();
         if (tile < last_tile) {
             fetch_panels<C, KEYS, GROUP_THREADS>(k + next_k * KEYS * C, keys, a.k_stride,
@@ -175,30 +185,30 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_dq_kernel(const attention a)
         copy_commit();
         products_wait<1>();
         settle<KEYS>(s);
-        if (tile * KEYS + KEYS - 1 > first || tile * KEYS < clear)
-            hide<1, N>(&s, start, mine, tile * KEYS, a);
+        if (tile * KEYS + KEYS - 1 > first || tile * KEYS < first_unmasked)
+            mask_scores<1, N>(&s, start, row0, tile * KEYS, a);
 #pragma unroll
         for (int n = 0; n < N; n++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                s[n][e] = exp2_fast(s[n][e] * scale2 - base[e / 2].lse2);
-        float most[2] = {};
+                s[n][e] = exp2_fast(s[n][e] * scale2 - stats[e / 2].lse2);
+        float row_max2[2] = {};
 #pragma unroll
         for (int n = 0; n < N; n++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                most[e / 2] = fmaxf(most[e / 2], s[n][e]);
-        computed(most[0], most[1]);
+                row_max2[e / 2] = fmaxf(row_max2[e / 2], s[n][e]);
+        computed(row_max2[0], row_max2[1]);
         products_wait<0>();
         settle<KEYS>(ds);
 #pragma unroll
         for (int n = 0; n < N; n++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                ds[n][e] = s[n][e] * (ds[n][e] - base[e / 2].delta);
-        pack_all<N>(left, ds);
+                ds[n][e] = s[n][e] * (ds[n][e] - stats[e / 2].delta);
+        pack_scores<N>(left, ds);
         products_begin();
-        group_columns<C, KEYS>(sum, left, this_k);
+        times_columns<C, KEYS>(sum, left, this_k);
         products_commit();
         if (tile == last_tile) break;
         at_k = next_k;
@@ -207,61 +217,63 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_dq_kernel(const attention a)
     settle<C>(sum);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        int row = mine + h * 8;
-        if (row < a.rows) put_row<C>(a.dq + row * a.dq_stride + head * C, sum, h, a.scale);
+        int row = row0 + h * 8;
+        if (row < a.rows) store_row<C>(a.dq + row * a.dq_stride + head * C, sum, h, a.scale);
     }
 }
 
-/* A tile of queries with their gradients and bases; beyond the last row zeros, which add nothing.
- */
+/* Loads a tile of queries with the gradients of their outputs and their row_stats. Rows beyond the
+ * last become zeros, which add nothing to dK and dV. */
 template <int C>
-DEVICE void fetch_queries(elem *q, elem *d, row_base *base, const attention &a, int head, int first)
+DEVICE void fetch_queries(elem *q, elem *d, row_stats *stats, const attention &a, int head,
+                          int first)
 {
     fetch_panels<C, QUERIES, GROUP_THREADS>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch_panels<C, QUERIES, GROUP_THREADS>(d, a.dout + head * C, a.dout_stride, first, a.rows);
-    fetch_bases<QUERIES>(base, a, head, first);
+    fetch_row_stats<QUERIES>(stats, a, head, first);
 }
 
-/* A block owns OWN_ROWS keys of a key/value head and goes over the heads that read it and their
- * queries, on transposed scores: dV += P^T dO, dK += dS^T Q, each in flight while the next thing is
- * computed. */
-template <int C> KERNEL(GROUP_THREADS, 1) hopper_dkdv_kernel(const attention a)
+/* A block owns OWN_ROWS keys of a key/value head. It goes over the query heads that share it and
+ * over their queries. Scores are computed transposed: dV += Pᵀ dO, dK += dSᵀ Q. Each of these
+ * products runs while the next operand is computed. */
+template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
 {
     constexpr int N = QUERIES / 8;
     SHARED_DYNAMIC(memory);
     elem *k = (elem *)memory, *v = k + OWN_ROWS * C, *q = v + OWN_ROWS * C;
     elem *d = q + STAGES * QUERIES * C;
-    row_base *base = (row_base *)(d + STAGES * QUERIES * C);
+    row_stats *stats = (row_stats *)(d + STAGES * QUERIES * C);
     int group = threadIdx.x / 128, warp = threadIdx.x / 32;
     int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    int kv = blockIdx.x, share = a.heads / a.kv_heads;
+    int kv = blockIdx.x, group_size = a.heads / a.kv_heads;
     int first = blockIdx.y * OWN_ROWS, last = min(first + OWN_ROWS, a.rows) - 1;
-    int mine = first + warp * 16 + g; /* keys mine and mine + 8 */
+    int key0 = first + warp * 16 + g; /* this lane's keys are key0 and key0 + 8 */
     float dk[C / 8][4] = {}, dv[C / 8][4] = {};
     float scale2 = a.scale * log2_e;
     uint32_t weights[N / 2][4], left[N / 2][4];
     fetch_panels<C, OWN_ROWS, GROUP_THREADS>(k, a.k + kv * C, a.k_stride, first, a.rows);
     fetch_panels<C, OWN_ROWS, GROUP_THREADS>(v, a.v + kv * C, a.v_stride, first, a.rows);
-    for (int head = kv * share; head < (kv + 1) * share; head++) {
-        const int32_t *start = list_of(a, head);
+    for (int head = kv * group_size; head < (kv + 1) * group_size; head++) {
+        const int32_t *start = starts_of(a, head);
         int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
-        int clear = last_query(start, a.rows, first); /* up to here every row's span has begun */
-        fetch_queries<C>(q, d, base, a, head, tile * QUERIES);
+        /* Up to this query, every row sees the block's first key. */
+        int last_unmasked = last_query(start, a.rows, first);
+        fetch_queries<C>(q, d, stats, a, head, tile * QUERIES);
         copy_commit();
         for (int stage = 0; tile <= last_tile; tile++) {
             int next = stage == STAGES - 1 ? 0 : stage + 1;
             const elem *this_q = q + stage * QUERIES * C, *this_d = d + stage * QUERIES * C;
-            const row_base *this_base = base + stage * QUERIES;
-            arrived(); /* this tile; all are done with the one before the last */
+            const row_stats *this_stats = stats + stage * QUERIES;
+            arrived(); /* This tile has arrived. No warp needs the tile of two before any more. */
             float s[N][4], ds[N][4];
             products_begin();
-            group_rows<C, QUERIES, OWN_ROWS>(s, k, group * GROUP_ROWS, this_q);
+            times_rows<C, QUERIES, OWN_ROWS>(s, k, group * GROUP_ROWS, this_q);
             products_commit();
-            group_rows<C, QUERIES, OWN_ROWS>(ds, v, group * GROUP_ROWS, this_d);
+            times_rows<C, QUERIES, OWN_ROWS>(ds, v, group * GROUP_ROWS, this_d);
             products_commit();
             if (tile < last_tile)
                 fetch_queries<C>(q + next * QUERIES * C, d + next * QUERIES * C,
-                                 base + next * QUERIES, a, head, (tile + 1) * QUERIES);
+                                 stats + next * QUERIES, a, head, (tile + 1) * QUERIES);
             copy_commit();
             products_wait<1>();
             settle<QUERIES>(s);
@@ -269,12 +281,12 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_dkdv_kernel(const attention a)
             for (int n = 0; n < N; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++)
-                    s[n][e] = exp2_fast(s[n][e] * scale2 - this_base[n * 8 + t * 2 + e % 2].lse2);
-            if (tile * QUERIES < last || tile * QUERIES + QUERIES - 1 > clear)
-                hide_keys<N>(s, start, mine, tile * QUERIES, a);
-            pack_all<N>(weights, s);
+                    s[n][e] = exp2_fast(s[n][e] * scale2 - this_stats[n * 8 + t * 2 + e % 2].lse2);
+            if (tile * QUERIES < last || tile * QUERIES + QUERIES - 1 > last_unmasked)
+                mask_keys<N>(s, start, key0, tile * QUERIES, a);
+            pack_scores<N>(weights, s);
             products_begin();
-            group_columns<C, QUERIES>(dv, weights, this_d);
+            times_columns<C, QUERIES>(dv, weights, this_d);
             products_commit();
             products_wait<1>();
             settle<QUERIES>(ds);
@@ -282,24 +294,24 @@ template <int C> KERNEL(GROUP_THREADS, 1) hopper_dkdv_kernel(const attention a)
             for (int n = 0; n < N; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++)
-                    ds[n][e] = s[n][e] * (ds[n][e] - this_base[n * 8 + t * 2 + e % 2].delta);
-            pack_all<N>(left, ds);
+                    ds[n][e] = s[n][e] * (ds[n][e] - this_stats[n * 8 + t * 2 + e % 2].delta);
+            pack_scores<N>(left, ds);
             products_begin();
-            group_columns<C, QUERIES>(dk, left, this_q);
+            times_columns<C, QUERIES>(dk, left, this_q);
             products_commit();
             stage = next;
         }
         products_wait<0>();
         settle<C>(dk);
         settle<C>(dv);
-        block_sync(); /* the next head's tiles take the place of these */
+        block_sync(); /* The next head's tiles overwrite these. */
     }
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        int key = mine + h * 8;
+        int key = key0 + h * 8;
         if (key >= a.rows) continue;
-        put_row<C>(a.dk + key * a.dk_stride + kv * C, dk, h, a.scale);
-        put_row<C>(a.dv + key * a.dv_stride + kv * C, dv, h, 1);
+        store_row<C>(a.dk + key * a.dk_stride + kv * C, dk, h, a.scale);
+        store_row<C>(a.dv + key * a.dv_stride + kv * C, dv, h, 1);
     }
 }
 
@@ -315,35 +327,35 @@ template <class K>
 static bool launch(struct device *dev, const attention &a, K *kernel, int64_t heads, size_t bytes,
                    const char *operation)
 {
-    dim3 grid((unsigned)heads, (unsigned)pieces(a.rows, OWN_ROWS));
+    dim3 grid((unsigned)heads, (unsigned)ceil_div(a.rows, OWN_ROWS));
     allow_shared(dev, (const void *)kernel, bytes, operation);
     LAUNCH(kernel, grid, dim3(GROUP_THREADS), bytes, dev->stream, a);
     launched(dev, operation);
     return true;
 }
 
-bool hopper_fwd(struct device *dev, const attention &a)
+bool wgmma_fwd(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
     size_t bytes = (size_t)(OWN_ROWS + 4 * KEYS) * a.head_dim * sizeof(elem);
-    return launch(dev, a, a.head_dim == 64 ? hopper_fwd_kernel<64> : hopper_fwd_kernel<128>,
-                  a.heads, bytes, "attention_fwd");
+    return launch(dev, a, a.head_dim == 64 ? wgmma_fwd_kernel<64> : wgmma_fwd_kernel<128>, a.heads,
+                  bytes, "attention_fwd");
 }
 
-bool hopper_dq(struct device *dev, const attention &a)
+bool wgmma_dq(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
     size_t bytes = (size_t)(2 * OWN_ROWS + (STAGES + 2) * KEYS) * a.head_dim * sizeof(elem);
-    return launch(dev, a, a.head_dim == 64 ? hopper_dq_kernel<64> : hopper_dq_kernel<128>, a.heads,
+    return launch(dev, a, a.head_dim == 64 ? wgmma_dq_kernel<64> : wgmma_dq_kernel<128>, a.heads,
                   bytes, "attention_bwd");
 }
 
-bool hopper_dkdv(struct device *dev, const attention &a)
+bool wgmma_dkdv(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
     size_t bytes = (size_t)(2 * OWN_ROWS + 2 * STAGES * QUERIES) * a.head_dim * sizeof(elem) +
-                   STAGES * QUERIES * sizeof(row_base);
-    return launch(dev, a, a.head_dim == 64 ? hopper_dkdv_kernel<64> : hopper_dkdv_kernel<128>,
+                   STAGES * QUERIES * sizeof(row_stats);
+    return launch(dev, a, a.head_dim == 64 ? wgmma_dkdv_kernel<64> : wgmma_dkdv_kernel<128>,
                   a.kv_heads, bytes, "attention_bwd");
 }
 #endif

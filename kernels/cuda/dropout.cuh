@@ -1,14 +1,14 @@
-/* mask.cuh - dropout masks of the CPU, bit for bit: Philox4x32-10 (lib/common/philox.h), 16 bits an
- * element, eight neighbours a call. */
-#ifndef LONGQLORA_MASK_CUH
-#define LONGQLORA_MASK_CUH
+/* dropout.cuh - dropout masks with the bits of the CPU's: Philox4x32-10 (lib/common/philox.h). An
+ * element takes 16 bits, so one call gives the mask of eight neighbours. */
+#ifndef LONGQLORA_DROPOUT_CUH
+#define LONGQLORA_DROPOUT_CUH
 
-#include "device.cuh"
+#include "intrinsics.cuh"
 
-/* A dropout as kernels want it. */
+/* A struct dropout in the form that kernels use. */
 struct mask {
     uint64_t key, first_row;
-    uint32_t least_kept;
+    uint32_t keep_threshold;
     float scale; /* 1 / (1 − p) */
 };
 static inline mask mask_of(struct dropout drop)
@@ -16,7 +16,7 @@ static inline mask mask_of(struct dropout drop)
     return { drop.key, (uint64_t)drop.first_row, (uint32_t)(drop.p * 65536), 1 / (1 - drop.p) };
 }
 
-/* Eight lanes, two in a word, the first in the low half. */
+/* The result of one call: eight numbers of 16 bits, two in a word, the first in the low half. */
 struct lanes {
     uint32_t word[4];
     DEVICE_MEMBER uint32_t of(uint32_t i) const { return word[i / 2] >> (i % 2 * 16) & 0xffff; }
@@ -37,22 +37,23 @@ DEVICE lanes lanes_of(uint64_t key, uint64_t block, uint32_t site)
     return { { c0, c1, c2, c3 } };
 }
 
-/* The highest bit of each half of a word of lanes: is it kept? Both halves are compared at once,
- * without their highest bits first, so that none borrows from the other. */
-DEVICE uint32_t kept_halves(uint32_t word, uint32_t least_kept)
+/* Compares both halves of a word with keep_threshold at once. In the result, the highest bit of
+ * each half says whether that element is kept. The comparison leaves out the highest bits first, so
+ * that neither half borrows from the other. */
+DEVICE uint32_t kept_halves(uint32_t word, uint32_t keep_threshold)
 {
-    uint32_t least = least_kept * 0x10001u, high = 0x80008000u;
-    uint32_t rest = (word | high) - (least & ~high);
-    return ((word & ~least) | (~(word ^ least) & rest)) & high;
+    uint32_t threshold = keep_threshold * 0x10001u, high = 0x80008000u;
+    uint32_t rest = (word | high) - (threshold & ~high);
+    return ((word & ~threshold) | (~(word ^ threshold) & rest)) & high;
 }
 
-/* p ⊙ mask of elements e … e + N − 1, which lie in one call's eight. */
+/* Applies the mask to the elements e … e + N − 1, which must belong to one call of Philox. */
 template <int N> DEVICE void apply_mask(pack<N> &p, const mask &m, uint32_t site, uint64_t e)
 {
     lanes l = lanes_of(m.key, e / 8, site);
 #pragma unroll
     for (int j = 0; j < N; j++)
-        p.v[j] = l.of((N == 8 ? 0 : e % 8) + j) >= m.least_kept ? p.v[j] * m.scale : 0;
+        p.v[j] = l.of((N == 8 ? 0 : e % 8) + j) >= m.keep_threshold ? p.v[j] * m.scale : 0;
 }
 
 #endif

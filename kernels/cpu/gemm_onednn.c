@@ -1,0 +1,244 @@
+/* Matrix products by oneDNN's gemm, which generates code for the CPU it runs on. The caller has cut
+ * the work into tasks, so each product runs on one thread. */
+#include "cpu.h"
+
+#include <dnnl.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+extern void omp_set_num_threads(int threads); /* a function of libgomp, which oneDNN uses */
+
+static void use_one_thread(void)
+{
+    static __thread bool is_single;
+    if (is_single) return;
+    omp_set_num_threads(1); /* affects this thread only */
+    is_single = true;
+}
+
+static atomic_bool lacks_memory;
+
+bool gemm_lacks_memory(void) { return atomic_load(&lacks_memory); }
+
+/* oneDNN allocates memory to pack operands in, which may fail. */
+static void check_status(dnnl_status_t status)
+{
+    if (status == dnnl_out_of_memory)
+        atomic_store(&lacks_memory, true);
+    else
+        must(status == dnnl_success);
+}
+
+static void multiply(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+                     float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                     float beta, float *c, int64_t ldc)
+{
+    use_one_thread();
+    dnnl_status_t status = dnnl_sgemm(a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', m, n, k,
+                                      alpha, a, lda, b, ldb, beta, c, ldc);
+    check_status(status);
+}
+
+static bool is_limited(int resource)
+{
+    struct rlimit limit;
+    return !getrlimit(resource, &limit) && limit.rlim_cur != RLIM_INFINITY;
+}
+
+/* oneDNN generates its code at the first product, and ends the program if it gets no memory for
+ * that. So this function first tries whether the memory is there. Where memory is limited (ulimit
+ * -v, -d), it also makes the first product of each kind now, while nothing else allocates. Without
+ * a limit that would only cost time for programs that never multiply. */
+int gemm_begin(struct fail *why)
+{
+    enum { NEEDED = 64 << 20, EDGE = 48 };
+    static const int64_t columns[] = { EDGE, 1, 8 };
+    float *memory = mmap(NULL, NEEDED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || munmap(memory, NEEDED))
+        return fail(why,
+                    "device cpu: not enough memory: matrix products want %d MiB for themselves "
+                    "(ulimit -v?)",
+                    NEEDED >> 20);
+    if (!is_limited(RLIMIT_AS) && !is_limited(RLIMIT_DATA)) return 0;
+    memory = calloc(3 * EDGE * EDGE, sizeof *memory);
+    if (!memory) return fail(why, "device cpu: not enough memory");
+    float *b = memory + EDGE * EDGE, *c = b + EDGE * EDGE;
+    for (int i = 0; i < 4; i++)
+        for (size_t n = 0; n < sizeof columns / sizeof *columns; n++)
+            for (int beta = 0; beta < 2; beta++)
+                multiply(i & 1, i >> 1, EDGE, columns[n], EDGE, 1, memory, EDGE, b, EDGE,
+                         (float)beta, c, EDGE);
+    free(memory);
+    return gemm_lacks_memory() ? fail(why, "device cpu: not enough memory") : 0;
+}
+
+#if defined(__AVX512F__)
+
+enum { COPIES = 0 };
+
+static void gemm_f32(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
+                     int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, float beta, float *c, int64_t ldc)
+{
+    (void)scratch;
+    multiply(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+#else
+
+/* If the rows of an operand whose outer dimension is k are a multiple of 4 KiB apart, all of them
+ * fall into the same few lines of the first-level cache. oneDNN reads some columns of all rows at a
+ * time, so it would read each line again and again, at half its speed. Such an operand is copied to
+ * rows with another distance first. */
+enum { COPY_K = 256, COPY_COLUMNS = 512, APART = 16, MIN_COPY_M = 32 };
+
+struct copies {
+    _Alignas(64) float a[COPY_K * (COPY_COLUMNS + APART)], b[COPY_K * (COPY_COLUMNS + APART)];
+};
+
+enum { COPIES = sizeof(struct copies) };
+
+static bool collides(int64_t stride) { return stride % 1024 == 0; }
+
+/* Copies the rows of x to `to`; *stride becomes the distance of the copied rows. */
+static const float *copied(float *to, const float *x, int64_t *stride, int64_t rows, int64_t cols)
+{
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(to + r * (cols + APART), x + r * *stride, (size_t)cols * sizeof *to);
+    *stride = cols + APART;
+    return to;
+}
+
+static void gemm_f32(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
+                     int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, float beta, float *c, int64_t ldc)
+{
+    struct copies *copies = scratch;
+    bool a_collides = a_transposed && collides(lda) && m <= COPY_COLUMNS;
+    bool b_collides = !b_transposed && collides(ldb);
+    if (m < MIN_COPY_M || !(a_collides || b_collides)) {
+        multiply(a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        return;
+    }
+    for (int64_t i = 0; i < k; i += COPY_K) {
+        int64_t depth = min_i64(COPY_K, k - i), a_stride = lda;
+        const float *left = a_transposed ? a + i * lda : a + i;
+        if (a_collides) left = copied(copies->a, left, &a_stride, depth, m);
+        for (int64_t j = 0; j < n; j += COPY_COLUMNS) {
+            int64_t cols = min_i64(COPY_COLUMNS, n - j), b_stride = ldb;
+            const float *right = b_transposed ? b + j * ldb + i : b + i * ldb + j;
+            if (b_collides) right = copied(copies->b, right, &b_stride, depth, cols);
+            multiply(a_transposed, b_transposed, m, cols, depth, alpha, left, a_stride, right,
+                     b_stride, i ? 1 : beta, c + j, ldc);
+        }
+    }
+}
+
+#endif
+
+#if defined(GEMM_BF16)
+
+/* oneDNN exports this function since 1.0, with the arguments of dnnl_sgemm, but declares it in no
+ * header. */
+dnnl_status_t dnnl_gemm_bf16bf16f32(char transa, char transb, dnnl_dim_t m, dnnl_dim_t n,
+                                    dnnl_dim_t k, float alpha, const bf16 *a, dnnl_dim_t lda,
+                                    const bf16 *b, dnnl_dim_t ldb, float beta, float *c,
+                                    dnnl_dim_t ldc);
+
+/* Operands are rounded in blocks that stay in the second-level cache. Sizes are multiples of a
+ * tile's. */
+enum { BLOCK_M = 256, BLOCK_N = 512, BLOCK_K = 512, MIN_BF16_K = 8 };
+
+struct blocks {
+    _Alignas(64) bf16 a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];
+};
+
+size_t gemm_scratch_bytes(void) { return sizeof(struct blocks) + COPIES; }
+
+/* Rounds rows to bf16 and drops the gaps between them. */
+static void round_rows(bf16 *restrict to, const float *restrict from, int64_t stride, int64_t rows,
+                       int64_t cols)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < cols; i++)
+            to[r * cols + i] = bf16_from_float(from[r * stride + i]);
+}
+
+/* Rounds a block of A or B to bf16: packed into AMX tiles, or on CPUs that only have bf16 dot
+ * products as rows for oneDNN, which applies `scale` to its sums itself. */
+static void round_block(bf16 *to, struct source from, bool is_b, int64_t width, int64_t depth)
+{
+    if (amx_usable())
+        amx_pack((struct tiles){ to, ceil_div(depth, TILE_K) * TILE_ELEMENTS }, from, is_b, width,
+                 depth);
+    else if (from.k_is_outer)
+        round_rows(to, from.x, from.ld, depth, width);
+    else
+        round_rows(to, from.x, from.ld, width, depth);
+}
+
+static void multiply_blocks(float *c, int64_t ldc, struct blocks *blocks, bool a_transposed,
+                            bool b_transposed, int64_t rows, int64_t cols, int64_t depth,
+                            float alpha, float beta)
+{
+    if (amx_usable()) {
+        int64_t count = ceil_div(depth, TILE_K);
+        struct tiles a = { blocks->a, count * TILE_ELEMENTS },
+                     b = { blocks->b, count * TILE_ELEMENTS };
+        amx_multiply(c, ldc, a, b, rows, cols, count, beta != 0);
+        return;
+    }
+    use_one_thread();
+    dnnl_status_t status = dnnl_gemm_bf16bf16f32(
+        a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', rows, cols, depth, alpha, blocks->a,
+        a_transposed ? rows : depth, blocks->b, b_transposed ? depth : cols, beta, c, ldc);
+    check_status(status);
+}
+
+static void gemm_bf16(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
+                      int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                      int64_t ldb, float beta, float *c, int64_t ldc)
+{
+    struct blocks *blocks = scratch;
+    for (int64_t j = 0; j < n; j += BLOCK_N)
+        for (int64_t l = 0; l < k; l += BLOCK_K) {
+            int64_t cols = min_i64(BLOCK_N, n - j), depth = min_i64(BLOCK_K, k - l);
+            const float *right = b_transposed ? b + j * ldb + l : b + l * ldb + j;
+            round_block(blocks->b, (struct source){ right, ldb, !b_transposed, alpha }, true, cols,
+                        depth);
+            for (int64_t i = 0; i < m; i += BLOCK_M) {
+                int64_t rows = min_i64(BLOCK_M, m - i);
+                const float *left = a_transposed ? a + l * lda + i : a + i * lda + l;
+                round_block(blocks->a, (struct source){ left, lda, a_transposed, 1 }, false, rows,
+                            depth);
+                multiply_blocks(c + i * ldc + j, ldc, blocks, a_transposed, b_transposed, rows,
+                                cols, depth, alpha, l ? 1 : beta);
+            }
+        }
+}
+
+void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+          float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+          float *c, int64_t ldc)
+{
+    /* For sums of few terms, rounding the operands would cost more than it saves. */
+    if (k >= MIN_BF16_K)
+        gemm_bf16(scratch, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c,
+                  ldc);
+    else
+        gemm_f32(scratch, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+#else
+
+size_t gemm_scratch_bytes(void) { return COPIES; }
+
+void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+          float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+          float *c, int64_t ldc)
+{
+    gemm_f32(scratch, a_transposed, b_transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+#endif

@@ -1,0 +1,76 @@
+/* linear_lora.cuh - what the kernels of linear_lora.cu share: the arguments of a launch, masks,
+ * tiles of du. */
+#ifndef LONGQLORA_LINEAR_LORA_CUH
+#define LONGQLORA_LINEAR_LORA_CUH
+
+#include "dropout.cuh"
+#include "tile.cuh"
+
+extern "C" {
+#include "../cuda_plan.h"
+}
+
+enum {
+    RANK = LORA_RANK,
+    PARTS = LORA_PARTS,
+    TILE = LORA_TILE,
+    PIECES = LORA_SPLITS,
+    /* columns of x, or rows of it, that are summed between two barriers; columns of dx in a tile */
+    STEP = 64,
+    PART_THREADS = 128, /* for u and dA: each warp has 32 rows or columns of the tile */
+    DX_THREADS = 256,
+};
+
+struct lora_launch {
+    const elem *x, *a, *du; /* [rows, in]; [ranks, in]; [rows, ranks], of the whole group */
+    elem *u, *dx;
+    float *partial; /* [pieces, rows, ranks] or [pieces, ranks, in], of this launch */
+    int64_t x_stride, du_stride, dx_stride;
+    int rows, in, piece;           /* piece: how many columns, or rows, a block sums over */
+    int parts, ranks, rank[PARTS]; /* of this launch */
+    /* where a part begins among the ranks of the group; and of this launch */
+    int column[PARTS], own[PARTS];
+    float *da[PARTS]; /* [rank, in]; NULL: frozen */
+    uint32_t site[PARTS];
+    mask drop;
+};
+
+#ifndef ELEM_F32
+template <class T> DEVICE T of_part(const T (&v)[PARTS], int part)
+{
+    return part == 0 ? v[0] : part == 1 ? v[1] : v[2];
+}
+
+/* The mask of 32 elements of a row, from a column on that is a multiple of 32. A byte has the mask
+ * of eight elements: the even ones in its low half, the odd ones in its high half. */
+DEVICE uint32_t kept_word(const lora_launch &t, uint32_t site, int row, int column)
+{
+    uint64_t block = ((t.drop.first_row + (uint64_t)row) * t.in + column) / 8;
+    uint32_t word = 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        lanes l = lanes_of(t.drop.key, block + i, site);
+        uint32_t eight = 0;
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            eight = eight >> 1 | kept_halves(l.word[j], t.drop.keep_threshold);
+        word |= (eight >> 24 | (eight >> 12 & 0xf)) << 8 * i;
+    }
+    return word;
+}
+
+DEVICE void store2(float *to, float first, float second)
+{
+    *(uint2 *)to = { float_as_bits(first), float_as_bits(second) };
+}
+
+/* Loads rows of du of a part. The columns from its rank to 64 become zeros. */
+template <int ROWS, int THREADS_>
+DEVICE void fetch_du(elem *tile, const lora_launch &t, int column, int rank, int first, int thread)
+{
+    fetch<RANK, ROWS, THREADS_>(tile, t.du + column, t.du_stride, first,
+                                thread % (RANK / 8) * 8 < rank ? t.rows : 0, thread);
+}
+#endif
+
+#endif

@@ -1,7 +1,0 @@
-/* Ranges of a profiler's time line, by NVTX: next to nothing where no profiler is attached. */
-#include "cuda.cuh"
-
-#include <nvtx3/nvToolsExt.h>
-
-void cuda_range_begin(const char *name) { nvtxRangePushA(name); }
-void cuda_range_end(void) { nvtxRangePop(); }
