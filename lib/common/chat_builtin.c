@@ -5,6 +5,8 @@
  * models that chat_known.c names. tests/golden/wordings has the ids of each. */
 #include "chat_template_inside.h"
 
+#include "opt.h"
+
 #define VICUNA                                                                                     \
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives " \
     "helpful, detailed, and polite answers to the user's questions."
@@ -54,12 +56,11 @@ static const struct {
                 " \"strip\": []}" },
     { "mistral", "{" MISTRAL ", \"system_turn\": \"{}\\n\\n\", \"turn\": \" [INST] {system}{} "
                  "[/INST]\", \"answer\": \" {}\", \"strip\": []}" },
-    /* Its template writes a sentence before the last question alone, so that a conversation that
-     * ends with an answer has none. */
-    { "mistral-v3", "{" MISTRAL ", \"turn\": \"[INST] {}[/INST]\", \"answer\": \" {}\","
-                    " \"own_system\": false, \"strip\": [\"answer\"]}" },
-    { "mistral-nemo", "{" MISTRAL ", \"turn\": \"[INST]{}[/INST]\", \"own_system\": false,"
-                      " \"strip\": []}" },
+    { "mistral-v3", "{" MISTRAL ", \"system_turn\": \"{}\\n\\n\", \"last_system\": true,"
+                    " \"turn\": \"[INST] {system}{}[/INST]\", \"answer\": \" {}\","
+                    " \"strip\": [\"answer\"]}" },
+    { "mistral-nemo", "{" MISTRAL ", \"system_turn\": \"{}\\n\\n\", \"last_system\": true,"
+                      " \"turn\": \"[INST]{system}{}[/INST]\", \"strip\": []}" },
     { "mistral-2023", "{" MISTRAL ", \"turn\": \"[INST] {} [/INST]\", \"own_system\": false,"
                       " \"strip\": []}" },
     { "mistral-2023-space", "{" MISTRAL ", \"turn\": \"[INST] {} [/INST]\", \"following\": \" \","
@@ -71,4 +72,34 @@ const char *chat_builtin(const char *name)
     for (size_t i = 0; i < sizeof built_in / sizeof *built_in; i++)
         if (!strcmp(name, built_in[i].name)) return built_in[i].json;
     return NULL;
+}
+
+/* Names of the same by LLaMA-Factory, Axolotl and FastChat that no letter or two make ours. */
+static const struct {
+    const char *theirs, *ours;
+} elsewhere[] = {
+    { "vicuna_v1.1", "vicuna" },
+    { "vicuna-v1.1", "vicuna" },
+    { "qwen", "chatml" },
+    { "qwen2", "chatml" },
+    { "qwen_25", "chatml" },
+    { "mistral_v1", "mistral" },
+    { "mistral_v2v3", "mistral-v3" },
+    { "mistral_v3_tekken", "mistral-nemo" },
+    { "tokenizer_default", "auto" },
+    { "default", "auto" },
+    { "llama-2-chat", "llama-2" },
+    { "llama-3-instruct", "llama-3" },
+};
+
+const char *chat_builtin_nearest(const char *name)
+{
+    enum { COUNT = sizeof built_in / sizeof *built_in };
+    const char *names[COUNT + 1] = { [COUNT] = "auto" };
+    for (size_t i = 0; i < COUNT; i++)
+        names[i] = built_in[i].name;
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+        if (!strcmp(name, elsewhere[i].theirs)) return elsewhere[i].ours;
+    /* A path that is not there is no name. */
+    return strpbrk(name, "/") || strstr(name, ".j") ? NULL : opt_nearest(name, names, COUNT + 1);
 }

@@ -30,6 +30,7 @@ struct chat_reading {
     struct fail *why;
     struct chat_message *at;
     size_t count, room;
+    const char *list; /* the key that the messages stand under; NULL: none */
 };
 
 /* Fails for that reason. */

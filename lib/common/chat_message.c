@@ -9,6 +9,7 @@ static const struct {
     { "developer", SPEAKER_SYSTEM },
     { "user", SPEAKER_USER },
     { "human", SPEAKER_USER },
+    { "prompter", SPEAKER_USER }, /* OpenAssistant's */
     { "assistant", SPEAKER_ASSISTANT },
     { "gpt", SPEAKER_ASSISTANT },
     { "chatgpt", SPEAKER_ASSISTANT },
@@ -175,21 +176,25 @@ static int check_traits(struct chat_reading *r, enum chat_speaker who, const cha
     return 0;
 }
 
-/* {"human": …, "assistant": …}: a prompt and its answer in one. 1 if it is that. */
+/* {"human": …, "assistant": …}, or Capybara's {"input": …, "output": …}: a prompt and its answer in
+ * one. 1 if it is that. */
 static int read_pair(struct chat_reading *r, const json_t *message, bool is_trained)
 {
-    static const char *const names[] = { "human", "user" };
-    for (size_t i = 0; i < 2; i++) {
-        const json_t *prompt = json_object_get(message, names[i]);
-        const json_t *answer = json_object_get(message, "assistant");
+    static const struct {
+        const char *prompt, *answer;
+    } names[] = { { "human", "assistant" }, { "user", "assistant" }, { "input", "output" } };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *asks = names[i].prompt, *says = names[i].answer;
+        const json_t *prompt = json_object_get(message, asks);
+        const json_t *answer = json_object_get(message, says);
         char *text;
         if (!json_is_string(prompt) || !json_is_string(answer)) continue;
-        if (chat_text_of(r, prompt, names[i], &text) || chat_add(r, SPEAKER_USER, text, false) ||
-            chat_text_of(r, answer, "assistant", &text) ||
+        if (chat_text_of(r, prompt, asks, &text) || chat_add(r, SPEAKER_USER, text, false) ||
+            chat_text_of(r, answer, says, &text) ||
             chat_add(r, SPEAKER_ASSISTANT, text, is_trained))
             return -1;
         struct traits ignored = { 0 };
-        return read_traits(r, message, names[i], "assistant", &ignored) ? -1 : 1;
+        return read_traits(r, message, asks, says, &ignored) ? -1 : 1;
     }
     return 0;
 }
@@ -208,6 +213,16 @@ static int check_spellings(struct chat_reading *r, const json_t *message)
     return 0;
 }
 
+/* A file that is one object may have its records in a list. */
+static bool is_record(const json_t *message)
+{
+    static const char *const names[] = { "messages", "conversations", "output",
+                                         "response", "completion",    "answer" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (json_object_get(message, names[i])) return true;
+    return false;
+}
+
 static int read_message(struct chat_reading *r, const json_t *message, bool is_trained)
 {
     bool is_openai = json_object_get(message, "role") != NULL;
@@ -224,8 +239,13 @@ static int read_message(struct chat_reading *r, const json_t *message, bool is_t
     if (!role) {
         int pair = read_pair(r, message, is_trained);
         if (pair) return pair < 0 ? -1 : 0;
-        return chat_refuse(r, CHAT_UNREADABLE,
-                           "no 'role' with 'content', and no 'from' with 'value' in it");
+        return r->list && is_record(message)
+                   ? chat_refuse(r, CHAT_UNREADABLE,
+                                 "a record, where a message is needed: jq -c '.%s[]' makes a line "
+                                 "of each",
+                                 r->list)
+                   : chat_refuse(r, CHAT_UNREADABLE,
+                                 "no 'role' with 'content', and no 'from' with 'value' in it");
     }
     enum chat_speaker who = speaker_of(role);
     if (check_spellings(r, message)) return -1;

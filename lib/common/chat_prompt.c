@@ -239,7 +239,8 @@ static void say_system(struct builder *b, const char *own, bool has_prompt)
 }
 
 /* What stands before the prompt, for a turn with a prompt of some length. */
-static void begin_turn(struct builder *b, const char *system, bool is_first, bool has_prompt)
+static void begin_turn(struct builder *b, const char *system, bool is_first, bool has_system,
+                       bool has_prompt)
 {
     const struct chat_template *t = b->t;
     if (!is_first) say_ours(b, t->following);
@@ -250,7 +251,7 @@ static void begin_turn(struct builder *b, const char *system, bool is_first, boo
     }
     if (is_first) say_ours(b, t->begin);
     say_ours(b, t->lead);
-    if (is_first) say_system(b, system, has_prompt);
+    if (has_system) say_system(b, system, has_prompt);
 }
 
 /* With an input that the template has a place for: the prompt is what stands before it. */
@@ -258,7 +259,8 @@ static void say_turn(struct builder *b, const char *system, const struct chat_sa
                      bool is_first)
 {
     const struct chat_template *t = b->t;
-    bool has_system = is_first && (system || *t->system || t->says_system);
+    bool has_place = t->asks_system ? !turn->answer : is_first;
+    bool has_system = has_place && (system || *t->system || t->says_system);
     bool has_input = turn->input_at && turn->prompt[turn->input_at] && t->has_input_turn;
     struct slice prompt = slice_of(turn->prompt), input = prompt;
     if (has_input) {
@@ -272,7 +274,7 @@ static void say_turn(struct builder *b, const char *system, const struct chat_sa
                                "an empty prompt, for which %s has no words: leave the "
                                "conversation out",
                                t->name);
-    begin_turn(b, system, is_first, prompt.bytes > 0);
+    begin_turn(b, system, is_first, has_system, prompt.bytes > 0);
     say_ours(b, has_input ? t->input_turn.before : t->turn.before);
     say(b, prompt);
     if (has_input) say_ours(b, t->input.before);

@@ -30,6 +30,7 @@ static const char *const mends[CHAT_MENDS] = {
     [CHAT_MEND_TOOL] = "messages of tools left out",
     [CHAT_MEND_TOOLS] = "lists of tools left out",
     [CHAT_MEND_REASONING] = "times reasoning left out",
+    [CHAT_MEND_SENTENCE] = "system sentences left out, as the template does where an answer ends",
 };
 
 /* What a key of a record is for. */
@@ -276,6 +277,28 @@ static int add_prompt(struct chat_reading *r, const struct record *found)
     return add_instruction(r, value, prompt, below, input);
 }
 
+/* "; but texts under 'problem', 'solution': …"; "" where there are not two of them. */
+static void describe_texts(const json_t *object, char *words, size_t size)
+{
+    enum { MOST = 5, NAME_MAX = 24 };
+    char names[MOST * (NAME_MAX + 4) + 1] = "";
+    const char *key;
+    int count = 0;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        size_t used = strlen(names);
+        if (!json_is_string(value) || strlen(key) > NAME_MAX || count == MOST) continue;
+        snprintf(names + used, sizeof names - used, "%s'%s'", count++ ? ", " : "", key);
+    }
+    *words = 0;
+    if (count > 1)
+        snprintf(words, size,
+                 "; but texts under %s: jq -c '{prompt: .A, completion: .B}' of the two that are "
+                 "meant",
+                 names);
+}
+
 static int refuse_form(struct chat_reading *r, const json_t *object, const struct record *found)
 {
     const char *prompt =
@@ -291,10 +314,23 @@ static int refuse_form(struct chat_reading *r, const json_t *object, const struc
                            "'%s' without a prompt beside it: instruction, prompt, question, query "
                            "or input",
                            answer);
+    if (json_object_get(object, "message_id") && json_object_get(object, "parent_id"))
+        return chat_refuse(
+            r, CHAT_NO_FORM,
+            "one message of a tree, with its 'parent_id', as OpenAssistant has them: "
+            "a record is a whole conversation: take a data set of its threads");
+    const char *records = json_key_of_records(object);
+    if (records)
+        return chat_refuse(r, CHAT_NO_FORM,
+                           "no conversation in it, but a list of records under '%.40s': jq -c "
+                           "'.%.40s[]' makes a line of each",
+                           records, records);
+    char other[260];
+    describe_texts(object, other, sizeof other);
     return chat_refuse(r, CHAT_NO_FORM,
                        "no conversation: none of messages and conversations; instruction, prompt, "
                        "question, query or input with output, response, completion or answer%s",
-                       json_object_get(object, "text") ? "; but a text (--format jsonl)" : "");
+                       json_object_get(object, "text") ? "; but a text (--format jsonl)" : other);
 }
 
 /* A single question and its answer, perhaps after others. */
@@ -332,6 +368,33 @@ static int add_system(struct chat_reading *r, const struct record *found)
     return 0;
 }
 
+/* Messages that are no list: written as a text, by tables and by Python, or a list apiece of roles
+ * and of texts, by columns. */
+static int refuse_list(struct chat_reading *r, const char *key, const json_t *value)
+{
+    const char *text = json_string_value(value);
+    if (text) text += strspn(text, " \t\r\n");
+    if (text && *text == '[' && text[1 + strspn(text + 1, "{ \n")] == '\'')
+        return chat_refuse(r, CHAT_UNREADABLE,
+                           "'%s' is a text with a list of Python's in it: in Python "
+                           "ast.literal_eval(record['%s']) makes a list of it",
+                           key, key);
+    if (text && *text == '[')
+        return chat_refuse(r, CHAT_UNREADABLE,
+                           "'%s' is a text with JSON in it: jq -c '.%s |= fromjson' makes a list "
+                           "of it",
+                           key, key);
+    if (json_is_array(json_object_get(value, "role")) ||
+        json_is_array(json_object_get(value, "content")) ||
+        json_is_array(json_object_get(value, "from")) ||
+        json_is_array(json_object_get(value, "value")))
+        return chat_refuse(r, CHAT_UNREADABLE,
+                           "'%s' has a list apiece of roles and of texts: one list of messages is "
+                           "needed, each with its role and its text",
+                           key);
+    return chat_refuse(r, CHAT_UNREADABLE, "'%s' is no list", key);
+}
+
 static int read_record(struct chat_reading *r, const json_t *object)
 {
     struct record found = { 0 };
@@ -341,8 +404,8 @@ static int read_record(struct chat_reading *r, const json_t *object)
     if (!json_is_object(object)) return chat_refuse(r, CHAT_NOT_JSON, "not a JSON object");
     if (sort_keys(r, object, &found)) return -1;
     list = found.at[USE_MESSAGES].value;
-    if (list && !json_is_array(list))
-        return chat_refuse(r, CHAT_UNREADABLE, "'%s' is no list", found.at[USE_MESSAGES].name);
+    if (list && !json_is_array(list)) return refuse_list(r, found.at[USE_MESSAGES].name, list);
+    r->list = found.at[USE_MESSAGES].name;
     if (list ? chat_add_messages(r, list, true) : add_single(r, object, &found)) return -1;
     return add_system(r, &found) || chat_take_turns(r, found.preference) ? -1 : 0;
 }

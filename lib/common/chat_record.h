@@ -60,6 +60,7 @@ enum chat_mend {
     CHAT_MEND_TOOL,      /* a message of a tool, or to one */
     CHAT_MEND_TOOLS,     /* a list of tools */
     CHAT_MEND_REASONING, /* the reasoning before an answer */
+    CHAT_MEND_SENTENCE,  /* the system's, by a template that writes none before an answer */
     CHAT_MENDS
 };
 const char *chat_mend_words(enum chat_mend mend);

@@ -163,7 +163,7 @@ static int check_keys(const json_t *object, struct fail *why)
         "begin",   "finish", "system",   "system_turn", "always_system", "own_system",
         "turn",    "turns",  "answer",   "input_turn",  "between",       "following",
         "special", "end",    "optional", "bos",         "whole",         "counted",
-        "strip",   "once",   "never",    "empty",
+        "strip",   "once",   "never",    "empty",       "last_system",
     };
     const char *key;
     json_t *value;
@@ -186,6 +186,7 @@ static int read_flags(struct chat_template *t, const json_t *object, struct fail
         json_get_flag(object, "counted", &t->is_counted, why) ||
         json_get_flag(object, "always_system", &t->says_system, why) ||
         json_get_flag(object, "own_system", &has_system, why) ||
+        json_get_flag(object, "last_system", &t->asks_system, why) ||
         json_get_flag(object, "empty", &has_empty, why) ||
         json_get_count(object, "turns", 1, &turns, why))
         return -1;
@@ -193,14 +194,6 @@ static int read_flags(struct chat_template *t, const json_t *object, struct fail
     t->refuses_empty = !has_empty;
     t->is_single = turns == 1;
     return 0;
-}
-
-static int change_text(char **text, const char *change, struct fail *why)
-{
-    if (!change) return 0;
-    free(*text);
-    *text = copy_of(change, strlen(change), why);
-    return *text ? 0 : -1;
 }
 
 static int read_texts(struct chat_template *t, const json_t *object, struct fail *why)
@@ -225,28 +218,43 @@ static int read_texts(struct chat_template *t, const json_t *object, struct fail
                : 0;
 }
 
-/* Of the file's values, in whatever order they stand, and of what was changed. */
+/* Of the file's values, in whatever order they stand. */
 static int read_digest(struct chat_template *t, const json_t *object, struct fail *why)
 {
-    char *all = NULL, *text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
-    if (text && asprintf(&all, "%s\n%s\n%s\n%s", text, t->begin, t->system, t->finish) < 0)
+    char *all = NULL;
+    t->text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
+    if (t->text && asprintf(&all, "%s\n%s\n%s\n%s", t->text, t->begin, t->system, t->finish) < 0)
         all = NULL;
     if (all) digest_of_bytes(all, strlen(all), t->digest);
-    free(text);
     free(all);
     return all ? 0 : fail(why, "out of memory");
 }
 
-static int read_template(struct chat_template *t, const json_t *object,
+/* The object becomes what the text is that differs from it. */
+static int change(json_t *object, const struct chat_changes *changes, struct fail *why)
+{
+    const struct {
+        const char *key, *text;
+    } each[] = { { "begin", changes->begin },
+                 { "system", changes->system },
+                 { "finish", changes->finish } };
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++)
+        if (each[i].text && json_object_set_new(object, each[i].key, json_string(each[i].text)))
+            return fail(why, "out of memory");
+    return 0;
+}
+
+static int read_template(struct chat_template *t, json_t *object,
                          const struct chat_changes *changes, struct fail *why)
 {
-    if (check_keys(object, why) || read_texts(t, object, why) || read_flags(t, object, why) ||
-        read_strips(t, json_object_get(object, "strip"), why) ||
-        (changes && (change_text(&t->begin, changes->begin, why) ||
-                     change_text(&t->system, changes->system, why) ||
-                     change_text(&t->finish, changes->finish, why))) ||
-        read_specials(t, object, why) || read_end(t, json_object_get(object, "end"), why))
+    if ((changes && change(object, changes, why)) || check_keys(object, why) ||
+        read_texts(t, object, why) || read_flags(t, object, why) ||
+        read_strips(t, json_object_get(object, "strip"), why) || read_specials(t, object, why) ||
+        read_end(t, json_object_get(object, "end"), why))
         return -1;
+    if (t->asks_system && (t->strips & STRIP_TURN || t->says_system || *t->system))
+        return fail_input(why, "'last_system' goes with none of 'system', 'always_system' and the "
+                               "'strip' of a turn");
     if ((*t->once || *t->never) && !t->is_whole)
         return fail_input(why, "'once' and 'never' need 'whole'");
     const char *first = *t->begin ? t->begin : *t->lead ? t->lead : t->turn.before;
@@ -254,21 +262,22 @@ static int read_template(struct chat_template *t, const json_t *object,
     return read_digest(t, object, why);
 }
 
+bool chat_template_is_builtin(const char *name) { return chat_builtin(name) != NULL; }
+
 int chat_template_check(const char *name, struct fail *why)
 {
     if (chat_builtin(name) || !strcmp(name, "auto") || !access(name, F_OK)) return 0;
-    return fail_usage(why, "'%s' is no template and no file: there are " CHAT_TEMPLATES, name);
+    const char *near = chat_builtin_nearest(name);
+    return fail_usage(why, "'%s' is no template and no file%s%s%s there are " CHAT_TEMPLATES, name,
+                      near ? ": did you mean " : "", near ? near : "", near ? "?" : ":");
 }
 
-int chat_template_open_changed(struct chat_template *t, const char *name,
-                               const struct chat_changes *changes,
-                               const struct tokenizer *tokenizer, struct fail *why)
+/* Takes the object, also where it fails. */
+static int open_object(struct chat_template *t, const char *name, json_t *object,
+                       const struct chat_changes *changes, const struct tokenizer *tokenizer,
+                       struct fail *why)
 {
-    const char *text = chat_builtin(name);
     *t = (struct chat_template){ .tokenizer = tokenizer };
-    if (chat_template_check(name, why)) return -1;
-    json_t *object =
-        text ? json_read_text(text, strlen(text), name, why) : json_read_file(name, why);
     if (!object) return -1;
     t->name = copy_of(name, strlen(name), why);
     int status = !t->name                 ? -1
@@ -277,6 +286,25 @@ int chat_template_open_changed(struct chat_template *t, const char *name,
     json_decref(object);
     if (status) chat_template_close(t);
     return status ? fail_in(why, name) : 0;
+}
+
+int chat_template_open_changed(struct chat_template *t, const char *name,
+                               const struct chat_changes *changes,
+                               const struct tokenizer *tokenizer, struct fail *why)
+{
+    const char *text = chat_builtin(name);
+    *t = (struct chat_template){ 0 };
+    if (chat_template_check(name, why)) return -1;
+    json_t *object =
+        text ? json_read_text(text, strlen(text), name, why) : json_read_file(name, why);
+    return open_object(t, name, object, changes, tokenizer, why);
+}
+
+int chat_template_open_text(struct chat_template *t, const char *name, const char *text,
+                            const struct tokenizer *tokenizer, struct fail *why)
+{
+    return open_object(t, name, json_read_text(text, strlen(text), name, why), NULL, tokenizer,
+                       why);
 }
 
 int chat_template_open(struct chat_template *t, const char *name, const struct tokenizer *tokenizer,
@@ -293,8 +321,8 @@ static void close_around(struct chat_around *a)
 
 void chat_template_close(struct chat_template *t)
 {
-    char *texts[] = { t->name,      t->begin,  t->system, t->between, t->lead,
-                      t->following, t->finish, t->once,   t->never };
+    char *texts[] = { t->name, t->text,      t->begin,  t->system, t->between,
+                      t->lead, t->following, t->finish, t->once,   t->never };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     for (size_t i = 0; i < t->special_count; i++)

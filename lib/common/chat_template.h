@@ -21,8 +21,8 @@
 #include <stdbool.h>
 
 #define CHAT_TEMPLATES                                                                             \
-    "longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, auto, or a " \
-    "file"
+    "longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, "            \
+    "mistral-v3, mistral-nemo, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file"
 
 enum { CHAT_SPECIALS_MAX = 256 };
 
@@ -37,6 +37,7 @@ struct chat_special {
 struct chat_template {
     const struct tokenizer *tokenizer;
     char *name;               /* in messages */
+    char *text;               /* itself as a file, with what was changed in it */
     char digest[DIGEST_TEXT]; /* of all that it says */
     char *begin;              /* of a conversation */
     char *system;             /* the sentence of conversations that have none of their own */
@@ -55,6 +56,7 @@ struct chat_template {
     bool is_single;      /* one turn is all that there is */
     bool says_system;    /* around no sentence too */
     bool refuses_system; /* has no place for one */
+    bool asks_system;    /* says one in the turn alone that waits for its answer */
     bool refuses_empty;  /* messages */
 };
 
@@ -65,12 +67,17 @@ struct chat_said {
     size_t input_at; /* where Alpaca's input begins in the prompt, behind a newline; 0: none */
 };
 
-/* Fails, as a usage error with the names, if there is no template of that name and no file. */
+bool chat_template_is_builtin(const char *name);
+/* Fails, as a usage error with the nearest name and all of them, if there is no template of that
+ * name and no file. */
 int chat_template_check(const char *name_or_path, struct fail *why) MUST_USE;
 /* The tokenizer must outlive it; one without the template's special tokens is refused. "auto" is
  * for chat_known_open. */
 int chat_template_open(struct chat_template *t, const char *name_or_path,
                        const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
+/* The same of a file's text; name: what it is called. */
+int chat_template_open_text(struct chat_template *t, const char *name, const char *text,
+                            const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
 void chat_template_close(struct chat_template *t);
 
 /* Appends a whole conversation to ids. `system` is its own sentence; NULL: the template's. spans

@@ -20,6 +20,8 @@ struct chat_changes {
 
 /* The JSON text of a built-in template; NULL if there is none of that name. */
 const char *chat_builtin(const char *name);
+/* The one that may have been meant; NULL: none. */
+const char *chat_builtin_nearest(const char *name);
 
 /* chat_template_open with changes to a built-in template, or NULL. */
 int chat_template_open_changed(struct chat_template *t, const char *name,

@@ -212,3 +212,14 @@ int json_get_flag(const json_t *object, const char *key, bool *value, struct fai
     *value = json_is_true(found);
     return 0;
 }
+
+const char *json_key_of_records(const json_t *object)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        if (json_is_object(json_array_get(value, 0))) return key;
+    }
+    return NULL;
+}

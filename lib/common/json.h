@@ -39,4 +39,7 @@ int json_get_count(const json_t *object, const char *key, int64_t most, int64_t 
 int json_get_real(const json_t *object, const char *key, double *value, struct fail *why) MUST_USE;
 int json_get_flag(const json_t *object, const char *key, bool *value, struct fail *why) MUST_USE;
 
+/* The key of the first list of objects, which may be a file's records; NULL: there is none. */
+const char *json_key_of_records(const json_t *object);
+
 #endif

@@ -123,7 +123,7 @@ static void set_value(struct opt *o, const char *value)
 /* The words of a word, the bound of a count. */
 static void print_words(const struct opt *o)
 {
-    if (!o->words || !strcmp(o->words, OPT_ANY_COUNT)) return;
+    if (!o->words || o->kind == OPT_TEXT || !strcmp(o->words, OPT_ANY_COUNT)) return;
     printf(o->kind == OPT_COUNT ? ", at most %s" : ": %s", o->words);
 }
 
@@ -246,7 +246,13 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
         *(bool *)o->value = true;
         return;
     }
-    if (!name[length] && *at + 1 >= argc) die_usage("--%s needs a value: %s", o->name, o->argument);
+    /* "--chat --system TEXT": no value is said, and there is one for that. */
+    bool is_last = *at + 1 >= argc;
+    if (!name[length] && o->kind == OPT_TEXT && o->words && (is_last || argv[*at + 1][0] == '-')) {
+        set_value(o, o->words);
+        return;
+    }
+    if (!name[length] && is_last) die_usage("--%s needs a value: %s", o->name, o->argument);
     set_value(o, name[length] ? name + length + 1 : argv[++*at]);
 }
 

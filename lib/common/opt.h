@@ -19,7 +19,7 @@ enum opt_kind {
     OPT_COUNT, /* int64_t, 0 to OPT_COUNT_MOST, or to .words */
     OPT_REAL,  /* double */
     OPT_FLAG,  /* bool: the option makes it true */
-    OPT_TEXT,  /* const char *: a path or any text */
+    OPT_TEXT,  /* const char *: a path or any text; .words, if there are, where none is said */
     OPT_WORD,  /* const char *: one of .words, "a|b|c" */
     OPT_LIST,  /* struct opt_list: may be given many times */
 };

@@ -10,6 +10,7 @@
 
 #include "digest.h"
 #include "fields.h"
+#include "stream_wording.h"
 
 enum stream_kind { STREAM_TOKENS, STREAM_SAMPLES, STREAM_WEIGHTS, STREAM_SCORES, STREAM_STATE };
 
@@ -43,6 +44,8 @@ void writer_write_behind(struct writer *w, uint64_t bytes);
 int writer_add(struct writer *w, struct fields *record, struct fail *why) MUST_USE;
 /* Names what the stream was made from; may be called until the close. */
 void writer_parent(struct writer *w, const char *kind, const char *digest);
+/* Says how its conversations are worded; may be called until the close. */
+void writer_wording(struct writer *w, const struct stream_wording *wording);
 /* Writes the end record and completes the file, or removes it and says why. */
 int writer_close(struct writer *w, struct fail *why) MUST_USE;
 void writer_abandon(struct writer *w);
@@ -75,6 +78,8 @@ int reader_blame(const struct reader *r, struct fail *why);
  * from, of a kind; NULL if it does not say. */
 const char *reader_digest(const struct reader *r);
 const char *reader_parent(const struct reader *r, const char *kind);
+/* How its conversations are worded; likewise at the end, or after reader_index. */
+const struct stream_wording *reader_wording(const struct reader *r);
 
 /* Makes any record reachable by number: by the seek table if it adds up, else by
  * reading all once. Regular files only; to be called before reader_next. */

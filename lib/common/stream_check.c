@@ -93,3 +93,13 @@ int stream_object_length(const unsigned char *data, size_t bytes, size_t *length
     *length = bytes - r.bytes;
     return 0;
 }
+
+bool stream_says_who_wrote_it(const msgpack_object *key)
+{
+    static const char *const names[] = { "tool", "version", "options" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (key->via.str.size == strlen(names[i]) &&
+            !memcmp(key->via.str.ptr, names[i], key->via.str.size))
+            return true;
+    return false;
+}

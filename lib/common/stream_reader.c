@@ -25,6 +25,7 @@ struct reader {
     struct fail failed;
     char digest[STREAM_DIGEST_TEXT];
     struct parents parents;
+    struct stream_wording wording;
     /* random access */
     uint64_t *frame_offset, *frame_first; /* [frame_count], [frame_count + 1] */
     size_t frame_count;
@@ -134,6 +135,7 @@ static int read_header(struct reader *r, struct fail *why)
     if (msgpack_unpack_next(&r->header, r->header_bytes, length, &offset) != MSGPACK_UNPACK_SUCCESS)
         return fail(why, "%s: out of memory", r->name);
     XXH3_128bits_update(r->hash, start, length);
+    wording_add_header(&r->wording, &r->header.data);
     return 0;
 }
 
@@ -216,6 +218,8 @@ int reader_blame(const struct reader *r, struct fail *why)
     return fail_in(why, place);
 }
 
+const struct stream_wording *reader_wording(const struct reader *r) { return &r->wording; }
+
 const char *reader_parent(const struct reader *r, const char *kind)
 {
     return parents_find(&r->parents, kind);
@@ -240,17 +244,8 @@ static int check_end(struct reader *r, const msgpack_object *end, struct fail *w
         return fail_input(why, "%s: end record: digest %s, the records have %s", r->name, digest,
                           computed);
     memcpy(r->digest, computed, sizeof computed);
+    wording_add_end(&r->wording, end);
     return 0;
-}
-
-static bool says_who_wrote_it(const msgpack_object *key)
-{
-    static const char *const names[] = { "tool", "version", "options" };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (key->via.str.size == strlen(names[i]) &&
-            !memcmp(key->via.str.ptr, names[i], key->via.str.size))
-            return true;
-    return false;
 }
 
 /* Do the fields of a concatenated stream's header agree with the first one's? */
@@ -263,7 +258,7 @@ static int check_same(struct reader *r, const msgpack_object *header, size_t byt
         return fail_input(why, "%s: concatenated streams whose fields differ", r->name);
     for (uint32_t i = 0; i < first->via.map.size; i++) {
         const msgpack_object_kv *kv = &first->via.map.ptr[i];
-        if (says_who_wrote_it(&kv->key)) continue;
+        if (stream_says_who_wrote_it(&kv->key)) continue;
         const msgpack_object *other = field_of(header, &kv->key);
         if (!other || !msgpack_object_equal(kv->val, *other))
             return fail_input(why, "%s: concatenated streams whose '%.*s' differ", r->name,
@@ -286,6 +281,7 @@ static int take_border(struct reader *r, enum object_role role, const char *star
         r->has_ended = true;
     } else if (role == ROLE_HEADER) {
         if (check_same(r, &r->object.data, length, why)) return -1;
+        wording_add_header(&r->wording, &r->object.data);
         r->has_ended = false;
         r->stream_records = 0;
         XXH3_128bits_reset(r->hash);
@@ -370,6 +366,7 @@ static int index_by_table(struct reader *r, struct fail *why)
             if (field_count(&r->object.data, "records", content, &records, why) ||
                 field_text(&r->object.data, "digest", r->digest, sizeof r->digest, why))
                 first = NULL;
+            wording_add_end(&r->wording, &r->object.data);
         }
         if (first && first->type == MSGPACK_OBJECT_ARRAY && first->via.array.size == count - 2) {
             status = 1;

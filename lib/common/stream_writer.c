@@ -31,6 +31,7 @@ struct writer {
     uint64_t records, frame_first;
     struct fields parents[STREAM_PARENTS_MAX];
     int parent_count;
+    struct stream_wording wording;
     struct fail failed; /* the first failure; repeated by close */
     bool has_failed;
 };
@@ -223,6 +224,11 @@ void writer_parent(struct writer *w, const char *kind, const char *digest)
     fields_text(p, "digest", digest);
 }
 
+void writer_wording(struct writer *w, const struct stream_wording *wording)
+{
+    wording_add(&w->wording, wording);
+}
+
 static void pack_end(struct writer *w, size_t data_frames)
 {
     char digest[STREAM_DIGEST_TEXT];
@@ -231,7 +237,8 @@ static void pack_end(struct writer *w, size_t data_frames)
     msgpack_packer_init(&pk, &w->frame, packed_write);
     /* A reader takes no larger object; without the list it reads from the start. */
     bool has_frames = data_frames <= STREAM_VALUES_MAX / 2;
-    msgpack_pack_map(&pk, 3 + (size_t)has_frames + (w->parent_count ? 1 : 0));
+    bool has_wording = *w->wording.name;
+    msgpack_pack_map(&pk, 3 + (size_t)has_frames + (w->parent_count ? 1 : 0) + has_wording);
     msgpack_pack_str_with_body(&pk, "end", 3);
     msgpack_pack_true(&pk);
     msgpack_pack_str_with_body(&pk, "records", 7);
@@ -244,6 +251,7 @@ static void pack_end(struct writer *w, size_t data_frames)
     }
     for (size_t i = 0; has_frames && i < data_frames; i++)
         msgpack_pack_uint64(&pk, w->frames[i + 1].first_record);
+    if (has_wording) wording_pack(&w->wording, &pk);
     if (!w->parent_count) return;
     msgpack_pack_str_with_body(&pk, "parents", 7);
     msgpack_pack_array(&pk, (size_t)w->parent_count);

@@ -131,6 +131,30 @@ static int read_rope(struct adapter *a, const json_t *rope, struct fail *why)
     return 0;
 }
 
+/* The template of the conversations that it was trained on. */
+static int read_wording(struct adapter *a, const json_t *object, struct fail *why)
+{
+    struct stream_wording *w = &a->wording;
+    const struct {
+        const char *key;
+        char *to;
+        size_t size;
+        bool is_needed;
+    } texts[] = { { "name", w->name, sizeof w->name, true },
+                  { "digest", w->digest, sizeof w->digest, true },
+                  { "text", w->text, sizeof w->text, false } };
+    if (!object) return 0;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const json_t *value = json_object_get(object, texts[i].key);
+        const char *text = json_string_value(value);
+        if (!value && !texts[i].is_needed) continue;
+        if (!text || strlen(text) >= texts[i].size)
+            return fail_input(why, "'template' has no '%s' that is a text", texts[i].key);
+        memcpy(texts[i].to, text, strlen(text) + 1);
+    }
+    return json_get_flag(object, "mixed", &w->is_mixed, why);
+}
+
 /* Version 1 is the only one so far. */
 static int read_origin(struct adapter *a, json_t *origin, struct fail *why)
 {
@@ -147,7 +171,8 @@ static int read_origin(struct adapter *a, json_t *origin, struct fail *why)
         free(a->base_name);
         a->base_name = strdup(name);
     }
-    if (read_text(origin, "base", a->base, why) ||
+    if (read_wording(a, json_object_get(origin, "template"), why) ||
+        read_text(origin, "base", a->base, why) ||
         read_text(origin, "tokenizer", a->tokenizer, why))
         return -1;
     a->knows_base = true;

@@ -14,6 +14,7 @@
 #define LONGQLORA_ADAPTER_H
 
 #include "../common/digest.h"
+#include "../common/stream_wording.h"
 #include "../common/tensor_file.h"
 #include "adapted.h"
 #include "tensors.h"
@@ -42,7 +43,8 @@ struct adapter {
     enum rope_type rope;
     double factor; /* of the rope */
     int64_t original_position;
-    char digest[DIGEST_TEXT]; /* of adapter_model, and of what stands beside it */
+    struct stream_wording wording; /* of the conversations that it was trained on */
+    char digest[DIGEST_TEXT];      /* of adapter_model, and of what stands beside it */
     struct tensor_file file;
     bool has_beside;
     struct tensor_file beside; /* LongLoRA's trainable_params.bin */

@@ -124,6 +124,14 @@ static int write_config(const struct model *m, const struct model_setup *setup,
 
 /* ---- longqlora.json ---- */
 
+static json_t *wording_json(const struct stream_wording *w)
+{
+    json_t *json = json_pack("{s:s,s:s}", "name", w->name, "digest", w->digest);
+    if (json && *w->text) json_object_set_new(json, "text", json_string(w->text));
+    if (json && w->is_mixed) json_object_set_new(json, "mixed", json_true());
+    return json;
+}
+
 static int write_origin(const struct model *m, const struct adapter_origin *origin,
                         const char *directory, struct fail *why)
 {
@@ -138,6 +146,8 @@ static int write_origin(const struct model *m, const struct adapter_origin *orig
                   origin->quantization, "tied_head", (int)trains_tied(m), "rope", rope);
     if (origin->attention)
         json_object_set_new(json, "attention", json_deep_copy(origin->attention));
+    if (origin->wording && *origin->wording->name)
+        json_object_set_new(json, "template", wording_json(origin->wording));
     if (origin->recipe) json_object_set_new(json, "recipe", json_deep_copy(origin->recipe));
     snprintf(path, sizeof path, "%s/longqlora.json", directory);
     int status = json ? json_write_file(json, path, why) : fail(why, "out of memory");

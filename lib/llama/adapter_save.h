@@ -11,11 +11,12 @@
 
 /* What adapter_save writes beside the parameters. */
 struct adapter_origin {
-    const char *base_name;            /* as the user calls it */
-    const char *base, *tokenizer;     /* digests */
-    const char *quantization;         /* of the base in training */
-    const json_t *attention, *recipe; /* borrowed */
-    const struct adapter *from;       /* that was trained further; NULL: none */
+    const char *base_name;                /* as the user calls it */
+    const char *base, *tokenizer;         /* digests */
+    const char *quantization;             /* of the base in training */
+    const json_t *attention, *recipe;     /* borrowed */
+    const struct stream_wording *wording; /* NULL: none */
+    const struct adapter *from;           /* that was trained further; NULL: none */
 };
 
 int adapter_save(const struct model *m, const struct adapter_origin *origin, const char *directory,

@@ -90,7 +90,9 @@ setup() {
     printf '%s\n' '{"prompt":"x y"}' '{"prompt":"z"}' '{"prompt":"de f","extra":[1]}' > other
     [ "$(generate --quiet -m base --format jsonl -n 4 --temperature 1 < other | tail -n 1)" = "$third" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< $'{"prompt":"a"}\n{"text":"a"}'
-    [ "$stderr" = "generate: standard input: line 2: no string 'prompt'" ]
+    [ "$stderr" = "generate: standard input: line 2: no string 'prompt', but 'text': jq -c '.prompt = .text' calls it so" ]
+    run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"id":1}'
+    [ "$stderr" = "generate: standard input: line 1: no string 'prompt'" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":'
     [[ "$stderr" == "generate: standard input: line 1: "* ]]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":"a b c d e f g h i j k l m n o p q r s t"}'
@@ -211,7 +213,7 @@ chat() {
     check '--system is for --chat' 2 -m base -p x --system y
     check 'base.nf4: weights alone, which hold no tokenizer: --tokenizer DIR (see generate --help)' 2 -m base.nf4 -p x
     check 'nowhere' 1 -m nowhere -p x
-    check "--chat: 'nowhere.json' is no template and no file: there are longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, auto, or a file" 2 -m base -p x --chat nowhere.json
+    check "--chat: 'nowhere.json' is no template and no file: there are longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, mistral-v3, mistral-nemo, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file" 2 -m base -p x --chat nowhere.json
     cp -rL base other
     sed -i 's/"vocab_size": *400/"vocab_size": 399/' other/config.json
     check '' 3 -m other -p x

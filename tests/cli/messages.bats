@@ -119,13 +119,24 @@ size 12345'
         printf '%s\n' "$pointer" > cloned/$file
         says 3 "generate: cloned/$file: a pointer of Git LFS in the place of the file: git lfs pull" generate -m cloned -p x
     done
+    mkdir json && printf '%s\n' "$pointer" > json/tokenizer.json
+    says 3 "tokenize: json/tokenizer.json: a pointer of Git LFS in the place of the file: git lfs pull" tokenize -m json docs.jsonl -o x
+    lora ad --quiet
+    for file in adapter_model.safetensors adapter_config.json longqlora.json; do
+        rm -rf cloned && cp -r ad cloned
+        printf '%s\n' "$pointer" > cloned/$file
+        says 3 "generate: cloned/$file: a pointer of Git LFS in the place of the file: git lfs pull" generate -m base --force-base --adapter cloned -p x
+    done
+    printf '%s\n' "$pointer" > recipe.yaml
+    says 3 "train: recipe.yaml: a pointer of Git LFS in the place of the file: git lfs pull" train recipe.yaml
+    [ ! -e x ]
 }
 
 @test "messages: an unknown template is wrong usage, with the names, before anything is read" {
-    names='longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, auto, or a file'
-    says 2 "tokenize: --template: 'llama3' is no template and no file: there are $names (see tokenize --help)" tokenize -m nowhere --format chat --template llama3 x.jsonl
+    names='longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, mistral-v3, mistral-nemo, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file'
+    says 2 "tokenize: --template: 'llama3' is no template and no file: did you mean llama-3? there are $names (see tokenize --help)" tokenize -m nowhere --format chat --template llama3 x.jsonl
     make_base
-    says 2 "generate: --chat: 'vicunaa' is no template and no file: there are $names (see generate --help)" generate -m base -p x --chat vicunaa
+    says 2 "generate: --chat: 'vicunaa' is no template and no file: did you mean vicuna? there are $names (see generate --help)" generate -m base -p x --chat vicunaa
     says 2 "tokenize: --template is for --format chat (see tokenize --help)" tokenize -m tok --template vicuna docs.jsonl
 }
 
@@ -159,10 +170,13 @@ size 12345'
     not_lines() { printf "$1" > x.jsonl; says 3 "tokenize: x.jsonl:1: $2" tokenize -m "$tok" x.jsonl; }
     not_lines 'abc\n' 'byte 1: not a JSON object (plain text? --format text)'
     not_lines '{\n"text": "a"\n}\n' 'byte 2: a key is missing (an object over many lines? one a line is needed: jq -c .)'
-    not_lines '{"text":"a"},\n' 'byte 13: something follows the object, which is alone on its line'
+    not_lines '{"text":"a"},\n' 'byte 13: something follows the object, which is alone on its line (an array without its brackets? objects stand on lines without commas)'
     printf '{"text":"a"}\n' > x.jsonl
     says 3 'pack: x.jsonl: does not begin with the header of a stream of tokens, which tokenize makes' pack --from jsonl x.jsonl -o x
     ends 0 'tokenize: no document: the stream holds none' tokenize -m "$tok" /dev/null -o x
+    # Where all of it is left out, why the first one was.
+    printf '{\n"text": "a"\n}\n' > x.jsonl
+    ends 0 'tokenize: no document: the stream holds none; the first that was left out: x.jsonl:1: byte 2: a key is missing (an object over many lines? one a line is needed: jq -c .)' tokenize -m "$tok" --on-error skip x.jsonl -o x
 }
 
 @test "messages: what would fail at the end is said at the start" {

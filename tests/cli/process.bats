@@ -335,7 +335,7 @@ refused() { # WHAT COMMAND...
         done
     done
     run --separate-stderr -1 tokenize -m tok/tokenizer.model folder -o out
-    [ "$stderr" = "tokenize: folder: a directory, where a file is needed" ]
+    [ "$stderr" = "tokenize: folder: a directory, where a file is needed: name what is in it" ]
     # What is read from its beginning to its end may be a pipe that is open.
     keys="model_name_or_path=base.nf4 train_file=32.smp output_dir=out --print-config"
     train <(cat lora.yaml) $keys > /dev/null

@@ -159,3 +159,34 @@ without_computed() { # CHECKPOINT RECORD
     awk '/^\| key \| of/,0' "$root/docs/recipe-keys.md" | diff others -
     [ "$(wc -l < others)" -gt 200 ]
 }
+
+@test "recipes: a file that is none is told as what it is, and a file in UTF-16 with its mark is read" {
+    says() { # MESSAGE: of the file x
+        run --separate-stderr -2 train x
+        [ "${stderr_lines[-1]}" = "train: $1" ] || { echo "$stderr" >&2; return 1; }
+    }
+    printf '{"text":"a"}\n{"text":"b"}\n' > x
+    says 'x: JSON lines, where a recipe is needed: tokenize and pack make samples of them, for train_file'
+    printf '<!DOCTYPE html>\n<html>' > x
+    says 'x: a web page (HTML), where a recipe is needed: a download that failed may have left it'
+    printf 'PAR1\x15\x04\x15\x00aaaaaaaaaa' > x
+    says "x: a parquet file, where a recipe is needed: lines of 'key: value'"
+    echo abc | zstd -qc > x
+    says 'x: zstd, where a recipe is needed: samples are named by train_file'
+    echo abc | gzip -c > x
+    says 'x: gzip, where a recipe is needed: gzip -dc gives its content'
+    printf 'model_name_or_path: a\n' | iconv -t UTF-16LE > x
+    says 'x: text in UTF-16, where a recipe is needed: iconv -f UTF-16 -t UTF-8 makes UTF-8 of it'
+    echo 'max_steps=4' > x
+    says "x: not a list of 'key: value' lines (key=value is for the command line)"
+    printf 'method: lora\nbogus: 1\n' | iconv -t UTF-16 > x
+    says "x:2:1: unknown key 'bogus': --list-keys prints those that there are"
+    # What Axolotl says by the epoch is answered with the share that it makes of it.
+    for key in eval save; do
+        printf '%ss_per_epoch: 4\n' $key > x
+        says "x:1:18: ${key}s_per_epoch: '4': write ${key}_steps: 1 / (${key}s_per_epoch * num_epochs), the share of all steps that Axolotl makes of it; one an epoch is ${key}_strategy: epoch"
+        printf '%ss_per_epoch: 0\n' $key > x
+        run --separate-stderr -2 train x
+        [[ "$stderr" == *"output_dir is missing"* ]]
+    done
+}

@@ -101,7 +101,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     says '[,{"text":"a"}]' '1: a value is missing'
     says '[{"text":"a"}] {' '2: something follows the array, which is alone in its file'
     says '[{"text":"a"}, 3]' '2: byte 1: not a JSON object'
-    says '[{"text":"a"} {"text":"b"}]' '1: byte 14: something follows the object, which is alone on its line'
+    says '[{"text":"a"} {"text":"b"}]' '1: byte 14: something follows the object, which is alone on its line (a comma missing between elements?)'
     run --separate-stderr -0 tokenize -m "$tok" -o none.tok <<< ' [ ] '
     [[ "$stderr" == *"no document: the stream holds none"* ]]
 }
@@ -152,6 +152,77 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
         run --separate-stderr -0 tokenize -m "$tok" --format text x -o x.tok
         [[ "$stderr" != *"marks and all"* ]]
     done
+}
+
+# hints TEXT HINT: what tokenize as text and as conversations, and generate, say of a file that is no JSON ends so.
+hints() {
+    local way
+    printf -- "$1" > x
+    for way in "tokenize -m $tok x -o none" "chat x -o none" "generate --quiet -m base --format jsonl -f x"; do
+        run --separate-stderr -3 $way
+        [[ "$stderr" == *": x:"*" ($2)" ]] || { echo "$way: $stderr" >&2; return 1; }
+        [ "${#stderr_lines[@]}" -eq 1 ]
+    done
+    [ ! -e none ]
+}
+
+@test "records: what is no JSON says what it may be, and what to do" {
+    make_base
+    many='an object over many lines? one a line is needed: jq -c .'
+    hints '{\n  "text": "a"\n}\n' "$many"
+    hints '{"text": "a",\n "n": 1}\n' "$many"
+    hints '{"prompt":"a","messages": [\n  {"role": "user"' "$many"
+    hints '}\n' "$many"
+    hints '"text": "a",\n' "$many"
+    hints '{"text":"a"}{"text":"b"}\n' 'many objects on a line? one a line is needed: jq -c .'
+    hints '{"text":"a"} {"text":"b"}\n' 'many objects on a line? one a line is needed: jq -c .'
+    hints '{"text":"a"}\r{"text":"b"}\r' "lines that end in CR alone? tr '\\r' '\\n' mends them"
+    hints '{"text":"a","n":NaN}\n' 'NaN and Infinity are not JSON: write null'
+    hints '{"text":"a","n":-Infinity}\n' 'NaN and Infinity are not JSON: write null'
+    hints "{'text': 'a'}\\n" 'a record as Python prints it? in Python json.dumps(record) writes JSON'
+    hints "[{'text': 'a'}]\\n" 'a record as Python prints it? in Python json.dumps(record) writes JSON'
+    hints '{"text":"a","n":None}\n' "None, True and False are Python's: in Python json.dumps(record) writes JSON"
+    table="a table? in Python pandas.read_csv(FILE).to_json('FILE.jsonl', orient='records', lines=True) makes JSON lines of it"
+    hints 'instruction,output\na,b\n' "$table"
+    hints '"instruction","output"\n"a","b"\n' "$table"
+    hints 'instruction\toutput\na\tb\n' "$table"
+    yaml="YAML? yq -o json -I 0 '.[]' makes JSON lines of a list"
+    hints '---\n- text: a\n' "$yaml"
+    hints 'messages:\n  - role: user\n' "$yaml"
+    hints '%%YAML 1.2\n' "$yaml"
+    hints 'Note: this is prose, with a comma.\n' 'plain text? --format text'
+    hints 'Once upon a time\n' 'plain text? --format text'
+    hints '<div>a</div>\n' 'a web page? a download that failed may have left it'
+    # A later line is one of this file: only what can be wrong with one is thought of.
+    for way in "tokenize -m $tok" "chat"; do
+        printf '{"text":"a","input":"u","output":"v"}\n%s\n' '{"text":"a","input":"b"' > x
+        run --separate-stderr -3 $way x -o none
+        [[ "$stderr" == "tokenize: x:2: "*" ($many)" ]]
+        printf '{"text":"a","input":"u","output":"v"}\n%s\n' 'a,b,c' > x
+        run --separate-stderr -3 $way x -o none
+        [[ "$stderr" == "tokenize: x:2: "* && "$stderr" != *table* ]]
+    done
+    # Bytes of another encoding.
+    printf '{"text":"caf\xe9","input":"u","output":"caf\xe9"}\n' > x
+    run --separate-stderr -3 tokenize -m "$tok" x -o none
+    [[ "$stderr" == *"invalid UTF-8 (another encoding? iconv -f WINDOWS-1252 -t UTF-8; --on-error replace mends it)" ]]
+    run --separate-stderr -3 chat x -o none
+    [[ "$stderr" == *"(another encoding? iconv -f WINDOWS-1252 -t UTF-8)" ]]
+}
+
+@test "records: a directory, an empty file, and a file of CR LF" {
+    make_documents
+    mkdir folder
+    for way in "tokenize -m $tok folder -o none" "chat folder -o none" "tokenize -m $tok --format text folder -o none"; do
+        run --separate-stderr -1 $way
+        [ "$stderr" = "tokenize: folder: a directory, where a file is needed: name what is in it" ]
+    done
+    : > empty
+    for way in "tokenize -m $tok" "chat"; do
+        run --separate-stderr -0 $way empty -o empty.tok
+        [[ "$stderr" == *"no document: the stream holds none" ]]
+    done
+    [ ! -e none ]
 }
 
 # ---- conversations ----
@@ -211,6 +282,43 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     chat --quiet --train-on last --to jsonl -o last.jsonl <<< "$two"
     [[ "$(head -n 1 last.jsonl)" == *'"train_on":"last"'* ]]
     [ "$(grep -o '"targets":\[\[[^]]*\]\]' last.jsonl | tr -cd '[' | wc -c)" -eq 2 ]
+}
+
+@test "chat: data sets as they are published are read as their trainers do, or refused by name" {
+    two='"content":"u","role":"user"},{"content":"a","role":"assistant"}'
+    for record in '{"prompt":"u","prompt_id":"f0","messages":[{'"$two"']}' \
+        '{"prompt":"u","prompt_id":"1","messages":[{'"$two"'],"category":"Coding"}' \
+        '{"id":"ai2-1","messages":[{'"$two"'],"source":"ai2"}' \
+        '{"messages":[{'"$two"'],"length":8192}' \
+        '{"conversation_id":"c","model":"vicuna-13b","conversation":[{'"$two"'],"turn":1,"language":"English","openai_moderation":[{"flagged":false}],"redacted":false}' \
+        '{"custom_instruction":null,"topic":null,"model_name":null,"skip_prompt_formatting":false,"category":"orca","conversations":[{"from":"human","value":"u","weight":null},{"from":"gpt","value":"a","weight":null}],"views":null,"id":null,"hash":null,"system_prompt":null,"source":"x"}' \
+        '{"idx":"wiz_0","conversations":[{"from":"human","value":"u"},{"from":"gpt","value":"a"}]}' \
+        '{"id":"QWJhYvA_0","conversations":[{"from":"human","value":"u","markdown":null,"text":null},{"from":"gpt","value":"a"}]}' \
+        '{"source":"Airoboros","conversation":[{"input":"u","output":"a"}]}' \
+        '{"id":"0","data":["u","a"]}' '{"conversations":["u","a"],"source":"stackexchange"}' \
+        '{"instruction":"u","input":"","output":"a","text":"Below is an instruction"}' \
+        '{"instruction":"u","context":"","response":"a","category":"open_qa"}' \
+        '{"instruction":"u","output":"a","file":"paper.txt"}' \
+        '{"instruction":"u","output":"a"}' \
+        '{"input":"","output":"a","instruction":"u","data_source":"airoboros"}' \
+        '{"question":"u","answer":"a"}' '{"id":"flan.1","system_prompt":"","question":"u","response":"a"}' \
+        '{"type":"GSM_Rephrased","query":"u","original_question":"w","response":"a"}' \
+        '{"query":"u","answer":"a","resource":"evol","lang":"python"}' \
+        '{"prompt":"u","prompt_id":"b","chosen":[{'"$two"'],"rejected":[{'"$two"'],"messages":[{'"$two"'],"score_chosen":8.5,"score_rejected":2.0}' \
+        '{"conversations":[{"role":"prompter","content":"u"},{"role":"assistant","content":"a"}]}'; do
+        sees "$record" '[u]|> a⟨</s>⟩'
+    done
+    # SlimOrca's weights; Dolly's context; Alpaca's input; a conversation of many turns.
+    sees '{"conversations":[{"from":"system","value":"s","weight":null},{"from":"human","value":"u","weight":0.0},{"from":"gpt","value":"a","weight":1.0}]}' '<s>[u]|> a⟨</s>⟩'
+    sees '{"instruction":"u","context":"c","response":"a","category":"closed_qa"}' '[u⏎|c]|> a⟨</s>⟩'
+    sees '{"source":"Taskmaster","conversation":[{"input":"u","output":"a"},{"input":"v","output":"b"}]}' '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    how=' (--odd: what to do with such conversations)'
+    refuses '{"chosen":"\n\nHuman: u\n\nAssistant: a","rejected":"\n\nHuman: u\n\nAssistant: b"}' "'chosen': better and worse answers are not trained on$how"
+    none='no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer'
+    refuses '{"text":"### Human: u### Assistant: a"}' "$none; but a text (--format jsonl)"
+    tokenize --quiet -m "$tok" --to jsonl <<< '{"text":"### Human: u### Assistant: a"}' | grep -q '"tokens":\['
+    refuses '{"message_id":"6ab2","parent_id":null,"user_id":"c3","text":"u","role":"prompter","lang":"en"}' "one message of a tree, with its 'parent_id', as OpenAssistant has them: a record is a whole conversation: take a data set of its threads"
+    refuses '{"lang":"python","raw_index":1,"index":2,"seed":"s","problem":"u","solution":"a"}' "$none; but texts under 'lang', 'seed', 'problem', 'solution': jq -c '{prompt: .A, completion: .B}' of the two that are meant"
 }
 
 @test "chat: odd conversations end the work, are left out, or mended, and counted" {
@@ -298,6 +406,10 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
 
 @test "chat: what is not understood is refused by name" {
     refuses '{"text":"a"}' 'no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer; but a text (--format jsonl)'
+    refuses '{"train":[{"input":"u","output":"a"}]}' "no conversation in it, but a list of records under 'train': jq -c '.train[]' makes a line of each"
+    refuses '{"data":[{"instruction":"u","output":"a"}]}' "message 1: a record, where a message is needed: jq -c '.data[]' makes a line of each"
+    run --separate-stderr -3 tokenize -m "$tok" -o none <<< '{"version":1,"train":[{"text":"a"}]}'
+    [[ "$stderr" == *"no string 'text', but a list of records under 'train': jq -c '.train[]' makes a line of each" ]]
     refuses '{"output":"a"}' "'output' without a prompt beside it: instruction, prompt, question, query or input"
     refuses '{"context":"c","answer":"a"}' "'answer' without a prompt beside it: instruction, prompt, question, query or input"
     refuses '{"instruction":"i","prompt":"p","output":"o"}' "both 'instruction' and 'prompt': one is needed"
@@ -307,6 +419,9 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     refuses '{"input":"a\u0000b","output":"a"}' "'input' holds a NUL character"
     refuses '{"instruction":"i","output":"o","history":[["a"]]}' "'history' 1 is no pair of texts"
     refuses '{"messages":"a"}' "'messages' is no list"
+    refuses '{"messages":"[{\"role\":\"user\",\"content\":\"a\"}]"}' "'messages' is a text with JSON in it: jq -c '.messages |= fromjson' makes a list of it"
+    refuses "{\"conversations\":\"[{'from': 'human', 'value': 'a'}]\"}" "'conversations' is a text with a list of Python's in it: in Python ast.literal_eval(record['conversations']) makes a list of it"
+    refuses '{"messages":{"role":["user","assistant"],"content":["a","b"]}}' "'messages' has a list apiece of roles and of texts: one list of messages is needed, each with its role and its text"
     refuses '{"messages":[1]}' "message 1: no 'role' with 'content', and no 'from' with 'value' in it"
     refuses '{"messages":[{"role":"user"}]}' "message 1: no 'content' in it"
     refuses '{"messages":[{"role":"user","content":[{"text":"a"}]}]}' "message 1: part 1 of 'content' has no type"
@@ -394,7 +509,9 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     }
     for key in '"n":2' '"logit_bias":{"5":1}' '"messages":[{"role":"user","content":"a"}]' '"presence_penalty":0.5' '"echo":true' '"stream":true' '"do_sample":true' '"tools":[{}]' '"response_format":{"type":"json_object"}' '"best_of":3' '"logprobs":2' '"ignore_eos":true' '"body":{"a":1}'; do
         name=${key%%:*}
-        refused "$key" "'${name//\"/}' is not understood here"
+        run --separate-stderr -3 generate --quiet -m base --format jsonl -n 1 <<< "{\"prompt\":\"a\",$key}"
+        # With what to do instead.
+        [[ "$stderr" == "generate: standard input: line 1: '${name//\"/}' is not understood here: "?*" "?* ]]
     done
     refused '"max_tokens":0' "'max_tokens' is no whole number from 1 on"
     refused '"max_tokens":2.5' "'max_tokens' is no whole number from 1 on"

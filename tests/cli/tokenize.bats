@@ -75,7 +75,7 @@ load helper
     m=$made/tok/tokenizer.model
     printf '{"text":"good"}\n{"text":"ba\xffd"}\n{"text":"cut' > bad.jsonl
     run --separate-stderr -3 tokenize -m "$m" bad.jsonl -o out
-    [ "$stderr" = "tokenize: bad.jsonl:2: byte 12: invalid UTF-8" ]
+    [ "$stderr" = "tokenize: bad.jsonl:2: byte 12: invalid UTF-8 (another encoding? iconv -f WINDOWS-1252 -t UTF-8; --on-error replace mends it)" ]
     [ ! -e out ]
     run --separate-stderr -0 tokenize -m "$m" --on-error skip bad.jsonl -o out
     [[ "$stderr" == *"1 documents, 2 skipped"* ]]

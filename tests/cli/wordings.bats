@@ -162,3 +162,109 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     tokenize --quiet --format chat --template zephyr -m "$m" -o b.tok <<< '{"messages":[{"role":"system","content":""},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
     [[ "$(text b.tok "$m")" == '<|system|>'$'\n'*'<|user|>'$'\n'a* ]]
 }
+
+@test "wordings: an unknown name is answered with the nearest one, and others' names with ours" {
+    make_tokenizer
+    near() { # NAME MEANT
+        run --separate-stderr -2 tokenize --format chat --template "$1" -m "$made/tok" c.jsonl
+        [[ "$stderr" == "tokenize: --template: '$1' is no template and no file: did you mean $2? there are longqlora, "*", mistral-v3, mistral-nemo, "*", auto, or a file (see tokenize --help)" ]] || { echo "$stderr"; false; }
+    }
+    near llama3 llama-3
+    near chat-ml chatml
+    near mistral-v03 mistral-v3
+    near mistral_v3_tekken mistral-nemo
+    near vicuna_v1.1 vicuna
+    near qwen chatml
+    near tokenizer_default auto
+    run --separate-stderr -2 tokenize --format chat --template ./nowhere.json -m "$made/tok" c.jsonl
+    [[ "$stderr" == "tokenize: --template: './nowhere.json' is no template and no file: there are longqlora, "* ]]
+}
+
+@test "wordings: Mistral's sentence stands before the question that waits, and nowhere else" {
+    make_base
+    ids() { grep '^ids: ' <<< "$stderr"; }
+    for name in mistral-v3 mistral-nemo; do
+        run --separate-stderr -0 generate -m base --chat $name --system S -p 'a?' -n 1 -c 300 -v
+        told=$(ids)
+        run --separate-stderr -0 generate -m base --chat $name -p $'S\n\na?' -n 1 -c 300 -v
+        [ "$(ids)" = "$told" ]
+        # What ends with an answer has none, and that is counted.
+        run --separate-stderr -0 tokenize --format chat --template $name -m tok -o with.tok <<< '{"system":"S","input":"a?","output":"b"}'
+        [[ "$stderr" == *"mended: 1 system sentences left out, as the template does where an answer ends"* ]]
+        run --separate-stderr -0 tokenize --format chat --template $name -m tok -o without.tok <<< '{"input":"a?","output":"b"}'
+        [[ "$stderr" != *mended* ]]
+        cmp with.tok without.tok
+    done
+}
+
+# wording FILE: name and digest of the template that an adapter keeps.
+wording() { perl -MJSON::PP -0ne 'my $t = decode_json($_)->{template}; print $t ? join(" ", @$t{"name", "digest"}) : "none", "\n"' "$1/longqlora.json"; }
+
+@test "wordings: an adapter keeps the template of its conversations; --chat auto takes it, another one is told" {
+    make_model tok
+    config config.json 708
+    echo '{"text":"one two three four five six seven eight nine ten"}' > text.jsonl
+    tokenize --quiet -m tok --no-bos text.jsonl -o text.tok
+    pack --quiet --context 16 --strategy split text.tok -o 16.smp
+    echo 'method: full' > scratch.yaml
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json tokenizer=tok train_file=16.smp output_dir=base max_steps=1 --quiet --device cpu
+    ids() { grep '^ids: ' <<< "$stderr"; }
+    ask() { run --separate-stderr -0 generate -m base -p 'a?' -n 1 -c 300 -v "$@"; }
+    words() { tokenize --quiet --format chat --template "$1" -m tok <<< '{"input":"a?","output":"b"}'; }
+    learn() { lora "$1" model_name_or_path=base quantization=none attention=full train_file="$2" max_steps=1 --device cpu "${@:3}"; }
+    words chatml > chatml.tok
+    pack --quiet --context 64 chatml.tok -o chatml.smp
+    learn run chatml.smp --quiet
+    [ "$(wording run)" = "$(made chatml.tok)" ]
+    [ "$(wording run/checkpoint-1)" = "$(made chatml.tok)" ]
+    ask --chat chatml
+    want=$(ids)
+    ask --adapter run --chat chatml
+    [ "$(ids)" = "$want" ] && [[ "$stderr" != *"was trained with"* ]]
+    for auto in '--chat auto' '--chat' '--chat=auto'; do
+        ask --adapter run $auto
+        [ "$(ids)" = "$want" ] && [[ "$stderr" == *"run was trained with the template chatml: so is the prompt worded"* ]]
+    done
+    ask --adapter run --chat --system S
+    [[ "$stderr" == *"run was trained with the template chatml: so is the prompt worded"* ]]
+    # Another one; and none at all.
+    ask --adapter run --chat llama-3
+    [[ "$stderr" == *"--chat llama-3: run was trained with the template chatml, and may answer worse to another: --chat auto takes it"* ]]
+    [ "$(ids)" != "$want" ]
+    ask --adapter run
+    [[ "$stderr" == *"run was trained on conversations, by the template chatml: --chat auto words the prompt so"* ]]
+    # A file of one's own, which is no longer there.
+    echo '{"turn":"Q: {} A: ","bos":true}' > own.json
+    words own.json | tokenize --quiet --from stream --to jsonl | pack --quiet --from jsonl --context 64 --to jsonl | pack --quiet --from samples-jsonl -o own.smp
+    ask --chat own.json
+    want=$(ids)
+    rm own.json
+    learn own own.smp --quiet
+    ask --adapter own --chat auto
+    [ "$(ids)" = "$want" ]
+    # Text beside conversations says nothing; two wordings are told, and the first is kept.
+    cat text.tok chatml.tok | pack --quiet --context 64 -o beside.smp
+    run --separate-stderr -0 learn beside beside.smp
+    [[ "$stderr" != *wording* ]]
+    [ "$(wording beside)" = "$(made chatml.tok)" ]
+    echo '{"turn":"Q: {} A: ","special":["<|im_end|>"],"end":"<|im_end|>"}' > other.json
+    words other.json > other.tok
+    cat chatml.tok other.tok | pack --quiet --context 64 -o two.smp
+    run --separate-stderr -0 learn two two.smp
+    [[ "$stderr" == *"two.smp: conversations of several wordings, of which chatml is the first"* ]]
+    ask --adapter two --chat auto
+    [[ "$stderr" == *"two: trained with several templates, of which chatml is the first: --chat NAME takes another"* ]]
+    # One that is trained further: the new samples' template, or where they have none its own.
+    words llama-3 > llama.tok
+    pack --quiet --context 64 llama.tok -o llama.smp
+    run --separate-stderr -0 learn further llama.smp adapter_name_or_path=run
+    [[ "$stderr" == *"llama.smp: conversations worded by the template llama-3, the adapter was trained with chatml"* ]]
+    [ "$(wording further)" = "$(made llama.tok)" ]
+    learn text 16.smp adapter_name_or_path=run --quiet
+    [ "$(wording text)" = "$(made chatml.tok)" ]
+    # None: as before.
+    learn plain 16.smp --quiet
+    [ "$(wording plain)" = none ]
+    run --separate-stderr -3 generate -m base --adapter plain --chat auto -p 'a?' -n 1 -c 200
+    [[ "$stderr" == *"--chat auto: the model has no chat_template"* ]]
+}

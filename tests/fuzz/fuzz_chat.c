@@ -1,5 +1,6 @@
 /* Records of conversations, for each way to treat odd ones. */
 #include "../../lib/common/chat_record.h"
+#include "../../lib/common/json_advice.h"
 #include "fuzz.h"
 
 /* Prompts and answers in turn, none of them empty, and something to train on. */
@@ -17,8 +18,19 @@ static void check_chat(const struct chat *c, const struct chat_reader *how)
     must(trained && (how->train_on == CHAT_TRAIN_ALL || trained == 1));
 }
 
+/* What is no JSON is looked at for what it may be. */
+static void advise(const char *text, size_t size)
+{
+    char advice[200];
+    for (int place = JSON_FIRST_LINE; place <= JSON_ELEMENT; place++) {
+        json_advise(text, size, (enum json_place)place, advice, sizeof advice);
+        must(strlen(advice) < sizeof advice - 1);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    advise((const char *)data, size);
     for (int way = 0; way < 16; way++) {
         const struct chat_reader how = { .source_key = "meta.set",
                                          .odd = (enum chat_odd)(way & 3),

@@ -118,7 +118,8 @@ OURS = """{%- for message in messages %}
 """
 ON_BYTES = "llama-3", "llama-3.1", "chatml", "mistral-nemo"  # with chat/'s tokenizer, a byte-level one
 ENDS = {"llama-3": "<|eot_id|>", "llama-3.1": "<|eot_id|>", "chatml": "<|im_end|>"}
-NO_SYSTEM = "mistral-v3", "mistral-nemo", "mistral-2023", "mistral-2023-space"
+NO_SYSTEM = "mistral-2023", "mistral-2023-space"
+LAST_SYSTEM = "mistral-v3", "mistral-nemo"  # the sentence stands before a question that waits, and nowhere else
 
 # A system's sentence, prompts and answers.
 CONVERSATIONS = [
@@ -169,12 +170,14 @@ def messages_of(system, turns):
     return messages
 
 
-def by_template(tokenizer, text, end, system, turns):
+def by_template(tokenizer, text, end, system, turns, last_system):
     """Transformers' own rendering and encoding; where the answers stand is what a shorter conversation ends with."""
     messages = messages_of(system, turns)
 
     def render(count, asks):
-        return tokenizer.apply_chat_template(messages[:count], chat_template=text, tokenize=False, add_generation_prompt=asks)
+        # What a whole conversation has of a shorter one is without a sentence that only a question has.
+        shown = messages[1:count] if last_system and system is not None else messages[:count]
+        return tokenizer.apply_chat_template(shown, chat_template=text, tokenize=False, add_generation_prompt=asks)
 
     def ids(count, asks):
         got = tokenizer.apply_chat_template(messages[:count], chat_template=text, tokenize=True, add_generation_prompt=asks)
@@ -283,7 +286,7 @@ def template_cases(texts, tokenizers):
                 if system is not None and wording in NO_SYSTEM:
                     continue
                 tokenizer = tokenizers[place]
-                got = by_template(tokenizer, text, ENDS.get(wording) or tokenizer.eos_token, system, turns)
+                got = by_template(tokenizer, text, ENDS.get(wording) or tokenizer.eos_token, system, turns, wording in LAST_SYSTEM)
                 yield {"wording": wording, "of": name, "digest": digest(form(text)), "tokenizer": place, "system": system, "turns": turns} | got
 
 

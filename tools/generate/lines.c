@@ -3,6 +3,7 @@
 #include "run.h"
 
 #include "../../lib/common/die.h"
+#include "../../lib/common/json_advice.h"
 #include "../../lib/common/json_records.h"
 #include "../../lib/common/progress.h"
 
@@ -28,12 +29,27 @@ static int append(void *arg, const char *bytes, size_t count, struct fail *why)
     return 0;
 }
 
+/* What stands there under another name. */
+static int refuse_lack(const json_t *line, struct fail *why)
+{
+    static const char *const names[] = { "question", "instruction", "input",
+                                         "query",    "text",        "content" };
+    for (size_t i = 0; i < sizeof names / sizeof *names && !json_object_get(line, "prompt"); i++)
+        if (json_is_string(json_object_get(line, names[i])))
+            return fail_input(why,
+                              "no string 'prompt', but '%s': jq -c '.prompt = .%s' calls it so",
+                              names[i], names[i]);
+    if (json_is_array(json_object_get(line, "prompt")))
+        return fail_input(why, "'prompt' is a list: one text is needed, a line for each");
+    return fail_input(why, "no string 'prompt'");
+}
+
 static int answer_object(struct generator *g, struct talk *t, bool adds_bos, json_t *line,
                          struct answer *a, struct token_buffer *own, struct fail *why)
 {
     const json_t *prompt = json_object_get(line, "prompt");
     const char *text = json_string_value(prompt);
-    if (!text) return fail_input(why, "no string 'prompt'");
+    if (!text) return refuse_lack(line, why);
     if (!t) {
         if (generator_encode(g, text, json_string_length(prompt), adds_bos, own, why)) return -1;
         return generator_answer(g, own->ids, (int64_t)own->count, a, why);
@@ -93,12 +109,18 @@ static void report(struct sum *s, const char *name, double seconds)
 }
 
 /* A record that is no JSON object; why says so if it is no JSON at all. */
-static int refuse_record(const char *text, size_t bytes, bool is_json, struct fail *why)
+static int refuse_record(const struct json_records *r, const char *text, size_t bytes, bool is_json,
+                         struct fail *why)
 {
+    char advice[200];
     if (is_json) (void)fail_input(why, "not a JSON object");
     struct fail first = *why;
-    if (bytes && !strchr("{[", *text))
-        fail_with(why, first.status, "%s (plain text? --format text)", first.text);
+    json_advise(text, bytes,
+                r->is_array      ? JSON_ELEMENT
+                : r->number == 1 ? JSON_FIRST_LINE
+                                 : JSON_LATER_LINE,
+                advice, sizeof advice);
+    fail_with(why, first.status, "%s%s", first.text, advice);
     return -1;
 }
 
@@ -152,7 +174,7 @@ int lines_answer(struct generator *g, struct talk *t, const struct request *defa
         text.bytes = 0;
         status = json_is_object(line) ? answer_request(g, t, *defaults, adds_bos, records.number,
                                                        line, a, &own, &sum.carried, why)
-                                      : refuse_record(at, bytes, line != NULL, why);
+                                      : refuse_record(&records, at, bytes, line != NULL, why);
         if (!status) {
             status = write_line(line, &text, a, why);
             count_answer(&sum, a);

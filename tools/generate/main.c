@@ -53,7 +53,9 @@ int main(int argc, char **argv)
           "the file is one prompt, or JSON lines of prompts, answered as JSON lines",
           "text|jsonl" },
         { "chat", 0, OPT_TEXT, &o.chat, "TEMPLATE",
-          "talk: on a terminal turn by turn, else one answer; " CHAT_TEMPLATES, 0 },
+          "talk: on a terminal turn by turn, else one answer; " CHAT_TEMPLATES
+          "; without a name auto",
+          "auto" },
         { "system", 0, OPT_TEXT, &o.system, "TEXT", "the conversation's system sentence", 0 },
         { "max-new-tokens", 'n', OPT_COUNT, &o.max_tokens, "N", "tokens of an answer at most", 0 },
         { "context", 'c', OPT_COUNT, &o.context, "N",

@@ -19,60 +19,63 @@ enum ask {
     ASK_UNDONE,
 };
 
-/* idle: the number of an undone key that asks for nothing. */
+/* idle: the number of an undone key that asks for nothing; way: what to do instead of it. */
+/* clang-format off */
 static const struct {
     const char *name;
     enum ask ask;
     double idle;
+    const char *way;
 } keys[] = {
-    { "prompt", ASK_OURS, 0 },
-    { "completion", ASK_OURS, 0 },
-    { "tokens", ASK_OURS, 0 },
-    { "system", ASK_SYSTEM, 0 },
-    { "max_tokens", ASK_MAX_TOKENS, 0 },
-    { "max_completion_tokens", ASK_MAX_TOKENS, 0 },
-    { "max_new_tokens", ASK_MAX_TOKENS, 0 },
-    { "n_predict", ASK_MAX_TOKENS, 0 },
-    { "temperature", ASK_TEMPERATURE, 0 },
-    { "top_p", ASK_TOP_P, 0 },
-    { "top_k", ASK_TOP_K, 0 },
-    { "min_p", ASK_MIN_P, 0 },
-    { "repetition_penalty", ASK_REPETITION, 0 },
-    { "repeat_penalty", ASK_REPETITION, 0 },
-    { "seed", ASK_SEED, 0 },
-    { "stop", ASK_STOP, 0 },
-    { "stop_sequences", ASK_STOP, 0 },
-    { "messages", ASK_UNDONE, 0 },
-    { "body", ASK_UNDONE, 0 },
-    { "n", ASK_UNDONE, 1 },
-    { "best_of", ASK_UNDONE, 1 },
-    { "num_return_sequences", ASK_UNDONE, 1 },
-    { "num_beams", ASK_UNDONE, 1 },
-    { "do_sample", ASK_UNDONE, NAN },
-    { "presence_penalty", ASK_UNDONE, 0 },
-    { "frequency_penalty", ASK_UNDONE, 0 },
-    { "length_penalty", ASK_UNDONE, 1 },
-    { "no_repeat_ngram_size", ASK_UNDONE, 0 },
-    { "typical_p", ASK_UNDONE, 1 },
-    { "mirostat", ASK_UNDONE, 0 },
-    { "min_tokens", ASK_UNDONE, 0 },
-    { "min_new_tokens", ASK_UNDONE, 0 },
-    { "max_length", ASK_UNDONE, NAN },
-    { "ignore_eos", ASK_UNDONE, 0 },
-    { "stop_token_ids", ASK_UNDONE, NAN },
-    { "logit_bias", ASK_UNDONE, 0 },
-    { "logprobs", ASK_UNDONE, 0 },
-    { "top_logprobs", ASK_UNDONE, 0 },
-    { "echo", ASK_UNDONE, 0 },
-    { "stream", ASK_UNDONE, 0 },
-    { "suffix", ASK_UNDONE, 0 },
-    { "tools", ASK_UNDONE, 0 },
-    { "functions", ASK_UNDONE, 0 },
-    { "tool_choice", ASK_UNDONE, 0 },
-    { "response_format", ASK_UNDONE, 0 },
-    { "json_schema", ASK_UNDONE, 0 },
-    { "grammar", ASK_UNDONE, 0 },
+    { "prompt", ASK_OURS, 0, NULL },
+    { "completion", ASK_OURS, 0, NULL },
+    { "tokens", ASK_OURS, 0, NULL },
+    { "system", ASK_SYSTEM, 0, NULL },
+    { "max_tokens", ASK_MAX_TOKENS, 0, NULL },
+    { "max_completion_tokens", ASK_MAX_TOKENS, 0, NULL },
+    { "max_new_tokens", ASK_MAX_TOKENS, 0, NULL },
+    { "n_predict", ASK_MAX_TOKENS, 0, NULL },
+    { "temperature", ASK_TEMPERATURE, 0, NULL },
+    { "top_p", ASK_TOP_P, 0, NULL },
+    { "top_k", ASK_TOP_K, 0, NULL },
+    { "min_p", ASK_MIN_P, 0, NULL },
+    { "repetition_penalty", ASK_REPETITION, 0, NULL },
+    { "repeat_penalty", ASK_REPETITION, 0, NULL },
+    { "seed", ASK_SEED, 0, NULL },
+    { "stop", ASK_STOP, 0, NULL },
+    { "stop_sequences", ASK_STOP, 0, NULL },
+    { "messages", ASK_UNDONE, 0, "write its question as 'prompt', its system sentence as 'system', with --chat auto" },
+    { "body", ASK_UNDONE, 0, "of a batch its body is read: jq -c .body" },
+    { "n", ASK_UNDONE, 1, "write the line as often, each with a seed" },
+    { "best_of", ASK_UNDONE, 1, "write the line as often, each with a seed" },
+    { "num_return_sequences", ASK_UNDONE, 1, "write the line as often, each with a seed" },
+    { "num_beams", ASK_UNDONE, 1, "no beams are searched: leave it out" },
+    { "do_sample", ASK_UNDONE, NAN, "a temperature above 0 draws, 0 takes the likeliest: write temperature" },
+    { "presence_penalty", ASK_UNDONE, 0, "repetition_penalty is what there is" },
+    { "frequency_penalty", ASK_UNDONE, 0, "repetition_penalty is what there is" },
+    { "length_penalty", ASK_UNDONE, 1, "no beams are searched: leave it out" },
+    { "no_repeat_ngram_size", ASK_UNDONE, 0, "repetition_penalty is what there is" },
+    { "typical_p", ASK_UNDONE, 1, "top_p, top_k and min_p are what there is" },
+    { "mirostat", ASK_UNDONE, 0, "top_p, top_k and min_p are what there is" },
+    { "min_tokens", ASK_UNDONE, 0, "an answer ends where the model ends it: leave it out" },
+    { "min_new_tokens", ASK_UNDONE, 0, "an answer ends where the model ends it: leave it out" },
+    { "max_length", ASK_UNDONE, NAN, "max_tokens counts the answer alone: write that" },
+    { "ignore_eos", ASK_UNDONE, 0, "an answer ends where the model ends it: leave it out" },
+    { "stop_token_ids", ASK_UNDONE, NAN, "write their texts as stop" },
+    { "logit_bias", ASK_UNDONE, 0, "no token is favoured: leave it out" },
+    { "logprobs", ASK_UNDONE, 0, "no probabilities are written: leave it out" },
+    { "top_logprobs", ASK_UNDONE, 0, "no probabilities are written: leave it out" },
+    { "echo", ASK_UNDONE, 0, "the prompt is written beside its answer: leave it out" },
+    { "stream", ASK_UNDONE, 0, "an answer is written whole: leave it out" },
+    { "suffix", ASK_UNDONE, 0, "a prompt is continued, not filled in: leave it out" },
+    { "tools", ASK_UNDONE, 0, "no tools are called: leave it out" },
+    { "functions", ASK_UNDONE, 0, "no tools are called: leave it out" },
+    { "tool_choice", ASK_UNDONE, 0, "no tools are called: leave it out" },
+    { "response_format", ASK_UNDONE, 0, "no form is forced: ask for it in the prompt" },
+    { "json_schema", ASK_UNDONE, 0, "no form is forced: ask for it in the prompt" },
+    { "grammar", ASK_UNDONE, 0, "no form is forced: ask for it in the prompt" },
 };
+/* clang-format on */
 enum { KEYS = sizeof keys / sizeof *keys };
 
 static size_t find_key(const char *name)
@@ -204,7 +207,7 @@ int request_read(struct request *q, const json_t *line, bool has_chat, const cha
         enum ask ask = key < KEYS ? keys[key].ask : ASK_CARRIED;
         if (ask == ASK_CARRIED) tally_add(carried, name, 1);
         if (ask == ASK_UNDONE && !is_idle(value, keys[key].idle))
-            return fail_input(why, "'%s' is not understood here", name);
+            return fail_input(why, "'%s' is not understood here: %s", name, keys[key].way);
         if (ask == ASK_SYSTEM && !has_chat && !is_idle(value, 0))
             return fail_input(why, "'system' is for conversations (--chat)");
         if (ask <= ASK_SYSTEM || ask == ASK_UNDONE || json_is_null(value)) continue;

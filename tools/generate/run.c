@@ -1,10 +1,10 @@
 #include "run.h"
 
-#include "../../lib/common/chat_known.h"
 #include "../../lib/common/die.h"
 #include "../../lib/common/input.h"
 #include "../../lib/common/message.h"
 #include "../../lib/common/progress.h"
+#include "wording.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -324,21 +324,6 @@ void run_plan(const struct options *o, const struct loaded *l)
     print_plan(l, context_of(o, l), o);
 }
 
-/* Of the tokenizer that was named, or the adapter, which may have been trained with another than
- * the model's own, or the model. */
-static void choose_template(struct chat_template *t, const struct options *o,
-                            const struct tokenizer *tokenizer)
-{
-    const char *places[] = { o->tokenizer, o->loaded.adapter, NULL };
-    const struct chat_known *known;
-    char text[480];
-    if (weights_are_directory(o->loaded.model)) places[2] = o->loaded.model;
-    or_die(chat_known_choose(t, o->chat, places, 3, "--chat", tokenizer, &known, &why), &why);
-    chat_known_describe(t, known, "--chat", text, sizeof text);
-    if (*text) note("%s", text);
-    if (t->is_single) note("%s words single turns: each prompt is for itself", t->name);
-}
-
 void run(struct generator *g, const struct options *o, struct loaded *l)
 {
     int64_t context = context_of(o, l);
@@ -354,8 +339,10 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
     bool is_given = o->prompt || o->prompt_file, is_lines = !strcmp(o->format, "jsonl");
     bool is_one = !is_lines && (is_given || !(chat && isatty(STDIN_FILENO)));
     if (chat) {
-        choose_template(&template, o, g->tokenizer);
+        wording_choose(&template, o, l, g->tokenizer);
         generator_add_eos(g, template.end);
+    } else {
+        wording_remark(l);
     }
     if (is_one) {
         answer_one(g, chat, o, l, context, &a);

@@ -17,7 +17,9 @@ static int lay_out(struct talk *t, size_t first, struct fail *why)
     t->ids.count = 0;
     for (size_t i = first; i < t->count; i++) {
         const struct turn *turn = &t->turns[i];
-        const struct chat_said said = { .prompt = turn->prompt };
+        /* Only whether there is an answer counts for what stands before it. */
+        const struct chat_said said = { .prompt = turn->prompt,
+                                        .answer = turn->answer ? "" : NULL };
         if (chat_template_prompt(t->template, &t->ids, t->system, &said, i == first, why) ||
             token_buffer_add(&t->ids, turn->answer, (size_t)turn->count, why))
             return -1;

@@ -112,7 +112,7 @@ static void blame_options(const struct job *j, struct fail *why)
 }
 
 static int finish(struct job *j, struct reservoir *drawn, const char *input, const char *digest,
-                  struct fail *why)
+                  const struct stream_wording *wording, struct fail *why)
 {
     if (drawn && reservoir_drain(drawn, pack_document, leave_out, j, why)) return -1;
     if (packer_end(&j->packer, why)) return -1;
@@ -125,6 +125,7 @@ static int finish(struct job *j, struct reservoir *drawn, const char *input, con
         return fail_in(why, input);
     }
     writer_parent(j->out, "tokens", digest);
+    if (wording) writer_wording(j->out, wording);
     struct writer *out = j->out;
     j->out = NULL;
     return writer_close(out, why);
@@ -146,7 +147,7 @@ static int pack_bare(struct job *j, const char *input, struct fail *why)
     if (!status) status = open_output(j, why);
     if (!status && draws(j)) status = reservoir_open(&drawn, &j->draw, why);
     if (!status) status = offer(j, drawn, &all, 1, why);
-    if (!status) status = finish(j, drawn, input, digest, why);
+    if (!status) status = finish(j, drawn, input, digest, NULL, why);
     reservoir_close(drawn);
     tokens_release(&all);
     tokenizer_close(t);
@@ -167,7 +168,8 @@ static int pack_records(struct job *j, struct reader *in, struct fail *why)
     }
     progress_end();
     if (got < 0) status = -1;
-    if (!status) status = finish(j, drawn, reader_name(in), reader_digest(in), why);
+    if (!status)
+        status = finish(j, drawn, reader_name(in), reader_digest(in), reader_wording(in), why);
     reservoir_close(drawn);
     tokens_release(&t);
     return status;
@@ -196,6 +198,7 @@ int job_copy(struct job *j, const char *input, struct fail *why)
     if (!status) {
         struct writer *out = j->out;
         writer_parent(out, "samples", reader_digest(in));
+        writer_wording(out, reader_wording(in));
         j->out = NULL;
         status = writer_close(out, why);
     }

@@ -3,32 +3,18 @@
 #include "../../lib/common/compiler.h"
 #include "../../lib/common/json.h"
 
-bool advise_file(const char *line, size_t bytes, char *advice, size_t size)
+/* Bytes that are no UTF-8 are told as such by both parsers, each in its words. */
+static bool is_other_encoding(const char *reason)
 {
-    *advice = 0;
-    if (bytes && !strchr("{[\"", *line)) snprintf(advice, size, " (plain text? --format text)");
-    return *advice;
+    return strstr(reason, "invalid UTF-8") || strstr(reason, "unable to decode byte");
 }
 
-static const char many_lines[] = " (an object over many lines? one a line is needed: jq -c .)";
-
-static bool is_open_brace(const char *line, size_t bytes)
-{
-    return bytes && *line == '{' && strspn(line + 1, " \t\r") + 1 >= bytes;
-}
-
-void advise_chat(const char *line, size_t bytes, char *advice, size_t size)
+void advise_encoding(const char *reason, bool may_mend, char *advice, size_t size)
 {
     *advice = 0;
-    if (is_open_brace(line, bytes))
-        snprintf(advice, size, "%s", many_lines);
-    else if (bytes && !strchr("{[\"", *line) &&
-             (memchr(line, ',', bytes) || memchr(line, '\t', bytes)))
-        snprintf(advice, size,
-                 " (a table? in Python pandas.read_csv(FILE).to_json('FILE.jsonl', "
-                 "orient='records', lines=True) makes JSON lines of it)");
-    else if (bytes && !strchr("{[\"", *line))
-        snprintf(advice, size, " (plain text? --format text)");
+    if (is_other_encoding(reason))
+        snprintf(advice, size, " (another encoding? iconv -f WINDOWS-1252 -t UTF-8%s)",
+                 may_mend ? "; --on-error replace mends it" : "");
 }
 
 static bool has(const json_t *line, const char *key) { return json_object_get(line, key) != NULL; }
@@ -64,15 +50,16 @@ static int list_strings(const json_t *object, const char *above, int count, char
     return count;
 }
 
-void advise_line(const char *text, size_t bytes, const char *text_key, char *advice, size_t size)
+void advise_line(const char *text, size_t bytes, const char *text_key, enum json_place place,
+                 char *advice, size_t size)
 {
     char list[120] = "";
     struct fail ignored;
     json_t *line = json_read_line(text, bytes, JSON_ALLOW_NUL, &ignored);
     const char *chat = conversation_key(line);
     *advice = 0;
-    if (is_open_brace(text, bytes))
-        snprintf(advice, size, "%s", many_lines);
+    if (!line)
+        json_advise(text, bytes, place, advice, size);
     else if (!json_is_object(line))
         ;
     else if (has(line, text_key))
@@ -81,6 +68,10 @@ void advise_line(const char *text, size_t bytes, const char *text_key, char *adv
         snprintf(advice, size, ", but '%s': a conversation? (--format chat)", chat);
     else if (json_is_string(json_object_get(line, "raw_content")))
         snprintf(advice, size, ", but 'raw_content', as RedPajama v2 has (--text-key raw_content)");
+    else if (json_key_of_records(line))
+        snprintf(advice, size,
+                 ", but a list of records under '%.40s': jq -c '.%.40s[]' makes a line of each",
+                 json_key_of_records(line), json_key_of_records(line));
     else if (list_strings(line, "", 0, list, sizeof list))
         snprintf(advice, size, ", but %s (--text-key KEY)", list);
     json_decref(line);

@@ -50,6 +50,7 @@ int convert_tokens(const char *path, enum view from, enum view to, const char *o
     if (got < 0) status = -1;
     if (!status) {
         writer_parent(w, "tokens", reader_digest(r));
+        writer_wording(w, reader_wording(r));
         status = writer_close(w, why);
     } else {
         writer_abandon(w);

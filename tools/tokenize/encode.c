@@ -184,6 +184,7 @@ static int encode_chat(const struct encoder *e, const char *input, struct slot *
     s->reason = c.reason;
     if (read) return -1;
     memcpy(s->mended, c.mended, sizeof s->mended);
+    s->mended[CHAT_MEND_SENTENCE] = e->chat->asks_system && c.system && *c.system;
     uint32_t *targets = realloc(t->targets, (2 * c.count + 1) * sizeof *targets);
     if (targets) t->targets = targets;
     t->count = t->target_count = 0;
@@ -283,14 +284,18 @@ static void trim(struct slot *s)
 
 /* What may have been meant with a line that has no text: how to say it; "" if nothing comes to
  * mind. */
-static void advise(const struct encoder *e, const struct slot *s, char *advice, size_t size)
+static void advise(const struct encoder_work *w, const struct slot *s, char *advice, size_t size)
 {
-    *advice = 0;
-    if (e->format == FORMAT_CHAT && s->reason == CHAT_NOT_JSON && s->number == 1)
-        advise_chat(s->line, s->bytes, advice, size);
-    if (e->format != FORMAT_JSONL || !s->bytes || s->has_text) return;
-    if (s->number == 1 && s->byte == 1 && advise_file(s->line, s->bytes, advice, size)) return;
-    advise_line(s->line, s->bytes, e->text_key, advice, size);
+    const struct encoder *e = w->e;
+    enum json_place place = w->records.is_array ? JSON_ELEMENT
+                            : s->number == 1    ? JSON_FIRST_LINE
+                                                : JSON_LATER_LINE;
+    advise_encoding(s->why.text, e->format != FORMAT_CHAT, advice, size);
+    if (*advice) return;
+    if (e->format == FORMAT_CHAT && s->reason == CHAT_NOT_JSON)
+        json_advise(s->line, s->bytes, place, advice, size);
+    if (e->format == FORMAT_JSONL && s->bytes && !s->has_text)
+        advise_line(s->line, s->bytes, e->text_key, place, advice, size);
 }
 
 /* Is the document left out, and the work goes on? */
@@ -307,7 +312,7 @@ static int refuse_document(const struct encoder_work *w, const struct slot *s, s
     char place[320], advice[200];
     *why = s->why;
     if (why->status != STATUS_INPUT) return fail_in(why, w->name);
-    advise(e, s, advice, sizeof advice);
+    advise(w, s, advice, sizeof advice);
     if (e->format == FORMAT_CHAT && chat_reason_is_odd(s->reason))
         snprintf(advice, sizeof advice, " (--odd: what to do with such conversations)");
     if (*advice) fail_input(why, "%s%s", s->why.text, advice);
@@ -337,6 +342,7 @@ static int write_batch(struct encoder_work *w, struct batch *b, struct fail *why
         struct slot *s = &b->slots[i];
         if (s->status && !is_skipped(e, s)) return refuse_document(w, s, why);
         if (s->status) {
+            if (!e->skipped) (void)refuse_document(w, s, &e->first_skipped);
             count_skip(e, s);
             continue;
         }

@@ -31,8 +31,9 @@ struct encoder {
     /* counted */
     uint64_t documents, skipped, tokens, text_bytes, read_bytes; /* read: of inputs, as stored */
     struct tally skips, mends;                                   /* why and what */
-    struct tally unknown; /* keys of conversations that say nothing here; after encoder_run */
-    uint64_t dropped;     /* characters or bytes without a piece, which gave nothing */
+    struct fail first_skipped; /* what is wrong with the first one, and what to do */
+    struct tally unknown;      /* keys of conversations that say nothing here; after encoder_run */
+    uint64_t dropped;          /* characters or bytes without a piece, which gave nothing */
     struct encoder_work *work;
 };
 

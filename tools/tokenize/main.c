@@ -56,7 +56,9 @@ int main(int argc, char **argv)
           "a document is a JSON line's text, a whole file, or a JSON line's conversation",
           "jsonl|text|chat" },
         { "template", 0, OPT_TEXT, &o.template, "NAME",
-          "how conversations are worded: " CHAT_TEMPLATES "; else longqlora", 0 },
+          "how conversations are worded: " CHAT_TEMPLATES "; without a name auto; without the "
+          "option longqlora",
+          "auto" },
         { "train-on", 0, OPT_WORD, &o.train_on, "WHICH",
           "train on all answers of a conversation, or on its last", "all|last" },
         { "odd", 0, OPT_WORD, &o.odd, "HOW",

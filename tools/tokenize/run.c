@@ -125,10 +125,11 @@ static void report(struct encoder *e, double seconds)
     note_tally("skipped", &e->skips);
     note_tally("mended", &e->mends);
     note_tally(NULL, &e->unknown);
-    if (e->dropped)
-        warn("%llu characters or bytes have no piece in this vocabulary and gave no token",
-             (unsigned long long)e->dropped);
-    if (!e->documents) warn("no document: the stream holds none");
+    if (!e->documents && e->skipped)
+        warn("no document: the stream holds none; the first that was left out: %s",
+             e->first_skipped.text);
+    else if (!e->documents)
+        warn("no document: the stream holds none");
 }
 
 /* Prints instead of writing. */
@@ -145,7 +146,10 @@ static void show_all(struct encoder *e, const char **files)
     note_tally("skipped", &e->skips);
     note_tally("mended", &e->mends);
     note_tally(NULL, &e->unknown);
-    if (!show.shown) warn("no conversation to show");
+    if (!show.shown && e->skipped)
+        warn("no conversation to show; the first that was left out: %s", e->first_skipped.text);
+    else if (!show.shown)
+        warn("no conversation to show");
 }
 
 static void write_all(const struct options *o, struct encoder *e, const char **files)
@@ -162,6 +166,7 @@ static void write_all(const struct options *o, struct encoder *e, const char **f
         input_close(in);
     }
     progress_end();
+    if (sink.stream && e->format == FORMAT_CHAT) wording_hand_on(sink.stream, e->chat);
     or_die(sink.stream ? writer_close(sink.stream, &why) : output_close(&sink.raw, &why), &why);
     report(e, progress_clock() - start);
 }

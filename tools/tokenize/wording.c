@@ -15,10 +15,25 @@ void wording_choose(struct chat_template *t, const struct options *o,
     if (*text) note("%s", text);
 }
 
-/* The name, not the path, of a file; and the digest, since what a name means may change. */
-void wording_record(struct fields *made, const struct chat_template *t)
+/* The name, not the path, of a file. */
+static const char *name_of(const struct chat_template *t)
 {
     const char *slash = strrchr(t->name, '/');
-    fields_text(made, "template", slash ? slash + 1 : t->name);
+    return slash ? slash + 1 : t->name;
+}
+
+/* With the digest, since what a name means may change. */
+void wording_record(struct fields *made, const struct chat_template *t)
+{
+    fields_text(made, "template", name_of(t));
     fields_text(made, "template_digest", t->digest);
+}
+
+void wording_hand_on(struct writer *stream, const struct chat_template *t)
+{
+    struct stream_wording w = { 0 };
+    snprintf(w.name, sizeof w.name, "%s", name_of(t));
+    memcpy(w.digest, t->digest, sizeof w.digest);
+    if (strlen(t->text) < sizeof w.text) memcpy(w.text, t->text, strlen(t->text) + 1);
+    writer_wording(stream, &w);
 }

@@ -3,12 +3,14 @@
 #define LONGQLORA_TOKENIZE_WORDING_H
 
 #include "../../lib/common/chat_template.h"
-#include "../../lib/common/fields.h"
+#include "../../lib/common/stream.h"
 #include "options.h"
 
 /* Dies if there is none that fits the tokenizer. */
 void wording_choose(struct chat_template *t, const struct options *o,
                     const struct tokenizer *tokenizer);
 void wording_record(struct fields *made, const struct chat_template *t);
+/* The same for the end record, with its text. */
+void wording_hand_on(struct writer *stream, const struct chat_template *t);
 
 #endif

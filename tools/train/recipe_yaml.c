@@ -1,5 +1,7 @@
 /* Recipes as YAML: one document, one flat mapping; and one value of the command line. */
 #include "../../lib/common/file.h"
+#include "../../lib/common/file_kind.h"
+#include "../../lib/common/program.h"
 #include "recipe_inside.h"
 
 #include <errno.h>
@@ -25,6 +27,46 @@ static int read_text(const char *path, char **text, size_t *bytes, struct fail *
         *text = NULL;
     }
     return status;
+}
+
+static bool begins(const char *text, size_t bytes, const char *with)
+{
+    return bytes >= strlen(with) && !memcmp(text, with, strlen(with));
+}
+
+/* A file of another kind is told as what it is: of most of them YAML only says that a character is
+ * not allowed. */
+static int check_kind(const char *path, const char *text, size_t bytes, struct fail *why)
+{
+    enum file_kind kind = file_kind_of(text, bytes < FILE_KIND_HEAD ? bytes : FILE_KIND_HEAD);
+    bool has_mark = begins(text, bytes, "\xff\xfe") || begins(text, bytes, "\xfe\xff");
+    bool has_more = memmem(text, bytes, "}\n{", 3) || memmem(text, bytes, "}\r\n{", 4);
+    if (begins(text, bytes, "{") && has_more)
+        return fail_usage(why,
+                          "%s: JSON lines, where a recipe is needed: %s and %s make samples of "
+                          "them, for train_file",
+                          path, program_of("tokenize"), program_of("pack"));
+    switch (kind) {
+    case FILE_KIND_OTHER:
+        return 0;
+    case FILE_KIND_UTF16:
+        if (has_mark) return 0; /* libyaml reads it */
+        break;
+    case FILE_KIND_ZSTD:
+        return fail_usage(
+            why, "%s: zstd, where a recipe is needed: samples are named by train_file", path);
+    case FILE_KIND_GZIP:
+    case FILE_KIND_XZ:
+    case FILE_KIND_UTF32:
+    case FILE_KIND_HTML:
+    case FILE_KIND_XML:
+        break;
+    default:
+        return fail_usage(why, "%s: %s, where a recipe is needed: lines of 'key: value'", path,
+                          file_kind_words(kind));
+    }
+    return fail_usage(why, "%s: %s, where a recipe is needed: %s", path, file_kind_words(kind),
+                      file_kind_way_to_text(kind));
 }
 
 struct count {
@@ -262,7 +304,10 @@ static int take_document(struct file *f, struct fail *why)
     const yaml_node_t *root = yaml_document_get_root_node(&f->doc);
     if (!root || (root->type == YAML_SCALAR_NODE && !root->data.scalar.length)) return 0;
     if (root->type != YAML_MAPPING_NODE)
-        return fail_usage(why, "%s: not a list of 'key: value' lines", f->path);
+        return fail_usage(why,
+                          "%s: not a list of 'key: value' lines (key=value is for the command "
+                          "line)",
+                          f->path);
     for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top;
          p++)
         if (take_pair(f, root, p, why)) return -1;
@@ -276,7 +321,8 @@ int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *
     char *text;
     size_t bytes;
     if (read_text(path, &text, &bytes, why)) return -1;
-    int status = load_document(&f.doc, path, text, bytes, why);
+    int status = check_kind(path, text, bytes, why);
+    if (!status) status = load_document(&f.doc, path, text, bytes, why);
     if (!status) {
         status = take_document(&f, why);
         yaml_document_delete(&f.doc);

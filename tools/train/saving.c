@@ -63,12 +63,15 @@ static int save_adapter(struct trainer *t, const char *directory, struct fail *w
     if (!*t->base_name)
         base_name(t->recipe->model, t->recipe->tokenizer, &t->weights, t->base_name,
                   sizeof t->base_name);
+    const struct stream_wording *wording = reader_wording(t->samples);
+    if (!*wording->name && t->adapter) wording = &t->adapter->wording;
     struct adapter_origin origin = { .base_name = t->base_name,
                                      .base = t->weights.base,
                                      .tokenizer = t->weights.tokenizer,
                                      .quantization = t->weights.is_quantized ? "nf4" : "none",
                                      .attention = attention,
                                      .recipe = recipe,
+                                     .wording = wording,
                                      .from = t->adapter };
     int status =
         lack.status ? fail(why, "%s", lack.text) : adapter_save(t->model, &origin, directory, why);

@@ -60,6 +60,23 @@ void starting_tell_ignored(void)
         note("recipe: %s", ignored.at[i]);
 }
 
+/* Conversations of several wordings, or of another one than those that the adapter knows. */
+static void warn_of_wording(const struct trainer *t)
+{
+    const struct stream_wording *now = t->samples ? reader_wording(t->samples) : NULL;
+    const struct stream_wording *before = t->adapter ? &t->adapter->wording : NULL;
+    if (!now || !*now->name) return;
+    if (now->is_mixed)
+        warn("%s: conversations of several wordings, of which %s is the first: what is made of "
+             "them answers to either",
+             reader_name(t->samples), now->name);
+    if (before && *before->name &&
+        (strcmp(before->name, now->name) != 0 || strcmp(before->digest, now->digest) != 0))
+        warn("%s: conversations worded by the template %s%s, the adapter was trained with %s",
+             reader_name(t->samples), now->name,
+             strcmp(before->name, now->name) ? "" : ", which says other things now", before->name);
+}
+
 void starting_warn(const struct trainer *t)
 {
     int64_t group = t->attention.group, steps = t->optimiser.steps;
@@ -86,6 +103,7 @@ void starting_warn(const struct trainer *t)
         warn("eval_steps %lld: nothing is evaluated without an eval_file",
              (long long)t->due.evaluation);
     recipe_find_idle(t->recipe, warn_of);
+    warn_of_wording(t);
     if (samples && (uint64_t)a_step > samples)
         warn("a step takes %lld samples, there are %llu: it takes some of them more than once",
              (long long)a_step, (unsigned long long)samples);

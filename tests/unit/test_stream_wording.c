@@ -1,0 +1,121 @@
+/* What streams say of the template of their conversations: headers and end records, of older
+ * programs and of others, alone and one after the other. */
+#include "../../lib/common/stream_wording.h"
+#include "../lib/check.h"
+
+#include <string.h>
+
+/* A map of one map: {key: {a: x, b: y}}; a text that is NULL is left out. */
+static void add(struct stream_wording *w,
+                void (*to)(struct stream_wording *, const msgpack_object *), const char *key,
+                const char *const pairs[][2], size_t count)
+{
+    struct fields inner, outer;
+    msgpack_sbuffer bytes;
+    msgpack_packer pk;
+    msgpack_unpacked map;
+    size_t at = 0;
+    fields_init(&inner);
+    fields_init(&outer);
+    for (size_t i = 0; i < count; i++)
+        fields_text(&inner, pairs[i][0], pairs[i][1]);
+    fields_map(&outer, key, &inner);
+    msgpack_sbuffer_init(&bytes);
+    msgpack_packer_init(&pk, &bytes, msgpack_sbuffer_write);
+    fields_pack(&outer, &pk);
+    msgpack_unpacked_init(&map);
+    assert_int_equal(msgpack_unpack_next(&map, bytes.data, bytes.size, &at),
+                     MSGPACK_UNPACK_SUCCESS);
+    to(w, &map.data);
+    msgpack_unpacked_destroy(&map);
+    msgpack_sbuffer_destroy(&bytes);
+    fields_release(&inner);
+    fields_release(&outer);
+}
+
+static void header(struct stream_wording *w, const char *name, const char *digest)
+{
+    const char *const pairs[][2] = { { "template", name }, { "template_digest", digest } };
+    add(w, wording_add_header, "options", pairs, digest ? 2 : name ? 1 : 0);
+}
+
+static void end(struct stream_wording *w, const char *name, const char *digest, const char *text)
+{
+    const char *const pairs[][2] = { { "name", name }, { "digest", digest }, { "text", text } };
+    add(w, wording_add_end, "x-template", pairs, text ? 3 : 2);
+}
+
+static void test_one_stream(void **state)
+{
+    (void)state;
+    struct stream_wording w = { 0 };
+    header(&w, NULL, NULL);
+    assert_string_equal(w.name, "");
+    header(&w, "chatml", "d1");
+    end(&w, "chatml", "d1", "{}");
+    assert_string_equal(w.name, "chatml");
+    assert_string_equal(w.digest, "d1");
+    assert_string_equal(w.text, "{}");
+    assert_false(w.is_mixed);
+}
+
+static void test_what_an_older_program_called_vicuna(void **state)
+{
+    (void)state;
+    struct stream_wording old = { 0 }, now = { 0 };
+    header(&old, "vicuna", NULL);
+    assert_string_equal(old.name, "vicuna-apart");
+    header(&now, "vicuna", "d");
+    assert_string_equal(now.name, "vicuna");
+}
+
+static void test_several(void **state)
+{
+    (void)state;
+    struct stream_wording w = { 0 }, handed_on = { 0 };
+    header(&w, NULL, NULL); /* text */
+    end(&w, "a", "d1", "{}");
+    header(&w, NULL, NULL);
+    end(&w, "a", "d1", NULL);
+    assert_false(w.is_mixed);
+    assert_string_equal(w.text, "{}");
+    end(&w, "a", "d2", NULL); /* another one of that name */
+    assert_true(w.is_mixed);
+    assert_string_equal(w.digest, "d1");
+    wording_add(&handed_on, &w);
+    assert_true(handed_on.is_mixed);
+    assert_string_equal(handed_on.name, "a");
+}
+
+/* Whoever wrote it, it is nothing of ours. */
+static void test_odd_values_say_nothing(void **state)
+{
+    (void)state;
+    struct stream_wording w = { 0 };
+    char *much = malloc(WORDING_TEXT_MAX + 1);
+    memset(much, 'x', WORDING_TEXT_MAX);
+    much[WORDING_TEXT_MAX] = 0;
+    end(&w, much, "d", NULL);
+    assert_string_equal(w.name, "");
+    end(&w, "a", "d", much);
+    assert_string_equal(w.name, "a");
+    assert_string_equal(w.text, "");
+    const char *const pairs[][2] = { { "nothing", "here" } };
+    struct stream_wording none = { 0 };
+    add(&none, wording_add_end, "x-template", pairs, 1);
+    add(&none, wording_add_end, "parents", pairs, 1);
+    add(&none, wording_add_header, "x-options", pairs, 1);
+    assert_string_equal(none.name, "");
+    free(much);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_stream),
+        cmocka_unit_test(test_what_an_older_program_called_vicuna),
+        cmocka_unit_test(test_several),
+        cmocka_unit_test(test_odd_values_say_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,78 @@
+#include "wording.h"
+
+#include "../../lib/common/chat_known.h"
+#include "../../lib/common/die.h"
+
+static struct fail why;
+
+/* What the adapter says; NULL: nothing. */
+static const struct stream_wording *trained_with(const struct loaded *l)
+{
+    return l->has_adapter && *l->adapter.wording.name ? &l->adapter.wording : NULL;
+}
+
+/* The text that the adapter keeps, or the one of that name as it is now. */
+static void open_trained(struct chat_template *t, const struct stream_wording *w,
+                         const char *adapter, const struct tokenizer *tokenizer)
+{
+    bool is_kept = *w->text, is_builtin = chat_template_is_builtin(w->name);
+    if (!is_kept && !is_builtin)
+        die(STATUS_INPUT,
+            "%s: trained with the template %s, of which it keeps the name alone: name the file "
+            "with --chat",
+            adapter, w->name);
+    or_die(is_kept ? chat_template_open_text(t, w->name, w->text, tokenizer, &why)
+                   : chat_template_open(t, w->name, tokenizer, &why),
+           &why);
+    note("%s was trained with the template %s: so is the prompt worded", adapter, w->name);
+    if (*w->digest && strcmp(w->digest, t->digest) != 0)
+        warn("%s: trained with a %s that said other things than it says now", adapter, w->name);
+    if (w->is_mixed)
+        warn("%s: trained with several templates, of which %s is the first: --chat NAME takes "
+             "another",
+             adapter, w->name);
+}
+
+/* Of the tokenizer that was named, or the adapter, which may have been trained with another than
+ * the model's own, or the model. */
+static void open_asked(struct chat_template *t, const struct options *o,
+                       const struct tokenizer *tokenizer)
+{
+    const char *places[] = { o->tokenizer, o->loaded.adapter, NULL };
+    const struct chat_known *known;
+    char text[480];
+    if (weights_are_directory(o->loaded.model)) places[2] = o->loaded.model;
+    or_die(chat_known_choose(t, o->chat, places, 3, "--chat", tokenizer, &known, &why), &why);
+    chat_known_describe(t, known, "--chat", text, sizeof text);
+    if (*text) note("%s", text);
+}
+
+/* An older program did not say what the name meant. */
+static bool is_same(const struct chat_template *t, const struct stream_wording *w)
+{
+    return *w->digest ? !strcmp(w->digest, t->digest) : !strcmp(w->name, t->name);
+}
+
+void wording_choose(struct chat_template *t, const struct options *o, const struct loaded *l,
+                    const struct tokenizer *tokenizer)
+{
+    const struct stream_wording *trained = trained_with(l);
+    if (trained && !strcmp(o->chat, "auto")) {
+        open_trained(t, trained, o->loaded.adapter, tokenizer);
+    } else {
+        open_asked(t, o, tokenizer);
+        if (trained && !is_same(t, trained))
+            warn("--chat %s: %s was trained with the template %s, and may answer worse to another: "
+                 "--chat auto takes it",
+                 o->chat, o->loaded.adapter, trained->name);
+    }
+    if (t->is_single) note("%s words single turns: each prompt is for itself", t->name);
+}
+
+void wording_remark(const struct loaded *l)
+{
+    const struct stream_wording *trained = trained_with(l);
+    if (trained)
+        note("%s was trained on conversations, by the template %s: --chat auto words the prompt so",
+             l->adapter_path, trained->name);
+}
