@@ -7,12 +7,20 @@
 
 #include <errno.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 void chat_source_release(struct chat_source *s)
 {
     free(s->text);
     *s = (struct chat_source){ 0 };
+}
+
+static int check_empty(const struct chat_source *s, struct fail *why)
+{
+    if (strspn(s->text, " \t\r\n") < s->bytes) return 0;
+    return fail_input(why,
+                      "%.300s: an empty chat_template words every conversation as nothing: fetch "
+                      "the file again, or remove it if the model has none",
+                      s->place);
 }
 
 /* A text file as it is. */
@@ -34,6 +42,8 @@ static int read_file(struct chat_source *s, struct fail *why)
             status = fail(why, "%.300s: cannot read: %s", s->place, strerror(errno));
         else if (s->bytes < bytes)
             status = fail_input(why, "%.300s: changed while it was read", s->place);
+        else
+            status = check_empty(s, why);
     }
     fclose(file);
     if (status) chat_source_release(s);
@@ -77,11 +87,15 @@ static int read_config(struct chat_source *s, struct fail *why)
         if (!s->text) status = fail(why, "out of memory");
     }
     json_decref(config);
-    return status ? fail_in(why, s->place) : 0;
+    if (status) return fail_in(why, s->place);
+    status = s->text ? check_empty(s, why) : 0;
+    if (status) chat_source_release(s);
+    return status;
 }
 
-/* The file of that name beside `place`, which is a file, or in it. */
-static bool is_there(struct chat_source *s, const char *place, bool is_folder, const char *name)
+/* The file of that name beside `place`, which is a file, or in it: 1, or 0 for none. */
+static int is_there(struct chat_source *s, const char *place, bool is_folder, const char *name,
+                    struct fail *why)
 {
     const char *slash = strrchr(place, '/');
     if (is_folder)
@@ -89,7 +103,7 @@ static bool is_there(struct chat_source *s, const char *place, bool is_folder, c
     else
         snprintf(s->place, sizeof s->place, "%.*s%s", slash ? (int)(slash - place + 1) : 0, place,
                  name);
-    return !access(s->place, F_OK);
+    return file_is_there(s->place, why);
 }
 
 int chat_source_find(struct chat_source *s, const char *place, struct fail *why)
@@ -102,7 +116,8 @@ int chat_source_find(struct chat_source *s, const char *place, struct fail *why)
         snprintf(s->place, sizeof s->place, "%s", place);
         return read_file(s, why);
     }
-    if (is_there(s, place, is_folder, "chat_template.jinja")) return read_file(s, why);
-    if (is_there(s, place, is_folder, "tokenizer_config.json")) return read_config(s, why);
-    return 0;
+    int found = is_there(s, place, is_folder, "chat_template.jinja", why);
+    if (found) return found < 0 ? -1 : read_file(s, why);
+    found = is_there(s, place, is_folder, "tokenizer_config.json", why);
+    return found > 0 ? read_config(s, why) : found;
 }

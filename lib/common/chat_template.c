@@ -196,6 +196,42 @@ static int read_flags(struct chat_template *t, const json_t *object, struct fail
     return 0;
 }
 
+/* The length of a word in braces, or of {}, with them; 0: none stands there. */
+static size_t word_in_braces(const char *at)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_. ";
+    size_t length = *at == '{' ? strspn(at + 1, letters) : 0;
+    return *at == '{' && at[length + 1] == '}' ? length + 2 : 0;
+}
+
+/* What stands in braces is put in: what is not known would go into every conversation as it is. */
+static int check_braces(const json_t *object, struct fail *why)
+{
+    static const struct {
+        const char *key, *known; /* ends with a space each */
+    } texts[] = { { "turn", "{} {system} {bos} {eos} " },
+                  { "input_turn", "{} {input} {bos} {eos} " },
+                  { "system_turn", "{} {bos} {eos} " },
+                  { "answer", "{} {bos} {eos} " },
+                  { "begin", "{bos} {eos} " },
+                  { "finish", "{bos} {eos} " },
+                  { "between", "{bos} {eos} " },
+                  { "following", "{bos} {eos} " } };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const char *at = json_string_value(json_object_get(object, texts[i].key));
+        for (size_t length; at && *at; at += length ? length : 1) {
+            char mark[48];
+            length = word_in_braces(at);
+            snprintf(mark, sizeof mark, "%.*s ", length < 40 ? (int)length : 40, at);
+            if (length && !strstr(texts[i].known, mark))
+                return fail_input(why, "'%s': %sis not known there; what is put in is %s",
+                                  texts[i].key, mark, texts[i].known);
+        }
+    }
+    return 0;
+}
+
 static int read_texts(struct chat_template *t, const json_t *object, struct fail *why)
 {
     const json_t *system_turn = json_object_get(object, "system_turn");
@@ -248,7 +284,7 @@ static int read_template(struct chat_template *t, json_t *object,
                          const struct chat_changes *changes, struct fail *why)
 {
     if ((changes && change(object, changes, why)) || check_keys(object, why) ||
-        read_texts(t, object, why) || read_flags(t, object, why) ||
+        check_braces(object, why) || read_texts(t, object, why) || read_flags(t, object, why) ||
         read_strips(t, json_object_get(object, "strip"), why) || read_specials(t, object, why) ||
         read_end(t, json_object_get(object, "end"), why))
         return -1;

@@ -1,6 +1,5 @@
 #include "companions.h"
 
-#include "model_max_length.h"
 #include "output.h"
 
 #include <errno.h>
@@ -114,15 +113,12 @@ static int compare(const char *to, const char *name, const char *data, size_t by
     snprintf(path, sizeof path, "%s/%s", to, name);
     if (lstat(path, &st))
         return errno == ENOENT ? 0 : fail(why, "%.300s: %s", path, strerror(errno));
-    /* merge writes one number of this file anew. */
-    bool may_differ = !strcmp(name, "tokenizer_config.json") && st.st_size <= COMPANION_MAX;
     size_t there = (size_t)st.st_size;
-    int fd = S_ISREG(st.st_mode) && (there == bytes || may_differ)
+    int fd = S_ISREG(st.st_mode) && there == bytes
                  ? open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
                  : -1;
     char *old = fd < 0 ? NULL : read_whole(fd, there, path, why);
-    bool is_same = old && there == bytes && !memcmp(old, data, bytes);
-    if (old && !is_same && may_differ) is_same = model_max_length_is_all(old, there, data, bytes);
+    bool is_same = old && !memcmp(old, data, bytes);
     free(old);
     if (fd >= 0) close(fd);
     if (is_same) return 1;
@@ -208,27 +204,14 @@ bool companions_hold(const struct companions *all, const char *name)
     return false;
 }
 
-/* One after the other: compared with what stands in `to`, and written. */
-static int go_through(const struct companions *all, const char *to, bool is_written,
-                      struct fail *why)
+int companions_write(const struct companions *all, const char *to, struct fail *why)
 {
     for (int i = 0; all && i < NAMES; i++) {
         const char *data = all->at[i].data;
         const struct stat *st = &all->at[i].st;
         if (!data) continue;
         int stands = compare(to, names[i], data, (size_t)st->st_size, why);
-        if (stands < 0) return -1;
-        if (is_written && !stands && write_one(to, names[i], data, st, why)) return -1;
+        if (stands < 0 || (!stands && write_one(to, names[i], data, st, why))) return -1;
     }
     return 0;
-}
-
-int companions_check(const struct companions *all, const char *to, struct fail *why)
-{
-    return go_through(all, to, false, why);
-}
-
-int companions_write(const struct companions *all, const char *to, struct fail *why)
-{
-    return go_through(all, to, true, why);
 }

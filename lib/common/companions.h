@@ -34,8 +34,6 @@ struct companions;
  * caller frees. */
 int companions_read(struct companions **all, struct companions_place from,
                     struct fail *why) MUST_USE;
-/* Fails naming the first that stands in `to` with other content, since it is the user's. */
-int companions_check(const struct companions *all, const char *to, struct fail *why) MUST_USE;
 /* Is one of that name among them? NULL holds none. */
 bool companions_hold(const struct companions *all, const char *name);
 /* Writes them; fails where another file stands. One that stands there with the same content stays.

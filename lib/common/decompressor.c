@@ -62,6 +62,12 @@ void decompressor_close(struct decompressor *d)
     free(d);
 }
 
+uint64_t decompressor_memory(const struct decompressor *d)
+{
+    if (d->kind == FILE_KIND_ZSTD) return ZSTD_sizeof_DCtx(d->zstd);
+    return d->kind == FILE_KIND_XZ ? lzma_memusage(&d->xz) : 0;
+}
+
 static int run_zstd(struct decompressor *d, const char **from, const char *from_end, char **to,
                     const char *to_end, struct fail *why)
 {

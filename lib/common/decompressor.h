@@ -11,6 +11,8 @@
 #include "fail.h"
 #include "file_kind.h"
 
+#include <stdint.h>
+
 /* What a file may want of memory: zstd's window and xz's dictionary. */
 enum { DECOMPRESSOR_WINDOW_LOG_MAX = 31 };
 
@@ -19,6 +21,9 @@ struct decompressor;
 /* kind: of the first bytes; *d becomes NULL for what is not compressed in one of the three ways. */
 int decompressor_open(struct decompressor **d, enum file_kind kind, struct fail *why) MUST_USE;
 void decompressor_close(struct decompressor *d);
+
+/* Bytes of memory that it has asked for, its window or dictionary above all. */
+uint64_t decompressor_memory(const struct decompressor *d);
 
 /* Takes bytes from *from, which moves on, and writes to *to, which moves on, until one of the two
  * is used up. */

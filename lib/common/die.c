@@ -94,6 +94,17 @@ static void check_standard_output(int status, void *unused)
 
 static void end_without_memory(void) { die(STATUS_FAILED, "out of memory"); }
 
+/* Where a line can be said, and little else. */
+static void end_without_stack(size_t limit)
+{
+    char text[160];
+    snprintf(text, sizeof text,
+             "a stack of %zu KiB (ulimit -s) is too small to begin with: at least 128 are needed",
+             limit >> 10);
+    say_text(text, false);
+    _exit(STATUS_FAILED);
+}
+
 void die_init(const char *tool, bool quiet)
 {
     static bool has_begun;
@@ -101,6 +112,8 @@ void die_init(const char *tool, bool quiet)
     is_quiet = quiet;
     if (has_begun) return;
     has_begun = true;
+    size_t limit;
+    if (!process_has_stack(&limit)) end_without_stack(limit);
     process_begin();
     json_when_memory_is_lost(end_without_memory);
     signals_handle_ends(die_by_signal, false);

@@ -93,6 +93,15 @@ int file_open_stream(const char *path, struct fail *why)
     return fd < 0 ? fail(why, "%s: %s", name, strerror(errno)) : fd;
 }
 
+int file_is_there(const char *path, struct fail *why)
+{
+    struct stat st;
+    if (!stat(path, &st)) return 1;
+    if (errno != ENOENT || lstat(path, &st)) return 0;
+    return fail(why, "%s: a link whose end is not there: fetch the file again, or remove the link",
+                path);
+}
+
 uint64_t file_size(int fd)
 {
     struct stat st;

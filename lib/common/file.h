@@ -24,6 +24,10 @@ int file_check_text(const char *path, struct fail *why) MUST_USE;
  * for. Only directories and sockets are none. */
 int file_open_stream(const char *path, struct fail *why) MUST_USE;
 
+/* 1: something is there, which opening says more of; 0: nothing. Fails for a link whose end is not
+ * there: what was to be there is missing, and taking it for nothing would change what is done. */
+int file_is_there(const char *path, struct fail *why) MUST_USE;
+
 /* The size of a regular file, else 0; and at the end of what can be read: fails if it was that long
  * and has become shorter, which would be a part of its text taken for all. */
 uint64_t file_size(int fd);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 enum { PIECE = 1 << 18 };
+static const char line_word[] = "line";
 
 struct input {
     int fd;
@@ -19,8 +20,10 @@ struct input {
     bool at_end;
     char *text; /* [at, size) not yet handed out */
     size_t at, size, room;
-    uint64_t lines, consumed;
-    uint64_t size_of_file; /* when it was opened; 0: no regular file */
+    uint64_t lines, consumed, made; /* made: bytes that were decompressed */
+    size_t most;                    /* bytes that what is asked for may have */
+    const char *what;               /* "line" */
+    uint64_t size_of_file;          /* when it was opened; 0: no regular file */
 };
 
 /* Adds to what is there. 1, 0 at the end of the file, -1. */
@@ -63,9 +66,15 @@ static int grow(struct input *in, struct fail *why)
         in->at = 0;
     }
     if (in->room - in->size >= PIECE) return 0;
-    if (in->size > INPUT_LINE_MAX)
-        return fail_input(why, "line %llu is longer than 1 GiB", (unsigned long long)in->lines + 1);
+    if (in->size > in->most) {
+        char number[32] = "";
+        if (!strcmp(in->what, line_word))
+            snprintf(number, sizeof number, " %llu", (unsigned long long)in->lines + 1);
+        return fail_input(why, "%s%s is longer than %zu MiB: split it", in->what, number,
+                          in->most >> 20);
+    }
     size_t more = in->room < 2 * PIECE ? 4 * PIECE : 2 * in->room;
+    if (more > in->most + 2 * PIECE) more = in->most + 2 * PIECE;
     char *grown = realloc(in->text, more + 1);
     if (!grown) return fail(why, "out of memory: a line of %zu bytes", more);
     in->text = grown;
@@ -83,6 +92,21 @@ static int last_text(struct input *in, struct fail *why)
     in->size = (size_t)(to - in->text);
     in->at_end = !more;
     return 1;
+}
+
+/* A large window is for large files: what a small one fills it with is no text, and the memory that
+ * it takes is not to be had so cheaply. */
+static int check_growth(const struct input *in, struct fail *why)
+{
+    enum { MUCH = 256 << 20, TEXT_TIMES = 1000 };
+    if (in->made <= MUCH || in->made / TEXT_TIMES <= in->consumed ||
+        decompressor_memory(in->decompressor) <= MUCH)
+        return 0;
+    return fail_input(why,
+                      "more than %d MiB come of its first %llu KiB, through a window of %llu MiB: "
+                      "no text; if it is one all the same, decompress it first",
+                      MUCH >> 20, (unsigned long long)in->consumed >> 10,
+                      (unsigned long long)decompressor_memory(in->decompressor) >> 20);
 }
 
 /* Adds text, perhaps none yet; 1, 0 at the end of the input, -1 with a message without a name. */
@@ -109,8 +133,9 @@ static int add_text(struct input *in, struct fail *why)
                          why))
         return -1;
     in->raw_at = (size_t)(from - in->raw);
+    in->made += (size_t)(to - in->text) - in->size;
     in->size = (size_t)(to - in->text);
-    return 1;
+    return check_growth(in, why) ? -1 : 1;
 }
 
 static int more_text(struct input *in, struct fail *why)
@@ -159,6 +184,8 @@ int input_open(struct input **out, const char *path, struct fail *why)
         return fail(why, "%s: a directory, where a file is needed: name what is in it", path);
     struct input *in = calloc(1, sizeof *in);
     if (!in) return fail(why, "%s: out of memory", path);
+    in->most = INPUT_LINE_MAX;
+    in->what = line_word;
     in->fd = file_open_stream(path, why);
     int status = in->fd < 0 ? -1 : 0;
     if (!status) {
@@ -192,9 +219,55 @@ enum file_kind input_kind(const struct input *in) { return in->kind; }
 uint64_t input_line_number(const struct input *in) { return in->lines; }
 uint64_t input_bytes_read(const struct input *in) { return in->consumed; }
 
+void input_allow_lines(struct input *in, size_t bytes) { in->most = bytes; }
+
+/* The end of the white space from `at` on. *line: where the last line of it begins. */
+static size_t skip_space(struct input *in, size_t at, size_t *line)
+{
+    const uint64_t spaces = 0x2020202020202020u, newlines = 0x0a0a0a0a0a0a0a0au;
+    *line = at;
+    while (at < in->size) {
+        uint64_t x = 0;
+        char c = in->text[at];
+        if (in->size - at >= sizeof x) memcpy(&x, in->text + at, sizeof x);
+        if (x == spaces) {
+            at += sizeof x;
+        } else if (x == newlines) {
+            *line = at += sizeof x;
+            in->lines += sizeof x;
+        } else if (c == '\n') {
+            *line = ++at;
+            in->lines++;
+        } else if (c == ' ' || c == '\t' || c == '\r') {
+            at++;
+        } else {
+            break;
+        }
+    }
+    return at;
+}
+
+int input_skip_blank(struct input *in, size_t *taken, struct fail *why)
+{
+    *taken = 0;
+    for (;;) {
+        size_t before = in->at, line, end = skip_space(in, before, &line);
+        if (line > before) *taken = 0;
+        if (end < in->size) {
+            in->at = line;
+            return 1;
+        }
+        *taken += in->size - line;
+        in->at = in->size;
+        int got = more_text(in, why);
+        if (got <= 0) return got;
+    }
+}
+
 int input_line(struct input *in, char **line, size_t *bytes, struct fail *why)
 {
     size_t scanned = 0;
+    in->what = line_word;
     for (;;) {
         char *start = in->text ? in->text + in->at : NULL; /* nothing was read yet */
         char *end = start && in->size - in->at > scanned
@@ -223,6 +296,8 @@ int input_line(struct input *in, char **line, size_t *bytes, struct fail *why)
 int input_rest(struct input *in, char **text, size_t *bytes, struct fail *why)
 {
     int got;
+    in->most = INPUT_TEXT_MAX;
+    in->what = "the text";
     while ((got = more_text(in, why)) > 0)
         ;
     if (got < 0) return -1;
@@ -236,6 +311,7 @@ int input_rest(struct input *in, char **text, size_t *bytes, struct fail *why)
 int input_look(struct input *in, size_t more, char **text, size_t *bytes, struct fail *why)
 {
     int got = 1;
+    in->what = "an element";
     while (got > 0 && in->size - in->at < more)
         got = more_text(in, why);
     if (got < 0) return -1;

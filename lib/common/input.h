@@ -13,7 +13,11 @@
 
 #include <stdint.h>
 
-enum { INPUT_LINE_MAX = 1 << 30 };
+enum {
+    INPUT_LINE_MAX = 64 << 20,       /* a line, or an element of an array: longer than any book */
+    INPUT_LINE_OF_NUMBERS = 1 << 30, /* of a stream as JSON lines, which is longer than its text */
+    INPUT_TEXT_MAX = 1 << 29,        /* a text that is one document */
+};
 
 struct input;
 
@@ -25,6 +29,14 @@ const char *input_name(const struct input *in);
 /* FILE_KIND_OTHER, or what is left to who reads: text that may have been meant (a web page, XML,
  * RTF) and our own streams, which some programs read with another option. */
 enum file_kind input_kind(const struct input *in);
+
+/* Lines may have so many bytes, instead of INPUT_LINE_MAX. */
+void input_allow_lines(struct input *in, size_t bytes);
+
+/* Takes the blank lines that come, and counts them; nothing of them is kept in memory, however many
+ * they are. *taken: bytes of white space at the beginning of the next line that were taken too,
+ * since they were many. 1, 0 the end, -1. */
+int input_skip_blank(struct input *in, size_t *taken, struct fail *why) MUST_USE;
 
 /* The next line without its newline, valid until the next call. 1, 0 the end, -1. */
 int input_line(struct input *in, char **line, size_t *bytes, struct fail *why) MUST_USE;

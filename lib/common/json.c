@@ -101,6 +101,15 @@ static json_t *read_tree(const char *text, size_t bytes, size_t flags, json_erro
 static json_t *read_named(const char *text, size_t bytes, size_t flags, const char *name,
                           struct fail *why)
 {
+    static const char mark[] = "\xef\xbb\xbf";
+    if (bytes >= 3 && !memcmp(text, mark, 3)) {
+        fail_input(
+            why,
+            "%s: begins with a byte order mark, which JSON has not, and which Python refuses "
+            "too: save it in UTF-8 without one (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE)",
+            name);
+        return NULL;
+    }
     json_error_t error;
     json_t *value = read_tree(text, bytes, flags, &error, why);
     if (!value && error.text[0])
@@ -166,18 +175,26 @@ json_t *json_read_file_of_reals(const char *path, struct fail *why)
     return read_file(path, JSON_DECODE_INT_AS_REAL, why);
 }
 
-int json_write_file(const json_t *value, const char *path, struct fail *why)
+char *json_text(const json_t *value)
 {
     char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    if (!text) return fail(why, "%s: out of memory", path);
-    size_t length = strlen(text);
-    char *line = realloc(text, length + 2);
-    if (line) {
-        line[length] = '\n';
-        line[length + 1] = 0;
+    size_t length = text ? strlen(text) : 0;
+    char *line = text ? realloc(text, length + 2) : NULL;
+    if (!line) {
+        free(text);
+        return NULL;
     }
-    int status = line ? output_text(path, line, why) : fail(why, "%s: out of memory", path);
-    free(line ? line : text);
+    line[length] = '\n';
+    line[length + 1] = 0;
+    return line;
+}
+
+int json_write_file(const json_t *value, const char *path, struct fail *why)
+{
+    char *text = json_text(value);
+    if (!text) return fail(why, "%s: out of memory", path);
+    int status = output_text(path, text, why);
+    free(text);
     return status;
 }
 

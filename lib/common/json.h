@@ -30,7 +30,10 @@ json_t *json_read_file_of_reals(const char *path, struct fail *why);
  * stand twice. */
 json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail *why);
 
-/* Writes with two-space indentation, keys in insertion order, whole or not at all. */
+/* With two-space indentation, keys in insertion order, and a newline; the caller frees. NULL: out of
+ * memory. */
+char *json_text(const json_t *value);
+/* Writes that, whole or not at all. */
 int json_write_file(const json_t *value, const char *path, struct fail *why) MUST_USE;
 
 /* Absent keys leave *value as it is; a wrong type or a value out of range fails. */

@@ -40,23 +40,18 @@ void json_records_place(const struct json_records *r, uint64_t number, char *pla
              (unsigned long long)number);
 }
 
-/* Lines are counted from the first, so that white space before it is not taken: does a bracket come
- * after it? */
+/* Before the first record, blank lines having been taken: does a bracket come? */
 static int find_shape(struct json_records *r, struct fail *why)
 {
     char *text;
-    size_t bytes, more = 1;
+    size_t bytes, n = 0;
     r->is_begun = true;
-    for (;; more = bytes + 1) {
-        if (input_look(r->in, more, &text, &bytes, why)) return -1;
-        size_t n = 0;
-        while (n < bytes && is_space(text[n]))
-            n++;
-        if (n == bytes && bytes >= more) continue;
-        r->is_array = n < bytes && text[n] == '[';
-        if (r->is_array) input_take(r->in, n + 1);
-        return 0;
-    }
+    if (input_look(r->in, 1, &text, &bytes, why)) return -1;
+    while (n < bytes && is_space(text[n]))
+        n++;
+    r->is_array = n < bytes && text[n] == '[';
+    if (r->is_array) input_take(r->in, n + 1);
+    return 0;
 }
 
 /* Where an element ends that begins at the text's beginning: how many bytes it has. */
@@ -140,17 +135,16 @@ static int leave_element(struct json_records *r, struct fail *why)
 
 int json_records_next(struct json_records *r, char **text, size_t *bytes, struct fail *why)
 {
-    if (!r->is_begun && find_shape(r, why)) return -1;
+    if (!r->is_array) {
+        int got = input_skip_blank(r->in, &r->indent, why);
+        if (got <= 0) return got;
+        if (!r->is_begun && find_shape(r, why)) return -1;
+    }
     if (r->is_array) {
         int got = r->is_ended ? 0 : r->taken ? leave_element(r, why) : 1;
         return got > 0 ? next_element(r, text, bytes, why) : got;
     }
-    int got;
-    while ((got = input_line(r->in, text, bytes, why)) > 0)
-        for (size_t i = 0; i < *bytes; i++)
-            if (!is_space((*text)[i])) {
-                r->number = input_line_number(r->in);
-                return 1;
-            }
+    int got = input_line(r->in, text, bytes, why);
+    if (got > 0) r->number = input_line_number(r->in);
     return got;
 }

@@ -3,7 +3,8 @@
  *
  * Blank lines are no records. A record is the text of a value, which is not looked into: whoever
  * parses it finds what is wrong in it. What is wrong between elements, or a missing end, is found
- * here. The file need not fit into memory; a record may have a gigabyte, as a line.
+ * here. The file need not fit into memory, nor may white space between records be much; a record
+ * may have INPUT_LINE_MAX bytes.
  */
 #ifndef LONGQLORA_JSON_RECORDS_H
 #define LONGQLORA_JSON_RECORDS_H
@@ -15,6 +16,7 @@ struct json_records {
     bool is_array, is_begun, is_ended;
     uint64_t number; /* of the record just read, from 1: its line, or which element it is */
     size_t taken;    /* bytes of it, taken from the input by the next call */
+    size_t indent;   /* bytes of white space before it on its line that its text has no more */
 };
 
 /* The input must outlive it; nothing of it was read before. A web page, XML and RTF are refused. */

@@ -39,17 +39,6 @@ bool model_max_length_find(const char *text, size_t bytes, size_t *at, size_t *l
     return !more && !json_scan_end(&s) && is_found;
 }
 
-bool model_max_length_is_all(const char *a, size_t a_bytes, const char *b, size_t b_bytes)
-{
-    size_t a_at, a_length, b_at, b_length;
-    if (!model_max_length_find(a, a_bytes, &a_at, &a_length) ||
-        !model_max_length_find(b, b_bytes, &b_at, &b_length))
-        return false;
-    size_t a_rest = a_bytes - a_at - a_length, b_rest = b_bytes - b_at - b_length;
-    return a_at == b_at && a_rest == b_rest && !memcmp(a, b, a_at) &&
-           !memcmp(a + a_at + a_length, b + b_at + b_length, a_rest);
-}
-
 static int rewrite(const char *path, const char *text, size_t bytes, int64_t context,
                    struct fail *why)
 {

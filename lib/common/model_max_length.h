@@ -15,8 +15,6 @@
 
 /* Where the number stands in the text; false if there is no object with such a number in it. */
 bool model_max_length_find(const char *text, size_t bytes, size_t *at, size_t *length);
-/* The same texts but for that number? */
-bool model_max_length_is_all(const char *a, size_t a_bytes, const char *b, size_t b_bytes);
 /* Raises it to the context in that directory's file; a larger one stays, and so does a file without
  * it. */
 int model_max_length_raise(const char *directory, int64_t context, struct fail *why) MUST_USE;

@@ -221,6 +221,15 @@ bool output_seekable(const struct output *out)
     return !fstat(out->fd, &st) && S_ISREG(st.st_mode);
 }
 
+int output_settle(struct output *out, struct fail *why)
+{
+    end_behind(out, false);
+    if (flush(out, why)) return -1;
+    if (out->made && fsync(out->fd))
+        return fail(why, "%s: cannot write: %s", out->path, strerror(errno));
+    return 0;
+}
+
 int output_close(struct output *out, struct fail *why)
 {
     if (out->fd < 0) return 0;

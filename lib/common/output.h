@@ -50,6 +50,9 @@ int output_print(struct output *out, struct fail *why, const char *format, ...) 
 void output_write_behind(struct output *out, uint64_t bytes);
 /* True if the target is a regular file, so that a seek table makes sense. */
 bool output_seekable(const struct output *out);
+/* Writes what was put so far, to the disk: what fails then fails before output_close, which only
+ * gives the file its name. For a result of two files. */
+int output_settle(struct output *out, struct fail *why) MUST_USE;
 /* Completes the file, or removes it and says why. Releases *out either way. */
 int output_close(struct output *out, struct fail *why) MUST_USE;
 /* Removes what was written; also right for a zeroed struct. */

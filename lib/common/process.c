@@ -11,6 +11,8 @@
 
 /* Stacks that libraries' threads get, the kernel's usual size; and ours, which hold no arrays. */
 enum { DEFAULT_STACK = 8 << 20, OWN_STACK = 2 << 20 };
+/* With less there is no room for the main thread's own frames. */
+enum { MAIN_STACK = 80 << 10 };
 
 /* A descriptor that can neither be read nor written stands for one that was closed: programs then
  * say so, where they need it. One that does not wait, as whoever shares it may have left it, would
@@ -24,13 +26,27 @@ static void open_standard_descriptors(void)
     }
 }
 
-static void size_stacks(void)
+/* What the main thread may grow to. */
+static void raise_stack(void)
 {
     struct rlimit limit;
-    if (!getrlimit(RLIMIT_STACK, &limit) && limit.rlim_cur < DEFAULT_STACK) {
-        limit.rlim_cur = limit.rlim_max < DEFAULT_STACK ? limit.rlim_max : DEFAULT_STACK;
-        (void)setrlimit(RLIMIT_STACK, &limit); /* what the main thread may grow to */
-    }
+    if (getrlimit(RLIMIT_STACK, &limit) || limit.rlim_cur >= DEFAULT_STACK) return;
+    limit.rlim_cur = limit.rlim_max < DEFAULT_STACK ? limit.rlim_max : DEFAULT_STACK;
+    (void)setrlimit(RLIMIT_STACK, &limit);
+}
+
+bool process_has_stack(size_t *bytes)
+{
+    struct rlimit limit;
+    raise_stack();
+    if (getrlimit(RLIMIT_STACK, &limit) || limit.rlim_cur >= MAIN_STACK) return true;
+    *bytes = (size_t)limit.rlim_cur;
+    return false;
+}
+
+static void size_stacks(void)
+{
+    raise_stack();
     pthread_attr_t attributes;
     if (pthread_attr_init(&attributes)) return;
     if (!pthread_attr_setstacksize(&attributes, DEFAULT_STACK))

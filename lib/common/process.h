@@ -7,6 +7,7 @@
 #define LONGQLORA_PROCESS_H
 
 #include <pthread.h>
+#include <stdbool.h>
 
 /* The first thing that a program does. From here on
  * - descriptors 0 to 2 are open: what was closed fails when it is read or written, and no file that
@@ -16,6 +17,9 @@
  * - stacks of threads have a size of their own, whatever ulimit -s says;
  * - the main thread has a stack for handlers of signals. */
 void process_begin(void);
+/* Has the main thread the stack that it needs, which is more than a limit may leave it (ulimit -s)?
+ * *limit: that limit. Calls little, so that the answer can be given where it is no. */
+bool process_has_stack(size_t *limit);
 
 /* pthread_create for all threads of ours: with a stack of known size and one for handlers of
  * signals; the thread takes none of the signals that ask a program to end. Returns errno. */

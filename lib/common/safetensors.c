@@ -198,6 +198,7 @@ int safetensors_open(struct tensor_file *file, const char *path, struct fail *wh
 struct safetensors_writer {
     struct output out;
     uint64_t end; /* what out.written must be at the end */
+    XXH3_state_t *hash;
 };
 
 uint64_t tensor_header_bytes(const struct tensor_header *t)
@@ -230,18 +231,6 @@ static char *header_text(const struct tensor_header *tensors, size_t count, uint
     return text;
 }
 
-/* Our headers begin with their metadata. */
-bool safetensors_made_here(const char *path)
-{
-    static const char mark[] = "{\"__metadata__\":{\"format\":\"pt\",\"made_by\":\"longqlora\"}";
-    char head[8 + sizeof mark - 1];
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) return false;
-    bool is_whole = read(fd, head, sizeof head) == (ssize_t)sizeof head;
-    close(fd);
-    return is_whole && !memcmp(head + 8, mark, sizeof mark - 1);
-}
-
 int safetensors_create(struct safetensors_writer **out, const char *path,
                        const struct tensor_header *tensors, size_t count, struct fail *why)
 {
@@ -249,11 +238,14 @@ int safetensors_create(struct safetensors_writer **out, const char *path,
     uint64_t data_bytes;
     struct safetensors_writer *w = calloc(1, sizeof *w);
     char *text = header_text(tensors, count, &data_bytes);
-    if (!w || !text) {
+    if (w) w->hash = XXH3_createState();
+    if (!w || !w->hash || !text) {
+        if (w) XXH3_freeState(w->hash);
         free(w);
         free(text);
         return fail(why, "%s: out of memory", path);
     }
+    XXH3_128bits_reset(w->hash);
     w->out.fd = -1;
     size_t length = strlen(text), padded = (length + 7) / 8 * 8;
     unsigned char prefix[8];
@@ -262,9 +254,9 @@ int safetensors_create(struct safetensors_writer **out, const char *path,
     w->end = 8 + padded + data_bytes;
     int status = output_open(&w->out, path, why);
     if (!status) output_write_behind(&w->out, data_bytes);
-    if (!status) status = output_write(&w->out, prefix, 8, why);
-    if (!status) status = output_write(&w->out, text, length, why);
-    if (!status) status = output_write(&w->out, "       ", padded - length, why);
+    if (!status) status = safetensors_put(w, prefix, 8, why);
+    if (!status) status = safetensors_put(w, text, length, why);
+    if (!status) status = safetensors_put(w, "       ", padded - length, why);
     free(text);
     if (status)
         safetensors_abandon(w);
@@ -275,13 +267,21 @@ int safetensors_create(struct safetensors_writer **out, const char *path,
 
 int safetensors_put(struct safetensors_writer *w, const void *data, size_t bytes, struct fail *why)
 {
+    XXH3_128bits_update(w->hash, data, bytes);
     return output_write(&w->out, data, bytes, why);
+}
+
+void safetensors_digest(const struct safetensors_writer *w, char digest[DIGEST_TEXT])
+{
+    must(w->out.written == w->end);
+    digest_of_state(w->hash, digest);
 }
 
 int safetensors_finish(struct safetensors_writer *w, struct fail *why)
 {
     must(w->out.written == w->end);
     int status = output_close(&w->out, why);
+    XXH3_freeState(w->hash);
     free(w);
     return status;
 }
@@ -290,5 +290,6 @@ void safetensors_abandon(struct safetensors_writer *w)
 {
     if (!w) return;
     output_abandon(&w->out);
+    XXH3_freeState(w->hash);
     free(w);
 }

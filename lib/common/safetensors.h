@@ -7,6 +7,7 @@
 #ifndef LONGQLORA_SAFETENSORS_H
 #define LONGQLORA_SAFETENSORS_H
 
+#include "digest.h"
 #include "tensor_file.h"
 
 #include <stdbool.h>
@@ -28,19 +29,17 @@ uint64_t tensor_header_bytes(const struct tensor_header *t); /* of its data */
 struct safetensors_writer;
 
 /* Tensors are then to be written in the order of the headers. The metadata are
- * "format": "pt", which transformers asks for, and "made_by": "longqlora", by which a folder of
- * ours is known when it is to be replaced. */
+ * "format": "pt", which transformers asks for, and "made_by": "longqlora". */
 int safetensors_create(struct safetensors_writer **w, const char *path,
                        const struct tensor_header *tensors, size_t count,
                        struct fail *why) MUST_USE;
-/* Has the file that mark? One that another program wrote again has not, even if it is named there.
- */
-bool safetensors_made_here(const char *path);
 /* Appends bytes of tensor data; any number of calls. */
 int safetensors_put(struct safetensors_writer *w, const void *data, size_t bytes,
                     struct fail *why) MUST_USE;
 /* Completes the file; aborts if the sizes do not add up. */
 int safetensors_finish(struct safetensors_writer *w, struct fail *why) MUST_USE;
+/* The XXH3-128 of the file, once all of it was put. */
+void safetensors_digest(const struct safetensors_writer *w, char digest[DIGEST_TEXT]);
 void safetensors_abandon(struct safetensors_writer *w);
 
 #endif

@@ -63,6 +63,9 @@ void reader_close(struct reader *r);
 
 /* The path, for messages; and the header's map. */
 const char *reader_name(const struct reader *r);
+/* Another name for messages, no longer than the path: what the user called a file that lies
+ * elsewhere. */
+void reader_call(struct reader *r, const char *name);
 const msgpack_object *reader_header(const struct reader *r);
 
 /* The next record, valid until the next call. 1 a record, 0 the end, -1 see why. */

@@ -41,7 +41,9 @@ int frames_open_json(struct frames *f, const char *path, const char *name, struc
 {
     *f = (struct frames){ .fd = -1, .name = name };
     msgpack_sbuffer_init(&f->object);
-    return input_open(&f->lines, path, why);
+    if (input_open(&f->lines, path, why)) return -1;
+    input_allow_lines(f->lines, INPUT_LINE_OF_NUMBERS);
+    return 0;
 }
 
 void frames_close(struct frames *f)
@@ -171,9 +173,15 @@ static int load(struct frames *f, struct fail *why)
 static int next_line(struct frames *f, struct fail *why)
 {
     char *line;
-    size_t bytes;
-    int got = input_line(f->lines, &line, &bytes, why);
+    size_t bytes, indent;
+    uint64_t before = input_line_number(f->lines);
+    /* A blank line is none of a stream, and is not kept to find that out. */
+    int got = input_skip_blank(f->lines, &indent, why);
     f->content_size = 0;
+    if (got >= 0 && input_line_number(f->lines) > before)
+        return fail_input(why, "%.240s:%llu: not a JSON object", f->name,
+                          (unsigned long long)before + 1);
+    if (got > 0) got = input_line(f->lines, &line, &bytes, why);
     if (got <= 0) return got;
     f->object.size = 0;
     if (stream_json_parse(&f->object, line, bytes, &f->token_width, why)) {

@@ -205,6 +205,10 @@ int reader_read_ahead(struct reader *r, struct fail *why)
 }
 
 const char *reader_name(const struct reader *r) { return r->name; }
+void reader_call(struct reader *r, const char *name)
+{
+    snprintf(r->name, strlen(r->name) + 1, "%s", name); /* which r->in has, too */
+}
 const msgpack_object *reader_header(const struct reader *r) { return &r->header.data; }
 uint64_t reader_position(const struct reader *r) { return r->records; }
 const char *reader_digest(const struct reader *r) { return r->digest; }

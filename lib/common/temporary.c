@@ -116,6 +116,21 @@ void temporary_sweep(const char *directory, const char *name, folder_holds *hold
     closedir(dir);
 }
 
+bool temporary_is_alone(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    bool is_alone = dir != NULL;
+    for (struct dirent *e; is_alone && (e = readdir(dir));)
+        is_alone = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+                   (temporary_is(e->d_name) && !lives(strrchr(e->d_name, '.') + 1));
+    if (dir)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    return is_alone;
+}
+
 /* Entries as the kernel gives them (getdents64(2)): readdir may allocate, which a signal
  * handler must not. */
 struct entry {

@@ -40,6 +40,8 @@ void temporary_remove(struct temporary *t);
 
 /* Is the last part of a path such a name? */
 bool temporary_is(const char *name);
+/* Is that a folder in which nothing stands but such names, of processes that are gone? */
+bool temporary_is_alone(const char *path);
 /* Removes what killed processes left in a folder: for the target of that name, NULL: for any. Lost
  * folders go only where `holds` says what may be in them; NULL: they stay. */
 void temporary_sweep(const char *directory, const char *name, folder_holds *holds);

@@ -7,6 +7,7 @@
 #include "tokenizer.h"
 
 #include "tokenizer_model.h"
+#include "unicode_tables.h"
 #include "utf8.h"
 
 #include <sys/mman.h>
@@ -378,7 +379,8 @@ static int encode(const struct tokenizer *t, struct token_buffer *b, const char 
     int status;
     if (!bytes) return 0;
     if (prepare(t, b, why) || make_room(b, bytes, why)) return -1;
-    if ((t->is_json && !t->splitter) || pipeline_finds(t, text, bytes, b->parses_special)) {
+    if ((t->is_json && !t->splitter) || (t->composes && !unicode_is_composed(text, bytes)) ||
+        pipeline_finds(t, text, bytes, b->parses_special)) {
         status = encode_spans(t, b, text, bytes, is_after, why);
     } else if (t->splitter) {
         uint64_t *starts = b->work->units;

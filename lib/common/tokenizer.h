@@ -36,6 +36,9 @@ int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why) MU
 int tokenizer_parse(struct tokenizer **t, const void *model, size_t bytes, const char *name,
                     struct fail *why) MUST_USE;
 void tokenizer_close(struct tokenizer *t);
+/* What a user should know who makes tokens with it: that other programs make others of its files.
+ * puts_begin: texts are to begin with what the files put there. NULL: nothing. */
+const char *tokenizer_remark(const struct tokenizer *t, bool puts_begin);
 
 uint32_t tokenizer_vocab(const struct tokenizer *t);  /* with added tokens */
 uint32_t tokenizer_pieces(const struct tokenizer *t); /* without those that are not the model's */

@@ -1,22 +1,23 @@
 /* What the files beside a tokenizer say: tokens that were added, which are special, and what texts
  * begin and end with. They are taken in the order in which transformers 5 takes them. */
-#include "tokenizer_model.h"
+#include "tokenizer_beside.h"
 
+#include "file.h"
 #include "json.h"
-
-#include <unistd.h>
 
 struct beside {
     struct tokenizer *t;
     char folder[4096];
     json_t *config, *specials, *json; /* NULL: not there */
+    struct named_tokens named;
 };
 
 static int load(struct beside *b, const char *name, bool has_ids, json_t **to, struct fail *why)
 {
     char path[4200];
     snprintf(path, sizeof path, "%s%s", b->folder, name);
-    if (*to || access(path, F_OK)) return 0;
+    int found = *to ? 0 : file_is_there(path, why);
+    if (found <= 0) return found;
     *to = has_ids ? json_read_file(path, why) : json_read_file_of_reals(path, why);
     if (!*to) return -1;
     if (json_is_object(*to)) return 0;
@@ -39,40 +40,6 @@ static int compare_numbers(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static const char *content_of(const json_t *value)
-{
-    if (json_is_object(value)) value = json_object_get(value, "content");
-    return json_string_value(value);
-}
-
-static const char *const named[] = { "bos_token", "eos_token", "unk_token", "sep_token",
-                                     "pad_token", "cls_token", "mask_token" };
-static const char *const lists[] = { "additional_special_tokens", "extra_special_tokens" };
-enum { NAMED = sizeof named / sizeof *named, LISTS = sizeof lists / sizeof *lists };
-
-/* special_tokens_map.json counts only where the config lists no tokens. */
-static const json_t *value_of(const struct beside *b, const char *key)
-{
-    const json_t *value = json_object_get(b->specials, key);
-    return value ? value : json_object_get(b->config, key);
-}
-
-static bool is_named(const struct beside *b, const char *text)
-{
-    for (int i = 0; i < NAMED; i++) {
-        const char *content = content_of(value_of(b, named[i]));
-        if (content && !strcmp(content, text)) return true;
-    }
-    for (int i = 0; i < LISTS; i++) {
-        const json_t *list = value_of(b, lists[i]);
-        for (size_t n = 0; n < json_array_size(list); n++) {
-            const char *content = content_of(json_array_get(list, n));
-            if (content && !strcmp(content, text)) return true;
-        }
-    }
-    return false;
-}
-
 static int put_numbered(struct beside *b, const struct numbered *one, struct fail *why)
 {
     struct added_token token = { .content = (char *)one->text };
@@ -81,7 +48,7 @@ static int put_numbered(struct beside *b, const struct numbered *one, struct fai
     if (one->object) {
         if (added_read(&token, one->object, why)) return -1;
     } else {
-        token.special = is_named(b, one->text);
+        token.special = named_has(&b->named, one->text);
         token.normalized = !token.special;
     }
     return added_put(b->t, &token, (uint32_t)one->id, why);
@@ -130,39 +97,42 @@ static int put_list(struct beside *b, const json_t *added, struct fail *why)
     return 0;
 }
 
-/* One that is named is special, and is added if it is not there. */
-static int put_special(struct beside *b, const json_t *value, struct fail *why)
+/* Does transformers give these tokens to tokenizers once more? Those of added_tokens_decoder;
+ * without it all that there are. */
+static bool is_given_again(const struct beside *b, const char *content)
 {
-    const char *content = content_of(value);
-    struct added_token *old = content ? added_find(b->t, content) : NULL, token;
-    if (!content) return 0;
+    const json_t *decoder = json_object_get(b->config, "added_tokens_decoder");
+    const char *key;
+    json_t *value;
+    if (!is_there(decoder)) return true;
+    json_object_foreach((json_t *)decoder, key, value)
+    {
+        const char *other = named_content(value);
+        if (other && !strcmp(other, content)) return true;
+    }
+    return false;
+}
+
+/* What is named is added if it is not there. A token that is there becomes special if it has a name
+ * of its own; one of the lists stays as it is. */
+static int put_special(void *of, const json_t *value, bool has_name, struct fail *why)
+{
+    struct beside *b = of;
+    const char *content = named_content(value);
+    struct added_token *old = added_find(b->t, content), token;
     if (old) {
-        old->special = true;
+        if (has_name && is_given_again(b, content)) old->special = true;
         return 0;
     }
-    token = (struct added_token){ .content = (char *)content };
+    token = (struct added_token){ .content = (char *)content, .special = true };
     if (json_is_object(value) && added_read(&token, value, why)) return -1;
-    if (!json_is_object(value) || !json_object_get(value, "normalized")) token.normalized = false;
-    token.special = true;
+    if (has_name) token.special = true;
     return added_put(b->t, &token, UINT32_MAX, why);
 }
 
 static int put_specials(struct beside *b, struct fail *why)
 {
-    for (int i = 0; i < NAMED; i++)
-        if (put_special(b, value_of(b, named[i]), why)) return -1;
-    for (int i = 0; i < LISTS; i++) {
-        const json_t *list = value_of(b, lists[i]);
-        const char *key;
-        json_t *value;
-        for (size_t n = 0; n < json_array_size(list); n++)
-            if (put_special(b, json_array_get(list, n), why)) return -1;
-        json_object_foreach((json_t *)list, key, value)
-        {
-            if (put_special(b, value, why)) return -1;
-        }
-    }
-    return 0;
+    return named_each(&b->named, put_special, b, why);
 }
 
 static int put_tokens(struct beside *b, struct fail *why)
@@ -172,10 +142,11 @@ static int put_tokens(struct beside *b, struct fail *why)
         if (!json_is_object(decoder))
             return fail_input(why, "tokenizer_config.json: added_tokens_decoder is no object");
         if (put_object(b, decoder, true, why)) return fail_in(why, "added_tokens_decoder");
-        return put_specials(b, why);
+        return named_read(&b->named, b->config, NULL, why) ? -1 : put_specials(b, why);
     }
     if (load(b, "special_tokens_map.json", false, &b->specials, why) ||
-        load(b, "added_tokens.json", true, &old, why)) {
+        load(b, "added_tokens.json", true, &old, why) ||
+        named_read(&b->named, b->config, b->specials, why)) {
         json_decref(old);
         return -1;
     }
@@ -194,10 +165,21 @@ static int put_tokens(struct beside *b, struct fail *why)
 
 static uint32_t id_of(const struct beside *b, const char *key, uint32_t otherwise)
 {
-    const json_t *value = value_of(b, key);
-    const char *content = content_of(value);
+    const json_t *value = named_value(&b->named, key);
+    const char *content = named_content(value);
     const struct added_token *token = content ? added_find(b->t, content) : NULL;
     return token ? token->id : value ? UINT32_MAX : otherwise;
+}
+
+static int remark_bos(struct tokenizer *t, struct fail *why)
+{
+    static const char format[] =
+        "%s: a text begins with BOS, as in Meta's code, transformers 4 and llama.cpp; transformers "
+        "5 puts none there, since tokenizer_config.json has no add_bos_token: true or false there "
+        "says it for all";
+    if (asprintf(&t->remark, format, t->name) >= 0) return 0;
+    t->remark = NULL;
+    return fail(why, "out of memory");
 }
 
 static int find_ends(struct beside *b, struct fail *why)
@@ -223,7 +205,7 @@ static int find_ends(struct beside *b, struct fail *why)
     bool has_none = !bos && !eos;
     t->begin = has_none || json_is_true(bos) ? t->bos : UINT32_MAX;
     t->end = json_is_true(eos) ? t->eos : UINT32_MAX;
-    return 0;
+    return has_none && b->config && t->bos != UINT32_MAX ? remark_bos(t, why) : 0;
 }
 
 /* SentencePiece's own file says whether a space stands before a text; transformers lets this key
@@ -242,15 +224,18 @@ int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *wh
     const char *slash = strrchr(path, '/');
     if (slash && (size_t)(slash - path) + 2 > sizeof b.folder) return fail(why, "a path too long");
     if (slash) snprintf(b.folder, sizeof b.folder, "%.*s", (int)(slash - path + 1), path);
+    size_t own = t->added.count;
     int status = load(&b, "tokenizer_config.json", false, &b.config, why);
     if (!status) status = check_prefix(&b, why);
     if (!status) status = put_tokens(&b, why);
     if (!status) status = find_ends(&b, why);
+    if (!status) status = class_check(t, b.folder, b.config, &b.named, own, why);
     if (!status) status = added_finish(t, why);
     t->is_legacy = json_is_true(json_object_get(b.config, "legacy"));
     t->is_bare = !b.config;
     json_decref(b.config);
     json_decref(b.specials);
     json_decref(b.json);
+    named_release(&b.named);
     return status;
 }

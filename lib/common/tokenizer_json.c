@@ -52,7 +52,6 @@ static int check_model(const json_t *model, struct fail *why)
 {
     static const char *const undone[] = { "dropout", "continuing_subword_prefix",
                                           "end_of_word_suffix" };
-    if (!json_is_object(model)) return fail_input(why, "not a tokenizer.json: it has no model");
     if (!part_check("model", model, why)) return -1;
     for (int i = 0; i < (int)(sizeof undone / sizeof *undone); i++)
         if (is_set(model, undone[i])) return part_refuse("model", "BPE", undone[i], why);
@@ -81,6 +80,31 @@ static int take_options(struct tokenizer *t, const json_t *model, struct fail *w
     const json_t *id = json_object_get(json_object_get(model, "vocab"), text);
     t->unknown = id ? (uint32_t)json_integer_value(id) : UNKNOWN_IS_MISSING;
     return 0;
+}
+
+/* Which other file of a model's folder it is, by its keys. */
+static int name_other(const json_t *root, struct fail *why)
+{
+    static const struct {
+        const char *key, *words;
+    } files[] = { { "hidden_size", "a model's config.json" },
+                  { "model_type", "a model's config.json" },
+                  { "weight_map", "an index of weights" },
+                  { "peft_type", "an adapter's adapter_config.json" },
+                  { "tokenizer_class", "a tokenizer_config.json" },
+                  { "added_tokens_decoder", "a tokenizer_config.json" },
+                  { "bos_token", "a special_tokens_map.json" } };
+    const char *words = NULL;
+    json_t *value = json_object_iter_value(json_object_iter((json_t *)root));
+    for (size_t i = 0; !words && i < sizeof files / sizeof *files; i++)
+        if (json_object_get(root, files[i].key)) words = files[i].words;
+    if (!words && json_is_integer(value)) words = "a vocabulary without merges (vocab.json)";
+    if (!words) return fail_input(why, "not a tokenizer.json: it has no model");
+    return fail_input(why,
+                      "%s, where tokenizer.model or tokenizer.json is needed: name the folder that "
+                      "has one; transformers makes a tokenizer.json of what else there is: "
+                      "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+                      words);
 }
 
 /* ---- pieces ---- */
@@ -327,6 +351,7 @@ static int take_all(struct tokenizer *t, json_t *root, struct fail *why)
 {
     json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
     const char *version = json_string_value(json_object_get(root, "version"));
+    if (!json_is_object(model)) return name_other(root, why);
     if (check_model(model, why)) return -1;
     if (version && strcmp(version, "1.0") != 0)
         return fail_input(why, "version '%.20s' of tokenizer.json is not known here", version);
@@ -350,6 +375,9 @@ int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, str
     json_t *root = json_read_text(text, bytes, "JSON", why);
     if (!root) return -1;
     int status = take_all(t, root, why);
+    t->normalizer_json = json_incref(json_object_get(root, "normalizer"));
+    t->cutter_json = json_incref(json_object_get(root, "pre_tokenizer"));
+    t->spells_byte_level = memmem(text, bytes, "\"ByteLevel\"", 11) != NULL;
     json_decref(root);
     return status;
 }

@@ -384,7 +384,8 @@ int tokenizer_parse(struct tokenizer **out, const void *model, size_t bytes, con
     }
     memcpy(t->model, model, bytes);
     digest_of_bytes(model, bytes, t->digest);
-    bool is_json = bytes && t->model[0] == '{';
+    bool has_mark = bytes > 3 && !memcmp(t->model, "\xef\xbb\xbf", 3);
+    bool is_json = bytes && (t->model[0] == '{' || has_mark);
     if (is_json ? tokenizer_take_json(t, model, bytes, why) : parse(t, bytes, why)) {
         tokenizer_close(t);
         return fail_in(why, name);
@@ -402,10 +403,19 @@ void tokenizer_close(struct tokenizer *t)
     free(t->table);
     free(t->merges);
     free(t->extra);
+    free(t->remark);
+    json_decref(t->normalizer_json);
+    json_decref(t->cutter_json);
     added_release(&t->added);
     steps_release(&t->normalizers);
     steps_release(&t->cutters);
     free(t);
+}
+
+/* That of a tokenizer.model is of BOS alone. */
+const char *tokenizer_remark(const struct tokenizer *t, bool puts_begin)
+{
+    return t->is_json || puts_begin ? t->remark : NULL;
 }
 
 uint32_t tokenizer_vocab(const struct tokenizer *t) { return t->vocab; }

@@ -59,6 +59,7 @@ struct added_tokens {
 /* ---- normalizers and pre-tokenizers ---- */
 
 enum step_kind {
+    STEP_COMPOSE,
     STEP_PREPEND,
     STEP_REPLACE,
     STEP_SPLIT,
@@ -104,15 +105,19 @@ struct tokenizer {
     bool adds_prefix, has_bytes;
     bool is_legacy; /* of tokenizer.model: a prefix behind each added token, too */
     bool is_bare;   /* no tokenizer_config.json says anything */
+    char *remark;   /* what a user should know; NULL: nothing */
     struct added_tokens added;
     /* of tokenizer.json */
     bool is_json;
-    bool is_byte_level;  /* symbols are bytes; otherwise characters */
-    bool ignores_merges; /* a unit that is a piece is one, whatever merges */
+    json_t *normalizer_json, *cutter_json; /* as the file has them; NULL: it has none */
+    bool spells_byte_level;                /* "ByteLevel" stands in it somewhere */
+    bool is_byte_level;                    /* symbols are bytes; otherwise characters */
+    bool ignores_merges;                   /* a unit that is a piece is one, whatever merges */
     bool fuses_unknown, falls_back;
     bool cuts_units; /* of characters: what no merge crosses is encoded alone */
     struct tokenizer_steps normalizers, cutters;
     const struct splitter *splitter; /* one of them, where nothing else is to be done */
+    bool composes;                   /* but NFC, before it, which changes little text */
     struct {
         char mark[5]; /* the character that a space is; "": none */
         int strips;   /* spaces at the start */

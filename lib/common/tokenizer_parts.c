@@ -57,7 +57,7 @@ static const struct tokenizer_part parts[] = {
     SOME(NORMALIZER, "Replace", "pattern", "a String, a Regex that can be translated",
          "a pattern that always matches some text is needed"),
     ALL(NORMALIZER, "Replace", "content"),
-    REFUSED(NORMALIZER, "NFC", unicode_forms),
+    ALL(NORMALIZER, "NFC", NULL),
     REFUSED(NORMALIZER, "NFD", unicode_forms),
     REFUSED(NORMALIZER, "NFKC", unicode_forms),
     REFUSED(NORMALIZER, "NFKD", unicode_forms),

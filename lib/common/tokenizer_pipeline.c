@@ -229,10 +229,26 @@ static int replace(struct pipeline *p, struct text_span *s, const char *text, st
     return 0;
 }
 
+/* Normalization form C. */
+static int compose(struct pipeline *p, struct text_span *s, struct fail *why)
+{
+    char *text;
+    size_t bytes, start = p->used;
+    if (unicode_is_composed(p->text + s->at, s->bytes)) return 0;
+    if (unicode_compose(p->text + s->at, s->bytes, &text, &bytes))
+        return fail(why, "out of memory");
+    int status = add_text(p, text, bytes, why);
+    free(text);
+    s->at = start;
+    s->bytes = bytes;
+    return status;
+}
+
 static int normalize(struct pipeline *p, const struct tokenizer_step *step, struct text_span *s,
                      struct fail *why)
 {
     if (!s->bytes) return 0;
+    if (step->kind == STEP_COMPOSE) return compose(p, s, why);
     if (step->kind == STEP_PREPEND) return prepend(p, s, step->text, why);
     p->range_count = 0;
     if (step->literal ? find_literal(p, s, step->literal, why)
@@ -355,7 +371,7 @@ static int cut_tokens(struct pipeline *p, const struct added_index *index, struc
 bool pipeline_finds(const struct tokenizer *t, const char *text, size_t bytes, bool parses_special)
 {
     if (!t->added.has_plain && !(parses_special && t->added.count)) return false;
-    if (t->added.normal.count && t->normalizers.count) return true;
+    if (t->added.normal.count && t->normalizers.count && !t->composes) return true;
     for (size_t at = 0; at < bytes; at++)
         if ((t->added.raw.begins[(unsigned char)text[at]] &&
              added_at(&t->added.raw, text + at, bytes - at, false)) ||

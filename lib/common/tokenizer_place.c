@@ -2,6 +2,7 @@
 #include "tokenizer_model.h"
 
 #include "file.h"
+#include "hub_name.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -23,6 +24,13 @@ static bool is_understood(const char *path)
     return is;
 }
 
+/* Something of that name, be it a link whose end is not there, which opening tells. */
+static bool has_name(const char *path)
+{
+    struct stat st;
+    return !lstat(path, &st);
+}
+
 /* Of both files tokenizer.model is taken, unless it is of another kind (user-defined pieces,
  * unigram). */
 bool tokenizer_locate(const char *place, char *path, size_t size)
@@ -34,10 +42,28 @@ bool tokenizer_locate(const char *place, char *path, size_t size)
     if (!is_there || !S_ISDIR(st.st_mode)) return is_there;
     snprintf(json, sizeof json, "%s/tokenizer.json", place);
     snprintf(path, size, "%s/tokenizer.model", place);
-    bool has_json = !stat(json, &st), has_model = !stat(path, &st);
+    bool has_json = has_name(json), has_model = has_name(path);
     if (has_model && (!has_json || is_understood(path))) return true;
     snprintf(path, size, "%s", json);
     return has_json;
+}
+
+/* A folder without either file, but perhaps with what they are made of. */
+static int name_lack(const char *place, struct fail *why)
+{
+    static const char *const others[] = { "vocab.json", "tekken.json", "tiktoken.model",
+                                          "tokenizer.tiktoken" };
+    char path[4200];
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        snprintf(path, sizeof path, "%s/%s", place, others[i]);
+        if (has_name(path))
+            return fail(why,
+                        "%s: neither tokenizer.model nor tokenizer.json in it, but %s, of which "
+                        "transformers makes a tokenizer.json: "
+                        "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+                        place, others[i]);
+    }
+    return fail(why, "%s: neither tokenizer.model nor tokenizer.json in it", place);
 }
 
 int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
@@ -46,8 +72,11 @@ int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
     *t = NULL;
     struct stat st;
     uint64_t bytes;
-    if (!tokenizer_locate(place, path, sizeof path) && !stat(place, &st) && S_ISDIR(st.st_mode))
-        return fail(why, "%s: neither tokenizer.model nor tokenizer.json in it", place);
+    if (!tokenizer_locate(place, path, sizeof path)) {
+        if (stat(place, &st)) return hub_name_absent(place, errno, why);
+        if (S_ISDIR(st.st_mode)) return name_lack(place, why);
+    }
+    if (file_is_there(path, why) < 0) return -1;
     FILE *file = file_open_stdio(path, &bytes, why);
     if (!file) return -1;
     int status = -1;

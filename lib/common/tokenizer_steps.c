@@ -114,6 +114,7 @@ static int read_normalizer(struct tokenizer_steps *steps, const json_t *object, 
                            : -1;
         return 0;
     }
+    if (!strcmp(type, "NFC")) return add_step(steps, STEP_COMPOSE, why) ? 0 : -1;
     bool prepends = !strcmp(type, "Prepend");
     struct tokenizer_step *step = add_step(steps, prepends ? STEP_PREPEND : STEP_REPLACE, why);
     if (!step) return -1;
@@ -238,11 +239,18 @@ static int read_cutter(struct tokenizer *t, const json_t *object, int depth, str
     return read_simple(t, type, object, why);
 }
 
+/* Is its first normalizer NFC? */
+static bool composes(const struct tokenizer *t)
+{
+    return t->normalizers.count && t->normalizers.at[0].kind == STEP_COMPOSE;
+}
+
 /* Where all that is done is to cut by one pattern, whole texts are cut at once. */
 static const struct splitter *find_only_splitter(const struct tokenizer *t)
 {
     const struct tokenizer_steps *c = &t->cutters;
-    if (!t->is_byte_level || t->normalizers.count || c->count > 2) return NULL;
+    if (!t->is_byte_level || c->count > 2) return NULL;
+    if (t->normalizers.count > 1 || (t->normalizers.count && !composes(t))) return NULL;
     const struct tokenizer_step *last = &c->at[c->count - 1], *split = &c->at[0];
     if (last->adds_space) return NULL;
     if (c->count == 1) return last->splitter;
@@ -257,5 +265,6 @@ int steps_read(struct tokenizer *t, const json_t *normalizers, const json_t *pre
         read_cutter(t, pre_tokenizer, 0, why))
         return -1;
     t->splitter = find_only_splitter(t);
+    t->composes = t->splitter && composes(t);
     return 0;
 }

@@ -7,6 +7,7 @@
 #define LONGQLORA_UNICODE_TABLES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct unicode_range {
@@ -31,5 +32,11 @@ bool unicode_is_word(uint32_t c);
 bool unicode_is_space(uint32_t c);
 /* What stands for c in patterns: c itself, if Unicode 14 has it. */
 uint32_t unicode_stand_in(uint32_t c);
+
+/* Is the text in normalization form C by what its characters are alone? False: it may be. */
+bool unicode_is_composed(const char *text, size_t bytes);
+/* Form C of valid UTF-8, by tokenizers' tables; the caller frees *out. Fails where memory is out.
+ */
+int unicode_compose(const char *text, size_t bytes, char **out, size_t *used);
 
 #endif

@@ -1,5 +1,6 @@
 #include "adapter.h"
 
+#include "../common/file.h"
 #include "../common/safetensors.h"
 #include "../common/torch_file.h"
 #include "adapter_fields.h"
@@ -224,12 +225,21 @@ static bool holds_adapter(const char *directory, const char *folder)
     return !access(path, F_OK);
 }
 
-/* A run that was stopped has checkpoints and no result yet: says which to name. */
+/* A run that was stopped has checkpoints and no result yet, one that found a name taken has it in a
+ * folder: says which to name. */
 static int check_is_finished(const char *directory, struct fail *why)
 {
     char path[4096], folder[48] = "best";
+    struct stat st;
     snprintf(path, sizeof path, "%s/adapter_config.json", directory);
-    if (!access(path, F_OK) || errno != ENOENT) return 0;
+    bool is_there = !stat(path, &st);
+    if ((is_there && S_ISREG(st.st_mode)) || (!is_there && errno != ENOENT)) return 0;
+    if (holds_adapter(directory, "result"))
+        return fail_input(why,
+                          "%.180s: no adapter: a name was taken when the run there ended: its "
+                          "result is in %.180s/result",
+                          directory, directory);
+    if (is_there) return 0;
     for (int64_t n = INT64_MAX; (n = checkpoint_newest(directory, n)) >= 0;) {
         char name[48];
         snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
@@ -291,7 +301,8 @@ static int open_beside(struct adapter *a, const char *directory, struct fail *wh
 {
     char path[4096], both[2 * DIGEST_TEXT], digest[DIGEST_TEXT];
     snprintf(path, sizeof path, "%s/trainable_params.bin", directory);
-    if (access(path, F_OK)) return 0;
+    int found = file_is_there(path, why);
+    if (found <= 0) return found;
     if (digest_file(path, digest, why) || torch_open(&a->beside, path, why)) return -1;
     a->has_beside = true;
     int n = snprintf(both, sizeof both, "%s%s", a->digest, digest);
@@ -310,7 +321,10 @@ int adapter_open(struct adapter *a, const char *directory, struct fail *why)
 {
     *a = (struct adapter){ .factor = 1 };
     if (adapter_check_place(directory, why)) return -1;
-    bool is_ours = is_there(directory, "longqlora.json");
+    char own[4096];
+    snprintf(own, sizeof own, "%s/longqlora.json", directory);
+    int is_ours = file_is_there(own, why);
+    if (is_ours < 0) return -1;
     if (read_json(a, directory, "adapter_config.json", read_config, why) ||
         (is_ours && read_json(a, directory, "longqlora.json", read_origin, why)) ||
         open_matrices(a, directory, why) || open_beside(a, directory, why)) {

@@ -4,7 +4,7 @@
 
 #include <strings.h>
 
-/* Types that a value may have; what is null is as if it was not there. */
+/* Types that a value may have; what is null is as if it was not there, unless it is needed. */
 enum {
     FLAG = 1,
     WHOLE = 2,
@@ -12,6 +12,7 @@ enum {
     TEXT = 8,
     LIST = 16,
     OBJECT = 32,
+    NEEDED = 64, /* PEFT fails at null, which nobody's PEFT writes */
 };
 
 enum rule {
@@ -33,26 +34,26 @@ struct field {
 /* clang-format off */
 static const struct field fields[] = {
     { "task_type", READ, TEXT, "CAUSAL_LM, or null" },
-    { "peft_type", READ, TEXT, "LORA" },
+    { "peft_type", READ, TEXT | NEEDED, "LORA" },
     { "auto_mapping", HARMLESS, 0, "names Python classes" },
     { "peft_version", HARMLESS, 0, "says who wrote the file" },
     { "base_model_name_or_path", READ, TEXT, "stands in messages; the base is the one that is named on the command line" },
     { "revision", HARMLESS, 0, "of the base on the hub" },
     { "inference_mode", HARMLESS, 0, "whether PEFT lets it be trained" },
-    { "r", READ, WHOLE, "rank; not there: 8, PEFT's default" },
+    { "r", READ, WHOLE | NEEDED, "rank; not there: 8, PEFT's default" },
     { "target_modules", READ, TEXT | LIST, "names that the end of a module's is compared with; a text is a regular expression, or all-linear; null: q_proj and v_proj" },
     { "exclude_modules", READ, TEXT | LIST, "likewise, of modules that carry no adapter" },
-    { "lora_alpha", READ, NUMBER, "the scale is lora_alpha / r; not there: 8, PEFT's default" },
-    { "lora_dropout", READ, NUMBER, "of training; applied, an adapter has none" },
+    { "lora_alpha", READ, NUMBER | NEEDED, "the scale is lora_alpha / r; not there: 8, PEFT's default" },
+    { "lora_dropout", READ, NUMBER | NEEDED, "of training; applied, an adapter has none" },
     { "fan_in_fan_out", HARMLESS, 0, "PEFT takes it for false on a linear and an embedding" },
-    { "bias", READ, TEXT, "none; all and lora_only are the same on a base without biases, and a stored bias is refused" },
+    { "bias", READ, TEXT | NEEDED, "none; all and lora_only are the same on a base without biases, and a stored bias is refused" },
     { "use_rslora", READ, FLAG, "the scale is lora_alpha / √r" },
     { "modules_to_save", READ, LIST, "embedding, norms, linears and head that are replaced; on a tied base the embedding or the head alone is untied from the other" },
     { "init_lora_weights", READ, FLAG | TEXT, "true, false, gaussian, orthogonal, eva, mica: they leave the base as it is" },
     { "layers_to_transform", READ, WHOLE | LIST, "the layers that carry adapters, where target_modules is a list" },
     { "layers_pattern", READ, TEXT | LIST, "what the list of layers is called, for layers_to_transform" },
-    { "rank_pattern", READ, OBJECT, "rank by module: the first regular expression that matches the end of its name" },
-    { "alpha_pattern", READ, OBJECT, "lora_alpha by module, likewise" },
+    { "rank_pattern", READ, OBJECT | NEEDED, "rank by module: the first regular expression that matches the end of its name" },
+    { "alpha_pattern", READ, OBJECT | NEEDED, "lora_alpha by module, likewise" },
     { "megatron_config", OFF, 0, "it is for Megatron's layers, which a LLaMA in Hugging Face's files has not: " MERGE_IN_PEFT },
     { "megatron_core", HARMLESS, 0, "only read with megatron_config" },
     { "trainable_token_indices", READ, LIST | OBJECT, "rows of the embedding that are replaced (of a tied head too): `merge` alone computes it" },
@@ -137,6 +138,11 @@ static int check_field(const struct field *f, const json_t *value, struct fail *
 {
     if (f->rule == HARMLESS) return 0;
     if (f->rule == OFF) return is_off(value) ? 0 : fail_input(why, "%s: %s", f->name, f->text);
+    if (json_is_null(value) && f->types & NEEDED)
+        return fail_input(why,
+                          "%s is null, at which PEFT fails: take it out, which gives PEFT's "
+                          "default",
+                          f->name);
     return json_is_null(value) || types_of(value) & f->types ? 0 : refuse_type(f, why);
 }
 

@@ -62,7 +62,7 @@ int checkpoint_drop(const char *old, const char *heir, struct fail *why) MUST_US
 /* Likewise of what a program left that was killed; one without a manifest.json, which was not done,
  * goes with all that lies in it. */
 int checkpoint_discard(const char *path, const char *heir);
-/* True if the directory holds nothing else. */
+/* True if the directory holds nothing else but temporary files of ours. */
 bool checkpoint_is_pure(const char *directory);
 
 #endif

@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "config_keys.h"
+#include "made.h"
 
 #include <float.h>
 #include <math.h>
@@ -175,6 +176,12 @@ static int parse_others(struct config *c, struct fail *why)
     c->norm_eps = 1e-6;
     if (json_is_null(json_object_get(j, "rms_norm_eps")))
         return fail_input(why, "rms_norm_eps is null, which is no number");
+    const json_t *eps = json_object_get(j, "rms_norm_eps");
+    if (json_is_integer(eps))
+        return fail_input(why,
+                          "rms_norm_eps is %lld, a whole number, which transformers 5 "
+                          "refuses: write %lld.0 if it is meant",
+                          (long long)json_integer_value(eps), (long long)json_integer_value(eps));
     if (json_get_real(j, "rms_norm_eps", &c->norm_eps, why) ||
         json_get_real(j, "attention_dropout", &c->attention_dropout, why))
         return -1;
@@ -256,13 +263,23 @@ static int read_spelling(const struct config *c, struct spelling *s, const char 
     return s->original ? 0 : fail_input(why, "the original context is not positive");
 }
 
+/* What Python takes for false: transformers goes on from rope_scaling as if it was not there. */
+static bool is_nothing(const json_t *value)
+{
+    return json_is_false(value) || (json_is_array(value) && !json_array_size(value)) ||
+           (json_is_string(value) && !json_string_length(value)) ||
+           (json_is_number(value) && json_number_value(value) == 0);
+}
+
 /* transformers 4 has rope_theta and rope_scaling, 5 has both in rope_parameters. */
 static int parse_rope(struct config *c, struct fail *why)
 {
     struct spelling s[2] = { { 0 }, { 0 } };
     for (int i = 0; i < 2; i++) {
         s[i].json = json_object_get(c->json, rope_names[i]);
-        if (json_is_null(s[i].json) || (json_is_object(s[i].json) && !json_object_size(s[i].json)))
+        if (json_is_null(s[i].json) ||
+            (json_is_object(s[i].json) && !json_object_size(s[i].json)) ||
+            (!i && is_nothing(s[i].json)))
             s[i].json = NULL;
     }
     /* Without either the first tells rope_theta. */
@@ -286,6 +303,7 @@ static int parse(struct config *c, struct fail *why)
 {
     const struct model_type *type;
     if (!json_is_object(c->json)) return fail_input(why, "not an object");
+    made_forget(c->json);
     if (parse_type(c->json, &type, why) ||
         config_keys_check(c->json, c->unknown, sizeof c->unknown, why) ||
         parse_sizes(c, type, why) || parse_rope(c, why) || parse_window(c, type, why))

@@ -38,11 +38,11 @@ static const struct config_key keys[] = {
     { "head_dim", USED, "null or absent: hidden_size / num_attention_heads" },
     { "max_position_embeddings", USED, "absent: 2048, mistral 131072" },
     { "original_max_position_embeddings", USED, "the context before stretching" },
-    { "rms_norm_eps", USED, "absent: 1e-6" },
+    { "rms_norm_eps", USED, "absent: 1e-6; a whole number (1) is refused" },
     { "hidden_act", USED, "`silu` or `swish`, which are one; absent: silu" },
     { "tie_word_embeddings", USED, "absent or null: false; a stored head that differs is used" },
     { "rope_theta", USED, "absent: 10000" },
-    { "rope_scaling", USED, "transformers 4's name; null or {}: none" },
+    { "rope_scaling", USED, "transformers 4's name; null, {}, [], false: none" },
     { "rope_parameters", USED, "transformers 5's name, with rope_theta in it" },
     { "partial_rotary_factor", USED, "1 or null; others are refused" },
     { "sliding_window", USED,
@@ -197,6 +197,40 @@ static const struct config_key rope_keys[] = {
     { "mrope_section", STOP, "positions of images are not computed here" },
 };
 
+/* What others call it: transformers would take its own default in its place. */
+static const struct config_name names[] = {
+    { "n_layer", "num_hidden_layers" },
+    { "n_layers", "num_hidden_layers" },
+    { "num_layers", "num_hidden_layers" },
+    { "n_embd", "hidden_size" },
+    { "n_embed", "hidden_size" },
+    { "d_model", "hidden_size" },
+    { "dim", "hidden_size" },
+    { "n_head", "num_attention_heads" },
+    { "n_heads", "num_attention_heads" },
+    { "num_heads", "num_attention_heads" },
+    { "n_head_kv", "num_key_value_heads" },
+    { "n_kv_heads", "num_key_value_heads" },
+    { "num_kv_heads", "num_key_value_heads" },
+    { "n_inner", "intermediate_size" },
+    { "ffn_dim", "intermediate_size" },
+    { "ffn_hidden_size", "intermediate_size" },
+    { "hidden_dim", "intermediate_size" },
+    { "n_positions", "max_position_embeddings" },
+    { "n_ctx", "max_position_embeddings" },
+    { "max_seq_len", "max_position_embeddings" },
+    { "n_vocab", "vocab_size" },
+    { "padded_vocab_size", "vocab_size" },
+    { "norm_eps", "rms_norm_eps" },
+    { "layer_norm_eps", "rms_norm_eps" },
+    { "layer_norm_epsilon", "rms_norm_eps" },
+    { "layernorm_epsilon", "rms_norm_eps" },
+    { "activation_function", "hidden_act" },
+    { "rope_base", "rope_theta" },
+    { "rotary_emb_base", "rope_theta" },
+    { "tie_embeddings", "tie_word_embeddings" },
+};
+
 enum { KEYS = sizeof keys / sizeof *keys, ROPE_KEYS = sizeof rope_keys / sizeof *rope_keys };
 
 const struct config_key *config_key_at(size_t i) { return i < KEYS ? &keys[i] : NULL; }
@@ -254,6 +288,26 @@ static int check_value(const struct config_key *key, const char *name, const jso
     return -1;
 }
 
+const struct config_name *config_name_at(size_t i)
+{
+    return i < sizeof names / sizeof *names ? &names[i] : NULL;
+}
+
+/* 1: it is another name of a key that is there with the same value, and says nothing new. Fails
+ * where that key is not there. */
+static int check_name(const json_t *config, const char *name, const json_t *value, struct fail *why)
+{
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i].name, name) != 0) continue;
+        const json_t *own = json_object_get(config, names[i].own);
+        if (own) return json_equal(own, value);
+        if (is_off(value, CONFIG_KEY_REFUSED)) return 0;
+        return fail_input(why, "'%s' is another model's name for '%s': write that", name,
+                          names[i].own);
+    }
+    return 0;
+}
+
 /* Adds a name, or says that there are more. */
 static void list_name(char *list, size_t size, const char *name)
 {
@@ -273,6 +327,9 @@ int config_keys_check(const json_t *config, char *unknown, size_t size, struct f
     json_object_foreach((json_t *)config, name, value)
     {
         const struct config_key *key = find_key(keys, KEYS, name);
+        int status = check_name(config, name, value, why);
+        if (status < 0) return -1;
+        if (status) continue;
         if (check_value(key, name, value, why)) return -1;
         if (!key) list_name(unknown, size, name);
     }

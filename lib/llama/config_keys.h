@@ -29,6 +29,13 @@ struct config_key {
     const char *text;
 };
 
+/* A key that stands in configs of other models or programs, and what transformers calls it here.
+ * Where only the other name is there it is refused. */
+struct config_name {
+    const char *name, *own;
+};
+const struct config_name *config_name_at(size_t i);
+
 /* The tables' lines, one by one; NULL: no more. Of config.json itself, and of what stands in its
  * rope_scaling and rope_parameters, where a key that has no line is refused. */
 const struct config_key *config_key_at(size_t i);

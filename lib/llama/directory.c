@@ -3,10 +3,7 @@
 #include "../common/file_guard.h"
 #include "../common/model_max_length.h"
 #include "../common/output.h"
-
-#include <dirent.h>
-#include <errno.h>
-#include <unistd.h>
+#include "made.h"
 
 /* ---- names ---- */
 
@@ -40,80 +37,16 @@ bool directory_holds(const char *name)
     return is_shard(name) || companion_is(name);
 }
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t length = strlen(name), tail = strlen(end);
-    return length >= tail && !strcmp(name + length - tail, end);
-}
-
 /* ---- what stands there ---- */
 
-static int check_config(const char *path, struct fail *why)
-{
-    char file[4200];
-    snprintf(file, sizeof file, "%s/config.json", path);
-    json_t *config = json_read_file(file, why);
-    bool is_model = json_is_string(json_object_get(config, "model_type")) ||
-                    json_is_array(json_object_get(config, "architectures"));
-    json_decref(config);
-    return is_model ? 0
-                    : fail(why,
-                           "%.200s: its config.json is no model's: only a model that was made here "
-                           "is replaced: name another, or move it away",
-                           path);
-}
+const struct folder_kind directory_kind = { "a model", directory_holds, made_check };
 
-static int check_made(const char *path, struct fail *why)
+int directory_declare(const char *option, const char *path, struct fail *why)
 {
-    char file[4096 + 256];
-    DIR *dir = opendir(path);
-    if (!dir) return fail(why, "%s: %s", path, strerror(errno));
-    int status = 0, found = 0;
-    for (struct dirent *e; !status && (e = readdir(dir));) {
-        if (!ends_with(e->d_name, ".safetensors")) continue;
-        snprintf(file, sizeof file, "%s/%s", path, e->d_name);
-        found++;
-        if (!safetensors_made_here(file))
-            status = fail(why,
-                          "%.200s: holds %s, which was not made here, or by an older version: name "
-                          "another, or move it away",
-                          path, e->d_name);
-    }
-    closedir(dir);
-    if (status) return -1;
-    if (found) return check_config(path, why);
-    return fail(why,
-                "%.200s: holds no weights, so that it is not a model that was made here: name "
-                "another, or move it away",
-                path);
-}
-
-const struct folder_kind directory_kind = { "a model", directory_holds, check_made };
-
-/* Nothing in a tokenizer's or licence's file says who wrote it: one that will not be there again is
- * the user's. (companions_check sees to those that would be there with other bytes.) */
-static int check_left(const char *path, const struct companions *companions, struct fail *why)
-{
-    char there[4096 + 64];
-    const char *name;
-    for (size_t i = 0; (name = companion_name(i)); i++) {
-        snprintf(there, sizeof there, "%.4000s/%s", path, name);
-        if (access(there, F_OK) || companions_hold(companions, name)) continue;
-        return fail(why,
-                    "%.200s: holds %s, which would not be there again: name another folder, or "
-                    "move it away",
-                    path, name);
-    }
-    return 0;
-}
-
-int directory_declare(const char *option, const char *path, const struct companions *companions,
-                      struct fail *why)
-{
-    if (file_guard_output_folder(option, path, directory_holds, why) ||
-        folder_check(path, &directory_kind, why) || companions_check(companions, path, why))
-        return -1;
-    return check_left(path, companions, why);
+    return file_guard_output_folder(option, path, directory_holds, why) ||
+                   folder_check(path, &directory_kind, why)
+               ? -1
+               : 0;
 }
 
 /* ---- writing ---- */
@@ -154,38 +87,41 @@ static int64_t shard_end(const struct directory_job *job, int64_t first)
     return i;
 }
 
-static int write_shard(const char *path, const struct directory_job *job, int64_t first,
-                       int64_t end, struct fail *why)
+/* made: has the digests of what is written. */
+static int write_shard(const char *directory, const char *name, const struct directory_job *job,
+                       int64_t first, int64_t end, json_t *made, struct fail *why)
 {
+    char path[4096], digest[DIGEST_TEXT];
     struct safetensors_writer *w;
+    snprintf(path, sizeof path, "%s/%s", directory, name);
     if (safetensors_create(&w, path, job->headers + first, (size_t)(end - first), why)) return -1;
     for (int64_t i = first; i < end; i++)
         if (job->produce(job->arg, i, w, why)) {
             safetensors_abandon(w);
             return -1;
         }
-    return safetensors_finish(w, why);
+    safetensors_digest(w, digest);
+    if (safetensors_finish(w, why)) return -1;
+    return json_object_set_new(made, name, json_string(digest)) ? fail(why, "out of memory") : 0;
 }
 
-static int write_shards(const char *directory, const struct directory_job *job, struct fail *why)
+static int write_shards(const char *directory, const struct directory_job *job, json_t *made,
+                        struct fail *why)
 {
     char path[4096], name[64];
     int64_t shards = 0;
     uint64_t total = 0;
     for (int64_t i = 0; i < job->count; i = shard_end(job, i))
         shards++;
-    if (shards == 1) {
-        snprintf(path, sizeof path, "%s/model.safetensors", directory);
-        return write_shard(path, job, 0, job->count, why);
-    }
+    if (shards == 1)
+        return write_shard(directory, "model.safetensors", job, 0, job->count, made, why);
     json_t *map = json_object();
     int status = 0;
     for (int64_t i = 0, n = 1; i < job->count && !status; n++) {
         int64_t end = shard_end(job, i);
         snprintf(name, sizeof name, "model-%05lld-of-%05lld.safetensors", (long long)n,
                  (long long)shards);
-        snprintf(path, sizeof path, "%s/%s", directory, name);
-        status = write_shard(path, job, i, end, why);
+        status = write_shard(directory, name, job, i, end, made, why);
         for (; i < end; i++) {
             json_object_set_new(map, job->headers[i].name, json_string(name));
             total += tensor_header_bytes(&job->headers[i]);
@@ -204,26 +140,43 @@ const char *dtype_torch_name(enum dtype dtype)
     return dtype == DTYPE_F16 ? "float16" : dtype == DTYPE_BF16 ? "bfloat16" : "float32";
 }
 
-int directory_write(const char *path, const struct directory_job *job, struct fail *why)
+static json_t *config_of(const struct directory_job *job)
+{
+    json_t *config = config_to_json(job->config, job->new_style_rope);
+    if (!config) return NULL;
+    if (job->whole_positions)
+        json_object_set_new(config, "max_position_embeddings",
+                            json_integer(config_context(job->config)));
+    json_object_set_new(config, "torch_dtype", json_string(dtype_torch_name(job->dtype)));
+    if (job->quantization)
+        json_object_set(config, "quantization_config", (json_t *)job->quantization);
+    return config;
+}
+
+static int write_files(const char *path, const struct directory_job *job, json_t *made,
+                       struct fail *why)
 {
     char file[4096];
-    if (output_directory(path, why) || write_shards(path, job, why) ||
+    if (output_directory(path, why) || write_shards(path, job, made, why) ||
         companions_write(job->companions, path, why))
         return -1;
     if (!rope_equal(&job->config->rope, &job->config->stored_rope) &&
         model_max_length_raise(path, config_context(job->config), why))
         return -1;
-    json_t *config = config_to_json(job->config, job->new_style_rope);
-    if (config && job->whole_positions)
-        json_object_set_new(config, "max_position_embeddings",
-                            json_integer(config_context(job->config)));
-    if (!config) return fail(why, "%s: out of memory", path);
-    json_object_set_new(config, "torch_dtype", json_string(dtype_torch_name(job->dtype)));
-    if (job->quantization)
-        json_object_set(config, "quantization_config", (json_t *)job->quantization);
+    json_t *config = config_of(job);
+    int status = config ? 0 : fail(why, "%s: out of memory", path);
+    if (!status && job->made_by) status = made_sign(config, job->made_by, made, path, why);
     snprintf(file, sizeof file, "%s/config.json", path);
-    int status = json_write_file(config, file, why);
+    if (!status) status = json_write_file(config, file, why);
     json_decref(config);
+    return status;
+}
+
+int directory_write(const char *path, const struct directory_job *job, struct fail *why)
+{
+    json_t *made = json_object();
+    int status = made ? write_files(path, job, made, why) : fail(why, "%s: out of memory", path);
+    json_decref(made);
     return status;
 }
 

@@ -22,7 +22,9 @@ struct directory_job {
     const struct companions *companions; /* tokenizer and licence files; may be NULL */
     uint64_t max_shard_bytes;            /* of tensors; a larger one is alone in its shard */
     bool new_style_rope;                 /* see config_to_json */
-    bool whole_positions;       /* max_position_embeddings is the context after stretching */
+    bool whole_positions; /* max_position_embeddings is the context after stretching */
+    const char *made_by;  /* "merge" or "quantize", which replace what they made (made.h); NULL:
+                           * nothing replaces it */
     const json_t *quantization; /* config.json's quantization_config, read after the last tensor
                                  * was produced; may be NULL */
 };
@@ -40,21 +42,19 @@ uint64_t directory_bytes(const struct directory_job *job);
  * ones and their index), the other files, and config.json last: where it stands, all is
  * there. */
 int directory_write(const char *path, const struct directory_job *job, struct fail *why) MUST_USE;
-/* Makes a directory of nothing else, whole or not at all; replaces one that this program made, and
- * nothing else. Fails before anything is written if the disk has not the room. */
+/* Makes a directory of nothing else, whole or not at all; replaces one that merge or quantize made
+ * and nobody changed since, and nothing else. Fails before anything is written if the disk has not
+ * the room. */
 int directory_make(const char *path, const struct directory_job *job, struct fail *why) MUST_USE;
 
 /* Names that directory_write writes. */
 bool directory_holds(const char *name);
-/* Directories that directory_make replaces: all of those names, with a model's config.json, and
- * weights that have the mark of safetensors_create. */
+/* Directories that directory_make replaces: see made_check. */
 extern const struct folder_kind directory_kind;
 
-/* Before any work: the path that the user gave with that option ("-o ") is to become a directory
- * with these tokenizer and licence files. Fails where directory_make would, and where the path is
- * an input. */
-int directory_declare(const char *option, const char *path, const struct companions *companions,
-                      struct fail *why) MUST_USE;
+/* Before any work: the path that the user gave with that option ("-o ") is to become a directory.
+ * Fails where directory_make would, and where the path is an input. */
+int directory_declare(const char *option, const char *path, struct fail *why) MUST_USE;
 const char *dtype_torch_name(enum dtype dtype); /* float32 and so on */
 
 #endif

@@ -54,6 +54,31 @@ static int fit_adapter(struct loaded *l, const struct loaded_options *o, struct 
     return l->fit.unties ? weights_untie(&l->weights, why) : 0;
 }
 
+/* A model that loaded_open opens, as far as it is. */
+struct opening {
+    const struct loaded *l;
+    const struct loaded_options *o;
+};
+
+static int check_outline(void *arg, struct weights *outline, struct fail *why)
+{
+    const struct opening *opening = arg;
+    struct loaded early = { .weights = *outline,
+                            .adapter = opening->l->adapter,
+                            .has_adapter = opening->l->has_adapter,
+                            .adapter_path = opening->l->adapter_path };
+    int status = config_copy(&early.config, &outline->config, why) ||
+                         set_rope(&early, opening->o, why) ||
+                         fit_adapter(&early, opening->o, why) ||
+                         opening->o->check(opening->o->arg, &early, why)
+                     ? -1
+                     : 0;
+    config_release(&early.config);
+    fit_release(&early.fit);
+    *outline = early.weights;
+    return status;
+}
+
 int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     *l = (struct loaded){ 0 };
@@ -63,8 +88,11 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
     l->adapter_path = o->adapter;
     bool checks = l->has_adapter && l->adapter.knows_base && !o->force_base && !o->is_outline;
     bool with_base = o->with_base || (checks && !o->is_checked_later);
-    int status = o->is_outline ? weights_outline(&l->weights, o->model, false, why)
-                               : weights_open(&l->weights, o->model, with_base, why);
+    struct opening opening = { l, o };
+    int status = o->is_outline
+                     ? weights_outline(&l->weights, o->model, false, why)
+                     : weights_open_checked(&l->weights, o->model, with_base,
+                                            o->check ? check_outline : NULL, &opening, why);
     const struct weights *w = &l->weights;
     l->base_is_due = checks && !status && !w->base[0];
     if (status || (checks && check_adapter(l, o, why)) ||

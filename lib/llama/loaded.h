@@ -6,6 +6,8 @@
 
 #include "adapter_load.h"
 
+struct loaded;
+
 struct loaded_options {
     const char *model, *adapter; /* directory or stream; PEFT directory or NULL */
     const char *rope;            /* instead of what model and adapter say, or NULL */
@@ -15,6 +17,10 @@ struct loaded_options {
     bool is_checked_later;       /* do not read all of it to check the adapter's base */
     bool is_outline;             /* shapes alone, for a plan: of a config.json too */
     bool merges;                 /* adapters that only merge computes are taken, too */
+    /* Of a stream, once its header was read: called with what it is going to be, before its data
+     * take memory. NULL: nothing is checked. */
+    int (*check)(void *arg, const struct loaded *outline, struct fail *why);
+    void *arg;
 };
 
 struct loaded {

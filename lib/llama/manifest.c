@@ -1,6 +1,8 @@
 /* manifest.json of a checkpoint: {"files": {NAME: {"bytes": N, "digest": "…"}}}. */
 #include "checkpoint.h"
 
+#include "../common/temporary.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -116,7 +118,8 @@ bool checkpoint_is_pure(const char *directory)
     bool is_pure = dir != NULL;
     for (struct dirent *e; is_pure && (e = readdir(dir));)
         is_pure = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
-                  !strcmp(e->d_name, manifest_name) || json_object_get(files, e->d_name);
+                  !strcmp(e->d_name, manifest_name) || json_object_get(files, e->d_name) ||
+                  temporary_is(e->d_name);
     if (dir) closedir(dir);
     json_decref(files);
     return is_pure;
@@ -139,6 +142,7 @@ int checkpoint_remove(const char *directory, struct fail *why)
     json_decref(files);
     snprintf(path, sizeof path, "%s/%s", directory, manifest_name);
     if (!status && unlink(path)) status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
+    if (!status) temporary_sweep(directory, NULL, NULL);
     if (!status && rmdir(directory) && errno != ENOTEMPTY && errno != EEXIST)
         status = fail(why, "%s: cannot remove: %s", directory, strerror(errno));
     return status;

@@ -1,6 +1,7 @@
 #include "model_place.h"
 
 #include "../common/file.h"
+#include "../common/hub_name.h"
 #include "../common/wrong_kind.h"
 #include "config.h"
 
@@ -9,14 +10,6 @@
 #include <fnmatch.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* ---- the hub ---- */
-
-static bool is_directory(const char *path)
-{
-    struct stat st;
-    return !stat(path, &st) && S_ISDIR(st.st_mode);
-}
 
 /* The first entry, by name, that the pattern matches; false: there is none. */
 static bool find_entry(const char *directory, const char *pattern, char name[256])
@@ -29,75 +22,6 @@ static bool find_entry(const char *directory, const char *pattern, char name[256
             snprintf(name, 256, "%s", e->d_name);
     if (dir) closedir(dir);
     return *name != 0;
-}
-
-/* Of a repository in the hub's cache: the folder that its main branch is in. */
-static bool find_snapshot(const char *repository, char path[4096])
-{
-    char file[4200], revision[256] = "";
-    snprintf(file, sizeof file, "%.4000s/refs/main", repository);
-    FILE *ref = file_open_stdio(file, NULL, &(struct fail){ 0 });
-    if (ref) {
-        if (fscanf(ref, "%255[0-9a-zA-Z]", revision) != 1) *revision = 0;
-        fclose(ref);
-    }
-    snprintf(file, sizeof file, "%.4000s/snapshots", repository);
-    if (!*revision && !find_entry(file, "*", revision)) return false;
-    snprintf(path, 4096, "%.3800s/snapshots/%.250s", repository, revision);
-    return is_directory(path);
-}
-
-/* "owner/name", or its address. */
-static bool is_hub_name(const char *name)
-{
-    const char *slash = strchr(name, '/');
-    size_t length = strlen(name);
-    static const char letters[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./";
-    if (!slash || slash == name || !slash[1] || strchr(slash + 1, '/') || *name == '.')
-        return false;
-    if (strspn(name, letters) != length || length > 200) return false;
-    /* A folder that is there was meant. */
-    char owner[256];
-    snprintf(owner, sizeof owner, "%.*s", (int)(slash - name), name);
-    return !is_directory(owner);
-}
-
-/* Where the hub's cache has that repository. */
-static bool find_cached(const char *name, char path[4096])
-{
-    static const struct {
-        const char *variable, *below;
-    } places[] = { { "HF_HUB_CACHE", "" },
-                   { "HF_HOME", "/hub" },
-                   { "XDG_CACHE_HOME", "/huggingface/hub" },
-                   { "HOME", "/.cache/huggingface/hub" } };
-    char repository[4096];
-    const char *slash = strchr(name, '/');
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        const char *at = getenv(places[i].variable);
-        if (!at || !*at) continue;
-        snprintf(repository, sizeof repository, "%.3000s%s/models--%.*s--%.200s", at,
-                 places[i].below, (int)(slash - name), name, slash + 1);
-        if (find_snapshot(repository, path)) return true;
-    }
-    return false;
-}
-
-static int name_absent(const char *path, int error, struct fail *why)
-{
-    static const char address[] = "https://huggingface.co/";
-    char cached[4096];
-    const char *name = path;
-    if (!strncmp(path, address, sizeof address - 1)) name += sizeof address - 1;
-    if (error != ENOENT || !is_hub_name(name)) return fail(why, "%s: %s", path, strerror(error));
-    if (find_cached(name, cached))
-        return fail(why, "%.200s: %s; the hub's cache has such a model: name %s", path,
-                    strerror(error), cached);
-    return fail(why,
-                "%.200s: %s; if that is a name of the hub, fetch it first (hf download %.200s "
-                "--local-dir DIR) and name DIR",
-                path, strerror(error), name);
 }
 
 /* ---- folders ---- */
@@ -204,7 +128,7 @@ static int check_directory(const char *path, struct fail *why)
     snprintf(inner, sizeof inner, "%.4000s/config.json", path);
     if (!access(inner, F_OK)) return 0;
     if (config_refuse_adapter(path, why)) return -1;
-    if (find_snapshot(path, inner))
+    if (hub_find_snapshot(path, inner))
         return fail(why, "%s: a repository of the hub's cache: its model is %s", path, inner);
     if (find_entry(path, "models--*", name))
         return fail(why, "%s: the hub's cache: the model is a folder in %s/%s/snapshots", path,
@@ -257,7 +181,7 @@ int model_place_check(const char *path, struct fail *why)
 {
     struct stat st;
     if (!strcmp(path, "-")) return 0;
-    if (stat(path, &st)) return name_absent(path, errno, why);
+    if (stat(path, &st)) return hub_name_absent(path, errno, why);
     if (S_ISDIR(st.st_mode)) return check_directory(path, why);
     return S_ISREG(st.st_mode) ? check_file(path, why) : 0;
 }

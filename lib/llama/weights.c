@@ -296,7 +296,56 @@ static int read_records(struct weights *w, struct reader *r, struct fail *why)
     return got;
 }
 
-static int open_stream(struct weights *w, const char *path, struct fail *why)
+enum weight_type weights_config_type(const struct config *c)
+{
+    const char *name = json_string_value(json_object_get(c->json, "dtype"));
+    if (!name) name = json_string_value(json_object_get(c->json, "torch_dtype"));
+    if (name && !strcmp(name, "float32")) return WEIGHT_F32;
+    return name && !strcmp(name, "bfloat16") ? WEIGHT_BF16 : WEIGHT_F16;
+}
+
+static int outline_config(struct weights *w, struct fail *why)
+{
+    if (list_tensors(w, why)) return -1;
+    for (int64_t i = 0; i < w->count; i++)
+        w->at[i].type = weights_config_type(&w->config);
+    return 0;
+}
+
+/* Data that are not there. as_nf4: of linears as quantize stores them. */
+static void outline_data(struct weights *w, bool as_nf4)
+{
+    static const char not_there;
+    for (int64_t i = 0; i < w->count; i++) {
+        enum weight_type type = w->at[i].type;
+        if (as_nf4 && w->table[i].role == ROLE_LINEAR) type = WEIGHT_NF4;
+        bool is_nf4 = type == WEIGHT_NF4;
+        w->at[i] =
+            (struct weight){ .type = type,
+                             .data = &not_there,
+                             .absmax = is_nf4 ? (const uint8_t *)&not_there : NULL,
+                             .nested = is_nf4 ? (const float *)(const void *)&not_there : NULL };
+    }
+    w->is_quantized = w->is_quantized || as_nf4;
+}
+
+/* What a stream's header tells is checked before its data take memory. */
+static int check_outline(const struct weights *w, const struct weights_info *info,
+                         weights_check *check, void *arg, struct fail *why)
+{
+    struct weights outline = { 0 };
+    int status = config_copy(&outline.config, &w->config, why);
+    if (!status) status = outline_config(&outline, why);
+    if (!status) {
+        outline_data(&outline, !strcmp(info->quantization, "nf4"));
+        status = check(arg, &outline, why);
+    }
+    weights_close(&outline);
+    return status;
+}
+
+static int open_stream(struct weights *w, const char *path, weights_check *check, void *arg,
+                       struct fail *why)
 {
     struct reader *r;
     struct weights_info info;
@@ -305,6 +354,7 @@ static int open_stream(struct weights *w, const char *path, struct fail *why)
     memcpy(w->tokenizer, info.tokenizer, sizeof w->tokenizer);
     int status = config_parse(&w->config, info.config, reader_name(r), why);
     if (!status) status = list_tensors(w, why);
+    if (!status && check) status = check_outline(w, &info, check, arg, why);
     if (!status) status = reader_read_ahead(r, why);
     if (!status) status = read_records(w, r, why);
     const char *base = status ? NULL : reader_parent(r, WEIGHTS_BASE);
@@ -336,33 +386,23 @@ int weights_directory_is_nf4(const char *path, struct fail *why)
 
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why)
 {
+    return weights_open_checked(w, path, with_base, NULL, NULL, why);
+}
+
+int weights_open_checked(struct weights *w, const char *path, bool with_base, weights_check *check,
+                         void *arg, struct fail *why)
+{
     *w = (struct weights){ 0 };
     double start = clock_seconds();
     if (model_place_check(path, why)) return -1;
     int status = weights_are_directory(path) ? open_directory(w, path, with_base, why)
-                                             : open_stream(w, path, why);
+                                             : open_stream(w, path, check, arg, why);
     w->seconds = clock_seconds() - start;
     if (status) weights_close(w);
     return status;
 }
 
 /* ---- shapes alone ---- */
-
-enum weight_type weights_config_type(const struct config *c)
-{
-    const char *name = json_string_value(json_object_get(c->json, "dtype"));
-    if (!name) name = json_string_value(json_object_get(c->json, "torch_dtype"));
-    if (name && !strcmp(name, "float32")) return WEIGHT_F32;
-    return name && !strcmp(name, "bfloat16") ? WEIGHT_BF16 : WEIGHT_F16;
-}
-
-static int outline_config(struct weights *w, struct fail *why)
-{
-    if (list_tensors(w, why)) return -1;
-    for (int64_t i = 0; i < w->count; i++)
-        w->at[i].type = weights_config_type(&w->config);
-    return 0;
-}
 
 static int outline_stream(struct weights *w, const char *path, struct fail *why)
 {
@@ -378,7 +418,6 @@ static int outline_stream(struct weights *w, const char *path, struct fail *why)
 
 int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fail *why)
 {
-    static const char not_there;
     *w = (struct weights){ 0 };
     size_t length = strlen(path);
     bool is_directory = weights_are_directory(path);
@@ -398,17 +437,7 @@ int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fai
         weights_close(w);
         return -1;
     }
-    for (int64_t i = 0; i < w->count; i++) {
-        enum weight_type type = w->at[i].type;
-        if (as_nf4 && w->table[i].role == ROLE_LINEAR) type = WEIGHT_NF4;
-        bool is_nf4 = type == WEIGHT_NF4;
-        w->at[i] =
-            (struct weight){ .type = type,
-                             .data = &not_there,
-                             .absmax = is_nf4 ? (const uint8_t *)&not_there : NULL,
-                             .nested = is_nf4 ? (const float *)(const void *)&not_there : NULL };
-    }
-    w->is_quantized = w->is_quantized || as_nf4;
+    outline_data(w, as_nf4);
     return 0;
 }
 

@@ -34,6 +34,11 @@ struct weights {
 /* path: a directory, a stream's file, or "-". with_base: compute the digest of a
  * directory, which reads all of it. */
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why) MUST_USE;
+/* The same; of a stream, once its header was read and before anything else is: calls `check` with
+ * the shapes and types that are to come, which it may change (weights_untie). */
+typedef int weights_check(void *arg, struct weights *outline, struct fail *why);
+int weights_open_checked(struct weights *w, const char *path, bool with_base, weights_check *check,
+                         void *arg, struct fail *why) MUST_USE;
 /* Is it a directory, not a stream? */
 bool weights_are_directory(const char *path);
 /* By its config.json: 1 bitsandbytes' NF4, 0 not quantized, -1 see why. */

@@ -183,3 +183,19 @@ make_tied() { # tied/, of the same samples, tied head
     lora h --quiet max_steps=1 model_name_or_path=hub.nf4
     grep -q '"base_model_name_or_path": "meta-llama/Llama-2-7b-hf"' h/adapter_config.json
 }
+
+@test "an adapter whose files have a byte order mark or are links to nothing is refused by name" {
+    make_base
+    lora ad --quiet
+    sed -i '1s/^/\xef\xbb\xbf/' ad/adapter_config.json
+    run --separate-stderr -3 merge --base base.nf4 --adapter ad -o x
+    [[ "$stderr" == "merge: ad/adapter_config.json: begins with a byte order mark, which JSON has not, and which Python refuses too: save it"* ]]
+    sed -i '1s/^\xEF\xBB\xBF//' ad/adapter_config.json
+    # Without longqlora.json it would be another's adapter, which means other things.
+    mv ad/longqlora.json own.json
+    ln -s gone ad/longqlora.json
+    run --separate-stderr -1 merge --base base.nf4 --adapter ad -o x
+    [[ "$stderr" == *"ad/longqlora.json: a link whose end is not there"* ]]
+    mv own.json ad/longqlora.json
+    merge --quiet --base base.nf4 --adapter ad -o x
+}

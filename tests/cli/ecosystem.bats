@@ -127,7 +127,7 @@ tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, m
     merge --quiet --base base --adapter ad -o out
     touch out/NOTICE
     run --separate-stderr -1 merge --quiet --base base --adapter ad -o out/
-    [ "$stderr" = "merge: out/: holds NOTICE, which would not be there again: name another folder, or move it away" ]
+    [ "$stderr" = "merge: out: holds NOTICE, which was put there since the model was made: name another folder, or move it away" ]
     rm out/NOTICE
     merge --quiet --base base --adapter ad -o out/
     converts out

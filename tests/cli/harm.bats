@@ -456,3 +456,103 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     lora out --quiet max_steps=4 $best seed=3 overwrite_output_dir=true
     [ -e out/checkpoint-4/training_state ]
 }
+
+@test "harm: blanks that a small file holds by the gigabyte take neither memory nor time" {
+    only_release
+    make_base
+    blanks() { perl -e 'my $b = $ARGV[0] eq "n" ? "\n" : $ARGV[0]; $b x= 1 << 20; print $b for 1..$ARGV[1]' "$@" | zstd -q -1; }
+    { blanks ' ' 300; echo '{"text":"ab"}' | zstd -q; blanks n 300; printf '   {"text":"cd"}\n' | zstd -q; blanks ' ' 300; } > blank.zst
+    { blanks n 300; echo '[' | zstd -q; blanks ' ' 300; echo '{"text":"ab"},' | zstd -q; blanks n 300; echo '{"text":"cd"}]' | zstd -q; } > array.zst
+    limited() { (ulimit -v 300000 && exec "$@"); }
+    for file in blank array; do
+        limited tokenize --quiet --threads 2 -m tok $file.zst -o $file.tok
+        [ "$(tokenize --quiet -m tok --decode $file.tok --format text)" = abcd ]
+    done
+    # A line that begins behind blanks is told by its own place.
+    { blanks n 3; blanks ' ' 1; echo '{"text":3}' | zstd -q; } > bad.zst
+    run --separate-stderr -3 tokenize -m tok bad.zst -o x
+    [[ "$stderr" == "tokenize: bad.zst:3145729: byte 10485"??": "* ]] || { echo "$stderr"; false; }
+    # A line without an end is refused when it is longer than any book.
+    perl -e 'print "{\"text\":\""; my $a = "a" x (1 << 20); print $a for 1..300' | zstd -q -1 > long.zst
+    run --separate-stderr -3 limited tokenize --threads 2 -m tok long.zst -o x
+    [ "$stderr" = "tokenize: long.zst: line 1 is longer than 64 MiB: split it" ]
+    { printf '[' | zstd -q; cat long.zst; } > element.zst
+    run --separate-stderr -3 limited tokenize --threads 2 -m tok element.zst -o x
+    [ "$stderr" = "tokenize: element.zst: an element is longer than 64 MiB: split it" ]
+}
+
+@test "harm: samples from standard input are called that as long as they are read" {
+    make_base
+    echo 'method: lora' > lora.yaml
+    keys="model_name_or_path=base.nf4 train_file=- lora_rank=4 max_steps=2"
+    run --separate-stderr -3 train lora.yaml output_dir=out $keys max_seq_length=16 --device cpu < 32.smp
+    [[ "$stderr" == "train: standard input: samples of up to 32 tokens"* ]]
+    # Damage that is met in the run itself: in the second of several frames.
+    for i in $(seq 100); do cat docs.tok; done > many.tok
+    pack --quiet --context 32 --strategy split many.tok -o many.smp
+    perl -0777pe 'my $second = index $_, "\x28\xb5\x2f\xfd", 4; substr($_, $second + 200, 1) ^= "\x01"' many.smp > damaged
+    run --separate-stderr -3 train lora.yaml output_dir=out $keys per_device_train_batch_size=8 max_steps=20 --device cpu < damaged
+    [[ "${stderr_lines[-1]}" == "train: standard input: "* ]] || { echo "$stderr"; false; }
+    [[ "$stderr" != *.longqlora-* ]]
+}
+
+@test "harm: a model that comes through a pipe is refused for want of memory when its header was read" {
+    only_release
+    make_adapter
+    for program in "ppl --data docs.tok --context 16 --model" "generate --tokenizer tok --prompt ab -n 2 --model"; do
+        LONGQLORA_MEMORY=1000 run --separate-stderr -1 $program base.nf4 --device cpu
+        said=$stderr
+        [[ "$said" == *" needs "*" of memory, "*" are free"* ]]
+        # Its data need not come: what is cut is not read.
+        LONGQLORA_MEMORY=1000 run --separate-stderr -1 $program - --device cpu < <(head -c 4000 base.nf4)
+        [ "$stderr" = "$said" ] || { echo "$said"; echo "$stderr"; false; }
+    done
+    echo 'method: lora' > lora.yaml
+    keys="output_dir=out train_file=32.smp lora_rank=4 max_steps=1"
+    LONGQLORA_MEMORY=1000 run --separate-stderr -1 train lora.yaml $keys model_name_or_path=base.nf4 --device cpu
+    said=$stderr
+    [[ "$said" == "train: the run needs "*" of memory, "*" are free; "* ]]
+    LONGQLORA_MEMORY=1000 run --separate-stderr -1 train lora.yaml $keys model_name_or_path=- --device cpu < <(head -c 4000 base.nf4)
+    [ "$stderr" = "$said" ] || { echo "$said"; echo "$stderr"; false; }
+    [ ! -e out ]
+}
+
+@test "harm: what ppl has measured is said where it cannot be written" {
+    make_base
+    ppl --model base.nf4 --data docs.tok --context 16 --quiet --device cpu > table
+    run --separate-stderr -1 ppl --model base.nf4 --data docs.tok --context 16 --quiet --device cpu -o /dev/full
+    [[ "$stderr" == "ppl: context 16: "*" perplexity $(awk 'NR == 2 { print $5 }' table)"*"ppl: /dev/full: cannot write: No space left on device" ]]
+}
+
+@test "harm: a stream as JSON lines has no blank line, and one is not kept to find that out" {
+    only_release
+    make_base
+    tokenize --quiet --from stream --to jsonl docs.tok -o docs
+    { head -n 2 docs; perl -e 'print "\n" x (1 << 20) for 1..300'; } | zstd -q -1 > blank.zst
+    run --separate-stderr -3 bash -c 'ulimit -v 300000; exec pack --from jsonl --context 16 blank.zst -o x'
+    [ "$stderr" = "pack: blank.zst:3: not a JSON object" ]
+    { head -n 2 docs; perl -e 'print " " x (1 << 20) for 1..300'; } | zstd -q -1 > blank.zst
+    run --separate-stderr -3 bash -c 'ulimit -v 300000; exec pack --from jsonl --context 16 blank.zst -o x'
+    [[ "$stderr" == "pack: blank.zst: record 2: stream ends without its end record"* ]] || { echo "$stderr"; false; }
+    perl -pe 's/^/" " x 1000/e' docs > indented
+    pack --quiet --from jsonl --context 16 indented -o a
+    pack --quiet --from jsonl --context 16 docs -o b
+    cmp a b
+}
+
+@test "harm: a small file with a large window takes no more memory than one with a small window" {
+    only_release
+    make_base
+    perl -e 'my $b = "\n" x (1 << 20); print $b for 1..400; print qq({"text":"ab"}\n)' > blank
+    for how in "zstd -q -1 --long=31" "xz -q -0 --lzma2=dict=512MiB,mode=fast,mf=hc3,nice=8"; do
+        $how < blank > wide 2> /dev/null || continue
+        run --separate-stderr -3 tokenize -m tok wide -o x
+        [[ "$stderr" == "tokenize: wide: more than 256 MiB come of its first "*" KiB, through a window of "*" MiB: no text; "* ]] || { echo "$stderr"; false; }
+    done
+    # A window that is only said costs nothing, and one of the usual size is read through.
+    echo '{"text":"ab"}' | zstd -q --long=31 > wide
+    tokenize --quiet -m tok wide -o x
+    zstd -q -1 < blank > usual
+    tokenize --quiet -m tok usual -o y
+    [ "$(tokenize --quiet -m tok --decode y --format text)" = ab ]
+}

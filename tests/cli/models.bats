@@ -135,7 +135,7 @@ holds() { # FILE EXPRESSION
     # What the user has changed there is still the user's.
     printf '{"model_max_length":32, "mine": 1}' > merged/tokenizer_config.json
     run -1 --separate-stderr merge --base model --adapter run -o merged
-    [[ "$stderr" == *"is another file than the model's and is not replaced"* ]]
+    [[ "$stderr" == *"merged: holds tokenizer_config.json, which was changed since it was made: "* ]]
 }
 
 @test "an adapter names a base that others open" {
@@ -158,4 +158,25 @@ holds() { # FILE EXPRESSION
         output_dir=far max_steps=1 seed=5 --quiet --device cpu
     lora far.run --quiet max_steps=1 model_name_or_path=near.nf4 tokenizer=far
     holds far.run/adapter_config.json '!defined $_->{base_model_name_or_path}'
+}
+
+@test "names that other models have in config.json are answered with ours" {
+    make_base
+    cp -rL base other
+    for pair in n_layer:num_hidden_layers n_embd:hidden_size n_head:num_attention_heads n_positions:max_position_embeddings norm_eps:rms_norm_eps; do
+        perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>); my ($n, $o) = split ":", shift; $c->{$n} = delete $c->{$o}; print encode_json($c)' "$pair" \
+            < base/config.json > other/config.json
+        says 3 "other/config.json: '${pair%:*}' is another model's name for '${pair#*:}': write that" quantize other -o x
+    done
+    # Beside ours, and the same, it says nothing.
+    perl -pe 's/"hidden_size": (\d+)/"n_embd": $1, $&/' base/config.json > other/config.json
+    quantize --quiet other -o x
+    # No positions are stretched by an empty list, as transformers takes it.
+    perl -pe 's/"hidden_size"/"rope_scaling": [], $&/' base/config.json > other/config.json
+    perl -ni -e 'print unless /"rope_scaling": null/' other/config.json
+    quantize --quiet other -o y
+    perl -pe 's/"rms_norm_eps": [^,\n]*/"rms_norm_eps": 1/' base/config.json > other/config.json
+    says 3 "rms_norm_eps is 1, a whole number, which transformers 5 refuses: write 1.0 if it is meant" quantize other -o z
+    { printf '\xef\xbb\xbf'; cat base/config.json; } > other/config.json
+    says 3 "other/config.json: begins with a byte order mark, which JSON has not" quantize other -o z
 }

@@ -495,16 +495,110 @@ killed_name() {
     cp tok/tokenizer.model m/
     echo mine > m/NOTICE
     before=$(picture m)
-    refused "m: holds tokenizer.model, which would not be there again" merge --base base.nf4 --adapter ad -o m
+    refused "which was put there since the model was made: name another folder, or move it away" \
+        merge --base base.nf4 --adapter ad -o m
     [ "$(picture m)" = "$before" ]
-    refused "NOTICE" merge --base base.nf4 --adapter ad --tokenizer tok -o m
+    refused "which was put there since" merge --base base.nf4 --adapter ad --tokenizer tok -o m
     [ "$(picture m)" = "$before" ]
-    # The same file comes again; another one does not replace it.
-    rm m/NOTICE
+    # One that merge wrote is replaced, but not once it was changed.
+    rm m/NOTICE m/tokenizer.model
     merge --quiet --base base.nf4 --adapter ad --tokenizer tok -o m
     cmp m/tokenizer.model tok/tokenizer.model
+    merge --quiet --base base.nf4 --adapter ad --tokenizer tok -o m
     echo more >> m/tokenizer.model
     before=$(picture m)
     refused "tokenizer.model" merge --base base.nf4 --adapter ad --tokenizer tok -o m
     [ "$(picture m)" = "$before" ]
+}
+
+@test "outputs: of a model made here what somebody changed since is not lost, whichever file it is" {
+    make_adapter
+    own base.nf4
+    cp -rL base full
+    echo '{"max_new_tokens":9}' > full/generation_config.json
+    echo '{"model_max_length":16}' > full/tokenizer_config.json
+    echo '{{ x }}' > full/chat_template.jinja
+    echo free > full/LICENSE
+    for make in "merge --quiet --base full --adapter ad" "quantize --quiet --to bnb full"; do
+        $make -o m --max-shard-size 1
+        rm -r m
+        $make -o m
+        for file in config.json generation_config.json tokenizer_config.json chat_template.jinja LICENSE tokenizer.model model.safetensors; do
+            cp -r m changed
+            case $file in
+                config.json) sed -i 's/"rope_theta": 500/"rope_theta": 501/' changed/config.json ;;
+                model.safetensors) perl -e 'open my $f, "+<", "changed/model.safetensors"; seek $f, -2, 2; print $f "x"' ;;
+                *) echo >> changed/$file ;;
+            esac
+            run ! cmp -s m/$file changed/$file
+            before=$(picture changed)
+            refused "changed: holds $file, which was changed since it was made: name another folder, or move it away" $make -o changed
+            [ "$(picture changed)" = "$before" ]
+            rm -r changed
+        done
+        # A space or the order of keys is a change too, and a key that is left out; but not a file that is not there.
+        for edit in 's/^  "/   "/' 's/"made_by"/"made_by_me"/' '/"longqlora"/,$d'; do
+            cp -r m changed
+            sed -i "$edit" changed/config.json
+            before=$(picture changed)
+            refused "changed" $make -o changed
+            [ "$(picture changed)" = "$before" ]
+            rm -r changed
+        done
+        rm m/LICENSE
+        $make -o m
+        [ -e m/LICENSE ]
+        rm -r m
+    done
+    # Neither the model nor what is made of it knows of the key.
+    merged -o m
+    quantize --quiet m -o m.nf4
+    run ! grep -q made_by <(zstd -dcq m.nf4)
+    merge --quiet --base m --adapter ad --force-base -o again
+    perl -MJSON::PP -0e 'my $f = decode_json(<STDIN>)->{longqlora}; exit !($f->{made_by} eq "merge" && $f->{files}{"model.safetensors"} =~ /^[0-9a-f]{32}$/)' < again/config.json
+    no_temporaries
+}
+
+@test "outputs: weights that train made are never replaced by another program" {
+    make_adapter
+    # In a clean folder, and beside the files of a model that merge made.
+    mkdir clean
+    cp base/config.json base/model.safetensors base/tokenizer.model clean
+    merged -o m
+    cp base/model.safetensors m/
+    cp -r ad adapter && mkdir renamed && cp base/config.json renamed && cp -L ad/adapter_model.safetensors renamed/model.safetensors
+    before clean m renamed
+    for make in merged bnb; do
+        refused "clean: holds model.safetensors, which was not made here by merge or quantize" $make -o clean
+        refused "m: holds model.safetensors, which was changed since it was made" $make -o m
+        refused "renamed: holds model.safetensors, which was not made here" $make -o renamed
+    done
+    untouched clean m renamed
+    # Nor those of another merge, which may be the only copy.
+    merged -o other --dtype f16
+    merged -o n
+    mv other/model.safetensors n/
+    before n
+    refused "n: holds model.safetensors, which was changed since" merged -o n
+    untouched n
+}
+
+@test "outputs: a summary that cannot be written leaves no samples, nor the other way round" {
+    make_base
+    for how in "--summary /dev/full" "--summary there/no/summary"; do
+        run --separate-stderr -1 pack --context 16 docs.tok -o out.smp $how
+        [ ! -e out.smp ]
+    done
+    echo old > out.smp
+    run --separate-stderr -1 pack --context 16 docs.tok -o out.smp --summary /dev/full
+    [[ "$stderr" == *"pack: /dev/full: cannot write: No space left on device" ]]
+    [ "$(cat out.smp)" = old ]
+    run --separate-stderr -1 pack --context 16 docs.tok -o /dev/full --summary s.json
+    [ ! -e s.json ]
+    [ -z "$(find . -name '.longqlora-*')" ]
+    pack --quiet --context 16 docs.tok -o out.smp --summary s.json
+    perl -MJSON::PP -0e 'exit !decode_json(<STDIN>)->{samples}' < s.json
+    # Bare numbers from standard input are called that.
+    run --separate-stderr -3 pack --from u16 --tokenizer tok --context 16 --min-tokens 9 -o x < <(printf '\1\0\2\0')
+    [[ "$stderr" == "pack: standard input: no sample comes out: "* ]]
 }

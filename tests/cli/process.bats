@@ -94,6 +94,19 @@ succeeds() {
     done
 }
 
+@test "process: a stack that is too small to begin with is told" {
+    make_good
+    for limit in 64 32; do
+        for tool in tokenize pack quantize ppl train merge generate; do
+            status=0
+            (ulimit -s $limit && exec $(command_of $tool)) > stderr 2>&1 || status=$?
+            [ "$status" = 1 ]
+            [ "$(cat stderr)" = "$tool: a stack of $limit KiB (ulimit -s) is too small to begin with: at least 128 are needed" ]
+        done
+    done
+    each succeeds 'ulimit -s 128 && exec "$@"'
+}
+
 file_limited() {
     [ "$status" = 0 ] && { is_good; return; }
     [ "$status" = 1 ]

@@ -154,7 +154,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     refused checkpoint-4 'mkdir checkpoint-4; echo x > checkpoint-4/adapter_model.safetensors'
     refused checkpoint-3 'echo x > checkpoint-3' resume_from_checkpoint=auto
     refused runs 'mkdir runs; echo x > runs/events' report_to=tensorboard
-    refused best 'mkdir best' eval_file=few.smp eval_steps=2 load_best_model_at_end=true
+    refused best 'mkdir -p best/mine' eval_file=few.smp eval_steps=2 load_best_model_at_end=true
     refused train.samples 'echo x > train.samples' train_file=- < 32.smp
     full="method=full model_name_or_path=base attention=full"
     refused config.json 'echo "{\"name\":\"webapp\"}" > config.json' $full

@@ -92,6 +92,12 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     [[ "$(ids_of text -m "$made/tok")" == "1,"* ]]
     cp "$made/tok/tokenizer.model" t/tokenizer.model
     rm t/tokenizer.json
+    # Where nothing says it, BOS is there, and that transformers 5 puts none is told to whom it concerns.
+    echo '{"bos_token": "<s>"}' > t/tokenizer_config.json
+    run --separate-stderr -0 tokenize --format text --to jsonl -m t text
+    [[ "$output" == *'"tokens":[1,'* && "$stderr" == *"t/tokenizer.model: a text begins with BOS, "*"transformers 5 puts none there"* ]]
+    run --separate-stderr -0 tokenize --format text --to jsonl -m t text --bos
+    [[ "$stderr" != *"begins with BOS"* ]]
     echo '{"add_bos_token": false}' > t/tokenizer_config.json
     [[ "$(ids_of text -m t)" != "1,"* ]]
     echo '{"add_bos_token": true, "add_eos_token": true}' > t/tokenizer_config.json
@@ -216,4 +222,120 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     run --separate-stderr -3 tokenize -m mine docs.jsonl -o b.tok
     [[ "$stderr" == *"tokenizer_config.json: 'add_prefix_space': false is not understood beside a tokenizer.model"* ]]
     [ ! -e b.tok ]
+}
+
+small_tokenizer() { # DIRECTORY KIND: one of the two small tokenizer.json, bytes or chars
+    mkdir "$1"
+    cp "$golden/tokenizer/$2.json" "$1/tokenizer.json"
+}
+
+refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
+    run --separate-stderr "-$1" "${@:3}"
+    [[ "$stderr" == *"$2"* ]] || { echo "$stderr lacks $2"; return 1; }
+    [ "${#stderr_lines[@]}" = 1 ]
+    [ -z "$output" ]
+}
+
+@test "tokenizers: a class that makes something else of tokenizer.json is told, a key that contradicts the file is refused" {
+    printf 'the  12 words' > text
+    small_tokenizer t bytes
+    names='"bos_token": null, "eos_token": null, "unk_token": null'
+    plain=$(ids_of text -m t)
+    echo "{\"tokenizer_class\": \"GPT2Tokenizer\", $names}" > t/tokenizer_config.json
+    run --separate-stderr -0 tokenize --format text --to jsonl -m t text
+    [[ "$stderr" != *GPT2Tokenizer* ]]
+    perl -pi -e 's/"pre_tokenizer": (\{[^}]*\})/"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true}, $1]}/' \
+        t/tokenizer.json
+    run --separate-stderr -0 tokenize --format text --to jsonl -m t text
+    [[ "$stderr" == *"t/tokenizer.json: read as it is, "*"makes a GPT2Tokenizer of it (tokenizer_class), which has another pre_tokenizer: "* ]]
+    digits=$(ids_of text -m t)
+    [ "$digits" != "$plain" ]
+    echo '{"tokenizer_class": "PreTrainedTokenizerFast"}' > t/tokenizer_config.json
+    run --separate-stderr -0 tokenize --format text --to jsonl -m t text
+    [[ "$stderr" != *"read as it is"* ]]
+    [ "$(ids_of text -m t)" = "$digits" ]
+    echo "{\"tokenizer_class\": \"GPT2TokenizerFast\", $names, \"add_prefix_space\": true}" > t/tokenizer_config.json
+    refuses 3 "t/tokenizer.json: tokenizer_config.json says 'add_prefix_space': true, by which transformers' GPT2Tokenizer puts a space before a text, and tokenizer.json puts none: take the key out if the file is right" \
+        tokenize --format text -m t text
+    # A LlamaTokenizer whose file is of bytes is read as it is; so is a mistral's, whatever is named.
+    echo "{\"tokenizer_class\": \"LlamaTokenizer\", $names, \"add_prefix_space\": true}" > t/tokenizer_config.json
+    [ "$(ids_of text -m t)" = "$digits" ]
+    small_tokenizer c chars
+    echo '{"tokenizer_class": "LlamaTokenizer", "add_prefix_space": false}' > c/tokenizer_config.json
+    refuses 3 "puts no space before a text, and tokenizer.json puts one" tokenize --format text -m c text
+    echo '{"model_type": "mistral"}' > c/config.json
+    run --separate-stderr -0 tokenize --format text --to jsonl -m c text
+    [[ "$stderr" != *"read as it is"* ]]
+    echo '{"fix_mistral_regex": true}' > c/tokenizer_config.json
+    refuses 3 "'fix_mistral_regex': true, by which transformers puts another pattern" tokenize --format text -m c text
+}
+
+@test "tokenizers: what is no tokenizer is named, with what to do" {
+    printf 'the words' > text
+    refuses 1 "org/name: No such file or directory; if that is a name of the hub, fetch it first (hf download org/name --local-dir DIR) and name DIR" \
+        tokenize --format text -m org/name text
+    mkdir slow
+    cp "$golden/tokenizer/bytes.json" slow/all.json
+    perl -MJSON::PP -e 'local $/; print encode_json(decode_json(<STDIN>)->{model}{vocab})' < slow/all.json > slow/vocab.json
+    refuses 3 "slow/vocab.json: a vocabulary without merges (vocab.json), where tokenizer.model or tokenizer.json is needed: name the folder" \
+        tokenize --format text -m slow/vocab.json text
+    refuses 1 "slow: neither tokenizer.model nor tokenizer.json in it, but vocab.json, of which transformers makes a tokenizer.json: AutoTokenizer" \
+        tokenize --format text -m slow text
+    echo '{"tokenizer_class": "LlamaTokenizer"}' > slow/tokenizer_config.json
+    refuses 3 "a tokenizer_config.json, where tokenizer.model or tokenizer.json is needed" tokenize --format text -m slow/tokenizer_config.json text
+    echo '{"model_type": "llama"}' > slow/config.json
+    refuses 3 "a model's config.json, where tokenizer.model or tokenizer.json is needed" tokenize --format text -m slow/config.json text
+}
+
+@test "tokenizers: a byte order mark and a link to nothing are refused by name, in each file" {
+    printf 'the words' > text
+    mark=$'\xef\xbb\xbf'
+    small_tokenizer t bytes
+    for name in tokenizer_config.json special_tokens_map.json added_tokens.json; do
+        printf '%s{}' "$mark" > "t/$name"
+        refuses 3 "t/$name: begins with a byte order mark, which JSON has not" tokenize --format text -m t text
+        ln -sf gone "t/$name"
+        refuses 1 "t/$name: a link whose end is not there: fetch the file again, or remove the link" tokenize --format text -m t text
+        rm "t/$name"
+    done
+    tokenize --quiet --format text -m t text > /dev/null
+    { printf %s "$mark"; cat "$golden/tokenizer/bytes.json"; } > t/tokenizer.json
+    refuses 3 "t/tokenizer.json: JSON: begins with a byte order mark" tokenize --format text -m t text
+    ln -sf gone t/tokenizer.json
+    refuses 1 "t/tokenizer.json: a link whose end is not there" tokenize --format text -m t text
+}
+
+@test "tokenizers: a chat_template.jinja that is empty or a link to nothing, and a wording with unknown braces, are refused" {
+    make_base
+    cp -rL tok t
+    echo '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}' > chat
+    echo '{"chat_template": "x"}' > t/tokenizer_config.json
+    printf ' \n' > t/chat_template.jinja
+    refuses 3 "t/chat_template.jinja: an empty chat_template words every conversation as nothing: fetch the file again" \
+        tokenize --format chat --template auto -m t chat
+    ln -sf gone t/chat_template.jinja
+    refuses 1 "t/chat_template.jinja: a link whose end is not there" tokenize --format chat --template auto -m t chat
+    rm t/chat_template.jinja
+    echo '{"chat_template": ""}' > t/tokenizer_config.json
+    refuses 3 "t/tokenizer_config.json: an empty chat_template words every conversation" tokenize --format chat --template auto -m t chat
+    wording() { echo "{\"turn\": \"$1\", \"end\": \"</s>\", \"special\": [\"</s>\"]}" > w.json; }
+    wording '{bos}Q: {} A: '
+    tokenize --quiet --format chat --template w.json -m tok chat -o a.tok
+    wording 'Q: {{}} {\"a\": {}} A: '
+    refuses 3 "'turn' needs one {}" tokenize --format chat --template w.json -m tok chat
+    for word in '{foo}' '{input}' '{{ messages }}'; do
+        wording "Q: {} $word A: "
+        refuses 3 "w.json: 'turn': {" tokenize --format chat --template w.json -m tok chat
+    done
+    [[ "$stderr" == *"'turn': { messages } is not known there; what is put in is {} {system} {bos} {eos}"* ]]
+}
+
+@test "tokenizers: NFC composes, and leaves what is composed as it is" {
+    small_tokenizer t bytes
+    perl -pi -e 's/"normalizer": null/"normalizer": {"type": "NFC"}/' t/tokenizer.json
+    printf 'caf\xc3\xa9 \xea\xb0\x81' > composed
+    printf 'cafe\xcc\x81 \xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8' > apart
+    [ "$(ids_of apart -m t)" = "$(ids_of composed -m t)" ]
+    [ "$(ids_of composed -m t)" = "$(ids_of composed -m "$golden/tokenizer/bytes.json")" ]
+    [ "$(ids_of apart -m t)" != "$(ids_of apart -m "$golden/tokenizer/bytes.json")" ]
 }

@@ -73,7 +73,7 @@ made() {
     refused '[INST] {{ m }} [/INST]' "$known; it has marks of mistral, and --template mistral takes that wording if you know it to be the model's"
     refused '{{ m }}' "$known, nor has their marks: --template FILE words conversations by a file (docs/formats/chat_template.md)"
     refused '{{ m' 'a tag does not end'
-    refused '' "$known, nor has their marks: --template FILE words conversations by a file (docs/formats/chat_template.md)"
+    refused 'a template' "$known, nor has their marks: --template FILE words conversations by a file (docs/formats/chat_template.md)"
     # On the user's word.
     cp other m/chat_template.jinja
     tokenize --quiet --format chat --template chatml -m m c.jsonl -o x

@@ -3,11 +3,11 @@
     python tokenizer.py tests/golden/tokenizer      (tokenizers 0.23.3, transformers 5.24.0, sentencepiece 0.2.3)
 
 bytes.json, chars.json: two small tokenizers, of bytes (GPT-2's way) and of characters (LLaMA-2's way).
-spm.model: a SentencePiece model like LLaMA's.
+spm.model: a SentencePiece model like LLaMA's. These three are kept where they are there.
 texts: one JSON string a line.
 cases: a line each: "base", what is "set" in it (a path of keys: value), and for each text the CRC-32 of its ids
     (little-endian, 32 bits), without and with special tokens parsed; null where tokenizers panics.
-beside: a line each: "base", "set", the "files" beside it, and of each of a few texts the ids by transformers.
+beside: a line each: "base", "set", the "files" beside it, and of each of a few texts the ids by transformers; "plain": special tokens in them are text.
 classes: a pattern, how many of SCALARS it matches, and the CRC-32 of them (32 bits each, little-endian).
 """
 import copy
@@ -217,6 +217,8 @@ def named_cases(bases):
     yield "chars", {"normalizer": None, "pre_tokenizer": None}
     yield "chars", {"normalizer": {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": "▁"}}
     yield "chars", {"normalizer": {"type": "Sequence", "normalizers": []}}
+    yield "bytes", {"normalizer": {"type": "NFC"}, "added_tokens": added(bases["bytes"], tokens=[*THINK, ("e\u0301", {})])}
+    yield "chars", {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}}
 
 
 def random_case(bases, draw):
@@ -314,6 +316,24 @@ def beside_cases():
     yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, "extra_special_tokens": ["<think>", "</think>"]}}
     yield "chars", {}, {"tokenizer_config.json": {**FAST, **names}, "added_tokens.json": {"<think>": 520, "</think>": 521}}
     yield "chars", {}, {"tokenizer_config.json": FAST, "special_tokens_map.json": {**names, "pad_token": token("<pad>")}, "added_tokens.json": {"<pad>": 520}}
+    lists = [f"{a}_special_tokens" for a in ("additional", "extra")]
+    for key in lists:
+        yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, key: ["<think>"]}, "special_tokens_map.json": {"additional_special_tokens": ["</think>"]}}
+        yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, key: ["<think>"]}, "special_tokens_map.json": {"extra_special_tokens": ["</think>", "<think>"]}}
+        yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, key: None}, "special_tokens_map.json": {"additional_special_tokens": ["</think>"]}}
+        yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, key: []}, "special_tokens_map.json": {"additional_special_tokens": ["</think>"]}}
+        yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, key: []}, "special_tokens_map.json": {"extra_special_tokens": ["</think>"]}}
+        yield "chars", {}, {"tokenizer_config.json": {**FAST, **names}, "special_tokens_map.json": {key: ["<think>", "</think>"]}}
+        yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, key: ["<think>"], "added_tokens_decoder": base}, "special_tokens_map.json": {"additional_special_tokens": ["</think>"]}}
+        yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, key: ["<|im_end|>"]}, "added_tokens.json": {"<|im_start|>": 520, "<|im_end|>": 521}}
+        yield "chars", {}, {"tokenizer_config.json": {**FAST, **names}, "added_tokens.json": {"<|im_start|>": 520, "<|im_end|>": 521}, "special_tokens_map.json": {key: ["<|im_end|>"]}}
+    yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, lists[0]: ["<think>"], lists[1]: ["</think>"]}}
+    yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, lists[0]: ["<think>"], lists[1]: []}}
+    yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, lists[0]: ["<think>"], lists[1]: {"think_token": "</think>"}}}
+    yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, "image_token": "<think>", "pad_token": "<pad>"}}
+    yield "chars", {}, {"tokenizer_config.json": {**FAST, **names}, "special_tokens_map.json": {"image_token": token("<think>"), "audio_token": "</think>"}}
+    yield "chars", {}, {"tokenizer_config.json": {**FAST, **names, "pad_token": {"__type": "AddedToken", **token("<pad>", lstrip=True)}}}
+    yield "chars", {}, {"tokenizer_config.json": {**FAST, **names}, "special_tokens_map.json": {"pad_token": None, "bos_token": "<think>"}}
     yield "spm", {}, {"tokenizer_config.json": {**llama, "add_bos_token": True, "add_eos_token": False}}
     yield "spm", {}, {"tokenizer_config.json": {**llama, "add_bos_token": True, "added_tokens_decoder": {**base, **{str(int(k) - 120): v for k, v in more.items()}}}}
     yield "spm", {}, {"tokenizer_config.json": {**llama, "add_bos_token": True, "legacy": True, "added_tokens_decoder": {**base, **{str(int(k) - 120): v for k, v in more.items()}}}}
@@ -340,6 +360,8 @@ def write_beside(directory, bases):
                 else:
                     t = PreTrainedTokenizerFast.from_pretrained(place) if not files else AutoTokenizer.from_pretrained(place)
                 line = {"base": kind, "set": changes, "files": files, "texts": BESIDE_TEXTS, "ids": [t(x)["input_ids"] for x in BESIDE_TEXTS], "vocab": len(t)}
+                t.split_special_tokens = True  # special tokens in a text are text
+                line["plain"] = [t(x)["input_ids"] for x in BESIDE_TEXTS]
             f.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
@@ -358,8 +380,13 @@ def train_spm(directory, corpus):
 def main(directory):
     draw = random.Random(1)
     corpus = [" ".join(draw.choice(WORDS) for _ in range(30)) for _ in range(200)] + ["<|endoftext|> the word" * 3]
-    bases = {"bytes": base_bytes(corpus), "chars": base_chars(corpus)}
-    for kind, j in bases.items():
+    bases = {}
+    for kind, make in ("bytes", base_bytes), ("chars", base_chars):
+        if os.path.exists(f"{directory}/{kind}.json"):  # ties make another one of each training
+            with open(f"{directory}/{kind}.json", encoding="utf-8") as f:
+                bases[kind] = json.load(f)
+            continue
+        bases[kind] = j = make(corpus)
         with open(f"{directory}/{kind}.json", "w", encoding="utf-8") as f:
             json.dump(j, f, ensure_ascii=False)
             f.write("\n")
@@ -374,7 +401,8 @@ def main(directory):
         for pattern in CLASSES:
             found = matched(pattern, points)
             f.write(f"{json.dumps(pattern)} {len(found)} {crc(found):08x}\n")
-    train_spm(directory, corpus)
+    if not os.path.exists(f"{directory}/spm.model"):
+        train_spm(directory, corpus)
     write_beside(directory, bases)
 
 

@@ -319,13 +319,17 @@ static void test_refusals(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        { "\"lora_alpha\":null", "lora_alpha is not a number" },
+        { "\"lora_alpha\":null", "lora_alpha is null, at which PEFT fails: take it out" },
         { "\"lora_alpha\":\"8\"", "lora_alpha is not a number" },
         { "\"r\":0", "r is not a rank" },
         { "\"r\":\"8\"", "r is not a whole number" },
         { "\"r\":70000", "r is not a rank" },
         { "\"bias\":\"some\"", "bias is 'some', not none, all or lora_only" },
-        { "\"bias\":null", "bias is 'null'" },
+        { "\"bias\":null", "bias is null, at which PEFT fails" },
+        { "\"rank_pattern\":null", "rank_pattern is null, at which PEFT fails" },
+        { "\"alpha_pattern\":null", "alpha_pattern is null, at which PEFT fails" },
+        { "\"lora_dropout\":null", "lora_dropout is null, at which PEFT fails" },
+        { "\"r\":null", "r is null, at which PEFT fails" },
         { "\"use_rslora\":1", "use_rslora is not true or false" },
         { "\"task_type\":\"SEQ_CLS\"", "task_type 'SEQ_CLS': only CAUSAL_LM" },
         { "\"init_lora_weights\":\"pissa\"",
@@ -411,7 +415,6 @@ static void test_taken(void **state)
         "\"use_bdlora\":null",
         "\"layer_replication\":[]",
         "\"velora_config\":{\"num_groups\":4}",
-        "\"rank_pattern\":null",
         "\"fan_in_fan_out\":true",
         "\"lora_alpha\":8.5",
         "\"exclude_modules\":\"\"",

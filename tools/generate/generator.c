@@ -1,5 +1,6 @@
 #include "generator.h"
 
+#include "../../lib/common/file.h"
 #include "../../lib/common/message.h"
 #include "../../lib/common/progress.h"
 
@@ -32,7 +33,9 @@ int generator_find_eos(struct generator *g, const char *model, const struct conf
     char path[4096];
     snprintf(path, sizeof path, "%s/generation_config.json", model);
     g->eos_count = 0;
-    if (!access(path, F_OK)) {
+    int found = file_is_there(path, why);
+    if (found < 0) return -1;
+    if (found) {
         json_t *file = json_read_file(path, why);
         if (!file) return -1;
         int status = take_eos(g, json_object_get(file, "eos_token_id"), why);

@@ -111,6 +111,8 @@ int main(int argc, char **argv)
     if (!o.loaded.is_outline) {
         check_places(&o);
         run_check_early(&o);
+        o.loaded.check = run_check_outline;
+        o.loaded.arg = &o;
     }
     or_die(loaded_open(&l, &o.loaded, &why), &why);
     if (config_remark(&l.config, remark, sizeof remark)) warn("%s: %s", o.loaded.model, remark);

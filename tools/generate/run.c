@@ -1,6 +1,7 @@
 #include "run.h"
 
 #include "../../lib/common/die.h"
+#include "../../lib/common/hub_name.h"
 #include "../../lib/common/input.h"
 #include "../../lib/common/message.h"
 #include "../../lib/common/progress.h"
@@ -56,8 +57,10 @@ void run_find_tokenizer(const struct options *o)
 {
     char path[4096];
     bool is_adapters;
-    if (o->tokenizer && access(o->tokenizer, F_OK))
-        die(STATUS_FAILED, "--tokenizer %s: %m", o->tokenizer);
+    if (o->tokenizer && access(o->tokenizer, F_OK)) {
+        (void)hub_name_absent(o->tokenizer, errno, &why);
+        die(STATUS_FAILED, "--tokenizer %s", why.text);
+    }
     if (!locate_tokenizer(o, path, sizeof path, &is_adapters) && !is_other_file(o->loaded.model))
         refuse_model(o);
 }
@@ -70,6 +73,8 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
     bool is_adapters;
     if (!locate_tokenizer(o, path, sizeof path, &is_adapters)) refuse_model(o);
     or_die(tokenizer_open(&t, o->tokenizer ? o->tokenizer : path, &why), &why);
+    const char *remark = tokenizer_remark(t, !o->no_bos && !o->chat);
+    if (remark) warn("%s", remark);
     if (is_adapters) note("tokenizer: the adapter's own, %s", path);
     if (!is_adapters && l->weights.tokenizer[0] &&
         strcmp(l->weights.tokenizer, tokenizer_digest(t)) != 0)
@@ -242,8 +247,19 @@ static void check_memory(const struct options *o, const struct loaded *l, int64_
     note("memory: %s", text);
 }
 
-/* By the shapes alone, for a context of one token, and where all of a directory will be read to
- * check the adapter's base. */
+static void check_outline(const struct options *o, const struct loaded *outline)
+{
+    struct needs n = needs_of(o, outline, 1);
+    if (!o->dry_run && !memory_fits(&n.plan, n.k, n.room)) check_memory(o, outline, 1);
+}
+
+int run_check_outline(void *arg, const struct loaded *outline, struct fail *unused)
+{
+    (void)unused;
+    check_outline(arg, outline);
+    return 0;
+}
+
 void run_check_early(const struct options *o)
 {
     struct loaded l;
@@ -251,8 +267,7 @@ void run_check_early(const struct options *o)
     outline.is_outline = true;
     if (!o->loaded.adapter || !weights_are_directory(o->loaded.model)) return;
     or_die(loaded_open(&l, &outline, &why), &why);
-    struct needs n = needs_of(o, &l, 1);
-    if (!o->dry_run && !memory_fits(&n.plan, n.k, n.room)) check_memory(o, &l, 1);
+    check_outline(o, &l);
     loaded_close(&l);
 }
 

@@ -13,8 +13,11 @@ void run_find_tokenizer(const struct options *o);
  * fit the model. */
 struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l);
 
-/* Dies if there is not the memory for the model, before its weights are read. */
+/* Dies if there is not the memory for the model and a context of one token: of a directory, where
+ * all of it will be read to check the adapter's base, and of a stream (loaded.h; arg: the options),
+ * before its weights are read. */
 void run_check_early(const struct options *o);
+int run_check_outline(void *arg, const struct loaded *outline, struct fail *unused);
 
 /* Prints what memory the whole context would take; the model may be an outline. */
 void run_plan(const struct options *o, const struct loaded *l);

@@ -1,9 +1,11 @@
 #include "options.h"
 
 #include "../../lib/common/die.h"
+#include "../../lib/common/hub_name.h"
 #include "../../lib/common/model_guard.h"
 #include "../../lib/common/tokenizer.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 static struct fail why;
@@ -39,7 +41,10 @@ static void read_adapters(struct options *o)
 static void check_tokenizer(const char *directory)
 {
     char path[4096];
-    if (access(directory, F_OK)) die(STATUS_FAILED, "--tokenizer %s: %m", directory);
+    if (access(directory, F_OK)) {
+        (void)hub_name_absent(directory, errno, &why);
+        die(STATUS_FAILED, "--tokenizer %s", why.text);
+    }
     if (!weights_are_directory(directory))
         die(STATUS_FAILED, "--tokenizer %s: a file: the directory that it lies in is needed",
             directory);
@@ -78,6 +83,6 @@ struct companions *options_declare_files(const struct options *o)
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     struct companions_place from = options_companions(o);
     or_die(companions_read(&companions, from, &why), &why);
-    or_die(directory_declare("-o ", o->output, companions, &why), &why);
+    or_die(directory_declare("-o ", o->output, &why), &why);
     return companions;
 }

@@ -51,6 +51,7 @@ void run_merge(const struct options *o, const struct loaded *l, const struct par
                                  .produce = merger_produce,
                                  .arg = &m,
                                  .companions = companions,
+                                 .made_by = "merge",
                                  .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
                                  .new_style_rope = !strcmp(o->config_style, "new"),
                                  .whole_positions = !strcmp(o->max_positions, "whole") };

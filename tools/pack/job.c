@@ -111,6 +111,18 @@ static void blame_options(const struct job *j, struct fail *why)
             documents, (unsigned long long)j->min_tokens, (unsigned long long)j->max_tokens);
 }
 
+/* Samples and summary are one result: neither gets its name before both are written. */
+static int close_output(struct job *j, struct fail *why)
+{
+    struct output summary = { .fd = -1 };
+    struct writer *out = j->out;
+    if (j->summary_path && summary_begin(&j->summary, j->summary_path, &summary, why)) return -1;
+    j->out = NULL;
+    if (!writer_close(out, why)) return output_close(&summary, why);
+    output_abandon(&summary);
+    return -1;
+}
+
 static int finish(struct job *j, struct reservoir *drawn, const char *input, const char *digest,
                   const struct stream_wording *wording, struct fail *why)
 {
@@ -126,9 +138,7 @@ static int finish(struct job *j, struct reservoir *drawn, const char *input, con
     }
     writer_parent(j->out, "tokens", digest);
     if (wording) writer_wording(j->out, wording);
-    struct writer *out = j->out;
-    j->out = NULL;
-    return writer_close(out, why);
+    return close_output(j, why);
 }
 
 /* A file of numbers has no header: the tokenizer's model says what they are. */
@@ -147,7 +157,8 @@ static int pack_bare(struct job *j, const char *input, struct fail *why)
     if (!status) status = open_output(j, why);
     if (!status && draws(j)) status = reservoir_open(&drawn, &j->draw, why);
     if (!status) status = offer(j, drawn, &all, 1, why);
-    if (!status) status = finish(j, drawn, input, digest, NULL, why);
+    const char *name = strcmp(input, "-") ? input : "standard input";
+    if (!status) status = finish(j, drawn, name, digest, NULL, why);
     reservoir_close(drawn);
     tokens_release(&all);
     tokenizer_close(t);

@@ -11,7 +11,7 @@ struct job {
     enum strategy strategy;
     uint64_t context, min_tokens, max_tokens; /* max 0: no limit */
     struct draw draw;
-    const char *output;
+    const char *output, *summary_path; /* NULL: no summary as a file */
     enum view from, to;
     const char *tokenizer; /* for bare numbers */
     /* what becomes of it */

@@ -82,7 +82,6 @@ int main(int argc, char **argv)
         or_die(job_pack(&job, input, &why), &why);
         summary_print(&job.summary);
         warn_of_few(&job);
-        if (o.summary) or_die(summary_write(&job.summary, o.summary, &why), &why);
     }
     job_release(&job);
     free((void *)job.draw.quotas);

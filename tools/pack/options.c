@@ -101,6 +101,7 @@ void options_job(const struct options *o, struct job *j)
                        .max_tokens = (uint64_t)o->max_tokens,
                        .draw = parse_draw(o, parse_quotas(&o->quotas)),
                        .output = o->output,
+                       .summary_path = o->summary,
                        .tokenizer = o->tokenizer,
                        .to = view_of(o->to) };
 }

@@ -77,7 +77,8 @@ void summary_print(const struct summary *s)
          (unsigned long long)s->left_out, (unsigned long long)s->without_target);
 }
 
-int summary_write(const struct summary *s, const char *path, struct fail *why)
+/* The caller frees; NULL: out of memory. */
+static char *text_of(const struct summary *s)
 {
     json_t *sources = json_object();
     for (int i = 0; i < entries(s); i++) {
@@ -98,7 +99,19 @@ int summary_write(const struct summary *s, const char *path, struct fail *why)
                             "tokens_kept", (json_int_t)s->kept, "tokens_cut", (json_int_t)s->cut,
                             "tokens_left_out", (json_int_t)s->left_out, "samples_without_target",
                             (json_int_t)s->without_target, "sources", sources);
-    int status = all ? json_write_file(all, path, why) : fail(why, "out of memory");
+    char *text = all ? json_text(all) : NULL;
     json_decref(all);
+    return text;
+}
+
+int summary_begin(const struct summary *s, const char *path, struct output *out, struct fail *why)
+{
+    char *text = text_of(s);
+    int status = text ? output_open(out, path, why) : fail(why, "out of memory");
+    if (!status && (output_write(out, text, strlen(text), why) || output_settle(out, why))) {
+        output_abandon(out);
+        status = -1;
+    }
+    free(text);
     return status;
 }

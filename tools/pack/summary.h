@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_SUMMARY_H
 #define LONGQLORA_SUMMARY_H
 
-#include "../../lib/common/fail.h"
+#include "../../lib/common/output.h"
 
 #include <stdint.h>
 
@@ -25,6 +25,9 @@ struct source_summary *summary_source(struct summary *s, const char *name);
 void summary_document(struct summary *s, const char *source, uint64_t tokens);
 uint64_t summary_documents(const struct summary *s); /* of all sources */
 void summary_print(const struct summary *s);         /* on standard error */
-int summary_write(const struct summary *s, const char *path, struct fail *why) MUST_USE;
+/* As JSON, into an output that it opens and that is written but for its name: output_close gives it
+ * that, output_abandon removes it. */
+int summary_begin(const struct summary *s, const char *path, struct output *out,
+                  struct fail *why) MUST_USE;
 
 #endif

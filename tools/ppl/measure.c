@@ -63,8 +63,7 @@ static void check_memory(const struct measure_options *o, const struct loaded *l
     die(STATUS_FAILED, "--context %s: needs %s%s", o->contexts, text, rest);
 }
 
-/* By the shapes alone, of a directory, whose digest may take minutes. A stream is read into the
- * memory that it needs. */
+/* By the shapes alone, of a directory, whose digest may take minutes. */
 static void check_outline(const struct measure_options *o, const int64_t *contexts, int n)
 {
     struct loaded l;
@@ -98,17 +97,24 @@ static const char *form_of(const struct measure_options *o)
     return "table";
 }
 
-static void write_report(const struct measure_options *o, const struct report *r)
+static int write_form(const struct measure_options *o, const struct report *r)
 {
     const char *form = form_of(o);
-    if (!strcmp(form, "positions"))
-        or_die(report_positions(r, o->output, &why), &why);
-    else if (!strcmp(form, "table"))
-        or_die(report_table(r, o->output, &why), &why);
-    else if (!strcmp(form, "json"))
-        or_die(report_json(r, o->output, &why), &why);
-    else
-        or_die(report_stream(r, o->output, &why), &why);
+    if (!strcmp(form, "positions")) return report_positions(r, o->output, &why);
+    if (!strcmp(form, "table")) return report_table(r, o->output, &why);
+    if (!strcmp(form, "json")) return report_json(r, o->output, &why);
+    return report_stream(r, o->output, &why);
+}
+
+/* What was measured for hours is not lost with the place where it was to go. */
+static void write_report(const struct measure_options *o, const struct report *r)
+{
+    if (!write_form(o, r)) return;
+    for (int i = 0; i < r->count; i++)
+        warn("context %lld: %lld windows, %lld scored, loss %.5f, perplexity %.4f",
+             (long long)r->scores[i].context, (long long)r->scores[i].windows,
+             (long long)r->scores[i].scored, r->scores[i].nll, r->scores[i].perplexity);
+    die_fail(&why);
 }
 
 /* The one beside an adapter, if the data was made with it. */
@@ -259,10 +265,29 @@ static void read_corpus(const struct measure_options *o, struct measurement *m)
         if (m->needs[i] > longest) refuse_contexts(m, longest);
 }
 
+struct asked {
+    const struct measure_options *o;
+    const struct measurement *m;
+};
+
+/* Of a stream, which is read into the memory that it needs. */
+static int check_stream(void *arg, const struct loaded *outline, struct fail *unused)
+{
+    const struct asked *asked = arg;
+    struct model_setup setup = set_up(asked->o, asked->m->contexts, asked->m->count);
+    (void)unused;
+    check_memory(asked->o, outline, &setup, asked->m->contexts, asked->m->count, true);
+    return 0;
+}
+
 static void open_base(const struct measure_options *o, struct measurement *m, struct loaded *l)
 {
     char remark[400];
-    or_die(loaded_open(l, &o->loaded, &why), &why);
+    struct asked asked = { o, m };
+    struct loaded_options options = o->loaded;
+    options.check = check_stream;
+    options.arg = &asked;
+    or_die(loaded_open(l, &options, &why), &why);
     if (config_remark(&l->config, remark, sizeof remark)) warn("%s: %s", o->loaded.model, remark);
     struct tokenizer *tokenizer = open_tokenizer(o, l, m->corpus.info.tokenizer);
     corpus_check(&m->corpus, &l->weights, o->loaded.adapter);

@@ -108,6 +108,7 @@ int quantize_to_bnb(struct quantizer *q, const char *path, const struct companio
                                  .arg = &o,
                                  .dtype = dtype,
                                  .companions = companions,
+                                 .made_by = "quantize",
                                  .max_shard_bytes = max_shard_bytes,
                                  .quantization = o.quantization };
     if (!status) status = base_reading_begin(&o.reading, w, why);

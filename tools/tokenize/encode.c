@@ -10,7 +10,7 @@ enum { BATCH_DOCUMENTS = 256, BATCH_BYTES = 4 << 20, SLOT_BYTES = 64 << 10 };
 /* One document on its way: its line, then its tokens or why it has none. */
 struct slot {
     char *line;
-    size_t bytes, room, byte;
+    size_t bytes, room, byte, indent; /* indent: white space before the line, left out */
     uint64_t number;
     struct tokens tokens;
     size_t text_bytes;
@@ -228,7 +228,7 @@ static int encode_slot(const struct encoder *e, const char *input, struct slot *
     return 0;
 }
 
-static int add_slot(struct batch *b, const char *line, size_t bytes, uint64_t number,
+static int add_slot(struct batch *b, const char *line, size_t bytes, uint64_t number, size_t indent,
                     struct fail *why)
 {
     struct slot *s = &b->slots[b->count];
@@ -242,6 +242,7 @@ static int add_slot(struct batch *b, const char *line, size_t bytes, uint64_t nu
     s->has_text = false;
     s->bytes = bytes;
     s->number = number;
+    s->indent = indent;
     b->count++;
     b->bytes += bytes;
     return 0;
@@ -258,11 +259,11 @@ static int read_batch(struct encoder_work *w, struct batch *b, struct fail *why)
     if (w->e->format == FORMAT_TEXT) {
         w->at_end = true;
         if (input_rest(w->in, &line, &bytes, why)) return -1;
-        return add_slot(b, line, bytes, 1, why);
+        return add_slot(b, line, bytes, 1, 0, why);
     }
     while (b->count < BATCH_DOCUMENTS && b->bytes < BATCH_BYTES &&
            (got = json_records_next(&w->records, &line, &bytes, why)) > 0)
-        if (add_slot(b, line, bytes, w->records.number, why)) return -1;
+        if (add_slot(b, line, bytes, w->records.number, w->records.indent, why)) return -1;
     if (b->count < BATCH_DOCUMENTS && b->bytes < BATCH_BYTES) w->at_end = true;
     return got < 0 ? -1 : 0;
 }
@@ -321,7 +322,8 @@ static int refuse_document(const struct encoder_work *w, const struct slot *s, s
     else
         json_records_place(&w->records, s->number, place, 280);
     if (e->format != FORMAT_CHAT)
-        snprintf(place + strlen(place), sizeof place - strlen(place), ": byte %zu", s->byte);
+        snprintf(place + strlen(place), sizeof place - strlen(place), ": byte %zu",
+                 s->indent + s->byte);
     return fail_in(why, place);
 }
 

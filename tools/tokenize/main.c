@@ -35,6 +35,17 @@ static void declare_files(const struct options *o, const char **files)
     or_die(output_declare("-o ", o->output, &why), &why);
 }
 
+static struct tokenizer *open_tokenizer(const struct options *o)
+{
+    struct tokenizer *t;
+    struct fail why;
+    or_die(tokenizer_open(&t, o->model, &why), &why);
+    bool puts_begin = !o->bos && !o->no_bos && strcmp(o->format, "chat") != 0;
+    const char *remark = tokenizer_remark(t, puts_begin);
+    if (remark && !o->decode) warn("%s", remark);
+    return t;
+}
+
 int main(int argc, char **argv)
 {
     struct options o = { .output = "-",
@@ -111,8 +122,7 @@ int main(int argc, char **argv)
         free(files);
         return 0;
     }
-    struct tokenizer *t;
-    or_die(tokenizer_open(&t, o.model, &why), &why);
+    struct tokenizer *t = open_tokenizer(&o);
     if (o.decode)
         decode_all(&o, *files ? *files : "-", from, t);
     else

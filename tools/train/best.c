@@ -19,8 +19,11 @@ static bool is_better(const struct trainer *t, double metric, double than)
 static int save_best(struct trainer *t, struct fail *why)
 {
     struct run_folder *f = &t->folder;
-    if (t->kept_best && t->best_there == t->kept_best && run_folder_owns(f, best_name) &&
-        run_folder_rename(f, best_name, before_name, why))
+    char best[RUN_NAME], before[RUN_NAME];
+    run_folder_name(f, best_name, best);
+    run_folder_name(f, before_name, before);
+    if (t->kept_best && t->best_there == t->kept_best && run_folder_owns(f, best) &&
+        run_folder_rename(f, best, before, why))
         return -1;
     if (trainer_save(t, best_name, why)) return -1;
     t->best_there = t->state.step;
@@ -66,7 +69,7 @@ static int64_t step_in(const struct trainer *t, const char *name)
 static int forget(struct trainer *t, const char *name, struct fail *why)
 {
     char path[4096];
-    snprintf(path, sizeof path, "%s/%s", t->folder.path, name);
+    run_folder_path(&t->folder, name, path);
     return checkpoint_is_pure(path) ? run_folder_remove(&t->folder, name, why) : 0;
 }
 
@@ -74,21 +77,23 @@ int trainer_restore_best(struct trainer *t, void (*say)(const char *), struct fa
 {
     struct run_folder *f = &t->folder;
     int64_t wanted = t->state.best_step;
-    char text[300];
-    if (!wanted) return forget(t, best_name, why) || forget(t, before_name, why) ? -1 : 0;
+    char text[600], best[RUN_NAME], before[RUN_NAME];
+    run_folder_name(f, best_name, best);
+    run_folder_name(f, before_name, before);
+    if (!wanted) return forget(t, best, why) || forget(t, before, why) ? -1 : 0;
     if (!recipe_seeks_best(t->recipe)) return 0;
     t->best_there = wanted;
-    if (step_in(t, best_name) == wanted) return 0;
-    if (step_in(t, before_name) == wanted) return run_folder_rename(f, before_name, best_name, why);
+    if (step_in(t, best) == wanted) return 0;
+    if (step_in(t, before) == wanted) return run_folder_rename(f, before, best, why);
     if (t->recipe->load_best && t->state.step >= t->optimiser.steps)
         return fail(
             why,
             "%.200s/%s: the best model, of step %lld, is not there any more: put it back, or "
             "load_best_model_at_end=false keeps the last one",
-            f->path, best_name, (long long)wanted);
+            f->path, best, (long long)wanted);
     snprintf(text, sizeof text,
              "%s: the best model, of step %lld, is not there any more: the next one begins anew",
-             best_name, (long long)wanted);
+             best, (long long)wanted);
     say(text);
     t->best_there = t->state.best_step = 0;
     t->state.best_metric = t->recipe->greater == TOGGLE_YES ? -INFINITY : INFINITY;
@@ -98,8 +103,9 @@ int trainer_restore_best(struct trainer *t, void (*say)(const char *), struct fa
 int trainer_load_best(struct trainer *t, struct fail *why)
 {
     struct run_state then;
-    char path[4096], state[4200];
-    snprintf(path, sizeof path, "%s/%s", t->folder.path, best_name);
+    char path[4096], state[4200], best[RUN_NAME];
+    run_folder_name(&t->folder, best_name, best);
+    run_folder_path(&t->folder, best, path);
     snprintf(state, sizeof state, "%s/training_state", path);
     return checkpoint_verify(path, why) ? -1 : checkpoint_load_state(state, t->model, &then, why);
 }

@@ -46,9 +46,12 @@ static int claim_adapter(const struct run_folder *f, struct fail *why)
 static int claim_folder(const struct trainer *t, const char *name, struct fail *why)
 {
     const struct run_folder *f = &t->folder;
-    char path[4096];
-    if (run_folder_claim(f, name, why)) return -1;
-    snprintf(path, sizeof path, "%s/%s", f->path, name);
+    char path[4096], own[RUN_NAME];
+    run_folder_name(f, name, own);
+    if (!run_folder_owns(f, own)) /* else it has a name beside somebody's */
+        return run_folder_is_free(f, name) ? 0 : run_folder_claim(f, name, why);
+    name = own;
+    run_folder_path(f, name, path);
     if (!trainer_begins_anew(t) || !t->recipe->overwrite || !run_folder_owns(f, name) ||
         checkpoint_is_pure(path))
         return 0;
@@ -70,17 +73,6 @@ static int claim_checkpoints(const struct trainer *t, struct fail *why)
     return 0;
 }
 
-/* The newest of the run's checkpoints; -1 if there is none. */
-static int64_t newest_own(const struct run_folder *f)
-{
-    for (int64_t n = INT64_MAX; (n = checkpoint_newest(f->path, n)) >= 0;) {
-        char name[48];
-        snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
-        if (run_folder_owns(f, name)) return n;
-    }
-    return -1;
-}
-
 static int claim_result(const struct trainer *t, struct fail *why)
 {
     return trainer_is_lora(t) ? claim_adapter(&t->folder, why) : claim_model(t, why);
@@ -95,12 +87,12 @@ static int claim_names(const struct trainer *t, struct fail *why)
 {
     const struct run_folder *f = &t->folder;
     const struct recipe *r = t->recipe;
-    int64_t n = trainer_begins_anew(t) && !r->overwrite ? newest_own(f) : -1;
-    if (n >= 0)
+    char name[RUN_NAME];
+    if (trainer_begins_anew(t) && !r->overwrite && run_folder_newest(f, INT64_MAX, name) >= 0)
         return fail_usage(why,
-                          "%s holds checkpoint-%lld: resume_from_checkpoint=auto goes on with it, "
+                          "%s holds %s: resume_from_checkpoint=auto goes on with it, "
                           "overwrite_output_dir=true removes it",
-                          f->path, (long long)n);
+                          f->path, name);
     if (claim_checkpoints(t, why)) return -1;
     if (claim_result(t, why)) return -1;
     if (t->adopts[0] || run_folder_owns(f, "trainer_log.jsonl")) {
@@ -116,6 +108,23 @@ static int claim_names(const struct trainer *t, struct fail *why)
     return claim_folder(t, "best", why) || claim_folder(t, "best-before", why) ? -1 : 0;
 }
 
+/* The first part of the path below the folder, if that is where it leads. */
+static bool lies_in(const char *folder, const char *path, char name[RUN_NAME]);
+
+/* Events have no place in a folder that the run itself makes, or removes one day. */
+static int check_events(const struct trainer *t, struct fail *why)
+{
+    char name[RUN_NAME];
+    const char *path = t->recipe->logging_dir;
+    if (!lies_in(t->folder.path, path, name) ||
+        (run_folder_step(name) < 0 && strncmp(name, "best", 4) != 0 && strcmp(name, "result") != 0))
+        return 0;
+    return fail_usage(why,
+                      "%s/%s is in the way: logging_dir=%s is a name of the run's: name another "
+                      "logging_dir",
+                      t->folder.path, name, path);
+}
+
 /* The folder of events is made first: one that cannot be is told before anything is removed, and
  * one that takes a name of the run's is in the way like anything else; it goes with the program
  * if nothing comes into it. */
@@ -125,12 +134,12 @@ int trainer_claim_names(const struct trainer *t, struct fail *why)
     bool has_events = !strcmp(r->report_to, "tensorboard") && r->logging_dir;
     if (has_events) unfinished_place(UNFINISHED_EVENTS, r->logging_dir);
     if (has_events && output_directory(r->logging_dir, why)) return fail_in(why, "logging_dir");
+    if (has_events && check_events(t, why)) return -1;
     return claim_names(t, why);
 }
 
 /* ---- inputs ---- */
 
-/* The first part of the path below the folder, if that is where it leads. */
 static bool lies_in(const char *folder, const char *path, char name[RUN_NAME])
 {
     char *whole = realpath(path, NULL), *root = realpath(folder, NULL);

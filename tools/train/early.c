@@ -3,23 +3,51 @@
 
 static void say_nothing(const char *text) { (void)text; }
 
-/* Of a directory, whose digest may take minutes; a stream is read into the memory that it needs.
- * What cannot be planned is told by who opens it. A finished run takes no memory, and one that goes
- * on may have other chunks than a new one. */
+/* A finished run takes no memory, and one that goes on may have other chunks than a new one. */
+static bool can_tell(const struct trainer *t)
+{
+    return !t->recipe->from_scratch && trainer_begins_anew(t) &&
+           !run_folder_said(&t->folder, "finished");
+}
+
+/* What cannot be planned is told by who opens it. */
+static int check(struct trainer *early, struct fail *why)
+{
+    struct fail ignored;
+    if (trainer_plan_positions(early, &ignored) || trainer_plan_run(early, &ignored) ||
+        plan_settle(early, &early->setup, &ignored))
+        return 0;
+    return plan_check(early, say_nothing, why);
+}
+
+/* Of a directory, whose digest may take minutes. */
 int trainer_check_early(const struct trainer *t, struct fail *why)
 {
     struct trainer early = *t;
     struct fail ignored;
-    if (t->recipe->from_scratch || !trainer_begins_anew(t) ||
-        !weights_are_directory(t->recipe->model) || run_folder_said(&t->folder, "finished"))
-        return 0;
+    if (!can_tell(t) || !weights_are_directory(t->recipe->model)) return 0;
     early.plan_only = true;
-    int status = 0;
-    if (!trainer_open_base(&early, &ignored) && !trainer_plan_positions(&early, &ignored) &&
-        !trainer_plan_run(&early, &ignored) && !plan_settle(&early, &early.setup, &ignored))
-        status = plan_check(&early, say_nothing, why);
+    int status = trainer_open_base(&early, &ignored) ? 0 : check(&early, why);
     fit_release(&early.fit);
     weights_close(&early.weights);
+    config_release(&early.config);
+    return status;
+}
+
+int trainer_check_outline(void *arg, struct weights *outline, struct fail *why)
+{
+    const struct trainer *t = arg;
+    struct trainer early = *t;
+    struct fail ignored;
+    int status = 0;
+    if (!can_tell(t)) return 0;
+    early.plan_only = true;
+    early.weights = *outline;
+    if (!config_copy(&early.config, &outline->config, &ignored) &&
+        !trainer_take_adapter(&early, &ignored))
+        status = check(&early, why);
+    *outline = early.weights;
+    fit_release(&early.fit);
     config_release(&early.config);
     return status;
 }

@@ -143,7 +143,11 @@ static int run_of_record(const struct trainer *t, struct run_state *then, struct
     free(recipe);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const char *text = json_string_value(json_object_get(run, texts[i].key));
-        if (!text) return fail_input(why, "longqlora-run.json: run has no '%s'", texts[i].key);
+        if (!text)
+            return fail_input(why,
+                              "%s/longqlora-run.json: run has no '%s': move it away, or name "
+                              "another output_dir",
+                              t->folder.path, texts[i].key);
         snprintf(texts[i].to, texts[i].size, "%s", text);
     }
     return 0;
@@ -217,7 +221,14 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
                         "changed since");
         return refuse_finished(t, why);
     }
-    if (is_early)
+    const char *first = json_string_value(json_array_get(json_object_get(finished, "files"), 0));
+    if (first && json_object_get(run_folder_said(&t->folder, "folders"), first))
+        snprintf(
+            text, size,
+            "%s: already finished, after step %lld, with its result in %s/%s, since a name was "
+            "taken; nothing is done",
+            t->folder.path, (long long)done, t->folder.path, first);
+    else if (is_early)
         snprintf(text, size,
                  "%s: already finished: stopped early after step %lld of %lld, as "
                  "early_stopping_patience says; nothing is done",
@@ -236,16 +247,19 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
  * those of older programs. */
 static void find_whole(struct trainer *t, void (*say)(const char *))
 {
-    char text[4200], name[48];
-    for (int64_t n = INT64_MAX;;) {
+    const struct run_folder *f = &t->folder;
+    char text[4200];
+    for (int64_t below = INT64_MAX;;) {
+        char name[RUN_NAME];
         struct fail why = { .status = STATUS_FAILED };
-        n = checkpoint_newest(t->folder.path, n);
+        int64_t own = run_folder_newest(f, below, name), there = checkpoint_newest(f->path, below);
         t->checkpoint[0] = '\0';
-        if (n < 0) return;
-        snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
-        snprintf(t->checkpoint, sizeof t->checkpoint, "%s/%s", t->folder.path, name);
-        bool is_known = !t->folder.record || run_folder_owns(&t->folder, name);
-        if (is_known && !run_folder_verify(&t->folder, n, &why)) return;
+        if (own < 0 && there < 0) return;
+        bool is_known = !f->record || own >= there;
+        below = own > there ? own : there;
+        if (own < there) snprintf(name, sizeof name, "checkpoint-%lld", (long long)there);
+        run_folder_path(f, name, t->checkpoint);
+        if (is_known && !run_folder_verify(&t->folder, name, &why)) return;
         if (!is_known) fail(&why, "%s: this run did not make it", t->checkpoint);
         snprintf(text, sizeof text, "skipped: %s", why.text);
         say(text);
@@ -278,13 +292,13 @@ static int check_later(const struct trainer *t, struct fail *why)
     const char *from = t->recipe->resume;
     bool is_named = !is_auto(from) && !is_none(from);
     if (!is_named || t->state.since != t->resumed) return 0;
-    for (int64_t n = INT64_MAX; (n = checkpoint_newest(t->folder.path, n)) > t->resumed;) {
-        char name[48], path[4200];
+    char name[RUN_NAME];
+    for (int64_t n = INT64_MAX; (n = run_folder_newest(&t->folder, n, name)) > t->resumed;) {
+        char path[4200];
         struct run_state later;
         struct fail ignored;
-        snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
         snprintf(path, sizeof path, "%s/%s/training_state", t->folder.path, name);
-        if (!run_folder_owns(&t->folder, name) || checkpoint_peek(path, &later, &ignored) ||
+        if (checkpoint_peek(path, &later, &ignored) ||
             (later.steps == t->state.steps && !strcmp(later.schedules, t->state.schedules)))
             continue;
         return fail_usage(why,
@@ -293,6 +307,36 @@ static int check_later(const struct trainer *t, struct fail *why)
                           t->folder.path, name);
     }
     return 0;
+}
+
+/* The checkpoint is another run's; what can be done with it and without it. */
+static int refuse_other_run(const struct trainer *t, struct fail *why)
+{
+    const char *from = t->recipe->resume;
+    bool is_there = is_auto(from) || is_none(from);
+    char text[sizeof why->text];
+    snprintf(text, sizeof text, "%.120s: %.200s; %s", t->checkpoint, why->text,
+             is_there ? "go on with that recipe, or begin anew: in another output_dir, or with "
+                        "resume_from_checkpoint=none overwrite_output_dir=true, which removes it"
+                      : "go on with that recipe, or resume_from_checkpoint=none begins anew");
+    memcpy(why->text, text, sizeof text);
+    return -1;
+}
+
+/* One that was named. */
+static int verify_named(const struct trainer *t, struct fail *why)
+{
+    if (!checkpoint_verify(t->checkpoint, why)) return 0;
+    enum status status = why->status;
+    char text[sizeof why->text];
+    snprintf(
+        text, sizeof text,
+        "resume_from_checkpoint=%.120s: no whole checkpoint: %.200s; auto takes the newest one "
+        "of output_dir that is whole",
+        t->checkpoint, why->text);
+    memcpy(why->text, text, sizeof text);
+    why->status = status;
+    return -1;
 }
 
 int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct fail *why)
@@ -318,7 +362,7 @@ int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct
         size_t length = strlen(t->checkpoint);
         while (length > 1 && t->checkpoint[length - 1] == '/')
             t->checkpoint[--length] = 0;
-        if (checkpoint_verify(t->checkpoint, why)) return -1;
+        if (verify_named(t, why)) return -1;
     }
     state_path(t, path);
     if (checkpoint_peek(path, &then, why)) return -1;
@@ -327,7 +371,7 @@ int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct
     if (!t->recipe->chunk_rows && then.chunk > 0 && then.chunk <= t->setup.rows)
         t->setup.chunk = t->state.chunk = then.chunk;
     if (check_same_run(t, &then, why) || schedules_go_on(t, &then, why))
-        return fail_in(why, t->checkpoint);
+        return refuse_other_run(t, why);
     t->resumed = then.step;
     note_adoption(t);
     return check_later(t, why);
@@ -394,12 +438,13 @@ static int begin_record(struct trainer *t, struct fail *why)
     if (!strcmp(t->recipe->report_to, "tensorboard") && !t->recipe->logging_dir &&
         run_folder_add_folder(f, "runs", why))
         return -1;
-    return t->spooled[0] ? run_folder_place_files(f, t->spooled, "train.samples", why) : 0;
+    return t->spooled[0] && run_folder_place_files(f, t->spooled, "train.samples", why) ? -1 : 0;
 }
 
 int trainer_resume(struct trainer *t, void (*say)(const char *), struct fail *why)
 {
-    if (output_room(t->folder.path, trainer_checkpoint_bytes(t), why)) return -1;
+    if (output_room(t->folder.path, trainer_checkpoint_bytes(t), why))
+        return run_folder_advise(why);
     if (trainer_begins_anew(t) && t->recipe->overwrite && run_folder_clear(&t->folder, why))
         return -1;
     if (begin_record(t, why)) return -1;

@@ -101,7 +101,8 @@ static int check_folder(const char *path, struct fail *why)
     if (check_outside(&t, why)) return -1;
     if (!t.exists) return target_check_above(&t, path, why) ? fail_in(why, "output_dir") : 0;
     if (!faccessat(AT_FDCWD, t.path, W_OK | X_OK, AT_EACCESS)) return 0;
-    return fail(why, "output_dir=%.200s: may not be written: %s", path, strerror(errno));
+    return fail(why, "output_dir=%.200s: may not be written: %s: name another", path,
+                strerror(errno));
 }
 
 const char *guard_companions(const struct recipe *r)

@@ -13,8 +13,8 @@ static int refuse_unquantized(const char *model, struct fail *why)
                       model, program_of("quantize"), model);
 }
 
-/* An adapter that is trained further must be this base's, and makes of it what it is for. */
-static int take_adapter(struct trainer *t, struct fail *why)
+/* It must be this base's. */
+int trainer_take_adapter(struct trainer *t, struct fail *why)
 {
     const struct adapter *a = t->adapter;
     const char *path = t->recipe->adapter;
@@ -46,7 +46,8 @@ int trainer_open_base(struct trainer *t, struct fail *why)
             int quantized = weights_directory_is_nf4(r->model, why);
             if (quantized <= 0) return quantized ? -1 : refuse_unquantized(r->model, why);
         }
-        if (weights_open(&t->weights, r->model, true, why)) return -1;
+        if (weights_open_checked(&t->weights, r->model, true, trainer_check_outline, t, why))
+            return -1;
         if (config_copy(&t->config, &t->weights.config, why)) return -1;
         memcpy(t->state.base, t->weights.base, sizeof t->state.base);
     }
@@ -57,7 +58,7 @@ int trainer_open_base(struct trainer *t, struct fail *why)
         return fail_usage(why, "%s is quantized, the recipe says quantization: none", r->model);
     if (is_nf4 && !trainer_is_lora(t))
         return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
-    if (take_adapter(t, why)) return -1;
+    if (trainer_take_adapter(t, why)) return -1;
     if (!t->samples) return 0;
     if (rows_check(t->samples, &t->info, t->config.vocab, why)) return -1;
     if (!own_tokenizer_fits(t->info.text.tokenizer, &t->weights, r->adapter))

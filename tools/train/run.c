@@ -142,5 +142,11 @@ void run(struct trainer *t)
     trainer_describe(t, text, sizeof text);
     note("%s", text);
     take_steps(t);
-    or_die(trainer_finish(t, &why), &why);
+    status = trainer_finish(t, &why);
+    char name[RUN_NAME];
+    if (status < 0 && !run_folder_said(&t->folder, "finished") &&
+        run_folder_newest(&t->folder, t->state.step + 1, name) == t->state.step)
+        note("%s/%s has what was trained: resume_from_checkpoint=auto makes the result of it",
+             t->folder.path, name);
+    or_die(status, &why);
 }

@@ -2,6 +2,7 @@
 
 #include "../../lib/common/output.h"
 #include "../../lib/common/signals.h"
+#include "../../lib/common/temporary.h"
 #include "run_record.h"
 #include "unfinished.h"
 
@@ -17,7 +18,7 @@
 
 static const char record_name[] = "longqlora-run.json";
 
-static void path_of(const struct run_folder *f, const char *name, char path[4096])
+void run_folder_path(const struct run_folder *f, const char *name, char path[4096])
 {
     snprintf(path, 4096, "%s/%.*s", f->path, RUN_NAME - 1, name);
 }
@@ -27,7 +28,7 @@ static void path_of(const struct run_folder *f, const char *name, char path[4096
 static int clear_left(const struct run_folder *f, const char *path, const char *purpose)
 {
     char heir[4096];
-    path_of(f, purpose, heir);
+    run_folder_path(f, purpose, heir);
     return checkpoint_discard(path, heir);
 }
 
@@ -39,7 +40,7 @@ static int remove_left(const struct run_folder *f, struct fail *why)
     for (struct dirent *e; !status && (e = readdir(dir));) {
         char path[4096];
         if (strncmp(e->d_name, f->mark, length) || e->d_name[length] != '.') continue;
-        path_of(f, e->d_name, path);
+        run_folder_path(f, e->d_name, path);
         if (clear_left(f, path, e->d_name + length + 1))
             status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
     }
@@ -49,36 +50,50 @@ static int remove_left(const struct run_folder *f, struct fail *why)
 
 /* ---- the record ---- */
 
-/* Is the folder of that path the one that is open? A run that came to nothing removes an empty one.
- */
-static bool is_open_one(const struct run_folder *f)
+/* A run that came to nothing removes an empty one. */
+bool run_folder_is_there(const struct run_folder *f)
 {
     struct stat opened, named;
     return !fstat(f->lock, &opened) && !stat(f->path, &named) && opened.st_dev == named.st_dev &&
            opened.st_ino == named.st_ino;
 }
 
-/* Who moves the folder away may begin another run under its name: this one goes with it. */
+static int lock_folder(struct run_folder *f, struct fail *why);
+
+/* Who moves the folder away may begin another run under its name: this one goes with it. One that
+ * was removed is made again, since what a run has made is not lost; beside its place, if that is
+ * taken. */
 static int find_again(struct run_folder *f, struct fail *why)
 {
-    char own[64];
+    enum { PLACES = 9 };
+    char own[64], wanted[RUN_PATH];
     struct run_folder moved = *f;
-    if (is_open_one(f)) return 0;
+    if (run_folder_is_there(f)) return 0;
     snprintf(own, sizeof own, "/proc/self/fd/%d", f->lock);
     ssize_t n = readlink(own, moved.path, sizeof moved.path - 1);
     moved.path[n > 0 ? n : 0] = 0;
-    if (n <= 0 || !is_open_one(&moved))
-        return fail(why, "%s: was removed while the run was under way", f->path);
-    memcpy(f->path, moved.path, sizeof f->path);
-    return 0;
+    if (n > 0 && run_folder_is_there(&moved)) {
+        memcpy(f->path, moved.path, sizeof f->path);
+        return 0;
+    }
+    close(f->lock);
+    memcpy(wanted, f->path, sizeof wanted);
+    f->was_made_again = true;
+    int status = lock_folder(f, why);
+    for (int i = 2; i <= PLACES && status; i++) {
+        snprintf(f->path, sizeof f->path, "%.3800s-%d", wanted, i);
+        status = lock_folder(f, why);
+    }
+    return status;
 }
 
 static int read_record(struct run_folder *f, struct fail *why)
 {
     char path[4096];
-    path_of(f, record_name, path);
+    run_folder_path(f, record_name, path);
     if (access(path, F_OK) && errno == ENOENT) return 0;
     f->record = json_read_file(path, why);
+    if (f->record && digest_file(path, f->written, why)) return -1;
     if (f->record && !run_record_is_sound(f->record))
         fail_input(why, "%s: not a run's record", path);
     else if (f->record) {
@@ -91,12 +106,30 @@ static int read_record(struct run_folder *f, struct fail *why)
     return fail_input(why, "%.470s", more);
 }
 
-static int write_record(struct run_folder *f, struct fail *why)
+/* Did somebody put something in the place of the record, or change it? */
+static bool is_record_taken(const struct run_folder *f, const char *path)
+{
+    char now[STREAM_DIGEST_TEXT];
+    struct stat st;
+    struct fail ignored;
+    if (lstat(path, &st)) return false;
+    return !S_ISREG(st.st_mode) || !f->written[0] || digest_file(path, now, &ignored) ||
+           strcmp(now, f->written) != 0;
+}
+
+/* Without it nobody knows any more what is the run's, but the run goes on. */
+int run_folder_write(struct run_folder *f, struct fail *why)
 {
     char path[4096];
     if (find_again(f, why)) return -1;
-    path_of(f, record_name, path);
-    return json_write_file(f->record, path, why);
+    run_folder_path(f, record_name, path);
+    f->lost_record = f->lost_record || is_record_taken(f, path);
+    if (f->lost_record) return 0;
+    char *text = json_text(f->record);
+    int status = text ? output_text(path, text, why) : fail(why, "%s: out of memory", path);
+    if (!status) digest_of_bytes(text, strlen(text), f->written);
+    free(text);
+    return status;
 }
 
 static int start_record(struct run_folder *f, struct fail *why)
@@ -124,7 +157,10 @@ static int lock_folder(struct run_folder *f, struct fail *why)
     for (int i = 0; i < TRIES; i++) {
         if (output_directory(f->path, why)) return -1;
         f->lock = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (f->lock < 0 && errno != ENOENT) return fail(why, "%s: %s", f->path, strerror(errno));
+        if (f->lock < 0 && errno != ENOENT) {
+            fail(why, "%s: %s", f->path, strerror(errno));
+            return run_folder_advise(why);
+        }
         int error = f->lock >= 0 && flock(f->lock, LOCK_EX | LOCK_NB) ? errno : 0;
         f->has_no_locks = error && error != EWOULDBLOCK;
         if (error == EWOULDBLOCK) {
@@ -133,11 +169,12 @@ static int lock_folder(struct run_folder *f, struct fail *why)
                 why, "%s: another run is under way there: wait for it, or name another output_dir",
                 f->path);
         }
-        if (f->lock >= 0 && is_open_one(f)) return 0;
+        if (f->lock >= 0 && run_folder_is_there(f)) return 0;
         if (f->lock >= 0) close(f->lock);
     }
     unfinished_place_taken(UNFINISHED_RUN);
-    return fail(why, "%s: is removed again and again", f->path);
+    fail(why, "%s: is removed again and again", f->path);
+    return run_folder_advise(why);
 }
 
 int run_folder_open(struct run_folder *f, const char *path, struct fail *why)
@@ -149,7 +186,10 @@ int run_folder_open(struct run_folder *f, const char *path, struct fail *why)
     if (length >= sizeof f->path) return fail_usage(why, "output_dir: the path is too long");
     snprintf(f->path, sizeof f->path, "%.*s", (int)length, path);
     if (lock_folder(f, why)) return -1;
-    if (access(f->path, W_OK | X_OK)) return fail(why, "%s: %s", f->path, strerror(errno));
+    if (access(f->path, W_OK | X_OK)) {
+        fail(why, "%s: may not be written: %s", f->path, strerror(errno));
+        return run_folder_advise(why);
+    }
     return read_record(f, why);
 }
 
@@ -181,7 +221,7 @@ static bool digest_of_name(const struct run_folder *f, const char *name, bool is
     char path[4096];
     struct stat st;
     struct fail ignored;
-    path_of(f, name, path);
+    run_folder_path(f, name, path);
     if (lstat(path, &st) || (is_folder ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode))) return false;
     return !(is_folder ? checkpoint_digest(path, digest, &ignored)
                        : digest_file(path, digest, &ignored));
@@ -194,7 +234,7 @@ bool run_folder_owns(const struct run_folder *f, const char *name)
     const json_t *list = json_object_get(json_object_get(f->record, "folders"), name);
     bool is_folder = list != NULL;
     if (!list) list = json_object_get(json_object_get(f->record, "files"), name);
-    path_of(f, name, path);
+    run_folder_path(f, name, path);
     if (!list || lstat(path, &st)) return false;
     if (!json_array_size(list)) return is_folder ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode);
     return digest_of_name(f, name, is_folder, digest) && lists(list, digest);
@@ -209,12 +249,19 @@ static bool is_like_ours(const char *path, const char *name)
            !strcmp(name, "adapter_model.safetensors") || !strcmp(name, "trainer_log.jsonl");
 }
 
-int run_folder_claim(const struct run_folder *f, const char *name, struct fail *why)
+static bool is_taken(const struct run_folder *f, const char *name)
 {
     char path[4096];
     struct stat st;
-    path_of(f, name, path);
-    if (lstat(path, &st) || run_folder_owns(f, name)) return 0;
+    run_folder_path(f, name, path);
+    return !lstat(path, &st) && !run_folder_owns(f, name);
+}
+
+int run_folder_claim(const struct run_folder *f, const char *name, struct fail *why)
+{
+    char path[4096];
+    if (!is_taken(f, name)) return 0;
+    run_folder_path(f, name, path);
     return fail_usage(
         why,
         "%s is in the way: the run would write it, but did not make what stands there%s: "
@@ -225,9 +272,15 @@ int run_folder_claim(const struct run_folder *f, const char *name, struct fail *
                                                  "away, put it back)");
 }
 
-/* The name has, or is going to have, that digest; what it has now stays known. */
-static int expect(struct run_folder *f, const char *kind, const char *name, const char *digest,
-                  struct fail *why)
+bool run_folder_is_free(const struct run_folder *f, const char *name)
+{
+    char path[4096];
+    run_folder_path(f, name, path);
+    return !is_taken(f, name) || temporary_is_alone(path);
+}
+
+int run_folder_expect(struct run_folder *f, const char *kind, const char *name, const char *digest,
+                      struct fail *why)
 {
     char now[STREAM_DIGEST_TEXT];
     bool is_folder = !strcmp(kind, "folders");
@@ -248,9 +301,9 @@ int run_folder_prepare(struct run_folder *f, struct fail *why)
     if (f->record) return 0;
     char path[4096];
     if (start_record(f, why)) return -1;
-    path_of(f, record_name, path);
+    run_folder_path(f, record_name, path);
     unfinished_record(path);
-    return write_record(f, why);
+    return run_folder_write(f, why);
 }
 
 int run_folder_begin(struct run_folder *f, const json_t *run, struct fail *why)
@@ -260,21 +313,21 @@ int run_folder_begin(struct run_folder *f, const json_t *run, struct fail *why)
     if (json_object_set_new(f->record, "run", json_deep_copy(run)))
         return fail(why, "out of memory");
     unfinished_record(NULL);
-    return write_record(f, why);
+    return run_folder_write(f, why);
 }
 
 int run_folder_add_file(struct run_folder *f, const char *name, struct fail *why)
 {
     json_t *files = json_object_get(f->record, "files");
     return json_object_set_new(files, name, json_array()) ? fail(why, "out of memory")
-                                                          : write_record(f, why);
+                                                          : run_folder_write(f, why);
 }
 
 int run_folder_add_folder(struct run_folder *f, const char *name, struct fail *why)
 {
     json_t *folders = json_object_get(f->record, "folders");
     return json_object_set_new(folders, name, json_array()) ? fail(why, "out of memory")
-                                                            : write_record(f, why);
+                                                            : run_folder_write(f, why);
 }
 
 int run_folder_adopt(struct run_folder *f, const char *name, struct fail *why)
@@ -282,14 +335,14 @@ int run_folder_adopt(struct run_folder *f, const char *name, struct fail *why)
     char digest[STREAM_DIGEST_TEXT];
     if (!digest_of_name(f, name, true, digest))
         return fail_input(why, "%s/%s: no checkpoint", f->path, name);
-    return expect(f, "folders", name, digest, why) ? -1 : write_record(f, why);
+    return run_folder_expect(f, "folders", name, digest, why) ? -1 : run_folder_write(f, why);
 }
 
 int run_folder_finish(struct run_folder *f, const json_t *finished, struct fail *why)
 {
     if (json_object_set_new(f->record, "finished", json_deep_copy(finished)))
         return fail(why, "out of memory");
-    return write_record(f, why);
+    return run_folder_write(f, why);
 }
 
 int run_folder_clear(struct run_folder *f, struct fail *why)
@@ -299,13 +352,13 @@ int run_folder_clear(struct run_folder *f, struct fail *why)
     char path[4096];
     json_object_foreach(json_object_get(f->record, "files"), name, list)
     {
-        path_of(f, name, path);
+        run_folder_path(f, name, path);
         if (run_folder_owns(f, name) && unlink(path))
             return fail(why, "%s: cannot remove: %s", path, strerror(errno));
     }
     json_object_foreach(json_object_get(f->record, "folders"), name, list)
     {
-        path_of(f, name, path);
+        run_folder_path(f, name, path);
         if (!run_folder_owns(f, name)) continue;
         if (!json_array_size(list)) {
             if (rmdir(path) && errno != ENOTEMPTY && errno != EEXIST)
@@ -314,10 +367,11 @@ int run_folder_clear(struct run_folder *f, struct fail *why)
             return -1;
         }
     }
-    path_of(f, record_name, path);
+    run_folder_path(f, record_name, path);
     if (f->record && unlink(path)) return fail(why, "%s: cannot remove: %s", path, strerror(errno));
     json_decref(f->record);
     f->record = NULL;
+    f->written[0] = 0;
     f->verified_count = 0;
     return 0;
 }
@@ -351,53 +405,66 @@ static void take_mode(const char *made, const char *path)
     if (!lstat(path, &st)) (void)!chmod(made, st.st_mode & 07777);
 }
 
-/* Where a file system cannot exchange two names, one has none for a moment. */
-static int exchange(const char *made, const char *path, struct fail *why)
+/* Where a file system cannot exchange two names, one has none for a moment. 1: somebody's stands
+ * there. */
+static int exchange(const char *made, const char *path, bool has_own, struct fail *why)
 {
     enum { EXCHANGE = 1 << 1 }; /* RENAME_EXCHANGE */
-    if (access(path, F_OK) ? !rename(made, path)
-                           : !syscall(SYS_renameat2, AT_FDCWD, made, AT_FDCWD, path, EXCHANGE))
-        return 0;
-    if (errno == ENOSYS || errno == EINVAL) {
+    if (has_own && !syscall(SYS_renameat2, AT_FDCWD, made, AT_FDCWD, path, EXCHANGE)) return 0;
+    if (has_own && (errno == ENOSYS || errno == EINVAL)) {
         if (checkpoint_remove(path, why)) return -1;
-        if (!rename(made, path)) return 0;
+        has_own = false;
     }
+    /* What holds nothing is replaced, and nothing else. */
+    if (!has_own && !rename(made, path)) return 0;
+    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) return 1;
     return fail(why, "%s: cannot rename into place: %s", path, strerror(errno));
 }
 
-static int note_verified(struct run_folder *f, int64_t step, struct fail *why)
-{
-    int64_t *grown = realloc(f->verified, (size_t)(f->verified_count + 1) * sizeof *f->verified);
-    if (!grown) return fail(why, "out of memory");
-    f->verified = grown;
-    f->verified[f->verified_count++] = step;
-    return 0;
-}
-
-int run_folder_place(struct run_folder *f, const char *made, const char *name, struct fail *why)
+/* 1: the name is taken. */
+static int place(struct run_folder *f, const char *made, const char *name, struct fail *why)
 {
     char path[4096], digest[STREAM_DIGEST_TEXT];
-    path_of(f, name, path);
-    if (run_folder_claim(f, name, why) || checkpoint_digest(made, digest, why) ||
-        expect(f, "folders", name, digest, why) || write_record(f, why))
+    run_folder_path(f, name, path);
+    if (!run_folder_is_free(f, name)) return 1;
+    bool has_own = run_folder_owns(f, name);
+    if (!has_own) temporary_sweep(path, NULL, NULL);
+    if (checkpoint_digest(made, digest, why) ||
+        run_folder_expect(f, "folders", name, digest, why) || run_folder_write(f, why))
         return -1;
     take_mode(made, path);
     /* A signal that ends the program waits until nothing half done is left. */
     sigset_t before;
     signals_block(&before);
-    int status = exchange(made, path, why);
+    int status = exchange(made, path, has_own, why);
     if (!status) unfinished_folder(NULL);
-    if (!status) status = output_sync_directory(f->path, why) || checkpoint_drop(made, path, why);
+    if (!status && (output_sync_directory(f->path, why) || checkpoint_drop(made, path, why)))
+        status = -1;
     signals_unblock(&before);
-    int64_t step = checkpoint_number(name);
-    return status || (step >= 0 && note_verified(f, step, why)) ? -1 : 0;
+    if (status) return status;
+    int64_t step = run_folder_step(name);
+    return step >= 0 && run_folder_note_verified(f, step, why) ? -1 : 0;
+}
+
+int run_folder_place(struct run_folder *f, const char *made, const char *wanted,
+                     char name[RUN_NAME], struct fail *why)
+{
+    enum { NAMES = 100 };
+    run_folder_name(f, wanted, name);
+    int status = place(f, made, name, why);
+    /* Taken just now. */
+    for (int i = 2; i <= NAMES && status > 0; i++) {
+        snprintf(name, RUN_NAME, "%.200s-%d", wanted, i);
+        status = place(f, made, name, why);
+    }
+    return status > 0 ? fail(why, "%s/%s: is in the way", f->path, name) : status;
 }
 
 static int place_file(struct run_folder *f, const char *made, const char *name, struct fail *why)
 {
     char from[4096 + 256], to[4096];
     snprintf(from, sizeof from, "%s/%s", made, name);
-    path_of(f, name, to);
+    run_folder_path(f, name, to);
     if (run_folder_claim(f, name, why)) return -1;
     take_mode(from, to);
     return rename(from, to) ? fail(why, "%s: cannot rename into place: %s", to, strerror(errno))
@@ -417,104 +484,33 @@ static int for_files(struct run_folder *f, const char *made, const char *last, b
         snprintf(path, sizeof path, "%s/%s", made, e->d_name);
         if (places)
             status = place_file(f, made, e->d_name, why);
-        else if (digest_file(path, digest, why) || expect(f, "files", e->d_name, digest, why))
+        else if (digest_file(path, digest, why) ||
+                 run_folder_expect(f, "files", e->d_name, digest, why))
             status = -1;
     }
     if (dir) closedir(dir);
     return status;
 }
 
+/* The first file of `made` whose name is taken. */
+static bool find_taken(const struct run_folder *f, const char *made, struct fail *why)
+{
+    bool is_found = false;
+    DIR *dir = opendir(made);
+    for (struct dirent *e; dir && !is_found && (e = readdir(dir));)
+        is_found = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+                   run_folder_claim(f, e->d_name, why);
+    if (dir) closedir(dir);
+    return is_found;
+}
+
 int run_folder_place_files(struct run_folder *f, const char *made, const char *last,
                            struct fail *why)
 {
-    if (for_files(f, made, "", false, why) || write_record(f, why) ||
+    if (find_taken(f, made, why)) return 1;
+    if (for_files(f, made, "", false, why) || run_folder_write(f, why) ||
         for_files(f, made, last, true, why) || place_file(f, made, last, why))
         return -1;
     unfinished_folder_remove();
     return output_sync_directory(f->path, why);
-}
-
-int run_folder_rename(struct run_folder *f, const char *from, const char *to, struct fail *why)
-{
-    char source[4096], target[4096], digest[STREAM_DIGEST_TEXT];
-    path_of(f, from, source);
-    path_of(f, to, target);
-    if (run_folder_claim(f, to, why) || run_folder_give_way(f, to, from, why) ||
-        checkpoint_digest(source, digest, why) || expect(f, "folders", to, digest, why) ||
-        write_record(f, why))
-        return -1;
-    return rename(source, target)
-               ? fail(why, "%s: cannot rename into place: %s", target, strerror(errno))
-               : output_sync_directory(f->path, why);
-}
-
-/* ---- removing ---- */
-
-int run_folder_remove(struct run_folder *f, const char *name, struct fail *why)
-{
-    char path[4096], aside[4096];
-    sigset_t before;
-    if (!run_folder_owns(f, name)) return 0;
-    path_of(f, name, path);
-    snprintf(aside, sizeof aside, "%s/%s.old", f->path, f->mark);
-    json_object_del(json_object_get(f->record, "folders"), name);
-    /* Under the temporary name a half removed one is taken for no checkpoint. */
-    signals_block(&before);
-    bool is_aside = checkpoint_is_pure(path) && !rename(path, aside);
-    int status = checkpoint_remove(is_aside ? aside : path, why);
-    signals_unblock(&before);
-    return status;
-}
-
-int run_folder_give_way(struct run_folder *f, const char *name, const char *heir, struct fail *why)
-{
-    char path[4096], to[4096];
-    if (!run_folder_owns(f, name)) return 0;
-    path_of(f, name, path);
-    path_of(f, heir, to);
-    if (checkpoint_is_pure(path)) return run_folder_remove(f, name, why);
-    json_object_del(json_object_get(f->record, "folders"), name);
-    return checkpoint_drop(path, to, why);
-}
-
-int run_folder_verify(struct run_folder *f, int64_t step, struct fail *why)
-{
-    char path[4096];
-    for (int64_t i = 0; i < f->verified_count; i++)
-        if (f->verified[i] == step) return 0;
-    snprintf(path, sizeof path, "%s/checkpoint-%lld", f->path, (long long)step);
-    return checkpoint_verify(path, why) ? -1 : note_verified(f, step, why);
-}
-
-/* Those from step `first` on and below `end`, the newest first. */
-static int prune_between(struct run_folder *f, int64_t first, int64_t end, int64_t keep,
-                         int64_t *kept, struct fail *why)
-{
-    for (int64_t n = end; (n = checkpoint_newest(f->path, n)) >= first;) {
-        char name[48];
-        struct fail ignored;
-        snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
-        if (!run_folder_owns(f, name)) continue;
-        if (*kept < keep)
-            *kept += !run_folder_verify(f, n, &ignored);
-        else if (run_folder_remove(f, name, why))
-            return -1;
-    }
-    return 0;
-}
-
-int run_folder_prune(struct run_folder *f, int64_t keep, int64_t saved, struct fail *why)
-{
-    struct fail ignored;
-    int64_t kept = 0, newest = INT64_MAX;
-    if (!keep) return 0;
-    while ((newest = checkpoint_newest(f->path, newest)) > saved) {
-        char name[48];
-        snprintf(name, sizeof name, "checkpoint-%lld", (long long)newest);
-        if (run_folder_owns(f, name) && !run_folder_verify(f, newest, &ignored)) break;
-    }
-    return prune_between(f, 0, saved + 1, keep, &kept, why) ||
-                   prune_between(f, saved + 1, newest, keep, &kept, why)
-               ? -1
-               : 0;
 }

@@ -1,4 +1,5 @@
 /* Checkpoints and the result. */
+#include "../../lib/common/die.h"
 #include "../../lib/common/output.h"
 #include "../../lib/llama/adapter_save.h"
 #include "../../lib/llama/base_name.h"
@@ -106,29 +107,76 @@ static int fill_checkpoint(struct trainer *t, const char *directory, struct fail
     return output_sync_directory(directory, why);
 }
 
-int trainer_save(struct trainer *t, const char *name, struct fail *why)
+/* What somebody did to the folder while the run was under way is told once. */
+static void warn_of_folder(struct run_folder *f)
 {
-    char made[4096];
-    if (run_folder_make(&t->folder, name, made, why)) return -1;
-    if (!output_room(t->folder.path, trainer_checkpoint_bytes(t), why) &&
-        !fill_checkpoint(t, made, why) && !run_folder_place(&t->folder, made, name, why))
-        return 0;
+    static bool told_record, told_folder;
+    if (f->was_made_again && !told_folder)
+        warn("output_dir was removed while the run was under way: made again as %s", f->path);
+    if (f->lost_record && !told_record)
+        warn("%s/longqlora-run.json: somebody changed it, or put something in its place: what the "
+             "run makes from now on is not recorded there",
+             f->path);
+    told_folder = f->was_made_again;
+    told_record = f->lost_record;
+}
+
+/* A best model comes again and again. */
+static void warn_of_name(const struct run_folder *f, const char *wanted, const char *name)
+{
+    static char told[RUN_NAME];
+    if (!strcmp(name, wanted) || !strcmp(name, told)) return;
+    snprintf(told, sizeof told, "%s", name);
+    warn("%s/%s is in the way, the run did not make it: saved as %s/%s", f->path, wanted, f->path,
+         name);
+}
+
+/* Makes it under a temporary name, which is removed if that fails. */
+static int make_checkpoint(struct trainer *t, const char *name, char made[4096], struct fail *why)
+{
     char shown[4096];
-    snprintf(shown, sizeof shown, "%s/%s", t->folder.path, name);
+    struct run_folder *f = &t->folder;
+    if (run_folder_make(f, name, made, why)) return -1;
+    run_folder_path(f, name, shown);
+    if (!output_room(f->path, trainer_checkpoint_bytes(t), why) && !fill_checkpoint(t, made, why))
+        return 0;
     run_folder_unmake(made, shown, why);
     return -1;
 }
 
+int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
+{
+    char made[4096], shown[4096], name[RUN_NAME];
+    struct run_folder *f = &t->folder;
+    run_folder_name(f, wanted, name);
+    run_folder_path(f, name, shown);
+    /* Again, if somebody removed or moved the folder meanwhile. */
+    bool was_there = run_folder_is_there(f);
+    int status = make_checkpoint(t, name, made, why);
+    if (status && was_there && !run_folder_is_there(f))
+        status = make_checkpoint(t, name, made, why);
+    if (!status && run_folder_place(f, made, wanted, name, why)) {
+        run_folder_unmake(made, shown, why);
+        status = -1;
+    }
+    if (!status) warn_of_name(f, wanted, name);
+    warn_of_folder(f);
+    return status;
+}
+
 int trainer_checkpoint(struct trainer *t, struct fail *why)
 {
-    char name[48];
-    snprintf(name, sizeof name, "checkpoint-%lld", (long long)t->state.step);
-    bool is_there = t->resumed && t->resumed == t->state.step && run_folder_owns(&t->folder, name);
-    if (!is_there && trainer_save(t, name, why)) return -1;
+    char wanted[48], name[RUN_NAME], best[RUN_NAME], before[RUN_NAME];
+    struct run_folder *f = &t->folder;
+    snprintf(wanted, sizeof wanted, "checkpoint-%lld", (long long)t->state.step);
+    run_folder_name(f, wanted, name);
+    bool is_there = t->resumed && t->resumed == t->state.step && run_folder_owns(f, name);
+    if (!is_there && trainer_save(t, wanted, why)) return -1;
     t->kept_best = t->state.best_step;
-    if (recipe_seeks_best(t->recipe) && run_folder_give_way(&t->folder, "best-before", "best", why))
-        return -1;
-    return run_folder_prune(&t->folder, t->recipe->save_total_limit, t->state.step, why);
+    run_folder_name(f, "best", best);
+    run_folder_name(f, "best-before", before);
+    if (recipe_seeks_best(t->recipe) && run_folder_give_way(f, before, best, why)) return -1;
+    return run_folder_prune(f, t->recipe->save_total_limit, t->state.step, why);
 }
 
 /* ---- the result ---- */
@@ -166,25 +214,49 @@ static json_t *list_files(const char *directory)
     return list;
 }
 
+/* Where a name of the result is taken, it gets a folder of its own. */
+static int place_result(struct trainer *t, const char *made, json_t *files, char aside[RUN_NAME],
+                        struct fail *why)
+{
+    struct run_folder *f = &t->folder;
+    int status = run_folder_place_files(f, made, trainer_last_file(t), why);
+    *aside = 0;
+    if (status <= 0) return status;
+    struct fail lack;
+    if (checkpoint_seal(made, &lack) || run_folder_place(f, made, "result", aside, &lack)) {
+        *why = lack;
+        return -1;
+    }
+    json_array_clear(files);
+    return json_array_append_new(files, json_string(aside)) ? fail(why, "out of memory") : 0;
+}
+
+/* files: of the result. */
+static json_t *finished_json(const struct trainer *t, json_t *files)
+{
+    return json_pack("{s:I,s:I,s:I,s:I,s:O,s:o}", "step", (json_int_t)t->state.step, "steps",
+                     (json_int_t)t->optimiser.steps, "best_step", (json_int_t)t->state.best_step,
+                     "worse", (json_int_t)t->state.worse, "files", files, "outcome",
+                     trainer_outcome_json(t));
+}
+
 int trainer_finish(struct trainer *t, struct fail *why)
 {
-    char made[4096];
+    char made[4096], aside[RUN_NAME] = "";
     struct run_folder *f = &t->folder;
     if ((t->recipe->load_best && t->state.best_step && trainer_load_best(t, why)) ||
         run_folder_make(f, "result", made, why))
         return -1;
     json_t *files = save_result(t, made, why) ? NULL : list_files(made);
-    json_t *finished =
-        files ? json_pack("{s:I,s:I,s:I,s:I,s:O,s:o}", "step", (json_int_t)t->state.step, "steps",
-                          (json_int_t)t->optimiser.steps, "best_step",
-                          (json_int_t)t->state.best_step, "worse", (json_int_t)t->state.worse,
-                          "files", files, "outcome", trainer_outcome_json(t))
-              : NULL;
-    int status = !files ? -1 : !finished ? fail(why, "out of memory") : 0;
-    if (!status) status = run_folder_place_files(f, made, trainer_last_file(t), why);
-    if (!status) status = run_folder_finish(f, finished, why);
+    int status = files ? place_result(t, made, files, aside, why) : -1;
+    struct fail taken = *why;
+    json_t *finished = status ? NULL : finished_json(t, files);
+    if (!status)
+        status = finished ? run_folder_finish(f, finished, why) : fail(why, "out of memory");
     if (status) run_folder_unmake(made, f->path, why);
     json_decref(files);
     json_decref(finished);
-    return status;
+    warn_of_folder(f);
+    if (status || !*aside) return status;
+    return fail(why, "%.400s; the result is whole, in %.200s/%s", taken.text, f->path, aside);
 }

@@ -46,9 +46,13 @@ static int index_samples(const struct trainer *t, const char *path, struct reade
 static int spool_samples(struct trainer *t, char path[4200], struct fail *why)
 {
     struct run_folder *f = &t->folder;
+    char shown[4096];
     if (run_folder_prepare(f, why) || run_folder_make(f, "samples", t->spooled, why)) return -1;
     snprintf(path, 4200, "%s/train.samples", t->spooled);
-    return output_copy("-", path, why);
+    if (!output_copy("-", path, why)) return 0;
+    run_folder_path(f, "train.samples", shown);
+    fail_rename(why, path, shown);
+    return -1;
 }
 
 /* Of samples that have no name of their own yet. */
@@ -72,6 +76,7 @@ static int open_samples(struct trainer *t, struct fail *why)
         path = spooled;
     }
     if (index_samples(t, path, &t->samples, &t->info, why)) return -1;
+    if (t->spooled[0]) reader_call(t->samples, "standard input");
     memcpy(t->state.data, reader_digest(t->samples), sizeof t->state.data);
     return 0;
 }

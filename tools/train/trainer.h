@@ -67,6 +67,10 @@ int trainer_plan_positions(struct trainer *t, struct fail *why) MUST_USE;
 int trainer_plan_run(struct trainer *t, struct fail *why) MUST_USE;
 /* Between samples and base: fails if there is not the memory that the run needs. */
 int trainer_check_early(const struct trainer *t, struct fail *why) MUST_USE;
+/* The same of a base that is a stream, with its header read; arg: the trainer. See weights.h. */
+int trainer_check_outline(void *arg, struct weights *outline, struct fail *why) MUST_USE;
+/* What the adapter that is trained further makes of the base; nothing without one. */
+int trainer_take_adapter(struct trainer *t, struct fail *why) MUST_USE;
 /* Allocates all memory, and goes on from a checkpoint if the recipe says so. */
 int trainer_start(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);

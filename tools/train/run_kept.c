@@ -1,0 +1,158 @@
+/* Names of what a run keeps in its folder: checkpoints and the best models; and which stay. */
+#include "run_folder.h"
+
+#include "../../lib/common/output.h"
+#include "../../lib/common/signals.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int run_folder_advise(struct fail *why)
+{
+    char text[sizeof why->text];
+    snprintf(text, sizeof text, "%.440s: name another output_dir", why->text);
+    memcpy(why->text, text, sizeof text);
+    return -1;
+}
+
+/* ---- names ---- */
+
+void run_folder_name(const struct run_folder *f, const char *wanted, char name[RUN_NAME])
+{
+    enum { NAMES = 1000 };
+    char at[RUN_NAME];
+    int free_one = 0;
+    for (int i = 1; i <= NAMES; i++) {
+        snprintf(at, sizeof at, i > 1 ? "%.200s-%d" : "%.200s", wanted, i);
+        bool is_own = run_folder_owns(f, at);
+        if (is_own) free_one = i;
+        if (is_own) break;
+        bool is_free = run_folder_is_free(f, at);
+        if (is_free && !free_one) free_one = i;
+        /* Behind a gap there is nothing of the run's. */
+        if (is_free && i > 1) break;
+    }
+    snprintf(name, RUN_NAME, free_one > 1 ? "%.200s-%d" : "%.200s", wanted, free_one);
+}
+
+int64_t run_folder_step(const char *name)
+{
+    char plain[RUN_NAME];
+    size_t length = strcspn(name, "-"), digits = strspn(name + length, "-0123456789");
+    const char *second = name[length] ? strchr(name + length + 1, '-') : NULL;
+    if (!second || name[length + digits] || strchr(second + 1, '-') || !second[1])
+        return checkpoint_number(name);
+    snprintf(plain, sizeof plain, "%.*s", (int)(second - name), name);
+    return checkpoint_number(plain);
+}
+
+int64_t run_folder_newest(const struct run_folder *f, int64_t below, char name[RUN_NAME])
+{
+    const char *key;
+    json_t *digests;
+    for (int64_t newest;; below = newest) {
+        newest = -1;
+        json_object_foreach(json_object_get(f->record, "folders"), key, digests)
+        {
+            int64_t n = run_folder_step(key);
+            if (n > newest && n < below) newest = n;
+        }
+        if (newest < 0) return -1;
+        char wanted[48];
+        snprintf(wanted, sizeof wanted, "checkpoint-%lld", (long long)newest);
+        run_folder_name(f, wanted, name);
+        if (run_folder_owns(f, name)) return newest;
+    }
+}
+
+int run_folder_rename(struct run_folder *f, const char *from, const char *to, struct fail *why)
+{
+    char source[4096], target[4096], digest[STREAM_DIGEST_TEXT];
+    run_folder_path(f, from, source);
+    run_folder_path(f, to, target);
+    if (run_folder_claim(f, to, why) || run_folder_give_way(f, to, from, why) ||
+        checkpoint_digest(source, digest, why) ||
+        run_folder_expect(f, "folders", to, digest, why) || run_folder_write(f, why))
+        return -1;
+    return rename(source, target)
+               ? fail(why, "%s: cannot rename into place: %s", target, strerror(errno))
+               : output_sync_directory(f->path, why);
+}
+
+/* ---- removing ---- */
+
+int run_folder_remove(struct run_folder *f, const char *name, struct fail *why)
+{
+    char path[4096], aside[4096];
+    sigset_t before;
+    if (!run_folder_owns(f, name)) return 0;
+    run_folder_path(f, name, path);
+    snprintf(aside, sizeof aside, "%s/%s.old", f->path, f->mark);
+    json_object_del(json_object_get(f->record, "folders"), name);
+    /* Under the temporary name a half removed one is taken for no checkpoint. */
+    signals_block(&before);
+    bool is_aside = checkpoint_is_pure(path) && !rename(path, aside);
+    int status = checkpoint_remove(is_aside ? aside : path, why);
+    signals_unblock(&before);
+    return status;
+}
+
+int run_folder_give_way(struct run_folder *f, const char *name, const char *heir, struct fail *why)
+{
+    char path[4096], to[4096];
+    if (!run_folder_owns(f, name)) return 0;
+    run_folder_path(f, name, path);
+    run_folder_path(f, heir, to);
+    if (checkpoint_is_pure(path)) return run_folder_remove(f, name, why);
+    json_object_del(json_object_get(f->record, "folders"), name);
+    return checkpoint_drop(path, to, why);
+}
+
+int run_folder_note_verified(struct run_folder *f, int64_t step, struct fail *why)
+{
+    int64_t *grown = realloc(f->verified, (size_t)(f->verified_count + 1) * sizeof *f->verified);
+    if (!grown) return fail(why, "out of memory");
+    f->verified = grown;
+    f->verified[f->verified_count++] = step;
+    return 0;
+}
+
+int run_folder_verify(struct run_folder *f, const char *name, struct fail *why)
+{
+    char path[4096];
+    int64_t step = run_folder_step(name);
+    for (int64_t i = 0; i < f->verified_count; i++)
+        if (f->verified[i] == step) return 0;
+    run_folder_path(f, name, path);
+    return checkpoint_verify(path, why) ? -1 : run_folder_note_verified(f, step, why);
+}
+
+/* Those from step `first` on and below `end`, the newest first. */
+static int prune_between(struct run_folder *f, int64_t first, int64_t end, int64_t keep,
+                         int64_t *kept, struct fail *why)
+{
+    char name[RUN_NAME];
+    for (int64_t n = end; (n = run_folder_newest(f, n, name)) >= first;) {
+        struct fail ignored;
+        if (*kept < keep)
+            *kept += !run_folder_verify(f, name, &ignored);
+        else if (run_folder_remove(f, name, why))
+            return -1;
+    }
+    return 0;
+}
+
+int run_folder_prune(struct run_folder *f, int64_t keep, int64_t saved, struct fail *why)
+{
+    char name[RUN_NAME];
+    struct fail ignored;
+    int64_t kept = 0, newest = INT64_MAX;
+    if (!keep) return 0;
+    while ((newest = run_folder_newest(f, newest, name)) > saved)
+        if (!run_folder_verify(f, name, &ignored)) break;
+    return prune_between(f, 0, saved + 1, keep, &kept, why) ||
+                   prune_between(f, saved + 1, newest, keep, &kept, why)
+               ? -1
+               : 0;
+}
