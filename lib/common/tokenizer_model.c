@@ -88,8 +88,10 @@ static int read_piece(struct tokenizer *t, struct bytes b, struct fail *why)
     }
     if (got < 0) return broken(why);
     if (p->type == PIECE_USER || p->type == PIECE_UNUSED)
-        return fail_input(why, "piece %u '%.*s' is %s: such models are not encoded here", t->count,
-                          (int)p->length, p->text,
+        return fail_input(why,
+                          "piece %u '%.*s' is %s: such models are not encoded here; use the "
+                          "model's tokenizer.json",
+                          t->count, (int)p->length, p->text,
                           p->type == PIECE_USER ? "user-defined" : "unused");
     if (!isfinite(p->score)) return fail_input(why, "piece %u has no finite score", t->count);
     t->count++;

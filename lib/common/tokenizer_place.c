@@ -66,6 +66,38 @@ static int name_lack(const char *place, struct fail *why)
     return fail(why, "%s: neither tokenizer.model nor tokenizer.json in it", place);
 }
 
+/* A line of a tiktoken file: a token in base64 and its rank. */
+static bool is_tiktoken(const char *text, size_t bytes)
+{
+    static const char base64[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+    size_t at = 0;
+    while (at < bytes && text[at] && strchr(base64, text[at]))
+        at++;
+    if (at < 4 || at % 4 || at + 1 >= bytes || text[at] != ' ') return false;
+    size_t digits = ++at;
+    while (at < bytes && text[at] >= '0' && text[at] <= '9')
+        at++;
+    return at > digits && at < bytes && text[at] == '\n';
+}
+
+/* Vocabularies of other libraries, of which transformers makes a tokenizer.json. */
+static int refuse_others(const char *text, size_t bytes, struct fail *why)
+{
+    const char *kind = NULL;
+    size_t looked = bytes < 65536 ? bytes : 65536;
+    if (is_tiktoken(text, bytes))
+        kind = "tiktoken";
+    else if (*text == '{' && memmem(text, looked, "\"token_bytes\"", 13))
+        kind = "Mistral's tekken";
+    if (!kind) return 0;
+    return fail_input(
+        why,
+        "a vocabulary of %s: use the model's tokenizer.json; if there is none, "
+        "transformers makes it: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+        kind);
+}
+
 int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
 {
     char path[4096];
@@ -84,7 +116,7 @@ int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
         fail_input(why, "%s: %llu bytes, at most %d", path, (unsigned long long)bytes,
                    TOKENIZER_MODEL_MAX);
     } else {
-        char *model = malloc(bytes + 1);
+        char *model = calloc(bytes + 1, 1);
         size_t got = model ? fread(model, 1, bytes, file) : 0;
         if (!model)
             fail(why, "%s: out of memory", path);
@@ -92,6 +124,8 @@ int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
             fail(why, "%s: cannot read: %s", path, strerror(errno));
         else if (got < bytes)
             fail_input(why, "%s: changed while it was read", path);
+        else if (refuse_others(model, got, why))
+            (void)fail_in(why, path);
         else
             status = tokenizer_parse(t, model, got, path, why);
         if (!status && tokenizer_read_beside(*t, path, why)) {

@@ -204,7 +204,7 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     rm t/tokenizer.vocab
     printf 'the world' > text
     run --separate-stderr -3 tokenize --format text -m t text
-    [[ "$stderr" == "tokenize: t/tokenizer.model: piece "*" '[X]' is user-defined: such models are not encoded here" ]]
+    [[ "$stderr" == "tokenize: t/tokenizer.model: piece "*" '[X]' is user-defined: such models are not encoded here; use the model's tokenizer.json" ]]
     cp "$golden/bpe/gpt2/tokenizer.json" t/
     [ "$(ids_of text -m t)" = "$(ids_of text -m "$golden/bpe/gpt2")" ]
     # One that is understood is taken; two files of different models are told apart.
@@ -285,6 +285,16 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
     refuses 3 "a tokenizer_config.json, where tokenizer.model or tokenizer.json is needed" tokenize --format text -m slow/tokenizer_config.json text
     echo '{"model_type": "llama"}' > slow/config.json
     refuses 3 "a model's config.json, where tokenizer.model or tokenizer.json is needed" tokenize --format text -m slow/config.json text
+}
+
+@test "tokenizers: vocabularies of tiktoken and tekken are named, with what to do" {
+    way="use the model's tokenizer.json; if there is none, transformers makes it: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+    printf 'IQ== 0\nIg== 1\n' > tokenizer.model
+    run --separate-stderr -3 tokenize -m tokenizer.model - < /dev/null
+    [ "$stderr" = "tokenize: tokenizer.model: a vocabulary of tiktoken: $way" ]
+    printf '{"config": {"pattern": "x"}, "vocab": [{"rank": 0, "token_bytes": "AA==", "token_str": "\\u0000"}]}' > tekken.json
+    run --separate-stderr -3 tokenize -m tekken.json - < /dev/null
+    [ "$stderr" = "tokenize: tekken.json: a vocabulary of Mistral's tekken: $way" ]
 }
 
 @test "tokenizers: a byte order mark and a link to nothing are refused by name, in each file" {
