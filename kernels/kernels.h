@@ -32,13 +32,6 @@ struct mat {
     int64_t stride;
 };
 
-/* Earlier names, until the renaming of the tree. */
-#define weight_type dtype
-#define WEIGHT_F32 DTYPE_F32
-#define WEIGHT_BF16 DTYPE_BF16
-#define WEIGHT_F16 DTYPE_F16
-#define WEIGHT_NF4 DTYPE_NF4
-
 /* y = x Wᵀ + scale · drop(x) Aᵀ Bᵀ   (LoRA: Hu et al. 2021, equation 3) */
 struct linear {
     enum dtype type;

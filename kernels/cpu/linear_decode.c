@@ -5,7 +5,7 @@
  * before the next are read. A task takes 32 rows of W. The order of a sum does not depend on the
  * number of threads.
  */
-#include "../nf4.h"
+#include "../../lib/common/nf4.h"
 #include "vec.h"
 
 enum { WEIGHT_TILE = 32, RANK_TILE = 8 };

@@ -1,6 +1,6 @@
 /* NF4 with double quantization, with the bits of bitsandbytes. Compiled without fused multiply-add,
  * because decoding absmax rounds twice by definition. */
-#include "../nf4.h"
+#include "../../lib/common/nf4.h"
 #include "cpu.h"
 
 #include <math.h>

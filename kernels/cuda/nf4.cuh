@@ -6,7 +6,7 @@
 #include "intrinsics.cuh"
 
 #define NF4_TABLE static __device__ const
-#include "../nf4.h"
+#include "../../lib/common/nf4.h"
 
 struct nf4_weight {
     const uint8_t *codes, *absmax;

@@ -5,7 +5,7 @@
  * models that chat_known.c names. tests/golden/wordings has the ids of each. */
 #include "chat_template_inside.h"
 
-#include "opt.h"
+#include "nearest.h"
 
 #define VICUNA                                                                                     \
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives " \
@@ -101,5 +101,5 @@ const char *chat_builtin_nearest(const char *name)
     for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
         if (!strcmp(name, elsewhere[i].theirs)) return elsewhere[i].ours;
     /* A path that is not there is no name. */
-    return strpbrk(name, "/") || strstr(name, ".j") ? NULL : opt_nearest(name, names, COUNT + 1);
+    return strpbrk(name, "/") || strstr(name, ".j") ? NULL : nearest_word(name, names, COUNT + 1);
 }

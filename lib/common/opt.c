@@ -2,6 +2,7 @@
 
 #include "die.h"
 #include "file_guard.h"
+#include "nearest.h"
 #include "program.h"
 
 #include <ctype.h>
@@ -13,41 +14,6 @@
 #endif
 
 struct opt_standard opt_standard = { .progress = "auto" };
-
-static int distance(const char *a, const char *b)
-{
-    enum { LONGEST = 63 };
-    size_t n = strlen(a), m = strlen(b);
-    if (n > LONGEST || m > LONGEST) return LONGEST;
-    int row[LONGEST + 1];
-    for (size_t j = 0; j <= m; j++)
-        row[j] = (int)j;
-    for (size_t i = 1; i <= n; i++) {
-        int diagonal = row[0];
-        row[0] = (int)i;
-        for (size_t j = 1; j <= m; j++) {
-            int change = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            int shorter = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            row[j] = change < shorter ? change : shorter;
-        }
-    }
-    return row[m];
-}
-
-const char *opt_nearest(const char *typed, const char *const *names, int count)
-{
-    const char *best = NULL;
-    int least = (int)strlen(typed) / 3 + 2;
-    for (int i = 0; i < count; i++) {
-        int d = distance(typed, names[i]);
-        if (d < least) {
-            least = d;
-            best = names[i];
-        }
-    }
-    return best;
-}
 
 static int table_size(const struct opt *table)
 {
@@ -214,7 +180,7 @@ NORETURN static void unknown(const struct opt_program *program, const char *type
         names[i] = program->table[i].name;
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(typed, "="), typed);
-    const char *near = opt_nearest(name, names, count < 64 ? count : 64);
+    const char *near = nearest_word(name, names, count < 64 ? count : 64);
     if (near) die_usage("unknown option --%s: did you mean --%s?", name, near);
     die_usage("unknown option --%s", name);
 }

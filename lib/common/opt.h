@@ -64,10 +64,6 @@ const char **opt_parse(int argc, char **argv, const struct opt_program *program)
 /* Is the value one of words, "a|b|c"? */
 bool opt_word_in(const char *words, const char *value);
 
-/* The option of the table, or the word of the list, nearest to what was typed;
- * NULL if none is near. */
-const char *opt_nearest(const char *typed, const char *const *names, int count);
-
 /* The options every tool has; bound to the global below. */
 struct opt_standard {
     int64_t threads;

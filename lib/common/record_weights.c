@@ -1,12 +1,13 @@
 #include "record_weights.h"
 
+#include "nf4.h"
+
 #include <math.h>
 
 static const char *const header_keys[] = { "longqlora", "kind", "config",  "quantization", "base",
                                            "tokenizer", "tool", "version", "options",      NULL };
 static const char *const keys[] = { "name",   "dtype",  "shape",  "rows", "data",
                                     "absmax", "nested", "offset", NULL };
-enum { BLOCK = 64, NESTED = 16384 };
 
 void weights_info_release(struct weights_info *info)
 {
@@ -106,11 +107,11 @@ static int parse_nf4(const msgpack_object *record, struct weights_record *r, siz
         return -1;
     r->offset = (float)offset;
     if (!isfinite(r->offset)) return fail_input(why, "%s: 'offset' is %g", r->name, offset);
-    if ((r->first_row * r->cols) % NESTED)
+    if ((r->first_row * r->cols) % NF4_NESTED)
         return fail_input(why, "%s: row %lld does not begin a scale", r->name,
                           (long long)r->first_row);
-    if (r->data_bytes != pieces(elements, 2) || r->absmax_bytes != pieces(elements, BLOCK) ||
-        r->nested_bytes != 4 * pieces(elements, NESTED))
+    if (r->data_bytes != pieces(elements, 2) || r->absmax_bytes != pieces(elements, NF4_BLOCK) ||
+        r->nested_bytes != 4 * pieces(elements, NF4_NESTED))
         return fail_input(why, "%s: sizes of codes or scales do not fit %zu elements", r->name,
                           elements);
     return 0;
@@ -151,14 +152,14 @@ int weights_read(struct reader *r, struct weights_record *record, struct fail *w
 
 int64_t weights_rows_unit(int64_t cols)
 {
-    int64_t a = NESTED, b = cols;
+    int64_t a = NF4_NESTED, b = cols;
     must(cols > 0);
     while (b) {
         int64_t rest = a % b;
         a = b;
         b = rest;
     }
-    return NESTED / a;
+    return NF4_NESTED / a;
 }
 
 int64_t weights_rows_each(int64_t rows, int64_t cols, size_t bits_each)

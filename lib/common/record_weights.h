@@ -4,12 +4,12 @@
 #ifndef LONGQLORA_RECORD_WEIGHTS_H
 #define LONGQLORA_RECORD_WEIGHTS_H
 
-#include "safetensors.h"
 #include "stream.h"
 
 enum {
     WEIGHTS_RECORD_BYTES = 2 << 20, /* as they are written: what is copied stays in the cache */
     WEIGHTS_CONFIG_MAX = 1 << 20,
+    WEIGHTS_NAME_MAX = 255, /* bytes of a tensor's name, as in safetensors */
 };
 
 struct weights_info {
@@ -22,7 +22,7 @@ struct weights_info {
 /* Rows [first_row, end_row) of a tensor [rows, cols]. NF4: data holds the codes, absmax
  * and nested those of the range, which begins at a multiple of 16384 elements. */
 struct weights_record {
-    char name[TENSOR_NAME_MAX + 1];
+    char name[WEIGHTS_NAME_MAX + 1];
     char dtype[8]; /* f32 f16 bf16 nf4 */
     int64_t rows, cols, first_row, end_row;
     const void *data, *absmax, *nested; /* borrowed from the reader */

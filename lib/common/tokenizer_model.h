@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_TOKENIZER_MODEL_H
 #define LONGQLORA_TOKENIZER_MODEL_H
 
-#include "stream.h"
+#include "digest.h"
 #include "tokenizer.h"
 
 #include <jansson.h>
@@ -133,7 +133,7 @@ struct tokenizer {
      * place between them, and what lies left and right is encoded alone. */
     bool joins_ascii[128 * 128];
     uint64_t joins_other[JOIN_BITS / 64]; /* by hash: may say yes for no */
-    char digest[STREAM_DIGEST_TEXT];
+    char digest[DIGEST_TEXT];
 };
 
 /* Tables that are filled while a model is read. One that was made to collide would be looked up

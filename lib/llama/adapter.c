@@ -5,7 +5,7 @@
 #include "../common/torch_file.h"
 #include "adapter_fields.h"
 #include "adapter_rules.h"
-#include "checkpoint.h"
+#include "checkpoint_number.h"
 
 #include <errno.h>
 #include <float.h>
@@ -102,11 +102,11 @@ static int read_config(struct adapter *a, json_t *config, struct fail *why)
     return 0;
 }
 
-static int read_text(const json_t *object, const char *key, char text[STREAM_DIGEST_TEXT],
+static int read_text(const json_t *object, const char *key, char text[DIGEST_TEXT],
                      struct fail *why)
 {
     const char *value = json_string_value(json_object_get(object, key));
-    if (!value || strlen(value) >= STREAM_DIGEST_TEXT) return fail_input(why, "no '%s'", key);
+    if (!value || strlen(value) >= DIGEST_TEXT) return fail_input(why, "no '%s'", key);
     memcpy(text, value, strlen(value) + 1);
     return 0;
 }
@@ -299,7 +299,7 @@ static int open_matrices(struct adapter *a, const char *directory, struct fail *
 /* LongLoRA's embedding and norms, by the names of the base, or of the base inside PEFT's. */
 static int open_beside(struct adapter *a, const char *directory, struct fail *why)
 {
-    char path[4096], both[2 * STREAM_DIGEST_TEXT], digest[STREAM_DIGEST_TEXT];
+    char path[4096], both[2 * DIGEST_TEXT], digest[DIGEST_TEXT];
     snprintf(path, sizeof path, "%s/trainable_params.bin", directory);
     int found = file_is_there(path, why);
     if (found <= 0) return found;

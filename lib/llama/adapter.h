@@ -7,13 +7,17 @@
  *
  *     adapter_open(&a, directory, why)           what it is
  *     adapter_fit(&a, &config, &fit, why)        what it makes of that base
- *     fit_set_up(&fit, &a, &setup)               how a model is opened with it
- *     adapter_load(&a, model, why)               its values
+ *
+ * adapter_load.h has how a model is opened with it, adapter_save.h how one becomes an adapter.
  */
 #ifndef LONGQLORA_ADAPTER_H
 #define LONGQLORA_ADAPTER_H
 
-#include "model.h"
+#include "../common/digest.h"
+#include "../common/stream_wording.h"
+#include "../common/tensor_file.h"
+#include "adapted.h"
+#include "tensors.h"
 
 /* What its embedding means to the head of a base whose head is the embedding. */
 enum head_tie {
@@ -35,12 +39,12 @@ struct adapter {
     uint32_t whole;   /* the same: what stands in the file itself */
     enum head_tie head;
     bool knows_base, has_rope; /* longqlora.json was there, and what it had */
-    char base[STREAM_DIGEST_TEXT], tokenizer[STREAM_DIGEST_TEXT];
+    char base[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
     enum rope_type rope;
     double factor; /* of the rope */
     int64_t original_position;
-    struct stream_wording wording;   /* of the conversations that it was trained on */
-    char digest[STREAM_DIGEST_TEXT]; /* of adapter_model, and of what stands beside it */
+    struct stream_wording wording; /* of the conversations that it was trained on */
+    char digest[DIGEST_TEXT];      /* of adapter_model, and of what stands beside it */
     struct tensor_file file;
     bool has_beside;
     struct tensor_file beside; /* LongLoRA's trainable_params.bin */
@@ -71,8 +75,6 @@ int adapter_fit(const struct adapter *a, struct config *c, struct fit *fit,
 void fit_release(struct fit *fit);
 /* Fails where only merge can do it. directory: the adapter's, for the message. */
 int fit_check_applied(const struct fit *fit, const char *directory, struct fail *why) MUST_USE;
-/* Sets what of a model's setup the adapter decides; the fit must live until the model is open. */
-void fit_set_up(const struct fit *fit, const struct adapter *a, struct model_setup *setup);
 
 /* Puts the adapter's rope into the config; fails if the original contexts differ. The messages of
  * these and the next do not name the adapter's directory: fail_in does. */
@@ -84,9 +86,6 @@ int adapter_check_base(const struct adapter *a, const char *base, const char *mo
                        struct fail *why) MUST_USE;
 int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, const char *model,
                             struct fail *why) MUST_USE;
-
-/* Fills the parameters of a model that was opened with the adapter's fit. */
-int adapter_load(const struct adapter *a, struct model *m, struct fail *why) MUST_USE;
 
 /* What files have of a tensor beside enum trained: taken by merge alone. Embeddings' matrices lie
  * the other way round: A is [r, rows], B [cols, r]. */
@@ -110,18 +109,5 @@ float *adapter_values(const struct adapter *a, const struct tensor *t, int kind,
 /* Fails unless it has that shape, and numbers. */
 int adapter_check_shape(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
                         int64_t cols, struct fail *why) MUST_USE;
-
-/* What adapter_save writes beside the parameters. */
-struct adapter_origin {
-    const char *base_name;                /* as the user calls it */
-    const char *base, *tokenizer;         /* digests */
-    const char *quantization;             /* of the base in training */
-    const json_t *attention, *recipe;     /* borrowed */
-    const struct stream_wording *wording; /* NULL: none */
-    const struct adapter *from;           /* that was trained further; NULL: none */
-};
-
-int adapter_save(const struct model *m, const struct adapter_origin *origin, const char *directory,
-                 struct fail *why) MUST_USE;
 
 #endif

@@ -408,12 +408,3 @@ int fit_check_applied(const struct fit *fit, const char *directory, struct fail 
     return fail_input(why, "%s: %s: only merge computes it: merge it first, and name that model",
                       directory, fit->merge_only);
 }
-
-void fit_set_up(const struct fit *fit, const struct adapter *a, struct model_setup *setup)
-{
-    setup->rank = a->rank;
-    setup->alpha = a->alpha;
-    setup->targets = a->targets;
-    setup->whole = a->whole;
-    setup->each = fit->each;
-}

@@ -1,9 +1,4 @@
-/* adapter_save - a model's trained matrices as a PEFT adapter.
- *
- * Where a tied embedding was trained, the head is stored too and both are named, since PEFT takes
- * an embedding that is saved alone for one that has parted from the head.
- */
-#include "adapter.h"
+#include "adapter_save.h"
 
 #include "../common/safetensors.h"
 

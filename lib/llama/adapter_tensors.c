@@ -117,17 +117,3 @@ float *adapter_values(const struct adapter *a, const struct tensor *t, int kind,
             values[i] = value_at(s, i);
     return values;
 }
-
-int adapter_load(const struct adapter *a, struct model *m, struct fail *why)
-{
-    const struct parameters *p = model_parameters(m);
-    for (int64_t i = 0; i < p->at_count; i++) {
-        const struct trainable *t = &p->at[i];
-        float *values = adapter_values(a, t->tensor, (int)t->kind, t->rows, t->cols, why);
-        if (!values) return -1;
-        model_kernels(m)->upload(model_device(m), p->value + t->offset, values,
-                                 (size_t)(t->rows * t->cols) * 4);
-        free(values);
-    }
-    return 0;
-}

@@ -1,6 +1,6 @@
 #include "base_digest.h"
 
-#include "../../kernels/nf4.h"
+#include "../common/nf4.h"
 #include "../common/process.h"
 
 #include <sys/mman.h>

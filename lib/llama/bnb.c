@@ -1,6 +1,6 @@
 #include "bnb.h"
 
-#include "../../kernels/nf4.h"
+#include "../common/nf4.h"
 
 static const char *const suffixes[BNB_PARTS] = {
     "",

@@ -14,7 +14,7 @@
 #ifndef LONGQLORA_BNB_H
 #define LONGQLORA_BNB_H
 
-#include "../../kernels/kernels.h"
+#include "../common/dtype.h"
 #include "../common/safetensors.h"
 #include "model_files.h"
 #include "tensors.h"

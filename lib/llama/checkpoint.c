@@ -1,9 +1,6 @@
 #include "checkpoint.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <math.h>
-#include <unistd.h>
 
 static const char *const header_keys[] = {
     "longqlora",   "kind",       "step",        "tokens",      "loss_sum",  "loss_steps",
@@ -211,29 +208,4 @@ int checkpoint_load_state(const char *path, struct model *m, struct run_state *s
                             (long long)(ARRAYS * count));
     reader_close(r);
     return status;
-}
-
-int64_t checkpoint_number(const char *name)
-{
-    static const char prefix[] = "checkpoint-";
-    char *end;
-    if (strncmp(name, prefix, sizeof prefix - 1)) return -1;
-    const char *digits = name + sizeof prefix - 1;
-    if (*digits < '0' || *digits > '9') return -1;
-    long long n = strtoll(digits, &end, 10);
-    /* Names that we do not write, as checkpoint-007, are not ours. */
-    return *end || (*digits == '0' && digits[1]) || n == INT64_MAX ? -1 : n;
-}
-
-int64_t checkpoint_newest(const char *directory, int64_t below)
-{
-    DIR *dir = opendir(directory);
-    int64_t newest = -1;
-    if (!dir) return -1;
-    for (struct dirent *e; (e = readdir(dir));) {
-        int64_t n = checkpoint_number(e->d_name);
-        if (n > newest && n < below) newest = n;
-    }
-    closedir(dir);
-    return newest;
 }

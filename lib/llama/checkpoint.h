@@ -9,6 +9,7 @@
 #ifndef LONGQLORA_CHECKPOINT_H
 #define LONGQLORA_CHECKPOINT_H
 
+#include "checkpoint_number.h"
 #include "model.h"
 
 /* A checkpoint's numbers are counted up to here. */
@@ -63,11 +64,5 @@ int checkpoint_drop(const char *old, const char *heir, struct fail *why) MUST_US
 int checkpoint_discard(const char *path, const char *heir);
 /* True if the directory holds nothing else but temporary files of ours. */
 bool checkpoint_is_pure(const char *directory);
-
-/* The number in "checkpoint-N"; -1 for other names. */
-int64_t checkpoint_number(const char *name);
-/* Number of the newest checkpoint-N in the directory that is below `below`; -1 if there is
- * none. */
-int64_t checkpoint_newest(const char *directory, int64_t below);
 
 #endif

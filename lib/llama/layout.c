@@ -2,7 +2,7 @@
  * with them it assigns. */
 #include "model_inside.h"
 
-#include "../../kernels/nf4.h"
+#include "../common/nf4.h"
 
 static void *take_from(struct block *block, size_t *planned, size_t bytes)
 {

@@ -4,7 +4,7 @@
 #ifndef LONGQLORA_LOADED_H
 #define LONGQLORA_LOADED_H
 
-#include "adapter.h"
+#include "adapter_load.h"
 
 struct loaded;
 

@@ -7,18 +7,12 @@
 #ifndef LONGQLORA_MODEL_H
 #define LONGQLORA_MODEL_H
 
+#include "adapted.h"
 #include "memory.h"
 
 #define KEEPS_ALL INT64_MAX
 
 enum method { METHOD_FROZEN, METHOD_LORA, METHOD_FULL };
-
-/* What of a tensor is an adapter's. */
-struct adapted {
-    int64_t rank; /* of the pair of matrices beside it; 0: none */
-    double scale; /* of their product */
-    bool whole;   /* the tensor itself is trained, or replaced */
-};
 
 struct model_setup {
     enum method method; /* FROZEN with rank > 0: an adapter is applied, not trained */
@@ -50,8 +44,6 @@ struct model_setup {
 };
 
 static inline bool setup_is_stopped(const struct model_setup *s) { return s->stop && *s->stop; }
-
-enum trained { TRAINED_WEIGHT, TRAINED_LORA_A, TRAINED_LORA_B };
 
 /* One trained matrix: a range of the flat parameters. */
 struct trainable {

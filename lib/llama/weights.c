@@ -1,18 +1,15 @@
 #include "base_digest.h"
 
-#include "../../kernels/nf4.h"
 #include "../common/clock.h"
-#include "../common/file.h"
+#include "../common/nf4.h"
 #include "../common/size.h"
 #include "../common/tokenizer.h"
 #include "model_place.h"
 #include "stored_names.h"
 
-#include <errno.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 size_t weight_bytes(const struct weight *w, const struct tensor *t)
 {

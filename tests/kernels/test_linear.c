@@ -51,6 +51,37 @@ static double group_loss(void *arg, const double *v)
     return sum;
 }
 
+/* x and the weights as one vector of doubles, in the order of w_at, a_at and b_at. */
+static void take_values(struct linear_case *c, const struct linear *l, const float *x,
+                        int64_t stride)
+{
+    c->v = check_doubles(NULL, c->count);
+    for (int64_t t = 0; t < c->rows; t++)
+        for (int64_t i = 0; i < c->in; i++)
+            c->v[t * c->in + i] = (double)x[t * stride + i];
+    for (int i = 0; i < LINEARS; i++) {
+        for (int64_t j = 0; j < c->out[i] * c->in; j++)
+            c->v[c->w_at[i] + (size_t)j] = (double)((const float *)l[i].weight)[j];
+        for (int64_t j = 0; j < c->rank[i] * c->in; j++)
+            c->v[c->a_at[i] + (size_t)j] = (double)l[i].a[j];
+        for (int64_t j = 0; j < c->rank[i] * c->out[i]; j++)
+            c->v[c->b_at[i] + (size_t)j] = (double)l[i].b[j];
+    }
+}
+
+static void check_weights(const struct linear_case *c, float *const *dw, float *const *da,
+                          float *const *db, const double *gradient)
+{
+    for (int i = 0; i < LINEARS; i++) {
+        check_close("linear_bwd_weight dweight", dw[i], gradient + c->w_at[i],
+                    (size_t)(c->out[i] * c->in), 3e-6);
+        check_close("linear_bwd_weight da", da[i], gradient + c->a_at[i],
+                    (size_t)(c->rank[i] * c->in), 3e-6);
+        check_close("linear_bwd_weight db", db[i], gradient + c->b_at[i],
+                    (size_t)(c->rank[i] * c->out[i]), 3e-6);
+    }
+}
+
 /* apart: each linear's weights somewhere else, so that no two are one matrix. */
 static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool has_residual,
                       bool apart)
@@ -98,18 +129,7 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
         c.keep[i] = malloc(n);
         k->dropout_mask(dev, c.keep[i], l[i].site, rows, in, drop);
     }
-    c.v = check_doubles(NULL, c.count);
-    for (int64_t t = 0; t < rows; t++)
-        for (int64_t i = 0; i < in; i++)
-            c.v[t * in + i] = (double)x[t * stride + i];
-    for (int i = 0; i < LINEARS; i++) {
-        for (int64_t j = 0; j < c.out[i] * in; j++)
-            c.v[c.w_at[i] + (size_t)j] = (double)((const float *)l[i].weight)[j];
-        for (int64_t j = 0; j < c.rank[i] * in; j++)
-            c.v[c.a_at[i] + (size_t)j] = (double)l[i].a[j];
-        for (int64_t j = 0; j < c.rank[i] * c.out[i]; j++)
-            c.v[c.b_at[i] + (size_t)j] = (double)l[i].b[j];
-    }
+    take_values(&c, l, x, stride);
     size_t outs = (size_t)(rows * c.outs);
     float *y = check_buffer(outs), *dy = check_random_buffer(outs), *dx = check_buffer(n);
     float *residual = check_random_buffer(outs), *du = check_buffer((size_t)(rows * (c.ranks + 1)));
@@ -137,15 +157,9 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
     k->linear_bwd_input(dev, mat_of(dx, in), mat_of(du, c.ranks + 1), dys, &g, rows, drop);
     k->linear_bwd_weight(dev, &g, dys, mat_of(du, c.ranks + 1), mat_of(x, stride), rows, drop);
     check_close("linear_bwd_input dx", dx, gradient, n, 3e-6);
-    for (int i = 0; i < LINEARS; i++) {
-        check_close("linear_bwd_weight dweight", dw[i], gradient + c.w_at[i],
-                    (size_t)(c.out[i] * in), 3e-6);
-        check_close("linear_bwd_weight da", da[i], gradient + c.a_at[i], (size_t)(c.rank[i] * in),
-                    3e-6);
-        check_close("linear_bwd_weight db", db[i], gradient + c.b_at[i],
-                    (size_t)(c.rank[i] * c.out[i]), 3e-6);
+    check_weights(&c, dw, da, db, gradient);
+    for (int i = 0; i < LINEARS; i++)
         free(c.keep[i]);
-    }
     check_free_all();
 }
 

@@ -1,6 +1,6 @@
 /* NF4: the codes and scales are those of the definition, searched one by one. */
-#include "../../kernels/nf4.h"
 #include "../../lib/common/bf16.h"
+#include "../../lib/common/nf4.h"
 #include "../lib/backend.h"
 
 #include <math.h>

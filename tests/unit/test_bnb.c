@@ -1,7 +1,7 @@
 /* NF4 against bitsandbytes' own code (tests/golden/bnb.py): codes, scales, a directory that
  * transformers wrote and its logits, and the directory that we write. */
-#include "../../kernels/nf4.h"
 #include "../../lib/common/bf16.h"
+#include "../../lib/common/nf4.h"
 #include "../../lib/common/safetensors.h"
 #include "../../lib/llama/batch.h"
 #include "../lib/check.h"

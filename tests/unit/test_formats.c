@@ -1,7 +1,8 @@
 /* Foreign formats: safetensors (hostile ones too), config.json and its rope, model
  * directories, adapters. */
 #include "../../lib/common/output.h"
-#include "../../lib/llama/adapter.h"
+#include "../../lib/llama/adapter_load.h"
+#include "../../lib/llama/adapter_save.h"
 #include "../../lib/llama/base_digest.h"
 #include "../../lib/llama/checkpoint.h"
 #include "../../lib/llama/directory.h"

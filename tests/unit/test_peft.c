@@ -2,7 +2,7 @@
 #include "../../lib/common/bf16.h"
 #include "../../lib/common/output.h"
 #include "../../lib/common/safetensors.h"
-#include "../../lib/llama/adapter.h"
+#include "../../lib/llama/adapter_load.h"
 #include "../../lib/llama/batch.h"
 #include "../../tools/merge/merger.h"
 #include "../lib/check.h"

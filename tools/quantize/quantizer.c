@@ -1,7 +1,7 @@
 #include "quantizer.h"
 
-#include "../../kernels/nf4.h"
 #include "../../lib/common/die.h"
+#include "../../lib/common/nf4.h"
 #include "../../lib/common/opt.h"
 #include "../../lib/common/progress.h"
 

@@ -1,6 +1,6 @@
 #include "recipe_inside.h"
 
-#include "../../lib/common/opt.h"
+#include "../../lib/common/nearest.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -171,7 +171,7 @@ static const char *nearest_key(const char *name)
         names[count] = recipe_keys[count].name;
     for (int i = 0; i < FOREIGN_KEYS_MAX && (f = foreign_at(i)); i++)
         names[count++] = f->name;
-    return opt_nearest(name, names, count);
+    return nearest_word(name, names, count);
 }
 
 int recipe_unknown_key(const char *name, struct fail *why)

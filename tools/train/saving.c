@@ -1,6 +1,7 @@
 /* Checkpoints and the result. */
 #include "../../lib/common/die.h"
 #include "../../lib/common/output.h"
+#include "../../lib/llama/adapter_save.h"
 #include "../../lib/llama/base_name.h"
 #include "../../lib/llama/directory.h"
 #include "guard.h"

@@ -3,7 +3,7 @@
 #define LONGQLORA_TRAINER_H
 
 #include "../../lib/common/companions.h"
-#include "../../lib/llama/adapter.h"
+#include "../../lib/llama/adapter_load.h"
 #include "../../lib/llama/checkpoint.h"
 #include "due.h"
 #include "recipe.h"

@@ -33,7 +33,8 @@ NF4_TABLE float nf4_value[16] = {
     0x1.c3497p-2f, 0x1.200f56p-1f, 0x1.722766p-1f, 0x1p+0f,
 };
 
-/* A weight above nf4_threshold[i] takes a code above i. A weight equal to it takes code i or less. */
+/* A weight above nf4_threshold[i] takes a code above i. A weight equal to it takes code i, or a
+ * lower one. */
 NF4_TABLE float nf4_threshold[15] = {
     -0x1.b239bp-1f, -0x1.38a4ep-1f, -0x1.d709p-2f,
     -0x1.5bd4ecp-2f, -0x1.e079d8p-3f, -0x1.1a7178p-3f,
