@@ -22,7 +22,8 @@ BIN := $(if $(filter release,$(FLAVOUR)),bin,$(BUILD)/bin)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
 	-Wwrite-strings -Wundef -Wvla
-CPPFLAGS += -D_GNU_SOURCE -DLONGQLORA_VERSION='"$(VERSION)"'
+# Includes are written from the root.
+CPPFLAGS += -I. -D_GNU_SOURCE -DLONGQLORA_VERSION='"$(VERSION)"'
 CFLAGS_release := -O2 -g
 CFLAGS_asan := -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_tsan := -O1 -g -fsanitize=thread
@@ -35,8 +36,8 @@ FOUND := build/libraries
 CPPFLAGS += $(shell cat $(FOUND).cflags 2>/dev/null)
 LIBS = $(shell cat $(FOUND).libs)
 
-COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/common/*.c))
-LLAMA := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/llama/*.c))
+LIB := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*/*.c))
+MODEL := $(patsubst %.c,$(BUILD)/%.o,$(wildcard model/*.c))
 
 # The CPU kernels are compiled once for each level of the instruction set, linked into one
 # object a level, and only the level's table stays visible.
@@ -53,7 +54,7 @@ OPTIMIZE := $(if $(filter coverage,$(FLAVOUR)),,-O3) -fopenmp-simd -fno-math-err
 EXACT := nf4 adamw convert
 KERNELS := $(BUILD)/kernels/kernels.o $(foreach l,$(LEVELS),$(BUILD)/kernels/cpu-$(l).o)
 
-LIBRARY := $(COMMON) $(LLAMA) $(KERNELS)
+LIBRARY := $(LIB) $(MODEL) $(KERNELS)
 # Of which a program takes the objects that it uses.
 ARCHIVE := $(BUILD)/liblongqlora.a
 
@@ -110,7 +111,7 @@ OBJECTS_$(1) := $(BUILD)/$(1)/$(subst $(space),-,$(strip $(ARCHS_$(1))))
 $$(OBJECTS_$(1))/%.o: kernels/cuda/%.cu Makefile
 	@mkdir -p $$(@D)
 	@echo "NVCC $$@"
-	$(Q)$(NVCC) -std=c++20 -O3 $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) -DMIN_CAPABILITY=$(firstword $(ARCHS_$(1))) $(2) \
+	$(Q)$(NVCC) -std=c++20 -O3 -I. $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) -DMIN_CAPABILITY=$(firstword $(ARCHS_$(1))) $(2) \
 		$$(if $$(call uses_hopper,$$*,$(ARCHS_$(1))),$$(hopper_code),$$(call cuda_code,$(ARCHS_$(1)))) \
 		-MMD -MP -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings --ptxas-options=-v -c $$< -o $$@ \
 		> $$(@:.o=.log) 2>&1 || { cat $$(@:.o=.log); false; }

@@ -7,7 +7,7 @@
 #ifndef LONGQLORA_CUDA_PLAN_H
 #define LONGQLORA_CUDA_PLAN_H
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 enum {
     /* 2.3 % faster than 2048 rows, although these fill a large GPU as well */

@@ -1,5 +1,5 @@
 /* Chooses a backend by name. For the CPU it chooses the best level of the instruction set. */
-#include "cuda_plan.h"
+#include "kernels/cuda_plan.h"
 
 #include <dlfcn.h>
 #include <unistd.h>

@@ -16,8 +16,8 @@
 #ifndef LONGQLORA_KERNELS_H
 #define LONGQLORA_KERNELS_H
 
-#include "../lib/common/dtype.h"
-#include "../lib/common/fail.h"
+#include "lib/common/dtype.h"
+#include "lib/common/fail.h"
 
 #include <stdint.h>
 

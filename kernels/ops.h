@@ -8,7 +8,7 @@
 #ifndef LONGQLORA_OPS_H
 #define LONGQLORA_OPS_H
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 /* ---- device ---- */
 int device_probe(struct fail *why);

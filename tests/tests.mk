@@ -31,15 +31,15 @@ $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 # The CUDA sources as host C++ (tests/cuda-emulation), once with f32 elements, to be held to the bounds of f32,
 # and once with each of their own.
 EMULATED := $(if $(filter x86_64,$(ARCH)),$(if $(filter release,$(FLAVOUR)),$(foreach e,f32 bf16 f16,$(BUILD)/emulation/$(e)/kernels-cuda.so) $(BUILD)/emulation/choices))
-EMULATED_CXX := g++ -std=c++20 -MMD -MP -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -D_GNU_SOURCE -DHOPPER
+EMULATED_CXX := g++ -std=c++20 -I. -MMD -MP -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -D_GNU_SOURCE -DHOPPER -DEMULATE -include tests/cuda-emulation/emulation.h
 define emulated
 $(BUILD)/emulation/$(1)/%.o: kernels/cuda/%.cu Makefile
 	@mkdir -p $$(@D)
 	@echo "EMULATE $$@"
-	$$(Q)$(EMULATED_CXX) -x c++ -DEMULATE -Itests/cuda-emulation $(2) -O1 -fsanitize=thread -ffp-contract=off -c $$< -o $$@
+	$$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation $(2) -O1 -fsanitize=thread -ffp-contract=off -c $$< -o $$@
 $(BUILD)/emulation/$(1)/%.o: tests/cuda-emulation/%.cpp Makefile
 	@mkdir -p $$(@D)
-	$$(Q)$(EMULATED_CXX) -DEMULATE $(2) -O2 -c $$< -o $$@
+	$$(Q)$(EMULATED_CXX) $(2) -O2 -c $$< -o $$@
 $(BUILD)/emulation/$(1)/fail.o: lib/common/fail.c lib/common/fail.h
 	@mkdir -p $$(@D)
 	$$(Q)$(CC) $(CPPFLAGS) -std=gnu11 -fPIC -c $$< -o $$@
@@ -54,7 +54,7 @@ $(eval $(call emulated,f16,-DELEM_F16))
 # A fuzz target for each parser. `make test` runs it over its corpus; `make fuzz` (and test-long) lets
 # libFuzzer at it with sanitizers, for SECONDS each.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZED := $(COMMON) $(patsubst %,$(BUILD)/lib/llama/%.o,config config_keys rope model_files model_place tensors adapter_fields adapter_rules made) $(RECIPE) $(BUILD)/tools/tokenize/jsonl.o
+FUZZED := $(LIB) $(RECIPE) $(BUILD)/tools/tokenize/jsonl.o
 CORPUS_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/corpus_%)
 FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/libfuzzer_%)
 SECONDS ?= 600
@@ -84,18 +84,18 @@ CHOICES := $(if $(PLUGIN),$(BUILD)/tests/bench/choices)
 choices_parts = $(patsubst kernels/cuda/%.cu,$(1)/%.o,$(filter-out %/attention_mma.cu %/gemm_cublaslt.cu,$(CUDA_SOURCES)))
 $(BUILD)/tests/bench/choices: tests/bench/choices.cu tests/bench/measured.h $(call choices_parts,$(OBJECTS_cuda)) $(BUILD)/tests/bench/measured.o $(LIBRARY) kernels/cuda/attention_mma.cu kernels/cuda/gemm_cublaslt.cu Makefile
 	@echo "NVCC $@"
-	$(Q)$(NVCC) -std=c++20 -O3 -MMD -MP -MF $@.d -MT $@ $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings -cudart static $< $(filter %.o,$^) $(LIBS) -lcublasLt -o $@
+	$(Q)$(NVCC) -std=c++20 -O3 -I. -MMD -MP -MF $@.d -MT $@ $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings -cudart static $< $(filter %.o,$^) $(LIBS) -lcublasLt -o $@
 # cuBLASLt's stand-in under racecheck.
 PLAIN_PRODUCTS := $(if $(PLUGIN),$(BUILD)/tests/gpu/cublaslt.so)
 $(BUILD)/tests/gpu/cublaslt.so: tests/gpu/cublaslt.cu Makefile
 	@mkdir -p $(@D)
 	@echo "NVCC $@"
-	$(Q)$(NVCC) -std=c++20 -O3 $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings -Xcompiler -fPIC -shared -cudart static $< -o $@
+	$(Q)$(NVCC) -std=c++20 -O3 -I. $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings -Xcompiler -fPIC -shared -cudart static $< -o $@
 # The emulation has ranges of its own (nvtx.cpp).
 EMULATED_PARTS := $(filter-out %/profiler.o,$(call choices_parts,$(BUILD)/emulation/bf16)) $(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx)
 $(BUILD)/emulation/choices.o: tests/bench/choices.cu Makefile
 	@mkdir -p $(@D)
-	$(Q)$(EMULATED_CXX) -x c++ -DEMULATE -Itests/cuda-emulation -O1 -fsanitize=thread -ffp-contract=off -c $< -o $@
+	$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation -O1 -fsanitize=thread -ffp-contract=off -c $< -o $@
 $(BUILD)/emulation/choices: $(BUILD)/emulation/choices.o $(EMULATED_PARTS) $(BUILD)/emulation/bf16/kernels-cuda.so $(BUILD)/tests/bench/measured.o $(LIBRARY)
 	$(Q)g++ $< $(EMULATED_PARTS) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(LIBS) -o $@
 
@@ -123,7 +123,7 @@ test-long: ## every test with its long loops, then fuzz
 coverage: ## which lines of lib/ and kernels/ the tests reach
 	@rm -rf build/coverage
 	@$(MAKE) --no-print-directory test FLAVOUR=coverage
-	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' -s 2>/dev/null | tail -n 60
+	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' --filter 'model/' -s 2>/dev/null | tail -n 60
 
 # What a machine with a GPU needs, and where one is here, the checks themselves.
 gpu-check-programs: programs $(BENCH_PROGRAMS) $(CHOICES) $(PLAIN_PRODUCTS) $(BUILD)/tests/cuda/test_bf16
@@ -160,7 +160,7 @@ lint: check-format ## warnings of two compilers as errors, clang-format, clang-t
 	@$(MAKE) --no-print-directory FLAVOUR=lint-clang CC=clang CFLAGS='-O1 -Werror' programs $(patsubst build/$(FLAVOUR)/%,build/lint-clang/%,$(TEST_PROGRAMS))
 	clang-tidy --quiet $(filter %.c,$(filter-out tests/%,$(SOURCES_C))) -- -std=gnu11 $(CPPFLAGS) -DKERNELS_CPU=kernels_cpu_baseline
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
-		--suppress=missingInclude --suppress=ctuuninitvar:lib/common/fail.c -D__x86_64__ -DKERNELS_CPU=kernels_cpu_baseline lib kernels tools
+		--suppress=missingInclude --suppress=ctuuninitvar:lib/common/fail.c -D__x86_64__ -DKERNELS_CPU=kernels_cpu_baseline -I . lib kernels model tools
 
 man: all ## put the programs' own options into the manual pages
 	@for t in $(TOOLS); do tests/man-options $$t; done

@@ -1,6 +1,6 @@
 /* AdamW and the norm of a gradient. Compiled without fused multiply-add, so that all levels of the
  * instruction set and all backends give the same bits. */
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 #include <math.h>
 

@@ -14,7 +14,7 @@
  *
  * In this form P and dS, the largest operands, are never transposed when they are packed.
  */
-#include "attention.h"
+#include "kernels/cpu/attention.h"
 
 enum {
     FWD_ROWS = 4 * QUERY_TILE,

@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_CPU_ATTENTION_H
 #define LONGQLORA_CPU_ATTENTION_H
 
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 /* One call of an operation. Keys and values are the rows of k and v, or those of a cache; in a
  * cache, row t sees the keys up to past + t. */

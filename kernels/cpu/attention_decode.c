@@ -6,8 +6,8 @@
  * weights and its weighted sum of values; these are combined in the order of the splits
  * (Flash-Decoding, Dao et al. 2023). More rows go through attention.c, as in training.
  */
-#include "attention.h"
-#include "vec.h"
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/vec.h"
 
 struct attention_decode_call {
     struct device *dev;

@@ -1,6 +1,6 @@
 /* Converts flat arrays between f32 and the types that weights are stored in. Bound by memory.
  * Compiled without fused multiply-add, because merge promises how it rounds. */
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 #if defined(__F16C__)
 #include <immintrin.h>

@@ -1,5 +1,5 @@
 /* Copies rows of matrices. Activations are f32 on the CPU, so a cast is a copy too. */
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, int64_t cols)
 {

@@ -8,9 +8,9 @@
 #ifndef LONGQLORA_CPU_H
 #define LONGQLORA_CPU_H
 
-#include "../../lib/common/bf16.h"
-#include "../../lib/common/pool.h"
-#include "../ops.h"
+#include "kernels/ops.h"
+#include "lib/common/bf16.h"
+#include "lib/common/pool.h"
 
 #include <math.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /* The CPU as a device: the thread pool, memory, and one block of scratch that reserve plans from
  * the shape. */
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
-#include "../../lib/common/free_memory.h"
+#include "lib/common/free_memory.h"
 
 #include <math.h>
 #include <sys/mman.h>

@@ -1,6 +1,6 @@
-#include "vec.h"
+#include "kernels/cpu/vec.h"
 
-#include "../../lib/common/philox.h"
+#include "lib/common/philox.h"
 
 enum { DRAWS = 8 }; /* numbers of 16 bits in a block, which is the result of one call of Philox */
 

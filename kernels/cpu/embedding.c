@@ -1,4 +1,4 @@
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 enum { COLUMN_TILE = 64 };
 

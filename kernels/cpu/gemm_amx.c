@@ -6,7 +6,7 @@
  * Then two by two tiles of C are summed in registers. Packing costs one load, half a conversion and
  * half a store for 16 elements, and 4 shuffles more where the operand is transposed.
  */
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 #if defined(GEMM_BF16)
 

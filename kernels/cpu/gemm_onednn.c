@@ -1,6 +1,6 @@
 /* Matrix products by oneDNN's gemm, which generates code for the CPU it runs on. The caller has cut
  * the work into tasks, so each product runs on one thread. */
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 #include <dnnl.h>
 #include <stdatomic.h>

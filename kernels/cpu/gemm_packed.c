@@ -1,5 +1,5 @@
 /* Products of operands that are packed once for many products. cpu.h describes them. */
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 bool packing_usable(void) { return amx_usable(); }
 

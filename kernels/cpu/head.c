@@ -4,7 +4,7 @@
  * The weights are read twice a chunk. Where AMX is usable, a task packs its part of the weights and
  * multiplies all rows of the chunk by it, and x and the gradient of the logits are packed once.
  */
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 #include <math.h>
 

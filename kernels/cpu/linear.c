@@ -5,7 +5,7 @@
  * gradient. It sums over the whole inner dimension, so sums have one order. Where weights are
  * packed into AMX tiles, linear_packed.c packs them.
  */
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 struct group_call {
     struct device *dev;

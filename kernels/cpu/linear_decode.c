@@ -5,8 +5,8 @@
  * before the next are read. A task takes 32 rows of W. The order of a sum does not depend on the
  * number of threads.
  */
-#include "../../lib/common/nf4.h"
-#include "vec.h"
+#include "kernels/cpu/vec.h"
+#include "lib/common/nf4.h"
 
 enum { WEIGHT_TILE = 32, RANK_TILE = 8 };
 

@@ -5,7 +5,7 @@
  * way. So a product neither rounds nor packs weights. Each linear begins at a panel of its own, so
  * that a patch of results may begin at any multiple of 16.
  */
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 bool group_is_packed(const struct group *g)
 {

@@ -1,7 +1,7 @@
 /* NF4 with double quantization, with the bits of bitsandbytes. Compiled without fused multiply-add,
  * because decoding absmax rounds twice by definition. */
-#include "../../lib/common/nf4.h"
-#include "cpu.h"
+#include "lib/common/nf4.h"
+#include "kernels/cpu/cpu.h"
 
 #include <math.h>
 #if defined(__AVX512F__)

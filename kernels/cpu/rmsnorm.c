@@ -1,4 +1,4 @@
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 #include <math.h>
 

@@ -1,4 +1,4 @@
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 /* The Makefile names the table for its level: kernels_cpu_baseline, _v3, _v4, _bf16. */
 const struct kernels KERNELS_CPU = {

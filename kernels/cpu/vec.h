@@ -4,7 +4,7 @@
 #ifndef LONGQLORA_VEC_H
 #define LONGQLORA_VEC_H
 
-#include "cpu.h"
+#include "kernels/cpu/cpu.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

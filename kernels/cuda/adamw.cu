@@ -1,6 +1,6 @@
 /* AdamW and the norm of a gradient, over flat f32. Compiled without fused multiply-add, so that the
  * bits are those of the CPU. */
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 #include <cmath>
 

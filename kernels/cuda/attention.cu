@@ -4,7 +4,7 @@
  * GPU suit them, and attention_decode.cu for a single row against a cache. Everything else is
  * computed by the plain kernels in this file, which use a warp for each row.
  */
-#include "attention.cuh"
+#include "kernels/cuda/attention.cuh"
 
 #include <cmath>
 

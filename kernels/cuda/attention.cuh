@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_ATTENTION_CUH
 #define LONGQLORA_ATTENTION_CUH
 
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 static const float log2_e = 1.4426950408889634f;
 

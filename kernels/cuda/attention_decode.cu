@@ -6,7 +6,7 @@
  * combines the splits in their order. How keys are cut depends on their positions only, so the bits
  * do not depend on the GPU.
  */
-#include "attention.cuh"
+#include "kernels/cuda/attention.cuh"
 
 #include <cmath>
 

@@ -9,15 +9,15 @@
  * operands in the forward and 2.33 in dq; with 32 rows, 1.25 and 1.67. The tensor cores themselves
  * need about 1.6 clocks (sm_90) or 2 (sm_80).
  */
-#include "tile.cuh"
+#include "kernels/cuda/tile.cuh"
 
-#include "attention.cuh"
+#include "kernels/cuda/attention.cuh"
 
 #ifdef ELEM_F32
 bool mma_fwd(struct device *, const attention &) { return false; }
 bool mma_bwd(struct device *, const attention &) { return false; }
 #else
-#include "online_softmax.cuh"
+#include "kernels/cuda/online_softmax.cuh"
 
 /* s[16 · M, 8 · N] += A Bᵀ, with the rows row … row + 16 · M − 1 of A and the first 8 · N rows of
  * B. */

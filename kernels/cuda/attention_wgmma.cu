@@ -9,15 +9,15 @@
  * operands come from shared memory at 128 bytes a clock: 2 KB of A, unless A is in registers, and 2
  * or 4 KB of B.
  */
-#include "attention.cuh"
+#include "kernels/cuda/attention.cuh"
 
 #if defined ELEM_F32 || !defined HOPPER
 bool wgmma_fwd(struct device *, const attention &) { return false; }
 bool wgmma_dq(struct device *, const attention &) { return false; }
 bool wgmma_dkdv(struct device *, const attention &) { return false; }
 #else
-#include "online_softmax.cuh"
-#include "wgmma.cuh"
+#include "kernels/cuda/online_softmax.cuh"
+#include "kernels/cuda/wgmma.cuh"
 
 /* Grids are [heads, tiles of rows]. Over all heads, the blocks with the most to do start first. */
 enum { GROUPS = 2, GROUP_ROWS = 64, OWN_ROWS = GROUPS * GROUP_ROWS, GROUP_THREADS = GROUPS * 128 };

@@ -1,5 +1,5 @@
 /* Converts flat arrays between f32 and the types that weights are stored in. Bound by memory. */
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 KERNEL(THREADS, 1)
 widen_kernel(float *out, const void *in, enum dtype type, int64_t count)

@@ -1,5 +1,5 @@
 /* Copies of matrices: between f32 and elements, and of rows. */
-#include "rowwise.cuh"
+#include "kernels/cuda/rowwise.cuh"
 
 template <int N>
 KERNEL(THREADS, 1)

@@ -1,5 +1,5 @@
 /* The GPU as a device: memory, streams, scratch planned from the shape, and failures. */
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 size_t device_plan(const struct shape *s, int threads)
 {

@@ -7,12 +7,12 @@
 #ifndef LONGQLORA_DEVICE_CUH
 #define LONGQLORA_DEVICE_CUH
 
-#include "intrinsics.cuh"
+#include "kernels/cuda/intrinsics.cuh"
 
 extern "C" {
-#include "../cuda_plan.h"
+#include "kernels/cuda_plan.h"
 }
-#include "../ops.h"
+#include "kernels/ops.h"
 
 enum {
     THREADS = 256,   /* of a block that works on one row */

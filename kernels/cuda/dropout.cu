@@ -1,7 +1,7 @@
 /* Dropout. The masks are those of the CPU, bit for bit (dropout.cuh). */
-#include "dropout.cuh"
+#include "kernels/cuda/dropout.cuh"
 
-#include "rowwise.cuh"
+#include "kernels/cuda/rowwise.cuh"
 
 KERNEL(THREADS, 1)
 dropout_mask_kernel(uint8_t *keep, const mask m, uint32_t site, int64_t dim, int64_t count)

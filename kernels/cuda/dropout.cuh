@@ -3,7 +3,7 @@
 #ifndef LONGQLORA_DROPOUT_CUH
 #define LONGQLORA_DROPOUT_CUH
 
-#include "intrinsics.cuh"
+#include "kernels/cuda/intrinsics.cuh"
 
 /* A struct dropout in the form that kernels use. */
 struct mask {

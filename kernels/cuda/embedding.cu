@@ -1,5 +1,5 @@
 /* The embedding: rows of a table of f32, bf16 or f16, looked up by token. */
-#include "rowwise.cuh"
+#include "kernels/cuda/rowwise.cuh"
 
 template <int N>
 KERNEL(THREADS, 1)

@@ -5,7 +5,7 @@
  * fifty. cuBLASLt is column-major. A row-major product is the column-major product of the
  * transposed matrices: Dᵀ = op(B)ᵀ op(A)ᵀ.
  */
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 #include <cublasLt.h>
 #include <new>

@@ -1,5 +1,5 @@
 /* The output head with cross-entropy, in chunks of rows. Logits are f32. */
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 /* A block computes the nll of one row and, unless d is NULL, d = dscale · (softmax − onehot). Both
  * are 0 for a row that is not scored. */

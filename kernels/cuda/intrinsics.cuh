@@ -11,9 +11,8 @@
 #define LONGQLORA_INTRINSICS_CUH
 
 #include <cstdint>
-#ifdef EMULATE
-#include "../../tests/cuda-emulation/emulation.h"
-#else
+/* The emulation's header comes first, by -include (tests/tests.mk). */
+#ifndef EMULATE
 #include <cuda_runtime.h>
 
 #define LAUNCH(kernel, grid, block, shared, stream, ...)                                           \
@@ -194,7 +193,7 @@ template <int N> DEVICE void copy_wait()
 #endif
 
 extern "C" {
-#include "../kernels.h"
+#include "kernels/kernels.h"
 }
 
 #ifdef ELEM_F32

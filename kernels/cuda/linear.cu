@@ -4,7 +4,7 @@
  * In the backward, dy times its left columns is dx, and dy times its right columns is du. So LoRA's
  * B costs a fraction R / in more operations, and no additional pass over the outputs.
  */
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 static int64_t group_rank(const struct group *g)
 {

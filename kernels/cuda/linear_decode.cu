@@ -7,9 +7,9 @@
  * then multiplied by absmax. That is five instructions a value, which take longer than loading its
  * half byte. So on GPUs with tensor cores, NF4 is computed in another way (below).
  */
-#include "nf4.cuh"
+#include "kernels/cuda/nf4.cuh"
 
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 enum { WARPS = 4 };
 

@@ -17,9 +17,9 @@
  * A launch has up to three parts. A part is a linear of rank up to 64, padded with zeros, or 64 of
  * the ranks of a larger one. Sums are f32, in an order that depends on shapes only.
  */
-#include "linear_lora.cuh"
+#include "kernels/cuda/linear_lora.cuh"
 
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 #ifdef ELEM_F32
 bool suits_lora(const struct device *, const struct group *, struct mat) { return false; }

@@ -3,11 +3,11 @@
 #ifndef LONGQLORA_LINEAR_LORA_CUH
 #define LONGQLORA_LINEAR_LORA_CUH
 
-#include "dropout.cuh"
-#include "tile.cuh"
+#include "kernels/cuda/dropout.cuh"
+#include "kernels/cuda/tile.cuh"
 
 extern "C" {
-#include "../cuda_plan.h"
+#include "kernels/cuda_plan.h"
 }
 
 enum {

@@ -1,8 +1,8 @@
 /* Quantizes to NF4 with double quantization; converts NF4 and all other types of weights to
  * elements. Bound by memory. */
-#include "nf4.cuh"
+#include "kernels/cuda/nf4.cuh"
 
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 /* ---- to elements or f32 ---- */
 

@@ -3,10 +3,10 @@
 #ifndef LONGQLORA_NF4_CUH
 #define LONGQLORA_NF4_CUH
 
-#include "intrinsics.cuh"
+#include "kernels/cuda/intrinsics.cuh"
 
 #define NF4_TABLE static __device__ const
-#include "../../lib/common/nf4.h"
+#include "lib/common/nf4.h"
 
 struct nf4_weight {
     const uint8_t *codes, *absmax;

@@ -6,7 +6,7 @@
 #ifndef LONGQLORA_ONLINE_SOFTMAX_CUH
 #define LONGQLORA_ONLINE_SOFTMAX_CUH
 
-#include "attention.cuh"
+#include "kernels/cuda/attention.cuh"
 
 #include <cmath>
 

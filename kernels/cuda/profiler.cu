@@ -1,6 +1,6 @@
 /* Ranges on a profiler's time line, by NVTX. They cost almost nothing when no profiler is attached.
  */
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 #include <nvtx3/nvToolsExt.h>
 

@@ -1,5 +1,5 @@
 /* RMSNorm (Zhang, Sennrich 2019), forward and backward. */
-#include "rowwise.cuh"
+#include "kernels/cuda/rowwise.cuh"
 
 template <int N>
 KERNEL(THREADS, 1)

@@ -1,5 +1,5 @@
 /* Rotary positions (Su et al. 2021). */
-#include "rowwise.cuh"
+#include "kernels/cuda/rowwise.cuh"
 
 template <int N>
 KERNEL(THREADS, 1)

@@ -3,7 +3,7 @@
 #ifndef LONGQLORA_ROWWISE_CUH
 #define LONGQLORA_ROWWISE_CUH
 
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 /* Launches kernel<8> if every matrix allows accesses of eight elements, else kernel<1>. */
 #define LAUNCH_ROWS(wide, kernel, rows, ...)                                                       \

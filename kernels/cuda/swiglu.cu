@@ -1,5 +1,5 @@
 /* SwiGLU (Shazeer 2020), forward and backward. */
-#include "rowwise.cuh"
+#include "kernels/cuda/rowwise.cuh"
 
 DEVICE float sigmoid(float x) { return 1 / (1 + expf(-x)); }
 

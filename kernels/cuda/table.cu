@@ -1,4 +1,4 @@
-#include "device.cuh"
+#include "kernels/cuda/device.cuh"
 
 #ifdef ELEM_F32
 #define ACT_NAME "f32"

@@ -4,7 +4,7 @@
 #ifndef LONGQLORA_TILE_CUH
 #define LONGQLORA_TILE_CUH
 
-#include "intrinsics.cuh"
+#include "kernels/cuda/intrinsics.cuh"
 
 #ifndef ELEM_F32
 template <int C> DEVICE elem *tile_at(elem *tile, int row, int column)

@@ -11,7 +11,7 @@
 #ifndef LONGQLORA_WGMMA_CUH
 #define LONGQLORA_WGMMA_CUH
 
-#include "tile.cuh"
+#include "kernels/cuda/tile.cuh"
 
 #ifndef EMULATE
 /* Must come before a warpgroup's products if their sums, or an operand in registers, were written.

@@ -1,4 +1,4 @@
-#include "clock.h"
+#include "lib/common/clock.h"
 
 #include <time.h>
 

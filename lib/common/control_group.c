@@ -1,4 +1,4 @@
-#include "control_group.h"
+#include "lib/common/control_group.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "decompressor.h"
+#include "lib/common/decompressor.h"
 
 #include <limits.h>
 #include <lzma.h>

@@ -8,8 +8,8 @@
 #ifndef LONGQLORA_DECOMPRESSOR_H
 #define LONGQLORA_DECOMPRESSOR_H
 
-#include "fail.h"
-#include "file_kind.h"
+#include "lib/common/fail.h"
+#include "lib/common/file_kind.h"
 
 #include <stdint.h>
 

@@ -1,6 +1,6 @@
-#include "digest.h"
+#include "lib/common/digest.h"
 
-#include "file.h"
+#include "lib/common/file.h"
 
 #include <errno.h>
 

@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_DIGEST_H
 #define LONGQLORA_DIGEST_H
 
-#include "fail.h"
+#include "lib/common/fail.h"
 
 #include <stddef.h>
 #include <xxhash.h>

@@ -1,4 +1,4 @@
-#include "dtype.h"
+#include "lib/common/dtype.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #ifndef LONGQLORA_DTYPE_H
 #define LONGQLORA_DTYPE_H
 
-#include "compiler.h"
+#include "lib/common/compiler.h"
 
 #include <stddef.h>
 
@@ -11,7 +11,7 @@ enum dtype {
     DTYPE_F32,
     DTYPE_BF16,
     DTYPE_F16,
-    DTYPE_NF4, /* codes of 4 bits, two in a byte, with scales beside them (kernels/nf4.h) */
+    DTYPE_NF4, /* codes of 4 bits, two in a byte, with scales beside them (lib/common/nf4.h) */
     DTYPE_U8,  /* this and the ones below stand in files only */
     DTYPE_F64,
     DTYPE_I8,

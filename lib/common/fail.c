@@ -1,4 +1,4 @@
-#include "fail.h"
+#include "lib/common/fail.h"
 
 #include <stdarg.h>
 #include <unistd.h>

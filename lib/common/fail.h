@@ -7,7 +7,7 @@
 #ifndef LONGQLORA_FAIL_H
 #define LONGQLORA_FAIL_H
 
-#include "compiler.h"
+#include "lib/common/compiler.h"
 
 /* Exit statuses of every program. */
 enum status {

@@ -6,7 +6,7 @@
 #ifndef LONGQLORA_FILE_H
 #define LONGQLORA_FILE_H
 
-#include "fail.h"
+#include "lib/common/fail.h"
 
 #include <stdint.h>
 

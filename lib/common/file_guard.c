@@ -1,6 +1,6 @@
-#include "file_guard.h"
+#include "lib/common/file_guard.h"
 
-#include "message.h"
+#include "lib/common/message.h"
 
 #include <dirent.h>
 #include <fcntl.h>

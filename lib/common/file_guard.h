@@ -13,8 +13,8 @@
 #ifndef LONGQLORA_FILE_GUARD_H
 #define LONGQLORA_FILE_GUARD_H
 
-#include "target.h"
-#include "temporary.h"
+#include "lib/common/target.h"
+#include "lib/common/temporary.h"
 
 /* "-" is standard input. What is not there is no input: opening it will tell. */
 int file_guard_input(const char *option, const char *path, struct fail *why) MUST_USE;

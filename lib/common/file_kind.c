@@ -1,6 +1,6 @@
-#include "file_kind.h"
+#include "lib/common/file_kind.h"
 
-#include "compiler.h"
+#include "lib/common/compiler.h"
 
 #include <stdint.h>
 #include <strings.h>

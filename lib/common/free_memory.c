@@ -1,6 +1,6 @@
-#include "free_memory.h"
+#include "lib/common/free_memory.h"
 
-#include "control_group.h"
+#include "lib/common/control_group.h"
 
 #include <stdio.h>
 

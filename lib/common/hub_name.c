@@ -1,6 +1,6 @@
-#include "hub_name.h"
+#include "lib/common/hub_name.h"
 
-#include "file.h"
+#include "lib/common/file.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_HUB_NAME_H
 #define LONGQLORA_HUB_NAME_H
 
-#include "fail.h"
+#include "lib/common/fail.h"
 
 #include <stdbool.h>
 

@@ -1,7 +1,7 @@
-#include "input.h"
+#include "lib/common/input.h"
 
-#include "decompressor.h"
-#include "file.h"
+#include "lib/common/decompressor.h"
+#include "lib/common/file.h"
 
 #include <errno.h>
 #include <sys/stat.h>

@@ -1,8 +1,8 @@
-#include "json.h"
+#include "lib/common/json.h"
 
-#include "file.h"
-#include "output.h"
-#include "wrong_kind.h"
+#include "lib/common/file.h"
+#include "lib/common/output.h"
+#include "lib/common/wrong_kind.h"
 
 #include <errno.h>
 #include <malloc.h>

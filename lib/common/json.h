@@ -4,7 +4,7 @@
 #ifndef LONGQLORA_JSON_H
 #define LONGQLORA_JSON_H
 
-#include "fail.h"
+#include "lib/common/fail.h"
 
 #include <jansson.h>
 #include <stdint.h>
@@ -30,8 +30,8 @@ json_t *json_read_file_of_reals(const char *path, struct fail *why);
  * stand twice. */
 json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail *why);
 
-/* With two-space indentation, keys in insertion order, and a newline; the caller frees. NULL: out of
- * memory. */
+/* With two-space indentation, keys in insertion order, and a newline; the caller frees. NULL: out
+ * of memory. */
 char *json_text(const json_t *value);
 /* Writes that, whole or not at all. */
 int json_write_file(const json_t *value, const char *path, struct fail *why) MUST_USE;

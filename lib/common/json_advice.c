@@ -1,6 +1,6 @@
-#include "json_advice.h"
+#include "lib/common/json_advice.h"
 
-#include "compiler.h"
+#include "lib/common/compiler.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "json_records.h"
+#include "lib/common/json_records.h"
 
 static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 

@@ -9,7 +9,7 @@
 #ifndef LONGQLORA_JSON_RECORDS_H
 #define LONGQLORA_JSON_RECORDS_H
 
-#include "input.h"
+#include "lib/common/input.h"
 
 struct json_records {
     struct input *in;

@@ -1,6 +1,6 @@
-#include "json_scan.h"
+#include "lib/common/json_scan.h"
 
-#include "utf8.h"
+#include "lib/common/utf8.h"
 
 #include <errno.h>
 #include <math.h>

@@ -7,7 +7,7 @@
 #ifndef LONGQLORA_JSON_SCAN_H
 #define LONGQLORA_JSON_SCAN_H
 
-#include "fail.h"
+#include "lib/common/fail.h"
 
 #include <stddef.h>
 #include <stdint.h>

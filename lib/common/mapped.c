@@ -1,4 +1,4 @@
-#include "mapped.h"
+#include "lib/common/mapped.h"
 
 #include <errno.h>
 #include <stdatomic.h>

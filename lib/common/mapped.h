@@ -6,7 +6,7 @@
 #ifndef LONGQLORA_MAPPED_H
 #define LONGQLORA_MAPPED_H
 
-#include "fail.h"
+#include "lib/common/fail.h"
 
 #include <stddef.h>
 

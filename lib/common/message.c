@@ -1,6 +1,6 @@
-#include "message.h"
+#include "lib/common/message.h"
 
-#include "utf8.h"
+#include "lib/common/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "nearest.h"
+#include "lib/common/nearest.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,12 +1,12 @@
-#include "output.h"
+#include "lib/common/output.h"
 
-#include "file.h"
-#include "file_guard.h"
-#include "mapped.h"
-#include "message.h"
-#include "output_behind.h"
-#include "size.h"
-#include "temporary.h"
+#include "lib/common/file.h"
+#include "lib/common/file_guard.h"
+#include "lib/common/mapped.h"
+#include "lib/common/message.h"
+#include "lib/common/size.h"
+#include "lib/common/temporary.h"
+#include "lib/common/write_behind.h"
 
 #include <errno.h>
 #include <fcntl.h>

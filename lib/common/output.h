@@ -10,7 +10,7 @@
 #ifndef LONGQLORA_OUTPUT_H
 #define LONGQLORA_OUTPUT_H
 
-#include "fail.h"
+#include "lib/common/fail.h"
 
 #include <stdbool.h>
 #include <stdint.h>

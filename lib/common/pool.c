@@ -1,7 +1,7 @@
-#include "pool.h"
+#include "lib/common/pool.h"
 
-#include "process.h"
-#include "usable_cpus.h"
+#include "lib/common/process.h"
+#include "lib/common/usable_cpus.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -6,7 +6,7 @@
 #ifndef LONGQLORA_POOL_H
 #define LONGQLORA_POOL_H
 
-#include "fail.h"
+#include "lib/common/fail.h"
 
 #include <stdint.h>
 

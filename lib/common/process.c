@@ -1,6 +1,6 @@
-#include "process.h"
+#include "lib/common/process.h"
 
-#include "signals.h"
+#include "lib/common/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>

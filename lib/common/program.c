@@ -1,6 +1,6 @@
-#include "program.h"
+#include "lib/common/program.h"
 
-#include "compiler.h"
+#include "lib/common/compiler.h"
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* A pattern is copied letter by letter. What is not known to mean the same to both is refused. */
-#include "python_pattern.h"
+#include "lib/common/python_pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <ctype.h>

@@ -7,7 +7,7 @@
 #ifndef LONGQLORA_PYTHON_PATTERN_H
 #define LONGQLORA_PYTHON_PATTERN_H
 
-#include "fail.h"
+#include "lib/common/fail.h"
 
 #include <stdbool.h>
 

@@ -1,8 +1,8 @@
-#include "rng.h"
+#include "lib/common/rng.h"
 
-#include "compiler.h"
-#include "fail.h"
-#include "philox.h"
+#include "lib/common/compiler.h"
+#include "lib/common/fail.h"
+#include "lib/common/philox.h"
 
 #include <math.h>
 #include <xxhash.h>

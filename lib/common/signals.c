@@ -1,4 +1,4 @@
-#include "signals.h"
+#include "lib/common/signals.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,4 +1,4 @@
-#include "size.h"
+#include "lib/common/size.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
-#include "tally.h"
+#include "lib/common/tally.h"
 
-#include "compiler.h"
+#include "lib/common/compiler.h"
 
 void tally_release(struct tally *t)
 {

@@ -1,4 +1,4 @@
-#include "target.h"
+#include "lib/common/target.h"
 
 #include <errno.h>
 #include <fcntl.h>

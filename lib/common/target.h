@@ -7,7 +7,7 @@
 #ifndef LONGQLORA_TARGET_H
 #define LONGQLORA_TARGET_H
 
-#include "fail.h"
+#include "lib/common/fail.h"
 
 #include <stdbool.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-#include "temporary.h"
+#include "lib/common/temporary.h"
 
 #include <signal.h>
 

@@ -12,7 +12,7 @@
 #ifndef LONGQLORA_TEMPORARY_H
 #define LONGQLORA_TEMPORARY_H
 
-#include "fail.h"
+#include "lib/common/fail.h"
 
 #include <stdbool.h>
 #include <sys/stat.h>

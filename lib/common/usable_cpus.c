@@ -1,6 +1,6 @@
-#include "usable_cpus.h"
+#include "lib/common/usable_cpus.h"
 
-#include "control_group.h"
+#include "lib/common/control_group.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -1,4 +1,4 @@
-#include "wrong_kind.h"
+#include "lib/common/wrong_kind.h"
 
 #define UNPACK "unpack it, and name what was in it"
 #define FETCH_AGAIN "a download that failed may have left it: fetch the file again"

@@ -6,8 +6,8 @@
 #ifndef LONGQLORA_WRONG_KIND_H
 #define LONGQLORA_WRONG_KIND_H
 
-#include "fail.h"
-#include "file_kind.h"
+#include "lib/common/fail.h"
+#include "lib/common/file_kind.h"
 
 /* Of weights. own: the kind that the reader reads; wanted: its name. Both return -1. */
 int wrong_kind_of_weights(const void *head, size_t bytes, enum file_kind own, const char *wanted,

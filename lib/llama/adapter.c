@@ -1,11 +1,11 @@
-#include "adapter.h"
+#include "lib/llama/adapter.h"
 
-#include "../common/file.h"
-#include "../common/safetensors.h"
-#include "../common/torch_file.h"
-#include "adapter_fields.h"
-#include "adapter_rules.h"
-#include "checkpoint_number.h"
+#include "lib/common/file.h"
+#include "lib/llama/adapter_fields.h"
+#include "lib/llama/adapter_rules.h"
+#include "lib/llama/checkpoint_number.h"
+#include "lib/tensorfile/safetensors.h"
+#include "lib/tensorfile/torch_file.h"
 
 #include <errno.h>
 #include <float.h>

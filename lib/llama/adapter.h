@@ -13,11 +13,11 @@
 #ifndef LONGQLORA_ADAPTER_H
 #define LONGQLORA_ADAPTER_H
 
-#include "../common/digest.h"
-#include "../common/stream_wording.h"
-#include "../common/tensor_file.h"
-#include "adapted.h"
-#include "tensors.h"
+#include "lib/common/digest.h"
+#include "lib/llama/adapted.h"
+#include "lib/llama/tensors.h"
+#include "lib/stream/wording.h"
+#include "lib/tensorfile/tensor_file.h"
 
 /* What its embedding means to the head of a base whose head is the embedding. */
 enum head_tie {

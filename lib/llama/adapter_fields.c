@@ -1,6 +1,6 @@
 /* The fields of adapter_config.json: peft.config.PeftConfig and peft.tuners.lora.config.LoraConfig
  * of PEFT 0.21.2. */
-#include "adapter_fields.h"
+#include "lib/llama/adapter_fields.h"
 
 #include <strings.h>
 

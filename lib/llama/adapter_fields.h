@@ -6,7 +6,7 @@
 #ifndef LONGQLORA_ADAPTER_FIELDS_H
 #define LONGQLORA_ADAPTER_FIELDS_H
 
-#include "../common/json.h"
+#include "lib/common/json.h"
 
 enum { ADAPTER_FIELDS = 42 };
 

@@ -1,7 +1,7 @@
 /* Which of a base's tensors an adapter is for, and how, as PEFT 0.21 has it. */
-#include "adapter_rules.h"
+#include "lib/llama/adapter_rules.h"
 
-#include "adapter.h"
+#include "lib/llama/adapter.h"
 
 #include <math.h>
 

@@ -1,6 +1,6 @@
-#include "adapter_rules.h"
+#include "lib/llama/adapter_rules.h"
 
-#include "../common/python_pattern.h"
+#include "lib/common/python_pattern.h"
 
 #include <strings.h>
 

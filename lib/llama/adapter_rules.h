@@ -7,7 +7,7 @@
 #ifndef LONGQLORA_ADAPTER_RULES_H
 #define LONGQLORA_ADAPTER_RULES_H
 
-#include "../common/json.h"
+#include "lib/common/json.h"
 
 struct adapter_rules;
 

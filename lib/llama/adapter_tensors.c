@@ -1,7 +1,7 @@
 /* The tensors of an adapter's files: their names, and their values in f32. */
-#include "adapter.h"
+#include "lib/llama/adapter.h"
 
-#include "../common/bf16.h"
+#include "lib/common/bf16.h"
 
 static const char peft_prefix[] = "base_model.model.";
 

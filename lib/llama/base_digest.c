@@ -1,7 +1,7 @@
-#include "base_digest.h"
+#include "lib/llama/base_digest.h"
 
-#include "../common/nf4.h"
-#include "../common/process.h"
+#include "lib/common/nf4.h"
+#include "lib/common/process.h"
 
 #include <sys/mman.h>
 #include <xxhash.h>

@@ -4,7 +4,7 @@
 #ifndef LONGQLORA_BASE_DIGEST_H
 #define LONGQLORA_BASE_DIGEST_H
 
-#include "weights.h"
+#include "lib/llama/weights.h"
 
 /* Reads all of the weights. */
 void base_digest(const struct weights *w, char digest[STREAM_DIGEST_TEXT]);

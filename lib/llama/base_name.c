@@ -1,6 +1,6 @@
-#include "base_name.h"
+#include "lib/llama/base_name.h"
 
-#include "model_files.h"
+#include "lib/llama/model_files.h"
 
 #include <stdlib.h>
 

@@ -8,7 +8,7 @@
 #ifndef LONGQLORA_BASE_NAME_H
 #define LONGQLORA_BASE_NAME_H
 
-#include "weights.h"
+#include "lib/llama/weights.h"
 
 /* model: a directory or a stream; tokenizer: a directory, or NULL; w: the model's. A folder of the
  * hub's cache becomes the name that it has in the hub. Without anything better: model as it is. May

@@ -1,6 +1,6 @@
-#include "bnb.h"
+#include "lib/llama/bnb.h"
 
-#include "../common/nf4.h"
+#include "lib/common/nf4.h"
 
 static const char *const suffixes[BNB_PARTS] = {
     "",

@@ -14,10 +14,10 @@
 #ifndef LONGQLORA_BNB_H
 #define LONGQLORA_BNB_H
 
-#include "../common/dtype.h"
-#include "../common/safetensors.h"
-#include "model_files.h"
-#include "tensors.h"
+#include "lib/common/dtype.h"
+#include "lib/llama/model_files.h"
+#include "lib/llama/tensors.h"
+#include "lib/tensorfile/safetensors.h"
 
 struct weight {
     enum weight_type type;

@@ -1,4 +1,4 @@
-#include "checkpoint_number.h"
+#include "lib/llama/checkpoint_number.h"
 
 #include <dirent.h>
 #include <stdlib.h>

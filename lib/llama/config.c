@@ -1,7 +1,7 @@
-#include "config.h"
+#include "lib/llama/config.h"
 
-#include "config_keys.h"
-#include "made.h"
+#include "lib/llama/config_keys.h"
+#include "lib/llama/made.h"
 
 #include <float.h>
 #include <math.h>

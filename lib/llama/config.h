@@ -7,7 +7,7 @@
 #ifndef LONGQLORA_CONFIG_H
 #define LONGQLORA_CONFIG_H
 
-#include "rope.h"
+#include "lib/llama/rope.h"
 
 struct config {
     int64_t vocab, dim, ffn, layers, heads, kv_heads, head_dim;

@@ -1,4 +1,4 @@
-#include "config_keys.h"
+#include "lib/llama/config_keys.h"
 
 #include <fnmatch.h>
 

@@ -14,7 +14,7 @@
 #ifndef LONGQLORA_CONFIG_KEYS_H
 #define LONGQLORA_CONFIG_KEYS_H
 
-#include "../common/json.h"
+#include "lib/common/json.h"
 
 enum config_key_kind {
     CONFIG_KEY_UNDERSTOOD, /* text: what is read */

@@ -1,7 +1,7 @@
-#include "made.h"
+#include "lib/llama/made.h"
 
-#include "../common/digest.h"
-#include "../common/program.h"
+#include "lib/common/digest.h"
+#include "lib/common/program.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -13,7 +13,7 @@
 #ifndef LONGQLORA_MADE_H
 #define LONGQLORA_MADE_H
 
-#include "../common/json.h"
+#include "lib/common/json.h"
 
 /* Puts the key into a config that is to be written as `folder`/config.json. files: an object with
  * the digests that are known already; it gets those of the other files of the folder. */

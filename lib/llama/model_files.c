@@ -1,8 +1,8 @@
-#include "model_files.h"
+#include "lib/llama/model_files.h"
 
-#include "../common/safetensors.h"
-#include "../common/torch_file.h"
-#include "model_place.h"
+#include "lib/llama/model_place.h"
+#include "lib/tensorfile/safetensors.h"
+#include "lib/tensorfile/torch_file.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -9,7 +9,7 @@
 #ifndef LONGQLORA_MODEL_FILES_H
 #define LONGQLORA_MODEL_FILES_H
 
-#include "../common/tensor_file.h"
+#include "lib/tensorfile/tensor_file.h"
 
 enum { MODEL_SHARDS_MAX = 4096 };
 

@@ -1,9 +1,9 @@
-#include "model_place.h"
+#include "lib/llama/model_place.h"
 
-#include "../common/file.h"
-#include "../common/hub_name.h"
-#include "../common/wrong_kind.h"
-#include "config.h"
+#include "lib/common/file.h"
+#include "lib/common/hub_name.h"
+#include "lib/common/wrong_kind.h"
+#include "lib/llama/config.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -7,7 +7,7 @@
 #ifndef LONGQLORA_MODEL_PLACE_H
 #define LONGQLORA_MODEL_PLACE_H
 
-#include "../common/fail.h"
+#include "lib/common/fail.h"
 
 /* Fails, saying what it is, if a model cannot lie there. "-" and what is no file or folder may be a
  * stream. Opens no weights. */

@@ -1,7 +1,7 @@
-#include "own_tokenizer.h"
+#include "lib/llama/own_tokenizer.h"
 
-#include "../common/tokenizer.h"
-#include "base_digest.h"
+#include "lib/llama/base_digest.h"
+#include "lib/tokenizer/tokenizer.h"
 
 bool own_tokenizer_fits(const char *digest, const struct weights *w, const char *adapter)
 {

@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_OWN_TOKENIZER_H
 #define LONGQLORA_OWN_TOKENIZER_H
 
-#include "weights.h"
+#include "lib/llama/weights.h"
 
 /* Were tokens made with the tokenizer of these weights, or with the adapter's own (adapter: a
  * directory, or NULL)? Digests are of the tokenizers' files; one that is unknown ("") is taken to

@@ -1,4 +1,4 @@
-#include "rope.h"
+#include "lib/llama/rope.h"
 
 #include <float.h>
 #include <math.h>

@@ -13,7 +13,7 @@
 #ifndef LONGQLORA_ROPE_H
 #define LONGQLORA_ROPE_H
 
-#include "../common/json.h"
+#include "lib/common/json.h"
 
 #include <stdint.h>
 

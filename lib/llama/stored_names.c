@@ -1,4 +1,4 @@
-#include "stored_names.h"
+#include "lib/llama/stored_names.h"
 
 #include <fnmatch.h>
 

@@ -6,7 +6,7 @@
 #ifndef LONGQLORA_STORED_NAMES_H
 #define LONGQLORA_STORED_NAMES_H
 
-#include "model_files.h"
+#include "lib/llama/model_files.h"
 
 /* "; …" to stand after a message on that name; "" where nothing is known of it. */
 const char *stored_name_hint(const char *name);

@@ -1,4 +1,4 @@
-#include "tensors.h"
+#include "lib/llama/tensors.h"
 
 /* Sizes that shapes are made of. */
 enum size { ONE, DIM, FFN, HEADS_DIM, KV_DIM, VOCAB };

@@ -5,7 +5,7 @@
 #ifndef LONGQLORA_TENSORS_H
 #define LONGQLORA_TENSORS_H
 
-#include "config.h"
+#include "lib/llama/config.h"
 
 enum part {
     PART_EMBEDDING,

@@ -1,11 +1,11 @@
-#include "base_digest.h"
+#include "lib/llama/base_digest.h"
 
-#include "../common/clock.h"
-#include "../common/nf4.h"
-#include "../common/size.h"
-#include "../common/tokenizer.h"
-#include "model_place.h"
-#include "stored_names.h"
+#include "lib/common/clock.h"
+#include "lib/common/nf4.h"
+#include "lib/common/size.h"
+#include "lib/llama/model_place.h"
+#include "lib/llama/stored_names.h"
+#include "lib/tokenizer/tokenizer.h"
 
 #include <sys/mman.h>
 #include <sys/stat.h>

@@ -7,9 +7,9 @@
 #ifndef LONGQLORA_WEIGHTS_H
 #define LONGQLORA_WEIGHTS_H
 
-#include "../common/record_weights.h"
-#include "bnb.h"
-#include "model_files.h"
+#include "lib/llama/bnb.h"
+#include "lib/llama/model_files.h"
+#include "lib/stream/weights_record.h"
 
 struct weights {
     struct config config;

@@ -1,8 +1,8 @@
 /* bandwidth THREADS - GB/s at which so many threads read memory that no cache holds: the best of
  * five passes over 1 GiB, each thread its own part. */
-#include "../../lib/common/die.h"
-#include "../../lib/common/pool.h"
-#include "../../lib/common/progress.h"
+#include "lib/cli/die.h"
+#include "lib/cli/progress.h"
+#include "lib/common/pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,12 +7,12 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "../../kernels/cuda/attention_mma.cu"
-#include "../../kernels/cuda/gemm_cublaslt.cu"
+#include "kernels/cuda/attention_mma.cu"
+#include "kernels/cuda/gemm_cublaslt.cu"
 
 extern "C" {
-#include "../../lib/common/die.h"
-#include "measured.h"
+#include "lib/cli/die.h"
+#include "tests/bench/measured.h"
 }
 
 static int64_t scale = 1;

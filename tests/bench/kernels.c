@@ -1,9 +1,9 @@
 /* kernels DEVICE [SCALE] - speed of single operations of a backend, as JSON lines: the device's own
  * copy and the preparation of NF4 weights in GB/s, products and attention in TFLOP/s. SCALE 1
  * (default) is LLaMA-2-7B's width and up to 16384 tokens; 8 is an eighth of both, for a CPU. */
-#include "measured.h"
+#include "tests/bench/measured.h"
 
-#include "../../lib/common/die.h"
+#include "lib/cli/die.h"
 
 #include <math.h>
 

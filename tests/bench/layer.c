@@ -2,7 +2,7 @@
  * the rate of what it cannot do without: operations of products, or bytes of what is read and
  * written once. SCALE 1 (default) is LLaMA-2-7B with adapters of rank 64 and chunks of 4096 rows; 8
  * is an eighth of each, for a CPU. */
-#include "measured.h"
+#include "tests/bench/measured.h"
 
 static const struct kernels *k;
 static struct device *dev;

@@ -1,9 +1,9 @@
 /* logits MODEL TOKENS [ADAPTER] - logits of a text of made tokens (tests/lib/made_model.h), as bare
  * f32 on standard output: to compare with other programs (tests/golden/check_foreign.py). */
-#include "../../lib/common/die.h"
-#include "../../lib/llama/batch.h"
-#include "../../lib/llama/loaded.h"
-#include "../lib/made_model.h"
+#include "lib/cli/die.h"
+#include "model/batch.h"
+#include "model/loaded.h"
+#include "tests/lib/made_model.h"
 
 int main(int argc, char **argv)
 {

@@ -1,7 +1,7 @@
-#include "measured.h"
+#include "tests/bench/measured.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/common/progress.h"
+#include "lib/cli/die.h"
+#include "lib/cli/progress.h"
 
 static struct fail why;
 const struct kernels *measured;

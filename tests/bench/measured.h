@@ -3,7 +3,7 @@
 #ifndef LONGQLORA_MEASURED_H
 #define LONGQLORA_MEASURED_H
 
-#include "../lib/small_shape.h"
+#include "tests/lib/small_shape.h"
 
 extern const struct kernels *measured;
 extern struct device *measured_device;

@@ -1,10 +1,10 @@
 /* random_adapter CONFIG OUT_DIR RANK - a PEFT adapter of random matrices on every linear, in f32:
  * for benchmarks at full size. */
-#include "../../lib/common/die.h"
-#include "../../lib/common/output.h"
-#include "../../lib/common/rng.h"
-#include "../../lib/common/safetensors.h"
-#include "../../lib/llama/adapter.h"
+#include "lib/cli/die.h"
+#include "lib/common/output.h"
+#include "lib/common/rng.h"
+#include "lib/llama/adapter.h"
+#include "lib/tensorfile/safetensors.h"
 
 static struct fail why;
 

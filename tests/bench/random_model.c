@@ -1,10 +1,10 @@
 /* random_model CONFIG OUT_DIR DTYPE [TOKENIZER] - a model directory of random weights (normal,
  * deviation 0.02, gains 1; DTYPE bf16, f16 or f32), made shard by shard: for benchmarks and for
  * tests at full size. */
-#include "../../lib/common/bf16.h"
-#include "../../lib/common/die.h"
-#include "../../lib/common/output.h"
-#include "../../lib/llama/directory.h"
+#include "lib/cli/die.h"
+#include "lib/common/bf16.h"
+#include "lib/common/output.h"
+#include "lib/llama/model_directory.h"
 
 #include <math.h>
 

@@ -12,7 +12,7 @@ compiled() { make -n FLAVOUR=release test-programs 2> /dev/null | grep -oE -- '-
     done
     [ -z "$(compiled)" ] || skip "the programs are not up to date"
     touch -d 'next year' later
-    for header in lib/common/rng.h lib/common/zip.h lib/llama/bnb.h lib/common/nf4.h kernels/cpu/vec.h kernels/cuda/linear_lora.cuh kernels/cuda/intrinsics.cuh \
+    for header in lib/common/rng.h lib/tensorfile/zip.h lib/llama/bnb.h lib/common/nf4.h kernels/cpu/vec.h kernels/cuda/linear_lora.cuh kernels/cuda/intrinsics.cuh \
         tests/lib/small_shape.h tools/pack/spill.h tests/fuzz/fuzz.h; do
         # Of the benches what is emulated belongs to the tests.
         (cd "$root" && tests/includes $header) | grep -v '^tests/bench/[^m].*\.c$\|^tests/gpu' > wanted

@@ -1,8 +1,8 @@
 /* cuBLASLt's place in the emulation: products by plain loops, in double, rounded once. What an
  * algorithm was asked for must be what it is used for: layouts, types, alignments, workspace. */
-#include "cublasLt.h"
+#include "tests/cuda-emulation/cublasLt.h"
 
-#include "../../kernels/cuda/device.cuh"
+#include "kernels/cuda/device.cuh"
 
 #include <map>
 #include <vector>

@@ -2,7 +2,7 @@
  * -fsanitize=thread. EMULATION_ORDER=descending|random changes the order in which the
  * threads of a block, and blocks, are run: results must not change. EMULATION_PROTECT=1: the
  * host cannot reach memory of the device, as with a real one. */
-#include "emulation.h"
+#include "tests/cuda-emulation/emulation.h"
 
 #include <csignal>
 #include <map>

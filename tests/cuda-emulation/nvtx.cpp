@@ -1,5 +1,5 @@
 /* NVTX's place in the emulation: a count of the ranges that are open. */
-#include "../../kernels/cuda/device.cuh"
+#include "kernels/cuda/device.cuh"
 
 static emulated_balance ranges = { "ranges", 0 };
 

@@ -1,8 +1,8 @@
 /* The CUDA backend in bf16, on a GPU or emulated, against double precision on the same rounded
  * inputs and against the CPU's kernels. All data goes through upload and download. */
-#include "../../lib/common/bf16.h"
-#include "../../lib/llama/batch.h"
-#include "../lib/backend.h"
+#include "lib/common/bf16.h"
+#include "model/batch.h"
+#include "tests/lib/backend.h"
 
 #include <math.h>
 #include <unistd.h>

@@ -4,7 +4,7 @@
 #ifndef LONGQLORA_FUZZ_H
 #define LONGQLORA_FUZZ_H
 
-#include "../../lib/common/tensor_file.h"
+#include "lib/tensorfile/tensor_file.h"
 
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
 /* adapter_config.json: fields, and patterns asked for the modules of a model. */
-#include "../../lib/llama/adapter_fields.h"
-#include "../../lib/llama/adapter_rules.h"
-#include "fuzz.h"
+#include "lib/llama/adapter_fields.h"
+#include "lib/llama/adapter_rules.h"
+#include "tests/fuzz/fuzz.h"
 
 static void ask(struct adapter_rules *r, const char *module, bool is_linear)
 {

@@ -1,8 +1,8 @@
 /* The files beside a tokenizer.json: the first byte chooses one of two, the lines are
  * tokenizer_config.json, special_tokens_map.json, added_tokens.json and config.json; an empty one
  * is not there. */
-#include "../../lib/common/tokenizer.h"
-#include "fuzz.h"
+#include "lib/tokenizer/tokenizer.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <unistd.h>
 

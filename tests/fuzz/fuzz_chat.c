@@ -1,7 +1,7 @@
 /* Records of conversations, for each way to treat odd ones. */
-#include "../../lib/common/chat_record.h"
-#include "../../lib/common/json_advice.h"
-#include "fuzz.h"
+#include "lib/common/json_advice.h"
+#include "lib/tokenizer/chat_record.h"
+#include "tests/fuzz/fuzz.h"
 
 /* Prompts and answers in turn, none of them empty, and something to train on. */
 static void check_chat(const struct chat *c, const struct chat_reader *how)

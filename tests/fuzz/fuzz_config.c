@@ -1,8 +1,8 @@
 /* config.json: what is accepted is written so that it reads the same. And the number of a
  * tokenizer_config.json lies in it. */
-#include "../../lib/common/model_max_length.h"
-#include "../../lib/llama/config.h"
-#include "fuzz.h"
+#include "lib/llama/config.h"
+#include "lib/llama/model_max_length.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <math.h>
 

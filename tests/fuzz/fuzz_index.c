@@ -1,8 +1,8 @@
 /* model.safetensors.index.json beside two good shards. */
-#include "../../lib/common/output.h"
-#include "../../lib/common/safetensors.h"
-#include "../../lib/llama/model_files.h"
-#include "fuzz.h"
+#include "lib/common/output.h"
+#include "lib/llama/model_files.h"
+#include "lib/tensorfile/safetensors.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <unistd.h>
 

@@ -1,6 +1,6 @@
 /* Lines of documents. */
-#include "../../tools/tokenize/jsonl.h"
-#include "fuzz.h"
+#include "tests/fuzz/fuzz.h"
+#include "tools/tokenize/jsonl.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,6 +1,6 @@
 /* Pickles of state dicts, bare. */
-#include "../../lib/common/pickle.h"
-#include "fuzz.h"
+#include "lib/tensorfile/pickle.h"
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

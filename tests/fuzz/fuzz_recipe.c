@@ -1,6 +1,6 @@
 /* YAML recipes, up to the check that a run begins with; and a value of the command line. */
-#include "../../tools/train/recipe.h"
-#include "fuzz.h"
+#include "tests/fuzz/fuzz.h"
+#include "tools/train/recipe.h"
 
 static void ignored(const char *key, const char *reason)
 {

@@ -1,6 +1,6 @@
 /* Files of JSON, plain and compressed: their records one by one, and the same text in one piece. */
-#include "../../lib/common/json_records.h"
-#include "fuzz.h"
+#include "lib/common/json_records.h"
+#include "tests/fuzz/fuzz.h"
 
 static void read_records(const char *path)
 {

@@ -1,6 +1,6 @@
 /* safetensors files: what is accepted lies in the file. */
-#include "../../lib/common/safetensors.h"
-#include "fuzz.h"
+#include "lib/tensorfile/safetensors.h"
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

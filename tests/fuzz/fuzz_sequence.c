@@ -1,8 +1,8 @@
 /* Components of tokenizer.json: what is accepted cuts any text, and its tokens decode. The input is
  * an object of components, a NUL, and a text. */
-#include "../../lib/common/tokenizer.h"
-#include "../../lib/common/utf8.h"
-#include "fuzz.h"
+#include "lib/common/utf8.h"
+#include "lib/tokenizer/tokenizer.h"
+#include "tests/fuzz/fuzz.h"
 
 static const char model[] =
     "{\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"byte_fallback\":false,\"vocab\":{\"<"

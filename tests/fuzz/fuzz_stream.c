@@ -1,8 +1,8 @@
 /* Streams. The first byte says of which kind, and whether what follows is a file, JSON lines, or
  * the msgpack of one frame, which is compressed here: checksums would keep a fuzzer out. */
-#include "../../lib/common/record_tokens.h"
-#include "../../lib/common/record_weights.h"
-#include "fuzz.h"
+#include "lib/stream/tokens.h"
+#include "lib/stream/weights_record.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <zstd.h>
 

@@ -1,7 +1,7 @@
 /* Chat templates: a Jinja text as it is looked for, and a JSON file that words a conversation. */
-#include "../../lib/common/chat_known.h"
-#include "../../lib/common/jinja_form.h"
-#include "fuzz.h"
+#include "lib/tokenizer/chat_known.h"
+#include "lib/tokenizer/jinja_form.h"
+#include "tests/fuzz/fuzz.h"
 
 /* Each answer is some of the tokens, in order. */
 static void word(const struct chat_template *t)

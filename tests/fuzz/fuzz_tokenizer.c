@@ -1,6 +1,6 @@
 /* tokenizer.model: what is accepted encodes and decodes. */
-#include "../../lib/common/tokenizer.h"
-#include "fuzz.h"
+#include "lib/tokenizer/tokenizer.h"
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,6 +1,6 @@
 /* torch.save's zip files: what is accepted lies in the file. */
-#include "../../lib/common/torch_file.h"
-#include "fuzz.h"
+#include "lib/tensorfile/torch_file.h"
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

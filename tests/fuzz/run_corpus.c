@@ -1,5 +1,5 @@
 /* run_corpus NAME FILE... - a fuzz target over given inputs, as one TAP test. */
-#include "fuzz.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <stdio.h>
 

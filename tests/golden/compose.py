@@ -5,7 +5,7 @@
 
 compose: for each block of 4096 numbers the CRC-32 of what becomes of each of its characters (MARKS) put together, in UTF-8; then a line "decomposed" with
     that of every character's decomposition, forwards and backwards.
-late: characters of Unicode 14 that would combine or decompose, and to tokenizers do not; for lib/common/unicode_compose.c.
+late: characters of Unicode 14 that would combine or decompose, and to tokenizers do not; for lib/tokenizer/unicode_compose.c.
 """
 import json
 import os

@@ -1,6 +1,6 @@
-"""Tables of characters as Hugging Face's tokenizers have them, as C: lib/common/unicode_tables.c.
+"""Tables of characters as Hugging Face's tokenizers have them, as C: lib/tokenizer/unicode_tables.c.
 
-    python unicode_tables.py lib/common/unicode_tables.c      (tokenizers 0.23.3, Python 3.11)
+    python unicode_tables.py lib/tokenizer/unicode_tables.c      (tokenizers 0.23.3, Python 3.11)
 
 numeric, punctuation, word: what Digits, Punctuation and Whitespace cut at (Rust's tables, not
 Oniguruma's). late: characters that Unicode 14 does not have, or has in other classes. A pattern meets in their place a

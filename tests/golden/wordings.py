@@ -13,7 +13,7 @@ Written are
   answer and what ends it) and prompts (what stands before each answer);
 - forms.jsonl: made texts, and their forms by Jinja's own lexer.
 
-The published texts themselves are not written: the digests of their forms stand in lib/common/chat_known.c.
+The published texts themselves are not written: the digests of their forms stand in lib/tokenizer/chat_known.c.
 """
 import ast
 import importlib.util

@@ -1,9 +1,9 @@
 /* Attention over segments: full, S2, documents, grouped queries; against an O(n²) loop in
  * double and its finite differences. */
-#include "../../lib/common/bf16.h"
-#include "../../lib/common/safetensors.h"
-#include "../lib/backend.h"
-#include "../lib/made_model.h"
+#include "lib/common/bf16.h"
+#include "lib/tensorfile/safetensors.h"
+#include "tests/lib/backend.h"
+#include "tests/lib/made_model.h"
 
 #include <math.h>
 

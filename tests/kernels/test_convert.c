@@ -1,6 +1,6 @@
 /* Flat conversions against the formats' definitions. */
-#include "../../lib/common/bf16.h"
-#include "../lib/backend.h"
+#include "lib/common/bf16.h"
+#include "tests/lib/backend.h"
 
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /* Head with loss, AdamW, sums, checks of finiteness. */
-#include "../../lib/common/bf16.h"
-#include "../lib/backend.h"
+#include "lib/common/bf16.h"
+#include "tests/lib/backend.h"
 
 #include <math.h>
 

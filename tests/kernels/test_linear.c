@@ -1,7 +1,7 @@
 /* Linear groups with adapters, dropout, every weight type: against double precision and
  * finite differences. */
-#include "../../lib/common/bf16.h"
-#include "../lib/backend.h"
+#include "lib/common/bf16.h"
+#include "tests/lib/backend.h"
 
 #include <math.h>
 

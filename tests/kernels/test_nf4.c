@@ -1,7 +1,7 @@
 /* NF4: the codes and scales are those of the definition, searched one by one. */
-#include "../../lib/common/bf16.h"
-#include "../../lib/common/nf4.h"
-#include "../lib/backend.h"
+#include "lib/common/bf16.h"
+#include "lib/common/nf4.h"
+#include "tests/lib/backend.h"
 
 #include <math.h>
 

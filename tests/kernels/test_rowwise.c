@@ -1,5 +1,5 @@
 /* RMSNorm, rope, SwiGLU, embedding: against double precision and finite differences. */
-#include "../lib/backend.h"
+#include "tests/lib/backend.h"
 
 #include <math.h>
 

@@ -1,4 +1,4 @@
-#include "backend.h"
+#include "tests/lib/backend.h"
 
 const struct kernels *k;
 struct device *dev;

@@ -3,9 +3,9 @@
 #ifndef LONGQLORA_BACKEND_H
 #define LONGQLORA_BACKEND_H
 
-#include "../../kernels/kernels.h"
-#include "check.h"
-#include "small_shape.h"
+#include "kernels/kernels.h"
+#include "tests/lib/check.h"
+#include "tests/lib/small_shape.h"
 
 extern const struct kernels *k;
 extern struct device *dev;

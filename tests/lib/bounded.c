@@ -1,6 +1,6 @@
-#include "bounded.h"
+#include "tests/lib/bounded.h"
 
-#include "check.h"
+#include "tests/lib/check.h"
 
 #include <sys/resource.h>
 #include <sys/wait.h>

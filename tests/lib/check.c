@@ -1,6 +1,6 @@
-#include "check.h"
+#include "tests/lib/check.h"
 
-#include "../../lib/common/philox.h"
+#include "lib/common/philox.h"
 
 #include <math.h>
 

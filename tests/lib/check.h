@@ -5,7 +5,7 @@
 #define LONGQLORA_CHECK_H
 
 /* Before cmocka, whose fail() takes the place of ours in a test. */
-#include "../../lib/common/fail.h"
+#include "lib/common/fail.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
-#include "made_model.h"
+#include "tests/lib/made_model.h"
 
-#include "../../lib/common/bf16.h"
-#include "../../lib/common/output.h"
-#include "../../lib/common/safetensors.h"
+#include "lib/common/bf16.h"
+#include "lib/common/output.h"
+#include "lib/tensorfile/safetensors.h"
 
 #include <math.h>
 

@@ -8,8 +8,8 @@
 #ifndef LONGQLORA_MADE_MODEL_H
 #define LONGQLORA_MADE_MODEL_H
 
-#include "../../lib/llama/config.h"
-#include "../../lib/llama/tensors.h"
+#include "lib/llama/config.h"
+#include "lib/llama/tensors.h"
 
 /* Number i of the sequence with that name, in [-1, 1): a whole number of 2^-11. */
 double made_number(uint64_t sequence, uint64_t i);

@@ -1,6 +1,6 @@
-#include "scratch.h"
+#include "tests/lib/scratch.h"
 
-#include "check.h"
+#include "tests/lib/check.h"
 
 #include <dirent.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #ifndef LONGQLORA_SMALL_SHAPE_H
 #define LONGQLORA_SMALL_SHAPE_H
 
-#include "../../kernels/kernels.h"
+#include "kernels/kernels.h"
 
 #include <string.h>
 

@@ -1,11 +1,11 @@
 /* Ranks that differ from layer to layer, in training: the gradients are those of the same adapter
  * with every rank filled up with zeros. */
-#include "../../lib/common/output.h"
-#include "../../lib/llama/batch.h"
-#include "../../lib/llama/loaded.h"
-#include "../lib/check.h"
-#include "../lib/made_model.h"
-#include "../lib/scratch.h"
+#include "lib/common/output.h"
+#include "model/batch.h"
+#include "model/loaded.h"
+#include "tests/lib/check.h"
+#include "tests/lib/made_model.h"
+#include "tests/lib/scratch.h"
 
 #include <math.h>
 

@@ -1,14 +1,14 @@
 /* What PEFT 0.21 writes: applied and merged as PEFT applies it, or refused by name
  * (tests/golden/peft_random.py). */
-#include "../../lib/common/output.h"
-#include "../../lib/common/safetensors.h"
-#include "../../lib/llama/adapter_fields.h"
-#include "../../lib/llama/batch.h"
-#include "../../lib/llama/loaded.h"
-#include "../../tools/merge/parts.h"
-#include "../lib/check.h"
-#include "../lib/made_model.h"
-#include "../lib/scratch.h"
+#include "lib/common/output.h"
+#include "lib/llama/adapter_fields.h"
+#include "lib/tensorfile/safetensors.h"
+#include "model/batch.h"
+#include "model/loaded.h"
+#include "tests/lib/check.h"
+#include "tests/lib/made_model.h"
+#include "tests/lib/scratch.h"
+#include "tools/merge/parts.h"
 
 #include <math.h>
 #include <unistd.h>

@@ -1,11 +1,11 @@
 /* NF4 against bitsandbytes' own code (tests/golden/bnb.py): codes, scales, a directory that
  * transformers wrote and its logits, and the directory that we write. */
-#include "../../lib/common/bf16.h"
-#include "../../lib/common/nf4.h"
-#include "../../lib/common/safetensors.h"
-#include "../../lib/llama/batch.h"
-#include "../lib/check.h"
-#include "../lib/made_model.h"
+#include "lib/common/bf16.h"
+#include "lib/common/nf4.h"
+#include "lib/tensorfile/safetensors.h"
+#include "model/batch.h"
+#include "tests/lib/check.h"
+#include "tests/lib/made_model.h"
 
 #include <math.h>
 

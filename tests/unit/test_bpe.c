@@ -1,7 +1,7 @@
 /* tokenizer.json: ids of Hugging Face's tokenizers, and what is refused. */
-#include "../../lib/common/json.h"
-#include "../../lib/common/tokenizer.h"
-#include "../lib/check.h"
+#include "lib/common/json.h"
+#include "lib/tokenizer/tokenizer.h"
+#include "tests/lib/check.h"
 
 static struct fail why;
 

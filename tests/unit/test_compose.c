@@ -1,8 +1,8 @@
 /* Normalization form C, for every character, as Hugging Face's tokenizers has it
  * (tests/golden/compose.py). */
-#include "../../lib/common/unicode_tables.h"
-#include "../../lib/common/utf8.h"
-#include "../lib/check.h"
+#include "lib/common/utf8.h"
+#include "lib/tokenizer/unicode_tables.h"
+#include "tests/lib/check.h"
 
 #include <stdlib.h>
 #include <string.h>

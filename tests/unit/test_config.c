@@ -1,17 +1,17 @@
 /* config.json in every spelling that transformers loads: the sizes, positions and logits that it
  * gets (tests/golden/odd_configs.py), the table of keys, heads that are tied or not. */
-#include "../../lib/common/bf16.h"
-#include "../../lib/common/model_max_length.h"
-#include "../../lib/common/output.h"
-#include "../../lib/common/safetensors.h"
-#include "../../lib/llama/base_name.h"
-#include "../../lib/llama/batch.h"
-#include "../../lib/llama/config_keys.h"
-#include "../../lib/llama/directory.h"
-#include "../../lib/llama/loaded.h"
-#include "../lib/check.h"
-#include "../lib/made_model.h"
-#include "../lib/scratch.h"
+#include "lib/common/bf16.h"
+#include "lib/common/output.h"
+#include "lib/llama/base_name.h"
+#include "lib/llama/config_keys.h"
+#include "lib/llama/model_directory.h"
+#include "lib/llama/model_max_length.h"
+#include "lib/tensorfile/safetensors.h"
+#include "model/batch.h"
+#include "model/loaded.h"
+#include "tests/lib/check.h"
+#include "tests/lib/made_model.h"
+#include "tests/lib/scratch.h"
 
 #include <math.h>
 #include <unistd.h>

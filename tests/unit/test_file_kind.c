@@ -1,7 +1,7 @@
 /* What a file is by its first bytes: each kind from bytes that its own programs write, and texts
  * that begin with the same letters and are none of them. */
-#include "../../lib/common/file_kind.h"
-#include "../lib/check.h"
+#include "lib/common/file_kind.h"
+#include "tests/lib/check.h"
 
 #include <stdint.h>
 

@@ -1,13 +1,13 @@
 /* Foreign formats: safetensors (hostile ones too), config.json and its rope, model
  * directories, adapters. */
-#include "../../lib/common/output.h"
-#include "../../lib/llama/adapter_load.h"
-#include "../../lib/llama/adapter_save.h"
-#include "../../lib/llama/base_digest.h"
-#include "../../lib/llama/checkpoint.h"
-#include "../../lib/llama/directory.h"
-#include "../lib/check.h"
-#include "../lib/scratch.h"
+#include "lib/common/output.h"
+#include "lib/llama/base_digest.h"
+#include "lib/llama/model_directory.h"
+#include "model/adapter_load.h"
+#include "model/adapter_save.h"
+#include "model/checkpoint.h"
+#include "tests/lib/check.h"
+#include "tests/lib/scratch.h"
 
 #include <math.h>
 #include <unistd.h>

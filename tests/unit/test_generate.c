@@ -1,10 +1,10 @@
 /* Generation: greedy tokens of transformers, logits from the cache, the distribution of draws,
  * text that comes in pieces. */
-#include "../../lib/common/utf8.h"
-#include "../../tools/generate/generator.h"
-#include "../../tools/generate/sampler.h"
-#include "../../tools/generate/speech.h"
-#include "../lib/check.h"
+#include "lib/common/utf8.h"
+#include "tests/lib/check.h"
+#include "tools/generate/generator.h"
+#include "tools/generate/sampler.h"
+#include "tools/generate/speech.h"
 
 #include <math.h>
 

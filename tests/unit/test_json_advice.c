@@ -1,7 +1,7 @@
 /* What a record that is no JSON may have been meant as, and that records which only look so say
  * nothing. */
-#include "../../lib/common/json_advice.h"
-#include "../lib/check.h"
+#include "lib/common/json_advice.h"
+#include "tests/lib/check.h"
 
 #include <string.h>
 

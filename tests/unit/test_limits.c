@@ -1,16 +1,16 @@
 /* Limits on objects, depth and time: small files that would be much memory or would never end. */
-#include "../../lib/common/json.h"
-#include "../../lib/common/pickle.h"
-#include "../../lib/common/record_tokens.h"
-#include "../../lib/common/safetensors.h"
-#include "../../lib/common/stream_json.h"
-#include "../../lib/common/tokenizer_model.h"
-#include "../../lib/llama/adapter.h"
-#include "../../lib/llama/checkpoint.h"
-#include "../../lib/llama/model_files.h"
-#include "../lib/bounded.h"
-#include "../lib/check.h"
-#include "../lib/scratch.h"
+#include "lib/common/json.h"
+#include "lib/llama/adapter.h"
+#include "lib/llama/model_files.h"
+#include "lib/stream/jsonl.h"
+#include "lib/stream/tokens.h"
+#include "lib/tensorfile/pickle.h"
+#include "lib/tensorfile/safetensors.h"
+#include "lib/tokenizer/tokenizer_internal.h"
+#include "model/checkpoint.h"
+#include "tests/lib/bounded.h"
+#include "tests/lib/check.h"
+#include "tests/lib/scratch.h"
 
 #include <math.h>
 #include <sys/resource.h>

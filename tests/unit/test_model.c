@@ -1,8 +1,8 @@
 /* The model against PyTorch's golden logits and gradients: MHA and GQA, full and S2, with and
  * without adapters, activations kept, of some layers or none, chunks of any size. */
-#include "../../lib/llama/batch.h"
-#include "../../lib/llama/optimiser.h"
-#include "../lib/check.h"
+#include "model/batch.h"
+#include "model/optimiser.h"
+#include "tests/lib/check.h"
 
 #include <math.h>
 #include <unistd.h>

@@ -1,11 +1,11 @@
 /* Outputs: whole or absent, temporary names, links, permissions, what may be replaced, and that no
  * output is an input. */
-#include "../../lib/common/companions.h"
-#include "../../lib/common/file_guard.h"
-#include "../../lib/common/folder.h"
-#include "../../lib/common/output.h"
-#include "../lib/check.h"
-#include "../lib/scratch.h"
+#include "lib/common/file_guard.h"
+#include "lib/common/output.h"
+#include "lib/common/output_dir.h"
+#include "lib/llama/companions.h"
+#include "tests/lib/check.h"
+#include "tests/lib/scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,13 +1,13 @@
 /* Gradients and merges against PEFT (tests/golden/peft_cases.py). */
-#include "../../lib/common/bf16.h"
-#include "../../lib/common/output.h"
-#include "../../lib/common/safetensors.h"
-#include "../../lib/llama/adapter_load.h"
-#include "../../lib/llama/batch.h"
-#include "../../tools/merge/merger.h"
-#include "../lib/check.h"
-#include "../lib/made_model.h"
-#include "../lib/scratch.h"
+#include "lib/common/bf16.h"
+#include "lib/common/output.h"
+#include "lib/tensorfile/safetensors.h"
+#include "model/adapter_load.h"
+#include "model/batch.h"
+#include "tests/lib/check.h"
+#include "tests/lib/made_model.h"
+#include "tests/lib/scratch.h"
+#include "tools/merge/merger.h"
 
 #include <math.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 /* Regular expressions as Python's re takes them, of names. */
-#include "../../lib/common/python_pattern.h"
-#include "../lib/check.h"
+#include "lib/common/python_pattern.h"
+#include "tests/lib/check.h"
 
 static struct fail why;
 

@@ -1,7 +1,7 @@
 /* Recipes: scalars as PyYAML reads them, keys of other programs, values on the command line. */
-#include "../../tools/train/recipe_inside.h"
-#include "../../tools/train/recipe_scalar.h"
-#include "../lib/check.h"
+#include "tests/lib/check.h"
+#include "tools/train/recipe_inside.h"
+#include "tools/train/recipe_scalar.h"
 
 #include <math.h>
 #include <unistd.h>

@@ -1,10 +1,10 @@
 /* The container: round trips, cuts, changed bytes, hostile lengths, concatenation, indexes. */
-#include "../../lib/common/output.h"
-#include "../../lib/common/record_tokens.h"
-#include "../../lib/common/stream_check.h"
-#include "../../lib/llama/checkpoint.h"
-#include "../lib/check.h"
-#include "../lib/scratch.h"
+#include "lib/common/output.h"
+#include "lib/stream/msgpack_check.h"
+#include "lib/stream/tokens.h"
+#include "model/checkpoint.h"
+#include "tests/lib/check.h"
+#include "tests/lib/scratch.h"
 
 #include <fcntl.h>
 #include <signal.h>

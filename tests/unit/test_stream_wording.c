@@ -1,7 +1,7 @@
 /* What streams say of the template of their conversations: headers and end records, of older
  * programs and of others, alone and one after the other. */
-#include "../../lib/common/stream_wording.h"
-#include "../lib/check.h"
+#include "lib/stream/wording.h"
+#include "tests/lib/check.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* Counts by name: the most frequent first, as many as a line holds, and nothing is lost. */
-#include "../../lib/common/tally.h"
-#include "../lib/check.h"
+#include "lib/common/tally.h"
+#include "tests/lib/check.h"
 
 static void test_the_most_frequent_come_first(void **state)
 {

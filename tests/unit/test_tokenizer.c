@@ -1,11 +1,11 @@
 /* tokenizer.json in many forms, the files beside it, and Oniguruma's classes: as Hugging Face's
  * tokenizers and transformers have them. */
-#include "../../lib/common/json.h"
-#include "../../lib/common/tokenizer_model.h"
-#include "../../lib/common/tokenizer_parts.h"
-#include "../../lib/common/utf8.h"
-#include "../lib/check.h"
-#include "../lib/scratch.h"
+#include "lib/common/json.h"
+#include "lib/common/utf8.h"
+#include "lib/tokenizer/parts.h"
+#include "lib/tokenizer/tokenizer_internal.h"
+#include "tests/lib/check.h"
+#include "tests/lib/scratch.h"
 
 #include <sys/stat.h>
 #include <unistd.h>

@@ -1,10 +1,10 @@
 /* tokenizer_class: what transformers 5.24 makes of a tokenizer.json by it is told or refused where
  * it is something else than the file says (tests/golden/tokenizer_class.py). */
-#include "../../lib/common/json.h"
-#include "../../lib/common/tokenizer_class.h"
-#include "../../lib/common/tokenizer_model.h"
-#include "../lib/check.h"
-#include "../lib/scratch.h"
+#include "lib/common/json.h"
+#include "lib/tokenizer/class.h"
+#include "lib/tokenizer/tokenizer_internal.h"
+#include "tests/lib/check.h"
+#include "tests/lib/scratch.h"
 
 #include <sys/stat.h>
 

@@ -1,11 +1,11 @@
 /* What the programs are made of: packing, drawing, JSON lines, recipes, schedules. */
-#include "../../lib/llama/optimiser.h"
-#include "../../tools/pack/best_fit.h"
-#include "../../tools/pack/packer.h"
-#include "../../tools/pack/reservoir.h"
-#include "../../tools/tokenize/jsonl.h"
-#include "../../tools/train/recipe.h"
-#include "../lib/check.h"
+#include "model/optimiser.h"
+#include "tests/lib/check.h"
+#include "tools/pack/best_fit.h"
+#include "tools/pack/packer.h"
+#include "tools/pack/reservoir.h"
+#include "tools/tokenize/jsonl.h"
+#include "tools/train/recipe.h"
 
 #include <math.h>
 #include <unistd.h>

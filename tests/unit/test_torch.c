@@ -1,12 +1,12 @@
 /* pytorch_model.bin: what torch.save wrote, and what an enemy might have. */
-#include "../../lib/common/bf16.h"
-#include "../../lib/common/output.h"
-#include "../../lib/common/pickle.h"
-#include "../../lib/common/torch_file.h"
-#include "../../lib/llama/weights.h"
-#include "../lib/check.h"
-#include "../lib/made_model.h"
-#include "../lib/scratch.h"
+#include "lib/common/bf16.h"
+#include "lib/common/output.h"
+#include "lib/llama/weights.h"
+#include "lib/tensorfile/pickle.h"
+#include "lib/tensorfile/torch_file.h"
+#include "tests/lib/check.h"
+#include "tests/lib/made_model.h"
+#include "tests/lib/scratch.h"
 
 static struct fail why;
 

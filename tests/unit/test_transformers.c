@@ -1,12 +1,12 @@
 /* Made models against transformers: every kind of positions, multi-head and grouped-query
  * attention, 1 to 4096 tokens (tests/golden/transformers_logits.py). */
-#include "../../lib/common/safetensors.h"
-#include "../../lib/llama/batch.h"
-#include "../../lib/llama/checkpoint.h"
-#include "../../lib/llama/session.h"
-#include "../lib/check.h"
-#include "../lib/made_model.h"
-#include "../lib/scratch.h"
+#include "lib/tensorfile/safetensors.h"
+#include "model/batch.h"
+#include "model/checkpoint.h"
+#include "model/session.h"
+#include "tests/lib/check.h"
+#include "tests/lib/made_model.h"
+#include "tests/lib/scratch.h"
 
 static struct fail why;
 static const double bound = 2e-5;      /* of the largest logit */

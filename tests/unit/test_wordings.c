@@ -1,9 +1,9 @@
 /* Conversations in the wording of others, id for id; the form of Jinja texts; what is refused. */
-#include "../../lib/common/chat_known.h"
-#include "../../lib/common/jinja_form.h"
-#include "../../lib/common/json.h"
-#include "../lib/check.h"
-#include "../lib/scratch.h"
+#include "lib/common/json.h"
+#include "lib/tokenizer/chat_known.h"
+#include "lib/tokenizer/jinja_form.h"
+#include "tests/lib/check.h"
+#include "tests/lib/scratch.h"
 
 #define GOLDEN "tests/golden/wordings/"
 enum { TURNS = 8 };

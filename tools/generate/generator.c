@@ -1,8 +1,8 @@
-#include "generator.h"
+#include "tools/generate/generator.h"
 
-#include "../../lib/common/file.h"
-#include "../../lib/common/message.h"
-#include "../../lib/common/progress.h"
+#include "lib/cli/progress.h"
+#include "lib/common/file.h"
+#include "lib/common/message.h"
 
 #include <unistd.h>
 

@@ -3,9 +3,9 @@
 #ifndef LONGQLORA_GENERATOR_H
 #define LONGQLORA_GENERATOR_H
 
-#include "../../lib/llama/session.h"
-#include "sampler.h"
-#include "speech.h"
+#include "model/session.h"
+#include "tools/generate/sampler.h"
+#include "tools/generate/speech.h"
 
 enum { EOS_MAX = 16 };
 

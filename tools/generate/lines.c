@@ -1,11 +1,11 @@
-#include "lines.h"
+#include "tools/generate/lines.h"
 
-#include "run.h"
+#include "tools/generate/run.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/common/json_advice.h"
-#include "../../lib/common/json_records.h"
-#include "../../lib/common/progress.h"
+#include "lib/cli/die.h"
+#include "lib/cli/progress.h"
+#include "lib/common/json_advice.h"
+#include "lib/common/json_records.h"
 
 #include <unistd.h>
 

@@ -3,8 +3,8 @@
 #ifndef LONGQLORA_LINES_H
 #define LONGQLORA_LINES_H
 
-#include "request.h"
-#include "talk.h"
+#include "tools/generate/request.h"
+#include "tools/generate/talk.h"
 
 /* Each record of the file (json_records.h; "-" is standard input) is an object with a string
  * "prompt", and perhaps "system" and what request.h reads, which goes before *defaults; it is

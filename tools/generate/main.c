@@ -1,6 +1,6 @@
 /* generate - continue a text, or talk, with a model, its adapter applied as it is. */
-#include "../../lib/common/die.h"
-#include "run.h"
+#include "lib/cli/die.h"
+#include "tools/generate/run.h"
 
 static struct fail why;
 

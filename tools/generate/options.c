@@ -1,9 +1,9 @@
-#include "options.h"
+#include "tools/generate/options.h"
 
-#include "../../lib/common/chat_template.h"
-#include "../../lib/common/die.h"
-#include "../../lib/common/file_guard.h"
-#include "../../lib/common/model_guard.h"
+#include "lib/cli/die.h"
+#include "lib/common/file_guard.h"
+#include "lib/llama/model_guard.h"
+#include "lib/tokenizer/chat_template.h"
 
 #include <unistd.h>
 

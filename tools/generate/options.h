@@ -2,9 +2,9 @@
 #ifndef LONGQLORA_GENERATE_OPTIONS_H
 #define LONGQLORA_GENERATE_OPTIONS_H
 
-#include "../../lib/common/opt.h"
-#include "../../lib/llama/loaded.h"
-#include "sampler.h"
+#include "lib/cli/opt.h"
+#include "model/loaded.h"
+#include "tools/generate/sampler.h"
 
 struct options {
     struct loaded_options loaded;

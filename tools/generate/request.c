@@ -1,6 +1,6 @@
-#include "request.h"
+#include "tools/generate/request.h"
 
-#include "generator.h"
+#include "tools/generate/generator.h"
 
 #include <math.h>
 

@@ -8,10 +8,10 @@
 #ifndef LONGQLORA_REQUEST_H
 #define LONGQLORA_REQUEST_H
 
-#include "../../lib/common/json.h"
-#include "../../lib/common/opt.h"
-#include "../../lib/common/tally.h"
-#include "sampler.h"
+#include "lib/cli/opt.h"
+#include "lib/common/json.h"
+#include "lib/common/tally.h"
+#include "tools/generate/sampler.h"
 
 enum { REQUEST_STOPS_MAX = 64 };
 

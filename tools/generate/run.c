@@ -1,11 +1,11 @@
-#include "run.h"
+#include "tools/generate/run.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/common/hub_name.h"
-#include "../../lib/common/input.h"
-#include "../../lib/common/message.h"
-#include "../../lib/common/progress.h"
-#include "wording.h"
+#include "lib/cli/die.h"
+#include "lib/cli/progress.h"
+#include "lib/common/hub_name.h"
+#include "lib/common/input.h"
+#include "lib/common/message.h"
+#include "tools/generate/wording.h"
 
 #include <errno.h>
 #include <sys/stat.h>

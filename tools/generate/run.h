@@ -3,8 +3,8 @@
 #ifndef LONGQLORA_RUN_H
 #define LONGQLORA_RUN_H
 
-#include "lines.h"
-#include "options.h"
+#include "tools/generate/lines.h"
+#include "tools/generate/options.h"
 
 /* Dies if there is no tokenizer, before the weights are read. */
 void run_find_tokenizer(const struct options *o);

@@ -1,6 +1,6 @@
-#include "sampler.h"
+#include "tools/generate/sampler.h"
 
-#include "../../lib/common/rng.h"
+#include "lib/common/rng.h"
 
 #include <math.h>
 

@@ -7,7 +7,7 @@
 #ifndef LONGQLORA_SAMPLER_H
 #define LONGQLORA_SAMPLER_H
 
-#include "../../lib/common/fail.h"
+#include "lib/common/fail.h"
 
 #include <stdint.h>
 

@@ -1,6 +1,6 @@
-#include "speech.h"
+#include "tools/generate/speech.h"
 
-#include "../../lib/common/utf8.h"
+#include "lib/common/utf8.h"
 
 void speech_begin(struct speech *s, uint32_t before)
 {

@@ -4,8 +4,8 @@
 #ifndef LONGQLORA_SPEECH_H
 #define LONGQLORA_SPEECH_H
 
-#include "../../lib/common/opt.h"
-#include "../../lib/common/tokenizer.h"
+#include "lib/cli/opt.h"
+#include "lib/tokenizer/tokenizer.h"
 
 struct speech {
     const struct tokenizer *tokenizer;

@@ -1,8 +1,8 @@
-#include "talk.h"
+#include "tools/generate/talk.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/common/message.h"
-#include "../../lib/common/signals.h"
+#include "lib/cli/die.h"
+#include "lib/common/message.h"
+#include "lib/common/signals.h"
 
 #include <unistd.h>
 #if defined(HAVE_LIBEDIT)

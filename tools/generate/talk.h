@@ -3,8 +3,8 @@
 #ifndef LONGQLORA_TALK_H
 #define LONGQLORA_TALK_H
 
-#include "../../lib/common/chat_template.h"
-#include "generator.h"
+#include "lib/tokenizer/chat_template.h"
+#include "tools/generate/generator.h"
 
 struct turn {
     char *prompt;

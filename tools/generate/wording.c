@@ -1,7 +1,7 @@
-#include "wording.h"
+#include "tools/generate/wording.h"
 
-#include "../../lib/common/chat_known.h"
-#include "../../lib/common/die.h"
+#include "lib/cli/die.h"
+#include "lib/tokenizer/chat_known.h"
 
 static struct fail why;
 

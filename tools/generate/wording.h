@@ -4,8 +4,8 @@
 #ifndef LONGQLORA_GENERATE_WORDING_H
 #define LONGQLORA_GENERATE_WORDING_H
 
-#include "../../lib/common/chat_template.h"
-#include "run.h"
+#include "lib/tokenizer/chat_template.h"
+#include "tools/generate/run.h"
 
 /* "auto" is the template that the adapter was trained with, if it says so, else that of the
  * tokenizer that was named, of the adapter's folder or of the model's. Says which it is, and warns

@@ -1,4 +1,4 @@
-#include "biases.h"
+#include "tools/merge/biases.h"
 
 enum block { ATTENTION, MLP, BLOCKS };
 

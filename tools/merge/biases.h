@@ -7,7 +7,7 @@
 #ifndef LONGQLORA_BIASES_H
 #define LONGQLORA_BIASES_H
 
-#include "merger.h"
+#include "tools/merge/merger.h"
 
 struct bias {
     const struct tensor *of; /* the linear */

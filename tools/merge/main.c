@@ -1,8 +1,8 @@
 /* merge - an adapter into its base: a model directory that others load unedited. */
-#include "../../lib/common/die.h"
-#include "../../lib/common/progress.h"
-#include "../../lib/common/size.h"
-#include "run.h"
+#include "lib/cli/die.h"
+#include "lib/cli/progress.h"
+#include "lib/common/size.h"
+#include "tools/merge/run.h"
 
 static struct fail why;
 

@@ -1,7 +1,7 @@
-#include "biases.h"
-#include "update.h"
+#include "tools/merge/biases.h"
+#include "tools/merge/update.h"
 
-#include "../../lib/common/progress.h"
+#include "lib/cli/progress.h"
 
 #include <math.h>
 

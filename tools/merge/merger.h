@@ -6,9 +6,9 @@
 #ifndef LONGQLORA_MERGER_H
 #define LONGQLORA_MERGER_H
 
-#include "../../lib/llama/base_digest.h"
-#include "../../lib/llama/directory.h"
-#include "../../lib/llama/loaded.h"
+#include "lib/llama/base_digest.h"
+#include "lib/llama/model_directory.h"
+#include "model/loaded.h"
 
 enum { MERGE_PARTS_MAX = 64 };
 

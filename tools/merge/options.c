@@ -1,9 +1,9 @@
-#include "options.h"
+#include "tools/merge/options.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/common/hub_name.h"
-#include "../../lib/common/model_guard.h"
-#include "../../lib/common/tokenizer.h"
+#include "lib/cli/die.h"
+#include "lib/common/hub_name.h"
+#include "lib/llama/model_guard.h"
+#include "lib/tokenizer/tokenizer.h"
 
 #include <errno.h>
 #include <unistd.h>

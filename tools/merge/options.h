@@ -2,10 +2,10 @@
 #ifndef LONGQLORA_MERGE_OPTIONS_H
 #define LONGQLORA_MERGE_OPTIONS_H
 
-#include "../../lib/common/companions.h"
-#include "../../lib/common/opt.h"
-#include "../../lib/llama/loaded.h"
-#include "parts.h"
+#include "lib/cli/opt.h"
+#include "lib/llama/companions.h"
+#include "model/loaded.h"
+#include "tools/merge/parts.h"
 
 struct options {
     struct loaded_options loaded;

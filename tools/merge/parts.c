@@ -1,4 +1,4 @@
-#include "parts.h"
+#include "tools/merge/parts.h"
 
 #include <math.h>
 #include <unistd.h>

@@ -4,7 +4,7 @@
 #ifndef LONGQLORA_PARTS_H
 #define LONGQLORA_PARTS_H
 
-#include "merger.h"
+#include "tools/merge/merger.h"
 
 /* A number behind the last colon, unless a file of the whole name is there: such a path is written
  * with its weight, a:b:1. */

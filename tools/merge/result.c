@@ -1,4 +1,4 @@
-#include "result.h"
+#include "tools/merge/result.h"
 
 static enum dtype dtype_of(const char *word, const struct config *c, const struct weight *w)
 {

@@ -3,8 +3,8 @@
 #ifndef LONGQLORA_MERGE_RESULT_H
 #define LONGQLORA_MERGE_RESULT_H
 
-#include "biases.h"
-#include "parts.h"
+#include "tools/merge/biases.h"
+#include "tools/merge/parts.h"
 
 struct result {
     struct tensor *table; /* as many as the weights have */

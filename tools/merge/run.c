@@ -1,9 +1,9 @@
-#include "run.h"
+#include "tools/merge/run.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/common/progress.h"
-#include "../../lib/common/tokenizer.h"
-#include "result.h"
+#include "lib/cli/die.h"
+#include "lib/cli/progress.h"
+#include "lib/tokenizer/tokenizer.h"
+#include "tools/merge/result.h"
 
 #include <math.h>
 

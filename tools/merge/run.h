@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_MERGE_RUN_H
 #define LONGQLORA_MERGE_RUN_H
 
-#include "options.h"
+#include "tools/merge/options.h"
 
 /* Dies of what goes wrong. */
 void run_merge(const struct options *o, const struct loaded *l, const struct parts *parts,

@@ -1,4 +1,4 @@
-#include "update.h"
+#include "tools/merge/update.h"
 
 static const struct adapted none;
 

@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_UPDATE_H
 #define LONGQLORA_UPDATE_H
 
-#include "merger.h"
+#include "tools/merge/merger.h"
 
 /* change = scale · b · turned_aᵀ */
 struct change {

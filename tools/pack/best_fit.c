@@ -1,4 +1,4 @@
-#include "best_fit.h"
+#include "tools/pack/best_fit.h"
 
 enum { LEVELS = 6 }; /* 64^6 rooms: every 32-bit length */
 #define NONE UINT32_MAX

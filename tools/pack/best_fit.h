@@ -4,7 +4,7 @@
 #ifndef LONGQLORA_BEST_FIT_H
 #define LONGQLORA_BEST_FIT_H
 
-#include "../../lib/common/fail.h"
+#include "lib/common/fail.h"
 
 #include <stdint.h>
 

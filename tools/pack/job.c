@@ -1,7 +1,7 @@
-#include "job.h"
+#include "tools/pack/job.h"
 
-#include "../../lib/common/progress.h"
-#include "../../lib/common/tokenizer.h"
+#include "lib/cli/progress.h"
+#include "lib/tokenizer/tokenizer.h"
 
 static const char *const strategy_names[] = { "truncate", "split", "concat", "best-fit" };
 

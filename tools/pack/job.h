@@ -2,9 +2,9 @@
 #ifndef LONGQLORA_JOB_H
 #define LONGQLORA_JOB_H
 
-#include "packer.h"
-#include "reservoir.h"
-#include "summary.h"
+#include "tools/pack/packer.h"
+#include "tools/pack/reservoir.h"
+#include "tools/pack/summary.h"
 
 struct job {
     /* what is asked for */

@@ -1,7 +1,7 @@
 /* pack - cut a stream of documents into training samples of one context. */
-#include "../../lib/common/die.h"
-#include "../../lib/common/output.h"
-#include "options.h"
+#include "lib/cli/die.h"
+#include "lib/common/output.h"
+#include "tools/pack/options.h"
 
 /* Fewer documents were there than were asked for. */
 static void warn_of_few(const struct job *j)

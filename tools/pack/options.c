@@ -1,9 +1,9 @@
-#include "options.h"
+#include "tools/pack/options.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/common/file_guard.h"
-#include "../../lib/common/model_guard.h"
-#include "../../lib/common/output.h"
+#include "lib/cli/die.h"
+#include "lib/common/file_guard.h"
+#include "lib/common/output.h"
+#include "lib/llama/model_guard.h"
 
 #include <errno.h>
 

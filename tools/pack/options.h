@@ -2,8 +2,8 @@
 #ifndef LONGQLORA_PACK_OPTIONS_H
 #define LONGQLORA_PACK_OPTIONS_H
 
-#include "../../lib/common/opt.h"
-#include "job.h"
+#include "lib/cli/opt.h"
+#include "tools/pack/job.h"
 
 struct options {
     int64_t context, min_tokens, max_tokens, samples, seed;

@@ -1,6 +1,6 @@
-#include "packer.h"
+#include "tools/pack/packer.h"
 
-#include "best_fit.h"
+#include "tools/pack/best_fit.h"
 
 static int grow(uint32_t **at, size_t *room, size_t wanted, struct fail *why)
 {

@@ -10,7 +10,7 @@
 #ifndef LONGQLORA_PACKER_H
 #define LONGQLORA_PACKER_H
 
-#include "spill.h"
+#include "tools/pack/spill.h"
 
 enum strategy { STRATEGY_TRUNCATE, STRATEGY_SPLIT, STRATEGY_CONCAT, STRATEGY_BEST_FIT };
 

@@ -1,7 +1,7 @@
-#include "reservoir.h"
+#include "tools/pack/reservoir.h"
 
-#include "../../lib/common/rng.h"
-#include "spill.h"
+#include "lib/common/rng.h"
+#include "tools/pack/spill.h"
 
 #include <xxhash.h>
 

@@ -7,7 +7,7 @@
 #ifndef LONGQLORA_RESERVOIR_H
 #define LONGQLORA_RESERVOIR_H
 
-#include "../../lib/common/record_tokens.h"
+#include "lib/stream/tokens.h"
 
 struct quota {
     char source[SOURCE_MAX];

@@ -1,4 +1,4 @@
-#include "spill.h"
+#include "tools/pack/spill.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_SPILL_H
 #define LONGQLORA_SPILL_H
 
-#include "../../lib/common/record_tokens.h"
+#include "lib/stream/tokens.h"
 
 struct spill;
 

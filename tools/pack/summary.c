@@ -1,8 +1,8 @@
-#include "summary.h"
+#include "tools/pack/summary.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/common/json.h"
-#include "../../lib/common/utf8.h"
+#include "lib/cli/die.h"
+#include "lib/common/json.h"
+#include "lib/common/utf8.h"
 
 struct source_summary *summary_source(struct summary *s, const char *name)
 {

@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_SUMMARY_H
 #define LONGQLORA_SUMMARY_H
 
-#include "../../lib/common/output.h"
+#include "lib/common/output.h"
 
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
-#include "corpus.h"
+#include "tools/ppl/corpus.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/llama/own_tokenizer.h"
+#include "lib/cli/die.h"
+#include "lib/llama/own_tokenizer.h"
 
 static struct fail why;
 

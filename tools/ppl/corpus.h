@@ -2,9 +2,9 @@
 #ifndef LONGQLORA_CORPUS_H
 #define LONGQLORA_CORPUS_H
 
-#include "../../lib/common/record_tokens.h"
-#include "../../lib/common/tokenizer.h"
-#include "../../lib/llama/weights.h"
+#include "lib/llama/weights.h"
+#include "lib/stream/tokens.h"
+#include "lib/tokenizer/tokenizer.h"
 
 struct corpus {
     uint32_t *ids; /* all documents, one after the other, as the report's data is */

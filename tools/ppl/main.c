@@ -1,12 +1,12 @@
 /* ppl - perplexity by context length, full attention, by a stated protocol. */
-#include "../../lib/common/die.h"
-#include "../../lib/common/file_guard.h"
-#include "../../lib/common/model_guard.h"
-#include "../../lib/common/opt.h"
-#include "../../lib/common/output.h"
-#include "../../lib/common/record_tokens.h"
-#include "measure.h"
-#include "protocol.h"
+#include "lib/cli/die.h"
+#include "lib/cli/opt.h"
+#include "lib/common/file_guard.h"
+#include "lib/common/output.h"
+#include "lib/llama/model_guard.h"
+#include "lib/stream/tokens.h"
+#include "tools/ppl/measure.h"
+#include "tools/ppl/protocol.h"
 
 static void declare_files(const struct measure_options *o)
 {

@@ -1,10 +1,10 @@
-#include "measure.h"
+#include "tools/ppl/measure.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/common/opt.h"
-#include "../../lib/common/output.h"
-#include "corpus.h"
-#include "report.h"
+#include "lib/cli/die.h"
+#include "lib/cli/opt.h"
+#include "lib/common/output.h"
+#include "tools/ppl/corpus.h"
+#include "tools/ppl/report.h"
 
 #include <unistd.h>
 

@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_MEASURE_H
 #define LONGQLORA_MEASURE_H
 
-#include "../../lib/llama/loaded.h"
+#include "model/loaded.h"
 
 #include <stdint.h>
 

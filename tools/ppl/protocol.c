@@ -1,6 +1,6 @@
-#include "protocol.h"
+#include "tools/ppl/protocol.h"
 
-#include "../../lib/common/progress.h"
+#include "lib/cli/progress.h"
 
 #include <math.h>
 

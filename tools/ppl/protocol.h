@@ -17,7 +17,7 @@
 #ifndef LONGQLORA_PROTOCOL_H
 #define LONGQLORA_PROTOCOL_H
 
-#include "../../lib/llama/batch.h"
+#include "model/batch.h"
 
 #define PROTOCOLS "longqlora|longlora|sliding|huggingface|llamacpp|longppl"
 

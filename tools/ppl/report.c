@@ -1,7 +1,7 @@
-#include "report.h"
+#include "tools/ppl/report.h"
 
-#include "../../lib/common/json.h"
-#include "../../lib/common/output.h"
+#include "lib/common/json.h"
+#include "lib/common/output.h"
 
 #include <math.h>
 

@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_REPORT_H
 #define LONGQLORA_REPORT_H
 
-#include "protocol.h"
+#include "tools/ppl/protocol.h"
 
 /* What was measured, beside the numbers; all texts borrowed. */
 struct report {

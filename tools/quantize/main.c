@@ -1,14 +1,14 @@
 /* quantize - a model's linears to NF4 with double quantization, as a weights stream or as
  * bitsandbytes' directory. */
-#include "../../lib/common/die.h"
-#include "../../lib/common/model_guard.h"
-#include "../../lib/common/opt.h"
-#include "../../lib/common/output.h"
-#include "../../lib/common/progress.h"
-#include "../../lib/common/size.h"
-#include "../../lib/llama/directory.h"
-#include "../../lib/llama/model_place.h"
-#include "sinks.h"
+#include "lib/cli/die.h"
+#include "lib/cli/opt.h"
+#include "lib/cli/progress.h"
+#include "lib/common/output.h"
+#include "lib/common/size.h"
+#include "lib/llama/model_directory.h"
+#include "lib/llama/model_guard.h"
+#include "lib/llama/model_place.h"
+#include "tools/quantize/sinks.h"
 
 #include <sys/stat.h>
 #include <unistd.h>

@@ -1,9 +1,9 @@
-#include "quantizer.h"
+#include "tools/quantize/quantizer.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/common/nf4.h"
-#include "../../lib/common/opt.h"
-#include "../../lib/common/progress.h"
+#include "lib/cli/die.h"
+#include "lib/cli/opt.h"
+#include "lib/cli/progress.h"
+#include "lib/common/nf4.h"
 
 #include <math.h>
 

@@ -2,8 +2,8 @@
 #ifndef LONGQLORA_QUANTIZER_H
 #define LONGQLORA_QUANTIZER_H
 
-#include "../../kernels/kernels.h"
-#include "../../lib/llama/weights.h"
+#include "kernels/kernels.h"
+#include "lib/llama/weights.h"
 
 /* Of the linears of one kind: all layers' q_proj, say. */
 struct kind_error {

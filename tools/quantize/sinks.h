@@ -2,8 +2,8 @@
 #ifndef LONGQLORA_SINKS_H
 #define LONGQLORA_SINKS_H
 
-#include "../../lib/common/companions.h"
-#include "quantizer.h"
+#include "lib/llama/companions.h"
+#include "tools/quantize/quantizer.h"
 
 /* A stream of kind weights: docs/formats/weights.md. path "-" is standard output. */
 int quantize_to_stream(struct quantizer *q, const char *path, struct fail *why) MUST_USE;

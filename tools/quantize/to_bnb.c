@@ -1,7 +1,7 @@
 /* bitsandbytes' directory: six tensors for each linear, everything else as it was. */
-#include "../../lib/llama/base_digest.h"
-#include "../../lib/llama/directory.h"
-#include "sinks.h"
+#include "lib/llama/base_digest.h"
+#include "lib/llama/model_directory.h"
+#include "tools/quantize/sinks.h"
 
 /* What a tensor of the output is. */
 struct piece {

@@ -1,7 +1,7 @@
 /* Records of a weights stream: rows of one tensor after the other. */
-#include "../../lib/common/output.h"
-#include "../../lib/llama/base_digest.h"
-#include "sinks.h"
+#include "lib/common/output.h"
+#include "lib/llama/base_digest.h"
+#include "tools/quantize/sinks.h"
 
 static struct weights_record rows_of(const struct tensor *t, const char *dtype, int64_t first,
                                      int64_t each)

@@ -1,7 +1,7 @@
-#include "advice.h"
+#include "tools/tokenize/advice.h"
 
-#include "../../lib/common/compiler.h"
-#include "../../lib/common/json.h"
+#include "lib/common/compiler.h"
+#include "lib/common/json.h"
 
 /* Bytes that are no UTF-8 are told as such by both parsers, each in its words. */
 static bool is_other_encoding(const char *reason)

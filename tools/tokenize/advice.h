@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_ADVICE_H
 #define LONGQLORA_ADVICE_H
 
-#include "../../lib/common/json_advice.h"
+#include "lib/common/json_advice.h"
 
 /* To be put after the reason, "" where that says nothing of an encoding. may_mend: --on-error
  * replace is there for it. */

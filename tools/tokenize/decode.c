@@ -1,6 +1,6 @@
-#include "decode.h"
+#include "tools/tokenize/decode.h"
 
-#include "../../lib/common/utf8.h"
+#include "lib/common/utf8.h"
 
 #include <jansson.h>
 

@@ -2,9 +2,9 @@
 #ifndef LONGQLORA_DECODE_H
 #define LONGQLORA_DECODE_H
 
-#include "../../lib/common/output.h"
-#include "../../lib/common/record_tokens.h"
-#include "../../lib/common/tokenizer.h"
+#include "lib/common/output.h"
+#include "lib/stream/tokens.h"
+#include "lib/tokenizer/tokenizer.h"
 
 /* Writes the documents of a stream or of JSON lines again, in the other view. */
 int convert_tokens(const char *path, enum view from, enum view to, const char *output,

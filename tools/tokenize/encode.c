@@ -1,9 +1,9 @@
-#include "encode.h"
+#include "tools/tokenize/encode.h"
 
-#include "../../lib/common/progress.h"
-#include "../../lib/common/utf8.h"
-#include "advice.h"
-#include "jsonl.h"
+#include "lib/cli/progress.h"
+#include "lib/common/utf8.h"
+#include "tools/tokenize/advice.h"
+#include "tools/tokenize/jsonl.h"
 
 enum { BATCH_DOCUMENTS = 256, BATCH_BYTES = 4 << 20, SLOT_BYTES = 64 << 10 };
 

@@ -6,12 +6,12 @@
 #ifndef LONGQLORA_ENCODE_H
 #define LONGQLORA_ENCODE_H
 
-#include "../../lib/common/chat_record.h"
-#include "../../lib/common/chat_template.h"
-#include "../../lib/common/json_records.h"
-#include "../../lib/common/pool.h"
-#include "../../lib/common/record_tokens.h"
-#include "../../lib/common/tokenizer.h"
+#include "lib/common/json_records.h"
+#include "lib/common/pool.h"
+#include "lib/stream/tokens.h"
+#include "lib/tokenizer/chat_record.h"
+#include "lib/tokenizer/chat_template.h"
+#include "lib/tokenizer/tokenizer.h"
 
 /* A document is a line's text, a whole file, or a line's conversation. */
 enum format { FORMAT_JSONL, FORMAT_TEXT, FORMAT_CHAT };

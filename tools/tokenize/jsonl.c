@@ -1,6 +1,6 @@
-#include "jsonl.h"
+#include "tools/tokenize/jsonl.h"
 
-#include "../../lib/common/utf8.h"
+#include "lib/common/utf8.h"
 
 struct parser {
     const unsigned char *start, *at, *end;

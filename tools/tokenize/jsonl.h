@@ -4,7 +4,7 @@
 #ifndef LONGQLORA_JSONL_H
 #define LONGQLORA_JSONL_H
 
-#include "../../lib/common/fail.h"
+#include "lib/common/fail.h"
 
 #include <stddef.h>
 

@@ -1,11 +1,11 @@
 /* tokenize - text files to a stream of token numbers, as SentencePiece encodes them. */
-#include "../../lib/common/chat_template.h"
-#include "../../lib/common/die.h"
-#include "../../lib/common/file_guard.h"
-#include "../../lib/common/model_guard.h"
-#include "../../lib/common/opt.h"
-#include "decode.h"
-#include "run.h"
+#include "lib/cli/die.h"
+#include "lib/cli/opt.h"
+#include "lib/common/file_guard.h"
+#include "lib/llama/model_guard.h"
+#include "lib/tokenizer/chat_template.h"
+#include "tools/tokenize/decode.h"
+#include "tools/tokenize/run.h"
 
 static void decode_all(const struct options *o, const char *file, enum view from,
                        const struct tokenizer *t)

@@ -1,7 +1,7 @@
-#include "options.h"
+#include "tools/tokenize/options.h"
 
-#include "../../lib/common/chat_template.h"
-#include "../../lib/common/die.h"
+#include "lib/cli/die.h"
+#include "lib/tokenizer/chat_template.h"
 
 /* Conversations have a wording of their own, and are not mended. */
 static void check_chat(const struct options *o)

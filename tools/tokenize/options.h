@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_TOKENIZE_OPTIONS_H
 #define LONGQLORA_TOKENIZE_OPTIONS_H
 
-#include "../../lib/common/tokenizer.h"
+#include "lib/tokenizer/tokenizer.h"
 
 #include <stdbool.h>
 #include <stdint.h>

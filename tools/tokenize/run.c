@@ -1,13 +1,13 @@
-#include "run.h"
+#include "tools/tokenize/run.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/common/opt.h"
-#include "../../lib/common/output.h"
-#include "../../lib/common/progress.h"
-#include "../../lib/common/size.h"
-#include "encode.h"
-#include "show.h"
-#include "wording.h"
+#include "lib/cli/die.h"
+#include "lib/cli/opt.h"
+#include "lib/cli/progress.h"
+#include "lib/common/output.h"
+#include "lib/common/size.h"
+#include "tools/tokenize/encode.h"
+#include "tools/tokenize/show.h"
+#include "tools/tokenize/wording.h"
 
 #include <sys/stat.h>
 #include <unistd.h>

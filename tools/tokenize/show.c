@@ -1,6 +1,6 @@
-#include "show.h"
+#include "tools/tokenize/show.h"
 
-#include "../../lib/common/message.h"
+#include "lib/common/message.h"
 
 #include <unistd.h>
 

@@ -7,8 +7,8 @@
 #ifndef LONGQLORA_TOKENIZE_SHOW_H
 #define LONGQLORA_TOKENIZE_SHOW_H
 
-#include "../../lib/common/record_tokens.h"
-#include "../../lib/common/tokenizer.h"
+#include "lib/stream/tokens.h"
+#include "lib/tokenizer/tokenizer.h"
 
 struct show {
     const struct tokenizer *tokenizer;

@@ -1,7 +1,7 @@
-#include "wording.h"
+#include "tools/tokenize/wording.h"
 
-#include "../../lib/common/chat_known.h"
-#include "../../lib/common/die.h"
+#include "lib/cli/die.h"
+#include "lib/tokenizer/chat_known.h"
 
 void wording_choose(struct chat_template *t, const struct options *o,
                     const struct tokenizer *tokenizer)

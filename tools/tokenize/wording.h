@@ -2,9 +2,9 @@
 #ifndef LONGQLORA_TOKENIZE_WORDING_H
 #define LONGQLORA_TOKENIZE_WORDING_H
 
-#include "../../lib/common/chat_template.h"
-#include "../../lib/common/stream.h"
-#include "options.h"
+#include "lib/stream/stream.h"
+#include "lib/tokenizer/chat_template.h"
+#include "tools/tokenize/options.h"
 
 /* Dies if there is none that fits the tokenizer. */
 void wording_choose(struct chat_template *t, const struct options *o,

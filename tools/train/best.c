@@ -1,6 +1,6 @@
 /* The best model so far, and when to stop for want of a better one: as Hugging Face's Trainer and
  * its EarlyStoppingCallback have it (transformers 5.24). */
-#include "trainer.h"
+#include "tools/train/trainer.h"
 
 #include <math.h>
 #include <sys/stat.h>

@@ -1,9 +1,9 @@
 /* What a run would write over, seen before it begins. */
-#include "../../lib/common/output.h"
-#include "../../lib/llama/directory.h"
-#include "log.h"
-#include "trainer.h"
-#include "unfinished.h"
+#include "lib/common/output.h"
+#include "lib/llama/model_directory.h"
+#include "tools/train/log.h"
+#include "tools/train/trainer.h"
+#include "tools/train/unfinished.h"
 
 #include <dirent.h>
 #include <sys/stat.h>

@@ -1,5 +1,5 @@
-#include "due.h"
-#include "trainer.h"
+#include "tools/train/due.h"
+#include "tools/train/trainer.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* Is there memory for the run? By the shapes of its base, before that is read. */
-#include "plan.h"
+#include "tools/train/plan.h"
 
 static void say_nothing(const char *text) { (void)text; }
 

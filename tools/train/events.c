@@ -1,6 +1,6 @@
-#include "events.h"
+#include "tools/train/events.h"
 
-#include "../../lib/common/output.h"
+#include "lib/common/output.h"
 
 #include <errno.h>
 #include <time.h>

@@ -8,7 +8,7 @@
 #ifndef LONGQLORA_EVENTS_H
 #define LONGQLORA_EVENTS_H
 
-#include "../../lib/common/fail.h"
+#include "lib/common/fail.h"
 
 #include <stdint.h>
 

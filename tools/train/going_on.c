@@ -1,8 +1,8 @@
 /* Going on: a finished run, a checkpoint, and what stands in the way. */
-#include "../../lib/common/output.h"
-#include "../../lib/llama/directory.h"
-#include "log.h"
-#include "schedules.h"
+#include "lib/common/output.h"
+#include "lib/llama/model_directory.h"
+#include "tools/train/log.h"
+#include "tools/train/schedules.h"
 
 #include <dirent.h>
 #include <sys/stat.h>

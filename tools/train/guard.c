@@ -1,10 +1,10 @@
-#include "guard.h"
+#include "tools/train/guard.h"
 
-#include "../../lib/common/companions.h"
-#include "../../lib/common/file_guard.h"
-#include "../../lib/common/model_guard.h"
-#include "../../lib/common/utf8.h"
-#include "../../lib/llama/directory.h"
+#include "lib/common/file_guard.h"
+#include "lib/common/utf8.h"
+#include "lib/llama/companions.h"
+#include "lib/llama/model_directory.h"
+#include "lib/llama/model_guard.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_GUARD_H
 #define LONGQLORA_GUARD_H
 
-#include "recipe.h"
+#include "tools/train/recipe.h"
 
 /* Where tokenizer and licence files of the result come from (companions.h); NULL: nowhere. */
 const char *guard_companions(const struct recipe *r);

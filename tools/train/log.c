@@ -1,9 +1,9 @@
-#include "log.h"
-#include "schedules.h"
+#include "tools/train/log.h"
+#include "tools/train/schedules.h"
 
-#include "../../lib/common/input.h"
-#include "../../lib/common/output.h"
-#include "../../lib/common/progress.h"
+#include "lib/cli/progress.h"
+#include "lib/common/input.h"
+#include "lib/common/output.h"
 
 #include <errno.h>
 #include <math.h>

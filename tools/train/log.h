@@ -3,8 +3,8 @@
 #ifndef LONGQLORA_LOG_H
 #define LONGQLORA_LOG_H
 
-#include "events.h"
-#include "trainer.h"
+#include "tools/train/events.h"
+#include "tools/train/trainer.h"
 
 struct log {
     FILE *file;

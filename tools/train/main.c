@@ -1,9 +1,9 @@
 /* train - adapters, or a whole model, by a recipe. */
-#include "../../lib/common/die.h"
-#include "guard.h"
-#include "plan.h"
-#include "run.h"
-#include "starting.h"
+#include "lib/cli/die.h"
+#include "tools/train/guard.h"
+#include "tools/train/plan.h"
+#include "tools/train/run.h"
+#include "tools/train/starting.h"
 
 static struct fail why;
 

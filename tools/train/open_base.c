@@ -1,9 +1,9 @@
 /* The base that a run begins with, and the adapter that is trained further on it. */
-#include "../../lib/common/program.h"
-#include "../../lib/llama/model_place.h"
-#include "../../lib/llama/own_tokenizer.h"
-#include "rows.h"
-#include "trainer.h"
+#include "lib/common/program.h"
+#include "lib/llama/model_place.h"
+#include "lib/llama/own_tokenizer.h"
+#include "tools/train/rows.h"
+#include "tools/train/trainer.h"
 
 static int refuse_unquantized(const char *model, struct fail *why)
 {

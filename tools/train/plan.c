@@ -1,6 +1,6 @@
-#include "plan.h"
+#include "tools/train/plan.h"
 
-#include "../../lib/common/size.h"
+#include "lib/common/size.h"
 
 static int plan_of(const struct trainer *t, const struct model_setup *setup,
                    struct memory_plan *plan, struct fail *why)

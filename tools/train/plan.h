@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_PLAN_H
 #define LONGQLORA_PLAN_H
 
-#include "trainer.h"
+#include "tools/train/trainer.h"
 
 /* Settles what the recipe leaves to the memory that is free on the device and the host: where
  * layers' inputs and moments wait, then of how many layers activations are kept. None of it changes

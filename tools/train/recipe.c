@@ -1,6 +1,6 @@
-#include "recipe_inside.h"
+#include "tools/train/recipe_inside.h"
 
-#include "../../lib/common/nearest.h"
+#include "lib/common/nearest.h"
 
 #include <math.h>
 #include <stddef.h>

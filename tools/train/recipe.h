@@ -8,9 +8,9 @@
 #ifndef LONGQLORA_RECIPE_H
 #define LONGQLORA_RECIPE_H
 
-#include "../../lib/llama/adapter.h"
-#include "../../lib/llama/batch.h"
-#include "../../lib/llama/optimiser.h"
+#include "lib/llama/adapter.h"
+#include "model/batch.h"
+#include "model/optimiser.h"
 
 enum {
     RECIPE_KEYS_MAX = 80,
@@ -104,7 +104,7 @@ int recipe_explain_key(const char *name, const char *value, struct fail *why) MU
 int recipe_print(const struct recipe *r, FILE *to, struct fail *why) MUST_USE;
 /* The keys as a Markdown table, and after an empty line those of other programs as another. */
 void recipe_list_keys(FILE *to);
-/* The keys as the shell's completion reads them (lib/common/opt.h): "key= ARGUMENT word|word". */
+/* The keys as the shell's completion reads them (lib/cli/opt.h): "key= ARGUMENT word|word". */
 void recipe_list_completions(FILE *to);
 /* The effective values that decide the result, for longqlora.json and the digest. */
 json_t *recipe_to_json(const struct recipe *r);

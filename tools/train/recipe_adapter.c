@@ -1,5 +1,5 @@
 /* What an adapter that is trained further decides of a recipe. */
-#include "recipe_inside.h"
+#include "tools/train/recipe_inside.h"
 
 #include <math.h>
 

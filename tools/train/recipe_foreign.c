@@ -1,10 +1,10 @@
 /* Keys of other programs' recipes: what each comes to here. The tables are in
  * recipe_foreign_trainer.c and recipe_foreign_programs.c; docs/recipe-keys.md is what
  * recipe_list_keys prints of them. */
-#include "recipe_inside.h"
-#include "recipe_scalar.h"
+#include "tools/train/recipe_inside.h"
+#include "tools/train/recipe_scalar.h"
 
-#include "../../lib/common/program.h"
+#include "lib/common/program.h"
 
 const struct foreign_key *foreign_at(int i)
 {

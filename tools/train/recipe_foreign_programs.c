@@ -1,6 +1,6 @@
 /* Keys of programs that train with Hugging Face's Trainer and have keys of their own: LongLoRA,
  * QLoRA, Axolotl and LLaMA-Factory. What is a key of ours has no row. */
-#include "recipe_inside.h"
+#include "tools/train/recipe_inside.h"
 
 #define LL "LongLoRA"
 #define QL "QLoRA"

@@ -1,6 +1,6 @@
 /* Keys of Hugging Face's Trainer (TrainingArguments of transformers 5.24, and those that 4.31
  * to 4.57 had besides) and of PEFT 0.21's LoraConfig. What is a key of ours has no row. */
-#include "recipe_inside.h"
+#include "tools/train/recipe_inside.h"
 
 #define HF "transformers"
 #define HF4 "transformers 4"

@@ -1,5 +1,5 @@
 /* What somebody said that does nothing beside the other values. */
-#include "recipe_inside.h"
+#include "tools/train/recipe_inside.h"
 
 static bool is_said(const struct recipe *r, const char *key)
 {

@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_RECIPE_INSIDE_H
 #define LONGQLORA_RECIPE_INSIDE_H
 
-#include "recipe.h"
+#include "tools/train/recipe.h"
 
 #include <yaml.h>
 

@@ -1,5 +1,5 @@
 /* A recipe's values on their way out: as YAML that reads back, as a table, as JSON. */
-#include "recipe_inside.h"
+#include "tools/train/recipe_inside.h"
 
 #include <ctype.h>
 #include <math.h>

@@ -1,4 +1,4 @@
-#include "recipe_inside.h"
+#include "tools/train/recipe_inside.h"
 
 #include <float.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
-#include "recipe_scalar.h"
+#include "tools/train/recipe_scalar.h"
 
-#include "../../lib/common/opt.h"
+#include "lib/cli/opt.h"
 
 #include <errno.h>
 #include <math.h>

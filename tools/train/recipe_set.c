@@ -1,8 +1,8 @@
 /* A value, as a recipe or the command line has it, becomes that of a key. */
-#include "recipe_inside.h"
-#include "recipe_scalar.h"
+#include "tools/train/recipe_inside.h"
+#include "tools/train/recipe_scalar.h"
 
-#include "../../lib/common/opt.h"
+#include "lib/cli/opt.h"
 
 #include <math.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /* Recipes as YAML: one document, one flat mapping; and one value of the command line. */
-#include "../../lib/common/file.h"
-#include "../../lib/common/file_kind.h"
-#include "../../lib/common/program.h"
-#include "recipe_inside.h"
+#include "lib/common/file.h"
+#include "lib/common/file_kind.h"
+#include "lib/common/program.h"
+#include "tools/train/recipe_inside.h"
 
 #include <errno.h>
 

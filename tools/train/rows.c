@@ -1,4 +1,4 @@
-#include "rows.h"
+#include "tools/train/rows.h"
 
 int rows_check(struct reader *samples, const struct sample_info *info, int64_t rows,
                struct fail *why)

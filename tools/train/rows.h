@@ -2,7 +2,7 @@
 #ifndef LONGQLORA_ROWS_H
 #define LONGQLORA_ROWS_H
 
-#include "../../lib/common/record_tokens.h"
+#include "lib/stream/tokens.h"
 
 /* A tokenizer may have fewer tokens than the model has rows (padding, tokens that were added to the
  * model alone). Where it has more, all samples are looked through, and a token beyond the rows

@@ -1,12 +1,12 @@
-#include "run.h"
+#include "tools/train/run.h"
 
-#include "../../lib/common/die.h"
-#include "../../lib/common/folder.h"
-#include "../../lib/common/output.h"
-#include "../../lib/common/progress.h"
-#include "../../lib/common/signals.h"
-#include "log.h"
-#include "starting.h"
+#include "lib/cli/die.h"
+#include "lib/cli/progress.h"
+#include "lib/common/output.h"
+#include "lib/common/output_dir.h"
+#include "lib/common/signals.h"
+#include "tools/train/log.h"
+#include "tools/train/starting.h"
 
 #include <unistd.h>
 

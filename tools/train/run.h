@@ -3,7 +3,7 @@
 #ifndef LONGQLORA_TRAIN_RUN_H
 #define LONGQLORA_TRAIN_RUN_H
 
-#include "trainer.h"
+#include "tools/train/trainer.h"
 
 /* Dies of what goes wrong, and of a signal, with what is saved by then. */
 void run(struct trainer *t);

@@ -1,10 +1,10 @@
-#include "run_folder.h"
+#include "tools/train/run_folder.h"
 
-#include "../../lib/common/output.h"
-#include "../../lib/common/signals.h"
-#include "../../lib/common/temporary.h"
-#include "run_record.h"
-#include "unfinished.h"
+#include "lib/common/output.h"
+#include "lib/common/signals.h"
+#include "lib/common/temporary.h"
+#include "tools/train/run_record.h"
+#include "tools/train/unfinished.h"
 
 #include <dirent.h>
 #include <errno.h>

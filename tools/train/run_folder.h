@@ -14,7 +14,7 @@
 #ifndef LONGQLORA_RUN_FOLDER_H
 #define LONGQLORA_RUN_FOLDER_H
 
-#include "../../lib/llama/checkpoint.h"
+#include "model/checkpoint.h"
 
 enum { RUN_PATH = 3840, RUN_NAME = 256 };
 

@@ -1,8 +1,8 @@
 /* Names of what a run keeps in its folder: checkpoints and the best models; and which stay. */
-#include "run_folder.h"
+#include "tools/train/run_folder.h"
 
-#include "../../lib/common/output.h"
-#include "../../lib/common/signals.h"
+#include "lib/common/output.h"
+#include "lib/common/signals.h"
 
 #include <errno.h>
 #include <stdlib.h>

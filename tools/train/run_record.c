@@ -1,4 +1,4 @@
-#include "run_record.h"
+#include "tools/train/run_record.h"
 
 #include <string.h>
 

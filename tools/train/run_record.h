@@ -6,7 +6,7 @@
 #ifndef LONGQLORA_RUN_RECORD_H
 #define LONGQLORA_RUN_RECORD_H
 
-#include "../../lib/common/json.h"
+#include "lib/common/json.h"
 
 /* What the names of folders begin with that are being made; 16 hexadecimal digits follow. */
 #define RUN_MARK ".longqlora-run-"

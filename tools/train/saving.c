@@ -1,11 +1,11 @@
 /* Checkpoints and the result. */
-#include "../../lib/common/die.h"
-#include "../../lib/common/output.h"
-#include "../../lib/llama/adapter_save.h"
-#include "../../lib/llama/base_name.h"
-#include "../../lib/llama/directory.h"
-#include "guard.h"
-#include "schedules.h"
+#include "lib/cli/die.h"
+#include "lib/common/output.h"
+#include "lib/llama/base_name.h"
+#include "lib/llama/model_directory.h"
+#include "model/adapter_save.h"
+#include "tools/train/guard.h"
+#include "tools/train/schedules.h"
 
 #include <dirent.h>
 

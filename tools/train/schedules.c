@@ -1,4 +1,4 @@
-#include "schedules.h"
+#include "tools/train/schedules.h"
 
 static json_t *one_to_json(const struct optimiser *o, int64_t first, int64_t last)
 {

@@ -10,7 +10,7 @@
 #ifndef LONGQLORA_SCHEDULES_H
 #define LONGQLORA_SCHEDULES_H
 
-#include "trainer.h"
+#include "tools/train/trainer.h"
 
 /* Of a run that goes on from `then`. Fails if it has done more steps than it is to have now. */
 int schedules_go_on(struct trainer *t, const struct run_state *then, struct fail *why) MUST_USE;

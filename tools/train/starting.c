@@ -1,6 +1,6 @@
-#include "starting.h"
+#include "tools/train/starting.h"
 
-#include "../../lib/common/die.h"
+#include "lib/cli/die.h"
 
 void starting_refuse_ranks(int64_t ranks)
 {

@@ -3,8 +3,8 @@
 #ifndef LONGQLORA_STARTING_H
 #define LONGQLORA_STARTING_H
 
-#include "../../lib/common/opt.h"
-#include "trainer.h"
+#include "lib/cli/opt.h"
+#include "tools/train/trainer.h"
 
 /* A launcher starts the same command many times over, and each would be a whole run: refused,
  * unless ranks is 1. */

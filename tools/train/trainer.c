@@ -1,13 +1,13 @@
-#include "trainer.h"
+#include "tools/train/trainer.h"
 
-#include "plan.h"
-#include "rows.h"
+#include "tools/train/plan.h"
+#include "tools/train/rows.h"
 
-#include "../../lib/common/file.h"
-#include "../../lib/common/output.h"
-#include "../../lib/common/program.h"
-#include "../../lib/common/progress.h"
-#include "../../lib/common/rng.h"
+#include "lib/cli/progress.h"
+#include "lib/common/file.h"
+#include "lib/common/output.h"
+#include "lib/common/program.h"
+#include "lib/common/rng.h"
 
 #include <math.h>
 

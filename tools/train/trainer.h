@@ -2,12 +2,12 @@
 #ifndef LONGQLORA_TRAINER_H
 #define LONGQLORA_TRAINER_H
 
-#include "../../lib/common/companions.h"
-#include "../../lib/llama/adapter_load.h"
-#include "../../lib/llama/checkpoint.h"
-#include "due.h"
-#include "recipe.h"
-#include "run_folder.h"
+#include "lib/llama/companions.h"
+#include "model/adapter_load.h"
+#include "model/checkpoint.h"
+#include "tools/train/due.h"
+#include "tools/train/recipe.h"
+#include "tools/train/run_folder.h"
 
 struct step_result {
     double loss, grad_norm, learning_rate;

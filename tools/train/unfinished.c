@@ -1,7 +1,7 @@
-#include "unfinished.h"
+#include "tools/train/unfinished.h"
 
-#include "../../lib/common/target.h"
-#include "../../lib/common/temporary.h"
+#include "lib/common/target.h"
+#include "lib/common/temporary.h"
 
 #include <signal.h>
 #include <stdatomic.h>

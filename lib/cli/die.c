@@ -1,0 +1,228 @@
+#include "lib/cli/die.h"
+
+#include "lib/common/json.h"
+#include "lib/common/mapped.h"
+#include "lib/common/message.h"
+#include "lib/common/output.h"
+#include "lib/common/output_dir.h"
+#include "lib/common/process.h"
+#include "lib/common/signals.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+enum { LINE_BYTES = 1024 };
+
+static const char *tool_name = "longqlora";
+static bool is_quiet;
+static volatile sig_atomic_t is_passing; /* the last line is a passing one */
+
+/* Goes to the beginning of the terminal's line and clears it. */
+static const char clear_line[] = "\r\033[K";
+
+void note_passing_ends(void)
+{
+    if (is_passing) message_write(clear_line, sizeof clear_line - 1);
+    is_passing = 0;
+}
+
+/* One line in one write. Takes no memory, so that handlers of signals can speak. */
+static void say_text(const char *text, bool passes)
+{
+    char line[LINE_BYTES + 64];
+    size_t before = 0, columns = passes ? message_columns() : 0;
+    if (passes || is_passing) {
+        before = sizeof clear_line - 1;
+        memcpy(line, clear_line, before);
+    }
+    size_t name = strnlen(tool_name, LINE_BYTES / 4), length = strlen(text);
+    memcpy(line + before, tool_name, name);
+    memcpy(line + before + name, ": ", 2);
+    name += 2;
+    if (length > LINE_BYTES - name) length = LINE_BYTES - name;
+    memcpy(line + before + name, text, length);
+    length = message_mask(line + before, name + length);
+    if (columns) length = message_fit(line + before, length, columns - 1);
+    length += before;
+    if (!passes) line[length++] = '\n';
+    is_passing = passes;
+    message_write(line, length);
+}
+
+void die_by_signal(int signal_number)
+{
+    note_passing_ends();
+    output_remove_pending();
+    folder_remove_pending();
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+/* A mapped file has lost the bytes that were to be read there. */
+static void end_by_loss(const void *address)
+{
+    static const char why[] = ": changed while it was read";
+    char text[LINE_BYTES / 2];
+    const char *name = mapped_name(address);
+    output_remove_pending();
+    folder_remove_pending();
+    if (!name) {
+        say_text("a bus error: memory that cannot be read or had", false);
+        return;
+    }
+    fail_fit(text, sizeof text - sizeof why, name);
+    memcpy(text + strlen(text), why, sizeof why);
+    say_text(text, false);
+    _exit(STATUS_INPUT);
+}
+
+/* What was printed through stdio and could not be written is told at the end. */
+static void check_standard_output(int status, void *unused)
+{
+    (void)unused;
+    errno = 0;
+    if (!fflush(stdout) && !ferror(stdout)) return;
+    if (errno)
+        warn("standard output: cannot write: %s", strerror(errno));
+    else
+        warn("standard output: cannot write");
+    if (status == STATUS_DONE) _exit(STATUS_FAILED);
+}
+
+static void end_without_memory(void) { die(STATUS_FAILED, "out of memory"); }
+
+/* Where a line can be said, and little else. */
+static void end_without_stack(size_t limit)
+{
+    char text[160];
+    snprintf(text, sizeof text,
+             "a stack of %zu KiB (ulimit -s) is too small to begin with: at least 128 are needed",
+             limit >> 10);
+    say_text(text, false);
+    _exit(STATUS_FAILED);
+}
+
+void die_init(const char *tool, bool quiet)
+{
+    static bool has_begun;
+    tool_name = tool;
+    is_quiet = quiet;
+    if (has_begun) return;
+    has_begun = true;
+    size_t limit;
+    if (!process_has_stack(&limit)) end_without_stack(limit);
+    process_begin();
+    json_when_memory_is_lost(end_without_memory);
+    signals_handle_ends(die_by_signal, false);
+    signal_handle(SIGPIPE, die_by_signal, false); /* of who reads standard output */
+    signals_handle_bus(end_by_loss);
+    on_exit(check_standard_output, NULL);
+}
+
+static void say(const char *format, va_list args, bool passes)
+{
+    char text[LINE_BYTES - 64];
+    va_list again;
+    va_copy(again, args);
+    int length = vsnprintf(text, sizeof text, format, args);
+    char *whole = length >= (int)sizeof text ? malloc((size_t)length + 1) : NULL;
+    if (whole) {
+        vsnprintf(whole, (size_t)length + 1, format, again);
+        fail_fit(text, sizeof text, whole);
+        free(whole);
+    }
+    va_end(again);
+    say_text(text, passes);
+}
+
+void die(enum status status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(format, args, false);
+    va_end(args);
+    output_remove_pending();
+    folder_remove_pending();
+    exit(status);
+}
+
+void die_fail(const struct fail *why) { die(why->status, "%s", why->text); }
+
+void die_usage(const char *format, ...)
+{
+    char *text = NULL;
+    va_list args;
+    va_start(args, format);
+    if (vasprintf(&text, format, args) < 0) die(STATUS_FAILED, "out of memory");
+    va_end(args);
+    die(STATUS_USAGE, "%s (see %s --help)", text, tool_name);
+}
+
+int or_die(int status, const struct fail *why)
+{
+    if (status < 0) die_fail(why);
+    return status;
+}
+
+void warn(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(format, args, false);
+    va_end(args);
+}
+
+void note(const char *format, ...)
+{
+    if (is_quiet) return;
+    va_list args;
+    va_start(args, format);
+    say(format, args, false);
+    va_end(args);
+}
+
+void note_in_handler(const char *text)
+{
+    if (!is_quiet) say_text(text, false);
+}
+
+void note_passing(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(format, args, true);
+    va_end(args);
+}
+
+/* By the number of its driver, since opening a device may do something to it: consoles, /dev/tty
+ * and serial lines, and what terminals in windows are (the kernel's devices.txt). */
+static bool is_terminal(const char *path)
+{
+    enum { CONSOLES = 4, TTY = 5, FIRST_PTS = 136, LAST_PTS = 143 };
+    struct stat st;
+    if (stat(path, &st) || !S_ISCHR(st.st_mode)) return false;
+    unsigned driver = major(st.st_rdev);
+    return driver == CONSOLES || driver == TTY || (driver >= FIRST_PTS && driver <= LAST_PTS);
+}
+
+void die_if_terminal(const char *output)
+{
+    if (!strcmp(output, "-") && isatty(STDOUT_FILENO))
+        die_usage("standard output is a terminal: name a file with -o, or pipe");
+    if (is_terminal(output)) die_usage("%s is a terminal: name a file with -o", output);
+}
+
+void die_if_typed(const char *input, const char *what)
+{
+    if (!strcmp(input, "-") && isatty(STDIN_FILENO))
+        die_usage("%s: standard input is a terminal: name a file, or pipe", what);
+}
+
+void note_if_typed(const char *input, const char *what)
+{
+    if (!strcmp(input, "-") && isatty(STDIN_FILENO))
+        note("reading %s from the terminal, up to the end (^D on a line of its own)", what);
+}

@@ -1,0 +1,296 @@
+#include "lib/cli/opt.h"
+
+#include "lib/cli/die.h"
+#include "lib/common/file_guard.h"
+#include "lib/common/nearest.h"
+#include "lib/common/program.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+
+#ifndef LONGQLORA_VERSION
+#define LONGQLORA_VERSION "unknown"
+#endif
+
+struct opt_standard opt_standard = { .progress = "auto" };
+
+static int table_size(const struct opt *table)
+{
+    int n = 0;
+    while (table[n].name)
+        n++;
+    return n;
+}
+
+static struct opt *find(struct opt *table, const char *name, size_t length)
+{
+    for (struct opt *o = table; o->name; o++)
+        if (strlen(o->name) == length && !memcmp(o->name, name, length)) return o;
+    return NULL;
+}
+
+bool opt_word_in(const char *words, const char *value)
+{
+    size_t length = strlen(value);
+    for (const char *at = words;; at++) {
+        size_t n = strcspn(at, "|");
+        if (n == length && !memcmp(at, value, n)) return true;
+        at += n;
+        if (!*at) return false;
+    }
+}
+
+static long long count_most(const struct opt *o)
+{
+    return o->words ? strtoll(o->words, NULL, 10) : OPT_COUNT_MOST;
+}
+
+static void set_value(struct opt *o, const char *value)
+{
+    char *end = NULL;
+    errno = 0;
+    switch (o->kind) {
+    case OPT_COUNT: {
+        long long n = strtoll(value, &end, 10);
+        if (!isdigit((unsigned char)*value) || *end || errno)
+            die_usage("--%s: '%s' is not a count%s", o->name, value,
+                      errno == ERANGE ? " that can be told" : "");
+        if (n > count_most(o))
+            die_usage("--%s: %s is more than %lld", o->name, value, count_most(o));
+        *(int64_t *)o->value = n;
+        break;
+    }
+    case OPT_REAL: {
+        double x = strtod(value, &end);
+        if (!*value || *end || errno || !isfinite(x))
+            die_usage("--%s: '%s' is not a number", o->name, value);
+        *(double *)o->value = x;
+        break;
+    }
+    case OPT_WORD:
+        if (!opt_word_in(o->words, value))
+            die_usage("--%s: '%s' is not one of %s", o->name, value, o->words);
+        *(const char **)o->value = value;
+        break;
+    case OPT_LIST: {
+        struct opt_list *list = o->value;
+        list->at = realloc(list->at, (size_t)(list->count + 1) * sizeof *list->at);
+        if (!list->at) die(STATUS_FAILED, "out of memory");
+        list->at[list->count++] = value;
+        break;
+    }
+    default:
+        *(const char **)o->value = value;
+        break;
+    }
+}
+
+/* The words of a word, the bound of a count. */
+static void print_words(const struct opt *o)
+{
+    if (!o->words || o->kind == OPT_TEXT || !strcmp(o->words, OPT_ANY_COUNT)) return;
+    printf(o->kind == OPT_COUNT ? ", at most %s" : ": %s", o->words);
+}
+
+static void print_default(const struct opt *o)
+{
+    switch (o->kind) {
+    case OPT_COUNT:
+        if (*(int64_t *)o->value) printf(" (%lld)", (long long)*(int64_t *)o->value);
+        break;
+    case OPT_REAL:
+        if (*(double *)o->value != 0) printf(" (%g)", *(double *)o->value);
+        break;
+    case OPT_TEXT:
+    case OPT_WORD:
+        if (*(const char **)o->value) printf(" (%s)", *(const char **)o->value);
+        break;
+    default:
+        break;
+    }
+}
+
+static void help(const struct opt_program *program)
+{
+    char example[8192], usage[8192];
+    program_command(program->example, example, sizeof example);
+    program_command(program->usage, usage, sizeof usage);
+    printf("%s - %s\n\nExample:\n  %s\n\nUsage: %s\n\nOptions:\n", program_name(), program->summary,
+           example, usage);
+    for (const struct opt *o = program->table; o->name; o++) {
+        char left[80];
+        char letter[8] = "    ";
+        if (o->letter) snprintf(letter, sizeof letter, "-%c, ", o->letter);
+        snprintf(left, sizeof left, "  %s--%s%s%s", letter, o->name, o->argument ? " " : "",
+                 o->argument ? o->argument : "");
+        printf("%-30s %s", left, o->help);
+        print_words(o);
+        print_default(o);
+        putchar('\n');
+    }
+    printf("      --help                   print this\n"
+           "      --version                print the version\n");
+    if (program->details) printf("\n%s", program->details);
+}
+
+/* The OPTIONS section of the manual page, in mdoc. */
+static void help_man(const struct opt_program *program)
+{
+    printf(".Bl -tag -width Ds\n");
+    for (const struct opt *o = program->table; o->name; o++) {
+        printf(".It ");
+        if (o->letter) printf("Fl %c , ", o->letter);
+        printf("Fl \\-%s", o->name);
+        if (o->argument) printf(" Ar %s", o->argument);
+        printf("\n%c%s", toupper((unsigned char)o->help[0]), o->help + 1);
+        print_words(o);
+        print_default(o);
+        printf(".\n");
+    }
+    printf(".It Fl \\-help , Fl \\-version\nPrint a summary, or the version, and exit.\n.El\n");
+}
+
+static void print_completion(const struct opt *o)
+{
+    if (o->argument) printf(" %s", o->argument);
+    if (o->kind == OPT_WORD) printf(" %s", o->words);
+    putchar('\n');
+}
+
+/* What a shell needs to complete a command line: see opt.h. */
+static void help_completion(const struct opt_program *program)
+{
+    for (const struct opt *o = program->table; o->name; o++) {
+        printf("--%s", o->name);
+        print_completion(o);
+        if (!o->letter) continue;
+        printf("-%c", o->letter);
+        print_completion(o);
+    }
+    printf("--help\n--version\n");
+    if (program->list_operands) program->list_operands();
+}
+
+NORETURN static void unknown(const struct opt_program *program, const char *typed)
+{
+    const char *names[64];
+    int count = table_size(program->table);
+    for (int i = 0; i < count && i < 64; i++)
+        names[i] = program->table[i].name;
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(typed, "="), typed);
+    const char *near = nearest_word(name, names, count < 64 ? count : 64);
+    if (near) die_usage("unknown option --%s: did you mean --%s?", name, near);
+    die_usage("unknown option --%s", name);
+}
+
+static void parse_long(const struct opt_program *program, char **argv, int argc, int *at)
+{
+    const char *name = argv[*at] + 2;
+    size_t length = strcspn(name, "=");
+    if (!strcmp(name, "help")) {
+        help(program);
+        exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
+    }
+    if (!strcmp(name, "help-man")) {
+        help_man(program);
+        exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
+    }
+    if (!strcmp(name, "help-completion")) {
+        help_completion(program);
+        exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
+    }
+    if (!strcmp(name, "version")) {
+        printf("%s (longqlora) %s\n", program_name(), LONGQLORA_VERSION);
+        exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
+    }
+    struct opt *o = find(program->table, name, length);
+    if (!o) unknown(program, name);
+    if (o->kind == OPT_FLAG) {
+        if (name[length]) die_usage("--%s takes no value", o->name);
+        *(bool *)o->value = true;
+        return;
+    }
+    /* "--chat --system TEXT": no value is said, and there is one for that. */
+    bool is_last = *at + 1 >= argc;
+    if (!name[length] && o->kind == OPT_TEXT && o->words && (is_last || argv[*at + 1][0] == '-')) {
+        set_value(o, o->words);
+        return;
+    }
+    if (!name[length] && is_last) die_usage("--%s needs a value: %s", o->name, o->argument);
+    set_value(o, name[length] ? name + length + 1 : argv[++*at]);
+}
+
+/* "-model x" is not -m with the value "odel". */
+static void check_dashes(const struct opt_program *program, const char *given)
+{
+    size_t length = strcspn(given + 1, "=");
+    struct opt *o = length > 1 ? find(program->table, given + 1, length) : NULL;
+    if (o) die_usage("'%s': two dashes: --%s", given, o->name);
+}
+
+static void parse_short(const struct opt_program *program, char **argv, int argc, int *at)
+{
+    char letter = argv[*at][1];
+    check_dashes(program, argv[*at]);
+    for (struct opt *o = program->table; o->name; o++) {
+        if (o->letter != letter) continue;
+        if (o->kind == OPT_FLAG) {
+            if (argv[*at][2]) die_usage("-%c takes no value", letter);
+            *(bool *)o->value = true;
+            return;
+        }
+        if (!argv[*at][2] && *at + 1 >= argc)
+            die_usage("-%c needs a value: %s", letter, o->argument);
+        if (argv[*at][2] == '=')
+            die_usage("'%s': a letter takes its value without the sign: -%c %s", argv[*at], letter,
+                      argv[*at] + 3);
+        set_value(o, argv[*at][2] ? argv[*at] + 2 : argv[++*at]);
+        return;
+    }
+    if (letter == 'h') {
+        help(program);
+        exit(fflush(stdout) ? STATUS_FAILED : STATUS_DONE);
+    }
+    die_usage("unknown option -%c", letter);
+}
+
+void opt_begin(int argc, char **argv, const struct opt_program *program)
+{
+    program_begin(argv[0], program->name);
+    die_init(program_name(), false);
+    const char *messages = file_guard_messages(argc, argv);
+    if (messages)
+        die_usage("standard error is %s, in which messages would stand: send them elsewhere",
+                  messages);
+}
+
+const char **opt_parse(int argc, char **argv, const struct opt_program *program)
+{
+    opt_begin(argc, argv, program);
+    static const char **operands; /* what exits early leaves to the system */
+    operands = calloc((size_t)argc + 1, sizeof *operands);
+    if (!operands) die(STATUS_FAILED, "out of memory");
+    int count = 0;
+    bool ended = false;
+    for (int at = 1; at < argc; at++) {
+        /* Text that went through a word processor: an en or em dash for two hyphens. */
+        if (!ended &&
+            (!strncmp(argv[at], "\xe2\x80\x93", 3) || !strncmp(argv[at], "\xe2\x80\x94", 3)))
+            die_usage("'%s' begins with a dash that is no hyphen: --%s", argv[at],
+                      argv[at] + 3 + strspn(argv[at] + 3, "-"));
+        if (ended || argv[at][0] != '-' || !argv[at][1])
+            operands[count++] = argv[at];
+        else if (!strcmp(argv[at], "--"))
+            ended = true;
+        else if (argv[at][1] == '-')
+            parse_long(program, argv, argc, &at);
+        else
+            parse_short(program, argv, argc, &at);
+    }
+    if (program->no_operands && count)
+        die_usage("unexpected operand '%s': what is given is named by options", operands[0]);
+    die_init(program_name(), opt_standard.quiet);
+    return operands;
+}

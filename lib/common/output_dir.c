@@ -1,0 +1,198 @@
+#include "lib/common/output_dir.h"
+
+#include "lib/common/output.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static bool is_dots(const char *name) { return !strcmp(name, ".") || !strcmp(name, ".."); }
+
+void folder_remove_pending(void) { temporary_remove_folders(); }
+
+/* ---- what stands there ---- */
+
+static const char *kind_of_entry(const struct stat *st)
+{
+    return S_ISDIR(st->st_mode)   ? "a folder"
+           : S_ISLNK(st->st_mode) ? "a link"
+           : S_ISREG(st->st_mode) ? "a file that is not of it"
+                                  : "no regular file";
+}
+
+/* The first entry by name that such a folder does not hold; its kind in *st. */
+static int find_foreign(const char *path, folder_holds *holds, char name[256], struct stat *st,
+                        size_t *count, struct fail *why)
+{
+    DIR *dir = opendir(path);
+    if (!dir) return fail(why, "%s: %s", path, strerror(errno));
+    *name = 0;
+    *count = 0;
+    for (struct dirent *e; (e = readdir(dir));) {
+        struct stat of;
+        if (is_dots(e->d_name)) continue;
+        ++*count;
+        if (fstatat(dirfd(dir), e->d_name, &of, AT_SYMLINK_NOFOLLOW)) continue;
+        if ((holds(e->d_name) && S_ISREG(of.st_mode)) || (*name && strcmp(name, e->d_name) < 0))
+            continue;
+        snprintf(name, 256, "%s", e->d_name);
+        *st = of;
+    }
+    closedir(dir);
+    return 0;
+}
+
+/* shown: the name that the user gave. */
+static int check_contents(const char *path, const char *shown, const struct folder_kind *kind,
+                          struct fail *why)
+{
+    char name[256];
+    struct stat st = { 0 };
+    size_t count;
+    if (find_foreign(path, kind->holds, name, &st, &count, why)) return -1;
+    if (*name)
+        return fail(why,
+                    "%.200s: holds %s, %s: only an empty folder is replaced, or %s that was made "
+                    "here: name another, or move it away",
+                    shown, name, kind_of_entry(&st), kind->what);
+    if (!count || !kind->check || !kind->check(path, why)) return 0;
+    return -1;
+}
+
+static int find(struct target *t, const char *path, struct fail *why)
+{
+    if (!strcmp(path, "-")) return fail_usage(why, "-: a folder is made: name one");
+    if (target_find(t, path, why)) return -1;
+    if (t->kind != TARGET_FOLDER && (t->exists || t->kind != TARGET_FILE))
+        return fail(why, "%.200s: not a folder, and one is made: name another", path);
+    const char *name = target_name(t);
+    if (is_dots(name) || !*name)
+        return fail_usage(why, "%.200s: cannot be replaced as a whole: name a folder in it", path);
+    return target_check_replace(t, path, why);
+}
+
+int folder_check(const char *path, const struct folder_kind *kind, struct fail *why)
+{
+    struct target t;
+    if (find(&t, path, why) || target_check_above(&t, path, why)) return -1;
+    if (!t.exists) return 0;
+    if (faccessat(AT_FDCWD, t.path, R_OK | W_OK | X_OK, AT_EACCESS))
+        return fail(why, "%.200s: may not be written: %s", path, strerror(errno));
+    return check_contents(t.path, path, kind, why);
+}
+
+int folder_remove_kind(const char *path, const struct folder_kind *kind, struct fail *why)
+{
+    struct target t;
+    if (find(&t, path, why)) return -1;
+    if (!t.exists || strcmp(t.path, path) != 0)
+        return fail(why, "%.200s: not a folder that could be removed", path);
+    if (check_contents(path, path, kind, why)) return -1;
+    if (!temporary_empty_folder(path, kind->holds)) return 0;
+    return fail(why, "%.200s: cannot remove: %s", path, strerror(errno));
+}
+
+/* ---- making one ---- */
+
+int folder_open(struct folder *f, const char *path, const struct folder_kind *kind,
+                struct fail *why)
+{
+    struct target t;
+    char above[4096];
+    *f = (struct folder){ .kind = kind };
+    if (folder_check(path, kind, why) || find(&t, path, why)) return -1;
+    size_t length = strlen(t.path);
+    if (length >= sizeof f->path) return fail(why, "%.200s: too long a name", path);
+    memcpy(f->path, t.path, length + 1);
+    snprintf(f->shown, sizeof f->shown, "%s", path);
+    target_parent(&t, above, sizeof above);
+    if (output_directory(above, why) ||
+        temporary_folder(&f->made, f->path, t.exists ? &t.st : NULL, kind->holds, why))
+        return -1;
+    memcpy(f->temporary, f->made.path, sizeof f->temporary);
+    return 0;
+}
+
+/* Files that take the place of others get those's permissions. */
+static void keep_modes(const struct folder *f)
+{
+    DIR *dir = opendir(f->path);
+    if (!dir) return;
+    for (struct dirent *e; (e = readdir(dir));) {
+        struct stat st;
+        if (!f->kind->holds(e->d_name) ||
+            fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
+            continue;
+        if (fchmodat(f->made.fd, e->d_name, st.st_mode & 0777, 0)) continue; /* it has no such */
+    }
+    closedir(dir);
+}
+
+/* Where a file system cannot exchange names: for a moment neither stands there. */
+static int exchange_by_steps(const struct folder *f, struct fail *why)
+{
+    char aside[4200];
+    snprintf(aside, sizeof aside, "%s.old.%ld", f->path, (long)getpid());
+    if (!access(aside, F_OK)) return fail(why, "%s: %.200s is in the way", f->shown, aside);
+    if (rename(f->path, aside)) return fail(why, "%s: %s", f->shown, strerror(errno));
+    if (rename(f->temporary, f->path)) {
+        int error = errno;
+        if (rename(aside, f->path))
+            return fail(why, "%s: its old files are in %.200s", f->shown, aside);
+        return fail(why, "%s: cannot rename into place: %s", f->shown, strerror(error));
+    }
+    if (!rename(aside, f->temporary)) return 0;
+    return fail(why, "%s: its old files are in %.200s: %s", f->shown, aside, strerror(errno));
+}
+
+/* The old directory, if there is one, comes to lie under the temporary name. 1: meanwhile another
+ * process made it, or removed it. */
+static int exchange(const struct folder *f, bool has_old, struct fail *why)
+{
+    enum { NOREPLACE = 1 << 0, EXCHANGE = 1 << 1 }; /* RENAME_… */
+    int flags = has_old ? EXCHANGE : NOREPLACE;
+    if (!syscall(SYS_renameat2, AT_FDCWD, f->temporary, AT_FDCWD, f->path, flags)) return 0;
+    if (errno == (has_old ? ENOENT : EEXIST)) return 1;
+    bool is_unknown = errno == ENOSYS || errno == EINVAL;
+    if (is_unknown && has_old) return exchange_by_steps(f, why);
+    if (is_unknown && !rename(f->temporary, f->path)) return 0;
+    return fail(why, "%s: cannot rename into place: %s", f->shown, strerror(errno));
+}
+
+/* 1: there is an old one, which lies under the temporary name now. */
+static int put_in_place(const struct folder *f, struct fail *why)
+{
+    enum { TRIES = 100 };
+    for (int i = 0; i < TRIES; i++) {
+        struct stat st;
+        bool has_old = !lstat(f->path, &st);
+        if (has_old && !S_ISDIR(st.st_mode)) return fail(why, "%s: not a folder", f->shown);
+        if (has_old && check_contents(f->path, f->shown, f->kind, why)) return -1;
+        if (has_old) keep_modes(f);
+        int status = exchange(f, has_old, why);
+        if (status <= 0) return status ? -1 : has_old;
+    }
+    return fail(why, "%s: another process makes and removes it", f->shown);
+}
+
+int folder_close(struct folder *f, struct fail *why)
+{
+    int placed = output_sync_directory(f->temporary, why) ? -1 : put_in_place(f, why), status = 0;
+    if (placed < 0) {
+        folder_abandon(f);
+        return -1;
+    }
+    if (placed && temporary_empty_folder(f->temporary, f->kind->holds))
+        status = fail(why, "%s: is whole; what stood there is left in %.200s: %s", f->shown,
+                      f->temporary, strerror(errno));
+    temporary_done(&f->made);
+    return status;
+}
+
+void folder_abandon(struct folder *f)
+{
+    temporary_remove(&f->made);
+    f->temporary[0] = 0;
+}

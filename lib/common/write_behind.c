@@ -1,0 +1,117 @@
+#include "lib/common/write_behind.h"
+
+#include "lib/common/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+enum { SLOTS = 4 };
+
+struct behind {
+    int fd, error;
+    char *buffer[SLOTS]; /* in turn: given and not yet written, or empty */
+    size_t bytes[SLOTS];
+    uint64_t given, written; /* numbers of buffers */
+    bool is_ending, is_given_up;
+    off_t at;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+};
+
+/* Returns errno. The disk is asked to begin with it at once, not when all is there. */
+static int write_buffer(struct behind *b, const char *data, size_t bytes)
+{
+    for (size_t done = 0; done < bytes;) {
+        ssize_t n = write(b->fd, data + done, bytes - done);
+        if (n > 0)
+            done += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            return n == 0 ? EIO : errno;
+    }
+    (void)sync_file_range(b->fd, b->at, (off_t)bytes, SYNC_FILE_RANGE_WRITE);
+    b->at += (off_t)bytes;
+    return 0;
+}
+
+static void *write_buffers(void *arg)
+{
+    struct behind *b = arg;
+    pthread_mutex_lock(&b->lock);
+    for (;;) {
+        while (b->given == b->written && !b->is_ending)
+            pthread_cond_wait(&b->moved, &b->lock);
+        if (b->given == b->written) break;
+        size_t slot = b->written % SLOTS;
+        if (!b->error && !b->is_given_up) {
+            pthread_mutex_unlock(&b->lock);
+            int error = write_buffer(b, b->buffer[slot], b->bytes[slot]);
+            pthread_mutex_lock(&b->lock);
+            b->error = error;
+        }
+        b->written++;
+        pthread_cond_signal(&b->moved);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return NULL;
+}
+
+struct behind *behind_open(int fd, size_t buffer_bytes)
+{
+    struct behind *b = calloc(1, sizeof *b);
+    if (!b) return NULL;
+    b->fd = fd;
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->moved, NULL);
+    bool is_whole = true;
+    for (int i = 0; i < SLOTS; i++) {
+        b->buffer[i] = malloc(buffer_bytes);
+        is_whole = is_whole && b->buffer[i];
+    }
+    if (is_whole && !process_thread(&b->thread, write_buffers, b)) return b;
+    for (int i = 0; i < SLOTS; i++)
+        free(b->buffer[i]);
+    free(b);
+    return NULL;
+}
+
+char *behind_give(struct behind *b, char *buffer, size_t bytes)
+{
+    pthread_mutex_lock(&b->lock);
+    while (b->given - b->written == SLOTS)
+        pthread_cond_wait(&b->moved, &b->lock);
+    size_t slot = b->given % SLOTS;
+    char *empty = b->buffer[slot];
+    b->buffer[slot] = buffer;
+    b->bytes[slot] = bytes;
+    b->given++;
+    pthread_cond_signal(&b->moved);
+    pthread_mutex_unlock(&b->lock);
+    return empty;
+}
+
+int behind_error(struct behind *b)
+{
+    pthread_mutex_lock(&b->lock);
+    int error = b->error;
+    pthread_mutex_unlock(&b->lock);
+    return error;
+}
+
+int behind_close(struct behind *b, bool is_given_up)
+{
+    pthread_mutex_lock(&b->lock);
+    b->is_ending = true;
+    b->is_given_up = is_given_up;
+    pthread_cond_signal(&b->moved);
+    pthread_mutex_unlock(&b->lock);
+    pthread_join(b->thread, NULL);
+    int error = b->error;
+    for (int i = 0; i < SLOTS; i++)
+        free(b->buffer[i]);
+    pthread_mutex_destroy(&b->lock);
+    pthread_cond_destroy(&b->moved);
+    free(b);
+    return error;
+}

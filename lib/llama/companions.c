@@ -1,0 +1,217 @@
+#include "lib/llama/companions.h"
+
+#include "lib/common/output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const names[] = {
+    "tokenizer.model",   "tokenizer.json",      "tokenizer_config.json",  "special_tokens_map.json",
+    "added_tokens.json", "chat_template.jinja", "generation_config.json", "LICENSE",
+    "LICENSE.txt",       "LICENSE.md",          "USE_POLICY.md",          "NOTICE"
+};
+enum { NAMES = sizeof names / sizeof *names };
+
+const char *companion_name(size_t i) { return i < NAMES ? names[i] : NULL; }
+
+bool companion_is(const char *name)
+{
+    for (int i = 0; i < NAMES; i++)
+        if (!strcmp(name, names[i])) return true;
+    return false;
+}
+
+static const char *folder_of(struct companions_place from, const char *name)
+{
+    enum { TOKENIZERS = 6 }; /* they come first */
+    for (int i = 0; from.tokenizer && i < TOKENIZERS; i++)
+        if (!strcmp(name, names[i])) return from.tokenizer;
+    return from.folder;
+}
+
+static bool is_inside(const char *path, const char *folder)
+{
+    size_t length = strlen(folder);
+    return !strncmp(path, folder, length) && (path[length] == '/' || !strcmp(folder, "/"));
+}
+
+/* …/models--NAME/snapshots/REVISION has its files in …/models--NAME/blobs. A link named blobs is
+ * none: `path` is where all links end. */
+static bool is_blob(const char *path, const char *folder)
+{
+    static const char snapshots[] = "/snapshots/", blobs[] = "/blobs/";
+    const char *at = strstr(folder, snapshots), *model = at;
+    while (model && model > folder && model[-1] != '/')
+        model--;
+    if (!model || strncmp(model, "models--", 8) != 0) return false;
+    size_t length = (size_t)(at - folder);
+    return !strncmp(path, folder, length) && !strncmp(path + length, blobs, sizeof blobs - 1) &&
+           !strchr(path + length + sizeof blobs - 1, '/');
+}
+
+/* Opens it; 1 and its descriptor, 0 if it is not there. */
+static int open_one(const char *from, const char *name, int *fd, struct stat *st, struct fail *why)
+{
+    char path[4200], real[4096], folder[4096];
+    *fd = -1;
+    snprintf(path, sizeof path, "%s/%s", from, name);
+    if (lstat(path, st))
+        return errno == ENOENT ? 0 : fail(why, "%.300s: %s", path, strerror(errno));
+    if (!realpath(from, folder)) return fail(why, "%.300s: %s", from, strerror(errno));
+    if (!realpath(path, real))
+        return fail(why, "%.300s: a link that cannot be followed: %s", path, strerror(errno));
+    if (!is_inside(real, folder) && !is_blob(real, folder))
+        return fail(why,
+                    "%.150s: leads to %.150s, outside of the model's folder, and would be copied: "
+                    "put the file itself there, or remove the link",
+                    path, real);
+    if (!stat(real, st) && S_ISREG(st->st_mode))
+        *fd = open(real, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    else
+        return fail(why, "%.300s: no regular file, and would be copied: remove it", path);
+    if (*fd < 0 || fstat(*fd, st)) {
+        fail(why, "%.300s: %s", path, strerror(errno));
+    } else if (!S_ISREG(st->st_mode) || st->st_size > COMPANION_MAX) {
+        fail(why, "%.300s: %lld bytes, at most %d MiB are copied with a model", path,
+             (long long)st->st_size, COMPANION_MAX >> 20);
+    } else {
+        return 1;
+    }
+    if (*fd >= 0) close(*fd);
+    return -1;
+}
+
+/* All of a file of that many bytes; the caller frees. */
+static char *read_whole(int fd, size_t bytes, const char *name, struct fail *why)
+{
+    char *data = malloc(bytes + 1);
+    size_t got = 0;
+    ssize_t n = 1;
+    if (!data) {
+        fail(why, "%.300s: out of memory", name);
+        return NULL;
+    }
+    while (got < bytes && (n = pread(fd, data + got, bytes - got, (off_t)got)) != 0)
+        if (n > 0)
+            got += (size_t)n;
+        else if (errno != EINTR)
+            break;
+    if (got == bytes) return data;
+    fail(why, "%.300s: %s", name, n < 0 ? strerror(errno) : "changed while it was read");
+    free(data);
+    return NULL;
+}
+
+/* What stands there already: 1 the same, 0 nothing, -1 something else. */
+static int compare(const char *to, const char *name, const char *data, size_t bytes,
+                   struct fail *why)
+{
+    char path[4200];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", to, name);
+    if (lstat(path, &st))
+        return errno == ENOENT ? 0 : fail(why, "%.300s: %s", path, strerror(errno));
+    size_t there = (size_t)st.st_size;
+    int fd = S_ISREG(st.st_mode) && there == bytes
+                 ? open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+                 : -1;
+    char *old = fd < 0 ? NULL : read_whole(fd, there, path, why);
+    bool is_same = old && !memcmp(old, data, bytes);
+    free(old);
+    if (fd >= 0) close(fd);
+    if (is_same) return 1;
+    return fail(why, "%.300s: is another file than the model's and is not replaced: move it away",
+                path);
+}
+
+static int write_one(const char *to, const char *name, const char *data, const struct stat *from,
+                     struct fail *why)
+{
+    char path[4200];
+    struct output out;
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", to, name);
+    if (output_open(&out, path, why)) return -1;
+    int status = output_write(&out, data, (size_t)from->st_size, why);
+    /* Nobody reads the copy who may not read the original. */
+    if (!status && (fstat(out.fd, &st) || fchmod(out.fd, st.st_mode & from->st_mode & 0777)))
+        status = fail(why, "%.300s: %s", path, strerror(errno));
+    if (!status) return output_close(&out, why);
+    output_abandon(&out);
+    return -1;
+}
+
+/* ---- all of them ---- */
+
+struct companions {
+    struct {
+        char *data; /* NULL: it is not there */
+        struct stat st;
+    } at[NAMES];
+};
+
+void companions_free(struct companions *all)
+{
+    for (int i = 0; all && i < NAMES; i++)
+        free(all->at[i].data);
+    free(all);
+}
+
+static int check_folder(const char *path, struct fail *why)
+{
+    struct stat st;
+    if (!path) return 0;
+    if (stat(path, &st)) return fail(why, "%.300s: %s", path, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return fail_usage(why, "%.300s: not a folder, from which tokenizer files could be copied",
+                          path);
+    return 0;
+}
+
+int companions_read(struct companions **out, struct companions_place from, struct fail *why)
+{
+    *out = NULL;
+    if (check_folder(from.folder, why) || check_folder(from.tokenizer, why)) return -1;
+    struct companions *all = calloc(1, sizeof *all);
+    int status = all ? 0 : fail(why, "out of memory");
+    for (int i = 0; i < NAMES && !status; i++) {
+        char path[4200];
+        const char *folder = folder_of(from, names[i]);
+        if (!folder) continue;
+        int fd, got = open_one(folder, names[i], &fd, &all->at[i].st, why);
+        if (got <= 0) {
+            status = got;
+            continue;
+        }
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        all->at[i].data = read_whole(fd, (size_t)all->at[i].st.st_size, path, why);
+        if (!all->at[i].data) status = -1;
+        close(fd);
+    }
+    if (status)
+        companions_free(all);
+    else
+        *out = all;
+    return status;
+}
+
+bool companions_hold(const struct companions *all, const char *name)
+{
+    for (int i = 0; all && i < NAMES; i++)
+        if (all->at[i].data && !strcmp(names[i], name)) return true;
+    return false;
+}
+
+int companions_write(const struct companions *all, const char *to, struct fail *why)
+{
+    for (int i = 0; all && i < NAMES; i++) {
+        const char *data = all->at[i].data;
+        const struct stat *st = &all->at[i].st;
+        if (!data) continue;
+        int stands = compare(to, names[i], data, (size_t)st->st_size, why);
+        if (stands < 0 || (!stands && write_one(to, names[i], data, st, why))) return -1;
+    }
+    return 0;
+}

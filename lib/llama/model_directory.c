@@ -1,0 +1,195 @@
+#include "lib/llama/model_directory.h"
+
+#include "lib/common/file_guard.h"
+#include "lib/common/output.h"
+#include "lib/llama/made.h"
+#include "lib/llama/model_max_length.h"
+
+/* ---- names ---- */
+
+/* Behind at least one of them; NULL: there is none. */
+static const char *skip_digits(const char *s)
+{
+    size_t length = s ? strspn(s, "0123456789") : 0;
+    return length ? s + length : NULL;
+}
+
+static const char *skip_text(const char *s, const char *text)
+{
+    size_t length = strlen(text);
+    return s && !strncmp(s, text, length) ? s + length : NULL;
+}
+
+/* model-00001-of-00002.safetensors; a signal's handler may ask. */
+static bool is_shard(const char *name)
+{
+    const char *at = skip_text(skip_digits(skip_text(name, "model-")), "-of-");
+    at = skip_text(skip_digits(at), ".safetensors");
+    return at && !*at;
+}
+
+bool directory_holds(const char *name)
+{
+    static const char *const own[] = { "config.json", "model.safetensors",
+                                       "model.safetensors.index.json" };
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (!strcmp(name, own[i])) return true;
+    return is_shard(name) || companion_is(name);
+}
+
+/* ---- what stands there ---- */
+
+const struct folder_kind directory_kind = { "a model", directory_holds, made_check };
+
+int directory_declare(const char *option, const char *path, struct fail *why)
+{
+    return file_guard_output_folder(option, path, directory_holds, why) ||
+                   folder_check(path, &directory_kind, why)
+               ? -1
+               : 0;
+}
+
+/* ---- writing ---- */
+
+struct tensor_header directory_header(const struct tensor *t, enum dtype dtype)
+{
+    return (struct tensor_header){ .name = t->name,
+                                   .dtype = dtype,
+                                   .dims = t->role == ROLE_NORM ? 1 : 2,
+                                   .shape = { t->rows, t->cols } };
+}
+
+struct tensor_header *directory_headers(const struct tensor *table, int64_t count,
+                                        const enum dtype *dtypes)
+{
+    struct tensor_header *headers = calloc((size_t)count + 1, sizeof *headers);
+    for (int64_t i = 0; headers && i < count; i++)
+        headers[i] = directory_header(&table[i], dtypes ? dtypes[i] : DTYPE_F32);
+    return headers;
+}
+
+uint64_t directory_bytes(const struct directory_job *job)
+{
+    uint64_t sum = 0;
+    for (int64_t i = 0; i < job->count; i++)
+        sum += tensor_header_bytes(&job->headers[i]);
+    return sum;
+}
+
+/* The end of the shard that begins at `first`. */
+static int64_t shard_end(const struct directory_job *job, int64_t first)
+{
+    uint64_t bytes = 0;
+    int64_t i = first;
+    while (i < job->count &&
+           (i == first || bytes + tensor_header_bytes(&job->headers[i]) <= job->max_shard_bytes))
+        bytes += tensor_header_bytes(&job->headers[i++]);
+    return i;
+}
+
+/* made: has the digests of what is written. */
+static int write_shard(const char *directory, const char *name, const struct directory_job *job,
+                       int64_t first, int64_t end, json_t *made, struct fail *why)
+{
+    char path[4096], digest[DIGEST_TEXT];
+    struct safetensors_writer *w;
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    if (safetensors_create(&w, path, job->headers + first, (size_t)(end - first), why)) return -1;
+    for (int64_t i = first; i < end; i++)
+        if (job->produce(job->arg, i, w, why)) {
+            safetensors_abandon(w);
+            return -1;
+        }
+    safetensors_digest(w, digest);
+    if (safetensors_finish(w, why)) return -1;
+    return json_object_set_new(made, name, json_string(digest)) ? fail(why, "out of memory") : 0;
+}
+
+static int write_shards(const char *directory, const struct directory_job *job, json_t *made,
+                        struct fail *why)
+{
+    char path[4096], name[64];
+    int64_t shards = 0;
+    uint64_t total = 0;
+    for (int64_t i = 0; i < job->count; i = shard_end(job, i))
+        shards++;
+    if (shards == 1)
+        return write_shard(directory, "model.safetensors", job, 0, job->count, made, why);
+    json_t *map = json_object();
+    int status = 0;
+    for (int64_t i = 0, n = 1; i < job->count && !status; n++) {
+        int64_t end = shard_end(job, i);
+        snprintf(name, sizeof name, "model-%05lld-of-%05lld.safetensors", (long long)n,
+                 (long long)shards);
+        status = write_shard(directory, name, job, i, end, made, why);
+        for (; i < end; i++) {
+            json_object_set_new(map, job->headers[i].name, json_string(name));
+            total += tensor_header_bytes(&job->headers[i]);
+        }
+    }
+    json_t *index =
+        json_pack("{s:{s:I},s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
+    snprintf(path, sizeof path, "%s/model.safetensors.index.json", directory);
+    if (!status) status = json_write_file(index, path, why);
+    json_decref(index);
+    return status;
+}
+
+const char *dtype_torch_name(enum dtype dtype)
+{
+    return dtype == DTYPE_F16 ? "float16" : dtype == DTYPE_BF16 ? "bfloat16" : "float32";
+}
+
+static json_t *config_of(const struct directory_job *job)
+{
+    json_t *config = config_to_json(job->config, job->new_style_rope);
+    if (!config) return NULL;
+    if (job->whole_positions)
+        json_object_set_new(config, "max_position_embeddings",
+                            json_integer(config_context(job->config)));
+    json_object_set_new(config, "torch_dtype", json_string(dtype_torch_name(job->dtype)));
+    if (job->quantization)
+        json_object_set(config, "quantization_config", (json_t *)job->quantization);
+    return config;
+}
+
+static int write_files(const char *path, const struct directory_job *job, json_t *made,
+                       struct fail *why)
+{
+    char file[4096];
+    if (output_directory(path, why) || write_shards(path, job, made, why) ||
+        companions_write(job->companions, path, why))
+        return -1;
+    if (!rope_equal(&job->config->rope, &job->config->stored_rope) &&
+        model_max_length_raise(path, config_context(job->config), why))
+        return -1;
+    json_t *config = config_of(job);
+    int status = config ? 0 : fail(why, "%s: out of memory", path);
+    if (!status && job->made_by) status = made_sign(config, job->made_by, made, path, why);
+    snprintf(file, sizeof file, "%s/config.json", path);
+    if (!status) status = json_write_file(config, file, why);
+    json_decref(config);
+    return status;
+}
+
+int directory_write(const char *path, const struct directory_job *job, struct fail *why)
+{
+    json_t *made = json_object();
+    int status = made ? write_files(path, job, made, why) : fail(why, "%s: out of memory", path);
+    json_decref(made);
+    return status;
+}
+
+int directory_make(const char *path, const struct directory_job *job, struct fail *why)
+{
+    enum { SMALL_FILES = 16 << 20 };
+    struct folder f;
+    if (folder_open(&f, path, &directory_kind, why)) return -1;
+    if (output_room(f.temporary, directory_bytes(job) + SMALL_FILES, why) ||
+        directory_write(f.temporary, job, why)) {
+        fail_rename(why, f.temporary, path);
+        folder_abandon(&f);
+        return -1;
+    }
+    return folder_close(&f, why);
+}

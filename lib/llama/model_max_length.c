@@ -1,0 +1,78 @@
+#include "lib/llama/model_max_length.h"
+
+#include "lib/common/file.h"
+#include "lib/common/json_scan.h"
+#include "lib/common/output.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+enum { FILE_MAX = 64 << 20 };
+
+bool model_max_length_find(const char *text, size_t bytes, size_t *at, size_t *length)
+{
+    struct fail unused;
+    struct json_scan s = json_scan_begin("tokenizer_config.json", text, bytes, &unused);
+    size_t count = 0;
+    char key[64];
+    bool is_found = false;
+    if (json_scan_kind(&s) != '{' || json_scan_open(&s, '{')) return false;
+    int more;
+    while ((more = json_scan_more(&s, &count)) > 0) {
+        /* A key that is too long for this is another one. */
+        size_t room = json_scan_room(&s);
+        char *long_key = room > sizeof key ? malloc(room) : key;
+        if (!long_key || json_scan_key(&s, long_key, room > sizeof key ? room : sizeof key)) {
+            if (long_key != key) free(long_key);
+            return false;
+        }
+        bool is_it = !strcmp(long_key, "model_max_length");
+        if (long_key != key) free(long_key);
+        char kind = json_scan_kind(&s); /* passes the space before the value */
+        const unsigned char *from = s.at;
+        if (json_scan_skip(&s)) return false;
+        if (!is_it || is_found || kind < '0' || kind > '9') continue;
+        is_found = true;
+        *at = (size_t)(from - s.start);
+        *length = (size_t)(s.at - from);
+    }
+    return !more && !json_scan_end(&s) && is_found;
+}
+
+static int rewrite(const char *path, const char *text, size_t bytes, int64_t context,
+                   struct fail *why)
+{
+    size_t at, length;
+    if (!model_max_length_find(text, bytes, &at, &length)) return 0;
+    /* Whole numbers may be larger than any integer: 1000000000000000019884624838656. */
+    if (strtod(text + at, NULL) >= (double)context) return 0;
+    struct output out;
+    char number[32];
+    snprintf(number, sizeof number, "%lld", (long long)context);
+    if (output_rewrite(&out, path, why)) return -1;
+    if (!output_write(&out, text, at, why) && !output_write(&out, number, strlen(number), why) &&
+        !output_write(&out, text + at + length, bytes - at - length, why))
+        return output_close(&out, why);
+    output_abandon(&out);
+    return -1;
+}
+
+int model_max_length_raise(const char *directory, int64_t context, struct fail *why)
+{
+    char path[4200];
+    uint64_t bytes;
+    snprintf(path, sizeof path, "%.4000s/tokenizer_config.json", directory);
+    if (access(path, F_OK)) return 0;
+    FILE *file = file_open_stdio(path, &bytes, why);
+    if (!file) return -1;
+    char *text = bytes <= FILE_MAX ? malloc(bytes + 1) : NULL;
+    size_t got = text ? fread(text, 1, bytes, file) : 0;
+    int status = !text ? fail(why, "%s: %llu bytes are too many", path, (unsigned long long)bytes)
+                 : got < bytes ? fail(why, "%s: cannot read: %s", path, strerror(errno))
+                               : 0;
+    if (text) text[got] = 0;
+    if (!status) status = rewrite(path, text, got, context, why);
+    free(text);
+    fclose(file);
+    return status;
+}

@@ -1,0 +1,230 @@
+#include "lib/stream/msgpack_map.h"
+
+#include <xxhash.h>
+
+/* A lost buffer: no memory, and a size that none can have. */
+static const size_t lost_size = SIZE_MAX;
+
+bool packed_is_lost(const msgpack_sbuffer *buffer) { return buffer->size == lost_size; }
+
+static void lose(msgpack_sbuffer *buffer)
+{
+    free(buffer->data);
+    *buffer = (msgpack_sbuffer){ .size = lost_size };
+}
+
+int packed_write(void *sbuffer, const char *data, size_t bytes)
+{
+    msgpack_sbuffer *buffer = sbuffer;
+    if (packed_is_lost(buffer)) return -1;
+    if (!bytes || !msgpack_sbuffer_write(buffer, data, bytes)) return 0;
+    lose(buffer);
+    return -1;
+}
+
+static msgpack_packer begin(struct fields *f, const char *key)
+{
+    msgpack_packer pk;
+    msgpack_packer_init(&pk, &f->bytes, packed_write);
+    msgpack_pack_str_with_body(&pk, key, strlen(key));
+    f->count++;
+    return pk;
+}
+
+void fields_init(struct fields *f)
+{
+    msgpack_sbuffer_init(&f->bytes);
+    f->count = 0;
+}
+
+void fields_release(struct fields *f)
+{
+    msgpack_sbuffer_destroy(&f->bytes);
+    f->count = 0;
+}
+
+void fields_text(struct fields *f, const char *key, const char *value)
+{
+    msgpack_packer pk = begin(f, key);
+    msgpack_pack_str_with_body(&pk, value, strlen(value));
+}
+
+void fields_count(struct fields *f, const char *key, uint64_t value)
+{
+    msgpack_packer pk = begin(f, key);
+    msgpack_pack_uint64(&pk, value);
+}
+
+void fields_integer(struct fields *f, const char *key, int64_t value)
+{
+    msgpack_packer pk = begin(f, key);
+    msgpack_pack_int64(&pk, value);
+}
+
+void fields_real(struct fields *f, const char *key, double value)
+{
+    msgpack_packer pk = begin(f, key);
+    msgpack_pack_double(&pk, value);
+}
+
+void fields_flag(struct fields *f, const char *key, bool value)
+{
+    msgpack_packer pk = begin(f, key);
+    if (value)
+        msgpack_pack_true(&pk);
+    else
+        msgpack_pack_false(&pk);
+}
+
+void fields_bin(struct fields *f, const char *key, const void *data, size_t bytes)
+{
+    msgpack_packer pk = begin(f, key);
+    msgpack_pack_bin_with_body(&pk, data, bytes);
+}
+
+void fields_map(struct fields *f, const char *key, const struct fields *value)
+{
+    msgpack_packer pk = begin(f, key);
+    fields_pack(value, &pk);
+}
+
+/* Loses the other one too if there is nothing to append. */
+static void append_packed(const msgpack_sbuffer *from, msgpack_sbuffer *to)
+{
+    if (packed_is_lost(from))
+        lose(to);
+    else
+        packed_write(to, from->data, from->size);
+}
+
+void fields_join(struct fields *f, const struct fields *more)
+{
+    append_packed(&more->bytes, &f->bytes);
+    f->count += more->count;
+}
+
+void fields_pack(const struct fields *f, msgpack_packer *to)
+{
+    msgpack_pack_map(to, f->count);
+    append_packed(&f->bytes, to->data);
+}
+
+static bool key_is(const msgpack_object *key, const char *text)
+{
+    return key->type == MSGPACK_OBJECT_STR && key->via.str.size == strlen(text) &&
+           !memcmp(key->via.str.ptr, text, key->via.str.size);
+}
+
+const msgpack_object *field_find(const msgpack_object *map, const char *key)
+{
+    if (map->type != MSGPACK_OBJECT_MAP) return NULL;
+    for (uint32_t i = 0; i < map->via.map.size; i++)
+        if (key_is(&map->via.map.ptr[i].key, key)) return &map->via.map.ptr[i].val;
+    return NULL;
+}
+
+const msgpack_object *field_of(const msgpack_object *map, const msgpack_object *key)
+{
+    for (uint32_t i = 0; i < map->via.map.size; i++)
+        if (msgpack_object_equal(map->via.map.ptr[i].key, *key)) return &map->via.map.ptr[i].val;
+    return NULL;
+}
+
+int field_count(const msgpack_object *map, const char *key, uint64_t most, uint64_t *value,
+                struct fail *why)
+{
+    const msgpack_object *o = field_find(map, key);
+    if (!o || o->type != MSGPACK_OBJECT_POSITIVE_INTEGER)
+        return fail_input(why, "'%s' is not a count", key);
+    if (o->via.u64 > most)
+        return fail_input(why, "'%s' is %llu, at most %llu is allowed", key,
+                          (unsigned long long)o->via.u64, (unsigned long long)most);
+    *value = o->via.u64;
+    return 0;
+}
+
+int field_real(const msgpack_object *map, const char *key, double *value, struct fail *why)
+{
+    const msgpack_object *o = field_find(map, key);
+    if (!o || (o->type != MSGPACK_OBJECT_FLOAT64 && o->type != MSGPACK_OBJECT_FLOAT32))
+        return fail_input(why, "'%s' is not a real number", key);
+    *value = o->via.f64;
+    return 0;
+}
+
+int field_flag(const msgpack_object *map, const char *key, bool *value, struct fail *why)
+{
+    const msgpack_object *o = field_find(map, key);
+    if (!o || o->type != MSGPACK_OBJECT_BOOLEAN)
+        return fail_input(why, "'%s' is not true or false", key);
+    *value = o->via.boolean;
+    return 0;
+}
+
+int field_text(const msgpack_object *map, const char *key, char *value, size_t size,
+               struct fail *why)
+{
+    const msgpack_object *o = field_find(map, key);
+    if (!o || o->type != MSGPACK_OBJECT_STR) return fail_input(why, "'%s' is not a text", key);
+    if (o->via.str.size >= size)
+        return fail_input(why, "'%s' is %u bytes long, at most %zu are allowed", key,
+                          o->via.str.size, size - 1);
+    if (memchr(o->via.str.ptr, 0, o->via.str.size))
+        return fail_input(why, "'%s' holds a zero byte", key);
+    memcpy(value, o->via.str.ptr, o->via.str.size);
+    value[o->via.str.size] = 0;
+    return 0;
+}
+
+int field_bin(const msgpack_object *map, const char *key, const void **data, size_t *bytes,
+              struct fail *why)
+{
+    const msgpack_object *o = field_find(map, key);
+    if (!o || o->type != MSGPACK_OBJECT_BIN) return fail_input(why, "'%s' is not binary", key);
+    *data = o->via.bin.ptr;
+    *bytes = o->via.bin.size;
+    return 0;
+}
+
+static int has_twice(const msgpack_object *key, struct fail *why)
+{
+    return fail_input(why, "key '%.*s' stands twice",
+                      key->via.str.size < 60 ? (int)key->via.str.size : 60, key->via.str.ptr);
+}
+
+/* Each key is looked up among those before it, in a table that is never more than half full. */
+int fields_check_keys(const msgpack_object *map, struct fail *why)
+{
+    enum { SLOTS = 2 * FIELDS_MAX };
+    uint16_t slots[SLOTS] = { 0 }; /* index + 1 */
+    if (map->type != MSGPACK_OBJECT_MAP) return fail_input(why, "not a map");
+    const msgpack_object_kv *kv = map->via.map.ptr;
+    if (map->via.map.size > FIELDS_MAX)
+        return fail_input(why, "a map of %u keys, at most %d", map->via.map.size, FIELDS_MAX);
+    for (uint16_t i = 0; i < map->via.map.size; i++) {
+        const msgpack_object *key = &kv[i].key;
+        if (key->type != MSGPACK_OBJECT_STR) return fail_input(why, "a key is not a text");
+        size_t at = XXH3_64bits(key->via.str.ptr, key->via.str.size) % SLOTS;
+        for (; slots[at]; at = (at + 1) % SLOTS)
+            if (msgpack_object_equal(*key, kv[slots[at] - 1].key)) return has_twice(key, why);
+        slots[at] = (uint16_t)(i + 1);
+    }
+    return 0;
+}
+
+int fields_check(const msgpack_object *map, const char *const *known, struct fail *why)
+{
+    if (fields_check_keys(map, why)) return -1;
+    for (uint32_t i = 0; i < map->via.map.size; i++) {
+        const msgpack_object *key = &map->via.map.ptr[i].key;
+        if (key->via.str.size > 2 && !memcmp(key->via.str.ptr, "x-", 2)) continue;
+        const char *const *k = known;
+        while (*k && !key_is(key, *k))
+            k++;
+        if (!*k)
+            return fail_input(why, "unknown key '%.*s'",
+                              key->via.str.size < 60 ? (int)key->via.str.size : 60,
+                              key->via.str.ptr);
+    }
+    return 0;
+}

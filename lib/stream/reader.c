@@ -1,0 +1,516 @@
+/* The reading half of stream.h: frames come from frames.c; here is what the
+ * objects in them mean. */
+#include "lib/common/file.h"
+#include "lib/stream/frames.h"
+#include "lib/stream/msgpack_check.h"
+#include "lib/stream/parents.h"
+#include "lib/stream/stream.h"
+#include "lib/stream/wanted.h"
+
+#include <xxhash.h>
+
+struct loaded;
+
+struct reader {
+    struct frames in;
+    enum stream_kind kind;
+    char *name;
+    char wanted[320], from_json[160];
+    size_t at; /* in the current frame */
+    msgpack_unpacked header, object;
+    char *header_bytes; /* the header's texts point into this copy */
+    XXH3_state_t *hash;
+    uint64_t records, stream_records; /* read in all; in the current one of concatenated streams */
+    bool has_ended, has_failed;
+    struct fail failed;
+    char digest[STREAM_DIGEST_TEXT];
+    struct parents parents;
+    struct stream_wording wording;
+    /* random access */
+    uint64_t *frame_offset, *frame_first; /* [frame_count], [frame_count + 1] */
+    size_t frame_count;
+    struct loaded *loaded; /* [frame_count] */
+    size_t loaded_bytes;
+    uint64_t clock;
+};
+
+/* A frame kept for random access: its content, and where each record begins. */
+struct loaded {
+    char *content;
+    size_t bytes, *object_at;
+    uint64_t used; /* when last */
+};
+enum { LOADED_MAX = 64 << 20 };
+
+enum object_role { ROLE_RECORD, ROLE_HEADER, ROLE_END };
+
+static int damaged(struct reader *r, struct fail *why, const char *what)
+{
+    return fail_input(why, "%s: record %llu: %s", r->name, (unsigned long long)r->records + 1,
+                      what);
+}
+
+static enum object_role role_of(const msgpack_object *o)
+{
+    const msgpack_object *end = field_find(o, "end");
+    if (end) return ROLE_END;
+    return field_find(o, "longqlora") ? ROLE_HEADER : ROLE_RECORD;
+}
+
+/* The map at the start of some bytes. */
+static int parse_object(struct reader *r, const char *start, size_t bytes, size_t *length,
+                        struct fail *why)
+{
+    if (stream_object_length((const unsigned char *)start, bytes, length, why)) {
+        char place[300];
+        snprintf(place, sizeof place, "%.240s: record %llu", r->name,
+                 (unsigned long long)r->records + 1);
+        return fail_in(why, place);
+    }
+    size_t offset = 0;
+    msgpack_unpack_return got = msgpack_unpack_next(&r->object, start, *length, &offset);
+    if (got == MSGPACK_UNPACK_NOMEM_ERROR)
+        return fail(why, "%s: out of memory: an object of %zu bytes", r->name, *length);
+    if (got != MSGPACK_UNPACK_SUCCESS || offset != *length)
+        return damaged(r, why, "not a msgpack object");
+    if (r->object.data.type != MSGPACK_OBJECT_MAP) return damaged(r, why, "not a map");
+    return 0;
+}
+
+/* Takes the object at r->at out of the current frame. */
+static int take_object(struct reader *r, const char **start, size_t *length, struct fail *why)
+{
+    *start = r->in.content + r->at;
+    if (parse_object(r, *start, r->in.content_size - r->at, length, why)) return -1;
+    r->at += *length;
+    return 0;
+}
+
+/* 1 with an unread object in the current frame, 0 at the end of input. */
+static int fill(struct reader *r, struct fail *why)
+{
+    while (r->at >= r->in.content_size) {
+        int got = frames_next(&r->in, why);
+        if (got <= 0) return got;
+        r->at = 0;
+    }
+    return 1;
+}
+
+static int check_header(struct reader *r, const msgpack_object *header, size_t bytes,
+                        struct fail *why)
+{
+    uint64_t version;
+    char kind[32];
+    if (bytes > STREAM_HEADER_MAX)
+        return fail_input(why, "%s: header of %zu bytes, at most %d", r->name, bytes,
+                          STREAM_HEADER_MAX);
+    if (fields_check_keys(header, why)) return fail_in(why, r->name);
+    if (field_count(header, "longqlora", UINT32_MAX, &version, why)) return fail_in(why, r->name);
+    if (version != STREAM_VERSION)
+        return fail_input(why, "%s: format version %llu, this program reads %d", r->name,
+                          (unsigned long long)version, STREAM_VERSION);
+    if (field_text(header, "kind", kind, sizeof kind, why)) return fail_in(why, r->name);
+    if (strcmp(kind, stream_kind_name(r->kind)) != 0)
+        return fail_input(why, "%s: a stream of %s, %s are needed here", r->name, kind,
+                          stream_kind_name(r->kind));
+    return 0;
+}
+
+static int read_header(struct reader *r, struct fail *why)
+{
+    const char *start;
+    size_t length;
+    int got = fill(r, why);
+    if (got < 0) return -1;
+    if (!got) return fail_input(why, "%s: empty: no stream begins here", r->name);
+    if (take_object(r, &start, &length, why)) return -1;
+    if (role_of(&r->object.data) != ROLE_HEADER)
+        return fail_input(why, "%s: does not begin with the header of %s", r->name, r->in.wanted);
+    if (check_header(r, &r->object.data, length, why)) return -1;
+    r->header_bytes = malloc(length);
+    if (!r->header_bytes) return fail(why, "%s: out of memory", r->name);
+    memcpy(r->header_bytes, start, length);
+    size_t offset = 0;
+    if (msgpack_unpack_next(&r->header, r->header_bytes, length, &offset) != MSGPACK_UNPACK_SUCCESS)
+        return fail(why, "%s: out of memory", r->name);
+    XXH3_128bits_update(r->hash, start, length);
+    wording_add_header(&r->wording, &r->header.data);
+    return 0;
+}
+
+static int open_reader(struct reader **out, const char *path, enum stream_kind kind, bool as_json,
+                       struct fail *why)
+{
+    *out = NULL;
+    struct reader *r = calloc(1, sizeof *r);
+    if (!r) return fail(why, "%s: out of memory", path);
+    r->in.fd = -1;
+    r->kind = kind;
+    r->name = strdup(strcmp(path, "-") ? path : "standard input");
+    r->hash = XXH3_createState();
+    msgpack_unpacked_init(&r->header);
+    msgpack_unpacked_init(&r->object);
+    if (!r->name || !r->hash) {
+        fail(why, "%s: out of memory", path);
+    } else if (!(as_json ? frames_open_json(&r->in, path, r->name, why)
+                         : frames_open(&r->in, path, r->name, why))) {
+        stream_wanted(kind, r->wanted, sizeof r->wanted, r->from_json, sizeof r->from_json);
+        r->in.wanted = r->wanted;
+        r->in.from_json = r->from_json;
+        XXH3_128bits_reset(r->hash);
+        if (!read_header(r, why)) {
+            *out = r;
+            return 0;
+        }
+    }
+    reader_close(r);
+    return -1;
+}
+
+int reader_open(struct reader **r, const char *path, enum stream_kind kind, struct fail *why)
+{
+    bool is_made = kind != STREAM_WEIGHTS && kind != STREAM_STATE; /* while it is read: by pipes */
+    *r = NULL;
+    return !is_made && file_check_text(path, why) ? -1 : open_reader(r, path, kind, false, why);
+}
+
+int reader_open_json(struct reader **r, const char *path, enum stream_kind kind, struct fail *why)
+{
+    return open_reader(r, path, kind, true, why);
+}
+
+void reader_close(struct reader *r)
+{
+    if (!r) return;
+    frames_close(&r->in);
+    msgpack_unpacked_destroy(&r->header);
+    msgpack_unpacked_destroy(&r->object);
+    XXH3_freeState(r->hash);
+    free(r->header_bytes);
+    free(r->frame_offset);
+    free(r->frame_first);
+    for (size_t i = 0; r->loaded && i < r->frame_count; i++) {
+        free(r->loaded[i].content);
+        free(r->loaded[i].object_at);
+    }
+    free(r->loaded);
+    free(r->name);
+    free(r);
+}
+
+int reader_read_ahead(struct reader *r, struct fail *why)
+{
+    return frames_seekable(&r->in) ? frames_read_ahead(&r->in, why) : 0;
+}
+
+const char *reader_name(const struct reader *r) { return r->name; }
+void reader_call(struct reader *r, const char *name)
+{
+    snprintf(r->name, strlen(r->name) + 1, "%s", name); /* which r->in has, too */
+}
+const msgpack_object *reader_header(const struct reader *r) { return &r->header.data; }
+uint64_t reader_position(const struct reader *r) { return r->records; }
+const char *reader_digest(const struct reader *r) { return r->digest; }
+uint64_t reader_records(const struct reader *r) { return r->frame_first[r->frame_count]; }
+
+int reader_blame(const struct reader *r, struct fail *why)
+{
+    char place[300];
+    snprintf(place, sizeof place, "%.240s: record %llu", r->name, (unsigned long long)r->records);
+    why->status = STATUS_INPUT;
+    return fail_in(why, place);
+}
+
+const struct stream_wording *reader_wording(const struct reader *r) { return &r->wording; }
+
+const char *reader_parent(const struct reader *r, const char *kind)
+{
+    return parents_find(&r->parents, kind);
+}
+
+static int check_end(struct reader *r, const msgpack_object *end, struct fail *why)
+{
+    static const char *const known[] = { "end", "records", "digest", "frames", "parents", NULL };
+    uint64_t records;
+    char digest[STREAM_DIGEST_TEXT], computed[STREAM_DIGEST_TEXT];
+    digest_of_state(r->hash, computed);
+    if (fields_check(end, known, why) || field_count(end, "records", UINT64_MAX, &records, why) ||
+        (!r->in.lines && field_text(end, "digest", digest, sizeof digest, why)) ||
+        parents_read(&r->parents, field_find(end, "parents"), why)) {
+        fail_in(why, "end record");
+        return fail_in(why, r->name);
+    }
+    if (records != r->stream_records)
+        return fail_input(why, "%s: end record: %llu records promised, %llu read", r->name,
+                          (unsigned long long)records, (unsigned long long)r->stream_records);
+    if (!r->in.lines && strcmp(digest, computed) != 0)
+        return fail_input(why, "%s: end record: digest %s, the records have %s", r->name, digest,
+                          computed);
+    memcpy(r->digest, computed, sizeof computed);
+    wording_add_end(&r->wording, end);
+    return 0;
+}
+
+/* Do the fields of a concatenated stream's header agree with the first one's? */
+static int check_same(struct reader *r, const msgpack_object *header, size_t bytes,
+                      struct fail *why)
+{
+    const msgpack_object *first = &r->header.data;
+    if (check_header(r, header, bytes, why)) return -1;
+    if (header->via.map.size != first->via.map.size)
+        return fail_input(why, "%s: concatenated streams whose fields differ", r->name);
+    for (uint32_t i = 0; i < first->via.map.size; i++) {
+        const msgpack_object_kv *kv = &first->via.map.ptr[i];
+        if (stream_says_who_wrote_it(&kv->key)) continue;
+        const msgpack_object *other = field_of(header, &kv->key);
+        if (!other || !msgpack_object_equal(kv->val, *other))
+            return fail_input(why, "%s: concatenated streams whose '%.*s' differ", r->name,
+                              kv->key.via.str.size < 60 ? (int)kv->key.via.str.size : 60,
+                              kv->key.via.str.ptr);
+    }
+    return 0;
+}
+
+/* Header and end record of a stream among concatenated ones: 0 if it may go on. */
+static int take_border(struct reader *r, enum object_role role, const char *start, size_t length,
+                       struct fail *why)
+{
+    if (r->has_ended != (role == ROLE_HEADER))
+        return damaged(r, why,
+                       r->has_ended ? "something follows the end record"
+                                    : "a header in the middle of a stream");
+    if (role == ROLE_END) {
+        if (check_end(r, &r->object.data, why)) return -1;
+        r->has_ended = true;
+    } else if (role == ROLE_HEADER) {
+        if (check_same(r, &r->object.data, length, why)) return -1;
+        wording_add_header(&r->wording, &r->object.data);
+        r->has_ended = false;
+        r->stream_records = 0;
+        XXH3_128bits_reset(r->hash);
+        XXH3_128bits_update(r->hash, start, length);
+    }
+    return 0;
+}
+
+static int next_object(struct reader *r, struct fail *why)
+{
+    for (;;) {
+        const char *start;
+        size_t length;
+        int got = fill(r, why);
+        if (got < 0) return -1;
+        if (!got && r->has_ended) return 0;
+        if (!got)
+            return fail_input(
+                why, "%s: record %llu: stream ends without its end record (did the writer die?)",
+                r->name, (unsigned long long)r->records + 1);
+        if (take_object(r, &start, &length, why)) return -1;
+        enum object_role role = role_of(&r->object.data);
+        if (take_border(r, role, start, length, why)) return -1;
+        if (role != ROLE_RECORD) continue;
+        XXH3_128bits_update(r->hash, start, length);
+        r->records++;
+        r->stream_records++;
+        return 1;
+    }
+}
+
+int reader_next(struct reader *r, msgpack_object *record, struct fail *why)
+{
+    if (r->has_failed) {
+        *why = r->failed;
+        return -1;
+    }
+    int got = next_object(r, why);
+    if (got < 0) {
+        r->has_failed = true;
+        r->failed = *why;
+    }
+    if (got > 0) *record = r->object.data;
+    return got;
+}
+
+/* ---- random access ---- */
+
+static int add_frame(struct reader *r, uint64_t offset, uint64_t first, struct fail *why)
+{
+    if ((r->frame_count & (r->frame_count - 1)) == 0) {
+        size_t room = r->frame_count ? 2 * r->frame_count : 1;
+        uint64_t *offsets = realloc(r->frame_offset, room * sizeof *offsets);
+        if (offsets) r->frame_offset = offsets;
+        uint64_t *firsts = realloc(r->frame_first, (room + 1) * sizeof *firsts);
+        if (firsts) r->frame_first = firsts;
+        if (!offsets || !firsts) return fail(why, "%s: out of memory", r->name);
+    }
+    r->frame_offset[r->frame_count] = offset;
+    r->frame_first[r->frame_count++] = first;
+    return 0;
+}
+
+/* Tries the seek table: 1 if the index stands, 0 if it cannot be used. */
+static int index_by_table(struct reader *r, struct fail *why)
+{
+    uint64_t *offsets;
+    size_t count;
+    uint64_t content; /* in which no more records can be than it has bytes */
+    int got = frames_table(&r->in, &offsets, &count, &content, why);
+    if (got <= 0) return got;
+    /* Frames: header, data, end record. */
+    int status = 0;
+    if (count >= 2 && !frames_at(&r->in, offsets[count - 1], why)) {
+        const char *start;
+        size_t length;
+        r->at = 0;
+        const msgpack_object *first = NULL;
+        uint64_t records = 0;
+        if (!take_object(r, &start, &length, why) && role_of(&r->object.data) == ROLE_END) {
+            first = field_find(&r->object.data, "frames");
+            if (field_count(&r->object.data, "records", content, &records, why) ||
+                field_text(&r->object.data, "digest", r->digest, sizeof r->digest, why))
+                first = NULL;
+            wording_add_end(&r->wording, &r->object.data);
+        }
+        if (first && first->type == MSGPACK_OBJECT_ARRAY && first->via.array.size == count - 2) {
+            status = 1;
+            uint64_t last = 0;
+            for (size_t i = 0; i + 2 < count && status > 0; i++) {
+                const msgpack_object *o = &first->via.array.ptr[i];
+                bool ok = o->type == MSGPACK_OBJECT_POSITIVE_INTEGER && o->via.u64 >= last &&
+                          o->via.u64 < records && (i > 0 || o->via.u64 == 0);
+                if (!ok)
+                    status = 0;
+                else if (add_frame(r, offsets[i + 1], last = o->via.u64, why))
+                    status = -1;
+            }
+            if (status > 0 && !r->frame_count && add_frame(r, offsets[count - 1], 0, why))
+                status = -1;
+            if (status > 0) r->frame_first[r->frame_count] = records;
+        }
+    }
+    if (!status) r->frame_count = 0;
+    free(offsets);
+    return status;
+}
+
+static int index_by_reading(struct reader *r, struct fail *why)
+{
+    if (frames_rewind(&r->in, why)) return -1;
+    r->at = 0;
+    r->records = r->stream_records = 0;
+    r->has_ended = false;
+    uint64_t seen = UINT64_MAX;
+    XXH3_128bits_reset(r->hash);
+    const char *start;
+    size_t length;
+    if (fill(r, why) <= 0 || take_object(r, &start, &length, why)) return -1;
+    XXH3_128bits_update(r->hash, start, length);
+    int got;
+    while ((got = next_object(r, why)) > 0)
+        if (r->in.offset != seen) {
+            seen = r->in.offset;
+            if (add_frame(r, seen, r->records - 1, why)) return -1;
+        }
+    if (got < 0) return -1;
+    if (!r->frame_count && add_frame(r, 0, 0, why)) return -1;
+    r->frame_first[r->frame_count] = r->records;
+    return 0;
+}
+
+int reader_index(struct reader *r, struct fail *why)
+{
+    if (!frames_seekable(&r->in))
+        return fail_input(why, "%s: not a regular file: its records cannot be read in any order",
+                          r->name);
+    int got = index_by_table(r, why);
+    if (got < 0) return -1;
+    return got ? 0 : index_by_reading(r, why);
+}
+
+/* Forgets frames not used for long, until another one fits. */
+static void make_room(struct reader *r, size_t bytes)
+{
+    while (r->loaded_bytes && r->loaded_bytes + bytes > LOADED_MAX) {
+        struct loaded *oldest = NULL;
+        for (size_t i = 0; i < r->frame_count; i++)
+            if (r->loaded[i].content && (!oldest || r->loaded[i].used < oldest->used))
+                oldest = &r->loaded[i];
+        if (!oldest) return;
+        r->loaded_bytes -= oldest->bytes;
+        /* The analyser loses sight of entries that are zeroed when they are freed. */
+        free(oldest->content);
+        free(oldest->object_at); /* NOLINT(clang-analyzer-unix.Malloc) */
+        *oldest = (struct loaded){ 0 };
+    }
+}
+
+/* Notes where the records of the current frame begin. */
+static int find_records(struct reader *r, size_t *object_at, uint64_t expected, struct fail *why)
+{
+    uint64_t found = 0;
+    for (r->at = 0; r->at < r->in.content_size;) {
+        size_t at = r->at, length;
+        const char *start;
+        if (take_object(r, &start, &length, why)) return -1;
+        if (role_of(&r->object.data) != ROLE_RECORD) continue;
+        if (found < expected) object_at[found] = at;
+        found++;
+    }
+    if (found == expected) return 0;
+    return fail_input(why, "%s: a frame holds %llu records, %llu were promised", r->name,
+                      (unsigned long long)found, (unsigned long long)expected);
+}
+
+static int load_frame(struct reader *r, size_t frame, struct fail *why)
+{
+    uint64_t expected = r->frame_first[frame + 1] - r->frame_first[frame];
+    if (!r->loaded) r->loaded = calloc(r->frame_count, sizeof *r->loaded);
+    if (!r->loaded) return fail(why, "%s: out of memory", r->name);
+    struct loaded *l = &r->loaded[frame];
+    if (l->content) return 0;
+    if (frames_at(&r->in, r->frame_offset[frame], why)) return -1;
+    /* The end record says how many, and may lie: a record has at least a byte. */
+    if (expected > r->in.content_size)
+        return fail_input(why, "%s: a frame of %zu bytes, in which %llu records were promised",
+                          r->name, r->in.content_size, (unsigned long long)expected);
+    make_room(r, r->in.content_size);
+    size_t *object_at = malloc((expected + 1) * sizeof *object_at);
+    char *content = malloc(r->in.content_size + 1);
+    int status = object_at && content ? 0 : fail(why, "%s: out of memory", r->name);
+    if (!status) status = find_records(r, object_at, expected, why);
+    if (status) {
+        free(object_at);
+        free(content);
+        return -1;
+    }
+    memcpy(content, r->in.content, r->in.content_size);
+    l->content = content;
+    l->object_at = object_at;
+    l->bytes = r->in.content_size;
+    r->loaded_bytes += l->bytes;
+    return 0;
+}
+
+int reader_at(struct reader *r, uint64_t number, msgpack_object *record, struct fail *why)
+{
+    must(number < reader_records(r));
+    size_t low = 0, high = r->frame_count, length;
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        if (r->frame_first[middle] <= number)
+            low = middle;
+        else
+            high = middle;
+    }
+    r->records = number;
+    if (load_frame(r, low, why)) return -1;
+    struct loaded *l = &r->loaded[low];
+    l->used = ++r->clock;
+    /* As above. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+    size_t at = l->object_at[number - r->frame_first[low]];
+    if (parse_object(r, l->content + at, l->bytes - at, &length, why)) return -1;
+    r->records = number + 1;
+    *record = r->object.data;
+    return 0;
+}

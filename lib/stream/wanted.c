@@ -1,0 +1,26 @@
+#include "lib/stream/wanted.h"
+
+#include "lib/common/program.h"
+
+static const struct {
+    const char *what, *maker; /* NULL: checkpoints have it, no program is asked to make it */
+    const char *view; /* what the maker's --from calls its JSON lines; NULL: there are none */
+} kinds[] = {
+    [STREAM_TOKENS] = { "a stream of tokens", "tokenize", "jsonl" },
+    [STREAM_SAMPLES] = { "a stream of samples", "pack", "samples-jsonl" },
+    [STREAM_WEIGHTS] = { "a stream of weights", "quantize", NULL },
+    [STREAM_SCORES] = { "a stream of scores", "ppl", NULL },
+    [STREAM_STATE] = { "a state of training", NULL, NULL },
+};
+
+void stream_wanted(enum stream_kind kind, char *wanted, size_t wanted_size, char *from_json,
+                   size_t from_json_size)
+{
+    const char *maker = kinds[kind].maker, *view = kinds[kind].view;
+    snprintf(wanted, wanted_size, "%s, which %s %s", kinds[kind].what,
+             maker ? program_of(maker) : "checkpoints", maker ? "makes" : "have");
+    *from_json = 0;
+    if (view)
+        snprintf(from_json, from_json_size, "; %s --from %s makes one of them", program_of(maker),
+                 view);
+}

@@ -1,0 +1,64 @@
+#include "lib/stream/wording.h"
+
+static const char end_key[] = "x-template";
+
+/* A text that is missing, or too long to be one of ours, is none. */
+static void copy_text(const msgpack_object *map, const char *key, char *to, size_t size)
+{
+    struct fail ignored;
+    if (field_text(map, key, to, size, &ignored)) *to = 0;
+}
+
+void wording_add(struct stream_wording *w, const struct stream_wording *more)
+{
+    w->is_mixed |= more->is_mixed;
+    if (!*more->name) return;
+    if (!*w->name) {
+        bool is_mixed = w->is_mixed;
+        *w = *more;
+        w->is_mixed |= is_mixed;
+    } else if (strcmp(w->digest, more->digest) != 0 || strcmp(w->name, more->name) != 0) {
+        w->is_mixed = true;
+    } else if (!*w->text) {
+        memcpy(w->text, more->text, sizeof w->text);
+    }
+}
+
+void wording_add_header(struct stream_wording *w, const msgpack_object *header)
+{
+    struct stream_wording own = { 0 };
+    const msgpack_object *options = field_find(header, "options");
+    if (!options || options->type != MSGPACK_OBJECT_MAP) return;
+    copy_text(options, "template", own.name, sizeof own.name);
+    copy_text(options, "template_digest", own.digest, sizeof own.digest);
+    /* The program that wrote no digest had another vicuna. */
+    if (!strcmp(own.name, "vicuna") && !*own.digest)
+        snprintf(own.name, sizeof own.name, "vicuna-apart");
+    wording_add(w, &own);
+}
+
+void wording_add_end(struct stream_wording *w, const msgpack_object *end)
+{
+    struct stream_wording own = { 0 };
+    struct fail ignored;
+    const msgpack_object *map = field_find(end, end_key);
+    if (!map || map->type != MSGPACK_OBJECT_MAP) return;
+    copy_text(map, "name", own.name, sizeof own.name);
+    copy_text(map, "digest", own.digest, sizeof own.digest);
+    copy_text(map, "text", own.text, sizeof own.text);
+    if (field_flag(map, "mixed", &own.is_mixed, &ignored)) own.is_mixed = false;
+    wording_add(w, &own);
+}
+
+void wording_pack(const struct stream_wording *w, msgpack_packer *to)
+{
+    struct fields map;
+    fields_init(&map);
+    fields_text(&map, "name", w->name);
+    fields_text(&map, "digest", w->digest);
+    if (*w->text) fields_text(&map, "text", w->text);
+    if (w->is_mixed) fields_flag(&map, "mixed", true);
+    msgpack_pack_str_with_body(to, end_key, strlen(end_key));
+    fields_pack(&map, to);
+    fields_release(&map);
+}

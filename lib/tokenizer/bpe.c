@@ -1,0 +1,279 @@
+/* Byte-pair encoding with SentencePiece's order of merges: the pair whose piece has
+ * the highest score first, the leftmost of equals. Symbols are numbers; a table says
+ * what two of them become. */
+#include "lib/common/utf8.h"
+#include "lib/tokenizer/tokenizer_internal.h"
+
+enum { FEW = 32 }; /* symbols of a unit that is merged by looking at all pairs */
+
+struct symbol {
+    uint32_t id;         /* SYMBOL_NONE: a character that no piece has; GONE: merged to the left */
+    int32_t left, right; /* -1: none */
+};
+enum { GONE = 0xfffffffe };
+
+struct pair {
+    float score;
+    int32_t left;
+    uint32_t piece; /* a pair that makes another piece by now is stale */
+};
+
+void merger_release(struct merger *w)
+{
+    free(w->symbols);
+    free(w->starts);
+    free(w->heap);
+    *w = (struct merger){ 0 };
+}
+
+int tokenizer_room(void **at, size_t *have, size_t wanted, size_t each, struct fail *why)
+{
+    if (wanted <= *have) return 0;
+    size_t more = wanted > 2 * *have ? wanted : 2 * *have;
+    void *grown = realloc(*at, more * each);
+    if (!grown) return fail(why, "out of memory: %zu bytes for one document", more * each);
+    *at = grown;
+    *have = more;
+    return 0;
+}
+
+static uint32_t symbol_at(const struct tokenizer *t, const char *text, size_t *bytes)
+{
+    unsigned char c = (unsigned char)*text;
+    if (t->is_byte_level) {
+        *bytes = 1;
+        return t->byte_piece[c];
+    }
+    *bytes = utf8_length(c);
+    return c < 128 ? t->ascii_symbol[c] : tokenizer_find(t, text, *bytes);
+}
+
+/* Appends the id of a symbol; unknown ones byte by byte, or as one unknown for a run. */
+static void emit(const struct tokenizer *t, struct token_buffer *b, uint32_t symbol,
+                 const char *text, size_t bytes, bool *after_unknown)
+{
+    if (symbol < t->count) {
+        b->ids[b->count++] = symbol;
+        *after_unknown = false;
+    } else if (t->has_bytes) {
+        if (*text == ' ') {
+            text = SPACE_MARK;
+            bytes = SPACE_MARK_BYTES;
+        }
+        for (size_t i = 0; i < bytes; i++)
+            b->ids[b->count++] = t->byte_piece[(unsigned char)text[i]];
+    } else {
+        if (!*after_unknown) b->ids[b->count++] = t->unknown;
+        *after_unknown = true;
+    }
+}
+
+/* ---- tokenizer.json: what is unknown becomes symbols before anything is merged ---- */
+
+/* What tokenizers puts in place of a character without a piece. An unknown one waits until a known
+ * one comes, and bytes that it falls back to do not end its waiting (models/bpe/model.rs). */
+struct unknowns {
+    bool waits;
+    uint64_t dropped;
+};
+
+static size_t put_unknown(const struct tokenizer *t, struct unknowns *u, uint32_t *ids, size_t n,
+                          const char *text, size_t bytes)
+{
+    bool has_all = t->falls_back && !t->is_byte_level;
+    for (size_t i = 0; i < bytes && has_all; i++)
+        has_all = t->byte_piece[(unsigned char)text[i]] != SYMBOL_NONE;
+    if (has_all) {
+        for (size_t i = 0; i < bytes; i++)
+            ids[n++] = t->byte_piece[(unsigned char)text[i]];
+    } else if (t->unknown == UINT32_MAX) {
+        u->dropped++;
+    } else {
+        if (u->waits && !t->fuses_unknown) ids[n++] = t->unknown;
+        u->waits = true;
+    }
+    return n;
+}
+
+/* At most as many as the unit has bytes. */
+static size_t read_symbols(const struct tokenizer *t, struct merger *w, const char *text,
+                           size_t bytes, uint32_t *ids)
+{
+    struct unknowns u = { 0 };
+    size_t n = 0;
+    for (size_t at = 0, length; at < bytes; at += length) {
+        uint32_t id = symbol_at(t, text + at, &length);
+        if (id == SYMBOL_NONE) {
+            n = put_unknown(t, &u, ids, n, text + at, length);
+            continue;
+        }
+        if (u.waits) ids[n++] = t->unknown;
+        u.waits = false;
+        ids[n++] = id;
+    }
+    if (u.waits) ids[n++] = t->unknown;
+    w->dropped += u.dropped;
+    return n;
+}
+
+/* ---- a unit of few symbols: the best pair is found by looking at all ---- */
+
+/* Merges n symbols; start: where each begins, and the end. Gives how many are left. */
+static int merge_all_few(const struct tokenizer *t, uint32_t *id, uint32_t *start, int n)
+{
+    const struct merge *pair[FEW];
+    for (int i = 0; i + 1 < n; i++)
+        pair[i] = find_merge(t, id[i], id[i + 1]);
+    for (;;) {
+        int best = -1;
+        for (int i = 0; i + 1 < n; i++)
+            if (pair[i] && (best < 0 || pair[i]->score > pair[best]->score)) best = i;
+        if (best < 0) return n;
+        id[best] = pair[best]->piece;
+        n--;
+        for (int i = best + 1; i < n; i++) {
+            id[i] = id[i + 1];
+            start[i] = start[i + 1];
+            pair[i - 1] = pair[i];
+        }
+        start[n] = start[n + 1];
+        if (best) pair[best - 1] = find_merge(t, id[best - 1], id[best]);
+        if (best + 1 < n) pair[best] = find_merge(t, id[best], id[best + 1]);
+    }
+}
+
+static void merge_few(const struct tokenizer *t, struct merger *w, struct token_buffer *b,
+                      const char *text, size_t bytes, bool *after_unknown)
+{
+    uint32_t id[FEW], start[FEW + 1] = { 0 };
+    int n = 0;
+    if (t->is_json) {
+        n = merge_all_few(t, id, start, (int)read_symbols(t, w, text, bytes, id));
+        memcpy(b->ids + b->count, id, (size_t)n * sizeof *id);
+        b->count += (size_t)n;
+        return;
+    }
+    for (size_t at = 0, length; at < bytes; at += length, n++) {
+        id[n] = symbol_at(t, text + at, &length);
+        start[n] = (uint32_t)at;
+    }
+    start[n] = (uint32_t)bytes;
+    n = merge_all_few(t, id, start, n);
+    for (int i = 0; i < n; i++)
+        emit(t, b, id[i], text + start[i], start[i + 1] - start[i], after_unknown);
+}
+
+/* ---- a unit of many: a heap of pairs over a list of symbols ---- */
+
+static bool before(const struct pair *a, const struct pair *b)
+{
+    return a->score > b->score || (a->score == b->score && a->left < b->left);
+}
+
+static void sift_up(struct pair *heap, size_t i)
+{
+    struct pair p = heap[i];
+    for (; i && before(&p, &heap[(i - 1) / 2]); i = (i - 1) / 2)
+        heap[i] = heap[(i - 1) / 2];
+    heap[i] = p;
+}
+
+static struct pair pop(struct merger *w)
+{
+    struct pair top = w->heap[0], last = w->heap[--w->heap_count];
+    size_t i = 0, child;
+    while ((child = 2 * i + 1) < w->heap_count) {
+        if (child + 1 < w->heap_count && before(&w->heap[child + 1], &w->heap[child])) child++;
+        if (!before(&w->heap[child], &last)) break;
+        w->heap[i] = w->heap[child];
+        i = child;
+    }
+    w->heap[i] = last;
+    return top;
+}
+
+/* The heap never holds more than two pairs for each symbol: room is made beforehand. */
+static void offer(const struct tokenizer *t, struct merger *w, int32_t left)
+{
+    int32_t right = left < 0 ? -1 : w->symbols[left].right;
+    if (right < 0) return;
+    const struct merge *m = find_merge(t, w->symbols[left].id, w->symbols[right].id);
+    if (!m) return;
+    w->heap[w->heap_count] = (struct pair){ m->score, left, m->piece };
+    sift_up(w->heap, w->heap_count++);
+}
+
+static void merge_many(const struct tokenizer *t, struct merger *w)
+{
+    while (w->heap_count) {
+        struct pair p = pop(w);
+        struct symbol *l = &w->symbols[p.left];
+        if (l->id >= GONE || l->right < 0) continue;
+        struct symbol *r = &w->symbols[l->right];
+        const struct merge *m = find_merge(t, l->id, r->id);
+        if (!m || m->piece != p.piece) continue;
+        l->id = p.piece;
+        l->right = r->right;
+        r->id = GONE;
+        if (r->right >= 0) w->symbols[r->right].left = p.left;
+        offer(t, w, l->left);
+        offer(t, w, p.left);
+    }
+}
+
+/* The symbols of a unit, side by side; none, if all was dropped. */
+static int32_t list_symbols(const struct tokenizer *t, struct merger *w, const char *text,
+                            size_t bytes)
+{
+    int32_t n = 0;
+    if (t->is_json) {
+        n = (int32_t)read_symbols(t, w, text, bytes, w->starts);
+        for (int32_t i = 0; i < n; i++)
+            w->symbols[i] = (struct symbol){ w->starts[i], i - 1, i + 1 };
+    } else {
+        for (size_t at = 0, length; at < bytes; at += length, n++) {
+            w->symbols[n] = (struct symbol){ symbol_at(t, text + at, &length), n - 1, n + 1 };
+            w->starts[n] = (uint32_t)at;
+        }
+    }
+    if (n) w->symbols[n - 1].right = -1;
+    return n;
+}
+
+static int encode_many(const struct tokenizer *t, struct merger *w, struct token_buffer *b,
+                       const char *text, size_t bytes, bool *after_unknown, struct fail *why)
+{
+    if (tokenizer_room((void **)&w->starts, &w->start_room, bytes + 1, sizeof *w->starts, why) ||
+        tokenizer_room((void **)&w->symbols, &w->symbol_room, bytes + 1, sizeof *w->symbols, why) ||
+        tokenizer_room((void **)&w->heap, &w->heap_room, 2 * bytes + 2, sizeof *w->heap, why))
+        return -1;
+    int32_t n = list_symbols(t, w, text, bytes);
+    w->heap_count = 0;
+    for (int32_t i = 0; i + 1 < n; i++)
+        offer(t, w, i);
+    merge_many(t, w);
+    for (int32_t i = n ? 0 : -1, next; i >= 0; i = next) {
+        next = w->symbols[i].right;
+        size_t end = next < 0 ? bytes : w->starts[next];
+        if (t->is_json)
+            b->ids[b->count++] = w->symbols[i].id;
+        else
+            emit(t, b, w->symbols[i].id, text + w->starts[i], end - w->starts[i], after_unknown);
+    }
+    return 0;
+}
+
+int merge_unit(const struct tokenizer *t, struct merger *w, struct token_buffer *b,
+               const char *text, size_t bytes, bool *after_unknown, struct fail *why)
+{
+    if (t->ignores_merges) {
+        uint32_t whole = tokenizer_find(t, text, bytes);
+        if (whole != SYMBOL_NONE) {
+            b->ids[b->count++] = whole;
+            return 0;
+        }
+    }
+    if (bytes > FEW) return encode_many(t, w, b, text, bytes, after_unknown, why);
+    merge_few(t, w, b, text, bytes, after_unknown);
+    return 0;
+}

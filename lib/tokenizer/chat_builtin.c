@@ -1,0 +1,105 @@
+/* The built-in templates, in the format of docs/formats/chat_template.md, which lists them too.
+ *
+ * Sources: LongQLoRA's component/dataset.py and script/inference/chat.py; FastChat 0.2.36's
+ * conversation.py and train/train.py; Stanford Alpaca's train.py; and the chat_template of the
+ * models that chat_known.c names. tests/golden/wordings has the ids of each. */
+#include "lib/tokenizer/chat_template_internal.h"
+
+#include "lib/common/nearest.h"
+
+#define VICUNA                                                                                     \
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives " \
+    "helpful, detailed, and polite answers to the user's questions."
+#define ALPACA "\\n\\n### Instruction:\\n{}\\n\\n"
+#define LLAMA_3(sentence)                                                                          \
+    "{\"begin\": \"{bos}\", \"system_turn\": "                                                     \
+    "\"<|start_header_id|>system<|end_header_id|>\\n\\n" sentence "{}<|eot_id|>\","                \
+    " \"turn\": \"{system}<|start_header_id|>user<|end_header_id|>\\n\\n{}<|eot_id|>"              \
+    "<|start_header_id|>assistant<|end_header_id|>\\n\\n\", \"end\": \"<|eot_id|>\","              \
+    " \"special\": [\"<|start_header_id|>\", \"<|end_header_id|>\", \"<|eot_id|>\"],"              \
+    " \"whole\": true"
+#define MISTRAL "\"begin\": \"{bos}\", \"optional\": [\"[INST]\", \"[/INST]\"], \"whole\": true"
+
+static const struct {
+    const char *name, *json;
+} built_in[] = {
+    { "longqlora", "{\"system\": \"" VICUNA "\", \"system_turn\": \"{}\\n\","
+                   " \"turn\": \"{system}USER: {}\\nASSISTANT: \"}" },
+    { "vicuna", "{\"system\": \"" VICUNA "\", \"system_turn\": \"{} \","
+                " \"turn\": \"{system}USER: {} ASSISTANT:\", \"answer\": \" {}\","
+                " \"bos\": true, \"whole\": true, \"counted\": true, \"strip\": [],"
+                " \"once\": \" ASSISTANT: \", \"never\": \"</s>\", \"empty\": false}" },
+    /* What vicuna was before. */
+    { "vicuna-apart", "{\"system\": \"" VICUNA " \", \"turn\": \"USER: {} ASSISTANT: \"}" },
+    { "alpaca", "{\"turn\": \"Below is an instruction that describes a task. Write a response that "
+                "appropriately completes the request." ALPACA "### Response:\","
+                " \"input_turn\": \"Below is an instruction that describes a task, paired with an "
+                "input that provides further context. Write a response that appropriately "
+                "completes the request." ALPACA "### Input:\\n{input}\\n\\n### Response:\","
+                " \"bos\": true, \"whole\": true, \"counted\": true, \"strip\": [],"
+                " \"turns\": 1, \"own_system\": false}" },
+    { "llama-2", "{\"system_turn\": \"<<SYS>>\\n{}\\n<</SYS>>\\n\\n\","
+                 " \"turn\": \"{bos}[INST] {system}{} [/INST]\", \"answer\": \" {} \","
+                 " \"optional\": [\"[INST]\", \"[/INST]\", \"<<SYS>>\", \"<</SYS>>\"],"
+                 " \"whole\": true, \"strip\": [\"turn\", \"answer\"]}" },
+    { "llama-3", LLAMA_3("") "}" },
+    { "llama-3.1", LLAMA_3("Cutting Knowledge Date: December 2023\\n"
+                           "Today Date: 26 Jul 2024\\n\\n") ", \"always_system\": true}" },
+    { "zephyr", "{\"system_turn\": \"<|system|>\\n{}{eos}\\n\","
+                " \"turn\": \"{system}<|user|>\\n{}{eos}\\n<|assistant|>\\n\","
+                " \"following\": \"\\n\", \"optional\": [\"<|system|>\", \"<|user|>\","
+                " \"<|assistant|>\"], \"whole\": true, \"strip\": []}" },
+    { "chatml", "{\"system_turn\": \"<|im_start|>system\\n{}<|im_end|>\\n\","
+                " \"turn\": \"{system}<|im_start|>user\\n{}<|im_end|>\\n<|im_start|>assistant\\n\","
+                " \"following\": \"\\n\", \"end\": \"<|im_end|>\","
+                " \"special\": [\"<|im_start|>\", \"<|im_end|>\"], \"whole\": true,"
+                " \"strip\": []}" },
+    { "mistral", "{" MISTRAL ", \"system_turn\": \"{}\\n\\n\", \"turn\": \" [INST] {system}{} "
+                 "[/INST]\", \"answer\": \" {}\", \"strip\": []}" },
+    { "mistral-v3", "{" MISTRAL ", \"system_turn\": \"{}\\n\\n\", \"last_system\": true,"
+                    " \"turn\": \"[INST] {system}{}[/INST]\", \"answer\": \" {}\","
+                    " \"strip\": [\"answer\"]}" },
+    { "mistral-nemo", "{" MISTRAL ", \"system_turn\": \"{}\\n\\n\", \"last_system\": true,"
+                      " \"turn\": \"[INST]{system}{}[/INST]\", \"strip\": []}" },
+    { "mistral-2023", "{" MISTRAL ", \"turn\": \"[INST] {} [/INST]\", \"own_system\": false,"
+                      " \"strip\": []}" },
+    { "mistral-2023-space", "{" MISTRAL ", \"turn\": \"[INST] {} [/INST]\", \"following\": \" \","
+                            " \"own_system\": false, \"strip\": []}" },
+};
+
+const char *chat_builtin(const char *name)
+{
+    for (size_t i = 0; i < sizeof built_in / sizeof *built_in; i++)
+        if (!strcmp(name, built_in[i].name)) return built_in[i].json;
+    return NULL;
+}
+
+/* Names of the same by LLaMA-Factory, Axolotl and FastChat that no letter or two make ours. */
+static const struct {
+    const char *theirs, *ours;
+} elsewhere[] = {
+    { "vicuna_v1.1", "vicuna" },
+    { "vicuna-v1.1", "vicuna" },
+    { "qwen", "chatml" },
+    { "qwen2", "chatml" },
+    { "qwen_25", "chatml" },
+    { "mistral_v1", "mistral" },
+    { "mistral_v2v3", "mistral-v3" },
+    { "mistral_v3_tekken", "mistral-nemo" },
+    { "tokenizer_default", "auto" },
+    { "default", "auto" },
+    { "llama-2-chat", "llama-2" },
+    { "llama-3-instruct", "llama-3" },
+};
+
+const char *chat_builtin_nearest(const char *name)
+{
+    enum { COUNT = sizeof built_in / sizeof *built_in };
+    const char *names[COUNT + 1] = { [COUNT] = "auto" };
+    for (size_t i = 0; i < COUNT; i++)
+        names[i] = built_in[i].name;
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+        if (!strcmp(name, elsewhere[i].theirs)) return elsewhere[i].ours;
+    /* A path that is not there is no name. */
+    return strpbrk(name, "/") || strstr(name, ".j") ? NULL : nearest_word(name, names, COUNT + 1);
+}

@@ -1,0 +1,191 @@
+#include "lib/tokenizer/chat_known.h"
+
+#include "lib/common/digest.h"
+#include "lib/tokenizer/chat_template_internal.h"
+#include "lib/tokenizer/jinja_form.h"
+
+/* Made with tests/golden/wordings.py, which says where each text is from; ids of each are in
+ * tests/golden/wordings. */
+static const struct chat_known table[] = {
+    { "3018a1f20386e6814d03ea225d908264", "llama-2", .of = "meta-llama/Llama-2-7b-chat-hf" },
+    { "eb909eafebb934890d7925ead89dc7a1", "llama-2", .of = "codellama/CodeLlama-34b-Instruct-hf" },
+    { "ddd43c0e9c807421d3fff2402b82729b", "llama-3", .of = "meta-llama/Meta-Llama-3-8B-Instruct" },
+    { "bc1059074290ee658bddf97a7e4f36ea", "llama-3",
+      .finish = "<|start_header_id|>assistant<|end_header_id|>\n\n",
+      .of = "meta-llama/Meta-Llama-3-8B-Instruct of April 2024" },
+    { "7a067e25c44496d08e0c8d24dbc8d587", "llama-3", .of = "MLP-KTLim/llama-3-Korean-Bllossom-8B" },
+    { "babe9d6f47758285e18f2db92035f5cb", "llama-3.1", .of = "meta-llama/Llama-3.1-8B-Instruct" },
+    { "b0549c8ea806ea2ca45603473db66cc0", "zephyr", .of = "TinyLlama/TinyLlama-1.1B-Chat-v1.0" },
+    { "e294d77f24e09bd70ca676fb36d6a83a", "zephyr", .of = "ghost-x/ghost-7b-alpha" },
+    { "4b5c5049df1104746599eebf3e260e97", "chatml", .of = "01-ai/Yi-Coder-1.5B-Chat" },
+    { "e0900c5a088e31c97a8114e54afc54ec", "chatml",
+      .of = "cognitivecomputations/dolphin-2.6-mistral-7b-dpo-laser" },
+    { "ac08baf258a8df37bdc9affea1fafcf8", "chatml", .of = "abhishek/autotrain-llama3-70b-orpo-v1" },
+    { "490a5e0c3d83e678e6178e90b63d34f3", "chatml", .of = "teknium/OpenHermes-2.5-Mistral-7B" },
+    { "246483439bfb76673dc2e3b0a15a49b8", "chatml", .of = "Open-Orca/Mistral-7B-OpenOrca" },
+    { "39458eacd71a6be2d408a45fec874abe", "chatml", .begin = "{bos}",
+      .of = "NousResearch/Nous-Hermes-2-Mixtral-8x7B-DPO" },
+    { "58f63390c1618b39132bb8616467c6fd", "chatml", .begin = "{bos}",
+      .of = "cognitivecomputations/dolphin-2.8-mistral-7b-v02" },
+    { "5c12b2df350e51cfc0ce5f945d5441dc", "chatml", .begin = "{bos}",
+      .system = "You are a helpful assistant.", .of = "NousResearch/Hermes-3-Llama-3.1-70B" },
+    { "c3d91a88296b03aba9727b78769cc59e", "chatml", .system = "You are a helpful assistant",
+      .of = "Qwen/Qwen1.5-0.5B" },
+    { "2243863c5fee38aa9acc7d8ec0684e6b", "chatml", .system = "You are a helpful assistant.",
+      .of = "Qwen/Qwen2-7B-Instruct" },
+    { "6ebdc627065523ec4213ad1b69aa75a8", "chatml",
+      .system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+      .of = "Qwen/Qwen2.5-3B-Instruct" },
+    { "85dc9690b151b97483dba7e9e2daca3e", "chatml",
+      .system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+      .of = "Qwen/Qwen2.5-0.5B-Instruct" },
+    { "f47671175c2201d9551eebf7ce9c5d0d", "chatml",
+      .system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
+      .of = "HuggingFaceTB/SmolLM2-135M-Instruct" },
+    { "9fe920697f504c0cf7fce6b8154d1fcc", "chatml",
+      .system = "You are OpenCoder, created by OpenCoder Team.",
+      .of = "infly/OpenCoder-8B-Instruct" },
+    { "b990918a1c26e2d7e2e66af0159dabfb", "chatml", .system = "You are a helpful assistant.",
+      .of = "stabilityai/stable-code-instruct-3b" },
+    { "82e54100db0465c61046da9c44194c68", "chatml", .of = "docs/formats/chat_template.md" },
+    { "683b77f63f54c29b515cf47fba205324", "mistral", .of = "mistralai/Mistral-7B-Instruct-v0.1" },
+    { "dd3800906dc15029971a7329ec23924d", "mistral-v3",
+      .of = "mistralai/Mistral-7B-Instruct-v0.3" },
+    { "7002faa8a28b8c400cecb212e8be0b6b", "mistral-nemo",
+      .of = "mistralai/Mistral-Nemo-Instruct-2407" },
+    { "9e6f935cbbcf92f2e604c388328d1f72", "mistral-2023",
+      .of = "mistralai/Mixtral-8x7B-Instruct-v0.1 of 2023" },
+    { "0b009b9c7531be3855012385752694d1", "mistral-2023", .of = "abacusai/Smaug-Mixtral-v0.1" },
+    { "b3f5f04e473f049fb4e759b44076eb62", "mistral-2023-space",
+      .of = "mistralai/Mistral-7B-Instruct-v0.1 of 2023" },
+    { "5ae77c092ba9bb1e5ff50d3c6b74c074", NULL,
+      .reason = "writes the day's date, so that a conversation has other tokens tomorrow; "
+                "llama-3.1 has the same words with the date of 26 Jul 2024",
+      .of = "meta-llama/Llama-3.2-3B-Instruct" },
+};
+
+const struct chat_known *chat_known_at(size_t i)
+{
+    return i < sizeof table / sizeof *table ? &table[i] : NULL;
+}
+
+/* The wording whose marks a text has, the more particular marks first; NULL: none. */
+static const char *nearest(const char *form)
+{
+    static const struct {
+        const char *mark, *other, *wording;
+    } marks[] = {
+        { "<|im_start|>", "<|im_end|>", "chatml" },
+        { "<|start_header_id|>", "Cutting Knowledge Date", "llama-3.1" },
+        { "<|start_header_id|>", "<|eot_id|>", "llama-3" },
+        { "<<SYS>>", "[INST]", "llama-2" },
+        { "[SYSTEM_PROMPT]", "[INST]", NULL },
+        { "[INST]", " [/INST]", "mistral" },
+        { "[INST] ", "[/INST]", "mistral-v3" },
+        { "[INST]", "[/INST]", "mistral-nemo" },
+        { "<|user|>", "<|assistant|>", "zephyr" },
+        { "USER:", "ASSISTANT:", "vicuna" },
+        { "### Instruction:", "### Response:", "alpaca" },
+    };
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (strstr(form, marks[i].mark) && strstr(form, marks[i].other)) return marks[i].wording;
+    return NULL;
+}
+
+static void refuse(const char *form, const char *option, struct fail *why)
+{
+    const char *wording = nearest(form);
+    if (wording)
+        fail_input(why,
+                   "a chat_template that is none of the published ones that are known here; it has "
+                   "marks of %s, and %s %s takes that wording if you know it to be the model's",
+                   wording, option, wording);
+    else
+        fail_input(
+            why,
+            "a chat_template that is none of the published ones that are known here, nor has "
+            "their marks: %s FILE words conversations by a file (docs/formats/chat_template.md)",
+            option);
+}
+
+const struct chat_known *chat_known_find(const char *text, size_t bytes, const char *option,
+                                         struct fail *why)
+{
+    char digest[DIGEST_TEXT];
+    char *form = jinja_form(text, bytes, why);
+    const struct chat_known *found = NULL;
+    if (!form) return NULL;
+    digest_of_bytes(form, strlen(form), digest);
+    for (size_t i = 0; !found && i < sizeof table / sizeof *table; i++)
+        if (!strcmp(table[i].digest, digest)) found = &table[i];
+    if (!found) refuse(form, option, why);
+    if (found && !found->wording) {
+        fail_input(why, "the chat_template of %s %s (%s NAME)", found->of, found->reason, option);
+        found = NULL;
+    }
+    free(form);
+    return found;
+}
+
+int chat_known_open(struct chat_template *t, const struct chat_known *known,
+                    const struct tokenizer *tokenizer, struct fail *why)
+{
+    struct chat_changes changes = { known->begin, known->system, known->finish };
+    return chat_template_open_changed(t, known->wording, &changes, tokenizer, why);
+}
+
+static bool is_jinja(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 6 && !strcmp(name + length - 6, ".jinja");
+}
+
+static int find_source(struct chat_source *s, const char *const *places, size_t count,
+                       struct fail *why)
+{
+    *s = (struct chat_source){ 0 };
+    for (size_t i = 0; i < count && !s->text; i++)
+        if (places[i] && chat_source_find(s, places[i], why)) return -1;
+    return 0;
+}
+
+int chat_known_choose(struct chat_template *t, const char *name, const char *const *places,
+                      size_t count, const char *option, const struct tokenizer *tokenizer,
+                      const struct chat_known **known, struct fail *why)
+{
+    struct chat_source source;
+    *known = NULL;
+    *t = (struct chat_template){ 0 };
+    if (strcmp(name, "auto") != 0 && !is_jinja(name))
+        return chat_template_open(t, name, tokenizer, why);
+    if (is_jinja(name) ? chat_source_find(&source, name, why)
+                       : find_source(&source, places, count, why))
+        return -1;
+    int status = -1;
+    if (!source.text)
+        fail_input(why,
+                   "%s auto: the model has no chat_template (chat_template.jinja, or one in "
+                   "tokenizer_config.json): %s NAME",
+                   option, option);
+    else if (!(*known = chat_known_find(source.text, source.bytes, option, why)))
+        (void)fail_in(why, source.place);
+    else
+        status = chat_known_open(t, *known, tokenizer, why);
+    chat_source_release(&source);
+    return status;
+}
+
+void chat_known_describe(const struct chat_template *t, const struct chat_known *known,
+                         const char *option, char *text, size_t size)
+{
+    *text = 0;
+    if (known)
+        snprintf(text, size, "the chat_template is that of %s: worded as %s%s%.160s%s", known->of,
+                 known->wording, *t->system ? ", by default with the system's sentence '" : "",
+                 t->system, *t->system ? "'" : "");
+    else if (!strcmp(t->name, "vicuna"))
+        snprintf(text, size,
+                 "vicuna words as FastChat's v1.1 does; the vicuna of earlier versions (no BOS, "
+                 "prompt and answer encoded apart) is %s vicuna-apart",
+                 option);
+}

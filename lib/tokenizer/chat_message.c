@@ -1,0 +1,287 @@
+#include "lib/tokenizer/chat_internal.h"
+
+/* What the data sets that people have call those who speak. */
+static const struct {
+    const char *name;
+    enum chat_speaker who;
+} roles[] = {
+    { "system", SPEAKER_SYSTEM },
+    { "developer", SPEAKER_SYSTEM },
+    { "user", SPEAKER_USER },
+    { "human", SPEAKER_USER },
+    { "prompter", SPEAKER_USER }, /* OpenAssistant's */
+    { "assistant", SPEAKER_ASSISTANT },
+    { "gpt", SPEAKER_ASSISTANT },
+    { "chatgpt", SPEAKER_ASSISTANT },
+    { "model", SPEAKER_ASSISTANT },
+    { "tool", SPEAKER_TOOL },
+    { "tools", SPEAKER_TOOL },
+    { "tool_call", SPEAKER_TOOL },
+    { "tool_response", SPEAKER_TOOL },
+    { "tool_result", SPEAKER_TOOL },
+    { "function", SPEAKER_TOOL },
+    { "function_call", SPEAKER_TOOL },
+    { "function-call", SPEAKER_TOOL },
+    { "function_response", SPEAKER_TOOL },
+    { "function-response", SPEAKER_TOOL },
+    { "observation", SPEAKER_TOOL },
+    { "ipython", SPEAKER_TOOL },
+};
+
+/* Keys of a message besides its role and its text. */
+enum message_key { KEY_IDLE, KEY_TRAINS, KEY_TOOL, KEY_REASONING, KEY_MEDIA, KEY_UNKNOWN };
+static const struct {
+    const char *name;
+    enum message_key key;
+} keys[] = {
+    { "name", KEY_IDLE }, /* no wording that is known here says it */
+    { "weight", KEY_TRAINS },
+    { "train", KEY_TRAINS },
+    { "training", KEY_TRAINS },
+    { "loss", KEY_TRAINS },
+    { "loss_weight", KEY_TRAINS },
+    { "tool_calls", KEY_TOOL },
+    { "tool_call_id", KEY_TOOL },
+    { "function_call", KEY_TOOL },
+    { "reasoning_content", KEY_REASONING },
+    { "reasoning", KEY_REASONING },
+    { "thinking", KEY_REASONING },
+    { "images", KEY_MEDIA },
+    { "image", KEY_MEDIA },
+    { "videos", KEY_MEDIA },
+    { "video", KEY_MEDIA },
+    { "audios", KEY_MEDIA },
+    { "audio", KEY_MEDIA },
+    { "refusal", KEY_MEDIA },
+};
+
+static enum chat_speaker speaker_of(const char *role)
+{
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        if (!strcmp(role, roles[i].name)) return roles[i].who;
+    return SPEAKER_UNKNOWN;
+}
+
+static enum message_key key_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!strcmp(name, keys[i].name)) return keys[i].key;
+    return KEY_UNKNOWN;
+}
+
+bool chat_mends(struct chat_reading *r, enum chat_mend mend)
+{
+    if (r->how->odd != CHAT_ODD_DROP && r->how->odd != CHAT_ODD_MERGE) return false;
+    r->chat->mended[mend]++;
+    return true;
+}
+
+bool chat_is_nothing(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    return !value || json_is_null(value) || (text && !*text) ||
+           (json_is_array(value) && !json_array_size(value)) ||
+           (json_is_object(value) && !json_object_size(value));
+}
+
+bool chat_is_messages(const json_t *value)
+{
+    const json_t *first = json_array_get(value, 0);
+    return json_object_get(first, "role") || json_object_get(first, "from");
+}
+
+int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_trained)
+{
+    if (r->count == r->room) {
+        size_t room = 2 * r->room + 8;
+        struct chat_message *grown = realloc(r->at, room * sizeof *grown);
+        if (!grown) {
+            free(text);
+            return fail(r->why, "out of memory");
+        }
+        r->at = grown;
+        r->room = room;
+    }
+    r->at[r->count] = (struct chat_message){
+        .who = who, .text = text, .number = r->count + 1, .is_trained = is_trained
+    };
+    r->count++;
+    return 0;
+}
+
+/* What one message says of itself. */
+struct traits {
+    bool is_tool, has_reasoning;
+    const char *media;  /* the key */
+    const char *trains; /* the key that says whether it is trained on; NULL: none */
+    bool is_trained;
+};
+
+/* 0 and 1, as OpenAI has them, or false and true. */
+static int read_trains(struct chat_reading *r, const char *key, const json_t *value,
+                       struct traits *t)
+{
+    double number = json_is_boolean(value) ? json_is_true(value) : json_number_value(value);
+    bool is_known = json_is_boolean(value) || json_is_number(value);
+    if (json_is_null(value)) return 0;
+    if (!is_known || (number != 0 && number != 1))
+        return chat_refuse(r, CHAT_UNREADABLE,
+                           "'%s' is neither 0 nor 1: an answer is trained on or it is not", key);
+    if (t->trains && t->is_trained != (number != 0))
+        return chat_refuse(r, CHAT_UNREADABLE, "'%s' and '%s' contradict each other", t->trains,
+                           key);
+    t->trains = key;
+    t->is_trained = number != 0;
+    return 0;
+}
+
+static int read_traits(struct chat_reading *r, const json_t *message, const char *role_key,
+                       const char *text_key, struct traits *t)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)message, key, value)
+    {
+        char name[TALLY_NAME_MAX];
+        enum message_key known = key_of(key);
+        if (!strcmp(key, role_key) || !strcmp(key, text_key)) continue;
+        if (known == KEY_UNKNOWN) {
+            snprintf(name, sizeof name, "%.60s of messages", key);
+            tally_add(r->unknown, name, 1);
+        }
+        if (known == KEY_TRAINS && read_trains(r, key, value, t)) return -1;
+        if (chat_is_nothing(value)) continue;
+        t->is_tool |= known == KEY_TOOL;
+        t->has_reasoning |= known == KEY_REASONING;
+        if (known == KEY_MEDIA) t->media = key;
+    }
+    return 0;
+}
+
+/* 0 to go on, 1 if the message is left out. */
+static int check_traits(struct chat_reading *r, enum chat_speaker who, const char *role,
+                        const struct traits *t)
+{
+    if (who == SPEAKER_TOOL || t->is_tool) {
+        if (chat_mends(r, CHAT_MEND_TOOL)) return 1;
+        return chat_refuse(r, CHAT_TOOLS, "tools are not trained on: %s '%.40s'",
+                           t->is_tool ? "a call of one by" : "a message of", role);
+    }
+    if (t->has_reasoning && !chat_mends(r, CHAT_MEND_REASONING))
+        return chat_refuse(r, CHAT_REASONING, "reasoning beside an answer is not trained on");
+    if (t->media) return chat_refuse(r, CHAT_MEDIA, "'%s': only text is understood", t->media);
+    if (t->trains && t->is_trained && who != SPEAKER_ASSISTANT)
+        return chat_refuse(r, CHAT_UNDONE, "'%s' of '%.40s': only answers are trained on",
+                           t->trains, role);
+    return 0;
+}
+
+/* {"human": …, "assistant": …}, or Capybara's {"input": …, "output": …}: a prompt and its answer in
+ * one. 1 if it is that. */
+static int read_pair(struct chat_reading *r, const json_t *message, bool is_trained)
+{
+    static const struct {
+        const char *prompt, *answer;
+    } names[] = { { "human", "assistant" }, { "user", "assistant" }, { "input", "output" } };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *asks = names[i].prompt, *says = names[i].answer;
+        const json_t *prompt = json_object_get(message, asks);
+        const json_t *answer = json_object_get(message, says);
+        char *text;
+        if (!json_is_string(prompt) || !json_is_string(answer)) continue;
+        if (chat_text_of(r, prompt, asks, &text) || chat_add(r, SPEAKER_USER, text, false) ||
+            chat_text_of(r, answer, says, &text) ||
+            chat_add(r, SPEAKER_ASSISTANT, text, is_trained))
+            return -1;
+        struct traits ignored = { 0 };
+        return read_traits(r, message, asks, says, &ignored) ? -1 : 1;
+    }
+    return 0;
+}
+
+/* Two spellings side by side say the same, or nobody knows which is meant. */
+static int check_spellings(struct chat_reading *r, const json_t *message)
+{
+    const char *role = json_string_value(json_object_get(message, "role"));
+    const char *from = json_string_value(json_object_get(message, "from"));
+    const json_t *content = json_object_get(message, "content");
+    const json_t *value = json_object_get(message, "value");
+    if (role && from && speaker_of(role) != speaker_of(from))
+        return chat_refuse(r, CHAT_UNREADABLE, "'role' and 'from' contradict each other");
+    if (!chat_is_nothing(content) && !chat_is_nothing(value) && !json_equal(content, value))
+        return chat_refuse(r, CHAT_UNREADABLE, "'content' and 'value' contradict each other");
+    return 0;
+}
+
+/* A file that is one object may have its records in a list. */
+static bool is_record(const json_t *message)
+{
+    static const char *const names[] = { "messages", "conversations", "output",
+                                         "response", "completion",    "answer" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (json_object_get(message, names[i])) return true;
+    return false;
+}
+
+static int read_message(struct chat_reading *r, const json_t *message, bool is_trained)
+{
+    bool is_openai = json_object_get(message, "role") != NULL;
+    const char *role_key = is_openai ? "role" : "from", *text_key = is_openai ? "content" : "value";
+    const char *role = json_string_value(json_object_get(message, role_key));
+    struct traits t = { 0 };
+    char *text;
+    if (json_is_string(message)) {
+        /* Texts alone take turns, as LIMA and UltraChat have them. */
+        if (chat_text_of(r, message, "messages", &text)) return -1;
+        bool is_answer = r->count % 2;
+        return chat_add(r, is_answer ? SPEAKER_ASSISTANT : SPEAKER_USER, text, is_trained);
+    }
+    if (!role) {
+        int pair = read_pair(r, message, is_trained);
+        if (pair) return pair < 0 ? -1 : 0;
+        return r->list && is_record(message)
+                   ? chat_refuse(r, CHAT_UNREADABLE,
+                                 "a record, where a message is needed: jq -c '.%s[]' makes a line "
+                                 "of each",
+                                 r->list)
+                   : chat_refuse(r, CHAT_UNREADABLE,
+                                 "no 'role' with 'content', and no 'from' with 'value' in it");
+    }
+    enum chat_speaker who = speaker_of(role);
+    if (check_spellings(r, message)) return -1;
+    if (who == SPEAKER_UNKNOWN)
+        return chat_refuse(r, CHAT_UNKNOWN_ROLE,
+                           "'%s' is '%.40s': known are system (developer), user (human), "
+                           "assistant (gpt, chatgpt, model) and those of tools",
+                           role_key, role);
+    if (read_traits(r, message, role_key, text_key, &t)) return -1;
+    int left_out = check_traits(r, who, role, &t);
+    if (left_out) return left_out < 0 ? -1 : 0;
+    const json_t *value = json_object_get(message, text_key);
+    if (!value) return chat_refuse(r, CHAT_UNREADABLE, "no '%s' in it", text_key);
+    if (json_is_null(value)) {
+        text = strdup("");
+        if (!text) return fail(r->why, "out of memory");
+    } else if (chat_text_of(r, value, text_key, &text)) {
+        return -1;
+    }
+    return chat_add(r, who, text, t.trains ? t.is_trained : is_trained);
+}
+
+int chat_add_messages(struct chat_reading *r, const json_t *list, bool is_trained)
+{
+    size_t i;
+    json_t *message;
+    json_array_foreach(list, i, message)
+    {
+        size_t before = r->count;
+        if (read_message(r, message, is_trained)) {
+            char place[40];
+            snprintf(place, sizeof place, "message %zu", i + 1);
+            return fail_in(r->why, place);
+        }
+        for (; before < r->count; before++)
+            r->at[before].number = i + 1;
+    }
+    return 0;
+}

@@ -1,0 +1,69 @@
+/* A message's text: a string, or a list of parts, of which those that are text are understood. */
+#include "lib/tokenizer/chat_internal.h"
+
+static int check_nul(struct chat_reading *r, const json_t *text, const char *key)
+{
+    if (strlen(json_string_value(text)) == json_string_length(text)) return 0;
+    return chat_refuse(r, CHAT_UNREADABLE, "'%s' holds a NUL character", key);
+}
+
+/* What a part that is no text asks for. */
+static enum chat_reason reason_of(const char *type)
+{
+    if (!strcmp(type, "reasoning") || !strcmp(type, "thinking")) return CHAT_REASONING;
+    return strstr(type, "tool") || strstr(type, "function") ? CHAT_TOOLS : CHAT_MEDIA;
+}
+
+/* *text: the part's, under "text" (OpenAI) or "value" (LLaMA-Factory). 1: it is left out. */
+static int read_part(struct chat_reading *r, const json_t *part, size_t number, const char *key,
+                     const json_t **text)
+{
+    const char *type = json_string_value(json_object_get(part, "type"));
+    if (!json_is_object(part))
+        return chat_refuse(r, CHAT_UNREADABLE, "'%s' is a list, where one text is needed", key);
+    if (!type) return chat_refuse(r, CHAT_UNREADABLE, "part %zu of '%s' has no type", number, key);
+    if (strcmp(type, "text") != 0) {
+        enum chat_reason reason = reason_of(type);
+        if (reason == CHAT_REASONING && chat_mends(r, CHAT_MEND_REASONING)) return 1;
+        return chat_refuse(r, reason, "'%s' holds a part of type '%.40s': only text is understood",
+                           key, type);
+    }
+    *text = json_object_get(part, "text");
+    if (!*text) *text = json_object_get(part, "value");
+    if (json_is_string(*text)) return check_nul(r, *text, key);
+    return chat_refuse(r, CHAT_UNREADABLE, "part %zu of '%s' has no text", number, key);
+}
+
+/* Joined by newlines, as servers do it (vLLM, llama.cpp). */
+static int join_parts(struct chat_reading *r, const json_t *list, const char *key, char **text)
+{
+    size_t count = json_array_size(list), kept = 0, bytes = 1;
+    const json_t **texts = malloc((count + 1) * sizeof *texts);
+    int left_out = texts ? 0 : fail(r->why, "out of memory");
+    for (size_t i = 0; left_out >= 0 && i < count; i++) {
+        left_out = read_part(r, json_array_get(list, i), i + 1, key, &texts[kept]);
+        if (!left_out) bytes += json_string_length(texts[kept++]) + 1;
+    }
+    char *at = left_out < 0 ? NULL : malloc(bytes);
+    if (left_out >= 0 && !at) left_out = fail(r->why, "out of memory");
+    *text = at;
+    for (size_t i = 0; at && i < kept; i++) {
+        size_t n = json_string_length(texts[i]);
+        if (i) *at++ = '\n';
+        memcpy(at, json_string_value(texts[i]), n);
+        at += n;
+    }
+    if (at) *at = 0;
+    free(texts);
+    return left_out < 0 ? -1 : 0;
+}
+
+int chat_text_of(struct chat_reading *r, const json_t *value, const char *key, char **text)
+{
+    *text = NULL;
+    if (json_is_array(value)) return join_parts(r, value, key, text);
+    if (!json_is_string(value)) return chat_refuse(r, CHAT_UNREADABLE, "'%s' is no text", key);
+    if (check_nul(r, value, key)) return -1;
+    *text = strdup(json_string_value(value));
+    return *text ? 0 : fail(r->why, "out of memory");
+}

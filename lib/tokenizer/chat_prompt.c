@@ -1,0 +1,339 @@
+/* A conversation as tokens: text waits until a special token, or the end of what is encoded for
+ * itself, and is encoded at once; a mark says where in it an answer begins. */
+#include "lib/tokenizer/chat_template_internal.h"
+
+#include "lib/common/utf8.h"
+
+enum { NO_MARK = -1 };
+
+struct builder {
+    const struct chat_template *t;
+    struct token_buffer *ids;
+    char *text; /* that waits to be encoded */
+    size_t bytes, capacity;
+    int64_t mark;     /* where in it the answer begins, or NO_MARK */
+    uint32_t *marked; /* gets the number of the answer's first token */
+    bool is_first;    /* nothing stands before the text in what an encoder would see */
+    struct fail *why;
+    int status;
+};
+
+/* ---- white space ---- */
+
+struct slice {
+    const char *at;
+    size_t bytes;
+};
+
+/* What Python's str.strip() takes away. */
+static bool is_space(uint32_t c)
+{
+    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
+           c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+static struct slice slice_of(const char *text) { return (struct slice){ text, strlen(text) }; }
+
+static struct slice strip(struct slice text, bool at_start, bool at_end)
+{
+    size_t start = text.bytes, end = 0;
+    for (size_t at = 0, n; at < text.bytes; at += n) {
+        if (is_space(utf8_decode(text.at + at, &n))) continue;
+        if (start == text.bytes) start = at;
+        end = at + n;
+    }
+    if (!at_start) start = 0;
+    if (!at_end) end = text.bytes;
+    return start < end ? (struct slice){ text.at + start, end - start }
+                       : (struct slice){ text.at, 0 };
+}
+
+static struct slice strip_if(struct slice text, unsigned does)
+{
+    return does ? strip(text, true, true) : text;
+}
+
+/* ---- encoding what waits ---- */
+
+static int encode(struct builder *b, size_t bytes)
+{
+    return b->is_first ? tokenizer_encode(b->t->tokenizer, b->ids, b->text, bytes, b->why)
+                       : tokenizer_encode_after(b->t->tokenizer, b->ids, b->text, bytes, b->why);
+}
+
+/* How many bytes of the waiting text the first `count` of these ids are. */
+static int bytes_of(struct builder *b, const uint32_t *ids, size_t count, size_t *bytes)
+{
+    const struct tokenizer *t = b->t->tokenizer;
+    char *text = tokenizer_decode(t, ids, count, bytes, b->why);
+    bool puts_space = tokenizer_puts_space(t, b->text, b->bytes, !b->is_first);
+    free(text);
+    /* A decoder takes a space from the start, also where the encoder put none there. */
+    if (tokenizer_puts_space(t, "", 0, false) && !puts_space && count && b->text[0] == ' ')
+        ++*bytes;
+    return text ? 0 : -1;
+}
+
+/* The first token that has a byte behind the mark. Before it are those that the text up to the mark
+ * has in common with the whole, `same` of them, and others that end before the mark. */
+static int find_overlap(struct builder *b, const uint32_t *ids, size_t count, size_t same,
+                        size_t *first)
+{
+    size_t bytes = 0;
+    for (*first = same; *first < count; ++*first) {
+        if (bytes_of(b, ids, *first + 1, &bytes)) return -1;
+        if ((int64_t)bytes > b->mark) break;
+    }
+    return 0;
+}
+
+/* Encodes the text twice: up to the mark, and whole. What the first has more than the whole in its
+ * beginning is where the two differ, because a token has letters of both sides. */
+static int encode_marked(struct builder *b)
+{
+    size_t start = b->ids->count, same = 0, first;
+    if (encode(b, (size_t)b->mark)) return -1;
+    size_t prefix = b->ids->count - start;
+    if (encode(b, b->bytes)) return -1;
+    uint32_t *ids = b->ids->ids + start;
+    size_t whole = b->ids->count - start - prefix;
+    while (same < prefix && same < whole && ids[same] == ids[prefix + same])
+        same++;
+    first = same;
+    if (b->t->is_counted)
+        first = prefix;
+    else if (same < prefix && find_overlap(b, ids + prefix, whole, same, &first))
+        return -1;
+    if (first > whole)
+        return fail_input(b->why, "the text before an answer has more tokens than both together");
+    memmove(ids, ids + prefix, whole * sizeof *ids);
+    b->ids->count -= prefix;
+    *b->marked = (uint32_t)(start + first);
+    return 0;
+}
+
+static int spelled(struct builder *b, const char *mark)
+{
+    return fail_input(b->why,
+                      "a message spells '%s', which is a mark of %s: nothing of such a "
+                      "conversation is learned there: leave it out",
+                      mark, b->t->name);
+}
+
+/* FastChat finds answers by their marks, and trains on nothing of a conversation that spells one.
+ */
+static int check_marks(struct builder *b)
+{
+    const char *once = b->t->once, *never = b->t->never;
+    size_t length = strlen(once), at = b->bytes;
+    const char *found = length ? memmem(b->text, b->bytes, once, length) : NULL;
+    if (found) at = (size_t)(found - b->text);
+    if (length && (!found || (int64_t)(at + length) != b->mark + 1 ||
+                   memmem(found + length, b->bytes - at - length, once, length)))
+        return spelled(b, once);
+    if (*never && memmem(b->text, b->bytes, never, strlen(never))) return spelled(b, never);
+    return 0;
+}
+
+static void flush(struct builder *b)
+{
+    bool is_marked = b->mark != NO_MARK;
+    if (b->status) return;
+    if (is_marked) b->status = check_marks(b);
+    if (b->status) return;
+    if (is_marked && b->mark > 0 && (size_t)b->mark < b->bytes) {
+        b->status = encode_marked(b);
+    } else {
+        if (is_marked && !b->mark) *b->marked = (uint32_t)b->ids->count;
+        if (b->bytes) b->status = encode(b, b->bytes);
+        if (is_marked && b->mark) *b->marked = (uint32_t)b->ids->count;
+    }
+    b->mark = NO_MARK;
+    b->is_first = b->is_first && !b->bytes;
+    b->bytes = 0;
+}
+
+/* ---- what is said ---- */
+
+static void say(struct builder *b, struct slice text)
+{
+    if (b->status) return;
+    if (b->bytes + text.bytes > b->capacity) {
+        size_t capacity = 2 * (b->bytes + text.bytes) + 64;
+        char *grown = realloc(b->text, capacity);
+        if (!grown) {
+            b->status = fail(b->why, "out of memory");
+            return;
+        }
+        b->text = grown;
+        b->capacity = capacity;
+    }
+    if (!text.bytes) return;
+    must(b->text);
+    memcpy(b->text + b->bytes, text.at, text.bytes);
+    b->bytes += text.bytes;
+}
+
+/* The special token that comes first in a text, the longest of those; NULL: none. */
+static const struct chat_special *find_special(const struct chat_template *t, const char *text,
+                                               const char **at)
+{
+    const struct chat_special *first = NULL;
+    *at = text + strlen(text);
+    for (size_t i = 0; i < t->special_count; i++) {
+        const struct chat_special *s = &t->specials[i];
+        const char *found = strstr(text, s->text);
+        bool is_longer = found == *at && first && strlen(s->text) > strlen(first->text);
+        if (!found || (found >= *at && !is_longer)) continue;
+        first = s;
+        *at = found;
+    }
+    return first;
+}
+
+static void say_id(struct builder *b, uint32_t id)
+{
+    flush(b);
+    if (!b->status) b->status = token_buffer_add(b->ids, &id, 1, b->why);
+    b->is_first = false;
+}
+
+/* The template's own text, whose special tokens are tokens. */
+static void say_ours(struct builder *b, const char *text)
+{
+    while (*text && !b->status) {
+        const char *at;
+        const struct chat_special *next = find_special(b->t, text, &at);
+        say(b, (struct slice){ text, (size_t)(at - text) });
+        if (!next) return;
+        say_id(b, next->id);
+        text = at + strlen(next->text);
+    }
+}
+
+static void say_system(struct builder *b, const char *own, bool has_prompt)
+{
+    const struct chat_template *t = b->t;
+    if (own && t->refuses_system && !b->status)
+        b->status = fail_input(b->why,
+                               "%s has no place for a system's sentence: leave it out, or "
+                               "put it into the first prompt",
+                               t->name);
+    if (!own && !*t->system && !t->says_system) return;
+    say_ours(b, t->system_turn.before);
+    if (own)
+        say(b, strip_if(slice_of(own), t->strips & STRIP_SYSTEM));
+    else
+        say_ours(b, t->system);
+    /* Without a wording of its own a conversation's sentence is set off as the template's is. */
+    size_t bytes = strlen(t->system);
+    if (own && *own && !t->has_system_turn && bytes && t->system[bytes - 1] == ' ')
+        say_ours(b, " ");
+    struct slice after = slice_of(t->system_turn.after);
+    if ((t->strips & STRIP_TURN) && !has_prompt) after = strip(after, false, true);
+    char *rest = strndup(after.at, after.bytes);
+    if (rest) say_ours(b, rest);
+    if (!rest && !b->status) b->status = fail(b->why, "out of memory");
+    free(rest);
+}
+
+/* What stands before the prompt, for a turn with a prompt of some length. */
+static void begin_turn(struct builder *b, const char *system, bool is_first, bool has_system,
+                       bool has_prompt)
+{
+    const struct chat_template *t = b->t;
+    if (!is_first) say_ours(b, t->following);
+    if (!is_first) say_ours(b, t->between);
+    if (is_first && t->adds_bos) {
+        say_id(b, tokenizer_bos(t->tokenizer));
+        b->is_first = true;
+    }
+    if (is_first) say_ours(b, t->begin);
+    say_ours(b, t->lead);
+    if (has_system) say_system(b, system, has_prompt);
+}
+
+/* With an input that the template has a place for: the prompt is what stands before it. */
+static void say_turn(struct builder *b, const char *system, const struct chat_said *turn,
+                     bool is_first)
+{
+    const struct chat_template *t = b->t;
+    bool has_place = t->asks_system ? !turn->answer : is_first;
+    bool has_system = has_place && (system || *t->system || t->says_system);
+    bool has_input = turn->input_at && turn->prompt[turn->input_at] && t->has_input_turn;
+    struct slice prompt = slice_of(turn->prompt), input = prompt;
+    if (has_input) {
+        input = slice_of(turn->prompt + turn->input_at);
+        prompt.bytes = turn->input_at - 1;
+    }
+    prompt = t->strips & STRIP_TURN ? strip(prompt, !has_system, true)
+                                    : strip_if(prompt, t->strips & STRIP_PROMPT);
+    if (t->refuses_empty && !prompt.bytes && !b->status)
+        b->status = fail_input(b->why,
+                               "an empty prompt, for which %s has no words: leave the "
+                               "conversation out",
+                               t->name);
+    begin_turn(b, system, is_first, has_system, prompt.bytes > 0);
+    say_ours(b, has_input ? t->input_turn.before : t->turn.before);
+    say(b, prompt);
+    if (has_input) say_ours(b, t->input.before);
+    if (has_input) say(b, strip_if(input, t->strips & STRIP_PROMPT));
+    say_ours(b, has_input ? t->input.after : t->turn.after);
+}
+
+/* With what ends it. */
+static void say_answer(struct builder *b, const char *answer, uint32_t span[2])
+{
+    const struct chat_template *t = b->t;
+    if (!t->is_whole) flush(b);
+    if (!t->is_whole) b->is_first = true;
+    if (t->refuses_empty && !*answer && !b->status)
+        b->status = fail_input(b->why,
+                               "an empty answer, for which %s has no words: leave the "
+                               "conversation out",
+                               t->name);
+    b->mark = (int64_t)b->bytes;
+    b->marked = &span[0];
+    say_ours(b, t->answer.before);
+    say(b, strip_if(slice_of(answer), t->strips & STRIP_ANSWER));
+    say_ours(b, t->answer.after);
+    say_id(b, t->end);
+    span[1] = (uint32_t)b->ids->count;
+    if (!t->is_whole) b->is_first = true;
+}
+
+static int end_building(struct builder *b)
+{
+    flush(b);
+    free(b->text);
+    return b->status;
+}
+
+int chat_template_encode(const struct chat_template *t, struct token_buffer *ids,
+                         const char *system, const struct chat_said *turns, size_t count,
+                         uint32_t *spans, struct fail *why)
+{
+    struct builder b = { .t = t, .ids = ids, .mark = NO_MARK, .is_first = true, .why = why };
+    if (t->is_single && count > 1)
+        return fail_input(why,
+                          "%zu turns, %s words one: as many conversations, or another template",
+                          count, t->name);
+    for (size_t i = 0; i < count; i++) {
+        say_turn(&b, system, &turns[i], i == 0);
+        say_answer(&b, turns[i].answer, spans + 2 * i);
+    }
+    if (count) say_ours(&b, t->following);
+    if (count) say_ours(&b, t->finish);
+    return end_building(&b);
+}
+
+int chat_template_prompt(const struct chat_template *t, struct token_buffer *ids,
+                         const char *system, const struct chat_said *turn, bool is_first,
+                         struct fail *why)
+{
+    struct builder b = { .t = t, .ids = ids, .mark = NO_MARK, .why = why };
+    b.is_first = is_first || !t->is_whole;
+    say_turn(&b, system, turn, is_first);
+    return end_building(&b);
+}

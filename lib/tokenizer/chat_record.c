@@ -1,0 +1,457 @@
+#include "lib/tokenizer/chat_internal.h"
+
+static const char *const reasons[CHAT_REASONS] = {
+    [CHAT_FINE] = "fine",
+    [CHAT_NOT_JSON] = "not JSON objects",
+    [CHAT_NO_FORM] = "in no form that is known",
+    [CHAT_UNREADABLE] = "with values that cannot be read",
+    [CHAT_UNKNOWN_ROLE] = "with unknown roles",
+    [CHAT_TOOLS] = "with tools",
+    [CHAT_REASONING] = "with reasoning",
+    [CHAT_MEDIA] = "with more than text",
+    [CHAT_PREFERENCE] = "of preferences",
+    [CHAT_UNDONE] = "that ask for what is not done",
+    [CHAT_ANSWER_FIRST] = "that begin with an answer",
+    [CHAT_PROMPT_LAST] = "that end with a prompt",
+    [CHAT_IN_A_ROW] = "with two of a role in a row",
+    [CHAT_SYSTEM_LATER] = "with a later system message",
+    [CHAT_EMPTY] = "with an empty message",
+    [CHAT_NO_ANSWER] = "without an answer",
+    [CHAT_UNTRAINED] = "with nothing to train on",
+};
+
+static const char *const mends[CHAT_MENDS] = {
+    [CHAT_MEND_FIRST] = "answers before the first prompt left out",
+    [CHAT_MEND_LAST] = "prompts without an answer at the end left out",
+    [CHAT_MEND_ROW] = "messages left out of two of a role in a row",
+    [CHAT_MEND_MERGED] = "messages joined with the one before",
+    [CHAT_MEND_SYSTEM] = "later system messages left out",
+    [CHAT_MEND_EMPTY] = "empty messages left out",
+    [CHAT_MEND_TOOL] = "messages of tools left out",
+    [CHAT_MEND_TOOLS] = "lists of tools left out",
+    [CHAT_MEND_REASONING] = "times reasoning left out",
+    [CHAT_MEND_SENTENCE] = "system sentences left out, as the template does where an answer ends",
+};
+
+/* What a key of a record is for. */
+enum use {
+    USE_MESSAGES,
+    USE_PROMPT,
+    USE_INPUT,
+    USE_ANSWER,
+    USE_SYSTEM,
+    USE_HISTORY,
+    USE_TOOLS,
+    USE_MEDIA,
+    USE_PREFERENCE,
+    USE_LABEL, /* true or false: is the answer a good one? */
+    USE_UNDONE,
+    USES,
+    USE_UNKNOWN = USES
+};
+static const struct {
+    const char *name;
+    enum use use;
+} keys[] = {
+    { "messages", USE_MESSAGES },
+    { "conversations", USE_MESSAGES },
+    { "conversation", USE_MESSAGES },
+    { "data", USE_MESSAGES },
+    { "instruction", USE_PROMPT },
+    { "prompt", USE_PROMPT },
+    { "question", USE_PROMPT },
+    { "query", USE_PROMPT },
+    { "input", USE_INPUT },
+    { "context", USE_INPUT },
+    { "output", USE_ANSWER },
+    { "response", USE_ANSWER },
+    { "completion", USE_ANSWER },
+    { "answer", USE_ANSWER },
+    { "system", USE_SYSTEM },
+    { "system_prompt", USE_SYSTEM },
+    { "history", USE_HISTORY },
+    { "tools", USE_TOOLS },
+    { "functions", USE_TOOLS },
+    { "images", USE_MEDIA },
+    { "image", USE_MEDIA },
+    { "videos", USE_MEDIA },
+    { "video", USE_MEDIA },
+    { "audios", USE_MEDIA },
+    { "audio", USE_MEDIA },
+    { "chosen", USE_PREFERENCE },
+    { "rejected", USE_PREFERENCE },
+    { "chosen_messages", USE_PREFERENCE },
+    { "rejected_messages", USE_PREFERENCE },
+    { "kto_tag", USE_LABEL },
+    { "label", USE_LABEL },
+    { "documents", USE_UNDONE },
+    { "choices", USE_UNDONE },
+    { "chat_template_kwargs", USE_UNDONE },
+};
+
+/* What stands under each use; name NULL: nothing. */
+struct record {
+    struct {
+        const char *name;
+        const json_t *value;
+    } at[USES];
+    const char *preference; /* the key, beside a list of messages */
+};
+
+const char *chat_reason_words(enum chat_reason reason) { return reasons[reason]; }
+bool chat_reason_is_odd(enum chat_reason reason) { return reason >= CHAT_TOOLS; }
+const char *chat_mend_words(enum chat_mend mend) { return mends[mend]; }
+
+void chat_release(struct chat *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        free(c->turns[i].prompt);
+        free(c->turns[i].answer);
+    }
+    free(c->turns);
+    free(c->system);
+    free(c->source);
+    *c = (struct chat){ 0 };
+}
+
+static enum use use_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!strcmp(name, keys[i].name)) return keys[i].use;
+    return USE_UNKNOWN;
+}
+
+/* Beside a list of messages these are of no account: the same again in other words, or an answer
+ * for those who check. */
+static bool is_idle_beside_messages(enum use use)
+{
+    return use == USE_PROMPT || use == USE_INPUT || use == USE_ANSWER || use == USE_PREFERENCE ||
+           use == USE_HISTORY;
+}
+
+static bool has_messages(const json_t *object)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (keys[i].use == USE_MESSAGES && !chat_is_nothing(json_object_get(object, keys[i].name)))
+            return true;
+    return false;
+}
+
+/* Is it the key that names the record's subset, or the one that this stands in? */
+static bool is_source(const struct chat_reading *r, const char *key)
+{
+    const char *path = r->how->source_key;
+    size_t n = path ? strcspn(path, ".") : 0;
+    return path && strlen(key) == n && !strncmp(path, key, n);
+}
+
+/* LLaMA-Factory has a list of tools as a text of JSON. */
+static bool is_no_tool(enum use use, const json_t *value)
+{
+    const char *text = json_string_value(value);
+    return use == USE_TOOLS && text && !strcmp(text, "[]");
+}
+
+/* An empty text is a text, and an empty list is a list. */
+static bool may_be_empty(enum use use)
+{
+    return use == USE_PROMPT || use == USE_INPUT || use == USE_ANSWER || use == USE_MESSAGES;
+}
+
+/* What is known and not done. 1: it is left out, and counted. */
+static int check_use(struct chat_reading *r, enum use use, const char *key)
+{
+    switch (use) {
+    case USE_PREFERENCE:
+    case USE_LABEL:
+        return chat_refuse(r, CHAT_PREFERENCE, "'%s': better and worse answers are not trained on",
+                           key);
+    case USE_MEDIA:
+        return chat_refuse(r, CHAT_MEDIA, "'%s': only text is understood", key);
+    case USE_UNDONE:
+        return chat_refuse(r, CHAT_UNDONE, "'%s' is not understood", key);
+    case USE_TOOLS:
+        if (chat_mends(r, CHAT_MEND_TOOLS)) return 1;
+        return chat_refuse(r, CHAT_TOOLS, "'%s': tools are not trained on", key);
+    default:
+        return 0;
+    }
+}
+
+static int sort_keys(struct chat_reading *r, const json_t *object, struct record *found)
+{
+    const char *key;
+    json_t *value;
+    bool is_list = has_messages(object);
+    json_object_foreach((json_t *)object, key, value)
+    {
+        enum use use = use_of(key);
+        bool is_nothing = chat_is_nothing(value) || is_no_tool(use, value);
+        if (use == USE_LABEL && !json_is_boolean(value)) use = USE_UNKNOWN;
+        bool is_idle = use == USE_UNKNOWN || (is_list && is_idle_beside_messages(use));
+        if (use == USE_UNKNOWN ? !is_source(r, key) : is_idle && !is_nothing)
+            tally_add(r->unknown, key, 1);
+        if (is_idle && use == USE_PREFERENCE && !is_nothing) found->preference = key;
+        if (is_idle || json_is_null(value) || (is_nothing && !may_be_empty(use))) continue;
+        int left_out = check_use(r, use, key);
+        if (left_out < 0) return -1;
+        if (left_out) continue;
+        if (found->at[use].name)
+            return chat_refuse(r, CHAT_UNREADABLE, "both '%s' and '%s': one is needed",
+                               found->at[use].name, key);
+        found->at[use].name = key;
+        found->at[use].value = value;
+    }
+    return 0;
+}
+
+static int add_text(struct chat_reading *r, enum chat_speaker who, const json_t *value,
+                    const char *key, bool is_trained)
+{
+    char *text;
+    if (chat_text_of(r, value, key, &text)) return -1;
+    return chat_add(r, who, text, is_trained);
+}
+
+/* LLaMA-Factory's: pairs of a prompt and an answer. */
+static int add_history(struct chat_reading *r, const json_t *list)
+{
+    size_t i;
+    json_t *pair;
+    if (!json_is_array(list))
+        return chat_refuse(r, CHAT_UNREADABLE, "'history' is no list of pairs");
+    json_array_foreach(list, i, pair)
+    {
+        if (json_array_size(pair) != 2)
+            return chat_refuse(r, CHAT_UNREADABLE, "'history' %zu is no pair of texts", i + 1);
+        if (add_text(r, SPEAKER_USER, json_array_get(pair, 0), "history", false) ||
+            add_text(r, SPEAKER_ASSISTANT, json_array_get(pair, 1), "history", true))
+            return -1;
+    }
+    return 0;
+}
+
+/* Alpaca's: an instruction and perhaps an input, which stands under it. */
+static int add_instruction(struct chat_reading *r, const json_t *instruction, const char *key,
+                           const json_t *input, const char *input_key)
+{
+    char *first = NULL, *second = NULL, *both = NULL;
+    int status = chat_text_of(r, instruction, key, &first);
+    if (!status) status = chat_text_of(r, input, input_key, &second);
+    if (!status) {
+        bool is_pair = *first && *second;
+        int length = asprintf(&both, "%s%s%s", first, is_pair ? "\n" : "", second);
+        status = length < 0 ? fail(r->why, "out of memory") : 0;
+        if (!status) status = chat_add(r, SPEAKER_USER, both, false);
+        if (!status && is_pair) r->at[r->count - 1].input_at = strlen(first) + 1;
+    }
+    free(first);
+    free(second);
+    return status;
+}
+
+static int add_prompt(struct chat_reading *r, const struct record *found)
+{
+    const char *prompt = found->at[USE_PROMPT].name, *input = found->at[USE_INPUT].name;
+    const json_t *value = found->at[USE_PROMPT].value, *below = found->at[USE_INPUT].value;
+    if (prompt && input && chat_is_nothing(below)) input = NULL;
+    if (!prompt) {
+        prompt = input;
+        value = below;
+        input = NULL;
+    }
+    if (chat_is_messages(value)) {
+        if (input)
+            return chat_refuse(r, CHAT_UNREADABLE, "'%s' beside the messages of '%s'", input,
+                               prompt);
+        return chat_add_messages(r, value, false);
+    }
+    if (!input) return add_text(r, SPEAKER_USER, value, prompt, false);
+    bool is_known =
+        !strcmp(prompt, "instruction") || (!strcmp(prompt, "prompt") && !strcmp(input, "input"));
+    if (!is_known)
+        return chat_refuse(r, CHAT_UNREADABLE,
+                           "'%s' beside '%s': which of them comes first is not known: write both "
+                           "into '%s'",
+                           input, prompt, prompt);
+    return add_instruction(r, value, prompt, below, input);
+}
+
+/* "; but texts under 'problem', 'solution': …"; "" where there are not two of them. */
+static void describe_texts(const json_t *object, char *words, size_t size)
+{
+    enum { MOST = 5, NAME_MAX = 24 };
+    char names[MOST * (NAME_MAX + 4) + 1] = "";
+    const char *key;
+    int count = 0;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        size_t used = strlen(names);
+        if (!json_is_string(value) || strlen(key) > NAME_MAX || count == MOST) continue;
+        snprintf(names + used, sizeof names - used, "%s'%s'", count++ ? ", " : "", key);
+    }
+    *words = 0;
+    if (count > 1)
+        snprintf(words, size,
+                 "; but texts under %s: jq -c '{prompt: .A, completion: .B}' of the two that are "
+                 "meant",
+                 names);
+}
+
+static int refuse_form(struct chat_reading *r, const json_t *object, const struct record *found)
+{
+    const char *prompt =
+        found->at[USE_PROMPT].name ? found->at[USE_PROMPT].name : found->at[USE_INPUT].name;
+    const char *answer = found->at[USE_ANSWER].name;
+    if (prompt && !answer)
+        return chat_refuse(r, CHAT_NO_FORM,
+                           "'%s' without an answer beside it: output, response, completion or "
+                           "answer",
+                           prompt);
+    if (answer)
+        return chat_refuse(r, CHAT_NO_FORM,
+                           "'%s' without a prompt beside it: instruction, prompt, question, query "
+                           "or input",
+                           answer);
+    if (json_object_get(object, "message_id") && json_object_get(object, "parent_id"))
+        return chat_refuse(
+            r, CHAT_NO_FORM,
+            "one message of a tree, with its 'parent_id', as OpenAssistant has them: "
+            "a record is a whole conversation: take a data set of its threads");
+    const char *records = json_key_of_records(object);
+    if (records)
+        return chat_refuse(r, CHAT_NO_FORM,
+                           "no conversation in it, but a list of records under '%.40s': jq -c "
+                           "'.%.40s[]' makes a line of each",
+                           records, records);
+    char other[260];
+    describe_texts(object, other, sizeof other);
+    return chat_refuse(r, CHAT_NO_FORM,
+                       "no conversation: none of messages and conversations; instruction, prompt, "
+                       "question, query or input with output, response, completion or answer%s",
+                       json_object_get(object, "text") ? "; but a text (--format jsonl)" : other);
+}
+
+/* A single question and its answer, perhaps after others. */
+static int add_single(struct chat_reading *r, const json_t *object, const struct record *found)
+{
+    const json_t *answer = found->at[USE_ANSWER].value;
+    const char *input = found->at[USE_INPUT].name;
+    bool has_prompt = found->at[USE_PROMPT].name || (input && !strcmp(input, "input"));
+    if (!has_prompt || !answer) return refuse_form(r, object, found);
+    if (found->at[USE_HISTORY].name && add_history(r, found->at[USE_HISTORY].value)) return -1;
+    if (add_prompt(r, found)) return -1;
+    if (chat_is_messages(answer)) return chat_add_messages(r, answer, true);
+    return add_text(r, SPEAKER_ASSISTANT, answer, found->at[USE_ANSWER].name, true);
+}
+
+/* Beside a list of messages the same sentence may stand twice. */
+static int add_system(struct chat_reading *r, const struct record *found)
+{
+    char *text;
+    if (!found->at[USE_SYSTEM].name || chat_is_nothing(found->at[USE_SYSTEM].value)) return 0;
+    if (chat_text_of(r, found->at[USE_SYSTEM].value, found->at[USE_SYSTEM].name, &text)) return -1;
+    bool is_twice = r->count && r->at->who == SPEAKER_SYSTEM;
+    if (is_twice && strcmp(text, r->at->text) != 0) {
+        free(text);
+        return chat_refuse(r, CHAT_UNREADABLE,
+                           "'%s' and a system's message, which say different things",
+                           found->at[USE_SYSTEM].name);
+    }
+    if (is_twice) {
+        free(text);
+        return 0;
+    }
+    if (!r->how->keeps_space) chat_strip(text);
+    r->chat->system = text;
+    return 0;
+}
+
+/* Messages that are no list: written as a text, by tables and by Python, or a list apiece of roles
+ * and of texts, by columns. */
+static int refuse_list(struct chat_reading *r, const char *key, const json_t *value)
+{
+    const char *text = json_string_value(value);
+    if (text) text += strspn(text, " \t\r\n");
+    if (text && *text == '[' && text[1 + strspn(text + 1, "{ \n")] == '\'')
+        return chat_refuse(r, CHAT_UNREADABLE,
+                           "'%s' is a text with a list of Python's in it: in Python "
+                           "ast.literal_eval(record['%s']) makes a list of it",
+                           key, key);
+    if (text && *text == '[')
+        return chat_refuse(r, CHAT_UNREADABLE,
+                           "'%s' is a text with JSON in it: jq -c '.%s |= fromjson' makes a list "
+                           "of it",
+                           key, key);
+    if (json_is_array(json_object_get(value, "role")) ||
+        json_is_array(json_object_get(value, "content")) ||
+        json_is_array(json_object_get(value, "from")) ||
+        json_is_array(json_object_get(value, "value")))
+        return chat_refuse(r, CHAT_UNREADABLE,
+                           "'%s' has a list apiece of roles and of texts: one list of messages is "
+                           "needed, each with its role and its text",
+                           key);
+    return chat_refuse(r, CHAT_UNREADABLE, "'%s' is no list", key);
+}
+
+static int read_record(struct chat_reading *r, const json_t *object)
+{
+    struct record found = { 0 };
+    const json_t *list;
+    if (chat_is_messages(object))
+        return chat_add_messages(r, object, true) || chat_take_turns(r, NULL) ? -1 : 0;
+    if (!json_is_object(object)) return chat_refuse(r, CHAT_NOT_JSON, "not a JSON object");
+    if (sort_keys(r, object, &found)) return -1;
+    list = found.at[USE_MESSAGES].value;
+    if (list && !json_is_array(list)) return refuse_list(r, found.at[USE_MESSAGES].name, list);
+    r->list = found.at[USE_MESSAGES].name;
+    if (list ? chat_add_messages(r, list, true) : add_single(r, object, &found)) return -1;
+    return add_system(r, &found) || chat_take_turns(r, found.preference) ? -1 : 0;
+}
+
+static const json_t *follow(const json_t *object, const char *path)
+{
+    char key[256];
+    while (object && *path) {
+        size_t n = strcspn(path, ".");
+        snprintf(key, sizeof key, "%.*s", (int)n, path);
+        object = json_object_get(object, key);
+        path += n + (path[n] == '.');
+    }
+    return object;
+}
+
+static int read_object(struct chat *c, const struct chat_reader *how, const json_t *object,
+                       struct tally *unknown, struct fail *why)
+{
+    struct chat_reading r = { .how = how, .chat = c, .unknown = unknown, .why = why };
+    int status = read_record(&r, object);
+    const char *source =
+        how->source_key ? json_string_value(follow(object, how->source_key)) : NULL;
+    if (!status && source) {
+        c->source = strdup(source);
+        status = c->source ? 0 : fail(why, "out of memory");
+    }
+    for (size_t i = 0; i < r.count; i++)
+        free(r.at[i].text);
+    free(r.at);
+    return status;
+}
+
+int chat_read(struct chat *c, const struct chat_reader *how, const char *text, size_t bytes,
+              struct tally *unknown, struct fail *why)
+{
+    *c = (struct chat){ 0 };
+    /* Numbers of any length may stand under keys that say nothing here. */
+    json_t *object = json_read_line(text, bytes, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, why);
+    int status = object ? read_object(c, how, object, unknown, why) : -1;
+    if (!object) c->reason = CHAT_NOT_JSON;
+    json_decref(object);
+    if (status) {
+        enum chat_reason reason = c->reason;
+        chat_release(c);
+        c->reason = reason;
+    }
+    return status;
+}

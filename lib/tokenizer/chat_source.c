@@ -1,0 +1,123 @@
+/* Finds a model's own chat_template. */
+#include "lib/tokenizer/chat_known.h"
+
+#include "lib/common/file.h"
+#include "lib/common/json.h"
+#include "lib/tokenizer/jinja_form.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+void chat_source_release(struct chat_source *s)
+{
+    free(s->text);
+    *s = (struct chat_source){ 0 };
+}
+
+static int check_empty(const struct chat_source *s, struct fail *why)
+{
+    if (strspn(s->text, " \t\r\n") < s->bytes) return 0;
+    return fail_input(why,
+                      "%.300s: an empty chat_template words every conversation as nothing: fetch "
+                      "the file again, or remove it if the model has none",
+                      s->place);
+}
+
+/* A text file as it is. */
+static int read_file(struct chat_source *s, struct fail *why)
+{
+    uint64_t bytes;
+    FILE *file = file_open_stdio(s->place, &bytes, why);
+    if (!file) return -1;
+    int status = 0;
+    if (bytes > JINJA_TEXT_MAX) {
+        status = fail_input(why, "%.300s: %llu bytes, a template has at most %d", s->place,
+                            (unsigned long long)bytes, JINJA_TEXT_MAX);
+    } else if (!(s->text = malloc(bytes + 1))) {
+        status = fail(why, "%.300s: out of memory", s->place);
+    } else {
+        s->bytes = fread(s->text, 1, bytes, file);
+        s->text[s->bytes] = 0;
+        if (ferror(file))
+            status = fail(why, "%.300s: cannot read: %s", s->place, strerror(errno));
+        else if (s->bytes < bytes)
+            status = fail_input(why, "%.300s: changed while it was read", s->place);
+        else
+            status = check_empty(s, why);
+    }
+    fclose(file);
+    if (status) chat_source_release(s);
+    return status;
+}
+
+/* Of a list of {"name", "template"}; NULL and why if none of them is called default. */
+static const json_t *default_of(const json_t *list, struct fail *why)
+{
+    char names[200] = "";
+    size_t i;
+    json_t *entry;
+    json_array_foreach(list, i, entry)
+    {
+        const char *name = json_string_value(json_object_get(entry, "name"));
+        size_t used = strlen(names);
+        if (name && !strcmp(name, "default")) return json_object_get(entry, "template");
+        if (name && used + strlen(name) + 3 < sizeof names)
+            snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", name);
+    }
+    fail_input(why, "of its named chat_templates (%s) none is called default", names);
+    return NULL;
+}
+
+static int read_config(struct chat_source *s, struct fail *why)
+{
+    json_t *config = json_read_file(s->place, why);
+    if (!config) return -1;
+    const json_t *value = json_object_get(config, "chat_template");
+    int status = 0;
+    if (json_is_array(value)) {
+        value = default_of(value, why);
+        if (!value) status = -1;
+    }
+    if (!status && value && !json_is_null(value) && !json_is_string(value))
+        status = fail_input(why, "chat_template is neither a text nor a list of named texts");
+    if (!status && json_is_string(value)) {
+        s->bytes = json_string_length(value);
+        s->text = malloc(s->bytes + 1);
+        if (s->text) memcpy(s->text, json_string_value(value), s->bytes + 1);
+        if (!s->text) status = fail(why, "out of memory");
+    }
+    json_decref(config);
+    if (status) return fail_in(why, s->place);
+    status = s->text ? check_empty(s, why) : 0;
+    if (status) chat_source_release(s);
+    return status;
+}
+
+/* The file of that name beside `place`, which is a file, or in it: 1, or 0 for none. */
+static int is_there(struct chat_source *s, const char *place, bool is_folder, const char *name,
+                    struct fail *why)
+{
+    const char *slash = strrchr(place, '/');
+    if (is_folder)
+        snprintf(s->place, sizeof s->place, "%s/%s", place, name);
+    else
+        snprintf(s->place, sizeof s->place, "%.*s%s", slash ? (int)(slash - place + 1) : 0, place,
+                 name);
+    return file_is_there(s->place, why);
+}
+
+int chat_source_find(struct chat_source *s, const char *place, struct fail *why)
+{
+    struct stat st;
+    size_t length = strlen(place);
+    bool is_folder = !stat(place, &st) && S_ISDIR(st.st_mode);
+    *s = (struct chat_source){ 0 };
+    if (!is_folder && length > 6 && !strcmp(place + length - 6, ".jinja")) {
+        snprintf(s->place, sizeof s->place, "%s", place);
+        return read_file(s, why);
+    }
+    int found = is_there(s, place, is_folder, "chat_template.jinja", why);
+    if (found) return found < 0 ? -1 : read_file(s, why);
+    found = is_there(s, place, is_folder, "tokenizer_config.json", why);
+    return found > 0 ? read_config(s, why) : found;
+}

@@ -1,0 +1,241 @@
+/* Messages become turns: a system's sentence, then a prompt and its answer, again and again. What
+ * does not fit is a failure, or mended as the reader is told to. */
+#include "lib/tokenizer/chat_internal.h"
+
+#include "lib/common/utf8.h"
+
+/* What Python's str.strip() takes away. */
+static bool is_space(uint32_t c)
+{
+    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
+           c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+/* Where the text begins and ends without the white space around it. */
+static void find_stripped(const char *text, size_t *start, size_t *end)
+{
+    *start = *end = 0;
+    for (size_t at = 0, n; text[at]; at += n) {
+        if (is_space(utf8_decode(text + at, &n))) continue;
+        if (!*end) *start = at;
+        *end = at + n;
+    }
+}
+
+static bool is_blank(const char *text)
+{
+    size_t start, end;
+    find_stripped(text, &start, &end);
+    return !end;
+}
+
+size_t chat_strip(char *text)
+{
+    size_t start, end;
+    find_stripped(text, &start, &end);
+    memmove(text, text + start, end - start);
+    text[end - start] = 0;
+    return start;
+}
+
+static void strip(struct chat_message *m)
+{
+    size_t start = chat_strip(m->text), end = strlen(m->text);
+    m->input_at = m->input_at > start && m->input_at - start < end ? m->input_at - start : 0;
+}
+
+static char *give_text(struct chat_message *m)
+{
+    char *text = m->text;
+    m->text = NULL;
+    return text;
+}
+
+/* ---- what is left out, whatever comes before and after it ---- */
+
+/* 1 to keep the message, 0 to leave it out. was_said: something was said before it. */
+static int check_message(struct chat_reading *r, struct chat_message *m, bool was_said)
+{
+    if (!r->how->keeps_space) strip(m);
+    if (m->who == SPEAKER_SYSTEM) {
+        if (!was_said) return 1;
+        if (chat_mends(r, CHAT_MEND_SYSTEM)) return 0;
+        return chat_refuse(r, CHAT_SYSTEM_LATER, "message %zu: a system's message in the middle",
+                           m->number);
+    }
+    if (!is_blank(m->text)) return 1;
+    if (chat_mends(r, CHAT_MEND_EMPTY)) return 0;
+    return chat_refuse(r, CHAT_EMPTY, "message %zu: an empty %s", m->number,
+                       m->who == SPEAKER_USER ? "prompt" : "answer");
+}
+
+static int leave_out(struct chat_reading *r)
+{
+    size_t kept = 0;
+    bool was_said = false;
+    for (size_t i = 0; i < r->count; i++) {
+        struct chat_message m = r->at[i];
+        int keeps = check_message(r, &m, was_said);
+        if (keeps < 0) return -1;
+        r->at[i].text = NULL;
+        if (!keeps) {
+            free(m.text);
+            continue;
+        }
+        was_said |= m.who != SPEAKER_SYSTEM;
+        r->at[kept++] = m;
+    }
+    r->count = kept;
+    return 0;
+}
+
+/* ---- messages of one role in a row become one, with newlines between ---- */
+
+/* The text of `count` of them. */
+static int join(struct chat_reading *r, struct chat_message *to, const struct chat_message *m,
+                size_t count)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += strlen(m[i].text) + 1;
+    char *at = to->text = malloc(bytes);
+    if (!at) return fail(r->why, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        size_t n = strlen(m[i].text);
+        memcpy(at, m[i].text, n);
+        at += n;
+        *at++ = '\n';
+        to->is_trained &= m[i].is_trained;
+    }
+    at[-1] = 0;
+    r->chat->mended[CHAT_MEND_MERGED] += count - 1;
+    return 0;
+}
+
+static int join_rows(struct chat_reading *r)
+{
+    struct chat_message *joined = calloc(r->count + 1, sizeof *joined);
+    size_t kept = 0;
+    int status = 0;
+    if (!joined) return fail(r->why, "out of memory");
+    for (size_t i = 0, next; !status && i < r->count; i = next) {
+        for (next = i + 1; next < r->count && r->at[next].who == r->at[i].who;)
+            next++;
+        joined[kept] = r->at[i];
+        if (next == i + 1)
+            r->at[i].text = NULL;
+        else
+            status = join(r, &joined[kept], &r->at[i], next - i);
+        kept++;
+    }
+    for (size_t i = 0; i < r->count; i++)
+        free(r->at[i].text);
+    free(r->at);
+    r->at = joined;
+    r->room = r->count + 1;
+    r->count = kept;
+    return status;
+}
+
+/* ---- turns ---- */
+
+/* Is there a prompt that waits for its answer? */
+static bool waits(const struct chat *c) { return c->count && !c->turns[c->count - 1].answer; }
+
+static void drop_last_turn(struct chat *c)
+{
+    struct chat_turn *turn = &c->turns[--c->count];
+    free(turn->prompt);
+    free(turn->answer);
+}
+
+static int take_system(struct chat_reading *r, struct chat_message *m)
+{
+    struct chat *c = r->chat;
+    if (!c->system) {
+        c->system = give_text(m);
+        return 0;
+    }
+    if (chat_mends(r, CHAT_MEND_SYSTEM)) return 0;
+    return chat_refuse(r, CHAT_SYSTEM_LATER, "message %zu: a second message of the system",
+                       m->number);
+}
+
+/* Of prompts in a row the last one stays, since the answer that comes is an answer to it. */
+static int take_prompt(struct chat_reading *r, struct chat_message *m)
+{
+    struct chat *c = r->chat;
+    if (waits(c)) {
+        if (!chat_mends(r, CHAT_MEND_ROW))
+            return chat_refuse(r, CHAT_IN_A_ROW,
+                               "message %zu: a prompt after a prompt, where an assistant's answer "
+                               "was expected",
+                               m->number);
+        drop_last_turn(c);
+    }
+    c->turns[c->count++] = (struct chat_turn){ .prompt = give_text(m), .input_at = m->input_at };
+    return 0;
+}
+
+/* Of answers in a row the first one stays, which follows the prompt. */
+static int take_answer(struct chat_reading *r, struct chat_message *m)
+{
+    struct chat *c = r->chat;
+    if (!c->count) {
+        if (chat_mends(r, CHAT_MEND_FIRST)) return 0;
+        return chat_refuse(r, CHAT_ANSWER_FIRST,
+                           "message %zu: an answer, where a user's prompt was expected", m->number);
+    }
+    if (!waits(c)) {
+        if (chat_mends(r, CHAT_MEND_ROW)) return 0;
+        return chat_refuse(r, CHAT_IN_A_ROW,
+                           "message %zu: an answer after an answer, where a user's prompt was "
+                           "expected",
+                           m->number);
+    }
+    struct chat_turn *turn = &c->turns[c->count - 1];
+    turn->answer = give_text(m);
+    turn->is_trained = m->is_trained;
+    return 0;
+}
+
+static int take_message(struct chat_reading *r, struct chat_message *m)
+{
+    return m->who == SPEAKER_SYSTEM ? take_system(r, m)
+           : m->who == SPEAKER_USER ? take_prompt(r, m)
+                                    : take_answer(r, m);
+}
+
+/* Is anything trained on? */
+static int choose_trained(struct chat_reading *r)
+{
+    struct chat *c = r->chat;
+    bool is_any = false;
+    for (size_t i = 0; i < c->count; i++) {
+        if (r->how->train_on == CHAT_TRAIN_LAST && i + 1 < c->count) c->turns[i].is_trained = false;
+        is_any |= c->turns[i].is_trained;
+    }
+    if (is_any) return 0;
+    return chat_refuse(r, CHAT_UNTRAINED, "no answer in it is to be trained on");
+}
+
+int chat_take_turns(struct chat_reading *r, const char *preference)
+{
+    struct chat *c = r->chat;
+    if (preference && r->count && r->at[r->count - 1].who == SPEAKER_USER)
+        return chat_refuse(r, CHAT_PREFERENCE, "'%s': better and worse answers are not trained on",
+                           preference);
+    if (leave_out(r) || (r->how->odd == CHAT_ODD_MERGE && join_rows(r))) return -1;
+    c->turns = calloc(r->count + 1, sizeof *c->turns);
+    if (!c->turns) return fail(r->why, "out of memory");
+    for (size_t i = 0; i < r->count; i++)
+        if (take_message(r, &r->at[i])) return -1;
+    if (waits(c) && c->count > 1) {
+        if (!chat_mends(r, CHAT_MEND_LAST))
+            return chat_refuse(r, CHAT_PROMPT_LAST, "the conversation does not end with an answer");
+        drop_last_turn(c);
+    }
+    if (!c->count || waits(c)) return chat_refuse(r, CHAT_NO_ANSWER, "no answer in it");
+    return choose_trained(r);
+}

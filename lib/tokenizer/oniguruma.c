@@ -1,0 +1,302 @@
+/* Writes Oniguruma's patterns for PCRE2, an item at a time. */
+#include "lib/tokenizer/oniguruma.h"
+
+#include "lib/tokenizer/unicode_tables.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define WORD_CLASS "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]"
+#define AT_EDGE "(?:(?<=" WORD_CLASS ")(?!" WORD_CLASS ")|(?<!" WORD_CLASS ")(?=" WORD_CLASS "))"
+#define NO_EDGE "(?:(?<=" WORD_CLASS ")(?=" WORD_CLASS ")|(?<!" WORD_CLASS ")(?!" WORD_CLASS "))"
+#define NOWHERE SIZE_MAX
+
+struct writing {
+    struct oniguruma_scan scan;
+    struct oniguruma_text out;
+    size_t atom;   /* where what a quantifier belongs to begins in `out`, or NOWHERE */
+    uint32_t last; /* the letter just before, under (?i) */
+};
+
+void oniguruma_blame(const struct oniguruma_scan *s, const char *what)
+{
+    (void)fail_input(s->why, "a pattern with %s is not done here", what);
+}
+
+static void put(struct writing *w, const char *text) { oniguruma_put(&w->out, text, strlen(text)); }
+
+static bool starts_with(const char *text, const char *start)
+{
+    return !strncmp(text, start, strlen(start));
+}
+
+/* ---- quantifiers ---- */
+
+/* (?:…) around the atom and its interval. */
+static void wrap_atom(struct writing *w)
+{
+    size_t from = w->atom, bytes = w->out.used - from;
+    oniguruma_put(&w->out, "    ", 4);
+    if (w->out.is_lost) return;
+    memmove(w->out.at + from + 3, w->out.at + from, bytes);
+    memcpy(w->out.at + from, "(?:", 3);
+    w->out.at[w->out.used - 1] = ')';
+}
+
+/* {n}, {n,} or {n,m} at the brace: its bytes, or 0. */
+static size_t interval_length(const char *at, bool *is_fixed)
+{
+    static const char digits[] = "0123456789";
+    size_t first = strspn(at + 1, digits), n = 1 + first;
+    if (!first) return 0;
+    *is_fixed = at[n] == '}';
+    if (at[n] == ',') n += 1 + strspn(at + n + 1, digits);
+    return at[n] == '}' ? n + 1 : 0;
+}
+
+static int end_quantifier(struct writing *w)
+{
+    w->atom = NOWHERE;
+    if (*w->scan.at && strchr("*+?", *w->scan.at))
+        return oniguruma_refuse(&w->scan, "one quantifier after another");
+    return 0;
+}
+
+/* Oniguruma's {n,m}+ repeats the interval, and its {n}? makes it optional. */
+static int read_interval(struct writing *w, size_t bytes, bool is_fixed)
+{
+    unsigned long least = strtoul(w->scan.at + 1, NULL, 10);
+    const char *comma = memchr(w->scan.at, ',', bytes);
+    if (comma && comma[1] != '}' && strtoul(comma + 1, NULL, 10) < least)
+        return oniguruma_refuse(&w->scan, "an interval that goes backwards");
+    oniguruma_put(&w->out, w->scan.at, bytes);
+    w->scan.at += bytes;
+    char next = *w->scan.at;
+    if (next == '+' || (next == '?' && is_fixed)) wrap_atom(w);
+    if (next == '+' || next == '?') {
+        oniguruma_put(&w->out, &next, 1);
+        w->scan.at++;
+    }
+    return end_quantifier(w);
+}
+
+static int read_quantifier(struct writing *w)
+{
+    oniguruma_put(&w->out, w->scan.at++, 1);
+    if (*w->scan.at == '?' || *w->scan.at == '+') oniguruma_put(&w->out, w->scan.at++, 1);
+    return end_quantifier(w);
+}
+
+/* ---- items ---- */
+
+static int read_alternatives(struct writing *w);
+
+static int begin_atom(struct writing *w)
+{
+    w->atom = w->out.used;
+    w->last = 0;
+    return 0;
+}
+
+/* The flags of (?…) or (?…:, of which only i is done. */
+static int read_flags(struct writing *w, bool *has_colon)
+{
+    bool is_on = true;
+    for (w->scan.at += 2; *w->scan.at != ')' && *w->scan.at != ':'; w->scan.at++) {
+        if (*w->scan.at == '-') {
+            is_on = false;
+        } else if (*w->scan.at == 'i') {
+            w->scan.ignores_case = is_on;
+        } else {
+            char shown[8];
+            snprintf(shown, sizeof shown, "(?%s%.1s", is_on ? "" : "-", w->scan.at);
+            return oniguruma_refuse(&w->scan, shown);
+        }
+    }
+    *has_colon = *w->scan.at++ == ':';
+    return 0;
+}
+
+/* Flags alone hold to the end of the group that they stand in, as if a group went to there. */
+static int read_group(struct writing *w)
+{
+    static const char *const same[] = { "(?:", "(?=", "(?!", "(?>", "(?<=", "(?<!" };
+    size_t atom = w->out.used;
+    bool ignored_case = w->scan.ignores_case, has_end = true;
+    if (starts_with(w->scan.at, "(*")) return oniguruma_refuse(&w->scan, "(*");
+    if (w->scan.depth >= ONIGURUMA_DEPTH_MAX)
+        return oniguruma_refuse(&w->scan, "more groups in each other");
+    const char *kept = NULL;
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        if (starts_with(w->scan.at, same[i])) kept = same[i];
+    if (kept) {
+        put(w, kept);
+        w->scan.at += strlen(kept);
+    } else if (w->scan.at[1] == '?') {
+        if (read_flags(w, &has_end)) return -1;
+        put(w, w->scan.ignores_case ? "(?i:" : "(?-i:");
+    } else { /* nothing refers to what it captures */
+        put(w, "(?:");
+        w->scan.at++;
+    }
+    w->scan.depth++;
+    int status = read_alternatives(w);
+    w->scan.depth--;
+    if (status) return -1;
+    put(w, ")");
+    w->scan.ignores_case = ignored_case;
+    w->atom = has_end ? atom : NOWHERE;
+    w->last = 0;
+    if (!has_end) return 0;
+    if (*w->scan.at != ')') return oniguruma_refuse(&w->scan, "( without )");
+    w->scan.at++;
+    return 0;
+}
+
+/* Under (?i) Oniguruma takes ß for ss, and ligatures for the letters in them. */
+static int check_letters(struct writing *w, uint32_t c)
+{
+    static const char pairs[] = "ss ff fi fl st";
+    uint32_t letter = c < 128 && unicode_is_word(c) ? c | 0x20 : 0;
+    char pair[3] = { (char)w->last, (char)letter, 0 };
+    if (w->scan.ignores_case && w->last && letter && strstr(pairs, pair)) {
+        char shown[24];
+        snprintf(shown, sizeof shown, "%s under (?i)", pair);
+        return oniguruma_refuse(&w->scan, shown);
+    }
+    begin_atom(w);
+    w->last = letter;
+    return 0;
+}
+
+/* Escapes that stand for a place, or for several characters. */
+static const char *find_special(const char *at)
+{
+    static const struct {
+        const char *escape, *written;
+    } specials[] = {
+        { "\\A", "\\A" },         { "\\z", "\\z" },
+        { "\\Z", "(?=\\n?\\z)" }, { "\\b", AT_EDGE },
+        { "\\B", NO_EDGE },       { "\\N", "[^\\n]" },
+        { "\\O", "(?s:.)" },      { "\\R", "(?>\\r\\n|[\\n-\\r\\x{85}\\x{2028}\\x{2029}])" },
+    };
+    for (size_t i = 0; i < sizeof specials / sizeof *specials; i++)
+        if (starts_with(at, specials[i].escape)) return specials[i].written;
+    return NULL;
+}
+
+static int read_literal(struct writing *w)
+{
+    uint32_t c;
+    const char *at = w->scan.at;
+    bool ignores_case = w->scan.ignores_case;
+    w->scan.ignores_case = false;
+    int status = oniguruma_read_character(&w->scan, &c);
+    w->scan.ignores_case = ignores_case;
+    if (status) return -1;
+    if (ignores_case && c > 127 && unicode_is_word(c)) {
+        w->scan.at = at;
+        return oniguruma_refuse(&w->scan, "a letter beyond ASCII under (?i)");
+    }
+    if (check_letters(w, c)) return -1;
+    oniguruma_note_range(&w->scan, c, c);
+    oniguruma_put_character(&w->out, c);
+    return 0;
+}
+
+static int read_escape(struct writing *w)
+{
+    struct oniguruma_set set;
+    const char *special = find_special(w->scan.at);
+    if (special) {
+        if (w->scan.ignores_case && special[0] == '(' && special[2] == ':')
+            return oniguruma_refuse(&w->scan, "\\b under (?i)");
+        begin_atom(w);
+        w->scan.uses_tables |= special[0] == '(' && special[2] == ':';
+        put(w, special);
+        w->scan.at += 2;
+        return 0;
+    }
+    int got = oniguruma_read_set(&w->scan, false, &set);
+    if (got < 0) return -1;
+    if (!got) return read_literal(w);
+    begin_atom(w);
+    put(w, set.is_negated ? "[^" : "[");
+    put(w, set.inside);
+    put(w, "]");
+    return 0;
+}
+
+static int read_item(struct writing *w)
+{
+    size_t interval;
+    bool is_fixed = false;
+    switch (*w->scan.at) {
+    case '|':
+        put(w, "|");
+        w->scan.at++;
+        w->atom = NOWHERE;
+        w->last = 0;
+        return 0;
+    case '(':
+        return read_group(w);
+    case '[':
+        begin_atom(w);
+        return oniguruma_read_class(&w->scan, &w->out);
+    case '.':
+        begin_atom(w);
+        put(w, "[^\\n]");
+        w->scan.at++;
+        return 0;
+    case '^':
+    case '$': /* of any line */
+        begin_atom(w);
+        put(w, *w->scan.at++ == '^' ? "(?:\\A|(?<=\\n)(?!\\z))" : "(?=\\n|\\z)");
+        w->atom = NOWHERE;
+        return 0;
+    case '*':
+    case '+':
+    case '?':
+        if (w->atom == NOWHERE) return oniguruma_refuse(&w->scan, "a quantifier of nothing");
+        return read_quantifier(w);
+    case '{':
+        interval = interval_length(w->scan.at, &is_fixed);
+        if (!interval) return oniguruma_refuse(&w->scan, "{ that begins no interval");
+        if (w->atom == NOWHERE) return oniguruma_refuse(&w->scan, "a quantifier of nothing");
+        return read_interval(w, interval, is_fixed);
+    case '\\':
+        return read_escape(w);
+    default:
+        return read_literal(w);
+    }
+}
+
+static int read_alternatives(struct writing *w)
+{
+    w->atom = NOWHERE;
+    w->last = 0;
+    while (*w->scan.at && *w->scan.at != ')')
+        if (read_item(w)) return -1;
+    return 0;
+}
+
+int oniguruma_translate(struct oniguruma_pattern *to, const char *pattern, struct fail *why)
+{
+    struct writing w = { .scan = { .at = pattern, .why = why } };
+    *to = (struct oniguruma_pattern){ 0 };
+    if (strlen(pattern) > ONIGURUMA_PATTERN_MAX)
+        return fail_input(why, "a pattern of %zu bytes, at most %d", strlen(pattern),
+                          ONIGURUMA_PATTERN_MAX);
+    put(&w, "");
+    int status = read_alternatives(&w);
+    if (!status && *w.scan.at) status = oniguruma_refuse(&w.scan, ") without (");
+    if (!status && w.scan.uses_tables && w.scan.has_conflict)
+        status = oniguruma_refuse(&w.scan, "characters newer than Unicode 14 beside a property");
+    if (!status && w.out.is_lost) status = fail(why, "out of memory");
+    if (status) {
+        free(w.out.at);
+        return -1;
+    }
+    *to = (struct oniguruma_pattern){ w.out.at, w.scan.uses_tables, w.scan.keeps_unassigned };
+    return 0;
+}

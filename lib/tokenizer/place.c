@@ -1,0 +1,141 @@
+/* Where a tokenizer lies, and opening it. */
+#include "lib/tokenizer/tokenizer_internal.h"
+
+#include "lib/common/file.h"
+#include "lib/common/hub_name.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+/* Is it a SentencePiece model of the kind that is encoded here? What cannot be read is, so that
+ * opening it says why. */
+static bool is_understood(const char *path)
+{
+    struct fail ignored;
+    struct tokenizer *t = calloc(1, sizeof *t);
+    uint64_t bytes;
+    FILE *file = t ? file_open_stdio(path, &bytes, &ignored) : NULL;
+    bool is = true;
+    if (file && bytes <= TOKENIZER_MODEL_MAX && (t->model = malloc(bytes + 1)) &&
+        fread(t->model, 1, bytes, file) == bytes)
+        is = !tokenizer_read_model(t, bytes, &ignored);
+    if (file) fclose(file);
+    tokenizer_close(t);
+    return is;
+}
+
+/* Something of that name, be it a link whose end is not there, which opening tells. */
+static bool has_name(const char *path)
+{
+    struct stat st;
+    return !lstat(path, &st);
+}
+
+/* Of both files tokenizer.model is taken, unless it is of another kind (user-defined pieces,
+ * unigram). */
+bool tokenizer_locate(const char *place, char *path, size_t size)
+{
+    struct stat st;
+    char json[4096];
+    bool is_there = !stat(place, &st);
+    snprintf(path, size, "%s", place);
+    if (!is_there || !S_ISDIR(st.st_mode)) return is_there;
+    snprintf(json, sizeof json, "%s/tokenizer.json", place);
+    snprintf(path, size, "%s/tokenizer.model", place);
+    bool has_json = has_name(json), has_model = has_name(path);
+    if (has_model && (!has_json || is_understood(path))) return true;
+    snprintf(path, size, "%s", json);
+    return has_json;
+}
+
+/* A folder without either file, but perhaps with what they are made of. */
+static int name_lack(const char *place, struct fail *why)
+{
+    static const char *const others[] = { "vocab.json", "tekken.json", "tiktoken.model",
+                                          "tokenizer.tiktoken" };
+    char path[4200];
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        snprintf(path, sizeof path, "%s/%s", place, others[i]);
+        if (has_name(path))
+            return fail(why,
+                        "%s: neither tokenizer.model nor tokenizer.json in it, but %s, of which "
+                        "transformers makes a tokenizer.json: "
+                        "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+                        place, others[i]);
+    }
+    return fail(why, "%s: neither tokenizer.model nor tokenizer.json in it", place);
+}
+
+/* A line of a tiktoken file: a token in base64 and its rank. */
+static bool is_tiktoken(const char *text, size_t bytes)
+{
+    static const char base64[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+    size_t at = 0;
+    while (at < bytes && text[at] && strchr(base64, text[at]))
+        at++;
+    if (at < 4 || at % 4 || at + 1 >= bytes || text[at] != ' ') return false;
+    size_t digits = ++at;
+    while (at < bytes && text[at] >= '0' && text[at] <= '9')
+        at++;
+    return at > digits && at < bytes && text[at] == '\n';
+}
+
+/* Vocabularies of other libraries, of which transformers makes a tokenizer.json. */
+static int refuse_others(const char *text, size_t bytes, struct fail *why)
+{
+    const char *kind = NULL;
+    size_t looked = bytes < 65536 ? bytes : 65536;
+    if (is_tiktoken(text, bytes))
+        kind = "tiktoken";
+    else if (*text == '{' && memmem(text, looked, "\"token_bytes\"", 13))
+        kind = "Mistral's tekken";
+    if (!kind) return 0;
+    return fail_input(
+        why,
+        "a vocabulary of %s: use the model's tokenizer.json; if there is none, "
+        "transformers makes it: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+        kind);
+}
+
+int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
+{
+    char path[4096];
+    *t = NULL;
+    struct stat st;
+    uint64_t bytes;
+    if (!tokenizer_locate(place, path, sizeof path)) {
+        if (stat(place, &st)) return hub_name_absent(place, errno, why);
+        if (S_ISDIR(st.st_mode)) return name_lack(place, why);
+    }
+    if (file_is_there(path, why) < 0) return -1;
+    FILE *file = file_open_stdio(path, &bytes, why);
+    if (!file) return -1;
+    int status = -1;
+    if (bytes > TOKENIZER_MODEL_MAX) {
+        fail_input(why, "%s: %llu bytes, at most %d", path, (unsigned long long)bytes,
+                   TOKENIZER_MODEL_MAX);
+    } else {
+        char *model = calloc(bytes + 1, 1);
+        size_t got = model ? fread(model, 1, bytes, file) : 0;
+        if (!model)
+            fail(why, "%s: out of memory", path);
+        else if (ferror(file))
+            fail(why, "%s: cannot read: %s", path, strerror(errno));
+        else if (got < bytes)
+            fail_input(why, "%s: changed while it was read", path);
+        else if (refuse_others(model, got, why))
+            (void)fail_in(why, path);
+        else
+            status = tokenizer_parse(t, model, got, path, why);
+        if (!status && tokenizer_read_beside(*t, path, why)) {
+            (void)fail_in(why, path);
+            tokenizer_close(*t);
+            *t = NULL;
+            status = -1;
+        }
+        free(model);
+    }
+    fclose(file);
+    return status;
+}

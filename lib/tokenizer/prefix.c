@@ -1,0 +1,30 @@
+/* The space that a model puts before a text, behind a special token.
+ *
+ * SentencePiece knows no special tokens in text: whoever cuts a text at them encodes each part for
+ * itself, with a space before it (Meta's code does). Transformers 5 does so only where
+ * tokenizer_config.json says `legacy: true`, and not before a part that begins with a space
+ * (tokenizers' Metaspace); else a space stands at the beginning alone. A tokenizer.json says itself
+ * what it does. */
+#include "lib/tokenizer/tokenizer_internal.h"
+
+/* Of a tokenizer.json: what its normalizers and pre-tokenizers put there. */
+static bool steps_put_space(const struct tokenizer *t, bool is_spaced, bool is_after)
+{
+    for (int i = 0; i < t->normalizers.count; i++)
+        if (t->normalizers.at[i].kind == STEP_PREPEND) return true;
+    for (int i = 0; i < t->cutters.count; i++) {
+        const struct tokenizer_step *step = &t->cutters.at[i];
+        bool puts = step->scheme == PREPEND_ALWAYS || (step->scheme == PREPEND_FIRST && !is_after);
+        if (step->kind == STEP_METASPACE) return puts && !is_spaced;
+    }
+    return false;
+}
+
+bool tokenizer_puts_space(const struct tokenizer *t, const char *text, size_t bytes, bool is_after)
+{
+    bool is_spaced = bytes && (*text == ' ' || (bytes >= SPACE_MARK_BYTES &&
+                                                !memcmp(text, SPACE_MARK, SPACE_MARK_BYTES)));
+    if (t->is_json) return steps_put_space(t, is_spaced, is_after);
+    if (!t->adds_prefix || !is_after || t->is_bare) return t->adds_prefix;
+    return t->is_legacy && !is_spaced;
+}

@@ -1,0 +1,442 @@
+/* Reads tokenizer.model: protocol buffers of sentencepiece_model.proto, of which only
+ * the fields named here matter. */
+#include "lib/tokenizer/tokenizer_internal.h"
+
+#include "lib/common/utf8.h"
+
+#include <math.h>
+#include <xxhash.h>
+
+struct bytes {
+    const unsigned char *at, *end;
+};
+
+/* One field of a message: varint or fixed32 in value, length-delimited in part. */
+struct field {
+    uint32_t number, wire;
+    uint64_t value;
+    struct bytes part;
+};
+
+static bool varint(struct bytes *b, uint64_t *value)
+{
+    *value = 0;
+    for (int shift = 0; shift < 64 && b->at < b->end; shift += 7) {
+        unsigned char byte = *b->at++;
+        *value |= (uint64_t)(byte & 0x7f) << shift;
+        if (!(byte & 0x80)) return true;
+    }
+    return false;
+}
+
+/* 1 a field, 0 the end, -1 broken. */
+static int next_field(struct bytes *b, struct field *f)
+{
+    uint64_t key;
+    if (b->at == b->end) return 0;
+    if (!varint(b, &key)) return -1;
+    f->number = (uint32_t)(key >> 3);
+    f->wire = key & 7;
+    size_t left;
+    switch (f->wire) {
+    case 0:
+        return varint(b, &f->value) ? 1 : -1;
+    case 1:
+    case 5:
+        left = f->wire == 1 ? 8 : 4;
+        if ((size_t)(b->end - b->at) < left) return -1;
+        f->value = 0;
+        memcpy(&f->value, b->at, left);
+        b->at += left;
+        return 1;
+    case 2:
+        if (!varint(b, &key) || key > (uint64_t)(b->end - b->at)) return -1;
+        f->part = (struct bytes){ b->at, b->at + key };
+        b->at += key;
+        return 1;
+    default:
+        return -1;
+    }
+}
+
+static int broken(struct fail *why)
+{
+    return fail_input(why, "neither a SentencePiece model (tokenizer.model) nor a tokenizer.json");
+}
+
+static int read_piece(struct tokenizer *t, struct bytes b, struct fail *why)
+{
+    struct piece *p = &t->pieces[t->count];
+    struct field f;
+    int got;
+    *p = (struct piece){ .text = "", .type = PIECE_NORMAL };
+    while ((got = next_field(&b, &f)) > 0) {
+        if (f.number == 1 && f.wire == 2) {
+            p->text = (const char *)f.part.at;
+            p->length = (uint32_t)(f.part.end - f.part.at);
+            if (f.part.end - f.part.at > TOKENIZER_PIECE_MAX)
+                return fail_input(why, "piece %u is longer than %d bytes", t->count,
+                                  TOKENIZER_PIECE_MAX);
+        } else if (f.number == 2 && f.wire == 5) {
+            uint32_t bits = (uint32_t)f.value;
+            memcpy(&p->score, &bits, 4);
+        } else if (f.number == 3 && f.wire == 0) {
+            if (f.value < 1 || f.value > PIECE_BYTE)
+                return fail_input(why, "piece %u has an unknown type", t->count);
+            p->type = (enum piece_type)f.value;
+        }
+    }
+    if (got < 0) return broken(why);
+    if (p->type == PIECE_USER || p->type == PIECE_UNUSED)
+        return fail_input(why,
+                          "piece %u '%.*s' is %s: such models are not encoded here; use the "
+                          "model's tokenizer.json",
+                          t->count, (int)p->length, p->text,
+                          p->type == PIECE_USER ? "user-defined" : "unused");
+    if (!isfinite(p->score)) return fail_input(why, "piece %u has no finite score", t->count);
+    t->count++;
+    return 0;
+}
+
+static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
+{
+    struct field f;
+    uint64_t algorithm = 1;
+    int got;
+    while ((got = next_field(&b, &f)) > 0) {
+        if (f.wire != 0) continue;
+        if (f.number == 3)
+            algorithm = f.value;
+        else if (f.number == 24 && f.value)
+            return fail_input(why, "treat_whitespace_as_suffix is not encoded here");
+        else if (f.number == 35)
+            t->has_bytes = f.value != 0;
+        else if (f.number == 40)
+            t->unknown = (uint32_t)f.value;
+        else if (f.number == 41)
+            t->bos = (uint32_t)f.value;
+        else if (f.number == 42)
+            t->eos = (uint32_t)f.value;
+    }
+    if (got < 0) return broken(why);
+    static const char *const names[] = { "?", "unigram", "BPE", "word", "char" };
+    if (algorithm != 2)
+        return fail_input(why, "a %s model: only BPE is encoded here",
+                          algorithm < 5 ? names[algorithm] : "?");
+    return 0;
+}
+
+static int read_normalizer(struct tokenizer *t, struct bytes b, struct fail *why)
+{
+    struct field f;
+    int got;
+    bool strips = true, escapes = true;
+    t->adds_prefix = true;
+    while ((got = next_field(&b, &f)) > 0) {
+        if (f.number == 2 && f.wire == 2 && f.part.at != f.part.end)
+            return fail_input(why, "normalisation by a table (NFKC?) is not done here: train with "
+                                   "--normalization_rule_name=identity");
+        if (f.wire != 0) continue;
+        if (f.number == 3) t->adds_prefix = f.value != 0;
+        if (f.number == 4) strips = f.value != 0;
+        if (f.number == 5) escapes = f.value != 0;
+    }
+    if (got < 0) return broken(why);
+    if (strips) return fail_input(why, "remove_extra_whitespaces is not done here");
+    if (!escapes) return fail_input(why, "escape_whitespaces false is not done here");
+    return 0;
+}
+
+uint32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t length)
+{
+    uint32_t at = (uint32_t)XXH3_64bits(text, length) & t->table_mask;
+    for (; t->table[at]; at = (at + 1) & t->table_mask) {
+        const struct piece *p = &t->pieces[t->table[at] - 1];
+        if (p->length == length && !memcmp(p->text, text, length)) return t->table[at] - 1;
+    }
+    return SYMBOL_NONE;
+}
+
+/* Counts a place that was taken. */
+static int collide(struct tokenizer *t, uint32_t mask, struct fail *why)
+{
+    enum { COLLISIONS_EACH = 64 };
+    if (t->collisions++ / COLLISIONS_EACH < mask + UINT64_C(1)) return 0;
+    return fail_input(why, "its pieces or merges collide in their table: made to take forever?");
+}
+
+int tokenizer_enter(struct tokenizer *t, uint32_t symbol, struct fail *why)
+{
+    const struct piece *p = &t->pieces[symbol];
+    uint32_t at = (uint32_t)XXH3_64bits(p->text, p->length) & t->table_mask;
+    for (; t->table[at]; at = (at + 1) & t->table_mask)
+        if (collide(t, t->table_mask, why)) return -1;
+    t->table[at] = symbol + 1;
+    return 0;
+}
+
+static uint32_t power_of_two(uint64_t least)
+{
+    uint32_t size = 16;
+    while (size < least)
+        size *= 2;
+    return size;
+}
+
+int tokenizer_make_table(struct tokenizer *t, uint64_t pieces, struct fail *why)
+{
+    uint32_t size = power_of_two(pieces);
+    t->table = calloc(size, sizeof *t->table);
+    if (!t->table) return fail(why, "out of memory");
+    t->table_mask = size - 1;
+    return 0;
+}
+
+static int index_pieces(struct tokenizer *t, struct fail *why)
+{
+    uint64_t characters = 0;
+    for (uint32_t i = 0; i < t->count; i++)
+        characters += t->pieces[i].length;
+    /* Room for each character to be a symbol of its own. */
+    if (tokenizer_make_table(t, 2 * (t->count + characters), why)) return -1;
+    memset(t->byte_piece, 0xff, sizeof t->byte_piece);
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct piece *p = &t->pieces[i];
+        if (p->type == PIECE_BYTE) {
+            char text[8] = "";
+            memcpy(text, p->text, p->length < 7 ? p->length : 7);
+            unsigned value;
+            if (p->length != 6 || sscanf(text, "<0x%02X>", &value) != 1)
+                return fail_input(why, "byte piece %u is not spelled <0xNN>", i);
+            t->byte_piece[value & 0xff] = i;
+        }
+        if (p->type != PIECE_NORMAL) continue;
+        if (!p->length) return fail_input(why, "piece %u is empty", i);
+        for (size_t at = 0, n; at < p->length; at += n) {
+            n = utf8_valid((const unsigned char *)p->text + at, p->length - at);
+            if (!n) return fail_input(why, "piece %u is not UTF-8", i);
+        }
+        if (tokenizer_find(t, p->text, p->length) != SYMBOL_NONE)
+            return fail_input(why, "piece %u stands twice", i);
+        if (tokenizer_enter(t, i, why)) return -1;
+    }
+    for (int i = 0; i < 256 && t->has_bytes; i++)
+        if (t->byte_piece[i] == UINT32_MAX)
+            return fail_input(why, "byte_fallback, but no piece <0x%02X>", (unsigned)i);
+    if (t->unknown >= t->count) return fail_input(why, "no unknown piece");
+    if (t->bos >= t->count) t->bos = UINT32_MAX;
+    if (t->eos >= t->count) t->eos = UINT32_MAX;
+    return 0;
+}
+
+/* Characters of pieces that are no pieces themselves become symbols too, and all
+ * characters that stand side by side are noted. */
+static int index_characters(struct tokenizer *t, struct fail *why)
+{
+    size_t room = t->count;
+    t->symbols = t->count;
+    for (uint32_t i = 0; i < t->count; i++) {
+        struct piece p = t->pieces[i];
+        uint32_t last = 0;
+        if (p.type != PIECE_NORMAL) continue;
+        for (size_t at = 0, n; at < p.length; at += n) {
+            uint32_t c = utf8_decode(p.text + at, &n);
+            if (tokenizer_find(t, p.text + at, n) == SYMBOL_NONE) {
+                if (t->symbols == room) {
+                    struct piece *grown = realloc(t->pieces, 2 * room * sizeof *grown);
+                    if (!grown) return fail(why, "out of memory");
+                    t->pieces = grown;
+                    room *= 2;
+                }
+                t->pieces[t->symbols] =
+                    (struct piece){ p.text + at, (uint32_t)n, 0, PIECE_CONTROL };
+                if (tokenizer_enter(t, t->symbols++, why)) return -1;
+            }
+            if (c == SPACE_MARK_CODE) c = ' ';
+            if (at && (last | c) < 128) t->joins_ascii[last << 7 | c] = true;
+            uint32_t h = join_hash(last, c);
+            if (at) t->joins_other[h / 64] |= UINT64_C(1) << (h % 64);
+            last = c;
+        }
+    }
+    for (uint32_t c = 0; c < 128; c++) {
+        char text = (char)c;
+        t->ascii_symbol[c] = c == ' ' ? tokenizer_find(t, SPACE_MARK, SPACE_MARK_BYTES)
+                                      : tokenizer_find(t, &text, 1);
+    }
+    return 0;
+}
+
+int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why)
+{
+    uint64_t key = ((uint64_t)m.left << 32 | m.right) * 0x9e3779b97f4a7c15u;
+    uint32_t at = (uint32_t)(key >> t->merge_shift);
+    for (; t->merges[at].left != SYMBOL_NONE; at = (at + 1) & t->merge_mask)
+        if (collide(t, t->merge_mask, why)) return -1;
+    t->merges[at] = m;
+    return 0;
+}
+
+/* Each way to cut a piece into two symbols is a merge; *cuts counts them. */
+static int cut_pieces(struct tokenizer *t, bool adds, uint64_t *cuts, struct fail *why)
+{
+    *cuts = 0;
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct piece *p = &t->pieces[i];
+        if (p->type != PIECE_NORMAL) continue;
+        for (uint32_t at = utf8_length((unsigned char)p->text[0]); at < p->length;
+             at += (uint32_t)utf8_length((unsigned char)p->text[at])) {
+            uint32_t left = tokenizer_find(t, p->text, at);
+            if (left == SYMBOL_NONE) continue;
+            uint32_t right = tokenizer_find(t, p->text + at, p->length - at);
+            if (right == SYMBOL_NONE) continue;
+            struct merge m = { left, right, i, p->score };
+            if (adds && tokenizer_add_merge(t, m, why)) return -1;
+            if (++*cuts > TOKENIZER_MERGES_MAX)
+                return fail_input(why, "more than %d ways to merge pieces", TOKENIZER_MERGES_MAX);
+        }
+    }
+    return 0;
+}
+
+int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why)
+{
+    uint32_t size = power_of_two(merges + merges / 2);
+    t->merges = malloc(size * sizeof *t->merges);
+    if (!t->merges) return fail(why, "out of memory");
+    memset(t->merges, 0xff, size * sizeof *t->merges);
+    t->merge_mask = size - 1;
+    t->merge_shift = 64;
+    for (uint32_t n = size; n > 1; n /= 2)
+        t->merge_shift--;
+    return 0;
+}
+
+static int index_merges(struct tokenizer *t, struct fail *why)
+{
+    uint64_t cuts;
+    return cut_pieces(t, false, &cuts, why) || tokenizer_make_merges(t, cuts, why) ||
+                   cut_pieces(t, true, &cuts, why)
+               ? -1
+               : 0;
+}
+
+/* Control pieces are special tokens, for those who want to find them in text. */
+static int put_controls(struct tokenizer *t, struct fail *why)
+{
+    char text[TOKENIZER_PIECE_MAX + 1];
+    t->added.next_id = t->count;
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct piece *p = &t->pieces[i];
+        if (p->type != PIECE_CONTROL && p->type != PIECE_UNKNOWN) continue;
+        snprintf(text, sizeof text, "%.*s", (int)p->length, p->text);
+        const struct added_token token = { .content = text, .special = true };
+        if (!added_find(t, text) && added_put(t, &token, UINT32_MAX, why)) return -1;
+    }
+    return added_finish(t, why);
+}
+
+int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why)
+{
+    struct bytes all = { (unsigned char *)t->model, (unsigned char *)t->model + bytes }, b = all;
+    struct field f;
+    size_t pieces = 0;
+    bool has_trainer = false, has_normalizer = false;
+    int got;
+    while ((got = next_field(&b, &f)) > 0)
+        pieces += f.number == 1 && f.wire == 2;
+    if (got < 0 || !pieces) return broken(why);
+    if (pieces > TOKENIZER_PIECES_MAX)
+        return fail_input(why, "%zu pieces, at most %d", pieces, TOKENIZER_PIECES_MAX);
+    t->pieces = calloc(pieces, sizeof *t->pieces);
+    if (!t->pieces) return fail(why, "out of memory");
+    t->unknown = 0;
+    t->bos = 1;
+    t->eos = 2;
+    for (b = all; next_field(&b, &f) > 0;) {
+        if (f.wire != 2) continue;
+        if (f.number == 1 && read_piece(t, f.part, why)) return -1;
+        if (f.number == 2 && read_trainer(t, f.part, why)) return -1;
+        if (f.number == 3 && read_normalizer(t, f.part, why)) return -1;
+        has_trainer |= f.number == 2;
+        has_normalizer |= f.number == 3;
+    }
+    return has_trainer && has_normalizer ? 0 : broken(why);
+}
+
+static int parse(struct tokenizer *t, size_t bytes, struct fail *why)
+{
+    if (tokenizer_read_model(t, bytes, why)) return -1;
+    if (index_pieces(t, why) || index_characters(t, why) || index_merges(t, why)) return -1;
+    t->begin = t->bos;
+    t->end = UINT32_MAX;
+    return put_controls(t, why);
+}
+
+int tokenizer_parse(struct tokenizer **out, const void *model, size_t bytes, const char *name,
+                    struct fail *why)
+{
+    *out = NULL;
+    struct tokenizer *t = calloc(1, sizeof *t);
+    if (t) t->model = malloc(bytes + 1);
+    if (t) t->name = strdup(name);
+    if (!t || !t->model || !t->name) {
+        tokenizer_close(t);
+        return fail(why, "%s: out of memory", name);
+    }
+    memcpy(t->model, model, bytes);
+    digest_of_bytes(model, bytes, t->digest);
+    bool has_mark = bytes > 3 && !memcmp(t->model, "\xef\xbb\xbf", 3);
+    bool is_json = bytes && (t->model[0] == '{' || has_mark);
+    if (is_json ? tokenizer_take_json(t, model, bytes, why) : parse(t, bytes, why)) {
+        tokenizer_close(t);
+        return fail_in(why, name);
+    }
+    *out = t;
+    return 0;
+}
+
+void tokenizer_close(struct tokenizer *t)
+{
+    if (!t) return;
+    free(t->name);
+    free(t->model);
+    free(t->pieces);
+    free(t->table);
+    free(t->merges);
+    free(t->extra);
+    free(t->remark);
+    json_decref(t->normalizer_json);
+    json_decref(t->cutter_json);
+    added_release(&t->added);
+    steps_release(&t->normalizers);
+    steps_release(&t->cutters);
+    free(t);
+}
+
+/* That of a tokenizer.model is of BOS alone. */
+const char *tokenizer_remark(const struct tokenizer *t, bool puts_begin)
+{
+    return t->is_json || puts_begin ? t->remark : NULL;
+}
+
+uint32_t tokenizer_vocab(const struct tokenizer *t) { return t->vocab; }
+uint32_t tokenizer_pieces(const struct tokenizer *t) { return t->count; }
+uint32_t tokenizer_bos(const struct tokenizer *t) { return t->bos; }
+uint32_t tokenizer_eos(const struct tokenizer *t) { return t->eos; }
+uint32_t tokenizer_begin(const struct tokenizer *t) { return t->begin; }
+uint32_t tokenizer_end(const struct tokenizer *t) { return t->end; }
+
+uint32_t tokenizer_special(const struct tokenizer *t, const char *name)
+{
+    const struct added_token *added = added_find(t, name);
+    size_t length = strlen(name);
+    if (added) return added->id;
+    for (uint32_t i = t->count; i-- > 0;)
+        if (t->pieces[i].type == PIECE_CONTROL && t->pieces[i].length == length &&
+            !memcmp(t->pieces[i].text, name, length))
+            return i;
+    return UINT32_MAX;
+}
+
+const char *tokenizer_digest(const struct tokenizer *t) { return t->digest; }

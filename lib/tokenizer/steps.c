@@ -1,0 +1,270 @@
+/* Reads the normalizers and pre-tokenizers of tokenizer.json. */
+#include "lib/tokenizer/tokenizer_internal.h"
+
+#include "lib/common/utf8.h"
+#include "lib/tokenizer/parts.h"
+
+enum { STEPS_MAX = 64, STEP_TEXT_MAX = 256 };
+
+/* ByteLevel cuts by this one, unless it is told not to. */
+static const char gpt2_pattern[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+static const char normalizer[] = "normalizer", cutter[] = "pre_tokenizer";
+
+void steps_release(struct tokenizer_steps *steps)
+{
+    for (int i = 0; i < steps->count; i++) {
+        free(steps->at[i].text);
+        free(steps->at[i].literal);
+        splitter_close(steps->at[i].splitter);
+    }
+    free(steps->at);
+    *steps = (struct tokenizer_steps){ 0 };
+}
+
+static struct tokenizer_step *add_step(struct tokenizer_steps *steps, enum step_kind kind,
+                                       struct fail *why)
+{
+    if (steps->count == STEPS_MAX) {
+        fail_input(why, "more than %d normalizers or pre-tokenizers", STEPS_MAX);
+        return NULL;
+    }
+    struct tokenizer_step *grown = realloc(steps->at, ((size_t)steps->count + 1) * sizeof *grown);
+    if (!grown) {
+        fail(why, "out of memory");
+        return NULL;
+    }
+    steps->at = grown;
+    steps->at[steps->count] = (struct tokenizer_step){ .kind = kind };
+    return &steps->at[steps->count++];
+}
+
+/* ---- options ---- */
+
+static int take_text(char **to, const json_t *object, const char *where, const char *type,
+                     const char *option, struct fail *why)
+{
+    const char *text = json_string_value(json_object_get(object, option));
+    if (!text) return fail_input(why, "%s %s: no text '%s'", where, type, option);
+    if (strlen(text) > STEP_TEXT_MAX)
+        return fail_input(why, "%s %s: '%s' has more than %d bytes", where, type, option,
+                          STEP_TEXT_MAX);
+    *to = strdup(text);
+    return *to ? 0 : fail(why, "out of memory");
+}
+
+static int take_flag(bool *to, bool otherwise, const json_t *object, const char *type,
+                     const char *option, struct fail *why)
+{
+    const json_t *value = json_object_get(object, option);
+    *to = value ? json_is_true(value) : otherwise;
+    if (!value || json_is_boolean(value)) return 0;
+    return fail_input(why, "%s %s: '%s' is neither true nor false", cutter, type, option);
+}
+
+static int take_behavior(struct tokenizer_step *step, const json_t *object, const char *type,
+                         bool is_needed, struct fail *why)
+{
+    static const char *const names[] = { "Removed", "Isolated", "MergedWithPrevious",
+                                         "MergedWithNext", "Contiguous" };
+    const json_t *value = json_object_get(object, "behavior");
+    const char *name = json_string_value(value);
+    step->behavior = SPLIT_ISOLATED;
+    if (!value && !is_needed) return 0;
+    for (int i = 0; name && i < 5; i++)
+        if (!strcmp(name, names[i])) {
+            step->behavior = (enum split_behavior)i;
+            return 0;
+        }
+    return part_refuse(cutter, type, "behavior", why);
+}
+
+/* {"String": …} or {"Regex": …} */
+static int take_pattern(struct tokenizer_step *step, const json_t *object, const char *where,
+                        const char *type, struct fail *why)
+{
+    const json_t *pattern = json_object_get(object, "pattern");
+    const char *literal = json_string_value(json_object_get(pattern, "String"));
+    const char *regex = json_string_value(json_object_get(pattern, "Regex"));
+    if (!literal == !regex || !*(literal ? literal : regex) || json_object_size(pattern) != 1)
+        return part_refuse(where, type, "pattern", why);
+    if (regex) return splitter_open(&step->splitter, regex, why);
+    step->literal = strdup(literal);
+    return step->literal ? 0 : fail(why, "out of memory");
+}
+
+/* ---- normalizers ---- */
+
+static int read_normalizer(struct tokenizer_steps *steps, const json_t *object, int depth,
+                           struct fail *why)
+{
+    if (!object || json_is_null(object)) return 0;
+    const char *type = part_check(normalizer, object, why);
+    if (!type) return -1;
+    if (!strcmp(type, "Sequence")) {
+        const json_t *list = json_object_get(object, "normalizers");
+        if (!json_is_array(list) || depth == STEPS_MAX)
+            return fail_input(why, "normalizer Sequence: no list of normalizers");
+        for (size_t i = 0; i < json_array_size(list); i++)
+            if (json_is_null(json_array_get(list, i)) ||
+                read_normalizer(steps, json_array_get(list, i), depth + 1, why))
+                return json_is_null(json_array_get(list, i))
+                           ? fail_input(why, "normalizer Sequence: null in it")
+                           : -1;
+        return 0;
+    }
+    if (!strcmp(type, "NFC")) return add_step(steps, STEP_COMPOSE, why) ? 0 : -1;
+    bool prepends = !strcmp(type, "Prepend");
+    struct tokenizer_step *step = add_step(steps, prepends ? STEP_PREPEND : STEP_REPLACE, why);
+    if (!step) return -1;
+    if (prepends) return take_text(&step->text, object, normalizer, type, "prepend", why);
+    if (take_pattern(step, object, normalizer, type, why)) return -1;
+    /* tokenizers doubles what is put in at the start. */
+    if (step->splitter && splitter_matches_nothing(step->splitter))
+        return part_refuse(normalizer, type, "pattern", why);
+    return take_text(&step->text, object, normalizer, type, "content", why);
+}
+
+/* ---- pre-tokenizers ---- */
+
+static int read_bytes(struct tokenizer *t, const json_t *object, struct fail *why)
+{
+    bool cuts, adds_space;
+    if (take_flag(&adds_space, true, object, "ByteLevel", "add_prefix_space", why) ||
+        take_flag(&cuts, true, object, "ByteLevel", "use_regex", why))
+        return -1;
+    /* serde has no default for it. */
+    if (!json_object_get(object, "add_prefix_space"))
+        return fail_input(why, "%s ByteLevel: no 'add_prefix_space'", cutter);
+    struct tokenizer_step *step = add_step(&t->cutters, STEP_BYTES, why);
+    if (!step) return -1;
+    step->adds_space = adds_space;
+    t->is_byte_level = true;
+    return cuts ? splitter_open(&step->splitter, gpt2_pattern, why) : 0;
+}
+
+/* tokenizers tells the first span by where its first character came from, which is certain only
+ * while nothing was prepended, and single characters at most were replaced. */
+static bool may_be_first(const struct tokenizer *t)
+{
+    for (int i = 0; i < t->normalizers.count; i++) {
+        const struct tokenizer_step *step = &t->normalizers.at[i];
+        const char *literal = step->kind == STEP_REPLACE ? step->literal : NULL;
+        if (!literal || utf8_length((unsigned char)*literal) != strlen(literal) || !*step->text)
+            return false;
+    }
+    return !t->cutters.count;
+}
+
+static int read_metaspace(struct tokenizer *t, const json_t *object, struct fail *why)
+{
+    static const char *const schemes[] = { "always", "first", "never" };
+    const char *mark = json_string_value(json_object_get(object, "replacement"));
+    const json_t *value = json_object_get(object, "prepend_scheme");
+    const json_t *adds = json_object_get(object, "add_prefix_space");
+    const char *scheme = value ? json_string_value(value) : "always";
+    struct tokenizer_step *step = NULL;
+    int which = -1;
+    if (!mark || !*mark || utf8_length((unsigned char)*mark) != strlen(mark))
+        return part_refuse(cutter, "Metaspace", "replacement", why);
+    for (int i = 0; scheme && i < 3; i++)
+        if (!strcmp(scheme, schemes[i])) which = i;
+    if (which < 0 || (which == PREPEND_FIRST && !may_be_first(t)))
+        return part_refuse(cutter, "Metaspace", "prepend_scheme", why);
+    if (adds && !json_is_boolean(adds) && !json_is_null(adds))
+        return part_refuse(cutter, "Metaspace", "add_prefix_space", why);
+    if (json_is_false(adds)) {
+        if (which != PREPEND_NEVER)
+            return part_refuse(cutter, "Metaspace", "add_prefix_space", why);
+        which = PREPEND_NEVER;
+    }
+    step = add_step(&t->cutters, STEP_METASPACE, why);
+    if (!step) return -1;
+    step->scheme = (enum prepend_scheme)which;
+    if (json_is_null(json_object_get(object, "split")))
+        step->splits = true;
+    else if (take_flag(&step->splits, true, object, "Metaspace", "split", why))
+        return -1;
+    return take_text(&step->text, object, cutter, "Metaspace", "replacement", why);
+}
+
+static int read_simple(struct tokenizer *t, const char *type, const json_t *object,
+                       struct fail *why)
+{
+    enum step_kind kind = !strcmp(type, "Split")         ? STEP_SPLIT
+                          : !strcmp(type, "Digits")      ? STEP_DIGITS
+                          : !strcmp(type, "Punctuation") ? STEP_PUNCTUATION
+                          : !strcmp(type, "Whitespace")  ? STEP_WORDS
+                                                         : STEP_SPACES;
+    struct tokenizer_step *step = add_step(&t->cutters, kind, why);
+    bool is_single;
+    if (!step) return -1;
+    step->behavior = SPLIT_REMOVED;
+    if (kind == STEP_DIGITS) {
+        if (!json_object_get(object, "individual_digits"))
+            return fail_input(why, "%s Digits: no 'individual_digits'", cutter);
+        if (take_flag(&is_single, false, object, type, "individual_digits", why)) return -1;
+        step->behavior = is_single ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS;
+    }
+    if (kind == STEP_PUNCTUATION) return take_behavior(step, object, type, false, why);
+    if (kind != STEP_SPLIT) return 0;
+    if (!json_object_get(object, "invert")) return fail_input(why, "%s Split: no 'invert'", cutter);
+    if (take_flag(&step->inverts, false, object, type, "invert", why) ||
+        take_behavior(step, object, type, true, why))
+        return -1;
+    return take_pattern(step, object, cutter, type, why);
+}
+
+static int read_cutter(struct tokenizer *t, const json_t *object, int depth, struct fail *why)
+{
+    if (!object || json_is_null(object)) return 0;
+    const char *type = part_check(cutter, object, why);
+    if (!type) return -1;
+    if (!strcmp(type, "Sequence")) {
+        const json_t *list = json_object_get(object, "pretokenizers");
+        if (!json_is_array(list) || depth == STEPS_MAX)
+            return fail_input(why, "pre_tokenizer Sequence: no list of pre-tokenizers");
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            if (json_is_null(json_array_get(list, i)))
+                return fail_input(why, "pre_tokenizer Sequence: null in it");
+            if (read_cutter(t, json_array_get(list, i), depth + 1, why)) return -1;
+        }
+        return 0;
+    }
+    /* Characters that stand for bytes are made by the last step only. */
+    if (t->is_byte_level) return part_refuse(cutter, "ByteLevel", NULL, why);
+    if (!strcmp(type, "ByteLevel")) return read_bytes(t, object, why);
+    if (!strcmp(type, "Metaspace")) return read_metaspace(t, object, why);
+    return read_simple(t, type, object, why);
+}
+
+/* Is its first normalizer NFC? */
+static bool composes(const struct tokenizer *t)
+{
+    return t->normalizers.count && t->normalizers.at[0].kind == STEP_COMPOSE;
+}
+
+/* Where all that is done is to cut by one pattern, whole texts are cut at once. */
+static const struct splitter *find_only_splitter(const struct tokenizer *t)
+{
+    const struct tokenizer_steps *c = &t->cutters;
+    if (!t->is_byte_level || c->count > 2) return NULL;
+    if (t->normalizers.count > 1 || (t->normalizers.count && !composes(t))) return NULL;
+    const struct tokenizer_step *last = &c->at[c->count - 1], *split = &c->at[0];
+    if (last->adds_space) return NULL;
+    if (c->count == 1) return last->splitter;
+    bool is_plain = split->kind == STEP_SPLIT && split->behavior == SPLIT_ISOLATED;
+    return is_plain && !last->splitter ? split->splitter : NULL;
+}
+
+int steps_read(struct tokenizer *t, const json_t *normalizers, const json_t *pre_tokenizer,
+               struct fail *why)
+{
+    if (read_normalizer(&t->normalizers, normalizers, 0, why) ||
+        read_cutter(t, pre_tokenizer, 0, why))
+        return -1;
+    t->splitter = find_only_splitter(t);
+    t->composes = t->splitter && composes(t);
+    return 0;
+}

@@ -1,0 +1,410 @@
+/* Encoding: text is cut into units, and units that were seen before are looked up.
+ *
+ * A unit ends wherever no piece of the vocabulary has the two characters side by side:
+ * no merge crosses such a place, so units are encoded alone (bpe.c). A
+ * byte-level model says itself where units end, by a pattern (pretokenize.c), or by several
+ * steps (pipeline.c), through which also goes what has added tokens in it. */
+#include "lib/tokenizer/tokenizer.h"
+
+#include "lib/common/utf8.h"
+#include "lib/tokenizer/tokenizer_internal.h"
+#include "lib/tokenizer/unicode_tables.h"
+
+#include <sys/mman.h>
+#include <xxhash.h>
+
+enum {
+    SHORT_LOG = 16, /* sets of two short units: one cache line */
+    SHORT_BYTES = 15,
+    SHORT_IDS = 3,
+    LONG_SLOTS = 1 << 14,
+    LONG_BYTES = 40,
+    LONG_IDS = 12,
+    HUGE_PAGE = 2 << 20,
+};
+
+struct short_unit {
+    uint64_t text[2]; /* and the length, in the last byte */
+    uint32_t ids[SHORT_IDS], count;
+};
+
+struct long_unit {
+    uint8_t length, count;
+    char text[LONG_BYTES];
+    uint32_t ids[LONG_IDS];
+};
+
+struct token_work {
+    char *text; /* whose space marks have become spaces */
+    size_t text_room;
+    struct merger merger;
+    struct pipeline pipeline;
+    struct split_work *split;
+    uint64_t *units; /* a bit for each byte: does a unit begin there? */
+    size_t unit_room;
+    struct short_unit (*shorts)[2];
+    struct long_unit *longs;
+    const struct tokenizer *owner; /* of what is remembered */
+};
+
+void token_buffer_release(struct token_buffer *b)
+{
+    if (b->work) {
+        free(b->work->text);
+        merger_release(&b->work->merger);
+        pipeline_release(&b->work->pipeline);
+        split_work_release(b->work->split);
+        free(b->work->units);
+        free(b->work->shorts);
+        free(b->work->longs);
+    }
+    free(b->work);
+    free(b->ids);
+    *b = (struct token_buffer){ 0 };
+}
+
+/* ---- units that were seen before ---- */
+
+static int remember_long(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                         size_t bytes, struct fail *why)
+{
+    bool after_unknown = false;
+    if (bytes > LONG_BYTES)
+        return merge_unit(t, &b->work->merger, b, text, bytes, &after_unknown, why);
+    struct long_unit *u = &b->work->longs[XXH3_64bits(text, bytes) % LONG_SLOTS];
+    if (u->length == bytes && !memcmp(u->text, text, bytes)) {
+        memcpy(b->ids + b->count, u->ids, u->count * sizeof *u->ids);
+        b->count += u->count;
+        return 0;
+    }
+    size_t first = b->count;
+    uint64_t dropped = b->work->merger.dropped;
+    if (merge_unit(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
+    size_t count = b->count - first;
+    /* What is dropped is counted each time. */
+    if (count <= LONG_IDS && dropped == b->work->merger.dropped) {
+        u->length = (uint8_t)bytes;
+        u->count = (uint8_t)count;
+        memcpy(u->text, text, bytes);
+        memcpy(u->ids, b->ids + first, count * sizeof *u->ids);
+    }
+    return 0;
+}
+
+/* The unit's bytes padded with zeros, and its length: nothing else has this key. */
+static inline void make_key(uint64_t key[2], const char *text, size_t bytes)
+{
+    static const uint64_t low[8] = { 0,          0xff,         0xffff,         0xffffff,
+                                     0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff };
+    memcpy(key, text, 16);
+    key[0] &= bytes < 8 ? low[bytes] : ~UINT64_C(0);
+    key[1] &= bytes < 8 ? 0 : low[bytes & 7];
+    key[1] |= (uint64_t)bytes << 56;
+}
+
+/* A unit that its set does not hold. */
+static int remember_short(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                          size_t bytes, const uint64_t key[2], struct short_unit *set,
+                          struct fail *why)
+{
+    size_t first = b->count;
+    uint64_t dropped = b->work->merger.dropped;
+    if (remember_long(t, b, text, bytes, why)) return -1;
+    size_t count = b->count - first;
+    if (count > SHORT_IDS || dropped != b->work->merger.dropped) return 0;
+    set[1] = set[0];
+    set[0] = (struct short_unit){ .text = { key[0], key[1] }, .count = (uint32_t)count };
+    memcpy(set[0].ids, b->ids + first, count * sizeof *b->ids);
+    return 0;
+}
+
+/* A unit on its way: its key is made and its set asked for before it is looked up. */
+struct waiting {
+    uint64_t key[2];
+    const char *text;
+    size_t bytes;
+    struct short_unit *set; /* NULL: a long one */
+};
+
+/* At least 16 bytes may be read from text on, whatever the unit's length. */
+static inline void await(const struct token_work *w, struct waiting *u, const char *text,
+                         size_t bytes)
+{
+    u->text = text;
+    u->bytes = bytes;
+    u->set = NULL;
+    if (bytes > SHORT_BYTES) return;
+    make_key(u->key, text, bytes);
+    uint64_t hash = (u->key[0] ^ u->key[1] * 0xff51afd7ed558ccdu) * 0x9e3779b97f4a7c15u;
+    u->set = w->shorts[hash >> (64 - SHORT_LOG)];
+    __builtin_prefetch(u->set);
+}
+
+static inline int look_up(const struct tokenizer *t, struct token_buffer *b,
+                          const struct waiting *u, struct fail *why)
+{
+    const struct short_unit *set = u->set;
+    if (!set) return remember_long(t, b, u->text, u->bytes, why);
+    uint64_t differs0 = (set[0].text[0] ^ u->key[0]) | (set[0].text[1] ^ u->key[1]);
+    uint64_t differs1 = (set[1].text[0] ^ u->key[0]) | (set[1].text[1] ^ u->key[1]);
+    if (differs0 && differs1) return remember_short(t, b, u->text, u->bytes, u->key, u->set, why);
+    set += differs0 != 0;
+    memcpy(b->ids + b->count, set->ids, sizeof set->ids);
+    b->count += set->count;
+    return 0;
+}
+
+/* ---- cutting text into units ---- */
+
+static inline bool is_ascii(const char *text)
+{
+    uint64_t word, all = 0;
+    for (int i = 0; i < 64; i += 8) {
+        memcpy(&word, text + i, 8);
+        all |= word;
+    }
+    return !(all & 0x8080808080808080u);
+}
+
+/* Sets the bits of `starts` where a unit begins. last: the character before the text. False if
+ * there is a space mark in it that a SentencePiece model takes for a space. */
+static bool find_units(const struct tokenizer *t, uint64_t *starts, const char *text, size_t bytes,
+                       uint32_t last)
+{
+    memset(starts, 0, (bytes / 64 + 1) * sizeof *starts);
+    for (size_t at = 0, n; at < bytes; at += n) {
+        if (at % 64 == 0 && bytes - at >= 64 && last < 128 && is_ascii(text + at)) {
+            const unsigned char *p = (const unsigned char *)text + at;
+            uint64_t bits = !t->joins_ascii[last << 7 | p[0]];
+            for (int i = 1; i < 64; i++)
+                bits |= (uint64_t)!t->joins_ascii[p[i - 1] << 7 | p[i]] << i;
+            starts[at / 64] = bits;
+            last = p[63];
+            n = 64;
+            continue;
+        }
+        uint32_t c = utf8_decode(text + at, &n);
+        if (c == SPACE_MARK_CODE && !t->is_json) return false;
+        if (!joins(t, last, c)) starts[at / 64] |= UINT64_C(1) << (at % 64);
+        last = c;
+    }
+    return true;
+}
+
+/* The first unit, which a space mark stands before. */
+static int encode_first(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                        size_t bytes, bool *after_unknown, struct fail *why)
+{
+    char *unit = malloc(bytes + 1);
+    if (!unit) return fail(why, "out of memory");
+    unit[0] = ' ';
+    memcpy(unit + 1, text, bytes);
+    int status = merge_unit(t, &b->work->merger, b, unit, bytes + 1, after_unknown, why);
+    free(unit);
+    return status;
+}
+
+/* Without byte pieces a run of unknown characters is one unknown, across units: nothing is
+ * remembered then. */
+static int encode_unknowing(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                            const uint32_t *end, size_t count, size_t start, bool *after_unknown,
+                            struct fail *why)
+{
+    for (size_t i = 0; i < count; start = end[i++])
+        if (merge_unit(t, &b->work->merger, b, text + start, end[i] - start, after_unknown, why))
+            return -1;
+    return 0;
+}
+
+static int encode_known(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                        size_t bytes, const uint32_t *end, size_t count, size_t start,
+                        struct fail *why)
+{
+    struct waiting units[64];
+    char last[2 * SHORT_BYTES + 2] = ""; /* where 16 bytes may be read */
+    must(count <= 64);
+    for (size_t i = 0; i < count; start = end[i++]) {
+        if (bytes - start >= 16) {
+            await(b->work, &units[i], text + start, end[i] - start);
+            continue;
+        }
+        char *copy = last + (16 - (bytes - start));
+        memcpy(copy, text + start, bytes - start);
+        await(b->work, &units[i], copy, end[i] - start);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (look_up(t, b, &units[i], why)) return -1;
+    return 0;
+}
+
+/* The units that end where a bit is set, 64 bytes at a time. */
+static int encode_units(const struct tokenizer *t, struct token_buffer *b, const uint64_t *starts,
+                        const char *text, size_t bytes, bool has_prefix, struct fail *why)
+{
+    bool after_unknown = false, is_first = has_prefix;
+    size_t start = 0;
+    for (size_t word = 0; word <= bytes / 64; word++) {
+        uint32_t end[64];
+        size_t count = 0, from = start;
+        for (uint64_t bits = starts[word]; bits; bits &= bits - 1) {
+            size_t at = word * 64 + (size_t)__builtin_ctzll(bits);
+            if (is_first) {
+                if (encode_first(t, b, text, at, &after_unknown, why)) return -1;
+                is_first = false;
+                from = at;
+            } else if (at) {
+                end[count++] = (uint32_t)at;
+            }
+            start = at;
+        }
+        if (t->has_bytes || t->is_json
+                ? encode_known(t, b, text, bytes, end, count, from, why)
+                : encode_unknowing(t, b, text, end, count, from, &after_unknown, why))
+            return -1;
+    }
+    return 0;
+}
+
+/* A space mark in the text is the same symbol as a space. */
+static int replace_marks(struct token_work *w, const char **text, size_t *bytes, struct fail *why)
+{
+    const char *from = *text, *end = from + *bytes, *mark;
+    if (tokenizer_room((void **)&w->text, &w->text_room, *bytes, 1, why)) return -1;
+    char *to = w->text;
+    while ((mark = memmem(from, (size_t)(end - from), SPACE_MARK, SPACE_MARK_BYTES))) {
+        memcpy(to, from, (size_t)(mark - from));
+        to += mark - from;
+        *to++ = ' ';
+        from = mark + SPACE_MARK_BYTES;
+    }
+    memcpy(to, from, (size_t)(end - from));
+    *bytes = (size_t)(to - w->text) + (size_t)(end - from);
+    *text = w->text;
+    return 0;
+}
+
+static int prepare(const struct tokenizer *t, struct token_buffer *b, struct fail *why)
+{
+    if (!b->work) b->work = calloc(1, sizeof *b->work);
+    if (!b->work) return fail(why, "out of memory");
+    struct token_work *w = b->work;
+    if (w->owner == t) return 0;
+    free(w->shorts);
+    free(w->longs);
+    w->shorts = aligned_alloc(HUGE_PAGE, sizeof *w->shorts << SHORT_LOG);
+    w->longs = calloc(LONG_SLOTS, sizeof *w->longs);
+    if (!w->shorts || !w->longs) return fail(why, "out of memory");
+#ifdef MADV_HUGEPAGE
+    madvise(w->shorts, sizeof *w->shorts << SHORT_LOG, MADV_HUGEPAGE);
+#endif
+    memset(w->shorts, 0, sizeof *w->shorts << SHORT_LOG);
+    w->owner = t;
+    return 0;
+}
+
+int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count, struct fail *why)
+{
+    if (tokenizer_room((void **)&b->ids, &b->room, b->count + count, sizeof *b->ids, why))
+        return -1;
+    if (count) memcpy(b->ids + b->count, ids, count * sizeof *ids);
+    b->count += count;
+    return 0;
+}
+
+/* Room for what texts of so many bytes may become: a space its mark's three bytes. */
+static int make_room(struct token_buffer *b, size_t bytes, struct fail *why)
+{
+    enum { LONGEST = 1 << 29 }; /* symbols are counted in 31 bits */
+    if (bytes > LONGEST)
+        return fail_input(why, "a document of %zu bytes, at most %d", bytes, LONGEST);
+    return tokenizer_room((void **)&b->ids, &b->room, b->count + 3 * (bytes + 1) + SHORT_IDS,
+                          sizeof *b->ids, why) ||
+                   tokenizer_room((void **)&b->work->units, &b->work->unit_room, bytes / 64 + 1,
+                                  sizeof *b->work->units, why)
+               ? -1
+               : 0;
+}
+
+/* Text of characters: units end where no merge crosses. */
+static int encode_characters(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                             size_t bytes, bool has_prefix, struct fail *why)
+{
+    uint32_t before_text = has_prefix ? ' ' : 0;
+    uint64_t *starts = b->work->units;
+    if (!find_units(t, starts, text, bytes, before_text)) {
+        if (replace_marks(b->work, &text, &bytes, why)) return -1;
+        find_units(t, starts, text, bytes, before_text);
+    }
+    starts[bytes / 64] |= UINT64_C(1) << (bytes % 64);
+    return encode_units(t, b, starts, text, bytes, has_prefix, why);
+}
+
+/* One span of the pipeline. Behind a token SentencePiece's prefix stands only in the legacy way. */
+static int encode_span(const struct tokenizer *t, struct token_buffer *b, const struct text_span *s,
+                       bool is_after, struct fail *why)
+{
+    const char *text = b->work->pipeline.text + s->at;
+    if (s->token != UINT32_MAX) {
+        b->ids[b->count++] = s->token;
+        return 0;
+    }
+    if (!t->is_json) {
+        bool has_prefix = s->is_first ? tokenizer_puts_space(t, text, s->bytes, is_after)
+                                      : t->adds_prefix && t->is_legacy && *text != ' ';
+        return encode_characters(t, b, text, s->bytes, has_prefix, why);
+    }
+    if (t->cuts_units) return encode_characters(t, b, text, s->bytes, false, why);
+    struct waiting unit;
+    await(b->work, &unit, text, s->bytes);
+    return look_up(t, b, &unit, why);
+}
+
+static int encode_spans(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                        size_t bytes, bool is_after, struct fail *why)
+{
+    struct pipeline *p = &b->work->pipeline;
+    bool is_first = !(is_after && t->is_json);
+    if (pipeline_run(t, p, text, bytes, is_first, b->parses_special, why))
+        return fail_in(why, t->name);
+    for (size_t i = 0; i < p->count; i++)
+        if (make_room(b, p->spans[i].bytes, why) || encode_span(t, b, &p->spans[i], is_after, why))
+            return -1;
+    return 0;
+}
+
+/* is_after: behind a special token, of which the text says nothing. */
+static int encode(const struct tokenizer *t, struct token_buffer *b, const char *text, size_t bytes,
+                  bool is_after, struct fail *why)
+{
+    int status;
+    if (!bytes) return 0;
+    if (prepare(t, b, why) || make_room(b, bytes, why)) return -1;
+    if ((t->is_json && !t->splitter) || (t->composes && !unicode_is_composed(text, bytes)) ||
+        pipeline_finds(t, text, bytes, b->parses_special)) {
+        status = encode_spans(t, b, text, bytes, is_after, why);
+    } else if (t->splitter) {
+        uint64_t *starts = b->work->units;
+        if (splitter_cut(t->splitter, &b->work->split, starts, text, bytes, why))
+            return fail_in(why, t->name);
+        starts[bytes / 64] |= UINT64_C(1) << (bytes % 64);
+        status = encode_units(t, b, starts, text, bytes, false, why);
+    } else {
+        bool has_prefix = tokenizer_puts_space(t, text, bytes, is_after);
+        status = encode_characters(t, b, text, bytes, has_prefix, why);
+    }
+    b->dropped += b->work->merger.dropped;
+    b->work->merger.dropped = 0;
+    return status;
+}
+
+int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                     size_t bytes, struct fail *why)
+{
+    return encode(t, b, text, bytes, false, why);
+}
+
+int tokenizer_encode_after(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                           size_t bytes, struct fail *why)
+{
+    return encode(t, b, text, bytes, true, why);
+}

@@ -1,0 +1,383 @@
+/* Reads tokenizer.json of Hugging Face's tokenizers: BPE over bytes, as LLaMA-3 and GPT-2 have it,
+ * or over characters, as LLaMA-2 has it. Of the former a piece's text is kept as the bytes that its
+ * characters stand for. */
+#include "lib/tokenizer/tokenizer_internal.h"
+
+#include "lib/common/json.h"
+#include "lib/common/utf8.h"
+#include "lib/tokenizer/parts.h"
+
+/* ---- bytes as characters (Radford et al. 2019) ---- */
+
+enum { CHARACTERS = 0x100 + 68 };
+
+/* Printable bytes of Latin-1 stand for themselves, the others for what comes after it. */
+static void make_byte_map(int16_t byte_of[CHARACTERS])
+{
+    int next = 0x100;
+    for (int c = 0; c < CHARACTERS; c++)
+        byte_of[c] = -1;
+    for (int b = 0; b < 256; b++) {
+        bool is_printable = (b > 0x20 && b < 0x7f) || (b > 0xa0 && b != 0xad);
+        byte_of[is_printable ? b : next++] = (int16_t)b;
+    }
+}
+
+/* The bytes that a piece's characters stand for, appended to the arena at *to; its length, or −1.
+ */
+static int64_t to_bytes(const int16_t byte_of[CHARACTERS], const char *text, size_t bytes, char *to)
+{
+    int64_t length = 0;
+    for (size_t at = 0, n; at < bytes; at += n) {
+        uint32_t c = utf8_decode(text + at, &n);
+        if (c >= CHARACTERS || byte_of[c] < 0) return -1;
+        to[length++] = (char)byte_of[c];
+    }
+    return length;
+}
+
+/* ---- the model's options ---- */
+
+#define UNKNOWN_IS_MISSING (UINT32_MAX - 1)
+
+static bool is_set(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    if (!value || json_is_null(value) || json_is_false(value)) return false;
+    if (json_is_number(value)) return json_number_value(value) != 0;
+    return !(json_is_string(value) && !json_string_length(value));
+}
+
+static int check_model(const json_t *model, struct fail *why)
+{
+    static const char *const undone[] = { "dropout", "continuing_subword_prefix",
+                                          "end_of_word_suffix" };
+    if (!part_check("model", model, why)) return -1;
+    for (int i = 0; i < (int)(sizeof undone / sizeof *undone); i++)
+        if (is_set(model, undone[i])) return part_refuse("model", "BPE", undone[i], why);
+    return 0;
+}
+
+/* null and a missing one are false. */
+static int take_option(bool *to, const json_t *model, const char *key, struct fail *why)
+{
+    *to = false;
+    return json_is_null(json_object_get(model, key)) ? 0 : json_get_flag(model, key, to, why);
+}
+
+static int take_options(struct tokenizer *t, const json_t *model, struct fail *why)
+{
+    const json_t *unknown = json_object_get(model, "unk_token");
+    const char *text = json_string_value(unknown);
+    t->unknown = UINT32_MAX;
+    if (take_option(&t->fuses_unknown, model, "fuse_unk", why) ||
+        take_option(&t->falls_back, model, "byte_fallback", why) ||
+        take_option(&t->ignores_merges, model, "ignore_merges", why))
+        return -1;
+    if (unknown && !text && !json_is_null(unknown))
+        return part_refuse("model", "BPE", "unk_token", why);
+    if (!text) return 0;
+    const json_t *id = json_object_get(json_object_get(model, "vocab"), text);
+    t->unknown = id ? (uint32_t)json_integer_value(id) : UNKNOWN_IS_MISSING;
+    return 0;
+}
+
+/* Which other file of a model's folder it is, by its keys. */
+static int name_other(const json_t *root, struct fail *why)
+{
+    static const struct {
+        const char *key, *words;
+    } files[] = { { "hidden_size", "a model's config.json" },
+                  { "model_type", "a model's config.json" },
+                  { "weight_map", "an index of weights" },
+                  { "peft_type", "an adapter's adapter_config.json" },
+                  { "tokenizer_class", "a tokenizer_config.json" },
+                  { "added_tokens_decoder", "a tokenizer_config.json" },
+                  { "bos_token", "a special_tokens_map.json" } };
+    const char *words = NULL;
+    json_t *value = json_object_iter_value(json_object_iter((json_t *)root));
+    for (size_t i = 0; !words && i < sizeof files / sizeof *files; i++)
+        if (json_object_get(root, files[i].key)) words = files[i].words;
+    if (!words && json_is_integer(value)) words = "a vocabulary without merges (vocab.json)";
+    if (!words) return fail_input(why, "not a tokenizer.json: it has no model");
+    return fail_input(why,
+                      "%s, where tokenizer.model or tokenizer.json is needed: name the folder that "
+                      "has one; transformers makes a tokenizer.json of what else there is: "
+                      "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+                      words);
+}
+
+/* ---- pieces ---- */
+
+static int put_piece(struct tokenizer *t, int64_t id, struct piece p, struct fail *why)
+{
+    if (t->pieces[id].text) return fail_input(why, "id %lld stands twice", (long long)id);
+    t->pieces[id] = p;
+    return 0;
+}
+
+static int64_t id_of(const json_t *value)
+{
+    json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+    return id >= 0 && id < TOKENIZER_PIECES_MAX ? id : -1;
+}
+
+static int count_ids(struct tokenizer *t, json_t *vocab, struct fail *why)
+{
+    const char *text;
+    json_t *value;
+    int64_t most = -1, id;
+    json_object_foreach(vocab, text, value)
+    {
+        if ((id = id_of(value)) < 0) return fail_input(why, "the id of '%.60s'", text);
+        most = id > most ? id : most;
+    }
+    int64_t given = (int64_t)json_object_size(vocab);
+    if (most >= given + TOKENIZER_HOLES_MAX)
+        return fail_input(why, "id %lld, but %lld pieces: more than %d numbers without one",
+                          (long long)most, (long long)given, TOKENIZER_HOLES_MAX);
+    t->count = t->symbols = (uint32_t)(most + 1);
+    t->added.next_id = (uint32_t)given;
+    t->pieces = calloc((size_t)most + 2, sizeof *t->pieces);
+    return t->pieces ? 0 : fail(why, "out of memory");
+}
+
+/* A piece that stands for no bytes cannot be met in text that was made of bytes. */
+static int take_vocab(struct tokenizer *t, json_t *vocab, struct fail *why)
+{
+    int16_t byte_of[CHARACTERS];
+    const char *text;
+    char *to = t->model;
+    json_t *value;
+    make_byte_map(byte_of);
+    json_object_foreach(vocab, text, value)
+    {
+        struct piece p = { to, 0, 0, PIECE_NORMAL };
+        int64_t length = t->is_byte_level ? to_bytes(byte_of, text, strlen(text), to) : -1;
+        if (length < 0) {
+            if (t->is_byte_level) p.type = PIECE_USER;
+            length = (int64_t)strlen(text);
+            memcpy(to, text, (size_t)length);
+        }
+        if (length > TOKENIZER_PIECE_MAX)
+            return fail_input(why, "'%.60s' is longer than %d bytes", text, TOKENIZER_PIECE_MAX);
+        p.length = (uint32_t)length;
+        to += length;
+        if (put_piece(t, id_of(value), p, why)) return -1;
+    }
+    return 0;
+}
+
+/* ---- what text is made of ---- */
+
+static int index_bytes(struct tokenizer *t, struct fail *why)
+{
+    t->has_bytes = true;
+    for (int b = 0; b < 256; b++) {
+        char byte = (char)b;
+        t->byte_piece[b] = tokenizer_find(t, &byte, 1);
+        if (t->byte_piece[b] == SYMBOL_NONE) t->has_bytes = false;
+    }
+    if (!t->has_bytes && t->falls_back) return part_refuse("model", "BPE", "byte_fallback", why);
+    return 0;
+}
+
+/* Which characters stand side by side in a piece: a merge may cross the place between those only.
+ */
+static void note_neighbours(struct tokenizer *t, const struct piece *p)
+{
+    uint32_t last = 0;
+    for (size_t at = 0, n; at < p->length; at += n) {
+        uint32_t c = utf8_decode(p->text + at, &n), h = join_hash(last, c);
+        if (at && (last | c) < 128) t->joins_ascii[last << 7 | c] = true;
+        if (at) t->joins_other[h / 64] |= UINT64_C(1) << (h % 64);
+        last = c;
+    }
+}
+
+static void index_characters(struct tokenizer *t)
+{
+    char name[8];
+    t->has_bytes = t->falls_back;
+    for (int b = 0; b < 256; b++) {
+        snprintf(name, sizeof name, "<0x%02X>", (unsigned)b);
+        t->byte_piece[b] = tokenizer_find(t, name, 6);
+        if (t->byte_piece[b] == SYMBOL_NONE) t->has_bytes = false;
+    }
+    for (uint32_t c = 0; c < 128; c++) {
+        char text = (char)c;
+        t->ascii_symbol[c] = tokenizer_find(t, &text, 1);
+    }
+    for (uint32_t i = 0; i < t->count; i++)
+        if (t->pieces[i].type == PIECE_NORMAL) note_neighbours(t, &t->pieces[i]);
+    /* What is unknown is not a matter of one unit, and a whole text may be a piece. */
+    t->cuts_units = t->has_bytes && !t->ignores_merges;
+}
+
+static int index_pieces(struct tokenizer *t, struct fail *why)
+{
+    if (tokenizer_make_table(t, 2 * (uint64_t)t->count, why)) return -1;
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct piece *p = &t->pieces[i];
+        if (!p->text) t->pieces[i] = (struct piece){ .text = "", .type = PIECE_UNUSED };
+        if (p->type == PIECE_NORMAL && p->length && tokenizer_enter(t, i, why)) return -1;
+    }
+    if (t->is_byte_level && index_bytes(t, why)) return -1;
+    if (!t->is_byte_level) index_characters(t);
+    if (t->unknown != UNKNOWN_IS_MISSING) return 0;
+    if (!t->has_bytes) return part_refuse("model", "BPE", "unk_token", why);
+    t->unknown = UINT32_MAX;
+    return 0;
+}
+
+/* ---- merges: an earlier one goes first ---- */
+
+/* "left right", or [left, right]. */
+static int find_parts(const json_t *value, const char *parts[2], size_t sizes[2])
+{
+    const char *pair = json_string_value(value);
+    if (pair) {
+        const char *space = strchr(pair, ' ');
+        if (!space) return -1;
+        parts[0] = pair, sizes[0] = (size_t)(space - pair);
+        parts[1] = space + 1, sizes[1] = strlen(space + 1);
+        return strchr(parts[1], ' ') ? -1 : 0;
+    }
+    for (int i = 0; i < 2; i++) {
+        parts[i] = json_string_value(json_array_get(value, (size_t)i));
+        if (!parts[i]) return -1;
+        sizes[i] = strlen(parts[i]);
+    }
+    return json_array_size(value) == 2 ? 0 : -1;
+}
+
+static int read_merge(const struct tokenizer *t, const int16_t byte_of[CHARACTERS],
+                      const json_t *value, struct merge *m)
+{
+    char both[2 * TOKENIZER_PIECE_MAX];
+    const char *parts[2];
+    size_t sizes[2];
+    int64_t length[2], used = 0;
+    if (find_parts(value, parts, sizes)) return -1;
+    for (int i = 0; i < 2; i++) {
+        /* A byte is spelled in at most two. */
+        if (sizes[i] > sizeof both - (size_t)used) return -1;
+        length[i] = (int64_t)sizes[i];
+        if (t->is_byte_level)
+            length[i] = to_bytes(byte_of, parts[i], sizes[i], both + used);
+        else
+            memcpy(both + used, parts[i], sizes[i]);
+        if (length[i] <= 0) return -1;
+        used += length[i];
+    }
+    m->left = tokenizer_find(t, both, (size_t)length[0]);
+    m->right = tokenizer_find(t, both + length[0], (size_t)length[1]);
+    m->piece = tokenizer_find(t, both, (size_t)used);
+    return m->left == SYMBOL_NONE || m->right == SYMBOL_NONE || m->piece == SYMBOL_NONE ? -1 : 0;
+}
+
+static bool is_byte_piece(const struct tokenizer *t, uint32_t id)
+{
+    const struct piece *p = &t->pieces[id];
+    return p->length == 6 && !memcmp(p->text, "<0x", 3) && p->text[5] == '>';
+}
+
+static int take_merges(struct tokenizer *t, const json_t *merges, struct fail *why)
+{
+    int16_t byte_of[CHARACTERS];
+    size_t count = json_array_size(merges), i;
+    json_t *value;
+    if (!json_is_array(merges) || count > TOKENIZER_MERGES_MAX) /* ranks are exact as scores */
+        return fail_input(why, "no merges, or more than %d", TOKENIZER_MERGES_MAX);
+    if (tokenizer_make_merges(t, count, why)) return -1;
+    make_byte_map(byte_of);
+    json_array_foreach(merges, i, value)
+    {
+        struct merge m = { .score = -(float)i };
+        const char *line = json_string_value(value);
+        if (line && !strncmp(line, "#version", 8)) continue;
+        if (read_merge(t, byte_of, value, &m))
+            return fail_input(why, "merge %zu is not two pieces that make a third", i);
+        if (find_merge(t, m.left, m.right)) return fail_input(why, "merge %zu stands twice", i);
+        if (tokenizer_add_merge(t, m, why)) return -1;
+        /* Bytes of unknown characters may merge with their neighbours. */
+        if (is_byte_piece(t, m.left) || is_byte_piece(t, m.right)) t->cuts_units = false;
+    }
+    return 0;
+}
+
+/* ---- the whole ---- */
+
+uint32_t tokenizer_byte_level_id(const struct tokenizer *t, const char *spelling)
+{
+    int16_t byte_of[CHARACTERS];
+    char bytes[TOKENIZER_PIECE_MAX];
+    size_t length = strlen(spelling);
+    make_byte_map(byte_of);
+    if (length > sizeof bytes) return UINT32_MAX;
+    int64_t count = to_bytes(byte_of, spelling, length, bytes);
+    if (count > 0) return tokenizer_find(t, bytes, (size_t)count);
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct piece *p = &t->pieces[i];
+        if (p->type == PIECE_USER && p->length == length && !memcmp(p->text, spelling, length))
+            return i;
+    }
+    return UINT32_MAX;
+}
+
+static int take_added(struct tokenizer *t, const json_t *list, struct fail *why)
+{
+    json_t *value;
+    size_t i;
+    if (list && !json_is_array(list)) return fail_input(why, "added_tokens is no list");
+    json_array_foreach(list, i, value)
+    {
+        struct added_token token;
+        const char *key;
+        json_t *option;
+        int64_t id = id_of(json_object_get(value, "id"));
+        if (id < 0) return fail_input(why, "the id of added token %zu", i);
+        json_object_foreach(value, key, option)
+        {
+            if (!part_has_option("added_tokens", key))
+                return fail_input(why, "added token %zu: option '%.60s' is not known here", i, key);
+        }
+        if (added_read(&token, value, why) || added_put(t, &token, (uint32_t)id, why)) return -1;
+    }
+    return added_finish(t, why);
+}
+
+static int take_all(struct tokenizer *t, json_t *root, struct fail *why)
+{
+    json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
+    const char *version = json_string_value(json_object_get(root, "version"));
+    if (!json_is_object(model)) return name_other(root, why);
+    if (check_model(model, why)) return -1;
+    if (version && strcmp(version, "1.0") != 0)
+        return fail_input(why, "version '%.20s' of tokenizer.json is not known here", version);
+    if (!json_is_object(vocab)) return fail_input(why, "no vocabulary");
+    t->is_json = true;
+    t->bos = t->eos = UINT32_MAX;
+    if (steps_read(t, json_object_get(root, "normalizer"), json_object_get(root, "pre_tokenizer"),
+                   why) ||
+        count_ids(t, vocab, why) || take_options(t, model, why) || take_vocab(t, vocab, why) ||
+        index_pieces(t, why) || take_merges(t, json_object_get(model, "merges"), why) ||
+        take_added(t, json_object_get(root, "added_tokens"), why) ||
+        tokenizer_read_decoder(t, json_object_get(root, "decoder"), why))
+        return -1;
+    return tokenizer_read_template(t, json_object_get(root, "post_processor"), why);
+}
+
+int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why)
+{
+    if (bytes > TOKENIZER_JSON_MAX)
+        return fail_input(why, "%zu bytes, at most %d", bytes, TOKENIZER_JSON_MAX);
+    json_t *root = json_read_text(text, bytes, "JSON", why);
+    if (!root) return -1;
+    int status = take_all(t, root, why);
+    t->normalizer_json = json_incref(json_object_get(root, "normalizer"));
+    t->cutter_json = json_incref(json_object_get(root, "pre_tokenizer"));
+    t->spells_byte_level = memmem(text, bytes, "\"ByteLevel\"", 11) != NULL;
+    json_decref(root);
+    return status;
+}

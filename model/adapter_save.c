@@ -1,0 +1,212 @@
+#include "model/adapter_save.h"
+
+#include "lib/tensorfile/safetensors.h"
+
+#include <sys/stat.h>
+
+/* Is the embedding trained, which is the head as well? */
+static bool trains_tied(const struct model *m)
+{
+    const struct parameters *p = model_parameters(m);
+    return model_config(m)->is_tied && p->at_count && p->at[0].tensor->part == PART_EMBEDDING &&
+           p->at[0].kind == TRAINED_WEIGHT;
+}
+
+static json_t *module_names(const struct model *m, bool adapters)
+{
+    const struct parameters *p = model_parameters(m);
+    json_t *list = json_array();
+    for (int part = 0; part < PART_COUNT; part++)
+        for (int64_t i = 0; i < p->at_count; i++) {
+            const struct trainable *t = &p->at[i];
+            if ((int)t->tensor->part != part || (t->kind != TRAINED_WEIGHT) != adapters) continue;
+            /* The module is the name's last word before ".weight". */
+            char name[64];
+            snprintf(name, sizeof name, "%.*s", (int)(strlen(t->tensor->name) - 7),
+                     t->tensor->name);
+            const char *dot = strrchr(name, '.');
+            json_array_append_new(list, json_string(dot ? dot + 1 : name));
+            break;
+        }
+    if (!adapters && trains_tied(m)) json_array_append_new(list, json_string("lm_head"));
+    return list;
+}
+
+/* ---- adapter_config.json ---- */
+
+/* Do all layers have the same parts of the kind? */
+static bool is_in_all(const struct model *m, enum trained kind)
+{
+    const struct parameters *p = model_parameters(m);
+    int64_t count[PART_COUNT] = { 0 };
+    for (int64_t i = 0; i < p->at_count; i++)
+        if (p->at[i].kind == kind && p->at[i].tensor->layer >= 0) count[p->at[i].tensor->part]++;
+    for (int part = 0; part < PART_COUNT; part++)
+        if (count[part] && count[part] != model_config(m)->layers) return false;
+    return true;
+}
+
+/* Do names, one rank and one alpha say all of it? */
+static bool is_uniform(const struct model *m)
+{
+    const struct parameters *p = model_parameters(m);
+    const struct model_setup *s = model_setup_of(m);
+    for (int64_t i = 0; i < p->at_count; i++) {
+        const struct adapted *own = model_adapted(m, p->at[i].tensor);
+        if (p->at[i].kind != TRAINED_WEIGHT &&
+            (own->rank != s->rank || (float)own->scale != (float)(s->alpha / (double)s->rank)))
+            return false;
+    }
+    return is_in_all(m, TRAINED_LORA_A);
+}
+
+/* As the adapter that was trained further has it. */
+static void keep_fields(json_t *config, const json_t *from)
+{
+    static const char *const names[] = { "r",
+                                         "lora_alpha",
+                                         "use_rslora",
+                                         "rank_pattern",
+                                         "alpha_pattern",
+                                         "target_modules",
+                                         "exclude_modules",
+                                         "layers_to_transform",
+                                         "layers_pattern" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const json_t *value = json_object_get(from, names[i]);
+        if (value)
+            json_object_set_new(config, names[i], json_deep_copy(value));
+        else
+            json_object_del(config, names[i]);
+    }
+}
+
+/* A name that others can open: the directory, or where the config says that it comes from. A
+ * stream of weights is none. */
+static json_t *name_for_peft(const struct model *m, const struct adapter_origin *origin)
+{
+    struct stat st;
+    if (!stat(origin->base_name, &st) && S_ISREG(st.st_mode)) {
+        const char *name =
+            json_string_value(json_object_get(model_config(m)->json, "_name_or_path"));
+        return name && *name ? json_string(name) : json_null();
+    }
+    return json_string(origin->base_name);
+}
+
+static int write_config(const struct model *m, const struct model_setup *setup,
+                        const struct adapter_origin *origin, const char *directory,
+                        struct fail *why)
+{
+    char path[4096];
+    const json_t *from = origin->from ? origin->from->config : NULL;
+    json_t *saved = module_names(m, false);
+    json_t *config =
+        json_pack("{s:s,s:s,s:o,s:I,s:f,s:f,s:s,s:b,s:b,s:b,s:o,s:o}", "peft_type", "LORA",
+                  "task_type", "CAUSAL_LM", "base_model_name_or_path", name_for_peft(m, origin),
+                  "r", (json_int_t)setup->rank, "lora_alpha", setup->alpha, "lora_dropout",
+                  setup->dropout, "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1,
+                  "init_lora_weights", 1, "target_modules", module_names(m, true),
+                  "modules_to_save", json_array_size(saved) ? json_incref(saved) : json_null());
+    json_decref(saved);
+    /* PEFT keeps alpha as an integer where it is one. */
+    if (setup->alpha == (double)(int64_t)setup->alpha)
+        json_object_set_new(config, "lora_alpha", json_integer((json_int_t)setup->alpha));
+    if (from && !is_uniform(m)) keep_fields(config, from);
+    if (from && !is_in_all(m, TRAINED_WEIGHT))
+        json_object_set_new(config, "modules_to_save",
+                            json_deep_copy(json_object_get(from, "modules_to_save")));
+    snprintf(path, sizeof path, "%s/adapter_config.json", directory);
+    int status = config ? json_write_file(config, path, why) : fail(why, "out of memory");
+    json_decref(config);
+    return status;
+}
+
+/* ---- longqlora.json ---- */
+
+static json_t *wording_json(const struct stream_wording *w)
+{
+    json_t *json = json_pack("{s:s,s:s}", "name", w->name, "digest", w->digest);
+    if (json && *w->text) json_object_set_new(json, "text", json_string(w->text));
+    if (json && w->is_mixed) json_object_set_new(json, "mixed", json_true());
+    return json;
+}
+
+static int write_origin(const struct model *m, const struct adapter_origin *origin,
+                        const char *directory, struct fail *why)
+{
+    char path[4096];
+    const struct config *c = model_config(m);
+    json_t *rope =
+        json_pack("{s:s,s:f,s:I}", "type", rope_type_name(c->rope.type), "factor", c->rope.factor,
+                  "original_max_position_embeddings", (json_int_t)c->original_position);
+    json_t *json =
+        json_pack("{s:i,s:s,s:s,s:s,s:s,s:b,s:o}", "longqlora", 1, "base_name", origin->base_name,
+                  "base", origin->base, "tokenizer", origin->tokenizer, "base_quantization",
+                  origin->quantization, "tied_head", (int)trains_tied(m), "rope", rope);
+    if (origin->attention)
+        json_object_set_new(json, "attention", json_deep_copy(origin->attention));
+    if (origin->wording && *origin->wording->name)
+        json_object_set_new(json, "template", wording_json(origin->wording));
+    if (origin->recipe) json_object_set_new(json, "recipe", json_deep_copy(origin->recipe));
+    snprintf(path, sizeof path, "%s/longqlora.json", directory);
+    int status = json ? json_write_file(json, path, why) : fail(why, "out of memory");
+    json_decref(json);
+    return status;
+}
+
+/* ---- adapter_model.safetensors ---- */
+
+static int put_tensor(const struct model *m, const struct trainable *t,
+                      struct safetensors_writer *w, struct fail *why)
+{
+    float *host = model_trained(m, t, why);
+    int status = host ? safetensors_put(w, host, (size_t)(t->rows * t->cols) * 4, why) : -1;
+    free(host);
+    return status;
+}
+
+static int write_tensors(const struct model *m, const char *directory, struct fail *why)
+{
+    static const char head_name[] = "base_model.model.lm_head.weight";
+    const struct parameters *p = model_parameters(m);
+    bool copies_head = trains_tied(m);
+    int64_t count = p->at_count + copies_head;
+    char path[4096], (*names)[160] = calloc((size_t)count, sizeof *names);
+    struct tensor_header *headers = calloc((size_t)count, sizeof *headers);
+    struct safetensors_writer *w = NULL;
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", directory);
+    int status = names && headers ? 0 : fail(why, "out of memory");
+    for (int64_t i = 0; i < p->at_count && !status; i++) {
+        const struct trainable *t = &p->at[i];
+        adapter_tensor_name(t->tensor, (int)t->kind, names[i], sizeof names[i]);
+        headers[i] = (struct tensor_header){
+            names[i], DTYPE_F32, t->tensor->role == ROLE_NORM ? 1 : 2, { t->rows, t->cols }
+        };
+    }
+    if (!status && copies_head) {
+        headers[p->at_count] = headers[0];
+        headers[p->at_count].name = head_name;
+    }
+    if (!status) status = safetensors_create(&w, path, headers, (size_t)count, why);
+    for (int64_t i = 0; i < p->at_count && !status; i++)
+        status = put_tensor(m, &p->at[i], w, why);
+    if (!status && copies_head) status = put_tensor(m, &p->at[0], w, why);
+    if (!status)
+        status = safetensors_finish(w, why);
+    else
+        safetensors_abandon(w);
+    free(names);
+    free(headers);
+    return status;
+}
+
+int adapter_save(const struct model *m, const struct adapter_origin *origin, const char *directory,
+                 struct fail *why)
+{
+    /* longqlora.json comes last: where it stands, the adapter is whole. */
+    if (write_tensors(m, directory, why) ||
+        write_config(m, model_setup_of(m), origin, directory, why))
+        return -1;
+    return write_origin(m, origin, directory, why);
+}

@@ -1,0 +1,102 @@
+#include "model/batch.h"
+
+int attention_check(const struct attention_plan *a, struct fail *why)
+{
+    if (!a->group || a->group % 2 == 0) return 0;
+    return fail_usage(why, "shifted short attention needs an even group, not %lld",
+                      (long long)a->group);
+}
+
+int batch_init(struct batch *b, int64_t rows, struct fail *why)
+{
+    *b = (struct batch){ 0 };
+    int32_t *block = malloc((size_t)rows * 5 * sizeof *block);
+    if (!block) return fail(why, "out of memory");
+    b->id = block;
+    b->target = block + rows;
+    b->position = block + 2 * rows;
+    b->first = block + 3 * rows;
+    b->second = block + 4 * rows;
+    return 0;
+}
+
+void batch_release(struct batch *b)
+{
+    free(b->id);
+    *b = (struct batch){ 0 };
+}
+
+/* Walks a sample's tokens: is token t trained on? */
+struct walk {
+    const struct sample *s;
+    const struct attention_plan *a;
+    size_t document, range;
+    int64_t document_start, document_end;
+};
+
+static struct walk walk_begin(const struct sample *s, const struct attention_plan *a)
+{
+    return (struct walk){ .s = s, .a = a, .document_end = s->documents[0] };
+}
+
+static bool walk_to(struct walk *w, int64_t t)
+{
+    const struct sample *s = w->s;
+    while (t >= w->document_end) {
+        w->document_start = w->document_end;
+        w->document_end += s->documents[++w->document];
+    }
+    if (t == 0 || (w->a->masks_documents && t == w->document_start)) return false;
+    if (!s->has_targets) return true;
+    while (w->range < s->target_count && t >= (int64_t)s->targets[2 * w->range + 1])
+        w->range++;
+    return w->range < s->target_count && t >= (int64_t)s->targets[2 * w->range];
+}
+
+int64_t sample_targets(const struct sample *s, const struct attention_plan *a)
+{
+    struct walk w = walk_begin(s, a);
+    int64_t sum = 0;
+    for (size_t t = 0; t < s->count; t++)
+        sum += walk_to(&w, (int64_t)t);
+    return sum;
+}
+
+int64_t batch_add(struct batch *b, const struct sample *s, const struct attention_plan *a)
+{
+    struct walk w = walk_begin(s, a);
+    int64_t base = b->rows, targets = 0, half = a->group / 2;
+    for (int64_t t = 0; t < (int64_t)s->count; t++) {
+        int64_t row = base + t, first = 0, second = 0;
+        bool is_target = walk_to(&w, t);
+        if (t > 0) b->target[row - 1] = is_target ? (int32_t)s->ids[t] : -1;
+        targets += is_target;
+        if (a->group) {
+            first = t / a->group * a->group;
+            second = t < half ? 0 : (t - half) / a->group * a->group + half;
+        }
+        if (a->masks_documents) {
+            if (first < w.document_start) first = w.document_start;
+            if (second < w.document_start) second = w.document_start;
+        }
+        b->id[row] = (int32_t)s->ids[t];
+        b->position[row] = (int32_t)t;
+        b->first[row] = (int32_t)(base + first);
+        b->second[row] = (int32_t)(base + second);
+    }
+    b->rows += (int64_t)s->count;
+    b->target[b->rows - 1] = -1;
+    return targets;
+}
+
+void batch_add_window(struct batch *b, const uint32_t *ids, int64_t count)
+{
+    for (int64_t t = 0; t < count; t++) {
+        int64_t row = b->rows + t;
+        b->id[row] = (int32_t)ids[t];
+        b->target[row] = t + 1 < count ? (int32_t)ids[t + 1] : -1;
+        b->position[row] = (int32_t)t;
+        b->first[row] = b->second[row] = (int32_t)b->rows;
+    }
+    b->rows += count;
+}

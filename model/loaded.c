@@ -1,0 +1,150 @@
+#include "model/loaded.h"
+
+#include "lib/llama/model_place.h"
+
+static int set_rope(struct loaded *l, const struct loaded_options *o, struct fail *why)
+{
+    struct config *c = &l->config;
+    if (o->original_context) c->original_position = o->original_context;
+    if (l->has_adapter && adapter_set_rope(&l->adapter, c, why)) return fail_in(why, o->adapter);
+    if (!o->rope) return 0;
+    struct rope asked;
+    if (rope_set(&asked, o->rope, why)) return fail_in(why, "--rope");
+    if (l->has_adapter && l->adapter.has_rope && !rope_equal(&asked, &c->rope))
+        return fail_usage(why,
+                          "--rope %s: the adapter was trained with %s:%g, which it brings along",
+                          o->rope, rope_type_name(c->rope.type), c->rope.factor);
+    c->rope = asked;
+    return 0;
+}
+
+/* What the adapter asks of the base, and the way out, which every program that comes here has. */
+static int check_adapter(const struct loaded *l, const struct loaded_options *o, struct fail *why)
+{
+    const struct weights *w = &l->weights;
+    if (!adapter_check_tokenizer(&l->adapter, w->tokenizer, o->model, why) &&
+        (l->base_is_due || !adapter_check_base(&l->adapter, w->base, o->model, why)))
+        return 0;
+    return loaded_blame_base(o->adapter, why);
+}
+
+int loaded_blame_base(const char *adapter, struct fail *why)
+{
+    struct fail first = *why;
+    return fail_input(why, "%s: %s, or --force-base", adapter, first.text);
+}
+
+int loaded_check_places(const struct loaded_options *o, struct fail *why)
+{
+    struct rope asked;
+    if (o->rope && rope_set(&asked, o->rope, why)) return fail_in(why, "--rope");
+    if (o->adapter && adapter_check_place(o->adapter, why)) return -1;
+    if (!model_place_check(o->model, why)) return 0;
+    if (o->adapter || adapter_check_place(o->model, &(struct fail){ 0 })) return -1;
+    struct fail first = *why;
+    return fail_input(why, "%s, and this with --adapter", first.text);
+}
+
+/* What the adapter makes of the model, which is not yet loaded. */
+static int fit_adapter(struct loaded *l, const struct loaded_options *o, struct fail *why)
+{
+    if (!l->has_adapter) return 0;
+    if (adapter_fit(&l->adapter, &l->config, &l->fit, why)) return fail_in(why, o->adapter);
+    if (!o->merges && fit_check_applied(&l->fit, o->adapter, why)) return -1;
+    return l->fit.unties ? weights_untie(&l->weights, why) : 0;
+}
+
+/* A model that loaded_open opens, as far as it is. */
+struct opening {
+    const struct loaded *l;
+    const struct loaded_options *o;
+};
+
+static int check_outline(void *arg, struct weights *outline, struct fail *why)
+{
+    const struct opening *opening = arg;
+    struct loaded early = { .weights = *outline,
+                            .adapter = opening->l->adapter,
+                            .has_adapter = opening->l->has_adapter,
+                            .adapter_path = opening->l->adapter_path };
+    int status = config_copy(&early.config, &outline->config, why) ||
+                         set_rope(&early, opening->o, why) ||
+                         fit_adapter(&early, opening->o, why) ||
+                         opening->o->check(opening->o->arg, &early, why)
+                     ? -1
+                     : 0;
+    config_release(&early.config);
+    fit_release(&early.fit);
+    *outline = early.weights;
+    return status;
+}
+
+int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why)
+{
+    *l = (struct loaded){ 0 };
+    if (!o->is_outline && loaded_check_places(o, why)) return -1;
+    if (o->adapter && adapter_open(&l->adapter, o->adapter, why)) return -1;
+    l->has_adapter = o->adapter != NULL;
+    l->adapter_path = o->adapter;
+    bool checks = l->has_adapter && l->adapter.knows_base && !o->force_base && !o->is_outline;
+    bool with_base = o->with_base || (checks && !o->is_checked_later);
+    struct opening opening = { l, o };
+    int status = o->is_outline
+                     ? weights_outline(&l->weights, o->model, false, why)
+                     : weights_open_checked(&l->weights, o->model, with_base,
+                                            o->check ? check_outline : NULL, &opening, why);
+    const struct weights *w = &l->weights;
+    l->base_is_due = checks && !status && !w->base[0];
+    if (status || (checks && check_adapter(l, o, why)) ||
+        config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why) ||
+        fit_adapter(l, o, why)) {
+        loaded_close(l);
+        return -1;
+    }
+    return 0;
+}
+
+void loaded_close(struct loaded *l)
+{
+    config_release(&l->config);
+    fit_release(&l->fit);
+    adapter_close(&l->adapter);
+    weights_close(&l->weights);
+    *l = (struct loaded){ 0 };
+}
+
+static struct model_setup with_adapter(const struct loaded *l, struct model_setup setup)
+{
+    if (l->has_adapter) fit_set_up(&l->fit, &l->adapter, &setup);
+    return setup;
+}
+
+int loaded_plan(const struct loaded *l, const struct model_setup *setup, struct memory_plan *plan,
+                struct fail *why)
+{
+    struct model_setup own = with_adapter(l, *setup);
+    return model_plan(plan, &own, &l->config, &l->weights, why);
+}
+
+int loaded_check_memory(const struct loaded *l, const struct model_setup *setup, bool *fits,
+                        char *text, size_t size, struct fail *why)
+{
+    const struct kernels *k;
+    struct memory_plan plan;
+    if (kernels_open(&k, setup->device, why) || loaded_plan(l, setup, &plan, why)) return -1;
+    struct memory_room room = memory_room_of(k, &l->weights);
+    *fits = memory_fits(&plan, k, room);
+    (*fits ? memory_describe : memory_describe_lack)(&plan, k, room, text, size);
+    return 0;
+}
+
+int loaded_model(const struct loaded *l, const struct model_setup *setup, struct model **m,
+                 struct fail *why)
+{
+    struct model_setup own = with_adapter(l, *setup);
+    if (model_open(m, &own, &l->config, &l->weights, 0, why)) return -1;
+    if (!l->has_adapter || !adapter_load(&l->adapter, *m, why)) return 0;
+    model_close(*m);
+    *m = NULL;
+    return fail_in(why, l->adapter_path);
+}

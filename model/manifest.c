@@ -1,0 +1,198 @@
+/* manifest.json of a checkpoint: {"files": {NAME: {"bytes": N, "digest": "…"}}}. */
+#include "model/checkpoint.h"
+
+#include "lib/common/temporary.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static const char manifest_name[] = "manifest.json";
+
+static int measure(const char *path, int64_t *bytes, char digest[STREAM_DIGEST_TEXT],
+                   struct fail *why)
+{
+    struct stat st;
+    if (stat(path, &st)) return fail(why, "%s: %s", path, strerror(errno));
+    *bytes = st.st_size;
+    return digest_file(path, digest, why);
+}
+
+int checkpoint_seal(const char *directory, struct fail *why)
+{
+    char path[4096], digest[STREAM_DIGEST_TEXT];
+    int64_t bytes;
+    DIR *dir = opendir(directory);
+    if (!dir) return fail(why, "%s: %s", directory, strerror(errno));
+    json_t *files = json_object();
+    int status = files ? 0 : fail(why, "out of memory");
+    for (struct dirent *e; !status && (e = readdir(dir));) {
+        if (e->d_name[0] == '.') continue;
+        snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
+        status = measure(path, &bytes, digest, why);
+        if (!status && json_object_set_new(
+                           files, e->d_name,
+                           json_pack("{s:I,s:s}", "bytes", (json_int_t)bytes, "digest", digest)))
+            status = fail(why, "out of memory");
+    }
+    closedir(dir);
+    json_t *manifest = status ? NULL : json_pack("{s:i,s:O}", "longqlora", 1, "files", files);
+    if (!status && !manifest) status = fail(why, "out of memory");
+    snprintf(path, sizeof path, "%s/%s", directory, manifest_name);
+    if (!status) status = json_write_file(manifest, path, why);
+    json_decref(manifest);
+    json_decref(files);
+    return status;
+}
+
+int checkpoint_verify(const char *directory, struct fail *why)
+{
+    char path[4096], digest[STREAM_DIGEST_TEXT];
+    int64_t bytes;
+    const char *name;
+    json_t *entry;
+    snprintf(path, sizeof path, "%s/%s", directory, manifest_name);
+    json_t *manifest = json_read_file(path, why);
+    if (!manifest) return -1;
+    json_t *files = json_object_get(manifest, "files");
+    int status = 0;
+    if (!json_object_get(files, "training_state"))
+        status = fail_input(why, "%s: does not name training_state", path);
+    json_object_foreach(files, name, entry)
+    {
+        if (status) break;
+        const char *then = json_string_value(json_object_get(entry, "digest"));
+        if (strchr(name, '/')) {
+            status = fail_input(why, "%s: names a file elsewhere", path);
+            break;
+        }
+        snprintf(path, sizeof path, "%s/%s", directory, name);
+        status = measure(path, &bytes, digest, why);
+        if (status) break;
+        if (!then || bytes != json_integer_value(json_object_get(entry, "bytes")) ||
+            strcmp(then, digest) != 0)
+            status = fail_input(why, "%s: damaged: not what %s says", path, manifest_name);
+    }
+    json_decref(manifest);
+    return status;
+}
+
+int checkpoint_digest(const char *directory, char digest[STREAM_DIGEST_TEXT], struct fail *why)
+{
+    char path[4096 + 16];
+    int64_t bytes;
+    snprintf(path, sizeof path, "%s/%s", directory, manifest_name);
+    return measure(path, &bytes, digest, why);
+}
+
+/* The files of manifest.json; NULL if it names one elsewhere. The caller decrefs. */
+static json_t *files_of(const char *directory, struct fail *why)
+{
+    char path[4096 + 16];
+    const char *name;
+    json_t *entry;
+    snprintf(path, sizeof path, "%s/%s", directory, manifest_name);
+    json_t *manifest = json_read_file(path, why);
+    json_t *files = json_incref(json_object_get(manifest, "files"));
+    if (manifest && !files) fail_input(why, "%s: names no files", path);
+    json_decref(manifest);
+    if (!files) return NULL;
+    json_object_foreach(files, name, entry)
+    {
+        if (!strchr(name, '/') && strcmp(name, "..") != 0) continue;
+        fail_input(why, "%s: names a file elsewhere", path);
+        json_decref(files);
+        return NULL;
+    }
+    return files;
+}
+
+bool checkpoint_is_pure(const char *directory)
+{
+    struct fail ignored;
+    json_t *files = files_of(directory, &ignored);
+    DIR *dir = files ? opendir(directory) : NULL;
+    bool is_pure = dir != NULL;
+    for (struct dirent *e; is_pure && (e = readdir(dir));)
+        is_pure = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+                  !strcmp(e->d_name, manifest_name) || json_object_get(files, e->d_name) ||
+                  temporary_is(e->d_name);
+    if (dir) closedir(dir);
+    json_decref(files);
+    return is_pure;
+}
+
+int checkpoint_remove(const char *directory, struct fail *why)
+{
+    char path[4096 + 256];
+    const char *name;
+    json_t *entry;
+    json_t *files = files_of(directory, why);
+    if (!files) return -1;
+    int status = 0;
+    json_object_foreach(files, name, entry)
+    {
+        snprintf(path, sizeof path, "%s/%s", directory, name);
+        if (!status && unlink(path) && errno != ENOENT)
+            status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
+    }
+    json_decref(files);
+    snprintf(path, sizeof path, "%s/%s", directory, manifest_name);
+    if (!status && unlink(path)) status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
+    if (!status) temporary_sweep(directory, NULL, NULL);
+    if (!status && rmdir(directory) && errno != ENOTEMPTY && errno != EEXIST)
+        status = fail(why, "%s: cannot remove: %s", directory, strerror(errno));
+    return status;
+}
+
+/* Moves what the manifest does not name, unless something of that name stands there already. */
+static int move_foreign(const char *old, const char *heir, const json_t *files, struct fail *why)
+{
+    enum { NOREPLACE = 1 << 0 }; /* RENAME_NOREPLACE */
+    DIR *dir = opendir(old);
+    int status = dir ? 0 : fail(why, "%s: %s", old, strerror(errno));
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        char from[4096 + 256], to[4096 + 256];
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+            !strcmp(e->d_name, manifest_name) || json_object_get(files, e->d_name))
+            continue;
+        snprintf(from, sizeof from, "%s/%s", old, e->d_name);
+        snprintf(to, sizeof to, "%s/%s", heir, e->d_name);
+        int failed = (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, NOREPLACE);
+        if (failed && (errno == EINVAL || errno == ENOSYS) && access(to, F_OK))
+            failed = rename(from, to);
+        if (failed) status = fail(why, "%s: cannot move: %s", from, strerror(errno));
+    }
+    if (dir) closedir(dir);
+    return status;
+}
+
+int checkpoint_drop(const char *old, const char *heir, struct fail *why)
+{
+    struct stat st;
+    if (lstat(old, &st)) return 0;
+    json_t *files = files_of(old, why);
+    must(*heir);
+    /* First, so that what a killed program left without a manifest holds nobody's files. */
+    int status = !files ? -1 : move_foreign(old, heir, files, why);
+    json_decref(files);
+    return status ? -1 : checkpoint_remove(old, why);
+}
+
+int checkpoint_discard(const char *path, const char *heir)
+{
+    struct fail ignored;
+    json_t *files = files_of(path, &ignored);
+    json_decref(files);
+    if (files) return checkpoint_drop(path, heir, &ignored);
+    DIR *dir = opendir(path);
+    if (!dir) return -1;
+    for (struct dirent *e; (e = readdir(dir));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            unlinkat(dirfd(dir), e->d_name, 0);
+    closedir(dir);
+    return rmdir(path);
+}

@@ -1,0 +1,114 @@
+#include "model/memory_plan.h"
+
+#include "lib/common/size.h"
+
+#include <stdarg.h>
+
+static const char *const memory_names[MEMORY_COUNT] = {
+    "frozen weights",    "parameters (f32)", "gradients (f32)", "moments (f32)",
+    "keys and values",   "layer inputs",     "activations",     "chunk activations",
+    "inputs and tables", "kernels' scratch",
+};
+
+const char *memory_name(enum memory memory) { return memory_names[memory]; }
+
+static size_t sum(const size_t *bytes)
+{
+    size_t total = 0;
+    for (int i = 0; i < MEMORY_COUNT; i++)
+        total += bytes[i];
+    return total;
+}
+
+size_t memory_total(const struct memory_plan *plan) { return sum(plan->bytes); }
+size_t memory_host_total(const struct memory_plan *plan) { return sum(plan->host); }
+
+/* A table under construction. */
+struct rows {
+    char *at;
+    size_t used;
+};
+
+PRINTF_LIKE(2, 3) static void add(struct rows *r, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(r->at + r->used, MEMORY_TABLE - r->used, format, args);
+    va_end(args);
+    must(length >= 0 && (size_t)length < MEMORY_TABLE - r->used);
+    r->used += (size_t)length;
+}
+
+static void add_bytes(struct rows *r, const char *what, size_t bytes)
+{
+    add(r, "%-20s %16zu bytes %14s", what, bytes, size_binary((double)bytes).at);
+}
+
+void memory_table(const struct memory_plan *plan, char text[MEMORY_TABLE])
+{
+    struct rows r = { .at = text };
+    for (int i = 0; i < MEMORY_COUNT; i++) {
+        if (!plan->bytes[i] && !plan->host[i]) continue;
+        add_bytes(&r, memory_names[i], plan->bytes[i]);
+        if (plan->host[i])
+            add(&r, " and %zu bytes, %s, of the host's", plan->host[i],
+                size_binary((double)plan->host[i]).at);
+        if (i == MEMORY_WEIGHTS && plan->mapped) add(&r, ", of them %zu mapped", plan->mapped);
+        add(&r, "\n");
+    }
+    add_bytes(&r, "total", memory_total(plan));
+    add(&r, "\n");
+    if (!memory_host_total(plan)) return;
+    add_bytes(&r, "total on the host", memory_host_total(plan));
+    add(&r, "\n");
+}
+
+struct memory_room memory_room_of(const struct kernels *k, const struct weights *w)
+{
+    const struct kernels *cpu;
+    struct fail none;
+    bool has_cpu = !kernels_open(&cpu, "cpu", &none);
+    struct memory_room room = { k->available(), has_cpu ? cpu->available() : 0 };
+    if (k->is_host && room.device) room.device += w->copied;
+    return room;
+}
+
+static bool is_within(uint64_t bytes, uint64_t room) { return !room || bytes <= room; }
+
+/* Bytes of the device's memory, which of a host is all. */
+static uint64_t needed(const struct memory_plan *plan, const struct kernels *k)
+{
+    return memory_total(plan) + (k->is_host ? memory_host_total(plan) : 0);
+}
+
+bool memory_fits(const struct memory_plan *plan, const struct kernels *k, struct memory_room room)
+{
+    return is_within(needed(plan, k) - plan->mapped, room.device) &&
+           (k->is_host || is_within(memory_host_total(plan), room.host));
+}
+
+void memory_describe(const struct memory_plan *plan, const struct kernels *k,
+                     struct memory_room room, char *text, size_t size)
+{
+    char of[64] = "", host[80] = "", again[96] = "";
+    uint64_t waits = memory_host_total(plan);
+    if (room.device)
+        snprintf(of, sizeof of, " of %s that are free", size_text((double)room.device).at);
+    if (waits && !k->is_host)
+        snprintf(host, sizeof host, ", %s of the host's %s", size_text((double)waits).at,
+                 size_text((double)room.host).at);
+    if (!is_within(needed(plan, k), room.device))
+        snprintf(again, sizeof again, "; %s of weights are read from their files every time",
+                 size_text((double)plan->mapped).at);
+    snprintf(text, size, "%s%s%s%s", size_text((double)needed(plan, k)).at, of, host, again);
+}
+
+void memory_describe_lack(const struct memory_plan *plan, const struct kernels *k,
+                          struct memory_room room, char *text, size_t size)
+{
+    uint64_t own = needed(plan, k) - plan->mapped;
+    bool is_own = !is_within(own, room.device);
+    snprintf(text, size, "%s of %smemory, %s are free",
+             size_text((double)(is_own ? own : memory_host_total(plan))).at,
+             is_own ? "" : "the host's ", size_text((double)(is_own ? room.device : room.host)).at);
+}

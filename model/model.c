@@ -1,0 +1,305 @@
+/* A model's values and its life; placement.c has where they lie, passes.c and layer.c what it
+ * computes. */
+#include "model/model_internal.h"
+
+#include "lib/common/bf16.h"
+#include "lib/common/pool.h"
+#include "lib/common/rng.h"
+
+#include <math.h>
+#include <stdarg.h>
+
+/* ---- values ---- */
+
+static float widened(const void *from, enum weight_type type, size_t i)
+{
+    return type == WEIGHT_F32    ? ((const float *)from)[i]
+           : type == WEIGHT_BF16 ? bf16_to_float(((const uint16_t *)from)[i])
+                                 : f16_to_float(((const uint16_t *)from)[i]);
+}
+
+static void put_copy(struct model *m, const struct copied *c)
+{
+    if (c->from_type == c->to_type) {
+        m->k->upload(m->dev, c->to, c->from, c->bytes);
+        return;
+    }
+    enum { PIECE = 16384 };
+    union {
+        float wide[PIECE];
+        uint16_t half[PIECE];
+    } piece;
+    size_t size = weight_type_bits(c->to_type) / 8;
+    size_t count = c->bytes * 8 / weight_type_bits(c->from_type);
+    for (size_t i = 0; i < count; i += PIECE) {
+        size_t n = count - i < PIECE ? count - i : PIECE;
+        for (size_t j = 0; j < n; j++) {
+            float x = widened(c->from, c->from_type, i + j);
+            if (c->to_type == WEIGHT_F32)
+                piece.wide[j] = x;
+            else
+                piece.half[j] = c->to_type == WEIGHT_BF16 ? bf16_from_float(x) : f16_from_float(x);
+        }
+        m->k->upload(m->dev, (char *)c->to + i * size, &piece, n * size);
+    }
+}
+
+/* As transformers and PEFT do: normal of deviation initializer_range, gains one; LoRA's A
+ * uniform in ±1/√in (Kaiming, a = √5), B zero. */
+static int put_random(struct model *m, const struct trainable *t, int64_t index, uint64_t seed,
+                      struct fail *why)
+{
+    double deviation = 0.02;
+    if (json_get_real(m->config.json, "initializer_range", &deviation, why)) return -1;
+    uint64_t key = rng_key(seed, t->kind == TRAINED_WEIGHT ? "weights" : "adapter");
+    size_t count = (size_t)(t->rows * t->cols);
+    float *value = malloc(count * sizeof *value), bound = 1 / sqrtf((float)t->cols);
+    if (!value) return fail(why, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        if (t->kind == TRAINED_LORA_A)
+            value[i] = (2 * rng_uniform(key, (uint64_t)index, i) - 1) * bound;
+        else if (t->kind == TRAINED_LORA_B)
+            value[i] = 0;
+        else if (t->tensor->role == ROLE_NORM)
+            value[i] = 1;
+        else
+            value[i] = (float)deviation * rng_normal(key, (uint64_t)index, i);
+    }
+    m->k->upload(m->dev, m->params.value + t->offset, value, count * sizeof *value);
+    free(value);
+    return 0;
+}
+
+static int put_values(struct model *m, uint64_t seed, struct fail *why)
+{
+    for (int64_t i = 0; i < m->params.at_count; i++) {
+        const struct trainable *t = &m->params.at[i];
+        if (t->kind != TRAINED_WEIGHT || !m->weights) {
+            if (put_random(m, t, i, seed, why)) return -1;
+            continue;
+        }
+        /* The weights' own table: an adapter may have more rows than the base, whose come later. */
+        int64_t index = t->tensor - m->table;
+        const struct weight *w = &m->weights->at[index];
+        if (w->type == WEIGHT_NF4 && m->setup.each) continue;
+        if (w->type == WEIGHT_NF4)
+            return fail_usage(why, "full fine-tuning needs an unquantized base");
+        put_copy(m, &(struct copied){ m->params.value + t->offset, w->data,
+                                      weight_bytes(w, &m->weights->table[index]), WEIGHT_F32,
+                                      w->type });
+    }
+    for (int64_t i = 0; i < m->copied_count; i++)
+        put_copy(m, &m->copied[i]);
+    return 0;
+}
+
+static int put_tables(struct model *m, struct fail *why)
+{
+    bool is_dynamic = m->config.rope.type == ROPE_DYNAMIC;
+    int64_t count = m->rope_rows * m->config.head_dim / 2;
+    size_t bytes = (size_t)count * sizeof(float);
+    m->host_cos = malloc(2 * bytes + 1);
+    if (is_dynamic) m->host_row = malloc((size_t)m->rope_rows * sizeof *m->host_row);
+    if (!m->host_cos || (is_dynamic && !m->host_row)) return fail(why, "out of memory");
+    for (int64_t i = 0; is_dynamic && i < m->rope_rows; i++)
+        m->host_row[i] = (int32_t)i;
+    if (is_dynamic) return 0;
+    config_rope_tables(&m->config, 0, 0, m->rope_rows, m->host_cos, m->host_cos + count);
+    m->k->upload(m->dev, m->cos, m->host_cos, bytes);
+    m->k->upload(m->dev, m->sin, m->host_cos + count, bytes);
+    free(m->host_cos);
+    m->host_cos = NULL;
+    return 0;
+}
+
+/* ---- life ---- */
+
+/* plan_only: nothing will be computed, so a table of sizes is enough. */
+static int begin(struct model *m, const struct model_setup *setup, const struct config *config,
+                 const struct weights *weights, bool plan_only, struct fail *why)
+{
+    must(config || weights);
+    must(!setup->context || !setup->is_training);
+    must(!setup->outputs_on_host || (setup->is_training && !setup->kept_outputs));
+    must(weights || setup->method == METHOD_FULL);
+    m->setup = *setup;
+    m->weights = weights;
+    if (config_copy(&m->config, config ? config : &weights->config, why) ||
+        config_check_context(&m->config, setup->positions, why))
+        return -1;
+    m->tensor_count = tensors_list(&m->config, &m->table, why);
+    if (m->tensor_count < 0) return -1;
+    m->layers = calloc((size_t)m->config.layers, sizeof *m->layers);
+    m->saved = calloc((size_t)m->config.layers, sizeof *m->saved);
+    m->x = calloc((size_t)m->config.layers + 1, sizeof *m->x);
+    m->cache = calloc((size_t)m->config.layers, sizeof *m->cache);
+    m->host_x = calloc((size_t)m->config.layers + 1, sizeof *m->host_x);
+    m->host_o = calloc((size_t)m->config.layers, sizeof *m->host_o);
+    m->copied = calloc((size_t)m->tensor_count * 3, sizeof *m->copied);
+    if (!m->layers || !m->saved || !m->x || !m->cache || !m->host_x || !m->host_o || !m->copied)
+        return fail(why, "out of memory");
+    if (list_adapted(m, why) || list_parameters(m, why) ||
+        kernels_choose(&m->k, setup->device, plan_only, why))
+        return -1;
+    int64_t likes = setup->is_training ? m->k->chunk_rows : m->k->read_rows;
+    int64_t most = setup->chunk ? setup->chunk : likes;
+    if (!setup->rows) m->setup.rows = setup->positions < most ? setup->positions : most;
+    m->setup.chunk = most < m->setup.rows ? most : m->setup.rows;
+    int64_t layers = m->config.layers,
+            kept = m->setup.kept_layers < layers ? m->setup.kept_layers : layers;
+    m->setup.kept_layers = kept;
+    if (m->setup.kept_outputs > layers - kept) m->setup.kept_outputs = layers - kept;
+    lay_out(m);
+    return 0;
+}
+
+/* What begin made. */
+static void end(struct model *m)
+{
+    config_release(&m->config);
+    free(m->params.at);
+    free(m->each);
+    free(m->layers);
+    free(m->saved);
+    free(m->x);
+    free(m->cache);
+    free(m->host_x);
+    free(m->host_o);
+    free(m->copied);
+    free(m->table);
+    free(m->host_cos);
+    free(m->host_row);
+}
+
+static void add_scratch(struct model *m, int threads)
+{
+    struct shape shape = shape_of(m);
+    m->plan.bytes[MEMORY_SCRATCH] = m->k->plan(&shape, threads);
+    /* On the host the source's own memory counts. */
+    size_t source = 0;
+    if (!m->weights || !m->k->is_host) return;
+    int64_t count =
+        m->tensor_count < m->weights->source_count ? m->tensor_count : m->weights->source_count;
+    for (int64_t i = 0; i < count; i++)
+        if (!is_trained(m, &m->table[i])) {
+            const struct weight *w = &m->weights->at[i];
+            const struct tensor *t = &m->table[i];
+            source += weight_bytes(w, t) + weight_absmax_bytes(w, t) + weight_nested_bytes(w, t);
+        }
+    m->plan.bytes[MEMORY_WEIGHTS] += source;
+    if (m->weights->is_mapped && source > m->weights->copied)
+        m->plan.mapped = source - m->weights->copied;
+}
+
+int model_plan(struct memory_plan *plan, const struct model_setup *setup,
+               const struct config *config, const struct weights *weights, struct fail *why)
+{
+    struct model m = { 0 };
+    int status = begin(&m, setup, config, weights, true, why);
+    if (!status) {
+        add_scratch(&m, setup->threads > 0 ? setup->threads : pool_usable_cpus());
+        *plan = m.plan;
+    }
+    end(&m);
+    return status;
+}
+
+static int take_blocks(struct model *m, struct fail *why)
+{
+    struct block *own = &m->block, *host = &m->host_block;
+    void *at;
+    if (m->k->alloc(m->dev, &at, own->used, why)) return -1;
+    own->at = at;
+    own->bytes = own->used;
+    if (m->k->alloc_host(m->dev, &at, host->used, why)) return -1;
+    host->at = at;
+    host->bytes = host->used;
+    return 0;
+}
+
+int model_open(struct model **out, const struct model_setup *setup, const struct config *config,
+               const struct weights *weights, uint64_t seed, struct fail *why)
+{
+    *out = NULL;
+    struct model *m = calloc(1, sizeof *m);
+    if (!m) return fail(why, "out of memory");
+    int status = begin(m, setup, config, weights, false, why);
+    if (!status) status = m->k->open(&m->dev, setup->threads, why);
+    if (!status) {
+        struct shape shape = shape_of(m);
+        status = m->k->reserve(m->dev, &shape, why);
+    }
+    if (!status) status = take_blocks(m, why);
+    if (!status) {
+        lay_out(m);
+        status = put_values(m, seed, why);
+    }
+    if (!status) status = put_tables(m, why);
+    if (status)
+        model_close(m);
+    else
+        *out = m;
+    return status;
+}
+
+void model_forget_weights(const struct model *m, struct weights *weights)
+{
+    if (!m->k->is_host) weights_forget(weights);
+}
+
+void model_close(struct model *m)
+{
+    if (!m) return;
+    if (m->dev) {
+        m->k->release(m->dev, m->block.at, m->block.bytes);
+        m->k->release_host(m->dev, m->host_block.at, m->host_block.bytes);
+        m->k->close(m->dev);
+    }
+    end(m);
+    free(m);
+}
+
+const struct config *model_config(const struct model *m) { return &m->config; }
+const struct model_setup *model_setup_of(const struct model *m) { return &m->setup; }
+const struct adapted *model_adapted(const struct model *m, const struct tensor *t)
+{
+    return &m->each[t - m->table];
+}
+const struct kernels *model_kernels(const struct model *m) { return m->k; }
+struct device *model_device(const struct model *m) { return m->dev; }
+const struct parameters *model_parameters(const struct model *m) { return &m->params; }
+
+float *model_trained(const struct model *m, const struct trainable *t, struct fail *why)
+{
+    static const char *const kinds[] = { "", " (lora_A)", " (lora_B)" };
+    int64_t count = t->rows * t->cols, bad = 0;
+    float *host = malloc((size_t)count * sizeof *host + 1);
+    if (!host) {
+        fail(why, "out of memory");
+        return NULL;
+    }
+    m->k->download(m->dev, host, m->params.value + t->offset, (size_t)count * sizeof *host);
+    while (bad < count && isfinite(host[bad]))
+        bad++;
+    if (bad == count) return host;
+    fail(why, "%s%s: row %lld, column %lld is %f: the training has diverged", t->tensor->name,
+         kinds[t->kind], (long long)(bad / t->cols), (long long)(bad % t->cols), (double)host[bad]);
+    free(host);
+    return NULL;
+}
+
+void model_range_begin(const struct model *m, const char *format, ...)
+{
+    char name[64];
+    va_list args;
+    if (!m->setup.names_ranges) return;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    m->k->range_begin(name);
+}
+
+void model_range_end(const struct model *m)
+{
+    if (m->setup.names_ranges) m->k->range_end();
+}

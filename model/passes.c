@@ -1,0 +1,193 @@
+/* The model's passes over one batch: forward, loss, backward. */
+#include "model/model_internal.h"
+
+/* Dynamic positions turn by the length of their sequence: tables with a row for each of the
+ * batch's. A sequence ends where positions do not go on. */
+static void put_dynamic_positions(struct model *m, const struct batch *b)
+{
+    int64_t half = m->config.head_dim / 2, count = b->rows * half;
+    float *cos = m->host_cos, *sin = cos + count;
+    for (int64_t first = 0, end; first < b->rows; first = end) {
+        end = first + 1;
+        while (end < b->rows && b->position[end] == b->position[end - 1] + 1)
+            end++;
+        config_rope_tables(&m->config, b->length ? b->length : b->position[end - 1] + 1,
+                           b->position[first], end - first, cos + first * half, sin + first * half);
+    }
+    m->k->upload(m->dev, m->cos, cos, (size_t)count * sizeof *cos);
+    m->k->upload(m->dev, m->sin, sin, (size_t)count * sizeof *sin);
+    m->k->upload(m->dev, m->position, m->host_row, (size_t)b->rows * sizeof *m->host_row);
+}
+
+/* ---- inputs of layers that wait on the host ----
+ * x[l] lies in slot l mod INPUT_SLOTS. It is copied out while layers l and l + 1 are computed,
+ * since layer l + 2 writes its slot; in the backward it is copied in while two layers are. */
+
+static int input_ticket(int64_t index) { return (int)(index % INPUT_SLOTS); }
+
+static size_t input_bytes(const struct model *m)
+{
+    return (size_t)(m->rows * m->x[0].stride * m->k->act_bytes);
+}
+
+/* Layer `index` is about to read its input and to write the next one's. */
+static void put_away(struct model *m, int64_t index)
+{
+    int64_t replaced = index + 1 - INPUT_SLOTS;
+    if (replaced >= 0 && m->host_x[replaced]) m->k->copy_wait(m->dev, input_ticket(replaced));
+    if (m->host_x[index])
+        m->k->copy_out(m->dev, m->host_x[index], m->x[index].at, input_bytes(m),
+                       input_ticket(index));
+}
+
+/* x[index] is no longer needed: its slot is for the one INPUT_SLOTS before it. */
+static void fetch_in_place_of(struct model *m, int64_t index)
+{
+    int64_t next = index - INPUT_SLOTS;
+    if (next >= 0 && m->host_x[next])
+        m->k->copy_in(m->dev, m->x[next].at, m->host_x[next], input_bytes(m), input_ticket(next));
+}
+
+/* ---- attention's outputs that wait on the host ----
+ * Layer l's lies in slot l mod OUTPUT_SLOTS. It is copied out while the next layer is computed, and
+ * in while the backward of the layer after it is. */
+
+static int output_ticket(int64_t index) { return INPUT_SLOTS + (int)(index % OUTPUT_SLOTS); }
+
+/* Layer `index` is about to write its output. */
+static void wait_for_slot(struct model *m, int64_t index)
+{
+    if (index >= OUTPUT_SLOTS && m->host_o[index - OUTPUT_SLOTS].o)
+        m->k->copy_wait(m->dev, output_ticket(index));
+}
+
+static void put_output_away(struct model *m, int64_t index)
+{
+    const struct hosted_output *h = &m->host_o[index];
+    const struct saved *s = &m->saved[index];
+    if (!h->o) return;
+    m->k->copy_out(m->dev, h->o, s->o.at, output_bytes(m, m->rows), output_ticket(index));
+    m->k->copy_out(m->dev, h->lse, s->lse, lse_bytes(m), output_ticket(index));
+}
+
+/* The output of layer `index` is no longer needed. */
+static void fetch_output_in_place_of(struct model *m, int64_t index)
+{
+    int64_t next = index - OUTPUT_SLOTS;
+    if (next < 0 || !m->host_o[next].o) return;
+    const struct saved *s = &m->saved[next];
+    m->k->copy_in(m->dev, s->o.at, m->host_o[next].o, output_bytes(m, m->rows),
+                  output_ticket(next));
+    m->k->copy_in(m->dev, s->lse, m->host_o[next].lse, lse_bytes(m), output_ticket(next));
+}
+
+void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
+{
+    const struct kernels *k = m->k;
+    size_t bytes = (size_t)batch->rows * 4;
+    model_range_begin(m, "forward");
+    must(batch->rows > 0 && batch->rows <= m->setup.rows);
+    m->rows = batch->rows;
+    m->drop = drop;
+    k->upload(m->dev, m->id, batch->id, bytes);
+    k->upload(m->dev, m->target, batch->target, bytes);
+    if (m->config.rope.type == ROPE_DYNAMIC)
+        put_dynamic_positions(m, batch);
+    else
+        k->upload(m->dev, m->position, batch->position, bytes);
+    k->upload(m->dev, m->first, batch->first, bytes);
+    k->upload(m->dev, m->second, batch->second, bytes);
+    k->embedding_fwd(m->dev, m->x[0], m->embedding, m->embedding_type, m->id, m->rows,
+                     m->config.dim);
+    if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
+    must(!m->setup.context || m->cached + m->rows <= m->setup.context);
+    for (int64_t l = 0; l < m->config.layers && !setup_is_stopped(&m->setup); l++) {
+        put_away(m, l);
+        wait_for_slot(m, l);
+        model_range_begin(m, "forward, layer %lld", (long long)l);
+        layer_forward(m, l);
+        model_range_end(m);
+        put_output_away(m, l);
+    }
+    model_range_end(m);
+    if (m->setup.context) m->cached += m->rows;
+}
+
+int64_t model_cached(const struct model *m) { return m->cached; }
+
+void model_rewind(struct model *m, int64_t rows)
+{
+    must(rows >= 0 && rows <= m->cached);
+    m->cached = rows;
+}
+
+int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
+{
+    const struct kernels *k = m->k;
+    const struct config *c = &m->config;
+    struct mat none = { NULL, 0 }, last = m->x[c->layers];
+    bool backward = dscale > 0;
+    must(!backward || m->setup.is_training);
+    model_range_begin(m, "loss");
+    if (backward) k->zero(m->dev, m->grad.at, (size_t)(m->rows * m->grad.stride * k->act_bytes));
+    for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
+        int64_t rows = chunk_size(m, first);
+        struct mat x = mat_rows(k, last, first);
+        k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, m->final_gain, rows, c->dim,
+                       (float)c->norm_eps);
+        k->head_loss(m->dev, m->nll + first, backward ? m->dn : none,
+                     backward ? m->head.dweight_acc : NULL, m->n, &m->head, m->target + first, rows,
+                     dscale);
+        if (backward)
+            k->rmsnorm_bwd(m->dev, mat_rows(k, m->grad, first), m->dfinal_gain, m->dn, x,
+                           m->rstd_chunk, m->final_gain, rows, c->dim);
+    }
+    model_range_end(m);
+    if (k->sync(m->dev, why)) return -1;
+    k->download(m->dev, nll, m->nll, (size_t)m->rows * 4);
+    return 0;
+}
+
+void model_backward(struct model *m)
+{
+    model_range_begin(m, "backward");
+    fetch_in_place_of(m, m->config.layers);
+    for (int64_t l = m->config.layers; l-- > 0 && !setup_is_stopped(&m->setup);) {
+        if (m->host_x[l]) m->k->copy_wait(m->dev, input_ticket(l));
+        if (m->host_o[l].o) m->k->copy_wait(m->dev, output_ticket(l));
+        model_range_begin(m, "backward, layer %lld", (long long)l);
+        layer_backward(m, l);
+        model_range_end(m);
+        fetch_in_place_of(m, l);
+        fetch_output_in_place_of(m, l);
+    }
+    if (m->dembedding && !setup_is_stopped(&m->setup))
+        m->k->embedding_bwd(m->dev, m->dembedding, m->grad, m->id, m->rows, m->config.dim);
+    model_range_end(m);
+}
+
+int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why)
+{
+    const struct kernels *k = m->k;
+    const struct config *c = &m->config;
+    int64_t most = m->setup.chunk < LOGIT_ROWS ? m->setup.chunk : LOGIT_ROWS;
+    must(rows > 0 && rows <= m->rows);
+    for (int64_t first = m->rows - rows, n; first < m->rows; first += n) {
+        n = m->rows - first < most ? m->rows - first : most;
+        k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, mat_rows(k, m->x[c->layers], first),
+                       m->final_gain, n, c->dim, (float)c->norm_eps);
+        k->head_logits(m->dev, m->logits, m->n, &m->head, n);
+        k->download(m->dev, logits, m->logits, (size_t)(n * c->vocab) * 4);
+        logits += n * c->vocab;
+    }
+    return k->sync(m->dev, why);
+}
+
+int model_find_fault(struct model *m, const struct batch *batch, struct dropout drop,
+                     struct fail *why)
+{
+    m->checks = true;
+    model_forward(m, batch, drop);
+    m->checks = false;
+    return m->k->sync(m->dev, why);
+}

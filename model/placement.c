@@ -1,0 +1,425 @@
+/* Which parameters there are and where everything of a model lies: run without blocks it counts,
+ * with them it assigns. */
+#include "model/model_internal.h"
+
+#include "lib/common/nf4.h"
+
+static void *take_from(struct block *block, size_t *planned, size_t bytes)
+{
+    size_t rounded = (bytes + 63) / 64 * 64, at = block->used;
+    block->used += rounded;
+    *planned += rounded;
+    if (!block->at) return NULL;
+    must(block->used <= block->bytes);
+    return block->at + at;
+}
+
+static void *take(struct model *m, enum memory memory, size_t bytes)
+{
+    return take_from(&m->block, &m->plan.bytes[memory], bytes);
+}
+
+static void *take_host(struct model *m, enum memory memory, size_t bytes)
+{
+    return take_from(&m->host_block, &m->plan.host[memory], bytes);
+}
+
+static struct mat take_mat(struct model *m, enum memory memory, int64_t rows, int64_t cols)
+{
+    int64_t stride = (cols + 7) / 8 * 8;
+    return (struct mat){ take(m, memory, (size_t)(rows * stride * m->k->act_bytes)), stride };
+}
+
+int list_adapted(struct model *m, struct fail *why)
+{
+    const struct model_setup *s = &m->setup;
+    m->each = calloc((size_t)m->tensor_count, sizeof *m->each);
+    if (!m->each) return fail(why, "out of memory");
+    for (int64_t i = 0; i < m->tensor_count; i++) {
+        const struct tensor *t = &m->table[i];
+        bool carries = s->rank && t->role == ROLE_LINEAR && (s->targets >> t->part & 1);
+        if (s->each)
+            m->each[i] = s->each[i];
+        else if (carries)
+            m->each[i] = (struct adapted){ s->rank, s->alpha / (double)s->rank, false };
+        if (!s->each) m->each[i].whole = s->whole >> t->part & 1;
+        must(!m->each[i].rank || t->role == ROLE_LINEAR);
+    }
+    return 0;
+}
+
+bool is_trained(const struct model *m, const struct tensor *t)
+{
+    return m->setup.method == METHOD_FULL || model_adapted(m, t)->whole;
+}
+
+static void add_trainable(struct parameters *p, const struct tensor *t, enum trained kind,
+                          int64_t rows, int64_t cols)
+{
+    p->at[p->at_count++] = (struct trainable){ t, kind, p->count, rows, cols };
+    p->count += (rows * cols + 15) / 16 * 16;
+}
+
+int list_parameters(struct model *m, struct fail *why)
+{
+    struct parameters *p = &m->params;
+    p->at = calloc((size_t)m->tensor_count * 3, sizeof *p->at);
+    if (!p->at) return fail(why, "out of memory");
+    for (int64_t i = 0; i < m->tensor_count; i++) {
+        const struct tensor *t = &m->table[i];
+        if (is_trained(m, t)) add_trainable(p, t, TRAINED_WEIGHT, t->rows, t->cols);
+        int64_t rank = model_adapted(m, t)->rank;
+        if (!rank) continue;
+        add_trainable(p, t, TRAINED_LORA_A, rank, t->cols);
+        add_trainable(p, t, TRAINED_LORA_B, t->rows, rank);
+    }
+    return 0;
+}
+
+/* They stand in the order of the table, and of a tensor's kinds. */
+static const struct trainable *find_parameter(const struct model *m, const struct tensor *t,
+                                              enum trained kind)
+{
+    int64_t low = 0, high = m->params.at_count;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        const struct trainable *at = &m->params.at[middle];
+        if (at->tensor == t && at->kind == kind) return at;
+        if (at->tensor < t || (at->tensor == t && at->kind < kind))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+/* Offsets are kept as pointers only once the parameters have their place. */
+static float *value_of(const struct model *m, const struct trainable *t)
+{
+    return t && m->params.value ? m->params.value + t->offset : NULL;
+}
+
+static float *gradient_of(const struct model *m, const struct trainable *t)
+{
+    return t && m->params.gradient ? m->params.gradient + t->offset : NULL;
+}
+
+static void add_copy(struct model *m, void *to, enum weight_type to_type, const void *from,
+                     enum weight_type from_type, size_t bytes)
+{
+    m->copied[m->copied_count++] = (struct copied){ to, from, bytes, to_type, from_type };
+}
+
+/* Frozen bytes: where the source has them, or a copy of the device's. */
+static const void *place_bytes(struct model *m, const void *from, size_t bytes)
+{
+    if (m->k->is_host || !from) return from;
+    void *to = take(m, MEMORY_WEIGHTS, bytes);
+    add_copy(m, to, WEIGHT_NF4, from, WEIGHT_NF4, bytes);
+    return to;
+}
+
+static struct linear make_linear(struct model *m, const struct tensor *t, const struct weight *w)
+{
+    struct linear l = { .out = t->rows,
+                        .in = t->cols,
+                        .site = (uint32_t)(t->layer * PART_COUNT + (int)t->part) };
+    const struct trainable *own = find_parameter(m, t, TRAINED_WEIGHT);
+    must(own || w);
+    if (own) {
+        l.type = WEIGHT_F32;
+        l.weight = value_of(m, own);
+        l.dweight_acc = gradient_of(m, own);
+    } else {
+        l.type = w->type;
+        l.weight = place_bytes(m, w->data, weight_bytes(w, t));
+        l.absmax = place_bytes(m, w->absmax, weight_absmax_bytes(w, t));
+        l.nested = place_bytes(m, w->nested, weight_nested_bytes(w, t));
+        l.offset = w->offset;
+    }
+    const struct trainable *a = find_parameter(m, t, TRAINED_LORA_A);
+    const struct trainable *b = find_parameter(m, t, TRAINED_LORA_B);
+    if (!a) return l;
+    l.rank = model_adapted(m, t)->rank;
+    l.scale = (float)model_adapted(m, t)->scale;
+    l.a = value_of(m, a);
+    l.b = value_of(m, b);
+    l.da_acc = gradient_of(m, a);
+    l.db_acc = gradient_of(m, b);
+    return l;
+}
+
+/* A vector or table in that type: where the source has it, or a copy. */
+static const void *place_as(struct model *m, int64_t i, enum weight_type type)
+{
+    const struct tensor *t = &m->table[i];
+    must(m->weights);
+    const struct weight *w = &m->weights->at[i];
+    must(w->type != WEIGHT_NF4);
+    if (w->type == type && m->k->is_host) return w->data;
+    void *to = take(m, MEMORY_WEIGHTS, (size_t)(t->rows * t->cols) * weight_type_bits(type) / 8);
+    add_copy(m, to, type, w->data, w->type, weight_bytes(w, t));
+    return to;
+}
+
+/* The parameters' own, or the source's in f32. */
+static const float *place_f32(struct model *m, int64_t i, float **gradient)
+{
+    const struct trainable *own = find_parameter(m, &m->table[i], TRAINED_WEIGHT);
+    *gradient = gradient_of(m, own);
+    return own ? value_of(m, own) : place_as(m, i, WEIGHT_F32);
+}
+
+/* Embedding or head: on the CPU as it is stored, if nothing needs it in f32 (the loss does),
+ * elsewhere in the type of activations. */
+static const void *place_table(struct model *m, int64_t i, enum weight_type *type, float **gradient)
+{
+    const struct tensor *t = &m->table[i];
+    bool feeds_loss =
+        m->k->is_host && !m->setup.context && (t->part == PART_HEAD || m->config.is_tied);
+    *type = WEIGHT_F32;
+    if (is_trained(m, t) || feeds_loss) return place_f32(m, i, gradient);
+    *gradient = NULL;
+    must(m->weights);
+    *type = m->k->is_host ? m->weights->at[i].type : m->k->act_type;
+    return place_as(m, i, *type);
+}
+
+/* The tensor's layer; for one that is in none, the first. */
+static struct layer *layer_of(const struct model *m, const struct tensor *t)
+{
+    return &m->layers[t->layer >= 0 ? t->layer : 0];
+}
+
+static void place_weights(struct model *m)
+{
+    for (int64_t i = 0; i < m->tensor_count; i++) {
+        const struct tensor *t = &m->table[i];
+        const struct weight *w = m->weights ? &m->weights->at[i] : NULL;
+        struct layer *l = layer_of(m, t);
+        switch (t->part) {
+        case PART_EMBEDDING:
+            m->embedding = place_table(m, i, &m->embedding_type, &m->dembedding);
+            break;
+        case PART_ATTN_NORM:
+            l->attn_gain = place_f32(m, i, &l->dattn_gain);
+            break;
+        case PART_MLP_NORM:
+            l->mlp_gain = place_f32(m, i, &l->dmlp_gain);
+            break;
+        case PART_FINAL_NORM:
+            m->final_gain = place_f32(m, i, &m->dfinal_gain);
+            break;
+        case PART_HEAD:
+            m->head.weight = place_table(m, i, &m->head.type, &m->head.dweight_acc);
+            break;
+        case PART_Q:
+        case PART_K:
+        case PART_V:
+            l->qkv[t->part - PART_Q] = make_linear(m, t, w);
+            break;
+        case PART_O:
+            l->o[0] = make_linear(m, t, w);
+            break;
+        case PART_UP:
+            l->gate_up[1] = make_linear(m, t, w);
+            break;
+        case PART_GATE:
+            l->gate_up[0] = make_linear(m, t, w);
+            break;
+        default:
+            l->down[0] = make_linear(m, t, w);
+            break;
+        }
+    }
+    if (m->config.is_tied) {
+        m->head.type = m->embedding_type;
+        m->head.weight = m->embedding;
+        m->head.dweight_acc = m->dembedding;
+    }
+    m->head.out = m->config.vocab;
+    m->head.in = m->config.dim;
+}
+
+/* The largest sum of ranks that a slot's group has in any layer. */
+static int64_t slot_rank(const struct model *m, int slot)
+{
+    int64_t widest = 0;
+    for (int64_t i = 0; i < m->config.layers; i++) {
+        const struct layer *l = &m->layers[i];
+        int64_t rank = slot == SLOT_QKV       ? group_rank_of(l->qkv, 3)
+                       : slot == SLOT_O       ? group_rank_of(l->o, 1)
+                       : slot == SLOT_GATE_UP ? group_rank_of(l->gate_up, 2)
+                                              : group_rank_of(l->down, 1);
+        if (rank > widest) widest = rank;
+    }
+    return widest;
+}
+
+static int64_t widest_rank(const struct model *m)
+{
+    int64_t widest = 0;
+    for (int slot = SLOT_QKV; slot <= SLOT_DOWN; slot++) {
+        int64_t rank = slot_rank(m, slot);
+        if (rank > widest) widest = rank;
+    }
+    return widest;
+}
+
+/* Room for the u of a slot's group in any layer, since layers may share it. */
+static struct mat take_inner(struct model *m, int slot)
+{
+    int64_t rank = m->setup.is_training ? slot_rank(m, slot) : 0;
+    return rank ? take_mat(m, MEMORY_ACTIVATIONS, m->setup.rows, rank) : (struct mat){ NULL, 0 };
+}
+
+static void place_saved(struct model *m)
+{
+    const struct config *c = &m->config;
+    int64_t width = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, rows = m->setup.rows;
+    const struct saved *shared = NULL, *output = NULL; /* by layers that keep nothing */
+    for (int64_t l = 0; l < c->layers; l++) {
+        struct saved *s = &m->saved[l];
+        bool is_kept = layer_is_kept(m, l), keeps_output = output_is_kept(m, l);
+        if (m->setup.outputs_on_host)
+            output = l < OUTPUT_SLOTS ? NULL : &m->saved[l - OUTPUT_SLOTS];
+        int64_t mlp_rows = is_kept ? rows : m->setup.chunk;
+        if (!is_kept && shared) *s = *shared;
+        if (is_kept || !shared) {
+            s->qkv = take_mat(m, MEMORY_ACTIVATIONS, rows, width + 2 * kv);
+            s->h = take_mat(m, MEMORY_ACTIVATIONS, mlp_rows, c->dim);
+            s->m = take_mat(m, MEMORY_ACTIVATIONS, mlp_rows, 2 * c->ffn);
+            s->u_qkv = take_inner(m, SLOT_QKV);
+            if (is_kept) s->u_gate_up = take_inner(m, SLOT_GATE_UP);
+        }
+        /* Where memory is so dear that inputs go to the host, it is made again. */
+        if (is_kept || !m->setup.inputs_on_host) s->u_down = take_inner(m, SLOT_DOWN);
+        if (!keeps_output && output) {
+            s->o = output->o;
+            s->lse = output->lse;
+        } else {
+            s->o = take_mat(m, MEMORY_ACTIVATIONS, rows, width + slot_rank(m, SLOT_O));
+            s->lse = take(m, MEMORY_ACTIVATIONS, lse_bytes(m));
+        }
+        /* The last ones are still there when the backward begins. */
+        if (m->setup.outputs_on_host && l + OUTPUT_SLOTS < c->layers - m->setup.kept_layers) {
+            m->host_o[l].o = take_host(m, MEMORY_ACTIVATIONS, output_bytes(m, rows));
+            m->host_o[l].lse = take_host(m, MEMORY_ACTIVATIONS, lse_bytes(m));
+        }
+        if (!is_kept) shared = s;
+        if (!keeps_output) output = s;
+    }
+}
+
+static void place_inputs(struct model *m)
+{
+    int64_t rows = m->setup.rows, layers = m->config.layers;
+    int64_t slots = !m->setup.is_training ? 2 : !m->setup.inputs_on_host ? layers + 1 : INPUT_SLOTS;
+    for (int64_t l = 0; l <= layers; l++) {
+        m->x[l] =
+            l < slots ? take_mat(m, MEMORY_CHECKPOINTS, rows, m->config.dim) : m->x[l - slots];
+        /* The last ones are still there when the backward begins. */
+        if (m->setup.is_training && m->setup.inputs_on_host && l + INPUT_SLOTS <= layers)
+            m->host_x[l] =
+                take_host(m, MEMORY_CHECKPOINTS, (size_t)(rows * m->x[l].stride * m->k->act_bytes));
+    }
+}
+
+/* The gradient of attention's output takes the place of the last layer's output, which nothing
+ * needs after the loss, unless that place is for the inputs that come back from the host. */
+static struct mat place_output_gradient(struct model *m, int64_t width)
+{
+    struct mat last = m->x[m->config.layers];
+    if (!m->setup.inputs_on_host && width <= m->config.dim) return last;
+    return take_mat(m, MEMORY_ACTIVATIONS, m->setup.rows, width);
+}
+
+static void place_activations(struct model *m)
+{
+    const struct config *c = &m->config;
+    int64_t rows = m->setup.rows, chunk = m->setup.chunk, rank = widest_rank(m);
+    place_inputs(m);
+    place_saved(m);
+    m->n = take_mat(m, MEMORY_CHUNK, chunk, c->dim + rank);
+    m->s = take_mat(m, MEMORY_CHUNK, chunk, c->ffn + rank);
+    m->rstd_chunk = take(m, MEMORY_CHUNK, (size_t)chunk * 4);
+    if (!m->setup.is_training) return;
+    m->grad = take_mat(m, MEMORY_ACTIVATIONS, rows, c->dim);
+    m->dout = place_output_gradient(m, c->heads * c->head_dim);
+    /* Gradients of n are made where s is no longer needed. */
+    m->dn = c->dim <= c->ffn ? m->s : take_mat(m, MEMORY_CHUNK, chunk, c->dim);
+    m->du = take_mat(m, MEMORY_CHUNK, chunk, rank + 1);
+}
+
+void lay_out(struct model *m)
+{
+    size_t floats = (size_t)m->params.count * 4, rows = (size_t)m->setup.rows * 4;
+    m->rope_rows = m->config.rope.type == ROPE_DYNAMIC ? m->setup.rows : m->setup.positions;
+    size_t table = (size_t)(m->rope_rows * m->config.head_dim / 2) * 4;
+    m->block.used = m->host_block.used = 0;
+    m->copied_count = 0;
+    m->plan = (struct memory_plan){ 0 };
+    m->params.value = take(m, MEMORY_PARAMETERS, floats);
+    if (m->setup.is_training) {
+        m->params.gradient = take(m, MEMORY_GRADIENTS, floats);
+        void *(*taken)(struct model *, enum memory, size_t) =
+            m->setup.moments_on_host ? take_host : take;
+        m->params.moment1 = taken(m, MEMORY_MOMENTS, floats);
+        m->params.moment2 = taken(m, MEMORY_MOMENTS, floats);
+    }
+    place_weights(m);
+    place_activations(m);
+    m->cos = take(m, MEMORY_INPUTS, table);
+    m->sin = take(m, MEMORY_INPUTS, table);
+    m->id = take(m, MEMORY_INPUTS, rows);
+    m->target = take(m, MEMORY_INPUTS, rows);
+    m->position = take(m, MEMORY_INPUTS, rows);
+    m->first = take(m, MEMORY_INPUTS, rows);
+    m->second = take(m, MEMORY_INPUTS, rows);
+    m->nll = take(m, MEMORY_INPUTS, rows);
+    m->logits = take(m, MEMORY_INPUTS, (size_t)(LOGIT_ROWS * m->config.vocab) * 4);
+    for (int64_t l = 0; m->setup.context && l < m->config.layers; l++) {
+        struct cache *c = &m->cache[l];
+        *c = (struct cache){ .type = m->setup.exact_cache ? m->k->act_type : m->k->cache_type,
+                             .capacity = m->setup.context,
+                             .kv_heads = m->config.kv_heads,
+                             .head_dim = m->config.head_dim };
+        c->at = take(m, MEMORY_CACHE, (size_t)cache_elements(c) * weight_type_bits(c->type) / 8);
+    }
+}
+
+static struct slot_shape slot_shape_of(const struct model *m, const struct linear *at, int count,
+                                       int slot)
+{
+    struct slot_shape s = { 0, at->in, slot_rank(m, slot) };
+    for (int i = 0; i < count; i++)
+        s.out += at[i].out;
+    return s;
+}
+
+struct shape shape_of(const struct model *m)
+{
+    const struct config *c = &m->config;
+    struct shape s = { .rows = m->setup.rows,
+                       .chunk = m->setup.chunk,
+                       .keys = m->setup.context,
+                       .dim = c->dim,
+                       .ffn = c->ffn,
+                       .heads = c->heads,
+                       .kv_heads = c->kv_heads,
+                       .head_dim = c->head_dim,
+                       .vocab = c->vocab,
+                       .head_type = m->head.type,
+                       .has_backward = m->setup.is_training,
+                       .dropout = (float)m->setup.dropout };
+    const struct layer *l = &m->layers[0];
+    s.slot[SLOT_QKV] = slot_shape_of(m, l->qkv, 3, SLOT_QKV);
+    s.slot[SLOT_O] = slot_shape_of(m, l->o, 1, SLOT_O);
+    s.slot[SLOT_GATE_UP] = slot_shape_of(m, l->gate_up, 2, SLOT_GATE_UP);
+    s.slot[SLOT_DOWN] = slot_shape_of(m, l->down, 1, SLOT_DOWN);
+    for (int64_t i = 0; m->weights && i < m->tensor_count; i++)
+        if (m->table[i].role == ROLE_LINEAR && !is_trained(m, &m->table[i]) &&
+            m->weights->at[i].type != WEIGHT_F32)
+            s.has_packed_weights = true;
+    return s;
+}

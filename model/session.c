@@ -1,0 +1,129 @@
+#include "model/session.h"
+
+#include <math.h>
+
+/* Tokens that are read at once: a layer's weights are prepared once for them. */
+enum { PIECE = 2048 };
+
+static void set_context(struct model_setup *setup, int64_t context)
+{
+    setup->positions = setup->context = context;
+    setup->rows = context < PIECE ? context : PIECE;
+}
+
+struct model_setup session_setup(int64_t context, const char *device, int threads)
+{
+    struct model_setup setup = { .method = METHOD_FROZEN, .device = device, .threads = threads };
+    set_context(&setup, context);
+    return setup;
+}
+
+int session_longest(const struct loaded *l, const struct model_setup *setup,
+                    struct memory_room room, int64_t *longest, struct fail *why)
+{
+    const struct kernels *k;
+    struct memory_plan plan;
+    int64_t too_long = setup->context + 1;
+    *longest = 0;
+    if (kernels_choose(&k, setup->device, true, why)) return -1;
+    while (too_long - *longest > 1) {
+        struct model_setup own = *setup;
+        set_context(&own, *longest + (too_long - *longest) / 2);
+        if (loaded_plan(l, &own, &plan, why)) return -1;
+        if (memory_fits(&plan, k, room))
+            *longest = own.context;
+        else
+            too_long = own.context;
+    }
+    return 0;
+}
+
+int session_open(struct session *s, const struct loaded *l, const struct model_setup *setup,
+                 struct fail *why)
+{
+    *s = (struct session){ .context = setup->context };
+    s->ids = malloc((size_t)setup->context * sizeof *s->ids);
+    s->logits = malloc((size_t)l->config.vocab * sizeof *s->logits);
+    if (!s->ids || !s->logits) {
+        session_close(s);
+        return fail(why, "out of memory");
+    }
+    int status = loaded_model(l, setup, &s->model, why);
+    if (!status) {
+        s->chunk = model_setup_of(s->model)->rows;
+        status = batch_init(&s->batch, s->chunk, why);
+    }
+    if (status) session_close(s);
+    return status;
+}
+
+void session_close(struct session *s)
+{
+    model_close(s->model);
+    batch_release(&s->batch);
+    free(s->ids);
+    free(s->logits);
+    *s = (struct session){ 0 };
+}
+
+/* length: of all that is being read. */
+static void read_piece(struct session *s, const uint32_t *ids, int64_t count, int64_t length)
+{
+    struct batch *b = &s->batch;
+    for (int64_t t = 0; t < count; t++) {
+        b->id[t] = (int32_t)(s->ids[s->count + t] = ids[t]);
+        b->target[t] = -1;
+        b->position[t] = (int32_t)(s->count + t);
+        b->first[t] = b->second[t] = 0;
+    }
+    b->rows = count;
+    b->length = length;
+    model_forward(s->model, b, (struct dropout){ 0 });
+    if (setup_is_stopped(model_setup_of(s->model)))
+        model_rewind(s->model, s->count);
+    else
+        s->count += count;
+}
+
+static void read_pieces(struct session *s, const uint32_t *ids, int64_t count)
+{
+    const struct session_watch *watch = count - s->count > s->chunk ? s->watch : NULL;
+    if (watch) watch->begin(s->count, count);
+    while (s->count < count && !setup_is_stopped(model_setup_of(s->model))) {
+        int64_t left = count - s->count;
+        if (watch) watch->at(s->count);
+        read_piece(s, ids + s->count, left < s->chunk ? left : s->chunk, count);
+    }
+    if (watch) watch->end();
+}
+
+int session_read(struct session *s, const uint32_t *ids, int64_t count, struct fail *why)
+{
+    must(count > 0 && count <= s->context);
+    /* The last token is read in any case: its logits are wanted. */
+    int64_t shared = 0, most = s->count < count ? s->count : count - 1;
+    while (shared < most && s->ids[shared] == ids[shared])
+        shared++;
+    /* Beyond the original context dynamic keys are turned by the length they were read at: only
+     * what is appended goes on from them, as in transformers. */
+    const struct config *c = model_config(s->model);
+    if (c->rope.type == ROPE_DYNAMIC && count > c->original_position && shared < s->count)
+        shared = 0;
+    model_rewind(s->model, shared);
+    s->count = shared;
+    read_pieces(s, ids, count);
+    if (s->count < count) return 1;
+    if (model_logits(s->model, 1, s->logits, why)) return -1;
+    int64_t vocab = model_config(s->model)->vocab;
+    for (int64_t i = 0; i < vocab; i++)
+        if (!isfinite(s->logits[i]))
+            return fail(why, "logits of token %lld are not finite", (long long)s->count);
+    return 0;
+}
+
+int session_append(struct session *s, uint32_t id, struct fail *why)
+{
+    must(s->count < s->context);
+    s->ids[s->count] = id;
+    return session_read(s, s->ids, s->count + 1, why);
+}
