@@ -28,6 +28,8 @@ void device_release_host(struct device *dev, void *mem, size_t bytes);
 void device_copy_out(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket);
 void device_copy_in(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket);
 void device_copy_wait(struct device *dev, int ticket);
+
+/* ---- profiler ---- */
 void device_range_begin(const char *name);
 void device_range_end(void);
 

@@ -1,6 +1,6 @@
 #include "model/batch.h"
 
-int attention_check(const struct attention_plan *a, struct fail *why)
+int batch_check_attention(const struct attention_plan *a, struct fail *why)
 {
     if (!a->group || a->group % 2 == 0) return 0;
     return fail_usage(why, "shifted short attention needs an even group, not %lld",

@@ -18,7 +18,7 @@ struct attention_plan {
 };
 
 /* Fails if G is odd. */
-int attention_check(const struct attention_plan *a, struct fail *why) MUST_USE;
+int batch_check_attention(const struct attention_plan *a, struct fail *why) MUST_USE;
 
 /* Room for so many rows in one block; released by batch_release. */
 int batch_init(struct batch *b, int64_t rows, struct fail *why) MUST_USE;

@@ -11,11 +11,11 @@
 
 /* ---- values ---- */
 
-static float widened(const void *from, enum weight_type type, size_t i)
+static float widened(const void *from, enum dtype type, size_t i)
 {
-    return type == WEIGHT_F32    ? ((const float *)from)[i]
-           : type == WEIGHT_BF16 ? bf16_to_float(((const uint16_t *)from)[i])
-                                 : f16_to_float(((const uint16_t *)from)[i]);
+    return type == DTYPE_F32    ? ((const float *)from)[i]
+           : type == DTYPE_BF16 ? bf16_to_float(((const uint16_t *)from)[i])
+                                : f16_to_float(((const uint16_t *)from)[i]);
 }
 
 static void put_copy(struct model *m, const struct copied *c)
@@ -29,16 +29,16 @@ static void put_copy(struct model *m, const struct copied *c)
         float wide[PIECE];
         uint16_t half[PIECE];
     } piece;
-    size_t size = weight_type_bits(c->to_type) / 8;
-    size_t count = c->bytes * 8 / weight_type_bits(c->from_type);
+    size_t size = dtype_bits(c->to_type) / 8;
+    size_t count = c->bytes * 8 / dtype_bits(c->from_type);
     for (size_t i = 0; i < count; i += PIECE) {
         size_t n = count - i < PIECE ? count - i : PIECE;
         for (size_t j = 0; j < n; j++) {
             float x = widened(c->from, c->from_type, i + j);
-            if (c->to_type == WEIGHT_F32)
+            if (c->to_type == DTYPE_F32)
                 piece.wide[j] = x;
             else
-                piece.half[j] = c->to_type == WEIGHT_BF16 ? bf16_from_float(x) : f16_from_float(x);
+                piece.half[j] = c->to_type == DTYPE_BF16 ? bf16_from_float(x) : f16_from_float(x);
         }
         m->k->upload(m->dev, (char *)c->to + i * size, &piece, n * size);
     }
@@ -81,11 +81,11 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
         /* The weights' own table: an adapter may have more rows than the base, whose come later. */
         int64_t index = t->tensor - m->table;
         const struct weight *w = &m->weights->at[index];
-        if (w->type == WEIGHT_NF4 && m->setup.each) continue;
-        if (w->type == WEIGHT_NF4)
+        if (w->type == DTYPE_NF4 && m->setup.each) continue;
+        if (w->type == DTYPE_NF4)
             return fail_usage(why, "full fine-tuning needs an unquantized base");
         put_copy(m, &(struct copied){ m->params.value + t->offset, w->data,
-                                      weight_bytes(w, &m->weights->table[index]), WEIGHT_F32,
+                                      weight_bytes(w, &m->weights->table[index]), DTYPE_F32,
                                       w->type });
     }
     for (int64_t i = 0; i < m->copied_count; i++)
@@ -138,7 +138,7 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     m->copied = calloc((size_t)m->tensor_count * 3, sizeof *m->copied);
     if (!m->layers || !m->saved || !m->x || !m->cache || !m->host_x || !m->host_o || !m->copied)
         return fail(why, "out of memory");
-    if (list_adapted(m, why) || list_parameters(m, why) ||
+    if (placement_list_adapted(m, why) || placement_list_parameters(m, why) ||
         kernels_choose(&m->k, setup->device, plan_only, why))
         return -1;
     int64_t likes = setup->is_training ? m->k->chunk_rows : m->k->read_rows;
@@ -149,7 +149,7 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
             kept = m->setup.kept_layers < layers ? m->setup.kept_layers : layers;
     m->setup.kept_layers = kept;
     if (m->setup.kept_outputs > layers - kept) m->setup.kept_outputs = layers - kept;
-    lay_out(m);
+    placement_lay_out(m);
     return 0;
 }
 
@@ -181,7 +181,7 @@ static void add_scratch(struct model *m, int threads)
     int64_t count =
         m->tensor_count < m->weights->source_count ? m->tensor_count : m->weights->source_count;
     for (int64_t i = 0; i < count; i++)
-        if (!is_trained(m, &m->table[i])) {
+        if (!placement_is_trained(m, &m->table[i])) {
             const struct weight *w = &m->weights->at[i];
             const struct tensor *t = &m->table[i];
             source += weight_bytes(w, t) + weight_absmax_bytes(w, t) + weight_nested_bytes(w, t);
@@ -231,7 +231,7 @@ int model_open(struct model **out, const struct model_setup *setup, const struct
     }
     if (!status) status = take_blocks(m, why);
     if (!status) {
-        lay_out(m);
+        placement_lay_out(m);
         status = put_values(m, seed, why);
     }
     if (!status) status = put_tables(m, why);

@@ -32,7 +32,7 @@ struct copied {
     void *to;
     const void *from;
     size_t bytes; /* of the source */
-    enum weight_type to_type, from_type;
+    enum dtype to_type, from_type;
 };
 
 /* Layers' inputs, and attention's outputs, that wait on the host: so many take turns in the
@@ -56,7 +56,7 @@ struct model {
     struct layer *layers;
     struct linear head;
     const void *embedding;
-    enum weight_type embedding_type;
+    enum dtype embedding_type;
     const float *final_gain;
     float *dembedding, *dfinal_gain;
     struct parameters params;
@@ -90,11 +90,11 @@ struct model {
 };
 
 /* What the setup says of each tensor. */
-int list_adapted(struct model *m, struct fail *why);
-int list_parameters(struct model *m, struct fail *why);
-void lay_out(struct model *m);
+int placement_list_adapted(struct model *m, struct fail *why);
+int placement_list_parameters(struct model *m, struct fail *why);
+void placement_lay_out(struct model *m);
 struct shape shape_of(const struct model *m);
-bool is_trained(const struct model *m, const struct tensor *t);
+bool placement_is_trained(const struct model *m, const struct tensor *t);
 
 int64_t group_rank_of(const struct linear *at, int count);
 struct group group_of(const struct linear *at, int count, int slot);

@@ -30,7 +30,7 @@ static struct mat take_mat(struct model *m, enum memory memory, int64_t rows, in
     return (struct mat){ take(m, memory, (size_t)(rows * stride * m->k->act_bytes)), stride };
 }
 
-int list_adapted(struct model *m, struct fail *why)
+int placement_list_adapted(struct model *m, struct fail *why)
 {
     const struct model_setup *s = &m->setup;
     m->each = calloc((size_t)m->tensor_count, sizeof *m->each);
@@ -48,7 +48,7 @@ int list_adapted(struct model *m, struct fail *why)
     return 0;
 }
 
-bool is_trained(const struct model *m, const struct tensor *t)
+bool placement_is_trained(const struct model *m, const struct tensor *t)
 {
     return m->setup.method == METHOD_FULL || model_adapted(m, t)->whole;
 }
@@ -60,14 +60,14 @@ static void add_trainable(struct parameters *p, const struct tensor *t, enum tra
     p->count += (rows * cols + 15) / 16 * 16;
 }
 
-int list_parameters(struct model *m, struct fail *why)
+int placement_list_parameters(struct model *m, struct fail *why)
 {
     struct parameters *p = &m->params;
     p->at = calloc((size_t)m->tensor_count * 3, sizeof *p->at);
     if (!p->at) return fail(why, "out of memory");
     for (int64_t i = 0; i < m->tensor_count; i++) {
         const struct tensor *t = &m->table[i];
-        if (is_trained(m, t)) add_trainable(p, t, TRAINED_WEIGHT, t->rows, t->cols);
+        if (placement_is_trained(m, t)) add_trainable(p, t, TRAINED_WEIGHT, t->rows, t->cols);
         int64_t rank = model_adapted(m, t)->rank;
         if (!rank) continue;
         add_trainable(p, t, TRAINED_LORA_A, rank, t->cols);
@@ -104,8 +104,8 @@ static float *gradient_of(const struct model *m, const struct trainable *t)
     return t && m->params.gradient ? m->params.gradient + t->offset : NULL;
 }
 
-static void add_copy(struct model *m, void *to, enum weight_type to_type, const void *from,
-                     enum weight_type from_type, size_t bytes)
+static void add_copy(struct model *m, void *to, enum dtype to_type, const void *from,
+                     enum dtype from_type, size_t bytes)
 {
     m->copied[m->copied_count++] = (struct copied){ to, from, bytes, to_type, from_type };
 }
@@ -115,7 +115,7 @@ static const void *place_bytes(struct model *m, const void *from, size_t bytes)
 {
     if (m->k->is_host || !from) return from;
     void *to = take(m, MEMORY_WEIGHTS, bytes);
-    add_copy(m, to, WEIGHT_NF4, from, WEIGHT_NF4, bytes);
+    add_copy(m, to, DTYPE_NF4, from, DTYPE_NF4, bytes);
     return to;
 }
 
@@ -127,7 +127,7 @@ static struct linear make_linear(struct model *m, const struct tensor *t, const 
     const struct trainable *own = find_parameter(m, t, TRAINED_WEIGHT);
     must(own || w);
     if (own) {
-        l.type = WEIGHT_F32;
+        l.type = DTYPE_F32;
         l.weight = value_of(m, own);
         l.dweight_acc = gradient_of(m, own);
     } else {
@@ -150,14 +150,14 @@ static struct linear make_linear(struct model *m, const struct tensor *t, const 
 }
 
 /* A vector or table in that type: where the source has it, or a copy. */
-static const void *place_as(struct model *m, int64_t i, enum weight_type type)
+static const void *place_as(struct model *m, int64_t i, enum dtype type)
 {
     const struct tensor *t = &m->table[i];
     must(m->weights);
     const struct weight *w = &m->weights->at[i];
-    must(w->type != WEIGHT_NF4);
+    must(w->type != DTYPE_NF4);
     if (w->type == type && m->k->is_host) return w->data;
-    void *to = take(m, MEMORY_WEIGHTS, (size_t)(t->rows * t->cols) * weight_type_bits(type) / 8);
+    void *to = take(m, MEMORY_WEIGHTS, (size_t)(t->rows * t->cols) * dtype_bits(type) / 8);
     add_copy(m, to, type, w->data, w->type, weight_bytes(w, t));
     return to;
 }
@@ -167,18 +167,18 @@ static const float *place_f32(struct model *m, int64_t i, float **gradient)
 {
     const struct trainable *own = find_parameter(m, &m->table[i], TRAINED_WEIGHT);
     *gradient = gradient_of(m, own);
-    return own ? value_of(m, own) : place_as(m, i, WEIGHT_F32);
+    return own ? value_of(m, own) : place_as(m, i, DTYPE_F32);
 }
 
 /* Embedding or head: on the CPU as it is stored, if nothing needs it in f32 (the loss does),
  * elsewhere in the type of activations. */
-static const void *place_table(struct model *m, int64_t i, enum weight_type *type, float **gradient)
+static const void *place_table(struct model *m, int64_t i, enum dtype *type, float **gradient)
 {
     const struct tensor *t = &m->table[i];
     bool feeds_loss =
         m->k->is_host && !m->setup.context && (t->part == PART_HEAD || m->config.is_tied);
-    *type = WEIGHT_F32;
-    if (is_trained(m, t) || feeds_loss) return place_f32(m, i, gradient);
+    *type = DTYPE_F32;
+    if (placement_is_trained(m, t) || feeds_loss) return place_f32(m, i, gradient);
     *gradient = NULL;
     must(m->weights);
     *type = m->k->is_host ? m->weights->at[i].type : m->k->act_type;
@@ -351,7 +351,7 @@ static void place_activations(struct model *m)
     m->du = take_mat(m, MEMORY_CHUNK, chunk, rank + 1);
 }
 
-void lay_out(struct model *m)
+void placement_lay_out(struct model *m)
 {
     size_t floats = (size_t)m->params.count * 4, rows = (size_t)m->setup.rows * 4;
     m->rope_rows = m->config.rope.type == ROPE_DYNAMIC ? m->setup.rows : m->setup.positions;
@@ -384,7 +384,7 @@ void lay_out(struct model *m)
                              .capacity = m->setup.context,
                              .kv_heads = m->config.kv_heads,
                              .head_dim = m->config.head_dim };
-        c->at = take(m, MEMORY_CACHE, (size_t)cache_elements(c) * weight_type_bits(c->type) / 8);
+        c->at = take(m, MEMORY_CACHE, (size_t)cache_elements(c) * dtype_bits(c->type) / 8);
     }
 }
 
@@ -418,8 +418,8 @@ struct shape shape_of(const struct model *m)
     s.slot[SLOT_GATE_UP] = slot_shape_of(m, l->gate_up, 2, SLOT_GATE_UP);
     s.slot[SLOT_DOWN] = slot_shape_of(m, l->down, 1, SLOT_DOWN);
     for (int64_t i = 0; m->weights && i < m->tensor_count; i++)
-        if (m->table[i].role == ROLE_LINEAR && !is_trained(m, &m->table[i]) &&
-            m->weights->at[i].type != WEIGHT_F32)
+        if (m->table[i].role == ROLE_LINEAR && !placement_is_trained(m, &m->table[i]) &&
+            m->weights->at[i].type != DTYPE_F32)
             s.has_packed_weights = true;
     return s;
 }

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-struct update {
+struct adamw_update {
     float *p, *m, *v, *g;
     int64_t count;
     float beta1, beta2, eps, gscale, step_size, decay_factor, root2;
@@ -13,7 +13,7 @@ struct update {
 static void update_piece(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const struct update *u = arg;
+    const struct adamw_update *u = arg;
     int64_t first = task * FLAT_TILE, count = min_i64(FLAT_TILE, u->count - first);
     float *restrict p = u->p + first, *restrict m = u->m + first, *restrict v = u->v + first;
     float *restrict g = u->g + first;
@@ -34,18 +34,18 @@ void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t c
     must(step > 0);
     double correction1 = 1 - pow((double)beta1, (double)step);
     double correction2 = 1 - pow((double)beta2, (double)step);
-    struct update u = { .p = p,
-                        .m = m,
-                        .v = v,
-                        .g = g,
-                        .count = count,
-                        .beta1 = beta1,
-                        .beta2 = beta2,
-                        .eps = eps,
-                        .gscale = gscale,
-                        .step_size = (float)((double)lr / correction1),
-                        .decay_factor = 1 - lr * decay,
-                        .root2 = (float)sqrt(correction2) };
+    struct adamw_update u = { .p = p,
+                              .m = m,
+                              .v = v,
+                              .g = g,
+                              .count = count,
+                              .beta1 = beta1,
+                              .beta2 = beta2,
+                              .eps = eps,
+                              .gscale = gscale,
+                              .step_size = (float)((double)lr / correction1),
+                              .decay_factor = 1 - lr * decay,
+                              .root2 = (float)sqrt(correction2) };
     pool_run(dev->pool, ceil_div(count, FLAT_TILE), update_piece, &u);
 }
 

@@ -84,13 +84,13 @@ static void multiply(const struct attention *call, void *scratch, int64_t m, int
 /* block: the rows first … first + count − 1, which are keys. key_range: the keys of a block that
  * some row of a tile of queries sees, counted from `first`. It begins at a multiple of TILE_K, so
  * that a product over keys can begin there. */
-struct block {
+struct attention_block {
     int64_t first, count;
 };
 struct key_range {
     int64_t from, count; /* count <= 0: no key */
 };
-static struct key_range key_range_of(struct block keys, int64_t low, int64_t end)
+static struct key_range key_range_of(struct attention_block keys, int64_t low, int64_t end)
 {
     int64_t from = low > keys.first ? (low - keys.first) / TILE_K * TILE_K : 0;
     int64_t to = min_i64(end, keys.first + keys.count) - keys.first;
@@ -101,8 +101,8 @@ static struct key_range key_range_of(struct block keys, int64_t low, int64_t end
 struct row_range {
     int64_t from, to; /* to <= from: no key */
 };
-static struct row_range row_range_of(struct block keys, struct key_range visible, int64_t low,
-                                     int64_t row)
+static struct row_range row_range_of(struct attention_block keys, struct key_range visible,
+                                     int64_t low, int64_t row)
 {
     int64_t first = keys.first + visible.from;
     int64_t from = low > first ? low - first : 0;
@@ -152,7 +152,7 @@ static void online_softmax(struct softmax_state *m, int64_t row, float *s, struc
 /* Processes a tile of queries against a block of keys. The task's queries begin at row `first`, the
  * tile at row first + tile. */
 static void fwd_tile(const struct attention *a, struct softmax_state *m, int64_t head,
-                     int64_t first, int64_t tile, int64_t rows, struct block keys)
+                     int64_t first, int64_t tile, int64_t rows, struct attention_block keys)
 {
     const int32_t *start = starts_of(a->spans, head) + first + tile;
     int64_t c = a->head_dim;
@@ -173,7 +173,7 @@ static void fwd_tile(const struct attention *a, struct softmax_state *m, int64_t
 
 /* Makes the keys and values of a block the operands k and v. */
 static void set_keys(const struct attention *a, struct softmax_state *m, int64_t kv,
-                     struct block keys)
+                     struct attention_block keys)
 {
     int64_t c = a->head_dim, k_stride = a->k.stride, v_stride = a->v.stride;
     const float *k, *v;
@@ -211,7 +211,7 @@ static void fwd_task(void *arg, int64_t task, int worker)
     for (int64_t r = 0; r < rows; r++)
         m.row_max[r] = -INFINITY;
     set_operand(a, &m.q, rows_of(a->q, first, head, a), a->q.stride, false, a->scale, rows, c);
-    struct block keys = { low, 0 };
+    struct attention_block keys = { low, 0 };
     for (; keys.first < end; keys.first += KEY_BLOCK) {
         keys.count = min_i64(KEY_BLOCK, end - keys.first);
         set_keys(a, &m, kv, keys);
@@ -305,7 +305,7 @@ static void softmax_bwd(float *restrict p, float *restrict ds, struct row_range 
 /* Adds what the tile of queries that begins at row `first` contributes to the gradients of a block
  * of keys, and what that block contributes to dq. */
 static void bwd_tile(const struct attention *a, struct bwd_range *g, int64_t head, int64_t first,
-                     struct block keys)
+                     struct attention_block keys)
 {
     const int32_t *start = starts_of(a->spans, head) + first;
     int64_t rows = min_i64(QUERY_TILE, g->end - first), c = a->head_dim, ld = KEY_BLOCK;
@@ -337,7 +337,7 @@ static void bwd_tile(const struct attention *a, struct bwd_range *g, int64_t hea
 }
 
 static void put_transposed(const struct attention *a, struct mat to, const float *from,
-                           const struct bwd_range *g, struct block keys)
+                           const struct bwd_range *g, struct attention_block keys)
 {
     for (int64_t r = 0; r < keys.count; r++) {
         float *row = head_at(to, keys.first + r, g->kv, a->head_dim);
@@ -346,7 +346,7 @@ static void put_transposed(const struct attention *a, struct mat to, const float
     }
 }
 
-static void bwd_block(const struct attention *a, struct bwd_range *g, struct block keys)
+static void bwd_block(const struct attention *a, struct bwd_range *g, struct attention_block keys)
 {
     int64_t c = a->head_dim, group_size = group_size_of(a);
     const float *k = rows_of(a->k, keys.first, g->kv, a), *v = rows_of(a->v, keys.first, g->kv, a);
@@ -424,7 +424,7 @@ static void bwd_task(void *arg, int64_t task, int worker)
     for (int64_t head = g.kv * group_size; head < (g.kv + 1) * group_size; head++)
         compute_deltas(a, &g, head);
     for (int64_t first = g.first_row; first < g.end; first += KEY_BLOCK)
-        bwd_block(a, &g, (struct block){ first, min_i64(KEY_BLOCK, g.end - first) });
+        bwd_block(a, &g, (struct attention_block){ first, min_i64(KEY_BLOCK, g.end - first) });
 }
 
 /* Finds where rows can be cut: where no row from t on sees a row before t. Since starts do not

@@ -12,7 +12,7 @@ static size_t rounded(size_t floats) { return (floats + 15) / 16 * 16; }
 static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* How many floats each part of the scratch takes, in their order. */
-struct parts {
+struct scratch_parts {
     size_t slot[LINEAR_SLOTS], worker, packed, split, logits, partial, ranges;
 };
 
@@ -31,9 +31,9 @@ static size_t slot_floats(const struct slot_shape *s)
     return s->out && packed > plain ? packed : plain;
 }
 
-static struct parts parts_of(const struct shape *s)
+static struct scratch_parts parts_of(const struct shape *s)
 {
-    struct parts p = { 0 };
+    struct scratch_parts p = { 0 };
     int64_t widest = max_i64(s->ffn, max_i64(s->dim, s->heads * s->head_dim));
     for (int i = 0; i < LINEAR_SLOTS && s->has_packed_weights; i++)
         p.slot[i] = rounded(slot_floats(&s->slot[i]));
@@ -75,7 +75,7 @@ static struct parts parts_of(const struct shape *s)
     return p;
 }
 
-static size_t block_bytes(struct parts p, int threads)
+static size_t block_bytes(struct scratch_parts p, int threads)
 {
     size_t floats =
         p.worker * (size_t)threads + p.packed + p.split + p.logits + p.partial + p.ranges;
@@ -154,7 +154,7 @@ void device_release(struct device *dev, void *mem, size_t bytes)
 
 int device_reserve(struct device *dev, const struct shape *shape, struct fail *why)
 {
-    struct parts p = parts_of(shape);
+    struct scratch_parts p = parts_of(shape);
     device_release(dev, dev->scratch, dev->scratch_bytes);
     dev->scratch = NULL;
     dev->scratch_bytes = block_bytes(p, dev->threads);
@@ -233,9 +233,6 @@ void device_copy_wait(struct device *dev, int ticket)
 }
 
 /* Profilers of the CPU know the functions' names, so ranges do nothing. */
-void device_range_begin(const char *name) { (void)name; }
-void device_range_end(void) {}
-
 int device_sync(struct device *dev, struct fail *why)
 {
     if (gemm_lacks_memory()) return fail(why, "device cpu: not enough memory for a product");

@@ -4,13 +4,13 @@
 
 #include <cmath>
 
-struct update {
+struct adamw_update {
     float *p, *m, *v, *g;
     int64_t count;
     float beta1, beta2, eps, gscale, step_size, decay_factor, root2;
 };
 
-KERNEL(THREADS, 1) adamw_kernel(const update u)
+KERNEL(THREADS, 1) adamw_kernel(const adamw_update u)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= u.count) return;
@@ -30,7 +30,7 @@ void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t c
     if (!count) return;
     double correction1 = 1 - pow((double)beta1, (double)step);
     double correction2 = 1 - pow((double)beta2, (double)step);
-    struct update u = { p,
+    struct adamw_update u = { p,
                         m,
                         v,
                         g,

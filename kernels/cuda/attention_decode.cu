@@ -153,7 +153,7 @@ template <int N> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
  * load 16 contiguous bytes of keys and values. Weights are rounded to elements for the product, as
  * in the kernels for many rows. */
 #ifndef ELEM_F32
-struct weights {
+struct key_weights {
     float score[HEADS][SPLIT];
     elem rounded[HEADS][SPLIT + 8]; /* 8 more, so that rows begin in different banks */
 };
@@ -167,7 +167,7 @@ DEVICE void load_words(uint32_t word[4], const elem *from, bool valid)
 /* Computes the scores of a warp's keys. Lane 4g + q holds the dimensions 32 i + 8 q … + 7 of the
  * keys g and g + 8, and of the head g. */
 template <int DIM>
-DEVICE void put_tile_scores(weights *w, const attention_row &a, int head, int count, int kv,
+DEVICE void put_tile_scores(key_weights *w, const attention_row &a, int head, int count, int kv,
                             int begin)
 {
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
@@ -213,7 +213,7 @@ DEVICE uint32_t pair_halves(uint32_t first, uint32_t second, bool is_high)
 /* values[warp][head][dimension], summed over a warp's keys. Lane 4g + q holds the dimensions 64 i +
  * 8 g … + 7 of the keys 2q, 2q + 1, 2q + 8 and 2q + 9. */
 template <int DIM>
-DEVICE void put_tile_values(float *values, const weights *w, const attention_row &a, int count,
+DEVICE void put_tile_values(float *values, const key_weights *w, const attention_row &a, int count,
                             int kv, int begin)
 {
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
@@ -254,7 +254,7 @@ DEVICE void put_tile_values(float *values, const weights *w, const attention_row
 template <int DIM> KERNEL(BLOCK, 5) flash_decode_mma_kernel(const attention_row a)
 {
     SHARED_DYNAMIC(memory);
-    weights *w = (weights *)memory;
+    key_weights *w = (key_weights *)memory;
     float *values = (float *)(w + 1);
     int kv = blockIdx.y, group_size = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -285,7 +285,7 @@ template <int DIM> KERNEL(BLOCK, 5) flash_decode_mma_kernel(const attention_row 
 
 template <int DIM> static void launch_flash_decode_mma(struct device *dev, const attention_row &a)
 {
-    size_t bytes = sizeof(weights) + sizeof(float) * WARPS * HEADS * DIM;
+    size_t bytes = sizeof(key_weights) + sizeof(float) * WARPS * HEADS * DIM;
     dim3 grid((unsigned)a.splits, (unsigned)a.kv_heads);
     LAUNCH(flash_decode_mma_kernel<DIM>, grid, dim3(BLOCK), bytes, dev->stream, a);
     launched(dev, "attention_cached");

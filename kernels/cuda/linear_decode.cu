@@ -31,9 +31,9 @@ struct decode_call {
 };
 
 /* What a lane loads of a row of weights at once: COUNT elements from `at` on. */
-template <enum dtype TYPE> struct piece;
+template <enum dtype TYPE> struct weight_piece;
 
-template <> struct piece<DTYPE_NF4> {
+template <> struct weight_piece<DTYPE_NF4> {
     static constexpr int COUNT = 32;
     uint4 codes;
     float absmax;
@@ -50,7 +50,7 @@ template <> struct piece<DTYPE_NF4> {
     DEVICE_MEMBER float scale() const { return absmax; }
 };
 
-template <> struct piece<DTYPE_F32> {
+template <> struct weight_piece<DTYPE_F32> {
     static constexpr int COUNT = 8;
     pack<8> p;
     DEVICE_MEMBER void load(const decode_linear &l, int64_t at, const float *)
@@ -66,7 +66,7 @@ template <> struct piece<DTYPE_F32> {
     DEVICE_MEMBER float scale() const { return 1; }
 };
 
-template <enum dtype TYPE> struct piece {
+template <enum dtype TYPE> struct weight_piece {
     static constexpr int COUNT = 8;
     uint4 half;
     DEVICE_MEMBER void load(const decode_linear &l, int64_t at, const float *)
@@ -90,9 +90,9 @@ template <enum dtype TYPE, int ROWS, int OUTS>
 DEVICE void add_products(float (*sum)[OUTS], const decode_call &a, const decode_linear &l,
                          int64_t first, const float *value, const float *map)
 {
-    constexpr int COUNT = piece<TYPE>::COUNT;
+    constexpr int COUNT = weight_piece<TYPE>::COUNT;
     for (int64_t i = threadIdx.x % 32 * COUNT; i < a.in; i += 32 * COUNT) {
-        piece<TYPE> w[OUTS];
+        weight_piece<TYPE> w[OUTS];
         float part[ROWS][OUTS] = {};
 #pragma unroll
         for (int o = 0; o < OUTS; o++)

@@ -36,11 +36,4 @@ const char *dtype_name(enum dtype dtype);        /* as safetensors spells it: "B
 const char *dtype_stream_name(enum dtype dtype); /* as streams do: "bf16"; of a weight's type */
 int dtype_parse(const char *name, enum dtype *dtype); /* safetensors' name; -1: there is none */
 
-/* Earlier names, until the renaming of the tree. */
-#define weight_type dtype
-#define WEIGHT_F32 DTYPE_F32
-#define WEIGHT_BF16 DTYPE_BF16
-#define WEIGHT_F16 DTYPE_F16
-#define WEIGHT_NF4 DTYPE_NF4
-
 #endif

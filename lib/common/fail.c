@@ -63,7 +63,7 @@ void fail_rename(struct fail *why, const char *from, const char *to)
     free(whole);
 }
 
-void must_failed(const char *expression, const char *file, int line)
+void fail_must(const char *expression, const char *file, int line)
 {
     char text[512];
     int length =

@@ -46,7 +46,7 @@ void fail_fit(char *text, size_t size, const char *whole);
 static inline int fail_status(void) { return -1; }
 
 /* Our own mistake: prints expression and place, aborts; stays on in release. */
-#define must(condition) ((condition) ? (void)0 : must_failed(#condition, __FILE__, __LINE__))
-void must_failed(const char *expression, const char *file, int line) NORETURN;
+#define must(condition) ((condition) ? (void)0 : fail_must(#condition, __FILE__, __LINE__))
+void fail_must(const char *expression, const char *file, int line) NORETURN;
 
 #endif

@@ -30,23 +30,23 @@ uint64_t rng_key(uint64_t seed, const char *purpose)
     return XXH3_64bits_withSeed(purpose, strlen(purpose), seed);
 }
 
-struct draw {
+struct rng_draw {
     uint64_t bits, number;
 };
 
 static int by_bits(const void *a, const void *b)
 {
-    const struct draw *x = a, *y = b;
+    const struct rng_draw *x = a, *y = b;
     if (x->bits != y->bits) return x->bits < y->bits ? -1 : 1;
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
 int rng_permutation(uint64_t key, uint64_t *order, size_t n)
 {
-    struct draw *draws = malloc((n ? n : 1) * sizeof *draws);
+    struct rng_draw *draws = malloc((n ? n : 1) * sizeof *draws);
     if (!draws) return -1;
     for (size_t i = 0; i < n; i++)
-        draws[i] = (struct draw){ rng_bits(key, 0, i), i };
+        draws[i] = (struct rng_draw){ rng_bits(key, 0, i), i };
     qsort(draws, n, sizeof *draws, by_bits);
     for (size_t i = 0; i < n; i++)
         order[i] = draws[i].number;

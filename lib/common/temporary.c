@@ -16,7 +16,7 @@ static const char mark[] = ".longqlora-";
 enum { MARK = sizeof mark - 1 };
 
 /* What is removed if a signal ends the program. */
-static struct slot {
+static struct name_slot {
     volatile sig_atomic_t is_file, is_folder;
     folder_holds *holds;
     char path[4096];
@@ -26,9 +26,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void (*also)(void); /* NULL: nothing else is to be removed */
 static volatile sig_atomic_t is_ending;
 
-static struct slot *take_slot(void)
+static struct name_slot *take_slot(void)
 {
-    struct slot *found = NULL;
+    struct name_slot *found = NULL;
     pthread_mutex_lock(&lock);
     for (int i = 0; i < SLOTS && !found; i++)
         if (!is_taken[i]) found = &slots[i];
@@ -37,7 +37,7 @@ static struct slot *take_slot(void)
     return found;
 }
 
-static void free_slot(struct slot *s)
+static void free_slot(struct name_slot *s)
 {
     s->is_file = s->is_folder = 0;
     pthread_mutex_lock(&lock);
@@ -264,7 +264,7 @@ void temporary_done(struct temporary *t)
 
 void temporary_remove(struct temporary *t)
 {
-    const struct slot *s = t->slot;
+    const struct name_slot *s = t->slot;
     if (!s) return;
     if (s->is_file) unlink(t->path);
     if (s->is_folder) {

@@ -21,8 +21,8 @@
 typedef bool folder_holds(const char *name);
 
 struct temporary {
-    int fd;            /* open and locked: to write a file, to read a folder */
-    struct slot *slot; /* in the list of what a signal removes; NULL: there is none */
+    int fd;                 /* open and locked: to write a file, to read a folder */
+    struct name_slot *slot; /* in the list of what a signal removes; NULL: there is none */
     char path[4096];
 };
 

@@ -28,13 +28,13 @@ static void digest_tensor(XXH3_state_t *state, const struct weights *w, int64_t 
 {
     const struct tensor *t = &w->table[i];
     const struct weight *at = &w->at[i];
-    const char *type = weight_type_name(at->type);
+    const char *type = dtype_stream_name(at->type);
     int64_t shape[2] = { t->rows, t->cols };
     XXH3_128bits_update(state, t->name, strlen(t->name) + 1);
     XXH3_128bits_update(state, type, strlen(type) + 1);
     XXH3_128bits_update(state, shape, sizeof shape);
     digest_mapped(state, at->data, weight_bytes(at, t));
-    if (at->type != WEIGHT_NF4) return;
+    if (at->type != DTYPE_NF4) return;
     if (at->absmax) XXH3_128bits_update(state, at->absmax, weight_absmax_bytes(at, t));
     XXH3_128bits_update(state, at->nested, weight_nested_bytes(at, t));
     XXH3_128bits_update(state, &at->offset, sizeof(float));

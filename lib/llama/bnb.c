@@ -147,7 +147,8 @@ static int take_nested(const struct model_files *files, const struct tensor *t, 
     const void *absmax, *nested, *map;
     if (take_part(files, t, BNB_ABSMAX, DTYPE_U8, (n + NF4_BLOCK - 1) / NF4_BLOCK, &absmax, why) ||
         take_part(files, t, BNB_NESTED_ABSMAX, DTYPE_F32, NF4_SCALES(n, true), &nested, why) ||
-        take_part(files, t, BNB_NESTED_MAP, DTYPE_F32, 256, &map, why))
+        take_part(files, t, BNB_NESTED_MAP, DTYPE_F32,
+                  sizeof nf4_absmax_value / sizeof *nf4_absmax_value, &map, why))
         return -1;
     w->absmax = absmax;
     w->nested = nested;
@@ -160,7 +161,7 @@ int bnb_take(const struct model_files *files, const struct tensor *t, struct wei
     int64_t n = t->rows * t->cols;
     const void *map, *absmax;
     bool is_nested = false;
-    *w = (struct weight){ .type = WEIGHT_NF4 };
+    *w = (struct weight){ .type = DTYPE_NF4 };
     if (read_state(files, t, &is_nested, &w->offset, why) ||
         take_part(files, t, BNB_CODES, DTYPE_U8, (n + 1) / 2, &w->data, why) ||
         take_part(files, t, BNB_MAP, DTYPE_F32, 16, &map, why) ||

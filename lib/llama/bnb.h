@@ -20,7 +20,7 @@
 #include "lib/tensorfile/safetensors.h"
 
 struct weight {
-    enum weight_type type;
+    enum dtype type;
     const void *data;
     const uint8_t *absmax; /* NF4, as in struct linear: codes of absmax, or NULL */
     const float *nested;

@@ -28,7 +28,7 @@ static bool is_shard(const char *name)
     return at && !*at;
 }
 
-bool directory_holds(const char *name)
+bool model_directory_holds(const char *name)
 {
     static const char *const own[] = { "config.json", "model.safetensors",
                                        "model.safetensors.index.json" };
@@ -39,19 +39,19 @@ bool directory_holds(const char *name)
 
 /* ---- what stands there ---- */
 
-const struct folder_kind directory_kind = { "a model", directory_holds, made_check };
+const struct folder_kind model_directory_kind = { "a model", model_directory_holds, made_check };
 
-int directory_declare(const char *option, const char *path, struct fail *why)
+int model_directory_declare(const char *option, const char *path, struct fail *why)
 {
-    return file_guard_output_folder(option, path, directory_holds, why) ||
-                   folder_check(path, &directory_kind, why)
+    return file_guard_output_folder(option, path, model_directory_holds, why) ||
+                   folder_check(path, &model_directory_kind, why)
                ? -1
                : 0;
 }
 
 /* ---- writing ---- */
 
-struct tensor_header directory_header(const struct tensor *t, enum dtype dtype)
+struct tensor_header model_directory_header(const struct tensor *t, enum dtype dtype)
 {
     return (struct tensor_header){ .name = t->name,
                                    .dtype = dtype,
@@ -59,16 +59,16 @@ struct tensor_header directory_header(const struct tensor *t, enum dtype dtype)
                                    .shape = { t->rows, t->cols } };
 }
 
-struct tensor_header *directory_headers(const struct tensor *table, int64_t count,
-                                        const enum dtype *dtypes)
+struct tensor_header *model_directory_headers(const struct tensor *table, int64_t count,
+                                              const enum dtype *dtypes)
 {
     struct tensor_header *headers = calloc((size_t)count + 1, sizeof *headers);
     for (int64_t i = 0; headers && i < count; i++)
-        headers[i] = directory_header(&table[i], dtypes ? dtypes[i] : DTYPE_F32);
+        headers[i] = model_directory_header(&table[i], dtypes ? dtypes[i] : DTYPE_F32);
     return headers;
 }
 
-uint64_t directory_bytes(const struct directory_job *job)
+uint64_t model_directory_bytes(const struct model_directory_job *job)
 {
     uint64_t sum = 0;
     for (int64_t i = 0; i < job->count; i++)
@@ -77,7 +77,7 @@ uint64_t directory_bytes(const struct directory_job *job)
 }
 
 /* The end of the shard that begins at `first`. */
-static int64_t shard_end(const struct directory_job *job, int64_t first)
+static int64_t shard_end(const struct model_directory_job *job, int64_t first)
 {
     uint64_t bytes = 0;
     int64_t i = first;
@@ -88,8 +88,9 @@ static int64_t shard_end(const struct directory_job *job, int64_t first)
 }
 
 /* made: has the digests of what is written. */
-static int write_shard(const char *directory, const char *name, const struct directory_job *job,
-                       int64_t first, int64_t end, json_t *made, struct fail *why)
+static int write_shard(const char *directory, const char *name,
+                       const struct model_directory_job *job, int64_t first, int64_t end,
+                       json_t *made, struct fail *why)
 {
     char path[4096], digest[DIGEST_TEXT];
     struct safetensors_writer *w;
@@ -105,7 +106,7 @@ static int write_shard(const char *directory, const char *name, const struct dir
     return json_object_set_new(made, name, json_string(digest)) ? fail(why, "out of memory") : 0;
 }
 
-static int write_shards(const char *directory, const struct directory_job *job, json_t *made,
+static int write_shards(const char *directory, const struct model_directory_job *job, json_t *made,
                         struct fail *why)
 {
     char path[4096], name[64];
@@ -135,25 +136,26 @@ static int write_shards(const char *directory, const struct directory_job *job, 
     return status;
 }
 
-const char *dtype_torch_name(enum dtype dtype)
+const char *model_directory_torch_dtype(enum dtype dtype)
 {
     return dtype == DTYPE_F16 ? "float16" : dtype == DTYPE_BF16 ? "bfloat16" : "float32";
 }
 
-static json_t *config_of(const struct directory_job *job)
+static json_t *config_of(const struct model_directory_job *job)
 {
     json_t *config = config_to_json(job->config, job->new_style_rope);
     if (!config) return NULL;
     if (job->whole_positions)
         json_object_set_new(config, "max_position_embeddings",
                             json_integer(config_context(job->config)));
-    json_object_set_new(config, "torch_dtype", json_string(dtype_torch_name(job->dtype)));
+    json_object_set_new(config, "torch_dtype",
+                        json_string(model_directory_torch_dtype(job->dtype)));
     if (job->quantization)
         json_object_set(config, "quantization_config", (json_t *)job->quantization);
     return config;
 }
 
-static int write_files(const char *path, const struct directory_job *job, json_t *made,
+static int write_files(const char *path, const struct model_directory_job *job, json_t *made,
                        struct fail *why)
 {
     char file[4096];
@@ -172,7 +174,7 @@ static int write_files(const char *path, const struct directory_job *job, json_t
     return status;
 }
 
-int directory_write(const char *path, const struct directory_job *job, struct fail *why)
+int model_directory_write(const char *path, const struct model_directory_job *job, struct fail *why)
 {
     json_t *made = json_object();
     int status = made ? write_files(path, job, made, why) : fail(why, "%s: out of memory", path);
@@ -180,13 +182,13 @@ int directory_write(const char *path, const struct directory_job *job, struct fa
     return status;
 }
 
-int directory_make(const char *path, const struct directory_job *job, struct fail *why)
+int model_directory_make(const char *path, const struct model_directory_job *job, struct fail *why)
 {
     enum { SMALL_FILES = 16 << 20 };
     struct folder f;
-    if (folder_open(&f, path, &directory_kind, why)) return -1;
-    if (output_room(f.temporary, directory_bytes(job) + SMALL_FILES, why) ||
-        directory_write(f.temporary, job, why)) {
+    if (folder_open(&f, path, &model_directory_kind, why)) return -1;
+    if (output_room(f.temporary, model_directory_bytes(job) + SMALL_FILES, why) ||
+        model_directory_write(f.temporary, job, why)) {
         fail_rename(why, f.temporary, path);
         folder_abandon(&f);
         return -1;

@@ -9,14 +9,14 @@
 #include "lib/tensorfile/safetensors.h"
 
 /* Writes the data of one tensor with safetensors_put; called in order. */
-typedef int directory_produce(void *arg, int64_t index, struct safetensors_writer *w,
-                              struct fail *why);
+typedef int model_directory_produce(void *arg, int64_t index, struct safetensors_writer *w,
+                                    struct fail *why);
 
-struct directory_job {
+struct model_directory_job {
     const struct config *config;
     const struct tensor_header *headers;
     int64_t count;
-    directory_produce *produce;
+    model_directory_produce *produce;
     void *arg;
     enum dtype dtype;                    /* config.json's torch_dtype */
     const struct companions *companions; /* tokenizer and licence files; may be NULL */
@@ -30,31 +30,33 @@ struct directory_job {
 };
 
 /* The header of a model's tensor, whose name it is. */
-struct tensor_header directory_header(const struct tensor *t, enum dtype dtype);
+struct tensor_header model_directory_header(const struct tensor *t, enum dtype dtype);
 /* Headers of a model's tensors; dtypes NULL: all f32. The caller frees; NULL out of memory.
  * Names are the table's. */
-struct tensor_header *directory_headers(const struct tensor *table, int64_t count,
-                                        const enum dtype *dtypes);
+struct tensor_header *model_directory_headers(const struct tensor *table, int64_t count,
+                                              const enum dtype *dtypes);
 /* Bytes of all tensors. */
-uint64_t directory_bytes(const struct directory_job *job);
+uint64_t model_directory_bytes(const struct model_directory_job *job);
 
 /* Writes into a directory that is there: shards (model.safetensors alone, or numbered
  * ones and their index), the other files, and config.json last: where it stands, all is
  * there. */
-int directory_write(const char *path, const struct directory_job *job, struct fail *why) MUST_USE;
+int model_directory_write(const char *path, const struct model_directory_job *job,
+                          struct fail *why) MUST_USE;
 /* Makes a directory of nothing else, whole or not at all; replaces one that merge or quantize made
  * and nobody changed since, and nothing else. Fails before anything is written if the disk has not
  * the room. */
-int directory_make(const char *path, const struct directory_job *job, struct fail *why) MUST_USE;
+int model_directory_make(const char *path, const struct model_directory_job *job,
+                         struct fail *why) MUST_USE;
 
-/* Names that directory_write writes. */
-bool directory_holds(const char *name);
-/* Directories that directory_make replaces: see made_check. */
-extern const struct folder_kind directory_kind;
+/* Names that model_directory_write writes. */
+bool model_directory_holds(const char *name);
+/* Directories that model_directory_make replaces: see made_check. */
+extern const struct folder_kind model_directory_kind;
 
 /* Before any work: the path that the user gave with that option ("-o ") is to become a directory.
- * Fails where directory_make would, and where the path is an input. */
-int directory_declare(const char *option, const char *path, struct fail *why) MUST_USE;
-const char *dtype_torch_name(enum dtype dtype); /* float32 and so on */
+ * Fails where model_directory_make would, and where the path is an input. */
+int model_directory_declare(const char *option, const char *path, struct fail *why) MUST_USE;
+const char *model_directory_torch_dtype(enum dtype dtype); /* float32 and so on */
 
 #endif

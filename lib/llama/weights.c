@@ -13,18 +13,18 @@
 
 size_t weight_bytes(const struct weight *w, const struct tensor *t)
 {
-    return ((size_t)(t->rows * t->cols) * weight_type_bits(w->type) + 7) / 8;
+    return ((size_t)(t->rows * t->cols) * dtype_bits(w->type) + 7) / 8;
 }
 
 size_t weight_absmax_bytes(const struct weight *w, const struct tensor *t)
 {
-    if (w->type != WEIGHT_NF4 || !w->absmax) return 0;
+    if (w->type != DTYPE_NF4 || !w->absmax) return 0;
     return ((size_t)(t->rows * t->cols) + NF4_BLOCK - 1) / NF4_BLOCK;
 }
 
 size_t weight_nested_bytes(const struct weight *w, const struct tensor *t)
 {
-    if (w->type != WEIGHT_NF4) return 0;
+    if (w->type != DTYPE_NF4) return 0;
     return NF4_SCALES((size_t)(t->rows * t->cols), w->absmax) * sizeof *w->nested;
 }
 
@@ -92,7 +92,7 @@ static int take_stored(struct weights *w, int64_t i, struct fail *why)
         return fail_input(why, "%s is %s, F32, F16 or BF16 [%lld, %lld] is needed", t->name, shape,
                           (long long)t->rows, (long long)t->cols);
     }
-    w->at[i] = (struct weight){ .type = weight_type_of_dtype(s->dtype), .data = s->data };
+    w->at[i] = (struct weight){ .type = s->dtype, .data = s->data };
     return align(w, &w->at[i].data, s->bytes, dtype_size(s->dtype), why);
 }
 
@@ -233,14 +233,14 @@ static int begin_tensor(struct weights *w, int64_t i, const struct weights_recor
                           (long long)r->rows, (long long)r->cols, (long long)t->rows,
                           (long long)t->cols);
     size_t elements = (size_t)(t->rows * t->cols);
-    for (int type = WEIGHT_F32; type <= WEIGHT_NF4; type++)
+    for (int type = DTYPE_F32; type <= DTYPE_NF4; type++)
         if (!strcmp(r->dtype, dtype_stream_name((enum dtype)type))) at->type = (enum dtype)type;
-    bool is_nf4 = at->type == WEIGHT_NF4;
+    bool is_nf4 = at->type == DTYPE_NF4;
     if (is_nf4 && t->role != ROLE_LINEAR)
         return fail_input(why, "%s is NF4, only linears may be", t->name);
     size_t absmax = padded((elements * dtype_bits(at->type) + 7) / 8);
-    size_t nested = absmax + padded(is_nf4 ? (elements + 63) / 64 : 0);
-    size_t bytes = nested + (is_nf4 ? (elements + 16383) / 16384 * sizeof(float) : 0);
+    size_t nested = absmax + padded(is_nf4 ? (elements + NF4_BLOCK - 1) / NF4_BLOCK : 0);
+    size_t bytes = nested + (is_nf4 ? (elements + NF4_NESTED - 1) / NF4_NESTED * sizeof(float) : 0);
     char *memory = take_memory(w, bytes, why);
     if (!memory) return -1;
     *at = (struct weight){ .type = at->type, .data = memory, .offset = r->offset };
@@ -267,9 +267,9 @@ static int take_record(struct weights *w, int64_t *rows_read, const struct weigh
         return fail_input(why, "%s: ranges of rows that do not belong together", r->name);
     size_t first = (size_t)(r->first_row * r->cols);
     memcpy((char *)at->data + first * dtype_bits(at->type) / 8, r->data, r->data_bytes);
-    if (at->type == WEIGHT_NF4) {
-        memcpy((uint8_t *)at->absmax + first / 64, r->absmax, r->absmax_bytes);
-        memcpy((float *)at->nested + first / 16384, r->nested, r->nested_bytes);
+    if (at->type == DTYPE_NF4) {
+        memcpy((uint8_t *)at->absmax + first / NF4_BLOCK, r->absmax, r->absmax_bytes);
+        memcpy((float *)at->nested + first / NF4_NESTED, r->nested, r->nested_bytes);
         w->is_quantized = true;
     }
     rows_read[i] = r->end_row;
@@ -296,12 +296,12 @@ static int read_records(struct weights *w, struct reader *r, struct fail *why)
     return got;
 }
 
-enum weight_type weights_config_type(const struct config *c)
+enum dtype weights_config_type(const struct config *c)
 {
     const char *name = json_string_value(json_object_get(c->json, "dtype"));
     if (!name) name = json_string_value(json_object_get(c->json, "torch_dtype"));
-    if (name && !strcmp(name, "float32")) return WEIGHT_F32;
-    return name && !strcmp(name, "bfloat16") ? WEIGHT_BF16 : WEIGHT_F16;
+    if (name && !strcmp(name, "float32")) return DTYPE_F32;
+    return name && !strcmp(name, "bfloat16") ? DTYPE_BF16 : DTYPE_F16;
 }
 
 static int outline_config(struct weights *w, struct fail *why)
@@ -317,9 +317,9 @@ static void outline_data(struct weights *w, bool as_nf4)
 {
     static const char not_there;
     for (int64_t i = 0; i < w->count; i++) {
-        enum weight_type type = w->at[i].type;
-        if (as_nf4 && w->table[i].role == ROLE_LINEAR) type = WEIGHT_NF4;
-        bool is_nf4 = type == WEIGHT_NF4;
+        enum dtype type = w->at[i].type;
+        if (as_nf4 && w->table[i].role == ROLE_LINEAR) type = DTYPE_NF4;
+        bool is_nf4 = type == DTYPE_NF4;
         w->at[i] =
             (struct weight){ .type = type,
                              .data = &not_there,

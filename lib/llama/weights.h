@@ -57,17 +57,11 @@ void weights_close(struct weights *w);
 void weights_describe(const struct weights *w, char *text, size_t size);
 
 /* What 16- or 32-bit type the model is meant to be in, as config.json says. */
-enum weight_type weights_config_type(const struct config *c);
+enum dtype weights_config_type(const struct config *c);
 
 /* Of its data alone, without NF4's scales. */
 size_t weight_bytes(const struct weight *w, const struct tensor *t);
 /* Of NF4's: codes of absmax, none without double quantization; scales. 0 for other types. */
 size_t weight_absmax_bytes(const struct weight *w, const struct tensor *t);
 size_t weight_nested_bytes(const struct weight *w, const struct tensor *t);
-/* Earlier names, until the renaming of the tree. */
-#define weight_type_bits dtype_bits
-#define weight_type_name dtype_stream_name
-#define weight_type_dtype dtype_stored
-#define weight_type_of_dtype(dtype) (dtype)
-
 #endif

@@ -191,7 +191,7 @@ static int gather(msgpack_sbuffer *numbers, struct json_scan *s, int width)
             return fail_input(s->why, "a list holds something that is no number below 2^%d",
                               8 * width);
         uint32_t number = (uint32_t)n;
-        if (packed_write(numbers, (const char *)&number, (size_t)width))
+        if (msgpack_write_bytes(numbers, (const char *)&number, (size_t)width))
             return fail(s->why, "out of memory");
     }
     return more;
@@ -287,11 +287,11 @@ int stream_json_parse(msgpack_sbuffer *to, const char *line, size_t bytes, int *
                       struct fail *why)
 {
     struct line l = { .scan = json_scan_begin("not JSON:", line, bytes, why) };
-    msgpack_packer_init(&l.pk, to, packed_write);
+    msgpack_packer_init(&l.pk, to, msgpack_write_bytes);
     int status = json_scan_kind(&l.scan) == '{' ? pack_object(&l, width)
                                                 : fail_input(why, "not a JSON object");
     if (!status) status = json_scan_end(&l.scan);
     free(l.text);
-    if (!status && packed_is_lost(to)) status = fail(why, "out of memory");
+    if (!status && msgpack_bytes_are_lost(to)) status = fail(why, "out of memory");
     return status;
 }

@@ -12,38 +12,38 @@ static uint64_t big_endian(const unsigned char *at, int bytes)
 
 /* What follows a type byte: so many bytes of length, so many of payload for each
  * unit of it, or so many objects for each. (MessagePack specification.) */
-struct shape {
+struct object_shape {
     int length_bytes;
     uint64_t fixed;
     int bytes_each, objects_each;
 };
 
-static int shape_of(unsigned char type, struct shape *s)
+static int shape_of(unsigned char type, struct object_shape *s)
 {
-    *s = (struct shape){ 0 };
+    *s = (struct object_shape){ 0 };
     if (type <= 0x7f || type >= 0xe0 || type == 0xc0 || type == 0xc2 || type == 0xc3) return 1;
     if (type <= 0x8f)
-        *s = (struct shape){ 0, type & 15, 0, 2 };
+        *s = (struct object_shape){ 0, type & 15, 0, 2 };
     else if (type <= 0x9f)
-        *s = (struct shape){ 0, type & 15, 0, 1 };
+        *s = (struct object_shape){ 0, type & 15, 0, 1 };
     else if (type <= 0xbf)
-        *s = (struct shape){ 0, type & 31, 1, 0 };
+        *s = (struct object_shape){ 0, type & 31, 1, 0 };
     else if (type >= 0xc4 && type <= 0xc6)
-        *s = (struct shape){ 1 << (type - 0xc4), 0, 1, 0 };
+        *s = (struct object_shape){ 1 << (type - 0xc4), 0, 1, 0 };
     else if (type == 0xca)
-        *s = (struct shape){ 0, 4, 1, 0 };
+        *s = (struct object_shape){ 0, 4, 1, 0 };
     else if (type == 0xcb)
-        *s = (struct shape){ 0, 8, 1, 0 };
+        *s = (struct object_shape){ 0, 8, 1, 0 };
     else if (type >= 0xcc && type <= 0xcf)
-        *s = (struct shape){ 0, 1u << (type - 0xcc), 1, 0 };
+        *s = (struct object_shape){ 0, 1u << (type - 0xcc), 1, 0 };
     else if (type >= 0xd0 && type <= 0xd3)
-        *s = (struct shape){ 0, 1u << (type - 0xd0), 1, 0 };
+        *s = (struct object_shape){ 0, 1u << (type - 0xd0), 1, 0 };
     else if (type >= 0xd9 && type <= 0xdb)
-        *s = (struct shape){ 1 << (type - 0xd9), 0, 1, 0 };
+        *s = (struct object_shape){ 1 << (type - 0xd9), 0, 1, 0 };
     else if (type == 0xdc || type == 0xdd)
-        *s = (struct shape){ type == 0xdc ? 2 : 4, 0, 0, 1 };
+        *s = (struct object_shape){ type == 0xdc ? 2 : 4, 0, 0, 1 };
     else if (type == 0xde || type == 0xdf)
-        *s = (struct shape){ type == 0xde ? 2 : 4, 0, 0, 2 };
+        *s = (struct object_shape){ type == 0xde ? 2 : 4, 0, 0, 2 };
     else
         return 0; /* 0xc1 and extension types: not used in our streams */
     return 1;
@@ -69,7 +69,7 @@ static int pass(struct rest *r, uint64_t bytes)
 
 static int pass_object(struct rest *r, int depth)
 {
-    struct shape s;
+    struct object_shape s;
     if (!depth) return fail_input(r->why, "nested deeper than %d", STREAM_DEPTH_MAX);
     if (!r->values)
         return fail_input(r->why, "an object of more than %d values", STREAM_VALUES_MAX);

@@ -5,7 +5,7 @@
 /* A lost buffer: no memory, and a size that none can have. */
 static const size_t lost_size = SIZE_MAX;
 
-bool packed_is_lost(const msgpack_sbuffer *buffer) { return buffer->size == lost_size; }
+bool msgpack_bytes_are_lost(const msgpack_sbuffer *buffer) { return buffer->size == lost_size; }
 
 static void lose(msgpack_sbuffer *buffer)
 {
@@ -13,10 +13,10 @@ static void lose(msgpack_sbuffer *buffer)
     *buffer = (msgpack_sbuffer){ .size = lost_size };
 }
 
-int packed_write(void *sbuffer, const char *data, size_t bytes)
+int msgpack_write_bytes(void *sbuffer, const char *data, size_t bytes)
 {
     msgpack_sbuffer *buffer = sbuffer;
-    if (packed_is_lost(buffer)) return -1;
+    if (msgpack_bytes_are_lost(buffer)) return -1;
     if (!bytes || !msgpack_sbuffer_write(buffer, data, bytes)) return 0;
     lose(buffer);
     return -1;
@@ -25,7 +25,7 @@ int packed_write(void *sbuffer, const char *data, size_t bytes)
 static msgpack_packer begin(struct fields *f, const char *key)
 {
     msgpack_packer pk;
-    msgpack_packer_init(&pk, &f->bytes, packed_write);
+    msgpack_packer_init(&pk, &f->bytes, msgpack_write_bytes);
     msgpack_pack_str_with_body(&pk, key, strlen(key));
     f->count++;
     return pk;
@@ -91,10 +91,10 @@ void fields_map(struct fields *f, const char *key, const struct fields *value)
 /* Loses the other one too if there is nothing to append. */
 static void append_packed(const msgpack_sbuffer *from, msgpack_sbuffer *to)
 {
-    if (packed_is_lost(from))
+    if (msgpack_bytes_are_lost(from))
         lose(to);
     else
-        packed_write(to, from->data, from->size);
+        msgpack_write_bytes(to, from->data, from->size);
 }
 
 void fields_join(struct fields *f, const struct fields *more)

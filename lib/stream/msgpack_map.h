@@ -18,8 +18,8 @@ struct fields {
 
 /* msgpack's callback for an sbuffer that does not forget a failed allocation: the buffer is
  * lost from then on, and what it is packed into as well. */
-int packed_write(void *sbuffer, const char *data, size_t bytes);
-bool packed_is_lost(const msgpack_sbuffer *buffer);
+int msgpack_write_bytes(void *sbuffer, const char *data, size_t bytes);
+bool msgpack_bytes_are_lost(const msgpack_sbuffer *buffer);
 
 void fields_init(struct fields *f);
 void fields_release(struct fields *f);

@@ -7,7 +7,7 @@
 enum { SLOTS = 4, ASKED_AHEAD = 8 << 20 };
 
 /* A loaded frame on its way, or the end (status 0), or why there is none (-1). */
-struct slot {
+struct frame_slot {
     char *content;
     size_t size, room;
     uint64_t offset;
@@ -17,7 +17,7 @@ struct slot {
 
 struct frames_ahead {
     struct frames source; /* the thread's: file, decompressor, buffers */
-    struct slot slot[SLOTS];
+    struct frame_slot slot[SLOTS];
     uint64_t asked;         /* the file's bytes before this one were asked for */
     uint64_t filled, taken; /* numbers of slots: they take turns */
     bool is_ending;
@@ -27,7 +27,7 @@ struct frames_ahead {
 };
 
 /* Trades the buffer that was filled for the slot's. */
-static void trade(struct frames *f, struct slot *s)
+static void trade(struct frames *f, struct frame_slot *s)
 {
     char *content = f->content;
     size_t room = f->content_room;
@@ -56,7 +56,7 @@ static void *load_frames(void *arg)
         pthread_mutex_lock(&a->lock);
         while (a->filled - a->taken == SLOTS && !a->is_ending)
             pthread_cond_wait(&a->moved, &a->lock);
-        struct slot *s = &a->slot[a->filled % SLOTS];
+        struct frame_slot *s = &a->slot[a->filled % SLOTS];
         if (a->is_ending) status = 0;
         s->size = a->source.content_size;
         s->offset = a->source.offset;
@@ -98,7 +98,7 @@ int frames_ahead_next(struct frames *f, struct fail *why)
     pthread_mutex_lock(&a->lock);
     while (a->filled == a->taken)
         pthread_cond_wait(&a->moved, &a->lock);
-    struct slot *s = &a->slot[a->taken % SLOTS];
+    struct frame_slot *s = &a->slot[a->taken % SLOTS];
     int status = s->status;
     f->content_size = 0;
     if (status > 0) {

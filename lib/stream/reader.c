@@ -9,7 +9,7 @@
 
 #include <xxhash.h>
 
-struct loaded;
+struct loaded_frame;
 
 struct reader {
     struct frames in;
@@ -29,13 +29,13 @@ struct reader {
     /* random access */
     uint64_t *frame_offset, *frame_first; /* [frame_count], [frame_count + 1] */
     size_t frame_count;
-    struct loaded *loaded; /* [frame_count] */
+    struct loaded_frame *loaded; /* [frame_count] */
     size_t loaded_bytes;
     uint64_t clock;
 };
 
 /* A frame kept for random access: its content, and where each record begins. */
-struct loaded {
+struct loaded_frame {
     char *content;
     size_t bytes, *object_at;
     uint64_t used; /* when last */
@@ -432,7 +432,7 @@ int reader_index(struct reader *r, struct fail *why)
 static void make_room(struct reader *r, size_t bytes)
 {
     while (r->loaded_bytes && r->loaded_bytes + bytes > LOADED_MAX) {
-        struct loaded *oldest = NULL;
+        struct loaded_frame *oldest = NULL;
         for (size_t i = 0; i < r->frame_count; i++)
             if (r->loaded[i].content && (!oldest || r->loaded[i].used < oldest->used))
                 oldest = &r->loaded[i];
@@ -441,7 +441,7 @@ static void make_room(struct reader *r, size_t bytes)
         /* The analyser loses sight of entries that are zeroed when they are freed. */
         free(oldest->content);
         free(oldest->object_at); /* NOLINT(clang-analyzer-unix.Malloc) */
-        *oldest = (struct loaded){ 0 };
+        *oldest = (struct loaded_frame){ 0 };
     }
 }
 
@@ -467,7 +467,7 @@ static int load_frame(struct reader *r, size_t frame, struct fail *why)
     uint64_t expected = r->frame_first[frame + 1] - r->frame_first[frame];
     if (!r->loaded) r->loaded = calloc(r->frame_count, sizeof *r->loaded);
     if (!r->loaded) return fail(why, "%s: out of memory", r->name);
-    struct loaded *l = &r->loaded[frame];
+    struct loaded_frame *l = &r->loaded[frame];
     if (l->content) return 0;
     if (frames_at(&r->in, r->frame_offset[frame], why)) return -1;
     /* The end record says how many, and may lie: a record has at least a byte. */
@@ -505,7 +505,7 @@ int reader_at(struct reader *r, uint64_t number, msgpack_object *record, struct 
     }
     r->records = number;
     if (load_frame(r, low, why)) return -1;
-    struct loaded *l = &r->loaded[low];
+    struct loaded_frame *l = &r->loaded[low];
     l->used = ++r->clock;
     /* As above. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
     size_t at = l->object_at[number - r->frame_first[low]];

@@ -32,7 +32,7 @@ int weights_writer(struct writer **w, const char *path, const char *tool,
 static void pack_pair(struct fields *f, const char *key, int64_t a, int64_t b)
 {
     msgpack_packer pk;
-    msgpack_packer_init(&pk, &f->bytes, packed_write);
+    msgpack_packer_init(&pk, &f->bytes, msgpack_write_bytes);
     msgpack_pack_str_with_body(&pk, key, strlen(key));
     msgpack_pack_array(&pk, 2);
     msgpack_pack_int64(&pk, a);

@@ -87,7 +87,7 @@ static int flush_frame(struct writer *w, struct fail *why)
 {
     size_t content = w->frame.size;
     if (!content) return 0;
-    if (packed_is_lost(&w->frame)) return fail(why, "%s: out of memory", w->out.path);
+    if (msgpack_bytes_are_lost(&w->frame)) return fail(why, "%s: out of memory", w->out.path);
     if (content > STREAM_FRAME_MAX)
         return fail(why, "%s: record %llu: %zu bytes, a frame holds at most %d", w->out.path,
                     (unsigned long long)w->records, content, STREAM_FRAME_MAX);
@@ -128,7 +128,7 @@ static void pack_header(struct writer *w, enum stream_kind kind, const char *too
     fields_text(&header, "version", LONGQLORA_VERSION);
     fields_map(&header, "options", options);
     msgpack_packer pk;
-    msgpack_packer_init(&pk, &w->frame, packed_write);
+    msgpack_packer_init(&pk, &w->frame, msgpack_write_bytes);
     fields_pack(&header, &pk);
     fields_release(&header);
 }
@@ -165,7 +165,7 @@ static int open_writer(struct writer **out, const char *path, enum stream_kind k
         ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_checksumFlag, 1);
         XXH3_128bits_reset(w->hash);
         pack_header(w, kind, tool, own, options);
-        if (packed_is_lost(&w->frame)) {
+        if (msgpack_bytes_are_lost(&w->frame)) {
             fail(why, "%s: out of memory", path);
         } else if (w->frame.size > STREAM_HEADER_MAX) {
             fail(why, "%s: header of %zu bytes, at most %d", path, w->frame.size,
@@ -200,10 +200,10 @@ int writer_add(struct writer *w, struct fields *record, struct fail *why)
 {
     size_t before = w->frame.size;
     msgpack_packer pk;
-    msgpack_packer_init(&pk, &w->frame, packed_write);
+    msgpack_packer_init(&pk, &w->frame, msgpack_write_bytes);
     fields_pack(record, &pk);
     fields_release(record);
-    if (!packed_is_lost(&w->frame)) {
+    if (!msgpack_bytes_are_lost(&w->frame)) {
         XXH3_128bits_update(w->hash, w->frame.data + before, w->frame.size - before);
         w->records++;
         if (w->frame.size < STREAM_FRAME_BYTES || !flush_frame(w, why)) return 0;
@@ -234,7 +234,7 @@ static void pack_end(struct writer *w, size_t data_frames)
     char digest[STREAM_DIGEST_TEXT];
     digest_of_state(w->hash, digest);
     msgpack_packer pk;
-    msgpack_packer_init(&pk, &w->frame, packed_write);
+    msgpack_packer_init(&pk, &w->frame, msgpack_write_bytes);
     /* A reader takes no larger object; without the list it reads from the start. */
     bool has_frames = data_frames <= STREAM_VALUES_MAX / 2;
     bool has_wording = *w->wording.name;

@@ -18,12 +18,12 @@ struct pair {
     uint32_t piece; /* a pair that makes another piece by now is stale */
 };
 
-void merger_release(struct merger *w)
+void bpe_merger_release(struct bpe_merger *w)
 {
     free(w->symbols);
     free(w->starts);
     free(w->heap);
-    *w = (struct merger){ 0 };
+    *w = (struct bpe_merger){ 0 };
 }
 
 int tokenizer_room(void **at, size_t *have, size_t wanted, size_t each, struct fail *why)
@@ -96,7 +96,7 @@ static size_t put_unknown(const struct tokenizer *t, struct unknowns *u, uint32_
 }
 
 /* At most as many as the unit has bytes. */
-static size_t read_symbols(const struct tokenizer *t, struct merger *w, const char *text,
+static size_t read_symbols(const struct tokenizer *t, struct bpe_merger *w, const char *text,
                            size_t bytes, uint32_t *ids)
 {
     struct unknowns u = { 0 };
@@ -142,7 +142,7 @@ static int merge_all_few(const struct tokenizer *t, uint32_t *id, uint32_t *star
     }
 }
 
-static void merge_few(const struct tokenizer *t, struct merger *w, struct token_buffer *b,
+static void merge_few(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                       const char *text, size_t bytes, bool *after_unknown)
 {
     uint32_t id[FEW], start[FEW + 1] = { 0 };
@@ -178,7 +178,7 @@ static void sift_up(struct pair *heap, size_t i)
     heap[i] = p;
 }
 
-static struct pair pop(struct merger *w)
+static struct pair pop(struct bpe_merger *w)
 {
     struct pair top = w->heap[0], last = w->heap[--w->heap_count];
     size_t i = 0, child;
@@ -193,7 +193,7 @@ static struct pair pop(struct merger *w)
 }
 
 /* The heap never holds more than two pairs for each symbol: room is made beforehand. */
-static void offer(const struct tokenizer *t, struct merger *w, int32_t left)
+static void offer(const struct tokenizer *t, struct bpe_merger *w, int32_t left)
 {
     int32_t right = left < 0 ? -1 : w->symbols[left].right;
     if (right < 0) return;
@@ -203,7 +203,7 @@ static void offer(const struct tokenizer *t, struct merger *w, int32_t left)
     sift_up(w->heap, w->heap_count++);
 }
 
-static void merge_many(const struct tokenizer *t, struct merger *w)
+static void merge_many(const struct tokenizer *t, struct bpe_merger *w)
 {
     while (w->heap_count) {
         struct pair p = pop(w);
@@ -222,7 +222,7 @@ static void merge_many(const struct tokenizer *t, struct merger *w)
 }
 
 /* The symbols of a unit, side by side; none, if all was dropped. */
-static int32_t list_symbols(const struct tokenizer *t, struct merger *w, const char *text,
+static int32_t list_symbols(const struct tokenizer *t, struct bpe_merger *w, const char *text,
                             size_t bytes)
 {
     int32_t n = 0;
@@ -240,7 +240,7 @@ static int32_t list_symbols(const struct tokenizer *t, struct merger *w, const c
     return n;
 }
 
-static int encode_many(const struct tokenizer *t, struct merger *w, struct token_buffer *b,
+static int encode_many(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                        const char *text, size_t bytes, bool *after_unknown, struct fail *why)
 {
     if (tokenizer_room((void **)&w->starts, &w->start_room, bytes + 1, sizeof *w->starts, why) ||
@@ -263,8 +263,8 @@ static int encode_many(const struct tokenizer *t, struct merger *w, struct token
     return 0;
 }
 
-int merge_unit(const struct tokenizer *t, struct merger *w, struct token_buffer *b,
-               const char *text, size_t bytes, bool *after_unknown, struct fail *why)
+int bpe_merge_unit(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
+                   const char *text, size_t bytes, bool *after_unknown, struct fail *why)
 {
     if (t->ignores_merges) {
         uint32_t whole = tokenizer_find(t, text, bytes);

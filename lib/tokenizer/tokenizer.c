@@ -37,7 +37,7 @@ struct long_unit {
 struct token_work {
     char *text; /* whose space marks have become spaces */
     size_t text_room;
-    struct merger merger;
+    struct bpe_merger merger;
     struct pipeline pipeline;
     struct split_work *split;
     uint64_t *units; /* a bit for each byte: does a unit begin there? */
@@ -51,7 +51,7 @@ void token_buffer_release(struct token_buffer *b)
 {
     if (b->work) {
         free(b->work->text);
-        merger_release(&b->work->merger);
+        bpe_merger_release(&b->work->merger);
         pipeline_release(&b->work->pipeline);
         split_work_release(b->work->split);
         free(b->work->units);
@@ -70,7 +70,7 @@ static int remember_long(const struct tokenizer *t, struct token_buffer *b, cons
 {
     bool after_unknown = false;
     if (bytes > LONG_BYTES)
-        return merge_unit(t, &b->work->merger, b, text, bytes, &after_unknown, why);
+        return bpe_merge_unit(t, &b->work->merger, b, text, bytes, &after_unknown, why);
     struct long_unit *u = &b->work->longs[XXH3_64bits(text, bytes) % LONG_SLOTS];
     if (u->length == bytes && !memcmp(u->text, text, bytes)) {
         memcpy(b->ids + b->count, u->ids, u->count * sizeof *u->ids);
@@ -79,7 +79,7 @@ static int remember_long(const struct tokenizer *t, struct token_buffer *b, cons
     }
     size_t first = b->count;
     uint64_t dropped = b->work->merger.dropped;
-    if (merge_unit(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
+    if (bpe_merge_unit(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
     size_t count = b->count - first;
     /* What is dropped is counted each time. */
     if (count <= LONG_IDS && dropped == b->work->merger.dropped) {
@@ -199,7 +199,7 @@ static int encode_first(const struct tokenizer *t, struct token_buffer *b, const
     if (!unit) return fail(why, "out of memory");
     unit[0] = ' ';
     memcpy(unit + 1, text, bytes);
-    int status = merge_unit(t, &b->work->merger, b, unit, bytes + 1, after_unknown, why);
+    int status = bpe_merge_unit(t, &b->work->merger, b, unit, bytes + 1, after_unknown, why);
     free(unit);
     return status;
 }
@@ -211,7 +211,8 @@ static int encode_unknowing(const struct tokenizer *t, struct token_buffer *b, c
                             struct fail *why)
 {
     for (size_t i = 0; i < count; start = end[i++])
-        if (merge_unit(t, &b->work->merger, b, text + start, end[i] - start, after_unknown, why))
+        if (bpe_merge_unit(t, &b->work->merger, b, text + start, end[i] - start, after_unknown,
+                           why))
             return -1;
     return 0;
 }

@@ -264,8 +264,8 @@ static inline const struct merge *find_merge(const struct tokenizer *t, uint32_t
     }
 }
 
-/* Working memory of merge_unit; zero it, release it. */
-struct merger {
+/* Working memory of bpe_merge_unit; zero it, release it. */
+struct bpe_merger {
     struct symbol *symbols;
     uint32_t *starts;
     size_t symbol_room, start_room;
@@ -273,12 +273,12 @@ struct merger {
     size_t heap_count, heap_room;
     uint64_t dropped; /* characters and bytes that gave nothing */
 };
-void merger_release(struct merger *w);
+void bpe_merger_release(struct bpe_merger *w);
 
 /* Appends the ids of a unit to b, which has room for three a byte. after_unknown: was the
  * last symbol an unknown one? A model without byte pieces makes a run of them one. */
-int merge_unit(const struct tokenizer *t, struct merger *w, struct token_buffer *b,
-               const char *text, size_t bytes, bool *after_unknown, struct fail *why);
+int bpe_merge_unit(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
+                   const char *text, size_t bytes, bool *after_unknown, struct fail *why);
 
 int tokenizer_room(void **at, size_t *have, size_t wanted, size_t each, struct fail *why);
 

@@ -74,15 +74,15 @@ int main(int argc, char **argv)
     struct companions *companions = NULL;
     struct companions_place from = { .folder = argv[4] };
     if (argv[4]) or_die(companions_read(&companions, from, &why), &why);
-    struct directory_job job = { .config = &c,
-                                 .headers = directory_headers(table, count, dtypes),
-                                 .count = count,
-                                 .dtype = dtype,
-                                 .produce = produce,
-                                 .arg = &s,
-                                 .companions = companions,
-                                 .max_shard_bytes = (uint64_t)4 << 30 };
-    or_die(directory_make(argv[2], &job, &why), &why);
+    struct model_directory_job job = { .config = &c,
+                                       .headers = model_directory_headers(table, count, dtypes),
+                                       .count = count,
+                                       .dtype = dtype,
+                                       .produce = produce,
+                                       .arg = &s,
+                                       .companions = companions,
+                                       .max_shard_bytes = (uint64_t)4 << 30 };
+    or_die(model_directory_make(argv[2], &job, &why), &why);
     free((void *)job.headers);
     companions_free(companions);
     free(dtypes);

@@ -86,13 +86,14 @@ static void merge_to(const char *path, struct loaded *l, const struct part_word 
                                         .dtypes = dtypes,
                                         .threads = 1 };
     if (merger_open(&m, &merging, &why)) fail_msg("%s", why.text);
-    struct directory_job job = { .config = &l->config,
-                                 .headers = directory_headers(table, l->weights.count, dtypes),
-                                 .count = l->weights.count,
-                                 .produce = merger_produce,
-                                 .arg = &m,
-                                 .max_shard_bytes = 1 << 20 };
-    if (directory_make(path, &job, &why)) fail_msg("%s", why.text);
+    struct model_directory_job job = { .config = &l->config,
+                                       .headers =
+                                           model_directory_headers(table, l->weights.count, dtypes),
+                                       .count = l->weights.count,
+                                       .produce = merger_produce,
+                                       .arg = &m,
+                                       .max_shard_bytes = 1 << 20 };
+    if (model_directory_make(path, &job, &why)) fail_msg("%s", why.text);
     free((void *)job.headers);
     free(table);
     merger_close(&m);

@@ -53,7 +53,7 @@ static void test_codes(void **state)
         float offset, *x = numbers(&f, kind, blocks), *tops = malloc(blocks * sizeof *tops);
         float *nested = malloc((blocks / 256 + 1) * sizeof *nested);
         uint8_t *codes = malloc(blocks * 32), *absmax_codes = malloc(blocks);
-        k->nf4_codes(dev, codes, tops, x, WEIGHT_F32, (int64_t)blocks * 64);
+        k->nf4_codes(dev, codes, tops, x, DTYPE_F32, (int64_t)blocks * 64);
         assert_memory_equal(codes, vector(&f, kind, "codes", NULL), blocks * 32);
         assert_memory_equal(tops, absmax, blocks * sizeof *tops);
         float theirs = *(const float *)vector(&f, kind, "offset", NULL);
@@ -90,7 +90,7 @@ static void same_codes(const struct tensor *t, int64_t index, const struct weigh
     assert_int_equal(k->open(&dev, 1, &why), 0);
     for (int64_t i = 0; i < n; i++)
         x[i] = f16_to_float(f16_from_float(x[i]));
-    k->nf4_codes(dev, codes, tops, x, WEIGHT_F32, n);
+    k->nf4_codes(dev, codes, tops, x, DTYPE_F32, n);
     k->nf4_nest(dev, absmax, nested, tops, theirs->offset, blocks);
     assert_memory_equal(codes, theirs->data, (size_t)n / 2);
     assert_memory_equal(absmax, theirs->absmax, (size_t)blocks);
@@ -114,7 +114,7 @@ static void same_logits(const char *name)
     char path[80];
     snprintf(path, sizeof path, "%s%s", golden, name);
     if (weights_open(&w, path, true, &why)) print_error("%s\n", why.text);
-    assert_true(w.is_quantized && w.at[1].type == WEIGHT_F32 && w.at[2].type == WEIGHT_NF4);
+    assert_true(w.is_quantized && w.at[1].type == DTYPE_F32 && w.at[2].type == DTYPE_NF4);
     for (int64_t i = 0; i < w.count; i++)
         if (w.at[i].absmax) same_codes(&w.table[i], i, &w.at[i]);
     struct model_setup setup = {

@@ -397,7 +397,7 @@ static void write_variant(const struct variant *v)
         snprintf(names[n], sizeof names[n], "%s%s", has_prefix ? v->prefix : "",
                  t->name + (has_prefix ? strlen("model.") : 0));
         values[n] = made_values(t, t->part == PART_HEAD && v->head_is_embedding ? 0 : i);
-        headers[n] = directory_header(t, DTYPE_F32);
+        headers[n] = model_directory_header(t, DTYPE_F32);
         headers[n].name = names[n];
         if (t->part == PART_HEAD && v->head_is_f16) {
             uint16_t *half = (uint16_t *)(void *)values[n]; /* narrowed in place */

@@ -274,7 +274,7 @@ static void test_new_names(void **state)
            "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"rope_theta\":500000.0,"
            "\"original_max_position_embeddings\":2048}");
     assert_true(c.theta == 500000 && c.rope.type == ROPE_LLAMA3 && c.original_position == 2048);
-    assert_int_equal(weights_config_type(&c), WEIGHT_BF16);
+    assert_int_equal(weights_config_type(&c), DTYPE_BF16);
     reread(&c);
     assert_true(c.theta == 500000 && c.rope.type == ROPE_LLAMA3 && c.rope.high == 4);
     assert_null(json_object_get(c.json, "rope_parameters"));
@@ -457,14 +457,14 @@ static void test_directory_in_shards(void **state)
     struct companions *companions;
     struct companions_place from = { .folder = "tests/golden/llama-gqa" };
     assert_int_equal(companions_read(&companions, from, &why), 0);
-    struct directory_job job = { .config = &w.config,
-                                 .headers = directory_headers(w.table, w.count, NULL),
-                                 .count = w.count,
-                                 .produce = produce_stored,
-                                 .arg = &w,
-                                 .companions = companions,
-                                 .max_shard_bytes = 5000 };
-    assert_int_equal(directory_write(sub, &job, &why), 0);
+    struct model_directory_job job = { .config = &w.config,
+                                       .headers = model_directory_headers(w.table, w.count, NULL),
+                                       .count = w.count,
+                                       .produce = produce_stored,
+                                       .arg = &w,
+                                       .companions = companions,
+                                       .max_shard_bytes = 5000 };
+    assert_int_equal(model_directory_write(sub, &job, &why), 0);
     free((void *)job.headers);
     companions_free(companions);
     assert_int_equal(weights_open(&back, sub, true, &why), 0);

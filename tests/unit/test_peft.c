@@ -116,9 +116,9 @@ static double element(const struct stored_tensor *s, size_t i)
 
 static double stored_value(const struct weight *w, size_t i)
 {
-    if (w->type == WEIGHT_F32) return (double)((const float *)w->data)[i];
+    if (w->type == DTYPE_F32) return (double)((const float *)w->data)[i];
     uint16_t half = ((const uint16_t *)w->data)[i];
-    return (double)(w->type == WEIGHT_F16 ? f16_to_float(half) : bf16_to_float(half));
+    return (double)(w->type == DTYPE_F16 ? f16_to_float(half) : bf16_to_float(half));
 }
 
 /* s·B·A at an element, in double. */
@@ -186,15 +186,15 @@ static void merge_and_compare(const char *name, enum dtype dtype, const struct a
                                         .dtypes = dtypes,
                                         .threads = 2 };
     assert_int_equal(merger_open(&m, &merging, &why), 0);
-    struct directory_job job = { .config = &w.config,
-                                 .headers = directory_headers(w.table, w.count, dtypes),
-                                 .count = w.count,
-                                 .produce = merger_produce,
-                                 .arg = &m,
-                                 .dtype = dtype,
-                                 .max_shard_bytes = 4000 };
+    struct model_directory_job job = { .config = &w.config,
+                                       .headers = model_directory_headers(w.table, w.count, dtypes),
+                                       .count = w.count,
+                                       .produce = merger_produce,
+                                       .arg = &m,
+                                       .dtype = dtype,
+                                       .max_shard_bytes = 4000 };
     snprintf(path, sizeof path, "%s/merged", scratch_directory);
-    if (directory_make(path, &job, &why)) print_error("%s\n", why.text);
+    if (model_directory_make(path, &job, &why)) print_error("%s\n", why.text);
     assert_true(m.merged == merged && m.replaced == replaced);
     assert_int_equal(model_files_open(&ours, path, &why), 0);
     assert_true(ours.count > 3);

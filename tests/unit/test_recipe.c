@@ -420,9 +420,9 @@ static void test_table(void **state)
     (void)state;
     const struct foreign_key *f, *other;
     int count = 0;
-    for (int i = 0; (f = foreign_at(i)); i++, count++) {
+    for (int i = 0; (f = recipe_foreign_at(i)); i++, count++) {
         if (recipe_find_key(f->name)) fail_msg("%s is ours", f->name);
-        for (int j = 0; j < i && (other = foreign_at(j)); j++)
+        for (int j = 0; j < i && (other = recipe_foreign_at(j)); j++)
             if (!strcmp(f->name, other->name)) fail_msg("%s stands twice", f->name);
         if (f->kind == SAME_AS && !recipe_find_key(f->ours)) fail_msg("%s: %s", f->name, f->ours);
         if (f->kind == SAME_AS && f->values && !*f->says) fail_msg("%s says nothing", f->name);

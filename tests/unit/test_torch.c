@@ -10,7 +10,7 @@
 
 static struct fail why;
 
-static void same_as_made(const char *model, enum weight_type type)
+static void same_as_made(const char *model, enum dtype type)
 {
     struct weights w;
     if (weights_open(&w, model, true, &why)) print_error("%s\n", why.text);
@@ -21,8 +21,8 @@ static void same_as_made(const char *model, enum weight_type type)
         const uint16_t *got = w.at[i].data;
         assert_int_equal(w.at[i].type, type);
         for (int64_t j = 0; j < t->rows * t->cols; j++)
-            assert_int_equal(got[j], type == WEIGHT_F16 ? f16_from_float(exact[j])
-                                                        : bf16_from_float(exact[j]));
+            assert_int_equal(got[j], type == DTYPE_F16 ? f16_from_float(exact[j])
+                                                       : bf16_from_float(exact[j]));
         free(exact);
     }
     weights_close(&w);
@@ -31,8 +31,8 @@ static void same_as_made(const char *model, enum weight_type type)
 static void test_models(void **state)
 {
     (void)state;
-    same_as_made("tests/golden/torch-files/one", WEIGHT_BF16);
-    same_as_made("tests/golden/torch-files/shards", WEIGHT_F16);
+    same_as_made("tests/golden/torch-files/one", DTYPE_BF16);
+    same_as_made("tests/golden/torch-files/shards", DTYPE_F16);
 }
 
 static char *read_whole(const char *from, size_t *size)

@@ -102,7 +102,7 @@ static int write_answer(struct generator *g, struct answer *a, struct fail *why)
     }
 }
 
-int prompt_fits(int64_t count, int64_t context, struct fail *why)
+int generator_fits(int64_t count, int64_t context, struct fail *why)
 {
     if (count < context) return 0;
     return fail_input(why,
@@ -123,7 +123,8 @@ int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count,
                               "token %u of the prompt is beyond the model's %lld rows: a tokenizer "
                               "with tokens that this model was never given",
                               prompt[i], (long long)g->rows);
-    if (prompt_fits(count, s->context, why) || session_read(s, prompt, count, why) < 0) return -1;
+    if (generator_fits(count, s->context, why) || session_read(s, prompt, count, why) < 0)
+        return -1;
     double middle = progress_clock();
     speech_begin(&g->speech, prompt[count - 1]);
     if (write_answer(g, a, why) || speech_end(&g->speech, why)) return -1;
@@ -132,7 +133,7 @@ int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count,
     return 0;
 }
 
-void ids_note(const char *what, const uint32_t *ids, int64_t count)
+void generator_note_ids(const char *what, const uint32_t *ids, int64_t count)
 {
     char text[4096];
     size_t used = (size_t)snprintf(text, 64, "%s:", what);

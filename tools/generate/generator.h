@@ -45,7 +45,7 @@ int generator_encode(const struct generator *g, const char *text, size_t bytes, 
                      struct token_buffer *ids, struct fail *why) MUST_USE;
 
 /* Fails if a context has no room for the prompt and a token more. */
-int prompt_fits(int64_t count, int64_t context, struct fail *why) MUST_USE;
+int generator_fits(int64_t count, int64_t context, struct fail *why) MUST_USE;
 
 /* Reads the prompt, says the answer through g->speech. Fails if the prompt does not fit. The
  * setup's stop ends an answer as it is, and one that has not begun. */
@@ -53,6 +53,6 @@ int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count,
                      struct fail *why) MUST_USE;
 
 /* One line on standard error: "what: 1 306 626 …". */
-void ids_note(const char *what, const uint32_t *ids, int64_t count);
+void generator_note_ids(const char *what, const uint32_t *ids, int64_t count);
 
 #endif

@@ -319,9 +319,9 @@ static void answer_one(struct generator *g, struct talk *t, const struct options
              (unsigned long long)ids->dropped);
     free(prompt);
     int64_t count = (int64_t)ids->count, context = count + o->max_tokens;
-    or_die(prompt_fits(count, most, &why), &why);
+    or_die(generator_fits(count, most, &why), &why);
     if (context > most) context = most;
-    if (o->verbose) ids_note("ids", ids->ids, count);
+    if (o->verbose) generator_note_ids("ids", ids->ids, count);
     if (o->dry_run) {
         print_plan(l, context, o);
     } else {

@@ -55,7 +55,7 @@ int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *droppe
     int status = lay_out(t, 0, why);
     while (!status && (int64_t)t->ids.count + reserve > t->context && *dropped + 1 < t->count)
         status = lay_out(t, ++*dropped, why);
-    if (!status) status = prompt_fits((int64_t)t->ids.count, t->context, why);
+    if (!status) status = generator_fits((int64_t)t->ids.count, t->context, why);
     if (status) {
         *dropped = 0;
         drop_turns(t, t->count - 1, 1);
@@ -137,7 +137,7 @@ static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool s
         return 0;
     }
     if (dropped) note("the context is full: the oldest %zu turns are forgotten", dropped);
-    if (shows_ids) ids_note("ids", t->ids.ids, (int64_t)t->ids.count);
+    if (shows_ids) generator_note_ids("ids", t->ids.ids, (int64_t)t->ids.count);
     is_answering = 1;
     was_interrupted = 0;
     int status = generator_answer(t->g, t->ids.ids, (int64_t)t->ids.count, a, why);

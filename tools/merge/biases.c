@@ -64,6 +64,6 @@ int bias_produce(struct merger *m, const struct bias *b, struct safetensors_writ
             m->wide[r] += scale * values[r];
         free(values);
     }
-    m->k->narrow_sum(m->dev, m->narrow, weight_type_of_dtype(dtype), m->wide, 0, NULL, rows);
+    m->k->narrow_sum(m->dev, m->narrow, dtype, m->wide, 0, NULL, rows);
     return safetensors_put(w, m->narrow, (size_t)rows * dtype_size(dtype), why);
 }

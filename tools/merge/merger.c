@@ -2,6 +2,7 @@
 #include "tools/merge/update.h"
 
 #include "lib/cli/progress.h"
+#include "lib/common/nf4.h"
 
 #include <math.h>
 
@@ -56,13 +57,14 @@ void merger_close(struct merger *m)
 static void widen_rows(struct merger *m, const struct weight *w, int64_t first, int64_t count)
 {
     size_t at = (size_t)first;
-    if (w->type == WEIGHT_NF4)
+    if (w->type == DTYPE_NF4)
         m->k->nf4_dequantize(m->dev, m->wide, (const uint8_t *)w->data + at / 2,
-                             w->absmax ? w->absmax + at / 64 : NULL,
-                             w->nested + at / (w->absmax ? 16384 : 64), w->offset, count);
+                             w->absmax ? w->absmax + at / NF4_BLOCK : NULL,
+                             w->nested + at / (w->absmax ? NF4_NESTED : NF4_BLOCK), w->offset,
+                             count);
     else
-        m->k->widen(m->dev, m->wide, (const char *)w->data + at * weight_type_bits(w->type) / 8,
-                    w->type, count);
+        m->k->widen(m->dev, m->wide, (const char *)w->data + at * dtype_bits(w->type) / 8, w->type,
+                    count);
 }
 
 /* Some rows of a tensor. */
@@ -85,9 +87,7 @@ static const float *begin_rows(struct merger *m, const struct update *u, struct 
 /* change = B·A of the rows: the kernels' linear with x = B and the weight Aᵀ. */
 static int multiply(struct merger *m, const struct change *c, struct rows r, struct fail *why)
 {
-    struct linear l = {
-        .type = WEIGHT_F32, .weight = c->turned_a, .out = r.t->cols, .in = c->rank
-    };
+    struct linear l = { .type = DTYPE_F32, .weight = c->turned_a, .out = r.t->cols, .in = c->rank };
     struct group g = { &l, 1, 0 };
     struct mat x = { (struct act *)(void *)(c->b + r.first * c->rank), c->rank };
     struct mat y = { (struct act *)(void *)m->change, r.t->cols };
@@ -170,7 +170,7 @@ static int add_changes(struct merger *m, const struct update *u, struct rows r, 
     if (u->count) m->squares += sum_of_squares(m, *from, count);
     for (int i = 0; i < u->count; i++) {
         if (i) {
-            m->k->narrow_sum(m->dev, m->wide, WEIGHT_F32, *from, *scale, m->change, count);
+            m->k->narrow_sum(m->dev, m->wide, DTYPE_F32, *from, *scale, m->change, count);
             *from = m->wide;
         }
         if (multiply(m, &u->at[i], r, why)) return -1;
@@ -186,7 +186,7 @@ static int produce_rows(struct merger *m, const struct update *u, struct rows r,
                         struct safetensors_writer *w, struct fail *why)
 {
     enum dtype dtype = m->dtypes[r.index];
-    enum weight_type type = weight_type_of_dtype(dtype);
+    enum dtype type = dtype;
     int64_t count = elements_of(r);
     float scale;
     const float *from = begin_rows(m, u, r);

@@ -60,7 +60,7 @@ struct merger_job {
 int merger_open(struct merger *m, const struct merger_job *job, struct fail *why) MUST_USE;
 void merger_close(struct merger *m);
 
-/* arg is a struct merger: one tensor of the output. (directory_produce) */
+/* arg is a struct merger: one tensor of the output. (model_directory_produce) */
 int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why);
 
 #endif

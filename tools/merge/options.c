@@ -83,6 +83,6 @@ struct companions *options_declare_files(const struct options *o)
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     struct companions_place from = options_companions(o);
     or_die(companions_read(&companions, from, &why), &why);
-    or_die(directory_declare("-o ", o->output, &why), &why);
+    or_die(model_directory_declare("-o ", o->output, &why), &why);
     return companions;
 }

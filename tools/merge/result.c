@@ -5,7 +5,7 @@ static enum dtype dtype_of(const char *word, const struct config *c, const struc
     if (!strcmp(word, "f32")) return DTYPE_F32;
     if (!strcmp(word, "f16")) return DTYPE_F16;
     if (!strcmp(word, "bf16")) return DTYPE_BF16;
-    return weight_type_dtype(w->type == WEIGHT_NF4 ? weights_config_type(c) : w->type);
+    return dtype_stored(w->type == DTYPE_NF4 ? weights_config_type(c) : w->type);
 }
 
 int result_list(struct result *r, const struct loaded *l, const struct parts *parts,
@@ -22,7 +22,7 @@ int result_list(struct result *r, const struct loaded *l, const struct parts *pa
     if (!r->dtypes || !r->headers) return fail(why, "out of memory");
     for (int64_t i = 0; i < r->count; i++) {
         r->dtypes[i] = dtype_of(dtype, &l->config, &w->at[i]);
-        r->headers[i] = directory_header(&r->table[i], r->dtypes[i]);
+        r->headers[i] = model_directory_header(&r->table[i], r->dtypes[i]);
     }
     for (int64_t i = 0; i < r->bias_count; i++)
         r->headers[r->count + i] = bias_header(&r->biases[i], r->dtypes[r->biases[i].index]);

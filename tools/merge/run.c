@@ -44,20 +44,20 @@ void run_merge(const struct options *o, const struct loaded *l, const struct par
                                         .threads = (int)opt_standard.threads };
     or_die(merger_open(&m, &merging, &why), &why);
     m.base_path = o->loaded.model;
-    struct directory_job job = { .config = &l->config,
-                                 .headers = r.headers,
-                                 .count = r.count + r.bias_count,
-                                 .dtype = r.dtypes[0],
-                                 .produce = merger_produce,
-                                 .arg = &m,
-                                 .companions = companions,
-                                 .made_by = "merge",
-                                 .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
-                                 .new_style_rope = !strcmp(o->config_style, "new"),
-                                 .whole_positions = !strcmp(o->max_positions, "whole") };
+    struct model_directory_job job = { .config = &l->config,
+                                       .headers = r.headers,
+                                       .count = r.count + r.bias_count,
+                                       .dtype = r.dtypes[0],
+                                       .produce = merger_produce,
+                                       .arg = &m,
+                                       .companions = companions,
+                                       .made_by = "merge",
+                                       .max_shard_bytes = (uint64_t)o->max_shard_mb << 20,
+                                       .new_style_rope = !strcmp(o->config_style, "new"),
+                                       .whole_positions = !strcmp(o->max_positions, "whole") };
     struct progress p = { .unit = "tensors", .total = (double)r.count };
     progress_begin(&p);
-    or_die(directory_make(o->output, &job, &why), &why);
+    or_die(model_directory_make(o->output, &job, &why), &why);
     progress_end();
     say_result(o, &m, r.bias_count > 0);
     merger_close(&m);

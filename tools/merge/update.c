@@ -125,9 +125,9 @@ static int read_change(const struct merge_part *p, const struct tensor *t,
 }
 
 /* As PEFT copies it into the base, in the base's type. */
-static void round_to(struct merger *m, enum weight_type type, float *values, int64_t count)
+static void round_to(struct merger *m, enum dtype type, float *values, int64_t count)
 {
-    for (int64_t i = 0; type != WEIGHT_F32 && i < count; i += m->room) {
+    for (int64_t i = 0; type != DTYPE_F32 && i < count; i += m->room) {
         int64_t n = count - i < m->room ? count - i : m->room;
         m->k->narrow_sum(m->dev, m->narrow, type, values + i, 0, NULL, n);
         m->k->widen(m->dev, values + i, m->narrow, type, n);

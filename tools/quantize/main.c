@@ -52,7 +52,7 @@ static void declare_files(const struct options *o, const char *model)
     if (!strcmp(o->to, "bnb")) {
         struct companions_place from = { .folder = model };
         or_die(companions_read(&companions, from, &why), &why);
-        or_die(directory_declare("-o ", o->output, &why), &why);
+        or_die(model_directory_declare("-o ", o->output, &why), &why);
         return;
     }
     if (!opt_standard.quiet) or_die(output_check_apart(o->output, &why), &why);

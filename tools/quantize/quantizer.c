@@ -55,7 +55,7 @@ static int64_t widen_piece(struct quantizer *q, int64_t i, int64_t first)
 {
     const struct weight *w = &q->weights->at[i];
     int64_t left = elements(&q->weights->table[i]) - first, n = left < PIECE ? left : PIECE;
-    size_t each = weight_type_bits(w->type) / 8;
+    size_t each = dtype_bits(w->type) / 8;
     q->k->widen(q->dev, q->wide, (const char *)w->data + (size_t)first * each, w->type, n);
     return n;
 }

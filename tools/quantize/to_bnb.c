@@ -3,8 +3,10 @@
 #include "lib/llama/model_directory.h"
 #include "tools/quantize/sinks.h"
 
+#include "lib/common/nf4.h"
+
 /* What a tensor of the output is. */
-struct piece {
+struct output_tensor {
     int64_t tensor;     /* in the table */
     enum bnb_part part; /* of a linear */
     char name[TENSOR_NAME_MAX + 1];
@@ -12,7 +14,7 @@ struct piece {
 
 struct output_tensors {
     struct quantizer *q;
-    struct piece *parts;
+    struct output_tensor *parts;
     struct tensor_header *headers;
     int64_t count;
     struct base_reading *reading;
@@ -29,13 +31,13 @@ static int list_parts(struct output_tensors *o, struct fail *why)
         const struct tensor *t = &w->table[i];
         int parts = t->role == ROLE_LINEAR ? BNB_PARTS : 1;
         for (int p = 0; p < parts; p++) {
-            struct piece *part = &o->parts[o->count];
+            struct output_tensor *part = &o->parts[o->count];
             part->tensor = i;
             part->part = (enum bnb_part)p;
             if (t->role == ROLE_LINEAR)
                 o->headers[o->count++] = bnb_header(t, part->part, part->name, sizeof part->name);
             else
-                o->headers[o->count++] = directory_header(t, weight_type_dtype(w->at[i].type));
+                o->headers[o->count++] = model_directory_header(t, dtype_stored(w->at[i].type));
         }
     }
     return 0;
@@ -46,12 +48,12 @@ static int put_plain(struct quantizer *q, int64_t i, struct safetensors_writer *
     const struct tensor *t = &q->weights->table[i];
     const struct weight *from = &q->weights->at[i];
     if (quantizer_check(q, i, why)) return -1;
-    size_t bytes = (size_t)(t->rows * t->cols) * weight_type_bits(from->type) / 8;
+    size_t bytes = (size_t)(t->rows * t->cols) * dtype_bits(from->type) / 8;
     return safetensors_put(w, from->data, bytes, why);
 }
 
-static int put_part(struct quantizer *q, const struct piece *p, struct safetensors_writer *w,
-                    struct fail *why)
+static int put_part(struct quantizer *q, const struct output_tensor *p,
+                    struct safetensors_writer *w, struct fail *why)
 {
     const struct tensor *t = &q->weights->table[p->tensor];
     size_t n = (size_t)(t->rows * t->cols);
@@ -61,16 +63,17 @@ static int put_part(struct quantizer *q, const struct piece *p, struct safetenso
         if (quantizer_linear(q, p->tensor, why)) return -1;
         return safetensors_put(w, q->codes, (n + 1) / 2, why);
     case BNB_ABSMAX:
-        return safetensors_put(w, q->absmax, (n + 63) / 64, why);
+        return safetensors_put(w, q->absmax, (n + NF4_BLOCK - 1) / NF4_BLOCK, why);
     case BNB_NESTED_ABSMAX:
-        return safetensors_put(w, q->nested, (n + 16383) / 16384 * sizeof *q->nested, why);
+        return safetensors_put(w, q->nested, (n + NF4_NESTED - 1) / NF4_NESTED * sizeof *q->nested,
+                               why);
     case BNB_NESTED_MAP:
         return safetensors_put(w, bnb_nested_map(), 256 * sizeof(float), why);
     case BNB_MAP:
         return safetensors_put(w, bnb_map(), 16 * sizeof(float), why);
     default:
-        bnb_state(t, dtype_torch_name(weight_type_dtype(q->weights->at[p->tensor].type)), q->offset,
-                  state);
+        bnb_state(t, model_directory_torch_dtype(dtype_stored(q->weights->at[p->tensor].type)),
+                  q->offset, state);
         return safetensors_put(w, state, BNB_STATE_BYTES, why);
     }
 }
@@ -86,7 +89,7 @@ static void name_source(struct output_tensors *o)
 static int produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why)
 {
     struct output_tensors *o = arg;
-    const struct piece *p = &o->parts[index];
+    const struct output_tensor *p = &o->parts[index];
     bool is_linear = o->q->weights->table[p->tensor].role == ROLE_LINEAR;
     base_reading_reach(o->reading, p->tensor);
     int status = is_linear ? put_part(o->q, p, w, why) : put_plain(o->q, p->tensor, w, why);
@@ -98,21 +101,22 @@ int quantize_to_bnb(struct quantizer *q, const char *path, const struct companio
                     uint64_t max_shard_bytes, struct fail *why)
 {
     const struct weights *w = q->weights;
-    enum dtype dtype = weight_type_dtype(w->at[0].type);
-    struct output_tensors o = { .q = q, .quantization = bnb_config(dtype_torch_name(dtype)) };
+    enum dtype dtype = dtype_stored(w->at[0].type);
+    struct output_tensors o = { .q = q,
+                                .quantization = bnb_config(model_directory_torch_dtype(dtype)) };
     int status = list_parts(&o, why);
-    struct directory_job job = { .config = &w->config,
-                                 .headers = o.headers,
-                                 .count = o.count,
-                                 .produce = produce,
-                                 .arg = &o,
-                                 .dtype = dtype,
-                                 .companions = companions,
-                                 .made_by = "quantize",
-                                 .max_shard_bytes = max_shard_bytes,
-                                 .quantization = o.quantization };
+    struct model_directory_job job = { .config = &w->config,
+                                       .headers = o.headers,
+                                       .count = o.count,
+                                       .produce = produce,
+                                       .arg = &o,
+                                       .dtype = dtype,
+                                       .companions = companions,
+                                       .made_by = "quantize",
+                                       .max_shard_bytes = max_shard_bytes,
+                                       .quantization = o.quantization };
     if (!status) status = base_reading_begin(&o.reading, w, why);
-    if (!status) status = directory_make(path, &job, why);
+    if (!status) status = model_directory_make(path, &job, why);
     base_reading_end(o.reading, NULL);
     json_decref(o.quantization);
     free(o.parts);

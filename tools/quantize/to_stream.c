@@ -3,6 +3,8 @@
 #include "lib/llama/base_digest.h"
 #include "tools/quantize/sinks.h"
 
+#include "lib/common/nf4.h"
+
 static struct weights_record rows_of(const struct tensor *t, const char *dtype, int64_t first,
                                      int64_t each)
 {
@@ -16,10 +18,10 @@ static struct weights_record rows_of(const struct tensor *t, const char *dtype, 
 static int write_plain(struct writer *out, const struct tensor *t, const struct weight *w,
                        struct fail *why)
 {
-    size_t bytes = weight_type_bits(w->type) / 8;
+    size_t bytes = dtype_bits(w->type) / 8;
     int64_t each = weights_rows_each(t->rows, t->cols, bytes * 8);
     for (int64_t first = 0; first < t->rows; first += each) {
-        struct weights_record r = rows_of(t, weight_type_name(w->type), first, each);
+        struct weights_record r = rows_of(t, dtype_stream_name(w->type), first, each);
         r.data = (const char *)w->data + (size_t)(first * t->cols) * bytes;
         r.data_bytes = (size_t)((r.end_row - first) * t->cols) * bytes;
         if (weights_write(out, &r, why)) return -1;
@@ -36,10 +38,10 @@ static int write_nf4(const struct quantizer *q, struct writer *out, const struct
         size_t at = (size_t)(first * t->cols), n = (size_t)((r.end_row - first) * t->cols);
         r.data = q->codes + at / 2;
         r.data_bytes = (n + 1) / 2;
-        r.absmax = q->absmax + at / 64;
-        r.absmax_bytes = (n + 63) / 64;
-        r.nested = q->nested + at / 16384;
-        r.nested_bytes = (n + 16383) / 16384 * 4;
+        r.absmax = q->absmax + at / NF4_BLOCK;
+        r.absmax_bytes = (n + NF4_BLOCK - 1) / NF4_BLOCK;
+        r.nested = q->nested + at / NF4_NESTED;
+        r.nested_bytes = (n + NF4_NESTED - 1) / NF4_NESTED * 4;
         r.offset = q->offset;
         if (weights_write(out, &r, why)) return -1;
     }
@@ -62,7 +64,7 @@ static uint64_t stream_bytes(const struct weights *w)
     for (int64_t i = 0; i < w->count; i++) {
         uint64_t n = (uint64_t)(w->table[i].rows * w->table[i].cols);
         sum += w->table[i].role == ROLE_LINEAR ? n / 2 + n / 64 + n / 4096
-                                               : n * weight_type_bits(w->at[i].type) / 8;
+                                               : n * dtype_bits(w->at[i].type) / 8;
     }
     return sum;
 }

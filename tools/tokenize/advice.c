@@ -9,7 +9,7 @@ static bool is_other_encoding(const char *reason)
     return strstr(reason, "invalid UTF-8") || strstr(reason, "unable to decode byte");
 }
 
-void advise_encoding(const char *reason, bool may_mend, char *advice, size_t size)
+void advice_encoding(const char *reason, bool may_mend, char *advice, size_t size)
 {
     *advice = 0;
     if (is_other_encoding(reason))
@@ -50,7 +50,7 @@ static int list_strings(const json_t *object, const char *above, int count, char
     return count;
 }
 
-void advise_line(const char *text, size_t bytes, const char *text_key, enum json_place place,
+void advice_line(const char *text, size_t bytes, const char *text_key, enum json_place place,
                  char *advice, size_t size)
 {
     char list[120] = "";

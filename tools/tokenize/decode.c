@@ -35,8 +35,8 @@ static int put_document(const struct tokenizer *t, const struct tokens *d, bool 
     return status ? status : output_write(out, "\n", 1, why);
 }
 
-int convert_tokens(const char *path, enum view from, enum view to, const char *output,
-                   struct fail *why)
+int decode_tokens(const char *path, enum view from, enum view to, const char *output,
+                  struct fail *why)
 {
     struct reader *r;
     struct writer *w;

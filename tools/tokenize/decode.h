@@ -7,8 +7,8 @@
 #include "lib/tokenizer/tokenizer.h"
 
 /* Writes the documents of a stream or of JSON lines again, in the other view. */
-int convert_tokens(const char *path, enum view from, enum view to, const char *output,
-                   struct fail *why) MUST_USE;
+int decode_tokens(const char *path, enum view from, enum view to, const char *output,
+                  struct fail *why) MUST_USE;
 
 /* Each document as a JSON line {"text", "source"}, or (as_text) its bare text. Fails if the
  * stream was made with another tokenizer. */

@@ -8,7 +8,7 @@
 enum { BATCH_DOCUMENTS = 256, BATCH_BYTES = 4 << 20, SLOT_BYTES = 64 << 10 };
 
 /* One document on its way: its line, then its tokens or why it has none. */
-struct slot {
+struct text_slot {
     char *line;
     size_t bytes, room, byte, indent; /* indent: white space before the line, left out */
     uint64_t number;
@@ -28,8 +28,8 @@ struct worker {
 };
 
 /* Documents that are encoded together. */
-struct batch {
-    struct slot slots[BATCH_DOCUMENTS];
+struct text_batch {
+    struct text_slot slots[BATCH_DOCUMENTS];
     int count;
     size_t bytes;
 };
@@ -39,8 +39,8 @@ struct batch {
 enum { READING, ENCODING, WRITING, STAGES };
 
 struct encoder_work {
-    struct batch batches[STAGES];
-    struct batch *stage[STAGES];
+    struct text_batch batches[STAGES];
+    struct text_batch *stage[STAGES];
     struct worker *workers;
     struct input *in;
     struct json_records records;
@@ -94,7 +94,7 @@ static const char *base_name(const char *path)
 }
 
 /* A whole file's text: checked, and mended if that is asked for. */
-static int plain_text(const struct encoder *e, const struct slot *s, struct jsonl_text *text,
+static int plain_text(const struct encoder *e, const struct text_slot *s, struct jsonl_text *text,
                       size_t *byte, struct fail *why)
 {
     char *grown = realloc(text->at, 3 * s->bytes + 4);
@@ -113,8 +113,8 @@ static int plain_text(const struct encoder *e, const struct slot *s, struct json
     return 0;
 }
 
-static void name_document(const struct encoder *e, struct slot *s, const struct jsonl_text *source,
-                          const char *input)
+static void name_document(const struct encoder *e, struct text_slot *s,
+                          const struct jsonl_text *source, const char *input)
 {
     struct tokens *t = &s->tokens;
     snprintf(t->id, sizeof t->id, "%.4000s:%llu", input, (unsigned long long)s->number);
@@ -146,7 +146,7 @@ static int append_ids(struct tokens *t, const uint32_t *ids, size_t count, size_
 }
 
 /* Trained on are the answers and what ends them. */
-static int encode_turns(const struct encoder *e, struct slot *s, struct worker *w,
+static int encode_turns(const struct encoder *e, struct text_slot *s, struct worker *w,
                         const struct chat *c)
 {
     struct tokens *t = &s->tokens;
@@ -176,7 +176,8 @@ static void keep_trained(struct tokens *t, const struct chat *c)
     }
 }
 
-static int encode_chat(const struct encoder *e, const char *input, struct slot *s, struct worker *w)
+static int encode_chat(const struct encoder *e, const char *input, struct text_slot *s,
+                       struct worker *w)
 {
     struct chat c;
     struct tokens *t = &s->tokens;
@@ -199,7 +200,8 @@ static int encode_chat(const struct encoder *e, const char *input, struct slot *
     return status;
 }
 
-static int encode_slot(const struct encoder *e, const char *input, struct slot *s, struct worker *w)
+static int encode_slot(const struct encoder *e, const char *input, struct text_slot *s,
+                       struct worker *w)
 {
     w->source.found = false;
     w->buffer.parses_special = e->parses_special;
@@ -228,10 +230,10 @@ static int encode_slot(const struct encoder *e, const char *input, struct slot *
     return 0;
 }
 
-static int add_slot(struct batch *b, const char *line, size_t bytes, uint64_t number, size_t indent,
-                    struct fail *why)
+static int add_slot(struct text_batch *b, const char *line, size_t bytes, uint64_t number,
+                    size_t indent, struct fail *why)
 {
-    struct slot *s = &b->slots[b->count];
+    struct text_slot *s = &b->slots[b->count];
     if (bytes > s->room || !s->line) {
         char *grown = realloc(s->line, bytes + 1);
         if (!grown) return fail(why, "out of memory");
@@ -249,7 +251,7 @@ static int add_slot(struct batch *b, const char *line, size_t bytes, uint64_t nu
 }
 
 /* Fills the batch, which is empty; what was read before a failure stays in it. */
-static int read_batch(struct encoder_work *w, struct batch *b, struct fail *why)
+static int read_batch(struct encoder_work *w, struct text_batch *b, struct fail *why)
 {
     char *line;
     size_t bytes;
@@ -269,7 +271,7 @@ static int read_batch(struct encoder_work *w, struct batch *b, struct fail *why)
 }
 
 /* Gives back what a long document took, or every slot would grow to the longest one. */
-static void trim(struct slot *s)
+static void trim(struct text_slot *s)
 {
     if (s->room > SLOT_BYTES) {
         free(s->line);
@@ -285,29 +287,31 @@ static void trim(struct slot *s)
 
 /* What may have been meant with a line that has no text: how to say it; "" if nothing comes to
  * mind. */
-static void advise(const struct encoder_work *w, const struct slot *s, char *advice, size_t size)
+static void advise(const struct encoder_work *w, const struct text_slot *s, char *advice,
+                   size_t size)
 {
     const struct encoder *e = w->e;
     enum json_place place = w->records.is_array ? JSON_ELEMENT
                             : s->number == 1    ? JSON_FIRST_LINE
                                                 : JSON_LATER_LINE;
-    advise_encoding(s->why.text, e->format != FORMAT_CHAT, advice, size);
+    advice_encoding(s->why.text, e->format != FORMAT_CHAT, advice, size);
     if (*advice) return;
     if (e->format == FORMAT_CHAT && s->reason == CHAT_NOT_JSON)
         json_advise(s->line, s->bytes, place, advice, size);
     if (e->format == FORMAT_JSONL && s->bytes && !s->has_text)
-        advise_line(s->line, s->bytes, e->text_key, place, advice, size);
+        advice_line(s->line, s->bytes, e->text_key, place, advice, size);
 }
 
 /* Is the document left out, and the work goes on? */
-static bool is_skipped(const struct encoder *e, const struct slot *s)
+static bool is_skipped(const struct encoder *e, const struct text_slot *s)
 {
     bool is_odd = e->format == FORMAT_CHAT && chat_reason_is_odd(s->reason);
     if (s->why.status != STATUS_INPUT) return false;
     return e->on_error != ON_ERROR_STOP || (is_odd && e->reader.odd != CHAT_ODD_STOP);
 }
 
-static int refuse_document(const struct encoder_work *w, const struct slot *s, struct fail *why)
+static int refuse_document(const struct encoder_work *w, const struct text_slot *s,
+                           struct fail *why)
 {
     const struct encoder *e = w->e;
     char place[320], advice[200];
@@ -327,7 +331,7 @@ static int refuse_document(const struct encoder_work *w, const struct slot *s, s
     return fail_in(why, place);
 }
 
-static void count_skip(struct encoder *e, const struct slot *s)
+static void count_skip(struct encoder *e, const struct text_slot *s)
 {
     const char *reason = s->why.text;
     e->skipped++;
@@ -337,11 +341,11 @@ static void count_skip(struct encoder *e, const struct slot *s)
     tally_add(&e->skips, reason, 1);
 }
 
-static int write_batch(struct encoder_work *w, struct batch *b, struct fail *why)
+static int write_batch(struct encoder_work *w, struct text_batch *b, struct fail *why)
 {
     struct encoder *e = w->e;
     for (int i = 0; i < b->count && (!e->most || e->documents < e->most); i++) {
-        struct slot *s = &b->slots[i];
+        struct text_slot *s = &b->slots[i];
         if (s->status && !is_skipped(e, s)) return refuse_document(w, s, why);
         if (s->status) {
             if (!e->skipped) (void)refuse_document(w, s, &e->first_skipped);
@@ -371,14 +375,14 @@ static void step_task(void *arg, int64_t task, int worker)
         if (!w->at_end) w->read_status = read_batch(w, w->stage[READING], &w->read_why);
         if (w->read_status) w->at_end = true;
     } else {
-        struct slot *s = &w->stage[ENCODING]->slots[task - 2];
+        struct text_slot *s = &w->stage[ENCODING]->slots[task - 2];
         s->status = encode_slot(w->e, w->name, s, &w->workers[worker]);
     }
 }
 
 static void advance(struct encoder_work *w)
 {
-    struct batch *written = w->stage[WRITING];
+    struct text_batch *written = w->stage[WRITING];
     w->stage[WRITING] = w->stage[ENCODING];
     w->stage[ENCODING] = w->stage[READING];
     w->stage[READING] = written;

@@ -118,7 +118,7 @@ int main(int argc, char **argv)
     options_check(&o, files);
     declare_files(&o, files);
     if (!is_text && !o.decode) {
-        or_die(convert_tokens(*files ? *files : "-", from, view_of(o.to), o.output, &why), &why);
+        or_die(decode_tokens(*files ? *files : "-", from, view_of(o.to), o.output, &why), &why);
         free(files);
         return 0;
     }

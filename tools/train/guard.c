@@ -24,7 +24,7 @@ static bool writes_adapter(const char *name)
 
 static bool writes_model(const char *name)
 {
-    return directory_holds(name) || !strcmp(name, "trainer_log.jsonl");
+    return model_directory_holds(name) || !strcmp(name, "trainer_log.jsonl");
 }
 
 /* adapter_config.json names the base, at the end of the work. */

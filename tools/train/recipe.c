@@ -169,7 +169,7 @@ static const char *nearest_key(const char *name)
     if (strlen(name) >= KEY_NAME) return NULL;
     for (; count < KEYS; count++)
         names[count] = recipe_keys[count].name;
-    for (int i = 0; i < FOREIGN_KEYS_MAX && (f = foreign_at(i)); i++)
+    for (int i = 0; i < FOREIGN_KEYS_MAX && (f = recipe_foreign_at(i)); i++)
         names[count++] = f->name;
     return nearest_word(name, names, count);
 }
@@ -177,26 +177,29 @@ static const char *nearest_key(const char *name)
 int recipe_unknown_key(const char *name, struct fail *why)
 {
     const char *near = nearest_key(name);
-    const struct foreign_key *f = near && !recipe_find_key(near) ? foreign_find(near) : NULL;
+    const struct foreign_key *f = near && !recipe_find_key(near) ? recipe_foreign_find(near) : NULL;
     char says[FOREIGN_TEXT];
     if (f)
         return fail_usage(why, "unknown key '%.60s': did you mean %s (%s)?", name, near,
-                          f->ours ? f->ours : foreign_says(f, says));
+                          f->ours ? f->ours : recipe_foreign_says(f, says));
     if (near) return fail_usage(why, "unknown key '%.60s': did you mean %s?", name, near);
     return fail_usage(why, "unknown key '%.60s': --list-keys prints those that there are", name);
 }
 
 int recipe_explain_key(const char *name, const char *value, struct fail *why)
 {
-    const struct foreign_key *f = recipe_find_key(name) ? NULL : foreign_find(name);
+    const struct foreign_key *f = recipe_find_key(name) ? NULL : recipe_foreign_find(name);
     char says[FOREIGN_TEXT];
     if (f && f->kind != SAME_AS)
-        return fail_usage(why, "is a key of %s: %s", f->programs, foreign_says(f, says));
+        return fail_usage(why, "is a key of %s: %s", f->programs, recipe_foreign_says(f, says));
     return fail_usage(why, "is a key of recipes: write %s=%s", f && !f->values ? f->ours : name,
                       value);
 }
 
-bool recipe_knows_key(const char *name) { return recipe_find_key(name) || foreign_find(name); }
+bool recipe_knows_key(const char *name)
+{
+    return recipe_find_key(name) || recipe_foreign_find(name);
+}
 
 /* ---- the command line ---- */
 
@@ -226,7 +229,7 @@ static int override_value(struct recipe *r, const char *name, const char *text,
                           void (*ignored)(const char *, const char *), struct fail *why)
 {
     const struct recipe_key *k = recipe_find_key(name);
-    const struct foreign_key *f = k ? NULL : foreign_find(name);
+    const struct foreign_key *f = k ? NULL : recipe_foreign_find(name);
     struct recipe_value v;
     yaml_document_t document;
     char list[1024];
@@ -236,12 +239,12 @@ static int override_value(struct recipe *r, const char *name, const char *text,
         return override_text(r, target, text, ignored, why);
     if (k ? k->kind == IGNORED : f->kind == HARMLESS) {
         char says[FOREIGN_TEXT];
-        if (*text) ignored(name, k ? k->meaning : foreign_says(f, says));
+        if (*text) ignored(name, k ? k->meaning : recipe_foreign_says(f, says));
         return 0;
     }
     if (recipe_parse_value(name, text, &v, list, &document, why)) return -1;
     int status = k ? recipe_set(r, k, &v, "command line", ignored, why)
-                   : foreign_take(r, f, &v, "command line", ignored, why);
+                   : recipe_foreign_take(r, f, &v, "command line", ignored, why);
     yaml_document_delete(&document);
     return status;
 }

@@ -6,22 +6,22 @@
 
 #include "lib/common/program.h"
 
-const struct foreign_key *foreign_at(int i)
+const struct foreign_key *recipe_foreign_at(int i)
 {
-    if (i < foreign_trainer_key_count) return &foreign_trainer_keys[i];
-    i -= foreign_trainer_key_count;
-    return i < foreign_program_key_count ? &foreign_program_keys[i] : NULL;
+    if (i < recipe_foreign_trainer_key_count) return &recipe_foreign_trainer_keys[i];
+    i -= recipe_foreign_trainer_key_count;
+    return i < recipe_foreign_program_key_count ? &recipe_foreign_program_keys[i] : NULL;
 }
 
-const struct foreign_key *foreign_find(const char *name)
+const struct foreign_key *recipe_foreign_find(const char *name)
 {
     const struct foreign_key *f;
-    for (int i = 0; (f = foreign_at(i)); i++)
+    for (int i = 0; (f = recipe_foreign_at(i)); i++)
         if (!strcmp(f->name, name)) return f;
     return NULL;
 }
 
-const char *foreign_says(const struct foreign_key *f, char text[FOREIGN_TEXT])
+const char *recipe_foreign_says(const struct foreign_key *f, char text[FOREIGN_TEXT])
 {
     size_t used = 0;
     for (const char *at = f->says; *at && used < FOREIGN_TEXT;) {
@@ -95,7 +95,7 @@ static int take_same(struct recipe *r, const struct foreign_key *f, const struct
         list_theirs(f->values, theirs);
         if (!own.text)
             return fail_usage(why, "%s: '%.60s' is not one of %s: %s", f->name, v->text, theirs,
-                              foreign_says(f, says));
+                              recipe_foreign_says(f, says));
     }
     return recipe_set(r, k, &own, origin, ignored, why);
 }
@@ -109,18 +109,19 @@ static bool is_allowed(const struct foreign_key *f, const struct recipe_value *v
     return false;
 }
 
-int foreign_take(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
-                 const char *origin, void (*ignored)(const char *, const char *), struct fail *why)
+int recipe_foreign_take(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
+                        const char *origin, void (*ignored)(const char *, const char *),
+                        struct fail *why)
 {
     char says[FOREIGN_TEXT];
     if (f->kind == SAME_AS) return take_same(r, f, v, origin, ignored, why);
     if (is_empty(v) || (f->kind == ONLY && is_allowed(f, v))) return 0;
     if (f->kind == HARMLESS) {
-        ignored(f->name, foreign_says(f, says));
+        ignored(f->name, recipe_foreign_says(f, says));
         return 0;
     }
     if (f->kind == ANSWERED)
         return fail_usage(why, "%s (of %s) is not a key here: %s", f->name, f->programs,
-                          foreign_says(f, says));
-    return fail_usage(why, "%s: '%.60s': %s", f->name, v->text, foreign_says(f, says));
+                          recipe_foreign_says(f, says));
+    return fail_usage(why, "%s: '%.60s': %s", f->name, v->text, recipe_foreign_says(f, says));
 }

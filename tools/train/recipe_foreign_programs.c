@@ -12,7 +12,7 @@
     "are learned whole"
 
 /* clang-format off */
-const struct foreign_key foreign_program_keys[] = {
+const struct foreign_key recipe_foreign_program_keys[] = {
     /* the model */
     { "base_model", AX, SAME_AS, "model_name_or_path", 0, "" },
     { "base_model_config", AX, HARMLESS, 0, 0, "config.json is model_name_or_path's" },
@@ -208,4 +208,5 @@ const struct foreign_key foreign_program_keys[] = {
     { "include_effective_tokens_per_second", LF, HARMLESS, 0, 0, "the log has tokens_per_second" },
 };
 /* clang-format on */
-const int foreign_program_key_count = sizeof foreign_program_keys / sizeof *foreign_program_keys;
+const int recipe_foreign_program_key_count =
+    sizeof recipe_foreign_program_keys / sizeof *recipe_foreign_program_keys;

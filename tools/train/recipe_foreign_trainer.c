@@ -7,7 +7,7 @@
 #define PEFT "PEFT"
 
 /* clang-format off */
-const struct foreign_key foreign_trainer_keys[] = {
+const struct foreign_key recipe_foreign_trainer_keys[] = {
     /* how long and how much */
     { "evaluation_strategy", HF4, SAME_AS, "eval_strategy", 0, "" },
     { "eval_on_start", HF, ONLY, 0, "false", "nothing is evaluated before the first step: {ppl} measures the base" },
@@ -164,4 +164,5 @@ const struct foreign_key foreign_trainer_keys[] = {
     { "ensure_weight_tying", PEFT, HARMLESS, 0, 0, "it counts with modules_to_save alone" },
 };
 /* clang-format on */
-const int foreign_trainer_key_count = sizeof foreign_trainer_keys / sizeof *foreign_trainer_keys;
+const int recipe_foreign_trainer_key_count =
+    sizeof recipe_foreign_trainer_keys / sizeof *recipe_foreign_trainer_keys;

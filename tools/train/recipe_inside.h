@@ -64,24 +64,24 @@ struct foreign_key {
     enum foreign_kind kind;
     const char *ours;   /* SAME_AS: the key */
     const char *values; /* SAME_AS: "theirs=ours|…", NULL: as they are; ONLY: "false|0" */
-    const char *says;   /* why, or what to do; "{pack}" is that program: see foreign_says */
+    const char *says;   /* why, or what to do; "{pack}" is that program: see recipe_foreign_says */
 };
 
 enum { FOREIGN_KEYS_MAX = 512 };
 
-extern const struct foreign_key foreign_trainer_keys[], foreign_program_keys[];
-extern const int foreign_trainer_key_count, foreign_program_key_count;
+extern const struct foreign_key recipe_foreign_trainer_keys[], recipe_foreign_program_keys[];
+extern const int recipe_foreign_trainer_key_count, recipe_foreign_program_key_count;
 
 /* NULL: it is not known. */
-const struct foreign_key *foreign_find(const char *name);
-int foreign_take(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
-                 const char *origin, void (*ignored)(const char *key, const char *why),
-                 struct fail *why) MUST_USE;
+const struct foreign_key *recipe_foreign_find(const char *name);
+int recipe_foreign_take(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
+                        const char *origin, void (*ignored)(const char *key, const char *why),
+                        struct fail *why) MUST_USE;
 enum { FOREIGN_TEXT = 300 };
 /* What it says, with programs as they are called here; returns text. */
-const char *foreign_says(const struct foreign_key *f, char text[FOREIGN_TEXT]);
+const char *recipe_foreign_says(const struct foreign_key *f, char text[FOREIGN_TEXT]);
 /* The i-th of all; NULL: there are no more. */
-const struct foreign_key *foreign_at(int i);
+const struct foreign_key *recipe_foreign_at(int i);
 
 /* ---- the rest ---- */
 

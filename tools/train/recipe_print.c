@@ -145,7 +145,7 @@ static void print_foreign(const struct foreign_key *f, FILE *to)
 {
     const char *values = f->values ? f->values : "";
     char text[FOREIGN_TEXT];
-    const char *says = foreign_says(f, text);
+    const char *says = recipe_foreign_says(f, text);
     if (f->kind == SAME_AS)
         fprintf(to, "is `%s`", f->ours);
     else if (f->kind == HARMLESS)
@@ -170,7 +170,7 @@ static void list_foreign(FILE *to)
 {
     const struct foreign_key *f;
     fprintf(to, "\n| key | of | here |\n|---|---|---|\n");
-    for (int i = 0; (f = foreign_at(i)); i++) {
+    for (int i = 0; (f = recipe_foreign_at(i)); i++) {
         fprintf(to, "| `%s` | %s | ", f->name, f->programs);
         print_foreign(f, to);
         fprintf(to, " |\n");

@@ -247,7 +247,7 @@ static int check_others(struct file *f, const struct recipe *before, const char 
 static int take_value(struct file *f, const char *name, yaml_node_t *node, struct fail *why)
 {
     const struct recipe_key *k = recipe_find_key(name);
-    const struct foreign_key *other = k ? NULL : foreign_find(name);
+    const struct foreign_key *other = k ? NULL : recipe_foreign_find(name);
     const struct recipe before = *f->r;
     struct recipe_value v;
     char list[1024], origin[300];
@@ -260,7 +260,7 @@ static int take_value(struct file *f, const char *name, yaml_node_t *node, struc
     if (target && recipe_is_null(&v) && f->seen[target - recipe_keys]) return 0;
     snprintf(origin, sizeof origin, "%.240s:%zu", f->path, node->start_mark.line + 1);
     if (k ? recipe_set(f->r, k, &v, origin, f->ignored, why)
-          : foreign_take(f->r, other, &v, origin, f->ignored, why))
+          : recipe_foreign_take(f->r, other, &v, origin, f->ignored, why))
         return -1;
     return check_others(f, &before, name, why);
 }
@@ -291,7 +291,7 @@ static int take_pair(struct file *f, const yaml_node_t *root, const yaml_node_pa
         status = fail_usage(why, "a key is not a word");
     else if (!strcmp(name, "<<"))
         status = fail_usage(why, "the merge key <<: it is not read: write its keys out");
-    else if (!recipe_find_key(name) && !foreign_find(name))
+    else if (!recipe_find_key(name) && !recipe_foreign_find(name))
         status = recipe_unknown_key(name, why);
     else if (stands_before(f, root, pair))
         status = fail_usage(why, "key '%s' stands twice", name);

@@ -35,18 +35,18 @@ static int save_model(struct trainer *t, const char *directory, struct fail *why
     struct tensor *table;
     int64_t count = tensors_list(&t->config, &table, why);
     must(count < 0 || count == p->at_count); /* method full: all, in the table's order */
-    struct tensor_header *headers = count < 0 ? NULL : directory_headers(table, count, NULL);
-    struct directory_job job = { .config = &t->config,
-                                 .headers = headers,
-                                 .count = count,
-                                 .dtype = DTYPE_F32,
-                                 .produce = produce_parameter,
-                                 .arg = t->model,
-                                 .companions = t->companions,
-                                 .max_shard_bytes = (uint64_t)5 << 30 };
+    struct tensor_header *headers = count < 0 ? NULL : model_directory_headers(table, count, NULL);
+    struct model_directory_job job = { .config = &t->config,
+                                       .headers = headers,
+                                       .count = count,
+                                       .dtype = DTYPE_F32,
+                                       .produce = produce_parameter,
+                                       .arg = t->model,
+                                       .companions = t->companions,
+                                       .max_shard_bytes = (uint64_t)5 << 30 };
     int status = count < 0  ? -1
                  : !headers ? fail(why, "out of memory")
-                            : directory_write(directory, &job, why);
+                            : model_directory_write(directory, &job, why);
     free(table);
     free(headers);
     return status;

@@ -114,7 +114,7 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
     t->setup.positions = context;
     t->setup.rows = r->batch_size * context;
     t->setup.chunk = r->chunk_rows;
-    return is_s2 ? attention_check(&t->attention, why) : 0;
+    return is_s2 ? batch_check_attention(&t->attention, why) : 0;
 }
 
 int trainer_plan_run(struct trainer *t, struct fail *why)
