@@ -40,15 +40,15 @@ struct linear {
     const uint8_t *absmax;
     /* NF4: f32 scale of absmax, one for 16384 elements. Where absmax is NULL: absmax itself, one
      * for 64 */
-    const float *nested;
-    float offset; /* NF4: absmax = map[code] · nested + offset */
+    const float *absmax_scale;
+    float offset; /* NF4: absmax = map[code] · absmax_scale + offset */
     int64_t out, in;
-    int64_t rank;           /* 0: there is no adapter */
-    float scale;            /* alpha / rank */
-    uint32_t site;          /* which of Philox's streams its dropout masks are */
-    const float *a, *b;     /* [rank, in], [out, rank] */
-    float *da_acc, *db_acc; /* NULL: the adapter is frozen */
-    float *dweight_acc;     /* NULL: the weight is frozen */
+    int64_t rank;            /* 0: there is no adapter */
+    float scale;             /* alpha / rank */
+    uint32_t dropout_stream; /* which of Philox's streams its dropout masks are */
+    const float *a, *b;      /* [rank, in], [out, rank] */
+    float *da_acc, *db_acc;  /* NULL: the adapter is frozen */
+    float *dweight_acc;      /* NULL: the weight is frozen */
 };
 
 /* Linears that have the same input x. Their outputs lie side by side in y, and their u = drop(x) Aᵀ
@@ -75,8 +75,8 @@ struct dropout {
 /* Which keys a row sees: row t sees the keys j with start[t] <= j <= t. start does not decrease.
  * The heads below `split` have the first list of starts, the others the second: S2-Attn shifts half
  * of the heads. */
-struct spans {
-    const int32_t *first, *second;
+struct attention_starts {
+    const int32_t *low_heads, *high_heads;
     int64_t split;
 };
 
@@ -103,8 +103,8 @@ struct shape {
     int64_t keys; /* keys of attention over a cache; 0: it is not called */
     int64_t dim, ffn, heads, kv_heads, head_dim, vocab;
     struct slot_shape slot[LINEAR_SLOTS];
-    bool has_packed_weights; /* some weight is not f32 */
-    enum dtype head_type;    /* type of the weights of head_loss and head_logits */
+    bool has_compact_weights; /* some weight is not f32 */
+    enum dtype head_type;     /* type of the weights of head_loss and head_logits */
     bool has_backward;
     float dropout;
 };
@@ -118,7 +118,7 @@ static inline bool shape_has_adapters(const struct shape *s)
 
 /* The error of quantizing x to q: Σ x², Σ (x − q)², and the largest |x − q|. */
 struct nf4_error {
-    double squares, wrong, most;
+    double squares, error_squares, max_error;
 };
 
 enum { COPY_TICKETS = 5 };
@@ -209,8 +209,8 @@ struct kernels {
      * loss is computed. */
     void (*linear_prepare)(struct device *dev, const struct group *g);
     /* u = drop(x) Aᵀ, stored right of x */
-    void (*linear_inner)(struct device *dev, struct mat x, const struct group *g, int64_t rows,
-                         struct dropout drop);
+    void (*lora_down)(struct device *dev, struct mat x, const struct group *g, int64_t rows,
+                      struct dropout drop);
     /* u as above, then y = residual + x Wᵀ + scale · u Bᵀ. residual.at NULL: there is none.
      * residual may be y. */
     void (*linear_fwd)(struct device *dev, struct mat y, struct mat x, const struct group *g,
@@ -223,19 +223,19 @@ struct kernels {
                               struct mat du, struct mat x, int64_t rows, struct dropout drop);
     /* keep[t, i] = 1 if the element e = (first_row + t) · dim + i is kept, that is, if the 16-bit
      * lane e % 8 of Philox4x32-10(key; e / 8, stream) is >= p · 65536 */
-    void (*dropout_mask)(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows,
+    void (*dropout_mask)(struct device *dev, uint8_t *keep, uint32_t dropout_stream, int64_t rows,
                          int64_t dim, struct dropout drop);
 
     /* ---- attention, causal over segments: q, o [T, H·c], k, v [T, K·c], lse [H, T] ---- */
     /* o[t] = Σ_j softmax_j(scale · q[t]·k[j]) v[j] over the keys that t sees; lse = ln Σ_j
      * exp(scale · q·k). Head h reads the key/value head h·K/H. */
     void (*attention_fwd)(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                          struct mat v, struct spans spans, int64_t rows, int64_t heads,
+                          struct mat v, struct attention_starts starts, int64_t rows, int64_t heads,
                           int64_t kv_heads, int64_t head_dim, float scale);
     /* dq may lie where o does, dk where k does, dv where v does. */
     void (*attention_bwd)(struct device *dev, struct mat dq, struct mat dk, struct mat dv,
                           struct mat dout, struct mat o, const float *lse, struct mat q,
-                          struct mat k, struct mat v, struct spans spans, int64_t rows,
+                          struct mat k, struct mat v, struct attention_starts starts, int64_t rows,
                           int64_t heads, int64_t kv_heads, int64_t head_dim, float scale);
 
     /* ---- attention over a cache, for generating text: kv [T, 2·K·c] ---- */
@@ -245,9 +245,9 @@ struct kernels {
                        int64_t rows);
     /* As attention_fwd, with the keys and values of the cache's rows 0 … past + T − 1. Row t sees
      * start[t] <= j <= past + t. */
-    void (*attention_cached)(struct device *dev, struct mat o, float *lse, struct mat q,
-                             const struct cache *cache, struct spans spans, int64_t past,
-                             int64_t rows, int64_t heads, float scale);
+    void (*attention_decode)(struct device *dev, struct mat o, float *lse, struct mat q,
+                             const struct cache *cache, struct attention_starts starts,
+                             int64_t past, int64_t rows, int64_t heads, float scale);
 
     /* ---- SwiGLU (Shazeer 2020): s = gate · σ(gate) · up, all [T, f] ---- */
     void (*swiglu_fwd)(struct device *dev, struct mat s, struct mat gate, struct mat up,
@@ -290,7 +290,7 @@ struct kernels {
     void (*narrow_sum)(struct device *dev, void *out, enum dtype type, const float *a, float scale,
                        const float *b, int64_t count);
     /* ---- NF4 with double quantization, bit for bit bitsandbytes' (see nf4.h) ----
-     * codes [⌈n/2⌉], absmax [⌈n/64⌉], nested [⌈n/16384⌉] */
+     * codes [⌈n/2⌉], absmax [⌈n/64⌉], absmax_scale [⌈n/16384⌉] */
     /* absmax = max |x| of each block of 64; it is not finite if any x is not. codes are those of x
      * / absmax. x [n] may be of any type but NF4. */
     void (*nf4_codes)(struct device *dev, uint8_t *codes, float *absmax, const void *x,
@@ -300,15 +300,16 @@ struct kernels {
     void (*nf4_offset)(struct device *dev, float *offset, const float *absmax, int64_t blocks);
     /* Quantizes absmax: the scale is max |absmax − offset| of 256 of them; the 8-bit codes are
      * those of (absmax − offset) / scale. */
-    void (*nf4_nest)(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
-                     float offset, int64_t blocks);
+    void (*nf4_nest)(struct device *dev, uint8_t *absmax_codes, float *absmax_scale,
+                     const float *absmax, float offset, int64_t blocks);
     /* *error lies in the host's memory. Squares are computed and summed in double. */
     void (*nf4_error)(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
-                      const uint8_t *codes, const uint8_t *absmax_codes, const float *nested,
+                      const uint8_t *codes, const uint8_t *absmax_codes, const float *absmax_scale,
                       float offset, int64_t count);
     /* absmax NULL: the scales, one for 64 elements, are absmax itself. */
     void (*nf4_dequantize)(struct device *dev, float *x, const uint8_t *codes,
-                           const uint8_t *absmax, const float *nested, float offset, int64_t count);
+                           const uint8_t *absmax, const float *absmax_scale, float offset,
+                           int64_t count);
 };
 
 /* The names of the backends, for help texts. */

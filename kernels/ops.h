@@ -57,8 +57,8 @@ void rope_apply(struct device *dev, struct mat out, struct mat x, const float *c
 
 /* ---- linear ---- */
 void linear_prepare(struct device *dev, const struct group *g);
-void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
-                  struct dropout drop);
+void lora_down(struct device *dev, struct mat x, const struct group *g, int64_t rows,
+               struct dropout drop);
 void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
                 struct mat residual, int64_t rows, struct dropout drop);
 void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
@@ -67,24 +67,24 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
                        struct mat du, struct mat x, int64_t rows, struct dropout drop);
 
 /* ---- dropout ---- */
-void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows, int64_t dim,
-                  struct dropout drop);
+void dropout_mask(struct device *dev, uint8_t *keep, uint32_t dropout_stream, int64_t rows,
+                  int64_t dim, struct dropout drop);
 
 /* ---- attention ---- */
 void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
-                   int64_t head_dim, float scale);
+                   struct mat v, struct attention_starts starts, int64_t rows, int64_t heads,
+                   int64_t kv_heads, int64_t head_dim, float scale);
 void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv, struct mat dout,
                    struct mat o, const float *lse, struct mat q, struct mat k, struct mat v,
-                   struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
+                   struct attention_starts starts, int64_t rows, int64_t heads, int64_t kv_heads,
                    int64_t head_dim, float scale);
 
 /* ---- attention_decode ---- */
 void cache_rows(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
                 int64_t rows);
-void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q,
-                      const struct cache *cache, struct spans spans, int64_t past, int64_t rows,
-                      int64_t heads, float scale);
+void attention_decode(struct device *dev, struct mat o, float *lse, struct mat q,
+                      const struct cache *cache, struct attention_starts starts, int64_t past,
+                      int64_t rows, int64_t heads, float scale);
 
 /* ---- swiglu ---- */
 void swiglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up, int64_t rows,
@@ -115,13 +115,13 @@ void narrow_sum(struct device *dev, void *out, enum dtype type, const float *a, 
 void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x, enum dtype type,
                int64_t count);
 void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t blocks);
-void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
+void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *absmax_scale, const float *absmax,
               float offset, int64_t blocks);
 void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
-               const uint8_t *codes, const uint8_t *absmax_codes, const float *nested, float offset,
-               int64_t count);
+               const uint8_t *codes, const uint8_t *absmax_codes, const float *absmax_scale,
+               float offset, int64_t count);
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
-                    const float *nested, float offset, int64_t count);
+                    const float *absmax_scale, float offset, int64_t count);
 
 /* The functions of a backend's table, in the order of struct kernels. */
 /* clang-format off */
@@ -154,7 +154,7 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .rmsnorm_bwd = rmsnorm_bwd, \
     .rope_apply = rope_apply, \
     .linear_prepare = linear_prepare, \
-    .linear_inner = linear_inner, \
+    .lora_down = lora_down, \
     .linear_fwd = linear_fwd, \
     .linear_bwd_input = linear_bwd_input, \
     .linear_bwd_weight = linear_bwd_weight, \
@@ -162,7 +162,7 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .attention_fwd = attention_fwd, \
     .attention_bwd = attention_bwd, \
     .cache_rows = cache_rows, \
-    .attention_cached = attention_cached, \
+    .attention_decode = attention_decode, \
     .swiglu_fwd = swiglu_fwd, \
     .swiglu_bwd = swiglu_bwd, \
     .head_loss = head_loss, \

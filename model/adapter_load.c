@@ -5,7 +5,7 @@ void fit_set_up(const struct fit *fit, const struct adapter *a, struct model_set
     setup->rank = a->rank;
     setup->alpha = a->alpha;
     setup->targets = a->targets;
-    setup->whole = a->whole;
+    setup->modules_to_save = a->modules_to_save;
     setup->each = fit->each;
 }
 

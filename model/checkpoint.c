@@ -29,13 +29,13 @@ static int write_arrays(struct writer *w, const struct model *m, struct fail *wh
     for (int i = 0; i < ARRAYS && !status; i++)
         for (int64_t first = 0; first < p->count && !status; first += piece) {
             int64_t n = p->count - first < piece ? p->count - first : piece;
-            struct fields record;
-            fields_init(&record);
+            struct msgpack_map record;
+            msgpack_map_init(&record);
             model_kernels(m)->download(model_device(m), host, array_of(p, i) + first,
                                        (size_t)n * 4);
-            fields_text(&record, "name", array_names[i]);
-            fields_count(&record, "first", (uint64_t)first);
-            fields_bin(&record, "data", host, (size_t)n * 4);
+            msgpack_map_text(&record, "name", array_names[i]);
+            msgpack_map_count(&record, "first", (uint64_t)first);
+            msgpack_map_bin(&record, "data", host, (size_t)n * 4);
             status = writer_add(w, &record, why);
         }
     free(host);
@@ -45,36 +45,36 @@ static int write_arrays(struct writer *w, const struct model *m, struct fail *wh
 int checkpoint_save_state(const char *path, const struct model *m, const struct run_state *s,
                           struct fail *why)
 {
-    struct fields own, none;
+    struct msgpack_map own, none;
     struct writer *w;
-    fields_init(&own);
-    fields_init(&none);
-    fields_count(&own, "step", (uint64_t)s->step);
-    fields_count(&own, "tokens", s->tokens);
-    fields_count(&own, "computed", s->computed);
-    fields_real(&own, "loss_sum", s->loss_sum);
-    fields_count(&own, "loss_steps", (uint64_t)s->loss_steps);
-    fields_real(&own, "loss_scale", s->loss_scale);
-    fields_count(&own, "scale_steps", (uint64_t)s->scale_steps);
-    fields_text(&own, "recipe", s->recipe);
-    fields_text(&own, "data", s->data);
-    fields_text(&own, "tokenizer", s->tokenizer);
-    fields_text(&own, "base", s->base);
-    fields_text(&own, "rope", s->rope);
-    fields_text(&own, "device", s->device);
-    fields_count(&own, "chunk", (uint64_t)s->chunk);
-    fields_count(&own, "since", (uint64_t)s->since);
-    fields_count(&own, "steps", (uint64_t)s->steps);
-    fields_count(&own, "warmup", (uint64_t)s->warmup);
-    fields_text(&own, "schedules", s->schedules);
-    fields_count(&own, "evaluated", (uint64_t)s->evaluated);
-    fields_count(&own, "evaluations", (uint64_t)s->evaluations);
-    fields_count(&own, "best_step", (uint64_t)s->best_step);
-    fields_count(&own, "worse", (uint64_t)s->worse);
-    fields_real(&own, "best_metric", s->best_metric);
-    fields_count(&own, "parameters", (uint64_t)model_parameters(m)->count);
+    msgpack_map_init(&own);
+    msgpack_map_init(&none);
+    msgpack_map_count(&own, "step", (uint64_t)s->step);
+    msgpack_map_count(&own, "tokens", s->tokens);
+    msgpack_map_count(&own, "computed", s->computed);
+    msgpack_map_real(&own, "loss_sum", s->loss_sum);
+    msgpack_map_count(&own, "loss_steps", (uint64_t)s->loss_steps);
+    msgpack_map_real(&own, "loss_scale", s->loss_scale);
+    msgpack_map_count(&own, "scale_steps", (uint64_t)s->scale_steps);
+    msgpack_map_text(&own, "recipe", s->recipe);
+    msgpack_map_text(&own, "data", s->data);
+    msgpack_map_text(&own, "tokenizer", s->tokenizer);
+    msgpack_map_text(&own, "base", s->base);
+    msgpack_map_text(&own, "rope", s->rope);
+    msgpack_map_text(&own, "device", s->device);
+    msgpack_map_count(&own, "chunk", (uint64_t)s->chunk);
+    msgpack_map_count(&own, "since", (uint64_t)s->since);
+    msgpack_map_count(&own, "steps", (uint64_t)s->steps);
+    msgpack_map_count(&own, "warmup", (uint64_t)s->warmup);
+    msgpack_map_text(&own, "schedules", s->schedules);
+    msgpack_map_count(&own, "evaluated", (uint64_t)s->evaluated);
+    msgpack_map_count(&own, "evaluations", (uint64_t)s->evaluations);
+    msgpack_map_count(&own, "best_step", (uint64_t)s->best_step);
+    msgpack_map_count(&own, "worse", (uint64_t)s->worse);
+    msgpack_map_real(&own, "best_metric", s->best_metric);
+    msgpack_map_count(&own, "parameters", (uint64_t)model_parameters(m)->count);
     int status = writer_open(&w, path, STREAM_STATE, "train", &own, &none, why);
-    fields_release(&own);
+    msgpack_map_release(&own);
     if (status) return -1;
     if (write_arrays(w, m, why)) {
         writer_abandon(w);
@@ -109,14 +109,14 @@ static int get_later(const msgpack_object *h, struct run_state *s, struct fail *
                    { "evaluations", &s->evaluations },
                    { "best_step", &s->best_step },
                    { "worse", &s->worse } };
-    if (!field_find(h, "steps")) return 0;
+    if (!map_find(h, "steps")) return 0;
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         uint64_t n;
-        if (field_count(h, counts[i].name, INT64_MAX, &n, why)) return -1;
+        if (map_get_count(h, counts[i].name, INT64_MAX, &n, why)) return -1;
         *counts[i].to = (int64_t)n;
     }
-    return field_text(h, "schedules", s->schedules, sizeof s->schedules, why) ||
-                   field_real(h, "best_metric", &s->best_metric, why)
+    return map_get_text(h, "schedules", s->schedules, sizeof s->schedules, why) ||
+                   map_get_real(h, "best_metric", &s->best_metric, why)
                ? -1
                : 0;
 }
@@ -125,22 +125,22 @@ static int get_header(struct reader *r, struct run_state *s, uint64_t *parameter
 {
     const msgpack_object *h = reader_header(r);
     uint64_t step, loss_steps, scale_steps, chunk;
-    if (fields_check(h, header_keys, why) ||
-        field_count(h, "step", CHECKPOINT_STEPS_MAX, &step, why) ||
-        field_count(h, "tokens", INT64_MAX, &s->tokens, why) ||
-        (field_find(h, "computed") && field_count(h, "computed", INT64_MAX, &s->computed, why)) ||
-        field_real(h, "loss_sum", &s->loss_sum, why) ||
-        field_count(h, "loss_steps", CHECKPOINT_STEPS_MAX, &loss_steps, why) ||
-        field_real(h, "loss_scale", &s->loss_scale, why) ||
-        field_count(h, "scale_steps", CHECKPOINT_STEPS_MAX, &scale_steps, why) ||
-        field_text(h, "recipe", s->recipe, sizeof s->recipe, why) ||
-        field_text(h, "data", s->data, sizeof s->data, why) ||
-        field_text(h, "tokenizer", s->tokenizer, sizeof s->tokenizer, why) ||
-        field_text(h, "base", s->base, sizeof s->base, why) ||
-        field_text(h, "rope", s->rope, sizeof s->rope, why) ||
-        field_text(h, "device", s->device, sizeof s->device, why) ||
-        field_count(h, "chunk", INT32_MAX, &chunk, why) ||
-        field_count(h, "parameters", INT64_MAX, parameters, why) || get_later(h, s, why))
+    if (map_check(h, header_keys, why) ||
+        map_get_count(h, "step", CHECKPOINT_STEPS_MAX, &step, why) ||
+        map_get_count(h, "tokens", INT64_MAX, &s->tokens, why) ||
+        (map_find(h, "computed") && map_get_count(h, "computed", INT64_MAX, &s->computed, why)) ||
+        map_get_real(h, "loss_sum", &s->loss_sum, why) ||
+        map_get_count(h, "loss_steps", CHECKPOINT_STEPS_MAX, &loss_steps, why) ||
+        map_get_real(h, "loss_scale", &s->loss_scale, why) ||
+        map_get_count(h, "scale_steps", CHECKPOINT_STEPS_MAX, &scale_steps, why) ||
+        map_get_text(h, "recipe", s->recipe, sizeof s->recipe, why) ||
+        map_get_text(h, "data", s->data, sizeof s->data, why) ||
+        map_get_text(h, "tokenizer", s->tokenizer, sizeof s->tokenizer, why) ||
+        map_get_text(h, "base", s->base, sizeof s->base, why) ||
+        map_get_text(h, "rope", s->rope, sizeof s->rope, why) ||
+        map_get_text(h, "device", s->device, sizeof s->device, why) ||
+        map_get_count(h, "chunk", INT32_MAX, &chunk, why) ||
+        map_get_count(h, "parameters", INT64_MAX, parameters, why) || get_later(h, s, why))
         return fail_in(why, reader_name(r));
     s->step = (int64_t)step;
     s->loss_steps = (int64_t)loss_steps;
@@ -160,8 +160,8 @@ int checkpoint_peek(const char *path, struct run_state *state, struct fail *why)
     return status;
 }
 
-static int take(struct reader *r, const msgpack_object *record, struct model *m, int64_t *at,
-                struct fail *why)
+static int read_record(struct reader *r, const msgpack_object *record, struct model *m, int64_t *at,
+                       struct fail *why)
 {
     const struct parameters *p = model_parameters(m);
     char name[16];
@@ -169,15 +169,15 @@ static int take(struct reader *r, const msgpack_object *record, struct model *m,
     const void *data;
     size_t bytes;
     int i = (int)(*at / p->count);
-    if (fields_check(record, record_keys, why) ||
-        field_text(record, "name", name, sizeof name, why) ||
-        field_count(record, "first", INT64_MAX, &first, why) ||
-        field_bin(record, "data", &data, &bytes, why))
-        return reader_blame(r, why);
+    if (map_check(record, record_keys, why) ||
+        map_get_text(record, "name", name, sizeof name, why) ||
+        map_get_count(record, "first", INT64_MAX, &first, why) ||
+        map_get_bin(record, "data", &data, &bytes, why))
+        return reader_fail(r, why);
     if (i >= ARRAYS || strcmp(name, array_names[i]) != 0 || (int64_t)first != *at % p->count ||
         bytes % 4 || (int64_t)(bytes / 4) > p->count - (int64_t)first || !bytes) {
         fail_input(why, "a piece of '%s' that was not due", name);
-        return reader_blame(r, why);
+        return reader_fail(r, why);
     }
     model_kernels(m)->upload(model_device(m), array_of(p, i) + first, data, bytes);
     *at += (int64_t)(bytes / 4);
@@ -201,7 +201,7 @@ int checkpoint_load_state(const char *path, struct model *m, struct run_state *s
         int got = reader_next(r, &record, why);
         if (got < 0) status = -1;
         if (got <= 0) break;
-        status = take(r, &record, m, &at, why);
+        status = read_record(r, &record, m, &at, why);
     }
     if (!status && at != ARRAYS * count)
         status = fail_input(why, "%s: %lld values, %lld needed", path, (long long)at,

@@ -31,7 +31,7 @@ static struct mat at_rows(const struct model *m, struct mat whole, int64_t first
 
 static struct mat chunk_rows(const struct model *m, int64_t index, struct mat buffer, int64_t first)
 {
-    return layer_is_kept(m, index) ? mat_rows(m->k, buffer, first) : buffer;
+    return layer_is_stored(m, index) ? mat_rows(m->k, buffer, first) : buffer;
 }
 
 static struct dropout chunk_drop(const struct model *m, int64_t first)
@@ -39,8 +39,8 @@ static struct dropout chunk_drop(const struct model *m, int64_t first)
     return dropout_from(m->drop, first);
 }
 
-static void look(struct model *m, const char *what, int64_t layer, struct mat x, int64_t rows,
-                 int64_t cols)
+static void check_finite(struct model *m, const char *what, int64_t layer, struct mat x,
+                         int64_t rows, int64_t cols)
 {
     char name[64];
     if (!m->checks) return;
@@ -50,8 +50,8 @@ static void look(struct model *m, const char *what, int64_t layer, struct mat x,
 
 /* ---- what the forward keeps of u, and the backward needs again ---- */
 
-static void keep_inner(struct model *m, struct mat u, struct mat x, const struct group *g,
-                       int64_t first, int64_t rows)
+static void save_lora_down(struct model *m, struct mat u, struct mat x, const struct group *g,
+                           int64_t first, int64_t rows)
 {
     int64_t rank = group_rank_of(g->at, g->count);
     if (!u.at || !rank) return;
@@ -59,19 +59,19 @@ static void keep_inner(struct model *m, struct mat u, struct mat x, const struct
 }
 
 /* u right of x, as the forward had it. */
-static void inner_again(struct model *m, struct mat u, struct mat x, const struct group *g,
-                        int64_t first, int64_t rows, struct dropout drop)
+static void restore_lora_down(struct model *m, struct mat u, struct mat x, const struct group *g,
+                              int64_t first, int64_t rows, struct dropout drop)
 {
     int64_t rank = group_rank_of(g->at, g->count);
     if (u.at && rank)
         m->k->copy_rows(m->dev, mat_columns(m->k, x, g->at[0].in), at_rows(m, u, first), rows,
                         rank);
     else if (!u.at)
-        m->k->linear_inner(m->dev, x, g, rows, drop);
+        m->k->lora_down(m->dev, x, g, rows, drop);
 }
 
-static void turn(struct model *m, struct mat to, struct mat x, int64_t first, int64_t rows,
-                 int64_t heads, int direction)
+static void rotate(struct model *m, struct mat to, struct mat x, int64_t first, int64_t rows,
+                   int64_t heads, int direction)
 {
     m->k->rope_apply(m->dev, to, x, m->cos, m->sin, m->position + first, rows, heads,
                      m->config.head_dim, direction);
@@ -81,7 +81,7 @@ struct heads {
     struct mat q, k, v;
 };
 
-static struct heads split_heads(const struct model *m, struct mat qkv)
+static struct heads heads_of(const struct model *m, struct mat qkv)
 {
     const struct config *c = &m->config;
     int64_t width = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
@@ -90,9 +90,9 @@ static struct heads split_heads(const struct model *m, struct mat qkv)
 
 static float attention_scale(const struct model *m) { return 1 / sqrtf((float)m->config.head_dim); }
 
-static struct spans spans_of(const struct model *m)
+static struct attention_starts starts_of_heads(const struct model *m)
 {
-    return (struct spans){ m->first, m->second, m->config.heads / 2 };
+    return (struct attention_starts){ m->first, m->second, m->config.heads / 2 };
 }
 
 /* q, k and v of the layer's input, turned to their positions. */
@@ -101,7 +101,7 @@ static void make_heads(struct model *m, int64_t index)
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
-    struct saved *s = &m->saved[index];
+    struct activations *s = &m->activations[index];
     struct group qkv = group_of(l->qkv, 3, SLOT_QKV);
     struct mat none = { NULL, 0 };
     k->linear_prepare(m->dev, &qkv);
@@ -111,9 +111,9 @@ static void make_heads(struct model *m, int64_t index)
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, at_rows(m, m->x[index], first), l->attn_gain,
                        rows, c->dim, (float)c->norm_eps);
         k->linear_fwd(m->dev, to, m->n, &qkv, none, rows, chunk_drop(m, first));
-        keep_inner(m, s->u_qkv, m->n, &qkv, first, rows);
-        turn(m, to, to, first, rows, c->heads + c->kv_heads, 1);
-        look(m, "q, k, v", index, to, rows, (c->heads + 2 * c->kv_heads) * c->head_dim);
+        save_lora_down(m, s->u_qkv, m->n, &qkv, first, rows);
+        rotate(m, to, to, first, rows, c->heads + c->kv_heads, 1);
+        check_finite(m, "q, k, v", index, to, rows, (c->heads + 2 * c->kv_heads) * c->head_dim);
     }
 }
 
@@ -121,17 +121,17 @@ static void attend(struct model *m, int64_t index)
 {
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
-    struct saved *s = &m->saved[index];
-    struct heads h = split_heads(m, s->qkv);
+    struct activations *s = &m->activations[index];
+    struct heads h = heads_of(m, s->qkv);
     if (m->setup.context) {
         k->cache_rows(m->dev, &m->cache[index], m->cached, h.k, m->rows);
-        k->attention_cached(m->dev, s->o, s->lse, h.q, &m->cache[index], spans_of(m), m->cached,
-                            m->rows, c->heads, attention_scale(m));
+        k->attention_decode(m->dev, s->o, s->lse, h.q, &m->cache[index], starts_of_heads(m),
+                            m->cached, m->rows, c->heads, attention_scale(m));
     } else {
-        k->attention_fwd(m->dev, s->o, s->lse, h.q, h.k, h.v, spans_of(m), m->rows, c->heads,
+        k->attention_fwd(m->dev, s->o, s->lse, h.q, h.k, h.v, starts_of_heads(m), m->rows, c->heads,
                          c->kv_heads, c->head_dim, attention_scale(m));
     }
-    look(m, "attention's output", index, s->o, m->rows, c->heads * c->head_dim);
+    check_finite(m, "attention's output", index, s->o, m->rows, c->heads * c->head_dim);
 }
 
 /* h, n and gate|up of one chunk. */
@@ -140,7 +140,7 @@ static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t row
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
-    struct saved *s = &m->saved[index];
+    struct activations *s = &m->activations[index];
     struct group o = group_of(l->o, 1, SLOT_O);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct mat none = { NULL, 0 }, h = chunk_rows(m, index, s->h, first);
@@ -149,8 +149,8 @@ static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t row
     k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim, (float)c->norm_eps);
     k->linear_fwd(m->dev, chunk_rows(m, index, s->m, first), m->n, &gate_up, none, rows,
                   chunk_drop(m, first));
-    keep_inner(m, s->u_gate_up, m->n, &gate_up, first, rows);
-    look(m, "attention's half", index, h, rows, c->dim);
+    save_lora_down(m, s->u_gate_up, m->n, &gate_up, first, rows);
+    check_finite(m, "attention's half", index, h, rows, c->dim);
 }
 
 void layer_forward(struct model *m, int64_t index)
@@ -158,7 +158,7 @@ void layer_forward(struct model *m, int64_t index)
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
-    struct saved *s = &m->saved[index];
+    struct activations *s = &m->activations[index];
     struct group o = group_of(l->o, 1, SLOT_O), down = group_of(l->down, 1, SLOT_DOWN);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     make_heads(m, index);
@@ -171,12 +171,12 @@ void layer_forward(struct model *m, int64_t index)
         mlp_input(m, index, first, rows);
         struct mat gate = chunk_rows(m, index, s->m, first), up = mat_columns(k, gate, c->ffn);
         k->swiglu_fwd(m->dev, m->s, gate, up, rows, c->ffn);
-        look(m, "MLP", index, m->s, rows, c->ffn);
+        check_finite(m, "MLP", index, m->s, rows, c->ffn);
         struct mat y = at_rows(m, m->x[index + 1], first);
         k->linear_fwd(m->dev, y, m->s, &down, chunk_rows(m, index, s->h, first), rows,
                       chunk_drop(m, first));
-        keep_inner(m, s->u_down, m->s, &down, first, rows);
-        look(m, "output", index, y, rows, c->dim);
+        save_lora_down(m, s->u_down, m->s, &down, first, rows);
+        check_finite(m, "output", index, y, rows, c->dim);
     }
 }
 
@@ -186,22 +186,22 @@ static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t 
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
-    struct saved *s = &m->saved[index];
+    struct activations *s = &m->activations[index];
     struct group o = group_of(l->o, 1, SLOT_O), down = group_of(l->down, 1, SLOT_DOWN);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct dropout drop = chunk_drop(m, first);
     struct mat grad = at_rows(m, m->grad, first), h = chunk_rows(m, index, s->h, first);
-    if (layer_is_kept(m, index)) {
+    if (layer_is_stored(m, index)) {
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim,
                        (float)c->norm_eps);
-        inner_again(m, s->u_gate_up, m->n, &gate_up, first, rows, drop);
+        restore_lora_down(m, s->u_gate_up, m->n, &gate_up, first, rows, drop);
     } else {
         mlp_input(m, index, first, rows);
     }
     struct mat gate = chunk_rows(m, index, s->m, first), up = mat_columns(k, gate, c->ffn);
     k->linear_bwd_input(m->dev, m->s, m->du, &grad, &down, rows, drop);
     k->swiglu_bwd(m->dev, m->s, gate, up, rows, c->ffn);
-    inner_again(m, s->u_down, m->s, &down, first, rows, drop);
+    restore_lora_down(m, s->u_down, m->s, &down, first, rows, drop);
     k->linear_bwd_weight(m->dev, &down, &grad, m->du, m->s, rows, drop);
     struct mat dy[2] = { gate, up };
     k->linear_bwd_input(m->dev, m->dn, m->du, dy, &gate_up, rows, drop);
@@ -216,17 +216,17 @@ void layer_backward(struct model *m, int64_t index)
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
-    struct saved *s = &m->saved[index];
+    struct activations *s = &m->activations[index];
     struct group qkv = group_of(l->qkv, 3, SLOT_QKV), o = group_of(l->o, 1, SLOT_O);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct group down = group_of(l->down, 1, SLOT_DOWN);
     /* Of layers that share their place, the last one's lies there still. */
-    bool is_there = index >= c->layers - m->setup.kept_layers - 1;
+    bool is_there = index >= c->layers - m->setup.stored_layers - 1;
     if (is_there)
         k->linear_prepare(m->dev, &qkv);
     else
         make_heads(m, index);
-    bool has_output = is_there || output_is_kept(m, index) || m->setup.outputs_on_host;
+    bool has_output = is_there || attention_is_stored(m, index) || m->setup.outputs_on_host;
     if (!has_output) attend(m, index);
     k->linear_prepare(m->dev, &o);
     k->linear_prepare(m->dev, &gate_up);
@@ -234,11 +234,12 @@ void layer_backward(struct model *m, int64_t index)
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk)
         mlp_backward(m, index, first, chunk_size(m, first));
     /* dq takes the place of o, and is turned into that of q; dk and dv take those of k and v. */
-    struct heads h = split_heads(m, s->qkv);
-    k->attention_bwd(m->dev, s->o, h.k, h.v, m->dout, s->o, s->lse, h.q, h.k, h.v, spans_of(m),
-                     m->rows, c->heads, c->kv_heads, c->head_dim, attention_scale(m));
-    turn(m, h.q, s->o, 0, m->rows, c->heads, -1);
-    turn(m, h.k, h.k, 0, m->rows, c->kv_heads, -1);
+    struct heads h = heads_of(m, s->qkv);
+    k->attention_bwd(m->dev, s->o, h.k, h.v, m->dout, s->o, s->lse, h.q, h.k, h.v,
+                     starts_of_heads(m), m->rows, c->heads, c->kv_heads, c->head_dim,
+                     attention_scale(m));
+    rotate(m, h.q, s->o, 0, m->rows, c->heads, -1);
+    rotate(m, h.k, h.k, 0, m->rows, c->kv_heads, -1);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         struct dropout drop = chunk_drop(m, first);
@@ -247,7 +248,7 @@ void layer_backward(struct model *m, int64_t index)
                              at_rows(m, h.v, first) };
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, l->attn_gain, rows, c->dim,
                        (float)c->norm_eps);
-        inner_again(m, s->u_qkv, m->n, &qkv, first, rows, drop);
+        restore_lora_down(m, s->u_qkv, m->n, &qkv, first, rows, drop);
         k->linear_bwd_input(m->dev, m->dn, m->du, dy, &qkv, rows, drop);
         k->linear_bwd_weight(m->dev, &qkv, dy, m->du, m->n, rows, drop);
         k->rmsnorm_bwd(m->dev, at_rows(m, m->grad, first), l->dattn_gain, m->dn, x, m->rstd_chunk,

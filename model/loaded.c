@@ -25,10 +25,10 @@ static int check_adapter(const struct loaded *l, const struct loaded_options *o,
     if (!adapter_check_tokenizer(&l->adapter, w->tokenizer, o->model, why) &&
         (l->base_is_due || !adapter_check_base(&l->adapter, w->base, o->model, why)))
         return 0;
-    return loaded_blame_base(o->adapter, why);
+    return loaded_fail_base(o->adapter, why);
 }
 
-int loaded_blame_base(const char *adapter, struct fail *why)
+int loaded_fail_base(const char *adapter, struct fail *why)
 {
     struct fail first = *why;
     return fail_input(why, "%s: %s, or --force-base", adapter, first.text);

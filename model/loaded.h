@@ -40,7 +40,7 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
 void loaded_close(struct loaded *l);
 
 /* After adapter_check_base, where it was due: names the adapter, and the way out. Returns -1. */
-int loaded_blame_base(const char *adapter, struct fail *why);
+int loaded_fail_base(const char *adapter, struct fail *why);
 
 /* The bytes that loaded_model would take. */
 int loaded_plan(const struct loaded *l, const struct model_setup *setup, struct memory_plan *plan,

@@ -120,7 +120,7 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
 {
     must(config || weights);
     must(!setup->context || !setup->is_training);
-    must(!setup->outputs_on_host || (setup->is_training && !setup->kept_outputs));
+    must(!setup->outputs_on_host || (setup->is_training && !setup->stored_attention));
     must(weights || setup->method == METHOD_FULL);
     m->setup = *setup;
     m->weights = weights;
@@ -130,13 +130,14 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     m->tensor_count = tensors_list(&m->config, &m->table, why);
     if (m->tensor_count < 0) return -1;
     m->layers = calloc((size_t)m->config.layers, sizeof *m->layers);
-    m->saved = calloc((size_t)m->config.layers, sizeof *m->saved);
+    m->activations = calloc((size_t)m->config.layers, sizeof *m->activations);
     m->x = calloc((size_t)m->config.layers + 1, sizeof *m->x);
     m->cache = calloc((size_t)m->config.layers, sizeof *m->cache);
     m->host_x = calloc((size_t)m->config.layers + 1, sizeof *m->host_x);
     m->host_o = calloc((size_t)m->config.layers, sizeof *m->host_o);
     m->copied = calloc((size_t)m->tensor_count * 3, sizeof *m->copied);
-    if (!m->layers || !m->saved || !m->x || !m->cache || !m->host_x || !m->host_o || !m->copied)
+    if (!m->layers || !m->activations || !m->x || !m->cache || !m->host_x || !m->host_o ||
+        !m->copied)
         return fail(why, "out of memory");
     if (placement_list_adapted(m, why) || placement_list_parameters(m, why) ||
         kernels_choose(&m->k, setup->device, plan_only, why))
@@ -146,9 +147,9 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     if (!setup->rows) m->setup.rows = setup->positions < most ? setup->positions : most;
     m->setup.chunk = most < m->setup.rows ? most : m->setup.rows;
     int64_t layers = m->config.layers,
-            kept = m->setup.kept_layers < layers ? m->setup.kept_layers : layers;
-    m->setup.kept_layers = kept;
-    if (m->setup.kept_outputs > layers - kept) m->setup.kept_outputs = layers - kept;
+            kept = m->setup.stored_layers < layers ? m->setup.stored_layers : layers;
+    m->setup.stored_layers = kept;
+    if (m->setup.stored_attention > layers - kept) m->setup.stored_attention = layers - kept;
     placement_lay_out(m);
     return 0;
 }
@@ -160,7 +161,7 @@ static void end(struct model *m)
     free(m->params.at);
     free(m->each);
     free(m->layers);
-    free(m->saved);
+    free(m->activations);
     free(m->x);
     free(m->cache);
     free(m->host_x);
@@ -184,7 +185,8 @@ static void add_scratch(struct model *m, int threads)
         if (!placement_is_trained(m, &m->table[i])) {
             const struct weight *w = &m->weights->at[i];
             const struct tensor *t = &m->table[i];
-            source += weight_bytes(w, t) + weight_absmax_bytes(w, t) + weight_nested_bytes(w, t);
+            source +=
+                weight_bytes(w, t) + weight_absmax_bytes(w, t) + weight_absmax_scale_bytes(w, t);
         }
     m->plan.bytes[MEMORY_WEIGHTS] += source;
     if (m->weights->is_mapped && source > m->weights->copied)
@@ -204,7 +206,7 @@ int model_plan(struct memory_plan *plan, const struct model_setup *setup,
     return status;
 }
 
-static int take_blocks(struct model *m, struct fail *why)
+static int alloc_blocks(struct model *m, struct fail *why)
 {
     struct block *own = &m->block, *host = &m->host_block;
     void *at;
@@ -229,7 +231,7 @@ int model_open(struct model **out, const struct model_setup *setup, const struct
         struct shape shape = shape_of(m);
         status = m->k->reserve(m->dev, &shape, why);
     }
-    if (!status) status = take_blocks(m, why);
+    if (!status) status = alloc_blocks(m, why);
     if (!status) {
         placement_lay_out(m);
         status = put_values(m, seed, why);

@@ -10,7 +10,7 @@
 #include "lib/llama/adapted.h"
 #include "model/memory_plan.h"
 
-#define KEEPS_ALL INT64_MAX
+#define STORES_ALL INT64_MAX
 
 enum method { METHOD_FROZEN, METHOD_LORA, METHOD_FULL };
 
@@ -19,24 +19,25 @@ struct model_setup {
     bool is_training;   /* gradients and moments are there */
     int64_t rank;
     double alpha, dropout;
-    uint32_t targets; /* bit for each enum part that carries an adapter */
-    uint32_t whole;   /* and for each that beside adapters is trained, or replaced, whole */
+    uint32_t targets;         /* bit for each enum part that carries an adapter */
+    uint32_t modules_to_save; /* and for each that beside adapters is trained, or replaced, whole */
     /* An adapter that is there, tensor by tensor in the order of tensors_list: it has the say in
-     * place of targets and whole, and its values follow (adapter_load). NULL: a new one. Borrowed
-     * until the model is open. */
+     * place of targets and modules_to_save, and its values follow (adapter_load). NULL: a new one.
+     * Borrowed until the model is open. */
     const struct adapted *each;
-    int64_t kept_layers;  /* whose activations are kept, the last ones; the others are recomputed in
-                           * the backward. KEEPS_ALL is as many as there are */
-    int64_t kept_outputs; /* of the layers before those, of which attention's output is kept */
-    int64_t positions;    /* longest sample */
-    int64_t rows, chunk;  /* most rows of a batch, 0: one chunk; rows of a chunk, 0: as many as the
-                           * device likes */
-    int64_t context;      /* > 0: batches go on one after the other; rows kept in a cache */
-    bool exact_cache;     /* of activations as they are, not in 16 bits */
-    bool inputs_on_host;  /* layers' inputs wait for the backward in the host's memory */
-    bool outputs_on_host; /* attention's, too, where they are else made again: no kept_outputs */
-    bool moments_on_host; /* and AdamW's */
-    bool names_ranges;    /* for a profiler */
+    int64_t stored_layers; /* whose activations are kept, the last ones; the others are recomputed
+                            * in the backward. STORES_ALL is as many as there are */
+    int64_t stored_attention; /* of the layers before those, of which attention's output is kept */
+    int64_t positions;        /* longest sample */
+    int64_t rows, chunk; /* most rows of a batch, 0: one chunk; rows of a chunk, 0: as many as the
+                          * device likes */
+    int64_t context;     /* > 0: batches go on one after the other; rows kept in a cache */
+    bool exact_cache;    /* of activations as they are, not in 16 bits */
+    bool inputs_on_host; /* layers' inputs wait for the backward in the host's memory */
+    bool
+        outputs_on_host; /* attention's, too, where they are else made again: no stored_attention */
+    bool moments_on_host;     /* and AdamW's */
+    bool names_ranges;        /* for a profiler */
     const volatile int *stop; /* once it is set passes end after the layer under way, and what they
                                * made is worth nothing; may be NULL */
     const char *device;

@@ -17,7 +17,7 @@ struct layer {
 /* What the backward of a layer needs beside its input. Layers that are recomputed share one, whose
  * h and m hold one chunk; o and lse, and u_down, may be their own all the same, or o and lse one of
  * two that take turns. */
-struct saved {
+struct activations {
     struct mat qkv; /* [T, q | k | v] */
     struct mat o;   /* [T, attention's output | u of o_proj] */
     struct mat h;   /* [T, d] input of the MLP's half */
@@ -37,9 +37,9 @@ struct copied {
 
 /* Layers' inputs, and attention's outputs, that wait on the host: so many take turns in the
  * device's memory. */
-enum { INPUT_SLOTS = 3, OUTPUT_SLOTS = 2 };
+enum { INPUT_BUFFERS = 3, ATTENTION_BUFFERS = 2 };
 
-struct hosted_output {
+struct offloaded_attention {
     void *o, *lse; /* NULL: not on the host */
 };
 
@@ -76,12 +76,12 @@ struct model {
     int32_t *host_row;
     int32_t *id, *target, *position, *first, *second;
     float *nll, *rstd_chunk, *logits;
-    struct mat *x;                /* [layers + 1] inputs of layers; two take turns in evaluation */
-    void **host_x;                /* [layers] where they wait on the host; NULL: they stay */
-    struct hosted_output *host_o; /* [layers] */
-    struct saved *saved;          /* [layers] */
-    struct cache *cache;          /* [layers] keys and values of the rows so far */
-    int64_t cached;               /* rows in it */
+    struct mat *x; /* [layers + 1] inputs of layers; two take turns in evaluation */
+    void **host_x; /* [layers] where they wait on the host; NULL: they stay */
+    struct offloaded_attention *host_o; /* [layers] */
+    struct activations *activations;    /* [layers] */
+    struct cache *cache;                /* [layers] keys and values of the rows so far */
+    int64_t cached;                     /* rows in it */
     struct mat n, s, dn, du, grad, dout;
 
     int64_t rows; /* of the current batch */
@@ -105,7 +105,7 @@ void layer_backward(struct model *m, int64_t index);
 
 static inline size_t output_bytes(const struct model *m, int64_t rows)
 {
-    return (size_t)(rows * m->saved[0].o.stride * m->k->act_bytes);
+    return (size_t)(rows * m->activations[0].o.stride * m->k->act_bytes);
 }
 
 /* [H, T] of a batch, in rows of which there are as many as the batch has. */
@@ -120,15 +120,15 @@ static inline int64_t chunk_size(const struct model *m, int64_t first)
     return m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
 }
 
-static inline bool layer_is_kept(const struct model *m, int64_t index)
+static inline bool layer_is_stored(const struct model *m, int64_t index)
 {
-    return index >= m->config.layers - m->setup.kept_layers;
+    return index >= m->config.layers - m->setup.stored_layers;
 }
 
 /* In the device's memory, for itself alone. */
-static inline bool output_is_kept(const struct model *m, int64_t index)
+static inline bool attention_is_stored(const struct model *m, int64_t index)
 {
-    return index >= m->config.layers - m->setup.kept_layers - m->setup.kept_outputs;
+    return index >= m->config.layers - m->setup.stored_layers - m->setup.stored_attention;
 }
 
 #endif

@@ -20,10 +20,10 @@ static void put_dynamic_positions(struct model *m, const struct batch *b)
 }
 
 /* ---- inputs of layers that wait on the host ----
- * x[l] lies in slot l mod INPUT_SLOTS. It is copied out while layers l and l + 1 are computed,
+ * x[l] lies in slot l mod INPUT_BUFFERS. It is copied out while layers l and l + 1 are computed,
  * since layer l + 2 writes its slot; in the backward it is copied in while two layers are. */
 
-static int input_ticket(int64_t index) { return (int)(index % INPUT_SLOTS); }
+static int input_ticket_of(int64_t index) { return (int)(index % INPUT_BUFFERS); }
 
 static size_t input_bytes(const struct model *m)
 {
@@ -31,54 +31,58 @@ static size_t input_bytes(const struct model *m)
 }
 
 /* Layer `index` is about to read its input and to write the next one's. */
-static void put_away(struct model *m, int64_t index)
+static void offload_input(struct model *m, int64_t index)
 {
-    int64_t replaced = index + 1 - INPUT_SLOTS;
-    if (replaced >= 0 && m->host_x[replaced]) m->k->copy_wait(m->dev, input_ticket(replaced));
+    int64_t replaced = index + 1 - INPUT_BUFFERS;
+    if (replaced >= 0 && m->host_x[replaced]) m->k->copy_wait(m->dev, input_ticket_of(replaced));
     if (m->host_x[index])
         m->k->copy_out(m->dev, m->host_x[index], m->x[index].at, input_bytes(m),
-                       input_ticket(index));
+                       input_ticket_of(index));
 }
 
-/* x[index] is no longer needed: its slot is for the one INPUT_SLOTS before it. */
-static void fetch_in_place_of(struct model *m, int64_t index)
+/* x[index] is no longer needed: its slot is for the one INPUT_BUFFERS before it. */
+static void prefetch_input(struct model *m, int64_t index)
 {
-    int64_t next = index - INPUT_SLOTS;
+    int64_t next = index - INPUT_BUFFERS;
     if (next >= 0 && m->host_x[next])
-        m->k->copy_in(m->dev, m->x[next].at, m->host_x[next], input_bytes(m), input_ticket(next));
+        m->k->copy_in(m->dev, m->x[next].at, m->host_x[next], input_bytes(m),
+                      input_ticket_of(next));
 }
 
 /* ---- attention's outputs that wait on the host ----
- * Layer l's lies in slot l mod OUTPUT_SLOTS. It is copied out while the next layer is computed, and
- * in while the backward of the layer after it is. */
+ * Layer l's lies in slot l mod ATTENTION_BUFFERS. It is copied out while the next layer is
+ * computed, and in while the backward of the layer after it is. */
 
-static int output_ticket(int64_t index) { return INPUT_SLOTS + (int)(index % OUTPUT_SLOTS); }
-
-/* Layer `index` is about to write its output. */
-static void wait_for_slot(struct model *m, int64_t index)
+static int attention_ticket_of(int64_t index)
 {
-    if (index >= OUTPUT_SLOTS && m->host_o[index - OUTPUT_SLOTS].o)
-        m->k->copy_wait(m->dev, output_ticket(index));
+    return INPUT_BUFFERS + (int)(index % ATTENTION_BUFFERS);
 }
 
-static void put_output_away(struct model *m, int64_t index)
+/* Layer `index` is about to write its output. */
+static void wait_for_buffer(struct model *m, int64_t index)
 {
-    const struct hosted_output *h = &m->host_o[index];
-    const struct saved *s = &m->saved[index];
+    if (index >= ATTENTION_BUFFERS && m->host_o[index - ATTENTION_BUFFERS].o)
+        m->k->copy_wait(m->dev, attention_ticket_of(index));
+}
+
+static void offload_attention(struct model *m, int64_t index)
+{
+    const struct offloaded_attention *h = &m->host_o[index];
+    const struct activations *s = &m->activations[index];
     if (!h->o) return;
-    m->k->copy_out(m->dev, h->o, s->o.at, output_bytes(m, m->rows), output_ticket(index));
-    m->k->copy_out(m->dev, h->lse, s->lse, lse_bytes(m), output_ticket(index));
+    m->k->copy_out(m->dev, h->o, s->o.at, output_bytes(m, m->rows), attention_ticket_of(index));
+    m->k->copy_out(m->dev, h->lse, s->lse, lse_bytes(m), attention_ticket_of(index));
 }
 
 /* The output of layer `index` is no longer needed. */
-static void fetch_output_in_place_of(struct model *m, int64_t index)
+static void prefetch_attention(struct model *m, int64_t index)
 {
-    int64_t next = index - OUTPUT_SLOTS;
+    int64_t next = index - ATTENTION_BUFFERS;
     if (next < 0 || !m->host_o[next].o) return;
-    const struct saved *s = &m->saved[next];
+    const struct activations *s = &m->activations[next];
     m->k->copy_in(m->dev, s->o.at, m->host_o[next].o, output_bytes(m, m->rows),
-                  output_ticket(next));
-    m->k->copy_in(m->dev, s->lse, m->host_o[next].lse, lse_bytes(m), output_ticket(next));
+                  attention_ticket_of(next));
+    m->k->copy_in(m->dev, s->lse, m->host_o[next].lse, lse_bytes(m), attention_ticket_of(next));
 }
 
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
@@ -102,12 +106,12 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
     if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
     must(!m->setup.context || m->cached + m->rows <= m->setup.context);
     for (int64_t l = 0; l < m->config.layers && !setup_is_stopped(&m->setup); l++) {
-        put_away(m, l);
-        wait_for_slot(m, l);
+        offload_input(m, l);
+        wait_for_buffer(m, l);
         model_range_begin(m, "forward, layer %lld", (long long)l);
         layer_forward(m, l);
         model_range_end(m);
-        put_output_away(m, l);
+        offload_attention(m, l);
     }
     model_range_end(m);
     if (m->setup.context) m->cached += m->rows;
@@ -151,15 +155,15 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
 void model_backward(struct model *m)
 {
     model_range_begin(m, "backward");
-    fetch_in_place_of(m, m->config.layers);
+    prefetch_input(m, m->config.layers);
     for (int64_t l = m->config.layers; l-- > 0 && !setup_is_stopped(&m->setup);) {
-        if (m->host_x[l]) m->k->copy_wait(m->dev, input_ticket(l));
-        if (m->host_o[l].o) m->k->copy_wait(m->dev, output_ticket(l));
+        if (m->host_x[l]) m->k->copy_wait(m->dev, input_ticket_of(l));
+        if (m->host_o[l].o) m->k->copy_wait(m->dev, attention_ticket_of(l));
         model_range_begin(m, "backward, layer %lld", (long long)l);
         layer_backward(m, l);
         model_range_end(m);
-        fetch_in_place_of(m, l);
-        fetch_output_in_place_of(m, l);
+        prefetch_input(m, l);
+        prefetch_attention(m, l);
     }
     if (m->dembedding && !setup_is_stopped(&m->setup))
         m->k->embedding_bwd(m->dev, m->dembedding, m->grad, m->id, m->rows, m->config.dim);

@@ -4,7 +4,7 @@
 
 #include "lib/common/nf4.h"
 
-static void *take_from(struct block *block, size_t *planned, size_t bytes)
+static void *alloc_from(struct block *block, size_t *planned, size_t bytes)
 {
     size_t rounded = (bytes + 63) / 64 * 64, at = block->used;
     block->used += rounded;
@@ -14,20 +14,21 @@ static void *take_from(struct block *block, size_t *planned, size_t bytes)
     return block->at + at;
 }
 
-static void *take(struct model *m, enum memory memory, size_t bytes)
+static void *alloc_memory(struct model *m, enum memory memory, size_t bytes)
 {
-    return take_from(&m->block, &m->plan.bytes[memory], bytes);
+    return alloc_from(&m->block, &m->plan.bytes[memory], bytes);
 }
 
-static void *take_host(struct model *m, enum memory memory, size_t bytes)
+static void *alloc_host_memory(struct model *m, enum memory memory, size_t bytes)
 {
-    return take_from(&m->host_block, &m->plan.host[memory], bytes);
+    return alloc_from(&m->host_block, &m->plan.host[memory], bytes);
 }
 
-static struct mat take_mat(struct model *m, enum memory memory, int64_t rows, int64_t cols)
+static struct mat alloc_mat(struct model *m, enum memory memory, int64_t rows, int64_t cols)
 {
     int64_t stride = (cols + 7) / 8 * 8;
-    return (struct mat){ take(m, memory, (size_t)(rows * stride * m->k->act_bytes)), stride };
+    return (struct mat){ alloc_memory(m, memory, (size_t)(rows * stride * m->k->act_bytes)),
+                         stride };
 }
 
 int placement_list_adapted(struct model *m, struct fail *why)
@@ -42,7 +43,7 @@ int placement_list_adapted(struct model *m, struct fail *why)
             m->each[i] = s->each[i];
         else if (carries)
             m->each[i] = (struct adapted){ s->rank, s->alpha / (double)s->rank, false };
-        if (!s->each) m->each[i].whole = s->whole >> t->part & 1;
+        if (!s->each) m->each[i].is_saved_whole = s->modules_to_save >> t->part & 1;
         must(!m->each[i].rank || t->role == ROLE_LINEAR);
     }
     return 0;
@@ -50,7 +51,7 @@ int placement_list_adapted(struct model *m, struct fail *why)
 
 bool placement_is_trained(const struct model *m, const struct tensor *t)
 {
-    return m->setup.method == METHOD_FULL || model_adapted(m, t)->whole;
+    return m->setup.method == METHOD_FULL || model_adapted(m, t)->is_saved_whole;
 }
 
 static void add_trainable(struct parameters *p, const struct tensor *t, enum trained kind,
@@ -111,10 +112,10 @@ static void add_copy(struct model *m, void *to, enum dtype to_type, const void *
 }
 
 /* Frozen bytes: where the source has them, or a copy of the device's. */
-static const void *place_bytes(struct model *m, const void *from, size_t bytes)
+static const void *plan_bytes(struct model *m, const void *from, size_t bytes)
 {
     if (m->k->is_host || !from) return from;
-    void *to = take(m, MEMORY_WEIGHTS, bytes);
+    void *to = alloc_memory(m, MEMORY_WEIGHTS, bytes);
     add_copy(m, to, DTYPE_NF4, from, DTYPE_NF4, bytes);
     return to;
 }
@@ -123,7 +124,7 @@ static struct linear make_linear(struct model *m, const struct tensor *t, const 
 {
     struct linear l = { .out = t->rows,
                         .in = t->cols,
-                        .site = (uint32_t)(t->layer * PART_COUNT + (int)t->part) };
+                        .dropout_stream = (uint32_t)(t->layer * PART_COUNT + (int)t->part) };
     const struct trainable *own = find_parameter(m, t, TRAINED_WEIGHT);
     must(own || w);
     if (own) {
@@ -132,9 +133,9 @@ static struct linear make_linear(struct model *m, const struct tensor *t, const 
         l.dweight_acc = gradient_of(m, own);
     } else {
         l.type = w->type;
-        l.weight = place_bytes(m, w->data, weight_bytes(w, t));
-        l.absmax = place_bytes(m, w->absmax, weight_absmax_bytes(w, t));
-        l.nested = place_bytes(m, w->nested, weight_nested_bytes(w, t));
+        l.weight = plan_bytes(m, w->data, weight_bytes(w, t));
+        l.absmax = plan_bytes(m, w->absmax, weight_absmax_bytes(w, t));
+        l.absmax_scale = plan_bytes(m, w->absmax_scale, weight_absmax_scale_bytes(w, t));
         l.offset = w->offset;
     }
     const struct trainable *a = find_parameter(m, t, TRAINED_LORA_A);
@@ -150,39 +151,39 @@ static struct linear make_linear(struct model *m, const struct tensor *t, const 
 }
 
 /* A vector or table in that type: where the source has it, or a copy. */
-static const void *place_as(struct model *m, int64_t i, enum dtype type)
+static const void *plan_as(struct model *m, int64_t i, enum dtype type)
 {
     const struct tensor *t = &m->table[i];
     must(m->weights);
     const struct weight *w = &m->weights->at[i];
     must(w->type != DTYPE_NF4);
     if (w->type == type && m->k->is_host) return w->data;
-    void *to = take(m, MEMORY_WEIGHTS, (size_t)(t->rows * t->cols) * dtype_bits(type) / 8);
+    void *to = alloc_memory(m, MEMORY_WEIGHTS, (size_t)(t->rows * t->cols) * dtype_bits(type) / 8);
     add_copy(m, to, type, w->data, w->type, weight_bytes(w, t));
     return to;
 }
 
 /* The parameters' own, or the source's in f32. */
-static const float *place_f32(struct model *m, int64_t i, float **gradient)
+static const float *plan_f32(struct model *m, int64_t i, float **gradient)
 {
     const struct trainable *own = find_parameter(m, &m->table[i], TRAINED_WEIGHT);
     *gradient = gradient_of(m, own);
-    return own ? value_of(m, own) : place_as(m, i, DTYPE_F32);
+    return own ? value_of(m, own) : plan_as(m, i, DTYPE_F32);
 }
 
 /* Embedding or head: on the CPU as it is stored, if nothing needs it in f32 (the loss does),
  * elsewhere in the type of activations. */
-static const void *place_table(struct model *m, int64_t i, enum dtype *type, float **gradient)
+static const void *plan_table(struct model *m, int64_t i, enum dtype *type, float **gradient)
 {
     const struct tensor *t = &m->table[i];
     bool feeds_loss =
         m->k->is_host && !m->setup.context && (t->part == PART_HEAD || m->config.is_tied);
     *type = DTYPE_F32;
-    if (placement_is_trained(m, t) || feeds_loss) return place_f32(m, i, gradient);
+    if (placement_is_trained(m, t) || feeds_loss) return plan_f32(m, i, gradient);
     *gradient = NULL;
     must(m->weights);
     *type = m->k->is_host ? m->weights->at[i].type : m->k->act_type;
-    return place_as(m, i, *type);
+    return plan_as(m, i, *type);
 }
 
 /* The tensor's layer; for one that is in none, the first. */
@@ -191,7 +192,7 @@ static struct layer *layer_of(const struct model *m, const struct tensor *t)
     return &m->layers[t->layer >= 0 ? t->layer : 0];
 }
 
-static void place_weights(struct model *m)
+static void plan_weights(struct model *m)
 {
     for (int64_t i = 0; i < m->tensor_count; i++) {
         const struct tensor *t = &m->table[i];
@@ -199,19 +200,19 @@ static void place_weights(struct model *m)
         struct layer *l = layer_of(m, t);
         switch (t->part) {
         case PART_EMBEDDING:
-            m->embedding = place_table(m, i, &m->embedding_type, &m->dembedding);
+            m->embedding = plan_table(m, i, &m->embedding_type, &m->dembedding);
             break;
         case PART_ATTN_NORM:
-            l->attn_gain = place_f32(m, i, &l->dattn_gain);
+            l->attn_gain = plan_f32(m, i, &l->dattn_gain);
             break;
         case PART_MLP_NORM:
-            l->mlp_gain = place_f32(m, i, &l->dmlp_gain);
+            l->mlp_gain = plan_f32(m, i, &l->dmlp_gain);
             break;
         case PART_FINAL_NORM:
-            m->final_gain = place_f32(m, i, &m->dfinal_gain);
+            m->final_gain = plan_f32(m, i, &m->dfinal_gain);
             break;
         case PART_HEAD:
-            m->head.weight = place_table(m, i, &m->head.type, &m->head.dweight_acc);
+            m->head.weight = plan_table(m, i, &m->head.type, &m->head.dweight_acc);
             break;
         case PART_Q:
         case PART_K:
@@ -267,88 +268,91 @@ static int64_t widest_rank(const struct model *m)
 }
 
 /* Room for the u of a slot's group in any layer, since layers may share it. */
-static struct mat take_inner(struct model *m, int slot)
+static struct mat alloc_lora_down(struct model *m, int slot)
 {
     int64_t rank = m->setup.is_training ? slot_rank(m, slot) : 0;
-    return rank ? take_mat(m, MEMORY_ACTIVATIONS, m->setup.rows, rank) : (struct mat){ NULL, 0 };
+    return rank ? alloc_mat(m, MEMORY_ACTIVATIONS, m->setup.rows, rank) : (struct mat){ NULL, 0 };
 }
 
-static void place_saved(struct model *m)
+static void plan_activations(struct model *m)
 {
     const struct config *c = &m->config;
     int64_t width = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, rows = m->setup.rows;
-    const struct saved *shared = NULL, *output = NULL; /* by layers that keep nothing */
+    const struct activations *shared = NULL, *output = NULL; /* by layers that keep nothing */
     for (int64_t l = 0; l < c->layers; l++) {
-        struct saved *s = &m->saved[l];
-        bool is_kept = layer_is_kept(m, l), keeps_output = output_is_kept(m, l);
+        struct activations *s = &m->activations[l];
+        bool is_stored = layer_is_stored(m, l), stores_attention = attention_is_stored(m, l);
         if (m->setup.outputs_on_host)
-            output = l < OUTPUT_SLOTS ? NULL : &m->saved[l - OUTPUT_SLOTS];
-        int64_t mlp_rows = is_kept ? rows : m->setup.chunk;
-        if (!is_kept && shared) *s = *shared;
-        if (is_kept || !shared) {
-            s->qkv = take_mat(m, MEMORY_ACTIVATIONS, rows, width + 2 * kv);
-            s->h = take_mat(m, MEMORY_ACTIVATIONS, mlp_rows, c->dim);
-            s->m = take_mat(m, MEMORY_ACTIVATIONS, mlp_rows, 2 * c->ffn);
-            s->u_qkv = take_inner(m, SLOT_QKV);
-            if (is_kept) s->u_gate_up = take_inner(m, SLOT_GATE_UP);
+            output = l < ATTENTION_BUFFERS ? NULL : &m->activations[l - ATTENTION_BUFFERS];
+        int64_t mlp_rows = is_stored ? rows : m->setup.chunk;
+        if (!is_stored && shared) *s = *shared;
+        if (is_stored || !shared) {
+            s->qkv = alloc_mat(m, MEMORY_ACTIVATIONS, rows, width + 2 * kv);
+            s->h = alloc_mat(m, MEMORY_ACTIVATIONS, mlp_rows, c->dim);
+            s->m = alloc_mat(m, MEMORY_ACTIVATIONS, mlp_rows, 2 * c->ffn);
+            s->u_qkv = alloc_lora_down(m, SLOT_QKV);
+            if (is_stored) s->u_gate_up = alloc_lora_down(m, SLOT_GATE_UP);
         }
         /* Where memory is so dear that inputs go to the host, it is made again. */
-        if (is_kept || !m->setup.inputs_on_host) s->u_down = take_inner(m, SLOT_DOWN);
-        if (!keeps_output && output) {
+        if (is_stored || !m->setup.inputs_on_host) s->u_down = alloc_lora_down(m, SLOT_DOWN);
+        if (!stores_attention && output) {
             s->o = output->o;
             s->lse = output->lse;
         } else {
-            s->o = take_mat(m, MEMORY_ACTIVATIONS, rows, width + slot_rank(m, SLOT_O));
-            s->lse = take(m, MEMORY_ACTIVATIONS, lse_bytes(m));
+            s->o = alloc_mat(m, MEMORY_ACTIVATIONS, rows, width + slot_rank(m, SLOT_O));
+            s->lse = alloc_memory(m, MEMORY_ACTIVATIONS, lse_bytes(m));
         }
         /* The last ones are still there when the backward begins. */
-        if (m->setup.outputs_on_host && l + OUTPUT_SLOTS < c->layers - m->setup.kept_layers) {
-            m->host_o[l].o = take_host(m, MEMORY_ACTIVATIONS, output_bytes(m, rows));
-            m->host_o[l].lse = take_host(m, MEMORY_ACTIVATIONS, lse_bytes(m));
+        if (m->setup.outputs_on_host &&
+            l + ATTENTION_BUFFERS < c->layers - m->setup.stored_layers) {
+            m->host_o[l].o = alloc_host_memory(m, MEMORY_ACTIVATIONS, output_bytes(m, rows));
+            m->host_o[l].lse = alloc_host_memory(m, MEMORY_ACTIVATIONS, lse_bytes(m));
         }
-        if (!is_kept) shared = s;
-        if (!keeps_output) output = s;
+        if (!is_stored) shared = s;
+        if (!stores_attention) output = s;
     }
 }
 
-static void place_inputs(struct model *m)
+static void plan_inputs(struct model *m)
 {
     int64_t rows = m->setup.rows, layers = m->config.layers;
-    int64_t slots = !m->setup.is_training ? 2 : !m->setup.inputs_on_host ? layers + 1 : INPUT_SLOTS;
+    int64_t slots = !m->setup.is_training      ? 2
+                    : !m->setup.inputs_on_host ? layers + 1
+                                               : INPUT_BUFFERS;
     for (int64_t l = 0; l <= layers; l++) {
         m->x[l] =
-            l < slots ? take_mat(m, MEMORY_CHECKPOINTS, rows, m->config.dim) : m->x[l - slots];
+            l < slots ? alloc_mat(m, MEMORY_CHECKPOINTS, rows, m->config.dim) : m->x[l - slots];
         /* The last ones are still there when the backward begins. */
-        if (m->setup.is_training && m->setup.inputs_on_host && l + INPUT_SLOTS <= layers)
-            m->host_x[l] =
-                take_host(m, MEMORY_CHECKPOINTS, (size_t)(rows * m->x[l].stride * m->k->act_bytes));
+        if (m->setup.is_training && m->setup.inputs_on_host && l + INPUT_BUFFERS <= layers)
+            m->host_x[l] = alloc_host_memory(m, MEMORY_CHECKPOINTS,
+                                             (size_t)(rows * m->x[l].stride * m->k->act_bytes));
     }
 }
 
 /* The gradient of attention's output takes the place of the last layer's output, which nothing
  * needs after the loss, unless that place is for the inputs that come back from the host. */
-static struct mat place_output_gradient(struct model *m, int64_t width)
+static struct mat plan_attention_gradient(struct model *m, int64_t width)
 {
     struct mat last = m->x[m->config.layers];
     if (!m->setup.inputs_on_host && width <= m->config.dim) return last;
-    return take_mat(m, MEMORY_ACTIVATIONS, m->setup.rows, width);
+    return alloc_mat(m, MEMORY_ACTIVATIONS, m->setup.rows, width);
 }
 
-static void place_activations(struct model *m)
+static void plan_buffers(struct model *m)
 {
     const struct config *c = &m->config;
     int64_t rows = m->setup.rows, chunk = m->setup.chunk, rank = widest_rank(m);
-    place_inputs(m);
-    place_saved(m);
-    m->n = take_mat(m, MEMORY_CHUNK, chunk, c->dim + rank);
-    m->s = take_mat(m, MEMORY_CHUNK, chunk, c->ffn + rank);
-    m->rstd_chunk = take(m, MEMORY_CHUNK, (size_t)chunk * 4);
+    plan_inputs(m);
+    plan_activations(m);
+    m->n = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim + rank);
+    m->s = alloc_mat(m, MEMORY_CHUNK, chunk, c->ffn + rank);
+    m->rstd_chunk = alloc_memory(m, MEMORY_CHUNK, (size_t)chunk * 4);
     if (!m->setup.is_training) return;
-    m->grad = take_mat(m, MEMORY_ACTIVATIONS, rows, c->dim);
-    m->dout = place_output_gradient(m, c->heads * c->head_dim);
+    m->grad = alloc_mat(m, MEMORY_ACTIVATIONS, rows, c->dim);
+    m->dout = plan_attention_gradient(m, c->heads * c->head_dim);
     /* Gradients of n are made where s is no longer needed. */
-    m->dn = c->dim <= c->ffn ? m->s : take_mat(m, MEMORY_CHUNK, chunk, c->dim);
-    m->du = take_mat(m, MEMORY_CHUNK, chunk, rank + 1);
+    m->dn = c->dim <= c->ffn ? m->s : alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
+    m->du = alloc_mat(m, MEMORY_CHUNK, chunk, rank + 1);
 }
 
 void placement_lay_out(struct model *m)
@@ -359,32 +363,32 @@ void placement_lay_out(struct model *m)
     m->block.used = m->host_block.used = 0;
     m->copied_count = 0;
     m->plan = (struct memory_plan){ 0 };
-    m->params.value = take(m, MEMORY_PARAMETERS, floats);
+    m->params.value = alloc_memory(m, MEMORY_PARAMETERS, floats);
     if (m->setup.is_training) {
-        m->params.gradient = take(m, MEMORY_GRADIENTS, floats);
-        void *(*taken)(struct model *, enum memory, size_t) =
-            m->setup.moments_on_host ? take_host : take;
-        m->params.moment1 = taken(m, MEMORY_MOMENTS, floats);
-        m->params.moment2 = taken(m, MEMORY_MOMENTS, floats);
+        m->params.gradient = alloc_memory(m, MEMORY_GRADIENTS, floats);
+        void *(*alloc_moments)(struct model *, enum memory, size_t) =
+            m->setup.moments_on_host ? alloc_host_memory : alloc_memory;
+        m->params.moment1 = alloc_moments(m, MEMORY_MOMENTS, floats);
+        m->params.moment2 = alloc_moments(m, MEMORY_MOMENTS, floats);
     }
-    place_weights(m);
-    place_activations(m);
-    m->cos = take(m, MEMORY_INPUTS, table);
-    m->sin = take(m, MEMORY_INPUTS, table);
-    m->id = take(m, MEMORY_INPUTS, rows);
-    m->target = take(m, MEMORY_INPUTS, rows);
-    m->position = take(m, MEMORY_INPUTS, rows);
-    m->first = take(m, MEMORY_INPUTS, rows);
-    m->second = take(m, MEMORY_INPUTS, rows);
-    m->nll = take(m, MEMORY_INPUTS, rows);
-    m->logits = take(m, MEMORY_INPUTS, (size_t)(LOGIT_ROWS * m->config.vocab) * 4);
+    plan_weights(m);
+    plan_buffers(m);
+    m->cos = alloc_memory(m, MEMORY_INPUTS, table);
+    m->sin = alloc_memory(m, MEMORY_INPUTS, table);
+    m->id = alloc_memory(m, MEMORY_INPUTS, rows);
+    m->target = alloc_memory(m, MEMORY_INPUTS, rows);
+    m->position = alloc_memory(m, MEMORY_INPUTS, rows);
+    m->first = alloc_memory(m, MEMORY_INPUTS, rows);
+    m->second = alloc_memory(m, MEMORY_INPUTS, rows);
+    m->nll = alloc_memory(m, MEMORY_INPUTS, rows);
+    m->logits = alloc_memory(m, MEMORY_INPUTS, (size_t)(LOGIT_ROWS * m->config.vocab) * 4);
     for (int64_t l = 0; m->setup.context && l < m->config.layers; l++) {
         struct cache *c = &m->cache[l];
         *c = (struct cache){ .type = m->setup.exact_cache ? m->k->act_type : m->k->cache_type,
                              .capacity = m->setup.context,
                              .kv_heads = m->config.kv_heads,
                              .head_dim = m->config.head_dim };
-        c->at = take(m, MEMORY_CACHE, (size_t)cache_elements(c) * dtype_bits(c->type) / 8);
+        c->at = alloc_memory(m, MEMORY_CACHE, (size_t)cache_elements(c) * dtype_bits(c->type) / 8);
     }
 }
 
@@ -420,6 +424,6 @@ struct shape shape_of(const struct model *m)
     for (int64_t i = 0; m->weights && i < m->tensor_count; i++)
         if (m->table[i].role == ROLE_LINEAR && !placement_is_trained(m, &m->table[i]) &&
             m->weights->at[i].type != DTYPE_F32)
-            s.has_packed_weights = true;
+            s.has_compact_weights = true;
     return s;
 }

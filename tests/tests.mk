@@ -75,7 +75,7 @@ fuzz-programs: $(FUZZ_PROGRAMS)
 
 BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model random_adapter bandwidth kernels layer logits)
 
-$(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench/measured.o $(BUILD)/tests/lib/made_model.o $(LIBRARY)
+$(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench/measured.o $(BUILD)/tests/lib/synthetic_model.o $(LIBRARY)
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) $^ $(LIBS) -o $@
 

@@ -154,7 +154,7 @@ static void online_softmax(struct softmax_state *m, int64_t row, float *s, struc
 static void fwd_tile(const struct attention *a, struct softmax_state *m, int64_t head,
                      int64_t first, int64_t tile, int64_t rows, struct attention_block keys)
 {
-    const int32_t *start = starts_of(a->spans, head) + first + tile;
+    const int32_t *start = starts_of(a->starts, head) + first + tile;
     int64_t c = a->head_dim;
     struct key_range visible = key_range_of(keys, start[0], a->past + first + tile + rows);
     if (visible.count <= 0) return;
@@ -194,7 +194,7 @@ static void fwd_task(void *arg, int64_t task, int worker)
     const struct attention *a = arg;
     int64_t head = task / a->tiles, first = (a->tiles - 1 - task % a->tiles) * FWD_ROWS;
     int64_t rows = min_i64(FWD_ROWS, a->rows - first), c = a->head_dim;
-    int64_t kv = head * a->kv_heads / a->heads, low = starts_of(a->spans, head)[first];
+    int64_t kv = head * a->kv_heads / a->heads, low = starts_of(a->starts, head)[first];
     float *scratch = worker_scratch(a->dev, worker);
     int64_t end = a->past + first + rows;
     struct softmax_state m = { .s = scratch, .o = scratch + QUERY_TILE * KEY_BLOCK };
@@ -234,8 +234,8 @@ void attention_forward(struct attention *a)
 }
 
 void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
-                   int64_t head_dim, float scale)
+                   struct mat v, struct attention_starts starts, int64_t rows, int64_t heads,
+                   int64_t kv_heads, int64_t head_dim, float scale)
 {
     must(rows <= dev->shape.rows && heads % kv_heads == 0);
     struct attention a = { .dev = dev,
@@ -244,7 +244,7 @@ void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, s
                            .k = k,
                            .v = v,
                            .lse = lse,
-                           .spans = spans,
+                           .starts = starts,
                            .rows = rows,
                            .heads = heads,
                            .kv_heads = kv_heads,
@@ -307,7 +307,7 @@ static void softmax_bwd(float *restrict p, float *restrict ds, struct row_range 
 static void bwd_tile(const struct attention *a, struct bwd_range *g, int64_t head, int64_t first,
                      struct attention_block keys)
 {
-    const int32_t *start = starts_of(a->spans, head) + first;
+    const int32_t *start = starts_of(a->starts, head) + first;
     int64_t rows = min_i64(QUERY_TILE, g->end - first), c = a->head_dim, ld = KEY_BLOCK;
     const float *q = rows_of(a->q, first, head, a), *d = rows_of(a->dout, first, head, a);
     struct key_range visible = key_range_of(keys, start[0], first + rows);
@@ -356,7 +356,7 @@ static void bwd_block(const struct attention *a, struct bwd_range *g, struct att
     memset(g->dk, 0, (size_t)(c * KEY_BLOCK) * sizeof *g->dk);
     memset(g->dv, 0, (size_t)(c * KEY_BLOCK) * sizeof *g->dv);
     for (int64_t head = g->kv * group_size; head < (g->kv + 1) * group_size; head++) {
-        const int32_t *start = starts_of(a->spans, head);
+        const int32_t *start = starts_of(a->starts, head);
         int64_t end = keys.first + keys.count;
         for (int64_t first = keys.first; first < g->end && start[first] < end; first += QUERY_TILE)
             bwd_tile(a, g, head, first, keys);
@@ -430,11 +430,11 @@ static void bwd_task(void *arg, int64_t task, int worker)
 /* Finds where rows can be cut: where no row from t on sees a row before t. Since starts do not
  * decrease, it is enough that row t sees only itself in both lists. The borders are ranges[0] …
  * ranges[n]; returns n. */
-static int64_t find_ranges(int32_t *ranges, struct spans spans, int64_t rows)
+static int64_t find_ranges(int32_t *ranges, struct attention_starts starts, int64_t rows)
 {
     int64_t n = 0;
     for (int64_t t = 0; t < rows; t++)
-        if (spans.first[t] == t && spans.second[t] == t) ranges[n++] = (int32_t)t;
+        if (starts.low_heads[t] == t && starts.high_heads[t] == t) ranges[n++] = (int32_t)t;
     must(n > 0 && ranges[0] == 0);
     ranges[n] = (int32_t)rows;
     return n;
@@ -442,7 +442,7 @@ static int64_t find_ranges(int32_t *ranges, struct spans spans, int64_t rows)
 
 void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv, struct mat dout,
                    struct mat o, const float *lse, struct mat q, struct mat k, struct mat v,
-                   struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
+                   struct attention_starts starts, int64_t rows, int64_t heads, int64_t kv_heads,
                    int64_t head_dim, float scale)
 {
     must(rows <= dev->shape.rows && heads % kv_heads == 0 && dev->shape.has_backward);
@@ -457,13 +457,13 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
                            .dv = dv,
                            .dout = dout,
                            .lse = (float *)lse,
-                           .spans = spans,
+                           .starts = starts,
                            .rows = rows,
                            .heads = heads,
                            .kv_heads = kv_heads,
                            .head_dim = head_dim,
                            .scale = scale };
     a.is_packed = is_packed(head_dim);
-    a.ranges = find_ranges(dev->ranges, spans, rows);
+    a.ranges = find_ranges(dev->ranges, starts, rows);
     pool_run(dev->pool, kv_heads * a.ranges, bwd_task, &a);
 }

@@ -11,7 +11,7 @@ struct attention {
     struct mat o, q, k, v, dq, dk, dv, dout;
     const struct cache *cache;
     float *lse;
-    struct spans spans;
+    struct attention_starts starts;
     int64_t past, rows, heads, kv_heads, head_dim, tiles, ranges;
     float scale;
     bool is_packed;

@@ -14,7 +14,7 @@ struct attention_decode_call {
     struct mat o, q;
     float *lse;
     const struct cache *cache;
-    struct spans spans;
+    struct attention_starts starts;
     int64_t past, rows, group_size, splits;
     float scale;
 };
@@ -175,7 +175,7 @@ static void decode_task(void *arg, int64_t task, int worker)
             int64_t row = (first + r) / a->group_size,
                     head = kv * a->group_size + (first + r) % a->group_size;
             int64_t end = clamp(a->past + row + 1 - begin, count);
-            int64_t from = clamp(starts_of(a->spans, head)[row] - begin, end);
+            int64_t from = clamp(starts_of(a->starts, head)[row] - begin, end);
             float *weight = score + (first + r) * CACHE_SPLIT;
             to[r] = partial_of(a, head, row, split);
             to[r][dim] = from < end ? max_row(weight + from, end - from) : -INFINITY;
@@ -220,9 +220,9 @@ const float *cache_widened(const struct cache *c, int64_t head, int64_t row, int
     return scratch;
 }
 
-void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q,
-                      const struct cache *cache, struct spans spans, int64_t past, int64_t rows,
-                      int64_t heads, float scale)
+void attention_decode(struct device *dev, struct mat o, float *lse, struct mat q,
+                      const struct cache *cache, struct attention_starts starts, int64_t past,
+                      int64_t rows, int64_t heads, float scale)
 {
     must(rows > 0 && rows <= dev->shape.rows && heads % cache->kv_heads == 0);
     must(past + rows <= dev->shape.keys && past + rows <= cache->capacity);
@@ -232,7 +232,7 @@ void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q
                                .q = q,
                                .cache = cache,
                                .lse = lse,
-                               .spans = spans,
+                               .starts = starts,
                                .past = past,
                                .rows = rows,
                                .heads = heads,
@@ -247,7 +247,7 @@ void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q
                                        .q = q,
                                        .lse = lse,
                                        .cache = cache,
-                                       .spans = spans,
+                                       .starts = starts,
                                        .past = past,
                                        .rows = rows,
                                        .group_size = heads / cache->kv_heads,

@@ -88,9 +88,9 @@ static inline float *head_at(struct mat m, int64_t row, int64_t head, int64_t he
     return row_of(m, row) + head * head_dim;
 }
 
-static inline const int32_t *starts_of(struct spans spans, int64_t head)
+static inline const int32_t *starts_of(struct attention_starts starts, int64_t head)
 {
-    return head < spans.split ? spans.first : spans.second;
+    return head < starts.split ? starts.low_heads : starts.high_heads;
 }
 
 static inline float *worker_scratch(struct device *dev, int worker)
@@ -270,7 +270,7 @@ void narrow_range(void *to, enum dtype type, int64_t first, const float *from, i
 
 /* out [t.rows, t.cols], dense, = kept ? x / (1 − p) : 0, on the calling thread. x points to the
  * patch's first element, in a matrix of dim columns. out may be x if its rows are dense. */
-void dropout_patch(float *out, const float *x, int64_t stride, uint32_t site, struct patch t,
-                   int64_t dim, struct dropout drop);
+void dropout_patch(float *out, const float *x, int64_t stride, uint32_t dropout_stream,
+                   struct patch t, int64_t dim, struct dropout drop);
 
 #endif

@@ -35,7 +35,7 @@ static struct scratch_parts parts_of(const struct shape *s)
 {
     struct scratch_parts p = { 0 };
     int64_t widest = max_i64(s->ffn, max_i64(s->dim, s->heads * s->head_dim));
-    for (int i = 0; i < LINEAR_SLOTS && s->has_packed_weights; i++)
+    for (int i = 0; i < LINEAR_SLOTS && s->has_compact_weights; i++)
         p.slot[i] = rounded(slot_floats(&s->slot[i]));
     size_t attention = rounded(attention_floats(s));
     bool has_adapters = shape_has_adapters(s);
@@ -46,7 +46,7 @@ static struct scratch_parts parts_of(const struct shape *s)
     size_t linear =
         has_adapters ? rounded((size_t)max_i64(ROW_TILE * max_i64(widest, 8), tile)) : 0;
     p.worker = attention > linear ? attention : linear;
-    if (s->has_packed_weights && packing_usable()) {
+    if (s->has_compact_weights && packing_usable()) {
         p.worker = (size_t)max_i64((int64_t)p.worker, PACK_ROWS * widest);
         for (int i = 0; i < LINEAR_SLOTS; i++)
             if (s->slot[i].out)

@@ -6,21 +6,22 @@ enum { DRAWS = 8 }; /* numbers of 16 bits in a block, which is the result of one
 
 static uint32_t threshold(float p) { return (uint32_t)(p * 65536); }
 
-static void draws_of_one(uint32_t draw[DRAWS], uint64_t key, uint64_t block, uint32_t site)
+static void draws_of_one(uint32_t draw[DRAWS], uint64_t key, uint64_t block,
+                         uint32_t dropout_stream)
 {
-    struct philox r = philox(key, block, site);
+    struct philox r = philox(key, block, dropout_stream);
     for (int i = 0; i < DRAWS; i++)
         draw[i] = r.word[i / 2] >> (i % 2 * 16) & 0xffff;
 }
 
-void dropout_mask(struct device *dev, uint8_t *keep, uint32_t site, int64_t rows, int64_t dim,
-                  struct dropout drop)
+void dropout_mask(struct device *dev, uint8_t *keep, uint32_t dropout_stream, int64_t rows,
+                  int64_t dim, struct dropout drop)
 {
     (void)dev;
     for (int64_t n = 0; n < rows * dim; n++) {
         uint64_t e = (uint64_t)(drop.first_row * dim + n);
         uint32_t draw[DRAWS];
-        draws_of_one(draw, drop.key, e / DRAWS, site);
+        draws_of_one(draw, drop.key, e / DRAWS, dropout_stream);
         keep[n] = draw[e % DRAWS] >= threshold(drop.p);
     }
 }
@@ -39,7 +40,8 @@ static inline quads first_blocks(void)
     return v;
 }
 
-static void draws_of(uint16_t draw[BATCH * DRAWS], uint64_t key, uint64_t block, uint32_t site)
+static void draws_of(uint16_t draw[BATCH * DRAWS], uint64_t key, uint64_t block,
+                     uint32_t dropout_stream)
 {
     enum { VECTORS = BATCH / BLOCKS };
     quads c0[VECTORS], c1[VECTORS], c2[VECTORS], c3[VECTORS];
@@ -47,7 +49,7 @@ static void draws_of(uint16_t draw[BATCH * DRAWS], uint64_t key, uint64_t block,
     for (int i = 0; i < VECTORS; i++, one += BLOCKS) {
         c0[i] = one;
         c1[i] = one >> 32;
-        c2[i] = (quads){ 0 } + site;
+        c2[i] = (quads){ 0 } + dropout_stream;
         c3[i] = (quads){ 0 };
     }
     quads k0 = (quads){ 0 } + (uint32_t)key, k1 = (quads){ 0 } + (key >> 32);
@@ -76,8 +78,8 @@ static void draws_of(uint16_t draw[BATCH * DRAWS], uint64_t key, uint64_t block,
     }
 }
 
-void dropout_patch(float *out, const float *x, int64_t stride, uint32_t site, struct patch tile,
-                   int64_t dim, struct dropout drop)
+void dropout_patch(float *out, const float *x, int64_t stride, uint32_t dropout_stream,
+                   struct patch tile, int64_t dim, struct dropout drop)
 {
     must(dim % DRAWS == 0 && tile.col % DRAWS == 0);
     float scale = 1 / (1 - drop.p);
@@ -88,7 +90,7 @@ void dropout_patch(float *out, const float *x, int64_t stride, uint32_t site, st
             const float *from = x + t * stride + i;
             float *to = out + t * tile.cols + i;
             int64_t count = min_i64(BATCH * DRAWS, tile.cols - i);
-            draws_of(draw, drop.key, block + (uint64_t)(i / DRAWS), site);
+            draws_of(draw, drop.key, block + (uint64_t)(i / DRAWS), dropout_stream);
 #pragma omp simd
             for (int64_t j = 0; j < count; j++)
                 to[j] = draw[j] >= keep_threshold ? from[j] * scale : 0;

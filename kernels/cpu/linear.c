@@ -59,7 +59,7 @@ static void fill_slot(struct device *dev, const struct group *g)
         must((size_t)(offset + count) <= dev->slot_floats[g->slot]);
         float *to = dev->slot[g->slot] + offset;
         if (l->type == DTYPE_NF4) {
-            nf4_dequantize(dev, to, l->weight, l->absmax, l->nested, l->offset, count);
+            nf4_dequantize(dev, to, l->weight, l->absmax, l->absmax_scale, l->offset, count);
             continue;
         }
         widen(dev, to, l->weight, l->type, count);
@@ -96,7 +96,7 @@ static void lora_down_tile(void *arg, int64_t task, int worker)
         int64_t stride = c->x.stride;
         if (c->drop.p > 0) {
             float *dropped = worker_scratch(c->dev, worker);
-            dropout_patch(dropped, x, stride, l->site, t, c->in, c->drop);
+            dropout_patch(dropped, x, stride, l->dropout_stream, t, c->in, c->drop);
             x = dropped;
             stride = c->in;
         }
@@ -236,8 +236,8 @@ static void pack_inputs(struct group_call *c)
     memcpy(c->packed_u, to + 1, sizeof c->packed_u);
 }
 
-void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
-                  struct dropout drop)
+void lora_down(struct device *dev, struct mat x, const struct group *g, int64_t rows,
+               struct dropout drop)
 {
     struct group_call c = call_of(dev, g, rows, drop);
     if (!c.rank) return;
@@ -257,7 +257,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
     struct group_call c = call_of(dev, g, rows, drop);
     c.y = y, c.x = x, c.residual = residual;
     need_slot(dev, g);
-    linear_inner(dev, x, g, rows, drop);
+    lora_down(dev, x, g, rows, drop);
     if (c.is_packed) pack_inputs(&c);
     pool_run(dev->pool, patches_of(rows, c.outs), fwd_tile, &c);
 }
@@ -322,7 +322,7 @@ static void masked_add(const struct group_call *c, int index, struct patch t, co
     const struct linear *l = &c->g->at[index];
     float *part = worker_scratch(c->dev, worker);
     add_through_adapter(c, index, t, du, part, t.cols, false, gemm_scratch(c->dev, worker));
-    dropout_patch(part, part, t.cols, l->site, t, c->in, c->drop);
+    dropout_patch(part, part, t.cols, l->dropout_stream, t, c->in, c->drop);
     for (int64_t r = 0; r < t.rows; r++) {
         float *dx = row_of(c->dx, t.row + r) + t.col;
         for (int64_t i = 0; i < t.cols; i++)
@@ -455,7 +455,7 @@ static void add_to_columns(const struct weight_call *w, int64_t first, float *dr
         const float *x = row_of(c->x, row) + first;
         int64_t stride = c->x.stride;
         if (c->drop.p > 0) {
-            dropout_patch(dropped, x, stride, l->site, t, c->in, c->drop);
+            dropout_patch(dropped, x, stride, l->dropout_stream, t, c->in, c->drop);
             x = dropped;
             stride = count;
         }

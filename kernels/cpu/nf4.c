@@ -23,7 +23,7 @@ struct code_call {
 
 struct scale_call {
     uint8_t *codes;
-    float *nested, offset;
+    float *absmax_scale, offset;
     const float *absmax;
     int64_t blocks;
 };
@@ -164,24 +164,24 @@ static void scale_block(void *arg, int64_t task, int worker)
         float distance = fabsf(q->absmax[i] - q->offset);
         top = distance > top ? distance : top;
     }
-    q->nested[task] = top;
+    q->absmax_scale[task] = top;
     if (top > 0)
         code_absmax(q->codes + first, q->absmax + first, q->offset, 1 / top, n);
     else
         memset(q->codes + first, 0, (size_t)n);
 }
 
-void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
+void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *absmax_scale, const float *absmax,
               float offset, int64_t blocks)
 {
-    struct scale_call q = { absmax_codes, nested, offset, absmax, blocks };
+    struct scale_call q = { absmax_codes, absmax_scale, offset, absmax, blocks };
     pool_run(dev->pool, ceil_div(blocks, NF4_NESTED_BLOCK), scale_block, &q);
 }
 
 struct dequantize_call {
     float *x;
     const uint8_t *codes, *absmax;
-    const float *nested;
+    const float *absmax_scale;
     float offset;
     int64_t count;
 };
@@ -212,7 +212,7 @@ static void decode_block(float *x, const uint8_t *codes, float absmax, int64_t c
 static void decode_range(float *x, const struct dequantize_call *d, int64_t first, int64_t count)
 {
     for (int64_t i = first; i < first + count; i += NF4_BLOCK) {
-        float absmax = d->nested[i / (d->absmax ? NF4_NESTED : NF4_BLOCK)];
+        float absmax = d->absmax_scale[i / (d->absmax ? NF4_NESTED : NF4_BLOCK)];
         if (d->absmax) absmax = nf4_absmax_value[d->absmax[i / NF4_BLOCK]] * absmax + d->offset;
         decode_block(x + i - first, d->codes + i / 2, absmax,
                      min_i64(NF4_BLOCK, first + count - i));
@@ -229,7 +229,9 @@ static void decode_piece(void *arg, int64_t task, int worker)
 
 void nf4_decode(float *x, const struct linear *l, int64_t first, int64_t count)
 {
-    struct dequantize_call d = { x, l->weight, l->absmax, l->nested, l->offset, l->out * l->in };
+    struct dequantize_call d = {
+        x, l->weight, l->absmax, l->absmax_scale, l->offset, l->out * l->in
+    };
     must(first % NF4_BLOCK == 0);
     decode_range(x, &d, first, count);
 }
@@ -237,31 +239,31 @@ void nf4_decode(float *x, const struct linear *l, int64_t first, int64_t count)
 void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count)
 {
     if (!l->absmax) {
-        memcpy(scales, l->nested + first, (size_t)count * sizeof *scales);
+        memcpy(scales, l->absmax_scale + first, (size_t)count * sizeof *scales);
         return;
     }
     const uint8_t *code = l->absmax + first;
     for (int64_t i = 0; i < count;) {
         /* Up to the next block of 256 absmax, which has another scale. */
         int64_t end = min_i64(count, i + NF4_NESTED_BLOCK - (first + i) % NF4_NESTED_BLOCK);
-        float nested = l->nested[(first + i) / NF4_NESTED_BLOCK];
+        float absmax_scale = l->absmax_scale[(first + i) / NF4_NESTED_BLOCK];
 #if defined(__AVX512F__)
         for (; i + 16 <= end; i += 16) {
             __m512i index = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(code + i)));
             __m512 map = _mm512_i32gather_ps(index, nf4_absmax_value, 4);
-            __m512 product = _mm512_mul_ps(map, _mm512_set1_ps(nested));
+            __m512 product = _mm512_mul_ps(map, _mm512_set1_ps(absmax_scale));
             _mm512_storeu_ps(scales + i, _mm512_add_ps(product, _mm512_set1_ps(l->offset)));
         }
 #endif
         for (; i < end; i++)
-            scales[i] = nf4_absmax_value[code[i]] * nested + l->offset;
+            scales[i] = nf4_absmax_value[code[i]] * absmax_scale + l->offset;
     }
 }
 
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
-                    const float *nested, float offset, int64_t count)
+                    const float *absmax_scale, float offset, int64_t count)
 {
-    struct dequantize_call d = { x, codes, absmax, nested, offset, count };
+    struct dequantize_call d = { x, codes, absmax, absmax_scale, offset, count };
     pool_run(dev->pool, ceil_div(count, NF4_NESTED), decode_piece, &d);
 }
 
@@ -283,30 +285,30 @@ static void error_piece(void *arg, int64_t task, int worker)
     int64_t end = min_i64((task + 1) * j->size, j->d.count);
     for (int64_t first = task * j->size; first < end; first += ERROR_RUN) {
         float x[ERROR_RUN] = { 0 }, back[ERROR_RUN] = { 0 }, max_error = 0;
-        double squares = 0, wrong = 0;
+        double squares = 0, error_squares = 0;
         int64_t n = min_i64(ERROR_RUN, end - first);
         widen_range(x, j->x, j->type, first, n);
         decode_range(back, &j->d, first, n);
-#pragma omp simd reduction(+ : squares, wrong) reduction(max : max_error)
+#pragma omp simd reduction(+ : squares, error_squares) reduction(max : max_error)
         for (int64_t i = 0; i < n; i++) {
             float d = fabsf(x[i] - back[i]);
             squares += (double)x[i] * (double)x[i];
-            wrong += (double)d * (double)d;
+            error_squares += (double)d * (double)d;
             max_error = d > max_error ? d : max_error;
         }
         e.squares += squares;
-        e.wrong += wrong;
-        e.most = (double)max_error > e.most ? (double)max_error : e.most;
+        e.error_squares += error_squares;
+        e.max_error = (double)max_error > e.max_error ? (double)max_error : e.max_error;
     }
     j->part[task] = e;
 }
 
 void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
-               const uint8_t *codes, const uint8_t *absmax_codes, const float *nested, float offset,
-               int64_t count)
+               const uint8_t *codes, const uint8_t *absmax_codes, const float *absmax_scale,
+               float offset, int64_t count)
 {
     must(type != DTYPE_NF4);
-    struct error_call j = { .d = { NULL, codes, absmax_codes, nested, offset, count },
+    struct error_call j = { .d = { NULL, codes, absmax_codes, absmax_scale, offset, count },
                             .x = x,
                             .type = type,
                             .size = ceil_div(ceil_div(count, ERROR_RUN), SUM_PIECES) * ERROR_RUN };
@@ -315,7 +317,8 @@ void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum 
     pool_run(dev->pool, tasks, error_piece, &j);
     for (int64_t i = 0; i < tasks; i++) {
         error->squares += j.part[i].squares;
-        error->wrong += j.part[i].wrong;
-        error->most = j.part[i].most > error->most ? j.part[i].most : error->most;
+        error->error_squares += j.part[i].error_squares;
+        error->max_error =
+            j.part[i].max_error > error->max_error ? j.part[i].max_error : error->max_error;
     }
 }

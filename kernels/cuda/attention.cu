@@ -143,14 +143,14 @@ static dim3 plain_grid(int64_t rows, int64_t heads)
     return dim3((unsigned)rows, (unsigned)ceil_div(heads, PLAIN_WARPS));
 }
 
-static attention forward_of(struct mat o, float *lse, struct mat q, struct spans spans,
+static attention forward_of(struct mat o, float *lse, struct mat q, struct attention_starts starts,
                             int64_t rows, int64_t heads, float scale)
 {
     attention a = {};
     a.q = elems(q), a.q_stride = q.stride;
     a.o = elems(o), a.o_stride = o.stride;
     a.lse = lse;
-    a.first = spans.first, a.second = spans.second, a.split = (int)spans.split;
+    a.low_heads = starts.low_heads, a.high_heads = starts.high_heads, a.split = (int)starts.split;
     a.rows = (int)rows, a.heads = (int)heads;
     a.scale = scale;
     return a;
@@ -173,22 +173,22 @@ static void run_fwd(struct device *dev, const attention &a)
 }
 
 void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
-                   struct mat v, struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
-                   int64_t head_dim, float scale)
+                   struct mat v, struct attention_starts starts, int64_t rows, int64_t heads,
+                   int64_t kv_heads, int64_t head_dim, float scale)
 {
-    attention a = forward_of(o, lse, q, spans, rows, heads, scale);
+    attention a = forward_of(o, lse, q, starts, rows, heads, scale);
     set_keys(a, k, v, kv_heads, head_dim);
     run_fwd(dev, a);
 }
 
-void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q,
-                      const struct cache *cache, struct spans spans, int64_t past, int64_t rows,
-                      int64_t heads, float scale)
+void attention_decode(struct device *dev, struct mat o, float *lse, struct mat q,
+                      const struct cache *cache, struct attention_starts starts, int64_t past,
+                      int64_t rows, int64_t heads, float scale)
 {
     must(past >= 0 && past + rows <= cache->capacity && cache->type == kernels_cuda.act_type);
     int64_t stride = cache_stride(cache);
     elem *keys = (elem *)cache->at, *values = keys + cache->kv_heads * cache->head_dim;
-    attention a = forward_of(o, lse, q, spans, rows, heads, scale);
+    attention a = forward_of(o, lse, q, starts, rows, heads, scale);
     set_keys(a, { (struct act *)keys, stride }, { (struct act *)values, stride }, cache->kv_heads,
              cache->head_dim);
     a.past = (int)past;
@@ -197,12 +197,12 @@ void attention_cached(struct device *dev, struct mat o, float *lse, struct mat q
 
 void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat dv, struct mat dout,
                    struct mat o, const float *lse, struct mat q, struct mat k, struct mat v,
-                   struct spans spans, int64_t rows, int64_t heads, int64_t kv_heads,
+                   struct attention_starts starts, int64_t rows, int64_t heads, int64_t kv_heads,
                    int64_t head_dim, float scale)
 {
     must(rows <= dev->shape.rows && heads <= dev->shape.heads && dev->shape.has_backward);
     must(dq.at != q.at);
-    attention a = forward_of(o, (float *)lse, q, spans, rows, heads, scale);
+    attention a = forward_of(o, (float *)lse, q, starts, rows, heads, scale);
     set_keys(a, k, v, kv_heads, head_dim);
     a.dout = elems(dout), a.dout_stride = dout.stride;
     a.dq = elems(dq), a.dq_stride = dq.stride;

@@ -17,14 +17,14 @@ struct attention {
     int64_t q_stride, k_stride, v_stride, dout_stride, o_stride, dq_stride, dk_stride, dv_stride;
     float *lse;
     const row_stats *stats; /* [heads, rows] */
-    const int32_t *first, *second;
+    const int32_t *low_heads, *high_heads;
     int split, past, rows, heads, kv_heads, head_dim;
     float scale;
 };
 
 DEVICE const int32_t *starts_of(const attention &a, int head)
 {
-    return head < a.split ? a.first : a.second;
+    return head < a.split ? a.low_heads : a.high_heads;
 }
 
 /* Can all rows be read and written 16 bytes at a time? An operand that is NULL does not count. */

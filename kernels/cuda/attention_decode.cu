@@ -288,7 +288,7 @@ template <int DIM> static void launch_flash_decode_mma(struct device *dev, const
     size_t bytes = sizeof(key_weights) + sizeof(float) * WARPS * HEADS * DIM;
     dim3 grid((unsigned)a.splits, (unsigned)a.kv_heads);
     LAUNCH(flash_decode_mma_kernel<DIM>, grid, dim3(BLOCK), bytes, dev->stream, a);
-    launched(dev, "attention_cached");
+    launched(dev, "attention_decode");
 }
 
 /* Returns false if there is no kernel for this head_dim, or no suitable tensor core. */
@@ -331,7 +331,7 @@ template <int N> static void launch_flash_decode(struct device *dev, const atten
     size_t bytes = sizeof(float) * (size_t)(N * (a.head_dim + SPLIT + parts * a.head_dim));
     dim3 grid((unsigned)a.splits, (unsigned)a.kv_heads);
     LAUNCH(flash_decode_kernel<N>, grid, dim3(BLOCK), bytes, dev->stream, a);
-    launched(dev, "attention_cached");
+    launched(dev, "attention_decode");
 }
 
 bool flash_decode(struct device *dev, const attention &a)
@@ -350,7 +350,7 @@ bool flash_decode(struct device *dev, const attention &a)
     else if (!flash_decode_mma(dev, r))
         launch_flash_decode<4>(dev, r);
     LAUNCH(combine_kernel, dim3((unsigned)a.heads), dim3(BLOCK), 0, dev->stream, r);
-    launched(dev, "attention_cached");
+    launched(dev, "attention_decode");
     return true;
 }
 

@@ -111,11 +111,11 @@ void gemm_close(struct device *dev);
 /* Converts W, f32 or compact, to rows of elements that are `stride` apart. */
 void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct linear *l);
 /* out [rows, dim], dense, = mask ⊙ x / (1 − p). */
-void drop_rows(struct device *dev, elem *out, struct mat x, uint32_t site, int64_t rows,
+void drop_rows(struct device *dev, elem *out, struct mat x, uint32_t dropout_stream, int64_t rows,
                int64_t dim, struct dropout drop);
 /* dx += mask ⊙ t / (1 − p), with t [rows, dim] dense. */
-void add_masked(struct device *dev, struct mat dx, const elem *t, uint32_t site, int64_t rows,
-                int64_t dim, struct dropout drop);
+void add_masked(struct device *dev, struct mat dx, const elem *t, uint32_t dropout_stream,
+                int64_t rows, int64_t dim, struct dropout drop);
 
 /* linear_lora.cu: the adapters' part of a group's products, under dropout. */
 bool suits_lora(const struct device *dev, const struct group *g, struct mat wide);

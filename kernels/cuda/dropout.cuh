@@ -22,10 +22,10 @@ struct lanes {
     DEVICE_MEMBER uint32_t of(uint32_t i) const { return word[i / 2] >> (i % 2 * 16) & 0xffff; }
 };
 
-DEVICE lanes lanes_of(uint64_t key, uint64_t block, uint32_t site)
+DEVICE lanes lanes_of(uint64_t key, uint64_t block, uint32_t dropout_stream)
 {
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-    uint32_t c0 = (uint32_t)block, c1 = (uint32_t)(block >> 32), c2 = site, c3 = 0;
+    uint32_t c0 = (uint32_t)block, c1 = (uint32_t)(block >> 32), c2 = dropout_stream, c3 = 0;
 #pragma unroll
     for (int round = 0; round < 10; round++) {
         uint32_t h0 = mul_high(0xD2511F53u, c0), l0 = 0xD2511F53u * c0;
@@ -48,9 +48,10 @@ DEVICE uint32_t kept_halves(uint32_t word, uint32_t keep_threshold)
 }
 
 /* Applies the mask to the elements e … e + N − 1, which must belong to one call of Philox. */
-template <int N> DEVICE void apply_mask(pack<N> &p, const mask &m, uint32_t site, uint64_t e)
+template <int N>
+DEVICE void apply_mask(pack<N> &p, const mask &m, uint32_t dropout_stream, uint64_t e)
 {
-    lanes l = lanes_of(m.key, e / 8, site);
+    lanes l = lanes_of(m.key, e / 8, dropout_stream);
 #pragma unroll
     for (int j = 0; j < N; j++)
         p.v[j] = l.of((N == 8 ? 0 : e % 8) + j) >= m.keep_threshold ? p.v[j] * m.scale : 0;

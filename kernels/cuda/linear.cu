@@ -154,7 +154,8 @@ static void masked_fwd_a(struct device *dev, struct mat x, const struct group *g
         for (int i = 0; i < g->count; i++) {
             p.n = g->at[i].rank;
             if (!p.n) continue;
-            drop_rows(dev, dev->dropped, part, g->at[i].site, p.m, in, dropout_from(drop, first));
+            drop_rows(dev, dev->dropped, part, g->at[i].dropout_stream, p.m, in,
+                      dropout_from(drop, first));
             p.c = p.d;
             gemm(dev, &p);
             p.b += p.n * in;
@@ -181,7 +182,7 @@ static void masked_bwd_x(struct device *dev, struct mat dx, struct mat du, const
             p.k = g->at[i].rank;
             if (!p.k) continue;
             gemm(dev, &p);
-            add_masked(dev, rows_from(dx, first), dev->dropped, g->at[i].site, p.m, in,
+            add_masked(dev, rows_from(dx, first), dev->dropped, g->at[i].dropout_stream, p.m, in,
                        dropout_from(drop, first));
             p.a += p.k;
             p.b += p.k * in;
@@ -195,7 +196,7 @@ static void masked_bwd_a(struct device *dev, const struct linear *l, struct mat 
 {
     for (int64_t first = 0; first < rows; first += DROPPED_ROWS) {
         int64_t n = min_i64(DROPPED_ROWS, rows - first);
-        drop_rows(dev, dev->dropped, rows_from(x, first), l->site, n, l->in,
+        drop_rows(dev, dev->dropped, rows_from(x, first), l->dropout_stream, n, l->in,
                   dropout_from(drop, first));
         add_outer(dev, l->da_acc, elems(rows_from(du, first)) + column, du.stride, l->rank,
                   dev->dropped, l->in, l->in, n, 1);
@@ -204,8 +205,8 @@ static void masked_bwd_a(struct device *dev, const struct linear *l, struct mat 
 
 /* ---- operations ---- */
 
-void linear_inner(struct device *dev, struct mat x, const struct group *g, int64_t rows,
-                  struct dropout drop)
+void lora_down(struct device *dev, struct mat x, const struct group *g, int64_t rows,
+               struct dropout drop)
 {
     int64_t in = g->at[0].in, rank = group_rank(g);
     if (!rank) return;
@@ -241,7 +242,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
         linear_decode(dev, y, x, g, residual, rows);
         return;
     }
-    linear_inner(dev, x, g, rows, drop);
+    lora_down(dev, x, g, rows, drop);
     struct gemm p = {};
     p.b_transposed = true;
     p.m = rows;

@@ -208,7 +208,7 @@ template <bool NESTED> struct row_group {
     uint2 codes[GROUP];
     float4 absmax;
     uint32_t absmax_codes;
-    float nested;
+    float absmax_scale;
     DEVICE_MEMBER void load(const nf4_weight &w, int block, int quarter)
     {
         const uint2 *from = (const uint2 *)w.codes + (int64_t)block * 4 + quarter;
@@ -217,14 +217,14 @@ template <bool NESTED> struct row_group {
             codes[i] = from[i * 4];
         if (NESTED) {
             absmax_codes = *(const uint32_t *)(w.absmax + block);
-            nested = w.nested[(unsigned)block / NF4_NESTED_BLOCK];
+            absmax_scale = w.absmax_scale[(unsigned)block / NF4_NESTED_BLOCK];
         } else {
-            absmax = *(const float4 *)(w.nested + block);
+            absmax = *(const float4 *)(w.absmax_scale + block);
         }
     }
     DEVICE_MEMBER float scale(const float *map, float offset, int i) const
     {
-        if (NESTED) return nested_absmax(map, byte_of(absmax_codes, i), nested, offset);
+        if (NESTED) return nested_absmax(map, byte_of(absmax_codes, i), absmax_scale, offset);
         return i == 0 ? absmax.x : i == 1 ? absmax.y : i == 2 ? absmax.z : absmax.w;
     }
 };
@@ -311,7 +311,8 @@ static bool suits_mma(const struct device *dev, const decode_call &a, int count)
     if (!has_tensor_cores(dev) || a.in % TILE_COLUMNS) return false;
     for (int i = 0; i < count; i++) {
         const nf4_weight &w = a.at[i].nf4;
-        bool is_aligned = w.absmax ? (uintptr_t)w.absmax % 4 == 0 : (uintptr_t)w.nested % 16 == 0;
+        bool is_aligned =
+            w.absmax ? (uintptr_t)w.absmax % 4 == 0 : (uintptr_t)w.absmax_scale % 16 == 0;
         if (!is_aligned || !w.absmax != !a.at[0].nf4.absmax) return false;
     }
     return true;
@@ -418,7 +419,7 @@ void linear_decode(struct device *dev, struct mat y, struct mat x, const struct 
     for (int i = 0; i < g->count; i++) {
         const struct linear *from = &g->at[i];
         a.at[i] = { .weight = from->weight,
-                    .nf4 = { (const uint8_t *)from->weight, from->absmax, from->nested,
+                    .nf4 = { (const uint8_t *)from->weight, from->absmax, from->absmax_scale,
                              from->offset },
                     .b = from->b,
                     .scale = from->scale,

@@ -47,7 +47,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
     int lane = threadIdx.x % 32, strip = thread / 32 * 32, g = lane / 4, q = lane % 4;
     int first = blockIdx.x * TILE, from = blockIdx.y * t.piece, end = min(from + t.piece, t.in);
     int rank = of_part(t.rank, part);
-    uint32_t site = of_part(t.site, part);
+    uint32_t dropout_stream = of_part(t.dropout_stream, part);
     const elem *factor = t.a + (int64_t)of_part(t.column, part) * t.in;
     float sum[2][RANK / 8][4] = {};
     auto fetch_step = [&](int stage, int at) {
@@ -63,7 +63,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
         uint32_t kept[STEP / 32];
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++)
-            kept[h] = kept_word(t, site, first + strip + lane, at + h * 32);
+            kept[h] = kept_word(t, dropout_stream, first + strip + lane, at + h * 32);
         copy_wait<0>();
         block_sync(); /* This stage has arrived, and no warp needs the other one any more. */
         if (at + STEP < end) fetch_step(1 - stage, at + STEP);
@@ -158,7 +158,7 @@ template <int COUNT> KERNEL(DX_THREADS, 2) bwd_x_kernel(const lora_launch t)
     copy_commit();
 #pragma unroll
     for (int l = 0; l < COUNT; l++)
-        kept[l] = kept_word(t, t.site[l], first + strip + lane, column + side);
+        kept[l] = kept_word(t, t.dropout_stream[l], first + strip + lane, column + side);
     copy_wait<0>();
     block_sync();
 #pragma unroll
@@ -227,7 +227,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
     int rank = of_part(t.rank, part), du_column = of_part(t.column, part);
     /* shift that brings the bit of this thread's column in every eight to the top */
     int place = 7 - (g / 2 + g % 2 * 4);
-    uint32_t site = of_part(t.site, part);
+    uint32_t dropout_stream = of_part(t.dropout_stream, part);
     bool has_column = column + (int)threadIdx.x % (TILE / 8) * 8 < t.in; /* to load */
     float sum[RANK / 16][4][4] = {};
     auto fetch_step = [&](int stage, int at) {
@@ -243,7 +243,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
         uint32_t kept[STEP / 32];
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++)
-            kept[h] = kept_word(t, site, at + h * 32 + lane, column + strip);
+            kept[h] = kept_word(t, dropout_stream, at + h * 32 + lane, column + strip);
         copy_wait<0>();
         block_sync(); /* This stage has arrived, and no warp needs the other one any more. */
         if (at + STEP < end) fetch_step(1 - stage, at + STEP);
@@ -330,7 +330,7 @@ static bool next_parts(lora_launch &t, struct launch_progress *p, const struct g
         t.rank[count] = rank;
         t.column[count] = p->column;
         t.own[count] = t.ranks;
-        t.site[count] = l->site;
+        t.dropout_stream[count] = l->dropout_stream;
         t.da[count] = l->da_acc ? l->da_acc + (int64_t)p->rank * l->in : NULL;
         t.ranks += rank, p->rank += rank, p->column += rank;
         count++;
@@ -399,7 +399,7 @@ struct launch_target {
 template <int COUNT> static void launch_fwd_a(const launch_target &c, const lora_launch &t)
 {
     size_t shared = a_shared(COUNT);
-    allow_shared(c.dev, (const void *)fwd_a_kernel<COUNT>, shared, "linear_inner");
+    allow_shared(c.dev, (const void *)fwd_a_kernel<COUNT>, shared, "lora_down");
     LAUNCH(fwd_a_kernel<COUNT>, c.grid, dim3(COUNT * PART_THREADS), shared, c.dev->stream, t);
 }
 
@@ -440,7 +440,7 @@ void lora_fwd_a(struct device *dev, struct mat x, const struct group *g, int64_t
         LAUNCH(fwd_a_sum_kernel, flat_grid(rows * t.ranks), dim3(THREADS), 0, dev->stream, t,
                count);
     }
-    launched(dev, "linear_inner");
+    launched(dev, "lora_down");
 }
 
 void lora_bwd_x(struct device *dev, struct mat dx, struct mat du, const struct group *g,

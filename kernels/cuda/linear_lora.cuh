@@ -31,7 +31,7 @@ struct lora_launch {
     /* where a part begins among the ranks of the group; and of this launch */
     int column[PARTS], own[PARTS];
     float *da[PARTS]; /* [rank, in]; NULL: frozen */
-    uint32_t site[PARTS];
+    uint32_t dropout_stream[PARTS];
     mask drop;
 };
 
@@ -43,13 +43,13 @@ template <class T> DEVICE T of_part(const T (&v)[PARTS], int part)
 
 /* The mask of 32 elements of a row, from a column on that is a multiple of 32. A byte has the mask
  * of eight elements: the even ones in its low half, the odd ones in its high half. */
-DEVICE uint32_t kept_word(const lora_launch &t, uint32_t site, int row, int column)
+DEVICE uint32_t kept_word(const lora_launch &t, uint32_t dropout_stream, int row, int column)
 {
     uint64_t block = ((t.drop.first_row + (uint64_t)row) * t.in + column) / 8;
     uint32_t word = 0;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        lanes l = lanes_of(t.drop.key, block + i, site);
+        lanes l = lanes_of(t.drop.key, block + i, dropout_stream);
         uint32_t eight = 0;
 #pragma unroll
         for (int j = 0; j < 4; j++)

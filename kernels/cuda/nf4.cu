@@ -12,7 +12,7 @@ enum { DECODED_ROWS = 4 };
 /* What a thread reads of DECODED_ROWS rows: codes and absmax of N elements each. */
 template <int N> struct raw_codes {
     uint32_t codes[DECODED_ROWS], absmax[DECODED_ROWS];
-    float nested[DECODED_ROWS];
+    float absmax_scale[DECODED_ROWS];
     DEVICE_MEMBER void load(const nf4_weight &w, int64_t e, int64_t cols, int64_t count)
     {
 #pragma unroll
@@ -20,7 +20,7 @@ template <int N> struct raw_codes {
             if (e >= count) break;
             codes[r] = N == 8 ? *(const uint32_t *)(w.codes + e / 2) : w.codes[e / 2];
             absmax[r] = w.absmax ? w.absmax[e / NF4_BLOCK] : 0;
-            nested[r] = w.nested[e / (w.absmax ? NF4_NESTED : NF4_BLOCK)];
+            absmax_scale[r] = w.absmax_scale[e / (w.absmax ? NF4_NESTED : NF4_BLOCK)];
         }
     }
 };
@@ -43,7 +43,7 @@ nf4_kernel(T *out, int64_t stride, const nf4_weight w, int64_t cols, int64_t cou
         for (int r = 0; r < DECODED_ROWS; r++) {
             int64_t row = first + r, e = row * cols + i;
             if (e >= count) break;
-            float v[8], absmax = absmax_from(w, tables->map, now.absmax[r], now.nested[r]);
+            float v[8], absmax = absmax_from(w, tables->map, now.absmax[r], now.absmax_scale[r]);
             pack<N> p;
             look_up(v, now.codes[r], tables->value);
             for (int j = 0; j < N; j++) /* A single value is one of the first byte's two. */
@@ -71,9 +71,9 @@ static void decode(struct device *dev, T *out, int64_t stride, const nf4_weight 
 }
 
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
-                    const float *nested, float offset, int64_t count)
+                    const float *absmax_scale, float offset, int64_t count)
 {
-    decode(dev, x, NF4_NESTED, { codes, absmax, nested, offset }, ceil_div(count, NF4_NESTED),
+    decode(dev, x, NF4_NESTED, { codes, absmax, absmax_scale, offset }, ceil_div(count, NF4_NESTED),
            NF4_NESTED, count);
 }
 
@@ -93,8 +93,9 @@ void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct 
 {
     dim3 rows((unsigned)l->out), threads(THREADS);
     if (l->type == DTYPE_NF4) {
-        decode(dev, to, stride, { (const uint8_t *)l->weight, l->absmax, l->nested, l->offset },
-               l->out, l->in, l->out * l->in);
+        decode(dev, to, stride,
+               { (const uint8_t *)l->weight, l->absmax, l->absmax_scale, l->offset }, l->out, l->in,
+               l->out * l->in);
     } else if (l->type == DTYPE_F32) {
         cast_in(dev, { (struct act *)to, stride }, (const float *)l->weight, l->out, l->in);
     } else {
@@ -199,7 +200,7 @@ void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t 
 }
 
 KERNEL(NF4_NESTED_BLOCK, 1)
-nest_kernel(uint8_t *codes, float *nested, const float *absmax, float offset, int64_t blocks)
+nest_kernel(uint8_t *codes, float *absmax_scale, const float *absmax, float offset, int64_t blocks)
 {
     SHARED_DYNAMIC(memory);
     float *tops = (float *)memory;
@@ -211,17 +212,17 @@ nest_kernel(uint8_t *codes, float *nested, const float *absmax, float offset, in
     block_sync();
     for (int w = 0; w < NF4_NESTED_BLOCK / 32; w++)
         top = fmaxf(top, tops[w]);
-    if (threadIdx.x == 0) nested[blockIdx.x] = top;
+    if (threadIdx.x == 0) absmax_scale[blockIdx.x] = top;
     float inverse = 1 / top;
     if (i < blocks) codes[i] = top > 0 ? absmax_code(mul_rn(distance, inverse)) : 0;
 }
 
-void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *nested, const float *absmax,
+void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *absmax_scale, const float *absmax,
               float offset, int64_t blocks)
 {
     if (!blocks) return;
     LAUNCH(nest_kernel, dim3((unsigned)ceil_div(blocks, NF4_NESTED_BLOCK)), dim3(NF4_NESTED_BLOCK),
-           8 * 4, dev->stream, absmax_codes, nested, absmax, offset, blocks);
+           8 * 4, dev->stream, absmax_codes, absmax_scale, absmax, offset, blocks);
     launched(dev, __func__);
 }
 
@@ -232,7 +233,7 @@ error_kernel(double *parts, const void *x, enum dtype type, const nf4_weight w, 
              int64_t size)
 {
     SHARED_DYNAMIC(memory);
-    double *scratch = (double *)memory, squares = 0, wrong = 0, max_error = 0;
+    double *scratch = (double *)memory, squares = 0, error_squares = 0, max_error = 0;
     int64_t first = blockIdx.x * size, end = first + size < count ? first + size : count;
     for (int64_t e = first + threadIdx.x; e < end; e += THREADS) {
         float absmax = absmax_of(w, nf4_absmax_value, e);
@@ -241,11 +242,11 @@ error_kernel(double *parts, const void *x, enum dtype type, const nf4_weight w, 
         double d =
             (double)fabsf(value - mul_rn(nf4_value[e % 2 ? codes & 15 : codes >> 4], absmax));
         squares += (double)value * (double)value;
-        wrong += d * d;
+        error_squares += d * d;
         max_error = d > max_error ? d : max_error;
     }
     squares = block_sum(squares, scratch);
-    wrong = block_sum(wrong, scratch);
+    error_squares = block_sum(error_squares, scratch);
     for (int mask = 16; mask; mask /= 2) {
         double other = shuffle_xor(max_error, mask);
         max_error = other > max_error ? other : max_error;
@@ -257,27 +258,28 @@ error_kernel(double *parts, const void *x, enum dtype type, const nf4_weight w, 
     for (int i = 0; i < THREADS / 32; i++)
         max_error = scratch[i] > max_error ? scratch[i] : max_error;
     parts[3 * blockIdx.x] = squares;
-    parts[3 * blockIdx.x + 1] = wrong;
+    parts[3 * blockIdx.x + 1] = error_squares;
     parts[3 * blockIdx.x + 2] = max_error;
 }
 
 void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
-               const uint8_t *codes, const uint8_t *absmax_codes, const float *nested, float offset,
-               int64_t count)
+               const uint8_t *codes, const uint8_t *absmax_codes, const float *absmax_scale,
+               float offset, int64_t count)
 {
     struct nf4_error parts[SUM_PIECES];
     int64_t size = ceil_div(count, SUM_PIECES), tasks = size ? ceil_div(count, size) : 0;
     must(type != DTYPE_NF4);
     *error = { 0, 0, 0 };
     if (!tasks) return;
-    const nf4_weight w = { codes, absmax_codes, nested, offset };
+    const nf4_weight w = { codes, absmax_codes, absmax_scale, offset };
     LAUNCH(error_kernel, dim3((unsigned)tasks), dim3(THREADS), 32 * sizeof(double), dev->stream,
            dev->squares, x, type, w, count, size);
     launched(dev, __func__);
     device_download(dev, parts, dev->squares, (size_t)tasks * sizeof *parts);
     for (int64_t i = 0; i < tasks; i++) {
         error->squares += parts[i].squares;
-        error->wrong += parts[i].wrong;
-        error->most = parts[i].most > error->most ? parts[i].most : error->most;
+        error->error_squares += parts[i].error_squares;
+        error->max_error =
+            parts[i].max_error > error->max_error ? parts[i].max_error : error->max_error;
     }
 }

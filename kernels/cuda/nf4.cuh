@@ -10,7 +10,7 @@
 
 struct nf4_weight {
     const uint8_t *codes, *absmax;
-    const float *nested;
+    const float *absmax_scale;
     float offset;
 };
 
@@ -28,22 +28,22 @@ template <int THREADS_> DEVICE void fill_tables(nf4_tables *t)
 }
 
 /* Decodes the absmax of a block from its 8-bit code and its scale. */
-DEVICE float nested_absmax(const float *map, uint32_t code, float nested, float offset)
+DEVICE float nested_absmax(const float *map, uint32_t code, float absmax_scale, float offset)
 {
-    return add_rn(mul_rn(map[code], nested), offset);
+    return add_rn(mul_rn(map[code], absmax_scale), offset);
 }
 
 /* The same. Without double quantization the scale is absmax itself. */
-DEVICE float absmax_from(const nf4_weight &w, const float *map, uint32_t code, float nested)
+DEVICE float absmax_from(const nf4_weight &w, const float *map, uint32_t code, float absmax_scale)
 {
-    return w.absmax ? nested_absmax(map, code, nested, w.offset) : nested;
+    return w.absmax ? nested_absmax(map, code, absmax_scale, w.offset) : absmax_scale;
 }
 
 /* The absmax of the block of element e. */
 DEVICE float absmax_of(const nf4_weight &w, const float *map, int64_t e)
 {
-    return w.absmax ? absmax_from(w, map, w.absmax[e / NF4_BLOCK], w.nested[e / NF4_NESTED])
-                    : w.nested[e / NF4_BLOCK];
+    return w.absmax ? absmax_from(w, map, w.absmax[e / NF4_BLOCK], w.absmax_scale[e / NF4_NESTED])
+                    : w.absmax_scale[e / NF4_BLOCK];
 }
 
 /* Decodes eight values; the first code is in the high nibble of the first byte. Codes are shifted

@@ -19,7 +19,7 @@ struct input {
     size_t raw_at, raw_size;
     bool at_end;
     char *text; /* [at, size) not yet handed out */
-    size_t at, size, room;
+    size_t at, size, capacity;
     uint64_t lines, consumed, made; /* made: bytes that were decompressed */
     size_t most;                    /* bytes that what is asked for may have */
     const char *what;               /* "line" */
@@ -65,7 +65,7 @@ static int grow(struct input *in, struct fail *why)
         in->size -= in->at;
         in->at = 0;
     }
-    if (in->room - in->size >= PIECE) return 0;
+    if (in->capacity - in->size >= PIECE) return 0;
     if (in->size > in->most) {
         char number[32] = "";
         if (!strcmp(in->what, line_word))
@@ -73,12 +73,12 @@ static int grow(struct input *in, struct fail *why)
         return fail_input(why, "%s%s is longer than %zu MiB: split it", in->what, number,
                           in->most >> 20);
     }
-    size_t more = in->room < 2 * PIECE ? 4 * PIECE : 2 * in->room;
+    size_t more = in->capacity < 2 * PIECE ? 4 * PIECE : 2 * in->capacity;
     if (more > in->most + 2 * PIECE) more = in->most + 2 * PIECE;
     char *grown = realloc(in->text, more + 1);
     if (!grown) return fail(why, "out of memory: a line of %zu bytes", more);
     in->text = grown;
-    in->room = more;
+    in->capacity = more;
     return 0;
 }
 
@@ -86,8 +86,9 @@ static int grow(struct input *in, struct fail *why)
 static int last_text(struct input *in, struct fail *why)
 {
     char *to = in->text + in->size;
-    int more =
-        in->decompressor ? decompressor_end(in->decompressor, &to, in->text + in->room, why) : 0;
+    int more = in->decompressor
+                   ? decompressor_end(in->decompressor, &to, in->text + in->capacity, why)
+                   : 0;
     if (more < 0) return -1;
     in->size = (size_t)(to - in->text);
     in->at_end = !more;
@@ -121,7 +122,7 @@ static int add_text(struct input *in, struct fail *why)
     }
     if (!in->decompressor) {
         size_t n = in->raw_size - in->raw_at;
-        if (n > in->room - in->size) n = in->room - in->size;
+        if (n > in->capacity - in->size) n = in->capacity - in->size;
         memcpy(in->text + in->size, in->raw + in->raw_at, n);
         in->raw_at += n;
         in->size += n;
@@ -129,8 +130,8 @@ static int add_text(struct input *in, struct fail *why)
     }
     const char *from = in->raw + in->raw_at;
     char *to = in->text + in->size;
-    if (decompressor_run(in->decompressor, &from, in->raw + in->raw_size, &to, in->text + in->room,
-                         why))
+    if (decompressor_run(in->decompressor, &from, in->raw + in->raw_size, &to,
+                         in->text + in->capacity, why))
         return -1;
     in->raw_at = (size_t)(from - in->raw);
     in->made += (size_t)(to - in->text) - in->size;

@@ -133,7 +133,7 @@ static int string(struct json_scan *s, char *text, size_t size)
     return expect(s, '"', "a string has no end");
 }
 
-size_t json_scan_room(struct json_scan *s)
+size_t json_scan_longest(struct json_scan *s)
 {
     if (json_scan_kind(s) != '"') return 1;
     const unsigned char *at = s->at + 1;

@@ -38,7 +38,7 @@ int json_scan_key(struct json_scan *s, char *text, size_t size) MUST_USE;
 int json_scan_text(struct json_scan *s, char *text, size_t size) MUST_USE;
 int json_scan_colon(struct json_scan *s) MUST_USE; /* after a key that was read as a text */
 /* Enough for the string that comes, with its zero. */
-size_t json_scan_room(struct json_scan *s);
+size_t json_scan_longest(struct json_scan *s);
 /* A whole number. */
 int json_scan_integer(struct json_scan *s, int64_t *value) MUST_USE;
 /* A number: *is_whole tells which of the two it is. */

@@ -54,15 +54,15 @@ static bool is_obeyed(uint32_t c)
            (c >= 0x2066 && c <= 0x206f) || (c >= 0xfff9 && c <= 0xfffb);
 }
 
-size_t message_show(const char *text, size_t length, size_t *taken, char *to, size_t room)
+size_t message_show(const char *text, size_t length, size_t *taken, char *to, size_t capacity)
 {
     enum { MOST = 7 }; /* six, and the zero that snprintf adds */
     size_t at = 0, used = 0;
-    while (at < length && room - used >= MOST) {
+    while (at < length && capacity - used >= MOST) {
         size_t bytes = utf8_valid((const unsigned char *)text + at, length - at), unused;
         uint32_t c = bytes ? utf8_decode(text + at, &unused) : 0xfffd;
         if (!bytes || is_obeyed(c)) {
-            used += bytes ? (size_t)snprintf(to + used, room - used, "\\u%04x", (unsigned)c)
+            used += bytes ? (size_t)snprintf(to + used, capacity - used, "\\u%04x", (unsigned)c)
                           : utf8_encode(c, to + used);
             at += bytes ? bytes : 1;
             continue;

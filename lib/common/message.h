@@ -14,7 +14,7 @@ size_t message_mask(char *text, size_t length);
  * direction) is written as JSON does, \u001b, in a string of JSON the same value; a byte that is
  * not UTF-8 as U+FFFD. Takes as many characters as there is room for, of at least 16 bytes; tells
  * their bytes, and returns those of the result. */
-size_t message_show(const char *text, size_t length, size_t *taken, char *to, size_t room);
+size_t message_show(const char *text, size_t length, size_t *taken, char *to, size_t capacity);
 
 /* Bytes at the beginning that take no more than so many columns of a terminal, in whole characters
  * of masked text. */

@@ -43,10 +43,10 @@ static void *write_buffers(void *arg)
         while (b->given == b->written && !b->is_ending)
             pthread_cond_wait(&b->moved, &b->lock);
         if (b->given == b->written) break;
-        size_t slot = b->written % SLOTS;
+        size_t place = b->written % SLOTS;
         if (!b->error && !b->is_given_up) {
             pthread_mutex_unlock(&b->lock);
-            int error = write_buffer(b, b->buffer[slot], b->bytes[slot]);
+            int error = write_buffer(b, b->buffer[place], b->bytes[place]);
             pthread_mutex_lock(&b->lock);
             b->error = error;
         }
@@ -81,10 +81,10 @@ char *behind_give(struct behind *b, char *buffer, size_t bytes)
     pthread_mutex_lock(&b->lock);
     while (b->given - b->written == SLOTS)
         pthread_cond_wait(&b->moved, &b->lock);
-    size_t slot = b->given % SLOTS;
-    char *empty = b->buffer[slot];
-    b->buffer[slot] = buffer;
-    b->bytes[slot] = bytes;
+    size_t place = b->given % SLOTS;
+    char *empty = b->buffer[place];
+    b->buffer[place] = buffer;
+    b->bytes[place] = bytes;
     b->given++;
     pthread_cond_signal(&b->moved);
     pthread_mutex_unlock(&b->lock);

@@ -291,7 +291,7 @@ static int open_matrices(struct adapter *a, const char *directory, struct fail *
         if (strstr(name, ".lora_"))
             a->targets |= 1u << part;
         else
-            a->whole |= 1u << part;
+            a->modules_to_save |= 1u << part;
     }
     return check_rank(a, path, why);
 }
@@ -312,7 +312,7 @@ static int open_beside(struct adapter *a, const char *directory, struct fail *wh
         int part = end && !strcmp(end, ".weight") ? part_of_name(name) : -1;
         if (part < 0 || parts_of_role(ROLE_LINEAR) >> part & 1)
             return fail_input(why, "%s: %s is not read here", path, name);
-        a->whole |= 1u << part;
+        a->modules_to_save |= 1u << part;
     }
     return 0;
 }

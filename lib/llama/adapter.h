@@ -35,8 +35,8 @@ struct adapter {
     double dropout;
     double plain_alpha; /* as lora_alpha says it */
     bool is_rank_stabilized, is_dora, has_bias, ties_head;
-    uint32_t targets; /* bits of enum part: what any layer has matrices for */
-    uint32_t whole;   /* the same: what stands in the file itself */
+    uint32_t targets;         /* bits of enum part: what any layer has matrices for */
+    uint32_t modules_to_save; /* the same: what stands in the file itself */
     enum head_tie head;
     bool knows_base, has_rope; /* longqlora.json was there, and what it had */
     char base[DIGEST_TEXT], tokenizer[DIGEST_TEXT];

@@ -21,7 +21,7 @@ enum rule {
     OFF,      /* only null, false, or an empty list or object */
 };
 
-struct field {
+struct lora_field {
     const char *name;
     enum rule rule;
     unsigned types;   /* READ */
@@ -32,7 +32,7 @@ struct field {
 #define MERGE_IN_PEFT "merge it in PEFT (merge_and_unload) and take that model"
 
 /* clang-format off */
-static const struct field fields[] = {
+static const struct lora_field fields[] = {
     { "task_type", READ, TEXT, "CAUSAL_LM, or null" },
     { "peft_type", READ, TEXT | NEEDED, "LORA" },
     { "auto_mapping", HARMLESS, 0, "names Python classes" },
@@ -116,7 +116,7 @@ static bool is_off(const json_t *value)
            (json_is_object(value) && !json_object_size(value));
 }
 
-static int refuse_type(const struct field *f, struct fail *why)
+static int refuse_type(const struct lora_field *f, struct fail *why)
 {
     char names[120] = "";
     size_t used = 0;
@@ -127,14 +127,14 @@ static int refuse_type(const struct field *f, struct fail *why)
     return fail_input(why, "%s is not %s", f->name, names);
 }
 
-static const struct field *find_field(const char *name)
+static const struct lora_field *find_field(const char *name)
 {
     for (int i = 0; i < ADAPTER_FIELDS; i++)
         if (!strcmp(fields[i].name, name)) return &fields[i];
     return NULL;
 }
 
-static int check_field(const struct field *f, const json_t *value, struct fail *why)
+static int check_field(const struct lora_field *f, const json_t *value, struct fail *why)
 {
     if (f->rule == HARMLESS) return 0;
     if (f->rule == OFF) return is_off(value) ? 0 : fail_input(why, "%s: %s", f->name, f->text);
@@ -152,7 +152,7 @@ int adapter_fields_check(const json_t *config, struct fail *why)
     json_t *value;
     json_object_foreach((json_t *)config, name, value)
     {
-        const struct field *f = find_field(name);
+        const struct lora_field *f = find_field(name);
         if (f ? check_field(f, value, why) : 0) return -1;
         /* Of PEFT's early versions. */
         if (f || is_off(value) || !strcmp(name, "merge_weights")) continue;

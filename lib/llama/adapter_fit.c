@@ -124,8 +124,8 @@ static int match_tensor(struct fitting *f, int64_t i, struct fail *why)
     if (found && !may_carry(t))
         return fail_input(why, "target_modules: they match %s, a norm, so that PEFT refuses it too",
                           module);
-    if (find_saved(f, module, &own->whole, why)) return -1;
-    if (found && own->whole)
+    if (find_saved(f, module, &own->is_saved_whole, why)) return -1;
+    if (found && own->is_saved_whole)
         return fail_input(why, "%s is in target_modules and in modules_to_save", module);
     return found ? find_scale(f, module, own, why) : 0;
 }
@@ -155,7 +155,7 @@ static int stay_tied(struct fitting *f, const struct tensor *head, struct fail *
 {
     struct adapted *e = &f->fit->each[0];
     f->fit->count--;
-    e->whole = e->whole || f->fit->each[f->fit->count].whole;
+    e->is_saved_whole = e->is_saved_whole || f->fit->each[f->fit->count].is_saved_whole;
     if (check_equal(f, head, TRAINED_WEIGHT, why)) return -1;
     mark(f, adapter_find(f->a, head, TRAINED_WEIGHT));
     return 0;
@@ -166,7 +166,7 @@ static int decide_tie(struct fitting *f, struct fail *why)
 {
     const struct tensor *head = &f->table[f->fit->count - 1];
     const struct adapted *e = &f->fit->each[0], *h = &f->fit->each[f->fit->count - 1];
-    bool saves = e->whole || h->whole, adapts = e->rank || h->rank;
+    bool saves = e->is_saved_whole || h->is_saved_whole, adapts = e->rank || h->rank;
     bool is_ours = f->a->knows_base && f->a->head != HEAD_BY_PEFT;
     if (f->a->ties_head && adapts)
         return fail_input(why,
@@ -188,7 +188,7 @@ static void take_stored(struct fitting *f)
         bool is_table = t->role == ROLE_EMBEDDING || t->role == ROLE_HEAD;
         bool is_beside = f->a->has_beside && (t->role == ROLE_EMBEDDING || t->role == ROLE_NORM);
         if ((is_table || is_beside) && !own->rank && adapter_find(f->a, t, TRAINED_WEIGHT))
-            own->whole = true;
+            own->is_saved_whole = true;
     }
 }
 
@@ -202,7 +202,7 @@ static int grow_vocabulary(struct fitting *f, struct fail *why)
     if (!e || is_beside(f->a, e) || e->dims != 2 || e->shape[0] <= f->c->vocab) return 0;
     bool has_head = f->table[f->fit->count - 1].role == ROLE_HEAD;
     if (e->shape[0] > 1 << 24) return fail_input(why, "%s has more than 2^24 rows", e->name);
-    if (has_head && !h->whole)
+    if (has_head && !h->is_saved_whole)
         return fail_input(why,
                           "%s has %lld rows, the base has %lld, and of the new tokens no rows of "
                           "the head are stored: save the adapter with save_embedding_layers=True",
@@ -230,7 +230,7 @@ static int take_tokens(struct fitting *f, struct fail *why)
         list = json_object_iter_value(first);
     }
     if (!json_array_size(list)) return 0;
-    if (f->fit->each[0].whole || f->fit->each[0].rank || f->fit->unties)
+    if (f->fit->each[0].is_saved_whole || f->fit->each[0].rank || f->fit->unties)
         return fail_input(why, "trainable_token_indices beside an adapter of embedding or head is "
                                "not read here");
     bool *seen = calloc((size_t)f->c->vocab, sizeof *seen);
@@ -278,7 +278,7 @@ static int check_tokens(struct fitting *f, struct fail *why)
     if (!f->fit->tokens) return 0;
     if (check_stored(f, t, STORED_TOKENS, (int64_t)json_array_size(f->fit->tokens), t->cols, why))
         return -1;
-    f->fit->each[0].whole = true;
+    f->fit->each[0].is_saved_whole = true;
     return 0;
 }
 
@@ -287,7 +287,7 @@ static int check_tensor(struct fitting *f, int64_t i, struct fail *why)
     const struct tensor *t = &f->table[i];
     const struct adapted *own = &f->fit->each[i];
     bool is_embedding = t->role == ROLE_EMBEDDING;
-    if (own->whole && check_stored(f, t, TRAINED_WEIGHT, t->rows, t->cols, why)) return -1;
+    if (own->is_saved_whole && check_stored(f, t, TRAINED_WEIGHT, t->rows, t->cols, why)) return -1;
     if (!own->rank) return 0;
     if (is_embedding ? check_stored(f, t, STORED_EMBEDDING_A, own->rank, t->rows, why) ||
                            check_stored(f, t, STORED_EMBEDDING_B, t->cols, own->rank, why)
@@ -309,8 +309,8 @@ static int check_tensor(struct fitting *f, int64_t i, struct fail *why)
  * the other one's, too, on a tied base, which must be stored by its own name then. */
 static bool is_left_aside(const struct fitting *f, const char *name)
 {
-    bool is_alone =
-        !f->fit->unties || (f->fit->each[0].whole && f->fit->each[f->fit->count - 1].whole);
+    bool is_alone = !f->fit->unties || (f->fit->each[0].is_saved_whole &&
+                                        f->fit->each[f->fit->count - 1].is_saved_whole);
     return strstr(name, ".lora_velora_embed") || strstr(name, ".lora_monteclora_sampler.") ||
            ends_with(name, ".modules_to_save.weight") ||
            (is_alone && ends_with(name, ".original_module.weight"));

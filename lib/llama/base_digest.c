@@ -36,7 +36,7 @@ static void digest_tensor(XXH3_state_t *state, const struct weights *w, int64_t 
     digest_mapped(state, at->data, weight_bytes(at, t));
     if (at->type != DTYPE_NF4) return;
     if (at->absmax) XXH3_128bits_update(state, at->absmax, weight_absmax_bytes(at, t));
-    XXH3_128bits_update(state, at->nested, weight_nested_bytes(at, t));
+    XXH3_128bits_update(state, at->absmax_scale, weight_absmax_scale_bytes(at, t));
     XXH3_128bits_update(state, &at->offset, sizeof(float));
 }
 

@@ -2,7 +2,7 @@
 
 #include "lib/common/nf4.h"
 
-static const char *const suffixes[BNB_PARTS] = {
+static const char *const suffixes[BNB_TENSORS] = {
     "",
     ".absmax",
     ".nested_absmax",
@@ -54,14 +54,14 @@ json_t *bnb_config(const char *compute_dtype)
 /* ---- reading ---- */
 
 static const struct stored_tensor *find_part(const struct model_files *files, const char *weight,
-                                             enum bnb_part part)
+                                             enum bnb_tensor part)
 {
     char name[TENSOR_NAME_MAX + 1];
     snprintf(name, sizeof name, "%s%s", weight, suffixes[part]);
     return model_files_find(files, name);
 }
 
-bool bnb_is_packed(const struct model_files *files, const char *name)
+bool bnb_is_quantized(const struct model_files *files, const char *name)
 {
     const struct stored_tensor *codes = model_files_find(files, name);
     return codes && codes->dtype == DTYPE_U8 && find_part(files, name, BNB_MAP);
@@ -70,7 +70,7 @@ bool bnb_is_packed(const struct model_files *files, const char *name)
 bool bnb_is_part(const char *name)
 {
     size_t length = strlen(name);
-    for (int p = BNB_ABSMAX; p < BNB_PARTS; p++) {
+    for (int p = BNB_ABSMAX; p < BNB_TENSORS; p++) {
         size_t suffix = strlen(suffixes[p]);
         if (length > suffix && !strcmp(name + length - suffix, suffixes[p])) return true;
     }
@@ -78,7 +78,7 @@ bool bnb_is_part(const char *name)
 }
 
 /* A part of that dtype and so many elements, whatever its shape. */
-static int take_part(const struct model_files *files, const struct tensor *t, enum bnb_part part,
+static int read_part(const struct model_files *files, const struct tensor *t, enum bnb_tensor part,
                      enum dtype dtype, int64_t count, const void **data, struct fail *why)
 {
     const struct stored_tensor *s = find_part(files, t->name, part);
@@ -140,22 +140,23 @@ static int check_map(const void *map, const float *wanted, size_t bytes, const s
 }
 
 /* The 8-bit codes of absmax, and what they mean. */
-static int take_nested(const struct model_files *files, const struct tensor *t, struct weight *w,
+static int read_nested(const struct model_files *files, const struct tensor *t, struct weight *w,
                        struct fail *why)
 {
     int64_t n = t->rows * t->cols;
-    const void *absmax, *nested, *map;
-    if (take_part(files, t, BNB_ABSMAX, DTYPE_U8, (n + NF4_BLOCK - 1) / NF4_BLOCK, &absmax, why) ||
-        take_part(files, t, BNB_NESTED_ABSMAX, DTYPE_F32, NF4_SCALES(n, true), &nested, why) ||
-        take_part(files, t, BNB_NESTED_MAP, DTYPE_F32,
+    const void *absmax, *absmax_scale, *map;
+    if (read_part(files, t, BNB_ABSMAX, DTYPE_U8, (n + NF4_BLOCK - 1) / NF4_BLOCK, &absmax, why) ||
+        read_part(files, t, BNB_NESTED_ABSMAX, DTYPE_F32, NF4_SCALES(n, true), &absmax_scale,
+                  why) ||
+        read_part(files, t, BNB_NESTED_MAP, DTYPE_F32,
                   sizeof nf4_absmax_value / sizeof *nf4_absmax_value, &map, why))
         return -1;
     w->absmax = absmax;
-    w->nested = nested;
+    w->absmax_scale = absmax_scale;
     return check_map(map, nf4_absmax_value, sizeof nf4_absmax_value, t, "nested_quant_map", why);
 }
 
-int bnb_take(const struct model_files *files, const struct tensor *t, struct weight *w,
+int bnb_read(const struct model_files *files, const struct tensor *t, struct weight *w,
              struct fail *why)
 {
     int64_t n = t->rows * t->cols;
@@ -163,23 +164,23 @@ int bnb_take(const struct model_files *files, const struct tensor *t, struct wei
     bool is_nested = false;
     *w = (struct weight){ .type = DTYPE_NF4 };
     if (read_state(files, t, &is_nested, &w->offset, why) ||
-        take_part(files, t, BNB_CODES, DTYPE_U8, (n + 1) / 2, &w->data, why) ||
-        take_part(files, t, BNB_MAP, DTYPE_F32, 16, &map, why) ||
+        read_part(files, t, BNB_CODES, DTYPE_U8, (n + 1) / 2, &w->data, why) ||
+        read_part(files, t, BNB_MAP, DTYPE_F32, 16, &map, why) ||
         check_map(map, nf4_value, sizeof nf4_value, t, "quant_map", why))
         return -1;
-    if (is_nested) return take_nested(files, t, w, why);
-    if (take_part(files, t, BNB_ABSMAX, DTYPE_F32, NF4_SCALES(n, false), &absmax, why)) return -1;
-    w->nested = absmax;
+    if (is_nested) return read_nested(files, t, w, why);
+    if (read_part(files, t, BNB_ABSMAX, DTYPE_F32, NF4_SCALES(n, false), &absmax, why)) return -1;
+    w->absmax_scale = absmax;
     return 0;
 }
 
 /* ---- writing ---- */
 
-struct tensor_header bnb_header(const struct tensor *t, enum bnb_part part, char *name,
+struct tensor_header bnb_header(const struct tensor *t, enum bnb_tensor part, char *name,
                                 size_t name_size)
 {
     int64_t n = t->rows * t->cols;
-    const int64_t counts[BNB_PARTS] = {
+    const int64_t counts[BNB_TENSORS] = {
         (n + 1) / 2,    (n + NF4_BLOCK - 1) / NF4_BLOCK, (n + NF4_NESTED - 1) / NF4_NESTED, 256, 16,
         BNB_STATE_BYTES
     };

@@ -23,7 +23,7 @@ struct weight {
     enum dtype type;
     const void *data;
     const uint8_t *absmax; /* NF4, as in struct linear: codes of absmax, or NULL */
-    const float *nested;
+    const float *absmax_scale;
     float offset;
 };
 
@@ -32,9 +32,9 @@ struct weight {
 int bnb_check_config(const json_t *config, struct fail *why) MUST_USE;
 
 /* Is it a linear's packed codes? */
-bool bnb_is_packed(const struct model_files *files, const char *name);
+bool bnb_is_quantized(const struct model_files *files, const char *name);
 /* The tensors of a linear into *w, which points into the files. */
-int bnb_take(const struct model_files *files, const struct tensor *t, struct weight *w,
+int bnb_read(const struct model_files *files, const struct tensor *t, struct weight *w,
              struct fail *why) MUST_USE;
 /* Does the name belong to a packed linear: NAME.weight.absmax and so on? */
 bool bnb_is_part(const char *name);
@@ -42,21 +42,21 @@ bool bnb_is_part(const char *name);
 /* Key of quantization_config where quantize says whose tensors it made these of. */
 #define BNB_BASE_KEY "longqlora_base"
 
-enum bnb_part {
+enum bnb_tensor {
     BNB_CODES,
     BNB_ABSMAX,
     BNB_NESTED_ABSMAX,
     BNB_NESTED_MAP,
     BNB_MAP,
     BNB_STATE,
-    BNB_PARTS
+    BNB_TENSORS
 };
 
 /* The JSON is padded with spaces to one length, which headers have to know beforehand. */
 enum { BNB_STATE_BYTES = 256 };
 
 /* The name of a part, its dtype and shape. */
-struct tensor_header bnb_header(const struct tensor *t, enum bnb_part part, char *name,
+struct tensor_header bnb_header(const struct tensor *t, enum bnb_tensor part, char *name,
                                 size_t name_size);
 /* dtype: of the unquantized tensor, as PyTorch calls it. */
 void bnb_state(const struct tensor *t, const char *dtype, float offset,

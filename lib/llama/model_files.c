@@ -199,7 +199,8 @@ int model_files_open(struct model_files *m, const char *directory, struct fail *
         else if (exists(path, directory, layouts[i].index))
             status = open_shards(m, &layouts[i], directory, path, why);
     if (status == 1) status = name_content(directory, why);
-    m->is_bare = !status && find_stored(m, "norm.weight") && !find_stored(m, "model.norm.weight");
+    m->is_headless =
+        !status && find_stored(m, "norm.weight") && !find_stored(m, "model.norm.weight");
     if (status) model_files_close(m);
     return status;
 }
@@ -218,13 +219,13 @@ static const char prefix[] = "model.";
 const struct stored_tensor *model_files_find(const struct model_files *m, const char *name)
 {
     bool has_prefix = !strncmp(name, prefix, sizeof prefix - 1);
-    return find_stored(m, m->is_bare && has_prefix ? name + sizeof prefix - 1 : name);
+    return find_stored(m, m->is_headless && has_prefix ? name + sizeof prefix - 1 : name);
 }
 
 const char *model_files_name(const struct model_files *m, const char *stored,
                              char buffer[TENSOR_NAME_MAX + 8])
 {
-    if (!m->is_bare || !strncmp(stored, "lm_head.", 8)) return stored;
+    if (!m->is_headless || !strncmp(stored, "lm_head.", 8)) return stored;
     snprintf(buffer, TENSOR_NAME_MAX + 8, "%s%s", prefix, stored);
     return buffer;
 }

@@ -16,7 +16,7 @@ enum { MODEL_SHARDS_MAX = 4096 };
 struct model_files {
     struct tensor_file *at;
     size_t count;
-    bool is_bare; /* "model." is not in the stored names */
+    bool is_headless; /* "model." is not in the stored names */
 };
 
 int model_files_open(struct model_files *m, const char *directory, struct fail *why) MUST_USE;

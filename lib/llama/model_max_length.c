@@ -20,9 +20,10 @@ bool model_max_length_find(const char *text, size_t bytes, size_t *at, size_t *l
     int more;
     while ((more = json_scan_more(&s, &count)) > 0) {
         /* A key that is too long for this is another one. */
-        size_t room = json_scan_room(&s);
-        char *long_key = room > sizeof key ? malloc(room) : key;
-        if (!long_key || json_scan_key(&s, long_key, room > sizeof key ? room : sizeof key)) {
+        size_t capacity = json_scan_longest(&s);
+        char *long_key = capacity > sizeof key ? malloc(capacity) : key;
+        if (!long_key ||
+            json_scan_key(&s, long_key, capacity > sizeof key ? capacity : sizeof key)) {
             if (long_key != key) free(long_key);
             return false;
         }

@@ -22,10 +22,10 @@ size_t weight_absmax_bytes(const struct weight *w, const struct tensor *t)
     return ((size_t)(t->rows * t->cols) + NF4_BLOCK - 1) / NF4_BLOCK;
 }
 
-size_t weight_nested_bytes(const struct weight *w, const struct tensor *t)
+size_t weight_absmax_scale_bytes(const struct weight *w, const struct tensor *t)
 {
     if (w->type != DTYPE_NF4) return 0;
-    return NF4_SCALES((size_t)(t->rows * t->cols), w->absmax) * sizeof *w->nested;
+    return NF4_SCALES((size_t)(t->rows * t->cols), w->absmax) * sizeof *w->absmax_scale;
 }
 
 /* ---- a directory ---- */
@@ -47,15 +47,15 @@ static int align(struct weights *w, const void **data, size_t bytes, size_t unit
     return 0;
 }
 
-static int take_packed(struct weights *w, int64_t i, struct fail *why)
+static int read_quantized(struct weights *w, int64_t i, struct fail *why)
 {
     const struct tensor *t = &w->table[i];
     if (t->role != ROLE_LINEAR) return fail_input(why, "%s is NF4, only linears may be", t->name);
-    if (bnb_take(&w->files, t, &w->at[i], why)) return -1;
-    const void *scales = w->at[i].nested;
+    if (bnb_read(&w->files, t, &w->at[i], why)) return -1;
+    const void *scales = w->at[i].absmax_scale;
     size_t count = (size_t)NF4_SCALES(t->rows * t->cols, w->at[i].absmax);
     if (align(w, &scales, count * sizeof(float), sizeof(float), why)) return -1;
-    w->at[i].nested = scales;
+    w->at[i].absmax_scale = scales;
     w->is_quantized = true;
     return 0;
 }
@@ -70,7 +70,7 @@ static const struct stored_tensor *find_stored(const struct weights *w, const st
 
 static int name_missing(const struct weights *w, const struct tensor *t, struct fail *why)
 {
-    if (t->part == PART_HEAD && w->files.is_bare)
+    if (t->part == PART_HEAD && w->files.is_headless)
         return fail_input(why,
                           "tensor %s is missing: a model that was saved without its head "
                           "(LlamaModel), and is not tied",
@@ -78,12 +78,12 @@ static int name_missing(const struct weights *w, const struct tensor *t, struct 
     return fail_input(why, "tensor %s is missing%s", t->name, stored_names_hint(&w->files));
 }
 
-static int take_stored(struct weights *w, int64_t i, struct fail *why)
+static int read_stored(struct weights *w, int64_t i, struct fail *why)
 {
     const struct tensor *t = &w->table[i];
     const struct stored_tensor *s = find_stored(w, t);
     if (!s) return name_missing(w, t, why);
-    if (bnb_is_packed(&w->files, t->name)) return take_packed(w, i, why);
+    if (bnb_is_quantized(&w->files, t->name)) return read_quantized(w, i, why);
     int64_t cols = s->dims == 2 ? s->shape[1] : 1;
     if (s->dims < 1 || s->dims > 2 || s->shape[0] != t->rows || cols != t->cols ||
         !dtype_is_float(s->dtype)) {
@@ -171,10 +171,10 @@ static const char *source_of(const struct weights *w)
     return base && strlen(base) == STREAM_DIGEST_TEXT - 1 ? base : NULL;
 }
 
-static int take_all(struct weights *w, struct fail *why)
+static int read_all(struct weights *w, struct fail *why)
 {
     for (int64_t i = 0; i < w->count; i++)
-        if (take_stored(w, i, why)) return -1;
+        if (read_stored(w, i, why)) return -1;
     return check_all_used(w, why);
 }
 
@@ -184,7 +184,7 @@ static int open_directory(struct weights *w, const char *path, bool with_base, s
     if (config_read(&w->config, path, why) || model_files_open(&w->files, path, why) ||
         settle_head(w, why) || list_tensors(w, why))
         return -1;
-    if (bnb_check_config(w->config.json, why) < 0 || take_all(w, why)) return fail_in(why, path);
+    if (bnb_check_config(w->config.json, why) < 0 || read_all(w, why)) return fail_in(why, path);
     w->bytes = model_files_bytes(&w->files);
     const char *source = w->is_quantized ? source_of(w) : NULL;
     if (source)
@@ -203,7 +203,7 @@ static size_t padded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* Memory that lives as long as the weights; in huge pages where it is large, since most of
  * the time of reading is the kernel's, clearing pages one by one. */
-static char *take_memory(struct weights *w, size_t bytes, struct fail *why)
+static char *alloc_tensor(struct weights *w, size_t bytes, struct fail *why)
 {
     enum { HUGE_PAGE = 2 << 20 };
     bool is_large = bytes >= 2 * HUGE_PAGE;
@@ -239,19 +239,20 @@ static int begin_tensor(struct weights *w, int64_t i, const struct weights_recor
     if (is_nf4 && t->role != ROLE_LINEAR)
         return fail_input(why, "%s is NF4, only linears may be", t->name);
     size_t absmax = padded((elements * dtype_bits(at->type) + 7) / 8);
-    size_t nested = absmax + padded(is_nf4 ? (elements + NF4_BLOCK - 1) / NF4_BLOCK : 0);
-    size_t bytes = nested + (is_nf4 ? (elements + NF4_NESTED - 1) / NF4_NESTED * sizeof(float) : 0);
-    char *memory = take_memory(w, bytes, why);
+    size_t absmax_scale = absmax + padded(is_nf4 ? (elements + NF4_BLOCK - 1) / NF4_BLOCK : 0);
+    size_t bytes =
+        absmax_scale + (is_nf4 ? (elements + NF4_NESTED - 1) / NF4_NESTED * sizeof(float) : 0);
+    char *memory = alloc_tensor(w, bytes, why);
     if (!memory) return -1;
     *at = (struct weight){ .type = at->type, .data = memory, .offset = r->offset };
     at->absmax = is_nf4 ? (uint8_t *)memory + absmax : NULL;
-    at->nested = is_nf4 ? (float *)(void *)(memory + nested) : NULL;
+    at->absmax_scale = is_nf4 ? (float *)(void *)(memory + absmax_scale) : NULL;
     w->bytes += bytes;
     return 0;
 }
 
 /* rows_read: of each tensor, so far. */
-static int take_record(struct weights *w, int64_t *rows_read, const struct weights_record *r,
+static int read_record(struct weights *w, int64_t *rows_read, const struct weights_record *r,
                        struct fail *why)
 {
     int64_t i = find_tensor(w, r->name);
@@ -269,7 +270,8 @@ static int take_record(struct weights *w, int64_t *rows_read, const struct weigh
     memcpy((char *)at->data + first * dtype_bits(at->type) / 8, r->data, r->data_bytes);
     if (at->type == DTYPE_NF4) {
         memcpy((uint8_t *)at->absmax + first / NF4_BLOCK, r->absmax, r->absmax_bytes);
-        memcpy((float *)at->nested + first / NF4_NESTED, r->nested, r->nested_bytes);
+        memcpy((float *)at->absmax_scale + first / NF4_NESTED, r->absmax_scale,
+               r->absmax_scale_bytes);
         w->is_quantized = true;
     }
     rows_read[i] = r->end_row;
@@ -283,8 +285,8 @@ static int read_records(struct weights *w, struct reader *r, struct fail *why)
     if (!rows_read) return fail(why, "%s: out of memory", reader_name(r));
     int got;
     while ((got = weights_read(r, &record, why)) > 0)
-        if (take_record(w, rows_read, &record, why)) {
-            got = reader_blame(r, why);
+        if (read_record(w, rows_read, &record, why)) {
+            got = reader_fail(r, why);
             break;
         }
     for (int64_t i = 0; i < w->count && !got; i++)
@@ -320,11 +322,11 @@ static void outline_data(struct weights *w, bool as_nf4)
         enum dtype type = w->at[i].type;
         if (as_nf4 && w->table[i].role == ROLE_LINEAR) type = DTYPE_NF4;
         bool is_nf4 = type == DTYPE_NF4;
-        w->at[i] =
-            (struct weight){ .type = type,
-                             .data = &not_there,
-                             .absmax = is_nf4 ? (const uint8_t *)&not_there : NULL,
-                             .nested = is_nf4 ? (const float *)(const void *)&not_there : NULL };
+        w->at[i] = (struct weight){ .type = type,
+                                    .data = &not_there,
+                                    .absmax = is_nf4 ? (const uint8_t *)&not_there : NULL,
+                                    .absmax_scale =
+                                        is_nf4 ? (const float *)(const void *)&not_there : NULL };
     }
     w->is_quantized = w->is_quantized || as_nf4;
 }

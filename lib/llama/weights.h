@@ -63,5 +63,5 @@ enum dtype weights_config_type(const struct config *c);
 size_t weight_bytes(const struct weight *w, const struct tensor *t);
 /* Of NF4's: codes of absmax, none without double quantization; scales. 0 for other types. */
 size_t weight_absmax_bytes(const struct weight *w, const struct tensor *t);
-size_t weight_nested_bytes(const struct weight *w, const struct tensor *t);
+size_t weight_absmax_scale_bytes(const struct weight *w, const struct tensor *t);
 #endif

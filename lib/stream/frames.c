@@ -106,11 +106,11 @@ static int skip_frame(struct frames *f, struct fail *why)
 
 static int room_for(struct frames *f, size_t bytes, struct fail *why)
 {
-    if (bytes <= f->content_room) return 0;
+    if (bytes <= f->content_capacity) return 0;
     char *grown = realloc(f->content, bytes);
     if (!grown) return fail(why, "%s: out of memory: a frame of %zu bytes", f->name, bytes);
     f->content = grown;
-    f->content_room = bytes;
+    f->content_capacity = bytes;
     return 0;
 }
 

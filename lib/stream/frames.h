@@ -23,7 +23,7 @@ struct frames {
     uint64_t consumed;     /* bytes of the file before input_at */
     uint64_t offset;       /* where the current frame begins */
     char *content;         /* the current frame, decompressed */
-    size_t content_size, content_room;
+    size_t content_size, content_capacity;
     struct input *lines; /* NULL: frames */
     msgpack_sbuffer object;
     int token_width;

@@ -118,7 +118,7 @@ int stream_json_print(struct output *out, const char *maps, size_t bytes, int *w
             status = fail(why, "out of memory");
             break;
         }
-        const msgpack_object *dtype = field_find(&object.data, "dtype");
+        const msgpack_object *dtype = map_find(&object.data, "dtype");
         if (dtype && dtype->type == MSGPACK_OBJECT_STR)
             *width = width_in_dtype(dtype->via.str.ptr, dtype->via.str.size);
         status = print_map(out, &object.data.via.map, *width, why);
@@ -134,19 +134,19 @@ struct line {
     struct json_scan scan;
     msgpack_packer pk;
     char *text; /* the string that was read last */
-    size_t room;
+    size_t capacity;
 };
 
 static int read_text(struct line *l)
 {
-    size_t room = json_scan_room(&l->scan);
-    if (room > l->room) {
-        char *grown = realloc(l->text, room);
+    size_t capacity = json_scan_longest(&l->scan);
+    if (capacity > l->capacity) {
+        char *grown = realloc(l->text, capacity);
         if (!grown) return fail(l->scan.why, "out of memory");
         l->text = grown;
-        l->room = room;
+        l->capacity = capacity;
     }
-    return json_scan_text(&l->scan, l->text, l->room);
+    return json_scan_text(&l->scan, l->text, l->capacity);
 }
 
 /* The members or elements of what begins at s; those of a map may say the width of tokens. */
@@ -159,13 +159,13 @@ static int count_all(struct json_scan s, size_t *count, int *width)
     if (json_scan_open(&s, open)) return -1;
     while ((more = json_scan_more(&s, count)) > 0) {
         bool is_dtype = false;
-        if (open == '{' && width && json_scan_room(&s) == sizeof "dtype") {
+        if (open == '{' && width && json_scan_longest(&s) == sizeof "dtype") {
             if (json_scan_key(&s, key, sizeof key)) return -1;
             is_dtype = !strcmp(key, "dtype");
         } else if (open == '{' && json_scan_key(&s, NULL, 0)) {
             return -1;
         }
-        if (is_dtype && json_scan_kind(&s) == '"' && json_scan_room(&s) <= sizeof dtype) {
+        if (is_dtype && json_scan_kind(&s) == '"' && json_scan_longest(&s) <= sizeof dtype) {
             if (json_scan_text(&s, dtype, sizeof dtype)) return -1;
             *width = width_in_dtype(dtype, strlen(dtype));
         } else if (json_scan_skip(&s)) {

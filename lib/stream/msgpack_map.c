@@ -22,7 +22,7 @@ int msgpack_write_bytes(void *sbuffer, const char *data, size_t bytes)
     return -1;
 }
 
-static msgpack_packer begin(struct fields *f, const char *key)
+static msgpack_packer begin(struct msgpack_map *f, const char *key)
 {
     msgpack_packer pk;
     msgpack_packer_init(&pk, &f->bytes, msgpack_write_bytes);
@@ -31,43 +31,43 @@ static msgpack_packer begin(struct fields *f, const char *key)
     return pk;
 }
 
-void fields_init(struct fields *f)
+void msgpack_map_init(struct msgpack_map *f)
 {
     msgpack_sbuffer_init(&f->bytes);
     f->count = 0;
 }
 
-void fields_release(struct fields *f)
+void msgpack_map_release(struct msgpack_map *f)
 {
     msgpack_sbuffer_destroy(&f->bytes);
     f->count = 0;
 }
 
-void fields_text(struct fields *f, const char *key, const char *value)
+void msgpack_map_text(struct msgpack_map *f, const char *key, const char *value)
 {
     msgpack_packer pk = begin(f, key);
     msgpack_pack_str_with_body(&pk, value, strlen(value));
 }
 
-void fields_count(struct fields *f, const char *key, uint64_t value)
+void msgpack_map_count(struct msgpack_map *f, const char *key, uint64_t value)
 {
     msgpack_packer pk = begin(f, key);
     msgpack_pack_uint64(&pk, value);
 }
 
-void fields_integer(struct fields *f, const char *key, int64_t value)
+void msgpack_map_integer(struct msgpack_map *f, const char *key, int64_t value)
 {
     msgpack_packer pk = begin(f, key);
     msgpack_pack_int64(&pk, value);
 }
 
-void fields_real(struct fields *f, const char *key, double value)
+void msgpack_map_real(struct msgpack_map *f, const char *key, double value)
 {
     msgpack_packer pk = begin(f, key);
     msgpack_pack_double(&pk, value);
 }
 
-void fields_flag(struct fields *f, const char *key, bool value)
+void msgpack_map_flag(struct msgpack_map *f, const char *key, bool value)
 {
     msgpack_packer pk = begin(f, key);
     if (value)
@@ -76,16 +76,16 @@ void fields_flag(struct fields *f, const char *key, bool value)
         msgpack_pack_false(&pk);
 }
 
-void fields_bin(struct fields *f, const char *key, const void *data, size_t bytes)
+void msgpack_map_bin(struct msgpack_map *f, const char *key, const void *data, size_t bytes)
 {
     msgpack_packer pk = begin(f, key);
     msgpack_pack_bin_with_body(&pk, data, bytes);
 }
 
-void fields_map(struct fields *f, const char *key, const struct fields *value)
+void msgpack_map_map(struct msgpack_map *f, const char *key, const struct msgpack_map *value)
 {
     msgpack_packer pk = begin(f, key);
-    fields_pack(value, &pk);
+    msgpack_map_pack(value, &pk);
 }
 
 /* Loses the other one too if there is nothing to append. */
@@ -97,13 +97,13 @@ static void append_packed(const msgpack_sbuffer *from, msgpack_sbuffer *to)
         msgpack_write_bytes(to, from->data, from->size);
 }
 
-void fields_join(struct fields *f, const struct fields *more)
+void msgpack_map_join(struct msgpack_map *f, const struct msgpack_map *more)
 {
     append_packed(&more->bytes, &f->bytes);
     f->count += more->count;
 }
 
-void fields_pack(const struct fields *f, msgpack_packer *to)
+void msgpack_map_pack(const struct msgpack_map *f, msgpack_packer *to)
 {
     msgpack_pack_map(to, f->count);
     append_packed(&f->bytes, to->data);
@@ -115,7 +115,7 @@ static bool key_is(const msgpack_object *key, const char *text)
            !memcmp(key->via.str.ptr, text, key->via.str.size);
 }
 
-const msgpack_object *field_find(const msgpack_object *map, const char *key)
+const msgpack_object *map_find(const msgpack_object *map, const char *key)
 {
     if (map->type != MSGPACK_OBJECT_MAP) return NULL;
     for (uint32_t i = 0; i < map->via.map.size; i++)
@@ -123,17 +123,17 @@ const msgpack_object *field_find(const msgpack_object *map, const char *key)
     return NULL;
 }
 
-const msgpack_object *field_of(const msgpack_object *map, const msgpack_object *key)
+const msgpack_object *map_find_like(const msgpack_object *map, const msgpack_object *key)
 {
     for (uint32_t i = 0; i < map->via.map.size; i++)
         if (msgpack_object_equal(map->via.map.ptr[i].key, *key)) return &map->via.map.ptr[i].val;
     return NULL;
 }
 
-int field_count(const msgpack_object *map, const char *key, uint64_t most, uint64_t *value,
-                struct fail *why)
+int map_get_count(const msgpack_object *map, const char *key, uint64_t most, uint64_t *value,
+                  struct fail *why)
 {
-    const msgpack_object *o = field_find(map, key);
+    const msgpack_object *o = map_find(map, key);
     if (!o || o->type != MSGPACK_OBJECT_POSITIVE_INTEGER)
         return fail_input(why, "'%s' is not a count", key);
     if (o->via.u64 > most)
@@ -143,28 +143,28 @@ int field_count(const msgpack_object *map, const char *key, uint64_t most, uint6
     return 0;
 }
 
-int field_real(const msgpack_object *map, const char *key, double *value, struct fail *why)
+int map_get_real(const msgpack_object *map, const char *key, double *value, struct fail *why)
 {
-    const msgpack_object *o = field_find(map, key);
+    const msgpack_object *o = map_find(map, key);
     if (!o || (o->type != MSGPACK_OBJECT_FLOAT64 && o->type != MSGPACK_OBJECT_FLOAT32))
         return fail_input(why, "'%s' is not a real number", key);
     *value = o->via.f64;
     return 0;
 }
 
-int field_flag(const msgpack_object *map, const char *key, bool *value, struct fail *why)
+int map_get_flag(const msgpack_object *map, const char *key, bool *value, struct fail *why)
 {
-    const msgpack_object *o = field_find(map, key);
+    const msgpack_object *o = map_find(map, key);
     if (!o || o->type != MSGPACK_OBJECT_BOOLEAN)
         return fail_input(why, "'%s' is not true or false", key);
     *value = o->via.boolean;
     return 0;
 }
 
-int field_text(const msgpack_object *map, const char *key, char *value, size_t size,
-               struct fail *why)
+int map_get_text(const msgpack_object *map, const char *key, char *value, size_t size,
+                 struct fail *why)
 {
-    const msgpack_object *o = field_find(map, key);
+    const msgpack_object *o = map_find(map, key);
     if (!o || o->type != MSGPACK_OBJECT_STR) return fail_input(why, "'%s' is not a text", key);
     if (o->via.str.size >= size)
         return fail_input(why, "'%s' is %u bytes long, at most %zu are allowed", key,
@@ -176,10 +176,10 @@ int field_text(const msgpack_object *map, const char *key, char *value, size_t s
     return 0;
 }
 
-int field_bin(const msgpack_object *map, const char *key, const void **data, size_t *bytes,
-              struct fail *why)
+int map_get_bin(const msgpack_object *map, const char *key, const void **data, size_t *bytes,
+                struct fail *why)
 {
-    const msgpack_object *o = field_find(map, key);
+    const msgpack_object *o = map_find(map, key);
     if (!o || o->type != MSGPACK_OBJECT_BIN) return fail_input(why, "'%s' is not binary", key);
     *data = o->via.bin.ptr;
     *bytes = o->via.bin.size;
@@ -193,14 +193,14 @@ static int has_twice(const msgpack_object *key, struct fail *why)
 }
 
 /* Each key is looked up among those before it, in a table that is never more than half full. */
-int fields_check_keys(const msgpack_object *map, struct fail *why)
+int map_check_keys(const msgpack_object *map, struct fail *why)
 {
-    enum { SLOTS = 2 * FIELDS_MAX };
+    enum { SLOTS = 2 * MSGPACK_MAP_MAX };
     uint16_t slots[SLOTS] = { 0 }; /* index + 1 */
     if (map->type != MSGPACK_OBJECT_MAP) return fail_input(why, "not a map");
     const msgpack_object_kv *kv = map->via.map.ptr;
-    if (map->via.map.size > FIELDS_MAX)
-        return fail_input(why, "a map of %u keys, at most %d", map->via.map.size, FIELDS_MAX);
+    if (map->via.map.size > MSGPACK_MAP_MAX)
+        return fail_input(why, "a map of %u keys, at most %d", map->via.map.size, MSGPACK_MAP_MAX);
     for (uint16_t i = 0; i < map->via.map.size; i++) {
         const msgpack_object *key = &kv[i].key;
         if (key->type != MSGPACK_OBJECT_STR) return fail_input(why, "a key is not a text");
@@ -212,9 +212,9 @@ int fields_check_keys(const msgpack_object *map, struct fail *why)
     return 0;
 }
 
-int fields_check(const msgpack_object *map, const char *const *known, struct fail *why)
+int map_check(const msgpack_object *map, const char *const *known, struct fail *why)
 {
-    if (fields_check_keys(map, why)) return -1;
+    if (map_check_keys(map, why)) return -1;
     for (uint32_t i = 0; i < map->via.map.size; i++) {
         const msgpack_object *key = &map->via.map.ptr[i].key;
         if (key->via.str.size > 2 && !memcmp(key->via.str.ptr, "x-", 2)) continue;

@@ -3,8 +3,8 @@
 static int read_one(struct parent *p, const msgpack_object *o, struct fail *why)
 {
     if (o->type != MSGPACK_OBJECT_MAP) return fail_input(why, "a parent is not a map");
-    if (field_text(o, "kind", p->kind, sizeof p->kind, why)) return -1;
-    return field_text(o, "digest", p->digest, sizeof p->digest, why);
+    if (map_get_text(o, "kind", p->kind, sizeof p->kind, why)) return -1;
+    return map_get_text(o, "digest", p->digest, sizeof p->digest, why);
 }
 
 int parents_read(struct parents *p, const msgpack_object *list, struct fail *why)

@@ -8,18 +8,18 @@
 
 static int read_all(int fd, char **data, size_t *bytes, struct fail *why)
 {
-    size_t room = 0;
+    size_t capacity = 0;
     uint64_t size = file_size(fd);
     *data = NULL;
     *bytes = 0;
     for (;;) {
-        if (*bytes == room) {
-            room = 2 * room + (1 << 20);
-            char *grown = realloc(*data, room);
+        if (*bytes == capacity) {
+            capacity = 2 * capacity + (1 << 20);
+            char *grown = realloc(*data, capacity);
             if (!grown) return fail(why, "out of memory");
             *data = grown;
         }
-        ssize_t n = read(fd, *data + *bytes, room - *bytes);
+        ssize_t n = read(fd, *data + *bytes, capacity - *bytes);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return fail(why, "cannot read: %s", strerror(errno));
         if (n == 0) return file_check_end(fd, size, "tokens", why);
@@ -27,7 +27,7 @@ static int read_all(int fd, char **data, size_t *bytes, struct fail *why)
     }
 }
 
-static int take_numbers(struct tokens *t, const char *data, size_t bytes, size_t width,
+static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t width,
                         uint64_t vocab, struct fail *why)
 {
     if (bytes >= 4 && !memcmp(data, "\x28\xb5\x2f\xfd", 4))
@@ -40,7 +40,7 @@ static int take_numbers(struct tokens *t, const char *data, size_t bytes, size_t
     if (!ids) return fail(why, "out of memory");
     free(t->ids);
     t->ids = ids;
-    t->room = t->count;
+    t->capacity = t->count;
     for (size_t i = 0; i < t->count; i++) {
         ids[i] = 0;
         memcpy(&ids[i], data + i * width, width);
@@ -51,8 +51,8 @@ static int take_numbers(struct tokens *t, const char *data, size_t bytes, size_t
     return 0;
 }
 
-int tokens_read_bare(const char *path, enum view view, uint64_t vocab, struct tokens *t,
-                     char digest[STREAM_DIGEST_TEXT], struct fail *why)
+int tokens_read_raw(const char *path, enum view view, uint64_t vocab, struct tokens *t,
+                    char digest[STREAM_DIGEST_TEXT], struct fail *why)
 {
     must(view == VIEW_U16 || view == VIEW_U32);
     char *data = NULL;
@@ -60,7 +60,7 @@ int tokens_read_bare(const char *path, enum view view, uint64_t vocab, struct to
     int fd = file_open_stream(path, why);
     if (fd < 0) return -1;
     int status = read_all(fd, &data, &bytes, why);
-    if (!status) status = take_numbers(t, data, bytes, view == VIEW_U16 ? 2 : 4, vocab, why);
+    if (!status) status = read_numbers(t, data, bytes, view == VIEW_U16 ? 2 : 4, vocab, why);
     if (!status) digest_of_bytes(data, bytes, digest);
     const char *name = strcmp(path, "-") ? path : "standard input";
     snprintf(t->id, sizeof t->id, "%.4000s", name);

@@ -9,7 +9,7 @@ enum { SLOTS = 4, ASKED_AHEAD = 8 << 20 };
 /* A loaded frame on its way, or the end (status 0), or why there is none (-1). */
 struct frame_slot {
     char *content;
-    size_t size, room;
+    size_t size, capacity;
     uint64_t offset;
     int status;
     struct fail why;
@@ -30,11 +30,11 @@ struct frames_ahead {
 static void trade(struct frames *f, struct frame_slot *s)
 {
     char *content = f->content;
-    size_t room = f->content_room;
+    size_t capacity = f->content_capacity;
     f->content = s->content;
-    f->content_room = s->room;
+    f->content_capacity = s->capacity;
     s->content = content;
-    s->room = room;
+    s->capacity = capacity;
 }
 
 /* So that the disk works while a frame is decompressed. A pipe takes no advice. */
@@ -78,7 +78,7 @@ int frames_read_ahead(struct frames *f, struct fail *why)
     a->source = *f;
     /* The frame that is loaded stays with the caller. */
     a->source.content = NULL;
-    a->source.content_size = a->source.content_room = 0;
+    a->source.content_size = a->source.content_capacity = 0;
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->moved, NULL);
     if (process_thread(&a->thread, load_frames, a)) {

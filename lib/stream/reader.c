@@ -29,8 +29,8 @@ struct reader {
     /* random access */
     uint64_t *frame_offset, *frame_first; /* [frame_count], [frame_count + 1] */
     size_t frame_count;
-    struct loaded_frame *loaded; /* [frame_count] */
-    size_t loaded_bytes;
+    struct loaded_frame *cached; /* [frame_count] */
+    size_t cached_bytes;
     uint64_t clock;
 };
 
@@ -40,9 +40,9 @@ struct loaded_frame {
     size_t bytes, *object_at;
     uint64_t used; /* when last */
 };
-enum { LOADED_MAX = 64 << 20 };
+enum { CACHED_BYTES_MAX = 64 << 20 };
 
-enum object_role { ROLE_RECORD, ROLE_HEADER, ROLE_END };
+enum object_role { OBJECT_RECORD, OBJECT_HEADER, OBJECT_END };
 
 static int damaged(struct reader *r, struct fail *why, const char *what)
 {
@@ -52,9 +52,9 @@ static int damaged(struct reader *r, struct fail *why, const char *what)
 
 static enum object_role role_of(const msgpack_object *o)
 {
-    const msgpack_object *end = field_find(o, "end");
-    if (end) return ROLE_END;
-    return field_find(o, "longqlora") ? ROLE_HEADER : ROLE_RECORD;
+    const msgpack_object *end = map_find(o, "end");
+    if (end) return OBJECT_END;
+    return map_find(o, "longqlora") ? OBJECT_HEADER : OBJECT_RECORD;
 }
 
 /* The map at the start of some bytes. */
@@ -78,7 +78,7 @@ static int parse_object(struct reader *r, const char *start, size_t bytes, size_
 }
 
 /* Takes the object at r->at out of the current frame. */
-static int take_object(struct reader *r, const char **start, size_t *length, struct fail *why)
+static int read_object(struct reader *r, const char **start, size_t *length, struct fail *why)
 {
     *start = r->in.content + r->at;
     if (parse_object(r, *start, r->in.content_size - r->at, length, why)) return -1;
@@ -105,12 +105,12 @@ static int check_header(struct reader *r, const msgpack_object *header, size_t b
     if (bytes > STREAM_HEADER_MAX)
         return fail_input(why, "%s: header of %zu bytes, at most %d", r->name, bytes,
                           STREAM_HEADER_MAX);
-    if (fields_check_keys(header, why)) return fail_in(why, r->name);
-    if (field_count(header, "longqlora", UINT32_MAX, &version, why)) return fail_in(why, r->name);
+    if (map_check_keys(header, why)) return fail_in(why, r->name);
+    if (map_get_count(header, "longqlora", UINT32_MAX, &version, why)) return fail_in(why, r->name);
     if (version != STREAM_VERSION)
         return fail_input(why, "%s: format version %llu, this program reads %d", r->name,
                           (unsigned long long)version, STREAM_VERSION);
-    if (field_text(header, "kind", kind, sizeof kind, why)) return fail_in(why, r->name);
+    if (map_get_text(header, "kind", kind, sizeof kind, why)) return fail_in(why, r->name);
     if (strcmp(kind, stream_kind_name(r->kind)) != 0)
         return fail_input(why, "%s: a stream of %s, %s are needed here", r->name, kind,
                           stream_kind_name(r->kind));
@@ -124,8 +124,8 @@ static int read_header(struct reader *r, struct fail *why)
     int got = fill(r, why);
     if (got < 0) return -1;
     if (!got) return fail_input(why, "%s: empty: no stream begins here", r->name);
-    if (take_object(r, &start, &length, why)) return -1;
-    if (role_of(&r->object.data) != ROLE_HEADER)
+    if (read_object(r, &start, &length, why)) return -1;
+    if (role_of(&r->object.data) != OBJECT_HEADER)
         return fail_input(why, "%s: does not begin with the header of %s", r->name, r->in.wanted);
     if (check_header(r, &r->object.data, length, why)) return -1;
     r->header_bytes = malloc(length);
@@ -190,11 +190,11 @@ void reader_close(struct reader *r)
     free(r->header_bytes);
     free(r->frame_offset);
     free(r->frame_first);
-    for (size_t i = 0; r->loaded && i < r->frame_count; i++) {
-        free(r->loaded[i].content);
-        free(r->loaded[i].object_at);
+    for (size_t i = 0; r->cached && i < r->frame_count; i++) {
+        free(r->cached[i].content);
+        free(r->cached[i].object_at);
     }
-    free(r->loaded);
+    free(r->cached);
     free(r->name);
     free(r);
 }
@@ -214,7 +214,7 @@ uint64_t reader_position(const struct reader *r) { return r->records; }
 const char *reader_digest(const struct reader *r) { return r->digest; }
 uint64_t reader_records(const struct reader *r) { return r->frame_first[r->frame_count]; }
 
-int reader_blame(const struct reader *r, struct fail *why)
+int reader_fail(const struct reader *r, struct fail *why)
 {
     char place[300];
     snprintf(place, sizeof place, "%.240s: record %llu", r->name, (unsigned long long)r->records);
@@ -235,9 +235,9 @@ static int check_end(struct reader *r, const msgpack_object *end, struct fail *w
     uint64_t records;
     char digest[STREAM_DIGEST_TEXT], computed[STREAM_DIGEST_TEXT];
     digest_of_state(r->hash, computed);
-    if (fields_check(end, known, why) || field_count(end, "records", UINT64_MAX, &records, why) ||
-        (!r->in.lines && field_text(end, "digest", digest, sizeof digest, why)) ||
-        parents_read(&r->parents, field_find(end, "parents"), why)) {
+    if (map_check(end, known, why) || map_get_count(end, "records", UINT64_MAX, &records, why) ||
+        (!r->in.lines && map_get_text(end, "digest", digest, sizeof digest, why)) ||
+        parents_read(&r->parents, map_find(end, "parents"), why)) {
         fail_in(why, "end record");
         return fail_in(why, r->name);
     }
@@ -263,7 +263,7 @@ static int check_same(struct reader *r, const msgpack_object *header, size_t byt
     for (uint32_t i = 0; i < first->via.map.size; i++) {
         const msgpack_object_kv *kv = &first->via.map.ptr[i];
         if (stream_says_who_wrote_it(&kv->key)) continue;
-        const msgpack_object *other = field_of(header, &kv->key);
+        const msgpack_object *other = map_find_like(header, &kv->key);
         if (!other || !msgpack_object_equal(kv->val, *other))
             return fail_input(why, "%s: concatenated streams whose '%.*s' differ", r->name,
                               kv->key.via.str.size < 60 ? (int)kv->key.via.str.size : 60,
@@ -273,17 +273,17 @@ static int check_same(struct reader *r, const msgpack_object *header, size_t byt
 }
 
 /* Header and end record of a stream among concatenated ones: 0 if it may go on. */
-static int take_border(struct reader *r, enum object_role role, const char *start, size_t length,
-                       struct fail *why)
+static int check_border(struct reader *r, enum object_role role, const char *start, size_t length,
+                        struct fail *why)
 {
-    if (r->has_ended != (role == ROLE_HEADER))
+    if (r->has_ended != (role == OBJECT_HEADER))
         return damaged(r, why,
                        r->has_ended ? "something follows the end record"
                                     : "a header in the middle of a stream");
-    if (role == ROLE_END) {
+    if (role == OBJECT_END) {
         if (check_end(r, &r->object.data, why)) return -1;
         r->has_ended = true;
-    } else if (role == ROLE_HEADER) {
+    } else if (role == OBJECT_HEADER) {
         if (check_same(r, &r->object.data, length, why)) return -1;
         wording_add_header(&r->wording, &r->object.data);
         r->has_ended = false;
@@ -306,10 +306,10 @@ static int next_object(struct reader *r, struct fail *why)
             return fail_input(
                 why, "%s: record %llu: stream ends without its end record (did the writer die?)",
                 r->name, (unsigned long long)r->records + 1);
-        if (take_object(r, &start, &length, why)) return -1;
+        if (read_object(r, &start, &length, why)) return -1;
         enum object_role role = role_of(&r->object.data);
-        if (take_border(r, role, start, length, why)) return -1;
-        if (role != ROLE_RECORD) continue;
+        if (check_border(r, role, start, length, why)) return -1;
+        if (role != OBJECT_RECORD) continue;
         XXH3_128bits_update(r->hash, start, length);
         r->records++;
         r->stream_records++;
@@ -337,10 +337,10 @@ int reader_next(struct reader *r, msgpack_object *record, struct fail *why)
 static int add_frame(struct reader *r, uint64_t offset, uint64_t first, struct fail *why)
 {
     if ((r->frame_count & (r->frame_count - 1)) == 0) {
-        size_t room = r->frame_count ? 2 * r->frame_count : 1;
-        uint64_t *offsets = realloc(r->frame_offset, room * sizeof *offsets);
+        size_t capacity = r->frame_count ? 2 * r->frame_count : 1;
+        uint64_t *offsets = realloc(r->frame_offset, capacity * sizeof *offsets);
         if (offsets) r->frame_offset = offsets;
-        uint64_t *firsts = realloc(r->frame_first, (room + 1) * sizeof *firsts);
+        uint64_t *firsts = realloc(r->frame_first, (capacity + 1) * sizeof *firsts);
         if (firsts) r->frame_first = firsts;
         if (!offsets || !firsts) return fail(why, "%s: out of memory", r->name);
     }
@@ -365,10 +365,10 @@ static int index_by_table(struct reader *r, struct fail *why)
         r->at = 0;
         const msgpack_object *first = NULL;
         uint64_t records = 0;
-        if (!take_object(r, &start, &length, why) && role_of(&r->object.data) == ROLE_END) {
-            first = field_find(&r->object.data, "frames");
-            if (field_count(&r->object.data, "records", content, &records, why) ||
-                field_text(&r->object.data, "digest", r->digest, sizeof r->digest, why))
+        if (!read_object(r, &start, &length, why) && role_of(&r->object.data) == OBJECT_END) {
+            first = map_find(&r->object.data, "frames");
+            if (map_get_count(&r->object.data, "records", content, &records, why) ||
+                map_get_text(&r->object.data, "digest", r->digest, sizeof r->digest, why))
                 first = NULL;
             wording_add_end(&r->wording, &r->object.data);
         }
@@ -404,7 +404,7 @@ static int index_by_reading(struct reader *r, struct fail *why)
     XXH3_128bits_reset(r->hash);
     const char *start;
     size_t length;
-    if (fill(r, why) <= 0 || take_object(r, &start, &length, why)) return -1;
+    if (fill(r, why) <= 0 || read_object(r, &start, &length, why)) return -1;
     XXH3_128bits_update(r->hash, start, length);
     int got;
     while ((got = next_object(r, why)) > 0)
@@ -431,13 +431,13 @@ int reader_index(struct reader *r, struct fail *why)
 /* Forgets frames not used for long, until another one fits. */
 static void make_room(struct reader *r, size_t bytes)
 {
-    while (r->loaded_bytes && r->loaded_bytes + bytes > LOADED_MAX) {
+    while (r->cached_bytes && r->cached_bytes + bytes > CACHED_BYTES_MAX) {
         struct loaded_frame *oldest = NULL;
         for (size_t i = 0; i < r->frame_count; i++)
-            if (r->loaded[i].content && (!oldest || r->loaded[i].used < oldest->used))
-                oldest = &r->loaded[i];
+            if (r->cached[i].content && (!oldest || r->cached[i].used < oldest->used))
+                oldest = &r->cached[i];
         if (!oldest) return;
-        r->loaded_bytes -= oldest->bytes;
+        r->cached_bytes -= oldest->bytes;
         /* The analyser loses sight of entries that are zeroed when they are freed. */
         free(oldest->content);
         free(oldest->object_at); /* NOLINT(clang-analyzer-unix.Malloc) */
@@ -452,8 +452,8 @@ static int find_records(struct reader *r, size_t *object_at, uint64_t expected, 
     for (r->at = 0; r->at < r->in.content_size;) {
         size_t at = r->at, length;
         const char *start;
-        if (take_object(r, &start, &length, why)) return -1;
-        if (role_of(&r->object.data) != ROLE_RECORD) continue;
+        if (read_object(r, &start, &length, why)) return -1;
+        if (role_of(&r->object.data) != OBJECT_RECORD) continue;
         if (found < expected) object_at[found] = at;
         found++;
     }
@@ -465,9 +465,9 @@ static int find_records(struct reader *r, size_t *object_at, uint64_t expected, 
 static int load_frame(struct reader *r, size_t frame, struct fail *why)
 {
     uint64_t expected = r->frame_first[frame + 1] - r->frame_first[frame];
-    if (!r->loaded) r->loaded = calloc(r->frame_count, sizeof *r->loaded);
-    if (!r->loaded) return fail(why, "%s: out of memory", r->name);
-    struct loaded_frame *l = &r->loaded[frame];
+    if (!r->cached) r->cached = calloc(r->frame_count, sizeof *r->cached);
+    if (!r->cached) return fail(why, "%s: out of memory", r->name);
+    struct loaded_frame *l = &r->cached[frame];
     if (l->content) return 0;
     if (frames_at(&r->in, r->frame_offset[frame], why)) return -1;
     /* The end record says how many, and may lie: a record has at least a byte. */
@@ -488,7 +488,7 @@ static int load_frame(struct reader *r, size_t frame, struct fail *why)
     l->content = content;
     l->object_at = object_at;
     l->bytes = r->in.content_size;
-    r->loaded_bytes += l->bytes;
+    r->cached_bytes += l->bytes;
     return 0;
 }
 
@@ -505,7 +505,7 @@ int reader_at(struct reader *r, uint64_t number, msgpack_object *record, struct 
     }
     r->records = number;
     if (load_frame(r, low, why)) return -1;
-    struct loaded_frame *l = &r->loaded[low];
+    struct loaded_frame *l = &r->cached[low];
     l->used = ++r->clock;
     /* As above. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
     size_t at = l->object_at[number - r->frame_first[low]];

@@ -33,15 +33,16 @@ struct writer;
 
 /* own: the kind's own fields; options: what changes the records. Both are copied. */
 int writer_open(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
-                const struct fields *own, const struct fields *options, struct fail *why) MUST_USE;
+                const struct msgpack_map *own, const struct msgpack_map *options,
+                struct fail *why) MUST_USE;
 /* The same as JSON lines (jsonl.h); for tokens and samples. */
 int writer_open_json(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
-                     const struct fields *own, const struct fields *options,
+                     const struct msgpack_map *own, const struct msgpack_map *options,
                      struct fail *why) MUST_USE;
 /* Lets another thread write so many bytes to come: see output_write_behind. */
 void writer_write_behind(struct writer *w, uint64_t bytes);
 /* Appends a record; *record is emptied. */
-int writer_add(struct writer *w, struct fields *record, struct fail *why) MUST_USE;
+int writer_add(struct writer *w, struct msgpack_map *record, struct fail *why) MUST_USE;
 /* Names what the stream was made from; may be called until the close. */
 void writer_parent(struct writer *w, const char *kind, const char *digest);
 /* Says how its conversations are worded; may be called until the close. */
@@ -76,7 +77,7 @@ int reader_read_ahead(struct reader *r, struct fail *why) MUST_USE;
 /* Number of records that were read; what a message about the last one calls it. */
 uint64_t reader_position(const struct reader *r);
 /* Reports damage in the record just read: "name: record 18: what". Returns -1. */
-int reader_blame(const struct reader *r, struct fail *why);
+int reader_fail(const struct reader *r, struct fail *why);
 /* Once reader_next has returned 0: the digest of the whole stream, and that of what it was made
  * from, of a kind; NULL if it does not say. */
 const char *reader_digest(const struct reader *r);

@@ -28,19 +28,19 @@ void sample_release(struct sample *s)
     *s = (struct sample){ 0 };
 }
 
-static void put_info(struct fields *own, const struct token_info *info)
+static void put_info(struct msgpack_map *own, const struct token_info *info)
 {
-    struct fields tokenizer;
-    fields_init(&tokenizer);
-    fields_text(&tokenizer, "digest", info->tokenizer);
-    fields_count(&tokenizer, "vocab_size", info->vocab_size);
-    fields_count(&tokenizer, "bos", info->bos);
-    fields_count(&tokenizer, "eos", info->eos);
-    fields_map(own, "tokenizer", &tokenizer);
-    fields_release(&tokenizer);
-    fields_text(own, "dtype", is_u16(info) ? "u16" : "u32");
-    fields_flag(own, "add_bos", info->add_bos);
-    fields_flag(own, "add_eos", info->add_eos);
+    struct msgpack_map tokenizer;
+    msgpack_map_init(&tokenizer);
+    msgpack_map_text(&tokenizer, "digest", info->tokenizer);
+    msgpack_map_count(&tokenizer, "vocab_size", info->vocab_size);
+    msgpack_map_count(&tokenizer, "bos", info->bos);
+    msgpack_map_count(&tokenizer, "eos", info->eos);
+    msgpack_map_map(own, "tokenizer", &tokenizer);
+    msgpack_map_release(&tokenizer);
+    msgpack_map_text(own, "dtype", is_u16(info) ? "u16" : "u32");
+    msgpack_map_flag(own, "add_bos", info->add_bos);
+    msgpack_map_flag(own, "add_eos", info->add_eos);
 }
 
 enum view view_of(const char *word)
@@ -53,53 +53,55 @@ enum view view_of(const char *word)
 }
 
 static int open_writer(struct writer **w, const char *path, enum stream_kind kind, enum view view,
-                       const char *tool, struct fields *own, const struct fields *options,
+                       const char *tool, struct msgpack_map *own, const struct msgpack_map *options,
                        struct fail *why)
 {
-    struct fields none;
-    fields_init(&none);
+    struct msgpack_map none;
+    msgpack_map_init(&none);
     must(view == VIEW_STREAM || view == VIEW_JSONL);
     int status = view == VIEW_JSONL
                      ? writer_open_json(w, path, kind, tool, own, options ? options : &none, why)
                      : writer_open(w, path, kind, tool, own, options ? options : &none, why);
-    fields_release(&none);
-    fields_release(own);
+    msgpack_map_release(&none);
+    msgpack_map_release(own);
     return status;
 }
 
 int tokens_writer(struct writer **w, const char *path, enum view view, const char *tool,
-                  const struct token_info *info, const struct fields *options, struct fail *why)
+                  const struct token_info *info, const struct msgpack_map *options,
+                  struct fail *why)
 {
-    struct fields own;
-    fields_init(&own);
+    struct msgpack_map own;
+    msgpack_map_init(&own);
     put_info(&own, info);
     return open_writer(w, path, STREAM_TOKENS, view, tool, &own, options, why);
 }
 
 int samples_writer(struct writer **w, const char *path, enum view view, const char *tool,
-                   const struct sample_info *info, const struct fields *options, struct fail *why)
+                   const struct sample_info *info, const struct msgpack_map *options,
+                   struct fail *why)
 {
-    struct fields own;
-    fields_init(&own);
+    struct msgpack_map own;
+    msgpack_map_init(&own);
     put_info(&own, &info->text);
-    fields_count(&own, "context", info->context);
-    fields_text(&own, "strategy", info->strategy);
-    fields_count(&own, "seed", info->seed);
+    msgpack_map_count(&own, "context", info->context);
+    msgpack_map_text(&own, "strategy", info->strategy);
+    msgpack_map_count(&own, "seed", info->seed);
     return open_writer(w, path, STREAM_SAMPLES, view, tool, &own, options, why);
 }
 
-static int put_ids(struct fields *record, const struct token_info *info, const uint32_t *ids,
+static int put_ids(struct msgpack_map *record, const struct token_info *info, const uint32_t *ids,
                    size_t count, struct fail *why)
 {
     if (!is_u16(info)) {
-        fields_bin(record, "tokens", ids, 4 * count);
+        msgpack_map_bin(record, "tokens", ids, 4 * count);
         return 0;
     }
     uint16_t *narrow = malloc(count ? 2 * count : 1);
     if (!narrow) return fail(why, "out of memory");
     for (size_t i = 0; i < count; i++)
         narrow[i] = (uint16_t)ids[i];
-    fields_bin(record, "tokens", narrow, 2 * count);
+    msgpack_map_bin(record, "tokens", narrow, 2 * count);
     free(narrow);
     return 0;
 }
@@ -107,40 +109,40 @@ static int put_ids(struct fields *record, const struct token_info *info, const u
 int tokens_write(struct writer *w, const struct token_info *info, const struct tokens *t,
                  struct fail *why)
 {
-    struct fields record;
-    fields_init(&record);
-    fields_text(&record, "id", t->id);
-    fields_text(&record, "source", t->source);
+    struct msgpack_map record;
+    msgpack_map_init(&record);
+    msgpack_map_text(&record, "id", t->id);
+    msgpack_map_text(&record, "source", t->source);
     if (put_ids(&record, info, t->ids, t->count, why)) return -1;
-    if (t->has_targets) fields_bin(&record, "targets", t->targets, 8 * t->target_count);
+    if (t->has_targets) msgpack_map_bin(&record, "targets", t->targets, 8 * t->target_count);
     return writer_add(w, &record, why);
 }
 
 int samples_write(struct writer *w, const struct sample_info *info, const struct sample *s,
                   struct fail *why)
 {
-    struct fields record;
-    fields_init(&record);
+    struct msgpack_map record;
+    msgpack_map_init(&record);
     if (put_ids(&record, &info->text, s->ids, s->count, why)) return -1;
-    fields_bin(&record, "documents", s->documents, 4 * s->document_count);
-    if (s->has_targets) fields_bin(&record, "targets", s->targets, 8 * s->target_count);
-    fields_text(&record, "source", s->source);
+    msgpack_map_bin(&record, "documents", s->documents, 4 * s->document_count);
+    if (s->has_targets) msgpack_map_bin(&record, "targets", s->targets, 8 * s->target_count);
+    msgpack_map_text(&record, "source", s->source);
     return writer_add(w, &record, why);
 }
 
 static int get_info(const msgpack_object *header, struct token_info *info, struct fail *why)
 {
     char dtype[8];
-    const msgpack_object *tokenizer = field_find(header, "tokenizer");
+    const msgpack_object *tokenizer = map_find(header, "tokenizer");
     if (!tokenizer) return fail_input(why, "header has no 'tokenizer'");
-    if (fields_check(tokenizer, tokenizer_keys, why)) return fail_in(why, "tokenizer");
-    if (field_text(tokenizer, "digest", info->tokenizer, sizeof info->tokenizer, why) ||
-        field_count(tokenizer, "vocab_size", TOKENS_VOCAB_MAX, &info->vocab_size, why) ||
-        field_count(tokenizer, "bos", UINT32_MAX, &info->bos, why) ||
-        field_count(tokenizer, "eos", UINT32_MAX, &info->eos, why) ||
-        field_text(header, "dtype", dtype, sizeof dtype, why) ||
-        field_flag(header, "add_bos", &info->add_bos, why) ||
-        field_flag(header, "add_eos", &info->add_eos, why))
+    if (map_check(tokenizer, tokenizer_keys, why)) return fail_in(why, "tokenizer");
+    if (map_get_text(tokenizer, "digest", info->tokenizer, sizeof info->tokenizer, why) ||
+        map_get_count(tokenizer, "vocab_size", TOKENS_VOCAB_MAX, &info->vocab_size, why) ||
+        map_get_count(tokenizer, "bos", UINT32_MAX, &info->bos, why) ||
+        map_get_count(tokenizer, "eos", UINT32_MAX, &info->eos, why) ||
+        map_get_text(header, "dtype", dtype, sizeof dtype, why) ||
+        map_get_flag(header, "add_bos", &info->add_bos, why) ||
+        map_get_flag(header, "add_eos", &info->add_eos, why))
         return -1;
     if (strcmp(dtype, is_u16(info) ? "u16" : "u32") != 0)
         return fail_input(why, "dtype '%s' does not go with a vocabulary of %llu", dtype,
@@ -161,7 +163,7 @@ int tokens_reader(struct reader **r, const char *path, enum view view, struct to
 {
     if (open_reader(r, path, view, STREAM_TOKENS, why)) return -1;
     const msgpack_object *header = reader_header(*r);
-    if (!fields_check(header, token_header_keys, why) && !get_info(header, info, why)) return 0;
+    if (!map_check(header, token_header_keys, why) && !get_info(header, info, why)) return 0;
     fail_in(why, reader_name(*r));
     reader_close(*r);
     *r = NULL;
@@ -173,10 +175,10 @@ int samples_reader(struct reader **r, const char *path, enum view view, struct s
 {
     if (open_reader(r, path, view, STREAM_SAMPLES, why)) return -1;
     const msgpack_object *header = reader_header(*r);
-    if (!fields_check(header, sample_header_keys, why) && !get_info(header, &info->text, why) &&
-        !field_count(header, "context", 1u << 30, &info->context, why) &&
-        !field_count(header, "seed", UINT64_MAX, &info->seed, why) &&
-        !field_text(header, "strategy", info->strategy, sizeof info->strategy, why)) {
+    if (!map_check(header, sample_header_keys, why) && !get_info(header, &info->text, why) &&
+        !map_get_count(header, "context", 1u << 30, &info->context, why) &&
+        !map_get_count(header, "seed", UINT64_MAX, &info->seed, why) &&
+        !map_get_text(header, "strategy", info->strategy, sizeof info->strategy, why)) {
         if (info->context) return 0;
         fail_input(why, "'context' is 0");
     }
@@ -202,18 +204,18 @@ static uint32_t widen(uint32_t *restrict to, const void *restrict from, size_t c
 }
 
 static int get_ids(const msgpack_object *record, const struct token_info *info, uint32_t **ids,
-                   size_t *count, size_t *room, struct fail *why)
+                   size_t *count, size_t *capacity, struct fail *why)
 {
     const void *data;
     size_t bytes, each = is_u16(info) ? 2 : 4;
-    if (field_bin(record, "tokens", &data, &bytes, why)) return -1;
+    if (map_get_bin(record, "tokens", &data, &bytes, why)) return -1;
     if (bytes % each) return fail_input(why, "'tokens' has %zu bytes, %zu a token", bytes, each);
     *count = bytes / each;
-    if (*count > *room || !*ids) {
+    if (*count > *capacity || !*ids) {
         uint32_t *grown = realloc(*ids, 4 * (*count + 1));
         if (!grown) return fail(why, "out of memory");
         *ids = grown;
-        *room = *count;
+        *capacity = *count;
     }
     uint32_t largest = 0;
     if (each == 4) {
@@ -235,7 +237,7 @@ static int get_u32(const msgpack_object *record, const char *key, size_t unit, u
 {
     const void *data;
     size_t bytes;
-    if (field_bin(record, key, &data, &bytes, why)) return -1;
+    if (map_get_bin(record, key, &data, &bytes, why)) return -1;
     if (bytes % (4 * unit)) return fail_input(why, "'%s' has %zu bytes", key, bytes);
     uint32_t *grown = realloc(*values, bytes + 1);
     if (!grown) return fail(why, "out of memory");
@@ -248,7 +250,7 @@ static int get_u32(const msgpack_object *record, const char *key, size_t unit, u
 static int get_targets(const msgpack_object *record, size_t tokens, uint32_t **targets,
                        size_t *count, bool *has, struct fail *why)
 {
-    *has = field_find(record, "targets") != NULL;
+    *has = map_find(record, "targets") != NULL;
     *count = 0;
     if (!*has) return 0;
     if (get_u32(record, "targets", 2, targets, count, why)) return -1;
@@ -266,11 +268,11 @@ static int get_targets(const msgpack_object *record, size_t tokens, uint32_t **t
 static int parse_tokens(const msgpack_object *record, const struct token_info *info,
                         struct tokens *t, struct fail *why)
 {
-    if (fields_check(record, token_keys, why) ||
-        field_text(record, "id", t->id, sizeof t->id, why) ||
-        field_text(record, "source", t->source, sizeof t->source, why))
+    if (map_check(record, token_keys, why) ||
+        map_get_text(record, "id", t->id, sizeof t->id, why) ||
+        map_get_text(record, "source", t->source, sizeof t->source, why))
         return -1;
-    if (get_ids(record, info, &t->ids, &t->count, &t->room, why)) return -1;
+    if (get_ids(record, info, &t->ids, &t->count, &t->capacity, why)) return -1;
     return get_targets(record, t->count, &t->targets, &t->target_count, &t->has_targets, why);
 }
 
@@ -279,16 +281,16 @@ int tokens_read(struct reader *r, const struct token_info *info, struct tokens *
     msgpack_object record;
     int got = reader_next(r, &record, why);
     if (got <= 0) return got;
-    return parse_tokens(&record, info, t, why) ? reader_blame(r, why) : 1;
+    return parse_tokens(&record, info, t, why) ? reader_fail(r, why) : 1;
 }
 
 static int parse_sample(const msgpack_object *record, const struct sample_info *info,
                         struct sample *s, struct fail *why)
 {
-    if (fields_check(record, sample_keys, why) ||
-        field_text(record, "source", s->source, sizeof s->source, why))
+    if (map_check(record, sample_keys, why) ||
+        map_get_text(record, "source", s->source, sizeof s->source, why))
         return -1;
-    if (get_ids(record, &info->text, &s->ids, &s->count, &s->room, why)) return -1;
+    if (get_ids(record, &info->text, &s->ids, &s->count, &s->capacity, why)) return -1;
     if (s->count > info->context || !s->count)
         return fail_input(why, "%zu tokens, the context is %llu", s->count,
                           (unsigned long long)info->context);
@@ -310,7 +312,7 @@ int samples_read(struct reader *r, const struct sample_info *info, struct sample
     msgpack_object record;
     int got = reader_next(r, &record, why);
     if (got <= 0) return got;
-    return parse_sample(&record, info, s, why) ? reader_blame(r, why) : 1;
+    return parse_sample(&record, info, s, why) ? reader_fail(r, why) : 1;
 }
 
 int samples_read_at(struct reader *r, const struct sample_info *info, uint64_t number,
@@ -318,5 +320,5 @@ int samples_read_at(struct reader *r, const struct sample_info *info, uint64_t n
 {
     msgpack_object record;
     if (reader_at(r, number, &record, why)) return -1;
-    return parse_sample(&record, info, s, why) ? reader_blame(r, why) : 0;
+    return parse_sample(&record, info, s, why) ? reader_fail(r, why) : 0;
 }

@@ -20,7 +20,7 @@ struct token_info {
 struct tokens {
     char id[TOKENS_ID_MAX], source[SOURCE_MAX];
     uint32_t *ids;
-    size_t count, room;
+    size_t count, capacity;
     uint32_t *targets;
     size_t target_count; /* pairs */
     bool has_targets;
@@ -31,7 +31,7 @@ struct tokens {
 struct sample {
     char source[SOURCE_MAX];
     uint32_t *ids;
-    size_t count, room;
+    size_t count, capacity;
     uint32_t *documents;
     size_t document_count;
     uint32_t *targets;
@@ -56,7 +56,7 @@ enum view view_of(const char *word);
 
 /* Not for bare numbers. Options may be NULL. */
 int tokens_writer(struct writer **w, const char *path, enum view view, const char *tool,
-                  const struct token_info *info, const struct fields *options,
+                  const struct token_info *info, const struct msgpack_map *options,
                   struct fail *why) MUST_USE;
 int tokens_write(struct writer *w, const struct token_info *info, const struct tokens *t,
                  struct fail *why) MUST_USE;
@@ -67,11 +67,11 @@ int tokens_read(struct reader *r, const struct token_info *info, struct tokens *
                 struct fail *why) MUST_USE;
 
 /* A file of bare numbers as one document whose source is the file's name. */
-int tokens_read_bare(const char *path, enum view view, uint64_t vocab, struct tokens *t,
-                     char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
+int tokens_read_raw(const char *path, enum view view, uint64_t vocab, struct tokens *t,
+                    char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
 
 int samples_writer(struct writer **w, const char *path, enum view view, const char *tool,
-                   const struct sample_info *info, const struct fields *options,
+                   const struct sample_info *info, const struct msgpack_map *options,
                    struct fail *why) MUST_USE;
 int samples_write(struct writer *w, const struct sample_info *info, const struct sample *s,
                   struct fail *why) MUST_USE;

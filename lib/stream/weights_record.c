@@ -16,20 +16,21 @@ void weights_info_release(struct weights_info *info)
 }
 
 int weights_writer(struct writer **w, const char *path, const char *tool,
-                   const struct weights_info *info, const struct fields *options, struct fail *why)
+                   const struct weights_info *info, const struct msgpack_map *options,
+                   struct fail *why)
 {
-    struct fields own;
-    fields_init(&own);
-    fields_text(&own, "config", info->config);
-    fields_text(&own, "quantization", info->quantization);
-    if (info->base[0]) fields_text(&own, "base", info->base);
-    if (info->tokenizer[0]) fields_text(&own, "tokenizer", info->tokenizer);
+    struct msgpack_map own;
+    msgpack_map_init(&own);
+    msgpack_map_text(&own, "config", info->config);
+    msgpack_map_text(&own, "quantization", info->quantization);
+    if (info->base[0]) msgpack_map_text(&own, "base", info->base);
+    if (info->tokenizer[0]) msgpack_map_text(&own, "tokenizer", info->tokenizer);
     int status = writer_open(w, path, STREAM_WEIGHTS, tool, &own, options, why);
-    fields_release(&own);
+    msgpack_map_release(&own);
     return status;
 }
 
-static void pack_pair(struct fields *f, const char *key, int64_t a, int64_t b)
+static void pack_pair(struct msgpack_map *f, const char *key, int64_t a, int64_t b)
 {
     msgpack_packer pk;
     msgpack_packer_init(&pk, &f->bytes, msgpack_write_bytes);
@@ -42,17 +43,17 @@ static void pack_pair(struct fields *f, const char *key, int64_t a, int64_t b)
 
 int weights_write(struct writer *w, const struct weights_record *r, struct fail *why)
 {
-    struct fields f;
-    fields_init(&f);
-    fields_text(&f, "name", r->name);
-    fields_text(&f, "dtype", r->dtype);
+    struct msgpack_map f;
+    msgpack_map_init(&f);
+    msgpack_map_text(&f, "name", r->name);
+    msgpack_map_text(&f, "dtype", r->dtype);
     pack_pair(&f, "shape", r->rows, r->cols);
     pack_pair(&f, "rows", r->first_row, r->end_row);
-    fields_bin(&f, "data", r->data, r->data_bytes);
+    msgpack_map_bin(&f, "data", r->data, r->data_bytes);
     if (!strcmp(r->dtype, "nf4")) {
-        fields_bin(&f, "absmax", r->absmax, r->absmax_bytes);
-        fields_bin(&f, "nested", r->nested, r->nested_bytes);
-        fields_real(&f, "offset", (double)r->offset);
+        msgpack_map_bin(&f, "absmax", r->absmax, r->absmax_bytes);
+        msgpack_map_bin(&f, "nested", r->absmax_scale, r->absmax_scale_bytes);
+        msgpack_map_real(&f, "offset", (double)r->offset);
     }
     return writer_add(w, &f, why);
 }
@@ -65,14 +66,14 @@ int weights_reader(struct reader **r, const char *path, struct weights_info *inf
     info->config = malloc(WEIGHTS_CONFIG_MAX);
     if (!info->config)
         fail(why, "out of memory");
-    else if (!fields_check(header, header_keys, why) &&
-             !field_text(header, "config", info->config, WEIGHTS_CONFIG_MAX, why) &&
-             !field_text(header, "quantization", info->quantization, sizeof info->quantization,
-                         why) &&
-             !(field_find(header, "base") &&
-               field_text(header, "base", info->base, sizeof info->base, why)) &&
-             !(field_find(header, "tokenizer") &&
-               field_text(header, "tokenizer", info->tokenizer, sizeof info->tokenizer, why)))
+    else if (!map_check(header, header_keys, why) &&
+             !map_get_text(header, "config", info->config, WEIGHTS_CONFIG_MAX, why) &&
+             !map_get_text(header, "quantization", info->quantization, sizeof info->quantization,
+                           why) &&
+             !(map_find(header, "base") &&
+               map_get_text(header, "base", info->base, sizeof info->base, why)) &&
+             !(map_find(header, "tokenizer") &&
+               map_get_text(header, "tokenizer", info->tokenizer, sizeof info->tokenizer, why)))
         return 0;
     fail_in(why, reader_name(*r));
     weights_info_release(info);
@@ -84,7 +85,7 @@ int weights_reader(struct reader **r, const char *path, struct weights_info *inf
 static int get_pair(const msgpack_object *record, const char *key, int64_t *a, int64_t *b,
                     struct fail *why)
 {
-    const msgpack_object *o = field_find(record, key);
+    const msgpack_object *o = map_find(record, key);
     if (!o || o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size != 2 ||
         o->via.array.ptr[0].type != MSGPACK_OBJECT_POSITIVE_INTEGER ||
         o->via.array.ptr[1].type != MSGPACK_OBJECT_POSITIVE_INTEGER ||
@@ -95,23 +96,24 @@ static int get_pair(const msgpack_object *record, const char *key, int64_t *a, i
     return 0;
 }
 
-static size_t pieces(size_t n, size_t size) { return (n + size - 1) / size; }
+static size_t ceil_div(size_t n, size_t size) { return (n + size - 1) / size; }
 
 static int parse_nf4(const msgpack_object *record, struct weights_record *r, size_t elements,
                      struct fail *why)
 {
     double offset;
-    if (field_bin(record, "absmax", &r->absmax, &r->absmax_bytes, why) ||
-        field_bin(record, "nested", &r->nested, &r->nested_bytes, why) ||
-        field_real(record, "offset", &offset, why))
+    if (map_get_bin(record, "absmax", &r->absmax, &r->absmax_bytes, why) ||
+        map_get_bin(record, "nested", &r->absmax_scale, &r->absmax_scale_bytes, why) ||
+        map_get_real(record, "offset", &offset, why))
         return -1;
     r->offset = (float)offset;
     if (!isfinite(r->offset)) return fail_input(why, "%s: 'offset' is %g", r->name, offset);
     if ((r->first_row * r->cols) % NF4_NESTED)
         return fail_input(why, "%s: row %lld does not begin a scale", r->name,
                           (long long)r->first_row);
-    if (r->data_bytes != pieces(elements, 2) || r->absmax_bytes != pieces(elements, NF4_BLOCK) ||
-        r->nested_bytes != 4 * pieces(elements, NF4_NESTED))
+    if (r->data_bytes != ceil_div(elements, 2) ||
+        r->absmax_bytes != ceil_div(elements, NF4_BLOCK) ||
+        r->absmax_scale_bytes != 4 * ceil_div(elements, NF4_NESTED))
         return fail_input(why, "%s: sizes of codes or scales do not fit %zu elements", r->name,
                           elements);
     return 0;
@@ -119,12 +121,12 @@ static int parse_nf4(const msgpack_object *record, struct weights_record *r, siz
 
 static int parse(const msgpack_object *record, struct weights_record *r, struct fail *why)
 {
-    if (fields_check(record, keys, why) ||
-        field_text(record, "name", r->name, sizeof r->name, why) ||
-        field_text(record, "dtype", r->dtype, sizeof r->dtype, why) ||
+    if (map_check(record, keys, why) ||
+        map_get_text(record, "name", r->name, sizeof r->name, why) ||
+        map_get_text(record, "dtype", r->dtype, sizeof r->dtype, why) ||
         get_pair(record, "shape", &r->rows, &r->cols, why) ||
         get_pair(record, "rows", &r->first_row, &r->end_row, why) ||
-        field_bin(record, "data", &r->data, &r->data_bytes, why))
+        map_get_bin(record, "data", &r->data, &r->data_bytes, why))
         return -1;
     if (r->first_row >= r->end_row || r->end_row > r->rows || !r->cols)
         return fail_input(why, "%s: rows %lld to %lld of %lld", r->name, (long long)r->first_row,
@@ -147,7 +149,7 @@ int weights_read(struct reader *r, struct weights_record *record, struct fail *w
     int got = reader_next(r, &object, why);
     if (got <= 0) return got;
     *record = (struct weights_record){ 0 };
-    return parse(&object, record, why) ? reader_blame(r, why) : 1;
+    return parse(&object, record, why) ? reader_fail(r, why) : 1;
 }
 
 int64_t weights_rows_unit(int64_t cols)

@@ -25,8 +25,8 @@ struct weights_record {
     char name[WEIGHTS_NAME_MAX + 1];
     char dtype[8]; /* f32 f16 bf16 nf4 */
     int64_t rows, cols, first_row, end_row;
-    const void *data, *absmax, *nested; /* borrowed from the reader */
-    size_t data_bytes, absmax_bytes, nested_bytes;
+    const void *data, *absmax, *absmax_scale; /* borrowed from the reader */
+    size_t data_bytes, absmax_bytes, absmax_scale_bytes;
     float offset;
 };
 
@@ -35,7 +35,7 @@ struct weights_record {
 
 void weights_info_release(struct weights_info *info);
 int weights_writer(struct writer **w, const char *path, const char *tool,
-                   const struct weights_info *info, const struct fields *options,
+                   const struct weights_info *info, const struct msgpack_map *options,
                    struct fail *why) MUST_USE;
 int weights_write(struct writer *w, const struct weights_record *r, struct fail *why) MUST_USE;
 int weights_reader(struct reader **r, const char *path, struct weights_info *info,

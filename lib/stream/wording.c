@@ -6,7 +6,7 @@ static const char end_key[] = "x-template";
 static void copy_text(const msgpack_object *map, const char *key, char *to, size_t size)
 {
     struct fail ignored;
-    if (field_text(map, key, to, size, &ignored)) *to = 0;
+    if (map_get_text(map, key, to, size, &ignored)) *to = 0;
 }
 
 void wording_add(struct stream_wording *w, const struct stream_wording *more)
@@ -27,7 +27,7 @@ void wording_add(struct stream_wording *w, const struct stream_wording *more)
 void wording_add_header(struct stream_wording *w, const msgpack_object *header)
 {
     struct stream_wording own = { 0 };
-    const msgpack_object *options = field_find(header, "options");
+    const msgpack_object *options = map_find(header, "options");
     if (!options || options->type != MSGPACK_OBJECT_MAP) return;
     copy_text(options, "template", own.name, sizeof own.name);
     copy_text(options, "template_digest", own.digest, sizeof own.digest);
@@ -41,24 +41,24 @@ void wording_add_end(struct stream_wording *w, const msgpack_object *end)
 {
     struct stream_wording own = { 0 };
     struct fail ignored;
-    const msgpack_object *map = field_find(end, end_key);
+    const msgpack_object *map = map_find(end, end_key);
     if (!map || map->type != MSGPACK_OBJECT_MAP) return;
     copy_text(map, "name", own.name, sizeof own.name);
     copy_text(map, "digest", own.digest, sizeof own.digest);
     copy_text(map, "text", own.text, sizeof own.text);
-    if (field_flag(map, "mixed", &own.is_mixed, &ignored)) own.is_mixed = false;
+    if (map_get_flag(map, "mixed", &own.is_mixed, &ignored)) own.is_mixed = false;
     wording_add(w, &own);
 }
 
 void wording_pack(const struct stream_wording *w, msgpack_packer *to)
 {
-    struct fields map;
-    fields_init(&map);
-    fields_text(&map, "name", w->name);
-    fields_text(&map, "digest", w->digest);
-    if (*w->text) fields_text(&map, "text", w->text);
-    if (w->is_mixed) fields_flag(&map, "mixed", true);
+    struct msgpack_map map;
+    msgpack_map_init(&map);
+    msgpack_map_text(&map, "name", w->name);
+    msgpack_map_text(&map, "digest", w->digest);
+    if (*w->text) msgpack_map_text(&map, "text", w->text);
+    if (w->is_mixed) msgpack_map_flag(&map, "mixed", true);
     msgpack_pack_str_with_body(to, end_key, strlen(end_key));
-    fields_pack(&map, to);
-    fields_release(&map);
+    msgpack_map_pack(&map, to);
+    msgpack_map_release(&map);
 }

@@ -27,9 +27,9 @@ struct writer {
     size_t compressed_size;
     XXH3_state_t *hash;
     struct frame *frames;
-    size_t frame_count, frame_room;
+    size_t frame_count, frame_capacity;
     uint64_t records, frame_first;
-    struct fields parents[STREAM_PARENTS_MAX];
+    struct msgpack_map parents[STREAM_PARENTS_MAX];
     int parent_count;
     struct stream_wording wording;
     struct fail failed; /* the first failure; repeated by close */
@@ -71,12 +71,12 @@ static size_t store_frame(unsigned char *to, const char *data, size_t bytes)
 
 static int remember_frame(struct writer *w, size_t compressed, size_t content, struct fail *why)
 {
-    if (w->frame_count == w->frame_room) {
-        size_t room = w->frame_room ? 2 * w->frame_room : 64;
-        struct frame *grown = realloc(w->frames, room * sizeof *grown);
+    if (w->frame_count == w->frame_capacity) {
+        size_t capacity = w->frame_capacity ? 2 * w->frame_capacity : 64;
+        struct frame *grown = realloc(w->frames, capacity * sizeof *grown);
         if (!grown) return fail(why, "%s: out of memory", w->out.path);
         w->frames = grown;
-        w->frame_room = room;
+        w->frame_capacity = capacity;
     }
     w->frames[w->frame_count++] =
         (struct frame){ (uint32_t)compressed, (uint32_t)content, w->frame_first };
@@ -96,12 +96,12 @@ static int flush_frame(struct writer *w, struct fail *why)
         w->frame.size = 0;
         return status ? status : remember_frame(w, 0, 0, why);
     }
-    size_t room = ZSTD_compressBound(content) + 3 * (content >> 17) + 64;
-    if (room > w->compressed_size) {
-        char *grown = realloc(w->compressed, room);
+    size_t capacity = ZSTD_compressBound(content) + 3 * (content >> 17) + 64;
+    if (capacity > w->compressed_size) {
+        char *grown = realloc(w->compressed, capacity);
         if (!grown) return fail(why, "%s: out of memory", w->out.path);
         w->compressed = grown;
-        w->compressed_size = room;
+        w->compressed_size = capacity;
     }
     size_t n;
     if (w->is_raw) {
@@ -117,26 +117,26 @@ static int flush_frame(struct writer *w, struct fail *why)
 }
 
 static void pack_header(struct writer *w, enum stream_kind kind, const char *tool,
-                        const struct fields *own, const struct fields *options)
+                        const struct msgpack_map *own, const struct msgpack_map *options)
 {
-    struct fields header;
-    fields_init(&header);
-    fields_count(&header, "longqlora", STREAM_VERSION);
-    fields_text(&header, "kind", stream_kind_name(kind));
-    fields_join(&header, own);
-    fields_text(&header, "tool", tool);
-    fields_text(&header, "version", LONGQLORA_VERSION);
-    fields_map(&header, "options", options);
+    struct msgpack_map header;
+    msgpack_map_init(&header);
+    msgpack_map_count(&header, "longqlora", STREAM_VERSION);
+    msgpack_map_text(&header, "kind", stream_kind_name(kind));
+    msgpack_map_join(&header, own);
+    msgpack_map_text(&header, "tool", tool);
+    msgpack_map_text(&header, "version", LONGQLORA_VERSION);
+    msgpack_map_map(&header, "options", options);
     msgpack_packer pk;
     msgpack_packer_init(&pk, &w->frame, msgpack_write_bytes);
-    fields_pack(&header, &pk);
-    fields_release(&header);
+    msgpack_map_pack(&header, &pk);
+    msgpack_map_release(&header);
 }
 
 static void release(struct writer *w)
 {
     for (int i = 0; i < w->parent_count; i++)
-        fields_release(&w->parents[i]);
+        msgpack_map_release(&w->parents[i]);
     msgpack_sbuffer_destroy(&w->frame);
     ZSTD_freeCCtx(w->zstd);
     XXH3_freeState(w->hash);
@@ -146,8 +146,8 @@ static void release(struct writer *w)
 }
 
 static int open_writer(struct writer **out, const char *path, enum stream_kind kind, bool as_json,
-                       const char *tool, const struct fields *own, const struct fields *options,
-                       struct fail *why)
+                       const char *tool, const struct msgpack_map *own,
+                       const struct msgpack_map *options, struct fail *why)
 {
     *out = NULL;
     struct writer *w = calloc(1, sizeof *w);
@@ -183,26 +183,27 @@ static int open_writer(struct writer **out, const char *path, enum stream_kind k
 }
 
 int writer_open(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
-                const struct fields *own, const struct fields *options, struct fail *why)
+                const struct msgpack_map *own, const struct msgpack_map *options, struct fail *why)
 {
     return open_writer(w, path, kind, false, tool, own, options, why);
 }
 
 int writer_open_json(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
-                     const struct fields *own, const struct fields *options, struct fail *why)
+                     const struct msgpack_map *own, const struct msgpack_map *options,
+                     struct fail *why)
 {
     return open_writer(w, path, kind, true, tool, own, options, why);
 }
 
 void writer_write_behind(struct writer *w, uint64_t bytes) { output_write_behind(&w->out, bytes); }
 
-int writer_add(struct writer *w, struct fields *record, struct fail *why)
+int writer_add(struct writer *w, struct msgpack_map *record, struct fail *why)
 {
     size_t before = w->frame.size;
     msgpack_packer pk;
     msgpack_packer_init(&pk, &w->frame, msgpack_write_bytes);
-    fields_pack(record, &pk);
-    fields_release(record);
+    msgpack_map_pack(record, &pk);
+    msgpack_map_release(record);
     if (!msgpack_bytes_are_lost(&w->frame)) {
         XXH3_128bits_update(w->hash, w->frame.data + before, w->frame.size - before);
         w->records++;
@@ -218,10 +219,10 @@ int writer_add(struct writer *w, struct fields *record, struct fail *why)
 void writer_parent(struct writer *w, const char *kind, const char *digest)
 {
     must(w->parent_count < STREAM_PARENTS_MAX);
-    struct fields *p = &w->parents[w->parent_count++];
-    fields_init(p);
-    fields_text(p, "kind", kind);
-    fields_text(p, "digest", digest);
+    struct msgpack_map *p = &w->parents[w->parent_count++];
+    msgpack_map_init(p);
+    msgpack_map_text(p, "kind", kind);
+    msgpack_map_text(p, "digest", digest);
 }
 
 void writer_wording(struct writer *w, const struct stream_wording *wording)
@@ -256,7 +257,7 @@ static void pack_end(struct writer *w, size_t data_frames)
     msgpack_pack_str_with_body(&pk, "parents", 7);
     msgpack_pack_array(&pk, (size_t)w->parent_count);
     for (int i = 0; i < w->parent_count; i++)
-        fields_pack(&w->parents[i], &pk);
+        msgpack_map_pack(&w->parents[i], &pk);
 }
 
 /* The table of zstd's seekable format, in a skippable frame. */

@@ -44,7 +44,7 @@ struct pair {
 /* An array that grows; elements are found by number, since it moves. */
 struct heap {
     void *at;
-    uint32_t count, room;
+    uint32_t count, capacity;
 };
 
 struct machine {
@@ -75,13 +75,13 @@ static int refuse(struct machine *m, const char *what)
 /* A new zeroed element at the end. */
 static int extend(struct machine *m, struct heap *h, size_t each)
 {
-    if (h->count == h->room) {
-        uint32_t room = h->room ? 2 * h->room : 64;
-        if (room > PICKLE_VALUES_MAX) return refuse(m, "more than 4194304 values");
-        void *grown = realloc(h->at, room * each);
+    if (h->count == h->capacity) {
+        uint32_t capacity = h->capacity ? 2 * h->capacity : 64;
+        if (capacity > PICKLE_VALUES_MAX) return refuse(m, "more than 4194304 values");
+        void *grown = realloc(h->at, capacity * each);
         if (!grown) return fail(m->why, "out of memory");
         h->at = grown;
-        h->room = room;
+        h->capacity = capacity;
     }
     memset((char *)h->at + h->count++ * each, 0, each);
     return 0;
@@ -296,7 +296,7 @@ static int push_text(struct machine *m, int length_bytes)
     return push(m, v);
 }
 
-static int take_line(struct machine *m, const char **text, size_t *bytes)
+static int read_line(struct machine *m, const char **text, size_t *bytes)
 {
     const unsigned char *at = m->bytes + m->at, *end = memchr(at, '\n', m->size - m->at);
     if (!end) return refuse(m, "ends inside a name (truncated?)");
@@ -310,7 +310,7 @@ static int push_global(struct machine *m)
 {
     const char *module = NULL, *name = NULL;
     size_t module_bytes = 0, name_bytes = 0;
-    if (take_line(m, &module, &module_bytes) || take_line(m, &name, &name_bytes)) return -1;
+    if (read_line(m, &module, &module_bytes) || read_line(m, &name, &name_bytes)) return -1;
     return push_name(m, module, module_bytes, name, name_bytes);
 }
 
@@ -338,7 +338,7 @@ static int put_or_get(struct machine *m, int bytes, int (*act)(struct machine *,
     return read_number(m, bytes, &number) || act(m, number) ? -1 : 0;
 }
 
-static int take_marked(struct machine *m, enum kind kind)
+static int pop_marked(struct machine *m, enum kind kind)
 {
     uint32_t first = 0, count = 0;
     if (unmark(m, &first, &count)) return -1;
@@ -386,13 +386,13 @@ static int step(struct machine *m, unsigned char op)
     case 0x87:
         return make_short_tuple(m, op - 0x84u);
     case 't':
-        return take_marked(m, TUPLE);
+        return pop_marked(m, TUPLE);
     case '}':
         return push(m, (struct value){ .kind = DICT });
     case 's':
         return set_item(m);
     case 'u':
-        return take_marked(m, DICT);
+        return pop_marked(m, DICT);
     case 'c':
         return push_global(m);
     case 0x93:
@@ -421,7 +421,7 @@ static int step(struct machine *m, unsigned char op)
 
 /* ---- what the pickle was: a dict of tensors ---- */
 
-static int take_sizes(struct machine *m, const struct value *tuple, int64_t *to, int dims)
+static int read_sizes(struct machine *m, const struct value *tuple, int64_t *to, int dims)
 {
     for (int i = 0; i < dims; i++) {
         const struct value *n = item(m, tuple, (uint32_t)i, INTEGER);
@@ -431,7 +431,7 @@ static int take_sizes(struct machine *m, const struct value *tuple, int64_t *to,
     return 0;
 }
 
-static int take_tensor(struct machine *m, const struct value *v, struct pickled_tensor *t)
+static int read_tensor(struct machine *m, const struct value *v, struct pickled_tensor *t)
 {
     struct value args = { .kind = TUPLE, .first = v->first, .count = v->count };
     const struct value *storage = item(m, &args, 0, STORAGE), *shape = item(m, &args, 2, TUPLE);
@@ -445,11 +445,11 @@ static int take_tensor(struct machine *m, const struct value *v, struct pickled_
     t->dims = (int)shape->count;
     t->storage = storage->text;
     t->storage_bytes = storage->bytes;
-    return take_sizes(m, shape, t->shape, t->dims) || take_sizes(m, stride, t->stride, t->dims) ? -1
+    return read_sizes(m, shape, t->shape, t->dims) || read_sizes(m, stride, t->stride, t->dims) ? -1
                                                                                                 : 0;
 }
 
-static int take_entry(struct machine *m, const struct pair *p, struct pickled_tensor *t)
+static int read_entry(struct machine *m, const struct pair *p, struct pickled_tensor *t)
 {
     struct value *key = value_at(m, p->key);
     const struct value *v = value_at(m, p->value);
@@ -460,10 +460,10 @@ static int take_entry(struct machine *m, const struct pair *p, struct pickled_te
     t->name = strndup(key->text, key->bytes);
     if (!t->name) return fail(m->why, "out of memory");
     if (v->kind != TENSOR) return fail_input(m->why, "%s is no tensor", t->name);
-    return take_tensor(m, v, t) ? fail_in(m->why, t->name) : 0;
+    return read_tensor(m, v, t) ? fail_in(m->why, t->name) : 0;
 }
 
-static int take_all(struct machine *m, struct pickled_tensor **list, size_t *count)
+static int read_all(struct machine *m, struct pickled_tensor **list, size_t *count)
 {
     uint32_t index;
     if (top(m, DICT, &index)) return -1;
@@ -475,7 +475,7 @@ static int take_all(struct machine *m, struct pickled_tensor **list, size_t *cou
     *list = calloc((size_t)entries + 1, sizeof **list);
     if (!*list) return fail(m->why, "out of memory");
     for (uint32_t p = first; p; p = pair_at(m, p)->next)
-        if (take_entry(m, pair_at(m, p), &(*list)[(*count)++])) return -1;
+        if (read_entry(m, pair_at(m, p), &(*list)[(*count)++])) return -1;
     return 0;
 }
 
@@ -493,7 +493,7 @@ int pickle_tensors(const void *bytes, size_t size, struct pickled_tensor **list,
         if (status) break;
         unsigned char op = m.bytes[m.at++];
         ended = op == '.';
-        status = ended ? take_all(&m, list, count) : step(&m, op);
+        status = ended ? read_all(&m, list, count) : step(&m, op);
     }
     struct heap *const heaps[] = { &m.values, &m.items, &m.pairs, &m.stack, &m.marks, &m.memo };
     for (size_t i = 0; i < sizeof heaps / sizeof *heaps; i++)

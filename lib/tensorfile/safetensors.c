@@ -58,7 +58,7 @@ static int scan_entry(struct json_scan *s, struct entry *e)
     return more;
 }
 
-static int take_shape(struct stored_tensor *t, const struct entry *e, struct fail *why)
+static int check_shape(struct stored_tensor *t, const struct entry *e, struct fail *why)
 {
     t->dims = e->dims;
     t->bytes = dtype_size(t->dtype);
@@ -71,13 +71,13 @@ static int take_shape(struct stored_tensor *t, const struct entry *e, struct fai
     return 0;
 }
 
-static int take_entry(struct stored_tensor *t, const struct entry *e, const char *data,
+static int read_entry(struct stored_tensor *t, const struct entry *e, const char *data,
                       size_t data_bytes, struct fail *why)
 {
     if (!e->has_dtype || dtype_parse(e->dtype, &t->dtype))
         return fail_input(why, "dtype %.20s is not known", e->has_dtype ? e->dtype : "missing");
     if (!e->has_shape) return fail_input(why, "no shape of at most %d dimensions", TENSOR_DIMS_MAX);
-    if (take_shape(t, e, why)) return -1;
+    if (check_shape(t, e, why)) return -1;
     if (e->offset_count != 2) return fail_input(why, "no pair of data_offsets");
     int64_t begin = e->offsets[0], end = e->offsets[1];
     if (begin < 0 || end < begin || (uint64_t)end > data_bytes)
@@ -113,35 +113,36 @@ static int check_cover(struct tensor_file *file, const char *data, size_t bytes,
 }
 
 /* A zeroed tensor at the end. */
-static struct stored_tensor *add_tensor(struct tensor_file *file, size_t *room, struct fail *why)
+static struct stored_tensor *add_tensor(struct tensor_file *file, size_t *capacity,
+                                        struct fail *why)
 {
     if (file->count == TENSOR_COUNT_MAX) {
         (void)fail_input(why, "more than %d tensors", TENSOR_COUNT_MAX);
         return NULL;
     }
-    if (file->count == *room) {
-        size_t more = *room ? 2 * *room : 64;
+    if (file->count == *capacity) {
+        size_t more = *capacity ? 2 * *capacity : 64;
         struct stored_tensor *grown = realloc(file->at, more * sizeof *grown);
         if (!grown) {
             (void)fail(why, "out of memory: its %zu tensors", file->count);
             return NULL;
         }
         file->at = grown;
-        *room = more;
+        *capacity = more;
     }
     file->at[file->count] = (struct stored_tensor){ 0 };
     return &file->at[file->count++];
 }
 
-static int read_tensor(struct tensor_file *file, size_t *room, struct json_scan *s,
+static int read_tensor(struct tensor_file *file, size_t *capacity, struct json_scan *s,
                        const char *name, const char *data, size_t data_bytes, struct fail *why)
 {
     struct entry e;
-    struct stored_tensor *t = add_tensor(file, room, why);
+    struct stored_tensor *t = add_tensor(file, capacity, why);
     if (!t) return -1;
     t->name = strdup(name);
     if (!t->name) return fail(why, "out of memory: its %zu tensors", file->count);
-    return scan_entry(s, &e) || take_entry(t, &e, data, data_bytes, why) ? fail_in(why, name) : 0;
+    return scan_entry(s, &e) || read_entry(t, &e, data, data_bytes, why) ? fail_in(why, name) : 0;
 }
 
 /* The header is read without a tree, which would be fifty times as large. */
@@ -149,14 +150,14 @@ static int read_header(struct tensor_file *file, struct json_scan *s, const char
                        size_t data_bytes, struct fail *why)
 {
     char name[TENSOR_NAME_MAX + 1];
-    size_t count = 0, room = 0;
+    size_t count = 0, capacity = 0;
     int more;
     bool has_metadata = false;
     if (json_scan_open(s, '{')) return -1;
     while ((more = json_scan_more(s, &count)) > 0) {
         if (json_scan_key(s, name, sizeof name)) return -1;
         if (strcmp(name, "__metadata__") != 0) {
-            if (read_tensor(file, &room, s, name, data, data_bytes, why)) return -1;
+            if (read_tensor(file, &capacity, s, name, data, data_bytes, why)) return -1;
             continue;
         }
         if (has_metadata) return fail_input(why, "%s stands there twice", name);

@@ -26,7 +26,7 @@ void bpe_merger_release(struct bpe_merger *w)
     *w = (struct bpe_merger){ 0 };
 }
 
-int tokenizer_room(void **at, size_t *have, size_t wanted, size_t each, struct fail *why)
+int tokenizer_reserve(void **at, size_t *have, size_t wanted, size_t each, struct fail *why)
 {
     if (wanted <= *have) return 0;
     size_t more = wanted > 2 * *have ? wanted : 2 * *have;
@@ -243,9 +243,12 @@ static int32_t list_symbols(const struct tokenizer *t, struct bpe_merger *w, con
 static int encode_many(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                        const char *text, size_t bytes, bool *after_unknown, struct fail *why)
 {
-    if (tokenizer_room((void **)&w->starts, &w->start_room, bytes + 1, sizeof *w->starts, why) ||
-        tokenizer_room((void **)&w->symbols, &w->symbol_room, bytes + 1, sizeof *w->symbols, why) ||
-        tokenizer_room((void **)&w->heap, &w->heap_room, 2 * bytes + 2, sizeof *w->heap, why))
+    if (tokenizer_reserve((void **)&w->starts, &w->start_capacity, bytes + 1, sizeof *w->starts,
+                          why) ||
+        tokenizer_reserve((void **)&w->symbols, &w->symbol_capacity, bytes + 1, sizeof *w->symbols,
+                          why) ||
+        tokenizer_reserve((void **)&w->heap, &w->heap_capacity, 2 * bytes + 2, sizeof *w->heap,
+                          why))
         return -1;
     int32_t n = list_symbols(t, w, text, bytes);
     w->heap_count = 0;

@@ -29,7 +29,7 @@ struct chat_reading {
     struct tally *unknown;
     struct fail *why;
     struct chat_message *at;
-    size_t count, room;
+    size_t count, capacity;
     const char *list; /* the key that the messages stand under; NULL: none */
 };
 

@@ -73,7 +73,7 @@ const struct chat_known *chat_known_at(size_t i)
 static const char *nearest(const char *form)
 {
     static const struct {
-        const char *mark, *other, *wording;
+        const char *mark, *other, *template_name;
     } marks[] = {
         { "<|im_start|>", "<|im_end|>", "chatml" },
         { "<|start_header_id|>", "Cutting Knowledge Date", "llama-3.1" },
@@ -88,18 +88,19 @@ static const char *nearest(const char *form)
         { "### Instruction:", "### Response:", "alpaca" },
     };
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
-        if (strstr(form, marks[i].mark) && strstr(form, marks[i].other)) return marks[i].wording;
+        if (strstr(form, marks[i].mark) && strstr(form, marks[i].other))
+            return marks[i].template_name;
     return NULL;
 }
 
 static void refuse(const char *form, const char *option, struct fail *why)
 {
-    const char *wording = nearest(form);
-    if (wording)
+    const char *template_name = nearest(form);
+    if (template_name)
         fail_input(why,
                    "a chat_template that is none of the published ones that are known here; it has "
                    "marks of %s, and %s %s takes that wording if you know it to be the model's",
-                   wording, option, wording);
+                   template_name, option, template_name);
     else
         fail_input(
             why,
@@ -119,7 +120,7 @@ const struct chat_known *chat_known_find(const char *text, size_t bytes, const c
     for (size_t i = 0; !found && i < sizeof table / sizeof *table; i++)
         if (!strcmp(table[i].digest, digest)) found = &table[i];
     if (!found) refuse(form, option, why);
-    if (found && !found->wording) {
+    if (found && !found->template_name) {
         fail_input(why, "the chat_template of %s %s (%s NAME)", found->of, found->reason, option);
         found = NULL;
     }
@@ -131,7 +132,7 @@ int chat_known_open(struct chat_template *t, const struct chat_known *known,
                     const struct tokenizer *tokenizer, struct fail *why)
 {
     struct chat_changes changes = { known->begin, known->system, known->finish };
-    return chat_template_open_changed(t, known->wording, &changes, tokenizer, why);
+    return chat_template_open_changed(t, known->template_name, &changes, tokenizer, why);
 }
 
 static bool is_jinja(const char *name)
@@ -181,8 +182,9 @@ void chat_known_describe(const struct chat_template *t, const struct chat_known 
     *text = 0;
     if (known)
         snprintf(text, size, "the chat_template is that of %s: worded as %s%s%.160s%s", known->of,
-                 known->wording, *t->system ? ", by default with the system's sentence '" : "",
-                 t->system, *t->system ? "'" : "");
+                 known->template_name,
+                 *t->system ? ", by default with the system's sentence '" : "", t->system,
+                 *t->system ? "'" : "");
     else if (!strcmp(t->name, "vicuna"))
         snprintf(text, size,
                  "vicuna words as FastChat's v1.1 does; the vicuna of earlier versions (no BOS, "

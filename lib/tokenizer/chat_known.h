@@ -22,9 +22,9 @@ int chat_source_find(struct chat_source *s, const char *place, struct fail *why)
 void chat_source_release(struct chat_source *s);
 
 struct chat_known {
-    const char *digest;  /* of the text's form */
-    const char *wording; /* NULL: none, since */
-    const char *reason;  /* this */
+    const char *digest;        /* of the text's form */
+    const char *template_name; /* NULL: none, since */
+    const char *reason;        /* this */
     const char *begin, *system,
         *finish;    /* where the text has others than the wording; NULL: it has not */
     const char *of; /* whose text it is */

@@ -92,15 +92,15 @@ bool chat_is_messages(const json_t *value)
 
 int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_trained)
 {
-    if (r->count == r->room) {
-        size_t room = 2 * r->room + 8;
-        struct chat_message *grown = realloc(r->at, room * sizeof *grown);
+    if (r->count == r->capacity) {
+        size_t capacity = 2 * r->capacity + 8;
+        struct chat_message *grown = realloc(r->at, capacity * sizeof *grown);
         if (!grown) {
             free(text);
             return fail(r->why, "out of memory");
         }
         r->at = grown;
-        r->room = room;
+        r->capacity = capacity;
     }
     r->at[r->count] = (struct chat_message){
         .who = who, .text = text, .number = r->count + 1, .is_trained = is_trained

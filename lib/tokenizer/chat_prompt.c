@@ -6,7 +6,7 @@
 
 enum { NO_MARK = -1 };
 
-struct builder {
+struct prompt_builder {
     const struct chat_template *t;
     struct token_buffer *ids;
     char *text; /* that waits to be encoded */
@@ -56,14 +56,14 @@ static struct slice strip_if(struct slice text, unsigned does)
 
 /* ---- encoding what waits ---- */
 
-static int encode(struct builder *b, size_t bytes)
+static int encode(struct prompt_builder *b, size_t bytes)
 {
     return b->is_first ? tokenizer_encode(b->t->tokenizer, b->ids, b->text, bytes, b->why)
                        : tokenizer_encode_after(b->t->tokenizer, b->ids, b->text, bytes, b->why);
 }
 
 /* How many bytes of the waiting text the first `count` of these ids are. */
-static int bytes_of(struct builder *b, const uint32_t *ids, size_t count, size_t *bytes)
+static int bytes_of(struct prompt_builder *b, const uint32_t *ids, size_t count, size_t *bytes)
 {
     const struct tokenizer *t = b->t->tokenizer;
     char *text = tokenizer_decode(t, ids, count, bytes, b->why);
@@ -77,7 +77,7 @@ static int bytes_of(struct builder *b, const uint32_t *ids, size_t count, size_t
 
 /* The first token that has a byte behind the mark. Before it are those that the text up to the mark
  * has in common with the whole, `same` of them, and others that end before the mark. */
-static int find_overlap(struct builder *b, const uint32_t *ids, size_t count, size_t same,
+static int find_overlap(struct prompt_builder *b, const uint32_t *ids, size_t count, size_t same,
                         size_t *first)
 {
     size_t bytes = 0;
@@ -90,7 +90,7 @@ static int find_overlap(struct builder *b, const uint32_t *ids, size_t count, si
 
 /* Encodes the text twice: up to the mark, and whole. What the first has more than the whole in its
  * beginning is where the two differ, because a token has letters of both sides. */
-static int encode_marked(struct builder *b)
+static int encode_marked(struct prompt_builder *b)
 {
     size_t start = b->ids->count, same = 0, first;
     if (encode(b, (size_t)b->mark)) return -1;
@@ -113,7 +113,7 @@ static int encode_marked(struct builder *b)
     return 0;
 }
 
-static int spelled(struct builder *b, const char *mark)
+static int spelled(struct prompt_builder *b, const char *mark)
 {
     return fail_input(b->why,
                       "a message spells '%s', which is a mark of %s: nothing of such a "
@@ -123,7 +123,7 @@ static int spelled(struct builder *b, const char *mark)
 
 /* FastChat finds answers by their marks, and trains on nothing of a conversation that spells one.
  */
-static int check_marks(struct builder *b)
+static int check_marks(struct prompt_builder *b)
 {
     const char *once = b->t->once, *never = b->t->never;
     size_t length = strlen(once), at = b->bytes;
@@ -136,7 +136,7 @@ static int check_marks(struct builder *b)
     return 0;
 }
 
-static void flush(struct builder *b)
+static void flush(struct prompt_builder *b)
 {
     bool is_marked = b->mark != NO_MARK;
     if (b->status) return;
@@ -156,7 +156,7 @@ static void flush(struct builder *b)
 
 /* ---- what is said ---- */
 
-static void say(struct builder *b, struct slice text)
+static void emit_text(struct prompt_builder *b, struct slice text)
 {
     if (b->status) return;
     if (b->bytes + text.bytes > b->capacity) {
@@ -192,7 +192,7 @@ static const struct chat_special *find_special(const struct chat_template *t, co
     return first;
 }
 
-static void say_id(struct builder *b, uint32_t id)
+static void emit_id(struct prompt_builder *b, uint32_t id)
 {
     flush(b);
     if (!b->status) b->status = token_buffer_add(b->ids, &id, 1, b->why);
@@ -200,19 +200,19 @@ static void say_id(struct builder *b, uint32_t id)
 }
 
 /* The template's own text, whose special tokens are tokens. */
-static void say_ours(struct builder *b, const char *text)
+static void emit_template(struct prompt_builder *b, const char *text)
 {
     while (*text && !b->status) {
         const char *at;
         const struct chat_special *next = find_special(b->t, text, &at);
-        say(b, (struct slice){ text, (size_t)(at - text) });
+        emit_text(b, (struct slice){ text, (size_t)(at - text) });
         if (!next) return;
-        say_id(b, next->id);
+        emit_id(b, next->id);
         text = at + strlen(next->text);
     }
 }
 
-static void say_system(struct builder *b, const char *own, bool has_prompt)
+static void emit_system(struct prompt_builder *b, const char *own, bool has_prompt)
 {
     const struct chat_template *t = b->t;
     if (own && t->refuses_system && !b->status)
@@ -221,42 +221,42 @@ static void say_system(struct builder *b, const char *own, bool has_prompt)
                                "put it into the first prompt",
                                t->name);
     if (!own && !*t->system && !t->says_system) return;
-    say_ours(b, t->system_turn.before);
+    emit_template(b, t->system_turn.before);
     if (own)
-        say(b, strip_if(slice_of(own), t->strips & STRIP_SYSTEM));
+        emit_text(b, strip_if(slice_of(own), t->strips & STRIP_SYSTEM));
     else
-        say_ours(b, t->system);
+        emit_template(b, t->system);
     /* Without a wording of its own a conversation's sentence is set off as the template's is. */
     size_t bytes = strlen(t->system);
     if (own && *own && !t->has_system_turn && bytes && t->system[bytes - 1] == ' ')
-        say_ours(b, " ");
+        emit_template(b, " ");
     struct slice after = slice_of(t->system_turn.after);
     if ((t->strips & STRIP_TURN) && !has_prompt) after = strip(after, false, true);
     char *rest = strndup(after.at, after.bytes);
-    if (rest) say_ours(b, rest);
+    if (rest) emit_template(b, rest);
     if (!rest && !b->status) b->status = fail(b->why, "out of memory");
     free(rest);
 }
 
 /* What stands before the prompt, for a turn with a prompt of some length. */
-static void begin_turn(struct builder *b, const char *system, bool is_first, bool has_system,
+static void begin_turn(struct prompt_builder *b, const char *system, bool is_first, bool has_system,
                        bool has_prompt)
 {
     const struct chat_template *t = b->t;
-    if (!is_first) say_ours(b, t->following);
-    if (!is_first) say_ours(b, t->between);
+    if (!is_first) emit_template(b, t->following);
+    if (!is_first) emit_template(b, t->between);
     if (is_first && t->adds_bos) {
-        say_id(b, tokenizer_bos(t->tokenizer));
+        emit_id(b, tokenizer_bos(t->tokenizer));
         b->is_first = true;
     }
-    if (is_first) say_ours(b, t->begin);
-    say_ours(b, t->lead);
-    if (has_system) say_system(b, system, has_prompt);
+    if (is_first) emit_template(b, t->begin);
+    emit_template(b, t->lead);
+    if (has_system) emit_system(b, system, has_prompt);
 }
 
 /* With an input that the template has a place for: the prompt is what stands before it. */
-static void say_turn(struct builder *b, const char *system, const struct chat_said *turn,
-                     bool is_first)
+static void emit_turn(struct prompt_builder *b, const char *system, const struct chat_said *turn,
+                      bool is_first)
 {
     const struct chat_template *t = b->t;
     bool has_place = t->asks_system ? !turn->answer : is_first;
@@ -275,15 +275,15 @@ static void say_turn(struct builder *b, const char *system, const struct chat_sa
                                "conversation out",
                                t->name);
     begin_turn(b, system, is_first, has_system, prompt.bytes > 0);
-    say_ours(b, has_input ? t->input_turn.before : t->turn.before);
-    say(b, prompt);
-    if (has_input) say_ours(b, t->input.before);
-    if (has_input) say(b, strip_if(input, t->strips & STRIP_PROMPT));
-    say_ours(b, has_input ? t->input.after : t->turn.after);
+    emit_template(b, has_input ? t->input_turn.before : t->turn.before);
+    emit_text(b, prompt);
+    if (has_input) emit_template(b, t->input.before);
+    if (has_input) emit_text(b, strip_if(input, t->strips & STRIP_PROMPT));
+    emit_template(b, has_input ? t->input.after : t->turn.after);
 }
 
 /* With what ends it. */
-static void say_answer(struct builder *b, const char *answer, uint32_t span[2])
+static void emit_answer(struct prompt_builder *b, const char *answer, uint32_t span[2])
 {
     const struct chat_template *t = b->t;
     if (!t->is_whole) flush(b);
@@ -295,15 +295,15 @@ static void say_answer(struct builder *b, const char *answer, uint32_t span[2])
                                t->name);
     b->mark = (int64_t)b->bytes;
     b->marked = &span[0];
-    say_ours(b, t->answer.before);
-    say(b, strip_if(slice_of(answer), t->strips & STRIP_ANSWER));
-    say_ours(b, t->answer.after);
-    say_id(b, t->end);
+    emit_template(b, t->answer.before);
+    emit_text(b, strip_if(slice_of(answer), t->strips & STRIP_ANSWER));
+    emit_template(b, t->answer.after);
+    emit_id(b, t->end);
     span[1] = (uint32_t)b->ids->count;
     if (!t->is_whole) b->is_first = true;
 }
 
-static int end_building(struct builder *b)
+static int end_building(struct prompt_builder *b)
 {
     flush(b);
     free(b->text);
@@ -314,17 +314,17 @@ int chat_template_encode(const struct chat_template *t, struct token_buffer *ids
                          const char *system, const struct chat_said *turns, size_t count,
                          uint32_t *spans, struct fail *why)
 {
-    struct builder b = { .t = t, .ids = ids, .mark = NO_MARK, .is_first = true, .why = why };
+    struct prompt_builder b = { .t = t, .ids = ids, .mark = NO_MARK, .is_first = true, .why = why };
     if (t->is_single && count > 1)
         return fail_input(why,
                           "%zu turns, %s words one: as many conversations, or another template",
                           count, t->name);
     for (size_t i = 0; i < count; i++) {
-        say_turn(&b, system, &turns[i], i == 0);
-        say_answer(&b, turns[i].answer, spans + 2 * i);
+        emit_turn(&b, system, &turns[i], i == 0);
+        emit_answer(&b, turns[i].answer, spans + 2 * i);
     }
-    if (count) say_ours(&b, t->following);
-    if (count) say_ours(&b, t->finish);
+    if (count) emit_template(&b, t->following);
+    if (count) emit_template(&b, t->finish);
     return end_building(&b);
 }
 
@@ -332,8 +332,8 @@ int chat_template_prompt(const struct chat_template *t, struct token_buffer *ids
                          const char *system, const struct chat_said *turn, bool is_first,
                          struct fail *why)
 {
-    struct builder b = { .t = t, .ids = ids, .mark = NO_MARK, .why = why };
+    struct prompt_builder b = { .t = t, .ids = ids, .mark = NO_MARK, .why = why };
     b.is_first = is_first || !t->is_whole;
-    say_turn(&b, system, turn, is_first);
+    emit_turn(&b, system, turn, is_first);
     return end_building(&b);
 }

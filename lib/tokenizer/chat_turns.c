@@ -133,7 +133,7 @@ static int join_rows(struct chat_reading *r)
         free(r->at[i].text);
     free(r->at);
     r->at = joined;
-    r->room = r->count + 1;
+    r->capacity = r->count + 1;
     r->count = kept;
     return status;
 }
@@ -150,7 +150,7 @@ static void drop_last_turn(struct chat *c)
     free(turn->answer);
 }
 
-static int take_system(struct chat_reading *r, struct chat_message *m)
+static int read_system(struct chat_reading *r, struct chat_message *m)
 {
     struct chat *c = r->chat;
     if (!c->system) {
@@ -163,7 +163,7 @@ static int take_system(struct chat_reading *r, struct chat_message *m)
 }
 
 /* Of prompts in a row the last one stays, since the answer that comes is an answer to it. */
-static int take_prompt(struct chat_reading *r, struct chat_message *m)
+static int read_prompt(struct chat_reading *r, struct chat_message *m)
 {
     struct chat *c = r->chat;
     if (waits(c)) {
@@ -179,7 +179,7 @@ static int take_prompt(struct chat_reading *r, struct chat_message *m)
 }
 
 /* Of answers in a row the first one stays, which follows the prompt. */
-static int take_answer(struct chat_reading *r, struct chat_message *m)
+static int read_answer(struct chat_reading *r, struct chat_message *m)
 {
     struct chat *c = r->chat;
     if (!c->count) {
@@ -200,11 +200,11 @@ static int take_answer(struct chat_reading *r, struct chat_message *m)
     return 0;
 }
 
-static int take_message(struct chat_reading *r, struct chat_message *m)
+static int read_message(struct chat_reading *r, struct chat_message *m)
 {
-    return m->who == SPEAKER_SYSTEM ? take_system(r, m)
-           : m->who == SPEAKER_USER ? take_prompt(r, m)
-                                    : take_answer(r, m);
+    return m->who == SPEAKER_SYSTEM ? read_system(r, m)
+           : m->who == SPEAKER_USER ? read_prompt(r, m)
+                                    : read_answer(r, m);
 }
 
 /* Is anything trained on? */
@@ -230,7 +230,7 @@ int chat_take_turns(struct chat_reading *r, const char *preference)
     c->turns = calloc(r->count + 1, sizeof *c->turns);
     if (!c->turns) return fail(r->why, "out of memory");
     for (size_t i = 0; i < r->count; i++)
-        if (take_message(r, &r->at[i])) return -1;
+        if (read_message(r, &r->at[i])) return -1;
     if (waits(c) && c->count > 1) {
         if (!chat_mends(r, CHAT_MEND_LAST))
             return chat_refuse(r, CHAT_PROMPT_LAST, "the conversation does not end with an answer");

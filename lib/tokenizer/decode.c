@@ -12,7 +12,7 @@ struct reading {
 };
 
 /* The character that is text again as a space. */
-static int take_mark(struct reading *r, const char *mark, const char *type, struct fail *why)
+static int read_mark(struct reading *r, const char *mark, const char *type, struct fail *why)
 {
     struct tokenizer *t = r->t;
     bool is_one = mark && *mark && utf8_length((unsigned char)*mark) == strlen(mark);
@@ -39,7 +39,7 @@ static int read_one(struct reading *r, const json_t *decoder, struct fail *why)
         const json_t *pattern = json_object_get(decoder, "pattern");
         const char *content = json_string_value(json_object_get(decoder, "content"));
         if (!content || strcmp(content, " ") != 0) return part_refuse("decoder", type, NULL, why);
-        return take_mark(r, json_string_value(json_object_get(pattern, "String")), type, why);
+        return read_mark(r, json_string_value(json_object_get(pattern, "String")), type, why);
     } else if (!strcmp(type, "Strip")) {
         const char *content = json_string_value(json_object_get(decoder, "content"));
         json_int_t start = json_integer_value(json_object_get(decoder, "start"));
@@ -53,7 +53,7 @@ static int read_one(struct reading *r, const json_t *decoder, struct fail *why)
         const json_t *adds = json_object_get(decoder, "add_prefix_space");
         t->decoder.drops_first_marks =
             !(scheme && !strcmp(scheme, "never")) && !json_is_false(adds);
-        return take_mark(r, json_string_value(json_object_get(decoder, "replacement")), type, why);
+        return read_mark(r, json_string_value(json_object_get(decoder, "replacement")), type, why);
     }
     return 0;
 }
@@ -102,7 +102,7 @@ int tokenizer_read_decoder(struct tokenizer *t, const json_t *decoder, struct fa
 struct decoding {
     const struct tokenizer *t;
     char *text;
-    size_t bytes, room;
+    size_t bytes, capacity;
     bool is_first; /* no token has been text so far */
 };
 
@@ -163,7 +163,7 @@ char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t co
 {
     struct decoding d = { .t = t, .is_first = true };
     *bytes = 0;
-    if (tokenizer_room((void **)&d.text, &d.room, 1, 1, why)) return NULL;
+    if (tokenizer_reserve((void **)&d.text, &d.capacity, 1, 1, why)) return NULL;
     for (size_t i = 0; i < count; i++) {
         if (ids[i] >= t->vocab) {
             (void)fail_input(why, "token %u, vocabulary %u", ids[i], t->vocab);
@@ -172,7 +172,7 @@ char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t co
         }
         const struct piece *p = tokenizer_piece(t, ids[i]);
         if (p->type == PIECE_CONTROL) continue;
-        if (tokenizer_room((void **)&d.text, &d.room, d.bytes + p->length + 8, 1, why)) {
+        if (tokenizer_reserve((void **)&d.text, &d.capacity, d.bytes + p->length + 8, 1, why)) {
             free(d.text);
             return NULL;
         }

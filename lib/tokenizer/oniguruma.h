@@ -24,7 +24,7 @@ enum { ONIGURUMA_PATTERN_MAX = 16 << 10, ONIGURUMA_DEPTH_MAX = 64 };
 /* Text that grows; after a lack of memory it stays as it is. */
 struct oniguruma_text {
     char *at;
-    size_t used, room;
+    size_t used, capacity;
     bool is_lost;
 };
 void oniguruma_put(struct oniguruma_text *t, const char *text, size_t bytes);

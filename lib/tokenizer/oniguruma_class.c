@@ -121,12 +121,12 @@ enum { PROPERTIES = sizeof properties / sizeof *properties };
 
 void oniguruma_put(struct oniguruma_text *t, const char *text, size_t bytes)
 {
-    if (t->used + bytes + 1 > t->room && !t->is_lost) {
-        size_t room = 2 * (t->used + bytes) + 64;
-        char *grown = realloc(t->at, room);
+    if (t->used + bytes + 1 > t->capacity && !t->is_lost) {
+        size_t capacity = 2 * (t->used + bytes) + 64;
+        char *grown = realloc(t->at, capacity);
         if (grown) {
             t->at = grown;
-            t->room = room;
+            t->capacity = capacity;
         }
         t->is_lost = !grown;
     }

@@ -23,7 +23,8 @@ void pipeline_release(struct pipeline *p)
 static int add_next(struct pipeline *p, struct text_span span, struct fail *why)
 {
     if (!span.bytes && span.token == UINT32_MAX) return 0;
-    if (tokenizer_room((void **)&p->next, &p->next_room, p->next_count + 1, sizeof *p->next, why))
+    if (tokenizer_reserve((void **)&p->next, &p->next_capacity, p->next_count + 1, sizeof *p->next,
+                          why))
         return -1;
     p->next[p->next_count++] = span;
     return 0;
@@ -32,12 +33,12 @@ static int add_next(struct pipeline *p, struct text_span span, struct fail *why)
 static void take_next(struct pipeline *p)
 {
     struct text_span *spans = p->spans;
-    size_t room = p->span_room;
+    size_t capacity = p->span_capacity;
     p->spans = p->next;
-    p->span_room = p->next_room;
+    p->span_capacity = p->next_capacity;
     p->count = p->next_count;
     p->next = spans;
-    p->next_room = room;
+    p->next_capacity = capacity;
     p->next_count = 0;
 }
 
@@ -45,7 +46,8 @@ static int add_text(struct pipeline *p, const char *text, size_t bytes, struct f
 {
     if (p->used + bytes > p->most)
         return fail_input(why, "its normalizers make the text more than %d times longer", TIMES);
-    if (tokenizer_room((void **)&p->text, &p->room, p->used + bytes + SLACK, 1, why)) return -1;
+    if (tokenizer_reserve((void **)&p->text, &p->capacity, p->used + bytes + SLACK, 1, why))
+        return -1;
     memcpy(p->text + p->used, text, bytes);
     p->used += bytes;
     return 0;
@@ -55,7 +57,8 @@ static int add_text(struct pipeline *p, const char *text, size_t bytes, struct f
 static int copy_text(struct pipeline *p, size_t at, size_t bytes, struct fail *why)
 {
     if (p->used + bytes > p->most) return add_text(p, "", bytes, why);
-    if (tokenizer_room((void **)&p->text, &p->room, p->used + bytes + SLACK, 1, why)) return -1;
+    if (tokenizer_reserve((void **)&p->text, &p->capacity, p->used + bytes + SLACK, 1, why))
+        return -1;
     memcpy(p->text + p->used, p->text + at, bytes);
     p->used += bytes;
     return 0;
@@ -63,8 +66,8 @@ static int copy_text(struct pipeline *p, size_t at, size_t bytes, struct fail *w
 
 static int add_range(struct pipeline *p, size_t start, size_t end, bool is_match, struct fail *why)
 {
-    if (tokenizer_room((void **)&p->ranges, &p->range_room, p->range_count + 1, sizeof *p->ranges,
-                       why))
+    if (tokenizer_reserve((void **)&p->ranges, &p->range_capacity, p->range_count + 1,
+                          sizeof *p->ranges, why))
         return -1;
     p->ranges[p->range_count++] = (struct text_range){ start, end, is_match };
     return 0;

@@ -26,7 +26,7 @@ struct split_work {
     const char *text; /* that is cut, or a copy in which other characters stand for some */
     size_t bytes;
     char *copy;
-    size_t copy_room;
+    size_t copy_capacity;
     uint64_t steps; /* left for this text */
     uint64_t spare; /* of those that do not depend on its length */
     size_t place;   /* in it, at the last call */
@@ -185,7 +185,8 @@ static int put_stand_ins(const struct splitter *s, struct split_work *w, struct 
         bool is_nothing = other == UNICODE_NOTHING_OF_3 || other == UNICODE_NOTHING_OF_4;
         if (other == c || (is_nothing && s->keeps_unassigned)) continue;
         if (!is_copied) {
-            if (tokenizer_room((void **)&w->copy, &w->copy_room, w->bytes, 1, why)) return -1;
+            if (tokenizer_reserve((void **)&w->copy, &w->copy_capacity, w->bytes, 1, why))
+                return -1;
             memcpy(w->copy, w->text, w->bytes);
             w->text = w->copy;
             is_copied = true;

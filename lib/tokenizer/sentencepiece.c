@@ -12,7 +12,7 @@ struct bytes {
 };
 
 /* One field of a message: varint or fixed32 in value, length-delimited in part. */
-struct field {
+struct protobuf_field {
     uint32_t number, wire;
     uint64_t value;
     struct bytes part;
@@ -30,7 +30,7 @@ static bool varint(struct bytes *b, uint64_t *value)
 }
 
 /* 1 a field, 0 the end, -1 broken. */
-static int next_field(struct bytes *b, struct field *f)
+static int next_field(struct bytes *b, struct protobuf_field *f)
 {
     uint64_t key;
     if (b->at == b->end) return 0;
@@ -67,7 +67,7 @@ static int broken(struct fail *why)
 static int read_piece(struct tokenizer *t, struct bytes b, struct fail *why)
 {
     struct piece *p = &t->pieces[t->count];
-    struct field f;
+    struct protobuf_field f;
     int got;
     *p = (struct piece){ .text = "", .type = PIECE_NORMAL };
     while ((got = next_field(&b, &f)) > 0) {
@@ -100,7 +100,7 @@ static int read_piece(struct tokenizer *t, struct bytes b, struct fail *why)
 
 static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
 {
-    struct field f;
+    struct protobuf_field f;
     uint64_t algorithm = 1;
     int got;
     while ((got = next_field(&b, &f)) > 0) {
@@ -128,7 +128,7 @@ static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
 
 static int read_normalizer(struct tokenizer *t, struct bytes b, struct fail *why)
 {
-    struct field f;
+    struct protobuf_field f;
     int got;
     bool strips = true, escapes = true;
     t->adds_prefix = true;
@@ -233,7 +233,7 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
  * characters that stand side by side are noted. */
 static int index_characters(struct tokenizer *t, struct fail *why)
 {
-    size_t room = t->count;
+    size_t capacity = t->count;
     t->symbols = t->count;
     for (uint32_t i = 0; i < t->count; i++) {
         struct piece p = t->pieces[i];
@@ -242,11 +242,11 @@ static int index_characters(struct tokenizer *t, struct fail *why)
         for (size_t at = 0, n; at < p.length; at += n) {
             uint32_t c = utf8_decode(p.text + at, &n);
             if (tokenizer_find(t, p.text + at, n) == SYMBOL_NONE) {
-                if (t->symbols == room) {
-                    struct piece *grown = realloc(t->pieces, 2 * room * sizeof *grown);
+                if (t->symbols == capacity) {
+                    struct piece *grown = realloc(t->pieces, 2 * capacity * sizeof *grown);
                     if (!grown) return fail(why, "out of memory");
                     t->pieces = grown;
-                    room *= 2;
+                    capacity *= 2;
                 }
                 t->pieces[t->symbols] =
                     (struct piece){ p.text + at, (uint32_t)n, 0, PIECE_CONTROL };
@@ -339,7 +339,7 @@ static int put_controls(struct tokenizer *t, struct fail *why)
 int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why)
 {
     struct bytes all = { (unsigned char *)t->model, (unsigned char *)t->model + bytes }, b = all;
-    struct field f;
+    struct protobuf_field f;
     size_t pieces = 0;
     bool has_trainer = false, has_normalizer = false;
     int got;

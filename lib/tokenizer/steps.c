@@ -42,7 +42,7 @@ static struct tokenizer_step *add_step(struct tokenizer_steps *steps, enum step_
 
 /* ---- options ---- */
 
-static int take_text(char **to, const json_t *object, const char *where, const char *type,
+static int read_text(char **to, const json_t *object, const char *where, const char *type,
                      const char *option, struct fail *why)
 {
     const char *text = json_string_value(json_object_get(object, option));
@@ -54,7 +54,7 @@ static int take_text(char **to, const json_t *object, const char *where, const c
     return *to ? 0 : fail(why, "out of memory");
 }
 
-static int take_flag(bool *to, bool otherwise, const json_t *object, const char *type,
+static int read_flag(bool *to, bool otherwise, const json_t *object, const char *type,
                      const char *option, struct fail *why)
 {
     const json_t *value = json_object_get(object, option);
@@ -63,7 +63,7 @@ static int take_flag(bool *to, bool otherwise, const json_t *object, const char 
     return fail_input(why, "%s %s: '%s' is neither true nor false", cutter, type, option);
 }
 
-static int take_behavior(struct tokenizer_step *step, const json_t *object, const char *type,
+static int read_behavior(struct tokenizer_step *step, const json_t *object, const char *type,
                          bool is_needed, struct fail *why)
 {
     static const char *const names[] = { "Removed", "Isolated", "MergedWithPrevious",
@@ -81,7 +81,7 @@ static int take_behavior(struct tokenizer_step *step, const json_t *object, cons
 }
 
 /* {"String": …} or {"Regex": …} */
-static int take_pattern(struct tokenizer_step *step, const json_t *object, const char *where,
+static int read_pattern(struct tokenizer_step *step, const json_t *object, const char *where,
                         const char *type, struct fail *why)
 {
     const json_t *pattern = json_object_get(object, "pattern");
@@ -118,12 +118,12 @@ static int read_normalizer(struct tokenizer_steps *steps, const json_t *object, 
     bool prepends = !strcmp(type, "Prepend");
     struct tokenizer_step *step = add_step(steps, prepends ? STEP_PREPEND : STEP_REPLACE, why);
     if (!step) return -1;
-    if (prepends) return take_text(&step->text, object, normalizer, type, "prepend", why);
-    if (take_pattern(step, object, normalizer, type, why)) return -1;
+    if (prepends) return read_text(&step->text, object, normalizer, type, "prepend", why);
+    if (read_pattern(step, object, normalizer, type, why)) return -1;
     /* tokenizers doubles what is put in at the start. */
     if (step->splitter && splitter_matches_nothing(step->splitter))
         return part_refuse(normalizer, type, "pattern", why);
-    return take_text(&step->text, object, normalizer, type, "content", why);
+    return read_text(&step->text, object, normalizer, type, "content", why);
 }
 
 /* ---- pre-tokenizers ---- */
@@ -131,8 +131,8 @@ static int read_normalizer(struct tokenizer_steps *steps, const json_t *object, 
 static int read_bytes(struct tokenizer *t, const json_t *object, struct fail *why)
 {
     bool cuts, adds_space;
-    if (take_flag(&adds_space, true, object, "ByteLevel", "add_prefix_space", why) ||
-        take_flag(&cuts, true, object, "ByteLevel", "use_regex", why))
+    if (read_flag(&adds_space, true, object, "ByteLevel", "add_prefix_space", why) ||
+        read_flag(&cuts, true, object, "ByteLevel", "use_regex", why))
         return -1;
     /* serde has no default for it. */
     if (!json_object_get(object, "add_prefix_space"))
@@ -184,9 +184,9 @@ static int read_metaspace(struct tokenizer *t, const json_t *object, struct fail
     step->scheme = (enum prepend_scheme)which;
     if (json_is_null(json_object_get(object, "split")))
         step->splits = true;
-    else if (take_flag(&step->splits, true, object, "Metaspace", "split", why))
+    else if (read_flag(&step->splits, true, object, "Metaspace", "split", why))
         return -1;
-    return take_text(&step->text, object, cutter, "Metaspace", "replacement", why);
+    return read_text(&step->text, object, cutter, "Metaspace", "replacement", why);
 }
 
 static int read_simple(struct tokenizer *t, const char *type, const json_t *object,
@@ -204,16 +204,16 @@ static int read_simple(struct tokenizer *t, const char *type, const json_t *obje
     if (kind == STEP_DIGITS) {
         if (!json_object_get(object, "individual_digits"))
             return fail_input(why, "%s Digits: no 'individual_digits'", cutter);
-        if (take_flag(&is_single, false, object, type, "individual_digits", why)) return -1;
+        if (read_flag(&is_single, false, object, type, "individual_digits", why)) return -1;
         step->behavior = is_single ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS;
     }
-    if (kind == STEP_PUNCTUATION) return take_behavior(step, object, type, false, why);
+    if (kind == STEP_PUNCTUATION) return read_behavior(step, object, type, false, why);
     if (kind != STEP_SPLIT) return 0;
     if (!json_object_get(object, "invert")) return fail_input(why, "%s Split: no 'invert'", cutter);
-    if (take_flag(&step->inverts, false, object, type, "invert", why) ||
-        take_behavior(step, object, type, true, why))
+    if (read_flag(&step->inverts, false, object, type, "invert", why) ||
+        read_behavior(step, object, type, true, why))
         return -1;
-    return take_pattern(step, object, cutter, type, why);
+    return read_pattern(step, object, cutter, type, why);
 }
 
 static int read_cutter(struct tokenizer *t, const json_t *object, int depth, struct fail *why)

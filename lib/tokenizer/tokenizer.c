@@ -36,12 +36,12 @@ struct long_unit {
 
 struct token_work {
     char *text; /* whose space marks have become spaces */
-    size_t text_room;
+    size_t text_capacity;
     struct bpe_merger merger;
     struct pipeline pipeline;
     struct split_work *split;
     uint64_t *units; /* a bit for each byte: does a unit begin there? */
-    size_t unit_room;
+    size_t unit_capacity;
     struct short_unit (*shorts)[2];
     struct long_unit *longs;
     const struct tokenizer *owner; /* of what is remembered */
@@ -270,7 +270,7 @@ static int encode_units(const struct tokenizer *t, struct token_buffer *b, const
 static int replace_marks(struct token_work *w, const char **text, size_t *bytes, struct fail *why)
 {
     const char *from = *text, *end = from + *bytes, *mark;
-    if (tokenizer_room((void **)&w->text, &w->text_room, *bytes, 1, why)) return -1;
+    if (tokenizer_reserve((void **)&w->text, &w->text_capacity, *bytes, 1, why)) return -1;
     char *to = w->text;
     while ((mark = memmem(from, (size_t)(end - from), SPACE_MARK, SPACE_MARK_BYTES))) {
         memcpy(to, from, (size_t)(mark - from));
@@ -305,7 +305,7 @@ static int prepare(const struct tokenizer *t, struct token_buffer *b, struct fai
 
 int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count, struct fail *why)
 {
-    if (tokenizer_room((void **)&b->ids, &b->room, b->count + count, sizeof *b->ids, why))
+    if (tokenizer_reserve((void **)&b->ids, &b->capacity, b->count + count, sizeof *b->ids, why))
         return -1;
     if (count) memcpy(b->ids + b->count, ids, count * sizeof *ids);
     b->count += count;
@@ -318,10 +318,10 @@ static int make_room(struct token_buffer *b, size_t bytes, struct fail *why)
     enum { LONGEST = 1 << 29 }; /* symbols are counted in 31 bits */
     if (bytes > LONGEST)
         return fail_input(why, "a document of %zu bytes, at most %d", bytes, LONGEST);
-    return tokenizer_room((void **)&b->ids, &b->room, b->count + 3 * (bytes + 1) + SHORT_IDS,
-                          sizeof *b->ids, why) ||
-                   tokenizer_room((void **)&b->work->units, &b->work->unit_room, bytes / 64 + 1,
-                                  sizeof *b->work->units, why)
+    return tokenizer_reserve((void **)&b->ids, &b->capacity, b->count + 3 * (bytes + 1) + SHORT_IDS,
+                             sizeof *b->ids, why) ||
+                   tokenizer_reserve((void **)&b->work->units, &b->work->unit_capacity,
+                                     bytes / 64 + 1, sizeof *b->work->units, why)
                ? -1
                : 0;
 }

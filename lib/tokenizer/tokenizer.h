@@ -60,7 +60,7 @@ const char *tokenizer_digest(const struct tokenizer *t); /* XXH3-128 of the mode
 /* One thread's working memory. Zero it, use it again and again, release it. */
 struct token_buffer {
     uint32_t *ids;
-    size_t count, room;
+    size_t count, capacity;
     bool parses_special; /* special tokens that a text spells are tokens */
     uint64_t dropped;    /* counted: characters (or bytes) without a piece, which gave nothing */
     struct token_work *work;

@@ -50,7 +50,7 @@ struct added_index {
 
 struct added_tokens {
     struct added_token *at;
-    size_t count, room;
+    size_t count, capacity;
     struct added_index raw, normal; /* looked for before and after the normalizer */
     bool has_plain;                 /* some are not special: they are found in any text */
     uint32_t next_id;
@@ -216,11 +216,11 @@ struct text_range {
 /* Zero it, use it again and again, release it. */
 struct pipeline {
     char *text; /* ends with 16 bytes that may be read */
-    size_t used, room, most;
+    size_t used, capacity, most;
     struct text_span *spans, *next;
-    size_t count, span_room, next_count, next_room;
+    size_t count, span_capacity, next_count, next_capacity;
     struct text_range *ranges;
-    size_t range_count, range_room;
+    size_t range_count, range_capacity;
     struct split_work *split;
 };
 void pipeline_release(struct pipeline *p);
@@ -268,9 +268,9 @@ static inline const struct merge *find_merge(const struct tokenizer *t, uint32_t
 struct bpe_merger {
     struct symbol *symbols;
     uint32_t *starts;
-    size_t symbol_room, start_room;
+    size_t symbol_capacity, start_capacity;
     struct pair *heap;
-    size_t heap_count, heap_room;
+    size_t heap_count, heap_capacity;
     uint64_t dropped; /* characters and bytes that gave nothing */
 };
 void bpe_merger_release(struct bpe_merger *w);
@@ -280,6 +280,6 @@ void bpe_merger_release(struct bpe_merger *w);
 int bpe_merge_unit(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                    const char *text, size_t bytes, bool *after_unknown, struct fail *why);
 
-int tokenizer_room(void **at, size_t *have, size_t wanted, size_t each, struct fail *why);
+int tokenizer_reserve(void **at, size_t *have, size_t wanted, size_t each, struct fail *why);
 
 #endif

@@ -59,20 +59,20 @@ static int check_model(const json_t *model, struct fail *why)
 }
 
 /* null and a missing one are false. */
-static int take_option(bool *to, const json_t *model, const char *key, struct fail *why)
+static int read_option(bool *to, const json_t *model, const char *key, struct fail *why)
 {
     *to = false;
     return json_is_null(json_object_get(model, key)) ? 0 : json_get_flag(model, key, to, why);
 }
 
-static int take_options(struct tokenizer *t, const json_t *model, struct fail *why)
+static int read_options(struct tokenizer *t, const json_t *model, struct fail *why)
 {
     const json_t *unknown = json_object_get(model, "unk_token");
     const char *text = json_string_value(unknown);
     t->unknown = UINT32_MAX;
-    if (take_option(&t->fuses_unknown, model, "fuse_unk", why) ||
-        take_option(&t->falls_back, model, "byte_fallback", why) ||
-        take_option(&t->ignores_merges, model, "ignore_merges", why))
+    if (read_option(&t->fuses_unknown, model, "fuse_unk", why) ||
+        read_option(&t->falls_back, model, "byte_fallback", why) ||
+        read_option(&t->ignores_merges, model, "ignore_merges", why))
         return -1;
     if (unknown && !text && !json_is_null(unknown))
         return part_refuse("model", "BPE", "unk_token", why);
@@ -143,7 +143,7 @@ static int count_ids(struct tokenizer *t, json_t *vocab, struct fail *why)
 }
 
 /* A piece that stands for no bytes cannot be met in text that was made of bytes. */
-static int take_vocab(struct tokenizer *t, json_t *vocab, struct fail *why)
+static int read_vocab(struct tokenizer *t, json_t *vocab, struct fail *why)
 {
     int16_t byte_of[CHARACTERS];
     const char *text;
@@ -282,7 +282,7 @@ static bool is_byte_piece(const struct tokenizer *t, uint32_t id)
     return p->length == 6 && !memcmp(p->text, "<0x", 3) && p->text[5] == '>';
 }
 
-static int take_merges(struct tokenizer *t, const json_t *merges, struct fail *why)
+static int read_merges(struct tokenizer *t, const json_t *merges, struct fail *why)
 {
     int16_t byte_of[CHARACTERS];
     size_t count = json_array_size(merges), i;
@@ -325,7 +325,7 @@ uint32_t tokenizer_byte_level_id(const struct tokenizer *t, const char *spelling
     return UINT32_MAX;
 }
 
-static int take_added(struct tokenizer *t, const json_t *list, struct fail *why)
+static int read_added(struct tokenizer *t, const json_t *list, struct fail *why)
 {
     json_t *value;
     size_t i;
@@ -347,7 +347,7 @@ static int take_added(struct tokenizer *t, const json_t *list, struct fail *why)
     return added_finish(t, why);
 }
 
-static int take_all(struct tokenizer *t, json_t *root, struct fail *why)
+static int read_all(struct tokenizer *t, json_t *root, struct fail *why)
 {
     json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
     const char *version = json_string_value(json_object_get(root, "version"));
@@ -360,9 +360,9 @@ static int take_all(struct tokenizer *t, json_t *root, struct fail *why)
     t->bos = t->eos = UINT32_MAX;
     if (steps_read(t, json_object_get(root, "normalizer"), json_object_get(root, "pre_tokenizer"),
                    why) ||
-        count_ids(t, vocab, why) || take_options(t, model, why) || take_vocab(t, vocab, why) ||
-        index_pieces(t, why) || take_merges(t, json_object_get(model, "merges"), why) ||
-        take_added(t, json_object_get(root, "added_tokens"), why) ||
+        count_ids(t, vocab, why) || read_options(t, model, why) || read_vocab(t, vocab, why) ||
+        index_pieces(t, why) || read_merges(t, json_object_get(model, "merges"), why) ||
+        read_added(t, json_object_get(root, "added_tokens"), why) ||
         tokenizer_read_decoder(t, json_object_get(root, "decoder"), why))
         return -1;
     return tokenizer_read_template(t, json_object_get(root, "post_processor"), why);
@@ -374,7 +374,7 @@ int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, str
         return fail_input(why, "%zu bytes, at most %d", bytes, TOKENIZER_JSON_MAX);
     json_t *root = json_read_text(text, bytes, "JSON", why);
     if (!root) return -1;
-    int status = take_all(t, root, why);
+    int status = read_all(t, root, why);
     t->normalizer_json = json_incref(json_object_get(root, "normalizer"));
     t->cutter_json = json_incref(json_object_get(root, "pre_tokenizer"));
     t->spells_byte_level = memmem(text, bytes, "\"ByteLevel\"", 11) != NULL;

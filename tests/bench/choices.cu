@@ -131,7 +131,7 @@ static void measure_attention(int rows)
     a.dq_stride = a.dk_stride = a.dv_stride = width;
     a.lse = (float *)measured_bytes(sizeof(float) * (size_t)rows * (size_t)heads);
     a.stats = stats; /* zeros: weights are e^score, which is as much work */
-    a.first = a.second = starts;
+    a.low_heads = a.high_heads = starts;
     a.rows = rows, a.heads = a.kv_heads = heads, a.head_dim = 128;
     a.scale = 1 / sqrtf(128);
     compare("forward", a, 2, a.o, forward, sizeof forward / sizeof *forward);

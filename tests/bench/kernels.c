@@ -22,7 +22,7 @@ static struct shape shape_of(int64_t rows, int64_t dim, int64_t ffn)
                            .head_dim = 128,
                            .vocab = 1024,
                            .slot = { { ffn, dim, 0 } },
-                           .has_packed_weights = true };
+                           .has_compact_weights = true };
 }
 
 static struct mat random_mat(int64_t rows, int64_t cols) { return measured_mat(rows, cols, cols); }
@@ -58,7 +58,7 @@ static void multiply(void *arg)
 struct attending {
     struct mat q, key, v, o, dout, dq, dk, dv;
     float *lse;
-    struct spans spans;
+    struct attention_starts starts;
     struct cache cache; /* of attend_cached */
     int64_t rows, heads;
 };
@@ -66,7 +66,7 @@ struct attending {
 static void attend(void *arg)
 {
     const struct attending *a = arg;
-    k->attention_fwd(dev, a->o, a->lse, a->q, a->key, a->v, a->spans, a->rows, a->heads, a->heads,
+    k->attention_fwd(dev, a->o, a->lse, a->q, a->key, a->v, a->starts, a->rows, a->heads, a->heads,
                      128, 1 / sqrtf(128));
 }
 
@@ -74,14 +74,14 @@ static void attend(void *arg)
 static void attend_cached(void *arg)
 {
     const struct attending *a = arg;
-    k->attention_cached(dev, a->o, a->lse, a->q, &a->cache, a->spans, a->cache.capacity - 1, 1,
+    k->attention_decode(dev, a->o, a->lse, a->q, &a->cache, a->starts, a->cache.capacity - 1, 1,
                         a->heads, 1 / sqrtf(128));
 }
 
 static void attend_back(void *arg)
 {
     const struct attending *a = arg;
-    k->attention_bwd(dev, a->dq, a->dk, a->dv, a->dout, a->o, a->lse, a->q, a->key, a->v, a->spans,
+    k->attention_bwd(dev, a->dq, a->dk, a->dv, a->dout, a->o, a->lse, a->q, a->key, a->v, a->starts,
                      a->rows, a->heads, a->heads, 128, 1 / sqrtf(128));
 }
 
@@ -112,10 +112,10 @@ static void measure_attention(int64_t rows)
     struct shape shape = shape_of(rows, width, width);
     shape.has_backward = true;
     measured_reserve(shape);
-    int32_t *first = calloc((size_t)rows, sizeof *first), *spans;
+    int32_t *first = calloc((size_t)rows, sizeof *first), *starts;
     if (!first) die(STATUS_FAILED, "out of memory");
-    spans = measured_bytes((size_t)rows * sizeof *spans);
-    k->upload(dev, spans, first, (size_t)rows * sizeof *spans);
+    starts = measured_bytes((size_t)rows * sizeof *starts);
+    k->upload(dev, starts, first, (size_t)rows * sizeof *starts);
     free(first);
     struct attending a = { .q = random_mat(rows, width),
                            .key = random_mat(rows, width),
@@ -126,7 +126,7 @@ static void measure_attention(int64_t rows)
                            .dk = random_mat(rows, width),
                            .dv = random_mat(rows, width),
                            .lse = measured_bytes((size_t)(rows * heads) * sizeof(float)),
-                           .spans = { spans, spans, heads },
+                           .starts = { starts, starts, heads },
                            .rows = rows,
                            .heads = heads };
     /* Two products of the scores' lower triangle forward, five backward. */
@@ -139,7 +139,7 @@ static void measure_attention(int64_t rows)
     for (int i = 0; i < 8; i++)
         k->release(dev, all[i]->at, (size_t)(rows * width * k->act_bytes));
     k->release(dev, a.lse, (size_t)(rows * heads) * sizeof(float));
-    k->release(dev, spans, (size_t)rows * sizeof *spans);
+    k->release(dev, starts, (size_t)rows * sizeof *starts);
 }
 
 /* One row: the weights' bytes, and those of a cache of 8192 keys and values. */
@@ -164,7 +164,7 @@ static void measure_decoding(void)
         struct attending a = { .q = random_mat(1, in),
                                .o = random_mat(1, in),
                                .lse = measured_bytes((size_t)heads * sizeof(float)),
-                               .spans = { span, span, heads },
+                               .starts = { span, span, heads },
                                .cache = { NULL, k->cache_type, keys, heads / share, 128 },
                                .rows = 1,
                                .heads = heads };

@@ -35,7 +35,7 @@ static void prepare(void *arg) { k->linear_prepare(dev, &((struct grouped *)arg)
 static void inner(void *arg)
 {
     const struct grouped *c = arg;
-    k->linear_inner(dev, c->x, &c->g, c->rows, c->drop);
+    k->lora_down(dev, c->x, &c->g, c->rows, c->drop);
 }
 static void forward(void *arg)
 {
@@ -67,7 +67,7 @@ static struct grouped group_of(int count, int64_t in, int64_t out, int64_t rank,
         *l = measured_nf4(in, out);
         l->rank = rank;
         l->scale = 0.25f;
-        l->site = (uint32_t)i;
+        l->dropout_stream = (uint32_t)i;
         l->a = measured_floats((size_t)(rank * in));
         l->b = measured_floats((size_t)(out * rank));
         l->da_acc = measured_bytes((size_t)(rank * in) * sizeof(float));
@@ -89,7 +89,7 @@ static void measure_group(const char *name, int count, int64_t in, int64_t out, 
     struct shape shape = small_shape(rows, in);
     shape.ffn = out;
     shape.slot[0] = (struct slot_shape){ count * out, in, count * rank };
-    shape.has_packed_weights = shape.has_backward = true;
+    shape.has_compact_weights = shape.has_backward = true;
     shape.dropout = 0.05f;
     measured_reserve(shape);
     tell("linear_prepare", name, prepare, &c, 0,
@@ -196,7 +196,7 @@ static void measure_head(int64_t rows, int64_t dim, int64_t vocab)
     struct shape shape = small_shape(rows, dim);
     shape.vocab = vocab;
     shape.head_type = k->act_type;
-    shape.has_packed_weights = shape.has_backward = true;
+    shape.has_compact_weights = shape.has_backward = true;
     measured_reserve(shape);
     tell("head_loss", "a chunk, with its gradient", loss, &c,
          4 * (double)rows * (double)dim * (double)vocab, 0);

@@ -1,9 +1,9 @@
-/* logits MODEL TOKENS [ADAPTER] - logits of a text of made tokens (tests/lib/made_model.h), as bare
- * f32 on standard output: to compare with other programs (tests/golden/check_foreign.py). */
+/* logits MODEL TOKENS [ADAPTER] - logits of a text of made tokens (tests/lib/synthetic_model.h), as
+ * bare f32 on standard output: to compare with other programs (tests/golden/check_foreign.py). */
 #include "lib/cli/die.h"
 #include "model/batch.h"
 #include "model/loaded.h"
-#include "tests/lib/made_model.h"
+#include "tests/lib/synthetic_model.h"
 
 int main(int argc, char **argv)
 {
@@ -25,7 +25,7 @@ int main(int argc, char **argv)
     float *logits = malloc((size_t)(count * l.config.vocab) * sizeof *logits);
     if (!ids || !logits) die(STATUS_FAILED, "out of memory");
     for (int64_t t = 0; t < count; t++)
-        ids[t] = made_token(t, l.config.vocab);
+        ids[t] = synthetic_token(t, l.config.vocab);
     batch_add_window(&b, ids, count);
     model_forward(m, &b, (struct dropout){ 0 });
     or_die(model_logits(m, count, logits, &why), &why);

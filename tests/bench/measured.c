@@ -92,7 +92,7 @@ struct linear measured_nf4(int64_t in, int64_t out)
     return (struct linear){ .type = DTYPE_NF4,
                             .weight = measured_bytes((count + 1) / 2),
                             .absmax = measured_bytes((count + 63) / 64),
-                            .nested = measured_bytes((count + 16383) / 16384 * sizeof(float)),
+                            .absmax_scale = measured_bytes((count + 16383) / 16384 * sizeof(float)),
                             .offset = 0.02f,
                             .out = out,
                             .in = in };

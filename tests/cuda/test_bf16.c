@@ -206,8 +206,9 @@ static void one_attention(int64_t rows, int64_t heads, int64_t kv_heads, int64_t
                                     .vocab = 8,
                                     .has_backward = !past });
     int64_t from = past ? group : 0, size = past ? 0 : group;
-    struct spans spans = { put_list(first, rows, sample, size, 0, 0),
-                           put_list(second, rows, sample, size, size / 2, from), heads / 2 };
+    struct attention_starts starts = { put_list(first, rows, sample, size, 0, 0),
+                                       put_list(second, rows, sample, size, size / 2, from),
+                                       heads / 2 };
     for (int64_t h = 0; h < heads; h++)
         exact_head(&c, h);
     struct mat q = put(c.q, rows, wide, wide + 8), key = put(c.k, all, narrow, narrow + 16);
@@ -223,15 +224,15 @@ static void one_attention(int64_t rows, int64_t heads, int64_t kv_heads, int64_t
         cache.at = device_bytes(NULL, (size_t)(cache_elements(&cache) * k->act_bytes));
         k->cache_rows(dev, &cache, 0, kv, past);
         k->cache_rows(dev, &cache, past, mat_rows(k, kv, past), rows);
-        k->attention_cached(dev, o, lse, q, &cache, spans, past, rows, heads, scale);
+        k->attention_decode(dev, o, lse, q, &cache, starts, past, rows, heads, scale);
     } else {
-        k->attention_fwd(dev, o, lse, q, key, v, spans, rows, heads, kv_heads, dim, scale);
+        k->attention_fwd(dev, o, lse, q, key, v, starts, rows, heads, kv_heads, dim, scale);
     }
     close_to("attention_fwd o", o, c.o, rows, wide, 6e-3);
     floats_close_to("attention_fwd lse", lse, c.lse, (size_t)(rows * heads), 1e-5);
     if (!past && rows > 1) { /* of one row the softmax has no gradient */
         /* In place, as the model calls it. */
-        k->attention_bwd(dev, o, key, v, d, o, lse, q, key, v, spans, rows, heads, kv_heads, dim,
+        k->attention_bwd(dev, o, key, v, d, o, lse, q, key, v, starts, rows, heads, kv_heads, dim,
                          scale);
         close_to("attention_bwd dq", o, c.dq, rows, wide, 1.2e-2);
         close_to("attention_bwd dk", key, c.dk, rows, narrow, 1.2e-2);
@@ -246,7 +247,7 @@ static void one_attention(int64_t rows, int64_t heads, int64_t kv_heads, int64_t
 static bool keeps_tiles(void)
 {
     const char *capability = getenv("EMULATION_CAPABILITY");
-    return !capability || atoi(capability) >= 75;
+    return !capability || strcmp(capability, "75") >= 0;
 }
 
 /* Every variant of a tile, heads of one or several queries a key, ragged ends, segments,
@@ -355,12 +356,12 @@ static void one_group(int64_t rows, int64_t in, int count, const int64_t *ranks,
                                 .in = in,
                                 .rank = r,
                                 .scale = (float)scale,
-                                .site = (uint32_t)(3 + i),
+                                .dropout_stream = (uint32_t)(3 + i),
                                 .a = put_floats(a, (size_t)(r * in)),
                                 .b = put_floats(b, (size_t)(out[i] * r)),
                                 .da_acc = put_floats(da[i], (size_t)(r * in)),
                                 .db_acc = put_floats(db[i], (size_t)(out[i] * r)) };
-        cpu->dropout_mask(cpu_dev, keep, l[i].site, rows, in, drop);
+        cpu->dropout_mask(cpu_dev, keep, l[i].dropout_stream, rows, in, drop);
         for (int64_t t = 0; t < rows; t++) {
             const double *row = x + t * in, *d = dy + t * outs + y_at;
             for (int64_t o = 0; o < out[i]; o++)
@@ -393,7 +394,7 @@ static void one_group(int64_t rows, int64_t in, int count, const int64_t *ranks,
     for (int64_t i = 0, at = 0; i < count; at += out[i++])
         dys[i] = mat_columns(k, mdy, at);
     k->linear_prepare(dev, &g);
-    k->linear_inner(dev, mx, &g, rows, drop);
+    k->lora_down(dev, mx, &g, rows, drop);
     close_to("u", mat_columns(k, mx, in), u, rows, all, 8e-3);
     close_to("x is as it was", mx, x, rows, in, 1e-9);
     k->linear_bwd_input(dev, mdx, mdu, dys, &g, rows, drop);
@@ -468,7 +469,7 @@ static void few_of(struct linear l, const double *w, int64_t in, int64_t rows)
     struct shape s = small_shape(rows, in);
     s.slot[0] = (struct slot_shape){ FEW_OUT, in, RANK };
     s.vocab = FEW_OUT;
-    s.has_packed_weights = true;
+    s.has_compact_weights = true;
     s.head_type = l.type == DTYPE_NF4 ? DTYPE_F32 : l.type;
     backend_reserve(s);
     struct mat mx = put(x, rows, in, in + RANK + 8);
@@ -503,20 +504,20 @@ static void few_by_type(int64_t in, int64_t rows)
                rounded, in, rows);
     }
     uint8_t *codes = (uint8_t *)check_buffer(n), *nest = (uint8_t *)check_buffer(blocks);
-    float *nested = check_buffer(8), offset = 0;
+    float *absmax_scale = check_buffer(8), offset = 0;
     cpu->nf4_codes(cpu_dev, codes, absmax, f, DTYPE_F32, (int64_t)n);
     for (int is_nested = 0; is_nested < 2; is_nested++) {
         if (is_nested) {
             cpu->nf4_offset(cpu_dev, &offset, absmax, (int64_t)blocks);
-            cpu->nf4_nest(cpu_dev, nest, nested, absmax, offset, (int64_t)blocks);
+            cpu->nf4_nest(cpu_dev, nest, absmax_scale, absmax, offset, (int64_t)blocks);
         }
-        cpu->nf4_dequantize(cpu_dev, y, codes, is_nested ? nest : NULL, is_nested ? nested : absmax,
-                            offset, (int64_t)n);
+        cpu->nf4_dequantize(cpu_dev, y, codes, is_nested ? nest : NULL,
+                            is_nested ? absmax_scale : absmax, offset, (int64_t)n);
         struct linear l = { .type = DTYPE_NF4,
                             .weight = device_bytes(codes, n / 2),
                             .absmax = is_nested ? device_bytes(nest, blocks) : NULL,
-                            .nested = is_nested ? device_bytes(nested, 32)
-                                                : device_bytes(absmax, blocks * 4),
+                            .absmax_scale = is_nested ? device_bytes(absmax_scale, 32)
+                                                      : device_bytes(absmax, blocks * 4),
                             .offset = is_nested ? offset : 0 };
         few_of(l, check_doubles(y, n), in, rows);
     }
@@ -553,7 +554,7 @@ static void test_bits_of_the_cpu(void **state)
     float *p = check_random_buffer(N), *scratch = check_buffer(N), *y = check_buffer(N);
     uint8_t *codes = (uint8_t *)check_buffer(N), *absmax = (uint8_t *)check_buffer(N);
     uint8_t *keep = (uint8_t *)check_buffer(N);
-    float *nested = check_buffer(8), offset, theirs;
+    float *absmax_scale = check_buffer(8), offset, theirs;
     struct dropout drop = { .key = 77, .p = 0.2f, .first_row = 3 };
     float *dx = device_bytes(x, N * 4), *dm = device_bytes(m, N * 4), *dv = device_bytes(v, N * 4);
     float *dp = device_bytes(p, N * 4), *dnested = device_bytes(NULL, 32);
@@ -562,15 +563,15 @@ static void test_bits_of_the_cpu(void **state)
     uint8_t *dkeep = device_bytes(NULL, N);
     cpu->nf4_codes(cpu_dev, codes, scratch, x, DTYPE_F32, N);
     cpu->nf4_offset(cpu_dev, &offset, scratch, N / 64);
-    cpu->nf4_nest(cpu_dev, absmax, nested, scratch, offset, N / 64);
+    cpu->nf4_nest(cpu_dev, absmax, absmax_scale, scratch, offset, N / 64);
     k->nf4_codes(dev, dcodes, dscratch, dx, DTYPE_F32, N);
     k->nf4_offset(dev, &theirs, dscratch, N / 64);
     k->nf4_nest(dev, dabsmax, dnested, dscratch, theirs, N / 64);
     same_bytes(dcodes, codes, N / 2);
     same_bytes(dabsmax, absmax, N / 64);
-    same_bytes(dnested, nested, 3 * 4);
+    same_bytes(dnested, absmax_scale, 3 * 4);
     assert_true(theirs == offset);
-    cpu->nf4_dequantize(cpu_dev, y, codes, absmax, nested, offset, N);
+    cpu->nf4_dequantize(cpu_dev, y, codes, absmax, absmax_scale, offset, N);
     k->nf4_dequantize(dev, dscratch, dcodes, dabsmax, dnested, offset, N);
     same_bytes(dscratch, y, N * 4);
     cpu->dropout_mask(cpu_dev, keep, 9, N / 40, 40, drop);
@@ -616,7 +617,7 @@ static void step_on(struct one_step *r, const char *device, enum method method, 
     assert_int_equal(config_parse(&c, shape, "shape", &why), 0);
     struct model_setup setup = { .method = method,
                                  .is_training = true,
-                                 .kept_layers = keeps ? KEEPS_ALL : 0,
+                                 .stored_layers = keeps ? STORES_ALL : 0,
                                  .inputs_on_host = !keeps,
                                  .outputs_on_host = !keeps,
                                  .moments_on_host = !keeps,

@@ -1,4 +1,4 @@
-"""Models whose weights are a formula: the twin of tests/lib/made_model.c, which explains it."""
+"""Models whose weights are a formula: the twin of tests/lib/synthetic_model.c, which explains it."""
 import math
 
 import numpy as np

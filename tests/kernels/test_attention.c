@@ -3,7 +3,7 @@
 #include "lib/common/bf16.h"
 #include "lib/tensorfile/safetensors.h"
 #include "tests/lib/backend.h"
-#include "tests/lib/made_model.h"
+#include "tests/lib/synthetic_model.h"
 
 #include <math.h>
 
@@ -148,10 +148,10 @@ static void one_case(int64_t rows, int64_t heads, int64_t kv_heads, int64_t dim,
                                     .head_dim = dim,
                                     .vocab = 8,
                                     .has_backward = true });
-    struct spans spans = { c.first, c.second, c.split };
+    struct attention_starts starts = { c.first, c.second, c.split };
     struct mat q = mat_of(qkv, stride), key = mat_of(qkv + wide, stride);
     struct mat value = mat_of(qkv + wide + narrow, stride);
-    k->attention_fwd(dev, mat_of(o, wide), lse, q, key, value, spans, rows, heads, kv_heads, dim,
+    k->attention_fwd(dev, mat_of(o, wide), lse, q, key, value, starts, rows, heads, kv_heads, dim,
                      (float)c.scale);
     ref_attention(&c, v, exact, exact_lse);
     check_close("attention_fwd o", o, exact, n, 2e-6);
@@ -165,7 +165,7 @@ static void one_case(int64_t rows, int64_t heads, int64_t kv_heads, int64_t dim,
             ref_gradient(&c, v, exact, gradient);
         /* In place, as the model calls it: dq over o, dk over k, dv over v. */
         k->attention_bwd(dev, mat_of(o, wide), key, value, mat_of(dout, wide), mat_of(o, wide), lse,
-                         q, key, value, spans, rows, heads, kv_heads, dim, (float)c.scale);
+                         q, key, value, starts, rows, heads, kv_heads, dim, (float)c.scale);
         for (int64_t t = 0; t < rows; t++) {
             memcpy(dk + t * narrow, qkv + t * stride + wide, (size_t)narrow * 4);
             memcpy(dv + t * narrow, qkv + t * stride + wide + narrow, (size_t)narrow * 4);
@@ -246,7 +246,8 @@ static void one_cache(enum dtype type, int64_t heads, int64_t kv_heads, int64_t 
     for (size_t i = 0; i < 2 * m && type == DTYPE_F16; i++)
         kv[i] = f16_to_float(f16_from_float(kv[i]));
     cache.at = check_buffer((size_t)cache_elements(&cache));
-    struct spans spans = { first, second, heads / 3 }; /* not between two key/value heads */
+    struct attention_starts starts = { first, second,
+                                       heads / 3 }; /* not between two key/value heads */
     backend_reserve((struct shape){ .rows = ROWS,
                                     .chunk = ROWS,
                                     .keys = ROWS,
@@ -256,8 +257,8 @@ static void one_cache(enum dtype type, int64_t heads, int64_t kv_heads, int64_t 
                                     .kv_heads = kv_heads,
                                     .head_dim = dim,
                                     .vocab = 8 });
-    struct attention_case c = { ROWS,   heads,       kv_heads,     dim, first,
-                                second, spans.split, (double)0.3f, NULL };
+    struct attention_case c = { ROWS,   heads,        kv_heads,     dim, first,
+                                second, starts.split, (double)0.3f, NULL };
     double *v = check_doubles(NULL, n + 2 * m), *exact = check_doubles(NULL, n);
     double *exact_lse = check_doubles(NULL, (size_t)(ROWS * heads));
     for (size_t i = 0; i < n; i++)
@@ -270,14 +271,14 @@ static void one_cache(enum dtype type, int64_t heads, int64_t kv_heads, int64_t 
     ref_attention(&c, v, exact, exact_lse);
     for (int i = 0; cuts[i] < ROWS; i++) {
         int64_t past = cuts[i], rows = cuts[i + 1] - past;
-        struct spans here = { first + past, second + past, spans.split };
+        struct attention_starts here = { first + past, second + past, starts.split };
         k->cache_rows(dev, &cache, past, mat_of(kv + past * stride, stride), rows);
         if (!k->is_host && rows > 64) {
             for (size_t j = (size_t)(past * wide); j < (size_t)((past + rows) * wide); j++)
                 o[j] = (float)exact[j];
             continue;
         }
-        k->attention_cached(dev, mat_of(o + past * wide, wide), lse, mat_of(q + past * wide, wide),
+        k->attention_decode(dev, mat_of(o + past * wide, wide), lse, mat_of(q + past * wide, wide),
                             &cache, here, past, rows, heads, 0.3f);
         for (int64_t h = 0; h < heads; h++)
             check_close("attention_cached lse", lse + h * rows, exact_lse + h * ROWS + past,
@@ -318,8 +319,8 @@ static void test_cache_of_large_values(void **state)
     shape.head_dim = DIM;
     backend_reserve(shape);
     k->cache_rows(dev, &cache, 0, mat_of(kv, 2 * DIM), 1);
-    k->attention_cached(dev, mat_of(o, DIM), lse, mat_of(q, DIM), &cache,
-                        (struct spans){ list, list, 1 }, 0, 1, 1, 0.1f);
+    k->attention_decode(dev, mat_of(o, DIM), lse, mat_of(q, DIM), &cache,
+                        (struct attention_starts){ list, list, 1 }, 0, 1, 1, 0.1f);
     for (int i = 0; i < DIM; i++)
         assert_true(o[i] == (i % 2 ? 65504.0f : 1.0f));
     check_free_all();
@@ -357,13 +358,13 @@ static void test_longlora_shifts_the_larger_half(void **state)
     float *q = check_buffer(N), *key = check_buffer(M), *value = check_buffer(M);
     float *dout = check_buffer(N), *o = check_buffer(N), *lse = check_buffer(ROWS * HEADS);
     for (int i = 0; i < N; i++) {
-        q[i] = (float)(2 * made_number(7001, (uint64_t)i));
+        q[i] = (float)(2 * synthetic_number(7001, (uint64_t)i));
         bool is_wrapped = i / WIDE < GROUP / 2 && i % WIDE >= HEADS / 2 * DIM;
-        dout[i] = is_wrapped ? 0 : (float)(2 * made_number(7004, (uint64_t)i));
+        dout[i] = is_wrapped ? 0 : (float)(2 * synthetic_number(7004, (uint64_t)i));
     }
     for (int i = 0; i < M; i++) {
-        key[i] = (float)(2 * made_number(7002, (uint64_t)i));
-        value[i] = (float)(2 * made_number(7003, (uint64_t)i));
+        key[i] = (float)(2 * synthetic_number(7002, (uint64_t)i));
+        value[i] = (float)(2 * synthetic_number(7003, (uint64_t)i));
     }
     assert_int_equal(safetensors_open(&golden, "tests/golden/longlora/odd-heads.safetensors", &why),
                      0);
@@ -378,18 +379,18 @@ static void test_longlora_shifts_the_larger_half(void **state)
                                     .head_dim = DIM,
                                     .vocab = 8,
                                     .has_backward = true });
-    struct spans spans = { make_list(ROWS, ROWS, GROUP, 0), make_list(ROWS, ROWS, GROUP, GROUP / 2),
-                           HEADS / 2 };
+    struct attention_starts starts = { make_list(ROWS, ROWS, GROUP, 0),
+                                       make_list(ROWS, ROWS, GROUP, GROUP / 2), HEADS / 2 };
     float scale = (float)(1 / sqrt((double)DIM));
     k->attention_fwd(dev, mat_of(o, WIDE), lse, mat_of(q, WIDE), mat_of(key, NARROW),
-                     mat_of(value, NARROW), spans, ROWS, HEADS, KEYS, DIM, scale);
+                     mat_of(value, NARROW), starts, ROWS, HEADS, KEYS, DIM, scale);
     for (int t = 0; t < GROUP / 2; t++)
         for (int i = HEADS / 2 * DIM; i < WIDE; i++)
             exact[t * WIDE + i] = o[t * WIDE + i];
     check_close("o", o, check_doubles(exact, N), N, 2e-6);
     k->attention_bwd(dev, mat_of(o, WIDE), mat_of(key, NARROW), mat_of(value, NARROW),
                      mat_of(dout, WIDE), mat_of(o, WIDE), lse, mat_of(q, WIDE), mat_of(key, NARROW),
-                     mat_of(value, NARROW), spans, ROWS, HEADS, KEYS, DIM, scale);
+                     mat_of(value, NARROW), starts, ROWS, HEADS, KEYS, DIM, scale);
     check_close("dq", o, check_doubles(tensor_file_find(&golden, "dq")->data, N), N, 5e-6);
     check_close("dk", key, check_doubles(tensor_file_find(&golden, "dk")->data, M), M, 5e-6);
     check_close("dv", value, check_doubles(tensor_file_find(&golden, "dv")->data, M), M, 5e-6);

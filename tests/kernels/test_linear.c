@@ -114,7 +114,7 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
                                 .in = in,
                                 .rank = c.rank[i],
                                 .scale = 0.75f,
-                                .site = (uint32_t)(40 + i),
+                                .dropout_stream = (uint32_t)(40 + i),
                                 .a = check_random_buffer((size_t)(c.rank[i] * in)),
                                 .b = check_random_buffer((size_t)(c.rank[i] * c.out[i])),
                                 .dweight_acc = dw[i] };
@@ -127,7 +127,7 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
         c.b_at[i] = c.a_at[i] + (size_t)(c.rank[i] * in);
         c.count = c.b_at[i] + (size_t)(c.rank[i] * c.out[i]);
         c.keep[i] = malloc(n);
-        k->dropout_mask(dev, c.keep[i], l[i].site, rows, in, drop);
+        k->dropout_mask(dev, c.keep[i], l[i].dropout_stream, rows, in, drop);
     }
     take_values(&c, l, x, stride);
     size_t outs = (size_t)(rows * c.outs);
@@ -212,7 +212,7 @@ static void one_packed(int64_t rows, int64_t in, bool has_backward)
     float *source = check_random_buffer(n), *scratch = check_buffer(n);
     uint8_t *codes = (uint8_t *)check_buffer(n), *absmax = (uint8_t *)check_buffer(n);
     uint16_t *half = (uint16_t *)check_buffer(n);
-    float *nested = check_buffer(4), offset;
+    float *absmax_scale = check_buffer(4), offset;
     struct linear packed = { .out = OUT,
                              .in = in,
                              .rank = RANK,
@@ -227,11 +227,11 @@ static void one_packed(int64_t rows, int64_t in, bool has_backward)
     struct shape shape = small_shape(rows, in);
     shape.slot[0] = shape.slot[2] = (struct slot_shape){ OUT, in, RANK };
     shape.has_backward = has_backward;
-    shape.has_packed_weights = true;
+    shape.has_compact_weights = true;
     backend_reserve(shape);
     k->nf4_codes(dev, codes, scratch, source, DTYPE_F32, (int64_t)n);
     k->nf4_offset(dev, &offset, scratch, (int64_t)(n + 63) / 64);
-    k->nf4_nest(dev, absmax, nested, scratch, offset, (int64_t)(n + 63) / 64);
+    k->nf4_nest(dev, absmax, absmax_scale, scratch, offset, (int64_t)(n + 63) / 64);
     /* The last is NF4 without double quantization. */
     for (int kind = DTYPE_BF16; kind <= DTYPE_NF4 + 1; kind++) {
         enum dtype type = kind > DTYPE_NF4 ? DTYPE_NF4 : (enum dtype)kind;
@@ -245,9 +245,9 @@ static void one_packed(int64_t rows, int64_t in, bool has_backward)
             bool is_nested = kind == DTYPE_NF4;
             packed.weight = codes;
             packed.absmax = is_nested ? absmax : NULL;
-            packed.nested = is_nested ? nested : scratch;
+            packed.absmax_scale = is_nested ? absmax_scale : scratch;
             packed.offset = is_nested ? offset : 0;
-            k->nf4_dequantize(dev, w, codes, packed.absmax, packed.nested, packed.offset,
+            k->nf4_dequantize(dev, w, codes, packed.absmax, packed.absmax_scale, packed.offset,
                               (int64_t)n);
         }
         k->linear_prepare(dev, &pg);
@@ -417,20 +417,20 @@ static void two_of_one_weight(struct linear *packed, struct linear *plain, float
 {
     int64_t n = plain->out * plain->in, blocks = (n + 63) / 64;
     float *source = check_random_buffer((size_t)n), *absmax = check_buffer((size_t)blocks);
-    float *nested = check_buffer((size_t)(blocks + 255) / 256);
+    float *absmax_scale = check_buffer((size_t)(blocks + 255) / 256);
     uint8_t *codes = (uint8_t *)check_buffer((size_t)n / 8 + 1);
     uint8_t *absmax_codes = (uint8_t *)check_buffer((size_t)blocks / 4 + 1);
     float offset;
     k->nf4_codes(dev, codes, absmax, source, DTYPE_F32, n);
     k->nf4_offset(dev, &offset, absmax, blocks);
-    k->nf4_nest(dev, absmax_codes, nested, absmax, offset, blocks);
-    k->nf4_dequantize(dev, w, codes, absmax_codes, nested, offset, n);
+    k->nf4_nest(dev, absmax_codes, absmax_scale, absmax, offset, blocks);
+    k->nf4_dequantize(dev, w, codes, absmax_codes, absmax_scale, offset, n);
     plain->weight = w;
     *packed = *plain;
     packed->type = DTYPE_NF4;
     packed->weight = codes;
     packed->absmax = absmax_codes;
-    packed->nested = nested;
+    packed->absmax_scale = absmax_scale;
     packed->offset = offset;
 }
 
@@ -460,7 +460,7 @@ static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p, bool
                                   .in = in,
                                   .rank = WIDE_RANK,
                                   .scale = 0.5f,
-                                  .site = (uint32_t)(40 + i),
+                                  .dropout_stream = (uint32_t)(40 + i),
                                   .a = check_random_buffer((size_t)(WIDE_RANK * in)),
                                   .b = check_random_buffer((size_t)(WIDE_RANK * out[i])) };
         c.l[i].da_acc = check_buffer((size_t)(WIDE_RANK * in));
@@ -468,7 +468,7 @@ static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p, bool
         c.da[i] = check_doubles(NULL, (size_t)(WIDE_RANK * in));
         c.db[i] = check_doubles(NULL, (size_t)(WIDE_RANK * out[i]));
         two_of_one_weight(&packed[i], &c.l[i], all + column * in);
-        k->dropout_mask(dev, c.keep, c.l[i].site, rows, in, drop);
+        k->dropout_mask(dev, c.keep, c.l[i].dropout_stream, rows, in, drop);
         add_wide(&c, (int)i, column);
         dys[i] = mat_of(dy + column, c.outs);
     }
@@ -476,7 +476,7 @@ static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p, bool
     shape.ffn = c.outs;
     shape.slot[0] = (struct slot_shape){ c.outs, in, ranks };
     shape.has_backward = true;
-    shape.has_packed_weights = true;
+    shape.has_compact_weights = true;
     shape.dropout = p;
     backend_reserve(shape);
     for (int is_packed = 0; is_packed < 2; is_packed++) {

@@ -22,13 +22,13 @@ static int code_at(const uint8_t *codes, int i)
 }
 
 /* All three steps. */
-static void quantize(uint8_t *codes, uint8_t *absmax_codes, float *nested, float *offset,
+static void quantize(uint8_t *codes, uint8_t *absmax_codes, float *absmax_scale, float *offset,
                      float *absmax, const float *x, int64_t count)
 {
     int64_t blocks = (count + 63) / 64;
     k->nf4_codes(dev, codes, absmax, x, DTYPE_F32, count);
     k->nf4_offset(dev, offset, absmax, blocks);
-    k->nf4_nest(dev, absmax_codes, nested, absmax, *offset, blocks);
+    k->nf4_nest(dev, absmax_codes, absmax_scale, absmax, *offset, blocks);
 }
 
 static void test_tables(void **state)
@@ -51,11 +51,11 @@ static void test_quantize(void **state)
     float *x = check_random_buffer(N), *back = check_buffer(N), *scratch = check_buffer(N / 64 + 1);
     uint8_t *codes = (uint8_t *)check_buffer(N / 8 + 1),
             *absmax = (uint8_t *)check_buffer(N / 256 + 1);
-    float *nested = check_buffer(3), offset;
+    float *absmax_scale = check_buffer(3), offset;
     for (int i = 0; i < N; i++)
         x[i] *= i / 64 % 7 ? 0.02f : 3;
     memset(x + 128, 0, 64 * sizeof *x); /* a block of zeros */
-    quantize(codes, absmax, nested, &offset, scratch, x, N);
+    quantize(codes, absmax, absmax_scale, &offset, scratch, x, N);
     int blocks = (N + 63) / 64;
     double sum = 0;
     for (int b = 0; b < blocks; b++) {
@@ -72,14 +72,14 @@ static void test_quantize(void **state)
     assert_int_equal(code_at(codes, N), 7);
     for (int b = 0; b < blocks; b++) {
         /* No other value of the map is nearer. */
-        float scaled = (scratch[b] - offset) * (1 / nested[b / 256]);
+        float scaled = (scratch[b] - offset) * (1 / absmax_scale[b / 256]);
         float got = fabsf(scaled - nf4_absmax_value[absmax[b]]);
         for (int i = 0; i < 256; i++)
             assert_true(got <= fabsf(scaled - nf4_absmax_value[i]) * 1.00001f);
     }
-    k->nf4_dequantize(dev, back, codes, absmax, nested, offset, N);
+    k->nf4_dequantize(dev, back, codes, absmax, absmax_scale, offset, N);
     for (int i = 0; i < N; i++) {
-        volatile float product = nf4_absmax_value[absmax[i / 64]] * nested[i / 16384];
+        volatile float product = nf4_absmax_value[absmax[i / 64]] * absmax_scale[i / 16384];
         volatile float scale = product + offset;
         assert_true(back[i] == nf4_value[code_at(codes, i)] * scale);
     }
@@ -94,7 +94,8 @@ static void test_quantize(void **state)
 static void test_ties_take_the_lower_code(void **state)
 {
     (void)state;
-    float *x = check_buffer(64), *scratch = check_buffer(1), *nested = check_buffer(1), offset;
+    float *x = check_buffer(64), *scratch = check_buffer(1), *absmax_scale = check_buffer(1),
+          offset;
     uint8_t *codes = (uint8_t *)check_buffer(8), *absmax = (uint8_t *)check_buffer(1);
     memset(x, 0, 64 * sizeof *x);
     x[0] = 1;
@@ -102,15 +103,15 @@ static void test_ties_take_the_lower_code(void **state)
         x[1 + i] = nf4_threshold[i];
     for (int i = 0; i < 15; i++)
         x[16 + i] = nextafterf(nf4_threshold[i], 2);
-    quantize(codes, absmax, nested, &offset, scratch, x, 64);
+    quantize(codes, absmax, absmax_scale, &offset, scratch, x, 64);
     for (int i = 0; i < 15; i++) {
         assert_int_equal(code_at(codes, 1 + i), i);
         assert_int_equal(code_at(codes, 16 + i), i + 1);
     }
     /* One block: its absmax is the mean itself, and comes back exactly. */
-    assert_true(offset == 1 && nested[0] == 0);
+    assert_true(offset == 1 && absmax_scale[0] == 0);
     float *back = check_buffer(64);
-    k->nf4_dequantize(dev, back, codes, absmax, nested, offset, 64);
+    k->nf4_dequantize(dev, back, codes, absmax, absmax_scale, offset, 64);
     assert_true(back[0] == 1);
 }
 
@@ -158,7 +159,7 @@ static void test_types_and_error(void **state)
             int n = counts[c];
             size_t room = (size_t)n + 64;
             float *x = check_random_buffer(room), *scratch = check_buffer(room / 64 + 1);
-            float *nested = check_buffer(4), *back = check_buffer(room), offset;
+            float *absmax_scale = check_buffer(4), *back = check_buffer(room), offset;
             uint16_t *half = (uint16_t *)(void *)check_buffer(room);
             uint8_t *codes = (uint8_t *)check_buffer(room), *same = (uint8_t *)check_buffer(room);
             uint8_t *absmax = (uint8_t *)check_buffer(room);
@@ -169,21 +170,22 @@ static void test_types_and_error(void **state)
                 if (type == DTYPE_BF16) x[i] = bf16_to_float(half[i]);
             }
             const void *stored = type == DTYPE_F32 ? (const void *)x : half;
-            quantize(codes, absmax, nested, &offset, scratch, x, n);
+            quantize(codes, absmax, absmax_scale, &offset, scratch, x, n);
             k->nf4_codes(dev, same, scratch, stored, (enum dtype)type, n);
             assert_memory_equal(codes, same, (size_t)(n + 1) / 2);
-            k->nf4_dequantize(dev, back, codes, absmax, nested, offset, n);
+            k->nf4_dequantize(dev, back, codes, absmax, absmax_scale, offset, n);
             struct nf4_error e;
-            double squares = 0, wrong = 0, most = 0;
-            k->nf4_error(dev, &e, stored, (enum dtype)type, codes, absmax, nested, offset, n);
+            double squares = 0, error_squares = 0, most = 0;
+            k->nf4_error(dev, &e, stored, (enum dtype)type, codes, absmax, absmax_scale, offset, n);
             for (int i = 0; i < n; i++) {
                 double d = fabs((double)(x[i] - back[i]));
                 squares += (double)x[i] * (double)x[i];
-                wrong += d * d;
+                error_squares += d * d;
                 most = fmax(most, d);
             }
             assert_true(fabs(e.squares - squares) <= 2e-6 * squares);
-            assert_true(fabs(e.wrong - wrong) <= 2e-6 * wrong && e.most == most);
+            assert_true(fabs(e.error_squares - error_squares) <= 2e-6 * error_squares &&
+                        e.max_error == most);
             check_free_all();
         }
 }

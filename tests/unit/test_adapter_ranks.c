@@ -4,8 +4,8 @@
 #include "model/batch.h"
 #include "model/loaded.h"
 #include "tests/lib/check.h"
-#include "tests/lib/made_model.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/synthetic_model.h"
 
 #include <math.h>
 
@@ -39,7 +39,7 @@ static float *gradients_of(const struct loaded *l, bool is_padded, int64_t kept,
                                  .positions = TOKENS,
                                  .rows = TOKENS,
                                  .chunk = 5,
-                                 .kept_layers = kept,
+                                 .stored_layers = kept,
                                  .each = each,
                                  .rank = WIDEST,
                                  .device = "cpu",
@@ -60,7 +60,7 @@ static float *gradients_of(const struct loaded *l, bool is_padded, int64_t kept,
     }
     assert_int_equal(batch_init(&b, TOKENS, &why), 0);
     for (int t = 0; t < TOKENS; t++)
-        ids[t] = made_token(t, l->config.vocab);
+        ids[t] = synthetic_token(t, l->config.vocab);
     batch_add_window(&b, ids, TOKENS);
     model_forward(*m, &b, (struct dropout){ 0 });
     assert_int_equal(model_loss(*m, nll, 1.0f / (TOKENS - 1), &why), 0);
@@ -78,7 +78,7 @@ static void compare_gradients(const struct loaded *l, int64_t kept)
     struct model *own, *padded;
     double loss, exact_loss;
     const float *g = gradients_of(l, false, kept, &own, &loss);
-    const float *wide = gradients_of(l, true, KEEPS_ALL, &padded, &exact_loss);
+    const float *wide = gradients_of(l, true, STORES_ALL, &padded, &exact_loss);
     assert_true(fabs(loss - exact_loss) < 1e-6 * exact_loss);
     const struct parameters *p = model_parameters(own), *q = model_parameters(padded);
     assert_int_equal(p->at_count, q->at_count);
@@ -107,13 +107,13 @@ static void test_gradients_by_layer(void **state)
     json_decref(cases);
     snprintf(base, sizeof base, "%s/base", scratch_directory);
     assert_int_equal(output_directory(base, &why), 0);
-    made_model(base, config, "f32");
+    synthetic_model(base, config, "f32");
     struct loaded_options o = { .model = base, .adapter = "tests/golden/adapters/ranks" };
     if (loaded_open(&l, &o, &why)) fail_msg("%s", why.text);
     for (int64_t i = 0; i < l.fit.count; i++)
         ranks |= 1 << l.fit.each[i].rank;
     assert_int_equal(ranks, 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6);
-    compare_gradients(&l, KEEPS_ALL);
+    compare_gradients(&l, STORES_ALL);
     compare_gradients(&l, 0);
     loaded_close(&l);
     assert_int_equal(scratch_remove(base), 0);

@@ -6,8 +6,8 @@
 #include "model/batch.h"
 #include "model/loaded.h"
 #include "tests/lib/check.h"
-#include "tests/lib/made_model.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/synthetic_model.h"
 #include "tools/merge/parts.h"
 
 #include <math.h>
@@ -49,7 +49,7 @@ static int64_t logits_of(const struct loaded *l, float *logits)
     if (loaded_model(l, &setup, &m, &why)) fail_msg("%s", why.text);
     assert_int_equal(batch_init(&b, TOKENS, &why), 0);
     for (int t = 0; t < TOKENS; t++)
-        ids[t] = made_token(t, l->config.vocab);
+        ids[t] = synthetic_token(t, l->config.vocab);
     batch_add_window(&b, ids, TOKENS);
     model_forward(m, &b, (struct dropout){ 0 });
     assert_int_equal(model_logits(m, TOKENS, logits, &why), 0);
@@ -120,7 +120,7 @@ static void test_what_peft_writes(void **state)
         path_to(out, "merged");
         snprintf(adapter, sizeof adapter, "tests/golden/adapters/%s", name);
         assert_int_equal(output_directory(base, &why), 0);
-        made_model(base, config, "f32");
+        synthetic_model(base, config, "f32");
         struct loaded_options o = { .model = base, .adapter = adapter, .merges = true };
         if (loaded_open(&l, &o, &why)) fail_msg("%s: %s", name, why.text);
         const struct stored_tensor *exact = tensor_file_find(&logits, name);
@@ -237,7 +237,7 @@ static void test_weighted(void **state)
     path_to(base, "base");
     path_to(out, "merged");
     assert_int_equal(output_directory(base, &why), 0);
-    made_model(base, config, "f32");
+    synthetic_model(base, config, "f32");
     struct loaded_options o = { .model = base, .adapter = words[0].path, .merges = true };
     assert_int_equal(loaded_open(&l, &o, &why), 0);
     merge_to(out, &l, words, 3);
@@ -287,7 +287,7 @@ static void test_not_together(void **state)
         json_t *config = json_object_get(json_array_get(all, 0), "config");
         json_object_set_new(config, "tie_word_embeddings", json_boolean(cases[i].tied));
         char *text = json_dumps(config, 0);
-        made_model(base, text, "f32");
+        synthetic_model(base, text, "f32");
         snprintf(paths[0], sizeof paths[0], "tests/golden/adapters/%s", cases[i].first);
         snprintf(paths[1], sizeof paths[1], "tests/golden/adapters/%s",
                  cases[i].second ? cases[i].second : "?");

@@ -5,7 +5,7 @@
 #include "lib/tensorfile/safetensors.h"
 #include "model/batch.h"
 #include "tests/lib/check.h"
-#include "tests/lib/made_model.h"
+#include "tests/lib/synthetic_model.h"
 
 #include <math.h>
 
@@ -32,7 +32,7 @@ static float *numbers(const struct tensor_file *f, int kind, size_t blocks)
         return x;
     }
     for (size_t i = 0; i < blocks * 64; i++) {
-        double u = made_number(5000 + (uint64_t)kind, i);
+        double u = synthetic_number(5000 + (uint64_t)kind, i);
         x[i] = (float)(kind == 1 ? ldexp(u, (int)(i / 64 % 23) - 12) : u);
     }
     return x;
@@ -51,7 +51,7 @@ static void test_codes(void **state)
         size_t blocks;
         const float *absmax = vector(&f, kind, "absmax", &blocks);
         float offset, *x = numbers(&f, kind, blocks), *tops = malloc(blocks * sizeof *tops);
-        float *nested = malloc((blocks / 256 + 1) * sizeof *nested);
+        float *absmax_scale = malloc((blocks / 256 + 1) * sizeof *absmax_scale);
         uint8_t *codes = malloc(blocks * 32), *absmax_codes = malloc(blocks);
         k->nf4_codes(dev, codes, tops, x, DTYPE_F32, (int64_t)blocks * 64);
         assert_memory_equal(codes, vector(&f, kind, "codes", NULL), blocks * 32);
@@ -60,16 +60,16 @@ static void test_codes(void **state)
         k->nf4_offset(dev, &offset, tops, (int64_t)blocks);
         assert_true(fabsf(offset - theirs) <= 1e-6f * fabsf(theirs));
         /* Given their offset, all the rest is theirs. */
-        k->nf4_nest(dev, absmax_codes, nested, tops, theirs, (int64_t)blocks);
-        assert_memory_equal(nested, vector(&f, kind, "nested", NULL),
-                            (blocks + 255) / 256 * sizeof *nested);
+        k->nf4_nest(dev, absmax_codes, absmax_scale, tops, theirs, (int64_t)blocks);
+        assert_memory_equal(absmax_scale, vector(&f, kind, "nested", NULL),
+                            (blocks + 255) / 256 * sizeof *absmax_scale);
         const uint8_t *exact = vector(&f, kind, "absmax_codes", NULL);
         const uint8_t *native = vector(&f, kind, "cpu_absmax_codes", NULL);
         for (size_t i = 0; i < blocks; i++) /* of zeros their CPU kernel has code 0, as ours */
-            assert_int_equal(absmax_codes[i], nested[i / 256] > 0 ? exact[i] : native[i]);
+            assert_int_equal(absmax_codes[i], absmax_scale[i / 256] > 0 ? exact[i] : native[i]);
         free(x);
         free(tops);
-        free(nested);
+        free(absmax_scale);
         free(codes);
         free(absmax_codes);
     }
@@ -83,7 +83,8 @@ static void same_codes(const struct tensor *t, int64_t index, const struct weigh
     const struct kernels *k;
     struct device *dev;
     int64_t n = t->rows * t->cols, blocks = (n + 63) / 64;
-    float *x = made_values(t, index), *tops = malloc((size_t)blocks * sizeof *tops), nested[8];
+    float *x = synthetic_values(t, index), *tops = malloc((size_t)blocks * sizeof *tops),
+          absmax_scale[8];
     uint8_t *codes = malloc((size_t)n / 2), *absmax = malloc((size_t)blocks);
     assert_true(tops && codes && absmax && n <= 8 * NF4_NESTED);
     assert_int_equal(kernels_open(&k, check_device(), &why), 0);
@@ -91,10 +92,11 @@ static void same_codes(const struct tensor *t, int64_t index, const struct weigh
     for (int64_t i = 0; i < n; i++)
         x[i] = f16_to_float(f16_from_float(x[i]));
     k->nf4_codes(dev, codes, tops, x, DTYPE_F32, n);
-    k->nf4_nest(dev, absmax, nested, tops, theirs->offset, blocks);
+    k->nf4_nest(dev, absmax, absmax_scale, tops, theirs->offset, blocks);
     assert_memory_equal(codes, theirs->data, (size_t)n / 2);
     assert_memory_equal(absmax, theirs->absmax, (size_t)blocks);
-    assert_memory_equal(nested, theirs->nested, (size_t)(n + NF4_NESTED - 1) / NF4_NESTED * 4);
+    assert_memory_equal(absmax_scale, theirs->absmax_scale,
+                        (size_t)(n + NF4_NESTED - 1) / NF4_NESTED * 4);
     k->close(dev);
     free(x);
     free(tops);
@@ -123,7 +125,7 @@ static void same_logits(const char *name)
     assert_int_equal(model_open(&m, &setup, NULL, &w, 0, &why), 0);
     assert_int_equal(batch_init(&b, TOKENS, &why), 0);
     for (int t = 0; t < TOKENS; t++)
-        ids[t] = made_token(t, VOCAB);
+        ids[t] = synthetic_token(t, VOCAB);
     batch_add_window(&b, ids, TOKENS);
     model_forward(m, &b, (struct dropout){ 0 });
     assert_int_equal(model_logits(m, TOKENS, logits, &why), 0);

@@ -10,8 +10,8 @@ static char *read_whole(const char *path)
     FILE *file = fopen(path, "re");
     assert_non_null(file);
     char *text = NULL;
-    size_t room = 0;
-    assert_true(getdelim(&text, &room, '\0', file) >= 0);
+    size_t capacity = 0;
+    assert_true(getdelim(&text, &capacity, '\0', file) >= 0);
     fclose(file);
     return text;
 }
@@ -19,7 +19,7 @@ static char *read_whole(const char *path)
 static void compare(const char *kind)
 {
     char place[100], path[200], *line = NULL, *numbers = NULL;
-    size_t room = 0, number_room = 0, texts = 0;
+    size_t capacity = 0, number_capacity = 0, texts = 0;
     struct tokenizer *t;
     struct token_buffer b = { 0 };
     snprintf(place, sizeof place, "tests/golden/bpe/%s", kind);
@@ -30,8 +30,8 @@ static void compare(const char *kind)
     snprintf(path, sizeof path, "tests/golden/bpe/%s/ids", kind);
     FILE *ids = fopen(path, "re"), *in = fopen("tests/golden/bpe/texts", "re");
     assert_true(ids && in);
-    while (getline(&line, &room, in) > 0) {
-        assert_true(getline(&numbers, &number_room, ids) > 0);
+    while (getline(&line, &capacity, in) > 0) {
+        assert_true(getline(&numbers, &number_capacity, ids) > 0);
         json_t *text = json_loads(line, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
         size_t bytes = json_string_length(text), count = 0, back;
         b.count = 0;
@@ -51,7 +51,7 @@ static void compare(const char *kind)
         texts++;
     }
     assert_true(texts > 200);
-    assert_true(getline(&numbers, &number_room, ids) < 0);
+    assert_true(getline(&numbers, &number_capacity, ids) < 0);
     fclose(ids);
     fclose(in);
     free(line);

@@ -306,12 +306,12 @@ static void test_a_terminal_is_shown_what_it_would_obey(void **state)
     static const char shown[] =
         "a\t\n\\u000d\\u001b[31m\\u007f\\u009b\\u202e\\u2066\\u061c\xe2\x80\x8d"
         "\xd7\x90\xe4\xb8\xad\xf0\x9f\x98\x80\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd";
-    for (size_t room = 16; room < 256; room++) {
+    for (size_t capacity = 16; capacity < 256; capacity++) {
         char all[256], piece[256];
         size_t used = 0;
         for (size_t at = 0, taken; at < sizeof from - 1; at += taken) {
-            size_t length = message_show(from + at, sizeof from - 1 - at, &taken, piece, room);
-            assert_true(taken && length <= room);
+            size_t length = message_show(from + at, sizeof from - 1 - at, &taken, piece, capacity);
+            assert_true(taken && length <= capacity);
             memcpy(all + used, piece, length);
             used += length;
         }

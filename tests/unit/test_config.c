@@ -10,8 +10,8 @@
 #include "model/batch.h"
 #include "model/loaded.h"
 #include "tests/lib/check.h"
-#include "tests/lib/made_model.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/synthetic_model.h"
 
 #include <math.h>
 #include <unistd.h>
@@ -33,7 +33,7 @@ static float *logits_of(const struct weights *w, int64_t count)
     uint32_t *ids = malloc((size_t)count * sizeof *ids);
     assert_true(logits && ids);
     for (int64_t t = 0; t < count; t++)
-        ids[t] = made_token(t, vocab);
+        ids[t] = synthetic_token(t, vocab);
     assert_int_equal(model_open(&m, &setup, &w->config, w, 0, &why), 0);
     assert_int_equal(batch_init(&b, count, &why), 0);
     batch_add_window(&b, ids, count);
@@ -69,7 +69,7 @@ static void compare(const char *name, const json_t *item, const struct stored_te
     struct weights w;
     int64_t count = json_integer_value(json_object_get(item, "tokens"));
     const json_t *rows = json_object_get(item, "rows");
-    made_model(scratch_directory, json_string_value(json_object_get(item, "text")), "f32");
+    synthetic_model(scratch_directory, json_string_value(json_object_get(item, "text")), "f32");
     assert_int_equal(weights_open(&w, scratch_directory, false, &why), 0);
     int64_t vocab = w.config.vocab;
     check_sizes(name, json_object_get(item, "values"), &w.config);
@@ -396,7 +396,7 @@ static void write_variant(const struct variant *v)
         bool has_prefix = t->part != PART_HEAD;
         snprintf(names[n], sizeof names[n], "%s%s", has_prefix ? v->prefix : "",
                  t->name + (has_prefix ? strlen("model.") : 0));
-        values[n] = made_values(t, t->part == PART_HEAD && v->head_is_embedding ? 0 : i);
+        values[n] = synthetic_values(t, t->part == PART_HEAD && v->head_is_embedding ? 0 : i);
         headers[n] = model_directory_header(t, DTYPE_F32);
         headers[n].name = names[n];
         if (t->part == PART_HEAD && v->head_is_f16) {

@@ -519,8 +519,8 @@ static void test_a_stream_has_a_base(void **state)
     for (int where = 0; where < 3; where++) {
         struct weights_info info = { .quantization = "none" };
         struct writer *out;
-        struct fields none;
-        fields_init(&none);
+        struct msgpack_map none;
+        msgpack_map_init(&none);
         info.config = json_dumps(w.config.json, JSON_COMPACT);
         if (where == 1) memcpy(info.base, w.base, sizeof info.base);
         assert_int_equal(weights_writer(&out, scratch_file, "test", &info, &none, &why), 0);
@@ -626,7 +626,8 @@ static void test_adapter_round_trip(void **state)
                                  .alpha = 6,
                                  .dropout = 0.1,
                                  .targets = 1u << PART_Q | 1u << PART_DOWN,
-                                 .whole = parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM),
+                                 .modules_to_save =
+                                     parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM),
                                  .positions = 8,
                                  .rows = 8,
                                  .chunk = 8,
@@ -639,7 +640,7 @@ static void test_adapter_round_trip(void **state)
     assert_int_equal(adapter_save(m, &origin, sub, &why), 0);
     assert_int_equal(adapter_open(&a, sub, &why), 0);
     assert_true(a.rank == 3 && a.alpha == 6 && a.dropout == 0.1 &&
-                a.whole == (parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM)));
+                a.modules_to_save == (parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM)));
     assert_true(a.targets == setup.targets && a.knows_base && a.has_rope && a.factor == 2);
     assert_int_equal(adapter_check_base(&a, w.base, "given", &why), 0);
     setup.method = METHOD_FROZEN;

@@ -34,11 +34,11 @@ static void says(const char *what)
 
 static void store_objects(const char *name, const void *objects, size_t bytes)
 {
-    size_t room = ZSTD_compressBound(bytes);
-    unsigned char *packed = malloc(room);
+    size_t capacity = ZSTD_compressBound(bytes);
+    unsigned char *packed = malloc(capacity);
     ZSTD_CCtx *c = ZSTD_createCCtx();
     ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
-    size_t n = ZSTD_compress2(c, packed, room, objects, bytes);
+    size_t n = ZSTD_compress2(c, packed, capacity, objects, bytes);
     assert_false(ZSTD_isError(n));
     ZSTD_freeCCtx(c);
     scratch_store(name, packed, n);
@@ -109,13 +109,13 @@ static void test_too_many_keys(void **state)
 static void write_stream(void)
 {
     struct writer *w;
-    struct fields none, r;
+    struct msgpack_map none, r;
     static char data[60000];
-    fields_init(&none);
+    msgpack_map_init(&none);
     assert_int_equal(writer_open(&w, path, STREAM_TOKENS, "test", &none, &none, &why), 0);
     for (int i = 0; i < 40; i++) {
-        fields_init(&r);
-        fields_bin(&r, "data", data, sizeof data);
+        msgpack_map_init(&r);
+        msgpack_map_bin(&r, "data", data, sizeof data);
         assert_int_equal(writer_add(w, &r, &why), 0);
     }
     assert_int_equal(writer_close(w, &why), 0);
@@ -349,13 +349,13 @@ static void test_json_lines(void **state)
 
 /* A dict whose first entry, 'a', is a tensor that is remembered as 1, the text as 0, and so many
  * more: *to is where they come. key: of the storage. */
-static char *begin_dict(size_t key, size_t room, char **to)
+static char *begin_dict(size_t key, size_t capacity, char **to)
 {
     static const char before[] =
         "\x80\2}(\x8c\1aq\0ctorch._utils\n_rebuild_tensor_v2\n((\x8c\7storage"
         "ctorch\nByteStorage\nX";
     static const char after[] = "\x8c\3cpuK\1tQK\0K\1\x85K\1\x85tRq\1";
-    char *all = malloc(sizeof before + 4 + key + sizeof after + room);
+    char *all = malloc(sizeof before + 4 + key + sizeof after + capacity);
     uint32_t bytes = (uint32_t)key;
     memcpy(all, before, sizeof before - 1);
     memcpy(all + sizeof before - 1, &bytes, 4);
@@ -671,22 +671,22 @@ static int peek(uint64_t step, uint64_t loss_steps, double loss_sum, double loss
     static const char *const texts[] = { "recipe", "data", "tokenizer", "base", "rope", "device" };
     struct run_state s;
     struct writer *w;
-    struct fields own, none;
-    fields_init(&own);
-    fields_init(&none);
-    fields_count(&own, "step", step);
-    fields_count(&own, "tokens", 1);
-    fields_real(&own, "loss_sum", loss_sum);
-    fields_count(&own, "loss_steps", loss_steps);
-    fields_real(&own, "loss_scale", loss_scale);
-    fields_count(&own, "scale_steps", 0);
+    struct msgpack_map own, none;
+    msgpack_map_init(&own);
+    msgpack_map_init(&none);
+    msgpack_map_count(&own, "step", step);
+    msgpack_map_count(&own, "tokens", 1);
+    msgpack_map_real(&own, "loss_sum", loss_sum);
+    msgpack_map_count(&own, "loss_steps", loss_steps);
+    msgpack_map_real(&own, "loss_scale", loss_scale);
+    msgpack_map_count(&own, "scale_steps", 0);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        fields_text(&own, texts[i], "x");
-    fields_count(&own, "chunk", 8);
-    fields_count(&own, "parameters", 8);
+        msgpack_map_text(&own, texts[i], "x");
+    msgpack_map_count(&own, "chunk", 8);
+    msgpack_map_count(&own, "parameters", 8);
     assert_int_equal(writer_open(&w, path, STREAM_STATE, "test", &own, &none, &why), 0);
     assert_int_equal(writer_close(w, &why), 0);
-    fields_release(&own);
+    msgpack_map_release(&own);
     return checkpoint_peek(path, &s, &why);
 }
 

@@ -82,7 +82,7 @@ static void one_case(const char *kind, bool s2, bool lora, int64_t kept, int64_t
                                  .rank = lora ? RANK : 0,
                                  .alpha = alpha,
                                  .targets = ~0u,
-                                 .kept_layers = kept,
+                                 .stored_layers = kept,
                                  .positions = 32,
                                  .rows = ROWS,
                                  .chunk = chunk,
@@ -165,8 +165,9 @@ static void open_tiny(struct opened *o, int64_t kept, double dropout, int thread
                                  .alpha = alpha,
                                  .targets = ~0u,
                                  .dropout = dropout,
-                                 .whole = parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM),
-                                 .kept_layers = kept == ON_HOST ? 0 : kept,
+                                 .modules_to_save =
+                                     parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM),
+                                 .stored_layers = kept == ON_HOST ? 0 : kept,
                                  .inputs_on_host = kept == ON_HOST,
                                  .positions = 32,
                                  .rows = ROWS,
@@ -207,7 +208,7 @@ static void test_same_bits(void **state)
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
         struct opened a, b;
         float nll[2][ROWS];
-        open_tiny(&a, KEEPS_ALL, 0.3, 1, 16);
+        open_tiny(&a, STORES_ALL, 0.3, 1, 16);
         open_tiny(&b, kept[i], 0.3, 2, 16);
         run_tiny(&a, nll[0]);
         run_tiny(&b, nll[1]);
@@ -287,20 +288,20 @@ static void test_memory_changes_no_bit(void **state)
 {
     (void)state;
     static const struct model_setup setups[] = {
-        { .kept_layers = 0 },
-        { .kept_layers = 3 },
-        { .kept_outputs = 3 },
-        { .kept_layers = 2, .kept_outputs = 99 },
+        { .stored_layers = 0 },
+        { .stored_layers = 3 },
+        { .stored_attention = 3 },
+        { .stored_layers = 2, .stored_attention = 99 },
         { .inputs_on_host = true },
         { .outputs_on_host = true },
-        { .kept_layers = 2, .inputs_on_host = true, .outputs_on_host = true },
-        { .kept_layers = 6, .outputs_on_host = true },
+        { .stored_layers = 2, .inputs_on_host = true, .outputs_on_host = true },
+        { .stored_layers = 6, .outputs_on_host = true },
         { .moments_on_host = true },
-        { .kept_layers = 2, .inputs_on_host = true, .moments_on_host = true }
+        { .stored_layers = 2, .inputs_on_host = true, .moments_on_host = true }
     };
     struct memory_plan all, plan;
     int64_t count, same;
-    float *exact = train_seven((struct model_setup){ .kept_layers = KEEPS_ALL }, &count, &all);
+    float *exact = train_seven((struct model_setup){ .stored_layers = STORES_ALL }, &count, &all);
     assert_int_equal(memory_host_total(&all), 0);
     for (size_t i = 0; i < sizeof setups / sizeof *setups; i++) {
         float *value = train_seven(setups[i], &same, &plan);
@@ -372,7 +373,7 @@ static void test_plan_is_what_is_taken(void **state)
     (void)state;
     struct opened o;
     struct memory_plan plan;
-    open_tiny(&o, KEEPS_ALL, 0, 1, 16);
+    open_tiny(&o, STORES_ALL, 0, 1, 16);
     assert_int_equal(model_plan(&plan, model_setup_of(o.m), NULL, &o.w, &why), 0);
     assert_true(plan.bytes[MEMORY_MOMENTS] == 2 * plan.bytes[MEMORY_GRADIENTS]);
     assert_true(plan.bytes[MEMORY_PARAMETERS] >= (size_t)model_parameters(o.m)->count * 4);
@@ -386,7 +387,7 @@ static void test_fault_is_named(void **state)
 {
     (void)state;
     struct opened o;
-    open_tiny(&o, KEEPS_ALL, 0, 1, 16);
+    open_tiny(&o, STORES_ALL, 0, 1, 16);
     assert_int_equal(model_find_fault(o.m, &o.b, (struct dropout){ 0 }, &why), 0);
     model_parameters(o.m)->value[model_parameters(o.m)->at[0].offset] = NAN;
     for (int i = 0; i < ROWS; i++)
@@ -403,7 +404,7 @@ static void test_passes_end_once_they_are_to(void **state)
     struct opened o;
     struct dropout none = { 0 };
     float *before = check_buffer(ROWS * 40), *after = check_buffer(ROWS * 40), nll[ROWS];
-    open_tiny(&o, KEEPS_ALL, 0, 1, 16);
+    open_tiny(&o, STORES_ALL, 0, 1, 16);
     model_forward(o.m, &o.b, none);
     assert_int_equal(model_logits(o.m, ROWS, before, &why), 0);
     assert_int_equal(model_loss(o.m, nll, 0.01f, &why), 0);

@@ -5,8 +5,8 @@
 #include "model/adapter_load.h"
 #include "model/batch.h"
 #include "tests/lib/check.h"
-#include "tests/lib/made_model.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/synthetic_model.h"
 #include "tools/merge/merger.h"
 
 #include <math.h>
@@ -35,8 +35,8 @@ static void open_adapter(struct adapter *a, const char *path)
 {
     if (adapter_open(a, path, &why)) print_error("%s\n", why.text);
     assert_true(a->rank == 4 && a->alpha == 6);
-    assert_int_equal(a->whole, parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM) |
-                                   parts_of_role(ROLE_HEAD));
+    assert_int_equal(a->modules_to_save, parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM) |
+                                             parts_of_role(ROLE_HEAD));
 }
 
 static void test_gradients(void **state)
@@ -49,7 +49,7 @@ static void test_gradients(void **state)
     struct tensor_file exact;
     uint32_t ids[TOKENS];
     float nll[TOKENS];
-    made_model(scratch_directory, config_text, "f32");
+    synthetic_model(scratch_directory, config_text, "f32");
     assert_int_equal(weights_open(&w, scratch_directory, false, &why), 0);
     open_adapter(&a, "tests/golden/peft/adapter-bin");
     struct fit fit;
@@ -65,7 +65,7 @@ static void test_gradients(void **state)
     assert_int_equal(adapter_load(&a, m, &why), 0);
     assert_int_equal(batch_init(&b, TOKENS, &why), 0);
     for (int t = 0; t < TOKENS; t++)
-        ids[t] = made_token(t, VOCAB);
+        ids[t] = synthetic_token(t, VOCAB);
     batch_add_window(&b, ids, TOKENS);
     model_forward(m, &b, (struct dropout){ 0 });
     assert_int_equal(model_loss(m, nll, 1.0f / (TOKENS - 1), &why), 0);
@@ -171,13 +171,13 @@ static void merge_and_compare(const char *name, enum dtype dtype, const struct a
     struct model_files ours;
     enum dtype dtypes[32];
     char path[120];
-    made_model(scratch_directory, config_text, name);
+    synthetic_model(scratch_directory, config_text, name);
     assert_int_equal(weights_open(&w, scratch_directory, false, &why), 0);
     struct fit fit;
     if (adapter_fit(a, &w.config, &fit, &why)) print_error("%s\n", why.text);
     for (int64_t i = 0; i < w.count; i++)
         dtypes[i] = dtype;
-    const struct merge_part part = { a, &fit, 1, golden };
+    const struct merge_adapter part = { a, &fit, 1, golden };
     const struct merger_job merging = { .base = &w,
                                         .table = w.table,
                                         .count = w.count,
@@ -238,7 +238,7 @@ static void test_longlora(void **state)
     struct adapter a;
     char path[120];
     assert_int_equal(adapter_open(&a, "tests/golden/longlora", &why), 0);
-    assert_int_equal(a.whole, parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM));
+    assert_int_equal(a.modules_to_save, parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM));
     merge_and_compare("f32", DTYPE_F32, &a, "tests/golden/longlora/merged.safetensors", 4, 4);
     adapter_close(&a);
     /* What is no part of a base, or no embedding or norm, is refused. */
@@ -253,7 +253,7 @@ static void test_longlora(void **state)
     struct weights w;
     scratch_copy("trainable_params.bin", "trainable_params.bin");
     scratch_copy("trainable_params.bin", "adapter_model.bin");
-    made_model(scratch_directory, config_text, "f32");
+    synthetic_model(scratch_directory, config_text, "f32");
     assert_int_equal(weights_open(&w, scratch_directory, false, &why), 0);
     assert_int_equal(adapter_open(&a, scratch_directory, &why), 0);
     struct fit fit;

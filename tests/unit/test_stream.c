@@ -34,24 +34,24 @@ static const char filler[] =
 static void write_stream(const char *name, enum stream_kind kind, int records, size_t size)
 {
     struct writer *w;
-    struct fields own, none;
+    struct msgpack_map own, none;
     char *data = malloc(size + 1);
-    fields_init(&own);
-    fields_init(&none);
-    fields_text(&own, "x-field", "same");
+    msgpack_map_init(&own);
+    msgpack_map_init(&none);
+    msgpack_map_text(&own, "x-field", "same");
     assert_int_equal(writer_open(&w, name, kind, "test", &own, &none, &why), 0);
     for (int i = 0; i < records; i++) {
-        struct fields r;
-        fields_init(&r);
+        struct msgpack_map r;
+        msgpack_map_init(&r);
         for (size_t j = 0; j < size; j++)
             data[j] = filler[(j * 7 + (size_t)i) % sizeof filler];
-        fields_count(&r, "number", (uint64_t)i);
-        fields_bin(&r, "data", data, size);
+        msgpack_map_count(&r, "number", (uint64_t)i);
+        msgpack_map_bin(&r, "data", data, size);
         assert_int_equal(writer_add(w, &r, &why), 0);
     }
     writer_parent(w, "test", "0123");
     assert_int_equal(writer_close(w, &why), 0);
-    fields_release(&own);
+    msgpack_map_release(&own);
     free(data);
 }
 
@@ -68,8 +68,8 @@ static int read_once(const char *name, enum stream_kind kind, bool ahead, uint64
         const void *data;
         size_t bytes;
         uint64_t number;
-        if (field_bin(&o, "data", &data, &bytes, &why) ||
-            field_count(&o, "number", UINT64_MAX, &number, &why)) {
+        if (map_get_bin(&o, "data", &data, &bytes, &why) ||
+            map_get_count(&o, "number", UINT64_MAX, &number, &why)) {
             got = -1;
             break;
         }
@@ -225,11 +225,11 @@ static void test_wrong_kind_and_version(void **state)
 /* A stream made of given msgpack bytes, in one frame. */
 static void store_objects(const char *name, const void *objects, size_t bytes)
 {
-    size_t room = ZSTD_compressBound(bytes);
-    unsigned char *packed = malloc(room);
+    size_t capacity = ZSTD_compressBound(bytes);
+    unsigned char *packed = malloc(capacity);
     ZSTD_CCtx *c = ZSTD_createCCtx();
     ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
-    size_t n = ZSTD_compress2(c, packed, room, objects, bytes);
+    size_t n = ZSTD_compress2(c, packed, capacity, objects, bytes);
     assert_false(ZSTD_isError(n));
     ZSTD_freeCCtx(c);
     scratch_store(name, packed, n);
@@ -315,7 +315,7 @@ static void test_concatenated(void **state)
     for (int i = 36; i >= 0; i--) {
         uint64_t number;
         assert_int_equal(reader_at(r, (uint64_t)i, &o, &why), 0);
-        assert_int_equal(field_count(&o, "number", UINT64_MAX, &number, &why), 0);
+        assert_int_equal(map_get_count(&o, "number", UINT64_MAX, &number, &why), 0);
         assert_int_equal(number, i < 30 ? i : i - 30);
     }
     reader_close(r);
@@ -351,7 +351,7 @@ static void test_index(void **state)
             for (int i = 0; i < 60 && counts[c]; i++) {
                 uint64_t number, wanted = (uint64_t)check_below(counts[c]);
                 assert_int_equal(reader_at(r, wanted, &o, &why), 0);
-                assert_int_equal(field_count(&o, "number", UINT64_MAX, &number, &why), 0);
+                assert_int_equal(map_get_count(&o, "number", UINT64_MAX, &number, &why), 0);
                 assert_int_equal(number, wanted);
             }
             reader_close(r);
@@ -519,14 +519,14 @@ static void test_unknown_and_double_keys(void **state)
     msgpack_unpacked_init(&u);
     size_t off = 0;
     msgpack_unpack_next(&u, good, sizeof good - 1, &off);
-    assert_int_equal(fields_check(&u.data, known, &why), 0);
+    assert_int_equal(map_check(&u.data, known, &why), 0);
     off = 0;
     msgpack_unpack_next(&u, bad, sizeof bad - 1, &off);
-    assert_int_equal(fields_check(&u.data, known, &why), -1);
+    assert_int_equal(map_check(&u.data, known, &why), -1);
     assert_string_equal(why.text, "unknown key 'c'");
     off = 0;
     msgpack_unpack_next(&u, twice, sizeof twice - 1, &off);
-    assert_int_equal(fields_check(&u.data, known, &why), -1);
+    assert_int_equal(map_check(&u.data, known, &why), -1);
     assert_string_equal(why.text, "key 'a' stands twice");
     msgpack_unpacked_destroy(&u);
 }

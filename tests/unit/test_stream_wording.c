@@ -10,27 +10,27 @@ static void add(struct stream_wording *w,
                 void (*to)(struct stream_wording *, const msgpack_object *), const char *key,
                 const char *const pairs[][2], size_t count)
 {
-    struct fields inner, outer;
+    struct msgpack_map inner, outer;
     msgpack_sbuffer bytes;
     msgpack_packer pk;
     msgpack_unpacked map;
     size_t at = 0;
-    fields_init(&inner);
-    fields_init(&outer);
+    msgpack_map_init(&inner);
+    msgpack_map_init(&outer);
     for (size_t i = 0; i < count; i++)
-        fields_text(&inner, pairs[i][0], pairs[i][1]);
-    fields_map(&outer, key, &inner);
+        msgpack_map_text(&inner, pairs[i][0], pairs[i][1]);
+    msgpack_map_map(&outer, key, &inner);
     msgpack_sbuffer_init(&bytes);
     msgpack_packer_init(&pk, &bytes, msgpack_sbuffer_write);
-    fields_pack(&outer, &pk);
+    msgpack_map_pack(&outer, &pk);
     msgpack_unpacked_init(&map);
     assert_int_equal(msgpack_unpack_next(&map, bytes.data, bytes.size, &at),
                      MSGPACK_UNPACK_SUCCESS);
     to(w, &map.data);
     msgpack_unpacked_destroy(&map);
     msgpack_sbuffer_destroy(&bytes);
-    fields_release(&inner);
-    fields_release(&outer);
+    msgpack_map_release(&inner);
+    msgpack_map_release(&outer);
 }
 
 static void header(struct stream_wording *w, const char *name, const char *digest)

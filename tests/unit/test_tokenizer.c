@@ -81,9 +81,9 @@ static struct texts load_texts(void)
 {
     struct texts t = { 0 };
     char *line = NULL;
-    size_t room = 0;
+    size_t capacity = 0;
     FILE *file = open_golden("texts");
-    while (getline(&line, &room, file) > 0)
+    while (getline(&line, &capacity, file) > 0)
         t.at[t.count++] = json_loads(line, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     free(line);
     fclose(file);
@@ -142,9 +142,9 @@ static void test_cases(void **state)
     struct texts texts = load_texts();
     json_t *bytes = load_golden("bytes.json"), *chars = load_golden("chars.json");
     char *line = NULL;
-    size_t room = 0, number = 0, refused = 0;
+    size_t capacity = 0, number = 0, refused = 0;
     FILE *file = open_golden("cases");
-    while (getline(&line, &room, file) > 0) {
+    while (getline(&line, &capacity, file) > 0) {
         json_t *c = json_loads(line, 0, NULL);
         bool is_chars = !strcmp(json_string_value(json_object_get(c, "base")), "chars");
         json_t *model = with_set(is_chars ? chars : bytes, json_object_get(c, "set"));
@@ -225,9 +225,9 @@ static void test_beside(void **state)
     (void)state;
     json_t *chars = load_golden("chars.json");
     char *line = NULL;
-    size_t room = 0, number = 0;
+    size_t capacity = 0, number = 0;
     FILE *file = open_golden("beside");
-    while (getline(&line, &room, file) > 0) {
+    while (getline(&line, &capacity, file) > 0) {
         json_t *c = json_loads(line, 0, NULL), *content;
         /* One has a number of 31 digits. */
         if (!c) c = json_loads(line, JSON_DECODE_INT_AS_REAL, NULL);
@@ -308,12 +308,12 @@ static void test_classes(void **state)
     (void)state;
     static uint32_t scalars[0x110000], found[0x110000];
     static char text[4 * 0x110000];
-    size_t count = list_scalars(scalars), bytes = 0, room = 0, patterns = 0, others = 0;
+    size_t count = list_scalars(scalars), bytes = 0, capacity = 0, patterns = 0, others = 0;
     for (size_t i = 0; i < count; i++)
         bytes += utf8_encode(scalars[i], text + bytes);
     char *line = NULL;
     FILE *file = open_golden("classes");
-    while (getline(&line, &room, file) > 0) {
+    while (getline(&line, &capacity, file) > 0) {
         struct splitter *s;
         struct split_work *work = NULL;
         size_t wanted, end;

@@ -22,11 +22,11 @@ static struct lines load(const char *name)
 {
     struct lines l = { 0 };
     char path[200], *line = NULL;
-    size_t room = 0;
+    size_t capacity = 0;
     snprintf(path, sizeof path, PLACE "%s", name);
     FILE *file = fopen(path, "re");
     assert_non_null(file);
-    while (getline(&line, &room, file) > 0) {
+    while (getline(&line, &capacity, file) > 0) {
         assert_true(l.count < LINES);
         l.at[l.count] = json_loads(line, JSON_DECODE_ANY, NULL);
         assert_non_null(l.at[l.count++]);

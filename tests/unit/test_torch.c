@@ -5,8 +5,8 @@
 #include "lib/tensorfile/pickle.h"
 #include "lib/tensorfile/torch_file.h"
 #include "tests/lib/check.h"
-#include "tests/lib/made_model.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/synthetic_model.h"
 
 static struct fail why;
 
@@ -17,7 +17,7 @@ static void same_as_made(const char *model, enum dtype type)
     assert_true(w.count > 0);
     for (int64_t i = 0; i < w.count; i++) {
         const struct tensor *t = &w.table[i];
-        float *exact = made_values(t, i);
+        float *exact = synthetic_values(t, i);
         const uint16_t *got = w.at[i].data;
         assert_int_equal(w.at[i].type, type);
         for (int64_t j = 0; j < t->rows * t->cols; j++)

@@ -5,8 +5,8 @@
 #include "model/checkpoint.h"
 #include "model/session.h"
 #include "tests/lib/check.h"
-#include "tests/lib/made_model.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/synthetic_model.h"
 
 static struct fail why;
 static const double bound = 2e-5;      /* of the largest logit */
@@ -16,7 +16,7 @@ static void open_case(const json_t *item, struct weights *w, struct config *c)
 {
     char *text = json_dumps(json_object_get(item, "config"), 0);
     const char *rope = json_string_value(json_object_get(item, "rope"));
-    made_model(scratch_directory, text, "f32");
+    synthetic_model(scratch_directory, text, "f32");
     free(text);
     assert_int_equal(weights_open(w, scratch_directory, false, &why), 0);
     assert_int_equal(config_copy(c, &w->config, &why), 0);
@@ -45,7 +45,7 @@ static void compare_batch(const json_t *item, const struct stored_tensor *exact)
     double *wanted = check_doubles(exact->data, exact->bytes / 4);
     assert_true(ids && logits && got);
     for (int64_t t = 0; t < count; t++)
-        ids[t] = made_token(t, vocab);
+        ids[t] = synthetic_token(t, vocab);
     batch_add_window(&b, ids, count);
     model_forward(m, &b, (struct dropout){ 0 });
     assert_int_equal(model_logits(m, count, logits, &why), 0);
@@ -74,7 +74,7 @@ static void compare_session(const json_t *item, const struct stored_tensor *exac
     double *wanted = check_doubles(exact->data, exact->bytes / 4);
     assert_non_null(ids);
     for (int64_t t = 0; t < count; t++)
-        ids[t] = made_token(t, vocab);
+        ids[t] = synthetic_token(t, vocab);
     struct model_setup setup = session_setup(count, check_device(), 0);
     for (int is_exact = 0; is_exact < 2; is_exact++) {
         setup.exact_cache = is_exact;
@@ -120,18 +120,18 @@ static void test_dynamic_session_after_another_text(void **state)
     struct loaded l = { 0 };
     struct session a, b;
     uint32_t ids[400], other[400];
-    made_model(scratch_directory,
-               "{\"model_type\":\"llama\",\"vocab_size\":48,\"num_hidden_layers\":1,"
-               "\"hidden_size\":64,\"intermediate_size\":64,\"num_attention_heads\":2,"
-               "\"max_position_embeddings\":128,\"rope_scaling\":{\"type\":\"dynamic\","
-               "\"factor\":4.0}}",
-               "f32");
+    synthetic_model(scratch_directory,
+                    "{\"model_type\":\"llama\",\"vocab_size\":48,\"num_hidden_layers\":1,"
+                    "\"hidden_size\":64,\"intermediate_size\":64,\"num_attention_heads\":2,"
+                    "\"max_position_embeddings\":128,\"rope_scaling\":{\"type\":\"dynamic\","
+                    "\"factor\":4.0}}",
+                    "f32");
     assert_int_equal(weights_open(&l.weights, scratch_directory, false, &why), 0);
     assert_int_equal(config_copy(&l.config, &l.weights.config, &why), 0);
     assert_int_equal(config_context(&l.config), 512);
     for (int t = 0; t < 400; t++) {
-        ids[t] = made_token(t, 48);
-        other[t] = t < 200 ? ids[t] : made_token(t + 1, 48);
+        ids[t] = synthetic_token(t, 48);
+        other[t] = t < 200 ? ids[t] : synthetic_token(t + 1, 48);
     }
     struct model_setup setup = session_setup(400, check_device(), 1);
     assert_int_equal(session_open(&a, &l, &setup, &why), 0);

@@ -69,7 +69,7 @@ static void open_template(struct chat_template *t, const json_t *line, bool by_n
     const struct tokenizer *tokenizer = tokenizer_of(text_of(line, "tokenizer"));
     const struct chat_known *known = digest ? known_of(digest) : NULL;
     if (digest && !known) fail_msg("%s is not in the table", text_of(line, "of"));
-    if (known) assert_string_equal(known->wording, wording);
+    if (known) assert_string_equal(known->template_name, wording);
     if (known && !by_name ? chat_known_open(t, known, tokenizer, &why)
                           : chat_template_open(t, wording, tokenizer, &why))
         fail_msg("%s", why.text);
@@ -190,7 +190,8 @@ static void test_nothing_is_without_a_case(void **state)
         if (!strstr(seen, part)) fail_msg("no case of %s", names[i]);
     }
     for (size_t i = 0; (known = chat_known_at(i)); i++)
-        if (known->wording && !strstr(seen, known->digest)) fail_msg("no case of %s", known->of);
+        if (known->template_name && !strstr(seen, known->digest))
+            fail_msg("no case of %s", known->of);
 }
 
 /* A wording by its name is that of the texts that change nothing. */

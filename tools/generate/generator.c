@@ -12,7 +12,7 @@ const char *ending_name(enum ending e)
     return names[e];
 }
 
-static int take_eos(struct generator *g, const json_t *value, struct fail *why)
+static int read_eos(struct generator *g, const json_t *value, struct fail *why)
 {
     size_t n = json_is_array(value) ? json_array_size(value) : 1;
     if (!value || json_is_null(value)) return 0;
@@ -38,11 +38,11 @@ int generator_find_eos(struct generator *g, const char *model, const struct conf
     if (found) {
         json_t *file = json_read_file(path, why);
         if (!file) return -1;
-        int status = take_eos(g, json_object_get(file, "eos_token_id"), why);
+        int status = read_eos(g, json_object_get(file, "eos_token_id"), why);
         json_decref(file);
         if (status) return fail_in(why, path);
     }
-    if (!g->eos_count && take_eos(g, json_object_get(c->json, "eos_token_id"), why)) return -1;
+    if (!g->eos_count && read_eos(g, json_object_get(c->json, "eos_token_id"), why)) return -1;
     uint32_t own = tokenizer_eos(g->tokenizer);
     if (!g->eos_count && own != UINT32_MAX) g->eos[g->eos_count++] = own;
     return 0;

@@ -11,18 +11,18 @@
 
 struct text {
     char *at;
-    size_t bytes, room;
+    size_t bytes, capacity;
 };
 
 static int append(void *arg, const char *bytes, size_t count, struct fail *why)
 {
     struct text *t = arg;
-    if (t->bytes + count > t->room) {
-        size_t room = 2 * (t->bytes + count) + 64;
-        char *grown = realloc(t->at, room);
+    if (t->bytes + count > t->capacity) {
+        size_t capacity = 2 * (t->bytes + count) + 64;
+        char *grown = realloc(t->at, capacity);
         if (!grown) return fail(why, "out of memory");
         t->at = grown;
-        t->room = room;
+        t->capacity = capacity;
     }
     memcpy(t->at + t->bytes, bytes, count);
     t->bytes += count;

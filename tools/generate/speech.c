@@ -13,17 +13,17 @@ void speech_release(struct speech *s)
 {
     free(s->held);
     s->held = NULL;
-    s->count = s->room = 0;
+    s->count = s->capacity = 0;
 }
 
 static int hold(struct speech *s, const char *text, size_t bytes, struct fail *why)
 {
-    if (s->count + bytes > s->room) {
-        size_t room = 2 * (s->count + bytes) + 64;
-        char *grown = realloc(s->held, room);
+    if (s->count + bytes > s->capacity) {
+        size_t capacity = 2 * (s->count + bytes) + 64;
+        char *grown = realloc(s->held, capacity);
         if (!grown) return fail(why, "out of memory");
         s->held = grown;
-        s->room = room;
+        s->capacity = capacity;
     }
     if (bytes) memcpy(s->held + s->count, text, bytes);
     s->count += bytes;

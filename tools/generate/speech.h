@@ -16,7 +16,7 @@ struct speech {
     bool has_begun;  /* something was said */
     uint32_t before; /* the token before the next */
     char *held;
-    size_t count, room;
+    size_t count, capacity;
 };
 
 /* Text goes to say(arg, …). stops is borrowed; before: the last token of the prompt. */

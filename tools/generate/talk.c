@@ -12,7 +12,7 @@
 /* ---- the conversation as tokens ---- */
 
 /* Each prompt is encoded whole and for itself, each answer stands as it was made. */
-static int lay_out(struct talk *t, size_t first, struct fail *why)
+static int build_prompt(struct talk *t, size_t first, struct fail *why)
 {
     t->ids.count = 0;
     for (size_t i = first; i < t->count; i++) {
@@ -42,19 +42,19 @@ int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *droppe
 {
     *dropped = 0;
     if (t->template->is_single) talk_forget(t);
-    if (t->count == t->room) {
-        size_t room = 2 * t->room + 8;
-        struct turn *grown = realloc(t->turns, room * sizeof *grown);
+    if (t->count == t->capacity) {
+        size_t capacity = 2 * t->capacity + 8;
+        struct turn *grown = realloc(t->turns, capacity * sizeof *grown);
         if (!grown) return fail(why, "out of memory");
         t->turns = grown;
-        t->room = room;
+        t->capacity = capacity;
     }
     char *copy = strdup(prompt);
     if (!copy) return fail(why, "out of memory");
     t->turns[t->count++] = (struct turn){ .prompt = copy };
-    int status = lay_out(t, 0, why);
+    int status = build_prompt(t, 0, why);
     while (!status && (int64_t)t->ids.count + reserve > t->context && *dropped + 1 < t->count)
-        status = lay_out(t, ++*dropped, why);
+        status = build_prompt(t, ++*dropped, why);
     if (!status) status = generator_fits((int64_t)t->ids.count, t->context, why);
     if (status) {
         *dropped = 0;
@@ -112,9 +112,9 @@ static char *ask_user(void)
     return line;
 #else
     char *line = NULL;
-    size_t room = 0;
+    size_t capacity = 0;
     message_write("> ", 2);
-    ssize_t n = getline(&line, &room, stdin);
+    ssize_t n = getline(&line, &capacity, stdin);
     if (n < 0) {
         free(line);
         return NULL;

@@ -18,7 +18,7 @@ struct talk {
     const char *system; /* NULL: the template's sentence */
     int64_t context;    /* tokens that a conversation may have */
     struct turn *turns; /* of which the last may wait for its answer */
-    size_t count, room;
+    size_t count, capacity;
     struct token_buffer ids; /* what the model reads next */
 };
 

@@ -7,12 +7,12 @@ static enum block block_of(const struct tensor *t)
     return t->part == PART_GATE || t->part == PART_UP || t->part == PART_DOWN ? MLP : ATTENTION;
 }
 
-static bool has_bias(const struct merge_part *p, int64_t index)
+static bool has_bias(const struct merge_adapter *p, int64_t index)
 {
     return p->adapter->has_bias && index < p->fit->count && p->fit->each[index].rank;
 }
 
-int64_t biases_list(const struct merge_part *parts, int part_count, const struct tensor *table,
+int64_t biases_list(const struct merge_adapter *parts, int part_count, const struct tensor *table,
                     int64_t count, struct bias **list, struct fail *why)
 {
     bool has[BLOCKS] = { false };
@@ -52,10 +52,10 @@ int bias_produce(struct merger *m, const struct bias *b, struct safetensors_writ
 {
     int64_t rows = b->of->rows;
     enum dtype dtype = m->dtypes[b->index];
-    must(rows <= m->room);
+    must(rows <= m->capacity);
     memset(m->wide, 0, (size_t)rows * sizeof *m->wide);
     for (int i = 0; i < m->part_count; i++) {
-        const struct merge_part *p = &m->parts[i];
+        const struct merge_adapter *p = &m->parts[i];
         if (!has_bias(p, b->index)) continue;
         float *values = adapter_values(p->adapter, b->of, STORED_BIAS, rows, 1, why);
         if (!values) return fail_in(why, p->path);

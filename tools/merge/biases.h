@@ -17,7 +17,7 @@ struct bias {
 
 /* Those that the result has; none where no adapter has lora_bias. The caller frees *list. Returns
  * their number, -1 out of memory. */
-int64_t biases_list(const struct merge_part *parts, int part_count, const struct tensor *table,
+int64_t biases_list(const struct merge_adapter *parts, int part_count, const struct tensor *table,
                     int64_t count, struct bias **list, struct fail *why) MUST_USE;
 struct tensor_header bias_header(const struct bias *b, enum dtype dtype);
 /* Says in config.json which there are. */

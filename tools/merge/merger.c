@@ -26,14 +26,14 @@ int merger_open(struct merger *m, const struct merger_job *job, struct fail *why
                           .part_count = job->part_count,
                           .dtypes = job->dtypes,
                           .biases = job->biases };
-    must(job->part_count > 0 && job->part_count <= MERGE_PARTS_MAX);
+    must(job->part_count > 0 && job->part_count <= MERGE_ADAPTERS_MAX);
     for (int64_t i = 0; i < m->count; i++) {
         int64_t count = rows_of_piece(&m->table[i]) * m->table[i].cols;
-        if (count > m->room) m->room = count;
+        if (count > m->capacity) m->capacity = count;
     }
-    m->wide = malloc((size_t)m->room * sizeof *m->wide);
-    m->change = malloc((size_t)m->room * sizeof *m->change);
-    m->narrow = malloc((size_t)m->room * sizeof(float));
+    m->wide = malloc((size_t)m->capacity * sizeof *m->wide);
+    m->change = malloc((size_t)m->capacity * sizeof *m->change);
+    m->narrow = malloc((size_t)m->capacity * sizeof(float));
     int status = m->wide && m->change && m->narrow ? 0 : fail(why, "out of memory");
     if (!status) status = update_check_parts(m, why);
     if (!status) status = kernels_open(&m->k, "cpu", why);
@@ -60,7 +60,7 @@ static void widen_rows(struct merger *m, const struct weight *w, int64_t first, 
     if (w->type == DTYPE_NF4)
         m->k->nf4_dequantize(m->dev, m->wide, (const uint8_t *)w->data + at / 2,
                              w->absmax ? w->absmax + at / NF4_BLOCK : NULL,
-                             w->nested + at / (w->absmax ? NF4_NESTED : NF4_BLOCK), w->offset,
+                             w->absmax_scale + at / (w->absmax ? NF4_NESTED : NF4_BLOCK), w->offset,
                              count);
     else
         m->k->widen(m->dev, m->wide, (const char *)w->data + at * dtype_bits(w->type) / 8, w->type,
@@ -215,7 +215,7 @@ static int check_base(struct merger *m, struct fail *why)
     m->reading = NULL;
     for (int i = 0; i < m->part_count; i++)
         if (adapter_check_base(m->parts[i].adapter, base, m->base_path, why))
-            return loaded_blame_base(m->parts[i].path, why);
+            return loaded_fail_base(m->parts[i].path, why);
     return 0;
 }
 

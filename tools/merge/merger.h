@@ -10,10 +10,10 @@
 #include "lib/llama/model_directory.h"
 #include "model/loaded.h"
 
-enum { MERGE_PARTS_MAX = 64 };
+enum { MERGE_ADAPTERS_MAX = 64 };
 
 /* An adapter of those that are merged. */
-struct merge_part {
+struct merge_adapter {
     const struct adapter *adapter;
     const struct fit *fit; /* with the base */
     double weight;
@@ -27,7 +27,7 @@ struct merger {
     const struct tensor *table; /* of the result, [count]: where its head is untied, one more than
                                  * the base may have, and rows of tokens that the base has not */
     int64_t count;
-    const struct merge_part *parts;
+    const struct merge_adapter *parts;
     int part_count;
     const char *base_path; /* for messages; set after merger_open */
     const struct kernels *k;
@@ -35,7 +35,7 @@ struct merger {
     const enum dtype *dtypes;       /* of the results, [count] */
     float *wide, *change;           /* rows of the tensor, and what is added to them */
     void *narrow;                   /* the result */
-    int64_t room;                   /* elements of each */
+    int64_t capacity;               /* elements of each */
     double squares, change_squares; /* ‖W‖² and ‖ΔW‖² of the adapted tensors */
     int64_t merged, replaced;       /* tensors */
     const struct bias *biases;      /* that come after the table's tensors */
@@ -46,7 +46,7 @@ struct merger_job {
     const struct weights *base;
     const struct tensor *table;
     int64_t count;
-    const struct merge_part *parts;
+    const struct merge_adapter *parts;
     int part_count;
     const enum dtype *dtypes;
     const struct bias *biases; /* biases_list; NULL: none are produced */

@@ -30,8 +30,8 @@ static void check_needed(const struct options *o)
 
 static void read_adapters(struct options *o)
 {
-    if (o->adapters.count > MERGE_PARTS_MAX)
-        die_usage("%d adapters, at most %d at once", o->adapters.count, MERGE_PARTS_MAX);
+    if (o->adapters.count > MERGE_ADAPTERS_MAX)
+        die_usage("%d adapters, at most %d at once", o->adapters.count, MERGE_ADAPTERS_MAX);
     for (int i = 0; i < o->adapters.count; i++)
         or_die(part_parse(&o->words[i], o->adapters.at[i], &why), &why);
     o->loaded.adapter = o->words[0].path;

@@ -10,7 +10,7 @@
 struct options {
     struct loaded_options loaded;
     struct opt_list adapters;
-    struct part_word words[MERGE_PARTS_MAX]; /* of the adapters */
+    struct part_word words[MERGE_ADAPTERS_MAX]; /* of the adapters */
     const char *output, *tokenizer, *dtype, *config_style, *max_positions;
     int64_t max_shard_mb;
 };

@@ -15,9 +15,10 @@ struct part_word {
 int part_parse(struct part_word *p, const char *word, struct fail *why) MUST_USE;
 
 struct parts {
-    struct merge_part at[MERGE_PARTS_MAX];
-    struct adapter adapters[MERGE_PARTS_MAX]; /* of at[1] and on: the first is the loaded one's */
-    struct fit fits[MERGE_PARTS_MAX];
+    struct merge_adapter at[MERGE_ADAPTERS_MAX];
+    struct adapter
+        adapters[MERGE_ADAPTERS_MAX]; /* of at[1] and on: the first is the loaded one's */
+    struct fit fits[MERGE_ADAPTERS_MAX];
     int count;
     bool checks_base; /* merger_job's */
 };

@@ -3,24 +3,24 @@
 static const struct adapted none;
 
 /* What the part does to a tensor of the result; its fit has no head where that stays tied. */
-static const struct adapted *adapted_of(const struct merge_part *p, int64_t index)
+static const struct adapted *adapted_of(const struct merge_adapter *p, int64_t index)
 {
     return index < p->fit->count ? &p->fit->each[index] : &none;
 }
 
 /* ---- together ---- */
 
-static int check_pair(const struct merger *m, const struct merge_part *p,
-                      const struct merge_part *q, struct fail *why)
+static int check_pair(const struct merger *m, const struct merge_adapter *p,
+                      const struct merge_adapter *q, struct fail *why)
 {
     for (int64_t i = 0; i < m->count; i++) {
         const struct adapted *a = adapted_of(p, i), *b = adapted_of(q, i);
-        if (a->whole && (b->whole || b->rank))
+        if (a->is_saved_whole && (b->is_saved_whole || b->rank))
             return fail_usage(
                 why, "%.150s replaces %s, which %.150s %s too: merge one after the other", p->path,
-                m->table[i].name, q->path, b->whole ? "replaces" : "changes");
+                m->table[i].name, q->path, b->is_saved_whole ? "replaces" : "changes");
     }
-    bool has_tied = adapted_of(q, 0)->whole && !q->fit->unties;
+    bool has_tied = adapted_of(q, 0)->is_saved_whole && !q->fit->unties;
     if (p->fit->unties && has_tied)
         return fail_usage(why,
                           "%.150s unties the head from the embedding, %.150s replaces both as one: "
@@ -34,11 +34,11 @@ static int check_pair(const struct merger *m, const struct merge_part *p,
     return 0;
 }
 
-static int check_weight(const struct merger *m, const struct merge_part *p, struct fail *why)
+static int check_weight(const struct merger *m, const struct merge_adapter *p, struct fail *why)
 {
     if (p->weight == 1) return 0;
     for (int64_t i = 0; i < m->count; i++)
-        if (adapted_of(p, i)->whole)
+        if (adapted_of(p, i)->is_saved_whole)
             return fail_usage(why,
                               "%.200s replaces %s whole (modules_to_save), which has no weight: "
                               "leave out the weight",
@@ -49,7 +49,7 @@ static int check_weight(const struct merger *m, const struct merge_part *p, stru
 int update_check_parts(const struct merger *m, struct fail *why)
 {
     for (int i = 0; i < m->part_count; i++) {
-        const struct merge_part *p = &m->parts[i];
+        const struct merge_adapter *p = &m->parts[i];
         if (p->adapter->is_dora && (m->part_count > 1 || p->weight != 1))
             return fail_usage(why,
                               "%.200s: DoRA is no sum: merge it alone, and the others into the "
@@ -109,7 +109,7 @@ static int read_embedding(const struct adapter *a, const struct tensor *t, struc
     return c->b && c->turned_a ? 0 : -1;
 }
 
-static int read_change(const struct merge_part *p, const struct tensor *t,
+static int read_change(const struct merge_adapter *p, const struct tensor *t,
                        const struct adapted *own, struct update *u, struct fail *why)
 {
     struct change *c = &u->at[u->count++];
@@ -127,16 +127,16 @@ static int read_change(const struct merge_part *p, const struct tensor *t,
 /* As PEFT copies it into the base, in the base's type. */
 static void round_to(struct merger *m, enum dtype type, float *values, int64_t count)
 {
-    for (int64_t i = 0; type != DTYPE_F32 && i < count; i += m->room) {
-        int64_t n = count - i < m->room ? count - i : m->room;
+    for (int64_t i = 0; type != DTYPE_F32 && i < count; i += m->capacity) {
+        int64_t n = count - i < m->capacity ? count - i : m->capacity;
         m->k->narrow_sum(m->dev, m->narrow, type, values + i, 0, NULL, n);
         m->k->widen(m->dev, values + i, m->narrow, type, n);
     }
 }
 
 /* What PEFT stores of an embedding's or head's base; of one that both are it is both. */
-static int read_base(struct merger *m, const struct merge_part *p, int64_t index, struct update *u,
-                     struct fail *why)
+static int read_base(struct merger *m, const struct merge_adapter *p, int64_t index,
+                     struct update *u, struct fail *why)
 {
     const struct tensor *t = &m->table[index],
                         *other = index ? &m->table[0] : &m->table[m->count - 1];
@@ -153,7 +153,7 @@ static int read_base(struct merger *m, const struct merge_part *p, int64_t index
 }
 
 /* The base's embedding in f32, but for the rows of some tokens. */
-static int read_tokens(struct merger *m, const struct merge_part *p, struct update *u,
+static int read_tokens(struct merger *m, const struct merge_adapter *p, struct update *u,
                        struct fail *why)
 {
     const struct tensor *t = &m->table[0];
@@ -172,13 +172,13 @@ static int read_tokens(struct merger *m, const struct merge_part *p, struct upda
     return u->own ? 0 : fail(why, "out of memory");
 }
 
-static int read_part(struct merger *m, const struct merge_part *p, int64_t index, struct update *u,
-                     struct fail *why)
+static int read_part(struct merger *m, const struct merge_adapter *p, int64_t index,
+                     struct update *u, struct fail *why)
 {
     const struct tensor *t = &m->table[index];
     const struct adapted *own = adapted_of(p, index);
     if (!index && p->fit->tokens) return read_tokens(m, p, u, why);
-    if (own->whole) {
+    if (own->is_saved_whole) {
         u->own = adapter_values(p->adapter, t, TRAINED_WEIGHT, t->rows, t->cols, why);
         return u->own ? 0 : -1;
     }

@@ -13,7 +13,7 @@ struct change {
 };
 
 struct update {
-    struct change at[MERGE_PARTS_MAX];
+    struct change at[MERGE_ADAPTERS_MAX];
     int count;
     float *own;       /* [rows, cols] in place of the base's; NULL: none */
     float *magnitude; /* DoRA's, [rows], or of an embedding [cols]; NULL: none */

@@ -32,28 +32,28 @@ static void leave_out(void *arg, const char *source, uint64_t tokens)
 static bool draws(const struct job *j) { return j->draw.samples || j->draw.quota_count; }
 
 /* The options that change the samples. */
-static void put_options(const struct job *j, struct fields *made)
+static void put_options(const struct job *j, struct msgpack_map *made)
 {
-    fields_count(made, "min_tokens", j->min_tokens);
-    fields_count(made, "max_tokens", j->max_tokens);
-    fields_count(made, "samples", j->draw.samples);
+    msgpack_map_count(made, "min_tokens", j->min_tokens);
+    msgpack_map_count(made, "max_tokens", j->max_tokens);
+    msgpack_map_count(made, "samples", j->draw.samples);
     if (j->draw.quota_count) {
-        struct fields quotas;
-        fields_init(&quotas);
+        struct msgpack_map quotas;
+        msgpack_map_init(&quotas);
         for (size_t i = 0; i < j->draw.quota_count; i++)
-            fields_count(&quotas, j->draw.quotas[i].source, j->draw.quotas[i].most);
-        fields_map(made, "quota", &quotas);
-        fields_release(&quotas);
+            msgpack_map_count(&quotas, j->draw.quotas[i].source, j->draw.quotas[i].most);
+        msgpack_map_map(made, "quota", &quotas);
+        msgpack_map_release(&quotas);
     }
     if (j->draw.long_tokens) {
-        fields_count(made, "upsample_from", j->draw.long_tokens);
-        fields_count(made, "upsample", j->draw.tickets);
+        msgpack_map_count(made, "upsample_from", j->draw.long_tokens);
+        msgpack_map_count(made, "upsample", j->draw.tickets);
     }
 }
 
 static int open_output(struct job *j, struct fail *why)
 {
-    struct fields made;
+    struct msgpack_map made;
     j->quota_drawn = calloc(j->draw.quota_count + 1, sizeof *j->quota_drawn);
     if (!j->quota_drawn) return fail(why, "out of memory");
     j->info.context = j->context;
@@ -62,10 +62,10 @@ static int open_output(struct job *j, struct fail *why)
     j->packer = (struct packer){
         .context = j->context, .strategy = j->strategy, .take = write_sample, .arg = j
     };
-    fields_init(&made);
+    msgpack_map_init(&made);
     put_options(j, &made);
     int status = samples_writer(&j->out, j->output, j->to, "pack", &j->info, &made, why);
-    fields_release(&made);
+    msgpack_map_release(&made);
     return status;
 }
 
@@ -142,7 +142,7 @@ static int finish(struct job *j, struct reservoir *drawn, const char *input, con
 }
 
 /* A file of numbers has no header: the tokenizer's model says what they are. */
-static int pack_bare(struct job *j, const char *input, struct fail *why)
+static int pack_raw(struct job *j, const char *input, struct fail *why)
 {
     struct tokenizer *t;
     struct tokens all = { 0 };
@@ -153,7 +153,7 @@ static int pack_bare(struct job *j, const char *input, struct fail *why)
                                         .bos = tokenizer_bos(t),
                                         .eos = tokenizer_eos(t) };
     memcpy(j->info.text.tokenizer, tokenizer_digest(t), sizeof j->info.text.tokenizer);
-    int status = tokens_read_bare(input, j->from, j->info.text.vocab_size, &all, digest, why);
+    int status = tokens_read_raw(input, j->from, j->info.text.vocab_size, &all, digest, why);
     if (!status) status = open_output(j, why);
     if (!status && draws(j)) status = reservoir_open(&drawn, &j->draw, why);
     if (!status) status = offer(j, drawn, &all, 1, why);
@@ -189,7 +189,7 @@ static int pack_records(struct job *j, struct reader *in, struct fail *why)
 int job_pack(struct job *j, const char *input, struct fail *why)
 {
     struct reader *in;
-    if (j->from == VIEW_U16 || j->from == VIEW_U32) return pack_bare(j, input, why);
+    if (j->from == VIEW_U16 || j->from == VIEW_U32) return pack_raw(j, input, why);
     if (tokens_reader(&in, input, j->from, &j->info.text, why)) return -1;
     int status = pack_records(j, in, why);
     reader_close(in);

@@ -2,14 +2,14 @@
 
 #include "tools/pack/best_fit.h"
 
-static int grow(uint32_t **at, size_t *room, size_t wanted, struct fail *why)
+static int grow(uint32_t **at, size_t *capacity, size_t wanted, struct fail *why)
 {
-    if (wanted <= *room && *at) return 0;
+    if (wanted <= *capacity && *at) return 0;
     size_t more = 2 * wanted + 16;
     uint32_t *grown = realloc(*at, more * sizeof *grown);
     if (!grown) return fail(why, "out of memory");
     *at = grown;
-    *room = more;
+    *capacity = more;
     return 0;
 }
 
@@ -19,8 +19,8 @@ static int append(struct packer *p, const struct tokens *t, size_t from, size_t 
 {
     struct sample *s = &p->sample;
     size_t ranges = s->target_count + (t->has_targets ? t->target_count : 1);
-    if (grow(&s->ids, &s->room, s->count + (to - from), why) ||
-        grow(&s->documents, &p->document_room, s->document_count + 1, why) ||
+    if (grow(&s->ids, &s->capacity, s->count + (to - from), why) ||
+        grow(&s->documents, &p->document_capacity, s->document_count + 1, why) ||
         grow(&s->targets, &p->target_room, 2 * ranges, why))
         return -1;
     const uint32_t whole[2] = { 0, (uint32_t)t->count };
@@ -78,14 +78,14 @@ static int wait(struct packer *p, const struct tokens *t, size_t from, struct fa
 {
     struct pieces *w = &p->pieces;
     if (!w->spill && spill_open(&w->spill, why)) return -1;
-    if (w->count == w->room) {
-        size_t room = 2 * w->room + 1024;
-        uint64_t *offset = realloc(w->offset, room * sizeof *offset);
+    if (w->count == w->capacity) {
+        size_t capacity = 2 * w->capacity + 1024;
+        uint64_t *offset = realloc(w->offset, capacity * sizeof *offset);
         if (offset) w->offset = offset;
-        uint32_t *length = realloc(w->length, room * sizeof *length);
+        uint32_t *length = realloc(w->length, capacity * sizeof *length);
         if (length) w->length = length;
         if (!offset || !length) return fail(why, "out of memory");
-        w->room = room;
+        w->capacity = capacity;
     }
     w->offset[w->count] = spill_end(w->spill);
     w->length[w->count++] = (uint32_t)(t->count - from);
@@ -161,8 +161,8 @@ int packer_add(struct packer *p, const struct tokens *t, struct fail *why)
         return at < t->count ? wait(p, t, at, why) : 0;
     }
     while (at < t->count) {
-        size_t room = context - p->sample.count, left = t->count - at;
-        size_t n = left < room ? left : room;
+        size_t capacity = context - p->sample.count, left = t->count - at;
+        size_t n = left < capacity ? left : capacity;
         if (append(p, t, at, at + n, why)) return -1;
         at += n;
         if (p->sample.count == context && emit(p, why)) return -1;

@@ -19,14 +19,14 @@ struct pieces {
     struct spill *spill;
     uint64_t *offset;
     uint32_t *length;
-    size_t count, room;
+    size_t count, capacity;
 };
 
 struct packer {
     enum strategy strategy;
     uint64_t context;
     struct sample sample; /* under construction */
-    size_t document_room, target_room;
+    size_t document_capacity, target_room;
     struct pieces pieces;
     uint64_t samples, kept, cut, without_target;
     int (*take)(void *arg, const struct sample *s, struct fail *why);

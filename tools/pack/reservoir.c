@@ -11,7 +11,7 @@ struct kept {
 
 struct heap { /* largest rank on top */
     struct kept *at;
-    size_t count, room;
+    size_t count, capacity;
 };
 
 struct reservoir {
@@ -19,7 +19,7 @@ struct reservoir {
     struct quota *quotas;
     struct heap *heaps;
     uint64_t *offered; /* documents, for each quota */
-    size_t quota_count, quota_room;
+    size_t quota_count, quota_capacity;
     struct spill *spill;
 };
 
@@ -37,16 +37,16 @@ uint64_t reservoir_rank(const struct draw *d, const char *source, uint64_t numbe
 
 static int add_quota(struct reservoir *r, const char *source, uint64_t most, struct fail *why)
 {
-    if (r->quota_count == r->quota_room) {
-        size_t room = 2 * r->quota_room + 8;
-        struct quota *quotas = realloc(r->quotas, room * sizeof *quotas);
+    if (r->quota_count == r->quota_capacity) {
+        size_t capacity = 2 * r->quota_capacity + 8;
+        struct quota *quotas = realloc(r->quotas, capacity * sizeof *quotas);
         if (quotas) r->quotas = quotas;
-        struct heap *heaps = realloc(r->heaps, room * sizeof *heaps);
+        struct heap *heaps = realloc(r->heaps, capacity * sizeof *heaps);
         if (heaps) r->heaps = heaps;
-        uint64_t *offered = realloc(r->offered, room * sizeof *offered);
+        uint64_t *offered = realloc(r->offered, capacity * sizeof *offered);
         if (offered) r->offered = offered;
         if (!quotas || !heaps || !offered) return fail(why, "out of memory");
-        r->quota_room = room;
+        r->quota_capacity = capacity;
     }
     size_t q = r->quota_count++;
     snprintf(r->quotas[q].source, sizeof r->quotas[q].source, "%s", source);
@@ -106,12 +106,12 @@ static void sift_down(struct heap *h, struct kept k)
 
 static int push(struct heap *h, struct kept k, struct fail *why)
 {
-    if (h->count == h->room) {
-        size_t room = h->room ? 2 * h->room : 256;
-        struct kept *grown = realloc(h->at, room * sizeof *grown);
+    if (h->count == h->capacity) {
+        size_t capacity = h->capacity ? 2 * h->capacity : 256;
+        struct kept *grown = realloc(h->at, capacity * sizeof *grown);
         if (!grown) return fail(why, "out of memory");
         h->at = grown;
-        h->room = room;
+        h->capacity = capacity;
     }
     size_t i = h->count++;
     for (; i && above(&k, &h->at[(i - 1) / 2]); i = (i - 1) / 2)

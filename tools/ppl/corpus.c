@@ -9,19 +9,19 @@ static struct fail why;
 static void add_end(struct corpus *c)
 {
     if (!(c->documents & (c->documents - 1))) {
-        size_t room = c->documents ? 2 * (size_t)c->documents : 1;
-        c->ends = realloc(c->ends, room * sizeof *c->ends);
+        size_t capacity = c->documents ? 2 * (size_t)c->documents : 1;
+        c->ends = realloc(c->ends, capacity * sizeof *c->ends);
         if (!c->ends) die(STATUS_FAILED, "out of memory");
     }
     c->ends[c->documents++] = c->count;
 }
 
-static void add_document(struct corpus *c, const struct tokens *t, size_t *room)
+static void add_document(struct corpus *c, const struct tokens *t, size_t *capacity)
 {
     size_t wanted = (size_t)c->count + t->count;
-    if (wanted > *room) {
-        *room = 2 * wanted;
-        c->ids = realloc(c->ids, *room * sizeof *c->ids);
+    if (wanted > *capacity) {
+        *capacity = 2 * wanted;
+        c->ids = realloc(c->ids, *capacity * sizeof *c->ids);
         if (!c->ids) die(STATUS_FAILED, "out of memory");
     }
     if (t->count) memcpy(c->ids + c->count, t->ids, t->count * sizeof *c->ids);
@@ -52,13 +52,13 @@ static void read_stream(struct corpus *c, const char *path, const char *source)
     struct reader *r;
     struct tokens t = { 0 };
     struct others others = { 0 };
-    size_t room = 0;
+    size_t capacity = 0;
     or_die(tokens_reader(&r, path, c->view, &c->info, &why), &why);
     while (or_die(tokens_read(r, &c->info, &t, &why), &why) > 0)
         if (source && strcmp(source, t.source) != 0)
             pass_over(&others, t.source);
         else
-            add_document(c, &t, &room);
+            add_document(c, &t, &capacity);
     if (source && !c->documents)
         die(STATUS_INPUT, "%s: no document of --source '%s': there are %s", c->name, source,
             others.text[0] ? others.text : "none at all");
@@ -67,32 +67,32 @@ static void read_stream(struct corpus *c, const char *path, const char *source)
     reader_close(r);
 }
 
-static void read_bare(struct corpus *c, const char *path)
+static void read_raw(struct corpus *c, const char *path)
 {
     struct tokens t = { 0 };
-    or_die(tokens_read_bare(path, c->view, UINT64_C(1) << 32, &t, c->digest, &why), &why);
+    or_die(tokens_read_raw(path, c->view, UINT64_C(1) << 32, &t, c->digest, &why), &why);
     c->ids = t.ids;
     c->count = (int64_t)t.count;
     free(t.targets);
     add_end(c);
 }
 
-static bool is_bare(const struct corpus *c) { return c->view == VIEW_U16 || c->view == VIEW_U32; }
+static bool is_raw(const struct corpus *c) { return c->view == VIEW_U16 || c->view == VIEW_U32; }
 
 struct corpus corpus_read(const char *path, enum view view, const char *source)
 {
     struct corpus c = { .view = view, .name = strcmp(path, "-") ? path : "standard input" };
-    if (source && is_bare(&c))
+    if (source && is_raw(&c))
         die_usage("--source: bare numbers are one document, which names no source");
-    if (is_bare(&c))
-        read_bare(&c, path);
+    if (is_raw(&c))
+        read_raw(&c, path);
     else
         read_stream(&c, path, source);
     if (!c.count) die(STATUS_INPUT, "%s: no tokens in it", c.name);
     return c;
 }
 
-static void check_bare(struct corpus *c, const struct weights *w)
+static void check_raw(struct corpus *c, const struct weights *w)
 {
     int64_t bos = 1;
     or_die(json_get_count(w->config.json, "bos_token_id", w->config.vocab - 1, &bos, &why), &why);
@@ -106,8 +106,8 @@ static void check_bare(struct corpus *c, const struct weights *w)
 
 void corpus_check(struct corpus *c, const struct weights *w, const char *adapter)
 {
-    if (is_bare(c)) {
-        check_bare(c, w);
+    if (is_raw(c)) {
+        check_raw(c, w);
         return;
     }
     /* A vocabulary may be smaller than the model's rows; where it is not, what counts is the ids.

@@ -157,7 +157,7 @@ int report_json(const struct report *r, const char *path, struct fail *why)
     return status;
 }
 
-static void add_positions(struct fields *record, const struct score *s)
+static void add_positions(struct msgpack_map *record, const struct score *s)
 {
     uint64_t scored[POSITIONS_MAX];
     double nll[POSITIONS_MAX];
@@ -166,40 +166,40 @@ static void add_positions(struct fields *record, const struct score *s)
         scored[i] = (uint64_t)s->positions[i].scored;
         nll[i] = s->positions[i].nll;
     }
-    fields_bin(record, "position_scored", scored, count * sizeof *scored);
-    fields_bin(record, "position_nll", nll, count * sizeof *nll);
+    msgpack_map_bin(record, "position_scored", scored, count * sizeof *scored);
+    msgpack_map_bin(record, "position_nll", nll, count * sizeof *nll);
 }
 
 int report_stream(const struct report *r, const char *path, struct fail *why)
 {
     struct named texts[NAMED];
     struct counted counts[COUNTED];
-    struct fields own, none;
+    struct msgpack_map own, none;
     struct writer *w;
-    fields_init(&own);
-    fields_init(&none);
+    msgpack_map_init(&own);
+    msgpack_map_init(&none);
     name_texts(r, texts);
     name_counts(r, counts);
     for (int i = 0; i < NAMED; i++)
-        fields_text(&own, texts[i].name, texts[i].text);
+        msgpack_map_text(&own, texts[i].name, texts[i].text);
     for (int i = 0; i < COUNTED; i++)
-        fields_count(&own, counts[i].name, counts[i].value);
-    fields_flag(&own, "per_document", r->per_document);
+        msgpack_map_count(&own, counts[i].name, counts[i].value);
+    msgpack_map_flag(&own, "per_document", r->per_document);
     int status = writer_open(&w, path, STREAM_SCORES, "ppl", &own, &none, why);
-    fields_release(&own);
+    msgpack_map_release(&own);
     if (status) return -1;
     for (int i = 0; i < r->count && !status; i++) {
         const struct score *s = &r->scores[i];
-        struct fields record;
-        fields_init(&record);
-        fields_count(&record, "context", (uint64_t)s->context);
-        fields_count(&record, "windows", (uint64_t)s->windows);
-        fields_count(&record, "scored", (uint64_t)s->scored);
-        fields_real(&record, "nll", s->nll);
-        fields_real(&record, "perplexity", s->perplexity);
-        if (!isnan(s->stderr_)) fields_real(&record, "stderr", s->stderr_);
-        if (r->bytes) fields_real(&record, "bits_per_byte", report_bits_per_byte(r, s));
-        if (r->per_document) fields_count(&record, "documents", (uint64_t)s->texts);
+        struct msgpack_map record;
+        msgpack_map_init(&record);
+        msgpack_map_count(&record, "context", (uint64_t)s->context);
+        msgpack_map_count(&record, "windows", (uint64_t)s->windows);
+        msgpack_map_count(&record, "scored", (uint64_t)s->scored);
+        msgpack_map_real(&record, "nll", s->nll);
+        msgpack_map_real(&record, "perplexity", s->perplexity);
+        if (!isnan(s->stderr_)) msgpack_map_real(&record, "stderr", s->stderr_);
+        if (r->bytes) msgpack_map_real(&record, "bits_per_byte", report_bits_per_byte(r, s));
+        if (r->per_document) msgpack_map_count(&record, "documents", (uint64_t)s->texts);
         add_positions(&record, s);
         status = writer_add(w, &record, why);
     }

@@ -10,7 +10,7 @@
 enum { PIECE = 1 << 18 }; /* elements that are looked at at once in a search for a fault */
 
 static int64_t elements(const struct tensor *t) { return t->rows * t->cols; }
-static int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 static int64_t largest_linear(const struct weights *w)
 {
@@ -24,14 +24,14 @@ static int64_t largest_linear(const struct weights *w)
 int quantizer_open(struct quantizer *q, const struct weights *w, const char *path, struct fail *why)
 {
     *q = (struct quantizer){ .weights = w, .path = path };
-    int64_t n = largest_linear(w), blocks = pieces(n, NF4_BLOCK);
+    int64_t n = largest_linear(w), blocks = ceil_div(n, NF4_BLOCK);
     q->wide = malloc(PIECE * sizeof *q->wide);
     q->tops = malloc((size_t)blocks * sizeof *q->tops);
     q->codes = malloc((size_t)(n + 1) / 2);
     q->absmax = malloc((size_t)blocks);
-    q->nested = malloc((size_t)pieces(n, NF4_NESTED) * sizeof *q->nested);
+    q->absmax_scale = malloc((size_t)ceil_div(n, NF4_NESTED) * sizeof *q->absmax_scale);
     int status = 0;
-    if (!q->wide || !q->tops || !q->codes || !q->absmax || !q->nested)
+    if (!q->wide || !q->tops || !q->codes || !q->absmax || !q->absmax_scale)
         status = fail(why, "out of memory");
     if (!status) status = kernels_open(&q->k, "cpu", why);
     if (!status) status = q->k->open(&q->dev, (int)opt_standard.threads, why);
@@ -46,7 +46,7 @@ void quantizer_close(struct quantizer *q)
     free(q->tops);
     free(q->codes);
     free(q->absmax);
-    free(q->nested);
+    free(q->absmax_scale);
     *q = (struct quantizer){ 0 };
 }
 
@@ -76,7 +76,7 @@ static int name_fault(struct quantizer *q, int64_t i, struct fail *why)
 
 static double relative(const struct nf4_error *e)
 {
-    return e->squares > 0 ? sqrt(e->wrong / e->squares) : 0;
+    return e->squares > 0 ? sqrt(e->error_squares / e->squares) : 0;
 }
 
 static void count_error(struct quantizer *q, const struct tensor *t)
@@ -84,25 +84,26 @@ static void count_error(struct quantizer *q, const struct tensor *t)
     struct kind_error *kind = &q->kinds[t->part];
     double error = relative(&q->error);
     q->errors.squares += q->error.squares;
-    q->errors.wrong += q->error.wrong;
+    q->errors.error_squares += q->error.error_squares;
     kind->sum += error;
     if (!kind->count++ || error > kind->worst) {
         kind->worst = error;
         kind->worst_layer = t->layer;
     }
-    if (q->is_verbose) note("%s: relative error %.4f, largest %.3g", t->name, error, q->error.most);
+    if (q->is_verbose)
+        note("%s: relative error %.4f, largest %.3g", t->name, error, q->error.max_error);
 }
 
 int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why)
 {
     const struct weight *w = &q->weights->at[i];
-    int64_t count = elements(&q->weights->table[i]), blocks = pieces(count, NF4_BLOCK);
+    int64_t count = elements(&q->weights->table[i]), blocks = ceil_div(count, NF4_BLOCK);
     q->k->nf4_codes(q->dev, q->codes, q->tops, w->data, w->type, count);
     q->k->nf4_offset(q->dev, &q->offset, q->tops, blocks);
     if (!isfinite(q->offset)) return name_fault(q, i, why);
-    q->k->nf4_nest(q->dev, q->absmax, q->nested, q->tops, q->offset, blocks);
-    q->k->nf4_error(q->dev, &q->error, w->data, w->type, q->codes, q->absmax, q->nested, q->offset,
-                    count);
+    q->k->nf4_nest(q->dev, q->absmax, q->absmax_scale, q->tops, q->offset, blocks);
+    q->k->nf4_error(q->dev, &q->error, w->data, w->type, q->codes, q->absmax, q->absmax_scale,
+                    q->offset, count);
     count_error(q, &q->weights->table[i]);
     progress_at((double)i + 1);
     return 0;

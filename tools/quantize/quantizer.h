@@ -20,7 +20,7 @@ struct quantizer {
     float *tops; /* absmax of the tensor's blocks */
     /* the last linear */
     uint8_t *codes, *absmax;
-    float *nested, offset;
+    float *absmax_scale, offset;
     struct nf4_error error, errors; /* its own, and of all so far */
     struct kind_error kinds[PART_COUNT];
     bool is_verbose; /* says each linear's error too */

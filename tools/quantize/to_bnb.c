@@ -7,8 +7,8 @@
 
 /* What a tensor of the output is. */
 struct output_tensor {
-    int64_t tensor;     /* in the table */
-    enum bnb_part part; /* of a linear */
+    int64_t tensor;       /* in the table */
+    enum bnb_tensor part; /* of a linear */
     char name[TENSOR_NAME_MAX + 1];
 };
 
@@ -24,16 +24,16 @@ struct output_tensors {
 static int list_parts(struct output_tensors *o, struct fail *why)
 {
     const struct weights *w = o->q->weights;
-    o->parts = calloc((size_t)w->count * BNB_PARTS, sizeof *o->parts);
-    o->headers = calloc((size_t)w->count * BNB_PARTS, sizeof *o->headers);
+    o->parts = calloc((size_t)w->count * BNB_TENSORS, sizeof *o->parts);
+    o->headers = calloc((size_t)w->count * BNB_TENSORS, sizeof *o->headers);
     if (!o->parts || !o->headers) return fail(why, "out of memory");
     for (int64_t i = 0; i < w->count; i++) {
         const struct tensor *t = &w->table[i];
-        int parts = t->role == ROLE_LINEAR ? BNB_PARTS : 1;
+        int parts = t->role == ROLE_LINEAR ? BNB_TENSORS : 1;
         for (int p = 0; p < parts; p++) {
             struct output_tensor *part = &o->parts[o->count];
             part->tensor = i;
-            part->part = (enum bnb_part)p;
+            part->part = (enum bnb_tensor)p;
             if (t->role == ROLE_LINEAR)
                 o->headers[o->count++] = bnb_header(t, part->part, part->name, sizeof part->name);
             else
@@ -65,8 +65,8 @@ static int put_part(struct quantizer *q, const struct output_tensor *p,
     case BNB_ABSMAX:
         return safetensors_put(w, q->absmax, (n + NF4_BLOCK - 1) / NF4_BLOCK, why);
     case BNB_NESTED_ABSMAX:
-        return safetensors_put(w, q->nested, (n + NF4_NESTED - 1) / NF4_NESTED * sizeof *q->nested,
-                               why);
+        return safetensors_put(w, q->absmax_scale,
+                               (n + NF4_NESTED - 1) / NF4_NESTED * sizeof *q->absmax_scale, why);
     case BNB_NESTED_MAP:
         return safetensors_put(w, bnb_nested_map(), 256 * sizeof(float), why);
     case BNB_MAP:

@@ -40,8 +40,8 @@ static int write_nf4(const struct quantizer *q, struct writer *out, const struct
         r.data_bytes = (n + 1) / 2;
         r.absmax = q->absmax + at / NF4_BLOCK;
         r.absmax_bytes = (n + NF4_BLOCK - 1) / NF4_BLOCK;
-        r.nested = q->nested + at / NF4_NESTED;
-        r.nested_bytes = (n + NF4_NESTED - 1) / NF4_NESTED * 4;
+        r.absmax_scale = q->absmax_scale + at / NF4_NESTED;
+        r.absmax_scale_bytes = (n + NF4_NESTED - 1) / NF4_NESTED * 4;
         r.offset = q->offset;
         if (weights_write(out, &r, why)) return -1;
     }
@@ -74,11 +74,11 @@ int quantize_to_stream(struct quantizer *q, const char *path, struct fail *why)
     const struct weights *w = q->weights;
     if (strcmp(path, "-") != 0 && output_room_for(path, stream_bytes(w), why)) return -1;
     struct writer *out;
-    struct fields none;
+    struct msgpack_map none;
     struct weights_info info = { .quantization = "nf4" };
     info.config = json_dumps(w->config.json, JSON_COMPACT);
     memcpy(info.tokenizer, w->tokenizer, sizeof info.tokenizer);
-    fields_init(&none);
+    msgpack_map_init(&none);
     int status = weights_writer(&out, path, "quantize", &info, &none, why);
     weights_info_release(&info);
     if (status) return -1;

@@ -10,7 +10,7 @@ enum { BATCH_DOCUMENTS = 256, BATCH_BYTES = 4 << 20, SLOT_BYTES = 64 << 10 };
 /* One document on its way: its line, then its tokens or why it has none. */
 struct text_slot {
     char *line;
-    size_t bytes, room, byte, indent; /* indent: white space before the line, left out */
+    size_t bytes, capacity, byte, indent; /* indent: white space before the line, left out */
     uint64_t number;
     struct tokens tokens;
     size_t text_bytes;
@@ -100,7 +100,7 @@ static int plain_text(const struct encoder *e, const struct text_slot *s, struct
     char *grown = realloc(text->at, 3 * s->bytes + 4);
     if (!grown) return fail(why, "out of memory");
     text->at = grown;
-    text->room = 3 * s->bytes + 4;
+    text->capacity = 3 * s->bytes + 4;
     text->bytes = 0;
     for (size_t i = 0; i < s->bytes;) {
         size_t n = utf8_valid((const unsigned char *)s->line + i, s->bytes - i);
@@ -133,12 +133,12 @@ static void name_document(const struct encoder *e, struct text_slot *s,
 static int append_ids(struct tokens *t, const uint32_t *ids, size_t count, size_t more,
                       struct fail *why)
 {
-    if (t->count + count + more > t->room || !t->ids) {
-        size_t room = t->count + count + more;
-        uint32_t *grown = realloc(t->ids, (room + 1) * sizeof *grown);
+    if (t->count + count + more > t->capacity || !t->ids) {
+        size_t capacity = t->count + count + more;
+        uint32_t *grown = realloc(t->ids, (capacity + 1) * sizeof *grown);
         if (!grown) return fail(why, "out of memory");
         t->ids = grown;
-        t->room = room;
+        t->capacity = capacity;
     }
     if (count) memcpy(t->ids + t->count, ids, count * sizeof *ids);
     t->count += count;
@@ -234,11 +234,11 @@ static int add_slot(struct text_batch *b, const char *line, size_t bytes, uint64
                     size_t indent, struct fail *why)
 {
     struct text_slot *s = &b->slots[b->count];
-    if (bytes > s->room || !s->line) {
+    if (bytes > s->capacity || !s->line) {
         char *grown = realloc(s->line, bytes + 1);
         if (!grown) return fail(why, "out of memory");
         s->line = grown;
-        s->room = bytes;
+        s->capacity = bytes;
     }
     memcpy(s->line, line, bytes);
     s->has_text = false;
@@ -273,15 +273,15 @@ static int read_batch(struct encoder_work *w, struct text_batch *b, struct fail 
 /* Gives back what a long document took, or every slot would grow to the longest one. */
 static void trim(struct text_slot *s)
 {
-    if (s->room > SLOT_BYTES) {
+    if (s->capacity > SLOT_BYTES) {
         free(s->line);
         s->line = NULL;
-        s->room = 0;
+        s->capacity = 0;
     }
-    if (s->tokens.room > SLOT_BYTES / 4) {
+    if (s->tokens.capacity > SLOT_BYTES / 4) {
         free(s->tokens.ids);
         s->tokens.ids = NULL;
-        s->tokens.room = 0;
+        s->tokens.capacity = 0;
     }
 }
 

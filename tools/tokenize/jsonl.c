@@ -22,12 +22,12 @@ static void skip_space(struct parser *p)
 
 static int room(struct parser *p, struct jsonl_text *t, size_t bytes)
 {
-    if (t->bytes + bytes <= t->room) return 0;
+    if (t->bytes + bytes <= t->capacity) return 0;
     size_t more = 2 * (t->bytes + bytes) + 64;
     char *grown = realloc(t->at, more);
     if (!grown) return fail(p->why, "out of memory");
     t->at = grown;
-    t->room = more;
+    t->capacity = more;
     return 0;
 }
 
@@ -116,7 +116,7 @@ static int string(struct parser *p, struct jsonl_text *to)
     char small[16];
     if (!to) {
         none.at = small;
-        none.room = sizeof small;
+        none.capacity = sizeof small;
         to = &none;
     }
     to->bytes = 0;

@@ -13,7 +13,7 @@ enum { JSONL_DEPTH_MAX = 512 };
 /* A string of the line, unescaped, in memory of the caller's that is reused. */
 struct jsonl_text {
     char *at;
-    size_t bytes, room;
+    size_t bytes, capacity;
     bool found;
 };
 

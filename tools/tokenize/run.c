@@ -36,7 +36,7 @@ static void open_sink(struct sink *s, const struct options *o, const struct enco
                       const struct chat_template *chat)
 {
     struct fail why;
-    struct fields made;
+    struct msgpack_map made;
     const struct tokenizer *t = e->tokenizer;
     bool has_begin = e->begin != UINT32_MAX, has_end = e->end != UINT32_MAX;
     s->width = o->raw;
@@ -53,15 +53,15 @@ static void open_sink(struct sink *s, const struct options *o, const struct enco
         or_die(output_open(&s->raw, o->output, &why), &why);
         return;
     }
-    fields_init(&made);
-    fields_text(&made, "format", o->format);
-    fields_text(&made, "on_error", o->on_error);
+    msgpack_map_init(&made);
+    msgpack_map_text(&made, "format", o->format);
+    msgpack_map_text(&made, "on_error", o->on_error);
     if (chat) wording_record(&made, chat);
-    if (strcmp(o->train_on, "all") != 0) fields_text(&made, "train_on", o->train_on);
-    if (strcmp(o->odd, "stop") != 0) fields_text(&made, "odd", o->odd);
+    if (strcmp(o->train_on, "all") != 0) msgpack_map_text(&made, "train_on", o->train_on);
+    if (strcmp(o->odd, "stop") != 0) msgpack_map_text(&made, "odd", o->odd);
     or_die(tokens_writer(&s->stream, o->output, view_of(o->to), "tokenize", &s->info, &made, &why),
            &why);
-    fields_release(&made);
+    msgpack_map_release(&made);
 }
 
 /* Of all inputs; 0 where one of them has no size. */

@@ -23,10 +23,10 @@ static const char *name_of(const struct chat_template *t)
 }
 
 /* With the digest, since what a name means may change. */
-void wording_record(struct fields *made, const struct chat_template *t)
+void wording_record(struct msgpack_map *made, const struct chat_template *t)
 {
-    fields_text(made, "template", name_of(t));
-    fields_text(made, "template_digest", t->digest);
+    msgpack_map_text(made, "template", name_of(t));
+    msgpack_map_text(made, "template_digest", t->digest);
 }
 
 void wording_hand_on(struct writer *stream, const struct chat_template *t)

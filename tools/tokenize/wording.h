@@ -9,7 +9,7 @@
 /* Dies if there is none that fits the tokenizer. */
 void wording_choose(struct chat_template *t, const struct options *o,
                     const struct tokenizer *tokenizer);
-void wording_record(struct fields *made, const struct chat_template *t);
+void wording_record(struct msgpack_map *made, const struct chat_template *t);
 /* The same for the end record, with its text. */
 void wording_hand_on(struct writer *stream, const struct chat_template *t);
 

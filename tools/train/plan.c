@@ -59,8 +59,8 @@ static int settle_places(const struct trainer *t, const struct kernels *k, struc
 }
 
 /* *kept, a part of the setup, becomes the largest number of layers that there is room for. */
-static int keep_most(const struct trainer *t, const struct kernels *k, struct memory_room room,
-                     struct model_setup *setup, int64_t *kept, struct fail *why)
+static int store_most(const struct trainer *t, const struct kernels *k, struct memory_room room,
+                      struct model_setup *setup, int64_t *kept, struct fail *why)
 {
     struct memory_plan plan;
     int64_t least = 0, too_many = t->config.layers + 1;
@@ -81,8 +81,8 @@ static int settle_least(const struct trainer *t, const struct kernels *k, struct
                         bool may_offload, struct model_setup *setup, bool *does_fit,
                         struct fail *why)
 {
-    setup->kept_layers = t->recipe->checkpointing == TOGGLE_NO ? KEEPS_ALL : 0;
-    setup->kept_outputs = 0;
+    setup->stored_layers = t->recipe->checkpointing == TOGGLE_NO ? STORES_ALL : 0;
+    setup->stored_attention = 0;
     setup->outputs_on_host = false;
     return settle_places(t, k, room, may_offload, setup, does_fit, why);
 }
@@ -93,7 +93,7 @@ static int settle_outputs(const struct trainer *t, const struct kernels *k, stru
                           struct model_setup *setup, struct fail *why)
 {
     struct memory_plan plan;
-    if (!setup->inputs_on_host || k->is_host || setup->kept_layers) return 0;
+    if (!setup->inputs_on_host || k->is_host || setup->stored_layers) return 0;
     setup->outputs_on_host = true;
     if (plan_of(t, setup, &plan, why)) return -1;
     setup->outputs_on_host = memory_fits(&plan, k, room);
@@ -112,10 +112,10 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
     if (t->recipe->checkpointing != TOGGLE_AUTO || !room.device) return 0;
     if (!setup->outputs_on_host) {
         /* A gigabyte of attention's outputs saves more than one of whole layers. */
-        if (keep_most(t, k, room, setup, &setup->kept_outputs, why)) return -1;
-        if (setup->kept_outputs < t->config.layers) return 0;
+        if (store_most(t, k, room, setup, &setup->stored_attention, why)) return -1;
+        if (setup->stored_attention < t->config.layers) return 0;
     }
-    return keep_most(t, k, room, setup, &setup->kept_layers, why);
+    return store_most(t, k, room, setup, &setup->stored_layers, why);
 }
 
 /* In steps of 256 tokens; 0 if not even one fits. host: bytes that the run then takes there. */
@@ -213,8 +213,9 @@ static void describe_kept(const struct trainer *t, const struct model_setup *set
                           const struct memory_plan *plan, char *text, size_t size)
 {
     int64_t layers = t->config.layers;
-    int64_t kept = setup->kept_layers < layers ? setup->kept_layers : layers;
-    int64_t outputs = setup->kept_outputs < layers - kept ? setup->kept_outputs : layers - kept;
+    int64_t kept = setup->stored_layers < layers ? setup->stored_layers : layers;
+    int64_t outputs =
+        setup->stored_attention < layers - kept ? setup->stored_attention : layers - kept;
     char more[64] = "";
     if (outputs)
         snprintf(more, sizeof more, ", attention's output of %lld more", (long long)outputs);

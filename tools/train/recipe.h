@@ -90,7 +90,7 @@ void recipe_find_idle(const struct recipe *r, void (*warn)(const char *text));
 /* Of target_modules. */
 int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MUST_USE;
 /* Bits of the parts that train_embedding and train_norm name. */
-uint32_t recipe_whole(const struct recipe *r);
+uint32_t recipe_modules_to_save(const struct recipe *r);
 /* An adapter that is trained further has the say in its rank, alpha, targets and what it has of
  * embedding and norms; fails if the recipe says other ones. */
 int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *why) MUST_USE;

@@ -30,7 +30,7 @@ static bool leaves_open(struct recipe *r, const char *key)
     return true;
 }
 
-static int take_flag(struct recipe *r, const char *key, bool *value, bool own, struct fail *why)
+static int read_flag(struct recipe *r, const char *key, bool *value, bool own, struct fail *why)
 {
     if (leaves_open(r, key)) *value = own;
     if (*value == own) return 0;
@@ -38,7 +38,7 @@ static int take_flag(struct recipe *r, const char *key, bool *value, bool own, s
                       own ? "them" : "none");
 }
 
-static int take_targets(struct recipe *r, const struct adapter *a, struct fail *why)
+static int read_targets(struct recipe *r, const struct adapter *a, struct fail *why)
 {
     char list[256] = "";
     uint32_t parts;
@@ -56,18 +56,18 @@ static int take_targets(struct recipe *r, const struct adapter *a, struct fail *
     return fail_usage(why, "target_modules: %s, but the adapter has %s", r->target_modules, list);
 }
 
-uint32_t recipe_whole(const struct recipe *r)
+uint32_t recipe_modules_to_save(const struct recipe *r)
 {
-    uint32_t whole = r->train_norm ? parts_of_role(ROLE_NORM) : 0;
-    if (strcmp(r->train_embedding, "false") != 0) whole |= parts_of_role(ROLE_EMBEDDING);
-    if (!strcmp(r->train_embedding, "true")) whole |= parts_of_role(ROLE_HEAD);
-    return whole;
+    uint32_t modules_to_save = r->train_norm ? parts_of_role(ROLE_NORM) : 0;
+    if (strcmp(r->train_embedding, "false") != 0) modules_to_save |= parts_of_role(ROLE_EMBEDDING);
+    if (!strcmp(r->train_embedding, "true")) modules_to_save |= parts_of_role(ROLE_HEAD);
+    return modules_to_save;
 }
 
-static int take_embedding(struct recipe *r, const struct adapter *a, struct fail *why)
+static int read_embedding(struct recipe *r, const struct adapter *a, struct fail *why)
 {
-    bool embedding = a->whole & parts_of_role(ROLE_EMBEDDING);
-    bool head = a->whole & parts_of_role(ROLE_HEAD);
+    bool embedding = a->modules_to_save & parts_of_role(ROLE_EMBEDDING);
+    bool head = a->modules_to_save & parts_of_role(ROLE_HEAD);
     const char *own = embedding && head ? "true" : embedding ? "embedding" : "false";
     bool is_old = a->knows_base && a->head == HEAD_TIED_OLD;
     const char *said = r->train_embedding;
@@ -86,7 +86,7 @@ static int take_embedding(struct recipe *r, const struct adapter *a, struct fail
 
 int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *why)
 {
-    bool norms = a->whole & parts_of_role(ROLE_NORM);
+    bool norms = a->modules_to_save & parts_of_role(ROLE_NORM);
     if (a->targets & ~parts_of_role(ROLE_LINEAR) || a->is_dora)
         return fail_usage(why, "%s: %s is not trained here: merge it, and train on that model",
                           r->adapter, a->is_dora ? "DoRA" : "LoRA on embedding or head");
@@ -99,7 +99,7 @@ int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *
     if (fabs(r->lora_alpha - a->alpha) > 1e-9 * a->alpha)
         return fail_usage(why, "lora_alpha: %g, but the adapter has %g", r->lora_alpha, a->alpha);
     r->lora_alpha = a->alpha;
-    if (take_embedding(r, a, why) || take_flag(r, "train_norm", &r->train_norm, norms, why))
+    if (read_embedding(r, a, why) || read_flag(r, "train_norm", &r->train_norm, norms, why))
         return -1;
-    return take_targets(r, a, why);
+    return read_targets(r, a, why);
 }

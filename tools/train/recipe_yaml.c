@@ -244,7 +244,7 @@ static int check_others(struct file *f, const struct recipe *before, const char 
     return 0;
 }
 
-static int take_value(struct file *f, const char *name, yaml_node_t *node, struct fail *why)
+static int read_value(struct file *f, const char *name, yaml_node_t *node, struct fail *why)
 {
     const struct recipe_key *k = recipe_find_key(name);
     const struct foreign_key *other = k ? NULL : recipe_foreign_find(name);
@@ -280,7 +280,7 @@ static bool stands_before(const struct file *f, const yaml_node_t *root,
     return false;
 }
 
-static int take_pair(struct file *f, const yaml_node_t *root, const yaml_node_pair_t *pair,
+static int read_pair(struct file *f, const yaml_node_t *root, const yaml_node_pair_t *pair,
                      struct fail *why)
 {
     yaml_node_t *key = yaml_document_get_node(&f->doc, pair->key);
@@ -296,10 +296,10 @@ static int take_pair(struct file *f, const yaml_node_t *root, const yaml_node_pa
     else if (stands_before(f, root, pair))
         status = fail_usage(why, "key '%s' stands twice", name);
     if (status) return blame(f->path, key->start_mark, why);
-    return take_value(f, name, value, why) ? blame(f->path, value->start_mark, why) : 0;
+    return read_value(f, name, value, why) ? blame(f->path, value->start_mark, why) : 0;
 }
 
-static int take_document(struct file *f, struct fail *why)
+static int read_document(struct file *f, struct fail *why)
 {
     const yaml_node_t *root = yaml_document_get_root_node(&f->doc);
     if (!root || (root->type == YAML_SCALAR_NODE && !root->data.scalar.length)) return 0;
@@ -310,7 +310,7 @@ static int take_document(struct file *f, struct fail *why)
                           f->path);
     for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top;
          p++)
-        if (take_pair(f, root, p, why)) return -1;
+        if (read_pair(f, root, p, why)) return -1;
     return 0;
 }
 
@@ -324,7 +324,7 @@ int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *
     int status = check_kind(path, text, bytes, why);
     if (!status) status = load_document(&f.doc, path, text, bytes, why);
     if (!status) {
-        status = take_document(&f, why);
+        status = read_document(&f, why);
         yaml_document_delete(&f.doc);
     }
     free(text);

@@ -145,8 +145,8 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     t->setup.rank = r->lora_rank;
     t->setup.alpha = r->lora_alpha;
     t->setup.dropout = r->lora_dropout;
-    t->setup.whole = recipe_whole(r);
-    if (t->embedding_alone) t->setup.whole &= ~parts_of_role(ROLE_HEAD);
+    t->setup.modules_to_save = recipe_modules_to_save(r);
+    if (t->embedding_alone) t->setup.modules_to_save &= ~parts_of_role(ROLE_HEAD);
     t->setup.each = t->fit.each;
     return recipe_targets(r, &t->setup.targets, why);
 }

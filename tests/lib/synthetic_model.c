@@ -1,4 +1,4 @@
-#include "tests/lib/made_model.h"
+#include "tests/lib/synthetic_model.h"
 
 #include "lib/common/bf16.h"
 #include "lib/common/output.h"
@@ -17,31 +17,31 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
-double made_number(uint64_t sequence, uint64_t i)
+double synthetic_number(uint64_t sequence, uint64_t i)
 {
     uint64_t n = mix(mix(sequence) + i) >> 52; /* 12 bits */
     return ((double)n - STEPS) / STEPS;
 }
 
-uint32_t made_token(int64_t t, int64_t vocab)
+uint32_t synthetic_token(int64_t t, int64_t vocab)
 {
     return (uint32_t)(mix(mix(TOKENS) + (uint64_t)t) % (uint64_t)vocab);
 }
 
-float *made_values(const struct tensor *t, int64_t index)
+float *synthetic_values(const struct tensor *t, int64_t index)
 {
     int64_t count = t->rows * t->cols;
     float *values = malloc((size_t)count * sizeof *values);
     must(values);
     double scale = exp2(nearbyint(log2(2 / sqrt((double)t->cols))));
     for (int64_t i = 0; i < count; i++) {
-        double u = made_number((uint64_t)index, (uint64_t)i);
+        double u = synthetic_number((uint64_t)index, (uint64_t)i);
         values[i] = (float)(t->role == ROLE_NORM ? 1 + u / 8 : u * scale);
     }
     return values;
 }
 
-void made_model(const char *directory, const char *config, const char *dtype)
+void synthetic_model(const char *directory, const char *config, const char *dtype)
 {
     struct fail why;
     struct config c;
@@ -67,7 +67,7 @@ void made_model(const char *directory, const char *config, const char *dtype)
     snprintf(path, sizeof path, "%s/model.safetensors", directory);
     must(!safetensors_create(&w, path, headers, (size_t)count, &why));
     for (int64_t i = 0; i < count; i++) {
-        float *values = made_values(&table[i], i);
+        float *values = synthetic_values(&table[i], i);
         size_t n = (size_t)(table[i].rows * table[i].cols);
         uint16_t *half = (uint16_t *)(void *)values; /* narrowed in place */
         for (size_t j = 0; j < n && type != DTYPE_F32; j++) {
