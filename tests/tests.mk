@@ -153,10 +153,11 @@ format: ## lay out all C files as .clang-format says
 check-format: ## name the C files that are laid out otherwise
 	clang-format --dry-run -Werror $(SOURCES_C)
 
-# Warnings as errors on both compilers, then clang-tidy and cppcheck (which takes the array that
+# Warnings as errors on both compilers, the rules of the house (tests/house), then clang-tidy and cppcheck (which takes the array that
 # fail_with writes into for a read).
 lint: check-format ## warnings of two compilers as errors, clang-format, clang-tidy, cppcheck
 	@$(MAKE) --no-print-directory FLAVOUR=lint-gcc CC=gcc CFLAGS='-O1 -Werror' programs $(patsubst build/$(FLAVOUR)/%,build/lint-gcc/%,$(TEST_PROGRAMS))
+	@BUILD=build/lint-gcc tests/house
 	@$(MAKE) --no-print-directory FLAVOUR=lint-clang CC=clang CFLAGS='-O1 -Werror' programs $(patsubst build/$(FLAVOUR)/%,build/lint-clang/%,$(TEST_PROGRAMS))
 	clang-tidy --quiet $(filter %.c,$(filter-out tests/%,$(SOURCES_C))) -- -std=gnu11 $(CPPFLAGS) -DKERNELS_CPU=kernels_cpu_baseline
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
