@@ -25,9 +25,11 @@ WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing
 # Includes are written from the root.
 CPPFLAGS += -I. -D_GNU_SOURCE -DLONGQLORA_VERSION='"$(VERSION)"'
 CFLAGS_release := -O2 -g
-CFLAGS_asan := -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_asan := -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
 CFLAGS_tsan := -O1 -g -fsanitize=thread
-CFLAGS_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
 CFLAGS_coverage := -O0 -g --coverage
 OWN := -std=gnu11 $(WARNINGS) $(CFLAGS_$(FLAVOUR)) -MMD -MP -pthread
 LINK := $(CFLAGS_$(FLAVOUR)) -pthread -Wl,--as-needed
@@ -49,7 +51,8 @@ MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 # Products in bf16 with f32 sums (device cpu-bf16).
 MARCH_bf16 := $(MARCH_v4) -mavx512bf16 -mamx-tile -mamx-bf16 -DGEMM_BF16
 # Clang warns of each loop marked simd that it cannot vectorise: a hint, not a fault.
-OPTIMIZE := $(if $(filter coverage,$(FLAVOUR)),,-O3) -fopenmp-simd -fno-math-errno -fno-trapping-math -Wno-pass-failed
+OPTIMIZE := $(if $(filter coverage,$(FLAVOUR)),,-O3) -fopenmp-simd -fno-math-errno \
+	-fno-trapping-math -Wno-pass-failed
 # Bits that are part of a format or of a promise across levels: no fused multiply-add.
 EXACT := nf4 adamw convert
 KERNELS := $(BUILD)/kernels/kernels.o $(foreach l,$(LEVELS),$(BUILD)/kernels/cpu-$(l).o)
@@ -61,18 +64,20 @@ ARCHIVE := $(BUILD)/liblongqlora.a
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-# The CUDA plug-ins, beside the programs, where there is nvcc: one for GPUs with bf16, one that computes in f16
-# for older ones. CUDA_ARCHS=own, a developer's build: for the GPU that is here, or for one architecture where none is.
-# CUDA_ARCHS=all, what is installed and taken to other machines: every architecture that the toolkit has, and PTX for
-# those to come. Any list will do, such as CUDA_ARCHS="80 90". What ptxas says of each kernel (registers, spills) is
-# kept; make cuda-report sums it up.
+# The CUDA plug-ins, beside the programs, where there is nvcc: one for GPUs with bf16, one that
+# computes in f16 for older ones. CUDA_ARCHS=own, a developer's build: for the GPU that is here, or
+# for one architecture where none is. CUDA_ARCHS=all, what is installed and taken to other machines:
+# every architecture that the toolkit has, and PTX for those to come. Any list will do, such as
+# CUDA_ARCHS="80 90". What ptxas says of each kernel (registers, spills) is kept; make cuda-report
+# sums it up.
 NVCC := $(shell command -v nvcc 2>/dev/null)
 CUDA_ARCHS ?= own
 ifneq ($(NVCC),)
 ALL_ARCHS := 80 86 89 90
 # CUDA 13 has no Volta any more.
 OLDER_ARCHS := $(shell $(NVCC) --list-gpu-arch | sed -n 's/^compute_70$$/70/p') 75
-GPU_ARCH := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
+GPU_ARCH := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head \
+	-n 1 | tr -d .)
 # Hopper's own instructions, which no other architecture has; toolkits before 12 do not know them.
 KNOWS_HOPPER := $(shell $(NVCC) --version | grep -qE 'release (1[2-9]|[2-9][0-9])' && echo yes)
 endif
@@ -84,13 +89,16 @@ archs_f16_own = $(or $(filter $(OLDER_ARCHS) $(ALL_ARCHS),$(GPU_ARCH)),75)
 ARCHS_cuda := $(call at_least_80,$(or $(archs_$(CUDA_ARCHS)),$(CUDA_ARCHS)))
 ARCHS_cuda-f16 := $(or $(archs_f16_$(CUDA_ARCHS)),$(CUDA_ARCHS))
 CUDA_SOURCES := $(wildcard kernels/cuda/*.cu)
-# For each architecture, and PTX of the newest for those to come. The sources ask for nothing between 8.0 and 9.0, so
-# that nvcc's first half, which takes the longer, is the same for 8.0, 8.6 and 8.9.
+# For each architecture, and PTX of the newest for those to come. The sources ask for nothing
+# between 8.0 and 9.0, so that nvcc's first half, which takes the longer, is the same for 8.0, 8.6
+# and 8.9.
 ampere = $(filter 80 86 89,$(1))
 virtual_arch = $(if $(call ampere,$(1)),$(firstword $(call ampere,$(2))),$(1))
 cuda_code = $(foreach a,$(1),-gencode arch=compute_$(call virtual_arch,$(a),$(1)),code=sm_$(a)) \
-	-gencode arch=compute_$(call virtual_arch,$(lastword $(1)),$(1)),code=compute_$(call virtual_arch,$(lastword $(1)),$(1))
-PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so $(BIN)/kernels-cuda-f16.so))
+	-gencode arch=compute_$(call virtual_arch,$(lastword $(1)),$(1)),code=compute_$(call \
+	virtual_arch,$(lastword $(1)),$(1))
+PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so \
+	$(BIN)/kernels-cuda-f16.so))
 
 ## Build
 # Programs and plug-ins are made beside each other, also where make was started without -j.
@@ -111,9 +119,12 @@ OBJECTS_$(1) := $(BUILD)/$(1)/$(subst $(space),-,$(strip $(ARCHS_$(1))))
 $$(OBJECTS_$(1))/%.o: kernels/cuda/%.cu Makefile
 	@mkdir -p $$(@D)
 	@echo "NVCC $$@"
-	$(Q)$(NVCC) -std=c++20 -O3 -I. $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) -DMIN_CAPABILITY=$(firstword $(ARCHS_$(1))) $(2) \
-		$$(if $$(call uses_hopper,$$*,$(ARCHS_$(1))),$$(hopper_code),$$(call cuda_code,$(ARCHS_$(1)))) \
-		-MMD -MP -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings --ptxas-options=-v -c $$< -o $$@ \
+	$(Q)$(NVCC) -std=c++20 -O3 -I. $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) \
+		-DMIN_CAPABILITY=$(firstword $(ARCHS_$(1))) $(2) \
+		$$(if $$(call uses_hopper,$$*,$(ARCHS_$(1))),$$(hopper_code),$$(call \
+		cuda_code,$(ARCHS_$(1)))) \
+		-MMD -MP -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings \
+		--ptxas-options=-v -c $$< -o $$@ \
 		> $$(@:.o=.log) 2>&1 || { cat $$(@:.o=.log); false; }
 $(BUILD)/$(1)/fail.o: lib/common/fail.c Makefile
 	@mkdir -p $$(@D)
@@ -121,7 +132,8 @@ $(BUILD)/$(1)/fail.o: lib/common/fail.c Makefile
 $(BUILD)/$(1)/archs: FORCE
 	@mkdir -p $$(@D)
 	@echo '$(ARCHS_$(1))' | cmp -s - $$@ || echo '$(ARCHS_$(1))' > $$@
-$(BIN)/kernels-$(1).so: $(CUDA_SOURCES:kernels/cuda/%.cu=$$(OBJECTS_$(1))/%.o) $(BUILD)/$(1)/fail.o $(BUILD)/$(1)/archs
+$(BIN)/kernels-$(1).so: $(CUDA_SOURCES:kernels/cuda/%.cu=$$(OBJECTS_$(1))/%.o) \
+	$(BUILD)/$(1)/fail.o $(BUILD)/$(1)/archs
 	@mkdir -p $$(@D)
 	@echo "LD $$@"
 	$(Q)$(NVCC) -shared -cudart static $$(filter %.o,$$^) -lcublasLt -o $$@
@@ -194,7 +206,8 @@ info: ## versions of compiler, libraries and CUDA that are here
 	@$(CC) --version | head -n 1
 	@echo "levels of the CPU kernels: $(LEVELS); this CPU: $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 	@for p in $$(sed 's/#.*//; s/^\[[a-z]*\].*//' deps.txt); do \
-		dpkg-query -W -f '$${Package} $${Version} $${Status}\n' $${p//|/ } 2>/dev/null | sed -n 's/ install ok installed//p' | \
+		dpkg-query -W -f '$${Package} $${Version} $${Status}\n' $${p//|/ } 2>/dev/null | \
+		sed -n 's/ install ok installed//p' | \
 			grep . || echo "$$p: not installed"; done
 	@echo "CUDA: $$(command -v nvcc >/dev/null && nvcc --version | sed -n 's/.*release \([0-9.]*\).*/nvcc \1/p' || echo 'no nvcc')"
 

@@ -44,7 +44,7 @@ sub perl_manual {
     for my $path (sort glob "$first/perl*.pod") {
         my ($name) = $path =~ m{/([^/]+)\.pod$};
         # Change logs repeat each other, perltoc repeats everyone; some are translations.
-        next if $name =~ /delta$|^perltoc$|^perl(cn|jp|ko|tw)$|^perlhist$|^perlmodlib$|^perluniprops$/;
+        next if $name =~ /delta$|^perl(toc|cn|jp|ko|tw|hist|modlib|uniprops)$/;
         open my $in, '<:encoding(UTF-8)', $path or die "$path: $!\n";
         local $/;
         document($name, 'perl', scalar <$in>);

@@ -14,7 +14,8 @@ for my $title (grep { $_ ne 'facts' } sort keys %$table) {
     my $all = $table->{$title}{all};
     for my $row (sort keys %$all) {
         my $numbers = join ' ', map { $all->{$row}{$_} } sort { $a <=> $b } keys %{ $all->{$row} };
-        push @same, "$title: '$row' is '$seen{$title}{$numbers}': $numbers\n" if exists $seen{$title}{$numbers};
+        push @same, "$title: '$row' is '$seen{$title}{$numbers}': $numbers\n" if exists
+            $seen{$title}{$numbers};
         $seen{$title}{$numbers} = $row;
         $rows++;
     }

@@ -1,7 +1,8 @@
 # The report's pretraining scale: LLaMA-2-7B from 4096 to 8192 tokens, on 54,212 documents of 4096
 # to 32768 tokens of RedPajama. Say where things are:
 #
-#     make reproduce SCALE=llama2-7b MODEL=Llama-2-7b-hf TEXT="redpajama/*.jsonl.zst" HELDOUT=pg19.jsonl
+#     make reproduce SCALE=llama2-7b MODEL=Llama-2-7b-hf TEXT="redpajama/*.jsonl.zst"
+# HELDOUT=pg19.jsonl
 
 MODEL ?= Llama-2-7b-hf
 TEXT ?= $(sort $(wildcard redpajama/*.jsonl redpajama/*.jsonl.zst))

@@ -45,10 +45,12 @@ $(R)/base/config.json: $(MODEL)/config.json
 	@ln -sfn $(abspath $(MODEL)) $(R)/base
 
 $(R)/train.tok: $(TEXT) $(R)/tokenizer/tokenizer.model | bin/tokenize
-	$(STAGE) "tokenize: train" bin/tokenize --model $(R)/tokenizer/tokenizer.model $(TEXT_OPTIONS) $(TEXT) -o $@
+	$(STAGE) "tokenize: train" bin/tokenize --model $(R)/tokenizer/tokenizer.model \
+		$(TEXT_OPTIONS) $(TEXT) -o $@
 
 $(R)/heldout.tok: $(HELDOUT) $(R)/tokenizer/tokenizer.model | bin/tokenize
-	$(STAGE) "tokenize: heldout" bin/tokenize --model $(R)/tokenizer/tokenizer.model --source $(SOURCES) $(HELDOUT) -o $@
+	$(STAGE) "tokenize: heldout" bin/tokenize --model $(R)/tokenizer/tokenizer.model --source \
+		$(SOURCES) $(HELDOUT) -o $@
 else
 $(R)/train.jsonl $(R)/heldout.jsonl: $(R)/%.jsonl: recipes/corpus.pl
 	$(STAGE) "corpus: $*" bash -o pipefail -c 'recipes/corpus.pl $* > $@.tmp && mv $@.tmp $@'
@@ -57,7 +59,8 @@ $(R)/train.jsonl $(R)/heldout.jsonl: $(R)/%.jsonl: recipes/corpus.pl
 $(R)/tokenizer/tokenizer.model: $(R)/train.jsonl recipes/text.pl
 	@mkdir -p $(@D)
 	@recipes/text.pl < $< > $(R)/train.txt
-	$(STAGE) vocabulary spm_train --input=$(R)/train.txt --model_prefix=$(R)/spm --model_type=bpe \
+	$(STAGE) vocabulary spm_train --input=$(R)/train.txt --model_prefix=$(R)/spm \
+		--model_type=bpe \
 		--vocab_size=$(VOCABULARY) --byte_fallback=true --character_coverage=0.99995 \
 		--split_digits=true --normalization_rule_name=identity --add_dummy_prefix=true \
 		--remove_extra_whitespaces=false --allow_whitespace_only_pieces=true \
@@ -71,7 +74,8 @@ endif
 
 # Samples of BASE_CONTEXT times 1 (for the base), 2, 4, …
 $(R)/samples-%.smp: $(R)/train.tok | bin/pack
-	$(STAGE) "pack: $*x" bin/pack --context $$(( $* * $(BASE_CONTEXT) )) $(PACK_OPTIONS) --seed 42 --summary $(@:.smp=.json) $< -o $@
+	$(STAGE) "pack: $*x" bin/pack --context $$(( $* * $(BASE_CONTEXT) )) $(PACK_OPTIONS) \
+		--seed 42 --summary $(@:.smp=.json) $< -o $@
 	@recipes/lengths.pl $(@:.smp=.json) $(@:.smp=.svg)
 
 $(R)/config-%.json:
@@ -85,7 +89,8 @@ train = $(STAGE) "train: $(1)" bin/train recipes/$(2).yaml output_dir=$(R)/$(1) 
 
 ifndef MODEL
 $(R)/base/config.json: $(R)/config-1.json $(R)/samples-1.smp recipes/scratch.yaml | bin/train
-	$(call train,base,scratch,1,$(SCRATCH_TOKENS),$(SCRATCH_STEPS),model_name_or_path=$< tokenizer=$(R)/tokenizer)
+	$(call train,base,scratch,1,$(SCRATCH_TOKENS),$(SCRATCH_STEPS),model_name_or_path=$< \
+		tokenizer=$(R)/tokenizer)
 endif
 
 $(R)/scratch-%/config.json: $(R)/config-%.json $(R)/samples-%.smp recipes/scratch.yaml | bin/train
@@ -98,20 +103,25 @@ $(R)/base.nf4: $(R)/base/config.json | bin/quantize
 $(R)/control/config.json: $(R)/base/config.json recipes/$(FULL_RECIPE).yaml | bin/train
 	$(call train,control,$(FULL_RECIPE),1,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base attention=full)
 
-$(R)/full-%/config.json: $(R)/base/config.json $(R)/samples-%.smp recipes/$(FULL_RECIPE).yaml | bin/train
+$(R)/full-%/config.json: $(R)/base/config.json $(R)/samples-%.smp recipes/$(FULL_RECIPE).yaml | \
+	bin/train
 	$(call train,full-$*,$(FULL_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base)
 
-$(R)/lora-%/longqlora.json: $(R)/base/config.json $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml | bin/train
+$(R)/lora-%/longqlora.json: $(R)/base/config.json $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml | \
+	bin/train
 	$(call train,lora-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base quantization=none)
 
-$(R)/longqlora-plus-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml | bin/train
+$(R)/longqlora-plus-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml \
+	| bin/train
 	$(call train,longqlora-plus-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4 train_embedding=embedding train_norm=true)
 
-$(R)/longqlora-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml | bin/train
+$(R)/longqlora-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml | \
+	bin/train
 	$(call train,longqlora-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4)
 
 $(R)/merged-%/config.json: $(R)/longqlora-%/longqlora.json | bin/merge
-	$(STAGE) "merge: $*x" bin/merge --base $(R)/base --adapter $(R)/longqlora-$* -o $(R)/merged-$*
+	$(STAGE) "merge: $*x" bin/merge --base $(R)/base --adapter $(R)/longqlora-$* \
+		-o $(R)/merged-$*
 
 # ---- scores: how each row of the table is measured, on each source ----
 

@@ -6,13 +6,17 @@ TEST_UNITS := $(wildcard tests/unit/test_*.c)
 TEST_KERNELS := $(wildcard tests/kernels/test_*.c)
 TEST_CUDA := $(wildcard tests/cuda/test_*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_UNITS) $(TEST_KERNELS) $(TEST_CUDA))
-RECIPE := $(BUILD)/tools/train/recipe.o $(patsubst %,$(BUILD)/tools/train/recipe_%.o,scalar set yaml ranges print idle foreign foreign_trainer foreign_programs)
+RECIPE := $(BUILD)/tools/train/recipe.o \
+	$(patsubst %,$(BUILD)/tools/train/recipe_%.o,scalar set yaml ranges print idle foreign \
+	foreign_trainer foreign_programs)
 TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
-TOOL_PARTS := $(patsubst %,$(BUILD)/tools/merge/%.o,merger update biases parts) $(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o $(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
+TOOL_PARTS := $(patsubst %,$(BUILD)/tools/merge/%.o,merger update biases parts) \
+	$(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o \
+	$(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
 	$(RECIPE) $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech)
 
-# What the kernels are compared with is slow and is no kernel: sanitizers watch the kernels, and the memory that
-# both use, but not each step of the comparison.
+# What the kernels are compared with is slow and is no kernel: sanitizers watch the kernels, and the
+# memory that both use, but not each step of the comparison.
 ORACLES := $(patsubst %.c,$(BUILD)/%.o,$(TEST_KERNELS) $(TEST_CUDA) tests/lib/check.c)
 ifeq ($(FLAVOUR),asan)
 $(ORACLES): OWN := $(filter-out -O1 -fsanitize=% -fno-sanitize-recover=%,$(OWN)) -O2
@@ -28,42 +32,52 @@ $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 	@echo "CXX $@"
 	$(Q)g++ -O2 -w $< -lsentencepiece -o $@
 
-# The CUDA sources as host C++ (tests/cuda-emulation), once with f32 elements, to be held to the bounds of f32,
-# and once with each of their own.
-EMULATED := $(if $(filter x86_64,$(ARCH)),$(if $(filter release,$(FLAVOUR)),$(foreach e,f32 bf16 f16,$(BUILD)/emulation/$(e)/kernels-cuda.so) $(BUILD)/emulation/choices))
-EMULATED_CXX := g++ -std=c++20 -I. -MMD -MP -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -D_GNU_SOURCE -DHOPPER -DEMULATE -include tests/cuda-emulation/emulation.h
+# The CUDA sources as host C++ (tests/cuda-emulation), once with f32 elements, to be held to the
+# bounds of f32, and once with each of their own.
+EMULATED := $(if $(filter x86_64,$(ARCH)),$(if \
+	$(filter release,$(FLAVOUR)),$(foreach e,f32 bf16 \
+	f16,$(BUILD)/emulation/$(e)/kernels-cuda.so) $(BUILD)/emulation/choices))
+EMULATED_CXX := g++ -std=c++20 -I. -MMD -MP -g -fPIC -fvisibility=hidden -Wall -Wextra \
+	-Wno-unknown-pragmas -D_GNU_SOURCE -DHOPPER -DEMULATE -include \
+	tests/cuda-emulation/emulation.h
 define emulated
 $(BUILD)/emulation/$(1)/%.o: kernels/cuda/%.cu Makefile
 	@mkdir -p $$(@D)
 	@echo "EMULATE $$@"
-	$$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation $(2) -O1 -fsanitize=thread -ffp-contract=off -c $$< -o $$@
+	$$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation $(2) -O1 -fsanitize=thread \
+		-ffp-contract=off -c $$< -o $$@
 $(BUILD)/emulation/$(1)/%.o: tests/cuda-emulation/%.cpp Makefile
 	@mkdir -p $$(@D)
 	$$(Q)$(EMULATED_CXX) $(2) -O2 -c $$< -o $$@
 $(BUILD)/emulation/$(1)/fail.o: lib/common/fail.c lib/common/fail.h
 	@mkdir -p $$(@D)
 	$$(Q)$(CC) $(CPPFLAGS) -std=gnu11 -fPIC -c $$< -o $$@
-$(BUILD)/emulation/$(1)/kernels-cuda.so: $(patsubst kernels/cuda/%.cu,$(BUILD)/emulation/$(1)/%.o,$(filter-out %/profiler.cu,$(CUDA_SOURCES))) \
-		$(BUILD)/emulation/$(1)/emulation.o $(BUILD)/emulation/$(1)/cublaslt.o $(BUILD)/emulation/$(1)/nvtx.o $(BUILD)/emulation/$(1)/fail.o
+$(BUILD)/emulation/$(1)/kernels-cuda.so: \
+	$(patsubst kernels/cuda/%.cu,$(BUILD)/emulation/$(1)/%.o,$(filter-out \
+	%/profiler.cu,$(CUDA_SOURCES))) \
+		$(BUILD)/emulation/$(1)/emulation.o $(BUILD)/emulation/$(1)/cublaslt.o \
+		$(BUILD)/emulation/$(1)/nvtx.o $(BUILD)/emulation/$(1)/fail.o
 	$$(Q)g++ -shared $$^ -o $$@
 endef
 $(eval $(call emulated,f32,-DELEM_F32))
 $(eval $(call emulated,bf16,))
 $(eval $(call emulated,f16,-DELEM_F16))
 
-# A fuzz target for each parser. `make test` runs it over its corpus; `make fuzz` (and test-long) lets
-# libFuzzer at it with sanitizers, for SECONDS each.
+# A fuzz target for each parser. `make test` runs it over its corpus; `make fuzz` (and test-long)
+# lets libFuzzer at it with sanitizers, for SECONDS each.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZED := $(LIB) $(RECIPE) $(BUILD)/tools/tokenize/jsonl.o
 CORPUS_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/corpus_%)
 FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/libfuzzer_%)
 SECONDS ?= 600
 
-$(CORPUS_PROGRAMS): $(BUILD)/tests/fuzz/corpus_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/run_corpus.o $(FUZZED)
+$(CORPUS_PROGRAMS): $(BUILD)/tests/fuzz/corpus_%: $(BUILD)/tests/fuzz/fuzz_%.o \
+	$(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/run_corpus.o $(FUZZED)
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) $^ $(LIBS) -o $@
 
-$(FUZZ_PROGRAMS): $(BUILD)/tests/fuzz/libfuzzer_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/fuzz.o $(FUZZED)
+$(FUZZ_PROGRAMS): $(BUILD)/tests/fuzz/libfuzzer_%: $(BUILD)/tests/fuzz/fuzz_%.o \
+	$(BUILD)/tests/fuzz/fuzz.o $(FUZZED)
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) -fsanitize=fuzzer $^ $(LIBS) -o $@
 
@@ -73,30 +87,41 @@ fuzz: ## fuzz each parser with sanitizers (SECONDS=600 each)
 
 fuzz-programs: $(FUZZ_PROGRAMS)
 
-BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model random_adapter bandwidth kernels layer logits)
+BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model random_adapter bandwidth kernels \
+	layer logits)
 
-$(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench/measured.o $(BUILD)/tests/lib/synthetic_model.o $(LIBRARY)
+$(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench/measured.o \
+	$(BUILD)/tests/lib/synthetic_model.o $(LIBRARY)
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) $^ $(LIBS) -o $@
 
-# The plug-in's choices, measured: with its own objects, where it is built; and emulated, to be tried without a GPU.
+# The plug-in's choices, measured: with its own objects, where it is built; and emulated, to be
+# tried without a GPU.
 CHOICES := $(if $(PLUGIN),$(BUILD)/tests/bench/choices)
-choices_parts = $(patsubst kernels/cuda/%.cu,$(1)/%.o,$(filter-out %/attention_mma.cu %/gemm_cublaslt.cu,$(CUDA_SOURCES)))
-$(BUILD)/tests/bench/choices: tests/bench/choices.cu tests/bench/measured.h $(call choices_parts,$(OBJECTS_cuda)) $(BUILD)/tests/bench/measured.o $(LIBRARY) kernels/cuda/attention_mma.cu kernels/cuda/gemm_cublaslt.cu Makefile
+choices_parts = $(patsubst kernels/cuda/%.cu,$(1)/%.o,$(filter-out %/attention_mma.cu \
+	%/gemm_cublaslt.cu,$(CUDA_SOURCES)))
+$(BUILD)/tests/bench/choices: tests/bench/choices.cu tests/bench/measured.h \
+	$(call choices_parts,$(OBJECTS_cuda)) $(BUILD)/tests/bench/measured.o $(LIBRARY) \
+	kernels/cuda/attention_mma.cu kernels/cuda/gemm_cublaslt.cu Makefile
 	@echo "NVCC $@"
-	$(Q)$(NVCC) -std=c++20 -O3 -I. -MMD -MP -MF $@.d -MT $@ $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings -cudart static $< $(filter %.o,$^) $(LIBS) -lcublasLt -o $@
+	$(Q)$(NVCC) -std=c++20 -O3 -I. -MMD -MP -MF $@.d -MT $@ $(call cuda_code,$(ARCHS_cuda)) \
+		-Werror all-warnings -cudart static $< $(filter %.o,$^) $(LIBS) -lcublasLt -o $@
 # cuBLASLt's stand-in under racecheck.
 PLAIN_PRODUCTS := $(if $(PLUGIN),$(BUILD)/tests/gpu/cublaslt.so)
 $(BUILD)/tests/gpu/cublaslt.so: tests/gpu/cublaslt.cu Makefile
 	@mkdir -p $(@D)
 	@echo "NVCC $@"
-	$(Q)$(NVCC) -std=c++20 -O3 -I. $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings -Xcompiler -fPIC -shared -cudart static $< -o $@
+	$(Q)$(NVCC) -std=c++20 -O3 -I. $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings \
+		-Xcompiler -fPIC -shared -cudart static $< -o $@
 # The emulation has ranges of its own (nvtx.cpp).
-EMULATED_PARTS := $(filter-out %/profiler.o,$(call choices_parts,$(BUILD)/emulation/bf16)) $(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx)
+EMULATED_PARTS := $(filter-out %/profiler.o,$(call choices_parts,$(BUILD)/emulation/bf16)) \
+	$(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx)
 $(BUILD)/emulation/choices.o: tests/bench/choices.cu Makefile
 	@mkdir -p $(@D)
-	$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation -O1 -fsanitize=thread -ffp-contract=off -c $< -o $@
-$(BUILD)/emulation/choices: $(BUILD)/emulation/choices.o $(EMULATED_PARTS) $(BUILD)/emulation/bf16/kernels-cuda.so $(BUILD)/tests/bench/measured.o $(LIBRARY)
+	$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation -O1 -fsanitize=thread -ffp-contract=off \
+		-c $< -o $@
+$(BUILD)/emulation/choices: $(BUILD)/emulation/choices.o $(EMULATED_PARTS) \
+	$(BUILD)/emulation/bf16/kernels-cuda.so $(BUILD)/tests/bench/measured.o $(LIBRARY)
 	$(Q)g++ $< $(EMULATED_PARTS) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(LIBS) -o $@
 
 # Faults of system calls and allocations; sanitizers bring their own malloc.
@@ -106,27 +131,32 @@ $(BUILD)/tests/%.so: tests/fault/%.c
 	@echo "CC $@"
 	$(Q)$(CC) -D_GNU_SOURCE -O1 -Wall -Wextra -fPIC -shared $< -o $@ -ldl
 
-test-programs: programs $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/tests/spm_oracle $(EMULATED)
+test-programs: programs $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/tests/spm_oracle \
+	$(EMULATED)
 
 # TIMES=--times: with the table of what each test takes.
 test: ## every test (TIMES=--times: and what each takes; FLAVOUR=asan: with sanitizers)
 	@packaging/requirements test
 	@$(MAKE) --no-print-directory $(parallel) test-programs
-	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) JOBS=$(JOBS) tests/run $(TIMES) $(TEST_PROGRAMS)
+	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) JOBS=$(JOBS) tests/run \
+		$(TIMES) $(TEST_PROGRAMS)
 
 test-long: ## every test with its long loops, then fuzz
 	@packaging/requirements test
 	@$(MAKE) --no-print-directory $(parallel) test-programs
-	@LONG=1 BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run $(TEST_PROGRAMS)
+	@LONG=1 BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) tests/run \
+		$(TEST_PROGRAMS)
 	@$(MAKE) --no-print-directory fuzz
 
 coverage: ## which lines of lib/ and kernels/ the tests reach
 	@rm -rf build/coverage
 	@$(MAKE) --no-print-directory test FLAVOUR=coverage
-	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' --filter 'model/' -s 2>/dev/null | tail -n 60
+	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' --filter \
+		'model/' -s 2>/dev/null | tail -n 60
 
 # What a machine with a GPU needs, and where one is here, the checks themselves.
-gpu-check-programs: programs $(BENCH_PROGRAMS) $(CHOICES) $(PLAIN_PRODUCTS) $(BUILD)/tests/cuda/test_bf16
+gpu-check-programs: programs $(BENCH_PROGRAMS) $(CHOICES) $(PLAIN_PRODUCTS) \
+	$(BUILD)/tests/cuda/test_bf16
 gpu-check: ## what a machine with a GPU needs, and the checks themselves where one is here
 	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all gpu-check-programs
 	@BUILD=$(BUILD) tests/gpu/prepare build/gpu-check
@@ -153,17 +183,22 @@ format: ## lay out all C files as .clang-format says
 check-format: ## name the C files that are laid out otherwise
 	clang-format --dry-run -Werror $(SOURCES_C)
 
-# Warnings as errors on both compilers, the rules of the house (tests/house), then clang-tidy and cppcheck (which takes the array that
-# fail_with writes into for a read).
+# Warnings as errors on both compilers, the rules of the house (tests/house), then clang-tidy and
+# cppcheck (which takes the array that fail_with writes into for a read).
 lint: check-format ## warnings of two compilers as errors, clang-format, clang-tidy, cppcheck
-	@$(MAKE) --no-print-directory FLAVOUR=lint-gcc CC=gcc CFLAGS='-O1 -Werror' programs $(patsubst build/$(FLAVOUR)/%,build/lint-gcc/%,$(TEST_PROGRAMS))
+	@$(MAKE) --no-print-directory FLAVOUR=lint-gcc CC=gcc CFLAGS='-O1 -Werror' programs \
+		$(patsubst build/$(FLAVOUR)/%,build/lint-gcc/%,$(TEST_PROGRAMS))
 	@BUILD=build/lint-gcc tests/house
-	@$(MAKE) --no-print-directory FLAVOUR=lint-clang CC=clang CFLAGS='-O1 -Werror' programs $(patsubst build/$(FLAVOUR)/%,build/lint-clang/%,$(TEST_PROGRAMS))
-	clang-tidy --quiet $(filter %.c,$(filter-out tests/%,$(SOURCES_C))) -- -std=gnu11 $(CPPFLAGS) -DKERNELS_CPU=kernels_cpu_baseline
+	@$(MAKE) --no-print-directory FLAVOUR=lint-clang CC=clang CFLAGS='-O1 -Werror' programs \
+		$(patsubst build/$(FLAVOUR)/%,build/lint-clang/%,$(TEST_PROGRAMS))
+	clang-tidy --quiet $(filter %.c,$(filter-out tests/%,$(SOURCES_C))) -- -std=gnu11 \
+		$(CPPFLAGS) -DKERNELS_CPU=kernels_cpu_baseline
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
-		--suppress=missingInclude --suppress=ctuuninitvar:lib/common/fail.c -D__x86_64__ -DKERNELS_CPU=kernels_cpu_baseline -I . lib kernels model tools
+		--suppress=missingInclude --suppress=ctuuninitvar:lib/common/fail.c -D__x86_64__ \
+		-DKERNELS_CPU=kernels_cpu_baseline -I . lib kernels model tools
 
 man: all ## put the programs' own options into the manual pages
 	@for t in $(TOOLS); do tests/man-options $$t; done
 
-.PHONY: gpu-check-programs bench-programs fuzz fuzz-programs test test-programs test-long coverage bench gpu-check golden format check-format lint man
+.PHONY: gpu-check-programs bench-programs fuzz fuzz-programs test test-programs test-long coverage \
+	bench gpu-check golden format check-format lint man

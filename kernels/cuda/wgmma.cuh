@@ -35,14 +35,15 @@ DEVICE void shared_to_products() { asm volatile("fence.proxy.async.shared::cta;"
 #define SUM(how, i) how "f"(d[i][0]), how "f"(d[i][1]), how "f"(d[i][2]), how "f"(d[i][3])
 #define SUMS_64(how) SUM(how, 0), SUM(how, 1), SUM(how, 2), SUM(how, 3), SUM(how, 4), SUM(how, 5), \
                      SUM(how, 6), SUM(how, 7)
-#define SUMS_128(how) SUMS_64(how), SUM(how, 8), SUM(how, 9), SUM(how, 10), SUM(how, 11), SUM(how, 12), \
-                      SUM(how, 13), SUM(how, 14), SUM(how, 15)
-#define NAMES_64 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23," \
-                 "%24,%25,%26,%27,%28,%29,%30,%31"
-#define NAMES_128 NAMES_64 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49," \
-                  "%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define SUMS_128(how) SUMS_64(how), SUM(how, 8), SUM(how, 9), SUM(how, 10), SUM(how, 11), \
+                      SUM(how, 12), SUM(how, 13), SUM(how, 14), SUM(how, 15)
+#define NAMES_64 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21," \
+                 "%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define NAMES_128 NAMES_64 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
+                  "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 #define WGMMA(n, adds) "{.reg .pred p; setp.ne.b32 p, " adds ", 0;" \
-                       "wgmma.mma_async.sync.aligned.m64n" #n "k16." WGMMA_TYPES " {" NAMES_##n "}, "
+                       "wgmma.mma_async.sync.aligned.m64n" #n "k16." WGMMA_TYPES \
+                       " {" NAMES_##n "}, "
 /* clang-format on */
 
 /* d [64, N] = (ADDS ? d : 0) + A [64, 16] B. Descriptors give the places of A and B. With COLUMNS,

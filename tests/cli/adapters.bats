@@ -1,16 +1,26 @@
 load helper
 
-nll() { perl -MJSON::PP -e 'local $/; print join " ", map { sprintf "%.6f", $_->{nll} } @{ decode_json(<STDIN>)->{scores} }'; }
+nll() { perl -MJSON::PP \
+    -e 'local $/; print join " ", map { sprintf "%.6f", $_->{nll} } @{ decode_json(<STDIN>)->{scores} }'; }
 loss() { ppl --quiet "$@" --data docs.tok --context 16,32 --to json | nll; }
-same() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die "@a / @b\n" unless @a && @a == @b; for (0 .. $#a) { die "@a / @b\n" if abs($a[$_] - $b[$_]) > 2e-6 * $a[$_] }' "$1" "$2"; }
+same() { perl \
+    -e 'my @a = split " ", shift; my @b = split " ", shift; die "@a / @b\n" unless @a && @a == @b; for (0 .. $#a) { die "@a / @b\n" if abs($a[$_] - $b[$_]) > 2e-6 * $a[$_] }' \
+    "$1" "$2"; }
 # Changes a file of JSON by an expression of $_.
-edit() { perl -MJSON::PP -e 'my ($file, $do) = @ARGV; local $/; open my $f, "<", $file or die; $_ = decode_json(<$f>); eval $do; die $@ if $@; open my $o, ">", $file; print $o JSON::PP->new->canonical->pretty->encode($_)' "$1" "$2"; }
-names() { perl -MJSON::PP -e 'local $/; print join ",", sort @{ decode_json(<STDIN>)->{modules_to_save} // [] }' < "$1/adapter_config.json"; }
-tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, my $n, 8; read $f, my $h, unpack "Q<", $n; print scalar grep { /$ARGV[1]/ } keys %{ decode_json($h) }' "$1/adapter_model.safetensors" "$2"; }
+edit() { perl -MJSON::PP \
+    -e 'my ($file, $do) = @ARGV; local $/; open my $f, "<", $file or die; $_ = decode_json(<$f>); eval $do; die $@ if $@; open my $o, ">", $file; print $o JSON::PP->new->canonical->pretty->encode($_)' \
+    "$1" "$2"; }
+names() { perl -MJSON::PP \
+    -e 'local $/; print join ",", sort @{ decode_json(<STDIN>)->{modules_to_save} // [] }' < \
+    "$1/adapter_config.json"; }
+tensors() { perl -MJSON::PP \
+    -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, my $n, 8; read $f, my $h, unpack "Q<", $n; print scalar grep { /$ARGV[1]/ } keys %{ decode_json($h) }' \
+    "$1/adapter_model.safetensors" "$2"; }
 make_tied() { # tied/, of the same samples, tied head
     make_base
     config tied.json 400 true
-    train scratch.yaml from_scratch=true attention=full model_name_or_path=tied.json tokenizer=tok train_file=16.smp output_dir=tied max_steps=4 \
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=tied.json tokenizer=tok \
+        train_file=16.smp output_dir=tied max_steps=4 \
         learning_rate=0.01 per_device_train_batch_size=4 --quiet --device cpu
 }
 
@@ -28,8 +38,10 @@ make_tied() { # tied/, of the same samples, tied head
     # Trained further it stays what it is.
     lora on --quiet model_name_or_path=base quantization=none adapter_name_or_path=alone max_steps=1
     [ "$(names on)" = embed_tokens ]
-    run --separate-stderr -2 lora x model_name_or_path=base quantization=none adapter_name_or_path=alone train_embedding=true
-    [[ "$stderr" == *"train_embedding: true, but the adapter has the embedding alone: train_embedding: embedding" ]]
+    run --separate-stderr -2 lora x model_name_or_path=base quantization=none \
+        adapter_name_or_path=alone train_embedding=true
+    [[ "$stderr" == \
+        *"train_embedding: true, but the adapter has the embedding alone: train_embedding: embedding" ]]
 }
 
 @test "a tied base: the head is stored beside the embedding, and both stay one; older adapters mean that too" {
@@ -46,13 +58,17 @@ make_tied() { # tied/, of the same samples, tied head
     cp -r run old
     edit old/adapter_config.json '$_->{modules_to_save} = ["embed_tokens"]'
     edit old/longqlora.json 'delete @$_{qw(tied_head base_name)}'
-    perl -MJSON::PP -e 'my $p = shift; open my $f, "<:raw", $p; local $/; my $b = <$f>; my $n = unpack "Q<", $b; my $h = decode_json(substr $b, 8, $n);
+    perl -MJSON::PP \
+        -e 'my $p = shift; open my $f, "<:raw", $p; local $/; my $b = <$f>; my $n = unpack "Q<", $b; my $h = decode_json(substr $b, 8, $n);
         my $t = delete $h->{"base_model.model.lm_head.weight"}; my ($from, $to) = @{ $t->{data_offsets} }; die unless $to == length($b) - 8 - $n;
-        my $j = encode_json($h); $j .= " " while length($j) % 8; open my $o, ">:raw", $p; print $o pack("Q<", length $j), $j, substr($b, 8 + $n, $from)' old/adapter_model.safetensors
+        my $j = encode_json($h); $j .= " " while length($j) % 8; open my $o, ">:raw", $p; print $o pack("Q<", length $j), $j, substr($b, 8 + $n, $from)' \
+            old/adapter_model.safetensors
     same "$a" "$(loss --model tied --adapter old)"
-    lora on --quiet model_name_or_path=tied quantization=none adapter_name_or_path=old train_embedding=true max_steps=1
+    lora on --quiet model_name_or_path=tied quantization=none adapter_name_or_path=old \
+        train_embedding=true max_steps=1
     [ "$(names on)" = embed_tokens,lm_head ]
-    # PEFT takes an embedding alone for one that has parted from the head, and so it is without our own file.
+    # PEFT takes an embedding alone for one that has parted from the head, and so it is without our
+    # own file.
     rm old/longqlora.json
     b=$(loss --model tied --adapter old --rope linear:2)
     [ "$a" != "$b" ]
@@ -60,7 +76,8 @@ make_tied() { # tied/, of the same samples, tied head
     grep -q '"tie_word_embeddings": false' parted/config.json
     same "$b" "$(loss --model parted)"
     # Trained further it stays parted.
-    lora further --quiet model_name_or_path=tied quantization=none adapter_name_or_path=old learning_rate=1e-30 max_steps=1 lora_dropout=0
+    lora further --quiet model_name_or_path=tied quantization=none adapter_name_or_path=old \
+        learning_rate=1e-30 max_steps=1 lora_dropout=0
     [ "$(names further)" = embed_tokens ]
     grep -q '"tied_head": false' further/longqlora.json
     same "$b" "$(loss --model tied --adapter further)"
@@ -68,16 +85,20 @@ make_tied() { # tied/, of the same samples, tied head
 
 @test "a checkpoint of an older program, whose train_embedding: true was the embedding alone, goes on as it was" {
     make_base
-    go() { lora "$1" --quiet model_name_or_path=base quantization=none max_steps=4 save_steps=2 lora_dropout=0 "${@:2}"; }
+    go() { lora "$1" --quiet model_name_or_path=base quantization=none max_steps=4 save_steps=2 \
+        lora_dropout=0 "${@:2}"; }
     go whole train_embedding=embedding
     cp -r whole cut
     rm -r cut/checkpoint-4 cut/adapter_* cut/longqlora.json cut/longqlora-run.json
     # Its state as that program wrote it, and no record.
-    perl -MForeignStream -e 'my $p = shift; open my $z, "-|", "zstd", "-dcqf", $p; binmode $z; local $/; my $b = <$z>;
+    perl -MForeignStream \
+        -e 'my $p = shift; open my $z, "-|", "zstd", "-dcqf", $p; binmode $z; local $/; my $b = <$z>;
         $b =~ s/"train_embedding":"embedding"/"train_embedding":true       / or die; my $end = rindex $b, "\xa3end"; $end--;
         my $d = ForeignStream::digest(substr $b, 0, $end); my $at = rindex $b, "digest"; my $tail = substr $b, $at; $tail =~ s/[0-9a-f]{32}/$d/ or die; substr($b, $at) = $tail;
-        open my $o, "|-", "zstd", "-q", "-1", "-fo", $p; binmode $o; print $o $b; close $o or die' cut/checkpoint-2/training_state
-    edit cut/checkpoint-2/manifest.json 'my $f = "cut/checkpoint-2/training_state"; my ($d) = `xxhsum -q -H2 $f` =~ /^(\w+)/; $_->{files}{training_state} = { bytes => -s $f, digest => $d }'
+        open my $o, "|-", "zstd", "-q", "-1", "-fo", $p; binmode $o; print $o $b; close $o or die' \
+            cut/checkpoint-2/training_state
+    edit cut/checkpoint-2/manifest.json \
+        'my $f = "cut/checkpoint-2/training_state"; my ($d) = `xxhsum -q -H2 $f` =~ /^(\w+)/; $_->{files}{training_state} = { bytes => -s $f, digest => $d }'
     go cut train_embedding=true resume_from_checkpoint=auto
     cmp whole/adapter_model.safetensors cut/adapter_model.safetensors
     # A new run of the same recipe has the head.
@@ -91,47 +112,60 @@ make_tied() { # tied/, of the same samples, tied head
     a=$(loss --model base --adapter ad)
     # The same adapter in PEFT's other words.
     cp -r ad other
-    edit other/adapter_config.json '$_->{r} = 9; $_->{lora_alpha} = 7; $_->{rank_pattern} = { ".*_proj" => 4 };
+    edit other/adapter_config.json \
+        '$_->{r} = 9; $_->{lora_alpha} = 7; $_->{rank_pattern} = { ".*_proj" => 4 };
         $_->{alpha_pattern} = { "layers\\.[01]\\..*_(?:proj)" => 4 }; $_->{target_modules} = ".*\\.(?:[qkvo]|gate|up|down)_proj"; $_->{exclude_modules} = ["layers.7.mlp.up_proj"]'
     same "$a" "$(loss --model base --adapter other)"
     merge --quiet --base base --adapter ad -o merged
     merge --quiet --base base --adapter other -o merged-other
     cmp merged/model.safetensors merged-other/model.safetensors
     # Another scale of some modules is another model.
-    edit other/adapter_config.json '$_->{alpha_pattern}{q_proj} = 40; delete $_->{alpha_pattern}{"layers\\.[01]\\..*_(?:proj)"}; $_->{lora_alpha} = 4'
+    edit other/adapter_config.json \
+        '$_->{alpha_pattern}{q_proj} = 40; delete $_->{alpha_pattern}{"layers\\.[01]\\..*_(?:proj)"}; $_->{lora_alpha} = 4'
     b=$(loss --model base --adapter other)
     [ "$a" != "$b" ]
     echo 'method: lora' > bare.yaml
-    train bare.yaml --quiet output_dir=on model_name_or_path=base train_file=32.smp quantization=none adapter_name_or_path=other learning_rate=1e-30 max_steps=1 lora_dropout=0
+    train bare.yaml --quiet output_dir=on model_name_or_path=base train_file=32.smp \
+        quantization=none adapter_name_or_path=other learning_rate=1e-30 max_steps=1 lora_dropout=0
     cmp other/adapter_model.safetensors on/adapter_model.safetensors
     grep -q '"q_proj": 40' on/adapter_config.json
     same "$b" "$(loss --model base --adapter on)"
     # What is not understood is named, with its field.
     edit other/adapter_config.json '$_->{target_modules} = ".*(?>_proj)"'
     run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
-    [[ "$stderr" == "ppl: other/adapter_config.json: target_modules: '.*(?>_proj)': that (? is not taken alike by"* ]]
+    [[ "$stderr" == \
+        "ppl: other/adapter_config.json: target_modules: '.*(?>_proj)': that (? is not taken alike by"* ]]
     edit other/adapter_config.json '$_->{target_modules} = ["q_proj"]'
     run --separate-stderr -3 merge --base base --adapter other -o x
-    [[ "$stderr" == *"merge: other: base_model.model.model.layers.0."*" in it belongs to nothing that this base and adapter_config.json have: another base?" ]]
-    edit other/adapter_config.json '$_->{target_modules} = "all-linear"; $_->{use_dora} = JSON::PP::true'
+    [[ "$stderr" == \
+        *"merge: other: base_model.model.model.layers.0."*" in it belongs to nothing that this base and adapter_config.json have: another base?" ]]
+    edit other/adapter_config.json \
+        '$_->{target_modules} = "all-linear"; $_->{use_dora} = JSON::PP::true'
     run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
-    [[ "$stderr" == *"other: no tensor base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector in it"* ]]
+    [[ "$stderr" == \
+        *"other: no tensor base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector in it"* ]]
 }
 
 @test "what only merge computes is refused elsewhere, with the way out" {
     # A base of the shape that the golden adapters are for.
-    printf '%s\n' '{"longqlora":1,"kind":"tokens","tokenizer":{"digest":"","vocab_size":40,"bos":1,"eos":2},"dtype":"u16","add_bos":false,"add_eos":false}' \
-        '{"id":"a","source":"","tokens":[1,5,7,9,11,3,8,20,30,12,13,14,15,16,17,18,5,6]}' '{"end":true,"records":1}' > few.jsonl
+    printf '%s\n' \
+        '{"longqlora":1,"kind":"tokens","tokenizer":{"digest":"","vocab_size":40,"bos":1,"eos":2},"dtype":"u16","add_bos":false,"add_eos":false}' \
+        '{"id":"a","source":"","tokens":[1,5,7,9,11,3,8,20,30,12,13,14,15,16,17,18,5,6]}' \
+        '{"end":true,"records":1}' > few.jsonl
     tokenize --quiet --from jsonl --to stream < few.jsonl > few.tok
     pack --quiet --context 8 --strategy split few.tok -o few.smp
-    perl -MJSON::PP -e 'local $/; print encode_json(decode_json(<STDIN>)->[0]{config})' < "$golden/adapters/cases.json" > few.json
+    perl -MJSON::PP -e 'local $/; print encode_json(decode_json(<STDIN>)->[0]{config})' < \
+        "$golden/adapters/cases.json" > few.json
     printf 'method: full\nfrom_scratch: true\nattention: full\n' > few.yaml
-    train few.yaml --quiet model_name_or_path=few.json train_file=few.smp output_dir=base max_steps=1 --device cpu
+    train few.yaml --quiet model_name_or_path=few.json train_file=few.smp output_dir=base \
+        max_steps=1 --device cpu
     echo 'method: lora' > lora.yaml
     for a in dora adapt-head; do
-        run --separate-stderr -3 ppl --quiet --model base --adapter "$golden/adapters/$a" --data few.tok --context 8
+        run --separate-stderr -3 ppl --quiet --model base --adapter "$golden/adapters/$a" --data \
+            few.tok --context 8
         [[ "$stderr" == *"$a: "*": only merge computes it: merge it first, and name that model" ]]
-        run --separate-stderr -2 train lora.yaml quantization=none model_name_or_path=base train_file=few.smp output_dir=x adapter_name_or_path="$golden/adapters/$a"
+        run --separate-stderr -2 train lora.yaml quantization=none model_name_or_path=base \
+            train_file=few.smp output_dir=x adapter_name_or_path="$golden/adapters/$a"
         [[ "$stderr" == *"$a: "*" is not trained here: merge it, and train on that model" ]]
         merge --quiet --base base --adapter "$golden/adapters/$a" -o "$a" 2> /dev/null
         ppl --quiet --model "$a" --data few.tok --context 8 > /dev/null
@@ -162,7 +196,8 @@ make_tied() { # tied/, of the same samples, tied head
     # Both must be of this base, and of the same positions.
     edit b/longqlora.json '$_->{rope}{factor} = 4'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
-    [[ "$stderr" == "merge: b: trained with linear positions, factor 4, but linear, 2 were chosen" ]]
+    [[ "$stderr" == \
+        "merge: b: trained with linear positions, factor 4, but linear, 2 were chosen" ]]
     edit b/longqlora.json '$_->{rope}{factor} = 2; $_->{base} = "0" x 32'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
     [[ "$stderr" == *"b: trained on the base base (digest 0"*"or --force-base" ]]
@@ -189,7 +224,8 @@ make_tied() { # tied/, of the same samples, tied head
     lora ad --quiet
     sed -i '1s/^/\xef\xbb\xbf/' ad/adapter_config.json
     run --separate-stderr -3 merge --base base.nf4 --adapter ad -o x
-    [[ "$stderr" == "merge: ad/adapter_config.json: begins with a byte order mark, which JSON has not, and which Python refuses too: save it"* ]]
+    [[ "$stderr" == \
+        "merge: ad/adapter_config.json: begins with a byte order mark, which JSON has not, and which Python refuses too: save it"* ]]
     sed -i '1s/^\xEF\xBB\xBF//' ad/adapter_config.json
     # Without longqlora.json it would be another's adapter, which means other things.
     mv ad/longqlora.json own.json

@@ -1,21 +1,25 @@
 load helper
 
 # The sources that make would compile.
-compiled() { make -n FLAVOUR=release test-programs 2> /dev/null | grep -oE -- '-c [^ ]+\.(c|cu|cpp) ' | cut -d' ' -f2 | sort -u; }
+compiled() { make -n FLAVOUR=release test-programs 2> /dev/null | \
+    grep -oE -- '-c [^ ]+\.(c|cu|cpp) ' | cut -d' ' -f2 | sort -u; }
 
 @test "build: a header that changes makes anew what includes it, and nothing else" {
     [ "${FLAVOUR:-release}" = release ] || skip "of the release flavour"
     # In a copy of the tree: other tests read this one.
-    (cd "$root" && git ls-files -co --exclude-standard -z | xargs -0 cp -a --parents -t "$BATS_TEST_TMPDIR")
+    (cd "$root" && git ls-files -co --exclude-standard -z | \
+        xargs -0 cp -a --parents -t "$BATS_TEST_TMPDIR")
     for folder in build bin; do
         cp -al "$root/$folder" . 2> /dev/null || cp -a "$root/$folder" .
     done
     [ -z "$(compiled)" ] || skip "the programs are not up to date"
     touch -d 'next year' later
-    for header in lib/common/rng.h lib/tensorfile/zip.h lib/llama/bnb.h lib/common/nf4.h kernels/cpu/vec.h kernels/cuda/linear_lora.cuh kernels/cuda/intrinsics.cuh \
+    for header in lib/common/rng.h lib/tensorfile/zip.h lib/llama/bnb.h lib/common/nf4.h \
+        kernels/cpu/vec.h kernels/cuda/linear_lora.cuh kernels/cuda/intrinsics.cuh \
         tests/lib/small_shape.h tools/pack/spill.h tests/fuzz/fuzz.h; do
         # Of the benches what is emulated belongs to the tests.
-        (cd "$root" && tests/includes $header) | grep -v '^tests/bench/[^m].*\.c$\|^tests/gpu' > wanted
+        (cd "$root" && tests/includes $header) | \
+            grep -v '^tests/bench/[^m].*\.c$\|^tests/gpu' > wanted
         # Names of ranges are for a profiler of GPUs: without nvcc nobody compiles them.
         [ -e bin/kernels-cuda.so ] || sed -i '/profiler.cu$/d' wanted
         [ -s wanted ]

@@ -1,7 +1,8 @@
 load helper
 
-# Every program with --device cuda: the plug-in is the CUDA sources as host code (tests/cuda-emulation), and the
-# host cannot reach the device's memory, but the device may read the host's late.
+# Every program with --device cuda: the plug-in is the CUDA sources as host code
+# (tests/cuda-emulation), and the host cannot reach the device's memory, but the device may read the
+# host's late.
 
 setup() {
     cd "$BATS_TEST_TMPDIR"
@@ -13,7 +14,8 @@ on() { export LONGQLORA_CUDA=$BUILD/emulation/$1/kernels-cuda.so; }
 
 losses() { perl -MJSON::PP -ne 'print decode_json($_)->{loss}, " "' "$1/trainer_log.jsonl"; }
 near() { # BOUND LOSSES LOSSES
-    perl -e 'my ($bound, @l) = @ARGV; my @a = split " ", $l[0]; my @b = split " ", $l[1]; die unless @a && @a == @b;
+    perl \
+        -e 'my ($bound, @l) = @ARGV; my @a = split " ", $l[0]; my @b = split " ", $l[1]; die unless @a && @a == @b;
         for (0 .. $#a) { die "$a[$_] $b[$_]" if abs($a[$_] - $b[$_]) > $bound * $a[$_] }' "$@"
 }
 
@@ -28,14 +30,16 @@ near() { # BOUND LOSSES LOSSES
     near 0.01 "$(losses cpu)" "$(losses whole)"
     lora broken --quiet --device cuda max_steps=4 save_steps=2
     rm broken/adapter_model.safetensors
-    lora broken --quiet --device cuda max_steps=4 save_steps=2 resume_from_checkpoint=broken/checkpoint-2
+    lora broken --quiet --device cuda max_steps=4 save_steps=2 \
+        resume_from_checkpoint=broken/checkpoint-2
     cmp whole/adapter_model.safetensors broken/adapter_model.safetensors
 }
 
 @test "cuda: what is kept, what waits on the host and names of ranges change no bit" {
     make_base
     lora whole --quiet --device cuda gradient_checkpointing=false
-    lora spare --quiet --device cuda --nvtx gradient_checkpointing=true offload_activations=true offload_optimizer=true
+    lora spare --quiet --device cuda --nvtx gradient_checkpointing=true offload_activations=true \
+        offload_optimizer=true
     cmp whole/adapter_model.safetensors spare/adapter_model.safetensors
 }
 
@@ -48,18 +52,23 @@ near() { # BOUND LOSSES LOSSES
     make_base
     lora adapter --quiet --device cpu
     for model in base base.nf4; do
-        ppl -m $model --data docs.tok --max-tokens 400 --context 16 --to json --device cpu --quiet -o cpu.json
-        ppl -m $model --data docs.tok --max-tokens 400 --context 16 --to json --device cuda --quiet -o cuda.json
-        near 0.005 "$(sed -n 's/.*"nll": *\([0-9.]*\).*/\1/p' cpu.json)" "$(sed -n 's/.*"nll": *\([0-9.]*\).*/\1/p' cuda.json)"
+        ppl -m $model --data docs.tok --max-tokens 400 --context 16 --to json --device cpu --quiet \
+            -o cpu.json
+        ppl -m $model --data docs.tok --max-tokens 400 --context 16 --to json --device cuda \
+            --quiet -o cuda.json
+        near 0.005 "$(sed -n 's/.*"nll": *\([0-9.]*\).*/\1/p' cpu.json)" \
+            "$(sed -n 's/.*"nll": *\([0-9.]*\).*/\1/p' cuda.json)"
     done
-    run --separate-stderr -0 generate -m base.nf4 --adapter adapter --tokenizer tok --device cuda -p abc -n 12
+    run --separate-stderr -0 generate -m base.nf4 --adapter adapter --tokenizer tok --device cuda \
+        -p abc -n 12
     [ -n "$output" ]
     [[ "$stderr" == *"12 tokens in "* ]]
     # In f32 it is the CPU's.
     on f32
     for model in base base.nf4; do
         for device in cpu cuda; do
-            generate -m $model --adapter adapter --force-base --tokenizer tok --device $device --quiet -p abc -n 8 > $device.text
+            generate -m $model --adapter adapter --force-base --tokenizer tok --device $device \
+                --quiet -p abc -n 8 > $device.text
         done
         cmp cpu.text cuda.text
     done
@@ -73,24 +82,31 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
     run -0 lora x --device cuda --dry-run
     [[ "$output" == *"activations of 2 of 2 layers kept"* ]]
     least=$(lora x --device cuda --dry-run gradient_checkpointing=true | total total)
-    moved=$(lora x --device cuda --dry-run gradient_checkpointing=true offload_optimizer=true | total total)
+    moved=$(lora x --device cuda --dry-run gradient_checkpointing=true offload_optimizer=true | \
+        total total)
     ((moved < least))
     sed 's/"num_hidden_layers": *2/"num_hidden_layers":5/' base/config.json > five.json
-    run -0 lora x --device cuda --dry-run model_name_or_path=five.json offload_activations=true gradient_checkpointing=true
+    run -0 lora x --device cuda --dry-run model_name_or_path=five.json offload_activations=true \
+        gradient_checkpointing=true
     [[ "$output" == *"activations of 0 of 5 layers kept, attention's outputs on the host"* ]]
-    [[ "$output" =~ activations\ +[0-9]+" bytes "\ +[0-9.]+" "[KMG]"iB and "[0-9]+" bytes, "[0-9.]+" "[KMG]"iB, of the host's" ]]
+    [[ "$output" =~ \
+        activations\ +[0-9]+" bytes "\ +[0-9.]+" "[KMG]"iB and "[0-9]+" bytes, "[0-9.]+" "[KMG]"iB, of the host's" ]]
     run -0 lora x --device cuda --dry-run model_name_or_path=five.json gradient_checkpointing=true
     [[ "$output" != *"outputs on the host"* ]]
     export EMULATION_MEMORY=$least
     run -0 lora x --device cuda --dry-run
-    [[ "$output" == *"activations of 0 of 2 layers kept"* && "${output%%GPU with*}" != *"of the host's"* ]]
+    [[ "$output" == *"activations of 0 of 2 layers kept"* &&
+        "${output%%GPU with*}" != *"of the host's"* ]]
     EMULATION_MEMORY=$((least - 1))
     run -0 lora x --device cuda --dry-run
-    [[ "$output" =~ "moments (f32) "\ +"0 bytes "\ +"0 bytes and "[0-9]+" bytes, "[0-9.]+" KiB, of the host's" ]]
+    [[ "$output" =~ \
+        "moments (f32) "\ +"0 bytes "\ +"0 bytes and "[0-9]+" bytes, "[0-9.]+" KiB, of the host's" ]]
     lora moved --quiet --device cuda
     cmp whole/adapter_model.safetensors moved/adapter_model.safetensors
-    run --separate-stderr -1 lora x --quiet --device cuda offload_optimizer=false offload_activations=false
-    [[ "$stderr" == "train: the run needs "*"B of memory, "*"B are free; the longest context that fits is 0 (see --dry-run)" ]]
+    run --separate-stderr -1 lora x --quiet --device cuda offload_optimizer=false \
+        offload_activations=false
+    [[ "$stderr" == \
+        "train: the run needs "*"B of memory, "*"B are free; the longest context that fits is 0 (see --dry-run)" ]]
     EMULATION_MEMORY=$((moved - 1))
     run --separate-stderr -1 lora x --quiet --device cuda
     [[ "$stderr" == "train: the run needs "* ]]
@@ -99,17 +115,23 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
 
 @test "cuda: a run that does not fit is refused" {
     make_base
-    run --separate-stderr -1 lora x --device cuda max_seq_length=4194304 per_device_train_batch_size=64
-    [[ "$stderr" == *"the run needs "*"B of memory, "*"B are free; the longest context that fits is "* ]]
+    run --separate-stderr -1 lora x --device cuda max_seq_length=4194304 \
+        per_device_train_batch_size=64
+    [[ "$stderr" == \
+        *"the run needs "*"B of memory, "*"B are free; the longest context that fits is "* ]]
 }
 
 @test "cuda: a model whose adapters suit the tensor cores, under dropout, in chunks, its outputs on the host" {
     make_base
-    sed 's/"hidden_size":32/"hidden_size":64/; s/"intermediate_size":48/"intermediate_size":128/; s/"num_hidden_layers":2/"num_hidden_layers":4/' config.json > wide.json
-    train scratch.yaml from_scratch=true attention=full model_name_or_path=wide.json tokenizer=tok train_file=16.smp output_dir=wide \
+    sed \
+        's/"hidden_size":32/"hidden_size":64/; s/"intermediate_size":48/"intermediate_size":128/; s/"num_hidden_layers":2/"num_hidden_layers":4/' \
+        config.json > wide.json
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=wide.json tokenizer=tok \
+        train_file=16.smp output_dir=wide \
         max_steps=1 per_device_train_batch_size=4 --quiet --device cpu
     quantize --quiet wide -o wide.nf4
-    wide() { lora "$@" --quiet model_name_or_path=wide.nf4 lora_rank=64 lora_dropout=0.1 chunk_rows=40 max_steps=2 logging_steps=1; }
+    wide() { lora "$@" --quiet model_name_or_path=wide.nf4 lora_rank=64 lora_dropout=0.1 \
+        chunk_rows=40 max_steps=2 logging_steps=1; }
     wide gpu --device cuda gradient_checkpointing=true
     wide host --device cuda gradient_checkpointing=true offload_activations=true
     cmp gpu/adapter_model.safetensors host/adapter_model.safetensors

@@ -5,12 +5,16 @@ load helper
     cp "$root/recipes/llama2-7b-longqlora.yaml" .
     mkdir recipes && mv llama2-7b-longqlora.yaml recipes
     sed -n '/^## The pipeline/,/^## /p' "$root/README.md" | sed -n 's/^    //p' \
-        | sed -e 's/bin\///g' -e 's/tokenizer.model arxiv.jsonl book.jsonl.zst/tok\/tokenizer.model docs.jsonl/' \
+        | sed -e 's/bin\///g' \
+        -e 's/tokenizer.model arxiv.jsonl book.jsonl.zst/tok\/tokenizer.model docs.jsonl/' \
             -e 's/tokenizer.model pg19.jsonl/tok\/tokenizer.model docs.jsonl/' \
             -e 's/--context 8192 --min-tokens 4096 --max-tokens 32768 --samples 54212/--context 32 --strategy split/' \
-            -e 's/Llama-2-7b-hf/base/g' -e 's/output_dir=run/output_dir=run max_steps=2 max_seq_length=32 lora_rank=4/' \
-            -e 's/--context 1024,2048,4096,8192/--context 16,32/' -e "s/'Abstract.'/abc --max-new-tokens 3/" > pipeline.sh
-    for tool in tokenize pack quantize train merge ppl generate; do grep -q "$tool" pipeline.sh; done
+            -e 's/Llama-2-7b-hf/base/g' \
+            -e 's/output_dir=run/output_dir=run max_steps=2 max_seq_length=32 lora_rank=4/' \
+            -e 's/--context 1024,2048,4096,8192/--context 16,32/' \
+            -e "s/'Abstract.'/abc --max-new-tokens 3/" > pipeline.sh
+    for tool in tokenize pack quantize train merge ppl generate; \
+        do grep -q "$tool" pipeline.sh; done
     bash -euo pipefail pipeline.sh > out
     [ -f Llama-2-7b-8k/config.json ]
     grep -q 32 out
@@ -21,7 +25,8 @@ load helper
     words=$(sed 's/[|│▼►◄─└┘┌┐]/ /g' README.md | wc -w)
     [ "$words" -le 800 ] || { echo "$words words"; false; }
     first=$(head -n 36 README.md)
-    for part in 'has perplexity' 'adapter (PEFT)' 'make deps demo' '--dry-run'; do [[ "$first" == *"$part"* ]]; done
+    for part in 'has perplexity' 'adapter (PEFT)' 'make deps demo' '--dry-run'; \
+        do [[ "$first" == *"$part"* ]]; done
     # The figures of the first screen and of the results are the table's.
     for number in $(head -n 6 README.md | grep -oE '[0-9]+\.[0-9]'); do
         grep -q "| $number" docs/miniature/table-seed0.md || { echo "$number"; false; }
@@ -65,7 +70,8 @@ load helper
 @test "docs: the change log begins with the version that the programs say" {
     version=$(sed -n '/^## /{s/^## //p;q}' "$root/CHANGELOG.md")
     [ -n "$version" ]
-    for tool in tokenize train; do [ "$("$BIN/$tool" --version)" = "$tool (longqlora) $version" ]; done
+    for tool in tokenize train; do [ "$("$BIN/$tool" --version)" = "$tool (longqlora) $version" \
+        ]; done
 }
 
 @test "docs: each promise names a test that there is" {
@@ -113,13 +119,16 @@ load helper
     rows=0
     while IFS=$'\t' read -r pair verdict ours; do
         rows=$((rows + 1))
-        run --separate-stderr "$BIN/train" recipes/llama2-7b-longqlora.yaml output_dir=o train_file=t model_name_or_path=m \
+        run --separate-stderr "$BIN/train" recipes/llama2-7b-longqlora.yaml output_dir=o \
+            train_file=t model_name_or_path=m \
             "${pair/: /=}" --print-config
         case $verdict in
-        understood) [ "$status" -eq 0 ] && { [ -z "$ours" ] || grep -qE "^${ours/: /: +\"?}\"?( |$)" <<< "$output"; } ;;
+        understood) [ "$status" -eq 0 ] && { [ -z "$ours" ] ||
+            grep -qE "^${ours/: /: +\"?}\"?( |$)" <<< "$output"; } ;;
         ignored) [ "$status" -eq 0 ] ;;
         refused) [ "$status" -eq 2 ] && [[ "$stderr" == *"${pair%%:*}"* ]] ;;
-        esac || { echo "$pair: $verdict $ours: $status $stderr"; grep "^${ours%%:*}" <<< "$output"; false; }
+        esac || { echo "$pair: $verdict $ours: $status $stderr"; \
+            grep "^${ours%%:*}" <<< "$output"; false; }
     done < <(sed -n '/^## Axolotl/,/^## Unsloth/p' docs/coming-from.md | perl -ne '
         my ($theirs, $here) = (split / *\| */)[1, 2];
         next unless defined $here && $here =~ /^(understood|ignored|refused)(?:: `([a-z_]+: [^`]+)`)?/;
@@ -131,7 +140,8 @@ load helper
 @test "docs: the hardware table's plans are those of train --dry-run" {
     export LONGQLORA_CUDA=/nonexistent/kernels-cuda.so
     cd "$root"
-    sed -n '/<!-- plans -->/,/<!-- end of plans -->/p' docs/hardware.md | grep '^| [L0-9]' > "$BATS_TEST_TMPDIR/table"
+    sed -n '/<!-- plans -->/,/<!-- end of plans -->/p' docs/hardware.md | \
+        grep '^| [L0-9]' > "$BATS_TEST_TMPDIR/table"
     BIN=$BIN tests/lib/plans > "$BATS_TEST_TMPDIR/plans"
     diff "$BATS_TEST_TMPDIR/table" "$BATS_TEST_TMPDIR/plans"
     [ "$(wc -l < "$BATS_TEST_TMPDIR/plans")" -ge 12 ]
@@ -145,8 +155,10 @@ load helper
     cp docs.jsonl made.jsonl
     printf '#!/bin/bash\ncat "$(dirname "$0")/../made.jsonl"\n' > recipes/corpus.pl
     PATH=$root/tests/lib:$PATH
-    tutorial.pl "$root/docs/tutorial.md" | sed -E -e 's/2048/400/g;s/max_steps=[0-9]+/max_steps=2/' \
-        -e 's/--max-tokens 10240/--max-tokens 1200/;s/--max-new-tokens [0-9]+/--max-new-tokens 3/' > tour.sh
+    tutorial.pl "$root/docs/tutorial.md" | \
+        sed -E -e 's/2048/400/g;s/max_steps=[0-9]+/max_steps=2/' \
+        -e 's/--max-tokens 10240/--max-tokens 1200/;s/--max-new-tokens [0-9]+/--max-new-tokens 3/' \
+        > tour.sh
     [ "$(grep -c -e --same tour.sh)" -ge 5 ]
     bash -uo pipefail tour.sh
     # What is compared can differ.
@@ -155,8 +167,10 @@ load helper
     tutorial.pl --same want got
     printf 'a b d\n' > got
     run ! tutorial.pl --same want got
-    # As it stands it trains for some minutes: perplexities are to be within two per cent, on Debian 12's text.
-    if [ -n "${LONG:-}" ] && [ -e /usr/share/perl/5.36.0/pod/perlop.pod ] && command -v bible > /dev/null; then
+    # As it stands it trains for some minutes: perplexities are to be within two per cent, on Debian
+    # 12's text.
+    if [ -n "${LONG:-}" ] && [ -e /usr/share/perl/5.36.0/pod/perlop.pod ] &&
+        command -v bible > /dev/null; then
         mkdir whole && cd whole
         cp -r "$root/recipes" .
         ln -s "$BIN" bin
@@ -168,7 +182,8 @@ load helper
 @test "docs: recipes are read, and name no unknown key" {
     cd "$root"
     for recipe in recipes/*.yaml; do
-        "$BIN/train" "$recipe" output_dir=x train_file=x model_name_or_path=x --print-config > /dev/null
+        "$BIN/train" "$recipe" output_dir=x train_file=x model_name_or_path=x --print-config > \
+            /dev/null
     done
 }
 
@@ -176,13 +191,16 @@ load helper
     make_base
     lora run --quiet save_steps=2
     ppl --quiet --model base --data docs.tok --context 16 -o s.scores
-    for pair in tokens:docs.tok samples:16.smp weights:base.nf4 scores:s.scores state:run/checkpoint-4/training_state; do
+    for pair in tokens:docs.tok samples:16.smp weights:base.nf4 scores:s.scores \
+        state:run/checkpoint-4/training_state; do
         kind=${pair%%:*}
-        perl -MForeignStream -e 'my ($file, $doc) = @ARGV; open my $f, "<", $doc or die; local $/; my $text = <$f>;
+        perl -MForeignStream \
+            -e 'my ($file, $doc) = @ARGV; open my $f, "<", $doc or die; local $/; my $text = <$f>;
             my @o = ForeignStream::read_all($file); my %k;
             $k{$_} = 1 for map { keys %$_ } @o[0 .. $#o - 1];
             delete @k{qw(longqlora kind tool version options)};
-            for (sort keys %k) { die "$doc lacks $_\n" unless $text =~ /`$_`/ }' "${pair#*:}" <(cat "$root/docs/formats/$kind.md" "$root/docs/formats/tokens.md")
+            for (sort keys %k) { die "$doc lacks $_\n" unless $text =~ /`$_`/ }' "${pair#*:}" \
+                <(cat "$root/docs/formats/$kind.md" "$root/docs/formats/tokens.md")
     done
 }
 
@@ -192,35 +210,44 @@ load helper
     make -s -C "$root" plot RUN="$PWD/run"
     grep -q '<svg' run/loss.svg
     run ! "$root/recipes/loss.pl" none
-    echo '{"sources":{"a":{"documents":3,"lengths_log2":[0,1,2]},"b_c":{"documents":1,"lengths_log2":[0,0,0,1]}}}' > s.json
+    echo \
+        '{"sources":{"a":{"documents":3,"lengths_log2":[0,1,2]},"b_c":{"documents":1,"lengths_log2":[0,0,0,1]}}}' \
+        > s.json
     "$root/recipes/lengths.pl" s.json l.svg
     grep -q '<svg' l.svg
 }
 
 @test "docs: the report's scales resolve down to the user's own files" {
     mkdir -p rp model
-    touch rp/arxiv.jsonl rp/book.jsonl.zst model/config.json model/tokenizer.model pg19.jsonl chat.jsonl
+    touch rp/arxiv.jsonl rp/book.jsonl.zst model/config.json model/tokenizer.model pg19.jsonl \
+        chat.jsonl
     here=$PWD
     cd "$root"
     for scale in llama2-7b vicuna-13b; do
         text="$here/rp/arxiv.jsonl $here/rp/book.jsonl.zst"
         [ $scale = llama2-7b ] || text=$here/chat.jsonl
-        make -n reproduce FLAVOUR=release SCALE=$scale MODEL="$here/model" TEXT="$text" HELDOUT="$here/pg19.jsonl" > "$here/plan" 2>&1
-        for stage in "tokenize: train" "pack: 2x" quantize "train: longqlora-2" "merge: 2x" report; do
+        make -n reproduce FLAVOUR=release SCALE=$scale MODEL="$here/model" TEXT="$text" \
+            HELDOUT="$here/pg19.jsonl" > "$here/plan" 2>&1
+        for stage in "tokenize: train" "pack: 2x" quantize "train: longqlora-2" "merge: 2x" \
+            report; do
             grep -q "$stage" "$here/plan" || { echo "$scale: no $stage"; return 1; }
         done
-        run ! make -n reproduce FLAVOUR=release SCALE=$scale MODEL="$here/none" TEXT="$text" HELDOUT="$here/pg19.jsonl"
-        train recipes/$scale-longqlora.yaml model_name_or_path=x train_file=y output_dir=z --print-config > /dev/null
+        run ! make -n reproduce FLAVOUR=release SCALE=$scale MODEL="$here/none" TEXT="$text" \
+            HELDOUT="$here/pg19.jsonl"
+        train recipes/$scale-longqlora.yaml model_name_or_path=x train_file=y output_dir=z \
+            --print-config > /dev/null
     done
 }
 
 @test "docs: the distance to the originals names options and keys that there are, and is linked" {
     cd "$root"
-    for tool in tokenize pack quantize train merge ppl generate; do "$BIN/$tool" --help; done > "$BATS_TEST_TMPDIR/help"
+    for tool in tokenize pack quantize train merge ppl generate; do "$BIN/$tool" --help; \
+        done > "$BATS_TEST_TMPDIR/help"
     for option in $(grep -oE -- '--[a-z][a-z-]*' docs/fidelity.md | sort -u); do
         grep -q -- "$option\b" "$BATS_TEST_TMPDIR/help" || { echo "$option"; return 1; }
     done
-    for key in $(grep -o '`[a-z_]*: [a-z0-9]*`' docs/fidelity.md | tr -d '`' | sed 's/:.*//' | sort -u); do
+    for key in $(grep -o '`[a-z_]*: [a-z0-9]*`' docs/fidelity.md | tr -d '`' | sed 's/:.*//' | \
+        sort -u); do
         "$BIN/train" --list-keys | grep -q "^| \`$key\`" || { echo "$key"; return 1; }
     done
     grep -q 'docs/fidelity.md' README.md

@@ -1,9 +1,12 @@
 load helper
 
-nll() { perl -MJSON::PP -e 'local $/; print join " ", map { sprintf "%.7f", $_->{nll} } @{ decode_json(<STDIN>)->{scores} }'; }
+nll() { perl -MJSON::PP \
+    -e 'local $/; print join " ", map { sprintf "%.7f", $_->{nll} } @{ decode_json(<STDIN>)->{scores} }'; }
 # The tensors of a safetensors file: name, dtype, shape, a line each.
-tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, my $n, 8; read $f, my $h, unpack "Q<", $n; $h = decode_json($h);
-    print "$_ $h->{$_}{dtype} @{ $h->{$_}{shape} }\n" for sort grep { $_ ne "__metadata__" } keys %$h' "$1"; }
+tensors() { perl -MJSON::PP \
+    -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, my $n, 8; read $f, my $h, unpack "Q<", $n; $h = decode_json($h);
+    print "$_ $h->{$_}{dtype} @{ $h->{$_}{shape} }\n" for sort grep { $_ ne "__metadata__" } keys %$h' \
+        "$1"; }
 
 @test "quantize --to bnb: the directory has bitsandbytes' tensors and computes what the stream does" {
     make_base
@@ -12,18 +15,24 @@ tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, m
     tensors bnb/model.safetensors > got
     {
         for l in 0 1; do
-            for m in self_attn.q_proj:32:32 self_attn.k_proj:16:32 self_attn.v_proj:16:32 self_attn.o_proj:32:32 mlp.gate_proj:48:32 mlp.up_proj:48:32 mlp.down_proj:32:48; do
+            for m in self_attn.q_proj:32:32 self_attn.k_proj:16:32 self_attn.v_proj:16:32 \
+                self_attn.o_proj:32:32 mlp.gate_proj:48:32 mlp.up_proj:48:32 mlp.down_proj:32:48; do
                 IFS=: read -r name rows cols <<< "$m"
                 w=model.layers.$l.$name.weight n=$((rows * cols))
-                printf '%s\n' "$w U8 $(((n + 1) / 2)) 1" "$w.absmax U8 $(((n + 63) / 64))" "$w.nested_absmax F32 $(((n + 16383) / 16384))" \
-                    "$w.nested_quant_map F32 256" "$w.quant_map F32 16" "$w.quant_state.bitsandbytes__nf4 U8 256"
+                printf '%s\n' "$w U8 $(((n + 1) / 2)) 1" "$w.absmax U8 $(((n + 63) / 64))" \
+                    "$w.nested_absmax F32 $(((n + 16383) / 16384))" \
+                    "$w.nested_quant_map F32 256" "$w.quant_map F32 16" \
+                    "$w.quant_state.bitsandbytes__nf4 U8 256"
             done
-            printf '%s\n' "model.layers.$l.input_layernorm.weight F32 32" "model.layers.$l.post_attention_layernorm.weight F32 32"
+            printf '%s\n' "model.layers.$l.input_layernorm.weight F32 32" \
+                "model.layers.$l.post_attention_layernorm.weight F32 32"
         done
-        printf '%s\n' "model.embed_tokens.weight F32 400 32" "model.norm.weight F32 32" "lm_head.weight F32 400 32"
+        printf '%s\n' "model.embed_tokens.weight F32 400 32" "model.norm.weight F32 32" \
+            "lm_head.weight F32 400 32"
     } | LC_ALL=C sort > expected
     LC_ALL=C sort got | diff - expected
-    perl -MJSON::PP -e 'local $/; my $q = decode_json(<STDIN>)->{quantization_config}; die unless $q->{load_in_4bit} && $q->{quant_method} eq "bitsandbytes"
+    perl -MJSON::PP \
+        -e 'local $/; my $q = decode_json(<STDIN>)->{quantization_config}; die unless $q->{load_in_4bit} && $q->{quant_method} eq "bitsandbytes"
         && $q->{bnb_4bit_quant_type} eq "nf4" && $q->{bnb_4bit_use_double_quant}' < bnb/config.json
     cmp bnb/tokenizer.model tok/tokenizer.model
     a=$(ppl --quiet --model base.nf4 --data docs.tok --context 8,16 --to json | nll)
@@ -62,14 +71,20 @@ tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, m
         grep -q "\"type\": \"$rope\"" $rope/longqlora.json
         merge --quiet --base base --adapter $rope -o merged-$rope
         converts merged-$rope
-        a=$(ppl --quiet --model base --adapter $rope --data docs.tok --context 16,32 --to json | nll)
+        a=$(ppl --quiet --model base --adapter $rope --data docs.tok --context 16,32 --to json \
+            | nll)
         b=$(ppl --quiet --model merged-$rope --data docs.tok --context 16,32 --to json | nll)
-        perl -e 'my @a = split " ", shift; my @b = split " ", shift; die "@a / @b" if grep { abs($a[$_] - $b[$_]) > 1e-5 } 0, 1' "$a" "$b"
+        perl \
+            -e 'my @a = split " ", shift; my @b = split " ", shift; die "@a / @b" if grep { abs($a[$_] - $b[$_]) > 1e-5 } 0, 1' \
+            "$a" "$b"
         # Another stretch than it was trained with.
-        run --separate-stderr -2 ppl --quiet --model base --adapter $rope --rope linear:2 --data docs.tok --context 16
+        run --separate-stderr -2 ppl --quiet --model base --adapter $rope --rope linear:2 --data \
+            docs.tok --context 16
     done
     # 500 · 2^(8/6) and no scaling: any program's own positions.
-    perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>); die if abs($c->{rope_theta} - 500 * 2 ** (8 / 6)) > 1e-9 || defined $c->{rope_scaling} || $c->{max_position_embeddings} != 32' < merged-ntk/config.json
+    perl -MJSON::PP \
+        -e 'local $/; my $c = decode_json(<STDIN>); die if abs($c->{rope_theta} - 500 * 2 ** (8 / 6)) > 1e-9 || defined $c->{rope_scaling} || $c->{max_position_embeddings} != 32' \
+        < merged-ntk/config.json
     run --separate-stderr -2 lora x model_name_or_path=base quantization=none rope=ntk:1.5
     [[ "$stderr" == *"max_seq_length 32, but the positions reach 24: set rope" ]]
 }
@@ -77,19 +92,25 @@ tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, m
 @test "directories that are not what they say are refused by name" {
     make_base
     cp -rL base bad
-    perl -pi -e 's/"vocab_size"/"quantization_config": {"quant_method": "gptq", "bits": 4}, "vocab_size"/' bad/config.json
+    perl -pi \
+        -e 's/"vocab_size"/"quantization_config": {"quant_method": "gptq", "bits": 4}, "vocab_size"/' \
+        bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
-    [[ "$stderr" == *"bad: quantization_config: quant_method 'gptq' is not read here, only bitsandbytes" ]]
+    [[ "$stderr" == \
+        *"bad: quantization_config: quant_method 'gptq' is not read here, only bitsandbytes" ]]
     # A tensor too many: a bias that the config does not tell of.
     rm -rf bad
     cp -rL base bad
-    perl -MJSON::PP -e 'open my $f, "<:raw", "bad/model.safetensors"; local $/; my $b = <$f>; my $n = unpack "Q<", $b; my $h = decode_json(substr $b, 8, $n);
+    perl -MJSON::PP \
+        -e 'open my $f, "<:raw", "bad/model.safetensors"; local $/; my $b = <$f>; my $n = unpack "Q<", $b; my $h = decode_json(substr $b, 8, $n);
         my $end = length($b) - 8 - $n; $h->{"model.layers.0.self_attn.q_proj.bias"} = { dtype => "F32", shape => [1], data_offsets => [$end, $end + 4] };
         my $t = encode_json($h); $t .= " " while length($t) % 8; open my $o, ">:raw", "bad/model.safetensors"; print $o pack("Q<", length $t), $t, substr($b, 8 + $n), "\0" x 4'
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
-    [[ "$stderr" == *"bad: tensor model.layers.0.self_attn.q_proj.bias is not one of this model; biases are not computed here" ]]
+    [[ "$stderr" == \
+        *"bad: tensor model.layers.0.self_attn.q_proj.bias is not one of this model; biases are not computed here" ]]
     # Another block, another type, another shape.
-    for change in 's/"blocksize": 64/"blocksize": 32/' 's/"quant_type": "nf4"/"quant_type": "fp4"/' 's/"shape": \[32, 32\]/"shape": [16, 64]/'; do
+    for change in 's/"blocksize": 64/"blocksize": 32/' \
+        's/"quant_type": "nf4"/"quant_type": "fp4"/' 's/"shape": \[32, 32\]/"shape": [16, 64]/'; do
         rm -rf bad
         quantize --quiet base --to bnb -o bad
         perl -0777 -pi -e "$change" bad/model.safetensors
@@ -104,22 +125,26 @@ tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, m
     cp -r ad empty
     printf '\x08\0\0\0\0\0\0\0{}      ' > empty/adapter_model.safetensors
     run --separate-stderr -3 merge --base base --adapter empty -o x
-    [[ "$stderr" == *": no tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight in it, which its targets ask for" ]]
+    [[ "$stderr" == \
+        *": no tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight in it, which its targets ask for" ]]
     # One tensor under another name.
     cp -r ad odd
-    perl -0777 -pi -e 's/layers\.1\.mlp\.up_proj\.lora_B/layers.7.mlp.up_proj.lora_B/' odd/adapter_model.safetensors
+    perl -0777 -pi -e 's/layers\.1\.mlp\.up_proj\.lora_B/layers.7.mlp.up_proj.lora_B/' \
+        odd/adapter_model.safetensors
     run --separate-stderr -3 merge --base base --adapter odd -o x
-    [[ "$stderr" == *": no tensor base_model.model.model.layers.1.mlp.up_proj.lora_B.weight in it, which its targets ask for" ]]
+    [[ "$stderr" == \
+        *": no tensor base_model.model.model.layers.1.mlp.up_proj.lora_B.weight in it, which its targets ask for" ]]
     [ ! -e x ]
     [ -z "$(find . -maxdepth 1 -name 'x*')" ]
     # Too large for the type that it is to be.
     cp -r ad huge
     perl -pi -e 's/"lora_alpha": \d+/"lora_alpha": 100000000/' huge/adapter_config.json
     run --separate-stderr -3 merge --base base --adapter huge --dtype f16 -o x
-    [[ "$stderr" =~ "model.layers.0.self_attn."[qkvo]"_proj.weight: rows 0 to "[0-9]+" are not finite after merging to F16"$ ]]
+    [[ "$stderr" =~ \
+        "model.layers.0.self_attn."[qkvo]"_proj.weight: rows 0 to "[0-9]+" are not finite after merging to F16"$ ]]
     [ -z "$(find . -maxdepth 1 -name 'x*')" ]
-    # What stands there and is no model is nobody's to replace; a model that was made here is replaced as a whole,
-    # unless a file would go that may be the user's.
+    # What stands there and is no model is nobody's to replace; a model that was made here is
+    # replaced as a whole, unless a file would go that may be the user's.
     mkdir precious && touch precious/thesis
     run --separate-stderr -1 merge --base base --adapter ad -o precious
     [[ "$stderr" == "merge: precious: holds thesis, a file that is not of it: "* ]]
@@ -127,7 +152,8 @@ tensors() { perl -MJSON::PP -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, m
     merge --quiet --base base --adapter ad -o out
     touch out/NOTICE
     run --separate-stderr -1 merge --quiet --base base --adapter ad -o out/
-    [ "$stderr" = "merge: out: holds NOTICE, which was put there since the model was made: name another folder, or move it away" ]
+    [ "$stderr" = \
+        "merge: out: holds NOTICE, which was put there since the model was made: name another folder, or move it away" ]
     rm out/NOTICE
     merge --quiet --base base --adapter ad -o out/
     converts out

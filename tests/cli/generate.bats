@@ -26,7 +26,8 @@ setup() {
     generate --quiet --tokenizer tok -m - -p abc -n 6 < base.nf4 | cmp - nf4
     printf 'method: lora\n' > lora.yaml
     train --quiet lora.yaml model_name_or_path=base train_file="$made/32.smp" output_dir=ad \
-        max_steps=30 learning_rate=0.02 per_device_train_batch_size=4 lora_rank=4 attention=full quantization=none
+        max_steps=30 learning_rate=0.02 per_device_train_batch_size=4 lora_rank=4 attention=full \
+        quantization=none
     merge --quiet --base base --adapter ad -o merged --dtype f32
     run --separate-stderr -0 generate -m base -a ad -p abc -n 24
     [[ "$stderr" == *"rope: linear 2 (16 → 32)"*"unquantized + adapter"* ]]
@@ -35,7 +36,8 @@ setup() {
     cp -r ad odd
     sed -i 's/"r": *[0-9]*/"r": 5/' odd/adapter_config.json
     run --separate-stderr -3 generate --quiet -m base --adapter odd -p abc -n 2
-    [[ "$stderr" == "generate: odd/adapter_model.safetensors: "*".lora_"*" is "*", adapter_config.json has the rank r 5" ]]
+    [[ "$stderr" == \
+        "generate: odd/adapter_model.safetensors: "*".lora_"*" is "*", adapter_config.json has the rank r 5" ]]
     [ "$output" != "$(generate --quiet -m base --rope linear:2 -p abc -n 24)" ]
     run --separate-stderr -2 generate -m base -a ad --rope none -p abc
     [[ "$stderr" == *"the adapter was trained with linear:2, which it brings along"* ]]
@@ -61,15 +63,18 @@ setup() {
 
 @test "generate: EOS ends an answer, by generation_config.json before config.json" {
     generate --quiet -m base -p abc -n 3 -v 2>&1 > /dev/null | head -n 1
-    third=$(generate --quiet -m base -n 3 --format jsonl <<< '{"prompt":"abc"}' | sed 's/.*"completion":"\([^"]*\)".*/\1/')
+    third=$(generate --quiet -m base -n 3 --format jsonl <<< '{"prompt":"abc"}' | \
+        sed 's/.*"completion":"\([^"]*\)".*/\1/')
     cp -rL base eos
-    ids=$(tokenize --quiet -m tok/tokenizer.model --no-bos --format text --to jsonl <(printf '%s' "$third") | sed -n 's/.*"tokens":\[\([0-9]*\).*/\1/p')
+    ids=$(tokenize --quiet -m tok/tokenizer.model --no-bos --format text --to jsonl <(printf '%s' \
+        "$third") | sed -n 's/.*"tokens":\[\([0-9]*\).*/\1/p')
     # The first token that the model says: seven at a time, then one of the seven.
     ends() { # IDS: joined by commas
         echo "{\"eos_token_id\": [399, $1]}" > eos/generation_config.json
         generate -m eos -p abc -n 1 2>&1 > /dev/null | grep -q 'ended by eos'
     }
-    for first in $(seq 3 7 399); do if ends "$(seq -s , $first $((first + 6)))"; then break; fi; done
+    for first in $(seq 3 7 399); do if ends "$(seq -s , $first $((first + 6)))"; then break; \
+        fi; done
     for id in $(seq $first $((first + 6))); do if ends $id; then break; fi; done
     run --separate-stderr -0 generate -m eos -p abc -n 5
     [ -z "$output" ]
@@ -80,7 +85,8 @@ setup() {
 }
 
 @test "generate: JSON lines in, JSON lines out, each line for itself" {
-    printf '%s\n' '{"id":1,"prompt":"abc"}' '{"prompt":"","id":2}' '{"prompt":"de f","extra":[1]}' > in
+    printf '%s\n' '{"id":1,"prompt":"abc"}' '{"prompt":"","id":2}' '{"prompt":"de f","extra":[1]}' \
+        > in
     run --separate-stderr -0 generate --quiet -m base --format jsonl -f in -n 4 --temperature 1
     [ "${#lines[@]}" -eq 3 ]
     [[ "${lines[0]}" == '{"id":1,"prompt":"abc","completion":"'*'","tokens":4,"stop":"length"}' ]]
@@ -88,36 +94,45 @@ setup() {
     third=${lines[2]}
     # The third line again, after two others: the same draws.
     printf '%s\n' '{"prompt":"x y"}' '{"prompt":"z"}' '{"prompt":"de f","extra":[1]}' > other
-    [ "$(generate --quiet -m base --format jsonl -n 4 --temperature 1 < other | tail -n 1)" = "$third" ]
-    run --separate-stderr -3 generate --quiet -m base --format jsonl <<< $'{"prompt":"a"}\n{"text":"a"}'
-    [ "$stderr" = "generate: standard input: line 2: no string 'prompt', but 'text': jq -c '.prompt = .text' calls it so" ]
+    [ "$(generate --quiet -m base --format jsonl -n 4 --temperature 1 < other | tail -n 1)" = \
+        "$third" ]
+    run --separate-stderr -3 generate --quiet -m base --format jsonl <<< \
+        $'{"prompt":"a"}\n{"text":"a"}'
+    [ "$stderr" = \
+        "generate: standard input: line 2: no string 'prompt', but 'text': jq -c '.prompt = .text' calls it so" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"id":1}'
     [ "$stderr" = "generate: standard input: line 1: no string 'prompt'" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":'
     [[ "$stderr" == "generate: standard input: line 1: "* ]]
-    run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":"a b c d e f g h i j k l m n o p q r s t"}'
-    [[ "$stderr" == "generate: standard input: line 1: a prompt of "*" tokens, the context holds 16 with the answer: a shorter one, or --context" ]]
+    run --separate-stderr -3 generate --quiet -m base --format jsonl <<< \
+        '{"prompt":"a b c d e f g h i j k l m n o p q r s t"}'
+    [[ "$stderr" == \
+        "generate: standard input: line 1: a prompt of "*" tokens, the context holds 16 with the answer: a shorter one, or --context" ]]
 }
 
 @test "generate --chat: one encoding of the whole prompt, as tokenize has it" {
     # What tokenize --format chat makes of the same prompt, up to the answer.
     echo '{"input":"what is it?","output":"no"}' > chat.jsonl
     for template in longqlora vicuna vicuna-apart alpaca llama-2 zephyr mistral; do
-        tokenize --quiet -m tok/tokenizer.model --format chat --template $template chat.jsonl --to jsonl > chat.tok
+        tokenize --quiet -m tok/tokenizer.model --format chat --template $template chat.jsonl --to \
+            jsonl > chat.tok
         start=$(sed -n 's/.*"targets":\[\[*\([0-9]*\).*/\1/p' chat.tok)
-        want=$(sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p' chat.tok | tr , '\n' | head -n "$start" | tr '\n' ' ')
+        want=$(sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p' chat.tok | tr , '\n' | \
+            head -n "$start" | tr '\n' ' ')
         run --separate-stderr -0 generate -m base --chat $template -p 'what is it?' -n 2 -c 400 -v
         got=$(grep '^ids: ' <<< "$stderr" | cut -d' ' -f2-)
         [ -n "$want" ] && [ "$got " = "$want" ]
     done
     run --separate-stderr -3 generate -m base --chat llama-3 -p 'what is it?'
-    [ "$stderr" = "generate: llama-3: the tokenizer has no token <|start_header_id|>: a template for another model?" ]
+    [ "$stderr" = \
+        "generate: llama-3: the tokenizer has no token <|start_header_id|>: a template for another model?" ]
     # One shot from standard input; the template from a file, with BOS.
     echo '{"system":"","turn":"<{}>","bos":true}' > plain.json
     echo 'it' > prompt
     run --separate-stderr -0 generate -m base --chat plain.json -n 2 -v < prompt
     [[ "$stderr" == *"ids: 1 "* ]]
-    run --separate-stderr -0 generate --quiet -m base --chat plain.json --format jsonl -n 2 <<< '{"prompt":"it","system":"be brief "}'
+    run --separate-stderr -0 generate --quiet -m base --chat plain.json --format jsonl -n 2 <<< \
+        '{"prompt":"it","system":"be brief "}'
     [[ "$output" == *'"system":"be brief ","completion":'* ]]
 }
 
@@ -129,12 +144,16 @@ await() {
     done
 }
 
-# chat LINES…: types them on a terminal, each at its prompt. Everything that was seen goes to `seen`.
+# chat LINES…: types them on a terminal, each at its prompt. Everything that was seen goes to
+# `seen`.
 chat() {
     local prompts=0
     rm -f seen
-    for line; do await '> ' $((++prompts)); printf '%s\n' "$line"; done | (cat; await '> ' $(($# + 1)); printf '\004'; sleep 0.5) |
-        timeout 60 script -qec "generate -m base --chat turn.json -n 4 -c ${context:-200} -v --threads 1" /dev/null > seen 2>&1
+    for line; do await '> ' $((++prompts)); printf '%s\n' "$line"; done | (cat; \
+        await '> ' $(($# + 1)); printf '\004'; sleep 0.5) |
+        timeout 60 script -qec \
+            "generate -m base --chat turn.json -n 4 -c ${context:-200} -v --threads 1" /dev/null > \
+            seen 2>&1
 }
 
 @test "generate --chat: on a terminal the history is read again, and forgotten when it is full" {
@@ -153,11 +172,16 @@ chat() {
 @test "generate --chat: ^C stops the answer and not the chat, at the prompt it leaves" {
     echo '{"system":"","turn":"<{}>","bos":false}' > turn.json
     cp -rL base long
-    sed -i 's/"max_position_embeddings": *16/"max_position_embeddings": 1000000/; s/"eos_token_id": *2/"eos_token_id": 399/' long/config.json
+    sed \
+        -i 's/"max_position_embeddings": *16/"max_position_embeddings": 1000000/; s/"eos_token_id": *2/"eos_token_id": 399/' \
+        long/config.json
     rm -f seen
-    (await '> ' 1; printf 'ab\n'; await ids: 1; sleep 0.3; printf '\003'; await '> ' 2; printf 'cd\n'; await ids: 2; sleep 0.3; printf '\003'
+    (await '> ' 1; printf 'ab\n'; await ids: 1; sleep 0.3; printf '\003'; await '> ' 2; \
+        printf 'cd\n'; await ids: 2; sleep 0.3; printf '\003'
         await '> ' 3; printf '\003'; sleep 0.5; printf 'ef\n'; sleep 0.5) |
-        timeout 60 script -qec "generate -m long --chat turn.json -n 900000 -c 60000 -v --threads 1" /dev/null > seen 2>&1 || status=$?
+        timeout 60 script -qec \
+            "generate -m long --chat turn.json -n 900000 -c 60000 -v --threads 1" /dev/null > seen \
+            2>&1 || status=$?
     echo "status ${status:-0}, the end of what was seen: $(tail -c 200 seen)"
     [ "$(grep -c 'ids:' seen)" -eq 2 ]
     [ "${status:-0}" -eq 130 ]
@@ -182,16 +206,19 @@ chat() {
     run --separate-stderr -0 generate -m base --context 40 -p abc -n 20
     [[ "$stderr" == *"is beyond the 16 that the positions are made for"* ]]
     run --separate-stderr -3 generate -m base -p 'a b c d e f g h i j k l m n o p q r s t'
-    [[ "$stderr" == "generate: a prompt of "*" tokens, the context holds 16 with the answer: a shorter one, or --context" ]]
+    [[ "$stderr" == \
+        "generate: a prompt of "*" tokens, the context holds 16 with the answer: a shorter one, or --context" ]]
 }
 
 @test "generate: a broken pipe ends it quietly; a full disk is an error" {
-    (generate -m base --context 4000 -p abc -n 3900 2> err || echo $? > status) | head -c 5 > /dev/null
+    (generate -m base --context 4000 -p abc -n 3900 2> err || echo $? > status) | \
+        head -c 5 > /dev/null
     [ "$(cat status)" -eq 141 ]
     run ! grep -q 'standard output' err
     run --separate-stderr -1 bash -c 'generate --quiet -m base -p abc -n 4 > /dev/full'
     [[ "$stderr" == "generate: standard output: No space left on device" ]]
-    run --separate-stderr -1 bash -c "generate --quiet -m base --format jsonl -n 4 <<< '{\"prompt\":\"a\"}' > /dev/full"
+    run --separate-stderr -1 bash \
+        -c "generate --quiet -m base --format jsonl -n 4 <<< '{\"prompt\":\"a\"}' > /dev/full"
     [[ "$stderr" == "generate: standard output: "* ]]
 }
 
@@ -211,9 +238,13 @@ chat() {
     check 'one too many' 2 -m base -p x -f y
     check '--stop: an empty text' 2 -m base -p x --stop ''
     check '--system is for --chat' 2 -m base -p x --system y
-    check 'base.nf4: weights alone, which hold no tokenizer: --tokenizer DIR (see generate --help)' 2 -m base.nf4 -p x
+    check \
+        'base.nf4: weights alone, which hold no tokenizer: --tokenizer DIR (see generate --help)' \
+        2 -m base.nf4 -p x
     check 'nowhere' 1 -m nowhere -p x
-    check "--chat: 'nowhere.json' is no template and no file: there are longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, mistral-v3, mistral-nemo, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file" 2 -m base -p x --chat nowhere.json
+    check \
+        "--chat: 'nowhere.json' is no template and no file: there are longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, mistral-v3, mistral-nemo, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file" \
+        2 -m base -p x --chat nowhere.json
     cp -rL base other
     sed -i 's/"vocab_size": *400/"vocab_size": 399/' other/config.json
     check '' 3 -m other -p x

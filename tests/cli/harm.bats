@@ -1,41 +1,54 @@
 load helper
 
-# What could be lost without a word: memory, descriptors and signals that run out or come at a bad moment, messages that
-# land in an input, characters that a terminal obeys.
+# What could be lost without a word: memory, descriptors and signals that run out or come at a bad
+# moment, messages that land in an input, characters that a terminal obeys.
 
-only_release() { [ "${FLAVOUR:-release}" = release ] || skip "sanitizers take memory of their own"; }
-with_faults() { [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"; }
+only_release() { [ "${FLAVOUR:-release}" = release ] ||
+    skip "sanitizers take memory of their own"; }
+with_faults() { [ -e "$BUILD/tests/fault.so" ] ||
+    skip "faults are injected into the release flavour only"; }
 teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
 
 make_recipe() {
     make_base
-    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' 'lora_rank: 4' 'learning_rate: 0.01' \
+    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' \
+        'lora_rank: 4' 'learning_rate: 0.01' \
         'per_device_train_batch_size: 2' 'logging_steps: 1' 'max_steps: 4' > r.yaml
 }
 make_adapter() {
     make_base
-    [ -d "$BATS_FILE_TMPDIR/ad" ] || (lora ad --quiet model_name_or_path=base quantization=none && mv ad "$BATS_FILE_TMPDIR")
+    [ -d "$BATS_FILE_TMPDIR/ad" ] || (lora ad --quiet model_name_or_path=base quantization=none &&
+        mv ad "$BATS_FILE_TMPDIR")
     ln -s "$BATS_FILE_TMPDIR/ad" .
 }
-nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name '.longqlora-*'; false; }; }
+nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name '.longqlora-*'; \
+    false; }; }
 
 # ---- memory and descriptors ----
 
 @test "harm: with too little memory every program ends with a line" {
     only_release
     make_adapter
-    for command in "generate --model base -n 4 --prompt abc" "ppl --model base --data docs.tok --context 16" \
-        "merge --base base --adapter ad -o out" "train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=1 lora_rank=4"; do
+    for command in "generate --model base -n 4 --prompt abc" \
+        "ppl --model base --data docs.tok --context 16" \
+        "merge --base base --adapter ad -o out" \
+        "train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=1 lora_rank=4"; do
         echo 'method: lora' > lora.yaml
         few=0
         for mb in $(seq 34 6 118); do
             status=0
-            (ulimit -v $((mb * 1024)) && exec $command --threads 2 --device cpu) > said 2>&1 || status=$?
-            [ "${command%% *}" != merge ] || { status=0; (ulimit -v $((mb * 1024)) && exec $command --threads 2) > said 2>&1 || status=$?; }
-            [ "$status" = 0 ] || [ "$status" = 1 ] || [ "$status" = 127 ] || { echo "$mb MB: $status: $command"; cat said; false; }
+            (ulimit -v $((mb * 1024)) && exec $command --threads 2 --device cpu) > said 2>&1 ||
+                status=$?
+            [ "${command%% *}" != merge ] || { status=0; (ulimit -v $((mb * 1024)) &&
+                exec $command --threads 2) > said 2>&1 || status=$?; }
+            [ "$status" = 0 ] || [ "$status" = 1 ] || [ "$status" = 127 ] ||
+                { echo "$mb MB: $status: $command"; cat said; false; }
             if [ "$status" = 1 ]; then
                 few=$((few + 1))
-                tail -n 1 said | grep -Eq "^${command%% *}: .*(memory|threads could be started|Cannot allocate)" || { cat said; false; }
+                tail -n 1 said | \
+                    grep -Eq \
+                    "^${command%% *}: .*(memory|threads could be started|Cannot allocate)" ||
+                    { cat said; false; }
             fi
             nothing_unfinished
             rm -rf out
@@ -48,8 +61,10 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
     make_adapter
     echo 'method: lora' > lora.yaml
     train="train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=1 lora_rank=4"
-    for command in "merge --base base --adapter ad -o out" "quantize --to bnb base -o out" "quantize base -o out" "$train" \
-        "tokenize -m tok docs.jsonl -o out" "pack docs.tok --context 16 -o out" "ppl -m base -d docs.tok -c 16 -o out"; do
+    for command in "merge --base base --adapter ad -o out" "quantize --to bnb base -o out" \
+        "quantize base -o out" "$train" \
+        "tokenize -m tok docs.jsonl -o out" "pack docs.tok --context 16 -o out" \
+        "ppl -m base -d docs.tok -c 16 -o out"; do
         failed=0
         for n in 3 4 5 6 7 8; do
             status=0
@@ -68,10 +83,13 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
 @test "harm: a full disk in the middle of a folder is told by the folder's own name" {
     with_faults
     make_adapter
-    fails() { env FAULT_OF=write FAULT_AT=3 FAULT_BEGIN="$1" FAULT_MARK=mark LD_PRELOAD="$BUILD/tests/fault.so" "${@:2}"; }
+    fails() { env FAULT_OF=write FAULT_AT=3 FAULT_BEGIN="$1" FAULT_MARK=mark \
+        LD_PRELOAD="$BUILD/tests/fault.so" "${@:2}"; }
     make_recipe
-    run --separate-stderr -1 fails .checkpoint-2 train r.yaml output_dir=out save_steps=2 --device cpu
-    [[ "${stderr_lines[-1]}" == "train: out/checkpoint-2/"*": cannot write: No space left on device" ]]
+    run --separate-stderr -1 fails .checkpoint-2 train r.yaml output_dir=out save_steps=2 \
+        --device cpu
+    [[ "${stderr_lines[-1]}" == \
+        "train: out/checkpoint-2/"*": cannot write: No space left on device" ]]
     nothing_unfinished
     run --separate-stderr -1 fails .result train r.yaml output_dir=new --device cpu
     [[ "${stderr_lines[-1]}" == "train: new/"*": cannot write: No space left on device" ]]
@@ -90,7 +108,9 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
     echo text > prompt
     sha256sum docs.jsonl docs.tok base.nf4 32.smp lora.yaml model/*.* prompts prompt > sums
     keys="model_name_or_path=base.nf4 train_file=32.smp output_dir=out lora_rank=4 max_steps=1"
-    printf 'method: lora\nreport_to: none\ndeepspeed: x\ntrain_file: 32.smp\nmodel_name_or_path: base.nf4\nlora_rank: 4\n' > whole.yaml
+    printf \
+        'method: lora\nreport_to: none\ndeepspeed: x\ntrain_file: 32.smp\nmodel_name_or_path: base.nf4\nlora_rank: 4\n' \
+        > whole.yaml
     sha256sum whole.yaml >> sums
     unharmed() { # FILE COMMAND...
         for how in '<>' '>>'; do
@@ -116,8 +136,10 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
     unharmed base.nf4 train lora.yaml $keys
     unharmed 32.smp train whole.yaml output_dir=out
     # Where there is a terminal, it is told there.
-    script -qec "ppl --model base.nf4 --data docs.tok --context 16 -o out 2>> base.nf4" typescript < /dev/null > /dev/null || true
-    grep -q 'ppl: standard error is base.nf4, in which messages would stand: send them elsewhere' typescript
+    script -qec "ppl --model base.nf4 --data docs.tok --context 16 -o out 2>> base.nf4" typescript \
+        < /dev/null > /dev/null || true
+    grep -q 'ppl: standard error is base.nf4, in which messages would stand: send them elsewhere' \
+        typescript
     sha256sum --quiet -c sums
     # A log that is no input is appended to.
     echo first > log
@@ -128,27 +150,35 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
 # ---- terminals ----
 
 # What a terminal would have got from the command. The line ends are the terminal's.
-on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null > /dev/null; sed '1d;$d' typescript | tr -d '\r'; }
+on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null > /dev/null; \
+    sed '1d;$d' typescript | tr -d '\r'; }
 
 @test "harm: a terminal gets no character that it would obey; pipes and files get the bytes as they are" {
     make_base
-    printf '%s\n' '{"text":"a\u001b[31m\u0007b\u009bc\u202ed\u200fe\u0008f\tg\nh\u007f\u200d\u00e9","source":"s\u009b"}' > bad.jsonl
+    printf '%s\n' \
+        '{"text":"a\u001b[31m\u0007b\u009bc\u202ed\u200fe\u0008f\tg\nh\u007f\u200d\u00e9","source":"s\u009b"}' \
+        > bad.jsonl
     tokenize --quiet -m tok bad.jsonl -o bad.tok
     decode="tokenize --quiet -m tok --decode bad.tok"
     wanted=$'a\e[31m\ab\xc2\x9bc\xe2\x80\xaed\xe2\x80\x8fe\bf\tg\nh\x7f\xe2\x80\x8d\xc3\xa9'
     [ "$($decode --format text)" = "$wanted" ]
     $decode --format text -o file
     [ "$(cat file)" = "$wanted" ]
-    [ "$(on_terminal "$decode --format text")" = $'a\\u001b[31m\\u0007b\\u009bc\\u202ed\\u200fe\\u0008f\tg\nh\\u007f\xe2\x80\x8d\xc3\xa9' ]
-    [ "$(on_terminal "$decode --format text -o /dev/stdout")" = "$(on_terminal "$decode --format text")" ]
+    [ "$(on_terminal "$decode --format text")" = \
+        $'a\\u001b[31m\\u0007b\\u009bc\\u202ed\\u200fe\\u0008f\tg\nh\\u007f\xe2\x80\x8d\xc3\xa9' ]
+    [ "$(on_terminal "$decode --format text -o /dev/stdout")" = \
+        "$(on_terminal "$decode --format text")" ]
     # JSON has the same value.
-    for command in "$decode" "tokenize --quiet --from stream --to jsonl bad.tok" "pack --quiet --context 64 --strategy split --to jsonl bad.tok"; do
+    for command in "$decode" "tokenize --quiet --from stream --to jsonl bad.tok" \
+        "pack --quiet --context 64 --strategy split --to jsonl bad.tok"; do
         on_terminal "$command" > shown
         run ! grep -P '[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80\xae' shown
         $command > bytes
         grep -q $'\xc2\x9b' bytes
-        diff <(perl -MJSON::PP -ne 'print JSON::PP->new->canonical->ascii->encode(decode_json($_)), "\n"' shown) \
-            <(perl -MJSON::PP -ne 'print JSON::PP->new->canonical->ascii->encode(decode_json($_)), "\n"' bytes)
+        diff <(perl -MJSON::PP -ne \
+            'print JSON::PP->new->canonical->ascii->encode(decode_json($_)), "\n"' shown) \
+            <(perl -MJSON::PP -ne \
+            'print JSON::PP->new->canonical->ascii->encode(decode_json($_)), "\n"' bytes)
     done
     # What a model says: any bytes, at that temperature.
     say="generate --quiet --model base --prompt ab -n 300 --context 400 --temperature 1000 --seed 1"
@@ -171,8 +201,10 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     make_base
     cp -rL tok mine
     echo free > mine/LICENSE
-    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json tokenizer=mine train_file=16.smp \
-        output_dir=out max_steps=1000000 learning_rate=0.01 save_strategy=no --quiet --device cpu 3>&- &
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
+        tokenizer=mine train_file=16.smp \
+        output_dir=out max_steps=1000000 learning_rate=0.01 save_strategy=no --quiet --device cpu \
+        3>&- &
     pid=$!
     until_true has_step out 2
     rm mine/tokenizer.model
@@ -208,14 +240,16 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 @test "harm: every signal that would end a program saves a run, and leaves nothing of another program" {
     make_recipe
     for signal in ALRM VTALRM PROF PIPE IO PWR STKFLT RTMIN RTMAX QUIT; do
-        env --default-signal=$signal train r.yaml output_dir=$signal max_steps=100000 --quiet --device cpu 2> said 3>&- &
+        env --default-signal=$signal train r.yaml output_dir=$signal max_steps=100000 --quiet \
+            --device cpu 2> said 3>&- &
         pid=$!
         until_true has_step $signal 1
         kill -$signal $pid
         status=0
         wait $pid || status=$?
         pid=
-        [ "$status" = $((128 + $(kill -l $signal))) ] || { echo "$signal: $status"; cat said; false; }
+        [ "$status" = $((128 + $(kill -l $signal))) ] || { echo "$signal: $status"; cat said; \
+            false; }
         [ -f $signal/checkpoint-*/training_state ]
         rm -r $signal
     done
@@ -259,8 +293,10 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         rm -rf out
         train r.yaml output_dir=out max_steps=2 --quiet --device cpu
         echo mine > out/checkpoint-2/notes
-        run env FAULT_OF=term FAULT_AT=$at FAULT_BEGIN=.checkpoint-4 FAULT_MARK=mark LD_PRELOAD="$BUILD/tests/fault.so" \
-            train r.yaml output_dir=out resume_from_checkpoint=auto save_total_limit=1 --quiet --device cpu
+        run env FAULT_OF=term FAULT_AT=$at FAULT_BEGIN=.checkpoint-4 FAULT_MARK=mark \
+            LD_PRELOAD="$BUILD/tests/fault.so" \
+            train r.yaml output_dir=out resume_from_checkpoint=auto save_total_limit=1 --quiet \
+            --device cpu
         [ -e mark ] || break
         [ "$status" = 143 ]
         struck=$((struck + 1))
@@ -291,10 +327,12 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     run --separate-stderr -1 train r.yaml output_dir=link train_file=none.smp
     [ -L link ] && [ ! -e far ]
     # A folder of events, of a run that there is no memory for.
-    LONGQLORA_MEMORY=1000 run --separate-stderr -1 train r.yaml output_dir=out report_to=tensorboard logging_dir=events/here --device cpu
+    LONGQLORA_MEMORY=1000 run --separate-stderr -1 train r.yaml output_dir=out \
+        report_to=tensorboard logging_dir=events/here --device cpu
     [ ! -e events ] && [ ! -e out ]
     # What is wrong with samples that were read from a pipe is told of standard input.
-    run --separate-stderr -3 bash -c 'head -c 200 32.smp | train r.yaml train_file=- output_dir=out --device cpu'
+    run --separate-stderr -3 bash \
+        -c 'head -c 200 32.smp | train r.yaml train_file=- output_dir=out --device cpu'
     [[ "$stderr" == "train: standard input: "* ]]
     [ ! -e out ]
 }
@@ -307,7 +345,8 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     ln -s out/checkpoint-4 link
     for where in out/checkpoint-4 out/checkpoint-4/new out/checkpoint-4/a/b link/new; do
         run --separate-stderr -2 train r.yaml output_dir=$where --device cpu
-        [[ "$stderr" == "train: output_dir="*"out/checkpoint-4 is a run's checkpoint, in which no other run has a place: name another" ]]
+        [[ "$stderr" == \
+            "train: output_dir="*"out/checkpoint-4 is a run's checkpoint, in which no other run has a place: name another" ]]
     done
     [ ! -e out/checkpoint-4/new ] && [ ! -e out/checkpoint-4/a ]
     train r.yaml output_dir=out/beside max_steps=1 --quiet --device cpu
@@ -318,7 +357,8 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     train r.yaml output_dir=out --quiet --device cpu
     mv out/longqlora-run.json kept
     run --separate-stderr -2 train r.yaml output_dir=out --device cpu
-    [[ "$stderr" == *"is in the way: the run would write it, but did not make what stands there (no longqlora-run.json says so: if it was moved away, put it back): move it away"* ]]
+    [[ "$stderr" == \
+        *"is in the way: the run would write it, but did not make what stands there (no longqlora-run.json says so: if it was moved away, put it back): move it away"* ]]
     mv kept out/longqlora-run.json
     run --separate-stderr -0 train r.yaml output_dir=out --device cpu
     [[ "$stderr" == *"already finished"* ]]
@@ -331,10 +371,13 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     cp out/adapter_model.safetensors whole
     rm out/adapter_model.safetensors
     again="train r.yaml output_dir=out max_steps=8 save_steps=2 save_total_limit=2 --quiet --device cpu"
-    # Killed before it saves step 6: none of the two that are kept is of a later step; beside them the newest stays.
-    run -137 env FAULT_OF=kill FAULT_AT=1 FAULT_BEGIN=.checkpoint-6 FAULT_MARK=mark LD_PRELOAD="$BUILD/tests/fault.so" \
+    # Killed before it saves step 6: none of the two that are kept is of a later step; beside them
+    # the newest stays.
+    run -137 env FAULT_OF=kill FAULT_AT=1 FAULT_BEGIN=.checkpoint-6 FAULT_MARK=mark \
+        LD_PRELOAD="$BUILD/tests/fault.so" \
         $again resume_from_checkpoint=out/checkpoint-2
-    [ "$(ls -d out/checkpoint-*)" = "$(printf '%s\n' out/checkpoint-2 out/checkpoint-4 out/checkpoint-8)" ]
+    [ "$(ls -d out/checkpoint-*)" = \
+        "$(printf '%s\n' out/checkpoint-2 out/checkpoint-4 out/checkpoint-8)" ]
     $again resume_from_checkpoint=out/checkpoint-4
     [ "$(ls -d out/checkpoint-*)" = "$(printf '%s\n' out/checkpoint-6 out/checkpoint-8)" ]
     cmp whole out/adapter_model.safetensors
@@ -343,7 +386,8 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 @test "harm: a file system without locks is told once" {
     with_faults
     make_recipe
-    run --separate-stderr -0 env FAULT_OF=flock LD_PRELOAD="$BUILD/tests/fault.so" train r.yaml output_dir=out --device cpu
+    run --separate-stderr -0 env FAULT_OF=flock LD_PRELOAD="$BUILD/tests/fault.so" train r.yaml \
+        output_dir=out --device cpu
     [ "$(grep -c '^train: out: its file system has no locks' <<< "$stderr")" = 1 ]
     run --separate-stderr -0 train r.yaml output_dir=new --device cpu
     [[ "$stderr" != *"no locks"* ]]
@@ -358,18 +402,23 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     run --separate-stderr -2 generate --model base --prompt a --rope linear:x
     [[ "$stderr" == "generate: --rope: 'linear:x' is neither "* ]]
     run --separate-stderr -2 tokenize -m tok docs.jsonl -o=out
-    [ "$stderr" = "tokenize: '-o=out': a letter takes its value without the sign: -o out (see tokenize --help)" ]
+    [ "$stderr" = \
+        "tokenize: '-o=out': a letter takes its value without the sign: -o out (see tokenize --help)" ]
     [ ! -e =out ]
     run --separate-stderr -3 ppl --model base --data docs.tok --context 16 --stride 1000000000000000
-    [[ "$stderr" == "ppl: docs.tok: "*" tokens, too few for --stride 1000000000000000: a smaller one" ]]
+    [[ "$stderr" == \
+        "ppl: docs.tok: "*" tokens, too few for --stride 1000000000000000: a smaller one" ]]
     run --separate-stderr -3 quantize base.nf4 -o out
     [ "$stderr" = "quantize: base.nf4: a weights stream already, quantized to nf4: nothing to do" ]
     run --separate-stderr -3 quantize docs.jsonl -o out
     [[ "$stderr" == "quantize: docs.jsonl: not a directory"* ]]
     TMPDIR=$PWD/nowhere run --separate-stderr -1 pack --context 16 --samples 4 docs.tok -o out
-    [ "$stderr" = "pack: $PWD/nowhere: no temporary file: No such file or directory: TMPDIR names a folder for it" ]
-    run --separate-stderr -1 bash -c 'ulimit -f 1; TMPDIR=$PWD exec pack --context 16 --samples 8 docs.tok -o out'
-    [[ "$stderr" == "pack: "*": cannot write the documents that wait there: File too large: TMPDIR names a folder with room for all of them" ]]
+    [ "$stderr" = \
+        "pack: $PWD/nowhere: no temporary file: No such file or directory: TMPDIR names a folder for it" ]
+    run --separate-stderr -1 bash \
+        -c 'ulimit -f 1; TMPDIR=$PWD exec pack --context 16 --samples 8 docs.tok -o out'
+    [[ "$stderr" == \
+        "pack: "*": cannot write the documents that wait there: File too large: TMPDIR names a folder with room for all of them" ]]
     [ ! -e out ]
 }
 
@@ -378,10 +427,12 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     make_adapter
     # A base whose bytes are not there yet can be planned for, and is not read.
     cp -rL base slow
-    LONGQLORA_MEMORY=1000 run --separate-stderr -1 ppl --model slow --adapter ad --data docs.tok --context 16 --device cpu
+    LONGQLORA_MEMORY=1000 run --separate-stderr -1 ppl --model slow --adapter ad --data docs.tok \
+        --context 16 --device cpu
     [[ "$stderr" == "ppl: --context 16: needs "*" of memory, "*" are free" ]]
     perl -e 'open my $f, "+<", "slow/model.safetensors"; seek $f, -64, 2; print $f "x" x 64'
-    LONGQLORA_MEMORY=1000 run --separate-stderr -1 ppl --model slow --adapter ad --data docs.tok --context 16 --device cpu
+    LONGQLORA_MEMORY=1000 run --separate-stderr -1 ppl --model slow --adapter ad --data docs.tok \
+        --context 16 --device cpu
     [[ "$stderr" == "ppl: --context 16: needs "*" of memory, "*" are free" ]]
     run --separate-stderr -3 ppl --model slow --adapter ad --data docs.tok --context 16 --device cpu
     [[ "$stderr" == *"--force-base"* ]]
@@ -398,9 +449,11 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 @test "harm: a log that cannot be written loses no step" {
     with_faults
     make_recipe
-    run --separate-stderr -1 env FAULT_OF=flush FAULT_AT=3 FAULT_BEGIN=out FAULT_MARK=mark LD_PRELOAD="$BUILD/tests/fault.so" \
+    run --separate-stderr -1 env FAULT_OF=flush FAULT_AT=3 FAULT_BEGIN=out FAULT_MARK=mark \
+        LD_PRELOAD="$BUILD/tests/fault.so" \
         train r.yaml output_dir=out --device cpu
-    [[ "$stderr" == *"train: step 3 is saved: resume_from_checkpoint=auto goes on"*"trainer_log.jsonl: cannot write: No space left on device" ]]
+    [[ "$stderr" == \
+        *"train: step 3 is saved: resume_from_checkpoint=auto goes on"*"trainer_log.jsonl: cannot write: No space left on device" ]]
     train r.yaml output_dir=out resume_from_checkpoint=auto --quiet --device cpu
     train r.yaml output_dir=whole --quiet --device cpu
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
@@ -413,14 +466,18 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     printf '{"text":"abc"}\n' > "$name"
     tokenize --quiet -m tok "$name" --to jsonl > out
     grep -qF '"source":"caf?.jsonl"' out
-    tokenize --quiet -m tok "$name" | tokenize --quiet -m tok --decode | grep -qF '"source":"caf?.jsonl"'
+    tokenize --quiet -m tok "$name" | tokenize --quiet -m tok --decode | \
+        grep -qF '"source":"caf?.jsonl"'
     # Cut in the middle of a character.
-    perl -e 'print "{\"text\":\"abc\",\"source\":\"", "a", "\xc3\xa9" x 200, "\"}\n"' | tokenize --quiet -m tok --to jsonl - > out
+    perl -e 'print "{\"text\":\"abc\",\"source\":\"", "a", "\xc3\xa9" x 200, "\"}\n"' | \
+        tokenize --quiet -m tok --to jsonl - > out
     perl -MJSON::PP -ne 'decode_json($_)' out
     make_recipe
     cp -L base.nf4 $'caf\xe9.nf4'
-    run --separate-stderr -2 train r.yaml model_name_or_path=$'caf\xe9.nf4' output_dir=out2 --device cpu
-    [ "$stderr" = "train: model_name_or_path=caf?.nf4: not UTF-8, so that adapter_config.json cannot name it: rename it, or name a link to it" ]
+    run --separate-stderr -2 train r.yaml model_name_or_path=$'caf\xe9.nf4' output_dir=out2 \
+        --device cpu
+    [ "$stderr" = \
+        "train: model_name_or_path=caf?.nf4: not UTF-8, so that adapter_config.json cannot name it: rename it, or name a link to it" ]
 }
 
 @test "harm: a run's record that names something outside of its folder is none" {
@@ -430,11 +487,16 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     mkdir -p folder/checkpoint-2
     cp -r out/checkpoint-4/. folder/checkpoint-2
     cp out/longqlora-run.json kept
-    for change in '$r->{files}{"../thesis.txt"} = []' '$r->{files}{"runs/../../thesis.txt"} = []' '$r->{folders}{"../folder/checkpoint-2"} = []' \
-        '$r->{folders}{".."} = []' '$r->{files}{""} = []' '$r->{files}{"x"} = 1' '$r->{mark} = "."'; do
-        perl -MJSON::PP -0777 -e 'my $r = decode_json(<STDIN>); eval $ARGV[0]; print JSON::PP->new->canonical->encode($r)' "$change" < kept > out/longqlora-run.json
+    for change in '$r->{files}{"../thesis.txt"} = []' '$r->{files}{"runs/../../thesis.txt"} = []' \
+        '$r->{folders}{"../folder/checkpoint-2"} = []' \
+        '$r->{folders}{".."} = []' '$r->{files}{""} = []' '$r->{files}{"x"} = 1' \
+        '$r->{mark} = "."'; do
+        perl -MJSON::PP -0777 \
+            -e 'my $r = decode_json(<STDIN>); eval $ARGV[0]; print JSON::PP->new->canonical->encode($r)' \
+            "$change" < kept > out/longqlora-run.json
         run --separate-stderr -3 train r.yaml output_dir=out overwrite_output_dir=true --device cpu
-        [[ "$stderr" == "train: out/longqlora-run.json: not a run's record; move it away, or name another output_dir" ]]
+        [[ "$stderr" == \
+            "train: out/longqlora-run.json: not a run's record; move it away, or name another output_dir" ]]
         [ "$(cat thesis.txt)" = mine ] && [ -e folder/checkpoint-2/manifest.json ]
     done
     cp kept out/longqlora-run.json
@@ -460,9 +522,13 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 @test "harm: blanks that a small file holds by the gigabyte take neither memory nor time" {
     only_release
     make_base
-    blanks() { perl -e 'my $b = $ARGV[0] eq "n" ? "\n" : $ARGV[0]; $b x= 1 << 20; print $b for 1..$ARGV[1]' "$@" | zstd -q -1; }
-    { blanks ' ' 300; echo '{"text":"ab"}' | zstd -q; blanks n 300; printf '   {"text":"cd"}\n' | zstd -q; blanks ' ' 300; } > blank.zst
-    { blanks n 300; echo '[' | zstd -q; blanks ' ' 300; echo '{"text":"ab"},' | zstd -q; blanks n 300; echo '{"text":"cd"}]' | zstd -q; } > array.zst
+    blanks() { perl \
+        -e 'my $b = $ARGV[0] eq "n" ? "\n" : $ARGV[0]; $b x= 1 << 20; print $b for 1..$ARGV[1]' \
+        "$@" | zstd -q -1; }
+    { blanks ' ' 300; echo '{"text":"ab"}' | zstd -q; blanks n 300; printf '   {"text":"cd"}\n' | \
+        zstd -q; blanks ' ' 300; } > blank.zst
+    { blanks n 300; echo '[' | zstd -q; blanks ' ' 300; echo '{"text":"ab"},' | zstd -q; \
+        blanks n 300; echo '{"text":"cd"}]' | zstd -q; } > array.zst
     limited() { (ulimit -v 300000 && exec "$@"); }
     for file in blank array; do
         limited tokenize --quiet --threads 2 -m tok $file.zst -o $file.tok
@@ -473,7 +539,8 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     run --separate-stderr -3 tokenize -m tok bad.zst -o x
     [[ "$stderr" == "tokenize: bad.zst:3145729: byte 10485"??": "* ]] || { echo "$stderr"; false; }
     # A line without an end is refused when it is longer than any book.
-    perl -e 'print "{\"text\":\""; my $a = "a" x (1 << 20); print $a for 1..300' | zstd -q -1 > long.zst
+    perl -e 'print "{\"text\":\""; my $a = "a" x (1 << 20); print $a for 1..300' | \
+        zstd -q -1 > long.zst
     run --separate-stderr -3 limited tokenize --threads 2 -m tok long.zst -o x
     [ "$stderr" = "tokenize: long.zst: line 1 is longer than 64 MiB: split it" ]
     { printf '[' | zstd -q; cat long.zst; } > element.zst
@@ -485,13 +552,17 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     make_base
     echo 'method: lora' > lora.yaml
     keys="model_name_or_path=base.nf4 train_file=- lora_rank=4 max_steps=2"
-    run --separate-stderr -3 train lora.yaml output_dir=out $keys max_seq_length=16 --device cpu < 32.smp
+    run --separate-stderr -3 train lora.yaml output_dir=out $keys max_seq_length=16 --device cpu < \
+        32.smp
     [[ "$stderr" == "train: standard input: samples of up to 32 tokens"* ]]
     # Damage that is met in the run itself: in the second of several frames.
     for i in $(seq 100); do cat docs.tok; done > many.tok
     pack --quiet --context 32 --strategy split many.tok -o many.smp
-    perl -0777pe 'my $second = index $_, "\x28\xb5\x2f\xfd", 4; substr($_, $second + 200, 1) ^= "\x01"' many.smp > damaged
-    run --separate-stderr -3 train lora.yaml output_dir=out $keys per_device_train_batch_size=8 max_steps=20 --device cpu < damaged
+    perl -0777pe \
+        'my $second = index $_, "\x28\xb5\x2f\xfd", 4; substr($_, $second + 200, 1) ^= "\x01"' \
+        many.smp > damaged
+    run --separate-stderr -3 train lora.yaml output_dir=out $keys per_device_train_batch_size=8 \
+        max_steps=20 --device cpu < damaged
     [[ "${stderr_lines[-1]}" == "train: standard input: "* ]] || { echo "$stderr"; false; }
     [[ "$stderr" != *.longqlora-* ]]
 }
@@ -499,20 +570,24 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 @test "harm: a model that comes through a pipe is refused for want of memory when its header was read" {
     only_release
     make_adapter
-    for program in "ppl --data docs.tok --context 16 --model" "generate --tokenizer tok --prompt ab -n 2 --model"; do
+    for program in "ppl --data docs.tok --context 16 --model" \
+        "generate --tokenizer tok --prompt ab -n 2 --model"; do
         LONGQLORA_MEMORY=1000 run --separate-stderr -1 $program base.nf4 --device cpu
         said=$stderr
         [[ "$said" == *" needs "*" of memory, "*" are free"* ]]
         # Its data need not come: what is cut is not read.
-        LONGQLORA_MEMORY=1000 run --separate-stderr -1 $program - --device cpu < <(head -c 4000 base.nf4)
+        LONGQLORA_MEMORY=1000 run --separate-stderr -1 $program - --device cpu < <(head -c 4000 \
+            base.nf4)
         [ "$stderr" = "$said" ] || { echo "$said"; echo "$stderr"; false; }
     done
     echo 'method: lora' > lora.yaml
     keys="output_dir=out train_file=32.smp lora_rank=4 max_steps=1"
-    LONGQLORA_MEMORY=1000 run --separate-stderr -1 train lora.yaml $keys model_name_or_path=base.nf4 --device cpu
+    LONGQLORA_MEMORY=1000 run --separate-stderr -1 train lora.yaml $keys \
+        model_name_or_path=base.nf4 --device cpu
     said=$stderr
     [[ "$said" == "train: the run needs "*" of memory, "*" are free; "* ]]
-    LONGQLORA_MEMORY=1000 run --separate-stderr -1 train lora.yaml $keys model_name_or_path=- --device cpu < <(head -c 4000 base.nf4)
+    LONGQLORA_MEMORY=1000 run --separate-stderr -1 train lora.yaml $keys model_name_or_path=- \
+        --device cpu < <(head -c 4000 base.nf4)
     [ "$stderr" = "$said" ] || { echo "$said"; echo "$stderr"; false; }
     [ ! -e out ]
 }
@@ -520,8 +595,10 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 @test "harm: what ppl has measured is said where it cannot be written" {
     make_base
     ppl --model base.nf4 --data docs.tok --context 16 --quiet --device cpu > table
-    run --separate-stderr -1 ppl --model base.nf4 --data docs.tok --context 16 --quiet --device cpu -o /dev/full
-    [[ "$stderr" == "ppl: context 16: "*" perplexity $(awk 'NR == 2 { print $5 }' table)"*"ppl: /dev/full: cannot write: No space left on device" ]]
+    run --separate-stderr -1 ppl --model base.nf4 --data docs.tok --context 16 --quiet --device \
+        cpu -o /dev/full
+    [[ "$stderr" == \
+        "ppl: context 16: "*" perplexity $(awk 'NR == 2 { print $5 }' table)"*"ppl: /dev/full: cannot write: No space left on device" ]]
 }
 
 @test "harm: a stream as JSON lines has no blank line, and one is not kept to find that out" {
@@ -529,11 +606,14 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     make_base
     tokenize --quiet --from stream --to jsonl docs.tok -o docs
     { head -n 2 docs; perl -e 'print "\n" x (1 << 20) for 1..300'; } | zstd -q -1 > blank.zst
-    run --separate-stderr -3 bash -c 'ulimit -v 300000; exec pack --from jsonl --context 16 blank.zst -o x'
+    run --separate-stderr -3 bash \
+        -c 'ulimit -v 300000; exec pack --from jsonl --context 16 blank.zst -o x'
     [ "$stderr" = "pack: blank.zst:3: not a JSON object" ]
     { head -n 2 docs; perl -e 'print " " x (1 << 20) for 1..300'; } | zstd -q -1 > blank.zst
-    run --separate-stderr -3 bash -c 'ulimit -v 300000; exec pack --from jsonl --context 16 blank.zst -o x'
-    [[ "$stderr" == "pack: blank.zst: record 2: stream ends without its end record"* ]] || { echo "$stderr"; false; }
+    run --separate-stderr -3 bash \
+        -c 'ulimit -v 300000; exec pack --from jsonl --context 16 blank.zst -o x'
+    [[ "$stderr" == "pack: blank.zst: record 2: stream ends without its end record"* ]] ||
+        { echo "$stderr"; false; }
     perl -pe 's/^/" " x 1000/e' docs > indented
     pack --quiet --from jsonl --context 16 indented -o a
     pack --quiet --from jsonl --context 16 docs -o b
@@ -547,7 +627,9 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     for how in "zstd -q -1 --long=31" "xz -q -0 --lzma2=dict=512MiB,mode=fast,mf=hc3,nice=8"; do
         $how < blank > wide 2> /dev/null || continue
         run --separate-stderr -3 tokenize -m tok wide -o x
-        [[ "$stderr" == "tokenize: wide: more than 256 MiB come of its first "*" KiB, through a window of "*" MiB: no text; "* ]] || { echo "$stderr"; false; }
+        [[ "$stderr" == \
+            "tokenize: wide: more than 256 MiB come of its first "*" KiB, through a window of "*" MiB: no text; "* \
+            ]] || { echo "$stderr"; false; }
     done
     # A window that is only said costs nothing, and one of the usual size is read through.
     echo '{"text":"ab"}' | zstd -q --long=31 > wide

@@ -11,8 +11,9 @@ setup() {
     cd "$BATS_TEST_TMPDIR"
 }
 
-# What is the same for many files of tests is made once for all of them: tests/run names a folder for it, else
-# each file has its own. Two tests that want it at once wait for each other. Nobody writes to it: tests/run looks.
+# What is the same for many files of tests is made once for all of them: tests/run names a folder
+# for it, else each file has its own. Two tests that want it at once wait for each other. Nobody
+# writes to it: tests/run looks.
 made=${TEST_MADE:-$BATS_FILE_TMPDIR}
 once() { # NAME COMMAND...: runs the command, which makes $made/NAME
     (
@@ -66,7 +67,8 @@ train_base() {
     pack --quiet --context 16 --strategy split docs.tok -o 16.smp
     pack --quiet --context 32 --strategy split docs.tok -o 32.smp
     # For evaluations: a tenth of it.
-    head -n 2 docs.jsonl | tokenize --quiet -m tok/tokenizer.model - | pack --quiet --context 16 --strategy split -o few.smp
+    head -n 2 docs.jsonl | tokenize --quiet -m tok/tokenizer.model - | \
+        pack --quiet --context 16 --strategy split -o few.smp
     config
     echo 'method: full' > scratch.yaml
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
@@ -101,5 +103,7 @@ until_true() { # COMMAND...
 
 # Has a run's log a line of that step, or of a later one?
 has_step() { # RUN STEP
-    perl -MJSON::PP -e 'my $n = shift; while (<STDIN>) { exit 0 if /\n$/ && decode_json($_)->{step} >= $n } exit 1' "$2" < "$1/trainer_log.jsonl"
+    perl -MJSON::PP \
+        -e 'my $n = shift; while (<STDIN>) { exit 0 if /\n$/ && decode_json($_)->{step} >= $n } exit 1' \
+        "$2" < "$1/trainer_log.jsonl"
 }

@@ -41,7 +41,8 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
     [[ "${lines[0]}" == "lib/common/size.c: rooms: uses note of lib/cli/die: "* ]]
     mv before.o built/lib/common/size.o
     # A table whose arrows go round.
-    sed -i 's/^| `lib\/common` | [^|]* |/| `lib\/common` | `lib\/stream` |/' tree/docs/architecture.md
+    sed -i 's/^| `lib\/common` | [^|]* |/| `lib\/common` | `lib\/stream` |/' \
+        tree/docs/architecture.md
     run -1 house
     [[ "$output" == "docs/architecture.md: rooms: "*"lead back to it"* ]]
     rm tree/docs/architecture.md
@@ -57,7 +58,8 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
     gcc -c size.c -o built/lib/common/size.o
     run -1 house
     [[ "${lines[0]}" == "lib/common/size.c: names: told begins neither with "* ]]
-    echo 'void frames_next(void) {} struct size_text { int x; }; void size_text_of(void) {}' > size.c
+    echo 'void frames_next(void) {} struct size_text { int x; }; void size_text_of(void) {}' > \
+        size.c
     gcc -c size.c -o built/lib/common/size.o
     run -1 house
     [[ "$output" == *"external name frames_next also stands in lib/stream/frames.c"* ]]
@@ -67,7 +69,8 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
 @test "house: lines, functions and files that are too long are found" {
     small_tree
     long=$(printf 'a%.0s ' {1..51})
-    for file in lib/common/size.c lib/common/size.h kernels/cuda/head.cu Makefile tests.mk report.pl page.md page.1; do
+    for file in lib/common/size.c lib/common/size.h kernels/cuda/head.cu Makefile tests.mk \
+        report.pl page.md page.1; do
         found "$file" lengths "$file" "\n/* $long */\n"
     done
     found new.bats lengths new.bats "$long\n"
@@ -84,14 +87,16 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
 
 @test "house: an operation that one of the backends has not, or has in another file, is found" {
     small_tree
-    printf '/* ---- swiglu ---- */\nvoid swiglu_fwd(struct device *dev, struct mat y);\n' > tree/kernels/ops.h
+    printf '/* ---- swiglu ---- */\nvoid swiglu_fwd(struct device *dev, struct mat y);\n' > \
+        tree/kernels/ops.h
     for file in cpu/swiglu.c cuda/swiglu.cu; do
         printf 'void swiglu_fwd(struct device *dev, struct mat y)\n{\n}\n' > tree/kernels/$file
     done
     run -0 house
     mv tree/kernels/cuda/{swiglu,gate}.cu
     run -1 house
-    [[ "${lines[0]}" == "kernels/ops.h:2: operations: swiglu_fwd is not defined in kernels/cuda/swiglu.cu" ]]
+    [[ "${lines[0]}" == \
+        "kernels/ops.h:2: operations: swiglu_fwd is not defined in kernels/cuda/swiglu.cu" ]]
 }
 
 @test "house: printing, bare numbers, guards that cannot fail and calls that cannot tell are found" {
@@ -107,14 +112,16 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
     done
     found new.bats:1 guards new.bats '! grep x y\n'
     # What is no breach: comments, texts, absmax alone.
-    printf '/* exit(1), 64 absmax */\nstatic const char *text = "printf(64 absmax)";\n' >> tree/lib/common/size.c
+    printf '/* exit(1), 64 absmax */\nstatic const char *text = "printf(64 absmax)";\n' >> \
+        tree/lib/common/size.c
     run -0 house
 }
 
 @test "house: every header compiles alone" {
     cd "$root"
     for header in lib/*/*.h kernels/*.h model/*.h tools/*/*.h; do
-        echo "#include \"$header\"" | gcc -std=gnu11 -D_GNU_SOURCE -I. -Wall -Werror -Wno-unused -fsyntax-only -x c -
+        echo "#include \"$header\"" | gcc -std=gnu11 -D_GNU_SOURCE -I. -Wall -Werror -Wno-unused \
+            -fsyntax-only -x c -
     done
 }
 
@@ -122,7 +129,8 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
     cd "$root"
     for tool in tokenize pack quantize train merge ppl generate; do
         "$BIN/$tool" --help-man > "$BATS_TEST_TMPDIR/printed"
-        sed -n '/^\.Sh OPTIONS/,/^\.Sh STREAMS/p' tools/$tool/$tool.1 | sed '1d;$d' | diff - "$BATS_TEST_TMPDIR/printed"
+        sed -n '/^\.Sh OPTIONS/,/^\.Sh STREAMS/p' tools/$tool/$tool.1 | sed '1d;$d' | \
+            diff - "$BATS_TEST_TMPDIR/printed"
         [ -z "$(mandoc -T lint -W warning tools/$tool/$tool.1)" ]
         [ "$("$BIN/$tool" --help | sed -n 3p)" = Example: ]
     done
@@ -135,13 +143,17 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
         sed -n '/^\.Sh EXAMPLES/,/^\.Ed/p' "$root/tools/$tool/$tool.1" | grep -v '^\.' > example.sh
         [ -s example.sh ]
         mkdir "in-$tool"
-        (cd "in-$tool" && cp -r ../run . && rm -f run/trainer_log.jsonl && for f in base docs.jsonl docs.tok tokenizer.model docs.smp; do
-            case $f in tokenizer.model) ln -s ../tok/tokenizer.model . ;; docs.smp) ln -s ../32.smp docs.smp ;; *) ln -s ../$f . ;; esac; done
+        (cd "in-$tool" && cp -r ../run . && rm -f run/trainer_log.jsonl &&
+            for f in base docs.jsonl docs.tok tokenizer.model docs.smp; do
+            case $f in tokenizer.model) ln -s ../tok/tokenizer.model . ;; \
+                docs.smp) ln -s ../32.smp docs.smp ;; *) ln -s ../$f . ;; esac; done
             cp ../lora.yaml . ; [ $tool = quantize ] || ln -s ../base.nf4 .
             [ $tool != tokenize ] || rm docs.tok
             [ $tool != pack ] || rm docs.smp
             [ $tool != train ] || rm -r run
-            [ $tool != merge ] || { rm -r run; (cd .. && lora run-base --quiet model_name_or_path=base quantization=none); cp -r ../run-base run; }
+            [ $tool != merge ] || { rm -r run; (cd .. &&
+                lora run-base --quiet model_name_or_path=base quantization=none); \
+                cp -r ../run-base run; }
             bash -euo pipefail ../example.sh > /dev/null)
     done
 }

@@ -1,6 +1,7 @@
 load helper
 
-# Small inputs that would be much memory or would never end: what the programs say. See tests/unit/test_limits.c.
+# Small inputs that would be much memory or would never end: what the programs say. See
+# tests/unit/test_limits.c.
 
 @test "limits: the largest model that a config can say is planned" {
     cat > big.json <<'E'
@@ -19,7 +20,8 @@ E
     printf '{"text": "good"}\n{"text": "%s"}\n' "$(printf 'a%.0s' {1..1000})" > docs.jsonl
     run --separate-stderr tokenize -m tokenizer.json docs.jsonl -o docs.tok
     [ "$status" = 3 ]
-    [[ "$stderr" == "tokenize: docs.jsonl:2: byte 1: tokenizer.json: pattern (\w+\w+)+\d|(?i:"*" takes too long on a text of 1000 bytes, at byte 0" ]]
+    [[ "$stderr" == \
+        "tokenize: docs.jsonl:2: byte 1: tokenizer.json: pattern (\w+\w+)+\d|(?i:"*" takes too long on a text of 1000 bytes, at byte 0" ]]
     [ ! -e docs.tok ]
 }
 
@@ -32,12 +34,15 @@ E
 
 @test "limits: values of a conversation, the window of a frame" {
     make_base
-    { printf '{"messages": ['; yes '{},' | head -n 1000000 | tr -d '\n'; printf '{}]}\n'; } > chat.jsonl
+    { printf '{"messages": ['; yes '{},' | head -n 1000000 | tr -d '\n'; printf '{}]}\n'; \
+        } > chat.jsonl
     run --separate-stderr tokenize --format chat -m tok chat.jsonl -o a.tok
     [ "$status" = 3 ]
-    [[ "$stderr" == *"chat.jsonl:1:"*"its values take more than "*" bytes, which is 32 times its length"* ]]
+    [[ "$stderr" == \
+        *"chat.jsonl:1:"*"its values take more than "*" bytes, which is 32 times its length"* ]]
     # A zstd frame that declares a window of 2 GiB.
-    printf '\x28\xb5\x2f\xfd\x04\xa8\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00' > window
+    printf '\x28\xb5\x2f\xfd\x04\xa8\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00' > \
+        window
     run --separate-stderr pack -c 8 window -o out.smp
     [ "$status" = 3 ]
     [[ "$stderr" == *"window: byte 0: a zstd window of more than 256 MiB"* ]]

@@ -48,7 +48,8 @@ SH
 
 @test "machines: make deps takes the package that the release has, installs the rest where one is missing, and names it" {
     stand_in_apt
-    printf '%s\n' '# comment' '[build] to build' 'gcc new-dev|old-dev virtual|real' '[test] to test' 'bats gone' > tree/deps.txt
+    printf '%s\n' '# comment' '[build] to build' 'gcc new-dev|old-dev virtual|real' \
+        '[test] to test' 'bats gone' > tree/deps.txt
     printf '%s\n' gcc old-dev real bats > have
     run --separate-stderr -0 tree/tests/install-deps
     [ "$stderr" = "deps: this release has no package gone (to test)" ]
@@ -69,7 +70,8 @@ SH
 }
 
 @test "machines: make deps installs the lists that the other goals need" {
-    asked() { make -C "$root" --no-print-directory -n "$@" 2> /dev/null | sed -n 's/^tests\/install-deps *//p' | tr -s ' '; }
+    asked() { make -C "$root" --no-print-directory -n "$@" 2> /dev/null | \
+        sed -n 's/^tests\/install-deps *//p' | tr -s ' '; }
     [ "$(asked deps)" = "build reproduce test" ]
     [ "$(asked deps demo)" = "build reproduce" ]
     [ "$(asked deps test)" = "build reproduce test" ]
@@ -81,16 +83,20 @@ SH
 
 @test "machines: a library that is missing is named with its package before anything is compiled" {
     mkdir -p pc few
-    for tool in bash cat mkdir dirname cut sed grep gcc cc as ld; do ln -s "$(command -v $tool)" few/; done
+    for tool in bash cat mkdir dirname cut sed grep gcc cc as ld; \
+        do ln -s "$(command -v $tool)" few/; done
     # Without pkg-config, by compiling a line: the flags are as good.
     run --separate-stderr -0 env PATH="$PWD/few" "$root/packaging/requirements" build found
-    [[ "$(cat found.libs)" == *-ldnnl*-lzstd*"-lz "*-llzma*-lmsgpack*-ljansson*-lyaml*-lxxhash*-lpcre2-8* ]]
+    [[ "$(cat found.libs)" == \
+        *-ldnnl*-lzstd*"-lz "*-llzma*-lmsgpack*-ljansson*-lyaml*-lxxhash*-lpcre2-8* ]]
     # A compiler that knows no library.
     printf '#!/bin/sh\nexit 1\n' > few/nothing
     chmod +x few/nothing
-    run --separate-stderr -1 env PATH="$PWD/few" CC=nothing "$root/packaging/requirements" build none
+    run --separate-stderr -1 env PATH="$PWD/few" CC=nothing "$root/packaging/requirements" \
+        build none
     [[ "$stderr" == *"make: the library jansson is not here: install libjansson-dev"* ]]
-    [[ "$stderr" == *"make: the library msgpack is not here: install libmsgpack-c-dev, or libmsgpack-dev before Debian 13"* ]]
+    [[ "$stderr" == \
+        *"make: the library msgpack is not here: install libmsgpack-c-dev, or libmsgpack-dev before Debian 13"* ]]
     [[ "$stderr" == *"make deps"* && "$stderr" != *libedit* ]]
     [ ! -e none.libs ]
     run --separate-stderr -1 env CC=nocc "$root/packaging/requirements" build none
@@ -112,8 +118,10 @@ SH
         ln -s "$BIN/$tool" installed/longqlora-$tool
         ln -s "$BIN/$tool" installed/x
         [ "$(installed/longqlora-$tool --help | sed 's/longqlora-//g')" = "$("$BIN/$tool" --help)" ]
-        [[ "$(installed/longqlora-$tool --help)" == "longqlora-$tool - "*"Usage: longqlora-$tool "* ]]
-        [ "$(installed/longqlora-$tool --version)" = "longqlora-$tool (longqlora) $("$BIN/$tool" --version | sed 's/.* //')" ]
+        [[ "$(installed/longqlora-$tool --help)" == \
+            "longqlora-$tool - "*"Usage: longqlora-$tool "* ]]
+        [ "$(installed/longqlora-$tool --version)" = \
+            "longqlora-$tool (longqlora) $("$BIN/$tool" --version | sed 's/.* //')" ]
         run --separate-stderr -2 installed/longqlora-$tool --nothing
         [ "$stderr" = "longqlora-$tool: unknown option --nothing (see longqlora-$tool --help)" ]
         run --separate-stderr -2 installed/x --nothing
@@ -123,10 +131,13 @@ SH
         rm installed/x
     done
     echo 'method: lora' > l.yaml
-    run --separate-stderr -2 installed/longqlora-train l.yaml model_name_or_path=base train_file=32.smp output_dir=x
+    run --separate-stderr -2 installed/longqlora-train l.yaml model_name_or_path=base \
+        train_file=32.smp output_dir=x
     [[ "$stderr" == *"run longqlora-quantize base -o base.nf4"* ]]
-    run --separate-stderr -2 installed/longqlora-train l.yaml model_name_or_path=base.nf4 train_file=docs.jsonl output_dir=x
-    [[ "$stderr" == *": longqlora-tokenize --model tokenizer.model docs.jsonl | longqlora-pack --context "* ]]
+    run --separate-stderr -2 installed/longqlora-train l.yaml model_name_or_path=base.nf4 \
+        train_file=docs.jsonl output_dir=x
+    [[ "$stderr" == \
+        *": longqlora-tokenize --model tokenizer.model docs.jsonl | longqlora-pack --context "* ]]
     run --separate-stderr -3 installed/longqlora-ppl -m base.nf4 -d base/model.safetensors
     [[ "$stderr" == "longqlora-ppl: "*"a stream of tokens, which longqlora-tokenize makes" ]]
     run --separate-stderr -3 ppl -m base.nf4 -d base/model.safetensors
@@ -136,12 +147,14 @@ SH
 @test "machines: no program's text names a program but through its name" {
     found=$PWD/found
     cd "$root"
-    # Where a command stands in a text: at the beginning with an option, behind "run ", ": ", "| " or "which ".
-    # What --help words for itself (usage, example) is left out.
-    find lib tools kernels -name '*.c' -o -name '*.h' | xargs perl -0777 -ne 'my $tools = qr/(?:tokenize|pack|quantize|train|merge|ppl|generate)/;
+    # Where a command stands in a text: at the beginning with an option, behind "run ", ": ", "| "
+    # or "which ". What --help words for itself (usage, example) is left out.
+    find lib tools kernels -name '*.c' -o -name '*.h' | \
+        xargs perl -0777 -ne 'my $tools = qr/(?:tokenize|pack|quantize|train|merge|ppl|generate)/;
         s/\.(?:usage|example)\s*=\s*(?:"(?:[^"\\]|\\.)*"\s*)+//g;
         while (/"((?:[^"\\\n]|\\.)*)"/g) { my $text = $1;
-            print "$ARGV: $text\n" if $text =~ /^(?:.*(?:run |: |\| |which ))?$tools (?:-|%s|makes|\|)/ || $text =~ /^$tools: \S+ \S/ }' > "$found"
+            print "$ARGV: $text\n" if $text =~ /^(?:.*(?:run |: |\| |which ))?$tools (?:-|%s|makes|\|)/ || $text =~ /^$tools: \S+ \S/ }' \
+                > "$found"
     [ ! -s "$found" ] || { cat "$found"; return 1; }
 }
 
@@ -161,9 +174,11 @@ all_tools=(generate merge pack ppl quantize tokenize train)
     places "$dest" /usr/local "${all_tools[@]}"
     in="$dest/usr/local"
     PATH=$in/bin:/usr/bin:/bin
-    longqlora-tokenize --quiet -m tok/tokenizer.model docs.jsonl | longqlora-pack --quiet --context 32 --strategy split > new.smp
+    longqlora-tokenize --quiet -m tok/tokenizer.model docs.jsonl | \
+        longqlora-pack --quiet --context 32 --strategy split > new.smp
     cmp new.smp 32.smp
-    longqlora-train "$in/share/longqlora/recipes/llama2-7b-longqlora.yaml" model_name_or_path=base.nf4 train_file=new.smp \
+    longqlora-train "$in/share/longqlora/recipes/llama2-7b-longqlora.yaml" \
+        model_name_or_path=base.nf4 train_file=new.smp \
         output_dir=run max_seq_length=32 max_steps=1 lora_rank=4 --quiet
     longqlora-train "$in/share/longqlora/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda \
         model_name_or_path="$in/share/longqlora/recipes/shapes/llama3-8b.json" > plan
@@ -181,7 +196,8 @@ all_tools=(generate merge pack ppl quantize tokenize train)
     DESTDIR=$dest PREFIX=/usr/local "$root/packaging/install" --uninstall
     find "$dest" | diff before -
     [ "$(cat "$dest/usr/local/bin/mine")" = mine ]
-    run --separate-stderr -1 env DESTDIR="$dest" PREFIX=/usr/local "$root/packaging/install" --uninstall
+    run --separate-stderr -1 env DESTDIR="$dest" PREFIX=/usr/local "$root/packaging/install" \
+        --uninstall
     [[ "$stderr" == *"nothing is installed under this PREFIX and DESTDIR" ]]
     # Through make, too.
     run -0 make -C "$root" -n install uninstall FLAVOUR=release NVCC= DESTDIR="$dest"
@@ -196,7 +212,8 @@ all_tools=(generate merge pack ppl quantize tokenize train)
     mkdir -p "$dest/bin"
     echo mine > "$dest/bin/longqlora-pack"
     run --separate-stderr -1 places "$dest" / pack tokenize
-    [[ "$stderr" == "install: $dest/bin/longqlora-pack: not put there by this list, or changed since: "* ]]
+    [[ "$stderr" == \
+        "install: $dest/bin/longqlora-pack: not put there by this list, or changed since: "* ]]
     [ "$(find "$dest" -type f)" = "$dest/bin/longqlora-pack" ]
     rm "$dest/bin/longqlora-pack"
     # A link is somebody's wherever it leads.
@@ -213,7 +230,8 @@ all_tools=(generate merge pack ppl quantize tokenize train)
     echo '# mine' >> "$dest/share/longqlora/recipes/scratch.yaml"
     run ! places "$dest" / pack
     run --separate-stderr -0 env DESTDIR="$dest" PREFIX=/ "$root/packaging/install" --uninstall
-    [ "$stderr" = "install: $dest/share/longqlora/recipes/scratch.yaml: changed since it was installed: left there" ]
+    [ "$stderr" = \
+        "install: $dest/share/longqlora/recipes/scratch.yaml: changed since it was installed: left there" ]
     [ "$(find "$dest" -type f)" = "$dest/share/longqlora/recipes/scratch.yaml" ]
 }
 
@@ -223,23 +241,27 @@ all_tools=(generate merge pack ppl quantize tokenize train)
     mkdir -p "$dest/usr/bin"
     cp "$BIN/pack" "$dest/usr/bin/longqlora-pack"
     run --separate-stderr -0 places "$dest" /usr pack tokenize
-    [ "$stderr" = "install: $dest/usr/bin/longqlora-pack: was there already, the same: it stays yours" ]
+    [ "$stderr" = \
+        "install: $dest/usr/bin/longqlora-pack: was there already, the same: it stays yours" ]
     run --separate-stderr -0 places "$dest" /usr pack tokenize # again
     DESTDIR=$dest PREFIX=/usr "$root/packaging/install" --uninstall
     [ "$(find "$dest" -type f)" = "$dest/usr/bin/longqlora-pack" ]
     # What is to be a folder is none; what is to be a file is a folder; a list that is none.
     echo mine > "$dest/usr/share"
     run --separate-stderr -1 places "$dest" /usr pack
-    [ "$stderr" = "install: $dest/usr/bin/longqlora-pack: was there already, the same: it stays yours
+    [ "$stderr" = \
+        "install: $dest/usr/bin/longqlora-pack: was there already, the same: it stays yours
 install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     rm -r "$dest"
     mkdir -p "$dest/usr/bin/longqlora-pack"
     run --separate-stderr -1 places "$dest" /usr pack
-    [ "$stderr" = "install: $dest/usr/bin/longqlora-pack: a folder, where a file is to be: move it away" ]
+    [ "$stderr" = \
+        "install: $dest/usr/bin/longqlora-pack: a folder, where a file is to be: move it away" ]
     mkdir -p "$dest/usr/share/longqlora"
     echo 'my list' > "$dest/usr/share/longqlora/installed"
     run --separate-stderr -1 places "$dest" /usr tokenize
-    [ "$stderr" = "install: $dest/usr/share/longqlora/installed: not a list of what was installed: move it away" ]
+    [ "$stderr" = \
+        "install: $dest/usr/share/longqlora/installed: not a list of what was installed: move it away" ]
     run -1 env DESTDIR="$dest" PREFIX=/usr "$root/packaging/install" --uninstall
     [ "$(cat "$dest/usr/share/longqlora/installed")" = "my list" ]
     # Folders above a DESTDIR, relative or not.
@@ -257,9 +279,11 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     packages() { DESTDIR=$PWD/dest PREFIX=/usr packaging/install pack tokenize; }
     packages
     for tool in pack tokenize; do printf '#!/bin/sh\n' > bin/$tool; done
-    printf '#!/bin/sh\ncase $* in *longqlora-tokenize) exit 1; esac\nexec /usr/bin/install "$@"\n' > stand-in/install
+    printf '#!/bin/sh\ncase $* in *longqlora-tokenize) exit 1; esac\nexec /usr/bin/install "$@"\n' \
+        > stand-in/install
     chmod +x stand-in/install
-    run -1 env PATH="$PWD/stand-in:$PATH" DESTDIR="$PWD/dest" PREFIX=/usr packaging/install pack tokenize
+    run -1 env PATH="$PWD/stand-in:$PATH" DESTDIR="$PWD/dest" PREFIX=/usr packaging/install pack \
+        tokenize
     packages
     DESTDIR=$PWD/dest PREFIX=/usr packaging/install --uninstall
     [ ! -e dest ]
@@ -291,8 +315,10 @@ first_command() { # BEGINNING PAGE
     dest="$PWD/stage"
     places "$dest" /usr "${all_tools[@]}"
     tools='(tokenize|pack|quantize|train|merge|ppl|generate)'
-    bare() { sed -E "s/longqlora-$tools/\1/g; s#bin/$tools#\1#g; s|/usr/share/longqlora/||g; s|/usr/share/doc/longqlora/||g
-        s|/usr/lib/longqlora/|bin/|g" "$1" | grep -v '^Installed, each program\|^begins with .make. wants'; }
+    bare() { sed \
+        -E "s/longqlora-$tools/\1/g; s#bin/$tools#\1#g; s|/usr/share/longqlora/||g; s|/usr/share/doc/longqlora/||g
+        s|/usr/lib/longqlora/|bin/|g" "$1" | \
+            grep -v '^Installed, each program\|^begins with .make. wants'; }
     same() { diff -B <(bare "$1") <(bare "$2"); }
     for tool in "${all_tools[@]}"; do
         page=$dest/usr/share/man/man1/longqlora-$tool.1
@@ -306,8 +332,10 @@ first_command() { # BEGINNING PAGE
         same "$root/$file" "$dest/usr/share/doc/longqlora/$file"
     done < <(cd "$root" && find README.md CHANGELOG.md CONTRIBUTING.md docs -name '*.md')
     # No command has its bare name: in code lines, in backquotes, in recipes' comments.
-    run ! grep -rnE "^    (\\$ )?$tools |^    .*\\| $tools |bin/$tools|\`$tools[ \`]" "$dest/usr/share/doc/longqlora" --include=*.md
-    for recipe in "$root"/recipes/*.yaml; do same "$recipe" "$dest/usr/share/longqlora/recipes/${recipe##*/}"; done
+    run ! grep -rnE "^    (\\$ )?$tools |^    .*\\| $tools |bin/$tools|\`$tools[ \`]" \
+        "$dest/usr/share/doc/longqlora" --include=*.md
+    for recipe in "$root"/recipes/*.yaml; \
+        do same "$recipe" "$dest/usr/share/longqlora/recipes/${recipe##*/}"; done
     for example in "$root"/examples/*.sh; do
         installed=$dest/usr/share/doc/longqlora/examples/${example##*/}
         diff <(bare "$example") <(bare "$installed") > changed || true
@@ -317,7 +345,8 @@ first_command() { # BEGINNING PAGE
     run ! grep -rnE '(^|[^/a-z-])(bin|recipes|examples)/' "$dest/usr/share/doc/longqlora/examples"
     run ! grep -rnE "(made by|\\||:) $tools( --|\\)| \\|)" "$dest/usr/share/longqlora/recipes"
     # Each recipe and document that is named is there.
-    while IFS= read -r path; do [ -e "$dest$path" ]; done < <(grep -rhoE '/usr/share/(doc/)?longqlora/[a-z0-9./_-]+[a-z0-9]' "$dest/usr/share")
+    while IFS= read -r path; do [ -e "$dest$path" ]; \
+        done < <(grep -rhoE '/usr/share/(doc/)?longqlora/[a-z0-9./_-]+[a-z0-9]' "$dest/usr/share")
 }
 
 @test "machines: the package installs what install does, and knows its libraries" {
@@ -360,7 +389,8 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     for shape in llama2-7b llama2-13b llama3-8b; do
         plan model_name_or_path="$root/recipes/shapes/$shape.json" > $shape
         grep -qE '^total +[0-9]+ bytes +[0-9]+\.[0-9]{2} GiB$' $shape
-        for size in 8 12 16 24 32 40 48 80; do grep -qE "^ +$size GB   (fits|does not fit)" $shape; done
+        for size in 8 12 16 24 32 40 48 80; \
+            do grep -qE "^ +$size GB   (fits|does not fit)" $shape; done
     done
     grep -qE '^    8 GB   (fits with|does not fit)' llama2-7b
     grep -qE '^   12 GB   fits  ' llama2-7b
@@ -369,12 +399,15 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     perl -ne 'next unless /^ +(\d+) GB +(.*?)  +(\d+) tokens(?:, (\d+) with)?/; my $most = $4 // $3;
         die $_ if ($2 eq "fits") != ($3 >= 8192) || ($2 =~ /^fits/ ? 1 : 0) != ($most >= 8192 ? 1 : 0); $n++;
         END { die "$n lines" unless $n == 8 }' llama2-7b
-    plan model_name_or_path="$root/recipes/shapes/llama2-13b.json" max_seq_length=32768 offload_optimizer=false offload_activations=false > long
+    plan model_name_or_path="$root/recipes/shapes/llama2-13b.json" max_seq_length=32768 \
+        offload_optimizer=false offload_activations=false > long
     grep -qE '^   16 GB   does not fit +[0-9]+ tokens' long
     generate -m "$root/recipes/shapes/llama3-8b.json" --dry-run --device cuda > text
     grep -qE '^total ' text
     # A model with a window is planned for up to it.
-    sed 's/"model_type": "llama"/"model_type": "mistral", "sliding_window": 4096/; s/LlamaFor/MistralFor/' "$root/recipes/shapes/llama2-7b.json" > window.json
+    sed \
+        's/"model_type": "llama"/"model_type": "mistral", "sliding_window": 4096/; s/LlamaFor/MistralFor/' \
+        "$root/recipes/shapes/llama2-7b.json" > window.json
     plan model_name_or_path=window.json max_seq_length=4096 > window
     grep -qE '^   80 GB   fits +4096 tokens$' window
     make_base
@@ -413,7 +446,8 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
         compare bf16 plan model_name_or_path="$shape"
         compare f16 plan model_name_or_path="$shape" fp16=true lora_dropout=0 max_seq_length=1000
         compare bf16 plan model_name_or_path="$shape" method=full quantization=none attention=full
-        compare bf16 plan model_name_or_path="$shape" lora_rank=200 per_device_train_batch_size=3 offload_optimizer=true
+        compare bf16 plan model_name_or_path="$shape" lora_rank=200 per_device_train_batch_size=3 \
+            offload_optimizer=true
         compare f16 generate -m "$shape" --dry-run --device cuda-f16 --context 5000
     done
     compare bf16 lora x --dry-run --device cuda train_embedding=true train_norm=true

@@ -7,12 +7,15 @@ peak() { sed -n 's/.*"max_rss_bytes":\([0-9]*\).*/\1/p' "$1/trainer_log.jsonl" |
 
 near() { # PLAN PEAK
     echo "plan $1, peak $2"
-    awk -v plan="$1" -v peak="$2" 'BEGIN { exit !(plan >= 2 ^ 30 && peak < 1.05 * plan && peak > 0.95 * plan) }'
+    awk -v plan="$1" -v peak="$2" \
+        'BEGIN { exit !(plan >= 2 ^ 30 && peak < 1.05 * plan && peak > 0.95 * plan) }'
 }
 
 wide() { # LAYERS
-    sed 's/"hidden_size":32/"hidden_size":512/; s/"intermediate_size":48/"intermediate_size":1408/; s/"num_attention_heads":4/"num_attention_heads":8/
-        s/"num_key_value_heads":2/"num_key_value_heads":4/; s/"num_hidden_layers":2/"num_hidden_layers":'"$1/" config.json
+    sed \
+        's/"hidden_size":32/"hidden_size":512/; s/"intermediate_size":48/"intermediate_size":1408/; s/"num_attention_heads":4/"num_attention_heads":8/
+        s/"num_key_value_heads":2/"num_key_value_heads":4/; s/"num_hidden_layers":2/"num_hidden_layers":'"$1/" \
+            config.json
 }
 
 @test "memory: a plan of more than 1 GiB and the measured peak agree within 5 %" {
@@ -32,34 +35,43 @@ wide() { # LAYERS
 
 @test "memory: a plan needs no weights and no samples; it says what a GPU needs, and which context fits" {
     config
-    sed -i 's/"hidden_size":32/"hidden_size":4096/; s/"intermediate_size":48/"intermediate_size":11008/; s/"num_attention_heads":4/"num_attention_heads":32/
+    sed \
+        -i 's/"hidden_size":32/"hidden_size":4096/; s/"intermediate_size":48/"intermediate_size":11008/; s/"num_attention_heads":4/"num_attention_heads":32/
         s/"num_key_value_heads":2/"num_key_value_heads":32/; s/"num_hidden_layers":2/"num_hidden_layers":32/; s/"vocab_size":400/"vocab_size":32000/
         s/"max_position_embeddings":16/"max_position_embeddings":4096/' config.json
-    run --separate-stderr -0 train "$root/recipes/llama2-7b-longqlora.yaml" model_name_or_path=config.json --dry-run
-    # 4 bits, 1/64 and 1/4096 of a byte for each of 6.476e9 linear weights, and 2 x 32000 x 4096 of f16, read and as f32 for the loss.
+    run --separate-stderr -0 train "$root/recipes/llama2-7b-longqlora.yaml" \
+        model_name_or_path=config.json --dry-run
+    # 4 bits, 1/64 and 1/4096 of a byte for each of 6.476e9 linear weights, and 2 x 32000 x 4096 of
+    # f16, read and as f32 for the loss.
     [[ "$output" == *"cpu, f32, 8192 tokens"*"total "*"longest that fits"* ]]
     # A GPU is planned for whether there is one, and a plug-in, or not.
     [[ "$output" == *"cuda, bf16, 8192 tokens"*"   24 GB   fits "*" tokens"* ]]
     gpu=$(sed -n '/^cuda/,$p' <<< "$output" | total)
     awk -v g="$gpu" 'BEGIN { exit !(g > 9e9 && g < 10.5e9) }'
-    run --separate-stderr -2 train "$root/recipes/llama2-7b-longqlora.yaml" model_name_or_path=config.json max_seq_length=0 --dry-run
+    run --separate-stderr -2 train "$root/recipes/llama2-7b-longqlora.yaml" \
+        model_name_or_path=config.json max_seq_length=0 --dry-run
     [[ "$stderr" == *"a plan needs train_file or max_seq_length"* ]]
 }
 
 @test "memory: a run that does not fit is refused before its first step" {
     make_base
     echo 'method: lora' > l.yaml
-    run --separate-stderr -1 train l.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=x max_seq_length=4194304 per_device_train_batch_size=64 --device cpu
-    [[ "$stderr" == *"the run needs "*"B of memory, "*"B are free; the longest context that fits is "* ]]
+    run --separate-stderr -1 train l.yaml model_name_or_path=base.nf4 train_file=32.smp \
+        output_dir=x max_seq_length=4194304 per_device_train_batch_size=64 --device cpu
+    [[ "$stderr" == \
+        *"the run needs "*"B of memory, "*"B are free; the longest context that fits is "* ]]
 }
 
 @test "memory: weights that are in memory already are not asked for again; the run says what it takes" {
     make_base
     total=$(lora x --device cpu --dry-run gradient_checkpointing=true | total)
     export LONGQLORA_MEMORY=$((total - 1))
-    # One that goes on is not planned for before its base is read, when the memory for that would be asked for too.
-    run --separate-stderr -0 lora fits --device cpu gradient_checkpointing=true resume_from_checkpoint=auto
-    [[ "$stderr" =~ "train: memory: "[0-9.]+" "[kM]B" of "[0-9.]+" "[kM]B" that are free; activations of 0 of 2 layers kept" ]]
+    # One that goes on is not planned for before its base is read, when the memory for that would be
+    # asked for too.
+    run --separate-stderr -0 lora fits --device cpu gradient_checkpointing=true \
+        resume_from_checkpoint=auto
+    [[ "$stderr" =~ \
+        "train: memory: "[0-9.]+" "[kM]B" of "[0-9.]+" "[kM]B" that are free; activations of 0 of 2 layers kept" ]]
     LONGQLORA_MEMORY=$((total - 2 * $(stat -Lc %s base.nf4)))
     run --separate-stderr -1 lora x --device cpu gradient_checkpointing=true
     [[ "$stderr" =~ "the run needs "[0-9.]+" "[kM]"B of memory, "[0-9.]+" "[kM]"B are free" ]]
@@ -76,19 +88,24 @@ mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
     least=$(($(total <<< "$plan") - $(mapped <<< "$plan")))
     export LONGQLORA_MEMORY=$least
     run --separate-stderr -0 generate -m base --context 9 --format jsonl <<< '{"prompt":"a"}'
-    [[ "$stderr" =~ "generate: memory: "[0-9.]+" kB of "[0-9.]+" kB that are free; "[1-9][0-9.]*" kB of weights are read from their files every time" ]]
+    [[ "$stderr" =~ \
+        "generate: memory: "[0-9.]+" kB of "[0-9.]+" kB that are free; "[1-9][0-9.]*" kB of weights are read from their files every time" ]]
     run --separate-stderr -1 generate -m base --context 12 -p a -n 11
-    [[ "$stderr" =~ "generate: a context of "[0-9]+" needs "[0-9.]+" kB of memory, "[0-9.]+" kB are free; the longest that fits is 9" ]]
-    [[ "$(generate -m base --context 12 --dry-run)" == *"longest that fits                   9 tokens" ]]
+    [[ "$stderr" =~ \
+        "generate: a context of "[0-9]+" needs "[0-9.]+" kB of memory, "[0-9.]+" kB are free; the longest that fits is 9" ]]
+    [[ "$(generate -m base --context 12 --dry-run)" == \
+        *"longest that fits                   9 tokens" ]]
     LONGQLORA_MEMORY=$((least * 10 / 9 + 2))
     run --separate-stderr -0 generate -m base --format jsonl <<< '{"prompt":"a"}'
-    [[ "$stderr" == *"generate: a context of 9 is what there is memory for, the positions allow 16"* ]]
+    [[ "$stderr" == \
+        *"generate: a context of 9 is what there is memory for, the positions allow 16"* ]]
     [[ "$output" == *'"stop":"context"'* ]]
     # A stream is in memory already.
     plan=$(generate -m base.nf4 --dry-run --context 9)
     [ -z "$(mapped <<< "$plan")" ]
     LONGQLORA_MEMORY=$(($(total <<< "$plan") - 2 * $(stat -Lc %s base.nf4)))
-    run --separate-stderr -1 generate -m base.nf4 --tokenizer base --context 9 --format jsonl <<< '{"prompt":"a"}'
+    run --separate-stderr -1 generate -m base.nf4 --tokenizer base --context 9 --format jsonl <<< \
+        '{"prompt":"a"}'
     [[ "$stderr" == *"kB are free; none fits"* ]]
 }
 
@@ -103,9 +120,12 @@ mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
     unset LONGQLORA_MEMORY
     wide 2 > wide.json
     mv wide.json config.json
-    train scratch.yaml from_scratch=true model_name_or_path=config.json train_file=32.smp max_steps=1 rope=linear:2 output_dir=wide --quiet --device cpu
+    train scratch.yaml from_scratch=true model_name_or_path=config.json train_file=32.smp \
+        max_steps=1 rope=linear:2 output_dir=wide --quiet --device cpu
     # A batch has 4096 rows, or those of a longer window.
     export LONGQLORA_MEMORY=75000000
-    run --separate-stderr -1 ppl -m wide -d docs.tok --protocol llamacpp --context 64,8000 --device cpu --threads 2
-    [[ "$stderr" =~ "ppl: --context 64,8000: needs "[0-9.]+" MB of memory, "[0-9.]+" MB are free; 64 fits alone" ]]
+    run --separate-stderr -1 ppl -m wide -d docs.tok --protocol llamacpp --context 64,8000 \
+        --device cpu --threads 2
+    [[ "$stderr" =~ \
+        "ppl: --context 64,8000: needs "[0-9.]+" MB of memory, "[0-9.]+" MB are free; 64 fits alone" ]]
 }

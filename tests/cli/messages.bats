@@ -1,7 +1,7 @@
 load helper
 
-# What a message must say is the input, the place, what is wrong and what to do next. Each test here is a
-# mistake that someone made.
+# What a message must say is the input, the place, what is wrong and what to do next. Each test here
+# is a mistake that someone made.
 
 says() { # STATUS MESSAGE COMMAND...
     run --separate-stderr "-$1" "${@:3}"
@@ -14,7 +14,8 @@ ends() { # STATUS PATTERN COMMAND...: its last line
 
 @test "messages: sizes are told in a unit that shows them" {
     make_base
-    for command in "quantize base -o x.nf4" "ppl -m base -d docs.tok -c 16" "generate -m base.nf4 --tokenizer base -p a -n 1" \
+    for command in "quantize base -o x.nf4" "ppl -m base -d docs.tok -c 16" \
+        "generate -m base.nf4 --tokenizer base -p a -n 1" \
         "generate -m base -p a -n 1"; do
         run --separate-stderr -0 $command
         [[ "$stderr" == *B* ]]
@@ -36,10 +37,13 @@ ends() { # STATUS PATTERN COMMAND...: its last line
             $told{$1} = [$2, $3, $4] if /^quantize: (\w+) +of 2 layers: relative error ([\d.]+) in the mean, ([\d.]+) at worst \(layer (\d+)\)$/ }
         die scalar keys %told unless keys %told == 7 && keys %e == 7;
         for my $kind (keys %e) { my ($mean, $worst) = (0, [-1]); for (@{ $e{$kind} }) { $mean += $_->[0] / 2; $worst = $_ if $_->[0] > $worst->[0] }
-            die $kind unless abs($told{$kind}[0] - $mean) < 1.1e-4 && $told{$kind}[1] == $worst->[0] && $told{$kind}[2] == $worst->[1] }' < each
+            die $kind unless abs($told{$kind}[0] - $mean) < 1.1e-4 && $told{$kind}[1] == $worst->[0] && $told{$kind}[2] == $worst->[1] }' \
+                < each
     quantize base --to bnb -o bnb 2> each
     [ "$(grep -c 'relative error' each)" -eq 8 ]
-    says 2 'quantize: a model directory is needed: quantize MODEL_DIR -o FILE (see quantize --help)' quantize
+    says 2 \
+        'quantize: a model directory is needed: quantize MODEL_DIR -o FILE (see quantize --help)' \
+        quantize
 }
 
 @test "messages: what is no adapter is told as what it is" {
@@ -48,18 +52,28 @@ ends() { # STATUS PATTERN COMMAND...: its last line
     # A run that did not end.
     rm run/adapter_* run/longqlora.json
     newest=$(ls -d run/checkpoint-* | sort -t- -k2n | tail -n 1)
-    says 3 "generate: run: no adapter yet: the run there was not finished: go on with it, or name its newest checkpoint, $newest" generate -m base -a run -p x
+    says 3 \
+        "generate: run: no adapter yet: the run there was not finished: go on with it, or name its newest checkpoint, $newest" \
+        generate -m base -a run -p x
     generate --quiet -m base -a "$newest" -p x -n 1 > /dev/null
     says 1 'ppl: nowhere: No such file or directory' ppl -m base -a nowhere -d docs.tok -c 16
-    says 1 'ppl: base: a model, not an adapter: it has config.json and no adapter_config.json' ppl -m base -a base -d docs.tok -c 16
-    says 1 'merge: tok: no adapter_config.json in it: not an adapter'"'"'s directory' merge --base base --adapter tok -o x
-    says 1 'merge: run/checkpoint-4/adapter_model.safetensors: a file: an adapter is the directory with adapter_config.json in it' \
+    says 1 'ppl: base: a model, not an adapter: it has config.json and no adapter_config.json' ppl \
+        -m base -a base -d docs.tok -c 16
+    says 1 'merge: tok: no adapter_config.json in it: not an adapter'"'"'s directory' merge --base \
+        base --adapter tok -o x
+    says 1 \
+        'merge: run/checkpoint-4/adapter_model.safetensors: a file: an adapter is the directory with adapter_config.json in it' \
         merge --base base --adapter run/checkpoint-4/adapter_model.safetensors -o x
     rm run/checkpoint-4/adapter_model.safetensors
-    says 1 'merge: run/checkpoint-4: neither adapter_model.safetensors nor adapter_model.bin in it' merge --base base --adapter run/checkpoint-4 -o x
+    says 1 \
+        'merge: run/checkpoint-4: neither adapter_model.safetensors nor adapter_model.bin in it' \
+        merge --base base --adapter run/checkpoint-4 -o x
     # And an adapter where a model belongs, by what the program has.
-    says 3 'quantize: run/checkpoint-4: an adapter, not a model: its base base.nf4 is needed here' quantize run/checkpoint-4 -o x
-    says 3 'ppl: run/checkpoint-4: an adapter, not a model: its base base.nf4 is needed here, and this with --adapter' ppl -m run/checkpoint-4 -d docs.tok -c 16
+    says 3 'quantize: run/checkpoint-4: an adapter, not a model: its base base.nf4 is needed here' \
+        quantize run/checkpoint-4 -o x
+    says 3 \
+        'ppl: run/checkpoint-4: an adapter, not a model: its base base.nf4 is needed here, and this with --adapter' \
+        ppl -m run/checkpoint-4 -d docs.tok -c 16
     [ ! -e x ]
 }
 
@@ -67,20 +81,27 @@ ends() { # STATUS PATTERN COMMAND...: its last line
     make_base
     lora ad --quiet
     cp -rL base other
-    printf '\x01' | dd of=other/model.safetensors bs=1 seek=$(($(stat -c %s other/model.safetensors) - 3)) conv=notrunc status=none
-    for command in "ppl -m other -a ad -d docs.tok -c 16" "generate -m other -a ad -p x" "merge --base other --adapter ad -o x"; do
-        ends 3 "${command%% *}: ad: trained on the base base.nf4 (digest $(digest_of ad)), not on other (digest *): take that base, or --force-base" $command
+    printf '\x01' | dd of=other/model.safetensors bs=1 seek=$(($(stat -c %s \
+        other/model.safetensors) - 3)) conv=notrunc status=none
+    for command in "ppl -m other -a ad -d docs.tok -c 16" "generate -m other -a ad -p x" \
+        "merge --base other --adapter ad -o x"; do
+        ends 3 \
+            "${command%% *}: ad: trained on the base base.nf4 (digest $(digest_of ad)), not on other (digest *): take that base, or --force-base" \
+            $command
     done
     [ ! -e x ]
     ppl --quiet -m other -a ad -d docs.tok -c 16 --force-base > /dev/null
 }
-digest_of() { perl -MJSON::PP -e 'local $/; open my $f, "<", "$ARGV[0]/longqlora.json"; print decode_json(<$f>)->{base}' "$1"; }
+digest_of() { perl -MJSON::PP \
+    -e 'local $/; open my $f, "<", "$ARGV[0]/longqlora.json"; print decode_json(<$f>)->{base}' \
+    "$1"; }
 
 @test "messages: shards without an index, and an index that lists others" {
     make_base
     split_shards() { # DIRECTORY: two shards and their index
         cp -rL base "$1" && rm "$1/model.safetensors"
-        perl -MJSON::PP -e 'my $dir = shift; local $/; open my $f, "<", "base/model.safetensors"; binmode $f; my $all = <$f>;
+        perl -MJSON::PP \
+            -e 'my $dir = shift; local $/; open my $f, "<", "base/model.safetensors"; binmode $f; my $all = <$f>;
             my $length = unpack "Q<", $all; my $h = decode_json(substr $all, 8, $length); my $data = substr $all, 8 + $length; delete $h->{__metadata__};
             my @names = sort keys %$h; my %map;
             for my $n (1, 2) { my $file = "model-0000$n-of-00002.safetensors"; my ($own, $bytes) = ({}, "");
@@ -94,18 +115,30 @@ digest_of() { perl -MJSON::PP -e 'local $/; open my $f, "<", "$ARGV[0]/longqlora
     quantize --quiet whole -o whole.nf4
     cmp whole.nf4 base.nf4
     cp -r whole without && rm without/*.index.json
-    says 1 'quantize: without: 2 shards of a model (model-00001-of-00002.safetensors …), and no model.safetensors.index.json, which says what is where: fetch it too' quantize without -o x
+    says 1 \
+        'quantize: without: 2 shards of a model (model-00001-of-00002.safetensors …), and no model.safetensors.index.json, which says what is where: fetch it too' \
+        quantize without -o x
     cp -r whole part && rm part/model-00002-of-00002.safetensors
-    says 1 'quantize: part/model.safetensors.index.json: it lists model-00002-of-00002.safetensors, which is not there: fetch it too' quantize part -o x
+    says 1 \
+        'quantize: part/model.safetensors.index.json: it lists model-00002-of-00002.safetensors, which is not there: fetch it too' \
+        quantize part -o x
     cp -r whole none && rm none/model-*-of-*
-    says 1 'quantize: none/model.safetensors.index.json: it lists model-00001-of-00002.safetensors and 1 other shards of 2, which are not there: fetch them too' quantize none -o x
-    cp -r whole moved && sed -i 's/"lm_head.weight":"model-00001/"lm_head.weight":"model-00002/' moved/*.index.json
-    says 3 'quantize: moved/model.safetensors.index.json: it places lm_head.weight in model-00002-of-00002.safetensors, where it is not: of another model?' quantize moved -o x
+    says 1 \
+        'quantize: none/model.safetensors.index.json: it lists model-00001-of-00002.safetensors and 1 other shards of 2, which are not there: fetch them too' \
+        quantize none -o x
+    cp -r whole moved && sed -i 's/"lm_head.weight":"model-00001/"lm_head.weight":"model-00002/' \
+        moved/*.index.json
+    says 3 \
+        'quantize: moved/model.safetensors.index.json: it places lm_head.weight in model-00002-of-00002.safetensors, where it is not: of another model?' \
+        quantize moved -o x
     cp -r whole fewer && sed -i 's/"lm_head.weight":"[^"]*",\?//; s/,}/}/' fewer/*.index.json
-    says 3 'quantize: fewer/model.safetensors.index.json: model-00001-of-00002.safetensors holds lm_head.weight, which the index does not list: of another model?' quantize fewer -o x
+    says 3 \
+        'quantize: fewer/model.safetensors.index.json: model-00001-of-00002.safetensors holds lm_head.weight, which the index does not list: of another model?' \
+        quantize fewer -o x
     mkdir empty
     says 1 "quantize: empty: no config.json in it: not a model's directory" quantize empty -o x
-    says 3 'ppl: base/config.json: a file: a model is named by its directory, base' ppl -m base/config.json -d docs.tok -c 16
+    says 3 'ppl: base/config.json: a file: a model is named by its directory, base' ppl \
+        -m base/config.json -d docs.tok -c 16
     [ ! -e x ]
 }
 
@@ -117,135 +150,215 @@ size 12345'
     for file in model.safetensors tokenizer.model config.json; do
         rm -rf cloned && cp -rL base cloned && rm -rf cloned/checkpoint*
         printf '%s\n' "$pointer" > cloned/$file
-        says 3 "generate: cloned/$file: a pointer of Git LFS in the place of the file: git lfs pull" generate -m cloned -p x
+        says 3 \
+            "generate: cloned/$file: a pointer of Git LFS in the place of the file: git lfs pull" \
+            generate -m cloned -p x
     done
     mkdir json && printf '%s\n' "$pointer" > json/tokenizer.json
-    says 3 "tokenize: json/tokenizer.json: a pointer of Git LFS in the place of the file: git lfs pull" tokenize -m json docs.jsonl -o x
+    says 3 \
+        "tokenize: json/tokenizer.json: a pointer of Git LFS in the place of the file: git lfs pull" \
+        tokenize -m json docs.jsonl -o x
     lora ad --quiet
     for file in adapter_model.safetensors adapter_config.json longqlora.json; do
         rm -rf cloned && cp -r ad cloned
         printf '%s\n' "$pointer" > cloned/$file
-        says 3 "generate: cloned/$file: a pointer of Git LFS in the place of the file: git lfs pull" generate -m base --force-base --adapter cloned -p x
+        says 3 \
+            "generate: cloned/$file: a pointer of Git LFS in the place of the file: git lfs pull" \
+            generate -m base --force-base --adapter cloned -p x
     done
     printf '%s\n' "$pointer" > recipe.yaml
-    says 3 "train: recipe.yaml: a pointer of Git LFS in the place of the file: git lfs pull" train recipe.yaml
+    says 3 "train: recipe.yaml: a pointer of Git LFS in the place of the file: git lfs pull" train \
+        recipe.yaml
     [ ! -e x ]
 }
 
 @test "messages: an unknown template is wrong usage, with the names, before anything is read" {
     names='longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, mistral-v3, mistral-nemo, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file'
-    says 2 "tokenize: --template: 'llama3' is no template and no file: did you mean llama-3? there are $names (see tokenize --help)" tokenize -m nowhere --format chat --template llama3 x.jsonl
+    says 2 \
+        "tokenize: --template: 'llama3' is no template and no file: did you mean llama-3? there are $names (see tokenize --help)" \
+        tokenize -m nowhere --format chat --template llama3 x.jsonl
     make_base
-    says 2 "generate: --chat: 'vicunaa' is no template and no file: did you mean vicuna? there are $names (see generate --help)" generate -m base -p x --chat vicunaa
-    says 2 "tokenize: --template is for --format chat (see tokenize --help)" tokenize -m tok --template vicuna docs.jsonl
+    says 2 \
+        "generate: --chat: 'vicunaa' is no template and no file: did you mean vicuna? there are $names (see generate --help)" \
+        generate -m base -p x --chat vicunaa
+    says 2 "tokenize: --template is for --format chat (see tokenize --help)" tokenize -m tok \
+        --template vicuna docs.jsonl
 }
 
 @test "messages: neither file of a tokenizer: both are named" {
     make_base
     mkdir none
-    says 1 'tokenize: none: neither tokenizer.model nor tokenizer.json in it' tokenize -m none docs.jsonl
-    says 1 'generate: none: neither tokenizer.model nor tokenizer.json in it' generate -m base.nf4 --tokenizer none -p x
+    says 1 'tokenize: none: neither tokenizer.model nor tokenizer.json in it' tokenize -m none \
+        docs.jsonl
+    says 1 'generate: none: neither tokenizer.model nor tokenizer.json in it' generate -m base.nf4 \
+        --tokenizer none -p x
     cp -rL base bare && rm bare/tokenizer*
-    says 2 'generate: bare: neither tokenizer.model nor tokenizer.json in it: --tokenizer DIR (see generate --help)' generate -m bare -p x
-    says 2 'generate: base.nf4: weights alone, which hold no tokenizer: --tokenizer DIR (see generate --help)' generate -m base.nf4 -p x
+    says 2 \
+        'generate: bare: neither tokenizer.model nor tokenizer.json in it: --tokenizer DIR (see generate --help)' \
+        generate -m bare -p x
+    says 2 \
+        'generate: base.nf4: weights alone, which hold no tokenizer: --tokenizer DIR (see generate --help)' \
+        generate -m base.nf4 -p x
 }
 
 @test "messages: a line without a text says what it has, and the option" {
     make_tokenizer
-    says 3 "tokenize: standard input:1: byte 16: no string 'text', but 'messages': a conversation? (--format chat)" tokenize -m "$made/tok" <<< '{"messages":[]}'
-    says 3 "tokenize: standard input:1: byte 27: no string 'text', but 'output': a conversation? (--format chat)" tokenize -m "$made/tok" <<< '{"input":"a","output":"b"}'
-    says 3 "tokenize: standard input:1: byte 32: no string 'text', but 'raw_content', as RedPajama v2 has (--text-key raw_content)" tokenize -m "$made/tok" <<< '{"url":"u","raw_content":"abc"}'
-    says 3 "tokenize: standard input:1: byte 43: no string 'text', but 'content', 'meta.set' (--text-key KEY)" tokenize -m "$made/tok" <<< '{"content":"abc","meta":{"set":"x"},"n":1}'
-    says 3 "tokenize: standard input:1: byte 14: no string 'text': its value is no string" tokenize -m "$made/tok" <<< '{"text":[""]}'
-    says 3 "tokenize: standard input:1: no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer; but a text (--format jsonl)" tokenize -m "$made/tok" --format chat <<< '{"text":"a"}'
+    says 3 \
+        "tokenize: standard input:1: byte 16: no string 'text', but 'messages': a conversation? (--format chat)" \
+        tokenize -m "$made/tok" <<< '{"messages":[]}'
+    says 3 \
+        "tokenize: standard input:1: byte 27: no string 'text', but 'output': a conversation? (--format chat)" \
+        tokenize -m "$made/tok" <<< '{"input":"a","output":"b"}'
+    says 3 \
+        "tokenize: standard input:1: byte 32: no string 'text', but 'raw_content', as RedPajama v2 has (--text-key raw_content)" \
+        tokenize -m "$made/tok" <<< '{"url":"u","raw_content":"abc"}'
+    says 3 \
+        "tokenize: standard input:1: byte 43: no string 'text', but 'content', 'meta.set' (--text-key KEY)" \
+        tokenize -m "$made/tok" <<< '{"content":"abc","meta":{"set":"x"},"n":1}'
+    says 3 "tokenize: standard input:1: byte 14: no string 'text': its value is no string" \
+        tokenize -m "$made/tok" <<< '{"text":[""]}'
+    says 3 \
+        "tokenize: standard input:1: no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer; but a text (--format jsonl)" \
+        tokenize -m "$made/tok" --format chat <<< '{"text":"a"}'
     make_documents
     tokenize --quiet -m "$made/tok" docs.jsonl -o docs.tok
-    says 3 "tokenize: docs.tok: a stream of ours, where text is needed (--decode, or --from stream)" tokenize -m "$made/tok" docs.tok
+    says 3 \
+        "tokenize: docs.tok: a stream of ours, where text is needed (--decode, or --from stream)" \
+        tokenize -m "$made/tok" docs.tok
     [ -z "$output" ]
 }
 
 @test "messages: a file that is no JSON lines says what it may be" {
     make_tokenizer
     tok=$made/tok
-    not_lines() { printf "$1" > x.jsonl; says 3 "tokenize: x.jsonl:1: $2" tokenize -m "$tok" x.jsonl; }
+    not_lines() { printf "$1" > x.jsonl; says 3 "tokenize: x.jsonl:1: $2" tokenize -m "$tok" \
+        x.jsonl; }
     not_lines 'abc\n' 'byte 1: not a JSON object (plain text? --format text)'
-    not_lines '{\n"text": "a"\n}\n' 'byte 2: a key is missing (an object over many lines? one a line is needed: jq -c .)'
-    not_lines '{"text":"a"},\n' 'byte 13: something follows the object, which is alone on its line (an array without its brackets? objects stand on lines without commas)'
+    not_lines '{\n"text": "a"\n}\n' \
+        'byte 2: a key is missing (an object over many lines? one a line is needed: jq -c .)'
+    not_lines '{"text":"a"},\n' \
+        'byte 13: something follows the object, which is alone on its line (an array without its brackets? objects stand on lines without commas)'
     printf '{"text":"a"}\n' > x.jsonl
-    says 3 'pack: x.jsonl: does not begin with the header of a stream of tokens, which tokenize makes' pack --from jsonl x.jsonl -o x
+    says 3 \
+        'pack: x.jsonl: does not begin with the header of a stream of tokens, which tokenize makes' \
+        pack --from jsonl x.jsonl -o x
     ends 0 'tokenize: no document: the stream holds none' tokenize -m "$tok" /dev/null -o x
     # Where all of it is left out, why the first one was.
     printf '{\n"text": "a"\n}\n' > x.jsonl
-    ends 0 'tokenize: no document: the stream holds none; the first that was left out: x.jsonl:1: byte 2: a key is missing (an object over many lines? one a line is needed: jq -c .)' tokenize -m "$tok" --on-error skip x.jsonl -o x
+    ends 0 \
+        'tokenize: no document: the stream holds none; the first that was left out: x.jsonl:1: byte 2: a key is missing (an object over many lines? one a line is needed: jq -c .)' \
+        tokenize -m "$tok" --on-error skip x.jsonl -o x
 }
 
 @test "messages: what would fail at the end is said at the start" {
     make_base
     lora ad --quiet
-    says 1 'merge: --tokenizer nowhere: No such file or directory' merge --base base.nf4 --adapter ad -o x --tokenizer nowhere
-    says 1 'merge: --tokenizer tok/tokenizer.model: a file: the directory that it lies in is needed' merge --base base.nf4 --adapter ad -o x --tokenizer tok/tokenizer.model
-    says 1 'merge: --tokenizer ad: neither tokenizer.model nor tokenizer.json in it' merge --base base.nf4 --adapter ad -o x --tokenizer ad
-    says 1 'pack: nowhere/s: cannot create: No such file or directory' pack --context 16 docs.tok --summary nowhere/s -o x
-    says 2 "ppl: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16" ppl -m base -d nowhere --device gpu
-    says 2 "generate: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16" generate -m base -p x --device gpu
+    says 1 'merge: --tokenizer nowhere: No such file or directory' merge --base base.nf4 --adapter \
+        ad -o x --tokenizer nowhere
+    says 1 \
+        'merge: --tokenizer tok/tokenizer.model: a file: the directory that it lies in is needed' \
+        merge --base base.nf4 --adapter ad -o x --tokenizer tok/tokenizer.model
+    says 1 'merge: --tokenizer ad: neither tokenizer.model nor tokenizer.json in it' merge --base \
+        base.nf4 --adapter ad -o x --tokenizer ad
+    says 1 'pack: nowhere/s: cannot create: No such file or directory' pack --context 16 docs.tok \
+        --summary nowhere/s -o x
+    says 2 "ppl: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16" ppl \
+        -m base -d nowhere --device gpu
+    says 2 "generate: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16" \
+        generate -m base -p x --device gpu
     says 1 'generate: nowhere: No such file or directory' generate -m base -f nowhere
     [ ! -e x ]
 }
 
 @test "messages: options that would do nothing, and inputs that would be left out" {
     make_base
-    says 2 "tokenize: one stream at a time, not 'docs.tok' and 'more.tok': join more with cat (see tokenize --help)" tokenize --from stream docs.tok more.tok -o x
-    says 2 "tokenize: one stream at a time, not 'docs.tok' and 'more.tok': join more with cat (see tokenize --help)" tokenize -m tok --decode docs.tok more.tok
-    says 2 "tokenize: --raw is for text, not for --from stream (see tokenize --help)" tokenize --from stream --raw u16 docs.tok -o x
-    says 2 "tokenize: --eos: the template says what conversations begin and end with (--template) (see tokenize --help)" tokenize -m tok --format chat --eos docs.jsonl -o x
-    says 2 "generate: --no-bos: the template says what a conversation begins with (--chat) (see generate --help)" generate -m base --chat vicuna --no-bos -p x
+    says 2 \
+        "tokenize: one stream at a time, not 'docs.tok' and 'more.tok': join more with cat (see tokenize --help)" \
+        tokenize --from stream docs.tok more.tok -o x
+    says 2 \
+        "tokenize: one stream at a time, not 'docs.tok' and 'more.tok': join more with cat (see tokenize --help)" \
+        tokenize -m tok --decode docs.tok more.tok
+    says 2 "tokenize: --raw is for text, not for --from stream (see tokenize --help)" tokenize \
+        --from stream --raw u16 docs.tok -o x
+    says 2 \
+        "tokenize: --eos: the template says what conversations begin and end with (--template) (see tokenize --help)" \
+        tokenize -m tok --format chat --eos docs.jsonl -o x
+    says 2 \
+        "generate: --no-bos: the template says what a conversation begins with (--chat) (see generate --help)" \
+        generate -m base --chat vicuna --no-bos -p x
     run --separate-stderr -0 generate -m base -p x -n 1 --top-p 0.5
     [[ "$stderr" == *"--seed change nothing: without --temperature the likeliest token is taken"* ]]
-    says 2 "pack: --samples and --quota: --from samples writes samples as they are (see pack --help)" pack --from samples --samples 3 16.smp -o x
-    says 2 "pack: --tokenizer is for bare numbers (--from u16, u32) (see pack --help)" pack --tokenizer tok docs.tok -o x
-    says 3 "ppl: docs.tok: zstd, no bare numbers: a stream of tokens (--from stream)?" ppl -m base -d docs.tok --from u16 -c 16
+    says 2 \
+        "pack: --samples and --quota: --from samples writes samples as they are (see pack --help)" \
+        pack --from samples --samples 3 16.smp -o x
+    says 2 "pack: --tokenizer is for bare numbers (--from u16, u32) (see pack --help)" pack \
+        --tokenizer tok docs.tok -o x
+    says 3 "ppl: docs.tok: zstd, no bare numbers: a stream of tokens (--from stream)?" ppl -m base \
+        -d docs.tok --from u16 -c 16
     says 2 "merge: --adapter DIR, -o OUT_DIR are missing (see merge --help)" merge --base base
     says 2 "merge: --base MODEL is missing (see merge --help)" merge --adapter ad -o x
     # One dash, or one of a word processor's.
     says 2 "generate: '-model': two dashes: --model (see generate --help)" generate -model base -p x
-    says 2 "generate: '—model' begins with a dash that is no hyphen: --model (see generate --help)" generate —model base
+    says 2 \
+        "generate: '—model' begins with a dash that is no hyphen: --model (see generate --help)" \
+        generate —model base
     [ ! -e x ]
 }
 
 @test "messages: fewer documents than asked for are told with both numbers" {
     make_base
-    ends 0 'pack: --samples 100: only 10 documents were there to draw from (see --min-tokens, --max-tokens), all are taken' pack --context 16 --samples 100 docs.tok -o x
+    ends 0 \
+        'pack: --samples 100: only 10 documents were there to draw from (see --min-tokens, --max-tokens), all are taken' \
+        pack --context 16 --samples 100 docs.tok -o x
     pack --context 16 --samples 10 docs.tok -o x 2> all
     run ! grep -q only all
-    run --separate-stderr -0 pack --quiet --context 16 --quota even=100 --quota odd=5 --quota bok=3 docs.tok -o x
+    run --separate-stderr -0 pack --quiet --context 16 --quota even=100 --quota odd=5 --quota \
+        bok=3 docs.tok -o x
     [ "${#stderr_lines[@]}" -eq 2 ]
-    [ "${stderr_lines[0]}" = 'pack: --quota even=100: only 5 documents of it were there, all are taken' ]
-    [ "${stderr_lines[1]}" = 'pack: --quota bok=3: only 0 documents of it were there (a name that no document has?), all are taken' ]
+    [ "${stderr_lines[0]}" = \
+        'pack: --quota even=100: only 5 documents of it were there, all are taken' ]
+    [ "${stderr_lines[1]}" = \
+        'pack: --quota bok=3: only 0 documents of it were there (a name that no document has?), all are taken' ]
     # None at all: why.
     rm x
-    ends 3 'pack: docs.tok: no sample comes out: --min-tokens 5000, the longest of 10 documents has [0-9]*' pack --min-tokens 5000 docs.tok -o x
-    says 3 "pack: docs.tok: no sample comes out: of 10 documents none is of a --quota's source and length" pack --quota bok=3 docs.tok -o x
-    says 3 'pack: docs.tok: no sample comes out: of 10 documents none has --min-tokens 0 to --max-tokens 3' pack --max-tokens 3 docs.tok -o x
-    says 3 'pack: docs.tok: no sample comes out: the documents drawn have too few tokens to fill --context 100000 (--strategy best-fit keeps what fills none)' \
+    ends 3 \
+        'pack: docs.tok: no sample comes out: --min-tokens 5000, the longest of 10 documents has [0-9]*' \
+        pack --min-tokens 5000 docs.tok -o x
+    says 3 \
+        "pack: docs.tok: no sample comes out: of 10 documents none is of a --quota's source and length" \
+        pack --quota bok=3 docs.tok -o x
+    says 3 \
+        'pack: docs.tok: no sample comes out: of 10 documents none has --min-tokens 0 to --max-tokens 3' \
+        pack --max-tokens 3 docs.tok -o x
+    says 3 \
+        'pack: docs.tok: no sample comes out: the documents drawn have too few tokens to fill --context 100000 (--strategy best-fit keeps what fills none)' \
         pack --strategy concat --context 100000 docs.tok -o x
-    says 2 'pack: --max-tokens 5 is less than --min-tokens 9: no document is left (see pack --help)' pack --min-tokens 9 --max-tokens 5 docs.tok -o x
+    says 2 \
+        'pack: --max-tokens 5 is less than --min-tokens 9: no document is left (see pack --help)' \
+        pack --min-tokens 9 --max-tokens 5 docs.tok -o x
     [ ! -e x ]
 }
 
 @test "messages: a batch counts all its answers" {
     make_base
     for i in $(seq 9); do echo "{\"prompt\":\"$i\"}"; done > prompts
-    ends 0 'generate: 9 prompts answered with 9 tokens in * s: * tokens/s; 9 ended by --max-new-tokens or the context' generate -m base --format jsonl -f prompts -n 1
+    ends 0 \
+        'generate: 9 prompts answered with 9 tokens in * s: * tokens/s; 9 ended by --max-new-tokens or the context' \
+        generate -m base --format jsonl -f prompts -n 1
     [ "${#lines[@]}" -eq 9 ]
-    says 3 "generate: standard input: line 1: '[' or '{' expected near 'hello' (plain text? --format text)" generate --quiet -m base --format jsonl <<< hello
+    says 3 \
+        "generate: standard input: line 1: '[' or '{' expected near 'hello' (plain text? --format text)" \
+        generate --quiet -m base --format jsonl <<< hello
     ends 0 'generate: /dev/null: no prompt in it' generate -m base --format jsonl -f /dev/null
 }
 
 @test "messages: a rate is of what was computed while it was measured" {
     make_base
     # The only token comes of reading the prompt.
-    ends 0 'generate: prompt of * tokens in * s, 1 tokens in * s, ended by length' generate -m base -p a -n 1
-    ends 0 'generate: prompt of * tokens in * s, 4 tokens in * s: * tokens/s, ended by length' generate -m base -p a -n 4
+    ends 0 'generate: prompt of * tokens in * s, 1 tokens in * s, ended by length' generate \
+        -m base -p a -n 1
+    ends 0 'generate: prompt of * tokens in * s, 4 tokens in * s: * tokens/s, ended by length' \
+        generate -m base -p a -n 4
 }
 
 @test "messages: who waits for a terminal says so, or refuses" {
@@ -253,7 +366,8 @@ size 12345'
     # A line, then the end.
     typed() { printf '%s\n\x04' "$1" | script -qec "$2" /dev/null; }
     typed abc 'generate -m base -n 1' > seen
-    grep -q 'generate: reading the prompt from the terminal, up to the end (^D on a line of its own)' seen
+    grep \
+        -q 'generate: reading the prompt from the terminal, up to the end (^D on a line of its own)' seen
     typed '{"prompt":"a"}' 'generate -m base -n 1 --format jsonl' > seen
     grep -q 'generate: reading JSON lines from the terminal' seen
     for command in 'ppl -m base' 'pack -o x' 'tokenize --from stream -o x' 'generate -m - -p x'; do

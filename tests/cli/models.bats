@@ -1,4 +1,5 @@
-# Models as people have them: spellings of config.json, files and folders of other kinds, what merge tells servers.
+# Models as people have them: spellings of config.json, files and folders of other kinds, what merge
+# tells servers.
 
 load helper
 
@@ -18,37 +19,48 @@ holds() { # FILE EXPRESSION
 @test "what is no model's directory is named, with what to do" {
     make_base
     mkdir -p hub/models--some--llama/{refs,snapshots/abc,blobs} other
-    says 1 "llama/tiny: No such file or directory; if that is a name of the hub, fetch it first (hf download llama/tiny --local-dir DIR)" \
+    says 1 \
+        "llama/tiny: No such file or directory; if that is a name of the hub, fetch it first (hf download llama/tiny --local-dir DIR)" \
         quantize llama/tiny -o x
-    says 1 "https://huggingface.co/llama/tiny: No such file" quantize https://huggingface.co/llama/tiny -o x
+    says 1 "https://huggingface.co/llama/tiny: No such file" quantize \
+        https://huggingface.co/llama/tiny -o x
     printf abc > hub/models--some--llama/refs/main
-    says 1 "name $PWD/hub/models--some--llama/snapshots/abc" env HF_HUB_CACHE="$PWD/hub" quantize some/llama -o x
-    says 1 "a repository of the hub's cache: its model is hub/models--some--llama/snapshots/abc" quantize hub/models--some--llama -o x
-    says 1 "the hub's cache: the model is a folder in hub/models--some--llama/snapshots" ppl -m hub -d docs.tok -c 16
+    says 1 "name $PWD/hub/models--some--llama/snapshots/abc" env HF_HUB_CACHE="$PWD/hub" quantize \
+        some/llama -o x
+    says 1 "a repository of the hub's cache: its model is hub/models--some--llama/snapshots/abc" \
+        quantize hub/models--some--llama -o x
+    says 1 "the hub's cache: the model is a folder in hub/models--some--llama/snapshots" ppl \
+        -m hub -d docs.tok -c 16
     mkdir -p meta gguf nested/inner tf
-    touch meta/{consolidated.00.pth,params.json} gguf/model.Q4_K_M.gguf nested/inner/config.json tf/tf_model.h5
-    says 1 "meta: no config.json in it, but Meta's own format (consolidated.00.pth): transformers' convert_llama_weights_to_hf.py" \
+    touch meta/{consolidated.00.pth,params.json} gguf/model.Q4_K_M.gguf nested/inner/config.json \
+        tf/tf_model.h5
+    says 1 \
+        "meta: no config.json in it, but Meta's own format (consolidated.00.pth): transformers' convert_llama_weights_to_hf.py" \
         quantize meta -o x
-    says 1 "gguf: no config.json in it, but llama.cpp's weights (model.Q4_K_M.gguf)" generate -m gguf -p x
+    says 1 "gguf: no config.json in it, but llama.cpp's weights (model.Q4_K_M.gguf)" generate \
+        -m gguf -p x
     says 1 "nested: no config.json in it, but in nested/inner: name that" quantize nested -o x
     cp base/config.json tf
     says 1 "TensorFlow's weights (tf_model.h5)" quantize tf -o x
     mkdir variant
     cp base/config.json variant
     cp base/model.safetensors variant/model.fp16.safetensors
-    says 1 "a variant of the weights (model.fp16.safetensors): call it model.safetensors" quantize variant -o x
+    says 1 "a variant of the weights (model.fp16.safetensors): call it model.safetensors" quantize \
+        variant -o x
     ln -s ../../blobs/none hub/models--some--llama/snapshots/abc/config.json
     says 1 "no config.json in it, but links whose end is not there (config.json): fetch it again" \
         quantize hub/models--some--llama/snapshots/abc -o x
     says 1 "meta: no config.json in it, but Meta's own format" lora x model_name_or_path=meta
-    says 1 "meta: no config.json in it, but Meta's own format" lora x model_name_or_path=meta --dry-run
+    says 1 "meta: no config.json in it, but Meta's own format" lora x model_name_or_path=meta \
+        --dry-run
     [ ! -e x ]
 }
 
 @test "a file of another kind is told as that kind" {
     make_base
     printf 'GGUF\3\0\0\0\1\0\0\0\0\0\0\0' > model.gguf
-    says 3 "model.gguf: a GGUF file, where a model's directory or a stream is needed" ppl -m model.gguf -d docs.tok -c 16
+    says 3 "model.gguf: a GGUF file, where a model's directory or a stream is needed" ppl \
+        -m model.gguf -d docs.tok -c 16
     printf 'x' > model.onnx
     says 3 "model.onnx: a graph of ONNX" ppl -m model.onnx -d docs.tok -c 16
     lfs=$'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 134\n'
@@ -59,13 +71,19 @@ holds() { # FILE EXPRESSION
     printf '%s' "$lfs" > lfs/model.safetensors
     printf '<!DOCTYPE html>\n<html><head></head></html>\n' > html/model.safetensors
     printf 'PK\3\4\24\0\0\0\0\0aaaaaaaaaaaaaaaa\1\0\0\0x' > zip/model.safetensors
-    says 3 "lfs/model.safetensors: a pointer of Git LFS in the place of the file: git lfs pull" quantize lfs -o x
-    says 3 "html/model.safetensors: a web page (HTML), where safetensors is needed: a download that failed" quantize html -o x
+    says 3 "lfs/model.safetensors: a pointer of Git LFS in the place of the file: git lfs pull" \
+        quantize lfs -o x
+    says 3 \
+        "html/model.safetensors: a web page (HTML), where safetensors is needed: a download that failed" \
+        quantize html -o x
     says 3 "zip/model.safetensors: a zip, where safetensors is needed" quantize zip -o x
     printf '<html>\n<body>not found</body>\n' > html/config.json
-    says 3 "html/config.json: a web page (HTML), where JSON is needed: a download that failed may have left it" quantize html -o x
+    says 3 \
+        "html/config.json: a web page (HTML), where JSON is needed: a download that failed may have left it" \
+        quantize html -o x
     printf '%s' "$lfs" > lfs/config.json
-    says 3 "lfs/config.json: a pointer of Git LFS in the place of the file: git lfs pull" quantize lfs -o x
+    says 3 "lfs/config.json: a pointer of Git LFS in the place of the file: git lfs pull" quantize \
+        lfs -o x
 }
 
 @test "keys that say nothing are named once, by every program" {
@@ -102,8 +120,11 @@ holds() { # FILE EXPRESSION
 @test "nine heads on three keys: the larger half is shifted" {
     make_base
     config nine.json
-    perl -pi -e 's/"num_attention_heads":4,"num_key_value_heads":2/"num_attention_heads":9,"num_key_value_heads":3,"head_dim":8/' nine.json
-    run --separate-stderr train scratch.yaml from_scratch=true attention=s2 group=8 model_name_or_path=nine.json tokenizer=tok \
+    perl -pi \
+        -e 's/"num_attention_heads":4,"num_key_value_heads":2/"num_attention_heads":9,"num_key_value_heads":3,"head_dim":8/' \
+        nine.json
+    run --separate-stderr train scratch.yaml from_scratch=true attention=s2 group=8 \
+        model_name_or_path=nine.json tokenizer=tok \
         train_file=32.smp output_dir=nine max_steps=2 rope=linear:2 learning_rate=0.01 --device cpu
     [ "$status" = 0 ]
     [[ "$stderr" == *"s2 group 8, heads 4-8 shifted"* ]]
@@ -116,15 +137,21 @@ holds() { # FILE EXPRESSION
     make_base
     cp -r "$made/base" model
     cp tok/tokenizer.model model
-    printf '{"model_max_length":16, "large":1000000000000000019884624838656,\n "add_bos_token": true}' > model/tokenizer_config.json
+    printf \
+        '{"model_max_length":16, "large":1000000000000000019884624838656,\n "add_bos_token": true}' \
+        > model/tokenizer_config.json
     quantize --quiet model -o model.nf4
     lora run model_name_or_path=model.nf4 --quiet
     merge --quiet --base model --adapter run -o merged
-    printf '{"model_max_length":32, "large":1000000000000000019884624838656,\n "add_bos_token": true}' | cmp - merged/tokenizer_config.json
-    holds merged/config.json '$_->{max_position_embeddings} == 16 && $_->{rope_scaling}{factor} == 2'
+    printf \
+        '{"model_max_length":32, "large":1000000000000000019884624838656,\n "add_bos_token": true}' \
+        | cmp - merged/tokenizer_config.json
+    holds merged/config.json \
+        '$_->{max_position_embeddings} == 16 && $_->{rope_scaling}{factor} == 2'
     # Again into the same folder, which is ours though the number was written anew.
     merge --quiet --base model --adapter run -o merged --max-positions whole
-    holds merged/config.json '$_->{max_position_embeddings} == 32 && $_->{original_max_position_embeddings} == 16 && $_->{rope_scaling}{factor} == 2'
+    holds merged/config.json \
+        '$_->{max_position_embeddings} == 32 && $_->{original_max_position_embeddings} == 16 && $_->{rope_scaling}{factor} == 2'
     ppl --quiet -m merged -d docs.tok -c 32 > whole
     merge --quiet --base model --adapter run -o merged
     ppl --quiet -m merged -d docs.tok -c 32 | cmp - whole
@@ -135,7 +162,8 @@ holds() { # FILE EXPRESSION
     # What the user has changed there is still the user's.
     printf '{"model_max_length":32, "mine": 1}' > merged/tokenizer_config.json
     run -1 --separate-stderr merge --base model --adapter run -o merged
-    [[ "$stderr" == *"merged: holds tokenizer_config.json, which was changed since it was made: "* ]]
+    [[ "$stderr" == \
+        *"merged: holds tokenizer_config.json, which was changed since it was made: "* ]]
 }
 
 @test "an adapter names a base that others open" {
@@ -151,10 +179,12 @@ holds() { # FILE EXPRESSION
     quantize --quiet near -o near.nf4
     lora near.run --quiet max_steps=1 model_name_or_path=near.nf4 tokenizer=near
     holds near.run/adapter_config.json '$_->{base_model_name_or_path} eq "near"'
-    lora hub.run --quiet max_steps=1 model_name_or_path=near.nf4 tokenizer=hub/models--some--llama/snapshots/abc
+    lora hub.run --quiet max_steps=1 model_name_or_path=near.nf4 \
+        tokenizer=hub/models--some--llama/snapshots/abc
     holds hub.run/adapter_config.json '$_->{base_model_name_or_path} eq "some/llama"'
     # Another model of the same sizes is not its base.
-    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json tokenizer=tok train_file=16.smp \
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
+        tokenizer=tok train_file=16.smp \
         output_dir=far max_steps=1 seed=5 --quiet --device cpu
     lora far.run --quiet max_steps=1 model_name_or_path=near.nf4 tokenizer=far
     holds far.run/adapter_config.json '!defined $_->{base_model_name_or_path}'
@@ -163,10 +193,15 @@ holds() { # FILE EXPRESSION
 @test "names that other models have in config.json are answered with ours" {
     make_base
     cp -rL base other
-    for pair in n_layer:num_hidden_layers n_embd:hidden_size n_head:num_attention_heads n_positions:max_position_embeddings norm_eps:rms_norm_eps; do
-        perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>); my ($n, $o) = split ":", shift; $c->{$n} = delete $c->{$o}; print encode_json($c)' "$pair" \
+    for pair in n_layer:num_hidden_layers n_embd:hidden_size n_head:num_attention_heads \
+        n_positions:max_position_embeddings norm_eps:rms_norm_eps; do
+        perl -MJSON::PP \
+            -e 'local $/; my $c = decode_json(<STDIN>); my ($n, $o) = split ":", shift; $c->{$n} = delete $c->{$o}; print encode_json($c)' \
+            "$pair" \
             < base/config.json > other/config.json
-        says 3 "other/config.json: '${pair%:*}' is another model's name for '${pair#*:}': write that" quantize other -o x
+        says 3 \
+            "other/config.json: '${pair%:*}' is another model's name for '${pair#*:}': write that" \
+            quantize other -o x
     done
     # Beside ours, and the same, it says nothing.
     perl -pe 's/"hidden_size": (\d+)/"n_embd": $1, $&/' base/config.json > other/config.json
@@ -176,7 +211,10 @@ holds() { # FILE EXPRESSION
     perl -ni -e 'print unless /"rope_scaling": null/' other/config.json
     quantize --quiet other -o y
     perl -pe 's/"rms_norm_eps": [^,\n]*/"rms_norm_eps": 1/' base/config.json > other/config.json
-    says 3 "rms_norm_eps is 1, a whole number, which transformers 5 refuses: write 1.0 if it is meant" quantize other -o z
+    says 3 \
+        "rms_norm_eps is 1, a whole number, which transformers 5 refuses: write 1.0 if it is meant" \
+        quantize other -o z
     { printf '\xef\xbb\xbf'; cat base/config.json; } > other/config.json
-    says 3 "other/config.json: begins with a byte order mark, which JSON has not" quantize other -o z
+    says 3 "other/config.json: begins with a byte order mark, which JSON has not" quantize other \
+        -o z
 }

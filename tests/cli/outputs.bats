@@ -38,12 +38,15 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
 @test "outputs: a folder that holds anything else than a model made here is refused, untouched" {
     make_adapter
     mkdir -p mine && echo '{"name":"webapp"}' > mine/config.json && echo x > mine/thesis.txt
-    mkdir -p nested/sub && echo '{"model_type":"llama"}' > nested/config.json && echo x > nested/sub/thesis.txt
+    mkdir -p nested/sub && echo '{"model_type":"llama"}' > nested/config.json &&
+        echo x > nested/sub/thesis.txt
     mkdir -p web && echo '{"name":"webapp"}' > web/config.json
     mkdir -p theirs && cp base/config.json base/tokenizer.model theirs
-    perl -e 'my $h = q({"__metadata__":{"format":"pt"},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}});
+    perl \
+        -e 'my $h = q({"__metadata__":{"format":"pt"},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}});
         print pack("Q<", length $h), $h, "x"' > theirs/model.safetensors
-    merged -o linked && mv linked/config.json elsewhere.json && ln -s ../elsewhere.json linked/config.json
+    merged -o linked && mv linked/config.json elsewhere.json &&
+        ln -s ../elsewhere.json linked/config.json
     merged -o noted && touch noted/README.md
     merged -o half && rm half/model.safetensors
     mkdir -p hidden && touch hidden/.nothing
@@ -135,31 +138,43 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     for name in docs.jsonl ./docs.jsonl d/up/docs.jsonl "$PWD/docs.jsonl" hard soft; do
         refused "is the input docs.jsonl" tokenize -m tok docs.jsonl -o "$name"
     done
-    refused "is the input --model tokenizer/tokenizer.model" tokenize -m tokenizer/tokenizer.model docs.jsonl -o tokenizer/tokenizer.model
+    refused "is the input --model tokenizer/tokenizer.model" tokenize -m tokenizer/tokenizer.model \
+        docs.jsonl -o tokenizer/tokenizer.model
     refused "input --model tokenizer" tokenize -m tokenizer docs.jsonl -o tokenizer/tokenizer.model
     refused "is the input docs.tok" tokenize -m tok --decode --format jsonl docs.tok -o docs.tok
     refused "is the input docs.tok" tokenize --from stream --to jsonl docs.tok -o docs.tok
     refused "is the input docs.tok" pack docs.tok -o docs.tok
     refused "is the input docs.tok" pack docs.tok --summary docs.tok -o new
     refused "is the input 32.smp" pack --from samples 32.smp -o 32.smp
-    refused "is the input --tokenizer" pack --from u16 --tokenizer tokenizer/tokenizer.model prompt -o tokenizer/tokenizer.model
-    refused "--summary ./new: is written already, as -o d/up/new" pack docs.tok --summary ./new -o d/up/new
+    refused "is the input --tokenizer" pack --from u16 --tokenizer tokenizer/tokenizer.model \
+        prompt -o tokenizer/tokenizer.model
+    refused "--summary ./new: is written already, as -o d/up/new" pack docs.tok --summary ./new \
+        -o d/up/new
     refused "a part of the input model" quantize model -o model/config.json
     refused "a part of the input named" quantize named -o model/model.safetensors
     refused "a part of the input model" quantize model -o named/tokenizer.json
     refused "is the input model" quantize --to bnb model -o named
     refused "is the input --base named" merge --base named --adapter adapter -o d/up/model/
     refused "is the input --adapter adapter" merge --base model --adapter adapter -o adapter
-    refused "is the input --tokenizer tokenizer" merge --base model --adapter adapter --tokenizer tokenizer -o tokenizer
+    refused "is the input --tokenizer tokenizer" merge --base model --adapter adapter --tokenizer \
+        tokenizer -o tokenizer
     refused "is the input --model base.nf4" ppl -m base.nf4 -d docs.tok -c 16 -o base.nf4
     refused "is the input --data docs.tok" ppl -m base.nf4 -d docs.tok -c 16 -o docs.tok
-    refused "input --adapter adapter" ppl -m base.nf4 -a adapter -d docs.tok -c 16 -o adapter/adapter_model.safetensors
-    refused "input --tokenizer tokenizer" ppl -m base.nf4 --tokenizer tokenizer -d docs.tok -c 16 -o tokenizer/tokenizer.model
-    refused "is the input model_name_or_path=model" train lora.yaml model_name_or_path=model quantization=none train_file=32.smp output_dir=named
-    refused "is the input model_name_or_path=model" train lora.yaml method=full model_name_or_path=model train_file=32.smp output_dir=model overwrite_output_dir=true
-    refused "is the input adapter_name_or_path=adapter" train lora.yaml model_name_or_path=base.nf4 adapter_name_or_path=adapter train_file=32.smp output_dir=adapter
-    refused "is the input tokenizer=tokenizer" train lora.yaml method=full model_name_or_path=model tokenizer=tokenizer train_file=32.smp output_dir=tokenizer
-    refused "model_name_or_path=d/config.json" eval 'cp other.json d/config.json && train lora.yaml method=full from_scratch=true model_name_or_path=d/config.json train_file=32.smp output_dir=d'
+    refused "input --adapter adapter" ppl -m base.nf4 -a adapter -d docs.tok -c 16 \
+        -o adapter/adapter_model.safetensors
+    refused "input --tokenizer tokenizer" ppl -m base.nf4 --tokenizer tokenizer -d docs.tok -c 16 \
+        -o tokenizer/tokenizer.model
+    refused "is the input model_name_or_path=model" train lora.yaml model_name_or_path=model \
+        quantization=none train_file=32.smp output_dir=named
+    refused "is the input model_name_or_path=model" train lora.yaml method=full \
+        model_name_or_path=model train_file=32.smp output_dir=model overwrite_output_dir=true
+    refused "is the input adapter_name_or_path=adapter" train lora.yaml \
+        model_name_or_path=base.nf4 adapter_name_or_path=adapter train_file=32.smp \
+        output_dir=adapter
+    refused "is the input tokenizer=tokenizer" train lora.yaml method=full \
+        model_name_or_path=model tokenizer=tokenizer train_file=32.smp output_dir=tokenizer
+    refused "model_name_or_path=d/config.json" eval \
+        'cp other.json d/config.json && train lora.yaml method=full from_scratch=true model_name_or_path=d/config.json train_file=32.smp output_dir=d'
     sha256sum --quiet -c sums
     untouched model adapter tokenizer
     no_temporaries
@@ -181,18 +196,28 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
         error) "$@" 2>> "$file" ;;
         esac
     }
-    refused "-o docs.jsonl: is the input standard input" with in docs.jsonl tokenize -m tok -o docs.jsonl
-    refused "standard output: is the input docs.jsonl" with out docs.jsonl tokenize -m tok docs.jsonl
-    refused "standard output: is the input standard input" with in docs.jsonl with out docs.jsonl tokenize -m tok
+    refused "-o docs.jsonl: is the input standard input" with in docs.jsonl tokenize -m tok \
+        -o docs.jsonl
+    refused "standard output: is the input docs.jsonl" with out docs.jsonl tokenize -m tok \
+        docs.jsonl
+    refused "standard output: is the input standard input" with in docs.jsonl with out docs.jsonl \
+        tokenize -m tok
     refused "standard output: is the input docs.tok" with out docs.tok pack docs.tok
     refused "standard output: is the input model" with out model/config.json quantize model
-    refused "standard output: is the input --model base.nf4" with out base.nf4 ppl -m base.nf4 -d docs.tok -c 16
-    refused "standard output: is the input --data docs.tok" with out docs.tok ppl -m base.nf4 -d docs.tok -c 16
-    refused "standard output: is the input --prompt-file prompt" with out prompt generate -m base.nf4 --tokenizer tok -f prompt
-    refused "standard output: is the input --prompt-file -" with in prompt with out prompt generate -m base.nf4 --tokenizer tok ||
-        refused "standard output: is the input standard input" with in prompt with out prompt generate -m base.nf4 --tokenizer tok
-    refused "standard output: is the input lora.yaml" with out lora.yaml train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=new --dry-run
-    refused "standard output: is the input lora.yaml" with out lora.yaml train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=new --print-config
+    refused "standard output: is the input --model base.nf4" with out base.nf4 ppl -m base.nf4 \
+        -d docs.tok -c 16
+    refused "standard output: is the input --data docs.tok" with out docs.tok ppl -m base.nf4 \
+        -d docs.tok -c 16
+    refused "standard output: is the input --prompt-file prompt" with out prompt generate \
+        -m base.nf4 --tokenizer tok -f prompt
+    refused "standard output: is the input --prompt-file -" with in prompt with out prompt \
+        generate -m base.nf4 --tokenizer tok ||
+        refused "standard output: is the input standard input" with in prompt with out prompt \
+            generate -m base.nf4 --tokenizer tok
+    refused "standard output: is the input lora.yaml" with out lora.yaml train lora.yaml \
+        model_name_or_path=base.nf4 train_file=32.smp output_dir=new --dry-run
+    refused "standard output: is the input lora.yaml" with out lora.yaml train lora.yaml \
+        model_name_or_path=base.nf4 train_file=32.smp output_dir=new --print-config
     sha256sum --quiet -c sums
     # Messages among the data of a stream.
     for command in "tokenize -m tok docs.jsonl" "pack docs.tok --context 16" "quantize model"; do
@@ -206,7 +231,8 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     sha256sum --quiet -c sums
     for to in - /dev/stdout; do
         run -2 eval "pack --quiet docs.tok --context 16 --summary $to 2> said > both"
-        run -2 eval "pack --quiet docs.tok --context 16 --summary $to 2> said | cat > both; exit \${PIPESTATUS[0]}"
+        run -2 eval \
+            "pack --quiet docs.tok --context 16 --summary $to 2> said | cat > both; exit \${PIPESTATUS[0]}"
         grep -q -- "is written already, as standard output" said
         [ ! -s both ]
     done
@@ -288,7 +314,8 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     # root may write everything, but not without that capability.
     as=()
     [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override)
-    for command in "tokenize -m tok docs.jsonl" "quantize base" "pack docs.tok" "ppl -m base.nf4 -d docs.tok -c 16"; do
+    for command in "tokenize -m tok docs.jsonl" "quantize base" "pack docs.tok" \
+        "ppl -m base.nf4 -d docs.tok -c 16"; do
         refused "file: may not be written" "${as[@]}" $command -o file
         refused "closed/new: cannot create" "${as[@]}" $command -o closed/new
     done
@@ -322,7 +349,8 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
 @test "outputs: devices and pipes are written as they come, sockets are refused" {
     make_base
     mkfifo pipe
-    for command in "tokenize -m tok docs.jsonl" "pack docs.tok --context 16 --strategy split" "quantize base" "ppl --to scores -m base.nf4 -d docs.tok -c 16"; do
+    for command in "tokenize -m tok docs.jsonl" "pack docs.tok --context 16 --strategy split" \
+        "quantize base" "ppl --to scores -m base.nf4 -d docs.tok -c 16"; do
         cat pipe > got &
         $command --quiet -o pipe
         wait $!
@@ -335,7 +363,8 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
         [[ "$stderr" == *"/dev/full: cannot write: No space left on device" ]]
     done
     [ -p pipe ] && [ -c /dev/null ] && [ -c /dev/full ]
-    perl -MSocket -e 'socket my $s, AF_UNIX, SOCK_STREAM, 0; bind $s, pack_sockaddr_un("socket") or die $!'
+    perl -MSocket \
+        -e 'socket my $s, AF_UNIX, SOCK_STREAM, 0; bind $s, pack_sockaddr_un("socket") or die $!'
     refused "socket: a socket" tokenize -m tok docs.jsonl -o socket
     [ -S socket ]
 }
@@ -348,11 +377,13 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     merged -o "${name%n}m"
     merged -o "${name%n}m"
     long=$(printf '/n%.0s' {1..3000})
-    for command in "tokenize -m tok docs.jsonl" "quantize base" "quantize --to bnb base" "merge --base base --adapter ad"; do
+    for command in "tokenize -m tok docs.jsonl" "quantize base" "quantize --to bnb base" \
+        "merge --base base --adapter ad"; do
         refused "-o: a name of 256 bytes is too long" $command -o "n$name"
         refused "-o: a name of 6000 bytes is too long" $command -o "$long"
     done
-    refused "a name of 6000 bytes is too long" train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir="$long"
+    refused "a name of 6000 bytes is too long" train lora.yaml model_name_or_path=base.nf4 \
+        train_file=32.smp output_dir="$long"
     no_temporaries
 }
 
@@ -373,7 +404,8 @@ killed_name() {
 
 @test "outputs: a killed program's temporary files go, and nobody else's" {
     make_adapter
-    touch out.tmp.20240101 out.tmp.1 .longqlora-notes .longqlora-0123456789abcdef.1 .longqlora-0123456789abcdef.txt
+    touch out.tmp.20240101 out.tmp.1 .longqlora-notes .longqlora-0123456789abcdef.1 \
+        .longqlora-0123456789abcdef.txt
     mkdir out.tmp.77 && touch out.tmp.77/thesis
     ls -A > ../listed-$BATS_TEST_NUMBER
     left=$(killed_name out)
@@ -399,7 +431,8 @@ killed_name() {
     make_adapter
     left=$(killed_name out)
     mkdir "$left"
-    touch "$left"/{config.json,model.safetensors,model-00001-of-00002.safetensors,LICENSE,thesis.txt}
+    touch \
+        "$left"/{config.json,model.safetensors,model-00001-of-00002.safetensors,LICENSE,thesis.txt}
     mkdir "$left.old" && touch "$left.old/config.json"
     merged -o out
     [ "$(ls -A "$left")" = thesis.txt ]
@@ -439,12 +472,15 @@ killed_name() {
     echo 'private' > id_rsa
     chmod 600 id_rsa
     ln -s ../id_rsa model/LICENSE
-    for command in "merge --base model --adapter ad" "quantize --to bnb model" "merge --base base --adapter ad --tokenizer model"; do
+    for command in "merge --base model --adapter ad" "quantize --to bnb model" \
+        "merge --base base --adapter ad --tokenizer model"; do
         refused "model/LICENSE: leads to " $command -o out
         [ ! -e out ]
     done
-    refused "model/LICENSE: leads to " train lora.yaml method=full model_name_or_path=model train_file=32.smp output_dir=out
-    refused "model/LICENSE: leads to " train lora.yaml method=full model_name_or_path=base tokenizer=model train_file=32.smp output_dir=out
+    refused "model/LICENSE: leads to " train lora.yaml method=full model_name_or_path=model \
+        train_file=32.smp output_dir=out
+    refused "model/LICENSE: leads to " train lora.yaml method=full model_name_or_path=base \
+        tokenizer=model train_file=32.smp output_dir=out
     [ ! -e out ]
     rm model/LICENSE
     mkfifo model/NOTICE
@@ -455,7 +491,8 @@ killed_name() {
     rm model/tokenizer.json
     ln -s gone model/LICENSE
     refused "model/LICENSE: a link that cannot be followed" merge --base model --adapter ad -o out
-    refused "id_rsa: a file: the directory that it lies in is needed" merge --base base --adapter ad --tokenizer id_rsa -o out
+    refused "id_rsa: a file: the directory that it lies in is needed" merge --base base --adapter \
+        ad --tokenizer id_rsa -o out
     rm model/LICENSE
     # Within the folder, and in the hub cache that it is a snapshot of.
     echo free > model/LICENSE.real
@@ -523,20 +560,25 @@ killed_name() {
         $make -o m --max-shard-size 1
         rm -r m
         $make -o m
-        for file in config.json generation_config.json tokenizer_config.json chat_template.jinja LICENSE tokenizer.model model.safetensors; do
+        for file in config.json generation_config.json tokenizer_config.json chat_template.jinja \
+            LICENSE tokenizer.model model.safetensors; do
             cp -r m changed
             case $file in
                 config.json) sed -i 's/"rope_theta": 500/"rope_theta": 501/' changed/config.json ;;
-                model.safetensors) perl -e 'open my $f, "+<", "changed/model.safetensors"; seek $f, -2, 2; print $f "x"' ;;
+                model.safetensors) perl \
+                    -e 'open my $f, "+<", "changed/model.safetensors"; seek $f, -2, 2; print $f "x"' ;;
                 *) echo >> changed/$file ;;
             esac
             run ! cmp -s m/$file changed/$file
             before=$(picture changed)
-            refused "changed: holds $file, which was changed since it was made: name another folder, or move it away" $make -o changed
+            refused \
+                "changed: holds $file, which was changed since it was made: name another folder, or move it away" \
+                $make -o changed
             [ "$(picture changed)" = "$before" ]
             rm -r changed
         done
-        # A space or the order of keys is a change too, and a key that is left out; but not a file that is not there.
+        # A space or the order of keys is a change too, and a key that is left out; but not a file
+        # that is not there.
         for edit in 's/^  "/   "/' 's/"made_by"/"made_by_me"/' '/"longqlora"/,$d'; do
             cp -r m changed
             sed -i "$edit" changed/config.json
@@ -555,7 +597,9 @@ killed_name() {
     quantize --quiet m -o m.nf4
     run ! grep -q made_by <(zstd -dcq m.nf4)
     merge --quiet --base m --adapter ad --force-base -o again
-    perl -MJSON::PP -0e 'my $f = decode_json(<STDIN>)->{longqlora}; exit !($f->{made_by} eq "merge" && $f->{files}{"model.safetensors"} =~ /^[0-9a-f]{32}$/)' < again/config.json
+    perl -MJSON::PP -0e \
+        'my $f = decode_json(<STDIN>)->{longqlora}; exit !($f->{made_by} eq "merge" && $f->{files}{"model.safetensors"} =~ /^[0-9a-f]{32}$/)' \
+        < again/config.json
     no_temporaries
 }
 
@@ -566,10 +610,12 @@ killed_name() {
     cp base/config.json base/model.safetensors base/tokenizer.model clean
     merged -o m
     cp base/model.safetensors m/
-    cp -r ad adapter && mkdir renamed && cp base/config.json renamed && cp -L ad/adapter_model.safetensors renamed/model.safetensors
+    cp -r ad adapter && mkdir renamed && cp base/config.json renamed &&
+        cp -L ad/adapter_model.safetensors renamed/model.safetensors
     before clean m renamed
     for make in merged bnb; do
-        refused "clean: holds model.safetensors, which was not made here by merge or quantize" $make -o clean
+        refused "clean: holds model.safetensors, which was not made here by merge or quantize" \
+            $make -o clean
         refused "m: holds model.safetensors, which was changed since it was made" $make -o m
         refused "renamed: holds model.safetensors, which was not made here" $make -o renamed
     done
@@ -599,6 +645,7 @@ killed_name() {
     pack --quiet --context 16 docs.tok -o out.smp --summary s.json
     perl -MJSON::PP -0e 'exit !decode_json(<STDIN>)->{samples}' < s.json
     # Bare numbers from standard input are called that.
-    run --separate-stderr -3 pack --from u16 --tokenizer tok --context 16 --min-tokens 9 -o x < <(printf '\1\0\2\0')
+    run --separate-stderr -3 pack --from u16 --tokenizer tok --context 16 --min-tokens 9 -o x < \
+        <(printf '\1\0\2\0')
     [[ "$stderr" == "pack: standard input: no sample comes out: "* ]]
 }

@@ -4,24 +4,31 @@ load helper
     make_base
     for strategy in truncate split concat; do
         run --separate-stderr -0 pack --context 20 --strategy $strategy docs.tok -o out.$strategy
-        [[ "$stderr" =~ ([0-9]+)\ tokens\ in:\ ([0-9]+)\ kept\ in\ ([0-9]+)\ samples,\ ([0-9]+)\ cut,\ ([0-9]+)\ left\ out ]]
+        [[ "$stderr" =~ \
+            ([0-9]+)\ tokens\ in:\ ([0-9]+)\ kept\ in\ ([0-9]+)\ samples,\ ([0-9]+)\ cut,\ ([0-9]+)\ left\ out ]]
         ((BASH_REMATCH[1] == BASH_REMATCH[2] + BASH_REMATCH[4] + BASH_REMATCH[5]))
     done
-    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("out.concat"); my %l; $l{length($_->{tokens}) / 2}++ for @o[1..$#o-1]; print join ",", keys %l'
+    run perl -MForeignStream \
+        -e 'my @o = ForeignStream::read_all("out.concat"); my %l; $l{length($_->{tokens}) / 2}++ for @o[1..$#o-1]; print join ",", keys %l'
     [ "$output" = 20 ]
 }
 
 @test "pack: filters, draws and summaries" {
     make_base
-    run --separate-stderr -0 pack --context 64 --min-tokens 100 --max-tokens 4000 --samples 3 --seed 7 docs.tok -o a --summary s.json
-    pack --quiet --context 64 --min-tokens 100 --max-tokens 4000 --samples 3 --seed 7 --threads 2 docs.tok -o b
+    run --separate-stderr -0 pack --context 64 --min-tokens 100 --max-tokens 4000 --samples 3 \
+        --seed 7 docs.tok -o a --summary s.json
+    pack --quiet --context 64 --min-tokens 100 --max-tokens 4000 --samples 3 --seed 7 --threads 2 \
+        docs.tok -o b
     cmp a b
     run perl -MForeignStream -e 'my @o = ForeignStream::read_all("a"); print scalar(@o) - 2'
     [ "$output" = 3 ]
-    run perl -MJSON::PP -e 'local $/; my $s = decode_json(<STDIN>); print "$s->{samples} ", $s->{sources}{odd}{documents}' < s.json
+    run perl -MJSON::PP \
+        -e 'local $/; my $s = decode_json(<STDIN>); print "$s->{samples} ", $s->{sources}{odd}{documents}' \
+        < s.json
     [ "$output" = "3 5" ]
     pack --quiet --context 64 --quota odd=2 --quota even=1 docs.tok -o q
-    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("q"); print join " ", sort map { $_->{source} } @o[1..$#o-1]'
+    run perl -MForeignStream \
+        -e 'my @o = ForeignStream::read_all("q"); print join " ", sort map { $_->{source} } @o[1..$#o-1]'
     [ "$output" = "even odd odd" ]
     run --separate-stderr -3 pack --min-tokens 100000 docs.tok -o none
     [[ "$stderr" == *"no sample comes out"* ]]
@@ -49,10 +56,13 @@ load helper
             dtype => "u16", add_bos => ForeignStream::yes(), add_eos => ForeignStream::no());
         $s->add(id => "perl:$_", source => "foreign", tokens => ForeignStream::u16(1, map { 3 + ($_ * 7) % 397 } 1 .. 50)) for 1 .. 20;
         $s->close' > foreign.tok
-    run --separate-stderr -0 bash -o pipefail -c 'pack --context 16 --strategy split < foreign.tok > foreign.smp'
+    run --separate-stderr -0 bash -o pipefail \
+        -c 'pack --context 16 --strategy split < foreign.tok > foreign.smp'
     [[ "$stderr" == *"20 documents, 1020 tokens in: 960 kept in 60 samples"* ]]
-    run -0 train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json train_file=foreign.smp output_dir=f max_steps=2
-    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("foreign.smp"); print "$o[0]{context} $o[1]{source} ", join ",", (unpack "v*", $o[1]{tokens})[0..2]'
+    run -0 train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
+        train_file=foreign.smp output_dir=f max_steps=2
+    run perl -MForeignStream \
+        -e 'my @o = ForeignStream::read_all("foreign.smp"); print "$o[0]{context} $o[1]{source} ", join ",", (unpack "v*", $o[1]{tokens})[0..2]'
     [ "$output" = "16 foreign 1,10,17" ]
 }
 
@@ -60,7 +70,9 @@ load helper
     make_base
     run --separate-stderr -1 bash -c 'pack --quiet --context 16 docs.tok > /dev/full'
     [ "$stderr" = "pack: -: cannot write: No space left on device" ]
-    run -141 bash -o pipefail -c 'cat docs.tok docs.tok | tokenize -m tok/tokenizer.model --decode --format text | head -c 1 > /dev/null; exit ${PIPESTATUS[1]}' || true
+    run -141 bash -o pipefail \
+        -c 'cat docs.tok docs.tok | tokenize -m tok/tokenizer.model --decode --format text | head -c 1 > /dev/null; exit ${PIPESTATUS[1]}' \
+        || true
 }
 
 @test "pack: best-fit splits no document that fits and keeps the boundaries" {
@@ -79,25 +91,33 @@ load helper
 @test "pack: bare numbers, and samples as JSON lines" {
     make_base
     tokenize --quiet --raw u16 -m tok/tokenizer.model docs.jsonl -o docs.bin
-    pack --quiet --from u16 --tokenizer tok/tokenizer.model --context 16 --strategy split docs.bin -o bare.smp
-    perl -MForeignStream -e 'my @o = ForeignStream::read_all("bare.smp"); print map { $_->{tokens} } @o[1 .. $#o - 1]' | cmp -n 1000 - docs.bin
+    pack --quiet --from u16 --tokenizer tok/tokenizer.model --context 16 --strategy split docs.bin \
+        -o bare.smp
+    perl -MForeignStream \
+        -e 'my @o = ForeignStream::read_all("bare.smp"); print map { $_->{tokens} } @o[1 .. $#o - 1]' \
+        | cmp -n 1000 - docs.bin
     run --separate-stderr -2 pack --from u16 docs.bin
     printf '\x01' > odd.bin
     run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model odd.bin -o none
     [ "$stderr" = "pack: odd.bin: 1 bytes are no whole number of tokens of 2 bytes" ]
-    ppl --model base --from u16 --data docs.bin --context 16 --max-tokens 512 --to json --quiet -o bare.json
+    ppl --model base --from u16 --data docs.bin --context 16 --max-tokens 512 --to json --quiet \
+        -o bare.json
     ppl --model base --data docs.tok --context 16 --max-tokens 512 --to json --quiet -o tok.json
     diff <(grep nll bare.json) <(grep nll tok.json)
     pack --quiet --from samples --to jsonl 16.smp -o 16.jsonl
     pack --quiet --from samples-jsonl 16.jsonl -o again.smp
-    for f in 16 again; do perl -MForeignStream -e 'my @o = ForeignStream::read_all(shift); print unpack("H*", $_->{tokens} . $_->{documents}), "\n" for @o[1 .. $#o - 1]' $f.smp > $f.hex; done
+    for f in 16 again; \
+        do perl -MForeignStream \
+        -e 'my @o = ForeignStream::read_all(shift); print unpack("H*", $_->{tokens} . $_->{documents}), "\n" for @o[1 .. $#o - 1]' \
+        $f.smp > $f.hex; done
     cmp 16.hex again.hex
 }
 
 @test "pack: long documents are drawn more readily, sources keep their shares" {
     make_base
     run --separate-stderr -0 pack --context 64 --samples 4 --upsample 200=50 docs.tok -o up.smp
-    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("up.smp"); print join " ", sort map { $_->{source} } @o[1..$#o-1]'
+    run perl -MForeignStream \
+        -e 'my @o = ForeignStream::read_all("up.smp"); print join " ", sort map { $_->{source} } @o[1..$#o-1]'
     [ "$output" = "even even odd odd" ]
     run --separate-stderr -2 pack --upsample 200=50 docs.tok
     run --separate-stderr -2 pack --samples 4 --upsample 200 docs.tok
@@ -118,7 +138,8 @@ load helper
     [ ! -e out.smp ]
     mkdir small
     mount -t tmpfs -o size=8k none small 2> /dev/null || skip "no file system may be mounted here"
-    run --separate-stderr pack --quiet --context 16 --strategy split <(cat docs.tok docs.tok docs.tok docs.tok docs.tok docs.tok docs.tok docs.tok) -o small/out.smp
+    run --separate-stderr pack --quiet --context 16 --strategy split <(cat docs.tok docs.tok \
+        docs.tok docs.tok docs.tok docs.tok docs.tok docs.tok) -o small/out.smp
     umount_status=0
     left=$(ls -A small)
     umount small || umount_status=$?

@@ -1,28 +1,38 @@
 load helper
 
-nll() { perl -MJSON::PP -e 'local $/; print join " ", map { sprintf "%.7f", $_->{nll} } @{ decode_json(<STDIN>)->{scores} }'; }
-same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die unless @a && @a == @b; for (0..$#a) { die "@a / @b" if abs($a[$_] - $b[$_]) > 1e-5 }' "$1" "$2"; }
+nll() { perl -MJSON::PP \
+    -e 'local $/; print join " ", map { sprintf "%.7f", $_->{nll} } @{ decode_json(<STDIN>)->{scores} }'; }
+same_loss() { perl \
+    -e 'my @a = split " ", shift; my @b = split " ", shift; die unless @a && @a == @b; for (0..$#a) { die "@a / @b" if abs($a[$_] - $b[$_]) > 1e-5 }' \
+    "$1" "$2"; }
 
 @test "pipeline: tokenize | pack | train - , spooled and resumable" {
     make_base
-    bash -o pipefail -c 'tokenize --quiet -m tok/tokenizer.model docs.jsonl | pack --quiet --context 32 --strategy split |
-        train lora.yaml method=lora train_file=- model_name_or_path=base.nf4 output_dir=piped max_steps=4 save_steps=2 lora_rank=4 --quiet' 2> err || {
+    bash -o pipefail \
+        -c 'tokenize --quiet -m tok/tokenizer.model docs.jsonl | pack --quiet --context 32 --strategy split |
+        train lora.yaml method=lora train_file=- model_name_or_path=base.nf4 output_dir=piped max_steps=4 save_steps=2 lora_rank=4 --quiet' \
+            2> err || {
         echo 'method: lora' > lora.yaml
-        bash -o pipefail -c 'tokenize --quiet -m tok/tokenizer.model docs.jsonl | pack --quiet --context 32 --strategy split |
+        bash -o pipefail \
+            -c 'tokenize --quiet -m tok/tokenizer.model docs.jsonl | pack --quiet --context 32 --strategy split |
             train lora.yaml train_file=- model_name_or_path=base.nf4 output_dir=piped max_steps=4 save_steps=2 lora_rank=4 --quiet'
     }
     [ -f piped/longqlora.json ]
     [ -f piped/train.samples ]
     echo 'method: lora' > lora.yaml
-    train lora.yaml train_file=32.smp model_name_or_path=base.nf4 output_dir=filed max_steps=4 lora_rank=4 --quiet
+    train lora.yaml train_file=32.smp model_name_or_path=base.nf4 output_dir=filed max_steps=4 \
+        lora_rank=4 --quiet
     cmp piped/adapter_model.safetensors filed/adapter_model.safetensors
     # Half of the pipe missing: refused, no run begins.
-    run --separate-stderr -3 bash -o pipefail -c 'head -c 200 32.smp | train lora.yaml train_file=- model_name_or_path=base.nf4 output_dir=half max_steps=4 lora_rank=4'
+    run --separate-stderr -3 bash -o pipefail \
+        -c 'head -c 200 32.smp | train lora.yaml train_file=- model_name_or_path=base.nf4 output_dir=half max_steps=4 lora_rank=4'
 }
 
 @test "pipeline: quantize DIR | ppl --model - --data <(tokenize ...)" {
     make_base
-    bash -o pipefail -c 'quantize --quiet base | ppl --model - --data <(tokenize --quiet -m tok/tokenizer.model docs.jsonl) --context 8,16 --to json --quiet' > a.json
+    bash -o pipefail \
+        -c 'quantize --quiet base | ppl --model - --data <(tokenize --quiet -m tok/tokenizer.model docs.jsonl) --context 8,16 --to json --quiet' \
+        > a.json
     ppl --quiet --model base.nf4 --data docs.tok --context 8,16 --to json > b.json
     [ "$(nll < a.json)" = "$(nll < b.json)" ]
     [ "$(nll < a.json | wc -w)" -eq 2 ]
@@ -45,7 +55,8 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
     lora q --quiet
     merge --quiet --base base --adapter q -o merged-q
     run --separate-stderr -0 merge --base base.nf4 --adapter q -o merged-nf4
-    [[ "$stderr" == *"merged-nf4: no tokenizer in it: other programs will want one (--tokenizer DIR)"* ]]
+    [[ "$stderr" == \
+        *"merged-nf4: no tokenizer in it: other programs will want one (--tokenizer DIR)"* ]]
     merge --quiet --base base.nf4 --adapter q --tokenizer tok -o merged-nf4
     converts merged-nf4
     converts merged-q
@@ -56,10 +67,12 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
 
 @test "merge: 16 bits, shards, and a zero adapter changes nothing" {
     make_base
-    lora zero --quiet max_steps=1 lr_scheduler_type=constant_with_warmup warmup_steps=5 model_name_or_path=base quantization=none
+    lora zero --quiet max_steps=1 lr_scheduler_type=constant_with_warmup warmup_steps=5 \
+        model_name_or_path=base quantization=none
     run --separate-stderr -0 merge --base base --adapter zero -o same
     [[ "$stderr" == *"every change is zero, the result is the base: an untrained adapter?"* ]]
-    perl -e 'for (@ARGV) { open my $f, "<", $_; binmode $f; read $f, my $n, 8; seek $f, 8 + unpack("Q<", $n), 0; local $/; print length(my $d = <$f>), " "; require Digest::MD5; print Digest::MD5::md5_hex($d), "\n" }' \
+    perl \
+        -e 'for (@ARGV) { open my $f, "<", $_; binmode $f; read $f, my $n, 8; seek $f, 8 + unpack("Q<", $n), 0; local $/; print length(my $d = <$f>), " "; require Digest::MD5; print Digest::MD5::md5_hex($d), "\n" }' \
         base/model.safetensors same/model.safetensors > sums
     [ "$(sort -u sums | wc -l)" -eq 1 ]
     merge --quiet --base base --adapter zero --dtype bf16 --max-shard-size 1 -o half
@@ -71,25 +84,35 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
 @test "merge, ppl: an adapter meets only the base it was trained on" {
     make_base
     lora ad --quiet
-    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json tokenizer=tok train_file=16.smp output_dir=otherbase max_steps=1 seed=9 --quiet
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
+        tokenizer=tok train_file=16.smp output_dir=otherbase max_steps=1 seed=9 --quiet
     run --separate-stderr -3 merge --base otherbase --adapter ad -o x
-    [[ "$stderr" =~ "merge: ad: trained on the base base.nf4 (digest "[0-9a-f]{32}"), not on otherbase (digest "[0-9a-f]{32}"): take that base, or --force-base"$ ]]
+    [[ "$stderr" =~ \
+        "merge: ad: trained on the base base.nf4 (digest "[0-9a-f]{32}"), not on otherbase (digest "[0-9a-f]{32}"): take that base, or --force-base"$ ]]
     [ ! -e x ]
     run --separate-stderr -3 ppl --model otherbase --adapter ad --data docs.tok --context 16
-    [[ "$stderr" == "ppl: ad: trained on the base base.nf4 (digest "*"), not on otherbase (digest "*"): take that base, or --force-base" ]]
+    [[ "$stderr" == \
+        "ppl: ad: trained on the base base.nf4 (digest "*"), not on otherbase (digest "*"): take that base, or --force-base" ]]
     # train has no such way out, and does not name it.
-    run --separate-stderr -3 lora on model_name_or_path=otherbase quantization=none adapter_name_or_path=ad
-    [[ "$stderr" == "train: ad: trained on the base base.nf4 (digest "*"), not on otherbase (digest "*"): take that base" ]]
-    run --separate-stderr -0 ppl --model otherbase --adapter ad --data docs.tok --context 16 --force-base --to table
-    run --separate-stderr -2 ppl --model base.nf4 --adapter ad --rope linear:4 --data docs.tok --context 16
-    [[ "$stderr" == *"--rope linear:4: the adapter was trained with linear:2, which it brings along"* ]]
+    run --separate-stderr -3 lora on model_name_or_path=otherbase quantization=none \
+        adapter_name_or_path=ad
+    [[ "$stderr" == \
+        "train: ad: trained on the base base.nf4 (digest "*"), not on otherbase (digest "*"): take that base" ]]
+    run --separate-stderr -0 ppl --model otherbase --adapter ad --data docs.tok --context 16 \
+        --force-base --to table
+    run --separate-stderr -2 ppl --model base.nf4 --adapter ad --rope linear:4 --data docs.tok \
+        --context 16
+    [[ "$stderr" == \
+        *"--rope linear:4: the adapter was trained with linear:2, which it brings along"* ]]
     # Positions come with the adapter; from elsewhere, by option.
     run --separate-stderr -2 merge --base base --adapter ad --rope linear:4 -o x
-    [[ "$stderr" == *"--rope linear:4: the adapter was trained with linear:2, which it brings along"* ]]
+    [[ "$stderr" == \
+        *"--rope linear:4: the adapter was trained with linear:2, which it brings along"* ]]
     merge --quiet --base base --adapter ad -o by-adapter
     rm ad/longqlora.json
     run --separate-stderr -0 merge --base base --adapter ad -o without
-    [[ "$stderr" == *"ad: no longqlora.json: its base and rope are not known (--rope says the rope)"* ]]
+    [[ "$stderr" == \
+        *"ad: no longqlora.json: its base and rope are not known (--rope says the rope)"* ]]
     run --separate-stderr -0 merge --base base --adapter ad --rope linear:2 -o by-option
     [[ "$stderr" != *longqlora.json* ]]
     cmp by-adapter/config.json by-option/config.json
@@ -106,18 +129,22 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
     ppl --quiet --model base --data docs.tok --context 8,16 --to json --threads 3 > b.json
     cmp a.json b.json
     # Windows at range(0, N-L, L) less the last, all L-1 predictions.
-    n=$(perl -MForeignStream -e 'my @o = ForeignStream::read_all("docs.tok"); my $n; $n += length($_->{tokens}) / 2 for @o[1..$#o-1]; print $n')
-    run perl -MJSON::PP -e 'my $n = shift; local $/; for my $s (@{ decode_json(<STDIN>)->{scores} }) { my $L = $s->{context};
+    n=$(perl -MForeignStream \
+        -e 'my @o = ForeignStream::read_all("docs.tok"); my $n; $n += length($_->{tokens}) / 2 for @o[1..$#o-1]; print $n')
+    run perl -MJSON::PP \
+        -e 'my $n = shift; local $/; for my $s (@{ decode_json(<STDIN>)->{scores} }) { my $L = $s->{context};
         my $w = int(($n - $L + $L - 1) / $L) - 1; die "$s->{windows} $w" unless $s->{windows} == $w && $s->{scored} == $w * ($L - 1);
         die unless abs(exp($s->{nll}) - $s->{perplexity}) < 1e-6 * $s->{perplexity} }' "$n" < a.json
     [ "$status" -eq 0 ]
     run --separate-stderr -0 ppl --model base --data docs.tok --context 16 --to table
     [[ "${lines[0]}" == *context*windows*scored*loss*perplexity*stderr*bits/byte ]]
     ppl --quiet --model base --data docs.tok --context 16 -o s.scores
-    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("s.scores"); print "$o[0]{kind} $o[0]{protocol} $o[1]{context}"'
+    run perl -MForeignStream \
+        -e 'my @o = ForeignStream::read_all("s.scores"); print "$o[0]{kind} $o[0]{protocol} $o[1]{context}"'
     [ "$output" = "scores longqlora 16" ]
     for p in longlora sliding huggingface; do
-        run --separate-stderr -0 ppl --model base --data docs.tok --context 16 --stride 4 --protocol $p --to json
+        run --separate-stderr -0 ppl --model base --data docs.tok --context 16 --stride 4 \
+            --protocol $p --to json
     done
     odd=$(ppl --quiet --model base --data docs.tok --source odd --context 16 --to json | nll)
     [ "$odd" != "$(nll < a.json | cut -d' ' -f2)" ]
@@ -125,11 +152,14 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
 
 @test "ppl: interpolation, and lengths beyond it, are said" {
     make_base
-    run --separate-stderr -0 ppl --model base --rope linear:2 --data docs.tok --context 64 --to table
-    [[ "$stderr" == *"rope: linear 2 (16 → 32), theta 500; attention: full; base: unquantized, "*"B/s; device: cpu, f32"* ]]
+    run --separate-stderr -0 ppl --model base --rope linear:2 --data docs.tok --context 64 --to \
+        table
+    [[ "$stderr" == \
+        *"rope: linear 2 (16 → 32), theta 500; attention: full; base: unquantized, "*"B/s; device: cpu, f32"* ]]
     [[ "$stderr" == *"context 64 is beyond the 32 that the positions are made for"* ]]
     run --separate-stderr -3 ppl --model base --data docs.tok --context 16,100000 --to table
-    [[ "$stderr" == "ppl: docs.tok: "*" tokens, too few for --context 100000 by --protocol longqlora, which wants 200001: measure at --context 16" ]]
+    [[ "$stderr" == \
+        "ppl: docs.tok: "*" tokens, too few for --context 100000 by --protocol longqlora, which wants 200001: measure at --context 16" ]]
     run --separate-stderr -2 ppl --model base --data docs.tok --context 1
     run --separate-stderr -2 ppl --model base --data docs.tok --context 16,x
     run --separate-stderr -2 ppl --model base --data docs.tok --rope llama3:2 --context 16
@@ -142,7 +172,8 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
     run --separate-stderr -0 quantize base -o q.nf4
     cmp q.nf4 base.nf4
     [[ "$stderr" == *"all linears: relative error 0.0"* ]]
-    run perl -MForeignStream -e 'my @o = ForeignStream::read_all("q.nf4"); my %d; $d{$_->{dtype}}++ for @o[1..$#o-1]; print "$o[0]{quantization} $d{nf4} $d{f32}"'
+    run perl -MForeignStream \
+        -e 'my @o = ForeignStream::read_all("q.nf4"); my %d; $d{$_->{dtype}}++ for @o[1..$#o-1]; print "$o[0]{quantization} $d{nf4} $d{f32}"'
     [ "$output" = "nf4 14 7" ]
     head -c 20000 q.nf4 > cut.nf4
     run --separate-stderr -3 ppl --model cut.nf4 --data docs.tok --context 16
@@ -157,15 +188,18 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
 
 @test "pipeline: S2 with one group and no shift is full attention; group is max_seq_length" {
     make_base
-    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json train_file=16.smp output_dir=a max_steps=3 --quiet
-    train scratch.yaml from_scratch=true attention=s2 group=64 model_name_or_path=config.json train_file=16.smp output_dir=b max_steps=3 --quiet
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
+        train_file=16.smp output_dir=a max_steps=3 --quiet
+    train scratch.yaml from_scratch=true attention=s2 group=64 model_name_or_path=config.json \
+        train_file=16.smp output_dir=b max_steps=3 --quiet
     cmp a/model.safetensors b/model.safetensors
 }
 
 @test "pipeline: tied embeddings" {
     make_base
     config tied.json 400 true
-    train scratch.yaml from_scratch=true attention=full model_name_or_path=tied.json train_file=16.smp output_dir=tied max_steps=5 learning_rate=0.01 --quiet
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=tied.json \
+        train_file=16.smp output_dir=tied max_steps=5 learning_rate=0.01 --quiet
     quantize --quiet tied -o tied.nf4
     lora tl --quiet model_name_or_path=tied.nf4
     merge --quiet --base tied --adapter tl --tokenizer tok -o tied-merged
@@ -181,15 +215,25 @@ same_loss() { perl -e 'my @a = split " ", shift; my @b = split " ", shift; die u
         run --separate-stderr -"$2" "${@:3}"
         [ "$stderr" = "$1" ] || { echo "$stderr"; false; }
     }
-    says 'pack: plain.txt: byte 0: not a zstd frame: not a stream of tokens, which tokenize makes' 3 pack --context 16 plain.txt -o x
-    says 'ppl: plain.txt: byte 0: not a zstd frame: not a stream of tokens, which tokenize makes' 3 ppl --model base --data plain.txt
-    says 'train: plain.txt: byte 0: not a zstd frame: not a stream of samples, which pack makes' 3 lora x train_file=plain.txt
-    says 'generate: plain.txt: byte 0: not a zstd frame: not a stream of weights, which quantize makes' 3 generate -m plain.txt -p x
+    says 'pack: plain.txt: byte 0: not a zstd frame: not a stream of tokens, which tokenize makes' \
+        3 pack --context 16 plain.txt -o x
+    says 'ppl: plain.txt: byte 0: not a zstd frame: not a stream of tokens, which tokenize makes' \
+        3 ppl --model base --data plain.txt
+    says 'train: plain.txt: byte 0: not a zstd frame: not a stream of samples, which pack makes' 3 \
+        lora x train_file=plain.txt
+    says \
+        'generate: plain.txt: byte 0: not a zstd frame: not a stream of weights, which quantize makes' \
+        3 generate -m plain.txt -p x
     says 'pack: 32.smp: a stream of samples, tokens are needed here' 3 pack --context 16 32.smp -o x
-    says 'tokenize: plain.txt:1: byte 1: not a JSON object (plain text? --format text)' 3 tokenize -m tok/tokenizer.model plain.txt -o x
-    says 'quantize: base/model.safetensors: a file: a model is named by its directory, base' 3 quantize base/model.safetensors -o x
+    says 'tokenize: plain.txt:1: byte 1: not a JSON object (plain text? --format text)' 3 tokenize \
+        -m tok/tokenizer.model plain.txt -o x
+    says 'quantize: base/model.safetensors: a file: a model is named by its directory, base' 3 \
+        quantize base/model.safetensors -o x
     says 'quantize: nowhere: No such file or directory' 1 quantize nowhere -o x
-    says 'generate: ad: an adapter, not a model: its base base.nf4 is needed here, and this with --adapter' 3 generate -m ad -p x
-    says 'train: ad: an adapter, not a model: its base base.nf4 is needed here' 3 lora x model_name_or_path=ad
+    says \
+        'generate: ad: an adapter, not a model: its base base.nf4 is needed here, and this with --adapter' \
+        3 generate -m ad -p x
+    says 'train: ad: an adapter, not a model: its base base.nf4 is needed here' 3 lora x \
+        model_name_or_path=ad
     [ ! -e x ]
 }

@@ -12,8 +12,10 @@ data=$golden/ppl/tokens.bin
         set -- $rest
         local options=()
         while [[ $1 == --* ]]; do options+=("$1"); shift; done
-        ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol "$protocol" -c "$context" "${options[@]}" --to json > got
-        perl -MJSON::PP -e 'my ($nll, $stderr, $scored) = @ARGV; local $/; my $s = decode_json(<STDIN>)->{scores}[0];
+        ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol "$protocol" \
+            -c "$context" "${options[@]}" --to json > got
+        perl -MJSON::PP \
+            -e 'my ($nll, $stderr, $scored) = @ARGV; local $/; my $s = decode_json(<STDIN>)->{scores}[0];
             die "$s->{nll} $nll" if abs($s->{nll} - $nll) > 1e-5; die "$s->{stderr} $stderr" if abs($s->{stderr} - $stderr) > 1e-5;
             die "$s->{scored} $scored" if $s->{scored} != $scored' "$1" "$2" "$3" < got
     done < cases
@@ -35,15 +37,19 @@ data=$golden/ppl/tokens.bin
     ppl --quiet -m base.nf4 -d docs.tok -c 16 --bytes 1000 --to json > said
     grep -q '"bytes": 1000' said
     ppl --quiet -m base -d docs.tok -c 16 --to scores > s.scores
-    perl -MForeignStream -e 'my @o = ForeignStream::read_all("s.scores"); die unless $o[0]{bytes} && $o[1]{bits_per_byte} > 0'
+    perl -MForeignStream \
+        -e 'my @o = ForeignStream::read_all("s.scores"); die unless $o[0]{bytes} && $o[1]{bits_per_byte} > 0'
     # Of one window there is no standard error.
     ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to json > one
     grep -q '"windows": 1,' one
     run ! grep -q stderr one
-    ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to table | tail -n 1 | grep -Eq '^ +16 +1 +15 +[0-9.]+ +[0-9.]+ +- +[0-9.]+$'
+    ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to table | tail -n 1 | \
+        grep -Eq '^ +16 +1 +15 +[0-9.]+ +[0-9.]+ +- +[0-9.]+$'
     # Another tokenizer than the data's.
-    spm_train --input="$made/text" --model_prefix=other --model_type=bpe --vocab_size=300 --byte_fallback=true \
-        --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > /dev/null 2>&1
+    spm_train --input="$made/text" --model_prefix=other --model_type=bpe --vocab_size=300 \
+        --byte_fallback=true \
+        --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > \
+        /dev/null 2>&1
     run --separate-stderr -3 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer other.model
     [[ "$stderr" == *"the one to count bytes with is "* ]]
     run --separate-stderr -1 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer nowhere
@@ -71,14 +77,16 @@ data=$golden/ppl/tokens.bin
     "${eval_[@]}" -c 64 --to json > long
     # The first 15 predictions of a window of 64 are those of one of 16 that begins there.
     "${eval_[@]}" -c 16 --stride 64 --max-tokens 8976 --to json > short
-    perl -MJSON::PP -e 'my ($l, $s) = map { local $/; open my $f, "<", $_; decode_json(<$f>)->{scores}[0] } "long", "short";
+    perl -MJSON::PP \
+        -e 'my ($l, $s) = map { local $/; open my $f, "<", $_; decode_json(<$f>)->{scores}[0] } "long", "short";
         my @p = @{ $l->{positions} }; my ($sum, $scored, $first, $of) = (0, 0, 0, 0);
         die "@{[map { $_->{seen} } @p]}" unless "@{[map { $_->{seen} } @p]}" eq "1 2 4 8 16 32";
         for (@p) { $sum += $_->{scored} * $_->{nll}; $scored += $_->{scored}; if ($_->{seen} < 16) { $first += $_->{scored} * $_->{nll}; $of += $_->{scored} } }
         die "$scored $l->{scored}" unless $scored == $l->{scored} && abs($sum / $scored - $l->{nll}) < 1e-9;
         print $first / $of, " $s->{nll} $of $s->{scored}\n"; die unless $of == $s->{scored} && abs($first / $of - $s->{nll}) < 1e-6'
     "${eval_[@]}" -c 64 -o s.scores
-    perl -MForeignStream -MJSON::PP -e 'my @o = ForeignStream::read_all("s.scores"); my @n = unpack "Q<*", $o[1]{position_scored}; my @l = unpack "d<*", $o[1]{position_nll};
+    perl -MForeignStream -MJSON::PP \
+        -e 'my @o = ForeignStream::read_all("s.scores"); my @n = unpack "Q<*", $o[1]{position_scored}; my @l = unpack "d<*", $o[1]{position_nll};
         local $/; open my $f, "<", "long"; my @p = @{ decode_json(<$f>)->{scores}[0]{positions} };
         for (0 .. $#p) { die unless $n[$_] == $p[$_]{scored} && abs($l[$_] - $p[$_]{nll}) < 1e-12 } die unless @n == @p && @l == @p'
     "${eval_[@]}" -c 50 --to positions > table
@@ -95,9 +103,11 @@ data=$golden/ppl/tokens.bin
         grep -q 'ppl: context 16: 10 of 10 documents are long enough' <<< "$stderr"
         echo "$output" > all
         for i in $(seq 10); do
-            sed -n "${i}p" docs.jsonl | tokenize --quiet -m tok/tokenizer.model | ppl --quiet --max-tokens 900 $options
+            sed -n "${i}p" docs.jsonl | tokenize --quiet -m tok/tokenizer.model | \
+                ppl --quiet --max-tokens 900 $options
         done > each
-        perl -MJSON::PP -e 'local $/; open my $f, "<", "all"; my $all = decode_json(<$f>)->{scores}[0]; open my $g, "<", "each"; my ($sum, $scored, $windows) = (0, 0, 0);
+        perl -MJSON::PP \
+            -e 'local $/; open my $f, "<", "all"; my $all = decode_json(<$f>)->{scores}[0]; open my $g, "<", "each"; my ($sum, $scored, $windows) = (0, 0, 0);
             my $json = JSON::PP->new; for ($json->incr_parse(<$g>)) { my $s = $_->{scores}[0]; $sum += $s->{nll} * $s->{scored}; $scored += $s->{scored}; $windows += $s->{windows} }
             print "$all->{nll} ", $sum / $scored, " $scored $windows\n";
             die unless $scored == $all->{scored} && $windows == $all->{windows} && abs($sum / $scored - $all->{nll}) < 1e-9' 
@@ -105,27 +115,39 @@ data=$golden/ppl/tokens.bin
     grep -q '"per_document": true' all
     grep -q '"documents": 10' all
     # Those that are too short are left out, and none is an error.
-    run --separate-stderr -0 ppl -m base -d docs.tok --protocol sliding -c 900 --per-document --to table
-    enough=$(perl -MForeignStream -e 'print scalar grep { length($_->{tokens} // "") >= 2 * 900 } ForeignStream::read_all("docs.tok")')
+    run --separate-stderr -0 ppl -m base -d docs.tok --protocol sliding -c 900 --per-document --to \
+        table
+    enough=$(perl -MForeignStream \
+        -e 'print scalar grep { length($_->{tokens} // "") >= 2 * 900 } ForeignStream::read_all("docs.tok")')
     [ "$enough" -gt 0 ] && [ "$enough" -lt 10 ]
     [[ "$stderr" == *"ppl: context 900: $enough of 10 documents are long enough"* ]]
     run --separate-stderr -3 ppl --quiet -m base -d docs.tok -c 5000 --per-document
-    [[ "$stderr" =~ ^"ppl: docs.tok: the longest document has "[0-9]+" tokens, too few for --context 5000 by --protocol longqlora, which wants 10001: --context "[0-9]+" is the longest that fits"$ ]]
+    [[ "$stderr" =~ \
+        ^"ppl: docs.tok: the longest document has "[0-9]+" tokens, too few for --context 5000 by --protocol longqlora, which wants 10001: --context "[0-9]+" is the longest that fits"$ ]]
 }
 
 @test "ppl: longppl's options, and what has nothing to show" {
-    run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64
-    [[ "$stderr" == "ppl: --context 64 is no longer than longppl's short context of 4096 (--short-context) (see ppl --help)" ]]
-    run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 --short-context 16 --stride 16
-    run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 --short-context 1
+    run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol \
+        longppl -c 64
+    [[ "$stderr" == \
+        "ppl: --context 64 is no longer than longppl's short context of 4096 (--short-context) (see ppl --help)" ]]
+    run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol \
+        longppl -c 64 --short-context 16 --stride 16
+    run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol \
+        longppl -c 64 --short-context 1
     head -c 140 "$data" > few.bin
-    run --separate-stderr -3 ppl --quiet -m "$golden/bnb/model" -d few.bin --from u16 --protocol longppl -c 64 --short-context 60
-    [[ "$stderr" == "ppl: context 64: no prediction gains from it what longppl asks for (a shorter --short-context, or more text)" ]]
-    ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 --short-context 16 --to json --threads 1 > a
-    ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 --short-context 16 --to json --threads 3 > b
+    run --separate-stderr -3 ppl --quiet -m "$golden/bnb/model" -d few.bin --from u16 --protocol \
+        longppl -c 64 --short-context 60
+    [[ "$stderr" == \
+        "ppl: context 64: no prediction gains from it what longppl asks for (a shorter --short-context, or more text)" ]]
+    ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 \
+        --short-context 16 --to json --threads 1 > a
+    ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 \
+        --short-context 16 --to json --threads 3 > b
     cmp a b
     grep -q '"short_context": 16' a
-    grep -q '"definition": "longppl: windows of L side by side; predictions whose loss is below 2 and more than 2 lower' a
+    grep \
+        -q '"definition": "longppl: windows of L side by side; predictions whose loss is below 2 and more than 2 lower' a
 }
 
 @test "ppl: a table, wherever it goes, unless --to or the output's name ask for another form" {
@@ -143,7 +165,8 @@ data=$golden/ppl/tokens.bin
     "${eval_[@]}" -o a.scores
     "${eval_[@]}" --to scores > b.scores
     cmp a.scores b.scores
-    perl -MForeignStream -e 'my @o = ForeignStream::read_all("a.scores"); die unless $o[0]{kind} eq "scores"'
+    perl -MForeignStream \
+        -e 'my @o = ForeignStream::read_all("a.scores"); die unless $o[0]{kind} eq "scores"'
     "${eval_[@]}" -o a.json
     "${eval_[@]}" --to json > b.json
     cmp a.json b.json
@@ -160,22 +183,40 @@ data=$golden/ppl/tokens.bin
     # This model cannot be opened: who comes so far has not looked at the contexts first.
     mkdir damaged
     echo '{}' > damaged/config.json
-    refused() { run --separate-stderr "-$1" ppl -m damaged -d "$data" --from u16 "${@:3}"; [ "$stderr" = "ppl: $2" ] || { echo "$stderr"; false; }; }
-    refused 3 "$data: 9000 tokens, too few for --context 4500,8192 by --protocol longqlora, which wants 16385: measure at --context 1024,2048, or by --protocol sliding, which wants a window's tokens alone" -c 1024,4500,2048,8192
-    refused 3 "$data: 9000 tokens, too few for --context 4500,10000 by --protocol longqlora, which wants 20001: measure at --context 4499" -c 4499,4500,10000
-    refused 3 "$data: 9000 tokens, too few for --context 8744 by --protocol longlora, which wants 9001: --context 8743 is the longest that fits, or by --protocol sliding, which wants a window's tokens alone" -c 8744 --protocol longlora
-    refused 3 "$data: 9000 tokens, too few for --context 9001 by --protocol sliding, which wants 9001: --context 9000 is the longest that fits" -c 9001 --protocol sliding
-    refused 3 "$data: 100 tokens (--max-tokens), too few for --context 64 by --protocol longqlora, which wants 129: --context 49 is the longest that fits, or by --protocol sliding, which wants a window's tokens alone" -c 64 --max-tokens 100
+    refused() { run --separate-stderr "-$1" ppl -m damaged -d "$data" --from u16 "${@:3}"; \
+        [ "$stderr" = "ppl: $2" ] || { echo "$stderr"; false; }; }
+    refused 3 \
+        "$data: 9000 tokens, too few for --context 4500,8192 by --protocol longqlora, which wants 16385: measure at --context 1024,2048, or by --protocol sliding, which wants a window's tokens alone" \
+        -c 1024,4500,2048,8192
+    refused 3 \
+        "$data: 9000 tokens, too few for --context 4500,10000 by --protocol longqlora, which wants 20001: measure at --context 4499" \
+        -c 4499,4500,10000
+    refused 3 \
+        "$data: 9000 tokens, too few for --context 8744 by --protocol longlora, which wants 9001: --context 8743 is the longest that fits, or by --protocol sliding, which wants a window's tokens alone" \
+        -c 8744 --protocol longlora
+    refused 3 \
+        "$data: 9000 tokens, too few for --context 9001 by --protocol sliding, which wants 9001: --context 9000 is the longest that fits" \
+        -c 9001 --protocol sliding
+    refused 3 \
+        "$data: 100 tokens (--max-tokens), too few for --context 64 by --protocol longqlora, which wants 129: --context 49 is the longest that fits, or by --protocol sliding, which wants a window's tokens alone" \
+        -c 64 --max-tokens 100
     # What it says fits does.
-    for fits in "4499" "8743 --protocol longlora" "9000 --protocol sliding" "9000 --protocol huggingface" "49 --max-tokens 100"; do
+    for fits in "4499" "8743 --protocol longlora" "9000 --protocol sliding" \
+        "9000 --protocol huggingface" "49 --max-tokens 100"; do
         ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 -c $fits --to json > /dev/null
     done
     # Options that a protocol has no use for, or that leave gaps.
-    refused 2 "--stride: the windows of --protocol llamacpp lie side by side (see ppl --help)" -c 16 --protocol llamacpp --stride 4
-    refused 2 "--context 2: --protocol llamacpp scores the second half but for its end: at least 3 (see ppl --help)" -c 2 --protocol llamacpp
-    refused 2 "--short-context is of --protocol longppl, not of sliding (see ppl --help)" -c 16 --protocol sliding --short-context 4
-    refused 2 "--stride 17 leaves gaps between windows of --context 16 (see ppl --help)" -c 16 --protocol huggingface --stride 17
-    refused 2 "--source: bare numbers are one document, which names no source (see ppl --help)" -c 16 --source a
+    refused 2 "--stride: the windows of --protocol llamacpp lie side by side (see ppl --help)" \
+        -c 16 --protocol llamacpp --stride 4
+    refused 2 \
+        "--context 2: --protocol llamacpp scores the second half but for its end: at least 3 (see ppl --help)" \
+        -c 2 --protocol llamacpp
+    refused 2 "--short-context is of --protocol longppl, not of sliding (see ppl --help)" -c 16 \
+        --protocol sliding --short-context 4
+    refused 2 "--stride 17 leaves gaps between windows of --context 16 (see ppl --help)" -c 16 \
+        --protocol huggingface --stride 17
+    refused 2 "--source: bare numbers are one document, which names no source (see ppl --help)" \
+        -c 16 --source a
     # And data that have nothing to show.
     : > empty.bin
     run --separate-stderr -3 ppl -m damaged -d empty.bin --from u16

@@ -1,7 +1,8 @@
 load helper
 
-# What a process is started with, and what happens to it: limits, descriptors, signals, inputs that shrink, things in
-# the place of files. Each of the seven programs once; with LONG=1 a hundred times.
+# What a process is started with, and what happens to it: limits, descriptors, signals, inputs that
+# shrink, things in the place of files. Each of the seven programs once; with LONG=1 a hundred
+# times.
 TOOLS="tokenize pack quantize train merge ppl generate"
 times=${LONG:+100}
 
@@ -32,7 +33,8 @@ command_of() { # TOOL
     tokenize) echo tokenize -m tok/tokenizer.model docs.jsonl -o out ;;
     pack) echo pack --context 16 --strategy split docs.tok -o out ;;
     quantize) echo quantize base -o out ;;
-    train) echo train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=2 lora_rank=4 logging_steps=1 save_strategy=no ;;
+    train) echo train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp \
+        max_steps=2 lora_rank=4 logging_steps=1 save_strategy=no ;;
     merge) echo merge --base base --adapter adapter -o out ;;
     ppl) echo ppl --model base --data docs.tok --context 16 --to scores -o out ;;
     generate) echo generate --model base -n 8 --prompt abc ;;
@@ -101,7 +103,8 @@ succeeds() {
             status=0
             (ulimit -s $limit && exec $(command_of $tool)) > stderr 2>&1 || status=$?
             [ "$status" = 1 ]
-            [ "$(cat stderr)" = "$tool: a stack of $limit KiB (ulimit -s) is too small to begin with: at least 128 are needed" ]
+            [ "$(cat stderr)" = \
+                "$tool: a stack of $limit KiB (ulimit -s) is too small to begin with: at least 128 are needed" ]
         done
     done
     each succeeds 'ulimit -s 128 && exec "$@"'
@@ -113,7 +116,8 @@ file_limited() {
     grep -q "^$tool: .*: cannot write: File too large" stderr || { cat stderr; false; }
     # A training has its folder and log, but no adapter and nothing unfinished.
     [ "$tool" = train ] || [ ! -e out ]
-    [ ! -e out ] || [ -z "$(find out -name '*.safetensors*' -o -name '*tmp*')" ] || { find out; false; }
+    [ ! -e out ] || [ -z "$(find out -name '*.safetensors*' -o -name '*tmp*')" ] || { find out; \
+        false; }
     nothing_left
     rm -rf out
 }
@@ -144,7 +148,8 @@ file_limited() {
     for to in '>&-' '> /dev/full'; do
         run --separate-stderr -1 bash -c "train --list-keys $to"
         [[ "$stderr" == "train: standard output: cannot write"* ]]
-        run -1 bash -c "train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=out --dry-run $to"
+        run -1 bash \
+            -c "train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=out --dry-run $to"
         run -1 bash -c "ppl --help $to"
     done
 }
@@ -167,7 +172,8 @@ file_limited() {
     for _ in $(seq 40); do cat docs.jsonl; done > long.jsonl
     tokenize --quiet -m tok/tokenizer.model - --to jsonl < long.jsonl > wanted
     (head -c 100 long.jsonl; sleep 0.2; tail -c +101 long.jsonl) |
-        perl -MFcntl -e 'fcntl($_, F_SETFL, fcntl($_, F_GETFL, 0) | O_NONBLOCK) for *STDIN, *STDOUT, *STDERR; exec @ARGV' \
+        perl -MFcntl \
+            -e 'fcntl($_, F_SETFL, fcntl($_, F_GETFL, 0) | O_NONBLOCK) for *STDIN, *STDOUT, *STDERR; exec @ARGV' \
             tokenize -m tok/tokenizer.model - --to jsonl 2> >(cat > stderr) | (sleep 0.2; cat) > got
     cmp wanted got
 }
@@ -176,7 +182,8 @@ file_limited() {
     make_base
     echo 'method: lora' > lora.yaml
     mkfifo said
-    train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=1000000 lora_rank=4 logging_steps=1 2> said &
+    train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=1000000 \
+        lora_rank=4 logging_steps=1 2> said &
     pid=$!
     exec 8< said
     while read -r line <&8; do [[ $line != *"step 1 of"* ]] || break; done
@@ -188,7 +195,8 @@ file_limited() {
     [ -f out/checkpoint-*/training_state ]
 }
 
-# A program reads from a pipe that stays open until the test has done its part: it is in the middle of its work.
+# A program reads from a pipe that stays open until the test has done its part: it is in the middle
+# of its work.
 hold() { # COMMAND... reading ./held
     mkfifo held
     "$@" > stdout 2> stderr &
@@ -205,8 +213,10 @@ hold() { # COMMAND... reading ./held
     for signal in HUP TERM INT QUIT USR1 USR2 XCPU; do
         for tool in tokenize pack; do
             case $tool in
-            tokenize) hold perl -e "$default" tokenize -m tok/tokenizer.model held -o out; cat docs.jsonl >&7 ;;
-            pack) hold perl -e "$default" pack --context 16 --strategy split held -o out; head -c 100 docs.tok >&7 ;;
+            tokenize) hold perl -e "$default" tokenize -m tok/tokenizer.model held -o out; \
+                cat docs.jsonl >&7 ;;
+            pack) hold perl -e "$default" pack --context 16 --strategy split held -o out; \
+                head -c 100 docs.tok >&7 ;;
             esac
             kill -$signal $pid
             status=0
@@ -230,7 +240,8 @@ hold() { # COMMAND... reading ./held
         exec 7>&-
         wait $pid
         nothing_left
-        cmp <(tokenize --quiet -m tok/tokenizer.model --decode out) <(tokenize --quiet -m tok/tokenizer.model --decode good/tokenize)
+        cmp <(tokenize --quiet -m tok/tokenizer.model --decode out) <(tokenize --quiet \
+            -m tok/tokenizer.model --decode good/tokenize)
         rm held out
     done
 }
@@ -248,7 +259,8 @@ ends_well() {
     make_good
     for signal in HUP TERM USR1 XCPU; do
         # As soon as it has said something, or at once.
-        each ends_well 'exec 3< <(exec "$@" 2>&1 > stdout); p=$!; read -r _ <&3; kill -'$signal' $p 2> /dev/null; cat <&3 > /dev/null; wait $p; exit $?'
+        each ends_well \
+            'exec 3< <(exec "$@" 2>&1 > stdout); p=$!; read -r _ <&3; kill -'$signal' $p 2> /dev/null; cat <&3 > /dev/null; wait $p; exit $?'
     done
 }
 
@@ -264,7 +276,8 @@ ends_well() {
             # ppl and train open it once more, before, for its shapes.
             export SHRINK_AT=1
             [ $tool != ppl ] && [ $tool != train ] || SHRINK_AT=2
-            LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/model.safetensors SHRINK_TO=$bytes $command > stdout 2> stderr || status=$?
+            LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/model.safetensors SHRINK_TO=$bytes \
+                $command > stdout 2> stderr || status=$?
             [ "$status" = 3 ] || { echo "$tool: $status"; cat stderr; false; }
             [ "$(tail -n 1 stderr)" = "$tool: base/model.safetensors: changed while it was read" ]
             [ "$tool" = train ] || [ ! -e out ]
@@ -279,10 +292,12 @@ ends_well() {
     for tool in tokenize pack; do
         case $tool in
         tokenize) command="tokenize -m tok/tokenizer.model long.jsonl -o out" ;;
-        pack) command="pack --from u32 --tokenizer tok/tokenizer.model --context 16 long.u32 -o out" ;;
+        pack) \
+            command="pack --from u32 --tokenizer tok/tokenizer.model --context 16 long.u32 -o out" ;;
         esac
         file=$(grep -o 'long[^ ]*' <<< "$command")
-        run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=$file SHRINK_TO=300000 $command
+        run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=$file \
+            SHRINK_TO=300000 $command
         [[ "${stderr_lines[-1]}" == "$tool: $file: "*"changed while it was read" ]]
         [ ! -e out ]
     done
@@ -290,7 +305,8 @@ ends_well() {
     for threads in 1 2; do
         rm -rf base
         cp -r "$made/base" base
-        run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/model.safetensors SHRINK_TO=8192 SHRINK_WHEN=memory: \
+        run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so \
+            SHRINK=base/model.safetensors SHRINK_TO=8192 SHRINK_WHEN=memory: \
             ppl --model base --data docs.tok --context 16 -o out --device cpu --threads $threads
         [ "${stderr_lines[-1]}" = "ppl: base/model.safetensors: changed while it was read" ]
         [ ! -e out ]
@@ -302,7 +318,8 @@ refused() { # WHAT COMMAND...
     shift
     run --separate-stderr timeout 20 "$@"
     [ "$status" = 1 ] || { echo "$status: $*"; echo "$stderr"; false; }
-    [[ "${stderr_lines[-1]}" == *": $what, where a file is needed" ]] || { echo "$*: $stderr"; false; }
+    [[ "${stderr_lines[-1]}" == *": $what, where a file is needed" ]] || { echo "$*: $stderr"; \
+        false; }
     [ ! -e out ]
 }
 
@@ -314,11 +331,14 @@ refused() { # WHAT COMMAND...
     for kind in "fifo:a pipe" "socket:a socket" "folder:a directory" "/dev/zero:a device"; do
         thing=${kind%%:*} what=${kind#*:}
         [ $thing = folder ] || refused "$what" tokenize -m $thing docs.jsonl -o out
-        refused "$what" tokenize -m tok/tokenizer.model --format chat --template $thing docs.jsonl -o out
+        refused "$what" tokenize -m tok/tokenizer.model --format chat --template $thing docs.jsonl \
+            -o out
         refused "$what" train $thing
         refused "$what" train lora.yaml model_name_or_path=base.nf4 train_file=$thing output_dir=out
-        [ $thing = folder ] || refused "$what" train lora.yaml model_name_or_path=$thing train_file=32.smp output_dir=out
-        [ $thing = folder ] || refused "$what" ppl --model $thing --data docs.tok --context 16 -o out
+        [ $thing = folder ] || refused "$what" train lora.yaml model_name_or_path=$thing \
+            train_file=32.smp output_dir=out
+        [ $thing = folder ] || refused "$what" ppl --model $thing --data docs.tok --context 16 \
+            -o out
         [ $thing = folder ] || refused "$what" generate --model $thing --tokenizer tok --prompt a
         for name in config.json model.safetensors tokenizer.model generation_config.json; do
             rm -rf model
@@ -341,7 +361,8 @@ refused() { # WHAT COMMAND...
             cp -r "$BATS_FILE_TMPDIR/adapter" own
             rm own/$name
             ln -s "$(realpath $thing)" own/$name
-            refused "$what" ppl --model base --adapter own --data docs.tok --context 16 --to scores -o out
+            refused "$what" ppl --model base --adapter own --data docs.tok --context 16 --to \
+                scores -o out
             [ $thing = fifo ] || continue
             refused "$what" generate --model base --adapter own --prompt a
             refused "$what" merge --base base --adapter own -o out
@@ -358,7 +379,8 @@ refused() { # WHAT COMMAND...
     mkfifo fifo
     cat docs.jsonl > fifo &
     tokenize --quiet -m tok/tokenizer.model fifo -o out
-    cmp <(tokenize --quiet -m tok/tokenizer.model --decode out) <(tokenize --quiet -m tok/tokenizer.model --decode good/tokenize)
+    cmp <(tokenize --quiet -m tok/tokenizer.model --decode out) <(tokenize --quiet \
+        -m tok/tokenizer.model --decode good/tokenize)
 }
 
 @test "process: threads are bounded, and no count becomes another" {
@@ -378,9 +400,11 @@ refused() { # WHAT COMMAND...
     done
     run --separate-stderr -2 ppl --model base --data docs.tok --stride 1000000000000001
     [ "$stderr" = "ppl: --stride: 1000000000000001 is more than 1000000000000000 (see ppl --help)" ]
-    run --separate-stderr -2 merge --base base --adapter adapter -o out --max-shard-size 17592186044417
+    run --separate-stderr -2 merge --base base --adapter adapter -o out --max-shard-size \
+        17592186044417
     run --separate-stderr -2 pack --context 16 --quota even=18446744073709551617 docs.tok -o out
-    run --separate-stderr -2 pack --context 16 --samples 4 --upsample 99999999999999999999=2 docs.tok -o out
+    run --separate-stderr -2 pack --context 16 --samples 4 --upsample 99999999999999999999=2 \
+        docs.tok -o out
     run --separate-stderr -2 pack --context 16 --samples 4 --upsample 4k=2 docs.tok -o out
     # A seed is any number.
     pack --context 16 --samples 4 --seed 9223372036854775807 docs.tok -o out --quiet
@@ -393,9 +417,11 @@ refused() { # WHAT COMMAND...
     # Paths that end in the middle of a character where a message ends.
     for bytes in 300 900 1001 1002 1003 3000; do
         name=$(perl -e 'print "\xe2\x82\xac" x 80, "/" for 1 .. 20' | head -c $bytes)
-        run --separate-stderr tokenize -m "$(head -c "$bytes" < <(perl -e 'print "/", "ab\xe2\x82\xac" x 40 for 1 .. 60'))" -
+        run --separate-stderr tokenize \
+            -m "$(head -c "$bytes" < <(perl -e 'print "/", "ab\xe2\x82\xac" x 40 for 1 .. 60'))" -
         [ "$status" = 1 ]
-        [[ "$stderr" == "tokenize: /ab€ab"*": No such file or directory" ]] || [[ "$stderr" == "tokenize: /ab€ab"*": File name too long" ]]
+        [[ "$stderr" == "tokenize: /ab€ab"*": No such file or directory" ]] ||
+            [[ "$stderr" == "tokenize: /ab€ab"*": File name too long" ]]
         echo "$stderr" | iconv -f utf-8 -t utf-8 > /dev/null
         [ "${#stderr}" -lt 1024 ]
     done
@@ -409,7 +435,11 @@ refused() { # WHAT COMMAND...
 @test "process: a line of progress is no wider than the terminal" {
     make_base
     perl -e 'local $/; my $t = <STDIN>; print $t for 1 .. 400' < docs.jsonl > many.jsonl
-    TERM=xterm timeout 100 script -qec "stty cols 24; tokenize -m tok/tokenizer.model many.jsonl -o out" typescript < /dev/null > /dev/null
-    perl -0777 -ne 's/\r\n/\n/g; for (/\r\e\[K([^\r\n\e]+)\r/g) { $seen++; die "[$_]\n" if length > 23 } die "none\n" unless $seen' typescript
+    TERM=xterm timeout 100 script -qec \
+        "stty cols 24; tokenize -m tok/tokenizer.model many.jsonl -o out" typescript < /dev/null > \
+        /dev/null
+    perl -0777 -ne \
+        's/\r\n/\n/g; for (/\r\e\[K([^\r\n\e]+)\r/g) { $seen++; die "[$_]\n" if length > 23 } die "none\n" unless $seen' \
+        typescript
     grep -q $'\r\e\[Ktokenize: [0-9][0-9]* of [0-9]* MB' typescript
 }

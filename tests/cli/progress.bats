@@ -1,6 +1,7 @@
 load helper
 
-# What a program says on a terminal: its last line of progress is cleared before the next message, and at its end.
+# What a program says on a terminal: its last line of progress is cleared before the next message,
+# and at its end.
 seen() { # COMMAND...
     TERM=xterm timeout 100 script -qec "$*" typescript < /dev/null > /dev/null
     sed '1d;$d' typescript | tr -d '\n' | tr '\r' '\n' | sed -n 's/^\x1b\[K//p'
@@ -8,7 +9,8 @@ seen() { # COMMAND...
 
 wide() {
     config "$1"
-    sed -i 's/"hidden_size":32/"hidden_size":512/; s/"intermediate_size":48/"intermediate_size":1408/; s/"num_hidden_layers":2/"num_hidden_layers":4/' "$1"
+    sed \
+        -i 's/"hidden_size":32/"hidden_size":512/; s/"intermediate_size":48/"intermediate_size":1408/; s/"num_hidden_layers":2/"num_hidden_layers":4/' "$1"
 }
 
 @test "progress: on a terminal every program that works long says how far it is" {
@@ -17,7 +19,8 @@ wide() {
     echo 'method: full' > full.yaml
     echo 'method: lora' > lora.yaml
     big="train_file=16.smp attention=full logging_steps=1 save_strategy=no --device cpu"
-    seen train full.yaml from_scratch=true model_name_or_path=wide.json tokenizer=tok output_dir=wide max_steps=2 gradient_accumulation_steps=8 $big > train.seen
+    seen train full.yaml from_scratch=true model_name_or_path=wide.json tokenizer=tok \
+        output_dir=wide max_steps=2 gradient_accumulation_steps=8 $big > train.seen
     grep -Eq '^train: [0-9]+ of 16 samples, [0-9.]+ a (second|minute), [0-9.]+ s left$' train.seen
     grep -q '^train: step 1 of 2, loss ' train.seen
     perl -e 'local $/; my $t = <STDIN>; print $t for 1 .. 400' < docs.jsonl > many.jsonl
@@ -27,7 +30,8 @@ wide() {
     grep -Eq '^pack: [0-9]+ documents, [0-9]+ a second$' pack.seen
     seen quantize wide -o wide.nf4 > quantize.seen
     grep -Eq '^quantize: [0-9]+ of 39 tensors, [0-9.]+ a second, [0-9]+ s left$' quantize.seen
-    train lora.yaml quantization=none model_name_or_path=wide output_dir=run max_steps=1 $big --quiet
+    train lora.yaml quantization=none model_name_or_path=wide output_dir=run max_steps=1 $big \
+        --quiet
     seen merge --base wide --adapter run -o merged > merge.seen
     grep -Eq '^merge: [0-9]+ of 39 tensors, [0-9.]+ a second, [0-9]+ s left$' merge.seen
     seen ppl --model wide --data docs.tok --context 16 --device cpu -o scores > ppl.seen

@@ -5,15 +5,21 @@ make_eight() {
     make_base
     pack --quiet --context 32 --strategy truncate --samples 8 docs.tok -o eight.smp
     pack --quiet --context 32 --strategy truncate --samples 2 --seed 1 docs.tok -o two.smp
-    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: eight.smp' 'lora_rank: 2' 'learning_rate: 0.01' \
-        'per_device_train_batch_size: 2' 'save_total_limit: null' 'lr_scheduler_type: constant' > r.yaml
+    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: eight.smp' \
+        'lora_rank: 2' 'learning_rate: 0.01' \
+        'per_device_train_batch_size: 2' 'save_total_limit: null' 'lr_scheduler_type: constant' > \
+        r.yaml
 }
 
 # The steps of a log's lines that have a field; those of the checkpoints.
-steps_with() { perl -MJSON::PP -e 'my $k = shift; print join " ", map { $_->{step} } grep { exists $_->{$k} } map { decode_json($_) } <STDIN>' "$2" < "$1/trainer_log.jsonl"; }
-checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-//' | sort -n | tr '\n' ' ' | sed 's/ $//'); }
+steps_with() { perl -MJSON::PP \
+    -e 'my $k = shift; print join " ", map { $_->{step} } grep { exists $_->{$k} } map { decode_json($_) } <STDIN>' \
+    "$2" < "$1/trainer_log.jsonl"; }
+checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-//' | sort -n | \
+    tr '\n' ' ' | sed 's/ $//'); }
 
-# Makes a checkpoint's state one of an older program, without the field `computed`; the run's record agrees.
+# Makes a checkpoint's state one of an older program, without the field `computed`; the run's record
+# agrees.
 without_computed() { # CHECKPOINT RECORD
     perl -MForeignStream -MJSON::PP -e 'my ($directory, $record) = @ARGV;
         my $state = "$directory/training_state";
@@ -47,13 +53,17 @@ without_computed() { # CHECKPOINT RECORD
     make_eight
     while IFS='|' read -r settings logs evaluations saved; do
         rm -rf out
-        train r.yaml output_dir=out eval_file=two.smp $settings --quiet 2> said || { cat said; false; }
+        train r.yaml output_dir=out eval_file=two.smp $settings --quiet 2> said || { cat said; \
+            false; }
         last=$(steps_with out loss | sed 's/.* //')
         # Ours logs the last update too, where it logs any by their number.
         [[ "$settings" == *logging_strategy=no* || " $logs " == *" $last "* ]] || logs="$logs $last"
-        [ "$(steps_with out loss)" = "${logs# }" ] || { echo "$settings: logs $(steps_with out loss), not $logs"; false; }
-        [ "$(steps_with out eval_loss)" = "$evaluations" ] || { echo "$settings: evaluations $(steps_with out eval_loss), not $evaluations"; false; }
-        [ "$(checkpoints out)" = "$saved" ] || { echo "$settings: checkpoints $(checkpoints out), not $saved"; false; }
+        [ "$(steps_with out loss)" = "${logs# }" ] ||
+            { echo "$settings: logs $(steps_with out loss), not $logs"; false; }
+        [ "$(steps_with out eval_loss)" = "$evaluations" ] ||
+            { echo "$settings: evaluations $(steps_with out eval_loss), not $evaluations"; false; }
+        [ "$(checkpoints out)" = "$saved" ] ||
+            { echo "$settings: checkpoints $(checkpoints out), not $saved"; false; }
     done < <(tr '\t' '|' < "$golden/recipe/flow.tsv")
     [ "$(wc -l < "$golden/recipe/flow.tsv")" -ge 8 ]
 }
@@ -61,16 +71,21 @@ without_computed() { # CHECKPOINT RECORD
 @test "recipes: how the run is watched changes no bit of it" {
     make_eight
     train r.yaml output_dir=a max_steps=6 --quiet
-    train r.yaml output_dir=b max_steps=6 eval_file=two.smp eval_strategy=epoch save_strategy=epoch logging_strategy=epoch logging_first_step=true --quiet
-    train r.yaml output_dir=c num_train_epochs=1.5 eval_file=two.smp eval_strategy=steps eval_steps=0.5 save_steps=0.2 report_to=[tensorboard] --quiet
+    train r.yaml output_dir=b max_steps=6 eval_file=two.smp eval_strategy=epoch \
+        save_strategy=epoch logging_strategy=epoch logging_first_step=true --quiet
+    train r.yaml output_dir=c num_train_epochs=1.5 eval_file=two.smp eval_strategy=steps \
+        eval_steps=0.5 save_steps=0.2 report_to=[tensorboard] --quiet
     cmp a/adapter_model.safetensors b/adapter_model.safetensors
     cmp a/adapter_model.safetensors c/adapter_model.safetensors
 }
 
 @test "recipes: save_strategy best keeps the checkpoint of each evaluation that finds a better model" {
     make_eight
-    train r.yaml output_dir=out max_steps=6 eval_file=two.smp eval_strategy=steps eval_steps=1 save_strategy=best metric_for_best_model=loss --quiet
-    perl -MJSON::PP -e 'my @best; for (map { decode_json($_) } <STDIN>) { push @best, $_->{step} if exists $_->{eval_loss} && $_->{best_step} == $_->{step} } print "@best"' < out/trainer_log.jsonl > best
+    train r.yaml output_dir=out max_steps=6 eval_file=two.smp eval_strategy=steps eval_steps=1 \
+        save_strategy=best metric_for_best_model=loss --quiet
+    perl -MJSON::PP \
+        -e 'my @best; for (map { decode_json($_) } <STDIN>) { push @best, $_->{step} if exists $_->{eval_loss} && $_->{best_step} == $_->{step} } print "@best"' \
+        < out/trainer_log.jsonl > best
     [ "$(checkpoints out)" = "$(cat best)" ]
     [ -s best ]
 }
@@ -78,7 +93,8 @@ without_computed() { # CHECKPOINT RECORD
 @test "recipes: resume_from_checkpoint true goes on, and is refused where there is nothing to go on from" {
     make_eight
     run --separate-stderr -2 train r.yaml output_dir=out max_steps=4 resume_from_checkpoint=True
-    [[ "$stderr" == *"out: resume_from_checkpoint: true, and no checkpoint is whole there: auto begins at step 0 then" ]]
+    [[ "$stderr" == \
+        *"out: resume_from_checkpoint: true, and no checkpoint is whole there: auto begins at step 0 then" ]]
     train r.yaml output_dir=out max_steps=4 resume_from_checkpoint=auto --quiet
     train r.yaml output_dir=whole max_steps=6 --quiet
     echo 'resume_from_checkpoint: True' >> r.yaml
@@ -112,38 +128,51 @@ without_computed() { # CHECKPOINT RECORD
     train s.yaml output_dir=out $all max_steps=5
     perl -MJSON::PP -e 'for (map { decode_json($_) } <STDIN>) {
         die "$_->{tokens} $_->{targets}" if exists $_->{loss} && ($_->{tokens} != 32 * $_->{step} || $_->{targets} != 8 * $_->{step});
-        die "$_->{eval_tokens}" if exists $_->{eval_loss} && ($_->{eval_tokens} != 128 || $_->{eval_targets} != 32) }' < out/trainer_log.jsonl
+        die "$_->{eval_tokens}" if exists $_->{eval_loss} && ($_->{eval_tokens} != 128 || $_->{eval_targets} != 32) }' \
+            < out/trainer_log.jsonl
     [ "$(steps_with out loss)" = "1 2 3 4 5" ]
     # A state of an older program has no such count: it is made again from the samples.
     train s.yaml output_dir=old $all max_steps=3
     without_computed old/checkpoint-3 old/longqlora-run.json
     train s.yaml output_dir=old $all max_steps=5
-    [ "$(perl -MJSON::PP -ne 'my $l = decode_json($_); print "$l->{tokens} " if exists $l->{loss}' < old/trainer_log.jsonl)" = "32 64 96 128 160 " ]
+    [ \
+        "$(perl -MJSON::PP -ne 'my $l = decode_json($_); print "$l->{tokens} " if exists $l->{loss}' < old/trainer_log.jsonl)" \
+        = "32 64 96 128 160 " ]
     cmp old/model.safetensors out/model.safetensors
 }
 
 @test "recipes: keys of other programs are understood, or answered; the command line reads as a file does" {
     make_base
-    printf '%s\n' 'base_model: base.nf4' 'train_file: 32.smp' 'adapter: qlora' 'load_in_4bit: true' 'lora_r: 2' 'lora_alpha: 4' 'lora_target_linear: true' \
-        'sequence_len: 32' 'micro_batch_size: 2' 'num_epochs: 1' 'max_steps: 2' 'optimizer: adamw_torch' 'lr_scheduler: constant' 'learning_rate: 2e-4' \
-        's2_attention: true' 'bf16: false' 'wandb_project: mine' 'wandb_entity:' 'gradient_checkpointing: true' > axolotl.yaml
+    printf '%s\n' 'base_model: base.nf4' 'train_file: 32.smp' 'adapter: qlora' \
+        'load_in_4bit: true' 'lora_r: 2' 'lora_alpha: 4' 'lora_target_linear: true' \
+        'sequence_len: 32' 'micro_batch_size: 2' 'num_epochs: 1' 'max_steps: 2' \
+        'optimizer: adamw_torch' 'lr_scheduler: constant' 'learning_rate: 2e-4' \
+        's2_attention: true' 'bf16: false' 'wandb_project: mine' 'wandb_entity:' \
+        'gradient_checkpointing: true' > axolotl.yaml
     run --separate-stderr -0 train axolotl.yaml output_dir=a
-    [[ "$stderr" == *"train: recipe: wandb_project has no meaning here: ignored (nothing is uploaded: see report_to)"* && "$stderr" != *wandb_entity* ]]
+    [[ "$stderr" == \
+        *"train: recipe: wandb_project has no meaning here: ignored (nothing is uploaded: see report_to)"* \
+        && "$stderr" != *wandb_entity* ]]
     printf '%s\n' 'method: lora' 'quantization: nf4' > ours.yaml
-    train ours.yaml output_dir=b model_name_or_path=base.nf4 train_file=32.smp lora_rank=2 lora_alpha=4 target_modules=all-linear \
-        max_seq_length=32 per_device_train_batch_size=2 max_steps=2 lr_scheduler_type=constant learning_rate=2e-4 attention=s2 report_to=[none] --quiet
+    train ours.yaml output_dir=b model_name_or_path=base.nf4 train_file=32.smp lora_rank=2 \
+        lora_alpha=4 target_modules=all-linear \
+        max_seq_length=32 per_device_train_batch_size=2 max_steps=2 lr_scheduler_type=constant \
+        learning_rate=2e-4 attention=s2 report_to=[none] --quiet
     cmp a/adapter_model.safetensors b/adapter_model.safetensors
     run --separate-stderr -2 train axolotl.yaml output_dir=c dataset=alpaca
-    [ "${stderr_lines[-1]}" = "train: dataset (of QLoRA, LLaMA-Factory) is not a key here: train_file: samples, which tokenize and pack make" ]
+    [ "${stderr_lines[-1]}" = \
+        "train: dataset (of QLoRA, LLaMA-Factory) is not a key here: train_file: samples, which tokenize and pack make" ]
     ln -s "$BIN/train" longqlora-train
     run --separate-stderr -2 ./longqlora-train axolotl.yaml output_dir=c dataset=alpaca
     [[ "${stderr_lines[-1]}" == *": samples, which longqlora-tokenize and longqlora-pack make" ]]
     run --separate-stderr -2 train axolotl.yaml output_dir=c --lora_r 8
     [[ "$stderr" == "train: --lora_r is a key of recipes: write lora_rank=8"* ]]
     run --separate-stderr -2 train axolotl.yaml learning_rate 0.1
-    [[ "${stderr_lines[-1]}" == "train: 'learning_rate' is not KEY=VALUE: write learning_rate=0.1"* ]]
+    [[ "${stderr_lines[-1]}" == \
+        "train: 'learning_rate' is not KEY=VALUE: write learning_rate=0.1"* ]]
     run --separate-stderr -2 train axolotl.yaml output_dir=c --dataset alpaca
-    [[ "$stderr" == "train: --dataset is a key of QLoRA, LLaMA-Factory: train_file: samples, which tokenize and pack make"* ]]
+    [[ "$stderr" == \
+        "train: --dataset is a key of QLoRA, LLaMA-Factory: train_file: samples, which tokenize and pack make"* ]]
     run --separate-stderr -0 train axolotl.yaml output_dir=c learning_rate=0 --dry-run
     [[ "$stderr" == *"learning_rate is 0: nothing is learned"* ]]
     run --separate-stderr -2 train axolotl.yaml output_dir=c lora_alpha=0
@@ -166,7 +195,8 @@ without_computed() { # CHECKPOINT RECORD
         [ "${stderr_lines[-1]}" = "train: $1" ] || { echo "$stderr" >&2; return 1; }
     }
     printf '{"text":"a"}\n{"text":"b"}\n' > x
-    says 'x: JSON lines, where a recipe is needed: tokenize and pack make samples of them, for train_file'
+    says \
+        'x: JSON lines, where a recipe is needed: tokenize and pack make samples of them, for train_file'
     printf '<!DOCTYPE html>\n<html>' > x
     says 'x: a web page (HTML), where a recipe is needed: a download that failed may have left it'
     printf 'PAR1\x15\x04\x15\x00aaaaaaaaaa' > x
@@ -184,7 +214,8 @@ without_computed() { # CHECKPOINT RECORD
     # What Axolotl says by the epoch is answered with the share that it makes of it.
     for key in eval save; do
         printf '%ss_per_epoch: 4\n' $key > x
-        says "x:1:18: ${key}s_per_epoch: '4': write ${key}_steps: 1 / (${key}s_per_epoch * num_epochs), the share of all steps that Axolotl makes of it; one an epoch is ${key}_strategy: epoch"
+        says \
+            "x:1:18: ${key}s_per_epoch: '4': write ${key}_steps: 1 / (${key}s_per_epoch * num_epochs), the share of all steps that Axolotl makes of it; one an epoch is ${key}_strategy: epoch"
         printf '%ss_per_epoch: 0\n' $key > x
         run --separate-stderr -2 train x
         [[ "$stderr" == *"output_dir is missing"* ]]

@@ -10,10 +10,12 @@ setup() {
 
 chat() { tokenize -m "$tok" --format chat --template own.json "$@"; }
 
-# seen OPTIONS...: the conversations of standard input as the model will see them, a line each; what is trained on
-# begins with ">".
+# seen OPTIONS...: the conversations of standard input as the model will see them, a line each; what
+# is trained on begins with ">".
 seen() {
-    chat --quiet --show 1000 "$@" | perl -00 -ne 'next if $. == 1; my @l = split /\n/; shift @l; s/^  //, s/^> />/ for @l; print join("|", @l), "\n"'
+    chat --quiet --show 1000 "$@" | \
+        perl -00 -ne \
+        'next if $. == 1; my @l = split /\n/; shift @l; s/^  //, s/^> />/ for @l; print join("|", @l), "\n"'
 }
 
 # sees RECORD SEEN [OPTIONS...]
@@ -48,7 +50,9 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
             cat $file.packed | tokens | cmp - want
         done
         # Byte by byte from a pipe.
-        head -n 1 docs.jsonl | $pack -c | perl -e 'while (read STDIN, my $b, 1) { syswrite STDOUT, $b }' | tokens | cmp - <(head -n 1 want)
+        head -n 1 docs.jsonl | $pack -c | \
+            perl -e 'while (read STDIN, my $b, 1) { syswrite STDOUT, $b }' | tokens | \
+            cmp - <(head -n 1 want)
     done
     # A frame that is to be skipped first; zeros behind gzip, as tapes have them.
     { printf '\x50\x2a\x4d\x18\x03\0\0\0abc'; zstd -qc docs.jsonl; } | tokens | cmp - want
@@ -60,7 +64,8 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     gzip -c docs.jsonl > gz
     xz -c docs.jsonl > xz
     zstd -qc docs.jsonl > zst
-    for cut in gz:'gzip member is truncated' xz:'xz stream is truncated' zst:'zstd frame is truncated'; do
+    for cut in gz:'gzip member is truncated' xz:'xz stream is truncated' \
+        zst:'zstd frame is truncated'; do
         for bytes in 20 100 $(($(stat -c %s "${cut%%:*}") - 1)); do
             head -c $bytes "${cut%%:*}" > cut
             run --separate-stderr -3 tokenize -m "$tok" cut -o none
@@ -85,23 +90,30 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
 @test "records: byte order mark, CR LF, blank lines; an array is read as lines are" {
     printf '%s\n' '{"text":"a b"}' '{"text":"c ],\"{"}' '{"text":"d"}' > lines
     tokens lines > want
-    printf '\xef\xbb\xbf{"text":"a b"}\r\n\r\n \t\r\n{"text":"c ],\\"{"}\r\n{"text":"d"}' | tokens | cmp - want
-    printf '\xef\xbb\xbf\n [\n {"text":\r\n"a b"},{"text":"c ],\\"{"}  ,\n\n{"text":"d"}\n]\n\n' > array
+    printf '\xef\xbb\xbf{"text":"a b"}\r\n\r\n \t\r\n{"text":"c ],\\"{"}\r\n{"text":"d"}' | \
+        tokens | cmp - want
+    printf '\xef\xbb\xbf\n [\n {"text":\r\n"a b"},{"text":"c ],\\"{"}  ,\n\n{"text":"d"}\n]\n\n' > \
+        array
     tokens array | cmp - want
     xz -c array | tokens | cmp - want
     tokenize --quiet -m "$tok" --to jsonl array | grep -q '"id":"array:3"'
     # One that is longer than what is read at once.
-    perl -e 'print "[", join(",\n", map { "{\"text\":\"" . "ab " x 2000 . "$_\"}" } 1..300), "]"' > large
+    perl -e 'print "[", join(",\n", map { "{\"text\":\"" . "ab " x 2000 . "$_\"}" } 1..300), "]"' \
+        > large
     tokenize --quiet -m "$tok" large -o large.tok
-    [ "$(tokenize --quiet -m "$tok" --decode large.tok | grep -o '[0-9]*","source"' | tr -cd '0-9\n' | uniq | paste -sd' ')" = "$(seq 300 | paste -sd' ')" ]
-    says() { printf '%s' "$1" > x; run --separate-stderr -3 tokenize -m "$tok" x -o none; [ "$stderr" = "tokenize: x: element $2" ]; }
+    [ \
+        "$(tokenize --quiet -m "$tok" --decode large.tok | grep -o '[0-9]*","source"' | tr -cd '0-9\n' | uniq | paste -sd' ')" \
+        = "$(seq 300 | paste -sd' ')" ]
+    says() { printf '%s' "$1" > x; run --separate-stderr -3 tokenize -m "$tok" x -o none; \
+        [ "$stderr" = "tokenize: x: element $2" ]; }
     says '[{"text":"a"}, {"text":"b"' '2: the array is cut: its bracket does not close'
     says '[{"text":"a"},' '2: the array is cut: its bracket does not close'
     says '[{"text":"a"},]' '2: a value is missing'
     says '[,{"text":"a"}]' '1: a value is missing'
     says '[{"text":"a"}] {' '2: something follows the array, which is alone in its file'
     says '[{"text":"a"}, 3]' '2: byte 1: not a JSON object'
-    says '[{"text":"a"} {"text":"b"}]' '1: byte 14: something follows the object, which is alone on its line (a comma missing between elements?)'
+    says '[{"text":"a"} {"text":"b"}]' \
+        '1: byte 14: something follows the object, which is alone on its line (a comma missing between elements?)'
     run --separate-stderr -0 tokenize -m "$tok" -o none.tok <<< ' [ ] '
     [[ "$stderr" == *"no document: the stream holds none"* ]]
 }
@@ -113,17 +125,22 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
         run --separate-stderr -3 tokenize -m "$tok" x -o none
         [[ "$stderr" == "tokenize: x: $2"* ]] || { echo "$stderr" >&2; return 1; }
     }
-    names 'PAR1\x15\x04\x15\x00' 'a parquet file: JSON lines are needed: in Python pandas.read_parquet(FILE)'
+    names 'PAR1\x15\x04\x15\x00' \
+        'a parquet file: JSON lines are needed: in Python pandas.read_parquet(FILE)'
     names '\xff\xfe{\0"\0' 'text in UTF-16: iconv -f UTF-16 -t UTF-8 makes UTF-8 of it'
     names '{\0"\0t\0e\0x\0t\0' 'text in UTF-16: '
     names '\0\0\0{\0\0\0"\0\0\0t\0\0\0e' 'text in UTF-32: '
-    names 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n' 'a pointer of Git LFS in the place of the file: git lfs pull'
-    names '<!DOCTYPE html>\n<html>\n' 'a web page (HTML), where JSON is needed: a download that failed may have left it'
+    names 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n' \
+        'a pointer of Git LFS in the place of the file: git lfs pull'
+    names '<!DOCTYPE html>\n<html>\n' \
+        'a web page (HTML), where JSON is needed: a download that failed may have left it'
     names '<?xml version="1.0"?><Error>' 'XML, where JSON is needed: '
     names 'GGUF\x03\0\0\0\0\0\0\0' 'a GGUF file: '
     names '%%PDF-1.7\n' 'a PDF document: pdftotext makes text of it'
     names 'PK\x03\x04' 'a zip: '
-    names 'PK\x03\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x18\0\0\0consolidated.00/data.pkl' 'a checkpoint of PyTorch: '
+    names \
+        'PK\x03\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x18\0\0\0consolidated.00/data.pkl' \
+        'a checkpoint of PyTorch: '
     names 'BZh91AY&SY' 'bzip2: bzip2 -dc gives its content'
     names '\x48\0\0\0\0\0\0\0{"__metadata__"' 'weights in safetensors: '
     cp "$tok/tokenizer.model" x
@@ -145,7 +162,8 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     [ "$stderr" = "pack: x: byte 0: a parquet file: not a stream of tokens, which tokenize makes" ]
     printf 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n' > x
     run --separate-stderr -3 pack --context 16 x -o none
-    [ "$stderr" = "pack: x: byte 0: a pointer of Git LFS in the place of the file: git lfs pull: not a stream of tokens, which tokenize makes" ]
+    [ "$stderr" = \
+        "pack: x: byte 0: a pointer of Git LFS in the place of the file: git lfs pull: not a stream of tokens, which tokenize makes" ]
     # Letters that only begin so are text.
     for text in 'PAR1 is how it begins' 'GGUF is a format' '<htmlx' 'BZh9'; do
         printf '%s' "$text" > x
@@ -154,11 +172,13 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     done
 }
 
-# hints TEXT HINT: what tokenize as text and as conversations, and generate, say of a file that is no JSON ends so.
+# hints TEXT HINT: what tokenize as text and as conversations, and generate, say of a file that is
+# no JSON ends so.
 hints() {
     local way
     printf -- "$1" > x
-    for way in "tokenize -m $tok x -o none" "chat x -o none" "generate --quiet -m base --format jsonl -f x"; do
+    for way in "tokenize -m $tok x -o none" "chat x -o none" \
+        "generate --quiet -m base --format jsonl -f x"; do
         run --separate-stderr -3 $way
         [[ "$stderr" == *": x:"*" ($2)" ]] || { echo "$way: $stderr" >&2; return 1; }
         [ "${#stderr_lines[@]}" -eq 1 ]
@@ -179,9 +199,12 @@ hints() {
     hints '{"text":"a"}\r{"text":"b"}\r' "lines that end in CR alone? tr '\\r' '\\n' mends them"
     hints '{"text":"a","n":NaN}\n' 'NaN and Infinity are not JSON: write null'
     hints '{"text":"a","n":-Infinity}\n' 'NaN and Infinity are not JSON: write null'
-    hints "{'text': 'a'}\\n" 'a record as Python prints it? in Python json.dumps(record) writes JSON'
-    hints "[{'text': 'a'}]\\n" 'a record as Python prints it? in Python json.dumps(record) writes JSON'
-    hints '{"text":"a","n":None}\n' "None, True and False are Python's: in Python json.dumps(record) writes JSON"
+    hints "{'text': 'a'}\\n" \
+        'a record as Python prints it? in Python json.dumps(record) writes JSON'
+    hints "[{'text': 'a'}]\\n" \
+        'a record as Python prints it? in Python json.dumps(record) writes JSON'
+    hints '{"text":"a","n":None}\n' \
+        "None, True and False are Python's: in Python json.dumps(record) writes JSON"
     table="a table? in Python pandas.read_csv(FILE).to_json('FILE.jsonl', orient='records', lines=True) makes JSON lines of it"
     hints 'instruction,output\na,b\n' "$table"
     hints '"instruction","output"\n"a","b"\n' "$table"
@@ -205,7 +228,8 @@ hints() {
     # Bytes of another encoding.
     printf '{"text":"caf\xe9","input":"u","output":"caf\xe9"}\n' > x
     run --separate-stderr -3 tokenize -m "$tok" x -o none
-    [[ "$stderr" == *"invalid UTF-8 (another encoding? iconv -f WINDOWS-1252 -t UTF-8; --on-error replace mends it)" ]]
+    [[ "$stderr" == \
+        *"invalid UTF-8 (another encoding? iconv -f WINDOWS-1252 -t UTF-8; --on-error replace mends it)" ]]
     run --separate-stderr -3 chat x -o none
     [[ "$stderr" == *"(another encoding? iconv -f WINDOWS-1252 -t UTF-8)" ]]
 }
@@ -213,7 +237,8 @@ hints() {
 @test "records: a directory, an empty file, and a file of CR LF" {
     make_documents
     mkdir folder
-    for way in "tokenize -m $tok folder -o none" "chat folder -o none" "tokenize -m $tok --format text folder -o none"; do
+    for way in "tokenize -m $tok folder -o none" "chat folder -o none" \
+        "tokenize -m $tok --format text folder -o none"; do
         run --separate-stderr -1 $way
         [ "$stderr" = "tokenize: folder: a directory, where a file is needed: name what is in it" ]
     done
@@ -234,7 +259,8 @@ hints() {
     sees '{"instruction":"i","input":null,"output":"o","system":"","history":[]}' '[i]|> o⟨</s>⟩'
     sees '{"instruction":"","input":"n","output":"o"}' '[n]|> o⟨</s>⟩'
     sees '{"instruction":" i ","input":" n ","output":" o\n"}' '[i·⏎| n]|> o⟨</s>⟩'
-    sees '{"instruction":"i","output":"o","system":"s","history":[["a","b"],["c","d"]]}' '<s>[a]|> b⟨</s>⟩|[c]|> d⟨</s>⟩|[i]|> o⟨</s>⟩'
+    sees '{"instruction":"i","output":"o","system":"s","history":[["a","b"],["c","d"]]}' \
+        '<s>[a]|> b⟨</s>⟩|[c]|> d⟨</s>⟩|[i]|> o⟨</s>⟩'
     sees '{"instruction":"i","context":"c","response":"r"}' '[i⏎|c]|> r⟨</s>⟩'
     sees '{"prompt":"p","input":"n","response":"r"}' '[p⏎|n]|> r⟨</s>⟩'
     sees '{"prompt":"p","completion":"c"}' '[p]|> c⟨</s>⟩'
@@ -242,24 +268,46 @@ hints() {
     sees '{"system_prompt":"s","question":"q","response":"r"}' '<s>[q]|> r⟨</s>⟩'
     sees '{"query":"q","response":"r"}' '[q]|> r⟨</s>⟩'
     sees '{"input":" u ","output":"a"}' '[u]|> a⟨</s>⟩'
-    sees '{"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' '<s>[u]|> a⟨</s>⟩'
-    sees '{"messages":[{"role":"developer","content":"s"},{"role":"user","content":"u","name":"bob"},{"role":"assistant","content":"a"}]}' '<s>[u]|> a⟨</s>⟩'
-    sees '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}],"system":"s"}' '<s>[u]|> a⟨</s>⟩'
-    sees '{"messages":[{"role":"user","content":[{"type":"text","text":"u"},{"type":"text","text":"v"}]},{"role":"assistant","content":[{"type":"text","text":"a"}]}]}' '[u⏎|v]|> a⟨</s>⟩'
-    sees '{"messages":[{"role":"user","content":[{"type":"text","value":"u"}],"loss_weight":0.0},{"role":"assistant","content":[{"type":"text","value":"a"}],"loss_weight":1.0}]}' '[u]|> a⟨</s>⟩'
-    sees '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a","tool_calls":null,"refusal":null,"reasoning_content":""}],"tools":[],"images":[]}' '[u]|> a⟨</s>⟩'
-    sees '{"conversations":[{"from":"system","value":"s"},{"from":"human","value":"u"},{"from":"gpt","value":"a"},{"from":"human","value":"v"},{"from":"gpt","value":"b"}],"tools":"[]"}' '<s>[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
-    sees '{"conversations":[{"role":"user","content":"u"},{"role":"model","content":"a"}]}' '[u]|> a⟨</s>⟩'
-    sees '{"conversation":[{"human":"u","assistant":"a"},{"human":"v","assistant":"b"}]}' '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    sees \
+        '{"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' \
+        '<s>[u]|> a⟨</s>⟩'
+    sees \
+        '{"messages":[{"role":"developer","content":"s"},{"role":"user","content":"u","name":"bob"},{"role":"assistant","content":"a"}]}' \
+        '<s>[u]|> a⟨</s>⟩'
+    sees \
+        '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}],"system":"s"}' \
+        '<s>[u]|> a⟨</s>⟩'
+    sees \
+        '{"messages":[{"role":"user","content":[{"type":"text","text":"u"},{"type":"text","text":"v"}]},{"role":"assistant","content":[{"type":"text","text":"a"}]}]}' \
+        '[u⏎|v]|> a⟨</s>⟩'
+    sees \
+        '{"messages":[{"role":"user","content":[{"type":"text","value":"u"}],"loss_weight":0.0},{"role":"assistant","content":[{"type":"text","value":"a"}],"loss_weight":1.0}]}' \
+        '[u]|> a⟨</s>⟩'
+    sees \
+        '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a","tool_calls":null,"refusal":null,"reasoning_content":""}],"tools":[],"images":[]}' \
+        '[u]|> a⟨</s>⟩'
+    sees \
+        '{"conversations":[{"from":"system","value":"s"},{"from":"human","value":"u"},{"from":"gpt","value":"a"},{"from":"human","value":"v"},{"from":"gpt","value":"b"}],"tools":"[]"}' \
+        '<s>[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    sees '{"conversations":[{"role":"user","content":"u"},{"role":"model","content":"a"}]}' \
+        '[u]|> a⟨</s>⟩'
+    sees '{"conversation":[{"human":"u","assistant":"a"},{"human":"v","assistant":"b"}]}' \
+        '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
     sees '{"conversations":["u","a","v","b"]}' '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
     sees '{"id":"0","data":["u","a"]}' '[u]|> a⟨</s>⟩'
     sees '[[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]]' '[u]|> a⟨</s>⟩'
     sees '{"id":123456789012345678901234567890,"input":"u","output":"a"}' '[u]|> a⟨</s>⟩'
     # A list wins over the same again in other words.
-    sees '{"prompt":"u","messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' '[u]|> a⟨</s>⟩'
-    sees '{"prompt":"u","messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}],"chosen":[1],"rejected":[2]}' '[u]|> a⟨</s>⟩'
+    sees \
+        '{"prompt":"u","messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' \
+        '[u]|> a⟨</s>⟩'
+    sees \
+        '{"prompt":"u","messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}],"chosen":[1],"rejected":[2]}' \
+        '[u]|> a⟨</s>⟩'
     # TRL's: the completion is what is trained on; Nemotron's.
-    sees '{"prompt":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"}],"completion":[{"role":"assistant","content":"b"}]}' '[u] a⟨</s>⟩[v]|> b⟨</s>⟩'
+    sees \
+        '{"prompt":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"}],"completion":[{"role":"assistant","content":"b"}]}' \
+        '[u] a⟨</s>⟩[v]|> b⟨</s>⟩'
     sees '{"input":[{"role":"user","content":"u"}],"output":"a"}' '[u]|> a⟨</s>⟩'
 }
 
@@ -267,17 +315,26 @@ hints() {
     two='{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"},{"role":"assistant","content":"b"}]}'
     sees "$two" '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩' --train-on all
     sees "$two" '[u] a⟨</s>⟩[v]|> b⟨</s>⟩' --train-on last
-    for off in '"weight":0' '"weight":0.0' '"train":false' '"training":false' '"loss":false' '"weight":0,"train":false'; do
+    for off in '"weight":0' '"weight":0.0' '"train":false' '"training":false' '"loss":false' \
+        '"weight":0,"train":false'; do
         sees "${two/\"content\":\"a\"/\"content\":\"a\",$off}" '[u] a⟨</s>⟩[v]|> b⟨</s>⟩'
     done
-    sees "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":1,\"train\":null}" '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    sees "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":1,\"train\":null}" \
+        '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
     sees "${two/\"content\":\"u\"/\"content\":\"u\",\"weight\":0}" '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
-    refuses "${two/\"content\":\"u\"/\"content\":\"u\",\"train\":true}" "message 1: 'train' of 'user': only answers are trained on (--odd: what to do with such conversations)"
-    refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":0.5}" "message 2: 'weight' is neither 0 nor 1: an answer is trained on or it is not"
-    refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":0,\"train\":true}" "message 2: 'weight' and 'train' contradict each other"
-    refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"from\":\"human\"}" "message 2: 'role' and 'from' contradict each other"
-    refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"value\":\"b\"}" "message 2: 'content' and 'value' contradict each other"
-    refuses "${two/\"content\":\"b\"/\"content\":\"b\",\"train\":false}" "no answer in it is to be trained on (--odd: what to do with such conversations)" --train-on last
+    refuses "${two/\"content\":\"u\"/\"content\":\"u\",\"train\":true}" \
+        "message 1: 'train' of 'user': only answers are trained on (--odd: what to do with such conversations)"
+    refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":0.5}" \
+        "message 2: 'weight' is neither 0 nor 1: an answer is trained on or it is not"
+    refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":0,\"train\":true}" \
+        "message 2: 'weight' and 'train' contradict each other"
+    refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"from\":\"human\"}" \
+        "message 2: 'role' and 'from' contradict each other"
+    refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"value\":\"b\"}" \
+        "message 2: 'content' and 'value' contradict each other"
+    refuses "${two/\"content\":\"b\"/\"content\":\"b\",\"train\":false}" \
+        "no answer in it is to be trained on (--odd: what to do with such conversations)" \
+        --train-on last
     # In the stream, too, and in what the stream says of itself.
     chat --quiet --train-on last --to jsonl -o last.jsonl <<< "$two"
     [[ "$(head -n 1 last.jsonl)" == *'"train_on":"last"'* ]]
@@ -301,7 +358,8 @@ hints() {
         '{"instruction":"u","output":"a","file":"paper.txt"}' \
         '{"instruction":"u","output":"a"}' \
         '{"input":"","output":"a","instruction":"u","data_source":"airoboros"}' \
-        '{"question":"u","answer":"a"}' '{"id":"flan.1","system_prompt":"","question":"u","response":"a"}' \
+        '{"question":"u","answer":"a"}' \
+        '{"id":"flan.1","system_prompt":"","question":"u","response":"a"}' \
         '{"type":"GSM_Rephrased","query":"u","original_question":"w","response":"a"}' \
         '{"query":"u","answer":"a","resource":"evol","lang":"python"}' \
         '{"prompt":"u","prompt_id":"b","chosen":[{'"$two"'],"rejected":[{'"$two"'],"messages":[{'"$two"'],"score_chosen":8.5,"score_rejected":2.0}' \
@@ -309,16 +367,26 @@ hints() {
         sees "$record" '[u]|> a⟨</s>⟩'
     done
     # SlimOrca's weights; Dolly's context; Alpaca's input; a conversation of many turns.
-    sees '{"conversations":[{"from":"system","value":"s","weight":null},{"from":"human","value":"u","weight":0.0},{"from":"gpt","value":"a","weight":1.0}]}' '<s>[u]|> a⟨</s>⟩'
-    sees '{"instruction":"u","context":"c","response":"a","category":"closed_qa"}' '[u⏎|c]|> a⟨</s>⟩'
-    sees '{"source":"Taskmaster","conversation":[{"input":"u","output":"a"},{"input":"v","output":"b"}]}' '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    sees \
+        '{"conversations":[{"from":"system","value":"s","weight":null},{"from":"human","value":"u","weight":0.0},{"from":"gpt","value":"a","weight":1.0}]}' \
+        '<s>[u]|> a⟨</s>⟩'
+    sees '{"instruction":"u","context":"c","response":"a","category":"closed_qa"}' \
+        '[u⏎|c]|> a⟨</s>⟩'
+    sees \
+        '{"source":"Taskmaster","conversation":[{"input":"u","output":"a"},{"input":"v","output":"b"}]}' \
+        '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
     how=' (--odd: what to do with such conversations)'
-    refuses '{"chosen":"\n\nHuman: u\n\nAssistant: a","rejected":"\n\nHuman: u\n\nAssistant: b"}' "'chosen': better and worse answers are not trained on$how"
+    refuses '{"chosen":"\n\nHuman: u\n\nAssistant: a","rejected":"\n\nHuman: u\n\nAssistant: b"}' \
+        "'chosen': better and worse answers are not trained on$how"
     none='no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer'
     refuses '{"text":"### Human: u### Assistant: a"}' "$none; but a text (--format jsonl)"
-    tokenize --quiet -m "$tok" --to jsonl <<< '{"text":"### Human: u### Assistant: a"}' | grep -q '"tokens":\['
-    refuses '{"message_id":"6ab2","parent_id":null,"user_id":"c3","text":"u","role":"prompter","lang":"en"}' "one message of a tree, with its 'parent_id', as OpenAssistant has them: a record is a whole conversation: take a data set of its threads"
-    refuses '{"lang":"python","raw_index":1,"index":2,"seed":"s","problem":"u","solution":"a"}' "$none; but texts under 'lang', 'seed', 'problem', 'solution': jq -c '{prompt: .A, completion: .B}' of the two that are meant"
+    tokenize --quiet -m "$tok" --to jsonl <<< '{"text":"### Human: u### Assistant: a"}' | \
+        grep -q '"tokens":\['
+    refuses \
+        '{"message_id":"6ab2","parent_id":null,"user_id":"c3","text":"u","role":"prompter","lang":"en"}' \
+        "one message of a tree, with its 'parent_id', as OpenAssistant has them: a record is a whole conversation: take a data set of its threads"
+    refuses '{"lang":"python","raw_index":1,"index":2,"seed":"s","problem":"u","solution":"a"}' \
+        "$none; but texts under 'lang', 'seed', 'problem', 'solution': jq -c '{prompt: .A, completion: .B}' of the two that are meant"
 }
 
 @test "chat: odd conversations end the work, are left out, or mended, and counted" {
@@ -326,7 +394,8 @@ hints() {
     odd() { # RECORD MESSAGE DROPPED MERGED REASON: "-": nothing is left
         refuses "$1" "$2$how"
         run --separate-stderr -0 chat --odd skip -o none.tok <<< "$1"
-        [[ "$stderr" == *"0 documents, 1 skipped"*"skipped: 1 $5"* ]] || { echo "$stderr" >&2; return 1; }
+        [[ "$stderr" == *"0 documents, 1 skipped"*"skipped: 1 $5"* ]] || { echo "$stderr" >&2; \
+            return 1; }
         local way want
         for way in drop merge; do
             want=$3
@@ -345,56 +414,98 @@ hints() {
         echo "{\"conversations\":[$list]}"
     }
     one='[u]|> a⟨</s>⟩'
-    odd "$(say gpt:x human:u gpt:a)" "message 1: an answer, where a user's prompt was expected" "$one" "$one" 'that begin with an answer'
-    odd "$(say human:u gpt:a human:v)" 'the conversation does not end with an answer' "$one" "$one" 'that end with a prompt'
-    odd "$(say human:x human:u gpt:a)" "message 2: a prompt after a prompt, where an assistant's answer was expected" "$one" '[x⏎|u]|> a⟨</s>⟩' 'with two of a role in a row'
-    odd "$(say human:u gpt:a gpt:x)" "message 3: an answer after an answer, where a user's prompt was expected" "$one" '[u]|> a⏎|>x⟨</s>⟩' 'with two of a role in a row'
-    odd "$(say system:s system:t human:u gpt:a)" "message 2: a second message of the system" "<s>$one" "<s⏎|t>$one" 'with a later system message'
-    odd "$(say human:u gpt:a system:t human:v gpt:b)" "message 3: a system's message in the middle" "$one|[v]|> b⟨</s>⟩" "$one|[v]|> b⟨</s>⟩" 'with a later system message'
+    odd "$(say gpt:x human:u gpt:a)" "message 1: an answer, where a user's prompt was expected" \
+        "$one" "$one" 'that begin with an answer'
+    odd "$(say human:u gpt:a human:v)" 'the conversation does not end with an answer' "$one" \
+        "$one" 'that end with a prompt'
+    odd "$(say human:x human:u gpt:a)" \
+        "message 2: a prompt after a prompt, where an assistant's answer was expected" "$one" \
+        '[x⏎|u]|> a⟨</s>⟩' 'with two of a role in a row'
+    odd "$(say human:u gpt:a gpt:x)" \
+        "message 3: an answer after an answer, where a user's prompt was expected" "$one" \
+        '[u]|> a⏎|>x⟨</s>⟩' 'with two of a role in a row'
+    odd "$(say system:s system:t human:u gpt:a)" "message 2: a second message of the system" \
+        "<s>$one" "<s⏎|t>$one" 'with a later system message'
+    odd "$(say human:u gpt:a system:t human:v gpt:b)" \
+        "message 3: a system's message in the middle" "$one|[v]|> b⟨</s>⟩" "$one|[v]|> b⟨</s>⟩" \
+        'with a later system message'
     odd "$(say human:u 'gpt: ')" 'message 2: an empty answer' - - 'with an empty message'
-    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":null}]}' 'message 2: an empty answer' - - 'with an empty message'
-    odd "$(say human:x gpt: human:u gpt:a)" 'message 2: an empty answer' "$one" '[x⏎|u]|> a⟨</s>⟩' 'with an empty message'
-    odd '{"instruction":"","input":"","output":"a"}' 'message 1: an empty prompt' - - 'with an empty message'
+    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":null}]}' \
+        'message 2: an empty answer' - - 'with an empty message'
+    odd "$(say human:x gpt: human:u gpt:a)" 'message 2: an empty answer' "$one" '[x⏎|u]|> a⟨</s>⟩' \
+        'with an empty message'
+    odd '{"instruction":"","input":"","output":"a"}' 'message 1: an empty prompt' - - \
+        'with an empty message'
     odd "$(say human:u)" 'no answer in it' - - 'without an answer'
     odd '{"messages":[]}' 'no answer in it' - - 'without an answer'
-    odd "$(say human:u function_call:f observation:o gpt:a)" "message 2: tools are not trained on: a message of 'function_call'" "$one" "$one" 'with tools'
-    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},{"role":"tool","tool_call_id":"1","content":"r"},{"role":"assistant","content":"a"}]}' \
-        "message 2: tools are not trained on: a call of one by 'assistant'" "$one" "$one" 'with tools'
-    odd '{"tools":[{"name":"t"}],"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' "'tools': tools are not trained on" "$one" "$one" 'with tools'
-    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a","reasoning_content":"hm"}]}' 'message 2: reasoning beside an answer is not trained on' "$one" "$one" 'with reasoning'
-    odd '{"messages":[{"role":"user","content":[{"type":"text","text":"u"},{"type":"image_url","image_url":{"url":"x"}}]},{"role":"assistant","content":"a"}]}' \
-        "message 1: 'content' holds a part of type 'image_url': only text is understood" - - 'with more than text'
-    odd '{"images":["a.png"],"instruction":"i","output":"o"}' "'images': only text is understood" - - 'with more than text'
-    odd '{"prompt":"p","chosen":"c","rejected":"r"}' "'chosen': better and worse answers are not trained on" - - 'of preferences'
-    odd '{"prompt":"p","completion":"c","label":false}' "'label': better and worse answers are not trained on" - - 'of preferences'
-    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}],"label":true}' "'label': better and worse answers are not trained on" - - 'of preferences'
-    odd '{"conversations":[{"from":"human","value":"u"}],"chosen":{"from":"gpt","value":"a"},"rejected":{"from":"gpt","value":"b"}}' "'rejected': better and worse answers are not trained on" - - 'of preferences'
-    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":[{"type":"reasoning","value":"hm"},{"type":"text","value":"a"}]}]}' \
-        "message 2: 'content' holds a part of type 'reasoning': only text is understood" "$one" "$one" 'with reasoning'
-    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":[{"type":"tool_call","value":"f"}]}]}' \
-        "message 2: 'content' holds a part of type 'tool_call': only text is understood" - - 'with tools'
-    odd '{"question":"q","choices":["a","b"],"answer":"a"}' "'choices' is not understood" - - 'that ask for what is not done'
+    odd "$(say human:u function_call:f observation:o gpt:a)" \
+        "message 2: tools are not trained on: a message of 'function_call'" "$one" "$one" \
+        'with tools'
+    odd \
+        '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},{"role":"tool","tool_call_id":"1","content":"r"},{"role":"assistant","content":"a"}]}' \
+        "message 2: tools are not trained on: a call of one by 'assistant'" "$one" "$one" \
+        'with tools'
+    odd \
+        '{"tools":[{"name":"t"}],"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' \
+        "'tools': tools are not trained on" "$one" "$one" 'with tools'
+    odd \
+        '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a","reasoning_content":"hm"}]}' \
+        'message 2: reasoning beside an answer is not trained on' "$one" "$one" 'with reasoning'
+    odd \
+        '{"messages":[{"role":"user","content":[{"type":"text","text":"u"},{"type":"image_url","image_url":{"url":"x"}}]},{"role":"assistant","content":"a"}]}' \
+        "message 1: 'content' holds a part of type 'image_url': only text is understood" - - \
+        'with more than text'
+    odd '{"images":["a.png"],"instruction":"i","output":"o"}' "'images': only text is understood" \
+        - - 'with more than text'
+    odd '{"prompt":"p","chosen":"c","rejected":"r"}' \
+        "'chosen': better and worse answers are not trained on" - - 'of preferences'
+    odd '{"prompt":"p","completion":"c","label":false}' \
+        "'label': better and worse answers are not trained on" - - 'of preferences'
+    odd \
+        '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}],"label":true}' \
+        "'label': better and worse answers are not trained on" - - 'of preferences'
+    odd \
+        '{"conversations":[{"from":"human","value":"u"}],"chosen":{"from":"gpt","value":"a"},"rejected":{"from":"gpt","value":"b"}}' \
+        "'rejected': better and worse answers are not trained on" - - 'of preferences'
+    odd \
+        '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":[{"type":"reasoning","value":"hm"},{"type":"text","value":"a"}]}]}' \
+        "message 2: 'content' holds a part of type 'reasoning': only text is understood" "$one" \
+        "$one" 'with reasoning'
+    odd \
+        '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":[{"type":"tool_call","value":"f"}]}]}' \
+        "message 2: 'content' holds a part of type 'tool_call': only text is understood" - - \
+        'with tools'
+    odd '{"question":"q","choices":["a","b"],"answer":"a"}' "'choices' is not understood" - - \
+        'that ask for what is not done'
     # An answer is trained on if both of its parts are.
-    sees '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"},{"role":"assistant","content":"b"},{"role":"assistant","content":"c","weight":0}]}' \
+    sees \
+        '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"},{"role":"assistant","content":"b"},{"role":"assistant","content":"c","weight":0}]}' \
         "$one|[v] b⏎|c⟨</s>⟩" --odd merge
 }
 
 @test "chat: skips are counted by reason, mended turns by kind, unknown keys by name" {
-    printf '%s\n' '{"input":"u","output":"a","id":1,"lang":"en"}' '{"input":"u","output":"a","id":2}' \
+    printf '%s\n' '{"input":"u","output":"a","id":1,"lang":"en"}' \
+        '{"input":"u","output":"a","id":2}' \
         '{"conversations":[{"from":"human","value":"u"},{"from":"gpt","value":"a","markdown":{}},{"from":"human","value":"v"}]}' \
         '{"conversations":[{"from":"gpt","value":"x"},{"from":"human","value":"u"},{"from":"gpt","value":"a"},{"from":"human","value":"v"}]}' \
-        '{"images":["x"],"input":"u","output":"a"}' '{"input":"u"}' 'no JSON' '{"text":"t"}' '{"messages":[{"role":"narrator","content":"x"}]}' > mixed
+        '{"images":["x"],"input":"u","output":"a"}' '{"input":"u"}' 'no JSON' '{"text":"t"}' \
+        '{"messages":[{"role":"narrator","content":"x"}]}' > mixed
     run --separate-stderr -0 chat --odd drop --on-error skip mixed -o mixed.tok
     [[ "$stderr" == *"4 documents, 5 skipped"* ]]
-    [[ "$stderr" == *"tokenize: skipped: 2 in no form that is known, 1 not JSON objects, 1 with more than text, 1 with unknown roles"* ]]
-    [[ "$stderr" == *"tokenize: mended: 2 prompts without an answer at the end left out, 1 answers before the first prompt left out"* ]]
-    [[ "$stderr" == *"tokenize: keys of records that say nothing here, left out: 'id' (2), 'lang' (1), 'markdown of messages' (1), 'text' (1)"* ]]
+    [[ "$stderr" == \
+        *"tokenize: skipped: 2 in no form that is known, 1 not JSON objects, 1 with more than text, 1 with unknown roles"* ]]
+    [[ "$stderr" == \
+        *"tokenize: mended: 2 prompts without an answer at the end left out, 1 answers before the first prompt left out"* ]]
+    [[ "$stderr" == \
+        *"tokenize: keys of records that say nothing here, left out: 'id' (2), 'lang' (1), 'markdown of messages' (1), 'text' (1)"* ]]
     # Odd ones alone are skipped; what is damaged still ends the work.
     run --separate-stderr -3 chat --odd skip mixed -o none
-    [[ "$stderr" == *"tokenize: mixed:6: 'input' without an answer beside it: output, response, completion or answer" ]]
+    [[ "$stderr" == \
+        *"tokenize: mixed:6: 'input' without an answer beside it: output, response, completion or answer" ]]
     [ ! -e none ]
     # The same for any number of threads.
-    for n in 1 2 5; do chat --threads $n --odd merge --on-error skip mixed --to jsonl -o out.$n 2> report.$n; done
+    for n in 1 2 5; do chat --threads $n --odd merge --on-error skip mixed --to jsonl -o out.$n 2> \
+        report.$n; done
     cmp out.1 out.2
     cmp out.1 out.5
     cmp <(grep -v /s report.1) <(grep -v /s report.5)
@@ -405,28 +516,45 @@ hints() {
 }
 
 @test "chat: what is not understood is refused by name" {
-    refuses '{"text":"a"}' 'no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer; but a text (--format jsonl)'
-    refuses '{"train":[{"input":"u","output":"a"}]}' "no conversation in it, but a list of records under 'train': jq -c '.train[]' makes a line of each"
-    refuses '{"data":[{"instruction":"u","output":"a"}]}' "message 1: a record, where a message is needed: jq -c '.data[]' makes a line of each"
+    refuses '{"text":"a"}' \
+        'no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer; but a text (--format jsonl)'
+    refuses '{"train":[{"input":"u","output":"a"}]}' \
+        "no conversation in it, but a list of records under 'train': jq -c '.train[]' makes a line of each"
+    refuses '{"data":[{"instruction":"u","output":"a"}]}' \
+        "message 1: a record, where a message is needed: jq -c '.data[]' makes a line of each"
     run --separate-stderr -3 tokenize -m "$tok" -o none <<< '{"version":1,"train":[{"text":"a"}]}'
-    [[ "$stderr" == *"no string 'text', but a list of records under 'train': jq -c '.train[]' makes a line of each" ]]
-    refuses '{"output":"a"}' "'output' without a prompt beside it: instruction, prompt, question, query or input"
-    refuses '{"context":"c","answer":"a"}' "'answer' without a prompt beside it: instruction, prompt, question, query or input"
-    refuses '{"instruction":"i","prompt":"p","output":"o"}' "both 'instruction' and 'prompt': one is needed"
-    refuses '{"instruction":"i","output":"o","response":"r"}' "both 'output' and 'response': one is needed"
-    refuses '{"question":"q","context":"c","answer":"a"}' "'context' beside 'question': which of them comes first is not known: write both into 'question'"
+    [[ "$stderr" == \
+        *"no string 'text', but a list of records under 'train': jq -c '.train[]' makes a line of each" ]]
+    refuses '{"output":"a"}' \
+        "'output' without a prompt beside it: instruction, prompt, question, query or input"
+    refuses '{"context":"c","answer":"a"}' \
+        "'answer' without a prompt beside it: instruction, prompt, question, query or input"
+    refuses '{"instruction":"i","prompt":"p","output":"o"}' \
+        "both 'instruction' and 'prompt': one is needed"
+    refuses '{"instruction":"i","output":"o","response":"r"}' \
+        "both 'output' and 'response': one is needed"
+    refuses '{"question":"q","context":"c","answer":"a"}' \
+        "'context' beside 'question': which of them comes first is not known: write both into 'question'"
     refuses '{"input":1,"output":"a"}' "'input' is no text"
     refuses '{"input":"a\u0000b","output":"a"}' "'input' holds a NUL character"
     refuses '{"instruction":"i","output":"o","history":[["a"]]}' "'history' 1 is no pair of texts"
     refuses '{"messages":"a"}' "'messages' is no list"
-    refuses '{"messages":"[{\"role\":\"user\",\"content\":\"a\"}]"}' "'messages' is a text with JSON in it: jq -c '.messages |= fromjson' makes a list of it"
-    refuses "{\"conversations\":\"[{'from': 'human', 'value': 'a'}]\"}" "'conversations' is a text with a list of Python's in it: in Python ast.literal_eval(record['conversations']) makes a list of it"
-    refuses '{"messages":{"role":["user","assistant"],"content":["a","b"]}}' "'messages' has a list apiece of roles and of texts: one list of messages is needed, each with its role and its text"
-    refuses '{"messages":[1]}' "message 1: no 'role' with 'content', and no 'from' with 'value' in it"
+    refuses '{"messages":"[{\"role\":\"user\",\"content\":\"a\"}]"}' \
+        "'messages' is a text with JSON in it: jq -c '.messages |= fromjson' makes a list of it"
+    refuses "{\"conversations\":\"[{'from': 'human', 'value': 'a'}]\"}" \
+        "'conversations' is a text with a list of Python's in it: in Python ast.literal_eval(record['conversations']) makes a list of it"
+    refuses '{"messages":{"role":["user","assistant"],"content":["a","b"]}}' \
+        "'messages' has a list apiece of roles and of texts: one list of messages is needed, each with its role and its text"
+    refuses '{"messages":[1]}' \
+        "message 1: no 'role' with 'content', and no 'from' with 'value' in it"
     refuses '{"messages":[{"role":"user"}]}' "message 1: no 'content' in it"
-    refuses '{"messages":[{"role":"user","content":[{"text":"a"}]}]}' "message 1: part 1 of 'content' has no type"
-    refuses '{"messages":[{"role":"narrator","content":"x"}]}' "message 1: 'role' is 'narrator': known are system (developer), user (human), assistant (gpt, chatgpt, model) and those of tools"
-    refuses '{"system":"s","messages":[{"role":"system","content":"t"},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' "'system' and a system's message, which say different things"
+    refuses '{"messages":[{"role":"user","content":[{"text":"a"}]}]}' \
+        "message 1: part 1 of 'content' has no type"
+    refuses '{"messages":[{"role":"narrator","content":"x"}]}' \
+        "message 1: 'role' is 'narrator': known are system (developer), user (human), assistant (gpt, chatgpt, model) and those of tools"
+    refuses \
+        '{"system":"s","messages":[{"role":"system","content":"t"},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' \
+        "'system' and a system's message, which say different things"
     refuses '{"instruction":"i","output":["a","b"]}' "'output' is a list, where one text is needed"
     # What may have been meant.
     run --separate-stderr -3 chat -o none <<< $'instruction,input,output\na,b,c'
@@ -444,16 +572,19 @@ hints() {
 }
 
 @test "chat: --show prints so many conversations, masks what a terminal would obey, and marks special tokens" {
-    printf '%s\n' '{"system":"s","input":"a</s>\tb\u001b[31m ","output":"c \n d"}' '{"input":"u","output":"v"}' '{"input":"w","output":"x"}' 'damaged' > c.jsonl
+    printf '%s\n' '{"system":"s","input":"a</s>\tb\u001b[31m ","output":"c \n d"}' \
+        '{"input":"u","output":"v"}' '{"input":"w","output":"x"}' 'damaged' > c.jsonl
     chat --show 2 c.jsonl > shown
-    [ "$(head -n 1 shown)" = '> begins what is trained on; ⟨…⟩ is a special token, ⏎ a newline, ⇥ a tab, · a space at the end of a line' ]
+    [ "$(head -n 1 shown)" = \
+        '> begins what is trained on; ⟨…⟩ is a special token, ⏎ a newline, ⇥ a tab, · a space at the end of a line' ]
     [ "$(sed -n 4,6p shown)" = '  <s>[a</s>⇥b?[31m]
 >  c·⏎
 >  d⟨</s>⟩' ]
     [[ "$(sed -n 3p shown)" == 'c.jsonl:1: '*' tokens, '*' of them trained on' ]]
     [ "$(grep -c 'trained on$' shown)" -eq 2 ]
     # The tokens are those of the stream.
-    n=$(chat --quiet --to jsonl c.jsonl --on-error skip | sed -n 2p | grep -o '"tokens":[^]]*' | tr , '\n' | wc -l)
+    n=$(chat --quiet --to jsonl c.jsonl --on-error skip | sed -n 2p | grep -o '"tokens":[^]]*' | \
+        tr , '\n' | wc -l)
     [[ "$(sed -n 3p shown)" == "c.jsonl:1: $n tokens, "* ]]
     # More than there are: those that there are, then what is wrong with the next.
     run --separate-stderr -3 chat --show 9 c.jsonl
@@ -462,9 +593,12 @@ hints() {
     [[ "$stderr" == *"skipped: 1 not JSON objects"* ]]
     # Colours on a terminal alone.
     [[ "$(cat shown)" != *$'\033'* ]]
-    script -qec "$BIN/tokenize -m $tok --format chat --template own.json --show 1 c.jsonl" /dev/null > coloured
+    script -qec "$BIN/tokenize -m $tok --format chat --template own.json --show 1 c.jsonl" \
+        /dev/null > coloured
     grep -q $'\033\[1;32m> ' coloured
-    [ "$(NO_COLOR=1 script -qec "$BIN/tokenize -m $tok --format chat --template own.json --show 1 c.jsonl" /dev/null | grep -c $'\033')" -eq 0 ]
+    [ \
+        "$(NO_COLOR=1 script -qec "$BIN/tokenize -m $tok --format chat --template own.json --show 1 c.jsonl" /dev/null | grep -c $'\033')" \
+        -eq 0 ]
 }
 
 # ---- requests ----
@@ -477,18 +611,25 @@ hints() {
     [[ "$(ask '{"prompt":"abc","max_new_tokens":3}' -n 5)" == *'"tokens":3,'* ]]
     [[ "$(ask '{"prompt":"abc","max_tokens":null}' -n 5)" == *'"tokens":5,'* ]]
     # As the program does with the same options; of its own seed alone, whatever the line.
-    for options in '"temperature":1.5,"seed":7|--temperature 1.5 --seed 7' '"temperature":2,"top_k":5,"top_p":0.9,"min_p":0.1,"seed":3|--temperature 2 --top-k 5 --top-p 0.9 --min-p 0.1 --seed 3' \
-        '"repetition_penalty":1.7|--repetition-penalty 1.7' '"temperature":0|' '"temperature":1,"top_k":-1,"seed":2|--temperature 1 --seed 2'; do
+    for options in '"temperature":1.5,"seed":7|--temperature 1.5 --seed 7' \
+        '"temperature":2,"top_k":5,"top_p":0.9,"min_p":0.1,"seed":3|--temperature 2 --top-k 5 --top-p 0.9 --min-p 0.1 --seed 3' \
+        '"repetition_penalty":1.7|--repetition-penalty 1.7' '"temperature":0|' \
+        '"temperature":1,"top_k":-1,"seed":2|--temperature 1 --seed 2'; do
         want=$(generate --quiet -m base -p abc -n 8 ${options#*|})
-        got=$(printf '{"prompt":"x"}\n{"prompt":"abc",%s}\n' "${options%%|*}" | generate --quiet -m base --format jsonl -n 8 --temperature 0 | tail -n 1 | perl -MJSON::PP -ne 'print decode_json($_)->{completion}')
+        got=$(printf '{"prompt":"x"}\n{"prompt":"abc",%s}\n' "${options%%|*}" | \
+            generate --quiet -m base --format jsonl -n 8 --temperature 0 | tail -n 1 | \
+            perl -MJSON::PP -ne 'print decode_json($_)->{completion}')
         [ "$got" = "$want" ]
     done
     # Options come back for the line after.
-    printf '%s\n' '{"prompt":"abc","temperature":2,"max_tokens":1,"stop":["a","e","i","o","u"," "]}' '{"prompt":"abc"}' | generate --quiet -m base --format jsonl -n 4 > two
+    printf '%s\n' \
+        '{"prompt":"abc","temperature":2,"max_tokens":1,"stop":["a","e","i","o","u"," "]}' \
+        '{"prompt":"abc"}' | generate --quiet -m base --format jsonl -n 4 > two
     [ "$(tail -n 1 two)" = "$(ask '{"prompt":"abc"}' -n 4)" ]
     whole=$(ask '{"prompt":"abc"}' -n 12 --temperature 2 --seed 5 | completion)
     stop=${whole:4:2}
-    for stops in "\"stop\":\"$stop\"" "\"stop\":[\"zzzz\",\"$stop\"]" "\"stop_sequences\":[\"$stop\"]"; do
+    for stops in "\"stop\":\"$stop\"" "\"stop\":[\"zzzz\",\"$stop\"]" \
+        "\"stop_sequences\":[\"$stop\"]"; do
         line=$(ask "{\"prompt\":\"abc\",$stops}" -n 12 --temperature 2 --seed 5 --stop never)
         [ "$(completion <<< "$line")" = "${whole%%"$stop"*}" ]
         [[ "$line" == *'"stop":"stop"'* ]]
@@ -497,25 +638,34 @@ hints() {
     ask '{"prompt":"abc"}' -n 3 > answered
     [ "$(ask "$(cat answered)" -n 3)" = "$(cat answered)" ]
     # An array, blank lines, a byte order mark, gzip.
-    printf '\xef\xbb\xbf[{"prompt":"abc"},\n{"prompt":"d"}]' | gzip | generate --quiet -m base --format jsonl -n 2 > array
-    printf '\n{"prompt":"abc"}\r\n\n{"prompt":"d"}\n' | generate --quiet -m base --format jsonl -n 2 | cmp - array
+    printf '\xef\xbb\xbf[{"prompt":"abc"},\n{"prompt":"d"}]' | gzip | \
+        generate --quiet -m base --format jsonl -n 2 > array
+    printf '\n{"prompt":"abc"}\r\n\n{"prompt":"d"}\n' | \
+        generate --quiet -m base --format jsonl -n 2 | cmp - array
 }
 
 @test "generate: what a line asks for and is not done is refused by name; the rest is carried along, and said" {
     make_base
     refused() { # KEYS MESSAGE
-        run --separate-stderr -3 generate --quiet -m base --format jsonl -n 1 <<< "{\"prompt\":\"a\",$1}"
+        run --separate-stderr -3 generate --quiet -m base --format jsonl -n 1 <<< \
+            "{\"prompt\":\"a\",$1}"
         [ "$stderr" = "generate: standard input: line 1: $2" ] || { echo "$stderr" >&2; return 1; }
     }
-    for key in '"n":2' '"logit_bias":{"5":1}' '"messages":[{"role":"user","content":"a"}]' '"presence_penalty":0.5' '"echo":true' '"stream":true' '"do_sample":true' '"tools":[{}]' '"response_format":{"type":"json_object"}' '"best_of":3' '"logprobs":2' '"ignore_eos":true' '"body":{"a":1}'; do
+    for key in '"n":2' '"logit_bias":{"5":1}' '"messages":[{"role":"user","content":"a"}]' \
+        '"presence_penalty":0.5' '"echo":true' '"stream":true' '"do_sample":true' '"tools":[{}]' \
+        '"response_format":{"type":"json_object"}' '"best_of":3' '"logprobs":2' \
+        '"ignore_eos":true' '"body":{"a":1}'; do
         name=${key%%:*}
-        run --separate-stderr -3 generate --quiet -m base --format jsonl -n 1 <<< "{\"prompt\":\"a\",$key}"
+        run --separate-stderr -3 generate --quiet -m base --format jsonl -n 1 <<< \
+            "{\"prompt\":\"a\",$key}"
         # With what to do instead.
-        [[ "$stderr" == "generate: standard input: line 1: '${name//\"/}' is not understood here: "?*" "?* ]]
+        [[ "$stderr" == \
+            "generate: standard input: line 1: '${name//\"/}' is not understood here: "?*" "?* ]]
     done
     refused '"max_tokens":0' "'max_tokens' is no whole number from 1 on"
     refused '"max_tokens":2.5' "'max_tokens' is no whole number from 1 on"
-    refused '"max_tokens":1,"max_new_tokens":2' "both 'max_tokens' and 'max_new_tokens': one is needed"
+    refused '"max_tokens":1,"max_new_tokens":2' \
+        "both 'max_tokens' and 'max_new_tokens': one is needed"
     refused '"temperature":-1' "'temperature' is no number from 0"
     refused '"temperature":"hot"' "'temperature' is no number from 0"
     refused '"top_p":0' "'top_p' is no number in (0, 1]"
@@ -525,9 +675,11 @@ hints() {
     refused '"seed":"a"' "'seed' is no whole number"
     refused '"stop":[""]' "'stop' is no text, and no list of texts that are not empty"
     refused '"system":"s"' "'system' is for conversations (--chat)"
-    run --separate-stderr -0 generate -m base --format jsonl -n 1 <<< '{"prompt":"a","n":1,"stream":false,"logit_bias":null,"tools":[],"presence_penalty":0,"id":7,"temprature":2}'
+    run --separate-stderr -0 generate -m base --format jsonl -n 1 <<< \
+        '{"prompt":"a","n":1,"stream":false,"logit_bias":null,"tools":[],"presence_penalty":0,"id":7,"temprature":2}'
     [[ "$output" == '{"prompt":"a","n":1,'*'"id":7,"temprature":2,"completion":'* ]]
-    [[ "$stderr" == *"generate: keys that say nothing here, carried along: 'id' (1), 'temprature' (1)"* ]]
+    [[ "$stderr" == \
+        *"generate: keys that say nothing here, carried along: 'id' (1), 'temprature' (1)"* ]]
 }
 
 @test "generate: a prompt's byte order mark and CR LF, files of other kinds" {

@@ -1,28 +1,37 @@
 load helper
 
-# What `train` promises about checkpoints: whole or absent, and a run that goes on ends with the same bits.
+# What `train` promises about checkpoints: whole or absent, and a run that goes on ends with the
+# same bits.
 
 run_args="max_steps=6 save_steps=2 save_total_limit=1 resume_from_checkpoint=auto"
 
-# fault OF AT [BEGIN]: the run with one call failing after the second checkpoint was begun, or BEGIN; 1 if there was no such call.
+# fault OF AT [BEGIN]: the run with one call failing after the second checkpoint was begun, or
+# BEGIN; 1 if there was no such call.
 fault() {
     local status=0 output
     rm -rf broken mark
-    output=$(FAULT_OF=$1 FAULT_AT=$2 FAULT_BEGIN=${3:-.checkpoint-4} FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so \
+    output=$(FAULT_OF=$1 FAULT_AT=$2 FAULT_BEGIN=${3:-.checkpoint-4} FAULT_MARK=mark \
+        LD_PRELOAD=$BUILD/tests/fault.so \
         train lora.yaml output_dir=broken $run_args 2>&1) || status=$?
     [ -e mark ] || return 1
-    if [ "$status" = 0 ] && ! cmp -s whole/adapter_model.safetensors broken/adapter_model.safetensors; then
+    if [ "$status" = 0 ] && ! cmp -s whole/adapter_model.safetensors \
+        broken/adapter_model.safetensors; then
         echo "$1 $2: exit status 0 and another result: $output" >&2 && exit 1
     fi
     if [ "$status" != 0 ] && [ "$1" != kill ] && [ "$(grep -c '^train: ' <<< "$output")" = 0 ]; then
         echo "$1 $2: status $status and no word" >&2 && exit 1
     fi
-    # What remains: the last good checkpoint, the new one, or that of step 5 where reading step 6 failed; the run goes on from it.
-    output=$(train lora.yaml output_dir=broken $run_args 2>&1) || { echo "$1 $2: does not go on: $output" >&2 && exit 1; }
-    [ "$status" = 0 ] || [[ "$output" == *"resumed from broken/checkpoint-"[2456]": "* ]] || { echo "$1 $2: lost: $output" >&2 && exit 1; }
+    # What remains: the last good checkpoint, the new one, or that of step 5 where reading step 6
+    # failed; the run goes on from it.
+    output=$(train lora.yaml output_dir=broken $run_args 2>&1) ||
+        { echo "$1 $2: does not go on: $output" >&2 && exit 1; }
+    [ "$status" = 0 ] || [[ "$output" == *"resumed from broken/checkpoint-"[2456]": "* ]] ||
+        { echo "$1 $2: lost: $output" >&2 && exit 1; }
     [[ "$output" != *"skipped"* ]] || { echo "$1 $2: a damaged checkpoint: $output" >&2 && exit 1; }
-    cmp whole/adapter_model.safetensors broken/adapter_model.safetensors || { echo "$1 $2: other bytes" >&2 && exit 1; }
-    [ "$(ls -A broken | grep -c -e tmp -e '^\.')" = 0 ] || { echo "$1 $2: left something" >&2 && exit 1; }
+    cmp whole/adapter_model.safetensors broken/adapter_model.safetensors ||
+        { echo "$1 $2: other bytes" >&2 && exit 1; }
+    [ "$(ls -A broken | grep -c -e tmp -e '^\.')" = 0 ] || { echo "$1 $2: left something" >&2 &&
+        exit 1; }
 }
 
 every() { # OF STRIDE [BEGIN]
@@ -36,7 +45,8 @@ every() { # OF STRIDE [BEGIN]
 
 make_run() {
     make_base
-    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' 'lora_rank: 4' 'logging_steps: 2' > lora.yaml
+    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' \
+        'lora_rank: 4' 'logging_steps: 2' > lora.yaml
     train lora.yaml output_dir=whole $run_args --quiet
 }
 
@@ -97,7 +107,8 @@ make_run() {
     [[ "$stderr" == *"train: small/out: needs "[1-9]*B", "*B" are free"* ]]
     # It fills while the run goes on: the checkpoints that are there stay whole.
     mount -t tmpfs -o size=6m none small
-    run --separate-stderr -1 train lora.yaml output_dir=small/out max_steps=200 save_steps=2 save_total_limit=0
+    run --separate-stderr -1 train lora.yaml output_dir=small/out max_steps=200 save_steps=2 \
+        save_total_limit=0
     count=$(ls -d small/out/checkpoint-* | wc -l) temporary=$(ls small/out | grep -c tmp || true)
     newest=$(ls -d small/out/checkpoint-* | sort -t- -k2 -n | tail -n 1)
     cp -r "$newest" kept
@@ -123,7 +134,8 @@ make_run() {
     refused "the recipe changed since: rope was \"auto\", is \"linear:4\"" rope=linear:4
     pack --quiet --context 32 --strategy concat docs.tok -o other.smp
     refused "the samples changed since: " train_file=other.smp
-    cp -rL base other && perl -pi -e 's/"rope_theta": 500/"rope_theta": 501/' other/config.json && quantize --quiet other -o other.nf4
+    cp -rL base other && perl -pi -e 's/"rope_theta": 500/"rope_theta": 501/' other/config.json &&
+        quantize --quiet other -o other.nf4
     refused "changed since: " model_name_or_path=other.nf4
 }
 
@@ -134,7 +146,8 @@ use strict;
 use warnings;
 use ForeignStream;
 use JSON::PP;
-# The rows of a chunk in a checkpoint are set, as if an older program had made it; prints those it had.
+# The rows of a chunk in a checkpoint are set, as if an older program had made it; prints those it
+# had.
 my ($directory, $rows) = @ARGV;
 my $state = "$directory/training_state";
 open my $zstd, '-|', 'zstd', '-dcqf', $state or die;
@@ -164,7 +177,8 @@ P
     train lora.yaml output_dir=more $more --quiet
     [ "$(perl -MForeignStream chunk.pl more/checkpoint-2 16)" -gt 16 ]
     # The record knows its manifest, so this program made it.
-    perl -MJSON::PP -e 'local ($/, @ARGV) = (undef, "more/longqlora-run.json"); my $r = decode_json(<>);
+    perl -MJSON::PP \
+        -e 'local ($/, @ARGV) = (undef, "more/longqlora-run.json"); my $r = decode_json(<>);
         ($r->{folders}{"checkpoint-2"}[0]) = `xxhsum -H2 more/checkpoint-2/manifest.json` =~ /^([0-9a-f]{32})/; open my $f, ">", $ARGV; print $f encode_json($r)'
     rm -r more/checkpoint-4 more/checkpoint-6 more/longqlora.json
     run -0 train lora.yaml output_dir=more $more
@@ -178,10 +192,12 @@ P
     make_run
     rm whole/longqlora.json
     run --separate-stderr -2 train lora.yaml output_dir=whole max_steps=6
-    [[ "$stderr" == *"whole holds checkpoint-6: resume_from_checkpoint=auto goes on with it, overwrite_output_dir=true removes it"* ]]
+    [[ "$stderr" == \
+        *"whole holds checkpoint-6: resume_from_checkpoint=auto goes on with it, overwrite_output_dir=true removes it"* ]]
     train lora.yaml output_dir=plain max_steps=1 --quiet
     run --separate-stderr -3 train lora.yaml output_dir=plain max_steps=1 seed=7
-    [[ "$stderr" == *"plain: the recipe changed since: seed was 42, is 7; the run there is finished"* ]]
+    [[ "$stderr" == \
+        *"plain: the recipe changed since: seed was 42, is 7; the run there is finished"* ]]
     train lora.yaml output_dir=whole max_steps=3 overwrite_output_dir=true --quiet
     [ ! -e whole/checkpoint-6 ] && [ -e whole/checkpoint-3 ]
 }

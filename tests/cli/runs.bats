@@ -1,21 +1,26 @@
 load helper
 
-# What `train` promises about the folder of a run: one run at a time, nothing lost, nothing that is not the run's touched.
+# What `train` promises about the folder of a run: one run at a time, nothing lost, nothing that is
+# not the run's touched.
 
 make_recipe() {
     make_base
-    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' 'lora_rank: 4' 'learning_rate: 0.01' \
+    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' \
+        'lora_rank: 4' 'learning_rate: 0.01' \
         'per_device_train_batch_size: 2' 'logging_steps: 1' 'max_steps: 6' > r.yaml
 }
 
 # Names, kinds, modes and bytes of all that lies in a folder.
-picture() { (cd "$1" && find . -printf '%P %y %m %l\n' | sort && find . -type f -exec md5sum {} + | sort -k2); }
+picture() { (cd "$1" && find . -printf '%P %y %m %l\n' | sort &&
+    find . -type f -exec md5sum {} + | sort -k2); }
 
-# A run in the background, of 100000 steps unless told otherwise, to be ended by a signal: its process in $pid.
+# A run in the background, of 100000 steps unless told otherwise, to be ended by a signal: its
+# process in $pid.
 start() { # OUT KEY=VALUE...
     local out=$1
     shift
-    env --default-signal=HUP,INT train r.yaml output_dir="$out" max_steps=100000 "$@" 2> "$out.err" 3>&- &
+    env --default-signal=HUP,INT train r.yaml output_dir="$out" max_steps=100000 "$@" 2> \
+        "$out.err" 3>&- &
     pid=$!
 }
 ended() { status=0; wait $pid || status=$?; }
@@ -28,7 +33,8 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     start out
     until_true has_step out 2
     run --separate-stderr -1 train r.yaml output_dir=out/ resume_from_checkpoint=auto
-    [ "$stderr" = "train: out: another run is under way there: wait for it, or name another output_dir" ]
+    [ "$stderr" = \
+        "train: out: another run is under way there: wait for it, or name another output_dir" ]
     # Before any work: it does not even look for its samples.
     run --separate-stderr -1 train r.yaml output_dir=./out train_file=nothing.smp
     [[ "$stderr" == *"another run is under way there"* ]]
@@ -65,7 +71,8 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
         [ "$(grep -c 'stops and saves' ${signal%:*}.err)" = 1 ]
     done
     # It goes on from there.
-    run --separate-stderr -0 train r.yaml output_dir=HUP max_steps=$steps logging_steps=1000 resume_from_checkpoint=auto
+    run --separate-stderr -0 train r.yaml output_dir=HUP max_steps=$steps logging_steps=1000 \
+        resume_from_checkpoint=auto
     [[ "$stderr" == *"resumed from HUP/checkpoint-"* ]]
     wait
     cmp whole/adapter_model.safetensors HUP/adapter_model.safetensors
@@ -83,21 +90,28 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
 
 # What people keep beside a run, by names that look like ours.
 strew() { # FOLDER
-    mkdir -p "$1"/{tmp-checkpoint-mine,checkpoint-mine,checkpoint-500,checkpoint-007,checkpoint-9000,old-runs}
+    mkdir \
+        -p "$1"/{tmp-checkpoint-mine,checkpoint-mine,checkpoint-500,checkpoint-007} \
+        "$1"/{checkpoint-9000,old-runs}
     echo thesis > "$1/thesis.txt"
     echo notes > "$1/notes.tmp.2024"
     echo log > "$1/adapter_model.safetensors.tmp.77"
     echo mine > "$1/tmp-checkpoint-mine/notes"
     echo mine > "$1/checkpoint-mine/notes"
     echo weights > "$1/checkpoint-500/adapter_model.safetensors"
-    echo '{"longqlora":1,"files":{"training_state":{"bytes":1,"digest":"0"}}}' > "$1/checkpoint-9000/manifest.json"
+    echo '{"longqlora":1,"files":{"training_state":{"bytes":1,"digest":"0"}}}' > \
+        "$1/checkpoint-9000/manifest.json"
     echo mine > "$1/.longqlora-0123456789abcdef.checkpoint-4"
     ln -s ../base "$1/model"
 }
 
 # What is not of a run: all but its own names.
-strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoint-[0-9]{1,2}|adapter_model.safetensors|adapter_config.json|longqlora.json|longqlora-run.json|trainer_log.jsonl|best|best-before)$' | sort |
-    while read -r f; do find "$f" -printf '%p %y %m %l\n' | sort; find "$f" -type f -exec md5sum {} + | sort -k2; done); }
+strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
+    grep -vE \
+    '^\./(checkpoint-[0-9]{1,2}|adapter_model.safetensors|adapter_config.json|longqlora.json|longqlora-run.json|trainer_log.jsonl|best|best-before)$' \
+    | sort |
+    while read -r f; do find "$f" -printf '%p %y %m %l\n' | sort; \
+        find "$f" -type f -exec md5sum {} + | sort -k2; done); }
 
 @test "runs: what is not the run's stays as it is: beside a run, when it prunes, goes on, begins again" {
     make_recipe
@@ -107,8 +121,10 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     train r.yaml output_dir=out save_steps=1 save_total_limit=1 --quiet
     [ "$(strange out)" = "$before" ]
     [ "$(ls -d out/checkpoint-? )" = out/checkpoint-6 ]
-    run --separate-stderr -0 train r.yaml output_dir=out max_steps=8 save_steps=1 save_total_limit=1 resume_from_checkpoint=auto
-    [[ "$stderr" == *"skipped: out/checkpoint-9000: this run did not make it"*"skipped: out/checkpoint-500: this run did not make it"*"resumed from out/checkpoint-6: "* ]]
+    run --separate-stderr -0 train r.yaml output_dir=out max_steps=8 save_steps=1 \
+        save_total_limit=1 resume_from_checkpoint=auto
+    [[ "$stderr" == \
+        *"skipped: out/checkpoint-9000: this run did not make it"*"skipped: out/checkpoint-500: this run did not make it"*"resumed from out/checkpoint-6: "* ]]
     [ "$(ls -d out/checkpoint-? )" = out/checkpoint-8 ]
     [ "$(strange out)" = "$before" ]
     train r.yaml output_dir=out overwrite_output_dir=true seed=3 max_steps=2 --quiet
@@ -125,7 +141,8 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     cp -r out/checkpoint-9000 out/checkpoint-1
     echo precious > out/checkpoint-1/training_state
     rm -r out/checkpoint-2
-    run --separate-stderr -2 train r.yaml output_dir=out overwrite_output_dir=true seed=5 max_steps=2
+    run --separate-stderr -2 train r.yaml output_dir=out overwrite_output_dir=true seed=5 \
+        max_steps=2
     [[ "$stderr" == "train: out/checkpoint-1 is in the way: "* ]]
     mv out/checkpoint-1 out/checkpoint-3
     sed -i 's/"checkpoint-1"/"checkpoint-3"/' out/longqlora-run.json
@@ -143,7 +160,9 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
         (cd x && eval "$make")
         picture x > before
         run --separate-stderr -2 train r.yaml output_dir=x "$@"
-        [[ "$stderr" == *"train: x/$name is in the way: "*"move it away, or name another output_dir" ]] || { echo "$name: $stderr"; return 1; }
+        [[ "$stderr" == \
+            *"train: x/$name is in the way: "*"move it away, or name another output_dir" ]] ||
+            { echo "$name: $stderr"; return 1; }
         picture x | diff before -
     }
     refused adapter_model.safetensors 'echo mine > adapter_model.safetensors'
@@ -196,13 +215,17 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     run --separate-stderr -2 train r.yaml output_dir=mine/ method=full model_name_or_path=mine
     [[ "$stderr" == "train: output_dir"*"model_name_or_path"* ]]
     ln -s mine alias
-    run --separate-stderr -2 train r.yaml output_dir=alias method=full model_name_or_path=mine overwrite_output_dir=true
+    run --separate-stderr -2 train r.yaml output_dir=alias method=full model_name_or_path=mine \
+        overwrite_output_dir=true
     [[ "$stderr" == "train: output_dir"*"model_name_or_path"* ]]
     picture mine | diff before -
-    run --separate-stderr -2 train r.yaml output_dir=first adapter_name_or_path=first overwrite_output_dir=true
+    run --separate-stderr -2 train r.yaml output_dir=first adapter_name_or_path=first \
+        overwrite_output_dir=true
     [[ "$stderr" == "train: output_dir"*"adapter_name_or_path"* ]]
-    run --separate-stderr -2 train r.yaml output_dir=first adapter_name_or_path=first/checkpoint-6 overwrite_output_dir=true
-    [ "$stderr" = "train: adapter_name_or_path is first/checkpoint-6, which overwrite_output_dir=true would remove: name another output_dir" ]
+    run --separate-stderr -2 train r.yaml output_dir=first adapter_name_or_path=first/checkpoint-6 \
+        overwrite_output_dir=true
+    [ "$stderr" = \
+        "train: adapter_name_or_path is first/checkpoint-6, which overwrite_output_dir=true would remove: name another output_dir" ]
     [ -f first/checkpoint-6/training_state ]
     run --separate-stderr -3 train r.yaml output_dir=a/b/c train_file=docs.tok
     [ ! -e a ]
@@ -217,13 +240,16 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     make_recipe
     train r.yaml output_dir=out --quiet
     picture out > before
-    for more in "" resume_from_checkpoint=auto resume_from_checkpoint=none "logging_steps=2 save_steps=2 num_train_epochs=9"; do
+    for more in "" resume_from_checkpoint=auto resume_from_checkpoint=none \
+        "logging_steps=2 save_steps=2 num_train_epochs=9"; do
         run --separate-stderr -0 train r.yaml output_dir=out $more
         [[ "$stderr" == "train: out: already finished: 6 steps of this recipe; nothing is done"* ]]
     done
-    for other in "learning_rate=0.5 resume_from_checkpoint=auto" seed=1 train_file=16.smp model_name_or_path=base\ quantization=none; do
+    for other in "learning_rate=0.5 resume_from_checkpoint=auto" seed=1 train_file=16.smp \
+        model_name_or_path=base\ quantization=none; do
         run --separate-stderr -3 train r.yaml output_dir=out $other
-        [[ "$stderr" == "train: out: the "*" changed since: "*"; the run there is finished: adapter_name_or_path=out in another output_dir trains it further, "*"overwrite_output_dir=true removes it" ]]
+        [[ "$stderr" == \
+            "train: out: the "*" changed since: "*"; the run there is finished: adapter_name_or_path=out in another output_dir trains it further, "*"overwrite_output_dir=true removes it" ]]
     done
     run --separate-stderr -2 train r.yaml output_dir=out max_steps=4
     [[ "$stderr" == "train: out: it has done 6 steps, the recipe says 4; "* ]]
@@ -231,7 +257,8 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     # As the message says.
     train r.yaml output_dir=further adapter_name_or_path=out max_steps=1 --quiet
     chmod 600 out/adapter_model.safetensors
-    # More steps, and then epochs: the bits of a run that had them from the start, where the schedule is the same.
+    # More steps, and then epochs: the bits of a run that had them from the start, where the
+    # schedule is the same.
     run --separate-stderr -0 train r.yaml output_dir=out max_steps=10
     [[ "$stderr" == *"resumed from out/checkpoint-6: going on with step 7"* ]]
     [[ "$stderr" != *"not the bits"* ]]
@@ -240,40 +267,50 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     [ "$(stat -c %a out/adapter_model.safetensors)" = 600 ]
     cmp whole/longqlora.json out/longqlora.json
     cmp whole/checkpoint-10/training_state out/checkpoint-10/training_state
-    diff <(sed 's/"tokens_per.*//' whole/trainer_log.jsonl) <(sed 's/"tokens_per.*//' out/trainer_log.jsonl)
+    diff <(sed 's/"tokens_per.*//' whole/trainer_log.jsonl) <(sed 's/"tokens_per.*//' \
+        out/trainer_log.jsonl)
     train r.yaml output_dir=out max_steps=0 num_train_epochs=0.1 --quiet
     train r.yaml output_dir=epochs max_steps=0 num_train_epochs=0.1 --quiet
     cmp epochs/adapter_model.safetensors out/adapter_model.safetensors
-    # A result that was lost is made again from the last checkpoint; without one there is nothing to go on from.
+    # A result that was lost is made again from the last checkpoint; without one there is nothing to
+    # go on from.
     rm out/adapter_config.json
     train r.yaml output_dir=out max_steps=0 num_train_epochs=0.1 resume_from_checkpoint=auto --quiet
     cmp epochs/adapter_config.json out/adapter_config.json
     train r.yaml output_dir=bare save_strategy=no --quiet
     [ ! -e bare/checkpoint-6 ]
     run --separate-stderr -2 train r.yaml output_dir=bare save_strategy=no max_steps=8
-    [[ "$stderr" == "train: bare: no checkpoint is there to go on from (save_strategy: no?); the run there is finished: "* ]]
+    [[ "$stderr" == \
+        "train: bare: no checkpoint is there to go on from (save_strategy: no?); the run there is finished: "* ]]
 }
 
 @test "runs: more steps under a schedule that knows their number: line, log and adapter say which ran under which" {
     make_recipe
     train r.yaml output_dir=warm lr_scheduler_type=constant_with_warmup warmup_steps=3 --quiet
-    run --separate-stderr -0 train r.yaml output_dir=warm lr_scheduler_type=constant_with_warmup warmup_steps=3 max_steps=9
+    run --separate-stderr -0 train r.yaml output_dir=warm lr_scheduler_type=constant_with_warmup \
+        warmup_steps=3 max_steps=9
     [[ "$stderr" != *"not the bits"* ]]
-    train r.yaml output_dir=warm9 lr_scheduler_type=constant_with_warmup warmup_steps=3 max_steps=9 --quiet
+    train r.yaml output_dir=warm9 lr_scheduler_type=constant_with_warmup warmup_steps=3 \
+        max_steps=9 --quiet
     cmp warm/adapter_model.safetensors warm9/adapter_model.safetensors
     run ! grep -q schedules warm/longqlora.json
-    for keys in "lr_scheduler_type=linear" "lr_scheduler_type=cosine warmup_steps=2" "warmup_ratio=0.5"; do
+    for keys in "lr_scheduler_type=linear" "lr_scheduler_type=cosine warmup_steps=2" \
+        "warmup_ratio=0.5"; do
         rm -rf out
         train r.yaml output_dir=out $keys --quiet
         run --separate-stderr -0 train r.yaml output_dir=out $keys max_steps=10 save_steps=8
-        [[ "$stderr" == *"steps 1-6 ran under "*" over 6 steps (warm-up "*"); from here on it is "*" over 10 steps (warm-up "*"): not the bits of a run that had as many from the start"* ]]
-        perl -MJSON::PP -e 'my ($log, $file) = map { open my $f, "<", $_ or die; local $/; <$f> } @ARGV; my ($line) = grep { $_->{schedules} } map { decode_json($_) } split /\n/, $log;
+        [[ "$stderr" == \
+            *"steps 1-6 ran under "*" over 6 steps (warm-up "*"); from here on it is "*" over 10 steps (warm-up "*"): not the bits of a run that had as many from the start"* ]]
+        perl -MJSON::PP \
+            -e 'my ($log, $file) = map { open my $f, "<", $_ or die; local $/; <$f> } @ARGV; my ($line) = grep { $_->{schedules} } map { decode_json($_) } split /\n/, $log;
             die "$line->{step}" unless $line->{step} == 6 && $line->{schedules}[0]{to} == 6;
-            my $s = decode_json($file)->{recipe}{schedules}; die unless @$s == 2 && $s->[0]{from} == 1 && $s->[0]{to} == 6 && $s->[0]{steps} == 6 && $s->[1]{from} == 7 && $s->[1]{to} == 10 && $s->[1]{steps} == 10' out/trainer_log.jsonl out/longqlora.json
+            my $s = decode_json($file)->{recipe}{schedules}; die unless @$s == 2 && $s->[0]{from} == 1 && $s->[0]{to} == 6 && $s->[0]{steps} == 6 && $s->[1]{from} == 7 && $s->[1]{to} == 10 && $s->[1]{steps} == 10' \
+                out/trainer_log.jsonl out/longqlora.json
         # Broken after that, it goes on as it was.
         cp -r out whole
         rm -r out/checkpoint-10 out/longqlora.json
-        train r.yaml output_dir=out $keys max_steps=10 save_steps=8 resume_from_checkpoint=auto --quiet
+        train r.yaml output_dir=out $keys max_steps=10 save_steps=8 resume_from_checkpoint=auto \
+            --quiet
         cmp whole/longqlora.json out/longqlora.json
         cmp whole/adapter_model.safetensors out/adapter_model.safetensors
         rm -r whole
@@ -288,35 +325,46 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     cp -r out/checkpoint-6 out/checkpoint-600
     mkdir out/checkpoint-700
     rm out/longqlora.json
-    # 8 is damaged, 600 another step's and 700 somebody's: none of the three counts as one of the two that stay.
-    run --separate-stderr -0 train r.yaml output_dir=out max_steps=8 save_steps=2 save_total_limit=2 resume_from_checkpoint=auto
-    [[ "$stderr" == *"skipped: out/checkpoint-700: this run did not make it"*"skipped: out/checkpoint-600: this run did not make it"*"skipped: out/checkpoint-8/training_state: damaged: not what manifest.json says"*"resumed from out/checkpoint-6: "* ]]
-    [ "$(cd out && ls -d checkpoint-? checkpoint-??? | tr '\n' ' ')" = "checkpoint-6 checkpoint-600 checkpoint-700 checkpoint-8 " ]
+    # 8 is damaged, 600 another step's and 700 somebody's: none of the three counts as one of the
+    # two that stay.
+    run --separate-stderr -0 train r.yaml output_dir=out max_steps=8 save_steps=2 \
+        save_total_limit=2 resume_from_checkpoint=auto
+    [[ "$stderr" == \
+        *"skipped: out/checkpoint-700: this run did not make it"*"skipped: out/checkpoint-600: this run did not make it"*"skipped: out/checkpoint-8/training_state: damaged: not what manifest.json says"*"resumed from out/checkpoint-6: "* ]]
+    [ "$(cd out && ls -d checkpoint-? checkpoint-??? | tr '\n' ' ')" = \
+        "checkpoint-6 checkpoint-600 checkpoint-700 checkpoint-8 " ]
     # A damaged one is none of the three that stay.
     train r.yaml output_dir=three save_steps=2 save_total_limit=0 max_steps=8 --quiet
     truncate -s 3000 three/checkpoint-6/training_state
     train r.yaml output_dir=three save_steps=2 save_total_limit=3 max_steps=10 --quiet
-    [ "$(cd three && ls -d checkpoint-* | tr '\n' ' ')" = "checkpoint-10 checkpoint-4 checkpoint-6 checkpoint-8 " ]
+    [ "$(cd three && ls -d checkpoint-* | tr '\n' ' ')" = \
+        "checkpoint-10 checkpoint-4 checkpoint-6 checkpoint-8 " ]
     # From an older one: what is saved then stays, and so does the newest.
     train r.yaml output_dir=older save_steps=2 save_total_limit=0 max_steps=8 --quiet
     rm older/longqlora.json
-    train r.yaml output_dir=older save_total_limit=1 max_steps=3 resume_from_checkpoint=older/checkpoint-2 --quiet
+    train r.yaml output_dir=older save_total_limit=1 max_steps=3 \
+        resume_from_checkpoint=older/checkpoint-2 --quiet
     [ "$(cd older && ls -d checkpoint-* | tr '\n' ' ')" = "checkpoint-3 checkpoint-8 " ]
-    run --separate-stderr -0 train r.yaml output_dir=out max_steps=12 save_steps=4 save_total_limit=1 resume_from_checkpoint=auto
+    run --separate-stderr -0 train r.yaml output_dir=out max_steps=12 save_steps=4 \
+        save_total_limit=1 resume_from_checkpoint=auto
     [[ "$stderr" == *"resumed from out/checkpoint-8: "* ]]
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
-    [ -e out/checkpoint-12 ] && [ -e out/checkpoint-600 ] && [ -e out/checkpoint-700 ] && [ ! -e out/checkpoint-8 ]
+    [ -e out/checkpoint-12 ] && [ -e out/checkpoint-600 ] && [ -e out/checkpoint-700 ] &&
+        [ ! -e out/checkpoint-8 ]
 }
 
 @test "runs: a folder of an older program, without a record, goes on" {
     make_recipe
     train r.yaml output_dir=out save_steps=2 report_to=tensorboard --quiet
     cp -r out whole
-    rm -r out/longqlora-run.json out/checkpoint-6 out/adapter_model.safetensors out/adapter_config.json out/longqlora.json
-    run --separate-stderr -0 train r.yaml output_dir=out save_steps=2 report_to=tensorboard resume_from_checkpoint=auto
+    rm -r out/longqlora-run.json out/checkpoint-6 out/adapter_model.safetensors \
+        out/adapter_config.json out/longqlora.json
+    run --separate-stderr -0 train r.yaml output_dir=out save_steps=2 report_to=tensorboard \
+        resume_from_checkpoint=auto
     [[ "$stderr" == *"resumed from out/checkpoint-4: "* ]]
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
-    diff <(sed 's/"tokens_per.*//' whole/trainer_log.jsonl) <(sed 's/"tokens_per.*//' out/trainer_log.jsonl)
+    diff <(sed 's/"tokens_per.*//' whole/trainer_log.jsonl) <(sed 's/"tokens_per.*//' \
+        out/trainer_log.jsonl)
     [ -d out/checkpoint-2 ]
     # Its finished result is nobody's that is known here.
     rm out/longqlora-run.json
@@ -337,22 +385,27 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     train r.yaml output_dir=out train_file=- max_steps=8 --quiet < 32.smp
     train r.yaml output_dir=out train_file=- max_steps=2 overwrite_output_dir=true --quiet < 16.smp
     cmp 16.smp out/train.samples
-    run --separate-stderr -2 train r.yaml train_file=out/train.samples output_dir=out overwrite_output_dir=true
-    [[ "$stderr" == "train: train_file is out/train.samples, which overwrite_output_dir=true would remove"* ]]
+    run --separate-stderr -2 train r.yaml train_file=out/train.samples output_dir=out \
+        overwrite_output_dir=true
+    [[ "$stderr" == \
+        "train: train_file is out/train.samples, which overwrite_output_dir=true would remove"* ]]
 }
 
 @test "runs: several processes of one launch are refused, unless each is a run of its own" {
     make_recipe
     for name in OMPI_COMM_WORLD_SIZE PMI_SIZE SLURM_STEP_NUM_TASKS WORLD_SIZE; do
         run --separate-stderr -2 env $name=2 train r.yaml output_dir=x
-        [[ "$stderr" == "train: $name=2: one program trains on one device: start it once, "*"--ranks 1 says that each is a run of its own"* ]]
+        [[ "$stderr" == \
+            "train: $name=2: one program trains on one device: start it once, "*"--ranks 1 says that each is a run of its own"* ]]
         run --separate-stderr -2 env $name=99999999999999999999 train r.yaml output_dir=x
         run --separate-stderr -2 env $name=two train r.yaml output_dir=x
-        [[ "$stderr" == "train: $name=two is not a number of processes: unset it, or say --ranks 1"* ]]
+        [[ "$stderr" == \
+            "train: $name=two is not a number of processes: unset it, or say --ranks 1"* ]]
         run --separate-stderr -2 env $name=-1 train r.yaml output_dir=x
         [ ! -e x ]
     done
-    PMI_SIZE=1 WORLD_SIZE= SLURM_STEP_NUM_TASKS=01 OMPI_COMM_WORLD_SIZE=0 train r.yaml output_dir=a max_steps=1 --quiet
+    PMI_SIZE=1 WORLD_SIZE= SLURM_STEP_NUM_TASKS=01 OMPI_COMM_WORLD_SIZE=0 train r.yaml \
+        output_dir=a max_steps=1 --quiet
     WORLD_SIZE=8 PMI_SIZE=x train r.yaml output_dir=b max_steps=1 --ranks 1 --quiet
     cmp a/adapter_model.safetensors b/adapter_model.safetensors
     run --separate-stderr -2 train r.yaml output_dir=x --ranks 2
@@ -384,7 +437,9 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     train r.yaml output_dir=out $long --quiet
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
     diff -r whole/best out/best
-    diff <(sed 's/"tokens_per.*//;s/"eval_runtime":[^,]*,//' whole/trainer_log.jsonl) <(sed 's/"tokens_per.*//;s/"eval_runtime":[^,]*,//' out/trainer_log.jsonl | grep -v '"step":\(1\|2\|4\)$' )
+    diff <(sed 's/"tokens_per.*//;s/"eval_runtime":[^,]*,//' whole/trainer_log.jsonl) <(sed \
+        's/"tokens_per.*//;s/"eval_runtime":[^,]*,//' out/trainer_log.jsonl | \
+        grep -v '"step":\(1\|2\|4\)$' )
     [ "$(strange out)" = "$before" ]
 }
 
@@ -403,8 +458,8 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | grep -vE '^\./(checkpoi
     diff <(lines short) <(lines killed)
 }
 
-# What transformers 5.24 does with these evaluations, in its own order: EarlyStoppingCallback, then _determine_best_metric.
-# The best step and the step after which it stops.
+# What transformers 5.24 does with these evaluations, in its own order: EarlyStoppingCallback, then
+# _determine_best_metric. The best step and the step after which it stops.
 reference() { # LOG PATIENCE THRESHOLD GREATER
     perl -MJSON::PP -e 'my ($log, $patience, $threshold, $greater) = @ARGV;
         open my $in, "<", $log or die;
@@ -428,23 +483,30 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     best_of() { sed -n 's/.*"best_step":\([0-9]*\).*/\1/p' "$1/trainer_log.jsonl" | tail -n 1; }
     last_of() { sed -n 's/.*"step":\([0-9]*\),.*/\1/p' "$1/trainer_log.jsonl" | tail -n 1; }
     # A threshold that the second best of all does not pass, and patience until there.
-    matters=$(perl -MJSON::PP -e 'my (@best, $at); for my $e (grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
+    matters=$(perl -MJSON::PP \
+        -e 'my (@best, $at); for my $e (grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
             push @best, $e if !@best || $e->{eval_loss} < $best[-1]{eval_loss} }
         my ($i) = grep { $best[$_]{step} - $best[$_ - 1]{step} > 1 } 1 .. $#best;
-        printf "%d %g 0", $best[$i]{step} - $best[$i - 1]{step}, 1.5 * ($best[$i - 1]{eval_loss} - $best[$i]{eval_loss})' < plain/trainer_log.jsonl)
-    [ "$(reference plain/trainer_log.jsonl $matters)" != "$(reference plain/trainer_log.jsonl ${matters%% *} 0 0)" ]
+        printf "%d %g 0", $best[$i]{step} - $best[$i - 1]{step}, 1.5 * ($best[$i - 1]{eval_loss} - $best[$i]{eval_loss})' \
+            < plain/trainer_log.jsonl)
+    [ "$(reference plain/trainer_log.jsonl $matters)" != \
+        "$(reference plain/trainer_log.jsonl ${matters%% *} 0 0)" ]
     for case in "2 0 0" "3 0 0" "1 0.01 0" "$matters" "3 0 1" "0 0 0" "0 0 1"; do
         read -r patience threshold greater <<< "$case"
         expected=$(reference plain/trainer_log.jsonl $patience $threshold $greater)
         rm -rf out
-        train r.yaml output_dir=out $keys load_best_model_at_end=true early_stopping_patience=$patience early_stopping_threshold=$threshold \
+        train r.yaml output_dir=out $keys load_best_model_at_end=true \
+            early_stopping_patience=$patience early_stopping_threshold=$threshold \
             greater_is_better="$([ $greater = 1 ] && echo true || echo auto)" --quiet
         echo "$case: $expected, $(best_of out) $(last_of out)"
         [ "$expected" = "$(best_of out) $(last_of out)" ]
-        # The result is the best step's, best/ a checkpoint of it, and the last step's that of the plain run.
+        # The result is the best step's, best/ a checkpoint of it, and the last step's that of the
+        # plain run.
         cmp plain/checkpoint-$(best_of out)/adapter_model.safetensors out/adapter_model.safetensors
-        cmp plain/checkpoint-$(best_of out)/adapter_model.safetensors out/best/adapter_model.safetensors
-        cmp plain/checkpoint-$(last_of out)/adapter_model.safetensors out/checkpoint-$(last_of out)/adapter_model.safetensors
+        cmp plain/checkpoint-$(best_of out)/adapter_model.safetensors \
+            out/best/adapter_model.safetensors
+        cmp plain/checkpoint-$(last_of out)/adapter_model.safetensors out/checkpoint-$(last_of \
+            out)/adapter_model.safetensors
         [ ! -e out/best-before ]
     done
     # The best one is not the last, else nothing is seen here.
@@ -454,18 +516,24 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     cmp plain/adapter_model.safetensors kept/adapter_model.safetensors
     [ -f kept/best/training_state ]
     run --separate-stderr -0 train r.yaml output_dir=stops $keys early_stopping_patience=2
-    [[ "$stderr" == *", the best so far"*"stopped early after step "*": no better evaluation than that of step "* ]]
-    run --separate-stderr -0 train r.yaml output_dir=stops $keys early_stopping_patience=2 max_steps=30
+    [[ "$stderr" == \
+        *", the best so far"*"stopped early after step "*": no better evaluation than that of step "* ]]
+    run --separate-stderr -0 train r.yaml output_dir=stops $keys early_stopping_patience=2 \
+        max_steps=30
     [[ "$stderr" == "train: stops: already finished: stopped early after step "* ]]
     # With more patience it goes on, and ends as if it had had it from the start.
-    train r.yaml output_dir=stops $keys early_stopping_patience=0 resume_from_checkpoint=auto --quiet
+    train r.yaml output_dir=stops $keys early_stopping_patience=0 resume_from_checkpoint=auto \
+        --quiet
     cmp plain/adapter_model.safetensors stops/adapter_model.safetensors
-    for bad in "load_best_model_at_end=true eval_file=" "early_stopping_patience=2 eval_steps=0" "metric_for_best_model=accuracy"; do
+    for bad in "load_best_model_at_end=true eval_file=" "early_stopping_patience=2 eval_steps=0" \
+        "metric_for_best_model=accuracy"; do
         run --separate-stderr -2 train r.yaml output_dir=x $keys $bad
     done
     [[ "$stderr" == *"metric_for_best_model: 'accuracy' is not one of loss|eval_loss"* ]]
     # A whole model, too.
-    train r.yaml output_dir=full method=full model_name_or_path=base attention=full max_steps=4 learning_rate=0.3 eval_file=few.smp eval_steps=1 load_best_model_at_end=true save_steps=1 save_total_limit=0 --quiet
+    train r.yaml output_dir=full method=full model_name_or_path=base attention=full max_steps=4 \
+        learning_rate=0.3 eval_file=few.smp eval_steps=1 load_best_model_at_end=true save_steps=1 \
+        save_total_limit=0 --quiet
     cmp full/checkpoint-$(best_of full)/model.safetensors full/model.safetensors
 }
 
@@ -474,13 +542,16 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     make_recipe
     keys="learning_rate=0.1 eval_file=few.smp eval_steps=1 load_best_model_at_end=true resume_from_checkpoint=auto"
     train r.yaml output_dir=plain $keys max_steps=24 save_steps=1 save_total_limit=0 --quiet
-    # Two bests, one after the other, with steps between them, in the second half of which a checkpoint is.
-    read -r before next <<< "$(perl -MJSON::PP -e 'my @best; for my $e (grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
+    # Two bests, one after the other, with steps between them, in the second half of which a
+    # checkpoint is.
+    read -r before next <<< \
+        "$(perl -MJSON::PP -e 'my @best; for my $e (grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
             push @best, $e if !@best || $e->{eval_loss} < $best[-1]{eval_loss} }
         my ($i) = grep { $best[$_]{step} - $best[$_ - 1]{step} > 2 && $best[$_]{step} > 4 } 1 .. $#best; print "$best[$i - 1]{step} $best[$i]{step}"' < plain/trainer_log.jsonl)"
     echo "best: $before, then $next"
     # Killed when it saves the checkpoint that would have known.
-    run env FAULT_OF=kill FAULT_AT=1 FAULT_BEGIN=.checkpoint-$next FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so \
+    run env FAULT_OF=kill FAULT_AT=1 FAULT_BEGIN=.checkpoint-$next FAULT_MARK=mark \
+        LD_PRELOAD=$BUILD/tests/fault.so \
         train r.yaml output_dir=out $keys max_steps=$next save_steps=$((next - 2))
     [ "$status" = 137 ]
     [ -d out/best-before ]
@@ -497,7 +568,8 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     train r.yaml output_dir=whole $keys --quiet
     for stride in 3 7; do
         rm -rf out
-        # Killed between checkpoints: a better model that was saved since then is not the best any more, the one before is.
+        # Killed between checkpoints: a better model that was saved since then is not the best any
+        # more, the one before is.
         for try in 1 2 3; do
             start out $keys max_steps=24 save_steps=$stride
             until_true eval "has_step out $((5 * try)) || ! kill -0 $pid"
@@ -508,12 +580,14 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         cmp whole/adapter_model.safetensors out/adapter_model.safetensors
         diff -r whole/best out/best
         [ ! -e out/best-before ]
-        [ "$(grep -c eval_loss out/trainer_log.jsonl)" = "$(grep -c eval_loss whole/trainer_log.jsonl)" ]
+        [ "$(grep -c eval_loss out/trainer_log.jsonl)" = \
+            "$(grep -c eval_loss whole/trainer_log.jsonl)" ]
     done
     # A signal in an evaluation, which takes long: it is made when the run goes on.
     long=60
     [ "${FLAVOUR:-release}" = release ] || long=6 # sanitizers take twenty times as long
-    for i in $(seq $long); do cat docs.jsonl; done | tokenize --quiet -m tok/tokenizer.model - | pack --quiet --context 16 --strategy split -o long.smp
+    for i in $(seq $long); do cat docs.jsonl; done | tokenize --quiet -m tok/tokenizer.model - | \
+        pack --quiet --context 16 --strategy split -o long.smp
     signal="max_steps=3 eval_file=long.smp eval_steps=2 metric_for_best_model=loss resume_from_checkpoint=auto"
     train r.yaml output_dir=calm $signal --quiet
     start signal $signal
@@ -521,7 +595,8 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     kill -TERM $pid
     ended
     train r.yaml output_dir=signal $signal --quiet
-    diff <(grep -o '"eval_loss.*"eval_tokens":[0-9]*\|"best.*' calm/trainer_log.jsonl) <(grep -o '"eval_loss.*"eval_tokens":[0-9]*\|"best.*' signal/trainer_log.jsonl)
+    diff <(grep -o '"eval_loss.*"eval_tokens":[0-9]*\|"best.*' calm/trainer_log.jsonl) <(grep \
+        -o '"eval_loss.*"eval_tokens":[0-9]*\|"best.*' signal/trainer_log.jsonl)
     diff -r calm/best signal/best
     # The best model is lost: said, and the run ends all the same.
     rm -rf out
@@ -554,40 +629,53 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
 @test "runs: what will not do what was meant is said at the start, with --dry-run too" {
     make_recipe
     run --separate-stderr -0 train r.yaml output_dir=a max_seq_length=128 max_steps=1
-    [[ "$stderr" == *"no sample is longer than a group: up to 32 tokens, groups of 32: s2 splits only what the shifted heads see: pack them to --context 128, or set group or attention: full"* ]]
+    [[ "$stderr" == \
+        *"no sample is longer than a group: up to 32 tokens, groups of 32: s2 splits only what the shifted heads see: pack them to --context 128, or set group or attention: full"* ]]
     run --separate-stderr -0 train r.yaml --dry-run max_seq_length=256
     [[ "$stderr" == *"up to 32 tokens, groups of 64: s2 splits nothing: "* ]]
     run --separate-stderr -0 train r.yaml --dry-run max_seq_length=256 attention=full
     [[ "$stderr" != *"group"* ]]
     run --separate-stderr -0 train r.yaml output_dir=b warmup_steps=1 max_steps=1 --quiet
-    [[ "$stderr" == "train: the warm-up of 1 steps is as long as the run of 1: the learning rate never gets to 0.01, and is 0 in the first step" ]]
-    run --separate-stderr -0 train r.yaml output_dir=c lr_scheduler_type=constant warmup_steps=9 max_steps=1 --quiet
+    [[ "$stderr" == \
+        "train: the warm-up of 1 steps is as long as the run of 1: the learning rate never gets to 0.01, and is 0 in the first step" ]]
+    run --separate-stderr -0 train r.yaml output_dir=c lr_scheduler_type=constant warmup_steps=9 \
+        max_steps=1 --quiet
     [ "$stderr" = "" ]
-    run --separate-stderr -0 train r.yaml output_dir=d max_steps=1 gradient_accumulation_steps=200 --quiet
-    [[ "$stderr" == "train: a step takes 400 samples, there are "*": it takes some of them more than once" ]]
+    run --separate-stderr -0 train r.yaml output_dir=d max_steps=1 gradient_accumulation_steps=200 \
+        --quiet
+    [[ "$stderr" == \
+        "train: a step takes 400 samples, there are "*": it takes some of them more than once" ]]
     run --separate-stderr -0 train r.yaml --dry-run max_steps=1000
     [[ "$stderr" == *"1000 steps of 2 samples go "*" times over the "* ]]
     run --separate-stderr -0 train r.yaml --dry-run
     [ "$stderr" = "" ]
     # A plan for the CPU that was asked for says nothing of GPUs.
-    run --separate-stderr -0 env LONGQLORA_CUDA="$BUILD/emulation/f32/kernels-cuda.so" train r.yaml --dry-run --device cpu
+    run --separate-stderr -0 env LONGQLORA_CUDA="$BUILD/emulation/f32/kernels-cuda.so" train \
+        r.yaml --dry-run --device cpu
     [[ "$output" != *cuda* && "$output" != *card* ]]
 }
 
 @test "runs: --print-config reads back as the very same recipe, whatever is in it" {
     make_base
-    perl -CS -Mutf8 -M-warnings=nonchar -e 'my @texts = (qw(plain - -- -x ~ null Null true no Off y 007 1e5 0x1f .5 1_000 12:30 2026-11-29 a: a:b #a a#b @a %a & * ! | > ? = << .inf .nan), "a: b", "a #b", " a", "a ", "\x27a\x27", "\"a\"",
+    perl -CS -Mutf8 -M-warnings=nonchar \
+        -e 'my @texts = (qw(plain - -- -x ~ null Null true no Off y 007 1e5 0x1f .5 1_000 12:30 2026-11-29 a: a:b #a a#b @a %a & * ! | > ? = << .inf .nan), "a: b", "a #b", " a", "a ", "\x27a\x27", "\"a\"",
             "\\", "\\n", "a\tb", "a\nb", "\r\n", "\x01\x1b[31m\x7f", "\x{85}\x{9b}", "naïve 中文 😀", "\x{202e}txt.\x{200b}", "\x{feff}bom", "\x{2028}", "\x{fffe}\x{10ffff}", "[a, b]", "{a: b}", "a,b", "x" x 5000);
         print join "\0", @texts' > texts
     ours() { sed 's/ # [^#]*$//'; }
     while IFS= read -r -d '' text; do
         # What bare would be null, or quotes of YAML, is written in quotes.
-        case $text in '~' | null | Null | \"*\") written="'$text'" ;; \'*\') written="\"$text\"" ;; *) written=$text ;; esac
-        train scratch.yaml "output_dir=$written" "rope=$written" learning_rate=0.30000000000000004 --print-config model_name_or_path=m train_file=f > printed.yaml
+        case $text in '~' | null | Null | \"*\") written="'$text'" ;; \
+            \'*\') written="\"$text\"" ;; *) written=$text ;; esac
+        train scratch.yaml "output_dir=$written" "rope=$written" learning_rate=0.30000000000000004 \
+            --print-config model_name_or_path=m train_file=f > printed.yaml
         # Nothing in it that YAML has not, or that a terminal obeys.
-        perl -CSD -ne 'exit 1 if /[\x00-\x09\x0b-\x1f\x7f-\x9f\x{200b}-\x{200f}\x{2028}-\x{202e}\x{feff}]/' printed.yaml
-        # What is printed is that text and no other; what reads it prints the same, and so has read the same.
-        perl -e 'my ($text) = @ARGV; my ($said) = `grep ^rope: printed.yaml` =~ /^rope: (.*) # command line$/ or die;
+        perl -CSD -ne \
+            'exit 1 if /[\x00-\x09\x0b-\x1f\x7f-\x9f\x{200b}-\x{200f}\x{2028}-\x{202e}\x{feff}]/' \
+            printed.yaml
+        # What is printed is that text and no other; what reads it prints the same, and so has read
+        # the same.
+        perl \
+            -e 'my ($text) = @ARGV; my ($said) = `grep ^rope: printed.yaml` =~ /^rope: (.*) # command line$/ or die;
             $said =~ s/^"(.*)"$/$1/ and $said =~ s/\\(?:u(....)|U(.{8})|(.))/defined $3 ? $3 : do { my $c = chr hex(defined $1 ? $1 : $2); utf8::encode($c); $c }/ge;
             die "$said\n" unless $said eq $text' -- "$text"
         train printed.yaml --print-config > again.yaml
@@ -596,17 +684,20 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     grep -q '^learning_rate: 0.30000000000000004 # ' again.yaml
     # Where a value comes from may have any name; a value that is no UTF-8 is refused by name.
     printf 'method: full\n' > $'a\e[31m\xff\nb.yaml'
-    train $'a\e[31m\xff\nb.yaml' output_dir=x model_name_or_path=m train_file=f --print-config > printed.yaml
+    train $'a\e[31m\xff\nb.yaml' output_dir=x model_name_or_path=m train_file=f --print-config > \
+        printed.yaml
     grep -qx 'method: full # a?\[31m??b.yaml:1' printed.yaml
     train printed.yaml --print-config > /dev/null
     run --separate-stderr -2 train printed.yaml $'output_dir=caf\xe9' --print-config
-    [[ "$stderr" == "train: output_dir is not UTF-8, which a recipe is: it can only be said on the command line" ]]
+    [[ "$stderr" == \
+        "train: output_dir is not UTF-8, which a recipe is: it can only be said on the command line" ]]
 }
 
 @test "runs: keys that are written like options, adapters of runs that are not finished: what to write is said" {
     make_recipe
     run --separate-stderr -2 train r.yaml --learning_rate 0.1
-    [ "$stderr" = "train: --learning_rate is a key of recipes: write learning_rate=0.1 (see train --help)" ]
+    [ "$stderr" = \
+        "train: --learning_rate is a key of recipes: write learning_rate=0.1 (see train --help)" ]
     run --separate-stderr -2 train r.yaml --max-steps=3 output_dir=x
     [ "$stderr" = "train: --max-steps is a key of recipes: write max_steps=3 (see train --help)" ]
     run --separate-stderr -2 train r.yaml --bf16 --quiet
@@ -632,7 +723,9 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
 }
 
 @test "runs: a reproduction whose rows do not differ fails" {
-    table() { printf '{"facts":[],"extension by 2":{"all":{"base":{"32":9.5,"64":8.1},"LoRA":{"32":%s,"64":8.1}}},"extension by 4":{"all":{"base":{"32":9.5,"64":8.1}}}}' "$1" > table.json; }
+    table() { printf \
+        '{"facts":[],"extension by 2":{"all":{"base":{"32":9.5,"64":8.1},"LoRA":{"32":%s,"64":8.1}}},"extension by 4":{"all":{"base":{"32":9.5,"64":8.1}}}}' \
+        "$1" > table.json; }
     table 9.4
     run -0 "$root/recipes/differ.pl" .
     [ "$output" = "== 3 rows, no two of a table alike" ]

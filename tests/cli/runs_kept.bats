@@ -1,10 +1,12 @@
 load helper
 
-# What a run keeps when something goes wrong around it: its steps, and what somebody put beside them.
+# What a run keeps when something goes wrong around it: its steps, and what somebody put beside
+# them.
 
 make_recipe() {
     make_base
-    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' 'lora_rank: 4' 'learning_rate: 0.01' \
+    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' \
+        'lora_rank: 4' 'learning_rate: 0.01' \
         'per_device_train_batch_size: 2' 'logging_steps: 1' 'max_steps: 6' > r.yaml
 }
 
@@ -14,14 +16,16 @@ make_recipe() {
     md5sum out/*.json* out/*.safetensors out/checkpoint-6/* > sums
     touch file
     for where in file /proc/nothing out/adapter_config.json; do
-        run --separate-stderr ! train r.yaml output_dir=out overwrite_output_dir=true report_to=tensorboard \
+        run --separate-stderr ! train r.yaml output_dir=out overwrite_output_dir=true \
+            report_to=tensorboard \
             logging_dir=$where --quiet --device cpu
         [[ "$stderr" == "train: logging_dir: "* ]]
         md5sum --quiet -c sums
     done
     # One that takes a name of the run's is in the way from the start, and not left there.
     for where in checkpoint-2 best; do
-        run --separate-stderr -2 train r.yaml output_dir=new report_to=tensorboard logging_dir=new/$where save_steps=2 \
+        run --separate-stderr -2 train r.yaml output_dir=new report_to=tensorboard \
+            logging_dir=new/$where save_steps=2 \
             metric_for_best_model=loss eval_file=32.smp eval_steps=2 --quiet --device cpu
         [[ "$stderr" == "train: new/$where is in the way: "* ]]
         [ ! -e new ]
@@ -31,7 +35,8 @@ make_recipe() {
 @test "runs: samples for evaluation without a target are refused before any work" {
     make_recipe
     pack --quiet --context 32 --strategy split docs.tok --to jsonl > all
-    { head -n 1 all; echo '{"tokens":[5],"documents":[1],"source":"even"}'; tail -n 1 all | sed 's/"records":[0-9]*/"records":1/'; } |
+    { head -n 1 all; echo '{"tokens":[5],"documents":[1],"source":"even"}'; tail -n 1 all | \
+        sed 's/"records":[0-9]*/"records":1/'; } |
         pack --quiet --from samples-jsonl -o none.smp
     run --separate-stderr -3 train r.yaml output_dir=out eval_file=none.smp --device cpu
     [ "$stderr" = "train: none.smp: its samples have no target tokens" ]
@@ -40,10 +45,12 @@ make_recipe() {
 
 @test "runs: a perplexity that is no number any more ends no run" {
     make_base
-    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json train_file=16.smp \
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
+        train_file=16.smp \
         eval_file=16.smp output_dir=out max_steps=4 learning_rate=100 --quiet --device cpu
     [ -e out/model.safetensors ]
-    perl -MJSON::PP -ne 'my $l = decode_json($_); $n++ if $l->{eval_loss} > 1000 && !defined $l->{eval_perplexity};
+    perl -MJSON::PP -ne \
+        'my $l = decode_json($_); $n++ if $l->{eval_loss} > 1000 && !defined $l->{eval_perplexity};
         END { exit !$n }' out/trainer_log.jsonl
 }
 
@@ -55,7 +62,8 @@ make_recipe() {
     mv out moved
     train r.yaml output_dir=out seed=1 --quiet --device cpu
     wait $pid
-    [ "$(ls out)" = "$(printf '%s\n' adapter_config.json adapter_model.safetensors checkpoint-6 longqlora-run.json \
+    [ "$(ls out)" = \
+        "$(printf '%s\n' adapter_config.json adapter_model.safetensors checkpoint-6 longqlora-run.json \
         longqlora.json trainer_log.jsonl)" ]
     [ -e moved/checkpoint-1000/manifest.json ]
     [ -e moved/adapter_model.safetensors ]
@@ -65,7 +73,8 @@ make_recipe() {
 
 @test "runs: what somebody put into the best model's folder stays there" {
     make_recipe
-    best=(eval_file=32.smp eval_steps=2 load_best_model_at_end=true save_steps=2 --quiet --device cpu)
+    best=(eval_file=32.smp eval_steps=2 load_best_model_at_end=true save_steps=2 --quiet \
+        --device cpu)
     train r.yaml output_dir=out max_steps=4 "${best[@]}"
     echo mine > out/best/notes
     train r.yaml output_dir=out max_steps=12 "${best[@]}"
@@ -94,7 +103,8 @@ make_recipe() {
     for i in $(seq 45); do cat docs.jsonl; done | tokenize --quiet -m tok/tokenizer.model |
         pack --quiet --context 32 --strategy split -o whole.smp
     cp whole.smp eval.smp
-    run --separate-stderr ! env SHRINK=eval.smp SHRINK_TO=$(($(stat -c %s eval.smp) / 4)) SHRINK_WHEN="step 6 of 6" LD_PRELOAD="$BUILD/tests/shrink.so" \
+    run --separate-stderr ! env SHRINK=eval.smp SHRINK_TO=$(($(stat -c %s eval.smp) / 4)) \
+        SHRINK_WHEN="step 6 of 6" LD_PRELOAD="$BUILD/tests/shrink.so" \
         train r.yaml output_dir=out eval_file=eval.smp --device cpu
     [[ "$stderr" == *"step 6 is saved: resume_from_checkpoint=auto goes on"* ]]
     cp whole.smp eval.smp
@@ -107,16 +117,20 @@ make_recipe() {
     make_recipe
     linear=(lr_scheduler_type=linear save_steps=2 save_total_limit=0 --quiet --device cpu)
     train r.yaml output_dir=out "${linear[@]}"
-    run --separate-stderr -2 train r.yaml output_dir=out max_steps=8 "${linear[@]}" resume_from_checkpoint=out/checkpoint-2
-    [[ "$stderr" == "train: out/checkpoint-6 is of steps that another number of steps would not repeat: "* ]]
+    run --separate-stderr -2 train r.yaml output_dir=out max_steps=8 "${linear[@]}" \
+        resume_from_checkpoint=out/checkpoint-2
+    [[ "$stderr" == \
+        "train: out/checkpoint-6 is of steps that another number of steps would not repeat: "* ]]
     [ -e out/adapter_model.safetensors ]
     train r.yaml output_dir=apart max_steps=8 "${linear[@]}" resume_from_checkpoint=out/checkpoint-2
     # The same rates: the later ones come again as they were.
     train r.yaml output_dir=even save_steps=2 --quiet --device cpu
-    train r.yaml output_dir=even save_steps=2 --quiet --device cpu max_steps=8 resume_from_checkpoint=even/checkpoint-2
+    train r.yaml output_dir=even save_steps=2 --quiet --device cpu max_steps=8 \
+        resume_from_checkpoint=even/checkpoint-2
     # Lengthened where it ended, the same command line goes the same way again.
     for i in 1 2; do
-        train r.yaml output_dir=apart max_steps=12 "${linear[@]}" resume_from_checkpoint=apart/checkpoint-8
+        train r.yaml output_dir=apart max_steps=12 "${linear[@]}" \
+            resume_from_checkpoint=apart/checkpoint-8
         rm apart/adapter_model.safetensors
     done
 }

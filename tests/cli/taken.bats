@@ -1,43 +1,51 @@
 load helper
 
-# What somebody puts into a run's folder while the run goes on costs it nothing: what was trained is saved under a name
-# of its own, which going on, pruning and beginning again know.
+# What somebody puts into a run's folder while the run goes on costs it nothing: what was trained is
+# saved under a name of its own, which going on, pruning and beginning again know.
 
 make_recipe() {
     make_base
-    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' 'lora_rank: 4' 'learning_rate: 0.01' \
+    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' \
+        'lora_rank: 4' 'learning_rate: 0.01' \
         'per_device_train_batch_size: 2' 'logging_steps: 1' 'max_steps: 6' > r.yaml
 }
-# A run that, some steps done, waits while something is done to its folder: who reads its messages reads no more, and a
-# pipe holds few. Its messages are in `said`.
+# A run that, some steps done, waits while something is done to its folder: who reads its messages
+# reads no more, and a pipe holds few. Its messages are in `said`.
 held() { # WHAT OUT KEY=VALUE...
     local what=$1 out=$2
     shift 2
     status=0
-    perl -e 'my $what = shift; pipe(my $r, my $w); fcntl($w, 1031, 4096) or die "F_SETPIPE_SZ: $!"; my $pid = fork;
+    perl \
+        -e 'my $what = shift; pipe(my $r, my $w); fcntl($w, 1031, 4096) or die "F_SETPIPE_SZ: $!"; my $pid = fork;
         if (!$pid) { open STDERR, ">&", $w; close $w; close $r; exec @ARGV }
         close $w; open my $said, ">", "said"; my $done;
         while (<$r>) { print $said $_; if (!$done && /: step 3 of /) { $done = 1; system("bash", "-ec", $what) and die $what } }
         waitpid $pid, 0; exit($? >> 8 || $?)' \
-        "$what" train r.yaml output_dir="$out" save_steps=100 max_steps=100 --device cpu "$@" 3>&- || status=$?
+        "$what" train r.yaml output_dir="$out" save_steps=100 max_steps=100 --device cpu "$@" 3>&- \
+        || status=$?
 }
 
 @test "taken: a checkpoint whose name is taken while the run goes on gets one of its own, which is gone on with" {
     make_recipe
     train r.yaml output_dir=whole save_steps=100 max_steps=100 --device cpu --quiet
     train r.yaml output_dir=longer save_steps=100 max_steps=103 --device cpu --quiet
-    for what in 'mkdir NAME; echo mine > NAME/thesis' 'echo mine > NAME' 'ln -s nowhere NAME' 'mkdir NAME; echo x > NAME/manifest.json'; do
+    for what in 'mkdir NAME; echo mine > NAME/thesis' 'echo mine > NAME' 'ln -s nowhere NAME' \
+        'mkdir NAME; echo x > NAME/manifest.json'; do
         rm -rf out
-        held "${what//NAME/out/checkpoint-100}; find out/checkpoint-100 -printf '%p %y %l\n' > before" out save_total_limit=1
+        held \
+            "${what//NAME/out/checkpoint-100}; find out/checkpoint-100 -printf '%p %y %l\n' > before" \
+            out save_total_limit=1
         [ $status = 0 ] || { cat said; false; }
         find out/checkpoint-100 -printf '%p %y %l\n' | diff before -
         [ "$(grep -c 'is in the way' said)" = 1 ]
-        grep -qx 'train: out/checkpoint-100 is in the way, the run did not make it: saved as out/checkpoint-100-2' said
+        grep -qx \
+            'train: out/checkpoint-100 is in the way, the run did not make it: saved as out/checkpoint-100-2' said
         cmp out/adapter_model.safetensors whole/adapter_model.safetensors
         cmp out/checkpoint-100-2/training_state whole/checkpoint-100/training_state
     done
     # The run goes on from there, prunes it, and begins again over it.
-    run --separate-stderr -0 train r.yaml output_dir=out save_steps=100 max_steps=103 save_total_limit=1 --device cpu
+    run --separate-stderr -0 train r.yaml output_dir=out save_steps=100 max_steps=103 \
+        save_total_limit=1 --device cpu
     [[ "$stderr" == *"resumed from out/checkpoint-100-2: "* ]]
     cmp out/adapter_model.safetensors longer/adapter_model.safetensors
     [ ! -e out/checkpoint-100-2 ] && [ -e out/checkpoint-103 ]
@@ -66,12 +74,14 @@ held() { # WHAT OUT KEY=VALUE...
     mkdir spare
     echo mine > spare/thesis
     # The run may be putting its best model there at that very moment.
-    held 'until mv -T out/best "taken$((i++))" && mv -T spare out/best; do :; done 2> tries' out eval_file=few.smp eval_steps=2 load_best_model_at_end=true
+    held 'until mv -T out/best "taken$((i++))" && mv -T spare out/best; do :; done 2> tries' out \
+        eval_file=few.smp eval_steps=2 load_best_model_at_end=true
     [ $status = 0 ]
     [ "$(grep -c 'is in the way' said)" = 1 ]
     grep -qx 'train: out/best is in the way, the run did not make it: saved as out/best-2' said
     [ "$(ls out/best)" = thesis ]
-    train r.yaml output_dir=whole2 eval_file=few.smp eval_steps=2 load_best_model_at_end=true save_steps=100 max_steps=100 --quiet --device cpu
+    train r.yaml output_dir=whole2 eval_file=few.smp eval_steps=2 load_best_model_at_end=true \
+        save_steps=100 max_steps=100 --quiet --device cpu
     cmp out/adapter_model.safetensors whole2/adapter_model.safetensors
 }
 
@@ -82,16 +92,22 @@ held() { # WHAT OUT KEY=VALUE...
         rm -rf out
         held "mkdir out/$name; echo mine > out/$name/thesis" out
         [ $status = 1 ]
-        [[ "$(tail -n 1 said)" == "train: out/$name is in the way: "*"; the result is whole, in out/result" ]] || { cat said; false; }
+        [[ "$(tail -n 1 said)" == \
+            "train: out/$name is in the way: "*"; the result is whole, in out/result" ]] ||
+            { cat said; false; }
         [ "$(cat out/$name/thesis)" = mine ]
         cmp out/result/adapter_model.safetensors whole/adapter_model.safetensors
         [ ! -e out/adapter_config.json ]
     done
-    run --separate-stderr -3 ppl --model base.nf4 --adapter out --data docs.tok --context 16 --quiet --device cpu
-    [ "$stderr" = "ppl: out: no adapter: a name was taken when the run there ended: its result is in out/result" ]
+    run --separate-stderr -3 ppl --model base.nf4 --adapter out --data docs.tok --context 16 \
+        --quiet --device cpu
+    [ "$stderr" = \
+        "ppl: out: no adapter: a name was taken when the run there ended: its result is in out/result" ]
     # It is a run's like another one.
-    ppl --model base.nf4 --adapter out/result --data docs.tok --context 16 --quiet --device cpu > measured
-    ppl --model base.nf4 --adapter whole --data docs.tok --context 16 --quiet --device cpu | diff - measured
+    ppl --model base.nf4 --adapter out/result --data docs.tok --context 16 --quiet --device cpu > \
+        measured
+    ppl --model base.nf4 --adapter whole --data docs.tok --context 16 --quiet --device cpu | \
+        diff - measured
     run --separate-stderr -0 train r.yaml output_dir=out save_steps=100 max_steps=100 --device cpu
     [[ "$stderr" == *"already finished, after step 100, with its result in out/result"* ]]
     rm -r out/longqlora.json
@@ -115,7 +131,8 @@ held() { # WHAT OUT KEY=VALUE...
     grep -qx 'train: output_dir was removed while the run was under way: made again as out-2' said
     cmp out-2/adapter_model.safetensors whole/adapter_model.safetensors
     [ "$(cat out)" = mine ]
-    for change in 'echo mine > out/longqlora-run.json' 'rm out/longqlora-run.json; mkdir out/longqlora-run.json'; do
+    for change in 'echo mine > out/longqlora-run.json' \
+        'rm out/longqlora-run.json; mkdir out/longqlora-run.json'; do
         rm -rf out
         held "$change" out
         [ $status = 0 ] || { cat said; false; }
@@ -135,12 +152,14 @@ held() { # WHAT OUT KEY=VALUE...
     true & gone=$!
     wait $gone
     touch "out/checkpoint-2/.longqlora-0123456789abcdef.$gone"
-    train r.yaml output_dir=out max_steps=2 save_steps=1 seed=3 overwrite_output_dir=true --quiet --device cpu
+    train r.yaml output_dir=out max_steps=2 save_steps=1 seed=3 overwrite_output_dir=true --quiet \
+        --device cpu
     [ -e out/checkpoint-1/manifest.json ] && [ -e out/checkpoint-2/manifest.json ]
     [ -z "$(find out -name '.longqlora-*')" ]
     rm out/checkpoint-2/*
     touch out/checkpoint-2/mine
-    run --separate-stderr -2 train r.yaml output_dir=out max_steps=2 save_steps=1 seed=4 overwrite_output_dir=true --device cpu
+    run --separate-stderr -2 train r.yaml output_dir=out max_steps=2 save_steps=1 seed=4 \
+        overwrite_output_dir=true --device cpu
     [[ "$stderr" == "train: out/checkpoint-2 is in the way: "* ]]
 }
 
@@ -151,12 +170,17 @@ held() { # WHAT OUT KEY=VALUE...
     rm out/*.json* out/adapter_model.safetensors
     train r.yaml output_dir=other max_steps=2 save_steps=1 --quiet --device cpu
     sed '/"finished"/,$d' other/longqlora-run.json > /dev/null
-    run --separate-stderr -3 train r.yaml output_dir=out seed=3 resume_from_checkpoint=auto --device cpu
-    [[ "$stderr" == *"the recipe changed since: seed was 42, is 3; "*"resume_from_checkpoint=none overwrite_output_dir=true"* ]] || { echo "$stderr"; false; }
+    run --separate-stderr -3 train r.yaml output_dir=out seed=3 resume_from_checkpoint=auto \
+        --device cpu
+    [[ "$stderr" == \
+        *"the recipe changed since: seed was 42, is 3; "*"resume_from_checkpoint=none overwrite_output_dir=true"* \
+        ]] || { echo "$stderr"; false; }
     mkdir damaged
     cp -r other/checkpoint-2 damaged
     echo x >> damaged/checkpoint-2/training_state
-    run --separate-stderr -3 train r.yaml output_dir=new resume_from_checkpoint=damaged/checkpoint-2 --device cpu
-    [[ "$stderr" == *"training_state: damaged: "*"; auto takes the newest one of output_dir that is whole" ]]
+    run --separate-stderr -3 train r.yaml output_dir=new \
+        resume_from_checkpoint=damaged/checkpoint-2 --device cpu
+    [[ "$stderr" == \
+        *"training_state: damaged: "*"; auto takes the newest one of output_dir that is whole" ]]
     [ ! -e new ]
 }

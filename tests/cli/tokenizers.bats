@@ -1,18 +1,22 @@
 load helper
 
-# Tokenizers and models as people have them: padded rows, tokens that were added, BOS by what files do.
+# Tokenizers and models as people have them: padded rows, tokens that were added, BOS by what files
+# do.
 
 ids_of() { # FILE OPTIONS...: the ids of a text by tokenize
     local file=$1
     shift
-    tokenize --quiet --format text --to jsonl "$@" "$file" | sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p'
+    tokenize --quiet --format text --to jsonl "$@" "$file" | \
+        sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p'
 }
 
-trained() { # DIRECTORY ROWS TOKENIZER: a model of so many rows, trained for a step with that tokenizer
+# DIRECTORY ROWS TOKENIZER: a model of so many rows, trained for a step with that tokenizer
+trained() {
     config rows.json "$2"
     tokenize --quiet -m "$3" docs.jsonl -o rows.tok
     pack --quiet --context 16 --strategy split rows.tok -o rows.smp
-    train scratch.yaml from_scratch=true attention=full model_name_or_path=rows.json tokenizer="$3" train_file=rows.smp output_dir="$1" \
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=rows.json \
+        tokenizer="$3" train_file=rows.smp output_dir="$1" \
         max_steps=1 --quiet
 }
 
@@ -20,7 +24,9 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     mkdir "$1"
     cp tok/tokenizer.model "$1/"
     echo '{"<think>": 400, "</think>": 401, "<|im_end|>": 402}' > "$1/added_tokens.json"
-    echo '{"tokenizer_class": "LlamaTokenizer", "add_bos_token": true, "bos_token": "<s>", "eos_token": "<|im_end|>"}' > "$1/tokenizer_config.json"
+    echo \
+        '{"tokenizer_class": "LlamaTokenizer", "add_bos_token": true, "bos_token": "<s>", "eos_token": "<|im_end|>"}' \
+        > "$1/tokenizer_config.json"
 }
 
 @test "tokenizers: a model with more rows than tokens is trained, measured and written with" {
@@ -32,7 +38,8 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     [[ "$stderr" == *"vocabulary 400, the model has 408: the rest is never taken"* ]]
     quantize --quiet padded -o padded.nf4
     echo 'method: lora' > lora.yaml
-    train lora.yaml model_name_or_path=padded.nf4 train_file=rows.smp output_dir=on-padded max_steps=1 --quiet
+    train lora.yaml model_name_or_path=padded.nf4 train_file=rows.smp output_dir=on-padded \
+        max_steps=1 --quiet
 }
 
 @test "tokenizers: tokens of added_tokens.json are found in text, trained and decoded" {
@@ -63,7 +70,8 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     run --separate-stderr -3 ppl -m few --data with.tok --context 16
     [[ "$stderr" == *"made with a vocabulary of 403, the model has 400, and token "*" is 400"* ]]
     pack --quiet --context 16 --strategy split with.tok -o with.smp
-    run --separate-stderr -3 train scratch.yaml model_name_or_path=few attention=full train_file=with.smp output_dir=x max_steps=1
+    run --separate-stderr -3 train scratch.yaml model_name_or_path=few attention=full \
+        train_file=with.smp output_dir=x max_steps=1
     [[ "$stderr" == *"vocabulary 403, the model has 400, and sample "*" has token 400"* ]]
     [ ! -e x ]
 }
@@ -79,30 +87,39 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     plain=$(ids_of text -m "$golden/bpe/llama3" --no-bos)
     [ "$(ids_of text -m t)" = "$bos,$plain" ]
     # Of a tokenizer.json the post_processor alone decides, as in transformers 5.
-    echo '{"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>", "add_bos_token": false}' > t/tokenizer_config.json
+    echo \
+        '{"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>", "add_bos_token": false}' \
+        > t/tokenizer_config.json
     [ "$(ids_of text -m t)" = "$bos,$plain" ]
-    perl -pi -e 's/\{"Sequence": \{"id": "A", "type_id": 0\}\}\], "pair"/{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<|end_of_text|>", "type_id": 0}}], "pair"/;
-        s/"special_tokens": \{/"special_tokens": {"<|end_of_text|>": {"id": "<|end_of_text|>", "ids": [701], "tokens": ["<|end_of_text|>"]}, /' t/tokenizer.json
+    perl -pi \
+        -e 's/\{"Sequence": \{"id": "A", "type_id": 0\}\}\], "pair"/{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<|end_of_text|>", "type_id": 0}}], "pair"/;
+        s/"special_tokens": \{/"special_tokens": {"<|end_of_text|>": {"id": "<|end_of_text|>", "ids": [701], "tokens": ["<|end_of_text|>"]}, /' \
+            t/tokenizer.json
     [ "$(ids_of text -m t)" = "$bos,$plain,$eos" ]
     [ "$(ids_of text -m t --no-eos)" = "$bos,$plain" ]
-    [ "$(ids_of text -m "$golden/bpe/gpt2" --bos --eos)" = "$bos,$(ids_of text -m "$golden/bpe/gpt2"),$eos" ]
+    [ "$(ids_of text -m "$golden/bpe/gpt2" --bos --eos)" = \
+        "$bos,$(ids_of text -m "$golden/bpe/gpt2"),$eos" ]
     run --separate-stderr -2 tokenize --bos --no-bos -m t text
     [[ "$stderr" == "tokenize: --bos and --no-bos exclude each other"* ]]
     make_tokenizer
     [[ "$(ids_of text -m "$made/tok")" == "1,"* ]]
     cp "$made/tok/tokenizer.model" t/tokenizer.model
     rm t/tokenizer.json
-    # Where nothing says it, BOS is there, and that transformers 5 puts none is told to whom it concerns.
+    # Where nothing says it, BOS is there, and that transformers 5 puts none is told to whom it
+    # concerns.
     echo '{"bos_token": "<s>"}' > t/tokenizer_config.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text
-    [[ "$output" == *'"tokens":[1,'* && "$stderr" == *"t/tokenizer.model: a text begins with BOS, "*"transformers 5 puts none there"* ]]
+    [[ "$output" == *'"tokens":[1,'* &&
+        "$stderr" == \
+        *"t/tokenizer.model: a text begins with BOS, "*"transformers 5 puts none there"* ]]
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text --bos
     [[ "$stderr" != *"begins with BOS"* ]]
     echo '{"add_bos_token": false}' > t/tokenizer_config.json
     [[ "$(ids_of text -m t)" != "1,"* ]]
     echo '{"add_bos_token": true, "add_eos_token": true}' > t/tokenizer_config.json
     [[ "$(ids_of text -m t)" == "1,"*",2" ]]
-    sed 's/"eos_token"/"no_token"/' "$golden/bpe/gpt2/tokenizer_config.json" > t/tokenizer_config.json
+    sed 's/"eos_token"/"no_token"/' "$golden/bpe/gpt2/tokenizer_config.json" > \
+        t/tokenizer_config.json
     cp "$golden/bpe/gpt2/tokenizer.json" t/
     rm t/tokenizer.model
     sed -i 's/end_of_text/the_end/' t/tokenizer.json
@@ -129,7 +146,8 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
 
 @test "tokenizers: what has no piece gives no token, and is counted" {
     mkdir t
-    perl -MJSON::PP -e 'local $/; my $j = decode_json(<STDIN>); my $v = $j->{model}{vocab}; $v->{"\x{2603}"} = delete $v->{"Z"}; binmode STDOUT, ":utf8";
+    perl -MJSON::PP \
+        -e 'local $/; my $j = decode_json(<STDIN>); my $v = $j->{model}{vocab}; $v->{"\x{2603}"} = delete $v->{"Z"}; binmode STDOUT, ":utf8";
         $j->{model}{merges} = [ grep { $_ !~ /Z/ } @{$j->{model}{merges}} ]; print JSON::PP->new->canonical->encode($j); ' \
         < "$golden/bpe/gpt2/tokenizer.json" > t/tokenizer.json
     printf 'aZa' > text
@@ -180,7 +198,8 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     echo '{"version": "1.0", "model": {"type": "Unigram", "vocab": []}}' > odd/tokenizer.json
     perl -e 'print pack "S*", map { 3 + $_ % 300 } 1..200' > text.u16
     run --separate-stderr -0 ppl -m odd --data text.u16 --from u16 --context 16 --to json
-    [[ "$stderr" == *"no bits per byte (--bytes, or --tokenizer): odd/tokenizer.json: model Unigram is not done here"* ]]
+    [[ "$stderr" == \
+        *"no bits per byte (--bytes, or --tokenizer): odd/tokenizer.json: model Unigram is not done here"* ]]
     [[ "$output" != *'"bits_per_byte"'* ]]
     run --separate-stderr -3 ppl -m odd --tokenizer odd --data text.u16 --from u16 --context 16
     [[ "$stderr" == *"model Unigram is not done here"* ]]
@@ -199,18 +218,22 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
 @test "tokenizers: beside a tokenizer.model of another kind tokenizer.json is taken" {
     make_tokenizer
     mkdir t
-    spm_train --input="$made/text" --model_prefix=t/tokenizer --model_type=bpe --vocab_size=300 --user_defined_symbols='[X]' \
-        --hard_vocab_limit=false --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > /dev/null 2>&1
+    spm_train --input="$made/text" --model_prefix=t/tokenizer --model_type=bpe --vocab_size=300 \
+        --user_defined_symbols='[X]' \
+        --hard_vocab_limit=false --normalization_rule_name=identity \
+        --remove_extra_whitespaces=false --minloglevel=2 > /dev/null 2>&1
     rm t/tokenizer.vocab
     printf 'the world' > text
     run --separate-stderr -3 tokenize --format text -m t text
-    [[ "$stderr" == "tokenize: t/tokenizer.model: piece "*" '[X]' is user-defined: such models are not encoded here; use the model's tokenizer.json" ]]
+    [[ "$stderr" == \
+        "tokenize: t/tokenizer.model: piece "*" '[X]' is user-defined: such models are not encoded here; use the model's tokenizer.json" ]]
     cp "$golden/bpe/gpt2/tokenizer.json" t/
     [ "$(ids_of text -m t)" = "$(ids_of text -m "$golden/bpe/gpt2")" ]
     # One that is understood is taken; two files of different models are told apart.
     cp "$made/tok/tokenizer.model" t/
     run --separate-stderr -3 tokenize --format text -m t text
-    [[ "$stderr" == "tokenize: t/tokenizer.model: tokenizer.json: added token '<|begin_of_text|>' says id 700, but tokenizers gives it 400"* ]]
+    [[ "$stderr" == \
+        "tokenize: t/tokenizer.model: tokenizer.json: added token '<|begin_of_text|>' says id 700, but tokenizers gives it 400"* ]]
 }
 
 @test "tokenizers: a space before the text that tokenizer_config.json takes away from SentencePiece's file is refused" {
@@ -220,7 +243,8 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     tokenize --quiet -m mine docs.jsonl -o a.tok
     echo '{"add_prefix_space": false}' > mine/tokenizer_config.json
     run --separate-stderr -3 tokenize -m mine docs.jsonl -o b.tok
-    [[ "$stderr" == *"tokenizer_config.json: 'add_prefix_space': false is not understood beside a tokenizer.model"* ]]
+    [[ "$stderr" == \
+        *"tokenizer_config.json: 'add_prefix_space': false is not understood beside a tokenizer.model"* ]]
     [ ! -e b.tok ]
 }
 
@@ -244,47 +268,62 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
     echo "{\"tokenizer_class\": \"GPT2Tokenizer\", $names}" > t/tokenizer_config.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text
     [[ "$stderr" != *GPT2Tokenizer* ]]
-    perl -pi -e 's/"pre_tokenizer": (\{[^}]*\})/"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true}, $1]}/' \
+    perl -pi \
+        -e 's/"pre_tokenizer": (\{[^}]*\})/"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true}, $1]}/' \
         t/tokenizer.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text
-    [[ "$stderr" == *"t/tokenizer.json: read as it is, "*"makes a GPT2Tokenizer of it (tokenizer_class), which has another pre_tokenizer: "* ]]
+    [[ "$stderr" == \
+        *"t/tokenizer.json: read as it is, "*"makes a GPT2Tokenizer of it (tokenizer_class), which has another pre_tokenizer: "* ]]
     digits=$(ids_of text -m t)
     [ "$digits" != "$plain" ]
     echo '{"tokenizer_class": "PreTrainedTokenizerFast"}' > t/tokenizer_config.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text
     [[ "$stderr" != *"read as it is"* ]]
     [ "$(ids_of text -m t)" = "$digits" ]
-    echo "{\"tokenizer_class\": \"GPT2TokenizerFast\", $names, \"add_prefix_space\": true}" > t/tokenizer_config.json
-    refuses 3 "t/tokenizer.json: tokenizer_config.json says 'add_prefix_space': true, by which transformers' GPT2Tokenizer puts a space before a text, and tokenizer.json puts none: take the key out if the file is right" \
+    echo "{\"tokenizer_class\": \"GPT2TokenizerFast\", $names, \"add_prefix_space\": true}" > \
+        t/tokenizer_config.json
+    refuses 3 \
+        "t/tokenizer.json: tokenizer_config.json says 'add_prefix_space': true, by which transformers' GPT2Tokenizer puts a space before a text, and tokenizer.json puts none: take the key out if the file is right" \
         tokenize --format text -m t text
-    # A LlamaTokenizer whose file is of bytes is read as it is; so is a mistral's, whatever is named.
-    echo "{\"tokenizer_class\": \"LlamaTokenizer\", $names, \"add_prefix_space\": true}" > t/tokenizer_config.json
+    # A LlamaTokenizer whose file is of bytes is read as it is; so is a mistral's, whatever is
+    # named.
+    echo "{\"tokenizer_class\": \"LlamaTokenizer\", $names, \"add_prefix_space\": true}" > \
+        t/tokenizer_config.json
     [ "$(ids_of text -m t)" = "$digits" ]
     small_tokenizer c chars
-    echo '{"tokenizer_class": "LlamaTokenizer", "add_prefix_space": false}' > c/tokenizer_config.json
-    refuses 3 "puts no space before a text, and tokenizer.json puts one" tokenize --format text -m c text
+    echo '{"tokenizer_class": "LlamaTokenizer", "add_prefix_space": false}' > \
+        c/tokenizer_config.json
+    refuses 3 "puts no space before a text, and tokenizer.json puts one" tokenize --format text \
+        -m c text
     echo '{"model_type": "mistral"}' > c/config.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m c text
     [[ "$stderr" != *"read as it is"* ]]
     echo '{"fix_mistral_regex": true}' > c/tokenizer_config.json
-    refuses 3 "'fix_mistral_regex': true, by which transformers puts another pattern" tokenize --format text -m c text
+    refuses 3 "'fix_mistral_regex': true, by which transformers puts another pattern" tokenize \
+        --format text -m c text
 }
 
 @test "tokenizers: what is no tokenizer is named, with what to do" {
     printf 'the words' > text
-    refuses 1 "org/name: No such file or directory; if that is a name of the hub, fetch it first (hf download org/name --local-dir DIR) and name DIR" \
+    refuses 1 \
+        "org/name: No such file or directory; if that is a name of the hub, fetch it first (hf download org/name --local-dir DIR) and name DIR" \
         tokenize --format text -m org/name text
     mkdir slow
     cp "$golden/tokenizer/bytes.json" slow/all.json
-    perl -MJSON::PP -e 'local $/; print encode_json(decode_json(<STDIN>)->{model}{vocab})' < slow/all.json > slow/vocab.json
-    refuses 3 "slow/vocab.json: a vocabulary without merges (vocab.json), where tokenizer.model or tokenizer.json is needed: name the folder" \
+    perl -MJSON::PP -e 'local $/; print encode_json(decode_json(<STDIN>)->{model}{vocab})' < \
+        slow/all.json > slow/vocab.json
+    refuses 3 \
+        "slow/vocab.json: a vocabulary without merges (vocab.json), where tokenizer.model or tokenizer.json is needed: name the folder" \
         tokenize --format text -m slow/vocab.json text
-    refuses 1 "slow: neither tokenizer.model nor tokenizer.json in it, but vocab.json, of which transformers makes a tokenizer.json: AutoTokenizer" \
+    refuses 1 \
+        "slow: neither tokenizer.model nor tokenizer.json in it, but vocab.json, of which transformers makes a tokenizer.json: AutoTokenizer" \
         tokenize --format text -m slow text
     echo '{"tokenizer_class": "LlamaTokenizer"}' > slow/tokenizer_config.json
-    refuses 3 "a tokenizer_config.json, where tokenizer.model or tokenizer.json is needed" tokenize --format text -m slow/tokenizer_config.json text
+    refuses 3 "a tokenizer_config.json, where tokenizer.model or tokenizer.json is needed" \
+        tokenize --format text -m slow/tokenizer_config.json text
     echo '{"model_type": "llama"}' > slow/config.json
-    refuses 3 "a model's config.json, where tokenizer.model or tokenizer.json is needed" tokenize --format text -m slow/config.json text
+    refuses 3 "a model's config.json, where tokenizer.model or tokenizer.json is needed" tokenize \
+        --format text -m slow/config.json text
 }
 
 @test "tokenizers: vocabularies of tiktoken and tekken are named, with what to do" {
@@ -292,7 +331,9 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
     printf 'IQ== 0\nIg== 1\n' > tokenizer.model
     run --separate-stderr -3 tokenize -m tokenizer.model - < /dev/null
     [ "$stderr" = "tokenize: tokenizer.model: a vocabulary of tiktoken: $way" ]
-    printf '{"config": {"pattern": "x"}, "vocab": [{"rank": 0, "token_bytes": "AA==", "token_str": "\\u0000"}]}' > tekken.json
+    printf \
+        '{"config": {"pattern": "x"}, "vocab": [{"rank": 0, "token_bytes": "AA==", "token_str": "\\u0000"}]}' \
+        > tekken.json
     run --separate-stderr -3 tokenize -m tekken.json - < /dev/null
     [ "$stderr" = "tokenize: tekken.json: a vocabulary of Mistral's tekken: $way" ]
 }
@@ -303,14 +344,18 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
     small_tokenizer t bytes
     for name in tokenizer_config.json special_tokens_map.json added_tokens.json; do
         printf '%s{}' "$mark" > "t/$name"
-        refuses 3 "t/$name: begins with a byte order mark, which JSON has not" tokenize --format text -m t text
+        refuses 3 "t/$name: begins with a byte order mark, which JSON has not" tokenize --format \
+            text -m t text
         ln -sf gone "t/$name"
-        refuses 1 "t/$name: a link whose end is not there: fetch the file again, or remove the link" tokenize --format text -m t text
+        refuses 1 \
+            "t/$name: a link whose end is not there: fetch the file again, or remove the link" \
+            tokenize --format text -m t text
         rm "t/$name"
     done
     tokenize --quiet --format text -m t text > /dev/null
     { printf %s "$mark"; cat "$golden/tokenizer/bytes.json"; } > t/tokenizer.json
-    refuses 3 "t/tokenizer.json: JSON: begins with a byte order mark" tokenize --format text -m t text
+    refuses 3 "t/tokenizer.json: JSON: begins with a byte order mark" tokenize --format text \
+        -m t text
     ln -sf gone t/tokenizer.json
     refuses 1 "t/tokenizer.json: a link whose end is not there" tokenize --format text -m t text
 }
@@ -318,16 +363,20 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
 @test "tokenizers: a chat_template.jinja that is empty or a link to nothing, and a wording with unknown braces, are refused" {
     make_base
     cp -rL tok t
-    echo '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}' > chat
+    echo '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}' \
+        > chat
     echo '{"chat_template": "x"}' > t/tokenizer_config.json
     printf ' \n' > t/chat_template.jinja
-    refuses 3 "t/chat_template.jinja: an empty chat_template words every conversation as nothing: fetch the file again" \
+    refuses 3 \
+        "t/chat_template.jinja: an empty chat_template words every conversation as nothing: fetch the file again" \
         tokenize --format chat --template auto -m t chat
     ln -sf gone t/chat_template.jinja
-    refuses 1 "t/chat_template.jinja: a link whose end is not there" tokenize --format chat --template auto -m t chat
+    refuses 1 "t/chat_template.jinja: a link whose end is not there" tokenize --format chat \
+        --template auto -m t chat
     rm t/chat_template.jinja
     echo '{"chat_template": ""}' > t/tokenizer_config.json
-    refuses 3 "t/tokenizer_config.json: an empty chat_template words every conversation" tokenize --format chat --template auto -m t chat
+    refuses 3 "t/tokenizer_config.json: an empty chat_template words every conversation" tokenize \
+        --format chat --template auto -m t chat
     wording() { echo "{\"turn\": \"$1\", \"end\": \"</s>\", \"special\": [\"</s>\"]}" > w.json; }
     wording '{bos}Q: {} A: '
     tokenize --quiet --format chat --template w.json -m tok chat -o a.tok
@@ -337,7 +386,8 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
         wording "Q: {} $word A: "
         refuses 3 "w.json: 'turn': {" tokenize --format chat --template w.json -m tok chat
     done
-    [[ "$stderr" == *"'turn': { messages } is not known there; what is put in is {} {system} {bos} {eos}"* ]]
+    [[ "$stderr" == \
+        *"'turn': { messages } is not known there; what is put in is {} {system} {bos} {eos}"* ]]
 }
 
 @test "tokenizers: NFC composes, and leaves what is composed as it is" {

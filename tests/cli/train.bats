@@ -6,7 +6,8 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     make_base
     for attention in s2 full; do
         common="train_file=32.smp max_steps=3 attention=$attention per_device_train_batch_size=2 learning_rate=0.005 logging_steps=1 --quiet"
-        train scratch.yaml from_scratch=true model_name_or_path=config.json rope=linear:2 output_dir=a-$attention $common
+        train scratch.yaml from_scratch=true model_name_or_path=config.json rope=linear:2 \
+            output_dir=a-$attention $common
         train scratch.yaml model_name_or_path=base output_dir=b-$attention $common
         lora c-$attention $common model_name_or_path=base quantization=none
         lora d-$attention $common quantization=nf4
@@ -21,10 +22,14 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
 
 @test "train: the loss falls, the log has every field, the start says what it does" {
     make_base
-    run --separate-stderr -0 lora out train_embedding=true train_norm=true max_steps=8 logging_steps=2
-    [[ "$stderr" == *"rope: linear 2 (16 → 32), theta 500; attention: s2 group 8, heads 2-3 shifted; base: nf4, "*"B/s; device: cpu, f32"* ]]
-    perl -MJSON::PP -e 'my @l = map { decode_json($_) } <STDIN>; die unless @l == 4 && $l[3]{loss} < $l[0]{loss};
-        for my $k (qw(step epoch loss grad_norm learning_rate tokens targets tokens_per_second max_rss_bytes elapsed eta)) { die $k unless exists $l[0]{$k} }' < out/trainer_log.jsonl
+    run --separate-stderr -0 lora out train_embedding=true train_norm=true max_steps=8 \
+        logging_steps=2
+    [[ "$stderr" == \
+        *"rope: linear 2 (16 → 32), theta 500; attention: s2 group 8, heads 2-3 shifted; base: nf4, "*"B/s; device: cpu, f32"* ]]
+    perl -MJSON::PP \
+        -e 'my @l = map { decode_json($_) } <STDIN>; die unless @l == 4 && $l[3]{loss} < $l[0]{loss};
+        for my $k (qw(step epoch loss grad_norm learning_rate tokens targets tokens_per_second max_rss_bytes elapsed eta)) { die $k unless exists $l[0]{$k} }' \
+            < out/trainer_log.jsonl
     grep -q embed_tokens out/adapter_config.json
     grep -q lm_head out/adapter_config.json
     grep -q input_layernorm out/adapter_config.json
@@ -44,7 +49,8 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     lora a --quiet per_device_train_batch_size=16 gradient_accumulation_steps=1 logging_steps=1
     lora b --quiet per_device_train_batch_size=1 gradient_accumulation_steps=16 logging_steps=1
     perl -e 'my @a = split " ", shift; my @b = split " ", shift; die unless @a == @b && @a;
-        for (0 .. $#a) { die "$a[$_] $b[$_]" if abs($a[$_] - $b[$_]) > 1e-6 * $a[$_] }' "$(losses a)" "$(losses b)"
+        for (0 .. $#a) { die "$a[$_] $b[$_]" if abs($a[$_] - $b[$_]) > 1e-6 * $a[$_] }' \
+            "$(losses a)" "$(losses b)"
 }
 
 @test "train: nothing to learn, and a loss that overflows, stop the run by name" {
@@ -54,12 +60,15 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
             add_bos => ForeignStream::no(), add_eos => ForeignStream::no(), context => 16, strategy => "split", seed => 0);
         $s->add(tokens => ForeignStream::u16(3 .. 18), documents => ForeignStream::u32(16), targets => ForeignStream::u32(0, 1), source => "chat");
         $s->close' > none.smp
-    run --separate-stderr -3 train scratch.yaml model_name_or_path=base train_file=none.smp output_dir=x attention=full max_steps=2
+    run --separate-stderr -3 train scratch.yaml model_name_or_path=base train_file=none.smp \
+        output_dir=x attention=full max_steps=2
     [[ "$stderr" == *"none.smp: step 1: its samples have no target tokens"* ]]
     cp -rL base huge
-    perl -e 'open my $f, "+<", "huge/model.safetensors"; binmode $f; read $f, my $n, 8; $n = unpack "Q<", $n; read $f, my $head, $n;
+    perl \
+        -e 'open my $f, "+<", "huge/model.safetensors"; binmode $f; read $f, my $n, 8; $n = unpack "Q<", $n; read $f, my $head, $n;
         $head =~ /"lm_head.weight":\{[^}]*"data_offsets":\[(\d+),(\d+)\]/ or die; seek $f, 8 + $n + $1, 0; print $f pack("f<*", (3e38) x (($2 - $1) / 4))' 
-    run --separate-stderr -1 train scratch.yaml model_name_or_path=huge train_file=16.smp output_dir=y attention=full max_steps=2
+    run --separate-stderr -1 train scratch.yaml model_name_or_path=huge train_file=16.smp \
+        output_dir=y attention=full max_steps=2
     [[ "$stderr" == *"step 1: sample "*": the loss is not finite; first: "* ]]
     [ ! -e x/model.safetensors ] && [ ! -e y/model.safetensors ]
 }
@@ -77,8 +86,10 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     make_base
     lora whole --quiet max_steps=30 save_steps=4
     for try in 1 2 3 4 5 6; do
-        train lora.yaml output_dir=broken model_name_or_path=base.nf4 train_file=32.smp max_steps=30 lora_rank=4 learning_rate=0.01 \
-            per_device_train_batch_size=2 logging_steps=1 save_steps=4 resume_from_checkpoint=auto --quiet 3>&- &
+        train lora.yaml output_dir=broken model_name_or_path=base.nf4 train_file=32.smp \
+            max_steps=30 lora_rank=4 learning_rate=0.01 \
+            per_device_train_batch_size=2 logging_steps=1 save_steps=4 resume_from_checkpoint=auto \
+            --quiet 3>&- &
         pid=$!
         until_true has_step broken $((4 * try - RANDOM % 4))
         kill -9 $! 2>/dev/null || true
@@ -100,13 +111,16 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     [[ "$stderr" == *"skipped: out/checkpoint-8/training_state: "* ]]
     [[ "$stderr" == *"resumed from out/checkpoint-4: going on with step 5"* ]]
     cmp first out/adapter_model.safetensors
-    run --separate-stderr -3 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto lora_rank=8
+    run --separate-stderr -3 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto \
+        lora_rank=8
     [[ "$stderr" == *"the recipe changed since"* ]]
     rm out/adapter_model.safetensors
-    run --separate-stderr -3 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto lora_rank=8
+    run --separate-stderr -3 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto \
+        lora_rank=8
     [[ "$stderr" == *"out/checkpoint-12: the recipe changed since"* ]]
     pack --quiet --context 32 --strategy concat docs.tok -o other.smp
-    run --separate-stderr -3 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto train_file=other.smp
+    run --separate-stderr -3 lora out max_steps=12 save_steps=4 resume_from_checkpoint=auto \
+        train_file=other.smp
     [[ "$stderr" == *"the samples changed since"* ]]
 }
 
@@ -120,7 +134,8 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
         local out=$1
         shift
         # Shells let programs in the background ignore SIGINT.
-        env --default-signal=INT train l.yaml output_dir="$out" model_name_or_path=base.nf4 train_file=32.smp lora_rank=4 logging_steps=1 "$@" 2> "$out.err" 3>&- &
+        env --default-signal=INT train l.yaml output_dir="$out" model_name_or_path=base.nf4 \
+            train_file=32.smp lora_rank=4 logging_steps=1 "$@" 2> "$out.err" 3>&- &
         pid=$!
     }
     ended() { status=0; wait $pid || status=$?; }
@@ -129,7 +144,8 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     kill -TERM $pid
     ended
     [ "$status" -eq 143 ]
-    [[ "$(cat sig.err)" == *"train: stops and saves; a second SIGINT, SIGQUIT or SIGTERM leaves at once"*"stopped by signal 15 after step "* ]]
+    [[ "$(cat sig.err)" == \
+        *"train: stops and saves; a second SIGINT, SIGQUIT or SIGTERM leaves at once"*"stopped by signal 15 after step "* ]]
     [ -f sig/checkpoint-*/training_state ]
     # Not after a step that takes long; none is done. Signals are handled when the log is there.
     long="max_steps=9 per_device_train_batch_size=1024 gradient_accumulation_steps=1024"
@@ -156,10 +172,12 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
 @test "train: what does not fit is refused before the work" {
     make_base
     run --separate-stderr -2 lora x model_name_or_path=base
-    [[ "$stderr" == *"base is not quantized: run quantize base -o base.nf4 and name that, or set quantization: none"* ]]
+    [[ "$stderr" == \
+        *"base is not quantized: run quantize base -o base.nf4 and name that, or set quantization: none"* ]]
     run --separate-stderr -2 lora x model_name_or_path=base quantization=nf4
     [[ "$stderr" == *"base is not quantized: run quantize base -o base.nf4 and name that"* ]]
-    run --separate-stderr -2 train scratch.yaml model_name_or_path=base.nf4 train_file=16.smp output_dir=x
+    run --separate-stderr -2 train scratch.yaml model_name_or_path=base.nf4 train_file=16.smp \
+        output_dir=x
     [[ "$stderr" == *"needs an unquantized base"* ]]
     run --separate-stderr -2 lora x group=3
     [[ "$stderr" == *"even group"* ]]
@@ -168,7 +186,8 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     run --separate-stderr -2 lora x rope=none
     [[ "$stderr" == *"the positions reach 16: set rope"* ]]
     config fewer.json 392
-    run --separate-stderr -3 train scratch.yaml from_scratch=true model_name_or_path=fewer.json train_file=16.smp output_dir=x attention=full
+    run --separate-stderr -3 train scratch.yaml from_scratch=true model_name_or_path=fewer.json \
+        train_file=16.smp output_dir=x attention=full
     [[ "$stderr" == *"vocabulary 400, the model has 392, and sample "*" has token 39"* ]]
     run --separate-stderr -2 lora x lora_rnk=3
     [ "$stderr" = "train: unknown key 'lora_rnk': did you mean lora_rank?" ]
@@ -186,25 +205,32 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     # AdamW without an epsilon divides 0 by 0 where nothing has a gradient: A's, while B is 0.
     for save in no steps; do
         run --separate-stderr -1 lora x max_steps=1 adam_epsilon=0 save_strategy=$save save_steps=1
-        [ "${stderr_lines[-1]}" = "train: model.layers.0.self_attn.q_proj.weight (lora_A): row 0, column 0 is -nan: the training has diverged" ]
+        [ "${stderr_lines[-1]}" = \
+            "train: model.layers.0.self_attn.q_proj.weight (lora_A): row 0, column 0 is -nan: the training has diverged" ]
         [ ! -e x/adapter_model.safetensors ] && [ ! -e x/checkpoint-1 ]
         rm -r x
     done
-    run --separate-stderr -1 train scratch.yaml model_name_or_path=base train_file=16.smp output_dir=x attention=full max_steps=1 adam_epsilon=0
+    run --separate-stderr -1 train scratch.yaml model_name_or_path=base train_file=16.smp \
+        output_dir=x attention=full max_steps=1 adam_epsilon=0
     [[ "${stderr_lines[-1]}" == *": row "*", column "*" is -nan: the training has diverged" ]]
     [ ! -e x/model.safetensors ]
     run --separate-stderr -1 lora y max_steps=1 adam_epsilon=0 eval_file=32.smp eval_steps=1
-    [[ "${stderr_lines[-1]}" == "train: evaluation after step 1: 32.smp: sample 1: the loss is not finite; first: "* ]]
+    [[ "${stderr_lines[-1]}" == \
+        "train: evaluation after step 1: 32.smp: sample 1: the loss is not finite; first: "* ]]
 }
 
 @test "train: a NaN in the base stops the run and is named" {
     make_base
     cp -rL base nan
-    perl -e 'open my $f, "+<", "nan/model.safetensors"; binmode $f; read $f, my $n, 8; seek $f, 8 + unpack("Q<", $n), 0; print $f pack("V", 0x7fc00000) x 12800'
-    run --separate-stderr -1 train scratch.yaml model_name_or_path=nan train_file=16.smp output_dir=x attention=full max_steps=2
-    [[ "$stderr" == *"step 1: sample "*": the loss is not finite; first: embedding: row 0, column 0 is nan"* ]]
+    perl \
+        -e 'open my $f, "+<", "nan/model.safetensors"; binmode $f; read $f, my $n, 8; seek $f, 8 + unpack("Q<", $n), 0; print $f pack("V", 0x7fc00000) x 12800'
+    run --separate-stderr -1 train scratch.yaml model_name_or_path=nan train_file=16.smp \
+        output_dir=x attention=full max_steps=2
+    [[ "$stderr" == \
+        *"step 1: sample "*": the loss is not finite; first: embedding: row 0, column 0 is nan"* ]]
     run --separate-stderr -3 quantize nan -o x.nf4
-    [[ "$stderr" =~ "quantize: nan: "(lm_head|model.embed_tokens)".weight: element [0, 0] is nan"$ ]]
+    [[ "$stderr" =~ \
+        "quantize: nan: "(lm_head|model.embed_tokens)".weight: element [0, 0] is nan"$ ]]
     [ ! -e x.nf4 ]
 }
 
@@ -225,22 +251,31 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
         for my $n (1 .. 8) { $s->add(tokens => ForeignStream::u16(map { 3 + ($n * 31 + $_ * 7) % 397 } 1 .. 16), documents => ForeignStream::u32(16),
             targets => ForeignStream::u32(8, 12), source => "chat") }
         $s->close' > chat.smp
-    run --separate-stderr -0 train scratch.yaml model_name_or_path=base train_file=chat.smp output_dir=chat attention=full max_steps=100 learning_rate=0.005 per_device_train_batch_size=8 logging_steps=20
-    perl -MJSON::PP -e 'my @l = map { decode_json($_) } <STDIN>; die "$l[0]{targets} $l[0]{tokens}" unless $l[0]{targets} == 20 * 8 * 4 && $l[0]{tokens} == 20 * 8 * 16; die "$l[-1]{loss}" unless $l[-1]{loss} < 0.3' < chat/trainer_log.jsonl
+    run --separate-stderr -0 train scratch.yaml model_name_or_path=base train_file=chat.smp \
+        output_dir=chat attention=full max_steps=100 learning_rate=0.005 \
+        per_device_train_batch_size=8 logging_steps=20
+    perl -MJSON::PP \
+        -e 'my @l = map { decode_json($_) } <STDIN>; die "$l[0]{targets} $l[0]{tokens}" unless $l[0]{targets} == 20 * 8 * 4 && $l[0]{tokens} == 20 * 8 * 16; die "$l[-1]{loss}" unless $l[-1]{loss} < 0.3' \
+        < chat/trainer_log.jsonl
 }
 
 @test "train: text instead of samples is refused with the pipeline that makes them; so are many processes" {
     make_base
-    run --separate-stderr -2 train scratch.yaml from_scratch=true model_name_or_path=config.json train_file=docs.jsonl output_dir=none
-    [[ "$stderr" == "train: docs.jsonl: JSON lines, samples are needed: tokenize --model tokenizer.model docs.jsonl | pack --context "*" > train.smp"* ]]
+    run --separate-stderr -2 train scratch.yaml from_scratch=true model_name_or_path=config.json \
+        train_file=docs.jsonl output_dir=none
+    [[ "$stderr" == \
+        "train: docs.jsonl: JSON lines, samples are needed: tokenize --model tokenizer.model docs.jsonl | pack --context "*" > train.smp"* ]]
     run --separate-stderr -2 env WORLD_SIZE=2 train scratch.yaml
     [[ "$stderr" == "train: WORLD_SIZE=2: one program trains on one device"* ]]
 }
 
 # What a model loses on the samples' targets: the first step's loss, nothing learned.
 loss_on() { # MODEL SAMPLES
-    train lora.yaml model_name_or_path="$1" train_file="$2" output_dir=measure quantization=none max_steps=1 learning_rate=0 \
-        per_device_train_batch_size=4 lora_rank=2 attention=full rope=none overwrite_output_dir=true logging_steps=1 2>&1 | sed -n 's/.*step 1 of 1, loss \([0-9.]*\).*/\1/p'
+    train lora.yaml model_name_or_path="$1" train_file="$2" output_dir=measure quantization=none \
+        max_steps=1 learning_rate=0 \
+        per_device_train_batch_size=4 lora_rank=2 attention=full rope=none \
+        overwrite_output_dir=true logging_steps=1 2>&1 | \
+        sed -n 's/.*step 1 of 1, loss \([0-9.]*\).*/\1/p'
     rm -rf measure
 }
 
@@ -253,24 +288,32 @@ loss_on() { # MODEL SAMPLES
     tokenize --quiet --format chat --template own.json -m tok/tokenizer.model chat.jsonl -o chat.tok
     pack --quiet --context 16 chat.tok -o chat.smp
     # The same tokens, trained on everywhere.
-    tokenize --from stream --to jsonl chat.tok | perl -MJSON::PP -ne 'my $r = decode_json($_); delete $r->{$_} for "targets", "digest"; print encode_json($r), "\n"' \
+    tokenize --from stream --to jsonl chat.tok | \
+        perl -MJSON::PP -ne \
+        'my $r = decode_json($_); delete $r->{$_} for "targets", "digest"; print encode_json($r), "\n"' \
         | pack --quiet --from jsonl --context 16 -o all.smp
     echo 'method: lora' > lora.yaml
-    train lora.yaml model_name_or_path=base.nf4 train_file=chat.smp output_dir=sft max_steps=600 learning_rate=0.02 lr_scheduler_type=cosine per_device_train_batch_size=4 \
-        lora_rank=16 lora_alpha=32 lora_dropout=0 train_embedding=true train_norm=true attention=full rope=none logging_steps=100
+    train lora.yaml model_name_or_path=base.nf4 train_file=chat.smp output_dir=sft max_steps=600 \
+        learning_rate=0.02 lr_scheduler_type=cosine per_device_train_batch_size=4 \
+        lora_rank=16 lora_alpha=32 lora_dropout=0 train_embedding=true train_norm=true \
+        attention=full rope=none logging_steps=100
     merge --quiet --base base --adapter sft -o chat-model
-    answers=$(loss_on chat-model chat.smp) all=$(loss_on chat-model all.smp) before=$(loss_on base chat.smp)
+    answers=$(loss_on chat-model chat.smp) all=$(loss_on chat-model all.smp) before=$(loss_on base \
+        chat.smp)
     echo "answers $answers, everything $all, answers before $before"
     awk -v a="$answers" -v e="$all" -v b="$before" 'BEGIN { exit !(a < 0.2 && e > 1 && b > 2) }'
-    perl -MJSON::PP -ne 'print encode_json({ prompt => decode_json($_)->{input} }), "\n"' chat.jsonl \
-        | generate --quiet -m chat-model --chat own.json --format jsonl -n 13 | perl -MJSON::PP -ne 'my $r = decode_json($_); print "$r->{completion} $r->{stop}\n"' > said
+    perl -MJSON::PP -ne 'print encode_json({ prompt => decode_json($_)->{input} }), "\n"' \
+        chat.jsonl \
+        | generate --quiet -m chat-model --chat own.json --format jsonl -n 13 | \
+        perl -MJSON::PP -ne 'my $r = decode_json($_); print "$r->{completion} $r->{stop}\n"' > said
     perl -MJSON::PP -ne 'print decode_json($_)->{output}, " eos\n"' chat.jsonl | diff - said
 }
 
 @test "train: --print-config says where each value comes from" {
     make_base
     printf '# comment\nmethod: lora\nlearning_rate: 0.5\n' > own.yaml
-    run --separate-stderr -0 train own.yaml output_dir=x model_name_or_path=m train_file=f learning_rate=0.25 --print-config
+    run --separate-stderr -0 train own.yaml output_dir=x model_name_or_path=m train_file=f \
+        learning_rate=0.25 --print-config
     [[ "$output" == *"method: lora # own.yaml:2"* ]]
     [[ "$output" == *"learning_rate: 0.25 # command line"* ]]
     [[ "$output" == *"seed: 42 # default"* ]]
@@ -278,7 +321,8 @@ loss_on() { # MODEL SAMPLES
     echo "$output" > printed.yaml
     [ "$(train printed.yaml --print-config | sed 's/ *#.*//')" = "$(sed 's/ *#.*//' printed.yaml)" ]
     # A text that is empty is one that was not said.
-    train printed.yaml model_name_or_path=base.nf4 train_file=32.smp max_steps=1 resume_from_checkpoint= rope= --quiet
+    train printed.yaml model_name_or_path=base.nf4 train_file=32.smp max_steps=1 \
+        resume_from_checkpoint= rope= --quiet
     [ -f x/adapter_model.safetensors ]
     run --separate-stderr -2 train printed.yaml train_file=
     [ "$stderr" = "train: train_file is missing" ]
@@ -334,9 +378,11 @@ Y
 @test "train: an evaluation set, the log's numbers as TensorBoard events" {
     make_base
     lora out --quiet eval_file=32.smp eval_steps=4 max_steps=6 report_to=tensorboard
-    perl -MJSON::PP -e 'my @e = grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>; die scalar @e unless @e == 2;
+    perl -MJSON::PP \
+        -e 'my @e = grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>; die scalar @e unless @e == 2;
         die unless $e[0]{step} == 4 && $e[1]{step} == 6 && $e[1]{eval_loss} < $e[0]{eval_loss};
-        die unless abs(exp($e[0]{eval_loss}) / $e[0]{eval_perplexity} - 1) < 1e-6' < out/trainer_log.jsonl
+        die unless abs(exp($e[0]{eval_loss}) / $e[0]{eval_perplexity} - 1) < 1e-6' < \
+            out/trainer_log.jsonl
     # Every record's checksums; then step, tag and value of each scalar against the log.
     perl -MTfEvents -MJSON::PP -e '
         my ($events) = glob "out/runs/events.out.tfevents.*";
@@ -360,7 +406,8 @@ Y
     lora scaled --quiet lora_dropout=0.1 max_grad_norm=0.1 loss_scale=1048576
     cmp plain/adapter_model.safetensors scaled/adapter_model.safetensors
     # 2^132 times them overflows f32 itself.
-    run --separate-stderr -0 lora over lora_dropout=0.1 max_grad_norm=0 loss_scale=5444517870735015415413993718908291383296
+    run --separate-stderr -0 lora over lora_dropout=0.1 max_grad_norm=0 \
+        loss_scale=5444517870735015415413993718908291383296
     [[ "$stderr" == *"step 1: gradients overflowed: loss scale "* ]]
     lora plain0 --quiet lora_dropout=0.1 max_grad_norm=0
     cmp plain0/adapter_model.safetensors over/adapter_model.safetensors
@@ -369,7 +416,8 @@ Y
     # It is part of what a run goes on with.
     lora broken --quiet max_steps=4 save_steps=2 loss_scale=5444517870735015415413993718908291383296
     lora whole --quiet max_steps=4 loss_scale=5444517870735015415413993718908291383296
-    run --separate-stderr -0 lora broken max_steps=4 save_steps=2 loss_scale=5444517870735015415413993718908291383296 resume_from_checkpoint=auto
+    run --separate-stderr -0 lora broken max_steps=4 save_steps=2 \
+        loss_scale=5444517870735015415413993718908291383296 resume_from_checkpoint=auto
     [[ "$stderr" != *"overflowed"* ]]
     cmp whole/adapter_model.safetensors broken/adapter_model.safetensors
 }
@@ -388,7 +436,8 @@ Y
     cmp one/adapter_model.safetensors two/adapter_model.safetensors
     run ! cmp -s f32/adapter_model.safetensors one/adapter_model.safetensors
     perl -e 'my @a = split " ", shift; my @b = split " ", shift; die unless @a == 12 && @b == 12;
-        for (0 .. 11) { die "$a[$_] $b[$_]" if abs($a[$_] - $b[$_]) > 2 ** -9 * $a[$_] }' "$(losses f32)" "$(losses one)"
+        for (0 .. 11) { die "$a[$_] $b[$_]" if abs($a[$_] - $b[$_]) > 2 ** -9 * $a[$_] }' \
+            "$(losses f32)" "$(losses one)"
     run --separate-stderr -0 lora named bf16=true max_steps=1 --device cpu
     [[ "$stderr" == *"device: cpu, f32, products in bf16"* ]]
 }
@@ -398,9 +447,11 @@ Y
     [ -e "$plugin" ] || skip "no emulation here"
     make_base
     lora cpu --quiet max_steps=3 logging_steps=1
-    LONGQLORA_CUDA=$plugin run --separate-stderr -0 lora f16 --device cuda fp16=true max_steps=3 logging_steps=1
+    LONGQLORA_CUDA=$plugin run --separate-stderr -0 lora f16 --device cuda fp16=true max_steps=3 \
+        logging_steps=1
     [[ "$stderr" == *"device: cuda, f16"* ]]
-    perl -MJSON::PP -e 'my @l = map { my $f = $_; open my $in, "<", "$f/trainer_log.jsonl" or die; [ map { decode_json($_) } <$in> ] } "cpu", "f16";
+    perl -MJSON::PP \
+        -e 'my @l = map { my $f = $_; open my $in, "<", "$f/trainer_log.jsonl" or die; [ map { decode_json($_) } <$in> ] } "cpu", "f16";
         die "no scale" unless $l[1][0]{loss_scale} > 1;
         for my $i (0 .. 2) { my ($a, $b) = ($l[0][$i]{loss}, $l[1][$i]{loss}); die "$a $b" if abs($a - $b) > 2e-3 * $a }'
     LONGQLORA_CUDA=$plugin run --separate-stderr -2 lora x --device cuda bf16=true
@@ -411,38 +462,51 @@ Y
 @test "train: an adapter is trained further: values, rank, targets and positions are its own" {
     make_base
     echo 'method: lora' > bare.yaml
-    lora first --quiet lora_alpha=12 target_modules=q_proj,down_proj train_norm=true attention=full eval_file=32.smp
+    lora first --quiet lora_alpha=12 target_modules=q_proj,down_proj train_norm=true \
+        attention=full eval_file=32.smp
     further() { # OUT KEY=VALUE...
         local out=$1
         shift
-        train bare.yaml adapter_name_or_path=first output_dir="$out" model_name_or_path=base.nf4 attention=full lora_dropout=0 max_steps=1 logging_steps=1 "$@"
+        train bare.yaml adapter_name_or_path=first output_dir="$out" model_name_or_path=base.nf4 \
+            attention=full lora_dropout=0 max_steps=1 logging_steps=1 "$@"
     }
-    # All samples in one batch, at a rate that moves nothing: the loss is the one that `first` ended with, the values are its values.
+    # All samples in one batch, at a rate that moves nothing: the loss is the one that `first` ended
+    # with, the values are its values.
     samples=$(perl -MForeignStream -e 'print @{[ForeignStream::read_all("32.smp")]} - 2')
-    run --separate-stderr -0 further same train_file=32.smp learning_rate=1e-30 per_device_train_batch_size="$samples"
+    run --separate-stderr -0 further same train_file=32.smp learning_rate=1e-30 \
+        per_device_train_batch_size="$samples"
     [[ "$stderr" == *"rope: linear 2 (16 → 32), "*"; adapter: first; device: "* ]]
-    perl -MJSON::PP -e 'my ($first, $same) = map { open my $f, "<", "$_/trainer_log.jsonl"; [map { decode_json($_) } <$f>] } @ARGV;
-        my ($end) = grep { defined } map { $_->{eval_loss} } @$first; print "$end $same->[0]{loss}\n"; die unless abs($end - $same->[0]{loss}) < 1e-6 * $end' first same
+    perl -MJSON::PP \
+        -e 'my ($first, $same) = map { open my $f, "<", "$_/trainer_log.jsonl"; [map { decode_json($_) } <$f>] } @ARGV;
+        my ($end) = grep { defined } map { $_->{eval_loss} } @$first; print "$end $same->[0]{loss}\n"; die unless abs($end - $same->[0]{loss}) < 1e-6 * $end' \
+            first same
     cmp first/adapter_model.safetensors same/adapter_model.safetensors
     diff <(grep -v dropout first/adapter_config.json) <(grep -v dropout same/adapter_config.json)
-    perl -MJSON::PP -e 'local $/; my $r = decode_json(<STDIN>)->{recipe}; print "@$r{qw(lora_rank lora_alpha target_modules train_norm adapter)}\n";
-        die unless "@$r{qw(lora_rank lora_alpha target_modules train_norm)}" eq "4 12 q_proj,down_proj 1" && length $r->{adapter} == 32' < same/longqlora.json
+    perl -MJSON::PP \
+        -e 'local $/; my $r = decode_json(<STDIN>)->{recipe}; print "@$r{qw(lora_rank lora_alpha target_modules train_norm adapter)}\n";
+        die unless "@$r{qw(lora_rank lora_alpha target_modules train_norm)}" eq "4 12 q_proj,down_proj 1" && length $r->{adapter} == 32' \
+            < same/longqlora.json
     # Short samples do not lose its positions.
     further short train_file=16.smp --quiet
     grep -q '"factor": 2' short/longqlora.json
-    [[ "$(further x train_file=16.smp --print-config)" == *"lora_rank: 4 # the adapter"*"lora_alpha: 12 # the adapter"* ]]
-    # One run is resumed to the bytes of the unbroken one, with the adapter and not without or with another.
+    [[ "$(further x train_file=16.smp --print-config)" == \
+        *"lora_rank: 4 # the adapter"*"lora_alpha: 12 # the adapter"* ]]
+    # One run is resumed to the bytes of the unbroken one, with the adapter and not without or with
+    # another.
     further whole train_file=32.smp max_steps=4 save_steps=2 --quiet
     cp -r whole cut
     rm -r cut/longqlora.json cut/adapter_model.safetensors cut/checkpoint-4
     further cut train_file=32.smp max_steps=4 save_steps=2 resume_from_checkpoint=auto --quiet
     cmp whole/adapter_model.safetensors cut/adapter_model.safetensors
     rm cut/adapter_model.safetensors
-    run --separate-stderr -3 further cut train_file=32.smp max_steps=4 save_steps=2 resume_from_checkpoint=auto adapter_name_or_path=short
+    run --separate-stderr -3 further cut train_file=32.smp max_steps=4 save_steps=2 \
+        resume_from_checkpoint=auto adapter_name_or_path=short
     [[ "$stderr" == *"cut/checkpoint-4: the recipe changed since: adapter was \""*"\", is \""* ]]
-    run --separate-stderr -3 train bare.yaml output_dir=cut model_name_or_path=base.nf4 attention=full lora_dropout=0 max_steps=4 train_file=32.smp resume_from_checkpoint=auto \
+    run --separate-stderr -3 train bare.yaml output_dir=cut model_name_or_path=base.nf4 \
+        attention=full lora_dropout=0 max_steps=4 train_file=32.smp resume_from_checkpoint=auto \
         lora_rank=4 lora_alpha=12 target_modules=q_proj,down_proj train_norm=true
-    [[ "$stderr" == *"cut/checkpoint-4: the recipe changed since: adapter is not there any more; go on with that recipe, or "* ]]
+    [[ "$stderr" == \
+        *"cut/checkpoint-4: the recipe changed since: adapter is not there any more; go on with that recipe, or "* ]]
 }
 
 @test "train: an adapter that cannot be trained further is refused by name" {
@@ -457,12 +521,17 @@ Y
     }
     refused 2 'lora_rank: 8, but the adapter has 4' lora_rank=8
     refused 2 'lora_alpha: 3, but the adapter has 16' lora_alpha=3
-    refused 2 'target_modules: q_proj, but the adapter has q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj' target_modules=q_proj
+    refused 2 \
+        'target_modules: q_proj, but the adapter has q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj' \
+        target_modules=q_proj
     refused 2 'train_norm: true, but the adapter has none' train_norm=true
     refused 2 'adapter_name_or_path needs method: lora' method=full
     refused 1 'nowhere: No such file or directory' adapter_name_or_path=nowhere
     cp -rL base other
-    printf '\x3c' | dd of=other/model.safetensors bs=1 seek=$(($(stat -c %s other/model.safetensors) - 1)) conv=notrunc status=none
-    refused 3 'first: trained on the base base.nf4 (digest ' model_name_or_path=other quantization=none
-    refused 3 'embed_tokens.weight is F32 [48, 32], this base and its config need [400, 32]' adapter_name_or_path="$golden/peft/adapter"
+    printf '\x3c' | dd of=other/model.safetensors bs=1 seek=$(($(stat -c %s \
+        other/model.safetensors) - 1)) conv=notrunc status=none
+    refused 3 'first: trained on the base base.nf4 (digest ' model_name_or_path=other \
+        quantization=none
+    refused 3 'embed_tokens.weight is F32 [48, 32], this base and its config need [400, 32]' \
+        adapter_name_or_path="$golden/peft/adapter"
 }

@@ -1,12 +1,14 @@
 # The wording of a model's own chat_template, and of records of another kind of vocabulary.
 load helper
 
-# A byte-level tokenizer with ChatML's and LLaMA-3's tokens, in DIR, and the page's template in page.jinja.
+# A byte-level tokenizer with ChatML's and LLaMA-3's tokens, in DIR, and the page's template in
+# page.jinja.
 make_model() { # DIR
     mkdir -p "$1"
     cp "$golden"/chat/tokenizer{,_config}.json "$1"
     chmod u+w "$1"/*
-    sed -n '/^    {%- for/,/^    {%- endif %}$/s/^    //p' "$root/docs/formats/chat_template.md" > page.jinja
+    sed -n '/^    {%- for/,/^    {%- endif %}$/s/^    //p' "$root/docs/formats/chat_template.md" > \
+        page.jinja
     grep -q 'im_start' page.jinja
 }
 
@@ -19,40 +21,54 @@ says() {
 
 # made STREAM: what its header says of the template.
 made() {
-    perl -MForeignStream -e 'my ($h) = ForeignStream::read_all(shift); print join(" ", @{$h->{options}}{"template", "template_digest"}), "\n"' "$1"
+    perl -MForeignStream \
+        -e 'my ($h) = ForeignStream::read_all(shift); print join(" ", @{$h->{options}}{"template", "template_digest"}), "\n"' "$1"
 }
 
 @test "wordings: auto takes the wording of the model's own chat_template, wherever it stands" {
     make_model m
-    echo '{"messages":[{"role":"system","content":"S"},{"role":"user","content":"a?"},{"role":"assistant","content":"b"}]}' > c.jsonl
+    echo \
+        '{"messages":[{"role":"system","content":"S"},{"role":"user","content":"a?"},{"role":"assistant","content":"b"}]}' \
+        > c.jsonl
     tokenize --quiet --format chat --template chatml -m m c.jsonl -o named.tok
     read -r name digest <<< "$(made named.tok)"
     [ "$name" = chatml ] && [ "${#digest}" -eq 32 ]
     auto() { # what auto makes is what chatml makes, and it is said whose text it is
-        run --separate-stderr -0 tokenize --format chat --template auto -m "${1:-m}" c.jsonl -o auto.tok
-        [[ "$stderr" == *"the chat_template is that of docs/formats/chat_template.md: worded as chatml"* ]]
+        run --separate-stderr -0 tokenize --format chat --template auto -m "${1:-m}" c.jsonl \
+            -o auto.tok
+        [[ "$stderr" == \
+            *"the chat_template is that of docs/formats/chat_template.md: worded as chatml"* ]]
         cmp named.tok auto.tok
     }
     cp page.jinja m/chat_template.jinja
     auto
     auto m/tokenizer.json
     # White space is no difference where it makes none.
-    perl -0pe 's/\{\{- /{{-   /g; s/\n    /\n\n\t/g; s/ -%/-%/g; s/\z/\n/' page.jinja > m/chat_template.jinja
+    perl -0pe 's/\{\{- /{{-   /g; s/\n    /\n\n\t/g; s/ -%/-%/g; s/\z/\n/' page.jinja > \
+        m/chat_template.jinja
     run ! cmp -s page.jinja m/chat_template.jinja
     auto
     rm m/chat_template.jinja
-    configure() { perl -MJSON::PP -0e 'local $/; my $t = shift; open my $f, "<", "m/tokenizer_config.json"; my $c = decode_json(<$f>); open $f, "<", "page.jinja"; my $page = <$f>;
-        $c->{chat_template} = eval $t; open $f, ">", "m/tokenizer_config.json"; print $f encode_json($c)' "$1"; }
+    configure() { perl -MJSON::PP -0e \
+        'local $/; my $t = shift; open my $f, "<", "m/tokenizer_config.json"; my $c = decode_json(<$f>); open $f, "<", "page.jinja"; my $page = <$f>;
+        $c->{chat_template} = eval $t; open $f, ">", "m/tokenizer_config.json"; print $f encode_json($c)' \
+            "$1"; }
     configure '$page'
     auto
     configure '[{ name => "tool_use", template => "x" }, { name => "default", template => $page }]'
     auto
     configure '[{ name => "tool_use", template => "x" }, { name => "rag", template => $page }]'
-    says 3 "tokenize: m/tokenizer_config.json: of its named chat_templates (tool_use, rag) none is called default" tokenize --format chat --template auto -m m c.jsonl -o x
+    says 3 \
+        "tokenize: m/tokenizer_config.json: of its named chat_templates (tool_use, rag) none is called default" \
+        tokenize --format chat --template auto -m m c.jsonl -o x
     configure '7'
-    says 3 "tokenize: m/tokenizer_config.json: chat_template is neither a text nor a list of named texts" tokenize --format chat --template auto -m m c.jsonl -o x
+    says 3 \
+        "tokenize: m/tokenizer_config.json: chat_template is neither a text nor a list of named texts" \
+        tokenize --format chat --template auto -m m c.jsonl -o x
     configure 'undef'
-    says 3 "tokenize: --template auto: the model has no chat_template (chat_template.jinja, or one in tokenizer_config.json): --template NAME" tokenize --format chat --template auto -m m c.jsonl -o x
+    says 3 \
+        "tokenize: --template auto: the model has no chat_template (chat_template.jinja, or one in tokenizer_config.json): --template NAME" \
+        tokenize --format chat --template auto -m m c.jsonl -o x
     # The file of somebody else's, by its name.
     tokenize --quiet --format chat --template page.jinja -m m c.jsonl -o auto.tok
     cmp named.tok auto.tok
@@ -65,33 +81,43 @@ made() {
     known='a chat_template that is none of the published ones that are known here'
     refused() { # TEXT MESSAGE
         printf '%s' "$1" > m/chat_template.jinja
-        says 3 "tokenize: m/chat_template.jinja: $2" tokenize --format chat --template auto -m m c.jsonl -o x
+        says 3 "tokenize: m/chat_template.jinja: $2" tokenize --format chat --template auto -m m \
+            c.jsonl -o x
     }
     # One letter of the page's own text is another.
     sed 's/message.content/message.content|trim/' page.jinja > other
-    refused "$(cat other)" "$known; it has marks of chatml, and --template chatml takes that wording if you know it to be the model's"
-    refused '[INST] {{ m }} [/INST]' "$known; it has marks of mistral, and --template mistral takes that wording if you know it to be the model's"
-    refused '{{ m }}' "$known, nor has their marks: --template FILE words conversations by a file (docs/formats/chat_template.md)"
+    refused "$(cat other)" \
+        "$known; it has marks of chatml, and --template chatml takes that wording if you know it to be the model's"
+    refused '[INST] {{ m }} [/INST]' \
+        "$known; it has marks of mistral, and --template mistral takes that wording if you know it to be the model's"
+    refused '{{ m }}' \
+        "$known, nor has their marks: --template FILE words conversations by a file (docs/formats/chat_template.md)"
     refused '{{ m' 'a tag does not end'
-    refused 'a template' "$known, nor has their marks: --template FILE words conversations by a file (docs/formats/chat_template.md)"
+    refused 'a template' \
+        "$known, nor has their marks: --template FILE words conversations by a file (docs/formats/chat_template.md)"
     # On the user's word.
     cp other m/chat_template.jinja
     tokenize --quiet --format chat --template chatml -m m c.jsonl -o x
     head -c 1100000 /dev/zero | tr '\0' ' ' > m/chat_template.jinja
-    says 3 "tokenize: m/chat_template.jinja: 1100000 bytes, a template has at most 1048576" tokenize --format chat --template auto -m m c.jsonl -o y
+    says 3 "tokenize: m/chat_template.jinja: 1100000 bytes, a template has at most 1048576" \
+        tokenize --format chat --template auto -m m c.jsonl -o y
     [ ! -e y ]
 }
 
 @test "wordings: generate --chat auto looks beside the tokenizer, in the adapter's folder, in the model's" {
     make_model tok
     config config.json 708
-    echo '{"text":"one two three four five six seven eight nine ten"}' | tokenize --quiet -m tok --no-bos | pack --quiet --context 16 --strategy split -o 16.smp
+    echo '{"text":"one two three four five six seven eight nine ten"}' | \
+        tokenize --quiet -m tok --no-bos | pack --quiet --context 16 --strategy split -o 16.smp
     echo 'method: full' > scratch.yaml
-    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json tokenizer=tok train_file=16.smp output_dir=base max_steps=1 --quiet --device cpu
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
+        tokenizer=tok train_file=16.smp output_dir=base max_steps=1 --quiet --device cpu
     ids() { grep '^ids: ' <<< "$stderr"; }
     run --separate-stderr -0 generate -m base --chat chatml -p 'a?' -n 1 -c 200 -v
     want=$(ids)
-    says 3 "generate: --chat auto: the model has no chat_template (chat_template.jinja, or one in tokenizer_config.json): --chat NAME" generate -m base --chat auto -p 'a?' -n 1 -c 200
+    says 3 \
+        "generate: --chat auto: the model has no chat_template (chat_template.jinja, or one in tokenizer_config.json): --chat NAME" \
+        generate -m base --chat auto -p 'a?' -n 1 -c 200
     cp page.jinja base/chat_template.jinja
     run --separate-stderr -0 generate -m base --chat auto -p 'a?' -n 1 -c 200 -v
     [ "$(ids)" = "$want" ]
@@ -100,7 +126,8 @@ made() {
     run --separate-stderr -3 generate -m base --tokenizer tok --chat auto -p 'a?' -n 1 -c 200
     [[ "$stderr" == *"tok/chat_template.jinja: "*"--chat mistral takes"* ]]
     # An adapter's own template goes before its base's.
-    lora run model_name_or_path=base quantization=none train_file=16.smp max_steps=1 --quiet --device cpu
+    lora run model_name_or_path=base quantization=none train_file=16.smp max_steps=1 --quiet \
+        --device cpu
     cp tok/chat_template.jinja run
     run --separate-stderr -3 generate -m base --adapter run --chat auto -p 'a?' -n 1 -c 200
     [[ "$stderr" == *"run/chat_template.jinja: "*"--chat mistral takes"* ]]
@@ -114,27 +141,38 @@ made() {
     m=$made/tok/tokenizer.model
     echo '{"input":"a?","output":"b"}' > c.jsonl
     run --separate-stderr -0 tokenize --format chat --template vicuna -m "$m" c.jsonl -o new.tok
-    [[ "$stderr" == *"vicuna words as FastChat's v1.1 does; the vicuna of earlier versions (no BOS, prompt and answer encoded apart) is --template vicuna-apart"* ]]
+    [[ "$stderr" == \
+        *"vicuna words as FastChat's v1.1 does; the vicuna of earlier versions (no BOS, prompt and answer encoded apart) is --template vicuna-apart"* ]]
     tokenize --quiet --format chat --template vicuna-apart -m "$m" c.jsonl -o old.tok
-    perl -MForeignStream -e 'for my $f (@ARGV) { my @o = ForeignStream::read_all($f); my @i = unpack "v*", $o[1]{tokens}; my @t = unpack "V*", $o[1]{targets}; print "$i[0] $i[-1] $t[1]-", scalar @i, "\n" }' new.tok old.tok > seen
+    perl -MForeignStream \
+        -e 'for my $f (@ARGV) { my @o = ForeignStream::read_all($f); my @i = unpack "v*", $o[1]{tokens}; my @t = unpack "V*", $o[1]{targets}; print "$i[0] $i[-1] $t[1]-", scalar @i, "\n" }' \
+        new.tok old.tok > seen
     [ "$(sed -n 1p seen | cut -d' ' -f1)" = 1 ]
     [ "$(sed -n 2p seen | cut -d' ' -f1)" != 1 ]
     # A stream of a version that wrote no digest is read as it is.
     [ "$(made old.tok | cut -d' ' -f1)" = vicuna-apart ]
     pack --quiet --context 400 --strategy truncate old.tok -o old.smp
     # FastChat learns nothing of these.
-    printf '%s\n' '{"input":"a ASSISTANT: b","output":"c"}' '{"input":"a?","output":"b"}' > spells.jsonl
-    says 3 "tokenize: spells.jsonl:1: a message spells ' ASSISTANT: ', which is a mark of vicuna: nothing of such a conversation is learned there: leave it out" tokenize --format chat --template vicuna -m "$m" spells.jsonl -o x
-    run --separate-stderr -0 tokenize --format chat --template vicuna --on-error skip -m "$m" spells.jsonl -o x
+    printf '%s\n' '{"input":"a ASSISTANT: b","output":"c"}' '{"input":"a?","output":"b"}' > \
+        spells.jsonl
+    says 3 \
+        "tokenize: spells.jsonl:1: a message spells ' ASSISTANT: ', which is a mark of vicuna: nothing of such a conversation is learned there: leave it out" \
+        tokenize --format chat --template vicuna -m "$m" spells.jsonl -o x
+    run --separate-stderr -0 tokenize --format chat --template vicuna --on-error skip -m "$m" \
+        spells.jsonl -o x
     [[ "$stderr" == *"1 documents, 1 skipped"* ]]
 }
 
 @test "wordings: alpaca words one turn; on a terminal each prompt is for itself" {
     make_base
-    says 3 "tokenize: standard input:1: 2 turns, alpaca words one: as many conversations, or another template" \
-        tokenize --format chat --template alpaca -m tok/tokenizer.model -o x <<< '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},{"role":"assistant","content":"d"}]}'
-    says 3 "tokenize: standard input:1: alpaca has no place for a system's sentence: leave it out, or put it into the first prompt" \
-        tokenize --format chat --template alpaca -m tok/tokenizer.model -o x <<< '{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
+    says 3 \
+        "tokenize: standard input:1: 2 turns, alpaca words one: as many conversations, or another template" \
+        tokenize --format chat --template alpaca -m tok/tokenizer.model -o x <<< \
+        '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},{"role":"assistant","content":"d"}]}'
+    says 3 \
+        "tokenize: standard input:1: alpaca has no place for a system's sentence: leave it out, or put it into the first prompt" \
+        tokenize --format chat --template alpaca -m tok/tokenizer.model -o x <<< \
+        '{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
     run --separate-stderr -0 generate -m base --chat alpaca -p 'a?' -n 1 -c 400 -v
     [[ "$stderr" == *"alpaca words single turns: each prompt is for itself"* ]]
 }
@@ -147,9 +185,12 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     m=$made/tok/tokenizer.model
     record='{"instruction":" Do it. ","input":"x\ny","output":" z\n"}'
     tokenize --quiet --format chat --template alpaca -m "$m" -o a.tok <<< "$record"
-    [ "$(text a.tok "$m")" = $'Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\n Do it. \n\n### Input:\nx\ny\n\n### Response: z' ]
-    tokenize --quiet --format chat --template alpaca -m "$m" -o a.tok <<< '{"instruction":"Do it.","input":"","output":"z"}'
-    [[ "$(text a.tok "$m")" == *$'a task. Write a response'*$'### Instruction:\nDo it.\n\n### Response:z' ]]
+    [ "$(text a.tok "$m")" = \
+        $'Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\n Do it. \n\n### Input:\nx\ny\n\n### Response: z' ]
+    tokenize --quiet --format chat --template alpaca -m "$m" -o a.tok <<< \
+        '{"instruction":"Do it.","input":"","output":"z"}'
+    [[ "$(text a.tok "$m")" == \
+        *$'a task. Write a response'*$'### Instruction:\nDo it.\n\n### Response:z' ]]
     # Elsewhere an input is a line behind the instruction.
     tokenize --quiet --format chat -m "$m" -o a.tok <<< "$record"
     [[ "$(text a.tok "$m")" == *$'\nUSER: Do it. \nx\ny\nASSISTANT:  z' ]]
@@ -157,9 +198,11 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     text a.tok "$m" > seen
     printf '<|user|>\n Do it. \nx\ny \n<|assistant|>\n z\n \n' | diff seen -
     # An empty key is no sentence, an empty message of the system is one.
-    tokenize --quiet --format chat --template zephyr -m "$m" -o b.tok <<< '{"system":"","instruction":" Do it. ","input":"x\ny","output":" z\n"}'
+    tokenize --quiet --format chat --template zephyr -m "$m" -o b.tok <<< \
+        '{"system":"","instruction":" Do it. ","input":"x\ny","output":" z\n"}'
     cmp a.tok b.tok
-    tokenize --quiet --format chat --template zephyr -m "$m" -o b.tok <<< '{"messages":[{"role":"system","content":""},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
+    tokenize --quiet --format chat --template zephyr -m "$m" -o b.tok <<< \
+        '{"messages":[{"role":"system","content":""},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
     [[ "$(text b.tok "$m")" == '<|system|>'$'\n'*'<|user|>'$'\n'a* ]]
 }
 
@@ -167,7 +210,9 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     make_tokenizer
     near() { # NAME MEANT
         run --separate-stderr -2 tokenize --format chat --template "$1" -m "$made/tok" c.jsonl
-        [[ "$stderr" == "tokenize: --template: '$1' is no template and no file: did you mean $2? there are longqlora, "*", mistral-v3, mistral-nemo, "*", auto, or a file (see tokenize --help)" ]] || { echo "$stderr"; false; }
+        [[ "$stderr" == \
+            "tokenize: --template: '$1' is no template and no file: did you mean $2? there are longqlora, "*", mistral-v3, mistral-nemo, "*", auto, or a file (see tokenize --help)" \
+            ]] || { echo "$stderr"; false; }
     }
     near llama3 llama-3
     near chat-ml chatml
@@ -177,7 +222,8 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     near qwen chatml
     near tokenizer_default auto
     run --separate-stderr -2 tokenize --format chat --template ./nowhere.json -m "$made/tok" c.jsonl
-    [[ "$stderr" == "tokenize: --template: './nowhere.json' is no template and no file: there are longqlora, "* ]]
+    [[ "$stderr" == \
+        "tokenize: --template: './nowhere.json' is no template and no file: there are longqlora, "* ]]
 }
 
 @test "wordings: Mistral's sentence stands before the question that waits, and nowhere else" {
@@ -189,16 +235,21 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
         run --separate-stderr -0 generate -m base --chat $name -p $'S\n\na?' -n 1 -c 300 -v
         [ "$(ids)" = "$told" ]
         # What ends with an answer has none, and that is counted.
-        run --separate-stderr -0 tokenize --format chat --template $name -m tok -o with.tok <<< '{"system":"S","input":"a?","output":"b"}'
-        [[ "$stderr" == *"mended: 1 system sentences left out, as the template does where an answer ends"* ]]
-        run --separate-stderr -0 tokenize --format chat --template $name -m tok -o without.tok <<< '{"input":"a?","output":"b"}'
+        run --separate-stderr -0 tokenize --format chat --template $name -m tok -o with.tok <<< \
+            '{"system":"S","input":"a?","output":"b"}'
+        [[ "$stderr" == \
+            *"mended: 1 system sentences left out, as the template does where an answer ends"* ]]
+        run --separate-stderr -0 tokenize --format chat --template $name -m tok -o without.tok <<< \
+            '{"input":"a?","output":"b"}'
         [[ "$stderr" != *mended* ]]
         cmp with.tok without.tok
     done
 }
 
 # wording FILE: name and digest of the template that an adapter keeps.
-wording() { perl -MJSON::PP -0ne 'my $t = decode_json($_)->{template}; print $t ? join(" ", @$t{"name", "digest"}) : "none", "\n"' "$1/longqlora.json"; }
+wording() { perl -MJSON::PP -0ne \
+    'my $t = decode_json($_)->{template}; print $t ? join(" ", @$t{"name", "digest"}) : "none", "\n"' \
+    "$1/longqlora.json"; }
 
 @test "wordings: an adapter keeps the template of its conversations; --chat auto takes it, another one is told" {
     make_model tok
@@ -207,11 +258,14 @@ wording() { perl -MJSON::PP -0ne 'my $t = decode_json($_)->{template}; print $t 
     tokenize --quiet -m tok --no-bos text.jsonl -o text.tok
     pack --quiet --context 16 --strategy split text.tok -o 16.smp
     echo 'method: full' > scratch.yaml
-    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json tokenizer=tok train_file=16.smp output_dir=base max_steps=1 --quiet --device cpu
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
+        tokenizer=tok train_file=16.smp output_dir=base max_steps=1 --quiet --device cpu
     ids() { grep '^ids: ' <<< "$stderr"; }
     ask() { run --separate-stderr -0 generate -m base -p 'a?' -n 1 -c 300 -v "$@"; }
-    words() { tokenize --quiet --format chat --template "$1" -m tok <<< '{"input":"a?","output":"b"}'; }
-    learn() { lora "$1" model_name_or_path=base quantization=none attention=full train_file="$2" max_steps=1 --device cpu "${@:3}"; }
+    words() { tokenize --quiet --format chat --template "$1" -m tok <<< \
+        '{"input":"a?","output":"b"}'; }
+    learn() { lora "$1" model_name_or_path=base quantization=none attention=full train_file="$2" \
+        max_steps=1 --device cpu "${@:3}"; }
     words chatml > chatml.tok
     pack --quiet --context 64 chatml.tok -o chatml.smp
     learn run chatml.smp --quiet
@@ -223,19 +277,24 @@ wording() { perl -MJSON::PP -0ne 'my $t = decode_json($_)->{template}; print $t 
     [ "$(ids)" = "$want" ] && [[ "$stderr" != *"was trained with"* ]]
     for auto in '--chat auto' '--chat' '--chat=auto'; do
         ask --adapter run $auto
-        [ "$(ids)" = "$want" ] && [[ "$stderr" == *"run was trained with the template chatml: so is the prompt worded"* ]]
+        [ "$(ids)" = "$want" ] &&
+            [[ "$stderr" == *"run was trained with the template chatml: so is the prompt worded"* ]]
     done
     ask --adapter run --chat --system S
     [[ "$stderr" == *"run was trained with the template chatml: so is the prompt worded"* ]]
     # Another one; and none at all.
     ask --adapter run --chat llama-3
-    [[ "$stderr" == *"--chat llama-3: run was trained with the template chatml, and may answer worse to another: --chat auto takes it"* ]]
+    [[ "$stderr" == \
+        *"--chat llama-3: run was trained with the template chatml, and may answer worse to another: --chat auto takes it"* ]]
     [ "$(ids)" != "$want" ]
     ask --adapter run
-    [[ "$stderr" == *"run was trained on conversations, by the template chatml: --chat auto words the prompt so"* ]]
+    [[ "$stderr" == \
+        *"run was trained on conversations, by the template chatml: --chat auto words the prompt so"* ]]
     # A file of one's own, which is no longer there.
     echo '{"turn":"Q: {} A: ","bos":true}' > own.json
-    words own.json | tokenize --quiet --from stream --to jsonl | pack --quiet --from jsonl --context 64 --to jsonl | pack --quiet --from samples-jsonl -o own.smp
+    words own.json | tokenize --quiet --from stream --to jsonl | \
+        pack --quiet --from jsonl --context 64 --to jsonl | \
+        pack --quiet --from samples-jsonl -o own.smp
     ask --chat own.json
     want=$(ids)
     rm own.json
@@ -253,12 +312,14 @@ wording() { perl -MJSON::PP -0ne 'my $t = decode_json($_)->{template}; print $t 
     run --separate-stderr -0 learn two two.smp
     [[ "$stderr" == *"two.smp: conversations of several wordings, of which chatml is the first"* ]]
     ask --adapter two --chat auto
-    [[ "$stderr" == *"two: trained with several templates, of which chatml is the first: --chat NAME takes another"* ]]
+    [[ "$stderr" == \
+        *"two: trained with several templates, of which chatml is the first: --chat NAME takes another"* ]]
     # One that is trained further: the new samples' template, or where they have none its own.
     words llama-3 > llama.tok
     pack --quiet --context 64 llama.tok -o llama.smp
     run --separate-stderr -0 learn further llama.smp adapter_name_or_path=run
-    [[ "$stderr" == *"llama.smp: conversations worded by the template llama-3, the adapter was trained with chatml"* ]]
+    [[ "$stderr" == \
+        *"llama.smp: conversations worded by the template llama-3, the adapter was trained with chatml"* ]]
     [ "$(wording further)" = "$(made llama.tok)" ]
     learn text 16.smp adapter_name_or_path=run --quiet
     [ "$(wording text)" = "$(made chatml.tok)" ]

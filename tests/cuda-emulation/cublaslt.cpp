@@ -186,7 +186,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
             for (uint64_t k = 0; k < inner; k++)
                 sum += x[k] * y[k];
             sum *= times;
-            if (plus != 0) sum += plus * value_at(c, c_layout, (size_t)row + (size_t)col * (size_t)c_layout->ld);
+            size_t at = (size_t)row + (size_t)col * (size_t)c_layout->ld;
+            if (plus != 0) sum += plus * value_at(c, c_layout, at);
             wide[row] = (float)sum;
             rounded[row] = narrow(wide[row]);
         }

@@ -878,8 +878,8 @@ static void put_in_order(int *to, int n)
         std::swap(to[i], to[next_random() % (uint64_t)(i + 1)]);
 }
 
-/* The lanes of a warp at one of its steps: lane (first + i · stride) mod lanes is the i-th. A random
- * odd stride gives a permutation of 32. */
+/* The lanes of a warp at one of its steps: lane (first + i · stride) mod lanes is the i-th. A
+ * random odd stride gives a permutation of 32. */
 struct lane_order {
     int first, stride;
 };

@@ -35,7 +35,8 @@ sub fields {
         my $value;
         if    ($wire == 0) { $value = varint(\$data, \$at) }
         elsif ($wire == 1) { $value = substr $data, $at, 8; $at += 8 }
-        elsif ($wire == 2) { my $n = varint(\$data, \$at); $value = substr $data, $at, $n; $at += $n }
+        elsif ($wire == 2) { my $n = varint(\$data, \$at); $value = substr $data, $at, $n; $at += $n
+            }
         elsif ($wire == 5) { $value = substr $data, $at, 4; $at += 4 }
         else               { die "wire type $wire" }
         push @{ $field{ $key >> 3 } }, $value;
@@ -54,7 +55,8 @@ sub scalars {
         my ($length, $crc) = unpack "Q<L<", substr $bytes, $at, 12;
         die "length's checksum" unless $crc == masked_crc(substr $bytes, $at, 8);
         my $data = substr $bytes, $at + 12, $length;
-        die "data's checksum" unless unpack("L<", substr $bytes, $at + 12 + $length, 4) == masked_crc($data);
+        die "data's checksum" unless unpack("L<", substr $bytes, $at + 12 + $length, 4) ==
+            masked_crc($data);
         my $event = fields($data);
         die "version" if !$at && $event->{3}[0] ne "brain.Event:2";
         for my $value (map { @{ fields($_)->{1} || [] } } @{ $event->{5} || [] }) {

@@ -1,12 +1,13 @@
 #!/usr/bin/perl
-# check_llamacpp.pl LIST DIR... - does each model directory have what llama.cpp's converter demands (LIST, made by
-# tests/golden/llamacpp_list.py): the keys of config.json, every tensor by name and shape and none besides, an index
-# that lists them all, a tokenizer?
+# check_llamacpp.pl LIST DIR... - does each model directory have what llama.cpp's converter demands
+# (LIST, made by tests/golden/llamacpp_list.py): the keys of config.json, every tensor by name and
+# shape and none besides, an index that lists them all, a tokenizer?
 use strict;
 use warnings;
 use JSON::PP;
 
-sub slurp { my ($path) = @_; open my $f, '<:raw', $path or die "$path: $!\n"; local $/; return scalar <$f> }
+sub slurp { my ($path) = @_; open my $f, '<:raw', $path or die "$path: $!\n"; local $/; return
+    scalar <$f> }
 
 sub header {
     my ($path) = @_;
@@ -34,24 +35,29 @@ for my $dir (@ARGV) {
     for my $key (@{ $list->{config} }) {
         next if $optional{$key} && !defined $config->{$key};
         die "$dir: config.json lacks $key\n" unless defined $config->{$key};
-        die "$dir: $key is no number\n" if $key =~ /size|num_|max_|eps|theta/ && $config->{$key} !~ /^[0-9.e+-]+$/;
+        die "$dir: $key is no number\n" if $key =~ /size|num_|max_|eps|theta/ && $config->{$key} !~
+            /^[0-9.e+-]+$/;
     }
-    die "$dir: architectures\n" unless $config->{architectures}[0] =~ /^(Llama|Mistral)ForCausalLM$/;
+    die "$dir: architectures\n" unless $config->{architectures}[0] =~
+        /^(Llama|Mistral)ForCausalLM$/;
     my $rope = $config->{rope_scaling};
-    die "$dir: rope_scaling is no type and factor\n" if $rope && !(($rope->{type} // $rope->{rope_type}) && $rope->{factor} >= 1);
+    die "$dir: rope_scaling is no type and factor\n" if $rope && !(($rope->{type} //
+        $rope->{rope_type}) && $rope->{factor} >= 1);
     $config->{num_key_value_heads} //= $config->{num_attention_heads};
     $config->{head_dim} //= $config->{hidden_size} / $config->{num_attention_heads};
 
     my %found;
     my @files = -e "$dir/model.safetensors" ? ('model.safetensors') : ();
     my $index = @files ? undef : decode_json(slurp("$dir/model.safetensors.index.json"));
-    @files = do { my %f = map { $_ => 1 } values %{ $index->{weight_map} }; sort keys %f } if $index;
+    @files = do { my %f = map { $_ => 1 } values %{ $index->{weight_map} }; sort keys %f } if
+        $index;
     my $bytes = 0;
     for my $file (@files) {
         my $h = header("$dir/$file");
         for my $name (keys %$h) {
             die "$dir: $name is in two shards\n" if $found{$name};
-            die "$dir: the index has $name elsewhere\n" if $index && ($index->{weight_map}{$name} // '') ne $file;
+            die "$dir: the index has $name elsewhere\n" if $index && ($index->{weight_map}{$name} //
+                '') ne $file;
             $found{$name} = $h->{$name};
             $bytes += $h->{$name}{data_offsets}[1] - $h->{$name}{data_offsets}[0];
         }

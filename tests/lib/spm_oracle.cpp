@@ -1,6 +1,6 @@
 // spm_oracle MODEL - encodes with SentencePiece itself: reads length-prefixed texts (decimal,
-// newline, bytes) and writes a line of ids for each. SPM_TIME=1: encodes them all, writes no ids but
-// how many bytes and seconds it took. The only C++ here: a test's oracle, and a bench's peer.
+// newline, bytes) and writes a line of ids for each. SPM_TIME=1: encodes them all, writes no ids
+// but how many bytes and seconds it took. The only C++ here: a test's oracle, and a bench's peer.
 #include <sentencepiece_processor.h>
 
 #include <chrono>

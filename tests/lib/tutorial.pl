@@ -1,8 +1,9 @@
 #!/usr/bin/perl
-# tutorial.pl PAGE > script - a page's commands, to be run by bash. Lines after "$ " are a command, after "> " more of
-# it; what follows is what it prints. What an <!-- exact --> stands before must be printed so, "…" being anything;
-# and where a table of perplexities stands, the script compares it with what comes if NEAR is set.
-# tutorial.pl --same|--near WANT GOT - are they the same; is each perplexity within two per cent?
+# tutorial.pl PAGE > script - a page's commands, to be run by bash. Lines after "$ " are a command,
+# after "> " more of it; what follows is what it prints. What an <!-- exact --> stands before must
+# be printed so, "…" being anything; and where a table of perplexities stands, the script compares
+# it with what comes if NEAR is set. tutorial.pl --same|--near WANT GOT - are they the same; is each
+# perplexity within two per cent?
 use strict;
 use warnings;
 use utf8;
@@ -17,7 +18,8 @@ sub text_of {
     return $text;
 }
 
-sub perplexities { map { /^ +(\d+) +\d+ +\d+ +[\d.]+ +([\d.]+)/ ? [$1, $2] : () } split /\n/, $_[0] }
+sub perplexities { map { /^ +(\d+) +\d+ +\d+ +[\d.]+ +([\d.]+)/ ? [$1, $2] : () } split /\n/, $_[0]
+    }
 
 my $first = shift // die "usage: tutorial.pl PAGE\n";
 if ($first =~ /^--(same|near)$/) {
@@ -42,9 +44,12 @@ if ($first =~ /^--(same|near)$/) {
 my ($command, $output, $is_exact) = (undef, '', 0);
 sub finish {
     if (defined $command && $command !~ /^make /) {
-        print "cat > want <<'__WANT__'\n${output}__WANT__\n" if $is_exact || $output =~ /perplexity/;
-        print "{ $command\n} > got 2>&1", $is_exact ? "\ntutorial.pl --same want got || exit\n" : " || { cat got; exit 1; }\n";
-        print "[ -z \"\${NEAR:-}\" ] || tutorial.pl --near want got || exit\n" if $output =~ /perplexity/;
+        print "cat > want <<'__WANT__'\n${output}__WANT__\n" if $is_exact || $output =~
+            /perplexity/;
+        print "{ $command\n} > got 2>&1", $is_exact ? "\ntutorial.pl --same want got || exit\n" :
+            " || { cat got; exit 1; }\n";
+        print "[ -z \"\${NEAR:-}\" ] || tutorial.pl --near want got || exit\n" if $output =~
+            /perplexity/;
     }
     ($command, $output) = (undef, '');
 }

@@ -33,6 +33,30 @@ static void generate(const struct options *o, struct loaded *l)
     tokenizer_close(t);
 }
 
+static void work(struct options *o)
+{
+    struct loaded l;
+    char remark[400];
+    options_check(o);
+    options_declare_files(o);
+    options_check_unused(o);
+    /* Without a prompt a plan needs no weights and no tokenizer. */
+    o->loaded.is_outline = o->dry_run && !o->prompt && !o->prompt_file;
+    if (!o->loaded.is_outline) {
+        check_places(o);
+        run_check_early(o);
+        o->loaded.check = run_check_outline;
+        o->loaded.arg = o;
+    }
+    or_die(loaded_open(&l, &o->loaded, &why), &why);
+    if (config_remark(&l.config, remark, sizeof remark)) warn("%s: %s", o->loaded.model, remark);
+    if (o->loaded.is_outline)
+        run_plan(o, &l);
+    else
+        generate(o, &l);
+    loaded_close(&l);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = { .sampling = { .top_p = 1, .repetition = 1 },
@@ -101,26 +125,7 @@ int main(int argc, char **argv)
         .no_operands = true,
     };
     const char **operands = opt_parse(argc, argv, &program);
-    struct loaded l;
-    char remark[400];
-    options_check(&o);
-    options_declare_files(&o);
-    options_check_unused(&o);
-    /* Without a prompt a plan needs no weights and no tokenizer. */
-    o.loaded.is_outline = o.dry_run && !o.prompt && !o.prompt_file;
-    if (!o.loaded.is_outline) {
-        check_places(&o);
-        run_check_early(&o);
-        o.loaded.check = run_check_outline;
-        o.loaded.arg = &o;
-    }
-    or_die(loaded_open(&l, &o.loaded, &why), &why);
-    if (config_remark(&l.config, remark, sizeof remark)) warn("%s: %s", o.loaded.model, remark);
-    if (o.loaded.is_outline)
-        run_plan(&o, &l);
-    else
-        generate(&o, &l);
-    loaded_close(&l);
+    work(&o);
     free(o.stops.at);
     free(operands);
     return 0;

@@ -46,6 +46,26 @@ static struct tokenizer *open_tokenizer(const struct options *o)
     return t;
 }
 
+static void work(struct options *o, const char **files)
+{
+    struct fail why;
+    bool is_text = !strcmp(o->from, "text");
+    enum view from = is_text ? VIEW_STREAM : view_of(o->from);
+    if (!o->decode && !o->show && strcmp(o->to, "jsonl") != 0) die_if_terminal(o->output);
+    options_check(o, files);
+    declare_files(o, files);
+    if (!is_text && !o->decode) {
+        or_die(decode_tokens(*files ? *files : "-", from, view_of(o->to), o->output, &why), &why);
+        return;
+    }
+    struct tokenizer *t = open_tokenizer(o);
+    if (o->decode)
+        decode_all(o, *files ? *files : "-", from, t);
+    else
+        run_encode(o, files, t);
+    tokenizer_close(t);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = { .output = "-",
@@ -111,23 +131,7 @@ int main(int argc, char **argv)
         .table = table,
     };
     const char **files = opt_parse(argc, argv, &program);
-    struct fail why;
-    bool is_text = !strcmp(o.from, "text");
-    enum view from = is_text ? VIEW_STREAM : view_of(o.from);
-    if (!o.decode && !o.show && strcmp(o.to, "jsonl") != 0) die_if_terminal(o.output);
-    options_check(&o, files);
-    declare_files(&o, files);
-    if (!is_text && !o.decode) {
-        or_die(decode_tokens(*files ? *files : "-", from, view_of(o.to), o.output, &why), &why);
-        free(files);
-        return 0;
-    }
-    struct tokenizer *t = open_tokenizer(&o);
-    if (o.decode)
-        decode_all(&o, *files ? *files : "-", from, t);
-    else
-        run_encode(&o, files, t);
-    tokenizer_close(t);
+    work(&o, files);
     free(files);
     return 0;
 }
