@@ -103,7 +103,7 @@ PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so 
 ## Build
 # Programs and plug-ins are made beside each other, also where make was started without -j.
 parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
-all: ## programs, and the CUDA plug-ins where there is nvcc (CUDA_ARCHS=all: for every one)
+all: ## programs, and the CUDA plug-ins where there is nvcc (CUDA_ARCHS=all: for every GPU)
 	@$(MAKE) --no-print-directory $(parallel) programs
 programs: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
 
@@ -195,7 +195,7 @@ else
 LISTS ?= build $(if $(filter $(FIGURE_GOALS),$(GOALS)),reproduce)
 endif
 
-deps: ## install the packages that the other goals given here need; alone all of deps.txt
+deps: ## install the packages that the goals after it need (make deps all); alone: all of them
 	@tests/install-deps $(LISTS)
 	@rm -f $(FOUND).*
 # In one command line what is to be made waits for them.
