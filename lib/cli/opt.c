@@ -312,8 +312,12 @@ const char **opt_parse(int argc, char **argv, const struct opt_program *program)
         else
             parse_short(program, argv, argc, &at);
     }
-    if (program->no_operands && count)
-        die_usage("unexpected operand '%s': what is given is named by options", operands[0]);
+    if (program->no_operands && count) {
+        char usage[8192];
+        program_command(program->usage, usage, sizeof usage);
+        die_usage("unexpected operand '%s': each input is named by an option: %s", operands[0],
+                  usage);
+    }
     die_init(program_name(), opt_standard.quiet);
     return operands;
 }

@@ -325,7 +325,7 @@ loss_on() { # MODEL SAMPLES
         resume_from_checkpoint= rope= --quiet
     [ -f x/adapter_model.safetensors ]
     run --separate-stderr -2 train printed.yaml train_file=
-    [ "$stderr" = "train: train_file is missing" ]
+    [ "$stderr" = "train: train_file is missing: KEY=VALUE behind the recipe, or a line in it" ]
     lora printed --quiet
     lora further adapter_name_or_path=printed --print-config > further.yaml
     train further.yaml --quiet

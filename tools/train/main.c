@@ -12,7 +12,7 @@ static void list_keys_for_shells(void) { recipe_list_completions(stdout); }
 static void read_recipe(struct recipe *r, struct adapter *a, const char **operands, bool plan_only)
 {
     recipe_defaults(r);
-    if (!operands[0]) die_usage("a recipe is needed");
+    if (!operands[0]) die_usage("a recipe is needed: recipe.yaml, then KEY=VALUE");
     for (const char **at = operands; *at; at++)
         if (strchr(*at, '=') && at != operands)
             or_die(recipe_override(r, *at, starting_ignore, &why), &why);
