@@ -23,8 +23,9 @@ struct group group_of(const struct linear *at, int count, int slot)
     return (struct group){ at, count, slot };
 }
 
-/* Returns the rows of the chunk that begins at `first`. chunk_rows does so too, but for the h and m
- * of a recomputed layer, which hold one chunk only, it returns the whole buffer. */
+/* Returns the rows of the chunk that begins at `first`. For a stored layer chunk_rows returns the
+ * same. In a recomputed layer h and m hold one chunk only, so chunk_rows returns the whole
+ * buffer. */
 static struct mat at_rows(const struct model *m, struct mat whole, int64_t first)
 {
     return mat_rows(m->k, whole, first);
@@ -236,8 +237,8 @@ void layer_backward(struct model *m, int64_t index)
     k->linear_prepare(m->dev, &down);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk)
         mlp_backward(m, index, first, chunk_size(m, first));
-    /* dq is written over o, and its inverse rotation goes to q; dk and dv are written over k and
-     * v. */
+    /* dq is written over o; dk and dv are written over k and v. Then the inverse rotation of dq is
+     * written over q. */
     struct heads h = heads_of(m, s->qkv);
     k->attention_bwd(m->dev, s->o, h.k, h.v, m->dout, s->o, s->lse, h.q, h.k, h.v,
                      starts_of_heads(m), m->rows, c->heads, c->kv_heads, c->head_dim,

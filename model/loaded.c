@@ -18,8 +18,8 @@ static int set_rope(struct loaded *l, const struct loaded_options *o, struct fai
     return 0;
 }
 
-/* Checks the adapter's tokenizer and base. An error ends with --force-base, an option that every
- * program which calls this has. */
+/* Checks the adapter's tokenizer and base. An error ends with --force-base, because every program
+ * that calls this has that option. */
 static int check_adapter(const struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     const struct weights *w = &l->weights;

@@ -23,7 +23,7 @@ enum memory {
 struct memory_plan {
     size_t bytes[MEMORY_COUNT]; /* in the device's memory */
     size_t host[MEMORY_COUNT];  /* in pinned memory of the host, which the device reads */
-    /* bytes of the weights that are mapped files, on a CPU; the kernel can drop and reread them */
+    /* on a CPU: bytes of weights in mapped files, whose pages the system can drop and read again */
     size_t mapped;
 };
 const char *memory_name(enum memory memory);

@@ -115,7 +115,7 @@ static int put_tables(struct model *m, struct fail *why)
 
 /* ---- open and close ---- */
 
-/* plan_only: only sizes are needed, so the table of kernels need not be able to compute. */
+/* plan_only: only sizes are needed, so this machine need not have the device. */
 static int begin(struct model *m, const struct model_setup *setup, const struct config *config,
                  const struct weights *weights, bool plan_only, struct fail *why)
 {

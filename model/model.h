@@ -59,7 +59,7 @@ struct model_setup {
     bool exact_cache; /* the cache has the type of the activations, not 16 bits */
     /* the layers' inputs are offloaded to the host's memory until the backward needs them */
     bool inputs_on_host;
-    /* Offloads attention's outputs of layers that are recomputed, too. stored_attention must be
+    /* The outputs of attention in recomputed layers are offloaded as well. stored_attention must be
      * 0. */
     bool outputs_on_host;
     bool moments_on_host; /* AdamW's moments lie in the host's memory */

@@ -54,7 +54,7 @@ static void prefetch_input(struct model *m, int64_t index)
 }
 
 /* ---- outputs of attention that are offloaded to the host ----
- * That of layer l is in buffer l mod ATTENTION_BUFFERS. It is copied out while layer l + 1 is
+ * The output of layer l is in buffer l mod ATTENTION_BUFFERS. It is copied out while layer l + 1 is
  * computed, and copied in while the backward computes layer l + 1. */
 
 static int attention_ticket_of(int64_t index)
