@@ -161,7 +161,7 @@ static int read_seed(struct request *q, const char *name, const json_t *value, s
     return 0;
 }
 
-/* Elsewhere top_k: -1 means that all tokens may come. */
+/* Other programs write top_k: -1 for all tokens. */
 static int read_top_k(struct request *q, const char *name, const json_t *value, struct fail *why)
 {
     if (read_count(&q->sampling.top_k, name, value, -1, why)) return -1;

@@ -105,7 +105,7 @@ static size_t mend_line_ends(char *text, size_t bytes)
     return to;
 }
 
-/* Refuses an input that is certainly not text, and warns of one that looks like another format. */
+/* Refuses one of our own streams, and warns of any other known file format. */
 static void check_kind(const struct input *in)
 {
     enum file_kind kind = input_kind(in);

@@ -36,8 +36,8 @@ void talk_release(struct talk *t);
 
 /* Returns the flag that ^C sets while an answer is computed, for the setup's stop. */
 const volatile int *talk_interrupted(void);
-/* Reads questions from the terminal until its end. ^C while an answer is written ends the answer.
- * ^C while a prompt is read takes the question back. ^C at the prompt, or a second one, ends the
+/* Reads questions from the terminal until its end. ^C during an answer ends the answer. ^C while
+ * the model reads the question takes the question back. ^C at the prompt, or a second ^C, ends the
  * program. */
 int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fail *why) MUST_USE;
 

@@ -9,7 +9,7 @@
 struct report {
     const char *model, *base, *adapter, *rope, *tokenizer, *protocol, *definition, *dtype,
         *quantization, *source, *data;
-    int64_t stride, short_context; /* 0: the protocol's own; short_context: of longppl */
+    int64_t stride, short_context; /* 0: the protocol's own; only longppl has a short context */
     uint64_t tokens, bytes;        /* of the data; bytes 0: unknown */
     bool per_document;             /* each document was measured by itself */
     const struct score *scores;
@@ -21,7 +21,8 @@ struct report {
 double report_bits_per_byte(const struct report *r, const struct score *s);
 
 int report_table(const struct report *r, const char *path, struct fail *why) MUST_USE;
-/* Writes a line for each power of two of tokens that a prediction had before it. */
+/* Writes one line for all predictions that had 2^i to 2^(i+1) − 1 tokens before them, for each
+ * i. */
 int report_positions(const struct report *r, const char *path, struct fail *why) MUST_USE;
 int report_json(const struct report *r, const char *path, struct fail *why) MUST_USE;
 int report_stream(const struct report *r, const char *path, struct fail *why) MUST_USE;

@@ -57,7 +57,8 @@ static int write_tensor(struct quantizer *q, struct writer *out, int64_t i, stru
     return write_nf4(q, out, t, why);
 }
 
-/* Returns an upper bound of the output's size, because compression saves only a little. */
+/* Returns the size of the stream before compression, which saves only a little, and a megabyte for
+ * headers. */
 static uint64_t stream_bytes(const struct weights *w)
 {
     uint64_t sum = 1 << 20;

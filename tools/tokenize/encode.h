@@ -31,7 +31,7 @@ struct encoder {
     /* results */
     /* read_bytes: bytes of the inputs, compressed or not */
     uint64_t documents, skipped, tokens, text_bytes, read_bytes;
-    /* the reasons and repairs, counted */
+    /* counts of the reasons for skips, and of the repairs */
     struct tally skips, mends;
     struct fail first_skipped; /* the fault of the first skipped document, with advice */
     struct tally unknown;      /* unknown keys of conversations; filled by encoder_run */

@@ -89,7 +89,8 @@ static struct chat_reader reader_of(const struct options *o)
     return reader;
 }
 
-/* Refuses an input that is not text, and names the options of this program that help. */
+/* Opens an input. Refuses one of our own streams, and warns of any other known file format that
+ * would be read as text. */
 static struct input *open_text(const char *path, enum format format)
 {
     struct fail why;

@@ -48,7 +48,7 @@ static int claim_folder(const struct trainer *t, const char *name, struct fail *
     const struct run_folder *f = &t->folder;
     char path[4096], own[RUN_NAME];
     run_folder_name(f, name, own);
-    if (!run_folder_owns(f, own)) /* else the run uses another name */
+    if (!run_folder_owns(f, own)) /* the run has no folder yet, so the plain name must be free */
         return run_folder_is_free(f, name) ? 0 : run_folder_claim(f, name, why);
     name = own;
     run_folder_path(f, name, path);

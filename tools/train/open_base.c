@@ -13,7 +13,7 @@ static int refuse_unquantized(const char *model, struct fail *why)
                       model, program_of("quantize"), model);
 }
 
-/* Checks that the adapter belongs to this base, and fits it. */
+/* Checks that the adapter belongs to this base, and fits the adapter to it. */
 int trainer_take_adapter(struct trainer *t, struct fail *why)
 {
     const struct adapter *a = t->adapter;

@@ -6,7 +6,7 @@
 #include "tools/train/trainer.h"
 
 /* Makes the choices that the recipe leaves to the free memory of device and host: where the layers'
- * inputs and the moments lie, then of how many layers activations are stored. No choice changes a
+ * inputs and the moments lie, and then how many layers store their activations. No choice changes a
  * bit of the result. If nothing fits, the setup needs as little as possible. */
 int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail *why) MUST_USE;
 

@@ -90,7 +90,7 @@ const struct foreign_key *recipe_foreign_at(int i);
 
 /* Copies a text for the lifetime of the recipe. NULL: out of memory. */
 const char *recipe_keep_text(struct recipe *r, const char *text);
-/* Returns the place of a known key's origin; the origin is NULL if nobody set the key. */
+/* Returns a pointer to the origin of a known key; the origin is NULL if nobody set the key. */
 const char **recipe_origin(struct recipe *r, const char *key);
 
 /* Fails if a number is so large that what is computed from it would overflow. */

@@ -155,8 +155,8 @@ static int set_toggle(struct recipe *r, const struct recipe_key *k, const char *
     return 0;
 }
 
-/* Returns the word of the list that the text is, or that it became as a flag: YAML 1.1 reads "no"
- * as False. NULL: none. */
+/* Returns the word of the list that equals the text, or NULL. YAML 1.1 reads some words as flags,
+ * for example "no" as False, so a flag is turned back into its word. */
 static const char *word_of(const char *words, const char *text)
 {
     static const char *const yes[] = { "true", "yes", "on" }, *const no[] = { "false", "no",

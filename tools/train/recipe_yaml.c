@@ -258,7 +258,7 @@ static int read_value(struct file *f, const char *name, yaml_node_t *node, struc
     const struct recipe_key *target = k                        ? k
                                       : other->kind == SAME_AS ? recipe_find_key(other->ours)
                                                                : NULL;
-    /* Its other name has set it. */
+    /* A null does not reset a value that was set by its other name. */
     if (target && recipe_is_null(&v) && f->seen[target - recipe_keys]) return 0;
     snprintf(origin, sizeof origin, "%.240s:%zu", f->path, node->start_mark.line + 1);
     if (k ? recipe_set(f->r, k, &v, origin, f->ignored, why)

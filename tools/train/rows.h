@@ -6,8 +6,8 @@
 #include "lib/stream/tokens.h"
 
 /* A tokenizer may have fewer tokens than the model has rows, because of padding or tokens that were
- * added to the model. If it has more, all samples are read, and a token beyond the rows fails by
- * name. */
+ * added to the model. If it has more, all samples are read. Fails at the first token that has no
+ * row, and names it. */
 int rows_check(struct reader *samples, const struct sample_info *info, int64_t rows,
                struct fail *why) MUST_USE;
 

@@ -74,8 +74,8 @@ static void evaluate(struct trainer *t, struct log *log)
     begin_progress(t);
 }
 
-/* Makes up for an evaluation that a signal interrupted before the run was resumed, or that is due
- * only because a shorter run ended here. */
+/* Makes up for an evaluation that is due at the step from which the run resumes: a signal
+ * interrupted it, or the run was shorter then and ended at this step. */
 static void catch_up(struct trainer *t, struct log *log)
 {
     int64_t step = t->state.step;

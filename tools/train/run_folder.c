@@ -61,8 +61,8 @@ bool run_folder_is_there(const struct run_folder *f)
 static int lock_folder(struct run_folder *f, struct fail *why);
 
 /* Finds the folder again after somebody moved or removed it. A moved folder is followed, because
- * another run may have begun under its old name. A removed one is created anew, so that the work is
- * not lost; if its name is taken, beside it. */
+ * another run may have begun under its old name. A removed folder is created anew, so that the work
+ * is not lost, under a name with -2 and so on if the old name is taken. */
 static int find_again(struct run_folder *f, struct fail *why)
 {
     enum { PLACES = 9 };

@@ -129,7 +129,8 @@ int run_folder_verify(struct run_folder *f, const char *name, struct fail *why)
     return checkpoint_verify(path, why) ? -1 : run_folder_note_verified(f, step, why);
 }
 
-/* Removes those of steps `first` to `end` − 1 that are not among the newest. */
+/* Goes through the checkpoints of steps `first` to `end` − 1 from the newest on. Keeps complete
+ * ones until *kept is `keep`, and removes the rest. */
 static int prune_between(struct run_folder *f, int64_t first, int64_t end, int64_t keep,
                          int64_t *kept, struct fail *why)
 {

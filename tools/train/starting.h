@@ -13,7 +13,7 @@ void starting_refuse_ranks(int64_t ranks);
 /* Dies if a key of recipes is written as an option, as other trainers do. */
 void starting_refuse_keys(int argc, char **argv, const struct opt_program *program);
 /* starting_ignore remembers a recipe key that has no meaning here. starting_tell_ignored prints
- * them later, when it is known that standard error is not an input of the run. */
+ * them later, once it is known that messages do not go to a file that the run reads. */
 void starting_ignore(const char *key, const char *reason);
 void starting_tell_ignored(void);
 /* Warns of S2 groups that split nothing, of a warm-up as long as the run, and of too few

@@ -40,7 +40,7 @@ struct trainer {
     struct run_state state;
     char base_name[4096];     /* the base's name in the adapter; "" until it is known */
     struct run_folder folder; /* output_dir */
-    char checkpoint[4096];    /* that the run resumes from; "": none */
+    char checkpoint[4096];    /* path of the checkpoint from which the run resumes; "": none */
     char adopts[48];          /* name of the checkpoint if its folder has no record, else "" */
     int64_t resumed;          /* step that the run resumed from; 0: none */
     bool lengthens;           /* the run extends a finished one to more steps */
