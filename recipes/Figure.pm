@@ -45,7 +45,7 @@ sub gnuplot {
     my ($commands, $width, $height, @paths) = @_;
     for my $path (@paths) {
         my $kind = $path =~ /\.png$/ ? 'pngcairo' : 'svg dynamic';
-        my $size = $path =~ /\.png$/ ? 11 : 13; # PNG counts points and SVG pixels, so these are the same size
+        my $size = $path =~ /\.png$/ ? 11 : 13; # the same size in points (PNG) and in pixels (SVG)
         open my $gnuplot, '|-', 'gnuplot' or die "gnuplot: $!\n";
         print $gnuplot "set encoding utf8\nset terminal $kind size $width,$height noenhanced",
             " font 'sans-serif,$size' background '#ffffff'\n",

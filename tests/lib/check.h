@@ -22,15 +22,15 @@
 const char *check_device(void);
 /* Returns $SEED, or a fixed seed. It is printed once. */
 uint64_t check_seed(void);
-/* Uniform in [-1, 1). */
+/* Returns a number that is uniform in [-1, 1). */
 double check_random(void);
-/* Uniform in [0, n). */
+/* Returns a number that is uniform in [0, n). */
 int64_t check_below(int64_t n);
 
-/* Returns floats between guard values. check_guards fails if a guard was overwritten. */
 /* Allocate and release the memory of buffers. NULL: the heap. */
 extern void *(*check_memory)(size_t bytes);
 extern void (*check_release)(void *mem, size_t bytes);
+/* Both return floats between guard values. check_guards fails if a guard was overwritten. */
 float *check_buffer(size_t count);
 float *check_random_buffer(size_t count);
 void check_guards(const float *buffer);
@@ -41,7 +41,7 @@ void check_free_all(void); /* checks the guards of every buffer first */
 void check_close(const char *what, const float *got, const double *exact, size_t count,
                  double bound);
 
-/* Compares a gradient with central differences of a scalar function of x[count], in double. */
+/* Computes the gradient by central differences of a scalar function of x[count], in double. */
 void check_gradient(double (*loss)(void *arg, const double *x), void *arg, const double *x,
                     size_t count, double *gradient);
 
