@@ -7,12 +7,15 @@
  * One update of a training:
  *
  *     model_open(&m, &setup, NULL, &weights, seed, why)
- *     for each micro-batch:                              done updates so far, drop of the step
+ *     for each micro-batch:
  *         model_forward(m, &batch, drop)
  *         model_loss(m, nll, loss_scale / targets, why)  nll [T]
  *         model_backward(m)                              adds to the gradients
  *     optimiser_step(&o, m, done, loss_scale, &norm, why)  applies the gradients and zeroes them
  *     model_close(m)
+ *
+ * `done` is the number of updates before this one. drop.first_row is the number of the
+ * micro-batch's first row in the update.
  *
  * One token of a generation, with setup.context > 0 and is_training false:
  *

@@ -241,7 +241,7 @@ bool run_folder_owns(const struct run_folder *f, const char *name)
     return digest_of_name(f, name, is_folder, digest) && lists(list, digest);
 }
 
-/* True for a file that looks like ours, although no record lists it. */
+/* True for a file that our programs write, which may be the run's if its record was lost. */
 static bool is_like_ours(const char *path, const char *name)
 {
     char manifest[4096 + 32];
