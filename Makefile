@@ -68,9 +68,9 @@ Q := $(if $(V),,@)
 # If nvcc is installed, two CUDA plug-ins are built beside the programs: one computes in bf16, the
 # other in f16 for older GPUs. CUDA_ARCHS chooses the architectures. `own`, for development, is that
 # of this machine's GPU, or a single one if there is none. `all`, for installation and other
-# machines, is every architecture of the toolkit, and PTX for later ones. It can also be a list, such
-# as "80 90". The output of ptxas for each kernel (registers, spills) is kept; `make cuda-report`
-# sums it up.
+# machines, is every architecture of the toolkit, and PTX for later ones. A list, such as "80 90",
+# is possible too. The output of ptxas for each kernel (registers, spills) is kept;
+# `make cuda-report` sums it up.
 NVCC := $(shell command -v nvcc 2>/dev/null)
 CUDA_ARCHS ?= own
 ifneq ($(NVCC),)

@@ -1,6 +1,7 @@
-/* spm_oracle MODEL - encodes texts with SentencePiece itself, as the reference of the tests and as a
- * peer of the benches. It reads texts with their length in front (decimal, newline, bytes) and writes
- * a line of ids for each. With SPM_TIME=1 it writes only how many bytes it encoded and the seconds. */
+/* spm_oracle MODEL - encodes texts with SentencePiece itself, as the reference of the tests and as
+ * a peer of the benches. It reads texts with their length in front (decimal, newline, bytes) and
+ * writes a line of ids for each. With SPM_TIME=1 it writes only how many bytes it encoded and the
+ * seconds. */
 #include <sentencepiece_processor.h>
 
 #include <chrono>
