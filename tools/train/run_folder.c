@@ -106,15 +106,14 @@ static int read_record(struct run_folder *f, struct fail *why)
     return fail_input(why, "%.470s", more);
 }
 
-/* True if somebody replaced or changed the record. */
-static bool is_record_taken(const struct run_folder *f, const char *path)
+/* Returns 1 if somebody replaced or changed the record, and -1 if memory is too short to tell. */
+static int is_record_taken(const struct run_folder *f, const char *path, struct fail *why)
 {
     char now[STREAM_DIGEST_TEXT];
     struct stat st;
-    struct fail ignored;
-    if (lstat(path, &st)) return false;
-    return !S_ISREG(st.st_mode) || !f->written[0] || digest_file(path, now, &ignored) ||
-           strcmp(now, f->written) != 0;
+    if (lstat(path, &st)) return 0;
+    if (!S_ISREG(st.st_mode) || !f->written[0] || access(path, R_OK)) return 1;
+    return digest_file(path, now, why) ? -1 : strcmp(now, f->written) != 0;
 }
 
 /* Writes the record. If the record was lost, the run goes on without it, and what it makes from
@@ -124,7 +123,9 @@ int run_folder_write(struct run_folder *f, struct fail *why)
     char path[4096];
     if (find_again(f, why)) return -1;
     run_folder_path(f, record_name, path);
-    f->lost_record = f->lost_record || is_record_taken(f, path);
+    int taken = f->lost_record ? 1 : is_record_taken(f, path, why);
+    if (taken < 0) return -1;
+    f->lost_record = taken;
     if (f->lost_record) return 0;
     char *text = json_text(f->record);
     int status = text ? output_text(path, text, why) : fail(why, "%s: out of memory", path);
