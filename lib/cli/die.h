@@ -29,6 +29,7 @@ void die_usage(const char *format, ...) PRINTF_LIKE(1, 2) NORETURN;
 /* Ends the program with *why if status is negative; otherwise returns status. */
 int or_die(int status, const struct fail *why);
 
+/* Prints a message, also with --quiet. */
 void warn(const char *format, ...) PRINTF_LIKE(1, 2);
 /* Prints a message; silent with --quiet. */
 void note(const char *format, ...) PRINTF_LIKE(1, 2);

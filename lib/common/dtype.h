@@ -34,9 +34,9 @@ static inline enum dtype dtype_stored(enum dtype dtype)
 }
 
 const char *dtype_name(enum dtype dtype); /* the name in safetensors files: "BF16" */
-/* the name in our streams: "bf16"; only for types of weights */
+/* The name in our streams: "bf16"; only for types of weights. */
 const char *dtype_stream_name(enum dtype dtype);
-/* takes a safetensors name; -1 if it is unknown */
+/* Takes a safetensors name; -1 if it is unknown. */
 int dtype_parse(const char *name, enum dtype *dtype);
 
 #endif

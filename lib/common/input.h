@@ -16,9 +16,9 @@
 #include <stdint.h>
 
 enum {
-    /* bytes of a line or of an array's element; longer than any book */
+    /* Bytes of a line or of an array's element; longer than any book. */
     INPUT_LINE_MAX = 64 << 20,
-    /* bytes of a line of a stream written as JSON, because numbers take more space than their text
+    /* Bytes of a line of a stream written as JSON, because numbers take more space than their text.
      */
     INPUT_LINE_OF_NUMBERS = 1 << 30,
     INPUT_TEXT_MAX = 1 << 29, /* bytes of a text that is one document */
@@ -56,7 +56,7 @@ int input_look(struct input *in, size_t more, char **text, size_t *bytes,
 void input_take(struct input *in, size_t bytes);
 
 uint64_t input_line_number(const struct input *in); /* number of the line read last, from 1 */
-/* bytes of the file on disk that were read so far */
+/* Bytes of the file on disk that were read so far. */
 uint64_t input_bytes_read(const struct input *in);
 
 #endif

@@ -14,10 +14,10 @@
 struct json_records {
     struct input *in;
     bool is_array, is_begun, is_ended;
-    /* number of the record read last, from 1: its line, or its position in the array */
+    /* Number of the record read last, from 1: its line, or its position in the array. */
     uint64_t number;
     size_t taken; /* bytes of the record read last; the next call consumes them from the input */
-    /* bytes of white space that stood before the record on its line and are not in its text */
+    /* Bytes of white space that stood before the record on its line and are not in its text. */
     size_t indent;
 };
 

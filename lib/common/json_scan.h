@@ -46,7 +46,7 @@ int json_scan_more(struct json_scan *s, size_t *count) MUST_USE;
  */
 int json_scan_key(struct json_scan *s, char *text, size_t size) MUST_USE;
 int json_scan_text(struct json_scan *s, char *text, size_t size) MUST_USE;
-/* reads the colon after a key that json_scan_text has read */
+/* Reads the colon after a key that json_scan_text has read. */
 int json_scan_colon(struct json_scan *s) MUST_USE;
 /* A buffer size that is enough for the next string and its terminating zero. */
 size_t json_scan_longest(struct json_scan *s);

@@ -29,11 +29,13 @@ struct output {
     size_t used;
     uint64_t written; /* bytes accepted so far */
     int error;        /* errno of the first failed write; output_close reports it */
-    /* the output is a terminal, so control characters are escaped (message_show) */
+    /* The output is a terminal, so control characters are escaped (message_show). */
     bool is_shown;
     struct behind *behind; /* the writing thread; NULL if the calling thread writes */
 };
 
+/* Opens an output. "-" is standard output. The caller ends it with output_close or output_abandon.
+ * Fails if the path cannot be written or is an input. */
 int output_open(struct output *out, const char *path, struct fail *why) MUST_USE;
 /* Like output_open, for a file whose new content is made from its old content. So the file may be
  * open for reading. */

@@ -126,7 +126,7 @@ static void keep_modes(const struct folder *f)
         if (!f->kind->holds(e->d_name) ||
             fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
             continue;
-        /* the new folder has no file of this name */
+        /* The new folder has no file of this name. */
         if (fchmodat(f->made.fd, e->d_name, st.st_mode & 0777, 0)) continue;
     }
     closedir(dir);

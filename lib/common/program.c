@@ -13,7 +13,7 @@ static const char *const tools[] = { "generate", "merge",    "pack", "ppl",
 enum { TOOLS = sizeof tools / sizeof *tools };
 
 static char own[NAME_BYTES] = "longqlora";
-/* the tools' names on this system; "" if they are called as in the source tree */
+/* The tools' names on this system; "" if they are called as in the source tree. */
 static char names[TOOLS][NAME_BYTES];
 
 static bool is_long(const char *name) { return strlen(name) >= NAME_BYTES; }

@@ -21,6 +21,7 @@ struct tally {
     uint64_t others; /* counts of names beyond TALLY_NAMES_MAX */
 };
 
+/* Frees the names. */
 void tally_release(struct tally *t);
 
 /* Adds count to a name, which is copied; only its first TALLY_NAME_MAX bytes count. If memory is

@@ -24,7 +24,7 @@ struct target {
     bool exists, is_slashed; /* is_slashed: the name ended with a slash */
     int descriptor;
     struct stat st; /* valid if it exists */
-    /* where the last symbolic link leads; folders before the last part may still be links */
+    /* Where the last symbolic link leads; folders before the last part may still be links. */
     char path[4096];
 };
 

@@ -23,7 +23,7 @@ typedef bool folder_holds(const char *name);
 
 struct temporary {
     int fd; /* open and locked: for writing a file, for reading a folder */
-    /* its entry in the list of what a signal removes; NULL if there is none */
+    /* Its entry in the list of what a signal removes; NULL if there is none. */
     struct name_slot *slot;
     char path[4096];
 };

@@ -19,7 +19,7 @@ struct frames {
     /* name: for messages; borrowed, as is `wanted`, which says what the file should be */
     const char *name;
     const char *wanted;
-    /* advice for a file of JSON lines: how to make a stream of it; may be "" */
+    /* Advice for a file of JSON lines: how to make a stream of it; may be "". */
     const char *from_json;
     ZSTD_DCtx *zstd;
     char *input; /* compressed bytes; [input_at, input_size) is not yet used */

@@ -1,18 +1,23 @@
 /* msgpack_map.h - builds a msgpack map pair by pair, and reads the values of a map that was parsed.
  *
- *     struct msgpack_map m;                             build
+ * To build a map, and append it to a stream (writer_add of stream.h also releases it):
+ *
+ *     struct msgpack_map m;
  *     msgpack_map_init(&m);
  *     msgpack_map_text(&m, "id", "doc-1");
  *     msgpack_map_count(&m, "tokens", 512);
- *     status = writer_add(w, &m, why);                  stream.h; it also empties m
+ *     status = writer_add(w, &m, why);
  *
- *     uint64_t tokens;                                  read
- *     if (map_check(record, known_keys, why)) return -1;
- *     if (map_get_count(record, "tokens", UINT32_MAX, &tokens, why)) return -1;
+ * To read a record that reader_next has returned:
+ *
+ *     static const char *const known[] = { "id", "tokens", NULL };
+ *     uint64_t tokens;
+ *     if (map_check(&record, known, why)) return -1;
+ *     if (map_get_count(&record, "tokens", UINT32_MAX, &tokens, why)) return -1;
  *
  * The functions that add a pair copy key and value. They do not report that memory is out: the map
  * is lost then, and writer_add or msgpack_bytes_are_lost reports it. Call msgpack_map_release
- * unless a function has emptied the map.
+ * unless another function has released the map.
  */
 #ifndef LONGQLORA_STREAM_MSGPACK_MAP_H
 #define LONGQLORA_STREAM_MSGPACK_MAP_H
@@ -35,8 +40,12 @@ struct msgpack_map {
 int msgpack_write_bytes(void *sbuffer, const char *data, size_t bytes);
 bool msgpack_bytes_are_lost(const msgpack_sbuffer *buffer);
 
+/* Makes an empty map. */
 void msgpack_map_init(struct msgpack_map *f);
+/* Frees the pairs; the map is empty afterwards. */
 void msgpack_map_release(struct msgpack_map *f);
+/* Each appends a pair of a key and a value of the type that is named: a text, an unsigned or signed
+ * integer, a float of 64 bits, a boolean, bytes, another map. */
 void msgpack_map_text(struct msgpack_map *f, const char *key, const char *value);
 void msgpack_map_count(struct msgpack_map *f, const char *key, uint64_t value);
 void msgpack_map_integer(struct msgpack_map *f, const char *key, int64_t value);

@@ -27,7 +27,7 @@ struct reader {
     char digest[STREAM_DIGEST_TEXT];
     struct parents parents;
     struct stream_wording wording;
-    /* for access by number */
+    /* For access by number. */
     uint64_t *frame_offset, *frame_first; /* [frame_count], [frame_count + 1] */
     size_t frame_count;
     struct loaded_frame *cached; /* [frame_count] */
@@ -172,7 +172,7 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
 
 int reader_open(struct reader **r, const char *path, enum stream_kind kind, struct fail *why)
 {
-    /* these kinds may be read from a pipe that is still being written */
+    /* These kinds may be read from a pipe that is still being written. */
     bool is_made = kind != STREAM_WEIGHTS && kind != STREAM_STATE;
     *r = NULL;
     return !is_made && file_check_text(path, why) ? -1 : open_reader(r, path, kind, false, why);

@@ -30,7 +30,7 @@ enum stream_kind { STREAM_TOKENS, STREAM_SAMPLES, STREAM_WEIGHTS, STREAM_SCORES,
 
 enum {
     STREAM_VERSION = 1,
-    /* the writer starts a new frame when the current one has this many bytes */
+    /* The writer starts a new frame when the current one has this many bytes. */
     STREAM_FRAME_BYTES = 1 << 20,
     STREAM_FRAME_MAX = 1 << 28,  /* the reader refuses a longer frame */
     STREAM_HEADER_MAX = 1 << 20, /* the longest header */
@@ -40,6 +40,7 @@ enum {
     STREAM_DIGEST_TEXT = DIGEST_TEXT,
 };
 
+/* "tokens", "samples" and so on, as in the header. */
 const char *stream_kind_name(enum stream_kind kind);
 
 /* ---- writing ---- */

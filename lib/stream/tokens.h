@@ -48,6 +48,7 @@ struct sample_info {
     char strategy[32];
 };
 
+/* Free the buffers. */
 void tokens_release(struct tokens *t);
 void sample_release(struct sample *s);
 
@@ -61,8 +62,10 @@ enum view view_of(const char *word);
 int tokens_writer(struct writer **w, const char *path, enum view view, const char *tool,
                   const struct token_info *info, const struct msgpack_map *options,
                   struct fail *why) MUST_USE;
+/* Appends a document. */
 int tokens_write(struct writer *w, const struct token_info *info, const struct tokens *t,
                  struct fail *why) MUST_USE;
+/* Opens a stream of tokens, and fills *info from its header. */
 int tokens_reader(struct reader **r, const char *path, enum view view, struct token_info *info,
                   struct fail *why) MUST_USE;
 /* Reads the next document. */
@@ -74,6 +77,7 @@ int tokens_read(struct reader *r, const struct token_info *info, struct tokens *
 int tokens_read_raw(const char *path, enum view view, uint64_t vocab, struct tokens *t,
                     char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
 
+/* The same for samples. */
 int samples_writer(struct writer **w, const char *path, enum view view, const char *tool,
                    const struct sample_info *info, const struct msgpack_map *options,
                    struct fail *why) MUST_USE;

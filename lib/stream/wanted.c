@@ -5,7 +5,7 @@
 static const struct {
     /* maker is NULL for streams inside checkpoints, which users do not make */
     const char *what, *maker;
-    /* the word of the maker's option --from for JSON lines; NULL if it cannot read them */
+    /* The word of the maker's option --from for JSON lines; NULL if it cannot read them. */
     const char *view;
 } kinds[] = {
     [STREAM_TOKENS] = { "a stream of tokens", "tokenize", "jsonl" },

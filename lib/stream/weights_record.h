@@ -10,14 +10,14 @@
 #include "lib/stream/stream.h"
 
 enum {
-    /* bytes of data in a record; small enough that copied data stay in the CPU's cache */
+    /* Bytes of data in a record; small enough that copied data stay in the CPU's cache. */
     WEIGHTS_RECORD_BYTES = 2 << 20,
     WEIGHTS_CONFIG_MAX = 1 << 20,
     WEIGHTS_NAME_MAX = 255, /* bytes of a tensor's name */
 };
 
 struct weights_info {
-    /* the text of config.json; allocated by the reader, freed by weights_info_release */
+    /* The text of config.json; allocated by the reader, freed by weights_info_release. */
     char *config;
     char quantization[16];              /* "nf4" or "none" */
     char base[STREAM_DIGEST_TEXT];      /* digest of the source tensors; "" if a parent has it */
@@ -41,10 +41,13 @@ struct weights_record {
 #define WEIGHTS_BASE "base"
 
 void weights_info_release(struct weights_info *info);
+/* Begins a stream of weights. options may be NULL. */
 int weights_writer(struct writer **w, const char *path, const char *tool,
                    const struct weights_info *info, const struct msgpack_map *options,
                    struct fail *why) MUST_USE;
+/* Appends a record. Its data are copied. */
 int weights_write(struct writer *w, const struct weights_record *r, struct fail *why) MUST_USE;
+/* Opens a stream of weights and fills *info from its header. */
 int weights_reader(struct reader **r, const char *path, struct weights_info *info,
                    struct fail *why) MUST_USE;
 /* Reads the next record and checks that its sizes match its shape. Returns 1, 0 at the end, or -1.

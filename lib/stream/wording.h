@@ -16,7 +16,7 @@ enum { WORDING_NAME_MAX = 256, WORDING_TEXT_MAX = 8192 };
 
 struct stream_wording {
     char name[WORDING_NAME_MAX]; /* the template's name; "" if there are no conversations */
-    /* digest of the template; "" if an older program wrote the stream */
+    /* Digest of the template; "" if an older program wrote the stream. */
     char digest[DIGEST_TEXT];
     char text[WORDING_TEXT_MAX]; /* the template as a file's text; "" if it was not kept */
     bool is_mixed;               /* the stream has several templates, and this is the first */

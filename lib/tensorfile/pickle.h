@@ -15,7 +15,7 @@ enum { PICKLE_BYTES_MAX = 64 << 20, PICKLE_VALUES_MAX = 1 << 22 };
  * storage is an entry of the zip archive. */
 struct pickled_tensor {
     char *name; /* freed by pickle_release */
-    /* the key of the storage's entry; points into the pickle, no terminating zero */
+    /* The key of the storage's entry; points into the pickle, no terminating zero. */
     const char *storage;
     size_t storage_bytes;
     enum dtype dtype;

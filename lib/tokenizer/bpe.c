@@ -16,7 +16,7 @@ enum { GONE = 0xfffffffe };
 struct pair {
     float score;
     int32_t left;
-    /* the piece when the pair was pushed; if the pair makes another piece now, it is outdated */
+    /* The piece when the pair was pushed; if the pair makes another piece now, it is outdated. */
     uint32_t piece;
 };
 

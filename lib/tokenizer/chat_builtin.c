@@ -31,7 +31,7 @@ static const struct {
                 " \"turn\": \"{system}USER: {} ASSISTANT:\", \"answer\": \" {}\","
                 " \"bos\": true, \"whole\": true, \"counted\": true, \"strip\": [],"
                 " \"once\": \" ASSISTANT: \", \"never\": \"</s>\", \"empty\": false}" },
-    /* earlier versions called this template "vicuna" */
+    /* Earlier versions called this template "vicuna". */
     { "vicuna-apart", "{\"system\": \"" VICUNA " \", \"turn\": \"USER: {} ASSISTANT: \"}" },
     { "alpaca", "{\"turn\": \"Below is an instruction that describes a task. Write a response that "
                 "appropriately completes the request." ALPACA "### Response:\","

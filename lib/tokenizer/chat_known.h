@@ -27,7 +27,7 @@ struct chat_known {
     const char *template_name; /* the template of ours; NULL if none reproduces the text */
     const char *reason;        /* if template_name is NULL: why none does */
     const char *begin, *system,
-        /* the parts in which the text differs from that template; NULL if it does not differ */
+        /* The parts in which the text differs from that template; NULL if it does not differ. */
         *finish;
     const char *of; /* the model that publishes the text */
 };

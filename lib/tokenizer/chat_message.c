@@ -113,7 +113,7 @@ int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_
 struct traits {
     bool is_tool, has_reasoning;
     const char *media; /* the key of a picture, sound or other medium */
-    /* the key that tells whether the answer counts in the loss; NULL if there is none */
+    /* The key that tells whether the answer counts in the loss; NULL if there is none. */
     const char *trains;
     bool is_trained;
 };

@@ -62,7 +62,7 @@ enum chat_mend {
     CHAT_MEND_TOOL,      /* a message from or to a tool */
     CHAT_MEND_TOOLS,     /* a list of tools */
     CHAT_MEND_REASONING, /* the reasoning before an answer */
-    /* a system prompt, for a template that has none where the answer follows */
+    /* A system prompt, for a template that has none where the answer follows. */
     CHAT_MEND_SENTENCE,
     CHAT_MENDS
 };
@@ -72,13 +72,13 @@ struct chat_reader {
     const char *source_key; /* path of the key that names a record's subset: "meta.set" */
     enum chat_train_on train_on;
     enum chat_odd odd;
-    /* keeps white space around messages, which otherwise is removed as by Python's str.strip */
+    /* Keeps white space around messages, which otherwise is removed as by Python's str.strip. */
     bool keeps_space;
 };
 
 struct chat_turn {
     char *prompt, *answer;
-    /* where Alpaca's "input" begins in the prompt, after a newline; 0 if there is none */
+    /* Where Alpaca's "input" begins in the prompt, after a newline; 0 if there is none. */
     size_t input_at;
     bool is_trained; /* the answer counts in the loss */
 };

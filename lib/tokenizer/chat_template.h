@@ -46,11 +46,11 @@ struct chat_template {
     char *following;          /* text after every answer, also the last */
     char *finish;             /* text at the end of a conversation */
     char *lead;               /* text at the beginning of each turn, before the system prompt */
-    /* texts that a turn must contain exactly once before its answer (once), or not at all (never)
+    /* Texts that a turn must contain exactly once before its answer (once), or not at all (never).
      */
     char *once, *never;
     struct chat_around system_turn, turn, answer;
-    /* for a turn with an Alpaca input: the text around the prompt, and around the input */
+    /* For a turn with an Alpaca input: the text around the prompt, and around the input. */
     struct chat_around input_turn, input;
     struct chat_special *specials;
     size_t special_count;
@@ -68,10 +68,11 @@ struct chat_template {
  * a turn that waits for it. The texts are borrowed. */
 struct chat_said {
     const char *prompt, *answer;
-    /* where Alpaca's input begins in the prompt, after a newline; 0 if there is none */
+    /* Where Alpaca's input begins in the prompt, after a newline; 0 if there is none. */
     size_t input_at;
 };
 
+/* Is it the name of a built-in template? */
 bool chat_template_is_builtin(const char *name);
 /* Fails if no template has that name and no such file exists. It is a usage error (status 2), and
  * the message gives the nearest name and all names. */

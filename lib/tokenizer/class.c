@@ -34,7 +34,7 @@ struct form {
     enum cutting cutting;
     const char *pattern; /* for QWEN_BYTES */
     bool normalizes;     /* it applies NFC */
-    /* it knows add_prefix_space; the value if the files do not say it */
+    /* It knows add_prefix_space; the value if the files do not say it. */
     bool takes_prefix, puts_prefix;
     bool falls_back, has_unknown;
     /* The special tokens if the files do not name others: unk, bos, eos, pad. */
@@ -265,7 +265,7 @@ static const char *differs_in_model(const struct tokenizer *t, const struct form
     bool is_class_of_bytes =
         f->cutting == BYTES || f->cutting == DIGITS_BYTES || f->cutting == QWEN_BYTES;
     if (t->ignores_merges) return "knows no ignore_merges";
-    /* the steps differ in this case, and that is reported */
+    /* The steps differ in this case, and that is reported. */
     if (is_class_of_bytes != t->is_byte_level) return NULL;
     if (!t->is_byte_level && t->falls_back != f->falls_back) return "has another byte_fallback";
     if (t->has_bytes) return NULL;

@@ -7,7 +7,7 @@
 struct former {
     const char *at, *end;
     char *to;
-    /* the current line is empty so far, apart from what the end of a block tag removed */
+    /* The current line is empty so far, apart from what the end of a block tag removed. */
     bool begins_line;
     struct fail *why;
 };

@@ -14,7 +14,7 @@
 struct writing {
     struct oniguruma_scan scan;
     struct oniguruma_text out;
-    /* where the item that a quantifier would apply to begins in `out`; NOWHERE if there is none */
+    /* Where the item that a quantifier would apply to begins in `out`; NOWHERE if there is none. */
     size_t atom;
     uint32_t last; /* under (?i): the letter just before; otherwise 0 */
 };
@@ -253,7 +253,7 @@ static int read_item(struct writing *w)
         w->scan.at++;
         return 0;
     case '^':
-    /*  and $ apply to every line */
+    /* The assertions ^ and $ apply to every line. */
     case '$':
         begin_atom(w);
         put(w, *w->scan.at++ == '^' ? "(?:\\A|(?<=\\n)(?!\\z))" : "(?=\\n|\\z)");

@@ -21,7 +21,7 @@ struct splitter {
     char *pattern;
     bool is_compiled; /* both are compiled to machine code */
     bool keeps_unassigned;
-    /* a bit for each page of 64 characters: it contains replaced characters; NULL if none do */
+    /* A bit for each page of 64 characters: it contains replaced characters; NULL if none do. */
     uint64_t *late;
 };
 

@@ -226,7 +226,7 @@ static int encode_known(const struct tokenizer *t, struct token_buffer *b, const
                         struct fail *why)
 {
     struct waiting units[64];
-    /* a copy of the last bytes, because 16 bytes must be readable */
+    /* A copy of the last bytes, because 16 bytes must be readable. */
     char last[2 * SHORT_BYTES + 2] = "";
     must(count <= 64);
     for (size_t i = 0; i < count; start = end[i++]) {

@@ -51,7 +51,7 @@ void tokenizer_close(struct tokenizer *t);
 const char *tokenizer_remark(const struct tokenizer *t, bool puts_begin);
 
 uint32_t tokenizer_vocab(const struct tokenizer *t); /* number of ids, including added tokens */
-/* number of ids without added tokens that the model does not have */
+/* Number of ids without added tokens that the model does not have. */
 uint32_t tokenizer_pieces(const struct tokenizer *t);
 /* The ids of BOS and EOS; UINT32_MAX if the model has none. */
 uint32_t tokenizer_bos(const struct tokenizer *t);
@@ -77,7 +77,9 @@ struct token_buffer {
     uint64_t dropped;    /* how many characters (or bytes) had no piece and gave no id */
     struct token_work *work;
 };
+/* Frees the buffer's memory. */
 void token_buffer_release(struct token_buffer *b);
+/* Appends ids. */
 int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count,
                      struct fail *why) MUST_USE;
 

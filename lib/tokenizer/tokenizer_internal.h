@@ -91,7 +91,7 @@ struct tokenizer_step {
     /* inverts: of Split; splits: of Metaspace; adds_space: of ByteLevel */
     bool inverts, splits, adds_space;
     char *text; /* the text that is inserted */
-    /* the text that is searched for; NULL if the splitter searches, or if there is neither */
+    /* The text that is searched for; NULL if the splitter searches, or if there is neither. */
     char *literal;
     struct splitter *splitter;
 };
@@ -116,17 +116,17 @@ struct tokenizer {
     bool is_bare; /* there is no tokenizer_config.json */
     char *remark; /* what the user should know (tokenizer_remark); NULL if there is nothing */
     struct added_tokens added;
-    /* from tokenizer.json */
+    /* From tokenizer.json. */
     bool is_json;
     json_t *normalizer_json, *cutter_json; /* the file's own objects; NULL if it has none */
     bool spells_byte_level;                /* "ByteLevel" occurs somewhere in the file */
     bool is_byte_level;                    /* symbols are bytes; otherwise they are characters */
-    /* a unit that is a piece becomes that piece, without merges */
+    /* A unit that is a piece becomes that piece, without merges. */
     bool ignores_merges;
     bool fuses_unknown, falls_back;
     bool cuts_units; /* BPE over characters: text is cut wherever no merge can cross */
     struct tokenizer_steps normalizers, cutters;
-    /* the only step, if splitting by one pattern is all there is to do */
+    /* The only step, if splitting by one pattern is all there is to do. */
     const struct splitter *splitter;
     bool composes; /* NFC comes before that step */
     struct {
@@ -143,7 +143,7 @@ struct tokenizer {
     /* Does any piece contain these two characters side by side? If none does, no merge crosses the
      * place between them, and the text left and right of it is encoded separately. */
     bool joins_ascii[128 * 128];
-    /* a bit per hash value; may be true for a pair that no piece has */
+    /* A bit per hash value; may be true for a pair that no piece has. */
     uint64_t joins_other[JOIN_BITS / 64];
     char digest[DIGEST_TEXT];
 };
@@ -188,6 +188,8 @@ void added_release(struct added_tokens *added);
 const struct added_token *added_at(const struct added_index *index, const char *text, size_t bytes,
                                    bool is_normal);
 
+/* Reads the normalizers and pre-tokenizers into t->normalizers and t->cutters. Either may be NULL.
+ */
 int steps_read(struct tokenizer *t, const json_t *normalizer, const json_t *pre_tokenizer,
                struct fail *why);
 void steps_release(struct tokenizer_steps *steps);
@@ -297,6 +299,7 @@ void bpe_merger_release(struct bpe_merger *w);
 int bpe_merge_unit(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                    const char *text, size_t bytes, bool *after_unknown, struct fail *why);
 
+/* Grows the array *at to at least `wanted` elements of `each` bytes. *have is its capacity. */
 int tokenizer_reserve(void **at, size_t *have, size_t wanted, size_t each, struct fail *why);
 
 #endif

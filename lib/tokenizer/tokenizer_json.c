@@ -288,7 +288,7 @@ static int read_merges(struct tokenizer *t, const json_t *merges, struct fail *w
     int16_t byte_of[CHARACTERS];
     size_t count = json_array_size(merges), i;
     json_t *value;
-    /* as floats, scores can hold the ranks exactly */
+    /* As floats, scores can hold the ranks exactly. */
     if (!json_is_array(merges) || count > TOKENIZER_MERGES_MAX)
         return fail_input(why, "no merges, or more than %d", TOKENIZER_MERGES_MAX);
     if (tokenizer_make_merges(t, count, why)) return -1;

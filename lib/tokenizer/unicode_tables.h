@@ -27,6 +27,7 @@ extern const struct unicode_stand_in unicode_late[];
 extern const int unicode_numeric_count, unicode_punctuation_count, unicode_word_count,
     unicode_late_count;
 
+/* Is c in the table unicode_numeric, unicode_punctuation or unicode_word? */
 bool unicode_is_numeric(uint32_t c);
 bool unicode_is_punctuation(uint32_t c);
 bool unicode_is_word(uint32_t c);

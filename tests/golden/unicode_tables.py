@@ -105,7 +105,7 @@ def main(directory):
         write(f, "word", "\\w of the crate regex.", ranges(words()), 4, "unicode_range")
     with open(f"{directory}/unicode_late.c", "w", encoding="utf-8") as f:
         f.write(HEAD)
-        write(f, "late", "What Unicode 14 does not have, or has in other classes, and what stands for it.", late_rows(), 3, "unicode_stand_in")
+        write(f, "late", "Characters that Unicode 14 lacks or has in other classes, each with its replacement.", late_rows(), 3, "unicode_stand_in")
 
 
 def words():
