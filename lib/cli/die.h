@@ -12,9 +12,9 @@
 #include <stdbool.h>
 
 /* Every program calls this first. It calls process_begin, sets the program's name, and makes
- * signals that end the program remove unfinished outputs (signals.h). From then on the program ends
- * if memory for JSON runs out, with status 3 if a mapped input shrinks, and with status 1 at its
- * exit if standard output could not be written. */
+ * signals that end the program remove unfinished outputs (signals.h). From then on the program also
+ * ends if memory for JSON runs out (status 1), if a mapped input shrinks (status 3), and, at its
+ * exit, with status 1 if standard output could not be written. */
 void die_init(const char *tool, bool quiet);
 
 /* Print a message and end the program: die with any status, die_fail with *why and its status,

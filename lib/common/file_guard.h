@@ -33,9 +33,9 @@ int file_guard_output(const char *option, const char *path, struct fail *why) MU
 int file_guard_output_folder(const char *option, const char *path, folder_holds *writes,
                              struct fail *why) MUST_USE;
 
-/* Call this before the first message. Returns the operand or option value of argv that names a
- * non-empty file which is also standard error (a message would be written into that file), or NULL
- * if there is none. The caller then redirects its messages (message_turn_away). */
+/* Call this before the first message. If argv names a non-empty file that is also standard error, a
+ * message would be written into that file. Then this redirects all messages (message_turn_away) and
+ * returns the file's path; otherwise it returns NULL. */
 const char *file_guard_messages(int argc, char **argv);
 
 /* Fails if the output, declared or not, is an input or another output. output_open calls this. */

@@ -75,7 +75,7 @@ static int check_depth(const char *text, size_t bytes, struct fail *why)
     return 0;
 }
 
-/* Returns NULL on failure. If error->text is empty then, *why has the message. */
+/* Returns NULL on failure, with the message in error->text, or in *why if error->text is empty. */
 static json_t *read_tree(const char *text, size_t bytes, size_t flags, json_error_t *error,
                          struct fail *why)
 {

@@ -22,7 +22,7 @@ enum {
  * return, because an object that lost a value must never be written. */
 void json_when_memory_is_lost(void (*lost)(void));
 
-/* Each returns a new reference that the caller decrefs, or NULL with *why. `name` stands in
+/* Each returns a new reference that the caller decrefs, or NULL with *why. `name` is used in
  * messages. */
 json_t *json_read_file(const char *path, struct fail *why);
 json_t *json_read_text(const char *text, size_t bytes, const char *name, struct fail *why);

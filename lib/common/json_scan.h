@@ -29,7 +29,7 @@ struct json_scan {
     struct fail *why;
 };
 
-/* Begins a scan of text[bytes]. `name` stands in messages ("header"). Text, name and why must
+/* Begins a scan of text[bytes]. `name` is used in messages ("header"). Text, name and why must
  * outlive the scan. */
 struct json_scan json_scan_begin(const char *name, const char *text, size_t bytes,
                                  struct fail *why);

@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 /* Maps the first `bytes` of an open file for reading. Returns NULL with *why on failure. `name`
- * stands in messages and is copied. The caller calls mapped_close. */
+ * is used in messages and is copied. The caller calls mapped_close. */
 const void *mapped_open(int fd, size_t bytes, const char *name, struct fail *why) MUST_USE;
 /* Unmaps; `at` may be NULL. */
 void mapped_close(const void *at, size_t bytes);

@@ -18,7 +18,7 @@ float rng_normal(uint64_t key, uint64_t stream, uint64_t i);
 uint64_t rng_key(uint64_t seed, const char *purpose);
 
 /* Fills order[0..n) with a permutation of 0..n-1 that depends only on key: the numbers sorted by
- * rng_bits(key, 0, number). Returns -1 if memory is out. */
+ * rng_bits(key, 0, number). Returns -1 if memory runs out. */
 int rng_permutation(uint64_t key, uint64_t *order, size_t n) __attribute__((warn_unused_result));
 
 #endif

@@ -16,8 +16,8 @@ enum { ADAPTER_FIELDS = 42 };
 int adapter_fields_check(const json_t *config, struct fail *why) MUST_USE;
 /* Fails unless init_lora_weights leaves the base's weights as they are. */
 int adapter_check_init(const json_t *init, struct fail *why) MUST_USE;
-/* Field i, for the table of docs/formats/adapter.md: its name, the rule for it, and what it does,
- * why it has no effect, or the message of its refusal. Returns false after the last field. */
+/* Describes field i for the table of docs/formats/adapter.md: its name, the rule for it (read, no
+ * effect, refused), and the reason. Returns false after the last field. */
 bool adapter_field_at(int i, const char **name, const char **rule, const char **text);
 
 #endif

@@ -307,10 +307,10 @@ static int check_tensor(struct fitting *f, int64_t i, struct fail *why)
     return check_stored(f, t, STORED_BASE, t->rows, t->cols, why);
 }
 
-/* Is it a tensor that is not needed? Such are tensors that only training uses, and copies that PEFT
- * stores of replaced modules when it stores embeddings by itself: a second copy under
- * modules_to_save, which PEFT does not read, and the original module. On a tied base the original
- * may be the head's only copy, so there it is needed unless both are stored under their own names.
+/* May this tensor stay unused? Yes, if only training uses it. Yes, if it is a copy that PEFT writes
+ * beside a replaced module: ".modules_to_save.weight", which PEFT does not read back, and
+ * ".original_module.weight". But if the adapter unties the head, the original may be the only copy
+ * of the embedding or the head; then it may stay unused only if both are stored themselves.
  */
 static bool is_left_aside(const struct fitting *f, const char *name)
 {

@@ -2,12 +2,12 @@
  *
  * Source: bitsandbytes' QuantState.as_dict(packed=True). A linear NAME.weight with n elements is
  *
- *   NAME.weight U8 [⌈n/2⌉, 1] 4-bit codes
- *   NAME.weight.absmax U8 [⌈n/64⌉] 8-bit codes of absmax
- *   NAME.weight.nested_absmax F32 [⌈n/16384⌉] their scales
- *   NAME.weight.nested_quant_map F32 [256] the values of the 8-bit codes
- *   NAME.weight.quant_map F32 [16] the values of NF4
- *   NAME.weight.quant_state.bitsandbytes__nf4 U8 JSON: shape, offset, dtype …
+ *   NAME.weight                               U8 [⌈n/2⌉, 1]     4-bit codes
+ *   NAME.weight.absmax                        U8 [⌈n/64⌉]       8-bit codes of absmax
+ *   NAME.weight.nested_absmax                 F32 [⌈n/16384⌉]   their scales
+ *   NAME.weight.nested_quant_map              F32 [256]         the values of the 8-bit codes
+ *   NAME.weight.quant_map                     F32 [16]          the values of NF4
+ *   NAME.weight.quant_state.bitsandbytes__nf4 U8                JSON: shape, offset, dtype …
  *
  * Without double quantization absmax is F32 [⌈n/64⌉] and the nested tensors are missing. Reading
  * requires blocks of 64. Writing uses double quantization with blocks of 256.

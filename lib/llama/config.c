@@ -124,8 +124,8 @@ static int parse_sizes(struct config *c, const struct model_type *type, struct f
 
 /* ---- keys that are not sizes ---- */
 
-/* Fails unless all layers have the same kind of attention, and it agrees with sliding_window. (Of
- * these two keys some of transformers' classes use one, some the other.) */
+/* Fails unless layer_types has the same kind of attention for all layers, and sliding_window
+ * agrees, because some of transformers' classes use the one key and some the other. */
 static int check_layer_types(const struct config *c, bool has_window, struct fail *why)
 {
     const json_t *list = json_object_get(c->json, "layer_types");

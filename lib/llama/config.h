@@ -16,7 +16,7 @@ struct config {
     int64_t window;                /* sliding_window; INT64_MAX if there is none */
     double norm_eps, theta;        /* theta: rope_theta, before any stretching */
     struct rope rope, stored_rope; /* rope: to be used; stored_rope: as in the file */
-    double attention_dropout;      /* used in training, which is not done here; refused then */
+    double attention_dropout;      /* not 0: training is refused, because it is not applied */
     bool is_tied;                  /* the head is the embedding (tie_word_embeddings) */
     /* config.json says tied, but the stored head differs from the embedding */
     bool was_tied;
@@ -28,8 +28,8 @@ struct config {
  */
 int config_refuse_adapter(const char *directory, struct fail *why) MUST_USE;
 /* Read a config: config_read from config.json or its directory, config_parse from a text (name
- * stands in messages). They fail for a model that cannot be computed here, and name the reason. The
- * caller calls config_release. */
+ * is used in messages). They fail for a model that cannot be computed here, and name the reason.
+ * The caller calls config_release. */
 int config_read(struct config *c, const char *path, struct fail *why) MUST_USE;
 int config_parse(struct config *c, const char *text, const char *name, struct fail *why) MUST_USE;
 int config_copy(struct config *to, const struct config *from, struct fail *why) MUST_USE;

@@ -33,7 +33,7 @@ struct model_directory_job {
 
 /* The header of a tensor. Its name points to t->name. */
 struct tensor_header model_directory_header(const struct tensor *t, enum dtype dtype);
-/* The headers of a model's tensors, which the caller frees; NULL if memory is out. dtypes[count]
+/* The headers of a model's tensors, which the caller frees; NULL if memory runs out. dtypes[count]
  * are their types; NULL means all f32. Names point into the table. */
 struct tensor_header *model_directory_headers(const struct tensor *table, int64_t count,
                                               const enum dtype *dtypes);

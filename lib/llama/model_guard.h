@@ -5,8 +5,8 @@
 
 #include "lib/common/fail.h"
 
-/* Declares `path` as file_guard.h does. path is a directory, a file or "-". In a directory all
- * names that programs read are protected, even if the files do not exist yet. option: see
+/* Declares `path` as file_guard.h does. path is a directory, a file or "-". In a directory, the
+ * files that programs may read are protected, also those that do not exist yet. option: see
  * file_guard.h. */
 int model_guard_input(const char *option, const char *path, struct fail *why) MUST_USE;
 

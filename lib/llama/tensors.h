@@ -32,7 +32,7 @@ struct tensor {
 };
 
 /* Lists all tensors in the order in which files have them. A tied head is not listed. Returns their
- * number, or -1 if memory is out. The caller frees *list. */
+ * number, or -1 if memory runs out. The caller frees *list. */
 int64_t tensors_list(const struct config *c, struct tensor **list, struct fail *why) MUST_USE;
 
 /* part_module gives "q_proj" and so on, or NULL for a part that is not a linear of a layer.

@@ -124,7 +124,7 @@ static bool is_harmless(const struct weights *w, const char *name)
     return w->config.is_tied && !strcmp(name, head_name);
 }
 
-/* Fails if a tensor is not used, because the model is not what its config says then. */
+/* Fails if a file has a tensor that is not used, because its config does not describe it then. */
 static int check_all_used(const struct weights *w, struct fail *why)
 {
     for (size_t f = 0; f < w->files.count; f++)

@@ -10,8 +10,8 @@ static uint64_t big_endian(const unsigned char *at, int bytes)
     return value;
 }
 
-/* What follows a type byte: `length_bytes` bytes of a length, then for each unit of that length
- * some bytes of payload or some objects. (MessagePack specification.) */
+/* What follows a type byte (MessagePack specification): first a length of `length_bytes` bytes,
+ * then, for each unit of the length, a number of payload bytes or of objects. */
 struct object_shape {
     int length_bytes;
     uint64_t fixed;

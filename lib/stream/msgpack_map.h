@@ -15,8 +15,8 @@
  *     if (map_check(&record, known, why)) return -1;
  *     if (map_get_count(&record, "tokens", UINT32_MAX, &tokens, why)) return -1;
  *
- * The functions that add a pair copy key and value. They do not report that memory is out: the map
- * is lost then, and writer_add or msgpack_bytes_are_lost reports it. Call msgpack_map_release
+ * The functions that add a pair copy key and value. They do not report that memory has run out: the
+ * map is lost then, and writer_add or msgpack_bytes_are_lost reports it. Call msgpack_map_release
  * unless another function has released the map.
  */
 #ifndef LONGQLORA_STREAM_MSGPACK_MAP_H

@@ -6,8 +6,8 @@
  * agree.
  *
  *     struct writer *w;
- *     if (writer_open(&w, path, STREAM_SCORES, "ppl", &own, NULL, why)) return -1;
- *     ... fill a msgpack_map, writer_add(w, &map, why); on failure writer_abandon(w) ...
+ *     if (writer_open(&w, path, STREAM_SCORES, "ppl", &own, &options, why)) return -1;
+ *     ... fill a msgpack_map and call writer_add(w, &map, why); if it fails, writer_abandon(w) ...
  *     if (writer_close(w, why)) return -1;
  *
  *     struct reader *r;
@@ -48,7 +48,7 @@ const char *stream_kind_name(enum stream_kind kind);
 struct writer;
 
 /* Begins a stream. path "-" is standard output. own: the fields that belong to the kind; options:
- * the program's options that influence the records, or NULL. Both are copied. */
+ * the program's options that influence the records. Both may be empty, and are copied. */
 int writer_open(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
                 const struct msgpack_map *own, const struct msgpack_map *options,
                 struct fail *why) MUST_USE;
@@ -93,8 +93,8 @@ const msgpack_object *reader_header(const struct reader *r);
 
 /* Reads the next record. It is valid until the next call. Returns 1, 0 at the end, or -1. */
 int reader_next(struct reader *r, msgpack_object *record, struct fail *why) MUST_USE;
-/* Starts a thread that reads and decompresses in advance, if the stream is a regular file. For
- * reading from the beginning to the end. */
+/* Starts a thread that reads and decompresses in advance, if the stream is a regular file. Use it
+ * to read from the beginning to the end. */
 int reader_read_ahead(struct reader *r, struct fail *why) MUST_USE;
 /* How many records were read. Messages use it as the number of the last record. */
 uint64_t reader_position(const struct reader *r);

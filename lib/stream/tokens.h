@@ -1,8 +1,9 @@
 /* tokens.h - streams of kind "tokens" (documents as token ids) and "samples" (training samples cut
  * from them). docs/formats/tokens.md and samples.md define the bytes.
  *
- * Functions that read return 1, 0 at the end, or -1. They reuse the buffers of *t or *s from call
- * to call; zero the struct before the first call and release it after the last.
+ * tokens_read and samples_read return 1, 0 at the end, or -1. Functions that read reuse the buffers
+ * of *t or *s from call to call; zero the struct before the first call and release it after the
+ * last.
  */
 #ifndef LONGQLORA_STREAM_TOKENS_H
 #define LONGQLORA_STREAM_TOKENS_H
@@ -25,7 +26,7 @@ struct tokens {
     uint32_t *ids;
     size_t count, capacity;
     uint32_t *targets;
-    size_t target_count; /* in pairs */
+    size_t target_count; /* the number of pairs */
     bool has_targets;
 };
 

@@ -41,7 +41,7 @@ struct weights_record {
 #define WEIGHTS_BASE "base"
 
 void weights_info_release(struct weights_info *info);
-/* Begins a stream of weights. options may be NULL. */
+/* Begins a stream of weights. options: see writer_open. */
 int weights_writer(struct writer **w, const char *path, const char *tool,
                    const struct weights_info *info, const struct msgpack_map *options,
                    struct fail *why) MUST_USE;

@@ -124,7 +124,7 @@ static int spelled(struct prompt_builder *b, const char *mark)
 }
 
 /* FastChat finds answers by searching for the template's marks. If a conversation spells a mark
- * itself, FastChat trains on nothing of it; this fails instead. */
+ * itself, FastChat does not train on it; this function fails. */
 static int check_marks(struct prompt_builder *b)
 {
     const char *once = b->t->once, *never = b->t->never;

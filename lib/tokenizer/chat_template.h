@@ -82,7 +82,7 @@ int chat_template_check(const char *name_or_path, struct fail *why) MUST_USE;
  * chat_template_close. */
 int chat_template_open(struct chat_template *t, const char *name_or_path,
                        const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
-/* The same for a template's JSON text. name stands in messages. */
+/* The same for a template's JSON text. name is used in messages. */
 int chat_template_open_text(struct chat_template *t, const char *name, const char *text,
                             const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
 void chat_template_close(struct chat_template *t);

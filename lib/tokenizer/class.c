@@ -5,8 +5,8 @@
  * vocabulary, merges and post_processor from the file; their normalizer, pre_tokenizer and model
  * options are fixed in Python. If these differ from the file, this program follows the file and
  * makes a remark. But if a key of tokenizer_config.json asks the class for the difference, it
- * refuses: all versions of transformers follow that key, so the file is certainly not what was
- * meant, or the key is not.
+ * refuses the files, because all versions of transformers follow that key, and nobody can know
+ * which was meant.
  *
  * Source: the tables are those of transformers 5.24 (models/auto/tokenization_auto.py and each
  * class's __init__); tests/golden/tokenizer_class.py compares them.

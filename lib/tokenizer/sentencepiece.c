@@ -277,7 +277,8 @@ int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why)
     return 0;
 }
 
-/* Counts in *cuts the ways to cut a piece into two symbols. Each is a merge; `adds` adds them. */
+/* Counts in *cuts the ways to cut a piece into two symbols. Each is a merge. If
+ * `adds` is set, adds the merges too. */
 static int cut_pieces(struct tokenizer *t, bool adds, uint64_t *cuts, struct fail *why)
 {
     *cuts = 0;

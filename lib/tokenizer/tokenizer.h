@@ -7,7 +7,7 @@
  * text unless the buffer's parses_special is set. Added tokens that are not special are always
  * found.
  *
- * Sources: SentencePiece 0.2, tokenizers 0.23.3, transformers 5.24.
+ * Sources: SentencePiece 0.2.3, tokenizers 0.23.3, transformers 5.24.
  *
  *     struct tokenizer *t;
  *     struct token_buffer b = { 0 };
@@ -42,7 +42,7 @@ struct tokenizer;
 bool tokenizer_locate(const char *place, char *path, size_t size);
 /* Opens a tokenizer's file, or the one in a directory. The caller calls tokenizer_close. */
 int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why) MUST_USE;
-/* The same from bytes in memory. name stands in messages. */
+/* The same from bytes in memory. name is used in messages. */
 int tokenizer_parse(struct tokenizer **t, const void *model, size_t bytes, const char *name,
                     struct fail *why) MUST_USE;
 void tokenizer_close(struct tokenizer *t);

@@ -87,11 +87,12 @@ enum prepend_scheme { PREPEND_ALWAYS, PREPEND_FIRST, PREPEND_NEVER };
 struct tokenizer_step {
     enum step_kind kind;
     enum split_behavior behavior;
-    enum prepend_scheme scheme; /* of Metaspace */
+    enum prepend_scheme scheme; /* Metaspace's prepend_scheme */
     /* inverts: of Split; splits: of Metaspace; adds_space: of ByteLevel */
     bool inverts, splits, adds_space;
     char *text; /* the text that is inserted */
-    /* The text that is searched for; NULL if the splitter searches, or if there is neither. */
+    /* The text to search for. If it is NULL, the splitter searches; if both are NULL, nothing is.
+     */
     char *literal;
     struct splitter *splitter;
 };
@@ -138,7 +139,7 @@ struct tokenizer {
     uint32_t table_mask;
     struct merge *merges; /* hash table with open addressing; left is SYMBOL_NONE if empty */
     uint32_t merge_mask, merge_shift;
-    uint64_t collisions;        /* counted over all entries of both tables */
+    uint64_t collisions;        /* in both tables, over all entries */
     uint32_t ascii_symbol[128]; /* for SentencePiece, ' ' has the symbol of the space mark */
     /* Does any piece contain these two characters side by side? If none does, no merge crosses the
      * place between them, and the text left and right of it is encoded separately. */
@@ -159,7 +160,8 @@ int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why);
 /* Reads the pieces and options of a tokenizer.model, whose bytes are t->model; *t is otherwise
  * zero. Indexes nothing. Fails for a kind of model that is not encoded here. */
 int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why);
-/* Reads tokenizer.json into a zeroed tokenizer whose t->model has as many bytes as the text. */
+/* Reads tokenizer.json into a zeroed tokenizer. t->model must have been allocated with `bytes`
+ * bytes. */
 int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why);
 /* The id of the piece that the file spells like this; UINT32_MAX if there is none. */
 uint32_t tokenizer_byte_level_id(const struct tokenizer *t, const char *spelling);
@@ -198,7 +200,7 @@ void steps_release(struct tokenizer_steps *steps);
  * thread's memory; it is created if it is NULL. */
 enum {
     SPLIT_STACK_MAX = 16 << 20, /* bytes for backtracking */
-    /* How many steps a match may take for each text, plus for each byte of it. */
+    /* The steps that matching may take: LEAST for each text, and EACH for each byte of it. */
     SPLIT_STEPS_LEAST = 1 << 20,
     SPLIT_STEPS_EACH = 64,
 };

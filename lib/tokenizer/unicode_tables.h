@@ -13,8 +13,8 @@
 struct unicode_range {
     uint32_t first, last;
 };
-/* Before a pattern is matched, the characters first..last are replaced by `other`, because PCRE2's
- * Unicode tables are older or newer than Oniguruma's. */
+/* Before a pattern is matched, the characters first..last are replaced by `other`, because
+ * the installed PCRE2 may not know them, or classify them otherwise than Oniguruma. */
 struct unicode_stand_in {
     uint32_t first, last, other;
 };
@@ -40,7 +40,7 @@ uint32_t unicode_stand_in(uint32_t c);
  * it may still be. */
 bool unicode_is_composed(const char *text, size_t bytes);
 /* Converts valid UTF-8 to normalization form C, by tokenizers' tables. The caller frees *out. Fails
- * if memory is out. */
+ * if memory runs out. */
 int unicode_compose(const char *text, size_t bytes, char **out, size_t *used);
 
 #endif
