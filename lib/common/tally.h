@@ -24,7 +24,7 @@ struct tally {
 /* Frees the names. */
 void tally_release(struct tally *t);
 
-/* Adds count to a name, which is copied; only its first TALLY_NAME_MAX bytes count. If memory is
+/* Adds count to a name, which is copied; only its first TALLY_NAME_MAX bytes count. If memory runs
  * out, the count goes to `others`. */
 void tally_add(struct tally *t, const char *name, uint64_t count);
 /* tally_add_all adds all counts of `from`. tally_sum returns the sum of all counts. */

@@ -45,7 +45,8 @@ bool weights_are_directory(const char *path);
  * or -1 with *why. */
 int weights_directory_is_nf4(const char *path, struct fail *why) MUST_USE;
 /* Opens shapes and types only, for model_plan. path may also be a config.json, or its directory
- * without weights. as_nf4: the linears count as quantized by quantize. There are no data. */
+ * without weights. as_nf4: the linears get the type that the tool
+ * quantize would give them. The result has no data. */
 int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fail *why) MUST_USE;
 /* Makes the tied head a tensor of its own, which shares the embedding's data, for an adapter that
  * changes only one of the two. */
