@@ -20,8 +20,8 @@ void die_init(const char *tool, bool quiet);
 /* Print a message and end the program: die with any status, die_fail with *why and its status,
  * die_usage with status 2 and a pointer to --help. */
 void die(enum status status, const char *format, ...) PRINTF_LIKE(2, 3) NORETURN;
-/* A signal handler: removes unfinished outputs. When it returns, the program dies by that signal.
- */
+/* A signal handler: removes unfinished outputs. When it returns, the program dies by that
+ * signal. */
 void die_by_signal(int signal_number);
 void die_fail(const struct fail *why) NORETURN;
 void die_usage(const char *format, ...) PRINTF_LIKE(1, 2) NORETURN;

@@ -1,5 +1,5 @@
-/* hub_name.h - recognises a Hugging Face hub name ("owner/name") that was given instead of a path.
- */
+/* hub_name.h - recognises a Hugging Face hub name ("owner/name") that was given instead of a
+ * path. */
 #ifndef LONGQLORA_HUB_NAME_H
 #define LONGQLORA_HUB_NAME_H
 

@@ -43,8 +43,8 @@ static int read_raw(struct input *in, struct fail *why)
 }
 
 /* Reads enough bytes to recognise the kind of the file. A pipe may deliver them one by one. When
- * text has begun it waits for no more, because a user who types a short line waits for the answer.
- */
+ * text has begun it waits for no more, because a user who types a short line waits for the
+ * answer. */
 static int read_head(struct input *in, struct fail *why)
 {
     enum { TEXT_TELLS = 4, BINARY_TELLS = 16 };

@@ -94,8 +94,8 @@ static const char *advise_object(const char *text, size_t bytes, enum json_place
     return has_key ? "" : " (keys and texts of JSON stand in double quotes)";
 }
 
-/* Is the first line a table's header: "id,question,answer", with or without quotes, or with tabs?
- */
+/* Is the first line a table's header: "id,question,answer", with or without quotes, or with
+ * tabs? */
 static bool is_table(const char *text, size_t bytes)
 {
     enum { NAME_MAX = 40 };

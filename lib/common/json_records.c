@@ -62,8 +62,8 @@ struct scan {
     bool in_string, is_escaped;
 };
 
-/* Continues over the bytes that are there. Returns true at the comma or bracket after the element.
- */
+/* Continues over the bytes that are there. Returns true at the comma or bracket after the
+ * element. */
 static bool scan_element(struct scan *s, const char *text, size_t bytes)
 {
     for (; s->at < bytes; s->at++) {

@@ -41,9 +41,9 @@ int json_scan_open(struct json_scan *s, char open) MUST_USE;
  * (the scan stands after its bracket), or -1. *count is the number of members so far; set it to 0
  * before the first call. */
 int json_scan_more(struct json_scan *s, size_t *count) MUST_USE;
-/* json_scan_key reads a member's key and the colon after it; json_scan_text reads any string. The
- * result ends with a zero. A string that contains a zero, or that is not shorter than size, fails.
- */
+/* json_scan_key reads a member's key and the colon after it; json_scan_text reads any string.
+ * The result ends with a zero. A string that contains a zero, or that is not shorter than size,
+ * fails. */
 int json_scan_key(struct json_scan *s, char *text, size_t size) MUST_USE;
 int json_scan_text(struct json_scan *s, char *text, size_t size) MUST_USE;
 /* Reads the colon after a key that json_scan_text has read. */

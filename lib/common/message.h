@@ -19,8 +19,8 @@ size_t message_show(const char *text, size_t length, size_t *taken, char *to, si
 /* Returns how many bytes at the beginning of a masked text, in whole characters, fit in so many
  * columns of a terminal. */
 size_t message_fit(const char *text, size_t length, size_t columns);
-/* The width of the terminal that standard error is; 0 if it is no terminal or its width is unknown.
- */
+/* The width of the terminal that standard error is; 0 if it is no terminal or its width is
+ * unknown. */
 size_t message_columns(void);
 
 /* Sends all further messages to the terminal, or nowhere if there is none. Programs call it when

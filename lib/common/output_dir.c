@@ -22,8 +22,8 @@ static const char *kind_of_entry(const struct stat *st)
                                   : "no regular file";
 }
 
-/* Finds the first entry, in order of names, that such a folder does not hold, and its status *st.
- */
+/* Finds the first entry, in order of names, that such a folder does not hold, and its status
+ * *st. */
 static int find_foreign(const char *path, folder_holds *holds, char name[256], struct stat *st,
                         size_t *count, struct fail *why)
 {

@@ -7,10 +7,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* How often a worker checks for the next job, and the caller for the end of the last tasks, before
- * it sleeps. Kernels follow each other within microseconds, so sleeping would cost more. With more
- * threads than CPUs nobody checks twice, because that takes CPU time from threads that still work.
- */
+/* How often a worker checks for the next job, and the caller for the end of the last tasks,
+ * before it sleeps. Kernels follow each other within microseconds, so sleeping would cost more.
+ * With more threads than CPUs nobody checks twice, because that takes CPU time from threads that
+ * still work. */
 enum { SPINS = 4000 };
 
 struct pool {

@@ -49,8 +49,8 @@ static const char *tool_at(const char *text)
     return NULL;
 }
 
-/* Finds the recipes of an installed program: "/usr/share/longqlora/recipes/" if it is in /usr/bin/.
- */
+/* Finds the recipes of an installed program: "/usr/share/longqlora/recipes/" if it is in
+ * /usr/bin/. */
 static bool find_recipes(char *path, size_t size)
 {
     char link[4096];

@@ -31,9 +31,9 @@ void tally_add(struct tally *t, const char *name, uint64_t count);
 void tally_add_all(struct tally *to, const struct tally *from);
 uint64_t tally_sum(const struct tally *t);
 
-/* Writes the counts into text[size], the most frequent first, as many as fit, then how many others
- * there are. TALLY_THINGS gives "3 with tools, 1 empty"; TALLY_KEYS gives "'id' (3), 'lang' (1)".
- */
+/* Writes the counts into text[size], the most frequent first, as many as fit, then how many
+ * others there are. TALLY_THINGS gives "3 with tools, 1 empty"; TALLY_KEYS gives "'id' (3),
+ * 'lang' (1)". */
 enum tally_style { TALLY_THINGS, TALLY_KEYS };
 void tally_text(struct tally *t, enum tally_style style, char *text, size_t size);
 

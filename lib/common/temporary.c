@@ -152,8 +152,8 @@ static void empty(int fd, folder_holds *holds)
         }
 }
 
-/* If no descriptor is left (ulimit -n), closes standard input to get one, because the program ends.
- */
+/* If no descriptor is left (ulimit -n), closes standard input to get one, because the program
+ * ends. */
 static int open_folder(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

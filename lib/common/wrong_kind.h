@@ -16,8 +16,8 @@ int wrong_kind_of_weights(const void *head, size_t bytes, enum file_kind own, co
                           struct fail *why);
 /* For a reader of JSON files (a config, an index, a tokenizer). Always returns -1. */
 int wrong_kind_of_json(const void *head, size_t bytes, struct fail *why);
-/* What to do with a file of that kind where a model's weights are needed; NULL if no advice exists.
- */
+/* What to do with a file of that kind where a model's weights are needed; NULL if no advice
+ * exists. */
 const char *wrong_kind_way_to_weights(enum file_kind kind);
 
 #endif

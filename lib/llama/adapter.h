@@ -57,9 +57,9 @@ struct adapter {
     struct tensor_file beside; /* LongLoRA's trainable_params.bin */
 };
 
-/* adapter_check_place fails if the directory holds no adapter, and says what it holds. adapter_open
- * reads the files; the caller calls adapter_close. Damaged or unsupported files fail with status 3.
- */
+/* adapter_check_place fails if the directory holds no adapter, and says what it holds.
+ * adapter_open reads the files; the caller calls adapter_close. Damaged or unsupported files
+ * fail with status 3. */
 int adapter_check_place(const char *directory, struct fail *why) MUST_USE;
 int adapter_open(struct adapter *a, const char *directory, struct fail *why) MUST_USE;
 void adapter_close(struct adapter *a);
@@ -87,9 +87,9 @@ void fit_release(struct fit *fit);
 /* Fails if only merge can apply the adapter. directory: the adapter's, for the message. */
 int fit_check_applied(const struct fit *fit, const char *directory, struct fail *why) MUST_USE;
 
-/* Puts the adapter's rope into the config. Fails if the original contexts differ. Messages of this
- * function and the next two do not name the adapter's directory; the caller adds it with fail_in.
- */
+/* Puts the adapter's rope into the config. Fails if the original contexts differ. Messages of
+ * this function and the next two do not name the adapter's directory; the caller adds it with
+ * fail_in. */
 int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why) MUST_USE;
 
 /* Fail if the adapter was trained on a base with another digest than `base`, or with another

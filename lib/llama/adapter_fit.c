@@ -1,5 +1,5 @@
-/* adapter_fit.c - decides which tensors of a base an adapter changes, and how, as PEFT 0.21 does.
- */
+/* adapter_fit.c - decides which tensors of a base an adapter changes, and how, as PEFT 0.21
+ * does. */
 #include "lib/llama/adapter_rules.h"
 
 #include "lib/llama/adapter.h"
@@ -163,8 +163,8 @@ static int stay_tied(struct fitting *f, const struct tensor *head, struct fail *
     return 0;
 }
 
-/* Decides for a tied base whether the head stays tied. The table has the head as its last tensor.
- */
+/* Decides for a tied base whether the head stays tied. The table has the head as its last
+ * tensor. */
 static int decide_tie(struct fitting *f, struct fail *why)
 {
     const struct tensor *head = &f->table[f->fit->count - 1];
@@ -307,11 +307,10 @@ static int check_tensor(struct fitting *f, int64_t i, struct fail *why)
     return check_stored(f, t, STORED_BASE, t->rows, t->cols, why);
 }
 
-/* May this tensor stay unused? Yes, if only training uses it. Yes, if it is a copy that PEFT writes
- * beside a replaced module: ".modules_to_save.weight", which PEFT does not read back, and
- * ".original_module.weight". But if the adapter unties the head, the original may be the only copy
- * of the embedding or the head; then it may stay unused only if both are stored themselves.
- */
+/* May this tensor stay unused? Yes, if only training uses it. Yes, if it is a copy that PEFT
+ * writes beside a replaced module: ".modules_to_save.weight", which PEFT does not read back, and
+ * ".original_module.weight". But if the adapter unties the head, the original may be the only
+ * copy of the embedding or the head; then it may stay unused only if both are stored themselves. */
 static bool is_left_aside(const struct fitting *f, const char *name)
 {
     bool is_alone = !f->fit->unties || (f->fit->each[0].is_saved_whole &&

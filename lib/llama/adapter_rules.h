@@ -11,9 +11,9 @@
 
 struct adapter_rules;
 
-/* config: an adapter_config.json that adapter_fields_check has accepted; it must outlive the rules.
- * Fails for a pattern that is not supported; the message names the field. The caller closes *rules.
- */
+/* config: an adapter_config.json that adapter_fields_check has accepted; it must outlive the
+ * rules. Fails for a pattern that is not supported; the message names the field. The caller
+ * closes *rules. */
 int adapter_rules_open(struct adapter_rules **rules, const json_t *config,
                        struct fail *why) MUST_USE;
 void adapter_rules_close(struct adapter_rules *r);

@@ -17,8 +17,8 @@ int base_reading_begin(struct base_reading **r, const struct weights *w, struct 
 /* Waits until tensor i has been read. The caller needs the tensors before it no longer. Does not
  * wait for a head that was untied, because it is not in the file. */
 void base_reading_reach(struct base_reading *r, int64_t i);
-/* Ends the thread. digest, unless NULL, gets the result; all tensors must have been reached then.
- */
+/* Ends the thread. digest, unless NULL, gets the result; all tensors must have been reached
+ * then. */
 void base_reading_end(struct base_reading *r, char digest[STREAM_DIGEST_TEXT]);
 
 #endif

@@ -10,8 +10,8 @@ static bool is_same_shape(const struct config *a, const struct config *b)
            a->heads == b->heads && a->kv_heads == b->kv_heads && a->head_dim == b->head_dim;
 }
 
-/* Are the directory's weights those of w? Reads all of them, but only if the config's sizes agree.
- */
+/* Are the directory's weights those of w? Reads all of them, but only if the config's sizes
+ * agree. */
 static bool is_model_of(const char *directory, const struct weights *w)
 {
     struct config found;

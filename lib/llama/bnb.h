@@ -40,8 +40,8 @@ int bnb_read(const struct model_files *files, const struct tensor *t, struct wei
 /* Does this name belong to a part of a packed linear: NAME.weight.absmax and so on? */
 bool bnb_is_part(const char *name);
 
-/* A key of quantization_config. The tool quantize stores the digest of the source tensors under it.
- */
+/* A key of quantization_config. The tool quantize stores the digest of the source tensors under
+ * it. */
 #define BNB_BASE_KEY "longqlora_base"
 
 enum bnb_tensor {
@@ -54,8 +54,8 @@ enum bnb_tensor {
     BNB_TENSORS
 };
 
-/* The JSON text is padded with spaces to this length, because the header must know it beforehand.
- */
+/* The JSON text is padded with spaces to this length, because the header must know it
+ * beforehand. */
 enum { BNB_STATE_BYTES = 256 };
 
 /* The name, dtype and shape of a part of t. name[name_size] holds the name's text. */

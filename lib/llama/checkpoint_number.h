@@ -6,8 +6,8 @@
 
 /* The number in "checkpoint-N"; -1 for other names. */
 int64_t checkpoint_number(const char *name);
-/* The number of the newest checkpoint in the directory that is below `below`; -1 if there is none.
- */
+/* The number of the newest checkpoint in the directory that is below `below`; -1 if there is
+ * none. */
 int64_t checkpoint_newest(const char *directory, int64_t below);
 
 #endif

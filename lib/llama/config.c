@@ -24,8 +24,8 @@ static const struct model_type {
 };
 enum { DEFAULT_VOCAB = 32000, DEFAULT_DIM = 4096, DEFAULT_LAYERS = 32, DEFAULT_HEADS = 32 };
 
-/* Refuses models with another head than a language model's. They are recognised by the class name.
- */
+/* Refuses models with another head than a language model's. They are recognised by the class
+ * name. */
 static int check_architectures(const json_t *list, struct fail *why)
 {
     static const char *const ends[] = { "ForCausalLM", "Model" };

@@ -24,8 +24,8 @@ struct config {
     json_t *json;      /* the whole file, so that it can be written again; owned */
 };
 
-/* Fails if the directory holds an adapter instead of a model. The message names the adapter's base.
- */
+/* Fails if the directory holds an adapter instead of a model. The message names the adapter's
+ * base. */
 int config_refuse_adapter(const char *directory, struct fail *why) MUST_USE;
 /* Read a config: config_read from config.json or its directory, config_parse from a text (name
  * is used in messages). They fail for a model that cannot be computed here, and name the reason.

@@ -197,8 +197,8 @@ static const struct config_key rope_keys[] = {
     { "mrope_section", STOP, "positions of images are not computed here" },
 };
 
-/* Other programs' names for keys. transformers ignores these and uses the default of its own key.
- */
+/* Other programs' names for keys. transformers ignores these and uses the default of its own
+ * key. */
 static const struct config_name names[] = {
     { "n_layer", "num_hidden_layers" },
     { "n_layers", "num_hidden_layers" },

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Finds the first entry, in order of names, that matches the pattern. Returns false if none does.
- */
+/* Finds the first entry, in order of names, that matches the pattern. Returns false if none
+ * does. */
 static bool find_entry(const char *directory, const char *pattern, char name[256])
 {
     DIR *dir = opendir(directory);

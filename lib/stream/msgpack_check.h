@@ -11,9 +11,9 @@
 #include <msgpack.h>
 #include <stddef.h>
 
-/* *length becomes the length of the object at the start of data[bytes]. Fails if it is truncated or
- * not msgpack, is nested deeper than STREAM_DEPTH_MAX, or has more than STREAM_VALUES_MAX values.
- */
+/* *length becomes the length of the object at the start of data[bytes]. Fails if it is truncated
+ * or not msgpack, is nested deeper than STREAM_DEPTH_MAX, or has more than STREAM_VALUES_MAX
+ * values. */
 int stream_object_length(const unsigned char *data, size_t bytes, size_t *length,
                          struct fail *why) MUST_USE;
 

@@ -87,8 +87,7 @@ static int read_object(struct reader *r, const char **start, size_t *length, str
     return 0;
 }
 
-/* Makes sure that the current frame has an unread object. Returns 1, 0 at the end of the input, or
- * -1. */
+/* Makes sure that the current frame has an unread object. Returns 1, 0 at the end, or -1. */
 static int fill(struct reader *r, struct fail *why)
 {
     while (r->at >= r->in.content_size) {
@@ -275,8 +274,8 @@ static int check_same(struct reader *r, const msgpack_object *header, size_t byt
     return 0;
 }
 
-/* Handles a header or an end record between concatenated streams. Returns 0 if reading may go on.
- */
+/* Handles a header or an end record between concatenated streams. Returns 0 if reading may go
+ * on. */
 static int check_border(struct reader *r, enum object_role role, const char *start, size_t length,
                         struct fail *why)
 {
@@ -474,8 +473,7 @@ static int load_frame(struct reader *r, size_t frame, struct fail *why)
     struct loaded_frame *l = &r->cached[frame];
     if (l->content) return 0;
     if (frames_at(&r->in, r->frame_offset[frame], why)) return -1;
-    /* The end record says how many records the frame has. It may be wrong, but each record takes at
-     * least one byte. */
+    /* The count is from the end record and may be wrong. Each record takes at least a byte. */
     if (expected > r->in.content_size)
         return fail_input(why, "%s: a frame of %zu bytes, in which %llu records were promised",
                           r->name, r->in.content_size, (unsigned long long)expected);

@@ -85,8 +85,8 @@ void reader_close(struct reader *r);
 
 /* The name of the stream in messages, which is its path. It belongs to r. */
 const char *reader_name(const struct reader *r);
-/* Sets another name for messages, no longer than the path, if the user knows the file by that name.
- */
+/* Sets another name for messages, no longer than the path, if the user knows the file by that
+ * name. */
 void reader_call(struct reader *r, const char *name);
 /* The header's map. It belongs to r. */
 const msgpack_object *reader_header(const struct reader *r);

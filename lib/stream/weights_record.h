@@ -50,8 +50,8 @@ int weights_write(struct writer *w, const struct weights_record *r, struct fail 
 /* Opens a stream of weights and fills *info from its header. */
 int weights_reader(struct reader **r, const char *path, struct weights_info *info,
                    struct fail *why) MUST_USE;
-/* Reads the next record and checks that its sizes match its shape. Returns 1, 0 at the end, or -1.
- */
+/* Reads the next record and checks that its sizes match its shape. Returns 1, 0 at the end, or
+ * -1. */
 int weights_read(struct reader *r, struct weights_record *record, struct fail *why) MUST_USE;
 
 /* The smallest number of rows whose elements are a multiple of 16384, so that an NF4 scale ends

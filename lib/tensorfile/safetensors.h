@@ -38,8 +38,8 @@ int safetensors_create(struct safetensors_writer **w, const char *path,
 /* Appends bytes of tensor data, in as many calls as the caller likes. */
 int safetensors_put(struct safetensors_writer *w, const void *data, size_t bytes,
                     struct fail *why) MUST_USE;
-/* Completes the file and releases the writer. Aborts if fewer bytes were put than the headers say.
- */
+/* Completes the file and releases the writer. Aborts if fewer bytes were put than the headers
+ * say. */
 int safetensors_finish(struct safetensors_writer *w, struct fail *why) MUST_USE;
 /* The XXH3-128 of the file. Call it after all data were put, before safetensors_finish. */
 void safetensors_digest(const struct safetensors_writer *w, char digest[DIGEST_TEXT]);

@@ -215,8 +215,8 @@ static int check_spellings(struct chat_reading *r, const json_t *message)
     return 0;
 }
 
-/* Is it a record rather than a message? A file that is one object may hold its records in a list.
- */
+/* Is it a record rather than a message? A file that is one object may hold its records in a
+ * list. */
 static bool is_record(const json_t *message)
 {
     static const char *const names[] = { "messages", "conversations", "output",

@@ -177,8 +177,8 @@ static void emit_text(struct prompt_builder *b, struct slice text)
     b->bytes += text.bytes;
 }
 
-/* Finds the first special token in a text, and the longest of those that begin there; NULL if none.
- */
+/* Finds the first special token in a text, and the longest of those that begin there; NULL if
+ * none. */
 static const struct chat_special *find_special(const struct chat_template *t, const char *text,
                                                const char **at)
 {

@@ -46,8 +46,8 @@ struct chat_template {
     char *following;          /* text after every answer, also the last */
     char *finish;             /* text at the end of a conversation */
     char *lead;               /* text at the beginning of each turn, before the system prompt */
-    /* Texts that a turn must contain exactly once before its answer (once), or not at all (never).
-     */
+    /* Texts that a turn must contain exactly once before its answer (once), or not at all
+     * (never). */
     char *once, *never;
     struct chat_around system_turn, turn, answer;
     /* For a turn with an Alpaca input: the text around the prompt, and around the input. */

@@ -54,8 +54,8 @@ static char *give_text(struct chat_message *m)
 
 /* ---- messages that are left out wherever they stand ---- */
 
-/* Returns 1 to keep the message, 0 to leave it out, or -1. was_said: an earlier message was kept.
- */
+/* Returns 1 to keep the message, 0 to leave it out, or -1. was_said: an earlier message was
+ * kept. */
 static int check_message(struct chat_reading *r, struct chat_message *m, bool was_said)
 {
     if (!r->how->keeps_space) strip(m);

@@ -32,9 +32,9 @@ void oniguruma_put(struct oniguruma_text *t, const char *text, size_t bytes);
 
 struct oniguruma_pattern {
     char *text; /* in PCRE2's syntax, for the options UTF and UCP; the caller frees it */
-    /* The pattern depends on Unicode tables. So characters of unicode_late must be replaced in the
-     * text before matching; with keeps_unassigned those stay that Oniguruma's tables do not assign.
-     */
+    /* The pattern depends on Unicode tables. So characters of unicode_late must be replaced in
+     * the text before matching; with keeps_unassigned those stay that Oniguruma's tables do not
+     * assign. */
     bool uses_tables, keeps_unassigned;
 };
 /* Translates a pattern. The caller frees to->text. */

@@ -73,8 +73,8 @@ static int add_range(struct pipeline *p, size_t start, size_t end, bool is_match
     return 0;
 }
 
-/* ---- a step finds matches in a span; ranges cover the span: matches, and text between them ----
- */
+/* ---- a step finds matches in a span; ranges cover the span: matches, and text between them
+ * ---- */
 
 static int find_literal(struct pipeline *p, const struct text_span *s, const char *literal,
                         struct fail *why)
@@ -90,8 +90,8 @@ static int find_literal(struct pipeline *p, const struct text_span *s, const cha
     return from < s->bytes ? add_range(p, from, s->bytes, false, why) : 0;
 }
 
-/* Finds the matches of a pattern. An empty match at the end of the previous match does not count.
- */
+/* Finds the matches of a pattern. An empty match at the end of the previous match does not
+ * count. */
 static int find_pattern(struct pipeline *p, const struct text_span *s,
                         const struct splitter *splitter, struct fail *why)
 {
@@ -345,8 +345,8 @@ static int add_between(struct pipeline *p, const struct text_span *s, size_t fro
     return to > from ? add_next(p, span, why) : 0;
 }
 
-/* Cuts a span at added tokens. A match that is rejected still hides matches that begin inside it.
- */
+/* Cuts a span at added tokens. A match that is rejected still hides matches that begin inside
+ * it. */
 static int cut_tokens(struct pipeline *p, const struct added_index *index, struct text_span s,
                       bool is_normal, bool parses_special, struct fail *why)
 {

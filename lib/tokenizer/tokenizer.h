@@ -83,8 +83,8 @@ void token_buffer_release(struct token_buffer *b);
 int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count,
                      struct fail *why) MUST_USE;
 
-/* Appends the ids of valid UTF-8 text to *b, without BOS and EOS. Takes time O(n log n) at worst.
- */
+/* Appends the ids of valid UTF-8 text to *b, without BOS and EOS. Takes time O(n log n) at
+ * worst. */
 int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const char *text,
                      size_t bytes, struct fail *why) MUST_USE;
 

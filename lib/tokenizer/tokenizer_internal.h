@@ -91,8 +91,8 @@ struct tokenizer_step {
     /* inverts: of Split; splits: of Metaspace; adds_space: of ByteLevel */
     bool inverts, splits, adds_space;
     char *text; /* the text that is inserted */
-    /* The text to search for. If it is NULL, the splitter searches; if both are NULL, nothing is.
-     */
+    /* The text to search for. If it is NULL, the splitter searches; if both are NULL, nothing
+     * is. */
     char *literal;
     struct splitter *splitter;
 };
@@ -150,8 +150,8 @@ struct tokenizer {
 };
 
 /* These build the hash tables while a model is read. More than 64 collisions for each slot are
- * refused, because looking up in such a table, which somebody has constructed, would take forever.
- */
+ * refused, because looking up in such a table, which somebody has constructed, would take
+ * forever. */
 int tokenizer_make_table(struct tokenizer *t, uint64_t pieces, struct fail *why);
 int tokenizer_enter(struct tokenizer *t, uint32_t symbol, struct fail *why);
 int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why);
@@ -190,8 +190,8 @@ void added_release(struct added_tokens *added);
 const struct added_token *added_at(const struct added_index *index, const char *text, size_t bytes,
                                    bool is_normal);
 
-/* Reads the normalizers and pre-tokenizers into t->normalizers and t->cutters. Either may be NULL.
- */
+/* Reads the normalizers and pre-tokenizers into t->normalizers and t->cutters. Either may be
+ * NULL. */
 int steps_read(struct tokenizer *t, const json_t *normalizer, const json_t *pre_tokenizer,
                struct fail *why);
 void steps_release(struct tokenizer_steps *steps);

@@ -24,8 +24,8 @@ static const struct unicode_range late[] = {
     { 0x1e2ae, 0x1e2ae }, { 0x1e2ec, 0x1e2ef }
 };
 
-/* The ranges in which such characters of Unicode 15 to 18 lie. Unicode 14 has no characters there.
- */
+/* The ranges in which such characters of Unicode 15 to 18 lie. Unicode 14 has no characters
+ * there. */
 static const struct unicode_range later[] = {
     { 0x05c8, 0x05cf },   { 0x0897, 0x0897 },   { 0x1acf, 0x1aff },   { 0x105c0, 0x105ff },
     { 0x10940, 0x1095f }, { 0x10d40, 0x10d8f }, { 0x10ec0, 0x10eff }, { 0x11380, 0x113ff },

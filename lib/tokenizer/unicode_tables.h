@@ -18,8 +18,8 @@ struct unicode_range {
 struct unicode_stand_in {
     uint32_t first, last, other;
 };
-/* The replacement for characters that Oniguruma does not assign, of three and of four UTF-8 bytes.
- */
+/* The replacement for characters that Oniguruma does not assign, of three and of four UTF-8
+ * bytes. */
 enum { UNICODE_NOTHING_OF_3 = 0xfdd0, UNICODE_NOTHING_OF_4 = 0x1fffe };
 
 extern const struct unicode_range unicode_numeric[], unicode_punctuation[], unicode_word[];
