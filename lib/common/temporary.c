@@ -15,7 +15,7 @@ enum { SLOTS = 32, HASH_DIGITS = 16 };
 static const char mark[] = ".longqlora-";
 enum { MARK = sizeof mark - 1 };
 
-/* What is removed if a signal ends the program. */
+/* The list of what is removed if a signal ends the program. */
 static struct name_slot {
     volatile sig_atomic_t is_file, is_folder;
     folder_holds *holds;
@@ -23,7 +23,7 @@ static struct name_slot {
 } slots[SLOTS];
 static bool is_taken[SLOTS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static void (*also)(void); /* NULL: nothing else is to be removed */
+static void (*also)(void); /* a further function to call then; NULL if there is none */
 static volatile sig_atomic_t is_ending;
 
 static struct name_slot *take_slot(void)
@@ -71,7 +71,7 @@ bool temporary_is(const char *name)
 
 /* ---- what killed processes left ---- */
 
-/* Still the file of that name? */
+/* Does the name still lead to the open file? */
 static bool is_named(int fd, const char *name)
 {
     struct stat open_one, named;
@@ -94,7 +94,7 @@ static void remove_if_lost(const char *path, folder_holds *holds)
     if (!fstat(fd, &st) && !flock(fd, LOCK_EX | LOCK_NB) && is_named(fd, path)) {
         if (S_ISREG(st.st_mode)) unlink(path);
         if (S_ISDIR(st.st_mode) && holds && temporary_empty_folder(path, holds))
-            (void)0; /* what is not ours in it stays, and the folder with it */
+            (void)0; /* if a foreign file is in the folder, both stay */
     }
     close(fd);
 }
@@ -131,8 +131,8 @@ bool temporary_is_alone(const char *path)
     return is_alone;
 }
 
-/* Entries as the kernel gives them (getdents64(2)): readdir may allocate, which a signal
- * handler must not. */
+/* A directory entry as the system call getdents64(2) returns it. readdir is not used, because it
+ * may allocate memory, which is forbidden in a signal handler. */
 struct entry {
     uint64_t inode;
     int64_t offset;
@@ -152,7 +152,8 @@ static void empty(int fd, folder_holds *holds)
         }
 }
 
-/* Where no descriptor is left (ulimit -n), a program that ends gives standard input's for it. */
+/* If no descriptor is left (ulimit -n), closes standard input to get one, because the program
+ * ends. */
 static int open_folder(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -168,13 +169,13 @@ int temporary_empty_folder(const char *path, folder_holds *holds)
         empty(fd, holds);
         close(fd);
     }
-    return rmdir(path); /* without a descriptor an empty one can go */
+    return rmdir(path); /* an empty folder can be removed without a descriptor */
 }
 
 /* ---- making ---- */
 
-/* What it is made for: the same owner, or where that is not allowed no group that could read it
- * only because it is another one. */
+/* Gives the file the owner, group and permissions of the one that it replaces. If the group cannot
+ * be set, the file's group gets no more than all others have, because it is a different group. */
 static int make_like(int fd, const struct stat *like)
 {
     mode_t mode = like->st_mode & 07777;
@@ -186,7 +187,8 @@ static int make_like(int fd, const struct stat *like)
     return fchmod(fd, mode);
 }
 
-/* The name is seen by the signal handler from the moment that something stands there. */
+/* Creates the file or folder. Signals are blocked meanwhile, so that the handler knows of it as
+ * soon as it exists. */
 static int create(struct temporary *t, bool is_folder, const struct stat *like)
 {
     sigset_t all, before;
@@ -270,7 +272,7 @@ void temporary_remove(struct temporary *t)
     if (s->is_folder) {
         if (t->fd >= 0 && is_named(t->fd, t->path) && !lseek(t->fd, 0, SEEK_SET))
             empty(t->fd, s->holds);
-        if (rmdir(t->path)) (void)0; /* what is not ours stays */
+        if (rmdir(t->path)) (void)0; /* a folder with a foreign file stays */
     }
     temporary_done(t);
 }
@@ -288,6 +290,6 @@ void temporary_remove_folders(void)
 {
     for (int i = 0; i < SLOTS; i++)
         if (slots[i].is_folder && temporary_empty_folder(slots[i].path, slots[i].holds))
-            continue; /* what is not ours stays */
+            continue; /* a foreign file stays */
     if (also) also();
 }

@@ -163,8 +163,8 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
 @test "figures: make help has a line for each target that is not a part of another" {
     cd "$root"
     make -s help | sed -n 's/^  \([a-z-]*\)  .*/\1/p' | sort > "$BATS_TEST_TMPDIR/told"
-    sed -n 's/^\.PHONY: //p' Makefile recipes/reproduce.mk tests/tests.mk | tr ' ' '\n' \
-        | grep -v 'programs$' | sort > "$BATS_TEST_TMPDIR/there"
+    sed -e ':a' -e '/\\$/{N;s/\\\n//;ba' -e '}' Makefile recipes/reproduce.mk tests/tests.mk \
+        | sed -n 's/^\.PHONY: //p' | tr -s ' \t' '\n' | grep -v 'programs$' | sort > "$BATS_TEST_TMPDIR/there"
     diff "$BATS_TEST_TMPDIR/there" "$BATS_TEST_TMPDIR/told"
     [ "$(make -s help | grep -c '^  [a-z-]*  *[^ ]')" = "$(wc -l < "$BATS_TEST_TMPDIR/told")" ]
 }
