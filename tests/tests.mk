@@ -66,7 +66,7 @@ $(eval $(call emulated,f16,-DELEM_F16))
 # Each parser has a fuzz target. `make test` runs it over its corpus. `make fuzz` and `make
 # test-long` run libFuzzer on it with sanitizers, for SECONDS each.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZED := $(LIB) $(RECIPE) $(BUILD)/tools/tokenize/jsonl.o
+FUZZED := $(LIB_OBJECTS) $(RECIPE) $(BUILD)/tools/tokenize/jsonl.o
 CORPUS_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/corpus_%)
 FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/libfuzzer_%)
 SECONDS ?= 600
