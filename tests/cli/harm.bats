@@ -41,13 +41,18 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
                 status=$?
             [ "${command%% *}" != merge ] || { status=0; (ulimit -v $((mb * 1024)) &&
                 exec $command --threads 2) > said 2>&1 || status=$?; }
+            # Libraries begin before main does: oneDNN 3's constructors die with so little memory.
+            if ((status > 128)); then
+                (ulimit -v $((mb * 1024)) && exec ${command%% *} --version) > version 2>&1 ||
+                    status=127
+            fi
             [ "$status" = 0 ] || [ "$status" = 1 ] || [ "$status" = 127 ] ||
                 { echo "$mb MB: $status: $command"; cat said; false; }
             if [ "$status" = 1 ]; then
                 few=$((few + 1))
                 tail -n 1 said | \
                     grep -Eq \
-                    "^${command%% *}: .*(memory|threads could be started|Cannot allocate)" ||
+                    "^${command%% *}: .*(memory|threads? could be started|Cannot allocate)" ||
                     { cat said; false; }
             fi
             nothing_unfinished
