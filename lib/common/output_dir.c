@@ -1,6 +1,7 @@
 #include "lib/common/output_dir.h"
 
 #include "lib/common/output.h"
+#include "lib/common/signals.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -130,8 +131,8 @@ static void keep_modes(const struct folder *f)
     closedir(dir);
 }
 
-/* Where a file system cannot exchange names: for a moment neither stands there. */
-static int exchange_by_steps(const struct folder *f, struct fail *why)
+/* For a moment neither stands there. */
+static int rename_by_steps(const struct folder *f, struct fail *why)
 {
     char aside[4200];
     snprintf(aside, sizeof aside, "%s.old.%ld", f->path, (long)getpid());
@@ -145,6 +146,17 @@ static int exchange_by_steps(const struct folder *f, struct fail *why)
     }
     if (!rename(aside, f->temporary)) return 0;
     return fail(why, "%s: its old files are in %.200s: %s", f->shown, aside, strerror(errno));
+}
+
+/* Where a file system cannot exchange names. A signal that ends the program waits, because between
+ * the steps the old directory has a name that nobody would look for. */
+static int exchange_by_steps(const struct folder *f, struct fail *why)
+{
+    sigset_t before;
+    signals_block(&before);
+    int status = rename_by_steps(f, why);
+    signals_unblock(&before);
+    return status;
 }
 
 /* The old directory, if there is one, comes to lie under the temporary name. 1: meanwhile another

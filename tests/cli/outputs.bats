@@ -101,6 +101,18 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     no_temporaries
 }
 
+@test "outputs: where names cannot be exchanged, a signal waits until a model stands there again" {
+    [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
+    make_adapter
+    merged -o model
+    before model
+    run -143 env FAULT_OF=exchange LD_PRELOAD="$BUILD/tests/fault.so" merge --quiet --base base \
+        --adapter ad -o model
+    untouched model
+    [ -z "$(find . -name '*.old.*')" ]
+    no_temporaries
+}
+
 @test "outputs: what somebody puts into a folder while it is made is found before it is replaced" {
     make_adapter
     merge --quiet --base base.nf4 --adapter ad -o out
