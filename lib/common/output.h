@@ -4,8 +4,9 @@
  * disk and renames. Whatever is given up, or pending when a signal ends the program, is removed;
  * what a killed one left is, when the same target is written again. "-" is standard output, written
  * as it comes; so is a device or a named pipe. A link is followed to its end and stays (target.h);
- * a file that is replaced leaves its permissions and, where that is allowed, its owner to the new
- * one, and must be writable. An input is never an output (file_guard.h).
+ * a file that is replaced leaves its permissions, with its access control list, and, where that is
+ * allowed, its owner to the new one, and must be writable. An input is never an output
+ * (file_guard.h).
  */
 #ifndef LONGQLORA_OUTPUT_H
 #define LONGQLORA_OUTPUT_H

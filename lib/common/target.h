@@ -36,8 +36,8 @@ const char *target_name(const struct target *t);
 /* Fails if it is not there and cannot be made because the nearest folder above that is there may
  * not be written. */
 int target_check_above(const struct target *t, const char *shown, struct fail *why) MUST_USE;
-/* Fails if what stands there cannot be renamed over: something is mounted just there, or it is
- * somebody else's in a folder like /tmp. */
+/* Fails if what stands there cannot be renamed over: something is mounted just there, it is
+ * somebody else's in a folder like /tmp, or it or its folder can only be appended to (chattr). */
 int target_check_replace(const struct target *t, const char *shown, struct fail *why) MUST_USE;
 
 #endif

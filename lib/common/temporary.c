@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -173,11 +174,31 @@ int temporary_empty_folder(const char *path, folder_holds *holds)
 
 /* ---- making ---- */
 
-/* What it is made for: the same owner, or where that is not allowed no group that could read it
- * only because it is another one. */
-static int make_like(int fd, const struct stat *like)
+/* The access control list of `from`, or none where that has none: what is made may have one of its
+ * directory. */
+static bool copy_list(int fd, const char *from, const char *name)
+{
+    ssize_t bytes = getxattr(from, name, NULL, 0);
+    if (bytes < 0) {
+        bool has_none = errno == ENODATA || errno == ENOTSUP;
+        return has_none && (!fremovexattr(fd, name) || errno == ENODATA || errno == ENOTSUP);
+    }
+    char *list = malloc((size_t)bytes + 1);
+    bool is_copied = list && getxattr(from, name, list, (size_t)bytes) == bytes &&
+                     !fsetxattr(fd, name, list, (size_t)bytes, 0);
+    free(list);
+    return is_copied;
+}
+
+/* What it is made for, which stands at `target`: the same owner, or where that is not allowed no
+ * group that could read it only because it is another one. With a list the mode's group is what the
+ * list lets in at most; without that list the file's own group would get it. */
+static int make_like(int fd, const struct stat *like, const char *target)
 {
     mode_t mode = like->st_mode & 07777;
+    if (!copy_list(fd, target, "system.posix_acl_access")) mode &= ~(mode_t)070;
+    if (S_ISDIR(like->st_mode) && !copy_list(fd, target, "system.posix_acl_default"))
+        (void)0; /* what is made in it later has the lists that it would have anywhere */
     if (fchown(fd, like->st_uid, like->st_gid) && fchown(fd, (uid_t)-1, like->st_gid)) {
         struct stat st;
         if (!fstat(fd, &st) && st.st_gid != like->st_gid) mode &= ~(mode_t)(070 & ~(mode << 3));
@@ -231,7 +252,7 @@ static int make(struct temporary *t, const char *target, const struct stat *like
         return fail(why, "%s: cannot create: %s", target, strerror(error));
     }
     if (is_folder) t->fd = open(t->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    bool is_ours = t->fd >= 0 && (!like || !make_like(t->fd, like));
+    bool is_ours = t->fd >= 0 && (!like || !make_like(t->fd, like, target));
     int error = errno;
     if (is_ours &&
         (!flock(t->fd, LOCK_EX | LOCK_NB) ? is_named(t->fd, t->path) : errno != EWOULDBLOCK))
