@@ -15,6 +15,11 @@ const void *mapped_open(int fd, size_t bytes, const char *name, struct fail *why
 /* at may be NULL. */
 void mapped_close(const void *at, size_t bytes);
 
+/* Fails if somebody has written into a file that is mapped since it was: what was read of it may be
+ * of neither. One that was replaced under its name stays what it was. Before a result gets its
+ * name. */
+int mapped_check(struct fail *why) MUST_USE;
+
 /* Reads a byte of each page: where the kernel has found bytes missing (EFAULT), that is told as it
  * would have been if we had read them. */
 void mapped_touch(const void *at, size_t bytes);
