@@ -47,6 +47,10 @@ int folder_open(struct folder *f, const char *path, const struct folder_kind *ki
 int folder_close(struct folder *f, struct fail *why) MUST_USE;
 void folder_abandon(struct folder *f);
 
+/* As rename(2), with errno. A directory that came with a container's image cannot be renamed (EXDEV
+ * of overlayfs): it is made anew, and what is in it is moved there. */
+int folder_rename(const char *from, const char *to) MUST_USE;
+
 /* Removes a directory of that kind; fails, and removes nothing, if folder_check would. */
 int folder_remove_kind(const char *path, const struct folder_kind *kind, struct fail *why) MUST_USE;
 
