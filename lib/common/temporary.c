@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -86,13 +87,22 @@ static bool lives(const char *process)
     return id != (long)getpid() && (!kill((pid_t)id, 0) || errno != ESRCH);
 }
 
+/* The number of a process that is gone may be another one's by now, as in a container, whose
+ * numbers are few. What a living one writes is locked from its first moment on, or nearly. */
+static bool is_old(const struct stat *st)
+{
+    enum { SECONDS = 3600 };
+    return st->st_mtime < time(NULL) - SECONDS;
+}
+
 static void remove_if_lost(const char *path, folder_holds *holds)
 {
     struct stat st;
-    if (lives(strrchr(path, '.') + 1)) return;
+    bool may_live = lives(strrchr(path, '.') + 1);
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return;
-    if (!fstat(fd, &st) && !flock(fd, LOCK_EX | LOCK_NB) && is_named(fd, path)) {
+    bool is_lost = !fstat(fd, &st) && (!may_live || is_old(&st));
+    if (is_lost && !flock(fd, LOCK_EX | LOCK_NB) && is_named(fd, path)) {
         if (S_ISREG(st.st_mode)) unlink(path);
         if (S_ISDIR(st.st_mode) && holds && temporary_empty_folder(path, holds))
             (void)0; /* what is not ours in it stays, and the folder with it */

@@ -378,6 +378,24 @@ static void test_lost_temporaries_go(void **state)
     }
 }
 
+/* Its number is another process's by now: what nobody has locked, and nobody has written to for
+ * hours, is lost all the same. */
+static void test_lost_temporaries_of_a_number_that_is_used_again_go(void **state)
+{
+    (void)state;
+    static const struct timespec long_ago[2] = { { .tv_sec = 1000000000 },
+                                                 { .tv_sec = 1000000000 } };
+    char name[64];
+    name_of(name, "out", "1");
+    for (int is_locked = 0; is_locked < 2; is_locked++) {
+        int fd = leave(name, false, is_locked);
+        assert_int_equal(utimensat(AT_FDCWD, name, long_ago, 0), 0);
+        assert_int_equal(output_try("out", &why), 0);
+        assert_int_equal(access(name, F_OK), is_locked ? 0 : -1);
+        close(fd);
+    }
+}
+
 /* A folder that a killed process left goes without what somebody put into it. */
 static void test_what_others_put_into_a_temporary_stays(void **state)
 {
@@ -792,6 +810,7 @@ int main(void)
         TEST(test_what_can_only_be_appended_to),
         TEST(test_what_may_not_be_written),
         TEST(test_lost_temporaries_go),
+        TEST(test_lost_temporaries_of_a_number_that_is_used_again_go),
         TEST(test_what_others_put_into_a_temporary_stays),
         TEST(test_same_temporary_twice),
         TEST(test_creation_is_exclusive),
