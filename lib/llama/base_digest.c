@@ -107,10 +107,11 @@ int base_reading_begin(struct base_reading **out, const struct weights *w, struc
     r->state = new_state();
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->moved, NULL);
-    if (!process_thread(&r->thread, read_tensors, r)) return 0;
+    int error = process_thread(&r->thread, read_tensors, r);
+    if (!error) return 0;
     release(r);
     *out = NULL;
-    return fail(why, "no thread can be made");
+    return fail(why, "no thread could be started: %s: see ulimit -u", strerror(error));
 }
 
 void base_reading_reach(struct base_reading *r, int64_t i)

@@ -81,9 +81,11 @@ int frames_read_ahead(struct frames *f, struct fail *why)
     a->source.content_size = a->source.content_capacity = 0;
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->moved, NULL);
-    if (process_thread(&a->thread, load_frames, a)) {
+    int error = process_thread(&a->thread, load_frames, a);
+    if (error) {
         free(a);
-        return fail(why, "%s: no thread to read it", f->name);
+        return fail(why, "%s: no thread to read it could be started: %s: see ulimit -u", f->name,
+                    strerror(error));
     }
     f->fd = -1;
     f->zstd = NULL;

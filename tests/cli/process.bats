@@ -404,6 +404,19 @@ refused() { # WHAT COMMAND...
         -m tok/tokenizer.model --decode good/tokenize)
 }
 
+@test "process: where no thread may be started that is told, and which limit it is" {
+    make_good
+    # root has no such limit. The folder of the tests is closed to others.
+    [ "$(id -u)" = 0 ] || skip "only root becomes somebody else"
+    as=(setpriv --reuid 54329 --inh-caps=+dac_override --ambient-caps=+dac_override)
+    "${as[@]}" true || skip "nobody else can be become"
+    tool=train
+    run --separate-stderr -1 "${as[@]}" bash -c 'ulimit -u 1; exec "$@"' bash \
+        $(command_of train) --threads 1 --quiet
+    [[ "$stderr" == "train: base.nf4: no thread to read it could be started: "*": see ulimit -u" ]]
+    nothing_left
+}
+
 @test "process: threads are bounded, and no count becomes another" {
     make_good
     for tool in $TOOLS; do
