@@ -1,5 +1,5 @@
-# LongQLoRA as Unix tools. `make help` lists what can be made: each target with what stands behind
-# its ##, here, in recipes/reproduce.mk and in tests/tests.mk.
+# LongQLoRA as Unix tools. `make help` lists the targets with the text behind their ##, from here,
+# recipes/reproduce.mk and tests/tests.mk.
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -22,7 +22,7 @@ BIN := $(if $(filter release,$(FLAVOUR)),bin,$(BUILD)/bin)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
 	-Wwrite-strings -Wundef -Wvla
-# Includes are written from the root.
+# Paths of includes begin at the root.
 CPPFLAGS += -I. -D_GNU_SOURCE -DLONGQLORA_VERSION='"$(VERSION)"'
 CFLAGS_release := -O2 -g
 CFLAGS_asan := -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all \
@@ -33,7 +33,7 @@ CFLAGS_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-
 CFLAGS_coverage := -O0 -g --coverage
 OWN := -std=gnu11 $(WARNINGS) $(CFLAGS_$(FLAVOUR)) -MMD -MP -pthread
 LINK := $(CFLAGS_$(FLAVOUR)) -pthread -Wl,--as-needed
-# The libraries' flags are found once (packaging/requirements), before anything is compiled.
+# packaging/requirements finds the libraries' flags once, before anything is compiled.
 FOUND := build/libraries
 CPPFLAGS += $(shell cat $(FOUND).cflags 2>/dev/null)
 LIBS = $(shell cat $(FOUND).libs)
@@ -41,44 +41,45 @@ LIBS = $(shell cat $(FOUND).libs)
 LIB := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*/*.c))
 MODEL := $(patsubst %.c,$(BUILD)/%.o,$(wildcard model/*.c))
 
-# The CPU kernels are compiled once for each level of the instruction set, linked into one
-# object a level, and only the level's table stays visible.
+# The CPU kernels are compiled once for each level of the instruction set. Each level is linked into
+# one object, whose only visible symbol is the level's table of kernels.
 KERNEL_SOURCES := $(wildcard kernels/cpu/*.c)
 ARCH := $(shell uname -m)
 LEVELS := baseline $(if $(filter x86_64,$(ARCH)),v3 v4 bf16)
 MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
-# Products in bf16 with f32 sums (device cpu-bf16).
+# This level multiplies in bf16 and adds up in f32 (device cpu-bf16).
 MARCH_bf16 := $(MARCH_v4) -mavx512bf16 -mamx-tile -mamx-bf16 -DGEMM_BF16
-# Clang warns of each loop marked simd that it cannot vectorise: a hint, not a fault.
+# -Wno-pass-failed: clang warns if it cannot vectorise a loop marked simd, which is not an error.
 OPTIMIZE := $(if $(filter coverage,$(FLAVOUR)),,-O3) -fopenmp-simd -fno-math-errno \
 	-fno-trapping-math -Wno-pass-failed
-# Bits that are part of a format or of a promise across levels: no fused multiply-add.
+# These files are compiled without fused multiply-add, because their bits are part of a format, or
+# must be the same on every level.
 EXACT := nf4 adamw convert
 KERNELS := $(BUILD)/kernels/kernels.o $(foreach l,$(LEVELS),$(BUILD)/kernels/cpu-$(l).o)
 
 LIBRARY := $(LIB) $(MODEL) $(KERNELS)
-# Of which a program takes the objects that it uses.
+# A program takes only the objects that it uses from the archive.
 ARCHIVE := $(BUILD)/liblongqlora.a
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-# The CUDA plug-ins, beside the programs, where there is nvcc: one for GPUs with bf16, one that
-# computes in f16 for older ones. CUDA_ARCHS=own, a developer's build: for the GPU that is here, or
-# for one architecture where none is. CUDA_ARCHS=all, what is installed and taken to other machines:
-# every architecture that the toolkit has, and PTX for those to come. Any list will do, such as
-# CUDA_ARCHS="80 90". What ptxas says of each kernel (registers, spills) is kept; make cuda-report
-# sums it up.
+# If nvcc is installed, two CUDA plug-ins are built beside the programs: one computes in bf16, the
+# other in f16 for older GPUs. CUDA_ARCHS chooses the architectures. `own`, for development, is that
+# of this machine's GPU, or a single one if there is none. `all`, for installation and other
+# machines, is every architecture of the toolkit, and PTX for later ones. A list, such as "80 90",
+# is possible too. The output of ptxas for each kernel (registers, spills) is kept;
+# `make cuda-report` sums it up.
 NVCC := $(shell command -v nvcc 2>/dev/null)
 CUDA_ARCHS ?= own
 ifneq ($(NVCC),)
 ALL_ARCHS := 80 86 89 90
-# CUDA 13 has no Volta any more.
+# CUDA 13 no longer compiles for Volta (compute_70).
 OLDER_ARCHS := $(shell $(NVCC) --list-gpu-arch | sed -n 's/^compute_70$$/70/p') 75
 GPU_ARCH := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head \
 	-n 1 | tr -d .)
-# Hopper's own instructions, which no other architecture has; toolkits before 12 do not know them.
+# Toolkits before 12 do not know the instructions that only Hopper has.
 KNOWS_HOPPER := $(shell $(NVCC) --version | grep -qE 'release (1[2-9]|[2-9][0-9])' && echo yes)
 endif
 at_least_80 = $(filter-out 7%,$(1))
@@ -89,9 +90,8 @@ archs_f16_own = $(or $(filter $(OLDER_ARCHS) $(ALL_ARCHS),$(GPU_ARCH)),75)
 ARCHS_cuda := $(call at_least_80,$(or $(archs_$(CUDA_ARCHS)),$(CUDA_ARCHS)))
 ARCHS_cuda-f16 := $(or $(archs_f16_$(CUDA_ARCHS)),$(CUDA_ARCHS))
 CUDA_SOURCES := $(wildcard kernels/cuda/*.cu)
-# For each architecture, and PTX of the newest for those to come. The sources ask for nothing
-# between 8.0 and 9.0, so that nvcc's first half, which takes the longer, is the same for 8.0, 8.6
-# and 8.9.
+# Code for each architecture, and PTX of the newest one for later GPUs. The sources do not
+# distinguish 8.0, 8.6 and 8.9. So nvcc runs its first half, which takes longer, once for the three.
 ampere = $(filter 80 86 89,$(1))
 virtual_arch = $(if $(call ampere,$(1)),$(firstword $(call ampere,$(2))),$(1))
 cuda_code = $(foreach a,$(1),-gencode arch=compute_$(call virtual_arch,$(a),$(1)),code=sm_$(a)) \
@@ -101,19 +101,20 @@ PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so 
 	$(BIN)/kernels-cuda-f16.so))
 
 ## Build
-# Programs and plug-ins are made beside each other, also where make was started without -j.
+# Programs and plug-ins are built in parallel even if make was started without -j.
 parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 all: ## programs, and the CUDA plug-ins where there is nvcc (CUDA_ARCHS=all: for every one)
 	@$(MAKE) --no-print-directory $(parallel) programs
 programs: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
 
-# Files whose bits are the CPU's: no fused multiply-add.
+# These files are compiled without fused multiply-add, because their bits must equal the CPU's.
 CUDA_EXACT := adamw
 uses_hopper = $(and $(filter attention_wgmma,$(1)),$(filter 90,$(2)),$(KNOWS_HOPPER))
 hopper_code := -DHOPPER -gencode arch=compute_90a,code=sm_90a
 
 space := $() $()
-# Objects lie in a folder of their architectures; the plug-in is linked anew when they are others.
+# The folder of the objects is named after the architectures. If these change, the plug-in is linked
+# again.
 define plugin
 OBJECTS_$(1) := $(BUILD)/$(1)/$(subst $(space),-,$(strip $(ARCHS_$(1))))
 $$(OBJECTS_$(1))/%.o: kernels/cuda/%.cu Makefile
@@ -185,7 +186,8 @@ include recipes/reproduce.mk
 
 ## This machine
 
-# The lists of deps.txt that the other goals on the command line need; without any, all.
+# LISTS has the lists of deps.txt that the other goals on the command line need. `make deps` alone
+# installs all lists.
 GOALS := $(filter-out deps,$(MAKECMDGOALS))
 BUILD_GOALS := all install uninstall deb info help clean
 FIGURE_GOALS := demo reproduce plot
@@ -198,7 +200,7 @@ endif
 deps: ## install the packages that the other goals given here need; alone all of deps.txt
 	@tests/install-deps $(LISTS)
 	@rm -f $(FOUND).*
-# In one command line what is to be made waits for them.
+# All other goals of the same command line wait for deps.
 $(if $(filter deps,$(MAKECMDGOALS)),$(eval $(GOALS): | deps))
 
 info: ## versions of compiler, libraries and CUDA that are here
@@ -220,7 +222,6 @@ install: ## programs, manuals, documents, examples, recipes, completion (PREFIX,
 uninstall: ## remove exactly what install put there
 	@packaging/install --uninstall
 
-# A package for the release that runs here.
 deb: ## a package for the release that runs here
 	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all programs
 	@packaging/deb $(VERSION) $(TOOLS) $(if $(PLUGIN),-- $(PLUGIN))

@@ -1,7 +1,9 @@
-/* adapter_load.h - a model with an adapter: how it is opened, and its values.
+/* adapter_load.h - opens a model with an adapter and loads the adapter's values.
  *
- *     fit_set_up(&fit, &a, &setup)               after adapter_fit, before model_open
- *     adapter_load(&a, model, why)               after it
+ *     adapter_fit(&a, &config, &fit, why)
+ *     fit_set_up(&fit, &a, &setup)
+ *     model_open(&model, &setup, …)
+ *     adapter_load(&a, model, why)
  */
 #ifndef LONGQLORA_MODEL_ADAPTER_LOAD_H
 #define LONGQLORA_MODEL_ADAPTER_LOAD_H
@@ -9,10 +11,12 @@
 #include "lib/llama/adapter.h"
 #include "model/model.h"
 
-/* Sets what of a model's setup the adapter decides; the fit must live until the model is open. */
+/* Copies rank, alpha and the adapted tensors from the adapter to the setup. The setup borrows
+ * fit->each, so the fit must live until the model is open. */
 void fit_set_up(const struct fit *fit, const struct adapter *a, struct model_setup *setup);
 
-/* Fills the parameters of a model that was opened with the adapter's fit. */
+/* Uploads the adapter's values to the parameters of a model that was opened with its fit. Fails if
+ * a tensor is missing or has another shape. */
 int adapter_load(const struct adapter *a, struct model *m, struct fail *why) MUST_USE;
 
 #endif

@@ -4,7 +4,7 @@
 
 #include <sys/stat.h>
 
-/* Is the embedding trained, which is the head as well? */
+/* True if the embedding is trained and the head is tied to it. */
 static bool trains_tied(const struct model *m)
 {
     const struct parameters *p = model_parameters(m);
@@ -20,7 +20,7 @@ static json_t *module_names(const struct model *m, bool adapters)
         for (int64_t i = 0; i < p->at_count; i++) {
             const struct trainable *t = &p->at[i];
             if ((int)t->tensor->part != part || (t->kind != TRAINED_WEIGHT) != adapters) continue;
-            /* The module is the name's last word before ".weight". */
+            /* The module is the last word of the tensor's name before ".weight". */
             char name[64];
             snprintf(name, sizeof name, "%.*s", (int)(strlen(t->tensor->name) - 7),
                      t->tensor->name);
@@ -34,7 +34,7 @@ static json_t *module_names(const struct model *m, bool adapters)
 
 /* ---- adapter_config.json ---- */
 
-/* Do all layers have the same parts of the kind? */
+/* True if each part that has parameters of this kind has them in every layer. */
 static bool is_in_all(const struct model *m, enum trained kind)
 {
     const struct parameters *p = model_parameters(m);
@@ -46,7 +46,7 @@ static bool is_in_all(const struct model *m, enum trained kind)
     return true;
 }
 
-/* Do names, one rank and one alpha say all of it? */
+/* True if target_modules, one rank and one alpha describe the adapter completely. */
 static bool is_uniform(const struct model *m)
 {
     const struct parameters *p = model_parameters(m);
@@ -60,7 +60,8 @@ static bool is_uniform(const struct model *m)
     return is_in_all(m, TRAINED_LORA_A);
 }
 
-/* As the adapter that was trained further has it. */
+/* Copies the fields from the adapter that was trained further, because its pattern keys describe
+ * it. */
 static void keep_fields(json_t *config, const json_t *from)
 {
     static const char *const names[] = { "r",
@@ -81,8 +82,8 @@ static void keep_fields(json_t *config, const json_t *from)
     }
 }
 
-/* A name that others can open: the directory, or where the config says that it comes from. A
- * stream of weights is none. */
+/* Returns a name that PEFT can open: the model directory, or the `_name_or_path` of the config.
+ * PEFT cannot open a weights stream, so its own path is not used. */
 static json_t *name_for_peft(const struct model *m, const struct adapter_origin *origin)
 {
     struct stat st;
@@ -109,7 +110,7 @@ static int write_config(const struct model *m, const struct model_setup *setup,
                   "init_lora_weights", 1, "target_modules", module_names(m, true),
                   "modules_to_save", json_array_size(saved) ? json_incref(saved) : json_null());
     json_decref(saved);
-    /* PEFT keeps alpha as an integer where it is one. */
+    /* PEFT writes an integer alpha as an integer. */
     if (setup->alpha == (double)(int64_t)setup->alpha)
         json_object_set_new(config, "lora_alpha", json_integer((json_int_t)setup->alpha));
     if (from && !is_uniform(m)) keep_fields(config, from);
@@ -204,7 +205,7 @@ static int write_tensors(const struct model *m, const char *directory, struct fa
 int adapter_save(const struct model *m, const struct adapter_origin *origin, const char *directory,
                  struct fail *why)
 {
-    /* longqlora.json comes last: where it stands, the adapter is whole. */
+    /* longqlora.json is written last, so that its presence shows that the adapter is complete. */
     if (write_tensors(m, directory, why) ||
         write_config(m, model_setup_of(m), origin, directory, why))
         return -1;

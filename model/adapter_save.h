@@ -1,7 +1,7 @@
-/* adapter_save.h - a model's trained matrices as a PEFT adapter.
+/* adapter_save.h - writes a model's trained matrices as a PEFT adapter.
  *
- * Where a tied embedding was trained, the head is stored too and both are named, since PEFT takes
- * an embedding that is saved alone for one that has parted from the head.
+ * If a tied embedding was trained, the file stores a copy as the head, and modules_to_save names
+ * both modules. PEFT unties an embedding that is saved alone.
  */
 #ifndef LONGQLORA_MODEL_ADAPTER_SAVE_H
 #define LONGQLORA_MODEL_ADAPTER_SAVE_H
@@ -9,14 +9,14 @@
 #include "lib/llama/adapter.h"
 #include "model/model.h"
 
-/* What adapter_save writes beside the parameters. */
+/* What adapter_save writes beside the parameters. Everything is borrowed. */
 struct adapter_origin {
-    const char *base_name;                /* as the user calls it */
-    const char *base, *tokenizer;         /* digests */
-    const char *quantization;             /* of the base in training */
-    const json_t *attention, *recipe;     /* borrowed */
-    const struct stream_wording *wording; /* NULL: none */
-    const struct adapter *from;           /* that was trained further; NULL: none */
+    const char *base_name;                /* the base as the user named it */
+    const char *base, *tokenizer;         /* their digests */
+    const char *quantization;             /* what the base was quantized to during training */
+    const json_t *attention, *recipe;     /* become fields of longqlora.json; NULL: no field */
+    const struct stream_wording *wording; /* the chat template of the training data; NULL: none */
+    const struct adapter *from;           /* the adapter that was trained further; NULL: none */
 };
 
 int adapter_save(const struct model *m, const struct adapter_origin *origin, const char *directory,

@@ -26,7 +26,7 @@ void batch_release(struct batch *b)
     *b = (struct batch){ 0 };
 }
 
-/* Walks a sample's tokens: is token t trained on? */
+/* The state of a walk over a sample's tokens, in which walk_to says whether token t is a target. */
 struct walk {
     const struct sample *s;
     const struct attention_plan *a;

@@ -11,7 +11,7 @@ static const char *const header_keys[] = {
 };
 static const char *const record_keys[] = { "name", "first", "data", NULL };
 
-/* The three arrays of a state, in the order of the records. */
+/* The three arrays of a state; its records have the same order. */
 enum { ARRAYS = 3 };
 static const char *const array_names[ARRAYS] = { "value", "moment1", "moment2" };
 static float *array_of(const struct parameters *p, int i)
@@ -19,7 +19,7 @@ static float *array_of(const struct parameters *p, int i)
     return i == 0 ? p->value : i == 1 ? p->moment1 : p->moment2;
 }
 
-static const int64_t piece = 4 << 20; /* elements of a record: 16 MiB */
+static const int64_t piece = 4 << 20; /* elements of one record, which are 16 MiB */
 
 static int write_arrays(struct writer *w, const struct model *m, struct fail *why)
 {
@@ -83,8 +83,7 @@ int checkpoint_save_state(const char *path, const struct model *m, const struct 
     return writer_close(w, why);
 }
 
-/* Numbers that go on being counted: none may be such that they overflow, or that nothing follows.
- */
+/* Checks the numbers that the run will count on from, so that none overflows or stops the count. */
 static int check_numbers(const struct run_state *s, struct fail *why)
 {
     if (s->loss_steps > s->step || s->scale_steps > s->step)
@@ -96,7 +95,7 @@ static int check_numbers(const struct run_state *s, struct fail *why)
     return 0;
 }
 
-/* Fields that states of older programs have not: they stay 0. */
+/* Reads the fields that older programs did not write. They stay 0 where they are missing. */
 static int get_later(const msgpack_object *h, struct run_state *s, struct fail *why)
 {
     struct {

@@ -1,10 +1,10 @@
-/* checkpoint.h - the state that a run needs to go on bit for bit: one stream of kind
- * "state" in checkpoint-N/ beside the adapter or model.
+/* checkpoint.h - the state with which a run is resumed bit for bit: one stream of kind "state"
+ * (docs/formats) in checkpoint-N/, beside the adapter or model.
  *
- * A checkpoint is made under a temporary name, each file synced, manifest.json (every
- * file's size and digest) last, then renamed: it is whole or absent. Random numbers,
- * rate and the order of samples are functions of recipe and step, so that nothing
- * else has to be kept.
+ * A checkpoint is written under a temporary name. Each file is synced, then manifest.json is
+ * written with every file's size and digest, then the directory is renamed, so that a checkpoint is
+ * either complete or absent. Random numbers, learning rate and the order of samples are functions
+ * of recipe and step, so the state need not contain them.
  */
 #ifndef LONGQLORA_MODEL_CHECKPOINT_H
 #define LONGQLORA_MODEL_CHECKPOINT_H
@@ -12,57 +12,61 @@
 #include "lib/llama/checkpoint_number.h"
 #include "model/model.h"
 
-/* A checkpoint's numbers are counted up to here. */
+/* CHECKPOINT_STEPS_MAX is the largest step number that a checkpoint may have. */
 enum { RECIPE_TEXT = 8192, CHECKPOINT_STEPS_MAX = 1 << 30 };
 
 struct run_state {
-    int64_t step;    /* updates done */
+    int64_t step;    /* number of updates done */
     uint64_t tokens; /* targets trained on so far */
-    /* Tokens of the samples so far, targets or not; 0 in states of older programs. */
+    /* tokens of all samples so far, targets or not; 0 in a state that an older program wrote */
     uint64_t computed;
-    double loss_sum; /* since the last log line */
+    double loss_sum; /* sum of the losses since the last log line */
     int64_t loss_steps;
-    double loss_scale;   /* in use; 1: none */
-    int64_t scale_steps; /* updates since it last changed */
-    /* The schedule since step `since`, and those before it as a JSON array; see schedules.h. */
+    double loss_scale;   /* the loss scale in use; 1 if the loss is not scaled */
+    int64_t scale_steps; /* updates since the loss scale last changed */
+    /* The schedule in force since step `since`; `schedules` holds the earlier ones as a JSON array
+     * (see schedules.h). */
     int64_t since, steps, warmup;
     char schedules[RECIPE_TEXT];
-    /* Evaluations that counted for the best model, as Hugging Face's Trainer counts them. */
+    /* Counters of the evaluations that choose the best model, counted as in Hugging Face's
+     * Trainer. */
     int64_t evaluated; /* the step of the last evaluation; 0: none */
     int64_t evaluations, best_step, worse;
     double best_metric;
-    /* A run goes on only with the same ones of these. */
+    /* A run is resumed only if each of the following equals the new run's. */
     char recipe[RECIPE_TEXT]; /* the values that decide the result, as JSON */
     char data[STREAM_DIGEST_TEXT], tokenizer[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT];
-    char rope[160], device[80]; /* in words */
-    int64_t chunk;              /* rows of a chunk: they decide the order of sums */
+    char rope[160], device[80]; /* both in words */
+    int64_t chunk;              /* rows of a chunk, on which the order of sums depends */
 };
 
 int checkpoint_save_state(const char *path, const struct model *m, const struct run_state *state,
                           struct fail *why) MUST_USE;
-/* Reads only what stands in the header. */
+/* Reads the fields of the header only, not the parameters. */
 int checkpoint_peek(const char *path, struct run_state *state, struct fail *why) MUST_USE;
 int checkpoint_load_state(const char *path, struct model *m, struct run_state *state,
                           struct fail *why) MUST_USE;
 
-/* Writes manifest.json for the files of a directory; fails naming the first file that
- * differs from it. */
+/* checkpoint_seal writes manifest.json for the files of a directory. checkpoint_verify compares
+ * them with it, and fails naming the first file that differs. */
 int checkpoint_seal(const char *directory, struct fail *why) MUST_USE;
 int checkpoint_verify(const char *directory, struct fail *why) MUST_USE;
 
-/* Digest of manifest.json itself, by which a checkpoint is recognised. */
+/* The digest of manifest.json itself, which identifies a checkpoint. */
 int checkpoint_digest(const char *directory, char digest[STREAM_DIGEST_TEXT],
                       struct fail *why) MUST_USE;
-/* Removes the files that manifest.json names, then it, then the directory. What else lies in the
- * directory stays, and the directory with it. */
+/* Removes the files that manifest.json names, then manifest.json, then the directory. Files of
+ * others stay, and then the directory stays too. */
 int checkpoint_remove(const char *directory, struct fail *why) MUST_USE;
-/* Likewise, where another one has taken its place, and takes what else lies in it: the checkpoint
- * `heir`. */
+/* Removes the checkpoint `old` after `heir` has replaced it. Files in `old` that its manifest does
+ * not name are first moved into `heir`. */
 int checkpoint_drop(const char *old, const char *heir, struct fail *why) MUST_USE;
-/* Likewise of what a program left that was killed; one without a manifest.json, which was not done,
- * goes with all that lies in it. */
+/* Removes a checkpoint that a killed program left. With a manifest.json it is removed as by
+ * checkpoint_drop. Without one it was never completed, so every file in it is ours and is
+ * deleted. */
 int checkpoint_discard(const char *path, const char *heir);
-/* True if the directory holds nothing else but temporary files of ours. */
+/* True if the directory holds only manifest.json, the files that it names, and our temporary
+ * files. */
 bool checkpoint_is_pure(const char *directory);
 
 #endif

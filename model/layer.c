@@ -3,8 +3,8 @@
  *     n = rmsnorm(x)   q,k,v = n·Wᵀ   rope(q), rope(k)   o = attention
  *     h = x + o·Woᵀ    n = rmsnorm(h)  gate,up = n·Wᵀ    y = h + swiglu(gate, up)·Wdᵀ
  *
- * The backward takes what was kept, or first makes it again from x. The MLP's half
- * is made again chunk by chunk, so that its wide activations never lie whole.
+ * The backward reads the stored activations, or first recomputes them from x. It recomputes the MLP
+ * chunk by chunk, so that the MLP's wide activations are never in memory for all rows.
  */
 #include "model/model_internal.h"
 
@@ -23,7 +23,9 @@ struct group group_of(const struct linear *at, int count, int slot)
     return (struct group){ at, count, slot };
 }
 
-/* The rows of one chunk: those of a T-long buffer, or a chunk-long buffer's own. */
+/* Returns the rows of the chunk that begins at `first`. For a stored layer chunk_rows returns the
+ * same. In a recomputed layer h and m hold one chunk only, so chunk_rows returns the whole
+ * buffer. */
 static struct mat at_rows(const struct model *m, struct mat whole, int64_t first)
 {
     return mat_rows(m->k, whole, first);
@@ -48,7 +50,7 @@ static void check_finite(struct model *m, const char *what, int64_t layer, struc
     m->k->finite_check(m->dev, name, x, rows, cols);
 }
 
-/* ---- what the forward keeps of u, and the backward needs again ---- */
+/* ---- u = drop(x)·Aᵀ, which the forward saves for the backward ---- */
 
 static void save_lora_down(struct model *m, struct mat u, struct mat x, const struct group *g,
                            int64_t first, int64_t rows)
@@ -58,7 +60,7 @@ static void save_lora_down(struct model *m, struct mat u, struct mat x, const st
     m->k->copy_rows(m->dev, at_rows(m, u, first), mat_columns(m->k, x, g->at[0].in), rows, rank);
 }
 
-/* u right of x, as the forward had it. */
+/* Puts u into the columns right of x, where the forward had it. */
 static void restore_lora_down(struct model *m, struct mat u, struct mat x, const struct group *g,
                               int64_t first, int64_t rows, struct dropout drop)
 {
@@ -95,7 +97,7 @@ static struct attention_starts starts_of_heads(const struct model *m)
     return (struct attention_starts){ m->first, m->second, m->config.heads / 2 };
 }
 
-/* q, k and v of the layer's input, turned to their positions. */
+/* Computes q, k and v from the layer's input and rotates q and k to their positions. */
 static void make_heads(struct model *m, int64_t index)
 {
     const struct kernels *k = m->k;
@@ -134,7 +136,7 @@ static void attend(struct model *m, int64_t index)
     check_finite(m, "attention's output", index, s->o, m->rows, c->heads * c->head_dim);
 }
 
-/* h, n and gate|up of one chunk. */
+/* Computes h, n and gate|up of one chunk. */
 static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t rows)
 {
     const struct kernels *k = m->k;
@@ -180,7 +182,8 @@ void layer_forward(struct model *m, int64_t index)
     }
 }
 
-/* Gradients of one chunk through the MLP and o_proj; m->grad becomes that of h. */
+/* Propagates the gradient of one chunk back through the MLP and o_proj. m->grad, the gradient of
+ * the layer's output, becomes the gradient of h. */
 static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t rows)
 {
     const struct kernels *k = m->k;
@@ -220,7 +223,8 @@ void layer_backward(struct model *m, int64_t index)
     struct group qkv = group_of(l->qkv, 3, SLOT_QKV), o = group_of(l->o, 1, SLOT_O);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct group down = group_of(l->down, 1, SLOT_DOWN);
-    /* Of layers that share their place, the last one's lies there still. */
+    /* Recomputed layers share one set of activations, which still holds those of the last of
+     * them. */
     bool is_there = index >= c->layers - m->setup.stored_layers - 1;
     if (is_there)
         k->linear_prepare(m->dev, &qkv);
@@ -233,7 +237,8 @@ void layer_backward(struct model *m, int64_t index)
     k->linear_prepare(m->dev, &down);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk)
         mlp_backward(m, index, first, chunk_size(m, first));
-    /* dq takes the place of o, and is turned into that of q; dk and dv take those of k and v. */
+    /* dq is written over o; dk and dv are written over k and v. Then the inverse rotation of dq is
+     * written over q. */
     struct heads h = heads_of(m, s->qkv);
     k->attention_bwd(m->dev, s->o, h.k, h.v, m->dout, s->o, s->lse, h.q, h.k, h.v,
                      starts_of_heads(m), m->rows, c->heads, c->kv_heads, c->head_dim,

@@ -18,7 +18,8 @@ static int set_rope(struct loaded *l, const struct loaded_options *o, struct fai
     return 0;
 }
 
-/* What the adapter asks of the base, and the way out, which every program that comes here has. */
+/* Checks the adapter's tokenizer and base. An error ends with --force-base, because every program
+ * that calls this has that option. */
 static int check_adapter(const struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     const struct weights *w = &l->weights;
@@ -45,7 +46,7 @@ int loaded_check_places(const struct loaded_options *o, struct fail *why)
     return fail_input(why, "%s, and this with --adapter", first.text);
 }
 
-/* What the adapter makes of the model, which is not yet loaded. */
+/* Fits the adapter to the model's config; the weights are not loaded yet. */
 static int fit_adapter(struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     if (!l->has_adapter) return 0;
@@ -54,7 +55,7 @@ static int fit_adapter(struct loaded *l, const struct loaded_options *o, struct 
     return l->fit.unties ? weights_untie(&l->weights, why) : 0;
 }
 
-/* A model that loaded_open opens, as far as it is. */
+/* The argument of check_outline: what loaded_open was called with. */
 struct opening {
     const struct loaded *l;
     const struct loaded_options *o;

@@ -1,5 +1,5 @@
-/* loaded.h - a model as a program is told to use it: its weights, perhaps an adapter,
- * and the positions that the two and the user agree on.
+/* loaded.h - a model as the command line names it: its weights, an optional adapter, and the
+ * positional scaling that follows from the model, the adapter and --rope.
  */
 #ifndef LONGQLORA_MODEL_LOADED_H
 #define LONGQLORA_MODEL_LOADED_H
@@ -9,16 +9,19 @@
 struct loaded;
 
 struct loaded_options {
-    const char *model, *adapter; /* directory or stream; PEFT directory or NULL */
-    const char *rope;            /* instead of what model and adapter say, or NULL */
-    int64_t original_context;    /* 0: as the model says */
-    bool force_base;             /* take an adapter of another base */
-    bool with_base;              /* the model's digest is wanted, which reads all of it */
-    bool is_checked_later;       /* do not read all of it to check the adapter's base */
-    bool is_outline;             /* shapes alone, for a plan: of a config.json too */
-    bool merges;                 /* adapters that only merge computes are taken, too */
-    /* Of a stream, once its header was read: called with what it is going to be, before its data
-     * take memory. NULL: nothing is checked. */
+    const char *model, *adapter; /* model directory or weights stream; PEFT directory or NULL */
+    const char *rope;            /* overrides the scaling of model and adapter; NULL: does not */
+    int64_t original_context;    /* overrides the model's original context; 0: does not */
+    bool force_base;             /* accepts an adapter that was trained on another base */
+    /* also computes the model's digest, for which it reads all of the model */
+    bool with_base;
+    /* leaves the check of the adapter's base to the caller, because it reads all of the model */
+    bool is_checked_later;
+    /* opens shapes alone, for a memory plan; a config.json is enough */
+    bool is_outline;
+    bool merges; /* also accepts adapters that only the tool merge can apply */
+    /* For a stream: called after its header is read and before its data take memory, so that the
+     * caller can refuse a model that is too large. NULL: no call. */
     int (*check)(void *arg, const struct loaded *outline, struct fail *why);
     void *arg;
 };
@@ -26,30 +29,33 @@ struct loaded_options {
 struct loaded {
     struct weights weights;
     struct adapter adapter;
-    struct fit fit; /* of the adapter */
+    struct fit fit; /* of the adapter to config */
     bool has_adapter;
     const char *adapter_path; /* borrowed */
-    bool base_is_due;         /* adapter_check_base is, with the base's digest */
-    struct config config; /* with the rope that is used, and what else the adapter makes of it */
+    /* the caller must still call adapter_check_base, once it has the base's digest */
+    bool base_is_due;
+    struct config config; /* the model's, with the rope in use and the adapter's changes */
 };
 
-/* Fails if what is named is no model, no adapter or no rope, as loaded_open would, and opens
- * nothing. */
+/* Checks that the named model, adapter and rope exist, and fails with the message of loaded_open.
+ * It opens nothing, so that a mistake is told before long work. */
 int loaded_check_places(const struct loaded_options *o, struct fail *why) MUST_USE;
 int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why) MUST_USE;
 void loaded_close(struct loaded *l);
 
-/* After adapter_check_base, where it was due: names the adapter, and the way out. Returns -1. */
+/* Completes the error of an adapter_check_base that was left to the caller: it names the adapter
+ * and adds --force-base. Returns -1. */
 int loaded_fail_base(const char *adapter, struct fail *why);
 
-/* The bytes that loaded_model would take. */
+/* Plans the bytes that loaded_model would allocate. */
 int loaded_plan(const struct loaded *l, const struct model_setup *setup, struct memory_plan *plan,
                 struct fail *why) MUST_USE;
-/* Is there memory for it? In words: what it takes of what is free, or what it lacks. */
+/* Sets *fits if the free memory is enough. `text` says how much is needed and how much is free, or,
+ * if it does not fit, what is lacking. */
 int loaded_check_memory(const struct loaded *l, const struct model_setup *setup, bool *fits,
                         char *text, size_t size, struct fail *why) MUST_USE;
-/* The model, with the adapter's matrices in it; the adapter decides what of the setup is its own.
- */
+/* Opens the model with the adapter's matrices in it. The adapter's rank, alpha and targets override
+ * those of the setup. On success the caller closes *m with model_close. */
 int loaded_model(const struct loaded *l, const struct model_setup *setup, struct model **m,
                  struct fail *why) MUST_USE;
 

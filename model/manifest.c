@@ -88,7 +88,8 @@ int checkpoint_digest(const char *directory, char digest[STREAM_DIGEST_TEXT], st
     return measure(path, &bytes, digest, why);
 }
 
-/* The files of manifest.json; NULL if it names one elsewhere. The caller decrefs. */
+/* Returns the "files" object of manifest.json, or NULL if a name in it leads out of the directory.
+ * The caller calls json_decref. */
 static json_t *files_of(const char *directory, struct fail *why)
 {
     char path[4096 + 16];
@@ -148,7 +149,8 @@ int checkpoint_remove(const char *directory, struct fail *why)
     return status;
 }
 
-/* Moves what the manifest does not name, unless something of that name stands there already. */
+/* Moves every file that the manifest does not name into `heir`, unless `heir` has a file of that
+ * name. */
 static int move_foreign(const char *old, const char *heir, const json_t *files, struct fail *why)
 {
     enum { NOREPLACE = 1 << 0 }; /* RENAME_NOREPLACE */
@@ -176,7 +178,8 @@ int checkpoint_drop(const char *old, const char *heir, struct fail *why)
     if (lstat(old, &st)) return 0;
     json_t *files = files_of(old, why);
     must(*heir);
-    /* First, so that what a killed program left without a manifest holds nobody's files. */
+    /* Foreign files are moved first. If the program is killed later, a directory without a manifest
+     * then holds only our own files. */
     int status = !files ? -1 : move_foreign(old, heir, files, why);
     json_decref(files);
     return status ? -1 : checkpoint_remove(old, why);

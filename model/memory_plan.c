@@ -23,7 +23,7 @@ static size_t sum(const size_t *bytes)
 size_t memory_total(const struct memory_plan *plan) { return sum(plan->bytes); }
 size_t memory_host_total(const struct memory_plan *plan) { return sum(plan->host); }
 
-/* A table under construction. */
+/* The text of a table while it is written. */
 struct rows {
     char *at;
     size_t used;
@@ -75,7 +75,7 @@ struct memory_room memory_room_of(const struct kernels *k, const struct weights 
 
 static bool is_within(uint64_t bytes, uint64_t room) { return !room || bytes <= room; }
 
-/* Bytes of the device's memory, which of a host is all. */
+/* Returns the bytes that the device must have. A CPU is its own host, so there both sums count. */
 static uint64_t needed(const struct memory_plan *plan, const struct kernels *k)
 {
     return memory_total(plan) + (k->is_host ? memory_host_total(plan) : 0);

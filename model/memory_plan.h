@@ -1,4 +1,4 @@
-/* memory_plan.h - what a model's memory is used for, and whether there is as much.
+/* memory_plan.h - how many bytes a model needs for each purpose, and whether they are free.
  */
 #ifndef LONGQLORA_MODEL_MEMORY_PLAN_H
 #define LONGQLORA_MODEL_MEMORY_PLAN_H
@@ -21,30 +21,33 @@ enum memory {
 };
 
 struct memory_plan {
-    size_t bytes[MEMORY_COUNT]; /* of the device */
-    size_t host[MEMORY_COUNT];  /* of the host, that the device reaches */
-    size_t mapped;              /* of the weights, on a host: files that can be read again */
+    size_t bytes[MEMORY_COUNT]; /* in the device's memory */
+    size_t host[MEMORY_COUNT];  /* in pinned memory of the host, which the device reads */
+    /* on a CPU: bytes of weights in mapped files, whose pages the system can drop and read again */
+    size_t mapped;
 };
 const char *memory_name(enum memory memory);
 size_t memory_total(const struct memory_plan *plan);
 size_t memory_host_total(const struct memory_plan *plan);
-/* A line for each use that takes some, and the totals, in bytes and in GiB, or MiB where they are
- * fewer. */
+/* Writes one line for each purpose that needs memory, and the totals, in bytes and in MiB or
+ * GiB. */
 enum { MEMORY_TABLE = 4096 };
 void memory_table(const struct memory_plan *plan, char text[MEMORY_TABLE]);
 
-/* Free bytes; 0: not known. */
+/* Free bytes of the device and of the host; 0: unknown. */
 struct memory_room {
     uint64_t device, host;
 };
-/* Weights that are in the device's memory already count as free: they stand in a plan. */
+/* Returns the free memory. Weights that were already copied to the CPU's memory are added, because
+ * the plan counts them as well. */
 struct memory_room memory_room_of(const struct kernels *k, const struct weights *w);
-/* Mapped files need not stay in memory. */
+/* Does not count mapped files, because the system can drop their pages. */
 bool memory_fits(const struct memory_plan *plan, const struct kernels *k, struct memory_room room);
-/* "9.85 GB of 84.21 GB that are free, 1.28 GB of the host's 120.50 GB" */
+/* Writes what is needed and what is free: "9.85 GB of 84.21 GB that are free, 1.28 GB of the host's
+ * 120.50 GB". */
 void memory_describe(const struct memory_plan *plan, const struct kernels *k,
                      struct memory_room room, char *text, size_t size);
-/* What does not fit, for an error: "30.20 GB of memory, 20.10 GB are free" */
+/* Writes what does not fit, for an error message: "30.20 GB of memory, 20.10 GB are free". */
 void memory_describe_lack(const struct memory_plan *plan, const struct kernels *k,
                           struct memory_room room, char *text, size_t size);
 

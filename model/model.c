@@ -1,5 +1,5 @@
-/* A model's values and its life; placement.c has where they lie, passes.c and layer.c what it
- * computes. */
+/* Opens, initialises and closes a model. placement.c decides where its data lie in memory; passes.c
+ * and layer.c compute. */
 #include "model/model_internal.h"
 
 #include "lib/common/bf16.h"
@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdarg.h>
 
-/* ---- values ---- */
+/* ---- initial values ---- */
 
 static float widened(const void *from, enum dtype type, size_t i)
 {
@@ -44,8 +44,8 @@ static void put_copy(struct model *m, const struct copied *c)
     }
 }
 
-/* As transformers and PEFT do: normal of deviation initializer_range, gains one; LoRA's A
- * uniform in ±1/√in (Kaiming, a = √5), B zero. */
+/* Initialises as transformers and PEFT do: weights from a normal distribution with deviation
+ * initializer_range, gains 1, LoRA's A uniform in ±1/√in (Kaiming, a = √5), LoRA's B 0. */
 static int put_random(struct model *m, const struct trainable *t, int64_t index, uint64_t seed,
                       struct fail *why)
 {
@@ -78,7 +78,8 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
             if (put_random(m, t, i, seed, why)) return -1;
             continue;
         }
-        /* The weights' own table: an adapter may have more rows than the base, whose come later. */
+        /* Sizes come from the weights' own table, because an adapter may add rows that the base has
+         * not. adapter_load fills those. */
         int64_t index = t->tensor - m->table;
         const struct weight *w = &m->weights->at[index];
         if (w->type == DTYPE_NF4 && m->setup.each) continue;
@@ -112,9 +113,9 @@ static int put_tables(struct model *m, struct fail *why)
     return 0;
 }
 
-/* ---- life ---- */
+/* ---- open and close ---- */
 
-/* plan_only: nothing will be computed, so a table of sizes is enough. */
+/* plan_only: only sizes are needed, so this machine need not have the device. */
 static int begin(struct model *m, const struct model_setup *setup, const struct config *config,
                  const struct weights *weights, bool plan_only, struct fail *why)
 {
@@ -154,7 +155,7 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     return 0;
 }
 
-/* What begin made. */
+/* Frees what begin allocated. */
 static void end(struct model *m)
 {
     config_release(&m->config);
@@ -176,7 +177,7 @@ static void add_scratch(struct model *m, int threads)
 {
     struct shape shape = shape_of(m);
     m->plan.bytes[MEMORY_SCRATCH] = m->k->plan(&shape, threads);
-    /* On the host the source's own memory counts. */
+    /* On a CPU the weights are used where the source has them, so the plan counts that memory. */
     size_t source = 0;
     if (!m->weights || !m->k->is_host) return;
     int64_t count =

@@ -1,8 +1,30 @@
-/* model.h - a LLaMA: forward, loss, backward, for every backend and kind of training.
+/* model.h - a LLaMA: forward, loss and backward, for every backend and every kind of training.
  *
- * Everything is planned and allocated by model_open; nothing afterwards. Rows are
- * the tokens of one or more samples, one after the other. What is row-wise runs in
- * chunks of rows; only attention sees all of them.
+ * model_open plans and allocates all memory; nothing is allocated afterwards. A batch has T rows,
+ * which are the tokens of one or more samples, one after the other. Operations on single rows run
+ * in chunks of rows; only attention sees all T rows.
+ *
+ * One update of a training:
+ *
+ *     model_open(&m, &setup, NULL, &weights, seed, why)
+ *     for each micro-batch:
+ *         model_forward(m, &batch, drop)
+ *         model_loss(m, nll, loss_scale / targets, why)  nll [T]
+ *         model_backward(m)                              adds to the gradients
+ *     optimiser_step(&o, m, done, loss_scale, &norm, why)  applies the gradients and zeroes them
+ *     model_close(m)
+ *
+ * `done` is the number of updates before this one. drop.first_row is the number of the
+ * micro-batch's first row in the update.
+ *
+ * One token of a generation, with setup.context > 0 and is_training false:
+ *
+ *     model_forward(m, &batch, (struct dropout){ 0 })    appends the batch's rows to the cache
+ *     model_logits(m, 1, logits, why)                    logits [1, V] of the last row
+ *
+ * Functions that fail return -1 and fill *why. Operations are queued, so the failure of a forward
+ * or backward is reported by the next model_loss, model_logits or optimiser_step. A wrong size is a
+ * mistake of the caller and aborts (must, lib/common/fail.h).
  */
 #ifndef LONGQLORA_MODEL_MODEL_H
 #define LONGQLORA_MODEL_MODEL_H
@@ -15,38 +37,46 @@
 enum method { METHOD_FROZEN, METHOD_LORA, METHOD_FULL };
 
 struct model_setup {
-    enum method method; /* FROZEN with rank > 0: an adapter is applied, not trained */
-    bool is_training;   /* gradients and moments are there */
+    enum method method; /* METHOD_FROZEN with rank > 0: the adapter is applied but not trained */
+    bool is_training;   /* allocates gradients and AdamW's moments */
     int64_t rank;
     double alpha, dropout;
-    uint32_t targets;         /* bit for each enum part that carries an adapter */
-    uint32_t modules_to_save; /* and for each that beside adapters is trained, or replaced, whole */
-    /* An adapter that is there, tensor by tensor in the order of tensors_list: it has the say in
-     * place of targets and modules_to_save, and its values follow (adapter_load). NULL: a new one.
-     * Borrowed until the model is open. */
+    uint32_t targets; /* bit p is set if part p (enum part) carries an adapter */
+    /* bit p is set if part p has a full matrix of its own, trained or loaded, beside the
+     * adapters */
+    uint32_t modules_to_save;
+    /* The adapted tensors of an existing adapter, in the order of tensors_list. They override
+     * targets and modules_to_save, and the caller loads their values with adapter_load. NULL: a new
+     * adapter. Borrowed until the model is open. */
     const struct adapted *each;
-    int64_t stored_layers; /* whose activations are kept, the last ones; the others are recomputed
-                            * in the backward. STORES_ALL is as many as there are */
-    int64_t stored_attention; /* of the layers before those, of which attention's output is kept */
-    int64_t positions;        /* longest sample */
-    int64_t rows, chunk; /* most rows of a batch, 0: one chunk; rows of a chunk, 0: as many as the
-                          * device likes */
-    int64_t context;     /* > 0: batches go on one after the other; rows kept in a cache */
-    bool exact_cache;    /* of activations as they are, not in 16 bits */
-    bool inputs_on_host; /* layers' inputs wait for the backward in the host's memory */
-    bool
-        outputs_on_host; /* attention's, too, where they are else made again: no stored_attention */
-    bool moments_on_host;     /* and AdamW's */
-    bool names_ranges;        /* for a profiler */
-    const volatile int *stop; /* once it is set passes end after the layer under way, and what they
-                               * made is worth nothing; may be NULL */
+    /* How many of the last layers keep their activations. The backward recomputes those of the
+     * other layers. STORES_ALL: every layer. */
+    int64_t stored_layers;
+    int64_t stored_attention; /* how many of the layers before those keep the output of attention */
+    int64_t positions;        /* tokens of the longest sample */
+    /* Rows of the largest batch, 0: one chunk. Rows of a chunk, 0: the number that the device
+     * prefers. */
+    int64_t rows, chunk;
+    /* capacity in tokens of a cache of keys and values, which each batch continues; 0: none */
+    int64_t context;
+    bool exact_cache; /* the cache has the type of the activations, not 16 bits */
+    /* the layers' inputs are offloaded to the host's memory until the backward needs them */
+    bool inputs_on_host;
+    /* The outputs of attention in recomputed layers are offloaded as well. stored_attention must be
+     * 0. */
+    bool outputs_on_host;
+    bool moments_on_host; /* AdamW's moments lie in the host's memory */
+    bool names_ranges;    /* marks ranges for a profiler */
+    /* If *stop becomes non-zero, a pass ends after the current layer and its results are invalid.
+     * May be NULL. */
+    const volatile int *stop;
     const char *device;
     int threads;
 };
 
 static inline bool setup_is_stopped(const struct model_setup *s) { return s->stop && *s->stop; }
 
-/* One trained matrix: a range of the flat parameters. */
+/* One trained matrix [rows, cols], which begins at `offset` in the flat parameters. */
 struct trainable {
     const struct tensor *tensor;
     enum trained kind;
@@ -55,43 +85,48 @@ struct trainable {
 
 struct batch {
     int64_t rows;
-    int64_t length;          /* of the sequence, with what follows; 0: as its rows are. Only dynamic
-                              * positions ask */
-    int32_t *id, *target;    /* target < 0: not scored */
-    int32_t *position;       /* in its sample or document */
-    int32_t *first, *second; /* spans of the two halves of the heads */
+    /* Tokens of the whole sequence, of which the rows may be a part. 0: the rows are all of it.
+     * Only dynamic RoPE scaling reads it. */
+    int64_t length;
+    int32_t *id, *target; /* target < 0: the row has no loss */
+    int32_t *position;    /* position of the row in its sample or document, from 0 */
+    /* first key that the row sees: in the first and in the second half of the heads */
+    int32_t *first, *second;
 };
 
 struct model;
 
-/* weights: source of frozen weights and of initial values; must outlive the model. NULL
- * with METHOD_FULL: random ones by `seed`. config: NULL takes the weights'; else its
- * rope overrides theirs. */
+/* The weights are the source of frozen weights and of initial values. They are borrowed and must
+ * outlive the model. With METHOD_FULL they may be NULL; the model is then initialised at random
+ * from `seed`. A config overrides the weights' config; NULL does not. On success the caller closes
+ * *m with model_close. */
 int model_open(struct model **m, const struct model_setup *setup, const struct config *config,
                const struct weights *weights, uint64_t seed, struct fail *why) MUST_USE;
-/* Gives back the memory of weights that the device has copies of; a host's model goes on with
- * them. They serve no other model then. */
+/* Frees the source's memory on a GPU, because the model has its own copy. On a CPU it does nothing,
+ * because the model reads the source. No other model can use the weights afterwards. */
 void model_forget_weights(const struct model *m, struct weights *weights);
 void model_close(struct model *m);
 
-/* The bytes that model_open would take, without taking them. The weights may be an outline. */
+/* Computes the bytes that model_open would allocate, and allocates nothing. The weights may be an
+ * outline. */
 int model_plan(struct memory_plan *plan, const struct model_setup *setup,
                const struct config *config, const struct weights *weights,
                struct fail *why) MUST_USE;
 
 const struct config *model_config(const struct model *m);
 const struct model_setup *model_setup_of(const struct model *m);
-/* What the setup says of the tensor, one of the model's parameters. */
+/* Returns the setup's rank, scale and kind of training of a tensor. */
 const struct adapted *model_adapted(const struct model *m, const struct tensor *t);
 const struct kernels *model_kernels(const struct model *m);
 struct device *model_device(const struct model *m);
-/* Ranges of a profiler's time line, if the setup asks for them. */
+/* Begins and ends a range on a profiler's time line, if setup.names_ranges is set. */
 void model_range_begin(const struct model *m, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void model_range_end(const struct model *m);
 
-/* The flat f32 parameters and what lies where in them; gradients and moments alike,
- * NULL unless training. Memory of the backend; moments may be the host's that it reaches. */
+/* The flat f32 parameters, and at [at_count], which says where each matrix lies in them. Gradients
+ * and moments have the same layout and are NULL without training. All lie in the backend's memory;
+ * moments may lie in the host's. */
 struct parameters {
     float *value, *gradient, *moment1, *moment2;
     int64_t count;
@@ -99,24 +134,26 @@ struct parameters {
     int64_t at_count;
 };
 const struct parameters *model_parameters(const struct model *m);
-/* What was trained of it, on the host; the caller frees. NULL, with the reason, where there is no
- * memory or a value is not finite. */
+/* Downloads one trained matrix. The caller frees it. Returns NULL if memory is short or a value is
+ * not finite. */
 float *model_trained(const struct model *m, const struct trainable *t, struct fail *why);
 
-/* One batch. drop.first_row is the number of the batch's first row in its step. With a
- * context its rows come after the cached ones: positions and spans count from the first. */
+/* Computes one batch. drop.first_row is the number of the batch's first row in the optimiser's
+ * step. With a context the rows follow the cached ones: positions and first keys count from the
+ * beginning of the cache. */
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop);
-/* nll [rows] on the host. With dscale > 0 also prepares the backward: gradients of
- * dscale · Σ nll. */
+/* Writes the negative log-likelihood of each row to nll [T] on the host; rows without a target get
+ * 0. With dscale > 0 it also starts the backward with the gradient of dscale · Σ nll. */
 int model_loss(struct model *m, float *nll, float dscale, struct fail *why) MUST_USE;
 void model_backward(struct model *m);
-/* logits on the host, of the last `rows` rows of the last forward, [rows, V]. */
+/* Writes the logits [rows, V] of the last `rows` rows of the last forward to the host's memory. */
 int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why) MUST_USE;
-/* With a context: rows in the cache, and forgetting those from `rows` on. */
+/* model_cached returns the number of rows in the cache; model_rewind discards all rows from `rows`
+ * on. */
 int64_t model_cached(const struct model *m);
 void model_rewind(struct model *m, int64_t rows);
-/* Runs the batch again with every activation looked at; names the first tensor that is
- * not finite. Returns -1 with the reason, 0 if all are finite. */
+/* Runs the forward again and checks every activation. Returns 0 if all are finite, else -1 with the
+ * name of the first tensor that is not. */
 int model_find_fault(struct model *m, const struct batch *batch, struct dropout drop,
                      struct fail *why) MUST_USE;
 

@@ -57,7 +57,8 @@ int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, dou
     if (scale > 1) scale = 1;
     scale /= loss_scale;
     for (int64_t i = 0; i < p->at_count;) {
-        /* Norms' gains do not decay; neighbours that agree are one range. */
+        /* Weight decay does not apply to the gains of norms. Neighbouring matrices with the same
+         * decay are updated in one call. */
         bool decays = p->at[i].tensor->role != ROLE_NORM;
         int64_t first = p->at[i].offset, next = i;
         while (next < p->at_count &&

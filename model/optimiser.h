@@ -1,5 +1,5 @@
-/* optimiser.h - learning-rate schedules as transformers counts them, and one AdamW
- * step with clipping over all of a model's parameters.
+/* optimiser.h - the learning-rate schedules of transformers, and one step of AdamW (Loshchilov and
+ * Hutter 2019) with gradient clipping over all parameters of a model.
  */
 #ifndef LONGQLORA_MODEL_OPTIMISER_H
 #define LONGQLORA_MODEL_OPTIMISER_H
@@ -13,27 +13,29 @@ enum schedule {
     SCHEDULE_COSINE
 };
 
-/* -1 if the name is not one of transformers' that are computed here. */
+/* Sets *schedule. Returns -1 if the name is not a schedule of transformers that is computed
+ * here. */
 int schedule_parse(const char *name, enum schedule *schedule);
 const char *schedule_name(enum schedule schedule);
 
 struct optimiser {
     enum schedule schedule;
-    double learning_rate, beta1, beta2, eps, decay, max_norm; /* max_norm 0: not clipped */
+    /* max_norm 0: gradients are not clipped */
+    double learning_rate, beta1, beta2, eps, decay, max_norm;
     int64_t warmup, steps;
 };
 
-/* Of update number `done` + 1. In the warm-up done/warmup, so the first update has rate 0,
- * as transformers' schedulers have it. */
+/* Returns the learning rate of update number `done` + 1. During warm-up it is done/warmup of the
+ * full rate, so the first update has rate 0, as in transformers. */
 double optimiser_rate(const struct optimiser *o, int64_t done);
 
-/* Do both give updates first + 1 to last the same rates? */
+/* True if both schedules have the same rate in each of the updates first + 1 to last. */
 bool optimiser_agrees(const struct optimiser *a, const struct optimiser *b, int64_t first,
                       int64_t last);
 
-/* Clips the gradient to max_norm (its L2 norm over everything; torch's clip_grad_norm_),
- * updates, zeroes it. The gradient is that of loss_scale times the loss. *norm: before
- * clipping, of the unscaled one; if it is not finite, nothing is updated and 1 returned. */
+/* Divides the gradient by loss_scale, clips its L2 norm over all parameters to max_norm (torch's
+ * clip_grad_norm_), updates the parameters, and zeroes the gradient. *norm is the norm before
+ * clipping. If it is not finite, nothing is updated and 1 is returned. */
 int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, double loss_scale,
                    double *norm, struct fail *why) MUST_USE;
 

@@ -1,8 +1,9 @@
 /* The model's passes over one batch: forward, loss, backward. */
 #include "model/model_internal.h"
 
-/* Dynamic positions turn by the length of their sequence: tables with a row for each of the
- * batch's. A sequence ends where positions do not go on. */
+/* With dynamic scaling the rotation depends on the length of the sequence, so each row of the batch
+ * gets a row of its own in the tables. A sequence ends where the next position is not one
+ * higher. */
 static void put_dynamic_positions(struct model *m, const struct batch *b)
 {
     int64_t half = m->config.head_dim / 2, count = b->rows * half;
@@ -19,9 +20,10 @@ static void put_dynamic_positions(struct model *m, const struct batch *b)
     m->k->upload(m->dev, m->position, m->host_row, (size_t)b->rows * sizeof *m->host_row);
 }
 
-/* ---- inputs of layers that wait on the host ----
- * x[l] lies in slot l mod INPUT_BUFFERS. It is copied out while layers l and l + 1 are computed,
- * since layer l + 2 writes its slot; in the backward it is copied in while two layers are. */
+/* ---- layer inputs that are offloaded to the host ----
+ * x[l] is in buffer l mod INPUT_BUFFERS. It is copied out while layers l and l + 1 are computed,
+ * because layer l + 2 overwrites the buffer. The backward copies it in while it computes two
+ * layers. */
 
 static int input_ticket_of(int64_t index) { return (int)(index % INPUT_BUFFERS); }
 
@@ -30,7 +32,8 @@ static size_t input_bytes(const struct model *m)
     return (size_t)(m->rows * m->x[0].stride * m->k->act_bytes);
 }
 
-/* Layer `index` is about to read its input and to write the next one's. */
+/* Starts the copy of this layer's input to the host, and waits until the buffer of the next layer's
+ * input is free. */
 static void offload_input(struct model *m, int64_t index)
 {
     int64_t replaced = index + 1 - INPUT_BUFFERS;
@@ -40,7 +43,8 @@ static void offload_input(struct model *m, int64_t index)
                        input_ticket_of(index));
 }
 
-/* x[index] is no longer needed: its slot is for the one INPUT_BUFFERS before it. */
+/* Called when x[index] is no longer needed: starts to copy the earlier input that uses the same
+ * buffer back in. */
 static void prefetch_input(struct model *m, int64_t index)
 {
     int64_t next = index - INPUT_BUFFERS;
@@ -49,16 +53,16 @@ static void prefetch_input(struct model *m, int64_t index)
                       input_ticket_of(next));
 }
 
-/* ---- attention's outputs that wait on the host ----
- * Layer l's lies in slot l mod ATTENTION_BUFFERS. It is copied out while the next layer is
- * computed, and in while the backward of the layer after it is. */
+/* ---- outputs of attention that are offloaded to the host ----
+ * The output of layer l is in buffer l mod ATTENTION_BUFFERS. It is copied out while layer l + 1 is
+ * computed, and copied in while the backward computes layer l + 1. */
 
 static int attention_ticket_of(int64_t index)
 {
     return INPUT_BUFFERS + (int)(index % ATTENTION_BUFFERS);
 }
 
-/* Layer `index` is about to write its output. */
+/* Waits until the buffer that this layer's attention writes has been copied out. */
 static void wait_for_buffer(struct model *m, int64_t index)
 {
     if (index >= ATTENTION_BUFFERS && m->host_o[index - ATTENTION_BUFFERS].o)
@@ -74,7 +78,8 @@ static void offload_attention(struct model *m, int64_t index)
     m->k->copy_out(m->dev, h->lse, s->lse, lse_bytes(m), attention_ticket_of(index));
 }
 
-/* The output of layer `index` is no longer needed. */
+/* Called when the output of this layer's attention is no longer needed: starts to copy the earlier
+ * one that uses the same buffer back in. */
 static void prefetch_attention(struct model *m, int64_t index)
 {
     int64_t next = index - ATTENTION_BUFFERS;

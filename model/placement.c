@@ -1,5 +1,5 @@
-/* Which parameters there are and where everything of a model lies: run without blocks it counts,
- * with them it assigns. */
+/* Lists a model's parameters and plans where all its data lie. Without blocks the plan only counts
+ * bytes; with allocated blocks it assigns addresses. */
 #include "model/model_internal.h"
 
 #include "lib/common/nf4.h"
@@ -77,7 +77,7 @@ int placement_list_parameters(struct model *m, struct fail *why)
     return 0;
 }
 
-/* They stand in the order of the table, and of a tensor's kinds. */
+/* Binary search: the parameters are sorted by tensor, and those of a tensor by kind. */
 static const struct trainable *find_parameter(const struct model *m, const struct tensor *t,
                                               enum trained kind)
 {
@@ -94,7 +94,7 @@ static const struct trainable *find_parameter(const struct model *m, const struc
     return NULL;
 }
 
-/* Offsets are kept as pointers only once the parameters have their place. */
+/* Returns NULL while the memory is only counted, because the parameters have no address yet. */
 static float *value_of(const struct model *m, const struct trainable *t)
 {
     return t && m->params.value ? m->params.value + t->offset : NULL;
@@ -111,7 +111,7 @@ static void add_copy(struct model *m, void *to, enum dtype to_type, const void *
     m->copied[m->copied_count++] = (struct copied){ to, from, bytes, to_type, from_type };
 }
 
-/* Frozen bytes: where the source has them, or a copy of the device's. */
+/* Returns the address of frozen bytes: the source's on a CPU, that of a copy elsewhere. */
 static const void *plan_bytes(struct model *m, const void *from, size_t bytes)
 {
     if (m->k->is_host || !from) return from;
@@ -150,7 +150,8 @@ static struct linear make_linear(struct model *m, const struct tensor *t, const 
     return l;
 }
 
-/* A vector or table in that type: where the source has it, or a copy. */
+/* Returns the address of a frozen vector or table of the given type: the source's if it has this
+ * type on a CPU, else that of a copy. */
 static const void *plan_as(struct model *m, int64_t i, enum dtype type)
 {
     const struct tensor *t = &m->table[i];
@@ -163,7 +164,7 @@ static const void *plan_as(struct model *m, int64_t i, enum dtype type)
     return to;
 }
 
-/* The parameters' own, or the source's in f32. */
+/* Returns the address of the trained values, or of the frozen ones in f32. */
 static const float *plan_f32(struct model *m, int64_t i, float **gradient)
 {
     const struct trainable *own = find_parameter(m, &m->table[i], TRAINED_WEIGHT);
@@ -171,8 +172,8 @@ static const float *plan_f32(struct model *m, int64_t i, float **gradient)
     return own ? value_of(m, own) : plan_as(m, i, DTYPE_F32);
 }
 
-/* Embedding or head: on the CPU as it is stored, if nothing needs it in f32 (the loss does),
- * elsewhere in the type of activations. */
+/* Plans the embedding or the head. On a CPU it keeps its stored type, unless the loss reads it,
+ * which needs f32. On a GPU it has the type of the activations. */
 static const void *plan_table(struct model *m, int64_t i, enum dtype *type, float **gradient)
 {
     const struct tensor *t = &m->table[i];
@@ -186,7 +187,8 @@ static const void *plan_table(struct model *m, int64_t i, enum dtype *type, floa
     return plan_as(m, i, *type);
 }
 
-/* The tensor's layer; for one that is in none, the first. */
+/* Returns the layer of the tensor. Tensors outside all layers get the first one, which they do not
+ * use. */
 static struct layer *layer_of(const struct model *m, const struct tensor *t)
 {
     return &m->layers[t->layer >= 0 ? t->layer : 0];
@@ -242,7 +244,8 @@ static void plan_weights(struct model *m)
     m->head.in = m->config.dim;
 }
 
-/* The largest sum of ranks that a slot's group has in any layer. */
+/* Returns the largest rank of a slot's group over all layers, where a group's rank is the sum over
+ * its linears. */
 static int64_t slot_rank(const struct model *m, int slot)
 {
     int64_t widest = 0;
@@ -267,7 +270,7 @@ static int64_t widest_rank(const struct model *m)
     return widest;
 }
 
-/* Room for the u of a slot's group in any layer, since layers may share it. */
+/* Allocates u for the layer with the largest rank, because layers may share the buffer. */
 static struct mat alloc_lora_down(struct model *m, int slot)
 {
     int64_t rank = m->setup.is_training ? slot_rank(m, slot) : 0;
@@ -278,7 +281,8 @@ static void plan_activations(struct model *m)
 {
     const struct config *c = &m->config;
     int64_t width = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, rows = m->setup.rows;
-    const struct activations *shared = NULL, *output = NULL; /* by layers that keep nothing */
+    /* the buffers that recomputed layers share */
+    const struct activations *shared = NULL, *output = NULL;
     for (int64_t l = 0; l < c->layers; l++) {
         struct activations *s = &m->activations[l];
         bool is_stored = layer_is_stored(m, l), stores_attention = attention_is_stored(m, l);
@@ -293,7 +297,8 @@ static void plan_activations(struct model *m)
             s->u_qkv = alloc_lora_down(m, SLOT_QKV);
             if (is_stored) s->u_gate_up = alloc_lora_down(m, SLOT_GATE_UP);
         }
-        /* Where memory is so dear that inputs go to the host, it is made again. */
+        /* Inputs are offloaded only if memory is short, so a recomputed layer then recomputes
+         * u_down, too. */
         if (is_stored || !m->setup.inputs_on_host) s->u_down = alloc_lora_down(m, SLOT_DOWN);
         if (!stores_attention && output) {
             s->o = output->o;
@@ -302,7 +307,8 @@ static void plan_activations(struct model *m)
             s->o = alloc_mat(m, MEMORY_ACTIVATIONS, rows, width + slot_rank(m, SLOT_O));
             s->lse = alloc_memory(m, MEMORY_ACTIVATIONS, lse_bytes(m));
         }
-        /* The last ones are still there when the backward begins. */
+        /* The outputs of the last layers are not offloaded, because the backward begins with
+         * them. */
         if (m->setup.outputs_on_host &&
             l + ATTENTION_BUFFERS < c->layers - m->setup.stored_layers) {
             m->host_o[l].o = alloc_host_memory(m, MEMORY_ACTIVATIONS, output_bytes(m, rows));
@@ -322,15 +328,17 @@ static void plan_inputs(struct model *m)
     for (int64_t l = 0; l <= layers; l++) {
         m->x[l] =
             l < slots ? alloc_mat(m, MEMORY_CHECKPOINTS, rows, m->config.dim) : m->x[l - slots];
-        /* The last ones are still there when the backward begins. */
+        /* The inputs of the last layers are not offloaded, because the backward begins with
+         * them. */
         if (m->setup.is_training && m->setup.inputs_on_host && l + INPUT_BUFFERS <= layers)
             m->host_x[l] = alloc_host_memory(m, MEMORY_CHECKPOINTS,
                                              (size_t)(rows * m->x[l].stride * m->k->act_bytes));
     }
 }
 
-/* The gradient of attention's output takes the place of the last layer's output, which nothing
- * needs after the loss, unless that place is for the inputs that come back from the host. */
+/* The gradient of attention's output is written over the last layer's output, which is not read
+ * after the loss. It needs a buffer of its own if inputs are offloaded, because the backward
+ * prefetches them into that place. */
 static struct mat plan_attention_gradient(struct model *m, int64_t width)
 {
     struct mat last = m->x[m->config.layers];
@@ -350,7 +358,7 @@ static void plan_buffers(struct model *m)
     if (!m->setup.is_training) return;
     m->grad = alloc_mat(m, MEMORY_ACTIVATIONS, rows, c->dim);
     m->dout = plan_attention_gradient(m, c->heads * c->head_dim);
-    /* Gradients of n are made where s is no longer needed. */
+    /* The gradient of n shares memory with s, which is no longer needed when it is computed. */
     m->dn = c->dim <= c->ffn ? m->s : alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
     m->du = alloc_mat(m, MEMORY_CHUNK, chunk, rank + 1);
 }

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-/* Tokens that are read at once: a layer's weights are prepared once for them. */
+/* Tokens that are read in one forward, for which a layer's weights are prepared once. */
 enum { PIECE = 2048 };
 
 static void set_context(struct model_setup *setup, int64_t context)
@@ -66,7 +66,7 @@ void session_close(struct session *s)
     *s = (struct session){ 0 };
 }
 
-/* length: of all that is being read. */
+/* length: tokens of the whole text that is being read. */
 static void read_piece(struct session *s, const uint32_t *ids, int64_t count, int64_t length)
 {
     struct batch *b = &s->batch;
@@ -100,12 +100,13 @@ static void read_pieces(struct session *s, const uint32_t *ids, int64_t count)
 int session_read(struct session *s, const uint32_t *ids, int64_t count, struct fail *why)
 {
     must(count > 0 && count <= s->context);
-    /* The last token is read in any case: its logits are wanted. */
+    /* The last token is read even if it is cached, because its logits are needed. */
     int64_t shared = 0, most = s->count < count ? s->count : count - 1;
     while (shared < most && s->ids[shared] == ids[shared])
         shared++;
-    /* Beyond the original context dynamic keys are turned by the length they were read at: only
-     * what is appended goes on from them, as in transformers. */
+    /* Beyond the original context, dynamic scaling rotated the cached keys by the length at which
+     * they were read. As in transformers, only appended tokens may reuse them; a changed text is
+     * read anew. */
     const struct config *c = model_config(s->model);
     if (c->rope.type == ROPE_DYNAMIC && count > c->original_position && shared < s->count)
         shared = 0;

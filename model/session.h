@@ -1,9 +1,9 @@
-/* session.h - one text in the making: a model, the tokens it has read, and the logits
- * of the next.
+/* session.h - generation from one text: a model, the tokens that it has read, and the logits of the
+ * next token.
  *
- * Keys and values of what was read stay in a cache, in 16 bits unless the setup's exact_cache
- * says that they are kept as they were computed; going on costs only what is new.
- * Long texts are read in pieces of 2048 tokens.
+ * A cache keeps the keys and values of the tokens read, in 16 bits, or in the type of the
+ * activations if setup.exact_cache is set. Only new tokens are computed. Long texts are read in
+ * pieces of 2048 tokens.
  */
 #ifndef LONGQLORA_MODEL_SESSION_H
 #define LONGQLORA_MODEL_SESSION_H
@@ -14,37 +14,38 @@
 struct session {
     struct model *model;
     struct batch batch;
-    uint32_t *ids; /* [context] what was read */
+    uint32_t *ids; /* [context] the tokens read so far */
     int64_t count, context, chunk;
-    float *logits;                     /* [vocab] of the token after the last */
-    const struct session_watch *watch; /* NULL: nobody is told */
+    float *logits;                     /* [vocab] of the token after the last one */
+    const struct session_watch *watch; /* borrowed; NULL: no progress is reported */
 };
 
-/* Who wants to know how far a text of many pieces is read, in tokens of `total`. */
+/* Callbacks that report how many tokens of a long text have been read, out of `total`. */
 struct session_watch {
     void (*begin)(int64_t first, int64_t total);
     void (*at)(int64_t done);
     void (*end)(void);
 };
 
-/* Of a session of that many tokens. */
+/* Returns the setup of a session of `context` tokens. */
 struct model_setup session_setup(int64_t context, const char *device, int threads);
 
-/* The longest context, at most the setup's, that there is room for; 0 if there is for none. */
+/* Finds the longest context, up to the setup's, that fits the memory; 0 if none does. */
 int session_longest(const struct loaded *l, const struct model_setup *setup,
                     struct memory_room room, int64_t *longest, struct fail *why) MUST_USE;
 
-/* Takes all memory for the setup's context. The loaded model must outlive it. */
+/* Allocates all memory for the setup's context. The loaded model is borrowed and must outlive the
+ * session. session_close frees. */
 int session_open(struct session *s, const struct loaded *l, const struct model_setup *setup,
                  struct fail *why) MUST_USE;
 void session_close(struct session *s);
 
-/* Makes the text ids[0..count), count >= 1: what it shares with the text that was read is
- * kept. The caller has seen that it fits the context and that ids are in the vocabulary.
- * Returns 1, without logits, if the setup's stop came first: the session then has read as much as
- * it has, and another text may be read. */
+/* Makes ids[0..count) the text of the session, count >= 1, and computes the logits of the next
+ * token. A prefix that equals the text already read is not computed again. The caller has checked
+ * that count fits the context and that the ids are in the vocabulary. Returns 1, without logits, if
+ * setup.stop was set first; the session stays usable. */
 int session_read(struct session *s, const uint32_t *ids, int64_t count, struct fail *why) MUST_USE;
-/* Reads one token more. */
+/* Reads one more token. */
 int session_append(struct session *s, uint32_t id, struct fail *why) MUST_USE;
 
 #endif

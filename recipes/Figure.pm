@@ -1,5 +1,5 @@
-# Figure.pm - what the figures share: lines that can be told apart, each with its name at its end,
-# and gnuplot, which draws a figure as SVG and as PNG.
+# Figure.pm - draws the figures: lines that can be told apart, each with its name at its end.
+# gnuplot writes a figure as SVG and as PNG.
 package Figure;
 use strict;
 use warnings;
@@ -7,10 +7,11 @@ use List::Util qw(max min sum);
 use Exporter 'import';
 our @EXPORT_OK = qw(draw gnuplot put quoted styles);
 
-# Colour, mark and dash of each line, as gnuplot names them. No two lines share a colour or a mark,
-# so that a figure can be read in black and white too. The colours are those of Okabe and Ito, which
-# the colour-blind tell apart, but for the yellow, which white paper swallows, and three more that
-# stand as far apart from them and from each other (tests/cli/figures.bats measures it).
+# Colour, mark and dash of each line, in gnuplot's notation. No two lines share a colour or a mark,
+# so that a figure can be read in black and white too. Seven colours are those of Okabe and Ito,
+# which colour-blind people can tell apart; their yellow is left out, because it is too pale on
+# white. The three others are as far from these and from each other as these are
+# (tests/cli/figures.bats measures it).
 my @styles = (
     [ '#0072B2', 7,  1 ], [ '#D55E00', 5,  1 ], [ '#009E73', 9,  1 ], [ '#000000', 13, 1 ],
     [ '#E69F00', 11, 4 ], [ '#56B4E9', 6,  2 ], [ '#CC79A7', 4,  2 ], [ '#595959', 12, 2 ],
@@ -18,11 +19,11 @@ my @styles = (
 );
 sub styles { return @styles }
 
-# Pixels: of the figure, of the parts of a panel, of a line of text and of a character.
+# Sizes in pixels: the figure, the parts of a panel, a line of text, a character.
 use constant { WIDTH => 1040, PANEL => 430, LEFT => 76, TITLE => 44, ABOVE => 66, BELOW => 58 };
 use constant { LINE => 17, CHARACTER => 7.5 };
 
-# A text as gnuplot reads it: in single quotes nothing is replaced, carried out or set higher.
+# Quotes a text for gnuplot. In single quotes gnuplot neither substitutes nor executes anything.
 sub quoted {
     my ($text) = @_;
     $text =~ s/[\x00-\x1f\x7f]/ /g;
@@ -30,7 +31,7 @@ sub quoted {
     return "'" . $text =~ s/'/''/gr . "'";
 }
 
-# Writes a file that is whole or absent.
+# Writes a file completely or not at all.
 sub put {
     my ($path, $content) = @_;
     open my $out, '>', "$path.tmp" or die "$path: $!\n";
@@ -39,12 +40,12 @@ sub put {
     rename "$path.tmp", $path or die "$path: $!\n";
 }
 
-# Draws what the commands say, once for each path, by the ending of its name.
+# Runs the commands once for each path; the suffix of the path decides the format.
 sub gnuplot {
     my ($commands, $width, $height, @paths) = @_;
     for my $path (@paths) {
         my $kind = $path =~ /\.png$/ ? 'pngcairo' : 'svg dynamic';
-        my $size = $path =~ /\.png$/ ? 11 : 13; # points and pixels: the same
+        my $size = $path =~ /\.png$/ ? 11 : 13; # the same size in points (PNG) and in pixels (SVG)
         open my $gnuplot, '|-', 'gnuplot' or die "gnuplot: $!\n";
         print $gnuplot "set encoding utf8\nset terminal $kind size $width,$height noenhanced",
             " font 'sans-serif,$size' background '#ffffff'\n",
@@ -54,8 +55,9 @@ sub gnuplot {
     }
 }
 
-# Where names stand so that none covers another: in the order of what they name, each as near to it
-# as the gap between two allows. Wanted places ascend; neighbours that touch are moved together.
+# Places the names at the lines' ends so that none covers another. Each name stays as near to its
+# line's end as the gap allows, in the same order. @wanted is sorted. Names that would touch are
+# moved together (isotonic regression).
 sub spread {
     my ($gap, $low, $high, @wanted) = @_;
     my @pools;
@@ -74,7 +76,8 @@ sub mean { my ($pool) = @_; return sum(@$pool) / @$pool }
 
 sub rows_of { return join '', map { "$_->[0] $_->[1]\n" } @_ }
 
-# What is set for a line, whose name stands at that height of the panel, and what is plotted of it.
+# Returns the gnuplot settings of a line, whose name stands at this height of the panel, and its
+# plot commands.
 sub line_with_name {
     my ($line, $number, $height) = @_;
     my ($colour, $mark, $dash) = @{ $styles[ $line->{style} ] };
@@ -97,7 +100,7 @@ sub line_with_name {
     return ($set, @plots);
 }
 
-# How far the values go, and a little more.
+# Returns the range of the values, widened at both ends by a share of it.
 sub range {
     my ($share, @values) = @_;
     my ($low, $high) = (min(@values), max(@values));
@@ -105,12 +108,12 @@ sub range {
     return ($low - $more, $high + $more);
 }
 
-# The axes, the panel's title and the line that marks a place.
+# Returns the commands for the axes, the panel's title and the vertical line.
 sub frame {
     my ($panel, $low, $high, @x) = @_;
     my $commands = sprintf "set yrange [%.8g:%.8g]\n", $low, $high;
     if ($panel->{contexts}) {
-        # Each doubling is a step to the right.
+        # The axis is logarithmic, so that each doubling is one step.
         my @ticks = map { "'$_' $_" } @{ $panel->{contexts} };
         $commands .= "set logscale x 2\nset xtics (" . join(', ', @ticks) . ")\n"
             . sprintf("set xrange [%.8g:%.8g]\n", min(@x) / 1.08, max(@x) * 1.08);
@@ -126,7 +129,8 @@ sub frame {
         . " at $place,graph 1 center offset 0,0.7 tc rgb '#444444'\n";
 }
 
-# One panel of a figure that is so high, with so much room for names at its right.
+# Returns the commands for one panel of a figure. $height: of the figure; $right: pixels for the
+# names.
 sub panel {
     my ($panel, $index, $height, $right) = @_;
     my @lines = sort { $a->{points}[-1][1] <=> $b->{points}[-1][1] } @{ $panel->{lines} };
@@ -148,14 +152,15 @@ sub panel {
         push @faint, @points;
         push @{ $lines[$i]{is_main} ? \@main : \@others }, $line;
     }
-    # What covers most is drawn first.
+    # Points are drawn first, then the main line, then the thin lines, so that no line is hidden.
     return $commands . 'plot ' . join(', ', @faint, @main, @others) . "\n";
 }
 
 # draw({ title, panels => [{ title, x, y, contexts, vertical => [x, name], lines => [{ name, style,
-# points => [[x, y], ...], faint => [[x, y], ...], marks, is_main }] }] }, PATH.svg, PATH.png): a
-# figure with one panel below the other. contexts: ticks of an axis of doublings; faint: points that
-# the line was made of; marks: how many a long line has; is_main: drawn thicker.
+# points => [[x, y], ...], faint => [[x, y], ...], marks, is_main }] }] }, PATH.svg, PATH.png) draws
+# a figure with its panels one below the other. contexts: ticks of a logarithmic x axis. faint: the
+# points from which the line was computed. marks: number of marks on a long line. is_main: the line
+# is drawn thicker.
 sub draw {
     my ($figure, @paths) = @_;
     my @panels = @{ $figure->{panels} };

@@ -1,6 +1,6 @@
-# Rows.pm - the rows of the report, in the order of its tables: what each is called by its files, by
-# the tables and the figure, and which of Figure.pm's styles it has. recipes/reproduce.mk says how
-# each is made and measured.
+# Rows.pm - the rows of the report in the order of its tables: each row's name in files, its title
+# in tables and in the figure, and its style of Figure.pm. recipes/reproduce.mk says how each row is
+# made and measured.
 package Rows;
 use strict;
 use warnings;

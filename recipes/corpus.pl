@@ -1,9 +1,9 @@
 #!/usr/bin/perl
-# corpus.pl train|heldout - the miniature's text as JSON lines {"text", "source"}, made of
-# Debian packages: the King James Bible (bible-kjv) and Perl's manual (perl-doc).
+# corpus.pl train|heldout - writes the miniature's text as JSON lines {"text", "source"}. The text
+# is that of two Debian packages: the King James Bible (bible-kjv) and Perl's manual (perl-doc).
 #
-# Held out are books and pages that have no near-duplicate among the rest: the gospels
-# share passages, as do Kings, Chronicles and Isaiah, so none of them is here.
+# Only books and pages without a near-duplicate among the rest are held out. The gospels share
+# passages, as do Kings, Chronicles and Isaiah, so none of them is held out.
 use strict;
 use warnings;
 use JSON::PP;
@@ -43,7 +43,7 @@ sub perl_manual {
     die "perl-doc is not installed\n" unless defined $first;
     for my $path (sort glob "$first/perl*.pod") {
         my ($name) = $path =~ m{/([^/]+)\.pod$};
-        # Change logs repeat each other, perltoc repeats everyone; some are translations.
+        # Change logs repeat each other, and perltoc repeats all pages. Some pages are translations.
         next if $name =~ /delta$|^perl(toc|cn|jp|ko|tw|hist|modlib|uniprops)$/;
         open my $in, '<:encoding(UTF-8)', $path or die "$path: $!\n";
         local $/;

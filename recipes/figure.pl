@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# figure.pl TABLE.json BASE_CONTEXT FIGURE.svg|FIGURE.png... - draws the report's figure from its
-# table: perplexity by context length, a panel for each factor of extension, a line for each row.
+# figure.pl TABLE.json BASE_CONTEXT FIGURE.svg|FIGURE.png... - draws the report's table as a figure:
+# perplexity by context length, with one panel for each factor of extension and one line for each
+# row.
 use strict;
 use warnings;
 use FindBin;

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# lengths.pl SUMMARY.json FIGURE.svg|FIGURE.png - the lengths of documents by source, as
-# pack --summary counted them: the share of each source's documents by powers of two.
+# lengths.pl SUMMARY.json FIGURE.svg|FIGURE.png - draws the lengths of documents that pack --summary
+# counted: for each source, the share of its documents in each power of two.
 use strict;
 use warnings;
 use FindBin;

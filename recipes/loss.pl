@@ -1,7 +1,7 @@
 #!/usr/bin/perl
-# loss.pl RUN... - draws the loss of a training, and of its evaluations if there are any, from
-# RUN/trainer_log.jsonl: RUN/loss.svg and RUN/loss.png. Several runs are drawn into one figure,
-# losses.svg and losses.png in the folder of the first.
+# loss.pl RUN... - draws the losses of training and of evaluations from RUN/trainer_log.jsonl as
+# RUN/loss.svg and RUN/loss.png. Several runs are drawn into one figure, losses.svg and losses.png
+# in the folder of the first run.
 use strict;
 use warnings;
 use FindBin;
@@ -10,13 +10,13 @@ use JSON::PP;
 use List::Util qw(max min);
 use Figure qw(draw styles);
 
-# Points of a smoothed line, and of those that it is made of, that a figure has room for.
+# Most points of a smoothed line, and of the losses from which it is computed.
 use constant { SMOOTHED => 300, FAINT => 3000 };
 
 my @runs = map { s{(?<=.)/+$}{}r } @ARGV;
 die "usage: loss.pl RUN...\n" unless @runs;
 
-# The points [step, value] of a log's lines that have that key.
+# Returns the points [step, value] of the log's lines that have this key.
 sub points_of {
     my ($lines, $key) = @_;
     return map { defined $_->{$key} ? [ $_->{step}, $_->{$key} ] : () } @$lines;
@@ -29,7 +29,7 @@ sub read_log {
     my @lines;
     while (my $text = <$in>) {
         my $line = eval { decode_json($text) };
-        next if !$line && $text !~ /\n\z/; # it is being written
+        next if !$line && $text !~ /\n\z/; # the last line is still being written
         die "loss.pl: $path: line $.: not a run's\n"
             unless ref $line eq 'HASH' && defined $line->{step};
         push @lines, $line;
@@ -38,15 +38,16 @@ sub read_log {
     return [ sort { $a->{step} <=> $b->{step} } @lines ];
 }
 
-# Every n-th, so that they are not many more than that, and the last.
+# Keeps every n-th point, so that about $most remain, and the last one.
 sub thin {
     my ($most, @points) = @_;
     my $every = max(1, int(@points / $most));
     return @points[ grep { $_ % $every == 0 || $_ == $#points } 0 .. $#points ];
 }
 
-# At each place the straight line through the points around it, weighted by a bell that is so many
-# steps wide. Unlike a mean of those before, it neither lags behind nor bends at the ends.
+# Smooths by local linear regression: the value at each place is that of the line fitted to the
+# points around it, with Gaussian weights whose width is given in steps. Unlike a moving average it
+# neither lags behind nor bends at the ends.
 sub smooth {
     my ($width, @points) = @_;
     my ($from, @line) = (0);
@@ -69,7 +70,7 @@ sub smooth {
     return @line;
 }
 
-# The end of a path that is long, whole characters of it.
+# Shortens a long path to its end, without cutting a UTF-8 character.
 sub shortened {
     my ($path) = @_;
     return $path if length $path <= 44;
@@ -78,7 +79,7 @@ sub shortened {
 
 my @logs = map { read_log($_) } @runs;
 my @steps = map { $_->[0] } map { points_of($_, 'loss') } @logs;
-# A fiftieth of the figure, and not less than from one line of a log to the next.
+# The width is a fiftieth of the figure, but at least the distance of two lines of the log.
 my $width = max(1, (max(@steps) - min(@steps)) / 50);
 for my $log (@logs) {
     my @points = points_of($log, 'loss');

@@ -1,5 +1,5 @@
-# The method in miniature: a tiny LLaMA trained from scratch on real text, extended by two
-# (the report's ratio) and by four. Everything runs on two CPU cores in minutes.
+# The method in miniature: a tiny LLaMA is trained from scratch on real text and extended by a
+# factor of two (as in the report) and of four. It takes minutes on two CPU cores.
 
 HEADLINE := extension by two
 FACTORS := 2 4
@@ -9,10 +9,10 @@ CONTEXTS := 32,64,128,256,512
 EVAL_TOKENS := 10240
 
 VOCABULARY := 2048
-# CONTEXT becomes the context that a model is trained for
+# recipes/reproduce.mk replaces CONTEXT by the context that a model is trained for.
 CONFIG := {"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":2048,"hidden_size":128,"intermediate_size":352,"num_hidden_layers":4,"num_attention_heads":4,"num_key_value_heads":4,"rms_norm_eps":1e-5,"rope_theta":10000,"hidden_act":"silu","tie_word_embeddings":false,"initializer_range":0.06,"bos_token_id":1,"eos_token_id":2,"max_position_embeddings":CONTEXT}
 
-# Steps of 512 tokens from scratch; steps of 4096 tokens of extension.
+# Training from scratch has steps of 512 tokens, the extension steps of 4096 tokens.
 SCRATCH_STEPS := 2000
 SCRATCH_TOKENS := 512
 EXTEND_STEPS := 32

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
-# report.pl RUN FACTORS SOURCES BASE_CONTEXT ROWS - the report's tables and figure from the scores
-# of these rows, RUN/scores/*.json: table.txt, table.md, table.json, figure.svg, figure.png. Numbers
-# are perplexities by context length; over several sources the windows' mean losses are averaged.
+# report.pl RUN FACTORS SOURCES BASE_CONTEXT ROWS - writes the report's tables and figure from the
+# scores of these rows, RUN/scores/*.json: table.txt, table.md, table.json, figure.svg, figure.png.
+# Numbers are perplexities by context length. For several sources the mean losses of their windows
+# are averaged.
 use strict;
 use warnings;
 use FindBin;
@@ -17,7 +18,7 @@ my @sources = split ' ', $sources;
 my %is_measured = map { $_ => 1 } split ' ', $measured;
 my $json = JSON::PP->new->canonical->pretty;
 
-# The rows of a factor's tables: those that this scale has.
+# Returns the rows of a factor's tables that this scale measures.
 sub rows_of { return grep { $is_measured{ $_->[0] } } rows(@_) }
 
 my (%loss, %seen);
@@ -71,7 +72,7 @@ for my $f (@factors) {
     }
 }
 
-# ---- what the table shows, computed from it ----
+# ---- facts of the table, computed from it ----
 
 sub fact {
     my ($label, $value, $holds) = @_;

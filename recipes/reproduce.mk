@@ -1,5 +1,5 @@
-# The reproduction: one dependency graph, at the scale that recipes/$(SCALE).mk describes.
-# What is up to date is not made again; a killed training goes on from its checkpoint.
+# The reproduction as one dependency graph, at the scale that recipes/$(SCALE).mk sets. Files that
+# are up to date are not made again, and a killed training is resumed from its checkpoint.
 
 SCALE ?= miniature
 SEED ?= 0
@@ -7,16 +7,16 @@ include recipes/$(SCALE).mk
 
 R := run/$(SCALE)-seed$(SEED)
 STAGE := @recipes/stage $(R)
-# Rows of the table: these once, and these for each factor. A scale may leave some out.
+# Rows of the table: SINGLE_ROWS once, FACTOR_ROWS for each factor. A scale may leave some out.
 SINGLE_ROWS ?= base base-nf4 control
 FACTOR_ROWS ?= full lora longqlora longqlora-plus merged scratch interpolated
 ROWS := $(SINGLE_ROWS) $(foreach f,$(FACTORS),$(FACTOR_ROWS:%=%-$(f)))
-# How documents become samples, which recipes train, how a step's tokens are held at once.
+# How pack makes samples, which recipes train, and which recipe key holds the samples of a step.
 PACK_OPTIONS ?= --strategy split
 FULL_RECIPE ?= miniature-full
 LORA_RECIPE ?= miniature-lora
 STEP_SAMPLES ?= per_device_train_batch_size
-# What the model is asked at the end.
+# Prompts for the examples at the end.
 EXAMPLE_TOKENS ?= 180
 EXAMPLE_PROMPTS ?= "In the beginning"
 SCORES := $(foreach row,$(ROWS),$(foreach s,$(SOURCES),$(R)/scores/$(row).$(s).json))
@@ -25,7 +25,8 @@ SCORES := $(foreach row,$(ROWS),$(foreach s,$(SOURCES),$(R)/scores/$(row).$(s).j
 demo: ## the whole method in miniature: tables and a figure in run/, in minutes
 	@$(MAKE) --no-print-directory reproduce SCALE=miniature
 
-# Programs are built in parallel, stages run one after the other: each uses all cores.
+# make builds programs in parallel but runs stages one after the other, because each stage uses all
+# cores.
 reproduce: ## the same at another scale or seed (SCALE=smoke, llama2-7b, vicuna-13b; SEED=1)
 	@packaging/requirements reproduce
 	@$(MAKE) --no-print-directory -j$(JOBS) programs
@@ -33,8 +34,8 @@ reproduce: ## the same at another scale or seed (SCALE=smoke, llama2-7b, vicuna-
 	@cat $(R)/examples.txt $(R)/table.txt
 	@recipes/differ.pl $(R)
 
-# A scale that names a MODEL starts there, with TEXT to train on and HELDOUT to measure with;
-# else text, vocabulary and base are made here.
+# If a scale names a MODEL, that model is the base, TEXT is trained on and HELDOUT measured.
+# Otherwise text, vocabulary and base are made here.
 ifdef MODEL
 $(R)/tokenizer/tokenizer.model: $(MODEL)/tokenizer.model
 	@mkdir -p $(@D)
@@ -55,7 +56,7 @@ else
 $(R)/train.jsonl $(R)/heldout.jsonl: $(R)/%.jsonl: recipes/corpus.pl
 	$(STAGE) "corpus: $*" bash -o pipefail -c 'recipes/corpus.pl $* > $@.tmp && mv $@.tmp $@'
 
-# LLaMA's options: BPE with byte fallback, no normalisation, digits apart.
+# LLaMA's options: BPE with byte fallback, no normalisation, each digit a token of its own.
 $(R)/tokenizer/tokenizer.model: $(R)/train.jsonl recipes/text.pl
 	@mkdir -p $(@D)
 	@recipes/text.pl < $< > $(R)/train.txt
@@ -72,7 +73,7 @@ $(R)/%.tok: $(R)/%.jsonl $(R)/tokenizer/tokenizer.model | bin/tokenize
 	$(STAGE) "tokenize: $*" bin/tokenize --model $(R)/tokenizer/tokenizer.model $< -o $@
 endif
 
-# Samples of BASE_CONTEXT times 1 (for the base), 2, 4, …
+# samples-1 has BASE_CONTEXT tokens a sample, for the base; samples-2 has twice as many, and so on.
 $(R)/samples-%.smp: $(R)/train.tok | bin/pack
 	$(STAGE) "pack: $*x" bin/pack --context $$(( $* * $(BASE_CONTEXT) )) $(PACK_OPTIONS) \
 		--seed 42 --summary $(@:.smp=.json) $< -o $@
@@ -82,7 +83,7 @@ $(R)/config-%.json:
 	@mkdir -p $(@D)
 	@echo '$(CONFIG)' | sed "s/CONTEXT/$$(( $* * $(BASE_CONTEXT) ))/" > $@
 
-# $(call train,NAME,RECIPE,TIMES BASE_CONTEXT,TOKENS A STEP,STEPS,MORE KEYS)
+# $(call train,NAME,RECIPE,MULTIPLE OF BASE_CONTEXT,TOKENS OF A STEP,STEPS,MORE KEYS)
 train = $(STAGE) "train: $(1)" bin/train recipes/$(2).yaml output_dir=$(R)/$(1) seed=$(SEED) \
 	train_file=$(R)/samples-$(3).smp max_steps=$(5) save_steps=$(SAVE_STEPS) \
 	$(STEP_SAMPLES)=$$(( $(4) / $(3) / $(BASE_CONTEXT) )) $(6)
@@ -99,7 +100,7 @@ $(R)/scratch-%/config.json: $(R)/config-%.json $(R)/samples-%.smp recipes/scratc
 $(R)/base.nf4: $(R)/base/config.json | bin/quantize
 	$(STAGE) quantize bin/quantize $(R)/base -o $@ --quiet
 
-# The control: as many more steps at the short context, full attention.
+# The control row is trained for as many further steps, at the base's context with full attention.
 $(R)/control/config.json: $(R)/base/config.json recipes/$(FULL_RECIPE).yaml | bin/train
 	$(call train,control,$(FULL_RECIPE),1,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base attention=full)
 
@@ -123,9 +124,9 @@ $(R)/merged-%/config.json: $(R)/longqlora-%/longqlora.json | bin/merge
 	$(STAGE) "merge: $*x" bin/merge --base $(R)/base --adapter $(R)/longqlora-$* \
 		-o $(R)/merged-$*
 
-# ---- scores: how each row of the table is measured, on each source ----
+# ---- scores: each row of the table is measured on each source ----
 
-# $(call row,NAME,WHAT IS MADE BEFORE,OPTIONS OF PPL); recipes/Rows.pm has what each is called.
+# $(call row,NAME,WHAT IS MADE BEFORE,OPTIONS OF PPL); recipes/Rows.pm has the rows' titles.
 define row
 $(R)/scores/$(1).%.json: $(R)/$(2) $(R)/heldout.tok | bin/ppl $(R)/scores
 	$(STAGE) "ppl: $(1) $$*" bin/ppl $(3) --data $(R)/heldout.tok --source $$* \
@@ -155,12 +156,12 @@ $(R)/scores:
 $(R)/table.md: $(SCORES) recipes/report.pl recipes/figure.pl recipes/Figure.pm recipes/Rows.pm
 	$(STAGE) report recipes/report.pl $(R) "$(FACTORS)" "$(SOURCES)" $(BASE_CONTEXT) "$(ROWS)"
 
-# ---- what the model says, before and after ----
+# ---- examples of the model's text, before and after the extension ----
 
 $(R)/examples.txt: $(R)/longqlora-2/longqlora.json $(R)/base.nf4 recipes/examples | bin/generate
 	$(STAGE) examples recipes/examples $(R) $(EXAMPLE_TOKENS) $(EXAMPLE_PROMPTS)
 
-# ---- the course of a training ----
+# ---- the loss curve of a training ----
 
 plot: ## the loss of trainings, drawn as SVG and PNG (RUN="output_dir ...")
 	@recipes/loss.pl $(or $(RUN),$(error plot: say RUN=output_dir, or RUN="one another"))

@@ -1,7 +1,8 @@
-# The miniature with a fiftieth of its steps: does the graph work? Its numbers mean nothing.
+# The miniature with a fiftieth of its steps tests whether the graph works. Its numbers mean
+# nothing.
 include recipes/miniature.mk
 SCRATCH_STEPS := 16
-# The first step of a warm-up has rate 0, so it alone would change nothing.
+# The first step of a warm-up has rate 0, so a single step would change nothing.
 EXTEND_STEPS := 3
 EVAL_TOKENS := 3000
 SAVE_STEPS := 5

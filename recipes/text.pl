@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# text.pl - the texts of JSON lines, for spm_train.
+# text.pl - prints the texts of JSON lines, one after the other, for spm_train.
 use strict;
 use warnings;
 use JSON::PP;

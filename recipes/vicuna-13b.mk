@@ -1,4 +1,5 @@
-# The report's chat scale: Vicuna-13B on conversations, at 8192 tokens.
+# The scale of the LongQLoRA report's chat training: Vicuna-13B on conversations, at 8192 tokens.
+# Usage:
 #
 #     make reproduce SCALE=vicuna-13b MODEL=vicuna-13b-v1.5 TEXT=chat.jsonl HELDOUT=pg19.jsonl
 
@@ -17,7 +18,7 @@ SINGLE_ROWS := base base-nf4
 FACTOR_ROWS := longqlora merged interpolated
 PACK_OPTIONS := --strategy truncate
 
-# 1700 steps of 16 conversations, one at a time.
+# 1700 steps of 16 conversations; a batch holds one conversation.
 LORA_RECIPE := vicuna-13b-longqlora
 STEP_SAMPLES := per_device_train_batch_size=1 gradient_accumulation_steps
 EXTEND_STEPS := 1700

@@ -1,5 +1,5 @@
-# Tests: unit and kernel tests with cmocka, command lines with bats, all as TAP; tests/summary
-# adds the totals up. FLAVOUR=asan runs the same with sanitizers.
+# Tests: unit and kernel tests use cmocka, tests of command lines bats. All write TAP, whose totals
+# tests/run adds up. FLAVOUR=asan runs them with sanitizers.
 
 ## Test and check
 TEST_UNITS := $(wildcard tests/unit/test_*.c)
@@ -15,8 +15,8 @@ TOOL_PARTS := $(patsubst %,$(BUILD)/tools/merge/%.o,merger update biases parts) 
 	$(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
 	$(RECIPE) $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech)
 
-# What the kernels are compared with is slow and is no kernel: sanitizers watch the kernels, and the
-# memory that both use, but not each step of the comparison.
+# The references of the kernel tests are slow. With asan they are compiled without sanitizers, which
+# then watch the kernels and the memory that both use, but not each step of a reference.
 ORACLES := $(patsubst %.c,$(BUILD)/%.o,$(TEST_KERNELS) $(TEST_CUDA) tests/lib/check.c)
 ifeq ($(FLAVOUR),asan)
 $(ORACLES): OWN := $(filter-out -O1 -fsanitize=% -fno-sanitize-recover=%,$(OWN)) -O2
@@ -26,14 +26,14 @@ $(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIBRARY) $(TOOL_PARTS) $(LIBRA
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) $^ $(LIBS) -lcmocka -o $@
 
-# The oracle of the tokenizer: SentencePiece itself.
+# The reference for the tokenizer: SentencePiece itself.
 $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 	@mkdir -p $(@D)
 	@echo "CXX $@"
 	$(Q)g++ -O2 -w $< -lsentencepiece -o $@
 
-# The CUDA sources as host C++ (tests/cuda-emulation), once with f32 elements, to be held to the
-# bounds of f32, and once with each of their own.
+# The CUDA sources compiled as host C++ (tests/cuda-emulation): once with f32 elements, for tests
+# with the bounds of f32, and once with bf16 and with f16 elements.
 EMULATED := $(if $(filter x86_64,$(ARCH)),$(if \
 	$(filter release,$(FLAVOUR)),$(foreach e,f32 bf16 \
 	f16,$(BUILD)/emulation/$(e)/kernels-cuda.so) $(BUILD)/emulation/choices))
@@ -63,8 +63,8 @@ $(eval $(call emulated,f32,-DELEM_F32))
 $(eval $(call emulated,bf16,))
 $(eval $(call emulated,f16,-DELEM_F16))
 
-# A fuzz target for each parser. `make test` runs it over its corpus; `make fuzz` (and test-long)
-# lets libFuzzer at it with sanitizers, for SECONDS each.
+# Each parser has a fuzz target. `make test` runs it over its corpus. `make fuzz` and `make
+# test-long` run libFuzzer on it with sanitizers, for SECONDS each.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZED := $(LIB) $(RECIPE) $(BUILD)/tools/tokenize/jsonl.o
 CORPUS_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/corpus_%)
@@ -95,8 +95,8 @@ $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench/measured.o \
 	@echo "LD $@"
 	$(Q)$(CC) $(LINK) $^ $(LIBS) -o $@
 
-# The plug-in's choices, measured: with its own objects, where it is built; and emulated, to be
-# tried without a GPU.
+# Measures the choices that the plug-in makes between its kernels: on a GPU with the plug-in's own
+# objects, and emulated, to try the program without a GPU.
 CHOICES := $(if $(PLUGIN),$(BUILD)/tests/bench/choices)
 choices_parts = $(patsubst kernels/cuda/%.cu,$(1)/%.o,$(filter-out %/attention_mma.cu \
 	%/gemm_cublaslt.cu,$(CUDA_SOURCES)))
@@ -106,14 +106,14 @@ $(BUILD)/tests/bench/choices: tests/bench/choices.cu tests/bench/measured.h \
 	@echo "NVCC $@"
 	$(Q)$(NVCC) -std=c++20 -O3 -I. -MMD -MP -MF $@.d -MT $@ $(call cuda_code,$(ARCHS_cuda)) \
 		-Werror all-warnings -cudart static $< $(filter %.o,$^) $(LIBS) -lcublasLt -o $@
-# cuBLASLt's stand-in under racecheck.
+# Replaces cuBLASLt when racecheck runs.
 PLAIN_PRODUCTS := $(if $(PLUGIN),$(BUILD)/tests/gpu/cublaslt.so)
 $(BUILD)/tests/gpu/cublaslt.so: tests/gpu/cublaslt.cu Makefile
 	@mkdir -p $(@D)
 	@echo "NVCC $@"
 	$(Q)$(NVCC) -std=c++20 -O3 -I. $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings \
 		-Xcompiler -fPIC -shared -cudart static $< -o $@
-# The emulation has ranges of its own (nvtx.cpp).
+# The emulation replaces the profiler's ranges (nvtx.cpp), so profiler.o is left out.
 EMULATED_PARTS := $(filter-out %/profiler.o,$(call choices_parts,$(BUILD)/emulation/bf16)) \
 	$(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx)
 $(BUILD)/emulation/choices.o: tests/bench/choices.cu Makefile
@@ -124,7 +124,8 @@ $(BUILD)/emulation/choices: $(BUILD)/emulation/choices.o $(EMULATED_PARTS) \
 	$(BUILD)/emulation/bf16/kernels-cuda.so $(BUILD)/tests/bench/measured.o $(LIBRARY)
 	$(Q)g++ $< $(EMULATED_PARTS) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(LIBS) -o $@
 
-# Faults of system calls and allocations; sanitizers bring their own malloc.
+# Libraries that make system calls and allocations fail. Sanitizers have a malloc of their own, so
+# they are tested in release only.
 FAULT := $(if $(filter release,$(FLAVOUR)),$(BUILD)/tests/fault.so $(BUILD)/tests/shrink.so)
 $(BUILD)/tests/%.so: tests/fault/%.c
 	@mkdir -p $(@D)
@@ -134,7 +135,7 @@ $(BUILD)/tests/%.so: tests/fault/%.c
 test-programs: programs $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/tests/spm_oracle \
 	$(EMULATED)
 
-# TIMES=--times: with the table of what each test takes.
+# TIMES=--times also prints the table of what each test takes.
 test: ## every test (TIMES=--times: and what each takes; FLAVOUR=asan: with sanitizers)
 	@packaging/requirements test
 	@$(MAKE) --no-print-directory $(parallel) test-programs
@@ -154,7 +155,7 @@ coverage: ## which lines of lib/ and kernels/ the tests reach
 	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' --filter \
 		'model/' -s 2>/dev/null | tail -n 60
 
-# What a machine with a GPU needs, and where one is here, the checks themselves.
+# Collects what a machine with a GPU needs for the checks, and runs them if a GPU is here.
 gpu-check-programs: programs $(BENCH_PROGRAMS) $(CHOICES) $(PLAIN_PRODUCTS) \
 	$(BUILD)/tests/cuda/test_bf16
 gpu-check: ## what a machine with a GPU needs, and the checks themselves where one is here
@@ -183,8 +184,9 @@ format: ## lay out all C files as .clang-format says
 check-format: ## name the C files that are laid out otherwise
 	clang-format --dry-run -Werror $(SOURCES_C)
 
-# Warnings as errors on both compilers, the rules of the house (tests/house), then clang-tidy and
-# cppcheck (which takes the array that fail_with writes into for a read).
+# Warnings of both compilers count as errors. Then come the rules of the house (tests/house),
+# clang-tidy and cppcheck. cppcheck's ctuuninitvar is off for fail.c, because it takes the array
+# that fail_with writes for one that is read.
 lint: check-format ## warnings of two compilers as errors, clang-format, clang-tidy, cppcheck
 	@$(MAKE) --no-print-directory FLAVOUR=lint-gcc CC=gcc CFLAGS='-O1 -Werror' programs \
 		$(patsubst build/$(FLAVOUR)/%,build/lint-gcc/%,$(TEST_PROGRAMS))

@@ -12,9 +12,9 @@
 
 enum {
     SPLIT = ATTENTION_SPLIT,
-    LANES = 8, /* that share a key */
+    LANES = 8, /* lanes that share a key */
     BLOCK = 128,
-    AHEAD = 4, /* A thread has so many keys, or values, in flight. */
+    AHEAD = 4, /* keys, or values, that a thread loads before it uses the first */
     /* for the kernels on tensor cores: */
     HEADS = 8, /* columns of a product; the columns beyond the last head are zeros */
     KEYS = 16, /* rows of a product */
@@ -344,7 +344,7 @@ bool flash_decode(struct device *dev, const attention &a)
     (attention &)r = a;
     r.partial = dev->splits;
     r.splits = (int)ceil_div(a.past + 1, SPLIT);
-    /* With one query head for each key, arithmetic is not the bound, memory is. */
+    /* If each key has only one query head, memory is the bound, so tensor cores would not help. */
     if (a.heads == a.kv_heads)
         launch_flash_decode<1>(dev, r);
     else if (!flash_decode_mma(dev, r))

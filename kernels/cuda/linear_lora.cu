@@ -113,7 +113,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
         }
 }
 
-/* Eight neighbouring results: the partial sums added in their order, divided by (1 − p). */
+/* Returns eight neighbouring results: partial sums, added in order and divided by (1 − p). */
 DEVICE pack<8> sum_of_pieces(const lora_launch &t, int64_t n, int64_t all, int count)
 {
     pack<8> sum = {}, p;
@@ -228,7 +228,8 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
     /* shift that brings the bit of this thread's column in every eight to the top */
     int place = 7 - (g / 2 + g % 2 * 4);
     uint32_t dropout_stream = of_part(t.dropout_stream, part);
-    bool has_column = column + (int)threadIdx.x % (TILE / 8) * 8 < t.in; /* to load */
+    /* this thread's column, which it loads, is inside x */
+    bool has_column = column + (int)threadIdx.x % (TILE / 8) * 8 < t.in;
     float sum[RANK / 16][4][4] = {};
     auto fetch_step = [&](int stage, int at) {
         elem *x = stages + stage * STAGE, *du = x + X + part * DU;
@@ -252,7 +253,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
 #pragma unroll
             for (int half = 0; half < 32; half += 16) {
                 int k = h * 32 + half;
-                /* of the rows 2q, 2q + 1, 2q + 8, 2q + 9 */
+                /* elements and masks of the rows 2q, 2q + 1, 2q + 8, 2q + 9 */
                 uint32_t left[RANK / 16][4], right[4], kept_rows[4];
 #pragma unroll
                 for (int r = 0; r < 4; r++)
@@ -309,9 +310,10 @@ KERNEL(THREADS, 1) bwd_a_sum_kernel(const lora_launch t, int count)
 
 static_assert((int)MAX_GROUP <= (int)PARTS); /* A group whose ranks are at most 64 is one launch. */
 
-/* How much of a group the launches so far have processed. */
+/* What the launches so far have processed of a group. */
 struct launch_progress {
-    int linear, rank, column; /* ranks of that linear, and of all linears */
+    /* rank: counted in that linear; column: counted over the ranks of all linears */
+    int linear, rank, column;
 };
 
 /* Fills in the next launch's parts. Returns false if there are none left. */
@@ -341,8 +343,8 @@ static bool next_parts(lora_launch &t, struct launch_progress *p, const struct g
     return count > 0;
 }
 
-/* How long the pieces are into which a sum is cut. There are enough pieces for blocks_wanted
- * blocks, if the results are `tiles` tiles. */
+/* Returns the length of the pieces into which a sum is cut. If the results are `tiles` tiles, there
+ * are enough pieces for blocks_wanted blocks. */
 static int64_t piece_of(int parts, int64_t tiles, int64_t length)
 {
     int64_t count = max_i64(1, min_i64(PIECES, blocks_wanted(parts) / tiles));

@@ -18,9 +18,9 @@ enum { LINE_BYTES = 1024 };
 
 static const char *tool_name = "longqlora";
 static bool is_quiet;
-static volatile sig_atomic_t is_passing; /* the last line is a passing one */
+static volatile sig_atomic_t is_passing; /* the terminal's last line is one of note_passing */
 
-/* Goes to the beginning of the terminal's line and clears it. */
+/* Moves to the beginning of the terminal's line and clears it. */
 static const char clear_line[] = "\r\033[K";
 
 void note_passing_ends(void)
@@ -29,7 +29,7 @@ void note_passing_ends(void)
     is_passing = 0;
 }
 
-/* One line in one write. Takes no memory, so that handlers of signals can speak. */
+/* Writes one line at once. Allocates nothing, because signal handlers call it too. */
 static void say_text(const char *text, bool passes)
 {
     char line[LINE_BYTES + 64];
@@ -61,7 +61,7 @@ void die_by_signal(int signal_number)
     raise(signal_number);
 }
 
-/* A mapped file has lost the bytes that were to be read there. */
+/* Handles SIGBUS: a mapped file has lost the bytes that were read. */
 static void end_by_loss(const void *address)
 {
     static const char why[] = ": changed while it was read";
@@ -79,7 +79,7 @@ static void end_by_loss(const void *address)
     _exit(STATUS_INPUT);
 }
 
-/* What was printed through stdio and could not be written is told at the end. */
+/* Fails at exit if something that was printed through stdio could not be written. */
 static void check_standard_output(int status, void *unused)
 {
     (void)unused;
@@ -94,7 +94,8 @@ static void check_standard_output(int status, void *unused)
 
 static void end_without_memory(void) { die(STATUS_FAILED, "out of memory"); }
 
-/* Where a line can be said, and little else. */
+/* Ends the program when the main thread's stack is too small. On such a stack it can do little but
+ * print a line. */
 static void end_without_stack(size_t limit)
 {
     char text[160];
@@ -117,7 +118,7 @@ void die_init(const char *tool, bool quiet)
     process_begin();
     json_when_memory_is_lost(end_without_memory);
     signals_handle_ends(die_by_signal, false);
-    signal_handle(SIGPIPE, die_by_signal, false); /* of who reads standard output */
+    signal_handle(SIGPIPE, die_by_signal, false); /* the reader of standard output has gone */
     signals_handle_bus(end_by_loss);
     on_exit(check_standard_output, NULL);
 }
@@ -197,8 +198,9 @@ void note_passing(const char *format, ...)
     va_end(args);
 }
 
-/* By the number of its driver, since opening a device may do something to it: consoles, /dev/tty
- * and serial lines, and what terminals in windows are (the kernel's devices.txt). */
+/* Is it a terminal? It is recognised by the device's driver number (consoles, /dev/tty, serial
+ * lines, pseudo terminals; see the kernel's devices.txt), because opening a device may have
+ * effects. */
 static bool is_terminal(const char *path)
 {
     enum { CONSOLES = 4, TTY = 5, FIRST_PTS = 136, LAST_PTS = 143 };

@@ -1,8 +1,8 @@
-/* die.h - how a program speaks and gives up. Included by tools only.
+/* die.h - prints messages and ends the program. Only tools include it.
  *
- * Every message is one line, one write, on standard error: "tool: where: what". Characters that a
- * terminal would obey or hide are replaced (message.h). Of a message that is too long the middle is
- * left out, so that a long path does not hide the reason.
+ * Every message is one line, written at once to standard error: "tool: where: what". Characters
+ * that would control a terminal or be invisible are replaced (message.h). Of a message that is too
+ * long the middle is left out, so that a long path does not hide the reason.
  */
 #ifndef LONGQLORA_CLI_DIE_H
 #define LONGQLORA_CLI_DIE_H
@@ -11,36 +11,42 @@
 
 #include <stdbool.h>
 
-/* What a program does first (process.h). Names it, and makes signals that end it (signals.h) remove
- * unfinished outputs before. From here on JSON that lacks memory ends the program, a mapped input
- * that shrinks ends it with status 3, and so does with 1, when it exits, what could not be printed.
- */
+/* Every program calls this first. It calls process_begin, sets the program's name, and makes
+ * signals that end the program remove unfinished outputs (signals.h). From then on the program also
+ * ends if memory for JSON runs out (status 1), if a mapped input shrinks (status 3), and, at its
+ * exit, with status 1 if standard output could not be written. */
 void die_init(const char *tool, bool quiet);
 
+/* Print a message and end the program: die with any status, die_fail with *why and its status,
+ * die_usage with status 2 and a pointer to --help. */
 void die(enum status status, const char *format, ...) PRINTF_LIKE(2, 3) NORETURN;
-/* A handler of signals: removes unfinished outputs, and dies by that signal when it returns. */
+/* A signal handler: removes unfinished outputs. When it returns, the program dies by that
+ * signal. */
 void die_by_signal(int signal_number);
 void die_fail(const struct fail *why) NORETURN;
 void die_usage(const char *format, ...) PRINTF_LIKE(1, 2) NORETURN;
 
-/* Dies of *why if status is negative; else returns it. */
+/* Ends the program with *why if status is negative; otherwise returns status. */
 int or_die(int status, const struct fail *why);
 
+/* Prints a message, also with --quiet. */
 void warn(const char *format, ...) PRINTF_LIKE(1, 2);
-/* Silent with --quiet. */
+/* Prints a message; silent with --quiet. */
 void note(const char *format, ...) PRINTF_LIKE(1, 2);
-/* The same in a handler of a signal. */
+/* The same, for use in a signal handler. */
 void note_in_handler(const char *text);
-/* On a terminal: a line that the next message takes the place of, or that goes when it ends. Of one
- * that is wider than the terminal the end is left out. */
+/* On a terminal, shows a line that the next message, or note_passing_ends, erases. If it is wider
+ * than the terminal, its end is left out. */
 void note_passing(const char *format, ...) PRINTF_LIKE(1, 2);
 void note_passing_ends(void);
 
-/* Refuses to put binary data on a terminal. */
+/* Ends the program if output is "-" and standard output is a terminal, because binary data would go
+ * there. */
 void die_if_terminal(const char *output);
-/* Refuses to wait for data that nobody types; what: is wanted. */
+/* Ends the program if input is a terminal, because nobody types such data. what: the data that is
+ * needed. */
 void die_if_typed(const char *input, const char *what);
-/* Says that text is waited for, where that is typed. */
+/* If input is a terminal, tells the user that text is expected. */
 void note_if_typed(const char *input, const char *what);
 
 #endif

@@ -86,7 +86,7 @@ static void set_value(struct opt *o, const char *value)
     }
 }
 
-/* The words of a word, the bound of a count. */
+/* Prints the words that an option accepts, or the largest count. */
 static void print_words(const struct opt *o)
 {
     if (!o->words || o->kind == OPT_TEXT || !strcmp(o->words, OPT_ANY_COUNT)) return;
@@ -134,7 +134,7 @@ static void help(const struct opt_program *program)
     if (program->details) printf("\n%s", program->details);
 }
 
-/* The OPTIONS section of the manual page, in mdoc. */
+/* Prints the OPTIONS section of the manual page in mdoc. */
 static void help_man(const struct opt_program *program)
 {
     printf(".Bl -tag -width Ds\n");
@@ -158,7 +158,7 @@ static void print_completion(const struct opt *o)
     putchar('\n');
 }
 
-/* What a shell needs to complete a command line: see opt.h. */
+/* Prints what a shell needs to complete a command line; see opt.h. */
 static void help_completion(const struct opt_program *program)
 {
     for (const struct opt *o = program->table; o->name; o++) {
@@ -212,7 +212,8 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
         *(bool *)o->value = true;
         return;
     }
-    /* "--chat --system TEXT": no value is said, and there is one for that. */
+    /* In "--chat --system TEXT" no value follows --chat, so it gets the one that the table has for
+     * that. */
     bool is_last = *at + 1 >= argc;
     if (!name[length] && o->kind == OPT_TEXT && o->words && (is_last || argv[*at + 1][0] == '-')) {
         set_value(o, o->words);
@@ -222,7 +223,7 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
     set_value(o, name[length] ? name + length + 1 : argv[++*at]);
 }
 
-/* "-model x" is not -m with the value "odel". */
+/* Refuses "-model x", which would otherwise be -m with the value "odel". */
 static void check_dashes(const struct opt_program *program, const char *given)
 {
     size_t length = strcspn(given + 1, "=");
@@ -269,13 +270,13 @@ void opt_begin(int argc, char **argv, const struct opt_program *program)
 const char **opt_parse(int argc, char **argv, const struct opt_program *program)
 {
     opt_begin(argc, argv, program);
-    static const char **operands; /* what exits early leaves to the system */
+    static const char **operands; /* not freed, because tools may exit at any point */
     operands = calloc((size_t)argc + 1, sizeof *operands);
     if (!operands) die(STATUS_FAILED, "out of memory");
     int count = 0;
     bool ended = false;
     for (int at = 1; at < argc; at++) {
-        /* Text that went through a word processor: an en or em dash for two hyphens. */
+        /* A word processor has turned two hyphens into an en dash or em dash. */
         if (!ended &&
             (!strncmp(argv[at], "\xe2\x80\x93", 3) || !strncmp(argv[at], "\xe2\x80\x94", 3)))
             die_usage("'%s' begins with a dash that is no hyphen: --%s", argv[at],

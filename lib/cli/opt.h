@@ -1,10 +1,11 @@
-/* opt.h - one table gives parsing, --help and the OPTIONS of the manual page.
+/* opt.h - one table of options gives the parsing, --help, the OPTIONS of the manual page and the
+ * shell's completion.
  *
- * The same table makes the shell's completion: --help-completion prints a line for each option,
- * "--name", "--name ARGUMENT" or "--name ARGUMENT word|word", which packaging/completion reads.
+ * For completion, --help-completion prints one line for each option, "--name", "--name ARGUMENT" or
+ * "--name ARGUMENT word|word", which packaging/completion reads.
  *
- * Long names are the interface: --name VALUE or --name=VALUE, in any order, "--"
- * ends them. Unknown options, missing or odd values are usage errors (exit 2).
+ * Options are written --name VALUE or --name=VALUE, in any order; "--" ends them. An unknown
+ * option, or a missing or invalid value, is a usage error (status 2).
  */
 #ifndef LONGQLORA_CLI_OPT_H
 #define LONGQLORA_CLI_OPT_H
@@ -16,16 +17,16 @@
 
 enum opt_kind {
     OPT_END,
-    OPT_COUNT, /* int64_t, 0 to OPT_COUNT_MOST, or to .words */
+    OPT_COUNT, /* int64_t, from 0 to OPT_COUNT_MOST, or to the number in .words */
     OPT_REAL,  /* double */
     OPT_FLAG,  /* bool: the option makes it true */
-    OPT_TEXT,  /* const char *: a path or any text; .words, if there are, where none is said */
-    OPT_WORD,  /* const char *: one of .words, "a|b|c" */
-    OPT_LIST,  /* struct opt_list: may be given many times */
+    OPT_TEXT,  /* const char *: a path or any text; .words, if set, is the value if none is given */
+    OPT_WORD,  /* const char *: one of .words, which has the form "a|b|c" */
+    OPT_LIST,  /* struct opt_list: may be given several times */
 };
 
-/* What the largest count is unless the table says otherwise: small enough that sums of counts, and
- * a thousand times one, are numbers still. Seeds may be any number. */
+/* The largest count, unless the table says otherwise. It is small enough that sums of counts, and a
+ * thousand times a count, do not overflow. A seed may be any number (OPT_ANY_COUNT). */
 #define OPT_COUNT_MOST 1000000000000000
 #define OPT_ANY_COUNT "9223372036854775807"
 
@@ -38,9 +39,9 @@ struct opt {
     const char *name;
     char letter;
     enum opt_kind kind;
-    void *value; /* holds the default on entry */
+    void *value; /* where the value goes; it holds the default before parsing */
     const char *argument, *help;
-    const char *words; /* OPT_COUNT: the largest, in digits; NULL: OPT_COUNT_MOST */
+    const char *words; /* OPT_COUNT: the largest value, in digits; NULL means OPT_COUNT_MOST */
 };
 
 struct opt_program {
@@ -48,30 +49,31 @@ struct opt_program {
     const char *usage, *example; /* printed first by --help */
     const char *details;         /* printed last by --help; may be NULL */
     bool no_operands;
-    struct opt *table; /* ends with a zeroed entry */
-    /* Prints the operands that --help-completion is to know, as it prints options; may be NULL. */
+    struct opt *table; /* the last entry is zeroed */
+    /* For --help-completion: prints the operands that the shell can complete, in the same form. May
+     * be NULL. */
     void (*list_operands)(void);
 };
 
-/* What comes before parsing: names the program, makes the process a good one (die_init), and
- * refuses to say anything into a file that the command line names. opt_parse does it. */
+/* Does what must come before parsing: calls die_init, and redirects messages if standard error is a
+ * file that the command line names. opt_parse calls it too. */
 void opt_begin(int argc, char **argv, const struct opt_program *program);
 
-/* Parses, handles --help, --help-man, --help-completion and --version, and returns the operands
- * (borrowed from argv, NULL at the end). Exits on a usage error. */
+/* Parses the options; handles --help, --help-man, --help-completion and --version; returns the
+ * operands (pointers of argv, NULL at the end). Exits on a usage error. */
 const char **opt_parse(int argc, char **argv, const struct opt_program *program);
 
-/* Is the value one of words, "a|b|c"? */
+/* Is `value` one of `words`, which has the form "a|b|c"? */
 bool opt_word_in(const char *words, const char *value);
 
-/* The options every tool has; bound to the global below. */
+/* The options that every tool has. Their values go to the global variable below. */
 struct opt_standard {
     int64_t threads;
     bool quiet;
     const char *progress;
 };
 extern struct opt_standard opt_standard;
-/* Versions of clang-format lay it out differently. */
+/* clang-format is off, because its versions format this macro differently. */
 /* clang-format off */
 #define OPT_STANDARD                                                                               \
     { "threads", 0, OPT_COUNT, &opt_standard.threads, "N", "threads; 0: one a CPU", "1024" },      \

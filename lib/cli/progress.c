@@ -37,7 +37,7 @@ void progress_begin(const struct progress *p)
     if (!now.of.seconds) now.of.seconds = 30;
     now.look = look_of(opt_standard.progress);
     now.started = progress_clock();
-    /* A bar is there after 0.01 s: a rate of less time than that would mean nothing. */
+    /* A bar appears 0.01 s after the start, because a rate of less time would mean nothing. */
     now.shown = now.look == BAR ? now.started - 0.09 : now.started;
 }
 
@@ -56,7 +56,7 @@ void progress_duration(double seconds, char *text, size_t size)
     snprintf(text, size, "%.*f %s", i && n < 9.95 ? 1 : 0, n, units[i].unit);
 }
 
-/* "12.2 an hour" of something that is counted a second. */
+/* Writes "12.2 an hour" for a rate that is given per second. */
 static void describe_rate(double rate, char *text, size_t size)
 {
     const char *each = "a second";

@@ -1,28 +1,30 @@
-/* progress.h - how far the work is, on standard error: on a terminal a line that the next message
- * takes the place of, elsewhere a line now and then. One work at a time. Used by tools only.
- */
+/* progress.h - shows on standard error how far the work is: on a terminal as a line that is redrawn
+ * and that the next message erases, elsewhere as a line every 30 seconds. One work is shown at a
+ * time. Only tools use it. */
 #ifndef LONGQLORA_CLI_PROGRESS_H
 #define LONGQLORA_CLI_PROGRESS_H
 
 #include <stddef.h>
 
-double progress_clock(void); /* seconds, monotonic */
+double progress_clock(void); /* seconds since an arbitrary start; never goes back */
 
 struct progress {
     const char *unit; /* what is counted: "samples", "MB" */
-    double size;      /* of one of it, in what progress_at is given; 0: 1 */
-    double total;     /* 0: not known */
-    double first;     /* where this run begins */
-    double seconds;   /* between lines where there is no terminal; 0: 30 */
+    double size;      /* how many of progress_at's units make one `unit`; 0 means 1 */
+    double total;     /* the value of progress_at at the end; 0 if unknown */
+    double first;     /* the value of progress_at at which this run begins */
+    double seconds;   /* from line to line where no terminal is; 0 means 30 */
 };
 
-/* As --progress and --quiet have it. The unit is borrowed until the end. */
+/* Starts in the way that --progress and --quiet ask for. The unit's text must stay valid until
+ * progress_end. */
 void progress_begin(const struct progress *p);
-/* Cheap where there is nothing to show yet. Of one thread at a time. */
+/* Reports how much is done. It costs little if nothing new has to be shown. Call it from one thread
+ * at a time. */
 void progress_at(double done);
 void progress_end(void);
 
-/* "45 s", "12 min", "3.4 h", "12 days" */
+/* Writes a duration into text[size]: "45 s", "12 min", "3.4 h", "12 days". */
 void progress_duration(double seconds, char *text, size_t size);
 
 #endif

@@ -1,6 +1,7 @@
-/* bf16.h - the 16-bit floating formats, to and from f32.
+/* bf16.h - conversions between f32 and the two 16-bit floating types, bf16 and f16.
  *
- * Rounding is to nearest, ties to even, as IEEE 754 has it; NaN stays NaN.
+ * Conversion from f32 rounds to nearest, ties to even (IEEE 754). NaN stays NaN; a number too large
+ * for f16 becomes infinity.
  */
 #ifndef LONGQLORA_BF16_H
 #define LONGQLORA_BF16_H
@@ -38,7 +39,7 @@ static inline float f16_to_float(uint16_t half)
 {
     uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7fff;
     if (magnitude >= 0x7c00) return bits_float(sign | 0x7f800000 | (magnitude & 0x3ff) << 13);
-    /* 2^112 moves the exponent from f16's bias to f32's, subnormals included. */
+    /* Multiplying by 2^112 moves the exponent from f16's bias to f32's, also for subnormals. */
     float value = bits_float(magnitude << 13) * 0x1p112f;
     return bits_float(sign | float_bits(value));
 }
@@ -49,7 +50,7 @@ static inline uint16_t f16_from_float(float x)
     if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00);
     if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00);
     if (magnitude < 0x38800000) {
-        /* Subnormal: adding 0.5 lets the FPU round at f16's last place, 2^-24. */
+        /* The result is subnormal. Adding 0.5 makes the FPU round at f16's last place, 2^-24. */
         float shifted = bits_float(magnitude) + 0.5f;
         return (uint16_t)(sign | (float_bits(shifted) - 0x3f000000));
     }

@@ -1,7 +1,7 @@
-/* compiler.h - attributes, and the functions that this project does not use.
+/* compiler.h - attributes of functions, and a ban on unsafe functions of the C library.
  *
- * The banned ones cannot report failure or overrun their buffer; naming one
- * after this header is included does not compile.
+ * The banned functions cannot report failure or may overrun their buffer. A file that includes this
+ * header and names one of them does not compile.
  */
 #ifndef LONGQLORA_COMPILER_H
 #define LONGQLORA_COMPILER_H

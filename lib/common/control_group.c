@@ -28,7 +28,7 @@ int control_group_numbers(const char *directory, const char *name, const char *k
     return found;
 }
 
-/* Is the word one of a list that commas separate? */
+/* Is `word` one of the comma-separated words of `list`? */
 static bool is_listed(const char *list, const char *word)
 {
     size_t length = strlen(word);
@@ -47,7 +47,7 @@ struct walk {
     bool is_version_2;
 };
 
-/* The group's directory under what is mounted there, and all above it. */
+/* Visits the group's directory below the mount point, and every directory above it. */
 static void walk_up(const struct walk *w, const char *mount)
 {
     char directory[PATH_BYTES];
@@ -62,7 +62,7 @@ static void walk_up(const struct walk *w, const char *mount)
     }
 }
 
-/* A line of /proc/self/cgroup: ID:CONTROLLERS:PATH, without controllers for version 2. */
+/* Handles a line of /proc/self/cgroup: ID:CONTROLLERS:PATH. Version 2 leaves CONTROLLERS empty. */
 static void visit_line(struct walk *w, const char *controller, char *line)
 {
     char mount[512];

@@ -11,10 +11,10 @@
 
 struct decompressor {
     enum file_kind kind;
-    bool is_whole; /* nothing is begun and not ended */
+    bool is_whole; /* no frame, member or stream has begun without ending */
     ZSTD_DCtx *zstd;
     z_stream gzip;
-    bool is_padded; /* behind a member of gzip there are zeros, as tapes have them */
+    bool is_padded; /* zeros follow a gzip member, as padding on tapes */
     lzma_stream xz;
 };
 
@@ -44,7 +44,7 @@ int decompressor_open(struct decompressor **out, enum file_kind kind, struct fai
     struct decompressor *d = calloc(1, sizeof *d);
     if (!d) return fail(why, "out of memory");
     d->kind = kind;
-    d->is_whole = kind == FILE_KIND_ZSTD; /* a frame that is to be skipped is whole */
+    d->is_whole = kind == FILE_KIND_ZSTD; /* a skippable frame is complete */
     if (!open_kind(d, why)) {
         *out = d;
         return 0;
@@ -83,7 +83,8 @@ static int run_zstd(struct decompressor *d, const char **from, const char *from_
     return 0;
 }
 
-/* A member has ended: is there another one? gzip ignores zeros behind the last. */
+/* A member has ended. Prepares for the next one, if there is one. gzip ignores zeros after the
+ * last. */
 static int next_member(struct decompressor *d, const char **from, const char *from_end,
                        struct fail *why)
 {
@@ -129,7 +130,7 @@ static int run_xz(struct decompressor *d, lzma_action action, struct fail *why)
     case LZMA_OK:
     case LZMA_STREAM_END:
         return 0;
-    case LZMA_BUF_ERROR: /* nothing to read, or nowhere to write */
+    case LZMA_BUF_ERROR: /* no input, or no space for output */
         return action == LZMA_FINISH && d->xz.avail_out ? fail_input(why, "xz stream is truncated")
                                                         : 0;
     case LZMA_MEM_ERROR:

@@ -1,9 +1,8 @@
-/* decompressor.h - zstd, gzip and xz behind one call: compressed bytes go in, their content comes
- * out.
+/* decompressor.h - one interface to zstd, gzip and xz: compressed bytes go in, content comes out.
  *
- * Several frames, members or streams one after the other are one content, as zstd, gzip and xz have
- * it themselves: files that were put together with cat, and what pzstd, pigz and bgzip write.
- * Checksums are checked. What is cut short is never taken for the whole.
+ * Several frames, members or streams in a row give one content, as the programs zstd, gzip and xz
+ * do. So files joined with cat, and the output of pzstd, pigz and bgzip, are read completely.
+ * Checksums are verified. Truncated input is an error.
  */
 #ifndef LONGQLORA_DECOMPRESSOR_H
 #define LONGQLORA_DECOMPRESSOR_H
@@ -13,25 +12,27 @@
 
 #include <stdint.h>
 
-/* What a file may want of memory: zstd's window and xz's dictionary. */
+/* The largest zstd window and xz dictionary that is accepted, as log2 of its bytes. */
 enum { DECOMPRESSOR_WINDOW_LOG_MAX = 31 };
 
 struct decompressor;
 
-/* kind: of the first bytes; *d becomes NULL for what is not compressed in one of the three ways. */
+/* Makes a decompressor for `kind`, which file_kind_of found. *d becomes NULL, and the call
+ * succeeds, if kind is none of the three. The caller closes *d. */
 int decompressor_open(struct decompressor **d, enum file_kind kind, struct fail *why) MUST_USE;
 void decompressor_close(struct decompressor *d);
 
-/* Bytes of memory that it has asked for, its window or dictionary above all. */
+/* The bytes of memory that the decompressor has allocated, mostly for its window or dictionary. */
 uint64_t decompressor_memory(const struct decompressor *d);
 
-/* Takes bytes from *from, which moves on, and writes to *to, which moves on, until one of the two
- * is used up. */
+/* Decompresses until the input [*from, from_end) is used up or the output [*to, to_end) is full.
+ * Advances *from and *to. Fails on damaged data. */
 int decompressor_run(struct decompressor *d, const char **from, const char *from_end, char **to,
                      const char *to_end, struct fail *why) MUST_USE;
 
-/* No more bytes will come: fails if the content is not whole. There may be content that is still to
- * be written: 1, then it is to be called again; 0 that was all. */
+/* Tells the decompressor that the input has ended, and writes content that it still holds. Returns
+ * 1 if more content is left (call again with a new buffer), 0 if that was all, or -1 if the input
+ * is truncated. */
 int decompressor_end(struct decompressor *d, char **to, const char *to_end,
                      struct fail *why) MUST_USE;
 

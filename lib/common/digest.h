@@ -1,4 +1,8 @@
-/* digest.h - XXH3-128 as text: what names streams, files, tokenizers and bases. */
+/* digest.h - XXH3-128 hashes as text. Streams, files, tokenizers and base models are identified by
+ * them.
+ *
+ * Source: xxHash, https://github.com/Cyan4973/xxHash. The hash is not cryptographic.
+ */
 #ifndef LONGQLORA_DIGEST_H
 #define LONGQLORA_DIGEST_H
 
@@ -7,12 +11,12 @@
 #include <stddef.h>
 #include <xxhash.h>
 
-enum { DIGEST_TEXT = 33 }; /* 32 hexadecimal digits and a zero */
+enum { DIGEST_TEXT = 33 }; /* 32 hexadecimal digits and the terminating zero */
 
-/* The canonical (big-endian) form in hex, as xxhsum -H2 prints it. */
+/* Both write the canonical (big-endian) form in hexadecimal, as `xxhsum -H2` prints it. */
 void digest_of_state(const XXH3_state_t *state, char text[DIGEST_TEXT]);
 void digest_of_bytes(const void *data, size_t bytes, char text[DIGEST_TEXT]);
-/* Of a file's bytes. */
+/* Hashes all bytes of a file. */
 int digest_file(const char *path, char digest[DIGEST_TEXT], struct fail *why) MUST_USE;
 
 #endif

@@ -1,5 +1,4 @@
-/* dtype.h - the types of numbers: of weights in memory, and of tensors in files.
- */
+/* dtype.h - the number types of weights in memory and of tensors in files. */
 #ifndef LONGQLORA_DTYPE_H
 #define LONGQLORA_DTYPE_H
 
@@ -11,8 +10,9 @@ enum dtype {
     DTYPE_F32,
     DTYPE_BF16,
     DTYPE_F16,
-    DTYPE_NF4, /* codes of 4 bits, two in a byte, with scales beside them (lib/common/nf4.h) */
-    DTYPE_U8,  /* this and the ones below stand in files only */
+    /* 4-bit codes, two in a byte; their scales are stored separately (lib/common/nf4.h) */
+    DTYPE_NF4,
+    DTYPE_U8, /* U8 and the types below occur in files only */
     DTYPE_F64,
     DTYPE_I8,
     DTYPE_I16,
@@ -21,19 +21,22 @@ enum dtype {
     DTYPE_BOOL,
 };
 
-size_t dtype_bits(enum dtype dtype); /* of an element: 4 for NF4 */
-size_t dtype_size(enum dtype dtype); /* bytes of an element; not for NF4 */
+size_t dtype_bits(enum dtype dtype); /* bits of one element; 4 for NF4 */
+size_t dtype_size(enum dtype dtype); /* bytes of one element; not defined for NF4 */
 
-/* f32, bf16 or f16: what a weight that is not quantized may be. */
+/* Is it f32, bf16 or f16? Weights that are not quantized have one of these types. */
 static inline bool dtype_is_float(enum dtype dtype) { return dtype <= DTYPE_F16; }
-/* What a file of tensors says of it: NF4's codes are U8, all others are themselves. */
+/* The type that a tensor file declares: U8 for NF4, whose codes are stored as bytes; otherwise the
+ * type itself. */
 static inline enum dtype dtype_stored(enum dtype dtype)
 {
     return dtype == DTYPE_NF4 ? DTYPE_U8 : dtype;
 }
 
-const char *dtype_name(enum dtype dtype);        /* as safetensors spells it: "BF16" */
-const char *dtype_stream_name(enum dtype dtype); /* as streams do: "bf16"; of a weight's type */
-int dtype_parse(const char *name, enum dtype *dtype); /* safetensors' name; -1: there is none */
+const char *dtype_name(enum dtype dtype); /* the name in safetensors files: "BF16" */
+/* The name in our streams: "bf16"; only for types of weights. */
+const char *dtype_stream_name(enum dtype dtype);
+/* Takes a safetensors name; -1 if it is unknown. */
+int dtype_parse(const char *name, enum dtype *dtype);
 
 #endif

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <unistd.h>
 
-/* The beginning of the character that the place lies in. */
+/* The position where the character that contains text[at] begins. */
 static size_t before_character(const char *text, size_t at)
 {
     for (int i = 0; i < 3 && at && (text[at] & 0xc0) == 0x80; i++)
@@ -47,7 +47,8 @@ void fail_with(struct fail *why, enum status status, const char *format, ...)
 void fail_prefix(struct fail *why, const char *prefix)
 {
     char *whole = NULL;
-    if (asprintf(&whole, "%s: %s", prefix, why->text) < 0) return; /* the reason alone */
+    /* If memory runs out, the reason stays without its prefix. */
+    if (asprintf(&whole, "%s: %s", prefix, why->text) < 0) return;
     fail_fit(why->text, sizeof why->text, whole);
     free(whole);
 }

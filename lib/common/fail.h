@@ -1,8 +1,8 @@
-/* fail.h - why a call failed, in words fit to print.
+/* fail.h - tells why a call failed, in words that can be printed.
  *
- * Library functions return 0 (or more) on success and -1 (or NULL) on failure;
- * on failure the text names the input, the place in it and what was wrong.
- * Nothing below tools/ prints or exits.
+ * Library functions return 0 (or more) on success and -1 (or NULL) on failure. On failure the text
+ * names the input, the place in it and what is wrong. Only code in tools/ and lib/cli prints or
+ * exits.
  */
 #ifndef LONGQLORA_FAIL_H
 #define LONGQLORA_FAIL_H
@@ -19,14 +19,13 @@ enum status {
 
 struct fail {
     char text[480];
-    enum status status; /* what a tool that gives up exits with */
+    enum status status; /* the exit status of a tool that gives up because of this failure */
 };
 
-/* Writes the text and returns -1, so that a check fits on one line:
+/* Each writes the text and returns -1, so that a check fits on one line:
  *     if (id >= vocab) return fail_input(why, "token %u, vocabulary %u", id, vocab);
- * fail is for the world (status 1), fail_input for damaged or unfit data (3),
- * fail_usage for a wrong command or recipe (2).
- */
+ * Use fail when the system fails (status 1), fail_input when data are damaged or do not fit (3),
+ * and fail_usage when a command or a recipe is wrong (2). */
 #define fail(why, ...) (fail_with((why), STATUS_FAILED, __VA_ARGS__), fail_status())
 #define fail_input(why, ...) (fail_with((why), STATUS_INPUT, __VA_ARGS__), fail_status())
 #define fail_usage(why, ...) (fail_with((why), STATUS_USAGE, __VA_ARGS__), fail_status())
@@ -34,18 +33,21 @@ struct fail {
 /* Puts "prefix: " before the text that is there; returns -1. */
 #define fail_in(why, prefix) (fail_prefix((why), (prefix)), fail_status())
 
+/* The functions behind the macros: fail_with writes the text and the status, fail_prefix puts
+ * "prefix: " before the text. Too long a text is shortened as fail_fit does. */
 void fail_with(struct fail *why, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
 void fail_prefix(struct fail *why, const char *prefix);
-/* Puts `to` in the place of `from`, where that stands in the text: the name that the user knows
- * for one that only we do. */
+/* Replaces `from` by `to` where it occurs in the text, because the user knows a file or option by
+ * another name than the code that failed. */
 void fail_rename(struct fail *why, const char *from, const char *to);
-/* Copies what fits. Where it does not, the middle gives way, in whole characters: a message begins
- * with a place, which may be long, and ends with the reason. */
+/* Copies `whole` into text[size]. If it is too long, whole characters are cut out of the middle,
+ * because a message begins with a place, which may be long, and ends with the reason. */
 void fail_fit(char *text, size_t size, const char *whole);
-/* In sight, so that compilers and analysers know what a failure returns. */
+/* This function is inline so that compilers and static analysers see that a failure returns -1. */
 static inline int fail_status(void) { return -1; }
 
-/* Our own mistake: prints expression and place, aborts; stays on in release. */
+/* Asserts what only a bug of this program can violate. If it is violated, prints expression and
+ * place and aborts. It stays active in release builds. */
 #define must(condition) ((condition) ? (void)0 : fail_must(#condition, __FILE__, __LINE__))
 void fail_must(const char *expression, const char *file, int line) NORETURN;
 

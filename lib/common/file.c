@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What a file is that is not regular; NULL: regular. */
+/* Names what a file is if it is not regular; NULL if it is. */
 static const char *kind_of(mode_t mode)
 {
     switch (mode & S_IFMT) {
@@ -27,7 +27,7 @@ static int refuse(const char *path, const char *kind, struct fail *why)
     return fail(why, "%s: %s, where a file is needed", path, kind);
 }
 
-/* What a clone without Git LFS has in the place of large files. */
+/* Is it a Git LFS pointer? A clone made without Git LFS has them in place of large files. */
 static bool is_pointer(int fd)
 {
     static const char mark[] = "version https://git-lfs.github.com/spec/";
@@ -41,7 +41,7 @@ int file_open(const char *path, uint64_t *bytes, struct fail *why)
     struct stat st;
     if (stat(path, &st)) return fail(why, "%s: %s", path, strerror(errno));
     if (kind_of(st.st_mode)) return refuse(path, kind_of(st.st_mode), why);
-    /* Without waiting, because it may have become a pipe meanwhile. */
+    /* O_NONBLOCK, because the file may have been replaced by a pipe since it was checked. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 || fstat(fd, &st)) {
         fail(why, "%s: %s", path, strerror(errno));
@@ -85,7 +85,7 @@ int file_open_stream(const char *path, struct fail *why)
     const char *name = is_input ? "standard input" : path;
     if (is_input ? fstat(STDIN_FILENO, &st) : stat(path, &st))
         return fail(why, "%s: %s", name, strerror(errno));
-    /* A directory in place of standard input is what process_begin puts there. */
+    /* Standard input may be a directory: process_begin opens one if descriptor 0 was closed. */
     if (!is_input && (S_ISDIR(st.st_mode) || S_ISSOCK(st.st_mode)))
         return refuse(path, kind_of(st.st_mode), why);
     int fd = is_input ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)

@@ -1,7 +1,9 @@
-/* file.h - files are asked what they are before they are opened.
+/* file.h - opens files after checking what they are.
  *
- * Opening a named pipe waits until somebody writes to it, and reading one, or a device, may never
- * end. What must be a file is refused by name if it is anything else.
+ * Opening a named pipe waits until somebody writes to it, and reading a pipe or a device may never
+ * end. So a path that must be a regular file is refused, by its name, if it is anything else.
+ *
+ * The functions that open return a descriptor that the caller closes, or -1 with *why.
  */
 #ifndef LONGQLORA_FILE_H
 #define LONGQLORA_FILE_H
@@ -10,30 +12,32 @@
 
 #include <stdint.h>
 
-/* Opens a regular file to be read, and tells its size unless bytes is NULL. Returns a descriptor,
- * or -1 and why. */
+/* Opens a regular file for reading. *bytes becomes its size; bytes may be NULL. */
 int file_open(const char *path, uint64_t *bytes, struct fail *why) MUST_USE;
 
-/* For text that is read from its beginning to its end: a regular file, or what the program was
- * given open (/dev/stdin, /dev/fd/63, as a shell's <( ) is named, /dev/null). */
+/* Opens text that is read once from beginning to end: a regular file, or a descriptor that the
+ * program inherited (/dev/stdin; /dev/fd/63, which a shell's <( ) gives; /dev/null). */
 int file_open_text(const char *path, struct fail *why) MUST_USE;
-/* Fails as it would, without opening: for what is opened elsewhere. "-" is standard input. */
+/* Fails where file_open_text would, without opening: other code opens the file later. "-" means
+ * standard input. */
 int file_check_text(const char *path, struct fail *why) MUST_USE;
 
-/* For streams: "-" is standard input; named pipes and devices are streams too, which are waited
- * for. Only directories and sockets are none. */
+/* Opens a stream. "-" means standard input. Named pipes and devices are accepted, and opening them
+ * waits. Directories and sockets are refused. */
 int file_open_stream(const char *path, struct fail *why) MUST_USE;
 
-/* 1: something is there, which opening says more of; 0: nothing. Fails for a link whose end is not
- * there: what was to be there is missing, and taking it for nothing would change what is done. */
+/* Returns 1 if something exists at the path, otherwise 0. Fails for a symbolic link whose target is
+ * missing, because treating it as absent would silently ignore a file that the user meant to be
+ * there. */
 int file_is_there(const char *path, struct fail *why) MUST_USE;
 
-/* The size of a regular file, else 0; and at the end of what can be read: fails if it was that long
- * and has become shorter, which would be a part of its text taken for all. */
+/* file_size returns the size of a regular file, and 0 for anything else. file_check_end is called
+ * when reading has reached the end, with the size that the file had when it was opened. It fails if
+ * the file has become shorter, because only a part of it was read then. */
 uint64_t file_size(int fd);
 int file_check_end(int fd, uint64_t size, const char *name, struct fail *why) MUST_USE;
 
-/* file_open and file_open_text for stdio; NULL where they return -1. */
+/* Like file_open and file_open_text, for stdio. The caller closes the FILE; NULL means failure. */
 FILE *file_open_stdio(const char *path, uint64_t *bytes, struct fail *why) MUST_USE;
 FILE *file_open_text_stdio(const char *path, struct fail *why) MUST_USE;
 

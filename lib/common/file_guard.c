@@ -9,10 +9,10 @@
 
 struct file_id {
     dev_t device;
-    ino_t inode; /* 0: none */
+    ino_t inode; /* 0 means no file */
 };
 
-/* Where a name stands: what is there, and in what folder under what name. */
+/* A file as two identities: the file itself if it exists, and its folder together with its name. */
 struct place {
     struct file_id id, parent;
     char name[256];
@@ -21,10 +21,11 @@ struct place {
 struct entry {
     struct place at;
     char *label;         /* "-o out.tok" */
-    char *path;          /* NULL: a descriptor, which stays what it is */
-    folder_holds *holds; /* of a folder: names that are read or written in it */
-    int standard;        /* 1 or 2: output or error, which may be one file */
-    bool is_content;     /* of a folder that is declared */
+    char *path;          /* NULL for a descriptor, which cannot change */
+    folder_holds *holds; /* for a folder: the names that are read or written in it */
+    /* 1 for standard output, 2 for standard error; both may be the same file */
+    int standard;
+    bool is_content; /* it was found in a folder that was declared */
 };
 
 static struct table {
@@ -59,7 +60,8 @@ static bool meets(const struct entry *a, const struct entry *b)
     return is_one || is_in(a, &b->at) || is_in(b, &a->at);
 }
 
-/* The refusal itself is not to be written into the input. */
+/* Fails with a message. If standard error is that input, redirects the message first, because it
+ * must not be written into the input. */
 static int refuse(const struct entry *input, const struct entry *output, struct fail *why)
 {
     struct stat st;
@@ -77,7 +79,8 @@ static int compare_input(const struct entry *new, struct fail *why)
     return 0;
 }
 
-/* Was it removed since? Then its inode may be another file's by now: the output's own. */
+/* Was the input's file removed? Then a new file, even the output itself, may have its inode number
+ * by now. */
 static bool is_gone(const struct entry *input)
 {
     struct stat st;
@@ -107,7 +110,7 @@ static int compare_output(const struct entry *new, struct fail *why)
 
 /* ---- adding ---- */
 
-/* A long path is told by its end. */
+/* Makes the label for messages. Of a long path it keeps the end. */
 static char *label_of(const char *option, const char *path)
 {
     enum { SHOWN = 120 };
@@ -125,7 +128,7 @@ static void release(struct entry *e)
     free(e->path);
 }
 
-/* Takes the label and the path. */
+/* Adds an entry, and takes ownership of its label and path. */
 static int add(struct table *table, struct entry new, struct fail *why)
 {
     int status = !new.label          ? fail(why, "out of memory")
@@ -148,7 +151,8 @@ static int add(struct table *table, struct entry new, struct fail *why)
     return status;
 }
 
-/* Two outputs are not to be mixed in a pipe either. */
+/* Is this file compared at all? Regular files are. Outputs are also compared as pipes, because two
+ * outputs must not be mixed in one pipe. */
 static bool counts(const struct table *table, const struct stat *st)
 {
     return S_ISREG(st->st_mode) || (table == &outputs && S_ISFIFO(st->st_mode));
@@ -174,7 +178,7 @@ static struct place place_of(const struct target *t)
     return at;
 }
 
-/* Files that are in the folder already, under any names that lead to them. */
+/* Adds the files that are already in the folder, because other names may lead to them too. */
 static int add_contents(struct table *table, folder_holds *holds, const char *option,
                         const char *path, struct fail *why)
 {
@@ -196,7 +200,8 @@ static int add_contents(struct table *table, folder_holds *holds, const char *op
     return status;
 }
 
-/* "-o: an empty name": without the space, or the equals sign, before a path. */
+/* Fails with "-o: an empty name". The option's text ends with the space or equals sign that would
+ * precede a path, which the message leaves out. */
 static int blame_option(const char *option, struct fail *why)
 {
     char name[64];
@@ -266,7 +271,8 @@ int file_guard_output_folder(const char *option, const char *path, folder_holds 
 
 /* ---- when an output is opened ---- */
 
-/* The kernel lists what is open; 0 to 2 are nobody's unless they are declared. */
+/* Compares with the files that /proc/self/fd lists as open for reading. Descriptors 0 to 2 are
+ * skipped, because they count only if they were declared. */
 static int compare_with_open(const struct entry *new, struct fail *why)
 {
     DIR *dir = new->at.id.inode ? opendir("/proc/self/fd") : NULL;

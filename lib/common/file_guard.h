@@ -1,14 +1,18 @@
-/* file_guard.h - what the process reads and what it writes, so that no output is an input.
+/* file_guard.h - remembers what the process reads and writes, and refuses an output that is also an
+ * input.
  *
- * A program declares its operands and options before any work; files are told apart by device and
- * inode, so links, other spellings and redirected standard streams are seen through, and an output
- * that is not there yet by its folder's device and inode and its name. Whichever is declared second
- * and meets the other is refused. A file that is open for reading is found without being declared
- * when an output is opened. Devices, pipes and terminals are never refused.
+ * A program declares its operands and options before it works. Files are compared by device and
+ * inode, so symbolic links, other spellings of a path and redirected standard streams are
+ * recognised. An output that does not exist yet is compared by its folder's device and inode and
+ * its own name. The second declaration of a conflicting pair is refused. When an output is opened,
+ * it is also compared with every file that the process has open for reading. Devices, pipes and
+ * terminals are never refused.
  *
- *     file_guard_input("", files[i], why)     "" : it is named by its path alone
- *     file_guard_input("--model ", path, why) told as "--model PATH"
- *     file_guard_output("-o ", path, why)     "-": standard output
+ *     file_guard_input("", files[i], why)     messages name it by its path alone
+ *     file_guard_input("--model ", path, why) messages say "--model PATH"
+ *     file_guard_output("-o ", path, why)     the path "-" is standard output
+ *
+ * The functions copy option and path.
  */
 #ifndef LONGQLORA_FILE_GUARD_H
 #define LONGQLORA_FILE_GUARD_H
@@ -16,25 +20,28 @@
 #include "lib/common/target.h"
 #include "lib/common/temporary.h"
 
-/* "-" is standard input. What is not there is no input: opening it will tell. */
+/* Declares a file that is read. "-" is standard input. A path that does not exist is ignored,
+ * because opening it will fail. */
 int file_guard_input(const char *option, const char *path, struct fail *why) MUST_USE;
-/* A folder from which files of those names may be read. A path that is no folder is an input. */
+/* Declares a folder in which the files that `holds` accepts may be read. A path that is not a
+ * folder is declared as a file. */
 int file_guard_input_folder(const char *option, const char *path, folder_holds *holds,
                             struct fail *why) MUST_USE;
-/* A file that will be written; output_declare does more. */
+/* Declares a file that will be written. output_declare calls this and checks more. */
 int file_guard_output(const char *option, const char *path, struct fail *why) MUST_USE;
-/* A folder in which files of those names will be written or replaced. */
+/* Declares a folder in which the files that `writes` accepts will be written or replaced. */
 int file_guard_output_folder(const char *option, const char *path, folder_holds *writes,
                              struct fail *why) MUST_USE;
 
-/* Before anything is said: a file that has something in it, that the command line names, and that
- * standard error is; NULL: none. Messages are turned away from it. */
+/* Call this before the first message. If argv names a non-empty file that is also standard error, a
+ * message would be written into that file. Then this redirects all messages (message_turn_away) and
+ * returns the file's path; otherwise it returns NULL. */
 const char *file_guard_messages(int argc, char **argv);
 
-/* Is this output, which may be declared, an input or another output? By output_open. */
+/* Fails if the output, declared or not, is an input or another output. output_open calls this. */
 int file_guard_check(const char *name, const struct target *t, struct fail *why) MUST_USE;
 
-/* Forgets everything: for tests. */
+/* Forgets all declarations. Only tests use it. */
 void file_guard_reset(void);
 
 #endif

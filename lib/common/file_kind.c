@@ -53,7 +53,7 @@ static const struct {
     [FILE_KIND_LONGQLORA] = { "a stream of ours", "text is needed" },
 };
 
-/* Magics that no text in UTF-8 begins with, at the beginning of the file. */
+/* Magic numbers at the beginning of a file that no UTF-8 text begins with. */
 static const struct {
     const char *bytes;
     size_t count;
@@ -108,7 +108,7 @@ static bool begins(const unsigned char *at, size_t bytes, const char *with)
     return bytes >= n && !memcmp(at, with, n);
 }
 
-/* The first file of a zip tells who made it. */
+/* The name of the first entry of a zip file tells which program made it. */
 static enum file_kind kind_of_zip(const unsigned char *at, size_t bytes)
 {
     size_t length = bytes >= 30 ? at[26] | (size_t)at[27] << 8 : 0;
@@ -123,8 +123,8 @@ static enum file_kind kind_of_zip(const unsigned char *at, size_t bytes)
     return memmem(name, length, ".npy", 4) ? FILE_KIND_NUMPY : FILE_KIND_ZIP;
 }
 
-/* Letters of ASCII with zeros around them, the first four of them at least: text in UTF-16 or
- * UTF-32 without a byte order mark. width: bytes of a letter. */
+/* Is it UTF-16 or UTF-32 without a byte order mark? Then at least its first four letters are ASCII
+ * with zero bytes around them. width: bytes of a letter. */
 static bool is_wide(const unsigned char *at, size_t bytes, size_t width, size_t letter)
 {
     size_t count = bytes / width < 16 ? bytes / width : 16;
@@ -137,7 +137,7 @@ static bool is_wide(const unsigned char *at, size_t bytes, size_t width, size_t 
     return count >= 4;
 }
 
-/* White space aside, does it begin with this, which is written in small letters? */
+/* Does the text begin with this tag, after white space? The tag is in lower case. */
 static bool begins_with_tag(const unsigned char *at, size_t bytes, const char *tag)
 {
     size_t n = strlen(tag);
@@ -156,7 +156,8 @@ static enum file_kind kind_of_letters(const unsigned char *at, size_t bytes)
     return begins_with_tag(at, bytes, "<?xml") ? FILE_KIND_XML : FILE_KIND_OTHER;
 }
 
-/* Formats whose magic is letters, or that have none: what follows decides. */
+/* Handles formats whose magic number consists of letters, or that have none. The bytes that follow
+ * decide. */
 static enum file_kind kind_by_shape(const unsigned char *at, size_t bytes)
 {
     if (bytes >= 5 && begins(at, bytes, "PAR1") && at[4] < 32 && !memchr("\t\r\n", at[4], 3))
@@ -165,19 +166,20 @@ static enum file_kind kind_by_shape(const unsigned char *at, size_t bytes)
     if (bytes >= 10 && begins(at, bytes, "BZh") && at[3] >= '1' && at[3] <= '9' &&
         begins(at + 4, bytes - 4, "1AY&SY"))
         return FILE_KIND_BZIP2;
-    /* Its usual properties, a dictionary of whole pages, a size that is not known or below 2^32. */
+    /* An LZMA file: the usual properties, a dictionary of whole pages, and a size that is unknown
+     * or below 2^32. */
     if (bytes >= 13 && begins(at, bytes, "\x5d") && !at[1] && !at[2] && at[9] == at[12] &&
         (!at[12] || at[12] == 0xff))
         return FILE_KIND_LZMA;
     if (bytes >= 8 && begins(at, bytes, "GGUF") && (!at[5] || !at[6])) return FILE_KIND_GGUF;
     if (bytes >= 4 && (at[0] & 0xf0) == 0x50 && begins(at + 1, bytes - 1, "\x2a\x4d\x18"))
-        return FILE_KIND_ZSTD; /* a frame that is to be skipped, as pzstd puts one before each */
+        return FILE_KIND_ZSTD; /* a skippable frame; pzstd writes one before each frame */
     if (bytes >= 9 && at[0] == 0x0a && at[2] == 0x0a && at[3] == 5 &&
         begins(at + 4, bytes - 4, "<unk>"))
         return FILE_KIND_SENTENCEPIECE;
     if (bytes >= 9 && (at[0] & 0xf0) == 0x80 && memmem(at, bytes < 40 ? bytes : 40, "longqlora", 9))
         return FILE_KIND_LONGQLORA;
-    /* torch.save before zip: a pickle of a number that is always the same. */
+    /* torch.save before the zip format: the file begins with a pickle of a fixed number. */
     if (bytes >= 4 && begins(at, bytes, "\x80\x02\x8a\x0a")) return FILE_KIND_TORCH;
     if (bytes >= 3 && at[0] == 0x80 && at[1] >= 2 && at[1] <= 5) return FILE_KIND_PICKLE;
     if (bytes >= 263 && begins(at + 257, bytes - 257, "ustar")) return FILE_KIND_TAR;
@@ -186,8 +188,8 @@ static enum file_kind kind_by_shape(const unsigned char *at, size_t bytes)
     return kind_of_letters(at, bytes);
 }
 
-/* The length of a header in eight bytes, and the brace that it begins with. The length may have the
- * bytes of any magic, so that this is looked for first. */
+/* Is it a safetensors file: the length of a header in eight bytes, then '{'? This is checked first,
+ * because the length may look like any magic number. */
 static bool is_safetensors(const unsigned char *at, size_t bytes)
 {
     enum { HEADER_MAX = 100 * 1000 * 1000 };

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-/* Names of files and of memory.stat's lines, by version. */
+/* The names of the files, and of the lines of memory.stat, for each version of control groups. */
 static const struct names {
     const char *limit, *used, *caches[2];
 } versions[2] = {
@@ -14,7 +14,7 @@ static const struct names {
     { "memory.max", "memory.current", { "inactive_file ", "active_file " } },
 };
 
-/* What one group leaves, if it has a limit and that is less. */
+/* Lowers the result to what this group leaves, if the group has a limit. */
 static void take_group(void *arg, const char *directory, bool is_version_2)
 {
     const struct names *names = &versions[is_version_2];

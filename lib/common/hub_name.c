@@ -12,7 +12,7 @@ static bool is_directory(const char *path)
     return !stat(path, &st) && S_ISDIR(st.st_mode);
 }
 
-/* The first entry of a folder, by name. */
+/* The first entry of a folder, in order of names. */
 static bool find_entry(const char *directory, char name[256])
 {
     DIR *dir = opendir(directory);
@@ -39,7 +39,7 @@ bool hub_find_snapshot(const char *repository, char path[4096])
     return is_directory(path);
 }
 
-/* "owner/name", or its address. */
+/* Is it "owner/name", or the hub's web address of it? */
 static bool is_hub_name(const char *name)
 {
     const char *slash = strchr(name, '/');
@@ -49,13 +49,13 @@ static bool is_hub_name(const char *name)
     if (!slash || slash == name || !slash[1] || strchr(slash + 1, '/') || *name == '.')
         return false;
     if (strspn(name, letters) != length || length > 200) return false;
-    /* A folder that is there was meant. */
+    /* If a folder called owner exists, the user meant a path. */
     char owner[256];
     snprintf(owner, sizeof owner, "%.*s", (int)(slash - name), name);
     return !is_directory(owner);
 }
 
-/* Where the hub's cache has that repository. */
+/* Finds the repository in the hub's cache on this machine. */
 static bool find_cached(const char *name, char path[4096])
 {
     static const struct {

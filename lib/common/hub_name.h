@@ -1,4 +1,5 @@
-/* hub_name.h - a name of the hub where a path was to be. */
+/* hub_name.h - recognises a Hugging Face hub name ("owner/name") that was given instead of a
+ * path. */
 #ifndef LONGQLORA_HUB_NAME_H
 #define LONGQLORA_HUB_NAME_H
 
@@ -6,10 +7,12 @@
 
 #include <stdbool.h>
 
-/* Fails for a path that could not be opened, by its errno. Of owner/name it says how to fetch it,
- * or where the hub's cache has it. Returns -1. */
+/* Fails with the text of errno `error` for a path that could not be opened. If the path looks like
+ * a hub name, the text says how to download the repository, or where the hub's cache on this
+ * machine has it. Returns -1. */
 int hub_name_absent(const char *path, int error, struct fail *why);
-/* Of a repository in the hub's cache: the folder that its main branch is in. */
+/* Finds the snapshot of the main branch (or else the first one by name) in a repository's folder of
+ * the hub's cache. Returns false if there is none. */
 bool hub_find_snapshot(const char *repository, char path[4096]);
 
 #endif

@@ -13,20 +13,20 @@ static const char line_word[] = "line";
 struct input {
     int fd;
     char *name;
-    struct decompressor *decompressor; /* NULL: plain */
+    struct decompressor *decompressor; /* NULL for plain text */
     enum file_kind kind;
-    char *raw; /* bytes of the file, [raw_at, raw_size) unused */
+    char *raw; /* bytes read from the file; [raw_at, raw_size) is unused */
     size_t raw_at, raw_size;
     bool at_end;
-    char *text; /* [at, size) not yet handed out */
+    char *text; /* [at, size) is not yet handed out */
     size_t at, size, capacity;
-    uint64_t lines, consumed, made; /* made: bytes that were decompressed */
-    size_t most;                    /* bytes that what is asked for may have */
-    const char *what;               /* "line" */
-    uint64_t size_of_file;          /* when it was opened; 0: no regular file */
+    uint64_t lines, consumed, made; /* made: bytes that came out of the decompressor */
+    size_t most;                    /* the largest line or text that is allowed now */
+    const char *what;               /* "line", for the message about one that is too long */
+    uint64_t size_of_file;          /* the size when the file was opened; 0 if it is not regular */
 };
 
-/* Adds to what is there. 1, 0 at the end of the file, -1. */
+/* Reads more raw bytes. Returns 1, 0 at the end of the file, or -1. */
 static int read_raw(struct input *in, struct fail *why)
 {
     for (;;) {
@@ -42,8 +42,9 @@ static int read_raw(struct input *in, struct fail *why)
     }
 }
 
-/* A few bytes tell; a pipe may give them one by one. Whoever types a short line waits for its
- * answer, so that no more is waited for where text has begun. */
+/* Reads enough bytes to recognise the kind of the file. A pipe may deliver them one by one. When
+ * text has begun it waits for no more, because a user who types a short line waits for the
+ * answer. */
 static int read_head(struct input *in, struct fail *why)
 {
     enum { TEXT_TELLS = 4, BINARY_TELLS = 16 };
@@ -82,7 +83,7 @@ static int grow(struct input *in, struct fail *why)
     return 0;
 }
 
-/* The file has ended; what was decompressed and not yet written may be left. */
+/* The file has ended, but the decompressor may still hold content. Adds that. */
 static int last_text(struct input *in, struct fail *why)
 {
     char *to = in->text + in->size;
@@ -95,8 +96,8 @@ static int last_text(struct input *in, struct fail *why)
     return 1;
 }
 
-/* A large window is for large files: what a small one fills it with is no text, and the memory that
- * it takes is not to be had so cheaply. */
+/* Refuses a small file that expands to an enormous text through a large window. Such a file is no
+ * text: it would only make the program allocate much memory. */
 static int check_growth(const struct input *in, struct fail *why)
 {
     enum { MUCH = 256 << 20, TEXT_TIMES = 1000 };
@@ -110,7 +111,8 @@ static int check_growth(const struct input *in, struct fail *why)
                       (unsigned long long)decompressor_memory(in->decompressor) >> 20);
 }
 
-/* Adds text, perhaps none yet; 1, 0 at the end of the input, -1 with a message without a name. */
+/* Adds text, possibly none yet. Returns 1, 0 at the end of the input, or -1 with a message that
+ * does not yet contain the file's name. */
 static int add_text(struct input *in, struct fail *why)
 {
     if (in->at_end) return 0;
@@ -152,7 +154,7 @@ static int refuse_kind(enum file_kind outer, enum file_kind kind, struct fail *w
                       is_packed ? file_kind_words(outer) : "", file_kind_way_to_text(kind));
 }
 
-/* What is it, and what is in it? */
+/* Finds out what the file is, and what its compressed content is. */
 static int begin(struct input *in, struct fail *why)
 {
     enum { HEAD = 16 };
@@ -222,7 +224,7 @@ uint64_t input_bytes_read(const struct input *in) { return in->consumed; }
 
 void input_allow_lines(struct input *in, size_t bytes) { in->most = bytes; }
 
-/* The end of the white space from `at` on. *line: where the last line of it begins. */
+/* Returns where the white space from `at` on ends. *line becomes where its last line begins. */
 static size_t skip_space(struct input *in, size_t at, size_t *line)
 {
     const uint64_t spaces = 0x2020202020202020u, newlines = 0x0a0a0a0a0a0a0a0au;
@@ -270,7 +272,8 @@ int input_line(struct input *in, char **line, size_t *bytes, struct fail *why)
     size_t scanned = 0;
     in->what = line_word;
     for (;;) {
-        char *start = in->text ? in->text + in->at : NULL; /* nothing was read yet */
+        /* in->text is NULL if nothing was read yet */
+        char *start = in->text ? in->text + in->at : NULL;
         char *end = start && in->size - in->at > scanned
                         ? memchr(start + scanned, '\n', in->size - in->at - scanned)
                         : NULL;

@@ -1,9 +1,11 @@
-/* input.h - the one opener of text files: plain or compressed, line by line, whole, or by the
- * piece.
+/* input.h - reads text files, plain or compressed: line by line, as a whole, or piece by piece. All
+ * text input goes through it.
  *
- * zstd, gzip and xz are told by a file's first bytes, not by its name, and are read as what is in
- * them. A byte order mark of UTF-8 at the beginning is left out. A file of another kind
- * (file_kind.h) is refused by its name, with what to do: parquet, UTF-16, weights and so on.
+ * Compression by zstd, gzip or xz is recognised by the first bytes, not by the file's name. A UTF-8
+ * byte order mark at the beginning is dropped. A file of another kind (file_kind.h) is refused,
+ * with its kind and what to do: parquet, UTF-16, weights and so on.
+ *
+ * Text that a call hands out belongs to the input and is valid until the next call.
  */
 #ifndef LONGQLORA_INPUT_H
 #define LONGQLORA_INPUT_H
@@ -14,43 +16,47 @@
 #include <stdint.h>
 
 enum {
-    INPUT_LINE_MAX = 64 << 20,       /* a line, or an element of an array: longer than any book */
-    INPUT_LINE_OF_NUMBERS = 1 << 30, /* of a stream as JSON lines, which is longer than its text */
-    INPUT_TEXT_MAX = 1 << 29,        /* a text that is one document */
+    /* Bytes of a line or of an array's element; longer than any book. */
+    INPUT_LINE_MAX = 64 << 20,
+    /* Bytes of a line of a stream written as JSON, because numbers take more space than their
+     * text. */
+    INPUT_LINE_OF_NUMBERS = 1 << 30,
+    INPUT_TEXT_MAX = 1 << 29, /* bytes of a text that is one document */
 };
 
 struct input;
 
-/* "-" is standard input. */
+/* Opens a file; "-" is standard input. The caller closes *in. */
 int input_open(struct input **in, const char *path, struct fail *why) MUST_USE;
 void input_close(struct input *in);
 const char *input_name(const struct input *in);
 
-/* FILE_KIND_OTHER, or what is left to who reads: text that may have been meant (a web page, XML,
- * RTF) and our own streams, which some programs read with another option. */
+/* The kind of the file: FILE_KIND_OTHER, or a kind that the caller must decide about: text that the
+ * user may have meant (a web page, XML, RTF), or one of our own streams, which some programs read
+ * with another option. */
 enum file_kind input_kind(const struct input *in);
 
-/* Lines may have so many bytes, instead of INPUT_LINE_MAX. */
+/* Raises the longest allowed line from INPUT_LINE_MAX to `bytes`. */
 void input_allow_lines(struct input *in, size_t bytes);
 
-/* Takes the blank lines that come, and counts them; nothing of them is kept in memory, however many
- * they are. *taken: bytes of white space at the beginning of the next line that were taken too,
- * since they were many. 1, 0 the end, -1. */
+/* Skips blank lines and counts them as lines. Any number of them takes constant memory. If the next
+ * line begins with very much white space, that is skipped too, and *taken is its bytes; otherwise
+ * *taken is 0. Returns 1, 0 at the end of the input, or -1. */
 int input_skip_blank(struct input *in, size_t *taken, struct fail *why) MUST_USE;
 
-/* The next line without its newline, valid until the next call. 1, 0 the end, -1. */
+/* Reads the next line, without its newline. Returns 1, 0 at the end of the input, or -1. */
 int input_line(struct input *in, char **line, size_t *bytes, struct fail *why) MUST_USE;
-/* All that is left. */
+/* Reads everything that is left. */
 int input_rest(struct input *in, char **text, size_t *bytes, struct fail *why) MUST_USE;
 
-/* What was not yet taken, at least `more` bytes of it where there are so many; valid until the next
- * call. Fewer than that: the input ends there. */
+/* Shows text without consuming it: at least `more` bytes, unless the input ends before that. */
 int input_look(struct input *in, size_t more, char **text, size_t *bytes,
                struct fail *why) MUST_USE;
-/* Takes bytes that were looked at. */
+/* Consumes bytes that input_look has shown. */
 void input_take(struct input *in, size_t bytes);
 
-uint64_t input_line_number(const struct input *in); /* of the line just read, from 1 */
-uint64_t input_bytes_read(const struct input *in);  /* of the file, compressed or not */
+uint64_t input_line_number(const struct input *in); /* number of the line read last, from 1 */
+/* Bytes of the file on disk that were read so far. */
+uint64_t input_bytes_read(const struct input *in);
 
 #endif

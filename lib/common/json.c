@@ -11,9 +11,10 @@
 
 /* ---- the memory of a tree ---- */
 
-/* What jansson has taken while this thread reads a text. */
+/* Counts what jansson allocates while this thread reads a text. */
 static _Thread_local struct {
-    bool is_counting, is_spent, is_lost; /* no more is allowed; no more is there */
+    /* is_spent: the limit is reached; is_lost: malloc has failed */
+    bool is_counting, is_spent, is_lost;
     size_t used, most;
 } budget;
 
@@ -53,7 +54,7 @@ void json_when_memory_is_lost(void (*lost)(void))
     when_lost = lost;
 }
 
-/* Fails if brackets outside of strings are nested too deep: jansson calls itself for each. */
+/* Fails if brackets outside of strings are nested too deeply, because jansson recurses for each. */
 static int check_depth(const char *text, size_t bytes, struct fail *why)
 {
     int depth = 0;
@@ -74,7 +75,7 @@ static int check_depth(const char *text, size_t bytes, struct fail *why)
     return 0;
 }
 
-/* NULL with error->text empty: why says it. */
+/* Returns NULL on failure, with the message in error->text, or in *why if error->text is empty. */
 static json_t *read_tree(const char *text, size_t bytes, size_t flags, json_error_t *error,
                          struct fail *why)
 {
@@ -132,7 +133,7 @@ json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail
     return value;
 }
 
-/* A file that is no JSON at all is told as what it is. */
+/* If the file is not JSON at all, replaces the message by the kind of the file. */
 static void blame_kind(const char *text, size_t bytes, const char *path, struct fail *why)
 {
     struct fail kind = { 0 };

@@ -22,13 +22,13 @@ static size_t skip_blank(const char *text, size_t bytes, size_t at)
     return at;
 }
 
-/* What stands in it outside of strings. */
+/* What occurs in the text outside of strings. */
 struct look {
-    size_t end; /* behind the first value that is whole; 0: none is */
+    size_t end; /* where the first complete value ends; 0 if none is complete */
     bool is_open;
-    bool has_python;   /* None, True or False */
-    bool has_infinity; /* or NaN */
-    bool has_comma;    /* before a bracket that closes */
+    bool has_python;   /* None, True or False occurs */
+    bool has_infinity; /* Infinity or NaN occurs */
+    bool has_comma;    /* a comma stands before a closing bracket */
 };
 
 static bool begins(const char *text, size_t bytes, size_t at, const char *word)
@@ -41,7 +41,7 @@ static void look_at(const char *text, size_t bytes, struct look *l)
 {
     long long depth = 0;
     bool in_string = false;
-    char before = 0; /* the last that is no white space */
+    char before = 0; /* the last character that was not white space */
     *l = (struct look){ 0 };
     for (size_t i = 0; i < bytes; i++) {
         char c = text[i];
@@ -67,7 +67,7 @@ static void look_at(const char *text, size_t bytes, struct look *l)
     l->is_open = in_string || depth > 0;
 }
 
-/* It begins with a bracket. */
+/* Advises on a text that begins with a bracket. */
 static const char *advise_object(const char *text, size_t bytes, enum json_place place)
 {
     struct look l;
@@ -94,7 +94,8 @@ static const char *advise_object(const char *text, size_t bytes, enum json_place
     return has_key ? "" : " (keys and texts of JSON stand in double quotes)";
 }
 
-/* A first line of names: "id,question,answer", with or without quotes; or with tabs. */
+/* Is the first line a table's header: "id,question,answer", with or without quotes, or with
+ * tabs? */
 static bool is_table(const char *text, size_t bytes)
 {
     enum { NAME_MAX = 40 };
@@ -110,8 +111,8 @@ static bool is_table(const char *text, size_t bytes)
     return names > 1;
 }
 
-/* "---", "- role: user", "messages:", "text: a"; not prose, which has a capital before its colon.
- */
+/* Is it YAML: "---", "- role: user", "messages:", "text: a"? In prose a capital would stand before
+ * the colon. */
 static bool is_yaml(const char *text, size_t bytes)
 {
     size_t at = 0;
@@ -129,7 +130,8 @@ static bool is_yaml(const char *text, size_t bytes)
     return is_key && (is_item || at == bytes || !has_capital);
 }
 
-/* It begins with a quote: of a table's first name, or of a key in an object over many lines. */
+/* Advises on a text that begins with a quote: a table's first column name, or a key of an object
+ * that is spread over several lines. */
 static const char *advise_quote(const char *text, size_t bytes, enum json_place place)
 {
     const char *end = memchr(text + 1, '"', bytes - 1);

@@ -1,8 +1,8 @@
-/* json_advice.h - what may have been meant with a record that is no JSON.
+/* json_advice.h - guesses what the user meant by a record that is not JSON.
  *
- * People hand over tables, YAML, records of Python as they are printed, and objects over many
- * lines. What a parser says of these is true and does not help: whoever refuses the record puts
- * this behind it.
+ * Users pass tables, YAML, printed Python dictionaries, and objects spread over many lines. A JSON
+ * parser's message about these is correct but does not help, so the code that refuses the record
+ * appends this advice.
  */
 #ifndef LONGQLORA_JSON_ADVICE_H
 #define LONGQLORA_JSON_ADVICE_H
@@ -11,13 +11,13 @@
 #include <stddef.h>
 
 enum json_place {
-    JSON_FIRST_LINE, /* of a file: it may be of another kind altogether */
+    JSON_FIRST_LINE, /* the first line of a file; the whole file may have another format */
     JSON_LATER_LINE,
-    JSON_ELEMENT, /* of an array */
+    JSON_ELEMENT, /* an element of an array */
 };
 
-/* " (a table? ...)", to follow the parser's words; "" if nothing comes to mind. The text is one
- * that no parser of JSON takes. */
+/* Writes advice such as " (a table? ...)" into advice[size], to follow the parser's message, or ""
+ * if nothing is recognised. The text must be one that the parser has refused. */
 void json_advise(const char *text, size_t bytes, enum json_place place, char *advice, size_t size);
 
 #endif

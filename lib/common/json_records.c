@@ -9,7 +9,8 @@ static int bad(const struct json_records *r, const char *what, struct fail *why)
     return fail_input(why, "%s: %s", place, what);
 }
 
-/* The next byte that is no white space, which is not taken; -1 at the end, -2 on failure. */
+/* Returns the next byte that is not white space, without consuming it; -1 at the end, -2 on
+ * failure. */
 static int next_byte(struct json_records *r, struct fail *why)
 {
     char *text;
@@ -40,7 +41,7 @@ void json_records_place(const struct json_records *r, uint64_t number, char *pla
              (unsigned long long)number);
 }
 
-/* Before the first record, blank lines having been taken: does a bracket come? */
+/* Decides at the first record, after blank lines were skipped, whether the file is an array. */
 static int find_shape(struct json_records *r, struct fail *why)
 {
     char *text;
@@ -54,14 +55,15 @@ static int find_shape(struct json_records *r, struct fail *why)
     return 0;
 }
 
-/* Where an element ends that begins at the text's beginning: how many bytes it has. */
+/* State of the search for the end of an element. at: bytes of the element so far. */
 struct scan {
     size_t at;
     int64_t depth;
     bool in_string, is_escaped;
 };
 
-/* Goes on over what is there. True at the comma or bracket after the element. */
+/* Continues over the bytes that are there. Returns true at the comma or bracket after the
+ * element. */
 static bool scan_element(struct scan *s, const char *text, size_t bytes)
 {
     for (; s->at < bytes; s->at++) {
@@ -86,7 +88,7 @@ static bool scan_element(struct scan *s, const char *text, size_t bytes)
     return false;
 }
 
-/* Behind the array only white space may stand. */
+/* The array has ended. Fails if anything but white space follows. */
 static int end_array(struct json_records *r, struct fail *why)
 {
     r->is_ended = true;
@@ -95,7 +97,7 @@ static int end_array(struct json_records *r, struct fail *why)
     return c < 0 ? -1 : bad(r, "something follows the array, which is alone in its file", why);
 }
 
-/* After the comma that ended the element before, if there was one. */
+/* Reads the next element; the comma before it was consumed. */
 static int next_element(struct json_records *r, char **text, size_t *bytes, struct fail *why)
 {
     struct scan scan = { 0 };
@@ -120,7 +122,8 @@ static int next_element(struct json_records *r, char **text, size_t *bytes, stru
     return 1;
 }
 
-/* Takes the element that was read, and what stands behind it. 1 another one comes, 0 none, -1. */
+/* Consumes the element that was read, and the comma or bracket after it. Returns 1 if another one
+ * follows, 0 if none does, or -1. */
 static int leave_element(struct json_records *r, struct fail *why)
 {
     char *text;

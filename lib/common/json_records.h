@@ -1,10 +1,10 @@
-/* json_records.h - the records of a JSON file, one after the other: its lines, or, if it begins
- * with a bracket, the elements of the array that it is.
+/* json_records.h - the records of a JSON file, one after the other: each line is a record, or, if
+ * the file begins with '[', each element of that array is one.
  *
- * Blank lines are no records. A record is the text of a value, which is not looked into: whoever
- * parses it finds what is wrong in it. What is wrong between elements, or a missing end, is found
- * here. The file need not fit into memory, nor may white space between records be much; a record
- * may have INPUT_LINE_MAX bytes.
+ * Blank lines are skipped. A record is the text of one JSON value, which is not checked here: the
+ * caller parses it and reports what is wrong in it. Errors between elements, and a missing end of
+ * the array, are reported here. Memory stays small for any size of the file and any amount of white
+ * space. A record may have INPUT_LINE_MAX bytes.
  */
 #ifndef LONGQLORA_JSON_RECORDS_H
 #define LONGQLORA_JSON_RECORDS_H
@@ -14,19 +14,23 @@
 struct json_records {
     struct input *in;
     bool is_array, is_begun, is_ended;
-    uint64_t number; /* of the record just read, from 1: its line, or which element it is */
-    size_t taken;    /* bytes of it, taken from the input by the next call */
-    size_t indent;   /* bytes of white space before it on its line that its text has no more */
+    /* Number of the record read last, from 1: its line, or its position in the array. */
+    uint64_t number;
+    size_t taken; /* bytes of the record read last; the next call consumes them from the input */
+    /* Bytes of white space that stood before the record on its line and are not in its text. */
+    size_t indent;
 };
 
-/* The input must outlive it; nothing of it was read before. A web page, XML and RTF are refused. */
+/* Begins to read records from `in`, of which nothing was read before. The input must outlive *r. A
+ * web page, XML and RTF are refused. */
 int json_records_open(struct json_records *r, struct input *in, struct fail *why) MUST_USE;
 
-/* The next record's text, valid until the next call. 1, 0 the end, -1. */
+/* Reads the next record. Its text is valid until the next call. Returns 1, 0 at the end, or -1. */
 int json_records_next(struct json_records *r, char **text, size_t *bytes,
                       struct fail *why) MUST_USE;
 
-/* "docs.jsonl:12" or "docs.json: element 12", for messages; the record's number, as it was. */
+/* Writes the place of a record for a message: "docs.jsonl:12" or "docs.json: element 12". `number`
+ * is the value that r->number had. */
 void json_records_place(const struct json_records *r, uint64_t number, char *place, size_t size);
 
 #endif

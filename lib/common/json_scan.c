@@ -27,7 +27,7 @@ char json_scan_kind(struct json_scan *s)
     return s->at < s->end ? (char)*s->at : 0;
 }
 
-/* Passes a character that must come. */
+/* Skips the character c, or fails if another one comes. */
 static int expect(struct json_scan *s, char c, const char *lack)
 {
     if (json_scan_kind(s) != c) return json_scan_refuse(s, lack);
@@ -74,7 +74,7 @@ static int hex4(struct json_scan *s, uint32_t *value)
     return 0;
 }
 
-/* What a \u stands for, with the second one of a pair of surrogates. */
+/* Reads the four digits of \u, and the second \u of a surrogate pair. */
 static int unicode(struct json_scan *s, uint32_t *c)
 {
     uint32_t low = 0;
@@ -90,7 +90,7 @@ static int unicode(struct json_scan *s, uint32_t *c)
     return 0;
 }
 
-/* The character at s->at, after which s->at stands. */
+/* Reads the character at s->at and advances s->at. */
 static int character(struct json_scan *s, uint32_t *c)
 {
     static const char into[128] = { ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
@@ -112,7 +112,7 @@ static int character(struct json_scan *s, uint32_t *c)
     return escape == 'u' ? unicode(s, c) : 0;
 }
 
-/* text NULL: only passed. */
+/* Reads a string; text NULL skips it. */
 static int string(struct json_scan *s, char *text, size_t size)
 {
     size_t used = 0;
@@ -160,7 +160,7 @@ static const unsigned char *digits(const struct json_scan *s, const unsigned cha
     return at;
 }
 
-/* A number as JSON spells it; *is_whole: without fraction and exponent. */
+/* Skips a number in JSON's syntax. *is_whole becomes true if it has no fraction and no exponent. */
 static int number(struct json_scan *s, bool *is_whole)
 {
     const unsigned char *first = s->at + (*s->at == '-'), *at = digits(s, first);

@@ -1,8 +1,15 @@
-/* json_scan.h - JSON read from front to back without a tree: for text whose tree would be many
- * times its size.
+/* json_scan.h - reads JSON from front to back without building a tree, because for some texts (the
+ * header of a large safetensors file) the tree would be many times larger than the text.
  *
- * Text is not trusted: nesting is limited, strings are valid UTF-8 that fits where it is wanted.
- * A failure says at which byte.
+ * The text is not trusted: nesting is limited, and strings must be valid UTF-8 that fits the given
+ * buffer. A failure names the byte at which it occurred.
+ *
+ *     size_t count = 0;
+ *     struct json_scan s = json_scan_begin("header", text, bytes, why);
+ *     if (json_scan_open(&s, '{')) return -1;
+ *     while ((status = json_scan_more(&s, &count)) > 0)
+ *         if (json_scan_key(&s, key, sizeof key) || json_scan_skip(&s)) return -1;
+ *     return status || json_scan_end(&s) ? -1 : 0;
  */
 #ifndef LONGQLORA_JSON_SCAN_H
 #define LONGQLORA_JSON_SCAN_H
@@ -18,38 +25,42 @@ struct json_scan {
     const char *name; /* borrowed, for messages */
     const unsigned char *start, *at, *end;
     int depth;
-    uint64_t lists; /* a bit for each depth: is it a list there? */
+    uint64_t lists; /* bit d is set if the value at depth d is a list */
     struct fail *why;
 };
 
-/* name: of the text, "header". */
+/* Begins a scan of text[bytes]. `name` is used in messages ("header"). Text, name and why must
+ * outlive the scan. */
 struct json_scan json_scan_begin(const char *name, const char *text, size_t bytes,
                                  struct fail *why);
-/* The next value's first character, which tells its kind; 0 at the end. */
+/* The first character of the next value, which tells the value's kind; 0 at the end of the text. */
 char json_scan_kind(struct json_scan *s);
-/* Goes into an object or array: open is '{' or '['. */
+/* Enters an object or an array; `open` is '{' or '['. */
 int json_scan_open(struct json_scan *s, char open) MUST_USE;
-/* 1: another member or element follows; 0: the end was passed; -1. *count is that of those so far,
- * 0 before the first. */
+/* Is there another member or element? Returns 1 if one follows, 0 if the object or array has ended
+ * (the scan stands after its bracket), or -1. *count is the number of members so far; set it to 0
+ * before the first call. */
 int json_scan_more(struct json_scan *s, size_t *count) MUST_USE;
-/* A member's key with its colon, and any string: the text ends with a zero, has none before, and
- * is shorter than size. */
+/* json_scan_key reads a member's key and the colon after it; json_scan_text reads any string.
+ * The result ends with a zero. A string that contains a zero, or that is not shorter than size,
+ * fails. */
 int json_scan_key(struct json_scan *s, char *text, size_t size) MUST_USE;
 int json_scan_text(struct json_scan *s, char *text, size_t size) MUST_USE;
-int json_scan_colon(struct json_scan *s) MUST_USE; /* after a key that was read as a text */
-/* Enough for the string that comes, with its zero. */
+/* Reads the colon after a key that json_scan_text has read. */
+int json_scan_colon(struct json_scan *s) MUST_USE;
+/* A buffer size that is enough for the next string and its terminating zero. */
 size_t json_scan_longest(struct json_scan *s);
-/* A whole number. */
+/* Reads an integer. */
 int json_scan_integer(struct json_scan *s, int64_t *value) MUST_USE;
-/* A number: *is_whole tells which of the two it is. */
+/* Reads a number. *is_whole tells whether *whole or *real has its value. */
 int json_scan_number(struct json_scan *s, bool *is_whole, int64_t *whole, double *real) MUST_USE;
-/* true, false or null: 1, 0, -2; -1: none of them. */
+/* Reads true, false or null and returns 1, 0 or -2. Returns -1 for anything else. */
 int json_scan_word(struct json_scan *s) MUST_USE;
-/* Passes a value of any kind. */
+/* Skips a value of any kind. */
 int json_scan_skip(struct json_scan *s) MUST_USE;
-/* Nothing but space must follow. */
+/* Fails unless only white space is left. */
 int json_scan_end(struct json_scan *s) MUST_USE;
-/* "header byte 17: what". Returns -1. */
+/* Fails with "header byte 17: what", where 17 is the scan's position. Returns -1. */
 int json_scan_refuse(struct json_scan *s, const char *what);
 
 #endif

@@ -6,16 +6,17 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-/* A list that only grows: a handler may read it at any moment. Places are used again. */
+/* A list of mappings that never shrinks, because a signal handler may read it at any moment. Free
+ * entries are reused. */
 struct place {
     struct place *next;
     _Atomic(const char *) at;
-    atomic_size_t bytes; /* 0: free */
+    atomic_size_t bytes; /* 0 if the entry is free */
     char *name;
     struct stat then; /* of the file, when it was mapped */
 };
 static _Atomic(struct place *) places;
-static atomic_flag lock = ATOMIC_FLAG_INIT; /* of who adds; nobody holds it for long */
+static atomic_flag lock = ATOMIC_FLAG_INIT; /* held while an entry is added, which is short */
 
 static struct place *free_place(void)
 {

@@ -1,7 +1,8 @@
-/* mapped.h - files in memory as they lie on the disk.
+/* mapped.h - files mapped into memory (mmap).
  *
- * Reading a mapped file that somebody has shortened meanwhile is no error that a call returns but a
- * signal, SIGBUS. So that its handler can say which file that was, mappings are registered here.
+ * If somebody shortens a file while it is mapped, reading the lost bytes does not return an error:
+ * it raises the signal SIGBUS. Mappings are registered here, so that the signal's handler can name
+ * the file.
  */
 #ifndef LONGQLORA_MAPPED_H
 #define LONGQLORA_MAPPED_H
@@ -10,21 +11,23 @@
 
 #include <stddef.h>
 
-/* `bytes` of the open file, to be read only; NULL if that fails. name: for messages, copied. */
+/* Maps the first `bytes` of an open file for reading. Returns NULL with *why on failure. `name`
+ * is used in messages and is copied. The caller calls mapped_close. */
 const void *mapped_open(int fd, size_t bytes, const char *name, struct fail *why) MUST_USE;
-/* at may be NULL. */
+/* Unmaps; `at` may be NULL. */
 void mapped_close(const void *at, size_t bytes);
 
-/* Fails if somebody has written into a file that is mapped since it was: what was read of it may be
- * of neither. One that was replaced under its name stays what it was. Before a result gets its
- * name. */
+/* Fails if a mapped file was written to since it was mapped, because what was read of it may be a
+ * mixture. A file that was replaced by another one of its name is still what it was. Call it before
+ * a result gets its name. */
 int mapped_check(struct fail *why) MUST_USE;
 
-/* Reads a byte of each page: where the kernel has found bytes missing (EFAULT), that is told as it
- * would have been if we had read them. */
+/* Reads one byte of each page. Call it after the kernel has reported missing bytes in this range
+ * (EFAULT): reading them here raises SIGBUS, so that the loss is reported as any other. */
 void mapped_touch(const void *at, size_t bytes);
 
-/* The name of the file that is mapped there; NULL if none is. Safe in a signal handler. */
+/* The name of the file that is mapped at this address; NULL if there is none. Safe in a signal
+ * handler. */
 const char *mapped_name(const void *address);
 
 #endif

@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Controls (C0, C1), and what Unicode 16 calls format characters, line and paragraph separators,
- * and letters without a shape. */
+/* Control characters (C0, C1), what Unicode 16 calls format characters, line and paragraph
+ * separators, and letters that are invisible. */
 static bool is_masked(uint32_t c)
 {
     static const uint32_t ranges[][2] = {
@@ -46,7 +46,8 @@ size_t message_mask(char *text, size_t length)
     return to;
 }
 
-/* What text needs to be read as it is meant (joiners, soft hyphens) is let through. */
+/* Does a terminal obey this character? Joiners and soft hyphens do not count, because text needs
+ * them to be displayed as it is meant. */
 static bool is_obeyed(uint32_t c)
 {
     return (c < 0x20 && c != '\t' && c != '\n') || (c >= 0x7f && c <= 0x9f) || c == 0x61c ||
@@ -56,7 +57,7 @@ static bool is_obeyed(uint32_t c)
 
 size_t message_show(const char *text, size_t length, size_t *taken, char *to, size_t capacity)
 {
-    enum { MOST = 7 }; /* six, and the zero that snprintf adds */
+    enum { MOST = 7 }; /* six bytes of an escape, and the zero that snprintf adds */
     size_t at = 0, used = 0;
     while (at < length && capacity - used >= MOST) {
         size_t bytes = utf8_valid((const unsigned char *)text + at, length - at), unused;
@@ -79,7 +80,7 @@ size_t message_fit(const char *text, size_t length, size_t columns)
 {
     size_t at = 0, bytes;
     for (size_t used = 0; at < length; at += bytes) {
-        /* From Hangul on characters may be as wide as two. */
+        /* A character from Hangul on may take two columns, and is counted so. */
         used += utf8_decode(text + at, &bytes) < 0x1100 ? 1 : 2;
         if (used > columns || at + bytes > length) break;
     }
@@ -95,7 +96,7 @@ size_t message_columns(void)
 void message_turn_away(void)
 {
     int fd = isatty(STDOUT_FILENO) ? dup(STDOUT_FILENO) : open("/dev/tty", O_WRONLY | O_NOCTTY);
-    /* What can be neither read nor written, as process_begin opens it. */
+    /* O_PATH opens a descriptor that can be neither read nor written, as process_begin does. */
     if (fd < 0) fd = open("/", O_PATH);
     if (dup2(fd, STDERR_FILENO) < 0) close(STDERR_FILENO);
     if (fd > STDERR_FILENO) close(fd);
@@ -113,11 +114,11 @@ void message_write(const char *text, size_t length)
     while (length) {
         ssize_t n = write(STDERR_FILENO, text, length);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) break; /* nobody to tell */
+        if (n <= 0) break; /* there is nobody to tell */
         text += n;
         length -= (size_t)n;
     }
-    /* The signal of this write is taken away; one that waited before stays. */
+    /* Removes the SIGPIPE that this write raised. One that was pending before stays. */
     if (length && errno == EPIPE && !sigismember(&pending, SIGPIPE)) {
         static const struct timespec at_once = { 0 };
         while (sigtimedwait(&pipe, NULL, &at_once) < 0 && errno == EINTR)

@@ -1,33 +1,34 @@
-/* message.h - text for standard error, which may be a terminal, and for a terminal that standard
- * output is. */
+/* message.h - prepares text for a terminal, and writes messages to standard error. */
 #ifndef LONGQLORA_MESSAGE_H
 #define LONGQLORA_MESSAGE_H
 
 #include <stddef.h>
 
-/* Puts a '?' in place of each character that a terminal would obey or not show: controls, marks of
- * direction, invisible ones; and of each byte that is not UTF-8. In place; returns the new length.
- * Safe in a signal handler. */
+/* Replaces by '?' each character that would control a terminal or be invisible (control characters,
+ * direction marks, invisible ones) and each byte that is not UTF-8. Works in place; returns the new
+ * length. Safe in a signal handler. */
 size_t message_mask(char *text, size_t length);
 
-/* Text as a terminal is to show it: what it would obey (controls but for tab and newline, marks of
- * direction) is written as JSON does, \u001b, in a string of JSON the same value; a byte that is
- * not UTF-8 as U+FFFD. Takes as many characters as there is room for, of at least 16 bytes; tells
- * their bytes, and returns those of the result. */
+/* Copies text for display on a terminal. A character that would control the terminal (a control
+ * character other than tab and newline, a direction mark) becomes a JSON escape, \u001b, so JSON
+ * strings keep their value. A byte that is not UTF-8 becomes U+FFFD. Copies as many whole
+ * characters as fit in to[capacity], capacity ≥ 16. *taken is how many bytes of text were copied;
+ * returns the bytes written. */
 size_t message_show(const char *text, size_t length, size_t *taken, char *to, size_t capacity);
 
-/* Bytes at the beginning that take no more than so many columns of a terminal, in whole characters
- * of masked text. */
+/* Returns how many bytes at the beginning of a masked text, in whole characters, fit in so many
+ * columns of a terminal. */
 size_t message_fit(const char *text, size_t length, size_t columns);
-/* Columns of the terminal that standard error is; 0: it is none, or does not tell. */
+/* The width of the terminal that standard error is; 0 if it is no terminal or its width is
+ * unknown. */
 size_t message_columns(void);
 
-/* From now on messages go to the terminal, or nowhere where there is none: what standard error was
- * is a file that must not be written. */
+/* Sends all further messages to the terminal, or nowhere if there is none. Programs call it when
+ * standard error is a file that must not be written to. */
 void message_turn_away(void);
 
-/* Writes to standard error. That nobody reads it any more is no SIGPIPE, which would end the work.
- * Safe in a signal handler. */
+/* Writes to standard error. If nobody reads standard error any more, SIGPIPE is suppressed, because
+ * it would end the program. Safe in a signal handler. */
 void message_write(const char *text, size_t length);
 
 #endif

@@ -1,8 +1,8 @@
-/* nf4.h - the numbers of NF4 and of its double quantization, for all backends and tests.
+/* nf4.h - the constants of NF4 and of its double quantization. All backends and tests use them.
  *
  * NF4: T. Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs", 2023, appendix E. The
- * 8-bit map for absmax is bitsandbytes' signed dynamic map (1 sign, up to 7 exponent bits). It
- * stands here as a table, because its construction depends on fused multiply-add. The values are
+ * 8-bit map for absmax is bitsandbytes' signed dynamic map (1 sign bit, up to 7 exponent bits). It
+ * is stored as a table, because its construction depends on fused multiply-add. The values are
  * exact.
  */
 #ifndef LONGQLORA_NF4_H
@@ -14,8 +14,8 @@ enum {
     NF4_NESTED = NF4_BLOCK * NF4_NESTED_BLOCK,
 };
 
-/* How many f32 scales a tensor of so many elements has: one for 16384 elements, or without double
- * quantization (has_codes false) one absmax for 64. */
+/* The number of f32 scales of a tensor. With double quantization (has_codes) one scale serves 16384
+ * elements; without it each block of 64 has its f32 absmax. */
 #define NF4_SCALES(elements, has_codes)                                                            \
     (((elements) + ((has_codes) ? NF4_NESTED : NF4_BLOCK) - 1) /                                   \
      ((has_codes) ? NF4_NESTED : NF4_BLOCK))
@@ -33,8 +33,8 @@ NF4_TABLE float nf4_value[16] = {
     0x1.c3497p-2f, 0x1.200f56p-1f, 0x1.722766p-1f, 0x1p+0f,
 };
 
-/* A weight above nf4_threshold[i] takes a code above i. A weight equal to it takes code i, or a
- * lower one. */
+/* Quantization compares with these thresholds: a weight above nf4_threshold[i] gets a code above i,
+ * and a weight equal to it gets code i or a lower one. */
 NF4_TABLE float nf4_threshold[15] = {
     -0x1.b239bp-1f, -0x1.38a4ep-1f, -0x1.d709p-2f,
     -0x1.5bd4ecp-2f, -0x1.e079d8p-3f, -0x1.1a7178p-3f,

@@ -142,7 +142,7 @@ static int flush(struct output *out, struct fail *why)
 {
     size_t used = out->used;
     out->used = 0;
-    /* What output_open took is released by close or abandon. */
+    /* output_close or output_abandon releases what output_open allocated. */
     return write_all(out, out->buffer, used, why); /* NOLINT(clang-analyzer-unix.Malloc) */
 }
 
@@ -152,7 +152,7 @@ void output_write_behind(struct output *out, uint64_t bytes)
     if (bytes < MUCH || out->is_shown) return;
     struct fail ignored;
     char *buffer = malloc(BEHIND_BYTES);
-    if (!buffer || flush(out, &ignored)) { /* a failure is told by the next write */
+    if (!buffer || flush(out, &ignored)) { /* the next write reports a failure */
         free(buffer);
         return;
     }
@@ -182,7 +182,7 @@ static int write_behind(struct output *out, const char *data, size_t bytes, stru
     return fail(why, "%s: cannot write: %s", out->path, strerror(out->error));
 }
 
-/* Ends the thread; what is left in the buffer stays there. */
+/* Ends the writing thread. Unwritten bytes stay in the buffer. */
 static void end_behind(struct output *out, bool is_given_up)
 {
     if (!out->behind) return;
@@ -293,7 +293,7 @@ int output_copy(const char *from, const char *to, struct fail *why)
     }
     if (fd >= 0) close(fd);
     free(buffer);
-    /* What output_open took is released by close or abandon. */
+    /* output_close or output_abandon releases what output_open allocated. */
     if (!status) return output_close(&out, why); /* NOLINT(clang-analyzer-unix.Malloc) */
     output_abandon(&out);
     return -1;

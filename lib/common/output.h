@@ -1,12 +1,13 @@
-/* output.h - a file that is whole or absent.
+/* output.h - writes a file that is complete or absent.
  *
- * Bytes go to a temporary name beside the target (temporary.h); output_close flushes them to the
- * disk and renames. Whatever is given up, or pending when a signal ends the program, is removed;
- * what a killed one left is, when the same target is written again. "-" is standard output, written
- * as it comes; so is a device or a named pipe. A link is followed to its end and stays (target.h);
- * a file that is replaced leaves its permissions, with its access control list, and, where that is
- * allowed, its owner to the new one, and must be writable. An input is never an output
- * (file_guard.h).
+ * Bytes go to a temporary file beside the target (temporary.h). output_close flushes it to the disk
+ * and renames it. The temporary file is removed if the output is abandoned, if a signal ends the
+ * program, or, after the program was killed, when the same target is written again.
+ *
+ * "-" is standard output. Standard output, devices and named pipes are written directly. A symbolic
+ * link is followed and stays (target.h). A file that is replaced must be writable; the new file
+ * gets its permissions, its access control list and, where that is allowed, its owner. An output
+ * that is also an input is refused (file_guard.h).
  */
 #ifndef LONGQLORA_OUTPUT_H
 #define LONGQLORA_OUTPUT_H
@@ -21,58 +22,64 @@ struct temporary;
 
 struct output {
     int fd;
-    char *path;             /* as it was given; "-" for standard output */
-    char *target;           /* where its links end */
-    struct temporary *made; /* NULL for what is written as it comes */
+    char *path;             /* the path as the caller gave it; "-" for standard output */
+    char *target;           /* the path after following symbolic links */
+    struct temporary *made; /* the temporary file; NULL for an output that is written directly */
     char *buffer;
     size_t used;
-    uint64_t written;      /* bytes accepted so far */
-    int error;             /* errno of the first failed write; repeated by close */
-    bool is_shown;         /* on a terminal: nothing that it would obey is written (message_show) */
-    struct behind *behind; /* the thread that writes; NULL: the caller's does */
+    uint64_t written; /* bytes accepted so far */
+    int error;        /* errno of the first failed write; output_close reports it */
+    /* The output is a terminal, so control characters are escaped (message_show). */
+    bool is_shown;
+    struct behind *behind; /* the writing thread; NULL if the calling thread writes */
 };
 
+/* Opens an output. "-" is standard output. The caller ends it with output_close or output_abandon.
+ * Fails if the path cannot be written or is an input. */
 int output_open(struct output *out, const char *path, struct fail *why) MUST_USE;
-/* The same for a file that is made of what stands in it, and so is open for reading. */
+/* Like output_open, for a file whose new content is made from its old content. So the file may be
+ * open for reading. */
 int output_rewrite(struct output *out, const char *path, struct fail *why) MUST_USE;
-/* Fails as output_open would, and leaves nothing: before hours of work whose results go there. What
- * is written as it comes is not opened. */
+/* Fails where output_open would, and leaves nothing behind. Programs call it before hours of work.
+ * Outputs that are written directly are not opened. */
 int output_try(const char *path, struct fail *why) MUST_USE;
-/* The same for a path that the user gave with that option ("-o "), which is an output from now on:
- * by each program before any work. */
+/* Like output_try, and declares the path as an output (file_guard.h). `option` is the option that
+ * gave it, "-o ". Every program calls it before it works. */
 int output_declare(const char *option, const char *path, struct fail *why) MUST_USE;
-/* For data that a line of text would damage: fails if the path is standard output and messages go
- * into the same file. */
+/* Fails if the path is standard output and messages go to the same file, because a line of text
+ * would damage binary data. */
 int output_check_apart(const char *path, struct fail *why) MUST_USE;
 int output_write(struct output *out, const void *data, size_t bytes, struct fail *why) MUST_USE;
 int output_print(struct output *out, struct fail *why, const char *format, ...) PRINTF_LIKE(3, 4);
-/* From now on another thread writes, and the disk begins with what is written at once. Does nothing
- * where the bytes that are to come are too few for that, or where no thread can be had. */
+/* From now on a second thread writes the buffers, and the disk starts at once. `bytes` is how much
+ * will be written. Does nothing if that is too little to gain from it, or if no thread can be
+ * started. */
 void output_write_behind(struct output *out, uint64_t bytes);
-/* True if the target is a regular file, so that a seek table makes sense. */
+/* Is the target a regular file? Then a seek table is useful. */
 bool output_seekable(const struct output *out);
-/* Writes what was put so far, to the disk: what fails then fails before output_close, which only
- * gives the file its name. For a result of two files. */
+/* Writes everything so far to the disk, so that output_close only has to rename the file. A result
+ * that consists of two files settles both before it closes the first. */
 int output_settle(struct output *out, struct fail *why) MUST_USE;
-/* Completes the file, or removes it and says why. Releases *out either way. */
+/* Completes the file, or removes it and tells why. Releases *out in both cases. */
 int output_close(struct output *out, struct fail *why) MUST_USE;
-/* Removes what was written; also right for a zeroed struct. */
+/* Removes what was written. A zeroed struct is allowed. */
 void output_abandon(struct output *out);
 
-/* Unlinks every temporary file of the process; safe in a signal handler. */
+/* Removes every unfinished file of the process. Safe in a signal handler. */
 void output_remove_pending(void);
 
-/* Writes a small file whole. */
+/* Writes `text` to a file, which is complete or absent. */
 int output_text(const char *path, const char *text, struct fail *why) MUST_USE;
-/* Copies a file whole; from "-": standard input. */
+/* Copies a file; `to` is complete or absent. From "-" it copies standard input. */
 int output_copy(const char *from, const char *to, struct fail *why) MUST_USE;
-/* mkdir -p. */
+/* Creates the directory and missing ones above it, as mkdir -p. */
 int output_directory(const char *path, struct fail *why) MUST_USE;
-/* Fails if the file system of `directory` has not that many bytes free, naming both. */
+/* Fails if the file system of `directory` has less than `bytes` free. The message says both
+ * numbers. */
 int output_room(const char *directory, uint64_t bytes, struct fail *why) MUST_USE;
-/* The same for the directory that a file is to stand in; a device has room. */
+/* The same for the directory of the file `path`. A device always has room. */
 int output_room_for(const char *path, uint64_t bytes, struct fail *why) MUST_USE;
-/* fsync of a directory, so that renames in it last. */
+/* Calls fsync on a directory, so that renames in it survive a crash. */
 int output_sync_directory(const char *path, struct fail *why) MUST_USE;
 
 #endif

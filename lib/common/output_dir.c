@@ -13,7 +13,7 @@ static bool is_dots(const char *name) { return !strcmp(name, ".") || !strcmp(nam
 
 void folder_remove_pending(void) { temporary_remove_folders(); }
 
-/* ---- what stands there ---- */
+/* ---- what exists at the target ---- */
 
 static const char *kind_of_entry(const struct stat *st)
 {
@@ -23,7 +23,8 @@ static const char *kind_of_entry(const struct stat *st)
                                   : "no regular file";
 }
 
-/* The first entry by name that such a folder does not hold; its kind in *st. */
+/* Finds the first entry, in order of names, that such a folder does not hold, and its status
+ * *st. */
 static int find_foreign(const char *path, folder_holds *holds, char name[256], struct stat *st,
                         size_t *count, struct fail *why)
 {
@@ -45,7 +46,7 @@ static int find_foreign(const char *path, folder_holds *holds, char name[256], s
     return 0;
 }
 
-/* shown: the name that the user gave. */
+/* shown: the name that the user gave, for messages. */
 static int check_contents(const char *path, const char *shown, const struct folder_kind *kind,
                           struct fail *why)
 {
@@ -95,7 +96,7 @@ int folder_remove_kind(const char *path, const struct folder_kind *kind, struct 
     return fail(why, "%.200s: cannot remove: %s", path, strerror(errno));
 }
 
-/* ---- making one ---- */
+/* ---- making a folder ---- */
 
 int folder_open(struct folder *f, const char *path, const struct folder_kind *kind,
                 struct fail *why)
@@ -116,7 +117,7 @@ int folder_open(struct folder *f, const char *path, const struct folder_kind *ki
     return 0;
 }
 
-/* Files that take the place of others get those's permissions. */
+/* A file that replaces one of the same name gets its permissions. */
 static void keep_modes(const struct folder *f)
 {
     DIR *dir = opendir(f->path);
@@ -126,7 +127,8 @@ static void keep_modes(const struct folder *f)
         if (!f->kind->holds(e->d_name) ||
             fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
             continue;
-        if (fchmodat(f->made.fd, e->d_name, st.st_mode & 0777, 0)) continue; /* it has no such */
+        /* The new folder has no file of this name. */
+        if (fchmodat(f->made.fd, e->d_name, st.st_mode & 0777, 0)) continue;
     }
     closedir(dir);
 }
@@ -161,7 +163,7 @@ int folder_rename(const char *from, const char *to)
     return -1;
 }
 
-/* For a moment neither stands there. */
+/* For a moment the target does not exist. */
 static int rename_by_steps(const struct folder *f, struct fail *why)
 {
     char aside[4200];
@@ -178,8 +180,8 @@ static int rename_by_steps(const struct folder *f, struct fail *why)
     return fail(why, "%s: its old files are in %.200s: %s", f->shown, aside, strerror(errno));
 }
 
-/* Where a file system cannot exchange names. A signal that ends the program waits, because between
- * the steps the old directory has a name that nobody would look for. */
+/* Used where a file system cannot exchange two names. Signals are blocked, because between the
+ * steps the old directory has a name that nobody would look for. */
 static int exchange_by_steps(const struct folder *f, struct fail *why)
 {
     sigset_t before;
@@ -189,11 +191,11 @@ static int exchange_by_steps(const struct folder *f, struct fail *why)
     return status;
 }
 
-/* The old directory, if there is one, comes to lie under the temporary name. 1: meanwhile another
- * process made it, or removed it. */
+/* Exchanges the new directory with the old one, which then has the temporary name. Returns 1 if
+ * another process has created or removed the target meanwhile. */
 static int exchange(const struct folder *f, bool has_old, struct fail *why)
 {
-    enum { NOREPLACE = 1 << 0, EXCHANGE = 1 << 1 }; /* RENAME_… */
+    enum { NOREPLACE = 1 << 0, EXCHANGE = 1 << 1 }; /* as in renameat2(2) */
     int flags = has_old ? EXCHANGE : NOREPLACE;
     if (!syscall(SYS_renameat2, AT_FDCWD, f->temporary, AT_FDCWD, f->path, flags)) return 0;
     if (errno == (has_old ? ENOENT : EEXIST)) return 1;
@@ -203,7 +205,7 @@ static int exchange(const struct folder *f, bool has_old, struct fail *why)
     return fail(why, "%s: cannot rename into place: %s", f->shown, strerror(errno));
 }
 
-/* 1: there is an old one, which lies under the temporary name now. */
+/* Returns 1 if an old directory existed; it has the temporary name now. Otherwise 0, or -1. */
 static int put_in_place(const struct folder *f, struct fail *why)
 {
     enum { TRIES = 100 };

@@ -1,15 +1,15 @@
-/* philox.h - counter-based random numbers: Philox4x32-10.
+/* philox.h - the counter-based random number generator Philox4x32-10.
  *
- * J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers:
- * as easy as 1, 2, 3", SC 2011. Output is a pure function of key and counter, so
- * any element of a random tensor can be drawn again on its own.
+ * J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2,
+ * 3", SC 2011. The output is a pure function of key and counter, so any element of a random tensor
+ * can be computed again on its own.
  */
 #ifndef LONGQLORA_PHILOX_H
 #define LONGQLORA_PHILOX_H
 
 #include <stdint.h>
 
-/* Multipliers and key increments. */
+/* The multipliers and the key increments of the paper. */
 #define PHILOX_M0 0xD2511F53u
 #define PHILOX_M1 0xCD9E8D57u
 #define PHILOX_W0 0x9E3779B9u

@@ -7,9 +7,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Kernels follow each other within microseconds, so a worker looks this many times for the next
- * job, and the caller for the end of the last tasks, before it sleeps. Where there are more threads
- * than CPUs nobody looks twice, because that takes the CPU from who still works. */
+/* How often a worker checks for the next job, and the caller for the end of the last tasks,
+ * before it sleeps. Kernels follow each other within microseconds, so sleeping would cost more.
+ * With more threads than CPUs nobody checks twice, because that takes CPU time from threads that
+ * still work. */
 enum { SPINS = 4000 };
 
 struct pool {
@@ -19,19 +20,19 @@ struct pool {
     pthread_cond_t wake, finished;
     int asleep;
     atomic_bool caller_sleeps;
-    atomic_uint_fast64_t job; /* counts jobs */
-    atomic_int_fast64_t done; /* tasks of the current one */
-    int64_t tasks;            /* of the current one */
+    atomic_uint_fast64_t job; /* the number of jobs so far */
+    atomic_int_fast64_t done; /* finished tasks of the current job */
+    int64_t tasks;            /* tasks of the current job */
     struct share *share;      /* [threads] */
     atomic_bool leaving;
     void (*run)(void *, int64_t, int);
     void *arg;
 };
 
-/* A worker's own run of tasks, on a cache line of its own. It takes these first, so that
- * what it wrote in one job is in its cache in the next; then it helps the others. One
- * word holds the next task and the end, so that a worker that wakes late finds either
- * nothing left or tasks that are still to be done. */
+/* The range of tasks that belongs to one worker, on a cache line of its own. The worker takes these
+ * first, so that what it wrote in one job is in its cache in the next job; then it takes tasks of
+ * other workers. One word holds the next task and the end of the range, so that a worker that wakes
+ * up late reads both at once: it finds no task, or a task that is still to be done. */
 struct share {
     _Alignas(64) atomic_uint_fast64_t word; /* next << 32 | end */
 };
@@ -50,7 +51,7 @@ static inline void relax(void)
 #endif
 }
 
-/* The caller looks itself whether that was the last task. */
+/* Wakes the caller, which checks itself whether all tasks are done. */
 static void wake_caller(struct pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);

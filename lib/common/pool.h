@@ -1,7 +1,7 @@
-/* pool.h - a fixed set of threads that share out numbered tasks.
+/* pool.h - a fixed set of threads that share numbered tasks.
  *
- * What a task computes depends on its number alone, never on the worker or on the
- * number of threads: that is what makes results equal for any --threads.
+ * What a task computes depends only on its number, never on the thread or the number of threads.
+ * That is why results are equal for any --threads.
  */
 #ifndef LONGQLORA_POOL_H
 #define LONGQLORA_POOL_H
@@ -14,16 +14,16 @@ struct pool;
 
 enum { POOL_THREADS_MAX = 1024 };
 
-/* threads counts the caller, which works too; 0 means one for each CPU that the
- * process may use (usable_cpus.h). */
+/* Starts the threads. `threads` includes the caller, which works too. 0 means one for each CPU that
+ * the process may use (usable_cpus.h). The caller closes *pool. */
 int pool_open(struct pool **pool, int threads, struct fail *why) MUST_USE;
-/* CPUs that the process may use, at most POOL_THREADS_MAX. */
+/* The CPUs that the process may use, at most POOL_THREADS_MAX. */
 int pool_usable_cpus(void);
 void pool_close(struct pool *pool);
 int pool_threads(const struct pool *pool);
 
-/* Calls run(arg, task, worker) for each task in [0, tasks), worker in
- * [0, pool_threads); returns when all have returned. Not reentrant. */
+/* Calls run(arg, task, worker) once for each task in [0, tasks), with worker in [0, pool_threads),
+ * and returns when all calls have returned. Not reentrant. */
 void pool_run(struct pool *pool, int64_t tasks, void (*run)(void *arg, int64_t task, int worker),
               void *arg);
 

@@ -9,14 +9,16 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Stacks that libraries' threads get, the kernel's usual size; and ours, which hold no arrays. */
+/* The stack size for threads that libraries start (the kernel's default), and for our own, which
+ * keep no large arrays on the stack. */
 enum { DEFAULT_STACK = 8 << 20, OWN_STACK = 2 << 20 };
-/* With less there is no room for the main thread's own frames. */
+/* With a smaller stack the main thread's own frames do not fit. */
 enum { MAIN_STACK = 80 << 10 };
 
-/* A descriptor that can neither be read nor written stands for one that was closed: programs then
- * say so, where they need it. One that does not wait, as whoever shares it may have left it, would
- * fail wherever the other end is slower: shells make terminals wait again, too. */
+/* Opens a descriptor that can be neither read nor written in place of each standard descriptor that
+ * is closed, so that a program that needs it fails with a message. Makes the others blocking:
+ * another program that shares the descriptor may have set O_NONBLOCK, and then reading or writing
+ * would fail whenever the other end is slower. Shells reset their terminals in the same way. */
 static void open_standard_descriptors(void)
 {
     for (int fd = 0; fd <= 2; fd++) {
@@ -26,7 +28,7 @@ static void open_standard_descriptors(void)
     }
 }
 
-/* What the main thread may grow to. */
+/* Raises the limit of the main thread's stack to the usual size, as far as that is allowed. */
 static void raise_stack(void)
 {
     struct rlimit limit;

@@ -1,7 +1,7 @@
-/* process.h - makes the process a good one, whatever it was started with.
+/* process.h - gives the process a known state, however it was started.
  *
- * Programs are started with descriptors closed, with signals ignored, with a stack of any size and
- * with limits on files. What all code may assume of its process is made true here, once.
+ * A program may be started with closed descriptors, ignored signals, any stack size and limits on
+ * files. process_begin repairs this once, so that no other code has to deal with it.
  */
 #ifndef LONGQLORA_PROCESS_H
 #define LONGQLORA_PROCESS_H
@@ -9,20 +9,19 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-/* The first thing that a program does. From here on
- * - descriptors 0 to 2 are open: what was closed fails when it is read or written, and no file that
- *   is opened later takes its number, so that no message lands in an output; and they wait, when
- *   they are read or written, for who is slower;
- * - a file that grows beyond its limit (ulimit -f) is an error of write, EFBIG, and no signal;
- * - stacks of threads have a size of their own, whatever ulimit -s says;
- * - the main thread has a stack for handlers of signals. */
+/* Every program calls this first. Afterwards
+ * - descriptors 0 to 2 are open. One that was closed fails when it is read or written, and no file
+ * opened later gets its number, so no message lands in an output. Reading and writing them blocks;
+ * - a file that grows beyond its limit (ulimit -f) makes write fail with EFBIG, without a signal;
+ * - stacks of threads have a fixed size, whatever ulimit -s says;
+ * - the main thread has a separate stack for signal handlers. */
 void process_begin(void);
-/* Has the main thread the stack that it needs, which is more than a limit may leave it (ulimit -s)?
- * *limit: that limit. Calls little, so that the answer can be given where it is no. */
+/* Is the main thread's stack large enough? ulimit -s may limit it; *limit becomes that limit. The
+ * function calls little, because it must work on a small stack too. */
 bool process_has_stack(size_t *limit);
 
-/* pthread_create for all threads of ours: with a stack of known size and one for handlers of
- * signals; the thread takes none of the signals that ask a program to end. Returns errno. */
+/* Like pthread_create. All our threads are made here: the thread has a stack of known size and one
+ * for signal handlers, and blocks the signals that ask a program to end. Returns an errno, or 0. */
 int process_thread(pthread_t *thread, void *(*run)(void *), void *arg);
 
 #endif

@@ -6,14 +6,15 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { NAME_BYTES = 256 }; /* that a file system allows, with the zero */
+enum { NAME_BYTES = 256 }; /* bytes of the longest file name, with the zero */
 
 static const char *const tools[] = { "generate", "merge",    "pack", "ppl",
                                      "quantize", "tokenize", "train" };
 enum { TOOLS = sizeof tools / sizeof *tools };
 
 static char own[NAME_BYTES] = "longqlora";
-static char names[TOOLS][NAME_BYTES]; /* of the tools here; "": as in the tree */
+/* The tools' names on this system; "" if they are called as in the source tree. */
+static char names[TOOLS][NAME_BYTES];
 
 static bool is_long(const char *name) { return strlen(name) >= NAME_BYTES; }
 
@@ -39,7 +40,7 @@ const char *program_of(const char *tool)
     return tool;
 }
 
-/* The tool whose name the text begins with, as a whole word; NULL if none. */
+/* The tool whose name is the first word of the text; NULL if none is. */
 static const char *tool_at(const char *text)
 {
     size_t length = strcspn(text, " \n");
@@ -48,7 +49,8 @@ static const char *tool_at(const char *text)
     return NULL;
 }
 
-/* "/usr/share/longqlora/recipes/", if this program lies in /usr/bin/ and they are there. */
+/* Finds the recipes of an installed program: "/usr/share/longqlora/recipes/" if it is in
+ * /usr/bin/. */
 static bool find_recipes(char *path, size_t size)
 {
     char link[4096];

@@ -1,26 +1,26 @@
-/* program.h - what this program and its siblings are called here.
+/* program.h - the names by which this program and the other tools are called on this system.
  *
- * In the source tree a program is `train`, installed it is `longqlora-train`, and a link may give
- * it any name. It calls itself as it was started, and a sibling by its own name with what stands
- * before this program's: whoever runs `longqlora-train` has `longqlora-quantize`.
+ * In the source tree a program is called `train`; installed it is `longqlora-train`; a link may
+ * give it any name. A program names itself as it was started. It names another tool with the same
+ * prefix that it has itself: `longqlora-train` says `longqlora-quantize`.
  */
 #ifndef LONGQLORA_PROGRAM_H
 #define LONGQLORA_PROGRAM_H
 
 #include <stddef.h>
 
-/* argv0: as the program was started; tool: its own name, "train". */
+/* Call this first. argv0: argv[0]; tool: the program's name in the source tree, "train". */
 void program_begin(const char *argv0, const char *tool);
 
-/* The base name that the program was started by. May be called in a signal's handler. */
+/* The base name by which the program was started. Safe in a signal handler. */
 const char *program_name(void);
 
-/* What the tool of that name, "quantize", is called here. */
+/* The command that runs the tool of that name ("quantize") on this system. */
 const char *program_of(const char *tool);
 
-/* Words a command line, as it is in the source tree, for here: text, cut off at `size`, has the
- * names of the tools at its beginning and behind pipes as they are called here, and of an installed
- * program the folder of recipes, which lies beside bin/ in share/longqlora/. */
+/* Translates a command line from the source tree's names to this system's, into text[size], cut off
+ * at size. It replaces tool names at the beginning and after pipes. In an installed program it also
+ * replaces recipes/ by the installed folder, share/longqlora/recipes beside bin/. */
 void program_command(const char *command, char *text, size_t size);
 
 #endif

@@ -1,4 +1,5 @@
-/* A pattern is copied letter by letter. What is not known to mean the same to both is refused. */
+/* A pattern is translated character by character. Syntax that is not known to mean the same in
+ * Python and in PCRE2 is refused. */
 #include "lib/common/python_pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -7,24 +8,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Steps of a match, and the heap it may take in KiB: names are short. */
+/* The largest number of steps of a match, and its largest heap in KiB. They are small because names
+ * are short. */
 enum { STEPS_MAX = 1 << 20, HEAP_MAX = 16 << 10 };
 
 struct python_pattern {
     pcre2_code *code;
     pcre2_match_data *found;
     pcre2_match_context *context;
-    char name[256]; /* that was matched last */
+    char name[256]; /* the name that was matched last */
     char shown[80]; /* the pattern, for messages */
 };
 
-/* The pattern's text under way from Python's spelling to PCRE2's. */
+/* A pattern that is being translated from Python's syntax to PCRE2's. */
 struct copying {
-    const char *at; /* what comes next */
+    const char *at; /* the next character to translate */
     char *to;
-    bool has_item;   /* something stands before, which a quantifier may follow */
-    bool quantified; /* and it has a quantifier already */
-    int depth;       /* of groups */
+    bool has_item;   /* something precedes that a quantifier can follow */
+    bool quantified; /* what precedes has a quantifier already */
+    int depth;       /* the number of open groups */
 };
 
 static int refuse(const char *what, struct fail *why)
@@ -48,7 +50,7 @@ static void note_item(struct copying *c, bool is_item)
     c->quantified = false;
 }
 
-/* A backslash and what follows it, outside of brackets. */
+/* Copies a backslash and what it escapes, outside of brackets. */
 static int copy_escape(struct copying *c, struct fail *why)
 {
     unsigned char letter = (unsigned char)c->at[1];
@@ -59,7 +61,7 @@ static int copy_escape(struct copying *c, struct fail *why)
         snprintf(what, sizeof what, "\\%c", letter ? letter : ' ');
         return refuse(what, why);
     }
-    /* Python's \Z is the very end, which PCRE2 spells \z. */
+    /* Python's \Z matches only the very end, which is \z in PCRE2. */
     if (letter == 'Z') {
         memcpy(c->to, "\\z", 2);
         c->to += 2;
@@ -71,7 +73,7 @@ static int copy_escape(struct copying *c, struct fail *why)
     return 0;
 }
 
-/* Brackets. Both take a ']' at their beginning for itself. */
+/* Copies a class in brackets. In both syntaxes a ']' at its beginning stands for itself. */
 static int copy_class(struct copying *c, struct fail *why)
 {
     put(c, c->at[1] == '^' ? 2 : 1);
@@ -99,14 +101,15 @@ static int copy_class(struct copying *c, struct fail *why)
     return 0;
 }
 
-/* "(?<=abc)": only where what is looked back at is plain letters, of one length to both. */
+/* "(?<=abc)" is accepted only if it looks back at plain letters, because these have the same length
+ * in both syntaxes. */
 static bool is_plain_behind(const char *at)
 {
     size_t length = strcspn(at, "()[]{}*+?|\\^$");
     return at[length] == ')';
 }
 
-/* "(?P<name>" in letters; 0 where the name is none. */
+/* The length of "(?P<name>"; 0 if the name is not valid. */
 static size_t named_letters(const char *at)
 {
     size_t name = strspn(at + 4, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_");
@@ -137,7 +140,8 @@ static int copy_group(struct copying *c, struct fail *why)
     return 0;
 }
 
-/* "{2}", "{2,}", "{,3}", "{2,3}" are quantifiers to Python, any other brace is itself. */
+/* The length of a quantifier "{2}", "{2,}", "{,3}" or "{2,3}". In Python any other brace stands for
+ * itself. */
 static size_t quantifier_letters(const char *at)
 {
     size_t low = strspn(at + 1, "0123456789"), end = 1 + low;
@@ -211,7 +215,7 @@ static int copy_next(struct copying *c, struct fail *why)
     }
 }
 
-/* PCRE2's spelling; the caller frees. NULL on failure. */
+/* Returns the pattern in PCRE2's syntax, which the caller frees. NULL on failure. */
 static char *spell(const char *text, struct fail *why)
 {
     char *out = malloc(2 * strlen(text) + 3);
@@ -220,7 +224,7 @@ static char *spell(const char *text, struct fail *why)
         (void)fail(why, "out of memory");
         return NULL;
     }
-    /* Of Python's flags the one for all of a pattern that both know stands at its beginning. */
+    /* Of Python's flags only (?i) at the beginning is accepted, because both know it there. */
     if (!strncmp(text, "(?i)", 4)) put(&c, 4);
     while (*c.at)
         if (copy_next(&c, why)) {

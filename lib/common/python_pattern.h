@@ -1,8 +1,8 @@
-/* python_pattern.h - regular expressions as Python's re means them, over names of ASCII.
+/* python_pattern.h - matches ASCII names with regular expressions in the syntax of Python's re.
  *
- * PEFT's adapter_config.json has such patterns. They are matched with PCRE2; what PCRE2 and
- * Python 3.11 take otherwise, and what only one of them knows, is refused by name. Python's manual
- * of re is the reference.
+ * PEFT's adapter_config.json contains such patterns. They are matched with PCRE2. Syntax that PCRE2
+ * and Python 3.11 interpret differently, or that only one of them knows, is refused, and the
+ * message names it. Source: the manual of Python's module re.
  */
 #ifndef LONGQLORA_PYTHON_PATTERN_H
 #define LONGQLORA_PYTHON_PATTERN_H
@@ -15,16 +15,16 @@ enum { PYTHON_PATTERN_MAX = 64 << 10 }; /* bytes of a pattern */
 
 struct python_pattern;
 
-/* whole: the pattern must match all of a name, as re.fullmatch; else only its beginning, as
- * re.match. The messages begin with the pattern. */
+/* Compiles a pattern. whole: it must match a whole name, as re.fullmatch; otherwise it must match
+ * at a name's beginning, as re.match. Messages begin with the pattern. The caller closes *p. */
 int python_pattern_open(struct python_pattern **p, const char *text, bool whole,
                         struct fail *why) MUST_USE;
-/* NULL is allowed. */
+/* p may be NULL. */
 void python_pattern_close(struct python_pattern *p);
 
-/* 1: it matches, 0: it does not. Fails for a pattern that takes too many steps. */
+/* Returns 1 if the name matches, 0 if it does not. Fails if matching takes too many steps. */
 int python_pattern_match(struct python_pattern *p, const char *name, struct fail *why) MUST_USE;
-/* The number that the last match's group `name` holds; -1 if it holds none. */
+/* The number in the group called `group` of the last match; -1 if that group is no number. */
 long long python_pattern_number(const struct python_pattern *p, const char *group);
 
 #endif

@@ -4,16 +4,16 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-/* What ends a program that does not handle it, but for the signals of faults (SIGSEGV, SIGABRT and
- * their like, whose core says what went wrong), and SIGPIPE and SIGBUS, which belong to the thread
- * that writes or reads. The signals of real time come behind them. */
+/* The signals that end a program by default. Not in the list are signals of faults (SIGSEGV,
+ * SIGABRT and so on), because a core dump tells what went wrong, and SIGPIPE and SIGBUS, which
+ * concern the thread that writes or reads. Real-time signals follow these; see end_at. */
 static const int ends[] = { SIGINT,    SIGTERM, SIGHUP,    SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU,
                             SIGVTALRM, SIGALRM, SIGSTKFLT, SIGPROF, SIGIO,   SIGPWR };
 enum { ENDS = sizeof ends / sizeof *ends };
 
 static pthread_t main_thread;
 
-/* The signal of that index; 0: there are no more. */
+/* The i-th signal of the list and the real-time signals; 0 after the last. */
 static int end_at(int i)
 {
     if (i < ENDS) return ends[i];
@@ -45,7 +45,7 @@ bool signal_handle(int number, void (*handler)(int), bool restarts)
     sigfillset(&action.sa_mask);
     sigdelset(&action.sa_mask, SIGBUS);
     if (sigaction(number, &action, NULL)) return false;
-    /* Who started the program may have left it blocked. */
+    /* The parent process may have left it blocked. */
     sigset_t own;
     sigemptyset(&own);
     sigaddset(&own, number);
@@ -75,13 +75,13 @@ void signals_unblock(const sigset_t *before) { pthread_sigmask(SIG_SETMASK, befo
 static void (*bus_handler)(const void *address);
 static _Atomic(const void *) bus_address;
 
-/* Only the main thread ends the program, because it alone makes and names outputs: those that a
- * handler has removed would come again behind its back. Others wait for that. */
+/* Lets the main thread end the program, and other threads wait for that. Only the main thread makes
+ * and renames outputs, so none can appear after the handler has removed them. */
 static void on_bus(int number, siginfo_t *info, void *context)
 {
     (void)context;
     const void *none = NULL;
-    bool is_fault = info->si_code > 0; /* else another thread, or somebody, sent it */
+    bool is_fault = info->si_code > 0; /* otherwise another thread or process sent the signal */
     if (is_fault) atomic_compare_exchange_strong(&bus_address, &none, info->si_addr);
     if (is_fault && !pthread_equal(pthread_self(), main_thread)) {
         pthread_kill(main_thread, number);

@@ -6,7 +6,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-enum { LINKS_MAX = 40, ROOM = 128 }; /* ROOM: for the names that are put behind a path */
+enum { LINKS_MAX = 40, ROOM = 128 }; /* ROOM: bytes for a name that is appended to a path */
 
 static int too_long(const char *name, struct fail *why)
 {
@@ -36,7 +36,8 @@ const char *target_name(const struct target *t)
     return slash ? slash + 1 : t->path;
 }
 
-/* Links of /proc do not say where they lead. */
+/* Is it a link in /proc/PID/fd? These links do not contain a path that could be opened, so the
+ * target is a device, or a descriptor if PID is this process. */
 static bool is_link_of_kernel(struct target *t)
 {
     char parent[sizeof t->path], real[sizeof t->path], own[64], *end;
@@ -54,7 +55,7 @@ static bool is_link_of_kernel(struct target *t)
     return true;
 }
 
-/* Puts what the link says in its place. */
+/* Replaces the path by what its symbolic link contains. */
 static int follow(struct target *t, const char *name, struct fail *why)
 {
     char said[sizeof t->path], parent[sizeof t->path];

@@ -1,8 +1,8 @@
-/* target.h - where an output's name leads.
+/* target.h - finds the file or folder that an output's name leads to.
  *
- * Links are followed to their end, so that what they lead to is replaced and the links stay; a
- * link may lead to nothing yet. What is no file and no folder (a device, a named pipe) is written
- * as it comes, and so is what the kernel shows as a file (/proc, /sys).
+ * Symbolic links are followed to their end, so the file they lead to is replaced and the links
+ * stay. A link may lead to a path that does not exist yet. Devices, named pipes and the kernel's
+ * pseudo files (/proc, /sys) are written directly.
  */
 #ifndef LONGQLORA_TARGET_H
 #define LONGQLORA_TARGET_H
@@ -13,31 +13,32 @@
 #include <sys/stat.h>
 
 enum target_kind {
-    TARGET_FILE,       /* a regular file, or nothing yet */
-    TARGET_FOLDER,     /* a folder that is there */
-    TARGET_DEVICE,     /* written as it comes */
-    TARGET_DESCRIPTOR, /* one of this process, as /dev/stdout */
+    TARGET_FILE,       /* a regular file, or a path that does not exist yet */
+    TARGET_FOLDER,     /* an existing folder */
+    TARGET_DEVICE,     /* written directly, without a temporary file */
+    TARGET_DESCRIPTOR, /* a descriptor of this process: /dev/stdout, /dev/fd/3 */
 };
 
 struct target {
     enum target_kind kind;
     bool exists, is_slashed; /* is_slashed: the name ended with a slash */
     int descriptor;
-    struct stat st;  /* if it exists */
-    char path[4096]; /* the end of the links; folders before the last part may be links */
+    struct stat st; /* valid if it exists */
+    /* Where the last symbolic link leads; folders before the last part may still be links. */
+    char path[4096];
 };
 
-/* Fails on an empty name, on one that is too long, on links in a circle and on a socket. */
+/* Follows `name`. Fails for an empty name, too long a name, a loop of links and a socket. */
 int target_find(struct target *t, const char *name, struct fail *why) MUST_USE;
-/* The folder that the target stands in, "." where its path has no slash. */
+/* Writes the path of the folder that contains the target; "." if the path has no slash. */
 void target_parent(const struct target *t, char *path, size_t size);
-/* The last part of its path. */
+/* The last part of the path. */
 const char *target_name(const struct target *t);
-/* Fails if it is not there and cannot be made because the nearest folder above that is there may
- * not be written. */
+/* Fails if the target does not exist and cannot be created, because the nearest existing folder
+ * above it is not writable. */
 int target_check_above(const struct target *t, const char *shown, struct fail *why) MUST_USE;
-/* Fails if what stands there cannot be renamed over: something is mounted just there, it is
- * somebody else's in a folder like /tmp, or it or its folder can only be appended to (chattr). */
+/* Fails if the target cannot be replaced by a rename: it is a mount point, it belongs to another
+ * user in a sticky folder such as /tmp, or it or its folder can only be appended to (chattr +a). */
 int target_check_replace(const struct target *t, const char *shown, struct fail *why) MUST_USE;
 
 #endif

@@ -17,7 +17,7 @@ enum { SLOTS = 32, HASH_DIGITS = 16 };
 static const char mark[] = ".longqlora-";
 enum { MARK = sizeof mark - 1 };
 
-/* What is removed if a signal ends the program. */
+/* The list of what is removed if a signal ends the program. */
 static struct name_slot {
     volatile sig_atomic_t is_file, is_folder;
     folder_holds *holds;
@@ -25,7 +25,7 @@ static struct name_slot {
 } slots[SLOTS];
 static bool is_taken[SLOTS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static void (*also)(void); /* NULL: nothing else is to be removed */
+static void (*also)(void); /* a further function to call then; NULL if there is none */
 static volatile sig_atomic_t is_ending;
 
 static struct name_slot *take_slot(void)
@@ -73,7 +73,7 @@ bool temporary_is(const char *name)
 
 /* ---- what killed processes left ---- */
 
-/* Still the file of that name? */
+/* Does the name still lead to the open file? */
 static bool is_named(int fd, const char *name)
 {
     struct stat open_one, named;
@@ -87,8 +87,9 @@ static bool lives(const char *process)
     return id != (long)getpid() && (!kill((pid_t)id, 0) || errno != ESRCH);
 }
 
-/* The number of a process that is gone may be another one's by now, as in a container, whose
- * numbers are few. What a living one writes is locked from its first moment on, or nearly. */
+/* The number of a process that has ended may belong to another process now, above all in a
+ * container, where numbers are small. A file that is being written is locked, so an old one without
+ * a lock is lost whoever has the number. */
 static bool is_old(const struct stat *st)
 {
     enum { SECONDS = 3600 };
@@ -105,7 +106,7 @@ static void remove_if_lost(const char *path, folder_holds *holds)
     if (is_lost && !flock(fd, LOCK_EX | LOCK_NB) && is_named(fd, path)) {
         if (S_ISREG(st.st_mode)) unlink(path);
         if (S_ISDIR(st.st_mode) && holds && temporary_empty_folder(path, holds))
-            (void)0; /* what is not ours in it stays, and the folder with it */
+            (void)0; /* if a foreign file is in the folder, both stay */
     }
     close(fd);
 }
@@ -142,8 +143,8 @@ bool temporary_is_alone(const char *path)
     return is_alone;
 }
 
-/* Entries as the kernel gives them (getdents64(2)): readdir may allocate, which a signal
- * handler must not. */
+/* A directory entry as the system call getdents64(2) returns it. readdir is not used, because it
+ * may allocate memory, which is forbidden in a signal handler. */
 struct entry {
     uint64_t inode;
     int64_t offset;
@@ -163,7 +164,8 @@ static void empty(int fd, folder_holds *holds)
         }
 }
 
-/* Where no descriptor is left (ulimit -n), a program that ends gives standard input's for it. */
+/* If no descriptor is left (ulimit -n), closes standard input to get one, because the program
+ * ends. */
 static int open_folder(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -179,13 +181,13 @@ int temporary_empty_folder(const char *path, folder_holds *holds)
         empty(fd, holds);
         close(fd);
     }
-    return rmdir(path); /* without a descriptor an empty one can go */
+    return rmdir(path); /* an empty folder can be removed without a descriptor */
 }
 
 /* ---- making ---- */
 
-/* The access control list of `from`, or none where that has none: what is made may have one of its
- * directory. */
+/* Gives the file the access control list of `from`. If `from` has none, a list that the file got
+ * from its directory is removed. */
 static bool copy_list(int fd, const char *from, const char *name)
 {
     ssize_t bytes = getxattr(from, name, NULL, 0);
@@ -200,9 +202,10 @@ static bool copy_list(int fd, const char *from, const char *name)
     return is_copied;
 }
 
-/* What it is made for, which stands at `target`: the same owner, or where that is not allowed no
- * group that could read it only because it is another one. With a list the mode's group is what the
- * list lets in at most; without that list the file's own group would get it. */
+/* Gives the file the owner, group, permissions and access control list of `target`, which it
+ * replaces. If the group cannot be set, the file's group gets no more than all others have, because
+ * it is a different group. If the list cannot be set, the file's group gets nothing, because with a
+ * list the group's bits of the mode are the list's mask. */
 static int make_like(int fd, const struct stat *like, const char *target)
 {
     mode_t mode = like->st_mode & 07777;
@@ -217,7 +220,8 @@ static int make_like(int fd, const struct stat *like, const char *target)
     return fchmod(fd, mode);
 }
 
-/* The name is seen by the signal handler from the moment that something stands there. */
+/* Creates the file or folder. Signals are blocked meanwhile, so that the handler knows of it as
+ * soon as it exists. */
 static int create(struct temporary *t, bool is_folder, const struct stat *like)
 {
     sigset_t all, before;
@@ -301,7 +305,7 @@ void temporary_remove(struct temporary *t)
     if (s->is_folder) {
         if (t->fd >= 0 && is_named(t->fd, t->path) && !lseek(t->fd, 0, SEEK_SET))
             empty(t->fd, s->holds);
-        if (rmdir(t->path)) (void)0; /* what is not ours stays */
+        if (rmdir(t->path)) (void)0; /* a folder with a foreign file stays */
     }
     temporary_done(t);
 }
@@ -319,6 +323,6 @@ void temporary_remove_folders(void)
 {
     for (int i = 0; i < SLOTS; i++)
         if (slots[i].is_folder && temporary_empty_folder(slots[i].path, slots[i].holds))
-            continue; /* what is not ours stays */
+            continue; /* a foreign file stays */
     if (also) also();
 }

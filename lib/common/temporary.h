@@ -1,13 +1,14 @@
-/* temporary.h - files and folders that are not yet whole, and what killed processes left of them.
+/* temporary.h - unfinished files and folders, and the removal of those that killed processes left.
  *
- * What becomes target T lies beside T until it is whole, as
+ * A file or folder that will become target T is first made beside T under the name
  *
  *     .longqlora-<16 hex digits of the hash of T's own name>.<process>
  *
- * which is short enough beside any T, and says that it is ours. It is created exclusively, locked
- * (flock(2)) as long as it is written, and removed when a signal ends the program. What a killed
- * process left has such a name, no lock and no process; it goes when the same target is made again.
- * No other name is ever taken for ours. Where a file system has no locks nothing is taken for lost.
+ * This name fits in any directory that T fits in, and shows that we made it. The file is created
+ * exclusively, stays locked (flock(2)) while it is written, and is removed if a signal ends the
+ * program. A file that a killed process left has such a name, but no lock and no living process. It
+ * is removed when the same target is made again. Files with other names are never removed. On a
+ * file system without locks nothing is taken for abandoned.
  */
 #ifndef LONGQLORA_TEMPORARY_H
 #define LONGQLORA_TEMPORARY_H
@@ -17,43 +18,49 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
-/* Is that a name of a file which a folder of ours is made of? Called in signal handlers too. */
+/* Does a folder of the caller's kind contain files of this name? Also called in signal handlers. */
 typedef bool folder_holds(const char *name);
 
 struct temporary {
-    int fd;                 /* open and locked: to write a file, to read a folder */
-    struct name_slot *slot; /* in the list of what a signal removes; NULL: there is none */
+    int fd; /* open and locked: for writing a file, for reading a folder */
+    /* Its entry in the list of what a signal removes; NULL if there is none. */
+    struct name_slot *slot;
     char path[4096];
 };
 
-/* Make what becomes `target`, whose links are followed already. like: what it will replace, whose
- * owner (where that is allowed) and permissions it has from the beginning; NULL: nothing. */
+/* Create the temporary file or folder for `target`, whose symbolic links were followed before.
+ * `like` is the status of what will be replaced: the new one gets its permissions and, where
+ * allowed, its owner at once. like is NULL if nothing is replaced. */
 int temporary_file(struct temporary *t, const char *target, const struct stat *like,
                    struct fail *why) MUST_USE;
 int temporary_folder(struct temporary *t, const char *target, const struct stat *like,
                      folder_holds *holds, struct fail *why) MUST_USE;
-/* It has its own name now: nothing is to be removed at the end of the program. Closes it. Does
- * nothing for a zeroed struct, and neither does temporary_remove. */
+/* Call this after the rename to the final name: it closes the file and keeps it from being removed
+ * at the end. This function and temporary_remove do nothing for a zeroed struct. */
 void temporary_done(struct temporary *t);
-/* Removes it: of a folder only files that it holds, and temporary ones in it. */
+/* Removes the file. Of a folder it removes only files that `holds` accepts and temporary ones, and
+ * then the folder if it is empty. */
 void temporary_remove(struct temporary *t);
 
-/* Is the last part of a path such a name? */
+/* Is the last part of a path the name of a temporary file or folder? */
 bool temporary_is(const char *name);
-/* Is that a folder in which nothing stands but such names, of processes that are gone? */
+/* Does this folder contain nothing but temporary files of processes that have ended? */
 bool temporary_is_alone(const char *path);
-/* Removes what killed processes left in a folder: for the target of that name, NULL: for any. Lost
- * folders go only where `holds` says what may be in them; NULL: they stay. */
+/* Removes what killed processes left in `directory` for the target called `name`, or for any target
+ * if name is NULL. Abandoned folders are removed only if `holds` tells what they contain; with
+ * holds NULL they stay. */
 void temporary_sweep(const char *directory, const char *name, folder_holds *holds);
 
-/* What temporary_remove_folders calls, too; safe in a signal handler, and more than once. */
+/* Registers a function that temporary_remove_folders also calls. It must be safe in a signal
+ * handler, and be allowed to run more than once. */
 void temporary_also(void (*remove)(void));
-/* Remove what the process has not finished, because it ends; safe in a signal handler. Files first.
- */
+/* Remove all unfinished files and folders of the process when it ends: first files, then folders.
+ * Safe in a signal handler. */
 void temporary_remove_files(void);
 void temporary_remove_folders(void);
-/* Removes the files of a folder that `holds` knows and temporary ones, and then the folder; files
- * that are neither stay, and it fails (errno). Safe in a signal handler. */
+/* Removes those files of a folder that `holds` accepts, temporary files, and then the folder. If
+ * any other file is in it, that file and the folder stay and the call fails (errno). Safe in a
+ * signal handler. */
 int temporary_empty_folder(const char *path, folder_holds *holds) MUST_USE;
 
 #endif

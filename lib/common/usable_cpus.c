@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <sched.h>
 
-/* The kernel has sets of any size, and refuses those that are smaller than its own. */
+/* Tries larger and larger sets, because the kernel refuses one that is smaller than its own. */
 static int cpus_of_affinity(void)
 {
     enum { FIRST = 1024, LAST = 1 << 20 };
@@ -21,7 +21,8 @@ static int cpus_of_affinity(void)
     return 1;
 }
 
-/* Microseconds of all CPUs in a period; -1 or "max": no limit. */
+/* Lowers the result to the group's limit: microseconds of CPU time in a period. -1 or "max" means
+ * no limit. */
 static void take_group(void *arg, const char *directory, bool is_version_2)
 {
     int *least = arg;

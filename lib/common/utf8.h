@@ -1,17 +1,17 @@
-/* utf8.h - the least of Unicode that is needed: lengths, validity, encoding. */
+/* utf8.h - the length, validity, decoding and encoding of UTF-8 characters (RFC 3629). */
 #ifndef LONGQLORA_UTF8_H
 #define LONGQLORA_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of the character that begins with this byte; 1 for what cannot begin one. */
+/* The bytes of the character that begins with this byte; 1 if no character can begin with it. */
 static inline size_t utf8_length(unsigned char first)
 {
     return first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
 }
 
-/* Bytes of a valid character (no surrogate, not overlong) at the start; 0 if none. */
+/* The bytes of the valid character (no surrogate, not overlong) at the start of s[n]; 0 if none. */
 static inline size_t utf8_valid(const unsigned char *s, size_t n)
 {
     if (!n) return 0;
@@ -28,8 +28,8 @@ static inline size_t utf8_valid(const unsigned char *s, size_t n)
     return length;
 }
 
-/* Puts a '?' in the place of each byte that is none of valid UTF-8. JSON can have no such byte, and
- * a file's name may be any bytes. */
+/* Replaces each byte that is not part of valid UTF-8 by '?', because a file name may have such
+ * bytes and JSON may not. */
 static inline void utf8_mend(char *text)
 {
     size_t length = 0;
@@ -41,7 +41,7 @@ static inline void utf8_mend(char *text)
     }
 }
 
-/* The character at the start of valid UTF-8, and its bytes. */
+/* Returns the character at the start of valid UTF-8; *bytes is its length. */
 static inline uint32_t utf8_decode(const char *text, size_t *bytes)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -53,7 +53,7 @@ static inline uint32_t utf8_decode(const char *text, size_t *bytes)
     return c;
 }
 
-/* Writes at most 4 bytes. */
+/* Writes a character, at most 4 bytes, and returns its length. */
 static inline size_t utf8_encode(uint32_t c, char *to)
 {
     if (c < 0x80) {

@@ -10,9 +10,9 @@ enum { SLOTS = 4 };
 
 struct behind {
     int fd, error;
-    char *buffer[SLOTS]; /* in turn: given and not yet written, or empty */
+    char *buffer[SLOTS]; /* a ring of buffers: full ones that wait to be written, and empty ones */
     size_t bytes[SLOTS];
-    uint64_t given, written; /* numbers of buffers */
+    uint64_t given, written; /* how many buffers were handed over, and how many were written */
     bool is_ending, is_given_up;
     off_t at;
     pthread_t thread;
@@ -20,7 +20,8 @@ struct behind {
     pthread_cond_t moved;
 };
 
-/* Returns errno. The disk is asked to begin with it at once, not when all is there. */
+/* Writes a buffer and returns an errno, or 0. Asks the disk to start with it at once, so that
+ * little is left for the final flush. */
 static int write_buffer(struct behind *b, const char *data, size_t bytes)
 {
     for (size_t done = 0; done < bytes;) {

@@ -1,6 +1,5 @@
-/* write_behind.h - a thread that writes full buffers while the next ones are filled; a part
- * of output.h that nobody else includes.
- */
+/* write_behind.h - a thread that writes full buffers to the disk while the caller fills the next
+ * ones. Only output.c includes it. */
 #ifndef LONGQLORA_COMMON_WRITE_BEHIND_H
 #define LONGQLORA_COMMON_WRITE_BEHIND_H
 
@@ -11,13 +10,16 @@
 
 struct behind;
 
-/* Writes to fd from now on, buffers of at most so many bytes. NULL: no thread or no memory. */
+/* Starts a thread that writes buffers of at most buffer_bytes to fd. Returns NULL if there is no
+ * thread or no memory. */
 struct behind *behind_open(int fd, size_t buffer_bytes);
-/* Takes a full buffer and gives an empty one, when there is one. */
+/* Hands a full buffer to the thread, which then owns it, and returns an empty one of the same size.
+ * Waits until one is free. */
 char *behind_give(struct behind *b, char *buffer, size_t bytes);
-/* errno of the first write that failed so far; 0: none. */
+/* errno of the first write that failed so far; 0 if none failed. */
 int behind_error(struct behind *b);
-/* Waits until all is written, unless is_given_up; ends the thread. Returns behind_error. */
+/* Waits until everything is written, or with is_given_up drops what is not yet written. Ends the
+ * thread, frees its buffers and returns behind_error. */
 int behind_close(struct behind *b, bool is_given_up);
 
 #endif

@@ -1,15 +1,17 @@
-/* adapted.h - what of a model's tensors is an adapter's, and which of its matrices are trained. */
+/* adapted.h - how an adapter changes each of a model's tensors, and which of its matrices are
+ * trained. */
 #ifndef LONGQLORA_ADAPTED_H
 #define LONGQLORA_ADAPTED_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What of a tensor is an adapter's. */
+/* How an adapter changes one tensor. */
 struct adapted {
-    int64_t rank;        /* of the pair of matrices beside it; 0: none */
-    double scale;        /* of their product */
-    bool is_saved_whole; /* the tensor itself is trained, or replaced */
+    /* Of the LoRA matrices A [rank, cols] and B [rows, rank]; 0 if there are none. */
+    int64_t rank;
+    double scale;        /* factor of their product B·A */
+    bool is_saved_whole; /* the tensor itself is trained or replaced (PEFT's modules_to_save) */
 };
 
 enum trained { TRAINED_WEIGHT, TRAINED_LORA_A, TRAINED_LORA_B };

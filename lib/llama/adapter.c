@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What LoraConfig takes where a file does not say it. */
+/* The values that LoraConfig uses if the file lacks them. */
 enum { DEFAULT_RANK = 8, DEFAULT_ALPHA = 8, RANK_MAX = 1 << 16 };
 
 static int check_kind(const json_t *config, struct fail *why)
@@ -37,7 +37,7 @@ static int check_kind(const json_t *config, struct fail *why)
     return 0;
 }
 
-/* A number that f32 has, and that is there unless nobody says it. */
+/* Reads a number that f32 can hold. A missing one leaves *alpha as it is. */
 static int read_alpha(const json_t *value, const char *field, double *alpha, struct fail *why)
 {
     if (!value) return 0;
@@ -97,7 +97,7 @@ static int read_config(struct adapter *a, json_t *config, struct fail *why)
     if (a->has_bias && (a->is_dora || json_is_string(json_object_get(config, "init_lora_weights"))))
         return fail_input(why, "lora_bias with DoRA, or with init_lora_weights of a name: PEFT has "
                                "neither");
-    /* Kalajdzievski 2023: the scale is alpha / sqrt(r). */
+    /* rsLoRA (Kalajdzievski 2023): the scale is alpha / sqrt(r). */
     a->alpha = a->plain_alpha * (a->is_rank_stabilized ? sqrt((double)a->rank) : 1);
     return 0;
 }
@@ -111,7 +111,8 @@ static int read_text(const json_t *object, const char *key, char text[DIGEST_TEX
     return 0;
 }
 
-/* Only rope that is computed has a factor; one that is not would be another model's. */
+/* Reads a rope. Its type must be one that is computed here, because the factor of another type
+ * would mean something else. */
 static int read_rope(struct adapter *a, const json_t *rope, struct fail *why)
 {
     const char *type = json_string_value(json_object_get(rope, "type"));
@@ -132,7 +133,7 @@ static int read_rope(struct adapter *a, const json_t *rope, struct fail *why)
     return 0;
 }
 
-/* The template of the conversations that it was trained on. */
+/* Reads the template of the conversations in the training data. */
 static int read_wording(struct adapter *a, const json_t *object, struct fail *why)
 {
     struct stream_wording *w = &a->wording;
@@ -156,7 +157,7 @@ static int read_wording(struct adapter *a, const json_t *object, struct fail *wh
     return json_get_flag(object, "mixed", &w->is_mixed, why);
 }
 
-/* Version 1 is the only one so far. */
+/* Reads longqlora.json, of which only version 1 exists. */
 static int read_origin(struct adapter *a, json_t *origin, struct fail *why)
 {
     const json_t *version = json_object_get(origin, "longqlora");
@@ -192,8 +193,8 @@ static int read_json(struct adapter *a, const char *directory, const char *name,
     return status ? fail_in(why, path) : 0;
 }
 
-/* The rank sizes what a model takes for its adapter: it must be the file's. With ranks by module
- * adapter_fit sees to it. */
+/* Fails unless the config's rank is that of the matrices, because a model allocates by it. With
+ * rank_pattern, adapter_fit checks this. */
 static int check_rank(const struct adapter *a, const char *path, struct fail *why)
 {
     if (json_object_size(json_object_get(a->config, "rank_pattern"))) return 0;
@@ -217,7 +218,7 @@ static bool is_there(const char *directory, const char *name)
     return !access(path, F_OK);
 }
 
-/* Is there an adapter in that folder of the directory? */
+/* Does that folder of the directory hold an adapter? */
 static bool holds_adapter(const char *directory, const char *folder)
 {
     char path[4096 + 64];
@@ -225,8 +226,8 @@ static bool holds_adapter(const char *directory, const char *folder)
     return !access(path, F_OK);
 }
 
-/* A run that was stopped has checkpoints and no result yet, one that found a name taken has it in a
- * folder: says which to name. */
+/* Says which folder to name if the run is not finished: a run that was stopped has only
+ * checkpoints, and one whose target name was taken has its result in a folder. */
 static int check_is_finished(const char *directory, struct fail *why)
 {
     char path[4096], folder[48] = "best";
@@ -272,7 +273,7 @@ int adapter_check_place(const char *place, struct fail *why)
     return fail(why, "%s: no adapter_config.json in it: not an adapter's directory", place);
 }
 
-/* adapter_model.safetensors, or what PEFT wrote before it. */
+/* Opens adapter_model.safetensors, or adapter_model.bin of older versions of PEFT. */
 static int open_matrices(struct adapter *a, const char *directory, struct fail *why)
 {
     static const char *const names[] = { "adapter_model.safetensors", "adapter_model.bin" };
@@ -296,7 +297,8 @@ static int open_matrices(struct adapter *a, const char *directory, struct fail *
     return check_rank(a, path, why);
 }
 
-/* LongLoRA's embedding and norms, by the names of the base, or of the base inside PEFT's. */
+/* Opens LongLoRA's embedding and norms. Their names are those of the base, or of the base inside
+ * PEFT's model. */
 static int open_beside(struct adapter *a, const char *directory, struct fail *why)
 {
     char path[4096], both[2 * DIGEST_TEXT], digest[DIGEST_TEXT];
@@ -353,7 +355,7 @@ int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why
                           "trained from an original context of %lld, that of the base is %lld: "
                           "another base?",
                           (long long)a->original_position, (long long)c->original_position);
-    /* The base's own stretch may have more to it than type and factor. */
+    /* The base's own rope may have parameters besides type and factor, so an equal one stays. */
     if (c->rope.type == a->rope && c->rope.factor == a->factor) return 0;
     if (a->rope == ROPE_LLAMA3)
         return fail_input(why, "trained with llama3 positions, factor %g; the base has %s, %g",

@@ -1,14 +1,19 @@
-/* adapter.h - PEFT adapter directories, in and out.
+/* adapter.h - reads PEFT adapter directories and matches them with a base model.
  *
- * adapter_config.json and adapter_model.safetensors are as PEFT has them;
- * longqlora.json beside them says what PEFT's files cannot: the base's digest, the
- * rope it was trained with, the recipe. LongLoRA's directories have embedding and norms in
- * trainable_params.bin, which is read as if modules_to_save named them.
+ * adapter_config.json and adapter_model.safetensors are PEFT's files (PEFT 0.21). longqlora.json
+ * beside them has what PEFT's files cannot say: the digest of the base, the rope that the adapter
+ * was trained with, the recipe (docs/formats/adapter.md). In LongLoRA's directories the embedding
+ * and norms are in trainable_params.bin; they are read as if modules_to_save named them.
  *
- *     adapter_open(&a, directory, why)           what it is
- *     adapter_fit(&a, &config, &fit, why)        what it makes of that base
+ *     struct adapter a;
+ *     struct fit fit;
+ *     if (adapter_open(&a, "adapter/", why)) return -1;           what the files say
+ *     status = adapter_fit(&a, &config, &fit, why);               what it does to that base
+ *     ... fit.each[i] is for tensor i of tensors_list(&config) ...
+ *     fit_release(&fit);
+ *     adapter_close(&a);
  *
- * adapter_load.h has how a model is opened with it, adapter_save.h how one becomes an adapter.
+ * adapter_load.h opens a model with an adapter; adapter_save.h writes an adapter.
  */
 #ifndef LONGQLORA_ADAPTER_H
 #define LONGQLORA_ADAPTER_H
@@ -19,94 +24,102 @@
 #include "lib/stream/wording.h"
 #include "lib/tensorfile/tensor_file.h"
 
-/* What its embedding means to the head of a base whose head is the embedding. */
+/* For a base whose head is tied to its embedding: what happens to the head when the adapter changes
+ * the embedding. */
 enum head_tie {
-    HEAD_BY_PEFT,  /* what PEFT does: they part unless ensure_weight_tying is said */
-    HEAD_TIED,     /* they stay one: an adapter of ours */
-    HEAD_TIED_OLD, /* likewise, of an older program, which stored the embedding alone */
+    HEAD_BY_PEFT,  /* as PEFT: they are separated, unless ensure_weight_tying is set */
+    HEAD_TIED,     /* they stay tied, because our program made the adapter */
+    HEAD_TIED_OLD, /* the same; an older version made it and stored only the embedding */
 };
 
 struct adapter {
-    char *base_name; /* as it was called in training; NULL: nobody says */
-    json_t *config;  /* adapter_config.json, all of it understood */
-    int64_t rank;    /* of modules that rank_pattern does not name */
-    double
-        alpha; /* likewise; times √rank if is_rank_stabilized, so that alpha / rank is the scale */
+    char *base_name; /* the base's name when the adapter was trained; NULL if unknown */
+    json_t *config;  /* adapter_config.json; every key of it was understood */
+    int64_t rank;    /* the rank of modules that rank_pattern does not name */
+    /* The alpha of modules that alpha_pattern does not name. With is_rank_stabilized it is
+     * multiplied by √rank, so that the scale is alpha / rank in any case. */
+    double alpha;
     double dropout;
-    double plain_alpha; /* as lora_alpha says it */
+    double plain_alpha; /* lora_alpha as the file has it */
     bool is_rank_stabilized, is_dora, has_bias, ties_head;
-    uint32_t targets;         /* bits of enum part: what any layer has matrices for */
-    uint32_t modules_to_save; /* the same: what stands in the file itself */
+    uint32_t targets;         /* bits of enum part: has LoRA matrices in at least one layer */
+    uint32_t modules_to_save; /* bits of enum part: is stored as a whole tensor */
     enum head_tie head;
-    bool knows_base, has_rope; /* longqlora.json was there, and what it had */
+    bool knows_base, has_rope; /* longqlora.json exists; it has a rope */
     char base[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
     enum rope_type rope;
     double factor; /* of the rope */
     int64_t original_position;
-    struct stream_wording wording; /* of the conversations that it was trained on */
-    char digest[DIGEST_TEXT];      /* of adapter_model, and of what stands beside it */
+    struct stream_wording wording; /* the template of the conversations in the training data */
+    char digest[DIGEST_TEXT];      /* digest of adapter_model and of trainable_params.bin */
     struct tensor_file file;
     bool has_beside;
     struct tensor_file beside; /* LongLoRA's trainable_params.bin */
 };
 
-/* Fails if no adapter lies there, saying what does. */
+/* adapter_check_place fails if the directory holds no adapter, and says what it holds.
+ * adapter_open reads the files; the caller calls adapter_close. Damaged or unsupported files
+ * fail with status 3. */
 int adapter_check_place(const char *directory, struct fail *why) MUST_USE;
 int adapter_open(struct adapter *a, const char *directory, struct fail *why) MUST_USE;
 void adapter_close(struct adapter *a);
 
-/* What an adapter makes of a base. */
+/* What an adapter does to a base. */
 struct fit {
-    struct adapted *each; /* [count] in the order of tensors_list of the config that came of it */
+    struct adapted *each; /* [count], in the order of tensors_list for the changed config */
     int64_t count;
-    bool unties; /* the head is no longer the embedding: see weights_untie */
-    bool grows;  /* there are more tokens than the base has */
-    const json_t
-        *tokens; /* which rows of the embedding are replaced, the adapter's; NULL: none, or all */
-    /* What of it `merge` alone computes, in words; NULL: nothing. */
+    bool unties; /* the head is separated from the embedding: see weights_untie */
+    bool grows;  /* the vocabulary is larger than the base's */
+    /* Ids of the embedding's rows that are replaced; belongs to the adapter; NULL if none or all
+     * are. */
+    const json_t *tokens;
+    /* What in the adapter only the tool `merge` can compute, in words; NULL if nothing. */
     const char *merge_only;
 };
 
-/* Matches the adapter with a base: every tensor of its files must be used, and every one that its
- * config asks for be there, in its shape. The config becomes that of the model with the adapter:
- * its vocabulary may grow, and its head be untied. The caller releases the fit, also on failure. */
+/* Matches the adapter with a base. Fails unless every tensor of the adapter's files is used, and
+ * every tensor that its config requires exists with the right shape. *c becomes the config of the
+ * model with the adapter: the vocabulary may grow and the head may be untied. The caller calls
+ * fit_release, also on failure. */
 int adapter_fit(const struct adapter *a, struct config *c, struct fit *fit,
                 struct fail *why) MUST_USE;
 void fit_release(struct fit *fit);
-/* Fails where only merge can do it. directory: the adapter's, for the message. */
+/* Fails if only merge can apply the adapter. directory: the adapter's, for the message. */
 int fit_check_applied(const struct fit *fit, const char *directory, struct fail *why) MUST_USE;
 
-/* Puts the adapter's rope into the config; fails if the original contexts differ. The messages of
- * these and the next do not name the adapter's directory: fail_in does. */
+/* Puts the adapter's rope into the config. Fails if the original contexts differ. Messages of
+ * this function and the next two do not name the adapter's directory; the caller adds it with
+ * fail_in. */
 int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why) MUST_USE;
 
-/* Fail if the adapter was trained on another base than that of the digest `base`, or with another
- * tokenizer, naming both; model: how the user calls this base. */
+/* Fail if the adapter was trained on a base with another digest than `base`, or with another
+ * tokenizer. The message names both. model: the user's name for this base. */
 int adapter_check_base(const struct adapter *a, const char *base, const char *model,
                        struct fail *why) MUST_USE;
 int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, const char *model,
                             struct fail *why) MUST_USE;
 
-/* What files have of a tensor beside enum trained: taken by merge alone. Embeddings' matrices lie
- * the other way round: A is [r, rows], B [cols, r]. */
+/* Kinds of stored tensors beyond enum trained. Only merge uses them. The LoRA matrices of an
+ * embedding are transposed: A is [r, rows], B is [cols, r]. */
 enum {
-    STORED_MAGNITUDE = TRAINED_LORA_B + 1, /* DoRA's */
-    STORED_BASE,                           /* the base's own, of an embedding or a head */
+    STORED_MAGNITUDE = TRAINED_LORA_B + 1, /* DoRA's magnitude vector */
+    STORED_BASE,                           /* a copy of the base's embedding or head */
     STORED_EMBEDDING_A,
     STORED_EMBEDDING_B,
-    STORED_BIAS,   /* of B, where lora_bias is set */
-    STORED_TOKENS, /* rows of the embedding, those of trainable_token_indices */
+    STORED_BIAS,   /* the bias of B, with lora_bias */
+    STORED_TOKENS, /* the embedding's rows of trainable_token_indices */
     STORED_KINDS
 };
 
-/* PEFT's name of it: base_model.model.<module>.lora_A.weight. */
+/* Writes PEFT's name of a tensor: base_model.model.<module>.lora_A.weight. */
 void adapter_tensor_name(const struct tensor *t, int kind, char *name, size_t size);
-/* The tensor that the files have under that name or another one of PEFT's; NULL: none. */
+/* Finds the tensor in the adapter's files, under that name or another that PEFT uses; NULL if it is
+ * not there. It belongs to the adapter. */
 const struct stored_tensor *adapter_find(const struct adapter *a, const struct tensor *t, int kind);
-/* The matrix as f32; the caller frees. NULL on failure. */
+/* Returns the matrix [rows, cols] as f32, which the caller frees. NULL on failure. */
 float *adapter_values(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
                       int64_t cols, struct fail *why);
-/* Fails unless it has that shape, and numbers. */
+/* Fails unless the stored tensor has that shape and a floating type. */
 int adapter_check_shape(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
                         int64_t cols, struct fail *why) MUST_USE;
 

@@ -1,10 +1,10 @@
-/* The fields of adapter_config.json: peft.config.PeftConfig and peft.tuners.lora.config.LoraConfig
- * of PEFT 0.21.2. */
+/* adapter_fields.c - the fields of adapter_config.json: peft.config.PeftConfig and
+ * peft.tuners.lora.config.LoraConfig of PEFT 0.21.2. */
 #include "lib/llama/adapter_fields.h"
 
 #include <strings.h>
 
-/* Types that a value may have; what is null is as if it was not there, unless it is needed. */
+/* The types that a value may have. null counts as a missing field, unless the field is NEEDED. */
 enum {
     FLAG = 1,
     WHOLE = 2,
@@ -12,23 +12,25 @@ enum {
     TEXT = 8,
     LIST = 16,
     OBJECT = 32,
-    NEEDED = 64, /* PEFT fails at null, which nobody's PEFT writes */
+    NEEDED = 64, /* PEFT fails at null here */
 };
 
 enum rule {
-    READ,     /* its value decides what is computed */
-    HARMLESS, /* any value is right */
-    OFF,      /* only null, false, or an empty list or object */
+    READ,     /* the value decides what is computed */
+    HARMLESS, /* any value is accepted, because it has no effect here */
+    OFF,      /* must be null, false, or an empty list or object */
 };
 
 struct lora_field {
     const char *name;
     enum rule rule;
-    unsigned types;   /* READ */
-    const char *text; /* what it does; why it is harmless; why it is refused, and what to do */
+    unsigned types; /* for READ */
+    /* What the field does; why it has no effect; or why it is refused, and what to do. */
+    const char *text;
 };
 
-/* Of variants whose result no sum of the base and a product is, or that only other bases have. */
+/* For variants of LoRA whose result is not the base plus a product, or that exist only for other
+ * bases. */
 #define MERGE_IN_PEFT "merge it in PEFT (merge_and_unload) and take that model"
 
 /* clang-format off */
@@ -154,7 +156,7 @@ int adapter_fields_check(const json_t *config, struct fail *why)
     {
         const struct lora_field *f = find_field(name);
         if (f ? check_field(f, value, why) : 0) return -1;
-        /* Of PEFT's early versions. */
+        /* A field of early versions of PEFT. */
         if (f || is_off(value) || !strcmp(name, "merge_weights")) continue;
         return fail_input(
             why,

@@ -1,7 +1,7 @@
-/* adapter_fields.h - the one table of adapter_config.json's fields, those of PEFT 0.21.
+/* adapter_fields.h - the table of the fields of adapter_config.json in PEFT 0.21.
  *
- * Each is read here, or harmless, or refused unless it is off. Refusals are made from the table,
- * and so is the table of docs/formats/adapter.md.
+ * Each field is read, or has no effect here, or is refused unless it is off. The refusals, and the
+ * table of docs/formats/adapter.md, are made from this table.
  */
 #ifndef LONGQLORA_ADAPTER_FIELDS_H
 #define LONGQLORA_ADAPTER_FIELDS_H
@@ -10,13 +10,14 @@
 
 enum { ADAPTER_FIELDS = 42 };
 
-/* Fails, naming the first field whose value is not understood, or that PEFT 0.21 has not. What is
- * read has one of the types of its field then; null is what is not there. */
+/* Fails at the first field that PEFT 0.21 does not have, or whose value is not understood; the
+ * message names it. Afterwards each field has one of its types. A null counts as a missing
+ * field. */
 int adapter_fields_check(const json_t *config, struct fail *why) MUST_USE;
-/* Fails unless adapters that begin so leave their base as it is. (init_lora_weights) */
+/* Fails unless init_lora_weights leaves the base's weights as they are. */
 int adapter_check_init(const json_t *init, struct fail *why) MUST_USE;
-/* One by one, for the table of docs/formats/adapter.md: the name, what becomes of the field, and
- * what it does, why it is harmless, or what the message says. false: no more. */
+/* Describes field i for the table of docs/formats/adapter.md: its name, the rule for it (read, no
+ * effect, refused), and the reason. Returns false after the last field. */
 bool adapter_field_at(int i, const char **name, const char **rule, const char **text);
 
 #endif

@@ -1,18 +1,20 @@
-/* Which of a base's tensors an adapter is for, and how, as PEFT 0.21 has it. */
+/* adapter_fit.c - decides which tensors of a base an adapter changes, and how, as PEFT 0.21
+ * does. */
 #include "lib/llama/adapter_rules.h"
 
 #include "lib/llama/adapter.h"
 
 #include <math.h>
 
-/* An adapter's matching with a base under way. */
+/* The state while an adapter is matched with a base. */
 struct fitting {
     const struct adapter *a;
     struct config *c;
     struct fit *fit;
     struct adapter_rules *rules;
-    struct tensor *table;     /* of the model with the adapter; the head is its last, untied */
-    bool *used, *beside_used; /* the tensors of the adapter's files */
+    /* The tensors of the model with the adapter; the last is the head, even if it is tied. */
+    struct tensor *table;
+    bool *used, *beside_used; /* for each tensor of the adapter's files: it was used */
 };
 
 static bool ends_with(const char *name, const char *end)
@@ -26,7 +28,7 @@ static bool is_beside(const struct adapter *a, const struct stored_tensor *s)
     return a->has_beside && s >= a->beside.at && s < a->beside.at + a->beside.count;
 }
 
-/* The tensor of a file is used. */
+/* Marks a tensor of a file as used. */
 static void mark(struct fitting *f, const struct stored_tensor *s)
 {
     if (!s) return;
@@ -36,13 +38,13 @@ static void mark(struct fitting *f, const struct stored_tensor *s)
         f->used[s - f->a->file.at] = true;
 }
 
-/* The module of a tensor: its name without ".weight". */
+/* Writes a tensor's module: its name without ".weight". */
 static void module_of(const struct tensor *t, char module[64])
 {
     snprintf(module, 64, "%.*s", (int)(strlen(t->name) - strlen(".weight")), t->name);
 }
 
-/* ---- the modules that are no tensors' ---- */
+/* ---- modules without a tensor of their own ---- */
 
 static int check_block(struct fitting *f, const char *module, struct fail *why)
 {
@@ -89,12 +91,11 @@ static int find_scale(struct fitting *f, const char *module, struct adapted *own
     return 0;
 }
 
-/* May the module carry an adapter? PEFT's kinds are linears, of which the head is one, and
- * embeddings. */
+/* Can the module have LoRA matrices? In PEFT linears (the head is one) and embeddings can. */
 static bool may_carry(const struct tensor *t) { return t->role != ROLE_NORM; }
 
-/* Is it named in modules_to_save, itself or a block that it is in? PEFT cannot load what is saved
- * twice. */
+/* Does modules_to_save name the module, or a block that contains it? It may do so only once,
+ * because PEFT cannot load what it has saved twice. */
 static int find_saved(const struct fitting *f, const char *module, bool *is_saved, struct fail *why)
 {
     char name[64];
@@ -137,12 +138,13 @@ static bool are_equal(const struct stored_tensor *a, const struct stored_tensor 
     return a->dtype == b->dtype && a->bytes == b->bytes && !memcmp(a->data, b->data, a->bytes);
 }
 
-/* Where the two are one, what is stored for both must be stored alike. */
+/* For a tied base: fails unless head and embedding are stored with equal values. */
 static int check_equal(struct fitting *f, const struct tensor *head, int kind, struct fail *why)
 {
     const struct stored_tensor *e = adapter_find(f->a, &f->table[0], kind);
     const struct stored_tensor *h = adapter_find(f->a, head, kind);
-    bool may_be_alone = kind == STORED_BASE; /* PEFT stores it of what carries an adapter */
+    /* PEFT stores it for the module that has LoRA matrices */
+    bool may_be_alone = kind == STORED_BASE;
     if (!h || (e ? are_equal(e, h) : may_be_alone)) return 0;
     return fail_input(why,
                       "the base's head is its embedding, but %s %s: PEFT takes the head's for "
@@ -150,7 +152,7 @@ static int check_equal(struct fitting *f, const struct tensor *head, int kind, s
                       h->name, e ? "differs from the embedding's" : "is stored alone");
 }
 
-/* The head goes on being the embedding. */
+/* Keeps the head tied to the embedding. */
 static int stay_tied(struct fitting *f, const struct tensor *head, struct fail *why)
 {
     struct adapted *e = &f->fit->each[0];
@@ -161,7 +163,8 @@ static int stay_tied(struct fitting *f, const struct tensor *head, struct fail *
     return 0;
 }
 
-/* On a tied base; the table has the head as its last, as if it were untied. */
+/* Decides for a tied base whether the head stays tied. The table has the head as its last
+ * tensor. */
 static int decide_tie(struct fitting *f, struct fail *why)
 {
     const struct tensor *head = &f->table[f->fit->count - 1];
@@ -178,8 +181,8 @@ static int decide_tie(struct fitting *f, struct fail *why)
     return check_equal(f, head, STORED_BASE, why);
 }
 
-/* What PEFT stores beside what it was told to, where the vocabulary was another one: it goes into
- * the base itself. */
+/* Uses whole tensors that PEFT stored without being asked, because the vocabulary had changed. They
+ * replace the base's. */
 static void take_stored(struct fitting *f)
 {
     for (int64_t i = 0; i < f->fit->count; i++) {
@@ -192,8 +195,8 @@ static void take_stored(struct fitting *f)
     }
 }
 
-/* More rows than the base has: PEFT needs the base resized before, and so do embedding and head
- * here, both of which must be stored then. */
+/* Handles an embedding with more rows than the base has. PEFT needs a base that was resized before;
+ * here the adapter must contain both the embedding and the head. */
 static int grow_vocabulary(struct fitting *f, struct fail *why)
 {
     const struct stored_tensor *e = adapter_find(f->a, &f->table[0], TRAINED_WEIGHT);
@@ -215,7 +218,7 @@ static int grow_vocabulary(struct fitting *f, struct fail *why)
     return 0;
 }
 
-/* Rows of the embedding that are replaced: a list, or an object whose only key is the embedding. */
+/* Reads trainable_token_indices: a list of ids, or an object whose only key is the embedding. */
 static int take_tokens(struct fitting *f, struct fail *why)
 {
     json_t *list = json_object_get(f->a->config, "trainable_token_indices"), *item;
@@ -262,7 +265,7 @@ static int check_stored(struct fitting *f, const struct tensor *t, int kind, int
     return 0;
 }
 
-/* Has the model's config a word for a bias of that tensor? */
+/* Can a model with this config have a bias for that tensor? */
 static int check_bias(const struct fitting *f, const struct tensor *t, struct fail *why)
 {
     const char *type = json_string_value(json_object_get(f->c->json, "model_type"));
@@ -304,9 +307,10 @@ static int check_tensor(struct fitting *f, int64_t i, struct fail *why)
     return check_stored(f, t, STORED_BASE, t->rows, t->cols, why);
 }
 
-/* Of training alone; and what PEFT stores of modules that it replaces when it stores embeddings by
- * itself: a second copy, which it does not read again, and the module that was replaced. That is
- * the other one's, too, on a tied base, which must be stored by its own name then. */
+/* May this tensor stay unused? Yes, if only training uses it. Yes, if it is a copy that PEFT
+ * writes beside a replaced module: ".modules_to_save.weight", which PEFT does not read back, and
+ * ".original_module.weight". But if the adapter unties the head, the original may be the only
+ * copy of the embedding or the head; then it may stay unused only if both are stored themselves. */
 static bool is_left_aside(const struct fitting *f, const char *name)
 {
     bool is_alone = !f->fit->unties || (f->fit->each[0].is_saved_whole &&

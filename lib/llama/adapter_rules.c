@@ -4,17 +4,17 @@
 
 #include <strings.h>
 
-/* Patterns of a list, or of an object's keys, in the file's order. */
+/* The patterns of a list, or of an object's keys, in the order of the file. */
 struct patterns {
     struct python_pattern **at;
     size_t count;
 };
 
-enum { LONG_LIST = 20 }; /* PEFT shortens target_modules from so many on */
+enum { LONG_LIST = 20 }; /* from this many names on, PEFT shortens target_modules */
 
 struct adapter_rules {
     const json_t *targets, *excluded, *saved, *layers, *rank_pattern, *alpha_pattern;
-    struct python_pattern *target, *exclude; /* where the two are texts */
+    struct python_pattern *target, *exclude; /* if target_modules and exclude_modules are texts */
     struct patterns saves, layer_lists, ranks, alphas;
     bool all_linear;
 };
@@ -38,7 +38,7 @@ void adapter_rules_close(struct adapter_rules *r)
     free(r);
 }
 
-/* before and after: what PEFT writes around the pattern. */
+/* Compiles before + text + after, because PEFT embeds the text in a pattern. */
 static int add_pattern(struct patterns *p, const char *before, const char *text, const char *after,
                        struct fail *why)
 {
@@ -128,7 +128,8 @@ static int check_layers(const struct adapter_rules *r, struct fail *why)
     return 0;
 }
 
-/* What PEFT's LoraConfig refuses, and lists that it would shorten to what is matched otherwise. */
+/* Refuses combinations that PEFT's LoraConfig refuses, and lists that PEFT would shorten so that
+ * they match other modules. */
 static int check_together(const struct adapter_rules *r, const json_t *names, struct fail *why)
 {
     bool has_layers = r->layers && !json_is_null(r->layers);
@@ -186,7 +187,7 @@ int adapter_rules_open(struct adapter_rules **out, const json_t *config, struct 
     return -1;
 }
 
-/* ---- asking ---- */
+/* ---- queries ---- */
 
 static bool ends_with(const char *name, const char *end)
 {
@@ -194,7 +195,7 @@ static bool ends_with(const char *name, const char *end)
     return length >= tail && !strcmp(name + length - tail, end);
 }
 
-/* Is it the name, or its end behind a dot? */
+/* Is `end` the whole name, or its last part after a dot? */
 static bool is_end_of(const char *name, const char *end)
 {
     size_t length = strlen(name), tail = strlen(end);
@@ -213,7 +214,8 @@ static bool list_has(const json_t *list, const char *name, bool whole)
     return false;
 }
 
-/* 1: one of them matches, and *which is its number. */
+/* Returns 1 if a pattern matches, and *which is the index of the first that does; otherwise 0, or
+ * -1. */
 static int first_match(const struct patterns *p, const char *name, size_t *which, struct fail *why)
 {
     int found = 0;
@@ -232,7 +234,7 @@ static int is_excluded(struct adapter_rules *r, const char *name, struct fail *w
     return found ? found : first_match(&r->saves, name, &which, why);
 }
 
-/* Is its layer one of layers_to_transform, where there are any? */
+/* Is the module's layer in layers_to_transform? True if there is no such list. */
 static int has_layer(const struct adapter_rules *r, const char *name, struct fail *why)
 {
     size_t which = 0, i;
@@ -257,7 +259,7 @@ int adapter_rules_target(struct adapter_rules *r, const char *module, bool is_li
     if (excluded) return excluded < 0 ? -1 : 0;
     if (r->all_linear) return is_linear;
     if (r->target) return python_pattern_match(r->target, module, why);
-    /* PEFT's default for llama and mistral. */
+    /* PEFT's default for llama and mistral: q_proj and v_proj. */
     if (!json_is_array(r->targets)) {
         if (!is_end_of(module, "q_proj") && !is_end_of(module, "v_proj")) return 0;
         return has_layer(r, module, why);

@@ -1,12 +1,12 @@
-/* The tensors of an adapter's files: their names, and their values in f32. */
+/* adapter_tensors.c - finds the tensors of an adapter's files by name, and converts them to f32. */
 #include "lib/llama/adapter.h"
 
 #include "lib/common/bf16.h"
 
 static const char peft_prefix[] = "base_model.model.";
 
-/* What stands behind a module's name, PEFT's own spelling first. A raw state dict has the name of
- * the adapter too, "default", and PEFT takes it. */
+/* What follows a module's name, PEFT's own spelling first. A raw state dict also has the adapter's
+ * name, "default", and PEFT accepts that. */
 static const char *const suffixes[STORED_KINDS][3] = {
     [TRAINED_WEIGHT] = { ".weight" },
     [TRAINED_LORA_A] = { ".lora_A.weight", ".lora_A.default.weight" },
@@ -44,7 +44,8 @@ const struct stored_tensor *adapter_find(const struct adapter *a, const struct t
                                                          : s;
 }
 
-/* Rows beyond the vocabulary are of tokens that LongLoRA adds, to fill samples up. */
+/* Does the tensor have enough rows? LongLoRA's embedding may have more than the vocabulary, because
+ * LongLoRA adds a padding token. */
 static bool has_rows(const struct adapter *a, const struct tensor *t, const struct stored_tensor *s,
                      int64_t rows)
 {
@@ -54,7 +55,7 @@ static bool has_rows(const struct adapter *a, const struct tensor *t, const stru
 
 static bool is_number_type(enum dtype dtype) { return dtype_is_float(dtype) || dtype == DTYPE_F64; }
 
-/* The stored tensor, if it is there in that shape. */
+/* Finds the stored tensor. Fails unless it exists with that shape. */
 static const struct stored_tensor *find_shaped(const struct adapter *a, const struct tensor *t,
                                                int kind, int64_t rows, int64_t cols,
                                                struct fail *why)

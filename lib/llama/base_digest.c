@@ -6,7 +6,8 @@
 #include <sys/mman.h>
 #include <xxhash.h>
 
-/* Asks for mapped bytes before they are needed, so that the disk works while they are hashed. */
+/* Asks the kernel to load mapped bytes before they are needed, so that the disk works during
+ * hashing. */
 static void ask_for(const char *at, size_t bytes)
 {
     uintptr_t page = (uintptr_t)at & ~(uintptr_t)4095;
@@ -60,8 +61,9 @@ void base_digest(const struct weights *w, char digest[STREAM_DIGEST_TEXT])
 struct base_reading {
     const struct weights *w;
     XXH3_state_t *state;
-    int64_t read, reached; /* tensors that were read; the user's */
-    int64_t ahead;         /* bytes that were read, less those that are done with */
+    /* How many tensors the thread has read, and how many the caller has reached. */
+    int64_t read, reached;
+    int64_t ahead; /* bytes that were read and not yet reached */
     bool is_ending;
     pthread_t thread;
     pthread_mutex_t lock;

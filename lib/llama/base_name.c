@@ -10,7 +10,8 @@ static bool is_same_shape(const struct config *a, const struct config *b)
            a->heads == b->heads && a->kv_heads == b->kv_heads && a->head_dim == b->head_dim;
 }
 
-/* Reads all of the directory, where its sizes are the right ones. */
+/* Are the directory's weights those of w? Reads all of them, but only if the config's sizes
+ * agree. */
 static bool is_model_of(const char *directory, const struct weights *w)
 {
     struct config found;
@@ -27,7 +28,7 @@ static bool is_model_of(const char *directory, const struct weights *w)
     return is_same;
 }
 
-/* "owner/name" of …/models--owner--name/snapshots/REVISION. */
+/* Extracts "owner/name" from …/models--owner--name/snapshots/REVISION. */
 static bool hub_name(const char *path, char *name, size_t size)
 {
     static const char models[] = "/models--", snapshots[] = "/snapshots/";

@@ -77,7 +77,7 @@ bool bnb_is_part(const char *name)
     return false;
 }
 
-/* A part of that dtype and so many elements, whatever its shape. */
+/* Reads a part that must have this dtype and number of elements; its shape does not matter. */
 static int read_part(const struct model_files *files, const struct tensor *t, enum bnb_tensor part,
                      enum dtype dtype, int64_t count, const void **data, struct fail *why)
 {
@@ -93,7 +93,7 @@ static int read_part(const struct model_files *files, const struct tensor *t, en
                       (long long)count, dtype_name(dtype));
 }
 
-/* *is_nested: with double quantization. */
+/* Checks the JSON of the quantization state. *is_nested: double quantization is used. */
 static int check_state(const json_t *state, const struct tensor *t, bool *is_nested, float *offset,
                        struct fail *why)
 {
@@ -139,7 +139,7 @@ static int check_map(const void *map, const float *wanted, size_t bytes, const s
     return fail_input(why, "%s.%s has not bitsandbytes' values", t->name, name);
 }
 
-/* The 8-bit codes of absmax, and what they mean. */
+/* Reads the 8-bit codes of absmax and their scales. */
 static int read_nested(const struct model_files *files, const struct tensor *t, struct weight *w,
                        struct fail *why)
 {

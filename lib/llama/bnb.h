@@ -1,15 +1,16 @@
-/* bnb.h - NF4 weights as bitsandbytes serializes them in safetensors (its QuantState.as_dict,
- * packed): a linear NAME.weight is
+/* bnb.h - NF4 weights in safetensors files as bitsandbytes stores them.
  *
- *   NAME.weight                               U8 [⌈n/2⌉, 1]       codes
- *   NAME.weight.absmax                        U8 [⌈n/64⌉]         8-bit absmax
- *   NAME.weight.nested_absmax                 F32 [⌈n/16384⌉]     their scales
- *   NAME.weight.nested_quant_map              F32 [256]           their map
- *   NAME.weight.quant_map                     F32 [16]            NF4's values
- *   NAME.weight.quant_state.bitsandbytes__nf4 U8                  JSON: shape, offset, dtype …
+ * Source: bitsandbytes' QuantState.as_dict(packed=True). A linear NAME.weight with n elements is
  *
- * Without double quantization absmax is F32 [⌈n/64⌉] and nothing is nested. Read in blocks of 64,
- * written with double quantization in blocks of 256.
+ *   NAME.weight                               U8 [⌈n/2⌉, 1]     4-bit codes
+ *   NAME.weight.absmax                        U8 [⌈n/64⌉]       8-bit codes of absmax
+ *   NAME.weight.nested_absmax                 F32 [⌈n/16384⌉]   their scales
+ *   NAME.weight.nested_quant_map              F32 [256]         the values of the 8-bit codes
+ *   NAME.weight.quant_map                     F32 [16]          the values of NF4
+ *   NAME.weight.quant_state.bitsandbytes__nf4 U8                JSON: shape, offset, dtype …
+ *
+ * Without double quantization absmax is F32 [⌈n/64⌉] and the nested tensors are missing. Reading
+ * requires blocks of 64. Writing uses double quantization with blocks of 256.
  */
 #ifndef LONGQLORA_BNB_H
 #define LONGQLORA_BNB_H
@@ -22,24 +23,25 @@
 struct weight {
     enum dtype type;
     const void *data;
-    const uint8_t *absmax; /* NF4, as in struct linear: codes of absmax, or NULL */
+    const uint8_t *absmax; /* for NF4: 8-bit codes of absmax; NULL without double quantization */
     const float *absmax_scale;
     float offset;
 };
 
-/* What a config.json says of quantization: 0 nothing, 1 bitsandbytes' NF4; anything else
- * is refused by name. */
+/* Reads quantization_config of a config.json. Returns 0 if there is none, 1 for bitsandbytes' NF4.
+ * Refuses anything else; the message names it. */
 int bnb_check_config(const json_t *config, struct fail *why) MUST_USE;
 
-/* Is it a linear's packed codes? */
+/* Is this tensor the packed codes of a linear? */
 bool bnb_is_quantized(const struct model_files *files, const char *name);
-/* The tensors of a linear into *w, which points into the files. */
+/* Reads the tensors of a linear into *w. Its pointers point into the mapped files. */
 int bnb_read(const struct model_files *files, const struct tensor *t, struct weight *w,
              struct fail *why) MUST_USE;
-/* Does the name belong to a packed linear: NAME.weight.absmax and so on? */
+/* Does this name belong to a part of a packed linear: NAME.weight.absmax and so on? */
 bool bnb_is_part(const char *name);
 
-/* Key of quantization_config where quantize says whose tensors it made these of. */
+/* A key of quantization_config. The tool quantize stores the digest of the source tensors under
+ * it. */
 #define BNB_BASE_KEY "longqlora_base"
 
 enum bnb_tensor {
@@ -52,19 +54,20 @@ enum bnb_tensor {
     BNB_TENSORS
 };
 
-/* The JSON is padded with spaces to one length, which headers have to know beforehand. */
+/* The JSON text is padded with spaces to this length, because the header must know it
+ * beforehand. */
 enum { BNB_STATE_BYTES = 256 };
 
-/* The name of a part, its dtype and shape. */
+/* The name, dtype and shape of a part of t. name[name_size] holds the name's text. */
 struct tensor_header bnb_header(const struct tensor *t, enum bnb_tensor part, char *name,
                                 size_t name_size);
-/* dtype: of the unquantized tensor, as PyTorch calls it. */
+/* Writes the JSON text. dtype: PyTorch's name for the type before quantization. */
 void bnb_state(const struct tensor *t, const char *dtype, float offset,
                char text[BNB_STATE_BYTES + 1]);
-/* quantization_config for config.json; the caller decrefs. */
+/* Returns quantization_config for a config.json. The caller decrefs it. */
 json_t *bnb_config(const char *compute_dtype);
 
-/* bitsandbytes' tables, once: [16] and [256]. */
+/* bitsandbytes' tables of values, static: [16] for NF4, [256] for the codes of absmax. */
 const float *bnb_map(void);
 const float *bnb_nested_map(void);
 

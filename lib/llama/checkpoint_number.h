@@ -1,4 +1,4 @@
-/* checkpoint_number.h - the checkpoints of a run by their names: checkpoint-N. */
+/* checkpoint_number.h - reads the number N in the names of a run's checkpoints, checkpoint-N. */
 #ifndef LONGQLORA_CHECKPOINT_NUMBER_H
 #define LONGQLORA_CHECKPOINT_NUMBER_H
 
@@ -6,7 +6,7 @@
 
 /* The number in "checkpoint-N"; -1 for other names. */
 int64_t checkpoint_number(const char *name);
-/* Number of the newest checkpoint-N in the directory that is below `below`; -1 if there is
+/* The number of the newest checkpoint in the directory that is below `below`; -1 if there is
  * none. */
 int64_t checkpoint_newest(const char *directory, int64_t below);
 

@@ -25,7 +25,7 @@ bool companion_is(const char *name)
 
 static const char *folder_of(struct companions_place from, const char *name)
 {
-    enum { TOKENIZERS = 6 }; /* they come first */
+    enum { TOKENIZERS = 6 }; /* how many names at the beginning of the list are the tokenizer's */
     for (int i = 0; from.tokenizer && i < TOKENIZERS; i++)
         if (!strcmp(name, names[i])) return from.tokenizer;
     return from.folder;
@@ -37,8 +37,8 @@ static bool is_inside(const char *path, const char *folder)
     return !strncmp(path, folder, length) && (path[length] == '/' || !strcmp(folder, "/"));
 }
 
-/* …/models--NAME/snapshots/REVISION has its files in …/models--NAME/blobs. A link named blobs is
- * none: `path` is where all links end. */
+/* Is `path` in the blobs of the hub's cache to which `folder` (…/models--NAME/snapshots/REVISION)
+ * belongs? Symbolic links in path were followed, so a link called blobs does not help. */
 static bool is_blob(const char *path, const char *folder)
 {
     static const char snapshots[] = "/snapshots/", blobs[] = "/blobs/";
@@ -51,7 +51,7 @@ static bool is_blob(const char *path, const char *folder)
            !strchr(path + length + sizeof blobs - 1, '/');
 }
 
-/* Opens it; 1 and its descriptor, 0 if it is not there. */
+/* Opens a file. Returns 1 and its descriptor, 0 if it does not exist, or -1. */
 static int open_one(const char *from, const char *name, int *fd, struct stat *st, struct fail *why)
 {
     char path[4200], real[4096], folder[4096];
@@ -83,7 +83,7 @@ static int open_one(const char *from, const char *name, int *fd, struct stat *st
     return -1;
 }
 
-/* All of a file of that many bytes; the caller frees. */
+/* Reads a whole file of that size; the caller frees the result. */
 static char *read_whole(int fd, size_t bytes, const char *name, struct fail *why)
 {
     char *data = malloc(bytes + 1);
@@ -104,7 +104,8 @@ static char *read_whole(int fd, size_t bytes, const char *name, struct fail *why
     return NULL;
 }
 
-/* What stands there already: 1 the same, 0 nothing, -1 something else. */
+/* Compares with an existing file: 1 if it has the same content, 0 if there is none, -1 if it
+ * differs. */
 static int compare(const char *to, const char *name, const char *data, size_t bytes,
                    struct fail *why)
 {
@@ -135,7 +136,7 @@ static int write_one(const char *to, const char *name, const char *data, const s
     snprintf(path, sizeof path, "%s/%s", to, name);
     if (output_open(&out, path, why)) return -1;
     int status = output_write(&out, data, (size_t)from->st_size, why);
-    /* Nobody reads the copy who may not read the original. */
+    /* The copy gets no more permissions than the original, so that no one else can read it. */
     if (!status && (fstat(out.fd, &st) || fchmod(out.fd, st.st_mode & from->st_mode & 0777)))
         status = fail(why, "%.300s: %s", path, strerror(errno));
     if (!status) return output_close(&out, why);
@@ -143,11 +144,11 @@ static int write_one(const char *to, const char *name, const char *data, const s
     return -1;
 }
 
-/* ---- all of them ---- */
+/* ---- all files ---- */
 
 struct companions {
     struct {
-        char *data; /* NULL: it is not there */
+        char *data; /* NULL if the file does not exist */
         struct stat st;
     } at[NAMES];
 };

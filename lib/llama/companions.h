@@ -1,12 +1,13 @@
-/* companions.h - the tokenizer's and licence's files that go with a model.
+/* companions.h - copies the files that belong to a model besides its weights: the tokenizer's files
+ * and the licence's.
  *
- * A model's folder is often cloned from elsewhere, and a link in it may lead to anything on this
- * machine. So each must be a regular file, of at most 64 MiB, that lies in the folder itself when
- * all links are followed, or in the blobs of the Hugging Face hub cache that the folder is a
- * snapshot of (models--NAME/snapshots/REVISION, models--NAME/blobs).
+ * A model's folder may come from elsewhere, and a symbolic link in it may lead to any file of this
+ * machine. So each file must be regular, at most 64 MiB, and lie in the folder itself after
+ * following links, or in the blobs of the Hugging Face hub cache to which the folder belongs
+ * (models--NAME/snapshots/REVISION, models--NAME/blobs).
  *
- * They are read before any work, and written from memory at its end: what happens to the folder
- * meanwhile costs nothing.
+ * The files are read before any work and written from memory at its end, so a later change of the
+ * folder does not matter.
  */
 #ifndef LONGQLORA_LLAMA_COMPANIONS_H
 #define LONGQLORA_LLAMA_COMPANIONS_H
@@ -17,27 +18,27 @@
 
 enum { COMPANION_MAX = 64 << 20 };
 
-/* Their names, one by one; NULL: no more. */
+/* Name i of these files; NULL after the last. */
 const char *companion_name(size_t i);
-/* Is it one's name? */
+/* Is it one of these names? */
 bool companion_is(const char *name);
 
-/* Where they come from; NULL: from nowhere. */
+/* Where the files come from; NULL means nowhere. */
 struct companions_place {
     const char *folder;
-    const char
-        *tokenizer; /* the tokenizer's files, with the chat template, come from here instead */
+    /* The folder of the tokenizer's files and the chat template, if it is another one. */
+    const char *tokenizer;
 };
 
 struct companions;
-/* Before any work: reads those that are there; fails naming the first that may not be copied. The
- * caller frees. */
+/* Reads the files that exist. Fails, and names the file, if one may not be copied. The caller frees
+ * *all with companions_free. */
 int companions_read(struct companions **all, struct companions_place from,
                     struct fail *why) MUST_USE;
-/* Is one of that name among them? NULL holds none. */
+/* Does *all contain a file of that name? all may be NULL. */
 bool companions_hold(const struct companions *all, const char *name);
-/* Writes them; fails where another file stands. One that stands there with the same content stays.
- */
+/* Writes the files. An existing file with the same content stays; one with other content is an
+ * error. */
 int companions_write(const struct companions *all, const char *to, struct fail *why) MUST_USE;
 void companions_free(struct companions *all);
 

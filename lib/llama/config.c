@@ -14,7 +14,7 @@ enum { DIM_MAX = 1 << 20, LAYERS_MAX = 4096, POSITION_MAX = 1 << 28 };
 
 /* ---- sizes ---- */
 
-/* What transformers takes where a key is absent; 0: see the place. */
+/* The defaults of transformers for missing keys; 0 means that the code below decides. */
 static const struct model_type {
     const char *name;
     int64_t ffn, kv_heads, max_position, window;
@@ -24,7 +24,8 @@ static const struct model_type {
 };
 enum { DEFAULT_VOCAB = 32000, DEFAULT_DIM = 4096, DEFAULT_LAYERS = 32, DEFAULT_HEADS = 32 };
 
-/* Other heads than a language model's are known by the name of the class that was stored. */
+/* Refuses models with another head than a language model's. They are recognised by the class
+ * name. */
 static int check_architectures(const json_t *list, struct fail *why)
 {
     static const char *const ends[] = { "ForCausalLM", "Model" };
@@ -86,7 +87,7 @@ static int parse_heads(struct config *c, const struct model_type *type, struct f
     if (!c->kv_heads) return fail_input(why, "'num_key_value_heads' is 0");
     if (has_dim)
         return json_get_count(j, "head_dim", 1 << 16, &c->head_dim, why) ? -1 : check_heads(c, why);
-    /* Mistral's code rounds down. */
+    /* Mistral's code rounds the head dimension down, LLaMA's requires a multiple. */
     if (c->dim % c->heads && !strcmp(type->name, "llama"))
         return fail_input(why,
                           "hidden_size %lld is no multiple of %lld heads, and there is no "
@@ -109,7 +110,8 @@ static int parse_sizes(struct config *c, const struct model_type *type, struct f
                   { "num_attention_heads", 1 << 16, DEFAULT_HEADS, &c->heads },
                   { "max_position_embeddings", POSITION_MAX, type->max_position,
                     &c->max_position } };
-    /* Without its type an object is known for a model's by nothing but its sizes. */
+    /* Without model_type, only the sizes show that the object is a model's config, so all must be
+     * there. */
     bool has_type = json_object_get(j, "model_type") != NULL;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         bool is_position = sizes[i].to == &c->max_position;
@@ -120,10 +122,10 @@ static int parse_sizes(struct config *c, const struct model_type *type, struct f
     return parse_heads(c, type, why);
 }
 
-/* ---- what is not a size ---- */
+/* ---- keys that are not sizes ---- */
 
-/* All layers attend in one way, which is what sliding_window says too: transformers' classes take
- * the one or the other. */
+/* Fails unless layer_types has the same kind of attention for all layers, and sliding_window
+ * agrees, because some of transformers' classes use the one key and some the other. */
 static int check_layer_types(const struct config *c, bool has_window, struct fail *why)
 {
     const json_t *list = json_object_get(c->json, "layer_types");
@@ -152,7 +154,8 @@ static int parse_window(struct config *c, const struct model_type *type, struct 
         json_get_count(c->json, "sliding_window", INT64_MAX, &c->window, why))
         return -1;
     if (!c->window) return fail_input(why, "sliding_window is not positive");
-    /* LLaMA's classes know no window, so that there it is a limit and no more. */
+    /* In a LLaMA config sliding_window has no effect on attention, because transformers' LLaMA
+     * classes ignore it. Here it only limits the context. */
     bool has_window = c->window < INT64_MAX && !strcmp(type->name, "mistral");
     return check_layer_types(c, has_window, why);
 }
@@ -191,8 +194,8 @@ static int parse_others(struct config *c, struct fail *why)
     return 0;
 }
 
-/* merge's own key for NTK-aware positions, whose theta is stretched already: see
- * config_to_json. */
+/* Reads the key that merge writes for NTK-aware positions. rope_theta is stretched already then;
+ * see config_to_json. */
 static int parse_ntk(struct config *c, const json_t *ntk, struct fail *why)
 {
     double factor = 1, theta = 0;
@@ -210,16 +213,17 @@ static int parse_ntk(struct config *c, const json_t *ntk, struct fail *why)
 
 static const char *const rope_names[] = { "rope_scaling", "rope_parameters" };
 
-/* What one of the two says. */
+/* What one of the two objects, rope_scaling or rope_parameters, says. */
 struct spelling {
-    const json_t *json; /* NULL: nothing */
+    const json_t *json; /* NULL if the object is missing */
     struct rope rope;
     double theta;
     int64_t original;
 };
 
-/* theta stands in the object, or outside of it. transformers 4 reads it outside alone, 5 inside
- * first: where a file of transformers 4's name has two, they must be one. */
+/* Reads theta, which is inside the object or outside of it. transformers 4 reads it only outside,
+ * transformers 5 first inside. If a file in the form of transformers 4 has both, they must be
+ * equal. */
 static int read_theta(const struct config *c, struct spelling *s, const char *where,
                       struct fail *why)
 {
@@ -251,11 +255,12 @@ static int read_spelling(const struct config *c, struct spelling *s, const char 
     if (s->original != top && json_object_get(c->json, "original_max_position_embeddings"))
         return fail_input(why, "original_max_position_embeddings is %lld and, for rope, %lld",
                           (long long)top, (long long)s->original);
-    /* transformers measures these by max_position_embeddings whatever else stands there. */
+    /* transformers uses max_position_embeddings for these positions, even if an original context is
+     * given. */
     if (s->rope.type == ROPE_DYNAMIC && s->original != c->max_position)
         return fail_input(why, "dynamic positions whose original context is not "
                                "max_position_embeddings");
-    /* A logarithm of theta, and the head dimension less 2, are divided by. */
+    /* The formulas divide by log(theta) (yarn) and by head_dim - 2 (dynamic). */
     if ((s->rope.type == ROPE_YARN && !(s->theta > 1)) ||
         (s->rope.type == ROPE_DYNAMIC && c->head_dim <= 2))
         return fail_input(why, "%s positions with rope_theta %g and a head dimension of %lld",
@@ -263,7 +268,7 @@ static int read_spelling(const struct config *c, struct spelling *s, const char 
     return s->original ? 0 : fail_input(why, "the original context is not positive");
 }
 
-/* What Python takes for false: transformers goes on from rope_scaling as if it was not there. */
+/* Is the value false in Python's sense? transformers then treats rope_scaling as missing. */
 static bool is_nothing(const json_t *value)
 {
     return json_is_false(value) || (json_is_array(value) && !json_array_size(value)) ||
@@ -271,7 +276,7 @@ static bool is_nothing(const json_t *value)
            (json_is_number(value) && json_number_value(value) == 0);
 }
 
-/* transformers 4 has rope_theta and rope_scaling, 5 has both in rope_parameters. */
+/* transformers 4 has rope_theta and rope_scaling; 5 has both in rope_parameters. */
 static int parse_rope(struct config *c, struct fail *why)
 {
     struct spelling s[2] = { { 0 }, { 0 } };
@@ -282,7 +287,7 @@ static int parse_rope(struct config *c, struct fail *why)
             (!i && is_nothing(s[i].json)))
             s[i].json = NULL;
     }
-    /* Without either the first tells rope_theta. */
+    /* If neither object exists, the first spelling reads rope_theta. */
     if (((s[0].json || !s[1].json) && read_spelling(c, &s[0], rope_names[0], why)) ||
         (s[1].json && read_spelling(c, &s[1], rope_names[1], why)))
         return -1;
@@ -329,7 +334,8 @@ int config_refuse_adapter(const char *directory, struct fail *why)
     struct fail none;
     snprintf(file, sizeof file, "%s/adapter_config.json", directory);
     if (access(file, F_OK)) return 0;
-    /* Our own file calls the base as it was called in training, PEFT's as others can open it. */
+    /* longqlora.json has the base's name as it was in training; adapter_config.json has one that
+     * others can open. The first is preferred. */
     snprintf(own, sizeof own, "%s/longqlora.json", directory);
     json_t *origin = access(own, F_OK) ? NULL : json_read_file(own, &none);
     json_t *adapter = json_read_file(file, why);
@@ -369,7 +375,7 @@ void config_release(struct config *c)
     *c = (struct config){ 0 };
 }
 
-/* A stretch that another factor of interpolation may replace. */
+/* Can another interpolation factor replace this rope? */
 static bool is_interpolated(const struct config *c)
 {
     return c->rope.type == ROPE_DEFAULT || c->rope.type == ROPE_LINEAR;
@@ -431,7 +437,7 @@ void config_describe_rope(const struct config *c, char *text, size_t size)
                  c->theta);
 }
 
-/* The one spelling that every version reads. */
+/* Renames keys to the spelling that every version of transformers reads. */
 static void use_old_names(const struct config *c, json_t *j)
 {
     if (json_object_get(j, "dtype")) {
@@ -445,7 +451,7 @@ static void use_old_names(const struct config *c, json_t *j)
     json_object_del(j, ntk_key);
 }
 
-/* rope_scaling as the file had it, with all that makes it this one. */
+/* Keeps rope_scaling as the file had it, with all its parameters. */
 static void keep_scaling(json_t *j)
 {
     json_t *scaling = json_object_get(j, "rope_scaling");
@@ -461,13 +467,14 @@ static void put_scaling(const struct config *c, json_t *j, bool new_style)
     if (c->rope.type != ROPE_DEFAULT && c->rope.type != ROPE_DYNAMIC)
         json_object_set_new(j, "original_max_position_embeddings",
                             json_integer(c->original_position));
-    /* The last versions of transformers 4 take YaRN's factor from these two, whatever it says. */
+    /* The last versions of transformers 4 compute YaRN's factor from these two numbers and ignore
+     * the factor. */
     if (c->rope.type == ROPE_YARN)
         json_object_set_new(j, "max_position_embeddings", json_integer(config_context(c)));
 }
 
-/* NTK-aware positions are plain ones with a larger theta: that is what others get; ntk_key
- * tells our own programs where it came from. */
+/* NTK-aware positions equal plain ones with a larger theta, so other programs get that. ntk_key
+ * lets our own programs restore the original theta. */
 static void put_ntk(const struct config *c, json_t *j)
 {
     double theta = rope_ntk_theta(c->theta, c->rope.factor, c->head_dim);

@@ -1,8 +1,8 @@
-/* config.h - what a model of the LLaMA family is: config.json, and the arithmetic of
- * its rotary positions.
+/* config.h - reads config.json of a LLaMA-family model, and describes the model.
  *
- * config.json is read as transformers 4.31 to 5 reads it, absent keys included; where these
- * versions differ, as 5.24 does or not at all. config_keys.h has the list of keys.
+ * config.json is read as transformers 4.31 to 5 reads it, including the defaults of missing keys.
+ * Where these versions differ, it is read as 5.24 does, or refused. config_keys.h has the list of
+ * keys.
  */
 #ifndef LONGQLORA_CONFIG_H
 #define LONGQLORA_CONFIG_H
@@ -11,52 +11,56 @@
 
 struct config {
     int64_t vocab, dim, ffn, layers, heads, kv_heads, head_dim;
-    int64_t max_position;          /* as config.json has it */
-    int64_t original_position;     /* the context before any interpolation */
-    int64_t window;                /* sliding_window; INT64_MAX without one */
-    double norm_eps, theta;        /* theta before any stretching */
-    struct rope rope, stored_rope; /* the one to use; the one in the file */
-    double attention_dropout;      /* in training; not computed here */
-    bool is_tied;                  /* the head is the embedding */
-    bool was_tied;                 /* config.json says so, and the stored head differs */
-    char unknown[120];             /* keys that say nothing here; see config_keys.h */
-    json_t *json;                  /* the file, kept whole to be written again; owned */
+    int64_t max_position;          /* max_position_embeddings */
+    int64_t original_position;     /* the context before any stretching of positions */
+    int64_t window;                /* sliding_window; INT64_MAX if there is none */
+    double norm_eps, theta;        /* theta: rope_theta, before any stretching */
+    struct rope rope, stored_rope; /* rope: to be used; stored_rope: as in the file */
+    double attention_dropout;      /* not 0: training is refused, because it is not applied */
+    bool is_tied;                  /* the head is the embedding (tie_word_embeddings) */
+    /* config.json says tied, but the stored head differs from the embedding */
+    bool was_tied;
+    char unknown[120]; /* unknown keys, which are ignored; see config_keys.h */
+    json_t *json;      /* the whole file, so that it can be written again; owned */
 };
 
-/* Fails if the directory holds an adapter, naming the base that it wants. */
+/* Fails if the directory holds an adapter instead of a model. The message names the adapter's
+ * base. */
 int config_refuse_adapter(const char *directory, struct fail *why) MUST_USE;
-/* Refuses by name what is not computed here. path: config.json or its directory. */
+/* Read a config: config_read from config.json or its directory, config_parse from a text (name
+ * is used in messages). They fail for a model that cannot be computed here, and name the reason.
+ * The caller calls config_release. */
 int config_read(struct config *c, const char *path, struct fail *why) MUST_USE;
 int config_parse(struct config *c, const char *text, const char *name, struct fail *why) MUST_USE;
 int config_copy(struct config *to, const struct config *from, struct fail *why) MUST_USE;
 void config_release(struct config *c);
 
-/* Longest context that the positions are made for, and attention sees whole. */
+/* The longest context for which the positions are made and attention is not cut by the window. */
 int64_t config_context(const struct config *c);
 
-/* Position interpolation (Chen et al. 2023): the smallest whole factor that reaches
- * `context` from the original one, as the report's recipe takes it. Never lowers it;
- * fails where positions are stretched in another way and do not reach. */
+/* Extends the context by position interpolation (Chen et al. 2023) with the smallest whole factor
+ * that reaches `context` from the original one, as LongQLoRA does. Never shortens the context.
+ * Fails if the positions are stretched in another way and do not reach it. */
 int config_extend(struct config *c, int64_t context, struct fail *why) MUST_USE;
 
-/* Fails if attention over so many positions is not what the model computes. */
+/* Fails if the model would not attend over so many positions at once. */
 int config_check_context(const struct config *c, int64_t context, struct fail *why) MUST_USE;
 
-/* Fails if training is not what the model's own code does. */
+/* Fails if the model's own code would train in another way than is done here. */
 int config_check_training(const struct config *c, struct fail *why) MUST_USE;
 
-/* What a program says of it once, in a line: keys that say nothing here, a head that is not tied.
- * False if there is nothing to say. */
+/* Writes what the user should know about this config into text[size], on one line: unknown keys, a
+ * head that is not tied. Returns false if there is nothing. */
 bool config_remark(const struct config *c, char *text, size_t size);
 
-/* "linear 2 (4096 → 8192), theta 10000" */
+/* Writes "linear 2 (4096 → 8192), theta 10000" into text[size]. */
 void config_describe_rope(const struct config *c, char *text, size_t size);
 
-/* config.json for an unquantized model with this rope, as every version of transformers
- * since 4.31 reads it; the caller decrefs. new_style adds rope_type. */
+/* Returns a config.json for an unquantized model with this rope, readable by every version of
+ * transformers since 4.31. The caller decrefs it. new_style also writes rope_type. */
 json_t *config_to_json(const struct config *c, bool new_style);
 
-/* cos, sin [count, head_dim/2]: see rope_tables. */
+/* Computes cos and sin [count, head_dim/2]; see rope_tables. */
 void config_rope_tables(const struct config *c, int64_t length, int64_t first, int64_t count,
                         float *cos_out, float *sin_out);
 

@@ -7,7 +7,7 @@
 #define STOP CONFIG_KEY_REFUSED
 #define UNIT CONFIG_KEY_FACTOR
 
-/* Why keys change no result, where many share the reason. */
+/* Reasons why a key changes no result, where several keys share one. */
 #define A_LABEL "names of classes, which a language model has not"
 #define A_TOKEN "a token's number; the tokenizer's files say what is used"
 #define AN_OUTPUT "what transformers hands back beside the logits"
@@ -25,7 +25,7 @@
 #define WINDOWS "attention that differs by layer is not computed here"
 
 static const struct config_key keys[] = {
-    /* What a model is. */
+    /* Keys that describe the model. */
     { "model_type", USED,
       "`llama` or `mistral`; absent: llama, whose sizes must then all be there" },
     { "architectures", USED, "a name that ends in `ForCausalLM` or `Model`; others are refused" },
@@ -55,7 +55,7 @@ static const struct config_key keys[] = {
       "what type weights are meant to be in; all is computed from them in f32" },
     { "quantization_config", USED, "bitsandbytes' NF4; others are refused" },
     { "ntk_rope", USED, "our own: what rope_theta was before `ntk` positions" },
-    /* What changes nothing. */
+    /* Keys that change no result. */
     { "pretraining_tp", SAFE, "slices of the same products" },
     { "use_cache", SAFE, SPEED },
     { "attn_implementation", SAFE, SPEED },
@@ -132,7 +132,7 @@ static const struct config_key keys[] = {
     { "exponential_decay_length_penalty", SAFE, DECODING },
     { "suppress_tokens", SAFE, DECODING },
     { "begin_suppress_tokens", SAFE, DECODING },
-    /* What would change a result. */
+    /* Keys that would change a result. */
     { "attention_bias", STOP, NO_BIAS },
     { "mlp_bias", STOP, NO_BIAS },
     { "*bias*", STOP, NO_BIAS },
@@ -173,7 +173,7 @@ static const struct config_key keys[] = {
     { "*lora*", STOP, "adapters in a model's own file are not read here: merge them first" },
 };
 
-/* Inside of rope_scaling and rope_parameters. */
+/* Keys in rope_scaling and rope_parameters. */
 static const struct config_key rope_keys[] = {
     { "rope_type", USED,
       "`default`, `linear`, `dynamic`, `yarn`, `llama3`; absent beside nothing but rope_theta: "
@@ -197,7 +197,8 @@ static const struct config_key rope_keys[] = {
     { "mrope_section", STOP, "positions of images are not computed here" },
 };
 
-/* What others call it: transformers would take its own default in its place. */
+/* Other programs' names for keys. transformers ignores these and uses the default of its own
+ * key. */
 static const struct config_name names[] = {
     { "n_layer", "num_hidden_layers" },
     { "n_layers", "num_hidden_layers" },
@@ -272,12 +273,12 @@ static bool is_off(const json_t *value, enum config_key_kind kind)
     return false;
 }
 
-/* Fails if the key's line, which may be NULL, refuses the value. */
+/* Fails if the key's row refuses the value. key is NULL if there is no row. */
 static int check_value(const struct config_key *key, const char *name, const json_t *value,
                        struct fail *why)
 {
     if (!key || key->kind < CONFIG_KEY_REFUSED || is_off(value, key->kind)) return 0;
-    /* transformers reads the keys that have a line of their own, and no others. */
+    /* A row without a star is a key that transformers reads. */
     const char *way = strchr(key->name, '*')
                           ? "; transformers does not read it for this type: remove "
                             "it if it says nothing of these weights"
@@ -293,8 +294,8 @@ const struct config_name *config_name_at(size_t i)
     return i < sizeof names / sizeof *names ? &names[i] : NULL;
 }
 
-/* 1: it is another name of a key that is there with the same value, and says nothing new. Fails
- * where that key is not there. */
+/* Returns 1 if it is another name of a key that is there with the same value. Fails if that key is
+ * missing or has another value. */
 static int check_name(const json_t *config, const char *name, const json_t *value, struct fail *why)
 {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -308,7 +309,7 @@ static int check_name(const json_t *config, const char *name, const json_t *valu
     return 0;
 }
 
-/* Adds a name, or says that there are more. */
+/* Appends a name to the list, or "…" if there is no space. */
 static void list_name(char *list, size_t size, const char *name)
 {
     static const char more[] = ", …";

@@ -14,7 +14,7 @@ static const char key[] = "longqlora", config_name[] = "config.json";
 
 void made_forget(json_t *config) { json_object_del(config, key); }
 
-/* Of the text that json_write_file would write. */
+/* Computes the digest of the text that json_write_file would write. */
 static int digest_config(const json_t *config, char digest[DIGEST_TEXT], struct fail *why)
 {
     char *text = json_text(config);
@@ -24,7 +24,7 @@ static int digest_config(const json_t *config, char digest[DIGEST_TEXT], struct 
     return 0;
 }
 
-/* The next entry of a folder that is neither the folder itself nor the one above; NULL: no more. */
+/* The next entry of a folder, without "." and ".."; NULL at the end. */
 static const char *next_name(DIR *dir)
 {
     struct dirent *e;
@@ -35,7 +35,7 @@ static const char *next_name(DIR *dir)
 
 /* ---- signing ---- */
 
-/* Those that have no digest yet, in the order of their names. */
+/* Adds the digests of files that have none yet, in the order of their names. */
 static int add_files(json_t *files, const char *folder, struct fail *why)
 {
     char path[4096 + 256], digest[DIGEST_TEXT];
@@ -78,7 +78,7 @@ static int refuse(const char *folder, const char *name, const char *what, struct
                 name, what);
 }
 
-/* Is the file's text, byte for byte, what json_write_file makes of its value? */
+/* Is the file byte for byte what json_write_file would write for its value? */
 static int is_as_written(const char *path, const json_t *config, bool *is_same, struct fail *why)
 {
     char now[DIGEST_TEXT], then[DIGEST_TEXT];
@@ -123,7 +123,7 @@ static int check_files(const char *folder, const json_t *files, struct fail *why
     return status;
 }
 
-/* The weights of a folder, for a message. "": none. */
+/* Finds a weights file in a folder, for a message; "" if there is none. */
 static void find_weights(const char *folder, char found[256])
 {
     static const char end[] = ".safetensors";
@@ -171,7 +171,8 @@ static int check_all(const char *folder, struct fail *why)
     return status;
 }
 
-/* Changes when a file comes, goes or is written. */
+/* A hash of the names, sizes and times of a folder's files. It changes when a file is added,
+ * removed or written. */
 static uint64_t picture_of(const char *folder)
 {
     uint64_t sum = 0;
@@ -192,7 +193,7 @@ static uint64_t picture_of(const char *folder)
 
 int made_check(const char *folder, struct fail *why)
 {
-    static uint64_t checked; /* the picture of the folder that was found good; 0: none yet */
+    static uint64_t checked; /* the hash of the last folder that passed; 0 if none has */
     uint64_t picture = picture_of(folder);
     if (checked && picture == checked) return 0;
     if (check_all(folder, why)) return -1;

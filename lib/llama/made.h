@@ -1,28 +1,28 @@
-/* made.h - what a program of ours wrote into a model's directory, so that it may replace that and
- * nothing else.
+/* made.h - records which files of a model's directory our programs wrote, so that they may replace
+ * these and nothing else.
  *
- * config.json, which is written last, says beside the model's own keys who made the directory and
- * the XXH3-128 of each of its files:
+ * config.json, which is written last, has an additional key with the program's name and the
+ * XXH3-128 of each file in the directory:
  *
  *     "longqlora": {"made_by": "merge", "files": {"model.safetensors": "…", "config.json": "…"}}
  *
- * config.json's own digest is that of its text without itself. What somebody changed since, or
- * put there, is no longer what the program wrote, and stays. A model that `train` made has no such
- * key: nothing replaces it but its own run.
+ * The digest of config.json itself is computed without that entry. A file that somebody has changed
+ * or added no longer matches, and is not replaced. A model that `train` made has no such key, so
+ * only its own run replaces it.
  */
 #ifndef LONGQLORA_MADE_H
 #define LONGQLORA_MADE_H
 
 #include "lib/common/json.h"
 
-/* Puts the key into a config that is to be written as `folder`/config.json. files: an object with
- * the digests that are known already; it gets those of the other files of the folder. */
+/* Adds the key to a config that will be written as `folder`/config.json. files: an object with the
+ * digests that are already known; the digests of the other files in the folder are added to it. */
 int made_sign(json_t *config, const char *made_by, json_t *files, const char *folder,
               struct fail *why) MUST_USE;
-/* Are all files of the folder what merge or quantize wrote there? Fails naming the first that is
- * not. Reads each once a process, as long as nothing in the folder changes. */
+/* Fails unless every file of the folder is as merge or quantize wrote it; the message names the
+ * first that is not. Reads each file once per process, unless the folder changes. */
 int made_check(const char *folder, struct fail *why) MUST_USE;
-/* Removes the key: what a model is does not depend on it. */
+/* Removes the key from a config, because it does not describe the model. */
 void made_forget(json_t *config);
 
 #endif

@@ -6,9 +6,9 @@
 #include "lib/llama/made.h"
 #include "lib/llama/model_max_length.h"
 
-/* ---- names ---- */
+/* ---- names of files ---- */
 
-/* Behind at least one of them; NULL: there is none. */
+/* Skips one or more digits. NULL if there is none. */
 static const char *skip_digits(const char *s)
 {
     size_t length = s ? strspn(s, "0123456789") : 0;
@@ -21,7 +21,7 @@ static const char *skip_text(const char *s, const char *text)
     return s && !strncmp(s, text, length) ? s + length : NULL;
 }
 
-/* model-00001-of-00002.safetensors; a signal's handler may ask. */
+/* Is it a name like model-00001-of-00002.safetensors? Signal handlers call this. */
 static bool is_shard(const char *name)
 {
     const char *at = skip_text(skip_digits(skip_text(name, "model-")), "-of-");
@@ -38,7 +38,7 @@ bool model_directory_holds(const char *name)
     return is_shard(name) || companion_is(name);
 }
 
-/* ---- what stands there ---- */
+/* ---- what exists at the target ---- */
 
 const struct folder_kind model_directory_kind = { "a model", model_directory_holds, made_check };
 
@@ -77,7 +77,7 @@ uint64_t model_directory_bytes(const struct model_directory_job *job)
     return sum;
 }
 
-/* The end of the shard that begins at `first`. */
+/* Returns the end of the shard whose first tensor is `first`. */
 static int64_t shard_end(const struct model_directory_job *job, int64_t first)
 {
     uint64_t bytes = 0;
@@ -88,7 +88,7 @@ static int64_t shard_end(const struct model_directory_job *job, int64_t first)
     return i;
 }
 
-/* made: has the digests of what is written. */
+/* Writes a shard, and adds its digest to `made`. */
 static int write_shard(const char *directory, const char *name,
                        const struct model_directory_job *job, int64_t first, int64_t end,
                        json_t *made, struct fail *why)

@@ -1,4 +1,4 @@
-/* model_directory.h - writing a Hugging Face model directory that loads unedited elsewhere. */
+/* model_directory.h - writes a Hugging Face model directory that other programs load as it is. */
 #ifndef LONGQLORA_LLAMA_MODEL_DIRECTORY_H
 #define LONGQLORA_LLAMA_MODEL_DIRECTORY_H
 
@@ -8,7 +8,7 @@
 #include "lib/llama/tensors.h"
 #include "lib/tensorfile/safetensors.h"
 
-/* Writes the data of one tensor with safetensors_put; called in order. */
+/* Writes the data of tensor `index` with safetensors_put. It is called for each tensor in order. */
 typedef int model_directory_produce(void *arg, int64_t index, struct safetensors_writer *w,
                                     struct fail *why);
 
@@ -18,45 +18,46 @@ struct model_directory_job {
     int64_t count;
     model_directory_produce *produce;
     void *arg;
-    enum dtype dtype;                    /* config.json's torch_dtype */
-    const struct companions *companions; /* tokenizer and licence files; may be NULL */
-    uint64_t max_shard_bytes;            /* of tensors; a larger one is alone in its shard */
-    bool new_style_rope;                 /* see config_to_json */
-    bool whole_positions; /* max_position_embeddings is the context after stretching */
-    const char *made_by;  /* "merge" or "quantize", which replace what they made (made.h); NULL:
-                           * nothing replaces it */
-    const json_t *quantization; /* config.json's quantization_config, read after the last tensor
-                                 * was produced; may be NULL */
+    enum dtype dtype;                    /* torch_dtype in config.json */
+    const struct companions *companions; /* the files of the tokenizer and licence; may be NULL */
+    /* Bytes of the tensors in a shard; a larger tensor gets a shard of its own. */
+    uint64_t max_shard_bytes;
+    bool new_style_rope;  /* see config_to_json */
+    bool whole_positions; /* max_position_embeddings is written as the context after stretching */
+    /* "merge" or "quantize", which may replace directories that they made (made.h); NULL if nothing
+     * may replace this one */
+    const char *made_by;
+    /* quantization_config for config.json, used after the last tensor was written; may be NULL */
+    const json_t *quantization;
 };
 
-/* The header of a model's tensor, whose name it is. */
+/* The header of a tensor. Its name points to t->name. */
 struct tensor_header model_directory_header(const struct tensor *t, enum dtype dtype);
-/* Headers of a model's tensors; dtypes NULL: all f32. The caller frees; NULL out of memory.
- * Names are the table's. */
+/* The headers of a model's tensors, which the caller frees; NULL if memory runs out. dtypes[count]
+ * are their types; NULL means all f32. Names point into the table. */
 struct tensor_header *model_directory_headers(const struct tensor *table, int64_t count,
                                               const enum dtype *dtypes);
-/* Bytes of all tensors. */
+/* The sum of the bytes of all tensors. */
 uint64_t model_directory_bytes(const struct model_directory_job *job);
 
-/* Writes into a directory that is there: shards (model.safetensors alone, or numbered
- * ones and their index), the other files, and config.json last: where it stands, all is
- * there. */
+/* Writes into an existing directory: model.safetensors, or numbered shards and their index; the
+ * other files; and config.json last, so that a directory with a config.json is complete. */
 int model_directory_write(const char *path, const struct model_directory_job *job,
                           struct fail *why) MUST_USE;
-/* Makes a directory of nothing else, whole or not at all; replaces one that merge or quantize made
- * and nobody changed since, and nothing else. Fails before anything is written if the disk has not
- * the room. */
+/* Makes a new directory with only these files; it is complete or absent. Replaces an existing
+ * directory only if merge or quantize made it and nobody has changed it. Fails before it writes
+ * anything if the disk has too little space. */
 int model_directory_make(const char *path, const struct model_directory_job *job,
                          struct fail *why) MUST_USE;
 
-/* Names that model_directory_write writes. */
+/* Is it a name of a file that model_directory_write writes? */
 bool model_directory_holds(const char *name);
-/* Directories that model_directory_make replaces: see made_check. */
+/* The kind of directories that model_directory_make replaces; see made_check. */
 extern const struct folder_kind model_directory_kind;
 
-/* Before any work: the path that the user gave with that option ("-o ") is to become a directory.
- * Fails where model_directory_make would, and where the path is an input. */
+/* Declares a path that will become a directory, before any work. `option` is the option that gave
+ * it, "-o ". Fails where model_directory_make would fail, and if the path is an input. */
 int model_directory_declare(const char *option, const char *path, struct fail *why) MUST_USE;
-const char *model_directory_torch_dtype(enum dtype dtype); /* float32 and so on */
+const char *model_directory_torch_dtype(enum dtype dtype); /* "float32" and so on */
 
 #endif

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-/* Ways to store a model, the preferred first. */
+/* The forms in which a model may be stored, the preferred one first. */
 static const struct layout {
     const char *one, *index;
     int (*open)(struct tensor_file *file, const char *path, struct fail *why);
@@ -35,7 +35,7 @@ static int add_file(struct model_files *m, const struct layout *l, const char *p
     return 0;
 }
 
-/* The names of an index's shards, each once with its number, in *shards. */
+/* Collects the names of an index's shards in *shards, with a number for each. */
 static int list_shards(const json_t *map, json_t *shards, struct fail *why)
 {
     const char *tensor;
@@ -55,7 +55,7 @@ static int list_shards(const json_t *map, json_t *shards, struct fail *why)
     return 0;
 }
 
-/* A tensor of a shard that the index does not list there. */
+/* Names a tensor that is in a shard although the index does not list it there. */
 static int name_unlisted(const struct model_files *m, const json_t *map, const json_t *shards,
                          struct fail *why)
 {
@@ -76,7 +76,7 @@ static int name_unlisted(const struct model_files *m, const json_t *map, const j
     return 0;
 }
 
-/* Every tensor of the index must be in its shard, and in no other. */
+/* Fails unless every tensor of the index is in its shard and in no other. */
 static int check_places(const struct model_files *m, const json_t *map, const json_t *shards,
                         struct fail *why)
 {
@@ -97,7 +97,7 @@ static int check_places(const struct model_files *m, const json_t *map, const js
     return stored == json_object_size(map) ? 0 : name_unlisted(m, map, shards, why);
 }
 
-/* Shards that the index lists and that are not there: how many, and the first by name. */
+/* Fails if shards of the index are missing; the message says how many, and names the first. */
 static int check_present(const json_t *shards, const char *directory, struct fail *why)
 {
     const char *name, *first = NULL;
@@ -148,7 +148,7 @@ static bool ends_with(const char *text, const char *end)
     return length > tail && !strcmp(text + length - tail, end);
 }
 
-/* "model-00001-of-00002.safetensors" of "model.safetensors". */
+/* Is it the name of a shard, such as "model-00001-of-00002.safetensors"? */
 static bool is_shard(const char *name, const struct layout *l)
 {
     const char *dot = strrchr(l->one, '.');
@@ -157,7 +157,7 @@ static bool is_shard(const char *name, const struct layout *l)
            ends_with(name, dot);
 }
 
-/* A directory that holds no model as it should: what it holds. */
+/* Fails for a directory without a usable model, and says what it holds. */
 static int name_content(const char *directory, struct fail *why)
 {
     DIR *dir = opendir(directory);

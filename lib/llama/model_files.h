@@ -1,10 +1,11 @@
-/* model_files.h - the files of a Hugging Face model directory that hold its tensors.
+/* model_files.h - opens the files of a Hugging Face model directory that hold its tensors.
  *
- * model.safetensors, or the shards of its index; else pytorch_model.bin, or the shards
- * of its index. All shards are opened and checked before anything is read of them.
+ * These are model.safetensors, or the shards in its index; otherwise pytorch_model.bin, or the
+ * shards in its index. All shards are opened and checked before any tensor is used.
  *
- * A model without its head (LlamaModel) is stored with names that lack "model."; transformers puts
- * it before them, and so do the functions here: a tensor has one name.
+ * A model that was saved without its head (LlamaModel) has tensor names without the prefix
+ * "model.". transformers adds the prefix, and so do these functions, so that each tensor has one
+ * name.
  */
 #ifndef LONGQLORA_MODEL_FILES_H
 #define LONGQLORA_MODEL_FILES_H
@@ -16,17 +17,20 @@ enum { MODEL_SHARDS_MAX = 4096 };
 struct model_files {
     struct tensor_file *at;
     size_t count;
-    bool is_headless; /* "model." is not in the stored names */
+    bool is_headless; /* the stored names lack "model." */
 };
 
+/* Opens the files. The caller calls model_files_close. */
 int model_files_open(struct model_files *m, const char *directory, struct fail *why) MUST_USE;
 void model_files_close(struct model_files *m);
-/* Does the directory hold such files? */
+/* Does the directory contain such files? */
 bool model_files_exist(const char *directory);
+/* Finds a tensor by its full name; NULL if it is missing. It is valid until model_files_close. */
 const struct stored_tensor *model_files_find(const struct model_files *m, const char *name);
-/* The name, with "model.", of one that is stored as `stored`. */
+/* The full name of a tensor that is stored as `stored`. buffer holds the text if it differs. */
 const char *model_files_name(const struct model_files *m, const char *stored,
                              char buffer[TENSOR_NAME_MAX + 8]);
+/* The sum of the bytes of the files. */
 uint64_t model_files_bytes(const struct model_files *m);
 
 #endif

@@ -1,11 +1,13 @@
-/* model_guard.h - a model, an adapter or a tokenizer as an input that no output may be. */
+/* model_guard.h - declares a model, an adapter or a tokenizer as an input, so that no output may
+ * overwrite it. */
 #ifndef LONGQLORA_LLAMA_MODEL_GUARD_H
 #define LONGQLORA_LLAMA_MODEL_GUARD_H
 
 #include "lib/common/fail.h"
 
-/* Declares it as file_guard.h does: a directory and the files in it that programs read, whoever
- * made them and whether they are there yet; or a file; or "-". */
+/* Declares `path` as file_guard.h does. path is a directory, a file or "-". In a directory, the
+ * files that programs may read are protected, also those that do not exist yet. option: see
+ * file_guard.h. */
 int model_guard_input(const char *option, const char *path, struct fail *why) MUST_USE;
 
 #endif

@@ -19,7 +19,7 @@ bool model_max_length_find(const char *text, size_t bytes, size_t *at, size_t *l
     if (json_scan_kind(&s) != '{' || json_scan_open(&s, '{')) return false;
     int more;
     while ((more = json_scan_more(&s, &count)) > 0) {
-        /* A key that is too long for this is another one. */
+        /* A key that is longer than the buffer cannot be the one that is sought. */
         size_t capacity = json_scan_longest(&s);
         char *long_key = capacity > sizeof key ? malloc(capacity) : key;
         if (!long_key ||
@@ -29,7 +29,7 @@ bool model_max_length_find(const char *text, size_t bytes, size_t *at, size_t *l
         }
         bool is_it = !strcmp(long_key, "model_max_length");
         if (long_key != key) free(long_key);
-        char kind = json_scan_kind(&s); /* passes the space before the value */
+        char kind = json_scan_kind(&s); /* skips the white space before the value */
         const unsigned char *from = s.at;
         if (json_scan_skip(&s)) return false;
         if (!is_it || is_found || kind < '0' || kind > '9') continue;
@@ -45,7 +45,7 @@ static int rewrite(const char *path, const char *text, size_t bytes, int64_t con
 {
     size_t at, length;
     if (!model_max_length_find(text, bytes, &at, &length)) return 0;
-    /* Whole numbers may be larger than any integer: 1000000000000000019884624838656. */
+    /* The number may be larger than any integer type: 1000000000000000019884624838656. */
     if (strtod(text + at, NULL) >= (double)context) return 0;
     struct output out;
     char number[32];

@@ -1,8 +1,8 @@
-/* model_max_length.h - the context that a tokenizer_config.json tells.
+/* model_max_length.h - changes the context length in a tokenizer_config.json.
  *
- * Programs that serve a model cut texts or warn at its model_max_length. Where a model's context
- * is extended, this number is written anew; every other byte of the file stays, so that large whole
- * numbers and the order of keys stay too.
+ * Programs that serve a model cut texts, or warn, at model_max_length. If a model's context is
+ * extended, this number is replaced in the text of the file. Every other byte stays, so large
+ * integers and the order of keys stay too.
  */
 #ifndef LONGQLORA_LLAMA_MODEL_MAX_LENGTH_H
 #define LONGQLORA_LLAMA_MODEL_MAX_LENGTH_H
@@ -13,10 +13,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Where the number stands in the text; false if there is no object with such a number in it. */
+/* Finds the number in a text: text[*at .. *at + *length). Returns false if the text is no object
+ * with such a number. */
 bool model_max_length_find(const char *text, size_t bytes, size_t *at, size_t *length);
-/* Raises it to the context in that directory's file; a larger one stays, and so does a file without
- * it. */
+/* Raises the number in that directory's tokenizer_config.json to `context`. A larger number stays.
+ * A file without the key stays unchanged. */
 int model_max_length_raise(const char *directory, int64_t context, struct fail *why) MUST_USE;
 
 #endif

@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The first entry, by name, that the pattern matches; false: there is none. */
+/* Finds the first entry, in order of names, that matches the pattern. Returns false if none
+ * does. */
 static bool find_entry(const char *directory, const char *pattern, char name[256])
 {
     DIR *dir = opendir(directory);
@@ -26,7 +27,7 @@ static bool find_entry(const char *directory, const char *pattern, char name[256
 
 /* ---- folders ---- */
 
-/* What may lie where weights were to be, the surest first. */
+/* What may be in a folder instead of weights, in the order of certainty. */
 static const struct {
     const char *pattern, *words, *way;
 } holdings[] = {
@@ -64,7 +65,8 @@ static const struct {
     { "*.tar*", "a tar archive", "unpack it there" },
 };
 
-/* A link whose end is not there: a snapshot of the hub's cache whose blobs were not fetched. */
+/* Finds a link to a missing file. A snapshot in the hub's cache has such links if its blobs were
+ * not downloaded. */
 static bool find_broken_link(const char *directory, char name[256])
 {
     char path[4500];
@@ -80,7 +82,7 @@ static bool find_broken_link(const char *directory, char name[256])
     return *name != 0;
 }
 
-/* False if nothing of it is known. */
+/* Fails with a description of what the folder holds. Returns false if nothing is recognised. */
 static bool name_holding(const char *directory, const char *lack, struct fail *why)
 {
     char name[256];
@@ -105,7 +107,7 @@ int model_place_name_weights(const char *directory, struct fail *why)
     return fail(why, "%s: %s", directory, lack);
 }
 
-/* The one folder in it that has a config.json. */
+/* Finds the only folder in the directory that has a config.json. */
 static bool find_inner(const char *directory, char name[256])
 {
     char file[4500];
@@ -142,7 +144,7 @@ static int check_directory(const char *path, struct fail *why)
 
 /* ---- files ---- */
 
-/* A file that stands in a model's directory: the directory is what is to be named. */
+/* Is it a file of a model's directory? Then the user should name the directory. */
 static bool is_part_of_directory(const char *path)
 {
     static const char *const ends[] = { ".safetensors", ".bin", ".json", ".pt", ".pth" };
@@ -173,7 +175,7 @@ static int check_file(const char *path, struct fail *why)
     for (size_t i = 0; !way && i < sizeof holdings / sizeof *holdings; i++)
         if (!fnmatch(holdings[i].pattern, slash ? slash + 1 : path, 0))
             words = holdings[i].words, way = holdings[i].way;
-    if (!way) return 0; /* a stream that is damaged: its reader tells */
+    if (!way) return 0; /* it may be a damaged stream, which its reader reports */
     return fail_input(why, "%s: %s, where a model's directory or a stream is needed: %s", path,
                       words, way);
 }

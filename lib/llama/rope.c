@@ -32,7 +32,7 @@ static int parse_llama3(struct rope *r, const json_t *scaling, struct fail *why)
     return 0;
 }
 
-/* Absent, null or 0: the standard. */
+/* Reads a positive number; if it is missing, null or 0, the standard value is used. */
 static int get_positive(const json_t *scaling, const char *key, double standard, double *value,
                         struct fail *why)
 {
@@ -66,7 +66,7 @@ static int parse_yarn(struct rope *r, const json_t *scaling, struct fail *why)
     return 0;
 }
 
-/* The type; without one an object that says rope_theta alone is of the plain kind. */
+/* Reads the type. An object without a type that has only rope_theta means no stretching. */
 static int parse_type(const json_t *scaling, enum rope_type *found, struct fail *why)
 {
     const json_t *old = json_object_get(scaling, "type");
@@ -91,7 +91,7 @@ static int parse_type(const json_t *scaling, enum rope_type *found, struct fail 
     return 0;
 }
 
-/* transformers has nothing to fall back upon where it is absent. */
+/* Reads the factor, which is required because transformers has no default for it. */
 static int parse_factor(const json_t *scaling, enum rope_type type, double stretch, double *factor,
                         struct fail *why)
 {
@@ -168,7 +168,7 @@ json_t *rope_to_json(const struct rope *r, int64_t original, bool new_style)
 {
     if (r->type == ROPE_DEFAULT || r->type == ROPE_NTK) return NULL;
     json_t *j = json_pack("{s:s,s:f}", "type", names[r->type], "factor", r->factor);
-    /* Versions of transformers that know YaRN know the new spelling. */
+    /* Every version of transformers that knows YaRN also knows rope_type. */
     if (new_style || r->type == ROPE_YARN)
         json_object_set_new(j, "rope_type", json_string(names[r->type]));
     if (r->type == ROPE_YARN)
@@ -191,7 +191,7 @@ static float llama3_frequency(const struct rope *r, float frequency, double orig
     return (1 - smooth) * frequency / (float)r->factor + smooth * frequency;
 }
 
-/* The dimension that turns `turns` times over the original context. */
+/* The dimension (a real number) that rotates `turns` times over the original context. */
 static double yarn_dimension(double turns, double theta, int64_t head_dim, double original)
 {
     return (double)head_dim * log(original / (turns * 2 * M_PI)) / (2 * log(theta));

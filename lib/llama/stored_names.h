@@ -1,16 +1,16 @@
-/* stored_names.h - names of tensors that a LLaMA's directory has not, and where they come from.
+/* stored_names.h - explains tensor names that do not belong to a LLaMA model.
  *
- * A model that was saved out of a wrapper, beside its adapter or by another program has names of
- * its own. What can be said of them and what to do is said here.
+ * A model that was saved inside a wrapper, together with its adapter or by another program has
+ * other names. The hints here say where such names come from and what to do.
  */
 #ifndef LONGQLORA_STORED_NAMES_H
 #define LONGQLORA_STORED_NAMES_H
 
 #include "lib/llama/model_files.h"
 
-/* "; …" to stand after a message on that name; "" where nothing is known of it. */
+/* A hint for a message about that name, beginning with "; "; "" if the name is not recognised. */
 const char *stored_name_hint(const char *name);
-/* The same of all tensors of the files: the first hint that there is. */
+/* The first hint for any tensor of the files; "" if there is none. */
 const char *stored_names_hint(const struct model_files *files);
 
 #endif

@@ -1,6 +1,6 @@
 #include "lib/llama/tensors.h"
 
-/* Sizes that shapes are made of. */
+/* The sizes of which shapes are made. */
 enum size { ONE, DIM, FFN, HEADS_DIM, KV_DIM, VOCAB };
 
 struct tensor_plan {
@@ -8,7 +8,7 @@ struct tensor_plan {
     enum role role;
     enum size rows, cols;
     bool in_layer;
-    const char *prefix, *module; /* name: prefix module ".weight" */
+    const char *prefix, *module; /* a tensor's name is prefix + module + ".weight" */
 };
 
 static const struct tensor_plan plans[PART_COUNT] = {
@@ -99,7 +99,7 @@ uint32_t parts_by_suffix(const char *suffix)
     return parts;
 }
 
-/* The words of a name are what stands between its dots. */
+/* Does the name contain the word between dots? */
 static bool has_word(const char *name, const char *word)
 {
     size_t length = strlen(word);

@@ -1,7 +1,5 @@
-/* tensors.h - the one table of a model's tensors: what they are called in a Hugging
- * Face directory, their shapes, their roles. Loading, saving, quantizing, adapters
- * and the optimiser all walk it.
- */
+/* tensors.h - the table of a model's tensors: their names in a Hugging Face directory, their shapes
+ * and their roles. Loading, saving, quantizing, adapters and the optimiser all use it. */
 #ifndef LONGQLORA_TENSORS_H
 #define LONGQLORA_TENSORS_H
 
@@ -29,26 +27,28 @@ struct tensor {
     char name[64]; /* model.layers.3.self_attn.q_proj.weight */
     enum part part;
     enum role role;
-    int64_t layer;      /* -1 outside of layers */
-    int64_t rows, cols; /* a norm's gain is [rows], cols 1 */
+    int64_t layer;      /* -1 for tensors outside of layers */
+    int64_t rows, cols; /* a norm's gain has shape [rows], with cols 1 */
 };
 
-/* All tensors in the order of a file; a tied head is not among them. The caller frees
- * *list. Returns their number, -1 out of memory. */
+/* Lists all tensors in the order in which files have them. A tied head is not listed. Returns their
+ * number, or -1 if memory runs out. The caller frees *list. */
 int64_t tensors_list(const struct config *c, struct tensor **list, struct fail *why) MUST_USE;
 
-/* "q_proj" and so on; NULL for parts that are no linear of a layer. */
+/* part_module gives "q_proj" and so on, or NULL for a part that is not a linear of a layer.
+ * part_by_module is the inverse; it gives -1 for an unknown name. */
 const char *part_module(enum part part);
 int part_by_module(const char *module);
-/* Bits of the parts whose module's full name ends in that text, as PEFT takes modules_to_save. */
+/* The bits (1 << part) of the parts whose full module name ends in `suffix`, as PEFT matches
+ * modules_to_save. */
 uint32_t parts_by_suffix(const char *suffix);
-/* The part whose module a tensor of any file is of, with a prefix or without: "embed_tokens" or
- * "q_proj" stands in its name between dots. -1: none. */
+/* The part to which a tensor of any file belongs, with or without a prefix: its name contains
+ * "embed_tokens" or "q_proj" between dots. -1 if there is none. */
 int part_of_name(const char *tensor);
-/* Bits of the parts of a role. */
+/* The bits (1 << part) of all parts with this role. */
 uint32_t parts_of_role(enum role role);
 
-/* Weights that cost memory: all, and those of linears. */
+/* The number of weights (elements) of the model; a tied head counts once. */
 int64_t tensors_parameters(const struct config *c);
 
 #endif

@@ -32,7 +32,7 @@ size_t weight_absmax_scale_bytes(const struct weight *w, const struct tensor *t)
 
 static const char head_name[] = "lm_head.weight", embedding_name[] = "model.embed_tokens.weight";
 
-/* Old files do not pad their header: such data is copied to where it can be used. */
+/* Old safetensors files do not pad their header, so data may be unaligned. Such data are copied. */
 static int align(struct weights *w, const void **data, size_t bytes, size_t unit, struct fail *why)
 {
     if ((uintptr_t)*data % unit == 0) return 0;
@@ -60,7 +60,7 @@ static int read_quantized(struct weights *w, int64_t i, struct fail *why)
     return 0;
 }
 
-/* Of a head that is the embedding either name may be stored. */
+/* Finds the tensor. A tied head may be stored under its own name or the embedding's. */
 static const struct stored_tensor *find_stored(const struct weights *w, const struct tensor *t)
 {
     const struct stored_tensor *s = model_files_find(&w->files, t->name);
@@ -96,7 +96,7 @@ static int read_stored(struct weights *w, int64_t i, struct fail *why)
     return align(w, &w->at[i].data, s->bytes, dtype_size(s->dtype), why);
 }
 
-/* Those of a layer stand together, after the first tensor of all. */
+/* Finds a tensor by name. The tensors of a layer are adjacent, after the embedding. */
 static int64_t find_tensor(const struct weights *w, const char *name)
 {
     static const char prefix[] = "model.layers.";
@@ -114,8 +114,8 @@ static int64_t find_tensor(const struct weights *w, const char *name)
     return -1;
 }
 
-/* Tensors that mean nothing here: tables that old versions of transformers kept, and a
- * tied head's own name. */
+/* Is it a tensor that has no effect: a rotary table that old versions of transformers stored, or a
+ * tied head under its own name? */
 static bool is_harmless(const struct weights *w, const char *name)
 {
     static const char table[] = ".rotary_emb.inv_freq";
@@ -124,7 +124,7 @@ static bool is_harmless(const struct weights *w, const char *name)
     return w->config.is_tied && !strcmp(name, head_name);
 }
 
-/* A tensor that nobody asks for is a model that is not what its config says. */
+/* Fails if a file has a tensor that is not used, because its config does not describe it then. */
 static int check_all_used(const struct weights *w, struct fail *why)
 {
     for (size_t f = 0; f < w->files.count; f++)
@@ -140,8 +140,8 @@ static int check_all_used(const struct weights *w, struct fail *why)
     return 0;
 }
 
-/* A head that is stored beside the embedding and differs from it is a head of its own, whatever
- * the config says: so transformers 5 takes it. (Earlier ones left it out.) */
+/* If a head is stored beside the embedding with other values, it is a head of its own, whatever the
+ * config says. transformers 5 does the same; earlier versions ignored the head. */
 static int settle_head(struct weights *w, struct fail *why)
 {
     struct config *c = &w->config;
@@ -163,7 +163,7 @@ static int list_tensors(struct weights *w, struct fail *why)
     return w->at ? 0 : fail(why, "out of memory");
 }
 
-/* What quantize says of the tensors that it made a directory's of. */
+/* Returns the digest of the source tensors that quantize has stored in config.json. */
 static const char *source_of(const struct weights *w)
 {
     const json_t *quantization = json_object_get(w->config.json, "quantization_config");
@@ -201,8 +201,8 @@ static int open_directory(struct weights *w, const char *path, bool with_base, s
 
 static size_t padded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-/* Memory that lives as long as the weights; in huge pages where it is large, since most of
- * the time of reading is the kernel's, clearing pages one by one. */
+/* Allocates memory that lives as long as the weights. Large blocks use huge pages, because
+ * otherwise most of the reading time is spent in the kernel clearing small pages. */
 static char *alloc_tensor(struct weights *w, size_t bytes, struct fail *why)
 {
     enum { HUGE_PAGE = 2 << 20 };
@@ -251,7 +251,7 @@ static int begin_tensor(struct weights *w, int64_t i, const struct weights_recor
     return 0;
 }
 
-/* rows_read: of each tensor, so far. */
+/* Reads a record. rows_read[i] counts the rows of tensor i that were read so far. */
 static int read_record(struct weights *w, int64_t *rows_read, const struct weights_record *r,
                        struct fail *why)
 {
@@ -314,7 +314,8 @@ static int outline_config(struct weights *w, struct fail *why)
     return 0;
 }
 
-/* Data that are not there. as_nf4: of linears as quantize stores them. */
+/* Makes an outline: weights whose data do not exist. as_nf4: linears have the type that quantize
+ * gives them. */
 static void outline_data(struct weights *w, bool as_nf4)
 {
     static const char not_there;
@@ -331,7 +332,7 @@ static void outline_data(struct weights *w, bool as_nf4)
     w->is_quantized = w->is_quantized || as_nf4;
 }
 
-/* What a stream's header tells is checked before its data take memory. */
+/* Checks what the stream's header says before memory for its data is allocated. */
 static int check_outline(const struct weights *w, const struct weights_info *info,
                          weights_check *check, void *arg, struct fail *why)
 {
@@ -404,7 +405,7 @@ int weights_open_checked(struct weights *w, const char *path, bool with_base, we
     return status;
 }
 
-/* ---- shapes alone ---- */
+/* ---- shapes only ---- */
 
 static int outline_stream(struct weights *w, const char *path, struct fail *why)
 {

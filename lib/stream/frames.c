@@ -13,7 +13,8 @@
 #include <zstd_errors.h>
 
 enum { INPUT_BYTES = 1 << 18, FRAME_HEAD_MAX = 18 };
-/* A block of zstd has at least four bytes, and at most 128 KiB of content. */
+/* The largest ratio of content to compressed bytes: a zstd block has at least four bytes, and at
+ * most 128 KiB of content. */
 enum { ZSTD_TIMES_MOST = (128 << 10) / 4 };
 
 static uint64_t get_le(const void *at, int bytes)
@@ -60,7 +61,7 @@ void frames_close(struct frames *f)
     *f = (struct frames){ .fd = -1 };
 }
 
-/* Makes at least `wanted` bytes available if the input has them. */
+/* Makes at least `wanted` compressed bytes available, if the input has so many. */
 static int refill(struct frames *f, size_t wanted, struct fail *why)
 {
     size_t have = f->input_size - f->input_at;
@@ -114,8 +115,8 @@ static int room_for(struct frames *f, size_t bytes, struct fail *why)
     return 0;
 }
 
-/* The frame's declared size, or what to start with if it has none (a foreign
- * writer that compressed a pipe). */
+/* Reads the size that the frame's header declares. Frames of other writers may have none; then it
+ * gives the size of a first buffer. */
 static int declared_size(struct frames *f, size_t *bytes, struct fail *why)
 {
     const unsigned char *head = (const unsigned char *)f->input + f->input_at;
@@ -130,7 +131,8 @@ static int declared_size(struct frames *f, size_t *bytes, struct fail *why)
     return 0;
 }
 
-/* Into room for `size` bytes at first, whatever room is left from other frames. */
+/* Decompresses a frame. f->content offers `size` bytes at first and grows if the frame declared no
+ * size. */
 static int decompress(struct frames *f, size_t size, struct fail *why)
 {
     ZSTD_DCtx_reset(f->zstd, ZSTD_reset_session_only);
@@ -153,8 +155,8 @@ static int decompress(struct frames *f, size_t size, struct fail *why)
                 f, why, "stream ends inside a frame, without its end record (did the writer die?)");
         if (out.pos < out.size) continue;
         if (out.size >= STREAM_FRAME_MAX) return at_byte(f, why, "frame is longer than 256 MiB");
-        /* Only a frame of undeclared size gets here with more to come; an extra byte
-         * lets a frame of declared size end. */
+        /* The buffer is full. Only a frame of undeclared size has more content; a frame of declared
+         * size needs one extra byte of space to end. */
         size_t more = out.size < STREAM_FRAME_BYTES ? out.size + 1 : 2 * out.size;
         if (room_for(f, more, why)) return -1;
         out.dst = f->content;
@@ -175,7 +177,7 @@ static int next_line(struct frames *f, struct fail *why)
     char *line;
     size_t bytes, indent;
     uint64_t before = input_line_number(f->lines);
-    /* A blank line is none of a stream, and is not kept to find that out. */
+    /* A stream has no blank lines. They are skipped in constant memory, and then refused. */
     int got = input_skip_blank(f->lines, &indent, why);
     f->content_size = 0;
     if (got >= 0 && input_line_number(f->lines) > before)
@@ -195,8 +197,8 @@ static int next_line(struct frames *f, struct fail *why)
     return 1;
 }
 
-/* What is no frame of zstd: JSON lines that a stream was written as, or of something else, or a
- * file of another kind. */
+/* Describes bytes that are no zstd frame: JSON lines of a stream, other JSON lines, or a file of
+ * another kind. */
 static void name_content(const struct frames *f, char *what, size_t size)
 {
     static const char mark[] = "\"longqlora\"";

@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 
-/* Bytes of an element of that key's list; 0: not a list of numbers. */
+/* The bytes of a number in the list with this key; 0 if the key has no list of numbers. */
 static int width_of(const char *key, size_t bytes, int token_width)
 {
     if (bytes == 6 && !memcmp(key, "tokens", 6)) return token_width;
@@ -128,12 +128,12 @@ int stream_json_print(struct output *out, const char *maps, size_t bytes, int *w
     return status;
 }
 
-/* ---- JSON to msgpack: without a tree, which would be many times the line ---- */
+/* ---- JSON to msgpack: without a JSON tree, which would be many times as large as the line ---- */
 
 struct line {
     struct json_scan scan;
     msgpack_packer pk;
-    char *text; /* the string that was read last */
+    char *text; /* the last string that was read */
     size_t capacity;
 };
 
@@ -149,7 +149,8 @@ static int read_text(struct line *l)
     return json_scan_text(&l->scan, l->text, l->capacity);
 }
 
-/* The members or elements of what begins at s; those of a map may say the width of tokens. */
+/* Counts the members or elements of the value at s. The members of a map may tell the width of
+ * tokens. */
 static int count_all(struct json_scan s, size_t *count, int *width)
 {
     char key[8], dtype[8];
@@ -175,7 +176,7 @@ static int count_all(struct json_scan s, size_t *count, int *width)
     return more;
 }
 
-/* Appends the numbers of a list and of the lists in it. */
+/* Appends the numbers of a list, and of the lists in it. */
 static int gather(msgpack_sbuffer *numbers, struct json_scan *s, int width)
 {
     size_t count = 0;

@@ -1,7 +1,7 @@
-/* jsonl.h - the view of tokens and samples as JSON lines: the header, a record a
- * line, the end record. docs/formats/jsonl.md.
+/* jsonl.h - writes and reads streams of tokens and samples as JSON lines: the header, one line for
+ * each record, the end record. docs/formats/jsonl.md defines the form.
  *
- * What a stream holds as bin is a list of numbers here; targets are pairs [start, end).
+ * A msgpack bin becomes a list of numbers; targets become pairs [start, end).
  */
 #ifndef LONGQLORA_STREAM_JSONL_H
 #define LONGQLORA_STREAM_JSONL_H
@@ -10,12 +10,13 @@
 
 #include <msgpack.h>
 
-/* width: bytes of a token, taken from a header that passes; zero it before the first. */
+/* *width is the bytes of a token (2 or 4). Set it to 0 before the first call; the functions set it
+ * when they see the header. */
 
-/* Writes the msgpack maps in `bytes` as lines. */
+/* Converts the msgpack maps in maps[bytes] to lines and writes them. */
 int stream_json_print(struct output *out, const char *maps, size_t bytes, int *width,
                       struct fail *why) MUST_USE;
-/* Appends the line's object as a msgpack map. */
+/* Converts a line's object to a msgpack map and appends it to *to. */
 int stream_json_parse(msgpack_sbuffer *to, const char *line, size_t bytes, int *width,
                       struct fail *why) MUST_USE;
 

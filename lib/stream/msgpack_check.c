@@ -10,8 +10,8 @@ static uint64_t big_endian(const unsigned char *at, int bytes)
     return value;
 }
 
-/* What follows a type byte: so many bytes of length, so many of payload for each
- * unit of it, or so many objects for each. (MessagePack specification.) */
+/* What follows a type byte (MessagePack specification): first a length of `length_bytes` bytes,
+ * then, for each unit of the length, a number of payload bytes or of objects. */
 struct object_shape {
     int length_bytes;
     uint64_t fixed;
@@ -45,11 +45,11 @@ static int shape_of(unsigned char type, struct object_shape *s)
     else if (type == 0xde || type == 0xdf)
         *s = (struct object_shape){ type == 0xde ? 2 : 4, 0, 0, 2 };
     else
-        return 0; /* 0xc1 and extension types: not used in our streams */
+        return 0; /* 0xc1 and extension types are not used in streams */
     return 1;
 }
 
-/* What is left to read, and how many values may still come. */
+/* The bytes that are left, and how many more values are allowed. */
 struct rest {
     const unsigned char *at;
     size_t bytes;

@@ -1,5 +1,7 @@
-/* msgpack_check.h - is this one well-formed msgpack object? Asked before msgpack-c
- * builds it, so that a count in hostile bytes never sizes an allocation.
+/* msgpack_check.h - checks that bytes are one well-formed msgpack object, before msgpack-c builds
+ * it. Otherwise a large count in damaged or hostile bytes would make msgpack-c allocate too much.
+ *
+ * Source: the MessagePack specification, https://github.com/msgpack/msgpack/blob/master/spec.md
  */
 #ifndef LONGQLORA_STREAM_MSGPACK_CHECK_H
 #define LONGQLORA_STREAM_MSGPACK_CHECK_H
@@ -9,12 +11,14 @@
 #include <msgpack.h>
 #include <stddef.h>
 
-/* *length is that of the object at the start of data. Fails if it is cut or no msgpack, nested
- * deeper than STREAM_DEPTH_MAX, or holds more than STREAM_VALUES_MAX values. */
+/* *length becomes the length of the object at the start of data[bytes]. Fails if it is truncated
+ * or not msgpack, is nested deeper than STREAM_DEPTH_MAX, or has more than STREAM_VALUES_MAX
+ * values. */
 int stream_object_length(const unsigned char *data, size_t bytes, size_t *length,
                          struct fail *why) MUST_USE;
 
-/* Is it a header's key that says who wrote the stream, not what it is? */
+/* Is the key of a header one of those that tell who wrote the stream (tool, version, options)? They
+ * may differ between streams that are concatenated. */
 bool stream_says_who_wrote_it(const msgpack_object *key);
 
 #endif

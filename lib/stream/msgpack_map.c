@@ -2,7 +2,7 @@
 
 #include <xxhash.h>
 
-/* A lost buffer: no memory, and a size that none can have. */
+/* A lost buffer is NULL with this size, which no real buffer can have. */
 static const size_t lost_size = SIZE_MAX;
 
 bool msgpack_bytes_are_lost(const msgpack_sbuffer *buffer) { return buffer->size == lost_size; }
@@ -88,7 +88,7 @@ void msgpack_map_map(struct msgpack_map *f, const char *key, const struct msgpac
     msgpack_map_pack(value, &pk);
 }
 
-/* Loses the other one too if there is nothing to append. */
+/* If `from` is lost, marks `to` as lost too. */
 static void append_packed(const msgpack_sbuffer *from, msgpack_sbuffer *to)
 {
     if (msgpack_bytes_are_lost(from))
@@ -192,11 +192,11 @@ static int has_twice(const msgpack_object *key, struct fail *why)
                       key->via.str.size < 60 ? (int)key->via.str.size : 60, key->via.str.ptr);
 }
 
-/* Each key is looked up among those before it, in a table that is never more than half full. */
+/* Looks each key up among the keys before it, in a hash table that is at most half full. */
 int map_check_keys(const msgpack_object *map, struct fail *why)
 {
     enum { SLOTS = 2 * MSGPACK_MAP_MAX };
-    uint16_t slots[SLOTS] = { 0 }; /* index + 1 */
+    uint16_t slots[SLOTS] = { 0 }; /* index of the key + 1 */
     if (map->type != MSGPACK_OBJECT_MAP) return fail_input(why, "not a map");
     const msgpack_object_kv *kv = map->via.map.ptr;
     if (map->via.map.size > MSGPACK_MAP_MAX)

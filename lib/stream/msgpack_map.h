@@ -1,5 +1,23 @@
-/* msgpack_map.h - key and value pairs of a msgpack map, built in order; and the way
- * back: values of a map that was read, checked one by one.
+/* msgpack_map.h - builds a msgpack map pair by pair, and reads the values of a map that was parsed.
+ *
+ * To build a map, and append it to a stream (writer_add of stream.h also releases it):
+ *
+ *     struct msgpack_map m;
+ *     msgpack_map_init(&m);
+ *     msgpack_map_text(&m, "id", "doc-1");
+ *     msgpack_map_count(&m, "tokens", 512);
+ *     status = writer_add(w, &m, why);
+ *
+ * To read a record that reader_next has returned:
+ *
+ *     static const char *const known[] = { "id", "tokens", NULL };
+ *     uint64_t tokens;
+ *     if (map_check(&record, known, why)) return -1;
+ *     if (map_get_count(&record, "tokens", UINT32_MAX, &tokens, why)) return -1;
+ *
+ * The functions that add a pair copy key and value. They do not report that memory has run out: the
+ * map is lost then, and writer_add or msgpack_bytes_are_lost reports it. Call msgpack_map_release
+ * unless another function has released the map.
  */
 #ifndef LONGQLORA_STREAM_MSGPACK_MAP_H
 #define LONGQLORA_STREAM_MSGPACK_MAP_H
@@ -9,20 +27,25 @@
 #include <msgpack.h>
 #include <stdint.h>
 
-enum { MSGPACK_MAP_MAX = 256 }; /* of a map that is read */
+enum { MSGPACK_MAP_MAX = 256 }; /* the most keys of a map that is read */
 
 struct msgpack_map {
     msgpack_sbuffer bytes;
     uint32_t count;
 };
 
-/* msgpack's callback for an sbuffer that does not forget a failed allocation: the buffer is
- * lost from then on, and what it is packed into as well. */
+/* A msgpack callback that appends to a msgpack_sbuffer. If an allocation fails, the buffer is
+ * marked as lost and stays so, and so does any buffer into which it is packed.
+ * msgpack_bytes_are_lost tells. */
 int msgpack_write_bytes(void *sbuffer, const char *data, size_t bytes);
 bool msgpack_bytes_are_lost(const msgpack_sbuffer *buffer);
 
+/* Makes an empty map. */
 void msgpack_map_init(struct msgpack_map *f);
+/* Frees the pairs; the map is empty afterwards. */
 void msgpack_map_release(struct msgpack_map *f);
+/* Each appends a pair of a key and a value of the type that is named: a text, an unsigned or signed
+ * integer, a float of 64 bits, a boolean, bytes, another map. */
 void msgpack_map_text(struct msgpack_map *f, const char *key, const char *value);
 void msgpack_map_count(struct msgpack_map *f, const char *key, uint64_t value);
 void msgpack_map_integer(struct msgpack_map *f, const char *key, int64_t value);
@@ -30,34 +53,36 @@ void msgpack_map_real(struct msgpack_map *f, const char *key, double value);
 void msgpack_map_flag(struct msgpack_map *f, const char *key, bool value);
 void msgpack_map_bin(struct msgpack_map *f, const char *key, const void *data, size_t bytes);
 void msgpack_map_map(struct msgpack_map *f, const char *key, const struct msgpack_map *value);
-/* The other one's pairs come after those that are there. */
+/* Appends the pairs of `more` after those of *f. */
 void msgpack_map_join(struct msgpack_map *f, const struct msgpack_map *more);
-/* Appends the pairs as one map; the packer writes to an sbuffer. */
+/* Appends the pairs as one map to the packer's buffer, which must be a msgpack_sbuffer. */
 void msgpack_map_pack(const struct msgpack_map *f, msgpack_packer *to);
 
-/* The value of a key of a map; NULL if it has none. */
+/* The value of a key; NULL if the map does not have the key. It belongs to the map. */
 const msgpack_object *map_find(const msgpack_object *map, const char *key);
 
-/* The same for a key of another map, which is a text. */
+/* The same, for a key that is a text object of another map. */
 const msgpack_object *map_find_like(const msgpack_object *map, const msgpack_object *key);
 
-/* Each fails, naming the key, unless the map has it with that type. Texts and bins
- * are borrowed from the map. */
+/* Each reads the value of a key. It fails, and names the key, if the key is missing, its value has
+ * another type, or a count exceeds `most`. Bins belong to the map. */
 int map_get_count(const msgpack_object *map, const char *key, uint64_t most, uint64_t *value,
                   struct fail *why) MUST_USE;
 int map_get_real(const msgpack_object *map, const char *key, double *value,
                  struct fail *why) MUST_USE;
 int map_get_flag(const msgpack_object *map, const char *key, bool *value,
                  struct fail *why) MUST_USE;
-/* Copies at most size-1 bytes; a longer text fails. */
+/* Copies the text and a zero into value[size]. Fails if the text does not fit. */
 int map_get_text(const msgpack_object *map, const char *key, char *value, size_t size,
                  struct fail *why) MUST_USE;
 int map_get_bin(const msgpack_object *map, const char *key, const void **data, size_t *bytes,
                 struct fail *why) MUST_USE;
 
-/* Fails if the map has more than MSGPACK_MAP_MAX keys, one twice, or one that is no text. */
+/* Fails if the map has more than MSGPACK_MAP_MAX keys, the same key twice, or a key that is not a
+ * text. */
 int map_check_keys(const msgpack_object *map, struct fail *why) MUST_USE;
-/* Also if one is neither in `known` (a NULL-ended list) nor begins with "x-". */
+/* Like map_check_keys. Also fails if a key is not in `known` (a list that NULL ends) and does not
+ * begin with "x-". */
 int map_check(const msgpack_object *map, const char *const *known, struct fail *why) MUST_USE;
 
 #endif

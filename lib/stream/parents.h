@@ -1,5 +1,5 @@
-/* parents.h - what a stream was made from, as its end record says. For the reader.
- */
+/* parents.h - reads which files a stream was made from. The end record lists them as "parents".
+ * Only reader.c includes it. */
 #ifndef LONGQLORA_STREAM_PARENTS_H
 #define LONGQLORA_STREAM_PARENTS_H
 
@@ -13,9 +13,10 @@ struct parents {
     uint32_t count;
 };
 
-/* list: the end record's, or NULL. Fails, naming what is wrong, unless it is a list of parents. */
+/* list: the value of the end record's "parents", or NULL. Fails if it is not a valid list of
+ * parents; the message says what is wrong. */
 int parents_read(struct parents *p, const msgpack_object *list, struct fail *why) MUST_USE;
-/* The digest of the first one of that kind; NULL if there is none. */
+/* The digest of the first parent of that kind; NULL if there is none. It belongs to *p. */
 const char *parents_find(const struct parents *p, const char *kind);
 
 #endif

@@ -1,4 +1,5 @@
-/* Bare token files: little-endian numbers and nothing else, as LongLoRA's evaluation reads. */
+/* raw_tokens.c - reads files of bare token ids: little-endian numbers and nothing else. LongLoRA's
+ * evaluation uses this format. */
 #include "lib/common/file.h"
 #include "lib/stream/tokens.h"
 

@@ -6,7 +6,7 @@
 
 enum { SLOTS = 4, ASKED_AHEAD = 8 << 20 };
 
-/* A loaded frame on its way, or the end (status 0), or why there is none (-1). */
+/* A loaded frame; or the end of the file (status 0); or an error (status -1). */
 struct frame_slot {
     char *content;
     size_t size, capacity;
@@ -16,17 +16,18 @@ struct frame_slot {
 };
 
 struct frames_ahead {
-    struct frames source; /* the thread's: file, decompressor, buffers */
+    struct frames source; /* the thread's own file, decompressor and buffers */
     struct frame_slot slot[SLOTS];
-    uint64_t asked;         /* the file's bytes before this one were asked for */
-    uint64_t filled, taken; /* numbers of slots: they take turns */
+    uint64_t asked; /* the kernel was asked to load the file up to this byte */
+    /* How many slots were filled and taken; slot i % SLOTS is used for number i. */
+    uint64_t filled, taken;
     bool is_ending;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t moved;
 };
 
-/* Trades the buffer that was filled for the slot's. */
+/* Exchanges the buffer of the loaded frame with the slot's. */
 static void trade(struct frames *f, struct frame_slot *s)
 {
     char *content = f->content;
@@ -37,7 +38,8 @@ static void trade(struct frames *f, struct frame_slot *s)
     s->capacity = capacity;
 }
 
-/* So that the disk works while a frame is decompressed. A pipe takes no advice. */
+/* Asks the kernel to load the next bytes, so that the disk works while a frame is decompressed. A
+ * pipe ignores this. */
 static void ask_for_more(struct frames_ahead *a)
 {
     while (a->asked < a->source.consumed + 2 * ASKED_AHEAD) {
@@ -76,7 +78,7 @@ int frames_read_ahead(struct frames *f, struct fail *why)
     struct frames_ahead *a = calloc(1, sizeof *a);
     if (!a) return fail(why, "%s: out of memory", f->name);
     a->source = *f;
-    /* The frame that is loaded stays with the caller. */
+    /* The caller keeps the frame that is loaded now. */
     a->source.content = NULL;
     a->source.content_size = a->source.content_capacity = 0;
     pthread_mutex_init(&a->lock, NULL);

@@ -1,5 +1,5 @@
-/* The reading half of stream.h: frames come from frames.c; here is what the
- * objects in them mean. */
+/* reader.c - the reading half of stream.h. frames.c delivers the frames; this file interprets the
+ * objects in them. */
 #include "lib/common/file.h"
 #include "lib/stream/frames.h"
 #include "lib/stream/msgpack_check.h"
@@ -16,17 +16,18 @@ struct reader {
     enum stream_kind kind;
     char *name;
     char wanted[320], from_json[160];
-    size_t at; /* in the current frame */
+    size_t at; /* position in the current frame */
     msgpack_unpacked header, object;
-    char *header_bytes; /* the header's texts point into this copy */
+    char *header_bytes; /* a copy of the header's bytes; its texts point into it */
     XXH3_state_t *hash;
-    uint64_t records, stream_records; /* read in all; in the current one of concatenated streams */
+    /* records: read in total; stream_records: read from the current one of concatenated streams */
+    uint64_t records, stream_records;
     bool has_ended, has_failed;
     struct fail failed;
     char digest[STREAM_DIGEST_TEXT];
     struct parents parents;
     struct stream_wording wording;
-    /* random access */
+    /* For access by number. */
     uint64_t *frame_offset, *frame_first; /* [frame_count], [frame_count + 1] */
     size_t frame_count;
     struct loaded_frame *cached; /* [frame_count] */
@@ -34,11 +35,11 @@ struct reader {
     uint64_t clock;
 };
 
-/* A frame kept for random access: its content, and where each record begins. */
+/* A frame that is kept for access by number: its content, and where each record begins. */
 struct loaded_frame {
     char *content;
     size_t bytes, *object_at;
-    uint64_t used; /* when last */
+    uint64_t used; /* when it was used last */
 };
 enum { CACHED_BYTES_MAX = 64 << 20 };
 
@@ -57,7 +58,7 @@ static enum object_role role_of(const msgpack_object *o)
     return map_find(o, "longqlora") ? OBJECT_HEADER : OBJECT_RECORD;
 }
 
-/* The map at the start of some bytes. */
+/* Parses the map at the start of some bytes. */
 static int parse_object(struct reader *r, const char *start, size_t bytes, size_t *length,
                         struct fail *why)
 {
@@ -77,7 +78,7 @@ static int parse_object(struct reader *r, const char *start, size_t bytes, size_
     return 0;
 }
 
-/* Takes the object at r->at out of the current frame. */
+/* Reads the object at r->at of the current frame and advances r->at. */
 static int read_object(struct reader *r, const char **start, size_t *length, struct fail *why)
 {
     *start = r->in.content + r->at;
@@ -86,7 +87,7 @@ static int read_object(struct reader *r, const char **start, size_t *length, str
     return 0;
 }
 
-/* 1 with an unread object in the current frame, 0 at the end of input. */
+/* Makes sure that the current frame has an unread object. Returns 1, 0 at the end, or -1. */
 static int fill(struct reader *r, struct fail *why)
 {
     while (r->at >= r->in.content_size) {
@@ -170,7 +171,8 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
 
 int reader_open(struct reader **r, const char *path, enum stream_kind kind, struct fail *why)
 {
-    bool is_made = kind != STREAM_WEIGHTS && kind != STREAM_STATE; /* while it is read: by pipes */
+    /* These kinds may be read from a pipe that is still being written. */
+    bool is_made = kind != STREAM_WEIGHTS && kind != STREAM_STATE;
     *r = NULL;
     return !is_made && file_check_text(path, why) ? -1 : open_reader(r, path, kind, false, why);
 }
@@ -207,7 +209,7 @@ int reader_read_ahead(struct reader *r, struct fail *why)
 const char *reader_name(const struct reader *r) { return r->name; }
 void reader_call(struct reader *r, const char *name)
 {
-    snprintf(r->name, strlen(r->name) + 1, "%s", name); /* which r->in has, too */
+    snprintf(r->name, strlen(r->name) + 1, "%s", name); /* r->in has a pointer to the same text */
 }
 const msgpack_object *reader_header(const struct reader *r) { return &r->header.data; }
 uint64_t reader_position(const struct reader *r) { return r->records; }
@@ -252,7 +254,7 @@ static int check_end(struct reader *r, const msgpack_object *end, struct fail *w
     return 0;
 }
 
-/* Do the fields of a concatenated stream's header agree with the first one's? */
+/* Fails unless the fields in the header of a concatenated stream agree with the first stream's. */
 static int check_same(struct reader *r, const msgpack_object *header, size_t bytes,
                       struct fail *why)
 {
@@ -272,7 +274,8 @@ static int check_same(struct reader *r, const msgpack_object *header, size_t byt
     return 0;
 }
 
-/* Header and end record of a stream among concatenated ones: 0 if it may go on. */
+/* Handles a header or an end record between concatenated streams. Returns 0 if reading may go
+ * on. */
 static int check_border(struct reader *r, enum object_role role, const char *start, size_t length,
                         struct fail *why)
 {
@@ -349,15 +352,15 @@ static int add_frame(struct reader *r, uint64_t offset, uint64_t first, struct f
     return 0;
 }
 
-/* Tries the seek table: 1 if the index stands, 0 if it cannot be used. */
+/* Tries to index by the seek table. Returns 1 if that worked, 0 if the table cannot be used. */
 static int index_by_table(struct reader *r, struct fail *why)
 {
     uint64_t *offsets;
     size_t count;
-    uint64_t content; /* in which no more records can be than it has bytes */
+    uint64_t content; /* a bound on the number of records, because each takes at least one byte */
     int got = frames_table(&r->in, &offsets, &count, &content, why);
     if (got <= 0) return got;
-    /* Frames: header, data, end record. */
+    /* The first frame is the header, the last one the end record. */
     int status = 0;
     if (count >= 2 && !frames_at(&r->in, offsets[count - 1], why)) {
         const char *start;
@@ -428,7 +431,7 @@ int reader_index(struct reader *r, struct fail *why)
     return got ? 0 : index_by_reading(r, why);
 }
 
-/* Forgets frames not used for long, until another one fits. */
+/* Frees the frames that were not used for the longest time, until a frame of `bytes` fits. */
 static void make_room(struct reader *r, size_t bytes)
 {
     while (r->cached_bytes && r->cached_bytes + bytes > CACHED_BYTES_MAX) {
@@ -438,14 +441,14 @@ static void make_room(struct reader *r, size_t bytes)
                 oldest = &r->cached[i];
         if (!oldest) return;
         r->cached_bytes -= oldest->bytes;
-        /* The analyser loses sight of entries that are zeroed when they are freed. */
+        /* The static analyser does not see that freed entries are zeroed. */
         free(oldest->content);
         free(oldest->object_at); /* NOLINT(clang-analyzer-unix.Malloc) */
         *oldest = (struct loaded_frame){ 0 };
     }
 }
 
-/* Notes where the records of the current frame begin. */
+/* Stores where the records of the current frame begin. */
 static int find_records(struct reader *r, size_t *object_at, uint64_t expected, struct fail *why)
 {
     uint64_t found = 0;
@@ -470,7 +473,7 @@ static int load_frame(struct reader *r, size_t frame, struct fail *why)
     struct loaded_frame *l = &r->cached[frame];
     if (l->content) return 0;
     if (frames_at(&r->in, r->frame_offset[frame], why)) return -1;
-    /* The end record says how many, and may lie: a record has at least a byte. */
+    /* The count is from the end record and may be wrong. Each record takes at least a byte. */
     if (expected > r->in.content_size)
         return fail_input(why, "%s: a frame of %zu bytes, in which %llu records were promised",
                           r->name, r->in.content_size, (unsigned long long)expected);

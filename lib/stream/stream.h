@@ -1,9 +1,23 @@
-/* stream.h - the one container for what the programs hand to each other.
+/* stream.h - reads and writes the container in which all programs exchange data.
  *
- * msgpack objects in zstd frames: a header map, record maps, an end record with
- * their number and digest; docs/formats/stream.md has it to the byte. A stream
- * that stops without its end record is damaged, never merely short. Streams of one
- * kind whose own fields agree may be concatenated.
+ * A stream is a sequence of msgpack objects in zstd frames: a header map, record maps, and an end
+ * record with their number and digest. docs/formats/stream.md defines every byte. A stream without
+ * its end record is damaged. Streams of one kind may be concatenated if the fields of their headers
+ * agree.
+ *
+ *     struct writer *w;
+ *     if (writer_open(&w, path, STREAM_SCORES, "ppl", &own, &options, why)) return -1;
+ *     ... fill a msgpack_map and call writer_add(w, &map, why); if it fails, writer_abandon(w) ...
+ *     if (writer_close(w, why)) return -1;
+ *
+ *     struct reader *r;
+ *     msgpack_object record;
+ *     if (reader_open(&r, path, STREAM_SCORES, why)) return -1;
+ *     while ((got = reader_next(r, &record, why)) > 0)
+ *         if (use(&record, why)) { got = reader_fail(r, why); break; }
+ *     reader_close(r);      got is 0 at the end and -1 on failure
+ *
+ * A failure of the reader that is damage has status 3 and names the record or the byte.
  */
 #ifndef LONGQLORA_STREAM_STREAM_H
 #define LONGQLORA_STREAM_STREAM_H
@@ -16,79 +30,90 @@ enum stream_kind { STREAM_TOKENS, STREAM_SAMPLES, STREAM_WEIGHTS, STREAM_SCORES,
 
 enum {
     STREAM_VERSION = 1,
-    STREAM_FRAME_BYTES = 1 << 20, /* a frame is cut when it holds so many */
-    STREAM_FRAME_MAX = 1 << 28,   /* a longer one is refused */
-    STREAM_HEADER_MAX = 1 << 20,  /* so is a longer header */
-    STREAM_DEPTH_MAX = 8,         /* and deeper nesting */
-    STREAM_VALUES_MAX = 1 << 20,  /* and an object of more values: each is 24 bytes of memory */
+    /* The writer starts a new frame when the current one has this many bytes. */
+    STREAM_FRAME_BYTES = 1 << 20,
+    STREAM_FRAME_MAX = 1 << 28,  /* the reader refuses a longer frame */
+    STREAM_HEADER_MAX = 1 << 20, /* the longest header */
+    STREAM_DEPTH_MAX = 8,        /* the deepest nesting of an object */
+    STREAM_VALUES_MAX = 1 << 20, /* the most values of an object; each takes 24 bytes of memory */
     STREAM_PARENTS_MAX = 8,
     STREAM_DIGEST_TEXT = DIGEST_TEXT,
 };
 
+/* "tokens", "samples" and so on, as in the header. */
 const char *stream_kind_name(enum stream_kind kind);
 
 /* ---- writing ---- */
 
 struct writer;
 
-/* own: the kind's own fields; options: what changes the records. Both are copied. */
+/* Begins a stream. path "-" is standard output. own: the fields that belong to the kind; options:
+ * the program's options that influence the records. Both may be empty, and are copied. */
 int writer_open(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
                 const struct msgpack_map *own, const struct msgpack_map *options,
                 struct fail *why) MUST_USE;
-/* The same as JSON lines (jsonl.h); for tokens and samples. */
+/* Begins a stream in the form of JSON lines (jsonl.h). Only for tokens and samples. */
 int writer_open_json(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
                      const struct msgpack_map *own, const struct msgpack_map *options,
                      struct fail *why) MUST_USE;
-/* Lets another thread write so many bytes to come: see output_write_behind. */
+/* Lets another thread write the next `bytes` bytes; see output_write_behind. */
 void writer_write_behind(struct writer *w, uint64_t bytes);
-/* Appends a record; *record is emptied. */
+/* Appends a record and releases it, also on failure. */
 int writer_add(struct writer *w, struct msgpack_map *record, struct fail *why) MUST_USE;
-/* Names what the stream was made from; may be called until the close. */
+/* Adds a file that the stream was made from, to be listed in the end record. May be called until
+ * writer_close. */
 void writer_parent(struct writer *w, const char *kind, const char *digest);
-/* Says how its conversations are worded; may be called until the close. */
+/* Sets the template with which the conversations in this stream were formatted. May be called until
+ * writer_close. */
 void writer_wording(struct writer *w, const struct stream_wording *wording);
-/* Writes the end record and completes the file, or removes it and says why. */
+/* Writes the end record and completes the file, or removes it and tells why. Releases w in both
+ * cases. */
 int writer_close(struct writer *w, struct fail *why) MUST_USE;
+/* Removes the file and releases w. */
 void writer_abandon(struct writer *w);
 
 /* ---- reading ---- */
 
 struct reader;
 
-/* "-" is standard input. Reads and checks the header. */
+/* Opens a stream and checks its header. "-" is standard input. The caller closes *r. */
 int reader_open(struct reader **r, const char *path, enum stream_kind kind,
                 struct fail *why) MUST_USE;
 int reader_open_json(struct reader **r, const char *path, enum stream_kind kind,
                      struct fail *why) MUST_USE;
 void reader_close(struct reader *r);
 
-/* The path, for messages; and the header's map. */
+/* The name of the stream in messages, which is its path. It belongs to r. */
 const char *reader_name(const struct reader *r);
-/* Another name for messages, no longer than the path: what the user called a file that lies
- * elsewhere. */
+/* Sets another name for messages, no longer than the path, if the user knows the file by that
+ * name. */
 void reader_call(struct reader *r, const char *name);
+/* The header's map. It belongs to r. */
 const msgpack_object *reader_header(const struct reader *r);
 
-/* The next record, valid until the next call. 1 a record, 0 the end, -1 see why. */
+/* Reads the next record. It is valid until the next call. Returns 1, 0 at the end, or -1. */
 int reader_next(struct reader *r, msgpack_object *record, struct fail *why) MUST_USE;
-/* Lets another thread read and decompress what comes next, where that is a regular file.
- * For reading from the beginning to the end. */
+/* Starts a thread that reads and decompresses in advance, if the stream is a regular file. Use it
+ * to read from the beginning to the end. */
 int reader_read_ahead(struct reader *r, struct fail *why) MUST_USE;
-/* Number of records that were read; what a message about the last one calls it. */
+/* How many records were read. Messages use it as the number of the last record. */
 uint64_t reader_position(const struct reader *r);
-/* Reports damage in the record just read: "name: record 18: what". Returns -1. */
+/* Reports an error in the last record: puts "name: record 18: " before *why and sets status 3.
+ * Returns -1. */
 int reader_fail(const struct reader *r, struct fail *why);
-/* Once reader_next has returned 0: the digest of the whole stream, and that of what it was made
- * from, of a kind; NULL if it does not say. */
+/* After reader_next has returned 0: the digest of the whole stream, and the digest of the parent of
+ * that kind (NULL if the stream names none). Both belong to r. */
 const char *reader_digest(const struct reader *r);
 const char *reader_parent(const struct reader *r, const char *kind);
-/* How its conversations are worded; likewise at the end, or after reader_index. */
+/* The template of the conversations. It is known after reader_next has returned 0, or after
+ * reader_index. */
 const struct stream_wording *reader_wording(const struct reader *r);
 
-/* Makes any record reachable by number: by the seek table if it adds up, else by
- * reading all once. Regular files only; to be called before reader_next. */
+/* Prepares access to records by number. Uses the seek table if it is valid, otherwise reads the
+ * whole stream once. Only for regular files; call it before reader_next. */
 int reader_index(struct reader *r, struct fail *why) MUST_USE;
-uint64_t reader_records(const struct reader *r); /* after reader_index */
+uint64_t reader_records(const struct reader *r); /* the number of records; after reader_index */
+/* Reads record `number`, from 0; after reader_index. It is valid until the next call. */
 int reader_at(struct reader *r, uint64_t number, msgpack_object *record, struct fail *why) MUST_USE;
 
 #endif

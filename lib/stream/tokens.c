@@ -188,7 +188,7 @@ int samples_reader(struct reader **r, const char *path, enum view view, struct s
     return -1;
 }
 
-/* 16 to 32 bits; returns the largest. */
+/* Converts 16-bit to 32-bit numbers and returns the largest. */
 static uint32_t widen(uint32_t *restrict to, const void *restrict from, size_t count)
 {
     uint16_t block[256], largest = 0;
@@ -231,7 +231,7 @@ static int get_ids(const msgpack_object *record, const struct token_info *info, 
     return 0;
 }
 
-/* Copies a bin of u32. */
+/* Copies a bin of 32-bit numbers. */
 static int get_u32(const msgpack_object *record, const char *key, size_t unit, uint32_t **values,
                    size_t *count, struct fail *why)
 {

@@ -1,5 +1,9 @@
-/* tokens.h - streams of kind "tokens" and "samples": documents as token
- * numbers, and training samples cut from them. docs/formats has the bytes.
+/* tokens.h - streams of kind "tokens" (documents as token ids) and "samples" (training samples cut
+ * from them). docs/formats/tokens.md and samples.md define the bytes.
+ *
+ * tokens_read and samples_read return 1, 0 at the end, or -1. Functions that read reuse the buffers
+ * of *t or *s from call to call; zero the struct before the first call and release it after the
+ * last.
  */
 #ifndef LONGQLORA_STREAM_TOKENS_H
 #define LONGQLORA_STREAM_TOKENS_H
@@ -8,26 +12,26 @@
 
 enum { TOKENS_ID_MAX = 4096, TOKENS_VOCAB_MAX = 1 << 24, SOURCE_MAX = 256 };
 
-/* The fields that tokens and samples share: how the text became numbers. */
+/* The header fields that tokens and samples share. They say how text was turned into token ids. */
 struct token_info {
-    char tokenizer[STREAM_DIGEST_TEXT]; /* digest of the tokenizer's file; may be empty */
+    char tokenizer[STREAM_DIGEST_TEXT]; /* digest of the tokenizer's file; may be "" */
     uint64_t vocab_size, bos, eos;
     bool add_bos, add_eos;
 };
 
-/* One document. targets: pairs [start, end) of positions that are trained on;
- * target_count 0 and has_targets false: all of them. */
+/* One document of `count` token ids. targets are pairs [start, end) of positions that count in the
+ * loss. If has_targets is false, all positions count. */
 struct tokens {
     char id[TOKENS_ID_MAX], source[SOURCE_MAX];
     uint32_t *ids;
     size_t count, capacity;
     uint32_t *targets;
-    size_t target_count; /* pairs */
+    size_t target_count; /* the number of pairs */
     bool has_targets;
 };
 
-/* One training sample. documents: the lengths of the documents in it, which add up
- * to count. */
+/* One training sample of `count` token ids. documents are the lengths of the documents in it, which
+ * add up to count. targets are as in struct tokens. */
 struct sample {
     char source[SOURCE_MAX];
     uint32_t *ids;
@@ -45,31 +49,36 @@ struct sample_info {
     char strategy[32];
 };
 
+/* Free the buffers. */
 void tokens_release(struct tokens *t);
 void sample_release(struct sample *s);
 
-/* How records stand in a file: in our streams, as JSON lines, or (tokens only) as bare
- * little-endian numbers, all of them one document. */
+/* The form of the records in a file: a stream, JSON lines, or (tokens only) a file of little-endian
+ * 16-bit or 32-bit numbers, which is one document. */
 enum view { VIEW_STREAM, VIEW_JSONL, VIEW_U16, VIEW_U32 };
 #define VIEW_WORDS "stream|jsonl|u16|u32"
 enum view view_of(const char *word);
 
-/* Not for bare numbers. Options may be NULL. */
+/* Begins a stream of tokens. The view may not be VIEW_U16 or VIEW_U32. options may be NULL. */
 int tokens_writer(struct writer **w, const char *path, enum view view, const char *tool,
                   const struct token_info *info, const struct msgpack_map *options,
                   struct fail *why) MUST_USE;
+/* Appends a document. */
 int tokens_write(struct writer *w, const struct token_info *info, const struct tokens *t,
                  struct fail *why) MUST_USE;
+/* Opens a stream of tokens, and fills *info from its header. */
 int tokens_reader(struct reader **r, const char *path, enum view view, struct token_info *info,
                   struct fail *why) MUST_USE;
-/* 1 a document, 0 the end, -1 damaged. *t is reused from call to call. */
+/* Reads the next document. */
 int tokens_read(struct reader *r, const struct token_info *info, struct tokens *t,
                 struct fail *why) MUST_USE;
 
-/* A file of bare numbers as one document whose source is the file's name. */
+/* Reads a file of bare numbers as one document. Its source is the file's name. An id that is not
+ * below `vocab` is an error. digest becomes the digest of the file. */
 int tokens_read_raw(const char *path, enum view view, uint64_t vocab, struct tokens *t,
                     char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
 
+/* The same for samples. */
 int samples_writer(struct writer **w, const char *path, enum view view, const char *tool,
                    const struct sample_info *info, const struct msgpack_map *options,
                    struct fail *why) MUST_USE;
@@ -79,7 +88,7 @@ int samples_reader(struct reader **r, const char *path, enum view view, struct s
                    struct fail *why) MUST_USE;
 int samples_read(struct reader *r, const struct sample_info *info, struct sample *s,
                  struct fail *why) MUST_USE;
-/* The sample of that number; the reader must be indexed. */
+/* Reads sample `number`. reader_index must have been called. */
 int samples_read_at(struct reader *r, const struct sample_info *info, uint64_t number,
                     struct sample *s, struct fail *why) MUST_USE;
 

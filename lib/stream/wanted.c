@@ -3,8 +3,10 @@
 #include "lib/common/program.h"
 
 static const struct {
-    const char *what, *maker; /* NULL: checkpoints have it, no program is asked to make it */
-    const char *view; /* what the maker's --from calls its JSON lines; NULL: there are none */
+    /* maker is NULL for streams inside checkpoints, which users do not make */
+    const char *what, *maker;
+    /* The word of the maker's option --from for JSON lines; NULL if it cannot read them. */
+    const char *view;
 } kinds[] = {
     [STREAM_TOKENS] = { "a stream of tokens", "tokenize", "jsonl" },
     [STREAM_SAMPLES] = { "a stream of samples", "pack", "samples-jsonl" },

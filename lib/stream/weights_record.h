@@ -1,5 +1,8 @@
-/* weights_record.h - streams of kind "weights": a model's tensors, row range by row
- * range, quantized or not. docs/formats/weights.md has the bytes.
+/* weights_record.h - streams of kind "weights": the tensors of a model, in ranges of rows,
+ * quantized or not. docs/formats/weights.md defines the bytes.
+ *
+ * To write: fill struct weights_info and call weights_writer, weights_write for each record, and
+ * writer_close. To read: weights_reader, weights_read until it returns 0, reader_close.
  */
 #ifndef LONGQLORA_STREAM_WEIGHTS_RECORD_H
 #define LONGQLORA_STREAM_WEIGHTS_RECORD_H
@@ -7,45 +10,54 @@
 #include "lib/stream/stream.h"
 
 enum {
-    WEIGHTS_RECORD_BYTES = 2 << 20, /* as they are written: what is copied stays in the cache */
+    /* Bytes of data in a record; small enough that copied data stay in the CPU's cache. */
+    WEIGHTS_RECORD_BYTES = 2 << 20,
     WEIGHTS_CONFIG_MAX = 1 << 20,
-    WEIGHTS_NAME_MAX = 255, /* bytes of a tensor's name, as in safetensors */
+    WEIGHTS_NAME_MAX = 255, /* bytes of a tensor's name */
 };
 
 struct weights_info {
-    char *config; /* config.json's text; given by the reader, freed by weights_info_release */
+    /* The text of config.json; allocated by the reader, freed by weights_info_release. */
+    char *config;
     char quantization[16];              /* "nf4" or "none" */
-    char base[STREAM_DIGEST_TEXT];      /* of the source tensors; empty: a parent has it */
-    char tokenizer[STREAM_DIGEST_TEXT]; /* of its file; empty if unknown */
+    char base[STREAM_DIGEST_TEXT];      /* digest of the source tensors; "" if a parent has it */
+    char tokenizer[STREAM_DIGEST_TEXT]; /* digest of the tokenizer's file; "" if unknown */
 };
 
-/* Rows [first_row, end_row) of a tensor [rows, cols]. NF4: data holds the codes, absmax
- * and nested those of the range, which begins at a multiple of 16384 elements. */
+/* Rows [first_row, end_row) of a tensor [rows, cols]. For NF4, data are the 4-bit codes, absmax the
+ * 8-bit codes of the blocks' absmax, and absmax_scale their f32 scales, all of this range of rows.
+ * The range begins at a multiple of 16384 elements. */
 struct weights_record {
     char name[WEIGHTS_NAME_MAX + 1];
-    char dtype[8]; /* f32 f16 bf16 nf4 */
+    char dtype[8]; /* "f32", "f16", "bf16" or "nf4" */
     int64_t rows, cols, first_row, end_row;
-    const void *data, *absmax, *absmax_scale; /* borrowed from the reader */
+    /* borrowed: from the caller when written, from the reader until its next call when read */
+    const void *data, *absmax, *absmax_scale;
     size_t data_bytes, absmax_bytes, absmax_scale_bytes;
     float offset;
 };
 
-/* The kind of the parent that a stream has the source tensors' digest from. */
+/* A parent of this kind has the digest of the source tensors. */
 #define WEIGHTS_BASE "base"
 
 void weights_info_release(struct weights_info *info);
+/* Begins a stream of weights. options: see writer_open. */
 int weights_writer(struct writer **w, const char *path, const char *tool,
                    const struct weights_info *info, const struct msgpack_map *options,
                    struct fail *why) MUST_USE;
+/* Appends a record. Its data are copied. */
 int weights_write(struct writer *w, const struct weights_record *r, struct fail *why) MUST_USE;
+/* Opens a stream of weights and fills *info from its header. */
 int weights_reader(struct reader **r, const char *path, struct weights_info *info,
                    struct fail *why) MUST_USE;
-/* 1, 0, -1. Sizes are checked against the shape. */
+/* Reads the next record and checks that its sizes match its shape. Returns 1, 0 at the end, or
+ * -1. */
 int weights_read(struct reader *r, struct weights_record *record, struct fail *why) MUST_USE;
 
-/* The fewest rows of so many columns whose end begins a nested scale of NF4. */
+/* The smallest number of rows whose elements are a multiple of 16384, so that an NF4 scale ends
+ * with the last row. */
 int64_t weights_rows_unit(int64_t cols);
-/* Rows of a tensor with so many columns that one record holds. */
+/* How many rows of a tensor [rows, cols] one record holds, at bits_each bits per element. */
 int64_t weights_rows_each(int64_t rows, int64_t cols, size_t bits_each);
 
 #endif

@@ -2,7 +2,7 @@
 
 static const char end_key[] = "x-template";
 
-/* A text that is missing, or too long to be one of ours, is none. */
+/* Copies a text. A text that is missing or too long counts as empty. */
 static void copy_text(const msgpack_object *map, const char *key, char *to, size_t size)
 {
     struct fail ignored;
@@ -31,7 +31,7 @@ void wording_add_header(struct stream_wording *w, const msgpack_object *header)
     if (!options || options->type != MSGPACK_OBJECT_MAP) return;
     copy_text(options, "template", own.name, sizeof own.name);
     copy_text(options, "template_digest", own.digest, sizeof own.digest);
-    /* The program that wrote no digest had another vicuna. */
+    /* The version that wrote no digest used "vicuna" for what is called "vicuna-apart" now. */
     if (!strcmp(own.name, "vicuna") && !*own.digest)
         snprintf(own.name, sizeof own.name, "vicuna-apart");
     wording_add(w, &own);

@@ -1,9 +1,10 @@
-/* wording.h - how the conversations in a stream are worded, for the adapter that is trained
- * on them.
+/* wording.h - records which chat template formatted the conversations of a stream. An adapter that
+ * is trained on them needs the same template in use.
  *
- * tokenize says it in the header's options, where nobody downstream looks, and in the end record,
- * from where pack hands it on: a stage that streams knows what all of its input was only at the
- * end. Text that is no conversation has no wording, and may stand beside conversations that have.
+ * tokenize writes the template into the options of its header and into its end record; pack copies
+ * it from there into its own end record. It is in the end record because a program that reads a
+ * pipe knows the templates of all its inputs only at the end. Plain text has no template, and may
+ * be mixed with conversations.
  */
 #ifndef LONGQLORA_STREAM_WORDING_H
 #define LONGQLORA_STREAM_WORDING_H
@@ -14,18 +15,20 @@
 enum { WORDING_NAME_MAX = 256, WORDING_TEXT_MAX = 8192 };
 
 struct stream_wording {
-    char name[WORDING_NAME_MAX]; /* of a template; "": there are no conversations */
-    char digest[DIGEST_TEXT];    /* of all that it says; "": an older program did not say */
-    char text[WORDING_TEXT_MAX]; /* the template as a file of its own; "": not kept */
-    bool is_mixed;               /* of several, of which this is the first */
+    char name[WORDING_NAME_MAX]; /* the template's name; "" if there are no conversations */
+    /* Digest of the template; "" if an older program wrote the stream. */
+    char digest[DIGEST_TEXT];
+    char text[WORDING_TEXT_MAX]; /* the template as a file's text; "" if it was not kept */
+    bool is_mixed;               /* the stream has several templates, and this is the first */
 };
 
-/* Adds what the header or the end record of one more stream says, if it says anything. */
+/* Each adds what another stream says about its template: its header, its end record, or a struct
+ * that was filled before. */
 void wording_add_header(struct stream_wording *w, const msgpack_object *header);
 void wording_add_end(struct stream_wording *w, const msgpack_object *end);
 void wording_add(struct stream_wording *w, const struct stream_wording *more);
 
-/* Appends the end record's key and its map; only where there is a name. */
+/* Appends the key and value for an end record; nothing if there is no template. */
 void wording_pack(const struct stream_wording *w, msgpack_packer *to);
 
 #endif

@@ -1,4 +1,4 @@
-/* The writing half of stream.h: frames, end record, seek table. */
+/* writer.c - the writing half of stream.h: frames, the end record and the seek table. */
 #include "lib/common/output.h"
 #include "lib/stream/jsonl.h"
 #include "lib/stream/seek_table.h"
@@ -18,9 +18,9 @@ struct frame {
 
 struct writer {
     struct output out;
-    bool is_raw; /* weights: codes gain 2.5 % at most, so frames store them */
+    bool is_raw; /* stores the frames uncompressed: NF4 codes would shrink by 2.5 % at most */
     bool as_json;
-    int token_width; /* as JSON */
+    int token_width; /* bytes of a token in JSON lines */
     msgpack_sbuffer frame;
     ZSTD_CCtx *zstd;
     char *compressed;
@@ -32,7 +32,7 @@ struct writer {
     struct msgpack_map parents[STREAM_PARENTS_MAX];
     int parent_count;
     struct stream_wording wording;
-    struct fail failed; /* the first failure; repeated by close */
+    struct fail failed; /* the first failure; writer_close reports it */
     bool has_failed;
 };
 
@@ -46,8 +46,8 @@ static void put_le(unsigned char *at, uint64_t value, int bytes)
         at[i] = (unsigned char)(value >> (8 * i));
 }
 
-/* A zstd frame (RFC 8878) of raw blocks: magic, descriptor "single segment, 8-byte
- * content size, checksum", blocks of at most 128 KiB, low half of XXH64. */
+/* Writes a zstd frame (RFC 8878) of raw blocks: magic number; descriptor "single segment, 8-byte
+ * content size, checksum"; blocks of at most 128 KiB; the low half of XXH64. */
 static size_t store_frame(unsigned char *to, const char *data, size_t bytes)
 {
     enum { BLOCK = 128 << 10, DESCRIPTOR = 3 << 6 | 1 << 5 | 1 << 2 };
@@ -236,7 +236,8 @@ static void pack_end(struct writer *w, size_t data_frames)
     digest_of_state(w->hash, digest);
     msgpack_packer pk;
     msgpack_packer_init(&pk, &w->frame, msgpack_write_bytes);
-    /* A reader takes no larger object; without the list it reads from the start. */
+    /* Leaves the list of frames out if it would exceed the reader's limit. The reader then reads
+     * from the start. */
     bool has_frames = data_frames <= STREAM_VALUES_MAX / 2;
     bool has_wording = *w->wording.name;
     msgpack_pack_map(&pk, 3 + (size_t)has_frames + (w->parent_count ? 1 : 0) + has_wording);
@@ -260,7 +261,7 @@ static void pack_end(struct writer *w, size_t data_frames)
         msgpack_map_pack(&w->parents[i], &pk);
 }
 
-/* The table of zstd's seekable format, in a skippable frame. */
+/* Writes the table of zstd's seekable format, in a skippable frame. */
 static int write_seek_table(struct writer *w, struct fail *why)
 {
     size_t entries = w->frame_count, bytes = 8 + 8 * entries + 9;

@@ -2,13 +2,13 @@
 
 enum kind { NONE, TRUTH, INTEGER, TEXT, NAME, TUPLE, DICT, STORAGE, TENSOR };
 
-/* What names of the pickle stand for. */
+/* What a global name in the pickle stands for. */
 enum meaning { MAKES_DICT, MAKES_TENSOR, MAKES_PARAMETER, IS_STORAGE };
 
 static const struct name {
     const char *module, *name;
     enum meaning meaning;
-    enum dtype dtype; /* of a storage */
+    enum dtype dtype; /* the element type of a storage */
 } names[] = {
     { "collections", "OrderedDict", MAKES_DICT, DTYPE_U8 },
     { "torch._utils", "_rebuild_tensor_v2", MAKES_TENSOR, DTYPE_U8 },
@@ -27,21 +27,23 @@ static const struct name {
 
 struct value {
     enum kind kind;
-    uint32_t first, count; /* TUPLE, TENSOR: of items; DICT: first and last pair */
-    int64_t integer;       /* INTEGER; NAME: index in names; STORAGE: elements; TENSOR: storage */
-    const char *text;      /* TEXT; STORAGE: its key. In the pickle */
+    /* TUPLE, TENSOR: the range of its items; DICT: its first and last pair */
+    uint32_t first, count;
+    /* INTEGER: the number; NAME: index in names; STORAGE: elements; TENSOR: its storage */
+    int64_t integer;
+    const char *text; /* TEXT: the text; STORAGE: its key; points into the pickle */
     uint32_t bytes;
-    uint32_t name; /* STORAGE: index in names; TEXT: 1 once it has named a tensor */
+    uint32_t name; /* STORAGE: index in names; TEXT: 1 after it has named a tensor */
 };
 
 _Static_assert(PICKLE_VALUES_MAX == 4194304, "as a message says");
 
-/* A list of key and value; 0 is no pair. */
+/* A dict's pairs form a linked list; next is 0 at its end. */
 struct pair {
     uint32_t key, value, next;
 };
 
-/* An array that grows; elements are found by number, since it moves. */
+/* A growing array. Elements are referred to by index, because they move when it grows. */
 struct heap {
     void *at;
     uint32_t count, capacity;
@@ -72,7 +74,7 @@ static int refuse(struct machine *m, const char *what)
     return fail_input(m->why, "byte %zu: %s", m->at, what);
 }
 
-/* A new zeroed element at the end. */
+/* Appends a zeroed element. */
 static int extend(struct machine *m, struct heap *h, size_t each)
 {
     if (h->count == h->capacity) {
@@ -101,7 +103,7 @@ static int push(struct machine *m, struct value v)
     return append(m, &m->stack, m->values.count - 1);
 }
 
-/* The stack's height under the last mark: what is below belongs to others. */
+/* The height of the stack at the last mark. Values below it belong to enclosing objects. */
 static uint32_t floor_of(const struct machine *m)
 {
     return m->marks.count ? number_at(&m->marks, m->marks.count - 1) : 0;
@@ -114,7 +116,7 @@ static int pop(struct machine *m, uint32_t *index)
     return 0;
 }
 
-/* The last value, if it is of that kind; it stays. */
+/* The last value of the stack, which must be of that kind. It stays on the stack. */
 static int top(struct machine *m, enum kind kind, uint32_t *index)
 {
     if (m->stack.count <= floor_of(m)) return refuse(m, "the stack is empty");
@@ -123,7 +125,7 @@ static int top(struct machine *m, enum kind kind, uint32_t *index)
     return 0;
 }
 
-/* Ends the last mark: *first, *count are what the stack had above it. */
+/* Removes the last mark. *first and *count become the range of values above it. */
 static int unmark(struct machine *m, uint32_t *first, uint32_t *count)
 {
     if (!m->marks.count) return refuse(m, "no mark");
@@ -148,7 +150,7 @@ static int make_short_tuple(struct machine *m, uint32_t count)
     return make_tuple(m, m->stack.count - count, count);
 }
 
-/* The item of a tuple, if it is of that kind. */
+/* Item i of a tuple, if it is of that kind; otherwise NULL. */
 static struct value *item(const struct machine *m, const struct value *tuple, uint32_t i,
                           enum kind kind)
 {
@@ -172,7 +174,7 @@ static int add_pair(struct machine *m, uint32_t owner, uint32_t key, uint32_t va
     return 0;
 }
 
-/* Keys and values from the stack's place `first` on, into the dict below. */
+/* Puts the keys and values on the stack, from index `first` on, into the dict below them. */
 static int set_items(struct machine *m, uint32_t first, uint32_t count)
 {
     uint32_t owner;
@@ -212,7 +214,7 @@ static int push_stack_name(struct machine *m)
     return push_name(m, from->text, from->bytes, n->text, n->bytes);
 }
 
-/* ('storage', class, key, location, elements) */
+/* Makes a storage of the tuple ('storage', class, key, location, elements). */
 static int push_storage(struct machine *m)
 {
     uint32_t index;
@@ -230,7 +232,7 @@ static int push_storage(struct machine *m)
                                    .name = (uint32_t)named->integer });
 }
 
-/* Calls that stand for values: nothing is called. */
+/* Replaces the known calls by the value that they would make. Nothing is called. */
 static int reduce(struct machine *m)
 {
     uint32_t args_index, name_index;
@@ -314,7 +316,7 @@ static int push_global(struct machine *m)
     return push_name(m, module, module_bytes, name, name_bytes);
 }
 
-/* Remembers the last value under a number: the memo is a table of index + 1. */
+/* Stores the last value in the memo under a number. The memo holds index + 1; 0 means none. */
 static int put(struct machine *m, uint64_t number)
 {
     if (m->stack.count <= floor_of(m)) return refuse(m, "the stack is empty");
@@ -345,7 +347,7 @@ static int pop_marked(struct machine *m, enum kind kind)
     return kind == TUPLE ? make_tuple(m, first, count) : set_items(m, first, count);
 }
 
-/* The state of an OrderedDict holds versions of modules; of no use here. */
+/* Skips the state of an OrderedDict, which holds version numbers of modules. */
 static int build(struct machine *m)
 {
     uint32_t state, owner;
@@ -356,9 +358,9 @@ static int step(struct machine *m, unsigned char op)
 {
     uint64_t unused;
     switch (op) {
-    case 0x80: /* PROTO */
+    case 0x80: /* opcode PROTO */
         return read_number(m, 1, &unused);
-    case 0x95: /* FRAME */
+    case 0x95: /* opcode FRAME */
         return read_number(m, 8, &unused);
     case '(':
         return append(m, &m->marks, m->stack.count);
@@ -419,7 +421,7 @@ static int step(struct machine *m, unsigned char op)
     }
 }
 
-/* ---- what the pickle was: a dict of tensors ---- */
+/* ---- the result: a dict of tensors ---- */
 
 static int read_sizes(struct machine *m, const struct value *tuple, int64_t *to, int dims)
 {
@@ -455,7 +457,8 @@ static int read_entry(struct machine *m, const struct pair *p, struct pickled_te
     const struct value *v = value_at(m, p->value);
     if (key->kind != TEXT || key->bytes > TENSOR_NAME_MAX || memchr(key->text, 0, key->bytes))
         return fail_input(m->why, "a key that is no tensor's name");
-    /* A text that is remembered may name any number of tensors in two bytes each. */
+    /* A memoised text could name any number of tensors in two bytes each, so a second use is
+     * refused. */
     if (key->name++) return fail_input(m->why, "%.*s stands twice", (int)key->bytes, key->text);
     t->name = strndup(key->text, key->bytes);
     if (!t->name) return fail(m->why, "out of memory");

@@ -7,7 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* What the header says of a tensor, before it is compared. */
+/* A tensor's entry in the header, not yet checked. */
 struct entry {
     char dtype[24];
     int dims, offset_count;
@@ -15,7 +15,7 @@ struct entry {
     bool has_dtype, has_shape, has_offsets;
 };
 
-/* A list of whole numbers, of which there are at most so many. */
+/* Reads a list of at most `most` integers. */
 static int read_numbers(struct json_scan *s, int64_t *to, int most, int *found, const char *lack)
 {
     size_t count = 0;
@@ -112,7 +112,7 @@ static int check_cover(struct tensor_file *file, const char *data, size_t bytes,
     return 0;
 }
 
-/* A zeroed tensor at the end. */
+/* Appends a zeroed tensor. */
 static struct stored_tensor *add_tensor(struct tensor_file *file, size_t *capacity,
                                         struct fail *why)
 {
@@ -145,7 +145,7 @@ static int read_tensor(struct tensor_file *file, size_t *capacity, struct json_s
     return scan_entry(s, &e) || read_entry(t, &e, data, data_bytes, why) ? fail_in(why, name) : 0;
 }
 
-/* The header is read without a tree, which would be fifty times as large. */
+/* Reads the header without a JSON tree, because the tree would be fifty times as large. */
 static int read_header(struct tensor_file *file, struct json_scan *s, const char *data,
                        size_t data_bytes, struct fail *why)
 {
@@ -198,7 +198,7 @@ int safetensors_open(struct tensor_file *file, const char *path, struct fail *wh
 
 struct safetensors_writer {
     struct output out;
-    uint64_t end; /* what out.written must be at the end */
+    uint64_t end; /* the value that out.written must have at the end */
     XXH3_state_t *hash;
 };
 

@@ -1,8 +1,10 @@
-/* safetensors.h - the safetensors format: u64 length, JSON header, tensors.
+/* safetensors.h - reads and writes the safetensors format: a u64 length, a JSON header, tensor
+ * data.
  *
- * Reading maps the file; nothing in it is trusted: every range must lie in the
- * file, match dtype and shape, and the ranges must cover the data without overlap
- * or gap. Writing is whole or absent, and needs all shapes beforehand.
+ * Source: https://github.com/huggingface/safetensors. Reading maps the file and trusts nothing in
+ * it: every range must lie in the file and match its dtype and shape, and the ranges must cover the
+ * data without overlap or gap. A file that is written is complete or absent. Its shapes must be
+ * known beforehand, because the header comes first.
  */
 #ifndef LONGQLORA_TENSORFILE_SAFETENSORS_H
 #define LONGQLORA_TENSORFILE_SAFETENSORS_H
@@ -14,7 +16,7 @@
 
 enum { SAFETENSORS_HEADER_MAX = 100 << 20 };
 
-/* Closed by tensor_file_close. */
+/* Maps a file and reads its header. The caller closes it with tensor_file_close. */
 int safetensors_open(struct tensor_file *file, const char *path, struct fail *why) MUST_USE;
 
 struct tensor_header {
@@ -24,22 +26,24 @@ struct tensor_header {
     int64_t shape[TENSOR_DIMS_MAX];
 };
 
-uint64_t tensor_header_bytes(const struct tensor_header *t); /* of its data */
+uint64_t tensor_header_bytes(const struct tensor_header *t); /* bytes of the tensor's data */
 
 struct safetensors_writer;
 
-/* Tensors are then to be written in the order of the headers. The metadata are
- * "format": "pt", which transformers asks for, and "made_by": "longqlora". */
+/* Begins a file. The caller then puts the data of all tensors in the order of the headers. The
+ * header's metadata are "format": "pt", which transformers requires, and "made_by": "longqlora". */
 int safetensors_create(struct safetensors_writer **w, const char *path,
                        const struct tensor_header *tensors, size_t count,
                        struct fail *why) MUST_USE;
-/* Appends bytes of tensor data; any number of calls. */
+/* Appends bytes of tensor data, in as many calls as the caller likes. */
 int safetensors_put(struct safetensors_writer *w, const void *data, size_t bytes,
                     struct fail *why) MUST_USE;
-/* Completes the file; aborts if the sizes do not add up. */
+/* Completes the file and releases the writer. Aborts if fewer bytes were put than the headers
+ * say. */
 int safetensors_finish(struct safetensors_writer *w, struct fail *why) MUST_USE;
-/* The XXH3-128 of the file, once all of it was put. */
+/* The XXH3-128 of the file. Call it after all data were put, before safetensors_finish. */
 void safetensors_digest(const struct safetensors_writer *w, char digest[DIGEST_TEXT]);
+/* Removes the file and releases the writer. NULL is allowed. */
 void safetensors_abandon(struct safetensors_writer *w);
 
 #endif

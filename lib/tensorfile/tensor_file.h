@@ -1,8 +1,8 @@
-/* tensor_file.h - named tensors in a mapped file: what safetensors.h and torch_file.h
- * make of theirs.
+/* tensor_file.h - the named tensors of a mapped file. safetensors.h and torch_file.h both give
+ * this.
  *
- * Nothing in such a file is trusted: every range lies in the file and matches dtype
- * and shape. Data are not copied, and may lie at any address.
+ * The file was checked when it was opened: every range lies in it and matches dtype and shape. The
+ * data are not copied, so they may be unaligned and are valid until tensor_file_close.
  */
 #ifndef LONGQLORA_TENSORFILE_TENSOR_FILE_H
 #define LONGQLORA_TENSORFILE_TENSOR_FILE_H
@@ -17,28 +17,29 @@ struct stored_tensor {
     enum dtype dtype;
     int dims;
     int64_t shape[TENSOR_DIMS_MAX];
-    const void *data; /* in the mapping */
+    const void *data; /* points into the mapping; row-major, little-endian */
     size_t bytes;
 };
 
 struct tensor_file {
-    struct stored_tensor *at; /* in the order of names */
+    struct stored_tensor *at; /* sorted by name */
     size_t count;
-    const void *map; /* mapped.h */
+    const void *map; /* the mapping (mapped.h); freed by tensor_file_close */
     size_t map_bytes;
 };
 
-/* Maps a file that is not empty. */
+/* Maps a file, which must not be empty. */
 int tensor_file_map(struct tensor_file *file, const char *path, struct fail *why) MUST_USE;
-/* Sorts at by name; fails if two are the same. */
+/* Sorts the tensors by name. Fails if two have the same name. */
 int tensor_file_sort(struct tensor_file *file, struct fail *why) MUST_USE;
+/* Finds a tensor by name; NULL if there is none. */
 const struct stored_tensor *tensor_file_find(const struct tensor_file *file, const char *name);
 void tensor_file_close(struct tensor_file *file);
 
-/* The same shape and the same numbers, whichever of f32, f16 and bf16 they are stored in. */
+/* Do both have the same shape and the same values? Each may be stored in f32, f16 or bf16. */
 bool stored_tensor_equal(const struct stored_tensor *a, const struct stored_tensor *b);
 
-/* "F32 [2, 3]", for messages. */
+/* Writes "F32 [2, 3]" into text[size], for messages. */
 void stored_tensor_describe(const struct stored_tensor *t, char *text, size_t size);
 
 #endif

@@ -7,7 +7,7 @@
 static const char pickle_name[] = "/data.pkl";
 enum { STORAGE_KEY_MAX = 80 };
 
-/* The folder that all entries lie in, by the one that has a pickle. */
+/* Finds the entry FOLDER/data.pkl and returns it with FOLDER, in which all other entries lie. */
 static const struct zip_entry *find_pickle(const struct zip *z, char *folder, size_t size,
                                            struct fail *why)
 {
@@ -35,7 +35,7 @@ static int check_order(const struct zip *z, const char *folder, struct fail *why
     return 0;
 }
 
-/* Elements of the tensor, once its layout is seen to be row-major without gaps. */
+/* Counts the tensor's elements. Fails unless it is row-major and contiguous. */
 static int count_elements(const struct pickled_tensor *p, int64_t *count, struct fail *why)
 {
     *count = 1;

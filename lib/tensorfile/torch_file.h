@@ -1,14 +1,16 @@
-/* torch_file.h - state dicts as torch.save writes them since 1.6: pytorch_model.bin.
+/* torch_file.h - reads state dicts that torch.save has written since PyTorch 1.6
+ * (pytorch_model.bin).
  *
- * A zip of uncompressed entries: the tensors' storages, and a pickle that names them,
- * which pickle.h reads without executing anything.
+ * The file is a zip of uncompressed entries: one for each storage, and a pickle that lists the
+ * tensors. pickle.h reads that without executing anything.
  */
 #ifndef LONGQLORA_TENSORFILE_TORCH_FILE_H
 #define LONGQLORA_TENSORFILE_TORCH_FILE_H
 
 #include "lib/tensorfile/tensor_file.h"
 
-/* Closed by tensor_file_close. Tensors that are not contiguous are refused. */
+/* Maps a file and lists its tensors. The caller closes it with tensor_file_close. A tensor that is
+ * not contiguous is refused. */
 int torch_open(struct tensor_file *file, const char *path, struct fail *why) MUST_USE;
 
 #endif

@@ -8,7 +8,7 @@ enum { LOCAL_HEAD = 30, CENTRAL_HEAD = 46, END = 22, END64 = 56, LOCATOR64 = 20 
 enum { LOCAL = 0x04034b50, CENTRAL = 0x02014b50, END_MARK = 0x06054b50 };
 enum { END64_MARK = 0x06064b50, LOCATOR64_MARK = 0x07064b50 };
 
-/* The archive, and where the directory of its entries lies. */
+/* The archive, and the position of its central directory. */
 struct archive {
     const unsigned char *bytes;
     uint64_t size, directory, directory_end, entries;
@@ -22,7 +22,7 @@ static uint64_t get(const unsigned char *at, int bytes)
     return value;
 }
 
-/* The end record is followed by a comment of up to 65535 bytes and nothing else. */
+/* Finds the end record, which only a comment of up to 65535 bytes may follow. */
 static int find_end(struct archive *a, uint64_t *end, struct fail *why)
 {
     for (uint64_t comment = 0; comment <= UINT16_MAX && comment + END <= a->size; comment++) {
@@ -62,7 +62,7 @@ static int find_directory(struct archive *a, struct fail *why)
     return 0;
 }
 
-/* Takes 64-bit sizes out of the extra fields for those that are all ones. */
+/* Replaces sizes and offsets whose bits are all ones by the 64-bit values of the extra field. */
 static int read_zip64(const unsigned char *extra, uint64_t bytes, uint64_t *size, uint64_t *packed,
                       uint64_t *offset, struct fail *why)
 {
@@ -85,7 +85,7 @@ static int read_zip64(const unsigned char *extra, uint64_t bytes, uint64_t *size
     return is_needed ? fail_input(why, "zip64 sizes are missing") : 0;
 }
 
-/* Reads the directory's entry at *at, and checks that its data are there. */
+/* Reads the entry of the central directory at *at, and checks that its data lie in the archive. */
 static int read_entry(const struct archive *a, uint64_t *at, struct zip_entry *e, struct fail *why)
 {
     if (a->directory_end - *at < CENTRAL_HEAD) return fail_input(why, "its zip directory is cut");
@@ -143,7 +143,7 @@ static int by_name(const void *a, const void *b)
     return compare_names(x->name, x->name_bytes, y->name, y->name_bytes);
 }
 
-/* One name, one entry: readers differ in which of two they take. */
+/* Fails if a name occurs twice, because zip readers disagree about which entry counts. */
 static int check_names(const struct zip *z, struct fail *why)
 {
     for (size_t i = 1; i < z->count; i++)

@@ -1,10 +1,10 @@
-/* Tokens that are looked for in text before it is cut: those of added_tokens, with their flags, in
- * the way of Hugging Face's tokenizers (added_vocabulary.rs). */
+/* added.c - finds added tokens in text before it is cut into units, as Hugging Face's tokenizers do
+ * (added_vocabulary.rs). */
 #include "lib/tokenizer/tokenizer_internal.h"
 
 #include "lib/common/json.h"
 
-enum { ADDED_MAX = 1 << 14 }; /* each is looked for among those before it */
+enum { ADDED_MAX = 1 << 14 }; /* limited, because each is compared with all before it */
 
 static const char *looked_for(const struct added_token *a, bool is_normal)
 {
@@ -36,7 +36,7 @@ int added_read(struct added_token *token, const json_t *object, struct fail *why
                : 0;
 }
 
-/* A piece of the model has the id of its text. */
+/* The id of the piece with this text; UINT32_MAX if there is none. */
 static uint32_t piece_with(const struct tokenizer *t, const char *content)
 {
     size_t length = strlen(content);
@@ -79,7 +79,7 @@ int added_put(struct tokenizer *t, const struct added_token *token, uint32_t wan
     free(old->normal);
     *old = *token;
     old->content = content;
-    old->normal = NULL; /* made by added_finish */
+    old->normal = NULL; /* added_finish sets it */
     old->id = id;
     return 0;
 }
@@ -119,7 +119,8 @@ static int make_index(struct added_tokens *all, bool is_normal, struct fail *why
     return 0;
 }
 
-/* Pieces for those that the model has none for; special ones are nothing when decoded. */
+/* Makes pieces for tokens that are not in the model's vocabulary. A special token decodes to
+ * nothing. */
 static int make_pieces(struct tokenizer *t, struct fail *why)
 {
     const struct added_tokens *all = &t->added;
@@ -182,7 +183,7 @@ const struct added_token *added_at(const struct added_index *index, const char *
     const struct added_token *found = NULL;
     size_t low = 0, high = index->count;
     if (!index->begins[(unsigned char)*text]) return NULL;
-    /* Of those from low to high the first n bytes are the text's. */
+    /* The tokens sorted[low..high) agree with the text in their first n bytes. */
     for (size_t n = 0; low < high; n++) {
         if (!looked_for(index->sorted[low], is_normal)[n]) found = index->sorted[low++];
         if (n == bytes) break;

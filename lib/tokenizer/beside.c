@@ -1,5 +1,5 @@
-/* What the files beside a tokenizer say: tokens that were added, which are special, and what texts
- * begin and end with. They are taken in the order in which transformers 5 takes them. */
+/* beside.c - reads the files beside a tokenizer: which tokens are added, which are special, and
+ * what texts begin and end with. The order is that of transformers 5. */
 #include "lib/tokenizer/beside.h"
 
 #include "lib/common/file.h"
@@ -8,7 +8,7 @@
 struct beside {
     struct tokenizer *t;
     char folder[4096];
-    json_t *config, *specials, *json; /* NULL: not there */
+    json_t *config, *specials, *json; /* NULL if the file does not exist */
     struct named_tokens named;
 };
 
@@ -54,7 +54,8 @@ static int put_numbered(struct beside *b, const struct numbered *one, struct fai
     return added_put(b->t, &token, (uint32_t)one->id, why);
 }
 
-/* {"32000": {…}} of the config, or {"<think>": 32000} of added_tokens.json. */
+/* Adds the tokens of an object: {"32000": {…}} in the config, or {"<think>": 32000} in
+ * added_tokens.json. */
 static int put_object(struct beside *b, json_t *object, bool is_by_number, struct fail *why)
 {
     size_t count = 0;
@@ -83,7 +84,7 @@ static int put_object(struct beside *b, json_t *object, bool is_by_number, struc
     return status;
 }
 
-/* tokenizer.json's own, where tokenizer.model is read. */
+/* Adds the tokens of tokenizer.json, for a tokenizer.model beside it. */
 static int put_list(struct beside *b, const json_t *added, struct fail *why)
 {
     json_t *value;
@@ -97,8 +98,8 @@ static int put_list(struct beside *b, const json_t *added, struct fail *why)
     return 0;
 }
 
-/* Does transformers give these tokens to tokenizers once more? Those of added_tokens_decoder;
- * without it all that there are. */
+/* Does transformers add this token a second time? It does so for the tokens of
+ * added_tokens_decoder, or for all if there is no added_tokens_decoder. */
 static bool is_given_again(const struct beside *b, const char *content)
 {
     const json_t *decoder = json_object_get(b->config, "added_tokens_decoder");
@@ -113,8 +114,8 @@ static bool is_given_again(const struct beside *b, const char *content)
     return false;
 }
 
-/* What is named is added if it is not there. A token that is there becomes special if it has a name
- * of its own; one of the lists stays as it is. */
+/* Adds a named token if it does not exist. If it exists, it becomes special only if it has its own
+ * key; a token of the list keeps its flags. */
 static int put_special(void *of, const json_t *value, bool has_name, struct fail *why)
 {
     struct beside *b = of;
@@ -193,7 +194,7 @@ static int find_ends(struct beside *b, struct fail *why)
     }
     t->bos = id_of(b, "bos_token", t->bos);
     t->eos = id_of(b, "eos_token", t->eos);
-    /* Where there is a tokenizer.json, its post_processor alone decides. */
+    /* If there is a tokenizer.json, only its post_processor decides. */
     if (t->is_json) return 0;
     if (load(b, "tokenizer.json", true, &b->json, why)) return -1;
     if (b->json) {
@@ -201,15 +202,15 @@ static int find_ends(struct beside *b, struct fail *why)
         if (tokenizer_read_template(t, processor, why)) return fail_in(why, "tokenizer.json");
         return 0;
     }
-    /* A model without a word about it begins a text as LLaMA's own code does. */
+    /* If no file says anything, texts begin with BOS, as in LLaMA's own code. */
     bool has_none = !bos && !eos;
     t->begin = has_none || json_is_true(bos) ? t->bos : UINT32_MAX;
     t->end = json_is_true(eos) ? t->eos : UINT32_MAX;
     return has_none && b->config && t->bos != UINT32_MAX ? remark_bos(t, why) : 0;
 }
 
-/* SentencePiece's own file says whether a space stands before a text; transformers lets this key
- * overrule it. */
+/* Fails if tokenizer_config.json changes whether a space is put before a text. SentencePiece's file
+ * says that already, and transformers lets the key overrule it. */
 static int check_prefix(const struct beside *b, struct fail *why)
 {
     if (b->t->is_json || !json_is_false(json_object_get(b->config, "add_prefix_space"))) return 0;

@@ -1,21 +1,23 @@
-/* Byte-pair encoding with SentencePiece's order of merges: the pair whose piece has
- * the highest score first, the leftmost of equals. Symbols are numbers; a table says
- * what two of them become. */
+/* bpe.c - byte-pair encoding in SentencePiece's order of merges: first the pair whose piece has the
+ * highest score, and of equal ones the leftmost. Symbols are numbers, and a hash table gives the
+ * merge of two. */
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/tokenizer_internal.h"
 
-enum { FEW = 32 }; /* symbols of a unit that is merged by looking at all pairs */
+enum { FEW = 32 }; /* a unit with at most this many symbols is merged without a heap */
 
 struct symbol {
-    uint32_t id;         /* SYMBOL_NONE: a character that no piece has; GONE: merged to the left */
-    int32_t left, right; /* -1: none */
+    /* SYMBOL_NONE: the character is in no piece; GONE: it was merged into its left neighbour */
+    uint32_t id;
+    int32_t left, right; /* neighbours; -1 if none */
 };
 enum { GONE = 0xfffffffe };
 
 struct pair {
     float score;
     int32_t left;
-    uint32_t piece; /* a pair that makes another piece by now is stale */
+    /* The piece when the pair was pushed; if the pair makes another piece now, it is outdated. */
+    uint32_t piece;
 };
 
 void bpe_merger_release(struct bpe_merger *w)
@@ -48,7 +50,7 @@ static uint32_t symbol_at(const struct tokenizer *t, const char *text, size_t *b
     return c < 128 ? t->ascii_symbol[c] : tokenizer_find(t, text, *bytes);
 }
 
-/* Appends the id of a symbol; unknown ones byte by byte, or as one unknown for a run. */
+/* Appends the id of a symbol. An unknown symbol gives its bytes, or one unknown id for a run. */
 static void emit(const struct tokenizer *t, struct token_buffer *b, uint32_t symbol,
                  const char *text, size_t bytes, bool *after_unknown)
 {
@@ -68,10 +70,11 @@ static void emit(const struct tokenizer *t, struct token_buffer *b, uint32_t sym
     }
 }
 
-/* ---- tokenizer.json: what is unknown becomes symbols before anything is merged ---- */
+/* ---- tokenizer.json: unknown characters are replaced before anything is merged ---- */
 
-/* What tokenizers puts in place of a character without a piece. An unknown one waits until a known
- * one comes, and bytes that it falls back to do not end its waiting (models/bpe/model.rs). */
+/* State of tokenizers' handling of unknown characters (models/bpe/model.rs): an unknown id is held
+ * back until the next known character. Bytes that an unknown character falls back to do not end the
+ * waiting. */
 struct unknowns {
     bool waits;
     uint64_t dropped;
@@ -95,7 +98,7 @@ static size_t put_unknown(const struct tokenizer *t, struct unknowns *u, uint32_
     return n;
 }
 
-/* At most as many as the unit has bytes. */
+/* Stores the symbols of a unit in ids and returns how many; at most one per byte. */
 static size_t read_symbols(const struct tokenizer *t, struct bpe_merger *w, const char *text,
                            size_t bytes, uint32_t *ids)
 {
@@ -116,9 +119,10 @@ static size_t read_symbols(const struct tokenizer *t, struct bpe_merger *w, cons
     return n;
 }
 
-/* ---- a unit of few symbols: the best pair is found by looking at all ---- */
+/* ---- units of few symbols: finds the best pair by looking at all ---- */
 
-/* Merges n symbols; start: where each begins, and the end. Gives how many are left. */
+/* Merges n symbols and returns how many are left. start[i] is where symbol i begins; start[n] is
+ * the end of the text. */
 static int merge_all_few(const struct tokenizer *t, uint32_t *id, uint32_t *start, int n)
 {
     const struct merge *pair[FEW];
@@ -163,7 +167,7 @@ static void merge_few(const struct tokenizer *t, struct bpe_merger *w, struct to
         emit(t, b, id[i], text + start[i], start[i + 1] - start[i], after_unknown);
 }
 
-/* ---- a unit of many: a heap of pairs over a list of symbols ---- */
+/* ---- units of many symbols: a heap of pairs over a linked list of symbols ---- */
 
 static bool before(const struct pair *a, const struct pair *b)
 {
@@ -192,7 +196,8 @@ static struct pair pop(struct bpe_merger *w)
     return top;
 }
 
-/* The heap never holds more than two pairs for each symbol: room is made beforehand. */
+/* Pushes the pair that begins at symbol `left`. The heap was allocated beforehand for two pairs per
+ * symbol, which is its maximum. */
 static void offer(const struct tokenizer *t, struct bpe_merger *w, int32_t left)
 {
     int32_t right = left < 0 ? -1 : w->symbols[left].right;
@@ -221,7 +226,7 @@ static void merge_many(const struct tokenizer *t, struct bpe_merger *w)
     }
 }
 
-/* The symbols of a unit, side by side; none, if all was dropped. */
+/* Makes the linked list of a unit's symbols. Returns the first, or -1 if all were dropped. */
 static int32_t list_symbols(const struct tokenizer *t, struct bpe_merger *w, const char *text,
                             size_t bytes)
 {

@@ -1,8 +1,10 @@
-/* The built-in templates, in the format of docs/formats/chat_template.md, which lists them too.
+/* chat_builtin.c - the built-in templates, in the format of docs/formats/chat_template.md, which
+ * lists them too.
  *
  * Sources: LongQLoRA's component/dataset.py and script/inference/chat.py; FastChat 0.2.36's
  * conversation.py and train/train.py; Stanford Alpaca's train.py; and the chat_template of the
- * models that chat_known.c names. tests/golden/wordings has the ids of each. */
+ * models that chat_known.c names. tests/golden/wordings has the ids that each gives.
+ */
 #include "lib/tokenizer/chat_template_internal.h"
 
 #include "lib/common/nearest.h"
@@ -29,7 +31,7 @@ static const struct {
                 " \"turn\": \"{system}USER: {} ASSISTANT:\", \"answer\": \" {}\","
                 " \"bos\": true, \"whole\": true, \"counted\": true, \"strip\": [],"
                 " \"once\": \" ASSISTANT: \", \"never\": \"</s>\", \"empty\": false}" },
-    /* What vicuna was before. */
+    /* Earlier versions called this template "vicuna". */
     { "vicuna-apart", "{\"system\": \"" VICUNA " \", \"turn\": \"USER: {} ASSISTANT: \"}" },
     { "alpaca", "{\"turn\": \"Below is an instruction that describes a task. Write a response that "
                 "appropriately completes the request." ALPACA "### Response:\","
@@ -74,7 +76,8 @@ const char *chat_builtin(const char *name)
     return NULL;
 }
 
-/* Names of the same by LLaMA-Factory, Axolotl and FastChat that no letter or two make ours. */
+/* The names that LLaMA-Factory, Axolotl and FastChat use for the same templates, if they are not
+ * similar to ours. */
 static const struct {
     const char *theirs, *ours;
 } elsewhere[] = {
@@ -100,6 +103,6 @@ const char *chat_builtin_nearest(const char *name)
         names[i] = built_in[i].name;
     for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
         if (!strcmp(name, elsewhere[i].theirs)) return elsewhere[i].ours;
-    /* A path that is not there is no name. */
+    /* A word with a slash or a suffix is a missing file, not a misspelled name. */
     return strpbrk(name, "/") || strstr(name, ".j") ? NULL : nearest_word(name, names, COUNT + 1);
 }

@@ -1,6 +1,5 @@
-/* chat_internal.h - what the parts of chat_record share: a record's messages before they are turns.
- * Used by chat_*.c only.
- */
+/* chat_internal.h - the messages of a record, before they are made into turns. Only chat_*.c
+ * include it. */
 #ifndef LONGQLORA_TOKENIZER_CHAT_INTERNAL_H
 #define LONGQLORA_TOKENIZER_CHAT_INTERNAL_H
 
@@ -19,8 +18,8 @@ struct chat_message {
     enum chat_speaker who;
     char *text;
     size_t input_at;
-    size_t number;   /* from 1, in its list */
-    bool is_trained; /* for answers */
+    size_t number;   /* position in its list, from 1 */
+    bool is_trained; /* for an answer: it counts in the loss */
 };
 
 struct chat_reading {
@@ -30,34 +29,36 @@ struct chat_reading {
     struct fail *why;
     struct chat_message *at;
     size_t count, capacity;
-    const char *list; /* the key that the messages stand under; NULL: none */
+    const char *list; /* the key of the list of messages; NULL if there is none */
 };
 
-/* Fails for that reason. */
+/* Sets the reason and fails. The value is -1. */
 #define chat_refuse(r, which, ...) ((r)->chat->reason = (which), fail_input((r)->why, __VA_ARGS__))
 
-/* May it be mended? Then it is counted. */
+/* Does the reader's option allow to mend this? If it does, counts it. */
 bool chat_mends(struct chat_reading *r, enum chat_mend mend);
 
-/* Is there nothing in the value: null, "", [] or {}? */
+/* Is the value empty: null, "", [] or {}? */
 bool chat_is_nothing(const json_t *value);
-/* A string, or a list of parts of type "text", which are joined by newlines. The caller frees. */
+/* Reads the text of a message: a string, or a list of parts of type "text", which are joined by
+ * newlines. The caller frees *text. */
 int chat_text_of(struct chat_reading *r, const json_t *value, const char *key,
                  char **text) MUST_USE;
 
-/* Takes white space away around it, as Python's str.strip does; returns how many bytes before it.
- */
+/* Removes white space at both ends, as Python's str.strip does. Returns how many bytes were removed
+ * at the beginning. */
 size_t chat_strip(char *text);
 
-/* Takes the text, also where it fails. */
+/* Adds a message. Takes ownership of the text, also on failure. */
 int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_trained) MUST_USE;
-/* A list of messages; is_trained: answers that do not say otherwise. */
+/* Adds a list of messages. is_trained holds for answers that do not say themselves whether they are
+ * trained on. */
 int chat_add_messages(struct chat_reading *r, const json_t *list, bool is_trained) MUST_USE;
 /* Is it a list whose first element is a message? */
 bool chat_is_messages(const json_t *value);
 
-/* Makes turns of the messages; preference: the key of better and worse answers, which stand in for
- * the last answer; NULL: none. */
+/* Makes turns of the messages. preference: the key of the better and the worse answer, which
+ * replace the last answer; NULL if there is none. */
 int chat_take_turns(struct chat_reading *r, const char *preference) MUST_USE;
 
 #endif

@@ -4,8 +4,8 @@
 #include "lib/tokenizer/chat_template_internal.h"
 #include "lib/tokenizer/jinja_form.h"
 
-/* Made with tests/golden/wordings.py, which says where each text is from; ids of each are in
- * tests/golden/wordings. */
+/* tests/golden/wordings.py makes this table and says where each text is from. tests/golden/wordings
+ * has the ids that each gives. */
 static const struct chat_known table[] = {
     { "3018a1f20386e6814d03ea225d908264", "llama-2", .of = "meta-llama/Llama-2-7b-chat-hf" },
     { "eb909eafebb934890d7925ead89dc7a1", "llama-2", .of = "codellama/CodeLlama-34b-Instruct-hf" },
@@ -69,7 +69,8 @@ const struct chat_known *chat_known_at(size_t i)
     return i < sizeof table / sizeof *table ? &table[i] : NULL;
 }
 
-/* The wording whose marks a text has, the more particular marks first; NULL: none. */
+/* Finds the template whose special texts occur in this chat_template. More specific ones come
+ * first. NULL if none does. */
 static const char *nearest(const char *form)
 {
     static const struct {

@@ -1,49 +1,53 @@
-/* chat_known.h - which wording a model's own chat_template asks for.
+/* chat_known.h - maps a model's chat_template (Jinja) to one of our templates.
  *
- * A chat_template is a program (Jinja), and it is not run. The published texts whose wording we
- * have, to the token, stand in a table by the digest of their form (jinja_form.h), with the
- * system's sentence that each has of its own. Any other text is refused, and the wording named
- * whose marks it has, which the user may ask for.
+ * A chat_template is a program, and it is not run. Instead a table has the hash of each published
+ * text that one of our templates reproduces token for token. The hash is of the text without white
+ * space that has no effect (jinja_form.h). An entry also has the text's own default system prompt.
+ * Any other text is refused, and the message names the template that it most resembles, so that the
+ * user can choose it.
  */
 #ifndef LONGQLORA_TOKENIZER_CHAT_KNOWN_H
 #define LONGQLORA_TOKENIZER_CHAT_KNOWN_H
 
 #include "lib/tokenizer/chat_template.h"
 
-/* A model's own chat_template, as transformers finds it: chat_template.jinja, else the
- * tokenizer_config.json's text, or of a list of named texts the one that is called default. */
+/* A model's own chat_template, found as transformers finds it: chat_template.jinja, or the text in
+ * tokenizer_config.json. If that has a list of named texts, it is the one named "default". */
 struct chat_source {
-    char *text; /* NULL: there is none */
+    char *text; /* NULL if the model has none */
     size_t bytes;
-    char place[4200]; /* the file */
+    char place[4200]; /* the file that it was read from */
 };
-/* `place` is a model's directory or a file in it. The caller releases what it gets. */
+/* `place` is a model's directory or a file in it. The caller calls chat_source_release. */
 int chat_source_find(struct chat_source *s, const char *place, struct fail *why) MUST_USE;
 void chat_source_release(struct chat_source *s);
 
 struct chat_known {
-    const char *digest;        /* of the text's form */
-    const char *template_name; /* NULL: none, since */
-    const char *reason;        /* this */
+    const char *digest;        /* hash of the text without white space that has no effect */
+    const char *template_name; /* the template of ours; NULL if none reproduces the text */
+    const char *reason;        /* if template_name is NULL: why none does */
     const char *begin, *system,
-        *finish;    /* where the text has others than the wording; NULL: it has not */
-    const char *of; /* whose text it is */
+        /* The parts in which the text differs from that template; NULL if it does not differ. */
+        *finish;
+    const char *of; /* the model that publishes the text */
 };
-/* NULL, with why, if the text is none of the known ones; `option` is what asks for a wording by
- * name in the program that speaks. */
+/* Finds the entry for a text. Returns NULL with *why if the text is unknown; the message tells the
+ * user to choose a template by name with `option`. */
 const struct chat_known *chat_known_find(const char *text, size_t bytes, const char *option,
                                          struct fail *why);
-const struct chat_known *chat_known_at(size_t i); /* NULL behind the last one */
+const struct chat_known *chat_known_at(size_t i); /* entry i; NULL after the last */
+/* Opens the template of an entry, with the entry's changes. The tokenizer must outlive *t. */
 int chat_known_open(struct chat_template *t, const struct chat_known *known,
                     const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
 
-/* Opens the template of that name or file, or for "auto" (and for a file *.jinja) the wording of
- * the known text; *known is then not NULL. It is looked for in `places` in turn, NULL is none. */
+/* Opens the template called `name`, or a template file. For "auto" or a file *.jinja, finds the
+ * model's chat_template in places[0..count) in turn (NULL entries are skipped), opens the template
+ * that it maps to, and sets *known; otherwise *known is NULL. */
 int chat_known_choose(struct chat_template *t, const char *name, const char *const *places,
                       size_t count, const char *option, const struct tokenizer *tokenizer,
                       const struct chat_known **known, struct fail *why) MUST_USE;
 
-/* What a user should be told of that choice; "" if there is nothing to tell. */
+/* Writes what the user should know about this choice into text[size]; "" if there is nothing. */
 void chat_known_describe(const struct chat_template *t, const struct chat_known *known,
                          const char *option, char *text, size_t size);
 

@@ -1,6 +1,6 @@
 #include "lib/tokenizer/chat_internal.h"
 
-/* What the data sets that people have call those who speak. */
+/* The names of roles in known data sets. */
 static const struct {
     const char *name;
     enum chat_speaker who;
@@ -9,7 +9,7 @@ static const struct {
     { "developer", SPEAKER_SYSTEM },
     { "user", SPEAKER_USER },
     { "human", SPEAKER_USER },
-    { "prompter", SPEAKER_USER }, /* OpenAssistant's */
+    { "prompter", SPEAKER_USER }, /* OpenAssistant's name */
     { "assistant", SPEAKER_ASSISTANT },
     { "gpt", SPEAKER_ASSISTANT },
     { "chatgpt", SPEAKER_ASSISTANT },
@@ -28,13 +28,13 @@ static const struct {
     { "ipython", SPEAKER_TOOL },
 };
 
-/* Keys of a message besides its role and its text. */
+/* The keys of a message besides its role and its text. */
 enum message_key { KEY_IDLE, KEY_TRAINS, KEY_TOOL, KEY_REASONING, KEY_MEDIA, KEY_UNKNOWN };
 static const struct {
     const char *name;
     enum message_key key;
 } keys[] = {
-    { "name", KEY_IDLE }, /* no wording that is known here says it */
+    { "name", KEY_IDLE }, /* ignored, because no template here writes it */
     { "weight", KEY_TRAINS },
     { "train", KEY_TRAINS },
     { "training", KEY_TRAINS },
@@ -109,15 +109,16 @@ int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_
     return 0;
 }
 
-/* What one message says of itself. */
+/* Properties that the keys of one message give it. */
 struct traits {
     bool is_tool, has_reasoning;
-    const char *media;  /* the key */
-    const char *trains; /* the key that says whether it is trained on; NULL: none */
+    const char *media; /* the key of a picture, sound or other medium */
+    /* The key that tells whether the answer counts in the loss; NULL if there is none. */
+    const char *trains;
     bool is_trained;
 };
 
-/* 0 and 1, as OpenAI has them, or false and true. */
+/* Reads 0 or 1 (as in OpenAI's data), or false or true. */
 static int read_trains(struct chat_reading *r, const char *key, const json_t *value,
                        struct traits *t)
 {
@@ -158,7 +159,7 @@ static int read_traits(struct chat_reading *r, const json_t *message, const char
     return 0;
 }
 
-/* 0 to go on, 1 if the message is left out. */
+/* Returns 0 to go on, 1 if the message is left out, or -1. */
 static int check_traits(struct chat_reading *r, enum chat_speaker who, const char *role,
                         const struct traits *t)
 {
@@ -176,8 +177,8 @@ static int check_traits(struct chat_reading *r, enum chat_speaker who, const cha
     return 0;
 }
 
-/* {"human": …, "assistant": …}, or Capybara's {"input": …, "output": …}: a prompt and its answer in
- * one. 1 if it is that. */
+/* Reads a prompt and its answer in one object: {"human": …, "assistant": …}, or Capybara's
+ * {"input": …, "output": …}. Returns 1 if it is such an object, 0 if not, or -1. */
 static int read_pair(struct chat_reading *r, const json_t *message, bool is_trained)
 {
     static const struct {
@@ -199,7 +200,8 @@ static int read_pair(struct chat_reading *r, const json_t *message, bool is_trai
     return 0;
 }
 
-/* Two spellings side by side say the same, or nobody knows which is meant. */
+/* If a message has its role or text under two keys, they must agree, because nobody knows which one
+ * is meant. */
 static int check_spellings(struct chat_reading *r, const json_t *message)
 {
     const char *role = json_string_value(json_object_get(message, "role"));
@@ -213,7 +215,8 @@ static int check_spellings(struct chat_reading *r, const json_t *message)
     return 0;
 }
 
-/* A file that is one object may have its records in a list. */
+/* Is it a record rather than a message? A file that is one object may hold its records in a
+ * list. */
 static bool is_record(const json_t *message)
 {
     static const char *const names[] = { "messages", "conversations", "output",
@@ -231,7 +234,7 @@ static int read_message(struct chat_reading *r, const json_t *message, bool is_t
     struct traits t = { 0 };
     char *text;
     if (json_is_string(message)) {
-        /* Texts alone take turns, as LIMA and UltraChat have them. */
+        /* LIMA and UltraChat have lists of plain texts, which are prompts and answers in turn. */
         if (chat_text_of(r, message, "messages", &text)) return -1;
         bool is_answer = r->count % 2;
         return chat_add(r, is_answer ? SPEAKER_ASSISTANT : SPEAKER_USER, text, is_trained);

@@ -1,4 +1,5 @@
-/* A message's text: a string, or a list of parts, of which those that are text are understood. */
+/* chat_parts.c - the text of a message: a string, or a list of parts, of which text parts are
+ * understood. */
 #include "lib/tokenizer/chat_internal.h"
 
 static int check_nul(struct chat_reading *r, const json_t *text, const char *key)
@@ -7,14 +8,15 @@ static int check_nul(struct chat_reading *r, const json_t *text, const char *key
     return chat_refuse(r, CHAT_UNREADABLE, "'%s' holds a NUL character", key);
 }
 
-/* What a part that is no text asks for. */
+/* The reason for refusing a part that is not text. */
 static enum chat_reason reason_of(const char *type)
 {
     if (!strcmp(type, "reasoning") || !strcmp(type, "thinking")) return CHAT_REASONING;
     return strstr(type, "tool") || strstr(type, "function") ? CHAT_TOOLS : CHAT_MEDIA;
 }
 
-/* *text: the part's, under "text" (OpenAI) or "value" (LLaMA-Factory). 1: it is left out. */
+/* Sets *text to the part's text, which is under "text" (OpenAI) or "value" (LLaMA-Factory). Returns
+ * 1 if the part is left out. */
 static int read_part(struct chat_reading *r, const json_t *part, size_t number, const char *key,
                      const json_t **text)
 {
@@ -34,7 +36,7 @@ static int read_part(struct chat_reading *r, const json_t *part, size_t number, 
     return chat_refuse(r, CHAT_UNREADABLE, "part %zu of '%s' has no text", number, key);
 }
 
-/* Joined by newlines, as servers do it (vLLM, llama.cpp). */
+/* Joins the parts by newlines, as vLLM and llama.cpp do. */
 static int join_parts(struct chat_reading *r, const json_t *list, const char *key, char **text)
 {
     size_t count = json_array_size(list), kept = 0, bytes = 1;

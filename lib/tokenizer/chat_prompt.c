@@ -1,5 +1,6 @@
-/* A conversation as tokens: text waits until a special token, or the end of what is encoded for
- * itself, and is encoded at once; a mark says where in it an answer begins. */
+/* chat_prompt.c - encodes a conversation. Text is collected until a special token comes or the
+ * encoded part ends, and is then encoded at once. A mark remembers where an answer begins in the
+ * collected text. */
 #include "lib/tokenizer/chat_template_internal.h"
 
 #include "lib/common/utf8.h"
@@ -9,11 +10,11 @@ enum { NO_MARK = -1 };
 struct prompt_builder {
     const struct chat_template *t;
     struct token_buffer *ids;
-    char *text; /* that waits to be encoded */
+    char *text; /* the text that is not yet encoded */
     size_t bytes, capacity;
-    int64_t mark;     /* where in it the answer begins, or NO_MARK */
-    uint32_t *marked; /* gets the number of the answer's first token */
-    bool is_first;    /* nothing stands before the text in what an encoder would see */
+    int64_t mark;     /* where the answer begins in that text, or NO_MARK */
+    uint32_t *marked; /* where to store the position of the answer's first token */
+    bool is_first;    /* nothing precedes the text, from the tokenizer's view */
     struct fail *why;
     int status;
 };
@@ -25,7 +26,7 @@ struct slice {
     size_t bytes;
 };
 
-/* What Python's str.strip() takes away. */
+/* Does Python's str.strip() remove this character? */
 static bool is_space(uint32_t c)
 {
     return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
@@ -54,7 +55,7 @@ static struct slice strip_if(struct slice text, unsigned does)
     return does ? strip(text, true, true) : text;
 }
 
-/* ---- encoding what waits ---- */
+/* ---- encoding the collected text ---- */
 
 static int encode(struct prompt_builder *b, size_t bytes)
 {
@@ -62,21 +63,22 @@ static int encode(struct prompt_builder *b, size_t bytes)
                        : tokenizer_encode_after(b->t->tokenizer, b->ids, b->text, bytes, b->why);
 }
 
-/* How many bytes of the waiting text the first `count` of these ids are. */
+/* Computes how many bytes of the collected text the first `count` ids cover. */
 static int bytes_of(struct prompt_builder *b, const uint32_t *ids, size_t count, size_t *bytes)
 {
     const struct tokenizer *t = b->t->tokenizer;
     char *text = tokenizer_decode(t, ids, count, bytes, b->why);
     bool puts_space = tokenizer_puts_space(t, b->text, b->bytes, !b->is_first);
     free(text);
-    /* A decoder takes a space from the start, also where the encoder put none there. */
+    /* The decoder removes a space at the start, even if the encoder did not put one there. */
     if (tokenizer_puts_space(t, "", 0, false) && !puts_space && count && b->text[0] == ' ')
         ++*bytes;
     return text ? 0 : -1;
 }
 
-/* The first token that has a byte behind the mark. Before it are those that the text up to the mark
- * has in common with the whole, `same` of them, and others that end before the mark. */
+/* Finds the first token that contains a byte after the mark. The first `same` tokens are skipped,
+ * because the text up to the mark encodes to the same ones; later tokens that end before the mark
+ * are skipped too. */
 static int find_overlap(struct prompt_builder *b, const uint32_t *ids, size_t count, size_t same,
                         size_t *first)
 {
@@ -88,8 +90,8 @@ static int find_overlap(struct prompt_builder *b, const uint32_t *ids, size_t co
     return 0;
 }
 
-/* Encodes the text twice: up to the mark, and whole. What the first has more than the whole in its
- * beginning is where the two differ, because a token has letters of both sides. */
+/* Encodes the collected text twice, up to the mark and as a whole. If a token spans the mark, the
+ * two results differ from that token on, and that is how it is found. */
 static int encode_marked(struct prompt_builder *b)
 {
     size_t start = b->ids->count, same = 0, first;
@@ -121,8 +123,8 @@ static int spelled(struct prompt_builder *b, const char *mark)
                       mark, b->t->name);
 }
 
-/* FastChat finds answers by their marks, and trains on nothing of a conversation that spells one.
- */
+/* FastChat finds answers by searching for the template's marks. If a conversation spells a mark
+ * itself, FastChat does not train on it; this function fails. */
 static int check_marks(struct prompt_builder *b)
 {
     const char *once = b->t->once, *never = b->t->never;
@@ -154,7 +156,7 @@ static void flush(struct prompt_builder *b)
     b->bytes = 0;
 }
 
-/* ---- what is said ---- */
+/* ---- prompts and answers ---- */
 
 static void emit_text(struct prompt_builder *b, struct slice text)
 {
@@ -175,7 +177,8 @@ static void emit_text(struct prompt_builder *b, struct slice text)
     b->bytes += text.bytes;
 }
 
-/* The special token that comes first in a text, the longest of those; NULL: none. */
+/* Finds the first special token in a text, and the longest of those that begin there; NULL if
+ * none. */
 static const struct chat_special *find_special(const struct chat_template *t, const char *text,
                                                const char **at)
 {
@@ -199,7 +202,7 @@ static void emit_id(struct prompt_builder *b, uint32_t id)
     b->is_first = false;
 }
 
-/* The template's own text, whose special tokens are tokens. */
+/* Appends text of the template, in which special tokens become tokens. */
 static void emit_template(struct prompt_builder *b, const char *text)
 {
     while (*text && !b->status) {
@@ -226,7 +229,8 @@ static void emit_system(struct prompt_builder *b, const char *own, bool has_prom
         emit_text(b, strip_if(slice_of(own), t->strips & STRIP_SYSTEM));
     else
         emit_template(b, t->system);
-    /* Without a wording of its own a conversation's sentence is set off as the template's is. */
+    /* Some templates end the default system prompt with a space. A conversation's own system prompt
+     * then gets a space too, unless the template has a text around system prompts. */
     size_t bytes = strlen(t->system);
     if (own && *own && !t->has_system_turn && bytes && t->system[bytes - 1] == ' ')
         emit_template(b, " ");
@@ -238,7 +242,7 @@ static void emit_system(struct prompt_builder *b, const char *own, bool has_prom
     free(rest);
 }
 
-/* What stands before the prompt, for a turn with a prompt of some length. */
+/* Appends what precedes the prompt. has_prompt: the prompt is not empty. */
 static void begin_turn(struct prompt_builder *b, const char *system, bool is_first, bool has_system,
                        bool has_prompt)
 {
@@ -254,7 +258,8 @@ static void begin_turn(struct prompt_builder *b, const char *system, bool is_fir
     if (has_system) emit_system(b, system, has_prompt);
 }
 
-/* With an input that the template has a place for: the prompt is what stands before it. */
+/* Appends a turn up to where its answer begins. If the template has a place for Alpaca's input and
+ * the turn has an input, the prompt is only the part before it. */
 static void emit_turn(struct prompt_builder *b, const char *system, const struct chat_said *turn,
                       bool is_first)
 {
@@ -282,7 +287,7 @@ static void emit_turn(struct prompt_builder *b, const char *system, const struct
     emit_template(b, has_input ? t->input.after : t->turn.after);
 }
 
-/* With what ends it. */
+/* Appends an answer and the text that ends it. span gets its first and last position. */
 static void emit_answer(struct prompt_builder *b, const char *answer, uint32_t span[2])
 {
     const struct chat_template *t = b->t;

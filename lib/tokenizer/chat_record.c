@@ -33,7 +33,7 @@ static const char *const mends[CHAT_MENDS] = {
     [CHAT_MEND_SENTENCE] = "system sentences left out, as the template does where an answer ends",
 };
 
-/* What a key of a record is for. */
+/* What a key of a record is used for. */
 enum use {
     USE_MESSAGES,
     USE_PROMPT,
@@ -44,7 +44,7 @@ enum use {
     USE_TOOLS,
     USE_MEDIA,
     USE_PREFERENCE,
-    USE_LABEL, /* true or false: is the answer a good one? */
+    USE_LABEL, /* true or false: is the answer good? */
     USE_UNDONE,
     USES,
     USE_UNKNOWN = USES
@@ -89,13 +89,13 @@ static const struct {
     { "chat_template_kwargs", USE_UNDONE },
 };
 
-/* What stands under each use; name NULL: nothing. */
+/* The value for each use; name is NULL if no key has this use. */
 struct record {
     struct {
         const char *name;
         const json_t *value;
     } at[USES];
-    const char *preference; /* the key, beside a list of messages */
+    const char *preference; /* the key of better and worse answers, beside a list of messages */
 };
 
 const char *chat_reason_words(enum chat_reason reason) { return reasons[reason]; }
@@ -121,8 +121,8 @@ static enum use use_of(const char *name)
     return USE_UNKNOWN;
 }
 
-/* Beside a list of messages these are of no account: the same again in other words, or an answer
- * for those who check. */
+/* Is this use ignored beside a list of messages? These keys repeat the conversation in other words,
+ * or have an answer for comparison. */
 static bool is_idle_beside_messages(enum use use)
 {
     return use == USE_PROMPT || use == USE_INPUT || use == USE_ANSWER || use == USE_PREFERENCE ||
@@ -137,7 +137,7 @@ static bool has_messages(const json_t *object)
     return false;
 }
 
-/* Is it the key that names the record's subset, or the one that this stands in? */
+/* Is it the key that names the record's subset, or an object that contains that key? */
 static bool is_source(const struct chat_reading *r, const char *key)
 {
     const char *path = r->how->source_key;
@@ -145,20 +145,21 @@ static bool is_source(const struct chat_reading *r, const char *key)
     return path && strlen(key) == n && !strncmp(path, key, n);
 }
 
-/* LLaMA-Factory has a list of tools as a text of JSON. */
+/* Is this list of tools empty? LLaMA-Factory writes the list as a text of JSON. */
 static bool is_no_tool(enum use use, const json_t *value)
 {
     const char *text = json_string_value(value);
     return use == USE_TOOLS && text && !strcmp(text, "[]");
 }
 
-/* An empty text is a text, and an empty list is a list. */
+/* For these uses an empty text or list is a value, not a missing one. */
 static bool may_be_empty(enum use use)
 {
     return use == USE_PROMPT || use == USE_INPUT || use == USE_ANSWER || use == USE_MESSAGES;
 }
 
-/* What is known and not done. 1: it is left out, and counted. */
+/* Handles a known key that asks for something that is not done here. Returns 1 if it is left out
+ * and counted, 0 if there is nothing to do, or -1. */
 static int check_use(struct chat_reading *r, enum use use, const char *key)
 {
     switch (use) {
@@ -213,7 +214,7 @@ static int add_text(struct chat_reading *r, enum chat_speaker who, const json_t 
     return chat_add(r, who, text, is_trained);
 }
 
-/* LLaMA-Factory's: pairs of a prompt and an answer. */
+/* Adds LLaMA-Factory's history, a list of pairs of prompt and answer. */
 static int add_history(struct chat_reading *r, const json_t *list)
 {
     size_t i;
@@ -231,7 +232,7 @@ static int add_history(struct chat_reading *r, const json_t *list)
     return 0;
 }
 
-/* Alpaca's: an instruction and perhaps an input, which stands under it. */
+/* Adds Alpaca's instruction, followed by its input, if there is one, on a new line. */
 static int add_instruction(struct chat_reading *r, const json_t *instruction, const char *key,
                            const json_t *input, const char *input_key)
 {
@@ -277,7 +278,8 @@ static int add_prompt(struct chat_reading *r, const struct record *found)
     return add_instruction(r, value, prompt, below, input);
 }
 
-/* "; but texts under 'problem', 'solution': …"; "" where there are not two of them. */
+/* Writes "; but texts under 'problem', 'solution': …" for a record of unknown form, or "" if it has
+ * fewer than two texts. */
 static void describe_texts(const json_t *object, char *words, size_t size)
 {
     enum { MOST = 5, NAME_MAX = 24 };
@@ -333,7 +335,7 @@ static int refuse_form(struct chat_reading *r, const json_t *object, const struc
                        json_object_get(object, "text") ? "; but a text (--format jsonl)" : other);
 }
 
-/* A single question and its answer, perhaps after others. */
+/* Adds a single question and its answer, after a history if there is one. */
 static int add_single(struct chat_reading *r, const json_t *object, const struct record *found)
 {
     const json_t *answer = found->at[USE_ANSWER].value;
@@ -346,7 +348,7 @@ static int add_single(struct chat_reading *r, const json_t *object, const struct
     return add_text(r, SPEAKER_ASSISTANT, answer, found->at[USE_ANSWER].name, true);
 }
 
-/* Beside a list of messages the same sentence may stand twice. */
+/* Adds the system prompt. It may also be the first message of a list, if both are the same. */
 static int add_system(struct chat_reading *r, const struct record *found)
 {
     char *text;
@@ -368,8 +370,8 @@ static int add_system(struct chat_reading *r, const struct record *found)
     return 0;
 }
 
-/* Messages that are no list: written as a text, by tables and by Python, or a list apiece of roles
- * and of texts, by columns. */
+/* Refuses messages that are not a list: a text (CSV files and printed Python objects have that), or
+ * an object with one list of roles and one of texts (columnar files have that). */
 static int refuse_list(struct chat_reading *r, const char *key, const json_t *value)
 {
     const char *text = json_string_value(value);
@@ -443,7 +445,7 @@ int chat_read(struct chat *c, const struct chat_reader *how, const char *text, s
               struct tally *unknown, struct fail *why)
 {
     *c = (struct chat){ 0 };
-    /* Numbers of any length may stand under keys that say nothing here. */
+    /* Unknown keys may have numbers of any length, so integers are read as real numbers. */
     json_t *object = json_read_line(text, bytes, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, why);
     int status = object ? read_object(c, how, object, unknown, why) : -1;
     if (!object) c->reason = CHAT_NOT_JSON;

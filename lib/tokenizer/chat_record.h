@@ -1,12 +1,13 @@
-/* chat_record.h - a record of a file becomes a conversation: prompts and answers in turn.
+/* chat_record.h - reads a record of a data file as a conversation: prompts and answers that
+ * alternate.
  *
- * Records come in many forms (docs/formats/chat.md): lists of messages as OpenAI and ShareGPT have
- * them, single questions as Alpaca has them, and what lies between. Each key of a record is
- * understood, or refused by name because what it asks for is not done here, or unknown: then it is
- * left out and counted, so that a report can name it.
+ * Records have many forms (docs/formats/chat.md): lists of messages as in OpenAI's and ShareGPT's
+ * data, single questions as in Alpaca's, and mixtures. Each key of a record is understood; or
+ * refused by its name, because it asks for something that is not done here; or unknown. Unknown
+ * keys are ignored and counted, so that a report can name them.
  *
- * Real conversations are odd in known ways: an answer comes first, a prompt last, two of one role
- * follow each other, tools are called. `odd` says what is done with them.
+ * Real conversations are often irregular: an answer comes first, a prompt comes last, one role
+ * speaks twice in a row, tools are called. `odd` says what is done with these.
  */
 #ifndef LONGQLORA_TOKENIZER_CHAT_RECORD_H
 #define LONGQLORA_TOKENIZER_CHAT_RECORD_H
@@ -14,28 +15,29 @@
 #include "lib/common/fail.h"
 #include "lib/common/tally.h"
 
-/* Which answers are trained on: every one, as FastChat, LLaMA-Factory and OpenAI do it, or the last
- * (LLaMA-Factory's mask_history). A message's own "weight": 0 or "train": false goes before. */
+/* Which answers count in the loss: all, as in FastChat, LLaMA-Factory and OpenAI's data; or only
+ * the last (LLaMA-Factory's mask_history). A message's own "weight": 0 or "train": false overrides
+ * this. */
 enum chat_train_on { CHAT_TRAIN_ALL, CHAT_TRAIN_LAST };
 
-/* An odd conversation is a failure (STOP, SKIP: the caller tells them apart), or it is mended:
- * turns that do not fit are left out (DROP), or joined with the one before if the role is the same
- * (MERGE). What cannot be mended is a failure. */
+/* What to do with an irregular conversation. STOP and SKIP: it is a failure, and the caller stops
+ * or skips it. DROP: turns that do not fit are left out. MERGE: a turn is joined to the previous
+ * one of the same role. What cannot be mended is a failure. */
 enum chat_odd { CHAT_ODD_STOP, CHAT_ODD_SKIP, CHAT_ODD_DROP, CHAT_ODD_MERGE };
 
-/* Why a record is no conversation to train on. Those from CHAT_TOOLS on are odd ones, the others
- * are damaged, or of no form that is known. */
+/* Why a record is not a conversation for training. From CHAT_TOOLS on, the conversation is
+ * irregular; before that, the record is damaged or has an unknown form. */
 enum chat_reason {
     CHAT_FINE,
     CHAT_NOT_JSON,
     CHAT_NO_FORM,
-    CHAT_UNREADABLE, /* a value that is not what its key needs, keys that contradict each other */
+    CHAT_UNREADABLE, /* a value does not fit its key, or two keys contradict each other */
     CHAT_UNKNOWN_ROLE,
     CHAT_TOOLS,
     CHAT_REASONING,
     CHAT_MEDIA,
     CHAT_PREFERENCE,
-    CHAT_UNDONE, /* something else that is asked for and not done */
+    CHAT_UNDONE, /* the record asks for something else that is not done here */
     CHAT_ANSWER_FIRST,
     CHAT_PROMPT_LAST,
     CHAT_IN_A_ROW,
@@ -45,50 +47,53 @@ enum chat_reason {
     CHAT_UNTRAINED,
     CHAT_REASONS
 };
-/* "with tools": to stand behind a number. */
+/* The reason in words that follow a number: "with tools". */
 const char *chat_reason_words(enum chat_reason reason);
 bool chat_reason_is_odd(enum chat_reason reason);
 
-/* What was mended, to be counted. */
+/* What was mended. Each is counted. */
 enum chat_mend {
     CHAT_MEND_FIRST,     /* an answer before the first prompt */
-    CHAT_MEND_LAST,      /* a prompt without an answer at the end */
-    CHAT_MEND_ROW,       /* one of two of a role in a row: left out */
-    CHAT_MEND_MERGED,    /* the same, joined */
-    CHAT_MEND_SYSTEM,    /* a system message behind the beginning */
-    CHAT_MEND_EMPTY,     /* a message without a text */
-    CHAT_MEND_TOOL,      /* a message of a tool, or to one */
+    CHAT_MEND_LAST,      /* a prompt at the end, without an answer */
+    CHAT_MEND_ROW,       /* the second of two messages of one role was left out */
+    CHAT_MEND_MERGED,    /* the second of two messages of one role was joined to the first */
+    CHAT_MEND_SYSTEM,    /* a system message that is not at the beginning */
+    CHAT_MEND_EMPTY,     /* a message without text */
+    CHAT_MEND_TOOL,      /* a message from or to a tool */
     CHAT_MEND_TOOLS,     /* a list of tools */
     CHAT_MEND_REASONING, /* the reasoning before an answer */
-    CHAT_MEND_SENTENCE,  /* the system's, by a template that writes none before an answer */
+    /* A system prompt, for a template that has none where the answer follows. */
+    CHAT_MEND_SENTENCE,
     CHAT_MENDS
 };
 const char *chat_mend_words(enum chat_mend mend);
 
 struct chat_reader {
-    const char *source_key; /* path of the name of a record's subset: "meta.set" */
+    const char *source_key; /* path of the key that names a record's subset: "meta.set" */
     enum chat_train_on train_on;
     enum chat_odd odd;
-    bool keeps_space; /* else messages are stripped of white space, as Python's str.strip does */
+    /* Keeps white space around messages, which otherwise is removed as by Python's str.strip. */
+    bool keeps_space;
 };
 
 struct chat_turn {
     char *prompt, *answer;
-    size_t input_at; /* where Alpaca's "input" begins in the prompt, behind a newline; 0: none */
-    bool is_trained; /* the answer is */
+    /* Where Alpaca's "input" begins in the prompt, after a newline; 0 if there is none. */
+    size_t input_at;
+    bool is_trained; /* the answer counts in the loss */
 };
 
-/* One conversation; at least one answer is trained on. */
+/* One conversation. At least one of its answers counts in the loss. */
 struct chat {
     struct chat_turn *turns;
     size_t count;
-    char *system, *source; /* NULL: not said */
+    char *system, *source; /* NULL if the record has none */
     enum chat_reason reason;
     uint64_t mended[CHAT_MENDS];
 };
 
-/* Reads the JSON of a record. unknown: keys that say nothing here are counted there. On failure
- * c->reason says why, in short; nothing else is in it, and it need not be released. */
+/* Reads a record's JSON text. Counts unknown keys in *unknown. The caller calls chat_release. On
+ * failure c->reason tells why, and *c owns nothing. */
 int chat_read(struct chat *c, const struct chat_reader *how, const char *text, size_t bytes,
               struct tally *unknown, struct fail *why) MUST_USE;
 void chat_release(struct chat *c);

@@ -1,4 +1,4 @@
-/* Finds a model's own chat_template. */
+/* chat_source.c - finds a model's own chat_template. */
 #include "lib/tokenizer/chat_known.h"
 
 #include "lib/common/file.h"
@@ -23,7 +23,7 @@ static int check_empty(const struct chat_source *s, struct fail *why)
                       s->place);
 }
 
-/* A text file as it is. */
+/* Reads a whole text file. */
 static int read_file(struct chat_source *s, struct fail *why)
 {
     uint64_t bytes;
@@ -50,7 +50,8 @@ static int read_file(struct chat_source *s, struct fail *why)
     return status;
 }
 
-/* Of a list of {"name", "template"}; NULL and why if none of them is called default. */
+/* Of a list of {"name", "template"} takes the template named "default". Returns NULL with *why if
+ * there is none. */
 static const json_t *default_of(const json_t *list, struct fail *why)
 {
     char names[200] = "";
@@ -93,7 +94,8 @@ static int read_config(struct chat_source *s, struct fail *why)
     return status;
 }
 
-/* The file of that name beside `place`, which is a file, or in it: 1, or 0 for none. */
+/* Looks for the file `name` in the folder `place`, or beside it if `place` is a file. Returns 1, 0
+ * if there is no such file, or -1. */
 static int is_there(struct chat_source *s, const char *place, bool is_folder, const char *name,
                     struct fail *why)
 {

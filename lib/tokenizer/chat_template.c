@@ -15,7 +15,7 @@ static char *copy_of(const char *text, size_t bytes, struct fail *why)
     return copy;
 }
 
-/* A text that need not be there. */
+/* Reads a text; a missing key gives "". */
 static int read_text(char **to, const json_t *object, const char *key, struct fail *why)
 {
     const json_t *value = json_object_get(object, key);
@@ -25,7 +25,7 @@ static int read_text(char **to, const json_t *object, const char *key, struct fa
     return *to ? 0 : -1;
 }
 
-/* Text around a mark, which stands in it once. */
+/* Splits a text at a mark, which must occur in it once, into the parts before and after it. */
 static int read_around(struct chat_around *a, const char *text, const char *mark, const char *key,
                        struct fail *why)
 {
@@ -37,7 +37,7 @@ static int read_around(struct chat_around *a, const char *text, const char *mark
     return a->after ? 0 : -1;
 }
 
-/* What stands before the system's sentence goes to t->lead. */
+/* Reads the text of a turn. What precedes the mark of the system prompt becomes t->lead. */
 static int read_turn(struct chat_template *t, const char *turn, struct fail *why)
 {
     const char *mark = turn ? strstr(turn, system_mark) : NULL;
@@ -49,7 +49,8 @@ static int read_turn(struct chat_template *t, const char *turn, struct fail *why
     return read_around(&t->turn, rest, hole, "turn", why);
 }
 
-/* "before{}between{input}after": what is around the prompt, and the rest around the input. */
+/* Reads "before{}between{input}after": before and between are around the prompt, after follows the
+ * input. */
 static int read_input_turn(struct chat_template *t, const json_t *object, struct fail *why)
 {
     const json_t *value = json_object_get(object, "input_turn");
@@ -92,7 +93,8 @@ static int add_special(struct chat_template *t, const char *text, uint32_t id, s
     return 0;
 }
 
-/* Those that must be there, or those that are tokens if the tokenizer has them. */
+/* Reads a list of special tokens. is_optional: one that the tokenizer lacks is skipped; otherwise
+ * it is an error. */
 static int read_list(struct chat_template *t, const json_t *list, const char *key, bool is_optional,
                      struct fail *why)
 {
@@ -121,7 +123,7 @@ static bool mentions(const json_t *object, const char *mark)
     return false;
 }
 
-/* {bos} and {eos} are whatever the tokenizer has as such. */
+/* Reads "special". {bos} and {eos} stand for the tokenizer's own tokens. */
 static int read_specials(struct chat_template *t, const json_t *object, struct fail *why)
 {
     const json_t *list = json_object_get(object, "special");
@@ -155,7 +157,7 @@ static int read_end(struct chat_template *t, const json_t *end, struct fail *why
     return t->end == UINT32_MAX ? fail_input(why, "'end' is none of 'special'") : 0;
 }
 
-/* ---- the whole ---- */
+/* ---- the whole template ---- */
 
 static int check_keys(const json_t *object, struct fail *why)
 {
@@ -196,7 +198,7 @@ static int read_flags(struct chat_template *t, const json_t *object, struct fail
     return 0;
 }
 
-/* The length of a word in braces, or of {}, with them; 0: none stands there. */
+/* The length of a word in braces, or of {}, with the braces; 0 if there is none. */
 static size_t word_in_braces(const char *at)
 {
     static const char letters[] =
@@ -205,11 +207,11 @@ static size_t word_in_braces(const char *at)
     return *at == '{' && at[length + 1] == '}' ? length + 2 : 0;
 }
 
-/* What stands in braces is put in: what is not known would go into every conversation as it is. */
+/* Refuses unknown words in braces, because they would go into every conversation as plain text. */
 static int check_braces(const json_t *object, struct fail *why)
 {
     static const struct {
-        const char *key, *known; /* ends with a space each */
+        const char *key, *known; /* known words, with a space after each */
     } texts[] = { { "turn", "{} {system} {bos} {eos} " },
                   { "input_turn", "{} {input} {bos} {eos} " },
                   { "system_turn", "{} {bos} {eos} " },
@@ -254,7 +256,7 @@ static int read_texts(struct chat_template *t, const json_t *object, struct fail
                : 0;
 }
 
-/* Of the file's values, in whatever order they stand. */
+/* Computes the digest of the template's values, independent of their order in the file. */
 static int read_digest(struct chat_template *t, const json_t *object, struct fail *why)
 {
     char *all = NULL;
@@ -266,7 +268,7 @@ static int read_digest(struct chat_template *t, const json_t *object, struct fai
     return all ? 0 : fail(why, "out of memory");
 }
 
-/* The object becomes what the text is that differs from it. */
+/* Applies changes to the object of a built-in template. */
 static int change(json_t *object, const struct chat_changes *changes, struct fail *why)
 {
     const struct {
@@ -308,7 +310,7 @@ int chat_template_check(const char *name, struct fail *why)
                       near ? ": did you mean " : "", near ? near : "", near ? "?" : ":");
 }
 
-/* Takes the object, also where it fails. */
+/* Opens a template from its object. Takes ownership of the object, also on failure. */
 static int open_object(struct chat_template *t, const char *name, json_t *object,
                        const struct chat_changes *changes, const struct tokenizer *tokenizer,
                        struct fail *why)

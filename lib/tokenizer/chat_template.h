@@ -1,11 +1,12 @@
-/* chat_template.h - how a conversation is worded: as text, as tokens, and where the answers stand.
+/* chat_template.h - formats a conversation with a template: as text, as tokens, and with the
+ * positions of the answers.
  *
- * A template is a JSON file (docs/formats/chat_template.md), or one of those that are built in,
- * each of which is somebody's: its ids are those of the program or the model that it is named
- * after. A model's own chat_template (Jinja) is not run; chat_known.h says which of the published
- * ones are understood.
+ * A template is a JSON file (docs/formats/chat_template.md) or built in. A built-in one gives the
+ * same ids as the program or model after which it is named. A model's own chat_template (Jinja) is
+ * not run; chat_known.h maps published ones to templates.
  *
- * The template's special tokens are tokens; those that a conversation spells out are text.
+ * Special tokens that the template contains become special tokens. Where a message spells one, it
+ * stays text.
  *
  *     struct chat_template t;
  *     if (chat_template_open(&t, "chatml", tokenizer, why)) return -1;
@@ -36,60 +37,67 @@ struct chat_special {
 
 struct chat_template {
     const struct tokenizer *tokenizer;
-    char *name;               /* in messages */
-    char *text;               /* itself as a file, with what was changed in it */
-    char digest[DIGEST_TEXT]; /* of all that it says */
-    char *begin;              /* of a conversation */
-    char *system;             /* the sentence of conversations that have none of their own */
-    char *between;            /* an answer's end and the next turn */
-    char *following;          /* every answer's end, the last one's too */
-    char *finish;             /* of a whole conversation */
-    char *lead;               /* of a turn, before the system's sentence */
-    char *once, *never;       /* texts that a turn has once, before its answer, and never */
+    char *name;               /* for messages */
+    char *text;               /* the template as a JSON file, including changes to it */
+    char digest[DIGEST_TEXT]; /* digest of everything in the template */
+    char *begin;              /* text at the beginning of a conversation */
+    char *system;             /* the default system prompt, for conversations without one */
+    char *between;            /* text between an answer and the next turn */
+    char *following;          /* text after every answer, also the last */
+    char *finish;             /* text at the end of a conversation */
+    char *lead;               /* text at the beginning of each turn, before the system prompt */
+    /* Texts that a turn must contain exactly once before its answer (once), or not at all
+     * (never). */
+    char *once, *never;
     struct chat_around system_turn, turn, answer;
-    struct chat_around input_turn, input; /* where a turn has an input besides; input: around it */
+    /* For a turn with an Alpaca input: the text around the prompt, and around the input. */
+    struct chat_around input_turn, input;
     struct chat_special *specials;
     size_t special_count;
-    uint32_t end; /* after an answer */
+    uint32_t end; /* the id that ends an answer */
     unsigned strips;
     bool has_system_turn, has_input_turn, adds_bos, begins_with_bos, is_whole, is_counted;
-    bool is_single;      /* one turn is all that there is */
-    bool says_system;    /* around no sentence too */
-    bool refuses_system; /* has no place for one */
-    bool asks_system;    /* says one in the turn alone that waits for its answer */
-    bool refuses_empty;  /* messages */
+    bool is_single;      /* the template allows one turn only */
+    bool says_system;    /* writes the text around the system prompt even if there is none */
+    bool refuses_system; /* has no place for a system prompt */
+    bool asks_system;    /* writes the system prompt only in a turn that waits for its answer */
+    bool refuses_empty;  /* refuses empty messages */
 };
 
-/* A prompt and its answer, as they were said: white space is the template's matter. The answer of a
- * turn that waits for it is NULL. Borrowed. */
+/* A prompt and its answer as in the data: the template decides about white space. answer is NULL in
+ * a turn that waits for it. The texts are borrowed. */
 struct chat_said {
     const char *prompt, *answer;
-    size_t input_at; /* where Alpaca's input begins in the prompt, behind a newline; 0: none */
+    /* Where Alpaca's input begins in the prompt, after a newline; 0 if there is none. */
+    size_t input_at;
 };
 
+/* Is it the name of a built-in template? */
 bool chat_template_is_builtin(const char *name);
-/* Fails, as a usage error with the nearest name and all of them, if there is no template of that
- * name and no file. */
+/* Fails if no template has that name and no such file exists. It is a usage error (status 2), and
+ * the message gives the nearest name and all names. */
 int chat_template_check(const char *name_or_path, struct fail *why) MUST_USE;
-/* The tokenizer must outlive it; one without the template's special tokens is refused. "auto" is
- * for chat_known_open. */
+/* Opens a built-in template or a file. The tokenizer must outlive *t. Fails if the tokenizer lacks
+ * the template's special tokens. "auto" is not accepted; see chat_known_choose. The caller calls
+ * chat_template_close. */
 int chat_template_open(struct chat_template *t, const char *name_or_path,
                        const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
-/* The same of a file's text; name: what it is called. */
+/* The same for a template's JSON text. name is used in messages. */
 int chat_template_open_text(struct chat_template *t, const char *name, const char *text,
                             const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
 void chat_template_close(struct chat_template *t);
 
-/* Appends a whole conversation to ids. `system` is its own sentence; NULL: the template's. spans
- * gets two numbers a turn: where in ids the answer's tokens begin and end, what ends the answer
- * among them. A token that is partly the answer's is the answer's, but with a template that counts
- * as Stanford's and FastChat's code do: there it is not. */
+/* Appends the ids of a whole conversation. `system` is its system prompt; NULL means the template's
+ * default. spans[2 i] and spans[2 i + 1] become the positions in ids where answer i begins and
+ * ends, including the text that ends an answer. A token that only partly belongs to the answer
+ * counts as the answer's, except with templates that count tokens as the code of Stanford Alpaca
+ * and FastChat does. */
 int chat_template_encode(const struct chat_template *t, struct token_buffer *ids,
                          const char *system, const struct chat_said *turns, size_t count,
                          uint32_t *spans, struct fail *why) MUST_USE;
 
-/* Appends what stands before the answer to the turn's prompt. The first one begins the
- * conversation; a later one follows the id that ends an answer. */
+/* Appends the ids of a turn up to where its answer begins. is_first: the turn begins the
+ * conversation. Otherwise it follows the id that ended the previous answer. */
 int chat_template_prompt(const struct chat_template *t, struct token_buffer *ids,
                          const char *system, const struct chat_said *turn, bool is_first,
                          struct fail *why) MUST_USE;

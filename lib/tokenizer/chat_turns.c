@@ -1,10 +1,10 @@
-/* Messages become turns: a system's sentence, then a prompt and its answer, again and again. What
- * does not fit is a failure, or mended as the reader is told to. */
+/* chat_turns.c - makes turns of messages: a system prompt, then prompts and answers that alternate.
+ * A message that does not fit is a failure, or is mended as the reader's options say. */
 #include "lib/tokenizer/chat_internal.h"
 
 #include "lib/common/utf8.h"
 
-/* What Python's str.strip() takes away. */
+/* Does Python's str.strip() remove this character? */
 static bool is_space(uint32_t c)
 {
     return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
@@ -12,7 +12,7 @@ static bool is_space(uint32_t c)
            c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
-/* Where the text begins and ends without the white space around it. */
+/* Finds the text without white space at both ends: bytes [*start, *end). */
 static void find_stripped(const char *text, size_t *start, size_t *end)
 {
     *start = *end = 0;
@@ -52,9 +52,10 @@ static char *give_text(struct chat_message *m)
     return text;
 }
 
-/* ---- what is left out, whatever comes before and after it ---- */
+/* ---- messages that are left out wherever they stand ---- */
 
-/* 1 to keep the message, 0 to leave it out. was_said: something was said before it. */
+/* Returns 1 to keep the message, 0 to leave it out, or -1. was_said: an earlier message was
+ * kept. */
 static int check_message(struct chat_reading *r, struct chat_message *m, bool was_said)
 {
     if (!r->how->keeps_space) strip(m);
@@ -90,9 +91,9 @@ static int leave_out(struct chat_reading *r)
     return 0;
 }
 
-/* ---- messages of one role in a row become one, with newlines between ---- */
+/* ---- adjacent messages of one role are joined by newlines ---- */
 
-/* The text of `count` of them. */
+/* Joins the texts of `count` messages. */
 static int join(struct chat_reading *r, struct chat_message *to, const struct chat_message *m,
                 size_t count)
 {
@@ -162,7 +163,7 @@ static int read_system(struct chat_reading *r, struct chat_message *m)
                        m->number);
 }
 
-/* Of prompts in a row the last one stays, since the answer that comes is an answer to it. */
+/* Of adjacent prompts the last one stays, because the next answer replies to it. */
 static int read_prompt(struct chat_reading *r, struct chat_message *m)
 {
     struct chat *c = r->chat;
@@ -178,7 +179,7 @@ static int read_prompt(struct chat_reading *r, struct chat_message *m)
     return 0;
 }
 
-/* Of answers in a row the first one stays, which follows the prompt. */
+/* Of adjacent answers the first one stays, because it follows the prompt. */
 static int read_answer(struct chat_reading *r, struct chat_message *m)
 {
     struct chat *c = r->chat;
@@ -207,7 +208,7 @@ static int read_message(struct chat_reading *r, struct chat_message *m)
                                     : read_answer(r, m);
 }
 
-/* Is anything trained on? */
+/* Decides which answers count in the loss. Fails if none does. */
 static int choose_trained(struct chat_reading *r)
 {
     struct chat *c = r->chat;

@@ -1,14 +1,16 @@
-/* tokenizer_class, by which transformers 5 decides what it makes of a tokenizer.json.
+/* class.c - tokenizer_class, by which transformers 5 decides what it makes of a tokenizer.json.
  *
- * TokenizersBackend (PreTrainedTokenizerFast is its older name) reads the file as it is, as the
- * tokenizers library, transformers 4 and llama.cpp do, and as we do. Most other classes take
- * nothing of it but vocabulary, merges and post_processor: normalizer, pre_tokenizer and the
- * model's options are the class's own. Where the two differ, the file is followed and a remark
- * says so; where a key of tokenizer_config.json asks the class for what the file does not do, all
- * versions of transformers follow the key, and nobody can tell which was meant: that is refused.
+ * The class TokenizersBackend (formerly PreTrainedTokenizerFast) uses the file as it is. So do the
+ * tokenizers library, transformers 4, llama.cpp and this program. Most other classes take only
+ * vocabulary, merges and post_processor from the file; their normalizer, pre_tokenizer and model
+ * options are fixed in Python. If these differ from the file, this program follows the file and
+ * makes a remark. But if a key of tokenizer_config.json asks the class for the difference, it
+ * refuses the files, because all versions of transformers follow that key, and nobody can know
+ * which was meant.
  *
- * The tables are those of transformers 5.24 (models/auto/tokenization_auto.py and each class's
- * __init__); tests/golden/tokenizer_class.py compares them. */
+ * Source: the tables are those of transformers 5.24 (models/auto/tokenization_auto.py and each
+ * class's __init__); tests/golden/tokenizer_class.py compares them.
+ */
 #include "lib/tokenizer/beside.h"
 
 #include "lib/common/json.h"
@@ -26,17 +28,18 @@
 
 enum cutting { METASPACE, METASPACE_FIRST, BYTES, DIGITS_BYTES, QWEN_BYTES, AT_SPACES };
 
-/* A class that makes its own tokenizer. */
+/* A class with a normalizer, pre_tokenizer and model options of its own. */
 struct form {
     const char *name;
     enum cutting cutting;
-    const char *pattern;            /* QWEN_BYTES */
-    bool normalizes;                /* NFC */
-    bool takes_prefix, puts_prefix; /* add_prefix_space, and what it is where it is not said */
+    const char *pattern; /* for QWEN_BYTES */
+    bool normalizes;     /* it applies NFC */
+    /* It knows add_prefix_space; the value if the files do not say it. */
+    bool takes_prefix, puts_prefix;
     bool falls_back, has_unknown;
-    /* What is special where the files name nothing else: unk, bos, eos, pad. */
+    /* The special tokens if the files do not name others: unk, bos, eos, pad. */
     const char *unknown, *begin, *end, *pad;
-    const char *const *others; /* key and token, in turn; NULL: none */
+    const char *const *others; /* pairs of key and token; NULL if there are none */
 };
 
 static const char *const code_llama[] = { "prefix_token",
@@ -73,7 +76,7 @@ static const struct form forms[] = {
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 
-/* Others that do not read a tokenizer.json as it is. */
+/* Other classes that do not use a tokenizer.json as it is. They are not compared in detail. */
 static const char others[] =
     "AlbertTokenizer AutoTokenizer BartTokenizer BarthezTokenizer BartphoTokenizer "
     "BasicTokenizer BertGenerationTokenizer BertJapaneseTokenizer BertTokenizer "
@@ -97,7 +100,7 @@ static const char others[] =
     "Wav2Vec2PhonemeCTCTokenizer WhisperTokenizer WordpieceTokenizer XGLMTokenizer "
     "XLMRobertaTokenizer XLMTokenizer XLNetTokenizer ";
 
-/* Types of models for which AutoTokenizer reads the file whatever class is named. */
+/* Model types for which AutoTokenizer uses the file, whatever class is named. */
 static const char file_types[] =
     "EvollaModel arctic aria beam bigbird_pegasus camembertv2-base canary chatlm cohere_asr "
     "ernie4_5 ernie4_5_moe flex_olmo fuyu glm glm4 glm4_moe glm4_moe_lite glm4v glm4v_moe "
@@ -111,7 +114,7 @@ static const char file_types[] =
     "pocket_tts smolvlm stablelm step3_vl umt5 vipllava voxtral voxtral_realtime "
     "xlm-roberta-xl ";
 
-/* Types whose class AutoTokenizer takes in place of the one that is named, or where none is. */
+/* Model types that determine the class: always (is_forced), or if no class is named. */
 static const struct type_class {
     const char *type, *name;
     bool is_forced;
@@ -136,8 +139,8 @@ static bool is_listed(const char *words, const char *word)
     return false;
 }
 
-/* The class by which AutoTokenizer loads these files, without Fast at its end; empty: the one that
- * reads them as they are. */
+/* Finds the class by which AutoTokenizer loads these files, without "Fast" at its end. It is "" if
+ * that class uses tokenizer.json as it is. */
 static void find_class(const struct tokenizer *t, const json_t *config, const json_t *model,
                        char *name, size_t size)
 {
@@ -157,7 +160,7 @@ static void find_class(const struct tokenizer *t, const json_t *config, const js
     if (is_file || (t->spells_byte_level && !strcmp(name, "LlamaTokenizer"))) *name = 0;
 }
 
-/* ---- the class's steps and the file's, in one spelling ---- */
+/* ---- the steps of the class and of the file, in the same notation ---- */
 
 static int put_steps(json_t *list, const json_t *part, int depth)
 {
@@ -230,7 +233,7 @@ static json_t *make_normalizer(const struct form *f)
                      SPACE_MARK);
 }
 
-/* Takes `made` over. 1: they are one. */
+/* Are the two lists of steps the same? Takes ownership of `made`. */
 static int is_one(json_t *made, const json_t *file)
 {
     json_t *a = json_array(), *b = json_array();
@@ -256,13 +259,14 @@ static bool puts_prefix(const struct tokenizer *t)
     return false;
 }
 
-/* NULL: the model has the same options, or those that differ decide nothing. */
+/* Says how the model's options differ; NULL if they do not, or if the difference changes no ids. */
 static const char *differs_in_model(const struct tokenizer *t, const struct form *f)
 {
     bool is_class_of_bytes =
         f->cutting == BYTES || f->cutting == DIGITS_BYTES || f->cutting == QWEN_BYTES;
     if (t->ignores_merges) return "knows no ignore_merges";
-    if (is_class_of_bytes != t->is_byte_level) return NULL; /* its steps differ, which is said */
+    /* The steps differ in this case, and that is reported. */
+    if (is_class_of_bytes != t->is_byte_level) return NULL;
     if (!t->is_byte_level && t->falls_back != f->falls_back) return "has another byte_fallback";
     if (t->has_bytes) return NULL;
     bool has_unknown = t->unknown != UINT32_MAX;
@@ -278,7 +282,8 @@ static bool is_special(const struct tokenizer *t, const struct named_tokens *nam
     return token && token->special;
 }
 
-/* Tokens that the class has without being told, and those that it does not learn of. */
+/* Does the class add special tokens of its own, or ignore added tokens of the file? Says which;
+ * NULL if neither. */
 static const char *differs_in_tokens(const struct tokenizer *t, const struct form *f,
                                      const json_t *config, const struct named_tokens *named,
                                      size_t file_tokens)
@@ -305,7 +310,7 @@ static const char *differs_in_tokens(const struct tokenizer *t, const struct for
     return NULL;
 }
 
-/* ---- the whole ---- */
+/* ---- the whole check ---- */
 
 static int remark(struct tokenizer *t, const char *name, const char *what, struct fail *why)
 {
@@ -348,8 +353,8 @@ static int check_form(struct tokenizer *t, const struct form *f, const json_t *c
     return what ? remark(t, f->name, what, why) : 0;
 }
 
-/* config.json, for its model_type; NULL: there is none, or it cannot be read, which who needs it
- * says. */
+/* Reads config.json for its model_type. NULL if it is missing or cannot be read; whoever needs the
+ * config reports that. */
 static json_t *load_model(const char *folder)
 {
     char path[4200];

@@ -1,14 +1,15 @@
-/* class.h - the classes of transformers 5.24 that do not read a tokenizer.json as it is,
- * and the types of models for which AutoTokenizer does whatever class is named; for a test. */
+/* class.h - lists of tokenizer classes of transformers 5.24, for a test: classes that do not use a
+ * tokenizer.json as it is, and the model types for which AutoTokenizer uses the file whatever class
+ * is named. */
 #ifndef LONGQLORA_TOKENIZER_CLASS_H
 #define LONGQLORA_TOKENIZER_CLASS_H
 
 #include <stddef.h>
 
-/* Words, a space behind each. */
+/* Each returns words, with a space after each. */
 const char *class_names(void);
 const char *class_file_types(void);
-/* Other classes whose parts are known, one by one; NULL: no more. */
+/* Name i of the classes that are compared in detail (see class.c); NULL after the last. */
 const char *class_form_at(size_t i);
 
 #endif

@@ -1,4 +1,4 @@
-/* How tokens become text again. */
+/* decode.c - turns tokens into text. */
 #include "lib/tokenizer/tokenizer_internal.h"
 
 #include "lib/common/utf8.h"
@@ -11,7 +11,7 @@ struct reading {
     bool is_fused, has_bytes;
 };
 
-/* The character that is text again as a space. */
+/* Reads the character that becomes a space. */
 static int read_mark(struct reading *r, const char *mark, const char *type, struct fail *why)
 {
     struct tokenizer *t = r->t;
@@ -58,7 +58,8 @@ static int read_one(struct reading *r, const json_t *decoder, struct fail *why)
     return 0;
 }
 
-/* Decoders in a sequence; one in another is rare, and refused. */
+/* Reads a decoder, or a sequence of decoders. A sequence inside a sequence is refused, because it
+ * is rare. */
 static int read_all(struct reading *r, const json_t *decoder, struct fail *why)
 {
     const char *type = part_check("decoder", decoder, why);
@@ -103,7 +104,7 @@ struct decoding {
     const struct tokenizer *t;
     char *text;
     size_t bytes, capacity;
-    bool is_first; /* no token has been text so far */
+    bool is_first; /* no token has given text so far */
 };
 
 static void put(struct decoding *d, const char *text, size_t bytes)
@@ -118,7 +119,7 @@ static void put_byte(struct decoding *d, const struct piece *p)
     d->text[d->bytes++] = (char)strtoul(digits, NULL, 16);
 }
 
-/* The piece with a space for each mark. */
+/* Appends a piece, in which each mark becomes a space. */
 static void put_marked(struct decoding *d, const struct piece *p, const char *mark, bool drops)
 {
     size_t length = strlen(mark);
@@ -132,7 +133,8 @@ static void put_marked(struct decoding *d, const struct piece *p, const char *ma
     }
 }
 
-/* SentencePiece leaves the prefix out: a mark at the very start. */
+/* Appends a piece of SentencePiece. The space that encoding puts before a text is left out: a mark
+ * at the very start. */
 static void put_piece(struct decoding *d, const struct piece *p)
 {
     const struct tokenizer *t = d->t;

@@ -3,11 +3,12 @@
 #include <ctype.h>
 #include <string.h>
 
-/* What is still to be read, and what has been written: never more than twice as much. */
+/* The text that is left to read, and the output, which is at most twice as long as the input. */
 struct former {
     const char *at, *end;
     char *to;
-    bool begins_line; /* nothing but what a block's end took stands before it in its line */
+    /* The current line is empty so far, apart from what the end of a block tag removed. */
+    bool begins_line;
     struct fail *why;
 };
 
@@ -26,14 +27,14 @@ static void skip_space(struct former *f)
         f->at++;
 }
 
-/* Of white space around a tag: `-` takes all of it away, `+` keeps all. */
+/* The sign of a tag: '-' removes white space beside the tag, '+' keeps it; 0 if there is none. */
 static char sign_at(const char *at, const char *end)
 {
     return at < end && (*at == '-' || *at == '+') ? *at : 0;
 }
 
-/* The text up to a tag. Without a sign, white space before it in its line goes, but not before {{.
- */
+/* Copies the text before a tag. Without a sign, white space between the line's beginning and the
+ * tag is dropped (lstrip_blocks), except before {{. */
 static void put_data(struct former *f, const char *tag, char sign)
 {
     const char *end = tag, *line = tag;
@@ -48,7 +49,7 @@ static void put_data(struct former *f, const char *tag, char sign)
     put(f, f->at, (size_t)(end - f->at));
 }
 
-/* A string with its quotes. */
+/* Copies a string with its quotes. */
 static int put_string(struct former *f)
 {
     char quote = *f->at;
@@ -66,7 +67,7 @@ static int put_string(struct former *f)
     return 0;
 }
 
-/* Does the tag end here? Its length, with the sign. */
+/* If the tag ends here, returns the length of its end including the sign; otherwise 0. */
 static size_t tag_end(const struct former *f, const char *closing, char *sign)
 {
     *sign = sign_at(f->at, f->end);
@@ -75,7 +76,7 @@ static size_t tag_end(const struct former *f, const char *closing, char *sign)
     return f->end - at >= 2 && !memcmp(at, closing, 2) ? length : 0;
 }
 
-/* The inside of {{ or {% and its end; *sign: what the end says of white space behind it. */
+/* Copies the inside of {{ or {% and its end. *sign becomes the sign at the end. */
 static int put_inside(struct former *f, const char *closing, char *sign)
 {
     const char *start = f->to;
@@ -114,7 +115,7 @@ static int skip_comment(struct former *f, char *sign)
     return 0;
 }
 
-/* The next tag's beginning, or the end of the text. */
+/* Returns where the next tag begins, or the end of the text. */
 static const char *find_tag(const struct former *f)
 {
     const char *at = f->at;
@@ -138,7 +139,7 @@ static int put_tag(struct former *f, const char *tag)
     return 0;
 }
 
-/* Newlines of other systems are \n; one at the end of the text is none. */
+/* Copies the text. \r\n and \r become \n, and a newline at the end is dropped. */
 static size_t one_newline(char *copy, const char *text, size_t bytes)
 {
     size_t n = 0;

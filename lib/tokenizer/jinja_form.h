@@ -1,4 +1,4 @@
-/* jinja_form.h - a Jinja text without the white space that means nothing. */
+/* jinja_form.h - normalises a Jinja text by removing white space that has no effect. */
 #ifndef LONGQLORA_TOKENIZER_JINJA_FORM_H
 #define LONGQLORA_TOKENIZER_JINJA_FORM_H
 
@@ -8,11 +8,14 @@
 
 enum { JINJA_TEXT_MAX = 1 << 20 };
 
-/* Two texts with one form render the same, as transformers renders a chat_template (trim_blocks and
- * lstrip_blocks are set): what is left out is white space inside tags but not in their strings,
- * white space around tags that Jinja takes away, marks that ask for that, and comments. A newline
- * in a string and \n are one. NULL: memory is out, or it is not such a text (a tag without an end,
- * or one whose inside is no Jinja: raw). The caller frees. */
+/* Returns the normal form, which the caller frees. Two texts with the same form render alike under
+ * transformers' settings (trim_blocks and lstrip_blocks). The form lacks white space inside tags
+ * (but not inside their strings), white space around tags that Jinja removes, the signs - and +
+ * that control it, and comments. A newline in a string equals its escape \n. Returns NULL if memory
+ * is out, or if the text cannot be normalised: a tag has no end, or is a raw block.
+ *
+ * Source: Jinja's template designer documentation, "Whitespace Control".
+ */
 char *jinja_form(const char *text, size_t bytes, struct fail *why);
 
 #endif

@@ -1,6 +1,6 @@
-/* Which tokens the files beside a tokenizer name as special, as transformers 5 puts together what
- * tokenizer_config.json and special_tokens_map.json say (PreTrainedTokenizerBase._from_pretrained
- * and __init__). */
+/* named.c - collects the tokens that tokenizer_config.json and special_tokens_map.json name as
+ * special. It combines them as transformers 5 does (PreTrainedTokenizerBase._from_pretrained and
+ * __init__). */
 #include "lib/tokenizer/beside.h"
 
 static const char *const names[] = { "bos_token", "eos_token", "unk_token", "sep_token",
@@ -17,14 +17,14 @@ static bool is_name(const char *key)
     return false;
 }
 
-/* image_token and the like, which other models have. */
+/* Is it a key such as image_token, which only some models have? */
 static bool is_own_name(const char *key)
 {
     size_t length = strlen(key);
     return length >= 6 && !strcmp(key + length - 6, "_token") && !is_name(key);
 }
 
-/* What Python takes for true. */
+/* Is the value true in Python's sense? */
 static bool says_something(const json_t *value)
 {
     if (json_is_array(value)) return json_array_size(value) > 0;
@@ -48,10 +48,10 @@ void named_release(struct named_tokens *n)
     *n = (struct named_tokens){ 0 };
 }
 
-/* What is put together on the way; each is owned. */
+/* Intermediate results; each is an owned reference. */
 struct reading {
     json_t *names, *explicit_own, *map_own;
-    json_t *extra, *additional; /* NULL: not there, which null is not */
+    json_t *extra, *additional; /* NULL if the key is missing; a JSON null is not NULL */
 };
 
 static void take(json_t **to, json_t *value)
@@ -88,7 +88,7 @@ static void read_config(struct reading *r, const json_t *config)
                            json_object_get(config, "model_specific_special_tokens"));
 }
 
-/* A token of the map is special whatever it says. */
+/* A token of the map is always special, so its "special" is set. */
 static json_t *as_special(json_t *value)
 {
     if (!json_is_object(value)) return json_incref(value);
@@ -110,7 +110,7 @@ static bool has_token(const json_t *list, const json_t *token)
     return false;
 }
 
-/* The map's extra tokens come to those that are there. */
+/* Appends the map's extra tokens to the list. */
 static void add_extra(struct reading *r, const json_t *list)
 {
     json_t *all = json_array(), *item;
@@ -149,7 +149,7 @@ static void read_map(struct reading *r, const json_t *map)
     }
 }
 
-/* Others make transformers raise a TypeError. */
+/* Fails for values for which transformers raises a TypeError. */
 static int check_values(const struct named_tokens *n, struct fail *why)
 {
     const char *key;
@@ -185,7 +185,7 @@ int named_read(struct named_tokens *n, const json_t *config, const json_t *map, 
     read_config(&r, config);
     if (map) read_map(&r, map);
     take(&n->early, r.extra);
-    /* Where both are there, the older name says nothing. */
+    /* extra_special_tokens overrides additional_special_tokens, the older name. */
     if (r.additional && !r.extra) {
         take(json_is_object(r.additional) ? &r.extra : &n->extra, r.additional);
         if (json_is_object(r.additional)) {

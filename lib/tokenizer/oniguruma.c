@@ -1,4 +1,4 @@
-/* Writes Oniguruma's patterns for PCRE2, an item at a time. */
+/* oniguruma.c - translates Oniguruma's patterns to PCRE2's syntax, item by item. */
 #include "lib/tokenizer/oniguruma.h"
 
 #include "lib/tokenizer/unicode_tables.h"
@@ -14,8 +14,9 @@
 struct writing {
     struct oniguruma_scan scan;
     struct oniguruma_text out;
-    size_t atom;   /* where what a quantifier belongs to begins in `out`, or NOWHERE */
-    uint32_t last; /* the letter just before, under (?i) */
+    /* Where the item that a quantifier would apply to begins in `out`; NOWHERE if there is none. */
+    size_t atom;
+    uint32_t last; /* under (?i): the letter just before; otherwise 0 */
 };
 
 void oniguruma_blame(const struct oniguruma_scan *s, const char *what)
@@ -32,7 +33,7 @@ static bool starts_with(const char *text, const char *start)
 
 /* ---- quantifiers ---- */
 
-/* (?:…) around the atom and its interval. */
+/* Puts (?:…) around the last item and its interval. */
 static void wrap_atom(struct writing *w)
 {
     size_t from = w->atom, bytes = w->out.used - from;
@@ -43,7 +44,7 @@ static void wrap_atom(struct writing *w)
     w->out.at[w->out.used - 1] = ')';
 }
 
-/* {n}, {n,} or {n,m} at the brace: its bytes, or 0. */
+/* The length of {n}, {n,} or {n,m} at the brace; 0 if it is none of them. */
 static size_t interval_length(const char *at, bool *is_fixed)
 {
     static const char digits[] = "0123456789";
@@ -62,7 +63,8 @@ static int end_quantifier(struct writing *w)
     return 0;
 }
 
-/* Oniguruma's {n,m}+ repeats the interval, and its {n}? makes it optional. */
+/* In Oniguruma {n,m}+ repeats the interval (it is not possessive), and {n}? makes it optional (it
+ * is not lazy). */
 static int read_interval(struct writing *w, size_t bytes, bool is_fixed)
 {
     unsigned long least = strtoul(w->scan.at + 1, NULL, 10);
@@ -98,7 +100,7 @@ static int begin_atom(struct writing *w)
     return 0;
 }
 
-/* The flags of (?…) or (?…:, of which only i is done. */
+/* Reads the flags of (?…) or (?…:. Only i is supported. */
 static int read_flags(struct writing *w, bool *has_colon)
 {
     bool is_on = true;
@@ -117,7 +119,8 @@ static int read_flags(struct writing *w, bool *has_colon)
     return 0;
 }
 
-/* Flags alone hold to the end of the group that they stand in, as if a group went to there. */
+/* A group of flags only, (?i), applies to the end of the enclosing group. It is written as a group
+ * that reaches to that end. */
 static int read_group(struct writing *w)
 {
     static const char *const same[] = { "(?:", "(?=", "(?!", "(?>", "(?<=", "(?<!" };
@@ -135,7 +138,7 @@ static int read_group(struct writing *w)
     } else if (w->scan.at[1] == '?') {
         if (read_flags(w, &has_end)) return -1;
         put(w, w->scan.ignores_case ? "(?i:" : "(?-i:");
-    } else { /* nothing refers to what it captures */
+    } else { /* a capturing group; it need not capture, because nothing refers to it */
         put(w, "(?:");
         w->scan.at++;
     }
@@ -153,7 +156,8 @@ static int read_group(struct writing *w)
     return 0;
 }
 
-/* Under (?i) Oniguruma takes ß for ss, and ligatures for the letters in them. */
+/* Refuses letter pairs that Oniguruma treats specially under (?i): it matches ß with ss, and
+ * ligatures with their letters. */
 static int check_letters(struct writing *w, uint32_t c)
 {
     static const char pairs[] = "ss ff fi fl st";
@@ -169,7 +173,7 @@ static int check_letters(struct writing *w, uint32_t c)
     return 0;
 }
 
-/* Escapes that stand for a place, or for several characters. */
+/* Returns the translation of an escape that is an assertion or matches several characters. */
 static const char *find_special(const char *at)
 {
     static const struct {
@@ -249,7 +253,8 @@ static int read_item(struct writing *w)
         w->scan.at++;
         return 0;
     case '^':
-    case '$': /* of any line */
+    /* The assertions ^ and $ apply to every line. */
+    case '$':
         begin_atom(w);
         put(w, *w->scan.at++ == '^' ? "(?:\\A|(?<=\\n)(?!\\z))" : "(?=\\n|\\z)");
         w->atom = NOWHERE;

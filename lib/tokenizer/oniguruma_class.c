@@ -1,4 +1,4 @@
-/* Classes of characters, as Oniguruma has them. */
+/* oniguruma_class.c - character classes as Oniguruma defines them. */
 #include "lib/tokenizer/oniguruma.h"
 
 #include "lib/common/utf8.h"
@@ -8,15 +8,15 @@
 #include <string.h>
 
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
-/* Outside of brackets \w takes characters below 256 from a table of ISO 8859-1's. */
+/* Outside of brackets Oniguruma's \w uses an ISO 8859-1 table for characters below 256. */
 #define WORD_OUTSIDE WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 #define HEXADECIMAL "0-9A-Fa-f"
 #define GRAPH "\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}\\p{Cf}\\p{Co}"
 
-/* Names without case, spaces, - and _. */
+/* Names are compared without case, spaces, '-' and '_'. */
 static const struct {
     const char *name, *inside;
-    bool is_posix; /* as [:name:], where \p{name} may mean another class */
+    bool is_posix; /* it is the name of a POSIX class, [:name:]; \p{name} may be another class */
 } properties[] = {
     { "alnum", "\\p{Alphabetic}\\p{Nd}", true },
     { "alpha", "\\p{Alphabetic}", true },
@@ -312,8 +312,8 @@ void oniguruma_note_range(struct oniguruma_scan *s, uint32_t first, uint32_t las
 
 /* ---- brackets ---- */
 
-/* What stands between [, && and ]: characters and classes that fit into one pair of brackets, and
- * others, which are alternatives to it. */
+/* An operand of &&: `inside` has what fits into one pair of brackets, `others` has alternatives to
+ * it. */
 struct operand {
     struct oniguruma_text inside, others;
 };
@@ -336,7 +336,7 @@ static void put_operand(struct oniguruma_text *out, const struct operand *o, boo
     put(out, is_negated ? ")(?s:.))" : ")");
 }
 
-/* A character or a range of them. */
+/* Reads a character, or a range of characters. */
 static int read_range(struct oniguruma_scan *s, struct operand *o)
 {
     uint32_t first, last;
@@ -378,14 +378,14 @@ static int read_member(struct oniguruma_scan *s, struct operand *o)
         put(&o->others, set.inside);
         put(&o->others, "]");
     }
-    /* A hyphen behind a class is one. */
+    /* A hyphen after a class stands for itself. */
     if (*s->at != '-') return 0;
     put(&o->inside, "\\-");
     s->at++;
     return 0;
 }
 
-/* Puts "this and what stood before" in place of what stood before. */
+/* Replaces *left by the intersection of *left and the operand. */
 static void intersect(struct oniguruma_text *left, const struct operand *o)
 {
     struct oniguruma_text both = { 0 };

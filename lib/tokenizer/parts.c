@@ -199,7 +199,7 @@ const char *part_check(const char *where, const json_t *object, struct fail *why
 {
     const char *type = json_string_value(json_object_get(object, "type")), *key;
     json_t *value;
-    if (!type && !strcmp(where, "model")) type = "BPE"; /* files of 2020 do not say it */
+    if (!type && !strcmp(where, "model")) type = "BPE"; /* files from 2020 lack the model's type */
     if (!type) {
         (void)fail_input(why, "%s: something without a type", where);
         return NULL;

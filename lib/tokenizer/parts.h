@@ -1,7 +1,7 @@
-/* parts.h - the components of tokenizer.json: what is understood, what is refused.
+/* parts.h - the table of the components of tokenizer.json, and of which are understood.
  *
- * One table, from which refusals are made and which docs/formats/tokenizer.md shows. What is not in
- * it is refused: a component that is not known, or an option that a known one does not have.
+ * Refusals are made from this table, and docs/formats/tokenizer.md shows it. Anything that is not
+ * in it is refused: an unknown component, or an unknown option of a known one.
  */
 #ifndef LONGQLORA_TOKENIZER_PARTS_H
 #define LONGQLORA_TOKENIZER_PARTS_H
@@ -11,28 +11,28 @@
 #include <jansson.h>
 
 enum part_verdict {
-    PART_UNDERSTOOD, /* and compared with Hugging Face's tokenizers */
-    PART_HARMLESS,   /* it changes no ids here: `values` says why */
+    PART_UNDERSTOOD, /* its results were compared with Hugging Face's tokenizers */
+    PART_HARMLESS,   /* it changes no ids; `values` tells why */
     PART_REFUSED,
 };
 
 struct tokenizer_part {
     const char *where, *type; /* "pre_tokenizer", "Split" */
-    const char *option;       /* NULL: the component itself */
+    const char *option;       /* NULL in the row of the component itself */
     enum part_verdict verdict;
-    const char *values;  /* those that are understood; NULL: all */
-    const char *refused; /* what other values, or all, are told */
+    const char *values;  /* the values that are understood; NULL means all */
+    const char *refused; /* the message for other values, or for the option as a whole */
 };
 
-/* The rows in order; NULL behind the last. */
+/* Row `number` of the table; NULL after the last. */
 const struct tokenizer_part *tokenizer_part(size_t number);
 
-/* The object's type, if it is understood or harmless and has no option that is not in the table;
- * NULL and a refusal by name otherwise. model: a file without a type is BPE's. */
+/* Returns the type of a component if the table accepts the type and all its options; otherwise NULL
+ * with *why. where: the component's key, "model". A model without a type is BPE. */
 const char *part_check(const char *where, const json_t *object, struct fail *why);
-/* Is there a row for this option, whatever the type? */
+/* Does any type of this component have this option? */
 bool part_has_option(const char *where, const char *option);
-/* Refuses an option's value, by its row. */
+/* Refuses an option's value with the message of its row. Returns -1. */
 int part_refuse(const char *where, const char *type, const char *option, struct fail *why);
 
 #endif

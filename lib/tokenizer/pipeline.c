@@ -1,6 +1,6 @@
-/* Takes a text through added tokens, normalizers and pre-tokenizers, each on the spans that the one
- * before left, as Hugging Face's tokenizers do (added_vocabulary.rs, normalizer.rs,
- * pre_tokenizer.rs). */
+/* pipeline.c - takes a text through added tokens, normalizers and pre-tokenizers. Each step works
+ * on the spans that the previous one made, as in Hugging Face's tokenizers (added_vocabulary.rs,
+ * normalizer.rs, pre_tokenizer.rs). */
 #include "lib/tokenizer/tokenizer_internal.h"
 
 #include "lib/common/utf8.h"
@@ -53,7 +53,7 @@ static int add_text(struct pipeline *p, const char *text, size_t bytes, struct f
     return 0;
 }
 
-/* The same from the work's own text, which may move. */
+/* Copies from the pipeline's own text, which may move when it grows. */
 static int copy_text(struct pipeline *p, size_t at, size_t bytes, struct fail *why)
 {
     if (p->used + bytes > p->most) return add_text(p, "", bytes, why);
@@ -73,7 +73,8 @@ static int add_range(struct pipeline *p, size_t start, size_t end, bool is_match
     return 0;
 }
 
-/* ---- what a step finds in a span: ranges that cover it, matches and what is between ---- */
+/* ---- a step finds matches in a span; ranges cover the span: matches, and text between them
+ * ---- */
 
 static int find_literal(struct pipeline *p, const struct text_span *s, const char *literal,
                         struct fail *why)
@@ -89,7 +90,8 @@ static int find_literal(struct pipeline *p, const struct text_span *s, const cha
     return from < s->bytes ? add_range(p, from, s->bytes, false, why) : 0;
 }
 
-/* An empty match where the last one ended is none. */
+/* Finds the matches of a pattern. An empty match at the end of the previous match does not
+ * count. */
 static int find_pattern(struct pipeline *p, const struct text_span *s,
                         const struct splitter *splitter, struct fail *why)
 {
@@ -132,11 +134,12 @@ static int find_characters(struct pipeline *p, const struct text_span *s, enum s
     return covered < s->bytes ? add_range(p, covered, s->bytes, false, why) : 0;
 }
 
-/* Whitespace: words, and runs of what is neither word nor space; the rest is removed. */
+/* The pre-tokenizer Whitespace: finds words, and runs of characters that are neither word nor
+ * space. Spaces are removed. */
 static int find_words(struct pipeline *p, const struct text_span *s, struct fail *why)
 {
     size_t start = 0, n;
-    int last = 0; /* 1 word, 2 neither, 0 space */
+    int last = 0; /* 1: a word character; 2: neither word nor space; 0: space */
     for (size_t at = 0; at < s->bytes; at += n) {
         uint32_t c = utf8_decode(p->text + s->at + at, &n);
         int now = unicode_is_word(c) ? 1 : unicode_is_space(c) ? 0 : 2;
@@ -148,16 +151,16 @@ static int find_words(struct pipeline *p, const struct text_span *s, struct fail
     return add_range(p, start, s->bytes, last == 0, why);
 }
 
-/* ---- what becomes of the ranges ---- */
+/* ---- what is done with the ranges ---- */
 
-/* Merges matches with the range before them; backwards, with the one behind. */
+/* Joins each match with the range before it, or with the range after it if goes_back. */
 static void merge_ranges(struct pipeline *p, bool goes_back)
 {
     size_t count = 0;
     bool was_match = false;
     for (size_t i = 0; i < p->range_count; i++) {
         struct text_range r = p->ranges[goes_back ? p->range_count - 1 - i : i];
-        /* Those that are done stand at the front, or at the end. */
+        /* Finished ranges are collected at the front of the array, or at its end if goes_back. */
         size_t last = goes_back ? p->range_count - count : count - 1;
         if (r.is_match && !was_match && count) {
             if (goes_back)
@@ -217,7 +220,7 @@ static int prepend(struct pipeline *p, struct text_span *s, const char *text, st
     return 0;
 }
 
-/* Puts a text in place of each match. */
+/* Replaces each match by a text. */
 static int replace(struct pipeline *p, struct text_span *s, const char *text, struct fail *why)
 {
     size_t start = p->used;
@@ -232,7 +235,7 @@ static int replace(struct pipeline *p, struct text_span *s, const char *text, st
     return 0;
 }
 
-/* Normalization form C. */
+/* Converts the span to normalization form C. */
 static int compose(struct pipeline *p, struct text_span *s, struct fail *why)
 {
     char *text;
@@ -342,7 +345,8 @@ static int add_between(struct pipeline *p, const struct text_span *s, size_t fro
     return to > from ? add_next(p, span, why) : 0;
 }
 
-/* A match that is not taken still hides those that begin in it. */
+/* Cuts a span at added tokens. A match that is rejected still hides matches that begin inside
+ * it. */
 static int cut_tokens(struct pipeline *p, const struct added_index *index, struct text_span s,
                       bool is_normal, bool parses_special, struct fail *why)
 {
@@ -364,7 +368,8 @@ static int cut_tokens(struct pipeline *p, const struct added_index *index, struc
         }
         if (found->rstrip) stop = spaces_behind(text, stop, s.bytes);
         if (add_between(p, &s, covered, start, why)) return -1;
-        /* One whose text another has taken for its spaces is not there any more. */
+        /* If an earlier token has taken this token's whole text as its white space (rstrip), this
+         * token is gone. */
         if (start < stop && add_next(p, (struct text_span){ .token = found->id }, why)) return -1;
         covered = stop;
     }
@@ -384,7 +389,7 @@ bool pipeline_finds(const struct tokenizer *t, const char *text, size_t bytes, b
     return false;
 }
 
-/* ---- the whole ---- */
+/* ---- the whole pipeline ---- */
 
 static int for_texts(struct pipeline *p,
                      int (*do_one)(struct pipeline *, const void *, struct text_span,

@@ -1,4 +1,4 @@
-/* Where a tokenizer lies, and opening it. */
+/* place.c - finds a tokenizer's file and opens it. */
 #include "lib/tokenizer/tokenizer_internal.h"
 
 #include "lib/common/file.h"
@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-/* Is it a SentencePiece model of the kind that is encoded here? What cannot be read is, so that
- * opening it says why. */
+/* Is it a SentencePiece model that can be encoded here? A file that cannot be read counts as one,
+ * so that opening it reports why. */
 static bool is_understood(const char *path)
 {
     struct fail ignored;
@@ -24,15 +24,15 @@ static bool is_understood(const char *path)
     return is;
 }
 
-/* Something of that name, be it a link whose end is not there, which opening tells. */
+/* Does the name exist, even as a link to a missing file? Opening that reports it. */
 static bool has_name(const char *path)
 {
     struct stat st;
     return !lstat(path, &st);
 }
 
-/* Of both files tokenizer.model is taken, unless it is of another kind (user-defined pieces,
- * unigram). */
+/* If both files exist, tokenizer.model is taken, unless it is of a kind that is not encoded here
+ * (user-defined pieces, unigram). */
 bool tokenizer_locate(const char *place, char *path, size_t size)
 {
     struct stat st;
@@ -48,7 +48,8 @@ bool tokenizer_locate(const char *place, char *path, size_t size)
     return has_json;
 }
 
-/* A folder without either file, but perhaps with what they are made of. */
+/* Fails for a folder without either file. If it has files from which they can be made, the message
+ * says so. */
 static int name_lack(const char *place, struct fail *why)
 {
     static const char *const others[] = { "vocab.json", "tekken.json", "tiktoken.model",
@@ -67,7 +68,7 @@ static int name_lack(const char *place, struct fail *why)
     return fail(why, "%s: neither tokenizer.model nor tokenizer.json in it", place);
 }
 
-/* A line of a tiktoken file: a token in base64 and its rank. */
+/* Is it a line of a tiktoken file: a token in base64 and its rank? */
 static bool is_tiktoken(const char *text, size_t bytes)
 {
     static const char base64[] =
@@ -82,7 +83,7 @@ static bool is_tiktoken(const char *text, size_t bytes)
     return at > digits && at < bytes && text[at] == '\n';
 }
 
-/* Vocabularies of other libraries, of which transformers makes a tokenizer.json. */
+/* Refuses vocabularies of other libraries. transformers can convert them to a tokenizer.json. */
 static int refuse_others(const char *text, size_t bytes, struct fail *why)
 {
     const char *kind = NULL;

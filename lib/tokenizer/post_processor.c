@@ -1,11 +1,12 @@
-/* What a text begins and ends with: the post_processor of tokenizer.json. */
+/* post_processor.c - reads the post_processor of tokenizer.json: what a text begins and ends
+ * with. */
 #include "lib/tokenizer/tokenizer_internal.h"
 
 #include "lib/tokenizer/parts.h"
 
 static const char post[] = "post_processor";
 
-/* Tokens around the text, from the inside out; more than one on a side is refused. */
+/* Sets the token on one side of the text. More than one token on a side is refused. */
 static int put_around(uint32_t *side, uint32_t id, const char *type, const char *option,
                       const struct tokenizer *t, struct fail *why)
 {
@@ -53,7 +54,7 @@ static int read_single(struct tokenizer *t, const json_t *object, struct fail *w
     return has_text ? 0 : part_refuse(post, "TemplateProcessing", "single", why);
 }
 
-/* [text, id] */
+/* Reads a pair [text, id]. */
 static int put_pair(struct tokenizer *t, const json_t *object, const char *type, const char *key,
                     uint32_t *side, struct fail *why)
 {
@@ -74,7 +75,7 @@ static int read_processor(struct tokenizer *t, const json_t *object, int depth, 
                        put_pair(t, object, type, "sep", &t->end, why)
                    ? -1
                    : 0;
-    if (strcmp(type, "Sequence") != 0) return 0; /* ByteLevel */
+    if (strcmp(type, "Sequence") != 0) return 0; /* ByteLevel adds no tokens */
     const json_t *list = json_object_get(object, "processors");
     if (!json_is_array(list) || depth > 8)
         return fail_input(why, "%s Sequence: no list of processors", post);

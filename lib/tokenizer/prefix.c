@@ -1,13 +1,14 @@
-/* The space that a model puts before a text, behind a special token.
+/* prefix.c - decides whether the tokenizer puts a space before a text that follows a special token.
  *
- * SentencePiece knows no special tokens in text: whoever cuts a text at them encodes each part for
- * itself, with a space before it (Meta's code does). Transformers 5 does so only where
+ * SentencePiece knows no special tokens in text. Meta's code cuts a text at them and encodes each
+ * part separately, so each part gets a space before it. Transformers 5 does the same only if
  * tokenizer_config.json says `legacy: true`, and not before a part that begins with a space
- * (tokenizers' Metaspace); else a space stands at the beginning alone. A tokenizer.json says itself
- * what it does. */
+ * (Metaspace in tokenizers). Otherwise only the beginning of the whole text gets a space. A
+ * tokenizer.json specifies it in its own steps.
+ */
 #include "lib/tokenizer/tokenizer_internal.h"
 
-/* Of a tokenizer.json: what its normalizers and pre-tokenizers put there. */
+/* Do the normalizers and pre-tokenizers of a tokenizer.json put a space there? */
 static bool steps_put_space(const struct tokenizer *t, bool is_spaced, bool is_after)
 {
     for (int i = 0; i < t->normalizers.count; i++)

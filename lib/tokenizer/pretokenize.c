@@ -1,9 +1,11 @@
-/* Cuts text into the units of a byte-level BPE by its regular expression, with PCRE2.
+/* pretokenize.c - cuts text into the units of a byte-level BPE with a regular expression, by PCRE2.
  *
- * A pattern may take any time, and PCRE2's own limit counts only some of it. So a match is first
- * tried in a short piece of the text and with few tries: where it depends on nothing behind the
- * piece (PCRE2_PARTIAL_HARD tells) it is that of the whole text. Else the pattern is matched anew
- * with a call at each of its items, which counts by how much the place has moved. */
+ * A pattern may take exponential time, and PCRE2's match limit does not count all of it. So a match
+ * is first tried on a short piece of the text with a low limit. If the result does not depend on
+ * bytes after the piece (PCRE2_PARTIAL_HARD tells), it holds for the whole text. Otherwise the
+ * pattern is matched again with a callout at each of its items, which counts how far the position
+ * moves.
+ */
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/oniguruma.h"
 #include "lib/tokenizer/tokenizer_internal.h"
@@ -15,21 +17,22 @@
 enum { PIECE = 128, TRIES = 128 };
 
 struct splitter {
-    pcre2_code *code, *counted; /* the same pattern */
+    pcre2_code *code, *counted; /* code: the pattern; counted: the same pattern with callouts */
     char *pattern;
-    bool is_compiled; /* to machine code, both */
+    bool is_compiled; /* both are compiled to machine code */
     bool keeps_unassigned;
-    uint64_t *late; /* of pages of 64 characters: has it some that others stand for? NULL: none */
+    /* A bit for each page of 64 characters: it contains replaced characters; NULL if none do. */
+    uint64_t *late;
 };
 
 struct split_work {
-    const char *text; /* that is cut, or a copy in which other characters stand for some */
+    const char *text; /* the text to cut, or a copy in which characters are replaced */
     size_t bytes;
     char *copy;
     size_t copy_capacity;
-    uint64_t steps; /* left for this text */
-    uint64_t spare; /* of those that do not depend on its length */
-    size_t place;   /* in it, at the last call */
+    uint64_t steps; /* steps that are left for this text */
+    uint64_t spare; /* steps that are left of those that do not depend on the text's length */
+    size_t place;   /* the position at the last callout */
     pcre2_match_data *found;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
@@ -49,7 +52,7 @@ static pcre2_code *compile(const char *pattern, uint32_t options, struct fail *w
     return NULL;
 }
 
-/* Which pages have characters that others stand for? */
+/* Finds the pages that contain characters that are replaced (unicode_stand_in). */
 static int find_late(struct splitter *s, struct fail *why)
 {
     enum { PAGES = 0x110000 / 64 };
@@ -107,7 +110,7 @@ void split_work_release(struct split_work *w)
     free(w);
 }
 
-/* At each item of a pattern that is matched. */
+/* The callout at each item of a pattern. Counts steps and stops the match when none are left. */
 static int count_steps(pcre2_callout_block *at, void *work)
 {
     struct split_work *w = work;
@@ -134,7 +137,7 @@ static int prepare(struct split_work **out, struct fail *why)
     return 0;
 }
 
-/* A match of the text's first `bytes` bytes that begins at `at`. */
+/* Matches the pattern at position `at` of the first `bytes` bytes of the text. */
 static int match(const struct splitter *s, struct split_work *w, size_t bytes, size_t at,
                  bool is_counted, bool is_piece)
 {
@@ -172,7 +175,7 @@ static int blame_pattern(const struct splitter *s, int error, size_t at, size_t 
     return fail_input(why, "byte %zu: pattern %.80s fails: %s", at, s->pattern, (char *)message);
 }
 
-/* Where the text has characters that others stand for, a copy of it with those is cut. */
+/* If the text has characters that must be replaced, makes a copy with their replacements. */
 static int put_stand_ins(const struct splitter *s, struct split_work *w, struct fail *why)
 {
     bool is_copied = false;
@@ -241,7 +244,7 @@ int splitter_cut(const struct splitter *s, struct split_work **work, uint64_t *s
     memset(starts, 0, (bytes / 64 + 1) * sizeof *starts);
     if (bytes) begin(starts, 0);
     for (size_t at = 0; at < bytes && (got = splitter_next(s, *work, at, &start, &end, why)) > 0;) {
-        /* What stands between two matches is a unit too. */
+        /* The text between two matches is a unit too. */
         begin(starts, start);
         begin(starts, end);
         at = end > start ? end : end < bytes ? end + utf8_length((unsigned char)text[end]) : bytes;

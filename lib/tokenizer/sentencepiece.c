@@ -1,5 +1,5 @@
-/* Reads tokenizer.model: protocol buffers of sentencepiece_model.proto, of which only
- * the fields named here matter. */
+/* sentencepiece.c - reads tokenizer.model: protocol buffers of sentencepiece_model.proto. Only the
+ * fields named here matter. */
 #include "lib/tokenizer/tokenizer_internal.h"
 
 #include "lib/common/utf8.h"
@@ -11,7 +11,7 @@ struct bytes {
     const unsigned char *at, *end;
 };
 
-/* One field of a message: varint or fixed32 in value, length-delimited in part. */
+/* A field of a message. value: a varint or fixed32; part: the bytes of a length-delimited field. */
 struct protobuf_field {
     uint32_t number, wire;
     uint64_t value;
@@ -29,7 +29,7 @@ static bool varint(struct bytes *b, uint64_t *value)
     return false;
 }
 
-/* 1 a field, 0 the end, -1 broken. */
+/* Reads the next field. Returns 1, 0 at the end, or -1 if the bytes are damaged. */
 static int next_field(struct bytes *b, struct protobuf_field *f)
 {
     uint64_t key;
@@ -157,7 +157,7 @@ uint32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t leng
     return SYMBOL_NONE;
 }
 
-/* Counts a place that was taken. */
+/* Counts a collision, and fails if there are too many. */
 static int collide(struct tokenizer *t, uint32_t mask, struct fail *why)
 {
     enum { COLLISIONS_EACH = 64 };
@@ -197,7 +197,7 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
     uint64_t characters = 0;
     for (uint32_t i = 0; i < t->count; i++)
         characters += t->pieces[i].length;
-    /* Room for each character to be a symbol of its own. */
+    /* Makes the table large enough for each character to become a symbol of its own. */
     if (tokenizer_make_table(t, 2 * (t->count + characters), why)) return -1;
     memset(t->byte_piece, 0xff, sizeof t->byte_piece);
     for (uint32_t i = 0; i < t->count; i++) {
@@ -229,8 +229,8 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
     return 0;
 }
 
-/* Characters of pieces that are no pieces themselves become symbols too, and all
- * characters that stand side by side are noted. */
+/* Makes symbols of characters that occur in pieces but are no pieces, and records which characters
+ * stand side by side. */
 static int index_characters(struct tokenizer *t, struct fail *why)
 {
     size_t capacity = t->count;
@@ -277,7 +277,8 @@ int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why)
     return 0;
 }
 
-/* Each way to cut a piece into two symbols is a merge; *cuts counts them. */
+/* Counts in *cuts the ways to cut a piece into two symbols. Each is a merge. If
+ * `adds` is set, adds the merges too. */
 static int cut_pieces(struct tokenizer *t, bool adds, uint64_t *cuts, struct fail *why)
 {
     *cuts = 0;
@@ -321,7 +322,7 @@ static int index_merges(struct tokenizer *t, struct fail *why)
                : 0;
 }
 
-/* Control pieces are special tokens, for those who want to find them in text. */
+/* Makes added tokens of the control pieces, because callers may want to find them in text. */
 static int put_controls(struct tokenizer *t, struct fail *why)
 {
     char text[TOKENIZER_PIECE_MAX + 1];
@@ -414,7 +415,7 @@ void tokenizer_close(struct tokenizer *t)
     free(t);
 }
 
-/* That of a tokenizer.model is of BOS alone. */
+/* For a tokenizer.model the remark concerns only BOS. */
 const char *tokenizer_remark(const struct tokenizer *t, bool puts_begin)
 {
     return t->is_json || puts_begin ? t->remark : NULL;

@@ -1,4 +1,4 @@
-/* Reads the normalizers and pre-tokenizers of tokenizer.json. */
+/* steps.c - reads the normalizers and pre-tokenizers of tokenizer.json. */
 #include "lib/tokenizer/tokenizer_internal.h"
 
 #include "lib/common/utf8.h"
@@ -6,7 +6,7 @@
 
 enum { STEPS_MAX = 64, STEP_TEXT_MAX = 256 };
 
-/* ByteLevel cuts by this one, unless it is told not to. */
+/* ByteLevel splits by this pattern (of GPT-2), unless use_regex is false. */
 static const char gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
@@ -80,7 +80,7 @@ static int read_behavior(struct tokenizer_step *step, const json_t *object, cons
     return part_refuse(cutter, type, "behavior", why);
 }
 
-/* {"String": …} or {"Regex": …} */
+/* Reads {"String": …} or {"Regex": …}. */
 static int read_pattern(struct tokenizer_step *step, const json_t *object, const char *where,
                         const char *type, struct fail *why)
 {
@@ -120,7 +120,8 @@ static int read_normalizer(struct tokenizer_steps *steps, const json_t *object, 
     if (!step) return -1;
     if (prepends) return read_text(&step->text, object, normalizer, type, "prepend", why);
     if (read_pattern(step, object, normalizer, type, why)) return -1;
-    /* tokenizers doubles what is put in at the start. */
+    /* Refused, because tokenizers inserts the text twice at the start for a pattern that matches
+     * nothing. */
     if (step->splitter && splitter_matches_nothing(step->splitter))
         return part_refuse(normalizer, type, "pattern", why);
     return read_text(&step->text, object, normalizer, type, "content", why);
@@ -134,7 +135,7 @@ static int read_bytes(struct tokenizer *t, const json_t *object, struct fail *wh
     if (read_flag(&adds_space, true, object, "ByteLevel", "add_prefix_space", why) ||
         read_flag(&cuts, true, object, "ByteLevel", "use_regex", why))
         return -1;
-    /* serde has no default for it. */
+    /* tokenizers requires this key. */
     if (!json_object_get(object, "add_prefix_space"))
         return fail_input(why, "%s ByteLevel: no 'add_prefix_space'", cutter);
     struct tokenizer_step *step = add_step(&t->cutters, STEP_BYTES, why);
@@ -144,8 +145,8 @@ static int read_bytes(struct tokenizer *t, const json_t *object, struct fail *wh
     return cuts ? splitter_open(&step->splitter, gpt2_pattern, why) : 0;
 }
 
-/* tokenizers tells the first span by where its first character came from, which is certain only
- * while nothing was prepended, and single characters at most were replaced. */
+/* Can tokenizers tell reliably which span is the first? It looks where the span's first character
+ * came from, so nothing may be prepended before, and only single characters may be replaced. */
 static bool may_be_first(const struct tokenizer *t)
 {
     for (int i = 0; i < t->normalizers.count; i++) {
@@ -232,20 +233,21 @@ static int read_cutter(struct tokenizer *t, const json_t *object, int depth, str
         }
         return 0;
     }
-    /* Characters that stand for bytes are made by the last step only. */
+    /* ByteLevel must be the last step, because it replaces bytes by characters. */
     if (t->is_byte_level) return part_refuse(cutter, "ByteLevel", NULL, why);
     if (!strcmp(type, "ByteLevel")) return read_bytes(t, object, why);
     if (!strcmp(type, "Metaspace")) return read_metaspace(t, object, why);
     return read_simple(t, type, object, why);
 }
 
-/* Is its first normalizer NFC? */
+/* Is NFC the first normalizer? */
 static bool composes(const struct tokenizer *t)
 {
     return t->normalizers.count && t->normalizers.at[0].kind == STEP_COMPOSE;
 }
 
-/* Where all that is done is to cut by one pattern, whole texts are cut at once. */
+/* If the only step is to split by one pattern, returns its splitter, because whole texts can then
+ * be split directly. */
 static const struct splitter *find_only_splitter(const struct tokenizer *t)
 {
     const struct tokenizer_steps *c = &t->cutters;

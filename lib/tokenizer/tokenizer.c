@@ -1,9 +1,10 @@
-/* Encoding: text is cut into units, and units that were seen before are looked up.
+/* tokenizer.c - encodes: cuts text into units, and looks up units that were seen before.
  *
- * A unit ends wherever no piece of the vocabulary has the two characters side by side:
- * no merge crosses such a place, so units are encoded alone (bpe.c). A
- * byte-level model says itself where units end, by a pattern (pretokenize.c), or by several
- * steps (pipeline.c), through which also goes what has added tokens in it. */
+ * For SentencePiece a unit ends wherever no piece has the two adjacent characters side by side,
+ * because no merge crosses such a place; so units can be encoded separately (bpe.c). A byte-level
+ * model defines its units by a pattern (pretokenize.c) or by several steps (pipeline.c). Text with
+ * added tokens goes through the pipeline too.
+ */
 #include "lib/tokenizer/tokenizer.h"
 
 #include "lib/common/utf8.h"
@@ -14,7 +15,8 @@
 #include <xxhash.h>
 
 enum {
-    SHORT_LOG = 16, /* sets of two short units: one cache line */
+    /* log2 of the number of sets; a set has two short units and fills one cache line */
+    SHORT_LOG = 16,
     SHORT_BYTES = 15,
     SHORT_IDS = 3,
     LONG_SLOTS = 1 << 14,
@@ -24,7 +26,7 @@ enum {
 };
 
 struct short_unit {
-    uint64_t text[2]; /* and the length, in the last byte */
+    uint64_t text[2]; /* the unit's bytes; the last byte is its length */
     uint32_t ids[SHORT_IDS], count;
 };
 
@@ -35,16 +37,16 @@ struct long_unit {
 };
 
 struct token_work {
-    char *text; /* whose space marks have become spaces */
+    char *text; /* the text with space marks replaced by spaces */
     size_t text_capacity;
     struct bpe_merger merger;
     struct pipeline pipeline;
     struct split_work *split;
-    uint64_t *units; /* a bit for each byte: does a unit begin there? */
+    uint64_t *units; /* one bit per byte: a unit begins there */
     size_t unit_capacity;
     struct short_unit (*shorts)[2];
     struct long_unit *longs;
-    const struct tokenizer *owner; /* of what is remembered */
+    const struct tokenizer *owner; /* the tokenizer whose units are cached */
 };
 
 void token_buffer_release(struct token_buffer *b)
@@ -63,7 +65,7 @@ void token_buffer_release(struct token_buffer *b)
     *b = (struct token_buffer){ 0 };
 }
 
-/* ---- units that were seen before ---- */
+/* ---- the cache of units that were seen before ---- */
 
 static int remember_long(const struct tokenizer *t, struct token_buffer *b, const char *text,
                          size_t bytes, struct fail *why)
@@ -81,7 +83,7 @@ static int remember_long(const struct tokenizer *t, struct token_buffer *b, cons
     uint64_t dropped = b->work->merger.dropped;
     if (bpe_merge_unit(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
     size_t count = b->count - first;
-    /* What is dropped is counted each time. */
+    /* A unit with dropped characters is not cached, because each occurrence must be counted. */
     if (count <= LONG_IDS && dropped == b->work->merger.dropped) {
         u->length = (uint8_t)bytes;
         u->count = (uint8_t)count;
@@ -91,7 +93,8 @@ static int remember_long(const struct tokenizer *t, struct token_buffer *b, cons
     return 0;
 }
 
-/* The unit's bytes padded with zeros, and its length: nothing else has this key. */
+/* Makes the key of a short unit: its bytes padded with zeros, and its length. Keys of different
+ * units differ. */
 static inline void make_key(uint64_t key[2], const char *text, size_t bytes)
 {
     static const uint64_t low[8] = { 0,          0xff,         0xffff,         0xffffff,
@@ -102,7 +105,7 @@ static inline void make_key(uint64_t key[2], const char *text, size_t bytes)
     key[1] |= (uint64_t)bytes << 56;
 }
 
-/* A unit that its set does not hold. */
+/* Encodes a unit that is not in the cache, and adds it. */
 static int remember_short(const struct tokenizer *t, struct token_buffer *b, const char *text,
                           size_t bytes, const uint64_t key[2], struct short_unit *set,
                           struct fail *why)
@@ -118,15 +121,16 @@ static int remember_short(const struct tokenizer *t, struct token_buffer *b, con
     return 0;
 }
 
-/* A unit on its way: its key is made and its set asked for before it is looked up. */
+/* A unit that is about to be looked up: its key is made and its set prefetched. */
 struct waiting {
     uint64_t key[2];
     const char *text;
     size_t bytes;
-    struct short_unit *set; /* NULL: a long one */
+    struct short_unit *set; /* NULL for a long unit */
 };
 
-/* At least 16 bytes may be read from text on, whatever the unit's length. */
+/* Makes the key and prefetches the set. At least 16 bytes must be readable at text, however short
+ * the unit is. */
 static inline void await(const struct token_work *w, struct waiting *u, const char *text,
                          size_t bytes)
 {
@@ -166,8 +170,8 @@ static inline bool is_ascii(const char *text)
     return !(all & 0x8080808080808080u);
 }
 
-/* Sets the bits of `starts` where a unit begins. last: the character before the text. False if
- * there is a space mark in it that a SentencePiece model takes for a space. */
+/* Sets a bit of `starts` for each byte at which a unit begins. last: the character before the text.
+ * Returns false if a SentencePiece model would take a space mark in the text for a space. */
 static bool find_units(const struct tokenizer *t, uint64_t *starts, const char *text, size_t bytes,
                        uint32_t last)
 {
@@ -191,7 +195,7 @@ static bool find_units(const struct tokenizer *t, uint64_t *starts, const char *
     return true;
 }
 
-/* The first unit, which a space mark stands before. */
+/* Encodes the first unit, before which the tokenizer puts a space mark. */
 static int encode_first(const struct tokenizer *t, struct token_buffer *b, const char *text,
                         size_t bytes, bool *after_unknown, struct fail *why)
 {
@@ -204,8 +208,8 @@ static int encode_first(const struct tokenizer *t, struct token_buffer *b, const
     return status;
 }
 
-/* Without byte pieces a run of unknown characters is one unknown, across units: nothing is
- * remembered then. */
+/* Encodes for a model without byte pieces: a run of unknown characters is one unknown id, even
+ * across units, so the cache is not used. */
 static int encode_unknowing(const struct tokenizer *t, struct token_buffer *b, const char *text,
                             const uint32_t *end, size_t count, size_t start, bool *after_unknown,
                             struct fail *why)
@@ -222,7 +226,8 @@ static int encode_known(const struct tokenizer *t, struct token_buffer *b, const
                         struct fail *why)
 {
     struct waiting units[64];
-    char last[2 * SHORT_BYTES + 2] = ""; /* where 16 bytes may be read */
+    /* A copy of the last bytes, because 16 bytes must be readable. */
+    char last[2 * SHORT_BYTES + 2] = "";
     must(count <= 64);
     for (size_t i = 0; i < count; start = end[i++]) {
         if (bytes - start >= 16) {
@@ -238,7 +243,7 @@ static int encode_known(const struct tokenizer *t, struct token_buffer *b, const
     return 0;
 }
 
-/* The units that end where a bit is set, 64 bytes at a time. */
+/* Encodes the units that end where a bit of `starts` is set, 64 bytes at a time. */
 static int encode_units(const struct tokenizer *t, struct token_buffer *b, const uint64_t *starts,
                         const char *text, size_t bytes, bool has_prefix, struct fail *why)
 {
@@ -266,7 +271,7 @@ static int encode_units(const struct tokenizer *t, struct token_buffer *b, const
     return 0;
 }
 
-/* A space mark in the text is the same symbol as a space. */
+/* Replaces space marks in the text by spaces, because both are the same symbol. */
 static int replace_marks(struct token_work *w, const char **text, size_t *bytes, struct fail *why)
 {
     const char *from = *text, *end = from + *bytes, *mark;
@@ -312,10 +317,10 @@ int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count, 
     return 0;
 }
 
-/* Room for what texts of so many bytes may become: a space its mark's three bytes. */
+/* Allocates for texts of `bytes` bytes. A space may become the three bytes of its mark. */
 static int make_room(struct token_buffer *b, size_t bytes, struct fail *why)
 {
-    enum { LONGEST = 1 << 29 }; /* symbols are counted in 31 bits */
+    enum { LONGEST = 1 << 29 }; /* because symbols are counted in 31 bits */
     if (bytes > LONGEST)
         return fail_input(why, "a document of %zu bytes, at most %d", bytes, LONGEST);
     return tokenizer_reserve((void **)&b->ids, &b->capacity, b->count + 3 * (bytes + 1) + SHORT_IDS,
@@ -326,7 +331,7 @@ static int make_room(struct token_buffer *b, size_t bytes, struct fail *why)
                : 0;
 }
 
-/* Text of characters: units end where no merge crosses. */
+/* Encodes with BPE over characters: a unit ends where no merge crosses. */
 static int encode_characters(const struct tokenizer *t, struct token_buffer *b, const char *text,
                              size_t bytes, bool has_prefix, struct fail *why)
 {
@@ -340,7 +345,8 @@ static int encode_characters(const struct tokenizer *t, struct token_buffer *b, 
     return encode_units(t, b, starts, text, bytes, has_prefix, why);
 }
 
-/* One span of the pipeline. Behind a token SentencePiece's prefix stands only in the legacy way. */
+/* Encodes one span of the pipeline. After a token SentencePiece's space is put only if the
+ * tokenizer is legacy. */
 static int encode_span(const struct tokenizer *t, struct token_buffer *b, const struct text_span *s,
                        bool is_after, struct fail *why)
 {
@@ -373,7 +379,7 @@ static int encode_spans(const struct tokenizer *t, struct token_buffer *b, const
     return 0;
 }
 
-/* is_after: behind a special token, of which the text says nothing. */
+/* is_after: the text follows a special token that is not in it. */
 static int encode(const struct tokenizer *t, struct token_buffer *b, const char *text, size_t bytes,
                   bool is_after, struct fail *why)
 {

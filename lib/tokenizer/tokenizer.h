@@ -1,10 +1,20 @@
-/* tokenizer.h - BPE, id for id as the reference libraries encode: SentencePiece's
- * tokenizer.model (LLaMA-1, LLaMA-2), and tokenizer.json of Hugging Face's tokenizers with
- * BPE over bytes (LLaMA-3) or characters (LLaMA-2), and the tokens that files beside them add.
+/* tokenizer.h - a BPE tokenizer that gives the same ids as the reference libraries. It reads
+ * SentencePiece's tokenizer.model (LLaMA-1, LLaMA-2), Hugging Face's tokenizer.json with BPE over
+ * bytes (LLaMA-3) or over characters (LLaMA-2), and the added tokens in the files beside them.
  *
- * What a model asks for and is not done here (docs/formats/tokenizer.md lists it) is refused by
- * name when it is loaded, never encoded differently. Special tokens spelled in a text are text,
- * unless the buffer says otherwise; added tokens that are not special are always found.
+ * A model that needs something that is not done here is refused when it is loaded, and the message
+ * names it (docs/formats/tokenizer.md lists all). Special tokens that are spelled in a text stay
+ * text unless the buffer's parses_special is set. Added tokens that are not special are always
+ * found.
+ *
+ * Sources: SentencePiece 0.2.3, tokenizers 0.23.3, transformers 5.24.
+ *
+ *     struct tokenizer *t;
+ *     struct token_buffer b = { 0 };
+ *     if (tokenizer_open(&t, "model/", why)) return -1;
+ *     status = tokenizer_encode(t, &b, text, bytes, why);      ids are b.ids[0 .. b.count)
+ *     token_buffer_release(&b);
+ *     tokenizer_close(t);
  */
 #ifndef LONGQLORA_TOKENIZER_TOKENIZER_H
 #define LONGQLORA_TOKENIZER_TOKENIZER_H
@@ -17,71 +27,77 @@
 
 enum {
     TOKENIZER_MODEL_MAX = 256 << 20,
-    TOKENIZER_JSON_MAX = 64 << 20, /* the largest that models have are half of it */
+    TOKENIZER_JSON_MAX = 64 << 20, /* bytes; twice the largest that a model is known to have */
     TOKENIZER_PIECE_MAX = 512,
     TOKENIZER_PIECES_MAX = 1 << 24,
     TOKENIZER_MERGES_MAX = 1 << 24,
-    TOKENIZER_HOLES_MAX = 1 << 16, /* numbers below the highest that no piece has */
+    TOKENIZER_HOLES_MAX = 1 << 16, /* how many numbers below the highest id may be unused */
 };
 
 struct tokenizer;
 
-/* The file that a file or directory stands for: itself, or the tokenizer.model in it, or else (or
- * if that is of a kind that is not encoded here) the tokenizer.json. False if there is none; path
- * is then the last one looked for. */
+/* Finds the tokenizer's file: `place` itself if it is a file; in a directory its tokenizer.model,
+ * or, if that is missing or of a kind that is not encoded here, its tokenizer.json. Returns false
+ * if there is none; path is then the last name that was tried. */
 bool tokenizer_locate(const char *place, char *path, size_t size);
-/* Of a file, or of a directory that has one. */
+/* Opens a tokenizer's file, or the one in a directory. The caller calls tokenizer_close. */
 int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why) MUST_USE;
-/* The same from bytes in memory; name stands in messages. */
+/* The same from bytes in memory. name is used in messages. */
 int tokenizer_parse(struct tokenizer **t, const void *model, size_t bytes, const char *name,
                     struct fail *why) MUST_USE;
 void tokenizer_close(struct tokenizer *t);
-/* What a user should know who makes tokens with it: that other programs make others of its files.
- * puts_begin: texts are to begin with what the files put there. NULL: nothing. */
+/* A remark for a user who makes tokens: other programs make other tokens from these files.
+ * puts_begin: the caller puts tokenizer_begin before texts. NULL if there is nothing to say. */
 const char *tokenizer_remark(const struct tokenizer *t, bool puts_begin);
 
-uint32_t tokenizer_vocab(const struct tokenizer *t);  /* with added tokens */
-uint32_t tokenizer_pieces(const struct tokenizer *t); /* without those that are not the model's */
-/* What the files call BOS and EOS; UINT32_MAX if the model has none. */
+uint32_t tokenizer_vocab(const struct tokenizer *t); /* number of ids, including added tokens */
+/* Number of ids without added tokens that the model does not have. */
+uint32_t tokenizer_pieces(const struct tokenizer *t);
+/* The ids of BOS and EOS; UINT32_MAX if the model has none. */
 uint32_t tokenizer_bos(const struct tokenizer *t);
 uint32_t tokenizer_eos(const struct tokenizer *t);
-/* What they put before and behind a text (post_processor, add_bos_token, add_eos_token);
- * UINT32_MAX: nothing. */
+/* The ids that the files put before and after a text (post_processor, add_bos_token,
+ * add_eos_token); UINT32_MAX if they put none. */
 uint32_t tokenizer_begin(const struct tokenizer *t);
 uint32_t tokenizer_end(const struct tokenizer *t);
-/* The id of a control piece or added token; UINT32_MAX if there is none of that name. */
+/* The id of a control piece or an added token; UINT32_MAX if there is none of that name. */
 uint32_t tokenizer_special(const struct tokenizer *t, const char *name);
-/* The name of a control piece or special token, which is not ended by a zero; NULL: a piece of
- * text.
- */
+/* The name of a control piece or special token: *bytes bytes, no terminating zero. NULL if the id
+ * is ordinary text. */
 const char *tokenizer_control(const struct tokenizer *t, uint32_t id, size_t *bytes);
-const char *tokenizer_digest(const struct tokenizer *t); /* XXH3-128 of the model file, hex */
+/* XXH3-128 of the model file, in hexadecimal */
+const char *tokenizer_digest(const struct tokenizer *t);
 
-/* One thread's working memory. Zero it, use it again and again, release it. */
+/* The result and working memory of one thread. Zero it before the first use; it can be reused;
+ * release it after the last. */
 struct token_buffer {
     uint32_t *ids;
     size_t count, capacity;
-    bool parses_special; /* special tokens that a text spells are tokens */
-    uint64_t dropped;    /* counted: characters (or bytes) without a piece, which gave nothing */
+    bool parses_special; /* special tokens that are spelled in a text become special tokens */
+    uint64_t dropped;    /* how many characters (or bytes) had no piece and gave no id */
     struct token_work *work;
 };
+/* Frees the buffer's memory. */
 void token_buffer_release(struct token_buffer *b);
+/* Appends ids. */
 int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count,
                      struct fail *why) MUST_USE;
 
-/* Appends the ids of valid UTF-8 text to b; no BOS, no EOS. Time n log n at worst. */
+/* Appends the ids of valid UTF-8 text to *b, without BOS and EOS. Takes time O(n log n) at
+ * worst. */
 int tokenizer_encode(const struct tokenizer *t, struct token_buffer *b, const char *text,
                      size_t bytes, struct fail *why) MUST_USE;
 
-/* The same of a text that stands behind a special token in what is encoded. Whether a space is put
- * before it there is what the reference libraries differ in (prefix.c). */
+/* The same for text that follows a special token. The reference libraries differ in whether a space
+ * is put before it there; see prefix.c. */
 int tokenizer_encode_after(const struct tokenizer *t, struct token_buffer *b, const char *text,
                            size_t bytes, struct fail *why) MUST_USE;
-/* Is a space put before this text, at the beginning or behind a special token? */
+/* Does the tokenizer put a space before this text? is_after: it follows a special token; otherwise
+ * it begins the input. */
 bool tokenizer_puts_space(const struct tokenizer *t, const char *text, size_t bytes, bool is_after);
 
-/* The text of ids, as the reference decodes; the caller frees. Control pieces are
- * nothing. NULL on failure. */
+/* Returns the text of the ids, *bytes long, decoded as the reference does; the caller frees it.
+ * Control pieces give no text. NULL on failure. */
 char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t count, size_t *bytes,
                        struct fail *why);
 

@@ -1,4 +1,9 @@
-/* tokenizer_internal.h - a tokenizer, parsed; for lib/tokenizer only. */
+/* tokenizer_internal.h - a parsed tokenizer. Only lib/tokenizer includes it.
+ *
+ * Words used here: a piece is an entry of the vocabulary; a symbol is a number of a piece, or of a
+ * character that only occurs in longer pieces; a unit is a stretch of text that is encoded on its
+ * own (a pre-token); a cutter is a pre-tokenizer.
+ */
 #ifndef LONGQLORA_TOKENIZER_TOKENIZER_INTERNAL_H
 #define LONGQLORA_TOKENIZER_TOKENIZER_INTERNAL_H
 
@@ -7,7 +12,7 @@
 
 #include <jansson.h>
 
-#define SPACE_MARK "\xe2\x96\x81" /* U+2581 */
+#define SPACE_MARK "\xe2\x96\x81" /* U+2581, which stands for a space */
 #define SYMBOL_NONE UINT32_MAX
 enum { SPACE_MARK_BYTES = 3, SPACE_MARK_CODE = 0x2581, JOIN_LOG = 17, JOIN_BITS = 1 << JOIN_LOG };
 
@@ -21,38 +26,38 @@ enum piece_type {
 };
 
 struct piece {
-    const char *text; /* in the model's bytes */
+    const char *text; /* as it is in the model, not terminated */
     uint32_t length;
     float score;
     enum piece_type type;
 };
 
-/* Two symbols side by side and the piece that they make. */
+/* Two adjacent symbols and the piece into which they merge. */
 struct merge {
     uint32_t left, right, piece;
     float score;
 };
 
-/* ---- tokens that are found in text before anything else is done ---- */
+/* ---- added tokens, which are found in text before anything else ---- */
 
 struct added_token {
-    char *content, *normal; /* normal: what is looked for in normalized text */
+    char *content, *normal; /* normal: the content after the normalizer */
     uint32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
 };
 
-/* Sorted by what is looked for, so that the longest is found by halving. */
+/* Sorted by content, so that the longest token is found by binary search. */
 struct added_index {
     const struct added_token **sorted;
     size_t count;
-    bool begins[256]; /* does one begin with this byte? */
+    bool begins[256]; /* does any token begin with this byte? */
 };
 
 struct added_tokens {
     struct added_token *at;
     size_t count, capacity;
-    struct added_index raw, normal; /* looked for before and after the normalizer */
-    bool has_plain;                 /* some are not special: they are found in any text */
+    struct added_index raw, normal; /* for searching before and after the normalizer */
+    bool has_plain;                 /* some tokens are not special, so they are found in any text */
     uint32_t next_id;
 };
 
@@ -82,10 +87,13 @@ enum prepend_scheme { PREPEND_ALWAYS, PREPEND_FIRST, PREPEND_NEVER };
 struct tokenizer_step {
     enum step_kind kind;
     enum split_behavior behavior;
-    enum prepend_scheme scheme;       /* Metaspace's */
-    bool inverts, splits, adds_space; /* Split's, Metaspace's, ByteLevel's */
-    char *text;                       /* that is put in */
-    char *literal; /* that is looked for; NULL: by the splitter, if there is one */
+    enum prepend_scheme scheme; /* Metaspace's prepend_scheme */
+    /* inverts: of Split; splits: of Metaspace; adds_space: of ByteLevel */
+    bool inverts, splits, adds_space;
+    char *text; /* the text that is inserted */
+    /* The text to search for. If it is NULL, the splitter searches; if both are NULL, nothing
+     * is. */
+    char *literal;
     struct splitter *splitter;
 };
 struct tokenizer_steps {
@@ -94,94 +102,105 @@ struct tokenizer_steps {
 };
 
 struct tokenizer {
-    char *name;           /* for messages */
-    char *model;          /* the file */
-    struct piece *pieces; /* then characters that only longer pieces have */
+    char *name;  /* for messages */
+    char *model; /* the bytes of the file, into which pieces point */
+    /* [symbols]: `count` pieces, then the characters that are no pieces but occur in them */
+    struct piece *pieces;
     uint32_t count, symbols, bos, eos, unknown;
-    struct piece *extra; /* of added tokens, from number `count` on */
-    uint32_t vocab;      /* with them */
-    uint32_t begin, end; /* what a text begins and ends with; UINT32_MAX: nothing */
+    struct piece *extra; /* pieces of added tokens; their ids start at `count` */
+    uint32_t vocab;      /* number of ids: count plus those of extra */
+    uint32_t begin, end; /* the ids at the beginning and end of a text; UINT32_MAX means none */
     uint32_t byte_piece[256];
     bool adds_prefix, has_bytes;
-    bool is_legacy; /* of tokenizer.model: a prefix behind each added token, too */
-    bool is_bare;   /* no tokenizer_config.json says anything */
-    char *remark;   /* what a user should know; NULL: nothing */
+    /* tokenizer.model: a space is also put before text that follows an added token */
+    bool is_legacy;
+    bool is_bare; /* there is no tokenizer_config.json */
+    char *remark; /* what the user should know (tokenizer_remark); NULL if there is nothing */
     struct added_tokens added;
-    /* of tokenizer.json */
+    /* From tokenizer.json. */
     bool is_json;
-    json_t *normalizer_json, *cutter_json; /* as the file has them; NULL: it has none */
-    bool spells_byte_level;                /* "ByteLevel" stands in it somewhere */
-    bool is_byte_level;                    /* symbols are bytes; otherwise characters */
-    bool ignores_merges;                   /* a unit that is a piece is one, whatever merges */
+    json_t *normalizer_json, *cutter_json; /* the file's own objects; NULL if it has none */
+    bool spells_byte_level;                /* "ByteLevel" occurs somewhere in the file */
+    bool is_byte_level;                    /* symbols are bytes; otherwise they are characters */
+    /* A unit that is a piece becomes that piece, without merges. */
+    bool ignores_merges;
     bool fuses_unknown, falls_back;
-    bool cuts_units; /* of characters: what no merge crosses is encoded alone */
+    bool cuts_units; /* BPE over characters: text is cut wherever no merge can cross */
     struct tokenizer_steps normalizers, cutters;
-    const struct splitter *splitter; /* one of them, where nothing else is to be done */
-    bool composes;                   /* but NFC, before it, which changes little text */
+    /* The only step, if splitting by one pattern is all there is to do. */
+    const struct splitter *splitter;
+    bool composes; /* NFC comes before that step */
     struct {
-        char mark[5]; /* the character that a space is; "": none */
-        int strips;   /* spaces at the start */
+        char mark[5]; /* the character that stands for a space; "" if none */
+        int strips;   /* how many spaces are removed at the start */
         bool drops_first_marks, joins_with_space;
     } decoder;
-    uint32_t *table; /* open addressing: number + 1 */
+    uint32_t *table; /* hash table with open addressing; an entry is symbol + 1 */
     uint32_t table_mask;
-    struct merge *merges; /* open addressing; left SYMBOL_NONE: empty */
+    struct merge *merges; /* hash table with open addressing; left is SYMBOL_NONE if empty */
     uint32_t merge_mask, merge_shift;
-    uint64_t collisions;        /* of all that were entered in a table */
-    uint32_t ascii_symbol[128]; /* of SentencePiece's models ' ' is the space mark */
-    /* Does some piece have these two characters side by side? If not, no merge crosses the
-     * place between them, and what lies left and right is encoded alone. */
+    uint64_t collisions;        /* in both tables, over all entries */
+    uint32_t ascii_symbol[128]; /* for SentencePiece, ' ' has the symbol of the space mark */
+    /* Does any piece contain these two characters side by side? If none does, no merge crosses the
+     * place between them, and the text left and right of it is encoded separately. */
     bool joins_ascii[128 * 128];
-    uint64_t joins_other[JOIN_BITS / 64]; /* by hash: may say yes for no */
+    /* A bit per hash value; may be true for a pair that no piece has. */
+    uint64_t joins_other[JOIN_BITS / 64];
     char digest[DIGEST_TEXT];
 };
 
-/* Tables that are filled while a model is read. One that was made to collide would be looked up
- * forever: as many collisions as 64 for each place of a table are refused. */
+/* These build the hash tables while a model is read. More than 64 collisions for each slot are
+ * refused, because looking up in such a table, which somebody has constructed, would take
+ * forever. */
 int tokenizer_make_table(struct tokenizer *t, uint64_t pieces, struct fail *why);
 int tokenizer_enter(struct tokenizer *t, uint32_t symbol, struct fail *why);
 int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why);
 int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why);
 
-/* The pieces and options of a tokenizer.model, into a zeroed tokenizer whose model is its bytes;
- * nothing is indexed. Fails if it is one that is not encoded here. */
+/* Reads the pieces and options of a tokenizer.model, whose bytes are t->model; *t is otherwise
+ * zero. Indexes nothing. Fails for a kind of model that is not encoded here. */
 int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why);
-/* tokenizer.json, into a zeroed tokenizer whose model has room for its bytes. */
+/* Reads tokenizer.json into a zeroed tokenizer. t->model must have been allocated with `bytes`
+ * bytes. */
 int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why);
-/* The number of the piece that is spelled so in the file; UINT32_MAX: none. */
+/* The id of the piece that the file spells like this; UINT32_MAX if there is none. */
 uint32_t tokenizer_byte_level_id(const struct tokenizer *t, const char *spelling);
-/* What post_processor puts before and behind a text, into t->begin and t->end. */
+/* Reads post_processor into t->begin and t->end: the ids before and after a text. */
 int tokenizer_read_template(struct tokenizer *t, const json_t *processor, struct fail *why);
-/* How tokens become text, into t->decoder and the types of byte pieces. */
+/* Reads decoder into t->decoder, and sets the types of byte pieces. */
 int tokenizer_read_decoder(struct tokenizer *t, const json_t *decoder, struct fail *why);
-/* What the files beside `path` say: tokenizer_config.json, special_tokens_map.json,
- * added_tokens.json, and for tokenizer.model the post_processor of tokenizer.json. */
+/* Reads the files beside `path`: tokenizer_config.json, special_tokens_map.json, added_tokens.json,
+ * and for a tokenizer.model the post_processor of tokenizer.json. */
 int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *why);
 
-/* Enters a token, or gives the one with its content these flags, as tokenizers does: its id is that
- * of the piece with its text, else the next. wanted: the id that the file says; UINT32_MAX: none.
- */
+/* Adds a token, or gives new flags to the one with the same content, as tokenizers does. A new
+ * token gets the id of the piece with its text, or else the next free id. wanted: the id that the
+ * file says, or UINT32_MAX. Fails if the id is another one. */
 int added_put(struct tokenizer *t, const struct added_token *token, uint32_t wanted,
               struct fail *why);
-/* NULL: there is none. */
+/* Finds an added token by its content; NULL if there is none. */
 struct added_token *added_find(const struct tokenizer *t, const char *content);
-/* Flags from an object of added_tokens or added_tokens_decoder; its content is the object's. */
+/* Reads the flags of an object of added_tokens or added_tokens_decoder. token->content points into
+ * the object. */
 int added_read(struct added_token *token, const json_t *object, struct fail *why);
-/* Makes the indexes and the pieces, when all are entered. */
+/* Makes the indexes and the pieces. Call it after the last added_put. */
 int added_finish(struct tokenizer *t, struct fail *why);
 void added_release(struct added_tokens *added);
-/* The longest token at this place; NULL: none. */
+/* The longest added token that begins at text; NULL if none does. */
 const struct added_token *added_at(const struct added_index *index, const char *text, size_t bytes,
                                    bool is_normal);
 
+/* Reads the normalizers and pre-tokenizers into t->normalizers and t->cutters. Either may be
+ * NULL. */
 int steps_read(struct tokenizer *t, const json_t *normalizer, const json_t *pre_tokenizer,
                struct fail *why);
 void steps_release(struct tokenizer_steps *steps);
 
-/* Where units begin by a pattern: a bit for each byte. A thread's work is made when NULL. */
+/* Splits text by a pattern. *starts has one bit for each byte: a unit begins there. *work is one
+ * thread's memory; it is created if it is NULL. */
 enum {
-    SPLIT_STACK_MAX = 16 << 20, /* bytes that it may take for what it may come back to */
-    /* It may take so many steps for a text, and so many for each byte. */
+    SPLIT_STACK_MAX = 16 << 20, /* bytes for backtracking */
+    /* The steps that matching may take: LEAST for each text, and EACH for each byte of it. */
     SPLIT_STEPS_LEAST = 1 << 20,
     SPLIT_STEPS_EACH = 64,
 };
@@ -189,13 +208,14 @@ struct splitter;
 struct split_work;
 int splitter_open(struct splitter **s, const char *pattern, struct fail *why);
 void splitter_close(struct splitter *s);
-/* May it match where there is no character? */
+/* Can the pattern match the empty string? */
 bool splitter_matches_nothing(const struct splitter *s);
 int splitter_cut(const struct splitter *s, struct split_work **work, uint64_t *starts,
                  const char *text, size_t bytes, struct fail *why);
-/* Matches one after another: begin with a text, or a part of one, then ask for the first at or
- * behind a place. 1: found; 0: none. What steps are allowed besides those for each byte, all parts
- * of a text share, from split_work_begin on. */
+/* These find matches one after the other: call split_work_begin for a text, splitter_begin for it
+ * or a part of it, then splitter_next for the first match at or after `from`, which returns 1, or 0
+ * if there is none. All parts of a text share the SPLIT_STEPS_LEAST steps; each part adds the steps
+ * for its bytes. */
 int split_work_begin(struct split_work **work, struct fail *why);
 int splitter_begin(const struct splitter *s, struct split_work *w, const char *text, size_t bytes,
                    struct fail *why);
@@ -203,17 +223,17 @@ int splitter_next(const struct splitter *s, struct split_work *w, size_t from, s
                   size_t *end, struct fail *why);
 void split_work_release(struct split_work *w);
 
-/* A part of a text that is on its way through the steps, or a token. */
+/* A part of a text between two steps, or a token that was found. */
 struct text_span {
-    size_t at, bytes; /* in the work's text */
-    uint32_t token;   /* UINT32_MAX: text */
-    bool is_first;    /* it begins where the whole text does */
+    size_t at, bytes; /* position in the pipeline's text */
+    uint32_t token;   /* the token's id; UINT32_MAX if it is text */
+    bool is_first;    /* it begins where the whole text begins */
 };
 struct text_range {
     size_t start, end;
     bool is_match;
 };
-/* Zero it, use it again and again, release it. */
+/* Working memory: zero it before the first use, reuse it, release it after the last. */
 struct pipeline {
     char *text; /* ends with 16 bytes that may be read */
     size_t used, capacity, most;
@@ -224,15 +244,15 @@ struct pipeline {
     struct split_work *split;
 };
 void pipeline_release(struct pipeline *p);
-/* Is some added token in the text, so that it must go through the pipeline? */
+/* Does the text contain an added token? Then it must go through the pipeline. */
 bool pipeline_finds(const struct tokenizer *t, const char *text, size_t bytes, bool parses_special);
-/* Cuts a text into spans: tokens, and texts that the model encodes one by one. */
+/* Cuts a text into spans. A span is a token, or a text that is encoded on its own. */
 int pipeline_run(const struct tokenizer *t, struct pipeline *p, const char *text, size_t bytes,
                  bool is_first, bool parses_special, struct fail *why);
-/* What the normalizers make of a text; the caller frees. */
+/* Returns the text after the normalizers; the caller frees it. */
 char *pipeline_normalize(const struct tokenizer *t, const char *text, struct fail *why);
 
-/* The symbol with that text (space marks in it); SYMBOL_NONE if there is none. */
+/* The symbol with this text, in which spaces are space marks; SYMBOL_NONE if there is none. */
 uint32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t length);
 
 static inline const struct piece *tokenizer_piece(const struct tokenizer *t, uint32_t id)
@@ -252,7 +272,7 @@ static inline bool joins(const struct tokenizer *t, uint32_t a, uint32_t b)
     return t->joins_other[h / 64] >> (h % 64) & 1;
 }
 
-/* What two symbols become; NULL if they do not merge. */
+/* The merge of two symbols; NULL if they do not merge. */
 static inline const struct merge *find_merge(const struct tokenizer *t, uint32_t left,
                                              uint32_t right)
 {
@@ -264,22 +284,24 @@ static inline const struct merge *find_merge(const struct tokenizer *t, uint32_t
     }
 }
 
-/* Working memory of bpe_merge_unit; zero it, release it. */
+/* Working memory of bpe_merge_unit. Zero it before use; release it afterwards. */
 struct bpe_merger {
     struct symbol *symbols;
     uint32_t *starts;
     size_t symbol_capacity, start_capacity;
     struct pair *heap;
     size_t heap_count, heap_capacity;
-    uint64_t dropped; /* characters and bytes that gave nothing */
+    uint64_t dropped; /* how many characters and bytes gave no id */
 };
 void bpe_merger_release(struct bpe_merger *w);
 
-/* Appends the ids of a unit to b, which has room for three a byte. after_unknown: was the
- * last symbol an unknown one? A model without byte pieces makes a run of them one. */
+/* Appends the ids of a unit to *b, which must have space for three ids per byte. *after_unknown:
+ * the last symbol was unknown. A model without byte pieces gives one unknown id for a run of
+ * unknown symbols. */
 int bpe_merge_unit(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                    const char *text, size_t bytes, bool *after_unknown, struct fail *why);
 
+/* Grows the array *at to at least `wanted` elements of `each` bytes. *have is its capacity. */
 int tokenizer_reserve(void **at, size_t *have, size_t wanted, size_t each, struct fail *why);
 
 #endif

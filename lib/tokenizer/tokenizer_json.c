@@ -1,5 +1,5 @@
-/* Reads tokenizer.json of Hugging Face's tokenizers: BPE over bytes, as LLaMA-3 and GPT-2 have it,
- * or over characters, as LLaMA-2 has it. Of the former a piece's text is kept as the bytes that its
+/* tokenizer_json.c - reads Hugging Face's tokenizer.json with BPE over bytes (LLaMA-3, GPT-2) or
+ * over characters (LLaMA-2). In the first case the text of a piece is stored as the bytes that its
  * characters stand for. */
 #include "lib/tokenizer/tokenizer_internal.h"
 
@@ -7,11 +7,12 @@
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/parts.h"
 
-/* ---- bytes as characters (Radford et al. 2019) ---- */
+/* ---- bytes as characters (Radford et al. 2019, GPT-2) ---- */
 
 enum { CHARACTERS = 0x100 + 68 };
 
-/* Printable bytes of Latin-1 stand for themselves, the others for what comes after it. */
+/* A printable byte of Latin-1 is the character of the same number; the others are U+0100 and
+ * following. */
 static void make_byte_map(int16_t byte_of[CHARACTERS])
 {
     int next = 0x100;
@@ -23,8 +24,7 @@ static void make_byte_map(int16_t byte_of[CHARACTERS])
     }
 }
 
-/* The bytes that a piece's characters stand for, appended to the arena at *to; its length, or −1.
- */
+/* Appends the bytes that a piece's characters stand for at *to. Returns how many, or -1. */
 static int64_t to_bytes(const int16_t byte_of[CHARACTERS], const char *text, size_t bytes, char *to)
 {
     int64_t length = 0;
@@ -58,7 +58,7 @@ static int check_model(const json_t *model, struct fail *why)
     return 0;
 }
 
-/* null and a missing one are false. */
+/* Reads a flag of the model. null or a missing key is false. */
 static int read_option(bool *to, const json_t *model, const char *key, struct fail *why)
 {
     *to = false;
@@ -82,7 +82,7 @@ static int read_options(struct tokenizer *t, const json_t *model, struct fail *w
     return 0;
 }
 
-/* Which other file of a model's folder it is, by its keys. */
+/* Recognises another file of a model's folder by its keys, and fails with its name. */
 static int name_other(const json_t *root, struct fail *why)
 {
     static const struct {
@@ -142,7 +142,8 @@ static int count_ids(struct tokenizer *t, json_t *vocab, struct fail *why)
     return t->pieces ? 0 : fail(why, "out of memory");
 }
 
-/* A piece that stands for no bytes cannot be met in text that was made of bytes. */
+/* Reads the vocabulary. A piece with characters that stand for no bytes never occurs, because text
+ * is made of bytes. */
 static int read_vocab(struct tokenizer *t, json_t *vocab, struct fail *why)
 {
     int16_t byte_of[CHARACTERS];
@@ -168,7 +169,7 @@ static int read_vocab(struct tokenizer *t, json_t *vocab, struct fail *why)
     return 0;
 }
 
-/* ---- what text is made of ---- */
+/* ---- which characters the vocabulary joins ---- */
 
 static int index_bytes(struct tokenizer *t, struct fail *why)
 {
@@ -182,8 +183,7 @@ static int index_bytes(struct tokenizer *t, struct fail *why)
     return 0;
 }
 
-/* Which characters stand side by side in a piece: a merge may cross the place between those only.
- */
+/* Records which characters stand side by side in a piece, because a merge can only cross there. */
 static void note_neighbours(struct tokenizer *t, const struct piece *p)
 {
     uint32_t last = 0;
@@ -210,7 +210,8 @@ static void index_characters(struct tokenizer *t)
     }
     for (uint32_t i = 0; i < t->count; i++)
         if (t->pieces[i].type == PIECE_NORMAL) note_neighbours(t, &t->pieces[i]);
-    /* What is unknown is not a matter of one unit, and a whole text may be a piece. */
+    /* Text can be cut only if each character has bytes to fall back to (otherwise runs of unknown
+     * characters span units) and whole units are not looked up as pieces. */
     t->cuts_units = t->has_bytes && !t->ignores_merges;
 }
 
@@ -230,9 +231,9 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
     return 0;
 }
 
-/* ---- merges: an earlier one goes first ---- */
+/* ---- merges: earlier ones have priority ---- */
 
-/* "left right", or [left, right]. */
+/* Reads "left right" or [left, right]. */
 static int find_parts(const json_t *value, const char *parts[2], size_t sizes[2])
 {
     const char *pair = json_string_value(value);
@@ -260,7 +261,7 @@ static int read_merge(const struct tokenizer *t, const int16_t byte_of[CHARACTER
     int64_t length[2], used = 0;
     if (find_parts(value, parts, sizes)) return -1;
     for (int i = 0; i < 2; i++) {
-        /* A byte is spelled in at most two. */
+        /* A byte is spelled as a character of at most two bytes. */
         if (sizes[i] > sizeof both - (size_t)used) return -1;
         length[i] = (int64_t)sizes[i];
         if (t->is_byte_level)
@@ -287,7 +288,8 @@ static int read_merges(struct tokenizer *t, const json_t *merges, struct fail *w
     int16_t byte_of[CHARACTERS];
     size_t count = json_array_size(merges), i;
     json_t *value;
-    if (!json_is_array(merges) || count > TOKENIZER_MERGES_MAX) /* ranks are exact as scores */
+    /* As floats, scores can hold the ranks exactly. */
+    if (!json_is_array(merges) || count > TOKENIZER_MERGES_MAX)
         return fail_input(why, "no merges, or more than %d", TOKENIZER_MERGES_MAX);
     if (tokenizer_make_merges(t, count, why)) return -1;
     make_byte_map(byte_of);
@@ -300,13 +302,13 @@ static int read_merges(struct tokenizer *t, const json_t *merges, struct fail *w
             return fail_input(why, "merge %zu is not two pieces that make a third", i);
         if (find_merge(t, m.left, m.right)) return fail_input(why, "merge %zu stands twice", i);
         if (tokenizer_add_merge(t, m, why)) return -1;
-        /* Bytes of unknown characters may merge with their neighbours. */
+        /* Bytes of unknown characters may merge with their neighbours, so text cannot be cut. */
         if (is_byte_piece(t, m.left) || is_byte_piece(t, m.right)) t->cuts_units = false;
     }
     return 0;
 }
 
-/* ---- the whole ---- */
+/* ---- the whole file ---- */
 
 uint32_t tokenizer_byte_level_id(const struct tokenizer *t, const char *spelling)
 {

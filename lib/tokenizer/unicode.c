@@ -1,4 +1,4 @@
-/* Looks characters up in the tables. */
+/* unicode.c - looks up characters in the tables. */
 #include "lib/tokenizer/unicode_tables.h"
 
 #include <stddef.h>

@@ -1,8 +1,9 @@
-/* Unicode's normalization form C, by utf8proc.
+/* unicode_compose.c - converts text to normalization form C with utf8proc.
  *
- * tokenizers has the tables of Unicode 9: a character that came later is to it one that
- * neither decomposes nor combines, so that text is composed on both sides of it alone. Characters
- * that are assigned never change their normal form. */
+ * The tables of tokenizers are those of Unicode 9. A character that was added later neither
+ * decomposes nor combines there, so the text before and after it is composed separately. The normal
+ * form of characters that Unicode 9 has never changes.
+ */
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/unicode_tables.h"
 
@@ -10,7 +11,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* Those of Unicode 10 to 14 that combine or decompose (tests/golden/compose/late). */
+/* The characters of Unicode 10 to 14 that combine or decompose (tests/golden/compose/late). */
 static const struct unicode_range late[] = {
     { 0x07fd, 0x07fd },   { 0x0898, 0x089f },   { 0x08ca, 0x08d3 },   { 0x09fe, 0x09fe },
     { 0x0c3c, 0x0c3c },   { 0x0d3b, 0x0d3c },   { 0x0eba, 0x0eba },   { 0x1715, 0x1715 },
@@ -23,7 +24,8 @@ static const struct unicode_range late[] = {
     { 0x1e2ae, 0x1e2ae }, { 0x1e2ec, 0x1e2ef }
 };
 
-/* Where those lie that came since, up to Unicode 18; nothing of Unicode 14 does. */
+/* The ranges in which such characters of Unicode 15 to 18 lie. Unicode 14 has no characters
+ * there. */
 static const struct unicode_range later[] = {
     { 0x05c8, 0x05cf },   { 0x0897, 0x0897 },   { 0x1acf, 0x1aff },   { 0x105c0, 0x105ff },
     { 0x10940, 0x1095f }, { 0x10d40, 0x10d8f }, { 0x10ec0, 0x10eff }, { 0x11380, 0x113ff },
@@ -47,13 +49,13 @@ static bool is_late(uint32_t c)
 
 bool unicode_is_composed(const char *text, size_t bytes)
 {
-    /* Below U+0300 nothing combines, and what decomposes is composed again. */
+    /* Characters below U+0300 do not combine, and those that decompose are composed again. */
     for (size_t i = 0; i < bytes; i++)
         if ((unsigned char)text[i] >= 0xcc) return false;
     return true;
 }
 
-/* Where the next late character begins, or the end. */
+/* Returns where the next late character begins, or the end. */
 static size_t find_late(const char *text, size_t bytes, size_t *length)
 {
     size_t at = 0;
@@ -65,7 +67,7 @@ static size_t find_late(const char *text, size_t bytes, size_t *length)
 
 int unicode_compose(const char *text, size_t bytes, char **out, size_t *used)
 {
-    /* No character becomes more than three times as long (U+1D160). */
+    /* No character becomes more than three times as long (U+1D160 does). */
     char *to = *out = malloc(3 * bytes + 1);
     if (!to) return -1;
     for (size_t at = 0, inert; at < bytes; at += inert) {

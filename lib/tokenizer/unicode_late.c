@@ -2,7 +2,7 @@
 /* clang-format off */
 #include "lib/tokenizer/unicode_tables.h"
 
-/* What Unicode 14 does not have, or has in other classes, and what stands for it. */
+/* Characters that Unicode 14 lacks or has in other classes, each with its replacement. */
 const struct unicode_stand_in unicode_late[] = {
     { 0x363, 0x36f, 0x5b0 }, { 0x82e, 0x82f, 0xfdd0 }, { 0x83f, 0x83f, 0xfdd0 },
     { 0x85c, 0x85d, 0xfdd0 }, { 0x85f, 0x85f, 0xfdd0 }, { 0x86b, 0x86f, 0xfdd0 },

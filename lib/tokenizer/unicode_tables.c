@@ -2,7 +2,7 @@
 /* clang-format off */
 #include "lib/tokenizer/unicode_tables.h"
 
-/* Rust's char::is_numeric. */
+/* The characters for which Rust's char::is_numeric is true. */
 const struct unicode_range unicode_numeric[] = {
     { 0x30, 0x39 }, { 0xb2, 0xb3 }, { 0xb9, 0xb9 }, { 0xbc, 0xbe },
     { 0x660, 0x669 }, { 0x6f0, 0x6f9 }, { 0x7c0, 0x7c9 }, { 0x966, 0x96f },
@@ -44,7 +44,7 @@ const struct unicode_range unicode_numeric[] = {
 };
 const int unicode_numeric_count = 146;
 
-/* ASCII's, and Unicode's of the crate unicode_categories. */
+/* The punctuation of ASCII and of the crate unicode_categories. */
 const struct unicode_range unicode_punctuation[] = {
     { 0x21, 0x2f }, { 0x3a, 0x40 }, { 0x5b, 0x60 }, { 0x7b, 0x7e },
     { 0xa1, 0xa1 }, { 0xa7, 0xa7 }, { 0xab, 0xab }, { 0xb6, 0xb7 },
@@ -88,7 +88,7 @@ const struct unicode_range unicode_punctuation[] = {
 };
 const int unicode_punctuation_count = 156;
 
-/* \w of the crate regex. */
+/* The characters that \w of the crate regex matches. */
 const struct unicode_range unicode_word[] = {
     { 0x30, 0x39 }, { 0x41, 0x5a }, { 0x5f, 0x5f }, { 0x61, 0x7a },
     { 0xaa, 0xaa }, { 0xb5, 0xb5 }, { 0xba, 0xba }, { 0xc0, 0xd6 },

@@ -1,7 +1,7 @@
-/* unicode_tables.h - classes of characters as Hugging Face's tokenizers have them.
+/* unicode_tables.h - the character classes of Hugging Face's tokenizers.
  *
- * The tables are made by tests/golden/unicode_tables.py from tokenizers 0.23.3. Ranges are in order
- * and do not overlap.
+ * tests/golden/unicode_tables.py makes the tables from tokenizers 0.23.3. The ranges are sorted and
+ * do not overlap.
  */
 #ifndef LONGQLORA_TOKENIZER_UNICODE_TABLES_H
 #define LONGQLORA_TOKENIZER_UNICODE_TABLES_H
@@ -13,11 +13,13 @@
 struct unicode_range {
     uint32_t first, last;
 };
-/* A pattern meets `other` in place of these characters, which its library may not know. */
+/* Before a pattern is matched, the characters first..last are replaced by `other`, because
+ * the installed PCRE2 may not know them, or classify them otherwise than Oniguruma. */
 struct unicode_stand_in {
     uint32_t first, last, other;
 };
-/* What stands for those that are no characters, of three and of four bytes. */
+/* The replacement for characters that Oniguruma does not assign, of three and of four UTF-8
+ * bytes. */
 enum { UNICODE_NOTHING_OF_3 = 0xfdd0, UNICODE_NOTHING_OF_4 = 0x1fffe };
 
 extern const struct unicode_range unicode_numeric[], unicode_punctuation[], unicode_word[];
@@ -25,18 +27,20 @@ extern const struct unicode_stand_in unicode_late[];
 extern const int unicode_numeric_count, unicode_punctuation_count, unicode_word_count,
     unicode_late_count;
 
+/* Is c in the table unicode_numeric, unicode_punctuation or unicode_word? */
 bool unicode_is_numeric(uint32_t c);
 bool unicode_is_punctuation(uint32_t c);
 bool unicode_is_word(uint32_t c);
-/* The property White_Space. */
+/* Does c have the property White_Space? */
 bool unicode_is_space(uint32_t c);
-/* What stands for c in patterns: c itself, if Unicode 14 has it. */
+/* The character that replaces c in matching; c itself if Unicode 14 has it. */
 uint32_t unicode_stand_in(uint32_t c);
 
-/* Is the text in normalization form C by what its characters are alone? False: it may be. */
+/* Returns true if the text is certainly in normalization form C, by its characters alone. If false,
+ * it may still be. */
 bool unicode_is_composed(const char *text, size_t bytes);
-/* Form C of valid UTF-8, by tokenizers' tables; the caller frees *out. Fails where memory is out.
- */
+/* Converts valid UTF-8 to normalization form C, by tokenizers' tables. The caller frees *out. Fails
+ * if memory runs out. */
 int unicode_compose(const char *text, size_t bytes, char **out, size_t *used);
 
 #endif

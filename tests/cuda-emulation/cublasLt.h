@@ -1,6 +1,7 @@
-/* cublasLt.h - what kernels/cuda/gemm_cublaslt.cu uses of NVIDIA's header of that name, for the
- * emulation: column-major products by plain loops (cublaslt.cpp), which refuse what the library
- * would. */
+/* cublasLt.h - the part of NVIDIA's header of that name that kernels/cuda/gemm_cublaslt.cu uses,
+ * for the emulation. cublaslt.cpp computes the column-major products with plain loops and refuses
+ * what the library would refuse.
+ */
 #ifndef LONGQLORA_EMULATED_CUBLASLT_H
 #define LONGQLORA_EMULATED_CUBLASLT_H
 
@@ -34,7 +35,7 @@ typedef struct cublasLtMatmulDescOpaque *cublasLtMatmulDesc_t;
 typedef struct cublasLtMatrixLayoutOpaque *cublasLtMatrixLayout_t;
 typedef struct cublasLtMatmulPreferenceOpaque *cublasLtMatmulPreference_t;
 struct cublasLtMatmulAlgo_t {
-    uint64_t made_for; /* a digest of the question */
+    uint64_t made_for; /* digest of the layouts and types that the algorithm was chosen for */
     uint32_t alignment[4];
     size_t workspace;
 };

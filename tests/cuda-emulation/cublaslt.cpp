@@ -1,5 +1,6 @@
-/* cuBLASLt's place in the emulation: products by plain loops, in double, rounded once. What an
- * algorithm was asked for must be what it is used for: layouts, types, alignments, workspace. */
+/* Replaces cuBLASLt in the emulation. Products are plain loops in double, rounded once. An
+ * algorithm may only be used for the layouts, types, alignments and workspace for which it was
+ * chosen. */
 #include "tests/cuda-emulation/cublasLt.h"
 
 #include "kernels/cuda/device.cuh"
@@ -22,7 +23,7 @@ struct cublasLtMatmulPreferenceOpaque {
     std::map<int, uint64_t> value;
 };
 
-/* Descriptions that are made must be given back. */
+/* Every descriptor that is created must be destroyed. */
 static emulated_balance made = { "of cuBLASLt's objects", 0 };
 
 template <class T> static cublasStatus_t keep(T **to, T value)
@@ -119,12 +120,12 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     cublasLtMatmulAlgo_t *algo = &results->algo;
     algo->made_for = digest_of(d, layouts);
     algo->workspace = p->value[CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES];
-    /* As the library: what is not said is 256. */
+    /* As in the library, an alignment that is not set is 256. */
     for (int i = 0; i < 4; i++) {
         auto at = p->value.find(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES + i);
         algo->alignment[i] = at == p->value.end() ? 256 : (uint32_t)at->second;
     }
-    /* Sums in parts only in the type of sums, where the order is kept. */
+    /* Split-k sums are allowed only in the type of the accumulator and in a fixed order. */
     uint64_t schemes = p->value[CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK];
     if (schemes & ~(uint64_t)CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE)
         return CUBLAS_STATUS_INVALID_VALUE;
@@ -132,7 +133,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* The operand in double, its sums' steps side by side: [outer, inner]. */
+/* Converts an operand to double, [outer, inner], so that the inner dimension of the product is
+ * contiguous. */
 static std::vector<double> widened(const void *mem, cublasLtMatrixLayout_t l, bool inner_is_rows)
 {
     std::vector<double> wide((size_t)(l->rows * l->cols));

@@ -1,7 +1,10 @@
-/* The emulation's run time: fibers, meeting points, shadow memory. Compiled without
- * -fsanitize=thread. EMULATION_ORDER=descending|random changes the order in which the
- * threads of a block, and blocks, are run: results must not change. EMULATION_PROTECT=1: the
- * host cannot reach memory of the device, as with a real one. */
+/* Run time of the emulation: fibers, meeting points, shadow memory. It is compiled without
+ * -fsanitize=thread.
+ *
+ * EMULATION_ORDER=descending|random changes the order in which blocks, and the threads of a block,
+ * run; results must not change. EMULATION_PROTECT=1: the host cannot reach the device's memory, as
+ * with a real device.
+ */
 #include "tests/cuda-emulation/emulation.h"
 
 #include <csignal>
@@ -22,7 +25,7 @@ struct copy {
     bool valid;
 };
 
-/* A lane's part of a warpgroup's product, d[64, n] of four warps' rows. */
+/* One lane's part of a warpgroup's product d[64, n], whose rows belong to four warps. */
 struct warpgroup_product {
     float (*d)[4];
     int n;
@@ -37,7 +40,7 @@ struct fiber : emulated_thread {
     state s;
     int id, site;
     operation op;
-    /* what it brings to a meeting point */
+    /* the operand that the lane brings to a meeting point */
     const void *in;
     void *out;
     uint32_t b[2];
@@ -47,7 +50,7 @@ struct fiber : emulated_thread {
     std::vector<warpgroup_product> products;
     std::vector<std::vector<warpgroup_product>> product_groups;
     bool has_begun;
-    uint64_t fenced; /* the last write that products are to see */
+    uint64_t fenced; /* the last write that later warpgroup products may see */
 };
 
 emulated_thread *emulated_self;
@@ -60,11 +63,12 @@ static void *main_stack;
 static std::function<void()> *body;
 static const char *kernel;
 static size_t shared_bytes;
-static uint32_t interval, launch; /* between two barriers of the block; number of launches */
+/* interval: number of barriers of the block so far; launch: number of launches so far */
+static uint32_t interval, launch;
 static long reports;
 static uint64_t random_state = 88172645463325252u;
 
-/* Saves the callee's registers on this stack and goes on with the other one. */
+/* Saves the callee-saved registers on this stack and continues on the other one. */
 extern "C" void emulated_switch(void **save, void *to);
 asm(R"(
 .globl emulated_switch
@@ -107,7 +111,7 @@ static void report(const char *what, const void *at, int size)
 
 static void write_digest();
 
-/* Ends the test program with a failure if anything was reported. */
+/* Makes the test program fail at its end if anything was reported. */
 static struct at_exit {
     ~at_exit()
     {
@@ -127,11 +131,11 @@ emulated_balance::~emulated_balance()
 
 /* ---- shadow memory ---- */
 
-/* Of a byte of shared memory: who touched it last, and in which interval. */
+/* State of a byte of shared memory: who accessed it last, and in which interval. */
 struct shared_cell {
-    uint64_t write; /* its number */
+    uint64_t write; /* number of the last write */
     uint32_t written, read;
-    uint32_t set_in; /* the block that wrote it, by number */
+    uint32_t set_in; /* number of the block that wrote it */
     uint16_t writer, reader;
     bool has_readers;
 };
@@ -139,14 +143,16 @@ static shared_cell *shared_shadow;
 static uint64_t shared_writes;
 static uint32_t blocks_run;
 
-/* Whether a byte lies in an allocation is looked up when it is not (yet) written. */
+/* A byte's allocation is looked up only if the byte is not written yet. */
 enum byte_state : uint8_t { UNWRITTEN, WRITTEN };
-static std::map<unsigned char *, size_t> allocations; /* bytes, by the first one's address */
+/* size of each allocation, by its first address */
+static std::map<unsigned char *, size_t> allocations;
 enum { PAGE = 4096 };
 struct word_cell {
     uint32_t write_launch, read_launch, write_block, read_block;
 };
-/* The device's memory grows from the arena's start, the host's that it reaches from the middle. */
+/* The device's memory grows from the start of the arena. The host's pinned memory grows from its
+ * middle. */
 static unsigned char *arena, *arena_end, *host_arena_end;
 static byte_state *bytes_shadow;
 static word_cell *words_shadow;
@@ -160,7 +166,7 @@ static void *reserve(size_t bytes)
     return at;
 }
 
-/* ---- what the host may reach ---- */
+/* ---- memory that the host may reach ---- */
 
 static void protect(int access)
 {
@@ -224,8 +230,9 @@ static bool is_allocated(const unsigned char *p)
     return p < next->first + next->second;
 }
 
-/* Allocations never share a page: there is a gap between them. What is large is not filled, so that
- * it costs nothing where nobody touches it: the shadow tells who reads what nobody wrote. */
+/* A gap separates allocations, so that they never share a page. Large ones are not filled, because
+ * pages that nobody touches then cost nothing; the shadow still reports reads of unwritten
+ * bytes. */
 static cudaError_t take(unsigned char **end, unsigned char *most, void **mem, size_t bytes)
 {
     enum { FILLED_MOST = 1 << 20 };
@@ -248,14 +255,14 @@ cudaError_t cudaHostAlloc(void **mem, size_t bytes, unsigned)
 {
     make_arena();
     cudaError_t error = take(&host_arena_end, arena + arena_bytes, mem, bytes);
-    if (error == cudaSuccess) mark(*mem, bytes, WRITTEN); /* by whom is not seen */
+    if (error == cudaSuccess) mark(*mem, bytes, WRITTEN); /* the writer is unknown */
     return error;
 }
 
-/* ---- the digest of all memory that was written ---- */
+/* ---- digest of all written memory ---- */
 
-/* EMULATION_DIGESTS: a file that gets a line with the digest (FNV-1a, by words) of what every
- * allocation of the device held when it was freed, or at the end. */
+/* EMULATION_DIGESTS names a file. It gets one line with a digest (FNV-1a, by words) of the content
+ * of every allocation on the device, taken when it is freed or at the end. */
 static uint64_t digest = 0xcbf29ce484222325u;
 
 static void add_to_digest(unsigned char *mem, size_t bytes)
@@ -283,7 +290,7 @@ static void write_digest()
     fclose(out);
 }
 
-/* Gives the pages back; whoever uses them from now on is reported. */
+/* Gives the pages back. Any later access is reported. */
 static void forget(void *shadow, size_t first, size_t bytes)
 {
     size_t from = first / PAGE * PAGE;
@@ -306,22 +313,23 @@ cudaError_t cudaFree(void *mem)
 
 static void host_wrote(void *mem, size_t bytes) { mark(mem, bytes, WRITTEN); }
 
-/* ---- streams: of operations, where all is done at once, and of copies, done at the latest ---- */
+/* ---- streams: operations run at once, copies as late as possible ---- */
 
 struct late_copy {
     void *to;
     const void *from;
     size_t bytes;
 };
-static std::vector<late_copy> late;          /* of all copies so far */
-static size_t late_done;                     /* that have been made */
-static uint64_t operations, operations_seen; /* queued; that the stream of copies waits for */
+static std::vector<late_copy> late;          /* all copies so far */
+static size_t late_done;                     /* how many of them have been done */
+/* operations queued, and how many of them the copy stream waits for */
+static uint64_t operations, operations_seen;
 struct event {
     size_t copies;
     uint64_t operations;
 };
 static std::vector<event> events;
-static int streams; /* a device makes one for operations, then one for copies */
+static int streams; /* a device creates the stream of operations first, then the stream of copies */
 static bool is_of_copies(cudaStream_t stream) { return stream % 2; }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, int)
@@ -345,7 +353,7 @@ static bool reads_pageable()
     return asked && *asked == '1';
 }
 
-static late_copy waiting; /* on the stream of operations, where the one before is done */
+static late_copy waiting; /* the last copy on the stream of operations; all earlier ones are done */
 
 static void finish_waiting()
 {
@@ -361,7 +369,7 @@ void emulated_queue()
     operations++;
 }
 
-/* Products read what was written, too. */
+/* Products must read written bytes, too. */
 void emulated_read(const void *from, size_t bytes)
 {
     const unsigned char *p = (const unsigned char *)from;
@@ -419,7 +427,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
         if (operations_seen < operations && reports++ < REPORTS)
             fprintf(stderr, "emulation: a copy does not wait for the operations before it\n");
         memset(to, 0xff, bytes);
-        mark(to, bytes, UNWRITTEN); /* a read before the copy is waited for is reported */
+        mark(to, bytes, UNWRITTEN); /* reading before waiting for the copy is reported */
         late.push_back({ to, from, bytes });
         return cudaSuccess;
     }
@@ -474,7 +482,8 @@ static void touch_shared(unsigned char *p, int size, bool writes)
     }
 }
 
-/* Bytes that are not written yet, or lie outside. False: reported. */
+/* Accesses bytes that are unwritten or outside all allocations. Returns false if the access was
+ * reported. */
 static bool touch_unwritten(unsigned char *p, int size, bool writes)
 {
     byte_state *b = bytes_shadow + (p - arena);
@@ -625,7 +634,7 @@ void emulated_mma(float *c, const uint32_t *a, uint32_t b0, uint32_t b1, int sit
     meet(MMA, site);
 }
 
-/* Bytes in flight are NaN until the wait that covers them. */
+/* The destination is NaN until the wait that covers the copy. */
 void emulated_copy(void *to, const void *from, size_t size, bool valid)
 {
     if (((uintptr_t)to | (uintptr_t)from) % size)
@@ -657,9 +666,10 @@ void emulated_wait(int pending)
     }
 }
 
-/* ---- products of warpgroups ---- */
+/* ---- warpgroup products ---- */
 
-/* Where a descriptor's operand has the element of a row (or column of B) and a step of the sum. */
+/* Returns the address of the element at row (or column of B) mn and step k of an operand that a
+ * descriptor describes. */
 static unsigned char *operand_at(uint64_t descriptor, bool columns, int mn, int k)
 {
     uint32_t at = (uint32_t)(descriptor & 0x3fff) << 4;
@@ -673,7 +683,8 @@ static unsigned char *operand_at(uint64_t descriptor, bool columns, int mn, int 
     return emulated_shared + (at ^ (at >> 7 & 7) << 4);
 }
 
-/* What products read was written by threads that then let them see it. */
+/* Reports operand bytes that were written without a fence afterwards, which a product need not
+ * see. */
 static void touch_operand(uint64_t descriptor, bool columns, int first, int count)
 {
     int wide = columns ? 16 : count, deep = columns ? count : 16;
@@ -718,7 +729,8 @@ void emulated_shared_to_products() { self()->fenced = shared_writes; }
 void emulated_products_wait(int pending, int site)
 {
     self()->mask = pending;
-    self()->has_begun = false; /* its sums may be used, and then are to be shown again */
+    /* the sums may be read now, and products_begin must come before the next product */
+    self()->has_begun = false;
     meet(PRODUCTS, site);
 }
 
@@ -775,7 +787,7 @@ static float operand(uint64_t descriptor, bool columns, int mn, int k)
     return half(bits, 0);
 }
 
-/* A warp's 16 rows of a product, whose parts all lanes have brought. */
+/* Computes a warp's 16 rows of a product once all lanes have brought their parts. */
 static void do_product(fiber *warp)
 {
     const warpgroup_product &p = warp->product_groups.front().front();
@@ -861,13 +873,13 @@ static uint64_t next_random()
     return random_state ^= random_state << 17;
 }
 
-static char order_asked() /* 'a', 'd' or 'r' */
+static char order_asked() /* first letter of EMULATION_ORDER: 'a', 'd' or 'r' */
 {
     static const char *how = getenv("EMULATION_ORDER");
     return how ? *how : 'a';
 }
 
-/* A permutation of 0 … n−1 as EMULATION_ORDER asks. */
+/* Fills `to` with a permutation of 0 … n−1 as EMULATION_ORDER asks. */
 static void put_in_order(int *to, int n)
 {
     bool descends = order_asked() == 'd';
@@ -878,8 +890,8 @@ static void put_in_order(int *to, int n)
         std::swap(to[i], to[next_random() % (uint64_t)(i + 1)]);
 }
 
-/* The lanes of a warp at one of its steps: lane (first + i · stride) mod lanes is the i-th. A
- * random odd stride gives a permutation of 32. */
+/* The order of a warp's lanes in one step: the i-th is lane (first + i · stride) mod lanes. Any odd
+ * stride gives a permutation of 32 lanes. */
 struct lane_order {
     int first, stride;
 };
@@ -903,7 +915,8 @@ static void start_fiber(fiber *f, int id, dim3 block_at)
     f->product_groups.clear();
     f->has_begun = false;
     f->fenced = 0;
-    /* Stacks begin at different lines, because equal ones would share a few sets of the cache. */
+    /* Stacks begin at different cache lines, because equal offsets would all use the same few sets
+     * of the cache. */
     void **top = (void **)(f->stack + STACK - 64 - id % 128 * 192);
     *--top = NULL;
     *--top = (void *)fiber_main;
@@ -1027,7 +1040,7 @@ void emulated_launch(const char *name, dim3 grid, dim3 block, size_t shared,
                        (unsigned)b / grid.x / grid.y));
 }
 
-/* ---- what the compiler calls at every load and store ---- */
+/* ---- functions that the compiler calls at every load and store ---- */
 
 #define ACCESS(n)                                                                                  \
     extern "C" void __tsan_read##n(void *p) { touch(p, n, false); }                                \

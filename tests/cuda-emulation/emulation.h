@@ -1,10 +1,11 @@
-/* emulation.h - CUDA C++ as host C++, for tests: a block at a time, its threads as fibers.
+/* emulation.h - compiles CUDA C++ as host C++ for tests. It runs one block at a time, whose threads
+ * are fibers.
  *
- * Barriers, shuffles and tensor-core operations are meeting points. The kernels' files are
- * compiled with -fsanitize=thread, and the run time (emulation.cpp, without it) has its own
- * bodies of the calls that the compiler puts at every load and store: it sees accesses out
- * of bounds, reads of what nobody wrote, and two threads or blocks that meet at an address
- * with no barrier between. x86-64, gcc.
+ * Barriers, shuffles and tensor-core operations are meeting points, at which a thread waits for the
+ * others. The kernels are compiled with -fsanitize=thread. The run time (emulation.cpp, compiled
+ * without it) defines the functions that the compiler then calls at every load and store. So it
+ * sees accesses out of bounds, reads of unwritten memory, and two threads or blocks that use an
+ * address without a barrier between them. It needs x86-64 and gcc.
  */
 #ifndef LONGQLORA_EMULATION_H
 #define LONGQLORA_EMULATION_H
@@ -39,7 +40,7 @@ static inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w)
 }
 static inline float4 make_float4(float x, float y, float z, float w) { return { x, y, z, w }; }
 
-/* ---- the run time's side of kernels ---- */
+/* ---- the run time as kernels see it ---- */
 
 struct emulated_thread {
     dim3 at, block_at;
@@ -100,7 +101,7 @@ DEVICE uint32_t fill_halves(uint32_t low, uint32_t high, int byte)
     return (high & top ? 0xffff0000 : 0) | (low & top ? 0xffff : 0);
 }
 DEVICE uint32_t byte_of(uint32_t x, int byte) { return x >> 8 * byte & 0xff; }
-void atomic_min(unsigned long long *at, unsigned long long value); /* no race */
+void atomic_min(unsigned long long *at, unsigned long long value); /* atomic, so it is no race */
 DEVICE uint32_t float_as_bits(float x)
 {
     uint32_t bits;
@@ -154,7 +155,8 @@ DEVICE void mma(float *c, const uint32_t *a, uint32_t b0, uint32_t b1, int site 
 {
     emulated_mma(c, a, b0, b1, site);
 }
-/* Products of warpgroups: sums are written, and their operands read, when they are waited for. */
+/* The sums of a warpgroup product are written, and its operands read, when the kernel waits for the
+ * product. */
 DEVICE uint32_t shared_address(const void *p)
 {
     return (uint32_t)((const unsigned char *)p - emulated_shared);
@@ -192,22 +194,22 @@ DEVICE void copy8_async(void *to, const void *from, bool valid)
 DEVICE void copy_commit() { emulated_commit(); }
 template <int N> DEVICE void copy_wait() { emulated_wait(N); }
 
-/* ---- the run time's side of the host ---- */
+/* ---- the run time as the host sees it ---- */
 
-/* What is begun must be ended: else the test program fails at its end. */
+/* Counts what is begun and must be ended. The test program fails at its end if a count is not 0. */
 struct emulated_balance {
     const char *what;
     long open;
     ~emulated_balance();
 };
 
-/* While there is one, memory of the device may be touched. */
+/* While such an object exists, the host may touch the device's memory. */
 struct emulated_access {
     emulated_access();
     ~emulated_access();
 };
 
-/* Of cuBLASLt: a product is queued; one of its results. */
+/* For cuBLASLt: queues a product; writes one of its results. */
 void emulated_queue();
 void emulated_write(void *to, const void *from, size_t bytes);
 void emulated_read(const void *from, size_t bytes);
@@ -235,7 +237,7 @@ cudaError_t cudaFree(void *mem);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *mem, int value, size_t bytes, cudaStream_t stream);
-/* Of the two streams of a device the first is for operations; copies on the second are done as
+/* A device has two streams. The first runs operations at once. Copies on the second are done as
  * late as the events that are waited for allow. */
 cudaError_t cudaHostAlloc(void **mem, size_t bytes, unsigned flags);
 static inline cudaError_t cudaFreeHost(void *) { return cudaSuccess; }
@@ -250,12 +252,12 @@ static inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
 static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 static inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
-/* EMULATION_SHARED: KiB of shared memory that a block may have, 227 as on sm_90, or less.
- * EMULATION_CAPABILITY: times ten, 90 or less. EMULATION_PAGEABLE=1: memory of the host needs no
- * staging, so that a copy from it is made as late as its stream allows. */
+/* EMULATION_SHARED: KiB of shared memory that a block may have; 227 (sm_90) or less.
+ * EMULATION_CAPABILITY: compute capability times ten; 90 or less. EMULATION_PAGEABLE=1: pageable
+ * memory needs no staging, so a copy from it is done as late as its stream allows. */
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int device);
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, int value);
-/* EMULATION_MEMORY: bytes that are free, 4 GiB if it is not set. */
+/* EMULATION_MEMORY: free bytes, by default 4 GiB. */
 cudaError_t cudaMemGetInfo(size_t *room, size_t *total);
 
 #endif

@@ -1,4 +1,4 @@
-/* NVTX's place in the emulation: a count of the ranges that are open. */
+/* Replaces NVTX in the emulation: counts the ranges that are open. */
 #include "kernels/cuda/device.cuh"
 
 static emulated_balance ranges = { "ranges", 0 };

@@ -99,13 +99,13 @@ def write(file, name, note, rows, each, shape):
 def main(directory):
     with open(f"{directory}/unicode_tables.c", "w", encoding="utf-8") as f:
         f.write(HEAD)
-        write(f, "numeric", "Rust's char::is_numeric.", ranges(isolated(pre_tokenizers.Digits(True))), 4, "unicode_range")
-        write(f, "punctuation", "ASCII's, and Unicode's of the crate unicode_categories.",
+        write(f, "numeric", "The characters for which Rust's char::is_numeric is true.", ranges(isolated(pre_tokenizers.Digits(True))), 4, "unicode_range")
+        write(f, "punctuation", "The punctuation of ASCII and of the crate unicode_categories.",
               ranges(isolated(pre_tokenizers.Punctuation())), 4, "unicode_range")
-        write(f, "word", "\\w of the crate regex.", ranges(words()), 4, "unicode_range")
+        write(f, "word", "The characters that \\w of the crate regex matches.", ranges(words()), 4, "unicode_range")
     with open(f"{directory}/unicode_late.c", "w", encoding="utf-8") as f:
         f.write(HEAD)
-        write(f, "late", "What Unicode 14 does not have, or has in other classes, and what stands for it.", late_rows(), 3, "unicode_stand_in")
+        write(f, "late", "Characters that Unicode 14 lacks or has in other classes, each with its replacement.", late_rows(), 3, "unicode_stand_in")
 
 
 def words():

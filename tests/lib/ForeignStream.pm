@@ -1,5 +1,5 @@
-# ForeignStream - our record streams in Perl, from docs/formats/stream.md alone: what a
-# stranger needs to put a stage of his own into the pipeline.
+# ForeignStream - our record streams in Perl, written from docs/formats/stream.md alone. It shows
+# that the page suffices to add a stage of one's own to the pipeline.
 package ForeignStream;
 use strict;
 use warnings;
@@ -11,8 +11,8 @@ my $mp = Data::MessagePack->new->utf8(1);
 sub yes { Data::MessagePack::true() }
 sub no  { Data::MessagePack::false() }
 
-# Texts are msgpack str, arrays of numbers are msgpack bin: Data::MessagePack writes a
-# flagged string as str and bytes as bin when asked for utf8.
+# Texts are msgpack str, arrays of numbers are msgpack bin. With utf8, Data::MessagePack writes a
+# string with Perl's UTF-8 flag as str and any other as bin.
 sub pack_map {
     my @pairs = @_;
     my $n = @pairs / 2;
@@ -68,7 +68,7 @@ sub close {
     close $zstd or die "zstd failed\n";
 }
 
-# All objects of a stream: header, records, end record.
+# Returns all objects of a stream: header, records, end record.
 sub read_all {
     my ($path) = @_;
     open my $zstd, '-|', 'zstd', '-dcqf', $path or die "zstd: $!\n";

@@ -1,4 +1,4 @@
-# TensorBoard event files, read by the format's description: TFRecords with masked CRC-32C around
+# Reads TensorBoard event files as their format is described: TFRecords with masked CRC-32C around
 # tensorflow.Event protocol buffers.
 package TfEvents;
 use strict;
@@ -25,7 +25,7 @@ sub varint {
     }
 }
 
-# Field number to list of raw values.
+# Parses a message to a map from field number to the list of its raw values.
 sub fields {
     my ($data) = @_;
     my ($at, %field) = (0);
@@ -44,7 +44,7 @@ sub fields {
     return \%field;
 }
 
-# [step, tag, value] of every scalar; dies at the first damage.
+# Returns [step, tag, value] of every scalar. Dies at the first damage.
 sub scalars {
     my ($path) = @_;
     open my $file, "<:raw", $path or die "$path: $!";

@@ -1,5 +1,7 @@
-/* backend.h - the backend under test: BACKEND in the environment, else cpu, with two threads
- * (THREADS). With BACKEND=cuda and LONGQLORA_CUDA naming the emulation, buffers are its memory. */
+/* backend.h - opens the backend under test: $BACKEND, by default cpu, with $THREADS threads, by
+ * default two. With BACKEND=cuda and LONGQLORA_CUDA naming the emulation, buffers lie in the
+ * emulation's memory.
+ */
 #ifndef LONGQLORA_BACKEND_H
 #define LONGQLORA_BACKEND_H
 
@@ -12,8 +14,8 @@ extern struct device *dev;
 
 int backend_open(void **state);
 int backend_close(void **state);
-int buffers_close(void **state); /* a test's teardown */
-/* Scratch for these sizes. */
+int buffers_close(void **state); /* a teardown of cmocka */
+/* Reserves scratch for these sizes. */
 void backend_reserve(struct shape shape);
 
 static inline struct mat mat_of(float *at, int64_t stride)

@@ -14,7 +14,7 @@ enum { IS_MEASURED = true };
 
 bool bounded_is_measured(void) { return IS_MEASURED; }
 
-/* Bytes of this process that are in memory now. */
+/* Returns the bytes of this process that are resident in memory. */
 static size_t resident(void)
 {
     unsigned long all = 0, here = 0;

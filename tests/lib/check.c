@@ -97,8 +97,8 @@ void check_free_all(void)
     buffer_count = double_count = 0;
 }
 
-/* Bounds are those of f32. Where products round their operands to bf16 the step is 2^16 times as
- * wide; a quarter of that suffices, since the rest stays f32. */
+/* Returns the bound for f32, or a wider one for bf16 products. The rounding step of bf16 is 2^16
+ * times that of f32; a quarter of it suffices, because everything else stays f32. */
 static double widened(double bound)
 {
     return strcmp(check_device(), "cpu-bf16") != 0 ? bound : 0x1p14 * bound;
@@ -131,7 +131,7 @@ void check_gradient(double (*loss)(void *, const double *), void *arg, const dou
     double *moved = check_doubles(NULL, count);
     memcpy(moved, x, count * sizeof *moved);
     for (size_t i = 0; i < count; i++) {
-        /* Fourth order: the error is of step⁴. */
+        /* Central differences of fourth order: the error is proportional to step⁴. */
         double value[4];
         static const int steps[4] = { -2, -1, 1, 2 };
         for (int s = 0; s < 4; s++) {

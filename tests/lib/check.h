@@ -1,10 +1,10 @@
-/* check.h - what the tests share: seeded random numbers, guarded buffers, and when two
- * results agree.
+/* check.h - shared by the tests: seeded random numbers, guarded buffers, and comparison of results
+ * with a bound.
  */
 #ifndef LONGQLORA_CHECK_H
 #define LONGQLORA_CHECK_H
 
-/* Before cmocka, whose fail() takes the place of ours in a test. */
+/* Included before cmocka, because cmocka defines a fail() that replaces ours in the tests. */
 #include "lib/common/fail.h"
 
 #include <setjmp.h>
@@ -18,30 +18,30 @@
 
 #include <cmocka.h>
 
-/* BACKEND in the environment, else cpu. */
+/* Returns $BACKEND, by default "cpu". */
 const char *check_device(void);
-/* SEED=… in the environment, else a fixed one; printed once. */
+/* Returns $SEED, or a fixed seed. It is printed once. */
 uint64_t check_seed(void);
-/* Uniform in [-1, 1). */
+/* Returns a number that is uniform in [-1, 1). */
 double check_random(void);
-/* Uniform in [0, n). */
+/* Returns a number that is uniform in [0, n). */
 int64_t check_below(int64_t n);
 
-/* Floats with guard values before and after; check_guards fails if one was written to. */
-/* Memory of buffers comes from here and goes back there; NULL: the heap. */
+/* Allocate and release the memory of buffers. NULL: the heap. */
 extern void *(*check_memory)(size_t bytes);
 extern void (*check_release)(void *mem, size_t bytes);
+/* Both return floats between guard values. check_guards fails if a guard was overwritten. */
 float *check_buffer(size_t count);
 float *check_random_buffer(size_t count);
 void check_guards(const float *buffer);
 void check_free_all(void); /* checks the guards of every buffer first */
 
-/* Fails unless every value is within `bound` times the largest exact magnitude (at least
- * 1e-30) of the exact one. NaN and infinity never agree. */
+/* Fails unless |got − exact| is within `bound` times the largest |exact| (at least 1e-30) for every
+ * value. NaN and infinity always fail. */
 void check_close(const char *what, const float *got, const double *exact, size_t count,
                  double bound);
 
-/* Central differences of a scalar function of x[count] in double. */
+/* Computes the gradient by central differences of a scalar function of x[count], in double. */
 void check_gradient(double (*loss)(void *arg, const double *x), void *arg, const double *x,
                     size_t count, double *gradient);
 

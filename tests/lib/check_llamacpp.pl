@@ -1,7 +1,7 @@
 #!/usr/bin/perl
-# check_llamacpp.pl LIST DIR... - does each model directory have what llama.cpp's converter demands
-# (LIST, made by tests/golden/llamacpp_list.py): the keys of config.json, every tensor by name and
-# shape and none besides, an index that lists them all, a tokenizer?
+# check_llamacpp.pl LIST DIR... - checks that each model directory has what llama.cpp's converter
+# demands (LIST, made by tests/golden/llamacpp_list.py): the keys of config.json, exactly the listed
+# tensors with their shapes, an index that lists them all, and a tokenizer.
 use strict;
 use warnings;
 use JSON::PP;
@@ -20,7 +20,7 @@ sub header {
     return $h;
 }
 
-# A dimension: a key of the config, or two multiplied.
+# Returns a dimension, which is a key of the config or the product of two.
 sub size_of {
     my ($config, $words) = @_;
     my $product = 1;

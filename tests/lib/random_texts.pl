@@ -1,7 +1,7 @@
 #!/usr/bin/perl
-# random_texts.pl BYTES SEED - texts of every kind, separated by \x01, about so many bytes: what
-# lies in /usr/include, /usr/share/doc and Perl's manual, mixed with scripts of the world,
-# emoji, control characters, tables, long runs, and any valid character.
+# random_texts.pl BYTES SEED - prints about BYTES bytes of texts of all kinds, separated by \x01:
+# text of /usr/include, the licences and Perl's manual, mixed with many scripts, emoji, control
+# characters, tables, long runs and arbitrary valid characters.
 use strict;
 use warnings;
 my ($bytes, $seed) = @ARGV;

@@ -1,5 +1,6 @@
-/* small_shape.h - the sizes of one operation alone, for tests and benches: so many rows and
- * columns, one head of eight and a vocabulary of eight; the caller sets what it needs besides. */
+/* small_shape.h - the shape for testing one operation: the given rows and columns, one head of size
+ * eight and a vocabulary of eight. The caller sets what else it needs.
+ */
 #ifndef LONGQLORA_SMALL_SHAPE_H
 #define LONGQLORA_SMALL_SHAPE_H
 

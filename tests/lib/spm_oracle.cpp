@@ -1,6 +1,7 @@
-// spm_oracle MODEL - encodes with SentencePiece itself: reads length-prefixed texts (decimal,
-// newline, bytes) and writes a line of ids for each. SPM_TIME=1: encodes them all, writes no ids
-// but how many bytes and seconds it took. The only C++ here: a test's oracle, and a bench's peer.
+/* spm_oracle MODEL - encodes texts with SentencePiece itself, as the reference of the tests and as
+ * a peer of the benches. It reads texts with their length in front (decimal, newline, bytes) and
+ * writes a line of ids for each. With SPM_TIME=1 it writes only how many bytes it encoded and the
+ * seconds. */
 #include <sentencepiece_processor.h>
 
 #include <chrono>

@@ -1,9 +1,10 @@
-/* synthetic_model.h - models whose weights are a formula, so that a reference in Python computes
- * with the very same ones and no file has to hold them (tests/golden/made.py is its twin).
+/* synthetic_model.h - models whose weights are given by a formula. A reference in Python computes
+ * with exactly the same weights, and no file has to store them (tests/golden/made.py has the same
+ * formula).
  *
- * Element i of tensor t (in the order of lib/llama/tensors.h) is u · 2^-k, a whole number of
- * 2^-11 steps: exact in f32, f16 and bf16 needs rounding like any weight. u is uniform in
- * [-1, 1); 2^-k is the power of two next to 2/√cols. Gains are 1 + u/8.
+ * Element i of tensor t (in the order of lib/llama/tensors.h) is u · 2^-k, where u is uniform in
+ * [-1, 1) in steps of 2^-11 and 2^-k is the power of two nearest to 2/√cols. Such values are exact
+ * in f32 and f16; bf16 rounds them, as it does real weights. Gains are 1 + u/8.
  */
 #ifndef LONGQLORA_SYNTHETIC_MODEL_H
 #define LONGQLORA_SYNTHETIC_MODEL_H
@@ -11,13 +12,13 @@
 #include "lib/llama/config.h"
 #include "lib/llama/tensors.h"
 
-/* Number i of the sequence with that name, in [-1, 1): a whole number of 2^-11. */
+/* Returns number i of the named sequence, in [-1, 1) in steps of 2^-11. */
 double synthetic_number(uint64_t sequence, uint64_t i);
-/* The tensor's values, [rows, cols]; the caller frees. */
+/* Returns the tensor's values, [rows, cols]. The caller frees them. */
 float *synthetic_values(const struct tensor *t, int64_t index);
-/* config.json's text and model.safetensors in f32, f16 or bf16. Aborts on failure. */
+/* Writes config.json and model.safetensors in f32, f16 or bf16. Aborts if that fails. */
 void synthetic_model(const char *directory, const char *config, const char *dtype);
-/* Token t of every text: in [0, vocab). */
+/* Returns token t, in [0, vocab). Every text has the same tokens. */
 uint32_t synthetic_token(int64_t t, int64_t vocab);
 
 #endif

@@ -1,9 +1,10 @@
 #!/usr/bin/perl
-# tutorial.pl PAGE > script - a page's commands, to be run by bash. Lines after "$ " are a command,
-# after "> " more of it; what follows is what it prints. What an <!-- exact --> stands before must
-# be printed so, "…" being anything; and where a table of perplexities stands, the script compares
-# it with what comes if NEAR is set. tutorial.pl --same|--near WANT GOT - are they the same; is each
-# perplexity within two per cent?
+# tutorial.pl PAGE > script - turns a page's commands into a bash script. A line after "$ " is a
+# command, and lines after "> " continue it. The lines below are its output. Output after <!-- exact
+# --> must be printed exactly so, where "…" matches anything. If NEAR is set, the script also
+# compares tables of perplexities.
+# tutorial.pl --same|--near WANT GOT - compares two outputs: exactly, or each perplexity to within
+# two per cent.
 use strict;
 use warnings;
 use utf8;

@@ -1,4 +1,4 @@
-/* generator.h - a prompt goes in, an answer comes out token by token.
+/* generator.h - computes the answer to a prompt, token by token.
  */
 #ifndef LONGQLORA_GENERATOR_H
 #define LONGQLORA_GENERATOR_H
@@ -17,42 +17,45 @@ struct generator {
     const struct tokenizer *tokenizer;
     struct sampler *sampler;
     struct speech speech;
-    int64_t rows;              /* of the model's vocabulary: a token beyond them is refused */
-    bool parses_special;       /* special tokens that a text spells are tokens */
-    int64_t max_tokens;        /* of an answer */
-    uint32_t eos[EOS_MAX + 1]; /* and a template's */
+    /* rows of the model's embedding; a token id beyond them is refused */
+    int64_t rows;
+    bool parses_special;       /* encode the special tokens that a text spells as tokens */
+    int64_t max_tokens;        /* most tokens of an answer */
+    uint32_t eos[EOS_MAX + 1]; /* one more than EOS_MAX, for the end token of the chat template */
     int eos_count;
 };
 
 struct answer {
-    uint32_t *ids; /* without EOS; room for the session's context */
+    uint32_t *ids; /* the answer without EOS; room for as many ids as the session's context */
     int64_t count;
     enum ending ending;
-    int64_t steps; /* of the model while it was written: its first token comes of reading */
+    /* forward passes while the answer was written; the first token needs none, because reading the
+     * prompt gives its logits */
+    int64_t steps;
     double read_seconds, write_seconds;
 };
 
-/* Which ids end an answer: generation_config.json's beside the model, else config.json's,
- * else the tokenizer's. */
+/* Sets the ids that end an answer. They are those of generation_config.json beside the model, else
+ * of config.json, else of the tokenizer. */
 int generator_find_eos(struct generator *g, const char *model, const struct config *c,
                        struct fail *why) MUST_USE;
 
-/* One more, once. */
+/* Adds one id that ends an answer, unless it is there already. */
 void generator_add_eos(struct generator *g, uint32_t id);
 
-/* The ids of a text to be continued. */
+/* Encodes a text that is to be continued. */
 int generator_encode(const struct generator *g, const char *text, size_t bytes, bool adds_bos,
                      struct token_buffer *ids, struct fail *why) MUST_USE;
 
-/* Fails if a context has no room for the prompt and a token more. */
+/* Fails if the context has no room for the prompt and one more token. */
 int generator_fits(int64_t count, int64_t context, struct fail *why) MUST_USE;
 
-/* Reads the prompt, says the answer through g->speech. Fails if the prompt does not fit. The
- * setup's stop ends an answer as it is, and one that has not begun. */
+/* Reads the prompt and writes the answer through g->speech. Fails if the prompt does not fit the
+ * context. If the setup's stop is set, the answer ends where it is, even before its first token. */
 int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,
                      struct fail *why) MUST_USE;
 
-/* One line on standard error: "what: 1 306 626 …". */
+/* Prints one line on standard error: "what: 1 306 626 …". */
 void generator_note_ids(const char *what, const uint32_t *ids, int64_t count);
 
 #endif

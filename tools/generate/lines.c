@@ -29,7 +29,7 @@ static int append(void *arg, const char *bytes, size_t count, struct fail *why)
     return 0;
 }
 
-/* What stands there under another name. */
+/* Fails because there is no prompt, and names the key under which the line seems to have it. */
 static int refuse_lack(const json_t *line, struct fail *why)
 {
     static const char *const names[] = { "question", "instruction", "input",
@@ -77,10 +77,10 @@ static int write_line(json_t *line, const struct text *text, const struct answer
     return status ? status : run_say(NULL, "\n", 1, why);
 }
 
-/* What came of all lines. */
+/* Totals over all lines. */
 struct sum {
     uint64_t answers, tokens;
-    uint64_t cut; /* by --max-new-tokens or the context's end */
+    uint64_t cut; /* answers that --max-new-tokens or the end of the context ended */
     struct tally carried;
 };
 
@@ -108,7 +108,7 @@ static void report(struct sum *s, const char *name, double seconds)
     }
 }
 
-/* A record that is no JSON object; why says so if it is no JSON at all. */
+/* Fails because the record is not a JSON object. If it is not even JSON, *why already says so. */
 static int refuse_record(const struct json_records *r, const char *text, size_t bytes, bool is_json,
                          struct fail *why)
 {
@@ -124,7 +124,7 @@ static int refuse_record(const struct json_records *r, const char *text, size_t 
     return -1;
 }
 
-/* As the line wishes, where it says something. */
+/* Answers one line with its own options, which override the program's. */
 static int answer_request(struct generator *g, struct talk *t, struct request q, bool adds_bos,
                           uint64_t number, json_t *line, struct answer *a, struct token_buffer *own,
                           struct tally *carried, struct fail *why)
@@ -165,7 +165,7 @@ int lines_answer(struct generator *g, struct talk *t, const struct request *defa
     if (input_open(&in, path, why)) return -1;
     int status = json_records_open(&records, in, why);
     struct progress p = { .unit = "prompts" };
-    /* On a terminal the answers say how far they are. */
+    /* Progress is shown unless the answers themselves appear on the terminal. */
     if (!isatty(STDOUT_FILENO)) progress_begin(&p);
     g->speech.say = append;
     g->speech.arg = &text;

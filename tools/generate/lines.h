@@ -1,4 +1,4 @@
-/* lines.h - prompts from JSON lines, answers as JSON lines.
+/* lines.h - reads prompts from JSON lines and writes the answers as JSON lines.
  */
 #ifndef LONGQLORA_LINES_H
 #define LONGQLORA_LINES_H
@@ -7,10 +7,10 @@
 #include "tools/generate/talk.h"
 
 /* Each record of the file (json_records.h; "-" is standard input) is an object with a string
- * "prompt", and perhaps "system" and what request.h reads, which goes before *defaults; it is
- * written again as a line with "completion", "tokens" (their number) and "stop" (why it ended).
- * talk NULL: the prompt is continued, after BOS if adds_bos; else it is a conversation's first
- * turn. */
+ * "prompt" and optional keys (request.h), which override *defaults. It is written again as one line
+ * with "completion", "tokens" (their number) and "stop" (why the answer ended) added. If talk is
+ * NULL, the prompt is continued, after BOS if adds_bos is set. Otherwise the prompt is the first
+ * turn of a conversation. */
 int lines_answer(struct generator *g, struct talk *t, const struct request *defaults, bool adds_bos,
                  const char *path, struct answer *a, struct fail *why) MUST_USE;
 

@@ -1,10 +1,10 @@
-/* generate - continue a text, or talk, with a model, its adapter applied as it is. */
+/* generate - continues a text, or holds a conversation, with a model and an optional adapter. */
 #include "lib/cli/die.h"
 #include "tools/generate/run.h"
 
 static struct fail why;
 
-/* What can be known to be wrong before the weights are read. */
+/* Finds mistakes in paths before the weights are read, which may take minutes. */
 static void check_places(const struct options *o)
 {
     const struct kernels *k;
@@ -40,7 +40,7 @@ static void work(struct options *o)
     options_check(o);
     options_declare_files(o);
     options_check_unused(o);
-    /* Without a prompt a plan needs no weights and no tokenizer. */
+    /* Without a prompt a plan needs neither weights nor tokenizer. */
     o->loaded.is_outline = o->dry_run && !o->prompt && !o->prompt_file;
     if (!o->loaded.is_outline) {
         check_places(o);

@@ -1,4 +1,5 @@
-/* options.h - what generate's command line asks for. */
+/* options.h - the command line of generate.
+ */
 #ifndef LONGQLORA_GENERATE_OPTIONS_H
 #define LONGQLORA_GENERATE_OPTIONS_H
 
@@ -15,12 +16,13 @@ struct options {
     bool no_bos, parse_special, exact_cache, verbose, dry_run;
 };
 
-/* Dies, before anything is read, of options that are missing, exclude each other or are out of
- * range. */
+/* Dies if options are missing, exclude each other or are out of range. Nothing has been read
+ * yet. */
 void options_check(const struct options *o);
-/* Declares what is read and written (file_guard.h): what is said may be appended to a file. */
+/* Declares the files that are read and written (file_guard.h). Standard output may be appended to a
+ * file. */
 void options_declare_files(const struct options *o);
-/* Dies of options that are for others than those that are given; warns of those that change
+/* Dies if an option belongs to a mode that was not asked for. Warns of options that change
  * nothing. */
 void options_check_unused(const struct options *o);
 

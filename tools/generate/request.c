@@ -6,7 +6,7 @@
 
 enum ask {
     ASK_CARRIED,
-    ASK_OURS, /* read elsewhere, or an answer's that was made before */
+    ASK_OURS, /* the key is read by lines.c, or written by it into an earlier answer */
     ASK_SYSTEM,
     ASK_MAX_TOKENS,
     ASK_TEMPERATURE,
@@ -19,7 +19,8 @@ enum ask {
     ASK_UNDONE,
 };
 
-/* idle: the number of an undone key that asks for nothing; way: what to do instead of it. */
+/* idle: the value with which a key that we do not implement has no effect. way: what the user can
+ * do instead. */
 /* clang-format off */
 static const struct {
     const char *name;
@@ -86,7 +87,7 @@ static size_t find_key(const char *name)
     return i;
 }
 
-/* Does a value of a key that is not done here ask for nothing? */
+/* True if the value of a key that we do not implement has no effect. */
 static bool is_idle(const json_t *value, double idle)
 {
     const char *text = json_string_value(value);
@@ -96,7 +97,7 @@ static bool is_idle(const json_t *value, double idle)
            (json_is_number(value) && json_number_value(value) == idle);
 }
 
-/* A line that was answered before, and is read again, says with "stop" why that answer ended. */
+/* True if the line is the output of an earlier run. Its "stop" then says why the answer ended. */
 static bool is_answered(const json_t *line)
 {
     const char *stop = json_string_value(json_object_get(line, "stop"));
@@ -160,7 +161,7 @@ static int read_seed(struct request *q, const char *name, const json_t *value, s
     return 0;
 }
 
-/* top_k: -1 means all elsewhere. */
+/* Other programs write top_k: -1 for all tokens. */
 static int read_top_k(struct request *q, const char *name, const json_t *value, struct fail *why)
 {
     if (read_count(&q->sampling.top_k, name, value, -1, why)) return -1;

@@ -1,9 +1,9 @@
-/* request.h - what a JSON line asks for besides its prompt: how long, how warm, until which text.
+/* request.h - the options of one JSON line: length, temperature, stop texts, seed.
  *
- * The keys are those of OpenAI's, Hugging Face's and llama.cpp's requests. Each goes before the
- * program's option of the same meaning. A key that is known and not done here (n, logit_bias,
- * messages …) is refused by name unless its value asks for nothing; every other key is carried
- * along to the answer, as "id" is.
+ * The keys are those of requests to OpenAI, Hugging Face and llama.cpp. Each overrides the
+ * program's option of the same meaning. A known key that is not implemented (n, logit_bias,
+ * messages …) is refused by name unless its value has no effect. Any other key, such as "id", is
+ * copied to the answer.
  */
 #ifndef LONGQLORA_REQUEST_H
 #define LONGQLORA_REQUEST_H
@@ -18,12 +18,13 @@ enum { REQUEST_STOPS_MAX = 64 };
 struct request {
     struct sampling sampling;
     int64_t max_tokens;
-    struct opt_list stops; /* borrowed from the line, or the program's */
-    bool has_seed;         /* its own: then its draws depend on that alone */
+    struct opt_list stops; /* borrowed from the line or from the program's options */
+    bool has_seed;         /* the line has a seed of its own, on which alone its draws depend */
 };
 
-/* *q holds the program's options, and gets the line's; stops: room for REQUEST_STOPS_MAX. carried:
- * keys that say nothing here are counted. has_chat: may the line have a system's sentence? */
+/* On entry *q holds the program's options; the line's override them. stops has room for
+ * REQUEST_STOPS_MAX texts. carried counts the keys that are only copied. has_chat: the line may
+ * have a system message. */
 int request_read(struct request *q, const json_t *line, bool has_chat, const char **stops,
                  struct tally *carried, struct fail *why) MUST_USE;
 

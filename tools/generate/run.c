@@ -13,14 +13,15 @@
 
 static struct fail why;
 
-/* Where it lies; false: nowhere. An adapter's own goes before its base's, since it may have grown.
- */
+/* Finds the tokenizer's file and writes its path. Returns false if there is none. The adapter's own
+ * is preferred to its base's, because the adapter may have added tokens. */
 static bool locate_tokenizer(const struct options *o, char *path, size_t size, bool *is_adapters)
 {
     const char *places[] = { o->loaded.adapter, o->loaded.model };
     *is_adapters = false;
     if (o->tokenizer) {
-        (void)tokenizer_locate(o->tokenizer, path, size); /* opening it tells what is wrong */
+        /* a failure is reported when the file is opened */
+        (void)tokenizer_locate(o->tokenizer, path, size);
         return true;
     }
     for (int i = 0; i < 2; i++)
@@ -41,7 +42,7 @@ NORETURN static void refuse_model(const struct options *o)
               o->loaded.adapter ? " (there is none in the adapter's directory either)" : "");
 }
 
-/* A file that does not even begin as weights do: opening it tells what it is. */
+/* True if a file does not begin as weights do. Opening it later says what it is. */
 static bool is_other_file(const char *path)
 {
     unsigned char head[4] = { 0 };
@@ -95,7 +96,7 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
     return t;
 }
 
-/* A line that ends as Windows ends it ends as others do, as in text that Python reads. */
+/* Replaces CR LF by LF, as Python does when it reads text. Returns the new length. */
 static size_t mend_line_ends(char *text, size_t bytes)
 {
     size_t to = 0;
@@ -104,7 +105,7 @@ static size_t mend_line_ends(char *text, size_t bytes)
     return to;
 }
 
-/* What is no plain text is said, or refused. */
+/* Refuses one of our own streams, and warns of any other known file format. */
 static void check_kind(const struct input *in)
 {
     enum file_kind kind = input_kind(in);
@@ -115,7 +116,8 @@ static void check_kind(const struct input *in)
         warn("%s: %s: it is taken as text, marks and all", input_name(in), file_kind_words(kind));
 }
 
-/* The prompt that is one text, without the newline that ends a file; NULL if there is none. */
+/* Returns the prompt as one text, without the newline at the end of the file. The caller frees it;
+ * NULL: out of memory. */
 static char *read_prompt(const struct options *o)
 {
     struct input *in;
@@ -180,7 +182,7 @@ static int64_t context_of(const struct options *o, const struct loaded *l)
     return o->context ? o->context : config_context(&l->config);
 }
 
-/* What a session of that context takes, and what there is. */
+/* The memory that a session needs, and the memory that is free. */
 struct needs {
     struct model_setup setup;
     const struct kernels *k;
@@ -217,7 +219,8 @@ static void print_plan(const struct loaded *l, int64_t context, const struct opt
         printf("%-20s %16lld tokens\n", "longest that fits", (long long)longest(&n, l));
 }
 
-/* Where nobody said how long, a tenth of the memory is left for others. */
+/* Shortens the context to what fits in memory if --context is absent. A tenth of the memory is left
+ * to other programs. */
 static int64_t shortened(const struct options *o, const struct loaded *l, int64_t context)
 {
     struct needs n = needs_of(o, l, context);
@@ -301,7 +304,7 @@ static void read_until(int64_t done) { progress_at((double)done); }
 
 static const struct session_watch shown = { begin_reading, read_until, progress_end };
 
-/* One text is read and answered; no more memory is taken than the two need. */
+/* Answers one text. The context, and so the memory, is only as long as prompt and answer need. */
 static void answer_one(struct generator *g, struct talk *t, const struct options *o,
                        struct loaded *l, int64_t most, struct answer *a)
 {

@@ -5,7 +5,7 @@
 #include <math.h>
 
 struct candidate {
-    double value; /* logit, then weight */
+    double value; /* the logit, later the weight */
     uint32_t id;
 };
 
@@ -51,7 +51,7 @@ void sampler_restart(struct sampler *s, uint64_t stream)
     s->draws = 0;
 }
 
-/* Each token of the text once. */
+/* Applies the penalty once to each token that the text contains. */
 static void penalise(struct sampler *s, const uint32_t *text, int64_t count)
 {
     double penalty = s->how.repetition;
@@ -80,7 +80,8 @@ static uint32_t likeliest(const struct sampler *s)
     return best->id;
 }
 
-/* Sorted candidates with weights e^((logit − top) / temperature); returns how many stay. */
+/* Sorts the candidates and gives them the weights e^((logit − highest logit) / temperature).
+ * Returns how many remain after top-k, top-p and min-p. */
 static int64_t shortlist(struct sampler *s)
 {
     const struct sampling *how = &s->how;
@@ -90,7 +91,7 @@ static int64_t shortlist(struct sampler *s)
     for (int64_t i = 0; i < kept; i++)
         sum += s->at[i].value = exp((s->at[i].value - top) / how->temperature);
     if (how->top_p < 1) {
-        /* The fewest whose share reaches top_p, at least one. */
+        /* top-p keeps the fewest candidates whose share reaches top_p, but at least one. */
         double share = 0;
         int64_t n = 0;
         while (n < kept && share < how->top_p * sum)

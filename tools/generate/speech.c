@@ -30,7 +30,7 @@ static int hold(struct speech *s, const char *text, size_t bytes, struct fail *w
     return 0;
 }
 
-/* Says the first `bytes` of what is held; bytes that are no character as U+FFFD. */
+/* Writes the first `bytes` held bytes. A byte that belongs to no character is written as U+FFFD. */
 static int say(struct speech *s, size_t bytes, struct fail *why)
 {
     size_t at = 0, from = 0;
@@ -55,7 +55,7 @@ static int say(struct speech *s, size_t bytes, struct fail *why)
     return 0;
 }
 
-/* Where the first stop text begins; count if none is there. */
+/* Returns the offset of the first stop text, or s->count if there is none. */
 static size_t find_stop(const struct speech *s)
 {
     size_t first = s->count;
@@ -67,7 +67,7 @@ static size_t find_stop(const struct speech *s)
     return first;
 }
 
-/* The longest end of what is held that a stop text begins with. */
+/* Returns the length of the longest suffix of the held text that is a prefix of a stop text. */
 static size_t begun_stop(const struct speech *s)
 {
     size_t longest = 0;
@@ -81,7 +81,7 @@ static size_t begun_stop(const struct speech *s)
     return longest;
 }
 
-/* Bytes at the end that begin a character which is not whole. */
+/* Returns how many bytes at the end belong to a character that is not complete yet. */
 static size_t begun_character(const struct speech *s)
 {
     for (size_t n = 1; n <= 3 && n <= s->count; n++) {

@@ -1,5 +1,5 @@
-/* speech.h - tokens become text as they come: whole, valid UTF-8 characters only, and
- * nothing that may still turn out to be the beginning of a stop text.
+/* speech.h - turns tokens into text while they are generated. Only complete UTF-8 characters are
+ * written. Text that may still become a stop text is held back.
  */
 #ifndef LONGQLORA_SPEECH_H
 #define LONGQLORA_SPEECH_H
@@ -12,18 +12,20 @@ struct speech {
     const struct opt_list *stops;
     int (*say)(void *arg, const char *text, size_t bytes, struct fail *why);
     void *arg;
-    bool strips;     /* white space at the beginning is left out */
-    bool has_begun;  /* something was said */
-    uint32_t before; /* the token before the next */
+    bool strips;    /* white space at the beginning is left out */
+    bool has_begun; /* some text has been written */
+    /* the previous token, which decides whether the next one begins with a space */
+    uint32_t before;
     char *held;
     size_t count, capacity;
 };
 
-/* Text goes to say(arg, …). stops is borrowed; before: the last token of the prompt. */
+/* Begins a new answer. Text goes to say(arg, …). stops is borrowed. before: the last token of the
+ * prompt. */
 void speech_begin(struct speech *s, uint32_t before);
-/* Returns 1 if a stop text came: what was before it is said. */
+/* Adds one token. Returns 1 if a stop text was completed; the text before it has been written. */
 int speech_token(struct speech *s, uint32_t id, struct fail *why) MUST_USE;
-/* Says what was held back. */
+/* Writes the text that was held back. */
 int speech_end(struct speech *s, struct fail *why) MUST_USE;
 void speech_release(struct speech *s);
 

@@ -11,13 +11,14 @@
 
 /* ---- the conversation as tokens ---- */
 
-/* Each prompt is encoded whole and for itself, each answer stands as it was made. */
+/* Builds the prompt from turn `first` on. Each question is encoded by itself, and each answer keeps
+ * the tokens that were generated. */
 static int build_prompt(struct talk *t, size_t first, struct fail *why)
 {
     t->ids.count = 0;
     for (size_t i = first; i < t->count; i++) {
         const struct turn *turn = &t->turns[i];
-        /* Only whether there is an answer counts for what stands before it. */
+        /* The template asks only whether there is an answer, so the text "" stands for it. */
         const struct chat_said said = { .prompt = turn->prompt,
                                         .answer = turn->answer ? "" : NULL };
         if (chat_template_prompt(t->template, &t->ids, t->system, &said, i == first, why) ||
@@ -101,11 +102,11 @@ static void interrupt(int number)
     die_by_signal(number);
 }
 
-/* The next line, owned by the caller; NULL at the end. */
+/* Reads the next line, which the caller frees. NULL: end of input. */
 static char *ask_user(void)
 {
 #if defined(HAVE_LIBEDIT)
-    /* What is typed is shown where messages are, unless answers are shown there, too. */
+    /* The typed line is echoed on standard error, unless answers go to the terminal too. */
     if (!isatty(STDOUT_FILENO)) rl_outstream = stderr;
     char *line = readline("> ");
     if (line && *line) add_history(line);
@@ -155,7 +156,7 @@ static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool s
 
 int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fail *why)
 {
-    /* Restarting: what is being written to a slow terminal is finished, not lost. */
+    /* With SA_RESTART a write to a slow terminal is completed after ^C, not lost. */
     signal_handle(SIGINT, interrupt, true);
     int status = 0;
     for (char *line; !status && (line = ask_user());) {

@@ -1,4 +1,4 @@
-/* talk.h - conversations: the turns so far as tokens, and the terminal.
+/* talk.h - a conversation: its turns as tokens, and its dialogue on the terminal.
  */
 #ifndef LONGQLORA_TALK_H
 #define LONGQLORA_TALK_H
@@ -8,36 +8,37 @@
 
 struct turn {
     char *prompt;
-    uint32_t *answer; /* with what ends it */
+    uint32_t *answer; /* with the template's end token */
     int64_t count;
 };
 
 struct talk {
     struct generator *g;
     const struct chat_template *template;
-    const char *system; /* NULL: the template's sentence */
-    int64_t context;    /* tokens that a conversation may have */
-    struct turn *turns; /* of which the last may wait for its answer */
+    const char *system; /* NULL: the template's own system message */
+    int64_t context;    /* most tokens of a conversation */
+    struct turn *turns; /* the last one may not be answered yet */
     size_t count, capacity;
-    struct token_buffer ids; /* what the model reads next */
+    struct token_buffer ids; /* the tokens that the model reads next */
 };
 
-/* A new turn: talk->ids becomes the whole conversation up to its answer; a template that words one
- * turn forgets those before it. Oldest turns are
- * dropped until `reserve` tokens of the context are free; *dropped counts them. Fails,
- * without the turn, if it alone does not fit. */
+/* Adds a turn. talk->ids becomes the whole conversation up to its answer. A template for single
+ * turns drops the turns before it. The oldest turns are dropped until `reserve` tokens of the
+ * context are free; *dropped counts them. If the new turn alone does not fit, the call fails and
+ * the turn is not added. */
 int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *dropped,
              struct fail *why) MUST_USE;
-/* The answer to the last turn; the template's end is put after it, as in training. */
+/* Stores the answer to the last turn. The template's end token is appended, as in training. */
 int talk_answered(struct talk *t, const struct answer *a, struct fail *why) MUST_USE;
 /* Begins a new conversation. */
 void talk_forget(struct talk *t);
 void talk_release(struct talk *t);
 
-/* For the setup's stop: ^C came while an answer was made. */
+/* Returns the flag that ^C sets while an answer is computed, for the setup's stop. */
 const volatile int *talk_interrupted(void);
-/* Asks for prompts on the terminal until its end. ^C ends an answer, or, while the prompt is
- * read, takes it back; at the prompt, or a second time, it ends the program. */
+/* Reads questions from the terminal until its end. ^C during an answer ends the answer. ^C while
+ * the model reads the question takes the question back. ^C at the prompt, or a second ^C, ends the
+ * program. */
 int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fail *why) MUST_USE;
 
 #endif

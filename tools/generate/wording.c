@@ -5,13 +5,14 @@
 
 static struct fail why;
 
-/* What the adapter says; NULL: nothing. */
+/* Returns the template that the adapter names, or NULL if it names none. */
 static const struct stream_wording *trained_with(const struct loaded *l)
 {
     return l->has_adapter && *l->adapter.wording.name ? &l->adapter.wording : NULL;
 }
 
-/* The text that the adapter keeps, or the one of that name as it is now. */
+/* Opens the template's text that the adapter stores, or today's built-in template of the same
+ * name. */
 static void open_trained(struct chat_template *t, const struct stream_wording *w,
                          const char *adapter, const struct tokenizer *tokenizer)
 {
@@ -33,8 +34,8 @@ static void open_trained(struct chat_template *t, const struct stream_wording *w
              adapter, w->name);
 }
 
-/* Of the tokenizer that was named, or the adapter, which may have been trained with another than
- * the model's own, or the model. */
+/* Opens the template of the tokenizer that was named, or of the adapter, or of the model. The
+ * adapter comes before the model, because its tokenizer may differ. */
 static void open_asked(struct chat_template *t, const struct options *o,
                        const struct tokenizer *tokenizer)
 {
@@ -47,7 +48,8 @@ static void open_asked(struct chat_template *t, const struct options *o,
     if (*text) note("%s", text);
 }
 
-/* An older program did not say what the name meant. */
+/* True if both are the same template. Older programs stored a name without a digest, so then the
+ * names are compared. */
 static bool is_same(const struct chat_template *t, const struct stream_wording *w)
 {
     return *w->digest ? !strcmp(w->digest, t->digest) : !strcmp(w->name, t->name);

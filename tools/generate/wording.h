@@ -1,5 +1,5 @@
-/* wording.h - the template that --chat asks for, and what is known of the one that the adapter was
- * trained with. Used by run.c only.
+/* wording.h - chooses the chat template for --chat, and compares it with the one that the adapter
+ * was trained with. Only run.c includes it.
  */
 #ifndef LONGQLORA_GENERATE_WORDING_H
 #define LONGQLORA_GENERATE_WORDING_H
@@ -7,13 +7,13 @@
 #include "lib/tokenizer/chat_template.h"
 #include "tools/generate/run.h"
 
-/* "auto" is the template that the adapter was trained with, if it says so, else that of the
- * tokenizer that was named, of the adapter's folder or of the model's. Says which it is, and warns
- * of another one than the adapter's. Dies if there is none that fits the tokenizer. */
+/* "auto" is the template that the adapter was trained with, if the adapter names it, else that of
+ * the named tokenizer, of the adapter's folder or of the model. Prints which one it is, and warns
+ * if it is not the adapter's. Dies if none fits the tokenizer. */
 void wording_choose(struct chat_template *t, const struct options *o, const struct loaded *l,
                     const struct tokenizer *tokenizer);
 
-/* Where nobody asked for a conversation: says that the adapter knows conversations. */
+/* Prints that the adapter was trained on conversations, if --chat is absent. */
 void wording_remark(const struct loaded *l);
 
 #endif

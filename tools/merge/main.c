@@ -1,4 +1,5 @@
-/* merge - an adapter into its base: a model directory that others load unedited. */
+/* merge - merges adapters into their base and writes a model directory that other programs load
+ * unedited. */
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
 #include "lib/common/size.h"

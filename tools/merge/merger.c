@@ -6,10 +6,12 @@
 
 #include <math.h>
 
-/* Elements of a piece: f32 twice and the result are 10 MiB, two threads' share of the caches. */
+/* Elements of a piece. Two f32 buffers and the result take 10 MiB, the share of two threads in the
+ * caches. */
 enum { PIECE = 1 << 20 };
 
-/* Rows of a piece: at least so many that one of NF4 begins a nested scale. */
+/* Returns the rows of a piece. Their number is a multiple of the rows after which NF4 begins a new
+ * nested scale. */
 static int64_t rows_of_piece(const struct tensor *t)
 {
     int64_t unit = weights_rows_unit(t->cols), fit = PIECE / t->cols / unit * unit;
@@ -53,7 +55,7 @@ void merger_close(struct merger *m)
     *m = (struct merger){ 0 };
 }
 
-/* The base's elements in f32. */
+/* Converts the base's elements to f32 in m->wide. */
 static void widen_rows(struct merger *m, const struct weight *w, int64_t first, int64_t count)
 {
     size_t at = (size_t)first;
@@ -67,7 +69,7 @@ static void widen_rows(struct merger *m, const struct weight *w, int64_t first, 
                     count);
 }
 
-/* Some rows of a tensor. */
+/* Rows [first, first + count) of a tensor. */
 struct rows {
     const struct tensor *t;
     int64_t index, first, count;
@@ -75,7 +77,7 @@ struct rows {
 
 static int64_t elements_of(struct rows r) { return r.count * r.t->cols; }
 
-/* Where the rows lie that are changed: the base's, widened, or an adapter's own. */
+/* Returns the rows before the change: the base's, converted to f32, or the adapter's own. */
 static const float *begin_rows(struct merger *m, const struct update *u, struct rows r)
 {
     int64_t first = r.first * r.t->cols;
@@ -84,7 +86,7 @@ static const float *begin_rows(struct merger *m, const struct update *u, struct 
     return m->wide;
 }
 
-/* change = B·A of the rows: the kernels' linear with x = B and the weight Aᵀ. */
+/* Computes change = B·A for these rows, as the linear whose input is B and whose weight is Aᵀ. */
 static int multiply(struct merger *m, const struct change *c, struct rows r, struct fail *why)
 {
     struct linear l = { .type = DTYPE_F32, .weight = c->turned_a, .out = r.t->cols, .in = c->rank };
@@ -104,7 +106,7 @@ static double sum_of_squares(struct merger *m, const float *x, int64_t count)
 
 /* ---- DoRA ---- */
 
-/* ‖row of W + scale·change‖ of a linear. */
+/* Returns ‖W + scale·change‖ of one row of a linear. */
 static double row_norm(const float *from, const float *change, float scale, int64_t cols)
 {
     double sum = 0;
@@ -115,7 +117,7 @@ static double row_norm(const float *from, const float *change, float scale, int6
     return sqrt(sum);
 }
 
-/* wide = factor ∘ (from + scale·change), in place where from is wide. */
+/* Computes wide = factor ∘ (from + scale·change). `from` may be m->wide itself. */
 static void rescale_rows(struct merger *m, const struct update *u, struct rows r, const float *from)
 {
     int64_t cols = r.t->cols;
@@ -135,7 +137,7 @@ static void rescale_rows(struct merger *m, const struct update *u, struct rows r
     }
 }
 
-/* The norms of an embedding's columns, over all of its rows. */
+/* Computes the norm of each column of an embedding over all rows. */
 static int find_norms(struct merger *m, int64_t index, struct update *u, struct fail *why)
 {
     const struct tensor *t = &m->table[index];
@@ -161,7 +163,8 @@ static int find_norms(struct merger *m, int64_t index, struct update *u, struct 
 
 /* ---- one tensor ---- */
 
-/* Adds all changes to *from but the last, which is left in m->change with its scale. */
+/* Adds all changes but the last one to *from. The last one stays in m->change, and its scale in
+ * *scale, so that it is added when the result is rounded. */
 static int add_changes(struct merger *m, const struct update *u, struct rows r, const float **from,
                        float *scale, struct fail *why)
 {
@@ -198,7 +201,7 @@ static int produce_rows(struct merger *m, const struct update *u, struct rows r,
         adds = false;
     }
     m->k->narrow_sum(m->dev, m->narrow, type, from, scale, adds ? m->change : NULL, count);
-    /* Infinite in the result's type counts too. */
+    /* Converts back, so that a value that overflows to infinity in the result's type is found. */
     m->k->widen(m->dev, m->change, m->narrow, type, count);
     if (!isfinite(sum_of_squares(m, m->change, count)))
         return fail_input(why, "%s: rows %lld to %lld are not finite after merging to %s",
@@ -207,7 +210,7 @@ static int produce_rows(struct merger *m, const struct update *u, struct rows r,
     return safetensors_put(w, m->narrow, (size_t)count * dtype_size(dtype), why);
 }
 
-/* Once all of the base has been read. */
+/* Checks the base's digest against every adapter. Called once all of the base has been read. */
 static int check_base(struct merger *m, struct fail *why)
 {
     char base[STREAM_DIGEST_TEXT];

@@ -1,7 +1,8 @@
-/* merger.h - W + Σ wᵢ sᵢ BᵢAᵢ in f32, rounded once, in pieces of rows that stay in the cache.
+/* merger.h - computes W + Σ wᵢ sᵢ BᵢAᵢ in f32 and rounds once, in pieces of rows that fit the cache
+ * (LoRA: Hu et al. 2021, equation 3).
  *
- * DoRA (Liu et al. 2024): m ∘ (W + s·B·A) / ‖W + s·B·A‖, by rows of a linear, by columns of an
- * embedding.
+ * DoRA (Liu et al. 2024): m ∘ (W + s·B·A) / ‖W + s·B·A‖, where the norm is that of a row of a
+ * linear, or of a column of an embedding.
  */
 #ifndef LONGQLORA_MERGER_H
 #define LONGQLORA_MERGER_H
@@ -12,10 +13,10 @@
 
 enum { MERGE_ADAPTERS_MAX = 64 };
 
-/* An adapter of those that are merged. */
+/* One of the adapters that are merged. Everything is borrowed. */
 struct merge_adapter {
     const struct adapter *adapter;
-    const struct fit *fit; /* with the base */
+    const struct fit *fit; /* of the adapter to the base */
     double weight;
     const char *path; /* for messages */
 };
@@ -24,22 +25,24 @@ struct bias;
 
 struct merger {
     const struct weights *base;
-    const struct tensor *table; /* of the result, [count]: where its head is untied, one more than
-                                 * the base may have, and rows of tokens that the base has not */
+    /* [count] of the result. It may have a head that is tied in the base, and rows for tokens that
+     * the base lacks. */
+    const struct tensor *table;
     int64_t count;
     const struct merge_adapter *parts;
     int part_count;
-    const char *base_path; /* for messages; set after merger_open */
+    const char *base_path; /* for messages; the caller sets it after merger_open */
     const struct kernels *k;
     struct device *dev;
-    const enum dtype *dtypes;       /* of the results, [count] */
-    float *wide, *change;           /* rows of the tensor, and what is added to them */
-    void *narrow;                   /* the result */
-    int64_t capacity;               /* elements of each */
+    const enum dtype *dtypes;       /* [count] types of the results */
+    float *wide, *change;           /* the rows in f32, and B·A for them */
+    void *narrow;                   /* the rows in the result's type */
+    int64_t capacity;               /* elements that each of the three buffers holds */
     double squares, change_squares; /* ‖W‖² and ‖ΔW‖² of the adapted tensors */
-    int64_t merged, replaced;       /* tensors */
-    const struct bias *biases;      /* that come after the table's tensors */
-    struct base_reading *reading;   /* the base's digest on the way, if it is to be checked */
+    int64_t merged, replaced;       /* numbers of tensors */
+    const struct bias *biases;      /* produced after the tensors of the table */
+    /* computes the base's digest on the way; NULL if it is not checked */
+    struct base_reading *reading;
 };
 
 struct merger_job {
@@ -49,18 +52,20 @@ struct merger_job {
     const struct merge_adapter *parts;
     int part_count;
     const enum dtype *dtypes;
-    const struct bias *biases; /* biases_list; NULL: none are produced */
-    bool checks_base; /* the last tensor fails if the base is not that of every adapter; the others
-                       * are to be made before it, in their order */
+    const struct bias *biases; /* from biases_list; NULL: none */
+    /* Checks at the last tensor that the base is that of every adapter. All other tensors must be
+     * produced before it, in order. */
+    bool checks_base;
     int threads;
 };
 
-/* Fails for adapters that do not go together. Takes room for any tensor's pieces. What the job
- * points to must outlive the merger. */
+/* Fails if the adapters cannot be merged together. Allocates buffers for a piece of any tensor.
+ * What the job points to must outlive the merger. */
 int merger_open(struct merger *m, const struct merger_job *job, struct fail *why) MUST_USE;
 void merger_close(struct merger *m);
 
-/* arg is a struct merger: one tensor of the output. (model_directory_produce) */
+/* Produces one tensor of the output; the callback of model_directory_produce. arg: a struct
+ * merger. */
 int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why);
 
 #endif

@@ -37,7 +37,8 @@ static void read_adapters(struct options *o)
     o->loaded.adapter = o->words[0].path;
 }
 
-/* Its directory, since licences and templates are copied with it. */
+/* Checks the directory rather than one file, because licences and templates are copied with the
+ * tokenizer. */
 static void check_tokenizer(const char *directory)
 {
     char path[4096];

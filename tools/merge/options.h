@@ -1,4 +1,5 @@
-/* options.h - what merge's command line asks for. */
+/* options.h - the command line of merge.
+ */
 #ifndef LONGQLORA_MERGE_OPTIONS_H
 #define LONGQLORA_MERGE_OPTIONS_H
 
@@ -10,19 +11,20 @@
 struct options {
     struct loaded_options loaded;
     struct opt_list adapters;
-    struct part_word words[MERGE_ADAPTERS_MAX]; /* of the adapters */
+    struct part_word words[MERGE_ADAPTERS_MAX]; /* one for each adapter */
     const char *output, *tokenizer, *dtype, *config_style, *max_positions;
     int64_t max_shard_mb;
 };
 
-/* Parses the adapters into words; dies, before anything is read, of options that are missing or out
- * of range, and of a tokenizer that is not there. */
+/* Parses the adapters into words. Dies if options are missing or out of range, or if the tokenizer
+ * does not exist. Nothing has been read yet. */
 void options_check(struct options *o);
-/* Where tokenizer and licence files come from. An adapter that brings its own tokenizer may have
- * grown it: its files go along, not the base's. Of several adapters none is asked. */
+/* Returns the place from which tokenizer and licence files are copied. A single adapter with a
+ * tokenizer of its own may have added tokens, so its files are taken, not the base's. With several
+ * adapters the base's are taken. */
 struct companions_place options_companions(const struct options *o);
-/* Reads these files, and declares all that is read and written (file_guard.h). The caller frees the
- * result with companions_free. */
+/* Reads these files, and declares everything that is read and written (file_guard.h). The caller
+ * frees the result with companions_free. */
 struct companions *options_declare_files(const struct options *o);
 
 #endif

@@ -19,7 +19,7 @@ int part_parse(struct part_word *p, const char *word, struct fail *why)
     return p->path ? 0 : fail(why, "out of memory");
 }
 
-/* The result's positions are those of every adapter that says some. */
+/* Fails if the adapter names a positional scaling other than the result's. */
 static int check_rope(const struct adapter *a, const struct loaded *l, struct fail *why)
 {
     struct config own;
@@ -46,7 +46,8 @@ static int check_base(struct parts *p, const struct adapter *a, const struct loa
     return 0;
 }
 
-/* Into the result's config, whose base is the one before any adapter. */
+/* Copies the adapter's changes of shape to the result's config. Each adapter is fitted to the
+ * original base. */
 static int take_shape(const struct fit *fit, const struct config *own, struct loaded *l,
                       struct fail *why)
 {

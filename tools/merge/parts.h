@@ -1,13 +1,13 @@
-/* parts.h - the adapters of a command line, DIR or DIR:WEIGHT each, and what they make of the base
- * together.
+/* parts.h - the adapters of the command line, written DIR or DIR:WEIGHT, and their combined effect
+ * on the base.
  */
 #ifndef LONGQLORA_PARTS_H
 #define LONGQLORA_PARTS_H
 
 #include "tools/merge/merger.h"
 
-/* A number behind the last colon, unless a file of the whole name is there: such a path is written
- * with its weight, a:b:1. */
+/* The weight is the number behind the last colon, unless a file with the whole name exists. The
+ * path of such a file is written with a weight, as in a:b:1. */
 struct part_word {
     char *path; /* owned */
     double weight;
@@ -16,15 +16,16 @@ int part_parse(struct part_word *p, const char *word, struct fail *why) MUST_USE
 
 struct parts {
     struct merge_adapter at[MERGE_ADAPTERS_MAX];
-    struct adapter
-        adapters[MERGE_ADAPTERS_MAX]; /* of at[1] and on: the first is the loaded one's */
+    /* [1] and later; the first adapter belongs to struct loaded */
+    struct adapter adapters[MERGE_ADAPTERS_MAX];
     struct fit fits[MERGE_ADAPTERS_MAX];
     int count;
-    bool checks_base; /* merger_job's */
+    bool checks_base; /* for merger_job.checks_base */
 };
 
-/* Opens all but the first adapter, which l has, and fits them; l's config and weights become those
- * of the result. force_base: of any base. Also on failure the caller releases the parts. */
+/* Opens every adapter but the first, which l already has, and fits them to the base. l's config and
+ * weights become those of the result. force_base: accepts adapters of another base. The caller
+ * releases the parts, also after a failure. */
 int parts_open(struct parts *p, struct loaded *l, const struct part_word *words, int count,
                bool force_base, const char *base_path, struct fail *why) MUST_USE;
 void parts_close(struct parts *p);

@@ -1,4 +1,4 @@
-/* result.h - what a merged model holds: the base's tensors in their order, and biases after them.
+/* result.h - the tensors of a merged model: the base's in their order, then the biases.
  */
 #ifndef LONGQLORA_MERGE_RESULT_H
 #define LONGQLORA_MERGE_RESULT_H
@@ -7,16 +7,16 @@
 #include "tools/merge/parts.h"
 
 struct result {
-    struct tensor *table; /* as many as the weights have */
-    enum dtype *dtypes;   /* of the table's */
+    struct tensor *table; /* of the weights, borrowed; its length is theirs */
+    enum dtype *dtypes;   /* of the tensors in the table */
     struct bias *biases;
-    struct tensor_header *headers; /* the table's, then the biases' */
+    struct tensor_header *headers; /* of the table's tensors, then of the biases */
     int64_t count, bias_count;
 };
 
-/* dtype: f32, f16 or bf16; anything else keeps each tensor's, and what was NF4 becomes what the
- * model was in before. Names the biases in the model's config. result_release frees, after a
- * failure too. */
+/* dtype is f32, f16 or bf16. Any other value keeps each tensor's type; an NF4 tensor gets the type
+ * that the model had before it was quantized. Enters the biases in the model's config.
+ * result_release frees the result, also after a failure. */
 int result_list(struct result *r, const struct loaded *l, const struct parts *parts,
                 const char *dtype, struct fail *why) MUST_USE;
 void result_release(struct result *r);

@@ -2,13 +2,14 @@
 
 static const struct adapted none;
 
-/* What the part does to a tensor of the result; its fit has no head where that stays tied. */
+/* Returns what the adapter does to a tensor of the result. Its fit has no entry for the head if the
+ * adapter keeps the head tied. */
 static const struct adapted *adapted_of(const struct merge_adapter *p, int64_t index)
 {
     return index < p->fit->count ? &p->fit->each[index] : &none;
 }
 
-/* ---- together ---- */
+/* ---- adapters that are merged together ---- */
 
 static int check_pair(const struct merger *m, const struct merge_adapter *p,
                       const struct merge_adapter *q, struct fail *why)
@@ -75,7 +76,7 @@ void update_release(struct update *u)
     free(u->norm);
 }
 
-/* to [cols, rows] of from [rows, cols]. */
+/* Transposes `from` [rows, cols] to a new matrix [cols, rows], which the caller frees. */
 static float *turned(const float *from, int64_t rows, int64_t cols, struct fail *why)
 {
     float *to = malloc((size_t)(rows * cols) * sizeof *to + 1);
@@ -97,7 +98,7 @@ static int read_linear(const struct adapter *a, const struct tensor *t, struct c
     return c->b && c->turned_a ? 0 : -1;
 }
 
-/* An embedding's matrices lie the other way round: its change is AᵀBᵀ. */
+/* PEFT stores the matrices of an embedding transposed, so the change is AᵀBᵀ. */
 static int read_embedding(const struct adapter *a, const struct tensor *t, struct change *c,
                           struct fail *why)
 {
@@ -124,7 +125,7 @@ static int read_change(const struct merge_adapter *p, const struct tensor *t,
     return u->magnitude ? 0 : -1;
 }
 
-/* As PEFT copies it into the base, in the base's type. */
+/* Rounds the values to the base's type, because PEFT copies them into the base. */
 static void round_to(struct merger *m, enum dtype type, float *values, int64_t count)
 {
     for (int64_t i = 0; type != DTYPE_F32 && i < count; i += m->capacity) {
@@ -134,7 +135,8 @@ static void round_to(struct merger *m, enum dtype type, float *values, int64_t c
     }
 }
 
-/* What PEFT stores of an embedding's or head's base; of one that both are it is both. */
+/* Reads the base matrix that PEFT may store for an adapted embedding or head. If the two were tied,
+ * one stored matrix stands for both. */
 static int read_base(struct merger *m, const struct merge_adapter *p, int64_t index,
                      struct update *u, struct fail *why)
 {
@@ -152,7 +154,7 @@ static int read_base(struct merger *m, const struct merge_adapter *p, int64_t in
     return 0;
 }
 
-/* The base's embedding in f32, but for the rows of some tokens. */
+/* Copies the base's embedding in f32 and replaces the rows of the trained tokens. */
 static int read_tokens(struct merger *m, const struct merge_adapter *p, struct update *u,
                        struct fail *why)
 {

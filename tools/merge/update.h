@@ -1,10 +1,11 @@
-/* update.h - what the adapters do to one tensor: their matrices, ready to be multiplied. */
+/* update.h - what the adapters do to one tensor: their matrices, ready for the product.
+ */
 #ifndef LONGQLORA_UPDATE_H
 #define LONGQLORA_UPDATE_H
 
 #include "tools/merge/merger.h"
 
-/* change = scale · b · turned_aᵀ */
+/* change = scale · b · turned_aᵀ, [rows, cols] */
 struct change {
     float *turned_a; /* [cols, rank] */
     float *b;        /* [rows, rank] */
@@ -15,14 +16,14 @@ struct change {
 struct update {
     struct change at[MERGE_ADAPTERS_MAX];
     int count;
-    float *own;       /* [rows, cols] in place of the base's; NULL: none */
-    float *magnitude; /* DoRA's, [rows], or of an embedding [cols]; NULL: none */
-    float *norm;      /* of an embedding's columns, [cols], to be filled */
+    float *own;       /* [rows, cols] that replaces the base's values; NULL: none */
+    float *magnitude; /* DoRA's magnitude, [rows], or [cols] of an embedding; NULL: none */
+    float *norm;      /* [cols] norms of an embedding's columns, filled by find_norms */
 };
 
-/* Do the adapters go together? Fails, naming the two and the tensor. */
+/* Fails if two adapters cannot be merged together, and names the two and the tensor. */
 int update_check_parts(const struct merger *m, struct fail *why) MUST_USE;
-/* The caller releases it, also on failure. */
+/* The caller calls update_release, also after a failure. */
 int update_read(struct merger *m, int64_t index, struct update *u, struct fail *why) MUST_USE;
 void update_release(struct update *u);
 

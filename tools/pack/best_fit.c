@@ -1,14 +1,14 @@
 #include "tools/pack/best_fit.h"
 
-enum { LEVELS = 6 }; /* 64^6 rooms: every 32-bit length */
+enum { LEVELS = 6 }; /* of 64-bit words: 64^6 lengths, which is more than 2^32 */
 #define NONE UINT32_MAX
 
-/* Bins by the room left in them: for each room a list of bins, and a tree of bits that says
- * which lists hold some. */
+/* Bins by their free space. For each size of free space there is a list of bins. A tree of bits
+ * finds the next size whose list is not empty. */
 struct rooms {
     uint64_t *bits[LEVELS];
-    uint32_t *head; /* [room + 1], the last bin put there */
-    uint32_t *next; /* [bins] */
+    uint32_t *head; /* [room + 1] the bin that was added last */
+    uint32_t *next; /* [bins] the next bin of the same list */
 };
 
 static void mark(struct rooms *r, uint32_t room)
@@ -25,7 +25,7 @@ static void unmark(struct rooms *r, uint32_t room)
     }
 }
 
-/* The least room of at least `wanted` that some bin has. */
+/* Returns the smallest free space of at least `wanted` that some bin has. */
 static uint32_t find(const struct rooms *r, uint32_t wanted, uint32_t most)
 {
     uint64_t at = wanted;
@@ -80,7 +80,7 @@ static uint32_t take(struct rooms *r, uint32_t room)
     return bin;
 }
 
-/* The pieces by decreasing length, equals in their order. */
+/* Returns the pieces sorted by decreasing length. Pieces of equal length keep their order. */
 static uint32_t *sorted(const uint32_t *lengths, size_t n, uint32_t room)
 {
     size_t *start = calloc((size_t)room + 2, sizeof *start);

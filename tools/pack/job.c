@@ -31,7 +31,7 @@ static void leave_out(void *arg, const char *source, uint64_t tokens)
 
 static bool draws(const struct job *j) { return j->draw.samples || j->draw.quota_count; }
 
-/* The options that change the samples. */
+/* Records the options that change the samples. */
 static void put_options(const struct job *j, struct msgpack_map *made)
 {
     msgpack_map_count(made, "min_tokens", j->min_tokens);
@@ -83,7 +83,7 @@ static int offer(struct job *j, struct reservoir *drawn, const struct tokens *t,
     return 0;
 }
 
-/* Why no sample came out. */
+/* Says which option is the reason that there is no sample. */
 static void blame_options(const struct job *j, struct fail *why)
 {
     unsigned long long longest = j->longest, documents = summary_documents(&j->summary);
@@ -111,7 +111,7 @@ static void blame_options(const struct job *j, struct fail *why)
             documents, (unsigned long long)j->min_tokens, (unsigned long long)j->max_tokens);
 }
 
-/* Samples and summary are one result: neither gets its name before both are written. */
+/* Closes samples and summary together: neither gets its name before both are written. */
 static int close_output(struct job *j, struct fail *why)
 {
     struct output summary = { .fd = -1 };
@@ -141,7 +141,8 @@ static int finish(struct job *j, struct reservoir *drawn, const char *input, con
     return close_output(j, why);
 }
 
-/* A file of numbers has no header: the tokenizer's model says what they are. */
+/* A file of bare numbers has no header, so the tokenizer gives the vocabulary and the special
+ * tokens. */
 static int pack_raw(struct job *j, const char *input, struct fail *why)
 {
     struct tokenizer *t;

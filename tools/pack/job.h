@@ -1,4 +1,5 @@
-/* job.h - one packing: documents are filtered, drawn, cut, written and counted. */
+/* job.h - one run of pack: filters, draws, cuts, writes and counts documents.
+ */
 #ifndef LONGQLORA_JOB_H
 #define LONGQLORA_JOB_H
 
@@ -7,25 +8,25 @@
 #include "tools/pack/summary.h"
 
 struct job {
-    /* what is asked for */
+    /* input of the job */
     enum strategy strategy;
-    uint64_t context, min_tokens, max_tokens; /* max 0: no limit */
+    uint64_t context, min_tokens, max_tokens; /* max_tokens 0: no limit */
     struct draw draw;
-    const char *output, *summary_path; /* NULL: no summary as a file */
+    const char *output, *summary_path; /* summary_path NULL: no summary file */
     enum view from, to;
-    const char *tokenizer; /* for bare numbers */
-    /* what becomes of it */
+    const char *tokenizer; /* the tokenizer of bare numbers */
+    /* state and results of the job */
     struct sample_info info;
     struct summary summary;
-    uint64_t drawn, *quota_drawn; /* documents; of each quota */
-    uint64_t longest;             /* of all documents */
+    uint64_t drawn, *quota_drawn; /* documents drawn, in total and of each quota */
+    uint64_t longest;             /* tokens of the longest document */
     struct packer packer;
     struct writer *out;
 };
 
-/* Packs the tokens of `input`. */
+/* Packs the documents of the tokens stream `input` into samples. */
 int job_pack(struct job *j, const char *input, struct fail *why) MUST_USE;
-/* Writes the samples of `input` again, in the view asked for. */
+/* Copies the samples of the stream `input` in the encoding that was asked for. */
 int job_copy(struct job *j, const char *input, struct fail *why) MUST_USE;
 void job_release(struct job *j);
 

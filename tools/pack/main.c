@@ -1,9 +1,9 @@
-/* pack - cut a stream of documents into training samples of one context. */
+/* pack - cuts a stream of documents into training samples of one context length. */
 #include "lib/cli/die.h"
 #include "lib/common/output.h"
 #include "tools/pack/options.h"
 
-/* Fewer documents were there than were asked for. */
+/* Warns if there were fewer documents than were asked for. */
 static void warn_of_few(const struct job *j)
 {
     const struct draw *d = &j->draw;

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-/* Samples are written as they are: what makes or chooses them has nothing to do. */
+/* Dies if an option makes or selects samples, because a copy does neither. */
 static void check_copy(const struct options *o)
 {
     const char *given = o->min_tokens || o->max_tokens  ? "--min-tokens and --max-tokens"
@@ -39,7 +39,7 @@ void options_check(const struct options *o, const char **files)
     if (*o->from != 'j' && strcmp(o->from, "samples-jsonl") != 0) die_if_typed(input, "the stream");
 }
 
-/* "NAME=N": the length of NAME, and N. */
+/* Parses "NAME=N". Returns the length of NAME and sets *value to N. */
 static size_t parse_pair(const char *option, const char *text, uint64_t *value)
 {
     const char *equals = strrchr(text, '=');

@@ -1,4 +1,5 @@
-/* options.h - what pack's command line asks for. */
+/* options.h - the command line of pack.
+ */
 #ifndef LONGQLORA_PACK_OPTIONS_H
 #define LONGQLORA_PACK_OPTIONS_H
 
@@ -11,12 +12,12 @@ struct options {
     struct opt_list quotas;
 };
 
-/* Dies, before anything is read, of options that exclude each other or would do nothing. */
+/* Dies if options exclude each other or would do nothing. Nothing has been read yet. */
 void options_check(const struct options *o, const char **files);
-/* The job that they ask for, but for what is read; dies of what cannot be parsed. The caller frees
- * draw.quotas. */
+/* Fills the job from the options, except for the fields that reading sets. Dies if one cannot be
+ * parsed. The caller frees draw.quotas. */
 void options_job(const struct options *o, struct job *j);
-/* Declares what is read and written (file_guard.h). */
+/* Declares the files that are read and written (file_guard.h). */
 void options_declare_files(const struct options *o, const char *input);
 
 #endif

@@ -13,7 +13,7 @@ static int grow(uint32_t **at, size_t *capacity, size_t wanted, struct fail *why
     return 0;
 }
 
-/* Appends tokens [from, to) of a document, with the targets among them. */
+/* Appends tokens [from, to) of a document and the target ranges inside them. */
 static int append(struct packer *p, const struct tokens *t, size_t from, size_t to,
                   struct fail *why)
 {
@@ -92,7 +92,8 @@ static int wait(struct packer *p, const struct tokens *t, size_t from, struct fa
     return spill_put(w->spill, t, from, t->count, why);
 }
 
-/* The pieces of each bin one after the other: first [bins + 1], piece [count]. */
+/* Lists the pieces of each bin: piece [count] has them bin after bin, and bin b begins at first[b],
+ * first [bins + 1]. */
 static void group(const uint32_t *bin, size_t count, size_t *first, size_t bins, uint32_t *piece)
 {
     for (size_t i = 0; i < count; i++)

@@ -1,11 +1,13 @@
-/* packer.h - documents become training samples of one context.
+/* packer.h - cuts documents into training samples of one context length L.
  *
- * truncate: one document a sample, cut at the context (the report's way). split: a
- * document as many full samples as it fills, a short one whole. concat: documents
- * joined and cut at the context (LongLoRA's way); what does not fill a sample at the
- * end is cut. best-fit: documents longer than the context give full samples, and what is
- * left of them and all shorter ones share samples, none of them split. Nothing is lost uncounted:
- * tokens in = kept + cut.
+ *     truncate  one document a sample, cut at L (as in the LongQLoRA report)
+ *     split     a document gives as many full samples as it fills; a shorter one stays whole
+ *     concat    documents are joined and cut at L (as in LongLoRA); an incomplete sample at
+ *               the end is cut off
+ *     best-fit  documents longer than L give full samples; their ends and all shorter documents
+ *               share samples, and none of these is split
+ *
+ * Every token is counted: tokens in = kept + cut.
  */
 #ifndef LONGQLORA_PACKER_H
 #define LONGQLORA_PACKER_H
@@ -14,7 +16,7 @@
 
 enum strategy { STRATEGY_TRUNCATE, STRATEGY_SPLIT, STRATEGY_CONCAT, STRATEGY_BEST_FIT };
 
-/* Pieces that wait for best-fit to see them all. */
+/* Pieces that are kept until best-fit has seen all of them. */
 struct pieces {
     struct spill *spill;
     uint64_t *offset;
@@ -25,7 +27,7 @@ struct pieces {
 struct packer {
     enum strategy strategy;
     uint64_t context;
-    struct sample sample; /* under construction */
+    struct sample sample; /* the sample that is being filled */
     size_t document_capacity, target_room;
     struct pieces pieces;
     uint64_t samples, kept, cut, without_target;
@@ -34,7 +36,7 @@ struct packer {
 };
 
 int packer_add(struct packer *p, const struct tokens *t, struct fail *why) MUST_USE;
-/* Counts as cut what concat has left over; makes the samples that best-fit chooses. */
+/* Ends the input. concat counts the rest as cut; best-fit chooses and writes its samples. */
 int packer_end(struct packer *p, struct fail *why) MUST_USE;
 void packer_release(struct packer *p);
 

@@ -9,7 +9,7 @@ struct kept {
     uint64_t rank, number, offset, tokens;
 };
 
-struct heap { /* largest rank on top */
+struct heap { /* the largest rank is on top */
     struct kept *at;
     size_t count, capacity;
 };
@@ -18,7 +18,7 @@ struct reservoir {
     struct draw draw;
     struct quota *quotas;
     struct heap *heaps;
-    uint64_t *offered; /* documents, for each quota */
+    uint64_t *offered; /* number of documents offered to each quota */
     size_t quota_count, quota_capacity;
     struct spill *spill;
 };
@@ -65,7 +65,7 @@ int reservoir_open(struct reservoir **out, const struct draw *draw, struct fail 
     int status = spill_open(&r->spill, why);
     for (size_t i = 0; i < draw->quota_count && !status; i++)
         status = add_quota(r, draw->quotas[i].source, draw->quotas[i].most, why);
-    /* One heap for all, unless the sources' shares must be kept. */
+    /* All sources share one heap, unless each source must keep its share. */
     if (!status && !draw->quota_count && !draw->long_tokens)
         status = add_quota(r, "", draw->samples, why);
     if (status)
@@ -120,7 +120,8 @@ static int push(struct heap *h, struct kept k, struct fail *why)
     return 0;
 }
 
-/* A quota may hold many sources: what is pushed out is asked for its own. */
+/* Tells the caller which document was pushed out. A quota may hold many sources, so the source is
+ * read from the spill file. */
 static int push_out(struct reservoir *r, const struct kept *k,
                     void (*dropped)(void *, const char *, uint64_t), void *arg, struct fail *why)
 {
@@ -168,8 +169,8 @@ static int by_number(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* Cuts each source's heap to its share of the samples: by largest remainders, the first
- * source of equals. */
+/* Cuts each source's heap to its share of the samples by the largest-remainder method. If
+ * remainders are equal, the earlier source gets the sample. */
 static int keep_shares(struct reservoir *r, void (*dropped)(void *, const char *, uint64_t),
                        void *arg, struct fail *why)
 {

@@ -12,14 +12,15 @@ struct spill {
     bool is_reading;
 };
 
-/* What a document begins with; ids and targets follow. */
+/* Header of a stored document. Its ids and target ranges follow. */
 struct head {
     uint64_t count, target_count;
     bool has_targets;
     char source[SOURCE_MAX];
 };
 
-/* A file without a name; where a file system has none, no signal comes while it has one. */
+/* Opens a file without a name. If the file system has no such files, it creates a named one and
+ * unlinks it at once; signals are blocked meanwhile, so that a killed program leaves no file. */
 static int open_nameless(const char *directory, char *path, size_t size)
 {
     sigset_t all, before;
@@ -68,7 +69,8 @@ void spill_close(struct spill *s)
 
 uint64_t spill_end(const struct spill *s) { return s->end; }
 
-/* Buffered bytes may go to the disk in any call. */
+/* Reports an I/O error. Any call may flush buffered bytes, so a full disk can show up in a read or
+ * a seek. */
 static int broken(const struct spill *s, struct fail *why, const char *what)
 {
     bool is_full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;

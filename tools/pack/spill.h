@@ -1,4 +1,5 @@
-/* spill.h - documents that wait in an unnamed file of TMPDIR. */
+/* spill.h - stores documents in an unnamed file in TMPDIR.
+ */
 #ifndef LONGQLORA_SPILL_H
 #define LONGQLORA_SPILL_H
 
@@ -8,14 +9,15 @@ struct spill;
 
 int spill_open(struct spill **s, struct fail *why) MUST_USE;
 void spill_close(struct spill *s);
-/* Where the next document will lie. */
+/* Returns the offset that the next document will have. */
 uint64_t spill_end(const struct spill *s);
-/* Tokens [from, to) of a document, and the targets among them. */
+/* Stores tokens [from, to) of a document and the target ranges inside them. */
 int spill_put(struct spill *s, const struct tokens *t, size_t from, size_t to,
               struct fail *why) MUST_USE;
-/* The document at an offset; *t is reused from call to call. */
+/* Reads the document at an offset into *t, whose buffers are reused from call to call. The caller
+ * ends with tokens_release. */
 int spill_get(struct spill *s, uint64_t offset, struct tokens *t, struct fail *why) MUST_USE;
-/* Only its source, [SOURCE_MAX]. */
+/* Reads only the document's source into source [SOURCE_MAX]. */
 int spill_source(struct spill *s, uint64_t offset, char *source, struct fail *why) MUST_USE;
 
 #endif

@@ -42,7 +42,8 @@ uint64_t summary_documents(const struct summary *s)
     return sum;
 }
 
-/* Documents by length: below 1024 tokens, from there in doublings, 32768 and more. */
+/* Prints the number of documents by length: below 1024 tokens, then by powers of two, then 32768
+ * and more. */
 static void print_lengths(const struct summary *s)
 {
     enum { FIRST = 10, LAST = 15 };
@@ -77,7 +78,7 @@ void summary_print(const struct summary *s)
          (unsigned long long)s->left_out, (unsigned long long)s->without_target);
 }
 
-/* The caller frees; NULL: out of memory. */
+/* Returns the summary as JSON, which the caller frees. NULL: out of memory. */
 static char *text_of(const struct summary *s)
 {
     json_t *sources = json_object();

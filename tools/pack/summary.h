@@ -1,4 +1,5 @@
-/* summary.h - what went in, what came out, per source; as a table and as JSON. */
+/* summary.h - counts documents and tokens by source, and prints them as a table or as JSON.
+ */
 #ifndef LONGQLORA_SUMMARY_H
 #define LONGQLORA_SUMMARY_H
 
@@ -8,25 +9,27 @@
 
 enum { SUMMARY_SOURCES = 64, SUMMARY_BINS = 24 };
 
-/* bin[i] counts documents of 2^i to 2^(i+1) − 1 tokens, the last one all longer. */
+/* bin[i] counts the documents of 2^i to 2^(i+1) − 1 tokens; the last bin also counts longer
+ * ones. */
 struct source_summary {
     char name[256];
     uint64_t documents, tokens, drawn_documents, drawn_tokens, bin[SUMMARY_BINS];
 };
 
 struct summary {
-    struct source_summary source[SUMMARY_SOURCES + 1]; /* the last: all beyond 64 */
+    /* the last entry counts all sources beyond the 64th */
+    struct source_summary source[SUMMARY_SOURCES + 1];
     int sources;
     uint64_t samples, kept, cut, left_out, without_target;
 };
 
-/* The entry of a source, made if it is new. */
+/* Returns the entry of a source, and creates it if the source is new. */
 struct source_summary *summary_source(struct summary *s, const char *name);
 void summary_document(struct summary *s, const char *source, uint64_t tokens);
-uint64_t summary_documents(const struct summary *s); /* of all sources */
-void summary_print(const struct summary *s);         /* on standard error */
-/* As JSON, into an output that it opens and that is written but for its name: output_close gives it
- * that, output_abandon removes it. */
+uint64_t summary_documents(const struct summary *s); /* documents of all sources */
+void summary_print(const struct summary *s);         /* writes to standard error */
+/* Writes the summary as JSON to a temporary file. output_close then gives the file its name;
+ * output_abandon removes it. */
 int summary_begin(const struct summary *s, const char *path, struct output *out,
                   struct fail *why) MUST_USE;
 

@@ -5,7 +5,7 @@
 
 static struct fail why;
 
-/* Room for a power of two of them, taken when it is reached. */
+/* Stores the end of a document. The array grows whenever the count reaches a power of two. */
 static void add_end(struct corpus *c)
 {
     if (!(c->documents & (c->documents - 1))) {
@@ -29,7 +29,7 @@ static void add_document(struct corpus *c, const struct tokens *t, size_t *capac
     add_end(c);
 }
 
-/* The sources that were passed over, for one who asked for another: the first few. */
+/* The first few sources that were skipped, for the error if the requested source does not exist. */
 struct others {
     char text[200];
     char last[SOURCE_MAX];
@@ -110,8 +110,8 @@ void corpus_check(struct corpus *c, const struct weights *w, const char *adapter
         check_raw(c, w);
         return;
     }
-    /* A vocabulary may be smaller than the model's rows; where it is not, what counts is the ids.
-     */
+    /* The vocabulary may be smaller than the model's embedding. If it is larger, the ids themselves
+     * are checked. */
     for (int64_t i = 0; i < c->count && (int64_t)c->info.vocab_size > w->config.vocab; i++)
         if (c->ids[i] >= w->config.vocab)
             die(STATUS_INPUT,

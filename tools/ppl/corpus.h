@@ -1,4 +1,5 @@
-/* corpus.h - the tokens that perplexity is measured on. */
+/* corpus.h - the tokens on which perplexity is measured.
+ */
 #ifndef LONGQLORA_CORPUS_H
 #define LONGQLORA_CORPUS_H
 
@@ -7,25 +8,26 @@
 #include "lib/tokenizer/tokenizer.h"
 
 struct corpus {
-    uint32_t *ids; /* all documents, one after the other, as the report's data is */
+    /* [count] all documents, one after the other, as in the data of the LongQLoRA report */
+    uint32_t *ids;
     int64_t count;
-    int64_t *ends; /* of each document, in ids */
+    int64_t *ends; /* [documents] end of each document in ids */
     int64_t documents;
-    const char *name;                /* of the file, for messages */
-    enum view view;                  /* that it was read in */
-    struct token_info info;          /* of bare numbers: nothing is said */
-    uint64_t bytes;                  /* of the text that the tokens are; 0: not known */
-    char digest[STREAM_DIGEST_TEXT]; /* of the stream */
+    const char *name;                /* of the file or "standard input", for messages */
+    enum view view;                  /* the encoding it was read from */
+    struct token_info info;          /* from the stream's header; bare numbers have none */
+    uint64_t bytes;                  /* bytes of the text before tokenization; 0: unknown */
+    char digest[STREAM_DIGEST_TEXT]; /* of the stream's content */
 };
 
-/* Reads the tokens alone, so that what is wrong with them is said before a model is opened. source
- * NULL: every document. Dies of damage, and where there is no token. */
+/* Reads the tokens. It needs no model, so that faults of the data are reported before a model is
+ * opened. source NULL: every document. Dies if the data are damaged or empty. */
 struct corpus corpus_read(const char *path, enum view view, const char *source);
 
-/* Dies if the tokens are not of the model's vocabulary and tokenizer, or of the one that the
- * adapter (its directory, or NULL) brings along. Bare numbers say no BOS: it is the model's. */
+/* Dies if the tokens do not fit the model's vocabulary and tokenizer, or the tokenizer that the
+ * adapter (its directory, or NULL) has. Sets BOS from the model if the data are bare numbers. */
 void corpus_check(struct corpus *c, const struct weights *model, const char *adapter);
-/* Finds the bytes of the text. Dies if the tokens are another tokenizer's. */
+/* Decodes the tokens to count the bytes of the text. Dies if they are of another tokenizer. */
 void corpus_count_bytes(struct corpus *c, const struct tokenizer *tokenizer);
 void corpus_release(struct corpus *c);
 

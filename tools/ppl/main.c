@@ -1,4 +1,4 @@
-/* ppl - perplexity by context length, full attention, by a stated protocol. */
+/* ppl - measures perplexity by context length with full attention, by a named protocol. */
 #include "lib/cli/die.h"
 #include "lib/cli/opt.h"
 #include "lib/common/file_guard.h"

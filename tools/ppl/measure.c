@@ -29,7 +29,7 @@ static int parse_contexts(const char *text, int64_t contexts[CONTEXTS_MAX])
     }
 }
 
-/* Rows of all contexts' batches. */
+/* Returns a setup whose batches fit every one of the contexts. */
 static struct model_setup set_up(const struct measure_options *o, const int64_t *contexts, int n)
 {
     struct model_setup setup = { .method = METHOD_FROZEN,
@@ -42,7 +42,7 @@ static struct model_setup set_up(const struct measure_options *o, const int64_t 
     return setup;
 }
 
-/* Before anything is measured; is_early: before the base is read. */
+/* Dies if the memory is too small. is_early: nothing but the shapes of the base has been read. */
 static void check_memory(const struct measure_options *o, const struct loaded *l,
                          const struct model_setup *setup, const int64_t *contexts, int n,
                          bool is_early)
@@ -64,7 +64,8 @@ static void check_memory(const struct measure_options *o, const struct loaded *l
     die(STATUS_FAILED, "--context %s: needs %s%s", o->contexts, text, rest);
 }
 
-/* By the shapes alone, of a directory, whose digest may take minutes. */
+/* Checks the memory of a model directory from its shapes alone, because its digest may take
+ * minutes. */
 static void check_outline(const struct measure_options *o, const int64_t *contexts, int n)
 {
     struct loaded l;
@@ -88,7 +89,8 @@ static struct model *open_model(const struct measure_options *o, struct loaded *
     return m;
 }
 
-/* A table, unless --to says otherwise or the output's name does. */
+/* Returns the output's form: that of --to, else by the suffix of the output's name, else a
+ * table. */
 static const char *form_of(const struct measure_options *o)
 {
     const char *dot = strrchr(o->output, '.');
@@ -107,7 +109,7 @@ static int write_form(const struct measure_options *o, const struct report *r)
     return report_stream(r, o->output, &why);
 }
 
-/* What was measured for hours is not lost with the place where it was to go. */
+/* If the output cannot be written, the result of hours is printed instead of lost. */
 static void write_report(const struct measure_options *o, const struct report *r)
 {
     struct fail changed;
@@ -120,7 +122,7 @@ static void write_report(const struct measure_options *o, const struct report *r
     die_fail(&why);
 }
 
-/* The one beside an adapter, if the data was made with it. */
+/* True if the tokenizer beside the adapter has this digest. */
 static bool is_adapters(const struct measure_options *o, const char *digest, char *path,
                         size_t size)
 {
@@ -130,8 +132,8 @@ static bool is_adapters(const struct measure_options *o, const char *digest, cha
            !digest_file(path, own, &why) && !strcmp(own, digest);
 }
 
-/* The one that was named, or the one beside the adapter or the model; NULL if the bytes are said or
- * there is none. */
+/* Opens the tokenizer that was named, or that of the adapter or the model. NULL if --bytes gives
+ * the number of bytes or there is no tokenizer. */
 static struct tokenizer *open_tokenizer(const struct measure_options *o, const struct loaded *l,
                                         const char *digest)
 {
@@ -144,7 +146,7 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
         return NULL;
     if (tokenizer_open(&t, path, &why)) {
         if (o->tokenizer) die_fail(&why);
-        /* Tokens are measured without it. */
+        /* Only the bits per byte need the tokenizer. */
         note("no bits per byte (--bytes, or --tokenizer): %s", why.text);
         return NULL;
     }
@@ -154,17 +156,18 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
     return t;
 }
 
-/* What is measured, and how. */
+/* Everything about a measurement that does not depend on the model. */
 struct measurement {
     struct protocol protocol;
     struct corpus corpus;
     struct texts texts;
-    int64_t contexts[CONTEXTS_MAX], needs[CONTEXTS_MAX]; /* tokens that a text must have */
+    /* needs[i]: tokens that a text must have for contexts[i] */
+    int64_t contexts[CONTEXTS_MAX], needs[CONTEXTS_MAX];
     int count;
 };
 
-/* Those contexts that a text of so many tokens has a window for, or those that it has none for, as
- * a list. */
+/* Lists the contexts for which a text of so many tokens has a window (fitting), or those for which
+ * it has none. */
 static int list_contexts(const struct measurement *m, int64_t longest, bool fitting, char *text,
                          size_t size)
 {
@@ -179,7 +182,7 @@ static int list_contexts(const struct measurement *m, int64_t longest, bool fitt
     return listed;
 }
 
-/* The longest context that a text of so many tokens has a window for. */
+/* Returns the longest context for which a text of so many tokens has a window. */
 static int64_t longest_context(const struct protocol *p, int64_t tokens)
 {
     int64_t fits = 0, too_long = tokens + 1, needed;
@@ -194,7 +197,7 @@ static int64_t longest_context(const struct protocol *p, int64_t tokens)
     return protocol_needs(p, fits, &needed, &none) ? 0 : fits;
 }
 
-/* Another protocol, which wants no more tokens than a window has. */
+/* Suggests the protocol `sliding`, which needs no more tokens than one window has. */
 static void suggest_sliding(const struct measurement *m, int64_t longest, char *text, size_t size)
 {
     struct protocol sliding = m->protocol;
@@ -273,7 +276,7 @@ struct asked {
     const struct measurement *m;
 };
 
-/* Of a stream, which is read into the memory that it needs. */
+/* Checks the memory before a stream is read into it. */
 static int check_stream(void *arg, const struct loaded *outline, struct fail *unused)
 {
     const struct asked *asked = arg;

@@ -1,4 +1,5 @@
-/* measure.h - a model's perplexity on a corpus at several context lengths. */
+/* measure.h - measures a model's perplexity on a corpus at several context lengths.
+ */
 #ifndef LONGQLORA_MEASURE_H
 #define LONGQLORA_MEASURE_H
 
@@ -9,14 +10,16 @@
 struct measure_options {
     struct loaded_options loaded;
     const char *data, *contexts, *protocol, *source, *to, *output, *device, *from;
-    const char *tokenizer; /* to count the text's bytes with; NULL: the model's, if it is there */
-    int64_t stride, max_tokens, short_context; /* 0: as the protocol says; all */
+    /* counts the text's bytes; NULL: the model's tokenizer if there is one */
+    const char *tokenizer;
+    /* stride and short_context 0: those of the protocol; max_tokens 0: all */
+    int64_t stride, max_tokens, short_context;
     bool per_document;
-    int64_t bytes; /* of the text; 0: see tokenizer */
+    int64_t bytes; /* of the text; 0: counted with the tokenizer */
 };
 
-/* Measures and writes the report; dies of what goes wrong. What is wrong with the options, the
- * output or the tokens is said before the model is opened. */
+/* Measures and writes the report. Dies if something fails. Faults of options, output and tokens are
+ * reported before the model is opened. */
 void measure(const struct measure_options *o);
 
 #endif

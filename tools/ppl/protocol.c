@@ -6,15 +6,17 @@
 
 enum { BATCH_ROWS = 4096 };
 
-/* What a prediction of longppl has to gain from the long context, and to end below. */
+/* longppl scores a prediction if the long context lowers its loss by more than least_gain, to less
+ * than most_loss. */
 static const float least_gain = 2, most_loss = 2;
 
-/* Windows of one context: start of each, and the first row whose prediction counts. */
+/* The windows of one context: where they begin, and the first row whose prediction is scored. */
 struct windows {
     int64_t context, stride, score_from;
-    int64_t short_context, short_stride; /* 0: every prediction counts */
+    int64_t short_context, short_stride; /* short_context 0: every prediction is scored */
     bool new_only, puts_bos, drops_last;
-    bool is_guide; /* Hugging Face's: the text's end cuts the last window; see weight_of */
+    /* the protocol huggingface: the end of the text cuts the last window; see weight_of */
+    bool is_guide;
 };
 
 const char *protocol_definition(const char *name)
@@ -86,7 +88,7 @@ static int plan_llamacpp(const struct protocol *p, struct windows *w, struct fai
                       (long long)w->context);
 }
 
-/* The windows but for their number, which a text's length gives. */
+/* Plans the windows of a protocol. Their number depends on the text's length and comes later. */
 static int plan(const struct protocol *p, int64_t context, struct windows *w, struct fail *why)
 {
     *w = (struct windows){ .context = context, .stride = context };
@@ -103,13 +105,13 @@ static int plan(const struct protocol *p, int64_t context, struct windows *w, st
     return 0;
 }
 
-/* Of a text of so many, those that count. */
+/* Returns how many tokens of a text are used, which max_tokens limits. */
 static int64_t counted(const struct protocol *p, int64_t tokens)
 {
     return p->max_tokens && tokens > p->max_tokens ? p->max_tokens : tokens;
 }
 
-/* In a text of so many tokens that count. */
+/* Returns the number of windows in a text of so many tokens. */
 static int64_t windows_in(const struct windows *w, int64_t tokens)
 {
     if (w->is_guide && tokens <= w->context) return tokens > 1;
@@ -144,12 +146,12 @@ int64_t protocol_longest(const struct protocol *p, const struct texts *t)
     return longest;
 }
 
-/* Over windows: of their means by their weights, and of the weights, which are the numbers of
- * predictions in them (see weight_of). */
+/* Sums over windows. A window with loss sum S and weight w, which is its number of predictions (see
+ * weight_of), adds S to nll, S² to squares, S·w to products, w to weight and w² to weights. */
 struct sums {
     double nll, squares, products, weight, weights;
-    int64_t scored, windows;                  /* windows: with a weight */
-    struct position positions[POSITIONS_MAX]; /* nll: sums */
+    int64_t scored, windows;                  /* windows: those with a weight above 0 */
+    struct position positions[POSITIONS_MAX]; /* nll holds sums until finish divides them */
 };
 
 static void add_prediction(struct sums *s, int64_t seen, double nll)
@@ -161,16 +163,17 @@ static void add_prediction(struct sums *s, int64_t seen, double nll)
     s->positions[i].nll += nll;
 }
 
-/* The first row of a window whose prediction was not scored in the one before. Row t predicts token
- * t + 1: windows that share no token leave the first token of each without a prediction. */
+/* Returns the first row of a window whose prediction the window before has not scored. Row t
+ * predicts token t + 1. The first token of a window is not predicted by it, so it remains unscored
+ * if windows do not overlap. */
 static int64_t first_row(const struct windows *w, int64_t index)
 {
     if (!w->new_only || !index || w->stride == w->context) return w->score_from;
     return w->context - w->stride - 1;
 }
 
-/* Hugging Face's guide takes one off the number of a window's new tokens, as if the first of them
- * had no prediction. It has one where the window begins before it. */
+/* The guide of Hugging Face subtracts one from the number of a window's new tokens, as if the first
+ * of them had no prediction. It does have one if the window begins before it. */
 static int64_t weight_of(const struct windows *w, int64_t index, int64_t scored)
 {
     bool predicts_all = index && w->stride < w->context;
@@ -200,9 +203,9 @@ static void add_window(const struct windows *w, int64_t index, const float *nll,
     s->windows += weight > 0;
 }
 
-/* The mean of all predictions; its standard error by the windows' residuals, sum − mean · weight,
- * which for equal weights is that of the windows' means. Of windows that share no prediction twice:
- * mean of means. */
+/* Computes the mean over all predictions and its standard error. The error is that of a ratio of
+ * sums over windows, from the residuals S − mean·w; with equal weights it is the standard error of
+ * the window means. If no prediction is scored twice, the result is also the mean of means. */
 static void finish(const struct sums *s, struct score *score)
 {
     double windows = (double)s->windows, mean = s->nll / s->weight;
@@ -220,7 +223,7 @@ static void finish(const struct sums *s, struct score *score)
     }
 }
 
-/* A run over one context: the model, its batch, and losses by row. */
+/* A run over one context: the model, its batch, and the losses of the batch's rows. */
 struct run {
     const struct protocol *p;
     const struct windows *w;
@@ -228,8 +231,8 @@ struct run {
     struct batch b;
     int64_t context, rows;
     float *nll;
-    float *full;  /* longppl: [L] of a window */
-    bool *counts; /* longppl: [L] */
+    float *full;  /* longppl: [L] losses of the long window */
+    bool *counts; /* longppl: [L] true if the row's prediction is scored */
     struct sums sums;
 };
 
@@ -256,16 +259,17 @@ static int losses(struct run *r, struct fail *why)
     return model_loss(r->m, r->nll, 0, why);
 }
 
-/* The next short window that scores predictions from `from` on: it ends where the window does, or a
- * stride further. Its start; *end: of its rows. */
+/* Returns the start of the next short window, which scores predictions from row `from` on, and sets
+ * *end to its end. It ends one stride further, or with the long window. */
 static int64_t short_window(const struct run *r, int64_t from, int64_t *end)
 {
     *end = from + 1 + r->w->short_stride < r->context ? from + 1 + r->w->short_stride : r->context;
     return *end - r->w->short_context;
 }
 
-/* Which predictions of a window, whose losses are r->full, need what lies before the short context.
- * Row t predicts token t + 1; the first short context is the long one. */
+/* Finds the predictions of a window that need tokens from before the short context. r->full has
+ * their losses in the long window. Row t predicts token t + 1. In the first short_context rows both
+ * contexts are the same, so no prediction counts there. */
 static int judge(struct run *r, const uint32_t *ids, struct fail *why)
 {
     int64_t each = r->rows / r->w->short_context, end = 0;
@@ -287,20 +291,21 @@ static int judge(struct run *r, const uint32_t *ids, struct fail *why)
     return 0;
 }
 
-/* A text, or what counts of it. */
+/* A text, shortened to max_tokens. */
 struct text {
     const uint32_t *ids;
     int64_t tokens, windows;
 };
 
-/* Of Hugging Face's guide the text's end cuts the last window. */
+/* Returns a window's length. The protocol huggingface cuts the last window at the end of the
+ * text. */
 static int64_t window_length(const struct run *r, const struct text *t, int64_t index)
 {
     int64_t left = t->tokens - index * r->w->stride;
     return left < r->context ? left : r->context;
 }
 
-/* n windows from number `first` on, in one batch. */
+/* Measures n windows from number `first` on in one batch. */
 static int run_windows(struct run *r, const struct text *t, int64_t first, int64_t n,
                        struct fail *why)
 {
@@ -324,10 +329,11 @@ static int run_windows(struct run *r, const struct text *t, int64_t first, int64
     return 0;
 }
 
-/* All windows of one text; done: windows of those before it. */
+/* Measures all windows of one text. done: number of windows in the texts before it. */
 static int run_text(struct run *r, const struct text *t, int64_t done, struct fail *why)
 {
-    /* A window of longppl is followed by its short ones in the same batch's room. */
+    /* A window of longppl fills a batch alone, because its short windows follow in the same
+     * buffers. */
     int64_t each = r->w->short_context ? 1 : r->rows / r->context;
     for (int64_t first = 0; first < t->windows; first += each) {
         int64_t n = t->windows - first < each ? t->windows - first : each;

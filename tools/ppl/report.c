@@ -10,7 +10,7 @@ double report_bits_per_byte(const struct report *r, const struct score *s)
     return r->bytes ? s->nll / M_LN2 * (double)r->tokens / (double)r->bytes : NAN;
 }
 
-/* Whole or absent. */
+/* Writes the file completely or not at all. */
 static int write_text(const struct report *r, const char *path,
                       int (*print)(struct output *, const struct report *, struct fail *),
                       struct fail *why)
@@ -73,7 +73,7 @@ int report_positions(const struct report *r, const char *path, struct fail *why)
     return write_text(r, path, print_positions, why);
 }
 
-/* The texts of a report by name: one list for JSON and stream. */
+/* The texts of a report by name, in one list for JSON and stream. */
 struct named {
     const char *name, *text;
 };
@@ -96,7 +96,7 @@ static void name_texts(const struct report *r, struct named to[NAMED])
     memcpy(to, list, sizeof list);
 }
 
-/* And its whole numbers. */
+/* The whole numbers of a report by name. */
 struct counted {
     const char *name;
     uint64_t value;

@@ -1,5 +1,5 @@
-/* quantize - a model's linears to NF4 with double quantization, as a weights stream or as
- * bitsandbytes' directory. */
+/* quantize - quantizes a model's linears to NF4 with double quantization (QLoRA, Dettmers et al.
+ * 2023). Writes a weights stream or a directory as bitsandbytes has it. */
 #include "lib/cli/die.h"
 #include "lib/cli/opt.h"
 #include "lib/cli/progress.h"
@@ -20,7 +20,7 @@ struct options {
 };
 
 static struct fail why;
-static struct companions *companions; /* of a directory */
+static struct companions *companions; /* files that are copied to the result if it is a directory */
 
 static void check_usage(const struct options *o, const char **operands)
 {

@@ -7,7 +7,8 @@
 
 #include <math.h>
 
-enum { PIECE = 1 << 18 }; /* elements that are looked at at once in a search for a fault */
+/* elements that are checked together in the search for a value that is not finite */
+enum { PIECE = 1 << 18 };
 
 static int64_t elements(const struct tensor *t) { return t->rows * t->cols; }
 static int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
@@ -50,7 +51,7 @@ void quantizer_close(struct quantizer *q)
     *q = (struct quantizer){ 0 };
 }
 
-/* Elements first … of tensor i in f32; returns how many. */
+/* Converts elements of tensor i from `first` on to f32 and returns their number. */
 static int64_t widen_piece(struct quantizer *q, int64_t i, int64_t first)
 {
     const struct weight *w = &q->weights->at[i];

@@ -1,42 +1,44 @@
-/* quantizer.h - one linear after the other to NF4. */
+/* quantizer.h - quantizes one linear after the other to NF4 (QLoRA, Dettmers et al. 2023, section
+ * 3).
+ */
 #ifndef LONGQLORA_QUANTIZER_H
 #define LONGQLORA_QUANTIZER_H
 
 #include "kernels/kernels.h"
 #include "lib/llama/weights.h"
 
-/* Of the linears of one kind: all layers' q_proj, say. */
+/* Errors of the linears of one kind, for example of the q_proj of all layers. */
 struct kind_error {
     int64_t count, worst_layer;
-    double sum, worst; /* of the linears' relative errors */
+    double sum, worst; /* of the relative errors */
 };
 
 struct quantizer {
     const struct weights *weights;
-    const char *path; /* of the model, for messages */
+    const char *path; /* path of the model, for messages */
     const struct kernels *k;
     struct device *dev;
-    float *wide; /* a piece in f32 */
-    float *tops; /* absmax of the tensor's blocks */
-    /* the last linear */
+    float *wide; /* one piece of a tensor in f32 */
+    float *tops; /* absmax of each block of the tensor */
+    /* the last linear that was quantized */
     uint8_t *codes, *absmax;
     float *absmax_scale, offset;
-    struct nf4_error error, errors; /* its own, and of all so far */
+    struct nf4_error error, errors; /* of the last linear, and of all linears so far */
     struct kind_error kinds[PART_COUNT];
-    bool is_verbose; /* says each linear's error too */
+    bool is_verbose; /* also prints the error of each linear */
 };
 
 int quantizer_open(struct quantizer *q, const struct weights *w, const char *path,
                    struct fail *why) MUST_USE;
 void quantizer_close(struct quantizer *q);
 
-/* Quantizes linear i of the table and finds its error. Fails on a value that is not
- * finite, naming tensor and place. */
+/* Quantizes linear i of the table and computes its error. Fails if a value is not finite, and names
+ * the tensor and the place. */
 int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why) MUST_USE;
-/* The same check for a tensor that is kept as it is. */
+/* Checks a tensor that is stored unchanged: fails if a value is not finite. */
 int quantizer_check(struct quantizer *q, int64_t i, struct fail *why) MUST_USE;
 
-/* Says the errors of all linears: by kind and together. */
+/* Prints the errors by kind of linear and in total. */
 void quantizer_report(const struct quantizer *q);
 
 #endif

@@ -1,14 +1,15 @@
-/* bitsandbytes' directory: six tensors for each linear, everything else as it was. */
+/* Writes a directory as bitsandbytes has it: six tensors for each linear; all other tensors are
+ * copied. */
 #include "lib/llama/base_digest.h"
 #include "lib/llama/model_directory.h"
 #include "tools/quantize/sinks.h"
 
 #include "lib/common/nf4.h"
 
-/* What a tensor of the output is. */
+/* The origin of one tensor of the output. */
 struct output_tensor {
     int64_t tensor;       /* in the table */
-    enum bnb_tensor part; /* of a linear */
+    enum bnb_tensor part; /* which of the six, if it is a linear */
     char name[TENSOR_NAME_MAX + 1];
 };
 
@@ -18,7 +19,7 @@ struct output_tensors {
     struct tensor_header *headers;
     int64_t count;
     struct base_reading *reading;
-    json_t *quantization; /* has the model's digest once all of it was read */
+    json_t *quantization; /* gets the model's digest once all of the model has been read */
 };
 
 static int list_parts(struct output_tensors *o, struct fail *why)
@@ -59,7 +60,7 @@ static int put_part(struct quantizer *q, const struct output_tensor *p,
     size_t n = (size_t)(t->rows * t->cols);
     char state[BNB_STATE_BYTES + 1];
     switch (p->part) {
-    case BNB_CODES: /* the first of the six */
+    case BNB_CODES: /* the first of the six, which quantizes the linear for the others */
         if (quantizer_linear(q, p->tensor, why)) return -1;
         return safetensors_put(w, q->codes, (n + 1) / 2, why);
     case BNB_ABSMAX:

@@ -1,4 +1,4 @@
-/* Records of a weights stream: rows of one tensor after the other. */
+/* Writes the records of a weights stream, tensor by tensor, in pieces of rows. */
 #include "lib/common/mapped.h"
 #include "lib/common/output.h"
 #include "lib/llama/base_digest.h"
@@ -58,7 +58,8 @@ static int write_tensor(struct quantizer *q, struct writer *out, int64_t i, stru
     return write_nf4(q, out, t, why);
 }
 
-/* Compression takes off a little of it. */
+/* Returns the size of the stream before compression, which saves only a little, and a megabyte for
+ * headers. */
 static uint64_t stream_bytes(const struct weights *w)
 {
     uint64_t sum = 1 << 20;

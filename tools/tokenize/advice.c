@@ -3,7 +3,8 @@
 #include "lib/common/compiler.h"
 #include "lib/common/json.h"
 
-/* Bytes that are no UTF-8 are told as such by both parsers, each in its words. */
+/* True if a parser's message says that the input is not UTF-8. The two parsers have different
+ * wordings. */
 static bool is_other_encoding(const char *reason)
 {
     return strstr(reason, "invalid UTF-8") || strstr(reason, "unable to decode byte");
@@ -19,7 +20,7 @@ void advice_encoding(const char *reason, bool may_mend, char *advice, size_t siz
 
 static bool has(const json_t *line, const char *key) { return json_object_get(line, key) != NULL; }
 
-/* One that --format chat reads. */
+/* Returns the line's key by which --format chat would read it, or NULL. */
 static const char *conversation_key(const json_t *line)
 {
     if (json_is_array(json_object_get(line, "messages"))) return "messages";
@@ -32,7 +33,7 @@ static const char *conversation_key(const json_t *line)
     return NULL;
 }
 
-/* The first few keys of strings, of the line and of the objects in it. */
+/* Lists the first few keys with string values in the line and in the objects inside it. */
 static int list_strings(const json_t *object, const char *above, int count, char *list, size_t size)
 {
     enum { MOST = 5 };

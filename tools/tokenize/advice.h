@@ -1,15 +1,17 @@
-/* advice.h - what may have been meant with a line that is no JSON, or has no text. */
+/* advice.h - guesses what the user meant by a line that is not JSON or has no text.
+ */
 #ifndef LONGQLORA_ADVICE_H
 #define LONGQLORA_ADVICE_H
 
 #include "lib/common/json_advice.h"
 
-/* To be put after the reason, "" where that says nothing of an encoding. may_mend: --on-error
- * replace is there for it. */
+/* Writes advice to append to `reason`, or "" if the reason is not the encoding. may_mend:
+ * --on-error replace can repair it. */
 void advice_encoding(const char *reason, bool may_mend, char *advice, size_t size);
 
-/* To be put after "no string 'text'", or what a parser says: a conversation, another key, a value
- * of another kind, no JSON at all. "" where the line gives no hint. */
+/* Writes advice to append to "no string 'text'" or to a parser's message. The line may be a
+ * conversation, have another key, another type of value, or not be JSON at all. "" if the line
+ * gives no hint. */
 void advice_line(const char *line, size_t bytes, const char *text_key, enum json_place place,
                  char *advice, size_t size);
 

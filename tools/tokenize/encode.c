@@ -7,17 +7,18 @@
 
 enum { BATCH_DOCUMENTS = 256, BATCH_BYTES = 4 << 20, SLOT_BYTES = 64 << 10 };
 
-/* One document on its way: its line, then its tokens or why it has none. */
+/* One document in the pipeline: its line, then its tokens, or the reason that it has none. */
 struct text_slot {
     char *line;
-    size_t bytes, capacity, byte, indent; /* indent: white space before the line, left out */
+    /* indent: bytes of white space that were removed before the line */
+    size_t bytes, capacity, byte, indent;
     uint64_t number;
     struct tokens tokens;
     size_t text_bytes;
-    bool has_text; /* what fails is not that the line has none */
+    bool has_text; /* The line has a text, so a failure has another reason. */
     int status;
     struct fail why;
-    enum chat_reason reason; /* why a record is no conversation */
+    enum chat_reason reason; /* the reason that a record is not a conversation */
     uint64_t mended[CHAT_MENDS];
 };
 
@@ -27,15 +28,14 @@ struct worker {
     struct tally unknown;
 };
 
-/* Documents that are encoded together. */
+/* The documents of one batch. */
 struct text_batch {
     struct text_slot slots[BATCH_DOCUMENTS];
     int count;
     size_t bytes;
 };
 
-/* Three batches are under way at once: one is read, one encoded, one written; each of these is
- * a task of the pool. */
+/* Three batches are processed at once: the pool reads one, encodes one and writes one. */
 enum { READING, ENCODING, WRITING, STAGES };
 
 struct encoder_work {
@@ -44,7 +44,7 @@ struct encoder_work {
     struct worker *workers;
     struct input *in;
     struct json_records records;
-    const char *name; /* of the input */
+    const char *name; /* name of the input, for messages */
     struct encoder *e;
     int (*take)(void *arg, const struct tokens *t, struct fail *why);
     void *arg;
@@ -93,7 +93,7 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* A whole file's text: checked, and mended if that is asked for. */
+/* Checks the text of a whole file, and repairs its UTF-8 if --on-error replace is given. */
 static int plain_text(const struct encoder *e, const struct text_slot *s, struct jsonl_text *text,
                       size_t *byte, struct fail *why)
 {
@@ -129,7 +129,7 @@ static void name_document(const struct encoder *e, struct text_slot *s,
     utf8_mend(t->source);
 }
 
-/* Makes room for `more` ids beside those. */
+/* Appends the ids and reserves space for `more` further ids. */
 static int append_ids(struct tokens *t, const uint32_t *ids, size_t count, size_t more,
                       struct fail *why)
 {
@@ -145,7 +145,7 @@ static int append_ids(struct tokens *t, const uint32_t *ids, size_t count, size_
     return 0;
 }
 
-/* Trained on are the answers and what ends them. */
+/* Encodes a conversation. The targets are the answers and their end tokens. */
 static int encode_turns(const struct encoder *e, struct text_slot *s, struct worker *w,
                         const struct chat *c)
 {
@@ -165,7 +165,7 @@ static int encode_turns(const struct encoder *e, struct text_slot *s, struct wor
     return status ? -1 : append_ids(t, w->buffer.ids, w->buffer.count, 0, &s->why);
 }
 
-/* Of the answers only some may be trained on. */
+/* Removes the targets of the answers that the record excludes from training. */
 static void keep_trained(struct tokens *t, const struct chat *c)
 {
     t->target_count = 0;
@@ -250,7 +250,7 @@ static int add_slot(struct text_batch *b, const char *line, size_t bytes, uint64
     return 0;
 }
 
-/* Fills the batch, which is empty; what was read before a failure stays in it. */
+/* Fills an empty batch. If reading fails, the documents before the failure stay in the batch. */
 static int read_batch(struct encoder_work *w, struct text_batch *b, struct fail *why)
 {
     char *line;
@@ -270,7 +270,8 @@ static int read_batch(struct encoder_work *w, struct text_batch *b, struct fail 
     return got < 0 ? -1 : 0;
 }
 
-/* Gives back what a long document took, or every slot would grow to the longest one. */
+/* Frees the memory of a long document, because otherwise every slot would grow to the longest
+ * one. */
 static void trim(struct text_slot *s)
 {
     if (s->capacity > SLOT_BYTES) {
@@ -285,8 +286,7 @@ static void trim(struct text_slot *s)
     }
 }
 
-/* What may have been meant with a line that has no text: how to say it; "" if nothing comes to
- * mind. */
+/* Writes advice for a line without text; "" if there is none. */
 static void advise(const struct encoder_work *w, const struct text_slot *s, char *advice,
                    size_t size)
 {
@@ -302,7 +302,7 @@ static void advise(const struct encoder_work *w, const struct text_slot *s, char
         advice_line(s->line, s->bytes, e->text_key, place, advice, size);
 }
 
-/* Is the document left out, and the work goes on? */
+/* True if the document is skipped, so that the work continues. */
 static bool is_skipped(const struct encoder *e, const struct text_slot *s)
 {
     bool is_odd = e->format == FORMAT_CHAT && chat_reason_is_odd(s->reason);
@@ -365,7 +365,7 @@ static int write_batch(struct encoder_work *w, struct text_batch *b, struct fail
     return 0;
 }
 
-/* Task 0 writes the batch before, task 1 reads the one after, the others encode. */
+/* Task 0 writes the previous batch, task 1 reads the next one, and the other tasks encode. */
 static void step_task(void *arg, int64_t task, int worker)
 {
     struct encoder_work *w = arg;
@@ -408,7 +408,8 @@ int encoder_run(struct encoder *e, struct input *in,
             return -1;
         }
         advance(w);
-        if (e->most && e->documents == e->most) return 0; /* what was read ahead is of no account */
+        /* the batch that was read ahead is discarded */
+        if (e->most && e->documents == e->most) return 0;
         progress_at((double)(before + input_bytes_read(in)));
     } while (!w->at_end || w->stage[ENCODING]->count || w->stage[WRITING]->count);
     e->read_bytes = before + input_bytes_read(in);

@@ -9,7 +9,7 @@ struct parser {
     struct fail *why;
     struct jsonl_text *text, *source;
     const char *text_key, *source_key;
-    struct jsonl_text key; /* the last key read */
+    struct jsonl_text key; /* the key that was read last */
 };
 
 static int bad(struct parser *p, const char *what) { return fail_input(p->why, "%s", what); }
@@ -80,7 +80,7 @@ static int escape(struct parser *p, struct jsonl_text *to)
     return 0;
 }
 
-/* Moves over ASCII that stands for itself, eight bytes at a time (little-endian). */
+/* Skips ASCII that needs no unescaping, eight bytes at a time (little-endian). */
 static const unsigned char *skip_plain(const unsigned char *at, const unsigned char *end)
 {
     const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
@@ -97,7 +97,7 @@ static const unsigned char *skip_plain(const unsigned char *at, const unsigned c
     return at;
 }
 
-/* Moves over what stands for itself: one run of bytes to copy. */
+/* Skips a run of bytes that can be copied unchanged. */
 static void skip_run(struct parser *p)
 {
     for (;;) {
@@ -109,7 +109,7 @@ static void skip_run(struct parser *p)
     }
 }
 
-/* After the opening quote. to NULL: only checked. */
+/* Parses a string after its opening quote. If `to` is NULL, it is only checked. */
 static int string(struct parser *p, struct jsonl_text *to)
 {
     struct jsonl_text none = { 0 };
@@ -150,7 +150,8 @@ static int string(struct parser *p, struct jsonl_text *to)
     }
 }
 
-/* Where the value stands on a path: what is left of each path, NULL if off it. */
+/* For each of the two key paths: the part that remains below this value, or NULL if the value is
+ * not on the path. */
 struct paths {
     const char *text, *source;
 };
@@ -207,7 +208,7 @@ static int elements(struct parser *p)
     }
 }
 
-/* A number or one of true, false, null. */
+/* Parses a number, true, false or null. */
 static int word(struct parser *p)
 {
     static const char *const words[] = { "true", "false", "null" };

@@ -1,4 +1,5 @@
-/* tokenize - text files to a stream of token numbers, as SentencePiece encodes them. */
+/* tokenize - turns text files into a stream of token ids, as SentencePiece or Hugging Face's
+ * tokenizers encode them. */
 #include "lib/cli/die.h"
 #include "lib/cli/opt.h"
 #include "lib/common/file_guard.h"
@@ -17,7 +18,8 @@ static void decode_all(const struct options *o, const char *file, enum view from
     or_die(output_close(&out, &why), &why);
 }
 
-/* Before any work, so that the fortieth file is not where an output is found to be an input. */
+/* Declares all files before any work, so that an output that is also the last input is found at
+ * once. */
 static void declare_files(const struct options *o, const char **files)
 {
     struct fail why;

@@ -3,7 +3,7 @@
 #include "lib/cli/die.h"
 #include "lib/tokenizer/chat_template.h"
 
-/* Conversations have a wording of their own, and are not mended. */
+/* Dies if an option does not apply to conversations, which have a template and are not repaired. */
 static void check_chat(const struct options *o)
 {
     struct fail why;
@@ -28,7 +28,7 @@ static void check_chat(const struct options *o)
         die_usage("--text-key: conversations have keys of their own");
 }
 
-/* Who looks writes nothing. */
+/* Dies if --show is combined with an option that concerns the output, because it writes none. */
 static void check_show(const struct options *o)
 {
     if (!o->show) return;
@@ -36,7 +36,8 @@ static void check_show(const struct options *o)
     if (strcmp(o->to, "stream") != 0) die_usage("--show prints, and writes nothing: no --to");
 }
 
-/* Who decodes, or writes tokens again, reads one stream and encodes nothing. */
+/* Dies if an option does not apply to decoding or copying, which read one stream and encode
+ * nothing. */
 static void check_stream(const struct options *o, const char **files)
 {
     const char *how = o->decode ? "--decode" : o->from;

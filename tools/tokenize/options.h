@@ -1,4 +1,5 @@
-/* options.h - what tokenize's command line asks for. */
+/* options.h - the command line of tokenize.
+ */
 #ifndef LONGQLORA_TOKENIZE_OPTIONS_H
 #define LONGQLORA_TOKENIZE_OPTIONS_H
 
@@ -14,12 +15,12 @@ struct options {
     bool bos, no_bos, eos, no_eos, parse_special, decode;
 };
 
-/* What documents begin and end with: by the tokenizer's own files, unless the options say
- * otherwise; UINT32_MAX: nothing. Die if there is no such token. */
+/* Return the token before and the token after each document, UINT32_MAX if there is none. The
+ * options override the tokenizer's own files. Both die if the token does not exist. */
 uint32_t options_begin(const struct options *o, const struct tokenizer *t);
 uint32_t options_end(const struct options *o, const struct tokenizer *t);
 
-/* Dies, before anything is read, of options that exclude each other or would do nothing. */
+/* Dies if options exclude each other or would do nothing. Nothing has been read yet. */
 void options_check(const struct options *o, const char **files);
 
 #endif

@@ -31,7 +31,7 @@ static int take(void *arg, const struct tokens *t, struct fail *why)
     return 0;
 }
 
-/* chat: NULL where the documents are no conversations. */
+/* chat: the template; NULL if the documents are not conversations. */
 static void open_sink(struct sink *s, const struct options *o, const struct encoder *e,
                       const struct chat_template *chat)
 {
@@ -64,7 +64,7 @@ static void open_sink(struct sink *s, const struct options *o, const struct enco
     msgpack_map_release(&made);
 }
 
-/* Of all inputs; 0 where one of them has no size. */
+/* Returns the size of all inputs, or 0 if the size of one is unknown. */
 static uint64_t size_of(const char **files)
 {
     uint64_t sum = 0;
@@ -79,7 +79,7 @@ static uint64_t size_of(const char **files)
 
 static struct chat_reader reader_of(const struct options *o)
 {
-    /* White space around messages is the template's matter. */
+    /* The template decides about white space around messages, so the reader keeps it. */
     struct chat_reader reader = { .source_key = o->source_key, .keeps_space = true };
     if (!strcmp(o->train_on, "last")) reader.train_on = CHAT_TRAIN_LAST;
     reader.odd = !strcmp(o->odd, "stop")   ? CHAT_ODD_STOP
@@ -89,7 +89,8 @@ static struct chat_reader reader_of(const struct options *o)
     return reader;
 }
 
-/* What is no plain text is named here, with the options of this program. */
+/* Opens an input. Refuses one of our own streams, and warns of any other known file format that
+ * would be read as text. */
 static struct input *open_text(const char *path, enum format format)
 {
     struct fail why;
@@ -132,7 +133,7 @@ static void report(struct encoder *e, double seconds)
         warn("no document: the stream holds none");
 }
 
-/* Prints instead of writing. */
+/* Prints the conversations instead of writing tokens. */
 static void show_all(struct encoder *e, const char **files)
 {
     struct fail why;

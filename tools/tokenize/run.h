@@ -1,11 +1,14 @@
-/* run.h - text files become tokens: written as a stream, as bare numbers, or shown. */
+/* run.h - turns text files into tokens, and writes them as a stream or as bare numbers, or shows
+ * them.
+ */
 #ifndef LONGQLORA_TOKENIZE_RUN_H
 #define LONGQLORA_TOKENIZE_RUN_H
 
 #include "lib/tokenizer/tokenizer.h"
 #include "tools/tokenize/options.h"
 
-/* files: NULL at the end; none: standard input. Reports at the end, and dies of what goes wrong. */
+/* files ends with NULL; an empty list means standard input. Prints a report at the end. Dies if
+ * something fails. */
 void run_encode(const struct options *o, const char **files, const struct tokenizer *t);
 
 #endif

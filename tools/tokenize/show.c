@@ -12,7 +12,7 @@
 
 enum { LINE_MAX_BYTES = 1 << 16 };
 
-/* The line that is put together. */
+/* The line that is being assembled. */
 struct line {
     const struct show *show;
     bool is_trained, has_text;
@@ -45,14 +45,14 @@ static void end_line(struct line *l, const char *mark)
     l->has_text = false;
 }
 
-/* Text whose controls a terminal would obey are masked. */
+/* Appends text. Control characters that a terminal would obey are masked. */
 static void put(struct line *l, const char *text, size_t bytes)
 {
     char masked[256];
     while (bytes) {
         size_t n = bytes < sizeof masked ? bytes : sizeof masked;
         while (n < bytes && n > 1 && ((unsigned char)text[n] & 0xc0) == 0x80)
-            n--; /* in whole characters */
+            n--; /* cuts between characters, not inside one */
         memcpy(masked, text, n);
         size_t length = message_mask(masked, n);
         if (l->bytes + length > sizeof l->text) end_line(l, "");
@@ -87,7 +87,8 @@ static void put_text(struct line *l, const char *text, size_t bytes)
     }
 }
 
-/* What ids [from, to) are after those before them: a text's first token may decode otherwise. */
+/* Appends the text of ids [from, to). They are decoded together with the id before them, because
+ * the first token of a text may decode differently. */
 static int put_run(struct line *l, const uint32_t *ids, size_t from, size_t to, struct fail *why)
 {
     const struct tokenizer *t = l->show->tokenizer;

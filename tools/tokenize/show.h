@@ -1,8 +1,9 @@
-/* show.h - conversations as the model will see them, for people to look at before they train.
+/* show.h - shows conversations as the model will see them, so that a person can check them before
+ * training.
  *
- * Each is printed from its tokens: what they decode to, special tokens between marks. Lines that
- * are trained on begin with ">", and are of another colour on a terminal; a mark says where a line
- * of the text ends, since a new line is begun where training begins and ends, too.
+ * The text is decoded from the tokens; special tokens stand between marks. Lines that are trained
+ * on begin with ">" and have another colour on a terminal. A new line also begins where training
+ * begins or ends, so a mark shows each line break of the text itself.
  */
 #ifndef LONGQLORA_TOKENIZE_SHOW_H
 #define LONGQLORA_TOKENIZE_SHOW_H
@@ -16,9 +17,9 @@ struct show {
     uint64_t shown;
 };
 
-/* Prints to standard output; the colours are for a terminal, and for none if NO_COLOR is set. */
+/* Prints to standard output, in colour if that is a terminal and NO_COLOR is not set. */
 void show_begin(struct show *s, const struct tokenizer *t);
-/* For encoder_run: arg is the struct. */
+/* A callback for encoder_run; arg is a struct show. */
 int show_document(void *arg, const struct tokens *t, struct fail *why) MUST_USE;
 
 #endif

@@ -15,14 +15,14 @@ void wording_choose(struct chat_template *t, const struct options *o,
     if (*text) note("%s", text);
 }
 
-/* The name, not the path, of a file. */
+/* Returns the template's name; of a file the name without its folders. */
 static const char *name_of(const struct chat_template *t)
 {
     const char *slash = strrchr(t->name, '/');
     return slash ? slash + 1 : t->name;
 }
 
-/* With the digest, since what a name means may change. */
+/* Records name and digest, because the text behind a name may change. */
 void wording_record(struct msgpack_map *made, const struct chat_template *t)
 {
     msgpack_map_text(made, "template", name_of(t));

@@ -1,5 +1,5 @@
-/* The best model so far, and when to stop for want of a better one: as Hugging Face's Trainer and
- * its EarlyStoppingCallback have it (transformers 5.24). */
+/* Keeps the best model so far, and decides when to stop early. Both follow Hugging Face's Trainer
+ * and its EarlyStoppingCallback (transformers 5.24). */
 #include "tools/train/trainer.h"
 
 #include <math.h>
@@ -14,8 +14,8 @@ static bool is_better(const struct trainer *t, double metric, double than)
     return t->recipe->greater == TOGGLE_YES ? metric > than : metric < than;
 }
 
-/* The model is the best from now on. The one before stays as best-before while the newest
- * checkpoint knows no other: a run that goes on from there finds it. */
+/* Saves the model as the best one. The previous best is kept as best-before as long as the newest
+ * checkpoint refers to it, because a run that resumes from there needs it. */
 static int save_best(struct trainer *t, struct fail *why)
 {
     struct run_folder *f = &t->folder;
@@ -36,7 +36,7 @@ int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_bes
     s->evaluated = s->step;
     *is_best = false;
     if (!recipe_seeks_best(t->recipe)) return 0;
-    /* The callback compares with the best before this evaluation. */
+    /* As in the callback, the comparison is with the best model before this evaluation. */
     if (!s->evaluations || (is_better(t, e->loss, s->best_metric) &&
                             fabs(e->loss - s->best_metric) > t->recipe->threshold))
         s->worse = 0;
@@ -51,7 +51,7 @@ int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_bes
     return save_best(t, why);
 }
 
-/* The step of the model in a folder of the run; 0: there is none that is whole. */
+/* Returns the step of the model in a folder of the run, or 0 if no complete one is there. */
 static int64_t step_in(const struct trainer *t, const char *name)
 {
     char path[4096], state[4200];
@@ -65,7 +65,8 @@ static int64_t step_in(const struct trainer *t, const char *name)
     return then.step;
 }
 
-/* One that holds somebody's files, too, stays until another takes its place. */
+/* Removes the model, unless its folder also holds files of others. Then it stays until another
+ * model replaces it. */
 static int forget(struct trainer *t, const char *name, struct fail *why)
 {
     char path[4096];

@@ -1,4 +1,4 @@
-/* What a run would write over, seen before it begins. */
+/* Checks before a run begins that it would not overwrite files of others. */
 #include "lib/common/output.h"
 #include "lib/llama/model_directory.h"
 #include "tools/train/log.h"
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Shards and their index; companions of the model that the result takes along. */
+/* True for shards and their index. */
 static bool is_weights(const char *name)
 {
     size_t length = strlen(name), tail = strlen(".safetensors");
@@ -41,14 +41,14 @@ static int claim_adapter(const struct run_folder *f, struct fail *why)
                : 0;
 }
 
-/* A folder that overwrite_output_dir removes, but for what somebody put into it: then the name
- * would stay taken, and the new run could not be saved there. */
+/* Fails if a run that starts over could not save to this folder: overwrite_output_dir removes what
+ * an earlier run made, but files of others would remain and block the name. */
 static int claim_folder(const struct trainer *t, const char *name, struct fail *why)
 {
     const struct run_folder *f = &t->folder;
     char path[4096], own[RUN_NAME];
     run_folder_name(f, name, own);
-    if (!run_folder_owns(f, own)) /* else it has a name beside somebody's */
+    if (!run_folder_owns(f, own)) /* the run has no folder yet, so the plain name must be free */
         return run_folder_is_free(f, name) ? 0 : run_folder_claim(f, name, why);
     name = own;
     run_folder_path(f, name, path);
@@ -61,7 +61,8 @@ static int claim_folder(const struct trainer *t, const char *name, struct fail *
                       path);
 }
 
-/* Those of steps that are to come; a signal may ask for any. */
+/* Checks the checkpoints of all later steps, because a signal can ask for a checkpoint at any
+ * step. */
 static int claim_checkpoints(const struct trainer *t, struct fail *why)
 {
     char name[48];
@@ -108,10 +109,11 @@ static int claim_names(const struct trainer *t, struct fail *why)
     return claim_folder(t, "best", why) || claim_folder(t, "best-before", why) ? -1 : 0;
 }
 
-/* The first part of the path below the folder, if that is where it leads. */
+/* Sets `name` to the first part of the path below the folder. Returns false if the path leads
+ * elsewhere. */
 static bool lies_in(const char *folder, const char *path, char name[RUN_NAME]);
 
-/* Events have no place in a folder that the run itself makes, or removes one day. */
+/* Fails if logging_dir is a folder that the run makes or removes itself. */
 static int check_events(const struct trainer *t, struct fail *why)
 {
     char name[RUN_NAME];
@@ -125,9 +127,9 @@ static int check_events(const struct trainer *t, struct fail *why)
                       t->folder.path, name, path);
 }
 
-/* The folder of events is made first: one that cannot be is told before anything is removed, and
- * one that takes a name of the run's is in the way like anything else; it goes with the program
- * if nothing comes into it. */
+/* Creates the folder of events first, so that a failure is reported before anything is removed. A
+ * folder whose name the run needs is refused like any other file. If the folder stays empty, it is
+ * removed at exit. */
 int trainer_claim_names(const struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;

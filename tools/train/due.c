@@ -25,14 +25,14 @@ static int64_t samples_after(const struct trainer *t, int64_t steps)
     return steps * t->recipe->batch_size * t->recipe->accumulation;
 }
 
-/* Is the last of the samples among those of the update? */
+/* True if a pass over the samples ends within this update. */
 static bool ends_pass(const struct trainer *t)
 {
     int64_t pass = (int64_t)reader_records(t->samples);
     return samples_after(t, t->state.step) / pass > samples_after(t, t->state.step - 1) / pass;
 }
 
-/* Passes over the samples so far. */
+/* Returns the number of passes over the samples so far. */
 static double passes(const struct trainer *t)
 {
     return (double)samples_after(t, t->state.step) / (double)reader_records(t->samples);

@@ -1,5 +1,6 @@
-/* due.h - after which updates a run logs, evaluates and saves: as Hugging Face's Trainer has it
- * (DefaultFlowCallback of transformers 5.24), but that updates run on over the ends of passes.
+/* due.h - decides after which updates a run logs, evaluates and saves, as Hugging Face's Trainer
+ * does (DefaultFlowCallback of transformers 5.24). One difference: an update may contain samples of
+ * two passes.
  */
 #ifndef LONGQLORA_DUE_H
 #define LONGQLORA_DUE_H
@@ -11,14 +12,15 @@ struct trainer;
 
 enum due { DUE_LOG, DUE_EVALUATION, DUE_CHECKPOINT };
 
-/* Updates between two of a kind; 0: the last one only. */
+/* Updates from one log line, evaluation or checkpoint to the next; 0: only after the last
+ * update. */
 struct due_steps {
     int64_t log, evaluation, checkpoint;
 };
 
-/* Makes counts of shares, by the number of all updates; fills t->due. */
+/* Fills t->due. Values below 1 are shares of all updates and become counts. */
 void due_plan(struct trainer *t);
-/* After the update that t->state counts. */
+/* True if `what` is due after the update that t->state counts. */
 bool due_is(const struct trainer *t, enum due what);
 
 #endif

@@ -1,16 +1,17 @@
-/* Is there memory for the run? By the shapes of its base, before that is read. */
+/* Checks the memory for a run before its base is read, from the shapes alone. */
 #include "tools/train/plan.h"
 
 static void say_nothing(const char *text) { (void)text; }
 
-/* A finished run takes no memory, and one that goes on may have other chunks than a new one. */
+/* True if the need can be known early. A finished run takes no memory, and a resumed run may have
+ * other chunks than a new one. */
 static bool can_tell(const struct trainer *t)
 {
     return !t->recipe->from_scratch && trainer_begins_anew(t) &&
            !run_folder_said(&t->folder, "finished");
 }
 
-/* What cannot be planned is told by who opens it. */
+/* Ignores errors of the planning, because opening the base reports them better. */
 static int check(struct trainer *early, struct fail *why)
 {
     struct fail ignored;
@@ -20,7 +21,7 @@ static int check(struct trainer *early, struct fail *why)
     return plan_check(early, say_nothing, why);
 }
 
-/* Of a directory, whose digest may take minutes. */
+/* Checks a model directory, because its digest may take minutes. */
 int trainer_check_early(const struct trainer *t, struct fail *why)
 {
     struct trainer early = *t;

@@ -11,7 +11,7 @@ struct events {
     char path[4096];
 };
 
-/* A protocol buffer under construction. */
+/* A protocol buffer while it is written. */
 struct message {
     uint8_t data[2048];
     size_t used;
@@ -60,7 +60,8 @@ static void begin_event(struct message *m, int64_t step)
     put_varint(m, (uint64_t)step);
 }
 
-/* CRC-32C (Castagnoli, reflected 0x82f63b78), masked as TFRecords have it. */
+/* Returns the CRC-32C (Castagnoli, reflected polynomial 0x82f63b78), masked as TFRecords
+ * require. */
 static uint32_t masked_crc(const void *data, size_t bytes)
 {
     const uint8_t *at = data;

@@ -1,9 +1,9 @@
-/* events.h - scalars as a TensorBoard event file.
+/* events.h - writes scalars as a TensorBoard event file.
  *
- * A file of TFRecords: length (u64, little-endian), masked CRC-32C of the length, data,
- * masked CRC-32C of the data; the data is a tensorflow.Event protocol buffer
- * (tensorflow/core/util/event.proto). One file a process; a run that goes on begins its
- * own with SessionLog START, on which TensorBoard forgets later steps of earlier files.
+ * The file is a sequence of TFRecords: length (u64, little-endian), masked CRC-32C of the length,
+ * data, masked CRC-32C of the data. The data are a tensorflow.Event protocol buffer
+ * (tensorflow/core/util/event.proto). Each process writes a file of its own. A resumed run begins
+ * with SessionLog START, at which TensorBoard discards later steps of earlier files.
  */
 #ifndef LONGQLORA_EVENTS_H
 #define LONGQLORA_EVENTS_H
@@ -16,15 +16,15 @@ struct events;
 
 struct event_value {
     const char *tag;
-    double value; /* written as f32, as the format has it */
+    double value; /* written as f32, as the format demands */
 };
 
-/* events.out.tfevents.<time>.<host>.<process> in the directory, which is made. The file is a new
- * one: a name that is taken is none of this run. */
+/* Creates events.out.tfevents.<time>.<host>.<process> in the directory, which is created if needed.
+ * Never writes to an existing file. */
 int events_open(struct events **e, const char *directory, int64_t step, struct fail *why) MUST_USE;
-/* The last part of its path. */
+/* Returns the file's name without its folder. Borrowed. */
 const char *events_name(const struct events *e);
-/* At most 8 values; flushed. With e NULL nothing happens, here and in events_close. */
+/* Writes at most 8 values and flushes. If e is NULL, this and events_close do nothing. */
 int events_add(struct events *e, int64_t step, const struct event_value *values, int count,
                struct fail *why) MUST_USE;
 int events_close(struct events *e, struct fail *why) MUST_USE;

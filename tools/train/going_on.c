@@ -1,4 +1,5 @@
-/* Going on: a finished run, a checkpoint, and what stands in the way. */
+/* Resuming: recognises a finished run, finds the checkpoint, and refuses what does not belong to
+ * the run. */
 #include "lib/common/output.h"
 #include "lib/llama/model_directory.h"
 #include "tools/train/log.h"
@@ -15,14 +16,14 @@ static int compare(const char *what, const char *then, const char *now, struct f
     return fail_input(why, "%s changed since: %s then, %s now", what, then, now);
 }
 
-/* Of how many steps a run is; see schedules.h. */
+/* True for the keys that set the number of steps (see schedules.h). */
 static bool is_length(const char *key)
 {
     return !strcmp(key, "max_steps") || !strcmp(key, "num_train_epochs");
 }
 
-/* Is it what an older program wrote for the value? train_embedding was a flag, whose true was the
- * embedding alone. */
+/* True if both values mean the same. In older programs train_embedding was a flag whose true meant
+ * the embedding without the head. */
 static bool is_same_value(const char *key, const json_t *before, const json_t *value)
 {
     if (json_is_true(before) && !strcmp(key, "train_embedding")) {
@@ -32,7 +33,7 @@ static bool is_same_value(const char *key, const json_t *before, const json_t *v
     return before && json_equal(before, value);
 }
 
-/* Names the first key whose value is another one. */
+/* Fails if the recipes differ, and names the first key whose value differs. */
 static int compare_recipes(const char *then, const json_t *now, bool any_length, struct fail *why)
 {
     json_t *old = json_read_text(then, strlen(then), "recipe", why);
@@ -85,8 +86,8 @@ static int check_same_run(const struct trainer *t, const struct run_state *then,
     return 0;
 }
 
-/* The recipe of the run that stands in output_dir, or of the checkpoint that is named; NULL: there
- * is none. The caller decrefs. */
+/* Returns the recipe of the run in output_dir, or of the checkpoint that resume_from_checkpoint
+ * names; NULL if there is none. The caller calls json_decref. */
 static json_t *recipe_there(const struct trainer *t)
 {
     const char *from = t->recipe->resume;
@@ -126,7 +127,7 @@ bool trainer_begins_anew(const struct trainer *t)
 
 /* ---- a finished run ---- */
 
-/* The run of the record, as a state has it. */
+/* Fills a state from the record of the run. */
 static int run_of_record(const struct trainer *t, struct run_state *then, struct fail *why)
 {
     const json_t *run = run_folder_said(&t->folder, "run");
@@ -154,7 +155,7 @@ static int run_of_record(const struct trainer *t, struct run_state *then, struct
     return 0;
 }
 
-/* Are all files of the result there? One that is, but is another's, is in the way. */
+/* True if all files of the result are there and are the run's own. */
 static bool has_result(const struct trainer *t, const json_t *finished)
 {
     size_t i;
@@ -173,7 +174,7 @@ static int64_t number_in(const json_t *object, const char *key)
     return json_integer_value(json_object_get(object, key));
 }
 
-/* Ways on from a finished run that is not the recipe's. */
+/* Adds to the error what the user can do with the finished run. */
 static int refuse_finished(const struct trainer *t, struct fail *why)
 {
     char text[480];
@@ -187,8 +188,8 @@ static int refuse_finished(const struct trainer *t, struct fail *why)
     return -1;
 }
 
-/* Was the result chosen as the recipe says now? Patience that never ended a run is as good as none.
- */
+/* True if the result was chosen by the rules of today's recipe. An early-stopping patience that
+ * never stopped the run makes no difference. */
 static bool has_outcome(const struct trainer *t, const json_t *then, bool is_whole)
 {
     json_t *now = trainer_outcome_json(t);
@@ -244,8 +245,9 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
 
 /* ---- the checkpoint ---- */
 
-/* The newest checkpoint of the run that is whole, "" if there is none. Without a record all count:
- * those of older programs. skipped: why the newest that is there is not taken; "" if it is. */
+/* Finds the newest complete checkpoint of the run; "" if there is none. In a folder without a
+ * record every checkpoint counts, because older programs wrote no record. *skipped says why the
+ * newest checkpoint in the folder is not taken; its text is "" if it is taken. */
 static void find_whole(struct trainer *t, struct fail *skipped, void (*say)(const char *))
 {
     const struct run_folder *f = &t->folder;
@@ -272,8 +274,8 @@ static void find_whole(struct trainer *t, struct fail *skipped, void (*say)(cons
     }
 }
 
-/* Does the checkpoint lie in a folder that has no record? Then the run that it belongs to, and that
- * goes on, is an older program's, and so is the log beside it. */
+/* Sets t->adopts if the checkpoint is in a folder without a record. An older program then began
+ * this run, and the log beside the checkpoint belongs to it. */
 static void note_adoption(struct trainer *t)
 {
     char parent[4200];
@@ -291,8 +293,9 @@ static void state_path(const struct trainer *t, char path[4200])
     snprintf(path, 4200, "%s/training_state", t->checkpoint);
 }
 
-/* From an earlier checkpoint under another schedule: the later ones are of steps that do not come
- * again, and a run that was killed would go on from them. */
+/* Fails if the run resumes from an earlier checkpoint under another schedule while later
+ * checkpoints exist. They hold steps that this run will not repeat, and if it were killed, it would
+ * resume from them. */
 static int check_later(const struct trainer *t, struct fail *why)
 {
     const char *from = t->recipe->resume;
@@ -315,7 +318,8 @@ static int check_later(const struct trainer *t, struct fail *why)
     return 0;
 }
 
-/* The checkpoint is another run's; what can be done with it and without it. */
+/* The checkpoint belongs to another run. Adds to the error what the user can do with it or without
+ * it. */
 static int refuse_other_run(const struct trainer *t, struct fail *why)
 {
     const char *from = t->recipe->resume;
@@ -329,7 +333,7 @@ static int refuse_other_run(const struct trainer *t, struct fail *why)
     return -1;
 }
 
-/* One that was named. */
+/* Verifies a checkpoint that the recipe names. */
 static int verify_named(const struct trainer *t, struct fail *why)
 {
     if (!checkpoint_verify(t->checkpoint, why)) return 0;
@@ -376,8 +380,8 @@ int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct
     }
     state_path(t, path);
     if (checkpoint_peek(path, &then, why)) return -1;
-    /* Where the recipe leaves the rows of a chunk to the device they are those that the run began
-     * with, whatever this program would take. */
+    /* If the recipe leaves the rows of a chunk to the device, a resumed run keeps the number with
+     * which it began, because the order of sums depends on it. */
     if (!t->recipe->chunk_rows && then.chunk > 0 && then.chunk <= t->setup.rows)
         t->setup.chunk = t->state.chunk = then.chunk;
     if (check_same_run(t, &then, why) || schedules_go_on(t, &then, why))
@@ -387,7 +391,7 @@ int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct
     return check_later(t, why);
 }
 
-/* ---- going on ---- */
+/* ---- resuming ---- */
 
 static void say_how(const struct trainer *t, void (*say)(const char *))
 {
@@ -405,7 +409,7 @@ static void say_how(const struct trainer *t, void (*say)(const char *))
     say(text);
 }
 
-/* What the run is stays as it is now: the recipe and its schedules. */
+/* Loads the state but keeps today's recipe and schedules. */
 static int load_state(struct trainer *t, struct fail *why)
 {
     struct run_state now = t->state;
@@ -435,7 +439,7 @@ int trainer_count_computed(struct trainer *t, struct fail *why)
     return 0;
 }
 
-/* From here on the record is this run's, and the log. */
+/* From here on the record and the log belong to this run. */
 static int begin_record(struct trainer *t, struct fail *why)
 {
     struct run_folder *f = &t->folder;

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Names that a run writes in output_dir itself. */
+/* True for the files that a run writes directly in output_dir. */
 static bool writes_adapter(const char *name)
 {
     static const char *const names[] = { "adapter_config.json", "adapter_model.safetensors",
@@ -27,7 +27,7 @@ static bool writes_model(const char *name)
     return model_directory_holds(name) || !strcmp(name, "trainer_log.jsonl");
 }
 
-/* adapter_config.json names the base, at the end of the work. */
+/* Fails early if the base's name cannot be written to adapter_config.json at the end of the run. */
 static int check_name(const char *path, struct fail *why)
 {
     size_t length = strlen(path);
@@ -65,7 +65,8 @@ static bool is_checkpoint(const char *folder)
     return has_all;
 }
 
-/* A checkpoint is removed one day, and what lies in it stands in the way. */
+/* Fails if output_dir lies inside a checkpoint, because checkpoints are removed and foreign files
+ * would prevent that. */
 static int check_outside(const struct target *t, struct fail *why)
 {
     char at[sizeof t->path], whole[PATH_MAX];

@@ -12,7 +12,7 @@
 
 static const char log_name[] = "trainer_log.jsonl";
 
-/* A line of a log, NULL if it is none; the caller decrefs. */
+/* Returns a line of a log as JSON, or NULL if it is not one. The caller calls json_decref. */
 static json_t *read_entry(const char *line, size_t bytes)
 {
     json_t *entry = json_loadb(line, bytes, 0, NULL);
@@ -38,7 +38,7 @@ int log_check(const char *directory, struct fail *why)
         json_decref(entry);
     }
     input_close(in);
-    /* The last line may be one that a broken machine cut short. */
+    /* The last line may be incomplete if the machine crashed. */
     if (bad && bad < number)
         status = fail_usage(why,
                             "%s is in the way: line %lld is not a run's: move it away, or name "
@@ -47,8 +47,8 @@ int log_check(const char *directory, struct fail *why)
     return got < 0 ? -1 : status;
 }
 
-/* Is a line written again by a run that goes on from a checkpoint: of a later step, or of this one
- * after the checkpoint was made? */
+/* True if the resumed run will write this line again: its step is later, or the line was written
+ * after the checkpoint of its step. */
 static bool comes_again(const json_t *entry, const struct trainer *t)
 {
     int64_t step = json_integer_value(json_object_get(entry, "step"));
@@ -57,7 +57,8 @@ static bool comes_again(const json_t *entry, const struct trainer *t)
     return json_object_get(entry, "schedules") && t->resumed && t->state.since == t->resumed;
 }
 
-/* Rewrites the log without what comes again. *seconds: of steps, as the last line has them. */
+/* Rewrites the log without the lines that will come again. *seconds: time of all steps so far, from
+ * the last line kept. */
 static int keep_until(const char *path, const struct trainer *t, double *seconds, struct fail *why)
 {
     struct input *in;
@@ -112,7 +113,7 @@ void log_step(struct log *log, const struct step_result *r, double seconds)
     log->steps++;
 }
 
-/* Takes the object. */
+/* Writes and frees the object. */
 static int write_line(struct log *log, json_t *line, struct fail *why)
 {
     char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
@@ -173,7 +174,7 @@ int log_line(struct log *log, struct trainer *t, const struct step_result *r, ch
     return 0;
 }
 
-/* JSON has no number that is infinite or none. */
+/* JSON has no infinity and no NaN, so they become null. */
 static json_t *real_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 int log_evaluation(struct log *log, const struct trainer *t, const struct evaluation *e,

@@ -1,5 +1,6 @@
-/* log.h - trainer_log.jsonl: one JSON object for each logging step and each evaluation,
- * flushed; and the same numbers as TensorBoard events where the recipe asks for them. */
+/* log.h - writes trainer_log.jsonl: one JSON object for each logging step and each evaluation,
+ * flushed at once. The same numbers go to TensorBoard events if the recipe asks for them.
+ */
 #ifndef LONGQLORA_LOG_H
 #define LONGQLORA_LOG_H
 
@@ -9,25 +10,25 @@
 struct log {
     FILE *file;
     double started;
-    /* Of this process; seconds are those of steps, without evaluations and checkpoints. */
+    /* Totals of this process. Times are those of steps, without evaluations and checkpoints. */
     uint64_t tokens;
     double seconds;
     int64_t first_step;
     double interval;       /* seconds of the steps since the last line */
-    int64_t steps;         /* their number */
-    double before;         /* seconds of steps of the processes before, as the log has them */
-    struct events *events; /* NULL: not asked for */
+    int64_t steps;         /* number of the steps since the last line */
+    double before;         /* seconds of the steps of earlier processes, read from the log */
+    struct events *events; /* NULL if the recipe does not ask for events */
 };
 
-/* Fails, naming the first line that a run's log has not, unless there is no log. */
+/* Fails if a line is not one of a run's log, and names it. Succeeds if there is no log. */
 int log_check(const char *directory, struct fail *why) MUST_USE;
-/* Keeps the lines up to the step that the run goes on from. */
+/* Opens the log and keeps the lines up to the step from which the run resumes. */
 int log_open(struct log *log, struct trainer *t, struct fail *why) MUST_USE;
-/* Counts a step: what it took, and its tokens. */
+/* Counts a step, its time and its tokens. */
 void log_step(struct log *log, const struct step_result *r, double seconds);
-/* Says which steps ran under which schedule, where that is not one. */
+/* Writes which steps ran under which schedule, if there was more than one. */
 int log_schedules(struct log *log, const struct trainer *t, struct fail *why) MUST_USE;
-/* Adds a line, and starts the next interval's averages. */
+/* Writes a line and starts the averages of the next interval. */
 int log_line(struct log *log, struct trainer *t, const struct step_result *r, char *shown,
              size_t size, struct fail *why) MUST_USE;
 int log_evaluation(struct log *log, const struct trainer *t, const struct evaluation *e,

@@ -1,4 +1,4 @@
-/* train - adapters, or a whole model, by a recipe. */
+/* train - trains adapters or a whole model by a recipe. */
 #include "lib/cli/die.h"
 #include "tools/train/guard.h"
 #include "tools/train/plan.h"
@@ -28,7 +28,7 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
     or_die(recipe_take_adapter(r, a, &why), &why);
 }
 
-/* What the recipe's bf16 and fp16 mean on that device. A CPU has bf16 products or none. */
+/* Translates the recipe's bf16 and fp16 to a device. A CPU either has bf16 products or has none. */
 static const char *choose_device(const struct recipe *r, const char *device, bool plan_only)
 {
     const struct kernels *k, *bf16;

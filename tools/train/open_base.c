@@ -1,4 +1,4 @@
-/* The base that a run begins with, and the adapter that is trained further on it. */
+/* Opens the base that a run begins with, and the adapter that is trained further on it. */
 #include "lib/common/program.h"
 #include "lib/llama/model_place.h"
 #include "lib/llama/own_tokenizer.h"
@@ -13,7 +13,7 @@ static int refuse_unquantized(const char *model, struct fail *why)
                       model, program_of("quantize"), model);
 }
 
-/* It must be this base's. */
+/* Checks that the adapter belongs to this base, and fits the adapter to it. */
 int trainer_take_adapter(struct trainer *t, struct fail *why)
 {
     const struct adapter *a = t->adapter;
@@ -41,7 +41,7 @@ int trainer_open_base(struct trainer *t, struct fail *why)
         snprintf(t->state.base, sizeof t->state.base, "none");
     } else {
         if (model_place_check(r->model, why)) return -1;
-        /* An unquantized directory is not worth reading to find that out. */
+        /* A directory can be checked by its config, without reading all of its weights. */
         if (wants_nf4 && weights_are_directory(r->model)) {
             int quantized = weights_directory_is_nf4(r->model, why);
             if (quantized <= 0) return quantized ? -1 : refuse_unquantized(r->model, why);

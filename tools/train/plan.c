@@ -8,7 +8,8 @@ static int plan_of(const struct trainer *t, const struct model_setup *setup,
     return model_plan(plan, setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights, why);
 }
 
-/* What auto goes up to: a tenth is left for others, and mapped weights stay in memory. */
+/* Reduces the room to what automatic choices may use: a tenth is left to other programs, and mapped
+ * weights stay in memory. */
 static int room_to_keep(const struct trainer *t, const struct model_setup *setup,
                         struct memory_room *room, struct fail *why)
 {
@@ -21,7 +22,7 @@ static int room_to_keep(const struct trainer *t, const struct model_setup *setup
     return 0;
 }
 
-/* The run's setup at another context on another device; S2's groups and the rows grow with it. */
+/* Returns the run's setup for another context on another device. The batch has more rows then. */
 static struct model_setup setup_at(const struct trainer *t, const char *device, int64_t context)
 {
     struct model_setup setup = t->setup;
@@ -31,8 +32,8 @@ static struct model_setup setup_at(const struct trainer *t, const char *device, 
     return setup;
 }
 
-/* The first place for moments and inputs that the recipe allows and there is room for: moments
- * cost a copy a step, inputs one a layer and sample, beside the layers. */
+/* Finds the first places of moments and inputs that the recipe allows and that fit. They are tried
+ * by increasing cost: moments cost one copy per step, inputs one per layer and sample. */
 static int settle_places(const struct trainer *t, const struct kernels *k, struct memory_room room,
                          bool may_offload, struct model_setup *setup, bool *does_fit,
                          struct fail *why)
@@ -48,7 +49,7 @@ static int settle_places(const struct trainer *t, const struct kernels *k, struc
                         places[i].inputs == (inputs == TOGGLE_YES);
         bool is_open = (moments == TOGGLE_AUTO || places[i].moments == (moments == TOGGLE_YES)) &&
                        (inputs == TOGGLE_AUTO || places[i].inputs == (inputs == TOGGLE_YES));
-        /* To the host's memory there is nothing to move from a device whose memory it is. */
+        /* Offloading is pointless if the device's memory is the host's. */
         if (k->is_host || !room.device || !may_offload ? !is_asked : !is_open) continue;
         setup->moments_on_host = places[i].moments;
         setup->inputs_on_host = places[i].inputs;
@@ -58,7 +59,7 @@ static int settle_places(const struct trainer *t, const struct kernels *k, struc
     return 0;
 }
 
-/* *kept, a part of the setup, becomes the largest number of layers that there is room for. */
+/* Sets *kept, a field of the setup, to the largest number of layers that fits. */
 static int store_most(const struct trainer *t, const struct kernels *k, struct memory_room room,
                       struct model_setup *setup, int64_t *kept, struct fail *why)
 {
@@ -76,7 +77,8 @@ static int store_most(const struct trainer *t, const struct kernels *k, struct m
     return 0;
 }
 
-/* The least that the run can take: what the recipe lets be recomputed is. */
+/* Plans the least memory that the run can take: everything that the recipe lets it recompute is
+ * recomputed. */
 static int settle_least(const struct trainer *t, const struct kernels *k, struct memory_room room,
                         bool may_offload, struct model_setup *setup, bool *does_fit,
                         struct fail *why)
@@ -87,8 +89,8 @@ static int settle_least(const struct trainer *t, const struct kernels *k, struct
     return settle_places(t, k, room, may_offload, setup, does_fit, why);
 }
 
-/* Where inputs go to the host anyway, attention's outputs go with them, if there is room there, and
- * on the device for the two that take turns. */
+/* If inputs are offloaded anyway, offloads attention's outputs too, provided that the host has room
+ * for them and the device for the two buffers. */
 static int settle_outputs(const struct trainer *t, const struct kernels *k, struct memory_room room,
                           struct model_setup *setup, struct fail *why)
 {
@@ -111,27 +113,29 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
     if (room_to_keep(t, setup, &room, why) || settle_outputs(t, k, room, setup, why)) return -1;
     if (t->recipe->checkpointing != TOGGLE_AUTO || !room.device) return 0;
     if (!setup->outputs_on_host) {
-        /* A gigabyte of attention's outputs saves more than one of whole layers. */
+        /* Stored outputs of attention save more time per gigabyte than stored layers, so they come
+         * first. */
         if (store_most(t, k, room, setup, &setup->stored_attention, why)) return -1;
         if (setup->stored_attention < t->config.layers) return 0;
     }
     return store_most(t, k, room, setup, &setup->stored_layers, why);
 }
 
-/* In steps of 256 tokens; 0 if not even one fits. host: bytes that the run then takes there. */
+/* Finds the longest context in steps of 256 tokens; 0 if not even 256 fit. *host: bytes of the
+ * host's memory that the run then takes. */
 static int longest_context(const struct trainer *t, const char *device, struct memory_room room,
                            bool may_offload, int64_t *longest, uint64_t *host, struct fail *why)
 {
     enum { STEP = 256, MOST = 1 << 24 };
     const struct kernels *k;
     struct memory_plan plan;
-    /* A model with a window is not trained beyond it. */
+    /* A model with a sliding window is not trained beyond the window. */
     int64_t most = t->config.window < MOST ? t->config.window : MOST;
     int64_t least = 0, too_long = most / STEP + 1;
     *host = 0;
     if (kernels_choose(&k, device, true, why)) return -1;
     while (too_long - least > 1) {
-        /* The shortest first: where it does not fit, nothing does. */
+        /* The shortest context is tried first. If it does not fit, nothing does. */
         int64_t middle = least ? least + (too_long - least) / 2 : 1;
         struct model_setup setup = setup_at(t, device, middle * STEP);
         bool does_fit;
@@ -148,7 +152,7 @@ static int longest_context(const struct trainer *t, const char *device, struct m
     return 0;
 }
 
-/* "4096 tokens, 8192 with 3.20 GiB of the host's" */
+/* Writes for example "4096 tokens, 8192 with 3.20 GiB of the host's". */
 static int describe_longest(const struct trainer *t, const char *device, struct memory_room room,
                             char *text, size_t size, struct fail *why)
 {
@@ -165,7 +169,8 @@ static int describe_longest(const struct trainer *t, const char *device, struct 
     return 0;
 }
 
-/* "fits", "fits with 3.20 GiB of the host's" or "does not fit": this run, at its own context. */
+/* Writes "fits", "fits with 3.20 GiB of the host's" or "does not fit" for the run at its own
+ * context. */
 static int describe_verdict(const struct trainer *t, const char *device, struct memory_room room,
                             char *text, size_t size, struct fail *why)
 {
@@ -190,11 +195,10 @@ static int describe_verdict(const struct trainer *t, const char *device, struct 
 static const uint64_t card_sizes[] = { 8, 12, 16, 24, 32, 40, 48, 80 };
 enum { CARDS = sizeof card_sizes / sizeof *card_sizes };
 
-/* What the driver, the libraries' handles and the screen keep of a card. */
+/* Memory of a card that the driver, the libraries' handles and the screen occupy. */
 static const uint64_t card_overhead = (uint64_t)600 << 20;
 
-/* What the run would be on cards of the usual sizes, each with as much of the host's memory as it
- * likes. */
+/* Prints how the run would fit on cards of the usual sizes, if the host's memory were unlimited. */
 static int print_cards(const struct trainer *t, const char *device, FILE *to, struct fail *why)
 {
     char verdict[80], longest[160];

@@ -1,20 +1,22 @@
-/* plan.h - the memory of a run, known before its first step. */
+/* plan.h - plans the memory of a run before its first step.
+ */
 #ifndef LONGQLORA_PLAN_H
 #define LONGQLORA_PLAN_H
 
 #include "tools/train/trainer.h"
 
-/* Settles what the recipe leaves to the memory that is free on the device and the host: where
- * layers' inputs and moments wait, then of how many layers activations are kept. None of it changes
- * a bit. What fits nowhere stays as small as it can be. */
+/* Makes the choices that the recipe leaves to the free memory of device and host: where the layers'
+ * inputs and the moments lie, and then how many layers store their activations. No choice changes a
+ * bit of the result. If nothing fits, the setup needs as little as possible. */
 int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail *why) MUST_USE;
 
-/* Every use, on the run's device and, if that was not chosen by name, on a GPU, whether one is here
- * or not; what is free and the longest context that fits in it; a verdict for the usual cards. */
+/* Prints each purpose of memory on the run's device, the free memory, the longest context that
+ * fits, and a verdict for the usual cards. If the device was not chosen by name, it also prints the
+ * plan for a GPU, even if this machine has none. */
 int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why) MUST_USE;
 
-/* Says what the run takes of the memory that is free, and what it keeps; fails if it needs more,
- * naming both and what would fit. */
+/* Prints what the run takes of the free memory and which activations it stores. Fails if it needs
+ * more than is free, and names both numbers and the context that would fit. */
 int plan_check(const struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
 
 #endif

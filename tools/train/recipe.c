@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stddef.h>
 
-enum { KEY_NAME = 64 }; /* characters of a key */
+enum { KEY_NAME = 64 }; /* most characters of a key */
 
 #define AT(field) offsetof(struct recipe, field)
 /* clang-format off */
@@ -158,9 +158,9 @@ int recipe_set_origin(struct recipe *r, const struct recipe_key *k, const char *
     return 0;
 }
 
-/* ---- keys by their names ---- */
+/* ---- names of keys ---- */
 
-/* Of ours and of other programs; NULL: none is near. */
+/* Returns the nearest known key, ours or another program's, or NULL if none is near. */
 static const char *nearest_key(const char *name)
 {
     const char *names[KEYS + FOREIGN_KEYS_MAX];
@@ -203,14 +203,16 @@ bool recipe_knows_key(const char *name)
 
 /* ---- the command line ---- */
 
-/* In quotes of YAML, by which a text may be what bare is none: null, or quotes. */
+/* True for a text in YAML's quotes. In quotes, a text may have a value that means something else
+ * without them, such as null. */
 static bool is_quoted(const char *text)
 {
     size_t length = strlen(text);
     return length > 1 && (*text == '"' || *text == '\'') && text[length - 1] == *text;
 }
 
-/* A shell has had its say about a path: but for null and quotes it is as it stands. */
+/* Sets a text. The shell has already expanded a path, so the path is taken literally, except for
+ * null and quotes. */
 static int override_text(struct recipe *r, const struct recipe_key *k, const char *text,
                          void (*ignored)(const char *, const char *), struct fail *why)
 {
@@ -260,9 +262,9 @@ int recipe_override(struct recipe *r, const char *assignment,
     return override_value(r, name, equals + 1, ignored, why);
 }
 
-/* ---- are the values possible? ---- */
+/* ---- checks of the values ---- */
 
-/* Evaluations that the recipe asks for besides the last one. */
+/* True if the recipe asks for evaluations before the last step. */
 static bool evaluates(const struct recipe *r)
 {
     return !strcmp(r->eval_strategy, "steps") || !strcmp(r->eval_strategy, "epoch") ||

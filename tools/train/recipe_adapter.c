@@ -1,4 +1,4 @@
-/* What an adapter that is trained further decides of a recipe. */
+/* Takes from an adapter that is trained further the values that the recipe leaves open. */
 #include "tools/train/recipe_inside.h"
 
 #include <math.h>
@@ -21,7 +21,7 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
     return *parts ? 0 : fail_usage(why, "target_modules: the list is empty");
 }
 
-/* True where the recipe leaves the key open, which is the adapter's then. */
+/* True if the recipe does not set the key; the adapter then becomes its origin. */
 static bool leaves_open(struct recipe *r, const char *key)
 {
     const char **origin = recipe_origin(r, key);
@@ -74,7 +74,7 @@ static int read_embedding(struct recipe *r, const struct adapter *a, struct fail
     if (head && !embedding)
         return fail_usage(why, "%s: of its modules_to_save the head alone is not trained here",
                           r->adapter);
-    /* true was the embedding alone to the program that made it. */
+    /* To the older program that made the adapter, true meant the embedding without the head. */
     bool is_same = !strcmp(said, own) || (is_old && embedding && !strcmp(said, "true"));
     if (!leaves_open(r, "train_embedding") && !is_same)
         return fail_usage(
@@ -95,7 +95,7 @@ int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *
     if (r->lora_rank != a->rank)
         return fail_usage(why, "lora_rank: %lld, but the adapter has %lld", (long long)r->lora_rank,
                           (long long)a->rank);
-    /* Older programs rounded what rank-stabilized adapters have in --print-config. */
+    /* Older programs rounded the alpha of rank-stabilized adapters in --print-config. */
     if (fabs(r->lora_alpha - a->alpha) > 1e-9 * a->alpha)
         return fail_usage(why, "lora_alpha: %g, but the adapter has %g", r->lora_alpha, a->alpha);
     r->lora_alpha = a->alpha;

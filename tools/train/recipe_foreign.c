@@ -1,6 +1,5 @@
-/* Keys of other programs' recipes: what each comes to here. The tables are in
- * recipe_foreign_trainer.c and recipe_foreign_programs.c; docs/recipe-keys.md is what
- * recipe_list_keys prints of them. */
+/* Translates keys of other programs' recipes to ours. The tables are in recipe_foreign_trainer.c
+ * and recipe_foreign_programs.c; recipe_list_keys prints them for docs/recipe-keys.md. */
 #include "tools/train/recipe_inside.h"
 #include "tools/train/recipe_scalar.h"
 
@@ -35,10 +34,10 @@ const char *recipe_foreign_says(const struct foreign_key *f, char text[FOREIGN_T
     return text;
 }
 
-/* What is empty does nothing in these programs. */
+/* An empty value has no effect in these programs. */
 static bool is_empty(const struct recipe_value *v) { return !*v->text || recipe_is_null(v); }
 
-/* Do two texts say the same: the same flag, number or word? */
+/* True if two texts mean the same flag, number or word. */
 static bool is_same(const char *a, const char *b)
 {
     struct scalar x = scalar_read(a), y = scalar_read(b);
@@ -49,7 +48,7 @@ static bool is_same(const char *a, const char *b)
     return !strcmp(a, b);
 }
 
-/* Copies the next of "a|b|c"; false: there is none. */
+/* Copies the next word of "a|b|c". Returns false if there is none. */
 static bool next_word(const char **list, char word[64])
 {
     if (!*list) return false;
@@ -59,7 +58,7 @@ static bool next_word(const char **list, char word[64])
     return true;
 }
 
-/* What a value is called here, by "theirs=ours|…". NULL: it has no name. */
+/* Translates a value by "theirs=ours|…". Returns NULL if it is not in the list. */
 static const char *translate(const char *pairs, const char *text, char word[64])
 {
     while (next_word(&pairs, word)) {
@@ -71,7 +70,7 @@ static const char *translate(const char *pairs, const char *text, char word[64])
     return NULL;
 }
 
-/* "true, false" of "true=s2|false=full". */
+/* Writes "true, false" for "true=s2|false=full". */
 static void list_theirs(const char *pairs, char text[200])
 {
     char word[64];

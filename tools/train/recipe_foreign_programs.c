@@ -1,5 +1,5 @@
-/* Keys of programs that train with Hugging Face's Trainer and have keys of their own: LongLoRA,
- * QLoRA, Axolotl and LLaMA-Factory. What is a key of ours has no row. */
+/* Keys of programs that use Hugging Face's Trainer and add keys of their own: LongLoRA, QLoRA,
+ * Axolotl and LLaMA-Factory. A key that we have under the same name has no row. */
 #include "tools/train/recipe_inside.h"
 
 #define LL "LongLoRA"
@@ -152,7 +152,7 @@ const struct foreign_key recipe_foreign_program_keys[] = {
     { "mmlu_source_max_len", QL, HARMLESS, 0, 0, "it counts with do_mmlu_eval alone" },
     { "compute_accuracy", LF, ONLY, 0, "false", "an evaluation computes the loss: write false" },
     { "predict_with_generate", LF, ONLY, 0, "false", "an evaluation computes the loss: write false; see {generate}" },
-    /* how long and how much */
+    /* length and batch size */
     { "num_epochs", AX, SAME_AS, "num_train_epochs", 0, "" },
     { "micro_batch_size", AX, SAME_AS, "per_device_train_batch_size", 0, "" },
     { "batch_size", AX, ANSWERED, 0, 0, "gradient_accumulation_steps: a batch divided by per_device_train_batch_size" },
@@ -168,7 +168,7 @@ const struct foreign_key recipe_foreign_program_keys[] = {
     { "loss_watchdog_threshold", AX, ONLY, 0, "", "early_stopping_patience ends a run that gets no better" },
     { "loss_watchdog_patience", AX, ONLY, 0, "", "early_stopping_patience ends a run that gets no better" },
     { "auto_resume_from_checkpoints", AX, SAME_AS, "resume_from_checkpoint", "true=auto|false=none", "where a run begins" },
-    /* how it is computed */
+    /* computation */
     { "use_full_attn", LL, SAME_AS, "attention", "true=full|false=s2", "shifted short attention, or full" },
     { "s2_attention", AX, SAME_AS, "attention", "true=s2|false=full", "shifted short attention, or full" },
     { "shift_attn", LF, SAME_AS, "attention", "true=s2|false=full", "shifted short attention, or full" },
@@ -191,7 +191,7 @@ const struct foreign_key recipe_foreign_program_keys[] = {
     { "device_map", AX, HARMLESS, 0, 0, "see --device" },
     { "world_size", AX, HARMLESS, 0, 0, "there is one process" },
     { "ray_run_name", LF, HARMLESS, 0, 0, "there is one process" },
-    /* what is said */
+    /* output */
     { "plot_loss", LF, HARMLESS, 0, 0, "make plot RUN=output_dir draws it" },
     { "use_swanlab", LF, ONLY, 0, "false", "nothing is uploaded: see report_to" },
     { "use_wandb", AX, ONLY, 0, "false", "nothing is uploaded: see report_to" },

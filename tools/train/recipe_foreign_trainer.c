@@ -1,5 +1,5 @@
-/* Keys of Hugging Face's Trainer (TrainingArguments of transformers 5.24, and those that 4.31
- * to 4.57 had besides) and of PEFT 0.21's LoraConfig. What is a key of ours has no row. */
+/* Keys of Hugging Face's Trainer (TrainingArguments of transformers 5.24, and those that only 4.31
+ * to 4.57 had) and of PEFT 0.21's LoraConfig. A key that we have under the same name has no row. */
 #include "tools/train/recipe_inside.h"
 
 #define HF "transformers"
@@ -8,7 +8,7 @@
 
 /* clang-format off */
 const struct foreign_key recipe_foreign_trainer_keys[] = {
-    /* how long and how much */
+    /* length and batch size */
     { "evaluation_strategy", HF4, SAME_AS, "eval_strategy", 0, "" },
     { "eval_on_start", HF, ONLY, 0, "false", "nothing is evaluated before the first step: {ppl} measures the base" },
     { "per_device_eval_batch_size", HF, HARMLESS, 0, 0, "an evaluation computes sample by sample; its loss does not depend on it" },
@@ -32,7 +32,7 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     { "length_column_name", HF, HARMLESS, 0, 0, "samples have no columns" },
     { "data_seed", HF, ONLY, 0, "", "the order of samples comes of seed too: leave it out" },
     { "full_determinism", HF, HARMLESS, 0, 0, "every run is deterministic" },
-    /* how it is computed */
+    /* computation */
     { "activation_checkpointing", HF, SAME_AS, "gradient_checkpointing", 0, "" },
     { "activation_checkpointing_kwargs", HF, HARMLESS, 0, 0, "what is computed again has the same bits" },
     { "gradient_checkpointing_kwargs", HF, HARMLESS, 0, 0, "what is computed again has the same bits" },
@@ -55,7 +55,7 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     { "use_cpu", HF, ONLY, 0, "false", "write --device cpu on the command line" },
     { "no_cuda", HF4, ONLY, 0, "false", "write --device cpu on the command line" },
     { "use_mps_device", HF4, HARMLESS, 0, 0, "see --device" },
-    /* what is said */
+    /* output */
     { "logging_nan_inf_filter", HF, HARMLESS, 0, 0, "a loss that is not finite stops the run" },
     { "log_on_each_node", HF, HARMLESS, 0, 0, "there is one process" },
     { "log_level", HF, HARMLESS, 0, 0, "see --quiet" },
@@ -69,14 +69,14 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     { "trackio_static_space_id", HF, HARMLESS, 0, 0, "nothing is uploaded: see report_to" },
     { "debug", HF, HARMLESS, 0, 0, "a value that is not finite is looked for by itself" },
     { "skip_memory_metrics", HF, HARMLESS, 0, 0, "see --dry-run" },
-    /* what is evaluated */
+    /* evaluation */
     { "prediction_loss_only", HF, HARMLESS, 0, 0, "an evaluation computes the loss" },
     { "eval_do_concat_batches", HF, HARMLESS, 0, 0, "an evaluation computes the loss" },
     { "eval_use_gather_object", HF, HARMLESS, 0, 0, "there is one process" },
     { "include_for_metrics", HF, HARMLESS, 0, 0, "an evaluation computes the loss" },
     { "include_inputs_for_metrics", HF4, HARMLESS, 0, 0, "an evaluation computes the loss" },
     { "batch_eval_metrics", HF, HARMLESS, 0, 0, "an evaluation computes the loss" },
-    /* what is kept */
+    /* checkpoints */
     { "save_only_model", HF, ONLY, 0, "false", "a checkpoint has all that a run needs to go on: write false" },
     { "save_on_each_node", HF, HARMLESS, 0, 0, "there is one process" },
     { "save_safetensors", HF4, HARMLESS, 0, 0, "results are safetensors" },

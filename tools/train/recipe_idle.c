@@ -1,4 +1,4 @@
-/* What somebody said that does nothing beside the other values. */
+/* Finds values that were set but have no effect beside the other values. */
 #include "tools/train/recipe_inside.h"
 
 static bool is_said(const struct recipe *r, const char *key)
@@ -8,7 +8,7 @@ static bool is_said(const struct recipe *r, const char *key)
 
 static bool is_word(const char *value, const char *word) { return !strcmp(value, word); }
 
-/* Keys that count under a condition alone. */
+/* Finds keys that have an effect only under a condition. */
 static void find_conditional(const struct recipe *r, void (*warn)(const char *))
 {
     bool is_full = is_word(r->method, "full");

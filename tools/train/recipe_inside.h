@@ -1,4 +1,5 @@
-/* recipe_inside.h - what the parts of a recipe share; for recipe*.c only. */
+/* recipe_inside.h - shared by recipe*.c only.
+ */
 #ifndef LONGQLORA_RECIPE_INSIDE_H
 #define LONGQLORA_RECIPE_INSIDE_H
 
@@ -6,11 +7,10 @@
 
 #include <yaml.h>
 
-/* STEPS: a count, or a share below 1 of all steps. WORDS: one of the words, or a list of
- * them. */
+/* STEPS: a count, or a share of all steps if below 1. WORDS: one word or a list of words. */
 enum recipe_kind { TEXT, COUNT, REAL, STEPS, FLAG, AUTO_FLAG, WORD, WORDS, NAMES, IGNORED };
 
-/* decides: the value decides the result, so a run cannot be resumed with another. */
+/* decides: the value changes the result, so a run cannot be resumed with another value. */
 struct recipe_key {
     const char *name;
     enum recipe_kind kind;
@@ -28,43 +28,46 @@ enum value_shape { VALUE_SCALAR, VALUE_LIST, VALUE_MAPPING };
 
 struct recipe_value {
     enum value_shape shape;
-    bool is_quoted;   /* a scalar in quotes is a text, but a number or a flag in them is taken */
-    const char *text; /* of a list: its scalars, joined by commas; of a mapping "" or "{...}" */
+    /* a quoted scalar is a text, but is accepted where a number or a flag is wanted */
+    bool is_quoted;
+    const char *text; /* of a list its scalars, joined by commas; of a mapping "" or "{...}" */
 };
 
-/* null, ~, or nothing at all. */
+/* True for null, ~ and an empty value. */
 bool recipe_is_null(const struct recipe_value *v);
-/* NULL: it is none of ours. */
+/* Returns our key of that name, or NULL. */
 const struct recipe_key *recipe_find_key(const char *name);
-/* The one reader of values, for files and for the command line. The value of a key that somebody
- * said has an origin. */
+/* Sets a key, for files and for the command line. origin: where the value was set. */
 int recipe_set(struct recipe *r, const struct recipe_key *k, const struct recipe_value *v,
                const char *origin, void (*ignored)(const char *key, const char *why),
                struct fail *why) MUST_USE;
-/* Of the key and of what is another name of it. NULL: nobody said it. Fails out of memory. */
+/* Sets the origin of a key and of its other names; NULL: not set by anyone. Fails if out of
+ * memory. */
 int recipe_set_origin(struct recipe *r, const struct recipe_key *k, const char *origin);
-/* Fails, naming the nearest. */
+/* Fails and names the nearest known key. */
 int recipe_unknown_key(const char *name, struct fail *why) MUST_USE;
-/* Is the value of the key the same in both? */
+/* True if both recipes have the same value. */
 bool recipe_same_value(const struct recipe *a, const struct recipe *b, const struct recipe_key *k);
-/* A value of the command line, which is YAML. *document: to be deleted when the value is done
- * with. */
+/* Parses a value of the command line as YAML. The caller deletes *document when the value is no
+ * longer used. */
 int recipe_parse_value(const char *key, const char *text, struct recipe_value *v, char list[1024],
                        yaml_document_t *document, struct fail *why) MUST_USE;
 
 /* ---- keys of other programs ---- */
 
-/* SAME_AS: another name of ours. HARMLESS: nothing here depends on it. ONLY: as long as it has one
- * of some values, at which it does nothing. ANSWERED: refused, with what takes its place. */
+/* SAME_AS: another name of one of our keys. HARMLESS: nothing here depends on it. ONLY: accepted
+ * with the listed values, with which it has no effect. ANSWERED: refused, with advice. */
 enum foreign_kind { SAME_AS, HARMLESS, ONLY, ANSWERED };
 
 struct foreign_key {
     const char *name;
-    const char *programs; /* that have it */
+    const char *programs; /* the programs that have it */
     enum foreign_kind kind;
-    const char *ours;   /* SAME_AS: the key */
-    const char *values; /* SAME_AS: "theirs=ours|…", NULL: as they are; ONLY: "false|0" */
-    const char *says;   /* why, or what to do; "{pack}" is that program: see recipe_foreign_says */
+    const char *ours; /* SAME_AS: our key */
+    /* SAME_AS: "theirs=ours|…", NULL: the values are the same; ONLY: "false|0" */
+    const char *values;
+    /* the reason or advice; recipe_foreign_says replaces "{pack}" by the name of that program */
+    const char *says;
 };
 
 enum { FOREIGN_KEYS_MAX = 512 };
@@ -72,25 +75,25 @@ enum { FOREIGN_KEYS_MAX = 512 };
 extern const struct foreign_key recipe_foreign_trainer_keys[], recipe_foreign_program_keys[];
 extern const int recipe_foreign_trainer_key_count, recipe_foreign_program_key_count;
 
-/* NULL: it is not known. */
+/* Returns the key, or NULL if it is unknown. */
 const struct foreign_key *recipe_foreign_find(const char *name);
 int recipe_foreign_take(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
                         const char *origin, void (*ignored)(const char *key, const char *why),
                         struct fail *why) MUST_USE;
 enum { FOREIGN_TEXT = 300 };
-/* What it says, with programs as they are called here; returns text. */
+/* Writes the key's `says` with the installed names of the programs. Returns text. */
 const char *recipe_foreign_says(const struct foreign_key *f, char text[FOREIGN_TEXT]);
-/* The i-th of all; NULL: there are no more. */
+/* Returns the i-th key of all tables, or NULL after the last. */
 const struct foreign_key *recipe_foreign_at(int i);
 
-/* ---- the rest ---- */
+/* ---- other functions ---- */
 
-/* A copy that lives as long as the recipe; NULL: out of memory. */
+/* Copies a text for the lifetime of the recipe. NULL: out of memory. */
 const char *recipe_keep_text(struct recipe *r, const char *text);
-/* Where the value of a key that there is comes from; NULL: nobody said one. */
+/* Returns a pointer to the origin of a known key; the origin is NULL if nobody set the key. */
 const char **recipe_origin(struct recipe *r, const char *key);
 
-/* Are its numbers such that what is computed of them fits? */
+/* Fails if a number is so large that what is computed from it would overflow. */
 int recipe_check_ranges(const struct recipe *r, struct fail *why) MUST_USE;
 
 #endif

@@ -1,11 +1,11 @@
-/* A recipe's values on their way out: as YAML that reads back, as a table, as JSON. */
+/* Prints a recipe: as YAML that reads back, as a table, as JSON. */
 #include "tools/train/recipe_inside.h"
 
 #include <ctype.h>
 #include <math.h>
 #include <strings.h>
 
-/* The shortest decimal that reads back as the same number. */
+/* Prints the shortest decimal that reads back as the same number. */
 static void print_real(double x, char *text, size_t size)
 {
     for (int digits = 1; digits <= 17; digits++) {
@@ -14,7 +14,8 @@ static void print_real(double x, char *text, size_t size)
     }
 }
 
-/* A value that is no text; texts are returned, "" for those that nobody said. */
+/* Returns a value as text. `room` holds numbers and flags; texts are returned directly, "" if they
+ * are not set. */
 static const char *value_text(const struct recipe *r, const struct recipe_key *k, char room[64])
 {
     static const char *const toggles[] = { "auto", "false", "true" };
@@ -44,8 +45,7 @@ bool recipe_same_value(const struct recipe *a, const struct recipe *b, const str
 
 /* ---- YAML ---- */
 
-/* Reads one character of UTF-8, which must be the shortest form and no surrogate; -1 if it is
- * none. */
+/* Reads one UTF-8 character. Returns -1 if it is invalid, overlong or a surrogate. */
 static long next_character(const unsigned char **at)
 {
     static const long least[] = { 0, 0x80, 0x800, 0x10000 };
@@ -62,7 +62,8 @@ static long next_character(const unsigned char **at)
     return c;
 }
 
-/* What YAML does not allow as it is, and what a terminal obeys or does not show. */
+/* True for characters that YAML forbids unescaped, that a terminal obeys, or that it does not
+ * show. */
 static bool needs_escape(long c)
 {
     return c < 0x20 || (c >= 0x7f && c <= 0xa0) || c == 0xad || c == 0x61c ||
@@ -70,7 +71,7 @@ static bool needs_escape(long c)
            (c >= 0x2060 && c <= 0x206f) || c == 0xfeff || (c & 0xfffe) == 0xfffe;
 }
 
-/* Would every reader of YAML take the bare text for a text, and for this one? */
+/* True if every YAML reader takes the unquoted text for exactly this text. */
 static bool is_plain(const char *s)
 {
     static const char *const words[] = {
@@ -85,7 +86,7 @@ static bool is_plain(const char *s)
     return !s[length] && s[length - 1] != ':';
 }
 
-/* In double quotes where it must be; -1 if it is not UTF-8. */
+/* Prints a text, in double quotes if needed. Returns -1 if it is not UTF-8. */
 static int print_text(const char *text, FILE *to)
 {
     if (is_plain(text)) return fputs(text, to) < 0 ? -1 : 0;
@@ -104,7 +105,7 @@ static int print_text(const char *text, FILE *to)
     return 0;
 }
 
-/* Of a comment, which nobody reads back. */
+/* Prints an origin in a comment, which need not read back. */
 static void print_origin(const char *origin, FILE *to)
 {
     for (const unsigned char *at = (const unsigned char *)origin, *from = at; *at; from = at) {
@@ -140,7 +141,7 @@ int recipe_print(const struct recipe *r, FILE *to, struct fail *why)
     return 0;
 }
 
-/* What a key of another program comes to. */
+/* Prints the row of another program's key. */
 static void print_foreign(const struct foreign_key *f, FILE *to)
 {
     const char *values = f->values ? f->values : "";
@@ -228,7 +229,8 @@ json_t *recipe_to_json(const struct recipe *r)
             value = json_real(*(const double *)at);
         else if (k->kind == FLAG)
             value = json_boolean(*(const bool *)at);
-        /* A flag once, which older programs wrote: their true was the embedding alone. */
+        /* Older programs wrote this key as a flag whose true meant the embedding without the
+         * head. */
         else if (at == &r->train_embedding && !strcmp(r->train_embedding, "false"))
             value = json_false();
         else

@@ -22,7 +22,8 @@ static const struct {
     { "lora_rank", AT(lora_rank), RECIPE_RANK_MAX },
 };
 
-/* Numbers that f32 has; of the others the sizes are no matter. */
+/* These numbers must be representable as f32. The magnitude of the other numbers does not
+ * matter. */
 static const struct {
     const char *name;
     size_t at;

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NUMBER_MAX = 128 }; /* characters of a number */
+enum { NUMBER_MAX = 128 }; /* most characters of a number */
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-/* The first character that is neither a digit of the set nor an underscore. */
+/* Returns the first character that is neither a digit of the set nor an underscore. */
 static const char *after_digits(const char *s, const char *set)
 {
     while (*s && (*s == '_' || strchr(set, *s)))
@@ -19,7 +19,7 @@ static const char *after_digits(const char *s, const char *set)
     return s;
 }
 
-/* ":30:00", each below 60; NULL: no such thing. */
+/* Skips sexagesimal parts such as ":30:00", each below 60. Returns NULL if there are none. */
 static const char *after_sixties(const char *s)
 {
     if (*s != ':') return NULL;
@@ -44,7 +44,8 @@ static bool is_sixties(const char *s)
     return !*s && is_integer;
 }
 
-/* 0x1f and 0b101; 1_000 is the caller's. false: it is none, or one that no int64_t holds. */
+/* Reads 0x1f and 0b101; the caller handles 1_000. Returns false if it is not such a number or
+ * exceeds int64_t. */
 static bool read_based(const char *s, bool is_negative, struct scalar *to)
 {
     static const char hexadecimal[] = "0123456789abcdefABCDEF";
@@ -65,8 +66,8 @@ static bool read_based(const char *s, bool is_negative, struct scalar *to)
     return true;
 }
 
-/* Is it digits, a point with digits before or after it, and perhaps an exponent? *is_integer: are
- * they digits alone? */
+/* True for digits with an optional point, which needs a digit on one side, and an optional
+ * exponent. *is_integer: there are only digits. */
 static bool is_decimal(const char *s, bool *is_integer)
 {
     static const char decimal[] = "0123456789";
@@ -90,7 +91,7 @@ static bool is_decimal(const char *s, bool *is_integer)
     return !*s;
 }
 
-/* text: with its sign. */
+/* text: the number with its sign. */
 static struct scalar read_decimal(const char *text, bool is_integer)
 {
     struct scalar result = { .kind = SCALAR_TEXT };

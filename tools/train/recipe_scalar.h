@@ -1,9 +1,10 @@
-/* recipe_scalar.h - what a plain scalar of YAML is.
+/* recipe_scalar.h - the type and value of a plain YAML scalar.
  *
- * YAML 1.1 as PyYAML 6 resolves it, which Hugging Face's programs read recipes with, but for two
- * things. Numbers that it takes for texts ("1e-4", "2e5", "-.5") are numbers, as the programs make
- * of them afterwards. What readers of YAML 1.1 and 1.2 take for different numbers has kinds of its
- * own, so that it can be refused by name: nobody means 8 with "010", or 90 with "1:30".
+ * Scalars are resolved as by PyYAML 6 (YAML 1.1), with which Hugging Face's programs read recipes,
+ * with two exceptions. Numbers that PyYAML takes for texts ("1e-4", "2e5", "-.5") are numbers,
+ * because the programs convert them afterwards. Scalars that YAML 1.1 and 1.2 read as different
+ * numbers have kinds of their own, so that they can be refused by name: nobody means 8 by "010", or
+ * 90 by "1:30".
  */
 #ifndef LONGQLORA_RECIPE_SCALAR_H
 #define LONGQLORA_RECIPE_SCALAR_H
@@ -16,7 +17,7 @@ enum scalar_kind {
     SCALAR_TRUE,
     SCALAR_INTEGER,
     SCALAR_REAL,
-    SCALAR_INFINITE,     /* .inf, .nan, or a number that no double holds */
+    SCALAR_INFINITE,     /* .inf, .nan, or a number too large for a double */
     SCALAR_LEADING_ZERO, /* 010, 0o10 */
     SCALAR_SIXTIES,      /* 1:30, 1:30.5 */
     SCALAR_TEXT,
@@ -24,11 +25,11 @@ enum scalar_kind {
 
 struct scalar {
     enum scalar_kind kind;
-    int64_t integer; /* of SCALAR_INTEGER */
-    double real;     /* of SCALAR_INTEGER and SCALAR_REAL */
+    int64_t integer; /* value of SCALAR_INTEGER */
+    double real;     /* value of SCALAR_INTEGER and SCALAR_REAL */
 };
 
-/* Of the text of a plain scalar; whether a quoted one may be a number is for the caller to say. */
+/* Reads the text of a plain scalar. The caller decides whether a quoted scalar may be a number. */
 struct scalar scalar_read(const char *text);
 
 #endif

@@ -1,4 +1,4 @@
-/* A value, as a recipe or the command line has it, becomes that of a key. */
+/* Sets a key to a value from a recipe or from the command line. */
 #include "tools/train/recipe_inside.h"
 #include "tools/train/recipe_scalar.h"
 
@@ -18,7 +18,8 @@ static bool is_key(const struct recipe_key *k, const char *name) { return !strcm
 
 /* ---- null ---- */
 
-/* Where the reference has no None, a value was forgotten: the default would be a guess. */
+/* True if the reference does not allow None. A null then means that a value was forgotten, and the
+ * default would be a guess. */
 static bool needs_value(const struct recipe_key *k)
 {
     static const char *const names[] = { "learning_rate",
@@ -45,7 +46,7 @@ static bool needs_value(const struct recipe_key *k)
     return false;
 }
 
-/* The value is what it was before anyone said one. */
+/* Resets a key to its default. */
 static void set_default(struct recipe *r, const struct recipe_key *k)
 {
     static const size_t sizes[] = {
@@ -66,15 +67,15 @@ static int set_null(struct recipe *r, const struct recipe_key *k, const char *or
         return fail_usage(why, "%s has no value: write one, or leave the key out", k->name);
     set_default(r, k);
     if (!is_key(k, "save_total_limit")) return 0;
-    /* None is no limit to Hugging Face's Trainer. */
+    /* For Hugging Face's Trainer None means no limit. */
     r->save_total_limit = 0;
     return recipe_set_origin(r, k, origin) ? fail(why, "out of memory") : 0;
 }
 
 /* ---- numbers ---- */
 
-/* Says what is the matter with a number that readers of YAML take for different ones. 1: nothing.
- */
+/* Refuses a number that YAML readers understand differently, and says how. Returns 1 if the number
+ * is unambiguous. */
 static int refuse_odd(const char *key, const char *text, enum scalar_kind kind, struct fail *why)
 {
     switch (kind) {
@@ -104,7 +105,7 @@ static int set_count(struct recipe *r, const struct recipe_key *k, const char *t
                     (s.kind == SCALAR_REAL && fabs(s.real) < 0x1p53 && s.real == floor(s.real));
     if (refuse_odd(k->name, text, s.kind, why) < 0) return -1;
     int64_t n = s.kind == SCALAR_INTEGER ? s.integer : is_whole ? (int64_t)s.real : 0;
-    /* Any number below 0 is no limit to Hugging Face's Trainer. */
+    /* For Hugging Face's Trainer any negative number means no limit. */
     if (n < 0 && (is_key(k, "max_steps") || is_key(k, "save_total_limit"))) n = 0;
     if (!is_whole || n < 0) return fail_usage(why, "%s: '%.60s' is not a count", k->name, text);
     *(int64_t *)value_at(r, k) = n;
@@ -126,7 +127,7 @@ static int set_real(struct recipe *r, const struct recipe_key *k, const char *te
     return 0;
 }
 
-/* As transformers 5 has it, a number below 1 is a share of all steps, which is warmup_ratio's. */
+/* In transformers 5 warmup_steps below 1 is a share of all steps, which is our warmup_ratio. */
 static bool is_share(const char *text)
 {
     struct scalar s = scalar_read(text);
@@ -154,7 +155,8 @@ static int set_toggle(struct recipe *r, const struct recipe_key *k, const char *
     return 0;
 }
 
-/* The word that a text is, or that a flag stands for: YAML 1.1 makes False of "no". NULL: none. */
+/* Returns the word of the list that equals the text, or NULL. YAML 1.1 reads some words as flags,
+ * for example "no" as False, so a flag is turned back into its word. */
 static const char *word_of(const char *words, const char *text)
 {
     static const char *const yes[] = { "true", "yes", "on" }, *const no[] = { "false", "no",
@@ -184,7 +186,7 @@ static int set_word(struct recipe *r, const struct recipe_key *k, const char *te
     return keep(r, k, word, why);
 }
 
-/* Reads the next name of "a, b,c", without spaces around it; NULL: there is no other. */
+/* Reads the next name of "a, b,c" without the spaces around it. Returns NULL after the last. */
 static const char *next_name(const char **list, char name[64])
 {
     const char *from = *list;
@@ -199,7 +201,7 @@ static const char *next_name(const char **list, char name[64])
     return name;
 }
 
-/* Of report_to: "all" is what there is, which is tensorboard. */
+/* For report_to, "all" means all that exists here, which is tensorboard. */
 static int set_words(struct recipe *r, const struct recipe_key *k, const char *text,
                      struct fail *why)
 {
@@ -220,7 +222,7 @@ static int set_names(struct recipe *r, const struct recipe_key *k, const char *t
     const char *list = text;
     size_t used = 0;
     joined[0] = 0;
-    /* PEFT's word for the same; it has the head in neither. */
+    /* PEFT's name for all linears of the layers, without the head */
     if (!strcmp(text, "all-linear")) return keep(r, k, "all", why);
     if (strlen(text) >= sizeof joined) return fail_usage(why, "%s: the list is too long", k->name);
     while (*text && next_name(&list, name))
@@ -229,7 +231,7 @@ static int set_names(struct recipe *r, const struct recipe_key *k, const char *t
     return keep(r, k, joined, why);
 }
 
-/* Paths of the reference are expanded where they begin with a "~". */
+/* Expands a leading "~" in paths, as the reference does. */
 static int set_text(struct recipe *r, const struct recipe_key *k, const char *text,
                     struct fail *why)
 {
@@ -249,7 +251,7 @@ static int set_text(struct recipe *r, const struct recipe_key *k, const char *te
     return keep(r, k, path, why);
 }
 
-/* ---- any ---- */
+/* ---- any value ---- */
 
 static int set_scalar(struct recipe *r, const struct recipe_key *k, const char *text,
                       struct fail *why)
@@ -276,7 +278,7 @@ static int set_scalar(struct recipe *r, const struct recipe_key *k, const char *
     }
 }
 
-/* A run goes on from its newest checkpoint where the value is true, as in the Trainer. */
+/* As in the Trainer, true means the newest checkpoint. */
 static const char *checkpoint_word(const char *text)
 {
     enum scalar_kind kind = scalar_read(text).kind;

@@ -1,4 +1,5 @@
-/* Recipes as YAML: one document, one flat mapping; and one value of the command line. */
+/* Reads recipes as YAML: one document, one flat mapping. Also reads one value of the command
+ * line. */
 #include "lib/common/file.h"
 #include "lib/common/file_kind.h"
 #include "lib/common/program.h"
@@ -34,8 +35,8 @@ static bool begins(const char *text, size_t bytes, const char *with)
     return bytes >= strlen(with) && !memcmp(text, with, strlen(with));
 }
 
-/* A file of another kind is told as what it is: of most of them YAML only says that a character is
- * not allowed. */
+/* Recognises files of other kinds, because for most of them libyaml would only say that a character
+ * is not allowed. */
 static int check_kind(const char *path, const char *text, size_t bytes, struct fail *why)
 {
     enum file_kind kind = file_kind_of(text, bytes < FILE_KIND_HEAD ? bytes : FILE_KIND_HEAD);
@@ -50,7 +51,7 @@ static int check_kind(const char *path, const char *text, size_t bytes, struct f
     case FILE_KIND_OTHER:
         return 0;
     case FILE_KIND_UTF16:
-        if (has_mark) return 0; /* libyaml reads it */
+        if (has_mark) return 0; /* libyaml handles UTF-16 with a byte order mark */
         break;
     case FILE_KIND_ZSTD:
         return fail_usage(
@@ -81,7 +82,7 @@ static const yaml_char_t *tag_of(const yaml_event_t *e)
                                                   : NULL;
 }
 
-/* Depth and number of what has come so far. Aliases are values too. */
+/* Counts the depth and the number of values so far. Aliases count as values. */
 static int count_event(const yaml_event_t *e, struct count *n, struct fail *why)
 {
     bool opens = e->type == YAML_SEQUENCE_START_EVENT || e->type == YAML_MAPPING_START_EVENT;
@@ -100,7 +101,7 @@ static int count_event(const yaml_event_t *e, struct count *n, struct fail *why)
     return 0;
 }
 
-/* path: of a file, in which places are told, or NULL. */
+/* path: name of the file, for the place of an error; NULL: no file. */
 static int blame(const char *path, yaml_mark_t mark, struct fail *why)
 {
     char place[300];
@@ -109,8 +110,8 @@ static int blame(const char *path, yaml_mark_t mark, struct fail *why)
     return fail_in(why, place);
 }
 
-/* Reads event by event up to the first that is beyond a limit, or that is not YAML: what that is
- * libyaml says when it makes the document. */
+/* Checks the limits event by event, up to the first event that is beyond a limit or invalid.
+ * libyaml reports invalid YAML when it builds the document. */
 static int check_events(yaml_parser_t *parser, const char *path, struct fail *why)
 {
     struct count n = { 0 };
@@ -126,7 +127,8 @@ static int check_events(yaml_parser_t *parser, const char *path, struct fail *wh
     return status;
 }
 
-/* What libyaml says of a text that is none; of tabs it only says that they begin nothing. */
+/* Reports what libyaml says of invalid YAML. It explains tabs badly, so they have a message of
+ * their own. */
 static int blame_parser(const yaml_parser_t *parser, const char *path, const char *text,
                         size_t bytes, struct fail *why)
 {
@@ -163,7 +165,7 @@ static int load_document(yaml_document_t *doc, const char *path, const char *tex
 
 /* ---- values ---- */
 
-/* Scalars as one text, "a,b,c". */
+/* Joins scalars to one text, "a,b,c". */
 static int join_list(yaml_document_t *doc, const yaml_node_t *node, char list[1024],
                      struct fail *why)
 {
@@ -182,7 +184,7 @@ static int join_list(yaml_document_t *doc, const yaml_node_t *node, char list[10
     return 0;
 }
 
-/* node: NULL for no value. The list is joined only where it is a list of words that is wanted. */
+/* node NULL: there is no value. A list is joined only if the key wants a list. */
 static int value_of_node(yaml_document_t *doc, const yaml_node_t *node, bool wants_list,
                          struct recipe_value *v, char list[1024], struct fail *why)
 {
@@ -224,12 +226,12 @@ struct file {
     struct recipe *r;
     yaml_document_t doc;
     const char *path;
-    bool seen[RECIPE_KEYS_MAX]; /* keys of which this file has said a value */
+    bool seen[RECIPE_KEYS_MAX]; /* keys that this file has set */
     void (*ignored)(const char *, const char *);
 };
 
-/* Two names of one value: max_seq_length and model_max_length, lora_r and lora_rank. Marks what the
- * pair has said; fails if it said another thing before. */
+/* Some values have two names, such as max_seq_length and model_max_length, or lora_r and lora_rank.
+ * Marks both as set; fails if the other name set another value. */
 static int check_others(struct file *f, const struct recipe *before, const char *name,
                         struct fail *why)
 {
@@ -256,7 +258,7 @@ static int read_value(struct file *f, const char *name, yaml_node_t *node, struc
     const struct recipe_key *target = k                        ? k
                                       : other->kind == SAME_AS ? recipe_find_key(other->ours)
                                                                : NULL;
-    /* Another name has said it. */
+    /* A null does not reset a value that was set by its other name. */
     if (target && recipe_is_null(&v) && f->seen[target - recipe_keys]) return 0;
     snprintf(origin, sizeof origin, "%.240s:%zu", f->path, node->start_mark.line + 1);
     if (k ? recipe_set(f->r, k, &v, origin, f->ignored, why)
@@ -271,7 +273,7 @@ static const char *name_of(const struct file *f, const yaml_node_pair_t *pair)
     return node->type == YAML_SCALAR_NODE ? (const char *)node->data.scalar.value : NULL;
 }
 
-/* Is the key one that stands before? */
+/* True if the same key stands before this node. */
 static bool stands_before(const struct file *f, const yaml_node_t *root,
                           const yaml_node_pair_t *pair)
 {

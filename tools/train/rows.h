@@ -1,12 +1,13 @@
-/* rows.h - do samples fit a model whose vocabulary has another size than their tokenizer's? */
+/* rows.h - checks that samples fit a model whose vocabulary differs in size from their tokenizer's.
+ */
 #ifndef LONGQLORA_ROWS_H
 #define LONGQLORA_ROWS_H
 
 #include "lib/stream/tokens.h"
 
-/* A tokenizer may have fewer tokens than the model has rows (padding, tokens that were added to the
- * model alone). Where it has more, all samples are looked through, and a token beyond the rows
- * fails by name. */
+/* A tokenizer may have fewer tokens than the model has rows, because of padding or tokens that were
+ * added to the model. If it has more, all samples are read. Fails at the first token that has no
+ * row, and names it. */
 int rows_check(struct reader *samples, const struct sample_info *info, int64_t rows,
                struct fail *why) MUST_USE;
 

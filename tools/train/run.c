@@ -13,9 +13,9 @@
 static struct fail why;
 static volatile sig_atomic_t stop_signal;
 
-/* Those that a person or an impatient system sends twice mean it. SIGHUP comes twice by itself
- * (from the terminal and the shell), SIGXCPU each second, and after any of them a batch system's
- * SIGTERM. */
+/* A second SIGINT, SIGTERM or SIGQUIT ends the program at once, because a person or an impatient
+ * system sent it. Others repeat by themselves: SIGHUP comes from the terminal and the shell,
+ * SIGXCPU every second. A batch system follows any of them with SIGTERM. */
 static void ask_to_stop(int number)
 {
     static volatile sig_atomic_t wishes;
@@ -33,7 +33,7 @@ static void ask_to_stop(int number)
 
 static void say(const char *text) { note("%s", text); }
 
-/* Steps have lines of their own: where they take long, lines of samples stand between. */
+/* Shows progress in samples, but rarely, because each step has a line of its own. */
 static void begin_progress(const struct trainer *t)
 {
     double each = (double)(t->recipe->batch_size * t->recipe->accumulation);
@@ -43,8 +43,8 @@ static void begin_progress(const struct trainer *t)
     progress_begin(&p);
 }
 
-/* What fails beside the steps (an evaluation, a line of the log, reading a sample) is no reason to
- * lose those that are done. */
+/* If something other than a step fails (an evaluation, the log, reading a sample), saves the steps
+ * that are done before it dies. */
 static int or_save(struct trainer *t, int status)
 {
     struct fail lack = { .status = STATUS_DONE };
@@ -53,7 +53,7 @@ static int or_save(struct trainer *t, int status)
     return or_die(status, &why);
 }
 
-/* With what it means for the best model. Steps are counted without the time that it takes. */
+/* Evaluates, and updates the best model. The time does not count as that of steps. */
 static void evaluate(struct trainer *t, struct log *log)
 {
     struct evaluation e;
@@ -74,8 +74,8 @@ static void evaluate(struct trainer *t, struct log *log)
     begin_progress(t);
 }
 
-/* An evaluation that a signal stopped, after which the run goes on, or one after what were the last
- * steps of a shorter run. */
+/* Makes up for an evaluation that is due at the step from which the run resumes: a signal
+ * interrupted it, or the run was shorter then and ended at this step. */
 static void catch_up(struct trainer *t, struct log *log)
 {
     int64_t step = t->state.step;
@@ -105,7 +105,8 @@ static void take_steps(struct trainer *t)
 {
     struct log log;
     signals_handle_ends(ask_to_stop, true);
-    signal_handle(SIGPIPE, ask_to_stop, true); /* sent: data are written to no pipe here */
+    /* messages may go to a pipe (tee); when its reader ends, the run saves and stops */
+    signal_handle(SIGPIPE, ask_to_stop, true);
     or_die(log_open(&log, t, &why), &why);
     if (t->resumed && t->state.since == t->resumed) or_die(log_schedules(&log, t, &why), &why);
     begin_progress(t);

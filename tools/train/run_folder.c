@@ -23,7 +23,7 @@ void run_folder_path(const struct run_folder *f, const char *name, char path[409
     snprintf(path, 4096, "%s/%.*s", f->path, RUN_NAME - 1, name);
 }
 
-/* ---- what a killed run left ---- */
+/* ---- remains of a killed run ---- */
 
 static int clear_left(const struct run_folder *f, const char *path, const char *purpose)
 {
@@ -50,7 +50,7 @@ static int remove_left(const struct run_folder *f, struct fail *why)
 
 /* ---- the record ---- */
 
-/* A run that came to nothing removes an empty one. */
+/* True if the open folder still has its path. Another process may have removed an empty folder. */
 bool run_folder_is_there(const struct run_folder *f)
 {
     struct stat opened, named;
@@ -60,9 +60,9 @@ bool run_folder_is_there(const struct run_folder *f)
 
 static int lock_folder(struct run_folder *f, struct fail *why);
 
-/* Who moves the folder away may begin another run under its name: this one goes with it. One that
- * was removed is made again, since what a run has made is not lost; beside its place, if that is
- * taken. */
+/* Finds the folder again after somebody moved or removed it. A moved folder is followed, because
+ * another run may have begun under its old name. A removed folder is created anew, so that the work
+ * is not lost, under a name with -2 and so on if the old name is taken. */
 static int find_again(struct run_folder *f, struct fail *why)
 {
     enum { PLACES = 9 };
@@ -106,8 +106,7 @@ static int read_record(struct run_folder *f, struct fail *why)
     return fail_input(why, "%.470s", more);
 }
 
-/* 1: somebody put something in the place of the record, or changed it. -1: that cannot be told now
- * (no memory). */
+/* Returns 1 if somebody replaced or changed the record, and -1 if memory is too short to tell. */
 static int is_record_taken(const struct run_folder *f, const char *path, struct fail *why)
 {
     char now[STREAM_DIGEST_TEXT];
@@ -117,7 +116,8 @@ static int is_record_taken(const struct run_folder *f, const char *path, struct 
     return digest_file(path, now, why) ? -1 : strcmp(now, f->written) != 0;
 }
 
-/* Without it nobody knows any more what is the run's, but the run goes on. */
+/* Writes the record. If the record was lost, the run goes on without it, and what it makes from
+ * then on is not recorded. */
 int run_folder_write(struct run_folder *f, struct fail *why)
 {
     char path[4096];
@@ -203,7 +203,7 @@ void run_folder_close(struct run_folder *f)
     *f = (struct run_folder){ 0 };
 }
 
-/* ---- whose is it? ---- */
+/* ---- ownership ---- */
 
 static bool lists(const json_t *list, const char *digest)
 {
@@ -216,7 +216,7 @@ static bool lists(const json_t *list, const char *digest)
     return false;
 }
 
-/* What stands there has the digest to *digest; false if it is neither a file nor a checkpoint. */
+/* Sets *digest to that of the file or checkpoint of this name. Returns false if it is neither. */
 static bool digest_of_name(const struct run_folder *f, const char *name, bool is_folder,
                            char digest[STREAM_DIGEST_TEXT])
 {
@@ -242,7 +242,7 @@ bool run_folder_owns(const struct run_folder *f, const char *name)
     return digest_of_name(f, name, is_folder, digest) && lists(list, digest);
 }
 
-/* Something that programs of ours write, which a lost record would know. */
+/* True for a file that our programs write, which may be the run's if its record was lost. */
 static bool is_like_ours(const char *path, const char *name)
 {
     char manifest[4096 + 32];
@@ -296,7 +296,7 @@ int run_folder_expect(struct run_folder *f, const char *kind, const char *name, 
                : 0;
 }
 
-/* ---- what the run says of itself ---- */
+/* ---- the record's content ---- */
 
 int run_folder_prepare(struct run_folder *f, struct fail *why)
 {
@@ -378,13 +378,13 @@ int run_folder_clear(struct run_folder *f, struct fail *why)
     return 0;
 }
 
-/* ---- making ---- */
+/* ---- making and placing ---- */
 
 int run_folder_make(struct run_folder *f, const char *purpose, char path[4096], struct fail *why)
 {
     if (find_again(f, why)) return -1;
     snprintf(path, 4096, "%s/%s.%s", f->path, f->mark, purpose);
-    clear_left(f, path, purpose); /* what failed to be removed before */
+    clear_left(f, path, purpose); /* removes what an earlier attempt failed to remove */
     sigset_t before;
     signals_block(&before);
     int error = mkdir(path, 0777) ? errno : 0;
@@ -393,22 +393,22 @@ int run_folder_make(struct run_folder *f, const char *purpose, char path[4096], 
     return error ? fail(why, "%s: cannot create: %s", path, strerror(error)) : 0;
 }
 
-/* What a checkpoint was exchanged for is not removed here: it may hold somebody's files. */
+/* Does not remove a checkpoint that was exchanged away, because it may hold files of others. */
 void run_folder_unmake(const char *path, const char *shown, struct fail *why)
 {
     fail_rename(why, path, shown);
     unfinished_folder_remove();
 }
 
-/* What replaces something has its permissions. */
+/* A replacement gets the permissions of what it replaces. */
 static void take_mode(const char *made, const char *path)
 {
     struct stat st;
     if (!lstat(path, &st)) (void)!chmod(made, st.st_mode & 07777);
 }
 
-/* Where a file system cannot exchange two names, one has none for a moment. 1: somebody's stands
- * there. */
+/* Exchanges two names. If the file system cannot do that, the old one is removed first and the name
+ * is free for a moment. Returns 1 if a file of somebody else has the name. */
 static int exchange(const char *made, const char *path, bool has_own, struct fail *why)
 {
     enum { EXCHANGE = 1 << 1 }; /* RENAME_EXCHANGE */
@@ -417,13 +417,13 @@ static int exchange(const char *made, const char *path, bool has_own, struct fai
         if (checkpoint_remove(path, why)) return -1;
         has_own = false;
     }
-    /* What holds nothing is replaced, and nothing else. */
+    /* Only an empty folder can be replaced. */
     if (!has_own && !rename(made, path)) return 0;
     if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) return 1;
     return fail(why, "%s: cannot rename into place: %s", path, strerror(errno));
 }
 
-/* 1: the name is taken. */
+/* Puts `made` in place. Returns 1 if the name is taken. */
 static int place(struct run_folder *f, const char *made, const char *name, struct fail *why)
 {
     char path[4096], digest[STREAM_DIGEST_TEXT];
@@ -435,7 +435,7 @@ static int place(struct run_folder *f, const char *made, const char *name, struc
         run_folder_expect(f, "folders", name, digest, why) || run_folder_write(f, why))
         return -1;
     take_mode(made, path);
-    /* A signal that ends the program waits until nothing half done is left. */
+    /* Signals that end the program are blocked until no half-done state is left. */
     sigset_t before;
     signals_block(&before);
     int status = exchange(made, path, has_own, why);
@@ -454,7 +454,7 @@ int run_folder_place(struct run_folder *f, const char *made, const char *wanted,
     enum { NAMES = 100 };
     run_folder_name(f, wanted, name);
     int status = place(f, made, name, why);
-    /* Taken just now. */
+    /* The name was taken a moment ago, so the next one is tried. */
     for (int i = 2; i <= NAMES && status > 0; i++) {
         snprintf(name, RUN_NAME, "%.200s-%d", wanted, i);
         status = place(f, made, name, why);
@@ -473,7 +473,7 @@ static int place_file(struct run_folder *f, const char *made, const char *name, 
                             : 0;
 }
 
-/* Calls place_file, or records digests, for each file but `last`. */
+/* Puts each file in place, or records its digest; `last` is left to the caller. */
 static int for_files(struct run_folder *f, const char *made, const char *last, bool places,
                      struct fail *why)
 {
@@ -494,7 +494,7 @@ static int for_files(struct run_folder *f, const char *made, const char *last, b
     return status;
 }
 
-/* The first file of `made` whose name is taken. */
+/* Finds the first file of `made` whose name is taken by somebody else's. */
 static bool find_taken(const struct run_folder *f, const char *made, struct fail *why)
 {
     bool is_found = false;

@@ -1,4 +1,5 @@
-/* Names of what a run keeps in its folder: checkpoints and the best models; and which stay. */
+/* Names what a run keeps in its folder, checkpoints and best models, and decides which of them
+ * stay. */
 #include "tools/train/run_folder.h"
 
 #include "lib/common/output.h"
@@ -31,7 +32,7 @@ void run_folder_name(const struct run_folder *f, const char *wanted, char name[R
         if (is_own) break;
         bool is_free = run_folder_is_free(f, at);
         if (is_free && !free_one) free_one = i;
-        /* Behind a gap there is nothing of the run's. */
+        /* The run never leaves a gap in the numbers, so nothing of the run follows one. */
         if (is_free && i > 1) break;
     }
     snprintf(name, RUN_NAME, free_one > 1 ? "%.200s-%d" : "%.200s", wanted, free_one);
@@ -91,7 +92,7 @@ int run_folder_remove(struct run_folder *f, const char *name, struct fail *why)
     run_folder_path(f, name, path);
     snprintf(aside, sizeof aside, "%s/%s.old", f->path, f->mark);
     json_object_del(json_object_get(f->record, "folders"), name);
-    /* Under the temporary name a half removed one is taken for no checkpoint. */
+    /* A half-removed checkpoint must not look like one, so it is removed under a temporary name. */
     signals_block(&before);
     bool is_aside = checkpoint_is_pure(path) && !rename(path, aside);
     int status = checkpoint_remove(is_aside ? aside : path, why);
@@ -129,7 +130,8 @@ int run_folder_verify(struct run_folder *f, const char *name, struct fail *why)
     return checkpoint_verify(path, why) ? -1 : run_folder_note_verified(f, step, why);
 }
 
-/* Those from step `first` on and below `end`, the newest first. */
+/* Goes through the checkpoints of steps `first` to `end` − 1 from the newest on. Keeps complete
+ * ones until *kept is `keep`, and removes the rest. */
 static int prune_between(struct run_folder *f, int64_t first, int64_t end, int64_t keep,
                          int64_t *kept, struct fail *why)
 {

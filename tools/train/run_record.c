@@ -10,7 +10,7 @@ static bool is_mark(const char *mark)
            strspn(mark + PREFIX, "0123456789abcdef") == DIGITS;
 }
 
-/* Of something in the folder itself, or of a file of events in runs/. */
+/* True for a name in the folder itself, or of an event file in runs/. */
 static bool is_name(const char *name)
 {
     static const char events[] = "runs/";
@@ -18,7 +18,7 @@ static bool is_name(const char *name)
     return *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !strchr(name, '/');
 }
 
-/* Names, each with a list of digests. */
+/* True for an object that maps names to lists of digests. */
 static bool is_list(const json_t *list)
 {
     const char *name;

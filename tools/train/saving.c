@@ -1,4 +1,4 @@
-/* Checkpoints and the result. */
+/* Writes checkpoints and the result. */
 #include "lib/cli/die.h"
 #include "lib/common/mapped.h"
 #include "lib/common/output.h"
@@ -35,7 +35,8 @@ static int save_model(struct trainer *t, const char *directory, struct fail *why
     const struct parameters *p = model_parameters(t->model);
     struct tensor *table;
     int64_t count = tensors_list(&t->config, &table, why);
-    must(count < 0 || count == p->at_count); /* method full: all, in the table's order */
+    /* with method full the parameters are all tensors, in the order of the table */
+    must(count < 0 || count == p->at_count);
     struct tensor_header *headers = count < 0 ? NULL : model_directory_headers(table, count, NULL);
     struct model_directory_job job = { .config = &t->config,
                                        .headers = headers,
@@ -97,7 +98,7 @@ uint64_t trainer_checkpoint_bytes(const struct trainer *t)
     return (uint64_t)model_parameters(t->model)->count * 16 + (4 << 20);
 }
 
-/* Makes the checkpoint's files under a temporary name. */
+/* Writes the checkpoint's files into a folder with a temporary name. */
 static int fill_checkpoint(struct trainer *t, const char *directory, struct fail *why)
 {
     char state[4200];
@@ -108,7 +109,7 @@ static int fill_checkpoint(struct trainer *t, const char *directory, struct fail
     return output_sync_directory(directory, why);
 }
 
-/* What somebody did to the folder while the run was under way is told once. */
+/* Warns once if somebody removed the folder or changed the record during the run. */
 static void warn_of_folder(struct run_folder *f)
 {
     static bool told_record, told_folder;
@@ -122,8 +123,8 @@ static void warn_of_folder(struct run_folder *f)
     told_record = f->lost_record;
 }
 
-/* Is the base, which is read anew in each step, still what the run began with? Told once; a file
- * that only has another time may be the same, so that the run is not ended. */
+/* Warns once if the base, which each step reads again, was written to. The run is not ended,
+ * because a file that only has another time may be the same. */
 static void warn_of_base(void)
 {
     static bool is_told;
@@ -133,7 +134,7 @@ static void warn_of_base(void)
     is_told = true;
 }
 
-/* A best model comes again and again. */
+/* Warns once for each name, because a best model is saved again and again. */
 static void warn_of_name(const struct run_folder *f, const char *wanted, const char *name)
 {
     static char told[RUN_NAME];
@@ -143,7 +144,7 @@ static void warn_of_name(const struct run_folder *f, const char *wanted, const c
          name);
 }
 
-/* Makes it under a temporary name, which is removed if that fails. */
+/* Makes a checkpoint under a temporary name. If that fails, it is removed. */
 static int make_checkpoint(struct trainer *t, const char *name, char made[4096], struct fail *why)
 {
     char shown[4096];
@@ -162,7 +163,7 @@ int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
     struct run_folder *f = &t->folder;
     run_folder_name(f, wanted, name);
     run_folder_path(f, name, shown);
-    /* Again, if somebody removed or moved the folder meanwhile. */
+    /* Tries again if somebody removed or moved the folder meanwhile. */
     bool was_there = run_folder_is_there(f);
     int status = make_checkpoint(t, name, made, why);
     if (status && was_there && !run_folder_is_there(f))
@@ -205,7 +206,7 @@ json_t *trainer_run_json(const struct trainer *t)
 json_t *trainer_outcome_json(const struct trainer *t)
 {
     const struct recipe *r = t->recipe;
-    /* -1: after each pass over the samples. */
+    /* -1: evaluated after each pass over the samples */
     int64_t steps = strcmp(r->eval_strategy, "epoch") != 0 ? t->due.evaluation : -1;
     json_t *best =
         !r->load_best
@@ -227,7 +228,8 @@ static json_t *list_files(const char *directory)
     return list;
 }
 
-/* Where a name of the result is taken, it gets a folder of its own. */
+/* Puts the result in place. If one of its names is taken, the result goes to a folder of its
+ * own. */
 static int place_result(struct trainer *t, const char *made, json_t *files, char aside[RUN_NAME],
                         struct fail *why)
 {
@@ -244,7 +246,7 @@ static int place_result(struct trainer *t, const char *made, json_t *files, char
     return json_array_append_new(files, json_string(aside)) ? fail(why, "out of memory") : 0;
 }
 
-/* files: of the result. */
+/* files: the names of the result's files. */
 static json_t *finished_json(const struct trainer *t, json_t *files)
 {
     return json_pack("{s:I,s:I,s:I,s:I,s:O,s:o}", "step", (json_int_t)t->state.step, "steps",

@@ -7,7 +7,7 @@ static json_t *one_to_json(const struct optimiser *o, int64_t first, int64_t las
                      "warmup_steps", (json_int_t)o->warmup);
 }
 
-/* The earlier ones; an empty array if there are none. */
+/* Returns the earlier schedules; an empty array if there are none. */
 static json_t *earlier(const struct run_state *s, struct fail *why)
 {
     if (s->schedules[0])
@@ -17,7 +17,7 @@ static json_t *earlier(const struct run_state *s, struct fail *why)
     return none;
 }
 
-/* The schedule of `then` ends where the checkpoint is, and another begins. */
+/* Ends the schedule of `then` at the checkpoint and begins another one. */
 static int begin_another(struct trainer *t, const struct run_state *then,
                          const struct optimiser *old, struct fail *why)
 {
@@ -46,7 +46,8 @@ int schedules_go_on(struct trainer *t, const struct run_state *then, struct fail
                           (long long)then->step, (long long)now->steps);
     memcpy(t->state.schedules, then->schedules, sizeof t->state.schedules);
     t->state.since = then->since;
-    if (!then->steps) return 0; /* an older program's: it had this number, or was refused */
+    /* An older program's state has no number of steps. It resumed only with the same number. */
+    if (!then->steps) return 0;
     old.steps = then->steps;
     old.warmup = then->warmup;
     return optimiser_agrees(&old, now, then->since, then->step) ? 0

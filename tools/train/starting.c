@@ -60,7 +60,8 @@ void starting_tell_ignored(void)
         note("recipe: %s", ignored.at[i]);
 }
 
-/* Conversations of several wordings, or of another one than those that the adapter knows. */
+/* Warns if the conversations use several templates, or another one than the adapter was trained
+ * with. */
 static void warn_of_wording(const struct trainer *t)
 {
     const struct stream_wording *now = t->samples ? reader_wording(t->samples) : NULL;

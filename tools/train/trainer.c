@@ -15,8 +15,8 @@ bool trainer_is_lora(const struct trainer *t) { return !strcmp(t->recipe->method
 
 /* ---- opening ---- */
 
-/* What is no file cannot be read in any order. Text where samples belong: says what makes samples
- * of it. */
+/* A train_file that is not a regular file cannot be read in any order. If it holds text, the error
+ * says which program makes samples of text. */
 static int refuse_text(const struct recipe *r, const char *path, struct fail *why)
 {
     FILE *file = file_open_stdio(path, NULL, why);
@@ -31,7 +31,7 @@ static int refuse_text(const struct recipe *r, const char *path, struct fail *wh
                       (long long)(r->context ? r->context : 8192));
 }
 
-/* Samples that are read in any order. */
+/* Opens samples that can be read in any order. */
 static int index_samples(const struct trainer *t, const char *path, struct reader **samples,
                          struct sample_info *info, struct fail *why)
 {
@@ -42,7 +42,7 @@ static int index_samples(const struct trainer *t, const char *path, struct reade
     return 0;
 }
 
-/* Standard input goes to a file of the run first, so that it can be resumed. */
+/* Copies the samples of standard input to a file of the run, so that the run can be resumed. */
 static int spool_samples(struct trainer *t, char path[4200], struct fail *why)
 {
     struct run_folder *f = &t->folder;
@@ -55,7 +55,7 @@ static int spool_samples(struct trainer *t, char path[4200], struct fail *why)
     return -1;
 }
 
-/* Of samples that have no name of their own yet. */
+/* Names the input in an error about samples that are not yet stored in a file. */
 static void blame_input(const struct trainer *t, struct fail *why)
 {
     char path[4200];
@@ -151,7 +151,8 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     return recipe_targets(r, &t->setup.targets, why);
 }
 
-/* Has any sample a target? Samples without one are few, so that the first decides. */
+/* Fails if no sample has a target. The search stops at the first that has one, so it is short as a
+ * rule. */
 static int check_targets(const struct trainer *t, struct fail *why)
 {
     struct attention_plan full = { .masks_documents = t->attention.masks_documents };
@@ -182,7 +183,7 @@ static int open_evaluation(struct trainer *t, struct fail *why)
     return check_targets(t, why);
 }
 
-/* What a run that goes on must agree in. */
+/* Fills the values in which a resumed run must agree with this one. */
 static int describe_run(struct trainer *t, struct fail *why)
 {
     struct run_state *s = &t->state;
@@ -294,7 +295,7 @@ int trainer_sample_at(struct trainer *t, uint64_t position, uint64_t *number, st
     return 0;
 }
 
-/* Reads the step's samples; their number of targets. */
+/* Reads the samples of the step. Returns their number of targets. */
 static int64_t read_step(struct trainer *t, int64_t samples, struct fail *why)
 {
     int64_t targets = 0;
@@ -320,7 +321,7 @@ static struct dropout dropout_of(const struct trainer *t, int64_t first_row)
                              .first_row = first_row };
 }
 
-/* Names step, samples and tensor of a loss that is not finite. */
+/* Names step, samples and tensor if a loss is not finite. */
 static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples,
                         struct dropout drop, struct fail *why)
 {
@@ -332,7 +333,8 @@ static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples
                 (long long)t->state.step + 1, (unsigned long long)number + 1, fault.text);
 }
 
-/* The gradient of the step's mean loss, times the loss scale. 1: stopped. */
+/* Computes the gradient of the step's mean loss, times the loss scale. Returns 1 if it was
+ * stopped. */
 static int add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
                          struct fail *why)
 {
@@ -363,11 +365,12 @@ static int add_gradients(struct trainer *t, int64_t targets, struct step_result 
     return 0;
 }
 
-/* Growth and shrinking of the loss scale as torch's GradScaler has them, but that a step
- * whose gradient overflowed is not left out: it is computed again. */
+/* The loss scale grows and shrinks as in torch's GradScaler. One difference: a step whose gradient
+ * overflowed is computed again and not skipped. */
 enum { SCALE_GROWS_AFTER = 2000 };
 
-/* Gradients and AdamW, again with half the loss scale while they overflow. 1: stopped. */
+/* Computes gradients and updates with AdamW. If they overflow, it halves the loss scale and tries
+ * again. Returns 1 if it was stopped. */
 static int update(struct trainer *t, int64_t targets, struct step_result *result, struct fail *why)
 {
     for (;;) {
@@ -416,7 +419,7 @@ int trainer_step(struct trainer *t, struct step_result *result, struct fail *why
 
 /* ---- evaluation ---- */
 
-/* As above, of an evaluation's sample. */
+/* Names the sample and tensor if an evaluation's loss is not finite. */
 static int report_evaluation(struct trainer *t, uint64_t sample, struct fail *why)
 {
     struct fail fault;

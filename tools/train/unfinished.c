@@ -8,11 +8,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A handler of signals sees a name as soon as it is whole. */
+/* A name that a signal handler can read: is_set is written after the text, so the handler sees it
+ * complete or not at all. */
 struct name {
     volatile sig_atomic_t is_set;
     char at[4096];
-    size_t missing; /* of a place: the length of its first part that was not there */
+    size_t missing; /* of a place: the length of the path up to its first part that did not exist */
 };
 
 static struct name folder, record, places[2];
@@ -28,13 +29,13 @@ static void remember(struct name *name, const char *path, size_t missing)
     name->is_set = 1;
 }
 
-/* In a folder of that name all files are the run's. */
+/* Accepts every file, because all files in an unfinished folder are the run's. */
 static bool holds_any(const char *name)
 {
     return strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
-/* The place, and what was made above it. */
+/* Removes the place and the folders above it that were created with it. */
 static void remove_place(struct name *place)
 {
     while (place->is_set && strlen(place->at) >= place->missing && !rmdir(place->at)) {
@@ -66,7 +67,7 @@ static void begin(void)
     temporary_also(remove_all);
 }
 
-/* What a link leads to is what will be made. */
+/* Follows a link, because the folder it leads to is the one that is created. */
 void unfinished_place(enum unfinished_place which, const char *path)
 {
     struct target t;

@@ -1,26 +1,27 @@
-/* unfinished.h - what of a run's folder goes when the program ends: a folder that did not get its
- * place, the record of a run that has not begun, and folders that were made and hold nothing.
+/* unfinished.h - what is removed from a run's folder when the program ends early: a folder that was
+ * not put in place, the record of a run that has not begun, and folders that were created and are
+ * empty.
  *
- * Removed by exit, die and handlers of signals (temporary_also).
+ * exit, die and signal handlers remove them (temporary_also).
  */
 #ifndef LONGQLORA_UNFINISHED_H
 #define LONGQLORA_UNFINISHED_H
 
 #include <stdbool.h>
 
-/* A folder that the run may make, and others above it: those that are not there now. */
+/* Remembers which parts of the path do not exist yet, because the run may create them. */
 enum unfinished_place { UNFINISHED_RUN, UNFINISHED_EVENTS };
 void unfinished_place(enum unfinished_place which, const char *path);
-/* They are another run's now. */
+/* Forgets the place, because another run uses it now. */
 void unfinished_place_taken(enum unfinished_place which);
 
-/* The folder with all files in it; one at a time. NULL: none any more. Signals that end a program
- * are blocked while it is made or put in place. */
+/* Remembers a folder and all files in it; only one at a time. NULL: forgets it. Signals that end a
+ * program must be blocked while it is created or put in place. */
 void unfinished_folder(const char *path);
-/* Removes it now, if it is still unfinished. */
+/* Removes the folder now if it is still unfinished. */
 void unfinished_folder_remove(void);
 
-/* The file; NULL: it stays. */
+/* Remembers the file of the record. NULL: the record stays. */
 void unfinished_record(const char *path);
 
 #endif
