@@ -38,8 +38,8 @@ FOUND := build/libraries
 CPPFLAGS += $(shell cat $(FOUND).cflags 2>/dev/null)
 LIBS = $(shell cat $(FOUND).libs)
 
-LIB := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*/*.c))
-MODEL := $(patsubst %.c,$(BUILD)/%.o,$(wildcard model/*.c))
+LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*/*.c))
+MODEL_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard model/*.c))
 
 # The CPU kernels are compiled once for each level of the instruction set. Each level is linked into
 # one object, whose only visible symbol is the level's table of kernels.
@@ -58,7 +58,7 @@ OPTIMIZE := $(if $(filter coverage,$(FLAVOUR)),,-O3) -fopenmp-simd -fno-math-err
 EXACT := nf4 adamw convert
 KERNELS := $(BUILD)/kernels/kernels.o $(foreach l,$(LEVELS),$(BUILD)/kernels/cpu-$(l).o)
 
-LIBRARY := $(LIB) $(MODEL) $(KERNELS)
+LIBRARY := $(LIB_OBJECTS) $(MODEL_OBJECTS) $(KERNELS)
 # A program takes only the objects that it uses from the archive.
 ARCHIVE := $(BUILD)/liblongqlora.a
 
@@ -103,7 +103,7 @@ PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so 
 ## Build
 # Programs and plug-ins are built in parallel even if make was started without -j.
 parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
-all: ## programs, and the CUDA plug-ins where there is nvcc (CUDA_ARCHS=all: for every one)
+all: ## programs, and the CUDA plug-ins where there is nvcc (CUDA_ARCHS=all: for every GPU)
 	@$(MAKE) --no-print-directory $(parallel) programs
 programs: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
 
@@ -197,7 +197,7 @@ else
 LISTS ?= build $(if $(filter $(FIGURE_GOALS),$(GOALS)),reproduce)
 endif
 
-deps: ## install the packages that the other goals given here need; alone all of deps.txt
+deps: ## install the packages that the goals after it need (make deps all); alone: all of them
 	@tests/install-deps $(LISTS)
 	@rm -f $(FOUND).*
 # All other goals of the same command line wait for deps.

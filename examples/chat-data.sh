@@ -2,7 +2,7 @@
 # chat-data.sh - trains a chat model at a long context on conversations, and asks it something.
 #
 # Run it in the root of the source tree. What is done is not done again: after a stop, run it again.
-# Words behind its name are keys of the recipe: examples/chat-data.sh lora_rank=32
+# Arguments are keys of the recipe: examples/chat-data.sh lora_rank=32
 set -euo pipefail
 
 # ---- change these, or say them before the command: CHAT=mine.jsonl examples/chat-data.sh ----
@@ -10,7 +10,7 @@ set -euo pipefail
 MODEL=${MODEL:-vicuna-13b-v1.5}     # the model's directory, as Hugging Face has it
 CHAT=${CHAT:-chat.jsonl}            # conversations as ShareGPT, OpenAI or Alpaca write them
 TEMPLATE=${TEMPLATE:-longqlora}     # how they are worded; auto: as the model's own files say
-ODD=${ODD:-skip}                    # conversations that take no turns: stop, skip, drop or merge
+ODD=${ODD:-skip}                    # conversations with odd turns: stop, skip, drop or merge
 ADAPTER=${ADAPTER:-}                # an adapter to train further, such as extended/adapter; or none
 CONTEXT=${CONTEXT:-8192}            # tokens
 EPOCHS=${EPOCHS:-1}                 # times that each conversation is seen

@@ -1,9 +1,9 @@
 #!/bin/bash
-# extend-7b.sh - extends LLaMA-2-7B from 4096 to 8192 tokens as the report did, and measures what
-# came of it. Needs 10 GB of a GPU's memory, or 21 GB of the machine's.
+# extend-7b.sh - extends LLaMA-2-7B from 4096 to 8192 tokens as the report did, and measures it
+# before and after. Needs 10 GB of a GPU's memory, or 21 GB of the machine's.
 #
 # Run it in the root of the source tree. What is done is not done again: after a stop, run it again.
-# Words behind its name are keys of the recipe: examples/extend-7b.sh learning_rate=1e-4
+# Arguments are keys of the recipe: examples/extend-7b.sh learning_rate=1e-4
 set -euo pipefail
 
 # ---- change these, or say them before the command: TEXT=book.jsonl examples/extend-7b.sh ----
@@ -12,7 +12,7 @@ MODEL=${MODEL:-Llama-2-7b-hf}       # the model's directory, as Hugging Face has
 TEXT=${TEXT:-train.jsonl}           # JSON lines with a "text"; also .zst, .gz and .xz
 HELDOUT=${HELDOUT:-heldout.jsonl}   # the same, of what is not trained on: to measure with
 CONTEXT=${CONTEXT:-8192}            # tokens
-# Of which documents samples are made: options of pack.
+# Which documents become samples: options of pack.
 DOCUMENTS=${DOCUMENTS:---min-tokens 4096 --max-tokens 32768}
 STEPS=${STEPS:-1000}                # of 16 samples each
 OUT=${OUT:-extended}                # a folder for all that is made; another one for another run
@@ -31,16 +31,16 @@ if [ ! -e "$OUT/train.smp" ]; then
 fi
 [ -e "$OUT/heldout.tok" ] || bin/tokenize --model "$MODEL" "$HELDOUT" -o "$OUT/heldout.tok"
 
-# 3. The model in 4 bits, a quarter of its size: it stays frozen.
+# 3. The model in 4 bits, a quarter of its size. Training does not change it.
 [ -e "$OUT/base.nf4" ] || bin/quantize "$MODEL" -o "$OUT/base.nf4"
 
-# 4. Adapters are trained at the new context. The recipe goes on from the last checkpoint if there
-#    is one, and says that the run is finished if it is.
+# 4. An adapter is trained at the new context. If there is a checkpoint, the run goes on from the
+#    last one; a run that is finished says so and does nothing.
 bin/train "$recipe" model_name_or_path="$OUT/base.nf4" train_file="$OUT/train.smp" \
     output_dir="$OUT/adapter" max_seq_length="$CONTEXT" max_steps="$STEPS" "$@"
 
-# 5. Perplexity by context length, before and after. The base gets worse beyond its own context;
-#    with the adapter a longer context is to be worth something.
+# 5. Perplexity by context length, before and after; lower is better. The base gets worse beyond
+#    its own context. With the adapter the longest context should be the best.
 contexts=$((CONTEXT / 4)),$((CONTEXT / 2)),$CONTEXT
 echo "the base:"
 bin/ppl --model "$OUT/base.nf4" --data "$OUT/heldout.tok" --context "$contexts"

@@ -2,7 +2,8 @@
 # longest-context.sh - asks how long a context this machine, or a card of some size, can train,
 # trains there, and measures what the far end of that context is worth.
 #
-# Run it in the root of the source tree. Words behind its name are keys of the recipe.
+# Run it in the root of the source tree. What is done is not done again: after a stop, run it again.
+# Arguments are keys of the recipe: examples/longest-context.sh lora_rank=32
 set -euo pipefail
 
 # ---- change these, or say them before the command: CARD=24 examples/longest-context.sh ----
@@ -18,8 +19,8 @@ OUT=${OUT:-longest}                 # a folder for all that is made; another one
 mkdir -p "$OUT"
 recipe=recipes/llama2-7b-longqlora.yaml
 
-# 1. The plan says what fits: a line of it for this machine, and a line for each size of a card.
-#    The number before the first "tokens" is what fits without the host's memory.
+# 1. The plan (train --dry-run) says what fits: in one line for this machine, and in a line for each
+#    size of a card. The number before the first "tokens" fits without the host's memory.
 device=auto
 [ -z "$CARD" ] || device=cuda
 bin/train "$recipe" model_name_or_path="$MODEL/config.json" "$@" \
@@ -32,7 +33,7 @@ if [ -z "$fits" ]; then
     exit 1
 fi
 
-# 2. The longest that fits of the base's context doubled, doubled again, and so on.
+# 2. The base's own context is doubled as often as the result fits.
 base=$(sed -n 's/.*"max_position_embeddings": *\([0-9]*\).*/\1/p' "$MODEL/config.json")
 context=$base
 while ((context * 2 <= fits && context * 2 <= MOST)); do context=$((context * 2)); done
@@ -53,7 +54,8 @@ fi
 bin/train "$recipe" model_name_or_path="$OUT/base.nf4" train_file="$OUT/$context.smp" \
     output_dir="$OUT/adapter-$context" max_seq_length="$context" max_steps="$STEPS" "$@"
 
-# 5. The loss by how many tokens a prediction has seen: it falls as far as the context is used.
+# 5. The loss by how many tokens a prediction has seen. Where it still falls, the model uses tokens
+#    that are so far back.
 [ -e "$OUT/heldout.tok" ] || bin/tokenize --model "$MODEL" "$HELDOUT" -o "$OUT/heldout.tok"
 bin/ppl --model "$OUT/base.nf4" --adapter "$OUT/adapter-$context" --data "$OUT/heldout.tok" \
     --context "$context" --to positions

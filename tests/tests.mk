@@ -66,7 +66,7 @@ $(eval $(call emulated,f16,-DELEM_F16))
 # Each parser has a fuzz target. `make test` runs it over its corpus. `make fuzz` and `make
 # test-long` run libFuzzer on it with sanitizers, for SECONDS each.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZED := $(LIB) $(RECIPE) $(BUILD)/tools/tokenize/jsonl.o
+FUZZED := $(LIB_OBJECTS) $(RECIPE) $(BUILD)/tools/tokenize/jsonl.o
 CORPUS_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/corpus_%)
 FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/tests/fuzz/libfuzzer_%)
 SECONDS ?= 600
@@ -149,7 +149,7 @@ test-long: ## every test with its long loops, then fuzz
 		$(TEST_PROGRAMS)
 	@$(MAKE) --no-print-directory fuzz
 
-coverage: ## which lines of lib/ and kernels/ the tests reach
+coverage: ## which lines of lib/, kernels/ and model/ the tests reach
 	@rm -rf build/coverage
 	@$(MAKE) --no-print-directory test FLAVOUR=coverage
 	@gcovr -r . --object-directory build/coverage --filter 'lib/' --filter 'kernels/' --filter \
@@ -158,14 +158,14 @@ coverage: ## which lines of lib/ and kernels/ the tests reach
 # Collects what a machine with a GPU needs for the checks, and runs them if a GPU is here.
 gpu-check-programs: programs $(BENCH_PROGRAMS) $(CHOICES) $(PLAIN_PRODUCTS) \
 	$(BUILD)/tests/cuda/test_bf16
-gpu-check: ## what a machine with a GPU needs, and the checks themselves where one is here
+gpu-check: ## gather the checks that need a GPU in build/gpu-check, and run them if one is here
 	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all gpu-check-programs
 	@BUILD=$(BUILD) tests/gpu/prepare build/gpu-check
 	@if nvidia-smi -L > /dev/null 2>&1; then build/gpu-check/run build/gpu-check/out; \
 	else echo "gpu-check: no GPU here: take build/gpu-check to one"; fi
 
 bench-programs: programs $(BUILD)/tests/spm_oracle $(BENCH_PROGRAMS)
-bench: ## what the programs take here, beside their peers
+bench: ## time the programs here, and other programs beside them where they are installed
 	@$(MAKE) --no-print-directory $(parallel) bench-programs
 	@tests/bench/run
 	@tests/bench/tokenize
@@ -173,7 +173,7 @@ bench: ## what the programs take here, beside their peers
 	@tests/bench/quantize
 	@tests/bench/peft
 
-golden: ## where the tests' reference values come from
+golden: ## say where the tests' reference values come from
 	@echo "Golden files are made by hand: see tests/golden/README.md"
 
 SOURCES_C := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
@@ -187,7 +187,7 @@ check-format: ## name the C files that are laid out otherwise
 # Warnings of both compilers count as errors. Then come the rules of the house (tests/house),
 # clang-tidy and cppcheck. cppcheck's ctuuninitvar is off for fail.c, because it takes the array
 # that fail_with writes for one that is read.
-lint: check-format ## warnings of two compilers as errors, clang-format, clang-tidy, cppcheck
+lint: check-format ## warnings of two compilers as errors, tests/house, clang-tidy, cppcheck
 	@$(MAKE) --no-print-directory FLAVOUR=lint-gcc CC=gcc CFLAGS='-O1 -Werror' programs \
 		$(patsubst build/$(FLAVOUR)/%,build/lint-gcc/%,$(TEST_PROGRAMS))
 	@BUILD=build/lint-gcc tests/house

@@ -86,29 +86,54 @@ static void set_value(struct opt *o, const char *value)
     }
 }
 
-/* Prints the words that an option accepts, or the largest count. */
-static void print_words(const struct opt *o)
+/* What an option is for, the words or the bound of its value, and the default; to be freed. */
+static char *option_text(const struct opt *o)
 {
-    if (!o->words || o->kind == OPT_TEXT || !strcmp(o->words, OPT_ANY_COUNT)) return;
-    printf(o->kind == OPT_COUNT ? ", at most %s" : ": %s", o->words);
-}
-
-static void print_default(const struct opt *o)
-{
+    char *text = NULL;
+    size_t size;
+    FILE *to = open_memstream(&text, &size);
+    if (!to) die(STATUS_FAILED, "out of memory");
+    fputs(o->help, to);
+    if (o->words && o->kind != OPT_TEXT && strcmp(o->words, OPT_ANY_COUNT) != 0)
+        fprintf(to, o->kind == OPT_COUNT ? ", at most %s" : ": %s", o->words);
     switch (o->kind) {
     case OPT_COUNT:
-        if (*(int64_t *)o->value) printf(" (%lld)", (long long)*(int64_t *)o->value);
+        if (*(int64_t *)o->value) fprintf(to, " (%lld)", (long long)*(int64_t *)o->value);
         break;
     case OPT_REAL:
-        if (*(double *)o->value != 0) printf(" (%g)", *(double *)o->value);
+        if (*(double *)o->value != 0) fprintf(to, " (%g)", *(double *)o->value);
         break;
     case OPT_TEXT:
     case OPT_WORD:
-        if (*(const char **)o->value) printf(" (%s)", *(const char **)o->value);
+        if (*(const char **)o->value) fprintf(to, " (%s)", *(const char **)o->value);
         break;
     default:
         break;
     }
+    if (fclose(to)) die(STATUS_FAILED, "out of memory");
+    return text;
+}
+
+enum { HELP_INDENT = 31, HELP_COLUMNS = 80 };
+
+/* Fills lines from HELP_INDENT to HELP_COLUMNS; a word that is longer stands alone on its line. */
+static void print_filled(const char *text)
+{
+    size_t column = HELP_INDENT;
+    for (const char *at = text; *at; at += strspn(at, " ")) {
+        size_t length = strcspn(at, " ");
+        if (at != text && column + 1 + length > HELP_COLUMNS) {
+            printf("\n%*s", HELP_INDENT, "");
+            column = HELP_INDENT;
+        } else if (at != text) {
+            putchar(' ');
+            column++;
+        }
+        fwrite(at, 1, length, stdout);
+        column += length;
+        at += length;
+    }
+    putchar('\n');
 }
 
 static void help(const struct opt_program *program)
@@ -116,18 +141,17 @@ static void help(const struct opt_program *program)
     char example[8192], usage[8192];
     program_command(program->example, example, sizeof example);
     program_command(program->usage, usage, sizeof usage);
-    printf("%s - %s\n\nExample:\n  %s\n\nUsage: %s\n\nOptions:\n", program_name(), program->summary,
-           example, usage);
+    printf("%s - %s\n\nExample:\n  %s\n\nUsage: %s\n\nOptions, with defaults in parentheses:\n",
+           program_name(), program->summary, example, usage);
     for (const struct opt *o = program->table; o->name; o++) {
-        char left[80];
+        char left[80], *text = option_text(o);
         char letter[8] = "    ";
         if (o->letter) snprintf(letter, sizeof letter, "-%c, ", o->letter);
         snprintf(left, sizeof left, "  %s--%s%s%s", letter, o->name, o->argument ? " " : "",
                  o->argument ? o->argument : "");
-        printf("%-30s %s", left, o->help);
-        print_words(o);
-        print_default(o);
-        putchar('\n');
+        printf("%-*s ", HELP_INDENT - 1, left);
+        print_filled(text);
+        free(text);
     }
     printf("      --help                   print this\n"
            "      --version                print the version\n");
@@ -143,10 +167,9 @@ static void help_man(const struct opt_program *program)
         if (o->letter) printf("Fl %c , ", o->letter);
         printf("Fl \\-%s", o->name);
         if (o->argument) printf(" Ar %s", o->argument);
-        printf("\n%c%s", toupper((unsigned char)o->help[0]), o->help + 1);
-        print_words(o);
-        print_default(o);
-        printf(".\n");
+        char *text = option_text(o);
+        printf("\n%c%s.\n", toupper((unsigned char)*text), text + 1);
+        free(text);
     }
     printf(".It Fl \\-help , Fl \\-version\nPrint a summary, or the version, and exit.\n.El\n");
 }
@@ -290,8 +313,12 @@ const char **opt_parse(int argc, char **argv, const struct opt_program *program)
         else
             parse_short(program, argv, argc, &at);
     }
-    if (program->no_operands && count)
-        die_usage("unexpected operand '%s': what is given is named by options", operands[0]);
+    if (program->no_operands && count) {
+        char usage[8192];
+        program_command(program->usage, usage, sizeof usage);
+        die_usage("unexpected operand '%s': each input is named by an option: %s", operands[0],
+                  usage);
+    }
     die_init(program_name(), opt_standard.quiet);
     return operands;
 }

@@ -159,8 +159,10 @@ int rope_set(struct rope *r, const char *text, struct fail *why)
     double factor = text[length] ? strtod(text + length + 1, &end) : 0;
     if (type <= ROPE_DEFAULT || type == ROPE_LLAMA3 || !end || *end || !(factor >= 1) ||
         factor > FACTOR_MAX)
-        return fail_usage(why, "'%s' is neither none nor linear, ntk, dynamic or yarn:FACTOR",
-                          text);
+        return fail_usage(
+            why,
+            "'%s' is none of these: none, linear:F, ntk:F, dynamic:F, yarn:F, where F is a factor",
+            text);
     return rope_make(r, (enum rope_type)type, factor, why);
 }
 

@@ -113,8 +113,7 @@ static int check_header(struct reader *r, const msgpack_object *header, size_t b
                           (unsigned long long)version, STREAM_VERSION);
     if (map_get_text(header, "kind", kind, sizeof kind, why)) return fail_in(why, r->name);
     if (strcmp(kind, stream_kind_name(r->kind)) != 0)
-        return fail_input(why, "%s: a stream of %s, %s are needed here", r->name, kind,
-                          stream_kind_name(r->kind));
+        return fail_input(why, "%s: a stream of %s, not %s", r->name, kind, r->wanted);
     return 0;
 }
 

@@ -6,8 +6,7 @@ load helper
     mkdir recipes && mv llama2-7b-longqlora.yaml recipes
     sed -n '/^## The pipeline/,/^## /p' "$root/README.md" | sed -n 's/^    //p' \
         | sed -e 's/bin\///g' \
-        -e 's/tokenizer.model arxiv.jsonl book.jsonl.zst/tok\/tokenizer.model docs.jsonl/' \
-            -e 's/tokenizer.model pg19.jsonl/tok\/tokenizer.model docs.jsonl/' \
+        -e 's/arxiv.jsonl book.jsonl.zst/docs.jsonl/;s/pg19.jsonl/docs.jsonl/' \
             -e 's/--context 8192 --min-tokens 4096 --max-tokens 32768 --samples 54212/--context 32 --strategy split/' \
             -e 's/Llama-2-7b-hf/base/g' \
             -e 's/output_dir=run/output_dir=run max_steps=2 max_seq_length=32 lora_rank=4/' \

@@ -160,6 +160,14 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     [ ! -e done ]
 }
 
+@test "figures: the graph of the demo and of smoke is whole" {
+    cd "$root"
+    for goal in demo "reproduce SCALE=smoke SEED=7"; do
+        run -0 env -u MAKEFLAGS -u MAKELEVEL make -n NVCC= $goal
+        [[ "$output" == *"recipes/differ.pl run/"* ]]
+    done
+}
+
 @test "figures: make help has a line for each target that is not a part of another" {
     cd "$root"
     make -s help | sed -n 's/^  \([a-z-]*\)  .*/\1/p' | sort > "$BATS_TEST_TMPDIR/told"

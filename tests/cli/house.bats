@@ -131,8 +131,19 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
         "$BIN/$tool" --help-man > "$BATS_TEST_TMPDIR/printed"
         sed -n '/^\.Sh OPTIONS/,/^\.Sh STREAMS/p' tools/$tool/$tool.1 | sed '1d;$d' | \
             diff - "$BATS_TEST_TMPDIR/printed"
+        # An option's text begins with a word that may have a capital: not with "auto, cpu".
+        sed -n '/^\.It Fl .-help , /d;/^\.It Fl/{n;p}' "$BATS_TEST_TMPDIR/printed" \
+            > "$BATS_TEST_TMPDIR/texts"
+        run ! grep -vE "^[A-Z][A-Za-z']*[ ;]" "$BATS_TEST_TMPDIR/texts"
         [ -z "$(mandoc -T lint -W warning tools/$tool/$tool.1)" ]
         [ "$("$BIN/$tool" --help | sed -n 3p)" = Example: ]
+        # --help says the same, on lines of 80 columns but for what is one word.
+        "$BIN/$tool" --help | sed '1,/^Options/d' > "$BATS_TEST_TMPDIR/help"
+        [ -z "$(awk 'length > 80 && NF > 1' "$BATS_TEST_TMPDIR/help")" ]
+        tr -s ' \n' ' ' < "$BATS_TEST_TMPDIR/help" > "$BATS_TEST_TMPDIR/joined"
+        while IFS= read -r text; do
+            grep -qF -- "${text:1:-1}" "$BATS_TEST_TMPDIR/joined" || { echo "$text"; false; }
+        done < "$BATS_TEST_TMPDIR/texts"
     done
 }
 

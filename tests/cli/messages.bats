@@ -407,3 +407,16 @@ size 12345'
     closed ad ppl --model base --adapter ad --data docs.tok --context 16
     chmod 755 tok ad
 }
+
+@test "messages: all that a command line lacks is named at once, with how to say it" {
+    says 2 'train: a recipe is needed: recipe.yaml, then KEY=VALUE (see train --help)' train
+    echo 'method: lora' > r.yaml
+    says 2 'train: output_dir, model_name_or_path, train_file are missing: KEY=VALUE behind the recipe, or a line in it' \
+        train r.yaml
+    says 2 'train: output_dir, train_file are missing: KEY=VALUE behind the recipe, or a line in it' \
+        train r.yaml model_name_or_path=m
+    says 2 'train: model_name_or_path is missing: KEY=VALUE behind the recipe, or a line in it' \
+        train r.yaml --dry-run
+    says 2 "ppl: unexpected operand 'x': each input is named by an option: ppl --model MODEL --data TOKENS [options] (see ppl --help)" \
+        ppl x
+}

@@ -43,7 +43,7 @@ load helper
     [ ! -e out ]
     run --separate-stderr -3 bash -o pipefail -c 'head -c 300 docs.tok | pack --context 16 > out2'
     run --separate-stderr -3 pack --context 16 16.smp -o out
-    [ "$stderr" = "pack: 16.smp: a stream of samples, tokens are needed here" ]
+    [ "$stderr" = "pack: 16.smp: a stream of samples, not a stream of tokens, which tokenize makes" ]
     run --separate-stderr -2 pack --context 1 docs.tok
     run --separate-stderr -2 pack --quota odd docs.tok
     run --separate-stderr -2 pack docs.tok docs.tok

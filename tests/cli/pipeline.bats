@@ -224,7 +224,7 @@ same_loss() { perl \
     says \
         'generate: plain.txt: byte 0: not a zstd frame: not a stream of weights, which quantize makes' \
         3 generate -m plain.txt -p x
-    says 'pack: 32.smp: a stream of samples, tokens are needed here' 3 pack --context 16 32.smp -o x
+    says 'pack: 32.smp: a stream of samples, not a stream of tokens, which tokenize makes' 3 pack --context 16 32.smp -o x
     says 'tokenize: plain.txt:1: byte 1: not a JSON object (plain text? --format text)' 3 tokenize \
         -m tok/tokenizer.model plain.txt -o x
     says 'quantize: base/model.safetensors: a file: a model is named by its directory, base' 3 \

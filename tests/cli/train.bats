@@ -194,7 +194,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     run --separate-stderr -2 train
     run --separate-stderr -1 train nothing.yaml
     run --separate-stderr -3 lora x train_file=docs.tok
-    [[ "$stderr" == *"a stream of tokens, samples are needed here" ]]
+    [[ "$stderr" == *"a stream of tokens, not a stream of samples, which pack makes" ]]
     run --separate-stderr -1 lora x --device cuda
     [[ "$stderr" == *"device cuda: "* ]]
     [ ! -e x ]
@@ -325,7 +325,7 @@ loss_on() { # MODEL SAMPLES
         resume_from_checkpoint= rope= --quiet
     [ -f x/adapter_model.safetensors ]
     run --separate-stderr -2 train printed.yaml train_file=
-    [ "$stderr" = "train: train_file is missing" ]
+    [ "$stderr" = "train: train_file is missing: KEY=VALUE behind the recipe, or a line in it" ]
     lora printed --quiet
     lora further adapter_name_or_path=printed --print-config > further.yaml
     train further.yaml --quiet
@@ -395,7 +395,7 @@ Y
         }
         die $n unless $n == 3 * 4 + 2 * 2'
     run --separate-stderr -3 lora bad eval_file=docs.tok
-    [[ "$stderr" == *"docs.tok: a stream of tokens, samples are needed here" ]]
+    [[ "$stderr" == *"docs.tok: a stream of tokens, not a stream of samples, which pack makes" ]]
     run --separate-stderr -2 lora bad eval_file=docs.jsonl
     [[ "$stderr" == *"docs.jsonl: JSON lines, samples are needed"* ]]
 }

@@ -278,10 +278,10 @@ wording() { perl -MJSON::PP -0ne \
     for auto in '--chat auto' '--chat' '--chat=auto'; do
         ask --adapter run $auto
         [ "$(ids)" = "$want" ] &&
-            [[ "$stderr" == *"run was trained with the template chatml: so is the prompt worded"* ]]
+            [[ "$stderr" == *"run was trained with the template chatml, which words the prompt"* ]]
     done
     ask --adapter run --chat --system S
-    [[ "$stderr" == *"run was trained with the template chatml: so is the prompt worded"* ]]
+    [[ "$stderr" == *"run was trained with the template chatml, which words the prompt"* ]]
     # Another one; and none at all.
     ask --adapter run --chat llama-3
     [[ "$stderr" == \
@@ -289,7 +289,7 @@ wording() { perl -MJSON::PP -0ne \
     [ "$(ids)" != "$want" ]
     ask --adapter run
     [[ "$stderr" == \
-        *"run was trained on conversations, by the template chatml: --chat auto words the prompt so"* ]]
+        *"run was trained on conversations, by the template chatml: --chat auto words the prompt by it"* ]]
     # A file of one's own, which is no longer there.
     echo '{"turn":"Q: {} A: ","bos":true}' > own.json
     words own.json | tokenize --quiet --from stream --to jsonl | \

@@ -210,7 +210,7 @@ static void test_wrong_kind_and_version(void **state)
     uint64_t sum;
     write_stream(path, STREAM_TOKENS, 1, 10);
     assert_int_equal(read_stream(path, STREAM_SAMPLES, &sum), -1);
-    assert_non_null(strstr(why.text, "a stream of tokens, samples are needed here"));
+    assert_non_null(strstr(why.text, "a stream of tokens, not a stream of samples, which "));
     assert_int_equal(why.status, STATUS_INPUT);
     scratch_store(other, (const unsigned char *)"hello, this is no stream", 24);
     assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), -1);

@@ -375,7 +375,7 @@ static void test_recipe(void **state)
     assert_true(r.learning_rate == 2e-4 && r.max_steps == 1000 && r.fp16 && ignored_count == 1);
     assert_string_equal(r.target_modules, "q_proj,v_proj");
     assert_int_equal(recipe_check(&r, false, &why), -1);
-    assert_non_null(strstr(why.text, "model_name_or_path is missing"));
+    assert_non_null(strstr(why.text, "model_name_or_path, train_file are missing"));
     assert_int_equal(recipe_override(&r, "model_name_or_path=m", count_ignored, &why), 0);
     assert_int_equal(recipe_override(&r, "train_file=t=1", count_ignored, &why), 0);
     assert_string_equal(r.train_file, "t=1");

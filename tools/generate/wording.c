@@ -25,7 +25,7 @@ static void open_trained(struct chat_template *t, const struct stream_wording *w
     or_die(is_kept ? chat_template_open_text(t, w->name, w->text, tokenizer, &why)
                    : chat_template_open(t, w->name, tokenizer, &why),
            &why);
-    note("%s was trained with the template %s: so is the prompt worded", adapter, w->name);
+    note("%s was trained with the template %s, which words the prompt", adapter, w->name);
     if (*w->digest && strcmp(w->digest, t->digest) != 0)
         warn("%s: trained with a %s that said other things than it says now", adapter, w->name);
     if (w->is_mixed)
@@ -75,6 +75,7 @@ void wording_remark(const struct loaded *l)
 {
     const struct stream_wording *trained = trained_with(l);
     if (trained)
-        note("%s was trained on conversations, by the template %s: --chat auto words the prompt so",
+        note("%s was trained on conversations, by the template %s: --chat auto words the prompt by "
+             "it",
              l->adapter_path, trained->name);
 }

@@ -21,18 +21,21 @@ int main(int argc, char **argv)
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "DIR",
           "where tokenizer and licence files are copied from; else the base, if it is a directory",
           0 },
-        { "dtype", 0, OPT_WORD, &o.dtype, "TYPE", "of the result; base: each tensor as it was",
-          "base|f32|f16|bf16" },
-        { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB", "begin another file beyond that",
-          "1000000000" },
+        { "dtype", 0, OPT_WORD, &o.dtype, "TYPE",
+          "type of the result's numbers; base: each tensor's own", "base|f32|f16|bf16" },
+        { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB",
+          "begin another weights file beyond this size", "1000000000" },
         { "config-style", 0, OPT_WORD, &o.config_style, "HOW",
-          "new: rope_scaling has rope_type too (transformers 4.43 and later)", "old|new" },
+          "how config.json spells positions; new: rope_scaling has rope_type too (transformers "
+          "4.43 and later)",
+          "old|new" },
         { "max-positions", 0, OPT_WORD, &o.max_positions, "HOW",
-          "max_position_embeddings of linear positions; base: transformers and vLLM multiply it by "
+          "which max_position_embeddings linear positions get; base: transformers and vLLM "
+          "multiply it by "
           "the factor; whole: multiplied already, as llama.cpp's converter takes it",
           "base|whole" },
         { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
-          ROPE_WORDS ", of an adapter that does not say what it was trained with", 0 },
+          "positions of an adapter that does not say its own: " ROPE_WORDS, 0 },
         { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",
           "the base's context before interpolation; 0: as its config says", 0 },
         { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0,

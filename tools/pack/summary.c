@@ -67,7 +67,7 @@ void summary_print(const struct summary *s)
         const struct source_summary *e = &s->source[i < s->sources ? i : SUMMARY_SOURCES];
         documents += e->documents;
         tokens += e->tokens;
-        note("%s: %llu documents, %llu tokens; drawn %llu, %llu", e->name,
+        note("%s: %llu documents, %llu tokens; drawn: %llu documents, %llu tokens", e->name,
              (unsigned long long)e->documents, (unsigned long long)e->tokens,
              (unsigned long long)e->drawn_documents, (unsigned long long)e->drawn_tokens);
     }

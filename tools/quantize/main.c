@@ -85,7 +85,7 @@ int main(int argc, char **argv)
         { "to", 0, OPT_WORD, &o.to, "HOW",
           "our stream, or a directory that transformers loads with bitsandbytes", "weights|bnb" },
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB",
-          "of a directory: begin another file beyond that", "1000000000" },
+          "with --to bnb, begin another weights file beyond this size", "1000000000" },
         { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "say the error of each linear too", 0 },
         OPT_STANDARD,
         { 0 },

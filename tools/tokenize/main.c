@@ -82,7 +82,7 @@ int main(int argc, char **argv)
                          .to = "stream" };
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.model, "FILE",
-          "tokenizer.model, tokenizer.json, or a directory with one", 0 },
+          "the model's tokenizer.model or tokenizer.json, or a directory with one", 0 },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the stream goes; - is standard output",
           0 },
         { "format", 0, OPT_WORD, &o.format, "HOW",
@@ -104,9 +104,10 @@ int main(int argc, char **argv)
           "read text; or tokens, in our stream or as JSON lines, to write them again",
           "text|stream|jsonl" },
         { "to", 0, OPT_WORD, &o.to, "HOW", "write our stream, or JSON lines", "stream|jsonl" },
-        { "text-key", 0, OPT_TEXT, &o.text_key, "KEY", "path of the text in a line", 0 },
+        { "text-key", 0, OPT_TEXT, &o.text_key, "KEY",
+          "key of the text in a line; a path like meta.body works", 0 },
         { "source-key", 0, OPT_TEXT, &o.source_key, "KEY",
-          "path of the subset's name; else the file's name is taken", 0 },
+          "key or path of the subset's name; else the file's name is taken", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "the subset's name for every document", 0 },
         { "bos", 0, OPT_FLAG, &o.bos, 0,
           "begin documents with BOS; else as the tokenizer's own files do it", 0 },

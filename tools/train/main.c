@@ -12,7 +12,7 @@ static void list_keys_for_shells(void) { recipe_list_completions(stdout); }
 static void read_recipe(struct recipe *r, struct adapter *a, const char **operands, bool plan_only)
 {
     recipe_defaults(r);
-    if (!operands[0]) die_usage("a recipe is needed");
+    if (!operands[0]) die_usage("a recipe is needed: recipe.yaml, then KEY=VALUE");
     for (const char **at = operands; *at; at++)
         if (strchr(*at, '=') && at != operands)
             or_die(recipe_override(r, *at, starting_ignore, &why), &why);
@@ -52,11 +52,11 @@ int main(int argc, char **argv)
         { "print-config", 0, OPT_FLAG, &print_config, 0,
           "print every effective value of the recipe and stop", 0 },
         { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0 },
-        { "device", 0, OPT_TEXT, &device, "NAME", KERNELS_DEVICES, 0 },
+        { "device", 0, OPT_TEXT, &device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
         { "nvtx", 0, OPT_FLAG, &nvtx, 0, "name steps, passes and layers for a profiler of the GPU",
           0 },
         { "ranks", 0, OPT_COUNT, &ranks, "N",
-          "1: this process is a run of its own, though a launcher started several", 0 },
+          "say 1 if this process is a run of its own, though a launcher started several", 0 },
         OPT_STANDARD,
         { 0 },
     };

@@ -152,7 +152,7 @@ static int longest_context(const struct trainer *t, const char *device, struct m
     return 0;
 }
 
-/* Writes for example "4096 tokens, 8192 with 3.20 GiB of the host's". */
+/* Writes for example "4096 tokens, 8192 with 3.20 GiB on the host". */
 static int describe_longest(const struct trainer *t, const char *device, struct memory_room room,
                             char *text, size_t size, struct fail *why)
 {
@@ -163,13 +163,13 @@ static int describe_longest(const struct trainer *t, const char *device, struct 
         longest_context(t, device, room, true, &longest, &most_host, why))
         return -1;
     if (longest > alone)
-        snprintf(more, sizeof more, ", %lld with %s of the host's", (long long)longest,
+        snprintf(more, sizeof more, ", %lld with %s on the host", (long long)longest,
                  size_binary((double)most_host).at);
     snprintf(text, size, "%lld tokens%s", (long long)alone, more);
     return 0;
 }
 
-/* Writes "fits", "fits with 3.20 GiB of the host's" or "does not fit" for the run at its own
+/* Writes "fits", "fits with 3.20 GiB on the host" or "does not fit" for the run at its own
  * context. */
 static int describe_verdict(const struct trainer *t, const char *device, struct memory_room room,
                             char *text, size_t size, struct fail *why)
@@ -186,7 +186,7 @@ static int describe_verdict(const struct trainer *t, const char *device, struct 
     }
     double host = (double)memory_host_total(&plan);
     if (does_fit && host > 0)
-        snprintf(text, size, "fits with %s of the host's", size_binary(host).at);
+        snprintf(text, size, "fits with %s on the host", size_binary(host).at);
     else
         snprintf(text, size, "%s", does_fit ? "fits" : "does not fit");
     return 0;

@@ -288,13 +288,34 @@ static int check_strategies(const struct recipe *r, struct fail *why)
     return 0;
 }
 
+/* The keys that have no default: all that are missing are named at once. */
+static int check_needed(const struct recipe *r, bool plan_only, struct fail *why)
+{
+    const struct {
+        const char *name;
+        bool is_missing;
+    } needed[] = { { "output_dir", !r->output_dir && !plan_only },
+                   { "model_name_or_path", !r->model },
+                   { "train_file", !r->train_file && !plan_only } };
+    char names[64] = "";
+    int count = 0;
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
+        if (!needed[i].is_missing) continue;
+        size_t length = strlen(names);
+        snprintf(names + length, sizeof names - length, "%s%s", count++ ? ", " : "",
+                 needed[i].name);
+    }
+    if (count)
+        return fail_usage(why, "%s %s missing: KEY=VALUE behind the recipe, or a line in it", names,
+                          count > 1 ? "are" : "is");
+    if (!r->train_file && !r->context)
+        return fail_usage(why, "a plan needs train_file or max_seq_length");
+    return 0;
+}
+
 int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
 {
-    if (!r->output_dir && !plan_only) return fail_usage(why, "output_dir is missing");
-    if (!r->model) return fail_usage(why, "model_name_or_path is missing");
-    if (!r->train_file && !(plan_only && r->context))
-        return fail_usage(why, plan_only ? "a plan needs train_file or max_seq_length"
-                                         : "train_file is missing");
+    if (check_needed(r, plan_only, why)) return -1;
     if (recipe_check_ranges(r, why)) return -1;
     if (!r->batch_size || !r->accumulation)
         return fail_usage(why, "per_device_train_batch_size and gradient_accumulation_steps must "

@@ -5,9 +5,15 @@
 #include <math.h>
 #include <strings.h>
 
-/* Prints the shortest decimal that reads back as the same number. */
+/* Prints the shortest decimal that reads back as the same number, a whole number without an
+ * exponent.
+ */
 static void print_real(double x, char *text, size_t size)
 {
+    if (x == trunc(x) && fabs(x) < 1e15) {
+        snprintf(text, size, "%.0f", x);
+        return;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(text, size, "%.*g", digits, x);
         if (strtod(text, NULL) == x) return;
