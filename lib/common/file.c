@@ -134,3 +134,11 @@ FILE *file_open_text_stdio(const char *path, struct fail *why)
 {
     return stdio_of(file_open_text(path, why), path, why);
 }
+
+int file_check_folder(const char *path, struct fail *why)
+{
+    struct stat st;
+    if (stat(path, &st) || !S_ISDIR(st.st_mode) || !faccessat(AT_FDCWD, path, X_OK, AT_EACCESS))
+        return 0;
+    return fail(why, "%s: what is in it may not be read: %s", path, strerror(errno));
+}

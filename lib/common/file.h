@@ -41,4 +41,7 @@ int file_check_end(int fd, uint64_t size, const char *name, struct fail *why) MU
 FILE *file_open_stdio(const char *path, uint64_t *bytes, struct fail *why) MUST_USE;
 FILE *file_open_text_stdio(const char *path, struct fail *why) MUST_USE;
 
+/* Fails if it is a directory whose files the program may not open: nothing can be said of them. */
+int file_check_folder(const char *path, struct fail *why) MUST_USE;
+
 #endif

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 /* A list of mappings that never shrinks, because a signal handler may read it at any moment. Free
  * entries are reused. */
@@ -12,6 +13,7 @@ struct place {
     _Atomic(const char *) at;
     atomic_size_t bytes; /* 0 if the entry is free */
     char *name;
+    struct stat then; /* of the file, when it was mapped */
 };
 static _Atomic(struct place *) places;
 static atomic_flag lock = ATOMIC_FLAG_INIT; /* held while an entry is added, which is short */
@@ -27,7 +29,7 @@ static struct place *free_place(void)
     return p;
 }
 
-static int add(const char *at, size_t bytes, const char *name)
+static int add(const char *at, size_t bytes, const struct stat *then, const char *name)
 {
     char *copy = strdup(name);
     if (!copy) return -1;
@@ -37,6 +39,7 @@ static int add(const char *at, size_t bytes, const char *name)
     if (p) {
         free(p->name);
         p->name = copy;
+        p->then = *then;
         atomic_store(&p->at, at);
         atomic_store(&p->bytes, bytes);
     }
@@ -47,12 +50,14 @@ static int add(const char *at, size_t bytes, const char *name)
 
 const void *mapped_open(int fd, size_t bytes, const char *name, struct fail *why)
 {
+    struct stat then = { 0 };
+    (void)fstat(fd, &then); /* else it is not told whether the file changes */
     void *at = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     if (at == MAP_FAILED) {
         fail(why, "%s: cannot map: %s", name, strerror(errno));
         return NULL;
     }
-    if (!add(at, bytes, name)) return at;
+    if (!add(at, bytes, &then, name)) return at;
     munmap(at, bytes);
     fail(why, "%s: out of memory", name);
     return NULL;
@@ -67,6 +72,28 @@ void mapped_close(const void *at, size_t bytes)
             break;
         }
     munmap((void *)at, bytes);
+}
+
+static bool is_changed(const struct place *p)
+{
+    const struct stat *then = &p->then;
+    struct stat now;
+    if (!atomic_load(&p->bytes) || stat(p->name, &now)) return false;
+    return now.st_dev == then->st_dev && now.st_ino == then->st_ino &&
+           (now.st_mtim.tv_sec != then->st_mtim.tv_sec ||
+            now.st_mtim.tv_nsec != then->st_mtim.tv_nsec);
+}
+
+int mapped_check(struct fail *why)
+{
+    int status = 0;
+    while (atomic_flag_test_and_set(&lock))
+        ;
+    for (const struct place *p = atomic_load(&places); p && !status; p = p->next)
+        if (is_changed(p))
+            status = fail_input(why, "%s: changed while it was read: begin again", p->name);
+    atomic_flag_clear(&lock);
+    return status;
 }
 
 void mapped_touch(const void *at, size_t bytes)

@@ -33,8 +33,8 @@ static int check_target(const struct target *t, const char *path, struct fail *w
 {
     if (t->kind == TARGET_FOLDER || (t->kind == TARGET_FILE && t->is_slashed))
         return fail(why, "%.300s: a folder, and a file is written: name one", path);
-    if (t->kind != TARGET_FILE || !t->exists) return 0;
-    if (faccessat(AT_FDCWD, t->path, W_OK, AT_EACCESS))
+    if (t->kind != TARGET_FILE) return 0;
+    if (t->exists && faccessat(AT_FDCWD, t->path, W_OK, AT_EACCESS))
         return fail(why, "%.300s: may not be written: %s", path, strerror(errno));
     return target_check_replace(t, path, why);
 }

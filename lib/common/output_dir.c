@@ -1,6 +1,7 @@
 #include "lib/common/output_dir.h"
 
 #include "lib/common/output.h"
+#include "lib/common/signals.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -132,13 +133,43 @@ static void keep_modes(const struct folder *f)
     closedir(dir);
 }
 
-/* Used where a file system cannot exchange two names. For a moment the target does not exist. */
-static int exchange_by_steps(const struct folder *f, struct fail *why)
+/* ---- renaming ---- */
+
+static int move_contents(const char *from, const char *to)
+{
+    int folder = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = 0;
+    DIR *dir = folder < 0 ? NULL : opendir(from);
+    if (!dir) status = -1;
+    for (struct dirent *e; !status && (e = readdir(dir));)
+        if (!is_dots(e->d_name)) status = renameat(dirfd(dir), e->d_name, folder, e->d_name);
+    int error = errno;
+    if (dir) closedir(dir);
+    if (folder >= 0) close(folder);
+    errno = error;
+    return status;
+}
+
+int folder_rename(const char *from, const char *to)
+{
+    struct stat st;
+    if (!rename(from, to)) return 0;
+    if (errno != EXDEV || lstat(from, &st) || !S_ISDIR(st.st_mode)) return -1;
+    if (mkdir(to, 0700)) return -1;
+    bool is_moved = !chmod(to, st.st_mode & 07777) && !move_contents(from, to) && !rmdir(from);
+    if (is_moved) return 0;
+    int error = errno;
+    if (move_contents(to, from) || rmdir(to)) (void)0; /* what could not go back stays there */
+    errno = error;
+    return -1;
+}
+
+/* For a moment the target does not exist. */
+static int rename_by_steps(const struct folder *f, struct fail *why)
 {
     char aside[4200];
     snprintf(aside, sizeof aside, "%s.old.%ld", f->path, (long)getpid());
     if (!access(aside, F_OK)) return fail(why, "%s: %.200s is in the way", f->shown, aside);
-    if (rename(f->path, aside)) return fail(why, "%s: %s", f->shown, strerror(errno));
+    if (folder_rename(f->path, aside)) return fail(why, "%s: %s", f->shown, strerror(errno));
     if (rename(f->temporary, f->path)) {
         int error = errno;
         if (rename(aside, f->path))
@@ -149,6 +180,17 @@ static int exchange_by_steps(const struct folder *f, struct fail *why)
     return fail(why, "%s: its old files are in %.200s: %s", f->shown, aside, strerror(errno));
 }
 
+/* Used where a file system cannot exchange two names. Signals are blocked, because between the
+ * steps the old directory has a name that nobody would look for. */
+static int exchange_by_steps(const struct folder *f, struct fail *why)
+{
+    sigset_t before;
+    signals_block(&before);
+    int status = rename_by_steps(f, why);
+    signals_unblock(&before);
+    return status;
+}
+
 /* Exchanges the new directory with the old one, which then has the temporary name. Returns 1 if
  * another process has created or removed the target meanwhile. */
 static int exchange(const struct folder *f, bool has_old, struct fail *why)
@@ -157,7 +199,7 @@ static int exchange(const struct folder *f, bool has_old, struct fail *why)
     int flags = has_old ? EXCHANGE : NOREPLACE;
     if (!syscall(SYS_renameat2, AT_FDCWD, f->temporary, AT_FDCWD, f->path, flags)) return 0;
     if (errno == (has_old ? ENOENT : EEXIST)) return 1;
-    bool is_unknown = errno == ENOSYS || errno == EINVAL;
+    bool is_unknown = errno == ENOSYS || errno == EINVAL || errno == EXDEV;
     if (is_unknown && has_old) return exchange_by_steps(f, why);
     if (is_unknown && !rename(f->temporary, f->path)) return 0;
     return fail(why, "%s: cannot rename into place: %s", f->shown, strerror(errno));

@@ -50,6 +50,10 @@ int folder_close(struct folder *f, struct fail *why) MUST_USE;
 /* Removes the temporary directory. */
 void folder_abandon(struct folder *f);
 
+/* As rename(2), with errno. A directory that came with a container's image cannot be renamed (EXDEV
+ * of overlayfs). It is created anew, and its entries are moved there. */
+int folder_rename(const char *from, const char *to) MUST_USE;
+
 /* Removes a directory of that kind. Fails, and removes nothing, where folder_check would fail. */
 int folder_remove_kind(const char *path, const struct folder_kind *kind, struct fail *why) MUST_USE;
 

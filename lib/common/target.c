@@ -138,18 +138,30 @@ static bool is_in_sticky(const struct target *t)
            t->st.st_uid != own;
 }
 
-int target_check_replace(const struct target *t, const char *shown, struct fail *why)
+static bool has_attribute(const char *path, unsigned long long attribute)
 {
     struct statx sx;
+    return !statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &sx) &&
+           sx.stx_attributes & attribute;
+}
+
+int target_check_replace(const struct target *t, const char *shown, struct fail *why)
+{
+    char parent[4096];
+    target_parent(t, parent, sizeof parent);
+    if (has_attribute(parent, STATX_ATTR_APPEND))
+        return fail(why,
+                    "%.300s: in a folder where nothing can be renamed (chattr +a): name another",
+                    shown);
     if (!t->exists) return 0;
+    if (has_attribute(t->path, STATX_ATTR_APPEND))
+        return fail(why, "%.300s: can only be appended to (chattr +a): name another", shown);
     if (is_in_sticky(t))
         return fail(why,
                     "%.300s: somebody else's, in a folder where only they may "
                     "replace it: name another",
                     shown);
-    if (statx(AT_FDCWD, t->path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &sx) ||
-        !(sx.stx_attributes & STATX_ATTR_MOUNT_ROOT))
-        return 0;
+    if (!has_attribute(t->path, STATX_ATTR_MOUNT_ROOT)) return 0;
     return fail(why, "%.300s: something is mounted there, so that it cannot be replaced: name a %s",
                 shown, t->kind == TARGET_FOLDER ? "folder in it" : "file beside it");
 }

@@ -37,8 +37,8 @@ const char *target_name(const struct target *t);
 /* Fails if the target does not exist and cannot be created, because the nearest existing folder
  * above it is not writable. */
 int target_check_above(const struct target *t, const char *shown, struct fail *why) MUST_USE;
-/* Fails if the existing target cannot be replaced by a rename: it is a mount point, or it belongs
- * to another user in a sticky folder such as /tmp. */
+/* Fails if the target cannot be replaced by a rename: it is a mount point, it belongs to another
+ * user in a sticky folder such as /tmp, or it or its folder can only be appended to (chattr +a). */
 int target_check_replace(const struct target *t, const char *shown, struct fail *why) MUST_USE;
 
 #endif

@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -85,13 +87,23 @@ static bool lives(const char *process)
     return id != (long)getpid() && (!kill((pid_t)id, 0) || errno != ESRCH);
 }
 
+/* The number of a process that has ended may belong to another process now, above all in a
+ * container, where numbers are small. A file that is being written is locked, so an old one without
+ * a lock is lost whoever has the number. */
+static bool is_old(const struct stat *st)
+{
+    enum { SECONDS = 3600 };
+    return st->st_mtime < time(NULL) - SECONDS;
+}
+
 static void remove_if_lost(const char *path, folder_holds *holds)
 {
     struct stat st;
-    if (lives(strrchr(path, '.') + 1)) return;
+    bool may_live = lives(strrchr(path, '.') + 1);
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return;
-    if (!fstat(fd, &st) && !flock(fd, LOCK_EX | LOCK_NB) && is_named(fd, path)) {
+    bool is_lost = !fstat(fd, &st) && (!may_live || is_old(&st));
+    if (is_lost && !flock(fd, LOCK_EX | LOCK_NB) && is_named(fd, path)) {
         if (S_ISREG(st.st_mode)) unlink(path);
         if (S_ISDIR(st.st_mode) && holds && temporary_empty_folder(path, holds))
             (void)0; /* if a foreign file is in the folder, both stay */
@@ -174,11 +186,32 @@ int temporary_empty_folder(const char *path, folder_holds *holds)
 
 /* ---- making ---- */
 
-/* Gives the file the owner, group and permissions of the one that it replaces. If the group cannot
- * be set, the file's group gets no more than all others have, because it is a different group. */
-static int make_like(int fd, const struct stat *like)
+/* Gives the file the access control list of `from`. If `from` has none, a list that the file got
+ * from its directory is removed. */
+static bool copy_list(int fd, const char *from, const char *name)
+{
+    ssize_t bytes = getxattr(from, name, NULL, 0);
+    if (bytes < 0) {
+        bool has_none = errno == ENODATA || errno == ENOTSUP;
+        return has_none && (!fremovexattr(fd, name) || errno == ENODATA || errno == ENOTSUP);
+    }
+    char *list = malloc((size_t)bytes + 1);
+    bool is_copied = list && getxattr(from, name, list, (size_t)bytes) == bytes &&
+                     !fsetxattr(fd, name, list, (size_t)bytes, 0);
+    free(list);
+    return is_copied;
+}
+
+/* Gives the file the owner, group, permissions and access control list of `target`, which it
+ * replaces. If the group cannot be set, the file's group gets no more than all others have, because
+ * it is a different group. If the list cannot be set, the file's group gets nothing, because with a
+ * list the group's bits of the mode are the list's mask. */
+static int make_like(int fd, const struct stat *like, const char *target)
 {
     mode_t mode = like->st_mode & 07777;
+    if (!copy_list(fd, target, "system.posix_acl_access")) mode &= ~(mode_t)070;
+    if (S_ISDIR(like->st_mode) && !copy_list(fd, target, "system.posix_acl_default"))
+        (void)0; /* what is made in it later has the lists that it would have anywhere */
     if (fchown(fd, like->st_uid, like->st_gid) && fchown(fd, (uid_t)-1, like->st_gid)) {
         struct stat st;
         if (!fstat(fd, &st) && st.st_gid != like->st_gid) mode &= ~(mode_t)(070 & ~(mode << 3));
@@ -233,7 +266,7 @@ static int make(struct temporary *t, const char *target, const struct stat *like
         return fail(why, "%s: cannot create: %s", target, strerror(error));
     }
     if (is_folder) t->fd = open(t->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    bool is_ours = t->fd >= 0 && (!like || !make_like(t->fd, like));
+    bool is_ours = t->fd >= 0 && (!like || !make_like(t->fd, like, target));
     int error = errno;
     if (is_ours &&
         (!flock(t->fd, LOCK_EX | LOCK_NB) ? is_named(t->fd, t->path) : errno != EWOULDBLOCK))

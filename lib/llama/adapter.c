@@ -264,7 +264,7 @@ int adapter_check_place(const char *place, struct fail *why)
     if (!S_ISDIR(st.st_mode))
         return fail(why, "%s: a file: an adapter is the directory with adapter_config.json in it",
                     place);
-    if (check_is_finished(place, why)) return -1;
+    if (file_check_folder(place, why) || check_is_finished(place, why)) return -1;
     if (is_there(place, "config.json"))
         return fail(why,
                     "%s: a model, not an adapter: it has config.json and no "

@@ -1,6 +1,7 @@
 #include "lib/llama/model_directory.h"
 
 #include "lib/common/file_guard.h"
+#include "lib/common/mapped.h"
 #include "lib/common/output.h"
 #include "lib/llama/made.h"
 #include "lib/llama/model_max_length.h"
@@ -188,7 +189,7 @@ int model_directory_make(const char *path, const struct model_directory_job *job
     struct folder f;
     if (folder_open(&f, path, &model_directory_kind, why)) return -1;
     if (output_room(f.temporary, model_directory_bytes(job) + SMALL_FILES, why) ||
-        model_directory_write(f.temporary, job, why)) {
+        model_directory_write(f.temporary, job, why) || mapped_check(why)) {
         fail_rename(why, f.temporary, path);
         folder_abandon(&f);
         return -1;

@@ -129,6 +129,7 @@ static int check_directory(const char *path, struct fail *why)
     char inner[4096], name[256];
     snprintf(inner, sizeof inner, "%.4000s/config.json", path);
     if (!access(inner, F_OK)) return 0;
+    if (file_check_folder(path, why)) return -1;
     if (config_refuse_adapter(path, why)) return -1;
     if (hub_find_snapshot(path, inner))
         return fail(why, "%s: a repository of the hub's cache: its model is %s", path, inner);

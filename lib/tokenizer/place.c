@@ -55,6 +55,7 @@ static int name_lack(const char *place, struct fail *why)
     static const char *const others[] = { "vocab.json", "tekken.json", "tiktoken.model",
                                           "tokenizer.tiktoken" };
     char path[4200];
+    if (file_check_folder(place, why)) return -1;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         snprintf(path, sizeof path, "%s/%s", place, others[i]);
         if (has_name(path))

@@ -386,6 +386,28 @@ size 12345'
     [[ "$stderr" == "tokenize: ddd"*" … "*"ddd: neither tokenizer.model nor tokenizer.json in it" ]]
 }
 
+@test "messages: a folder that may not be looked into is told as that, not as what it does not hold" {
+    make_base
+    for folder in base tok; do cp -rL $folder own && rm $folder && mv own $folder; done
+    lora ad --quiet
+    chmod 000 base tok ad
+    # root may read everything, but not without these capabilities.
+    as=()
+    [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
+    closed() { # FOLDER COMMAND...
+        run --separate-stderr -1 "${as[@]}" "${@:2}"
+        [ "${stderr##*$'\n'}" = "$2: $1: what is in it may not be read: Permission denied" ]
+    }
+    closed base quantize base -o out
+    closed base ppl --model base --data docs.tok --context 16
+    closed base generate --model base --prompt a
+    closed tok tokenize -m tok docs.jsonl -o out
+    chmod 755 base
+    closed ad merge --base base --adapter ad -o out
+    closed ad ppl --model base --adapter ad --data docs.tok --context 16
+    chmod 755 tok ad
+}
+
 @test "messages: all that a command line lacks is named at once, with how to say it" {
     says 2 'train: a recipe is needed: recipe.yaml, then KEY=VALUE (see train --help)' train
     echo 'method: lora' > r.yaml

@@ -101,6 +101,55 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     no_temporaries
 }
 
+@test "outputs: where names cannot be exchanged, a signal waits until a model stands there again" {
+    [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
+    make_adapter
+    merged -o model
+    before model
+    run -143 env FAULT_OF=exchange LD_PRELOAD="$BUILD/tests/fault.so" merge --quiet --base base \
+        --adapter ad -o model
+    untouched model
+    [ -z "$(find . -name '*.old.*')" ]
+    no_temporaries
+}
+
+# A folder of a layer below can be read, written and removed, and not renamed.
+@test "outputs: a folder that came with a container's image is replaced, and a run in it goes on" {
+    make_adapter
+    mkdir below above work image
+    merged -o below/model
+    quantize --quiet --to bnb base -o below/bnb
+    mkdir -m 2750 below/empty
+    run=(train lora.yaml model_name_or_path=base.nf4 train_file=32.smp eval_file=few.smp --quiet
+        eval_steps=2 save_steps=2 save_total_limit=1 metric_for_best_model=loss lora_rank=4
+        load_best_model_at_end=true learning_rate=0.01 per_device_train_batch_size=2)
+    "${run[@]}" output_dir=below/run max_steps=4
+    "${run[@]}" output_dir=unbroken max_steps=8
+    inside() {
+        mount -t overlay overlay -o lowerdir=below,upperdir=above,workdir=work image || exit 99
+        perl -e 'exit !rename "image/model", "image/other"' && exit 99 # these layers can do it
+        set -e
+        merged -o image/model
+        merged -o image/empty
+        bnb -o image/bnb
+        "${run[@]}" output_dir=image/run max_steps=8
+        cp -r image result
+    }
+    export -f inside merged bnb
+    status=0
+    unshare -m bash -c "$(declare -p run); inside" 2> said || status=$?
+    [ "$status" != 99 ] && ! grep -q ^unshare: said || skip "no layers can be mounted here"
+    cat said
+    [ "$status" = 0 ]
+    cmp result/model/model.safetensors below/model/model.safetensors
+    cmp result/empty/model.safetensors below/model/model.safetensors
+    [ "$(stat -c %a above/empty)" = 2750 ]
+    diff -r below/bnb result/bnb
+    cmp unbroken/adapter_model.safetensors result/run/adapter_model.safetensors
+    [ "$(ls result/run)" = "$(ls unbroken)" ]
+    [ -z "$(find result above -name '*.old.*' -o -name '.longqlora-*')" ]
+}
+
 @test "outputs: what somebody puts into a folder while it is made is found before it is replaced" {
     make_adapter
     merge --quiet --base base.nf4 --adapter ad -o out

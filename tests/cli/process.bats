@@ -323,6 +323,27 @@ refused() { # WHAT COMMAND...
     [ ! -e out ]
 }
 
+@test "process: an input that is written to while it is mapped is no base of a result, and is told" {
+    [ -e "$BUILD/tests/shrink.so" ] || skip "faults are injected into the release flavour only"
+    make_good
+    for tool in quantize merge ppl train; do
+        rm -rf base out
+        cp -r "$made/base" base
+        command=$(command_of $tool | sed 's/base.nf4/base quantization=none/')
+        status=0
+        # Longer than it was: what is mapped of it stays, and only its time says that it is another.
+        LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/model.safetensors SHRINK_TO=1000000 \
+            SHRINK_AT=$([ $tool != ppl ] && [ $tool != train ] && echo 1 || echo 2) \
+            $command > stdout 2> stderr || status=$?
+        grep -q "^$tool: base/model.safetensors: changed while it was read: begin again" stderr
+        case $tool in
+        ppl | train) [ "$status" = 0 ] && [ -e out ] ;; # hours of work are kept
+        *) [ "$status" = 3 ] && [ ! -e out ] ;;
+        esac
+        nothing_left
+    done
+}
+
 @test "process: a pipe, a directory, a socket or a device in a file's place is refused at once" {
     make_good
     mkfifo fifo
@@ -381,6 +402,19 @@ refused() { # WHAT COMMAND...
     tokenize --quiet -m tok/tokenizer.model fifo -o out
     cmp <(tokenize --quiet -m tok/tokenizer.model --decode out) <(tokenize --quiet \
         -m tok/tokenizer.model --decode good/tokenize)
+}
+
+@test "process: where no thread may be started that is told, and which limit it is" {
+    make_good
+    # root has no such limit. The folder of the tests is closed to others.
+    [ "$(id -u)" = 0 ] || skip "only root becomes somebody else"
+    as=(setpriv --reuid 54329 --inh-caps=+dac_override --ambient-caps=+dac_override)
+    "${as[@]}" true || skip "nobody else can be become"
+    tool=train
+    run --separate-stderr -1 "${as[@]}" bash -c 'ulimit -u 1; exec "$@"' bash \
+        $(command_of train) --threads 1 --quiet
+    [[ "$stderr" == "train: base.nf4: no thread to read it could be started: "*": see ulimit -u" ]]
+    nothing_left
 }
 
 @test "process: threads are bounded, and no count becomes another" {

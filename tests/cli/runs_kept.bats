@@ -134,3 +134,21 @@ make_recipe() {
         rm apart/adapter_model.safetensors
     done
 }
+
+@test "runs: checkpoints that may not be read are told as that, not as another run's" {
+    make_recipe
+    train r.yaml output_dir=out --quiet --device cpu
+    chmod 000 out/checkpoint-6
+    # root may read everything, but not without these capabilities.
+    as=()
+    [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
+    for quiet in '' --quiet; do
+        run --separate-stderr -2 "${as[@]}" train r.yaml output_dir=out max_steps=8 $quiet \
+            --device cpu
+        [[ "$stderr" == \
+            *"train: out: no checkpoint can be gone on from: out/checkpoint-6: Permission denied; "* ]]
+        [[ "$stderr" != *"did not make it"* ]]
+    done
+    chmod 700 out/checkpoint-6
+    run -0 train r.yaml output_dir=out max_steps=8 --quiet --device cpu
+}

@@ -4,6 +4,8 @@
  * FAULT_OF     write, fsync, rename, malloc, or kill or term (at any of the first three: SIGKILL;
  *              SIGTERM, twice); flush: of a stdio file; flock: no file has locks, from the
  *              beginning
+ *              exchange: no file system exchanges two names, and SIGTERM comes when the old one of
+ *              a folder was put aside
  * FAULT_AT     which of those calls, from 1 on
  * FAULT_BEGIN  counting begins when a directory is made whose path ends with this text
  * FAULT_TRACE  set: says where
@@ -14,6 +16,7 @@
 #include <execinfo.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,6 +24,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 void *__libc_malloc(size_t bytes);
@@ -59,6 +63,12 @@ static int strikes(const char *kind)
 
 #define NEXT(type, name) ((type)dlsym(RTLD_NEXT, name))
 
+static bool is_exchange(void)
+{
+    const char *of = getenv("FAULT_OF");
+    return of && !strcmp(of, "exchange");
+}
+
 int mkdir(const char *path, mode_t mode)
 {
     const char *begin = getenv("FAULT_BEGIN");
@@ -92,7 +102,24 @@ int rename(const char *from, const char *to)
         errno = EIO;
         return -1;
     }
-    return NEXT(int (*)(const char *, const char *), "rename")(from, to);
+    int status = NEXT(int (*)(const char *, const char *), "rename")(from, to);
+    if (!status && is_exchange() && strstr(to, ".old.")) raise(SIGTERM);
+    return status;
+}
+
+long syscall(long number, ...)
+{
+    long of[6];
+    va_list list;
+    if (number == SYS_renameat2 && is_exchange()) {
+        errno = EINVAL;
+        return -1;
+    }
+    va_start(list, number);
+    for (int i = 0; i < 6; i++)
+        of[i] = va_arg(list, long);
+    va_end(list);
+    return NEXT(long (*)(long, ...), "syscall")(number, of[0], of[1], of[2], of[3], of[4], of[5]);
 }
 
 int fflush(FILE *file)

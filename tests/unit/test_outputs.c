@@ -9,11 +9,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static struct fail why;
@@ -207,6 +210,69 @@ static void test_permissions_stay(void **state)
 }
 
 /* As somebody else than root, who may write everything. */
+/* An access control list as the kernel has it: the owner and user 1234 read and write, the group
+ * has nothing, and the mask, which the mode shows as the group's, lets user 1234 in. */
+static const char access_list[] = "\2\0\0\0"
+                                  "\1\0\6\0\377\377\377\377"
+                                  "\2\0\6\0\322\4\0\0"
+                                  "\4\0\0\0\377\377\377\377"
+                                  "\20\0\6\0\377\377\377\377"
+                                  "\40\0\0\0\377\377\377\377";
+enum { LIST = sizeof access_list - 1 };
+static const char list_of_access[] = "system.posix_acl_access";
+static const char list_of_default[] = "system.posix_acl_default";
+
+static void assert_has_list(const char *path, const char *name)
+{
+    char list[4 * LIST];
+    assert_int_equal(getxattr(path, name, list, sizeof list), LIST);
+    assert_memory_equal(list, access_list, LIST);
+}
+
+static void test_access_lists_stay(void **state)
+{
+    (void)state;
+    put("file", "old");
+    put("plain", "old");
+    if (setxattr("file", list_of_access, access_list, LIST, 0)) skip();
+    assert_int_equal(output_text("file", "new\n", &why), 0);
+    assert_holds("file", "new\n");
+    assert_has_list("file", list_of_access);
+    assert_int_equal(mode_of("file"), S_IFREG | 0660);
+    /* What has none gets none of its directory. */
+    assert_int_equal(setxattr(".", list_of_default, access_list, LIST, 0), 0);
+    assert_int_equal(chmod("plain", 0660), 0);
+    assert_int_equal(output_text("plain", "new\n", &why), 0);
+    assert_int_equal(getxattr("plain", list_of_access, NULL, 0), -1);
+    assert_int_equal(mode_of("plain"), S_IFREG | 0660);
+}
+
+static bool set_append_only(const char *path, bool is_on)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC), flags = 0;
+    assert_true(fd >= 0);
+    bool is_set = !ioctl(fd, FS_IOC_GETFLAGS, &flags);
+    flags = is_on ? flags | FS_APPEND_FL : flags & ~FS_APPEND_FL;
+    is_set = is_set && !ioctl(fd, FS_IOC_SETFLAGS, &flags);
+    close(fd);
+    return is_set;
+}
+
+static void test_what_can_only_be_appended_to(void **state)
+{
+    (void)state;
+    put("log", "old");
+    assert_int_equal(mkdir("folder", 0755), 0);
+    if (!set_append_only("log", true)) skip();
+    assert_true(set_append_only("folder", true));
+    int file = output_try("log", &why), new = output_try("folder/new", &why);
+    int model = folder_check("folder/m", &(struct folder_kind){ "x", temporary_is, 0 }, &why);
+    bool is_undone = set_append_only("log", false) && set_append_only("folder", false);
+    assert_true(file && new &&model &&is_undone);
+    assert_int_equal(count_in("folder"), 0);
+    assert_int_equal(output_try("folder/new", &why), 0);
+}
+
 static void test_what_may_not_be_written(void **state)
 {
     (void)state;
@@ -309,6 +375,24 @@ static void test_lost_temporaries_go(void **state)
             close(fd[i]);
         }
         assert_int_equal(system("rm -rf .longqlora-* out*"), 0);
+    }
+}
+
+/* Its number is another process's by now: what nobody has locked, and nobody has written to for
+ * hours, is lost all the same. */
+static void test_lost_temporaries_of_a_number_that_is_used_again_go(void **state)
+{
+    (void)state;
+    static const struct timespec long_ago[2] = { { .tv_sec = 1000000000 },
+                                                 { .tv_sec = 1000000000 } };
+    char name[64];
+    name_of(name, "out", "1");
+    for (int is_locked = 0; is_locked < 2; is_locked++) {
+        int fd = leave(name, false, is_locked);
+        assert_int_equal(utimensat(AT_FDCWD, name, long_ago, 0), 0);
+        assert_int_equal(output_try("out", &why), 0);
+        assert_int_equal(access(name, F_OK), is_locked ? 0 : -1);
+        close(fd);
     }
 }
 
@@ -722,8 +806,11 @@ int main(void)
         TEST(test_names_that_no_file_can_have),
         TEST(test_links_stay),
         TEST(test_permissions_stay),
+        TEST(test_access_lists_stay),
+        TEST(test_what_can_only_be_appended_to),
         TEST(test_what_may_not_be_written),
         TEST(test_lost_temporaries_go),
+        TEST(test_lost_temporaries_of_a_number_that_is_used_again_go),
         TEST(test_what_others_put_into_a_temporary_stays),
         TEST(test_same_temporary_twice),
         TEST(test_creation_is_exclusive),

@@ -168,6 +168,8 @@ static void test_null(void **state)
     assert_int_equal(setenv("HOME", "/home/someone", 1), 0);
     say(&r, "output_dir=~/out");
     assert_string_equal(r.output_dir, "/home/someone/out");
+    assert_int_equal(unsetenv("HOME"), 0);
+    unsaid("output_dir=~/out", "output_dir: '~/out' begins in HOME, which is not set");
     unsaid("learning_rate=", "learning_rate has no value");
     refused("learning_rate: \"\"\n", "learning_rate has no value");
     refused("lora_rank: 'null'\n", "lora_rank: 'null' is not a count");

@@ -2,6 +2,7 @@
 
 #include "lib/cli/die.h"
 #include "lib/cli/opt.h"
+#include "lib/common/mapped.h"
 #include "lib/common/output.h"
 #include "tools/ppl/corpus.h"
 #include "tools/ppl/report.h"
@@ -111,6 +112,8 @@ static int write_form(const struct measure_options *o, const struct report *r)
 /* If the output cannot be written, the result of hours is printed instead of lost. */
 static void write_report(const struct measure_options *o, const struct report *r)
 {
+    struct fail changed;
+    if (mapped_check(&changed)) warn("%s: the figures are of neither model", changed.text);
     if (!write_form(o, r)) return;
     for (int i = 0; i < r->count; i++)
         warn("context %lld: %lld windows, %lld scored, loss %.5f, perplexity %.4f",

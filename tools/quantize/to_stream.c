@@ -1,4 +1,5 @@
 /* Writes the records of a weights stream, tensor by tensor, in pieces of rows. */
+#include "lib/common/mapped.h"
 #include "lib/common/output.h"
 #include "lib/llama/base_digest.h"
 #include "tools/quantize/sinks.h"
@@ -92,6 +93,7 @@ int quantize_to_stream(struct quantizer *q, const char *path, struct fail *why)
         status = write_tensor(q, out, i, why);
     }
     base_reading_end(reading, status ? NULL : base);
+    if (!status) status = mapped_check(why);
     if (!status) {
         writer_parent(out, WEIGHTS_BASE, base);
         return writer_close(out, why);

@@ -6,6 +6,7 @@
 #include "tools/train/schedules.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -245,11 +246,13 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
 /* ---- the checkpoint ---- */
 
 /* Finds the newest complete checkpoint of the run; "" if there is none. In a folder without a
- * record every checkpoint counts, because older programs wrote no record. */
-static void find_whole(struct trainer *t, void (*say)(const char *))
+ * record every checkpoint counts, because older programs wrote no record. *skipped says why the
+ * newest checkpoint in the folder is not taken; its text is "" if it is taken. */
+static void find_whole(struct trainer *t, struct fail *skipped, void (*say)(const char *))
 {
     const struct run_folder *f = &t->folder;
     char text[4200];
+    skipped->text[0] = '\0';
     for (int64_t below = INT64_MAX;;) {
         char name[RUN_NAME];
         struct fail why = { .status = STATUS_FAILED };
@@ -261,7 +264,11 @@ static void find_whole(struct trainer *t, void (*say)(const char *))
         if (own < there) snprintf(name, sizeof name, "checkpoint-%lld", (long long)there);
         run_folder_path(f, name, t->checkpoint);
         if (is_known && !run_folder_verify(&t->folder, name, &why)) return;
-        if (!is_known) fail(&why, "%s: this run did not make it", t->checkpoint);
+        if (!is_known && access(t->checkpoint, R_OK | X_OK))
+            fail(&why, "%s: %s", t->checkpoint, strerror(errno));
+        else if (!is_known)
+            fail(&why, "%s: this run did not make it", t->checkpoint);
+        if (!*skipped->text) *skipped = why;
         snprintf(text, sizeof text, "skipped: %s", why.text);
         say(text);
     }
@@ -349,9 +356,13 @@ int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct
     struct run_state then;
     if (trainer_begins_anew(t)) return 0;
     if (is_auto(from) || is_none(from)) {
-        find_whole(t, say);
+        struct fail skipped;
+        find_whole(t, &skipped, say);
         if (!t->checkpoint[0] && t->lengthens) {
-            fail_usage(why, "no checkpoint is there to go on from (save_strategy: no?)");
+            if (*skipped.text)
+                fail_usage(why, "no checkpoint can be gone on from: %.400s", skipped.text);
+            else
+                fail_usage(why, "no checkpoint is there to go on from (save_strategy: no?)");
             return refuse_finished(t, why);
         }
         if (!t->checkpoint[0] && !strcmp(from, "true"))

@@ -241,8 +241,11 @@ static int set_text(struct recipe *r, const struct recipe_key *k, const char *te
         set_default(r, k);
         return 0;
     }
-    if (strncmp(text, "~/", 2) != 0 || is_key(k, "rope") || !home || !*home)
-        return keep(r, k, text, why);
+    if (strncmp(text, "~/", 2) != 0 || is_key(k, "rope")) return keep(r, k, text, why);
+    if (!home || !*home)
+        return fail_usage(why,
+                          "%s: '%.200s' begins in HOME, which is not set: write the whole path",
+                          k->name, text);
     if ((size_t)snprintf(path, sizeof path, "%s%s", home, text + 1) >= sizeof path)
         return fail_usage(why, "%s: the path is too long", k->name);
     return keep(r, k, path, why);

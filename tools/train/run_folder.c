@@ -413,7 +413,7 @@ static int exchange(const char *made, const char *path, bool has_own, struct fai
 {
     enum { EXCHANGE = 1 << 1 }; /* RENAME_EXCHANGE */
     if (has_own && !syscall(SYS_renameat2, AT_FDCWD, made, AT_FDCWD, path, EXCHANGE)) return 0;
-    if (has_own && (errno == ENOSYS || errno == EINVAL)) {
+    if (has_own && (errno == ENOSYS || errno == EINVAL || errno == EXDEV)) {
         if (checkpoint_remove(path, why)) return -1;
         has_own = false;
     }

@@ -3,6 +3,7 @@
 #include "tools/train/run_folder.h"
 
 #include "lib/common/output.h"
+#include "lib/common/output_dir.h"
 #include "lib/common/signals.h"
 
 #include <errno.h>
@@ -76,7 +77,7 @@ int run_folder_rename(struct run_folder *f, const char *from, const char *to, st
         checkpoint_digest(source, digest, why) ||
         run_folder_expect(f, "folders", to, digest, why) || run_folder_write(f, why))
         return -1;
-    return rename(source, target)
+    return folder_rename(source, target)
                ? fail(why, "%s: cannot rename into place: %s", target, strerror(errno))
                : output_sync_directory(f->path, why);
 }

@@ -1,5 +1,6 @@
 /* Writes checkpoints and the result. */
 #include "lib/cli/die.h"
+#include "lib/common/mapped.h"
 #include "lib/common/output.h"
 #include "lib/llama/base_name.h"
 #include "lib/llama/model_directory.h"
@@ -122,6 +123,17 @@ static void warn_of_folder(struct run_folder *f)
     told_record = f->lost_record;
 }
 
+/* Warns once if the base, which each step reads again, was written to. The run is not ended,
+ * because a file that only has another time may be the same. */
+static void warn_of_base(void)
+{
+    static bool is_told;
+    struct fail changed;
+    if (is_told || !mapped_check(&changed)) return;
+    warn("%s: what was trained since is of another base", changed.text);
+    is_told = true;
+}
+
 /* Warns once for each name, because a best model is saved again and again. */
 static void warn_of_name(const struct run_folder *f, const char *wanted, const char *name)
 {
@@ -162,6 +174,7 @@ int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
     }
     if (!status) warn_of_name(f, wanted, name);
     warn_of_folder(f);
+    warn_of_base();
     return status;
 }
 
@@ -259,6 +272,7 @@ int trainer_finish(struct trainer *t, struct fail *why)
     json_decref(files);
     json_decref(finished);
     warn_of_folder(f);
+    warn_of_base();
     if (status || !*aside) return status;
     return fail(why, "%.400s; the result is whole, in %.200s/%s", taken.text, f->path, aside);
 }
