@@ -413,7 +413,7 @@ refused() { # WHAT COMMAND...
     tool=train
     run --separate-stderr -1 "${as[@]}" bash -c 'ulimit -u 1; exec "$@"' bash \
         $(command_of train) --threads 1 --quiet
-    [[ "$stderr" == "train: base.nf4: no thread to read it could be started: "*": see ulimit -u" ]]
+    [[ "$stderr" == "train: base.nf4: no thread could be started to read it: "*"; more memory or processes are needed (ulimit -v, -u)" ]]
     nothing_left
 }
 
