@@ -98,7 +98,7 @@ succeeds() {
 
 @test "process: a stack that is too small to begin with is told" {
     make_good
-    for limit in 64 32; do
+    for limit in 64 48; do
         for tool in tokenize pack quantize ppl train merge generate; do
             status=0
             (ulimit -s $limit && exec $(command_of $tool)) > stderr 2>&1 || status=$?
