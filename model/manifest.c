@@ -1,6 +1,7 @@
 /* manifest.json of a checkpoint: {"files": {NAME: {"bytes": N, "digest": "…"}}}. */
 #include "model/checkpoint.h"
 
+#include "lib/common/file.h"
 #include "lib/common/temporary.h"
 
 #include <dirent.h>
@@ -117,10 +118,9 @@ bool checkpoint_is_pure(const char *directory)
     json_t *files = files_of(directory, &ignored);
     DIR *dir = files ? opendir(directory) : NULL;
     bool is_pure = dir != NULL;
-    for (struct dirent *e; is_pure && (e = readdir(dir));)
-        is_pure = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
-                  !strcmp(e->d_name, manifest_name) || json_object_get(files, e->d_name) ||
-                  temporary_is(e->d_name);
+    for (const char *name; is_pure && (name = file_next_name(dir));)
+        is_pure =
+            !strcmp(name, manifest_name) || json_object_get(files, name) || temporary_is(name);
     if (dir) closedir(dir);
     json_decref(files);
     return is_pure;
@@ -156,13 +156,11 @@ static int move_foreign(const char *old, const char *heir, const json_t *files, 
     enum { NOREPLACE = 1 << 0 }; /* RENAME_NOREPLACE */
     DIR *dir = opendir(old);
     int status = dir ? 0 : fail(why, "%s: %s", old, strerror(errno));
-    for (struct dirent *e; dir && (e = readdir(dir));) {
+    for (const char *name; dir && (name = file_next_name(dir));) {
         char from[4096 + 256], to[4096 + 256];
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
-            !strcmp(e->d_name, manifest_name) || json_object_get(files, e->d_name))
-            continue;
-        snprintf(from, sizeof from, "%s/%s", old, e->d_name);
-        snprintf(to, sizeof to, "%s/%s", heir, e->d_name);
+        if (!strcmp(name, manifest_name) || json_object_get(files, name)) continue;
+        snprintf(from, sizeof from, "%s/%s", old, name);
+        snprintf(to, sizeof to, "%s/%s", heir, name);
         int failed = (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, NOREPLACE);
         if (failed && (errno == EINVAL || errno == ENOSYS) && access(to, F_OK))
             failed = rename(from, to);

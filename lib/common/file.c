@@ -142,3 +142,13 @@ int file_check_folder(const char *path, struct fail *why)
         return 0;
     return fail(why, "%s: what is in it may not be read: %s", path, strerror(errno));
 }
+
+bool file_is_dots(const char *name) { return !strcmp(name, ".") || !strcmp(name, ".."); }
+
+const char *file_next_name(DIR *dir)
+{
+    struct dirent *e;
+    while ((e = readdir(dir)) && file_is_dots(e->d_name))
+        ;
+    return e ? e->d_name : NULL;
+}

@@ -10,6 +10,7 @@
 
 #include "lib/common/fail.h"
 
+#include <dirent.h>
 #include <stdint.h>
 
 /* Opens a regular file for reading. *bytes becomes its size; bytes may be NULL. */
@@ -40,6 +41,12 @@ int file_check_end(int fd, uint64_t size, const char *name, struct fail *why) MU
 /* Like file_open and file_open_text, for stdio. The caller closes the FILE; NULL means failure. */
 FILE *file_open_stdio(const char *path, uint64_t *bytes, struct fail *why) MUST_USE;
 FILE *file_open_text_stdio(const char *path, struct fail *why) MUST_USE;
+
+/* True for "." and "..". */
+bool file_is_dots(const char *name);
+/* The name of the next entry of a folder, without "." and "..". It is valid until the next call;
+ * NULL at the end. */
+const char *file_next_name(DIR *dir);
 
 /* Fails if it is a directory whose files the program may not open: nothing can be said of them. */
 int file_check_folder(const char *path, struct fail *why) MUST_USE;

@@ -1,5 +1,6 @@
 #include "lib/common/output_dir.h"
 
+#include "lib/common/file.h"
 #include "lib/common/output.h"
 #include "lib/common/signals.h"
 
@@ -8,8 +9,6 @@
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-static bool is_dots(const char *name) { return !strcmp(name, ".") || !strcmp(name, ".."); }
 
 void folder_remove_pending(void) { temporary_remove_folders(); }
 
@@ -32,14 +31,12 @@ static int find_foreign(const char *path, folder_holds *holds, char name[256], s
     if (!dir) return fail(why, "%s: %s", path, strerror(errno));
     *name = 0;
     *count = 0;
-    for (struct dirent *e; (e = readdir(dir));) {
+    for (const char *entry; (entry = file_next_name(dir));) {
         struct stat of;
-        if (is_dots(e->d_name)) continue;
         ++*count;
-        if (fstatat(dirfd(dir), e->d_name, &of, AT_SYMLINK_NOFOLLOW)) continue;
-        if ((holds(e->d_name) && S_ISREG(of.st_mode)) || (*name && strcmp(name, e->d_name) < 0))
-            continue;
-        snprintf(name, 256, "%s", e->d_name);
+        if (fstatat(dirfd(dir), entry, &of, AT_SYMLINK_NOFOLLOW)) continue;
+        if ((holds(entry) && S_ISREG(of.st_mode)) || (*name && strcmp(name, entry) < 0)) continue;
+        snprintf(name, 256, "%s", entry);
         *st = of;
     }
     closedir(dir);
@@ -70,7 +67,7 @@ static int find(struct target *t, const char *path, struct fail *why)
     if (t->kind != TARGET_FOLDER && (t->exists || t->kind != TARGET_FILE))
         return fail(why, "%.200s: not a folder, and one is made: name another", path);
     const char *name = target_name(t);
-    if (is_dots(name) || !*name)
+    if (file_is_dots(name) || !*name)
         return fail_usage(why, "%.200s: cannot be replaced as a whole: name a folder in it", path);
     return target_check_replace(t, path, why);
 }
@@ -140,8 +137,8 @@ static int move_contents(const char *from, const char *to)
     int folder = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = 0;
     DIR *dir = folder < 0 ? NULL : opendir(from);
     if (!dir) status = -1;
-    for (struct dirent *e; !status && (e = readdir(dir));)
-        if (!is_dots(e->d_name)) status = renameat(dirfd(dir), e->d_name, folder, e->d_name);
+    for (const char *name; !status && (name = file_next_name(dir));)
+        status = renameat(dirfd(dir), name, folder, name);
     int error = errno;
     if (dir) closedir(dir);
     if (folder >= 0) close(folder);

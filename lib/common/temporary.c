@@ -1,5 +1,7 @@
 #include "lib/common/temporary.h"
 
+#include "lib/common/file.h"
+
 #include <signal.h>
 
 #include <dirent.h>
@@ -133,9 +135,8 @@ bool temporary_is_alone(const char *path)
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     bool is_alone = dir != NULL;
-    for (struct dirent *e; is_alone && (e = readdir(dir));)
-        is_alone = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
-                   (temporary_is(e->d_name) && !lives(strrchr(e->d_name, '.') + 1));
+    for (const char *name; is_alone && (name = file_next_name(dir));)
+        is_alone = temporary_is(name) && !lives(strrchr(name, '.') + 1);
     if (dir)
         closedir(dir);
     else if (fd >= 0)

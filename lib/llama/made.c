@@ -1,6 +1,7 @@
 #include "lib/llama/made.h"
 
 #include "lib/common/digest.h"
+#include "lib/common/file.h"
 #include "lib/common/program.h"
 
 #include <dirent.h>
@@ -24,15 +25,6 @@ static int digest_config(const json_t *config, char digest[DIGEST_TEXT], struct 
     return 0;
 }
 
-/* The next entry of a folder, without "." and ".."; NULL at the end. */
-static const char *next_name(DIR *dir)
-{
-    struct dirent *e;
-    while ((e = readdir(dir)) && (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")))
-        ;
-    return e ? e->d_name : NULL;
-}
-
 /* ---- signing ---- */
 
 /* Adds the digests of files that have none yet, in the order of their names. */
@@ -44,8 +36,8 @@ static int add_files(json_t *files, const char *folder, struct fail *why)
     if (count < 0) return fail(why, "%s: %s", folder, strerror(errno));
     for (int i = 0; i < count; i++) {
         const char *name = entries[i]->d_name;
-        if (!status && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
-            strcmp(name, config_name) != 0 && !json_object_get(files, name)) {
+        if (!status && !file_is_dots(name) && strcmp(name, config_name) != 0 &&
+            !json_object_get(files, name)) {
             snprintf(path, sizeof path, "%s/%s", folder, name);
             status = digest_file(path, digest, why);
             if (!status && json_object_set_new(files, name, json_string(digest)))
@@ -108,7 +100,7 @@ static int check_files(const char *folder, const json_t *files, struct fail *why
     int status = 0;
     DIR *dir = opendir(folder);
     if (!dir) return fail(why, "%s: %s", folder, strerror(errno));
-    while (!status && (name = next_name(dir))) {
+    while (!status && (name = file_next_name(dir))) {
         const char *then = json_string_value(json_object_get(files, name));
         if (!strcmp(name, config_name)) continue;
         snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -130,7 +122,7 @@ static void find_weights(const char *folder, char found[256])
     const char *name;
     DIR *dir = opendir(folder);
     *found = 0;
-    while (dir && (name = next_name(dir))) {
+    while (dir && (name = file_next_name(dir))) {
         size_t length = strlen(name);
         if (length >= sizeof end && !strcmp(name + length - (sizeof end - 1), end) &&
             (!*found || strcmp(name, found) < 0))
@@ -178,7 +170,7 @@ static uint64_t picture_of(const char *folder)
     uint64_t sum = 0;
     const char *name;
     DIR *dir = opendir(folder);
-    while (dir && (name = next_name(dir))) {
+    while (dir && (name = file_next_name(dir))) {
         struct stat st = { 0 };
         if (fstatat(dirfd(dir), name, &st, AT_SYMLINK_NOFOLLOW)) continue;
         const int64_t facts[] = { (int64_t)st.st_dev,          (int64_t)st.st_ino,

@@ -1,5 +1,6 @@
 #include "tools/train/run_folder.h"
 
+#include "lib/common/file.h"
 #include "lib/common/output.h"
 #include "lib/common/signals.h"
 #include "lib/common/temporary.h"
@@ -479,15 +480,13 @@ static int for_files(struct run_folder *f, const char *made, const char *last, b
 {
     DIR *dir = opendir(made);
     int status = dir ? 0 : fail(why, "%s: %s", made, strerror(errno));
-    for (struct dirent *e; !status && (e = readdir(dir));) {
+    for (const char *name; !status && (name = file_next_name(dir));) {
         char path[4096 + 256], digest[STREAM_DIGEST_TEXT];
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || !strcmp(e->d_name, last))
-            continue;
-        snprintf(path, sizeof path, "%s/%s", made, e->d_name);
+        if (!strcmp(name, last)) continue;
+        snprintf(path, sizeof path, "%s/%s", made, name);
         if (places)
-            status = place_file(f, made, e->d_name, why);
-        else if (digest_file(path, digest, why) ||
-                 run_folder_expect(f, "files", e->d_name, digest, why))
+            status = place_file(f, made, name, why);
+        else if (digest_file(path, digest, why) || run_folder_expect(f, "files", name, digest, why))
             status = -1;
     }
     if (dir) closedir(dir);
@@ -499,9 +498,8 @@ static bool find_taken(const struct run_folder *f, const char *made, struct fail
 {
     bool is_found = false;
     DIR *dir = opendir(made);
-    for (struct dirent *e; dir && !is_found && (e = readdir(dir));)
-        is_found = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
-                   run_folder_claim(f, e->d_name, why);
+    for (const char *name; dir && !is_found && (name = file_next_name(dir));)
+        is_found = run_folder_claim(f, name, why);
     if (dir) closedir(dir);
     return is_found;
 }

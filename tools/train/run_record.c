@@ -1,5 +1,7 @@
 #include "tools/train/run_record.h"
 
+#include "lib/common/file.h"
+
 #include <string.h>
 
 static bool is_mark(const char *mark)
@@ -15,7 +17,7 @@ static bool is_name(const char *name)
 {
     static const char events[] = "runs/";
     if (!strncmp(name, events, sizeof events - 1)) name += sizeof events - 1;
-    return *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !strchr(name, '/');
+    return *name && !file_is_dots(name) && !strchr(name, '/');
 }
 
 /* True for an object that maps names to lists of digests. */

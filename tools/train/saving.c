@@ -1,5 +1,6 @@
 /* Writes checkpoints and the result. */
 #include "lib/cli/die.h"
+#include "lib/common/file.h"
 #include "lib/common/mapped.h"
 #include "lib/common/output.h"
 #include "lib/llama/base_name.h"
@@ -221,9 +222,8 @@ static json_t *list_files(const char *directory)
 {
     json_t *list = json_array();
     DIR *dir = opendir(directory);
-    for (struct dirent *e; dir && (e = readdir(dir));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            json_array_append_new(list, json_string(e->d_name));
+    for (const char *name; dir && (name = file_next_name(dir));)
+        json_array_append_new(list, json_string(name));
     if (dir) closedir(dir);
     return list;
 }
