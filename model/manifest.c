@@ -187,13 +187,8 @@ int checkpoint_discard(const char *path, const char *heir)
 {
     struct fail ignored;
     json_t *files = files_of(path, &ignored);
+    bool has_manifest = files != NULL;
     json_decref(files);
-    if (files) return checkpoint_drop(path, heir, &ignored);
-    DIR *dir = opendir(path);
-    if (!dir) return -1;
-    for (struct dirent *e; (e = readdir(dir));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            unlinkat(dirfd(dir), e->d_name, 0);
-    closedir(dir);
-    return rmdir(path);
+    return has_manifest ? checkpoint_drop(path, heir, &ignored)
+                        : temporary_empty_folder(path, temporary_holds_any);
 }

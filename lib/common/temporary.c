@@ -154,6 +154,8 @@ struct entry {
     char name[];
 };
 
+bool temporary_holds_any(const char *name) { return !file_is_dots(name); }
+
 static void empty(int fd, folder_holds *holds)
 {
     _Alignas(8) char buffer[4096];

@@ -20,6 +20,8 @@
 
 /* Does a folder of the caller's kind contain files of this name? Also called in signal handlers. */
 typedef bool folder_holds(const char *name);
+/* Accepts every name, for a folder in which all files are the caller's. */
+bool temporary_holds_any(const char *name);
 
 struct temporary {
     int fd; /* open and locked: for writing a file, for reading a folder */

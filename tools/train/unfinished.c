@@ -29,12 +29,6 @@ static void remember(struct name *name, const char *path, size_t missing)
     name->is_set = 1;
 }
 
-/* Accepts every file, because all files in an unfinished folder are the run's. */
-static bool holds_any(const char *name)
-{
-    return strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
-}
-
 /* Removes the place and the folders above it that were created with it. */
 static void remove_place(struct name *place)
 {
@@ -47,7 +41,7 @@ static void remove_place(struct name *place)
 
 void unfinished_folder_remove(void)
 {
-    if (folder.is_set && !temporary_empty_folder(folder.at, holds_any)) folder.is_set = 0;
+    if (folder.is_set && !temporary_empty_folder(folder.at, temporary_holds_any)) folder.is_set = 0;
 }
 
 static void remove_all(void)
