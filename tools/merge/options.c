@@ -62,7 +62,10 @@ void options_check(struct options *o)
     if (!o->max_shard_mb) die_usage("--max-shard-size: at least 1");
 }
 
-struct companions_place options_companions(const struct options *o)
+/* Returns the place from which tokenizer and licence files are copied. A single adapter with a
+ * tokenizer of its own may have added tokens, so its files are taken, not the base's. With several
+ * adapters the base's are taken. */
+static struct companions_place companions_of(const struct options *o)
 {
     char path[4096];
     if (o->tokenizer) return (struct companions_place){ .folder = o->tokenizer };
@@ -75,15 +78,15 @@ struct companions_place options_companions(const struct options *o)
     return from;
 }
 
-struct companions *options_declare_files(const struct options *o)
+struct companions *options_declare_files(struct options *o)
 {
     struct companions *companions;
     or_die(model_guard_input("--base ", o->loaded.model, &why), &why);
     for (int i = 0; i < o->adapters.count; i++)
         or_die(model_guard_input("--adapter ", o->words[i].path, &why), &why);
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
-    struct companions_place from = options_companions(o);
-    or_die(companions_read(&companions, from, &why), &why);
+    o->companions = companions_of(o);
+    or_die(companions_read(&companions, o->companions, &why), &why);
     or_die(model_directory_declare("-o ", o->output, &why), &why);
     return companions;
 }

@@ -14,17 +14,14 @@ struct options {
     struct part_word words[MERGE_ADAPTERS_MAX]; /* one for each adapter */
     const char *output, *tokenizer, *dtype, *config_style, *max_positions;
     int64_t max_shard_mb;
+    struct companions_place companions; /* where tokenizer and licence files are copied from */
 };
 
 /* Parses the adapters into words. Dies if options are missing or out of range, or if the tokenizer
  * does not exist. Nothing has been read yet. */
 void options_check(struct options *o);
-/* Returns the place from which tokenizer and licence files are copied. A single adapter with a
- * tokenizer of its own may have added tokens, so its files are taken, not the base's. With several
- * adapters the base's are taken. */
-struct companions_place options_companions(const struct options *o);
-/* Reads these files, and declares everything that is read and written (file_guard.h). The caller
- * frees the result with companions_free. */
-struct companions *options_declare_files(const struct options *o);
+/* Finds and reads the tokenizer and licence files (o->companions), and declares everything that is
+ * read and written (file_guard.h). The caller frees the result with companions_free. */
+struct companions *options_declare_files(struct options *o);
 
 #endif

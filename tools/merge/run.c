@@ -30,7 +30,7 @@ void run_merge(const struct options *o, const struct loaded *l, const struct par
 {
     struct merger m;
     struct result r;
-    const char *own = options_companions(o).tokenizer;
+    const char *own = o->companions.tokenizer;
     if (own) note("tokenizer: the adapter's own, %s", own);
     or_die(result_list(&r, l, parts, o->dtype, &why), &why);
     const struct merger_job merging = { .base = &l->weights,
