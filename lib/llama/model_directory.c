@@ -69,7 +69,8 @@ struct tensor_header *model_directory_headers(const struct tensor *table, int64_
     return headers;
 }
 
-uint64_t model_directory_bytes(const struct model_directory_job *job)
+/* The sum of the bytes of all tensors. */
+static uint64_t all_bytes(const struct model_directory_job *job)
 {
     uint64_t sum = 0;
     for (int64_t i = 0; i < job->count; i++)
@@ -188,7 +189,7 @@ int model_directory_make(const char *path, const struct model_directory_job *job
     enum { SMALL_FILES = 16 << 20 };
     struct folder f;
     if (folder_open(&f, path, &model_directory_kind, why)) return -1;
-    if (output_room(f.temporary, model_directory_bytes(job) + SMALL_FILES, why) ||
+    if (output_room(f.temporary, all_bytes(job) + SMALL_FILES, why) ||
         model_directory_write(f.temporary, job, why) || mapped_check(why)) {
         fail_rename(why, f.temporary, path);
         folder_abandon(&f);

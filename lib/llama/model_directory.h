@@ -37,8 +37,6 @@ struct tensor_header model_directory_header(const struct tensor *t, enum dtype d
  * are their types; NULL means all f32. Names point into the table. */
 struct tensor_header *model_directory_headers(const struct tensor *table, int64_t count,
                                               const enum dtype *dtypes);
-/* The sum of the bytes of all tensors. */
-uint64_t model_directory_bytes(const struct model_directory_job *job);
 
 /* Writes into an existing directory: model.safetensors, or numbered shards and their index; the
  * other files; and config.json last, so that a directory with a config.json is complete. */

@@ -85,20 +85,6 @@ int part_by_module(const char *module)
     return -1;
 }
 
-uint32_t parts_by_suffix(const char *suffix)
-{
-    uint32_t parts = 0;
-    size_t length = strlen(suffix);
-    for (int p = 0; p < PART_COUNT; p++) {
-        char name[64];
-        snprintf(name, sizeof name, "%s%s%s", plans[p].in_layer ? "model.layers.0." : "",
-                 plans[p].prefix, plans[p].module);
-        size_t whole = strlen(name);
-        if (length && length <= whole && !strcmp(name + whole - length, suffix)) parts |= 1u << p;
-    }
-    return parts;
-}
-
 /* Does the name contain the word between dots? */
 static bool has_word(const char *name, const char *word)
 {

@@ -39,9 +39,6 @@ int64_t tensors_list(const struct config *c, struct tensor **list, struct fail *
  * part_by_module is the inverse; it gives -1 for an unknown name. */
 const char *part_module(enum part part);
 int part_by_module(const char *module);
-/* The bits (1 << part) of the parts whose full module name ends in `suffix`, as PEFT matches
- * modules_to_save. */
-uint32_t parts_by_suffix(const char *suffix);
 /* The part to which a tensor of any file belongs, with or without a prefix: its name contains
  * "embed_tokens" or "q_proj" between dots. -1 if there is none. */
 int part_of_name(const char *tensor);

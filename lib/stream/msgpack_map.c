@@ -55,12 +55,6 @@ void msgpack_map_count(struct msgpack_map *f, const char *key, uint64_t value)
     msgpack_pack_uint64(&pk, value);
 }
 
-void msgpack_map_integer(struct msgpack_map *f, const char *key, int64_t value)
-{
-    msgpack_packer pk = begin(f, key);
-    msgpack_pack_int64(&pk, value);
-}
-
 void msgpack_map_real(struct msgpack_map *f, const char *key, double value)
 {
     msgpack_packer pk = begin(f, key);

@@ -44,11 +44,10 @@ bool msgpack_bytes_are_lost(const msgpack_sbuffer *buffer);
 void msgpack_map_init(struct msgpack_map *f);
 /* Frees the pairs; the map is empty afterwards. */
 void msgpack_map_release(struct msgpack_map *f);
-/* Each appends a pair of a key and a value of the type that is named: a text, an unsigned or signed
+/* Each appends a pair of a key and a value of the type that is named: a text, an unsigned
  * integer, a float of 64 bits, a boolean, bytes, another map. */
 void msgpack_map_text(struct msgpack_map *f, const char *key, const char *value);
 void msgpack_map_count(struct msgpack_map *f, const char *key, uint64_t value);
-void msgpack_map_integer(struct msgpack_map *f, const char *key, int64_t value);
 void msgpack_map_real(struct msgpack_map *f, const char *key, double value);
 void msgpack_map_flag(struct msgpack_map *f, const char *key, bool value);
 void msgpack_map_bin(struct msgpack_map *f, const char *key, const void *data, size_t bytes);

@@ -65,8 +65,6 @@ void oniguruma_note_range(struct oniguruma_scan *s, uint32_t first, uint32_t las
 int oniguruma_read_character(struct oniguruma_scan *s, uint32_t *c);
 /* Reads a class [...] and appends it to *out. */
 int oniguruma_read_class(struct oniguruma_scan *s, struct oniguruma_text *out);
-/* Reads the class [:name:] at s->at. Returns as oniguruma_read_set. */
-int oniguruma_read_posix(struct oniguruma_scan *s, struct oniguruma_set *set);
 /* Appends a character that stands for itself. */
 void oniguruma_put_character(struct oniguruma_text *t, uint32_t c);
 /* Fails with "a pattern with WHAT is not done here". Returns -1. */

@@ -219,7 +219,8 @@ int oniguruma_read_set(struct oniguruma_scan *s, bool in_brackets, struct onigur
     return 1;
 }
 
-int oniguruma_read_posix(struct oniguruma_scan *s, struct oniguruma_set *set)
+/* Reads the class [:name:] at s->at. Returns as oniguruma_read_set. */
+static int read_posix(struct oniguruma_scan *s, struct oniguruma_set *set)
 {
     const char *name = s->at + 2, *end;
     if (s->at[0] != '[' || s->at[1] != ':') return 0;
@@ -363,7 +364,7 @@ static int read_range(struct oniguruma_scan *s, struct operand *o)
 static int read_member(struct oniguruma_scan *s, struct operand *o)
 {
     struct oniguruma_set set;
-    int got = oniguruma_read_posix(s, &set);
+    int got = read_posix(s, &set);
     if (!got && *s->at == '[') {
         put(&o->others, "|");
         return oniguruma_read_class(s, &o->others);
