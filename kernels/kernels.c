@@ -81,38 +81,17 @@ static size_t plan_f16(const struct shape *s, int threads)
     return cuda_scratch_bytes(s, DTYPE_F16);
 }
 
-/* What a plan asks of the plug-in whose activations are bf16; below, of the one with f16. */
-static const struct kernels planned_bf16 = {
-    .version = KERNELS_VERSION,
-    .size = sizeof(struct kernels),
-    .name = "cuda",
-    .act_name = "bf16",
-    .act_type = DTYPE_BF16,
-    .cache_type = DTYPE_BF16,
-    .act_bytes = 2,
-    .chunk_rows = CUDA_CHUNK_ROWS,
-    .read_rows = CUDA_READ_ROWS,
-    .probe = no_plugin,
-    .available = available_unknown,
-    .open = open_nothing,
-    .plan = plan_bf16,
-};
+/* What a plan asks of the plug-in whose activations have that type. */
+#define PLANNED(type_name, type, plan_of_type)                                                     \
+    {                                                                                              \
+        .version = KERNELS_VERSION, .size = sizeof(struct kernels), .name = "cuda",                \
+        .act_name = (type_name), .act_type = (type), .cache_type = (type), .act_bytes = 2,         \
+        .chunk_rows = CUDA_CHUNK_ROWS, .read_rows = CUDA_READ_ROWS, .probe = no_plugin,            \
+        .available = available_unknown, .open = open_nothing, .plan = (plan_of_type),              \
+    }
 
-static const struct kernels planned_f16 = {
-    .version = KERNELS_VERSION,
-    .size = sizeof(struct kernels),
-    .name = "cuda",
-    .act_name = "f16",
-    .act_type = DTYPE_F16,
-    .cache_type = DTYPE_F16,
-    .act_bytes = 2,
-    .chunk_rows = CUDA_CHUNK_ROWS,
-    .read_rows = CUDA_READ_ROWS,
-    .probe = no_plugin,
-    .available = available_unknown,
-    .open = open_nothing,
-    .plan = plan_f16,
-};
+static const struct kernels planned_bf16 = PLANNED("bf16", DTYPE_BF16, plan_bf16);
+static const struct kernels planned_f16 = PLANNED("f16", DTYPE_F16, plan_f16);
 
 /* ---- choosing a backend ---- */
 
