@@ -16,7 +16,7 @@ enum ask {
     ASK_REPETITION,
     ASK_SEED,
     ASK_STOP,
-    ASK_UNDONE,
+    ASK_REFUSED,
 };
 
 /* idle: the value with which a key that we do not implement has no effect. way: what the user can
@@ -45,36 +45,36 @@ static const struct {
     { "seed", ASK_SEED, 0, NULL },
     { "stop", ASK_STOP, 0, NULL },
     { "stop_sequences", ASK_STOP, 0, NULL },
-    { "messages", ASK_UNDONE, 0, "write its question as 'prompt', its system sentence as 'system', with --chat auto" },
-    { "body", ASK_UNDONE, 0, "of a batch its body is read: jq -c .body" },
-    { "n", ASK_UNDONE, 1, "write the line as often, each with a seed" },
-    { "best_of", ASK_UNDONE, 1, "write the line as often, each with a seed" },
-    { "num_return_sequences", ASK_UNDONE, 1, "write the line as often, each with a seed" },
-    { "num_beams", ASK_UNDONE, 1, "no beams are searched: leave it out" },
-    { "do_sample", ASK_UNDONE, NAN, "a temperature above 0 draws, 0 takes the likeliest: write temperature" },
-    { "presence_penalty", ASK_UNDONE, 0, "repetition_penalty is what there is" },
-    { "frequency_penalty", ASK_UNDONE, 0, "repetition_penalty is what there is" },
-    { "length_penalty", ASK_UNDONE, 1, "no beams are searched: leave it out" },
-    { "no_repeat_ngram_size", ASK_UNDONE, 0, "repetition_penalty is what there is" },
-    { "typical_p", ASK_UNDONE, 1, "top_p, top_k and min_p are what there is" },
-    { "mirostat", ASK_UNDONE, 0, "top_p, top_k and min_p are what there is" },
-    { "min_tokens", ASK_UNDONE, 0, "an answer ends where the model ends it: leave it out" },
-    { "min_new_tokens", ASK_UNDONE, 0, "an answer ends where the model ends it: leave it out" },
-    { "max_length", ASK_UNDONE, NAN, "max_tokens counts the answer alone: write that" },
-    { "ignore_eos", ASK_UNDONE, 0, "an answer ends where the model ends it: leave it out" },
-    { "stop_token_ids", ASK_UNDONE, NAN, "write their texts as stop" },
-    { "logit_bias", ASK_UNDONE, 0, "no token is favoured: leave it out" },
-    { "logprobs", ASK_UNDONE, 0, "no probabilities are written: leave it out" },
-    { "top_logprobs", ASK_UNDONE, 0, "no probabilities are written: leave it out" },
-    { "echo", ASK_UNDONE, 0, "the prompt is written beside its answer: leave it out" },
-    { "stream", ASK_UNDONE, 0, "an answer is written whole: leave it out" },
-    { "suffix", ASK_UNDONE, 0, "a prompt is continued, not filled in: leave it out" },
-    { "tools", ASK_UNDONE, 0, "no tools are called: leave it out" },
-    { "functions", ASK_UNDONE, 0, "no tools are called: leave it out" },
-    { "tool_choice", ASK_UNDONE, 0, "no tools are called: leave it out" },
-    { "response_format", ASK_UNDONE, 0, "no form is forced: ask for it in the prompt" },
-    { "json_schema", ASK_UNDONE, 0, "no form is forced: ask for it in the prompt" },
-    { "grammar", ASK_UNDONE, 0, "no form is forced: ask for it in the prompt" },
+    { "messages", ASK_REFUSED, 0, "write its question as 'prompt', its system sentence as 'system', with --chat auto" },
+    { "body", ASK_REFUSED, 0, "of a batch its body is read: jq -c .body" },
+    { "n", ASK_REFUSED, 1, "write the line as often, each with a seed" },
+    { "best_of", ASK_REFUSED, 1, "write the line as often, each with a seed" },
+    { "num_return_sequences", ASK_REFUSED, 1, "write the line as often, each with a seed" },
+    { "num_beams", ASK_REFUSED, 1, "no beams are searched: leave it out" },
+    { "do_sample", ASK_REFUSED, NAN, "a temperature above 0 draws, 0 takes the likeliest: write temperature" },
+    { "presence_penalty", ASK_REFUSED, 0, "repetition_penalty is what there is" },
+    { "frequency_penalty", ASK_REFUSED, 0, "repetition_penalty is what there is" },
+    { "length_penalty", ASK_REFUSED, 1, "no beams are searched: leave it out" },
+    { "no_repeat_ngram_size", ASK_REFUSED, 0, "repetition_penalty is what there is" },
+    { "typical_p", ASK_REFUSED, 1, "top_p, top_k and min_p are what there is" },
+    { "mirostat", ASK_REFUSED, 0, "top_p, top_k and min_p are what there is" },
+    { "min_tokens", ASK_REFUSED, 0, "an answer ends where the model ends it: leave it out" },
+    { "min_new_tokens", ASK_REFUSED, 0, "an answer ends where the model ends it: leave it out" },
+    { "max_length", ASK_REFUSED, NAN, "max_tokens counts the answer alone: write that" },
+    { "ignore_eos", ASK_REFUSED, 0, "an answer ends where the model ends it: leave it out" },
+    { "stop_token_ids", ASK_REFUSED, NAN, "write their texts as stop" },
+    { "logit_bias", ASK_REFUSED, 0, "no token is favoured: leave it out" },
+    { "logprobs", ASK_REFUSED, 0, "no probabilities are written: leave it out" },
+    { "top_logprobs", ASK_REFUSED, 0, "no probabilities are written: leave it out" },
+    { "echo", ASK_REFUSED, 0, "the prompt is written beside its answer: leave it out" },
+    { "stream", ASK_REFUSED, 0, "an answer is written whole: leave it out" },
+    { "suffix", ASK_REFUSED, 0, "a prompt is continued, not filled in: leave it out" },
+    { "tools", ASK_REFUSED, 0, "no tools are called: leave it out" },
+    { "functions", ASK_REFUSED, 0, "no tools are called: leave it out" },
+    { "tool_choice", ASK_REFUSED, 0, "no tools are called: leave it out" },
+    { "response_format", ASK_REFUSED, 0, "no form is forced: ask for it in the prompt" },
+    { "json_schema", ASK_REFUSED, 0, "no form is forced: ask for it in the prompt" },
+    { "grammar", ASK_REFUSED, 0, "no form is forced: ask for it in the prompt" },
 };
 /* clang-format on */
 enum { KEYS = sizeof keys / sizeof *keys };
@@ -199,7 +199,7 @@ static int read_key(struct request *q, size_t key, const json_t *value, const ch
 int request_read(struct request *q, const json_t *line, bool has_chat, const char **stops,
                  struct tally *carried, struct fail *why)
 {
-    const char *said[ASK_UNDONE] = { NULL };
+    const char *said[ASK_REFUSED] = { NULL };
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)line, name, value)
@@ -207,11 +207,11 @@ int request_read(struct request *q, const json_t *line, bool has_chat, const cha
         size_t key = find_key(name);
         enum ask ask = key < KEYS ? keys[key].ask : ASK_CARRIED;
         if (ask == ASK_CARRIED) tally_add(carried, name, 1);
-        if (ask == ASK_UNDONE && !is_idle(value, keys[key].idle))
+        if (ask == ASK_REFUSED && !is_idle(value, keys[key].idle))
             return fail_input(why, "'%s' is not understood here: %s", name, keys[key].way);
         if (ask == ASK_SYSTEM && !has_chat && !is_idle(value, 0))
             return fail_input(why, "'system' is for conversations (--chat)");
-        if (ask <= ASK_SYSTEM || ask == ASK_UNDONE || json_is_null(value)) continue;
+        if (ask <= ASK_SYSTEM || ask == ASK_REFUSED || json_is_null(value)) continue;
         if (ask == ASK_STOP && is_answered(line)) continue;
         if (said[ask]) return fail_input(why, "both '%s' and '%s': one is needed", said[ask], name);
         said[ask] = name;

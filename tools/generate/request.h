@@ -1,9 +1,9 @@
 /* request.h - the options of one JSON line: length, temperature, stop texts, seed.
  *
  * The keys are those of requests to OpenAI, Hugging Face and llama.cpp. Each overrides the
- * program's option of the same meaning. A known key that is not implemented (n, logit_bias,
- * messages …) is refused by name unless its value has no effect. Any other key, such as "id", is
- * copied to the answer.
+ * program's option of the same meaning. A key that asks for what generate does not do (n,
+ * logit_bias, messages …) is refused by name, with what to write instead, unless its value asks for
+ * nothing. Any other key, such as "id", is copied to the answer.
  */
 #ifndef LONGQLORA_REQUEST_H
 #define LONGQLORA_REQUEST_H
