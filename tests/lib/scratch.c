@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zstd.h>
 
 char scratch_directory[] = "/tmp/longqlora-test-XXXXXX";
 char scratch_file[sizeof scratch_directory + 5];
@@ -56,4 +57,17 @@ void scratch_store(const char *name, const unsigned char *at, size_t count)
     assert_non_null(f);
     assert_int_equal(fwrite(at, 1, count, f), count);
     assert_int_equal(fclose(f), 0);
+}
+
+void scratch_store_frame(const char *name, const void *objects, size_t bytes)
+{
+    size_t capacity = ZSTD_compressBound(bytes);
+    unsigned char *packed = malloc(capacity);
+    ZSTD_CCtx *c = ZSTD_createCCtx();
+    ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
+    size_t n = ZSTD_compress2(c, packed, capacity, objects, bytes);
+    assert_false(ZSTD_isError(n));
+    ZSTD_freeCCtx(c);
+    scratch_store(name, packed, n);
+    free(packed);
 }

@@ -23,5 +23,7 @@ struct scratch_bytes {
 };
 struct scratch_bytes scratch_load(const char *name);
 void scratch_store(const char *name, const unsigned char *at, size_t count);
+/* Writes a stream of these msgpack bytes in one zstd frame. */
+void scratch_store_frame(const char *name, const void *objects, size_t bytes);
 
 #endif

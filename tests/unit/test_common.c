@@ -411,6 +411,23 @@ static void test_utf8(void **state)
         assert_int_equal(utf8_valid((const unsigned char *)bad[i], strlen(bad[i])), 0);
 }
 
+/* Makes a file of /proc or /sys under the scratch directory. */
+static void make_system_file(const char *directory, const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s%s", scratch_directory, directory);
+    assert_int_equal(output_directory(path, &why), 0);
+    snprintf(path, sizeof path, "%s%s/%s", scratch_directory, directory, name);
+    assert_int_equal(output_text(path, text, &why), 0);
+}
+
+static void remove_system_files(void)
+{
+    char command[160];
+    snprintf(command, sizeof command, "rm -r %s/proc %s/sys", scratch_directory, scratch_directory);
+    assert_int_equal(system(command), 0);
+}
+
 /* Files are made one after the other; `left` is what is free then. */
 static void test_free_memory_is_what_control_groups_leave(void **state)
 {
@@ -439,17 +456,10 @@ static void test_free_memory_is_what_control_groups_leave(void **state)
     };
     assert_int_equal(free_memory(scratch_directory), 0);
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        char path[256];
-        snprintf(path, sizeof path, "%s%s", scratch_directory, steps[i].directory);
-        assert_int_equal(output_directory(path, &why), 0);
-        snprintf(path, sizeof path, "%s%s/%s", scratch_directory, steps[i].directory,
-                 steps[i].name);
-        assert_int_equal(output_text(path, steps[i].text, &why), 0);
+        make_system_file(steps[i].directory, steps[i].name, steps[i].text);
         assert_int_equal(free_memory(scratch_directory), steps[i].left);
     }
-    char command[160];
-    snprintf(command, sizeof command, "rm -r %s/proc %s/sys", scratch_directory, scratch_directory);
-    assert_int_equal(system(command), 0);
+    remove_system_files();
 }
 
 /* Files are made one after the other; `cpus` of those that the process may run on are left then. */
@@ -484,17 +494,10 @@ static void test_usable_cpus_are_what_control_groups_leave(void **state)
     int all = CPU_COUNT(&set);
     assert_int_equal(usable_cpus(scratch_directory), all);
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        char path[256];
-        snprintf(path, sizeof path, "%s%s", scratch_directory, steps[i].directory);
-        assert_int_equal(output_directory(path, &why), 0);
-        snprintf(path, sizeof path, "%s%s/%s", scratch_directory, steps[i].directory,
-                 steps[i].name);
-        assert_int_equal(output_text(path, steps[i].text, &why), 0);
+        make_system_file(steps[i].directory, steps[i].name, steps[i].text);
         assert_int_equal(usable_cpus(scratch_directory), steps[i].cpus ? steps[i].cpus : all);
     }
-    char command[160];
-    snprintf(command, sizeof command, "rm -r %s/proc %s/sys", scratch_directory, scratch_directory);
-    assert_int_equal(system(command), 0);
+    remove_system_files();
 }
 
 int main(void)

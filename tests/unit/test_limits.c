@@ -32,19 +32,6 @@ static void says(const char *what)
     if (!strstr(why.text, what)) fail_msg("'%s' does not say '%s'", why.text, what);
 }
 
-static void store_objects(const char *name, const void *objects, size_t bytes)
-{
-    size_t capacity = ZSTD_compressBound(bytes);
-    unsigned char *packed = malloc(capacity);
-    ZSTD_CCtx *c = ZSTD_createCCtx();
-    ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
-    size_t n = ZSTD_compress2(c, packed, capacity, objects, bytes);
-    assert_false(ZSTD_isError(n));
-    ZSTD_freeCCtx(c);
-    scratch_store(name, packed, n);
-    free(packed);
-}
-
 /* ---- streams ---- */
 
 static int read_it(void)
@@ -65,7 +52,7 @@ static void store_many(const void *head, size_t head_bytes, unsigned char each, 
     unsigned char *all = malloc(head_bytes + count);
     memcpy(all, head, head_bytes);
     memset(all + head_bytes, each, count);
-    store_objects(path, all, head_bytes + count);
+    scratch_store_frame(path, all, head_bytes + count);
     free(all);
 }
 
@@ -100,7 +87,7 @@ static void test_too_many_keys(void **state)
     all[4] = (char)((KEYS + 2) & 255);
     for (int i = 0; i < KEYS; i++)
         n += (size_t)snprintf(all + n, 12, "\xa8x-%06d\x01", i);
-    store_objects(path, all, n);
+    scratch_store_frame(path, all, n);
     free(all);
     assert_int_equal(read_it(), -1);
     says("a map of 90002 keys, at most 256");

@@ -1,5 +1,6 @@
 /* Recipes: scalars as PyYAML reads them, keys of other programs, values on the command line. */
 #include "tests/lib/check.h"
+#include "tests/lib/recipe_text.h"
 #include "tools/train/recipe_inside.h"
 #include "tools/train/recipe_scalar.h"
 
@@ -18,15 +19,8 @@ static void ignored(const char *key, const char *reason)
 
 static int read_recipe(struct recipe *r, const char *yaml)
 {
-    char path[] = "/tmp/longqlora-recipe-XXXXXX";
-    int fd = mkstemp(path);
-    assert_int_equal(write(fd, yaml, strlen(yaml)), strlen(yaml));
-    close(fd);
-    recipe_defaults(r);
     ignored_keys[0] = 0;
-    int status = recipe_read(r, path, ignored, &why);
-    unlink(path);
-    return status;
+    return recipe_text_read(r, yaml, ignored, &why);
 }
 
 static void refused(const char *yaml, const char *reason)

@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <zstd.h>
 
 static struct fail why;
 static char path[64], other[64];
@@ -222,48 +221,34 @@ static void test_wrong_kind_and_version(void **state)
     assert_int_equal(why.status, STATUS_FAILED);
 }
 
-/* A stream made of given msgpack bytes, in one frame. */
-static void store_objects(const char *name, const void *objects, size_t bytes)
-{
-    size_t capacity = ZSTD_compressBound(bytes);
-    unsigned char *packed = malloc(capacity);
-    ZSTD_CCtx *c = ZSTD_createCCtx();
-    ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
-    size_t n = ZSTD_compress2(c, packed, capacity, objects, bytes);
-    assert_false(ZSTD_isError(n));
-    ZSTD_freeCCtx(c);
-    scratch_store(name, packed, n);
-    free(packed);
-}
-
 static void test_versions_and_roles(void **state)
 {
     (void)state;
     uint64_t sum;
     static const char version2[] = "\x82\xa9longqlora\x02\xa4kind\xa6tokens";
-    store_objects(path, version2, sizeof version2 - 1);
+    scratch_store_frame(path, version2, sizeof version2 - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     assert_non_null(strstr(why.text, "format version 2, this program reads 1"));
     static const char no_header[] = "\x81\xa6number\x01";
-    store_objects(path, no_header, sizeof no_header - 1);
+    scratch_store_frame(path, no_header, sizeof no_header - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     assert_non_null(strstr(why.text, "does not begin with the header of a stream of tokens"));
     static const char no_end[] = "\x82\xa9longqlora\x01\xa4kind\xa6tokens";
-    store_objects(path, no_end, sizeof no_end - 1);
+    scratch_store_frame(path, no_end, sizeof no_end - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     assert_non_null(strstr(why.text, "without its end record"));
     /* An array that claims 2^32 − 1 elements, a text of 4 GiB, nesting beyond the limit. */
     static const char huge_array[] = "\x82\xa9longqlora\x01\xa4kind\xdd\xff\xff\xff\xff";
-    store_objects(path, huge_array, sizeof huge_array - 1);
+    scratch_store_frame(path, huge_array, sizeof huge_array - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     assert_non_null(strstr(why.text, "not a msgpack object"));
     static const char huge_text[] = "\x81\xdb\xff\xff\xff\xff"
                                     "abc";
-    store_objects(path, huge_text, sizeof huge_text - 1);
+    scratch_store_frame(path, huge_text, sizeof huge_text - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     unsigned char deep[64];
     memset(deep, 0x91, sizeof deep);
-    store_objects(path, deep, sizeof deep);
+    scratch_store_frame(path, deep, sizeof deep);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     assert_non_null(strstr(why.text, ": record 1: nested deeper than 8"));
     size_t length;

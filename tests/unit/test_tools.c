@@ -1,6 +1,7 @@
 /* What the programs are made of: packing, drawing, JSON lines, recipes, schedules. */
 #include "model/optimiser.h"
 #include "tests/lib/check.h"
+#include "tests/lib/recipe_text.h"
 #include "tools/pack/best_fit.h"
 #include "tools/pack/packer.h"
 #include "tools/pack/reservoir.h"
@@ -342,14 +343,7 @@ static void count_ignored(const char *key, const char *reason)
 
 static int read_recipe(struct recipe *r, const char *yaml)
 {
-    char path[] = "/tmp/longqlora-recipe-XXXXXX";
-    int fd = mkstemp(path);
-    assert_int_equal(write(fd, yaml, strlen(yaml)), strlen(yaml));
-    close(fd);
-    recipe_defaults(r);
-    int status = recipe_read(r, path, count_ignored, &why);
-    unlink(path);
-    return status;
+    return recipe_text_read(r, yaml, count_ignored, &why);
 }
 
 static void recipe_refused(const char *yaml, const char *reason)
