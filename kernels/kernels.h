@@ -300,11 +300,11 @@ struct kernels {
     void (*nf4_offset)(struct device *dev, float *offset, const float *absmax, int64_t blocks);
     /* Quantizes absmax: the scale is max |absmax − offset| of 256 of them; the 8-bit codes are
      * those of (absmax − offset) / scale. */
-    void (*nf4_nest)(struct device *dev, uint8_t *absmax_codes, float *absmax_scale,
-                     const float *absmax, float offset, int64_t blocks);
+    void (*nf4_nest)(struct device *dev, uint8_t *absmax, float *absmax_scale,
+                     const float *absmax_f32, float offset, int64_t blocks);
     /* *error lies in the host's memory. Squares are computed and summed in double. */
     void (*nf4_error)(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
-                      const uint8_t *codes, const uint8_t *absmax_codes, const float *absmax_scale,
+                      const uint8_t *codes, const uint8_t *absmax, const float *absmax_scale,
                       float offset, int64_t count);
     /* absmax NULL: the scales, one for 64 elements, are absmax itself. */
     void (*nf4_dequantize)(struct device *dev, float *x, const uint8_t *codes,

@@ -115,11 +115,11 @@ void narrow_sum(struct device *dev, void *out, enum dtype type, const float *a, 
 void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x, enum dtype type,
                int64_t count);
 void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t blocks);
-void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *absmax_scale, const float *absmax,
+void nf4_nest(struct device *dev, uint8_t *absmax, float *absmax_scale, const float *absmax_f32,
               float offset, int64_t blocks);
 void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
-               const uint8_t *codes, const uint8_t *absmax_codes, const float *absmax_scale,
-               float offset, int64_t count);
+               const uint8_t *codes, const uint8_t *absmax, const float *absmax_scale, float offset,
+               int64_t count);
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
                     const float *absmax_scale, float offset, int64_t count);
 

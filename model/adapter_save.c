@@ -125,7 +125,7 @@ static int write_config(const struct model *m, const struct model_setup *setup,
 
 /* ---- longqlora.json ---- */
 
-static json_t *wording_json(const struct stream_wording *w)
+static json_t *template_record_json(const struct template_record *w)
 {
     json_t *json = json_pack("{s:s,s:s}", "name", w->name, "digest", w->digest);
     if (json && *w->text) json_object_set_new(json, "text", json_string(w->text));
@@ -147,8 +147,8 @@ static int write_origin(const struct model *m, const struct adapter_origin *orig
                   origin->quantization, "tied_head", (int)trains_tied(m), "rope", rope);
     if (origin->attention)
         json_object_set_new(json, "attention", json_deep_copy(origin->attention));
-    if (origin->wording && *origin->wording->name)
-        json_object_set_new(json, "template", wording_json(origin->wording));
+    if (origin->template && *origin->template->name)
+        json_object_set_new(json, "template", template_record_json(origin->template));
     if (origin->recipe) json_object_set_new(json, "recipe", json_deep_copy(origin->recipe));
     snprintf(path, sizeof path, "%s/longqlora.json", directory);
     int status = json ? json_write_file(json, path, why) : fail(why, "out of memory");

@@ -11,12 +11,12 @@
 
 /* What adapter_save writes beside the parameters. Everything is borrowed. */
 struct adapter_origin {
-    const char *base_name;                /* the base as the user named it */
-    const char *base, *tokenizer;         /* their digests */
-    const char *quantization;             /* what the base was quantized to during training */
-    const json_t *attention, *recipe;     /* become fields of longqlora.json; NULL: no field */
-    const struct stream_wording *wording; /* the chat template of the training data; NULL: none */
-    const struct adapter *from;           /* the adapter that was trained further; NULL: none */
+    const char *base_name;                  /* the base as the user named it */
+    const char *base, *tokenizer;           /* their digests */
+    const char *quantization;               /* what the base was quantized to during training */
+    const json_t *attention, *recipe;       /* become fields of longqlora.json; NULL: no field */
+    const struct template_record *template; /* the chat template of the training data; NULL: none */
+    const struct adapter *from;             /* the adapter that was trained further; NULL: none */
 };
 
 int adapter_save(const struct model *m, const struct adapter_origin *origin, const char *directory,

@@ -58,13 +58,13 @@ int checkpoint_digest(const char *directory, char digest[STREAM_DIGEST_TEXT],
 /* Removes the files that manifest.json names, then manifest.json, then the directory. Files of
  * others stay, and then the directory stays too. */
 int checkpoint_remove(const char *directory, struct fail *why) MUST_USE;
-/* Removes the checkpoint `old` after `heir` has replaced it. Files in `old` that its manifest does
- * not name are first moved into `heir`. */
-int checkpoint_drop(const char *old, const char *heir, struct fail *why) MUST_USE;
+/* Removes the checkpoint `old` after `successor` has replaced it. Files in `old` that its manifest
+ * does not name are first moved into `successor`. */
+int checkpoint_drop(const char *old, const char *successor, struct fail *why) MUST_USE;
 /* Removes a checkpoint that a killed program left. With a manifest.json it is removed as by
  * checkpoint_drop. Without one it was never completed, so every file in it is ours and is
  * deleted. */
-int checkpoint_discard(const char *path, const char *heir);
+int checkpoint_discard(const char *path, const char *successor);
 /* True if the directory holds only manifest.json, the files that it names, and our temporary
  * files. */
 bool checkpoint_is_pure(const char *directory);

@@ -133,9 +133,9 @@ int loaded_check_memory(const struct loaded *l, const struct model_setup *setup,
     const struct kernels *k;
     struct memory_plan plan;
     if (kernels_open(&k, setup->device, why) || loaded_plan(l, setup, &plan, why)) return -1;
-    struct memory_room room = memory_room_of(k, &l->weights);
-    *fits = memory_fits(&plan, k, room);
-    (*fits ? memory_describe : memory_describe_lack)(&plan, k, room, text, size);
+    struct memory_limits limits = memory_limits_of(k, &l->weights);
+    *fits = memory_fits(&plan, k, limits);
+    (*fits ? memory_describe : memory_describe_lack)(&plan, k, limits, text, size);
     return 0;
 }
 

@@ -149,9 +149,10 @@ int checkpoint_remove(const char *directory, struct fail *why)
     return status;
 }
 
-/* Moves every file that the manifest does not name into `heir`, unless `heir` has a file of that
- * name. */
-static int move_foreign(const char *old, const char *heir, const json_t *files, struct fail *why)
+/* Moves every file that the manifest does not name into `successor`, unless `successor` has a file
+ * of that name. */
+static int move_foreign(const char *old, const char *successor, const json_t *files,
+                        struct fail *why)
 {
     enum { NOREPLACE = 1 << 0 }; /* RENAME_NOREPLACE */
     DIR *dir = opendir(old);
@@ -160,7 +161,7 @@ static int move_foreign(const char *old, const char *heir, const json_t *files, 
         char from[4096 + 256], to[4096 + 256];
         if (!strcmp(name, manifest_name) || json_object_get(files, name)) continue;
         snprintf(from, sizeof from, "%s/%s", old, name);
-        snprintf(to, sizeof to, "%s/%s", heir, name);
+        snprintf(to, sizeof to, "%s/%s", successor, name);
         int failed = (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, NOREPLACE);
         if (failed && (errno == EINVAL || errno == ENOSYS) && access(to, F_OK))
             failed = rename(from, to);
@@ -170,25 +171,25 @@ static int move_foreign(const char *old, const char *heir, const json_t *files, 
     return status;
 }
 
-int checkpoint_drop(const char *old, const char *heir, struct fail *why)
+int checkpoint_drop(const char *old, const char *successor, struct fail *why)
 {
     struct stat st;
     if (lstat(old, &st)) return 0;
     json_t *files = files_of(old, why);
-    must(*heir);
+    must(*successor);
     /* Foreign files are moved first. If the program is killed later, a directory without a manifest
      * then holds only our own files. */
-    int status = !files ? -1 : move_foreign(old, heir, files, why);
+    int status = !files ? -1 : move_foreign(old, successor, files, why);
     json_decref(files);
     return status ? -1 : checkpoint_remove(old, why);
 }
 
-int checkpoint_discard(const char *path, const char *heir)
+int checkpoint_discard(const char *path, const char *successor)
 {
     struct fail ignored;
     json_t *files = files_of(path, &ignored);
     bool has_manifest = files != NULL;
     json_decref(files);
-    return has_manifest ? checkpoint_drop(path, heir, &ignored)
+    return has_manifest ? checkpoint_drop(path, successor, &ignored)
                         : temporary_empty_folder(path, temporary_holds_any);
 }

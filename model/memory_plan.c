@@ -63,17 +63,17 @@ void memory_table(const struct memory_plan *plan, char text[MEMORY_TABLE])
     add(&r, "\n");
 }
 
-struct memory_room memory_room_of(const struct kernels *k, const struct weights *w)
+struct memory_limits memory_limits_of(const struct kernels *k, const struct weights *w)
 {
     const struct kernels *cpu;
     struct fail none;
     bool has_cpu = !kernels_open(&cpu, "cpu", &none);
-    struct memory_room room = { k->available(), has_cpu ? cpu->available() : 0 };
-    if (k->is_host && room.device) room.device += w->copied;
-    return room;
+    struct memory_limits limits = { k->available(), has_cpu ? cpu->available() : 0 };
+    if (k->is_host && limits.device) limits.device += w->copied;
+    return limits;
 }
 
-static bool is_within(uint64_t bytes, uint64_t room) { return !room || bytes <= room; }
+static bool is_within(uint64_t bytes, uint64_t limits) { return !limits || bytes <= limits; }
 
 /* Returns the bytes that the device must have. A CPU is its own host, so there both sums count. */
 static uint64_t needed(const struct memory_plan *plan, const struct kernels *k)
@@ -81,34 +81,36 @@ static uint64_t needed(const struct memory_plan *plan, const struct kernels *k)
     return memory_total(plan) + (k->is_host ? memory_host_total(plan) : 0);
 }
 
-bool memory_fits(const struct memory_plan *plan, const struct kernels *k, struct memory_room room)
+bool memory_fits(const struct memory_plan *plan, const struct kernels *k,
+                 struct memory_limits limits)
 {
-    return is_within(needed(plan, k) - plan->mapped, room.device) &&
-           (k->is_host || is_within(memory_host_total(plan), room.host));
+    return is_within(needed(plan, k) - plan->mapped, limits.device) &&
+           (k->is_host || is_within(memory_host_total(plan), limits.host));
 }
 
 void memory_describe(const struct memory_plan *plan, const struct kernels *k,
-                     struct memory_room room, char *text, size_t size)
+                     struct memory_limits limits, char *text, size_t size)
 {
     char of[64] = "", host[80] = "", again[96] = "";
     uint64_t waits = memory_host_total(plan);
-    if (room.device)
-        snprintf(of, sizeof of, " of %s that are free", size_text((double)room.device).at);
+    if (limits.device)
+        snprintf(of, sizeof of, " of %s that are free", size_text((double)limits.device).at);
     if (waits && !k->is_host)
         snprintf(host, sizeof host, ", %s of the host's %s", size_text((double)waits).at,
-                 size_text((double)room.host).at);
-    if (!is_within(needed(plan, k), room.device))
+                 size_text((double)limits.host).at);
+    if (!is_within(needed(plan, k), limits.device))
         snprintf(again, sizeof again, "; %s of weights are read from their files every time",
                  size_text((double)plan->mapped).at);
     snprintf(text, size, "%s%s%s%s", size_text((double)needed(plan, k)).at, of, host, again);
 }
 
 void memory_describe_lack(const struct memory_plan *plan, const struct kernels *k,
-                          struct memory_room room, char *text, size_t size)
+                          struct memory_limits limits, char *text, size_t size)
 {
     uint64_t own = needed(plan, k) - plan->mapped;
-    bool is_own = !is_within(own, room.device);
+    bool is_own = !is_within(own, limits.device);
     snprintf(text, size, "%s of %smemory, %s are free",
              size_text((double)(is_own ? own : memory_host_total(plan))).at,
-             is_own ? "" : "the host's ", size_text((double)(is_own ? room.device : room.host)).at);
+             is_own ? "" : "the host's ",
+             size_text((double)(is_own ? limits.device : limits.host)).at);
 }

@@ -35,20 +35,21 @@ enum { MEMORY_TABLE = 4096 };
 void memory_table(const struct memory_plan *plan, char text[MEMORY_TABLE]);
 
 /* Free bytes of the device and of the host; 0: unknown. */
-struct memory_room {
+struct memory_limits {
     uint64_t device, host;
 };
 /* Returns the free memory. Weights that were already copied to the CPU's memory are added, because
  * the plan counts them as well. */
-struct memory_room memory_room_of(const struct kernels *k, const struct weights *w);
+struct memory_limits memory_limits_of(const struct kernels *k, const struct weights *w);
 /* Does not count mapped files, because the system can drop their pages. */
-bool memory_fits(const struct memory_plan *plan, const struct kernels *k, struct memory_room room);
+bool memory_fits(const struct memory_plan *plan, const struct kernels *k,
+                 struct memory_limits limits);
 /* Writes what is needed and what is free: "9.85 GB of 84.21 GB that are free, 1.28 GB of the host's
  * 120.50 GB". */
 void memory_describe(const struct memory_plan *plan, const struct kernels *k,
-                     struct memory_room room, char *text, size_t size);
+                     struct memory_limits limits, char *text, size_t size);
 /* Writes what does not fit, for an error message: "30.20 GB of memory, 20.10 GB are free". */
 void memory_describe_lack(const struct memory_plan *plan, const struct kernels *k,
-                          struct memory_room room, char *text, size_t size);
+                          struct memory_limits limits, char *text, size_t size);
 
 #endif

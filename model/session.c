@@ -19,7 +19,7 @@ struct model_setup session_setup(int64_t context, const char *device, int thread
 }
 
 int session_longest(const struct loaded *l, const struct model_setup *setup,
-                    struct memory_room room, int64_t *longest, struct fail *why)
+                    struct memory_limits limits, int64_t *longest, struct fail *why)
 {
     const struct kernels *k;
     struct memory_plan plan;
@@ -30,7 +30,7 @@ int session_longest(const struct loaded *l, const struct model_setup *setup,
         struct model_setup own = *setup;
         set_context(&own, *longest + (too_long - *longest) / 2);
         if (loaded_plan(l, &own, &plan, why)) return -1;
-        if (memory_fits(&plan, k, room))
+        if (memory_fits(&plan, k, limits))
             *longest = own.context;
         else
             too_long = own.context;

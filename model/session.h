@@ -32,7 +32,7 @@ struct model_setup session_setup(int64_t context, const char *device, int thread
 
 /* Finds the longest context, up to the setup's, that fits the memory; 0 if none does. */
 int session_longest(const struct loaded *l, const struct model_setup *setup,
-                    struct memory_room room, int64_t *longest, struct fail *why) MUST_USE;
+                    struct memory_limits limits, int64_t *longest, struct fail *why) MUST_USE;
 
 /* Allocates all memory for the setup's context. The loaded model is borrowed and must outlive the
  * session. session_close frees. */

@@ -171,10 +171,10 @@ static void scale_block(void *arg, int64_t task, int worker)
         memset(q->codes + first, 0, (size_t)n);
 }
 
-void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *absmax_scale, const float *absmax,
+void nf4_nest(struct device *dev, uint8_t *absmax, float *absmax_scale, const float *absmax_f32,
               float offset, int64_t blocks)
 {
-    struct scale_call q = { absmax_codes, absmax_scale, offset, absmax, blocks };
+    struct scale_call q = { absmax, absmax_scale, offset, absmax_f32, blocks };
     pool_run(dev->pool, ceil_div(blocks, NF4_NESTED_BLOCK), scale_block, &q);
 }
 
@@ -304,11 +304,11 @@ static void error_piece(void *arg, int64_t task, int worker)
 }
 
 void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
-               const uint8_t *codes, const uint8_t *absmax_codes, const float *absmax_scale,
-               float offset, int64_t count)
+               const uint8_t *codes, const uint8_t *absmax, const float *absmax_scale, float offset,
+               int64_t count)
 {
     must(type != DTYPE_NF4);
-    struct error_call j = { .d = { NULL, codes, absmax_codes, absmax_scale, offset, count },
+    struct error_call j = { .d = { NULL, codes, absmax, absmax_scale, offset, count },
                             .x = x,
                             .type = type,
                             .size = ceil_div(ceil_div(count, ERROR_RUN), SUM_PIECES) * ERROR_RUN };

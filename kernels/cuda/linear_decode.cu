@@ -207,7 +207,7 @@ DEVICE uint32_t pair_of(uint32_t copy, uint32_t word, int b)
 template <bool NESTED> struct row_group {
     uint2 codes[GROUP];
     float4 absmax;
-    uint32_t absmax_codes;
+    uint32_t absmax_bytes;
     float absmax_scale;
     DEVICE_MEMBER void load(const nf4_weight &w, int block, int quarter)
     {
@@ -216,7 +216,7 @@ template <bool NESTED> struct row_group {
         for (int i = 0; i < GROUP; i++)
             codes[i] = from[i * 4];
         if (NESTED) {
-            absmax_codes = *(const uint32_t *)(w.absmax + block);
+            absmax_bytes = *(const uint32_t *)(w.absmax + block);
             absmax_scale = w.absmax_scale[(unsigned)block / NF4_NESTED_BLOCK];
         } else {
             absmax = *(const float4 *)(w.absmax_scale + block);
@@ -224,7 +224,7 @@ template <bool NESTED> struct row_group {
     }
     DEVICE_MEMBER float scale(const float *map, float offset, int i) const
     {
-        if (NESTED) return nested_absmax(map, byte_of(absmax_codes, i), absmax_scale, offset);
+        if (NESTED) return nested_absmax(map, byte_of(absmax_bytes, i), absmax_scale, offset);
         return i == 0 ? absmax.x : i == 1 ? absmax.y : i == 2 ? absmax.z : absmax.w;
     }
 };

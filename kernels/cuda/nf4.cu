@@ -217,12 +217,12 @@ nest_kernel(uint8_t *codes, float *absmax_scale, const float *absmax, float offs
     if (i < blocks) codes[i] = top > 0 ? absmax_code(mul_rn(distance, inverse)) : 0;
 }
 
-void nf4_nest(struct device *dev, uint8_t *absmax_codes, float *absmax_scale, const float *absmax,
+void nf4_nest(struct device *dev, uint8_t *absmax, float *absmax_scale, const float *absmax_f32,
               float offset, int64_t blocks)
 {
     if (!blocks) return;
     LAUNCH(nest_kernel, dim3((unsigned)ceil_div(blocks, NF4_NESTED_BLOCK)), dim3(NF4_NESTED_BLOCK),
-           8 * 4, dev->stream, absmax_codes, absmax_scale, absmax, offset, blocks);
+           8 * 4, dev->stream, absmax, absmax_scale, absmax_f32, offset, blocks);
     launched(dev, __func__);
 }
 
@@ -263,7 +263,7 @@ error_kernel(double *parts, const void *x, enum dtype type, const nf4_weight w, 
 }
 
 void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
-               const uint8_t *codes, const uint8_t *absmax_codes, const float *absmax_scale,
+               const uint8_t *codes, const uint8_t *absmax, const float *absmax_scale,
                float offset, int64_t count)
 {
     struct nf4_error parts[SUM_PIECES];
@@ -271,7 +271,7 @@ void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum 
     must(type != DTYPE_NF4);
     *error = { 0, 0, 0 };
     if (!tasks) return;
-    const nf4_weight w = { codes, absmax_codes, absmax_scale, offset };
+    const nf4_weight w = { codes, absmax, absmax_scale, offset };
     LAUNCH(error_kernel, dim3((unsigned)tasks), dim3(THREADS), 32 * sizeof(double), dev->stream,
            dev->squares, x, type, w, count, size);
     launched(dev, __func__);

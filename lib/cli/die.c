@@ -30,7 +30,7 @@ void note_passing_ends(void)
 }
 
 /* Writes one line at once. Allocates nothing, because signal handlers call it too. */
-static void say_text(const char *text, bool passes)
+static void print_line_of(const char *text, bool passes)
 {
     char line[LINE_BYTES + 64];
     size_t before = 0, columns = passes ? message_columns() : 0;
@@ -70,12 +70,12 @@ static void end_by_loss(const void *address)
     output_remove_pending();
     folder_remove_pending();
     if (!name) {
-        say_text("a bus error: memory that cannot be read or had", false);
+        print_line_of("a bus error: memory that cannot be read or had", false);
         return;
     }
     fail_fit(text, sizeof text - sizeof why, name);
     memcpy(text + strlen(text), why, sizeof why);
-    say_text(text, false);
+    print_line_of(text, false);
     _exit(STATUS_INPUT);
 }
 
@@ -102,7 +102,7 @@ static void end_without_stack(size_t limit)
     snprintf(text, sizeof text,
              "a stack of %zu KiB (ulimit -s) is too small to begin with: at least 128 are needed",
              limit >> 10);
-    say_text(text, false);
+    print_line_of(text, false);
     _exit(STATUS_FAILED);
 }
 
@@ -123,7 +123,7 @@ void die_init(const char *tool, bool quiet)
     on_exit(check_standard_output, NULL);
 }
 
-static void say(const char *format, va_list args, bool passes)
+static void print_message(const char *format, va_list args, bool passes)
 {
     char text[LINE_BYTES - 64];
     va_list again;
@@ -136,14 +136,14 @@ static void say(const char *format, va_list args, bool passes)
         free(whole);
     }
     va_end(again);
-    say_text(text, passes);
+    print_line_of(text, passes);
 }
 
 void die(enum status status, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    say(format, args, false);
+    print_message(format, args, false);
     va_end(args);
     output_remove_pending();
     folder_remove_pending();
@@ -172,7 +172,7 @@ void warn(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    say(format, args, false);
+    print_message(format, args, false);
     va_end(args);
 }
 
@@ -181,20 +181,20 @@ void note(const char *format, ...)
     if (is_quiet) return;
     va_list args;
     va_start(args, format);
-    say(format, args, false);
+    print_message(format, args, false);
     va_end(args);
 }
 
 void note_in_handler(const char *text)
 {
-    if (!is_quiet) say_text(text, false);
+    if (!is_quiet) print_line_of(text, false);
 }
 
 void note_passing(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    say(format, args, true);
+    print_message(format, args, true);
     va_end(args);
 }
 

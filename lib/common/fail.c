@@ -14,12 +14,12 @@ static size_t before_character(const char *text, size_t at)
 void fail_fit(char *text, size_t size, const char *whole)
 {
     static const char gap[] = " … ";
-    size_t length = strlen(whole), room = size - sizeof gap;
+    size_t length = strlen(whole), capacity = size - sizeof gap;
     if (length < size) {
         memcpy(text, whole, length + 1);
         return;
     }
-    size_t head = before_character(whole, room / 3), tail = length - (room - head);
+    size_t head = before_character(whole, capacity / 3), tail = length - (capacity - head);
     while (tail < length && (whole[tail] & 0xc0) == 0x80)
         tail++;
     memcpy(text, whole, head);

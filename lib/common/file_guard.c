@@ -202,7 +202,7 @@ static int add_contents(struct table *table, folder_holds *holds, const char *op
 
 /* Fails with "-o: an empty name". The option's text ends with the space or equals sign that would
  * precede a path, which the message leaves out. */
-static int blame_option(const char *option, struct fail *why)
+static int fail_of_option(const char *option, struct fail *why)
 {
     char name[64];
     size_t length = strlen(option);
@@ -218,7 +218,7 @@ static int add_path(struct table *table, const char *option, const char *path, f
     struct fail ignored;
     bool is_output = table == &outputs;
     if (target_find(&t, path, is_output ? why : &ignored))
-        return is_output ? blame_option(option, why) : 0;
+        return is_output ? fail_of_option(option, why) : 0;
     if (t.kind == TARGET_DESCRIPTOR) return add_descriptor(table, t.descriptor, path, why);
     if (!is_output && !t.exists) return 0;
     if (t.kind == TARGET_DEVICE && !(t.exists && counts(table, &t.st))) return 0;

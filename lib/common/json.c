@@ -134,7 +134,7 @@ json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail
 }
 
 /* If the file is not JSON at all, replaces the message by the kind of the file. */
-static void blame_kind(const char *text, size_t bytes, const char *path, struct fail *why)
+static void fail_of_kind(const char *text, size_t bytes, const char *path, struct fail *why)
 {
     struct fail kind = { 0 };
     (void)wrong_kind_of_json(text, bytes, &kind);
@@ -162,7 +162,7 @@ static json_t *read_file(const char *path, size_t flags, struct fail *why)
         else if (got < bytes)
             fail_input(why, "%s: changed while it was read", path);
         else if (!(value = read_named(text, got, flags, path, why)))
-            blame_kind(text, got, path, why);
+            fail_of_kind(text, got, path, why);
         free(text);
     }
     fclose(file);

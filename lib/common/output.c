@@ -320,7 +320,7 @@ int output_directory(const char *path, struct fail *why)
     return status;
 }
 
-int output_room(const char *directory, uint64_t bytes, struct fail *why)
+int output_check_space(const char *directory, uint64_t bytes, struct fail *why)
 {
     struct statvfs fs;
     if (statvfs(directory, &fs)) return fail(why, "%s: %s", directory, strerror(errno));
@@ -330,14 +330,14 @@ int output_room(const char *directory, uint64_t bytes, struct fail *why)
                 size_text((double)free_bytes).at);
 }
 
-int output_room_for(const char *path, uint64_t bytes, struct fail *why)
+int output_check_space_for(const char *path, uint64_t bytes, struct fail *why)
 {
     struct target t;
     char directory[4096];
     if (target_find(&t, path, why)) return -1;
     if (t.kind != TARGET_FILE) return 0;
     target_parent(&t, directory, sizeof directory);
-    return output_room(directory, bytes, why);
+    return output_check_space(directory, bytes, why);
 }
 
 int output_sync_directory(const char *path, struct fail *why)

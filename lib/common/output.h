@@ -76,9 +76,9 @@ int output_copy(const char *from, const char *to, struct fail *why) MUST_USE;
 int output_directory(const char *path, struct fail *why) MUST_USE;
 /* Fails if the file system of `directory` has less than `bytes` free. The message says both
  * numbers. */
-int output_room(const char *directory, uint64_t bytes, struct fail *why) MUST_USE;
+int output_check_space(const char *directory, uint64_t bytes, struct fail *why) MUST_USE;
 /* The same for the directory of the file `path`. A device always has room. */
-int output_room_for(const char *path, uint64_t bytes, struct fail *why) MUST_USE;
+int output_check_space_for(const char *path, uint64_t bytes, struct fail *why) MUST_USE;
 /* Calls fsync on a directory, so that renames in it survive a crash. */
 int output_sync_directory(const char *path, struct fail *why) MUST_USE;
 

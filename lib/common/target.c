@@ -6,7 +6,10 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-enum { LINKS_MAX = 40, ROOM = 128 }; /* ROOM: bytes for a name that is appended to a path */
+enum {
+    LINKS_MAX = 40,
+    NAME_RESERVE = 128
+}; /* NAME_RESERVE: bytes for a name that is appended to a path */
 
 static int too_long(const char *name, struct fail *why)
 {
@@ -58,15 +61,15 @@ static bool is_link_of_kernel(struct target *t)
 /* Replaces the path by what its symbolic link contains. */
 static int follow(struct target *t, const char *name, struct fail *why)
 {
-    char said[sizeof t->path], parent[sizeof t->path];
-    ssize_t n = readlink(t->path, said, sizeof said - 1);
+    char link_text[sizeof t->path], parent[sizeof t->path];
+    ssize_t n = readlink(t->path, link_text, sizeof link_text - 1);
     if (n <= 0) return fail(why, "%s: %s", name, strerror(errno));
-    said[n] = 0;
+    link_text[n] = 0;
     target_parent(t, parent, sizeof parent);
-    bool is_whole = said[0] == '/';
+    bool is_whole = link_text[0] == '/';
     size_t length = (size_t)n + (is_whole ? 0 : strlen(parent) + 1);
-    if (length >= sizeof t->path - ROOM) return too_long(said, why);
-    memcpy(t->path + length - (size_t)n, said, (size_t)n + 1);
+    if (length >= sizeof t->path - NAME_RESERVE) return too_long(link_text, why);
+    memcpy(t->path + length - (size_t)n, link_text, (size_t)n + 1);
     if (is_whole) return 0;
     memcpy(t->path, parent, strlen(parent));
     t->path[strlen(parent)] = '/';
@@ -86,7 +89,7 @@ int target_find(struct target *t, const char *name, struct fail *why)
     *t = (struct target){ .kind = TARGET_FILE, .descriptor = -1 };
     size_t length = strlen(name);
     if (!length) return fail_usage(why, "an empty name: nothing can be written there");
-    if (length >= sizeof t->path - ROOM) return too_long(name, why);
+    if (length >= sizeof t->path - NAME_RESERVE) return too_long(name, why);
     memcpy(t->path, name, length + 1);
     for (int links = 0; links < LINKS_MAX; links++) {
         for (length = strlen(t->path); length > 1 && t->path[length - 1] == '/'; length--)

@@ -134,9 +134,9 @@ static int read_rope(struct adapter *a, const json_t *rope, struct fail *why)
 }
 
 /* Reads the template of the conversations in the training data. */
-static int read_wording(struct adapter *a, const json_t *object, struct fail *why)
+static int read_template(struct adapter *a, const json_t *object, struct fail *why)
 {
-    struct stream_wording *w = &a->wording;
+    struct template_record *w = &a->template;
     const struct {
         const char *key;
         char *to;
@@ -173,7 +173,7 @@ static int read_origin(struct adapter *a, json_t *origin, struct fail *why)
         free(a->base_name);
         a->base_name = strdup(name);
     }
-    if (read_wording(a, json_object_get(origin, "template"), why) ||
+    if (read_template(a, json_object_get(origin, "template"), why) ||
         read_text(origin, "base", a->base, why) ||
         read_text(origin, "tokenizer", a->tokenizer, why))
         return -1;

@@ -21,7 +21,7 @@
 #include "lib/common/digest.h"
 #include "lib/llama/adapted.h"
 #include "lib/llama/tensors.h"
-#include "lib/stream/wording.h"
+#include "lib/stream/template_record.h"
 #include "lib/tensorfile/tensor_file.h"
 
 /* For a base whose head is tied to its embedding: what happens to the head when the adapter changes
@@ -50,8 +50,8 @@ struct adapter {
     enum rope_type rope;
     double factor; /* of the rope */
     int64_t original_position;
-    struct stream_wording wording; /* the template of the conversations in the training data */
-    char digest[DIGEST_TEXT];      /* digest of adapter_model and of trainable_params.bin */
+    struct template_record template; /* the template of the conversations in the training data */
+    char digest[DIGEST_TEXT];        /* digest of adapter_model and of trainable_params.bin */
     struct tensor_file file;
     bool has_beside;
     struct tensor_file beside; /* LongLoRA's trainable_params.bin */

@@ -183,7 +183,7 @@ static int decide_tie(struct fitting *f, struct fail *why)
 
 /* Uses whole tensors that PEFT stored without being asked, because the vocabulary had changed. They
  * replace the base's. */
-static void take_stored(struct fitting *f)
+static void use_stored(struct fitting *f)
 {
     for (int64_t i = 0; i < f->fit->count; i++) {
         const struct tensor *t = &f->table[i];
@@ -219,7 +219,7 @@ static int grow_vocabulary(struct fitting *f, struct fail *why)
 }
 
 /* Reads trainable_token_indices: a list of ids, or an object whose only key is the embedding. */
-static int take_tokens(struct fitting *f, struct fail *why)
+static int read_tokens(struct fitting *f, struct fail *why)
 {
     json_t *list = json_object_get(f->a->config, "trainable_token_indices"), *item;
     const char *key = NULL;
@@ -361,8 +361,8 @@ static int match_all(struct fitting *f, struct fail *why)
         return fail_input(why, "target_modules: they match no module of this base (exclude_modules "
                                "and layers_to_transform count)");
     if (is_tied && decide_tie(f, why)) return -1;
-    take_stored(f);
-    if (grow_vocabulary(f, why) || take_tokens(f, why)) return -1;
+    use_stored(f);
+    if (grow_vocabulary(f, why) || read_tokens(f, why)) return -1;
     for (int64_t i = 0; i < fit->count; i++)
         if (check_tensor(f, i, why)) return -1;
     if (check_tokens(f, why)) return -1;

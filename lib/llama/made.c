@@ -83,8 +83,8 @@ static int check_config(const char *folder, json_t *config, json_t *files, struc
 {
     char path[4096 + 32], own[DIGEST_TEXT] = "", then[DIGEST_TEXT] = "";
     bool is_same = false;
-    const char *said = json_string_value(json_object_get(files, config_name));
-    if (said) snprintf(then, sizeof then, "%s", said);
+    const char *recorded_digest = json_string_value(json_object_get(files, config_name));
+    if (recorded_digest) snprintf(then, sizeof then, "%s", recorded_digest);
     snprintf(path, sizeof path, "%s/%s", folder, config_name);
     if (is_as_written(path, config, &is_same, why)) return -1;
     json_object_del(files, config_name);

@@ -189,7 +189,7 @@ int model_directory_make(const char *path, const struct model_directory_job *job
     enum { SMALL_FILES = 16 << 20 };
     struct folder f;
     if (folder_open(&f, path, &model_directory_kind, why)) return -1;
-    if (output_room(f.temporary, all_bytes(job) + SMALL_FILES, why) ||
+    if (output_check_space(f.temporary, all_bytes(job) + SMALL_FILES, why) ||
         model_directory_write(f.temporary, job, why) || mapped_check(why)) {
         fail_rename(why, f.temporary, path);
         folder_abandon(&f);

@@ -105,7 +105,7 @@ static int skip_frame(struct frames *f, struct fail *why)
     return 0;
 }
 
-static int room_for(struct frames *f, size_t bytes, struct fail *why)
+static int reserve_bytes(struct frames *f, size_t bytes, struct fail *why)
 {
     if (bytes <= f->content_capacity) return 0;
     char *grown = realloc(f->content, bytes);
@@ -158,7 +158,7 @@ static int decompress(struct frames *f, size_t size, struct fail *why)
         /* The buffer is full. Only a frame of undeclared size has more content; a frame of declared
          * size needs one extra byte of space to end. */
         size_t more = out.size < STREAM_FRAME_BYTES ? out.size + 1 : 2 * out.size;
-        if (room_for(f, more, why)) return -1;
+        if (reserve_bytes(f, more, why)) return -1;
         out.dst = f->content;
         out.size = more;
     }
@@ -168,7 +168,7 @@ static int load(struct frames *f, struct fail *why)
 {
     size_t size = 0;
     f->offset = f->consumed;
-    if (declared_size(f, &size, why) || room_for(f, size ? size : 1, why)) return -1;
+    if (declared_size(f, &size, why) || reserve_bytes(f, size ? size : 1, why)) return -1;
     return decompress(f, size ? size : 1, why);
 }
 

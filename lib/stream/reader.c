@@ -26,7 +26,7 @@ struct reader {
     struct fail failed;
     char digest[STREAM_DIGEST_TEXT];
     struct parents parents;
-    struct stream_wording wording;
+    struct template_record template;
     /* For access by number. */
     uint64_t *frame_offset, *frame_first; /* [frame_count], [frame_count + 1] */
     size_t frame_count;
@@ -135,7 +135,7 @@ static int read_header(struct reader *r, struct fail *why)
     if (msgpack_unpack_next(&r->header, r->header_bytes, length, &offset) != MSGPACK_UNPACK_SUCCESS)
         return fail(why, "%s: out of memory", r->name);
     XXH3_128bits_update(r->hash, start, length);
-    wording_add_header(&r->wording, &r->header.data);
+    template_record_add_header(&r->template, &r->header.data);
     return 0;
 }
 
@@ -223,7 +223,7 @@ int reader_fail(const struct reader *r, struct fail *why)
     return fail_in(why, place);
 }
 
-const struct stream_wording *reader_wording(const struct reader *r) { return &r->wording; }
+const struct template_record *reader_template(const struct reader *r) { return &r->template; }
 
 const char *reader_parent(const struct reader *r, const char *kind)
 {
@@ -249,7 +249,7 @@ static int check_end(struct reader *r, const msgpack_object *end, struct fail *w
         return fail_input(why, "%s: end record: digest %s, the records have %s", r->name, digest,
                           computed);
     memcpy(r->digest, computed, sizeof computed);
-    wording_add_end(&r->wording, end);
+    template_record_add_end(&r->template, end);
     return 0;
 }
 
@@ -287,7 +287,7 @@ static int check_border(struct reader *r, enum object_role role, const char *sta
         r->has_ended = true;
     } else if (role == OBJECT_HEADER) {
         if (check_same(r, &r->object.data, length, why)) return -1;
-        wording_add_header(&r->wording, &r->object.data);
+        template_record_add_header(&r->template, &r->object.data);
         r->has_ended = false;
         r->stream_records = 0;
         XXH3_128bits_reset(r->hash);
@@ -372,7 +372,7 @@ static int index_by_table(struct reader *r, struct fail *why)
             if (map_get_count(&r->object.data, "records", content, &records, why) ||
                 map_get_text(&r->object.data, "digest", r->digest, sizeof r->digest, why))
                 first = NULL;
-            wording_add_end(&r->wording, &r->object.data);
+            template_record_add_end(&r->template, &r->object.data);
         }
         if (first && first->type == MSGPACK_OBJECT_ARRAY && first->via.array.size == count - 2) {
             status = 1;
@@ -431,7 +431,7 @@ int reader_index(struct reader *r, struct fail *why)
 }
 
 /* Frees the frames that were not used for the longest time, until a frame of `bytes` fits. */
-static void make_room(struct reader *r, size_t bytes)
+static void reserve(struct reader *r, size_t bytes)
 {
     while (r->cached_bytes && r->cached_bytes + bytes > CACHED_BYTES_MAX) {
         struct loaded_frame *oldest = NULL;
@@ -476,7 +476,7 @@ static int load_frame(struct reader *r, size_t frame, struct fail *why)
     if (expected > r->in.content_size)
         return fail_input(why, "%s: a frame of %zu bytes, in which %llu records were promised",
                           r->name, r->in.content_size, (unsigned long long)expected);
-    make_room(r, r->in.content_size);
+    reserve(r, r->in.content_size);
     size_t *object_at = malloc((expected + 1) * sizeof *object_at);
     char *content = malloc(r->in.content_size + 1);
     int status = object_at && content ? 0 : fail(why, "%s: out of memory", r->name);

@@ -24,7 +24,7 @@
 
 #include "lib/common/digest.h"
 #include "lib/stream/msgpack_map.h"
-#include "lib/stream/wording.h"
+#include "lib/stream/template_record.h"
 
 enum stream_kind { STREAM_TOKENS, STREAM_SAMPLES, STREAM_WEIGHTS, STREAM_SCORES, STREAM_STATE };
 
@@ -65,7 +65,7 @@ int writer_add(struct writer *w, struct msgpack_map *record, struct fail *why) M
 void writer_parent(struct writer *w, const char *kind, const char *digest);
 /* Sets the template with which the conversations in this stream were formatted. May be called until
  * writer_close. */
-void writer_wording(struct writer *w, const struct stream_wording *wording);
+void writer_template(struct writer *w, const struct template_record *template);
 /* Writes the end record and completes the file, or removes it and tells why. Releases w in both
  * cases. */
 int writer_close(struct writer *w, struct fail *why) MUST_USE;
@@ -107,7 +107,7 @@ const char *reader_digest(const struct reader *r);
 const char *reader_parent(const struct reader *r, const char *kind);
 /* The template of the conversations. It is known after reader_next has returned 0, or after
  * reader_index. */
-const struct stream_wording *reader_wording(const struct reader *r);
+const struct template_record *reader_template(const struct reader *r);
 
 /* Prepares access to records by number. Uses the seek table if it is valid, otherwise reads the
  * whole stream once. Only for regular files; call it before reader_next. */

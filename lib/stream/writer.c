@@ -31,7 +31,7 @@ struct writer {
     uint64_t records, frame_first;
     struct msgpack_map parents[STREAM_PARENTS_MAX];
     int parent_count;
-    struct stream_wording wording;
+    struct template_record template;
     struct fail failed; /* the first failure; writer_close reports it */
     bool has_failed;
 };
@@ -225,9 +225,9 @@ void writer_parent(struct writer *w, const char *kind, const char *digest)
     msgpack_map_text(p, "digest", digest);
 }
 
-void writer_wording(struct writer *w, const struct stream_wording *wording)
+void writer_template(struct writer *w, const struct template_record *template)
 {
-    wording_add(&w->wording, wording);
+    template_record_add(&w->template, template);
 }
 
 static void pack_end(struct writer *w, size_t data_frames)
@@ -239,8 +239,8 @@ static void pack_end(struct writer *w, size_t data_frames)
     /* Leaves the list of frames out if it would exceed the reader's limit. The reader then reads
      * from the start. */
     bool has_frames = data_frames <= STREAM_VALUES_MAX / 2;
-    bool has_wording = *w->wording.name;
-    msgpack_pack_map(&pk, 3 + (size_t)has_frames + (w->parent_count ? 1 : 0) + has_wording);
+    bool has_template = *w->template.name;
+    msgpack_pack_map(&pk, 3 + (size_t)has_frames + (w->parent_count ? 1 : 0) + has_template);
     msgpack_pack_str_with_body(&pk, "end", 3);
     msgpack_pack_true(&pk);
     msgpack_pack_str_with_body(&pk, "records", 7);
@@ -253,7 +253,7 @@ static void pack_end(struct writer *w, size_t data_frames)
     }
     for (size_t i = 0; has_frames && i < data_frames; i++)
         msgpack_pack_uint64(&pk, w->frames[i + 1].first_record);
-    if (has_wording) wording_pack(&w->wording, &pk);
+    if (has_template) template_record_pack(&w->template, &pk);
     if (!w->parent_count) return;
     msgpack_pack_str_with_body(&pk, "parents", 7);
     msgpack_pack_array(&pk, (size_t)w->parent_count);

@@ -62,8 +62,8 @@ static int place(const struct zip *z, const char *folder, struct pickled_tensor 
     const struct zip_entry *e = zip_find(z, name);
     if (!e) return fail_input(why, "%s: its storage %.*s is missing", p->name, shown, p->storage);
     if (count_elements(p, &count, why)) return -1;
-    int64_t room = (int64_t)(e->bytes / (uint64_t)each);
-    if (p->storage_count > room || p->offset < 0 || p->offset > p->storage_count ||
+    int64_t capacity = (int64_t)(e->bytes / (uint64_t)each);
+    if (p->storage_count > capacity || p->offset < 0 || p->offset > p->storage_count ||
         count > p->storage_count - p->offset)
         return fail_input(why, "%s: %lld elements at %lld of a storage of %lld bytes", p->name,
                           (long long)count, (long long)p->offset, (long long)e->bytes);

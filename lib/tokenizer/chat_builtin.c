@@ -3,7 +3,7 @@
  *
  * Sources: LongQLoRA's component/dataset.py and script/inference/chat.py; FastChat 0.2.36's
  * conversation.py and train/train.py; Stanford Alpaca's train.py; and the chat_template of the
- * models that chat_known.c names. tests/golden/wordings has the ids that each gives.
+ * models that chat_known.c names. tests/golden/templates has the ids that each gives.
  */
 #include "lib/tokenizer/chat_template_internal.h"
 

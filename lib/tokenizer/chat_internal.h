@@ -59,6 +59,6 @@ bool chat_is_messages(const json_t *value);
 
 /* Makes turns of the messages. preference: the key of the better and the worse answer, which
  * replace the last answer; NULL if there is none. */
-int chat_take_turns(struct chat_reading *r, const char *preference) MUST_USE;
+int chat_read_turns(struct chat_reading *r, const char *preference) MUST_USE;
 
 #endif

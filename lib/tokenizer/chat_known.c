@@ -4,8 +4,8 @@
 #include "lib/tokenizer/chat_template_internal.h"
 #include "lib/tokenizer/jinja_form.h"
 
-/* tests/golden/wordings.py makes this table and says where each text is from. tests/golden/wordings
- * has the ids that each gives. */
+/* tests/golden/templates.py makes this table and says where each text is from.
+ * tests/golden/templates has the ids that each gives. */
 static const struct chat_known table[] = {
     { "3018a1f20386e6814d03ea225d908264", "llama-2", .of = "meta-llama/Llama-2-7b-chat-hf" },
     { "eb909eafebb934890d7925ead89dc7a1", "llama-2", .of = "codellama/CodeLlama-34b-Instruct-hf" },
@@ -100,7 +100,7 @@ static void refuse(const char *form, const char *option, struct fail *why)
     if (template_name)
         fail_input(why,
                    "a chat_template that is none of the published ones that are known here; it has "
-                   "marks of %s, and %s %s takes that wording if you know it to be the model's",
+                   "marks of %s, and %s %s takes that template if you know it to be the model's",
                    template_name, option, template_name);
     else
         fail_input(

@@ -260,8 +260,8 @@ static void begin_turn(struct prompt_builder *b, const char *system, bool is_fir
 
 /* Appends a turn up to where its answer begins. If the template has a place for Alpaca's input and
  * the turn has an input, the prompt is only the part before it. */
-static void emit_turn(struct prompt_builder *b, const char *system, const struct chat_said *turn,
-                      bool is_first)
+static void emit_turn(struct prompt_builder *b, const char *system,
+                      const struct chat_exchange *turn, bool is_first)
 {
     const struct chat_template *t = b->t;
     bool has_place = t->asks_system ? !turn->answer : is_first;
@@ -316,7 +316,7 @@ static int end_building(struct prompt_builder *b)
 }
 
 int chat_template_encode(const struct chat_template *t, struct token_buffer *ids,
-                         const char *system, const struct chat_said *turns, size_t count,
+                         const char *system, const struct chat_exchange *turns, size_t count,
                          uint32_t *spans, struct fail *why)
 {
     struct prompt_builder b = { .t = t, .ids = ids, .mark = NO_MARK, .is_first = true, .why = why };
@@ -334,7 +334,7 @@ int chat_template_encode(const struct chat_template *t, struct token_buffer *ids
 }
 
 int chat_template_prompt(const struct chat_template *t, struct token_buffer *ids,
-                         const char *system, const struct chat_said *turn, bool is_first,
+                         const char *system, const struct chat_exchange *turn, bool is_first,
                          struct fail *why)
 {
     struct prompt_builder b = { .t = t, .ids = ids, .mark = NO_MARK, .why = why };

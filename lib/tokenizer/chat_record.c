@@ -402,14 +402,14 @@ static int read_record(struct chat_reading *r, const json_t *object)
     struct record found = { 0 };
     const json_t *list;
     if (chat_is_messages(object))
-        return chat_add_messages(r, object, true) || chat_take_turns(r, NULL) ? -1 : 0;
+        return chat_add_messages(r, object, true) || chat_read_turns(r, NULL) ? -1 : 0;
     if (!json_is_object(object)) return chat_refuse(r, CHAT_NOT_JSON, "not a JSON object");
     if (sort_keys(r, object, &found)) return -1;
     list = found.at[USE_MESSAGES].value;
     if (list && !json_is_array(list)) return refuse_list(r, found.at[USE_MESSAGES].name, list);
     r->list = found.at[USE_MESSAGES].name;
     if (list ? chat_add_messages(r, list, true) : add_single(r, object, &found)) return -1;
-    return add_system(r, &found) || chat_take_turns(r, found.preference) ? -1 : 0;
+    return add_system(r, &found) || chat_read_turns(r, found.preference) ? -1 : 0;
 }
 
 static const json_t *follow(const json_t *object, const char *path)

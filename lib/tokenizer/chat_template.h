@@ -66,7 +66,7 @@ struct chat_template {
 
 /* A prompt and its answer as in the data: the template decides about white space. answer is NULL in
  * a turn that waits for it. The texts are borrowed. */
-struct chat_said {
+struct chat_exchange {
     const char *prompt, *answer;
     /* Where Alpaca's input begins in the prompt, after a newline; 0 if there is none. */
     size_t input_at;
@@ -93,13 +93,13 @@ void chat_template_close(struct chat_template *t);
  * counts as the answer's, except with templates that count tokens as the code of Stanford Alpaca
  * and FastChat does. */
 int chat_template_encode(const struct chat_template *t, struct token_buffer *ids,
-                         const char *system, const struct chat_said *turns, size_t count,
+                         const char *system, const struct chat_exchange *turns, size_t count,
                          uint32_t *spans, struct fail *why) MUST_USE;
 
 /* Appends the ids of a turn up to where its answer begins. is_first: the turn begins the
  * conversation. Otherwise it follows the id that ended the previous answer. */
 int chat_template_prompt(const struct chat_template *t, struct token_buffer *ids,
-                         const char *system, const struct chat_said *turn, bool is_first,
+                         const char *system, const struct chat_exchange *turn, bool is_first,
                          struct fail *why) MUST_USE;
 
 #endif

@@ -221,7 +221,7 @@ static int choose_trained(struct chat_reading *r)
     return chat_refuse(r, CHAT_UNTRAINED, "no answer in it is to be trained on");
 }
 
-int chat_take_turns(struct chat_reading *r, const char *preference)
+int chat_read_turns(struct chat_reading *r, const char *preference)
 {
     struct chat *c = r->chat;
     if (preference && r->count && r->at[r->count - 1].who == SPEAKER_USER)

@@ -329,12 +329,12 @@ static int check_form(struct tokenizer *t, const struct form *f, const json_t *c
 {
     const json_t *prefix = json_object_get(config, "add_prefix_space");
     bool is_legacy = json_is_true(json_object_get(config, "legacy"));
-    bool is_said = f->takes_prefix && prefix && !json_is_null(prefix);
-    bool puts = is_said ? json_is_true(prefix) : f->puts_prefix;
-    if (is_said && !json_is_boolean(prefix))
+    bool is_given = f->takes_prefix && prefix && !json_is_null(prefix);
+    bool puts = is_given ? json_is_true(prefix) : f->puts_prefix;
+    if (is_given && !json_is_boolean(prefix))
         return fail_input(why, "tokenizer_config.json: 'add_prefix_space' is neither true nor "
                                "false");
-    if (is_said && puts != puts_prefix(t))
+    if (is_given && puts != puts_prefix(t))
         return fail_input(why,
                           "tokenizer_config.json says 'add_prefix_space': %s, by which "
                           "transformers' %s puts %s space before a text, and tokenizer.json %s: "

@@ -19,7 +19,7 @@ struct writing {
     uint32_t last; /* under (?i): the letter just before; otherwise 0 */
 };
 
-void oniguruma_blame(const struct oniguruma_scan *s, const char *what)
+void oniguruma_fail_at(const struct oniguruma_scan *s, const char *what)
 {
     (void)fail_input(s->why, "a pattern with %s is not done here", what);
 }

@@ -68,7 +68,7 @@ int oniguruma_read_class(struct oniguruma_scan *s, struct oniguruma_text *out);
 /* Appends a character that stands for itself. */
 void oniguruma_put_character(struct oniguruma_text *t, uint32_t c);
 /* Fails with "a pattern with WHAT is not done here". Returns -1. */
-#define oniguruma_refuse(scan, what) (oniguruma_blame((scan), (what)), fail_status())
-void oniguruma_blame(const struct oniguruma_scan *s, const char *what);
+#define oniguruma_refuse(scan, what) (oniguruma_fail_at((scan), (what)), fail_status())
+void oniguruma_fail_at(const struct oniguruma_scan *s, const char *what);
 
 #endif

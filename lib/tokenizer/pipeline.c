@@ -30,7 +30,7 @@ static int add_next(struct pipeline *p, struct text_span span, struct fail *why)
     return 0;
 }
 
-static void take_next(struct pipeline *p)
+static void start_next(struct pipeline *p)
 {
     struct text_span *spans = p->spans;
     size_t capacity = p->span_capacity;
@@ -401,7 +401,7 @@ static int for_texts(struct pipeline *p,
         struct text_span s = p->spans[i];
         if (s.token != UINT32_MAX ? add_next(p, s, why) : do_one(p, arg, s, why)) return -1;
     }
-    take_next(p);
+    start_next(p);
     return 0;
 }
 
@@ -438,7 +438,7 @@ static int begin(struct pipeline *p, const char *text, size_t bytes, bool is_fir
     struct text_span whole = { 0, bytes, UINT32_MAX, is_first };
     if (split_work_begin(&p->split, why)) return -1;
     if (add_text(p, text, bytes, why) || add_next(p, whole, why)) return -1;
-    take_next(p);
+    start_next(p);
     return 0;
 }
 

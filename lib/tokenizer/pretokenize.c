@@ -163,8 +163,8 @@ static int match_at(const struct splitter *s, struct split_work *w, size_t at)
     return match(s, w, w->bytes, at, true, false);
 }
 
-static int blame_pattern(const struct splitter *s, int error, size_t at, size_t bytes,
-                         struct fail *why)
+static int fail_pattern(const struct splitter *s, int error, size_t at, size_t bytes,
+                        struct fail *why)
 {
     bool is_time = error == PCRE2_ERROR_MATCHLIMIT;
     if (is_time || error == PCRE2_ERROR_JIT_STACKLIMIT || error == PCRE2_ERROR_HEAPLIMIT)
@@ -222,7 +222,7 @@ int splitter_next(const struct splitter *s, struct split_work *w, size_t from, s
     const PCRE2_SIZE *range = pcre2_get_ovector_pointer(w->found);
     for (size_t at = from;;) {
         int got = match_at(s, w, at);
-        if (got < 0 && got != PCRE2_ERROR_NOMATCH) return blame_pattern(s, got, at, w->bytes, why);
+        if (got < 0 && got != PCRE2_ERROR_NOMATCH) return fail_pattern(s, got, at, w->bytes, why);
         if (got >= 0) {
             *start = range[0];
             *end = range[1];

@@ -389,7 +389,7 @@ int tokenizer_parse(struct tokenizer **out, const void *model, size_t bytes, con
     digest_of_bytes(model, bytes, t->digest);
     bool has_mark = bytes > 3 && !memcmp(t->model, "\xef\xbb\xbf", 3);
     bool is_json = bytes && (t->model[0] == '{' || has_mark);
-    if (is_json ? tokenizer_take_json(t, model, bytes, why) : parse(t, bytes, why)) {
+    if (is_json ? tokenizer_parse_json(t, model, bytes, why) : parse(t, bytes, why)) {
         tokenizer_close(t);
         return fail_in(why, name);
     }

@@ -318,7 +318,7 @@ int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count, 
 }
 
 /* Allocates for texts of `bytes` bytes. A space may become the three bytes of its mark. */
-static int make_room(struct token_buffer *b, size_t bytes, struct fail *why)
+static int reserve(struct token_buffer *b, size_t bytes, struct fail *why)
 {
     enum { LONGEST = 1 << 29 }; /* because symbols are counted in 31 bits */
     if (bytes > LONGEST)
@@ -374,7 +374,7 @@ static int encode_spans(const struct tokenizer *t, struct token_buffer *b, const
     if (pipeline_run(t, p, text, bytes, is_first, b->parses_special, why))
         return fail_in(why, t->name);
     for (size_t i = 0; i < p->count; i++)
-        if (make_room(b, p->spans[i].bytes, why) || encode_span(t, b, &p->spans[i], is_after, why))
+        if (reserve(b, p->spans[i].bytes, why) || encode_span(t, b, &p->spans[i], is_after, why))
             return -1;
     return 0;
 }
@@ -385,7 +385,7 @@ static int encode(const struct tokenizer *t, struct token_buffer *b, const char 
 {
     int status;
     if (!bytes) return 0;
-    if (prepare(t, b, why) || make_room(b, bytes, why)) return -1;
+    if (prepare(t, b, why) || reserve(b, bytes, why)) return -1;
     if ((t->is_json && !t->splitter) || (t->composes && !unicode_is_composed(text, bytes)) ||
         pipeline_finds(t, text, bytes, b->parses_special)) {
         status = encode_spans(t, b, text, bytes, is_after, why);

@@ -162,7 +162,7 @@ int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why);
 int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why);
 /* Reads tokenizer.json into a zeroed tokenizer. t->model must have been allocated with `bytes`
  * bytes. */
-int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why);
+int tokenizer_parse_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why);
 /* The id of the piece that the file spells like this; UINT32_MAX if there is none. */
 uint32_t tokenizer_byte_level_id(const struct tokenizer *t, const char *spelling);
 /* Reads post_processor into t->begin and t->end: the ids before and after a text. */

@@ -370,7 +370,7 @@ static int read_all(struct tokenizer *t, json_t *root, struct fail *why)
     return tokenizer_read_template(t, json_object_get(root, "post_processor"), why);
 }
 
-int tokenizer_take_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why)
+int tokenizer_parse_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why)
 {
     if (bytes > TOKENIZER_JSON_MAX)
         return fail_input(why, "%zu bytes, at most %d", bytes, TOKENIZER_JSON_MAX);

@@ -141,7 +141,7 @@ load helper
     run -0 tokenize --version
 }
 
-@test "tokenize: conversations in the original's wording, trained on the answers and their EOS" {
+@test "tokenize: conversations in the original's template, trained on the answers and their EOS" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     printf '%s\n' '{"input":" Hi there ","output":"Hello.\n"}' \
@@ -184,7 +184,7 @@ conversations() {
             print join(" ", unpack "v*", $_->{tokens}), " | @g\n" }' "$1"
 }
 
-@test "tokenize: conversations in LLaMA-3's wording and in ChatML's, as tokenizers encode the whole of each" {
+@test "tokenize: conversations in LLaMA-3's template and in ChatML's, as tokenizers encode the whole of each" {
     golden=$BATS_TEST_DIRNAME/../golden/chat
     for which in llama-3:cases chatml:chatml; do
         cases=$golden/${which#*:}.jsonl
@@ -210,7 +210,7 @@ conversations() {
         "tokenize: llama-3: the tokenizer has no token <|start_header_id|>: a template for another model?" ]
 }
 
-@test "tokenize: conversations in LLaMA-2's wording, each turn as SentencePiece encodes the whole of it" {
+@test "tokenize: conversations in LLaMA-2's template, each turn as SentencePiece encodes the whole of it" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     echo \
@@ -241,7 +241,7 @@ conversations() {
     done
 }
 
-@test "tokenize: conversations in Zephyr's wording, each text between two EOS as SentencePiece encodes the whole of it" {
+@test "tokenize: conversations in Zephyr's template, each text between two EOS as SentencePiece encodes the whole of it" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     echo \

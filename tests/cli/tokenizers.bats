@@ -360,7 +360,7 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
     refuses 1 "t/tokenizer.json: a link whose end is not there" tokenize --format text -m t text
 }
 
-@test "tokenizers: a chat_template.jinja that is empty or a link to nothing, and a wording with unknown braces, are refused" {
+@test "tokenizers: a chat_template.jinja that is empty or a link to nothing, and a template with unknown braces, are refused" {
     make_base
     cp -rL tok t
     echo '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}' \
@@ -377,13 +377,13 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
     echo '{"chat_template": ""}' > t/tokenizer_config.json
     refuses 3 "t/tokenizer_config.json: an empty chat_template words every conversation" tokenize \
         --format chat --template auto -m t chat
-    wording() { echo "{\"turn\": \"$1\", \"end\": \"</s>\", \"special\": [\"</s>\"]}" > w.json; }
-    wording '{bos}Q: {} A: '
+    template() { echo "{\"turn\": \"$1\", \"end\": \"</s>\", \"special\": [\"</s>\"]}" > w.json; }
+    template '{bos}Q: {} A: '
     tokenize --quiet --format chat --template w.json -m tok chat -o a.tok
-    wording 'Q: {{}} {\"a\": {}} A: '
+    template 'Q: {{}} {\"a\": {}} A: '
     refuses 3 "'turn' needs one {}" tokenize --format chat --template w.json -m tok chat
     for word in '{foo}' '{input}' '{{ messages }}'; do
-        wording "Q: {} $word A: "
+        template "Q: {} $word A: "
         refuses 3 "w.json: 'turn': {" tokenize --format chat --template w.json -m tok chat
     done
     [[ "$stderr" == \

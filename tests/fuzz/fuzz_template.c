@@ -8,7 +8,7 @@ static void word(const struct chat_template *t)
 {
     static struct token_buffer ids;
     struct fail why;
-    const struct chat_said turns[] = { { " a\n", "\nb ", 0 }, { "c\nd", "e", 2 } };
+    const struct chat_exchange turns[] = { { " a\n", "\nb ", 0 }, { "c\nd", "e", 2 } };
     uint32_t spans[4] = { 0 };
     for (size_t count = 1; count <= 2; count++) {
         ids.count = 0;
@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct tokenizer *tokenizer;
     struct fail why;
     struct chat_template t;
-    if (!tokenizer) must(!tokenizer_open(&tokenizer, "tests/golden/wordings/spm-legacy", &why));
+    if (!tokenizer) must(!tokenizer_open(&tokenizer, "tests/golden/templates/spm-legacy", &why));
     char *form = jinja_form((const char *)data, size, &why);
     if (!form) fuzz_check_failure(&why);
     if (form) must(strlen(form) <= 2 * size);

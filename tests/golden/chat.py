@@ -1,8 +1,8 @@
-"""Conversations in LLaMA-3's and ChatML's wording, as Hugging Face's tokenizers encode the whole of each at once.
+"""Conversations in LLaMA-3's and ChatML's template, as Hugging Face's tokenizers encode the whole of each at once.
 
     python chat.py tests/golden/chat tests/golden/bpe/llama3          (tokenizers 0.23.3)
 
-tokenizer.json: bpe/llama3's with both wordings' special tokens; cases.jsonl (LLaMA-3) and chatml.jsonl: messages, tokens,
+tokenizer.json: bpe/llama3's with both templates' special tokens; cases.jsonl (LLaMA-3) and chatml.jsonl: messages, tokens,
 and the ranges of tokens that are trained on, which are the answers with what ends them.
 """
 import json
@@ -25,7 +25,7 @@ LLAMA_3 = "<|begin_of_text|>", "<|start_header_id|>{}<|end_header_id|>\n\n", "<|
 CHATML = "", "<|im_start|>{}\n", "<|im_end|>", "\n"
 
 
-def wording(t, messages, how):
+def template(t, messages, how):
     """The tokens of the whole text, and where the answers stand in it."""
     whole, header, ending, behind = how
     answers = []
@@ -51,7 +51,7 @@ def write_cases(path, t, how):
             messages = [{"role": "system", "content": text(draw)}] if i % 3 == 0 else []
             for _ in range(draw.randrange(1, 4)):
                 messages += [{"role": "user", "content": text(draw)}, {"role": "assistant", "content": text(draw)}]
-            tokens, targets = wording(t, messages, how)
+            tokens, targets = template(t, messages, how)
             f.write(json.dumps({"messages": messages, "tokens": tokens, "targets": targets}) + "\n")
 
 

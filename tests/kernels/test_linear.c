@@ -52,8 +52,8 @@ static double group_loss(void *arg, const double *v)
 }
 
 /* x and the weights as one vector of doubles, in the order of w_at, a_at and b_at. */
-static void take_values(struct linear_case *c, const struct linear *l, const float *x,
-                        int64_t stride)
+static void set_values(struct linear_case *c, const struct linear *l, const float *x,
+                       int64_t stride)
 {
     c->v = check_doubles(NULL, c->count);
     for (int64_t t = 0; t < c->rows; t++)
@@ -129,7 +129,7 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
         c.keep[i] = malloc(n);
         k->dropout_mask(dev, c.keep[i], l[i].dropout_stream, rows, in, drop);
     }
-    take_values(&c, l, x, stride);
+    set_values(&c, l, x, stride);
     size_t outs = (size_t)(rows * c.outs);
     float *y = check_buffer(outs), *dy = check_random_buffer(outs), *dx = check_buffer(n);
     float *residual = check_random_buffer(outs), *du = check_buffer((size_t)(rows * (c.ranks + 1)));
@@ -419,17 +419,17 @@ static void two_of_one_weight(struct linear *packed, struct linear *plain, float
     float *source = check_random_buffer((size_t)n), *absmax = check_buffer((size_t)blocks);
     float *absmax_scale = check_buffer((size_t)(blocks + 255) / 256);
     uint8_t *codes = (uint8_t *)check_buffer((size_t)n / 8 + 1);
-    uint8_t *absmax_codes = (uint8_t *)check_buffer((size_t)blocks / 4 + 1);
+    uint8_t *absmax_u8 = (uint8_t *)check_buffer((size_t)blocks / 4 + 1);
     float offset;
     k->nf4_codes(dev, codes, absmax, source, DTYPE_F32, n);
     k->nf4_offset(dev, &offset, absmax, blocks);
-    k->nf4_nest(dev, absmax_codes, absmax_scale, absmax, offset, blocks);
-    k->nf4_dequantize(dev, w, codes, absmax_codes, absmax_scale, offset, n);
+    k->nf4_nest(dev, absmax_u8, absmax_scale, absmax, offset, blocks);
+    k->nf4_dequantize(dev, w, codes, absmax_u8, absmax_scale, offset, n);
     plain->weight = w;
     *packed = *plain;
     packed->type = DTYPE_NF4;
     packed->weight = codes;
-    packed->absmax = absmax_codes;
+    packed->absmax = absmax_u8;
     packed->absmax_scale = absmax_scale;
     packed->offset = offset;
 }

@@ -22,13 +22,13 @@ static int code_at(const uint8_t *codes, int i)
 }
 
 /* All three steps. */
-static void quantize(uint8_t *codes, uint8_t *absmax_codes, float *absmax_scale, float *offset,
+static void quantize(uint8_t *codes, uint8_t *absmax_u8, float *absmax_scale, float *offset,
                      float *absmax, const float *x, int64_t count)
 {
     int64_t blocks = (count + 63) / 64;
     k->nf4_codes(dev, codes, absmax, x, DTYPE_F32, count);
     k->nf4_offset(dev, offset, absmax, blocks);
-    k->nf4_nest(dev, absmax_codes, absmax_scale, absmax, *offset, blocks);
+    k->nf4_nest(dev, absmax_u8, absmax_scale, absmax, *offset, blocks);
 }
 
 static void test_tables(void **state)
@@ -157,12 +157,13 @@ static void test_types_and_error(void **state)
     for (int c = 0; c < 6; c++)
         for (int type = DTYPE_F32; type <= DTYPE_F16; type++) {
             int n = counts[c];
-            size_t room = (size_t)n + 64;
-            float *x = check_random_buffer(room), *scratch = check_buffer(room / 64 + 1);
-            float *absmax_scale = check_buffer(4), *back = check_buffer(room), offset;
-            uint16_t *half = (uint16_t *)(void *)check_buffer(room);
-            uint8_t *codes = (uint8_t *)check_buffer(room), *same = (uint8_t *)check_buffer(room);
-            uint8_t *absmax = (uint8_t *)check_buffer(room);
+            size_t capacity = (size_t)n + 64;
+            float *x = check_random_buffer(capacity), *scratch = check_buffer(capacity / 64 + 1);
+            float *absmax_scale = check_buffer(4), *back = check_buffer(capacity), offset;
+            uint16_t *half = (uint16_t *)(void *)check_buffer(capacity);
+            uint8_t *codes = (uint8_t *)check_buffer(capacity),
+                    *same = (uint8_t *)check_buffer(capacity);
+            uint8_t *absmax = (uint8_t *)check_buffer(capacity);
             for (int i = 0; i < n; i++) {
                 x[i] *= 0.02f * (float)(1 + i / 64 % 5);
                 half[i] = type == DTYPE_F16 ? f16_from_float(x[i]) : bf16_from_float(x[i]);

@@ -472,7 +472,7 @@ static void test_document(void **state)
 {
     (void)state;
     char *table = NULL, *text = NULL;
-    size_t bytes = 0, room = 0;
+    size_t bytes = 0, capacity = 0;
     FILE *to = open_memstream(&table, &bytes);
     const char *name, *rule, *says;
     fprintf(to,
@@ -482,7 +482,7 @@ static void test_document(void **state)
     fclose(to);
     FILE *file = fopen("docs/formats/adapter.md", "r");
     assert_non_null(file);
-    assert_true(getdelim(&text, &room, 0, file) > 0);
+    assert_true(getdelim(&text, &capacity, 0, file) > 0);
     fclose(file);
     if (!strstr(text, table)) print_error("docs/formats/adapter.md lacks:\n%s", table);
     assert_non_null(strstr(text, table));

@@ -310,7 +310,7 @@ static struct tokenizer *byte_tokenizer(void)
     return t;
 }
 
-static int say_bytes(struct speech *s, struct heard *h, const char *bytes)
+static int emit_bytes(struct speech *s, struct heard *h, const char *bytes)
 {
     *h = (struct heard){ 0 };
     speech_begin(s, 260);
@@ -328,15 +328,15 @@ static void test_text_comes_in_whole_characters(void **state)
 {
     (void)state;
     struct heard h;
-    struct speech s = { .tokenizer = byte_tokenizer(), .say = hear, .arg = &h };
-    assert_int_equal(say_bytes(&s, &h, " a b\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80!"), 0);
+    struct speech s = { .tokenizer = byte_tokenizer(), .emit = hear, .arg = &h };
+    assert_int_equal(emit_bytes(&s, &h, " a b\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80!"), 0);
     assert_string_equal(h.text, " a b\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80!");
     assert_int_equal(h.times, 8);
     /* No characters: replaced; one that is cut at the end: left out. */
-    assert_int_equal(say_bytes(&s, &h, "x\xff\xe4y\xe4\xb8"), 0);
+    assert_int_equal(emit_bytes(&s, &h, "x\xff\xe4y\xe4\xb8"), 0);
     assert_string_equal(h.text, "x\xef\xbf\xbd\xef\xbf\xbdy");
     s.strips = true;
-    assert_int_equal(say_bytes(&s, &h, "  \n ab c"), 0);
+    assert_int_equal(emit_bytes(&s, &h, "  \n ab c"), 0);
     assert_string_equal(h.text, "ab c");
     speech_release(&s);
     tokenizer_close((struct tokenizer *)s.tokenizer);
@@ -348,14 +348,14 @@ static void test_stop_texts(void **state)
     struct heard h;
     const char *texts[] = { "USER:", "a\n\n", "\xc3\xa9\xc3\xa9" };
     struct opt_list stops = { texts, 3 };
-    struct speech s = { .tokenizer = byte_tokenizer(), .say = hear, .arg = &h, .stops = &stops };
-    assert_int_equal(say_bytes(&s, &h, "an answer US USUSER: no"), 1);
+    struct speech s = { .tokenizer = byte_tokenizer(), .emit = hear, .arg = &h, .stops = &stops };
+    assert_int_equal(emit_bytes(&s, &h, "an answer US USUSER: no"), 1);
     assert_string_equal(h.text, "an answer US US");
-    assert_int_equal(say_bytes(&s, &h, "to the end, with the beginning of a stop, USE"), 0);
+    assert_int_equal(emit_bytes(&s, &h, "to the end, with the beginning of a stop, USE"), 0);
     assert_string_equal(h.text, "to the end, with the beginning of a stop, USE");
-    assert_int_equal(say_bytes(&s, &h, "la\nla\n\n"), 1);
+    assert_int_equal(emit_bytes(&s, &h, "la\nla\n\n"), 1);
     assert_string_equal(h.text, "la\nl");
-    assert_int_equal(say_bytes(&s, &h, "\xc3\xa9x\xc3\xa9\xc3\xa9"), 1);
+    assert_int_equal(emit_bytes(&s, &h, "\xc3\xa9x\xc3\xa9\xc3\xa9"), 1);
     assert_string_equal(h.text, "\xc3\xa9x");
     speech_release(&s);
     tokenizer_close((struct tokenizer *)s.tokenizer);

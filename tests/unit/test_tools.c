@@ -216,10 +216,10 @@ static void test_best_fit(void **state)
     (void)state;
     enum { N = 700 };
     for (int round = 0; round < 20; round++) {
-        uint32_t room = 1 + check_below(round < 10 ? 100 : 5000), lengths[N], bin[N], left[N];
+        uint32_t capacity = 1 + check_below(round < 10 ? 100 : 5000), lengths[N], bin[N], left[N];
         for (int i = 0; i < N; i++)
-            lengths[i] = 1 + check_below(room);
-        int64_t bins = best_fit(lengths, N, room, bin, &why), opened = 0;
+            lengths[i] = 1 + check_below(capacity);
+        int64_t bins = best_fit(lengths, N, capacity, bin, &why), opened = 0;
         bool is_done[N] = { false };
         for (int k = 0; k < N; k++) {
             int longest = -1;
@@ -231,7 +231,7 @@ static void test_best_fit(void **state)
                 if (left[b] >= lengths[longest] && left[b] < least) least = left[b];
             if (least == UINT32_MAX) {
                 assert_int_equal(bin[longest], opened);
-                left[opened++] = room - lengths[longest];
+                left[opened++] = capacity - lengths[longest];
             } else {
                 assert_true(bin[longest] < opened && left[bin[longest]] == least);
                 left[bin[longest]] -= lengths[longest];
@@ -242,7 +242,7 @@ static void test_best_fit(void **state)
 }
 
 /* Lengths as in web text: log-normal, a few thousand tokens, a long tail. Less than 1 % of
- * the room stays empty. */
+ * the capacity stays empty. */
 static void test_best_fit_fills(void **state)
 {
     (void)state;

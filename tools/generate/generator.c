@@ -90,10 +90,10 @@ static int write_answer(struct generator *g, struct answer *a, struct fail *why)
             return 0;
         }
         a->ids[a->count++] = id;
-        int said = speech_token(&g->speech, id, why);
-        if (said) {
+        int emitted = speech_token(&g->speech, id, why);
+        if (emitted) {
             a->ending = END_STOP;
-            return said < 0 ? -1 : 0;
+            return emitted < 0 ? -1 : 0;
         }
         bool is_last = a->count == g->max_tokens;
         if (is_last) continue;

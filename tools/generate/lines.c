@@ -72,9 +72,9 @@ static int write_line(json_t *line, const struct text *text, const struct answer
     json_object_set_new(line, "tokens", json_integer(a->count));
     json_object_set_new(line, "stop", json_string(ending_name(a->ending)));
     char *dumped = json_dumps(line, JSON_COMPACT);
-    int status = !dumped ? fail(why, "out of memory") : run_say(NULL, dumped, strlen(dumped), why);
+    int status = !dumped ? fail(why, "out of memory") : run_emit(NULL, dumped, strlen(dumped), why);
     free(dumped);
-    return status ? status : run_say(NULL, "\n", 1, why);
+    return status ? status : run_emit(NULL, "\n", 1, why);
 }
 
 /* Totals over all lines. */
@@ -167,7 +167,7 @@ int lines_answer(struct generator *g, struct talk *t, const struct request *defa
     struct progress p = { .unit = "prompts" };
     /* Progress is shown unless the answers themselves appear on the terminal. */
     if (!isatty(STDOUT_FILENO)) progress_begin(&p);
-    g->speech.say = append;
+    g->speech.emit = append;
     g->speech.arg = &text;
     while (!status && (got = json_records_next(&records, &at, &bytes, why)) > 0) {
         json_t *line = json_read_line(at, bytes, JSON_ALLOW_NUL, why);

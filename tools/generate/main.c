@@ -20,7 +20,7 @@ static void generate(const struct options *o, struct loaded *l)
                            .max_tokens = o->max_tokens,
                            .parses_special = o->parse_special };
     g.speech = (struct speech){
-        .tokenizer = t, .stops = &o->stops, .say = run_say, .strips = o->chat != NULL
+        .tokenizer = t, .stops = &o->stops, .emit = run_emit, .strips = o->chat != NULL
     };
     or_die(generator_find_eos(&g, o->loaded.model, &l->config, &why), &why);
     g.rows = l->config.vocab;
@@ -76,8 +76,8 @@ int main(int argc, char **argv)
           "the file is one prompt, or JSON lines of prompts, answered as JSON lines",
           "text|jsonl" },
         { "chat", 0, OPT_TEXT, &o.chat, "TEMPLATE",
-          "converse turn by turn on a terminal, else answer once, in the wording of " CHAT_TEMPLATES
-          "; without a name auto",
+          "converse turn by turn on a terminal, else answer once, in the template "
+          "of " CHAT_TEMPLATES "; without a name auto",
           "auto" },
         { "system", 0, OPT_TEXT, &o.system, "TEXT", "the conversation's system sentence", 0 },
         { "max-new-tokens", 'n', OPT_COUNT, &o.max_tokens, "N", "tokens of an answer at most", 0 },

@@ -199,7 +199,7 @@ static int read_key(struct request *q, size_t key, const json_t *value, const ch
 int request_read(struct request *q, const json_t *line, bool has_chat, const char **stops,
                  struct tally *carried, struct fail *why)
 {
-    const char *said[ASK_REFUSED] = { NULL };
+    const char *given[ASK_REFUSED] = { NULL };
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)line, name, value)
@@ -213,8 +213,9 @@ int request_read(struct request *q, const json_t *line, bool has_chat, const cha
             return fail_input(why, "'system' is for conversations (--chat)");
         if (ask <= ASK_SYSTEM || ask == ASK_REFUSED || json_is_null(value)) continue;
         if (ask == ASK_STOP && is_answered(line)) continue;
-        if (said[ask]) return fail_input(why, "both '%s' and '%s': one is needed", said[ask], name);
-        said[ask] = name;
+        if (given[ask])
+            return fail_input(why, "both '%s' and '%s': one is needed", given[ask], name);
+        given[ask] = name;
         if (read_key(q, key, value, stops, why)) return -1;
     }
     return 0;

@@ -5,7 +5,7 @@
 #include "lib/common/hub_name.h"
 #include "lib/common/input.h"
 #include "lib/common/message.h"
-#include "tools/generate/wording.h"
+#include "tools/generate/template_choice.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -148,7 +148,7 @@ static int write_out(const char *text, size_t bytes, struct fail *f)
     return 0;
 }
 
-int run_say(void *arg, const char *text, size_t bytes, struct fail *f)
+int run_emit(void *arg, const char *text, size_t bytes, struct fail *f)
 {
     char shown[1024];
     (void)arg;
@@ -187,7 +187,7 @@ struct needs {
     struct model_setup setup;
     const struct kernels *k;
     struct memory_plan plan;
-    struct memory_room room;
+    struct memory_limits limits;
 };
 
 static struct needs needs_of(const struct options *o, const struct loaded *l, int64_t context)
@@ -195,14 +195,14 @@ static struct needs needs_of(const struct options *o, const struct loaded *l, in
     struct needs n = { .setup = set_up(o, context) };
     or_die(kernels_choose(&n.k, o->device, true, &why), &why);
     or_die(loaded_plan(l, &n.setup, &n.plan, &why), &why);
-    n.room = memory_room_of(n.k, &l->weights);
+    n.limits = memory_limits_of(n.k, &l->weights);
     return n;
 }
 
 static int64_t longest(const struct needs *n, const struct loaded *l)
 {
     int64_t context;
-    or_die(session_longest(l, &n->setup, n->room, &context, &why), &why);
+    or_die(session_longest(l, &n->setup, n->limits, &context, &why), &why);
     return context;
 }
 
@@ -213,9 +213,9 @@ static void print_plan(const struct loaded *l, int64_t context, const struct opt
     char table[MEMORY_TABLE];
     memory_table(&n.plan, table);
     fputs(table, stdout);
-    if (n.room.device)
-        printf("%-20s %16llu bytes\n", "free now", (unsigned long long)n.room.device);
-    if (!memory_fits(&n.plan, n.k, n.room))
+    if (n.limits.device)
+        printf("%-20s %16llu bytes\n", "free now", (unsigned long long)n.limits.device);
+    if (!memory_fits(&n.plan, n.k, n.limits))
         printf("%-20s %16lld tokens\n", "longest that fits", (long long)longest(&n, l));
 }
 
@@ -224,7 +224,7 @@ static void print_plan(const struct loaded *l, int64_t context, const struct opt
 static int64_t shortened(const struct options *o, const struct loaded *l, int64_t context)
 {
     struct needs n = needs_of(o, l, context);
-    n.room.device -= n.room.device / 10;
+    n.limits.device -= n.limits.device / 10;
     int64_t most = longest(&n, l);
     if (!most || most == context) return context;
     note("a context of %lld is what there is memory for, the positions allow %lld", (long long)most,
@@ -253,7 +253,7 @@ static void check_memory(const struct options *o, const struct loaded *l, int64_
 static void check_outline(const struct options *o, const struct loaded *outline)
 {
     struct needs n = needs_of(o, outline, 1);
-    if (!o->dry_run && !memory_fits(&n.plan, n.k, n.room)) check_memory(o, outline, 1);
+    if (!o->dry_run && !memory_fits(&n.plan, n.k, n.limits)) check_memory(o, outline, 1);
 }
 
 int run_check_outline(void *arg, const struct loaded *outline, struct fail *unused)
@@ -331,7 +331,7 @@ static void answer_one(struct generator *g, struct talk *t, const struct options
         open_session(g, o, l, context, a);
         g->session.watch = &shown;
         or_die(generator_answer(g, ids->ids, count, a, &why), &why);
-        or_die(run_say(NULL, "\n", 1, &why), &why);
+        or_die(run_emit(NULL, "\n", 1, &why), &why);
         report(a, count);
     }
     token_buffer_release(&own);
@@ -357,10 +357,10 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
     bool is_given = o->prompt || o->prompt_file, is_lines = !strcmp(o->format, "jsonl");
     bool is_one = !is_lines && (is_given || !(chat && isatty(STDIN_FILENO)));
     if (chat) {
-        wording_choose(&template, o, l, g->tokenizer);
+        template_choice_make(&template, o, l, g->tokenizer);
         generator_add_eos(g, template.end);
     } else {
-        wording_remark(l);
+        template_choice_remark(l);
     }
     if (is_one) {
         answer_one(g, chat, o, l, context, &a);

@@ -27,6 +27,6 @@ void run_plan(const struct options *o, const struct loaded *l);
 void run(struct generator *g, const struct options *o, struct loaded *l);
 
 /* Writes to standard output without buffering. */
-int run_say(void *arg, const char *text, size_t bytes, struct fail *why) MUST_USE;
+int run_emit(void *arg, const char *text, size_t bytes, struct fail *why) MUST_USE;
 
 #endif

@@ -31,7 +31,7 @@ static int hold(struct speech *s, const char *text, size_t bytes, struct fail *w
 }
 
 /* Writes the first `bytes` held bytes. A byte that belongs to no character is written as U+FFFD. */
-static int say(struct speech *s, size_t bytes, struct fail *why)
+static int emit(struct speech *s, size_t bytes, struct fail *why)
 {
     size_t at = 0, from = 0;
     if (!bytes) return 0;
@@ -45,11 +45,11 @@ static int say(struct speech *s, size_t bytes, struct fail *why)
             at += n;
             continue;
         }
-        if (at > from && s->say(s->arg, s->held + from, at - from, why)) return -1;
-        if (s->say(s->arg, "\xef\xbf\xbd", 3, why)) return -1;
+        if (at > from && s->emit(s->arg, s->held + from, at - from, why)) return -1;
+        if (s->emit(s->arg, "\xef\xbf\xbd", 3, why)) return -1;
         from = ++at;
     }
-    if (at > from && s->say(s->arg, s->held + from, at - from, why)) return -1;
+    if (at > from && s->emit(s->arg, s->held + from, at - from, why)) return -1;
     memmove(s->held, s->held + bytes, s->count - bytes);
     s->count -= bytes;
     return 0;
@@ -105,16 +105,16 @@ int speech_token(struct speech *s, uint32_t id, struct fail *why)
     s->before = id;
     size_t stop = find_stop(s);
     if (stop < s->count) {
-        if (say(s, stop, why)) return -1;
+        if (emit(s, stop, why)) return -1;
         s->count = 0;
         return 1;
     }
     size_t stays = begun_stop(s), partial = begun_character(s);
-    return say(s, s->count - (stays > partial ? stays : partial), why);
+    return emit(s, s->count - (stays > partial ? stays : partial), why);
 }
 
 int speech_end(struct speech *s, struct fail *why)
 {
     s->count -= begun_character(s);
-    return say(s, s->count, why);
+    return emit(s, s->count, why);
 }

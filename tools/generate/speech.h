@@ -10,7 +10,7 @@
 struct speech {
     const struct tokenizer *tokenizer;
     const struct opt_list *stops;
-    int (*say)(void *arg, const char *text, size_t bytes, struct fail *why);
+    int (*emit)(void *arg, const char *text, size_t bytes, struct fail *why);
     void *arg;
     bool strips;    /* white space at the beginning is left out */
     bool has_begun; /* some text has been written */
@@ -20,7 +20,7 @@ struct speech {
     size_t count, capacity;
 };
 
-/* Begins a new answer. Text goes to say(arg, …). stops is borrowed. before: the last token of the
+/* Begins a new answer. Text goes to emit(arg, …). stops is borrowed. before: the last token of the
  * prompt. */
 void speech_begin(struct speech *s, uint32_t before);
 /* Adds one token. Returns 1 if a stop text was completed; the text before it has been written. */

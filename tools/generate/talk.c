@@ -19,9 +19,9 @@ static int build_prompt(struct talk *t, size_t first, struct fail *why)
     for (size_t i = first; i < t->count; i++) {
         const struct turn *turn = &t->turns[i];
         /* The template asks only whether there is an answer, so the text "" stands for it. */
-        const struct chat_said said = { .prompt = turn->prompt,
-                                        .answer = turn->answer ? "" : NULL };
-        if (chat_template_prompt(t->template, &t->ids, t->system, &said, i == first, why) ||
+        const struct chat_exchange exchange = { .prompt = turn->prompt,
+                                                .answer = turn->answer ? "" : NULL };
+        if (chat_template_prompt(t->template, &t->ids, t->system, &exchange, i == first, why) ||
             token_buffer_add(&t->ids, turn->answer, (size_t)turn->count, why))
             return -1;
     }

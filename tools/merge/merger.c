@@ -89,7 +89,9 @@ static const float *begin_rows(struct merger *m, const struct update *u, struct 
 /* Computes change = B·A for these rows, as the linear whose input is B and whose weight is Aᵀ. */
 static int multiply(struct merger *m, const struct change *c, struct rows r, struct fail *why)
 {
-    struct linear l = { .type = DTYPE_F32, .weight = c->turned_a, .out = r.t->cols, .in = c->rank };
+    struct linear l = {
+        .type = DTYPE_F32, .weight = c->a_transposed, .out = r.t->cols, .in = c->rank
+    };
     struct group g = { &l, 1, 0 };
     struct mat x = { (struct act *)(void *)(c->b + r.first * c->rank), c->rank };
     struct mat y = { (struct act *)(void *)m->change, r.t->cols };

@@ -9,7 +9,7 @@
 
 static struct fail why;
 
-static void say_result(const struct options *o, const struct merger *m, bool has_biases)
+static void print_result(const struct options *o, const struct merger *m, bool has_biases)
 {
     char tokenizer[4096];
     if (!tokenizer_locate(o->output, tokenizer, sizeof tokenizer))
@@ -59,7 +59,7 @@ void run_merge(const struct options *o, const struct loaded *l, const struct par
     progress_begin(&p);
     or_die(model_directory_make(o->output, &job, &why), &why);
     progress_end();
-    say_result(o, &m, r.bias_count > 0);
+    print_result(o, &m, r.bias_count > 0);
     merger_close(&m);
     result_release(&r);
 }

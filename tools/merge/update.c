@@ -68,7 +68,7 @@ int update_check_parts(const struct merger *m, struct fail *why)
 void update_release(struct update *u)
 {
     for (int i = 0; i < u->count; i++) {
-        free(u->at[i].turned_a);
+        free(u->at[i].a_transposed);
         free(u->at[i].b);
     }
     free(u->own);
@@ -77,7 +77,7 @@ void update_release(struct update *u)
 }
 
 /* Transposes `from` [rows, cols] to a new matrix [cols, rows], which the caller frees. */
-static float *turned(const float *from, int64_t rows, int64_t cols, struct fail *why)
+static float *transposed(const float *from, int64_t rows, int64_t cols, struct fail *why)
 {
     float *to = malloc((size_t)(rows * cols) * sizeof *to + 1);
     if (!to) (void)fail(why, "out of memory");
@@ -93,9 +93,9 @@ static int read_linear(const struct adapter *a, const struct tensor *t, struct c
     float *lora_a = adapter_values(a, t, TRAINED_LORA_A, c->rank, t->cols, why);
     if (!lora_a) return -1;
     c->b = adapter_values(a, t, TRAINED_LORA_B, t->rows, c->rank, why);
-    c->turned_a = turned(lora_a, c->rank, t->cols, why);
+    c->a_transposed = transposed(lora_a, c->rank, t->cols, why);
     free(lora_a);
-    return c->b && c->turned_a ? 0 : -1;
+    return c->b && c->a_transposed ? 0 : -1;
 }
 
 /* PEFT stores the matrices of an embedding transposed, so the change is AᵀBᵀ. */
@@ -104,10 +104,10 @@ static int read_embedding(const struct adapter *a, const struct tensor *t, struc
 {
     float *lora_a = adapter_values(a, t, STORED_EMBEDDING_A, c->rank, t->rows, why);
     if (!lora_a) return -1;
-    c->turned_a = adapter_values(a, t, STORED_EMBEDDING_B, t->cols, c->rank, why);
-    c->b = turned(lora_a, c->rank, t->rows, why);
+    c->a_transposed = adapter_values(a, t, STORED_EMBEDDING_B, t->cols, c->rank, why);
+    c->b = transposed(lora_a, c->rank, t->rows, why);
     free(lora_a);
-    return c->b && c->turned_a ? 0 : -1;
+    return c->b && c->a_transposed ? 0 : -1;
 }
 
 static int read_change(const struct merge_adapter *p, const struct tensor *t,

@@ -7,8 +7,8 @@
 
 /* change = scale · b · turned_aᵀ, [rows, cols] */
 struct change {
-    float *turned_a; /* [cols, rank] */
-    float *b;        /* [rows, rank] */
+    float *a_transposed; /* [cols, rank] */
+    float *b;            /* [rows, rank] */
     int64_t rank;
     float scale;
 };

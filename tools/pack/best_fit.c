@@ -5,28 +5,28 @@ enum { LEVELS = 6 }; /* of 64-bit words: 64^6 lengths, which is more than 2^32 *
 
 /* Bins by their free space. For each size of free space there is a list of bins. A tree of bits
  * finds the next size whose list is not empty. */
-struct rooms {
+struct bins_by_space {
     uint64_t *bits[LEVELS];
-    uint32_t *head; /* [room + 1] the bin that was added last */
+    uint32_t *head; /* [space + 1] the bin that was added last */
     uint32_t *next; /* [bins] the next bin of the same list */
 };
 
-static void mark(struct rooms *r, uint32_t room)
+static void mark(struct bins_by_space *r, uint32_t space)
 {
-    for (int l = 0; l < LEVELS; l++, room /= 64)
-        r->bits[l][room / 64] |= UINT64_C(1) << (room % 64);
+    for (int l = 0; l < LEVELS; l++, space /= 64)
+        r->bits[l][space / 64] |= UINT64_C(1) << (space % 64);
 }
 
-static void unmark(struct rooms *r, uint32_t room)
+static void unmark(struct bins_by_space *r, uint32_t space)
 {
-    for (int l = 0; l < LEVELS; l++, room /= 64) {
-        r->bits[l][room / 64] &= ~(UINT64_C(1) << (room % 64));
-        if (r->bits[l][room / 64]) return;
+    for (int l = 0; l < LEVELS; l++, space /= 64) {
+        r->bits[l][space / 64] &= ~(UINT64_C(1) << (space % 64));
+        if (r->bits[l][space / 64]) return;
     }
 }
 
 /* Returns the smallest free space of at least `wanted` that some bin has. */
-static uint32_t find(const struct rooms *r, uint32_t wanted, uint32_t most)
+static uint32_t find(const struct bins_by_space *r, uint32_t wanted, uint32_t most)
 {
     uint64_t at = wanted;
     for (int l = 0; l < LEVELS; l++) {
@@ -43,21 +43,21 @@ static uint32_t find(const struct rooms *r, uint32_t wanted, uint32_t most)
     return NONE;
 }
 
-static int open_rooms(struct rooms *r, uint32_t room, size_t bins, struct fail *why)
+static int bins_open(struct bins_by_space *r, uint32_t space, size_t bins, struct fail *why)
 {
-    *r = (struct rooms){ 0 };
-    uint64_t words = (uint64_t)room / 64 + 1;
+    *r = (struct bins_by_space){ 0 };
+    uint64_t words = (uint64_t)space / 64 + 1;
     bool ok = true;
     for (int l = 0; l < LEVELS; l++, words = words / 64 + 1)
         ok &= (r->bits[l] = calloc(words + 1, sizeof **r->bits)) != NULL;
-    r->head = malloc(((size_t)room + 1) * sizeof *r->head);
+    r->head = malloc(((size_t)space + 1) * sizeof *r->head);
     r->next = malloc((bins + 1) * sizeof *r->next);
     if (!ok || !r->head || !r->next) return fail(why, "out of memory");
-    memset(r->head, 0xff, ((size_t)room + 1) * sizeof *r->head);
+    memset(r->head, 0xff, ((size_t)space + 1) * sizeof *r->head);
     return 0;
 }
 
-static void close_rooms(struct rooms *r)
+static void bins_release(struct bins_by_space *r)
 {
     for (int l = 0; l < LEVELS; l++)
         free(r->bits[l]);
@@ -65,33 +65,33 @@ static void close_rooms(struct rooms *r)
     free(r->next);
 }
 
-static void put(struct rooms *r, uint32_t bin, uint32_t room)
+static void put(struct bins_by_space *r, uint32_t bin, uint32_t space)
 {
-    r->next[bin] = r->head[room];
-    r->head[room] = bin;
-    mark(r, room);
+    r->next[bin] = r->head[space];
+    r->head[space] = bin;
+    mark(r, space);
 }
 
-static uint32_t take(struct rooms *r, uint32_t room)
+static uint32_t take(struct bins_by_space *r, uint32_t space)
 {
-    uint32_t bin = r->head[room];
-    r->head[room] = r->next[bin];
-    if (r->head[room] == NONE) unmark(r, room);
+    uint32_t bin = r->head[space];
+    r->head[space] = r->next[bin];
+    if (r->head[space] == NONE) unmark(r, space);
     return bin;
 }
 
 /* Returns the pieces sorted by decreasing length. Pieces of equal length keep their order. */
-static uint32_t *sorted(const uint32_t *lengths, size_t n, uint32_t room)
+static uint32_t *sorted(const uint32_t *lengths, size_t n, uint32_t space)
 {
-    size_t *start = calloc((size_t)room + 2, sizeof *start);
+    size_t *start = calloc((size_t)space + 2, sizeof *start);
     uint32_t *order = calloc(n + 1, sizeof *order);
     if (start && order) {
         for (size_t i = 0; i < n; i++)
-            start[room - lengths[i] + 1]++;
-        for (size_t l = 1; l <= room; l++)
+            start[space - lengths[i] + 1]++;
+        for (size_t l = 1; l <= space; l++)
             start[l] += start[l - 1];
         for (size_t i = 0; i < n; i++)
-            order[start[room - lengths[i]]++] = (uint32_t)i;
+            order[start[space - lengths[i]]++] = (uint32_t)i;
     } else {
         free(order);
         order = NULL;
@@ -100,26 +100,26 @@ static uint32_t *sorted(const uint32_t *lengths, size_t n, uint32_t room)
     return order;
 }
 
-int64_t best_fit(const uint32_t *lengths, size_t n, uint32_t room, uint32_t *bin, struct fail *why)
+int64_t best_fit(const uint32_t *lengths, size_t n, uint32_t space, uint32_t *bin, struct fail *why)
 {
-    struct rooms r;
+    struct bins_by_space r;
     if (n >= NONE) return fail(why, "%zu pieces, at most 2^32 - 2", n);
-    uint32_t *order = sorted(lengths, n, room), bins = 0;
-    if (open_rooms(&r, room, n, why) || !order) {
-        close_rooms(&r);
+    uint32_t *order = sorted(lengths, n, space), bins = 0;
+    if (bins_open(&r, space, n, why) || !order) {
+        bins_release(&r);
         free(order);
         return fail(why, "out of memory");
     }
     for (size_t i = 0; i < n; i++) {
         uint32_t piece = order[i], length = lengths[piece];
-        must(length && length <= room);
-        uint32_t found = find(&r, length, room);
+        must(length && length <= space);
+        uint32_t found = find(&r, length, space);
         uint32_t into = found == NONE ? bins++ : take(&r, found);
         bin[piece] = into;
-        uint32_t left = (found == NONE ? room : found) - length;
+        uint32_t left = (found == NONE ? space : found) - length;
         if (left) put(&r, into, left);
     }
-    close_rooms(&r);
+    bins_release(&r);
     free(order);
     return bins;
 }

@@ -84,7 +84,7 @@ static int offer(struct job *j, struct reservoir *drawn, const struct tokens *t,
 }
 
 /* Says which option is the reason that there is no sample. */
-static void blame_options(const struct job *j, struct fail *why)
+static void fail_of_options(const struct job *j, struct fail *why)
 {
     unsigned long long longest = j->longest, documents = summary_documents(&j->summary);
     const char *none = "no sample comes out";
@@ -124,7 +124,7 @@ static int close_output(struct job *j, struct fail *why)
 }
 
 static int finish(struct job *j, struct reservoir *drawn, const char *input, const char *digest,
-                  const struct stream_wording *wording, struct fail *why)
+                  const struct template_record *template, struct fail *why)
 {
     if (drawn && reservoir_drain(drawn, pack_document, leave_out, j, why)) return -1;
     if (packer_end(&j->packer, why)) return -1;
@@ -133,11 +133,11 @@ static int finish(struct job *j, struct reservoir *drawn, const char *input, con
     j->summary.cut = j->packer.cut;
     j->summary.without_target = j->packer.without_target;
     if (!j->packer.samples) {
-        blame_options(j, why);
+        fail_of_options(j, why);
         return fail_in(why, input);
     }
     writer_parent(j->out, "tokens", digest);
-    if (wording) writer_wording(j->out, wording);
+    if (template) writer_template(j->out, template);
     return close_output(j, why);
 }
 
@@ -181,7 +181,7 @@ static int pack_records(struct job *j, struct reader *in, struct fail *why)
     progress_end();
     if (got < 0) status = -1;
     if (!status)
-        status = finish(j, drawn, reader_name(in), reader_digest(in), reader_wording(in), why);
+        status = finish(j, drawn, reader_name(in), reader_digest(in), reader_template(in), why);
     reservoir_close(drawn);
     tokens_release(&t);
     return status;
@@ -210,7 +210,7 @@ int job_copy(struct job *j, const char *input, struct fail *why)
     if (!status) {
         struct writer *out = j->out;
         writer_parent(out, "samples", reader_digest(in));
-        writer_wording(out, reader_wording(in));
+        writer_template(out, reader_template(in));
         j->out = NULL;
         status = writer_close(out, why);
     }

@@ -270,7 +270,7 @@ static int64_t short_window(const struct run *r, int64_t from, int64_t *end)
 /* Finds the predictions of a window that need tokens from before the short context. r->full has
  * their losses in the long window. Row t predicts token t + 1. In the first short_context rows both
  * contexts are the same, so no prediction counts there. */
-static int judge(struct run *r, const uint32_t *ids, struct fail *why)
+static int mark_judged(struct run *r, const uint32_t *ids, struct fail *why)
 {
     int64_t each = r->rows / r->w->short_context, end = 0;
     memset(r->counts, 0, (size_t)r->context * sizeof *r->counts);
@@ -324,7 +324,7 @@ static int run_windows(struct run *r, const struct text *t, int64_t first, int64
         return 0;
     }
     memcpy(r->full, r->nll, (size_t)r->context * sizeof *r->full);
-    if (judge(r, ids, why)) return -1;
+    if (mark_judged(r, ids, why)) return -1;
     add_window(r->w, first, r->full, r->counts, r->context, &r->sums);
     return 0;
 }

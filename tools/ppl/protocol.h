@@ -13,7 +13,7 @@
  *                  scored. Mean over tokens.
  *     longppl      Whole windows side by side. A prediction is scored if its loss is below 2 and
  *                  more than 2 lower than with a short context alone. Mean over tokens (Fang et
- *                  al. 2024, arXiv 2410.23771, with the model as its own judge).
+ *                  al. 2024, arXiv 2410.23771, with the model as its own mark_judged).
  */
 #ifndef LONGQLORA_PROTOCOL_H
 #define LONGQLORA_PROTOCOL_H

@@ -74,7 +74,7 @@ static uint64_t stream_bytes(const struct weights *w)
 int quantize_to_stream(struct quantizer *q, const char *path, struct fail *why)
 {
     const struct weights *w = q->weights;
-    if (strcmp(path, "-") != 0 && output_room_for(path, stream_bytes(w), why)) return -1;
+    if (strcmp(path, "-") != 0 && output_check_space_for(path, stream_bytes(w), why)) return -1;
     struct writer *out;
     struct msgpack_map none;
     struct weights_info info = { .quantization = "nf4" };

@@ -4,7 +4,7 @@
 #include "lib/common/json.h"
 
 /* True if a parser's message says that the input is not UTF-8. The two parsers have different
- * wordings. */
+ * templates. */
 static bool is_other_encoding(const char *reason)
 {
     return strstr(reason, "invalid UTF-8") || strstr(reason, "unable to decode byte");

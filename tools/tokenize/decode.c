@@ -50,7 +50,7 @@ int decode_tokens(const char *path, enum view from, enum view to, const char *ou
     if (got < 0) status = -1;
     if (!status) {
         writer_parent(w, "tokens", reader_digest(r));
-        writer_wording(w, reader_wording(r));
+        writer_template(w, reader_template(r));
         status = writer_close(w, why);
     } else {
         writer_abandon(w);

@@ -150,17 +150,17 @@ static int encode_turns(const struct encoder *e, struct text_slot *s, struct wor
                         const struct chat *c)
 {
     struct tokens *t = &s->tokens;
-    struct chat_said *said = calloc(c->count + 1, sizeof *said);
-    if (!said) return fail(&s->why, "out of memory");
+    struct chat_exchange *exchanges = calloc(c->count + 1, sizeof *exchanges);
+    if (!exchanges) return fail(&s->why, "out of memory");
     for (size_t i = 0; i < c->count; i++) {
         const struct chat_turn *turn = &c->turns[i];
-        said[i] = (struct chat_said){ turn->prompt, turn->answer, turn->input_at };
+        exchanges[i] = (struct chat_exchange){ turn->prompt, turn->answer, turn->input_at };
         s->text_bytes += strlen(turn->prompt) + strlen(turn->answer);
     }
     w->buffer.count = 0;
-    int status =
-        chat_template_encode(e->chat, &w->buffer, c->system, said, c->count, t->targets, &s->why);
-    free(said);
+    int status = chat_template_encode(e->chat, &w->buffer, c->system, exchanges, c->count,
+                                      t->targets, &s->why);
+    free(exchanges);
     t->target_count = c->count;
     return status ? -1 : append_ids(t, w->buffer.ids, w->buffer.count, 0, &s->why);
 }

@@ -20,7 +20,7 @@ static void skip_space(struct parser *p)
         p->at++;
 }
 
-static int room(struct parser *p, struct jsonl_text *t, size_t bytes)
+static int reserve(struct parser *p, struct jsonl_text *t, size_t bytes)
 {
     if (t->bytes + bytes <= t->capacity) return 0;
     size_t more = 2 * (t->bytes + bytes) + 64;
@@ -126,7 +126,7 @@ static int string(struct parser *p, struct jsonl_text *to)
         skip_run(p);
         size_t n = (size_t)(p->at - plain);
         if (to != &none) {
-            if (room(p, to, n + 8)) return -1;
+            if (reserve(p, to, n + 8)) return -1;
             must(to->at);
             memcpy(to->at + to->bytes, plain, n);
             to->bytes += n;
@@ -237,7 +237,7 @@ static int value(struct parser *p, struct paths paths)
         if (string(p, to)) return -1;
         if (to) to->found = true;
         if (is_text && is_source && !p->source->found) {
-            if (room(p, p->source, p->text->bytes)) return -1;
+            if (reserve(p, p->source, p->text->bytes)) return -1;
             memcpy(p->source->at, p->text->at, p->text->bytes);
             p->source->bytes = p->text->bytes;
             p->source->found = true;

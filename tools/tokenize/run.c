@@ -7,7 +7,7 @@
 #include "lib/common/size.h"
 #include "tools/tokenize/encode.h"
 #include "tools/tokenize/show.h"
-#include "tools/tokenize/wording.h"
+#include "tools/tokenize/template_choice.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -56,7 +56,7 @@ static void open_sink(struct sink *s, const struct options *o, const struct enco
     msgpack_map_init(&made);
     msgpack_map_text(&made, "format", o->format);
     msgpack_map_text(&made, "on_error", o->on_error);
-    if (chat) wording_record(&made, chat);
+    if (chat) template_choice_record(&made, chat);
     if (strcmp(o->train_on, "all") != 0) msgpack_map_text(&made, "train_on", o->train_on);
     if (strcmp(o->odd, "stop") != 0) msgpack_map_text(&made, "odd", o->odd);
     or_die(tokens_writer(&s->stream, o->output, view_of(o->to), "tokenize", &s->info, &made, &why),
@@ -167,7 +167,7 @@ static void write_all(const struct options *o, struct encoder *e, const char **f
         input_close(in);
     }
     progress_end();
-    if (sink.stream && e->format == FORMAT_CHAT) wording_hand_on(sink.stream, e->chat);
+    if (sink.stream && e->format == FORMAT_CHAT) template_choice_record_end(sink.stream, e->chat);
     or_die(sink.stream ? writer_close(sink.stream, &why) : output_close(&sink.raw, &why), &why);
     report(e, progress_clock() - start);
 }
@@ -177,7 +177,7 @@ void run_encode(const struct options *o, const char **files, const struct tokeni
     struct fail why;
     struct chat_template chat = { 0 };
     bool is_chat = !strcmp(o->format, "chat");
-    if (is_chat) wording_choose(&chat, o, t);
+    if (is_chat) template_choice_make(&chat, o, t);
     struct encoder e = { .tokenizer = t,
                          .format = !strcmp(o->format, "jsonl")  ? FORMAT_JSONL
                                    : !strcmp(o->format, "text") ? FORMAT_TEXT

@@ -74,7 +74,7 @@ static int forget(struct trainer *t, const char *name, struct fail *why)
     return checkpoint_is_pure(path) ? run_folder_remove(&t->folder, name, why) : 0;
 }
 
-int trainer_restore_best(struct trainer *t, void (*say)(const char *), struct fail *why)
+int trainer_restore_best(struct trainer *t, void (*report)(const char *), struct fail *why)
 {
     struct run_folder *f = &t->folder;
     int64_t wanted = t->state.best_step;
@@ -95,7 +95,7 @@ int trainer_restore_best(struct trainer *t, void (*say)(const char *), struct fa
     snprintf(text, sizeof text,
              "%s: the best model, of step %lld, is not there any more: the next one begins anew",
              best, (long long)wanted);
-    say(text);
+    report(text);
     t->best_there = t->state.best_step = 0;
     t->state.best_metric = t->recipe->greater == TOGGLE_YES ? -INFINITY : INFINITY;
     return 0;

@@ -3,9 +3,9 @@
 
 #include <math.h>
 
-static int64_t count_of(double said, int64_t all)
+static int64_t count_of(double given, int64_t all)
 {
-    return (int64_t)(said < 1 ? ceil(said * (double)all) : said);
+    return (int64_t)(given < 1 ? ceil(given * (double)all) : given);
 }
 
 static bool is_word(const char *value, const char *word) { return !strcmp(value, word); }

@@ -1,14 +1,14 @@
 /* Checks the memory for a run before its base is read, from the shapes alone. */
 #include "tools/train/plan.h"
 
-static void say_nothing(const char *text) { (void)text; }
+static void ignore_message(const char *text) { (void)text; }
 
 /* True if the need can be known early. A finished run takes no memory, and a resumed run may have
  * other chunks than a new one. */
 static bool can_tell(const struct trainer *t)
 {
     return !t->recipe->from_scratch && trainer_begins_anew(t) &&
-           !run_folder_said(&t->folder, "finished");
+           !run_folder_record(&t->folder, "finished");
 }
 
 /* Ignores errors of the planning, because opening the base reports them better. */
@@ -18,7 +18,7 @@ static int check(struct trainer *early, struct fail *why)
     if (trainer_plan_positions(early, &ignored) || trainer_plan_run(early, &ignored) ||
         plan_settle(early, &early->setup, &ignored))
         return 0;
-    return plan_check(early, say_nothing, why);
+    return plan_check(early, ignore_message, why);
 }
 
 /* Checks a model directory, because its digest may take minutes. */
@@ -45,7 +45,7 @@ int trainer_check_outline(void *arg, struct weights *outline, struct fail *why)
     early.plan_only = true;
     early.weights = *outline;
     if (!config_copy(&early.config, &outline->config, &ignored) &&
-        !trainer_take_adapter(&early, &ignored))
+        !trainer_use_adapter(&early, &ignored))
         status = check(&early, why);
     *outline = early.weights;
     fit_release(&early.fit);

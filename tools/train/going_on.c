@@ -94,7 +94,7 @@ static json_t *recipe_there(const struct trainer *t)
     char path[4200];
     struct run_state then;
     struct fail ignored;
-    json_t *recorded = json_object_get(run_folder_said(&t->folder, "run"), "recipe");
+    json_t *recorded = json_object_get(run_folder_record(&t->folder, "run"), "recipe");
     bool is_named = strcmp(from, "auto") && strcmp(from, "true") && strcmp(from, "none") &&
                     strcmp(from, "false");
     if (recorded && !is_named) return json_incref(recorded);
@@ -130,7 +130,7 @@ bool trainer_begins_anew(const struct trainer *t)
 /* Fills a state from the record of the run. */
 static int run_of_record(const struct trainer *t, struct run_state *then, struct fail *why)
 {
-    const json_t *run = run_folder_said(&t->folder, "run");
+    const json_t *run = run_folder_record(&t->folder, "run");
     struct {
         const char *key;
         char *to;
@@ -202,7 +202,7 @@ static bool has_outcome(const struct trainer *t, const json_t *then, bool is_who
 
 int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail *why)
 {
-    const json_t *finished = run_folder_said(&t->folder, "finished");
+    const json_t *finished = run_folder_record(&t->folder, "finished");
     struct run_state then;
     int64_t done = number_in(finished, "step"), steps = number_in(finished, "steps");
     int64_t now = t->optimiser.steps, patience = t->recipe->patience;
@@ -224,7 +224,7 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
         return refuse_finished(t, why);
     }
     const char *first = json_string_value(json_array_get(json_object_get(finished, "files"), 0));
-    if (first && json_object_get(run_folder_said(&t->folder, "folders"), first))
+    if (first && json_object_get(run_folder_record(&t->folder, "folders"), first))
         snprintf(
             text, size,
             "%s: already finished, after step %lld, with its result in %s/%s, since a name was "
@@ -248,7 +248,7 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
 /* Finds the newest complete checkpoint of the run; "" if there is none. In a folder without a
  * record every checkpoint counts, because older programs wrote no record. *skipped says why the
  * newest checkpoint in the folder is not taken; its text is "" if it is taken. */
-static void find_whole(struct trainer *t, struct fail *skipped, void (*say)(const char *))
+static void find_whole(struct trainer *t, struct fail *skipped, void (*report)(const char *))
 {
     const struct run_folder *f = &t->folder;
     char text[4200];
@@ -270,7 +270,7 @@ static void find_whole(struct trainer *t, struct fail *skipped, void (*say)(cons
             fail(&why, "%s: this run did not make it", t->checkpoint);
         if (!*skipped->text) *skipped = why;
         snprintf(text, sizeof text, "skipped: %s", why.text);
-        say(text);
+        report(text);
     }
 }
 
@@ -349,7 +349,7 @@ static int verify_named(const struct trainer *t, struct fail *why)
     return -1;
 }
 
-int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct fail *why)
+int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *), struct fail *why)
 {
     const char *from = t->recipe->resume;
     char path[4200];
@@ -357,7 +357,7 @@ int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct
     if (trainer_begins_anew(t)) return 0;
     if (is_auto(from) || is_none(from)) {
         struct fail skipped;
-        find_whole(t, &skipped, say);
+        find_whole(t, &skipped, report);
         if (!t->checkpoint[0] && t->lengthens) {
             if (*skipped.text)
                 fail_usage(why, "no checkpoint can be gone on from: %.400s", skipped.text);
@@ -393,12 +393,12 @@ int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *), struct
 
 /* ---- resuming ---- */
 
-static void say_how(const struct trainer *t, void (*say)(const char *))
+static void describe_continuation(const struct trainer *t, void (*report)(const char *))
 {
     char text[4400], schedules[600];
     snprintf(text, sizeof text, "resumed from %s: going on with step %lld", t->checkpoint,
              (long long)t->state.step + 1);
-    say(text);
+    report(text);
     if (t->state.since != t->state.step || !t->state.schedules[0]) return;
     schedules_describe(t, schedules, sizeof schedules);
     snprintf(text, sizeof text,
@@ -406,7 +406,7 @@ static void say_how(const struct trainer *t, void (*say)(const char *))
              "had as many from the start",
              schedules, schedule_name(t->optimiser.schedule), (long long)t->optimiser.steps,
              (long long)t->optimiser.warmup);
-    say(text);
+    report(text);
 }
 
 /* Loads the state but keeps today's recipe and schedules. */
@@ -455,18 +455,18 @@ static int begin_record(struct trainer *t, struct fail *why)
     return t->spooled[0] && run_folder_place_files(f, t->spooled, "train.samples", why) ? -1 : 0;
 }
 
-int trainer_resume(struct trainer *t, void (*say)(const char *), struct fail *why)
+int trainer_resume(struct trainer *t, void (*report)(const char *), struct fail *why)
 {
-    if (output_room(t->folder.path, trainer_checkpoint_bytes(t), why))
+    if (output_check_space(t->folder.path, trainer_checkpoint_bytes(t), why))
         return run_folder_advise(why);
     if (trainer_begins_anew(t) && t->recipe->overwrite && run_folder_clear(&t->folder, why))
         return -1;
     if (begin_record(t, why)) return -1;
     if (t->checkpoint[0]) {
         if (load_state(t, why) || trainer_count_computed(t, why)) return -1;
-        say_how(t, say);
+        describe_continuation(t, report);
     } else if (!trainer_begins_anew(t)) {
-        say("no checkpoint to resume from: starting at step 0");
+        report("no checkpoint to resume from: starting at step 0");
     }
-    return trainer_restore_best(t, say, why);
+    return trainer_restore_best(t, report, why);
 }

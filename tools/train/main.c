@@ -25,7 +25,7 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
     or_die(recipe_check(r, plan_only, &why), &why);
     if (!r->adapter) return;
     or_die(adapter_open(a, r->adapter, &why), &why);
-    or_die(recipe_take_adapter(r, a, &why), &why);
+    or_die(recipe_use_adapter(r, a, &why), &why);
 }
 
 /* Translates the recipe's bf16 and fp16 to a device. A CPU either has bf16 products or has none. */

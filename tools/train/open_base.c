@@ -14,7 +14,7 @@ static int refuse_unquantized(const char *model, struct fail *why)
 }
 
 /* Checks that the adapter belongs to this base, and fits the adapter to it. */
-int trainer_take_adapter(struct trainer *t, struct fail *why)
+int trainer_use_adapter(struct trainer *t, struct fail *why)
 {
     const struct adapter *a = t->adapter;
     const char *path = t->recipe->adapter;
@@ -58,7 +58,7 @@ int trainer_open_base(struct trainer *t, struct fail *why)
         return fail_usage(why, "%s is quantized, the recipe says quantization: none", r->model);
     if (is_nf4 && !trainer_is_lora(t))
         return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
-    if (trainer_take_adapter(t, why)) return -1;
+    if (trainer_use_adapter(t, why)) return -1;
     if (!t->samples) return 0;
     if (rows_check(t->samples, &t->info, t->config.vocab, why)) return -1;
     if (!own_tokenizer_fits(t->info.text.tokenizer, &t->weights, r->adapter))

@@ -8,17 +8,17 @@ static int plan_of(const struct trainer *t, const struct model_setup *setup,
     return model_plan(plan, setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights, why);
 }
 
-/* Reduces the room to what automatic choices may use: a tenth is left to other programs, and mapped
- * weights stay in memory. */
-static int room_to_keep(const struct trainer *t, const struct model_setup *setup,
-                        struct memory_room *room, struct fail *why)
+/* Reduces the limits to what automatic choices may use: a tenth is left to other programs, and
+ * mapped weights stay in memory. */
+static int limits_for_storing(const struct trainer *t, const struct model_setup *setup,
+                              struct memory_limits *limits, struct fail *why)
 {
     struct memory_plan plan;
     if (plan_of(t, setup, &plan, why)) return -1;
-    room->host -= room->host / 10;
-    if (!room->device) return 0;
-    room->device -= room->device / 10;
-    room->device = room->device > plan.mapped ? room->device - plan.mapped : 1;
+    limits->host -= limits->host / 10;
+    if (!limits->device) return 0;
+    limits->device -= limits->device / 10;
+    limits->device = limits->device > plan.mapped ? limits->device - plan.mapped : 1;
     return 0;
 }
 
@@ -34,9 +34,9 @@ static struct model_setup setup_at(const struct trainer *t, const char *device, 
 
 /* Finds the first places of moments and inputs that the recipe allows and that fit. They are tried
  * by increasing cost: moments cost one copy per step, inputs one per layer and sample. */
-static int settle_places(const struct trainer *t, const struct kernels *k, struct memory_room room,
-                         bool may_offload, struct model_setup *setup, bool *does_fit,
-                         struct fail *why)
+static int settle_places(const struct trainer *t, const struct kernels *k,
+                         struct memory_limits limits, bool may_offload, struct model_setup *setup,
+                         bool *does_fit, struct fail *why)
 {
     static const struct {
         bool moments, inputs;
@@ -50,17 +50,17 @@ static int settle_places(const struct trainer *t, const struct kernels *k, struc
         bool is_open = (moments == TOGGLE_AUTO || places[i].moments == (moments == TOGGLE_YES)) &&
                        (inputs == TOGGLE_AUTO || places[i].inputs == (inputs == TOGGLE_YES));
         /* Offloading is pointless if the device's memory is the host's. */
-        if (k->is_host || !room.device || !may_offload ? !is_asked : !is_open) continue;
+        if (k->is_host || !limits.device || !may_offload ? !is_asked : !is_open) continue;
         setup->moments_on_host = places[i].moments;
         setup->inputs_on_host = places[i].inputs;
         if (plan_of(t, setup, &plan, why)) return -1;
-        *does_fit = memory_fits(&plan, k, room);
+        *does_fit = memory_fits(&plan, k, limits);
     }
     return 0;
 }
 
 /* Sets *kept, a field of the setup, to the largest number of layers that fits. */
-static int store_most(const struct trainer *t, const struct kernels *k, struct memory_room room,
+static int store_most(const struct trainer *t, const struct kernels *k, struct memory_limits limits,
                       struct model_setup *setup, int64_t *kept, struct fail *why)
 {
     struct memory_plan plan;
@@ -68,7 +68,7 @@ static int store_most(const struct trainer *t, const struct kernels *k, struct m
     while (too_many - least > 1) {
         *kept = least + (too_many - least) / 2;
         if (plan_of(t, setup, &plan, why)) return -1;
-        if (memory_fits(&plan, k, room))
+        if (memory_fits(&plan, k, limits))
             least = *kept;
         else
             too_many = *kept;
@@ -79,26 +79,26 @@ static int store_most(const struct trainer *t, const struct kernels *k, struct m
 
 /* Plans the least memory that the run can take: everything that the recipe lets it recompute is
  * recomputed. */
-static int settle_least(const struct trainer *t, const struct kernels *k, struct memory_room room,
-                        bool may_offload, struct model_setup *setup, bool *does_fit,
-                        struct fail *why)
+static int settle_least(const struct trainer *t, const struct kernels *k,
+                        struct memory_limits limits, bool may_offload, struct model_setup *setup,
+                        bool *does_fit, struct fail *why)
 {
     setup->stored_layers = t->recipe->checkpointing == TOGGLE_NO ? STORES_ALL : 0;
     setup->stored_attention = 0;
     setup->outputs_on_host = false;
-    return settle_places(t, k, room, may_offload, setup, does_fit, why);
+    return settle_places(t, k, limits, may_offload, setup, does_fit, why);
 }
 
 /* If inputs are offloaded anyway, offloads attention's outputs too, provided that the host has room
  * for them and the device for the two buffers. */
-static int settle_outputs(const struct trainer *t, const struct kernels *k, struct memory_room room,
-                          struct model_setup *setup, struct fail *why)
+static int settle_outputs(const struct trainer *t, const struct kernels *k,
+                          struct memory_limits limits, struct model_setup *setup, struct fail *why)
 {
     struct memory_plan plan;
     if (!setup->inputs_on_host || k->is_host || setup->stored_layers) return 0;
     setup->outputs_on_host = true;
     if (plan_of(t, setup, &plan, why)) return -1;
-    setup->outputs_on_host = memory_fits(&plan, k, room);
+    setup->outputs_on_host = memory_fits(&plan, k, limits);
     return 0;
 }
 
@@ -107,23 +107,24 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
     const struct kernels *k;
     bool does_fit;
     if (kernels_choose(&k, setup->device, true, why)) return -1;
-    struct memory_room room = memory_room_of(k, &t->weights);
-    if (settle_least(t, k, room, true, setup, &does_fit, why)) return -1;
+    struct memory_limits limits = memory_limits_of(k, &t->weights);
+    if (settle_least(t, k, limits, true, setup, &does_fit, why)) return -1;
     if (!does_fit) return 0;
-    if (room_to_keep(t, setup, &room, why) || settle_outputs(t, k, room, setup, why)) return -1;
-    if (t->recipe->checkpointing != TOGGLE_AUTO || !room.device) return 0;
+    if (limits_for_storing(t, setup, &limits, why) || settle_outputs(t, k, limits, setup, why))
+        return -1;
+    if (t->recipe->checkpointing != TOGGLE_AUTO || !limits.device) return 0;
     if (!setup->outputs_on_host) {
         /* Stored outputs of attention save more time per gigabyte than stored layers, so they come
          * first. */
-        if (store_most(t, k, room, setup, &setup->stored_attention, why)) return -1;
+        if (store_most(t, k, limits, setup, &setup->stored_attention, why)) return -1;
         if (setup->stored_attention < t->config.layers) return 0;
     }
-    return store_most(t, k, room, setup, &setup->stored_layers, why);
+    return store_most(t, k, limits, setup, &setup->stored_layers, why);
 }
 
 /* Finds the longest context in steps of 256 tokens; 0 if not even 256 fit. *host: bytes of the
  * host's memory that the run then takes. */
-static int longest_context(const struct trainer *t, const char *device, struct memory_room room,
+static int longest_context(const struct trainer *t, const char *device, struct memory_limits limits,
                            bool may_offload, int64_t *longest, uint64_t *host, struct fail *why)
 {
     enum { STEP = 256, MOST = 1 << 24 };
@@ -139,7 +140,7 @@ static int longest_context(const struct trainer *t, const char *device, struct m
         int64_t middle = least ? least + (too_long - least) / 2 : 1;
         struct model_setup setup = setup_at(t, device, middle * STEP);
         bool does_fit;
-        if (settle_least(t, k, room, may_offload, &setup, &does_fit, why)) return -1;
+        if (settle_least(t, k, limits, may_offload, &setup, &does_fit, why)) return -1;
         if (!does_fit) {
             too_long = middle;
             continue;
@@ -153,14 +154,14 @@ static int longest_context(const struct trainer *t, const char *device, struct m
 }
 
 /* Writes for example "4096 tokens, 8192 with 3.20 GiB on the host". */
-static int describe_longest(const struct trainer *t, const char *device, struct memory_room room,
-                            char *text, size_t size, struct fail *why)
+static int describe_longest(const struct trainer *t, const char *device,
+                            struct memory_limits limits, char *text, size_t size, struct fail *why)
 {
     int64_t alone, longest;
     uint64_t host, most_host;
     char more[80] = "";
-    if (longest_context(t, device, room, false, &alone, &host, why) ||
-        longest_context(t, device, room, true, &longest, &most_host, why))
+    if (longest_context(t, device, limits, false, &alone, &host, why) ||
+        longest_context(t, device, limits, true, &longest, &most_host, why))
         return -1;
     if (longest > alone)
         snprintf(more, sizeof more, ", %lld with %s on the host", (long long)longest,
@@ -171,8 +172,8 @@ static int describe_longest(const struct trainer *t, const char *device, struct 
 
 /* Writes "fits", "fits with 3.20 GiB on the host" or "does not fit" for the run at its own
  * context. */
-static int describe_verdict(const struct trainer *t, const char *device, struct memory_room room,
-                            char *text, size_t size, struct fail *why)
+static int describe_verdict(const struct trainer *t, const char *device,
+                            struct memory_limits limits, char *text, size_t size, struct fail *why)
 {
     const struct kernels *k;
     struct memory_plan plan;
@@ -180,7 +181,7 @@ static int describe_verdict(const struct trainer *t, const char *device, struct 
     if (kernels_choose(&k, device, true, why)) return -1;
     for (int may_offload = 0; may_offload < 2 && !does_fit; may_offload++) {
         struct model_setup setup = setup_at(t, device, t->setup.positions);
-        if (settle_least(t, k, room, may_offload, &setup, &does_fit, why) ||
+        if (settle_least(t, k, limits, may_offload, &setup, &does_fit, why) ||
             plan_of(t, &setup, &plan, why))
             return -1;
     }
@@ -204,9 +205,9 @@ static int print_cards(const struct trainer *t, const char *device, FILE *to, st
     char verdict[80], longest[160];
     fprintf(to, "%-10s %-34s %s\n", "GPU with", "this run", "longest context");
     for (int i = 0; i < CARDS; i++) {
-        struct memory_room room = { (card_sizes[i] << 30) - card_overhead, 0 };
-        if (describe_verdict(t, device, room, verdict, sizeof verdict, why) ||
-            describe_longest(t, device, room, longest, sizeof longest, why))
+        struct memory_limits limits = { (card_sizes[i] << 30) - card_overhead, 0 };
+        if (describe_verdict(t, device, limits, verdict, sizeof verdict, why) ||
+            describe_longest(t, device, limits, longest, sizeof longest, why))
             return -1;
         fprintf(to, "%5llu GB   %-34s %s\n", (unsigned long long)card_sizes[i], verdict, longest);
     }
@@ -236,18 +237,18 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     if (kernels_choose(&k, device, true, why) || plan_settle(t, &setup, why) ||
         plan_of(t, &setup, &plan, why))
         return -1;
-    struct memory_room room = memory_room_of(k, &t->weights);
+    struct memory_limits limits = memory_limits_of(k, &t->weights);
     char kept[160], table[MEMORY_TABLE];
     describe_kept(t, &setup, &plan, kept, sizeof kept);
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
             kept);
     memory_table(&plan, table);
     fputs(table, to);
-    if (room.device) {
+    if (limits.device) {
         char longest[160];
-        if (describe_longest(t, device, room, longest, sizeof longest, why)) return -1;
+        if (describe_longest(t, device, limits, longest, sizeof longest, why)) return -1;
         fprintf(to, "%-20s %16llu bytes %14s\n%-20s %s\n", "free now",
-                (unsigned long long)room.device, size_binary((double)room.device).at,
+                (unsigned long long)limits.device, size_binary((double)limits.device).at,
                 "longest that fits", longest);
     }
     return k->is_host ? 0 : print_cards(t, device, to, why);
@@ -264,7 +265,7 @@ int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why
     return print_device(t, "cuda", to, why);
 }
 
-int plan_check(const struct trainer *t, void (*say)(const char *), struct fail *why)
+int plan_check(const struct trainer *t, void (*report)(const char *), struct fail *why)
 {
     struct memory_plan plan;
     const struct kernels *k;
@@ -273,16 +274,16 @@ int plan_check(const struct trainer *t, void (*say)(const char *), struct fail *
     char text[480], takes[240], kept[160];
     if (kernels_choose(&k, t->setup.device, true, why) || plan_of(t, &t->setup, &plan, why))
         return -1;
-    struct memory_room room = memory_room_of(k, &t->weights);
-    if (memory_fits(&plan, k, room)) {
-        memory_describe(&plan, k, room, takes, sizeof takes);
+    struct memory_limits limits = memory_limits_of(k, &t->weights);
+    if (memory_fits(&plan, k, limits)) {
+        memory_describe(&plan, k, limits, takes, sizeof takes);
         describe_kept(t, &t->setup, &plan, kept, sizeof kept);
         snprintf(text, sizeof text, "memory: %s; %s", takes, kept);
-        say(text);
+        report(text);
         return 0;
     }
-    if (longest_context(t, t->setup.device, room, true, &longest, &host, why)) return -1;
-    memory_describe_lack(&plan, k, room, takes, sizeof takes);
+    if (longest_context(t, t->setup.device, limits, true, &longest, &host, why)) return -1;
+    memory_describe_lack(&plan, k, limits, takes, sizeof takes);
     return fail(why, "the run needs %s; the longest context that fits is %lld (see --dry-run)",
                 takes, (long long)longest);
 }

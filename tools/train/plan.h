@@ -17,6 +17,7 @@ int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why
 
 /* Prints what the run takes of the free memory and which activations it stores. Fails if it needs
  * more than is free, and names both numbers and the context that would fit. */
-int plan_check(const struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
+int plan_check(const struct trainer *t, void (*report)(const char *text),
+               struct fail *why) MUST_USE;
 
 #endif

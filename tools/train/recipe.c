@@ -246,7 +246,7 @@ static int override_value(struct recipe *r, const char *name, const char *text,
     }
     if (recipe_parse_value(name, text, &v, list, &document, why)) return -1;
     int status = k ? recipe_set(r, k, &v, "command line", ignored, why)
-                   : recipe_foreign_take(r, f, &v, "command line", ignored, why);
+                   : recipe_foreign_set(r, f, &v, "command line", ignored, why);
     yaml_document_delete(&document);
     return status;
 }

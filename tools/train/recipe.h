@@ -96,7 +96,7 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MU
 uint32_t recipe_modules_to_save(const struct recipe *r);
 /* Takes rank, alpha, targets, embedding and norms from an adapter that is trained further. Fails if
  * the recipe sets another value. */
-int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *why) MUST_USE;
+int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *why) MUST_USE;
 
 /* True for a key of recipes, ours or another program's. */
 bool recipe_knows_key(const char *name);

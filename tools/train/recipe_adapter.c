@@ -70,21 +70,21 @@ static int read_embedding(struct recipe *r, const struct adapter *a, struct fail
     bool head = a->modules_to_save & parts_of_role(ROLE_HEAD);
     const char *own = embedding && head ? "true" : embedding ? "embedding" : "false";
     bool is_old = a->knows_base && a->head == HEAD_TIED_OLD;
-    const char *said = r->train_embedding;
+    const char *given = r->train_embedding;
     if (head && !embedding)
         return fail_usage(why, "%s: of its modules_to_save the head alone is not trained here",
                           r->adapter);
     /* To the older program that made the adapter, true meant the embedding without the head. */
-    bool is_same = !strcmp(said, own) || (is_old && embedding && !strcmp(said, "true"));
+    bool is_same = !strcmp(given, own) || (is_old && embedding && !strcmp(given, "true"));
     if (!leaves_open(r, "train_embedding") && !is_same)
         return fail_usage(
-            why, "train_embedding: %s, but the adapter has %s: train_embedding: %s", said,
+            why, "train_embedding: %s, but the adapter has %s: train_embedding: %s", given,
             embedding ? head ? "embedding and head" : "the embedding alone" : "none", own);
     r->train_embedding = own;
     return 0;
 }
 
-int recipe_take_adapter(struct recipe *r, const struct adapter *a, struct fail *why)
+int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *why)
 {
     bool norms = a->modules_to_save & parts_of_role(ROLE_NORM);
     if (a->targets & ~parts_of_role(ROLE_LINEAR) || a->is_dora)

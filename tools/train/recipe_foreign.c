@@ -108,9 +108,9 @@ static bool is_allowed(const struct foreign_key *f, const struct recipe_value *v
     return false;
 }
 
-int recipe_foreign_take(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
-                        const char *origin, void (*ignored)(const char *, const char *),
-                        struct fail *why)
+int recipe_foreign_set(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
+                       const char *origin, void (*ignored)(const char *, const char *),
+                       struct fail *why)
 {
     char says[FOREIGN_TEXT];
     if (f->kind == SAME_AS) return take_same(r, f, v, origin, ignored, why);

@@ -1,7 +1,7 @@
 /* Finds values that were set but have no effect beside the other values. */
 #include "tools/train/recipe_inside.h"
 
-static bool is_said(const struct recipe *r, const char *key)
+static bool is_given(const struct recipe *r, const char *key)
 {
     return *recipe_origin((struct recipe *)r, key) != NULL;
 }
@@ -37,7 +37,7 @@ static void find_conditional(const struct recipe *r, void (*warn)(const char *))
     };
     char text[200];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (rows[i].counts || !is_said(r, rows[i].key)) continue;
+        if (rows[i].counts || !is_given(r, rows[i].key)) continue;
         snprintf(text, sizeof text, "%s does nothing: it needs %s", rows[i].key, rows[i].needs);
         warn(text);
     }

@@ -77,9 +77,9 @@ extern const int recipe_foreign_trainer_key_count, recipe_foreign_program_key_co
 
 /* Returns the key, or NULL if it is unknown. */
 const struct foreign_key *recipe_foreign_find(const char *name);
-int recipe_foreign_take(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
-                        const char *origin, void (*ignored)(const char *key, const char *why),
-                        struct fail *why) MUST_USE;
+int recipe_foreign_set(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
+                       const char *origin, void (*ignored)(const char *key, const char *why),
+                       struct fail *why) MUST_USE;
 enum { FOREIGN_TEXT = 300 };
 /* Writes the key's `says` with the installed names of the programs. Returns text. */
 const char *recipe_foreign_says(const struct foreign_key *f, char text[FOREIGN_TEXT]);

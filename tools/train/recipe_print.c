@@ -20,20 +20,20 @@ static void print_real(double x, char *text, size_t size)
     }
 }
 
-/* Returns a value as text. `room` holds numbers and flags; texts are returned directly, "" if they
- * are not set. */
-static const char *value_text(const struct recipe *r, const struct recipe_key *k, char room[64])
+/* Returns a value as text. `buffer` holds numbers and flags; texts are returned directly, "" if
+ * they are not set. */
+static const char *value_text(const struct recipe *r, const struct recipe_key *k, char buffer[64])
 {
     static const char *const toggles[] = { "auto", "false", "true" };
     const void *at = (const char *)r + k->at;
     switch (k->kind) {
     case COUNT:
-        snprintf(room, 64, "%lld", (long long)*(const int64_t *)at);
-        return room;
+        snprintf(buffer, 64, "%lld", (long long)*(const int64_t *)at);
+        return buffer;
     case REAL:
     case STEPS:
-        print_real(*(const double *)at, room, 64);
-        return room;
+        print_real(*(const double *)at, buffer, 64);
+        return buffer;
     case FLAG:
         return *(const bool *)at ? "true" : "false";
     case AUTO_FLAG:
@@ -128,9 +128,9 @@ int recipe_print(const struct recipe *r, FILE *to, struct fail *why)
 {
     for (int i = 0; i < recipe_key_count; i++) {
         const struct recipe_key *k = &recipe_keys[i];
-        char room[64];
+        char buffer[64];
         if (k->kind == IGNORED) continue;
-        const char *text = value_text(r, k, room);
+        const char *text = value_text(r, k, buffer);
         bool is_text = k->kind == TEXT || k->kind == WORD || k->kind == WORDS || k->kind == NAMES;
         fprintf(to, "%s: ", k->name);
         if (!is_text || (!*text && k->kind != NAMES))
@@ -191,8 +191,8 @@ void recipe_list_keys(FILE *to)
     fprintf(to, "| key | default | meaning |\n|---|---|---|\n");
     for (int i = 0; i < recipe_key_count; i++) {
         const struct recipe_key *k = &recipe_keys[i];
-        char room[64];
-        const char *text = k->kind == IGNORED ? "(ignored)" : value_text(&r, k, room);
+        char buffer[64];
+        const char *text = k->kind == IGNORED ? "(ignored)" : value_text(&r, k, buffer);
         fprintf(to, "| `%s`%s | %s | %s", k->name, k->is_ours ? " *" : "", text, k->meaning);
         for (const char *c = k->words ? k->words : ""; *c; c++) {
             if (c == k->words) fputs(": ", to);
@@ -226,7 +226,7 @@ json_t *recipe_to_json(const struct recipe *r)
     for (int i = 0; i < recipe_key_count; i++) {
         const struct recipe_key *k = &recipe_keys[i];
         const void *at = (const char *)r + k->at;
-        char room[64];
+        char buffer[64];
         json_t *value;
         if (!k->decides) continue;
         if (k->kind == COUNT)
@@ -240,7 +240,7 @@ json_t *recipe_to_json(const struct recipe *r)
         else if (at == &r->train_embedding && !strcmp(r->train_embedding, "false"))
             value = json_false();
         else
-            value = json_string(value_text(r, k, room));
+            value = json_string(value_text(r, k, buffer));
         json_object_set_new(all, k->name, value);
     }
     return all;

@@ -129,8 +129,8 @@ static int check_events(yaml_parser_t *parser, const char *path, struct fail *wh
 
 /* Reports what libyaml says of invalid YAML. It explains tabs badly, so they have a message of
  * their own. */
-static int blame_parser(const yaml_parser_t *parser, const char *path, const char *text,
-                        size_t bytes, struct fail *why)
+static int fail_parser(const yaml_parser_t *parser, const char *path, const char *text,
+                       size_t bytes, struct fail *why)
 {
     const char *line = text, *end = text + bytes;
     if (parser->error == YAML_MEMORY_ERROR) return fail(why, "out of memory");
@@ -158,7 +158,7 @@ static int load_document(yaml_document_t *doc, const char *path, const char *tex
     if (status) return -1;
     if (!yaml_parser_initialize(&parser)) return fail(why, "out of memory");
     yaml_parser_set_input_string(&parser, input, bytes);
-    if (!yaml_parser_load(&parser, doc)) status = blame_parser(&parser, path, text, bytes, why);
+    if (!yaml_parser_load(&parser, doc)) status = fail_parser(&parser, path, text, bytes, why);
     yaml_parser_delete(&parser);
     return status;
 }
@@ -262,7 +262,7 @@ static int read_value(struct file *f, const char *name, yaml_node_t *node, struc
     if (target && recipe_is_null(&v) && f->seen[target - recipe_keys]) return 0;
     snprintf(origin, sizeof origin, "%.240s:%zu", f->path, node->start_mark.line + 1);
     if (k ? recipe_set(f->r, k, &v, origin, f->ignored, why)
-          : recipe_foreign_take(f->r, other, &v, origin, f->ignored, why))
+          : recipe_foreign_set(f->r, other, &v, origin, f->ignored, why))
         return -1;
     return check_others(f, &before, name, why);
 }

@@ -31,7 +31,7 @@ static void ask_to_stop(int number)
     note_in_handler("stops and saves; a second SIGINT, SIGQUIT or SIGTERM leaves at once");
 }
 
-static void say(const char *text) { note("%s", text); }
+static void report(const char *text) { note("%s", text); }
 
 /* Shows progress in samples, but rarely, because each step has a line of its own. */
 static void begin_progress(const struct trainer *t)
@@ -139,13 +139,13 @@ void run(struct trainer *t)
         return;
     }
     starting_warn(t);
-    or_die(trainer_start(t, say, &why), &why);
+    or_die(trainer_start(t, report, &why), &why);
     trainer_describe(t, text, sizeof text);
     note("%s", text);
     take_steps(t);
     status = trainer_finish(t, &why);
     char name[RUN_NAME];
-    if (status < 0 && !run_folder_said(&t->folder, "finished") &&
+    if (status < 0 && !run_folder_record(&t->folder, "finished") &&
         run_folder_newest(&t->folder, t->state.step + 1, name) == t->state.step)
         note("%s/%s has what was trained: resume_from_checkpoint=auto makes the result of it",
              t->folder.path, name);

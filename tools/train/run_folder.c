@@ -28,9 +28,9 @@ void run_folder_path(const struct run_folder *f, const char *name, char path[409
 
 static int clear_left(const struct run_folder *f, const char *path, const char *purpose)
 {
-    char heir[4096];
-    run_folder_path(f, purpose, heir);
-    return checkpoint_discard(path, heir);
+    char successor[4096];
+    run_folder_path(f, purpose, successor);
+    return checkpoint_discard(path, successor);
 }
 
 static int remove_left(const struct run_folder *f, struct fail *why)
@@ -146,7 +146,7 @@ static int start_record(struct run_folder *f, struct fail *why)
     return f->record ? 0 : fail(why, "out of memory");
 }
 
-const json_t *run_folder_said(const struct run_folder *f, const char *key)
+const json_t *run_folder_record(const struct run_folder *f, const char *key)
 {
     return json_object_get(f->record, key);
 }
@@ -402,7 +402,7 @@ void run_folder_unmake(const char *path, const char *shown, struct fail *why)
 }
 
 /* A replacement gets the permissions of what it replaces. */
-static void take_mode(const char *made, const char *path)
+static void copy_mode(const char *made, const char *path)
 {
     struct stat st;
     if (!lstat(path, &st)) (void)!chmod(made, st.st_mode & 07777);
@@ -435,7 +435,7 @@ static int place(struct run_folder *f, const char *made, const char *name, struc
     if (checkpoint_digest(made, digest, why) ||
         run_folder_expect(f, "folders", name, digest, why) || run_folder_write(f, why))
         return -1;
-    take_mode(made, path);
+    copy_mode(made, path);
     /* Signals that end the program are blocked until no half-done state is left. */
     sigset_t before;
     signals_block(&before);
@@ -469,7 +469,7 @@ static int place_file(struct run_folder *f, const char *made, const char *name, 
     snprintf(from, sizeof from, "%s/%s", made, name);
     run_folder_path(f, name, to);
     if (run_folder_claim(f, name, why)) return -1;
-    take_mode(from, to);
+    copy_mode(from, to);
     return rename(from, to) ? fail(why, "%s: cannot rename into place: %s", to, strerror(errno))
                             : 0;
 }

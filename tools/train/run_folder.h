@@ -40,7 +40,7 @@ void run_folder_close(struct run_folder *f);
 int run_folder_advise(struct fail *why);
 
 /* Returns the object of that name in the record, "run" or "finished", or NULL. Borrowed. */
-const json_t *run_folder_said(const struct run_folder *f, const char *key);
+const json_t *run_folder_record(const struct run_folder *f, const char *key);
 /* True if the file or folder of this name belongs to the run. */
 bool run_folder_owns(const struct run_folder *f, const char *name);
 /* True if the path still names the folder that is open. */
@@ -97,8 +97,8 @@ int run_folder_rename(struct run_folder *f, const char *from, const char *to,
 /* Removes a checkpoint if it is the run's. */
 int run_folder_remove(struct run_folder *f, const char *name, struct fail *why) MUST_USE;
 /* Removes a checkpoint if it is the run's. Files of others in it are moved to the checkpoint
- * `heir`. */
-int run_folder_give_way(struct run_folder *f, const char *name, const char *heir,
+ * `successor`. */
+int run_folder_give_way(struct run_folder *f, const char *name, const char *successor,
                         struct fail *why) MUST_USE;
 
 /* Verifies a checkpoint. Each one is read once per process. */

@@ -100,12 +100,13 @@ int run_folder_remove(struct run_folder *f, const char *name, struct fail *why)
     return status;
 }
 
-int run_folder_give_way(struct run_folder *f, const char *name, const char *heir, struct fail *why)
+int run_folder_give_way(struct run_folder *f, const char *name, const char *successor,
+                        struct fail *why)
 {
     char path[4096], to[4096];
     if (!run_folder_owns(f, name)) return 0;
     run_folder_path(f, name, path);
-    run_folder_path(f, heir, to);
+    run_folder_path(f, successor, to);
     if (checkpoint_is_pure(path)) return run_folder_remove(f, name, why);
     json_object_del(json_object_get(f->record, "folders"), name);
     return checkpoint_drop(path, to, why);

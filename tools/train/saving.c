@@ -67,15 +67,15 @@ static int save_adapter(struct trainer *t, const char *directory, struct fail *w
     if (!*t->base_name)
         base_name(t->recipe->model, t->recipe->tokenizer, &t->weights, t->base_name,
                   sizeof t->base_name);
-    const struct stream_wording *wording = reader_wording(t->samples);
-    if (!*wording->name && t->adapter) wording = &t->adapter->wording;
+    const struct template_record *template = reader_template(t->samples);
+    if (!*template->name && t->adapter) template = &t->adapter->template;
     struct adapter_origin origin = { .base_name = t->base_name,
                                      .base = t->weights.base,
                                      .tokenizer = t->weights.tokenizer,
                                      .quantization = t->weights.is_quantized ? "nf4" : "none",
                                      .attention = attention,
                                      .recipe = recipe,
-                                     .wording = wording,
+                                     .template = template,
                                      .from = t->adapter };
     int status =
         lack.status ? fail(why, "%s", lack.text) : adapter_save(t->model, &origin, directory, why);
@@ -152,7 +152,8 @@ static int make_checkpoint(struct trainer *t, const char *name, char made[4096],
     struct run_folder *f = &t->folder;
     if (run_folder_make(f, name, made, why)) return -1;
     run_folder_path(f, name, shown);
-    if (!output_room(f->path, trainer_checkpoint_bytes(t), why) && !fill_checkpoint(t, made, why))
+    if (!output_check_space(f->path, trainer_checkpoint_bytes(t), why) &&
+        !fill_checkpoint(t, made, why))
         return 0;
     run_folder_unmake(made, shown, why);
     return -1;

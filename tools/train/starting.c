@@ -62,13 +62,13 @@ void starting_tell_ignored(void)
 
 /* Warns if the conversations use several templates, or another one than the adapter was trained
  * with. */
-static void warn_of_wording(const struct trainer *t)
+static void warn_of_template(const struct trainer *t)
 {
-    const struct stream_wording *now = t->samples ? reader_wording(t->samples) : NULL;
-    const struct stream_wording *before = t->adapter ? &t->adapter->wording : NULL;
+    const struct template_record *now = t->samples ? reader_template(t->samples) : NULL;
+    const struct template_record *before = t->adapter ? &t->adapter->template : NULL;
     if (!now || !*now->name) return;
     if (now->is_mixed)
-        warn("%s: conversations of several wordings, of which %s is the first: what is made of "
+        warn("%s: conversations of several templates, of which %s is the first: what is made of "
              "them answers to either",
              reader_name(t->samples), now->name);
     if (before && *before->name &&
@@ -104,7 +104,7 @@ void starting_warn(const struct trainer *t)
         warn("eval_steps %lld: nothing is evaluated without an eval_file",
              (long long)t->due.evaluation);
     recipe_find_idle(t->recipe, warn_of);
-    warn_of_wording(t);
+    warn_of_template(t);
     if (samples && (uint64_t)a_step > samples)
         warn("a step takes %lld samples, there are %llu: it takes some of them more than once",
              (long long)a_step, (unsigned long long)samples);

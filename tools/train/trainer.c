@@ -56,7 +56,7 @@ static int spool_samples(struct trainer *t, char path[4200], struct fail *why)
 }
 
 /* Names the input in an error about samples that are not yet stored in a file. */
-static void blame_input(const struct trainer *t, struct fail *why)
+static void fail_of_input(const struct trainer *t, struct fail *why)
 {
     char path[4200];
     snprintf(path, sizeof path, "%s/train.samples", t->spooled);
@@ -231,11 +231,11 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
         !trainer_open_base(t, why) && !trainer_plan_positions(t, why) &&
         !trainer_plan_run(t, why) && !open_evaluation(t, why))
         return describe_run(t, why);
-    blame_input(t, why);
+    fail_of_input(t, why);
     return -1;
 }
 
-int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why)
+int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *why)
 {
     int64_t samples = t->recipe->batch_size * t->recipe->accumulation;
     t->step = calloc((size_t)samples, sizeof *t->step);
@@ -243,14 +243,14 @@ int trainer_start(struct trainer *t, void (*say)(const char *), struct fail *why
     t->order = malloc(reader_records(t->samples) * sizeof *t->order);
     if (!t->step || !t->nll || !t->order) return fail(why, "out of memory");
     if (batch_init(&t->batch, t->setup.rows, why)) return -1;
-    if (trainer_find_checkpoint(t, say, why) || trainer_claim_names(t, why)) return -1;
-    if (plan_settle(t, &t->setup, why) || plan_check(t, say, why)) return -1;
+    if (trainer_find_checkpoint(t, report, why) || trainer_claim_names(t, why)) return -1;
+    if (plan_settle(t, &t->setup, why) || plan_check(t, report, why)) return -1;
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;
     if (t->adapter && adapter_load(t->adapter, t->model, why)) return -1;
     model_forget_weights(t->model, &t->weights);
-    return trainer_resume(t, say, why);
+    return trainer_resume(t, report, why);
 }
 
 void trainer_close(struct trainer *t)

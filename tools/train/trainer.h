@@ -61,7 +61,7 @@ struct trainer {
 };
 
 /* Opens everything but the model: data, weights, config, memory plan. The adapter, if any, is the
- * one that recipe_take_adapter took. plan_only: reads only the shapes of the weights and needs no
+ * one that recipe_use_adapter took. plan_only: reads only the shapes of the weights and needs no
  * samples. trainer_close frees. */
 int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
                  const char *device, int threads, bool plan_only, struct fail *why) MUST_USE;
@@ -77,9 +77,9 @@ int trainer_check_early(const struct trainer *t, struct fail *why) MUST_USE;
  * arg: the trainer. */
 int trainer_check_outline(void *arg, struct weights *outline, struct fail *why) MUST_USE;
 /* Fits the adapter that is trained further to the base. Does nothing without one. */
-int trainer_take_adapter(struct trainer *t, struct fail *why) MUST_USE;
+int trainer_use_adapter(struct trainer *t, struct fail *why) MUST_USE;
 /* Allocates all memory and resumes from a checkpoint if the recipe says so. */
-int trainer_start(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
+int trainer_start(struct trainer *t, void (*report)(const char *text), struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);
 
 /* True if an older program began the run in output_dir, or made the named checkpoint, with
@@ -93,14 +93,14 @@ bool trainer_begins_anew(const struct trainer *t);
 int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail *why) MUST_USE;
 /* Finds the checkpoint from which the recipe resumes, verifies it, and checks that it is of the
  * same run. */
-int trainer_find_checkpoint(struct trainer *t, void (*say)(const char *text),
+int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *text),
                             struct fail *why) MUST_USE;
 /* Fails if the folder has no record and a name of the result is taken. */
 int trainer_claim_result(const struct trainer *t, struct fail *why) MUST_USE;
 /* Fails if a name that the run will write is taken by something that is not the run's. */
 int trainer_claim_names(const struct trainer *t, struct fail *why) MUST_USE;
 /* Resumes from the checkpoint found, or begins at step 0 in a folder that holds no other run. */
-int trainer_resume(struct trainer *t, void (*say)(const char *text), struct fail *why) MUST_USE;
+int trainer_resume(struct trainer *t, void (*report)(const char *text), struct fail *why) MUST_USE;
 /* Fails if the run would remove one of its inputs in output_dir. */
 int trainer_check_inputs(const struct trainer *t, struct fail *why) MUST_USE;
 
@@ -118,7 +118,7 @@ bool recipe_seeks_best(const struct recipe *r);
 int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_best,
                      struct fail *why) MUST_USE;
 /* After resuming, makes best/ the model that the state names as the best. */
-int trainer_restore_best(struct trainer *t, void (*say)(const char *text),
+int trainer_restore_best(struct trainer *t, void (*report)(const char *text),
                          struct fail *why) MUST_USE;
 /* Replaces the parameters by those of the best model. */
 int trainer_load_best(struct trainer *t, struct fail *why) MUST_USE;

@@ -1,4 +1,4 @@
-# The wording of a model's own chat_template, and of records of another kind of vocabulary.
+# The template of a model's own chat_template, and of records of another kind of vocabulary.
 load helper
 
 # A byte-level tokenizer with ChatML's and LLaMA-3's tokens, in DIR, and the page's template in
@@ -25,7 +25,7 @@ made() {
         -e 'my ($h) = ForeignStream::read_all(shift); print join(" ", @{$h->{options}}{"template", "template_digest"}), "\n"' "$1"
 }
 
-@test "wordings: auto takes the wording of the model's own chat_template, wherever it stands" {
+@test "templates: auto takes the model's own chat_template, wherever it stands" {
     make_model m
     echo \
         '{"messages":[{"role":"system","content":"S"},{"role":"user","content":"a?"},{"role":"assistant","content":"b"}]}' \
@@ -75,7 +75,7 @@ made() {
     [ ! -e x ]
 }
 
-@test "wordings: another text is refused, and the wording named whose marks it has" {
+@test "templates: another text is refused, and the template named whose marks it has" {
     make_model m
     echo '{"input":"a","output":"b"}' > c.jsonl
     known='a chat_template that is none of the published ones that are known here'
@@ -87,9 +87,9 @@ made() {
     # One letter of the page's own text is another.
     sed 's/message.content/message.content|trim/' page.jinja > other
     refused "$(cat other)" \
-        "$known; it has marks of chatml, and --template chatml takes that wording if you know it to be the model's"
+        "$known; it has marks of chatml, and --template chatml takes that template if you know it to be the model's"
     refused '[INST] {{ m }} [/INST]' \
-        "$known; it has marks of mistral, and --template mistral takes that wording if you know it to be the model's"
+        "$known; it has marks of mistral, and --template mistral takes that template if you know it to be the model's"
     refused '{{ m }}' \
         "$known, nor has their marks: --template FILE words conversations by a file (docs/formats/chat_template.md)"
     refused '{{ m' 'a tag does not end'
@@ -104,7 +104,7 @@ made() {
     [ ! -e y ]
 }
 
-@test "wordings: generate --chat auto looks beside the tokenizer, in the adapter's folder, in the model's" {
+@test "templates: generate --chat auto looks beside the tokenizer, in the adapter's folder, in the model's" {
     make_model tok
     config config.json 708
     echo '{"text":"one two three four five six seven eight nine ten"}' | \
@@ -136,7 +136,7 @@ made() {
     [ "$(ids)" = "$want" ]
 }
 
-@test "wordings: the vicuna of before is vicuna-apart, and that is said" {
+@test "templates: the vicuna of before is vicuna-apart, and that is said" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     echo '{"input":"a?","output":"b"}' > c.jsonl
@@ -163,7 +163,7 @@ made() {
     [[ "$stderr" == *"1 documents, 1 skipped"* ]]
 }
 
-@test "wordings: alpaca words one turn; on a terminal each prompt is for itself" {
+@test "templates: alpaca words one turn; on a terminal each prompt is for itself" {
     make_base
     says 3 \
         "tokenize: standard input:1: 2 turns, alpaca words one: as many conversations, or another template" \
@@ -180,7 +180,7 @@ made() {
 # text STREAM MODEL: what the documents of a stream decode to.
 text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
 
-@test "wordings: Alpaca's input has its place, and white space is the wording's matter" {
+@test "templates: Alpaca's input has its place, and white space is the template's matter" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     record='{"instruction":" Do it. ","input":"x\ny","output":" z\n"}'
@@ -206,7 +206,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     [[ "$(text b.tok "$m")" == '<|system|>'$'\n'*'<|user|>'$'\n'a* ]]
 }
 
-@test "wordings: an unknown name is answered with the nearest one, and others' names with ours" {
+@test "templates: an unknown name is answered with the nearest one, and others' names with ours" {
     make_tokenizer
     near() { # NAME MEANT
         run --separate-stderr -2 tokenize --format chat --template "$1" -m "$made/tok" c.jsonl
@@ -226,7 +226,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
         "tokenize: --template: './nowhere.json' is no template and no file: there are longqlora, "* ]]
 }
 
-@test "wordings: Mistral's sentence stands before the question that waits, and nowhere else" {
+@test "templates: Mistral's sentence stands before the question that waits, and nowhere else" {
     make_base
     ids() { grep '^ids: ' <<< "$stderr"; }
     for name in mistral-v3 mistral-nemo; do
@@ -246,12 +246,12 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     done
 }
 
-# wording FILE: name and digest of the template that an adapter keeps.
-wording() { perl -MJSON::PP -0ne \
+# template FILE: name and digest of the template that an adapter keeps.
+template() { perl -MJSON::PP -0ne \
     'my $t = decode_json($_)->{template}; print $t ? join(" ", @$t{"name", "digest"}) : "none", "\n"' \
     "$1/longqlora.json"; }
 
-@test "wordings: an adapter keeps the template of its conversations; --chat auto takes it, another one is told" {
+@test "templates: an adapter keeps the template of its conversations; --chat auto takes it, another one is told" {
     make_model tok
     config config.json 708
     echo '{"text":"one two three four five six seven eight nine ten"}' > text.jsonl
@@ -269,8 +269,8 @@ wording() { perl -MJSON::PP -0ne \
     words chatml > chatml.tok
     pack --quiet --context 64 chatml.tok -o chatml.smp
     learn run chatml.smp --quiet
-    [ "$(wording run)" = "$(made chatml.tok)" ]
-    [ "$(wording run/checkpoint-1)" = "$(made chatml.tok)" ]
+    [ "$(template run)" = "$(made chatml.tok)" ]
+    [ "$(template run/checkpoint-1)" = "$(made chatml.tok)" ]
     ask --chat chatml
     want=$(ids)
     ask --adapter run --chat chatml
@@ -301,16 +301,16 @@ wording() { perl -MJSON::PP -0ne \
     learn own own.smp --quiet
     ask --adapter own --chat auto
     [ "$(ids)" = "$want" ]
-    # Text beside conversations says nothing; two wordings are told, and the first is kept.
+    # Text beside conversations says nothing; two templates are told, and the first is kept.
     cat text.tok chatml.tok | pack --quiet --context 64 -o beside.smp
     run --separate-stderr -0 learn beside beside.smp
-    [[ "$stderr" != *wording* ]]
-    [ "$(wording beside)" = "$(made chatml.tok)" ]
+    [[ "$stderr" != *template* ]]
+    [ "$(template beside)" = "$(made chatml.tok)" ]
     echo '{"turn":"Q: {} A: ","special":["<|im_end|>"],"end":"<|im_end|>"}' > other.json
     words other.json > other.tok
     cat chatml.tok other.tok | pack --quiet --context 64 -o two.smp
     run --separate-stderr -0 learn two two.smp
-    [[ "$stderr" == *"two.smp: conversations of several wordings, of which chatml is the first"* ]]
+    [[ "$stderr" == *"two.smp: conversations of several templates, of which chatml is the first"* ]]
     ask --adapter two --chat auto
     [[ "$stderr" == \
         *"two: trained with several templates, of which chatml is the first: --chat NAME takes another"* ]]
@@ -320,12 +320,12 @@ wording() { perl -MJSON::PP -0ne \
     run --separate-stderr -0 learn further llama.smp adapter_name_or_path=run
     [[ "$stderr" == \
         *"llama.smp: conversations worded by the template llama-3, the adapter was trained with chatml"* ]]
-    [ "$(wording further)" = "$(made llama.tok)" ]
+    [ "$(template further)" = "$(made llama.tok)" ]
     learn text 16.smp adapter_name_or_path=run --quiet
-    [ "$(wording text)" = "$(made chatml.tok)" ]
+    [ "$(template text)" = "$(made chatml.tok)" ]
     # None: as before.
     learn plain 16.smp --quiet
-    [ "$(wording plain)" = none ]
+    [ "$(template plain)" = none ]
     run --separate-stderr -3 generate -m base --adapter plain --chat auto -p 'a?' -n 1 -c 200
     [[ "$stderr" == *"--chat auto: the model has no chat_template"* ]]
 }

@@ -1,11 +1,11 @@
-/* Conversations in the wording of others, id for id; the form of Jinja texts; what is refused. */
+/* Conversations in the template of others, id for id; the form of Jinja texts; what is refused. */
 #include "lib/common/json.h"
 #include "lib/tokenizer/chat_known.h"
 #include "lib/tokenizer/jinja_form.h"
 #include "tests/lib/check.h"
 #include "tests/lib/scratch.h"
 
-#define GOLDEN "tests/golden/wordings/"
+#define GOLDEN "tests/golden/templates/"
 enum { TURNS = 8 };
 
 static struct fail why;
@@ -65,19 +65,19 @@ static const struct chat_known *known_of(const char *digest)
 
 static void open_template(struct chat_template *t, const json_t *line, bool by_name)
 {
-    const char *digest = text_of(line, "digest"), *wording = text_of(line, "wording");
+    const char *digest = text_of(line, "digest"), *template = text_of(line, "template");
     const struct tokenizer *tokenizer = tokenizer_of(text_of(line, "tokenizer"));
     const struct chat_known *known = digest ? known_of(digest) : NULL;
     if (digest && !known) fail_msg("%s is not in the table", text_of(line, "of"));
-    if (known) assert_string_equal(known->template_name, wording);
+    if (known) assert_string_equal(known->template_name, template);
     if (known && !by_name ? chat_known_open(t, known, tokenizer, &why)
-                          : chat_template_open(t, wording, tokenizer, &why))
+                          : chat_template_open(t, template, tokenizer, &why))
         fail_msg("%s", why.text);
 }
 
 /* A conversation; its texts belong to the line, but for a joined prompt. */
 struct told {
-    struct chat_said turns[TURNS];
+    struct chat_exchange turns[TURNS];
     size_t count;
     const char *system;
     char joined[400];
@@ -142,7 +142,7 @@ static void check_case(const json_t *line)
     /* As one talks: each prompt behind the answers so far, which stand as they are. */
     struct token_buffer asked = { 0 };
     for (size_t i = 0; i < c.count; i++) {
-        struct chat_said waiting = c.turns[i];
+        struct chat_exchange waiting = c.turns[i];
         waiting.answer = NULL;
         if (chat_template_prompt(&t, &asked, c.system, &waiting, i == 0, &why))
             fail_msg("%s", why.text);
@@ -161,14 +161,14 @@ static void test_conversations(void **state)
     assert_true(each_line(GOLDEN "cases.jsonl", check_case) > 150);
 }
 
-/* Every wording and every text of the table is in the cases. */
+/* Every template and every text of the table is in the cases. */
 static char seen[20000];
 
 static void note_case(const json_t *line)
 {
     const char *digest = text_of(line, "digest");
     size_t used = strlen(seen);
-    snprintf(seen + used, sizeof seen - used, "%s %s\n", text_of(line, "wording"),
+    snprintf(seen + used, sizeof seen - used, "%s %s\n", text_of(line, "template"),
              digest ? digest : "-");
 }
 
@@ -194,7 +194,7 @@ static void test_nothing_is_without_a_case(void **state)
             fail_msg("no case of %s", known->of);
 }
 
-/* A wording by its name is that of the texts that change nothing. */
+/* A template by its name is that of the texts that change nothing. */
 static void check_by_name(const json_t *line)
 {
     const char *digest = text_of(line, "digest");
@@ -267,13 +267,14 @@ static void test_texts_that_are_not_known(void **state)
     }
 }
 
-static void refused(const char *wording, const char *system, size_t count,
-                    const struct chat_said *turns, const char *words)
+static void refused(const char *template, const char *system, size_t count,
+                    const struct chat_exchange *turns, const char *words)
 {
     struct chat_template t;
     struct token_buffer ids = { 0 };
     uint32_t spans[2 * TURNS];
-    if (chat_template_open(&t, wording, tokenizer_of("spm-legacy"), &why)) fail_msg("%s", why.text);
+    if (chat_template_open(&t, template, tokenizer_of("spm-legacy"), &why))
+        fail_msg("%s", why.text);
     assert_int_equal(chat_template_encode(&t, &ids, system, turns, count, spans, &why), -1);
     if (!strstr(why.text, words)) fail_msg("'%s': %s", words, why.text);
     assert_int_equal(why.status, STATUS_INPUT);
@@ -284,10 +285,10 @@ static void refused(const char *wording, const char *system, size_t count,
 static void test_conversations_that_are_refused(void **state)
 {
     (void)state;
-    const struct chat_said plain[2] = { { "a", "b", 0 }, { "c", "d", 0 } };
-    const struct chat_said spells = { "a ASSISTANT: b", "c", 0 }, ends = { "a", "b</s>c", 0 };
-    const struct chat_said late = { "a", "b ASSISTANT: c", 0 };
-    const struct chat_said no_prompt = { "", "b", 0 }, no_answer = { "a", "", 0 };
+    const struct chat_exchange plain[2] = { { "a", "b", 0 }, { "c", "d", 0 } };
+    const struct chat_exchange spells = { "a ASSISTANT: b", "c", 0 }, ends = { "a", "b</s>c", 0 };
+    const struct chat_exchange late = { "a", "b ASSISTANT: c", 0 };
+    const struct chat_exchange no_prompt = { "", "b", 0 }, no_answer = { "a", "", 0 };
     static const char *const no_place[] = { "alpaca", "mistral-2023", "mistral-2023-space" };
     for (size_t i = 0; i < sizeof no_place / sizeof *no_place; i++)
         refused(no_place[i], "S", 1, plain, "has no place for a system's sentence");
@@ -307,7 +308,7 @@ static void test_a_token_of_both_sides_is_the_answers(void **state)
     static const char json[] = "{\"turn\": \"{}zk\", \"whole\": true}";
     const char *path = scratch_file;
     const struct tokenizer *spm = tokenizer_of("spm-legacy");
-    const struct chat_said turn = { "a", "q", 0 };
+    const struct chat_exchange turn = { "a", "q", 0 };
     struct chat_template t;
     struct token_buffer prompt = { 0 }, whole = { 0 };
     uint32_t span[2];

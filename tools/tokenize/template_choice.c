@@ -1,10 +1,10 @@
-#include "tools/tokenize/wording.h"
+#include "tools/tokenize/template_choice.h"
 
 #include "lib/cli/die.h"
 #include "lib/tokenizer/chat_known.h"
 
-void wording_choose(struct chat_template *t, const struct options *o,
-                    const struct tokenizer *tokenizer)
+void template_choice_make(struct chat_template *t, const struct options *o,
+                          const struct tokenizer *tokenizer)
 {
     struct fail why;
     const struct chat_known *known;
@@ -23,17 +23,17 @@ static const char *name_of(const struct chat_template *t)
 }
 
 /* Records name and digest, because the text behind a name may change. */
-void wording_record(struct msgpack_map *made, const struct chat_template *t)
+void template_choice_record(struct msgpack_map *made, const struct chat_template *t)
 {
     msgpack_map_text(made, "template", name_of(t));
     msgpack_map_text(made, "template_digest", t->digest);
 }
 
-void wording_hand_on(struct writer *stream, const struct chat_template *t)
+void template_choice_record_end(struct writer *stream, const struct chat_template *t)
 {
-    struct stream_wording w = { 0 };
+    struct template_record w = { 0 };
     snprintf(w.name, sizeof w.name, "%s", name_of(t));
     memcpy(w.digest, t->digest, sizeof w.digest);
     if (strlen(t->text) < sizeof w.text) memcpy(w.text, t->text, strlen(t->text) + 1);
-    writer_wording(stream, &w);
+    writer_template(stream, &w);
 }

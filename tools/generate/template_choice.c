@@ -1,4 +1,4 @@
-#include "tools/generate/wording.h"
+#include "tools/generate/template_choice.h"
 
 #include "lib/cli/die.h"
 #include "lib/tokenizer/chat_known.h"
@@ -6,14 +6,14 @@
 static struct fail why;
 
 /* Returns the template that the adapter names, or NULL if it names none. */
-static const struct stream_wording *trained_with(const struct loaded *l)
+static const struct template_record *trained_with(const struct loaded *l)
 {
-    return l->has_adapter && *l->adapter.wording.name ? &l->adapter.wording : NULL;
+    return l->has_adapter && *l->adapter.template.name ? &l->adapter.template : NULL;
 }
 
 /* Opens the template's text that the adapter stores, or today's built-in template of the same
  * name. */
-static void open_trained(struct chat_template *t, const struct stream_wording *w,
+static void open_trained(struct chat_template *t, const struct template_record *w,
                          const char *adapter, const struct tokenizer *tokenizer)
 {
     bool is_kept = *w->text, is_builtin = chat_template_is_builtin(w->name);
@@ -50,15 +50,15 @@ static void open_asked(struct chat_template *t, const struct options *o,
 
 /* True if both are the same template. Older programs stored a name without a digest, so then the
  * names are compared. */
-static bool is_same(const struct chat_template *t, const struct stream_wording *w)
+static bool is_same(const struct chat_template *t, const struct template_record *w)
 {
     return *w->digest ? !strcmp(w->digest, t->digest) : !strcmp(w->name, t->name);
 }
 
-void wording_choose(struct chat_template *t, const struct options *o, const struct loaded *l,
-                    const struct tokenizer *tokenizer)
+void template_choice_make(struct chat_template *t, const struct options *o, const struct loaded *l,
+                          const struct tokenizer *tokenizer)
 {
-    const struct stream_wording *trained = trained_with(l);
+    const struct template_record *trained = trained_with(l);
     if (trained && !strcmp(o->chat, "auto")) {
         open_trained(t, trained, o->loaded.adapter, tokenizer);
     } else {
@@ -71,9 +71,9 @@ void wording_choose(struct chat_template *t, const struct options *o, const stru
     if (t->is_single) note("%s words single turns: each prompt is for itself", t->name);
 }
 
-void wording_remark(const struct loaded *l)
+void template_choice_remark(const struct loaded *l)
 {
-    const struct stream_wording *trained = trained_with(l);
+    const struct template_record *trained = trained_with(l);
     if (trained)
         note("%s was trained on conversations, by the template %s: --chat auto words the prompt by "
              "it",

@@ -1,4 +1,4 @@
-#include "lib/stream/wording.h"
+#include "lib/stream/template_record.h"
 
 static const char end_key[] = "x-template";
 
@@ -9,7 +9,7 @@ static void copy_text(const msgpack_object *map, const char *key, char *to, size
     if (map_get_text(map, key, to, size, &ignored)) *to = 0;
 }
 
-void wording_add(struct stream_wording *w, const struct stream_wording *more)
+void template_record_add(struct template_record *w, const struct template_record *more)
 {
     w->is_mixed |= more->is_mixed;
     if (!*more->name) return;
@@ -24,9 +24,9 @@ void wording_add(struct stream_wording *w, const struct stream_wording *more)
     }
 }
 
-void wording_add_header(struct stream_wording *w, const msgpack_object *header)
+void template_record_add_header(struct template_record *w, const msgpack_object *header)
 {
-    struct stream_wording own = { 0 };
+    struct template_record own = { 0 };
     const msgpack_object *options = map_find(header, "options");
     if (!options || options->type != MSGPACK_OBJECT_MAP) return;
     copy_text(options, "template", own.name, sizeof own.name);
@@ -34,12 +34,12 @@ void wording_add_header(struct stream_wording *w, const msgpack_object *header)
     /* The version that wrote no digest used "vicuna" for what is called "vicuna-apart" now. */
     if (!strcmp(own.name, "vicuna") && !*own.digest)
         snprintf(own.name, sizeof own.name, "vicuna-apart");
-    wording_add(w, &own);
+    template_record_add(w, &own);
 }
 
-void wording_add_end(struct stream_wording *w, const msgpack_object *end)
+void template_record_add_end(struct template_record *w, const msgpack_object *end)
 {
-    struct stream_wording own = { 0 };
+    struct template_record own = { 0 };
     struct fail ignored;
     const msgpack_object *map = map_find(end, end_key);
     if (!map || map->type != MSGPACK_OBJECT_MAP) return;
@@ -47,10 +47,10 @@ void wording_add_end(struct stream_wording *w, const msgpack_object *end)
     copy_text(map, "digest", own.digest, sizeof own.digest);
     copy_text(map, "text", own.text, sizeof own.text);
     if (map_get_flag(map, "mixed", &own.is_mixed, &ignored)) own.is_mixed = false;
-    wording_add(w, &own);
+    template_record_add(w, &own);
 }
 
-void wording_pack(const struct stream_wording *w, msgpack_packer *to)
+void template_record_pack(const struct template_record *w, msgpack_packer *to)
 {
     struct msgpack_map map;
     msgpack_map_init(&map);

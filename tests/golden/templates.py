@@ -1,6 +1,6 @@
 """Conversations as the programs and the models word them that our templates are named after.
 
-    python wordings.py wordings chat SOURCES          (transformers 5.24.0, tokenizers 0.23.3, spm_train of Debian 12)
+    python templates.py templates chat SOURCES          (transformers 5.24.0, tokenizers 0.23.3, spm_train of Debian 12)
 
 SOURCES has, each checked out under its last name: huggingface/huggingface.js (fe42e68), openvinotoolkit/openvino.genai
 (da1db86), tatsu-lab/stanford_alpaca (761dc5b), yangjianxin1/LongQLoRA (ade0d97), and the folder `fastchat` of fschat
@@ -8,7 +8,7 @@ SOURCES has, each checked out under its last name: huggingface/huggingface.js (f
 
 Written are
 - spm-legacy/, spm-first/: a small SentencePiece model, with a tokenizer_config.json that says legacy, or not;
-- cases.jsonl: the wording (and the digest of the published text's form), the tokenizer, a conversation; its tokens,
+- cases.jsonl: the template (and the digest of the published text's form), the tokenizer, a conversation; its tokens,
   targets (what is trained on: as the reference's own code says it or, of a chat_template, the tokens that overlap an
   answer and what ends it) and prompts (what stands before each answer);
 - forms.jsonl: made texts, and their forms by Jinja's own lexer.
@@ -75,7 +75,7 @@ def automap(sources):
     return {f"ollama {name}": ast.literal_eval(text) for name, text in found}
 
 
-# Whose text, our wording.
+# Whose text, our template.
 PUBLISHED = [
     ("meta-llama/Llama-2-7b-chat-hf", "llama-2"),
     ("codellama/CodeLlama-34b-Instruct-hf", "llama-2"),
@@ -277,17 +277,17 @@ def by_longqlora(sources, tokenizer, prompt, answer):
 
 def template_cases(texts, tokenizers):
     seen = set()
-    for name, wording in PUBLISHED:
+    for name, template in PUBLISHED:
         text = texts[name]
-        conversations = CONVERSATIONS if wording not in seen else CONVERSATIONS[1:3]
-        seen.add(wording)
-        for place in ("../chat",) if wording in ON_BYTES else ("spm-legacy", "spm-first"):
+        conversations = CONVERSATIONS if template not in seen else CONVERSATIONS[1:3]
+        seen.add(template)
+        for place in ("../chat",) if template in ON_BYTES else ("spm-legacy", "spm-first"):
             for system, turns in conversations:
-                if system is not None and wording in NO_SYSTEM:
+                if system is not None and template in NO_SYSTEM:
                     continue
                 tokenizer = tokenizers[place]
-                got = by_template(tokenizer, text, ENDS.get(wording) or tokenizer.eos_token, system, turns, wording in LAST_SYSTEM)
-                yield {"wording": wording, "of": name, "digest": digest(form(text)), "tokenizer": place, "system": system, "turns": turns} | got
+                got = by_template(tokenizer, text, ENDS.get(template) or tokenizer.eos_token, system, turns, template in LAST_SYSTEM)
+                yield {"template": template, "of": name, "digest": digest(form(text)), "tokenizer": place, "system": system, "turns": turns} | got
 
 
 def code_cases(sources, tokenizers):
@@ -297,16 +297,16 @@ def code_cases(sources, tokenizers):
             case = {"tokenizer": place, "system": system, "turns": turns}
             # Before a space at the beginning SentencePiece, which FastChat has, puts another; transformers 5 does not.
             if not (system is not None and (not system or system[0] == " ")):
-                yield {"wording": "vicuna"} | case | by_fastchat(sources, tokenizer, system, turns)
+                yield {"template": "vicuna"} | case | by_fastchat(sources, tokenizer, system, turns)
             if system is not None or len(turns) > 1:
                 continue
-            yield {"wording": "longqlora"} | case | by_longqlora(sources, tokenizer, *turns[0])
+            yield {"template": "longqlora"} | case | by_longqlora(sources, tokenizer, *turns[0])
             for more in ("", "an input"):
-                yield {"wording": "alpaca", "input": more} | case | by_stanford(sources, tokenizer, turns[0][0], more, turns[0][1])
+                yield {"template": "alpaca", "input": more} | case | by_stanford(sources, tokenizer, turns[0][0], more, turns[0][1])
         for prompt, answer in (("  a ", " b\n"), ("(c)", ")d"), ("Write.", "\n\n1. x")):
             case = {"tokenizer": place, "system": None, "turns": [(prompt, answer)]}
-            yield {"wording": "longqlora"} | case | by_longqlora(sources, tokenizer, prompt, answer)
-            yield {"wording": "alpaca", "input": ""} | case | by_stanford(sources, tokenizer, prompt, "", answer)
+            yield {"template": "longqlora"} | case | by_longqlora(sources, tokenizer, prompt, answer)
+            yield {"template": "alpaca", "input": ""} | case | by_stanford(sources, tokenizer, prompt, "", answer)
 
 
 FORMS = [

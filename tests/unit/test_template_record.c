@@ -1,13 +1,13 @@
 /* What streams say of the template of their conversations: headers and end records, of older
  * programs and of others, alone and one after the other. */
-#include "lib/stream/wording.h"
+#include "lib/stream/template_record.h"
 #include "tests/lib/check.h"
 
 #include <string.h>
 
 /* A map of one map: {key: {a: x, b: y}}; a text that is NULL is left out. */
-static void add(struct stream_wording *w,
-                void (*to)(struct stream_wording *, const msgpack_object *), const char *key,
+static void add(struct template_record *w,
+                void (*to)(struct template_record *, const msgpack_object *), const char *key,
                 const char *const pairs[][2], size_t count)
 {
     struct msgpack_map inner, outer;
@@ -33,22 +33,22 @@ static void add(struct stream_wording *w,
     msgpack_map_release(&outer);
 }
 
-static void header(struct stream_wording *w, const char *name, const char *digest)
+static void header(struct template_record *w, const char *name, const char *digest)
 {
     const char *const pairs[][2] = { { "template", name }, { "template_digest", digest } };
-    add(w, wording_add_header, "options", pairs, digest ? 2 : name ? 1 : 0);
+    add(w, template_record_add_header, "options", pairs, digest ? 2 : name ? 1 : 0);
 }
 
-static void end(struct stream_wording *w, const char *name, const char *digest, const char *text)
+static void end(struct template_record *w, const char *name, const char *digest, const char *text)
 {
     const char *const pairs[][2] = { { "name", name }, { "digest", digest }, { "text", text } };
-    add(w, wording_add_end, "x-template", pairs, text ? 3 : 2);
+    add(w, template_record_add_end, "x-template", pairs, text ? 3 : 2);
 }
 
 static void test_one_stream(void **state)
 {
     (void)state;
-    struct stream_wording w = { 0 };
+    struct template_record w = { 0 };
     header(&w, NULL, NULL);
     assert_string_equal(w.name, "");
     header(&w, "chatml", "d1");
@@ -62,7 +62,7 @@ static void test_one_stream(void **state)
 static void test_what_an_older_program_called_vicuna(void **state)
 {
     (void)state;
-    struct stream_wording old = { 0 }, now = { 0 };
+    struct template_record old = { 0 }, now = { 0 };
     header(&old, "vicuna", NULL);
     assert_string_equal(old.name, "vicuna-apart");
     header(&now, "vicuna", "d");
@@ -72,7 +72,7 @@ static void test_what_an_older_program_called_vicuna(void **state)
 static void test_several(void **state)
 {
     (void)state;
-    struct stream_wording w = { 0 }, handed_on = { 0 };
+    struct template_record w = { 0 }, handed_on = { 0 };
     header(&w, NULL, NULL); /* text */
     end(&w, "a", "d1", "{}");
     header(&w, NULL, NULL);
@@ -82,7 +82,7 @@ static void test_several(void **state)
     end(&w, "a", "d2", NULL); /* another one of that name */
     assert_true(w.is_mixed);
     assert_string_equal(w.digest, "d1");
-    wording_add(&handed_on, &w);
+    template_record_add(&handed_on, &w);
     assert_true(handed_on.is_mixed);
     assert_string_equal(handed_on.name, "a");
 }
@@ -91,20 +91,20 @@ static void test_several(void **state)
 static void test_odd_values_say_nothing(void **state)
 {
     (void)state;
-    struct stream_wording w = { 0 };
-    char *much = malloc(WORDING_TEXT_MAX + 1);
-    memset(much, 'x', WORDING_TEXT_MAX);
-    much[WORDING_TEXT_MAX] = 0;
+    struct template_record w = { 0 };
+    char *much = malloc(TEMPLATE_TEXT_MAX + 1);
+    memset(much, 'x', TEMPLATE_TEXT_MAX);
+    much[TEMPLATE_TEXT_MAX] = 0;
     end(&w, much, "d", NULL);
     assert_string_equal(w.name, "");
     end(&w, "a", "d", much);
     assert_string_equal(w.name, "a");
     assert_string_equal(w.text, "");
     const char *const pairs[][2] = { { "nothing", "here" } };
-    struct stream_wording none = { 0 };
-    add(&none, wording_add_end, "x-template", pairs, 1);
-    add(&none, wording_add_end, "parents", pairs, 1);
-    add(&none, wording_add_header, "x-options", pairs, 1);
+    struct template_record none = { 0 };
+    add(&none, template_record_add_end, "x-template", pairs, 1);
+    add(&none, template_record_add_end, "parents", pairs, 1);
+    add(&none, template_record_add_header, "x-options", pairs, 1);
     assert_string_equal(none.name, "");
     free(much);
 }

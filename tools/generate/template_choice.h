@@ -1,0 +1,19 @@
+/* template_choice.h - chooses the chat template for --chat, and compares it with the one that the
+ * adapter was trained with. Only run.c includes it.
+ */
+#ifndef LONGQLORA_GENERATE_TEMPLATE_CHOICE_H
+#define LONGQLORA_GENERATE_TEMPLATE_CHOICE_H
+
+#include "lib/tokenizer/chat_template.h"
+#include "tools/generate/run.h"
+
+/* "auto" is the template that the adapter was trained with, if the adapter names it, else that of
+ * the named tokenizer, of the adapter's folder or of the model. Prints which one it is, and warns
+ * if it is not the adapter's. Dies if none fits the tokenizer. */
+void template_choice_make(struct chat_template *t, const struct options *o, const struct loaded *l,
+                          const struct tokenizer *tokenizer);
+
+/* Prints that the adapter was trained on conversations, if --chat is absent. */
+void template_choice_remark(const struct loaded *l);
+
+#endif
