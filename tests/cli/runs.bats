@@ -581,7 +581,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
             "$(grep -c eval_loss whole/trainer_log.jsonl)" ]
     done
     # A signal in an evaluation, which takes long: it is made when the run goes on.
-    long=60
+    long=20
     [ "${FLAVOUR:-release}" = release ] || long=6 # sanitizers take twenty times as long
     for i in $(seq $long); do cat docs.jsonl; done | tokenize --quiet -m tok/tokenizer.model - | \
         pack --quiet --context 16 --strategy split -o long.smp
