@@ -78,11 +78,13 @@ int file_check_text(const char *path, struct fail *why)
     return kind_of(st.st_mode) ? refuse(path, kind_of(st.st_mode), why) : 0;
 }
 
+const char *file_shown(const char *path) { return strcmp(path, "-") ? path : "standard input"; }
+
 int file_open_stream(const char *path, struct fail *why)
 {
     struct stat st;
     bool is_input = !strcmp(path, "-");
-    const char *name = is_input ? "standard input" : path;
+    const char *name = file_shown(path);
     if (is_input ? fstat(STDIN_FILENO, &st) : stat(path, &st))
         return fail(why, "%s: %s", name, strerror(errno));
     /* Standard input may be a directory: process_begin opens one if descriptor 0 was closed. */

@@ -27,6 +27,9 @@ int file_check_text(const char *path, struct fail *why) MUST_USE;
  * waits. Directories and sockets are refused. */
 int file_open_stream(const char *path, struct fail *why) MUST_USE;
 
+/* What messages call the input: its path, or "standard input" for "-". */
+const char *file_shown(const char *path);
+
 /* Returns 1 if something exists at the path, otherwise 0. Fails for a symbolic link whose target is
  * missing, because treating it as absent would silently ignore a file that the user meant to be
  * there. */

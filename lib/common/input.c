@@ -193,7 +193,7 @@ int input_open(struct input **out, const char *path, struct fail *why)
     int status = in->fd < 0 ? -1 : 0;
     if (!status) {
         in->size_of_file = file_size(in->fd);
-        in->name = strdup(strcmp(path, "-") ? path : "standard input");
+        in->name = strdup(file_shown(path));
         in->raw = malloc(PIECE);
         status = in->name && in->raw ? begin(in, why) : fail(why, "out of memory");
         if (status) (void)fail_in(why, in->name ? in->name : path);

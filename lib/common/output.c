@@ -57,7 +57,8 @@ static int open_target(struct output *out, const struct target *t, struct fail *
 static int open_named(struct output *out, const char *path, bool is_rewritten, struct fail *why)
 {
     struct target t;
-    *out = (struct output){ .fd = -1, .path = strdup(path), .buffer = malloc(BUFFER_BYTES) };
+    const char *name = strcmp(path, "-") ? path : "standard output";
+    *out = (struct output){ .fd = -1, .path = strdup(name), .buffer = malloc(BUFFER_BYTES) };
     int status = out->path && out->buffer ? 0 : fail(why, "%s: out of memory", path);
     if (!status && !strcmp(path, "-")) {
         out->fd = STDOUT_FILENO;
@@ -276,7 +277,7 @@ int output_copy(const char *from, const char *to, struct fail *why)
     static const size_t piece = 1 << 20;
     struct output out = { .fd = -1 };
     char *buffer = malloc(piece);
-    const char *name = strcmp(from, "-") ? from : "standard input";
+    const char *name = file_shown(from);
     int fd = file_open_stream(from, why), status = -1;
     if (fd >= 0 && !buffer)
         fail(why, "%s: out of memory", name);

@@ -22,7 +22,7 @@ struct temporary;
 
 struct output {
     int fd;
-    char *path;             /* the path as the caller gave it; "-" for standard output */
+    char *path;             /* the name for messages: the path, or "standard output" */
     char *target;           /* the path after following symbolic links */
     struct temporary *made; /* the temporary file; NULL for an output that is written directly */
     char *buffer;

@@ -63,7 +63,7 @@ int tokens_read_raw(const char *path, enum view view, uint64_t vocab, struct tok
     int status = read_all(fd, &data, &bytes, why);
     if (!status) status = read_numbers(t, data, bytes, view == VIEW_U16 ? 2 : 4, vocab, why);
     if (!status) digest_of_bytes(data, bytes, digest);
-    const char *name = strcmp(path, "-") ? path : "standard input";
+    const char *name = file_shown(path);
     snprintf(t->id, sizeof t->id, "%.4000s", name);
     const char *slash = strrchr(name, '/');
     snprintf(t->source, sizeof t->source, "%.255s", slash ? slash + 1 : name);

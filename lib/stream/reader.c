@@ -147,7 +147,7 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
     if (!r) return fail(why, "%s: out of memory", path);
     r->in.fd = -1;
     r->kind = kind;
-    r->name = strdup(strcmp(path, "-") ? path : "standard input");
+    r->name = strdup(file_shown(path));
     r->hash = XXH3_createState();
     msgpack_unpacked_init(&r->header);
     msgpack_unpacked_init(&r->object);

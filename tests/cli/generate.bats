@@ -216,7 +216,7 @@ chat() {
     [ "$(cat status)" -eq 141 ]
     run ! grep -q 'standard output' err
     run --separate-stderr -1 bash -c 'generate --quiet -m base -p abc -n 4 > /dev/full'
-    [[ "$stderr" == "generate: standard output: No space left on device" ]]
+    [[ "$stderr" == "generate: standard output: cannot write: No space left on device" ]]
     run --separate-stderr -1 bash \
         -c "generate --quiet -m base --format jsonl -n 4 <<< '{\"prompt\":\"a\"}' > /dev/full"
     [[ "$stderr" == "generate: standard output: "* ]]

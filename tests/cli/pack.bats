@@ -69,7 +69,7 @@ load helper
 @test "pack: full disks and closed pipes are noticed" {
     make_base
     run --separate-stderr -1 bash -c 'pack --quiet --context 16 docs.tok > /dev/full'
-    [ "$stderr" = "pack: -: cannot write: No space left on device" ]
+    [ "$stderr" = "pack: standard output: cannot write: No space left on device" ]
     run -141 bash -o pipefail \
         -c 'cat docs.tok docs.tok | tokenize -m tok/tokenizer.model --decode --format text | head -c 1 > /dev/null; exit ${PIPESTATUS[1]}' \
         || true

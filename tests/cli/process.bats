@@ -140,7 +140,7 @@ file_limited() {
     TOOLS="tokenize pack quantize train merge ppl" each succeeds 'exec "$@" >&-'
     TOOLS="tokenize pack quantize train merge ppl" each succeeds 'exec "$@" <&- >&- 2>&-'
     run --separate-stderr -1 bash -c 'generate --model base -n 8 --prompt abc --quiet >&-'
-    [ "$stderr" = "generate: standard output: Bad file descriptor" ]
+    [ "$stderr" = "generate: standard output: cannot write: Bad file descriptor" ]
     run --separate-stderr -1 bash -c 'tokenize -m tok/tokenizer.model - -o out <&-'
     [ "$stderr" = "tokenize: standard input: cannot read: Bad file descriptor" ]
     run --separate-stderr -1 bash -c 'pack --context 16 -o out <&-'

@@ -33,7 +33,7 @@ int generator_find_eos(struct generator *g, const char *model, const struct conf
     char path[4096];
     snprintf(path, sizeof path, "%s/generation_config.json", model);
     g->eos_count = 0;
-    int found = file_is_there(path, why);
+    int found = weights_are_directory(model) ? file_is_there(path, why) : 0;
     if (found < 0) return -1;
     if (found) {
         json_t *file = json_read_file(path, why);

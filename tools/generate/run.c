@@ -2,6 +2,7 @@
 
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
+#include "lib/common/file.h"
 #include "lib/common/hub_name.h"
 #include "lib/common/input.h"
 #include "lib/common/message.h"
@@ -36,7 +37,7 @@ static bool locate_tokenizer(const struct options *o, char *path, size_t size, b
 NORETURN static void refuse_model(const struct options *o)
 {
     const char *model = o->loaded.model;
-    die_usage("%s: %s: --tokenizer DIR%s", strcmp(model, "-") ? model : "standard input",
+    die_usage("%s: %s: --tokenizer DIR%s", file_shown(model),
               weights_are_directory(model) ? "neither tokenizer.model nor tokenizer.json in it"
                                            : "weights alone, which hold no tokenizer",
               o->loaded.adapter ? " (there is none in the adapter's directory either)" : "");
@@ -82,11 +83,11 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
         die(STATUS_INPUT,
             "%s: another tokenizer (digest %s) than the one of %s (digest %s): --tokenizer names "
             "the directory of the model that the weights were made of",
-            path, tokenizer_digest(t), o->loaded.model, l->weights.tokenizer);
+            path, tokenizer_digest(t), file_shown(o->loaded.model), l->weights.tokenizer);
     if (tokenizer_pieces(t) > vocab)
         die(STATUS_INPUT,
             "%s: vocabulary %u, that of %s is %lld: --tokenizer names the model's own", path,
-            tokenizer_pieces(t), o->loaded.model, vocab);
+            tokenizer_pieces(t), file_shown(o->loaded.model), vocab);
     if (tokenizer_vocab(t) > vocab)
         note("%s: added tokens from %lld on are beyond the model's rows, and refused in a prompt",
              path, vocab);
@@ -143,7 +144,7 @@ static int write_out(const char *text, size_t bytes, struct fail *f)
     for (ssize_t n; bytes; text += n, bytes -= (size_t)n) {
         n = write(STDOUT_FILENO, text, bytes);
         if (n < 0 && errno == EINTR) n = 0;
-        if (n < 0) return fail(f, "standard output: %m");
+        if (n < 0) return fail(f, "standard output: cannot write: %m");
     }
     return 0;
 }

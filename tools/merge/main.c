@@ -2,6 +2,7 @@
  * unedited. */
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
+#include "lib/common/file.h"
 #include "lib/common/size.h"
 #include "tools/merge/run.h"
 
@@ -60,8 +61,8 @@ int main(int argc, char **argv)
     struct companions *companions = options_declare_files(&o);
     o.loaded.is_checked_later = o.loaded.merges = true;
     or_die(loaded_open(&l, &o.loaded, &why), &why);
-    or_die(parts_open(&parts, &l, o.words, o.adapters.count, o.loaded.force_base, o.loaded.model,
-                      &why),
+    or_die(parts_open(&parts, &l, o.words, o.adapters.count, o.loaded.force_base,
+                      file_shown(o.loaded.model), &why),
            &why);
     for (int i = 0; i < parts.count; i++)
         if (!parts.at[i].adapter->has_rope && !o.loaded.rope)

@@ -1,6 +1,7 @@
 #include "tools/pack/job.h"
 
 #include "lib/cli/progress.h"
+#include "lib/common/file.h"
 #include "lib/tokenizer/tokenizer.h"
 
 static const char *const strategy_names[] = { "truncate", "split", "concat", "best-fit" };
@@ -158,7 +159,7 @@ static int pack_raw(struct job *j, const char *input, struct fail *why)
     if (!status) status = open_output(j, why);
     if (!status && draws(j)) status = reservoir_open(&drawn, &j->draw, why);
     if (!status) status = offer(j, drawn, &all, 1, why);
-    const char *name = strcmp(input, "-") ? input : "standard input";
+    const char *name = file_shown(input);
     if (!status) status = finish(j, drawn, name, digest, NULL, why);
     reservoir_close(drawn);
     tokens_release(&all);

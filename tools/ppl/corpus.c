@@ -1,6 +1,7 @@
 #include "tools/ppl/corpus.h"
 
 #include "lib/cli/die.h"
+#include "lib/common/file.h"
 #include "lib/llama/own_tokenizer.h"
 
 static struct fail why;

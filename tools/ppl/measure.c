@@ -2,6 +2,7 @@
 
 #include "lib/cli/die.h"
 #include "lib/cli/opt.h"
+#include "lib/common/file.h"
 #include "lib/common/mapped.h"
 #include "lib/common/output.h"
 #include "tools/ppl/corpus.h"
@@ -294,7 +295,8 @@ static void open_base(const struct measure_options *o, struct measurement *m, st
     options.check = check_stream;
     options.arg = &asked;
     or_die(loaded_open(l, &options, &why), &why);
-    if (config_remark(&l->config, remark, sizeof remark)) warn("%s: %s", o->loaded.model, remark);
+    if (config_remark(&l->config, remark, sizeof remark))
+        warn("%s: %s", file_shown(o->loaded.model), remark);
     struct tokenizer *tokenizer = open_tokenizer(o, l, m->corpus.info.tokenizer);
     corpus_check(&m->corpus, &l->weights, o->loaded.adapter);
     if (tokenizer) corpus_count_bytes(&m->corpus, tokenizer);

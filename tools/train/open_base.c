@@ -1,4 +1,5 @@
 /* Opens the base that a run begins with, and the adapter that is trained further on it. */
+#include "lib/common/file.h"
 #include "lib/common/program.h"
 #include "lib/llama/model_place.h"
 #include "lib/llama/own_tokenizer.h"
@@ -51,13 +52,19 @@ int trainer_open_base(struct trainer *t, struct fail *why)
         if (config_copy(&t->config, &t->weights.config, why)) return -1;
         memcpy(t->state.base, t->weights.base, sizeof t->state.base);
     }
-    if (config_check_training(&t->config, why)) return fail_in(why, r->model);
+    if (config_check_training(&t->config, why)) return fail_in(why, file_shown(r->model));
     bool is_nf4 = t->weights.is_quantized;
     if (wants_nf4 && !is_nf4) return refuse_unquantized(r->model, why);
     if (!strcmp(r->quantization, "none") && is_nf4)
-        return fail_usage(why, "%s is quantized, the recipe says quantization: none", r->model);
+        return fail_usage(why,
+                          "%s is quantized, the recipe says quantization: none: say nf4, or name "
+                          "the unquantized base",
+                          file_shown(r->model));
     if (is_nf4 && !trainer_is_lora(t))
-        return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
+        return fail_usage(
+            why,
+            "method: full needs an unquantized base, %s is NF4: name that, or say method: lora",
+            file_shown(r->model));
     if (trainer_use_adapter(t, why)) return -1;
     if (!t->samples) return 0;
     if (rows_check(t->samples, &t->info, t->config.vocab, why)) return -1;
