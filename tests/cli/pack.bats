@@ -99,7 +99,7 @@ load helper
     run --separate-stderr -2 pack --from u16 docs.bin
     printf '\x01' > odd.bin
     run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model odd.bin -o none
-    [ "$stderr" = "pack: odd.bin: 1 bytes are no whole number of tokens of 2 bytes" ]
+    [ "$stderr" = "pack: odd.bin: 1 bytes are no whole number of tokens of 2 bytes: of another --from, or cut" ]
     ppl --model base --from u16 --data docs.bin --context 16 --max-tokens 512 --to json --quiet \
         -o bare.json
     ppl --model base --data docs.tok --context 16 --max-tokens 512 --to json --quiet -o tok.json

@@ -227,3 +227,43 @@ data=$golden/ppl/tokens.bin
     run --separate-stderr -1 ppl -m nowhere -d docs.tok
     [ "$stderr" = "ppl: nowhere: No such file or directory" ]
 }
+
+@test "ppl: with --max-tokens no more is read than that, of a pipe that goes on, a file that is huge, a stream that is cut" {
+    make_base
+    tokenize --quiet --raw u32 -m tok docs.jsonl -o docs.u32
+    tokenize --quiet --from stream --to jsonl docs.tok -o tok.jsonl
+    measure() { timeout 30 ppl --quiet -m base -c 16 --max-tokens 300 --to json "$@"; }
+    measure -d docs.tok > wanted
+    grep -q '"tokens": 300' wanted
+    # The digest of a regular file is that of the whole stream all the same.
+    ppl --quiet -m base -c 16 -d docs.tok --to json > whole
+    [ "$(grep '"data"' wanted)" = "$(grep '"data"' whole)" ]
+    as_wanted() { diff <(grep -E '"(nll|tokens)"' wanted) <(grep -E '"(nll|tokens)"' got); }
+    # The pipes have a writer that never ends.
+    for form in stream:docs.tok jsonl:tok.jsonl u32:docs.u32; do
+        for name in pipe -; do
+            rm -f pipe
+            mkfifo pipe
+            exec 7<> pipe
+            cat "${form#*:}" >&7 3>&- &
+            measure -d $name --from "${form%%:*}" < pipe > got
+            exec 7>&-
+            as_wanted
+        done
+    done
+    cp docs.u32 huge
+    truncate -s 1T huge
+    measure -d huge --from u32 > got
+    as_wanted
+    head -c -100 docs.tok > cut
+    measure -d cut > got
+    as_wanted
+    run --separate-stderr -3 ppl --quiet -m base -c 16 -d cut
+    # A part of a token at the end of a file is told though it is not read.
+    printf x >> docs.u32
+    run --separate-stderr -3 measure -d docs.u32 --from u32
+    [[ "$stderr" == *"bytes are no whole number of tokens of 4 bytes"* ]]
+    # What is said of all data needs all of them.
+    ppl --quiet -m base -c 16 --max-tokens 300 --bytes 1000 --to json -d docs.tok > said
+    [ "$(grep '"tokens"' said)" = "$(grep '"tokens"' whole)" ]
+}

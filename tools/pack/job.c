@@ -155,7 +155,7 @@ static int pack_raw(struct job *j, const char *input, struct fail *why)
                                         .bos = tokenizer_bos(t),
                                         .eos = tokenizer_eos(t) };
     memcpy(j->info.text.tokenizer, tokenizer_digest(t), sizeof j->info.text.tokenizer);
-    int status = tokens_read_raw(input, j->from, j->info.text.vocab_size, &all, digest, why);
+    int status = tokens_read_raw(input, j->from, 0, j->info.text.vocab_size, &all, digest, why);
     if (!status) status = open_output(j, why);
     if (!status && draws(j)) status = reservoir_open(&drawn, &j->draw, why);
     if (!status) status = offer(j, drawn, &all, 1, why);

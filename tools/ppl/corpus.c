@@ -17,16 +17,18 @@ static void add_end(struct corpus *c)
     c->ends[c->documents++] = c->count;
 }
 
+/* Adds a document, or of the last one what is wanted. */
 static void add_document(struct corpus *c, const struct tokens *t, size_t *capacity)
 {
-    size_t wanted = (size_t)c->count + t->count;
-    if (wanted > *capacity) {
-        *capacity = 2 * wanted;
+    size_t before = (size_t)c->count, count = t->count;
+    if (c->most && count > (size_t)c->most - before) count = (size_t)c->most - before;
+    if (before + count > *capacity) {
+        *capacity = 2 * (before + count);
         c->ids = realloc(c->ids, *capacity * sizeof *c->ids);
         if (!c->ids) die(STATUS_FAILED, "out of memory");
     }
-    if (t->count) memcpy(c->ids + c->count, t->ids, t->count * sizeof *c->ids);
-    c->count += (int64_t)t->count;
+    if (count) memcpy(c->ids + before, t->ids, count * sizeof *c->ids);
+    c->count += (int64_t)count;
     add_end(c);
 }
 
@@ -55,11 +57,15 @@ static void read_stream(struct corpus *c, const char *path, const char *source)
     struct others others = { 0 };
     size_t capacity = 0;
     or_die(tokens_reader(&r, path, c->view, &c->info, &why), &why);
-    while (or_die(tokens_read(r, &c->info, &t, &why), &why) > 0)
-        if (source && strcmp(source, t.source) != 0)
+    bool is_enough = false;
+    while (!is_enough && or_die(tokens_read(r, &c->info, &t, &why), &why) > 0)
+        if (source && strcmp(source, t.source) != 0) {
             pass_over(&others, t.source);
-        else
+        } else {
             add_document(c, &t, &capacity);
+            is_enough = c->most && c->count == c->most;
+        }
+    if (is_enough) reader_stop(r);
     if (source && !c->documents)
         die(STATUS_INPUT, "%s: no document of --source '%s': there are %s", c->name, source,
             others.text[0] ? others.text : "none at all");
@@ -71,7 +77,9 @@ static void read_stream(struct corpus *c, const char *path, const char *source)
 static void read_raw(struct corpus *c, const char *path)
 {
     struct tokens t = { 0 };
-    or_die(tokens_read_raw(path, c->view, UINT64_C(1) << 32, &t, c->digest, &why), &why);
+    or_die(
+        tokens_read_raw(path, c->view, (uint64_t)c->most, UINT64_C(1) << 32, &t, c->digest, &why),
+        &why);
     c->ids = t.ids;
     c->count = (int64_t)t.count;
     free(t.targets);
@@ -80,9 +88,9 @@ static void read_raw(struct corpus *c, const char *path)
 
 static bool is_raw(const struct corpus *c) { return c->view == VIEW_U16 || c->view == VIEW_U32; }
 
-struct corpus corpus_read(const char *path, enum view view, const char *source)
+struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t most)
 {
-    struct corpus c = { .view = view, .name = strcmp(path, "-") ? path : "standard input" };
+    struct corpus c = { .view = view, .most = most, .name = file_shown(path) };
     if (source && is_raw(&c))
         die_usage("--source: bare numbers are one document, which names no source");
     if (is_raw(&c))

@@ -50,7 +50,7 @@ int main(int argc, char **argv)
         { "per-document", 0, OPT_FLAG, &o.per_document, 0,
           "measure each document for itself, leave too short ones out; else all are one text", 0 },
         { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N",
-          "measure only on the first N tokens of a text; 0: all", 0 },
+          "read and measure only the first N tokens of a text; 0: all", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0 },
         { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
           "positions instead of those that model and adapter say: " ROPE_WORDS, 0 },

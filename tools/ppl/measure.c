@@ -259,9 +259,12 @@ static void check_usage(const struct measure_options *o, struct measurement *m)
     or_die(kernels_open(&k, o->device, &why), &why);
 }
 
+/* Reads no more tokens than are measured. Documents that are measured each for itself are all
+ * needed, and --bytes is said of all of the data. */
 static void read_corpus(const struct measure_options *o, struct measurement *m)
 {
-    m->corpus = corpus_read(o->data, view_of(o->from), o->source);
+    int64_t most = o->per_document || o->bytes ? 0 : o->max_tokens;
+    m->corpus = corpus_read(o->data, view_of(o->from), o->source, most);
     m->texts = (struct texts){ .ids = m->corpus.ids, .ends = &m->corpus.count, .count = 1 };
     if (o->per_document) {
         m->texts.ends = m->corpus.ends;
