@@ -346,6 +346,37 @@ refused() { # WHAT COMMAND...
     done
 }
 
+@test "process: generate notices a model that is written to: it ends with status 3, and no line of JSON is of it" {
+    make_good
+    changed="generate: base/model.safetensors: changed while it was read: begin again"
+    # While it is read; the time alone says that it is another.
+    rm -rf base
+    if [ -e "$BUILD/tests/shrink.so" ]; then
+        cp -rL "$made/base" base
+        run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so \
+            SHRINK=base/model.safetensors SHRINK_TO=1000000 SHRINK_WHEN="memory: " \
+            generate --model base --prompt abc -n 4 --device cpu
+        [ "${stderr_lines[-1]}" = "$changed" ]
+        rm -r base
+    fi
+    # Between two answers.
+    cp -rL "$made/base" base
+    mkfifo prompts
+    generate --model base --format jsonl -f prompts -n 4 --device cpu > answers 2> said 3>&- &
+    pid=$!
+    exec 7> prompts
+    echo '{"prompt":"ab"}' >&7
+    until_true test -s answers
+    printf more >> base/model.safetensors
+    echo '{"prompt":"abc"}' >&7
+    status=0
+    wait $pid || status=$?
+    exec 7>&-
+    [ "$status" = 3 ]
+    [ "$(tail -n 1 said)" = "$changed" ]
+    [ "$(wc -l < answers)" -eq 1 ]
+}
+
 @test "process: a pipe, a directory, a socket or a device in a file's place is refused at once" {
     make_good
     mkfifo fifo

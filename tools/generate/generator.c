@@ -2,6 +2,7 @@
 
 #include "lib/cli/progress.h"
 #include "lib/common/file.h"
+#include "lib/common/mapped.h"
 #include "lib/common/message.h"
 
 #include <unistd.h>
@@ -146,4 +147,10 @@ void generator_note_ids(const char *what, const uint32_t *ids, int64_t count)
     }
     text[used++] = '\n';
     message_write(text, used);
+}
+
+int generator_check_model(const struct generator *g, struct fail *why)
+{
+    /* A GPU has its own copy of the weights. */
+    return model_kernels(g->session.model)->is_host ? mapped_check(why) : 0;
 }

@@ -5,6 +5,7 @@
 #include "lib/common/file.h"
 #include "lib/common/hub_name.h"
 #include "lib/common/input.h"
+#include "lib/common/mapped.h"
 #include "lib/common/message.h"
 #include "tools/generate/template_choice.h"
 
@@ -291,6 +292,7 @@ static void open_session(struct generator *g, const struct options *o, struct lo
     check_memory(o, l, context);
     or_die(session_open(&g->session, l, &setup, &why), &why);
     model_forget_weights(g->session.model, &l->weights);
+    or_die(mapped_check(&why), &why); /* on a GPU the weights are copied by now */
     a->ids = malloc((size_t)context * sizeof *a->ids);
     if (!a->ids) die(STATUS_FAILED, "out of memory");
 }
@@ -333,6 +335,7 @@ static void answer_one(struct generator *g, struct talk *t, const struct options
         g->session.watch = &shown;
         or_die(generator_answer(g, ids->ids, count, a, &why), &why);
         or_die(run_emit(NULL, "\n", 1, &why), &why);
+        or_die(generator_check_model(g, &why), &why);
         report(a, count);
     }
     token_buffer_release(&own);
