@@ -6,8 +6,9 @@
  *
  * "-" is standard output. Standard output, devices and named pipes are written directly. A symbolic
  * link is followed and stays (target.h). A file that is replaced must be writable; the new file
- * gets its permissions, its access control list and, where that is allowed, its owner. An output
- * that is also an input is refused (file_guard.h).
+ * gets its permissions, lists, the user's attributes and, where that is allowed, its owner
+ * (attributes.h). Other names of the old file (hard links) keep the old content. An output that is
+ * also an input is refused (file_guard.h).
  */
 #ifndef LONGQLORA_OUTPUT_H
 #define LONGQLORA_OUTPUT_H
