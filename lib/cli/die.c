@@ -7,6 +7,7 @@
 #include "lib/common/output_dir.h"
 #include "lib/common/process.h"
 #include "lib/common/signals.h"
+#include "lib/common/target.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -227,4 +228,17 @@ void note_if_typed(const char *input, const char *what)
 {
     if (!strcmp(input, "-") && isatty(STDIN_FILENO))
         note("reading %s from the terminal, up to the end (^D on a line of its own)", what);
+}
+
+void die_unless_writable(const char *option, const char *path)
+{
+    struct fail why;
+    struct target t;
+    or_die(output_declare(option, path, &why), &why);
+    if (!strcmp(path, "-") || target_find(&t, path, &why) || t.kind != TARGET_FILE || !t.exists ||
+        t.st.st_nlink < 2)
+        return;
+    warn("%s: has another name too (a hard link), which keeps what it holds now: cp over it, of a "
+         "file made elsewhere, changes both",
+         path);
 }

@@ -698,3 +698,20 @@ killed_name() {
         <(printf '\1\0\2\0')
     [[ "$stderr" == "pack: standard input: no sample comes out: "* ]]
 }
+
+@test "outputs: another name of a file that is replaced keeps what it held, and that is told" {
+    make_base
+    echo old > file
+    for command in "tokenize -m tok docs.jsonl" "pack docs.tok --context 16" "quantize base" \
+        "ppl -m base.nf4 -d docs.tok -c 16" "pack docs.tok --context 16 -o x --summary"; do
+        ln -f file linked 2> /dev/null || skip "no hard links here"
+        option=-o
+        [[ "$command" != *--summary ]] || option=
+        run --separate-stderr -0 $command $option linked
+        [[ "$stderr" == *": linked: has another name too (a hard link), which keeps what it holds now: cp over it"* ]]
+        [ "$(cat file)" = old ]
+        run ! cmp file linked
+        run --separate-stderr -0 $command $option linked
+        [[ "$stderr" != *"hard link"* ]]
+    done
+}

@@ -15,7 +15,7 @@ static void declare_files(const struct measure_options *o)
     if (o->loaded.adapter) or_die(model_guard_input("--adapter ", o->loaded.adapter, &why), &why);
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     or_die(file_guard_input("--data ", o->data, &why), &why);
-    or_die(output_declare("-o ", o->output, &why), &why);
+    die_unless_writable("-o ", o->output);
 }
 
 int main(int argc, char **argv)
