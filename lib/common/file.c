@@ -104,6 +104,16 @@ int file_is_there(const char *path, struct fail *why)
                 path);
 }
 
+int file_check_readable(const char *path, struct fail *why)
+{
+    char byte;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int error = fd < 0 || read(fd, &byte, 1) < 0 ? errno : 0;
+    if (fd >= 0) close(fd);
+    if (!error || error == ENOENT || error == ENOTDIR || error == EISDIR) return 0;
+    return fail(why, "%s: cannot be read: %s", path, strerror(error));
+}
+
 uint64_t file_size(int fd)
 {
     struct stat st;

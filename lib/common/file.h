@@ -35,6 +35,10 @@ const char *file_shown(const char *path);
  * there. */
 int file_is_there(const char *path, struct fail *why) MUST_USE;
 
+/* Fails if something is there, and the system refuses to read it: permission, or an error of the
+ * disk at its beginning. */
+int file_check_readable(const char *path, struct fail *why) MUST_USE;
+
 /* file_size returns the size of a regular file, and 0 for anything else. file_check_end is called
  * when reading has reached the end, with the size that the file had when it was opened. It fails if
  * the file has become shorter, because only a part of it was read then. */

@@ -266,6 +266,7 @@ int run_folder_claim(const struct run_folder *f, const char *name, struct fail *
     char path[4096];
     if (!is_taken(f, name)) return 0;
     run_folder_path(f, name, path);
+    if (run_folder_check_readable(f, name, why)) return -1;
     return fail_usage(
         why,
         "%s is in the way: the run would write it, but did not make what stands there%s: "
