@@ -715,3 +715,24 @@ killed_name() {
         [[ "$stderr" != *"hard link"* ]]
     done
 }
+
+@test "outputs: two names that are one file where case does not count are refused" {
+    [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
+    make_base
+    fold() { run --separate-stderr env FAULT_OF=fold LD_PRELOAD="$BUILD/tests/fault.so" "$@"; }
+    pack="pack docs.tok --context 16 --quiet"
+    for other in NEW nEw; do
+        fold $pack -o new --summary $other
+        [ "$status" = 2 ]
+        [ "$stderr" = "pack: --summary $other: is written already, as -o new: name another" ]
+        [ ! -e new ] && [ ! -e $other ]
+        no_temporaries
+    done
+    fold $pack -o new --summary newer
+    [ "$status" = 0 ]
+    no_temporaries
+    # Where it counts they are two files.
+    rm new newer
+    $pack -o new --summary NEW
+    [ -s new ] && [ -s NEW ]
+}
