@@ -160,6 +160,14 @@ void companions_free(struct companions *all)
     free(all);
 }
 
+uint64_t companions_bytes(const struct companions *all)
+{
+    uint64_t sum = 0;
+    for (int i = 0; all && i < NAMES; i++)
+        if (all->at[i].data) sum += (uint64_t)all->at[i].st.st_size;
+    return sum;
+}
+
 static int check_folder(const char *path, struct fail *why)
 {
     struct stat st;
