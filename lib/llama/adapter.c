@@ -177,6 +177,9 @@ static int read_origin(struct adapter *a, json_t *origin, struct fail *why)
         read_text(origin, "base", a->base, why) ||
         read_text(origin, "tokenizer", a->tokenizer, why))
         return -1;
+    const char *quantization = json_string_value(json_object_get(origin, "base_quantization"));
+    if (quantization)
+        snprintf(a->base_quantization, sizeof a->base_quantization, "%s", quantization);
     a->knows_base = true;
     return read_rope(a, json_object_get(origin, "rope"), why);
 }

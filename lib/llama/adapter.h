@@ -47,6 +47,7 @@ struct adapter {
     enum head_tie head;
     bool knows_base, has_rope; /* longqlora.json exists; it has a rope */
     char base[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
+    char base_quantization[8]; /* "nf4", "none", or "" if unknown */
     enum rope_type rope;
     double factor; /* of the rope */
     int64_t original_position;

@@ -237,3 +237,20 @@ same_loss() { perl \
         model_name_or_path=ad
     [ ! -e x ]
 }
+
+@test "merge: an NF4 base is told where the adapter was not trained on it" {
+    make_base
+    lora q --quiet
+    lora plain --quiet model_name_or_path=base quantization=none
+    merge="merge --tokenizer tok -o out --adapter"
+    run --separate-stderr -0 $merge q --base base.nf4
+    [[ "$stderr" != *"whose rounding"* ]]
+    run --separate-stderr -0 $merge plain --base base
+    [[ "$stderr" != *"whose rounding"* ]]
+    run --separate-stderr -0 $merge plain --base base.nf4
+    [[ "$stderr" == *"merge: base.nf4: NF4, whose rounding the result keeps, but plain was trained on the unquantized weights: name these with --base"* ]]
+    # An adapter of another program does not say what it was trained on.
+    rm plain/longqlora.json
+    run --separate-stderr -0 $merge plain --base - < base.nf4
+    [[ "$stderr" == *"merge: standard input: NF4, whose rounding the result keeps: if plain was not trained on NF4 (QLoRA), name the unquantized weights with --base"* ]]
+}
