@@ -65,7 +65,7 @@ void die_by_signal(int signal_number)
 /* Handles SIGBUS: a mapped file has lost the bytes that were read. */
 static void end_by_loss(const void *address)
 {
-    static const char why[] = ": changed while it was read";
+    static const char why[] = ": changed while it was read: begin again";
     char text[LINE_BYTES / 2];
     const char *name = mapped_name(address);
     output_remove_pending();

@@ -124,7 +124,7 @@ int file_check_end(int fd, uint64_t size, const char *name, struct fail *why)
 {
     off_t at = size ? lseek(fd, 0, SEEK_CUR) : -1;
     if (at < 0 || (uint64_t)at >= size) return 0;
-    return fail_input(why, "%s: changed while it was read", name);
+    return fail_input(why, "%s: changed while it was read: begin again", name);
 }
 
 static FILE *stdio_of(int fd, const char *path, struct fail *why)

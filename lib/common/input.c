@@ -35,7 +35,7 @@ static int read_raw(struct input *in, struct fail *why)
         if (n < 0) return fail(why, "cannot read: %s", strerror(errno));
         struct fail changed;
         if (n == 0 && file_check_end(in->fd, in->size_of_file, in->name, &changed))
-            return fail_input(why, "changed while it was read");
+            return fail_input(why, "changed while it was read: begin again");
         in->raw_size += (size_t)n;
         in->consumed += (size_t)n;
         return n > 0;

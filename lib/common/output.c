@@ -35,7 +35,7 @@ static int check_target(const struct target *t, const char *path, struct fail *w
         return fail(why, "%.300s: a folder, and a file is written: name one", path);
     if (t->kind != TARGET_FILE) return 0;
     if (t->exists && faccessat(AT_FDCWD, t->path, W_OK, AT_EACCESS))
-        return fail(why, "%.300s: may not be written: %s", path, strerror(errno));
+        return fail(why, "%.300s: may not be written: %s: name another", path, strerror(errno));
     return target_check_replace(t, path, why);
 }
 
@@ -317,7 +317,7 @@ int output_directory(const char *path, struct fail *why)
     }
     struct stat st;
     if (!status && (stat(path, &st) || !S_ISDIR(st.st_mode)))
-        status = fail(why, "%s: not a directory", path);
+        status = fail(why, "%s: not a directory: name another", path);
     return status;
 }
 

@@ -79,7 +79,7 @@ int folder_check(const char *path, const struct folder_kind *kind, struct fail *
     if (find(&t, path, why) || target_check_above(&t, path, why)) return -1;
     if (!t.exists) return 0;
     if (faccessat(AT_FDCWD, t.path, R_OK | W_OK | X_OK, AT_EACCESS))
-        return fail(why, "%.200s: may not be written: %s", path, strerror(errno));
+        return fail(why, "%.200s: may not be written: %s: name another", path, strerror(errno));
     return check_contents(t.path, path, kind, why);
 }
 

@@ -231,7 +231,10 @@ static int make(struct temporary *t, const char *target, const struct stat *like
         int error = errno;
         temporary_done(t);
         if (error == EEXIST)
-            return fail(why, "%s: another process is writing it: %s is locked", target, t->path);
+            return fail(
+                why,
+                "%s: another process is writing it (%s is locked): wait for it, or name another",
+                target, t->path);
         return fail(why, "%s: cannot create: %s", target, strerror(error));
     }
     if (is_folder) t->fd = open(t->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

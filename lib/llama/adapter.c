@@ -271,9 +271,12 @@ int adapter_check_place(const char *place, struct fail *why)
     if (is_there(place, "config.json"))
         return fail(why,
                     "%s: a model, not an adapter: it has config.json and no "
-                    "adapter_config.json",
+                    "adapter_config.json: name the adapter's directory",
                     place);
-    return fail(why, "%s: no adapter_config.json in it: not an adapter's directory", place);
+    return fail(why,
+                "%s: no adapter_config.json in it, so it is no adapter's directory: name the one "
+                "that has it",
+                place);
 }
 
 /* Opens adapter_model.safetensors, or adapter_model.bin of older versions of PEFT. */

@@ -99,7 +99,8 @@ static char *read_whole(int fd, size_t bytes, const char *name, struct fail *why
         else if (errno != EINTR)
             break;
     if (got == bytes) return data;
-    fail(why, "%.300s: %s", name, n < 0 ? strerror(errno) : "changed while it was read");
+    fail(why, "%.300s: %s", name,
+         n < 0 ? strerror(errno) : "changed while it was read: begin again");
     free(data);
     return NULL;
 }

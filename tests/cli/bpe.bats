@@ -47,6 +47,6 @@ load helper
     [[ "$stderr" == \
         "tokenize: config.json: a model's config.json, where tokenizer.model or tokenizer.json is needed: name the folder that has one"* ]]
     run --separate-stderr -1 tokenize -m "$golden" docs.jsonl -o x
-    [[ "$stderr" == "tokenize: $golden: neither tokenizer.model nor tokenizer.json in it" ]]
+    [[ "$stderr" == "tokenize: $golden: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" ]]
     [ ! -e x ]
 }

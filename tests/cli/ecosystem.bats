@@ -97,7 +97,7 @@ tensors() { perl -MJSON::PP \
         bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
     [[ "$stderr" == \
-        *"bad: quantization_config: quant_method 'gptq' is not read here, only bitsandbytes" ]]
+        *"bad: quantization_config: quant_method 'gptq' is not read here, only bitsandbytes: take the unquantized model, and quantize that" ]]
     # A tensor too many: a bias that the config does not tell of.
     rm -rf bad
     cp -rL base bad

@@ -101,7 +101,7 @@ setup() {
     [ "$stderr" = \
         "generate: standard input: line 2: no string 'prompt', but 'text': jq -c '.prompt = .text' calls it so" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"id":1}'
-    [ "$stderr" = "generate: standard input: line 1: no string 'prompt'" ]
+    [ "$stderr" = "generate: standard input: line 1: no string 'prompt', which each line needs: {\"prompt\": \"…\"}" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":'
     [[ "$stderr" == "generate: standard input: line 1: "* ]]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< \

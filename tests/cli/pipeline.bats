@@ -182,7 +182,7 @@ same_loss() { perl \
     head -c 20000 "$(readlink -f base)/model.safetensors" > cut.safetensors
     mkdir cutdir && cp base/config.json cutdir && mv cut.safetensors cutdir/model.safetensors
     run --separate-stderr -3 quantize cutdir -o x
-    [[ "$stderr" == *"cutdir/model.safetensors: "*"(truncated?)" ]]
+    [[ "$stderr" == *"cutdir/model.safetensors: "*"(truncated? fetch it again)" ]]
     [ ! -e x ]
 }
 

@@ -213,7 +213,7 @@ data=$golden/ppl/tokens.bin
         -c 2 --protocol llamacpp
     refused 2 "--short-context is of --protocol longppl, not of sliding (see ppl --help)" -c 16 \
         --protocol sliding --short-context 4
-    refused 2 "--stride 17 leaves gaps between windows of --context 16 (see ppl --help)" -c 16 \
+    refused 2 "--stride 17 leaves gaps between windows of --context 16: a smaller one (see ppl --help)" -c 16 \
         --protocol huggingface --stride 17
     refused 2 "--source: bare numbers are one document, which names no source (see ppl --help)" \
         -c 16 --source a

@@ -281,7 +281,7 @@ ends_well() {
             LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/model.safetensors SHRINK_TO=$bytes \
                 $command > stdout 2> stderr || status=$?
             [ "$status" = 3 ] || { echo "$tool: $status"; cat stderr; false; }
-            [ "$(tail -n 1 stderr)" = "$tool: base/model.safetensors: changed while it was read" ]
+            [ "$(tail -n 1 stderr)" = "$tool: base/model.safetensors: changed while it was read: begin again" ]
             [ "$tool" = train ] || [ ! -e out ]
             nothing_left
             rm -rf out
@@ -300,7 +300,7 @@ ends_well() {
         file=$(grep -o 'long[^ ]*' <<< "$command")
         run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=$file \
             SHRINK_TO=300000 $command
-        [[ "${stderr_lines[-1]}" == "$tool: $file: "*"changed while it was read" ]]
+        [[ "${stderr_lines[-1]}" == "$tool: $file: "*"changed while it was read: begin again" ]]
         [ ! -e out ]
     done
     # While matrices are multiplied, by code that has no stack.
@@ -310,7 +310,7 @@ ends_well() {
         run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so \
             SHRINK=base/model.safetensors SHRINK_TO=8192 SHRINK_WHEN=memory: \
             ppl --model base --data docs.tok --context 16 -o out --device cpu --threads $threads
-        [ "${stderr_lines[-1]}" = "ppl: base/model.safetensors: changed while it was read" ]
+        [ "${stderr_lines[-1]}" = "ppl: base/model.safetensors: changed while it was read: begin again" ]
         [ ! -e out ]
     done
 }

@@ -69,8 +69,10 @@ int generator_encode(const struct generator *g, const char *text, size_t bytes, 
     ids->parses_special = g->parses_special;
     if (adds_bos && begin != UINT32_MAX && token_buffer_add(ids, &begin, 1, why)) return -1;
     if (tokenizer_encode(g->tokenizer, ids, text, bytes, why)) return -1;
-    return ids->count ? 0
-                      : fail_input(why, "the prompt is empty, and there is no BOS to begin with");
+    return ids->count
+               ? 0
+               : fail_input(
+                     why, "the prompt is empty, and there is no BOS to begin with: give it a word");
 }
 
 static int write_answer(struct generator *g, struct answer *a, struct fail *why)

@@ -41,7 +41,7 @@ static int refuse_lack(const json_t *line, struct fail *why)
                               names[i], names[i]);
     if (json_is_array(json_object_get(line, "prompt")))
         return fail_input(why, "'prompt' is a list: one text is needed, a line for each");
-    return fail_input(why, "no string 'prompt'");
+    return fail_input(why, "no string 'prompt', which each line needs: {\"prompt\": \"…\"}");
 }
 
 static int answer_object(struct generator *g, struct talk *t, bool adds_bos, json_t *line,

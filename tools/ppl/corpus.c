@@ -137,12 +137,16 @@ void corpus_check(struct corpus *c, const struct weights *w, const char *adapter
 void corpus_count_bytes(struct corpus *c, const struct tokenizer *t)
 {
     if (c->info.tokenizer[0] && strcmp(c->info.tokenizer, tokenizer_digest(t)) != 0)
-        die(STATUS_INPUT, "%s: made with tokenizer %s, the one to count bytes with is %s", c->name,
-            c->info.tokenizer, tokenizer_digest(t));
+        die(STATUS_INPUT,
+            "%s: made with tokenizer %s, the one to count bytes with is %s: --tokenizer names the "
+            "data's, --bytes says how many there are",
+            c->name, c->info.tokenizer, tokenizer_digest(t));
     for (int64_t i = 0; i < c->count; i++)
         if (c->ids[i] >= tokenizer_vocab(t))
-            die(STATUS_INPUT, "%s: token %lld is %u, the tokenizer's vocabulary %u", c->name,
-                (long long)i, c->ids[i], tokenizer_vocab(t));
+            die(STATUS_INPUT,
+                "%s: token %lld is %u, the tokenizer's vocabulary %u: --tokenizer names the "
+                "data's, --bytes says how many there are",
+                c->name, (long long)i, c->ids[i], tokenizer_vocab(t));
     for (int64_t i = 0, start = 0; i < c->documents; start = c->ends[i++]) {
         size_t bytes;
         char *text =

@@ -152,8 +152,9 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
         return NULL;
     }
     if (tokenizer_pieces(t) > l->config.vocab)
-        die(STATUS_INPUT, "%s: vocabulary %u, the model has %lld", path, tokenizer_pieces(t),
-            (long long)l->config.vocab);
+        die(STATUS_INPUT,
+            "%s: vocabulary %u, the model has %lld: --tokenizer names the model's own", path,
+            tokenizer_pieces(t), (long long)l->config.vocab);
     return t;
 }
 

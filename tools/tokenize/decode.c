@@ -69,7 +69,9 @@ int decode_stream(const struct tokenizer *t, const char *path, enum view from, b
     if (tokens_reader(&r, path, from, &info, why)) return -1;
     int status = 0, got = 0;
     if (info.tokenizer[0] && strcmp(info.tokenizer, tokenizer_digest(t)) != 0)
-        status = fail_input(why, "%s: made with tokenizer %s, the model given is %s",
+        status = fail_input(why,
+                            "%s: made with tokenizer %s, the model given is %s: --model names the "
+                            "one it was made with",
                             reader_name(r), info.tokenizer, tokenizer_digest(t));
     while (!status && (got = tokens_read(r, &info, &d, why)) > 0)
         status = put_document(t, &d, as_text, out, why);

@@ -69,7 +69,8 @@ int trainer_open_base(struct trainer *t, struct fail *why)
     if (!t->samples) return 0;
     if (rows_check(t->samples, &t->info, t->config.vocab, why)) return -1;
     if (!own_tokenizer_fits(t->info.text.tokenizer, &t->weights, r->adapter))
-        return fail_input(why, "%s: tokenizer %s, the model has %s", reader_name(t->samples),
-                          t->info.text.tokenizer, t->weights.tokenizer);
+        return fail_input(
+            why, "%s: tokenizer %s, the model has %s: tokenize the text with the model's own",
+            reader_name(t->samples), t->info.text.tokenizer, t->weights.tokenizer);
     return 0;
 }

@@ -34,8 +34,8 @@ static int read_flag(struct recipe *r, const char *key, bool *value, bool own, s
 {
     if (leaves_open(r, key)) *value = own;
     if (*value == own) return 0;
-    return fail_usage(why, "%s: %s, but the adapter has %s", key, *value ? "true" : "false",
-                      own ? "them" : "none");
+    return fail_usage(why, "%s: %s, but the adapter has %s: leave the key out", key,
+                      *value ? "true" : "false", own ? "them" : "none");
 }
 
 static int read_targets(struct recipe *r, const struct adapter *a, struct fail *why)
@@ -53,7 +53,8 @@ static int read_targets(struct recipe *r, const struct adapter *a, struct fail *
     }
     if (recipe_targets(r, &parts, why)) return -1;
     if (parts == a->targets) return 0;
-    return fail_usage(why, "target_modules: %s, but the adapter has %s", r->target_modules, list);
+    return fail_usage(why, "target_modules: %s, but the adapter has %s: leave the key out",
+                      r->target_modules, list);
 }
 
 uint32_t recipe_modules_to_save(const struct recipe *r)
@@ -93,11 +94,12 @@ int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *w
     if (leaves_open(r, "lora_rank")) r->lora_rank = a->rank;
     if (leaves_open(r, "lora_alpha")) r->lora_alpha = a->alpha;
     if (r->lora_rank != a->rank)
-        return fail_usage(why, "lora_rank: %lld, but the adapter has %lld", (long long)r->lora_rank,
-                          (long long)a->rank);
+        return fail_usage(why, "lora_rank: %lld, but the adapter has %lld: leave the key out",
+                          (long long)r->lora_rank, (long long)a->rank);
     /* Older programs rounded the alpha of rank-stabilized adapters in --print-config. */
     if (fabs(r->lora_alpha - a->alpha) > 1e-9 * a->alpha)
-        return fail_usage(why, "lora_alpha: %g, but the adapter has %g", r->lora_alpha, a->alpha);
+        return fail_usage(why, "lora_alpha: %g, but the adapter has %g: leave the key out",
+                          r->lora_alpha, a->alpha);
     r->lora_alpha = a->alpha;
     if (read_embedding(r, a, why) || read_flag(r, "train_norm", &r->train_norm, norms, why))
         return -1;

@@ -12,7 +12,7 @@ int rows_check(struct reader *samples, const struct sample_info *info, int64_t r
             if (sample.ids[n] >= rows)
                 status = fail_input(why,
                                     "%s: vocabulary %llu, the model has %lld, and sample %llu has "
-                                    "token %u",
+                                    "token %u: tokenize the text with the model's own tokenizer",
                                     reader_name(samples), (unsigned long long)info->text.vocab_size,
                                     (long long)rows, (unsigned long long)i, sample.ids[n]);
     }

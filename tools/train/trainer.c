@@ -86,7 +86,9 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
     const struct recipe *r = t->recipe;
     int64_t context = r->context ? r->context : (int64_t)t->info.context;
     if ((int64_t)t->info.context > context)
-        return fail_input(why, "%s: samples of up to %llu tokens, max_seq_length is %lld",
+        return fail_input(why,
+                          "%s: samples of up to %llu tokens, max_seq_length is %lld: raise it, or "
+                          "pack them to that --context",
                           reader_name(t->samples), (unsigned long long)t->info.context,
                           (long long)context);
     if (r->original_context) t->config.original_position = r->original_context;
@@ -174,12 +176,15 @@ static int open_evaluation(struct trainer *t, struct fail *why)
     if (!path) return 0;
     if (index_samples(t, path, &t->evaluation, &t->eval_info, why)) return -1;
     if (strcmp(t->eval_info.text.tokenizer, t->info.text.tokenizer) != 0)
-        return fail_input(why, "%s: tokenizer %s, the training samples have %s", path,
-                          t->eval_info.text.tokenizer, t->info.text.tokenizer);
+        return fail_input(why, "%s: tokenizer %s, the training samples have %s: make both with one",
+                          path, t->eval_info.text.tokenizer, t->info.text.tokenizer);
     if (rows_check(t->evaluation, &t->eval_info, t->config.vocab, why)) return -1;
     if ((int64_t)t->eval_info.context > t->setup.positions)
-        return fail_input(why, "%s: samples of up to %llu tokens, max_seq_length is %lld", path,
-                          (unsigned long long)t->eval_info.context, (long long)t->setup.positions);
+        return fail_input(why,
+                          "%s: samples of up to %llu tokens, max_seq_length is %lld: raise it, or "
+                          "pack them to that --context",
+                          path, (unsigned long long)t->eval_info.context,
+                          (long long)t->setup.positions);
     return check_targets(t, why);
 }
 
