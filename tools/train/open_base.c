@@ -30,8 +30,8 @@ int trainer_use_adapter(struct trainer *t, struct fail *why)
 int trainer_open_base(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
-    bool is_auto = !strcmp(r->quantization, "auto");
-    bool wants_nf4 = is_auto ? trainer_is_lora(t) : !strcmp(r->quantization, "nf4");
+    bool wants_nf4 = r->quantization == QUANTIZATION_NF4 ||
+                     (r->quantization == QUANTIZATION_AUTO && trainer_is_lora(t));
     if (t->plan_only && !r->from_scratch) {
         if (weights_outline(&t->weights, r->model, wants_nf4, why) ||
             config_copy(&t->config, &t->weights.config, why))
@@ -54,7 +54,7 @@ int trainer_open_base(struct trainer *t, struct fail *why)
     if (config_check_training(&t->config, why)) return fail_in(why, r->model);
     bool is_nf4 = t->weights.is_quantized;
     if (wants_nf4 && !is_nf4) return refuse_unquantized(r->model, why);
-    if (!strcmp(r->quantization, "none") && is_nf4)
+    if (r->quantization == QUANTIZATION_NONE && is_nf4)
         return fail_usage(why, "%s is quantized, the recipe says quantization: none", r->model);
     if (is_nf4 && !trainer_is_lora(t))
         return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
