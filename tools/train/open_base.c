@@ -1,7 +1,6 @@
 /* Opens the base that a run begins with, and the adapter that is trained further on it. */
 #include "lib/common/program.h"
 #include "lib/llama/model_place.h"
-#include "lib/llama/own_tokenizer.h"
 #include "tools/train/rows.h"
 #include "tools/train/trainer.h"
 
@@ -60,9 +59,5 @@ int trainer_open_base(struct trainer *t, struct fail *why)
         return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
     if (trainer_use_adapter(t, why)) return -1;
     if (!t->samples) return 0;
-    if (rows_check(t->samples, &t->info, t->config.vocab, why)) return -1;
-    if (!own_tokenizer_fits(t->info.text.tokenizer, &t->weights, r->adapter))
-        return fail_input(why, "%s: tokenizer %s, the model has %s", reader_name(t->samples),
-                          t->info.text.tokenizer, t->weights.tokenizer);
-    return 0;
+    return rows_check(t->samples, &t->info, &t->weights, t->config.vocab, r->adapter, why);
 }

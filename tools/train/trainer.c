@@ -8,6 +8,7 @@
 #include "lib/common/output.h"
 #include "lib/common/program.h"
 #include "lib/common/rng.h"
+#include "lib/common/vocabulary.h"
 
 #include <math.h>
 
@@ -171,12 +172,16 @@ static int check_targets(const struct trainer *t, struct fail *why)
 static int open_evaluation(struct trainer *t, struct fail *why)
 {
     const char *path = t->recipe->eval_file;
+    const struct vocabulary own = { .tokenizer = t->eval_info.text.tokenizer };
+    const struct vocabulary training = { .name = "the training samples",
+                                         .tokenizer = t->info.text.tokenizer };
     if (!path) return 0;
     if (index_samples(t, path, &t->evaluation, &t->eval_info, why)) return -1;
-    if (strcmp(t->eval_info.text.tokenizer, t->info.text.tokenizer) != 0)
-        return fail_input(why, "%s: tokenizer %s, the training samples have %s", path,
-                          t->eval_info.text.tokenizer, t->info.text.tokenizer);
-    if (rows_check(t->evaluation, &t->eval_info, t->config.vocab, why)) return -1;
+    if (vocabulary_check(&own, &training, "both are made with the same tokenizer", why))
+        return fail_in(why, path);
+    if (rows_check(t->evaluation, &t->eval_info, &t->weights, t->config.vocab, t->recipe->adapter,
+                   why))
+        return -1;
     if ((int64_t)t->eval_info.context > t->setup.positions)
         return fail_input(why, "%s: samples of up to %llu tokens, max_seq_length is %lld", path,
                           (unsigned long long)t->eval_info.context, (long long)t->setup.positions);
