@@ -49,7 +49,7 @@ struct model_setup {
      * targets and modules_to_save, and the caller loads their values with adapter_load. NULL: a new
      * adapter. Borrowed until the model is open. */
     const struct adapted *each;
-    /* How many of the last layers keep their activations. The backward recomputes those of the
+    /* How many of the last layers store their activations. The backward recomputes those of the
      * other layers. STORES_ALL: every layer. */
     int64_t stored_layers;
     int64_t stored_attention; /* how many of the layers before those keep the output of attention */

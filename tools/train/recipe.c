@@ -29,7 +29,7 @@ static const char loss_scale_text[] =
     "first factor of the loss, halved when gradients overflow, doubled after 2000 good updates; "
     "0: 65536 in f16, none else";
 static const char gradient_checkpointing_text[] =
-    "compute layers again in the backward instead of keeping their activations; auto: those that "
+    "compute layers again in the backward instead of storing their activations; auto: those that "
     "the memory has no room for";
 static const char offload_activations_text[] =
     "on a GPU layers' inputs, and attention's outputs if there is room, wait for the backward in "
