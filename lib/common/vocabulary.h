@@ -6,7 +6,7 @@
  *     struct vocabulary tokens = { .tokenizer = info.tokenizer, .ids = ids, .count = n };
  *     struct vocabulary model = { .name = "the model", .tokenizer = digest, .size = rows };
  *     if (vocabulary_check(&tokens, &model, "tokenize the text again", why))
- *         return fail_in(why, path);
+ *         status = fail_in(why, path);
  */
 #ifndef LONGQLORA_VOCABULARY_H
 #define LONGQLORA_VOCABULARY_H
