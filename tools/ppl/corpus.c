@@ -125,7 +125,8 @@ void corpus_count_bytes(struct corpus *c, const struct tokenizer *t, const char 
     const struct vocabulary own = { .name = name,
                                     .tokenizer = tokenizer_digest(t),
                                     .size = tokenizer_vocab(t) };
-    if (vocabulary_check(&tokens, &own, "--tokenizer names the one that made the tokens", &why))
+    if (vocabulary_check(&tokens, &own,
+                         "--tokenizer names the data's, --bytes says how many there are", &why))
         or_die(fail_in(&why, c->name), &why);
     for (int64_t i = 0, start = 0; i < c->documents; start = c->ends[i++]) {
         size_t bytes;
