@@ -1,6 +1,7 @@
 #include "lib/llama/adapter.h"
 
 #include "lib/common/file.h"
+#include "lib/common/vocabulary.h"
 #include "lib/llama/adapter_fields.h"
 #include "lib/llama/adapter_rules.h"
 #include "lib/llama/checkpoint_number.h"
@@ -382,10 +383,10 @@ int adapter_check_base(const struct adapter *a, const char *base, const char *mo
 int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, const char *model,
                             struct fail *why)
 {
-    if (!a->knows_base || !a->tokenizer[0] || !tokenizer[0] || !strcmp(a->tokenizer, tokenizer))
-        return 0;
-    return fail_input(why,
-                      "trained on the base %s with the tokenizer of digest %s, that of %s is %s: "
-                      "take that base",
-                      a->base_name ? a->base_name : "?", a->tokenizer, model, tokenizer);
+    const struct vocabulary own = { .tokenizer = a->tokenizer };
+    const struct vocabulary base = { .name = model, .tokenizer = tokenizer };
+    char advice[300];
+    snprintf(advice, sizeof advice, "trained on the base %.200s: take that base",
+             a->base_name ? a->base_name : "?");
+    return a->knows_base ? vocabulary_check(&own, &base, advice, why) : 0;
 }

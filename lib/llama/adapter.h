@@ -7,7 +7,7 @@
  *
  *     struct adapter a;
  *     struct fit fit;
- *     if (adapter_open(&a, "adapter/", why)) return -1;           what the files say
+ *     if (adapter_open(&a, directory, why)) return -1;            what the files say
  *     status = adapter_fit(&a, &config, &fit, why);               what it does to that base
  *     ... fit.each[i] is for tensor i of tensors_list(&config) ...
  *     fit_release(&fit);

@@ -153,8 +153,8 @@ static int read_nested(const struct model_files *files, const struct tensor *t, 
 {
     int64_t n = t->rows * t->cols;
     const void *absmax, *absmax_scale, *map;
-    if (read_part(files, t, BNB_ABSMAX, DTYPE_U8, (n + NF4_BLOCK - 1) / NF4_BLOCK, &absmax, why) ||
-        read_part(files, t, BNB_NESTED_ABSMAX, DTYPE_F32, NF4_SCALES(n, true), &absmax_scale,
+    if (read_part(files, t, BNB_ABSMAX, DTYPE_U8, nf4_block_count(n), &absmax, why) ||
+        read_part(files, t, BNB_NESTED_ABSMAX, DTYPE_F32, nf4_nested_block_count(n), &absmax_scale,
                   why) ||
         read_part(files, t, BNB_NESTED_MAP, DTYPE_F32,
                   sizeof nf4_absmax_value / sizeof *nf4_absmax_value, &map, why))
@@ -172,12 +172,12 @@ int bnb_read(const struct model_files *files, const struct tensor *t, struct wei
     bool is_nested = false;
     *w = (struct weight){ .type = DTYPE_NF4 };
     if (read_state(files, t, &is_nested, &w->offset, why) ||
-        read_part(files, t, BNB_CODES, DTYPE_U8, (n + 1) / 2, &w->data, why) ||
+        read_part(files, t, BNB_CODES, DTYPE_U8, nf4_code_bytes(n), &w->data, why) ||
         read_part(files, t, BNB_MAP, DTYPE_F32, 16, &map, why) ||
         check_map(map, nf4_value, sizeof nf4_value, t, "quant_map", why))
         return -1;
     if (is_nested) return read_nested(files, t, w, why);
-    if (read_part(files, t, BNB_ABSMAX, DTYPE_F32, NF4_SCALES(n, false), &absmax, why)) return -1;
+    if (read_part(files, t, BNB_ABSMAX, DTYPE_F32, nf4_block_count(n), &absmax, why)) return -1;
     w->absmax_scale = absmax;
     return 0;
 }
@@ -189,8 +189,12 @@ struct tensor_header bnb_header(const struct tensor *t, enum bnb_tensor part, ch
 {
     int64_t n = t->rows * t->cols;
     const int64_t counts[BNB_TENSORS] = {
-        (n + 1) / 2,    (n + NF4_BLOCK - 1) / NF4_BLOCK, (n + NF4_NESTED - 1) / NF4_NESTED, 256, 16,
-        BNB_STATE_BYTES
+        [BNB_CODES] = nf4_code_bytes(n),
+        [BNB_ABSMAX] = nf4_block_count(n),
+        [BNB_NESTED_ABSMAX] = nf4_nested_block_count(n),
+        [BNB_NESTED_MAP] = sizeof nf4_absmax_value / sizeof *nf4_absmax_value,
+        [BNB_MAP] = sizeof nf4_value / sizeof *nf4_value,
+        [BNB_STATE] = BNB_STATE_BYTES,
     };
     bool is_float = part == BNB_NESTED_ABSMAX || part == BNB_NESTED_MAP || part == BNB_MAP;
     snprintf(name, name_size, "%s%s", t->name, suffixes[part]);

@@ -1,6 +1,7 @@
 /* raw_tokens.c - reads files of bare token ids: little-endian numbers and nothing else. LongLoRA's
  * evaluation uses this format. */
 #include "lib/common/file.h"
+#include "lib/common/vocabulary.h"
 #include "lib/stream/tokens.h"
 
 #include <errno.h>
@@ -55,11 +56,10 @@ static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t
     for (size_t i = 0; i < t->count; i++) {
         ids[i] = 0;
         memcpy(&ids[i], data + i * width, width);
-        if (ids[i] >= vocab)
-            return fail_input(why, "token %zu is %u, vocabulary %llu (of --from %s?)", i, ids[i],
-                              (unsigned long long)vocab, width == 2 ? "u32" : "u16");
     }
-    return 0;
+    const struct vocabulary tokens = { .ids = ids, .count = t->count };
+    const struct vocabulary own = { .name = "the tokenizer", .size = vocab };
+    return vocabulary_check(&tokens, &own, width == 2 ? "--from u32?" : "--from u16?", why);
 }
 
 int tokens_read_raw(const char *path, enum view view, uint64_t most, uint64_t vocab,

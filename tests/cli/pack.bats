@@ -100,6 +100,13 @@ load helper
     printf '\x01' > odd.bin
     run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model odd.bin -o none
     [ "$stderr" = "pack: odd.bin: 1 bytes are no whole number of tokens of 2 bytes: of another --from, or cut" ]
+    printf '\x01\0\x90\x01\x01\0\x01\0\x01\0\x01\0' > beyond.bin
+    run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model beyond.bin -o none
+    [ "$stderr" = \
+        "pack: beyond.bin: token 1 is 400, the vocabulary of the tokenizer is 400: --from u32?" ]
+    run --separate-stderr -3 ppl --model base --from u16 --data beyond.bin --context 2
+    [ "$stderr" = \
+        "ppl: beyond.bin: token 1 is 400, the vocabulary of the model is 400: --from u32?" ]
     ppl --model base --from u16 --data docs.bin --context 16 --max-tokens 512 --to json --quiet \
         -o bare.json
     ppl --model base --data docs.tok --context 16 --max-tokens 512 --to json --quiet -o tok.json

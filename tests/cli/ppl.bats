@@ -51,7 +51,7 @@ data=$golden/ppl/tokens.bin
         --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > \
         /dev/null 2>&1
     run --separate-stderr -3 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer other.model
-    [[ "$stderr" == *"the one to count bytes with is "* ]]
+    [[ "$stderr" == *"docs.tok: tokenizer "*", that of other.model is "*": --tokenizer names the data's, --bytes says how many there are" ]]
     run --separate-stderr -1 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer nowhere
 }
 

@@ -4,6 +4,7 @@
 #include "lib/common/file.h"
 #include "lib/common/mapped.h"
 #include "lib/common/message.h"
+#include "lib/common/vocabulary.h"
 
 #include <unistd.h>
 
@@ -117,15 +118,14 @@ int generator_fits(int64_t count, int64_t context, struct fail *why)
 int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,
                      struct fail *why)
 {
+    const struct vocabulary tokens = { .ids = prompt, .count = (size_t)count };
+    const struct vocabulary model = { .name = "the model", .size = (uint64_t)g->rows };
     struct session *s = &g->session;
     double start = progress_clock();
     a->count = a->steps = 0;
-    for (int64_t i = 0; i < count; i++)
-        if (prompt[i] >= g->rows)
-            return fail_input(why,
-                              "token %u of the prompt is beyond the model's %lld rows: a tokenizer "
-                              "with tokens that this model was never given",
-                              prompt[i], (long long)g->rows);
+    if (vocabulary_check(&tokens, &model,
+                         "the tokenizer has tokens that this model was never given", why))
+        return fail_in(why, "the prompt");
     if (generator_fits(count, s->context, why) || session_read(s, prompt, count, why) < 0)
         return -1;
     double middle = progress_clock();

@@ -7,6 +7,7 @@
 #include "lib/common/input.h"
 #include "lib/common/mapped.h"
 #include "lib/common/message.h"
+#include "lib/common/vocabulary.h"
 #include "tools/generate/template_choice.h"
 
 #include <errno.h>
@@ -79,22 +80,21 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
     const char *remark = tokenizer_remark(t, !o->no_bos && !o->chat);
     if (remark) warn("%s", remark);
     if (is_adapters) note("tokenizer: the adapter's own, %s", path);
-    if (!is_adapters && l->weights.tokenizer[0] &&
-        strcmp(l->weights.tokenizer, tokenizer_digest(t)) != 0)
-        die(STATUS_INPUT,
-            "%s: another tokenizer (digest %s) than the one of %s (digest %s): --tokenizer names "
-            "the directory of the model that the weights were made of",
-            path, tokenizer_digest(t), file_shown(o->loaded.model), l->weights.tokenizer);
-    if (tokenizer_pieces(t) > vocab)
-        die(STATUS_INPUT,
-            "%s: vocabulary %u, that of %s is %lld: --tokenizer names the model's own", path,
-            tokenizer_pieces(t), file_shown(o->loaded.model), vocab);
+    const struct vocabulary own = { .tokenizer = is_adapters ? NULL : tokenizer_digest(t),
+                                    .size = tokenizer_pieces(t) };
+    const struct vocabulary model = { file_shown(o->loaded.model), l->weights.tokenizer,
+                                      (uint64_t)vocab, NULL, 0 };
+    if (vocabulary_check(&own, &model,
+                         "--tokenizer names the directory of the model that the weights were made "
+                         "of",
+                         &why))
+        or_die(fail_in(&why, path), &why);
     if (tokenizer_vocab(t) > vocab)
         note("%s: added tokens from %lld on are beyond the model's rows, and refused in a prompt",
              path, vocab);
     if (tokenizer_vocab(t) < vocab)
-        warn("%s: vocabulary %u, the model has %lld: the rest is never taken", path,
-             tokenizer_vocab(t), vocab);
+        warn("%s: vocabulary %u, that of %s is %lld: the rest is never taken", path,
+             tokenizer_vocab(t), o->loaded.model, vocab);
     return t;
 }
 

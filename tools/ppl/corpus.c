@@ -101,52 +101,42 @@ struct corpus corpus_read(const char *path, enum view view, const char *source, 
     return c;
 }
 
-static void check_raw(struct corpus *c, const struct weights *w)
+/* The tokens as they are checked. */
+static struct vocabulary tokens_of(const struct corpus *c)
 {
+    return (struct vocabulary){ .tokenizer = c->info.tokenizer,
+                                .ids = c->ids,
+                                .count = (size_t)c->count };
+}
+
+static int check_raw(struct corpus *c, const struct weights *w)
+{
+    const struct vocabulary tokens = tokens_of(c);
+    const struct vocabulary model = { .name = "the model", .size = (uint64_t)w->config.vocab };
     int64_t bos = 1;
     or_die(json_get_count(w->config.json, "bos_token_id", w->config.vocab - 1, &bos, &why), &why);
     c->info.bos = (uint64_t)bos;
-    for (int64_t i = 0; i < c->count; i++)
-        if (c->ids[i] >= w->config.vocab)
-            die(STATUS_INPUT, "%s: token %lld is %u, the model's vocabulary %lld (of --from %s?)",
-                c->name, (long long)i, c->ids[i], (long long)w->config.vocab,
-                c->view == VIEW_U16 ? "u32" : "u16");
+    return vocabulary_check(&tokens, &model, c->view == VIEW_U16 ? "--from u32?" : "--from u16?",
+                            &why);
 }
 
 void corpus_check(struct corpus *c, const struct weights *w, const char *adapter)
 {
-    if (is_raw(c)) {
-        check_raw(c, w);
-        return;
-    }
-    /* The vocabulary may be smaller than the model's embedding. If it is larger, the ids themselves
-     * are checked. */
-    for (int64_t i = 0; i < c->count && (int64_t)c->info.vocab_size > w->config.vocab; i++)
-        if (c->ids[i] >= w->config.vocab)
-            die(STATUS_INPUT,
-                "%s: made with a vocabulary of %llu, the model has %lld, and token %lld is %u: "
-                "tokenize the text with the model's own tokenizer",
-                c->name, (unsigned long long)c->info.vocab_size, (long long)w->config.vocab,
-                (long long)i, c->ids[i]);
-    if (!own_tokenizer_fits(c->info.tokenizer, w, adapter))
-        die(STATUS_INPUT,
-            "%s: made with tokenizer %s, the model's is %s: tokenize the text with the model's own",
-            c->name, c->info.tokenizer, w->tokenizer);
+    const struct vocabulary tokens = tokens_of(c);
+    int status = is_raw(c) ? check_raw(c, w)
+                           : own_tokenizer_check(&tokens, w, w->config.vocab, adapter, &why);
+    or_die(status ? fail_in(&why, c->name) : 0, &why);
 }
 
-void corpus_count_bytes(struct corpus *c, const struct tokenizer *t)
+void corpus_count_bytes(struct corpus *c, const struct tokenizer *t, const char *name)
 {
-    if (c->info.tokenizer[0] && strcmp(c->info.tokenizer, tokenizer_digest(t)) != 0)
-        die(STATUS_INPUT,
-            "%s: made with tokenizer %s, the one to count bytes with is %s: --tokenizer names the "
-            "data's, --bytes says how many there are",
-            c->name, c->info.tokenizer, tokenizer_digest(t));
-    for (int64_t i = 0; i < c->count; i++)
-        if (c->ids[i] >= tokenizer_vocab(t))
-            die(STATUS_INPUT,
-                "%s: token %lld is %u, the tokenizer's vocabulary %u: --tokenizer names the "
-                "data's, --bytes says how many there are",
-                c->name, (long long)i, c->ids[i], tokenizer_vocab(t));
+    const struct vocabulary tokens = tokens_of(c);
+    const struct vocabulary own = { .name = name,
+                                    .tokenizer = tokenizer_digest(t),
+                                    .size = tokenizer_vocab(t) };
+    if (vocabulary_check(&tokens, &own,
+                         "--tokenizer names the data's, --bytes says how many there are", &why))
+        or_die(fail_in(&why, c->name), &why);
     for (int64_t i = 0, start = 0; i < c->documents; start = c->ends[i++]) {
         size_t bytes;
         char *text =

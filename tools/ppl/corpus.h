@@ -28,8 +28,9 @@ struct corpus corpus_read(const char *path, enum view view, const char *source, 
 /* Dies if the tokens do not fit the model's vocabulary and tokenizer, or the tokenizer that the
  * adapter (its directory, or NULL) has. Sets BOS from the model if the data are bare numbers. */
 void corpus_check(struct corpus *c, const struct weights *model, const char *adapter);
-/* Decodes the tokens to count the bytes of the text. Dies if they are of another tokenizer. */
-void corpus_count_bytes(struct corpus *c, const struct tokenizer *tokenizer);
+/* Decodes the tokens to count the bytes of the text. Dies if they are of another tokenizer. name:
+ * where that tokenizer is from. */
+void corpus_count_bytes(struct corpus *c, const struct tokenizer *tokenizer, const char *name);
 void corpus_release(struct corpus *c);
 
 #endif

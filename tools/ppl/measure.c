@@ -5,6 +5,7 @@
 #include "lib/common/file.h"
 #include "lib/common/mapped.h"
 #include "lib/common/output.h"
+#include "lib/llama/own_tokenizer.h"
 #include "tools/ppl/corpus.h"
 #include "tools/ppl/report.h"
 
@@ -123,16 +124,6 @@ static void write_report(const struct measure_options *o, const struct report *r
     die_fail(&why);
 }
 
-/* True if the tokenizer beside the adapter has this digest. */
-static bool is_adapters(const struct measure_options *o, const char *digest, char *path,
-                        size_t size)
-{
-    char own[STREAM_DIGEST_TEXT];
-    const char *adapter = o->loaded.adapter;
-    return adapter && weights_are_directory(adapter) && tokenizer_locate(adapter, path, size) &&
-           !digest_file(path, own, &why) && !strcmp(own, digest);
-}
-
 /* Opens the tokenizer that was named, or that of the adapter or the model. NULL if --bytes gives
  * the number of bytes or there is no tokenizer. */
 static struct tokenizer *open_tokenizer(const struct measure_options *o, const struct loaded *l,
@@ -141,7 +132,7 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
     struct tokenizer *t;
     char path[4096];
     const char *place = o->tokenizer ? o->tokenizer : o->loaded.model;
-    bool is_own = !o->tokenizer && is_adapters(o, digest, path, sizeof path);
+    bool is_own = !o->tokenizer && own_tokenizer_is(o->loaded.adapter, digest, path, sizeof path);
     bool is_there = is_own || tokenizer_locate(place, path, sizeof path);
     if (o->bytes || (!o->tokenizer && !is_own && (!is_there || !weights_are_directory(place))))
         return NULL;
@@ -151,10 +142,10 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
         note("no bits per byte (--bytes, or --tokenizer): %s", why.text);
         return NULL;
     }
-    if (tokenizer_pieces(t) > l->config.vocab)
-        die(STATUS_INPUT,
-            "%s: vocabulary %u, the model has %lld: --tokenizer names the model's own", path,
-            tokenizer_pieces(t), (long long)l->config.vocab);
+    const struct vocabulary pieces = { .size = tokenizer_pieces(t) };
+    const struct vocabulary model = { .name = "the model", .size = (uint64_t)l->config.vocab };
+    if (vocabulary_check(&pieces, &model, "--tokenizer names the model's own", &why))
+        or_die(fail_in(&why, path), &why);
     return t;
 }
 
@@ -303,7 +294,8 @@ static void open_base(const struct measure_options *o, struct measurement *m, st
         warn("%s: %s", file_shown(o->loaded.model), remark);
     struct tokenizer *tokenizer = open_tokenizer(o, l, m->corpus.info.tokenizer);
     corpus_check(&m->corpus, &l->weights, o->loaded.adapter);
-    if (tokenizer) corpus_count_bytes(&m->corpus, tokenizer);
+    if (tokenizer)
+        corpus_count_bytes(&m->corpus, tokenizer, o->tokenizer ? o->tokenizer : "the model");
     tokenizer_close(tokenizer);
     m->protocol.bos = (uint32_t)m->corpus.info.bos;
 }

@@ -2,7 +2,6 @@
 #include "lib/common/file.h"
 #include "lib/common/program.h"
 #include "lib/llama/model_place.h"
-#include "lib/llama/own_tokenizer.h"
 #include "tools/train/rows.h"
 #include "tools/train/trainer.h"
 
@@ -31,8 +30,8 @@ int trainer_use_adapter(struct trainer *t, struct fail *why)
 int trainer_open_base(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
-    bool is_auto = !strcmp(r->quantization, "auto");
-    bool wants_nf4 = is_auto ? trainer_is_lora(t) : !strcmp(r->quantization, "nf4");
+    bool wants_nf4 = r->quantization == QUANTIZATION_NF4 ||
+                     (r->quantization == QUANTIZATION_AUTO && trainer_is_lora(t));
     if (t->plan_only && !r->from_scratch) {
         if (weights_outline(&t->weights, r->model, wants_nf4, why) ||
             config_copy(&t->config, &t->weights.config, why))
@@ -55,7 +54,7 @@ int trainer_open_base(struct trainer *t, struct fail *why)
     if (config_check_training(&t->config, why)) return fail_in(why, file_shown(r->model));
     bool is_nf4 = t->weights.is_quantized;
     if (wants_nf4 && !is_nf4) return refuse_unquantized(r->model, why);
-    if (!strcmp(r->quantization, "none") && is_nf4)
+    if (r->quantization == QUANTIZATION_NONE && is_nf4)
         return fail_usage(why,
                           "%s is quantized, the recipe says quantization: none: say nf4, or name "
                           "the unquantized base",
@@ -67,10 +66,5 @@ int trainer_open_base(struct trainer *t, struct fail *why)
             file_shown(r->model));
     if (trainer_use_adapter(t, why)) return -1;
     if (!t->samples) return 0;
-    if (rows_check(t->samples, &t->info, t->config.vocab, why)) return -1;
-    if (!own_tokenizer_fits(t->info.text.tokenizer, &t->weights, r->adapter))
-        return fail_input(
-            why, "%s: tokenizer %s, the model has %s: tokenize the text with the model's own",
-            reader_name(t->samples), t->info.text.tokenizer, t->weights.tokenizer);
-    return 0;
+    return rows_check(t->samples, &t->info, &t->weights, t->config.vocab, r->adapter, why);
 }

@@ -60,8 +60,8 @@ static int read_targets(struct recipe *r, const struct adapter *a, struct fail *
 uint32_t recipe_modules_to_save(const struct recipe *r)
 {
     uint32_t modules_to_save = r->train_norm ? parts_of_role(ROLE_NORM) : 0;
-    if (strcmp(r->train_embedding, "false") != 0) modules_to_save |= parts_of_role(ROLE_EMBEDDING);
-    if (!strcmp(r->train_embedding, "true")) modules_to_save |= parts_of_role(ROLE_HEAD);
+    if (r->train_embedding != EMBEDDING_FROZEN) modules_to_save |= parts_of_role(ROLE_EMBEDDING);
+    if (r->train_embedding == EMBEDDING_AND_HEAD) modules_to_save |= parts_of_role(ROLE_HEAD);
     return modules_to_save;
 }
 
@@ -69,18 +69,21 @@ static int read_embedding(struct recipe *r, const struct adapter *a, struct fail
 {
     bool embedding = a->modules_to_save & parts_of_role(ROLE_EMBEDDING);
     bool head = a->modules_to_save & parts_of_role(ROLE_HEAD);
-    const char *own = embedding && head ? "true" : embedding ? "embedding" : "false";
+    enum embedding own = !embedding ? EMBEDDING_FROZEN
+                         : head     ? EMBEDDING_AND_HEAD
+                                    : EMBEDDING_ALONE;
     bool is_old = a->knows_base && a->head == HEAD_TIED_OLD;
-    const char *given = r->train_embedding;
+    enum embedding given = r->train_embedding;
     if (head && !embedding)
         return fail_usage(why, "%s: of its modules_to_save the head alone is not trained here",
                           r->adapter);
     /* To the older program that made the adapter, true meant the embedding without the head. */
-    bool is_same = !strcmp(given, own) || (is_old && embedding && !strcmp(given, "true"));
+    bool is_same = given == own || (is_old && embedding && given == EMBEDDING_AND_HEAD);
     if (!leaves_open(r, "train_embedding") && !is_same)
-        return fail_usage(
-            why, "train_embedding: %s, but the adapter has %s: train_embedding: %s", given,
-            embedding ? head ? "embedding and head" : "the embedding alone" : "none", own);
+        return fail_usage(why, "train_embedding: %s, but the adapter has %s: train_embedding: %s",
+                          recipe_embeddings[given],
+                          embedding ? head ? "embedding and head" : "the embedding alone" : "none",
+                          recipe_embeddings[own]);
     r->train_embedding = own;
     return 0;
 }
