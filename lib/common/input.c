@@ -1,5 +1,6 @@
 #include "lib/common/input.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/decompressor.h"
 #include "lib/common/file.h"
 
@@ -76,10 +77,9 @@ static int grow(struct input *in, struct fail *why)
     }
     size_t more = in->capacity < 2 * PIECE ? 4 * PIECE : 2 * in->capacity;
     if (more > in->most + 2 * PIECE) more = in->most + 2 * PIECE;
-    char *grown = realloc(in->text, more + 1);
-    if (!grown) return fail(why, "out of memory: a line of %zu bytes", more);
-    in->text = grown;
-    in->capacity = more;
+    if (buffer_fit(&in->text, &in->capacity, more + 1, why))
+        return fail(why, "out of memory: a line of %zu bytes", more);
+    in->capacity = more; /* the byte behind it is spare, so that a text may be ended with a NUL */
     return 0;
 }
 

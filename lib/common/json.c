@@ -179,14 +179,9 @@ json_t *json_read_file_of_reals(const char *path, struct fail *why)
 char *json_text(const json_t *value)
 {
     char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    size_t length = text ? strlen(text) : 0;
-    char *line = text ? realloc(text, length + 2) : NULL;
-    if (!line) {
-        free(text);
-        return NULL;
-    }
-    line[length] = '\n';
-    line[length + 1] = 0;
+    char *line;
+    if (!text || asprintf(&line, "%s\n", text) < 0) line = NULL;
+    free(text);
     return line;
 }
 

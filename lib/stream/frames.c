@@ -1,5 +1,6 @@
 #include "lib/stream/frames.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/file.h"
 #include "lib/stream/jsonl.h"
 #include "lib/stream/readahead.h"
@@ -107,12 +108,8 @@ static int skip_frame(struct frames *f, struct fail *why)
 
 static int reserve_bytes(struct frames *f, size_t bytes, struct fail *why)
 {
-    if (bytes <= f->content_capacity) return 0;
-    char *grown = realloc(f->content, bytes);
-    if (!grown) return fail(why, "%s: out of memory: a frame of %zu bytes", f->name, bytes);
-    f->content = grown;
-    f->content_capacity = bytes;
-    return 0;
+    if (!buffer_fit(&f->content, &f->content_capacity, bytes, why)) return 0;
+    return fail(why, "%s: out of memory: a frame of %zu bytes", f->name, bytes);
 }
 
 /* Reads the size that the frame's header declares. Frames of other writers may have none; then it

@@ -1,5 +1,6 @@
 #include "tools/train/recipe_inside.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/nearest.h"
 
 #include <math.h>
@@ -196,9 +197,8 @@ void recipe_release(struct recipe *r)
 
 const char *recipe_keep_text(struct recipe *r, const char *text)
 {
-    const char **grown = realloc(r->texts, (size_t)(r->text_count + 1) * sizeof *grown);
-    if (grown) r->texts = grown;
-    char *copy = grown ? strdup(text) : NULL;
+    struct fail unused;
+    char *copy = buffer_extend(&r->texts, r->text_count, &unused) ? NULL : strdup(text);
     if (copy) r->texts[r->text_count++] = copy;
     return copy;
 }

@@ -1,6 +1,7 @@
 #include "tools/train/starting.h"
 
 #include "lib/cli/die.h"
+#include "lib/common/buffer.h"
 #include "lib/common/file.h"
 
 void starting_refuse_ranks(int64_t ranks)
@@ -47,11 +48,11 @@ static struct opt_list ignored;
 
 void starting_ignore(const char *key, const char *reason)
 {
-    const char **grown = realloc(ignored.at, (size_t)(ignored.count + 1) * sizeof *grown);
+    struct fail why;
     char *line;
-    if (!grown || asprintf(&line, "%s has no meaning here: ignored (%s)", key, reason) < 0)
+    or_die(buffer_extend(&ignored.at, ignored.count, &why), &why);
+    if (asprintf(&line, "%s has no meaning here: ignored (%s)", key, reason) < 0)
         die(STATUS_FAILED, "out of memory");
-    ignored.at = grown;
     ignored.at[ignored.count++] = line;
 }
 
