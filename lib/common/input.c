@@ -4,7 +4,6 @@
 #include "lib/common/decompressor.h"
 #include "lib/common/file.h"
 
-#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,17 +29,14 @@ struct input {
 /* Reads more raw bytes. Returns 1, 0 at the end of the file, or -1. */
 static int read_raw(struct input *in, struct fail *why)
 {
-    for (;;) {
-        ssize_t n = read(in->fd, in->raw + in->raw_size, PIECE - in->raw_size);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail(why, "cannot read: %s", strerror(errno));
-        struct fail changed;
-        if (n == 0 && file_check_end(in->fd, in->size_of_file, in->name, &changed))
-            return fail_input(why, "changed while it was read: begin again");
-        in->raw_size += (size_t)n;
-        in->consumed += (size_t)n;
-        return n > 0;
-    }
+    struct fail changed;
+    int64_t n = file_read_piece(in->fd, in->raw + in->raw_size, PIECE - in->raw_size, why);
+    if (n < 0) return -1;
+    if (n == 0 && file_check_end(in->fd, in->size_of_file, in->name, &changed))
+        return fail_input(why, "changed while it was read: begin again");
+    in->raw_size += (size_t)n;
+    in->consumed += (size_t)n;
+    return n > 0;
 }
 
 /* Reads enough bytes to recognise the kind of the file. A pipe may deliver them one by one. When

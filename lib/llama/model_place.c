@@ -157,10 +157,8 @@ static bool is_part_of_directory(const char *path)
 static enum file_kind kind_at(const char *path)
 {
     char head[FILE_KIND_HEAD];
-    FILE *file = file_open_stdio(path, NULL, &(struct fail){ 0 });
-    size_t bytes = file ? fread(head, 1, sizeof head, file) : 0;
-    if (file) fclose(file);
-    return file_kind_of(head, bytes);
+    int64_t bytes = file_read_head(path, head, sizeof head, &(struct fail){ 0 });
+    return file_kind_of(head, bytes > 0 ? (size_t)bytes : 0);
 }
 
 static int check_file(const char *path, struct fail *why)

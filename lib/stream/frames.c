@@ -71,11 +71,11 @@ static int refill(struct frames *f, size_t wanted, struct fail *why)
     f->input_at = 0;
     f->input_size = have;
     while (f->input_size < wanted) {
-        ssize_t n = read(f->fd, f->input + f->input_size, INPUT_BYTES - f->input_size);
+        char *to = f->input + f->input_size;
+        int64_t n = file_read_piece(f->fd, to, INPUT_BYTES - f->input_size, why);
+        if (n < 0) return fail_in(why, f->name);
         if (n == 0 && file_check_end(f->fd, f->size_of_file, f->name, why)) return -1;
         if (n == 0) break;
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail(why, "%s: cannot read: %s", f->name, strerror(errno));
         f->input_size += (size_t)n;
     }
     return 0;

@@ -48,13 +48,11 @@ NORETURN static void refuse_model(const struct options *o)
 /* True if a file does not begin as weights do. Opening it later says what it is. */
 static bool is_other_file(const char *path)
 {
-    unsigned char head[4] = { 0 };
+    char head[4];
     struct stat st;
     if (stat(path, &st) || !S_ISREG(st.st_mode)) return false;
-    FILE *file = fopen(path, "re");
-    bool is_zstd = file && fread(head, 1, 4, file) == 4 && !memcmp(head, "\x28\xb5\x2f\xfd", 4);
-    if (file) fclose(file);
-    return !is_zstd;
+    bool is_whole = file_read_head(path, head, sizeof head, &(struct fail){ 0 }) == sizeof head;
+    return !is_whole || memcmp(head, "\x28\xb5\x2f\xfd", 4) != 0;
 }
 
 void run_find_tokenizer(const struct options *o)
