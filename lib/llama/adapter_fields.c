@@ -15,26 +15,16 @@ enum {
     NEEDED = 64, /* PEFT fails at null here */
 };
 
-enum rule {
-    READ,     /* the value decides what is computed */
-    HARMLESS, /* any value is accepted, because it has no effect here */
-    OFF,      /* must be null, false, or an empty list or object */
-};
-
-struct lora_field {
-    const char *name;
-    enum rule rule;
-    unsigned types; /* for READ */
-    /* What the field does; why it has no effect; or why it is refused, and what to do. */
-    const char *text;
-};
+#define READ ADAPTER_FIELD_READ
+#define HARMLESS ADAPTER_FIELD_HARMLESS
+#define OFF ADAPTER_FIELD_OFF
 
 /* For variants of LoRA whose result is not the base plus a product, or that exist only for other
  * bases. */
 #define MERGE_IN_PEFT "merge it in PEFT (merge_and_unload) and take that model"
 
 /* clang-format off */
-static const struct lora_field fields[] = {
+const struct adapter_field adapter_fields[] = {
     { "task_type", READ, TEXT, "CAUSAL_LM, or null" },
     { "peft_type", READ, TEXT | NEEDED, "LORA" },
     { "auto_mapping", HARMLESS, 0, "names Python classes" },
@@ -79,7 +69,8 @@ static const struct lora_field fields[] = {
     { "ensure_weight_tying", READ, FLAG, "on a tied base embedding and head stay one; LoRA on both of them tied is refused" },
 };
 /* clang-format on */
-_Static_assert(sizeof fields / sizeof *fields == ADAPTER_FIELDS, "PEFT 0.21 has 42 fields");
+_Static_assert(sizeof adapter_fields / sizeof *adapter_fields == ADAPTER_FIELDS,
+               "PEFT 0.21 has 42 fields");
 
 static const struct {
     unsigned type;
@@ -118,7 +109,7 @@ static bool is_off(const json_t *value)
            (json_is_object(value) && !json_object_size(value));
 }
 
-static int refuse_type(const struct lora_field *f, struct fail *why)
+static int refuse_type(const struct adapter_field *f, struct fail *why)
 {
     char names[120] = "";
     size_t used = 0;
@@ -129,14 +120,14 @@ static int refuse_type(const struct lora_field *f, struct fail *why)
     return fail_input(why, "%s is not %s", f->name, names);
 }
 
-static const struct lora_field *find_field(const char *name)
+static const struct adapter_field *find_field(const char *name)
 {
     for (int i = 0; i < ADAPTER_FIELDS; i++)
-        if (!strcmp(fields[i].name, name)) return &fields[i];
+        if (!strcmp(adapter_fields[i].name, name)) return &adapter_fields[i];
     return NULL;
 }
 
-static int check_field(const struct lora_field *f, const json_t *value, struct fail *why)
+static int check_field(const struct adapter_field *f, const json_t *value, struct fail *why)
 {
     if (f->rule == HARMLESS) return 0;
     if (f->rule == OFF) return is_off(value) ? 0 : fail_input(why, "%s: %s", f->name, f->text);
@@ -154,7 +145,7 @@ int adapter_fields_check(const json_t *config, struct fail *why)
     json_t *value;
     json_object_foreach((json_t *)config, name, value)
     {
-        const struct lora_field *f = find_field(name);
+        const struct adapter_field *f = find_field(name);
         if (f ? check_field(f, value, why) : 0) return -1;
         /* A field of early versions of PEFT. */
         if (f || is_off(value) || !strcmp(name, "merge_weights")) continue;
@@ -187,14 +178,4 @@ int adapter_check_init(const json_t *init, struct fail *why)
                       "path_initial_model_for_weight_conversion=...), which makes plain LoRA of it"
                     : "merge it in PEFT, into the base that it was made with");
     return fail_input(why, "init_lora_weights '%.40s' is none that PEFT 0.21 has", name);
-}
-
-bool adapter_field_at(int i, const char **name, const char **rule, const char **text)
-{
-    static const char *const rules[] = { "read", "harmless", "refused unless off" };
-    if (i >= ADAPTER_FIELDS) return false;
-    *name = fields[i].name;
-    *rule = rules[fields[i].rule];
-    *text = fields[i].text;
-    return true;
 }

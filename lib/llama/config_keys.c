@@ -24,7 +24,7 @@
 #define SCALES "factors on embeddings, residuals, attention or logits are not computed here"
 #define WINDOWS "attention that differs by layer is not computed here"
 
-static const struct config_key keys[] = {
+const struct config_key config_keys[] = {
     /* Keys that describe the model. */
     { "model_type", USED,
       "`llama` or `mistral`; absent: llama, whose sizes must then all be there" },
@@ -171,10 +171,11 @@ static const struct config_key keys[] = {
     { "parallel_*", STOP, "attention and MLP beside each other are not computed here" },
     { "use_parallel_*", STOP, "attention and MLP beside each other are not computed here" },
     { "*lora*", STOP, "adapters in a model's own file are not read here: merge them first" },
+    { 0 },
 };
 
 /* Keys in rope_scaling and rope_parameters. */
-static const struct config_key rope_keys[] = {
+const struct config_key config_rope_keys[] = {
     { "rope_type", USED,
       "`default`, `linear`, `dynamic`, `yarn`, `llama3`; absent beside nothing but rope_theta: "
       "default" },
@@ -195,11 +196,12 @@ static const struct config_key rope_keys[] = {
     { "short_factor", STOP, "longrope is not computed here" },
     { "long_factor", STOP, "longrope is not computed here" },
     { "mrope_section", STOP, "positions of images are not computed here" },
+    { 0 },
 };
 
 /* Other programs' names for keys. transformers ignores these and uses the default of its own
  * key. */
-static const struct config_name names[] = {
+const struct config_name config_names[] = {
     { "n_layer", "num_hidden_layers" },
     { "n_layers", "num_hidden_layers" },
     { "num_layers", "num_hidden_layers" },
@@ -230,25 +232,16 @@ static const struct config_name names[] = {
     { "rope_base", "rope_theta" },
     { "rotary_emb_base", "rope_theta" },
     { "tie_embeddings", "tie_word_embeddings" },
+    { 0 },
 };
 
-enum { KEYS = sizeof keys / sizeof *keys, ROPE_KEYS = sizeof rope_keys / sizeof *rope_keys };
-
-const struct config_key *config_key_at(size_t i) { return i < KEYS ? &keys[i] : NULL; }
-const struct config_key *config_rope_key_at(size_t i)
+static const struct config_key *find_key(const struct config_key *table, const char *name)
 {
-    return i < ROPE_KEYS ? &rope_keys[i] : NULL;
-}
-
-static const struct config_key *find_key(const struct config_key *table, size_t count,
-                                         const char *name)
-{
-    const struct config_key *found = NULL;
-    for (size_t i = 0; i < count; i++)
-        if (!strcmp(table[i].name, name)) return &table[i];
-    for (size_t i = 0; i < count && !found; i++)
-        if (strchr(table[i].name, '*') && !fnmatch(table[i].name, name, 0)) found = &table[i];
-    return found;
+    for (const struct config_key *k = table; k->name; k++)
+        if (!strcmp(k->name, name)) return k;
+    for (const struct config_key *k = table; k->name; k++)
+        if (strchr(k->name, '*') && !fnmatch(k->name, name, 0)) return k;
+    return NULL;
 }
 
 static bool is_off(const json_t *value, enum config_key_kind kind)
@@ -289,22 +282,16 @@ static int check_value(const struct config_key *key, const char *name, const jso
     return -1;
 }
 
-const struct config_name *config_name_at(size_t i)
-{
-    return i < sizeof names / sizeof *names ? &names[i] : NULL;
-}
-
 /* Returns 1 if it is another name of a key that is there with the same value. Fails if that key is
  * missing or has another value. */
 static int check_name(const json_t *config, const char *name, const json_t *value, struct fail *why)
 {
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(names[i].name, name) != 0) continue;
-        const json_t *own = json_object_get(config, names[i].own);
+    for (const struct config_name *n = config_names; n->name; n++) {
+        if (strcmp(n->name, name) != 0) continue;
+        const json_t *own = json_object_get(config, n->own);
         if (own) return json_equal(own, value);
         if (is_off(value, CONFIG_KEY_REFUSED)) return 0;
-        return fail_input(why, "'%s' is another model's name for '%s': write that", name,
-                          names[i].own);
+        return fail_input(why, "'%s' is another model's name for '%s': write that", name, n->own);
     }
     return 0;
 }
@@ -327,7 +314,7 @@ int config_keys_check(const json_t *config, char *unknown, size_t size, struct f
     *unknown = 0;
     json_object_foreach((json_t *)config, name, value)
     {
-        const struct config_key *key = find_key(keys, KEYS, name);
+        const struct config_key *key = find_key(config_keys, name);
         int status = check_name(config, name, value, why);
         if (status < 0) return -1;
         if (status) continue;
@@ -343,7 +330,7 @@ int config_rope_keys_check(const json_t *rope, const char *where, struct fail *w
     json_t *value;
     json_object_foreach((json_t *)rope, name, value)
     {
-        const struct config_key *key = find_key(rope_keys, ROPE_KEYS, name);
+        const struct config_key *key = find_key(config_rope_keys, name);
         if (!key) return fail_input(why, "%s: '%.60s' is not known here", where, name);
         if (check_value(key, name, value, why)) return fail_in(why, where);
     }

@@ -57,8 +57,7 @@ static const struct tokenizer *tokenizer_of(const char *name)
 
 static const struct chat_known *known_of(const char *digest)
 {
-    const struct chat_known *known;
-    for (size_t i = 0; (known = chat_known_at(i)); i++)
+    for (const struct chat_known *known = chat_known_table; known->digest; known++)
         if (!strcmp(known->digest, digest)) return known;
     return NULL;
 }
@@ -182,14 +181,13 @@ static void test_nothing_is_without_a_case(void **state)
         "mistral-2023-space"
     };
     char part[100];
-    const struct chat_known *known;
     *seen = 0;
     each_line(GOLDEN "cases.jsonl", note_case);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(part, sizeof part, "%s ", names[i]);
         if (!strstr(seen, part)) fail_msg("no case of %s", names[i]);
     }
-    for (size_t i = 0; (known = chat_known_at(i)); i++)
+    for (const struct chat_known *known = chat_known_table; known->digest; known++)
         if (known->template_name && !strstr(seen, known->digest))
             fail_msg("no case of %s", known->of);
 }
