@@ -51,12 +51,8 @@ int main(int argc, char **argv)
           "multiply it by "
           "the factor; whole: multiplied already, as llama.cpp's converter takes it",
           "base|whole" },
-        { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
-          "positions of an adapter that does not say its own: " ROPE_WORDS, 0 },
-        { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",
-          "the base's context before interpolation; 0: as its config says", 0 },
-        { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0,
-          "merge into another base than the adapter was trained on", 0 },
+        LOADED_OPTIONS(o.loaded, "positions of an adapter that does not say its own",
+                       "merge into another base than the adapter was trained on"),
         OPT_STANDARD,
         { 0 },
     };
