@@ -99,7 +99,7 @@ static void test_pipe(void **state)
     (void)state;
     char *data;
     size_t count;
-    static const size_t sizes[] = { 0, 1, 65536, 200001 };
+    static const size_t sizes[] = { 0, 1, 65536, (1 << 20) + 1, 2500000 };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         assert_int_equal(read_pipe(sizes[i], i ? sizes[i] : SIZE_MAX, &data, &count), 0);
         assert_int_equal(count, sizes[i]);
