@@ -495,9 +495,9 @@ hints() {
     [[ "$stderr" == \
         *"tokenize: skipped: 2 in no form that is known, 1 not JSON objects, 1 with more than text, 1 with unknown roles"* ]]
     [[ "$stderr" == \
-        *"tokenize: mended: 2 prompts without an answer at the end left out, 1 answers before the first prompt left out"* ]]
+        *"tokenize: repaired: 2 prompts without an answer at the end left out, 1 answers before the first prompt left out"* ]]
     [[ "$stderr" == \
-        *"tokenize: keys of records that say nothing here, left out: 'id' (2), 'lang' (1), 'markdown of messages' (1), 'text' (1)"* ]]
+        *"tokenize: keys of records that are not used here: 'id' (2), 'lang' (1), 'markdown of messages' (1), 'text' (1)"* ]]
     # Odd ones alone are skipped; what is damaged still ends the work.
     run --separate-stderr -3 chat --odd skip mixed -o none
     [[ "$stderr" == \
@@ -679,7 +679,7 @@ hints() {
         '{"prompt":"a","n":1,"stream":false,"logit_bias":null,"tools":[],"presence_penalty":0,"id":7,"temprature":2}'
     [[ "$output" == '{"prompt":"a","n":1,'*'"id":7,"temprature":2,"completion":'* ]]
     [[ "$stderr" == \
-        *"generate: keys that say nothing here, carried along: 'id' (1), 'temprature' (1)"* ]]
+        *"generate: keys that are not used here, copied to the answers: 'id' (1), 'temprature' (1)"* ]]
 }
 
 @test "generate: a prompt's byte order mark and CR LF, files of other kinds" {

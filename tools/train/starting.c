@@ -73,7 +73,7 @@ static void warn_of_template(const struct trainer *t)
              reader_name(t->samples), now->name);
     if (before && *before->name &&
         (strcmp(before->name, now->name) != 0 || strcmp(before->digest, now->digest) != 0))
-        warn("%s: conversations worded by the template %s%s, the adapter was trained with %s",
+        warn("%s: the conversations have the template %s%s, the adapter was trained with %s",
              reader_name(t->samples), now->name,
              strcmp(before->name, now->name) ? "" : ", which says other things now", before->name);
 }
