@@ -8,7 +8,7 @@
 #define LF "LLaMA-Factory"
 #define SAMPLES "train_file: samples, which {tokenize} and {pack} make"
 #define AT_TOKENIZE                                                                                \
-    "of conversations only the answers are learned; texts that {tokenize} reads without "           \
+    "of conversations only the answers are learned; texts that {tokenize} reads without "          \
     "--format chat are learned whole"
 
 /* clang-format off */
