@@ -158,11 +158,10 @@ int adapter_fields_check(const json_t *config, struct fail *why)
         if (f ? check_field(f, value, why) : 0) return -1;
         /* A field of early versions of PEFT. */
         if (f || is_off(value) || !strcmp(name, "merge_weights")) continue;
-        return fail_input(
-            why,
-            "'%.60s': a field that PEFT 0.21 has not, so that it is not known what it "
-            "does: delete it, if PEFT computes the same without it",
-            name);
+        return fail_input(why,
+                          "'%.60s': PEFT 0.21 does not have this field, so its effect is not "
+                          "known: delete it if PEFT computes the same without it",
+                          name);
     }
     return 0;
 }

@@ -155,7 +155,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     # What may have been meant as text is taken as text, and said.
     printf '<html>a</html>' > page
     run --separate-stderr -0 tokenize -m "$tok" --format text page -o page.tok
-    [[ "$stderr" == *"page: a web page (HTML): it is taken as text, marks and all"* ]]
+    [[ "$stderr" == *"page: a web page (HTML): it is read as plain text, with all its markup"* ]]
     # Where a stream is wanted.
     printf 'PAR1\x15\x04\x15\x00aaaaaaaaaaaaaaaaaaaa' > x
     run --separate-stderr -3 pack --context 16 x -o none
@@ -168,7 +168,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     for text in 'PAR1 is how it begins' 'GGUF is a format' '<htmlx' 'BZh9'; do
         printf '%s' "$text" > x
         run --separate-stderr -0 tokenize -m "$tok" --format text x -o x.tok
-        [[ "$stderr" != *"marks and all"* ]]
+        [[ "$stderr" != *"with all its markup"* ]]
     done
 }
 

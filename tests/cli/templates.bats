@@ -211,7 +211,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     near() { # NAME MEANT
         run --separate-stderr -2 tokenize --format chat --template "$1" -m "$made/tok" c.jsonl
         [[ "$stderr" == \
-            "tokenize: --template: '$1' is no template and no file: did you mean $2? there are longqlora, "*", mistral-v3, mistral-nemo, "*", auto, or a file (see tokenize --help)" \
+            "tokenize: --template: '$1' is neither a template nor a file: did you mean $2? there are longqlora, "*", mistral-v3, mistral-nemo, "*", auto, or a file (see tokenize --help)" \
             ]] || { echo "$stderr"; false; }
     }
     near llama3 llama-3
@@ -223,7 +223,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     near tokenizer_default auto
     run --separate-stderr -2 tokenize --format chat --template ./nowhere.json -m "$made/tok" c.jsonl
     [[ "$stderr" == \
-        "tokenize: --template: './nowhere.json' is no template and no file: there are longqlora, "* ]]
+        "tokenize: --template: './nowhere.json' is neither a template nor a file: there are longqlora, "* ]]
 }
 
 @test "templates: Mistral's sentence stands before the question that waits, and nowhere else" {

@@ -19,8 +19,8 @@ static void open_trained(struct chat_template *t, const struct template_record *
     bool is_kept = *w->text, is_builtin = chat_template_is_builtin(w->name);
     if (!is_kept && !is_builtin)
         die(STATUS_INPUT,
-            "%s: trained with the template %s, of which it keeps the name alone: name the file "
-            "with --chat",
+            "%s: trained with the template %s, but only its name is stored: name the file with "
+            "--chat",
             adapter, w->name);
     or_die(is_kept ? chat_template_open_text(t, w->name, w->text, tokenizer, &why)
                    : chat_template_open(t, w->name, tokenizer, &why),

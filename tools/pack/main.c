@@ -8,12 +8,12 @@ static void warn_of_few(const struct job *j)
 {
     const struct draw *d = &j->draw;
     if (d->samples && j->drawn < d->samples)
-        warn("--samples %llu: only %llu documents were there to draw from (see --min-tokens, "
-             "--max-tokens), all are taken",
+        warn("--samples %llu: there are only %llu documents to draw from (see --min-tokens, "
+             "--max-tokens); all are taken",
              (unsigned long long)d->samples, (unsigned long long)j->drawn);
     for (size_t i = 0; i < d->quota_count; i++)
         if (j->quota_drawn[i] < d->quotas[i].most)
-            warn("--quota %s=%llu: only %llu documents of it were there%s, all are taken",
+            warn("--quota %s=%llu: there are only %llu documents of this source%s; all are taken",
                  d->quotas[i].source, (unsigned long long)d->quotas[i].most,
                  (unsigned long long)j->quota_drawn[i],
                  j->quota_drawn[i] ? "" : " (a name that no document has?)");

@@ -101,7 +101,7 @@ static struct input *open_text(const char *path, enum format format)
         die(STATUS_INPUT, "%s: %s, where text is needed (--decode, or --from stream)",
             input_name(in), file_kind_words(kind));
     if (kind != FILE_KIND_OTHER && format == FORMAT_TEXT)
-        warn("%s: %s: it is taken as text, marks and all (%s)", input_name(in),
+        warn("%s: %s: it is read as plain text, with all its markup (%s)", input_name(in),
              file_kind_words(kind), file_kind_way_to_text(kind));
     return in;
 }

@@ -68,8 +68,8 @@ static void warn_of_template(const struct trainer *t)
     const struct template_record *before = t->adapter ? &t->adapter->template : NULL;
     if (!now || !*now->name) return;
     if (now->is_mixed)
-        warn("%s: conversations of several templates, of which %s is the first: what is made of "
-             "them answers to either",
+        warn("%s: conversations of several templates, of which %s is the first: the trained model "
+             "will follow all of them",
              reader_name(t->samples), now->name);
     if (before && *before->name &&
         (strcmp(before->name, now->name) != 0 || strcmp(before->digest, now->digest) != 0))
