@@ -81,7 +81,8 @@ static size_t plan_f16(const struct shape *s, int threads)
     return cuda_scratch_bytes(s, DTYPE_F16);
 }
 
-/* What a plan asks of the plug-in whose activations have that type. */
+/* A table with the fields of the plug-in of that type that a memory plan needs, and no operations.
+ */
 #define PLANNED(type_name, type, plan_of_type)                                                     \
     {                                                                                              \
         .version = KERNELS_VERSION, .size = sizeof(struct kernels), .name = "cuda",                \

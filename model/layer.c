@@ -223,8 +223,8 @@ void layer_backward(struct model *m, int64_t index)
     struct group qkv = group_of(l->qkv, 3, SLOT_QKV), o = group_of(l->o, 1, SLOT_O);
     struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
     struct group down = group_of(l->down, 1, SLOT_DOWN);
-    /* Recomputed layers share one set of activations, which still holds those of the last of
-     * them. */
+    /* Recomputed layers share one set of activations. It still holds those of the
+     * recomputed layer that the forward computed last. */
     bool is_there = index >= c->layers - m->setup.stored_layers - 1;
     if (is_there)
         k->linear_prepare(m->dev, &qkv);

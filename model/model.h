@@ -107,8 +107,8 @@ int model_open(struct model **m, const struct model_setup *setup, const struct c
 void model_forget_weights(const struct model *m, struct weights *weights);
 void model_close(struct model *m);
 
-/* Computes the bytes that model_open would allocate, and allocates nothing. The weights may be an
- * outline. */
+/* Computes the bytes that model_open would allocate, and allocates nothing. The weights may be
+ * shapes without data. */
 int model_plan(struct memory_plan *plan, const struct model_setup *setup,
                const struct config *config, const struct weights *weights,
                struct fail *why) MUST_USE;

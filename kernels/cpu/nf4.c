@@ -99,7 +99,7 @@ static void code_blocks(void *arg, int64_t task, int worker)
     int64_t first = task * CODED_BLOCKS * NF4_BLOCK;
     int64_t count = min_i64(CODED_BLOCKS * NF4_BLOCK, q->count - first);
     widen_range(wide, q->x, q->type, first, count);
-    wide[count] = 0; /* the padding of an odd count, whose code is 7 */
+    wide[count] = 0; /* An odd count is padded with 0, whose code is 7. */
     for (int64_t i = 0; i < count; i += NF4_BLOCK) {
         int64_t n = min_i64(NF4_BLOCK, count - i);
         float top = q->absmax[(first + i) / NF4_BLOCK] = largest(wide + i, n);

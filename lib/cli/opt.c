@@ -86,7 +86,8 @@ static void set_value(struct opt *o, const char *value)
     }
 }
 
-/* What an option is for, the words or the bound of its value, and the default; to be freed. */
+/* Returns what an option is for, the words or the bound of its value, and the default. The caller
+ * frees the text. */
 static char *option_text(const struct opt *o)
 {
     char *text = NULL;
@@ -235,8 +236,8 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
         *(bool *)o->value = true;
         return;
     }
-    /* In "--chat --system TEXT" no value follows --chat, so it gets the one that the table has for
-     * that. */
+    /* Some options may stand without a value: in "--chat --system TEXT" --chat has none. Such an
+     * option then gets the value in `words` of its row. */
     bool is_last = *at + 1 >= argc;
     if (!name[length] && o->kind == OPT_TEXT && o->words && (is_last || argv[*at + 1][0] == '-')) {
         set_value(o, o->words);

@@ -48,7 +48,8 @@ bool file_is_dots(const char *name);
  * NULL at the end. */
 const char *file_next_name(DIR *dir);
 
-/* Fails if it is a directory whose files the program may not open: nothing can be said of them. */
+/* Fails if the path is a directory whose files the program may not open, because it could not even
+ * tell which of them exist. */
 int file_check_folder(const char *path, struct fail *why) MUST_USE;
 
 #endif

@@ -39,7 +39,7 @@ bool hub_find_snapshot(const char *repository, char path[4096])
     return is_directory(path);
 }
 
-/* Is it "owner/name", or the hub's web address of it? */
+/* True if it may be the name of a model on Hugging Face's hub, "owner/name". */
 static bool is_hub_name(const char *name)
 {
     const char *slash = strchr(name, '/');

@@ -11,8 +11,8 @@
 enum { ADAPTER_FIELDS = 42 };
 
 /* Fails at the first field that PEFT 0.21 does not have, or whose value is not understood; the
- * message names it. Afterwards each field has one of its types. A null counts as a missing
- * field. */
+ * message names it. After success each field has one of the types that PEFT gives it. A null counts
+ * as a missing field. */
 int adapter_fields_check(const json_t *config, struct fail *why) MUST_USE;
 /* Fails unless init_lora_weights leaves the base's weights as they are. */
 int adapter_check_init(const json_t *init, struct fail *why) MUST_USE;

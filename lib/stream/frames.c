@@ -61,7 +61,7 @@ void frames_close(struct frames *f)
     *f = (struct frames){ .fd = -1 };
 }
 
-/* Makes at least `wanted` compressed bytes available, if the input has so many. */
+/* Makes at least `wanted` compressed bytes available, or all that are left if they are fewer. */
 static int refill(struct frames *f, size_t wanted, struct fail *why)
 {
     size_t have = f->input_size - f->input_at;

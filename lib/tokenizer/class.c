@@ -192,7 +192,7 @@ static int put_steps(json_t *list, const json_t *part, int depth)
     return json_array_append_new(list, step);
 }
 
-static json_t *make_cutter(const struct form *f, bool puts_prefix, bool is_legacy)
+static json_t *make_pre_tokenizer(const struct form *f, bool puts_prefix, bool is_legacy)
 {
     const char *scheme = !puts_prefix                                  ? "never"
                          : f->cutting == METASPACE_FIRST || !is_legacy ? "first"
@@ -251,8 +251,8 @@ static bool puts_prefix(const struct tokenizer *t)
 {
     for (int i = 0; i < t->normalizers.count; i++)
         if (t->normalizers.at[i].kind == STEP_PREPEND) return true;
-    for (int i = 0; i < t->cutters.count; i++) {
-        const struct tokenizer_step *step = &t->cutters.at[i];
+    for (int i = 0; i < t->pre_tokenizers.count; i++) {
+        const struct tokenizer_step *step = &t->pre_tokenizers.at[i];
         if (step->kind == STEP_BYTES && step->adds_space) return true;
         if (step->kind == STEP_METASPACE && step->scheme != PREPEND_NEVER) return true;
     }
@@ -346,7 +346,7 @@ static int check_form(struct tokenizer *t, const struct form *f, const json_t *c
     const char *what = NULL;
     if (!is_one(make_normalizer(f), t->normalizer_json))
         what = "has another normalizer";
-    else if (!is_one(make_cutter(f, puts, is_legacy), t->cutter_json))
+    else if (!is_one(make_pre_tokenizer(f, puts, is_legacy), t->pre_tokenizer_json))
         what = "has another pre_tokenizer";
     if (!what) what = differs_in_model(t, f);
     if (!what) what = differs_in_tokens(t, f, config, named, file_tokens);

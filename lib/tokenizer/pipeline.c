@@ -449,8 +449,8 @@ int pipeline_run(const struct tokenizer *t, struct pipeline *p, const char *text
     if (begin(p, text, bytes, is_first, why) || for_texts(p, cut_raw, &search, why) ||
         for_texts(p, cut_normal, &search, why))
         return -1;
-    for (int i = 0; i < t->cutters.count; i++)
-        if (for_texts(p, cut_once, &t->cutters.at[i], why)) return -1;
+    for (int i = 0; i < t->pre_tokenizers.count; i++)
+        if (for_texts(p, cut_once, &t->pre_tokenizers.at[i], why)) return -1;
     return 0;
 }
 

@@ -408,10 +408,10 @@ void tokenizer_close(struct tokenizer *t)
     free(t->extra);
     free(t->remark);
     json_decref(t->normalizer_json);
-    json_decref(t->cutter_json);
+    json_decref(t->pre_tokenizer_json);
     added_release(&t->added);
     steps_release(&t->normalizers);
-    steps_release(&t->cutters);
+    steps_release(&t->pre_tokenizers);
     free(t);
 }
 

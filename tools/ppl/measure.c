@@ -166,8 +166,8 @@ struct measurement {
     int count;
 };
 
-/* Lists the contexts for which a text of so many tokens has a window (fitting), or those for which
- * it has none. */
+/* Lists the contexts for which a text of `longest` tokens has a window (fitting), or those for
+ * which it has none. */
 static int list_contexts(const struct measurement *m, int64_t longest, bool fitting, char *text,
                          size_t size)
 {
@@ -182,7 +182,7 @@ static int list_contexts(const struct measurement *m, int64_t longest, bool fitt
     return listed;
 }
 
-/* Returns the longest context for which a text of so many tokens has a window. */
+/* Returns the longest context for which a text of `tokens` tokens has a window. */
 static int64_t longest_context(const struct protocol *p, int64_t tokens)
 {
     int64_t fits = 0, too_long = tokens + 1, needed;

@@ -111,7 +111,7 @@ static int64_t counted(const struct protocol *p, int64_t tokens)
     return p->max_tokens && tokens > p->max_tokens ? p->max_tokens : tokens;
 }
 
-/* Returns the number of windows in a text of so many tokens. */
+/* Returns the number of windows in a text of `tokens` tokens. */
 static int64_t windows_in(const struct windows *w, int64_t tokens)
 {
     if (w->is_guide && tokens <= w->context) return tokens > 1;

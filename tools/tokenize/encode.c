@@ -344,7 +344,7 @@ static void count_skip(struct encoder *e, const struct text_slot *s)
 static int write_batch(struct encoder_work *w, struct text_batch *b, struct fail *why)
 {
     struct encoder *e = w->e;
-    for (int i = 0; i < b->count && (!e->most || e->documents < e->most); i++) {
+    for (int i = 0; i < b->count && (!e->max_documents || e->documents < e->max_documents); i++) {
         struct text_slot *s = &b->slots[i];
         if (s->status && !is_skipped(e, s)) return refuse_document(w, s, why);
         if (s->status) {
@@ -409,7 +409,7 @@ int encoder_run(struct encoder *e, struct input *in,
         }
         advance(w);
         /* the batch that was read ahead is discarded */
-        if (e->most && e->documents == e->most) return 0;
+        if (e->max_documents && e->documents == e->max_documents) return 0;
         progress_at((double)(before + input_bytes_read(in)));
     } while (!w->at_end || w->stage[ENCODING]->count || w->stage[WRITING]->count);
     e->read_bytes = before + input_bytes_read(in);

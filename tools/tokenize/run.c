@@ -139,7 +139,7 @@ static void show_all(struct encoder *e, const char **files)
     struct fail why;
     struct show show;
     show_begin(&show, e->tokenizer);
-    for (; *files && e->documents < e->most; files++) {
+    for (; *files && e->documents < e->max_documents; files++) {
         struct input *in = open_text(*files, e->format);
         or_die(encoder_run(e, in, show_document, &show, &why), &why);
         input_close(in);
@@ -190,7 +190,7 @@ void run_encode(const struct options *o, const char **files, const struct tokeni
                          .begin = is_chat ? UINT32_MAX : options_begin(o, t),
                          .end = is_chat ? UINT32_MAX : options_end(o, t),
                          .parses_special = o->parse_special,
-                         .most = (uint64_t)o->show,
+                         .max_documents = (uint64_t)o->show,
                          .on_error = !strcmp(o->on_error, "stop")   ? ON_ERROR_STOP
                                      : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP
                                                                     : ON_ERROR_REPLACE };

@@ -18,8 +18,8 @@ static bool is_key(const struct recipe_key *k, const char *name) { return !strcm
 
 /* ---- null ---- */
 
-/* True if the reference does not allow None. A null then means that a value was forgotten, and the
- * default would be a guess. */
+/* True if Hugging Face's Trainer or PEFT does not allow None for the key. A null then means that
+ * somebody forgot the value, and the default would be a guess. */
 static bool needs_value(const struct recipe_key *k)
 {
     static const char *const names[] = { "learning_rate",
@@ -231,7 +231,7 @@ static int set_names(struct recipe *r, const struct recipe_key *k, const char *t
     return keep(r, k, joined, why);
 }
 
-/* Expands a leading "~" in paths, as the reference does. */
+/* Expands a leading "~/" in paths, as Hugging Face's Trainer does in output_dir. */
 static int set_text(struct recipe *r, const struct recipe_key *k, const char *text,
                     struct fail *why)
 {
