@@ -82,8 +82,10 @@ succeeds() {
 @test "process: a stack of any size serves" {
     make_good
     for limit in unlimited 512; do each succeeds "ulimit -s $limit && exec \"\$@\""; done
-    # Products have blocks of their own on CPUs without AVX-512 and in bf16, where those are.
-    for how in "baseline cpu" "best cpu-bf16"; do
+    # Products have blocks of their own on CPUs with and without AVX-512 and in bf16, where those
+    # are.
+    whole_isa
+    for how in "baseline cpu" "best cpu" "best cpu-bf16"; do
         [[ $how != *bf16 ]] || grep -q avx512_bf16 /proc/cpuinfo || continue
         command="env LONGQLORA_CPU=${how% *} $(command_of train) --quiet --threads 4 --device ${how#* }"
         $command

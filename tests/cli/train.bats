@@ -423,6 +423,7 @@ Y
 }
 
 @test "train: bf16 on a CPU that has it: the loss stays within what rounding explains, same bits for any threads" {
+    whole_isa
     make_base
     common="lora_dropout=0 max_steps=12 logging_steps=1 --quiet --device cpu"
     if ! grep -q avx512_bf16 /proc/cpuinfo; then
