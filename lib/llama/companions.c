@@ -99,7 +99,8 @@ static char *read_whole(int fd, size_t bytes, const char *name, struct fail *why
         else if (errno != EINTR)
             break;
     if (got == bytes) return data;
-    fail(why, "%.300s: %s", name, n < 0 ? strerror(errno) : "changed while it was read");
+    fail(why, "%.300s: %s", name,
+         n < 0 ? strerror(errno) : "changed while it was read: begin again");
     free(data);
     return NULL;
 }
@@ -158,6 +159,14 @@ void companions_free(struct companions *all)
     for (int i = 0; all && i < NAMES; i++)
         free(all->at[i].data);
     free(all);
+}
+
+uint64_t companions_bytes(const struct companions *all)
+{
+    uint64_t sum = 0;
+    for (int i = 0; all && i < NAMES; i++)
+        if (all->at[i].data) sum += (uint64_t)all->at[i].st.st_size;
+    return sum;
 }
 
 static int check_folder(const char *path, struct fail *why)
