@@ -102,7 +102,8 @@ int file_is_there(const char *path, struct fail *why)
     struct stat st;
     if (!stat(path, &st)) return 1;
     if (errno != ENOENT || lstat(path, &st)) return 0;
-    return fail(why, "%s: a link whose end is not there: fetch the file again, or remove the link",
+    return fail(why,
+                "%s: a link to a file that is not there: fetch the file again, or remove the link",
                 path);
 }
 

@@ -105,8 +105,8 @@ static json_t *read_named(const char *text, size_t bytes, size_t flags, const ch
     if (bytes >= 3 && !memcmp(text, mark, 3)) {
         fail_input(
             why,
-            "%s: begins with a byte order mark, which JSON has not, and which Python refuses "
-            "too: save it in UTF-8 without one (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE)",
+            "%s: begins with a byte order mark, which JSON does not allow and Python refuses too: "
+            "save it in UTF-8 without one (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE)",
             name);
         return NULL;
     }

@@ -87,7 +87,8 @@ static bool name_holding(const char *directory, const char *lack, struct fail *w
 {
     char name[256];
     if (find_broken_link(directory, name)) {
-        (void)fail(why, "%s: %s, but links whose end is not there (%.80s): fetch it again",
+        (void)fail(why,
+                   "%s: %s, but with links to files that are not there (%.80s): fetch it again",
                    directory, lack, name);
         return true;
     }

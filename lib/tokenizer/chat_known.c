@@ -102,7 +102,7 @@ static void refuse(const char *form, const char *option, struct fail *why)
         fail_input(
             why,
             "a chat_template that is none of the published ones that are known here, nor has "
-            "their marks: %s FILE words conversations by a file (docs/formats/chat_template.md)",
+            "their marks: %s FILE takes a template from a file (docs/formats/chat_template.md)",
             option);
 }
 
@@ -178,13 +178,12 @@ void chat_known_describe(const struct chat_template *t, const struct chat_known 
 {
     *text = 0;
     if (known)
-        snprintf(text, size, "the chat_template is that of %s: worded as %s%s%.160s%s", known->of,
-                 known->template_name,
-                 *t->system ? ", by default with the system's sentence '" : "", t->system,
-                 *t->system ? "'" : "");
+        snprintf(text, size, "the chat_template is that of %s: it is %s%s%.160s%s", known->of,
+                 known->template_name, *t->system ? ", by default with the system prompt '" : "",
+                 t->system, *t->system ? "'" : "");
     else if (!strcmp(t->name, "vicuna"))
         snprintf(text, size,
-                 "vicuna words as FastChat's v1.1 does; the vicuna of earlier versions (no BOS, "
-                 "prompt and answer encoded apart) is %s vicuna-apart",
+                 "vicuna is the template of FastChat's v1.1; the vicuna of earlier versions (no "
+                 "BOS, prompt and answer encoded separately) is %s vicuna-apart",
                  option);
 }

@@ -211,7 +211,7 @@ static void emit_system(struct prompt_builder *b, const char *own, bool has_prom
     const struct chat_template *t = b->t;
     if (own && t->refuses_system && !b->status)
         b->status = fail_input(b->why,
-                               "%s has no place for a system's sentence: leave it out, or "
+                               "%s has no place for a system prompt: leave it out, or "
                                "put it into the first prompt",
                                t->name);
     if (!own && !*t->system && !t->says_system) return;

@@ -353,7 +353,7 @@ static void test_refusals(void **state)
         { "\"use_bdlora\":{\"nblocks\":2}", "use_bdlora: " },
         { "\"arrow_config\":{\"top_k\":2}", "arrow_config: " },
         { "\"kasa_config\":{\"beta\":1}", "kasa_config: " },
-        { "\"use_newlora\":true", "'use_newlora': a field that PEFT 0.21 has not" },
+        { "\"use_newlora\":true", "'use_newlora': PEFT 0.21 does not have this field" },
         { "\"target_modules\":5", "target_modules is not a text or a list" },
         { "\"target_modules\":[]", "target_modules names nothing" },
         { "\"target_modules\":[\"q_proj\",5]", "target_modules is not a list of names" },

@@ -99,7 +99,7 @@ static void report(struct sum *s, const char *name, double seconds)
     if (tally_sum(&s->carried)) {
         char keys[320];
         tally_text(&s->carried, TALLY_KEYS, keys, sizeof keys);
-        note("keys that say nothing here, carried along: %s", keys);
+        note("keys that are not used here, copied to the answers: %s", keys);
     }
 }
 

@@ -113,7 +113,8 @@ static void check_kind(const struct input *in)
         die(STATUS_INPUT, "%s: %s, where a prompt is needed", input_name(in),
             file_kind_words(kind));
     if (kind != FILE_KIND_OTHER)
-        warn("%s: %s: it is taken as text, marks and all", input_name(in), file_kind_words(kind));
+        warn("%s: %s: it is read as plain text, with all its markup", input_name(in),
+             file_kind_words(kind));
 }
 
 /* Returns the prompt as one text, without the newline at the end of the file. The caller frees it;

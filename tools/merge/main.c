@@ -33,26 +33,26 @@ int main(int argc, char **argv)
         { "base", 'b', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory or weights stream that the adapter was trained on", 0 },
         { "adapter", 'a', OPT_LIST, &o.adapters, "DIR",
-          "PEFT adapter directory; may be given several times, each with :WEIGHT (1 without)", 0 },
-        { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory to make", 0 },
+          "PEFT adapter directory; may be given several times, each with :WEIGHT (else 1)", 0 },
+        { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory to write", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "DIR",
-          "where tokenizer and licence files are copied from; else the base, if it is a directory",
+          "directory of tokenizer and licence files to copy; else the base, if it is a directory",
           0 },
         { "dtype", 0, OPT_WORD, &o.dtype, "TYPE",
-          "type of the result's numbers; base: each tensor's own", "base|f32|f16|bf16" },
+          "type of the result's weights; base: the type that each tensor has there",
+          "base|f32|f16|bf16" },
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB",
-          "begin another weights file beyond this size", "1000000000" },
+          "begin a new weights file beyond this size", "1000000000" },
         { "config-style", 0, OPT_WORD, &o.config_style, "HOW",
-          "how config.json spells positions; new: rope_scaling has rope_type too (transformers "
-          "4.43 and later)",
+          "form of rope_scaling; new: with rope_type too (transformers 4.43 and later)",
           "old|new" },
         { "max-positions", 0, OPT_WORD, &o.max_positions, "HOW",
-          "which max_position_embeddings linear positions get; base: transformers and vLLM "
-          "multiply it by "
-          "the factor; whole: multiplied already, as llama.cpp's converter takes it",
+          "value of max_position_embeddings with linear positions; base: the base's, which "
+          "transformers and vLLM multiply by the factor; whole: multiplied already, as llama.cpp's "
+          "converter expects it",
           "base|whole" },
-        LOADED_OPTIONS(o.loaded, "positions of an adapter that does not say its own",
-                       "merge into another base than the adapter was trained on"),
+        LOADED_OPTIONS(o.loaded, "scaling of positions for an adapter that does not store it",
+                       "accept another base than the one that the adapter was trained on"),
         OPT_STANDARD,
         { 0 },
     };

@@ -70,12 +70,12 @@ static void warn_of_template(const struct trainer *t)
     const struct template_record *before = t->adapter ? &t->adapter->template : NULL;
     if (!now || !*now->name) return;
     if (now->is_mixed)
-        warn("%s: conversations of several templates, of which %s is the first: what is made of "
-             "them answers to either",
+        warn("%s: conversations of several templates, of which %s is the first: the trained model "
+             "will follow all of them",
              reader_name(t->samples), now->name);
     if (before && *before->name &&
         (strcmp(before->name, now->name) != 0 || strcmp(before->digest, now->digest) != 0))
-        warn("%s: conversations worded by the template %s%s, the adapter was trained with %s",
+        warn("%s: the conversations have the template %s%s, the adapter was trained with %s",
              reader_name(t->samples), now->name,
              strcmp(before->name, now->name) ? "" : ", which says other things now", before->name);
 }
