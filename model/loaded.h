@@ -32,7 +32,7 @@ struct loaded_options {
 #define LOADED_OPTIONS(o, rope_help, force_help)                                                   \
     { "rope", 0, OPT_TEXT, &(o).rope, "HOW", rope_help ": " ROPE_WORDS, 0 },                       \
     { "original-context", 0, OPT_COUNT, &(o).original_context, "N",                                \
-      "the base's context before interpolation; 0: as in its config.json", 0 },                      \
+      "the base's context before interpolation; 0: as in its config.json", 0 },                    \
     { "force-base", 0, OPT_FLAG, &(o).force_base, 0, force_help, 0 }
 /* clang-format on */
 

@@ -97,7 +97,7 @@ const struct recipe_key recipe_keys[] = {
       "early_stopping_patience counts an evaluation as better only if it is better by more than "
       "this" },
     { "learning_rate", REAL, AT(learning_rate), DECIDES, NULL, "highest learning rate" },
-    { "lr_scheduler_type", WORD, AT(scheduler), DECIDES, schedule_names,
+    { "lr_scheduler_type", WORD, AT(scheduler), DECIDES, recipe_schedules,
       "how the learning rate changes" },
     { "warmup_steps", COUNT, AT(warmup_steps), DECIDES, NULL,
       "updates until the highest learning rate; below 1: as warmup_ratio" },
