@@ -80,7 +80,10 @@ int folder_check(const char *path, const struct folder_kind *kind, struct fail *
     if (!t.exists) return 0;
     if (faccessat(AT_FDCWD, t.path, R_OK | W_OK | X_OK, AT_EACCESS))
         return fail(why, "%.200s: may not be written: %s: name another", path, strerror(errno));
-    return check_contents(t.path, path, kind, why);
+    if (check_contents(t.path, path, kind, why)) return -1;
+    struct fail kept;
+    if (!target_check_empty(t.path, &kept)) return 0;
+    return fail(why, "%.400s: allow that, or name another folder", kept.text);
 }
 
 /* ---- making a folder ---- */

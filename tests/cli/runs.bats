@@ -679,6 +679,10 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         diff <(ours < printed.yaml) <(ours < again.yaml)
     done < <(cat texts; printf '\0')
     grep -q '^learning_rate: 0.30000000000000004 # ' again.yaml
+    # A comment of YAML stands behind a space, behind an empty list too.
+    train scratch.yaml output_dir=x model_name_or_path=m train_file=f 'target_modules=[]' \
+        --print-config > empty.yaml
+    grep -qx 'target_modules: "" # command line' empty.yaml
     # Where a value comes from may have any name; a value that is no UTF-8 is refused by name.
     printf 'method: full\n' > $'a\e[31m\xff\nb.yaml'
     train $'a\e[31m\xff\nb.yaml' output_dir=x model_name_or_path=m train_file=f --print-config > \

@@ -203,3 +203,58 @@ held() { # WHAT OUT KEY=VALUE...
     run --separate-stderr -0 train r.yaml $run_args max_steps=8 resume_from_checkpoint=auto
     [[ "$stderr" == *"resumed from out/checkpoint-4"* ]]
 }
+
+@test "taken: an old checkpoint that the user made read-only stays, and the run goes on" {
+    make_recipe
+    run_args="output_dir=out save_steps=2 save_total_limit=2 --device cpu"
+    train r.yaml $run_args max_steps=4 --quiet
+    as=()
+    [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
+    chmod -R a-w out/checkpoint-2
+    cp -r out/checkpoint-2 was
+    run --separate-stderr -0 "${as[@]}" train r.yaml $run_args max_steps=10 \
+        resume_from_checkpoint=auto
+    [ "$(grep -c 'may not be removed' <<< "$stderr")" = 1 ]
+    [[ "$stderr" == *"train: out/checkpoint-2: may not be removed: Permission denied: it stays, beside the checkpoints that save_total_limit counts"* ]]
+    diff -r was out/checkpoint-2
+    [ "$(cd out && echo checkpoint-*)" = "checkpoint-10 checkpoint-2 checkpoint-8" ]
+    # Who begins anew is told before anything is removed.
+    (cd out && find . -type f -exec xxhsum -q {} + | sort) > before
+    run --separate-stderr -1 "${as[@]}" train r.yaml $run_args overwrite_output_dir=true seed=3
+    [ "${stderr_lines[-1]}" = \
+        "train: out/checkpoint-2: may not be removed: Permission denied: the run would replace it: allow that, move it away, or name another output_dir" ]
+    (cd out && find . -type f -exec xxhsum -q {} + | sort) | diff before -
+    [ ! -e out/.longq* ]
+    chmod -R u+w out was
+    train r.yaml $run_args overwrite_output_dir=true seed=3 max_steps=2 --quiet
+    [ "$(cd out && echo checkpoint-*)" = checkpoint-2 ]
+}
+
+@test "taken: a best model that the user made read-only is told before the run goes on" {
+    make_recipe
+    run_args="output_dir=out save_steps=2 eval_file=few.smp eval_steps=2 --device cpu"
+    run_args+=" load_best_model_at_end=true resume_from_checkpoint=auto"
+    train r.yaml $run_args max_steps=2 --quiet
+    as=()
+    [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
+    chmod a-w out/best
+    run --separate-stderr -1 "${as[@]}" train r.yaml $run_args max_steps=4
+    [ "${stderr_lines[-1]}" = \
+        "train: out/best: may not be removed: Permission denied: the run would replace it: allow that, move it away, or name another output_dir" ]
+    [ "$(cd out && echo checkpoint-*)" = checkpoint-2 ]
+    chmod u+w out/best
+    "${as[@]}" train r.yaml $run_args max_steps=4 --quiet
+    [ -e out/checkpoint-4 ]
+}
+
+@test "taken: a finished result that cannot be read is told as that, whatever the run is to do" {
+    make_recipe
+    train r.yaml output_dir=out max_steps=2 --device cpu --quiet
+    as=()
+    [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
+    chmod 000 out/adapter_model.safetensors
+    for more in "" max_steps=4 resume_from_checkpoint=auto; do
+        run --separate-stderr -1 "${as[@]}" train r.yaml output_dir=out max_steps=2 --device cpu $more
+        [[ "${stderr_lines[-1]}" == "train: out/adapter_model.safetensors: cannot be read: Permission denied"* ]]
+    done
+}

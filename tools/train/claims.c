@@ -51,6 +51,7 @@ static int claim_folder(const struct trainer *t, const char *name, struct fail *
     if (!run_folder_owns(f, own)) /* the run has no folder yet, so the plain name must be free */
         return run_folder_is_free(f, name) ? 0 : run_folder_claim(f, name, why);
     name = own;
+    if (run_folder_check_free(f, name, why)) return -1;
     run_folder_path(f, name, path);
     if (!trainer_begins_anew(t) || !t->recipe->overwrite || !run_folder_owns(f, name) ||
         checkpoint_is_pure(path))

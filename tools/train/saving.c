@@ -113,13 +113,16 @@ static int fill_checkpoint(struct trainer *t, const char *directory, struct fail
 /* Warns once if somebody removed the folder or changed the record during the run. */
 static void warn_of_folder(struct run_folder *f)
 {
-    static bool told_record, told_folder;
+    static bool told_record, told_folder, told_stays;
     if (f->was_made_again && !told_folder)
         warn("output_dir was removed while the run was under way: made again as %s", f->path);
     if (f->lost_record && !told_record)
         warn("%s/longqlora-run.json: somebody changed it, or put something in its place: what the "
              "run makes from now on is not recorded there",
              f->path);
+    if (*f->stays.text && !told_stays)
+        warn("%s: it stays, beside the checkpoints that save_total_limit counts", f->stays.text);
+    told_stays = *f->stays.text;
     told_folder = f->was_made_again;
     told_record = f->lost_record;
 }
@@ -192,7 +195,9 @@ int trainer_checkpoint(struct trainer *t, struct fail *why)
     run_folder_name(f, "best", best);
     run_folder_name(f, "best-before", before);
     if (recipe_seeks_best(t->recipe) && run_folder_give_way(f, before, best, why)) return -1;
-    return run_folder_prune(f, t->recipe->save_total_limit, t->state.step, why);
+    if (run_folder_prune(f, t->recipe->save_total_limit, t->state.step, why)) return -1;
+    warn_of_folder(f);
+    return 0;
 }
 
 /* ---- the result ---- */
