@@ -31,8 +31,8 @@ int file_open_stream(const char *path, struct fail *why) MUST_USE;
 const char *file_shown(const char *path);
 
 /* Returns 1 if something exists at the path, otherwise 0. Fails for a symbolic link whose target is
- * missing, because treating it as absent would silently ignore a file that the user meant to be
- * there. */
+ * missing or cannot be reached, because treating it as absent would silently ignore a file that the
+ * user meant to be there. */
 int file_is_there(const char *path, struct fail *why) MUST_USE;
 
 /* Fails if something is there, and the system refuses to read it: permission, or an error of the
