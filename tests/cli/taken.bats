@@ -258,3 +258,14 @@ held() { # WHAT OUT KEY=VALUE...
         [[ "${stderr_lines[-1]}" == "train: out/adapter_model.safetensors: cannot be read: Permission denied"* ]]
     done
 }
+
+@test "taken: a link in the place of runs/ leads a run that begins anew to no file elsewhere" {
+    make_recipe
+    train r.yaml output_dir=out report_to=tensorboard max_steps=2 --device cpu --quiet
+    mv out/runs elsewhere
+    ln -s ../elsewhere out/runs
+    count=$(ls elsewhere | wc -l)
+    train r.yaml output_dir=out overwrite_output_dir=true max_steps=2 seed=3 --device cpu --quiet
+    [ "$count" = 1 ] && [ "$(ls elsewhere | wc -l)" = 1 ]
+    [ -L out/runs ]
+}

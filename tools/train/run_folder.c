@@ -242,7 +242,7 @@ bool run_folder_owns(const struct run_folder *f, const char *name)
     bool is_folder = list != NULL;
     if (!list) list = json_object_get(json_object_get(f->record, "files"), name);
     run_folder_path(f, name, path);
-    if (!list || lstat(path, &st)) return false;
+    if (!list || run_folder_leads_away(f, name) || lstat(path, &st)) return false;
     if (!json_array_size(list)) return is_folder ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode);
     return digest_of_name(f, name, is_folder, digest) && lists(list, digest);
 }

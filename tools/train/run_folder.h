@@ -45,6 +45,9 @@ int run_folder_advise(struct fail *why);
 const json_t *run_folder_record(const struct run_folder *f, const char *key);
 /* True if the file or folder of this name belongs to the run. */
 bool run_folder_owns(const struct run_folder *f, const char *name);
+/* True for a name in a subfolder, such as runs/events, whose place a link to elsewhere has taken.
+ */
+bool run_folder_leads_away(const struct run_folder *f, const char *name);
 /* True if the path still names the folder that is open. */
 bool run_folder_is_there(const struct run_folder *f);
 /* Writes the path of a name in the folder. */

@@ -25,6 +25,16 @@ int run_folder_advise(struct fail *why)
 
 /* ---- names ---- */
 
+bool run_folder_leads_away(const struct run_folder *f, const char *name)
+{
+    char path[4096];
+    struct stat st;
+    const char *slash = strchr(name, '/');
+    if (!slash) return false;
+    snprintf(path, sizeof path, "%s/%.*s", f->path, (int)(slash - name), name);
+    return lstat(path, &st) || !S_ISDIR(st.st_mode);
+}
+
 void run_folder_name(const struct run_folder *f, const char *wanted, char name[RUN_NAME])
 {
     enum { NAMES = 1000 };
