@@ -635,6 +635,20 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     run --separate-stderr -0 train r.yaml output_dir=b warmup_steps=1 max_steps=1 --quiet
     [[ "$stderr" == \
         "train: the warm-up of 1 steps is as long as the run of 1: the learning rate never gets to 0.01, and is 0 in the first step" ]]
+    evaluates="eval_file=few.smp max_steps=4 --dry-run"
+    run --separate-stderr -0 train r.yaml $evaluates eval_steps=2 eval_delay=5
+    [[ "$stderr" == *"train: eval_delay 5: the run has 4 steps, so nothing is evaluated" ]]
+    run --separate-stderr -0 train r.yaml $evaluates eval_steps=2 eval_delay=5 \
+        load_best_model_at_end=true save_steps=2
+    [[ "$stderr" == \
+        *"so nothing is evaluated, and no best model is found: the result is the last one" ]]
+    run --separate-stderr -0 train r.yaml $evaluates eval_strategy=epoch eval_delay=1
+    [[ "$stderr" == *"train: eval_delay 1: the run has 0."*" passes, so nothing is evaluated" ]]
+    run --separate-stderr -0 train r.yaml $evaluates eval_steps=2 eval_delay=4
+    [[ "$stderr" != *"eval_delay"* ]]
+    run --separate-stderr -0 train r.yaml eval_file=few.smp eval_strategy=epoch eval_delay=1 \
+        num_train_epochs=1 max_steps=0 --dry-run
+    [[ "$stderr" != *"eval_delay"* ]]
     run --separate-stderr -0 train r.yaml output_dir=c lr_scheduler_type=constant warmup_steps=9 \
         max_steps=1 --quiet
     [ "$stderr" = "" ]
