@@ -245,6 +245,13 @@ held() { # WHAT OUT KEY=VALUE...
     chmod u+w out/best
     "${as[@]}" train r.yaml $run_args max_steps=4 --quiet
     [ -e out/checkpoint-4 ]
+    # A run that has no use for the name leaves it.
+    rm -r out/checkpoint-* out/adapter_* out/longqlora.json
+    chmod a-w out/best
+    "${as[@]}" train r.yaml output_dir=out resume_from_checkpoint=auto max_steps=2 --device cpu \
+        --quiet
+    [ -e out/best/manifest.json ]
+    chmod u+w out/best
 }
 
 @test "taken: a finished result that cannot be read is told as that, whatever the run is to do" {

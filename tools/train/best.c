@@ -66,11 +66,14 @@ static int64_t step_in(const struct trainer *t, const char *name)
 }
 
 /* Removes the folder of a model. If somebody else has put files there, the folder stays until
- * another model replaces it. */
+ * another model replaces it. One that cannot be removed stays too: a run that needs the name was
+ * refused already. */
 static int forget(struct trainer *t, const char *name, struct fail *why)
 {
     char path[4096];
+    struct fail stays;
     run_folder_path(&t->folder, name, path);
+    if (run_folder_check_free(&t->folder, name, &stays)) return 0;
     return checkpoint_is_pure(path) ? run_folder_remove(&t->folder, name, why) : 0;
 }
 
