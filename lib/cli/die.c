@@ -1,5 +1,6 @@
 #include "lib/cli/die.h"
 
+#include "lib/common/file.h"
 #include "lib/common/json.h"
 #include "lib/common/mapped.h"
 #include "lib/common/message.h"
@@ -9,6 +10,7 @@
 #include "lib/common/signals.h"
 #include "lib/common/target.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <sys/stat.h>
@@ -230,15 +232,34 @@ void note_if_typed(const char *input, const char *what)
         note("reading %s from the terminal, up to the end (^D on a line of its own)", what);
 }
 
-void die_unless_writable(const char *option, const char *path)
+bool warn_of_links(const char *path)
 {
-    struct fail why;
+    struct fail ignored;
     struct target t;
-    or_die(output_declare(option, path, &why), &why);
-    if (!strcmp(path, "-") || target_find(&t, path, &why) || t.kind != TARGET_FILE || !t.exists ||
-        t.st.st_nlink < 2)
-        return;
+    if (!strcmp(path, "-") || target_find(&t, path, &ignored) || t.kind != TARGET_FILE ||
+        !t.exists || t.st.st_nlink < 2)
+        return false;
     warn("%s: has another name too (a hard link), which keeps what it holds now: cp over it, of a "
          "file made elsewhere, changes both",
          path);
+    return true;
+}
+
+void warn_of_links_in(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    bool is_told = false;
+    for (const char *name; dir && !is_told && (name = file_next_name(dir));) {
+        char path[4096 + 256];
+        snprintf(path, sizeof path, "%.3800s/%s", folder, name);
+        is_told = warn_of_links(path);
+    }
+    if (dir) closedir(dir);
+}
+
+void die_unless_writable(const char *option, const char *path)
+{
+    struct fail why;
+    or_die(output_declare(option, path, &why), &why);
+    (void)warn_of_links(path);
 }

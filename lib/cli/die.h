@@ -40,8 +40,12 @@ void note_in_handler(const char *text);
 void note_passing(const char *format, ...) PRINTF_LIKE(1, 2);
 void note_passing_ends(void);
 
-/* Declares an output (output_declare), and ends the program if it cannot be written. If the file
- * that will be replaced has other names (hard links), says that these keep what it holds. */
+/* If a file that will be replaced has other names (hard links), warns that these keep what it
+ * holds. Returns whether it has. warn_of_links_in warns of the first such file in a folder. */
+bool warn_of_links(const char *path);
+void warn_of_links_in(const char *folder);
+/* Declares an output (output_declare), and ends the program if it cannot be written. Warns of its
+ * other names. */
 void die_unless_writable(const char *option, const char *path);
 
 /* Ends the program if output is "-" and standard output is a terminal, because binary data would go

@@ -741,6 +741,29 @@ killed_name() {
     done
 }
 
+@test "outputs: another name of a file in a folder that is replaced, or in a run that goes on, is told" {
+    make_adapter
+    told() { # FILE COMMAND...
+        ln -f "$1" other
+        run --separate-stderr -0 "${@:2}"
+        [[ "$stderr" == *": $1: has another name too (a hard link), which keeps what it holds now"* ]]
+        run --separate-stderr -0 "${@:2}"
+        [[ "$stderr" != *"hard link"* ]]
+    }
+    for make in merged bnb; do
+        $make -o model
+        told model/config.json $make -o model
+        rm -r model
+    done
+    lora out --quiet
+    ln out/adapter_model.safetensors other2
+    run --separate-stderr -0 lora out max_steps=8
+    [[ "$stderr" == *"train: out/adapter_model.safetensors: has another name too"* ]]
+    run ! cmp -s other2 out/adapter_model.safetensors
+    run --separate-stderr -0 lora out max_steps=10
+    [[ "$stderr" != *"hard link"* ]]
+}
+
 @test "outputs: two names that are one file where case does not count are refused" {
     [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
     make_base

@@ -80,6 +80,19 @@ static void warn_of_template(const struct trainer *t)
              strcmp(before->name, now->name) ? "" : ", which says other things now", before->name);
 }
 
+/* Warns if a file that the run will write again has another name. */
+static void warn_of_names(const struct run_folder *f)
+{
+    const char *name;
+    json_t *digests;
+    json_object_foreach((json_t *)run_folder_record(f, "files"), name, digests)
+    {
+        char path[4096];
+        run_folder_path(f, name, path);
+        if (warn_of_links(path)) return;
+    }
+}
+
 /* Warns if the run ends before its first evaluation may come. */
 static void warn_of_delay(const struct trainer *t, uint64_t samples)
 {
@@ -120,6 +133,7 @@ void starting_warn(const struct trainer *t)
     if (t->due.evaluation && !t->recipe->eval_file)
         warn("eval_steps %lld: nothing is evaluated without an eval_file",
              (long long)t->due.evaluation);
+    warn_of_names(&t->folder);
     warn_of_delay(t, samples);
     recipe_find_idle(t->recipe, warn_of);
     warn_of_template(t);
