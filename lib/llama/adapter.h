@@ -67,7 +67,8 @@ void adapter_close(struct adapter *a);
 
 /* What an adapter does to a base. */
 struct fit {
-    struct adapted *each; /* [count], in the order of tensors_list for the changed config */
+    /* [count] says how each tensor of tensors_list for the changed config is adapted */
+    struct adapted *each;
     int64_t count;
     bool unties; /* the head is separated from the embedding: see weights_untie */
     bool grows;  /* the vocabulary is larger than the base's */
