@@ -245,7 +245,7 @@ static int read_tokens(struct fitting *f, struct fail *why)
         if (token < 0 || token >= f->c->vocab || seen[token])
             status = fail_input(why,
                                 "trainable_token_indices: number %zu is no token of this base, "
-                                "or stands twice",
+                                "or occurs twice",
                                 i);
         else
             seen[token] = true;

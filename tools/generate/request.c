@@ -6,7 +6,7 @@
 
 enum ask {
     ASK_CARRIED,
-    ASK_OURS, /* the key is read by lines.c, or written by it into an earlier answer */
+    ASK_READ_BY_LINES, /* the key is read by lines.c, or written by it into an earlier answer */
     ASK_SYSTEM,
     ASK_MAX_TOKENS,
     ASK_TEMPERATURE,
@@ -28,9 +28,9 @@ static const struct {
     double idle;
     const char *way;
 } keys[] = {
-    { "prompt", ASK_OURS, 0, NULL },
-    { "completion", ASK_OURS, 0, NULL },
-    { "tokens", ASK_OURS, 0, NULL },
+    { "prompt", ASK_READ_BY_LINES, 0, NULL },
+    { "completion", ASK_READ_BY_LINES, 0, NULL },
+    { "tokens", ASK_READ_BY_LINES, 0, NULL },
     { "system", ASK_SYSTEM, 0, NULL },
     { "max_tokens", ASK_MAX_TOKENS, 0, NULL },
     { "max_completion_tokens", ASK_MAX_TOKENS, 0, NULL },

@@ -62,7 +62,7 @@ static struct quota *parse_quotas(const struct opt_list *list)
         memcpy(quotas[i].source, list->at[i], length);
         for (int k = 0; k < i; k++)
             if (!strcmp(quotas[k].source, quotas[i].source))
-                die_usage("--quota: '%s' stands twice", quotas[i].source);
+                die_usage("--quota: '%s' occurs twice", quotas[i].source);
     }
     return quotas;
 }
