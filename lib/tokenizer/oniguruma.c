@@ -16,7 +16,7 @@ struct writing {
     struct oniguruma_text out;
     /* Where the item that a quantifier would apply to begins in `out`; NOWHERE if there is none. */
     size_t atom;
-    uint32_t last; /* the letter before, if the pattern ignores case; else 0 */
+    uint32_t last; /* under (?i): the letter just before; otherwise 0 */
 };
 
 void oniguruma_fail_at(const struct oniguruma_scan *s, const char *what)
