@@ -97,7 +97,7 @@ struct model {
     struct mat grad; /* [T, d] gradient of a layer's output, then of its input */
     struct mat dout; /* [T, H·c] gradient of the output of attention */
 
-    int64_t rows; /* of the current batch */
+    int64_t rows; /* rows of the current batch */
     struct dropout drop;
     bool checks; /* model_find_fault is running, so activations are checked */
 };

@@ -16,7 +16,7 @@ struct head_call {
     const float *weight;
     const int32_t *target;
     float *nll, *logits, *dweight;
-    int64_t first, rows; /* of the chunk that is being processed */
+    int64_t first, rows; /* the chunk that is being processed */
     int64_t vocab, dim;
     float dscale;
     bool is_packed;

@@ -154,8 +154,8 @@ DEVICE void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
                      : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(half ? b1 : b0));
 #endif
 }
-/* Copies 16 bytes from global to shared memory asynchronously, zeros if not valid. They are there
- * after copy_wait. */
+/* Copies 16 bytes from global to shared memory asynchronously, zeros if not valid. They have
+ * arrived after copy_wait. */
 DEVICE void copy16_async(void *to, const void *from, bool valid)
 {
 #if __CUDA_ARCH__ >= 800

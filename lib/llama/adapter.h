@@ -49,7 +49,7 @@ struct adapter {
     char base[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
     char base_quantization[8]; /* "nf4", "none", or "" if unknown */
     enum rope_type rope;
-    double factor; /* of the rope */
+    double factor; /* the factor of the positional scaling */
     int64_t original_position;
     struct template_record template; /* the template of the conversations in the training data */
     char digest[DIGEST_TEXT];        /* digest of adapter_model and of trainable_params.bin */

@@ -14,7 +14,7 @@ struct fitting {
     struct adapter_rules *rules;
     /* The tensors of the model with the adapter; the last is the head, even if it is tied. */
     struct tensor *table;
-    bool *used, *beside_used; /* for each tensor of the adapter's files: it was used */
+    bool *used, *beside_used; /* one flag for each tensor of the adapter's files */
 };
 
 static bool ends_with(const char *name, const char *end)
