@@ -81,7 +81,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     copy_commit();
     wait_for_copies();
     products_begin();
-    multiply_transposed<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k);
+    matmul_transposed<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k);
     products_commit();
     fetch_panels<C, KEYS, GROUP_THREADS>(v, values, a.v_stride, tile * KEYS, all);
     if (tile < last_tile)
@@ -99,10 +99,9 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
          * values or this tile's keys any more. */
         wait_for_copies();
         products_begin();
-        multiply_transposed<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS,
-                                               k + (1 - stage) * KEYS * C);
+        matmul_transposed<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k + (1 - stage) * KEYS * C);
         products_commit();
-        multiply_add<C, KEYS>(sum, p, v + stage * KEYS * C);
+        matmul_add<C, KEYS>(sum, p, v + stage * KEYS * C);
         products_commit();
         fetch_panels<C, KEYS, GROUP_THREADS>(v + (1 - stage) * KEYS * C, values, a.v_stride,
                                              (tile + 1) * KEYS, all);
@@ -126,7 +125,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     }
     wait_for_copies();
     products_begin();
-    multiply_add<C, KEYS>(sum, p, v + stage * KEYS * C);
+    matmul_add<C, KEYS>(sum, p, v + stage * KEYS * C);
     products_commit();
     products_wait<0>();
     sums_are_written<C>(sum);
@@ -175,9 +174,9 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
         wait_for_copies();
         float s[N][4], ds[N][4];
         products_begin();
-        multiply_transposed<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, this_k);
+        matmul_transposed<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, this_k);
         products_commit();
-        multiply_transposed<C, KEYS, OWN_ROWS>(ds, d, group * GROUP_ROWS, this_v);
+        matmul_transposed<C, KEYS, OWN_ROWS>(ds, d, group * GROUP_ROWS, this_v);
         products_commit();
         if (tile < last_tile) {
             fetch_panels<C, KEYS, GROUP_THREADS>(k + next_k * KEYS * C, keys, a.k_stride,
@@ -211,7 +210,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
                 ds[n][e] = s[n][e] * (ds[n][e] - stats[e / 2].delta);
         pack_scores<N>(left, ds);
         products_begin();
-        multiply_add<C, KEYS>(sum, left, this_k);
+        matmul_add<C, KEYS>(sum, left, this_k);
         products_commit();
         if (tile == last_tile) break;
         at_k = next_k;
@@ -271,9 +270,9 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
             wait_for_copies();
             float s[N][4], ds[N][4];
             products_begin();
-            multiply_transposed<C, QUERIES, OWN_ROWS>(s, k, group * GROUP_ROWS, this_q);
+            matmul_transposed<C, QUERIES, OWN_ROWS>(s, k, group * GROUP_ROWS, this_q);
             products_commit();
-            multiply_transposed<C, QUERIES, OWN_ROWS>(ds, v, group * GROUP_ROWS, this_d);
+            matmul_transposed<C, QUERIES, OWN_ROWS>(ds, v, group * GROUP_ROWS, this_d);
             products_commit();
             if (tile < last_tile)
                 fetch_queries<C>(q + next * QUERIES * C, d + next * QUERIES * C,
@@ -290,7 +289,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
                 mask_keys<N>(s, start, key0, tile * QUERIES, a);
             pack_scores<N>(weights, s);
             products_begin();
-            multiply_add<C, QUERIES>(dv, weights, this_d);
+            matmul_add<C, QUERIES>(dv, weights, this_d);
             products_commit();
             products_wait<1>();
             sums_are_written<QUERIES>(ds);
@@ -301,7 +300,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
                     ds[n][e] = s[n][e] * (ds[n][e] - this_stats[n * 8 + t * 2 + e % 2].delta);
             pack_scores<N>(left, ds);
             products_begin();
-            multiply_add<C, QUERIES>(dk, left, this_q);
+            matmul_add<C, QUERIES>(dk, left, this_q);
             products_commit();
             stage = next;
         }

@@ -119,7 +119,7 @@ DEVICE uint64_t descriptor(const elem *at, int columns_bytes)
 /* Computes d [64, N] = A Bᵀ. A has the rows row … row + 63 of a tile of A_ROWS rows, B is a tile of
  * N rows, and both have C columns. */
 template <int C, int N, int A_ROWS>
-DEVICE void multiply_transposed(float (*d)[4], const elem *a, int row, const elem *b)
+DEVICE void matmul_transposed(float (*d)[4], const elem *a, int row, const elem *b)
 {
     uint64_t left = descriptor(a + row * 64, 0), right = descriptor(b, 0);
 #pragma unroll
@@ -133,8 +133,7 @@ DEVICE void multiply_transposed(float (*d)[4], const elem *a, int row, const ele
 }
 
 /* Computes d [64, C] += p B, with p [64, K] in registers and B [K, C] in shared memory. */
-template <int C, int K>
-DEVICE void multiply_add(float (*d)[4], const uint32_t (*p)[4], const elem *b)
+template <int C, int K> DEVICE void matmul_add(float (*d)[4], const uint32_t (*p)[4], const elem *b)
 {
     uint64_t right = descriptor(b, K * 128);
 #pragma unroll

@@ -21,16 +21,14 @@ struct reader {
     msgpack_unpacked header, object;
     char *header_bytes; /* a copy of the header's bytes; its texts point into it */
     XXH3_state_t *hash;
-    /* `records` counts all that were read, stream_records those of the current one of concatenated
-     * streams. */
+    /* `records` counts all, stream_records those of the current one of concatenated streams */
     uint64_t records, stream_records;
     bool has_ended, has_failed;
     struct fail failed;
     char digest[STREAM_DIGEST_TEXT];
     struct parents parents;
     struct template_record template;
-    /* The rest is for access by number. frame_offset has frame_count entries, frame_first one more.
-     */
+    /* For access by number: frame_offset has frame_count entries, frame_first has one more. */
     uint64_t *frame_offset, *frame_first;
     size_t first_capacity;
     size_t frame_count;
