@@ -7,7 +7,8 @@
 
 #include <errno.h>
 
-/* Dies if an option makes or selects samples, because a copy does neither. */
+/* With --from samples the samples are copied. Dies if an option is given that would select or make
+ * samples, because a copy cannot do that. */
 static void check_copy(const struct options *o)
 {
     const char *given = o->min_tokens || o->max_tokens  ? "--min-tokens and --max-tokens"

@@ -19,7 +19,7 @@ struct quantizer {
     const struct kernels *k;
     struct device *dev;
     float *wide;       /* one piece of a tensor in f32 */
-    float *absmax_f32; /* absmax of each block of the tensor, before it is quantized itself */
+    float *absmax_f32; /* absmax of each block of the tensor, before double quantization */
     /* These hold the last linear that was quantized. */
     uint8_t *codes, *absmax;
     float *absmax_scale, offset;
