@@ -64,6 +64,7 @@ enum chat_mend {
     CHAT_MEND_REASONING, /* the reasoning before an answer */
     /* A system prompt, for a template that has none where the answer follows. */
     CHAT_MEND_SENTENCE,
+    CHAT_MEND_THOUGHT, /* the thinking that an answer begins with, for a template that drops it */
     CHAT_MENDS
 };
 const char *chat_mend_words(enum chat_mend mend);

@@ -62,6 +62,10 @@ uint32_t tokenizer_begin(const struct tokenizer *t);
 uint32_t tokenizer_end(const struct tokenizer *t);
 /* The id of a control piece or an added token; UINT32_MAX if there is none of that name. */
 uint32_t tokenizer_special(const struct tokenizer *t, const char *name);
+/* Which white space beside a token, where a text spells it, becomes part of the token (lstrip,
+ * rstrip). */
+enum token_spaces { TOKEN_TAKES_LEFT = 1, TOKEN_TAKES_RIGHT = 2 };
+unsigned tokenizer_special_spaces(const struct tokenizer *t, uint32_t id);
 /* The name of a control piece or special token: *bytes bytes, no terminating zero. NULL if the id
  * is ordinary text. */
 const char *tokenizer_control(const struct tokenizer *t, uint32_t id, size_t *bytes);

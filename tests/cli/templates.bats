@@ -246,6 +246,21 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     done
 }
 
+@test "templates: thinking that the template leaves out of answers is counted" {
+    mkdir -p m
+    cp "$golden"/templates/bytes/tokenizer{,_config}.json m
+    echo '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"<think>b</think>c"},{"role":"user","content":"d"},{"role":"assistant","content":"<think>e</think>f"}]}' > c.jsonl
+    told() { # TEMPLATE COUNT
+        run --separate-stderr -0 tokenize --format chat --template "$1" -m m c.jsonl -o x.tok
+        [[ "$stderr" == \
+            *"mended: $2 answers without the thinking before </think>, which the template drops"* ]]
+    }
+    told qwen3 1
+    told deepseek-r1 2
+    run --separate-stderr -0 tokenize --format chat --template chatml -m m c.jsonl -o x.tok
+    [[ "$stderr" != *mended* ]]
+}
+
 # template FILE: name and digest of the template that an adapter keeps.
 template() { perl -MJSON::PP -0ne \
     'my $t = decode_json($_)->{template}; print $t ? join(" ", @$t{"name", "digest"}) : "none", "\n"' \

@@ -41,8 +41,8 @@ static const struct tokenizer *tokenizer_of(const char *name)
     static struct {
         char name[40];
         struct tokenizer *t;
-    } opened[4];
-    for (int i = 0; i < 4; i++) {
+    } opened[8];
+    for (int i = 0; i < 8; i++) {
         char place[100];
         if (!strcmp(opened[i].name, name)) return opened[i].t;
         if (*opened[i].name) continue;
@@ -139,17 +139,26 @@ static void check_case(const json_t *line)
             }
     }
     if (json_is_array(targets)) assert_int_equal(json_array_size(targets), c.count);
-    /* As one talks: each prompt behind the answers so far, which stand as they are. */
-    struct token_buffer asked = { 0 };
+    /* As one talks: each prompt behind the answers so far, which stand as they are; or without
+     * their thinking, where the template leaves that out. */
+    struct token_buffer asked = { 0 }, told = { 0 };
     for (size_t i = 0; i < c.count; i++) {
         struct chat_exchange waiting = c.turns[i];
         waiting.answer = NULL;
         if (chat_template_prompt(&t, &asked, c.system, &waiting, i == 0, &why))
             fail_msg("%s", why.text);
         same_ids(line, "prompt", json_array_get(prompts, i), &asked);
+        size_t before = told.count;
+        if (chat_template_prompt(&t, &told, c.system, &waiting, i == 0, &why))
+            fail_msg("%s", why.text);
+        same_ids(line, "prompt after turns", json_array_get(prompts, i), &told);
+        told.count = before;
+        if (chat_template_turn(&t, &told, c.system, &c.turns[i], i == 0, &why))
+            fail_msg("%s", why.text);
         asked.count = 0;
         if (token_buffer_add(&asked, ids.ids, spans[2 * i + 1], &why)) fail_msg("%s", why.text);
     }
+    token_buffer_release(&told);
     token_buffer_release(&asked);
     token_buffer_release(&ids);
     chat_template_close(&t);
@@ -159,10 +168,11 @@ static void test_conversations(void **state)
 {
     (void)state;
     assert_true(each_line(GOLDEN "cases.jsonl", check_case) > 150);
+    assert_true(each_line(GOLDEN "families.jsonl", check_case) > 200);
 }
 
 /* Every template and every text of the table is in the cases. */
-static char seen[20000];
+static char seen[80000];
 
 static void note_case(const json_t *line)
 {
@@ -175,16 +185,37 @@ static void note_case(const json_t *line)
 static void test_nothing_is_without_a_case(void **state)
 {
     (void)state;
-    static const char *const names[] = {
-        "longqlora",         "vicuna",     "alpaca",       "llama-2",
-        "llama-3",           "llama-3.1",  "zephyr",       "chatml",
-        "mistral",           "mistral-v3", "mistral-nemo", "mistral-2023",
-        "mistral-2023-space"
-    };
+    static const char *const names[] = { "longqlora",
+                                         "vicuna",
+                                         "alpaca",
+                                         "llama-2",
+                                         "llama-3",
+                                         "llama-3.1",
+                                         "zephyr",
+                                         "chatml",
+                                         "mistral",
+                                         "mistral-v3",
+                                         "mistral-nemo",
+                                         "mistral-2023",
+                                         "mistral-2023-space",
+                                         "qwen3",
+                                         "qwen3-no-think",
+                                         "deepseek",
+                                         "deepseek-r1",
+                                         "phi-3",
+                                         "phi-3-medium",
+                                         "phi-4",
+                                         "phi-4-mini",
+                                         "gemma",
+                                         "gemma-3",
+                                         "granite",
+                                         "olmo-2",
+                                         "mistral-small" };
     char part[100];
     const struct chat_known *known;
     *seen = 0;
     each_line(GOLDEN "cases.jsonl", note_case);
+    each_line(GOLDEN "families.jsonl", note_case);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(part, sizeof part, "%s ", names[i]);
         if (!strstr(seen, part)) fail_msg("no case of %s", names[i]);
@@ -200,7 +231,7 @@ static void check_by_name(const json_t *line)
     const char *digest = text_of(line, "digest");
     const struct chat_known *known = digest ? known_of(digest) : NULL;
     struct chat_template t, named;
-    if (!known || known->begin || known->system || known->finish) return;
+    if (!known || known->begin || known->system || known->finish || known->others) return;
     open_template(&t, line, false);
     open_template(&named, line, true);
     assert_string_equal(t.digest, named.digest);
@@ -212,6 +243,7 @@ static void test_names(void **state)
 {
     (void)state;
     each_line(GOLDEN "cases.jsonl", check_by_name);
+    each_line(GOLDEN "families.jsonl", check_by_name);
 }
 
 /* ---- the form of a text ---- */
@@ -254,7 +286,18 @@ static void test_texts_that_are_not_known(void **state)
         { "[INST] {{ m }} [/INST]", "--chat mistral takes" },
         { "[INST] {{ m }}[/INST]", "--chat mistral-v3 takes" },
         { "[INST]{{ m }}[/INST]", "--chat mistral-nemo takes" },
-        { "[SYSTEM_PROMPT]{{ s }}[INST] {{ m }} [/INST]", "nor has their marks" },
+        { "[SYSTEM_PROMPT]{{ s }}[INST] {{ m }} [/INST]", "--chat mistral-small takes" },
+        { "<|im_start|>{{ m }}</think><|im_end|>", "--chat qwen3 takes" },
+        { "<|im_start|><|im_sep|>{{ m }}<|im_end|>", "--chat phi-4 takes" },
+        { "<\uff5cUser\uff5c>{{ m }}<\uff5cAssistant\uff5c>", "--chat deepseek takes" },
+        { "<\uff5cUser\uff5c>{{ m }}</think>", "--chat deepseek-r1 takes" },
+        { "<start_of_turn>{{ m }}<end_of_turn>", "--chat gemma takes" },
+        { "<|start_of_role|>{{ m }}<|end_of_role|>", "--chat granite takes" },
+        { "<|assistant|>{{ m }}<|end|>", "--chat phi-3 takes" },
+        { "<|im_start|>{{ strftime_now('%d') }}<|im_end|>",
+          "writes the day's date (strftime_now), so that a conversation has other tokens tomorrow: "
+          "--chat chatml words it without a date" },
+        { "{{ strftime_now('%d') }}", "--chat FILE words it without a date (docs" },
         { "<|user|>{{ m }}<|assistant|>", "--chat zephyr takes" },
         { "USER: {{ m }} ASSISTANT:", "--chat vicuna takes" },
         { "### Instruction: {{ m }} ### Response:", "--chat alpaca takes" },
@@ -341,6 +384,43 @@ static void test_templates_that_are_refused(void **state)
     assert_non_null(strstr(why.text, "there are " CHAT_TEMPLATES));
 }
 
+/* What of a file about thinking does not fit together, and what is asked of a conversation. */
+static void test_thinking_that_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *words;
+    } cases[] = {
+        { "{\"turn\": \"{}\", \"thinking\": \"lose\"}",
+          "'thinking' is one of keep, drop and drop_newlines" },
+        { "{\"turn\": \"{}\", \"thought\": \"<think>{}</think>\"}",
+          "'thought' needs 'thinking': drop" },
+        { "{\"turn\": \"{}\", \"thinking\": \"drop\", \"thought\": \"<think>\"}",
+          "'thought' needs one {}" },
+        { "{\"turn\": \"{}\", \"thinking\": \"drop\", \"thought\": \"a{}b\", \"waiting\": \"b\"}",
+          "'waiting' is neither 'thought' around nothing nor its beginning" },
+        { "{\"turn\": \"{}\", \"answer\": \" {}\", \"waiting\": \"b\"}",
+          "'waiting' goes with no text before an answer" },
+        { "{\"turn\": \"{}\", \"waiting\": \"{x}\"}", "'waiting': {x} is not known there" },
+    };
+    const struct tokenizer *bytes = tokenizer_of("bytes");
+    struct chat_template t;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(chat_template_open_text(&t, "t", cases[i].json, bytes, &why), -1);
+        if (!strstr(why.text, cases[i].words)) fail_msg("'%s': %s", cases[i].words, why.text);
+    }
+    const struct chat_exchange turns[] = { { "<tool_response>\n1\n</tool_response>", "a", 0 },
+                                           { "b", "c", 0 } };
+    uint32_t spans[2 * TURNS];
+    struct token_buffer ids = { 0 };
+    if (chat_template_open(&t, "qwen3", bytes, &why)) fail_msg("%s", why.text);
+    assert_int_equal(chat_template_encode(&t, &ids, NULL, turns, 2, spans, &why), 0);
+    assert_int_equal(chat_template_encode(&t, &ids, NULL, turns, 1, spans, &why), -1);
+    assert_non_null(strstr(why.text, "the last prompt is a <tool_response>"));
+    token_buffer_release(&ids);
+    chat_template_close(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +432,7 @@ int main(void)
         cmocka_unit_test(test_conversations_that_are_refused),
         cmocka_unit_test(test_a_token_of_both_sides_is_the_answers),
         cmocka_unit_test(test_templates_that_are_refused),
+        cmocka_unit_test(test_thinking_that_is_refused),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -11,13 +11,37 @@
 
 /* ---- the conversation as tokens ---- */
 
+/* Appends a turn whose answer has thinking that the template leaves out of what was said before.
+ * Returns 1 if it is one, 0 if the answer keeps its tokens, or -1. */
+static int add_without_thinking(struct talk *t, const struct turn *turn, bool is_first,
+                                struct fail *why)
+{
+    size_t bytes;
+    int status = 0;
+    if (!turn->answer || t->template->thinking == THINKING_KEPT) return 0;
+    char *decoded = tokenizer_decode(t->template->tokenizer, turn->answer, (size_t)turn->count - 1,
+                                     &bytes, why);
+    char *text = decoded ? strndup(decoded, bytes) : NULL;
+    free(decoded);
+    if (!text) return decoded ? fail(why, "out of memory") : -1;
+    const struct chat_exchange whole = { .prompt = turn->prompt, .answer = text };
+    if (strlen(text) == bytes && chat_template_drops(t->template, text, false))
+        status =
+            chat_template_turn(t->template, &t->ids, t->system, &whole, is_first, why) ? -1 : 1;
+    free(text);
+    return status;
+}
+
 /* Builds the prompt from turn `first` on. Each question is encoded by itself, and each answer keeps
- * the tokens that were generated. */
+ * the tokens that were generated, unless the template leaves its thinking out. */
 static int build_prompt(struct talk *t, size_t first, struct fail *why)
 {
     t->ids.count = 0;
     for (size_t i = first; i < t->count; i++) {
         const struct turn *turn = &t->turns[i];
+        int without = add_without_thinking(t, turn, i == first, why);
+        if (without < 0) return -1;
+        if (without) continue;
         /* The template asks only whether there is an answer, so the text "" stands for it. */
         const struct chat_exchange exchange = { .prompt = turn->prompt,
                                                 .answer = turn->answer ? "" : NULL };

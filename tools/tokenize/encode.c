@@ -156,6 +156,8 @@ static int encode_turns(const struct encoder *e, struct text_slot *s, struct wor
         const struct chat_turn *turn = &c->turns[i];
         exchanges[i] = (struct chat_exchange){ turn->prompt, turn->answer, turn->input_at };
         s->text_bytes += strlen(turn->prompt) + strlen(turn->answer);
+        s->mended[CHAT_MEND_THOUGHT] +=
+            chat_template_drops(e->chat, turn->answer, i + 1 == c->count);
     }
     w->buffer.count = 0;
     int status = chat_template_encode(e->chat, &w->buffer, c->system, exchanges, c->count,
