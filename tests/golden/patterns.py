@@ -28,8 +28,15 @@ O200K = CASED % (f"{CONTRACTIONS}?", f"{CONTRACTIONS}?", "{1,3}")
 TEKKEN = CASED % ("", "", "")
 CJK = "[一-龥぀-ゟ゠-ヿ]+"
 DEEPSEEK_V3 = ("[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+")
-DEEPSEEK_LETTERS = ("\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼ"
-                    "ℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+")
+DEEPSEEK_LETTERS = ("\\s?[A-Za-z"
+                    "\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-\u0373\u0376\u0377\u037b-\u037d\u037f\u0386"
+                    "\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5\u03f7-\u0481\u048a-\u052f\u0531-\u0556\u10a0-\u10c5\u13a0-\u13f5\u13f8-\u13fd\u1c90-"
+                    "\u1cba\u1cbd-\u1cbf\u1d00-\u1d2b\u1d6b-\u1d77\u1d79-\u1d9a\u1e00-\u1f15\u1f18-\u1f1d\u1f20-\u1f45\u1f48-\u1f4d\u1f50-\u1f57\u1f59\u1f5b"
+                    "\u1f5d\u1f5f-\u1f7d\u1f80-\u1fb4\u1fb6-\u1fbc\u1fbe\u1fc2-\u1fc4\u1fc6-\u1fcc\u1fd0-\u1fd3\u1fd6-\u1fdb\u1fe0-\u1fec\u1ff2-\u1ff4\u1ff6-"
+                    "\u1ffc\u2102\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2126\u2128\u212a-\u212d\u212f-\u2134\u2139\u213c-\u213f\u2145-\u2149\u214e"
+                    "\u2183\u2184\u2c00-\u2c7b\u2c7e-\u2ce4\u2ceb-\u2cee\u2cf2\u2cf3\ua640-\ua66d\ua680-\ua69b\ua722-\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-"
+                    "\uabbf\ufb00-\ufb06\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a\U00010400-\U0001044f\U000104b0-\U000104d3\U000104d8-\U000104fb\U00010c80-"
+                    "\U00010cb2\U00010cc0-\U00010cf2\U000118a0-\U000118df\U0001e900-\U0001e943]+")
 
 
 def split(pattern, behavior="Isolated", invert=False, kind="Regex"):
@@ -163,10 +170,12 @@ def texts(size, seed=7):
 
 # ---- tokenizers ----
 
-def added(name, size):
+def added(name, vocab):
+    """A token that is a piece has its id; the others follow."""
     tokens = [(x, {}) for x in PLAIN.get(name, [])] + [(x, {"special": True, **flags}) for x, flags in SPECIAL.get(name, [])]
-    return [{"id": size + i, "content": x, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False, **flags}
-            for i, (x, flags) in enumerate(tokens)]
+    ids = {x: vocab[x] for x, _ in tokens if x in vocab}
+    ids |= {x: len(vocab) + i for i, x in enumerate(x for x, _ in tokens if x not in vocab)}
+    return [{"id": ids[x], "content": x, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False, **flags} for x, flags in tokens]
 
 
 def train(name, corpus, size):
@@ -183,11 +192,11 @@ def train(name, corpus, size):
         trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, limit_alphabet=2000, max_token_length=24,
                                       special_tokens=["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)])
     else:
-        trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+        trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, max_token_length=64, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     t = Tokenizer.from_str(json.dumps(empty))
     t.train_from_iterator(corpus, trainer)
     j = json.loads(t.to_str()) | parts
-    j["added_tokens"] = added(name, len(j["model"]["vocab"]))
+    j["added_tokens"] = added(name, j["model"]["vocab"])
     if base == "chars":
         j["decoder"] = {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]}
     else:
@@ -217,7 +226,9 @@ def compare(tool, name, lines, size):
             json.dump(model, f)
         with open(f"{place}/text.jsonl", "w", encoding="utf-8") as f:
             f.writelines(json.dumps({"text": x}, ensure_ascii=False) + "\n" for x in lines)
-        for parses in (False, True):
+        with open(f"{place}/one.jsonl", "w", encoding="utf-8") as f:
+            f.write(json.dumps({"text": "a"}) + "\n")
+        for parses in (False, True)[:1 + bool(model["added_tokens"])]:
             out, _ = ours(tool, place, *(["--parse-special"] if parses else []), "--to", "jsonl", f"{place}/text.jsonl")
             own = [j["tokens"] for j in map(json.loads, out.decode().splitlines()) if isinstance(j.get("tokens"), list)]
             assert len(own) == len(lines), (len(own), len(lines))
@@ -226,7 +237,7 @@ def compare(tool, name, lines, size):
             wanted = [t.encode(x, add_special_tokens=False).ids for x in lines]
             theirs = time.process_time() - start
             differ += [(x, a, b) for x, a, b in zip(lines, own, wanted) if a != b]
-        _, base = ours(tool, place, "-o", "/dev/null", "/dev/null")
+        _, base = ours(tool, place, "-o", "/dev/null", f"{place}/one.jsonl")
         _, spent = ours(tool, place, "-o", "/dev/null", f"{place}/text.jsonl")
     mega = size / 1e6
     print(f"{name}: {mega:.1f} MB, {len(lines)} texts: {len(differ)} have other ids; ours {mega / (spent - base):.1f} MB/s, tokenizers {mega / theirs:.1f} MB/s a thread", flush=True)
