@@ -4,6 +4,7 @@
 #include "lib/tokenizer/jinja_form.h"
 #include "tests/lib/check.h"
 #include "tests/lib/scratch.h"
+#include "tools/generate/talk.h"
 
 #define GOLDEN "tests/golden/templates/"
 enum { TURNS = 8 };
@@ -421,6 +422,39 @@ static void test_thinking_that_is_refused(void **state)
     chat_template_close(&t);
 }
 
+/* Answers in a talk, and asks again: the prompt is as the reference words it, without what was
+ * thought. */
+static void test_a_talk_forgets_what_was_thought(void **state)
+{
+    (void)state;
+    static const char *const templates[] = { "qwen3", "qwen3-no-think", "deepseek-r1" };
+    static const char answer[] = "<think>\na b</think>\n\nthe answer";
+    const struct tokenizer *bytes = tokenizer_of("bytes");
+    for (size_t i = 0; i < sizeof templates / sizeof *templates; i++) {
+        struct chat_template t;
+        struct token_buffer said = { 0 }, wanted = { 0 };
+        size_t dropped;
+        const struct chat_exchange first = { "q", "the answer", 0 }, second = { "r", NULL, 0 };
+        const struct chat_exchange spaced = { "q", "\n\nthe answer", 0 };
+        if (chat_template_open(&t, templates[i], bytes, &why)) fail_msg("%s", why.text);
+        struct talk talk = { .template = &t, .context = 1000 };
+        assert_int_equal(talk_ask(&talk, "q", 0, &dropped, &why), 0);
+        assert_int_equal(tokenizer_encode_after(bytes, &said, answer, strlen(answer), &why), 0);
+        struct answer a = { .ids = said.ids, .count = (int64_t)said.count };
+        assert_int_equal(talk_answered(&talk, &a, &why), 0);
+        assert_int_equal(talk_ask(&talk, "r", 0, &dropped, &why), 0);
+        assert_int_equal(
+            chat_template_turn(&t, &wanted, NULL, i == 2 ? &spaced : &first, true, &why), 0);
+        assert_int_equal(chat_template_prompt(&t, &wanted, NULL, &second, false, &why), 0);
+        assert_int_equal(talk.ids.count, wanted.count);
+        assert_memory_equal(talk.ids.ids, wanted.ids, wanted.count * sizeof *wanted.ids);
+        talk_release(&talk);
+        token_buffer_release(&said);
+        token_buffer_release(&wanted);
+        chat_template_close(&t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +467,7 @@ int main(void)
         cmocka_unit_test(test_a_token_of_both_sides_is_the_answers),
         cmocka_unit_test(test_templates_that_are_refused),
         cmocka_unit_test(test_thinking_that_is_refused),
+        cmocka_unit_test(test_a_talk_forgets_what_was_thought),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -1,15 +1,8 @@
+/* talk.c - a conversation as tokens. */
 #include "tools/generate/talk.h"
 
-#include "lib/cli/die.h"
-#include "lib/common/message.h"
-#include "lib/common/signals.h"
-
-#include <unistd.h>
-#if defined(HAVE_LIBEDIT)
-#include <editline/readline.h>
-#endif
-
-/* ---- the conversation as tokens ---- */
+#include <stdlib.h>
+#include <string.h>
 
 /* Appends a turn whose answer has thinking that the template leaves out of what was said before.
  * Returns 1 if it is one, 0 if the answer keeps its tokens, or -1. */
@@ -52,7 +45,7 @@ static int build_prompt(struct talk *t, size_t first, struct fail *why)
     return 0;
 }
 
-static void drop_turns(struct talk *t, size_t from, size_t count)
+void talk_drop(struct talk *t, size_t from, size_t count)
 {
     if (!count) return;
     for (size_t i = from; i < from + count; i++) {
@@ -83,10 +76,10 @@ int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *droppe
     if (!status) status = generator_fits((int64_t)t->ids.count, t->context, why);
     if (status) {
         *dropped = 0;
-        drop_turns(t, t->count - 1, 1);
+        talk_drop(t, t->count - 1, 1);
         return -1;
     }
-    drop_turns(t, 0, *dropped);
+    talk_drop(t, 0, *dropped);
     return 0;
 }
 
@@ -101,7 +94,7 @@ int talk_answered(struct talk *t, const struct answer *a, struct fail *why)
     return 0;
 }
 
-void talk_forget(struct talk *t) { drop_turns(t, 0, t->count); }
+void talk_forget(struct talk *t) { talk_drop(t, 0, t->count); }
 
 void talk_release(struct talk *t)
 {
@@ -109,84 +102,4 @@ void talk_release(struct talk *t)
     free(t->turns);
     token_buffer_release(&t->ids);
     *t = (struct talk){ 0 };
-}
-
-/* ---- the terminal ---- */
-
-static volatile sig_atomic_t is_answering, was_interrupted;
-
-const volatile int *talk_interrupted(void) { return &was_interrupted; }
-
-static void interrupt(int number)
-{
-    if (is_answering && !was_interrupted) {
-        was_interrupted = 1;
-        return;
-    }
-    die_by_signal(number);
-}
-
-/* Reads the next line, which the caller frees. NULL: end of input. */
-static char *ask_user(void)
-{
-#if defined(HAVE_LIBEDIT)
-    /* The typed line is echoed on standard error, unless answers go to the terminal too. */
-    if (!isatty(STDOUT_FILENO)) rl_outstream = stderr;
-    char *line = readline("> ");
-    if (line && *line) add_history(line);
-    return line;
-#else
-    char *line = NULL;
-    size_t capacity = 0;
-    message_write("> ", 2);
-    ssize_t n = getline(&line, &capacity, stdin);
-    if (n < 0) {
-        free(line);
-        return NULL;
-    }
-    if (n && line[n - 1] == '\n') line[n - 1] = 0;
-    return line;
-#endif
-}
-
-static bool is_blank(const char *text) { return !text[strspn(text, " \t\r\n")]; }
-
-static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool shows_ids,
-                    struct fail *why)
-{
-    size_t dropped;
-    int64_t most = t->g->max_tokens, quarter = t->context / 4;
-    if (talk_ask(t, prompt, most < quarter ? most : quarter, &dropped, why)) {
-        if (why->status != STATUS_INPUT) return -1;
-        warn("%s", why->text);
-        return 0;
-    }
-    if (dropped) note("the context is full: the oldest %zu turns are forgotten", dropped);
-    if (shows_ids) generator_note_ids("ids", t->ids.ids, (int64_t)t->ids.count);
-    is_answering = 1;
-    was_interrupted = 0;
-    int status = generator_answer(t->g, t->ids.ids, (int64_t)t->ids.count, a, why);
-    is_answering = 0;
-    if (status) return -1;
-    if (write(1, "\n", 1) != 1) return fail(why, "standard output: %m");
-    if (a->ending == END_INTERRUPTED && !a->count) {
-        drop_turns(t, t->count - 1, 1);
-        note("stopped before the answer: it is as if nothing was asked");
-        return 0;
-    }
-    if (a->ending == END_CONTEXT) note("the context of %lld tokens is full", (long long)t->context);
-    return talk_answered(t, a, why);
-}
-
-int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fail *why)
-{
-    /* With SA_RESTART a write to a slow terminal is completed after ^C, not lost. */
-    signal_handle(SIGINT, interrupt, true);
-    int status = 0;
-    for (char *line; !status && (line = ask_user());) {
-        if (!is_blank(line)) status = one_turn(t, line, a, shows_ids, why);
-        free(line);
-    }
-    if (!status) message_write("\n", 1);
-    return status;
 }
