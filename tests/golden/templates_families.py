@@ -83,7 +83,7 @@ def make_tokenizers(directory, sources):
         {"type": "Split", "pattern": {"Regex": PATTERN}, "behavior": "Isolated", "invert": False},
         {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}]}
     phi = with_tokens(read("chars"), [special("<|endoftext|>"), special("<|system|>", rstrip=True), special("<|user|>", rstrip=True),
-                                      special("<|assistant|>", rstrip=True, lstrip=True), special("<|end|>", rstrip=True)], 3)
+                                      special("<|assistant|>", rstrip=True, lstrip=True), special("<|end|>", rstrip=True, lstrip=True)], 3)
     gemma = with_tokens(read("chars"), [special("<bos>"), special("<eos>"), special("<start_of_turn>"), special("<end_of_turn>")] +
                         [special(x, special=False) for x in ("\n", "\n\n", "\n\n\n", "▁▁", "▁▁▁")], 3)
     gemma["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
