@@ -356,19 +356,19 @@ static void emit_thought(struct prompt_builder *b, const struct chat_thought *pa
 
 /* Appends an answer and the text that ends it. span gets its first and last position. is_last: it
  * ends the conversation. */
-static void emit_answer(struct prompt_builder *b, const char *answer, bool is_last,
+static void emit_answer(struct prompt_builder *b, const struct chat_exchange *turn, bool is_last,
                         uint32_t span[2])
 {
     const struct chat_template *t = b->t;
     if (!t->is_whole) flush(b);
     if (!t->is_whole) b->is_first = true;
-    if (t->refuses_empty && !*answer && !b->status)
+    if (t->refuses_empty && !*turn->answer && !b->status)
         b->status = fail_input(b->why,
                                "an empty answer, for which %s has no words: leave the "
                                "conversation out",
                                t->name);
-    struct chat_slice words = strip_if(slice_of(answer), t->strips & STRIP_ANSWER);
-    struct chat_thought parts = chat_thought_split(answer);
+    struct chat_slice words = strip_if(slice_of(turn->answer), t->strips & STRIP_ANSWER);
+    struct chat_thought parts = chat_thought_split(t, turn);
     if (t->has_thought && is_last) {
         emit_thought(b, &parts, &span[0]);
     } else {
@@ -406,7 +406,7 @@ int chat_template_encode(const struct chat_template *t, struct token_buffer *ids
             t->name);
     for (size_t i = 0; i < count; i++) {
         emit_turn(&b, system, &turns[i], i == 0);
-        emit_answer(&b, turns[i].answer, i + 1 == count, spans + 2 * i);
+        emit_answer(&b, &turns[i], i + 1 == count, spans + 2 * i);
     }
     if (count) emit_template(&b, t->following);
     if (count) emit_template(&b, t->finish);
@@ -429,7 +429,7 @@ int chat_template_turn(const struct chat_template *t, struct token_buffer *ids, 
     uint32_t span[2];
     begin_building(&b, t, ids, is_first, why);
     emit_turn(&b, system, turn, is_first);
-    emit_answer(&b, turn->answer, false, span);
+    emit_answer(&b, turn, false, span);
     return end_building(&b);
 }
 

@@ -75,12 +75,17 @@ struct chat_reader {
     enum chat_odd odd;
     /* Keeps white space around messages, which otherwise is removed as by Python's str.strip. */
     bool keeps_space;
+    /* Reads the reasoning_content of answers; otherwise it is an irregularity. */
+    bool takes_reasoning;
 };
 
 struct chat_turn {
     char *prompt, *answer;
     /* Where Alpaca's "input" begins in the prompt, after a newline; 0 if there is none. */
     size_t input_at;
+    /* Where the answer's reasoning_content begins, behind the answer in the same memory; 0 if there
+     * is none. */
+    size_t reasoning_at;
     bool is_trained; /* the answer counts in the loss */
 };
 

@@ -87,6 +87,9 @@ struct chat_exchange {
     const char *prompt, *answer;
     /* Where Alpaca's input begins in the prompt, after a newline; 0 if there is none. */
     size_t input_at;
+    /* The thinking if the data has it beside the answer, which then is taken as it is; NULL if the
+     * answer itself has it between <think> and </think>. */
+    const char *reasoning;
 };
 
 /* Is it the name of a built-in template? */
@@ -113,9 +116,10 @@ int chat_template_encode(const struct chat_template *t, struct token_buffer *ids
                          const char *system, const struct chat_exchange *turns, size_t count,
                          uint32_t *spans, struct fail *why) MUST_USE;
 
-/* Does this answer have thinking that the template leaves out? is_last: it ends its
+/* Does this turn's answer have thinking that the template leaves out? is_last: it ends its
  * conversation. */
-bool chat_template_drops(const struct chat_template *t, const char *answer, bool is_last);
+bool chat_template_drops(const struct chat_template *t, const struct chat_exchange *turn,
+                         bool is_last);
 
 /* Appends the ids of a turn with its answer, after which the conversation goes on. */
 int chat_template_turn(const struct chat_template *t, struct token_buffer *ids, const char *system,

@@ -29,7 +29,8 @@ struct chat_thought {
     struct chat_slice thought, words;
     bool has_mark; /* the answer has a </think> */
 };
-struct chat_thought chat_thought_split(const char *answer);
+struct chat_thought chat_thought_split(const struct chat_template *t,
+                                       const struct chat_exchange *turn);
 /* Removes newlines at both ends, or at one. */
 struct chat_slice chat_strip_newlines(struct chat_slice text, bool at_start, bool at_end);
 /* Is the prompt the response of a tool, as Qwen3's chat_template tells it? */

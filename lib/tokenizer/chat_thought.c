@@ -30,23 +30,29 @@ static struct chat_slice after_last(struct chat_slice text, const char *mark)
     return text;
 }
 
-struct chat_thought chat_thought_split(const char *answer)
+struct chat_thought chat_thought_split(const struct chat_template *t,
+                                       const struct chat_exchange *turn)
 {
-    struct chat_slice whole = { answer, strlen(answer) };
-    const char *end = strstr(answer, closing);
-    struct chat_thought t = { { answer, 0 }, whole, end != NULL };
-    if (!end) return t;
-    struct chat_slice before = { answer, (size_t)(end - answer) };
+    struct chat_slice whole = { turn->answer, strlen(turn->answer) };
+    const char *end = strstr(turn->answer, closing);
+    struct chat_thought parts = { { turn->answer, 0 }, whole, end != NULL };
+    if (turn->reasoning && t->has_thought) {
+        const struct chat_slice beside = { turn->reasoning, strlen(turn->reasoning) };
+        return (struct chat_thought){ chat_strip_newlines(beside, true, true), whole, false };
+    }
+    if (!end) return parts;
+    struct chat_slice before = { turn->answer, (size_t)(end - turn->answer) };
     before = after_last(chat_strip_newlines(before, false, true), opening);
-    t.thought = chat_strip_newlines(before, true, true);
-    t.words = after_last(whole, closing);
-    return t;
+    parts.thought = chat_strip_newlines(before, true, true);
+    parts.words = after_last(whole, closing);
+    return parts;
 }
 
-bool chat_template_drops(const struct chat_template *t, const char *answer, bool is_last)
+bool chat_template_drops(const struct chat_template *t, const struct chat_exchange *turn,
+                         bool is_last)
 {
     if (t->thinking == THINKING_KEPT || (is_last && t->has_thought)) return false;
-    return chat_thought_split(answer).has_mark;
+    return (turn->reasoning && *turn->reasoning) || chat_thought_split(t, turn).has_mark;
 }
 
 bool chat_is_tool_response(const char *prompt)

@@ -259,6 +259,23 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     told deepseek-r1 2
     run --separate-stderr -0 tokenize --format chat --template chatml -m m c.jsonl -o x.tok
     [[ "$stderr" != *mended* ]]
+    # What stands beside an answer is its thinking, where the template knows any.
+    ids() { tokenize --quiet --format chat --template "$1" -m m --to jsonl "${@:3}" <<< "$2" | \
+        grep -o '"tokens":\[.*'; }
+    messages='{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"f","reasoning_content":"e"}]}'
+    [ -n "$(ids qwen3 "$messages")" ]
+    [ "$(ids qwen3 "$messages")" = \
+        "$(ids qwen3 '{"input":"a","output":"<think>e</think>f"}')" ]
+    [ "$(ids deepseek-r1 "$messages")" = "$(ids deepseek-r1 '{"input":"a","output":"f"}')" ]
+    [ "$(ids qwen3 "$messages" --odd drop)" = "$(ids qwen3 "$messages")" ]
+    says 3 "tokenize: standard input:1: message 2: reasoning beside an answer is not trained on (--odd: what to do with such conversations)" \
+        tokenize --format chat --template chatml -m m -o y <<< "$messages"
+    says 3 "tokenize: standard input:1: message 1: reasoning beside an answer is not trained on (--odd: what to do with such conversations)" \
+        tokenize --format chat --template qwen3 -m m -o y <<< \
+        '{"messages":[{"role":"user","content":"a","reasoning_content":"e"},{"role":"assistant","content":"f"}]}'
+    run --separate-stderr -0 tokenize --format chat --template qwen3 --odd merge -m m -o y <<< \
+        '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"f","reasoning_content":"e"},{"role":"assistant","content":"g"}]}'
+    [[ "$stderr" == *"skipped: 1 with reasoning"* ]]
 }
 
 # template FILE: name and digest of the template that an adapter keeps.

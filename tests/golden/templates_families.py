@@ -23,6 +23,10 @@ THOUGHTS = [
     ("", [("<think>q", "<think>\nx</think>")]),
 ]
 
+# What stands beside the answers, as reasoning_content.
+BESIDE = [(None, [("q", "yes"), ("r", "\n\nno")], ["hm", "\n\nwell \n"]), ("S", [("q", "<think>a</think>b"), ("r", "<think>c</think>d")], ["", "</think>e"]),
+          (None, [("q", "a"), ("r", "<think>c</think>\nd")], ["x", None])]
+
 # Whose text, our template, its tokenizer, what ends an answer.
 PUBLISHED = [
     ("Qwen/Qwen3-8B-Base", "qwen3", "bytes", "<|im_end|>"),
@@ -52,6 +56,7 @@ PUBLISHED = [
     ("ollama library/mistral-small:24b", "mistral-small", "bytes", None),
     ("ollama library/mistral-large:123b", "mistral-small", "bytes", None),
 ]
+THINKS = "qwen3", "qwen3-no-think", "deepseek-r1"
 NO_SYSTEM = "gemma", "phi-3-medium"
 WAITING = "<think>\n", "<think>\n\n</think>\n\n"
 PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -103,8 +108,11 @@ def make_tokenizers(directory, sources):
 
 # ---- cases ----
 
-def by_template(tokenizer, text, end, system, turns, lists, options):
+def by_template(tokenizer, text, end, system, turns, lists, options, beside=None):
     messages = messages_of(system, turns)
+    for message, reasoning in zip([m for m in messages if m["role"] == "assistant"], beside or []):
+        if reasoning is not None:
+            message["reasoning_content"] = reasoning
     if lists and system is not None:
         messages[0]["content"] = [{"type": "text", "text": system}]
 
@@ -147,6 +155,9 @@ def cases(texts, tokenizers):
             tokenizer = tokenizers[place]
             got = by_template(tokenizer, text, end or tokenizer.eos_token, system, turns, name == "ollama library/gemma3:1b", options)
             yield {"template": template, **own, "tokenizer": place, "system": system, "turns": turns} | got
+        for system, turns, beside in BESIDE if template in THINKS else []:
+            got = by_template(tokenizers[place], text, end or tokenizers[place].eos_token, system, turns, False, options, beside)
+            yield {"template": template, **own, "tokenizer": place, "system": system, "turns": turns, "beside": beside} | got
 
 
 def main(directory, base, sources):

@@ -87,6 +87,7 @@ struct told {
 static void read_conversation(struct told *c, const json_t *line)
 {
     const json_t *turns = json_object_get(line, "turns");
+    const json_t *beside = json_object_get(line, "beside");
     const char *input = text_of(line, "input");
     *c = (struct told){ .count = json_array_size(turns), .system = text_of(line, "system") };
     assert_true(c->count > 0 && c->count <= TURNS);
@@ -94,6 +95,7 @@ static void read_conversation(struct told *c, const json_t *line)
         const json_t *turn = json_array_get(turns, i);
         c->turns[i].prompt = json_string_value(json_array_get(turn, 0));
         c->turns[i].answer = json_string_value(json_array_get(turn, 1));
+        c->turns[i].reasoning = json_string_value(json_array_get(beside, i));
     }
     if (!input || !*input) return;
     c->turns[0].input_at = strlen(c->turns[0].prompt) + 1;
@@ -329,10 +331,11 @@ static void refused(const char *template, const char *system, size_t count,
 static void test_conversations_that_are_refused(void **state)
 {
     (void)state;
-    const struct chat_exchange plain[2] = { { "a", "b", 0 }, { "c", "d", 0 } };
-    const struct chat_exchange spells = { "a ASSISTANT: b", "c", 0 }, ends = { "a", "b</s>c", 0 };
-    const struct chat_exchange late = { "a", "b ASSISTANT: c", 0 };
-    const struct chat_exchange no_prompt = { "", "b", 0 }, no_answer = { "a", "", 0 };
+    const struct chat_exchange plain[2] = { { "a", "b", 0, NULL }, { "c", "d", 0, NULL } };
+    const struct chat_exchange spells = { "a ASSISTANT: b", "c", 0, NULL },
+                               ends = { "a", "b</s>c", 0, NULL };
+    const struct chat_exchange late = { "a", "b ASSISTANT: c", 0, NULL };
+    const struct chat_exchange no_prompt = { "", "b", 0, NULL }, no_answer = { "a", "", 0, NULL };
     static const char *const no_place[] = { "alpaca", "mistral-2023", "mistral-2023-space" };
     for (size_t i = 0; i < sizeof no_place / sizeof *no_place; i++)
         refused(no_place[i], "S", 1, plain, "has no place for a system's sentence");
@@ -352,7 +355,7 @@ static void test_a_token_of_both_sides_is_the_answers(void **state)
     static const char json[] = "{\"turn\": \"{}zk\", \"whole\": true}";
     const char *path = scratch_file;
     const struct tokenizer *spm = tokenizer_of("spm-legacy");
-    const struct chat_exchange turn = { "a", "q", 0 };
+    const struct chat_exchange turn = { "a", "q", 0, NULL };
     struct chat_template t;
     struct token_buffer prompt = { 0 }, whole = { 0 };
     uint32_t span[2];
@@ -410,8 +413,8 @@ static void test_thinking_that_is_refused(void **state)
         assert_int_equal(chat_template_open_text(&t, "t", cases[i].json, bytes, &why), -1);
         if (!strstr(why.text, cases[i].words)) fail_msg("'%s': %s", cases[i].words, why.text);
     }
-    const struct chat_exchange turns[] = { { "<tool_response>\n1\n</tool_response>", "a", 0 },
-                                           { "b", "c", 0 } };
+    const struct chat_exchange turns[] = { { "<tool_response>\n1\n</tool_response>", "a", 0, NULL },
+                                           { "b", "c", 0, NULL } };
     uint32_t spans[2 * TURNS];
     struct token_buffer ids = { 0 };
     if (chat_template_open(&t, "qwen3", bytes, &why)) fail_msg("%s", why.text);
@@ -434,8 +437,9 @@ static void test_a_talk_forgets_what_was_thought(void **state)
         struct chat_template t;
         struct token_buffer said = { 0 }, wanted = { 0 };
         size_t dropped;
-        const struct chat_exchange first = { "q", "the answer", 0 }, second = { "r", NULL, 0 };
-        const struct chat_exchange spaced = { "q", "\n\nthe answer", 0 };
+        const struct chat_exchange first = { "q", "the answer", 0, NULL },
+                                   second = { "r", NULL, 0, NULL };
+        const struct chat_exchange spaced = { "q", "\n\nthe answer", 0, NULL };
         if (chat_template_open(&t, templates[i], bytes, &why)) fail_msg("%s", why.text);
         struct talk talk = { .template = &t, .context = 1000 };
         assert_int_equal(talk_ask(&talk, "q", 0, &dropped, &why), 0);

@@ -18,7 +18,7 @@ static int add_without_thinking(struct talk *t, const struct turn *turn, bool is
     free(decoded);
     if (!text) return decoded ? fail(why, "out of memory") : -1;
     const struct chat_exchange whole = { .prompt = turn->prompt, .answer = text };
-    if (strlen(text) == bytes && chat_template_drops(t->template, text, false))
+    if (strlen(text) == bytes && chat_template_drops(t->template, &whole, false))
         status =
             chat_template_turn(t->template, &t->ids, t->system, &whole, is_first, why) ? -1 : 1;
     free(text);
