@@ -83,10 +83,11 @@ static int bytes_of(struct prompt_builder *b, const uint32_t *ids, size_t count,
 static int find_overlap(struct prompt_builder *b, const uint32_t *ids, size_t count, size_t same,
                         size_t *first)
 {
-    size_t bytes = 0;
+    size_t bytes = 0, mark;
+    if (tokenizer_normal_bytes(b->t->tokenizer, b->text, (size_t)b->mark, &mark, b->why)) return -1;
     for (*first = same; *first < count; ++*first) {
         if (bytes_of(b, ids, *first + 1, &bytes)) return -1;
-        if ((int64_t)bytes > b->mark) break;
+        if (bytes > mark) break;
     }
     return 0;
 }

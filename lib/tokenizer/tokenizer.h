@@ -100,6 +100,10 @@ int tokenizer_encode_after(const struct tokenizer *t, struct token_buffer *b, co
  * it begins the input. */
 bool tokenizer_puts_space(const struct tokenizer *t, const char *text, size_t bytes, bool is_after);
 
+/* How many bytes this text has in the normalization form in which the tokenizer encodes it. */
+int tokenizer_normal_bytes(const struct tokenizer *t, const char *text, size_t bytes,
+                           size_t *normal, struct fail *why) MUST_USE;
+
 /* Returns the text of the ids, *bytes long, decoded as the reference does; the caller frees it.
  * Control pieces give no text. NULL on failure. */
 char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t count, size_t *bytes,

@@ -375,6 +375,28 @@ static void test_a_token_of_both_sides_is_the_answers(void **state)
     chat_template_close(&t);
 }
 
+/* NFC makes the prompt shorter; " the" is a token of the prompt's t and the answer's he. */
+static void test_composed_prompts_move_no_answer(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"turn\": \"{} t\", \"whole\": true, \"strip\": []}";
+    const struct tokenizer *bytes = tokenizer_of("bytes");
+    const struct chat_exchange turn = { "e\u0301 e\u0301 e\u0301 e\u0301 e\u0301", "he of and", 0,
+                                        NULL };
+    struct chat_template t;
+    struct token_buffer whole = { 0 };
+    uint32_t span[2];
+    size_t count;
+    if (chat_template_open_text(&t, "t", json, bytes, &why)) fail_msg("%s", why.text);
+    assert_int_equal(chat_template_encode(&t, &whole, NULL, &turn, 1, span, &why), 0);
+    char *text = tokenizer_decode(bytes, whole.ids + span[0], span[1] - span[0], &count, &why);
+    assert_non_null(text);
+    if (strncmp(text, " the of and", 11) != 0) fail_msg("'%.*s'", (int)count, text);
+    free(text);
+    token_buffer_release(&whole);
+    chat_template_close(&t);
+}
+
 static void test_templates_that_are_refused(void **state)
 {
     (void)state;
@@ -469,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_texts_that_are_not_known),
         cmocka_unit_test(test_conversations_that_are_refused),
         cmocka_unit_test(test_a_token_of_both_sides_is_the_answers),
+        cmocka_unit_test(test_composed_prompts_move_no_answer),
         cmocka_unit_test(test_templates_that_are_refused),
         cmocka_unit_test(test_thinking_that_is_refused),
         cmocka_unit_test(test_a_talk_forgets_what_was_thought),
