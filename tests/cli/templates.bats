@@ -220,6 +220,9 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     near mistral_v3_tekken mistral-nemo
     near vicuna_v1.1 vicuna
     near qwen chatml
+    near qwen3_nothink qwen3-no-think
+    near deepseekr1 deepseek-r1
+    near phi_4 phi-4
     near tokenizer_default auto
     run --separate-stderr -2 tokenize --format chat --template ./nowhere.json -m "$made/tok" c.jsonl
     [[ "$stderr" == \
