@@ -7,10 +7,11 @@ SOURCES is that of templates.py, with huggingface/trl (f2cd577) beside the other
 Written are
 - bytes/, chars/, gemma/: small tokenizers with the special tokens of these templates, of bytes with NFC, of characters as Phi-3's (whose special tokens
   take the white space behind them), and as Gemma's (whose newlines are added tokens);
-- families.jsonl: as cases.jsonl.
+- families.jsonl: as cases.jsonl. With COUNT=200 SEED=1 so many random conversations each, instead, to compare by hand.
 """
 import json
 import os
+import random
 import sys
 
 from templates import CONVERSATIONS, automap, digest, form, messages_of, openvino
@@ -26,6 +27,23 @@ THOUGHTS = [
 # What stands beside the answers, as reasoning_content.
 BESIDE = [(None, [("q", "yes"), ("r", "\n\nno")], ["hm", "\n\nwell \n"]), ("S", [("q", "<think>a</think>b"), ("r", "<think>c</think>d")], ["", "</think>e"]),
           (None, [("q", "a"), ("r", "<think>c</think>\nd")], ["x", None])]
+
+PARTS = ["a", "the", " ", " ", "\n", "\n\n", "<think>", "</think>", "<think>\n", "\n</think>\n\n", "</think>\n\n", "e\u0301", "é", "中", "\U0001f600", "1", ".", "▁", "word and", "\t", "\u3000",
+         "<tool_response>", "'s", "[", "]", "<", "|>", "<｜User｜>", "assistant"]
+
+
+def random_conversations(count, seed):
+    """System's sentence, turns, what stands beside the answers."""
+    draw = random.Random(seed)
+
+    def text():
+        return "".join(draw.choice(PARTS) for _ in range(draw.randrange(0, 9)))
+
+    for _ in range(count):
+        turns = [(text(), text()) for _ in range(draw.randrange(1, 6))]
+        beside = [draw.choice([None, None, text()]) for _ in turns]
+        yield draw.choice([None, text()]), turns, beside if draw.random() < 0.3 else None
+
 
 # Whose text, our template, its tokenizer, what ends an answer.
 PUBLISHED = [
@@ -148,6 +166,11 @@ def cases(texts, tokenizers):
         own = {} if template == "qwen3-no-think" else {"of": name, "digest": digest(form(text))}
         conversations = CONVERSATIONS + THOUGHTS if template not in seen else CONVERSATIONS[1:3] + CONVERSATIONS[6:7] + THOUGHTS[1:4]
         seen.add(template)
+        if "COUNT" in os.environ:
+            made = random_conversations(int(os.environ["COUNT"]), f"{name} {template} {os.environ.get('SEED')}")
+            conversations, besides = [], [x for x in made if x[0] is None or template not in NO_SYSTEM]
+        else:
+            besides = [x for x in BESIDE if template in THINKS]
         for system, turns in conversations:
             if system is not None and template in NO_SYSTEM:
                 continue
@@ -155,8 +178,11 @@ def cases(texts, tokenizers):
             tokenizer = tokenizers[place]
             got = by_template(tokenizer, text, end or tokenizer.eos_token, system, turns, name == "ollama library/gemma3:1b", options)
             yield {"template": template, **own, "tokenizer": place, "system": system, "turns": turns} | got
-        for system, turns, beside in BESIDE if template in THINKS else []:
-            got = by_template(tokenizers[place], text, end or tokenizers[place].eos_token, system, turns, False, options, beside)
+        for system, turns, beside in besides:
+            if template not in THINKS:
+                beside = None
+            options = {"enable_thinking": False} if template == "qwen3-no-think" else {}
+            got = by_template(tokenizers[place], text, end or tokenizers[place].eos_token, system, turns, name == "ollama library/gemma3:1b", options, beside)
             yield {"template": template, **own, "tokenizer": place, "system": system, "turns": turns, "beside": beside} | got
 
 
