@@ -10,24 +10,25 @@
 #include "kernels/kernels.h"
 
 enum {
-    /* 2.3 % faster than 2048 rows, although these fill a large GPU as well */
+    /* Rows of a chunk in training. 2048 rows also fill a large GPU, but 4096 are 2.3 % faster. */
     CUDA_CHUNK_ROWS = 4096,
     CUDA_READ_ROWS = 2048,
 
-    SUM_PIECES = 1024, /* A sum over a flat array is cut into at most so many partial sums. */
-    GAIN_PIECES = 64,  /* A sum over the rows of a matrix is cut into so many partial sums. */
-    CHECKS = 1024,     /* finite_check can be called so often between two calls of sync. */
-    /* The logits and their gradients that exist at once take at least so much. */
+    SUM_PIECES = 1024, /* The largest number of partial sums of a sum over a flat array. */
+    GAIN_PIECES = 64,  /* Partial sums of a sum over the rows of a matrix. */
+    CHECKS = 1024,     /* The most calls of finite_check between two calls of sync. */
+    /* The logits and their gradients that are in memory at once take at least as many bytes. */
     LOGIT_BYTES = 64 << 20,
     /* Rows that are masked at once where linear_lora.cu does not suit the shapes. */
     DROPPED_ROWS = 512,
     WORKSPACE = 32 << 20, /* bytes that cuBLASLt may use */
 
-    /* Of the kernels in linear_lora.cu. A part is a linear, or 64 of its ranks. */
+    /* These are of the kernels in linear_lora.cu. A launch takes up to LORA_PARTS parts. A part is
+     * the adapter of one linear, or 64 rows of its A where its rank is larger. */
     LORA_RANK = 64, /* the largest rank of a part */
     LORA_PARTS = 3,
-    LORA_TILE = 128,  /* A block computes so many rows of u, columns of dA or rows of dx. */
-    LORA_SPLITS = 16, /* A sum is cut into at most so many partial sums. */
+    LORA_TILE = 128,  /* Rows of u, columns of dA or rows of dx that a block computes. */
+    LORA_SPLITS = 16, /* The largest number of partial sums of a sum. */
 
     ATTENTION_SPLIT = 256, /* Keys that a block of attention_decode.cu reads. */
 };
@@ -82,9 +83,9 @@ static inline size_t cuda_rounded(size_t bytes) { return (bytes + 255) / 256 * 2
 
 static inline size_t cuda_element(enum dtype act) { return act == DTYPE_F32 ? 4 : 2; }
 
-/* How many rows of logits are computed at once: as many as fit in `capacity` bytes. With fewer
- * rows, reading the head's weights would take longer than multiplying by them, and the product for
- * their gradient would not fill a large GPU. */
+/* Returns how many rows of logits are computed at once: as many as fit in `capacity` bytes, but at
+ * least 256 if the chunk has so many. With fewer, reading the head's weights would take longer than
+ * multiplying by them, and the product for their gradient would not fill a large GPU. */
 static inline int64_t cuda_logit_rows(const struct shape *s, size_t capacity, size_t element)
 {
     size_t row = (size_t)max_i64(1, s->vocab) * (4 + (s->has_backward ? element : 0));

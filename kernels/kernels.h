@@ -1,17 +1,19 @@
 /* kernels.h - the arithmetic of training and evaluation.
  *
  * A backend is one constant table of functions; kernels_open picks it and no other
- * code asks which it is. Pointers in operations are memory of that backend,
- * row-major. Operations are queued in order and return nothing; the device keeps
- * the first failure for sync. Sizes are preconditions: a wrong one aborts by name.
- * Outputs come first; one whose name ends in _acc is added into, all others are
- * overwritten. Same inputs, same device: same bits, for any number of threads.
+ * code asks which it is. The pointers that operations get point to memory of that
+ * backend, and matrices are row-major. Operations are queued in order and return
+ * nothing; the device keeps the first failure for sync. Callers must pass sizes
+ * that fit: an operation checks them and aborts the program if one is wrong, with
+ * a message that names the check. Output parameters come first; an operation adds
+ * to one whose name ends in _acc and overwrites all others. The same inputs give
+ * the same bits on the same device, for any number of threads.
  *
- * Activations have the backend's own type `a` (f32 on the CPU). What decides
+ * Each backend has its own type for activations (f32 on the CPU). What decides
  * accuracy is f32 everywhere: adapters, gradient sums, moments, norm statistics,
  * softmax, loss. Shapes: T rows (tokens of one or more samples, one after the
  * other), d width, f feed-forward width, H query heads, K key/value heads, c head
- * dimension, V vocabulary, r rank, R the ranks of a group added up.
+ * dimension, V vocabulary, r rank, R the sum of the ranks of a group.
  */
 #ifndef LONGQLORA_KERNELS_H
 #define LONGQLORA_KERNELS_H
@@ -38,14 +40,14 @@ struct linear {
     const void *weight; /* [out, in]. NF4: two codes in a byte, the first in the high nibble */
     /* NF4: 8-bit codes of absmax, one for every 64 elements of the flat array */
     const uint8_t *absmax;
-    /* NF4: f32 scale of absmax, one for 16384 elements. Where absmax is NULL: absmax itself, one
-     * for 64 */
+    /* NF4: f32 scales of the codes in absmax, one for every 16384 elements. If absmax is NULL, the
+     * weight has no double quantization: these are absmax itself, one for every 64 elements. */
     const float *absmax_scale;
     float offset; /* NF4: absmax = map[code] · absmax_scale + offset */
     int64_t out, in;
     int64_t rank;            /* 0: there is no adapter */
     float scale;             /* alpha / rank */
-    uint32_t dropout_stream; /* which of Philox's streams its dropout masks are */
+    uint32_t dropout_stream; /* the stream of Philox that its dropout masks are taken from */
     const float *a, *b;      /* [rank, in], [out, rank] */
     float *da_acc, *db_acc;  /* NULL: the adapter is frozen */
     float *dweight_acc;      /* NULL: the weight is frozen */
@@ -63,9 +65,10 @@ struct slot_shape {
     int64_t out, in, rank;
 };
 
-/* key: of Philox. p: the probability that an element becomes 0; 0 is no dropout. first_row: the
- * number, in the optimiser's step, of the first row of this call: masks depend on a row's number,
- * so they do not change when a step is cut into other calls. */
+/* key is the key of Philox, the random generator. p is the probability that an element becomes 0; 0
+ * means no dropout. The rows of one optimiser step are numbered, and first_row is the number of
+ * this call's first row. Masks depend on that number, so they do not change when a step is cut into
+ * other calls. */
 struct dropout {
     uint64_t key;
     float p;
@@ -80,8 +83,8 @@ struct attention_starts {
     int64_t split;
 };
 
-/* Keys and values of up to `capacity` rows. The backend decides the order of the elements. Their
- * type is that of the activations, or the table's cache_type. */
+/* Keys and values of up to `capacity` rows. The backend decides the order of the elements. The
+ * caller chooses their type: act_type or cache_type of struct kernels. */
 struct cache {
     void *at; /* cache_elements of that type, zeroed */
     enum dtype type;
@@ -133,8 +136,8 @@ struct kernels {
     int64_t act_bytes;
     /* the device's memory is the host's: weights may be used where they are mapped */
     bool is_host;
-    int64_t chunk_rows; /* how many rows a call should have in training; */
-    int64_t read_rows;  /* and in inference, where memory counts for more than speed */
+    int64_t chunk_rows; /* the best number of rows of a call in training */
+    int64_t read_rows;  /* the same in inference, where memory counts for more than speed */
 
     /* ---- device and memory ---- */
     int (*probe)(struct fail *why); /* Is there such a device? */
@@ -159,9 +162,11 @@ struct kernels {
      * the bus. */
     int (*alloc_host)(struct device *dev, void **mem, size_t bytes, struct fail *why);
     void (*release_host)(struct device *dev, void *mem, size_t bytes);
-    /* Copies that run beside the operations. They run one after the other, and each begins when
-     * everything queued before it is done. Operations may touch what a copy reads or writes only
-     * after copy_wait of the copy's ticket; but they may always read what copy_out reads. */
+    /* Copies that run at the same time as later operations. They run one after the other, and each
+     * begins when everything queued before it is done. The caller gives each copy a ticket, a
+     * number below COPY_TICKETS; copy_wait makes later operations wait for the last copy with that
+     * ticket. Operations may touch what a copy reads or writes only after that; but they may always
+     * read what copy_out reads. */
     void (*copy_out)(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket);
     void (*copy_in)(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket);
     /* Does nothing if the ticket was never used. */
@@ -199,7 +204,7 @@ struct kernels {
                         int64_t dim);
 
     /* ---- rotary positions (Su et al. 2021), halves (i, i + c/2); out may be x ----
-     * cos, sin [positions, c/2] f32; direction −1 turns back: the backward */
+     * cos, sin [positions, c/2] f32; direction 1 rotates forward, −1 back, as the backward needs */
     void (*rope_apply)(struct device *dev, struct mat out, struct mat x, const float *cos,
                        const float *sin, const int32_t *position, int64_t rows, int64_t heads,
                        int64_t head_dim, int direction);
@@ -306,7 +311,7 @@ struct kernels {
     void (*nf4_error)(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
                       const uint8_t *codes, const uint8_t *absmax, const float *absmax_scale,
                       float offset, int64_t count);
-    /* absmax NULL: the scales, one for 64 elements, are absmax itself. */
+    /* If absmax is NULL, absmax_scale is absmax itself, one for every 64 elements. */
     void (*nf4_dequantize)(struct device *dev, float *x, const uint8_t *codes,
                            const uint8_t *absmax, const float *absmax_scale, float offset,
                            int64_t count);
@@ -322,9 +327,9 @@ struct kernels {
  * Fails with the reason if there is no such backend. A missing GPU is found out by open only, so
  * that plans can be made without one. */
 int kernels_open(const struct kernels **table, const char *name, struct fail *why) MUST_USE;
-/* The same for callers that, with plan_only, only ask for sizes. Where a plug-in is missing they
- * get a table of its name, sizes and `plan`. Its `available` says 0, its `open` fails, and it has
- * no operations. */
+/* The same as kernels_open unless plan_only is true, which says that the caller only plans memory.
+ * Then a missing plug-in is no failure: the caller gets a table with the plug-in's name, sizes and
+ * `plan`. `available` of that table returns 0, `open` fails, and it has no operations. */
 int kernels_choose(const struct kernels **table, const char *name, bool plan_only,
                    struct fail *why) MUST_USE;
 

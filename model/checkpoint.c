@@ -83,7 +83,8 @@ int checkpoint_save_state(const char *path, const struct model *m, const struct 
     return writer_close(w, why);
 }
 
-/* Checks the numbers that the run will count on from, so that none overflows or stops the count. */
+/* Checks the numbers from which a resumed run continues: the counters fit the step, and the sums
+ * are finite. */
 static int check_numbers(const struct run_state *s, struct fail *why)
 {
     if (s->loss_steps > s->step || s->scale_steps > s->step)

@@ -15,16 +15,17 @@ struct layer {
     float *dattn_gain, *dmlp_gain; /* NULL if the gain is frozen */
 };
 
-/* Activations that a layer's backward reads beside the layer's input. Recomputed layers share one
- * set, in which h and m hold one chunk. A recomputed layer may still own its o, lse and u_down.
- * With outputs on the host, o and lse lie in one of two buffers that are used in turn. */
+/* Activations that a layer's backward reads in addition to the layer's input. u = x Aᵀ is the
+ * product with LoRA's A. Recomputed layers share one set, in which h and m hold one chunk. A
+ * recomputed layer may still own its o, lse and u_down. If the outputs of attention are offloaded
+ * to the host, the layers use two buffers for o and lse in turn. */
 struct activations {
     struct mat qkv; /* [T, q | k | v] */
     struct mat o;   /* [T, attention's output | u of o_proj] */
     struct mat h;   /* [T, d] input of the MLP's norm */
     struct mat m;   /* [T, gate | up] */
     float *lse;     /* [H, T] log-sum-exp of the scores */
-    /* [T, R] u of these groups; if `at` is NULL, the backward recomputes it */
+    /* [T, R] copies of the groups' u; if `at` is NULL, the backward recomputes u */
     struct mat u_qkv, u_gate_up, u_down;
 };
 
@@ -74,9 +75,12 @@ struct model {
     /* [positions, c/2]; with dynamic scaling [rows, c/2], computed anew for each batch */
     float *cos, *sin;
     int64_t rope_rows;
-    float *host_cos; /* with dynamic scaling: [2, rows, c/2], and the numbers 0, 1, … of the rows */
+    /* only with dynamic scaling: the cosines, then the sines [2, rows, c/2]; and [rows] 0, 1, 2, …,
+     * which rope_apply gets as positions */
+    float *host_cos;
     int32_t *host_row;
-    int32_t *id, *target, *position, *first, *second;
+    int32_t *id, *target, *position;
+    int32_t *first, *second; /* where attention starts, for the low and for the high heads */
     float *nll, *rstd_chunk, *logits;
     struct mat *x; /* [layers + 1] the layers' inputs; evaluation uses two buffers in turn */
     /* [layers + 1] the inputs' places on the host; NULL if an input is not offloaded */
@@ -85,7 +89,12 @@ struct model {
     struct activations *activations;    /* [layers] */
     struct cache *cache;                /* [layers] keys and values of all rows so far */
     int64_t cached;                     /* rows in the cache */
-    struct mat n, s, dn, du, grad, dout;
+    /* Buffers of one chunk. n [chunk, d + R]: a norm's output; s [chunk, f + R]: SwiGLU's output;
+     * each has u in the columns on its right. dn, which may be s, is the gradient of n, and du the
+     * gradient of u. */
+    struct mat n, s, dn, du;
+    struct mat grad; /* [T, d] gradient of a layer's output, then of its input */
+    struct mat dout; /* [T, H·c] gradient of the output of attention */
 
     int64_t rows; /* of the current batch */
     struct dropout drop;
@@ -102,7 +111,6 @@ struct shape shape_of(const struct model *m);
 bool placement_is_trained(const struct model *m, const struct tensor *t);
 
 int64_t group_rank_of(const struct linear *at, int count);
-struct group group_of(const struct linear *at, int count, int slot);
 
 void layer_forward(struct model *m, int64_t index);
 /* On entry m->grad is the gradient of the layer's output, on return that of its input. */
@@ -130,7 +138,7 @@ static inline bool layer_is_stored(const struct model *m, int64_t index)
     return index >= m->config.layers - m->setup.stored_layers;
 }
 
-/* True if the layer keeps the output of attention in a buffer of its own on the device. */
+/* True if the layer stores the output of attention in a buffer of its own on the device. */
 static inline bool attention_is_stored(const struct model *m, int64_t index)
 {
     return index >= m->config.layers - m->setup.stored_layers - m->setup.stored_attention;

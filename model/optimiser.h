@@ -13,11 +13,6 @@ enum schedule {
     SCHEDULE_COSINE
 };
 
-/* Sets *schedule. Returns -1 if the name is not a schedule of transformers that is computed
- * here. */
-int schedule_parse(const char *name, enum schedule *schedule);
-const char *schedule_name(enum schedule schedule);
-
 struct optimiser {
     enum schedule schedule;
     /* max_norm 0: gradients are not clipped */

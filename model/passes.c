@@ -1,9 +1,9 @@
 /* The model's passes over one batch: forward, loss, backward. */
 #include "model/model_internal.h"
 
-/* With dynamic scaling the rotation depends on the length of the sequence, so each row of the batch
- * gets a row of its own in the tables. A sequence ends where the next position is not one
- * higher. */
+/* Computes the tables of cosines and sines, with one row for each token of the batch, because with
+ * dynamic RoPE scaling the angles depend on the length of the token's sequence. A sequence ends
+ * where the next position is not one higher. */
 static void put_dynamic_positions(struct model *m, const struct batch *b)
 {
     int64_t half = m->config.head_dim / 2, count = b->rows * half;
@@ -22,8 +22,9 @@ static void put_dynamic_positions(struct model *m, const struct batch *b)
 
 /* ---- layer inputs that are offloaded to the host ----
  * x[l] is in buffer l mod INPUT_BUFFERS. It is copied out while layers l and l + 1 are computed,
- * because layer l + 2 overwrites the buffer. The backward copies it in while it computes two
- * layers. */
+ * because layer l + 2 overwrites the buffer. In the backward, buffer l mod INPUT_BUFFERS is free
+ * once layer l + 3 is done; x[l] is copied in while layers l + 2 and l + 1 are computed. A ticket
+ * is the number by which copy_wait finds a copy. */
 
 static int input_ticket_of(int64_t index) { return (int)(index % INPUT_BUFFERS); }
 
@@ -43,8 +44,8 @@ static void offload_input(struct model *m, int64_t index)
                        input_ticket_of(index));
 }
 
-/* Called when x[index] is no longer needed: starts to copy the earlier input that uses the same
- * buffer back in. */
+/* Starts to copy x[index − INPUT_BUFFERS] from the host into the buffer that holds x[index], which
+ * the backward no longer needs. */
 static void prefetch_input(struct model *m, int64_t index)
 {
     int64_t next = index - INPUT_BUFFERS;
@@ -78,8 +79,8 @@ static void offload_attention(struct model *m, int64_t index)
     m->k->copy_out(m->dev, h->lse, s->lse, lse_bytes(m), attention_ticket_of(index));
 }
 
-/* Called when the output of this layer's attention is no longer needed: starts to copy the earlier
- * one that uses the same buffer back in. */
+/* Starts to copy the attention output of layer index − ATTENTION_BUFFERS from the host into the
+ * buffer that holds the output of layer `index`, which the backward no longer needs. */
 static void prefetch_attention(struct model *m, int64_t index)
 {
     int64_t next = index - ATTENTION_BUFFERS;

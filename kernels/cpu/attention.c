@@ -5,7 +5,7 @@
  * 64 queries against a block stay in the cache. A block's keys and values are packed once for all
  * 256 queries.
  *
- * Backward: the scores are computed again from lse, one block of keys after the other. One task
+ * Backward: the softmax is computed again from lse, one block of keys after the other. One task
  * sums the gradients of a key/value head, over all queries and all heads that share it. Rows that
  * see nothing of each other (other samples, other groups) are the work of other tasks. The products
  * are
@@ -54,7 +54,7 @@ static void set_operand(const struct attention *a, struct operand *m, const floa
         pack_operand(&m->packed, (struct packed_part){ 0, width, 0, depth }, m->from, m->is_b);
 }
 
-/* The part of an operand from this row of A (or column of B) and this k on. */
+/* The part of an operand that begins at row `start` of A (or column `start` of B) and at k. */
 struct operand_view {
     const struct operand *of;
     int64_t start, k;
@@ -66,7 +66,7 @@ static const float *first_of(struct operand_view p)
     return from.x + (from.k_is_outer ? p.k * from.ld + p.start : p.start * from.ld + p.k);
 }
 
-/* C[m, n] = A B, or += A B, summed over k elements. */
+/* C[m, n] = A B, or C += A B with `adds`, summed over k elements. */
 static void multiply(const struct attention *call, void *scratch, int64_t m, int64_t n, int64_t k,
                      struct operand_view a, struct operand_view b, bool adds, float *c, int64_t ldc)
 {
@@ -81,9 +81,9 @@ static void multiply(const struct attention *call, void *scratch, int64_t m, int
 
 /* ---- blocks of keys ---- */
 
-/* block: the rows first … first + count − 1, which are keys. key_range: the keys of a block that
- * some row of a tile of queries sees, counted from `first`. It begins at a multiple of TILE_K, so
- * that a product over keys can begin there. */
+/* A block of keys is the rows from `first` to first + count − 1. A key_range is the part of a block
+ * that some row of a tile of queries sees; `from` is counted from the block's first key. It is a
+ * multiple of TILE_K, so that a product over keys can begin there. */
 struct attention_block {
     int64_t first, count;
 };
@@ -124,17 +124,17 @@ static const float *rows_of(struct mat m, int64_t row, int64_t head, const struc
 
 /* ---- forward ---- */
 
-/* What a forward task keeps for its 256 queries: s, the scores of a tile; o, the unnormalized
- * outputs; wide_k and wide_v, a block of a cache in f32; and of each row the maximum and the sum of
- * the softmax so far. */
+/* What a forward task stores for its 256 queries: s, the scores of a tile; o, the unnormalized
+ * outputs; wide_k and wide_v, a block of a cache in f32; and, for each row, the maximum and the sum
+ * of the softmax over the blocks so far. */
 struct softmax_state {
     float *s, *o, *wide_k, *wide_v, row_max[FWD_ROWS], sum[FWD_ROWS];
     void *scratch; /* for gemm */
     struct operand q, k, v, p;
 };
 
-/* Scores of one row become weights e^(score − row_max). If this block has a higher score than all
- * blocks before, the row's sum and output are rescaled to it first. */
+/* Turns the scores of one row into weights e^(score − row_max). If this block has a higher score
+ * than all blocks before, it first rescales the row's sum and output to the new row_max. */
 static void online_softmax(struct softmax_state *m, int64_t row, float *s, struct row_range in,
                            int64_t c)
 {
@@ -171,7 +171,7 @@ static void fwd_tile(const struct attention *a, struct softmax_state *m, int64_t
              (struct operand_view){ &m->v, 0, visible.from }, true, m->o + tile * c, c);
 }
 
-/* Makes the keys and values of a block the operands k and v. */
+/* Sets the operands k and v to the keys and values of a block. */
 static void set_keys(const struct attention *a, struct softmax_state *m, int64_t kv,
                      struct attention_block keys)
 {
@@ -255,9 +255,9 @@ void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, s
 
 /* ---- backward ---- */
 
-/* What a backward task keeps: p and ds, a tile's softmax and its gradient; dk and dv, the gradients
- * of a block, transposed; delta, o · dout of all rows of its range, head after head. An operand is
- * named for what it is and for the product it is used in. */
+/* What a backward task stores for a range of rows: p and ds, a tile's softmax and its gradient; dk
+ * and dv, the gradients of a block of keys, transposed; delta, o · dout of all rows of the range,
+ * head after head. The name q_for_s means: q as operand of the product that computes s. */
 struct bwd_range {
     int64_t kv, first_row, end;
     float *p, *ds, *dk, *dv, *delta;
@@ -287,8 +287,9 @@ static void compute_deltas(const struct attention *a, const struct bwd_range *g,
     }
 }
 
-/* One row: p, the scores, become the softmax; ds, which is dP on entry, becomes P⊙(dP −
- * delta)·scale. Both become 0 where the row does not see the key. */
+/* Processes one row of a tile. On entry p holds the scores and ds holds dP; on return p holds the
+ * softmax P and ds holds dS = P⊙(dP − delta)·scale. Both become 0 where the row does not see the
+ * key. */
 static void softmax_bwd(float *restrict p, float *restrict ds, struct row_range in, int64_t count,
                         float lse, float delta, float scale)
 {
@@ -302,8 +303,8 @@ static void softmax_bwd(float *restrict p, float *restrict ds, struct row_range 
     zero_outside(ds, in, count);
 }
 
-/* Adds what the tile of queries that begins at row `first` contributes to the gradients of a block
- * of keys, and what that block contributes to dq. */
+/* Processes the tile of queries that begins at row `first` against a block of keys: adds to dk and
+ * dv of the block and to dq of the tile. */
 static void bwd_tile(const struct attention *a, struct bwd_range *g, int64_t head, int64_t first,
                      struct attention_block keys)
 {
@@ -365,13 +366,14 @@ static void bwd_block(const struct attention *a, struct bwd_range *g, struct att
     put_transposed(a, a->dv, g->dv, g, keys);
 }
 
-/* How many floats struct bwd_range's arrays take, without its operands. */
+/* Returns how many floats the arrays of struct bwd_range take, without its operands. */
 static int64_t range_floats(int64_t rows, int64_t group_size, int64_t c)
 {
     return 2 * (QUERY_TILE + c) * KEY_BLOCK + ceil_div(group_size * rows, 16) * 16;
 }
 
-/* Places the arrays and the operands in `scratch`. Returns the end of what they take. */
+/* Assigns addresses in `scratch` to the arrays and the operands. Returns the end of what they
+ * take. */
 static float *plan_range(const struct attention *a, struct bwd_range *g, float *scratch)
 {
     int64_t c = a->head_dim;
@@ -394,8 +396,9 @@ static float *plan_range(const struct attention *a, struct bwd_range *g, float *
     return scratch;
 }
 
-/* Floats of the backward's packed operands: four of 64 × c, each counted as 256 × c so that there
- * is room for the forward's, three of KEY_BLOCK × c and three of KEY_BLOCK × 64. */
+/* Returns the floats of the backward's packed operands: four of 64 × c, three of KEY_BLOCK × c and
+ * three of KEY_BLOCK × 64. The four are counted as 256 × c, so that the forward's operands fit
+ * too. */
 static size_t operand_floats(int64_t c)
 {
     return (4 * packed_elements(FWD_ROWS, c) + 3 * packed_elements(KEY_BLOCK, c) +
@@ -427,9 +430,9 @@ static void bwd_task(void *arg, int64_t task, int worker)
         bwd_block(a, &g, (struct attention_block){ first, min_i64(KEY_BLOCK, g.end - first) });
 }
 
-/* Finds where rows can be cut: where no row from t on sees a row before t. Since starts do not
- * decrease, it is enough that row t sees only itself in both lists. The borders are ranges[0] …
- * ranges[n]; returns n. */
+/* Cuts the rows into ranges that see nothing of each other. A range can begin at row t if no row
+ * from t on sees a row before t. Because starts do not decrease, it is enough that in both lists t
+ * is the first row that row t sees. ranges[0] … ranges[n] become the borders; returns n. */
 static int64_t find_ranges(int32_t *ranges, struct attention_starts starts, int64_t rows)
 {
     int64_t n = 0;

@@ -1,10 +1,13 @@
 /* Attention over a cache of keys and values, for generating text.
  *
- * The cache is [2, K, capacity, c], the keys first, so that a task reads one contiguous stretch.
- * Generating is bound by reading the cache. Up to four rows take it in splits of 512 keys, and each
- * split is read once for all heads that share it. A split leaves its highest score, its sum of
- * weights and its weighted sum of values; these are combined in the order of the splits
- * (Flash-Decoding, Dao et al. 2023). More rows go through attention.c, as in training.
+ * The cache is [keys and values, K, capacity, c] (shapes: kernels.h). The rows of one key/value
+ * head are contiguous, because a task reads the keys of one head.
+ *
+ * The time goes into reading the cache. So for up to four rows of queries the cache is cut into
+ * splits of 512 keys, and a task reads one split once for all query heads that share it. Of each
+ * split the task stores the highest score, the sum of the weights and the weighted sum of the
+ * values; a second pass combines them in the order of the splits (Flash-Decoding, Dao et al. 2023).
+ * For more rows attention.c computes the result, as in training.
  */
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/vec.h"

@@ -16,23 +16,24 @@
 #include <stddef.h>
 
 enum {
-    ROW_TILE = 128, /* A task of a product with few columns takes so many rows of the result. */
-    /* With more columns a task takes a patch of WIDE_ROWS × WIDE_COLS of the result: */
+    ROW_TILE = 128, /* Rows of the result that a task computes if the result has few columns. */
+    /* A task computes a patch of WIDE_ROWS × WIDE_COLS if the result has more columns. The weights
+     * are then read once for 256 rows, and the patch stays in the CPU's cache. */
     WIDE_ROWS = 256,
-    /* weights are then read once for 256 rows, and the result stays in the cache. */
     WIDE_COLS = 512,
-    OUT_TILE = 64,          /* A task takes so many rows of a weight's gradient, */
-    WIDE_OUT = 256,         /* or so many where the gradient is large. */
-    DROPPED_ROWS = 512,     /* Rows that are masked at once for the gradient of A. */
-    LIGHT_TILE = 32,        /* A task of an elementwise operation takes so many rows. */
+    OUT_TILE = 64,          /* Rows of a small gradient of a weight that a task computes. */
+    WIDE_OUT = 256,         /* Rows of a large one. */
+    DROPPED_ROWS = 512,     /* Rows of x that are masked at once for the gradient of A. */
+    LIGHT_TILE = 32,        /* Rows of a task of an elementwise operation. */
     QUERY_TILE = 64,        /* Queries of one head that attention processes at once. */
-    LOGIT_BYTES = 64 << 20, /* The logits that exist at once take so much, */
-    /* but at least so many rows, so that the head's weights are not read too often. */
+    LOGIT_BYTES = 64 << 20, /* Bytes of the logits that are in memory at once. */
+    /* Rows of logits that are in memory at once even if they take more than LOGIT_BYTES; with fewer
+     * rows the head's weights would be read too often. */
     MIN_LOGIT_ROWS = 256,
-    SUM_PIECES = 1024,   /* A sum over a flat array is cut into at most so many partial sums. */
-    FLAT_TILE = 1 << 15, /* A task of an operation on a flat array takes so many elements. */
-    DECODE_ROWS = 16,    /* Up to so many rows are multiplied by weights as they are stored. */
-    DECODE_QUERIES = 4,  /* Up to so many rows read a cache in splits. */
+    SUM_PIECES = 1024,   /* The largest number of partial sums of a sum over a flat array. */
+    FLAT_TILE = 1 << 15, /* Elements of a task of an operation on a flat array. */
+    DECODE_ROWS = 16,    /* The most rows of x for which weights are not decoded into a slot. */
+    DECODE_QUERIES = 4,  /* The most rows of queries for which a cache is cut into splits. */
     CACHE_SPLIT = 512,   /* Keys in such a split. */
 };
 
@@ -44,13 +45,13 @@ struct device {
     size_t scratch_bytes;
     float *slot[LINEAR_SLOTS];
     size_t slot_floats[LINEAR_SLOTS];
-    bool slot_is_due[LINEAR_SLOTS]; /* The slot is filled only when an operation needs it. */
+    bool slot_is_due[LINEAR_SLOTS]; /* The first operation that needs the slot must fill it. */
     float *worker;                  /* [threads][worker_floats] */
     size_t worker_floats;
     char *gemm_scratch; /* [threads][gemm_scratch_bytes()] */
     bf16 *packed;       /* the input, or the gradients of the outputs, packed */
     size_t packed_capacity;
-    float *split; /* [DECODE_ROWS, widest input] x in the order that linear_decode wants */
+    float *reordered; /* [DECODE_ROWS, widest input] x in the order in which NF4 is decoded */
     float *logits;
     size_t logits_floats;
     float *partial;  /* [heads, DECODE_QUERIES, splits of the cache, head_dim + 2] */
@@ -108,7 +109,7 @@ void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_
 /* Must be called before the first product. Fails where oneDNN would not get the memory for the code
  * that it generates, because oneDNN would then end the program. */
 int gemm_begin(struct fail *why) MUST_USE;
-/* Did some product not get memory for its operands? Its result is missing then, and sync says so.
+/* True if a product got no memory for its operands and did not write its result. sync then fails.
  */
 bool gemm_lacks_memory(void);
 
@@ -121,19 +122,20 @@ static inline void *gemm_scratch(const struct device *dev, int worker)
     return dev->gemm_scratch ? dev->gemm_scratch + (size_t)worker * gemm_scratch_bytes() : NULL;
 }
 
-/* AMX tiles (gemm_amx.c). A panel is 16 rows of A, or 16 columns of B. */
+/* AMX tiles (gemm_amx.c). In C = A B, k is the index over which a product sums: the column of A and
+ * the row of B. A panel is 16 rows of A, or 16 columns of B. */
 enum {
     PANEL = 16,  /* rows of A, or columns of B, in a tile */
-    TILE_K = 32, /* k in a tile */
+    TILE_K = 32, /* values of k in a tile */
     TILE_ELEMENTS = PANEL * TILE_K,
 };
 /* Where an operand is read from. x points to the first element that is wanted. */
 struct source {
     const float *x;
-    /* k_is_outer: the distance from one k to the next; else from one row of A, or column of B, to
-     * the next */
+    /* Elements between a row of A (or column of B) and the next; with k_is_outer, between the
+     * elements of one k and those of the next. */
     int64_t ld;
-    bool k_is_outer; /* else k are neighbours in memory */
+    bool k_is_outer; /* If false, elements whose k differ by one are neighbours in memory. */
     float scale;     /* Elements are multiplied by this before they are rounded. */
 };
 bool amx_usable(void);
@@ -144,21 +146,22 @@ struct tiles {
     int64_t apart;
 };
 void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth);
-/* C[rows, cols] = A B, or += A B, of operands with `count` tiles a panel. If C is added to, blocks
- * of k one after the other give the same bits as one block would. */
+/* C[rows, cols] = A B, or C += A B with `adds`. The operands have `count` tiles a panel. A product
+ * may be cut along k into calls that add to C; the bits are those of one call. */
 void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
                   int64_t count, bool adds);
 
-/* An operand that is packed once for many products, where AMX is usable (packing_usable; elsewhere
- * the other functions are not called). It consists of blocks of PACK_DEPTH k; each block has the
- * tiles of all panels. at: packed_elements, aligned to 64 bytes. */
+/* An operand that is packed once for many products. packing_usable says whether this CPU can do it;
+ * if not, the other functions are not called. The operand is cut along k into blocks of PACK_DEPTH;
+ * each block has the tiles of all panels. `at` has packed_elements elements and is aligned to 64
+ * bytes. */
 enum { PACK_DEPTH = 2048 };
 struct packed {
     bf16 *at;
     int64_t width, depth; /* A is [width, depth], B [depth, width] */
 };
-/* The rows of A (or columns of B) start … start + width − 1, and the k from k to k + depth − 1.
- * start is a multiple of 16, k of 32. */
+/* A part of an operand: the rows of A (or columns of B) from start to start + width − 1, and of
+ * them the elements from k to k + depth − 1. start is a multiple of 16, k of 32. */
 struct packed_part {
     int64_t start, width;
     int64_t k, depth;
@@ -166,9 +169,10 @@ struct packed_part {
 bool packing_usable(void);
 size_t packed_elements(int64_t width, int64_t depth);
 void pack_operand(const struct packed *to, struct packed_part part, struct source from, bool is_b);
-/* C[m,n] = A B, or += A B, summed over k, of operands that begin at these views. start is a
- * multiple of 16, k of 32. Padding in the last tile must be zero in one of the operands. Gives the
- * same bits as gemm. */
+/* C[m,n] = A B, or C += A B with `adds`, summed over k elements. A view says where an operand of
+ * this product begins in a packed one: at row `start` of A (or column `start` of B), a multiple of
+ * 16, and at k, a multiple of 32. Padding in the last tile must be zero in one of the operands. The
+ * bits are those of gemm. */
 struct packed_view {
     const struct packed *of;
     int64_t start, k;
@@ -184,7 +188,8 @@ const float *linear_weight(const struct device *dev, const struct group *g, int 
 enum { HEAD_COLUMNS = 256 };
 static inline bool head_is_packed(int64_t dim) { return packing_usable() && dim > WIDE_COLS; }
 
-/* Floats of a thread's scratch that attention takes, but for few rows of a cache. */
+/* Returns how many floats of a thread's scratch attention needs, except for the splits of a cache,
+ * whose floats device.c counts. */
 size_t attention_floats(const struct shape *s);
 
 /* linear_packed.c: the weights of a group in AMX tiles. PACK_ROWS: rows of weights that a task
@@ -193,8 +198,8 @@ enum { MAX_GROUP = 4, PACK_ROWS = 32 };
 bool group_is_packed(const struct group *g);
 void packed_fill_slot(struct device *dev, const struct group *g);
 /* Packed right operands: forward is W for y, backward is W for dx; b_forward and b_backward are
- * scale · B for y and for du; a_backward is A for dx. B and A have rank 0 if there is no adapter.
- * Only forward and b_forward are there in inference. */
+ * scale · B for y and for du; a_backward is A for dx. Those of B and A are empty if there is no
+ * adapter. In inference only forward and b_forward are packed. */
 struct packed_linear {
     struct packed forward, backward, b_forward, b_backward, a_backward;
 };

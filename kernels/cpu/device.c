@@ -13,18 +13,18 @@ static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* How many floats each part of the scratch takes, in their order. */
 struct scratch_parts {
-    size_t slot[LINEAR_SLOTS], worker, packed, split, logits, partial, ranges;
+    size_t slot[LINEAR_SLOTS], worker, packed, reordered, logits, partial, ranges;
 };
 
-/* Of one thread: the queries of all heads that share a key/value head, and their scores of one
- * split. */
+/* Returns the floats of a thread in attention_decode: the queries of all heads that share a
+ * key/value head, and their scores of one split. */
 static size_t cached_floats(const struct shape *s)
 {
     int64_t queries = s->heads / s->kv_heads * DECODE_QUERIES;
     return rounded((size_t)(queries * (s->head_dim + CACHE_SPLIT)));
 }
 
-/* Of one slot: its weights as f32, or packed, whichever is larger. */
+/* Returns the floats of one slot: of its weights in f32, or packed, whichever are more. */
 static size_t slot_floats(const struct slot_shape *s)
 {
     size_t plain = (size_t)(s->out * s->in), packed = packing_usable() ? packed_slot_floats(s) : 0;
@@ -56,7 +56,7 @@ static struct scratch_parts parts_of(const struct shape *s)
     /* linear_decode needs one row of weights as f32. */
     if (!s->has_backward) {
         p.worker = p.worker > rounded((size_t)widest) ? p.worker : rounded((size_t)widest);
-        p.split = rounded((size_t)(DECODE_ROWS * widest));
+        p.reordered = rounded((size_t)(DECODE_ROWS * widest));
     }
     int64_t rows = max_i64(MIN_LOGIT_ROWS, LOGIT_BYTES / 4 / max_i64(1, s->vocab) / 64 * 64);
     rows = min_i64(rows, ceil_div(s->chunk, 64) * 64);
@@ -78,7 +78,7 @@ static struct scratch_parts parts_of(const struct shape *s)
 static size_t block_bytes(struct scratch_parts p, int threads)
 {
     size_t floats =
-        p.worker * (size_t)threads + p.packed + p.split + p.logits + p.partial + p.ranges;
+        p.worker * (size_t)threads + p.packed + p.reordered + p.logits + p.partial + p.ranges;
     for (int i = 0; i < LINEAR_SLOTS; i++)
         floats += p.slot[i];
     return sizeof(float) * floats;
@@ -174,8 +174,8 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
     dev->packed = (bf16 *)(void *)at;
     dev->packed_capacity = 2 * p.packed;
     at += p.packed;
-    dev->split = at;
-    at += p.split;
+    dev->reordered = at;
+    at += p.reordered;
     dev->logits = at;
     dev->logits_floats = p.logits;
     at += p.logits;
@@ -232,7 +232,6 @@ void device_copy_wait(struct device *dev, int ticket)
     must(ticket >= 0 && ticket < COPY_TICKETS);
 }
 
-/* Profilers of the CPU know the functions' names, so ranges do nothing. */
 int device_sync(struct device *dev, struct fail *why)
 {
     if (gemm_lacks_memory()) return fail(why, "device cpu: not enough memory for a product");

@@ -26,10 +26,8 @@ void dropout_mask(struct device *dev, uint8_t *keep, uint32_t dropout_stream, in
     }
 }
 
-/* Computes the numbers of BATCH consecutive blocks side by side. The rounds are philox.h's. Each
- * 64-bit lane holds a 32-bit word of one block; the upper half of a lane holds garbage until the
- * end. */
-enum { BATCH = 16, BLOCKS = LANES / 2 /* in a vector */ };
+/* BATCH blocks are computed at once. */
+enum { BATCH = 16, BLOCKS = LANES / 2 /* blocks in a vector */ };
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "draws are taken from words as they lie");
 
 static inline quads first_blocks(void)
@@ -40,6 +38,9 @@ static inline quads first_blocks(void)
     return v;
 }
 
+/* Computes the numbers of BATCH consecutive blocks side by side, with the rounds of philox.h. Each
+ * 64-bit lane holds a 32-bit word of one block; the upper half of a lane holds garbage until the
+ * end. */
 static void draws_of(uint16_t draw[BATCH * DRAWS], uint64_t key, uint64_t block,
                      uint32_t dropout_stream)
 {

@@ -1,10 +1,12 @@
 /* Matrix products in bf16 on the tile registers of AMX (Intel 64 and IA-32 Architectures Software
  * Developer's Manual, volume 1, chapter 18).
  *
- * A tile of A is 16 rows of 32 consecutive k. A tile of B is 16 pairs of k for 16 columns. Blocks
- * of both operands are rounded to bf16 and packed into tiles, which stay in the second-level cache.
- * Then two by two tiles of C are summed in registers. Packing costs one load, half a conversion and
- * half a store for 16 elements, and 4 shuffles more where the operand is transposed.
+ * k is the index over which a product sums. A tile of A holds 32 consecutive k of each of 16 rows.
+ * A tile of B holds the same of 16 columns, ordered by pairs of k: first k 0 and 1 of all columns,
+ * then k 2 and 3, and so on. Blocks of both operands are rounded to bf16 and packed into tiles,
+ * which stay in the second-level cache. Then two by two tiles of C are summed in registers. Packing
+ * costs one load, half a conversion and half a store for 16 elements, and 4 shuffles more where the
+ * operand is transposed.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -98,28 +100,29 @@ static inline __m512i rounded(__m512 high, __m512 low, float scale)
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
 }
 
-/* Loads 16 rows of 32 k each, from memory in which the k of a row are neighbours. */
-static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t start,
+/* Loads 32 k of each of a panel's 16 rows (or columns), from memory in which consecutive k of a row
+ * are neighbours. Only `width` rows and `depth` k exist; the rest becomes 0. */
+static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t width,
                              int64_t depth, float scale)
 {
     for (int64_t i = 0; i < PANEL; i++) {
-        __mmask16 there = i < start ? 0xffff : 0;
+        __mmask16 there = i < width ? 0xffff : 0;
         __m512 low = _mm512_maskz_loadu_ps(there & first_of(depth), x + i * ld);
         __m512 high = _mm512_maskz_loadu_ps(there & first_of(depth - 16), x + i * ld + 16);
         r[i] = rounded(high, low, scale);
     }
 }
 
-/* Loads 16 pairs of k, each for the panel's 16 rows or columns, from memory in which the panel's
- * elements of one k are neighbours. */
-static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t start,
+/* The same from memory in which the 16 elements of one k are neighbours. r[p] becomes the pair of k
+ * 2p and 2p + 1 of all 16 rows (or columns). */
+static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t width,
                               int64_t depth, float scale)
 {
     static const uint16_t order[32] = { 0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
                                         21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
                                         11, 27, 12, 28, 13, 29, 14, 30, 15, 31 };
     const __m512i interleave = _mm512_loadu_si512(order);
-    __mmask16 mask = first_of(start);
+    __mmask16 mask = first_of(width);
     for (int64_t p = 0; p < TILE_K / 2; p++) {
         const float *row = x + 2 * p * ld;
         __m512 even = _mm512_maskz_loadu_ps(2 * p < depth ? mask : 0, row);
@@ -128,8 +131,8 @@ static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t
     }
 }
 
-/* Packs tiles in the order in which memory has the source: where k is the outer dimension, one tile
- * of every panel before the second tile of any. */
+/* Packs the tiles in the order in which their elements lie in memory: if k is the outer dimension,
+ * first the first tile of every panel, then the second of every panel; else panel by panel. */
 static inline __attribute__((always_inline)) void
 pack_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth)
 {
@@ -137,9 +140,9 @@ pack_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t width
     int64_t outer = from.k_is_outer ? down : across, inner = from.k_is_outer ? across : down;
     for (int64_t o = 0; o < outer; o++)
         for (int64_t n = 0; n < inner; n++) {
-            int64_t s = from.k_is_outer ? n : o, l = from.k_is_outer ? o : n;
-            int64_t start = s * PANEL, k = l * TILE_K;
-            bf16 *tile = to.at + s * to.apart + l * TILE_ELEMENTS;
+            int64_t panel = from.k_is_outer ? n : o, layer = from.k_is_outer ? o : n;
+            int64_t start = panel * PANEL, k = layer * TILE_K;
+            bf16 *tile = to.at + panel * to.apart + layer * TILE_ELEMENTS;
             __m512i r[16];
             if (from.k_is_outer)
                 load_pairs(r, from.x + k * from.ld + start, from.ld, width - start, depth - k,

@@ -87,8 +87,8 @@ static void gemm_f32(void *scratch, bool a_transposed, bool b_transposed, int64_
 
 #else
 
-/* If the rows of an operand whose outer dimension is k are a multiple of 4 KiB apart, all of them
- * fall into the same few lines of the first-level cache. oneDNN reads some columns of all rows at a
+/* If k is the outer dimension of an operand and its rows are a multiple of 4 KiB apart, they all
+ * use the same few lines of the first-level cache. oneDNN reads some columns of all rows at a
  * time, so it would read each line again and again, at half its speed. Such an operand is copied to
  * rows with another distance first. */
 enum { COPY_K = 256, COPY_COLUMNS = 512, APART = 16, MIN_COPY_M = 32 };
@@ -146,8 +146,8 @@ dnnl_status_t dnnl_gemm_bf16bf16f32(char transa, char transb, dnnl_dim_t m, dnnl
                                     const bf16 *b, dnnl_dim_t ldb, float beta, float *c,
                                     dnnl_dim_t ldc);
 
-/* Operands are rounded in blocks that stay in the second-level cache. Sizes are multiples of a
- * tile's. */
+/* Operands are rounded in blocks that stay in the second-level cache. A block consists of whole AMX
+ * tiles. */
 enum { BLOCK_M = 256, BLOCK_N = 512, BLOCK_K = 512, MIN_BF16_K = 8 };
 
 struct blocks {

@@ -1,4 +1,4 @@
-/* Products of operands that are packed once for many products. cpu.h describes them. */
+/* Matrix products of operands that are packed once for many products. cpu.h describes them. */
 #include "kernels/cpu/cpu.h"
 
 bool packing_usable(void) { return amx_usable(); }
@@ -8,8 +8,8 @@ size_t packed_elements(int64_t width, int64_t depth)
     return (size_t)(ceil_div(width, PANEL) * PANEL * ceil_div(depth, TILE_K) * TILE_K);
 }
 
-/* The tiles of the panel that begins at row (or column) `start`, from k on. They lie in a block of
- * PACK_DEPTH k that ends at k = *end. */
+/* Returns the tiles from k on, of the panel that begins at row `start` of A (or column `start` of
+ * B). *end becomes the end of the block of PACK_DEPTH that k is in; the tiles go up to it. */
 static struct tiles tiles_at(const struct packed *m, int64_t start, int64_t k, int64_t *end)
 {
     must(start % PANEL == 0 && k % TILE_K == 0);

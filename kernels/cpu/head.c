@@ -16,7 +16,8 @@ struct head_call {
     const float *weight;
     const int32_t *target;
     float *nll, *logits, *dweight;
-    int64_t first, rows, vocab, dim; /* of the chunk that is being processed */
+    int64_t first, rows; /* of the chunk that is being processed */
+    int64_t vocab, dim;
     float dscale;
     bool is_packed;
     struct packed a; /* packed: first x, then the gradient of the logits */
@@ -52,9 +53,10 @@ static void logits_tile(void *arg, int64_t task, int worker)
          c->logits + t.row * c->vocab + t.col, c->vocab);
 }
 
-/* C [rows, count] = A B, or += A B from the second block of k on, where B is a part of the weights,
- * which is packed here. Without k_is_outer, the columns of C are rows of the weights (logits = x
- * Wᵀ); with it, k are the rows of the weights (dx = dlogits W). */
+/* Computes one block, of PACK_DEPTH k, of a product of A = c->a with a part B of the weights, which
+ * it packs: C [rows, count] = A B for the first block, C += A B for the others. For the logits, x
+ * Wᵀ, columns of B are rows of the weights and k_is_outer is false. For dx, dlogits W, k is the row
+ * of the weights and k_is_outer is true. */
 static void multiply_packed(const struct head_call *c, int worker, float *to, int64_t ld, int64_t k,
                             const float *weights, int64_t count, bool k_is_outer)
 {

@@ -15,9 +15,9 @@ struct group_call {
     int64_t rows, in, outs, rank;
     struct dropout drop;
     bool is_packed;
-    /* the packed left operands: x, in a[0], or the gradient of each output */
+    /* Packed left operands. Forward: x is a[0]. Backward: a[i] is the gradient of output i. */
     struct packed a[MAX_GROUP];
-    struct packed packed_u[MAX_GROUP]; /* and each linear's u, or du */
+    struct packed packed_u[MAX_GROUP]; /* u of each linear; in the backward du */
 };
 
 static int64_t group_rank(const struct group *g)

@@ -1,9 +1,9 @@
 /* Products of few rows with weights as they are stored, for generating text.
  *
- * They are bound by reading the weights: 0.52 bytes an element in NF4, 2 in 16 bits, for two
- * operations for each row of x. Weights are decoded in registers and used for up to four rows of x
- * before the next are read. A task takes 32 rows of W. The order of a sum does not depend on the
- * number of threads.
+ * They are bound by reading the weights. An element takes 0.52 bytes in NF4 and 2 in 16 bits, and
+ * only two operations are done with it for each row of x. Weights are decoded in registers and used
+ * for up to four rows of x before the next are read. A task takes 32 rows of W. The order of a sum
+ * does not depend on the number of threads.
  */
 #include "kernels/cpu/vec.h"
 #include "lib/common/nf4.h"
@@ -101,8 +101,8 @@ static inline void look_up(vec *to, struct values v, const uint8_t *codes, int p
 
 enum { PARTS = NF4_BLOCK / (VECTORS * LANES) };
 
-/* The index within its block of the n-th value that look_up gives. x is brought into the same
- * order. */
+/* Returns where in its block the n-th value that look_up gives is stored. Because look_up gives
+ * values in another order than that of the weights, x is brought into the same order. */
 static int element_of(int n)
 {
     int lane = n % LANES, vector = n / LANES % VECTORS, part = n / (VECTORS * LANES);
@@ -152,8 +152,9 @@ struct decode_call {
     bool is_lora_down; /* computes u = x Aᵀ, else y */
 };
 
-/* Do blocks of NF4 begin where rows do? Then x is in the order of look_up, in dev->split. */
-static bool is_split(const struct decode_call *c) { return c->in % NF4_BLOCK == 0; }
+/* True if every row of NF4 weights begins with a block. Then x is copied to dev->reordered, in the
+ * order of look_up. */
+static bool is_reordered(const struct decode_call *c) { return c->in % NF4_BLOCK == 0; }
 
 /* A row of NF4 weights that does not begin with a block is decoded to f32 first. */
 static void dot_unaligned(float *y, const struct linear *l, int64_t o, const struct decode_call *c,
@@ -184,9 +185,9 @@ static void dot(float *y, const struct decode_call *c, const struct linear *l, i
                c->in, rows);
         break;
     case DTYPE_NF4:
-        if (is_split(c))
+        if (is_reordered(c))
             FOR_ROWS(rows, dot_nf4(y, (const uint8_t *)l->weight + o * l->in / 2, scales,
-                                   c->dev->split + first * c->in, c->in, c->in, N))
+                                   c->dev->reordered + first * c->in, c->in, c->in, N))
         else
             dot_unaligned(y, l, o, c, first, rows, row);
         break;
@@ -202,7 +203,7 @@ static void output_tile(const struct decode_call *c, const struct linear *l, int
     /* a decoded row of weights, or the absmax of its blocks */
     float *row = worker_scratch(c->dev, worker);
     int64_t blocks = c->in / NF4_BLOCK;
-    bool has_scales = l->type == DTYPE_NF4 && is_split(c);
+    bool has_scales = l->type == DTYPE_NF4 && is_reordered(c);
     for (int64_t o = start; o < end; o++) {
         if (has_scales) nf4_scales(row, l, o * blocks, blocks);
         for (int64_t first = 0; first < c->rows; first += ROWS_AT_ONCE) {
@@ -265,11 +266,11 @@ static void run(struct decode_call *c, bool is_lora_down)
     if (tiles) pool_run(c->dev->pool, tiles, decode_tile, c);
 }
 
-static void split_rows(const struct decode_call *c)
+static void reorder_rows(const struct decode_call *c)
 {
     for (int64_t r = 0; r < c->rows; r++) {
         const float *x = row_of(c->x, r);
-        float *to = c->dev->split + r * c->in;
+        float *to = c->dev->reordered + r * c->in;
         for (int64_t i = 0; i < c->in; i += NF4_BLOCK)
             for (int n = 0; n < NF4_BLOCK; n++)
                 to[i + n] = x[i + element_of(n)];
@@ -285,7 +286,7 @@ void linear_decode(struct device *dev, struct mat y, struct mat x, const struct 
     bool has_nf4 = false;
     for (int i = 0; i < g->count; i++)
         has_nf4 |= g->at[i].type == DTYPE_NF4;
-    if (has_nf4 && is_split(&c)) split_rows(&c);
+    if (has_nf4 && is_reordered(&c)) reorder_rows(&c);
     run(&c, true);
     run(&c, false);
 }

@@ -1,9 +1,10 @@
-/* Groups of linears with compact (NF4 or 16-bit) weights, packed into AMX tiles.
+/* Packs the NF4 or 16-bit weights of a group of linears into AMX tiles.
  *
- * A slot holds each weight twice, as operand of the forward [in, out] and of the gradient of the
- * input [out, in]; together that takes the place of one f32 copy. It holds the adapter in the same
- * way. So a product neither rounds nor packs weights. Each linear begins at a panel of its own, so
- * that a patch of results may begin at any multiple of 16.
+ * The slot of a group (kernels.h) holds each weight W in bf16 twice: as the right operand [in, out]
+ * of the forward and as the right operand [out, in] of the gradient of the input. The two copies
+ * take as many bytes as one copy in f32. The slot also holds the adapter: scale · B twice, and A
+ * once, for the gradient of the input. So no product has to round or pack weights. Each linear
+ * begins with new tiles, so that a task may compute results from any multiple of 16 columns on.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -15,7 +16,7 @@ bool group_is_packed(const struct group *g)
     return fits;
 }
 
-/* The operand that lies at *at. Moves *at behind it. */
+/* Returns the operand that begins at *at, and moves *at to the end of it. */
 static struct packed next_packed(bf16 **at, int64_t width, int64_t depth)
 {
     struct packed m = { *at, width, depth };
@@ -40,8 +41,8 @@ struct packed_linear packed_linear(const struct device *dev, const struct group 
     return w;
 }
 
-/* An upper bound: each linear's padding to whole tiles is counted, and B as if all ranks met all
- * outputs. */
+/* Returns an upper bound: it counts a tile of padding for each of MAX_GROUP linears, and one B
+ * [all outputs, all ranks] where the linears have a smaller B each. */
 size_t packed_slot_floats(const struct slot_shape *s)
 {
     int64_t out = s->out + MAX_GROUP * PANEL, rank = s->rank + MAX_GROUP * TILE_K;

@@ -77,8 +77,8 @@ static inline vec load_f16(const void *p, int64_t i)
 #endif
 }
 
-/* Adds halves of the vector to each other. Adding lane after lane would take as many additions as a
- * short row has products. */
+/* Returns the sum of all lanes. It adds the upper half of the vector to the lower one, and so on.
+ * Adding lane after lane would take as many additions as a short row has products. */
 static inline float sum_of(vec v)
 {
     typedef float four __attribute__((vector_size(16)));

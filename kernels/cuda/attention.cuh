@@ -41,15 +41,15 @@ static inline bool is_all_wide(const attention &a)
     return true;
 }
 
-/* attention_wgmma.cu, attention_mma.cu. They return false and do nothing if the shapes or the GPU
- * do not suit the tensor cores. The backward needs a.stats. */
+/* These are in attention_wgmma.cu and attention_mma.cu. They return false and do nothing if the
+ * shapes or the GPU do not suit the tensor cores. The backward needs a.stats. */
 bool wgmma_fwd(struct device *dev, const struct attention &a);
 bool wgmma_dq(struct device *dev, const struct attention &a);
 bool wgmma_dkdv(struct device *dev, const struct attention &a);
 bool mma_fwd(struct device *dev, const struct attention &a);
 bool mma_bwd(struct device *dev, const struct attention &a);
-/* attention_decode.cu, for one row of a text. It returns false and does nothing if it does not suit
- * the shapes. */
+/* This is in attention_decode.cu, for a single row, the next token of a text. It returns false and
+ * does nothing if it does not suit the shapes. */
 bool flash_decode(struct device *dev, const struct attention &a);
 
 #endif

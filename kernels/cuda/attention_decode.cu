@@ -1,7 +1,7 @@
 /* Attention of one row over a cache of keys and values, for generating text (Flash-Decoding, Dao et
  * al. 2023). It is bound by memory.
  *
- * A block reads SPLIT keys of one key/value head. For each query head that shares them it leaves
+ * A block reads SPLIT keys of one key/value head. For each query head that shares them it stores
  * the highest score, the sum of the weights and the weighted sum of the values. A second kernel
  * combines the splits in their order. How keys are cut depends on their positions only, so the bits
  * do not depend on the GPU.
@@ -150,7 +150,7 @@ template <int N> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
  * The query heads that share a key/value head are the columns of a product. Scores are K Qᵀ, of 16
  * keys at a time. Outputs are Vᵀ P, of 16 keys at a time, summed over the keys of a warp. It does
  * not matter which lane holds which dimensions of a head as long as both operands agree, so lanes
- * load 16 contiguous bytes of keys and values. Weights are rounded to elements for the product, as
+ * load 16 contiguous bytes of keys and values. The weights are rounded to elem for the product, as
  * in the kernels for many rows. */
 #ifndef ELEM_F32
 struct key_weights {
@@ -164,8 +164,8 @@ DEVICE void load_words(uint32_t word[4], const elem *from, bool valid)
     word[0] = x.x, word[1] = x.y, word[2] = x.z, word[3] = x.w;
 }
 
-/* Computes the scores of a warp's keys. Lane 4g + q holds the dimensions 32 i + 8 q … + 7 of the
- * keys g and g + 8, and of the head g. */
+/* Computes the scores of a warp's keys, 16 keys at a time. Lane 4g + q loads the keys g and g + 8
+ * and the query of head g; of each 32 dimensions it loads the eight from 8q on. */
 template <int DIM>
 DEVICE void put_tile_scores(key_weights *w, const attention_row &a, int head, int count, int kv,
                             int begin)
@@ -210,8 +210,9 @@ DEVICE uint32_t pair_halves(uint32_t first, uint32_t second, bool is_high)
     return is_high ? first >> 16 | (second & 0xffff0000) : (first & 0xffff) | second << 16;
 }
 
-/* values[warp][head][dimension], summed over a warp's keys. Lane 4g + q holds the dimensions 64 i +
- * 8 g … + 7 of the keys 2q, 2q + 1, 2q + 8 and 2q + 9. */
+/* values[warp][head][dimension] = the weighted values, summed over a warp's keys, 16 keys at a
+ * time. Lane 4g + q loads the values of the keys 2q, 2q + 1, 2q + 8 and 2q + 9; of each 64
+ * dimensions it loads the eight from 8g on. */
 template <int DIM>
 DEVICE void put_tile_values(float *values, const key_weights *w, const attention_row &a, int count,
                             int kv, int begin)

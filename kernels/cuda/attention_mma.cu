@@ -1,4 +1,4 @@
-/* Attention on tensor cores by mma, for elements of 16 bits and heads of 32, 64 or 128 columns:
+/* Attention on tensor cores by mma, for an elem of 16 bits and heads of 32, 64 or 128 columns:
  * FlashAttention-2 (Dao 2023), masked by each row's first key.
  *
  * A warp owns 16 or 32 rows of scores. The softmax and all sums are f32. The backward has two
@@ -42,7 +42,7 @@ template <int C, int M, int N> DEVICE void times_rows(float (*s)[N][4], elem *a,
     }
 }
 
-/* sum[16 · M, C] += p B, with p [16 · M, 8 · N] rounded to elements, and B [8 · N, C]. */
+/* sum[16 · M, C] += p B, with p [16 · M, 8 · N] rounded to elem, and B [8 · N, C]. */
 template <int C, int M, int N>
 DEVICE void times_columns(float (*sum)[C / 8][4], const float (*p)[N][4], elem *b)
 {
@@ -98,7 +98,7 @@ fwd_kernel(const attention a)
     float scale2 = a.scale * log2_e;
     for (; tile <= last_tile; tile++) {
         copy_wait<0>();
-        block_sync(); /* K has arrived, and no warp needs the last V any more. */
+        block_sync(); /* K has arrived, and no warp needs the previous V any more. */
         fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, all);
         copy_commit();
         float s[M][N][4] = {};
@@ -330,9 +330,9 @@ static void launch_dkdv(struct device *dev, const attention &a)
     LAUNCH((dkdv_kernel<C, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
-/* Heads of 128: a warp has 32 rows where two such blocks fit on a multiprocessor. For the forward
- * that is where a block may have 160 KiB of shared memory (sm_80), for dq 192 KiB (sm_90). Tiles
- * are smaller where a block may have 99 KiB (sm_86, sm_89) or 64 (sm_75). */
+/* For heads of 128 columns the tiles depend on the shared memory that a block may have. A warp gets
+ * 32 rows if two such blocks then fit on a multiprocessor: in the forward from 160 KiB on (sm_80),
+ * in dq from 192 KiB on (sm_90). With 99 KiB (sm_86, sm_89) or 64 KiB (sm_75) tiles are smaller. */
 enum { SM_90 = 192 << 10, SM_80 = 160 << 10, SM_86 = 97 << 10 };
 
 static void launch_bwd(struct device *dev, const attention &a)

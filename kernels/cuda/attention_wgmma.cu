@@ -22,11 +22,12 @@ bool wgmma_dkdv(struct device *, const attention &) { return false; }
 /* Grids are [heads, tiles of rows]. Over all heads, the blocks with the most to do start first. */
 enum { GROUPS = 2, GROUP_ROWS = 64, OWN_ROWS = GROUPS * GROUP_ROWS, GROUP_THREADS = GROUPS * 128 };
 
-/* KEYS: keys in a tile of the forward and of dQ. QUERIES: queries in a tile of dK and dV. STAGES:
- * tiles of keys (dQ) or of queries (dK and dV) that have a place in shared memory. */
+/* KEYS is the number of keys in a tile of the forward and of dQ, QUERIES that of queries in a tile
+ * of dK and dV. STAGES is the number of tiles, of keys for dQ or of queries for dK and dV, that are
+ * in shared memory at the same time. */
 enum { KEYS = 128, QUERIES = 64, STAGES = 3 };
 
-/* Rounds scores to elements, as left operand of the next product. */
+/* Rounds scores to elem. They are the left operand of the next product. */
 template <int N> DEVICE void pack_scores(uint32_t (*p)[4], const float (*s)[4])
 {
 #pragma unroll
@@ -35,7 +36,7 @@ template <int N> DEVICE void pack_scores(uint32_t (*p)[4], const float (*s)[4])
 }
 
 /* Waits until the copies of all threads have arrived and products may read them. */
-DEVICE void arrived()
+DEVICE void wait_for_copies()
 {
     copy_wait<0>();
     shared_to_products();
@@ -55,8 +56,8 @@ DEVICE void softmax_tile(float (&s)[N][4], float *row_max, float *row_sum, float
         rescale[h] = online_softmax<N>(s, h, row_max[h], row_sum[h], a.scale * log2_e);
 }
 
-/* A block owns OWN_ROWS queries of a head. The product for this tile's scores and the product with
- * the last tile's values are in flight together. The softmax waits for the first of them only. */
+/* A block owns OWN_ROWS queries of a head. The product that gives a tile's scores and the product
+ * with the previous tile's values are in flight together. The softmax waits for the scores only. */
 template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
 {
     constexpr int N = KEYS / 8;
@@ -78,7 +79,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     fetch_panels<C, OWN_ROWS, GROUP_THREADS>(q, a.q + head * C, a.q_stride, first, a.rows);
     fetch_panels<C, KEYS, GROUP_THREADS>(k, keys, a.k_stride, tile * KEYS, all);
     copy_commit();
-    arrived();
+    wait_for_copies();
     products_begin();
     times_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k);
     products_commit();
@@ -94,8 +95,9 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     pack_scores<N>(p, s);
     int stage = 0;
     for (; tile < last_tile; tile++, stage = 1 - stage) {
-        /* These values and the next keys have arrived. No warp needs those before any more. */
-        arrived();
+        /* This tile's values and the next tile's keys have arrived. No warp needs the previous
+         * values or this tile's keys any more. */
+        wait_for_copies();
         products_begin();
         times_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k + (1 - stage) * KEYS * C);
         products_commit();
@@ -121,7 +123,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
                 sum[c][e] *= rescale[e / 2];
         pack_scores<N>(p, s);
     }
-    arrived();
+    wait_for_copies();
     products_begin();
     times_columns<C, KEYS>(sum, p, v + stage * KEYS * C);
     products_commit();
@@ -167,9 +169,9 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
     for (int at_k = 0, at_v = 0;; tile++, at_v = 1 - at_v) { /* there is at least one tile */
         int next_k = at_k == STAGES - 1 ? 0 : at_k + 1;
         const elem *this_k = k + at_k * KEYS * C, *this_v = v + at_v * KEYS * C;
-        /* This tile has arrived. No warp needs the keys of two tiles ago or the last values any
-         * more. */
-        arrived();
+        /* This tile has arrived. No warp needs the previous tile's values, or the keys of the tile
+         * before that, any more. */
+        wait_for_copies();
         float s[N][4], ds[N][4];
         products_begin();
         times_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, this_k);
@@ -192,13 +194,13 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 s[n][e] = exp2_fast(s[n][e] * scale2 - stats[e / 2].lse2);
-        float row_max2[2] = {};
+        float largest[2] = {};
 #pragma unroll
         for (int n = 0; n < N; n++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                row_max2[e / 2] = fmaxf(row_max2[e / 2], s[n][e]);
-        computed(row_max2[0], row_max2[1]);
+                largest[e / 2] = fmaxf(largest[e / 2], s[n][e]);
+        computed(largest[0], largest[1]);
         products_wait<0>();
         settle<KEYS>(ds);
 #pragma unroll
@@ -264,7 +266,8 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
             int next = stage == STAGES - 1 ? 0 : stage + 1;
             const elem *this_q = q + stage * QUERIES * C, *this_d = d + stage * QUERIES * C;
             const row_stats *this_stats = stats + stage * QUERIES;
-            arrived(); /* This tile has arrived. No warp needs the tile of two before any more. */
+            /* This tile has arrived. No warp needs the tile before the previous one any more. */
+            wait_for_copies();
             float s[N][4], ds[N][4];
             products_begin();
             times_rows<C, QUERIES, OWN_ROWS>(s, k, group * GROUP_ROWS, this_q);

@@ -1,4 +1,4 @@
-/* Copies of matrices: between f32 and elements, and of rows. */
+/* Copies matrices: from f32 to elem, from elem to f32, and rows of elem. */
 #include "kernels/cuda/rowwise.cuh"
 
 template <int N>
@@ -37,7 +37,7 @@ void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64
                 elems(in), in.stride, cols);
 }
 
-/* A block copies THREADS packs, over the ends of rows, because rows may be short. */
+/* A block copies THREADS packs. They may be of several rows, because rows may be short. */
 template <int N>
 KERNEL(THREADS, 1)
 copy_kernel(elem *out, int64_t out_stride, const elem *in, int64_t in_stride, int64_t rows,

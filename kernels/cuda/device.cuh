@@ -2,7 +2,7 @@
  *
  * Operations are queued on one stream. Every sum has one order: there are no atomic additions of
  * floats, and sums are cut by index, never by the number of multiprocessors. Matrix products are
- * cuBLASLt's, of elements, with f32 sums.
+ * cuBLASLt's, of elem operands with f32 sums. elem is the type of activations (intrinsics.cuh).
  */
 #ifndef LONGQLORA_DEVICE_CUH
 #define LONGQLORA_DEVICE_CUH
@@ -16,22 +16,23 @@ extern "C" {
 
 enum {
     THREADS = 256,   /* of a block that works on one row */
-    DECODE_ROWS = 8, /* Up to so many rows are multiplied by weights as they are stored. */
+    DECODE_ROWS = 8, /* the most rows of x for which no slot is filled (linear_decode.cu) */
     MAX_GROUP = 3,   /* the most linears in a group */
 };
 
-/* The prepared weights of a group: a matrix [outputs, in + ranks] of elements, with W in its left
- * columns and scale · B in its right ones. A row of one linear has zeros in the columns of another
- * linear's ranks. Below the matrix lies A, [ranks, in]. */
+/* The prepared weights of a group: a matrix [outputs, in + R] of elem, with W in its left columns
+ * and scale · B in its right ones. A row of one linear has zeros where the columns belong to B of
+ * another linear. A [R, in] comes after the matrix. */
 struct slot {
     elem *weight, *a;
-    size_t elements; /* what fits in it */
-    bool is_due;     /* The slot is filled only when an operation needs it. */
+    size_t elements; /* the number of elem that fit in it */
+    bool is_due;     /* The first operation that needs the slot must fill it. */
 };
 
 struct device {
-    cudaStream_t stream, copies;             /* of operations; of copies that run beside them */
-    cudaEvent_t ready, copied[COPY_TICKETS]; /* what a copy waits for; its end */
+    cudaStream_t stream; /* operations are queued here, */
+    cudaStream_t copies; /* and copy_out and copy_in here, so that they run at the same time */
+    cudaEvent_t ready, copied[COPY_TICKETS]; /* a copy waits for `ready`; copied is its end */
     struct gemm_plans *gemm_plans;
     int shared_bytes;   /* shared memory that a block may have */
     int capability;     /* compute capability times ten */
@@ -41,7 +42,7 @@ struct device {
     size_t scratch_bytes;
     struct slot slot[LINEAR_SLOTS];
     elem *dropped;          /* [DROPPED_ROWS, widest] drop(x), or a product that will be masked */
-    elem *head;             /* [vocab, dim], unless the head is stored as elements */
+    elem *head;             /* [vocab, dim] copy of the head, if it is stored in another type */
     const void *head_is_of; /* the stored weights that `head` was made from */
     float *logits;          /* [logit_rows, vocab] */
     elem *dlogits;
@@ -61,7 +62,7 @@ struct device {
     bool has_failed;
 };
 
-/* Does it have tensor cores for elements? The plug-in in bf16 requires capability 80 anyway. */
+/* True if the GPU has tensor cores for elem. The plug-in in bf16 requires capability 80 anyway. */
 static inline bool has_tensor_cores(const struct device *dev) { return dev->capability >= 75; }
 
 static inline elem *elems(struct mat m) { return (elem *)m.at; }
@@ -92,8 +93,8 @@ static inline bool mat_is_wide(struct mat m, int64_t cols)
     return !m.at || is_wide(m.at, m.stride, cols, sizeof(elem));
 }
 
-/* D = alpha · op(A) op(B) + beta · C, row-major, D [m, n]. A and B are elements; C and D are
- * elements, or f32 with is_f32. C may be D. */
+/* D = alpha · op(A) op(B) + beta · C, row-major, D [m, n]. A and B are of elem; C and D are of elem
+ * too, or of f32 with is_f32. C may be D. */
 struct gemm {
     bool a_transposed, b_transposed, is_f32;
     int64_t m, n, k;
@@ -108,7 +109,7 @@ void gemm(struct device *dev, const struct gemm *p);
 int gemm_open(struct device *dev, struct fail *why);
 void gemm_close(struct device *dev);
 
-/* Converts W, f32 or compact, to rows of elements that are `stride` apart. */
+/* Converts W, whatever its type, to rows of elem that are `stride` apart. */
 void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct linear *l);
 /* out [rows, dim], dense, = mask ⊙ x / (1 − p). */
 void drop_rows(struct device *dev, elem *out, struct mat x, uint32_t dropout_stream, int64_t rows,
@@ -117,7 +118,8 @@ void drop_rows(struct device *dev, elem *out, struct mat x, uint32_t dropout_str
 void add_masked(struct device *dev, struct mat dx, const elem *t, uint32_t dropout_stream,
                 int64_t rows, int64_t dim, struct dropout drop);
 
-/* linear_lora.cu: the adapters' part of a group's products, under dropout. */
+/* These are in linear_lora.cu. They compute the adapters' part of a group's products under dropout;
+ * suits_lora says whether they can do it for these shapes and this GPU. */
 bool suits_lora(const struct device *dev, const struct group *g, struct mat wide);
 void lora_fwd_a(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                 struct dropout drop);
@@ -126,7 +128,8 @@ void lora_bwd_x(struct device *dev, struct mat dx, struct mat du, const struct g
 void lora_bwd_a(struct device *dev, const struct group *g, struct mat du, struct mat x,
                 int64_t rows, struct dropout drop);
 
-/* linear_decode.cu: in inference, few rows times weights as they are stored. */
+/* These are in linear_decode.cu. In inference they multiply few rows by weights as they are stored;
+ * suits_decode says whether linear_decode can do it for this group. */
 bool suits_decode(const struct device *dev, const struct group *g, struct mat x, int64_t rows);
 void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
                    struct mat residual, int64_t rows);

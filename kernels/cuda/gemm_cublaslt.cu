@@ -1,4 +1,4 @@
-/* Matrix products by cuBLASLt: elements in, f32 sums, and one workspace that the device allocates.
+/* Matrix products by cuBLASLt, of elem operands with f32 sums, in a workspace of the device.
  *
  * The plan for a shape is the first that cuBLASLt's heuristic proposes. It is asked for once and
  * kept. So equal shapes give equal bits, and a product costs the host two microseconds instead of
@@ -103,9 +103,9 @@ static cublasStatus_t describe(gemm_plan *a, const gemm_shape &q)
 static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const gemm_shape &q)
 {
     const uint64_t workspace = WORKSPACE;
-    /* cuBLASLt may cut a sum into partial sums in its workspace, if they are f32 and added in one
-     * order, but not in the output's type. Without that, the small results of long sums (du, dA,
-     * dB) would fill only a quarter of a large GPU. */
+    /* This lets cuBLASLt cut a sum into partial sums, but only into f32 ones in its workspace,
+     * which it adds in a fixed order. If it could not, products with long sums and small results
+     * (du, dA, dB) would fill only a quarter of a large GPU. */
     const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const struct {
         cublasLtMatmulPreferenceAttributes_t name;

@@ -31,8 +31,8 @@ loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int
         d[row * vocab + i] = narrow(expf(z[i] - max_logit) * factor - (i == at ? dscale : 0));
 }
 
-/* Returns the head as elements: the stored weights, or a copy of them. The copy of a frozen head is
- * made only once. */
+/* Returns the head's weights as elem: the stored ones, or a copy of them. A frozen head is copied
+ * only once. */
 static const elem *prepare_head(struct device *dev, const struct linear *head)
 {
     must(!head->rank && head->type != DTYPE_NF4);

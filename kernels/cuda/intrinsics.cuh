@@ -274,7 +274,7 @@ template <class T> DEVICE T block_sum(T x, T *scratch)
 {
     for (int mask = 16; mask; mask /= 2)
         x += shuffle_xor(x, mask);
-    block_sync(); /* All threads have read what the last sum left. */
+    block_sync(); /* All threads have read the scratch of the previous sum. */
     if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
     block_sync();
     x = 0;

@@ -1,4 +1,4 @@
-/* Groups of linears with adapters, as products of elements with f32 sums.
+/* Groups of linears with adapters, as matrix products of elem operands with f32 sums.
  *
  * A prepared group is one matrix [W | scale · B]. The forward is one product, of [x | u] with it.
  * In the backward, dy times its left columns is dx, and dy times its right columns is du. So LoRA's
@@ -131,7 +131,8 @@ static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, 
     gemm(dev, &p);
 }
 
-/* ---- adapters under dropout where linear_lora.cu does not suit, some rows at a time ---- */
+/* ---- adapters under dropout, if suits_lora is false: DROPPED_ROWS rows are masked at a time ----
+ */
 
 static struct mat rows_from(struct mat m, int64_t row) { return mat_rows(&kernels_cuda, m, row); }
 

@@ -14,7 +14,7 @@
 enum { WARPS = 4 };
 
 struct decode_linear {
-    const void *weight; /* of NF4, nf4 is used instead */
+    const void *weight; /* not used if the type is NF4; nf4 holds the weight then */
     nf4_weight nf4;
     const float *b;
     float scale;
@@ -170,11 +170,11 @@ decode_kernel(const decode_call a)
 /* ---- NF4 on tensor cores ----
  *
  * A block has TILE_OUTS rows of weights, the left operand. Its warps go over the columns, GROUP
- * blocks of 64 at a time. A lane holds 8 bytes of each block of two rows. One byte, two codes, is
- * two neighbours of the left operand: a table of 256 words gives both values. Each lane has its own
- * copy of the table, so that no two lanes meet in a bank. x is the right operand, and its eight
- * columns are up to eight rows of x. The sum over a block is multiplied by its absmax in f32.
- * Values are rounded to elements, like those of prepared weights. */
+ * blocks of 64 at a time. A lane holds 8 bytes of each block of two rows. The two codes in
+ * a byte are neighbours in the left operand, and a table of 256 words gives both values at once.
+ * Each lane has its own copy of the table, so that no two lanes meet in a bank. x is the right
+ * operand, and its eight columns are up to eight rows of x. The sum over a block is multiplied by
+ * its absmax in f32. Values are rounded to elem, like those of prepared weights. */
 #ifndef ELEM_F32
 enum { TILE_OUTS = 16, TILE_WARPS = 8, GROUP = 4, TILE_COLUMNS = GROUP * NF4_BLOCK };
 
@@ -305,7 +305,8 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
     }
 }
 
-/* Can rows be cut into groups of blocks, so that a group's absmax is one aligned load? */
+/* True if the GPU has tensor cores and each row of the weights can be cut into groups of GROUP
+ * blocks, so that a lane loads a group's absmax at once from an aligned address. */
 static bool suits_mma(const struct device *dev, const decode_call &a, int count)
 {
     if (!has_tensor_cores(dev) || a.in % TILE_COLUMNS) return false;

@@ -14,8 +14,9 @@
  * shuffles, and apply them to the registers of a product. Kept elements are not multiplied by 1 /
  * (1 − p) one by one; the sums are.
  *
- * A launch has up to three parts. A part is a linear of rank up to 64, padded with zeros, or 64 of
- * the ranks of a larger one. Sums are f32, in an order that depends on shapes only.
+ * A launch has up to three parts. A part is the adapter of one linear, padded to rank 64 with
+ * zeros, or 64 rows of its A where its rank is larger. Sums are f32, in an order that depends on
+ * shapes only.
  */
 #include "kernels/cuda/linear_lora.cuh"
 
@@ -69,7 +70,9 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
         if (at + STEP < end) fetch_step(1 - stage, at + STEP);
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++) {
-            /* for the rows g + 8r: the masks of this thread's two columns in every eight */
+            /* The masks of row g + 8r. A thread multiplies two neighbouring columns of every eight;
+             * the top bit of each byte of `even` is the mask of the first, of `odd` of the other.
+             */
             uint32_t even[4], odd[4];
 #pragma unroll
             for (int r = 0; r < 4; r++) {
@@ -225,10 +228,11 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
     int lane = threadIdx.x % 32, strip = thread / 32 * 32, g = lane / 4, q = lane % 4;
     int column = blockIdx.x * TILE, from = blockIdx.y * t.piece, end = min(from + t.piece, t.rows);
     int rank = of_part(t.rank, part), du_column = of_part(t.column, part);
-    /* shift that brings the bit of this thread's column in every eight to the top */
-    int place = 7 - (g / 2 + g % 2 * 4);
+    /* Of every eight columns this thread multiplies one. Each byte of kept has eight masks; this
+     * shift brings the mask of that column to the top of the byte. */
+    int shift = 7 - (g / 2 + g % 2 * 4);
     uint32_t dropout_stream = of_part(t.dropout_stream, part);
-    /* this thread's column, which it loads, is inside x */
+    /* The eight columns that this thread loads are inside x. */
     bool has_column = column + (int)threadIdx.x % (TILE / 8) * 8 < t.in;
     float sum[RANK / 16][4][4] = {};
     auto fetch_step = [&](int stage, int at) {
@@ -257,7 +261,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
                 uint32_t left[RANK / 16][4], right[4], kept_rows[4];
 #pragma unroll
                 for (int r = 0; r < 4; r++)
-                    kept_rows[r] = shuffle(kept[h], half + 2 * q + r % 2 + r / 2 * 8) << place;
+                    kept_rows[r] = shuffle(kept[h], half + 2 * q + r % 2 + r / 2 * 8) << shift;
 #pragma unroll
                 for (int m = 0; m < RANK / 16; m++)
                     ldmatrix4_trans(left[m], tile_at<RANK>(du, k + lane % 8 + lane / 16 * 8,
@@ -312,8 +316,8 @@ static_assert((int)MAX_GROUP <= (int)PARTS); /* A group whose ranks are at most 
 
 /* What the launches so far have processed of a group. */
 struct launch_progress {
-    /* rank: counted in that linear; column: counted over the ranks of all linears */
-    int linear, rank, column;
+    int linear, rank; /* The next part begins at this row of A of this linear, */
+    int column;       /* which is this column of the group's u. */
 };
 
 /* Fills in the next launch's parts. Returns false if there are none left. */
@@ -343,8 +347,9 @@ static bool next_parts(lora_launch &t, struct launch_progress *p, const struct g
     return count > 0;
 }
 
-/* Returns the length of the pieces into which a sum is cut. If the results are `tiles` tiles, there
- * are enough pieces for blocks_wanted blocks. */
+/* Returns the length of the pieces into which sums of `length` terms are cut. A block computes one
+ * piece of one of the `tiles` tiles of results. The length is such that a launch has about
+ * blocks_wanted blocks. */
 static int64_t piece_of(int parts, int64_t tiles, int64_t length)
 {
     int64_t count = max_i64(1, min_i64(PIECES, blocks_wanted(parts) / tiles));

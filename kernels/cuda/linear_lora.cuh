@@ -15,22 +15,23 @@ enum {
     PARTS = LORA_PARTS,
     TILE = LORA_TILE,
     PIECES = LORA_SPLITS,
-    /* columns of x, or rows of it, that are summed between two barriers; columns of dx in a tile */
+    /* Terms of a sum that are added between two barriers: columns of x for u, rows of x for dA. It
+     * is also the number of columns of a tile of dx. */
     STEP = 64,
-    PART_THREADS = 128, /* for u and dA: each warp has 32 rows or columns of the tile */
-    DX_THREADS = 256,
+    PART_THREADS = 128, /* threads of a part, for u and dA; a warp has 32 rows or columns */
+    DX_THREADS = 256,   /* threads of a block for dx */
 };
 
 struct lora_launch {
-    const elem *x, *a, *du; /* [rows, in]; [ranks, in]; [rows, ranks], of the whole group */
+    const elem *x, *a, *du; /* [rows, in], [R, in], [rows, R]: R is the rank of the whole group */
     elem *u, *dx;
-    float *partial; /* [pieces, rows, ranks] or [pieces, ranks, in], of this launch */
+    float *partial; /* partial sums: [pieces, rows, ranks] of u, or [pieces, ranks, in] of dA */
     int64_t x_stride, du_stride, dx_stride;
     int rows, in, piece;           /* piece: how many columns, or rows, a block sums over */
-    int parts, ranks, rank[PARTS]; /* of this launch */
-    /* where a part begins among the ranks of the group; and of this launch */
-    int column[PARTS], own[PARTS];
-    float *da[PARTS]; /* [rank, in]; NULL: frozen */
+    int parts, ranks, rank[PARTS]; /* of this launch; ranks is the sum of rank[] */
+    int column[PARTS];             /* where a part begins in the R columns of du and rows of A */
+    int own[PARTS];                /* where it begins in the `ranks` rows or columns of partial */
+    float *da[PARTS];              /* [rank, in]; NULL: frozen */
     uint32_t dropout_stream[PARTS];
     mask drop;
 };
@@ -64,7 +65,7 @@ DEVICE void store2(float *to, float first, float second)
     *(uint2 *)to = { float_as_bits(first), float_as_bits(second) };
 }
 
-/* Loads rows of du of a part. The columns from its rank to 64 become zeros. */
+/* Loads rows of a part's du. The columns from the part's rank to 64 become zeros. */
 template <int ROWS, int THREADS_>
 DEVICE void fetch_du(elem *tile, const lora_launch &t, int column, int rank, int first, int thread)
 {

@@ -1,12 +1,12 @@
-/* Quantizes to NF4 with double quantization; converts NF4 and all other types of weights to
- * elements. Bound by memory. */
+/* Quantizes to NF4 with double quantization; converts NF4 and all other types of weights to elem.
+ * Bound by memory. */
 #include "kernels/cuda/nf4.cuh"
 
 #include "kernels/cuda/device.cuh"
 
-/* ---- to elements or f32 ---- */
+/* ---- to elem or f32 ---- */
 
-/* A block decodes so many rows, so that each thread has as many loads in flight. */
+/* Rows that a block decodes. Each thread has one load of each row in flight. */
 enum { DECODED_ROWS = 4 };
 
 /* What a thread reads of DECODED_ROWS rows: codes and absmax of N elements each. */
@@ -25,8 +25,9 @@ template <int N> struct raw_codes {
     }
 };
 
-/* Row r of out has the elements r · cols … of the tensor, which has `count` elements. The next
- * elements are loaded while these are decoded, and the first while the tables are filled. */
+/* Decodes a tensor of `count` elements; row r of out gets its elements from r · cols on. Codes are
+ * loaded while the ones before them are decoded; the first are loaded while the tables are
+ * filled. */
 template <class T, int N>
 KERNEL(THREADS, 1)
 nf4_kernel(T *out, int64_t stride, const nf4_weight w, int64_t cols, int64_t count)
@@ -46,7 +47,8 @@ nf4_kernel(T *out, int64_t stride, const nf4_weight w, int64_t cols, int64_t cou
             float v[8], absmax = absmax_from(w, tables->map, now.absmax[r], now.absmax_scale[r]);
             pack<N> p;
             look_up(v, now.codes[r], tables->value);
-            for (int j = 0; j < N; j++) /* A single value is one of the first byte's two. */
+            /* If N is 1, only the first byte is loaded, and element e is one of its two. */
+            for (int j = 0; j < N; j++)
                 p.v[j] = mul_rn(v[N == 8 ? j : e % 2], absmax);
             store(out + row * stride + i, p);
         }
@@ -73,8 +75,8 @@ static void decode(struct device *dev, T *out, int64_t stride, const nf4_weight 
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
                     const float *absmax_scale, float offset, int64_t count)
 {
-    decode(dev, x, NF4_NESTED, { codes, absmax, absmax_scale, offset }, ceil_div(count, NF4_NESTED),
-           NF4_NESTED, count);
+    decode(dev, x, NF4_NESTED, { codes, absmax, absmax_scale, offset },
+           nf4_nested_block_count(count), NF4_NESTED, count);
 }
 
 template <int N>
@@ -141,7 +143,7 @@ DEVICE uint8_t absmax_code(float x)
 
 /* A magnitude as bits, so that infinity and NaN compare as the largest. */
 DEVICE uint32_t magnitude(float x) { return float_as_bits(x) & 0x7fffffff; }
-DEVICE uint32_t above(uint32_t a, uint32_t b) { return a > b ? a : b; }
+DEVICE uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 DEVICE float weight_at(const void *x, enum dtype type, int64_t i)
 {
@@ -158,15 +160,16 @@ code_kernel(uint8_t *codes, float *absmax, const void *x, enum dtype type, int64
     int64_t e = block * NF4_BLOCK + 2 * lane;
     float a = e < count ? weight_at(x, type, e) : 0;
     float b = e + 1 < count ? weight_at(x, type, e + 1) : 0;
-    uint32_t bits = above(magnitude(a), magnitude(b));
+    uint32_t bits = larger(magnitude(a), magnitude(b));
     for (int mask = 16; mask; mask /= 2)
-        bits = above(bits, float_as_bits(shuffle_xor(bits_as_float(bits), mask)));
+        bits = larger(bits, float_as_bits(shuffle_xor(bits_as_float(bits), mask)));
     if (e >= count) return;
     float top = bits_as_float(bits);
     if (lane == 0) absmax[block] = top;
     float inverse = 1 / (top > 1e-38f ? top : 1e-38f);
+    /* An odd count is padded with 0, whose code is 7. */
     uint8_t first = code_of(mul_rn(a, inverse));
-    uint8_t second = e + 1 < count ? code_of(mul_rn(b, inverse)) : 7; /* the padding's 0 */
+    uint8_t second = e + 1 < count ? code_of(mul_rn(b, inverse)) : 7;
     codes[e / 2] = (uint8_t)(first << 4 | second);
 }
 
@@ -174,7 +177,7 @@ void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
                int64_t count)
 {
     must(type != DTYPE_NF4);
-    int64_t blocks = ceil_div(count, NF4_BLOCK);
+    int64_t blocks = nf4_block_count(count);
     if (!blocks) return;
     LAUNCH(code_kernel, dim3((unsigned)ceil_div(blocks * 32, THREADS)), dim3(THREADS), 0,
            dev->stream, codes, absmax, x, type, count);
@@ -263,8 +266,8 @@ error_kernel(double *parts, const void *x, enum dtype type, const nf4_weight w, 
 }
 
 void nf4_error(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
-               const uint8_t *codes, const uint8_t *absmax, const float *absmax_scale,
-               float offset, int64_t count)
+               const uint8_t *codes, const uint8_t *absmax, const float *absmax_scale, float offset,
+               int64_t count)
 {
     struct nf4_error parts[SUM_PIECES];
     int64_t size = ceil_div(count, SUM_PIECES), tasks = size ? ceil_div(count, size) : 0;

@@ -10,7 +10,7 @@
 
 #include <cmath>
 
-/* Rounds two neighbouring blocks of eight columns to elements, as left operand of a product. */
+/* Rounds two neighbouring 16 × 8 blocks to elem. Together they are a left operand of mma. */
 DEVICE void pack_left(uint32_t *left, const float (*two)[4])
 {
 #pragma unroll
@@ -76,9 +76,10 @@ DEVICE void mask_keys(float (*p)[4], const int32_t *start, int key0, int first, 
         }
 }
 
-/* Continues the softmax of row g (half 0) or g + 8 (half 1) with one more tile. Scores become
- * e^(score − row_max). They are added to row_sum, which holds this thread's columns only. Returns
- * the factor for the row's earlier sums. */
+/* Continues the softmax of row g (half 0) or g + 8 (half 1) with one more tile of products q · k.
+ * Each product becomes 2^(scale2 · (product − row_max)), and these are added to row_sum, which
+ * holds this thread's columns only. scale2 is the scale of the scores times log2 e. Returns the
+ * factor for the row's earlier sums. */
 template <int N>
 DEVICE float online_softmax(float (*s)[4], int half, float &row_max, float &row_sum, float scale2)
 {
@@ -109,8 +110,8 @@ DEVICE float sum_over_lanes(float x)
     return x + shuffle_xor(x, 2);
 }
 
-/* The last query that sees some key up to `key`. Starts do not decrease, so this is a binary
- * search. */
+/* Returns the last query whose first key, start[query], is not after `key`. start does not
+ * decrease, so a binary search finds it. */
 DEVICE int last_query(const int32_t *start, int rows, int key)
 {
     int low = 0, high = rows - 1;

@@ -13,10 +13,10 @@ template <int C> DEVICE elem *tile_at(elem *tile, int row, int column)
     return tile + row * C + (((column >> 3) ^ exchange) << 3 | (column & 7));
 }
 
-/* Copies the rows first … first + ROWS − 1 of a matrix of C columns to a tile, asynchronously;
- * zeros beyond the last row. This is the part of one of THREADS_ threads: rows that are STEP apart,
- * so that their chunks are permuted in the same way. A row of the tile has WIDTH elements. `to` is
- * the place of this thread's first chunk. */
+/* Copies the rows first … first + ROWS − 1 of a matrix of C columns to a tile, asynchronously, with
+ * zeros beyond the last row. THREADS_ threads do it together. Each copies one chunk of every
+ * STEP-th row; because STEP is a multiple of 8, these chunks are permuted in the same way. A row of
+ * the tile has WIDTH elements. `to` is where this thread's first chunk goes. */
 template <int C, int ROWS, int THREADS_, int WIDTH>
 DEVICE void fetch_rows(elem *to, const elem *from, int64_t stride, int first, int rows,
                        int thread = (int)threadIdx.x)

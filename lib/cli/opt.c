@@ -1,6 +1,7 @@
 #include "lib/cli/opt.h"
 
 #include "lib/cli/die.h"
+#include "lib/common/buffer.h"
 #include "lib/common/file_guard.h"
 #include "lib/common/nearest.h"
 #include "lib/common/program.h"
@@ -75,8 +76,8 @@ static void set_value(struct opt *o, const char *value)
         break;
     case OPT_LIST: {
         struct opt_list *list = o->value;
-        list->at = realloc(list->at, (size_t)(list->count + 1) * sizeof *list->at);
-        if (!list->at) die(STATUS_FAILED, "out of memory");
+        struct fail why;
+        or_die(buffer_extend(&list->at, list->count, &why), &why);
         list->at[list->count++] = value;
         break;
     }
@@ -86,7 +87,8 @@ static void set_value(struct opt *o, const char *value)
     }
 }
 
-/* What an option is for, the words or the bound of its value, and the default; to be freed. */
+/* Returns what an option is for, the words or the bound of its value, and the default. The caller
+ * frees the text. */
 static char *option_text(const struct opt *o)
 {
     char *text = NULL;
@@ -235,8 +237,8 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
         *(bool *)o->value = true;
         return;
     }
-    /* In "--chat --system TEXT" no value follows --chat, so it gets the one that the table has for
-     * that. */
+    /* Some options may stand without a value: in "--chat --system TEXT" --chat has none. Such an
+     * option then gets the value in `words` of its row. */
     bool is_last = *at + 1 >= argc;
     if (!name[length] && o->kind == OPT_TEXT && o->words && (is_last || argv[*at + 1][0] == '-')) {
         set_value(o, o->words);

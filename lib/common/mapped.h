@@ -18,8 +18,8 @@ const void *mapped_open(int fd, size_t bytes, const char *name, struct fail *why
 void mapped_close(const void *at, size_t bytes);
 
 /* Fails if a mapped file was written to since it was mapped, because what was read of it may be a
- * mixture. A file that was replaced by another one of its name is still what it was. Call it before
- * a result gets its name. */
+ * mixture. If another file has taken the name of a mapped one, the mapped one is unchanged, so the
+ * call does not fail. Call it before a result gets its name. */
 int mapped_check(struct fail *why) MUST_USE;
 
 /* Reads one byte of each page. Call it after the kernel has reported missing bytes in this range

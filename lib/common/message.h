@@ -16,8 +16,8 @@ size_t message_mask(char *text, size_t length);
  * returns the bytes written. */
 size_t message_show(const char *text, size_t length, size_t *taken, char *to, size_t capacity);
 
-/* Returns how many bytes at the beginning of a masked text, in whole characters, fit in so many
- * columns of a terminal. */
+/* Returns how many bytes at the beginning of a masked text fit in `columns` columns of a terminal.
+ * It counts whole characters only. */
 size_t message_fit(const char *text, size_t length, size_t columns);
 /* The width of the terminal that standard error is; 0 if it is no terminal or its width is
  * unknown. */

@@ -7,8 +7,8 @@
  * What already exists at the target belongs to the user. It is replaced only if it is empty, or if
  * it contains only regular files with names that such a folder holds, and the kind's check finds
  * that this program made it. Otherwise the message names the first entry in the way, and nothing is
- * changed. A symbolic link stays, and the directory that it leads to is replaced. Permissions of
- * the directory and of its files are kept.
+ * changed. A symbolic link stays, and the directory that it leads to is replaced. Permissions and
+ * attributes of the directory and of its files are kept (attributes.h).
  *
  *     static const struct folder_kind model = { "a model", is_model_file, check_model };
  *     folder_check(path, &model, why);         before any work
@@ -53,9 +53,6 @@ void folder_abandon(struct folder *f);
 /* As rename(2), with errno. A directory that came with a container's image cannot be renamed (EXDEV
  * of overlayfs). It is created anew, and its entries are moved there. */
 int folder_rename(const char *from, const char *to) MUST_USE;
-
-/* Removes a directory of that kind. Fails, and removes nothing, where folder_check would fail. */
-int folder_remove_kind(const char *path, const struct folder_kind *kind, struct fail *why) MUST_USE;
 
 /* Removes the process's unfinished folders; safe in a signal handler. */
 void folder_remove_pending(void);

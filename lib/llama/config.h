@@ -43,7 +43,7 @@ int64_t config_context(const struct config *c);
  * Fails if the positions are stretched in another way and do not reach it. */
 int config_extend(struct config *c, int64_t context, struct fail *why) MUST_USE;
 
-/* Fails if the model would not attend over so many positions at once. */
+/* Fails if the model would not attend over `context` positions at once. */
 int config_check_context(const struct config *c, int64_t context, struct fail *why) MUST_USE;
 
 /* Fails if the model's own code would train in another way than is done here. */

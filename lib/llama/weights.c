@@ -1,5 +1,6 @@
 #include "lib/llama/base_digest.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/clock.h"
 #include "lib/common/nf4.h"
 #include "lib/common/size.h"
@@ -19,13 +20,13 @@ size_t weight_bytes(const struct weight *w, const struct tensor *t)
 size_t weight_absmax_bytes(const struct weight *w, const struct tensor *t)
 {
     if (w->type != DTYPE_NF4 || !w->absmax) return 0;
-    return ((size_t)(t->rows * t->cols) + NF4_BLOCK - 1) / NF4_BLOCK;
+    return (size_t)nf4_block_count(t->rows * t->cols);
 }
 
 size_t weight_absmax_scale_bytes(const struct weight *w, const struct tensor *t)
 {
     if (w->type != DTYPE_NF4) return 0;
-    return NF4_SCALES((size_t)(t->rows * t->cols), w->absmax) * sizeof *w->absmax_scale;
+    return (size_t)nf4_scale_count(t->rows * t->cols, w->absmax) * sizeof *w->absmax_scale;
 }
 
 /* ---- a directory ---- */
@@ -36,9 +37,8 @@ static const char head_name[] = "lm_head.weight", embedding_name[] = "model.embe
 static int align(struct weights *w, const void **data, size_t bytes, size_t unit, struct fail *why)
 {
     if ((uintptr_t)*data % unit == 0) return 0;
-    void **grown = realloc(w->copies, (w->copy_count + 1) * sizeof *grown);
-    if (grown) w->copies = grown;
-    void *copy = grown ? malloc(bytes + 1) : NULL;
+    if (buffer_extend(&w->copies, w->copy_count, why)) return -1;
+    void *copy = malloc(bytes + 1);
     if (!copy) return fail(why, "out of memory");
     memcpy(copy, *data, bytes);
     w->copies[w->copy_count++] = copy;
@@ -53,7 +53,7 @@ static int read_quantized(struct weights *w, int64_t i, struct fail *why)
     if (t->role != ROLE_LINEAR) return fail_input(why, "%s is NF4, only linears may be", t->name);
     if (bnb_read(&w->files, t, &w->at[i], why)) return -1;
     const void *scales = w->at[i].absmax_scale;
-    size_t count = (size_t)NF4_SCALES(t->rows * t->cols, w->at[i].absmax);
+    size_t count = (size_t)nf4_scale_count(t->rows * t->cols, w->at[i].absmax);
     if (align(w, &scales, count * sizeof(float), sizeof(float), why)) return -1;
     w->at[i].absmax_scale = scales;
     w->is_quantized = true;
@@ -207,12 +207,12 @@ static char *alloc_tensor(struct weights *w, size_t bytes, struct fail *why)
 {
     enum { HUGE_PAGE = 2 << 20 };
     bool is_large = bytes >= 2 * HUGE_PAGE;
-    void **grown = realloc(w->copies, (w->copy_count + 1) * sizeof *grown);
-    if (grown) w->copies = grown;
-    char *memory = grown ? aligned_alloc(is_large ? HUGE_PAGE : 64,
-                                         is_large ? (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE
-                                                  : padded(bytes))
-                         : NULL;
+    bool has_place = !buffer_extend(&w->copies, w->copy_count, why);
+    char *memory = has_place
+                       ? aligned_alloc(is_large ? HUGE_PAGE : 64,
+                                       is_large ? (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE
+                                                : padded(bytes))
+                       : NULL;
     if (!memory) {
         (void)fail(why, "out of memory: %zu bytes of weights", bytes);
         return NULL;
@@ -232,16 +232,16 @@ static int begin_tensor(struct weights *w, int64_t i, const struct weights_recor
         return fail_input(why, "%s is [%lld, %lld], the config needs [%lld, %lld]", t->name,
                           (long long)r->rows, (long long)r->cols, (long long)t->rows,
                           (long long)t->cols);
-    size_t elements = (size_t)(t->rows * t->cols);
+    int64_t elements = t->rows * t->cols;
     for (int type = DTYPE_F32; type <= DTYPE_NF4; type++)
         if (!strcmp(r->dtype, dtype_stream_name((enum dtype)type))) at->type = (enum dtype)type;
     bool is_nf4 = at->type == DTYPE_NF4;
     if (is_nf4 && t->role != ROLE_LINEAR)
         return fail_input(why, "%s is NF4, only linears may be", t->name);
-    size_t absmax = padded((elements * dtype_bits(at->type) + 7) / 8);
-    size_t absmax_scale = absmax + padded(is_nf4 ? (elements + NF4_BLOCK - 1) / NF4_BLOCK : 0);
-    size_t bytes =
-        absmax_scale + (is_nf4 ? (elements + NF4_NESTED - 1) / NF4_NESTED * sizeof(float) : 0);
+    size_t absmax = padded(weight_bytes(at, t));
+    size_t absmax_scale = absmax + padded(is_nf4 ? (size_t)nf4_block_count(elements) : 0);
+    size_t scales = is_nf4 ? (size_t)nf4_nested_block_count(elements) : 0;
+    size_t bytes = absmax_scale + scales * sizeof(float);
     char *memory = alloc_tensor(w, bytes, why);
     if (!memory) return -1;
     *at = (struct weight){ .type = at->type, .data = memory, .offset = r->offset };
@@ -449,9 +449,8 @@ int weights_untie(struct weights *w, struct fail *why)
     struct config untied = w->config;
     struct tensor *table;
     must(w->config.is_tied && w->count == w->source_count);
-    struct weight *grown = realloc(w->at, (size_t)(w->count + 1) * sizeof *grown);
-    if (!grown) return fail(why, "out of memory");
-    w->at = grown;
+    size_t capacity = (size_t)w->count;
+    if (buffer_fit(&w->at, &capacity, capacity + 1, why)) return -1;
     untied.is_tied = false;
     int64_t count = tensors_list(&untied, &table, why);
     if (count < 0) return -1;

@@ -1,5 +1,7 @@
 #include "lib/tokenizer/chat_internal.h"
 
+#include "lib/common/buffer.h"
+
 /* The names of roles in known data sets. */
 static const struct {
     const char *name;
@@ -92,15 +94,9 @@ bool chat_is_messages(const json_t *value)
 
 int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_trained)
 {
-    if (r->count == r->capacity) {
-        size_t capacity = 2 * r->capacity + 8;
-        struct chat_message *grown = realloc(r->at, capacity * sizeof *grown);
-        if (!grown) {
-            free(text);
-            return fail(r->why, "out of memory");
-        }
-        r->at = grown;
-        r->capacity = capacity;
+    if (buffer_reserve(&r->at, &r->capacity, r->count, 1, r->why)) {
+        free(text);
+        return -1;
     }
     r->at[r->count] = (struct chat_message){
         .who = who, .text = text, .number = r->count + 1, .is_trained = is_trained
@@ -148,17 +144,15 @@ static bool takes_reasoning(const struct traits *t, const char *key, const json_
 static int add_reasoning(struct chat_reading *r, const json_t *message, char **text, size_t *at)
 {
     const char *thought = json_string_value(json_object_get(message, reasoning));
-    char *part, *grown;
+    char *part;
     if (!thought) return 0;
     if (chat_text_of(r, json_object_get(message, reasoning), reasoning, &part)) return -1;
-    size_t bytes = strlen(*text) + 1, more = strlen(part) + 1;
-    if ((grown = realloc(*text, bytes + more))) {
-        memcpy(grown + bytes, part, more);
-        *text = grown;
-        *at = bytes;
-    }
+    size_t bytes = strlen(*text) + 1, more = strlen(part) + 1, capacity = bytes;
+    int status = buffer_reserve(text, &capacity, bytes, more, r->why);
+    if (!status) memcpy(*text + bytes, part, more);
+    if (!status) *at = bytes;
     free(part);
-    return grown ? 0 : fail(r->why, "out of memory");
+    return status;
 }
 
 static int read_traits(struct chat_reading *r, const json_t *message, const char *role_key,

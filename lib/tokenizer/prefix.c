@@ -17,8 +17,8 @@ static bool steps_put_space(const struct tokenizer *t, bool is_spaced, bool is_a
 {
     for (int i = 0; i < t->normalizers.count; i++)
         if (t->normalizers.at[i].kind == STEP_PREPEND) return true;
-    for (int i = 0; i < t->cutters.count; i++) {
-        const struct tokenizer_step *step = &t->cutters.at[i];
+    for (int i = 0; i < t->pre_tokenizers.count; i++) {
+        const struct tokenizer_step *step = &t->pre_tokenizers.at[i];
         bool puts = step->scheme == PREPEND_ALWAYS || (step->scheme == PREPEND_FIRST && !is_after);
         if (step->kind == STEP_METASPACE) return puts && !is_spaced;
     }

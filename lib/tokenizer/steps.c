@@ -1,6 +1,7 @@
 /* steps.c - reads the normalizers and pre-tokenizers of tokenizer.json. */
 #include "lib/tokenizer/tokenizer_internal.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/parts.h"
 
@@ -10,7 +11,7 @@ enum { STEPS_MAX = 64, STEP_TEXT_MAX = 256 };
 static const char gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-static const char normalizer[] = "normalizer", cutter[] = "pre_tokenizer";
+static const char normalizer[] = "normalizer", pre_tokenizer[] = "pre_tokenizer";
 
 void steps_release(struct tokenizer_steps *steps)
 {
@@ -30,12 +31,7 @@ static struct tokenizer_step *add_step(struct tokenizer_steps *steps, enum step_
         fail_input(why, "more than %d normalizers or pre-tokenizers", STEPS_MAX);
         return NULL;
     }
-    struct tokenizer_step *grown = realloc(steps->at, ((size_t)steps->count + 1) * sizeof *grown);
-    if (!grown) {
-        fail(why, "out of memory");
-        return NULL;
-    }
-    steps->at = grown;
+    if (buffer_extend(&steps->at, steps->count, why)) return NULL;
     steps->at[steps->count] = (struct tokenizer_step){ .kind = kind };
     return &steps->at[steps->count++];
 }
@@ -60,7 +56,7 @@ static int read_flag(bool *to, bool otherwise, const json_t *object, const char 
     const json_t *value = json_object_get(object, option);
     *to = value ? json_is_true(value) : otherwise;
     if (!value || json_is_boolean(value)) return 0;
-    return fail_input(why, "%s %s: '%s' is neither true nor false", cutter, type, option);
+    return fail_input(why, "%s %s: '%s' is neither true nor false", pre_tokenizer, type, option);
 }
 
 static int read_behavior(struct tokenizer_step *step, const json_t *object, const char *type,
@@ -77,7 +73,7 @@ static int read_behavior(struct tokenizer_step *step, const json_t *object, cons
             step->behavior = (enum split_behavior)i;
             return 0;
         }
-    return part_refuse(cutter, type, "behavior", why);
+    return part_refuse(pre_tokenizer, type, "behavior", why);
 }
 
 /* Reads {"String": …} or {"Regex": …}. */
@@ -137,8 +133,8 @@ static int read_bytes(struct tokenizer *t, const json_t *object, struct fail *wh
         return -1;
     /* tokenizers requires this key. */
     if (!json_object_get(object, "add_prefix_space"))
-        return fail_input(why, "%s ByteLevel: no 'add_prefix_space'", cutter);
-    struct tokenizer_step *step = add_step(&t->cutters, STEP_BYTES, why);
+        return fail_input(why, "%s ByteLevel: no 'add_prefix_space'", pre_tokenizer);
+    struct tokenizer_step *step = add_step(&t->pre_tokenizers, STEP_BYTES, why);
     if (!step) return -1;
     step->adds_space = adds_space;
     t->is_byte_level = true;
@@ -155,7 +151,7 @@ static bool may_be_first(const struct tokenizer *t)
         if (!literal || utf8_length((unsigned char)*literal) != strlen(literal) || !*step->text)
             return false;
     }
-    return !t->cutters.count;
+    return !t->pre_tokenizers.count;
 }
 
 static int read_metaspace(struct tokenizer *t, const json_t *object, struct fail *why)
@@ -168,26 +164,26 @@ static int read_metaspace(struct tokenizer *t, const json_t *object, struct fail
     struct tokenizer_step *step = NULL;
     int which = -1;
     if (!mark || !*mark || utf8_length((unsigned char)*mark) != strlen(mark))
-        return part_refuse(cutter, "Metaspace", "replacement", why);
+        return part_refuse(pre_tokenizer, "Metaspace", "replacement", why);
     for (int i = 0; scheme && i < 3; i++)
         if (!strcmp(scheme, schemes[i])) which = i;
     if (which < 0 || (which == PREPEND_FIRST && !may_be_first(t)))
-        return part_refuse(cutter, "Metaspace", "prepend_scheme", why);
+        return part_refuse(pre_tokenizer, "Metaspace", "prepend_scheme", why);
     if (adds && !json_is_boolean(adds) && !json_is_null(adds))
-        return part_refuse(cutter, "Metaspace", "add_prefix_space", why);
+        return part_refuse(pre_tokenizer, "Metaspace", "add_prefix_space", why);
     if (json_is_false(adds)) {
         if (which != PREPEND_NEVER)
-            return part_refuse(cutter, "Metaspace", "add_prefix_space", why);
+            return part_refuse(pre_tokenizer, "Metaspace", "add_prefix_space", why);
         which = PREPEND_NEVER;
     }
-    step = add_step(&t->cutters, STEP_METASPACE, why);
+    step = add_step(&t->pre_tokenizers, STEP_METASPACE, why);
     if (!step) return -1;
     step->scheme = (enum prepend_scheme)which;
     if (json_is_null(json_object_get(object, "split")))
         step->splits = true;
     else if (read_flag(&step->splits, true, object, "Metaspace", "split", why))
         return -1;
-    return read_text(&step->text, object, cutter, "Metaspace", "replacement", why);
+    return read_text(&step->text, object, pre_tokenizer, "Metaspace", "replacement", why);
 }
 
 static int read_simple(struct tokenizer *t, const char *type, const json_t *object,
@@ -198,29 +194,31 @@ static int read_simple(struct tokenizer *t, const char *type, const json_t *obje
                           : !strcmp(type, "Punctuation") ? STEP_PUNCTUATION
                           : !strcmp(type, "Whitespace")  ? STEP_WORDS
                                                          : STEP_SPACES;
-    struct tokenizer_step *step = add_step(&t->cutters, kind, why);
+    struct tokenizer_step *step = add_step(&t->pre_tokenizers, kind, why);
     bool is_single;
     if (!step) return -1;
     step->behavior = SPLIT_REMOVED;
     if (kind == STEP_DIGITS) {
         if (!json_object_get(object, "individual_digits"))
-            return fail_input(why, "%s Digits: no 'individual_digits'", cutter);
+            return fail_input(why, "%s Digits: no 'individual_digits'", pre_tokenizer);
         if (read_flag(&is_single, false, object, type, "individual_digits", why)) return -1;
         step->behavior = is_single ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS;
     }
     if (kind == STEP_PUNCTUATION) return read_behavior(step, object, type, false, why);
     if (kind != STEP_SPLIT) return 0;
-    if (!json_object_get(object, "invert")) return fail_input(why, "%s Split: no 'invert'", cutter);
+    if (!json_object_get(object, "invert"))
+        return fail_input(why, "%s Split: no 'invert'", pre_tokenizer);
     if (read_flag(&step->inverts, false, object, type, "invert", why) ||
         read_behavior(step, object, type, true, why))
         return -1;
-    return read_pattern(step, object, cutter, type, why);
+    return read_pattern(step, object, pre_tokenizer, type, why);
 }
 
-static int read_cutter(struct tokenizer *t, const json_t *object, int depth, struct fail *why)
+static int read_pre_tokenizer(struct tokenizer *t, const json_t *object, int depth,
+                              struct fail *why)
 {
     if (!object || json_is_null(object)) return 0;
-    const char *type = part_check(cutter, object, why);
+    const char *type = part_check(pre_tokenizer, object, why);
     if (!type) return -1;
     if (!strcmp(type, "Sequence")) {
         const json_t *list = json_object_get(object, "pretokenizers");
@@ -229,12 +227,12 @@ static int read_cutter(struct tokenizer *t, const json_t *object, int depth, str
         for (size_t i = 0; i < json_array_size(list); i++) {
             if (json_is_null(json_array_get(list, i)))
                 return fail_input(why, "pre_tokenizer Sequence: null in it");
-            if (read_cutter(t, json_array_get(list, i), depth + 1, why)) return -1;
+            if (read_pre_tokenizer(t, json_array_get(list, i), depth + 1, why)) return -1;
         }
         return 0;
     }
     /* ByteLevel must be the last step, because it replaces bytes by characters. */
-    if (t->is_byte_level) return part_refuse(cutter, "ByteLevel", NULL, why);
+    if (t->is_byte_level) return part_refuse(pre_tokenizer, "ByteLevel", NULL, why);
     if (!strcmp(type, "ByteLevel")) return read_bytes(t, object, why);
     if (!strcmp(type, "Metaspace")) return read_metaspace(t, object, why);
     return read_simple(t, type, object, why);
@@ -250,7 +248,7 @@ static bool composes(const struct tokenizer *t)
  * be split directly. */
 static const struct splitter *find_only_splitter(const struct tokenizer *t)
 {
-    const struct tokenizer_steps *c = &t->cutters;
+    const struct tokenizer_steps *c = &t->pre_tokenizers;
     if (!t->is_byte_level || c->count > 2) return NULL;
     if (t->normalizers.count > 1 || (t->normalizers.count && !composes(t))) return NULL;
     const struct tokenizer_step *last = &c->at[c->count - 1], *split = &c->at[0];
@@ -260,11 +258,11 @@ static const struct splitter *find_only_splitter(const struct tokenizer *t)
     return is_plain && !last->splitter ? split->splitter : NULL;
 }
 
-int steps_read(struct tokenizer *t, const json_t *normalizers, const json_t *pre_tokenizer,
+int steps_read(struct tokenizer *t, const json_t *normalizers, const json_t *pre_tokenizers,
                struct fail *why)
 {
     if (read_normalizer(&t->normalizers, normalizers, 0, why) ||
-        read_cutter(t, pre_tokenizer, 0, why))
+        read_pre_tokenizer(t, pre_tokenizers, 0, why))
         return -1;
     t->splitter = find_only_splitter(t);
     t->composes = t->splitter && composes(t);

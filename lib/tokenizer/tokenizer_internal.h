@@ -2,11 +2,12 @@
  *
  * Words used here: a piece is an entry of the vocabulary; a symbol is a number of a piece, or of a
  * character that only occurs in longer pieces; a unit is a stretch of text that is encoded on its
- * own (a pre-token); a cutter is a pre-tokenizer.
+ * own (a pre-token).
  */
 #ifndef LONGQLORA_TOKENIZER_TOKENIZER_INTERNAL_H
 #define LONGQLORA_TOKENIZER_TOKENIZER_INTERNAL_H
 
+#include "lib/common/buffer.h"
 #include "lib/common/digest.h"
 #include "lib/tokenizer/tokenizer.h"
 
@@ -119,14 +120,14 @@ struct tokenizer {
     struct added_tokens added;
     /* From tokenizer.json. */
     bool is_json;
-    json_t *normalizer_json, *cutter_json; /* the file's own objects; NULL if it has none */
-    bool spells_byte_level;                /* "ByteLevel" occurs somewhere in the file */
-    bool is_byte_level;                    /* symbols are bytes; otherwise they are characters */
+    json_t *normalizer_json, *pre_tokenizer_json; /* the file's own objects; NULL if it has none */
+    bool spells_byte_level;                       /* "ByteLevel" occurs somewhere in the file */
+    bool is_byte_level; /* symbols are bytes; otherwise they are characters */
     /* A unit that is a piece becomes that piece, without merges. */
     bool ignores_merges;
     bool fuses_unknown, falls_back;
     bool cuts_units; /* BPE over characters: text is cut wherever no merge can cross */
-    struct tokenizer_steps normalizers, cutters;
+    struct tokenizer_steps normalizers, pre_tokenizers;
     /* The only step, if splitting by one pattern is all there is to do. */
     const struct splitter *splitter;
     bool composes; /* NFC comes before that step */
@@ -190,7 +191,7 @@ void added_release(struct added_tokens *added);
 const struct added_token *added_at(const struct added_index *index, const char *text, size_t bytes,
                                    bool is_normal);
 
-/* Reads the normalizers and pre-tokenizers into t->normalizers and t->cutters. Either may be
+/* Reads the normalizers and pre-tokenizers into t->normalizers and t->pre_tokenizers. Either may be
  * NULL. */
 int steps_read(struct tokenizer *t, const json_t *normalizer, const json_t *pre_tokenizer,
                struct fail *why);
@@ -301,7 +302,11 @@ void bpe_merger_release(struct bpe_merger *w);
 int bpe_merge_unit(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                    const char *text, size_t bytes, bool *after_unknown, struct fail *why);
 
-/* Grows the array *at to at least `wanted` elements of `each` bytes. *have is its capacity. */
-int tokenizer_reserve(void **at, size_t *have, size_t wanted, size_t each, struct fail *why);
+/* buffer_reserve for what one document needs. Its message says how many bytes are needed. */
+#define tokenizer_reserve(array, capacity, used, more, why)                                        \
+    (buffer_reserve((array), (capacity), (used), (more), (why))                                    \
+         ? fail((why), "out of memory: %zu bytes for one document",                                \
+                ((used) + (more)) * sizeof **(array))                                              \
+         : 0)
 
 #endif

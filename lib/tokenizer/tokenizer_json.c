@@ -378,7 +378,7 @@ int tokenizer_parse_json(struct tokenizer *t, const char *text, size_t bytes, st
     if (!root) return -1;
     int status = read_all(t, root, why);
     t->normalizer_json = json_incref(json_object_get(root, "normalizer"));
-    t->cutter_json = json_incref(json_object_get(root, "pre_tokenizer"));
+    t->pre_tokenizer_json = json_incref(json_object_get(root, "pre_tokenizer"));
     t->spells_byte_level = memmem(text, bytes, "\"ByteLevel\"", 11) != NULL;
     json_decref(root);
     return status;

@@ -101,7 +101,7 @@ setup() {
     [ "$stderr" = \
         "generate: standard input: line 2: no string 'prompt', but 'text': jq -c '.prompt = .text' calls it so" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"id":1}'
-    [ "$stderr" = "generate: standard input: line 1: no string 'prompt'" ]
+    [ "$stderr" = "generate: standard input: line 1: no string 'prompt', which each line needs: {\"prompt\": \"…\"}" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":'
     [[ "$stderr" == "generate: standard input: line 1: "* ]]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< \
@@ -216,7 +216,7 @@ chat() {
     [ "$(cat status)" -eq 141 ]
     run ! grep -q 'standard output' err
     run --separate-stderr -1 bash -c 'generate --quiet -m base -p abc -n 4 > /dev/full'
-    [[ "$stderr" == "generate: standard output: No space left on device" ]]
+    [[ "$stderr" == "generate: standard output: cannot write: No space left on device" ]]
     run --separate-stderr -1 bash \
         -c "generate --quiet -m base --format jsonl -n 4 <<< '{\"prompt\":\"a\"}' > /dev/full"
     [[ "$stderr" == "generate: standard output: "* ]]
@@ -243,7 +243,7 @@ chat() {
         2 -m base.nf4 -p x
     check 'nowhere' 1 -m nowhere -p x
     check \
-        "--chat: 'nowhere.json' is no template and no file: there are longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, qwen3, qwen3-no-think, deepseek, deepseek-r1, phi-3, phi-3-medium, phi-4, phi-4-mini, gemma, gemma-3, granite, olmo-2, mistral, mistral-v3, mistral-nemo, mistral-small, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file" \
+        "--chat: 'nowhere.json' is neither a template nor a file: there are longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, qwen3, qwen3-no-think, deepseek, deepseek-r1, phi-3, phi-3-medium, phi-4, phi-4-mini, gemma, gemma-3, granite, olmo-2, mistral, mistral-v3, mistral-nemo, mistral-small, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file" \
         2 -m base -p x --chat nowhere.json
     cp -rL base other
     sed -i 's/"vocab_size": *400/"vocab_size": 399/' other/config.json

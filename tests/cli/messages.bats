@@ -57,9 +57,9 @@ ends() { # STATUS PATTERN COMMAND...: its last line
         generate -m base -a run -p x
     generate --quiet -m base -a "$newest" -p x -n 1 > /dev/null
     says 1 'ppl: nowhere: No such file or directory' ppl -m base -a nowhere -d docs.tok -c 16
-    says 1 'ppl: base: a model, not an adapter: it has config.json and no adapter_config.json' ppl \
+    says 1 'ppl: base: a model, not an adapter: it has config.json and no adapter_config.json: name the adapter'"'"'s directory' ppl \
         -m base -a base -d docs.tok -c 16
-    says 1 'merge: tok: no adapter_config.json in it: not an adapter'"'"'s directory' merge --base \
+    says 1 'merge: tok: no adapter_config.json in it, so it is no adapter'"'"'s directory: name the one that has it' merge --base \
         base --adapter tok -o x
     says 1 \
         'merge: run/checkpoint-4/adapter_model.safetensors: a file: an adapter is the directory with adapter_config.json in it' \
@@ -175,11 +175,11 @@ size 12345'
 @test "messages: an unknown template is wrong usage, with the names, before anything is read" {
     names='longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, qwen3, qwen3-no-think, deepseek, deepseek-r1, phi-3, phi-3-medium, phi-4, phi-4-mini, gemma, gemma-3, granite, olmo-2, mistral, mistral-v3, mistral-nemo, mistral-small, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file'
     says 2 \
-        "tokenize: --template: 'llama3' is no template and no file: did you mean llama-3? there are $names (see tokenize --help)" \
+        "tokenize: --template: 'llama3' is neither a template nor a file: did you mean llama-3? there are $names (see tokenize --help)" \
         tokenize -m nowhere --format chat --template llama3 x.jsonl
     make_base
     says 2 \
-        "generate: --chat: 'vicunaa' is no template and no file: did you mean vicuna? there are $names (see generate --help)" \
+        "generate: --chat: 'vicunaa' is neither a template nor a file: did you mean vicuna? there are $names (see generate --help)" \
         generate -m base -p x --chat vicunaa
     says 2 "tokenize: --template is for --format chat (see tokenize --help)" tokenize -m tok \
         --template vicuna docs.jsonl
@@ -188,9 +188,9 @@ size 12345'
 @test "messages: neither file of a tokenizer: both are named" {
     make_base
     mkdir none
-    says 1 'tokenize: none: neither tokenizer.model nor tokenizer.json in it' tokenize -m none \
+    says 1 "tokenize: none: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" tokenize -m none \
         docs.jsonl
-    says 1 'generate: none: neither tokenizer.model nor tokenizer.json in it' generate -m base.nf4 \
+    says 1 "generate: none: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" generate -m base.nf4 \
         --tokenizer none -p x
     cp -rL base bare && rm bare/tokenizer*
     says 2 \
@@ -258,7 +258,7 @@ size 12345'
     says 1 \
         'merge: --tokenizer tok/tokenizer.model: a file: the directory that it lies in is needed' \
         merge --base base.nf4 --adapter ad -o x --tokenizer tok/tokenizer.model
-    says 1 'merge: --tokenizer ad: neither tokenizer.model nor tokenizer.json in it' merge --base \
+    says 1 "merge: --tokenizer ad: neither tokenizer.model nor tokenizer.json in it: name the model's own directory" merge --base \
         base.nf4 --adapter ad -o x --tokenizer ad
     says 1 'pack: nowhere/s: cannot create: No such file or directory' pack --context 16 docs.tok \
         --summary nowhere/s -o x
@@ -291,9 +291,9 @@ size 12345'
     says 2 \
         "pack: --samples and --quota: --from samples writes samples as they are (see pack --help)" \
         pack --from samples --samples 3 16.smp -o x
-    says 2 "pack: --tokenizer is for bare numbers (--from u16, u32) (see pack --help)" pack \
+    says 2 "pack: --tokenizer is for raw numbers (--from u16, u32) (see pack --help)" pack \
         --tokenizer tok docs.tok -o x
-    says 3 "ppl: docs.tok: zstd, no bare numbers: a stream of tokens (--from stream)?" ppl -m base \
+    says 3 "ppl: docs.tok: zstd, not raw numbers: a stream of tokens (--from stream)?" ppl -m base \
         -d docs.tok --from u16 -c 16
     says 2 "merge: --adapter DIR, -o OUT_DIR are missing (see merge --help)" merge --base base
     says 2 "merge: --base MODEL is missing (see merge --help)" merge --adapter ad -o x
@@ -308,7 +308,7 @@ size 12345'
 @test "messages: fewer documents than asked for are told with both numbers" {
     make_base
     ends 0 \
-        'pack: --samples 100: only 10 documents were there to draw from (see --min-tokens, --max-tokens), all are taken' \
+        'pack: --samples 100: there are only 10 documents to draw from (see --min-tokens, --max-tokens); all are taken' \
         pack --context 16 --samples 100 docs.tok -o x
     pack --context 16 --samples 10 docs.tok -o x 2> all
     run ! grep -q only all
@@ -316,9 +316,9 @@ size 12345'
         bok=3 docs.tok -o x
     [ "${#stderr_lines[@]}" -eq 2 ]
     [ "${stderr_lines[0]}" = \
-        'pack: --quota even=100: only 5 documents of it were there, all are taken' ]
+        'pack: --quota even=100: there are only 5 documents of this source; all are taken' ]
     [ "${stderr_lines[1]}" = \
-        'pack: --quota bok=3: only 0 documents of it were there (a name that no document has?), all are taken' ]
+        'pack: --quota bok=3: there are only 0 documents of this source (a name that no document has?); all are taken' ]
     # None at all: why.
     rm x
     ends 3 \
@@ -383,7 +383,7 @@ size 12345'
     [[ "$stderr" == "ppl: ddd"*" … "*"ddd: No such file or directory" ]]
     mkdir -p "$deep"
     run --separate-stderr -1 tokenize -m "$deep" x
-    [[ "$stderr" == "tokenize: ddd"*" … "*"ddd: neither tokenizer.model nor tokenizer.json in it" ]]
+    [[ "$stderr" == "tokenize: ddd"*" … "*"ddd: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" ]]
 }
 
 @test "messages: a folder that may not be looked into is told as that, not as what it does not hold" {
@@ -419,4 +419,15 @@ size 12345'
         train r.yaml --dry-run
     says 2 "ppl: unexpected operand 'x': each input is named by an option: ppl --model MODEL --data TOKENS [options] (see ppl --help)" \
         ppl x
+}
+
+@test "messages: a GPU's plug-in that is not there, or is none, names the way out" {
+    make_base
+    on_gpu="generate --model base --prompt a -n 1 --device cuda"
+    LONGQLORA_CUDA=$PWD/nowhere.so run --separate-stderr -1 $on_gpu
+    [[ "$stderr" == "generate: device cuda: no usable kernels-cuda.so, which make builds where nvcc is: --device cpu needs none ("*nowhere.so*")" ]]
+    [ -e "$BUILD/tests/fault.so" ] || return 0
+    LONGQLORA_CUDA=$BUILD/tests/fault.so run --separate-stderr -1 $on_gpu
+    [[ "$stderr" == \
+        "generate: device cuda: $BUILD/tests/fault.so has no table of kernels: LONGQLORA_CUDA names another?" ]]
 }

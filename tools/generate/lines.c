@@ -4,6 +4,7 @@
 
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
+#include "lib/common/buffer.h"
 #include "lib/common/json_advice.h"
 #include "lib/common/json_records.h"
 
@@ -17,13 +18,7 @@ struct text {
 static int append(void *arg, const char *bytes, size_t count, struct fail *why)
 {
     struct text *t = arg;
-    if (t->bytes + count > t->capacity) {
-        size_t capacity = 2 * (t->bytes + count) + 64;
-        char *grown = realloc(t->at, capacity);
-        if (!grown) return fail(why, "out of memory");
-        t->at = grown;
-        t->capacity = capacity;
-    }
+    if (buffer_reserve(&t->at, &t->capacity, t->bytes, count, why)) return -1;
     memcpy(t->at + t->bytes, bytes, count);
     t->bytes += count;
     return 0;
@@ -41,7 +36,7 @@ static int refuse_lack(const json_t *line, struct fail *why)
                               names[i], names[i]);
     if (json_is_array(json_object_get(line, "prompt")))
         return fail_input(why, "'prompt' is a list: one text is needed, a line for each");
-    return fail_input(why, "no string 'prompt'");
+    return fail_input(why, "no string 'prompt', which each line needs: {\"prompt\": \"…\"}");
 }
 
 static int answer_object(struct generator *g, struct talk *t, bool adds_bos, json_t *line,
@@ -104,7 +99,7 @@ static void report(struct sum *s, const char *name, double seconds)
     if (tally_sum(&s->carried)) {
         char keys[320];
         tally_text(&s->carried, TALLY_KEYS, keys, sizeof keys);
-        note("keys that say nothing here, carried along: %s", keys);
+        note("keys that are not used here, copied to the answers: %s", keys);
     }
 }
 
@@ -175,12 +170,13 @@ int lines_answer(struct generator *g, struct talk *t, const struct request *defa
         status = json_is_object(line) ? answer_request(g, t, *defaults, adds_bos, records.number,
                                                        line, a, &own, &sum.carried, why)
                                       : refuse_record(&records, at, bytes, line != NULL, why);
+        if (status) name_place(&records, why);
+        /* An answer of a model that changed meanwhile is not written. */
+        if (!status) status = generator_check_model(g, why);
         if (!status) {
             status = write_line(line, &text, a, why);
             count_answer(&sum, a);
             progress_at((double)sum.answers);
-        } else {
-            name_place(&records, why);
         }
         json_decref(line);
     }

@@ -1,5 +1,6 @@
 /* generate - continues a text, or holds a conversation, with a model and an optional adapter. */
 #include "lib/cli/die.h"
+#include "lib/common/file.h"
 #include "tools/generate/run.h"
 
 static struct fail why;
@@ -49,7 +50,8 @@ static void work(struct options *o)
         o->loaded.arg = o;
     }
     or_die(loaded_open(&l, &o->loaded, &why), &why);
-    if (config_remark(&l.config, remark, sizeof remark)) warn("%s: %s", o->loaded.model, remark);
+    if (config_remark(&l.config, remark, sizeof remark))
+        warn("%s: %s", file_shown(o->loaded.model), remark);
     if (o->loaded.is_outline)
         run_plan(o, &l);
     else
@@ -68,49 +70,51 @@ int main(int argc, char **argv)
           "model directory, or weights stream; - is standard input", 0 },
         { "adapter", 'a', OPT_TEXT, &o.loaded.adapter, "DIR", "PEFT adapter directory", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "FILE",
-          "the tokenizer.model or .json, or its directory; else the adapter's or the model's", 0 },
+          "the tokenizer.model or tokenizer.json, or its directory; without the option the "
+          "adapter's, else the model's",
+          0 },
         { "prompt", 'p', OPT_TEXT, &o.prompt, "TEXT", "continue this text", 0 },
         { "prompt-file", 'f', OPT_TEXT, &o.prompt_file, "FILE",
-          "continue the text of a file; else of standard input", 0 },
+          "continue the text of this file; without the option that of standard input", 0 },
         { "format", 0, OPT_WORD, &o.format, "HOW",
-          "the file is one prompt, or JSON lines of prompts, answered as JSON lines",
+          "what the file is: one prompt, or JSON lines of prompts, which are answered as JSON "
+          "lines",
           "text|jsonl" },
         { "chat", 0, OPT_TEXT, &o.chat, "TEMPLATE",
-          "converse turn by turn on a terminal, else answer once, in the template "
-          "of " CHAT_TEMPLATES "; without a name auto",
+          "converse turn by turn on a terminal, elsewhere answer once; the template "
+          "is " CHAT_TEMPLATES "; without a name: auto",
           "auto" },
-        { "system", 0, OPT_TEXT, &o.system, "TEXT", "the conversation's system sentence", 0 },
-        { "max-new-tokens", 'n', OPT_COUNT, &o.max_tokens, "N", "tokens of an answer at most", 0 },
+        { "system", 0, OPT_TEXT, &o.system, "TEXT", "the system prompt of the conversation", 0 },
+        { "max-new-tokens", 'n', OPT_COUNT, &o.max_tokens, "N",
+          "largest number of tokens in an answer", 0 },
         { "context", 'c', OPT_COUNT, &o.context, "N",
-          "tokens of prompt and answer at most; 0: as positions and memory allow", 0 },
+          "largest number of tokens in prompt and answer; 0: as many as positions and memory allow",
+          0 },
         { "exact-cache", 0, OPT_FLAG, &o.exact_cache, 0,
-          "keep keys and values as they are computed, on a CPU in f32 instead of f16", 0 },
+          "store keys and values as they are computed: on a CPU in f32 instead of f16", 0 },
         { "temperature", 't', OPT_REAL, &o.sampling.temperature, "T",
-          "how freely tokens are drawn; 0: always the likeliest", 0 },
-        { "top-k", 0, OPT_COUNT, &o.sampling.top_k, "K", "draw from the K likeliest; 0: from all",
-          0 },
+          "randomness of the draws; 0: always the most likely token", 0 },
+        { "top-k", 0, OPT_COUNT, &o.sampling.top_k, "K",
+          "draw from the K most likely tokens; 0: from all", 0 },
         { "top-p", 0, OPT_REAL, &o.sampling.top_p, "P",
-          "draw from the fewest whose probability reaches P", 0 },
+          "draw from the fewest tokens whose probabilities add up to P", 0 },
         { "min-p", 0, OPT_REAL, &o.sampling.min_p, "P",
-          "draw from those at least P times as likely as the likeliest", 0 },
+          "draw from tokens at least P times as likely as the most likely one", 0 },
         { "repetition-penalty", 0, OPT_REAL, &o.sampling.repetition, "R",
-          "make tokens that stand there already less likely; 1: no", 0 },
+          "make tokens that are already in the text less likely; 1: off", 0 },
         { "seed", 's', OPT_COUNT, &o.sampling.seed, "N", "seed of the draws", OPT_ANY_COUNT },
-        { "stop", 0, OPT_LIST, &o.stops, "TEXT", "end before this text; may be given many times",
-          0 },
-        { "no-bos", 0, OPT_FLAG, &o.no_bos, 0, "no BOS, even if the tokenizer's files put it", 0 },
+        { "stop", 0, OPT_LIST, &o.stops, "TEXT",
+          "end the answer before this text; may be given several times", 0 },
+        { "no-bos", 0, OPT_FLAG, &o.no_bos, 0,
+          "do not begin with BOS, even if the tokenizer's files ask for it", 0 },
         { "parse-special", 0, OPT_FLAG, &o.parse_special, 0,
-          "special tokens that a prompt spells are tokens, not text", 0 },
-        { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
-          "positions instead of those that model and adapter say: " ROPE_WORDS, 0 },
-        { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",
-          "the base's context before interpolation; 0: as its config says", 0 },
-        { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0, "take an adapter of another base",
-          0 },
+          "read special tokens that a prompt spells out as tokens, not as text", 0 },
+        LOADED_OPTIONS(o.loaded, "scaling of positions in place of the model's or the adapter's",
+                       "accept an adapter of another base"),
         { "dry-run", 0, OPT_FLAG, &o.dry_run, 0,
-          "print what memory would be taken, and leave; without a prompt a config.json will do",
+          "print the memory that is needed, and exit; without a prompt a config.json is enough",
           0 },
-        { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "print the ids that the model reads", 0 },
+        { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "print the token ids that the model reads", 0 },
         { "device", 0, OPT_TEXT, &o.device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
         OPT_STANDARD,
         { 0 },

@@ -13,14 +13,14 @@ void run_find_tokenizer(const struct options *o);
  * the model. */
 struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l);
 
-/* Both die if the memory is too small for the model and a context of one token. run_check_early
- * looks at a model directory that must be read as a whole to check the adapter's base.
- * run_check_outline is loaded.h's callback for a stream, called before its weights are read; arg:
- * the options. */
+/* Both functions die if the memory is too small for the model and a context of one token.
+ * run_check_early checks a model directory, if the check of the adapter's base will read all of it,
+ * which takes long. run_check_outline checks a model that comes as a stream. It is a callback of
+ * loaded.h, called before the weights are read; arg: the options. */
 void run_check_early(const struct options *o);
 int run_check_outline(void *arg, const struct loaded *outline, struct fail *unused);
 
-/* Prints the memory that the whole context would need. The model may be an outline. */
+/* Prints the memory that the whole context would need. The model's weights need not be loaded. */
 void run_plan(const struct options *o, const struct loaded *l);
 
 /* Answers one prompt, answers JSON lines, or holds a conversation. Dies if something fails. */

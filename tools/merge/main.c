@@ -2,10 +2,27 @@
  * unedited. */
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
+#include "lib/common/file.h"
 #include "lib/common/size.h"
 #include "tools/merge/run.h"
 
 static struct fail why;
+
+/* Says what an NF4 base means for the result. The adapter fits it if it was trained on it, since it
+ * has learned beside its rounding. */
+static void remark_quantization(const struct merge_adapter *part, const char *base)
+{
+    const char *trained_on = part->adapter->base_quantization;
+    if (!strcmp(trained_on, "nf4")) return;
+    if (!strcmp(trained_on, "none"))
+        warn("%s: NF4, whose rounding the result keeps, but %s was trained on the unquantized "
+             "weights: name these with --base",
+             base, part->path);
+    else
+        warn("%s: NF4, whose rounding the result keeps: if %s was not trained on NF4 (QLoRA), name "
+             "the unquantized weights with --base",
+             base, part->path);
+}
 
 int main(int argc, char **argv)
 {
@@ -16,30 +33,26 @@ int main(int argc, char **argv)
         { "base", 'b', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory or weights stream that the adapter was trained on", 0 },
         { "adapter", 'a', OPT_LIST, &o.adapters, "DIR",
-          "PEFT adapter directory; may be given several times, each with :WEIGHT (1 without)", 0 },
-        { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory to make", 0 },
+          "PEFT adapter directory; may be given several times, each with :WEIGHT (else 1)", 0 },
+        { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory to write", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "DIR",
-          "where tokenizer and licence files are copied from; else the base, if it is a directory",
+          "directory of tokenizer and licence files to copy; else the base, if it is a directory",
           0 },
         { "dtype", 0, OPT_WORD, &o.dtype, "TYPE",
-          "type of the result's numbers; base: each tensor's own", "base|f32|f16|bf16" },
+          "type of the result's weights; base: the type that each tensor has there",
+          "base|f32|f16|bf16" },
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB",
-          "begin another weights file beyond this size", "1000000000" },
+          "begin a new weights file beyond this size", "1000000000" },
         { "config-style", 0, OPT_WORD, &o.config_style, "HOW",
-          "how config.json spells positions; new: rope_scaling has rope_type too (transformers "
-          "4.43 and later)",
+          "form of rope_scaling; new: with rope_type too (transformers 4.43 and later)",
           "old|new" },
         { "max-positions", 0, OPT_WORD, &o.max_positions, "HOW",
-          "which max_position_embeddings linear positions get; base: transformers and vLLM "
-          "multiply it by "
-          "the factor; whole: multiplied already, as llama.cpp's converter takes it",
+          "value of max_position_embeddings with linear positions; base: the base's, which "
+          "transformers and vLLM multiply by the factor; whole: multiplied already, as llama.cpp's "
+          "converter expects it",
           "base|whole" },
-        { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
-          "positions of an adapter that does not say its own: " ROPE_WORDS, 0 },
-        { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",
-          "the base's context before interpolation; 0: as its config says", 0 },
-        { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0,
-          "merge into another base than the adapter was trained on", 0 },
+        LOADED_OPTIONS(o.loaded, "scaling of positions for an adapter that does not store it",
+                       "accept another base than the one that the adapter was trained on"),
         OPT_STANDARD,
         { 0 },
     };
@@ -60,14 +73,17 @@ int main(int argc, char **argv)
     struct companions *companions = options_declare_files(&o);
     o.loaded.is_checked_later = o.loaded.merges = true;
     or_die(loaded_open(&l, &o.loaded, &why), &why);
-    or_die(parts_open(&parts, &l, o.words, o.adapters.count, o.loaded.force_base, o.loaded.model,
-                      &why),
+    or_die(parts_open(&parts, &l, o.words, o.adapters.count, o.loaded.force_base,
+                      file_shown(o.loaded.model), &why),
            &why);
     for (int i = 0; i < parts.count; i++)
         if (!parts.at[i].adapter->has_rope && !o.loaded.rope)
             warn("%s: no longqlora.json: its base and rope are not known (--rope says the rope)",
                  parts.at[i].path);
-    if (config_remark(&l.config, remark, sizeof remark)) warn("%s: %s", o.loaded.model, remark);
+    for (int i = 0; i < parts.count && l.weights.is_quantized; i++)
+        remark_quantization(&parts.at[i], file_shown(o.loaded.model));
+    if (config_remark(&l.config, remark, sizeof remark))
+        warn("%s: %s", file_shown(o.loaded.model), remark);
     if (!strcmp(o.max_positions, "whole") && l.config.rope.type == ROPE_DYNAMIC)
         die_usage("--max-positions whole: dynamic positions are measured by the base's");
     config_describe_rope(&l.config, rope, sizeof rope);

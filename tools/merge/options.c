@@ -50,7 +50,9 @@ static void check_tokenizer(const char *directory)
         die(STATUS_FAILED, "--tokenizer %s: a file: the directory that it lies in is needed",
             directory);
     if (!tokenizer_locate(directory, path, sizeof path))
-        die(STATUS_FAILED, "--tokenizer %s: neither tokenizer.model nor tokenizer.json in it",
+        die(STATUS_FAILED,
+            "--tokenizer %s: neither tokenizer.model nor tokenizer.json in it: name the model's "
+            "own directory",
             directory);
 }
 

@@ -17,8 +17,8 @@ struct options {
     struct companions_place companions; /* where tokenizer and licence files are copied from */
 };
 
-/* Parses the adapters into words. Dies if options are missing or out of range, or if the tokenizer
- * does not exist. Nothing has been read yet. */
+/* Checks the options before any file is read. Dies if options are missing or out of range, or if
+ * the tokenizer does not exist. Fills o->words. */
 void options_check(struct options *o);
 /* Finds and reads the tokenizer and licence files (o->companions), and declares everything that is
  * read and written (file_guard.h). The caller frees the result with companions_free. */

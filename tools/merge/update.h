@@ -5,7 +5,7 @@
 
 #include "tools/merge/merger.h"
 
-/* change = scale · b · turned_aᵀ, [rows, cols] */
+/* change = scale · b · a_transposedᵀ, [rows, cols] */
 struct change {
     float *a_transposed; /* [cols, rank] */
     float *b;            /* [rows, rank] */

@@ -1,6 +1,8 @@
 #include "tools/pack/best_fit.h"
 
-enum { LEVELS = 6 }; /* of 64-bit words: 64^6 lengths, which is more than 2^32 */
+/* Levels of the tree of bits, whose nodes are 64-bit words. It has 64^6 leaves, one for each size,
+ * which is more than 2^32. */
+enum { LEVELS = 6 };
 #define NONE UINT32_MAX
 
 /* Bins by their free space. For each size of free space there is a list of bins. A tree of bits

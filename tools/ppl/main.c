@@ -15,7 +15,7 @@ static void declare_files(const struct measure_options *o)
     if (o->loaded.adapter) or_die(model_guard_input("--adapter ", o->loaded.adapter, &why), &why);
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     or_die(file_guard_input("--data ", o->data, &why), &why);
-    or_die(output_declare("-o ", o->output, &why), &why);
+    die_unless_writable("-o ", o->output);
 }
 
 int main(int argc, char **argv)
@@ -34,36 +34,35 @@ int main(int argc, char **argv)
         { "adapter", 'a', OPT_TEXT, &o.loaded.adapter, "DIR", "PEFT adapter directory", 0 },
         { "data", 'd', OPT_TEXT, &o.data, "FILE", "stream of tokens", 0 },
         { "from", 0, OPT_WORD, &o.from, "HOW",
-          "what the data is: our stream, JSON lines, or bare little-endian numbers", VIEW_WORDS },
+          "form of the data: a stream, JSON lines, or raw little-endian numbers", VIEW_WORDS },
         { "context", 'c', OPT_TEXT, &o.contexts, "LENGTHS", "context lengths to measure at", 0 },
         { "protocol", 0, OPT_WORD, &o.protocol, "NAME",
-          "which windows, what of them is scored, how it is averaged", PROTOCOLS },
+          "which windows are read, what is scored in them, and how losses are averaged",
+          PROTOCOLS },
         { "stride", 0, OPT_COUNT, &o.stride, "N",
-          "tokens from one window to the next; 0: as the protocol says", 0 },
+          "tokens from one window to the next; 0: the protocol's own", 0 },
         { "short-context", 0, OPT_COUNT, &o.short_context, "N",
           "for longppl, the short context that a prediction is compared with; 0: 4096", 0 },
         { "bytes", 0, OPT_COUNT, &o.bytes, "N",
-          "bytes of the data's text, for bits per byte; 0: as the tokenizer tells", 0 },
+          "size of the data's text in bytes, for bits per byte; 0: computed by the tokenizer", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "PATH",
-          "the tokenizer.model or .json that tells these bytes, or its directory; else the model's",
+          "the tokenizer.model or tokenizer.json that computes this size, or its directory; "
+          "without the option the model's",
           0 },
         { "per-document", 0, OPT_FLAG, &o.per_document, 0,
-          "measure each document for itself, leave too short ones out; else all are one text", 0 },
+          "measure each document by itself, without those that are too short; without the option "
+          "all are one text",
+          0 },
         { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N",
-          "measure only on the first N tokens of a text; 0: all", 0 },
+          "read and measure only the first N tokens of a text; 0: all", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0 },
-        { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
-          "positions instead of those that model and adapter say: " ROPE_WORDS, 0 },
-        { "original-context", 0, OPT_COUNT, &o.loaded.original_context, "N",
-          "the base's context before interpolation; 0: as its config says", 0 },
-        { "force-base", 0, OPT_FLAG, &o.loaded.force_base, 0, "take an adapter of another base",
-          0 },
+        LOADED_OPTIONS(o.loaded, "scaling of positions in place of the model's or the adapter's",
+                       "accept an adapter of another base"),
         { "to", 0, OPT_WORD, &o.to, "HOW",
-          "a table; one by the tokens that a prediction has seen; a stream of scores; JSON; auto: "
-          "what the output's name says, .scores or .json, else a table",
+          "what is written: a table, a table by the tokens that a prediction has seen, a stream of "
+          "scores, or JSON; auto: by the end of the output's name, .scores or .json, else a table",
           "auto|table|positions|scores|json" },
-        { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the scores go; - is standard output",
-          0 },
+        { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },
         { "device", 0, OPT_TEXT, &o.device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
         OPT_STANDARD,
         { 0 },

@@ -73,14 +73,14 @@ int report_positions(const struct report *r, const char *path, struct fail *why)
     return write_text(r, path, print_positions, why);
 }
 
-/* The texts of a report by name, in one list for JSON and stream. */
-struct named {
+/* A text of the report and its name, which is the same in JSON and in the stream. */
+struct named_text {
     const char *name, *text;
 };
-enum { NAMED = 11 };
-static void name_texts(const struct report *r, struct named to[NAMED])
+enum { NAMED_TEXTS = 11 };
+static void name_texts(const struct report *r, struct named_text to[NAMED_TEXTS])
 {
-    const struct named list[NAMED] = {
+    const struct named_text list[NAMED_TEXTS] = {
         { "model", r->model },
         { "base", r->base },
         { "adapter", r->adapter },
@@ -96,15 +96,15 @@ static void name_texts(const struct report *r, struct named to[NAMED])
     memcpy(to, list, sizeof list);
 }
 
-/* The whole numbers of a report by name. */
-struct counted {
+/* A whole number of the report and its name. */
+struct named_count {
     const char *name;
     uint64_t value;
 };
-enum { COUNTED = 4 };
-static void name_counts(const struct report *r, struct counted to[COUNTED])
+enum { NAMED_COUNTS = 4 };
+static void name_counts(const struct report *r, struct named_count to[NAMED_COUNTS])
 {
-    const struct counted list[COUNTED] = {
+    const struct named_count list[NAMED_COUNTS] = {
         { "stride", (uint64_t)r->stride },
         { "short_context", (uint64_t)r->short_context },
         { "tokens", r->tokens },
@@ -127,14 +127,14 @@ static json_t *positions_to_json(const struct score *s)
 
 int report_json(const struct report *r, const char *path, struct fail *why)
 {
-    struct named texts[NAMED];
-    struct counted counts[COUNTED];
+    struct named_text texts[NAMED_TEXTS];
+    struct named_count counts[NAMED_COUNTS];
     json_t *all = json_object(), *scores = json_array();
     name_texts(r, texts);
     name_counts(r, counts);
-    for (int i = 0; i < NAMED; i++)
+    for (int i = 0; i < NAMED_TEXTS; i++)
         json_object_set_new(all, texts[i].name, json_string(texts[i].text));
-    for (int i = 0; i < COUNTED; i++)
+    for (int i = 0; i < NAMED_COUNTS; i++)
         json_object_set_new(all, counts[i].name, json_integer((json_int_t)counts[i].value));
     for (int i = 0; i < r->count; i++) {
         const struct score *s = &r->scores[i];
@@ -172,17 +172,17 @@ static void add_positions(struct msgpack_map *record, const struct score *s)
 
 int report_stream(const struct report *r, const char *path, struct fail *why)
 {
-    struct named texts[NAMED];
-    struct counted counts[COUNTED];
+    struct named_text texts[NAMED_TEXTS];
+    struct named_count counts[NAMED_COUNTS];
     struct msgpack_map own, none;
     struct writer *w;
     msgpack_map_init(&own);
     msgpack_map_init(&none);
     name_texts(r, texts);
     name_counts(r, counts);
-    for (int i = 0; i < NAMED; i++)
+    for (int i = 0; i < NAMED_TEXTS; i++)
         msgpack_map_text(&own, texts[i].name, texts[i].text);
-    for (int i = 0; i < COUNTED; i++)
+    for (int i = 0; i < NAMED_COUNTS; i++)
         msgpack_map_count(&own, counts[i].name, counts[i].value);
     msgpack_map_flag(&own, "per_document", r->per_document);
     int status = writer_open(&w, path, STREAM_SCORES, "ppl", &own, &none, why);

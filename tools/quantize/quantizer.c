@@ -11,7 +11,6 @@
 enum { PIECE = 1 << 18 };
 
 static int64_t elements(const struct tensor *t) { return t->rows * t->cols; }
-static int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 static int64_t largest_linear(const struct weights *w)
 {
@@ -25,14 +24,14 @@ static int64_t largest_linear(const struct weights *w)
 int quantizer_open(struct quantizer *q, const struct weights *w, const char *path, struct fail *why)
 {
     *q = (struct quantizer){ .weights = w, .path = path };
-    int64_t n = largest_linear(w), blocks = ceil_div(n, NF4_BLOCK);
+    int64_t n = largest_linear(w), blocks = nf4_block_count(n);
     q->wide = malloc(PIECE * sizeof *q->wide);
-    q->tops = malloc((size_t)blocks * sizeof *q->tops);
-    q->codes = malloc((size_t)(n + 1) / 2);
+    q->absmax_f32 = malloc((size_t)blocks * sizeof *q->absmax_f32);
+    q->codes = malloc((size_t)nf4_code_bytes(n));
     q->absmax = malloc((size_t)blocks);
-    q->absmax_scale = malloc((size_t)ceil_div(n, NF4_NESTED) * sizeof *q->absmax_scale);
+    q->absmax_scale = malloc((size_t)nf4_nested_block_count(n) * sizeof *q->absmax_scale);
     int status = 0;
-    if (!q->wide || !q->tops || !q->codes || !q->absmax || !q->absmax_scale)
+    if (!q->wide || !q->absmax_f32 || !q->codes || !q->absmax || !q->absmax_scale)
         status = fail(why, "out of memory");
     if (!status) status = kernels_open(&q->k, "cpu", why);
     if (!status) status = q->k->open(&q->dev, (int)opt_standard.threads, why);
@@ -44,7 +43,7 @@ void quantizer_close(struct quantizer *q)
 {
     if (q->dev) q->k->close(q->dev);
     free(q->wide);
-    free(q->tops);
+    free(q->absmax_f32);
     free(q->codes);
     free(q->absmax);
     free(q->absmax_scale);
@@ -98,11 +97,11 @@ static void count_error(struct quantizer *q, const struct tensor *t)
 int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why)
 {
     const struct weight *w = &q->weights->at[i];
-    int64_t count = elements(&q->weights->table[i]), blocks = ceil_div(count, NF4_BLOCK);
-    q->k->nf4_codes(q->dev, q->codes, q->tops, w->data, w->type, count);
-    q->k->nf4_offset(q->dev, &q->offset, q->tops, blocks);
+    int64_t count = elements(&q->weights->table[i]), blocks = nf4_block_count(count);
+    q->k->nf4_codes(q->dev, q->codes, q->absmax_f32, w->data, w->type, count);
+    q->k->nf4_offset(q->dev, &q->offset, q->absmax_f32, blocks);
     if (!isfinite(q->offset)) return name_fault(q, i, why);
-    q->k->nf4_nest(q->dev, q->absmax, q->absmax_scale, q->tops, q->offset, blocks);
+    q->k->nf4_nest(q->dev, q->absmax, q->absmax_scale, q->absmax_f32, q->offset, blocks);
     q->k->nf4_error(q->dev, &q->error, w->data, w->type, q->codes, q->absmax, q->absmax_scale,
                     q->offset, count);
     count_error(q, &q->weights->table[i]);

@@ -18,9 +18,9 @@ struct quantizer {
     const char *path; /* path of the model, for messages */
     const struct kernels *k;
     struct device *dev;
-    float *wide; /* one piece of a tensor in f32 */
-    float *tops; /* absmax of each block of the tensor */
-    /* the last linear that was quantized */
+    float *wide;       /* one piece of a tensor in f32 */
+    float *absmax_f32; /* absmax of each block of the tensor, before it is quantized itself */
+    /* of the last linear that was quantized */
     uint8_t *codes, *absmax;
     float *absmax_scale, offset;
     struct nf4_error error, errors; /* of the last linear, and of all linears so far */

@@ -3,8 +3,8 @@
 #include "lib/common/compiler.h"
 #include "lib/common/json.h"
 
-/* True if a parser's message says that the input is not UTF-8. The two parsers have different
- * templates. */
+/* True if a parser's message says that the input is not UTF-8. The two parsers, ours and jansson,
+ * word it differently. */
 static bool is_other_encoding(const char *reason)
 {
     return strstr(reason, "invalid UTF-8") || strstr(reason, "unable to decode byte");

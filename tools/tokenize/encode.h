@@ -27,7 +27,7 @@ struct encoder {
     uint32_t begin, end; /* tokens before and after each document; UINT32_MAX: none */
     bool parses_special; /* special tokens that are spelled in a text are encoded as tokens */
     enum on_error on_error;
-    uint64_t most; /* stops after this many documents; 0: no limit */
+    uint64_t max_documents; /* stops after this many documents; 0: no limit */
     /* results */
     /* read_bytes: bytes of the inputs, compressed or not */
     uint64_t documents, skipped, tokens, text_bytes, read_bytes;

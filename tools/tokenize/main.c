@@ -34,7 +34,7 @@ static void declare_files(const struct options *o, const char **files)
     }
     if (!o->decode && strcmp(o->to, "jsonl") != 0 && !opt_standard.quiet)
         or_die(output_check_apart(o->output, &why), &why);
-    or_die(output_declare("-o ", o->output, &why), &why);
+    die_unless_writable("-o ", o->output);
 }
 
 static struct tokenizer *open_tokenizer(const struct options *o)
@@ -83,46 +83,47 @@ int main(int argc, char **argv)
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.model, "FILE",
           "the model's tokenizer.model or tokenizer.json, or a directory with one", 0 },
-        { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the stream goes; - is standard output",
-          0 },
+        { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },
         { "format", 0, OPT_WORD, &o.format, "HOW",
-          "a document is a JSON line's text, a whole file, or a JSON line's conversation",
+          "what a document is: the text of a JSON line, a whole file, or the conversation of a "
+          "JSON line",
           "jsonl|text|chat" },
         { "template", 0, OPT_TEXT, &o.template, "NAME",
-          "how conversations are worded: " CHAT_TEMPLATES "; without a name auto; without the "
-          "option longqlora",
+          "template of conversations: " CHAT_TEMPLATES
+          "; without a name: auto; without the option: longqlora",
           "auto" },
         { "train-on", 0, OPT_WORD, &o.train_on, "WHICH",
           "train on all answers of a conversation, or on its last", "all|last" },
         { "odd", 0, OPT_WORD, &o.odd, "HOW",
-          "with a conversation that does not take turns or has tools: give up, skip it, drop what "
-          "does not fit, or also merge messages of one role in a row",
+          "what to do with an irregular conversation (roles do not alternate, or there are tools): "
+          "stop, skip it, drop what does not fit, or also merge consecutive messages of one role",
           "stop|skip|drop|merge" },
         { "show", 0, OPT_COUNT, &o.show, "N",
-          "print the first N conversations as the model will see them, and leave", 0 },
+          "print the first N conversations as the model will see them, and exit", 0 },
         { "from", 0, OPT_WORD, &o.from, "HOW",
-          "read text; or tokens, in our stream or as JSON lines, to write them again",
+          "read text; or tokens, as a stream or as JSON lines, to write them in the form of --to",
           "text|stream|jsonl" },
-        { "to", 0, OPT_WORD, &o.to, "HOW", "write our stream, or JSON lines", "stream|jsonl" },
+        { "to", 0, OPT_WORD, &o.to, "HOW", "write a stream, or JSON lines", "stream|jsonl" },
         { "text-key", 0, OPT_TEXT, &o.text_key, "KEY",
           "key of the text in a line; a path like meta.body works", 0 },
         { "source-key", 0, OPT_TEXT, &o.source_key, "KEY",
-          "key or path of the subset's name; else the file's name is taken", 0 },
+          "key or path of the subset's name; where it is missing, the file's name is used", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "the subset's name for every document", 0 },
         { "bos", 0, OPT_FLAG, &o.bos, 0,
-          "begin documents with BOS; else as the tokenizer's own files do it", 0 },
+          "begin documents with BOS; without the option the tokenizer's files decide", 0 },
         { "no-bos", 0, OPT_FLAG, &o.no_bos, 0, "do not begin documents with BOS", 0 },
         { "eos", 0, OPT_FLAG, &o.eos, 0,
-          "end documents with EOS; else as the tokenizer's own files do it", 0 },
+          "end documents with EOS; without the option the tokenizer's files decide", 0 },
         { "no-eos", 0, OPT_FLAG, &o.no_eos, 0, "do not end documents with EOS", 0 },
         { "parse-special", 0, OPT_FLAG, &o.parse_special, 0,
-          "special tokens that a text spells are tokens, not text", 0 },
+          "read special tokens that a text spells out as tokens, not as text", 0 },
         { "on-error", 0, OPT_WORD, &o.on_error, "HOW",
-          "with a bad document: give up, leave it out, or mend its text", "stop|skip|replace" },
+          "what to do with a bad document: stop, skip it, or repair its text",
+          "stop|skip|replace" },
         { "raw", 0, OPT_WORD, &o.raw, "WIDTH",
-          "write bare little-endian numbers instead of a stream", "none|u16|u32" },
+          "write raw little-endian numbers instead of a stream", "none|u16|u32" },
         { "decode", 0, OPT_FLAG, &o.decode, 0,
-          "read a stream, write its text (--format jsonl or text)", 0 },
+          "read a stream and write its text (--format jsonl or text)", 0 },
         OPT_STANDARD,
         { 0 },
     };

@@ -101,7 +101,7 @@ static struct input *open_text(const char *path, enum format format)
         die(STATUS_INPUT, "%s: %s, where text is needed (--decode, or --from stream)",
             input_name(in), file_kind_words(kind));
     if (kind != FILE_KIND_OTHER && format == FORMAT_TEXT)
-        warn("%s: %s: it is taken as text, marks and all (%s)", input_name(in),
+        warn("%s: %s: it is read as plain text, with all its markup (%s)", input_name(in),
              file_kind_words(kind), file_kind_way_to_text(kind));
     return in;
 }
@@ -111,7 +111,7 @@ static void note_tally(const char *what, struct tally *t)
     char text[320];
     if (!tally_sum(t)) return;
     tally_text(t, what ? TALLY_THINGS : TALLY_KEYS, text, sizeof text);
-    note("%s: %s", what ? what : "keys of records that say nothing here, left out", text);
+    note("%s: %s", what ? what : "keys of records that are not used here", text);
 }
 
 static void report(struct encoder *e, double seconds)
@@ -124,7 +124,7 @@ static void report(struct encoder *e, double seconds)
         warn("%llu characters or bytes have no piece in this vocabulary and gave no token",
              (unsigned long long)e->dropped);
     note_tally("skipped", &e->skips);
-    note_tally("mended", &e->mends);
+    note_tally("repaired", &e->mends);
     note_tally(NULL, &e->unknown);
     if (!e->documents && e->skipped)
         warn("no document: the stream holds none; the first that was left out: %s",
@@ -139,13 +139,13 @@ static void show_all(struct encoder *e, const char **files)
     struct fail why;
     struct show show;
     show_begin(&show, e->tokenizer);
-    for (; *files && e->documents < e->most; files++) {
+    for (; *files && e->documents < e->max_documents; files++) {
         struct input *in = open_text(*files, e->format);
         or_die(encoder_run(e, in, show_document, &show, &why), &why);
         input_close(in);
     }
     note_tally("skipped", &e->skips);
-    note_tally("mended", &e->mends);
+    note_tally("repaired", &e->mends);
     note_tally(NULL, &e->unknown);
     if (!show.shown && e->skipped)
         warn("no conversation to show; the first that was left out: %s", e->first_skipped.text);
@@ -190,7 +190,7 @@ void run_encode(const struct options *o, const char **files, const struct tokeni
                          .begin = is_chat ? UINT32_MAX : options_begin(o, t),
                          .end = is_chat ? UINT32_MAX : options_end(o, t),
                          .parses_special = o->parse_special,
-                         .most = (uint64_t)o->show,
+                         .max_documents = (uint64_t)o->show,
                          .on_error = !strcmp(o->on_error, "stop")   ? ON_ERROR_STOP
                                      : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP
                                                                     : ON_ERROR_REPLACE };

@@ -65,8 +65,8 @@ static int64_t step_in(const struct trainer *t, const char *name)
     return then.step;
 }
 
-/* Removes the model, unless its folder also holds files of others. Then it stays until another
- * model replaces it. */
+/* Removes the folder of a model. If somebody else has put files there, the folder stays until
+ * another model replaces it. */
 static int forget(struct trainer *t, const char *name, struct fail *why)
 {
     char path[4096];

@@ -10,9 +10,9 @@
  * bit of the result. If nothing fits, the setup needs as little as possible. */
 int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail *why) MUST_USE;
 
-/* Prints each purpose of memory on the run's device, the free memory, the longest context that
- * fits, and a verdict for the usual cards. If the device was not chosen by name, it also prints the
- * plan for a GPU, even if this machine has none. */
+/* Prints what the run's device needs memory for and how much, the free memory, the longest context
+ * that fits, and for GPUs of usual sizes whether the run fits. If the device was not chosen by
+ * name, it also prints the plan for a GPU, even if this machine has none. */
 int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why) MUST_USE;
 
 /* Prints what the run takes of the free memory and which activations it stores. Fails if it needs

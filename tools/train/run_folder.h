@@ -59,6 +59,10 @@ int64_t run_folder_step(const char *name);
 /* Finds the run's newest checkpoint of a step below `below` and writes its name. Returns its step,
  * or -1. */
 int64_t run_folder_newest(const struct run_folder *f, int64_t below, char name[RUN_NAME]);
+/* Fails if the record lists the name and the system cannot read what stands there, so that it
+ * cannot be compared with what the run made. */
+int run_folder_check_readable(const struct run_folder *f, const char *name,
+                              struct fail *why) MUST_USE;
 /* Fails if the name is taken by something that is not the run's. */
 int run_folder_claim(const struct run_folder *f, const char *name, struct fail *why) MUST_USE;
 
@@ -76,15 +80,15 @@ int run_folder_finish(struct run_folder *f, const json_t *finished, struct fail 
 /* Removes everything that is the run's, and the record last. */
 int run_folder_clear(struct run_folder *f, struct fail *why) MUST_USE;
 
-/* Creates an empty folder under a temporary name and writes its path to `path`. Only one can exist.
- * It is removed at exit unless it was put in place. */
+/* Creates an empty folder under a temporary name and writes its path to `path`. A run can have only
+ * one such folder at a time. It is removed at exit unless run_folder_place renamed it. */
 int run_folder_make(struct run_folder *f, const char *purpose, char path[4096],
                     struct fail *why) MUST_USE;
-/* Removes a folder that was not put in place. The error in `why` then names the final name instead
- * of the temporary one. */
+/* Removes a folder that run_folder_make created and run_folder_place did not rename. In the error
+ * `why`, `shown` replaces the temporary name. */
 void run_folder_unmake(const char *path, const char *shown, struct fail *why);
-/* Gives the sealed folder `made` the name that run_folder_name returns. It replaces the run's own
- * folder of that name. */
+/* Gives the folder `made`, whose manifest is written, the name that run_folder_name returns. It
+ * replaces the run's own folder of that name. */
 int run_folder_place(struct run_folder *f, const char *made, const char *wanted,
                      char name[RUN_NAME], struct fail *why) MUST_USE;
 /* Moves the files of `made` into the run's folder, `last` after all others. Returns 1 if one of the
@@ -104,16 +108,16 @@ int run_folder_give_way(struct run_folder *f, const char *name, const char *succ
 /* Verifies a checkpoint. Each one is read once per process. */
 int run_folder_verify(struct run_folder *f, const char *name, struct fail *why) MUST_USE;
 int run_folder_note_verified(struct run_folder *f, int64_t step, struct fail *why) MUST_USE;
-/* Records the digest that the name is about to get; the present digest stays recorded beside it.
- * kind: "files" or "folders". */
+/* Records the digest that the file or folder of this name will have when it is replaced. Its
+ * present digest stays recorded too. kind: "files" or "folders". */
 int run_folder_expect(struct run_folder *f, const char *kind, const char *name, const char *digest,
                       struct fail *why) MUST_USE;
 /* Writes the record. */
 int run_folder_write(struct run_folder *f, struct fail *why) MUST_USE;
-/* Removes old checkpoints of the run so that `keep` complete ones stay (0: all stay). The one just
- * saved is kept first, then those of earlier steps from the newest on, then those of later steps,
- * which a run that resumed at an earlier step had made. The newest of the later ones stays without
- * being counted. */
+/* Removes old checkpoints of the run so that `keep` complete ones stay (0: all stay). The
+ * checkpoint just saved stays. Next come those of earlier steps, the newest first. Checkpoints of
+ * later steps exist if the run resumed at an earlier step; they come last, but the newest of them
+ * stays in any case and is not counted. */
 int run_folder_prune(struct run_folder *f, int64_t keep, int64_t saved, struct fail *why) MUST_USE;
 
 #endif

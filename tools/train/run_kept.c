@@ -2,9 +2,12 @@
  * stay. */
 #include "tools/train/run_folder.h"
 
+#include "lib/common/buffer.h"
+#include "lib/common/file.h"
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
 #include "lib/common/signals.h"
+#include "tools/train/run_record.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -82,6 +85,20 @@ int run_folder_rename(struct run_folder *f, const char *from, const char *to, st
                : output_sync_directory(f->path, why);
 }
 
+int run_folder_check_readable(const struct run_folder *f, const char *name, struct fail *why)
+{
+    char path[4096], manifest[4096 + 32];
+    struct fail first;
+    if (!run_record_lists(f->record, name)) return 0;
+    run_folder_path(f, name, path);
+    snprintf(manifest, sizeof manifest, "%s/manifest.json", path);
+    if (!file_check_readable(path, &first) && !file_check_readable(manifest, &first)) return 0;
+    return fail(why,
+                "%s: so it cannot be compared with what the run made there: make it readable "
+                "again, move it away, or name another output_dir",
+                first.text);
+}
+
 /* ---- removing ---- */
 
 int run_folder_remove(struct run_folder *f, const char *name, struct fail *why)
@@ -114,9 +131,7 @@ int run_folder_give_way(struct run_folder *f, const char *name, const char *succ
 
 int run_folder_note_verified(struct run_folder *f, int64_t step, struct fail *why)
 {
-    int64_t *grown = realloc(f->verified, (size_t)(f->verified_count + 1) * sizeof *f->verified);
-    if (!grown) return fail(why, "out of memory");
-    f->verified = grown;
+    if (buffer_extend(&f->verified, f->verified_count, why)) return -1;
     f->verified[f->verified_count++] = step;
     return 0;
 }

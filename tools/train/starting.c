@@ -1,6 +1,8 @@
 #include "tools/train/starting.h"
 
 #include "lib/cli/die.h"
+#include "lib/common/buffer.h"
+#include "lib/common/file.h"
 
 void starting_refuse_ranks(int64_t ranks)
 {
@@ -46,11 +48,11 @@ static struct opt_list ignored;
 
 void starting_ignore(const char *key, const char *reason)
 {
-    const char **grown = realloc(ignored.at, (size_t)(ignored.count + 1) * sizeof *grown);
+    struct fail why;
     char *line;
-    if (!grown || asprintf(&line, "%s has no meaning here: ignored (%s)", key, reason) < 0)
+    or_die(buffer_extend(&ignored.at, ignored.count, &why), &why);
+    if (asprintf(&line, "%s has no meaning here: ignored (%s)", key, reason) < 0)
         die(STATUS_FAILED, "out of memory");
-    ignored.at = grown;
     ignored.at[ignored.count++] = line;
 }
 
@@ -68,12 +70,12 @@ static void warn_of_template(const struct trainer *t)
     const struct template_record *before = t->adapter ? &t->adapter->template : NULL;
     if (!now || !*now->name) return;
     if (now->is_mixed)
-        warn("%s: conversations of several templates, of which %s is the first: what is made of "
-             "them answers to either",
+        warn("%s: conversations of several templates, of which %s is the first: the trained model "
+             "will follow all of them",
              reader_name(t->samples), now->name);
     if (before && *before->name &&
         (strcmp(before->name, now->name) != 0 || strcmp(before->digest, now->digest) != 0))
-        warn("%s: conversations worded by the template %s%s, the adapter was trained with %s",
+        warn("%s: the conversations have the template %s%s, the adapter was trained with %s",
              reader_name(t->samples), now->name,
              strcmp(before->name, now->name) ? "" : ", which says other things now", before->name);
 }
@@ -88,7 +90,8 @@ void starting_warn(const struct trainer *t)
              t->folder.path);
     uint64_t longest = t->info.context, samples = t->samples ? reader_records(t->samples) : 0;
     char remark[400];
-    if (config_remark(&t->config, remark, sizeof remark)) warn("%s: %s", t->recipe->model, remark);
+    if (config_remark(&t->config, remark, sizeof remark))
+        warn("%s: %s", file_shown(t->recipe->model), remark);
     if (group && samples && longest <= (uint64_t)group)
         warn("no sample is longer than a group: up to %llu tokens, groups of %lld%s: pack them to "
              "--context %lld, or set group or attention: full",

@@ -13,7 +13,7 @@
 struct name {
     volatile sig_atomic_t is_set;
     char at[4096];
-    size_t missing; /* of a place: the length of the path up to its first part that did not exist */
+    size_t missing; /* only in places: the length of the path to its first part that is missing */
 };
 
 static struct name folder, record, places[2];
@@ -29,7 +29,8 @@ static void remember(struct name *name, const char *path, size_t missing)
     name->is_set = 1;
 }
 
-/* Removes the place and the folders above it that were created with it. */
+/* Removes the folder at the path and those above it that did not exist before, if they are empty.
+ */
 static void remove_place(struct name *place)
 {
     while (place->is_set && strlen(place->at) >= place->missing && !rmdir(place->at)) {

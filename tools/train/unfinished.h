@@ -9,10 +9,11 @@
 
 #include <stdbool.h>
 
-/* Remembers which parts of the path do not exist yet, because the run may create them. */
+/* Remembers which folders of the path do not exist yet, because the run may create them; they are
+ * removed if they are empty at the end. */
 enum unfinished_place { UNFINISHED_RUN, UNFINISHED_EVENTS };
 void unfinished_place(enum unfinished_place which, const char *path);
-/* Forgets the place, because another run uses it now. */
+/* Forgets this path, because another run uses its folder now. */
 void unfinished_place_taken(enum unfinished_place which);
 
 /* Remembers a folder and all files in it; only one at a time. NULL: forgets it. Signals that end a
