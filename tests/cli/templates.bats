@@ -256,12 +256,12 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     told() { # TEMPLATE COUNT
         run --separate-stderr -0 tokenize --format chat --template "$1" -m m c.jsonl -o x.tok
         [[ "$stderr" == \
-            *"mended: $2 answers without the thinking before </think>, which the template drops"* ]]
+            *"repaired: $2 answers without the thinking before </think>, which the template drops"* ]]
     }
     told qwen3 1
     told deepseek-r1 2
     run --separate-stderr -0 tokenize --format chat --template chatml -m m c.jsonl -o x.tok
-    [[ "$stderr" != *mended* ]]
+    [[ "$stderr" != *repaired* ]]
     # What stands beside an answer is its thinking, where the template knows any.
     ids() { tokenize --quiet --format chat --template "$1" -m m --to jsonl "${@:3}" <<< "$2" | \
         grep -o '"tokens":\[.*'; }
