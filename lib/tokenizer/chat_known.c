@@ -5,7 +5,7 @@
 #include "lib/tokenizer/jinja_form.h"
 
 #define GRANITE_DATE                                                                               \
-    "writes the day's date where a conversation has no system's sentence, so that it has other "   \
+    "writes the day's date where a conversation has no system prompt, so that it has other "       \
     "tokens tomorrow; where each has one granite has the same words"
 
 /* tests/golden/templates.py makes this table and says where each text is from.

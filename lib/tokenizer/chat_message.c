@@ -147,10 +147,12 @@ static int add_reasoning(struct chat_reading *r, const json_t *message, char **t
     char *part;
     if (!thought) return 0;
     if (chat_text_of(r, json_object_get(message, reasoning), reasoning, &part)) return -1;
-    size_t bytes = strlen(*text) + 1, more = strlen(part) + 1, capacity = bytes;
-    int status = buffer_reserve(text, &capacity, bytes, more, r->why);
-    if (!status) memcpy(*text + bytes, part, more);
-    if (!status) *at = bytes;
+    size_t bytes = strlen(*text) + 1, capacity = bytes, more = strlen(part) + 1;
+    int status = buffer_fit(text, &capacity, bytes + more, r->why);
+    if (!status) {
+        memcpy(*text + bytes, part, more);
+        *at = bytes;
+    }
     free(part);
     return status;
 }
