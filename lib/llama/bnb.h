@@ -23,7 +23,7 @@
 struct weight {
     enum dtype type;
     const void *data;
-    const uint8_t *absmax; /* NF4's 8-bit codes of absmax; NULL without double quantization */
+    const uint8_t *absmax; /* for NF4: 8-bit codes of absmax; NULL without double quantization */
     const float *absmax_scale;
     float offset;
 };

@@ -10,7 +10,7 @@
 /* Errors of the linears of one kind, for example of the q_proj of all layers. */
 struct kind_error {
     int64_t count, worst_layer;
-    double sum, worst; /* the sum and the largest of the relative errors */
+    double sum, worst; /* of the relative errors */
 };
 
 struct quantizer {
@@ -19,11 +19,11 @@ struct quantizer {
     const struct kernels *k;
     struct device *dev;
     float *wide;       /* one piece of a tensor in f32 */
-    float *absmax_f32; /* absmax of each block of the tensor, before double quantization */
-    /* These hold the last linear that was quantized. */
+    float *absmax_f32; /* absmax of each block of the tensor, before it is quantized itself */
+    /* of the last linear that was quantized */
     uint8_t *codes, *absmax;
     float *absmax_scale, offset;
-    struct nf4_error error, errors; /* the last linear's error, and that of all linears so far */
+    struct nf4_error error, errors; /* of the last linear, and of all linears so far */
     struct kind_error kinds[PART_COUNT];
     bool is_verbose; /* also prints the error of each linear */
 };
