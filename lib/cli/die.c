@@ -21,23 +21,24 @@ enum { LINE_BYTES = 1024 };
 
 static const char *tool_name = "longqlora";
 static bool is_quiet;
-static volatile sig_atomic_t is_passing; /* the terminal's last line is one of note_passing */
+static volatile sig_atomic_t
+    shows_transient; /* the terminal's last line is one of note_transient */
 
 /* Moves to the beginning of the terminal's line and clears it. */
 static const char clear_line[] = "\r\033[K";
 
-void note_passing_ends(void)
+void note_transient_ends(void)
 {
-    if (is_passing) message_write(clear_line, sizeof clear_line - 1);
-    is_passing = 0;
+    if (shows_transient) message_write(clear_line, sizeof clear_line - 1);
+    shows_transient = 0;
 }
 
 /* Writes one line at once. Allocates nothing, because signal handlers call it too. */
-static void print_line_of(const char *text, bool passes)
+static void print_line_of(const char *text, bool is_transient)
 {
     char line[LINE_BYTES + 64];
-    size_t before = 0, columns = passes ? message_columns() : 0;
-    if (passes || is_passing) {
+    size_t before = 0, columns = is_transient ? message_columns() : 0;
+    if (is_transient || shows_transient) {
         before = sizeof clear_line - 1;
         memcpy(line, clear_line, before);
     }
@@ -50,14 +51,14 @@ static void print_line_of(const char *text, bool passes)
     length = message_mask(line + before, name + length);
     if (columns) length = message_fit(line + before, length, columns - 1);
     length += before;
-    if (!passes) line[length++] = '\n';
-    is_passing = passes;
+    if (!is_transient) line[length++] = '\n';
+    shows_transient = is_transient;
     message_write(line, length);
 }
 
 void die_by_signal(int signal_number)
 {
-    note_passing_ends();
+    note_transient_ends();
     output_remove_pending();
     folder_remove_pending();
     signal(signal_number, SIG_DFL);
@@ -126,7 +127,7 @@ void die_init(const char *tool, bool quiet)
     on_exit(check_standard_output, NULL);
 }
 
-static void print_message(const char *format, va_list args, bool passes)
+static void print_message(const char *format, va_list args, bool is_transient)
 {
     char text[LINE_BYTES - 64];
     va_list again;
@@ -139,7 +140,7 @@ static void print_message(const char *format, va_list args, bool passes)
         free(whole);
     }
     va_end(again);
-    print_line_of(text, passes);
+    print_line_of(text, is_transient);
 }
 
 void die(enum status status, const char *format, ...)
@@ -193,7 +194,7 @@ void note_in_handler(const char *text)
     if (!is_quiet) print_line_of(text, false);
 }
 
-void note_passing(const char *format, ...)
+void note_transient(const char *format, ...)
 {
     va_list args;
     va_start(args, format);

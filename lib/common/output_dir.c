@@ -164,7 +164,7 @@ static int rename_by_steps(const struct folder *f, struct fail *why)
 {
     char aside[4200];
     snprintf(aside, sizeof aside, "%s.old.%ld", f->path, (long)getpid());
-    if (!access(aside, F_OK)) return fail(why, "%s: %.200s is in the way", f->shown, aside);
+    if (!access(aside, F_OK)) return fail(why, "%s: %.200s exists already", f->shown, aside);
     if (folder_rename(f->path, aside)) return fail(why, "%s: %s", f->shown, strerror(errno));
     if (rename(f->temporary, f->path)) {
         int error = errno;

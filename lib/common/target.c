@@ -42,19 +42,19 @@ const char *target_name(const struct target *t)
     return slash ? slash + 1 : t->path;
 }
 
-/* Is it a link in /proc/PID/fd? These links do not contain a path that could be opened, so the
- * target is a device, or a descriptor if PID is this process. */
+/* Is the target a link in /proc/PID/fd? Such links do not contain a path that could be opened, so
+ * the target is a device, or a descriptor if PID is this process. */
 static bool is_link_of_kernel(struct target *t)
 {
-    char parent[sizeof t->path], real[sizeof t->path], own[64], *end;
+    char parent[sizeof t->path], real[sizeof t->path], own_links[64], *end;
     target_parent(t, parent, sizeof parent);
     if (!is_of_kernel(parent) || !realpath(parent, real)) return false;
     size_t length = strlen(real);
     if (length < 3 || strcmp(real + length - 3, "/fd") != 0) return false;
-    snprintf(own, sizeof own, "/proc/%ld/fd", (long)getpid());
+    snprintf(own_links, sizeof own_links, "/proc/%ld/fd", (long)getpid());
     t->kind = TARGET_DEVICE;
     long number = strtol(target_name(t), &end, 10);
-    if (!*end && !strcmp(real, own)) {
+    if (!*end && !strcmp(real, own_links)) {
         t->kind = TARGET_DESCRIPTOR;
         t->descriptor = (int)number;
     }

@@ -140,7 +140,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     rm -r out/checkpoint-2
     run --separate-stderr -2 train r.yaml output_dir=out overwrite_output_dir=true seed=5 \
         max_steps=2
-    [[ "$stderr" == "train: out/checkpoint-1 is in the way: "* ]]
+    [[ "$stderr" == "train: out/checkpoint-1 exists already: "* ]]
     mv out/checkpoint-1 out/checkpoint-3
     sed -i 's/"checkpoint-1"/"checkpoint-3"/' out/longqlora-run.json
     train r.yaml output_dir=out overwrite_output_dir=true seed=5 max_steps=2 --quiet
@@ -158,7 +158,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
         picture x > before
         run --separate-stderr -2 train r.yaml output_dir=x "$@"
         [[ "$stderr" == \
-            *"train: x/$name is in the way: "*"move it away, or name another output_dir" ]] ||
+            *"train: x/$name exists already: "*"move it away, or name another output_dir" ]] ||
             { echo "$name: $stderr"; return 1; }
         picture x | diff before -
     }
@@ -196,11 +196,11 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     cp -r z log
     sed -i '2i remember the milk' log/trainer_log.jsonl
     run --separate-stderr -2 train r.yaml output_dir=log max_steps=8
-    [[ "$stderr" == "train: log/trainer_log.jsonl is in the way: line 2 is not a run's: "* ]]
+    [[ "$stderr" == "train: log/trainer_log.jsonl exists already: line 2 is not a run's: "* ]]
     grep -q milk log/trainer_log.jsonl
     echo mine > z/adapter_model.safetensors
     run --separate-stderr -2 train r.yaml output_dir=z resume_from_checkpoint=auto max_steps=8
-    [[ "$stderr" == "train: z/adapter_model.safetensors is in the way: "* ]]
+    [[ "$stderr" == "train: z/adapter_model.safetensors exists already: "* ]]
     [ "$(cat z/adapter_model.safetensors)" = mine ]
 }
 
@@ -366,7 +366,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     # Its finished result is nobody's that is known here.
     rm out/longqlora-run.json
     run --separate-stderr -2 train r.yaml output_dir=out overwrite_output_dir=true
-    [[ "$stderr" == *" is in the way: "* ]]
+    [[ "$stderr" == *" exists already: "* ]]
 }
 
 @test "runs: samples from standard input are the run's, and are not lost to another run's" {

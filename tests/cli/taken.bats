@@ -37,9 +37,9 @@ held() { # WHAT OUT KEY=VALUE...
             out save_total_limit=1
         [ $status = 0 ] || { cat said; false; }
         find out/checkpoint-100 -printf '%p %y %l\n' | diff before -
-        [ "$(grep -c 'is in the way' said)" = 1 ]
+        [ "$(grep -c 'exists already' said)" = 1 ]
         grep -qx \
-            'train: out/checkpoint-100 is in the way, the run did not make it: saved as out/checkpoint-100-2' said
+            'train: out/checkpoint-100 exists already, and the run did not make it: saved as out/checkpoint-100-2' said
         cmp out/adapter_model.safetensors whole/adapter_model.safetensors
         cmp out/checkpoint-100-2/training_state whole/checkpoint-100/training_state
     done
@@ -77,8 +77,8 @@ held() { # WHAT OUT KEY=VALUE...
     held 'until mv -T out/best "taken$((i++))" && mv -T spare out/best; do :; done 2> tries' out \
         eval_file=few.smp eval_steps=2 load_best_model_at_end=true
     [ $status = 0 ]
-    [ "$(grep -c 'is in the way' said)" = 1 ]
-    grep -qx 'train: out/best is in the way, the run did not make it: saved as out/best-2' said
+    [ "$(grep -c 'exists already' said)" = 1 ]
+    grep -qx 'train: out/best exists already, and the run did not make it: saved as out/best-2' said
     [ "$(ls out/best)" = thesis ]
     train r.yaml output_dir=whole2 eval_file=few.smp eval_steps=2 load_best_model_at_end=true \
         save_steps=100 max_steps=100 --quiet --device cpu
@@ -93,7 +93,7 @@ held() { # WHAT OUT KEY=VALUE...
         held "mkdir out/$name; echo mine > out/$name/thesis" out
         [ $status = 1 ]
         [[ "$(tail -n 1 said)" == \
-            "train: out/$name is in the way: "*"; the result is whole, in out/result" ]] ||
+            "train: out/$name exists already: "*"; the result is whole, in out/result" ]] ||
             { cat said; false; }
         [ "$(cat out/$name/thesis)" = mine ]
         cmp out/result/adapter_model.safetensors whole/adapter_model.safetensors
@@ -160,7 +160,7 @@ held() { # WHAT OUT KEY=VALUE...
     touch out/checkpoint-2/mine
     run --separate-stderr -2 train r.yaml output_dir=out max_steps=2 save_steps=1 seed=4 \
         overwrite_output_dir=true --device cpu
-    [[ "$stderr" == "train: out/checkpoint-2 is in the way: "* ]]
+    [[ "$stderr" == "train: out/checkpoint-2 exists already: "* ]]
 }
 
 @test "taken: where a run is another one's, the message says how to go on" {

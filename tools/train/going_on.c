@@ -414,14 +414,14 @@ static int load_state(struct trainer *t, struct fail *why)
     t->state.since = now.since;
     t->state.steps = now.steps;
     t->state.warmup = now.warmup;
-    t->kept_best = t->state.best_step;
+    t->checkpoint_best_step = t->state.best_step;
     return 0;
 }
 
 int trainer_count_computed(struct trainer *t, struct fail *why)
 {
-    int64_t each = t->recipe->batch_size * t->recipe->accumulation;
-    uint64_t number, end = (uint64_t)(t->state.step * each);
+    int64_t samples_per_step = t->recipe->batch_size * t->recipe->accumulation;
+    uint64_t number, end = (uint64_t)(t->state.step * samples_per_step);
     if (t->state.computed) return 0;
     for (uint64_t i = 0; i < end; i++) {
         if (trainer_sample_at(t, i, &number, why) ||

@@ -271,7 +271,7 @@ int run_folder_claim(const struct run_folder *f, const char *name, struct fail *
     run_folder_path(f, name, path);
     if (run_folder_check_readable(f, name, why)) return -1;
     return fail_usage(why,
-                      "%s is in the way: the run would write it, but what is there is not the "
+                      "%s exists already: the run would write it, but what is there is not the "
                       "run's%s: move it away, or name another output_dir",
                       path,
                       f->record || !is_like_ours(path, name)
@@ -459,7 +459,7 @@ int run_folder_place(struct run_folder *f, const char *made, const char *wanted,
         snprintf(name, RUN_NAME, "%.200s-%d", wanted, i);
         status = place(f, made, name, why);
     }
-    return status > 0 ? fail(why, "%s/%s: is in the way", f->path, name) : status;
+    return status > 0 ? fail(why, "%s/%s exists already", f->path, name) : status;
 }
 
 static int place_file(struct run_folder *f, const char *made, const char *name, struct fail *why)

@@ -64,8 +64,8 @@ int64_t run_folder_step(const char *name);
 /* Finds the run's newest checkpoint of a step below `below` and writes its name. Returns its step,
  * or -1. */
 int64_t run_folder_newest(const struct run_folder *f, int64_t below, char name[RUN_NAME]);
-/* Fails if the record lists the name and the system cannot read what stands there, so that it
- * cannot be compared with what the run made. */
+/* Fails if the record lists the name and the file or folder cannot be read, because then it cannot
+ * be compared with what the run made. */
 int run_folder_check_readable(const struct run_folder *f, const char *name,
                               struct fail *why) MUST_USE;
 /* Fails if a file or checkpoint of the run cannot be removed or replaced, for example because the

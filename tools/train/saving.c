@@ -127,8 +127,8 @@ static void warn_of_folder(struct run_folder *f)
     told_record = f->lost_record;
 }
 
-/* Warns once if the base, which each step reads again, was written to. The run is not ended,
- * because a file that only has another time may be the same. */
+/* Warns once if the base, which each step reads again, was written to. The run goes on, because a
+ * file may have a new time of modification and the same content. */
 static void warn_of_base(void)
 {
     static bool is_told;
@@ -144,8 +144,8 @@ static void warn_of_name(const struct run_folder *f, const char *wanted, const c
     static char told[RUN_NAME];
     if (!strcmp(name, wanted) || !strcmp(name, told)) return;
     snprintf(told, sizeof told, "%s", name);
-    warn("%s/%s is in the way, the run did not make it: saved as %s/%s", f->path, wanted, f->path,
-         name);
+    warn("%s/%s exists already, and the run did not make it: saved as %s/%s", f->path, wanted,
+         f->path, name);
 }
 
 /* Makes a checkpoint under a temporary name. If that fails, it is removed. */
@@ -168,7 +168,8 @@ int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
     struct run_folder *f = &t->folder;
     run_folder_name(f, wanted, name);
     run_folder_path(f, name, shown);
-    /* Tries again if somebody removed or moved the folder meanwhile. */
+    /* If the first try failed because somebody removed or moved the folder, a second one may
+     * succeed. */
     bool was_there = run_folder_is_there(f);
     int status = make_checkpoint(t, name, made, why);
     if (status && was_there && !run_folder_is_there(f))
@@ -191,7 +192,7 @@ int trainer_checkpoint(struct trainer *t, struct fail *why)
     run_folder_name(f, wanted, name);
     bool is_there = t->resumed && t->resumed == t->state.step && run_folder_owns(f, name);
     if (!is_there && trainer_save(t, wanted, why)) return -1;
-    t->kept_best = t->state.best_step;
+    t->checkpoint_best_step = t->state.best_step;
     run_folder_name(f, "best", best);
     run_folder_name(f, "best-before", before);
     if (recipe_seeks_best(t->recipe) && run_folder_give_way(f, before, best, why)) return -1;
