@@ -209,7 +209,7 @@ void pack_rows(struct device *dev, const struct packed *to, const struct mat *fr
 size_t packed_slot_floats(const struct slot_shape *s);
 size_t packed_rows_floats(const struct slot_shape *s, int64_t rows);
 
-/* y = residual + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored. Bound by
+/* y = residual + bias + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored. Bound by
  * reading the weights. Writes u right of x. */
 void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
                    struct mat residual, int64_t rows);

@@ -14,7 +14,8 @@ struct group_call {
     const struct mat *dy;
     int64_t rows, in, outs, rank;
     struct dropout drop;
-    bool is_packed;
+    bool is_packed, has_bias;
+    bool adds; /* y holds residual + bias before the products are added to it */
     /* the packed left operands: x, in a[0], or the gradient of each output */
     struct packed a[MAX_GROUP];
     struct packed packed_u[MAX_GROUP]; /* and each linear's u, or du */
@@ -138,10 +139,25 @@ static void copy_residual(const struct group_call *c, struct patch t)
                (size_t)t.cols * sizeof(float));
 }
 
-/* y = x Wᵀ in the patch; or y += x Wᵀ if there is a residual, which y holds already. */
+/* y = residual + bias in the patch. y holds the residual already, if there is one. */
+static void put_biases(const struct group_call *c, struct patch t)
+{
+    int64_t first = 0;
+    for (int i = 0; i < c->g->count; first += c->g->at[i++].out) {
+        const struct linear *l = &c->g->at[i];
+        struct overlap o = overlap_of(t, first, l->out);
+        for (int64_t r = t.row; r < t.row + t.rows && o.count > 0; r++) {
+            float *y = row_of(c->y, r) + first + o.from;
+            for (int64_t j = 0; j < o.count; j++)
+                y[j] = (c->residual.at ? y[j] : 0) + (l->bias ? l->bias[o.from + j] : 0);
+        }
+    }
+}
+
+/* y = x Wᵀ in the patch; or y += x Wᵀ, if y holds a residual or a bias already. */
 static void multiply_patch(const struct group_call *c, struct patch t, void *scratch)
 {
-    float *y = row_of(c->y, t.row), beta = c->residual.at ? 1 : 0;
+    float *y = row_of(c->y, t.row), beta = c->adds ? 1 : 0;
     int64_t first = 0, out;
     for (int i = 0; i < c->g->count; first += out) {
         const float *weight = linear_weight(c->dev, c->g, i);
@@ -180,8 +196,7 @@ static void multiply_packed_patch(const struct group_call *c, struct patch t)
         if (o.count <= 0) continue;
         float *to = y + first + o.from;
         gemm_packed(t.rows, o.count, c->in, (struct packed_view){ &c->a[0], t.row, 0 },
-                    (struct packed_view){ &w.forward, o.from, 0 }, c->residual.at != NULL, to,
-                    c->y.stride);
+                    (struct packed_view){ &w.forward, o.from, 0 }, c->adds, to, c->y.stride);
         gemm_packed(t.rows, o.count, c->g->at[i].rank,
                     (struct packed_view){ &c->packed_u[i], t.row, 0 },
                     (struct packed_view){ &w.b_forward, o.from, 0 }, true, to, c->y.stride);
@@ -194,6 +209,7 @@ static void fwd_tile(void *arg, int64_t task, int worker)
     struct patch t = patch_of(c->rows, c->outs, task);
     void *scratch = gemm_scratch(c->dev, worker);
     if (c->residual.at && c->residual.at != c->y.at) copy_residual(c, t);
+    if (c->has_bias) put_biases(c, t);
     if (c->is_packed) {
         multiply_packed_patch(c, t);
         return;
@@ -212,8 +228,10 @@ static struct group_call call_of(struct device *dev, const struct group *g, int6
                             .rank = group_rank(g),
                             .drop = drop,
                             .is_packed = group_is_packed(g) };
-    for (int i = 0; i < g->count; i++)
+    for (int i = 0; i < g->count; i++) {
         c.outs += g->at[i].out;
+        c.has_bias = c.has_bias || g->at[i].bias;
+    }
     return c;
 }
 
@@ -256,6 +274,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
     }
     struct group_call c = call_of(dev, g, rows, drop);
     c.y = y, c.x = x, c.residual = residual;
+    c.adds = residual.at || c.has_bias;
     need_slot(dev, g);
     lora_down(dev, x, g, rows, drop);
     if (c.is_packed) pack_inputs(&c);
@@ -475,6 +494,28 @@ static void weight_tile(void *arg, int64_t task, int worker)
                        worker_scratch(w->c->dev, worker), scratch);
 }
 
+struct bias_call {
+    float *dbias;
+    struct mat dy;
+    int64_t rows, out;
+};
+
+/* dbias += Σ_t dy for some columns, row after row. */
+static void bias_tile(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct bias_call *b = arg;
+    int64_t first = task * OUT_TILE, count = min_i64(OUT_TILE, b->out - first);
+    float sum[OUT_TILE] = { 0 };
+    for (int64_t t = 0; t < b->rows; t++) {
+        const float *dy = row_of(b->dy, t) + first;
+        for (int64_t i = 0; i < count; i++)
+            sum[i] += dy[i];
+    }
+    for (int64_t i = 0; i < count; i++)
+        b->dbias[first + i] += sum[i];
+}
+
 void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
                        struct mat du, struct mat x, int64_t rows, struct dropout drop)
 {
@@ -492,6 +533,8 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
         if (l->da_acc) w.in_tasks = ceil_div(c.in, task_width(c.in));
         if (l->rank) w.du = floats(du) + column;
         pool_run(dev->pool, w.out_tasks + w.in_tasks, weight_tile, &w);
+        struct bias_call b = { l->dbias_acc, dy[i], rows, l->out };
+        if (l->dbias_acc) pool_run(dev->pool, ceil_div(l->out, OUT_TILE), bias_tile, &b);
         column += l->rank;
     }
 }
