@@ -12,14 +12,16 @@ enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN };
 struct layer {
     struct linear qkv[3], o[1], gate_up[2], down[1];
     const float *attn_gain, *mlp_gain;
-    float *dattn_gain, *dmlp_gain; /* NULL if the gain is frozen */
+    const float *q_gain, *k_gain; /* of the norms of heads, if the model has them */
+    /* NULL if the gain is frozen */
+    float *dattn_gain, *dmlp_gain, *dq_gain, *dk_gain;
 };
 
 /* Activations that a layer's backward reads beside the layer's input. Recomputed layers share one
  * set, in which h and m hold one chunk. A recomputed layer may still own its o, lse and u_down.
  * With outputs on the host, o and lse lie in one of two buffers that are used in turn. */
 struct activations {
-    struct mat qkv; /* [T, q | k | v] */
+    struct mat qkv; /* [T, q | k | v]; with norms of heads, as they are before these */
     struct mat o;   /* [T, attention's output | u of o_proj] */
     struct mat h;   /* [T, d] input of the MLP's norm */
     struct mat m;   /* [T, gate | up] */
@@ -77,6 +79,8 @@ struct model {
     float *host_cos; /* with dynamic scaling: [2, rows, c/2], and the numbers 0, 1, … of the rows */
     int32_t *host_row;
     int32_t *id, *target, *position, *first, *second;
+    /* first and second in layers with a window; [2, rows] of them on the host */
+    int32_t *window_first, *window_second, *host_first;
     float *nll, *rstd_chunk, *logits;
     struct mat *x; /* [layers + 1] the layers' inputs; evaluation uses two buffers in turn */
     /* [layers + 1] the inputs' places on the host; NULL if an input is not offloaded */
@@ -86,6 +90,8 @@ struct model {
     struct cache *cache;                /* [layers] keys and values of all rows so far */
     int64_t cached;                     /* rows in the cache */
     struct mat n, s, dn, du, grad, dout;
+    /* [T, q | k] normalised and rotated, of the layer that is computed; only with norms of heads */
+    struct mat qk;
 
     int64_t rows; /* of the current batch */
     struct dropout drop;
@@ -123,6 +129,13 @@ static inline size_t lse_bytes(const struct model *m)
 static inline int64_t chunk_size(const struct model *m, int64_t first)
 {
     return m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
+}
+
+/* Does a window cut what some row of a sample sees? */
+static inline bool has_windows(const struct model *m)
+{
+    const struct model_setup *s = &m->setup;
+    return m->config.window < (s->positions > s->context ? s->positions : s->context);
 }
 
 static inline bool layer_is_stored(const struct model *m, int64_t index)

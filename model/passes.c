@@ -20,6 +20,22 @@ static void put_dynamic_positions(struct model *m, const struct batch *b)
     m->k->upload(m->dev, m->position, m->host_row, (size_t)b->rows * sizeof *m->host_row);
 }
 
+/* In a layer with a window, a row sees the last `window` keys of those that it sees elsewhere, its
+ * own among them. So the window only moves the first key, and S2's segments stay cut as well. */
+static void put_windows(struct model *m, const struct batch *b)
+{
+    int32_t *first = m->host_first, *second = first + b->rows;
+    size_t bytes = (size_t)b->rows * sizeof *first;
+    for (int64_t t = 0; t < b->rows; t++) {
+        int64_t oldest = m->cached + t + 1 - m->config.window;
+        int32_t low = oldest > 0 ? (int32_t)oldest : 0;
+        first[t] = b->first[t] > low ? b->first[t] : low;
+        second[t] = b->second[t] > low ? b->second[t] : low;
+    }
+    m->k->upload(m->dev, m->window_first, first, bytes);
+    m->k->upload(m->dev, m->window_second, second, bytes);
+}
+
 /* ---- layer inputs that are offloaded to the host ----
  * x[l] is in buffer l mod INPUT_BUFFERS. It is copied out while layers l and l + 1 are computed,
  * because layer l + 2 overwrites the buffer. The backward copies it in while it computes two
@@ -106,6 +122,7 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
         k->upload(m->dev, m->position, batch->position, bytes);
     k->upload(m->dev, m->first, batch->first, bytes);
     k->upload(m->dev, m->second, batch->second, bytes);
+    if (has_windows(m)) put_windows(m, batch);
     k->embedding_fwd(m->dev, m->x[0], m->embedding, m->embedding_type, m->id, m->rows,
                      m->config.dim);
     if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);

@@ -139,21 +139,6 @@ static void copy_residual(const struct group_call *c, struct patch t)
                (size_t)t.cols * sizeof(float));
 }
 
-/* y = residual + bias in the patch. y holds the residual already, if there is one. */
-static void put_biases(const struct group_call *c, struct patch t)
-{
-    int64_t first = 0;
-    for (int i = 0; i < c->g->count; first += c->g->at[i++].out) {
-        const struct linear *l = &c->g->at[i];
-        struct overlap o = overlap_of(t, first, l->out);
-        for (int64_t r = t.row; r < t.row + t.rows && o.count > 0; r++) {
-            float *y = row_of(c->y, r) + first + o.from;
-            for (int64_t j = 0; j < o.count; j++)
-                y[j] = (c->residual.at ? y[j] : 0) + (l->bias ? l->bias[o.from + j] : 0);
-        }
-    }
-}
-
 /* y = x Wᵀ in the patch; or y += x Wᵀ, if y holds a residual or a bias already. */
 static void multiply_patch(const struct group_call *c, struct patch t, void *scratch)
 {
@@ -209,7 +194,7 @@ static void fwd_tile(void *arg, int64_t task, int worker)
     struct patch t = patch_of(c->rows, c->outs, task);
     void *scratch = gemm_scratch(c->dev, worker);
     if (c->residual.at && c->residual.at != c->y.at) copy_residual(c, t);
-    if (c->has_bias) put_biases(c, t);
+    if (c->has_bias) bias_put(c->g, c->y, t, c->residual.at != NULL);
     if (c->is_packed) {
         multiply_packed_patch(c, t);
         return;
@@ -494,28 +479,6 @@ static void weight_tile(void *arg, int64_t task, int worker)
                        worker_scratch(w->c->dev, worker), scratch);
 }
 
-struct bias_call {
-    float *dbias;
-    struct mat dy;
-    int64_t rows, out;
-};
-
-/* dbias += Σ_t dy for some columns, row after row. */
-static void bias_tile(void *arg, int64_t task, int worker)
-{
-    (void)worker;
-    const struct bias_call *b = arg;
-    int64_t first = task * OUT_TILE, count = min_i64(OUT_TILE, b->out - first);
-    float sum[OUT_TILE] = { 0 };
-    for (int64_t t = 0; t < b->rows; t++) {
-        const float *dy = row_of(b->dy, t) + first;
-        for (int64_t i = 0; i < count; i++)
-            sum[i] += dy[i];
-    }
-    for (int64_t i = 0; i < count; i++)
-        b->dbias[first + i] += sum[i];
-}
-
 void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
                        struct mat du, struct mat x, int64_t rows, struct dropout drop)
 {
@@ -533,8 +496,7 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
         if (l->da_acc) w.in_tasks = ceil_div(c.in, task_width(c.in));
         if (l->rank) w.du = floats(du) + column;
         pool_run(dev->pool, w.out_tasks + w.in_tasks, weight_tile, &w);
-        struct bias_call b = { l->dbias_acc, dy[i], rows, l->out };
-        if (l->dbias_acc) pool_run(dev->pool, ceil_div(l->out, OUT_TILE), bias_tile, &b);
+        if (l->dbias_acc) bias_gradient(dev, l, dy[i], rows);
         column += l->rank;
     }
 }
