@@ -43,7 +43,7 @@ static const struct lora_field fields[] = {
     { "revision", HARMLESS, 0, "of the base on the hub" },
     { "inference_mode", HARMLESS, 0, "whether PEFT lets it be trained" },
     { "r", READ, WHOLE | NEEDED, "rank; not there: 8, PEFT's default" },
-    { "target_modules", READ, TEXT | LIST, "names that the end of a module's is compared with; a text is a regular expression, or all-linear; null: q_proj and v_proj" },
+    { "target_modules", READ, TEXT | LIST, "names that the end of a module's is compared with; a text is a regular expression, or all-linear; null: q_proj and v_proj, and in a smollm3 or ministral refused, as by PEFT" },
     { "exclude_modules", READ, TEXT | LIST, "likewise, of modules that carry no adapter" },
     { "lora_alpha", READ, NUMBER | NEEDED, "the scale is lora_alpha / r; not there: 8, PEFT's default" },
     { "lora_dropout", READ, NUMBER | NEEDED, "of training; applied, an adapter has none" },

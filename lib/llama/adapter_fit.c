@@ -361,11 +361,21 @@ static void find_merge_only(struct fitting *f)
     if (f->fit->tokens) f->fit->merge_only = "trainable_token_indices";
 }
 
+/* Without target_modules PEFT has names for some families only. */
+static int check_targets(const struct fitting *f, struct fail *why)
+{
+    const json_t *targets = json_object_get(f->a->config, "target_modules");
+    if (json_is_array(targets) || json_is_string(targets) || f->c->family->has_peft_targets)
+        return 0;
+    return fail_input(why, "target_modules is null, for which PEFT has no names in a %s: name them",
+                      f->c->family->model_type);
+}
+
 static int match_all(struct fitting *f, struct fail *why)
 {
     struct fit *fit = f->fit;
     bool is_tied = f->c->is_tied, carries = false;
-    if (check_blocks(f, why)) return -1;
+    if (check_targets(f, why) || check_blocks(f, why)) return -1;
     for (int64_t i = 0; i < fit->count; i++) {
         if (match_tensor(f, i, why)) return -1;
         carries = carries || fit->each[i].rank;

@@ -38,6 +38,7 @@ struct family {
     bool needs_kv_heads; /* transformers fails at a null for num_key_value_heads */
     bool is_tied;
     bool reads_attention_bias, reads_mlp_bias; /* config.json may ask for these biases */
+    bool has_peft_targets; /* PEFT 0.21 takes q_proj and v_proj if target_modules is null */
     const struct family_features *features;
 };
 

@@ -439,6 +439,39 @@ static void test_the_families_are_documented(void **state)
     free(document.at);
 }
 
+/* Each model_type of docs/ecosystem.md's table is answered as the table says: a row of those that
+ * are computed, and one of those that are refused by name. */
+static void test_every_model_type_is_answered(void **state)
+{
+    (void)state;
+    struct scratch_bytes document = scratch_load("docs/ecosystem.md");
+    char *text = strndup((const char *)document.at, document.count), name[64], config[200];
+    static const char *const rows[] = { "\n| computed (", "\n| refused by name (" };
+    assert_non_null(text);
+    for (int is_refused = 0; is_refused < 2; is_refused++) {
+        const char *at = strstr(text, rows[is_refused]);
+        assert_non_null(at);
+        long listed = strtol(at + strlen(rows[is_refused]), NULL, 10);
+        int count = 0;
+        const char *end = strchr(at + 1, '\n');
+        while ((at = strchr(at, '`')) && at < end) {
+            const char *close = strchr(at + 1, '`');
+            snprintf(name, sizeof name, "%.*s", (int)(close - at - 1), at + 1);
+            snprintf(config, sizeof config, "{\"model_type\":\"%s\",\"head_dim\":128}", name);
+            struct config c;
+            int status = config_parse(&c, config, name, &why);
+            if (!status) config_release(&c);
+            if (status != -is_refused) fail_msg("%s: %s", name, status ? why.text : "computed");
+            if (is_refused) assert_non_null(strstr(why.text, "model_type '"));
+            at = close + 1;
+            count++;
+        }
+        assert_int_equal(count, listed);
+    }
+    free(text);
+    free(document.at);
+}
+
 /* ---- heads and names ---- */
 
 static const char tiny[] = "{\"model_type\":\"llama\",\"vocab_size\":24,\"hidden_size\":32,"
@@ -633,6 +666,7 @@ int main(void)
         cmocka_unit_test(test_unknown_keys_are_named),
         cmocka_unit_test(test_the_table_is_documented),
         cmocka_unit_test(test_the_families_are_documented),
+        cmocka_unit_test(test_every_model_type_is_answered),
         cmocka_unit_test(test_a_stored_head),
         cmocka_unit_test(test_names_without_model),
         cmocka_unit_test(test_yarn_is_written_for_all),

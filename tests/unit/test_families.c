@@ -395,6 +395,44 @@ static void test_merges(void **state)
     json_decref(cases);
 }
 
+/* Without target_modules an adapter is of q and v where PEFT has that default, else refused. */
+static void test_default_targets(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *family, *reason;
+    } cases[] = { { "qwen2", ".weight in it belongs to nothing" },
+                  { "smollm3",
+                    "target_modules is null, for which PEFT has no names in a smollm3" } };
+    struct tensor_file file;
+    char path[4096];
+    size_t i;
+    json_t *item, *all = open_gradients(&file);
+    for (size_t n = 0; n < 2; n++)
+        json_array_foreach(all, i, item)
+        {
+            struct weights w;
+            struct adapter a;
+            struct fit fit;
+            if (strcmp(name_of(item), cases[n].family) != 0) continue;
+            open_model(item, "f32", &w);
+            write_adapter(&w, scratch_directory);
+            snprintf(path, sizeof path, "%s/adapter_config.json", scratch_directory);
+            json_t *config = json_read_file(path, &why);
+            json_object_set_new(config, "target_modules", json_null());
+            assert_int_equal(json_write_file(config, path, &why), 0);
+            json_decref(config);
+            assert_int_equal(adapter_open(&a, scratch_directory, &why), 0);
+            assert_int_equal(adapter_fit(&a, &w.config, &fit, &why), -1);
+            if (!strstr(why.text, cases[n].reason)) fail_msg("%s", why.text);
+            fit_release(&fit);
+            adapter_close(&a);
+            weights_close(&w);
+        }
+    tensor_file_close(&file);
+    json_decref(all);
+}
+
 /* ---- what is generated ---- */
 
 /* 256 tokens, the likeliest each time, with a cache in f32. Emulated there are 12. */
@@ -440,9 +478,8 @@ static void test_greedy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_gradients),
-        cmocka_unit_test(test_merges),
+        cmocka_unit_test(test_logits), cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_merges), cmocka_unit_test(test_default_targets),
         cmocka_unit_test(test_greedy),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
