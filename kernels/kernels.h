@@ -23,7 +23,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 7 };
+enum { KERNELS_VERSION = 8 };
 
 struct device;
 struct act; /* an activation, in the backend's type */
@@ -34,7 +34,7 @@ struct mat {
     int64_t stride;
 };
 
-/* y = x Wᵀ + scale · drop(x) Aᵀ Bᵀ   (LoRA: Hu et al. 2021, equation 3) */
+/* y = x Wᵀ + bias + scale · drop(x) Aᵀ Bᵀ   (LoRA: Hu et al. 2021, equation 3) */
 struct linear {
     enum dtype type;
     const void *weight; /* [out, in]. NF4: two codes in a byte, the first in the high nibble */
@@ -45,12 +45,14 @@ struct linear {
     const float *absmax_scale;
     float offset; /* NF4: absmax = map[code] · absmax_scale + offset */
     int64_t out, in;
+    const float *bias;       /* [out]; NULL: there is none */
     int64_t rank;            /* 0: there is no adapter */
     float scale;             /* alpha / rank */
     uint32_t dropout_stream; /* the stream of Philox that its dropout masks are taken from */
     const float *a, *b;      /* [rank, in], [out, rank] */
     float *da_acc, *db_acc;  /* NULL: the adapter is frozen */
     float *dweight_acc;      /* NULL: the weight is frozen */
+    float *dbias_acc;        /* NULL: the bias is frozen */
 };
 
 /* Linears that have the same input x. Their outputs lie side by side in y, and their u = drop(x) Aᵀ
@@ -202,6 +204,14 @@ struct kernels {
     void (*rmsnorm_bwd)(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
                         struct mat x, const float *rstd, const float *gain, int64_t rows,
                         int64_t dim);
+    /* The same of each head of x [T, H·c] by itself: gain [c]. y is not x. */
+    void (*rmsnorm_heads_fwd)(struct device *dev, struct mat y, struct mat x, const float *gain,
+                              int64_t rows, int64_t heads, int64_t head_dim, float eps);
+    /* dx = rstd · (gain⊙dy − x̂ · mean(gain⊙dy⊙x̂)), with rstd computed again. dx may be x.
+     * dgain_acc += Σ over rows and heads of dy⊙x̂, unless NULL */
+    void (*rmsnorm_heads_bwd)(struct device *dev, struct mat dx, float *dgain_acc, struct mat dy,
+                              struct mat x, const float *gain, int64_t rows, int64_t heads,
+                              int64_t head_dim, float eps);
 
     /* ---- rotary positions (Su et al. 2021), halves (i, i + c/2); out may be x ----
      * cos, sin [positions, c/2] f32; direction 1 rotates forward, −1 back, as the backward needs */
@@ -216,14 +226,14 @@ struct kernels {
     /* u = drop(x) Aᵀ, stored right of x */
     void (*lora_down)(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                       struct dropout drop);
-    /* u as above, then y = residual + x Wᵀ + scale · u Bᵀ. residual.at NULL: there is none.
+    /* u as above, then y = residual + bias + x Wᵀ + scale · u Bᵀ. residual.at NULL: there is none.
      * residual may be y. */
     void (*linear_fwd)(struct device *dev, struct mat y, struct mat x, const struct group *g,
                        struct mat residual, int64_t rows, struct dropout drop);
     /* dy: a matrix for each linear. du = scale · dy B; dx = dy W + mask⊙(du A)/(1−p) */
     void (*linear_bwd_input)(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
                              const struct group *g, int64_t rows, struct dropout drop);
-    /* da_acc += duᵀ drop(x); db_acc += scale · dyᵀ u; dweight_acc += dyᵀ x */
+    /* da_acc += duᵀ drop(x); db_acc += scale · dyᵀ u; dweight_acc += dyᵀ x; dbias_acc += Σ_t dy */
     void (*linear_bwd_weight)(struct device *dev, const struct group *g, const struct mat *dy,
                               struct mat du, struct mat x, int64_t rows, struct dropout drop);
     /* keep[t, i] = 1 if the element e = (first_row + t) · dim + i is kept, that is, if the 16-bit

@@ -49,6 +49,11 @@ void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, co
                  int64_t rows, int64_t dim, float eps);
 void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
                  struct mat x, const float *rstd, const float *gain, int64_t rows, int64_t dim);
+void rmsnorm_heads_fwd(struct device *dev, struct mat y, struct mat x, const float *gain,
+                       int64_t rows, int64_t heads, int64_t head_dim, float eps);
+void rmsnorm_heads_bwd(struct device *dev, struct mat dx, float *dgain_acc, struct mat dy,
+                       struct mat x, const float *gain, int64_t rows, int64_t heads,
+                       int64_t head_dim, float eps);
 
 /* ---- rope ---- */
 void rope_apply(struct device *dev, struct mat out, struct mat x, const float *cos,
@@ -152,6 +157,8 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .embedding_bwd = embedding_bwd, \
     .rmsnorm_fwd = rmsnorm_fwd, \
     .rmsnorm_bwd = rmsnorm_bwd, \
+    .rmsnorm_heads_fwd = rmsnorm_heads_fwd, \
+    .rmsnorm_heads_bwd = rmsnorm_heads_bwd, \
     .rope_apply = rope_apply, \
     .linear_prepare = linear_prepare, \
     .lora_down = lora_down, \

@@ -20,10 +20,9 @@ static json_t *module_names(const struct model *m, bool adapters)
         for (int64_t i = 0; i < p->at_count; i++) {
             const struct trainable *t = &p->at[i];
             if ((int)t->tensor->part != part || (t->kind != TRAINED_WEIGHT) != adapters) continue;
-            /* The module is the last word of the tensor's name before ".weight". */
+            /* PEFT's name of a module is its last word. */
             char name[64];
-            snprintf(name, sizeof name, "%.*s", (int)(strlen(t->tensor->name) - 7),
-                     t->tensor->name);
+            tensor_module(t->tensor, name);
             const char *dot = strrchr(name, '.');
             json_array_append_new(list, json_string(dot ? dot + 1 : name));
             break;
@@ -182,7 +181,7 @@ static int write_tensors(const struct model *m, const char *directory, struct fa
         const struct trainable *t = &p->at[i];
         adapter_tensor_name(t->tensor, (int)t->kind, names[i], sizeof names[i]);
         headers[i] = (struct tensor_header){
-            names[i], DTYPE_F32, t->tensor->role == ROLE_NORM ? 1 : 2, { t->rows, t->cols }
+            names[i], DTYPE_F32, tensor_is_vector(t->tensor) ? 1 : 2, { t->rows, t->cols }
         };
     }
     if (!status && copies_head) {

@@ -3,6 +3,9 @@
  *     n = rmsnorm(x)   q,k,v = n·Wᵀ   rope(q), rope(k)   o = attention
  *     h = x + o·Woᵀ    n = rmsnorm(h)  gate,up = n·Wᵀ    y = h + swiglu(gate, up)·Wdᵀ
  *
+ * Some models normalise the heads of q and k before they rotate them, and some do not rotate them
+ * in all layers. Biases are part of the linears. A window is part of what a row sees.
+ *
  * The backward reads the stored activations, or first recomputes them from x. It recomputes the MLP
  * chunk by chunk, so that the MLP's wide activations are never in memory for all rows.
  */
@@ -87,32 +90,97 @@ static void restore_lora_down(struct model *m, struct mat u, struct mat x, const
         m->k->lora_down(m->dev, x, g, rows, drop);
 }
 
-static void rotate(struct model *m, struct mat to, struct mat x, int64_t first, int64_t rows,
-                   int64_t heads, int direction)
+static bool is_rotated(const struct model *m, int64_t index)
 {
-    m->k->rope_apply(m->dev, to, x, m->cos, m->sin, m->position + first, rows, heads,
-                     m->config.head_dim, direction);
+    return !layer_set_has(&m->config.unrotated, index);
+}
+
+/* Rotates the heads of x to their positions (direction 1) or back (-1). In a layer without
+ * positions it copies them, unless they are there already. */
+static void rotate(struct model *m, int64_t index, struct mat to, struct mat x, int64_t first,
+                   int64_t rows, int64_t heads, int direction)
+{
+    if (is_rotated(m, index))
+        m->k->rope_apply(m->dev, to, x, m->cos, m->sin, m->position + first, rows, heads,
+                         m->config.head_dim, direction);
+    else if (to.at != x.at)
+        m->k->copy_rows(m->dev, to, x, rows, heads * m->config.head_dim);
 }
 
 struct heads {
     struct mat q, k, v;
 };
 
-static struct heads heads_of(const struct model *m, struct mat qkv)
+/* The columns of [q | k | v]. */
+static struct heads columns_of(const struct model *m, struct mat qkv)
 {
     const struct config *c = &m->config;
     int64_t width = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     return (struct heads){ qkv, mat_columns(m->k, qkv, width), mat_columns(m->k, qkv, width + kv) };
 }
 
-static float attention_scale(const struct model *m) { return 1 / sqrtf((float)m->config.head_dim); }
-
-static struct attention_starts starts_of_heads(const struct model *m)
+/* What attention reads: q and k as they are after norms and rotation. */
+static struct heads heads_of(const struct model *m, struct mat qkv)
 {
-    return (struct attention_starts){ m->low_starts, m->high_starts, m->config.heads / 2 };
+    struct heads h = columns_of(m, qkv);
+    if (!m->config.has_head_norms) return h;
+    return (struct heads){ m->qk, columns_of(m, m->qk).k, h.v };
 }
 
-/* Computes q, k and v from the layer's input and rotates q and k to their positions. */
+/* Normalises the heads of q and k into m->qk. */
+static void normalise_heads(struct model *m, int64_t index, int64_t first, int64_t rows)
+{
+    const struct config *c = &m->config;
+    const struct layer *l = &m->layers[index];
+    struct heads from = columns_of(m, m->activations[index].qkv), to = columns_of(m, m->qk);
+    m->k->rmsnorm_heads_fwd(m->dev, at_rows(m, to.q, first), at_rows(m, from.q, first), l->q_gain,
+                            rows, c->heads, c->head_dim, (float)c->norm_eps);
+    m->k->rmsnorm_heads_fwd(m->dev, at_rows(m, to.k, first), at_rows(m, from.k, first), l->k_gain,
+                            rows, c->kv_heads, c->head_dim, (float)c->norm_eps);
+}
+
+/* Normalises the heads of q and k, if the model does, and rotates them to their positions. */
+static void place_heads(struct model *m, int64_t index, int64_t first, int64_t rows)
+{
+    const struct config *c = &m->config;
+    struct mat qk = at_rows(m, heads_of(m, m->activations[index].qkv).q, first);
+    if (c->has_head_norms) normalise_heads(m, index, first, rows);
+    rotate(m, index, qk, qk, first, rows, c->heads + c->kv_heads, 1);
+}
+
+/* Turns the gradients of what attention read, dq in s->o and dk in heads_of's k, into those of the
+ * linears' outputs, which are written over q and k in s->qkv. */
+static void place_heads_backward(struct model *m, int64_t index)
+{
+    const struct config *c = &m->config;
+    const struct layer *l = &m->layers[index];
+    struct activations *s = &m->activations[index];
+    struct heads h = heads_of(m, s->qkv), to = columns_of(m, s->qkv);
+    rotate(m, index, h.q, s->o, 0, m->rows, c->heads, -1);
+    rotate(m, index, h.k, h.k, 0, m->rows, c->kv_heads, -1);
+    if (!c->has_head_norms) return;
+    for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
+        int64_t rows = chunk_size(m, first);
+        struct mat q = at_rows(m, to.q, first), k = at_rows(m, to.k, first);
+        m->k->rmsnorm_heads_bwd(m->dev, q, l->dq_gain, at_rows(m, h.q, first), q, l->q_gain, rows,
+                                c->heads, c->head_dim, (float)c->norm_eps);
+        m->k->rmsnorm_heads_bwd(m->dev, k, l->dk_gain, at_rows(m, h.k, first), k, l->k_gain, rows,
+                                c->kv_heads, c->head_dim, (float)c->norm_eps);
+    }
+}
+
+static float attention_scale(const struct model *m) { return 1 / sqrtf((float)m->config.head_dim); }
+
+static struct attention_starts starts_of_heads(const struct model *m, int64_t index)
+{
+    int64_t split = m->config.heads / 2;
+    bool is_cut = has_windows(m) && layer_set_has(&m->config.windowed, index);
+    if (is_cut)
+        return (struct attention_starts){ m->window_low_starts, m->window_high_starts, split };
+    return (struct attention_starts){ m->low_starts, m->high_starts, split };
+}
+
+/* Computes q, k and v from the layer's input, and normalises and rotates q and k. */
 static void make_heads(struct model *m, int64_t index)
 {
     const struct kernels *k = m->k;
@@ -129,7 +197,7 @@ static void make_heads(struct model *m, int64_t index)
                        rows, c->dim, (float)c->norm_eps);
         k->linear_fwd(m->dev, to, m->n, &g.qkv, none, rows, chunk_drop(m, first));
         save_lora_down(m, s->u_qkv, m->n, &g.qkv, first, rows);
-        rotate(m, to, to, first, rows, c->heads + c->kv_heads, 1);
+        place_heads(m, index, first, rows);
         check_finite(m, "q, k, v", index, to, rows, (c->heads + 2 * c->kv_heads) * c->head_dim);
     }
 }
@@ -141,12 +209,16 @@ static void attend(struct model *m, int64_t index)
     struct activations *s = &m->activations[index];
     struct heads h = heads_of(m, s->qkv);
     if (m->setup.context) {
-        k->cache_rows(m->dev, &m->cache[index], m->cached, h.k, m->rows);
-        k->attention_decode(m->dev, s->o, s->lse, h.q, &m->cache[index], starts_of_heads(m),
+        struct mat kv = columns_of(m, s->qkv).k;
+        /* The cache takes k and v side by side. Without a backward, nothing reads the k before its
+         * norm again. */
+        if (h.k.at != kv.at) k->copy_rows(m->dev, kv, h.k, m->rows, c->kv_heads * c->head_dim);
+        k->cache_rows(m->dev, &m->cache[index], m->cached, kv, m->rows);
+        k->attention_decode(m->dev, s->o, s->lse, h.q, &m->cache[index], starts_of_heads(m, index),
                             m->cached, m->rows, c->heads, attention_scale(m));
     } else {
-        k->attention_fwd(m->dev, s->o, s->lse, h.q, h.k, h.v, starts_of_heads(m), m->rows, c->heads,
-                         c->kv_heads, c->head_dim, attention_scale(m));
+        k->attention_fwd(m->dev, s->o, s->lse, h.q, h.k, h.v, starts_of_heads(m, index), m->rows,
+                         c->heads, c->kv_heads, c->head_dim, attention_scale(m));
     }
     check_finite(m, "attention's output", index, s->o, m->rows, c->heads * c->head_dim);
 }
@@ -234,29 +306,32 @@ void layer_backward(struct model *m, int64_t index)
     /* Recomputed layers share one set of activations. It still holds those of the
      * recomputed layer that the forward computed last. */
     bool is_there = index >= c->layers - m->setup.stored_layers - 1;
-    if (is_there)
-        k->linear_prepare(m->dev, &g.qkv);
-    else
+    if (!is_there)
         make_heads(m, index);
+    else
+        k->linear_prepare(m->dev, &g.qkv);
+    /* m->qk holds that of another layer by now. */
+    for (int64_t first = 0; is_there && c->has_head_norms && first < m->rows;
+         first += m->setup.chunk)
+        place_heads(m, index, first, chunk_size(m, first));
     bool has_output = is_there || attention_is_stored(m, index) || m->setup.outputs_on_host;
     if (!has_output) attend(m, index);
     prepare_after_attention(m, &g);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk)
         mlp_backward(m, index, first, chunk_size(m, first));
-    /* dq is written over o; dk and dv are written over k and v. Then the inverse rotation of dq is
-     * written over q. */
-    struct heads h = heads_of(m, s->qkv);
+    /* dq is written over o; dk and dv are written over k and v. Then dq and dk go back through
+     * rotation and norms. */
+    struct heads h = heads_of(m, s->qkv), d = columns_of(m, s->qkv);
     k->attention_bwd(m->dev, s->o, h.k, h.v, m->dout, s->o, s->lse, h.q, h.k, h.v,
-                     starts_of_heads(m), m->rows, c->heads, c->kv_heads, c->head_dim,
+                     starts_of_heads(m, index), m->rows, c->heads, c->kv_heads, c->head_dim,
                      attention_scale(m));
-    rotate(m, h.q, s->o, 0, m->rows, c->heads, -1);
-    rotate(m, h.k, h.k, 0, m->rows, c->kv_heads, -1);
+    place_heads_backward(m, index);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         struct dropout drop = chunk_drop(m, first);
         struct mat x = at_rows(m, m->x[index], first);
-        struct mat dy[3] = { at_rows(m, h.q, first), at_rows(m, h.k, first),
-                             at_rows(m, h.v, first) };
+        struct mat dy[3] = { at_rows(m, d.q, first), at_rows(m, d.k, first),
+                             at_rows(m, d.v, first) };
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, l->attn_gain, rows, c->dim,
                        (float)c->norm_eps);
         restore_lora_down(m, s->u_qkv, m->n, &g.qkv, first, rows, drop);

@@ -45,7 +45,8 @@ static void put_copy(struct model *m, const struct copied *c)
 }
 
 /* Initialises as transformers and PEFT do: weights from a normal distribution with deviation
- * initializer_range, gains 1, LoRA's A uniform in ±1/√in (Kaiming, a = √5), LoRA's B 0. */
+ * initializer_range, gains 1, biases 0, LoRA's A uniform in ±1/√in (Kaiming, a = √5), LoRA's B 0.
+ */
 static int put_random(struct model *m, const struct trainable *t, int64_t index, uint64_t seed,
                       struct fail *why)
 {
@@ -58,7 +59,7 @@ static int put_random(struct model *m, const struct trainable *t, int64_t index,
     for (size_t i = 0; i < count; i++) {
         if (t->kind == TRAINED_LORA_A)
             value[i] = (2 * rng_uniform(key, (uint64_t)index, i) - 1) * bound;
-        else if (t->kind == TRAINED_LORA_B)
+        else if (t->kind == TRAINED_LORA_B || t->tensor->role == ROLE_BIAS)
             value[i] = 0;
         else if (t->tensor->role == ROLE_NORM)
             value[i] = 1;
@@ -97,6 +98,10 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
 static int put_tables(struct model *m, struct fail *why)
 {
     bool is_dynamic = m->config.rope.type == ROPE_DYNAMIC;
+    if (has_windows(m)) {
+        m->host_starts = malloc(2 * (size_t)m->setup.rows * sizeof *m->host_starts);
+        if (!m->host_starts) return fail(why, "out of memory");
+    }
     int64_t count = m->rope_rows * m->config.head_dim / 2;
     size_t bytes = (size_t)count * sizeof(float);
     m->host_cos = malloc(2 * bytes + 1);
@@ -171,6 +176,7 @@ static void end(struct model *m)
     free(m->table);
     free(m->host_cos);
     free(m->host_row);
+    free(m->host_starts);
 }
 
 static void add_scratch(struct model *m, int threads)

@@ -12,7 +12,9 @@ enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN };
 struct layer {
     struct linear qkv[3], o[1], gate_up[2], down[1];
     const float *attn_gain, *mlp_gain;
-    float *dattn_gain, *dmlp_gain; /* NULL if the gain is frozen */
+    const float *q_gain, *k_gain; /* of the norms of heads, if the model has them */
+    /* NULL if the gain is frozen */
+    float *dattn_gain, *dmlp_gain, *dq_gain, *dk_gain;
 };
 
 /* Activations that a layer's backward reads in addition to the layer's input. u = x Aᵀ is the
@@ -20,7 +22,7 @@ struct layer {
  * recomputed layer may still own its o, lse and u_down. If the outputs of attention are offloaded
  * to the host, the layers use two buffers for o and lse in turn. */
 struct activations {
-    struct mat qkv; /* [T, q | k | v] */
+    struct mat qkv; /* [T, q | k | v]; with norms of heads, as they are before these */
     struct mat o;   /* [T, attention's output | u of o_proj] */
     struct mat h;   /* [T, d] input of the MLP's norm */
     struct mat m;   /* [T, gate | up] */
@@ -82,6 +84,8 @@ struct model {
     int32_t *id, *target, *position;
     int32_t *low_starts,
         *high_starts; /* where attention starts, for the low and for the high heads */
+    /* The same in layers with a window. host_starts [2, rows] is where they are computed. */
+    int32_t *window_low_starts, *window_high_starts, *host_starts;
     float *nll, *rstd_chunk, *logits;
     struct mat *x; /* [layers + 1] the layers' inputs; evaluation uses two buffers in turn */
     /* [layers + 1] the inputs' places on the host; NULL if an input is not offloaded */
@@ -96,6 +100,8 @@ struct model {
     struct mat n, s, dn, du;
     struct mat grad; /* [T, d] gradient of a layer's output, then of its input */
     struct mat dout; /* [T, H·c] gradient of the output of attention */
+    /* [T, q | k] of the layer that is computed, normalised and rotated; only with norms of heads */
+    struct mat qk;
 
     int64_t rows; /* rows of the current batch */
     struct dropout drop;
@@ -132,6 +138,13 @@ static inline size_t lse_bytes(const struct model *m)
 static inline int64_t chunk_size(const struct model *m, int64_t first)
 {
     return m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
+}
+
+/* Does a window cut what some row of a sample sees? */
+static inline bool has_windows(const struct model *m)
+{
+    const struct model_setup *s = &m->setup;
+    return m->config.window < (s->positions > s->context ? s->positions : s->context);
 }
 
 static inline bool layer_is_stored(const struct model *m, int64_t index)

@@ -44,10 +44,10 @@ int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, dou
     for (int64_t i = 0; i < p->at_count;) {
         /* Weight decay does not apply to the gains of norms. Neighbouring matrices with the same
          * decay are updated in one call. */
-        bool decays = p->at[i].tensor->role != ROLE_NORM;
+        bool decays = !tensor_is_vector(p->at[i].tensor);
         int64_t first = p->at[i].offset, next = i;
         while (next < p->at_count &&
-               (o->decay == 0 || (p->at[next].tensor->role != ROLE_NORM) == decays))
+               (o->decay == 0 || !tensor_is_vector(p->at[next].tensor) == decays))
             next++;
         int64_t end = next < p->at_count ? p->at[next].offset : p->count;
         k->adamw(dev, p->value + first, p->moment1 + first, p->moment2 + first, p->gradient + first,

@@ -20,6 +20,22 @@ static void put_dynamic_positions(struct model *m, const struct batch *b)
     m->k->upload(m->dev, m->position, m->host_row, (size_t)b->rows * sizeof *m->host_row);
 }
 
+/* In a layer with a window, a row sees the last `window` keys of those that it sees elsewhere, its
+ * own among them. So the window only moves the first key, and S2's segments stay cut as well. */
+static void put_windows(struct model *m, const struct batch *b)
+{
+    int32_t *low_starts = m->host_starts, *high_starts = low_starts + b->rows;
+    size_t bytes = (size_t)b->rows * sizeof *low_starts;
+    for (int64_t t = 0; t < b->rows; t++) {
+        int64_t oldest = m->cached + t + 1 - m->config.window;
+        int32_t start = oldest > 0 ? (int32_t)oldest : 0;
+        low_starts[t] = b->low_starts[t] > start ? b->low_starts[t] : start;
+        high_starts[t] = b->high_starts[t] > start ? b->high_starts[t] : start;
+    }
+    m->k->upload(m->dev, m->window_low_starts, low_starts, bytes);
+    m->k->upload(m->dev, m->window_high_starts, high_starts, bytes);
+}
+
 /* ---- layer inputs that are offloaded to the host ----
  * x[l] is in buffer l mod INPUT_BUFFERS. It is copied out while layers l and l + 1 are computed,
  * because layer l + 2 overwrites the buffer. In the backward, buffer l mod INPUT_BUFFERS is free
@@ -107,6 +123,7 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
         k->upload(m->dev, m->position, batch->position, bytes);
     k->upload(m->dev, m->low_starts, batch->low_starts, bytes);
     k->upload(m->dev, m->high_starts, batch->high_starts, bytes);
+    if (has_windows(m)) put_windows(m, batch);
     k->embedding_fwd(m->dev, m->x[0], m->embedding, m->embedding_type, m->id, m->rows,
                      m->config.dim);
     if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);

@@ -122,7 +122,7 @@ static struct linear make_linear(struct model *m, const struct tensor *t, const 
 {
     struct linear l = { .out = t->rows,
                         .in = t->cols,
-                        .dropout_stream = (uint32_t)(t->layer * PART_COUNT + (int)t->part) };
+                        .dropout_stream = (uint32_t)(t->layer * PARTS_OF_LLAMA + (int)t->part) };
     const struct trainable *own = find_parameter(m, t, TRAINED_WEIGHT);
     must(own || w);
     if (own) {
@@ -192,6 +192,34 @@ static struct layer *layer_of(const struct model *m, const struct tensor *t)
     return &m->layers[t->layer >= 0 ? t->layer : 0];
 }
 
+/* The linear of a layer that has this part. */
+static struct linear *linear_of(struct layer *l, enum part part)
+{
+    switch (part) {
+    case PART_Q:
+    case PART_K:
+    case PART_V:
+        return &l->qkv[part - PART_Q];
+    case PART_O:
+        return &l->o[0];
+    case PART_GATE:
+        return &l->gate_up[0];
+    case PART_UP:
+        return &l->gate_up[1];
+    default:
+        must(part == PART_DOWN);
+        return &l->down[0];
+    }
+}
+
+/* The bias of a linear comes after its weight in the table of tensors. */
+static void plan_bias(struct model *m, int64_t i)
+{
+    const struct tensor *t = &m->table[i];
+    struct linear *l = linear_of(layer_of(m, t), part_biased(t->part));
+    l->bias = plan_f32(m, i, &l->dbias_acc);
+}
+
 static void plan_weights(struct model *m)
 {
     for (int64_t i = 0; i < m->tensor_count; i++) {
@@ -208,28 +236,23 @@ static void plan_weights(struct model *m)
         case PART_MLP_NORM:
             l->mlp_gain = plan_f32(m, i, &l->dmlp_gain);
             break;
+        case PART_Q_NORM:
+            l->q_gain = plan_f32(m, i, &l->dq_gain);
+            break;
+        case PART_K_NORM:
+            l->k_gain = plan_f32(m, i, &l->dk_gain);
+            break;
         case PART_FINAL_NORM:
             m->final_gain = plan_f32(m, i, &m->dfinal_gain);
             break;
         case PART_HEAD:
             m->head.weight = plan_table(m, i, &m->head.type, &m->head.dweight_acc);
             break;
-        case PART_Q:
-        case PART_K:
-        case PART_V:
-            l->qkv[t->part - PART_Q] = make_linear(m, t, w);
-            break;
-        case PART_O:
-            l->o[0] = make_linear(m, t, w);
-            break;
-        case PART_UP:
-            l->gate_up[1] = make_linear(m, t, w);
-            break;
-        case PART_GATE:
-            l->gate_up[0] = make_linear(m, t, w);
-            break;
         default:
-            l->down[0] = make_linear(m, t, w);
+            if (t->role == ROLE_BIAS)
+                plan_bias(m, i);
+            else
+                *linear_of(l, t->part) = make_linear(m, t, w);
             break;
         }
     }
@@ -279,6 +302,7 @@ static void plan_activations(struct model *m)
 {
     const struct config *c = &m->config;
     int64_t width = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, rows = m->setup.rows;
+    if (c->has_head_norms) m->qk = alloc_mat(m, MEMORY_ACTIVATIONS, rows, width + kv);
     /* the buffers that recomputed layers share */
     const struct activations *shared = NULL, *output = NULL;
     for (int64_t l = 0; l < c->layers; l++) {
@@ -386,6 +410,10 @@ void placement_lay_out(struct model *m)
     m->position = alloc_memory(m, MEMORY_INPUTS, rows);
     m->low_starts = alloc_memory(m, MEMORY_INPUTS, rows);
     m->high_starts = alloc_memory(m, MEMORY_INPUTS, rows);
+    if (has_windows(m)) {
+        m->window_low_starts = alloc_memory(m, MEMORY_INPUTS, rows);
+        m->window_high_starts = alloc_memory(m, MEMORY_INPUTS, rows);
+    }
     m->nll = alloc_memory(m, MEMORY_INPUTS, rows);
     m->logits = alloc_memory(m, MEMORY_INPUTS, (size_t)(LOGIT_ROWS * m->config.vocab) * 4);
     for (int64_t l = 0; m->setup.context && l < m->config.layers; l++) {

@@ -18,7 +18,9 @@ struct attention_decode_call {
     float *lse;
     const struct cache *cache;
     struct attention_starts starts;
-    int64_t past, rows, group_size, splits;
+    int64_t past, rows, group_size;
+    /* The splits that some row sees: `splits` of them, from first_split on. */
+    int64_t first_split, splits;
     float scale;
 };
 
@@ -160,7 +162,8 @@ static void decode_task(void *arg, int64_t task, int worker)
     const struct attention_decode_call *a = arg;
     const struct cache *c = a->cache;
     int64_t kv = task / a->splits, split = task % a->splits, dim = c->head_dim;
-    int64_t begin = split * CACHE_SPLIT, count = min_i64(CACHE_SPLIT, a->past + a->rows - begin);
+    int64_t begin = (a->first_split + split) * CACHE_SPLIT,
+            count = min_i64(CACHE_SPLIT, a->past + a->rows - begin);
     int64_t queries = a->rows * a->group_size;
     float *q = worker_scratch(a->dev, worker), *score = q + queries * dim;
     for (int64_t n = 0; n < queries; n++) {
@@ -245,6 +248,8 @@ void attention_decode(struct device *dev, struct mat o, float *lse, struct mat q
         attention_forward(&a);
         return;
     }
+    /* Starts do not decrease, so that of row 0 is the first. */
+    int64_t first_split = min_i64(starts.low_heads[0], starts.high_heads[0]) / CACHE_SPLIT;
     struct attention_decode_call a = { .dev = dev,
                                        .o = o,
                                        .q = q,
@@ -254,7 +259,8 @@ void attention_decode(struct device *dev, struct mat o, float *lse, struct mat q
                                        .past = past,
                                        .rows = rows,
                                        .group_size = heads / cache->kv_heads,
-                                       .splits = ceil_div(past + rows, CACHE_SPLIT),
+                                       .first_split = first_split,
+                                       .splits = ceil_div(past + rows, CACHE_SPLIT) - first_split,
                                        .scale = scale };
     pool_run(dev->pool, cache->kv_heads * a.splits, decode_task, &a);
     pool_run(dev->pool, heads * rows, combine_task, &a);

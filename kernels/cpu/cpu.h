@@ -214,8 +214,13 @@ void pack_rows(struct device *dev, const struct packed *to, const struct mat *fr
 size_t packed_slot_floats(const struct slot_shape *s);
 size_t packed_rows_floats(const struct slot_shape *s, int64_t rows);
 
-/* y = residual + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored. Bound by
- * reading the weights. Writes u right of x. */
+/* linear_bias.c. bias_put: y = residual + bias in a patch of a group's results; y holds the
+ * residual already, if there is one. bias_gradient: dbias_acc += Σ_t dy. */
+void bias_put(const struct group *g, struct mat y, struct patch t, bool has_residual);
+void bias_gradient(struct device *dev, const struct linear *l, struct mat dy, int64_t rows);
+
+/* y = residual + bias + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored.
+ * Bound by reading the weights. Writes u right of x. */
 void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
                    struct mat residual, int64_t rows);
 /* Decodes elements of an NF4 weight to f32 on the calling thread. first: a multiple of 64. */

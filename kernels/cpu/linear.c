@@ -14,7 +14,8 @@ struct group_call {
     const struct mat *dy;
     int64_t rows, in, outs, rank;
     struct dropout drop;
-    bool is_packed;
+    bool is_packed, has_bias;
+    bool adds; /* y holds residual + bias before the products are added to it */
     /* Packed left operands. Forward: x is a[0]. Backward: a[i] is the gradient of output i. */
     struct packed a[MAX_GROUP];
     struct packed packed_u[MAX_GROUP]; /* u of each linear; in the backward du */
@@ -138,10 +139,10 @@ static void copy_residual(const struct group_call *c, struct patch t)
                (size_t)t.cols * sizeof(float));
 }
 
-/* y = x Wᵀ in the patch; or y += x Wᵀ if there is a residual, which y holds already. */
+/* y = x Wᵀ in the patch; or y += x Wᵀ, if y holds a residual or a bias already. */
 static void multiply_patch(const struct group_call *c, struct patch t, void *scratch)
 {
-    float *y = row_of(c->y, t.row), beta = c->residual.at ? 1 : 0;
+    float *y = row_of(c->y, t.row), beta = c->adds ? 1 : 0;
     int64_t first = 0, out;
     for (int i = 0; i < c->g->count; first += out) {
         const float *weight = linear_weight(c->dev, c->g, i);
@@ -180,8 +181,7 @@ static void multiply_packed_patch(const struct group_call *c, struct patch t)
         if (o.count <= 0) continue;
         float *to = y + first + o.from;
         gemm_packed(t.rows, o.count, c->in, (struct packed_view){ &c->a[0], t.row, 0 },
-                    (struct packed_view){ &w.forward, o.from, 0 }, c->residual.at != NULL, to,
-                    c->y.stride);
+                    (struct packed_view){ &w.forward, o.from, 0 }, c->adds, to, c->y.stride);
         gemm_packed(t.rows, o.count, c->g->at[i].rank,
                     (struct packed_view){ &c->packed_u[i], t.row, 0 },
                     (struct packed_view){ &w.b_forward, o.from, 0 }, true, to, c->y.stride);
@@ -194,6 +194,7 @@ static void fwd_tile(void *arg, int64_t task, int worker)
     struct patch t = patch_of(c->rows, c->outs, task);
     void *scratch = gemm_scratch(c->dev, worker);
     if (c->residual.at && c->residual.at != c->y.at) copy_residual(c, t);
+    if (c->has_bias) bias_put(c->g, c->y, t, c->residual.at != NULL);
     if (c->is_packed) {
         multiply_packed_patch(c, t);
         return;
@@ -212,8 +213,10 @@ static struct group_call call_of(struct device *dev, const struct group *g, int6
                             .rank = group_rank(g),
                             .drop = drop,
                             .is_packed = group_is_packed(g) };
-    for (int i = 0; i < g->count; i++)
+    for (int i = 0; i < g->count; i++) {
         c.outs += g->at[i].out;
+        c.has_bias = c.has_bias || g->at[i].bias;
+    }
     return c;
 }
 
@@ -256,6 +259,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
     }
     struct group_call c = call_of(dev, g, rows, drop);
     c.y = y, c.x = x, c.residual = residual;
+    c.adds = residual.at || c.has_bias;
     need_slot(dev, g);
     lora_down(dev, x, g, rows, drop);
     if (c.is_packed) pack_inputs(&c);
@@ -492,6 +496,7 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
         if (l->da_acc) w.in_tasks = ceil_div(c.in, task_width(c.in));
         if (l->rank) w.du = floats(du) + column;
         pool_run(dev->pool, w.out_tasks + w.in_tasks, weight_tile, &w);
+        if (l->dbias_acc) bias_gradient(dev, l, dy[i], rows);
         column += l->rank;
     }
 }

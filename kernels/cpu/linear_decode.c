@@ -215,6 +215,7 @@ static void output_tile(const struct decode_call *c, const struct linear *l, int
                         c->x.stride, l->rank, rows);
             for (int r = 0; r < rows; r++) {
                 float before = c->residual.at ? row_of(c->residual, first + r)[column + o] : 0;
+                if (l->bias) before += l->bias[o];
                 row_of(c->y, first + r)[column + o] = before + y[r] + l->scale * adapter[r];
             }
         }

@@ -89,3 +89,103 @@ void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct
     pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), bwd_rows, &n);
     if (dgain_acc) pool_run(dev->pool, ceil_div(dim, COLUMN_TILE), bwd_gain, &n);
 }
+
+/* ---- of each head by itself ---- */
+
+struct head_norm {
+    struct mat y, x, dx, dy;
+    float *dgain;
+    const float *gain;
+    int64_t rows, heads, dim;
+    float eps;
+};
+
+static float rstd_of(const float *x, int64_t dim, float eps)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < dim; i++)
+        sum += x[i] * x[i];
+    return 1 / sqrtf(sum / (float)dim + eps);
+}
+
+static void heads_fwd_rows(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct head_norm *n = arg;
+    const float *restrict gain = n->gain;
+    for (int64_t t = task * LIGHT_TILE; t < min_i64((task + 1) * LIGHT_TILE, n->rows); t++)
+        for (int64_t h = 0; h < n->heads; h++) {
+            const float *restrict x = head_at(n->x, t, h, n->dim);
+            float *restrict y = head_at(n->y, t, h, n->dim), rstd = rstd_of(x, n->dim, n->eps);
+            for (int64_t i = 0; i < n->dim; i++)
+                y[i] = x[i] * rstd * gain[i];
+        }
+}
+
+void rmsnorm_heads_fwd(struct device *dev, struct mat y, struct mat x, const float *gain,
+                       int64_t rows, int64_t heads, int64_t head_dim, float eps)
+{
+    must(y.at != x.at);
+    struct head_norm n = {
+        .y = y, .x = x, .gain = gain, .rows = rows, .heads = heads, .dim = head_dim, .eps = eps
+    };
+    pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), heads_fwd_rows, &n);
+}
+
+/* dx may be x, so each element of x is read before that of dx is written. */
+static void heads_bwd_rows(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct head_norm *n = arg;
+    const float *gain = n->gain;
+    int64_t dim = n->dim;
+    for (int64_t t = task * LIGHT_TILE; t < min_i64((task + 1) * LIGHT_TILE, n->rows); t++)
+        for (int64_t h = 0; h < n->heads; h++) {
+            const float *x = head_at(n->x, t, h, dim), *dy = head_at(n->dy, t, h, dim);
+            float *dx = head_at(n->dx, t, h, dim), rstd = rstd_of(x, dim, n->eps), dot = 0;
+#pragma omp simd reduction(+ : dot)
+            for (int64_t i = 0; i < dim; i++)
+                dot += gain[i] * dy[i] * x[i];
+            float mean = dot * rstd / (float)dim;
+#pragma omp simd
+            for (int64_t i = 0; i < dim; i++)
+                dx[i] = rstd * (gain[i] * dy[i] - x[i] * rstd * mean);
+        }
+}
+
+/* A task sums some columns of a head over all rows and heads. */
+static void heads_bwd_gain(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct head_norm *n = arg;
+    int64_t first = task * COLUMN_TILE, count = min_i64(COLUMN_TILE, n->dim - first);
+    float sum[COLUMN_TILE] = { 0 };
+    for (int64_t t = 0; t < n->rows; t++)
+        for (int64_t h = 0; h < n->heads; h++) {
+            const float *x = head_at(n->x, t, h, n->dim), *dy = head_at(n->dy, t, h, n->dim);
+            float rstd = rstd_of(x, n->dim, n->eps);
+            for (int64_t i = 0; i < count; i++)
+                sum[i] += dy[first + i] * x[first + i] * rstd;
+        }
+    for (int64_t i = 0; i < count; i++)
+        n->dgain[first + i] += sum[i];
+}
+
+void rmsnorm_heads_bwd(struct device *dev, struct mat dx, float *dgain_acc, struct mat dy,
+                       struct mat x, const float *gain, int64_t rows, int64_t heads,
+                       int64_t head_dim, float eps)
+{
+    struct head_norm n = { .dx = dx,
+                           .dgain = dgain_acc,
+                           .dy = dy,
+                           .x = x,
+                           .gain = gain,
+                           .rows = rows,
+                           .heads = heads,
+                           .dim = head_dim,
+                           .eps = eps };
+    /* The gain comes first, because dx may be written over x. */
+    if (dgain_acc) pool_run(dev->pool, ceil_div(head_dim, COLUMN_TILE), heads_bwd_gain, &n);
+    pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), heads_bwd_rows, &n);
+}

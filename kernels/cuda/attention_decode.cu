@@ -28,6 +28,13 @@ struct attention_row : attention {
 
 DEVICE int start_of(const attention_row &a, int head) { return starts_of(a, head)[0]; }
 
+/* The first split that has a key which the row sees. Blocks of the splits before it end at once, so
+ * that a window costs what it sees and not what the cache holds. */
+DEVICE int first_split(const attention_row &a)
+{
+    return min(a.low_heads[0], a.high_heads[0]) / SPLIT;
+}
+
 /* score[g][j] for the heads head … head + N − 1 and the keys j of the split; −∞ where the row does
  * not see the key. */
 template <int N>
@@ -93,6 +100,7 @@ template <int N> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
     int c = a.head_dim, columns = c / 8, parts = BLOCK / columns;
     float *q = (float *)memory, *score = q + N * c, *values = score + N * SPLIT;
     int kv = blockIdx.y, group_size = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
+    if ((int)blockIdx.x < first_split(a)) return;
     for (int head = kv * group_size; head < (kv + 1) * group_size; head += N) {
         int count = min(N, (kv + 1) * group_size - head);
         for (int i = threadIdx.x; i < count * c; i += BLOCK)
@@ -259,6 +267,7 @@ template <int DIM> KERNEL(BLOCK, 5) flash_decode_mma_kernel(const attention_row 
     float *values = (float *)(w + 1);
     int kv = blockIdx.y, group_size = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    if ((int)blockIdx.x < first_split(a)) return;
     for (int head = kv * group_size; head < (kv + 1) * group_size; head += HEADS) {
         int count = min((int)HEADS, (kv + 1) * group_size - head);
         put_tile_scores<DIM>(w, a, head, count, kv, begin);
@@ -310,16 +319,16 @@ static bool flash_decode_mma(struct device *, const attention_row &) { return fa
 
 KERNEL(BLOCK, 1) combine_kernel(const attention_row a)
 {
-    int head = blockIdx.x, c = a.head_dim;
+    int head = blockIdx.x, c = a.head_dim, first = first_split(a);
     const float *part = a.partial + (int64_t)head * a.splits * (c + 2);
     float row_max = -INFINITY, row_sum = 0;
-    for (int s = 0; s < a.splits; s++)
+    for (int s = first; s < a.splits; s++)
         row_max = fmaxf(row_max, part[s * (c + 2) + c]);
-    for (int s = 0; s < a.splits; s++)
+    for (int s = first; s < a.splits; s++)
         row_sum += part[s * (c + 2) + c + 1] * expf(part[s * (c + 2) + c] - row_max);
     for (int i = threadIdx.x; i < c; i += BLOCK) {
         float sum = 0;
-        for (int s = 0; s < a.splits; s++)
+        for (int s = first; s < a.splits; s++)
             sum += part[s * (c + 2) + i] * expf(part[s * (c + 2) + c] - row_max);
         a.o[head * c + i] = narrow(sum / row_sum);
     }

@@ -4,7 +4,7 @@
  * In the backward, dy times its left columns is dx, and dy times its right columns is du. So LoRA's
  * B costs a fraction R / in more operations, and no additional pass over the outputs.
  */
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/rowwise.cuh"
 
 static int64_t group_rank(const struct group *g)
 {
@@ -235,6 +235,57 @@ void lora_down(struct device *dev, struct mat x, const struct group *g, int64_t 
     gemm(dev, &p);
 }
 
+/* The biases of a group, side by side like its outputs. bias NULL: zeros. */
+struct biases {
+    const float *bias[MAX_GROUP];
+    int out[MAX_GROUP], count, outs;
+};
+
+/* y = residual + bias, so that the product that is added to it rounds once. */
+template <int N>
+KERNEL(THREADS, 1)
+bias_kernel(elem *y, int64_t y_stride, const elem *residual, int64_t residual_stride,
+            const biases b)
+{
+    int64_t row = blockIdx.x;
+    for (int i = threadIdx.x * N; i < b.outs; i += THREADS * N) {
+        const float *bias = b.bias[0];
+        int at = i;
+#pragma unroll
+        for (int l = 0; l + 1 < MAX_GROUP; l++) {
+            if (l + 1 >= b.count || at < b.out[l]) break;
+            at -= b.out[l], bias = b.bias[l + 1];
+        }
+        pack<N> p = {}, before = {};
+        if (bias) load(p, bias + at);
+        if (residual) load(before, residual + row * residual_stride + i);
+        for (int j = 0; j < N; j++)
+            p.v[j] += before.v[j];
+        store(y + row * y_stride + i, p);
+    }
+}
+
+/* Puts residual + bias into y. Returns false and does nothing if no linear of the group has a
+ * bias. */
+static bool put_biases(struct device *dev, struct mat y, struct mat residual, const struct group *g,
+                       int64_t rows)
+{
+    struct biases b = {};
+    bool has = false, wide = true;
+    for (int i = 0; i < g->count; i++) {
+        const struct linear *l = &g->at[i];
+        b.bias[i] = l->bias, b.out[i] = (int)l->out, b.outs += (int)l->out;
+        has = has || l->bias;
+        wide = wide && l->out % 8 == 0 && (uintptr_t)l->bias % 16 == 0;
+    }
+    if (!has) return false;
+    must(g->count <= MAX_GROUP);
+    b.count = g->count;
+    LAUNCH_ROWS(wide && mat_is_wide(y, b.outs) && mat_is_wide(residual, b.outs), bias_kernel, rows,
+                elems(y), y.stride, elems(residual), residual.stride, b);
+    return true;
+}
+
 void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
                 struct mat residual, int64_t rows, struct dropout drop)
 {
@@ -244,6 +295,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
         return;
     }
     lora_down(dev, x, g, rows, drop);
+    if (put_biases(dev, y, residual, g, rows)) residual = y;
     struct gemm p = {};
     p.b_transposed = true;
     p.m = rows;
@@ -327,6 +379,31 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     gemm(dev, &p);
 }
 
+/* dbias += Σ_t dy. A block has 32 columns, each of its warps every eighth row. */
+KERNEL(THREADS, 1)
+bias_gradient_kernel(float *dbias, const elem *dy, int64_t stride, int64_t rows, int64_t out)
+{
+    SHARED_DYNAMIC(memory);
+    float *part = (float *)memory, sum = 0;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    int64_t column = (int64_t)blockIdx.x * 32 + lane;
+    for (int64_t t = warp; t < rows && column < out; t += THREADS / 32)
+        sum += widen(dy[t * stride + column]);
+    part[threadIdx.x] = sum;
+    block_sync();
+    if (warp || column >= out) return;
+    for (int w = 1; w < THREADS / 32; w++)
+        sum += part[w * 32 + lane];
+    dbias[column] += sum;
+}
+
+static void add_to_bias(struct device *dev, const struct linear *l, struct mat dy, int64_t rows)
+{
+    LAUNCH(bias_gradient_kernel, dim3((unsigned)ceil_div(l->out, 32)), dim3(THREADS),
+           THREADS * sizeof(float), dev->stream, l->dbias_acc, elems(dy), dy.stride, rows, l->out);
+    launched(dev, "linear_bwd_weight");
+}
+
 void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
                        struct mat du, struct mat x, int64_t rows, struct dropout drop)
 {
@@ -335,6 +412,7 @@ void linear_bwd_weight(struct device *dev, const struct group *g, const struct m
     if (by_lora) lora_bwd_a(dev, g, du, x, rows, drop);
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
+        if (l->dbias_acc) add_to_bias(dev, l, dy[i], rows);
         if (l->dweight_acc)
             add_outer(dev, l->dweight_acc, elems(dy[i]), dy[i].stride, l->out, elems(x), x.stride,
                       in, rows, 1);

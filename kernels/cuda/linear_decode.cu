@@ -16,7 +16,7 @@ enum { WARPS = 4 };
 struct decode_linear {
     const void *weight; /* It is not used if the type is NF4, because nf4 holds the weight then. */
     nf4_weight nf4;
-    const float *b;
+    const float *b, *bias; /* of LoRA; of the linear, or NULL */
     float scale;
     int64_t out, rank, y_column, u_column;
 };
@@ -162,6 +162,7 @@ decode_kernel(const decode_call a)
                 a.y32[t * a.y_stride + column] = whole;
                 continue;
             }
+            if (l.bias) whole += l.bias[row];
             if (a.residual) whole += widen(a.residual[t * a.residual_stride + column]);
             a.y[t * a.y_stride + column] = narrow(whole);
         }
@@ -300,6 +301,7 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
             whole += shuffle_xor(whole, mask);
         int64_t column = l.y_column + first + out;
         if (part || first + out > last) continue;
+        if (l.bias) whole += l.bias[first + out];
         if (a.residual) whole += widen(a.residual[y * a.residual_stride + column]);
         a.y[y * a.y_stride + column] = narrow(whole);
     }
@@ -423,6 +425,7 @@ void linear_decode(struct device *dev, struct mat y, struct mat x, const struct 
                     .nf4 = { (const uint8_t *)from->weight, from->absmax, from->absmax_scale,
                              from->offset },
                     .b = from->b,
+                    .bias = from->bias,
                     .scale = from->scale,
                     .out = from->out,
                     .rank = from->rank,

@@ -118,3 +118,148 @@ void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct
            dim);
     launched(dev, __func__);
 }
+
+/* ---- of each head by itself ----
+ * A warp has a head of a row, and a lane the columns lane, lane + 32, … of it. */
+
+enum { NORM_COLUMNS = 8, NORM_WARPS = THREADS / 32 }; /* so heads may have 256 columns */
+
+struct head_norm {
+    elem *y, *dx;
+    const elem *x, *dy;
+    int64_t y_stride, dx_stride, x_stride, dy_stride, rows;
+    const float *gain;
+    int heads, dim;
+    float eps;
+};
+
+DEVICE float sum_of_warp(float x)
+{
+    for (int mask = 16; mask; mask /= 2)
+        x += shuffle_xor(x, mask);
+    return x;
+}
+
+/* Loads this lane's columns of a head, zeros beyond the last. */
+DEVICE void load_head(float (&v)[NORM_COLUMNS], const elem *from, int dim)
+{
+    for (int e = 0; e < NORM_COLUMNS; e++) {
+        int i = threadIdx.x % 32 + 32 * e;
+        v[e] = i < dim ? widen(from[i]) : 0;
+    }
+}
+
+DEVICE float rstd_of_head(const float (&x)[NORM_COLUMNS], const head_norm &n)
+{
+    float sum = 0;
+    for (int e = 0; e < NORM_COLUMNS; e++)
+        sum += x[e] * x[e];
+    return 1 / sqrtf(sum_of_warp(sum) / (float)n.dim + n.eps);
+}
+
+KERNEL(THREADS, 1) heads_fwd_kernel(const head_norm n)
+{
+    int64_t row = blockIdx.x;
+    int head = blockIdx.y * NORM_WARPS + threadIdx.x / 32;
+    if (head >= n.heads) return;
+    float x[NORM_COLUMNS];
+    load_head(x, n.x + row * n.x_stride + head * n.dim, n.dim);
+    float rstd = rstd_of_head(x, n);
+    elem *y = n.y + row * n.y_stride + head * n.dim;
+    for (int e = 0; e < NORM_COLUMNS; e++) {
+        int i = threadIdx.x % 32 + 32 * e;
+        if (i < n.dim) y[i] = narrow(x[e] * rstd * n.gain[i]);
+    }
+}
+
+KERNEL(THREADS, 1) heads_bwd_kernel(const head_norm n)
+{
+    int64_t row = blockIdx.x;
+    int head = blockIdx.y * NORM_WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (head >= n.heads) return;
+    float x[NORM_COLUMNS], dy[NORM_COLUMNS], dot = 0;
+    load_head(x, n.x + row * n.x_stride + head * n.dim, n.dim);
+    load_head(dy, n.dy + row * n.dy_stride + head * n.dim, n.dim);
+    float rstd = rstd_of_head(x, n);
+    for (int e = 0; e < NORM_COLUMNS; e++) {
+        dy[e] *= lane + 32 * e < n.dim ? n.gain[lane + 32 * e] : 0;
+        dot += dy[e] * x[e];
+    }
+    float mean = sum_of_warp(dot) * rstd / (float)n.dim;
+    elem *dx = n.dx + row * n.dx_stride + head * n.dim;
+    for (int e = 0; e < NORM_COLUMNS; e++)
+        if (lane + 32 * e < n.dim) dx[lane + 32 * e] = narrow(rstd * (dy[e] - x[e] * rstd * mean));
+}
+
+/* partial[piece][i] = Σ over the heads of the piece's rows of dy · x̂. */
+KERNEL(THREADS, 1) heads_gain_kernel(float *partial, const head_norm n)
+{
+    SHARED_DYNAMIC(memory);
+    float *part = (float *)memory, sum[NORM_COLUMNS] = {}, x[NORM_COLUMNS], dy[NORM_COLUMNS];
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int64_t size = (n.rows + GAIN_PIECES - 1) / GAIN_PIECES, first = blockIdx.x * size;
+    int64_t end = first + size < n.rows ? first + size : n.rows;
+    for (int64_t i = first * n.heads + warp; i < end * n.heads; i += NORM_WARPS) {
+        int64_t row = i / n.heads, at = i % n.heads * n.dim;
+        load_head(x, n.x + row * n.x_stride + at, n.dim);
+        load_head(dy, n.dy + row * n.dy_stride + at, n.dim);
+        float rstd = rstd_of_head(x, n);
+        for (int e = 0; e < NORM_COLUMNS; e++)
+            sum[e] += dy[e] * x[e] * rstd;
+    }
+    for (int e = 0; e < NORM_COLUMNS; e++)
+        if (lane + 32 * e < n.dim) part[warp * n.dim + lane + 32 * e] = sum[e];
+    block_sync();
+    for (int i = threadIdx.x; i < n.dim; i += THREADS) {
+        float whole = 0;
+        for (int w = 0; w < NORM_WARPS; w++)
+            whole += part[w * n.dim + i];
+        partial[blockIdx.x * n.dim + i] = whole;
+    }
+}
+
+static head_norm heads_of(struct mat x, const float *gain, int64_t rows, int64_t heads,
+                          int64_t head_dim, float eps)
+{
+    must(head_dim <= 32 * NORM_COLUMNS);
+    head_norm n = {};
+    n.x = elems(x), n.x_stride = x.stride;
+    n.gain = gain;
+    n.rows = rows, n.heads = (int)heads, n.dim = (int)head_dim;
+    n.eps = eps;
+    return n;
+}
+
+static dim3 heads_grid(int64_t rows, int64_t heads)
+{
+    return dim3((unsigned)rows, (unsigned)ceil_div(heads, NORM_WARPS));
+}
+
+void rmsnorm_heads_fwd(struct device *dev, struct mat y, struct mat x, const float *gain,
+                       int64_t rows, int64_t heads, int64_t head_dim, float eps)
+{
+    must(y.at != x.at);
+    head_norm n = heads_of(x, gain, rows, heads, head_dim, eps);
+    n.y = elems(y), n.y_stride = y.stride;
+    if (rows) LAUNCH(heads_fwd_kernel, heads_grid(rows, heads), dim3(THREADS), 0, dev->stream, n);
+    launched(dev, __func__);
+}
+
+void rmsnorm_heads_bwd(struct device *dev, struct mat dx, float *dgain_acc, struct mat dy,
+                       struct mat x, const float *gain, int64_t rows, int64_t heads,
+                       int64_t head_dim, float eps)
+{
+    head_norm n = heads_of(x, gain, rows, heads, head_dim, eps);
+    n.dx = elems(dx), n.dx_stride = dx.stride;
+    n.dy = elems(dy), n.dy_stride = dy.stride;
+    if (!rows) return;
+    /* The gain comes first, because dx may be written over x. */
+    if (dgain_acc) {
+        LAUNCH(heads_gain_kernel, dim3(GAIN_PIECES), dim3(THREADS),
+               NORM_WARPS * (size_t)head_dim * sizeof(float), dev->stream, dev->partial, n);
+        LAUNCH(gain_sum_kernel, dim3((unsigned)ceil_div(head_dim, THREADS)), dim3(THREADS), 0,
+               dev->stream, dgain_acc, dev->partial, head_dim);
+    }
+    LAUNCH(heads_bwd_kernel, heads_grid(rows, heads), dim3(THREADS), 0, dev->stream, n);
+    launched(dev, __func__);
+}

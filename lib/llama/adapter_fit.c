@@ -3,6 +3,7 @@
 #include "lib/llama/adapter_rules.h"
 
 #include "lib/llama/adapter.h"
+#include "lib/llama/families.h"
 
 #include <math.h>
 
@@ -36,12 +37,6 @@ static void mark(struct fitting *f, const struct stored_tensor *s)
         f->beside_used[s - f->a->beside.at] = true;
     else
         f->used[s - f->a->file.at] = true;
-}
-
-/* Writes a tensor's module: its name without ".weight". */
-static void module_of(const struct tensor *t, char module[64])
-{
-    snprintf(module, 64, "%.*s", (int)(strlen(t->name) - strlen(".weight")), t->name);
 }
 
 /* ---- modules without a tensor of their own ---- */
@@ -114,12 +109,21 @@ static int find_saved(const struct fitting *f, const char *module, bool *is_save
     return 0;
 }
 
+/* A bias has no LoRA matrices of its own, but its module may be replaced with it. */
+static int match_bias(struct fitting *f, int64_t i, struct fail *why)
+{
+    char module[64];
+    tensor_module(&f->table[i], module);
+    return find_saved(f, module, &f->fit->each[i].is_saved_whole, why);
+}
+
 static int match_tensor(struct fitting *f, int64_t i, struct fail *why)
 {
     const struct tensor *t = &f->table[i];
     struct adapted *own = &f->fit->each[i];
     char module[64];
-    module_of(t, module);
+    if (t->role == ROLE_BIAS) return match_bias(f, i, why);
+    tensor_module(t, module);
     int found = adapter_rules_target(f->rules, module, t->role == ROLE_LINEAR, why);
     if (found < 0) return -1;
     if (found && !may_carry(t))
@@ -181,8 +185,17 @@ static int decide_tie(struct fitting *f, struct fail *why)
     return check_equal(f, head, STORED_BASE, why);
 }
 
-/* Uses whole tensors that PEFT stored without being asked, because the vocabulary had changed. They
- * replace the base's. */
+/* Is a trained bias stored under the name that PEFT reads? Where the linear has LoRA matrices, that
+ * is the name of the linear inside of the module. */
+static bool has_trained_bias(const struct fitting *f, int64_t i)
+{
+    const struct stored_tensor *s = adapter_find(f->a, &f->table[i], TRAINED_WEIGHT);
+    bool is_inside = f->fit->each[tensor_biased(f->table, i)].rank;
+    return s && !strstr(s->name, ".base_layer.") == !is_inside;
+}
+
+/* Uses whole tensors that PEFT stored without being asked: of a vocabulary that had changed, and
+ * biases that were trained. They replace the base's. */
 static void use_stored(struct fitting *f)
 {
     for (int64_t i = 0; i < f->fit->count; i++) {
@@ -190,7 +203,9 @@ static void use_stored(struct fitting *f)
         struct adapted *own = &f->fit->each[i];
         bool is_table = t->role == ROLE_EMBEDDING || t->role == ROLE_HEAD;
         bool is_beside = f->a->has_beside && (t->role == ROLE_EMBEDDING || t->role == ROLE_NORM);
-        if ((is_table || is_beside) && !own->rank && adapter_find(f->a, t, TRAINED_WEIGHT))
+        bool is_bias = t->role == ROLE_BIAS && has_trained_bias(f, i);
+        if ((is_table || is_beside || is_bias) && !own->rank &&
+            adapter_find(f->a, t, TRAINED_WEIGHT))
             own->is_saved_whole = true;
     }
 }
@@ -265,14 +280,12 @@ static int check_stored(struct fitting *f, const struct tensor *t, int kind, int
     return 0;
 }
 
-/* Can a model with this config have a bias for that tensor? */
+/* Can a model of this family have a bias for that tensor? */
 static int check_bias(const struct fitting *f, const struct tensor *t, struct fail *why)
 {
-    const char *type = json_string_value(json_object_get(f->c->json, "model_type"));
-    bool is_llama = !type || !strcmp(type, "llama");
-    if (t->role == ROLE_LINEAR && is_llama) return 0;
+    if (tensor_can_have_bias(f->c, t)) return 0;
     return fail_input(why, "lora_bias on %s: a %s model has no bias there, and cannot get one",
-                      t->name, type ? type : "llama");
+                      t->name, f->c->family->model_type);
 }
 
 static int check_tokens(struct fitting *f, struct fail *why)
@@ -308,16 +321,16 @@ static int check_tensor(struct fitting *f, int64_t i, struct fail *why)
 }
 
 /* May this tensor stay unused? Yes, if only training uses it. Yes, if it is a copy that PEFT
- * writes beside a replaced module: ".modules_to_save.weight", which PEFT does not read back, and
- * ".original_module.weight". But if the adapter unties the head, the original may be the only
- * copy of the embedding or the head; then it may stay unused only if both are stored themselves. */
+ * writes beside a replaced module: ".modules_to_save.weight" or ".bias", which PEFT does not read
+ * back, and those of ".original_module". But if the adapter unties the head, the original may be
+ * the only copy of the embedding or the head; then it may stay unused only if both are stored
+ * themselves. */
 static bool is_left_aside(const struct fitting *f, const char *name)
 {
     bool is_alone = !f->fit->unties || (f->fit->each[0].is_saved_whole &&
                                         f->fit->each[f->fit->count - 1].is_saved_whole);
     return strstr(name, ".lora_velora_embed") || strstr(name, ".lora_monteclora_sampler.") ||
-           ends_with(name, ".modules_to_save.weight") ||
-           (is_alone && ends_with(name, ".original_module.weight"));
+           strstr(name, ".modules_to_save.") || (is_alone && strstr(name, ".original_module."));
 }
 
 static int check_all_used(const struct fitting *f, const struct tensor_file *file, const bool *used,
@@ -348,11 +361,21 @@ static void find_merge_only(struct fitting *f)
     if (f->fit->tokens) f->fit->merge_only = "trainable_token_indices";
 }
 
+/* Without target_modules PEFT has names for some families only. */
+static int check_targets(const struct fitting *f, struct fail *why)
+{
+    const json_t *targets = json_object_get(f->a->config, "target_modules");
+    if (json_is_array(targets) || json_is_string(targets) || f->c->family->has_peft_targets)
+        return 0;
+    return fail_input(why, "target_modules is null, for which PEFT has no names in a %s: name them",
+                      f->c->family->model_type);
+}
+
 static int match_all(struct fitting *f, struct fail *why)
 {
     struct fit *fit = f->fit;
     bool is_tied = f->c->is_tied, carries = false;
-    if (check_blocks(f, why)) return -1;
+    if (check_targets(f, why) || check_blocks(f, why)) return -1;
     for (int64_t i = 0; i < fit->count; i++) {
         if (match_tensor(f, i, why)) return -1;
         carries = carries || fit->each[i].rank;

@@ -259,7 +259,7 @@ int adapter_rules_target(struct adapter_rules *r, const char *module, bool is_li
     if (excluded) return excluded < 0 ? -1 : 0;
     if (r->all_linear) return is_linear;
     if (r->target) return python_pattern_match(r->target, module, why);
-    /* PEFT's default for llama and mistral: q_proj and v_proj. */
+    /* PEFT's default, where the family has one: q_proj and v_proj. */
     if (!json_is_array(r->targets)) {
         if (!is_end_of(module, "q_proj") && !is_end_of(module, "v_proj")) return 0;
         return has_layer(r, module, why);

@@ -20,23 +20,35 @@ static const char *const suffixes[STORED_KINDS][3] = {
     [STORED_EMBEDDING_B] = { ".lora_embedding_B", ".lora_embedding_B.default" },
 };
 
+/* A bias that was trained with the others (bias: all, lora_only). It is the module's own, or that
+ * of the linear inside of a module with LoRA matrices. */
+static const char *const bias_suffixes[3] = { ".bias", ".base_layer.bias" };
+
+/* Returns spelling i of what follows the name of the tensor's module; NULL if there are no more. */
+static const char *suffix_of(const struct tensor *t, int kind, int i)
+{
+    if (t->role != ROLE_BIAS) return suffixes[kind][i];
+    return kind == TRAINED_WEIGHT ? bias_suffixes[i] : NULL;
+}
+
 static void spell_name(const struct tensor *t, const char *suffix, char *name, size_t size)
 {
-    size_t stem = strlen(t->name) - strlen(".weight");
-    snprintf(name, size, "%s%.*s%s", peft_prefix, (int)stem, t->name, suffix);
+    char module[64];
+    tensor_module(t, module);
+    snprintf(name, size, "%s%s%s", peft_prefix, module, suffix);
 }
 
 void adapter_tensor_name(const struct tensor *t, int kind, char *name, size_t size)
 {
-    spell_name(t, suffixes[kind][0], name, size);
+    spell_name(t, suffix_of(t, kind, 0), name, size);
 }
 
 const struct stored_tensor *adapter_find(const struct adapter *a, const struct tensor *t, int kind)
 {
     char name[160];
     const struct stored_tensor *s = NULL;
-    for (int i = 0; i < 3 && suffixes[kind][i] && !s; i++) {
-        spell_name(t, suffixes[kind][i], name, sizeof name);
+    for (int i = 0; i < 3 && suffix_of(t, kind, i) && !s; i++) {
+        spell_name(t, suffix_of(t, kind, i), name, sizeof name);
         s = tensor_file_find(&a->file, name);
         if (!s && a->has_beside && kind == TRAINED_WEIGHT) s = tensor_file_find(&a->beside, name);
     }

@@ -1,6 +1,6 @@
 #include "lib/llama/config.h"
 
-#include "lib/llama/config_keys.h"
+#include "lib/llama/families.h"
 #include "lib/llama/made.h"
 
 #include <float.h>
@@ -10,19 +10,9 @@
 
 static const char ntk_key[] = "ntk_rope";
 
-enum { DIM_MAX = 1 << 20, LAYERS_MAX = 4096, POSITION_MAX = 1 << 28 };
+enum { DIM_MAX = 1 << 20, POSITION_MAX = 1 << 28 };
 
 /* ---- sizes ---- */
-
-/* The defaults of transformers for missing keys; 0 means that the code below decides. */
-static const struct model_type {
-    const char *name;
-    int64_t ffn, kv_heads, max_position, window;
-} model_types[] = {
-    { "llama", 11008, 0, 2048, INT64_MAX },
-    { "mistral", 14336, 8, 4096 * 32, 4096 },
-};
-enum { DEFAULT_VOCAB = 32000, DEFAULT_DIM = 4096, DEFAULT_LAYERS = 32, DEFAULT_HEADS = 32 };
 
 /* Refuses models with another head than a language model's. They are recognised by the class
  * name. */
@@ -46,18 +36,30 @@ static int check_architectures(const json_t *list, struct fail *why)
     return 0;
 }
 
-static int parse_type(const json_t *j, const struct model_type **type, struct fail *why)
+/* Writes "llama, mistral and qwen2". */
+static void list_families(char *text, size_t size)
 {
-    const json_t *found = json_object_get(j, "model_type");
+    size_t used = 0;
+    for (size_t i = 0; family_at(i) && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s",
+                                 !i                 ? ""
+                                 : family_at(i + 1) ? ", "
+                                                    : " and ",
+                                 family_at(i)->model_type);
+}
+
+static int parse_type(struct config *c, struct fail *why)
+{
+    const json_t *found = json_object_get(c->json, "model_type");
     const char *name = json_string_value(found);
-    *type = &model_types[0];
+    char known[200];
     if (found && !name) return fail_input(why, "'model_type' is not a text");
-    for (size_t i = 0; name && i < sizeof model_types / sizeof *model_types; i++)
-        if (!strcmp(name, model_types[i].name)) *type = &model_types[i];
-    if (name && strcmp(name, (*type)->name) != 0)
-        return fail_input(why, "model_type '%.40s': only llama and mistral are computed here",
-                          name);
-    return check_architectures(json_object_get(j, "architectures"), why);
+    c->family = family_find(name ? name : "llama");
+    if (!c->family) {
+        list_families(known, sizeof known);
+        return fail_input(why, "model_type '%.40s': only %s are computed here", name, known);
+    }
+    return check_architectures(json_object_get(c->json, "architectures"), why);
 }
 
 static int check_heads(const struct config *c, struct fail *why)
@@ -76,40 +78,51 @@ static int check_heads(const struct config *c, struct fail *why)
     return 0;
 }
 
-static int parse_heads(struct config *c, const struct model_type *type, struct fail *why)
+static int parse_head_dim(struct config *c, struct fail *why)
 {
-    const json_t *j = c->json, *kv = json_object_get(j, "num_key_value_heads");
-    bool has_dim = !json_is_null(json_object_get(j, "head_dim")) && json_object_get(j, "head_dim");
-    c->kv_heads =
-        kv || !type->kv_heads || !json_object_get(j, "model_type") ? c->heads : type->kv_heads;
-    if (!json_is_null(kv) && json_get_count(j, "num_key_value_heads", 1 << 16, &c->kv_heads, why))
-        return -1;
-    if (!c->kv_heads) return fail_input(why, "'num_key_value_heads' is 0");
-    if (has_dim)
-        return json_get_count(j, "head_dim", 1 << 16, &c->head_dim, why) ? -1 : check_heads(c, why);
-    /* Mistral's code rounds the head dimension down, LLaMA's requires a multiple. */
-    if (c->dim % c->heads && !strcmp(type->name, "llama"))
+    const json_t *found = json_object_get(c->json, "head_dim");
+    enum head_dim_rule rule = c->family->head_dim;
+    bool may_be_null = rule == HEAD_DIM_WHOLE || rule == HEAD_DIM_FLOOR;
+    c->head_dim = rule == HEAD_DIM_128 ? 128 : c->dim / c->heads;
+    if (found && !(may_be_null && json_is_null(found)))
+        return json_get_count(c->json, "head_dim", 1 << 16, &c->head_dim, why);
+    if (rule == HEAD_DIM_NEEDED)
+        return fail_input(why, "'head_dim' is missing, which transformers needs for %s",
+                          c->family->model_type);
+    if (rule == HEAD_DIM_WHOLE && c->dim % c->heads)
         return fail_input(why,
                           "hidden_size %lld is no multiple of %lld heads, and there is no "
                           "head_dim",
                           (long long)c->dim, (long long)c->heads);
-    c->head_dim = c->dim / c->heads;
-    return check_heads(c, why);
+    return 0;
 }
 
-static int parse_sizes(struct config *c, const struct model_type *type, struct fail *why)
+static int parse_heads(struct config *c, struct fail *why)
+{
+    const json_t *j = c->json, *kv = json_object_get(j, "num_key_value_heads");
+    bool is_plain = kv || !c->family->kv_heads || !json_object_get(j, "model_type");
+    bool may_be_null = !c->family->needs_kv_heads;
+    c->kv_heads = is_plain ? c->heads : c->family->kv_heads;
+    if (!(may_be_null && json_is_null(kv)) &&
+        json_get_count(j, "num_key_value_heads", 1 << 16, &c->kv_heads, why))
+        return -1;
+    if (!c->kv_heads) return fail_input(why, "'num_key_value_heads' is 0");
+    return parse_head_dim(c, why) ? -1 : check_heads(c, why);
+}
+
+static int parse_sizes(struct config *c, struct fail *why)
 {
     json_t *j = c->json;
+    const struct family *f = c->family;
     const struct {
         const char *key;
         int64_t most, standard, *to;
-    } sizes[] = { { "vocab_size", 1 << 24, DEFAULT_VOCAB, &c->vocab },
-                  { "hidden_size", DIM_MAX, DEFAULT_DIM, &c->dim },
-                  { "intermediate_size", DIM_MAX, type->ffn, &c->ffn },
-                  { "num_hidden_layers", LAYERS_MAX, DEFAULT_LAYERS, &c->layers },
-                  { "num_attention_heads", 1 << 16, DEFAULT_HEADS, &c->heads },
-                  { "max_position_embeddings", POSITION_MAX, type->max_position,
-                    &c->max_position } };
+    } sizes[] = { { "vocab_size", 1 << 24, f->vocab, &c->vocab },
+                  { "hidden_size", DIM_MAX, f->dim, &c->dim },
+                  { "intermediate_size", DIM_MAX, f->ffn, &c->ffn },
+                  { "num_hidden_layers", CONFIG_LAYERS_MAX, f->layers, &c->layers },
+                  { "num_attention_heads", 1 << 16, f->heads, &c->heads },
+                  { "max_position_embeddings", POSITION_MAX, f->max_position, &c->max_position } };
     /* Without model_type, only the sizes show that the object is a model's config, so all must be
      * there. */
     bool has_type = json_object_get(j, "model_type") != NULL;
@@ -119,46 +132,10 @@ static int parse_sizes(struct config *c, const struct model_type *type, struct f
         if (json_get_count(j, sizes[i].key, sizes[i].most, sizes[i].to, why)) return -1;
         if (!*sizes[i].to) return fail_input(why, "'%s' is missing or 0", sizes[i].key);
     }
-    return parse_heads(c, type, why);
+    return parse_heads(c, why);
 }
 
 /* ---- keys that are not sizes ---- */
-
-/* Fails unless layer_types has the same kind of attention for all layers, and sliding_window
- * agrees, because some of transformers' classes use the one key and some the other. */
-static int check_layer_types(const struct config *c, bool has_window, struct fail *why)
-{
-    const json_t *list = json_object_get(c->json, "layer_types");
-    const char *wanted = has_window ? "sliding_attention" : "full_attention";
-    size_t i;
-    json_t *item;
-    if (!list || json_is_null(list)) return 0;
-    if (!json_is_array(list) || (int64_t)json_array_size(list) != c->layers)
-        return fail_input(why, "layer_types is not a list of %lld", (long long)c->layers);
-    json_array_foreach(list, i, item)
-    {
-        const char *name = json_string_value(item);
-        if (!name || strcmp(name, wanted) != 0)
-            return fail_input(why,
-                              "layer_types: '%.40s' at layer %zu; %s sliding_window all must be %s",
-                              name ? name : "?", i, has_window ? "with a" : "without a", wanted);
-    }
-    return 0;
-}
-
-static int parse_window(struct config *c, const struct model_type *type, struct fail *why)
-{
-    const json_t *found = json_object_get(c->json, "sliding_window");
-    c->window = found ? INT64_MAX : type->window;
-    if (found && !json_is_null(found) &&
-        json_get_count(c->json, "sliding_window", INT64_MAX, &c->window, why))
-        return -1;
-    if (!c->window) return fail_input(why, "sliding_window is not positive");
-    /* In a LLaMA config sliding_window has no effect on attention, because transformers' LLaMA
-     * classes ignore it. Here it only limits the context. */
-    bool has_window = c->window < INT64_MAX && !strcmp(type->name, "mistral");
-    return check_layer_types(c, has_window, why);
-}
 
 static int parse_others(struct config *c, struct fail *why)
 {
@@ -176,6 +153,7 @@ static int parse_others(struct config *c, struct fail *why)
     if (rotary != 1) return fail_input(why, "partial_rotary_factor is not computed here");
     if (!is_causal)
         return fail_input(why, "is_causal: false: attention to what follows is not computed here");
+    if (json_is_null(json_object_get(j, "tie_word_embeddings"))) c->is_tied = false;
     c->norm_eps = 1e-6;
     if (json_is_null(json_object_get(j, "rms_norm_eps")))
         return fail_input(why, "rms_norm_eps is null, which is no number");
@@ -229,7 +207,7 @@ static int read_theta(const struct config *c, struct spelling *s, const char *wh
 {
     const json_t *outside = json_object_get(c->json, "rope_theta");
     const json_t *inside = json_object_get(s->json, "rope_theta");
-    double old = 10000;
+    double old = c->family->theta;
     if (json_is_null(inside) || (!inside && json_is_null(outside)))
         return fail_input(why, "rope_theta is null, which is no number");
     if (json_get_real(c->json, "rope_theta", &old, why)) return -1;
@@ -306,13 +284,14 @@ static int parse_rope(struct config *c, struct fail *why)
 
 static int parse(struct config *c, struct fail *why)
 {
-    const struct model_type *type;
     if (!json_is_object(c->json)) return fail_input(why, "not an object");
     made_forget(c->json);
-    if (parse_type(c->json, &type, why) ||
-        config_keys_check(c->json, c->unknown, sizeof c->unknown, why) ||
-        parse_sizes(c, type, why) || parse_rope(c, why) || parse_window(c, type, why))
+    if (parse_type(c, why) ||
+        config_keys_check(c->json, c->family->features->keys, c->unknown, sizeof c->unknown, why))
         return -1;
+    c->limit = c->window = INT64_MAX;
+    c->is_tied = c->family->is_tied;
+    if (parse_sizes(c, why) || parse_rope(c, why) || c->family->features->read(c, why)) return -1;
     return parse_others(c, why);
 }
 
@@ -385,15 +364,15 @@ int64_t config_context(const struct config *c)
 {
     double reach = (double)c->original_position * c->rope.factor;
     int64_t context = c->rope.type == ROPE_LLAMA3 ? c->max_position : (int64_t)reach;
-    return context < c->window ? context : c->window;
+    return context < c->limit ? context : c->limit;
 }
 
 int config_check_context(const struct config *c, int64_t context, struct fail *why)
 {
-    if (context <= c->window) return 0;
+    if (context <= c->limit) return 0;
     return fail_input(why,
                       "sliding_window %lld is shorter than a context of %lld: a context within it",
-                      (long long)c->window, (long long)context);
+                      (long long)c->limit, (long long)context);
 }
 
 int config_check_training(const struct config *c, struct fail *why)
@@ -424,7 +403,7 @@ int config_extend(struct config *c, int64_t context, struct fail *why)
                           "context within them",
                           (long long)context, rope_type_name(c->rope.type),
                           (long long)config_context(c));
-    if (context > c->window) return config_check_context(c, context, why);
+    if (context > c->limit) return config_check_context(c, context, why);
     double factor = ceil((double)context / (double)c->original_position);
     c->rope = (struct rope){ .type = ROPE_LINEAR, .factor = factor, .attention = 1 };
     return 0;

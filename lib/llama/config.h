@@ -9,17 +9,43 @@
 
 #include "lib/llama/rope.h"
 
+enum { CONFIG_LAYERS_MAX = 4096 };
+
+/* A set of layers. */
+struct layer_set {
+    uint64_t word[CONFIG_LAYERS_MAX / 64];
+};
+static inline bool layer_set_has(const struct layer_set *s, int64_t layer)
+{
+    return s->word[layer / 64] >> layer % 64 & 1;
+}
+static inline void layer_set_add(struct layer_set *s, int64_t layer)
+{
+    s->word[layer / 64] |= (uint64_t)1 << layer % 64;
+}
+
+struct family;
+
 struct config {
+    const struct family *family; /* the row of its model_type, in families.c */
     int64_t vocab, dim, ffn, layers, heads, kv_heads, head_dim;
     int64_t max_position;          /* max_position_embeddings */
     int64_t original_position;     /* the context before any stretching of positions */
-    int64_t window;                /* sliding_window; INT64_MAX if there is none */
+    int64_t limit;                 /* no longer context is taken; INT64_MAX if there is none */
     double norm_eps, theta;        /* theta: rope_theta, before any stretching */
     struct rope rope, stored_rope; /* rope: to be used; stored_rope: as in the file */
     double attention_dropout;      /* not 0: training is refused, because it is not applied */
     bool is_tied;                  /* the head is the embedding (tie_word_embeddings) */
     /* config.json says tied, but the stored head differs from the embedding */
     bool was_tied;
+
+    /* What the model has beyond LLaMA 2. */
+    bool has_qkv_bias, has_o_bias, has_mlp_bias; /* which linears have a bias */
+    bool has_head_norms;        /* q and k are normalised, head by head, before they are rotated */
+    struct layer_set unrotated; /* the layers whose q and k are not rotated */
+    int64_t window;             /* keys that a row of a windowed layer sees, its own among them */
+    struct layer_set windowed;  /* the layers that have the window */
+
     char unknown[120]; /* unknown keys, which are ignored; see config_keys.h */
     json_t *json;      /* the whole file, so that it can be written again; owned */
 };
@@ -35,7 +61,13 @@ int config_parse(struct config *c, const char *text, const char *name, struct fa
 int config_copy(struct config *to, const struct config *from, struct fail *why) MUST_USE;
 void config_release(struct config *c);
 
-/* The longest context for which the positions are made and attention is not cut by the window. */
+/* Returns how many keys a row of this layer sees at most, its own among them; INT64_MAX: all. */
+static inline int64_t config_window(const struct config *c, int64_t layer)
+{
+    return layer_set_has(&c->windowed, layer) ? c->window : INT64_MAX;
+}
+
+/* The longest context for which the positions are made. */
 int64_t config_context(const struct config *c);
 
 /* Extends the context by position interpolation (Chen et al. 2023) with the smallest whole factor

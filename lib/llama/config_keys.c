@@ -27,27 +27,24 @@
 const struct config_key config_keys[] = {
     /* Keys that describe the model. */
     { "model_type", USED,
-      "`llama` or `mistral`; absent: llama, and then all its sizes must be there" },
+      "a family of the table above; absent: llama, whose sizes must then all be there" },
     { "architectures", USED, "a name that ends in `ForCausalLM` or `Model`; others are refused" },
-    { "vocab_size", USED, "rows of the embedding; absent: 32000" },
-    { "hidden_size", USED, "absent: 4096" },
-    { "intermediate_size", USED, "absent: 11008, mistral 14336" },
-    { "num_hidden_layers", USED, "absent: 32" },
-    { "num_attention_heads", USED, "absent: 32" },
-    { "num_key_value_heads", USED, "null: num_attention_heads; absent: the same, mistral 8" },
-    { "head_dim", USED, "null or absent: hidden_size / num_attention_heads" },
-    { "max_position_embeddings", USED, "absent: 2048, mistral 131072" },
+    { "vocab_size", USED, "rows of the embedding" },
+    { "hidden_size", USED, "width of the layers" },
+    { "intermediate_size", USED, "width of the MLP" },
+    { "num_hidden_layers", USED, "layers" },
+    { "num_attention_heads", USED, "heads of queries" },
+    { "num_key_value_heads", USED, "null: num_attention_heads" },
+    { "head_dim", USED, "absent: hidden_size / num_attention_heads, or as the table above says" },
+    { "max_position_embeddings", USED, "the context" },
     { "original_max_position_embeddings", USED, "the context before positions were scaled" },
     { "rms_norm_eps", USED, "absent: 1e-6; a whole number (1) is refused" },
     { "hidden_act", USED, "`silu` or `swish`, which are the same; absent: silu" },
-    { "tie_word_embeddings", USED, "absent or null: false; a stored head that differs is used" },
-    { "rope_theta", USED, "absent: 10000" },
+    { "tie_word_embeddings", USED, "null: false; a stored head that differs is used" },
+    { "rope_theta", USED, "absent: as the table above says" },
     { "rope_scaling", USED, "transformers 4's name; null, {}, [], false: none" },
     { "rope_parameters", USED, "transformers 5's name, with rope_theta in it" },
     { "partial_rotary_factor", USED, "1 or null; others are refused" },
-    { "sliding_window", USED,
-      "null: none; absent: none, mistral 4096; a longer context is refused" },
-    { "layer_types", USED, "all `full_attention` without a window, or all `sliding_attention`" },
     { "is_causal", USED, "true; false is refused" },
     { "attention_dropout", USED, "0 for `train`, which has none; elsewhere nothing is dropped" },
     { "dtype", USED, "transformers 5's name, preferred to torch_dtype" },
@@ -71,9 +68,6 @@ const struct config_key config_keys[] = {
     { "use_bfloat16", SAFE, "used by TensorFlow only" },
     { "tf_legacy_loss", SAFE, "used by TensorFlow only" },
     { "initializer_range", SAFE, "read when `train` starts from scratch" },
-    { "use_sliding_window", SAFE,
-      "transformers reads it for other model types only; see sliding_window" },
-    { "max_window_layers", SAFE, "transformers reads it for other model types only" },
     { "max_sequence_length", SAFE, "transformers does not read it; see max_position_embeddings" },
     { "model_max_length", SAFE, "transformers does not read it; see max_position_embeddings" },
     { "tokenizer_class", SAFE, "the tokenizer's files decide it" },
@@ -133,8 +127,6 @@ const struct config_key config_keys[] = {
     { "suppress_tokens", SAFE, DECODING },
     { "begin_suppress_tokens", SAFE, DECODING },
     /* Keys that would change a result. */
-    { "attention_bias", STOP, NO_BIAS },
-    { "mlp_bias", STOP, NO_BIAS },
     { "*bias*", STOP, NO_BIAS },
     { "is_encoder_decoder", STOP, ENCODER },
     { "add_cross_attention", STOP, ENCODER },
@@ -307,14 +299,16 @@ static void list_name(char *list, size_t size, const char *name)
         snprintf(list + used, size - used, "%s", used ? more : "…");
 }
 
-int config_keys_check(const json_t *config, char *unknown, size_t size, struct fail *why)
+int config_keys_check(const json_t *config, const struct config_key *own, char *unknown,
+                      size_t size, struct fail *why)
 {
     const char *name;
     json_t *value;
     *unknown = 0;
     json_object_foreach((json_t *)config, name, value)
     {
-        const struct config_key *key = find_key(config_keys, name);
+        const struct config_key *key = find_key(own, name);
+        if (!key) key = find_key(config_keys, name);
         int status = check_name(config, name, value, why);
         if (status < 0) return -1;
         if (status) continue;

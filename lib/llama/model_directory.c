@@ -56,7 +56,7 @@ struct tensor_header model_directory_header(const struct tensor *t, enum dtype d
 {
     return (struct tensor_header){ .name = t->name,
                                    .dtype = dtype,
-                                   .dims = t->role == ROLE_NORM ? 1 : 2,
+                                   .dims = tensor_is_vector(t) ? 1 : 2,
                                    .shape = { t->rows, t->cols } };
 }
 

@@ -17,7 +17,7 @@ static const struct {
     { "*k_norm.weight", "; norms of queries and keys are not computed here" },
     { "*.experts.*", "; mixtures of experts are not computed here" },
     { "*.block_sparse_moe.*", "; mixtures of experts are not computed here" },
-    { "*.bias", "; biases are not computed here" },
+    { "*.bias", "; its config.json tells of no bias there" },
     { "score.weight", "; a classifier's head: no language model" },
     { "*vision*", "; models of several parts are not computed here" },
     { "*multi_modal*", "; models of several parts are not computed here" },

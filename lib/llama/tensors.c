@@ -1,30 +1,63 @@
 #include "lib/llama/tensors.h"
 
+#include "lib/llama/families.h"
+
 /* The sizes of which shapes are made. */
-enum size { ONE, DIM, FFN, HEADS_DIM, KV_DIM, VOCAB };
+enum size { ONE, DIM, FFN, HEADS_DIM, KV_DIM, HEAD_DIM, VOCAB };
+
+/* Which models have a tensor. */
+enum models { EVERY, UNTIED, QKV_BIAS, O_BIAS, MLP_BIAS, HEAD_NORMS };
 
 struct tensor_plan {
     enum part part;
     enum role role;
     enum size rows, cols;
     bool in_layer;
-    const char *prefix, *module; /* a tensor's name is prefix + module + ".weight" */
+    const char *prefix, *module; /* a tensor's name is prefix + module + ".weight" or ".bias" */
+    enum models models;
 };
 
 static const struct tensor_plan plans[PART_COUNT] = {
-    { PART_EMBEDDING, ROLE_EMBEDDING, VOCAB, DIM, false, "model.", "embed_tokens" },
-    { PART_ATTN_NORM, ROLE_NORM, DIM, ONE, true, "", "input_layernorm" },
-    { PART_Q, ROLE_LINEAR, HEADS_DIM, DIM, true, "self_attn.", "q_proj" },
-    { PART_K, ROLE_LINEAR, KV_DIM, DIM, true, "self_attn.", "k_proj" },
-    { PART_V, ROLE_LINEAR, KV_DIM, DIM, true, "self_attn.", "v_proj" },
-    { PART_O, ROLE_LINEAR, DIM, HEADS_DIM, true, "self_attn.", "o_proj" },
-    { PART_MLP_NORM, ROLE_NORM, DIM, ONE, true, "", "post_attention_layernorm" },
-    { PART_GATE, ROLE_LINEAR, FFN, DIM, true, "mlp.", "gate_proj" },
-    { PART_UP, ROLE_LINEAR, FFN, DIM, true, "mlp.", "up_proj" },
-    { PART_DOWN, ROLE_LINEAR, DIM, FFN, true, "mlp.", "down_proj" },
-    { PART_FINAL_NORM, ROLE_NORM, DIM, ONE, false, "model.", "norm" },
-    { PART_HEAD, ROLE_HEAD, VOCAB, DIM, false, "", "lm_head" },
+    { PART_EMBEDDING, ROLE_EMBEDDING, VOCAB, DIM, false, "model.", "embed_tokens", EVERY },
+    { PART_ATTN_NORM, ROLE_NORM, DIM, ONE, true, "", "input_layernorm", EVERY },
+    { PART_Q, ROLE_LINEAR, HEADS_DIM, DIM, true, "self_attn.", "q_proj", EVERY },
+    { PART_K, ROLE_LINEAR, KV_DIM, DIM, true, "self_attn.", "k_proj", EVERY },
+    { PART_V, ROLE_LINEAR, KV_DIM, DIM, true, "self_attn.", "v_proj", EVERY },
+    { PART_O, ROLE_LINEAR, DIM, HEADS_DIM, true, "self_attn.", "o_proj", EVERY },
+    { PART_MLP_NORM, ROLE_NORM, DIM, ONE, true, "", "post_attention_layernorm", EVERY },
+    { PART_GATE, ROLE_LINEAR, FFN, DIM, true, "mlp.", "gate_proj", EVERY },
+    { PART_UP, ROLE_LINEAR, FFN, DIM, true, "mlp.", "up_proj", EVERY },
+    { PART_DOWN, ROLE_LINEAR, DIM, FFN, true, "mlp.", "down_proj", EVERY },
+    { PART_FINAL_NORM, ROLE_NORM, DIM, ONE, false, "model.", "norm", EVERY },
+    { PART_HEAD, ROLE_HEAD, VOCAB, DIM, false, "", "lm_head", UNTIED },
+    { PART_Q_BIAS, ROLE_BIAS, HEADS_DIM, ONE, true, "self_attn.", "q_proj", QKV_BIAS },
+    { PART_K_BIAS, ROLE_BIAS, KV_DIM, ONE, true, "self_attn.", "k_proj", QKV_BIAS },
+    { PART_V_BIAS, ROLE_BIAS, KV_DIM, ONE, true, "self_attn.", "v_proj", QKV_BIAS },
+    { PART_O_BIAS, ROLE_BIAS, DIM, ONE, true, "self_attn.", "o_proj", O_BIAS },
+    { PART_GATE_BIAS, ROLE_BIAS, FFN, ONE, true, "mlp.", "gate_proj", MLP_BIAS },
+    { PART_UP_BIAS, ROLE_BIAS, FFN, ONE, true, "mlp.", "up_proj", MLP_BIAS },
+    { PART_DOWN_BIAS, ROLE_BIAS, DIM, ONE, true, "mlp.", "down_proj", MLP_BIAS },
+    { PART_Q_NORM, ROLE_NORM, HEAD_DIM, ONE, true, "self_attn.", "q_norm", HEAD_NORMS },
+    { PART_K_NORM, ROLE_NORM, HEAD_DIM, ONE, true, "self_attn.", "k_norm", HEAD_NORMS },
 };
+
+static bool has_part(const struct config *c, enum part part)
+{
+    switch (plans[part].models) {
+    case UNTIED:
+        return !c->is_tied;
+    case QKV_BIAS:
+        return c->has_qkv_bias;
+    case O_BIAS:
+        return c->has_o_bias;
+    case MLP_BIAS:
+        return c->has_mlp_bias;
+    case HEAD_NORMS:
+        return c->has_head_norms;
+    default:
+        return true;
+    }
+}
 
 static int64_t size_of(const struct config *c, enum size size)
 {
@@ -37,6 +70,8 @@ static int64_t size_of(const struct config *c, enum size size)
         return c->heads * c->head_dim;
     case KV_DIM:
         return c->kv_heads * c->head_dim;
+    case HEAD_DIM:
+        return c->head_dim;
     case VOCAB:
         return c->vocab;
     default:
@@ -51,11 +86,12 @@ static struct tensor make(const struct config *c, const struct tensor_plan *p, i
                         .layer = layer,
                         .rows = size_of(c, p->rows),
                         .cols = size_of(c, p->cols) };
+    const char *what = p->role == ROLE_BIAS ? "bias" : "weight";
     if (layer < 0)
-        snprintf(t.name, sizeof t.name, "%s%s.weight", p->prefix, p->module);
+        snprintf(t.name, sizeof t.name, "%s%s.%s", p->prefix, p->module, what);
     else
-        snprintf(t.name, sizeof t.name, "model.layers.%lld.%s%s.weight", (long long)layer,
-                 p->prefix, p->module);
+        snprintf(t.name, sizeof t.name, "model.layers.%lld.%s%s.%s", (long long)layer, p->prefix,
+                 p->module, what);
     return t;
 }
 
@@ -67,10 +103,50 @@ int64_t tensors_list(const struct config *c, struct tensor **list, struct fail *
     (*list)[n++] = make(c, &plans[PART_EMBEDDING], -1);
     for (int64_t layer = 0; layer < c->layers; layer++)
         for (int p = 0; p < PART_COUNT; p++)
-            if (plans[p].in_layer) (*list)[n++] = make(c, &plans[p], layer);
+            if (plans[p].in_layer && has_part(c, (enum part)p))
+                (*list)[n++] = make(c, &plans[p], layer);
     (*list)[n++] = make(c, &plans[PART_FINAL_NORM], -1);
     if (!c->is_tied) (*list)[n++] = make(c, &plans[PART_HEAD], -1);
     return n;
+}
+
+void tensor_module(const struct tensor *t, char module[64])
+{
+    snprintf(module, 64, "%s", t->name);
+    *strrchr(module, '.') = 0;
+}
+
+enum part part_biased(enum part bias)
+{
+    must(plans[bias].role == ROLE_BIAS);
+    return (enum part)part_by_module(plans[bias].module);
+}
+
+int64_t tensor_biased(const struct tensor *table, int64_t bias)
+{
+    enum part part = part_biased(table[bias].part);
+    int64_t i = bias - 1;
+    while (table[i].part != part)
+        i--;
+    return i;
+}
+
+static bool is_of_mlp(const struct tensor *t)
+{
+    return t->part == PART_GATE || t->part == PART_UP || t->part == PART_DOWN;
+}
+
+bool tensor_has_bias(const struct config *c, const struct tensor *t)
+{
+    if (t->role != ROLE_LINEAR) return false;
+    return is_of_mlp(t) ? c->has_mlp_bias : t->part == PART_O ? c->has_o_bias : c->has_qkv_bias;
+}
+
+bool tensor_can_have_bias(const struct config *c, const struct tensor *t)
+{
+    const struct family *f = c->family;
+    if (t->role != ROLE_LINEAR) return false;
+    return tensor_has_bias(c, t) || (is_of_mlp(t) ? f->reads_mlp_bias : f->reads_attention_bias);
 }
 
 const char *part_module(enum part part)
@@ -99,8 +175,12 @@ static bool has_word(const char *name, const char *word)
 
 int part_of_name(const char *tensor)
 {
+    static const char bias[] = ".bias";
+    size_t length = strlen(tensor), tail = sizeof bias - 1;
+    bool is_bias =
+        length > tail && !strcmp(tensor + length - tail, bias) && !strstr(tensor, ".lora_");
     for (int p = 0; p < PART_COUNT; p++)
-        if (has_word(tensor, plans[p].module)) return p;
+        if ((plans[p].role == ROLE_BIAS) == is_bias && has_word(tensor, plans[p].module)) return p;
     return -1;
 }
 
@@ -116,7 +196,7 @@ int64_t tensors_parameters(const struct config *c)
 {
     int64_t sum = 0;
     for (int p = 0; p < PART_COUNT; p++)
-        if (p != PART_HEAD || !c->is_tied)
+        if (has_part(c, (enum part)p))
             sum += size_of(c, plans[p].rows) * size_of(c, plans[p].cols) *
                    (plans[p].in_layer ? c->layers : 1);
     return sum;

@@ -107,7 +107,7 @@ tensors() { perl -MJSON::PP \
         my $t = encode_json($h); $t .= " " while length($t) % 8; open my $o, ">:raw", "bad/model.safetensors"; print $o pack("Q<", length $t), $t, substr($b, 8 + $n), "\0" x 4'
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
     [[ "$stderr" == \
-        *"bad: tensor model.layers.0.self_attn.q_proj.bias is not one of this model; biases are not computed here" ]]
+        *"bad: tensor model.layers.0.self_attn.q_proj.bias is not one of this model; its config.json tells of no bias there" ]]
     # Another block, another type, another shape.
     for change in 's/"blocksize": 64/"blocksize": 32/' \
         's/"quant_type": "nf4"/"quant_type": "fp4"/' 's/"shape": \[32, 32\]/"shape": [16, 64]/'; do

@@ -21,6 +21,16 @@ CONFIG = dict(architectures=["LlamaForCausalLM"], model_type="llama", vocab_size
               hidden_act="silu", max_position_embeddings=24, rms_norm_eps=1e-5, tie_word_embeddings=False,
               bos_token_id=1, eos_token_id=2)
 WIDE = dict(CONFIG, hidden_size=64, intermediate_size=128, num_hidden_layers=2)
+# A model of each family, with what it adds to LLaMA; transformers 5 alone knows all of them.
+FAMILIES = {
+    "llama": dict(attention_bias=True, mlp_bias=True, architectures=["LlamaForCausalLM"]),
+    "qwen2": dict(use_sliding_window=True, sliding_window=9, max_window_layers=1, architectures=["Qwen2ForCausalLM"]),
+    "qwen3": dict(head_dim=32, architectures=["Qwen3ForCausalLM"], tie_word_embeddings=True),
+    "smollm3": dict(no_rope_layers=[0, 1], pad_token_id=None, architectures=["SmolLM3ForCausalLM"]),
+    "mistral": dict(sliding_window=10, architectures=["MistralForCausalLM"]),
+    "ministral": dict(sliding_window=10, head_dim=16, layer_types=["sliding_attention", "full_attention"],
+                      architectures=["MinistralForCausalLM"]),
+}
 here = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -59,18 +69,37 @@ def make(directory, bin_dir, build):
                 logits(name)
     run(f"{bin_dir}/quantize", "--quiet", f"{directory}/wide", "--to", "bnb", "-o", f"{directory}/bnb")
     logits("bnb")
+    families(directory, run, base, logits, bin_dir)
     # Adapters that train made, with embedding and head, for PEFT to load over the base with the positions it was trained with.
+    for name, of in (("trained", "base-f32"), ("trained-tied", "base-tied")):
+        run(f"{bin_dir}/train", f"{directory}/lora.yaml", "--quiet", f"model_name_or_path={directory}/{of}",
+            f"train_file={directory}/48.smp", f"output_dir={directory}/{name}")
+        with open(f"{directory}/{name}.logits", "wb") as out:
+            subprocess.run([f"{build}/tests/bench/logits", f"{directory}/{of}", str(TOKENS), f"{directory}/{name}"], stdout=out, check=True)
+
+
+def families(directory, run, base, logits, bin_dir):
+    """Of each family a model, its 4-bit directory, and what an adapter for twice the positions made of it."""
+    samples(directory, bin_dir)
+    for kind, own in FAMILIES.items():
+        place = f"{directory}/family-{kind}"
+        base(place, {**WIDE, "model_type": kind, **own}, np.float16)
+        run(f"{bin_dir}/quantize", "--quiet", place, "--to", "bnb", "-o", f"{directory}/bnb-{kind}")
+        logits(f"bnb-{kind}")
+        run(f"{bin_dir}/train", f"{directory}/lora.yaml", "--quiet", f"model_name_or_path={place}", f"train_file={directory}/48.smp",
+            f"output_dir={directory}/adapter-{kind}")
+        run(f"{bin_dir}/merge", "--quiet", "--base", place, "--adapter", f"{directory}/adapter-{kind}", "-o",
+            f"{directory}/merged-new-{kind}", "--config-style", "new")
+        logits(f"merged-new-{kind}")
+
+
+def samples(directory, bin_dir):
     head = dict(longqlora=1, kind="tokens", tokenizer=dict(digest="", vocab_size=48, bos=1, eos=2), dtype="u16", add_bos=False, add_eos=False)
     documents = [dict(id=f"d:{i}", source="", tokens=made.tokens(2000, 48)[i * 48:i * 48 + 48].tolist()) for i in range(40)]
     lines = "\n".join(json.dumps(o) for o in [head, *documents, dict(end=True, records=len(documents))]) + "\n"
     subprocess.run([f"{bin_dir}/pack", "--quiet", "--from", "jsonl", "--context", "48", "-o", f"{directory}/48.smp"], input=lines, text=True, check=True)
     open(f"{directory}/lora.yaml", "w").write("method: lora\nquantization: none\nlearning_rate: 0.01\nlora_rank: 4\nmax_steps: 5\n"
                                               "train_embedding: true\ntrain_norm: true\n")
-    for name, of in (("trained", "base-f32"), ("trained-tied", "base-tied")):
-        run(f"{bin_dir}/train", f"{directory}/lora.yaml", "--quiet", f"model_name_or_path={directory}/{of}",
-            f"train_file={directory}/48.smp", f"output_dir={directory}/{name}")
-        with open(f"{directory}/{name}.logits", "wb") as out:
-            subprocess.run([f"{build}/tests/bench/logits", f"{directory}/{of}", str(TOKENS), f"{directory}/{name}"], stdout=out, check=True)
 
 
 def load(directory):
@@ -83,9 +112,9 @@ def load(directory):
         if not os.path.exists(f"{directory}/{name}.logits"):
             continue
         # 4.31 knows neither bitsandbytes' files, nor the new spelling, nor rope_theta.
-        if not new and (name == "bnb" or "-new-" in name or "-ntk-" in name):
+        if not new and (name.startswith("bnb") or "-new-" in name or "-ntk-" in name):
             continue
-        how = dict(device_map="cpu") if name == "bnb" else {}
+        how = dict(device_map="cpu") if name.startswith("bnb") else {}
         if name.startswith("trained"):
             from peft import PeftModel
             of = f"{directory}/base-tied" if name == "trained-tied" else f"{directory}/base-f32"
@@ -99,7 +128,7 @@ def load(directory):
         # bitsandbytes dequantizes to f16, as the file says; its CPU kernel for inference rounds to bf16.
         for p in model.parameters():
             p.data = p.data.float() if p.dtype == torch.float16 else p.data
-        model.train(name == "bnb")
+        model.train(name.startswith("bnb"))
         for module in model.modules():
             if type(module).__name__ == "Linear4bit":
                 module.compute_dtype = torch.float32

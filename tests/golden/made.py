@@ -26,18 +26,33 @@ def tokens(count, vocab):
     return (sequence(TOKENS, count) % np.uint64(vocab)).astype(np.int64)
 
 
+def extras(c):
+    """What the model's family adds to LLaMA, as lib/llama/family_*.c reads it: linears with biases, and norms of heads."""
+    kind = c.get("model_type", "llama")
+    attention = bool(c.get("attention_bias")) and kind in ("llama", "qwen3", "smollm3")
+    mlp = bool(c.get("mlp_bias")) and kind in ("llama", "smollm3")
+    biased = ["q_proj", "k_proj", "v_proj"] if attention or kind == "qwen2" else []
+    return biased + ["o_proj"] * attention + ["gate_proj", "up_proj", "down_proj"] * mlp, kind == "qwen3"
+
+
 def table(c):
     """Names and shapes in the order of lib/llama/tensors.h."""
     head_dim = c.get("head_dim") or c["hidden_size"] // c["num_attention_heads"]
+    biased, head_norms = extras(c)
     d, f, q = c["hidden_size"], c["intermediate_size"], c["num_attention_heads"] * head_dim
     kv = c.get("num_key_value_heads", c["num_attention_heads"]) * head_dim
     yield "model.embed_tokens.weight", (c["vocab_size"], d)
     for i in range(c["num_hidden_layers"]):
-        for name, shape in (("input_layernorm", (d,)), ("self_attn.q_proj", (q, d)), ("self_attn.k_proj", (kv, d)),
-                            ("self_attn.v_proj", (kv, d)), ("self_attn.o_proj", (d, q)),
-                            ("post_attention_layernorm", (d,)), ("mlp.gate_proj", (f, d)), ("mlp.up_proj", (f, d)),
-                            ("mlp.down_proj", (d, f))):
+        layer = (("input_layernorm", (d,)), ("self_attn.q_proj", (q, d)), ("self_attn.k_proj", (kv, d)),
+                 ("self_attn.v_proj", (kv, d)), ("self_attn.o_proj", (d, q)), ("post_attention_layernorm", (d,)),
+                 ("mlp.gate_proj", (f, d)), ("mlp.up_proj", (f, d)), ("mlp.down_proj", (d, f)))
+        for name, shape in layer:
             yield f"model.layers.{i}.{name}.weight", shape
+        for name, shape in layer:
+            if name.split(".")[-1] in biased:
+                yield f"model.layers.{i}.{name}.bias", shape[:1]
+        for name in ("self_attn.q_norm", "self_attn.k_norm") if head_norms else ():
+            yield f"model.layers.{i}.{name}.weight", (head_dim,)
     yield "model.norm.weight", (d,)
     if not c.get("tie_word_embeddings"):
         yield "lm_head.weight", (c["vocab_size"], d)
@@ -50,5 +65,5 @@ def weights(config):
         u = numbers(index, math.prod(shape))
         cols = shape[1] if len(shape) == 2 else 1
         scale = 2.0 ** round(math.log2(2 / math.sqrt(cols)))
-        made[name] = (1 + u / 8 if len(shape) == 1 else u * scale).astype(np.float32).reshape(shape)
+        made[name] = (1 + u / 8 if name.endswith("norm.weight") else u * scale).astype(np.float32).reshape(shape)
     return made

@@ -24,6 +24,11 @@ logging.set_verbosity_error()
 SMALL = dict(model_type="llama", vocab_size=24, hidden_size=32, intermediate_size=40, num_hidden_layers=2,
              num_attention_heads=4, max_position_embeddings=64)
 MISTRAL = {**SMALL, "model_type": "mistral", "num_key_value_heads": 2}
+MINISTRAL = {**MISTRAL, "model_type": "ministral", "head_dim": 8, "sliding_window": 16}
+QWEN2 = {**MISTRAL, "model_type": "qwen2"}
+QWEN3 = {**MISTRAL, "model_type": "qwen3", "head_dim": 16}
+SMOLLM3 = {**MISTRAL, "model_type": "smollm3", "pad_token_id": None}
+MIXED = ["sliding_attention", "full_attention"]
 
 
 def without(config, *keys):
@@ -96,6 +101,47 @@ CHOSEN = {
     "all-sliding": {**MISTRAL, "head_dim": 8, "sliding_window": 64, "layer_types": ["sliding_attention"] * 2},
     "mixed-layers": {**MISTRAL, "head_dim": 8, "sliding_window": 16, "layer_types": ["full_attention", "sliding_attention"]},
     "biases": {**SMALL, "attention_bias": True},
+    "mlp-biases": {**SMALL, "mlp_bias": True, "attention_bias": None},
+    "mistral-biases": {**MISTRAL, "attention_bias": True},
+    "qwen2": QWEN2,
+    "qwen2-kv-absent": {**without(QWEN2, "num_key_value_heads"), "num_attention_heads": 32, "hidden_size": 64},
+    "qwen2-head-dim": {**QWEN2, "head_dim": 12},
+    "qwen2-head-dim-null": {**QWEN2, "head_dim": None},
+    "qwen2-kv-null": {**QWEN2, "num_key_value_heads": None},
+    "qwen2-attention-bias": {**QWEN2, "attention_bias": False},
+    "qwen2-window": {**QWEN2, "use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1},
+    "qwen2-window-of-no-layer": {**QWEN2, "use_sliding_window": True, "sliding_window": 16},
+    "qwen2-window-off": {**QWEN2, "use_sliding_window": False, "sliding_window": 16, "max_window_layers": 0},
+    "qwen2-window-null": {**QWEN2, "use_sliding_window": True, "sliding_window": None, "max_window_layers": 0},
+    "qwen2-layer-types": {**QWEN2, "use_sliding_window": True, "sliding_window": 7, "layer_types": MIXED},
+    "qwen2-layer-types-off": {**QWEN2, "sliding_window": 7, "layer_types": MIXED},
+    "qwen2-linear-attention": {**QWEN2, "layer_types": ["linear_attention", "full_attention"]},
+    "qwen2-yarn": {**QWEN2, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}},
+    "qwen3": QWEN3,
+    "qwen3-head-dim-absent": {**without(QWEN3, "head_dim")},
+    "qwen3-head-dim-null": {**QWEN3, "head_dim": None},
+    "qwen3-biases": {**QWEN3, "attention_bias": True},
+    "qwen3-window": {**QWEN3, "use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1},
+    "smollm3": {**SMOLLM3, "num_hidden_layers": 5},
+    "smollm3-untied": {**SMOLLM3, "tie_word_embeddings": False},
+    "smollm3-theta": {**SMOLLM3, "rope_theta": 300.0},
+    "smollm3-parameters": {**SMOLLM3, "rope_parameters": {"rope_type": "default"}},
+    "smollm3-list": {**SMOLLM3, "no_rope_layers": [0, 1]},
+    "smollm3-list-longer": {**SMOLLM3, "no_rope_layers": [0, 2, 0]},
+    "smollm3-list-shorter": {**SMOLLM3, "no_rope_layers": [0]},
+    "smollm3-interval": {**SMOLLM3, "no_rope_layer_interval": 2},
+    "smollm3-interval-0": {**SMOLLM3, "no_rope_layer_interval": 0},
+    "smollm3-biases": {**SMOLLM3, "attention_bias": True, "mlp_bias": True},
+    "smollm3-window": {**SMOLLM3, "use_sliding_window": True, "sliding_window": 9, "no_rope_layer_interval": 2},
+    "smollm3-window-unused": {**SMOLLM3, "sliding_window": 9, "no_rope_layer_interval": 2},
+    "smollm3-layer-types": {**SMOLLM3, "use_sliding_window": True, "sliding_window": 9, "layer_types": MIXED},
+    "smollm3-which": {**SMOLLM3, "sliding_window": 9, "layer_types": MIXED},
+    "ministral": MINISTRAL,
+    "ministral-mixed": {**MINISTRAL, "layer_types": MIXED},
+    "ministral-window-null": {**MINISTRAL, "sliding_window": None},
+    "ministral-window-absent": without(MINISTRAL, "sliding_window"),
+    "ministral-head-dim-absent": without(MINISTRAL, "head_dim"),
+    "ministral-kv-null": {**MINISTRAL, "num_key_value_heads": None},
     "both-ways": {**SMALL, "is_causal": False},
     "granite": {**SMALL, "embedding_multiplier": 12.0},
     "sequence-class": {**SMALL, "architectures": ["LlamaForSequenceClassification"]},
@@ -106,7 +152,7 @@ CHOSEN = {
 
 def at_random(rng):
     """A model of one type with any of its keys in any spelling, now and then one that nobody loads."""
-    c = dict(rng.choice((SMALL, MISTRAL)))
+    c = dict(rng.choice((SMALL, MISTRAL, MINISTRAL, QWEN2, QWEN3, SMOLLM3)))
     heads = rng.choice((2, 3, 4, 6, 8))
     c["num_attention_heads"] = heads
     c["hidden_size"] = heads * 8 if rng.random() < 0.85 else rng.choice((24, 32, 48, 64))
@@ -119,13 +165,14 @@ def at_random(rng):
         c["tie_word_embeddings"] = rng.choice((True, False))
     for key, values in {"rms_norm_eps": (1e-5, 1e-6, 1e-3), "hidden_act": ("silu", "swish", "silu", "gelu", 7),
                         "max_position_embeddings": (16, 32, 128), "sliding_window": (None, 16, 64, 4096),
-                        "layer_types": (["full_attention"] * 2, ["sliding_attention"] * 2, None),
+                        "layer_types": (["full_attention"] * 2, ["sliding_attention"] * 2, MIXED, None),
                         "attention_bias": (False, None), "mlp_bias": (False,), "attention_dropout": (0.0, 0.1),
                         "partial_rotary_factor": (1.0, 0.5), "original_max_position_embeddings": (16, 32),
                         "pretraining_tp": (1, 2), "torch_dtype": ("float16", "float32"), "dtype": ("float32",),
                         "architectures": (["LlamaForCausalLM"], None, ["MistralForCausalLM"]), "use_cache": (False, True),
                         "eos_token_id": (2, [2, 3], None), "temperature": (0.5,), "some_note": (1, "x", None),
-                        "num_experts": (0, None), "use_sliding_window": (False, True)}.items():
+                        "num_experts": (0, None), "use_sliding_window": (False, True), "max_window_layers": (0, 1, 2, 28),
+                        "no_rope_layers": ([0, 1], [1, 1], [1, 0, 1], None), "no_rope_layer_interval": (1, 2, 4)}.items():
         if rng.random() < 0.18:
             c[key] = rng.choice(values)
     theta = rng.choice((None, 100, 10000.0, 5e5))
@@ -155,8 +202,9 @@ def at_random(rng):
 def sizes(config):
     """As made.py wants them, of what transformers understood."""
     keys = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-            "num_key_value_heads", "tie_word_embeddings")
+            "num_key_value_heads", "tie_word_embeddings", "model_type")
     found = {k: getattr(config, k) for k in keys}
+    found |= {k: getattr(config, k, False) for k in ("attention_bias", "mlp_bias")}
     found["head_dim"] = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return found
 

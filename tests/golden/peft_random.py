@@ -26,7 +26,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora.config import (BdLoraConfig, KasaConfig, MontecloraConfig, VeloraConfig)
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 warnings.filterwarnings("ignore")
 TOKENS = 12
@@ -34,6 +34,8 @@ LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 CONFIG = dict(architectures=["LlamaForCausalLM"], model_type="llama", vocab_size=40, hidden_size=16, intermediate_size=24,
               num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, hidden_act="silu",
               max_position_embeddings=64, rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2)
+QWEN2 = dict(model_type="qwen2", architectures=["Qwen2ForCausalLM"])
+QWEN3 = dict(model_type="qwen3", architectures=["Qwen3ForCausalLM"], head_dim=8)
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16, "f64": torch.float64}
 
 
@@ -41,10 +43,11 @@ class Kind:
     """options: LoraConfig's. How the base is, how it is stored, and what comes of it."""
 
     def __init__(self, name, options=None, tied=False, base="f32", stored="f32", named=False, pickled=False, grow=0,
-                 embeddings="auto", drop=(), edit=None, convert=None):
+                 embeddings="auto", drop=(), edit=None, convert=None, more=None):
         self.name, self.options, self.tied, self.base, self.stored = name, dict(options or {}), tied, base, stored
         self.named, self.pickled, self.grow, self.embeddings = named, pickled, grow, embeddings
         self.drop, self.edit, self.convert = drop, edit or {}, convert
+        self.config = {**CONFIG, "tie_word_embeddings": tied, **(more or {})}
         self.options.setdefault("r", 4)
         self.options.setdefault("lora_alpha", 6)
         self.options.setdefault("task_type", "CAUSAL_LM")
@@ -133,6 +136,15 @@ def kinds():
     yield Kind("unknown-off", edit=dict(use_newlora=False, new_config=None))
 
 
+def kinds_of_families():
+    """What a bias of the base, or a norm of its heads, makes possible."""
+    yield Kind("bias-all-qwen2", dict(bias="all"), more=QWEN2)
+    yield Kind("bias-lora-only-qwen2", dict(bias="lora_only"), more=QWEN2)
+    yield Kind("save-linear-qwen2", dict(modules_to_save=["k_proj"]), more=QWEN2)
+    yield Kind("lora-bias-qwen2", dict(target_modules=["q_proj", "v_proj"], lora_bias=True), more=QWEN2)
+    yield Kind("save-norms-qwen3", dict(modules_to_save=["q_norm", "input_layernorm"]), more=QWEN3)
+
+
 def random_kind(rng, number):
     options = dict(r=rng.choice([1, 2, 4]), lora_alpha=rng.choice([2, 6, 16]), use_rslora=rng.random() < 0.3)
     how = rng.random()
@@ -162,20 +174,19 @@ def random_kind(rng, number):
 
 def all_kinds(seed, count=89):
     rng = random.Random(seed)
-    return list(kinds()) + [random_kind(rng, i) for i in range(count)]
+    return list(kinds()) + list(kinds_of_families()) + [random_kind(rng, i) for i in range(count)]
 
 
 def write_base(path, kind):
-    config = dict(CONFIG, tie_word_embeddings=kind.tied)
     os.makedirs(path, exist_ok=True)
-    json.dump(config, open(f"{path}/config.json", "w"))
-    tensors = {n: torch.from_numpy(a).to(DTYPES[kind.base]) for n, a in made.weights(config).items()}
+    json.dump(kind.config, open(f"{path}/config.json", "w"))
+    tensors = {n: torch.from_numpy(a).to(DTYPES[kind.base]) for n, a in made.weights(kind.config).items()}
     save_file(tensors, f"{path}/model.safetensors", {"format": "pt"})
 
 
 def open_base(path, kind):
     torch.manual_seed(7)
-    model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
     if kind.grow:
         model.resize_token_embeddings(CONFIG["vocab_size"] + kind.grow, mean_resizing=False)
     return model
@@ -241,7 +252,7 @@ def reference(path, base, kind):
 
 
 def merged_by_transformers(path):
-    model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
         return model(input_ids=torch.from_numpy(made.tokens(TOKENS, CONFIG["vocab_size"]))[None]).logits[0].numpy().tobytes()
 
@@ -306,21 +317,22 @@ def run(directory, bin_dir, build, seed=1):
 
 GOLDEN = ["plain-f64", "named", "regex-ahead", "names", "exclude-regex", "layers-direct", "ranks", "ranks-rs",
           "save-embedding-tied", "save-head-tied", "save-tying-tied", "stored-embeddings-tied", "grown", "grown-auto-tied",
-          "adapt-embedding-tied", "adapt-head", "dora", "dora-embedding", "tokens-tied", "converted-pissa"]
+          "adapt-embedding-tied", "adapt-head", "dora", "dora-embedding", "tokens-tied", "converted-pissa",
+          "bias-all-qwen2", "bias-lora-only-qwen2", "save-linear-qwen2", "lora-bias-qwen2", "save-norms-qwen3"]
 
 
 def golden(out):
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
     cases, logits = [], {}
-    for number, kind in enumerate(k for k in kinds() if k.name in GOLDEN):
+    for number, kind in enumerate(k for k in (*kinds(), *kinds_of_families()) if k.name in GOLDEN):
         base = f"{out}/base"
         write_base(base, kind)
         if kind.stored == "f32":
             kind.stored = "f16"
         make(f"{out}/{kind.name}", base, kind, 30000 + 500 * number)
         logits[kind.name] = torch.from_numpy(reference(f"{out}/{kind.name}", base, kind)).contiguous()
-        cases.append(dict(name=kind.name, config=dict(CONFIG, tie_word_embeddings=kind.tied)))
+        cases.append(dict(name=kind.name, config=kind.config))
         shutil.rmtree(base)
         shutil.rmtree(f"{out}/{kind.name}-begun", ignore_errors=True)
     assert len(cases) == len(GOLDEN)

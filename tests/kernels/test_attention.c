@@ -99,6 +99,8 @@ static void ref_gradient(const struct attention_case *c, const double *v, const 
     free(p);
 }
 
+static int64_t window = INT64_MAX; /* keys that a row sees at most, its own among them */
+
 /* Starts of a row's span when samples of length `sample` are cut in groups, shifted. */
 static int32_t *make_list(int64_t rows, int64_t sample, int64_t group, int64_t shift)
 {
@@ -106,7 +108,8 @@ static int32_t *make_list(int64_t rows, int64_t sample, int64_t group, int64_t s
     for (int64_t t = 0; t < rows; t++) {
         int64_t base = t / sample * sample, at = t - base, start = 0;
         if (group) start = at < shift ? 0 : (at - shift) / group * group + shift;
-        list[t] = (int32_t)(base + start);
+        start += base;
+        list[t] = (int32_t)(start > t + 1 - window ? start : t + 1 - window);
     }
     return list;
 }
@@ -226,6 +229,36 @@ static void test_grouped_queries(void **state)
     one_case(70, 8, 2, 4, 70, 0, false);
 }
 
+/* Starts that move with their rows, alone, in several samples, and in the groups of S2. */
+static void test_windows(void **state)
+{
+    (void)state;
+    static const int64_t windows[] = { 1, 2, 7, 33, 64 };
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+        window = windows[i];
+        one_case(24, 2, 1, 4, 24, 0, window > 2);
+        one_case(30, 3, 1, 4, 13, 0, window > 2);
+        one_case(70, 4, 2, 8, 70, 24, false);
+        one_case(200, 2, 1, 32, 200, 0, false);
+    }
+    window = INT64_MAX;
+}
+
+/* Windows that begin in other blocks of keys than they end in, and queries and keys that are some
+ * blocks apart. */
+static void test_windows_of_many_blocks(void **state)
+{
+    (void)state;
+    static const int64_t windows[] = { 5, 100, 513, 700 };
+    if (!k->is_host) return; /* the emulation takes minutes for these */
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+        window = windows[i];
+        one_case(1400, 2, 1, 32, 1400, 0, true);
+        one_case(700, 2, 2, 16, 300, 0, true);
+    }
+    window = INT64_MAX;
+}
+
 /* The rows given in pieces with a cache: what the definition gives for all of them; in 16 bits,
  * over keys and values rounded to them. Emulated, which takes minutes, pieces of many rows are only
  * cached. */
@@ -241,7 +274,7 @@ static void one_cache(enum dtype type, int64_t heads, int64_t kv_heads, int64_t 
     int32_t *first = make_list(ROWS, ROWS, 0, 0), *second = make_list(ROWS, ROWS, 0, 0);
     struct cache cache = { NULL, type, CAPACITY, kv_heads, dim };
     int64_t stride = 2 * narrow;
-    for (int t = 71; t < ROWS; t++)
+    for (int t = 71; t < ROWS && window == INT64_MAX; t++)
         second[t] = t < 300 ? 20 : t < 515 ? 200 : 513;
     for (size_t i = 0; i < 2 * m && type == DTYPE_F16; i++)
         kv[i] = f16_to_float(f16_from_float(kv[i]));
@@ -296,6 +329,13 @@ static void test_cached(void **state)
         one_cache(types[i], 6, 2, 24);
         one_cache(types[i], 2, 2, 128);
         one_cache(types[i], 7, 1, 37);
+        /* A window, with which the first of the cache's splits hold nothing that the last rows
+         * see. */
+        window = 3;
+        one_cache(types[i], 6, 2, 24);
+        window = 290;
+        one_cache(types[i], 2, 1, 64);
+        window = INT64_MAX;
     }
 }
 
@@ -407,6 +447,8 @@ int main(void)
         cmocka_unit_test_teardown(test_longlora_shifts_the_larger_half, buffers_close),
         cmocka_unit_test_teardown(test_ragged_lengths, buffers_close),
         cmocka_unit_test_teardown(test_grouped_queries, buffers_close),
+        cmocka_unit_test_teardown(test_windows, buffers_close),
+        cmocka_unit_test_teardown(test_windows_of_many_blocks, buffers_close),
         cmocka_unit_test_teardown(test_cached, buffers_close),
         cmocka_unit_test_teardown(test_cache_of_large_values, buffers_close),
         cmocka_unit_test_teardown(test_gradients_beyond_one_tile, buffers_close),

@@ -186,6 +186,65 @@ static void test_dropout(void **state)
     one_group(530, 8, true, 0.25f, true, false); /* more than a GPU masks at once */
 }
 
+/* y with biases is y without them and the biases; a linear without one gets none. is_read: few rows
+ * without a backward, which are multiplied by weights as they are stored. */
+static void one_bias(int64_t rows, int64_t in, int64_t out, bool has_residual, bool is_read)
+{
+    int64_t outs = 3 * out, stride = in + 2;
+    size_t n = (size_t)(rows * outs);
+    float *x = check_random_buffer((size_t)(rows * stride)), *y = check_buffer(n);
+    float *plain = check_buffer(n), *residual = check_random_buffer(n);
+    float *dy = check_random_buffer(n);
+    struct linear l[LINEARS];
+    double *exact = check_doubles(NULL, n), *sums[LINEARS];
+    struct mat dys[LINEARS], from = has_residual ? mat_of(residual, outs) : mat_of(NULL, 0);
+    struct dropout none = { 0 };
+    for (int i = 0; i < LINEARS; i++) {
+        l[i] = (struct linear){ .type = DTYPE_F32,
+                                .weight = check_random_buffer((size_t)(out * in)),
+                                .out = out,
+                                .in = in,
+                                .dbias_acc = check_random_buffer((size_t)out) };
+        sums[i] = check_doubles(l[i].dbias_acc, (size_t)out);
+        dys[i] = mat_of(dy + i * out, outs);
+        for (int64_t t = 0; t < rows; t++)
+            for (int64_t o = 0; o < out; o++)
+                sums[i][o] += (double)dy[t * outs + i * out + o];
+    }
+    struct group g = { l, LINEARS, 0 };
+    struct shape shape = small_shape(rows, in);
+    shape.ffn = outs;
+    shape.slot[0] = (struct slot_shape){ outs, in, 0 };
+    shape.has_backward = !is_read;
+    backend_reserve(shape);
+    k->linear_prepare(dev, &g);
+    k->linear_fwd(dev, mat_of(plain, outs), mat_of(x, stride), &g, from, rows, none);
+    l[0].bias = check_random_buffer((size_t)out);
+    l[2].bias = check_random_buffer((size_t)out);
+    for (int64_t i = 0; i < rows * outs; i++) {
+        const float *bias = l[i % outs / out].bias;
+        exact[i] = (double)plain[i] + (bias ? (double)bias[i % out] : 0);
+    }
+    k->linear_fwd(dev, mat_of(y, outs), mat_of(x, stride), &g, from, rows, none);
+    check_close("linear_fwd with biases", y, exact, n, 1e-6);
+    for (int i = 0; i < LINEARS && !is_read; i++) {
+        k->linear_bwd_weight(dev, &(struct group){ &l[i], 1, 0 }, &dys[i], mat_of(NULL, 0),
+                             mat_of(x, stride), rows, none);
+        check_close("linear_bwd_weight dbias", l[i].dbias_acc, sums[i], (size_t)out, 2e-6);
+    }
+    check_free_all();
+}
+
+static void test_biases(void **state)
+{
+    (void)state;
+    one_bias(1, 8, 5, false, false);
+    one_bias(33, 24, 16, true, false);
+    one_bias(130, 8, 300, false, false);
+    one_bias(3, 16, 24, false, true);
+    one_bias(8, 32, 7, true, true);
+}
+
 static void test_residual_in_place(void **state)
 {
     (void)state;
@@ -542,6 +601,7 @@ int main(void)
         cmocka_unit_test_teardown(test_plain, buffers_close),
         cmocka_unit_test_teardown(test_adapters, buffers_close),
         cmocka_unit_test_teardown(test_dropout, buffers_close),
+        cmocka_unit_test_teardown(test_biases, buffers_close),
         cmocka_unit_test_teardown(test_residual_in_place, buffers_close),
         cmocka_unit_test_teardown(test_packed_weights, buffers_close),
         cmocka_unit_test_teardown(test_products_of_integers_are_exact, buffers_close),

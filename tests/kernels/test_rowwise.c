@@ -75,6 +75,74 @@ static void test_rmsnorm(void **state)
     one_norm(3, 257);
 }
 
+/* ---- RMSNorm of each head ---- */
+
+/* The heads of a matrix whose rows are longer than they, as rows of one matrix. */
+static double *heads_of(const float *x, int64_t rows, int64_t heads, int64_t dim, int64_t stride)
+{
+    double *dense = check_doubles(NULL, (size_t)(rows * heads * dim));
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t i = 0; i < heads * dim; i++)
+            dense[t * heads * dim + i] = (double)x[t * stride + i];
+    return dense;
+}
+
+static void check_heads(const char *what, const float *got, const double *exact, int64_t rows,
+                        int64_t width, int64_t stride)
+{
+    float *dense = check_buffer((size_t)(rows * width));
+    for (int64_t t = 0; t < rows; t++)
+        memcpy(dense + t * width, got + t * stride, (size_t)width * sizeof *got);
+    check_close(what, dense, exact, (size_t)(rows * width), 3e-6);
+}
+
+static void one_head_norm(int64_t rows, int64_t heads, int64_t dim, bool in_place)
+{
+    int64_t width = heads * dim, stride = width + 3, wide = width + 5;
+    size_t n = (size_t)(rows * width);
+    float *x = check_random_buffer((size_t)(rows * stride)),
+          *gain = check_random_buffer((size_t)dim);
+    float *dy = check_random_buffer((size_t)(rows * wide)),
+          *y = check_buffer((size_t)(rows * wide));
+    float *dgain = check_random_buffer((size_t)dim);
+    double *exact = check_doubles(NULL, n), *dgain0 = check_doubles(dgain, (size_t)dim);
+    double *gradient = check_doubles(NULL, n + (size_t)dim);
+    struct norm_case c = { rows * heads,
+                           dim,
+                           check_doubles(gain, (size_t)dim),
+                           heads_of(dy, rows, heads, dim, wide),
+                           heads_of(x, rows, heads, dim, stride),
+                           false };
+    struct shape shape = small_shape(rows, width);
+    shape.heads = heads, shape.kv_heads = heads, shape.head_dim = dim;
+    shape.has_backward = true;
+    backend_reserve(shape);
+    k->rmsnorm_heads_fwd(dev, mat_of(y, wide), mat_of(x, stride), gain, rows, heads, dim, 1e-5f);
+    ref_norm(exact, c.x, c.gain, c.rows, dim);
+    check_heads("rmsnorm_heads_fwd", y, exact, rows, width, wide);
+    check_gradient(norm_loss, &c, c.x, n, gradient);
+    struct mat dx = in_place ? mat_of(x, stride) : mat_of(y, wide);
+    k->rmsnorm_heads_bwd(dev, dx, dgain, mat_of(dy, wide), mat_of(x, stride), gain, rows, heads,
+                         dim, 1e-5f);
+    check_heads("rmsnorm_heads_bwd dx", in_place ? x : y, gradient, rows, width,
+                in_place ? stride : wide);
+    c.over_gain = true;
+    check_gradient(norm_loss, &c, c.gain, (size_t)dim, gradient);
+    for (int64_t i = 0; i < dim; i++)
+        gradient[i] += dgain0[i];
+    check_close("rmsnorm_heads_bwd dgain", dgain, gradient, (size_t)dim, 3e-6);
+    check_free_all();
+}
+
+static void test_norms_of_heads(void **state)
+{
+    (void)state;
+    one_head_norm(1, 1, 2, false);
+    one_head_norm(5, 9, 6, true);
+    one_head_norm(70, 3, 8, true);
+    one_head_norm(3, 2, 130, false);
+}
+
 static void test_rmsnorm_of_zeros_is_zero(void **state)
 {
     (void)state;
@@ -249,6 +317,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_rmsnorm, buffers_close),
+        cmocka_unit_test_teardown(test_norms_of_heads, buffers_close),
         cmocka_unit_test_teardown(test_rmsnorm_of_zeros_is_zero, buffers_close),
         cmocka_unit_test_teardown(test_rope, buffers_close),
         cmocka_unit_test_teardown(test_copies, buffers_close),

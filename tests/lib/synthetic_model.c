@@ -62,7 +62,7 @@ void synthetic_model(const char *directory, const char *config, const char *dtyp
     for (int64_t i = 0; i < count; i++)
         headers[i] = (struct tensor_header){ table[i].name,
                                              type,
-                                             table[i].role == ROLE_NORM ? 1 : 2,
+                                             tensor_is_vector(&table[i]) ? 1 : 2,
                                              { table[i].rows, table[i].cols } };
     snprintf(path, sizeof path, "%s/model.safetensors", directory);
     must(!safetensors_create(&w, path, headers, (size_t)count, &why));

@@ -3,7 +3,7 @@
 #include "lib/common/bf16.h"
 #include "lib/common/output.h"
 #include "lib/llama/base_name.h"
-#include "lib/llama/config_keys.h"
+#include "lib/llama/families.h"
 #include "lib/llama/model_directory.h"
 #include "lib/llama/model_max_length.h"
 #include "lib/tensorfile/safetensors.h"
@@ -130,8 +130,9 @@ static void test_as_transformers(void **state)
     print_message("%d equal, %d refused here alone, %d refused by both, %d understood here alone\n",
                   equal, only_theirs, neither, only_ours);
     if (!getenv("CONFIGS")) {
-        assert_int_equal(only_ours, 1); /* all-full, which transformers 4 loads */
-        assert_true(equal >= 35 && neither >= 15);
+        /* all-full, and a null for a bias, which transformers 4 loads */
+        assert_int_equal(only_ours, 2);
+        assert_true(equal >= 67 && neither >= 23);
     }
     tensor_file_close(&file);
     json_decref(cases);
@@ -152,16 +153,35 @@ static void test_absent_keys(void **state)
     parsed(&c, "{\"model_type\":\"llama\"}");
     assert_true(c.vocab == 32000 && c.dim == 4096 && c.ffn == 11008 && c.layers == 32);
     assert_true(c.heads == 32 && c.kv_heads == 32 && c.head_dim == 128 && c.max_position == 2048);
-    assert_true(c.norm_eps == 1e-6 && c.theta == 10000 && !c.is_tied && c.window == INT64_MAX);
+    assert_true(c.norm_eps == 1e-6 && c.theta == 10000 && !c.is_tied && c.limit == INT64_MAX);
+    assert_true(config_window(&c, 0) == INT64_MAX && !c.has_qkv_bias && !c.has_head_norms);
     config_release(&c);
     parsed(&c, "{\"model_type\":\"mistral\"}");
-    assert_true(c.ffn == 14336 && c.kv_heads == 8 && c.max_position == 131072 && c.window == 4096);
-    assert_int_equal(config_context(&c), 4096);
-    assert_int_equal(config_check_context(&c, 5000, &why), -1);
+    assert_true(c.ffn == 14336 && c.kv_heads == 8 && c.max_position == 131072);
+    assert_true(config_window(&c, 0) == 4096 && config_window(&c, 31) == 4096);
+    assert_int_equal(config_context(&c), 131072);
+    assert_int_equal(config_check_context(&c, 5000, &why), 0);
     config_release(&c);
     parsed(&c, "{\"model_type\":\"mistral\",\"sliding_window\":null,\"num_key_value_heads\":null}");
-    assert_true(c.window == INT64_MAX && c.kv_heads == 32);
-    assert_int_equal(config_check_context(&c, 5000, &why), 0);
+    assert_true(config_window(&c, 0) == INT64_MAX && c.kv_heads == 32);
+    config_release(&c);
+    parsed(&c, "{\"model_type\":\"llama\",\"sliding_window\":4096}");
+    assert_int_equal(config_check_context(&c, 5000, &why), -1);
+    config_release(&c);
+    parsed(&c, "{\"model_type\":\"qwen2\"}");
+    assert_true(c.has_qkv_bias && !c.has_o_bias && !c.has_mlp_bias && c.head_dim == 128);
+    assert_true(config_window(&c, 31) == INT64_MAX && c.vocab == 151936 && !c.is_tied);
+    config_release(&c);
+    parsed(&c, "{\"model_type\":\"qwen2\",\"use_sliding_window\":true}");
+    assert_true(config_window(&c, 27) == INT64_MAX && config_window(&c, 28) == 4096);
+    config_release(&c);
+    parsed(&c, "{\"model_type\":\"qwen3\",\"hidden_size\":1024,\"attention_bias\":true}");
+    assert_true(c.head_dim == 128 && c.has_head_norms && c.has_qkv_bias && c.has_o_bias);
+    config_release(&c);
+    parsed(&c, "{\"model_type\":\"smollm3\"}");
+    assert_true(c.is_tied && c.theta == 2000000 && c.kv_heads == 4 && c.layers == 36);
+    for (int64_t layer = 0; layer < 36; layer++)
+        assert_int_equal(layer_set_has(&c.unrotated, layer), layer % 4 == 3);
     config_release(&c);
     /* Some other program's config.json is no LLaMA. */
     assert_int_equal(config_parse(&c, "{\"name\":\"webapp\"}", "c", &why), -1);
@@ -250,6 +270,29 @@ static void test_refusals_name_the_key(void **state)
                 "\"rope_theta\":200}"),
           "rope_theta is 100 and, in rope_scaling, 200: which one?" },
         { TYPED("\"layer_types\":[\"full_attention\"]"), "layer_types is not a list of 32" },
+        { TYPED("\"layer_types\":[\"linear_attention\"],\"num_hidden_layers\":1"),
+          "'linear_attention' at layer 0 is not computed here" },
+        { TYPED("\"layer_types\":[\"sliding_attention\"],\"num_hidden_layers\":1"),
+          "and there is no sliding_window" },
+        { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3 and smollm3 "
+                                        "are computed here" },
+        { "{\"model_type\":\"mistral\",\"attention_bias\":true}", "attention_bias: true" },
+        { "{\"model_type\":\"qwen2\",\"mlp_bias\":true}", "mlp_bias: true" },
+        { "{\"model_type\":\"qwen2\",\"no_rope_layers\":[1]}", "no_rope_layers" },
+        { "{\"model_type\":\"qwen3\",\"head_dim\":null}", "'head_dim' is not a whole number" },
+        { "{\"model_type\":\"ministral\"}", "'head_dim' is missing" },
+        { "{\"model_type\":\"ministral\",\"head_dim\":64,\"sliding_window\":null}",
+          "call it a mistral" },
+        { "{\"model_type\":\"mistral\",\"num_hidden_layers\":2,\"layer_types\":["
+          "\"full_attention\",\"sliding_attention\"]}",
+          "need head_dim" },
+        { "{\"model_type\":\"smollm3\",\"no_rope_layers\":[1]}",
+          "no_rope_layers is not a list of 36" },
+        { "{\"model_type\":\"smollm3\",\"no_rope_layer_interval\":0}",
+          "no_rope_layer_interval is 0" },
+        { "{\"model_type\":\"smollm3\",\"num_hidden_layers\":1,\"sliding_window\":8,"
+          "\"layer_types\":[\"sliding_attention\"]}",
+          "which one?" },
         { TYPED("\"num_experts\":8"), "num_experts: 8: mixtures of experts" },
         { TYPED("\"embedding_multiplier\":12.0"), "embedding_multiplier: 12.0: factors on" },
         { TYPED("\"final_logit_softcapping\":30"), "final_logit_softcapping: 30" },
@@ -356,8 +399,74 @@ static void test_the_table_is_documented(void **state)
         if (!strstr(text, row)) print_error("docs/config.md lacks:%s", row);
         assert_non_null(strstr(text, row));
     }
-    assert_int_equal(count_rows(text, "## The keys", "## In rope_scaling"), keys);
+    assert_int_equal(count_rows(text, "\n## The keys", "## In rope_scaling"), keys);
     assert_int_equal(count_rows(text, "## In rope_scaling", "## Files"), rope_keys);
+    free(text);
+    free(document.at);
+}
+
+/* Of each family there is a row of its defaults, and one of each key of its own. */
+static void test_the_families_are_documented(void **state)
+{
+    (void)state;
+    static const char *const dims[] = { "width / heads, whole", "width / heads, rounded down",
+                                        "width / heads, rounded down", "128", "must be there" };
+    struct scratch_bytes document = scratch_load("docs/config.md");
+    char *text = strndup((const char *)document.at, document.count), row[400], kv[24];
+    assert_non_null(text);
+    int families = 0, keys = 0;
+    for (const struct family *f; (f = family_at((size_t)families)); families++) {
+        snprintf(kv, sizeof kv, "%lld", (long long)f->kv_heads);
+        snprintf(row, sizeof row,
+                 "\n| `%s` | %lld | %lld | %lld | %lld | %lld | %s | %s | %lld | %g | %s |\n",
+                 f->model_type, (long long)f->vocab, (long long)f->dim, (long long)f->ffn,
+                 (long long)f->layers, (long long)f->heads, f->kv_heads ? kv : "as heads",
+                 dims[f->head_dim], (long long)f->max_position, f->theta,
+                 f->is_tied ? "true" : "false");
+        if (!strstr(text, row)) print_error("docs/config.md lacks:%s", row);
+        assert_non_null(strstr(text, row));
+        for (const struct config_key *k = f->features->keys; k->name; k++, keys++) {
+            snprintf(row, sizeof row, "\n| `%s` | `%s` | %s | %s |\n", f->model_type, k->name,
+                     kind_name(k), k->text);
+            if (!strstr(text, row)) print_error("docs/config.md lacks:%s", row);
+            assert_non_null(strstr(text, row));
+        }
+    }
+    assert_int_equal(count_rows(text, "## The families", "### Keys of some"), families + 1);
+    assert_int_equal(count_rows(text, "### Keys of some", "\n## The keys"), keys);
+    free(text);
+    free(document.at);
+}
+
+/* Each model_type of docs/ecosystem.md's table is answered as the table says: a row of those that
+ * are computed, and one of those that are refused by name. */
+static void test_every_model_type_is_answered(void **state)
+{
+    (void)state;
+    struct scratch_bytes document = scratch_load("docs/ecosystem.md");
+    char *text = strndup((const char *)document.at, document.count), name[64], config[200];
+    static const char *const rows[] = { "\n| computed (", "\n| refused by name (" };
+    assert_non_null(text);
+    for (int is_refused = 0; is_refused < 2; is_refused++) {
+        const char *at = strstr(text, rows[is_refused]);
+        assert_non_null(at);
+        long listed = strtol(at + strlen(rows[is_refused]), NULL, 10);
+        int count = 0;
+        const char *end = strchr(at + 1, '\n');
+        while ((at = strchr(at, '`')) && at < end) {
+            const char *close = strchr(at + 1, '`');
+            snprintf(name, sizeof name, "%.*s", (int)(close - at - 1), at + 1);
+            snprintf(config, sizeof config, "{\"model_type\":\"%s\",\"head_dim\":128}", name);
+            struct config c;
+            int status = config_parse(&c, config, name, &why);
+            if (!status) config_release(&c);
+            if (status != -is_refused) fail_msg("%s: %s", name, status ? why.text : "computed");
+            if (is_refused) assert_non_null(strstr(why.text, "model_type '"));
+            at = close + 1;
+            count++;
+        }
+        assert_int_equal(count, listed);
+    }
     free(text);
     free(document.at);
 }
@@ -555,6 +664,8 @@ int main(void)
         cmocka_unit_test(test_keys_that_are_off),
         cmocka_unit_test(test_unknown_keys_are_named),
         cmocka_unit_test(test_the_table_is_documented),
+        cmocka_unit_test(test_the_families_are_documented),
+        cmocka_unit_test(test_every_model_type_is_answered),
         cmocka_unit_test(test_a_stored_head),
         cmocka_unit_test(test_names_without_model),
         cmocka_unit_test(test_yarn_is_written_for_all),

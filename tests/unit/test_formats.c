@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 static struct fail why;
+/* The norms that a LLaMA has. */
+static const uint32_t norms = 1u << PART_ATTN_NORM | 1u << PART_MLP_NORM | 1u << PART_FINAL_NORM;
 
 static void store(const char *header, size_t length, size_t data)
 {
@@ -212,8 +214,8 @@ static void test_config(void **state)
 static void test_what_is_not_computed_is_refused(void **state)
 {
     (void)state;
-    config_refused(",\"attention_bias\":true", "attention_bias");
-    config_refused(",\"mlp_bias\":true", "mlp_bias");
+    config_refused(",\"attention_bias\":1", "'attention_bias' is not true or false");
+    config_refused(",\"qkv_bias\":true", "qkv_bias");
     config_refused(",\"hidden_act\":\"gelu\"", "hidden_act 'gelu'");
     config_refused(",\"sliding_window\":0", "sliding_window is not positive");
     config_refused(",\"partial_rotary_factor\":0.5", "partial_rotary_factor");
@@ -319,12 +321,19 @@ static void test_ntk_and_yarn_through_a_config(void **state)
     config_release(&c);
 }
 
-/* Mistral's window: attention is computed whole, so it must not be seen. */
+/* Mistral's window is computed and limits nothing. LLaMA's is not, but its caches are cut by it. */
 static void test_sliding_window(void **state)
 {
     (void)state;
     struct config c;
     parsed(&c, ",\"model_type\":\"mistral\",\"sliding_window\":1024");
+    assert_int_equal(config_context(&c), 4096);
+    assert_int_equal(config_check_context(&c, 5000, &why), 0);
+    assert_int_equal(config_window(&c, 1), 1024);
+    assert_int_equal(config_extend(&c, 8192, &why), 0);
+    assert_int_equal(config_context(&c), 8192);
+    config_release(&c);
+    parsed(&c, ",\"sliding_window\":1024");
     assert_int_equal(config_context(&c), 1024);
     assert_int_equal(config_check_context(&c, 1024, &why), 0);
     assert_int_equal(config_check_context(&c, 1025, &why), -1);
@@ -338,78 +347,125 @@ static void test_sliding_window(void **state)
 
 /* The config.json of the models that people have, as they are published, less what has no
  * meaning here; and how many parameters each is known to have. */
+static const struct {
+    const char *name, *text;
+    int64_t parameters, context;
+} models[] = {
+    { "LLaMA 7B",
+      "{\"architectures\":[\"LLaMAForCausalLM\"],\"bos_token_id\":0,\"eos_token_id\":1,"
+      "\"hidden_act\":\"silu\",\"hidden_size\":4096,\"intermediate_size\":11008,"
+      "\"initializer_range\":0.02,\"max_sequence_length\":2048,\"model_type\":\"llama\","
+      "\"num_attention_heads\":32,\"num_hidden_layers\":32,\"pad_token_id\":-1,"
+      "\"rms_norm_eps\":1e-06,\"torch_dtype\":\"float16\",\"use_cache\":true,"
+      "\"vocab_size\":32000}",
+      6738415616, 2048 },
+    { "LLaMA 2 70B",
+      "{\"hidden_act\":\"silu\",\"hidden_size\":8192,\"intermediate_size\":28672,"
+      "\"max_position_embeddings\":4096,\"model_type\":\"llama\",\"num_attention_heads\":64,"
+      "\"num_hidden_layers\":80,\"num_key_value_heads\":8,\"pretraining_tp\":1,"
+      "\"rms_norm_eps\":1e-05,\"rope_scaling\":null,\"tie_word_embeddings\":false,"
+      "\"vocab_size\":32000}",
+      68976648192, 4096 },
+    { "Vicuna 13B v1.5 16k",
+      "{\"hidden_act\":\"silu\",\"hidden_size\":5120,\"intermediate_size\":13824,"
+      "\"max_position_embeddings\":4096,\"max_sequence_length\":16384,\"model_type\":\"llama\","
+      "\"num_attention_heads\":40,\"num_hidden_layers\":40,\"num_key_value_heads\":40,"
+      "\"pad_token_id\":0,\"rms_norm_eps\":1e-05,\"rope_scaling\":{\"factor\":4.0,"
+      "\"type\":\"linear\"},\"tie_word_embeddings\":false,\"vocab_size\":32000}",
+      13015864320, 16384 },
+    { "CodeLlama 7B",
+      "{\"hidden_act\":\"silu\",\"hidden_size\":4096,\"intermediate_size\":11008,"
+      "\"max_position_embeddings\":16384,\"model_type\":\"llama\",\"num_attention_heads\":32,"
+      "\"num_hidden_layers\":32,\"num_key_value_heads\":32,\"rms_norm_eps\":1e-05,"
+      "\"rope_scaling\":null,\"rope_theta\":1000000,\"tie_word_embeddings\":false,"
+      "\"torch_dtype\":\"bfloat16\",\"vocab_size\":32016}",
+      6738546688, 16384 },
+    { "TinyLlama 1.1B",
+      "{\"attention_bias\":false,\"hidden_act\":\"silu\",\"hidden_size\":2048,"
+      "\"intermediate_size\":5632,\"max_position_embeddings\":2048,\"model_type\":\"llama\","
+      "\"num_attention_heads\":32,\"num_hidden_layers\":22,\"num_key_value_heads\":4,"
+      "\"rms_norm_eps\":1e-05,\"rope_theta\":10000.0,\"tie_word_embeddings\":false,"
+      "\"vocab_size\":32000}",
+      1100048384, 2048 },
+    { "Mistral 7B v0.1",
+      "{\"architectures\":[\"MistralForCausalLM\"],\"hidden_act\":\"silu\",\"hidden_size\":"
+      "4096,"
+      "\"intermediate_size\":14336,\"max_position_embeddings\":32768,"
+      "\"model_type\":\"mistral\",\"num_attention_heads\":32,\"num_hidden_layers\":32,"
+      "\"num_key_value_heads\":8,\"rms_norm_eps\":1e-05,\"rope_theta\":10000.0,"
+      "\"sliding_window\":4096,\"tie_word_embeddings\":false,\"vocab_size\":32000}",
+      7241732096, 32768 },
+    { "Ministral 8B",
+      "{\"head_dim\":128,\"hidden_size\":4096,\"intermediate_size\":12288,"
+      "\"max_position_embeddings\":32768,\"model_type\":\"mistral\",\"num_attention_heads\":32,"
+      "\"num_hidden_layers\":36,\"num_key_value_heads\":8,\"rms_norm_eps\":1e-05,"
+      "\"rope_theta\":100000000.0,\"sliding_window\":32768,\"tie_word_embeddings\":false,"
+      "\"vocab_size\":131072}",
+      8019808256, 32768 },
+    { "Qwen2.5 0.5B",
+      "{\"hidden_act\":\"silu\",\"hidden_size\":896,\"intermediate_size\":4864,"
+      "\"max_position_embeddings\":32768,\"max_window_layers\":24,\"model_type\":\"qwen2\","
+      "\"num_attention_heads\":14,\"num_hidden_layers\":24,\"num_key_value_heads\":2,"
+      "\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,\"sliding_window\":32768,"
+      "\"tie_word_embeddings\":true,\"use_mrope\":false,\"use_sliding_window\":false,"
+      "\"vocab_size\":151936}",
+      494032768, 32768 },
+    { "R1-Distill-Qwen 1.5B",
+      "{\"hidden_act\":\"silu\",\"hidden_size\":1536,\"intermediate_size\":8960,"
+      "\"max_position_embeddings\":131072,\"max_window_layers\":21,\"model_type\":\"qwen2\","
+      "\"num_attention_heads\":12,\"num_hidden_layers\":28,\"num_key_value_heads\":2,"
+      "\"rms_norm_eps\":1e-06,\"rope_theta\":10000,\"sliding_window\":4096,"
+      "\"tie_word_embeddings\":false,\"use_mrope\":false,\"use_sliding_window\":false,"
+      "\"vocab_size\":151936}",
+      1777088000, 131072 },
+    { "Qwen3 0.6B",
+      "{\"attention_bias\":false,\"head_dim\":128,\"hidden_act\":\"silu\",\"hidden_size\":1024,"
+      "\"intermediate_size\":3072,\"max_position_embeddings\":40960,\"max_window_layers\":28,"
+      "\"model_type\":\"qwen3\",\"num_attention_heads\":16,\"num_hidden_layers\":28,"
+      "\"num_key_value_heads\":8,\"rms_norm_eps\":1e-06,\"rope_scaling\":null,"
+      "\"rope_theta\":1000000,\"sliding_window\":null,\"tie_word_embeddings\":true,"
+      "\"use_sliding_window\":false,\"vocab_size\":151936}",
+      596049920, 40960 },
+    { "SmolLM2 135M",
+      "{\"hidden_act\":\"silu\",\"hidden_size\":576,\"intermediate_size\":1536,"
+      "\"is_llama_config\":true,\"max_position_embeddings\":8192,\"model_type\":\"llama\","
+      "\"num_attention_heads\":9,\"num_hidden_layers\":30,\"num_key_value_heads\":3,"
+      "\"rms_norm_eps\":1e-05,\"rope_interleaved\":false,\"rope_scaling\":null,"
+      "\"rope_theta\":100000,\"tie_word_embeddings\":true,\"vocab_size\":49152}",
+      134515008, 8192 },
+    { "SmolLM3 3B",
+      "{\"attention_bias\":false,\"hidden_act\":\"silu\",\"hidden_size\":2048,"
+      "\"intermediate_size\":11008,\"max_position_embeddings\":65536,\"max_window_layers\":28,"
+      "\"mlp_bias\":false,\"model_type\":\"smollm3\",\"no_rope_layer_interval\":4,"
+      "\"num_attention_heads\":16,\"num_hidden_layers\":36,\"num_key_value_heads\":4,"
+      "\"rms_norm_eps\":1e-06,\"rope_scaling\":null,\"rope_theta\":5000000.0,"
+      "\"sliding_window\":null,\"use_sliding_window\":false,\"vocab_size\":128256}",
+      3075098624, 65536 },
+    { "Llama 3.1 8B",
+      "{\"attention_bias\":false,\"bos_token_id\":128000,\"eos_token_id\":[128001,128008,"
+      "128009],"
+      "\"hidden_act\":\"silu\",\"hidden_size\":4096,\"intermediate_size\":14336,"
+      "\"max_position_embeddings\":131072,\"mlp_bias\":false,\"model_type\":\"llama\","
+      "\"num_attention_heads\":32,\"num_hidden_layers\":32,\"num_key_value_heads\":8,"
+      "\"rms_norm_eps\":1e-05,\"rope_scaling\":{\"factor\":8.0,\"low_freq_factor\":1.0,"
+      "\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192,"
+      "\"rope_type\":\"llama3\"},\"rope_theta\":500000.0,\"tie_word_embeddings\":false,"
+      "\"vocab_size\":128256}",
+      8030261248, 131072 },
+    { "Llama 3.2 1B",
+      "{\"head_dim\":64,\"hidden_act\":\"silu\",\"hidden_size\":2048,\"intermediate_size\":"
+      "8192,"
+      "\"max_position_embeddings\":131072,\"model_type\":\"llama\",\"num_attention_heads\":32,"
+      "\"num_hidden_layers\":16,\"num_key_value_heads\":8,\"rms_norm_eps\":1e-05,"
+      "\"rope_scaling\":{\"factor\":32.0,\"high_freq_factor\":4.0,\"low_freq_factor\":1.0,"
+      "\"original_max_position_embeddings\":8192,\"rope_type\":\"llama3\"},"
+      "\"rope_theta\":500000.0,\"tie_word_embeddings\":true,\"vocab_size\":128256}",
+      1235814400, 131072 },
+};
+
 static void test_known_models(void **state)
 {
     (void)state;
-    static const struct {
-        const char *name, *text;
-        int64_t parameters, context;
-    } models[] = {
-        { "LLaMA 7B",
-          "{\"architectures\":[\"LLaMAForCausalLM\"],\"bos_token_id\":0,\"eos_token_id\":1,"
-          "\"hidden_act\":\"silu\",\"hidden_size\":4096,\"intermediate_size\":11008,"
-          "\"initializer_range\":0.02,\"max_sequence_length\":2048,\"model_type\":\"llama\","
-          "\"num_attention_heads\":32,\"num_hidden_layers\":32,\"pad_token_id\":-1,"
-          "\"rms_norm_eps\":1e-06,\"torch_dtype\":\"float16\",\"use_cache\":true,"
-          "\"vocab_size\":32000}",
-          6738415616, 2048 },
-        { "LLaMA 2 70B",
-          "{\"hidden_act\":\"silu\",\"hidden_size\":8192,\"intermediate_size\":28672,"
-          "\"max_position_embeddings\":4096,\"model_type\":\"llama\",\"num_attention_heads\":64,"
-          "\"num_hidden_layers\":80,\"num_key_value_heads\":8,\"pretraining_tp\":1,"
-          "\"rms_norm_eps\":1e-05,\"rope_scaling\":null,\"tie_word_embeddings\":false,"
-          "\"vocab_size\":32000}",
-          68976648192, 4096 },
-        { "Vicuna 13B v1.5 16k",
-          "{\"hidden_act\":\"silu\",\"hidden_size\":5120,\"intermediate_size\":13824,"
-          "\"max_position_embeddings\":4096,\"max_sequence_length\":16384,\"model_type\":\"llama\","
-          "\"num_attention_heads\":40,\"num_hidden_layers\":40,\"num_key_value_heads\":40,"
-          "\"pad_token_id\":0,\"rms_norm_eps\":1e-05,\"rope_scaling\":{\"factor\":4.0,"
-          "\"type\":\"linear\"},\"tie_word_embeddings\":false,\"vocab_size\":32000}",
-          13015864320, 16384 },
-        { "CodeLlama 7B",
-          "{\"hidden_act\":\"silu\",\"hidden_size\":4096,\"intermediate_size\":11008,"
-          "\"max_position_embeddings\":16384,\"model_type\":\"llama\",\"num_attention_heads\":32,"
-          "\"num_hidden_layers\":32,\"num_key_value_heads\":32,\"rms_norm_eps\":1e-05,"
-          "\"rope_scaling\":null,\"rope_theta\":1000000,\"tie_word_embeddings\":false,"
-          "\"torch_dtype\":\"bfloat16\",\"vocab_size\":32016}",
-          6738546688, 16384 },
-        { "TinyLlama 1.1B",
-          "{\"attention_bias\":false,\"hidden_act\":\"silu\",\"hidden_size\":2048,"
-          "\"intermediate_size\":5632,\"max_position_embeddings\":2048,\"model_type\":\"llama\","
-          "\"num_attention_heads\":32,\"num_hidden_layers\":22,\"num_key_value_heads\":4,"
-          "\"rms_norm_eps\":1e-05,\"rope_theta\":10000.0,\"tie_word_embeddings\":false,"
-          "\"vocab_size\":32000}",
-          1100048384, 2048 },
-        { "Mistral 7B v0.1",
-          "{\"architectures\":[\"MistralForCausalLM\"],\"hidden_act\":\"silu\",\"hidden_size\":"
-          "4096,"
-          "\"intermediate_size\":14336,\"max_position_embeddings\":32768,"
-          "\"model_type\":\"mistral\",\"num_attention_heads\":32,\"num_hidden_layers\":32,"
-          "\"num_key_value_heads\":8,\"rms_norm_eps\":1e-05,\"rope_theta\":10000.0,"
-          "\"sliding_window\":4096,\"tie_word_embeddings\":false,\"vocab_size\":32000}",
-          7241732096, 4096 },
-        { "Llama 3.1 8B",
-          "{\"attention_bias\":false,\"bos_token_id\":128000,\"eos_token_id\":[128001,128008,"
-          "128009],"
-          "\"hidden_act\":\"silu\",\"hidden_size\":4096,\"intermediate_size\":14336,"
-          "\"max_position_embeddings\":131072,\"mlp_bias\":false,\"model_type\":\"llama\","
-          "\"num_attention_heads\":32,\"num_hidden_layers\":32,\"num_key_value_heads\":8,"
-          "\"rms_norm_eps\":1e-05,\"rope_scaling\":{\"factor\":8.0,\"low_freq_factor\":1.0,"
-          "\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192,"
-          "\"rope_type\":\"llama3\"},\"rope_theta\":500000.0,\"tie_word_embeddings\":false,"
-          "\"vocab_size\":128256}",
-          8030261248, 131072 },
-        { "Llama 3.2 1B",
-          "{\"head_dim\":64,\"hidden_act\":\"silu\",\"hidden_size\":2048,\"intermediate_size\":"
-          "8192,"
-          "\"max_position_embeddings\":131072,\"model_type\":\"llama\",\"num_attention_heads\":32,"
-          "\"num_hidden_layers\":16,\"num_key_value_heads\":8,\"rms_norm_eps\":1e-05,"
-          "\"rope_scaling\":{\"factor\":32.0,\"high_freq_factor\":4.0,\"low_freq_factor\":1.0,"
-          "\"original_max_position_embeddings\":8192,\"rope_type\":\"llama3\"},"
-          "\"rope_theta\":500000.0,\"tie_word_embeddings\":true,\"vocab_size\":128256}",
-          1235814400, 131072 },
-    };
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         struct config c;
         if (config_parse(&c, models[i].text, models[i].name, &why)) print_error("%s\n", why.text);
@@ -640,7 +696,7 @@ static void test_adapter_round_trip(void **state)
     assert_int_equal(adapter_save(m, &origin, sub, &why), 0);
     assert_int_equal(adapter_open(&a, sub, &why), 0);
     assert_true(a.rank == 3 && a.alpha == 6 && a.dropout == 0.1 &&
-                a.modules_to_save == (parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM)));
+                a.modules_to_save == (parts_of_role(ROLE_EMBEDDING) | norms));
     assert_true(a.targets == setup.targets && a.knows_base && a.has_rope && a.factor == 2);
     assert_int_equal(adapter_check_base(&a, w.base, "given", &why), 0);
     setup.method = METHOD_FROZEN;

@@ -16,6 +16,8 @@ enum { TOKENS = 24, VOCAB = 48 };
 
 static struct fail why;
 static char *config_text;
+/* The norms that a LLaMA has. */
+static const uint32_t norms = 1u << PART_ATTN_NORM | 1u << PART_MLP_NORM | 1u << PART_FINAL_NORM;
 
 static int open_directory(void **state)
 {
@@ -35,8 +37,8 @@ static void open_adapter(struct adapter *a, const char *path)
 {
     if (adapter_open(a, path, &why)) print_error("%s\n", why.text);
     assert_true(a->rank == 4 && a->alpha == 6);
-    assert_int_equal(a->modules_to_save, parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM) |
-                                             parts_of_role(ROLE_HEAD));
+    assert_int_equal(a->modules_to_save,
+                     parts_of_role(ROLE_EMBEDDING) | norms | parts_of_role(ROLE_HEAD));
 }
 
 static void test_gradients(void **state)
@@ -238,7 +240,7 @@ static void test_longlora(void **state)
     struct adapter a;
     char path[120];
     assert_int_equal(adapter_open(&a, "tests/golden/longlora", &why), 0);
-    assert_int_equal(a.modules_to_save, parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM));
+    assert_int_equal(a.modules_to_save, parts_of_role(ROLE_EMBEDDING) | norms);
     merge_and_compare("f32", DTYPE_F32, &a, "tests/golden/longlora/merged.safetensors", 4, 4);
     adapter_close(&a);
     /* What is no part of a base, or no embedding or norm, is refused. */

@@ -7,13 +7,13 @@ static enum block block_of(const struct tensor *t)
     return t->part == PART_GATE || t->part == PART_UP || t->part == PART_DOWN ? MLP : ATTENTION;
 }
 
-static bool has_bias(const struct merge_adapter *p, int64_t index)
+bool bias_is_changed(const struct merge_adapter *p, int64_t index)
 {
     return p->adapter->has_bias && index < p->fit->count && p->fit->each[index].rank;
 }
 
 int64_t biases_list(const struct merge_adapter *parts, int part_count, const struct tensor *table,
-                    int64_t count, struct bias **list, struct fail *why)
+                    int64_t count, const struct config *base, struct bias **list, struct fail *why)
 {
     bool has[BLOCKS] = { false };
     int64_t n = 0;
@@ -21,14 +21,15 @@ int64_t biases_list(const struct merge_adapter *parts, int part_count, const str
     if (!*list) return fail(why, "out of memory");
     for (int64_t i = 0; i < count; i++)
         for (int p = 0; p < part_count && table[i].role == ROLE_LINEAR; p++)
-            if (has_bias(&parts[p], i)) has[block_of(&table[i])] = true;
+            if (bias_is_changed(&parts[p], i)) has[block_of(&table[i])] = true;
     for (int64_t i = 0; i < count; i++) {
         const struct tensor *t = &table[i];
-        if (t->role != ROLE_LINEAR || !has[block_of(t)]) continue;
+        if (t->role != ROLE_LINEAR || !has[block_of(t)] || tensor_has_bias(base, t)) continue;
         struct bias *b = &(*list)[n++];
         *b = (struct bias){ .of = t, .index = i };
-        snprintf(b->name, sizeof b->name, "%.*s.bias", (int)(strlen(t->name) - strlen(".weight")),
-                 t->name);
+        char module[64];
+        tensor_module(t, module);
+        snprintf(b->name, sizeof b->name, "%.57s.bias", module);
     }
     return n;
 }
@@ -47,6 +48,19 @@ int biases_to_config(const struct bias *list, int64_t count, json_t *config, str
     return 0;
 }
 
+int bias_add(const struct merge_adapter *p, const struct tensor *linear, int64_t index,
+             float *values, struct fail *why)
+{
+    if (!bias_is_changed(p, index)) return 0;
+    float *own = adapter_values(p->adapter, linear, STORED_BIAS, linear->rows, 1, why);
+    if (!own) return -1;
+    float scale = (float)(p->weight * p->fit->each[index].scale);
+    for (int64_t r = 0; r < linear->rows; r++)
+        values[r] += scale * own[r];
+    free(own);
+    return 0;
+}
+
 int bias_produce(struct merger *m, const struct bias *b, struct safetensors_writer *w,
                  struct fail *why)
 {
@@ -54,16 +68,9 @@ int bias_produce(struct merger *m, const struct bias *b, struct safetensors_writ
     enum dtype dtype = m->dtypes[b->index];
     must(rows <= m->capacity);
     memset(m->wide, 0, (size_t)rows * sizeof *m->wide);
-    for (int i = 0; i < m->part_count; i++) {
-        const struct merge_adapter *p = &m->parts[i];
-        if (!has_bias(p, b->index)) continue;
-        float *values = adapter_values(p->adapter, b->of, STORED_BIAS, rows, 1, why);
-        if (!values) return fail_in(why, p->path);
-        float scale = (float)(p->weight * p->fit->each[b->index].scale);
-        for (int64_t r = 0; r < rows; r++)
-            m->wide[r] += scale * values[r];
-        free(values);
-    }
+    for (int i = 0; i < m->part_count; i++)
+        if (bias_add(&m->parts[i], b->of, b->index, m->wide, why))
+            return fail_in(why, m->parts[i].path);
     m->k->narrow_sum(m->dev, m->narrow, dtype, m->wide, 0, NULL, rows);
     return safetensors_put(w, m->narrow, (size_t)rows * dtype_size(dtype), why);
 }

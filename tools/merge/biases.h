@@ -1,7 +1,7 @@
-/* biases.h - the biases that lora_bias adds to linears which have none in the base: Σ s·b over the
- * adapters, where b is the bias of the adapter's B.
+/* biases.h - what lora_bias adds to biases: Σ s·b over the adapters, where b is the bias of the
+ * adapter's B. Linears that have no bias in the base get one.
  *
- * The config of a LLaMA says of all linears of attention together, and of all of the MLP, whether
+ * The config of a model says of all linears of attention together, and of all of the MLP, whether
  * they have biases (attention_bias, mlp_bias). If one linear gets a bias, the others get zeros.
  */
 #ifndef LONGQLORA_BIASES_H
@@ -15,14 +15,19 @@ struct bias {
     char name[64];
 };
 
-/* Lists the biases of the result: none if no adapter has lora_bias. The caller frees *list. Returns
- * their number, or -1 if out of memory. */
+/* Lists the biases that the base has not: none if no adapter has lora_bias. The caller frees *list.
+ * Returns their number, or -1 if out of memory. */
 int64_t biases_list(const struct merge_adapter *parts, int part_count, const struct tensor *table,
-                    int64_t count, struct bias **list, struct fail *why) MUST_USE;
+                    int64_t count, const struct config *base, struct bias **list,
+                    struct fail *why) MUST_USE;
 struct tensor_header bias_header(const struct bias *b, enum dtype dtype);
 /* Sets attention_bias and mlp_bias of config.json. */
 int biases_to_config(const struct bias *list, int64_t count, json_t *config,
                      struct fail *why) MUST_USE;
+/* Adds what the adapter's lora_bias adds to the bias of linear `index`, if anything, to values. */
+int bias_add(const struct merge_adapter *p, const struct tensor *linear, int64_t index,
+             float *values, struct fail *why) MUST_USE;
+bool bias_is_changed(const struct merge_adapter *p, int64_t index);
 int bias_produce(struct merger *m, const struct bias *b, struct safetensors_writer *w,
                  struct fail *why) MUST_USE;
 

@@ -15,7 +15,8 @@ int result_list(struct result *r, const struct loaded *l, const struct parts *pa
     *r = (struct result){ 0 };
     if ((r->count = tensors_list(&l->config, &r->table, why)) < 0) return -1;
     must(r->count == w->count);
-    r->bias_count = biases_list(parts->at, parts->count, r->table, r->count, &r->biases, why);
+    r->bias_count =
+        biases_list(parts->at, parts->count, r->table, r->count, &l->config, &r->biases, why);
     if (r->bias_count < 0) return -1;
     r->dtypes = calloc((size_t)r->count, sizeof *r->dtypes);
     r->headers = calloc((size_t)(r->count + r->bias_count), sizeof *r->headers);

@@ -1,5 +1,7 @@
 #include "tools/merge/update.h"
 
+#include "tools/merge/biases.h"
+
 static const struct adapted none;
 
 /* Returns what the adapter does to a tensor of the result. Its fit has no entry for the head if the
@@ -174,6 +176,23 @@ static int read_tokens(struct merger *m, const struct merge_adapter *p, struct u
     return u->own ? 0 : fail(why, "out of memory");
 }
 
+/* Adds what lora_bias adds to a bias of the base. */
+static int read_bias(struct merger *m, const struct merge_adapter *p, int64_t index,
+                     struct update *u, struct fail *why)
+{
+    const struct tensor *t = &m->table[index];
+    const struct weight *w = &m->base->at[index];
+    int64_t linear = tensor_biased(m->table, index);
+    if (!bias_is_changed(p, linear)) return 0;
+    if (!u->own) {
+        u->own = malloc((size_t)t->rows * sizeof *u->own);
+        if (!u->own) return fail(why, "out of memory");
+        m->k->widen(m->dev, u->own, w->data, w->type, t->rows);
+        u->is_sum = true;
+    }
+    return bias_add(p, &m->table[linear], linear, u->own, why);
+}
+
 static int read_part(struct merger *m, const struct merge_adapter *p, int64_t index,
                      struct update *u, struct fail *why)
 {
@@ -184,6 +203,7 @@ static int read_part(struct merger *m, const struct merge_adapter *p, int64_t in
         u->own = adapter_values(p->adapter, t, TRAINED_WEIGHT, t->rows, t->cols, why);
         return u->own ? 0 : -1;
     }
+    if (t->role == ROLE_BIAS) return read_bias(m, p, index, u, why);
     if (read_base(m, p, index, u, why)) return -1;
     return own->rank ? read_change(p, t, own, u, why) : 0;
 }
@@ -194,6 +214,6 @@ int update_read(struct merger *m, int64_t index, struct update *u, struct fail *
     for (int i = 0; i < m->part_count; i++)
         if (read_part(m, &m->parts[i], index, u, why)) return fail_in(why, m->parts[i].path);
     m->merged += u->count > 0;
-    m->replaced += u->own && !u->count;
+    m->replaced += u->own && !u->count && !u->is_sum;
     return 0;
 }

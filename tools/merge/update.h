@@ -17,6 +17,7 @@ struct update {
     struct change at[MERGE_ADAPTERS_MAX];
     int count;
     float *own;       /* [rows, cols] that replaces the base's values; NULL: none */
+    bool is_sum;      /* own is the base's bias and what lora_bias adds to it */
     float *magnitude; /* DoRA's magnitude, [rows], or [cols] of an embedding; NULL: none */
     float *norm;      /* [cols] norms of an embedding's columns, filled by find_norms */
 };

@@ -130,8 +130,7 @@ static int longest_context(const struct trainer *t, const char *device, struct m
     enum { STEP = 256, MOST = 1 << 24 };
     const struct kernels *k;
     struct memory_plan plan;
-    /* A model with a sliding window is not trained beyond the window. */
-    int64_t most = t->config.window < MOST ? t->config.window : MOST;
+    int64_t most = t->config.limit < MOST ? t->config.limit : MOST;
     int64_t least = 0, too_long = most / STEP + 1;
     *host = 0;
     if (kernels_choose(&k, device, true, why)) return -1;

@@ -1,0 +1,88 @@
+/* families.h - the model families that are computed here, and what each adds to LLaMA.
+ *
+ * A family is a row of the table in families.c: its model_type, what transformers takes for keys
+ * that config.json lacks, and what the family's own file (family_qwen.c and so on) says: its keys,
+ * and a function that reads them into the features of struct config. All other code asks for
+ * features, never for families. CONTRIBUTING.md tells how to add one.
+ */
+#ifndef LONGQLORA_FAMILIES_H
+#define LONGQLORA_FAMILIES_H
+
+#include "lib/llama/config.h"
+#include "lib/llama/config_keys.h"
+
+/* What a family's own file says. */
+struct family_features {
+    /* The keys that only some families have, or that mean something else here. They come before
+     * those of config_keys.c, and end with a row without a name. */
+    const struct config_key *keys;
+    /* Reads these keys and sets the features. The sizes of *c are there already. */
+    int (*read)(struct config *c, struct fail *why);
+};
+
+/* What transformers does about head_dim where it is no number. */
+enum head_dim_rule {
+    HEAD_DIM_WHOLE,  /* absent or null: hidden_size / num_attention_heads, which must be whole */
+    HEAD_DIM_FLOOR,  /* absent or null: that quotient, rounded down */
+    HEAD_DIM_ABSENT, /* absent: that quotient, rounded down; it fails at null */
+    HEAD_DIM_128,    /* absent: 128; it fails at null */
+    HEAD_DIM_NEEDED, /* it fails at both */
+};
+
+struct family {
+    const char *model_type;
+    /* The values of missing keys. kv_heads 0: as many as heads. */
+    int64_t vocab, dim, ffn, layers, heads, kv_heads, max_position;
+    double theta;
+    enum head_dim_rule head_dim;
+    bool needs_kv_heads; /* transformers fails at a null for num_key_value_heads */
+    bool is_tied;
+    bool reads_attention_bias, reads_mlp_bias; /* config.json may ask for these biases */
+    bool has_peft_targets; /* PEFT 0.21 takes q_proj and v_proj if target_modules is null */
+    const struct family_features *features;
+};
+
+extern const struct family_features family_llama, family_mistral, family_ministral, family_qwen2,
+    family_qwen3, family_smollm3;
+
+/* Row i of the table; NULL after the last. */
+const struct family *family_at(size_t i);
+/* The row of this model_type; NULL if there is none. */
+const struct family *family_find(const char *model_type);
+
+/* ---- what several families read in the same way ---- */
+
+/* Reads sliding_window into *window. `standard` is the value of a missing key; INT64_MAX, for a
+ * null, is no window. */
+int family_read_window(const struct config *c, int64_t standard, int64_t *window,
+                       struct fail *why) MUST_USE;
+/* Reads layer_types: the layers of sliding_attention become c->windowed, and c->window is the
+ * window. Returns 1 if there is such a list, 0 if there is none; it fails if it names another kind
+ * of layer, or if it names sliding_attention and there is no window. */
+int family_read_layer_types(struct config *c, int64_t window, struct fail *why) MUST_USE;
+/* Gives the window, unless it is INT64_MAX, to the layers from `first` on. */
+void family_set_window(struct config *c, int64_t window, int64_t first);
+/* Reads attention_bias: biases on q, k, v and o. Reads mlp_bias: on gate, up and down. */
+int family_read_attention_bias(struct config *c, struct fail *why) MUST_USE;
+int family_read_mlp_bias(struct config *c, struct fail *why) MUST_USE;
+
+/* Rows of keys that mean the same in several families. */
+#define FAMILY_ATTENTION_BIAS                                                                      \
+    {                                                                                              \
+        "attention_bias", CONFIG_KEY_UNDERSTOOD, "true: biases on q, k, v and o; absent: false"    \
+    }
+#define FAMILY_MLP_BIAS                                                                            \
+    {                                                                                              \
+        "mlp_bias", CONFIG_KEY_UNDERSTOOD, "true: biases on gate, up and down; absent: false"      \
+    }
+#define FAMILY_NO_USE_WINDOW                                                                       \
+    {                                                                                              \
+        "use_sliding_window", CONFIG_KEY_HARMLESS,                                                 \
+            "transformers reads it of other types alone; see sliding_window"                       \
+    }
+#define FAMILY_NO_WINDOW_LAYERS                                                                    \
+    {                                                                                              \
+        "max_window_layers", CONFIG_KEY_HARMLESS, "transformers reads it of other types alone"     \
+    }
+
+#endif

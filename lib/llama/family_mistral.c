@@ -1,0 +1,64 @@
+/* Mistral, whose layers all have the window, if there is one, and Ministral, which says for each
+ * layer whether it has. */
+#include "lib/llama/families.h"
+
+static const char from_here[] = "a row sees so many keys, its own among them; null: all; absent: "
+                                "4096";
+
+static const struct config_key mistral_keys[] = {
+    { "sliding_window", CONFIG_KEY_UNDERSTOOD, from_here },
+    { "layer_types", CONFIG_KEY_UNDERSTOOD,
+      "`full_attention` and `sliding_attention`; as AutoModel of transformers 5, which takes the "
+      "model for a ministral then; absent: all have the window" },
+    FAMILY_NO_USE_WINDOW,
+    FAMILY_NO_WINDOW_LAYERS,
+    { 0 },
+};
+
+enum { DEFAULT_WINDOW = 4096 };
+
+/* transformers 4 gives every layer the window, and does not read layer_types; transformers 5 takes
+ * the model for a ministral, which must have head_dim. Without it the two cannot both be right. */
+static int check_versions(const struct config *c, struct fail *why)
+{
+    bool is_mixed = false;
+    for (int64_t layer = 1; layer < c->layers; layer++)
+        is_mixed = is_mixed || config_window(c, layer) != config_window(c, 0);
+    if (!is_mixed || json_is_integer(json_object_get(c->json, "head_dim"))) return 0;
+    return fail_input(why, "layer_types of two kinds need head_dim to be there, as in "
+                           "transformers 5, which takes the model for a ministral");
+}
+
+static int read_mistral(struct config *c, struct fail *why)
+{
+    int64_t window;
+    if (family_read_window(c, DEFAULT_WINDOW, &window, why)) return -1;
+    int found = family_read_layer_types(c, window, why);
+    if (!found) family_set_window(c, window, 0);
+    return found < 0 || check_versions(c, why) ? -1 : 0;
+}
+
+const struct family_features family_mistral = { mistral_keys, read_mistral };
+
+static const struct config_key ministral_keys[] = {
+    { "sliding_window", CONFIG_KEY_UNDERSTOOD, from_here },
+    { "layer_types", CONFIG_KEY_UNDERSTOOD,
+      "`full_attention` and `sliding_attention`; absent: all have the window" },
+    FAMILY_NO_USE_WINDOW,
+    FAMILY_NO_WINDOW_LAYERS,
+    { 0 },
+};
+
+static int read_ministral(struct config *c, struct fail *why)
+{
+    int64_t window;
+    if (family_read_window(c, DEFAULT_WINDOW, &window, why)) return -1;
+    if (window == INT64_MAX)
+        return fail_input(why, "sliding_window is null, which transformers' ministral does not "
+                               "compute: call it a mistral if no layer has a window");
+    int found = family_read_layer_types(c, window, why);
+    if (!found) family_set_window(c, window, 0);
+    return found < 0 ? -1 : 0;
+}
+
+const struct family_features family_ministral = { ministral_keys, read_ministral };

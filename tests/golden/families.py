@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""The families beside LLaMA by transformers and PEFT in f32, for tests/unit/test_families.c.
+
+usage: families.py OUT_DIR        (environment: that of transformers_logits.py, see README.md)
+
+Models are made.py's. OUT_DIR/cases.json is a list of {name, config, tokens, rows}, and logits.safetensors has for each
+name the logits of those rows. gradients.json is a list of {name, config, tokens}; of each, the loss and the gradients
+stand in gradients.safetensors, named NAME/loss, NAME/full/TENSOR (by all weights) and NAME/lora/TENSOR (of PEFT's
+matrices, whose values are a formula); and NAME/merged/TENSOR, what merge_and_unload made of the model in bf16.
+generated.json is a list of {name, config, prompt, ids}: what transformers generates greedily, with a cache.
+"""
+import json
+import os
+import sys
+
+import made
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import logging
+
+logging.set_verbosity_error()
+torch.set_num_threads(1)
+BASE = dict(vocab_size=32, num_hidden_layers=3, hidden_act="silu", rms_norm_eps=1e-5, tie_word_embeddings=False,
+            max_position_embeddings=4096, rope_theta=10000.0)
+LLAMA = {**BASE, "model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+QWEN2 = {**BASE, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "rope_theta": 1000000.0, "rms_norm_eps": 1e-6}
+QWEN3 = {**QWEN2, "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "attention_bias": False}
+SMOLLM3 = {**BASE, "model_type": "smollm3", "architectures": ["SmolLM3ForCausalLM"], "rope_theta": 5000000.0,
+           "tie_word_embeddings": True, "num_hidden_layers": 5, "attention_bias": False, "mlp_bias": False, "pad_token_id": None}
+MISTRAL = {**BASE, "model_type": "mistral", "architectures": ["MistralForCausalLM"]}
+MINISTRAL = {**MISTRAL, "model_type": "ministral", "architectures": ["MinistralForCausalLM"]}
+# Heads of 64 and 128, which GPUs have tensor-core kernels for, and odd ones.
+GQA64 = dict(hidden_size=72, intermediate_size=88, num_attention_heads=3, num_key_value_heads=1, head_dim=64)
+MHA64 = dict(hidden_size=128, intermediate_size=104, num_attention_heads=2, num_key_value_heads=2)
+GQA128 = dict(hidden_size=72, intermediate_size=80, num_attention_heads=4, num_key_value_heads=2, head_dim=128)
+ODD = dict(hidden_size=48, intermediate_size=56, num_attention_heads=6, num_key_value_heads=3, head_dim=20)
+LLAMA3 = dict(rope_theta=500000.0, rope_scaling={
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 512})
+YARN = dict(rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024})
+LINEAR = dict(max_position_embeddings=1024, rope_scaling={"type": "linear", "factor": 4.0})
+DYNAMIC = dict(max_position_embeddings=256, rope_scaling={"type": "dynamic", "factor": 2.0})
+SHORT, LONG = (1, 9, 300), (1, 9, 300, 4096)
+
+
+def windows(window, **more):
+    return dict(use_sliding_window=True, sliding_window=window, **more)
+
+
+MIXED = dict(layer_types=["sliding_attention", "full_attention", "sliding_attention"])
+LOGITS = {
+    "llama31": ({**LLAMA, **GQA128, **LLAMA3}, LONG),
+    "llama32-tied": ({**LLAMA, **GQA64, **LLAMA3, "tie_word_embeddings": True}, SHORT),
+    "llama-biases": ({**LLAMA, **GQA64, "attention_bias": True, "mlp_bias": True}, SHORT),
+    "smollm2": ({**LLAMA, **dict(hidden_size=72, num_attention_heads=9, num_key_value_heads=3), "intermediate_size": 192,
+                 "tie_word_embeddings": True, "rope_theta": 100000.0}, SHORT),
+    "qwen2": ({**QWEN2, **GQA64}, LONG),
+    "qwen2-odd-tied": ({**QWEN2, **ODD, "tie_word_embeddings": True}, SHORT),
+    "qwen2-yarn": ({**QWEN2, **GQA128, **YARN}, LONG),
+    "qwen2-linear": ({**QWEN2, **MHA64, **LINEAR}, SHORT),
+    "qwen2-dynamic": ({**QWEN2, **GQA64, **DYNAMIC}, SHORT),
+    "qwen2-llama3": ({**QWEN2, **GQA64, **LLAMA3}, SHORT),
+    "qwen2-window": ({**QWEN2, **GQA64, **windows(40, max_window_layers=1)}, LONG),
+    "qwen2-window-off": ({**QWEN2, **ODD, "use_sliding_window": False, "sliding_window": 8, "max_window_layers": 0}, SHORT),
+    "qwen2-layer-types": ({**QWEN2, **MHA64, **windows(17), **MIXED}, SHORT),
+    "qwen3": ({**QWEN3, **GQA128}, LONG),
+    "qwen3-64": ({**QWEN3, **GQA64, "tie_word_embeddings": True}, SHORT),
+    "qwen3-odd": ({**QWEN3, **ODD, "attention_bias": True}, SHORT),
+    "qwen3-yarn": ({**QWEN3, **GQA64, **YARN}, LONG),
+    "qwen3-linear": ({**QWEN3, **GQA64, **LINEAR}, SHORT),
+    "qwen3-dynamic": ({**QWEN3, **GQA128, **DYNAMIC}, SHORT),
+    "qwen3-llama3": ({**QWEN3, **GQA64, **LLAMA3}, SHORT),
+    "qwen3-window": ({**QWEN3, **GQA64, **windows(100, max_window_layers=2)}, SHORT),
+    "smollm3": ({**SMOLLM3, **GQA128}, LONG),
+    "smollm3-odd": ({**SMOLLM3, **ODD, "no_rope_layers": [1, 0, 0, 1, 1, 1], "tie_word_embeddings": False}, SHORT),
+    "smollm3-interval": ({**SMOLLM3, **GQA64, "no_rope_layer_interval": 2, "no_rope_layers": None, **YARN}, SHORT),
+    "smollm3-biases": ({**SMOLLM3, **ODD, "attention_bias": True, "mlp_bias": True}, SHORT),
+    "smollm3-window": ({**SMOLLM3, **GQA64, **windows(24)}, SHORT),
+    "smollm3-dynamic": ({**SMOLLM3, **GQA64, **DYNAMIC}, SHORT),
+    "mistral-window": ({**MISTRAL, **GQA64, "sliding_window": 64}, LONG),
+    "mistral-window-1": ({**MISTRAL, **ODD, "sliding_window": 1}, SHORT),
+    "mistral-window-7": ({**MISTRAL, **GQA128, "sliding_window": 7}, LONG),
+    "mistral-window-1000": ({**MISTRAL, **GQA128, "sliding_window": 1000}, (4096,)),
+    "mistral-linear": ({**MISTRAL, **GQA64, **LINEAR, "sliding_window": 50}, SHORT),
+    "mistral-no-window": ({**MISTRAL, **GQA64, "sliding_window": None}, SHORT),
+    "mistral-layer-types": ({**MISTRAL, **GQA64, "sliding_window": 30, **MIXED}, SHORT),
+    "ministral": ({**MINISTRAL, **GQA128, "sliding_window": 33, **MIXED}, LONG),
+    "ministral-all": ({**MINISTRAL, **ODD, "sliding_window": 33, **YARN}, SHORT),
+}
+TINY = dict(hidden_size=16, intermediate_size=24, num_attention_heads=4, num_key_value_heads=2, head_dim=6, vocab_size=24,
+            num_hidden_layers=2)
+GRADIENTS = {
+    "llama-biases": {**LLAMA, **TINY, "attention_bias": True, "mlp_bias": True},
+    "qwen2": {**QWEN2, **TINY, "tie_word_embeddings": True, **windows(8, max_window_layers=1)},
+    "qwen3": {**QWEN3, **TINY, "attention_bias": True, **YARN},
+    "smollm3": {**SMOLLM3, **TINY, "tie_word_embeddings": False, "no_rope_layers": [0, 1], **windows(10)},
+    "mistral": {**MISTRAL, **TINY, "sliding_window": 7},
+}
+GENERATED = {
+    "llama31": {**LLAMA, **GQA64, **LLAMA3},
+    "qwen2": {**QWEN2, **GQA64, "tie_word_embeddings": True},
+    "qwen3": {**QWEN3, **GQA128},
+    "smollm3": {**SMOLLM3, **GQA64},
+    "qwen2-window": {**QWEN2, **GQA64, **windows(40, max_window_layers=1)},
+    "mistral": {**MISTRAL, **GQA64, "sliding_window": 50},
+    "ministral": {**MINISTRAL, **GQA128, "sliding_window": 33, **MIXED},
+}
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+RANK, ALPHA, TOKENS = 2, 3, 40
+out = sys.argv[1]
+os.makedirs(out, exist_ok=True)
+
+
+def model_of(config, dtype=torch.float32):
+    """made.py's model as AutoModel makes it of this config.json; every tensor is used, and none is missing."""
+    place = f"{out}/config.json"
+    with open(place, "w") as file:
+        json.dump(config, file)
+    read = AutoConfig.from_pretrained(place)
+    os.remove(place)
+    model = AutoModelForCausalLM.from_config(read, attn_implementation="eager").to(dtype).eval()
+    state = {n: torch.from_numpy(a).to(dtype) for n, a in made.weights(config).items()}
+    if config.get("tie_word_embeddings"):
+        state["lm_head.weight"] = state["model.embed_tokens.weight"]
+    model.load_state_dict(state)
+    return model
+
+
+def rows_of(tokens):
+    return sorted({0, tokens // 3, tokens // 2, max(tokens - 2, 0), tokens - 1})
+
+
+def logits():
+    cases, tensors = [], {}
+    for kind, (config, lengths) in LOGITS.items():
+        for tokens in lengths:
+            name, rows = f"{kind}-{tokens}", rows_of(tokens)
+            ids = torch.from_numpy(made.tokens(tokens, config["vocab_size"]))[None]
+            with torch.no_grad():
+                got = model_of(config)(ids).logits[0, rows]
+            assert torch.isfinite(got).all()
+            tensors[name] = got.contiguous().float()
+            cases.append({"name": name, "config": config, "tokens": tokens, "rows": rows})
+            print(name, float(got.abs().max()), float(got.std()), flush=True)
+    json.dump(cases, open(f"{out}/cases.json", "w"), separators=(",", ":"))
+    save_file(tensors, f"{out}/logits.safetensors", {"format": "pt"})
+
+
+def adapted(model, config):
+    """The model with PEFT's matrices of every linear, whose values tests/unit/test_families.c makes likewise."""
+    model = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=TARGETS, task_type="CAUSAL_LM"))
+    parameters, at = dict(model.named_parameters()), 5000
+    for name, shape in made.table(config):
+        module = name.removesuffix(".weight")
+        if module.split(".")[-1] not in TARGETS or not name.endswith(".weight"):
+            continue
+        for side in "AB":
+            p = parameters[f"base_model.model.{module}.lora_{side}.default.weight"]
+            p.data = torch.from_numpy(made.numbers(at, p.numel()) / 4).to(p.dtype).reshape(p.shape)
+            at += 1
+    return model
+
+
+def loss_of(model, ids):
+    got = model(ids).logits[0]
+    return torch.nn.functional.cross_entropy(got[:-1].float(), ids[0, 1:])
+
+
+def gradients():
+    cases, tensors = [], {}
+    for kind, config in GRADIENTS.items():
+        ids = torch.from_numpy(made.tokens(TOKENS, config["vocab_size"]))[None]
+        model = model_of(config)
+        loss = loss_of(model, ids)
+        loss.backward()
+        tensors[f"{kind}/loss"] = loss.detach().reshape(1)
+        for name, p in model.named_parameters():
+            tensors[f"{kind}/full/{name}"] = p.grad.clone().contiguous()
+        model = adapted(model_of(config), config)
+        loss = loss_of(model, ids)
+        loss.backward()
+        tensors[f"{kind}/lora-loss"] = loss.detach().reshape(1)
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                tensors[f"{kind}/lora/{name.replace('.default', '')}"] = p.grad.clone().contiguous()
+        merged = adapted(model_of(config, torch.bfloat16), config).merge_and_unload()
+        kept = {n for n, _ in made.table(config)}
+        for name, value in merged.state_dict().items():
+            if name in kept:
+                tensors[f"{kind}/merged/{name}"] = value.clone().contiguous()
+        cases.append({"name": kind, "config": config, "tokens": TOKENS})
+        print(kind, float(loss), flush=True)
+    json.dump(cases, open(f"{out}/gradients.json", "w"), separators=(",", ":"))
+    save_file(tensors, f"{out}/gradients.safetensors", {"format": "pt"})
+
+
+def greedy(model, prompt):
+    """256 ids, and the smallest distance of the two largest logits, in parts of the largest."""
+    # The mask is given, because generate would take the padding token's number in a prompt for padding.
+    ids = torch.tensor([prompt])
+    got = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=256, do_sample=False, use_cache=True,
+                         return_dict_in_generate=True, output_logits=True, eos_token_id=-1, pad_token_id=0)
+    best = torch.stack(got.logits)[:, 0].topk(2).values
+    return got.sequences[0, len(prompt):].tolist(), float(((best[:, 0] - best[:, 1]) / best[:, 0].abs()).min())
+
+
+def generated():
+    cases = []
+    for kind, config in GENERATED.items():
+        model = model_of(config)
+        # The first prompt that is followed by more than a few tokens in turn, and where no rounding decides which comes.
+        for length in range(11, 30):
+            prompt = made.tokens(length, config["vocab_size"]).tolist()
+            ids, margin = greedy(model, prompt)
+            if margin > 1e-4 and len(set(ids)) > 4:
+                break
+        print(kind, "prompt", length, "distinct", len(set(ids)), "margin", margin, flush=True)
+        assert len(ids) == 256 and margin > 1e-4
+        cases.append({"name": kind, "config": config, "prompt": prompt, "ids": ids})
+    json.dump(cases, open(f"{out}/generated.json", "w"), separators=(",", ":"))
+
+
+for part in sys.argv[2:] or ("logits", "gradients", "generated"):
+    globals()[part]()
