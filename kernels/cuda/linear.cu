@@ -272,6 +272,7 @@ static bool put_biases(struct device *dev, struct mat y, struct mat residual, co
 {
     struct biases b = {};
     bool has = false, wide = true;
+    must(g->count <= MAX_GROUP);
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
         b.bias[i] = l->bias, b.out[i] = (int)l->out, b.outs += (int)l->out;
@@ -279,7 +280,6 @@ static bool put_biases(struct device *dev, struct mat y, struct mat residual, co
         wide = wide && l->out % 8 == 0 && (uintptr_t)l->bias % 16 == 0;
     }
     if (!has) return false;
-    must(g->count <= MAX_GROUP);
     b.count = g->count;
     LAUNCH_ROWS(wide && mat_is_wide(y, b.outs) && mat_is_wide(residual, b.outs), bias_kernel, rows,
                 elems(y), y.stride, elems(residual), residual.stride, b);

@@ -188,7 +188,8 @@ static void test_dropout(void **state)
 
 /* y with biases is y without them and the biases; a linear without one gets none. is_read: few rows
  * without a backward, which are multiplied by weights as they are stored. */
-static void one_bias(int64_t rows, int64_t in, int64_t out, bool has_residual, bool is_read)
+static void one_bias(int64_t rows, int64_t in, int64_t out, bool has_residual, bool is_read,
+                     bool is_compact)
 {
     int64_t outs = 3 * out, stride = in + 2;
     size_t n = (size_t)(rows * outs);
@@ -200,8 +201,11 @@ static void one_bias(int64_t rows, int64_t in, int64_t out, bool has_residual, b
     struct mat dys[LINEARS], from = has_residual ? mat_of(residual, outs) : mat_of(NULL, 0);
     struct dropout none = { 0 };
     for (int i = 0; i < LINEARS; i++) {
-        l[i] = (struct linear){ .type = DTYPE_F32,
-                                .weight = check_random_buffer((size_t)(out * in)),
+        float *w = check_random_buffer((size_t)(out * in));
+        for (int64_t j = 0; j < out * in && is_compact; j++)
+            ((uint16_t *)(void *)w)[j] = bf16_from_float(w[j]);
+        l[i] = (struct linear){ .type = is_compact ? DTYPE_BF16 : DTYPE_F32,
+                                .weight = w,
                                 .out = out,
                                 .in = in,
                                 .dbias_acc = check_random_buffer((size_t)out) };
@@ -214,6 +218,7 @@ static void one_bias(int64_t rows, int64_t in, int64_t out, bool has_residual, b
     struct group g = { l, LINEARS, 0 };
     struct shape shape = small_shape(rows, in);
     shape.ffn = outs;
+    shape.has_compact_weights = is_compact;
     shape.slot[0] = (struct slot_shape){ outs, in, 0 };
     shape.has_backward = !is_read;
     backend_reserve(shape);
@@ -238,11 +243,15 @@ static void one_bias(int64_t rows, int64_t in, int64_t out, bool has_residual, b
 static void test_biases(void **state)
 {
     (void)state;
-    one_bias(1, 8, 5, false, false);
-    one_bias(33, 24, 16, true, false);
-    one_bias(130, 8, 300, false, false);
-    one_bias(3, 16, 24, false, true);
-    one_bias(8, 32, 7, true, true);
+    one_bias(1, 8, 5, false, false, false);
+    one_bias(33, 24, 16, true, false, false);
+    one_bias(130, 8, 300, false, false, false);
+    one_bias(3, 16, 24, false, true, false);
+    one_bias(8, 32, 7, true, true, false);
+    /* Packed into tiles where the CPU has them. */
+    one_bias(20, 32, 48, false, false, true);
+    one_bias(300, 64, 208, true, false, true);
+    one_bias(5, 64, 32, true, true, true);
 }
 
 static void test_residual_in_place(void **state)
