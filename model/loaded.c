@@ -90,8 +90,8 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
     bool checks = l->has_adapter && l->adapter.knows_base && !o->force_base && !o->is_outline;
     bool with_base = o->with_base || (checks && !o->is_checked_later);
     struct opening opening = { l, o };
-    int status = o->is_outline
-                     ? weights_outline(&l->weights, o->model, false, why)
+    int status = o->is_outline ? weights_outline(&l->weights, o->model, false, why)
+                 : o->merges   ? weights_open(&l->weights, o->model, with_base, why)
                      : weights_open_checked(&l->weights, o->model, with_base,
                                             o->check ? check_outline : NULL, &opening, why);
     const struct weights *w = &l->weights;
